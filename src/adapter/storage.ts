@@ -1,0 +1,139 @@
+import * as tf from '@tensorflow/tfjs';
+import {type Adapter, show} from '../config';
+import {LoRAError} from '../errors';
+import {showShape} from '../layers/stock';
+import {checkAdapterConfig} from '../model/fit';
+import {getAdapter, makeAdapter} from './adapter';
+
+/** Marks a file as an adapter, where the file of a model holds its topology. */
+const CLASS_NAME = 'LoRAAdapter';
+const FORMAT = 'tfjs-lora-adapter';
+const VERSION = 1;
+
+/** Handlers for URL schemes for which tfjs may have none, by scheme. In Node, `file:`. */
+export const fallbackHandlers = new Map<string, (url: string) => tf.io.IOHandler>();
+
+/**
+ * Saves the adapter of a model, or an adapter: its config and its tensors, and nothing of the base.
+ *
+ * @param handlerOrUrl what `model.save` takes: `indexeddb://…`, `localstorage://…`, `downloads://…`, `http(s)://…`, any `tf.io.IOHandler`; in
+ *     Node also `file://…`.
+ * @throws LoRAError if the model is not adapted, or nothing handles the URL.
+ */
+export async function saveAdapter(
+  source: tf.LayersModel | Adapter,
+  handlerOrUrl: tf.io.IOHandler | string,
+): Promise<tf.io.SaveResult> {
+  const handler = findHandler(handlerOrUrl, 'save');
+  if (handler.save === undefined) {
+    throw new LoRAError('The handler cannot save: it has no save function.');
+  }
+  const adapter = 'tensors' in source ? source : getAdapter(source);
+  try {
+    const {data, specs} = await tf.io.encodeWeights({...adapter.tensors});
+    return await handler.save({
+      format: FORMAT,
+      generatedBy: 'tfjs-lora',
+      convertedBy: null,
+      // JSON as it is: unlike a layer's config, an adapter's keeps the spelling of its keys and names.
+      modelTopology: {class_name: CLASS_NAME, version: VERSION, config: adapter.config},
+      weightSpecs: specs,
+      weightData: data,
+    });
+  } finally {
+    if (adapter !== source) {
+      adapter.dispose();
+    }
+  }
+}
+
+/**
+ * Loads an adapter that `saveAdapter` saved. Apply it with `applyLoRA(base, adapter)`, then dispose it.
+ *
+ * @param handlerOrUrl what `tf.loadLayersModel` takes; in Node also `file://…`.
+ * @throws LoRAError if nothing handles the URL, or what is there is not an adapter.
+ */
+export async function loadAdapter(handlerOrUrl: tf.io.IOHandler | string): Promise<Adapter> {
+  const handler = findHandler(handlerOrUrl, 'load');
+  if (handler.load === undefined) {
+    throw new LoRAError('The handler cannot load: it has no load function.');
+  }
+  const {modelTopology, weightSpecs, weightData} = await handler.load();
+  const {class_name: className, version, config} = (modelTopology ?? {}) as Record<string, unknown>;
+  if (className !== CLASS_NAME) {
+    throw new LoRAError(
+      `This is not an adapter but ${className === undefined ? 'something else' : `a ${show(className)}`}. Models are loaded with tf.loadLayersModel.`,
+    );
+  }
+  if (version !== VERSION) {
+    throw new LoRAError(
+      `The adapter is of format version ${show(version)}; this library reads version ${VERSION}.`,
+    );
+  }
+  checkAdapterConfig(config);
+  if (weightSpecs === undefined || weightData === undefined) {
+    throw new LoRAError('The adapter has no tensors.');
+  }
+  checkSpecs(weightSpecs, weightData);
+  return makeAdapter(config, tf.io.decodeWeights(weightData, weightSpecs));
+}
+
+/** Checks that the bytes are those that the list of tensors calls for, before anything is made of them. */
+function checkSpecs(specs: readonly tf.io.WeightsManifestEntry[], data: tf.io.WeightData): void {
+  const faults: string[] = [];
+  const names = new Set<string>();
+  let bytes = 0;
+  for (const {name, shape, dtype} of specs) {
+    if (names.has(name)) {
+      faults.push(`${name}: there twice`);
+    }
+    names.add(name);
+    if (dtype !== 'float32') {
+      faults.push(`${name}: of type ${dtype}, not float32`);
+    }
+    if (!Array.isArray(shape) || shape.some(size => !Number.isInteger(size) || size < 0)) {
+      faults.push(`${name}: shape ${showShape(shape)} is none`);
+    }
+    bytes += 4 * tf.util.sizeFromShape(shape);
+  }
+  const present = (Array.isArray(data) ? data : [data]).reduce(
+    (sum, buffer) => sum + buffer.byteLength,
+    0,
+  );
+  if (faults.length === 0 && bytes !== present) {
+    faults.push(`the tensors take ${bytes} bytes, the file has ${present}`);
+  }
+  if (faults.length > 0) {
+    throw new LoRAError(
+      `The adapter's file is broken:\n${faults.map(fault => `  ${fault}`).join('\n')}`,
+    );
+  }
+}
+
+function findHandler(
+  handlerOrUrl: tf.io.IOHandler | string,
+  action: 'save' | 'load',
+): tf.io.IOHandler {
+  if (typeof handlerOrUrl !== 'string') {
+    return handlerOrUrl;
+  }
+  const url = handlerOrUrl;
+  const handlers = action === 'save' ? tf.io.getSaveHandlers(url) : tf.io.getLoadHandlers(url);
+  if (handlers.length > 1) {
+    throw new LoRAError(
+      `${handlers.length} handlers of tfjs feel responsible for "${url}". Pass one of them instead.`,
+    );
+  }
+  const [, scheme] = /^([a-z][a-z\d+.-]*:)\/\//i.exec(url) ?? [];
+  const handler = handlers[0] ?? fallbackHandlers.get(scheme?.toLowerCase() ?? '')?.(url);
+  if (handler !== undefined) {
+    return handler;
+  }
+  if (scheme === undefined && action === 'load' && tf.env().getBool('IS_BROWSER')) {
+    return tf.io.http(url); // a path relative to the page, as tf.loadLayersModel takes it
+  }
+  throw new LoRAError(
+    `Nothing here can ${action} "${url}". In a browser there are indexeddb://, localstorage://, downloads:// and http(s)://; in Node ` +
+      'file:// and fileHandler(path); anywhere, a tf.io.IOHandler of your own.',
+  );
+}

@@ -1,0 +1,180 @@
+import * as tf from '@tensorflow/tfjs';
+import {reverseRows} from './conv2dGradients';
+import {
+  type Axis,
+  convolutionAxes,
+  cropNegative,
+  everyNth,
+  interleave,
+  meetsOnlyZeros,
+  phases,
+  type Padding,
+  type Phase,
+  type Rounding,
+  type Shape4D,
+  type Strides,
+} from './geometry';
+
+/** Kernels that XNNPACK has code for; it computes others many times slower, as convolutions in as many groups as channels. */
+const FAST_SIZES = [
+  [1, 1],
+  [1, 3],
+  [3, 1],
+  [2, 2],
+  [1, 4],
+  [4, 1],
+  [3, 3],
+  [5, 5],
+] as const;
+
+/**
+ * The gradient of `depthwiseConv2d(x, kernel)` with respect to `x`, given the gradient `dy` [n, oh, ow, in · mult] of its result:
+ *
+ *     dx[·, c] = Σ_ijm  dy[·, c, m] shifted by (i, j) · K[i, j, c, m]              → [n, h, w, in]
+ */
+export function depthwiseConv2dInputGradient(
+  dy: tf.Tensor4D,
+  kernel: tf.Tensor4D,
+  inputShape: Shape4D,
+  strides: Strides,
+  pad: Padding,
+  rounding?: Rounding,
+): tf.Tensor4D {
+  const [kh, kw, channels, multiplier] = kernel.shape;
+  const [n, h, w] = inputShape;
+  const [height, width] = convolutionAxes(inputShape, kernel.shape, strides, pad, rounding);
+  return tf.tidy(() => {
+    const turned = tf.reshape<tf.Rank.R4>(
+      reverseRows(tf.reshape(kernel, [kh * kw, channels * multiplier])),
+      [kh, kw, channels * multiplier, 1],
+    );
+    const rows = phases(height).map(row =>
+      phases(width).map(column =>
+        convolvePhase(dy, turned, row, column, height.stride, width.stride),
+      ),
+    );
+    const gradient = interleave(rows, width.stride, [n, h, w, channels * multiplier]);
+    return multiplier === 1
+      ? gradient
+      : tf.sum<tf.Tensor4D>(tf.reshape(gradient, [n, h, w, channels, multiplier]), -1);
+  });
+}
+
+/** The gradient at the inputs of one phase: `dy` * the taps that reach them → [n, u, v, in · mult]. */
+function convolvePhase(
+  dy: tf.Tensor4D,
+  turned: tf.Tensor4D,
+  row: Phase,
+  column: Phase,
+  strideHeight: number,
+  strideWidth: number,
+): tf.Tensor4D {
+  const [n, , , channels] = dy.shape;
+  if (row.taps === 0 || column.taps === 0) {
+    return tf.zeros([n, row.size, column.size, channels]);
+  }
+  const [kh, kw] = fastSize(row.taps, column.taps);
+  const below = kh - row.taps;
+  const right = kw - column.taps;
+  const kernel = everyNth(
+    everyNth(turned, 0, row.firstTap, row.taps, strideHeight),
+    1,
+    column.firstTap,
+    column.taps,
+    strideWidth,
+  );
+  const {image, pad} = cropNegative(
+    dy,
+    [row.before, row.after + below],
+    [column.before, column.after + right],
+  );
+  const padded =
+    below === 0 && right === 0
+      ? kernel
+      : tf.pad(kernel, [
+          [0, below],
+          [0, right],
+          [0, 0],
+          [0, 0],
+        ]);
+  return tf.depthwiseConv2d(image, padded, 1, pad);
+}
+
+/** The smallest kernel with at least these taps that XNNPACK computes fast, and there is none, these. */
+function fastSize(kh: number, kw: number): readonly [number, number] {
+  return FAST_SIZES.find(([height, width]) => height >= kh && width >= kw) ?? [kh, kw];
+}
+
+/**
+ * The gradient of `depthwiseConv2d(x, kernel)` with respect to the kernel, given the gradient `dy` [n, oh, ow, in · mult] of its
+ * result:
+ *
+ *     dK[i, j, c, m] = Σ_nyx  x[n, sh·y + i − top, sw·x + j − left, c] · dy[n, y, x, c, m]        → [kh, kw, in, mult]
+ */
+export function depthwiseConv2dFilterGradient(
+  x: tf.Tensor4D,
+  dy: tf.Tensor4D,
+  kernelShape: Shape4D,
+  strides: Strides,
+  pad: Padding,
+  rounding?: Rounding,
+): tf.Tensor4D {
+  const [kh, kw, channelsIn, multiplier] = kernelShape;
+  const channels = channelsIn * multiplier;
+  const [height, width] = convolutionAxes(x.shape, kernelShape, strides, pad, rounding);
+  if (meetsOnlyZeros(height) || meetsOnlyZeros(width)) {
+    return tf.zeros(kernelShape);
+  }
+  return tf.tidy(() => {
+    const phased = splitPhases(repeatChannels(x, multiplier), height, width);
+    const [n, oh, ow] = dy.shape;
+    const taps: tf.Tensor2D[] = [];
+    for (let i = 0; i < kh; i++) {
+      for (let j = 0; j < kw; j++) {
+        const window = tf.slice(
+          phased,
+          [
+            0,
+            Math.floor(i / height.stride),
+            i % height.stride,
+            Math.floor(j / width.stride),
+            (j % width.stride) * channels,
+          ],
+          [n, oh, 1, ow, channels],
+        );
+        taps.push(sumOfPixels(tf.mul(tf.reshape(window, dy.shape), dy)));
+      }
+    }
+    return tf.reshape(tf.concat(taps), kernelShape);
+  });
+}
+
+/** [n, h, w, c] → [n, h, w, c · times], each channel `times` over. */
+function repeatChannels(x: tf.Tensor4D, times: number): tf.Tensor4D {
+  if (times === 1) {
+    return x;
+  }
+  const [n, h, w, c] = x.shape;
+  return tf.reshape(tf.tile(tf.reshape(x, [n * h * w, c, 1]), [1, 1, times]), [n, h, w, c * times]);
+}
+
+/** The padded image [n, sh · u, sw · v, c] as [n, u, sh, v, sw · c], of which a window with strides is a plain slice. */
+function splitPhases(x: tf.Tensor4D, height: Axis, width: Axis): tf.Tensor5D {
+  const [n, h, w, c] = x.shape;
+  const rows = height.output + Math.floor((height.kernel - 1) / height.stride);
+  const columns = width.output + Math.floor((width.kernel - 1) / width.stride);
+  const {image, pad} = cropNegative(
+    x,
+    [height.before, rows * height.stride - height.before - h],
+    [width.before, columns * width.stride - width.before - w],
+  );
+  return tf.reshape(tf.pad(image, pad), [n, rows, height.stride, columns, width.stride * c]);
+}
+
+/** Σ over all pixels: [n, h, w, c] → [1, c]. As a mean it is a pooling, which XNNPACK computes fast. */
+function sumOfPixels(x: tf.Tensor4D): tf.Tensor2D {
+  const [n, h, w, c] = x.shape;
+  const pixels = n * h * w;
+  const mean = tf.avgPool(tf.reshape<tf.Rank.R4>(x, [1, pixels, 1, c]), [pixels, 1], 1, 'valid');
+  return tf.reshape(tf.mul(mean, pixels), [1, c]);
+}

@@ -1,0 +1,182 @@
+import * as tf from '@tensorflow/tfjs';
+
+/** Padding as tfjs takes it: a rule, one number for all sides, or two for each. */
+export type Padding = Parameters<typeof tf.conv2d>[3];
+
+/** `[[0, 0], [top, bottom], [left, right], [0, 0]]` */
+export type ExplicitPadding = Exclude<Padding, string | number>;
+
+/** How fractions are rounded where a number as padding does not fit the stride. */
+export type Rounding = Parameters<typeof tf.conv2d>[6];
+
+/** Strides as tfjs takes them: one number, or `[height, width]`. */
+export type Strides = number | [number, number];
+
+/** `[batch, height, width, channels]`, or `[height, width, in, out]` for a kernel. */
+export type Shape4D = [number, number, number, number];
+
+/**
+ * One spatial axis of a convolution: output `y` reads the inputs `stride·y + tap − before`, where those outside `[0, input)` are zero.
+ */
+export interface Axis {
+  readonly input: number;
+  readonly output: number;
+  /** Number of taps of the kernel. */
+  readonly kernel: number;
+  readonly stride: number;
+  /** Zeros in front. */
+  readonly before: number;
+}
+
+/** The two spatial axes of a convolution of `inputShape` [n, h, w, in] with a kernel [kh, kw, in, out]. */
+export function convolutionAxes(
+  inputShape: Shape4D,
+  kernelShape: Shape4D,
+  strides: Strides,
+  pad: Padding,
+  rounding?: Rounding,
+): [height: Axis, width: Axis] {
+  const info = tf.backend_util.computeConv2DInfo(
+    inputShape,
+    kernelShape,
+    strides,
+    1,
+    pad,
+    rounding,
+  );
+  return [
+    {
+      input: info.inHeight,
+      output: info.outHeight,
+      kernel: info.filterHeight,
+      stride: info.strideHeight,
+      before: info.padInfo.top,
+    },
+    {
+      input: info.inWidth,
+      output: info.outWidth,
+      kernel: info.filterWidth,
+      stride: info.strideWidth,
+      before: info.padInfo.left,
+    },
+  ];
+}
+
+/**
+ * The outputs of a strided convolution that meet one and the same subset of taps when its gradient is taken.
+ *
+ * The inputs `stride·u + offset` read only the taps `i ≡ offset + before (mod stride)`, so the gradient at them is a convolution without
+ * a stride, of `dy` with those taps reversed.
+ */
+export interface Phase {
+  /** First of the reversed taps that take part; the others follow at steps of `stride`. */
+  readonly firstTap: number;
+  /** Number of taps that take part; may be zero. */
+  readonly taps: number;
+  /** Zeros in front of and behind `dy`; a negative number crops. */
+  readonly before: number;
+  readonly after: number;
+  /** Number of inputs in the phase: `ceil(input / stride)`, so that all phases are of one size. */
+  readonly size: number;
+}
+
+/** The phases `0 … stride − 1` of an axis; each has `ceil(input / stride)` outputs. */
+export function phases({input, output, kernel, stride, before: padding}: Axis): Phase[] {
+  const size = Math.ceil(input / stride);
+  return Array.from({length: stride}, (_, offset) => {
+    const residue = (offset + padding) % stride;
+    const shift = Math.floor((offset + padding) / stride);
+    const taps = Math.max(0, Math.ceil((kernel - residue) / stride));
+    const before = taps - 1 - shift;
+    const after = shift + size - output;
+    const meetsNothing = taps === 0 || -before >= output || -after >= output;
+    return {
+      firstTap: kernel - 1 - residue - stride * (taps - 1),
+      taps: meetsNothing ? 0 : taps,
+      before,
+      after,
+      size,
+    };
+  });
+}
+
+/** Zeros to add behind an axis (negative: inputs to drop), so that the windows of all outputs fit exactly. */
+export function behind({input, output, kernel, stride, before}: Axis): number {
+  return (output - 1) * stride + kernel - before - input;
+}
+
+/** Whether the windows meet only zeros along an axis. */
+export function meetsOnlyZeros(axis: Axis): boolean {
+  return -behind(axis) >= axis.input;
+}
+
+/** Crops what is negative off an image `[n, h, w, c]` and returns it with the padding that is left to do. */
+export function cropNegative(
+  image: tf.Tensor4D,
+  height: [before: number, after: number],
+  width: [before: number, after: number],
+): {image: tf.Tensor4D; pad: ExplicitPadding} {
+  const [n, h, w, c] = image.shape;
+  const crop = [...height, ...width].map(p => Math.max(0, -p)) as Shape4D;
+  const [top, bottom, left, right] = crop;
+  const keep = [...height, ...width].map(p => Math.max(0, p)) as Shape4D;
+  return {
+    image: crop.some(p => p > 0)
+      ? tf.slice(image, [0, top, left, 0], [n, h - top - bottom, w - left - right, c])
+      : image,
+    pad: [
+      [0, 0],
+      [keep[0], keep[1]],
+      [keep[2], keep[3]],
+      [0, 0],
+    ],
+  };
+}
+
+/** Every `step`-th of the slices of `x` along `axis`, `count` of them beginning with `first`. */
+export function everyNth<T extends tf.Tensor>(
+  x: T,
+  axis: number,
+  first: number,
+  count: number,
+  step: number,
+): T {
+  if (count === x.shape[axis]) {
+    return x;
+  }
+  const size = x.shape.map((length, i) => (i === axis ? 1 : length));
+  const slices = Array.from({length: count}, (_, i) =>
+    tf.slice(
+      x,
+      x.shape.map((_, j) => (j === axis ? first + i * step : 0)),
+      size,
+    ),
+  );
+  return tf.concat<T>(slices, axis);
+}
+
+/**
+ * Puts the phases of an image together: pixel (sh·u + i, sw·v + j) is pixel (u, v) of `rows[i][j]`.
+ *
+ * sh × sw images [n, u, v, c] → [n, h, w, c]; of the last pixels, those beyond h and w are cropped.
+ */
+export function interleave(
+  rows: readonly (readonly tf.Tensor4D[])[],
+  strideWidth: number,
+  [n, h, w, c]: Shape4D,
+): tf.Tensor4D {
+  const u = Math.ceil(h / rows.length);
+  const v = Math.ceil(w / strideWidth);
+  // [n, u, v, c] × sw → [n, u, v, sw · c], read as [n, u, 1, v · sw · c]; × sh → [n, u, sh, v · sw · c]
+  const lines = rows.map(row => tf.reshape(concat(row, 3), [n, u, 1, v * strideWidth * c]));
+  const image = tf.reshape<tf.Rank.R4>(concat(lines, 2), [n, u * rows.length, v * strideWidth, c]);
+  return image.shape[1] === h && image.shape[2] === w
+    ? image
+    : tf.slice(image, [0, 0, 0, 0], [n, h, w, c]);
+}
+
+/** `tf.concat`, which copies even a single tensor. */
+function concat<T extends tf.Tensor>(tensors: readonly T[], axis: number): T {
+  const [first, ...others] = tensors as [T, ...T[]];
+  return others.length === 0 ? first : tf.concat<T>([first, ...others], axis);
+}

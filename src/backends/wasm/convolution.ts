@@ -1,0 +1,119 @@
+import * as tf from '@tensorflow/tfjs';
+import {adjointKernel, conv2dFilterGradient, conv2dInputGradient} from '../conv2dGradients';
+import {depthwiseConv2dFilterGradient, depthwiseConv2dInputGradient} from '../depthwiseGradients';
+import type {Padding} from '../geometry';
+import {newKernel, wrappedKernel, type WasmKernel} from './kernel';
+
+interface Images {
+  readonly x: tf.Tensor4D;
+  readonly dy: tf.Tensor4D;
+}
+
+interface Gradients {
+  readonly dy: tf.Tensor4D;
+  readonly filter: tf.Tensor4D;
+}
+
+const conv2dBackpropFilter = newKernel<Images, tf.Conv2DBackpropFilterAttrs>(
+  tf.Conv2DBackpropFilter,
+  ({inputs: {x, dy}, attrs}) =>
+    conv2dFilterGradient(x, dy, attrs.filterShape, attrs.strides, attrs.pad, attrs.dimRoundingMode),
+);
+
+const conv2dBackpropInput = newKernel<Gradients, tf.Conv2DBackpropInputAttrs>(
+  tf.Conv2DBackpropInput,
+  ({inputs: {dy, filter}, attrs}) =>
+    tf.tidy(() =>
+      conv2dInputGradient(
+        dy,
+        adjointKernel(filter),
+        attrs.inputShape,
+        attrs.strides,
+        attrs.pad,
+        attrs.dimRoundingMode,
+      ),
+    ),
+);
+
+const depthwiseBackpropFilter = newKernel<Images, tf.DepthwiseConv2dNativeBackpropFilterAttrs>(
+  tf.DepthwiseConv2dNativeBackpropFilter,
+  ({inputs: {x, dy}, attrs}) =>
+    depthwiseConv2dFilterGradient(
+      x,
+      dy,
+      attrs.filterShape,
+      attrs.strides,
+      attrs.pad,
+      attrs.dimRoundingMode,
+    ),
+);
+
+const depthwiseBackpropInput = newKernel<Gradients, tf.DepthwiseConv2dNativeBackpropInputAttrs>(
+  tf.DepthwiseConv2dNativeBackpropInput,
+  ({inputs: {dy, filter}, attrs}) =>
+    depthwiseConv2dInputGradient(
+      dy,
+      filter,
+      attrs.inputShape,
+      attrs.strides,
+      attrs.pad,
+      attrs.dimRoundingMode,
+    ),
+);
+
+/** The gradients of convolutions. */
+export const convolutionKernels: readonly WasmKernel[] = [
+  conv2dBackpropFilter,
+  conv2dBackpropInput,
+  depthwiseBackpropFilter,
+  depthwiseBackpropInput,
+  ...[tf.Conv2D, tf.FusedConv2D].map(name => exactSamePadding(name, false)),
+  ...[tf.DepthwiseConv2dNative, tf.FusedDepthwiseConv2D].map(name => exactSamePadding(name, true)),
+];
+
+interface ConvolutionAttributes {
+  readonly strides: number | [number, number];
+  readonly pad: Padding;
+  readonly dilations?: number | [number, number];
+  readonly dimRoundingMode?: 'floor' | 'round' | 'ceil';
+}
+
+/**
+ * A stock convolution that returns zeros where padding 'same' leaves inputs unread (a kernel smaller than its stride): XNNPACK
+ * computes a negative padding. There the same padding is given in numbers.
+ */
+function exactSamePadding(name: string, depthwise: boolean): WasmKernel {
+  return wrappedKernel<{x: tf.Tensor4D; filter: tf.Tensor4D}, ConvolutionAttributes>(
+    name,
+    stock => call => {
+      if (call.attrs.pad !== 'same') {
+        return stock(call);
+      }
+      const {x, filter} = call.inputs;
+      const {strides, dilations = 1} = call.attrs;
+      const info = tf.backend_util.computeConv2DInfo(
+        x.shape,
+        filter.shape,
+        strides,
+        dilations,
+        'same',
+        undefined,
+        depthwise,
+      );
+      const unread =
+        (info.outHeight - 1) * info.strideHeight + info.effectiveFilterHeight < info.inHeight ||
+        (info.outWidth - 1) * info.strideWidth + info.effectiveFilterWidth < info.inWidth;
+      if (!unread) {
+        return stock(call);
+      }
+      const {top, bottom, left, right} = info.padInfo;
+      const pad: Padding = [
+        [0, 0],
+        [top, bottom],
+        [left, right],
+        [0, 0],
+      ];
+      return stock({...call, attrs: {...call.attrs, pad}});
+    },
+  );
+}

@@ -1,0 +1,30 @@
+export {getAdapter} from './adapter/adapter';
+export {loadAdapter, saveAdapter} from './adapter/storage';
+export type {
+  Adapter,
+  AdapterConfig,
+  Initializer,
+  LayerConfig,
+  LayerMatcher,
+  LoRAConfig,
+  LoRAOverride,
+  LoRAStrength,
+} from './config';
+export {LoRAError} from './errors';
+export {FrozenLayer} from './layers/frozenLayer';
+export {loraConv2d, LoRAConv2D} from './layers/loraConv2d';
+export {loraDense, LoRADense} from './layers/loraDense';
+export {LoRALayer, type LoRALayerArgs, type LowRankPart} from './layers/loraLayer';
+export type {LoadReport, NameMapping, WeightsReport} from './layers/namedWeights';
+export {TrainedLayer} from './layers/trainedLayer';
+export {applyLoRA} from './model/apply';
+export {type Split, splitAtFirstAdapter} from './model/split';
+export {disposeModel, trainableVariables} from './model/dispose';
+export {type FeatureFitArgs, fitOnFeatures} from './model/fitOnFeatures';
+export {mergeLoRA, type MergeOptions, removeLoRA} from './model/restore';
+export {
+  type LayerSummary,
+  type LoRASummary,
+  summarizeLoRA,
+  type SummaryOptions,
+} from './model/summary';

@@ -1,0 +1,104 @@
+import * as tf from '@tensorflow/tfjs';
+import {activate, type Activation, cappedReluGradient, outputActivation} from '../ops/activation';
+import {frozenBatchNorm} from '../ops/batchNorm';
+import {conv2dOp} from '../ops/conv2d';
+import {denseOp} from '../ops/dense';
+import {asMatrix, type Factors} from '../ops/factors';
+import {linear, type Linear} from '../ops/linear';
+import {
+  type BatchNormLayer,
+  type ConvLayer,
+  type DenseLayer,
+  fieldsOf,
+  type KernelLayer,
+} from './stock';
+import type {CallArgs} from './wrapperLayer';
+
+/**
+ * Computes what a stock layer computes, with or without a low-rank update of its kernel, without a gradient for what is frozen.
+ */
+export type Forward = (
+  layer: tf.layers.Layer,
+  x: tf.Tensor,
+  factors: Factors | null,
+  kwargs: CallArgs,
+) => tf.Tensor;
+
+/** `Dense`: inputs of any rank, the last axis being the features. */
+export const denseForward: Forward = (layer, x, factors) => {
+  const fields = fieldsOf<DenseLayer>(layer);
+  // The gradient of tfjs's own product of a higher rank with a matrix has the wrong shape.
+  const flat = x.rank === 2 ? x : asMatrix(x);
+  const restore = (y: tf.Tensor) =>
+    x.rank === 2 ? y : tf.reshape(y, [...x.shape.slice(0, -1), fields.units]);
+  return applyLinear(denseOp, flat, fields, {factors, biasApart: true}, restore);
+};
+
+/** `Conv2D`: both data formats; as the stock layer, channels-first is transposed before and after. */
+export const conv2dForward: Forward = (layer, x, factors) => {
+  const fields = fieldsOf<ConvLayer>(layer);
+  const channelsFirst = fields.dataFormat === 'channelsFirst';
+  const op = conv2dOp({
+    strides: fields.strides as [number, number],
+    padding: fields.padding,
+    dilations: fields.dilationRate as [number, number],
+  });
+  const last = channelsFirst ? tf.transpose(x, [0, 2, 3, 1]) : x;
+  const restore = (y: tf.Tensor) => (channelsFirst ? tf.transpose(y, [0, 3, 1, 2]) : y);
+  return applyLinear(op, last, fields, {factors, biasApart: false}, restore);
+};
+
+/** `BatchNormalization` by its moving statistics, in training too. */
+export const batchNormForward: Forward = (layer, x, _factors, {training}) => {
+  const {axis, epsilon, gamma, beta, movingMean, movingVariance} = fieldsOf<BatchNormLayer>(layer);
+  const weights = {
+    mean: movingMean.read(),
+    variance: movingVariance.read(),
+    gamma: gamma?.read() ?? null,
+    beta: beta?.read() ?? null,
+    epsilon,
+  };
+  return frozenBatchNorm(x, weights, axis < 0 ? axis + x.rank : axis, training !== true);
+};
+
+/** `Activation`, where its gradient can be had from its output. */
+export const activationForward: Forward = (layer, x) => {
+  const {activation} = fieldsOf<Pick<KernelLayer, 'activation'>>(layer);
+  const known = outputActivation(activation.getClassName());
+  return known === undefined
+    ? activation.apply(x)
+    : activate(x, {...known, apply: z => activation.apply(z)});
+};
+
+/** `ReLU`, with a maximum or without. */
+export const reluForward: Forward = (layer, x) => {
+  const {maxValue} = fieldsOf<{maxValue?: number | null}>(layer);
+  return maxValue == null
+    ? tf.relu(x)
+    : activate(x, {
+        fused: null,
+        apply: z => tf.clipByValue(tf.relu(z), 0, maxValue),
+        gradient: cappedReluGradient(maxValue),
+      });
+};
+
+/** A linear operation, the layer's activation, and `restore`, which gives the result the layout that the layer answers in. */
+function applyLinear(
+  op: Linear,
+  x: tf.Tensor,
+  {kernel, bias, activation}: KernelLayer,
+  {factors, biasApart}: {factors: Factors | null; biasApart: boolean},
+  restore: (y: tf.Tensor) => tf.Tensor,
+): tf.Tensor {
+  const weights = {kernel: kernel.read(), bias: bias?.read() ?? null, biasApart, factors};
+  const input = x.dtype === 'float32' ? x : tf.cast(x, 'float32');
+  const known = outputActivation(activation.getClassName());
+  if (known !== undefined) {
+    return restore(linear(op, input, weights, {...known, apply: z => activation.apply(z)}));
+  }
+  // The activation's gradient needs its input, or it is not elementwise: it stays a step of its own, where the stock layer has it.
+  return activation.apply(restore(linear(op, input, weights, UNFUSED_IDENTITY)));
+}
+
+/** Stands for an activation that follows: the stock layer fuses none. */
+const UNFUSED_IDENTITY: Activation = {fused: null, gradient: null, apply: z => z};

@@ -1,0 +1,37 @@
+import * as tf from '@tensorflow/tfjs';
+import type {Factors} from '../ops/factors';
+import {conv2dForward} from './forward';
+import {LoRALayer, type LoRALayerArgs} from './loraLayer';
+import {type ConvLayer, fieldsOf} from './stock';
+
+/**
+ * A `Conv2D` layer with a low-rank update of its kernel: `y = f(x ∗ (W + s·A·B) + b)`. `A`, `[kh, kw, in, rank]`, is a convolution like
+ * the base's with `rank` filters, and `B`, `[rank, out]`, one of size 1×1.
+ *
+ * Takes every stride, padding, data format and dilation that the base takes; trains dilated convolutions too, for which tfjs itself has
+ * no gradient. Trains `rank · (kh·kw·in + out)` numbers instead of `kh·kw·in·out`. Factors are laid out as PEFT's, transposed.
+ */
+export class LoRAConv2D extends LoRALayer {
+  static readonly className = 'LoRAConv2D';
+
+  constructor(args: LoRALayerArgs) {
+    super(args, 'Conv2D');
+  }
+
+  protected override kernelShape(inputShape: tf.Shape): number[] {
+    const {kernelSize, dataFormat, filters} = fieldsOf<ConvLayer>(this.baseLayer);
+    const channels =
+      dataFormat === 'channelsFirst' ? inputShape[1] : inputShape[inputShape.length - 1];
+    return [...kernelSize, channels ?? 0, filters];
+  }
+
+  protected override forward(x: tf.Tensor, factors: Factors): tf.Tensor {
+    return conv2dForward(this.baseLayer, x, factors, {});
+  }
+}
+tf.serialization.registerClass(LoRAConv2D);
+
+/** Makes a {@link LoRAConv2D}. */
+export function loraConv2d(args: LoRALayerArgs): LoRAConv2D {
+  return new LoRAConv2D(args);
+}

@@ -1,0 +1,94 @@
+import * as tf from '@tensorflow/tfjs';
+import {LoRAError} from '../errors';
+import {showShape} from './stock';
+
+/** Says which weight of a layer a foreign name means; `null` skips it. */
+export type NameMapping = (name: string) => string | null;
+
+/** How names, or named tensors, compare with the weights of a layer. */
+export interface WeightsReport {
+  /** Names of weights that were given. */
+  matched: string[];
+  /** Given names that are no weight of the layer. */
+  unmatched: string[];
+  /** Names of weights that were not given. */
+  missing: string[];
+}
+
+/** What became of named tensors that were loaded into a layer. */
+export interface LoadReport extends WeightsReport {
+  /** Weights that were given in another shape: `kernel: shape [2, 3], expected [3, 2]`. */
+  mismatched: string[];
+}
+
+/** Compares names with the names of weights. Names that `mapping` maps to `null` count as not given. */
+export function matchNames(
+  names: readonly string[],
+  weights: ReadonlyMap<string, tf.LayerVariable>,
+  mapping: NameMapping = name => name,
+): WeightsReport & {pairs: Map<string, string>} {
+  const pairs = new Map<string, string>();
+  const unmatched: string[] = [];
+  for (const name of names) {
+    const target = mapping(name);
+    if (target === null) {
+      continue;
+    }
+    if (weights.has(target) && !pairs.has(target)) {
+      pairs.set(target, name);
+    } else {
+      unmatched.push(name);
+    }
+  }
+  const matched = [...pairs.keys()];
+  return {matched, unmatched, missing: [...weights.keys()].filter(name => !pairs.has(name)), pairs};
+}
+
+/**
+ * Sets weights by name.
+ *
+ * @throws LoRAError if strict and the tensors are not exactly the weights. Then nothing is changed.
+ */
+export function loadNamedWeights(
+  owner: string,
+  weights: ReadonlyMap<string, tf.LayerVariable>,
+  tensors: Readonly<Record<string, tf.Tensor>>,
+  {mapping, strict}: {mapping: NameMapping | undefined; strict: boolean},
+): LoadReport {
+  const {matched, unmatched, missing, pairs} = matchNames(Object.keys(tensors), weights, mapping);
+  const fitting: [tf.LayerVariable, tf.Tensor][] = [];
+  const mismatched: string[] = [];
+  for (const [target, name] of pairs) {
+    const weight = weights.get(target);
+    const tensor = tensors[name];
+    if (weight === undefined || tensor === undefined) {
+      continue;
+    }
+    if (tf.util.arraysEqual(tensor.shape, weight.read().shape)) {
+      fitting.push([weight, tensor]);
+    } else {
+      mismatched.push(
+        `${target}: shape ${showShape(tensor.shape)}, expected ${showShape(weight.shape)}`,
+      );
+    }
+  }
+  const faults = [
+    ...mismatched,
+    ...unmatched.map(
+      name => `${name}: not a weight of the layer, which has ${[...weights.keys()].join(', ')}`,
+    ),
+    ...missing.map(name => `${name}: not among the weights given`),
+  ];
+  if (strict && faults.length > 0) {
+    throw new LoRAError(
+      `The weights do not fit ${owner}:\n${faults.map(fault => `  ${fault}`).join('\n')}`,
+    );
+  }
+  fitting.forEach(([weight, tensor]) => weight.write(tensor));
+  return {
+    matched: matched.filter(name => !mismatched.some(line => line.startsWith(`${name}: `))),
+    unmatched,
+    missing,
+    mismatched,
+  };
+}

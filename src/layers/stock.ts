@@ -1,0 +1,173 @@
+import * as tf from '@tensorflow/tfjs';
+import {LoRAError} from '../errors';
+
+// tfjs declares these fields of its layers protected or private. They have kept their names through all of tfjs 2, 3 and 4.
+
+/** What a stock layer with a kernel holds. */
+export interface KernelLayer {
+  kernel: tf.LayerVariable;
+  bias: tf.LayerVariable | null;
+  activation: {apply(x: tf.Tensor): tf.Tensor; getClassName(): string};
+}
+
+/** What a stock `Dense` holds. */
+export interface DenseLayer extends KernelLayer {
+  units: number;
+}
+
+/** What a stock convolution holds. */
+export interface ConvLayer extends KernelLayer {
+  filters: number;
+  kernelSize: number[];
+  strides: number[];
+  padding: 'valid' | 'same';
+  dataFormat: 'channelsFirst' | 'channelsLast';
+  dilationRate: number[];
+}
+
+/** What a stock `BatchNormalization` holds. */
+export interface BatchNormLayer {
+  axis: number;
+  epsilon: number;
+  gamma?: tf.LayerVariable;
+  beta?: tf.LayerVariable;
+  movingMean: tf.LayerVariable;
+  movingVariance: tf.LayerVariable;
+}
+
+/** Fields of every layer that a rebuild has to see. */
+export interface LayerInternals {
+  _refCount: number | null;
+  initialWeights: tf.Tensor[] | null;
+}
+
+/** A layer as a view of its fields. The caller knows its class. */
+export function fieldsOf<Fields>(layer: tf.layers.Layer): Fields {
+  return layer as unknown as Fields;
+}
+
+/** A layer's class name and config, as tfjs nests them in wrappers. */
+export interface LayerEntry {
+  className: string;
+  config: tf.serialization.ConfigDict;
+}
+
+/** The class name and config of a layer, in objects of their own. */
+export function entryOf(layer: tf.layers.Layer): LayerEntry {
+  return {className: layer.getClassName(), config: cloneConfig(layer.getConfig())};
+}
+
+/**
+ * Makes a layer from its class name and config, as tfjs does when it loads a model.
+ *
+ * @throws LoRAError if no class of that name is registered.
+ */
+export function layerFromEntry({className, config}: LayerEntry): tf.layers.Layer {
+  const registered = tf.serialization.SerializationMap.getMap().classNameMap[className];
+  if (registered === undefined) {
+    throw new LoRAError(
+      `Layer "${config.name as string}" is a ${className}, which is not registered. Call tf.serialization.registerClass(${className}) first.`,
+    );
+  }
+  const [layerClass, fromConfig] = registered;
+  // tfjs writes into the configs that it reads.
+  return fromConfig(layerClass, cloneConfig(config)) as tf.layers.Layer;
+}
+
+/** A copy of a config: arrays and plain objects anew, everything else as it is. */
+export function cloneConfig<T>(value: T): T {
+  if (Array.isArray(value)) {
+    return value.map(cloneConfig) as T;
+  }
+  if (
+    typeof value === 'object' &&
+    value !== null &&
+    Object.getPrototypeOf(value) === Object.prototype
+  ) {
+    return Object.fromEntries(
+      Object.entries(value).map(([key, entry]) => [key, cloneConfig<unknown>(entry)]),
+    ) as T;
+  }
+  return value;
+}
+
+/** The weights of a layer, in an order that does not depend on which of them train, under the names that the layer gave them. */
+export function namedWeights(layer: tf.layers.Layer): Map<string, tf.LayerVariable> {
+  const named = new Map<string, tf.LayerVariable>();
+  for (const weight of [...layer.weights].sort((one, other) => one.id - other.id)) {
+    // The scope is the layer's name, or the name of the TimeDistributed around it.
+    const local = weight.originalName.replace(/^[^/]*\//, '');
+    // A custom layer may use a name twice.
+    let name = local;
+    for (let copy = 2; named.has(name); copy++) {
+      name = `${local}_${copy}`;
+    }
+    named.set(name, weight);
+  }
+  return named;
+}
+
+/** Gives `to` the values of `from`, a weight each, sharing their buffers. */
+export function shareWeights(from: tf.layers.Layer, to: tf.layers.Layer): void {
+  const sources = [...namedWeights(from).values()];
+  const targets = [...namedWeights(to).values()];
+  if (
+    sources.length !== targets.length ||
+    sources.some((source, i) => !sameShape(source, targets[i]))
+  ) {
+    throw new LoRAError(
+      `Layer "${from.name}" (${from.getClassName()}) has other weights when it is rebuilt from its config: ` +
+        `${shapes(sources)} before, ${shapes(targets)} after. Its getConfig() must hold all that its weights depend on.`,
+    );
+  }
+  sources.forEach((source, i) => targets[i]?.write(source.read()));
+}
+
+function sameShape(one: tf.LayerVariable, other: tf.LayerVariable | undefined): boolean {
+  return other !== undefined && tf.util.arraysEqual(one.read().shape, other.read().shape);
+}
+
+function shapes(weights: tf.LayerVariable[]): string {
+  return weights.length === 0 ? 'none' : weights.map(({shape}) => showShape(shape)).join(', ');
+}
+
+/** A shape as error messages show it: `[4, 8]`. */
+export function showShape(shape: tf.Shape): string {
+  return `[${shape.join(', ')}]`;
+}
+
+/** Fields that differ between a layer and its rebuilt copy without meaning anything. */
+const BOOKKEEPING = new Set([
+  'id',
+  'name',
+  '_refCount',
+  '_built',
+  'trainable_',
+  '_trainable',
+  'fastWeightInitDuringBuild',
+  '_addedWeightNames',
+]);
+
+/**
+ * The plain fields (numbers, texts, flags, and lists of these) in which two layers of a class differ: what the class's `getConfig`
+ * forgets.
+ */
+export function differingFields(one: tf.layers.Layer, other: tf.layers.Layer): string[] {
+  const fields = fieldsOf<Record<string, unknown>>(one);
+  const counterparts = fieldsOf<Record<string, unknown>>(other);
+  return Object.keys(fields).filter(key => {
+    const value = fields[key];
+    const counterpart = counterparts[key];
+    return (
+      !BOOKKEEPING.has(key) &&
+      isPlain(value) &&
+      (!isPlain(counterpart) || JSON.stringify(value) !== JSON.stringify(counterpart))
+    );
+  });
+}
+
+function isPlain(value: unknown): boolean {
+  return Array.isArray(value)
+    ? value.length > 0 && value.every(isPlain)
+    : ['number', 'string', 'boolean'].includes(typeof value);
+}

@@ -1,0 +1,25 @@
+import * as tf from '@tensorflow/tfjs';
+import {namedWeights} from './stock';
+import {type CallArgs, type WrapperArgs, WRAPPER_KIND, WrapperLayer} from './wrapperLayer';
+
+/** A layer that trains in full and belongs to the adapter. It can keep its original weights, to be had back when it is removed. */
+export class TrainedLayer extends WrapperLayer {
+  static readonly className = 'TrainedLayer';
+  override readonly [WRAPPER_KIND] = 'trained' as const;
+
+  constructor(args: WrapperArgs) {
+    super(args, true);
+  }
+
+  override adapterWeights(): Map<string, tf.LayerVariable> {
+    return namedWeights(this.baseLayer);
+  }
+
+  protected override compute(
+    inputs: tf.Tensor | tf.Tensor[],
+    kwargs: CallArgs,
+  ): tf.Tensor | tf.Tensor[] {
+    return this.baseLayer.apply(inputs, kwargs) as tf.Tensor | tf.Tensor[];
+  }
+}
+tf.serialization.registerClass(TrainedLayer);

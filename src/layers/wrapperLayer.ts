@@ -1,0 +1,258 @@
+import * as tf from '@tensorflow/tfjs';
+import {ensureWasmKernels} from '../backends/wasm';
+import {LoRAError} from '../errors';
+import {
+  cloneConfig,
+  entryOf,
+  fieldsOf,
+  layerFromEntry,
+  type LayerEntry,
+  type LayerInternals,
+  namedWeights,
+  shareWeights,
+} from './stock';
+
+/** What a layer of this library does with its base: adapts it, freezes it, or trains it in full. */
+export type WrapperKind = 'lora' | 'frozen' | 'trained';
+
+/**
+ * Marks the layers of this library. A process that uses both `import` and `require` has two copies of every class, so `instanceof`
+ * would miss the other copy's layers.
+ */
+export const WRAPPER_KIND = Symbol.for('tfjs-lora.layer');
+
+/** Arguments of `tf.layers.Layer`. */
+export type LayerArgs = NonNullable<ConstructorParameters<typeof tf.layers.Layer>[0]>;
+
+/** Keyword arguments of `call`, such as `training` and `mask`. */
+export type CallArgs = Record<string, unknown>;
+
+/** Arguments of every layer of this library. */
+export interface WrapperArgs {
+  /** The layer to wrap. One that is built or in use is re-created from its config and shares its weights' buffers. */
+  layer: tf.layers.Layer;
+  /** Default: the name of the layer. */
+  name?: string;
+  /** As in `tf.layers.Layer`. Default: true. */
+  trainable?: boolean;
+  /** The `trainable` flag that the wrapped layer gets back when it is unwrapped. Default: the flag that it has. */
+  baseTrainable?: boolean;
+  /** Keep the wrapped layer's original weights beside those that train, so that they can be had back. Default: false. */
+  keepOriginal?: boolean;
+}
+
+/** Prefix of the weights in which a layer keeps the original values of those that train. */
+const ORIGINAL = 'original_';
+
+/** Layers that some wrapper has taken over. */
+const adopted = new WeakSet<tf.layers.Layer>();
+
+/**
+ * A layer around another, its base, with the base's name, shapes and weight names, so that summaries and checkpoints read as they did
+ * before. Subclasses say whether the base trains and what is computed.
+ */
+export abstract class WrapperLayer extends tf.layers.Layer {
+  /** The layer that is wrapped. */
+  readonly baseLayer: tf.layers.Layer;
+  /** What the wrapper does with its base. */
+  abstract readonly [WRAPPER_KIND]: WrapperKind;
+
+  private readonly baseTrainable: boolean;
+  private readonly keepOriginal: boolean;
+  private readonly baseTrains: boolean;
+  private readonly originals: [original: tf.LayerVariable, weight: tf.LayerVariable][] = [];
+  private readonly sharesWith: tf.layers.Layer | null;
+
+  protected constructor(
+    {layer, name, trainable, baseTrainable, keepOriginal}: WrapperArgs,
+    baseTrains: boolean,
+  ) {
+    super(wrapperArgs(layer, name, trainable));
+    const owned = layer.built || layer.inboundNodes.length > 0 || adopted.has(layer);
+    this.baseLayer = owned ? layerFromEntry(entryOf(layer)) : layer;
+    adopted.add(this.baseLayer);
+    this.sharesWith = owned && layer.built ? layer : null;
+    this.baseTrains = baseTrains;
+    this.baseTrainable = baseTrainable ?? layer.trainable;
+    this.keepOriginal = keepOriginal ?? false;
+    this.baseLayer.trainable = baseTrains;
+    this.supportsMasking = this.baseLayer.supportsMasking;
+    ensureWasmKernels();
+  }
+
+  override build(inputShape: tf.Shape | tf.Shape[]): void {
+    this.baseLayer.build(inputShape);
+    this.baseLayer.built = true;
+    if (this.sharesWith !== null) {
+      shareWeights(this.sharesWith, this.baseLayer);
+    }
+    const {initialWeights} = fieldsOf<LayerInternals>(this.baseLayer);
+    if (initialWeights !== null) {
+      this.baseLayer.setWeights(initialWeights);
+    }
+    if (!this.baseTrains) {
+      // Layers made with `trainable: false` do not say so to their variables, which a custom training loop goes by.
+      this.baseLayer.weights.forEach(weight => (weight.trainable = false));
+    } else if (this.keepOriginal) {
+      for (const [local, weight] of namedWeights(this.baseLayer)) {
+        const zeros = tf.initializers.zeros();
+        const original = this.addWeight(
+          ORIGINAL + local,
+          weight.shape,
+          weight.dtype,
+          zeros,
+          undefined,
+          false,
+        );
+        this.originals.push([original.write(weight.read()), weight]);
+      }
+    }
+    this.inputSpec = this.baseLayer.inputSpec;
+    this.built = true;
+  }
+
+  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor | tf.Tensor[] {
+    return tf.tidy(() => {
+      this.invokeCallHook(inputs, kwargs);
+      // The wasm backend may have been loaded since the layer was made.
+      ensureWasmKernels();
+      return this.compute(inputs, kwargs);
+    });
+  }
+
+  /** What the layer computes, on inputs that have been checked. */
+  protected abstract compute(
+    inputs: tf.Tensor | tf.Tensor[],
+    kwargs: CallArgs,
+  ): tf.Tensor | tf.Tensor[];
+
+  override computeOutputShape(inputShape: tf.Shape | tf.Shape[]): tf.Shape | tf.Shape[] {
+    return this.baseLayer.computeOutputShape(inputShape);
+  }
+
+  override computeMask(
+    inputs: tf.Tensor | tf.Tensor[],
+    mask?: tf.Tensor | tf.Tensor[],
+  ): tf.Tensor | tf.Tensor[] {
+    return this.baseLayer.computeMask(inputs, mask);
+  }
+
+  // The base's weights are kept out of this layer's own lists, where `model.trainable = true` would unfreeze them.
+
+  override get trainableWeights(): tf.LayerVariable[] {
+    return this.trainable ? [...super.trainableWeights, ...this.baseLayer.trainableWeights] : [];
+  }
+
+  override set trainableWeights(weights: tf.LayerVariable[]) {
+    super.trainableWeights = weights;
+  }
+
+  override get nonTrainableWeights(): tf.LayerVariable[] {
+    const ofBase = this.trainable ? this.baseLayer.nonTrainableWeights : this.baseLayer.weights;
+    return [...super.nonTrainableWeights, ...ofBase];
+  }
+
+  override set nonTrainableWeights(weights: tf.LayerVariable[]) {
+    super.nonTrainableWeights = weights;
+  }
+
+  /** The base's regularization, where the base trains. */
+  override get losses(): tf.layers.Layer['losses'] {
+    return this.baseTrains ? this.baseLayer.losses : [];
+  }
+
+  override get stateful(): boolean {
+    return this.baseLayer.stateful;
+  }
+
+  override resetStates(): void {
+    this.baseLayer.resetStates();
+  }
+
+  /** Zeros would do for the base, whose weights are about to be loaded; factors that are all zero would never train. */
+  override setFastWeightInitDuringBuild(value: boolean): void {
+    this.baseLayer.setFastWeightInitDuringBuild(value);
+  }
+
+  /** The weights that belong to an adapter, by the names that they have in it. */
+  abstract adapterWeights(): Map<string, tf.LayerVariable>;
+
+  /** The base as it was before it was wrapped: class, config and `trainable` flag. */
+  baseEntry(): LayerEntry {
+    const {className, config} = entryOf(this.baseLayer);
+    return {className, config: {...config, trainable: this.baseTrainable}};
+  }
+
+  /** Gives `layer`, a layer like the base, the values that the base had before it trained. */
+  shareOriginal(layer: tf.layers.Layer): void {
+    shareWeights(this.baseLayer, layer);
+    const values = new Map(this.originals.map(([original, weight]) => [weight, original]));
+    const targets = [...namedWeights(layer).values()];
+    [...namedWeights(this.baseLayer).values()].forEach((weight, i) => {
+      const original = values.get(weight);
+      if (original !== undefined) {
+        targets[i]?.write(original.read());
+      }
+    });
+  }
+
+  /** Makes the values that the base has now its original ones. */
+  markOriginal(): void {
+    this.originals.forEach(([original, weight]) => original.write(weight.read()));
+  }
+
+  override getConfig(): tf.serialization.ConfigDict {
+    return {
+      ...super.getConfig(),
+      layer: {...this.baseEntry()},
+      ...(this.keepOriginal && {keepOriginal: true}),
+    };
+  }
+
+  /** Makes a layer from what `getConfig` gave. */
+  static override fromConfig<T extends tf.serialization.Serializable>(
+    cls: tf.serialization.SerializableConstructor<T>,
+    config: tf.serialization.ConfigDict,
+  ): T {
+    const {layer, ...rest} = cloneConfig(config);
+    return new cls({...rest, layer: layerFromEntry(layer as unknown as LayerEntry)});
+  }
+}
+
+/** Which kind of layer of this library `layer` is, if any. */
+export function wrapperKind(layer: tf.layers.Layer): WrapperKind | undefined {
+  return (layer as Partial<WrapperLayer>)[WRAPPER_KIND];
+}
+
+/** Whether `layer` is one of this library's. */
+export function isWrapper(layer: tf.layers.Layer): layer is WrapperLayer {
+  return wrapperKind(layer) !== undefined;
+}
+
+/** The stock or custom layer that `layer` is or wraps. */
+export function baseOf(layer: tf.layers.Layer): tf.layers.Layer {
+  return isWrapper(layer) ? layer.baseLayer : layer;
+}
+
+/** The arguments for tfjs's constructor: the base's own, so that the wrapper can stand where the base stood. */
+function wrapperArgs(layer: tf.layers.Layer, name = layer.name, trainable = true): LayerArgs {
+  const {batchInputShape, dtype} = layer as Partial<tf.layers.Layer>;
+  // A Sequential makes its input from these.
+  return {name, trainable, ...(batchInputShape && {batchInputShape}), ...(dtype && {dtype})};
+}
+
+/** The input of a layer that takes just one, which tfjs may pass in a list. */
+export function onlyTensor(inputs: tf.Tensor | tf.Tensor[]): tf.Tensor {
+  const [first, ...others] = Array.isArray(inputs) ? inputs : [inputs];
+  if (first === undefined || others.length > 0) {
+    throw new LoRAError(
+      `Expected one input, got ${others.length + (first === undefined ? 0 : 1)}.`,
+    );
+  }
+  return first;
+}
+
+/** The input shape of a layer that takes just one, which tfjs may pass in a list. */
+export function onlyShape(shapes: tf.Shape | tf.Shape[]): tf.Shape {
+  return Array.isArray(shapes[0]) ? shapes[0] : (shapes as tf.Shape);
+}

@@ -1,0 +1,54 @@
+import type * as tf from '@tensorflow/tfjs';
+import type {AdapterConfig} from '../config';
+import {LoRAError} from '../errors';
+import type {LoRALayer} from '../layers/loraLayer';
+import {isWrapper, wrapperKind} from '../layers/wrapperLayer';
+import {type Site, sitesOf} from './walk';
+
+/** A layer of an adapted model that has an update. */
+export interface LoRASite extends Site {
+  layer: LoRALayer;
+}
+
+/** The layers of an adapted model that have an update. */
+export function loraSites(model: tf.LayersModel): LoRASite[] {
+  return sitesOf(model).filter((site): site is LoRASite => wrapperKind(site.layer) === 'lora');
+}
+
+/**
+ * The layers of an adapted model.
+ *
+ * @throws LoRAError if the model is not adapted.
+ */
+export function adaptedSites(model: tf.LayersModel): Site[] {
+  const sites = sitesOf(model);
+  if (!sites.some(({layer}) => isWrapper(layer))) {
+    throw new LoRAError(
+      'The model has no LoRA layers. Adapt it first: applyLoRA(model, {rank: 8}).',
+    );
+  }
+  return sites;
+}
+
+/** The variables of an adapted model that belong to its adapter, by the names that they have in it. */
+export function adapterVariables(model: tf.LayersModel): Map<string, tf.LayerVariable> {
+  const variables = new Map<string, tf.LayerVariable>();
+  for (const {path, layer} of adaptedSites(model)) {
+    if (isWrapper(layer)) {
+      layer
+        .adapterWeights()
+        .forEach((variable, name) => variables.set(`${path}/${name}`, variable));
+    }
+  }
+  return variables;
+}
+
+/** The config of the adapter that a model has. */
+export function adapterConfig(model: tf.LayersModel): AdapterConfig {
+  return {
+    layers: Object.fromEntries(loraSites(model).map(({path, layer}) => [path, layer.layerConfig])),
+    trainable: adaptedSites(model)
+      .filter(({layer}) => wrapperKind(layer) === 'trained')
+      .map(({path}) => path),
+  };
+}

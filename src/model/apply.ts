@@ -1,0 +1,141 @@
+import * as tf from '@tensorflow/tfjs';
+import {ensureWasmKernels} from '../backends/wasm';
+import {type Adapter, checkConfig, type LoRAConfig} from '../config';
+import {LoRAError} from '../errors';
+import {FrozenLayer} from '../layers/frozenLayer';
+import {initializerEntry} from '../layers/initializer';
+import {adaptationOf} from '../layers/registry';
+import {type LayerEntry, shareWeights} from '../layers/stock';
+import {TrainedLayer} from '../layers/trainedLayer';
+import {baseOf, isWrapper} from '../layers/wrapperLayer';
+import {adapterVariables} from './adapted';
+import {checkAdapterConfig, checkFit} from './fit';
+import {setRecord} from './record';
+import {checkNotAdapted, makePlan, type Plan} from './plan';
+import {rewire, structureOf} from './rewire';
+import {isContainer, type Site, sitesOf} from './walk';
+
+/**
+ * Adapts a pretrained model: a new model in which the chosen layers have a trainable low-rank update and all others are frozen. It
+ * computes exactly what the original computes, until it is trained; compile it and train it with `fit`.
+ *
+ * The original is not touched. Frozen weights share their buffers with it; each model is disposed by itself.
+ *
+ * @param model any `tf.LayersModel`: functional, sequential, nested, with shared layers, several inputs and outputs, `TimeDistributed`.
+ * @param configOrAdapter what to adapt, and how; or an adapter, whose layers are adapted and whose values are set.
+ * @throws LoRAError if the config names something that is not there, the adapter does not fit, the model is adapted already, or a layer
+ *     cannot be rebuilt from its config. Everything that is wrong is reported at once, and nothing is changed.
+ */
+export function applyLoRA(
+  model: tf.LayersModel,
+  configOrAdapter: LoRAConfig | Adapter = {},
+): tf.LayersModel {
+  ensureWasmKernels();
+  checkModel(model);
+  if (!isAdapter(configOrAdapter)) {
+    checkConfig(configOrAdapter);
+    const sites = adaptableSites(model);
+    const plan = makePlan(sites, configOrAdapter);
+    reportCapped(plan);
+    return build(model, plan, configOrAdapter);
+  }
+  checkAdapterConfig(configOrAdapter.config);
+  const sites = adaptableSites(model);
+  checkFit(configOrAdapter, sites);
+  const adapted = build(model, {config: configOrAdapter.config, capped: {}}, {});
+  for (const [name, variable] of adapterVariables(adapted)) {
+    const value = configOrAdapter.tensors[name];
+    if (value !== undefined) {
+      variable.write(value);
+    }
+  }
+  return adapted;
+}
+
+function adaptableSites(model: tf.LayersModel): Site[] {
+  const sites = sitesOf(model);
+  checkNotAdapted(sites);
+  const unbuilt = sites.filter(({layer}) => !layer.built);
+  if (sites.length === 0 || unbuilt.length > 0) {
+    throw new LoRAError(
+      `The model is not built: give its first layer an inputShape, so that its weights exist.`,
+    );
+  }
+  return sites;
+}
+
+function build(
+  model: tf.LayersModel,
+  {config, capped}: Plan,
+  {initializer, seed}: Pick<LoRAConfig, 'initializer' | 'seed'>,
+): tf.LayersModel {
+  const paths = Object.keys(config.layers);
+  const trained = new Set(config.trainable);
+
+  const replace = ({path, layer}: Site, entry: LayerEntry): LayerEntry => {
+    const {batchInputShape, dtype, name} = entry.config;
+    const outer = {
+      name: name as string,
+      ...(batchInputShape !== undefined && {batchInputShape}),
+      ...(dtype !== undefined && {dtype}),
+      layer: {...entry},
+    };
+    const update = config.layers[path];
+    if (update !== undefined) {
+      const {className, ...strength} = update;
+      const own = {
+        ...outer,
+        ...strength,
+        keepOriginal: !update.freezeBaseLayer,
+        ...(initializer !== undefined && {initializer: initializerEntry(initializer)}),
+        ...(seed !== undefined && {seed: seed + paths.indexOf(path)}),
+      };
+      return {className: adaptationOf(layer)?.className ?? className, config: own};
+    }
+    if (trained.has(path)) {
+      return {className: TrainedLayer.className, config: {...outer, keepOriginal: true}};
+    }
+    return FrozenLayer.gains(layer) ? {className: FrozenLayer.className, config: outer} : entry;
+  };
+
+  const transfer = ({layer}: Site, replacement: tf.layers.Layer) => {
+    shareWeights(layer, baseOf(replacement));
+    if (isWrapper(replacement)) {
+      replacement.markOriginal();
+    }
+  };
+
+  const adapted = rewire(model, {replace, transfer});
+  setRecord(adapted, {structure: structureOf(model), capped});
+  return adapted;
+}
+
+/** An adapter, unlike a config, holds tensors. */
+function isAdapter(value: LoRAConfig | Adapter): value is Adapter {
+  return typeof value === 'object' && 'tensors' in value && 'config' in value;
+}
+
+function checkModel(model: unknown): asserts model is tf.LayersModel {
+  if (model instanceof tf.GraphModel) {
+    throw new LoRAError(
+      'A tf.GraphModel is a fixed graph without layers, which tfjs cannot train. Convert the original as a layers model ' +
+        '(tensorflowjs_converter --output_format=tfjs_layers_model), or use its outputs as the inputs of an adapted model of your own.',
+    );
+  }
+  if (!(model instanceof tf.layers.Layer) || !isContainer(model)) {
+    throw new LoRAError(
+      'The model must be a tf.LayersModel, such as tf.loadLayersModel and tf.sequential return.',
+    );
+  }
+}
+
+function reportCapped({config, capped}: Plan): void {
+  const lines = Object.entries(capped).map(
+    ([path, asked]) => `${path}: ${config.layers[path]?.rank ?? asked} instead of ${asked}`,
+  );
+  if (lines.length > 0) {
+    console.warn(
+      `A rank above min(fan-in, fan-out) adds nothing. Lowered, at the same scaling: ${lines.join(', ')}.`,
+    );
+  }
+}

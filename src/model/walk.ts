@@ -1,0 +1,56 @@
+import type * as tf from '@tensorflow/tfjs';
+import {LoRAError} from '../errors';
+import {fieldsOf} from '../layers/stock';
+
+/** A layer of a model that holds no other layers that we look into. */
+export interface Site {
+  /** The names of the containers around the layer and its own, from the outside in, joined by `/`. The model's own is left out. */
+  path: string;
+  layer: tf.layers.Layer;
+  /** The layers around it, from the outside in, without the model itself. */
+  ancestors: readonly tf.layers.Layer[];
+}
+
+/** The layers inside a layer that is a model or a `TimeDistributed`; `undefined` for every other layer. */
+export function childrenOf(layer: tf.layers.Layer): readonly tf.layers.Layer[] | undefined {
+  if (isContainer(layer)) {
+    return layer.layers;
+  }
+  return layer.getClassName() === 'TimeDistributed'
+    ? [fieldsOf<{layer: tf.layers.Layer}>(layer).layer]
+    : undefined;
+}
+
+/** Whether a layer is a model. */
+export function isContainer(layer: tf.layers.Layer): layer is tf.LayersModel {
+  return Array.isArray(fieldsOf<{layers?: unknown}>(layer).layers) && 'inputLayers' in layer;
+}
+
+/**
+ * All layers of a model, each once, in order, nested ones in the place of their container.
+ *
+ * @throws LoRAError if a layer sits in two containers: rebuilt, it would be two layers.
+ */
+export function sitesOf(model: tf.LayersModel): Site[] {
+  const sites: Site[] = [];
+  const paths = new Map<tf.layers.Layer, string>();
+  const visit = (layer: tf.layers.Layer, ancestors: readonly tf.layers.Layer[]) => {
+    const path = [...ancestors, layer].map(({name}) => name).join('/');
+    const seen = paths.get(layer);
+    if (seen !== undefined) {
+      throw new LoRAError(
+        `Layer "${layer.name}" sits in the model twice, as "${seen}" and as "${path}". Rebuilt, it would become two layers that are no ` +
+          'longer tied. Keep a shared layer in one container.',
+      );
+    }
+    paths.set(layer, path);
+    const children = childrenOf(layer);
+    if (children === undefined) {
+      sites.push({path, layer, ancestors});
+    } else {
+      children.forEach(child => visit(child, [...ancestors, layer]));
+    }
+  };
+  model.layers.forEach(layer => visit(layer, []));
+  return sites;
+}

@@ -1,0 +1,9 @@
+import {fileHandler} from './adapter/fileHandler';
+import {fallbackHandlers} from './adapter/storage';
+
+// tfjs has no handler for file:// unless tfjs-node brings one. Registering a router would leave two beside it.
+fallbackHandlers.set('file:', fileHandler);
+
+// The front door in Node: that of the browser, and files. It is one name more, not another list of names to keep in step.
+export * from './index';
+export {fileHandler};

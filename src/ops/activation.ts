@@ -1,0 +1,46 @@
+import * as tf from '@tensorflow/tfjs';
+import {eluGradient, type FusedActivation} from './kernels';
+import {runLazyOp} from './lazyOp';
+
+/** An activation whose gradient can be had from its output alone, so that its input need not be kept. */
+export interface OutputActivation {
+  /** The fused kernel that stock layers use for it, if they do. */
+  fused: FusedActivation | null;
+  /** `dy · f'(x)`, given `y = f(x)`. `null` where that is `dy` itself. */
+  gradient: ((dy: tf.Tensor, y: tf.Tensor) => tf.Tensor) | null;
+}
+
+/** An activation that is known, and how to compute it. */
+export interface Activation extends OutputActivation {
+  apply: (x: tf.Tensor) => tf.Tensor;
+}
+
+/** By tfjs's name. Where tfjs's own gradient is ambiguous (relu at 0, relu6 at 0 and 6), these give 0. */
+const OUTPUT_ACTIVATIONS: Readonly<Record<string, OutputActivation>> = {
+  linear: {fused: 'linear', gradient: null},
+  relu: {fused: 'relu', gradient: (dy, y) => tf.mul(dy, tf.step(y))},
+  elu: {fused: 'elu', gradient: eluGradient},
+  relu6: {fused: null, gradient: cappedReluGradient(6)},
+  sigmoid: {fused: null, gradient: (dy, y) => tf.mul(dy, tf.mul(y, tf.sub(1, y)))},
+  tanh: {fused: null, gradient: (dy, y) => tf.mul(dy, tf.sub(1, tf.square(y)))},
+};
+
+/** What is known of an activation, by tfjs's name for it; `undefined` where its gradient needs its input. */
+export function outputActivation(name: string): OutputActivation | undefined {
+  return Object.hasOwn(OUTPUT_ACTIVATIONS, name) ? OUTPUT_ACTIVATIONS[name] : undefined;
+}
+
+/** The gradient of `min(max(x, 0), cap)` from its output: `dy` strictly between the bounds, else 0. */
+export function cappedReluGradient(cap: number): (dy: tf.Tensor, y: tf.Tensor) => tf.Tensor {
+  return (dy, y) => tf.mul(dy, tf.step(tf.mul(y, tf.sub(cap, y))));
+}
+
+/** An activation by itself, with the gradient from its output: tfjs's own gradient of relu6 takes three slow kernels on wasm. */
+export function activate(x: tf.Tensor, {apply, gradient}: Activation): tf.Tensor {
+  return runLazyOp({
+    inputs: {x},
+    save: {x: false, y: gradient !== null},
+    forward: () => apply(x),
+    gradient: (dy, {y}) => ({x: () => (gradient === null ? dy : gradient(dy, y))}),
+  });
+}

@@ -1,0 +1,105 @@
+import * as tf from '@tensorflow/tfjs';
+
+// tfjs fuses only where no gradient is being recorded, and the backward kernels have no public function. An operation that brings
+// its own gradient can call them all directly, and so computes in training, to the last bit, what stock layers compute in `predict`.
+
+/** Activations that the fused kernels of every backend know. */
+export type FusedActivation = 'linear' | 'relu' | 'elu';
+
+/** How a 2-D convolution walks over its input, `[n, h, w, c]`. */
+export interface Conv2DGeometry {
+  strides: [number, number];
+  padding: 'valid' | 'same';
+  dilations: [number, number];
+}
+
+/** `activation(x·W + b)`: `[n, in] · [in, out] → [n, out]`. */
+export function fusedMatMul(
+  x: tf.Tensor2D,
+  kernel: tf.Tensor2D,
+  bias: tf.Tensor | null,
+  activation: FusedActivation,
+): tf.Tensor2D {
+  return tf.tidy(() => {
+    const a = tf.reshape(x, [1, ...x.shape]);
+    const b = tf.reshape(kernel, [1, ...kernel.shape]);
+    const y = run(
+      tf._FusedMatMul,
+      {a, b, ...(bias && {bias})},
+      {
+        transposeA: false,
+        transposeB: false,
+        activation,
+      },
+    );
+    return tf.reshape(y, [x.shape[0], kernel.shape[1]]);
+  });
+}
+
+/** `activation(x ∗ W + b)`: `[n, h, w, in] ∗ [kh, kw, in, out] → [n, h', w', out]`. */
+export function fusedConv2d(
+  x: tf.Tensor4D,
+  filter: tf.Tensor4D,
+  bias: tf.Tensor | null,
+  {strides, padding, dilations}: Conv2DGeometry,
+  activation: FusedActivation,
+): tf.Tensor4D {
+  return run(
+    tf.FusedConv2D,
+    {x, filter, ...(bias && {bias})},
+    {
+      strides,
+      pad: padding,
+      dataFormat: 'NHWC',
+      dilations,
+      activation,
+    },
+  ) as tf.Tensor4D;
+}
+
+/** The gradient of a convolution without dilation in its input: `[n, h', w', out] → [n, h, w, in]`. */
+export function conv2dInputGradient(
+  dy: tf.Tensor4D,
+  filter: tf.Tensor4D,
+  inputShape: tf.Tensor4D['shape'],
+  {strides, padding}: Conv2DGeometry,
+): tf.Tensor4D {
+  return run(
+    tf.Conv2DBackpropInput,
+    {dy, filter},
+    {
+      strides,
+      pad: padding,
+      dataFormat: 'NHWC',
+      inputShape,
+    },
+  ) as tf.Tensor4D;
+}
+
+/** The gradient of a convolution without dilation in its filter: `[n, h, w, in], [n, h', w', out] → [kh, kw, in, out]`. */
+export function conv2dFilterGradient(
+  x: tf.Tensor4D,
+  dy: tf.Tensor4D,
+  filterShape: tf.Tensor4D['shape'],
+  {strides, padding}: Conv2DGeometry,
+): tf.Tensor4D {
+  return run(
+    tf.Conv2DBackpropFilter,
+    {x, dy},
+    {
+      strides,
+      pad: padding,
+      dataFormat: 'NHWC',
+      filterShape,
+    },
+  ) as tf.Tensor4D;
+}
+
+/** The gradient of elu, from its output. */
+export function eluGradient(dy: tf.Tensor, y: tf.Tensor): tf.Tensor {
+  return run(tf.EluGrad, {dy, y}, {});
+}
+
+function run(kernel: string, inputs: Record<string, tf.Tensor>, attributes: object): tf.Tensor {
+  return tf.engine().runKernel(kernel, inputs, attributes as tf.NamedAttrMap);
+}

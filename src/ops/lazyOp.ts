@@ -1,0 +1,70 @@
+import * as tf from '@tensorflow/tfjs';
+
+/** What was kept of the forward pass. Only what the operation asked for is there. */
+export interface Saved {
+  /** The input named `x`. */
+  x: tf.Tensor;
+  /** The output. */
+  y: tf.Tensor;
+}
+
+/** A differentiable operation made of others, with a gradient of its own for each input. */
+export interface LazyOp {
+  /** The tensors that the result can be differentiated in. */
+  inputs: Record<string, tf.Tensor>;
+  /** Which tensors to keep for the backward pass. */
+  save: {x: boolean; y: boolean};
+  /** Computes the result. Nothing in here is recorded. */
+  forward(): tf.Tensor | tf.Tensor[];
+  /**
+   * Given the gradient of the result, returns a function for each input. Only those are called whose gradient somebody asks for;
+   * what is computed before returning them is computed always.
+   */
+  gradient(dy: tf.Tensor, saved: Saved): Record<string, () => tf.Tensor>;
+}
+
+/**
+ * Runs an operation as one step of the tape.
+ *
+ * `tf.customGrad` would compute the gradient of every input, wanted or not, and plain ops would keep every intermediate tensor. A
+ * registered kernel does neither: tfjs asks a registered gradient for each input by itself, and keeps what the registration names.
+ */
+export function runLazyOp(op: LazyOp & {forward(): tf.Tensor}): tf.Tensor;
+export function runLazyOp(op: LazyOp): tf.Tensor | tf.Tensor[];
+export function runLazyOp(op: LazyOp): tf.Tensor | tf.Tensor[] {
+  const kernelName = register(op.save);
+  // The registration is the same for all operations, so the operation itself travels as an attribute.
+  return tf
+    .engine()
+    .runKernel<tf.Tensor | tf.Tensor[]>(kernelName, op.inputs, {op} as unknown as tf.NamedAttrMap);
+}
+
+/** Makes sure that the kernel and the gradient that keep just these tensors exist on the current backend. */
+function register({x, y}: LazyOp['save']): string {
+  const kernelName = `TfjsLoRA${x ? 'X' : ''}${y ? 'Y' : ''}`;
+  const backendName = tf.getBackend();
+  // tfjs declares both to be always there.
+  const kernel = tf.getKernel(kernelName, backendName) as tf.KernelConfig | undefined;
+  const gradient = tf.getGradient(kernelName) as tf.GradConfig | undefined;
+  if (kernel === undefined) {
+    tf.registerKernel({
+      kernelName,
+      backendName,
+      kernelFunc: ({attrs}) => tf.tidy(() => opOf(attrs).forward()),
+    });
+  }
+  if (gradient === undefined) {
+    tf.registerGradient({
+      kernelName,
+      inputsToSave: x ? ['x'] : [],
+      outputsToSave: [y],
+      gradFunc: (dy, saved, attrs) =>
+        opOf(attrs).gradient(dy as tf.Tensor, {x: saved[0], y: saved[x ? 1 : 0]} as Saved),
+    });
+  }
+  return kernelName;
+}
+
+function opOf(attrs: tf.NamedAttrMap | undefined): LazyOp {
+  return (attrs as unknown as {op: LazyOp}).op;
+}

@@ -1,0 +1,135 @@
+import * as tf from '@tensorflow/tfjs';
+import type {Activation} from './activation';
+import {asMatrix, type Factors, lastAxis, scaled, updatedKernel} from './factors';
+import type {FusedActivation} from './kernels';
+import {runLazyOp, type Saved} from './lazyOp';
+
+/** An operation that is linear in its input and in its kernel: a product, a convolution. */
+export interface Linear {
+  /** `activation(x ∗ W + b)`: the very call that the stock layer makes. */
+  forward(
+    x: tf.Tensor,
+    kernel: tf.Tensor,
+    bias: tf.Tensor | null,
+    activation: FusedActivation,
+  ): tf.Tensor;
+  /** The gradient in `x`, for a gradient `dz` of `x ∗ W`. */
+  inputGradient(dz: tf.Tensor, kernel: tf.Tensor, inputShape: number[]): tf.Tensor;
+  /** The gradient in a kernel of the given shape, for a gradient `dz` of `x ∗ W`. */
+  kernelGradient(x: tf.Tensor, dz: tf.Tensor, kernelShape: number[]): tf.Tensor;
+}
+
+/** What a linear operation works with. */
+export interface LinearWeights {
+  /** `[...fan-in axes, out]`. */
+  kernel: tf.Tensor;
+  /** `[out]`. */
+  bias: tf.Tensor | null;
+  /** Add the bias by itself where no activation is fused, as some stock layers do; elsewhere the fused call adds it. */
+  biasApart: boolean;
+  /** The low-rank update, or `null` for a frozen operation, which is differentiable in `x` alone and keeps no input. */
+  factors: Factors | null;
+}
+
+/**
+ * `f(x ∗ (W + s·A·B) + b)`, differentiable in whatever of `x`, `A`, `B`, `W` and `b` is asked for, and keeping only what that takes.
+ *
+ * It has two forms. `x ∗ W + (x ∗ A)·(s·B)` leaves the kernel alone and works on the outputs; `x ∗ (W + s·A·B)` works on the kernel and
+ * leaves the outputs alone. The smaller of the two counts: rows of the output against the fan-in. Both give `f(x ∗ W + b)` bit for bit
+ * where `B` is zero.
+ */
+export function linear(
+  op: Linear,
+  x: tf.Tensor,
+  weights: LinearWeights,
+  activation: Activation,
+): tf.Tensor {
+  const {kernel, bias, factors} = weights;
+  return runLazyOp({
+    inputs: {x, ...(factors && {a: factors.a, b: factors.b, kernel, ...(bias && {bias})})},
+    save: {x: factors !== null, y: activation.gradient !== null},
+    forward: () => forward(op, x, weights, activation),
+    gradient: (dy, saved) => {
+      const dz = activation.gradient === null ? dy : activation.gradient(dy, saved.y);
+      return factors === null
+        ? {x: () => op.inputGradient(dz, kernel, x.shape)}
+        : gradients(op, dz, saved, x.shape, {kernel, factors});
+    },
+  });
+}
+
+function forward(
+  op: Linear,
+  x: tf.Tensor,
+  weights: LinearWeights,
+  activation: Activation,
+): tf.Tensor {
+  const {kernel, bias, biasApart, factors} = weights;
+  const apart = biasApart && activation.fused === null ? bias : null;
+  const compute = (w: tf.Tensor, fused: FusedActivation) => {
+    const y = op.forward(x, w, apart === null ? bias : null, fused);
+    return apart === null ? y : tf.add(y, apart);
+  };
+  if (factors !== null && !mergesKernel(x.shape, kernel.shape)) {
+    const h = op.forward(x, factors.a, null, 'linear');
+    const low = multiply(h, scaled(factors.b, factors.scaling));
+    return activation.apply(tf.add(compute(kernel, 'linear'), low));
+  }
+  const w = factors === null ? kernel : updatedKernel(kernel, factors);
+  return activation.fused === null
+    ? activation.apply(compute(w, 'linear'))
+    : compute(w, activation.fused);
+}
+
+function gradients(
+  op: Linear,
+  dz: tf.Tensor,
+  {x}: Saved,
+  inputShape: number[],
+  {kernel, factors}: {kernel: tf.Tensor; factors: Factors},
+): Record<string, () => tf.Tensor> {
+  const {a, b, scaling} = factors;
+  const rank = lastAxis(a.shape);
+  const rows = asMatrix(dz); // [rows, out]
+  const dh = () => multiply(dz, scaled(b, scaling), true); // [.., out] · [out, r] → [.., r]
+  const kernelGradient = () => op.kernelGradient(x, dz, kernel.shape);
+  const direct = {
+    kernel: kernelGradient,
+    bias: () => tf.sum(rows, 0),
+    x: () =>
+      mergesKernel(inputShape, kernel.shape)
+        ? op.inputGradient(dz, updatedKernel(kernel, factors), inputShape)
+        : tf.add(op.inputGradient(dz, kernel, inputShape), op.inputGradient(dh(), a, inputShape)),
+  };
+  if (lastAxis(kernel.shape) <= 2 * rank) {
+    // So few outputs that the whole kernel's gradient costs no more than the two products of the rank's width below.
+    const dw = asMatrix(kernelGradient()); // [fan-in, out]
+    return {
+      ...direct,
+      a: () => tf.reshape(tf.matMul(dw, scaled(b, scaling), false, true), a.shape), // [fan-in, out] · [out, r]
+      b: () => tf.mul(tf.matMul(asMatrix(a), dw, true, false), scaling), // [r, fan-in] · [fan-in, out]
+    };
+  }
+  return {
+    ...direct,
+    a: () => op.kernelGradient(x, dh(), a.shape),
+    b: () => {
+      const h = asMatrix(op.forward(x, a, null, 'linear')); // [rows, r]
+      return tf.mul(tf.matMul(h, rows, true, false), scaling); // [r, rows] · [rows, out]
+    },
+  };
+}
+
+/**
+ * Whether updating the kernel is less work than updating the outputs. Strides aside, an output has as many rows as the input.
+ */
+function mergesKernel(inputShape: readonly number[], kernelShape: readonly number[]): boolean {
+  const rows = tf.util.sizeFromShape(inputShape.slice(0, -1));
+  return rows > tf.util.sizeFromShape(kernelShape.slice(0, -1));
+}
+
+/** `x·m` over the last axis of `x`, or `x·mᵀ`. */
+function multiply(x: tf.Tensor, matrix: tf.Tensor2D, transposed = false): tf.Tensor {
+  const product = tf.matMul(asMatrix(x), matrix, false, transposed);
+  return tf.reshape(product, [...x.shape.slice(0, -1), lastAxis(product.shape)]);
+}

@@ -1,0 +1,69 @@
+import * as tf from '@tensorflow/tfjs';
+
+/** The backends that the suites run on in Node. */
+export const BACKENDS = ['cpu', 'wasm'] as const;
+
+/** Makes `backend` current, and fails rather than falling back to another. */
+export async function useBackend(backend: string): Promise<void> {
+  if (!(await tf.setBackend(backend))) {
+    throw new Error(`Backend ${backend} cannot be had.`);
+  }
+}
+
+/** Runs `f` and expects that it leaves as many tensors and data buffers as it found. */
+export async function withoutLeaks(f: () => unknown): Promise<void> {
+  const before = tf.memory();
+  await f();
+  const after = tf.memory();
+  expect({tensors: after.numTensors, buffers: after.numDataBuffers}).toEqual({
+    tensors: before.numTensors,
+    buffers: before.numDataBuffers,
+  });
+}
+
+/** The numbers of a tensor, with -0 as 0: what is left to compare bit for bit. */
+export function numbers(tensor: tf.Tensor): number[] {
+  return Array.from(tensor.dataSync(), value => value + 0);
+}
+
+/** Random numbers, the same on each backend. */
+export function random<R extends tf.Rank>(shape: tf.ShapeMap[R], seed: number): tf.Tensor<R> {
+  return tf.randomNormal<R>(shape, 0, 1, 'float32', seed);
+}
+
+/** Runs `compute` on a backend and gives the numbers of the tensors that it returns. */
+export async function on(backend: string, compute: () => tf.Tensor[]): Promise<number[][]> {
+  await useBackend(backend);
+  const tensors = tf.tidy(compute);
+  const values = tensors.map(numbers);
+  tf.dispose(tensors);
+  return values;
+}
+
+/** Expects gradients that agree to 1e-4 of each number, or 1e-5 of the largest where numbers cancel. */
+export function expectGradients(actual: number[][], expected: number[][]): void {
+  expect(actual).toHaveLength(expected.length);
+  for (const [i, gradient] of actual.entries()) {
+    const largest = Math.max(1e-3, ...expected[i]!.map(Math.abs));
+    expect(gradient).toBeAllClose(expected[i]!, {rtol: 1e-4, atol: 1e-5 * largest});
+  }
+}
+
+/** A kernel that ran, as `tf.profile` tells it. */
+export interface KernelRun {
+  name: string;
+  /** Shape of its first output, joined by ×. */
+  output: string;
+}
+
+/** The kernels that run while `f` computes. */
+export async function kernelsOf(f: () => unknown): Promise<KernelRun[]> {
+  const {kernels} = await tf.profile(() => {
+    tf.dispose(f() as tf.TensorContainer);
+    return tf.scalar(0);
+  });
+  return kernels.map(({name, outputShapes}) => ({
+    name,
+    output: (outputShapes[0] ?? []).filter(size => size !== 1).join('×'),
+  }));
+}
