@@ -38,8 +38,7 @@ export interface LoRAOverride extends LoRAStrength {
 }
 
 /** An initializer of tfjs, its name, or its config. */
-export type Initializer =
-  ReturnType<typeof tf.initializers.zeros> | string | tf.serialization.ConfigDict;
+export type Initializer = ReturnType<typeof tf.initializers.zeros> | string | tf.serialization.ConfigDict;
 
 /** How one layer of an adapter updates its base. */
 export interface LayerConfig extends Required<LoRAStrength> {
@@ -118,9 +117,7 @@ export function checkConfig(config: LoRAConfig): void {
   const faults = [
     ...unknownOptions(config, CONFIG_OPTIONS),
     ...faultsOf(() => resolveStrength(config)),
-    ...(config.targets === undefined || config.targets === 'all'
-      ? []
-      : matcherFaults('targets', config.targets)),
+    ...(config.targets === undefined || config.targets === 'all' ? [] : matcherFaults('targets', config.targets)),
     ...(config.exclude === undefined ? [] : matcherFaults('exclude', config.exclude)),
     ...(config.trainable === undefined ? [] : matcherFaults('trainable', config.trainable)),
   ];
@@ -159,14 +156,10 @@ function faultsOf(check: () => unknown): string[] {
 
 function matcherFaults(option: string, matchers: unknown): string[] {
   if (!Array.isArray(matchers) || matchers.length === 0) {
-    return [
-      `${option} must be a list of layer names, class names or patterns, and not empty, got ${show(matchers)}.`,
-    ];
+    return [`${option} must be a list of layer names, class names or patterns, and not empty, got ${show(matchers)}.`];
   }
   return matchers
-    .filter(
-      matcher => !(matcher instanceof RegExp) && (typeof matcher !== 'string' || matcher === ''),
-    )
+    .filter(matcher => !(matcher instanceof RegExp) && (typeof matcher !== 'string' || matcher === ''))
     .map(matcher => `${option} holds ${show(matcher)}, which is neither a name nor a pattern.`);
 }
 

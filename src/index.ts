@@ -22,9 +22,4 @@ export {type Split, splitAtFirstAdapter} from './model/split';
 export {disposeModel, trainableVariables} from './model/dispose';
 export {type FeatureFitArgs, fitOnFeatures} from './model/fitOnFeatures';
 export {mergeLoRA, type MergeOptions, removeLoRA} from './model/restore';
-export {
-  type LayerSummary,
-  type LoRASummary,
-  summarizeLoRA,
-  type SummaryOptions,
-} from './model/summary';
+export {type LayerSummary, type LoRASummary, summarizeLoRA, type SummaryOptions} from './model/summary';

@@ -8,9 +8,7 @@ import {adapterConfig, adapterVariables} from '../model/adapted';
  * @throws LoRAError if the model is not adapted.
  */
 export function getAdapter(model: tf.LayersModel): Adapter {
-  const entries = [...adapterVariables(model)].map(
-    ([name, variable]) => [name, tf.clone(variable.read())] as const,
-  );
+  const entries = [...adapterVariables(model)].map(([name, variable]) => [name, tf.clone(variable.read())] as const);
   return makeAdapter(adapterConfig(model), Object.fromEntries(entries));
 }
 

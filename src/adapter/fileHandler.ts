@@ -124,9 +124,7 @@ async function read(file: string, advice: string): Promise<Buffer> {
     return await readFile(file);
   } catch (error) {
     const missing = (error as NodeJS.ErrnoException).code === 'ENOENT';
-    const what = missing
-      ? `There is no file ${file}.`
-      : `Cannot read ${file}: ${(error as Error).message}.`;
+    const what = missing ? `There is no file ${file}.` : `Cannot read ${file}: ${(error as Error).message}.`;
     throw new LoRAError(`${what} ${advice}`);
   }
 }
@@ -175,9 +173,7 @@ function byteLength(specs: tf.io.WeightsManifestEntry[], bytes: Uint8Array): num
     }
     const each = BYTES[stored];
     if (each === undefined) {
-      throw new LoRAError(
-        `Weight "${name}" is stored as ${stored}, which TensorFlow.js cannot read.`,
-      );
+      throw new LoRAError(`Weight "${name}" is stored as ${stored}, which TensorFlow.js cannot read.`);
     }
     offset += size * each;
   }
@@ -212,13 +208,9 @@ async function save(json: string, artifacts: tf.io.ModelArtifacts): Promise<tf.i
   return {modelArtifactsInfo: tf.io.getModelArtifactsInfoForJSON(artifacts)};
 }
 
-function jsonFor(
-  artifacts: tf.io.ModelArtifacts,
-  weightsManifest: tf.io.WeightsManifestConfig,
-): tf.io.ModelJSON {
+function jsonFor(artifacts: tf.io.ModelArtifacts, weightsManifest: tf.io.WeightsManifestConfig): tf.io.ModelJSON {
   const {modelTopology = {}, format, generatedBy, convertedBy} = artifacts;
-  const {signature, userDefinedMetadata, modelInitializer, initializerSignature, trainingConfig} =
-    artifacts;
+  const {signature, userDefinedMetadata, modelInitializer, initializerSignature, trainingConfig} = artifacts;
   return {
     modelTopology,
     format,
@@ -242,11 +234,7 @@ function jsonFor(
  * says so takes over. A crash in between leaves at most a spare file. The renames run synchronously, so that two saves which
  * overlap in one process cannot mix.
  */
-async function write(
-  json: string,
-  bytes: Uint8Array,
-  text: (weightsFile: string) => string,
-): Promise<void> {
+async function write(json: string, bytes: Uint8Array, text: (weightsFile: string) => string): Promise<void> {
   const folder = dirname(json);
   const final = weightsFileFor(json);
   const interim = `${final}.${randomUUID()}`;

@@ -66,9 +66,7 @@ export async function loadAdapter(handlerOrUrl: tf.io.IOHandler | string): Promi
     );
   }
   if (version !== VERSION) {
-    throw new LoRAError(
-      `The adapter is of format version ${show(version)}; this library reads version ${VERSION}.`,
-    );
+    throw new LoRAError(`The adapter is of format version ${show(version)}; this library reads version ${VERSION}.`);
   }
   checkAdapterConfig(config);
   if (weightSpecs === undefined || weightData === undefined) {
@@ -96,33 +94,23 @@ function checkSpecs(specs: readonly tf.io.WeightsManifestEntry[], data: tf.io.We
     }
     bytes += 4 * tf.util.sizeFromShape(shape);
   }
-  const present = (Array.isArray(data) ? data : [data]).reduce(
-    (sum, buffer) => sum + buffer.byteLength,
-    0,
-  );
+  const present = (Array.isArray(data) ? data : [data]).reduce((sum, buffer) => sum + buffer.byteLength, 0);
   if (faults.length === 0 && bytes !== present) {
     faults.push(`the tensors take ${bytes} bytes, the file has ${present}`);
   }
   if (faults.length > 0) {
-    throw new LoRAError(
-      `The adapter's file is broken:\n${faults.map(fault => `  ${fault}`).join('\n')}`,
-    );
+    throw new LoRAError(`The adapter's file is broken:\n${faults.map(fault => `  ${fault}`).join('\n')}`);
   }
 }
 
-function findHandler(
-  handlerOrUrl: tf.io.IOHandler | string,
-  action: 'save' | 'load',
-): tf.io.IOHandler {
+function findHandler(handlerOrUrl: tf.io.IOHandler | string, action: 'save' | 'load'): tf.io.IOHandler {
   if (typeof handlerOrUrl !== 'string') {
     return handlerOrUrl;
   }
   const url = handlerOrUrl;
   const handlers = action === 'save' ? tf.io.getSaveHandlers(url) : tf.io.getLoadHandlers(url);
   if (handlers.length > 1) {
-    throw new LoRAError(
-      `${handlers.length} handlers of tfjs feel responsible for "${url}". Pass one of them instead.`,
-    );
+    throw new LoRAError(`${handlers.length} handlers of tfjs feel responsible for "${url}". Pass one of them instead.`);
   }
   const [, scheme] = /^([a-z][a-z\d+.-]*:)\/\//i.exec(url) ?? [];
   const handler = handlers[0] ?? fallbackHandlers.get(scheme?.toLowerCase() ?? '')?.(url);

@@ -2,7 +2,9 @@ import * as tf from '@tensorflow/tfjs';
 
 /** Inner axes longer than this are summed in parts, whose operands stay in the cache. */
 const LONG = 1536;
-const PART = 1000;
+const PART = Number((globalThis as any).PART??1024);
+/** Rows of a part are a multiple of this, which lets the transpose go in blocks. */
+const BLOCK = 64;
 
 /** Nanoseconds for a multiplication, and for a number to transpose and to pack; only their proportions matter. */
 const MULTIPLY = 1 / 15;
@@ -52,7 +54,7 @@ export function directProducts(
 /** aᵀ·b as Σ aᵢᵀ·bᵢ over parts of the rows: [1, k, m], [1, k, n] → [1, m, n]. */
 function sumOfParts(a: tf.Tensor3D, b: tf.Tensor3D, multiply: Multiply): tf.Tensor3D {
   const length = a.shape[1];
-  const size = Math.ceil(length / Math.ceil(length / PART));
+  const size = Math.ceil(length / Math.ceil(length / PART) / BLOCK) * BLOCK;
   const rows = (x: tf.Tensor3D, from: number): tf.Tensor3D =>
     tf.slice(x, [0, from, 0], [1, Math.min(size, length - from), x.shape[2]]);
   const parts: tf.Tensor3D[] = [];

@@ -21,14 +21,18 @@ const KERNELS: readonly WasmKernel[] = [
   transposeKernel,
 ];
 
+/** A kernel of the backend's own that is wrapped: it tells whether the backend was loaded, or loaded again. */
+const WITNESS = tf.Conv2D;
+
 /**
  * Registers what the wasm backend lacks for training, mends what it gets wrong, and speeds up what is slow in the backward pass.
  *
  * It does nothing where the wasm backend is not loaded, and next to nothing where all is in place. It is meant to be called often:
- * loading the backend after this library puts the backend's own kernels back.
+ * loading the backend after this library puts all of the backend's own kernels back.
  */
 export function ensureWasmKernels(): void {
-  if (registered('Conv2D') === undefined) {
+  const witness = registered(WITNESS);
+  if (witness === undefined || BRAND in witness) {
     return;
   }
   for (const kernel of KERNELS) {

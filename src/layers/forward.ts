@@ -5,32 +5,20 @@ import {conv2dOp} from '../ops/conv2d';
 import {denseOp} from '../ops/dense';
 import {asMatrix, type Factors} from '../ops/factors';
 import {linear, type Linear} from '../ops/linear';
-import {
-  type BatchNormLayer,
-  type ConvLayer,
-  type DenseLayer,
-  fieldsOf,
-  type KernelLayer,
-} from './stock';
+import {type BatchNormLayer, type ConvLayer, type DenseLayer, fieldsOf, type KernelLayer} from './stock';
 import type {CallArgs} from './wrapperLayer';
 
 /**
  * Computes what a stock layer computes, with or without a low-rank update of its kernel, without a gradient for what is frozen.
  */
-export type Forward = (
-  layer: tf.layers.Layer,
-  x: tf.Tensor,
-  factors: Factors | null,
-  kwargs: CallArgs,
-) => tf.Tensor;
+export type Forward = (layer: tf.layers.Layer, x: tf.Tensor, factors: Factors | null, kwargs: CallArgs) => tf.Tensor;
 
 /** `Dense`: inputs of any rank, the last axis being the features. */
 export const denseForward: Forward = (layer, x, factors) => {
   const fields = fieldsOf<DenseLayer>(layer);
   // The gradient of tfjs's own product of a higher rank with a matrix has the wrong shape.
   const flat = x.rank === 2 ? x : asMatrix(x);
-  const restore = (y: tf.Tensor) =>
-    x.rank === 2 ? y : tf.reshape(y, [...x.shape.slice(0, -1), fields.units]);
+  const restore = (y: tf.Tensor) => (x.rank === 2 ? y : tf.reshape(y, [...x.shape.slice(0, -1), fields.units]));
   return applyLinear(denseOp, flat, fields, {factors, biasApart: true}, restore);
 };
 
@@ -65,9 +53,7 @@ export const batchNormForward: Forward = (layer, x, _factors, {training}) => {
 export const activationForward: Forward = (layer, x) => {
   const {activation} = fieldsOf<Pick<KernelLayer, 'activation'>>(layer);
   const known = outputActivation(activation.getClassName());
-  return known === undefined
-    ? activation.apply(x)
-    : activate(x, {...known, apply: z => activation.apply(z)});
+  return known === undefined ? activation.apply(x) : activate(x, {...known, apply: z => activation.apply(z)});
 };
 
 /** `ReLU`, with a maximum or without. */

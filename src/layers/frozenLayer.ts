@@ -1,21 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import {dependsOnTrainable, withoutRecording} from '../ops/recording';
-import {
-  activationForward,
-  batchNormForward,
-  conv2dForward,
-  denseForward,
-  type Forward,
-  reluForward,
-} from './forward';
+import {activationForward, batchNormForward, conv2dForward, denseForward, type Forward, reluForward} from './forward';
 import {freezeCells} from './recurrentCells';
-import {
-  type CallArgs,
-  onlyTensor,
-  type WrapperArgs,
-  WRAPPER_KIND,
-  WrapperLayer,
-} from './wrapperLayer';
+import {type CallArgs, onlyTensor, type WrapperArgs, WRAPPER_KIND, WrapperLayer} from './wrapperLayer';
 
 /** Classes for which the stock layer's own `call` would compute gradients of weights that are frozen, change them, or be slow. */
 const FORWARDS: Readonly<Record<string, Forward>> = {
@@ -49,10 +36,7 @@ export class FrozenLayer extends WrapperLayer {
     return new Map();
   }
 
-  protected override compute(
-    inputs: tf.Tensor | tf.Tensor[],
-    kwargs: CallArgs,
-  ): tf.Tensor | tf.Tensor[] {
+  protected override compute(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor | tf.Tensor[] {
     // Outside training somebody may want the gradient of an input.
     const needless = kwargs.training === true && ![inputs].flat().some(dependsOnTrainable);
     return needless ? withoutRecording(() => this.run(inputs, kwargs)) : this.run(inputs, kwargs);

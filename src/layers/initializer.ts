@@ -16,9 +16,7 @@ export function initializerOfA(
 ): InitializerObject {
   const bound = 1 / Math.sqrt(fanIn);
   const initializer =
-    asked === undefined
-      ? tf.initializers.randomUniform({minval: -bound, maxval: bound})
-      : resolveInitializer(asked);
+    asked === undefined ? tf.initializers.randomUniform({minval: -bound, maxval: bound}) : resolveInitializer(asked);
   return seed === undefined ? initializer : withSeed(initializer, seed);
 }
 

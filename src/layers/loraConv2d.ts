@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import type {Factors} from '../ops/factors';
 import {conv2dForward} from './forward';
-import {LoRALayer, type LoRALayerArgs} from './loraLayer';
+import {channelsOf, LoRALayer, type LoRALayerArgs} from './loraLayer';
 import {type ConvLayer, fieldsOf} from './stock';
 
 /**
@@ -20,9 +20,8 @@ export class LoRAConv2D extends LoRALayer {
 
   protected override kernelShape(inputShape: tf.Shape): number[] {
     const {kernelSize, dataFormat, filters} = fieldsOf<ConvLayer>(this.baseLayer);
-    const channels =
-      dataFormat === 'channelsFirst' ? inputShape[1] : inputShape[inputShape.length - 1];
-    return [...kernelSize, channels ?? 0, filters];
+    const axis = dataFormat === 'channelsFirst' ? 1 : inputShape.length - 1;
+    return [...kernelSize, channelsOf(inputShape, axis, this.name), filters];
   }
 
   protected override forward(x: tf.Tensor, factors: Factors): tf.Tensor {

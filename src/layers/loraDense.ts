@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import type {Factors} from '../ops/factors';
 import {denseForward} from './forward';
-import {LoRALayer, type LoRALayerArgs} from './loraLayer';
+import {channelsOf, LoRALayer, type LoRALayerArgs} from './loraLayer';
 import {type DenseLayer, fieldsOf} from './stock';
 
 /**
@@ -17,7 +17,7 @@ export class LoRADense extends LoRALayer {
   }
 
   protected override kernelShape(inputShape: tf.Shape): number[] {
-    return [inputShape[inputShape.length - 1] ?? 0, fieldsOf<DenseLayer>(this.baseLayer).units];
+    return [channelsOf(inputShape, inputShape.length - 1, this.name), fieldsOf<DenseLayer>(this.baseLayer).units];
   }
 
   protected override forward(x: tf.Tensor, factors: Factors): tf.Tensor {

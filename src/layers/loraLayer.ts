@@ -1,21 +1,10 @@
 import * as tf from '@tensorflow/tfjs';
-import {
-  type Initializer,
-  type LayerConfig,
-  type LoRAStrength,
-  resolveStrength,
-  scalingOf,
-} from '../config';
+import {type Initializer, type LayerConfig, type LoRAStrength, resolveStrength, scalingOf} from '../config';
 import {LoRAError} from '../errors';
 import {delta, factorShapes, type Factors, fans, updatedKernel} from '../ops/factors';
+import {diagnose} from './diagnostics';
 import {initializerEntry, initializerOfA} from './initializer';
-import {
-  type LoadReport,
-  loadNamedWeights,
-  matchNames,
-  type NameMapping,
-  type WeightsReport,
-} from './namedWeights';
+import {type LoadReport, loadNamedWeights, matchNames, type NameMapping, type WeightsReport} from './namedWeights';
 import {
   fieldsOf,
   type KernelLayer,
@@ -25,14 +14,7 @@ import {
   shareWeights,
   showShape,
 } from './stock';
-import {
-  type CallArgs,
-  onlyShape,
-  onlyTensor,
-  type WrapperArgs,
-  WRAPPER_KIND,
-  WrapperLayer,
-} from './wrapperLayer';
+import {type CallArgs, onlyShape, onlyTensor, type WrapperArgs, WRAPPER_KIND, WrapperLayer} from './wrapperLayer';
 
 /** Arguments of every LoRA layer. */
 export interface LoRALayerArgs extends WrapperArgs, LoRAStrength {
@@ -136,14 +118,7 @@ export abstract class LoRALayer extends WrapperLayer {
     const shapes = factorShapes(kernelShape, this.rank);
     const start = initializerOfA(this.initializer, fans(kernelShape).fanIn, this.seed);
     this.loraA = this.addWeight('lora_A', shapes.a, 'float32', start, undefined, true);
-    this.loraB = this.addWeight(
-      'lora_B',
-      shapes.b,
-      'float32',
-      tf.initializers.zeros(),
-      undefined,
-      true,
-    );
+    this.loraB = this.addWeight('lora_B', shapes.b, 'float32', tf.initializers.zeros(), undefined, true);
   }
 
   protected override compute(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
@@ -155,9 +130,7 @@ export abstract class LoRALayer extends WrapperLayer {
       ['lora_A', this.loraA],
       ['lora_B', this.loraB],
     ]);
-    return this.isBaseLayerFrozen
-      ? factors
-      : new Map([...factors, ...namedWeights(this.baseLayer)]);
+    return this.isBaseLayerFrozen ? factors : new Map([...factors, ...namedWeights(this.baseLayer)]);
   }
 
   /**
@@ -188,42 +161,8 @@ export abstract class LoRALayer extends WrapperLayer {
    * What there is to know about the update, as text: `rank`, `alpha`, `scaling`, `frozen`, `trainableParameters`, `totalParameters`,
    * `trainableRatio`, `deltaNorm` (Frobenius) and `deltaToKernelRatio`, its ratio to the norm of the kernel.
    */
-  async getDiagnostics(): Promise<Record<string, string>> {
-    const {deltaNorm, kernelNorm} = await this.norms();
-    const {trainable, total} = this.parameterCounts();
-    return {
-      rank: String(this.rank),
-      alpha: String(this.alpha),
-      scaling: String(this.scaling),
-      frozen: String(this.isBaseLayerFrozen),
-      trainableParameters: String(trainable),
-      totalParameters: String(total),
-      trainableRatio: String(trainable / total),
-      deltaNorm: String(deltaNorm),
-      deltaToKernelRatio: String(deltaNorm / kernelNorm),
-    };
-  }
-
-  /** Frobenius norms of the update and of the base's kernel. */
-  async norms(): Promise<{deltaNorm: number; kernelNorm: number}> {
-    const norms = tf.tidy(() => {
-      const {kernel} = fieldsOf<KernelLayer>(this.baseLayer);
-      return tf.stack([tf.norm(delta(this.factors())), tf.norm(kernel.read())]);
-    });
-    const [deltaNorm = NaN, kernelNorm = NaN] = await norms.data();
-    norms.dispose();
-    return {deltaNorm, kernelNorm};
-  }
-
-  /** How many numbers train, and how many there are, the base's included. */
-  parameterCounts(): {trainable: number; total: number} {
-    const factors = this.loraA.read().size + this.loraB.read().size;
-    const base = this.baseLayer.countParams();
-    const trainableBase = this.baseLayer.trainableWeights.reduce(
-      (sum, weight) => sum + weight.read().size,
-      0,
-    );
-    return {trainable: factors + trainableBase, total: factors + base};
+  getDiagnostics(): Promise<Record<string, string>> {
+    return diagnose(this);
   }
 
   // Weights by name: `lora_A`, `lora_B`, and the base's own, `kernel` and `bias`.
@@ -278,11 +217,7 @@ export abstract class LoRALayer extends WrapperLayer {
    * @returns what matched, what is no weight of the layer, what is missing, and what has another shape.
    * @throws LoRAError if strict, with a line for each misfit.
    */
-  loadWeights(
-    weights: Readonly<Record<string, tf.Tensor>>,
-    mapping?: NameMapping,
-    strict = true,
-  ): LoadReport {
+  loadWeights(weights: Readonly<Record<string, tf.Tensor>>, mapping?: NameMapping, strict = true): LoadReport {
     return loadNamedWeights(`layer "${this.name}"`, this.parameters(), weights, {mapping, strict});
   }
 
@@ -303,11 +238,7 @@ export abstract class LoRALayer extends WrapperLayer {
   }
 
   private parameters(): Map<string, tf.LayerVariable> {
-    return new Map([
-      ...namedWeights(this.baseLayer),
-      ['lora_A', this.loraA],
-      ['lora_B', this.loraB],
-    ]);
+    return new Map([...namedWeights(this.baseLayer), ['lora_A', this.loraA], ['lora_B', this.loraB]]);
   }
 
   private checkRank(kernelShape: readonly number[]): void {
@@ -323,13 +254,22 @@ export abstract class LoRALayer extends WrapperLayer {
 
 function checkBase(layer: tf.layers.Layer, className: string): void {
   if (!((layer as unknown) instanceof tf.layers.Layer)) {
-    throw new LoRAError(
-      `layer must be a layer, such as tf.layers.dense({units: 8}), got ${typeof layer}.`,
-    );
+    throw new LoRAError(`layer must be a layer, such as tf.layers.dense({units: 8}), got ${typeof layer}.`);
   }
   if (layer.getClassName() !== className) {
     throw new LoRAError(
       `Layer "${layer.name}" is a ${layer.getClassName()}; LoRA${className} adapts layers of class ${className}.`,
     );
   }
+}
+
+/** The number of features of an input, on which the shape of a kernel depends. */
+export function channelsOf(inputShape: tf.Shape, axis: number, layerName: string): number {
+  const channels = inputShape[axis];
+  if (channels === undefined || channels === null) {
+    throw new LoRAError(
+      `Layer "${layerName}": axis ${axis} of the input, of shape ${showShape(inputShape)}, must have a known length.`,
+    );
+  }
+  return channels;
 }

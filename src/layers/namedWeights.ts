@@ -67,22 +67,16 @@ export function loadNamedWeights(
     if (tf.util.arraysEqual(tensor.shape, weight.read().shape)) {
       fitting.push([weight, tensor]);
     } else {
-      mismatched.push(
-        `${target}: shape ${showShape(tensor.shape)}, expected ${showShape(weight.shape)}`,
-      );
+      mismatched.push(`${target}: shape ${showShape(tensor.shape)}, expected ${showShape(weight.shape)}`);
     }
   }
   const faults = [
     ...mismatched,
-    ...unmatched.map(
-      name => `${name}: not a weight of the layer, which has ${[...weights.keys()].join(', ')}`,
-    ),
+    ...unmatched.map(name => `${name}: not a weight of the layer, which has ${[...weights.keys()].join(', ')}`),
     ...missing.map(name => `${name}: not among the weights given`),
   ];
   if (strict && faults.length > 0) {
-    throw new LoRAError(
-      `The weights do not fit ${owner}:\n${faults.map(fault => `  ${fault}`).join('\n')}`,
-    );
+    throw new LoRAError(`The weights do not fit ${owner}:\n${faults.map(fault => `  ${fault}`).join('\n')}`);
   }
   fitting.forEach(([weight, tensor]) => weight.write(tensor));
   return {

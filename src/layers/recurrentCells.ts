@@ -49,46 +49,30 @@ function cellsOf(layer: tf.layers.Layer): tf.layers.Layer[] {
     forwardLayer?: Part;
     backwardLayer?: Part;
   }>(layer);
-  const parts = [cell, ...(cells ?? []), forwardLayer, backwardLayer].filter(
-    part => part !== undefined,
-  );
+  const parts = [cell, ...(cells ?? []), forwardLayer, backwardLayer].filter(part => part !== undefined);
   return parts.length === 0 ? [layer] : parts.flatMap(cellsOf);
 }
 
-function frozenStep(
-  cell: Cell,
-  step: CellStep,
-  [x, ...states]: tf.Tensor[],
-  {training}: CallArgs,
-): tf.Tensor[] {
+function frozenStep(cell: Cell, step: CellStep, [x, ...states]: tf.Tensor[], {training}: CallArgs): tf.Tensor[] {
   const [h, ...others] = states;
   if (x === undefined || h === undefined) {
     throw new Error('A recurrent cell is called with an input and its states.');
   }
   cell.dropoutMask ??= dropoutMask(cell, x, cell.dropout, training === true);
   cell.recurrentDropoutMask ??= dropoutMask(cell, h, cell.recurrentDropout, training === true);
-  const next = step(
-    masked(x, cell.dropoutMask),
-    [masked(h, cell.recurrentDropoutMask), ...others],
-    {
-      kernel: cell.kernel.read(),
-      recurrentKernel: cell.recurrentKernel.read(),
-      bias: cell.bias?.read() ?? null,
-      activation: z => cell.activation.apply(z),
-      recurrentActivation: z => (cell.recurrentActivation ?? cell.activation).apply(z),
-    },
-  );
+  const next = step(masked(x, cell.dropoutMask), [masked(h, cell.recurrentDropoutMask), ...others], {
+    kernel: cell.kernel.read(),
+    recurrentKernel: cell.recurrentKernel.read(),
+    bias: cell.bias?.read() ?? null,
+    activation: z => cell.activation.apply(z),
+    recurrentActivation: z => (cell.recurrentActivation ?? cell.activation).apply(z),
+  });
   const [output] = next;
   return output === undefined ? next : [output, ...next];
 }
 
 /** One mask for all time steps, as the stock cells have it. */
-function dropoutMask(
-  {dropoutFunc}: Cell,
-  like: tf.Tensor,
-  rate: number,
-  training: boolean,
-): tf.Tensor | null {
+function dropoutMask({dropoutFunc}: Cell, like: tf.Tensor, rate: number, training: boolean): tf.Tensor | null {
   if (rate <= 0 || rate >= 1 || !training) {
     return null;
   }

@@ -79,14 +79,8 @@ export function cloneConfig<T>(value: T): T {
   if (Array.isArray(value)) {
     return value.map(cloneConfig) as T;
   }
-  if (
-    typeof value === 'object' &&
-    value !== null &&
-    Object.getPrototypeOf(value) === Object.prototype
-  ) {
-    return Object.fromEntries(
-      Object.entries(value).map(([key, entry]) => [key, cloneConfig<unknown>(entry)]),
-    ) as T;
+  if (typeof value === 'object' && value !== null && Object.getPrototypeOf(value) === Object.prototype) {
+    return Object.fromEntries(Object.entries(value).map(([key, entry]) => [key, cloneConfig<unknown>(entry)])) as T;
   }
   return value;
 }
@@ -111,10 +105,7 @@ export function namedWeights(layer: tf.layers.Layer): Map<string, tf.LayerVariab
 export function shareWeights(from: tf.layers.Layer, to: tf.layers.Layer): void {
   const sources = [...namedWeights(from).values()];
   const targets = [...namedWeights(to).values()];
-  if (
-    sources.length !== targets.length ||
-    sources.some((source, i) => !sameShape(source, targets[i]))
-  ) {
+  if (sources.length !== targets.length || sources.some((source, i) => !sameShape(source, targets[i]))) {
     throw new LoRAError(
       `Layer "${from.name}" (${from.getClassName()}) has other weights when it is rebuilt from its config: ` +
         `${shapes(sources)} before, ${shapes(targets)} after. Its getConfig() must hold all that its weights depend on.`,

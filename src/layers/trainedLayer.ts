@@ -15,10 +15,7 @@ export class TrainedLayer extends WrapperLayer {
     return namedWeights(this.baseLayer);
   }
 
-  protected override compute(
-    inputs: tf.Tensor | tf.Tensor[],
-    kwargs: CallArgs,
-  ): tf.Tensor | tf.Tensor[] {
+  protected override compute(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor | tf.Tensor[] {
     return this.baseLayer.apply(inputs, kwargs) as tf.Tensor | tf.Tensor[];
   }
 }

@@ -63,10 +63,7 @@ export abstract class WrapperLayer extends tf.layers.Layer {
   private readonly originals: [original: tf.LayerVariable, weight: tf.LayerVariable][] = [];
   private readonly sharesWith: tf.layers.Layer | null;
 
-  protected constructor(
-    {layer, name, trainable, baseTrainable, keepOriginal}: WrapperArgs,
-    baseTrains: boolean,
-  ) {
+  protected constructor({layer, name, trainable, baseTrainable, keepOriginal}: WrapperArgs, baseTrains: boolean) {
     super(wrapperArgs(layer, name, trainable));
     const owned = layer.built || layer.inboundNodes.length > 0 || adopted.has(layer);
     this.baseLayer = owned ? layerFromEntry(entryOf(layer)) : layer;
@@ -96,14 +93,7 @@ export abstract class WrapperLayer extends tf.layers.Layer {
     } else if (this.keepOriginal) {
       for (const [local, weight] of namedWeights(this.baseLayer)) {
         const zeros = tf.initializers.zeros();
-        const original = this.addWeight(
-          ORIGINAL + local,
-          weight.shape,
-          weight.dtype,
-          zeros,
-          undefined,
-          false,
-        );
+        const original = this.addWeight(ORIGINAL + local, weight.shape, weight.dtype, zeros, undefined, false);
         this.originals.push([original.write(weight.read()), weight]);
       }
     }
@@ -121,19 +111,13 @@ export abstract class WrapperLayer extends tf.layers.Layer {
   }
 
   /** What the layer computes, on inputs that have been checked. */
-  protected abstract compute(
-    inputs: tf.Tensor | tf.Tensor[],
-    kwargs: CallArgs,
-  ): tf.Tensor | tf.Tensor[];
+  protected abstract compute(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor | tf.Tensor[];
 
   override computeOutputShape(inputShape: tf.Shape | tf.Shape[]): tf.Shape | tf.Shape[] {
     return this.baseLayer.computeOutputShape(inputShape);
   }
 
-  override computeMask(
-    inputs: tf.Tensor | tf.Tensor[],
-    mask?: tf.Tensor | tf.Tensor[],
-  ): tf.Tensor | tf.Tensor[] {
+  override computeMask(inputs: tf.Tensor | tf.Tensor[], mask?: tf.Tensor | tf.Tensor[]): tf.Tensor | tf.Tensor[] {
     return this.baseLayer.computeMask(inputs, mask);
   }
 
@@ -245,9 +229,7 @@ function wrapperArgs(layer: tf.layers.Layer, name = layer.name, trainable = true
 export function onlyTensor(inputs: tf.Tensor | tf.Tensor[]): tf.Tensor {
   const [first, ...others] = Array.isArray(inputs) ? inputs : [inputs];
   if (first === undefined || others.length > 0) {
-    throw new LoRAError(
-      `Expected one input, got ${others.length + (first === undefined ? 0 : 1)}.`,
-    );
+    throw new LoRAError(`Expected one input, got ${others.length + (first === undefined ? 0 : 1)}.`);
   }
   return first;
 }

@@ -23,9 +23,7 @@ export function loraSites(model: tf.LayersModel): LoRASite[] {
 export function adaptedSites(model: tf.LayersModel): Site[] {
   const sites = sitesOf(model);
   if (!sites.some(({layer}) => isWrapper(layer))) {
-    throw new LoRAError(
-      'The model has no LoRA layers. Adapt it first: applyLoRA(model, {rank: 8}).',
-    );
+    throw new LoRAError('The model has no LoRA layers. Adapt it first: applyLoRA(model, {rank: 8}).');
   }
   return sites;
 }
@@ -35,9 +33,7 @@ export function adapterVariables(model: tf.LayersModel): Map<string, tf.LayerVar
   const variables = new Map<string, tf.LayerVariable>();
   for (const {path, layer} of adaptedSites(model)) {
     if (isWrapper(layer)) {
-      layer
-        .adapterWeights()
-        .forEach((variable, name) => variables.set(`${path}/${name}`, variable));
+      layer.adapterWeights().forEach((variable, name) => variables.set(`${path}/${name}`, variable));
     }
   }
   return variables;

@@ -26,17 +26,16 @@ import {isContainer, type Site, sitesOf} from './walk';
  * @throws LoRAError if the config names something that is not there, the adapter does not fit, the model is adapted already, or a layer
  *     cannot be rebuilt from its config. Everything that is wrong is reported at once, and nothing is changed.
  */
-export function applyLoRA(
-  model: tf.LayersModel,
-  configOrAdapter: LoRAConfig | Adapter = {},
-): tf.LayersModel {
+export function applyLoRA(model: tf.LayersModel, configOrAdapter: LoRAConfig | Adapter = {}): tf.LayersModel {
   ensureWasmKernels();
   checkModel(model);
   if (!isAdapter(configOrAdapter)) {
     checkConfig(configOrAdapter);
     const sites = adaptableSites(model);
     const plan = makePlan(sites, configOrAdapter);
-    reportCapped(plan);
+    if (configOrAdapter.rank !== undefined) {
+      reportCapped(plan); // nobody asked for the default
+    }
     return build(model, plan, configOrAdapter);
   }
   checkAdapterConfig(configOrAdapter.config);
@@ -57,9 +56,7 @@ function adaptableSites(model: tf.LayersModel): Site[] {
   checkNotAdapted(sites);
   const unbuilt = sites.filter(({layer}) => !layer.built);
   if (sites.length === 0 || unbuilt.length > 0) {
-    throw new LoRAError(
-      `The model is not built: give its first layer an inputShape, so that its weights exist.`,
-    );
+    throw new LoRAError(`The model is not built: give its first layer an inputShape, so that its weights exist.`);
   }
   return sites;
 }
@@ -123,9 +120,7 @@ function checkModel(model: unknown): asserts model is tf.LayersModel {
     );
   }
   if (!(model instanceof tf.layers.Layer) || !isContainer(model)) {
-    throw new LoRAError(
-      'The model must be a tf.LayersModel, such as tf.loadLayersModel and tf.sequential return.',
-    );
+    throw new LoRAError('The model must be a tf.LayersModel, such as tf.loadLayersModel and tf.sequential return.');
   }
 }
 
@@ -134,8 +129,6 @@ function reportCapped({config, capped}: Plan): void {
     ([path, asked]) => `${path}: ${config.layers[path]?.rank ?? asked} instead of ${asked}`,
   );
   if (lines.length > 0) {
-    console.warn(
-      `A rank above min(fan-in, fan-out) adds nothing. Lowered, at the same scaling: ${lines.join(', ')}.`,
-    );
+    console.warn(`A rank above min(fan-in, fan-out) adds nothing. Lowered, at the same scaling: ${lines.join(', ')}.`);
   }
 }

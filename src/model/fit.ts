@@ -23,15 +23,11 @@ export function checkFit({config, tensors}: Adapter, sites: readonly Site[]): vo
     if (site === undefined) {
       faults.push(`${path}: not in the model`);
     } else if (site.layer.getClassName() !== layer.className || !kernel) {
-      faults.push(
-        `${path}: a ${layer.className} in the adapter, a ${site.layer.getClassName()} in the model`,
-      );
+      faults.push(`${path}: a ${layer.className} in the adapter, a ${site.layer.getClassName()} in the model`);
     } else {
       const {fanIn, fanOut} = fans(kernel as number[]);
       if (layer.rank > Math.min(fanIn, fanOut)) {
-        faults.push(
-          `${path}: rank ${layer.rank} in the adapter, at most ${Math.min(fanIn, fanOut)} in the model`,
-        );
+        faults.push(`${path}: rank ${layer.rank} in the adapter, at most ${Math.min(fanIn, fanOut)} in the model`);
       }
       const {a, b} = factorShapes(kernel as number[], layer.rank);
       expected.set(`${path}/lora_A`, a).set(`${path}/lora_B`, b);
@@ -50,21 +46,16 @@ export function checkFit({config, tensors}: Adapter, sites: readonly Site[]): vo
   }
 
   const missingPaths =
-    faults.length > 0 &&
-    [...Object.keys(config.layers), ...config.trainable].some(path => !byPath.has(path));
+    faults.length > 0 && [...Object.keys(config.layers), ...config.trainable].some(path => !byPath.has(path));
   for (const [name, shape] of expected) {
     const tensor = tensors[name];
     if (tensor === undefined) {
       faults.push(`${name}: not in the adapter`);
     } else if (showShape(tensor.shape) !== showShape([...shape])) {
-      faults.push(
-        `${name}: shape ${showShape(tensor.shape)} in the adapter, ${showShape([...shape])} in the model`,
-      );
+      faults.push(`${name}: shape ${showShape(tensor.shape)} in the adapter, ${showShape([...shape])} in the model`);
     }
   }
-  const owners = [...Object.keys(config.layers), ...config.trainable].filter(
-    path => !ownsExpected(path, expected),
-  );
+  const owners = [...Object.keys(config.layers), ...config.trainable].filter(path => !ownsExpected(path, expected));
   for (const name of Object.keys(tensors)) {
     // The tensors of a layer that does not fit as a whole have been reported with it.
     if (!expected.has(name) && !owners.some(path => name.startsWith(`${path}/`))) {
@@ -97,9 +88,7 @@ function expectWeights(expected: Map<string, readonly number[]>, {path, layer}: 
 export function checkAdapterConfig(config: unknown): asserts config is AdapterConfig {
   const {layers, trainable} = (config ?? {}) as Partial<AdapterConfig>;
   if (typeof layers !== 'object' || (layers as unknown) === null || !isTextList(trainable)) {
-    throw new LoRAError(
-      'This is not the config of an adapter: it must list its layers and what it trains in full.',
-    );
+    throw new LoRAError('This is not the config of an adapter: it must list its layers and what it trains in full.');
   }
   for (const [path, layer] of Object.entries(layers)) {
     if (

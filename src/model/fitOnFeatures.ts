@@ -127,11 +127,7 @@ async function collect(
   prefix: tf.LayersModel,
   dataset: Batches,
   {inputNames, outputNames}: tf.LayersModel,
-  {
-    store,
-    targets,
-    onFeatures,
-  }: {store: FeatureStore; targets: FeatureStore; onFeatures: FeatureFitArgs['onFeatures']},
+  {store, targets, onFeatures}: {store: FeatureStore; targets: FeatureStore; onFeatures: FeatureFitArgs['onFeatures']},
 ): Promise<void> {
   const total = Number.isFinite(dataset.size) ? dataset.size : undefined;
   let batches = 0;

@@ -1,10 +1,4 @@
-import {
-  type AdapterConfig,
-  type LayerConfig,
-  type LoRAConfig,
-  type LoRAStrength,
-  resolveStrength,
-} from '../config';
+import {type AdapterConfig, type LayerConfig, type LoRAConfig, type LoRAStrength, resolveStrength} from '../config';
 import {LoRAError} from '../errors';
 import {ADAPTABLE, adaptationOf} from '../layers/registry';
 import {wrapperKind} from '../layers/wrapperLayer';
@@ -40,9 +34,7 @@ export function makePlan(sites: readonly Site[], config: LoRAConfig): Plan {
     throw new LoRAError(faults.join('\n'));
   }
 
-  const trained = sites.filter(
-    site => site.layer.weights.length > 0 && matchesAny(trainable, site),
-  );
+  const trained = sites.filter(site => site.layer.weights.length > 0 && matchesAny(trainable, site));
   const adapted = sites.filter(
     site =>
       adaptationOf(site.layer) !== undefined &&
@@ -102,10 +94,7 @@ function strengthOf({rank, alpha, rankStabilized}: LoRAStrength): LoRAStrength {
   };
 }
 
-function unadaptable(
-  targets: NonNullable<Exclude<LoRAConfig['targets'], 'all'>>,
-  sites: readonly Site[],
-): string[] {
+function unadaptable(targets: NonNullable<Exclude<LoRAConfig['targets'], 'all'>>, sites: readonly Site[]): string[] {
   return targets.flatMap(matcher => {
     const named = sites.filter(site => matches(matcher, site));
     return named.some(({layer}) => adaptationOf(layer) !== undefined)
@@ -120,10 +109,7 @@ function unadaptable(
 function weightless(named: readonly Site[]): string[] {
   return named.some(({layer}) => layer.weights.length > 0)
     ? []
-    : named.map(
-        ({path, layer}) =>
-          `Layer "${path}" is a ${layer.getClassName()}, which has no weights to train.`,
-      );
+    : named.map(({path, layer}) => `Layer "${path}" is a ${layer.getClassName()}, which has no weights to train.`);
 }
 
 /** Refuses a model that is adapted already. */

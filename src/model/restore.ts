@@ -24,10 +24,7 @@ export interface MergeOptions {
  */
 export function mergeLoRA(model: tf.LayersModel): tf.LayersModel;
 export function mergeLoRA(model: tf.LayersModel, options: {safe: true}): Promise<tf.LayersModel>;
-export function mergeLoRA(
-  model: tf.LayersModel,
-  options: MergeOptions,
-): tf.LayersModel | Promise<tf.LayersModel>;
+export function mergeLoRA(model: tf.LayersModel, options: MergeOptions): tf.LayersModel | Promise<tf.LayersModel>;
 export function mergeLoRA(
   model: tf.LayersModel,
   {safe = false}: MergeOptions = {},

@@ -96,9 +96,7 @@ function rewriteContainer(
   const layers = model.layers.map((layer, i) => {
     const entry = entries[i];
     if (entry === undefined) {
-      throw new LoRAError(
-        `The config of model "${model.name}" does not list its layer "${layer.name}".`,
-      );
+      throw new LoRAError(`The config of model "${model.name}" does not list its layer "${layer.name}".`);
     }
     return {
       ...entry,
@@ -129,9 +127,7 @@ function rebuild(model: tf.LayersModel, config: tf.serialization.ConfigDict): tf
   const className = model.getClassName();
   const registered = tf.serialization.SerializationMap.getMap().classNameMap[className];
   if (registered === undefined) {
-    throw new LoRAError(
-      `The model is of class ${className}, which is not registered with tf.serialization.`,
-    );
+    throw new LoRAError(`The model is of class ${className}, which is not registered with tf.serialization.`);
   }
   const [modelClass, fromConfig] = registered;
   // The last argument leaves out initialisers whose values are about to be replaced. tfjs declares it on containers alone.
@@ -145,9 +141,7 @@ function checkRegistered(entries: readonly LayerEntry[]): void {
   const unknown = new Set<string>();
   const visit = (entry: LayerEntry) => {
     if (!(entry.className in classNameMap)) {
-      unknown.add(
-        `Layer "${entry.config.name as string}" is of class ${entry.className}, which is not registered.`,
-      );
+      unknown.add(`Layer "${entry.config.name as string}" is of class ${entry.className}, which is not registered.`);
     }
     const {layers, layer} = entry.config as {layers?: LayerEntry[]; layer?: LayerEntry};
     layers?.forEach(visit);
@@ -157,9 +151,7 @@ function checkRegistered(entries: readonly LayerEntry[]): void {
   };
   entries.forEach(visit);
   if (unknown.size > 0) {
-    throw new LoRAError(
-      [...unknown, 'Register it with tf.serialization.registerClass first.'].join('\n'),
-    );
+    throw new LoRAError([...unknown, 'Register it with tf.serialization.registerClass first.'].join('\n'));
   }
 }
 
@@ -178,9 +170,7 @@ function pair(
   children.forEach((child, i) => {
     const counterpart = counterparts[i];
     if (counterpart?.name !== child.name) {
-      throw new LoRAError(
-        `Layer "${child.name}" is not where it was when its model is rebuilt from config.`,
-      );
+      throw new LoRAError(`Layer "${child.name}" is not where it was when its model is rebuilt from config.`);
     }
     pair(child, counterpart, visit);
   });

@@ -89,9 +89,7 @@ class Splitter {
       }
     });
     for (const node of nodesOf(model)) {
-      const arguments_ = node.inputTensors
-        .map(tensor => placed.get(tensor))
-        .filter(value => value !== undefined);
+      const arguments_ = node.inputTensors.map(tensor => placed.get(tensor)).filter(value => value !== undefined);
       const results = this.call(node, arguments_);
       node.outputTensors.forEach((tensor, i) => {
         const result = results[i];
@@ -110,15 +108,9 @@ class Splitter {
     }
     const piece = early && !trains(layer) ? 'prefix' : 'suffix';
     this.prefixLayers += piece === 'prefix' ? 1 : 0;
-    const tensors =
-      piece === 'prefix'
-        ? inputs.map(({tensor}) => tensor)
-        : inputs.map(input => this.inSuffix(input));
+    const tensors = piece === 'prefix' ? inputs.map(({tensor}) => tensor) : inputs.map(input => this.inSuffix(input));
     const [only] = tensors;
-    const output = layer.apply(
-      tensors.length === 1 && only !== undefined ? only : tensors,
-      callArgs ?? {},
-    );
+    const output = layer.apply(tensors.length === 1 && only !== undefined ? only : tensors, callArgs ?? {});
     return [output].flat().map(tensor => ({piece, tensor: tensor as tf.SymbolicTensor}));
   }
 

@@ -1,4 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
+import {normsOf, parameterCounts} from '../layers/diagnostics';
 import {wrapperKind} from '../layers/wrapperLayer';
 import {namedWeights} from '../layers/stock';
 import {adaptedSites, loraSites} from './adapted';
@@ -47,10 +48,7 @@ export interface SummaryOptions {
  */
 export function summarizeLoRA(model: tf.LayersModel): LoRASummary;
 export function summarizeLoRA(model: tf.LayersModel, options: {norms: true}): Promise<LoRASummary>;
-export function summarizeLoRA(
-  model: tf.LayersModel,
-  options: SummaryOptions,
-): LoRASummary | Promise<LoRASummary>;
+export function summarizeLoRA(model: tf.LayersModel, options: SummaryOptions): LoRASummary | Promise<LoRASummary>;
 export function summarizeLoRA(
   model: tf.LayersModel,
   {norms = false}: SummaryOptions = {},
@@ -68,12 +66,10 @@ export function summarizeLoRA(
       ...(cappedFrom !== undefined && {cappedFrom}),
       alpha: layer.alpha,
       scaling: layer.scaling,
-      trainableParameters: layer.parameterCounts().trainable,
+      trainableParameters: parameterCounts(layer).trainable,
     };
   });
-  const trainable = sites
-    .filter(({layer}) => wrapperKind(layer) === 'trained')
-    .map(({path}) => path);
+  const trainable = sites.filter(({layer}) => wrapperKind(layer) === 'trained').map(({path}) => path);
   const counts = {
     trainableParameters: countOf(model.trainableWeights),
     // The originals that layers keep beside weights that train are no parameters of the model.
@@ -86,11 +82,8 @@ export function summarizeLoRA(
   }
 }
 
-async function withNorms(
-  model: tf.LayersModel,
-  rows: readonly LayerSummary[],
-): Promise<LayerSummary[]> {
-  const norms = await Promise.all(loraSites(model).map(({layer}) => layer.norms()));
+async function withNorms(model: tf.LayersModel, rows: readonly LayerSummary[]): Promise<LayerSummary[]> {
+  const norms = await Promise.all(loraSites(model).map(({layer}) => normsOf(layer)));
   return rows.map((row, i) => {
     const {deltaNorm, kernelNorm} = norms[i] ?? {deltaNorm: NaN, kernelNorm: NaN};
     return {...row, deltaNorm, deltaToKernelRatio: deltaNorm / kernelNorm};
@@ -118,15 +111,7 @@ function format(
 ): string {
   const withNorms = rows.some(({deltaNorm}) => deltaNorm !== undefined);
   const table = [
-    [
-      'layer',
-      'class',
-      'kernel',
-      'rank',
-      'alpha',
-      'trainable',
-      ...(withNorms ? ['‖delta‖', '‖delta‖/‖W‖'] : []),
-    ],
+    ['layer', 'class', 'kernel', 'rank', 'alpha', 'trainable', ...(withNorms ? ['‖delta‖', '‖delta‖/‖W‖'] : [])],
     ...rows.map(row => [
       row.path,
       row.className,
@@ -137,9 +122,7 @@ function format(
       ...(withNorms ? [short(row.deltaNorm ?? NaN), short(row.deltaToKernelRatio ?? NaN)] : []),
     ]),
   ];
-  const widths = (table[0] ?? []).map((_, column) =>
-    Math.max(...table.map(cells => cells[column]?.length ?? 0)),
-  );
+  const widths = (table[0] ?? []).map((_, column) => Math.max(...table.map(cells => cells[column]?.length ?? 0)));
   const lines = table.map(cells =>
     cells
       .map((cell, column) => cell.padEnd(widths[column] ?? 0))

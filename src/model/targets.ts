@@ -15,9 +15,7 @@ export function matches(matcher: LayerMatcher, {path, layer, ancestors}: Site): 
             .join('/')
         : path;
     return typeof matcher === 'string'
-      ? matcher === candidate.name ||
-          matcher === candidatePath ||
-          matcher === classNameOf(candidate)
+      ? matcher === candidate.name || matcher === candidatePath || matcher === classNameOf(candidate)
       : test(matcher, candidate.name) || test(matcher, candidatePath);
   });
 }
@@ -28,11 +26,7 @@ export function matchesAny(matchers: readonly LayerMatcher[], site: Site): boole
 }
 
 /** A line for each matcher that names no layer, with what there is instead. */
-export function unmatched(
-  option: string,
-  matchers: readonly LayerMatcher[],
-  sites: readonly Site[],
-): string[] {
+export function unmatched(option: string, matchers: readonly LayerMatcher[], sites: readonly Site[]): string[] {
   return matchers
     .filter(matcher => !sites.some(site => matches(matcher, site)))
     .map(matcher => {

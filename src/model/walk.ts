@@ -16,9 +16,7 @@ export function childrenOf(layer: tf.layers.Layer): readonly tf.layers.Layer[] |
   if (isContainer(layer)) {
     return layer.layers;
   }
-  return layer.getClassName() === 'TimeDistributed'
-    ? [fieldsOf<{layer: tf.layers.Layer}>(layer).layer]
-    : undefined;
+  return layer.getClassName() === 'TimeDistributed' ? [fieldsOf<{layer: tf.layers.Layer}>(layer).layer] : undefined;
 }
 
 /** Whether a layer is a model. */

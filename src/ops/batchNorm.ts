@@ -19,12 +19,7 @@ export interface BatchNormWeights {
  * With `exact`, the result is that of stock inference, bit for bit. Without, it is computed as `x·m + t`, which is several times
  * faster on wasm and may differ in the last bits.
  */
-export function frozenBatchNorm(
-  x: tf.Tensor,
-  weights: BatchNormWeights,
-  axis: number,
-  exact: boolean,
-): tf.Tensor {
+export function frozenBatchNorm(x: tf.Tensor, weights: BatchNormWeights, axis: number, exact: boolean): tf.Tensor {
   const onAxis = (w: tf.Tensor) => alongAxis(w, axis, x.rank);
   return runLazyOp({
     inputs: {x},

@@ -1,10 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {
-  conv2dFilterGradient,
-  type Conv2DGeometry,
-  conv2dInputGradient,
-  fusedConv2d,
-} from './kernels';
+import {conv2dFilterGradient, type Conv2DGeometry, conv2dInputGradient, fusedConv2d} from './kernels';
 import type {Linear} from './linear';
 
 /**
@@ -20,12 +15,7 @@ export function conv2dOp(geometry: Conv2DGeometry): Linear {
     forward: (x, kernel, bias, activation) =>
       fusedConv2d(x as tf.Tensor4D, kernel as tf.Tensor4D, bias, geometry, activation),
     inputGradient: (dz, kernel, inputShape) =>
-      conv2dInputGradient(
-        dz as tf.Tensor4D,
-        spread(kernel as tf.Tensor4D),
-        inputShape as Shape4D,
-        geometry,
-      ),
+      conv2dInputGradient(dz as tf.Tensor4D, spread(kernel as tf.Tensor4D), inputShape as Shape4D, geometry),
     kernelGradient: (x, dz, kernelShape) => {
       const [h = 1, w = 1, ...channels] = kernelShape;
       const shape = [reach(h, dilations[0]), reach(w, dilations[1]), ...channels] as Shape4D;
@@ -73,10 +63,6 @@ function deflate(kernel: tf.Tensor4D, [rateH, rateW]: [number, number]): tf.Tens
     [0, 0],
   ]);
   const cells = tf.reshape(grid, [h, rateH, w, rateW, fanIn * fanOut]);
-  return tf.reshape(tf.slice(cells, [0, 0, 0, 0, 0], [h, 1, w, 1, fanIn * fanOut]), [
-    h,
-    w,
-    fanIn,
-    fanOut,
-  ]) as tf.Tensor4D;
+  const entries = tf.slice(cells, [0, 0, 0, 0, 0], [h, 1, w, 1, fanIn * fanOut]);
+  return tf.reshape<tf.Rank.R4>(entries, [h, w, fanIn, fanOut]);
 }

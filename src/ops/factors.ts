@@ -11,10 +11,7 @@ export interface Factors {
 }
 
 /** Shapes of `A` and `B` for a kernel `[...fan-in axes, out]`. */
-export function factorShapes(
-  kernelShape: readonly number[],
-  rank: number,
-): {a: number[]; b: number[]} {
+export function factorShapes(kernelShape: readonly number[], rank: number): {a: number[]; b: number[]} {
   return {a: [...kernelShape.slice(0, -1), rank], b: [rank, fans(kernelShape).fanOut]};
 }
 

@@ -34,9 +34,7 @@ export function runLazyOp(op: LazyOp): tf.Tensor | tf.Tensor[];
 export function runLazyOp(op: LazyOp): tf.Tensor | tf.Tensor[] {
   const kernelName = register(op.save);
   // The registration is the same for all operations, so the operation itself travels as an attribute.
-  return tf
-    .engine()
-    .runKernel<tf.Tensor | tf.Tensor[]>(kernelName, op.inputs, {op} as unknown as tf.NamedAttrMap);
+  return tf.engine().runKernel<tf.Tensor | tf.Tensor[]>(kernelName, op.inputs, {op} as unknown as tf.NamedAttrMap);
 }
 
 /** Makes sure that the kernel and the gradient that keep just these tensors exist on the current backend. */

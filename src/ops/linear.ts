@@ -7,12 +7,7 @@ import {runLazyOp, type Saved} from './lazyOp';
 /** An operation that is linear in its input and in its kernel: a product, a convolution. */
 export interface Linear {
   /** `activation(x ∗ W + b)`: the very call that the stock layer makes. */
-  forward(
-    x: tf.Tensor,
-    kernel: tf.Tensor,
-    bias: tf.Tensor | null,
-    activation: FusedActivation,
-  ): tf.Tensor;
+  forward(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor | null, activation: FusedActivation): tf.Tensor;
   /** The gradient in `x`, for a gradient `dz` of `x ∗ W`. */
   inputGradient(dz: tf.Tensor, kernel: tf.Tensor, inputShape: number[]): tf.Tensor;
   /** The gradient in a kernel of the given shape, for a gradient `dz` of `x ∗ W`. */
@@ -38,12 +33,7 @@ export interface LinearWeights {
  * leaves the outputs alone. The smaller of the two counts: rows of the output against the fan-in. Both give `f(x ∗ W + b)` bit for bit
  * where `B` is zero.
  */
-export function linear(
-  op: Linear,
-  x: tf.Tensor,
-  weights: LinearWeights,
-  activation: Activation,
-): tf.Tensor {
+export function linear(op: Linear, x: tf.Tensor, weights: LinearWeights, activation: Activation): tf.Tensor {
   const {kernel, bias, factors} = weights;
   return runLazyOp({
     inputs: {x, ...(factors && {a: factors.a, b: factors.b, kernel, ...(bias && {bias})})},
@@ -58,12 +48,7 @@ export function linear(
   });
 }
 
-function forward(
-  op: Linear,
-  x: tf.Tensor,
-  weights: LinearWeights,
-  activation: Activation,
-): tf.Tensor {
+function forward(op: Linear, x: tf.Tensor, weights: LinearWeights, activation: Activation): tf.Tensor {
   const {kernel, bias, biasApart, factors} = weights;
   const apart = biasApart && activation.fused === null ? bias : null;
   const compute = (w: tf.Tensor, fused: FusedActivation) => {
@@ -76,9 +61,7 @@ function forward(
     return activation.apply(tf.add(compute(kernel, 'linear'), low));
   }
   const w = factors === null ? kernel : updatedKernel(kernel, factors);
-  return activation.fused === null
-    ? activation.apply(compute(w, 'linear'))
-    : compute(w, activation.fused);
+  return activation.fused === null ? activation.apply(compute(w, 'linear')) : compute(w, activation.fused);
 }
 
 function gradients(

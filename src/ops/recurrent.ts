@@ -29,11 +29,7 @@ export const simpleRNNStep: CellStep = (x, [h], {kernel, recurrentKernel, bias, 
 };
 
 /** Gates `i, f, o` and candidate `g`: `c' = f∘c + i∘g`, `h' = o∘tanh(c')`, with the layer's activations in place of σ and tanh. */
-export const lstmStep: CellStep = (
-  x,
-  [h, c],
-  {kernel, recurrentKernel, bias, activation, recurrentActivation},
-) => {
+export const lstmStep: CellStep = (x, [h, c], {kernel, recurrentKernel, bias, activation, recurrentActivation}) => {
   const z = plus(tf.add(product(x, kernel), product(state(h), recurrentKernel)), bias);
   const [zi, zf, zg, zo] = tf.split(z, 4, 1) as [tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor];
   const i = recurrentActivation(zi);
@@ -44,24 +40,13 @@ export const lstmStep: CellStep = (
 };
 
 /** Gates `z, r` and candidate `g = f(x·W + (r∘h)·U)`: `h' = z∘h + (1 − z)∘g`. */
-export const gruStep: CellStep = (
-  x,
-  [h],
-  {kernel, recurrentKernel, bias, activation, recurrentActivation},
-) => {
+export const gruStep: CellStep = (x, [h], {kernel, recurrentKernel, bias, activation, recurrentActivation}) => {
   const previous = state(h);
   const units = lastAxis(previous.shape);
   const gates = columns(0, 2 * units);
   const candidate = columns(2 * units, units);
-  const [xz, xr, xg] = tf.split(plus(product(x, kernel), bias), 3, 1) as [
-    tf.Tensor,
-    tf.Tensor,
-    tf.Tensor,
-  ];
-  const [hz, hr] = tf.split(product(previous, recurrentKernel, gates), 2, 1) as [
-    tf.Tensor,
-    tf.Tensor,
-  ];
+  const [xz, xr, xg] = tf.split(plus(product(x, kernel), bias), 3, 1) as [tf.Tensor, tf.Tensor, tf.Tensor];
+  const [hz, hr] = tf.split(product(previous, recurrentKernel, gates), 2, 1) as [tf.Tensor, tf.Tensor];
   const z = recurrentActivation(tf.add(xz, hz));
   const r = recurrentActivation(tf.add(xr, hr));
   const g = activation(tf.add(xg, product(tf.mul(r, previous), recurrentKernel, candidate)));

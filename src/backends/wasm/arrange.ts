@@ -68,43 +68,37 @@ export const arrangeKernels: readonly WasmKernel[] = [
   }),
 
   wrappedKernel<{x: tf.Tensor}, {reps: number[]}>(tf.Tile, stock => call => {
-    const {inputs, attrs, backend} = call;
-    const {x} = inputs;
-    const tiled = attrs.reps.flatMap((times, axis) => (times === 1 ? [] : [axis]));
-    const [axis] = tiled;
-    // One axis at a time is what gradients ask for.
-    if (!isNumeric(x) || axis === undefined || tiled.length > 1 || x.size === 0) {
+    const {
+      inputs: {x},
+      attrs: {reps},
+      backend,
+    } = call;
+    const outShape = x.shape.map((length, axis) => length * (reps[axis] as number));
+    if (!isNumeric(x) || tf.util.sizeFromShape(outShape) === 0) {
       return stock(call);
     }
-    const times = attrs.reps[axis] as number;
-    const out = backend.makeOutput(
-      x.shape.map((length, i) => (i === axis ? length * times : length)),
-      x.dtype,
-    );
+    const last = reps.reduce((found, times, axis) => (times === 1 ? found : axis), -1);
+    const out = backend.makeOutput(outShape, x.dtype);
     const {heap, offsets} = wholeHeap(backend, x, out);
-    const count = tf.util.sizeFromShape(x.shape.slice(0, axis));
-    const run = x.size / count;
-    let [from, to] = offsets as [number, number];
-    for (let i = 0; i < count; i++) {
-      repeatRun(heap, to, from, run, times);
-      from += run;
-      to += run * times;
-    }
+    /** Writes what `from` holds from `axis` inwards; gives its length. */
+    const write = (axis: number, to: number, from: number, size: number): number => {
+      if (axis > last) {
+        copyRun(heap, to, from, size);
+        return size;
+      }
+      const length = x.shape[axis] as number;
+      const step = size / length;
+      let written = 0;
+      for (let i = 0; i < length; i++) {
+        written += write(axis + 1, to + written, from + i * step, step);
+      }
+      const whole = written * (reps[axis] as number);
+      for (let done = written; done < whole; done *= 2) {
+        copyRun(heap, to + done, to, Math.min(done, whole - done));
+      }
+      return whole;
+    };
+    write(0, offsets[1] as number, offsets[0] as number, x.size);
     return out;
   }),
 ];
-
-/** Copies a run `times` over: once, then what is there already, ever longer. */
-function repeatRun(
-  heap: Float32Array | Uint8Array,
-  to: number,
-  from: number,
-  run: number,
-  times: number,
-): void {
-  const whole = run * times;
-  copyRun(heap, to, from, Math.min(run, whole));
-  for (let done = run; done < whole; done *= 2) {
-    copyRun(heap, to + done, to, Math.min(done, whole - done));
-  }
-}

@@ -17,13 +17,31 @@ interface Gradients {
 const conv2dBackpropFilter = newKernel<Images, tf.Conv2DBackpropFilterAttrs>(
   tf.Conv2DBackpropFilter,
   ({inputs: {x, dy}, attrs}) =>
-    conv2dFilterGradient(x, dy, attrs.filterShape, attrs.strides, attrs.pad, attrs.dimRoundingMode),
+    tf.tidy(() => {
+      const channelsLast = (image: tf.Tensor4D): tf.Tensor4D =>
+        attrs.dataFormat === 'NCHW' ? tf.transpose(image, [0, 2, 3, 1]) : image;
+      return conv2dFilterGradient(
+        channelsLast(x),
+        channelsLast(dy),
+        attrs.filterShape,
+        attrs.strides,
+        attrs.pad,
+        attrs.dimRoundingMode,
+      );
+    }),
 );
 
-const conv2dBackpropInput = newKernel<Gradients, tf.Conv2DBackpropInputAttrs>(
+const conv2dBackpropInput = wrappedKernel<Gradients, tf.Conv2DBackpropInputAttrs>(
   tf.Conv2DBackpropInput,
-  ({inputs: {dy, filter}, attrs}) =>
-    tf.tidy(() =>
+  stock => call => {
+    const {
+      inputs: {dy, filter},
+      attrs,
+    } = call;
+    if (attrs.dataFormat === 'NCHW') {
+      return stock(call);
+    }
+    return tf.tidy(() =>
       conv2dInputGradient(
         dy,
         adjointKernel(filter),
@@ -32,7 +50,8 @@ const conv2dBackpropInput = newKernel<Gradients, tf.Conv2DBackpropInputAttrs>(
         attrs.pad,
         attrs.dimRoundingMode,
       ),
-    ),
+    );
+  },
 );
 
 const depthwiseBackpropFilter = newKernel<Images, tf.DepthwiseConv2dNativeBackpropFilterAttrs>(

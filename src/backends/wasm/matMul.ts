@@ -3,7 +3,7 @@ import {directProducts, matrixProducts, type Multiply} from '../matrixProducts';
 import {wrappedKernel, type WasmKernel} from './kernel';
 
 /** Products of matrices with fewer multiplications than this are left to the backend's own loop. */
-const SMALL = 2 ** 14;
+const SMALL = 40_000;
 
 interface Operands {
   readonly a: tf.Tensor;
@@ -52,13 +52,11 @@ export const matMulKernels: readonly WasmKernel[] = [tf.BatchMatMul, tf._FusedMa
       return stock(call);
     }
     const multiply: Multiply = (left, right) =>
-      tf
-        .engine()
-        .runKernel(
-          name,
-          {...inputs, a: left, b: right} as unknown as tf.NamedTensorMap,
-          {...attrs, transposeA: false, transposeB: false} as unknown as tf.NamedAttrMap,
-        );
+      tf.engine().runKernel(name, {...inputs, a: left, b: right} as unknown as tf.NamedTensorMap, {
+        ...attrs,
+        transposeA: false,
+        transposeB: false,
+      });
     return tf.tidy(() => {
       // The fused kernel's bias and activation belong to the columns of the product, which must not be turned.
       const products = (isPlain ? matrixProducts : directProducts)(

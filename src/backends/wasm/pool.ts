@@ -25,7 +25,7 @@ interface Gradient {
 
 /**
  * Max pooling where the backend is wrong: it starts from 1e-38, the smallest positive number, and so misses maxima that are not
- * positive, in the gradients and, but for `MaxPool`, forward too. Of equal maxima the first is taken, as on the cpu backend.
+ * positive, in the gradients and, but for `MaxPool`, forward too. Of equal maxima the first is taken.
  */
 export const poolKernels: readonly WasmKernel[] = [
   newKernel<Gradient, tf.MaxPoolGradAttrs>(tf.MaxPoolGrad, ({inputs, attrs, backend}) =>
