@@ -121,7 +121,15 @@ export function checkConfig(config: LoRAConfig): void {
     ...(config.exclude === undefined ? [] : matcherFaults('exclude', config.exclude)),
     ...(config.trainable === undefined ? [] : matcherFaults('trainable', config.trainable)),
   ];
-  for (const [i, override] of (config.overrides ?? []).entries()) {
+  const overrides: unknown = config.overrides ?? [];
+  if (!Array.isArray(overrides)) {
+    faults.push(`overrides must be a list such as [{targets: ['dense_1'], rank: 4}], got ${show(overrides)}.`);
+  }
+  for (const [i, override] of (Array.isArray(overrides) ? (overrides as LoRAOverride[]) : []).entries()) {
+    if (typeof override !== 'object' || (override as unknown) === null) {
+      faults.push(`overrides[${i}] must be an object such as {targets: ['dense_1'], rank: 4}, got ${show(override)}.`);
+      continue;
+    }
     faults.push(
       ...unknownOptions(override, [...STRENGTH_OPTIONS, 'targets']),
       ...matcherFaults(`overrides[${i}].targets`, override.targets),

@@ -3,6 +3,25 @@ import * as tf from '@tensorflow/tfjs';
 /** The backends that the suites run on in Node. */
 export const BACKENDS = ['cpu', 'wasm'] as const;
 
+/** The activations of tfjs, as its layers spell them. */
+export const ACTIVATIONS = [
+  'linear',
+  'relu',
+  'relu6',
+  'elu',
+  'selu',
+  'sigmoid',
+  'hardSigmoid',
+  'tanh',
+  'softmax',
+  'softplus',
+  'softsign',
+  'swish',
+  'mish',
+  'gelu',
+  'gelu_new',
+] as const;
+
 /** Makes `backend` current, and fails rather than falling back to another. */
 export async function useBackend(backend: string): Promise<void> {
   if (!(await tf.setBackend(backend))) {

@@ -1,7 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {type Adapter, show} from '../config';
 import {LoRAError} from '../errors';
-import {showShape} from '../layers/stock';
 import {checkAdapterConfig} from '../model/fit';
 import {getAdapter, makeAdapter} from './adapter';
 
@@ -72,16 +71,21 @@ export async function loadAdapter(handlerOrUrl: tf.io.IOHandler | string): Promi
   if (weightSpecs === undefined || weightData === undefined) {
     throw new LoRAError('The adapter has no tensors.');
   }
-  checkSpecs(weightSpecs, weightData);
-  return makeAdapter(config, tf.io.decodeWeights(weightData, weightSpecs));
+  // tfjs reads across the seams of bytes in several pieces wrongly.
+  const bytes = tf.io.CompositeArrayBuffer.join(weightData);
+  checkSpecs(weightSpecs, bytes.byteLength);
+  return makeAdapter(config, tf.io.decodeWeights(bytes, weightSpecs));
 }
 
 /** Checks that the bytes are those that the list of tensors calls for, before anything is made of them. */
-function checkSpecs(specs: readonly tf.io.WeightsManifestEntry[], data: tf.io.WeightData): void {
+function checkSpecs(specs: unknown, present: number): void {
+  if (!Array.isArray(specs)) {
+    throw new LoRAError(`The adapter's file is broken: its list of tensors is ${show(specs)}.`);
+  }
   const faults: string[] = [];
   const names = new Set<string>();
   let bytes = 0;
-  for (const {name, shape, dtype} of specs) {
+  for (const {name, shape, dtype} of specs as tf.io.WeightsManifestEntry[]) {
     if (names.has(name)) {
       faults.push(`${name}: there twice`);
     }
@@ -89,12 +93,12 @@ function checkSpecs(specs: readonly tf.io.WeightsManifestEntry[], data: tf.io.We
     if (dtype !== 'float32') {
       faults.push(`${name}: of type ${dtype}, not float32`);
     }
-    if (!Array.isArray(shape) || shape.some(size => !Number.isInteger(size) || size < 0)) {
-      faults.push(`${name}: shape ${showShape(shape)} is none`);
+    if (Array.isArray(shape) && shape.every(size => Number.isInteger(size) && size >= 0)) {
+      bytes += 4 * tf.util.sizeFromShape(shape);
+    } else {
+      faults.push(`${name}: its shape is ${show(shape)}`);
     }
-    bytes += 4 * tf.util.sizeFromShape(shape);
   }
-  const present = (Array.isArray(data) ? data : [data]).reduce((sum, buffer) => sum + buffer.byteLength, 0);
   if (faults.length === 0 && bytes !== present) {
     faults.push(`the tensors take ${bytes} bytes, the file has ${present}`);
   }

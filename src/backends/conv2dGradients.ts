@@ -7,6 +7,7 @@ import {
   everyNth,
   interleave,
   meetsOnlyZeros,
+  padOrCrop,
   phases,
   type Padding,
   type Phase,
@@ -53,18 +54,10 @@ export function conv2dInputGradient(
   rounding?: Rounding,
 ): tf.Tensor4D {
   const [kh, kw, channelsOut, channelsIn] = adjoint.shape;
-  const [height, width] = convolutionAxes(
-    inputShape,
-    [kh, kw, channelsIn, channelsOut],
-    strides,
-    pad,
-    rounding,
-  );
+  const [height, width] = convolutionAxes(inputShape, [kh, kw, channelsIn, channelsOut], strides, pad, rounding);
   return tf.tidy(() => {
     const rows = phases(height).map(row =>
-      phases(width).map(column =>
-        convolvePhase(dy, adjoint, row, column, height.stride, width.stride),
-      ),
+      phases(width).map(column => convolvePhase(dy, adjoint, row, column, height.stride, width.stride)),
     );
     return interleave(rows, width.stride, inputShape);
   });
@@ -149,24 +142,10 @@ export function conv2dFilterGradient(
 }
 
 /** xᵀ · dy over all pixels, of `x` those that a 1×1 kernel reads: [n, h, w, in], [n, oh, ow, out] → [in, out]. */
-function productOverPixels(
-  x: tf.Tensor4D,
-  dy: tf.Tensor4D,
-  height: Axis,
-  width: Axis,
-): tf.Tensor2D {
+function productOverPixels(x: tf.Tensor4D, dy: tf.Tensor4D, height: Axis, width: Axis): tf.Tensor2D {
   const [, oh, ow, channelsOut] = dy.shape;
   const channelsIn = x.shape[3];
-  const {image, pad} = cropNegative(
-    x,
-    [height.before, behind(height)],
-    [width.before, behind(width)],
-  );
-  const padded = tf.pad(image, pad);
+  const padded = padOrCrop(x, [height.before, behind(height)], [width.before, behind(width)]);
   const read = everyNth(everyNth(padded, 1, 0, oh, height.stride), 2, 0, ow, width.stride);
-  return tf.matMul(
-    tf.reshape<tf.Rank.R2>(read, [-1, channelsIn]),
-    tf.reshape<tf.Rank.R2>(dy, [-1, channelsOut]),
-    true,
-  );
+  return tf.matMul(tf.reshape<tf.Rank.R2>(read, [-1, channelsIn]), tf.reshape<tf.Rank.R2>(dy, [-1, channelsOut]), true);
 }

@@ -7,6 +7,7 @@ import {
   everyNth,
   interleave,
   meetsOnlyZeros,
+  padOrCrop,
   phases,
   type Padding,
   type Phase,
@@ -15,7 +16,7 @@ import {
   type Strides,
 } from './geometry';
 
-/** Kernels that XNNPACK has code for; it computes others many times slower, as convolutions in as many groups as channels. */
+/** Kernels that XNNPACK has code for; others it computes many times slower, as a convolution in as many groups as channels. */
 const FAST_SIZES = [
   [1, 1],
   [1, 3],
@@ -44,19 +45,17 @@ export function depthwiseConv2dInputGradient(
   const [n, h, w] = inputShape;
   const [height, width] = convolutionAxes(inputShape, kernel.shape, strides, pad, rounding);
   return tf.tidy(() => {
-    const turned = tf.reshape<tf.Rank.R4>(
-      reverseRows(tf.reshape(kernel, [kh * kw, channels * multiplier])),
-      [kh, kw, channels * multiplier, 1],
-    );
+    const turned = tf.reshape<tf.Rank.R4>(reverseRows(tf.reshape(kernel, [kh * kw, channels * multiplier])), [
+      kh,
+      kw,
+      channels * multiplier,
+      1,
+    ]);
     const rows = phases(height).map(row =>
-      phases(width).map(column =>
-        convolvePhase(dy, turned, row, column, height.stride, width.stride),
-      ),
+      phases(width).map(column => convolvePhase(dy, turned, row, column, height.stride, width.stride)),
     );
     const gradient = interleave(rows, width.stride, [n, h, w, channels * multiplier]);
-    return multiplier === 1
-      ? gradient
-      : tf.sum<tf.Tensor4D>(tf.reshape(gradient, [n, h, w, channels, multiplier]), -1);
+    return multiplier === 1 ? gradient : tf.sum<tf.Tensor4D>(tf.reshape(gradient, [n, h, w, channels, multiplier]), -1);
   });
 }
 
@@ -83,11 +82,7 @@ function convolvePhase(
     column.taps,
     strideWidth,
   );
-  const {image, pad} = cropNegative(
-    dy,
-    [row.before, row.after + below],
-    [column.before, column.after + right],
-  );
+  const {image, pad} = cropNegative(dy, [row.before, row.after + below], [column.before, column.after + right]);
   const padded =
     below === 0 && right === 0
       ? kernel
@@ -100,7 +95,7 @@ function convolvePhase(
   return tf.depthwiseConv2d(image, padded, 1, pad);
 }
 
-/** The smallest kernel with at least these taps that XNNPACK computes fast, and there is none, these. */
+/** The smallest kernel with room for these taps that XNNPACK has code for; where there is none, their own size. */
 function fastSize(kh: number, kw: number): readonly [number, number] {
   return FAST_SIZES.find(([height, width]) => height >= kh && width >= kw) ?? [kh, kw];
 }
@@ -163,12 +158,12 @@ function splitPhases(x: tf.Tensor4D, height: Axis, width: Axis): tf.Tensor5D {
   const [n, h, w, c] = x.shape;
   const rows = height.output + Math.floor((height.kernel - 1) / height.stride);
   const columns = width.output + Math.floor((width.kernel - 1) / width.stride);
-  const {image, pad} = cropNegative(
+  const padded = padOrCrop(
     x,
     [height.before, rows * height.stride - height.before - h],
     [width.before, columns * width.stride - width.before - w],
   );
-  return tf.reshape(tf.pad(image, pad), [n, rows, height.stride, columns, width.stride * c]);
+  return tf.reshape(padded, [n, rows, height.stride, columns, width.stride * c]);
 }
 
 /** Σ over all pixels: [n, h, w, c] → [1, c]. As a mean it is a pooling, which XNNPACK computes fast. */

@@ -36,14 +36,7 @@ export function convolutionAxes(
   pad: Padding,
   rounding?: Rounding,
 ): [height: Axis, width: Axis] {
-  const info = tf.backend_util.computeConv2DInfo(
-    inputShape,
-    kernelShape,
-    strides,
-    1,
-    pad,
-    rounding,
-  );
+  const info = tf.backend_util.computeConv2DInfo(inputShape, kernelShape, strides, 1, pad, rounding);
   return [
     {
       input: info.inHeight,
@@ -133,14 +126,18 @@ export function cropNegative(
   };
 }
 
+/** An image `[n, h, w, c]` with zeros around it, or, where a number is negative, with so much cropped off. */
+export function padOrCrop(
+  x: tf.Tensor4D,
+  height: [before: number, after: number],
+  width: [before: number, after: number],
+): tf.Tensor4D {
+  const {image, pad} = cropNegative(x, height, width);
+  return pad.flat().some(zeros => zeros > 0) ? tf.pad(image, pad) : image;
+}
+
 /** Every `step`-th of the slices of `x` along `axis`, `count` of them beginning with `first`. */
-export function everyNth<T extends tf.Tensor>(
-  x: T,
-  axis: number,
-  first: number,
-  count: number,
-  step: number,
-): T {
+export function everyNth<T extends tf.Tensor>(x: T, axis: number, first: number, count: number, step: number): T {
   if (count === x.shape[axis]) {
     return x;
   }
@@ -170,9 +167,7 @@ export function interleave(
   // [n, u, v, c] × sw → [n, u, v, sw · c], read as [n, u, 1, v · sw · c]; × sh → [n, u, sh, v · sw · c]
   const lines = rows.map(row => tf.reshape(concat(row, 3), [n, u, 1, v * strideWidth * c]));
   const image = tf.reshape<tf.Rank.R4>(concat(lines, 2), [n, u * rows.length, v * strideWidth, c]);
-  return image.shape[1] === h && image.shape[2] === w
-    ? image
-    : tf.slice(image, [0, 0, 0, 0], [n, h, w, c]);
+  return image.shape[1] === h && image.shape[2] === w ? image : tf.slice(image, [0, 0, 0, 0], [n, h, w, c]);
 }
 
 /** `tf.concat`, which copies even a single tensor. */

@@ -1,8 +1,13 @@
 import * as tf from '@tensorflow/tfjs';
 
-/** Inner axes longer than this are summed in parts, whose operands stay in the cache. */
+/** From this length on, a sum over the rows of two matrices is taken as a convolution, if its length has a divisor in this range. */
+const MANY_ROWS = 256;
+const SMALLEST_BLOCK = 32;
+const LARGEST_BLOCK = 256;
+
+/** Other inner axes longer than this are summed in parts, whose operands stay in the cache. */
 const LONG = 1536;
-const PART = Number((globalThis as any).PART??1024);
+const PART = 1024;
 /** Rows of a part are a multiple of this, which lets the transpose go in blocks. */
 const BLOCK = 64;
 
@@ -30,13 +35,17 @@ export function matrixProducts(
   multiply: Multiply,
 ): tf.Tensor3D {
   const length = a.shape[transposeA ? 1 : 2];
-  if (a.shape[0] === 1 && b.shape[0] === 1 && transposeA && !transposeB && length > LONG) {
-    return sumOfParts(a, b, multiply);
+  if (a.shape[0] === 1 && b.shape[0] === 1 && transposeA && !transposeB) {
+    const block = length < MANY_ROWS ? undefined : blockOf(length);
+    if (block !== undefined) {
+      return a.shape[2] >= b.shape[2] ? sumAsConvolution(a, b, block) : transpose(sumAsConvolution(b, a, block));
+    }
+    if (length > LONG) {
+      return sumOfParts(a, b, multiply);
+    }
   }
   return isCheaperTurned(a, b, transposeA, transposeB)
-    ? transpose(
-        multiplyEach(transposeB ? b : transpose(b), transposeA ? a : transpose(a), multiply),
-      )
+    ? transpose(multiplyEach(transposeB ? b : transpose(b), transposeA ? a : transpose(a), multiply))
     : directProducts(a, b, transposeA, transposeB, multiply);
 }
 
@@ -49,6 +58,32 @@ export function directProducts(
   multiply: Multiply,
 ): tf.Tensor3D {
   return multiplyEach(transposeA ? transpose(a) : a, transposeB ? transpose(b) : b, multiply);
+}
+
+/**
+ * aᵀ·b as one convolution: `a`, the wider of the two, becomes an image and the rows of `b`, as they lie, a filter as high as that. The
+ * transpose is of small blocks, that stay in the cache, and the product is one kernel instead of several for each part.
+ *
+ *     image [1, k / block, m, block] ∗ filter [k / block, 1, block, n] → [1, 1, m, n]
+ */
+function sumAsConvolution(a: tf.Tensor3D, b: tf.Tensor3D, block: number): tf.Tensor3D {
+  const [, length, m] = a.shape;
+  const n = b.shape[2];
+  const blocks = length / block;
+  const turned = transpose(tf.reshape(a, [blocks, block, m]));
+  const image = tf.reshape<tf.Rank.R4>(turned, [1, blocks, m, block]);
+  const filter = tf.reshape<tf.Rank.R4>(b, [blocks, 1, block, n]);
+  return tf.reshape(tf.conv2d(image, filter, 1, 'valid'), [1, m, n]);
+}
+
+/** The largest divisor of a length that makes a good block, if there is one. */
+function blockOf(length: number): number | undefined {
+  for (let block = Math.min(LARGEST_BLOCK, length); block >= SMALLEST_BLOCK; block--) {
+    if (length % block === 0) {
+      return block;
+    }
+  }
+  return undefined;
 }
 
 /** aᵀ·b as Σ aᵢᵀ·bᵢ over parts of the rows: [1, k, m], [1, k, n] → [1, m, n]. */
@@ -64,23 +99,15 @@ function sumOfParts(a: tf.Tensor3D, b: tf.Tensor3D, multiply: Multiply): tf.Tens
   return tf.addN(parts);
 }
 
-function isCheaperTurned(
-  a: tf.Tensor3D,
-  b: tf.Tensor3D,
-  transposeA: boolean,
-  transposeB: boolean,
-): boolean {
+function isCheaperTurned(a: tf.Tensor3D, b: tf.Tensor3D, transposeA: boolean, transposeB: boolean): boolean {
   if (a.shape[0] > 1 && b.shape[0] === 1) {
     // All of `a` is one matrix with p · m rows.
     return false;
   }
   const [m, k] = transposeA ? [a.shape[2], a.shape[1]] : [a.shape[1], a.shape[2]];
   const n = b.shape[transposeB ? 1 : 2];
-  const direct =
-    TRANSPOSE * ((transposeA ? m * k : 0) + (transposeB ? k * n : 0)) + productCost(m, k, n);
-  const turned =
-    TRANSPOSE * ((transposeA ? 0 : m * k) + (transposeB ? 0 : k * n) + m * n) +
-    productCost(n, k, m);
+  const direct = TRANSPOSE * ((transposeA ? m * k : 0) + (transposeB ? k * n : 0)) + productCost(m, k, n);
+  const turned = TRANSPOSE * ((transposeA ? 0 : m * k) + (transposeB ? 0 : k * n) + m * n) + productCost(n, k, m);
   return turned < direct;
 }
 
@@ -98,10 +125,7 @@ function multiplyEach(a: tf.Tensor3D, b: tf.Tensor3D, multiply: Multiply): tf.Te
     return tf.reshape(product, [countA, m, n]);
   }
   const products = Array.from({length: countB}, (_, i) =>
-    multiply(
-      countA === 1 ? a : tf.slice(a, [i, 0, 0], [1, m, k]),
-      tf.slice(b, [i, 0, 0], [1, k, n]),
-    ),
+    multiply(countA === 1 ? a : tf.slice(a, [i, 0, 0], [1, m, k]), tf.slice(b, [i, 0, 0], [1, k, n])),
   );
   return tf.concat(products, 0);
 }

@@ -59,3 +59,6 @@ function replace(kernel: WasmKernel, current: tf.KernelConfig | undefined): void
 function registered(name: string): tf.KernelConfig | undefined {
   return tf.getKernel(name, 'wasm');
 }
+
+// tf.loadLayersModel and stock layers profit too, so it is all there from the start where the backend is.
+ensureWasmKernels();

@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
-import type {Initializer} from '../config';
+import {type Initializer, show} from '../config';
+import {LoRAError} from '../errors';
 import {fieldsOf} from './stock';
 
 /** An initializer of tfjs. */
@@ -20,11 +21,21 @@ export function initializerOfA(
   return seed === undefined ? initializer : withSeed(initializer, seed);
 }
 
-/** An initializer by name or config, as `tf.layers` understands them. */
+/**
+ * An initializer by name or config, as `tf.layers` understands them.
+ *
+ * @throws LoRAError if there is none of that name.
+ */
 export function resolveInitializer(asked: Initializer): InitializerObject {
   // tfjs keeps its table of names to itself; its layers look them up.
-  const dense = tf.layers.dense({units: 1, kernelInitializer: asked as 'zeros'});
-  return fieldsOf<{kernelInitializer: InitializerObject}>(dense).kernelInitializer;
+  try {
+    const dense = tf.layers.dense({units: 1, kernelInitializer: asked as 'zeros'});
+    return fieldsOf<{kernelInitializer: InitializerObject}>(dense).kernelInitializer;
+  } catch (error) {
+    throw new LoRAError(
+      `initializer must be one of tfjs's, such as 'heUniform', got ${show(asked)}: ${(error as Error).message}`,
+    );
+  }
 }
 
 /** An initializer as tfjs nests it in a layer's config. */

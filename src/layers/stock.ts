@@ -124,7 +124,7 @@ function shapes(weights: tf.LayerVariable[]): string {
 
 /** A shape as error messages show it: `[4, 8]`. */
 export function showShape(shape: tf.Shape): string {
-  return `[${shape.join(', ')}]`;
+  return `[${shape.map(String).join(', ')}]`;
 }
 
 /** Fields that differ between a layer and its rebuilt copy without meaning anything. */

@@ -39,6 +39,8 @@ export interface WrapperArgs {
   baseTrainable?: boolean;
   /** Keep the wrapped layer's original weights beside those that train, so that they can be had back. Default: false. */
   keepOriginal?: boolean;
+  /** What an adapted model remembers of its original, as text. Under the one key whose values tfjs does not respell in files. */
+  record?: {name: string};
 }
 
 /** Prefix of the weights in which a layer keeps the original values of those that train. */
@@ -57,13 +59,19 @@ export abstract class WrapperLayer extends tf.layers.Layer {
   /** What the wrapper does with its base. */
   abstract readonly [WRAPPER_KIND]: WrapperKind;
 
+  /** What an adapted model remembers of its original, if this layer is the one that carries it. */
+  readonly record: string | undefined;
+
   private readonly baseTrainable: boolean;
   private readonly keepOriginal: boolean;
   private readonly baseTrains: boolean;
   private readonly originals: [original: tf.LayerVariable, weight: tf.LayerVariable][] = [];
   private readonly sharesWith: tf.layers.Layer | null;
 
-  protected constructor({layer, name, trainable, baseTrainable, keepOriginal}: WrapperArgs, baseTrains: boolean) {
+  protected constructor(
+    {layer, name, trainable, baseTrainable, keepOriginal, record}: WrapperArgs,
+    baseTrains: boolean,
+  ) {
     super(wrapperArgs(layer, name, trainable));
     const owned = layer.built || layer.inboundNodes.length > 0 || adopted.has(layer);
     this.baseLayer = owned ? layerFromEntry(entryOf(layer)) : layer;
@@ -72,6 +80,7 @@ export abstract class WrapperLayer extends tf.layers.Layer {
     this.baseTrains = baseTrains;
     this.baseTrainable = baseTrainable ?? layer.trainable;
     this.keepOriginal = keepOriginal ?? false;
+    this.record = record?.name;
     this.baseLayer.trainable = baseTrains;
     this.supportsMasking = this.baseLayer.supportsMasking;
     ensureWasmKernels();
@@ -190,6 +199,7 @@ export abstract class WrapperLayer extends tf.layers.Layer {
       ...super.getConfig(),
       layer: {...this.baseEntry()},
       ...(this.keepOriginal && {keepOriginal: true}),
+      ...(this.record !== undefined && {record: {name: this.record}}),
     };
   }
 

@@ -10,9 +10,9 @@ import {TrainedLayer} from '../layers/trainedLayer';
 import {baseOf, isWrapper} from '../layers/wrapperLayer';
 import {adapterVariables} from './adapted';
 import {checkAdapterConfig, checkFit} from './fit';
-import {setRecord} from './record';
+import {carryMetadata, makeRecord} from './record';
 import {checkNotAdapted, makePlan, type Plan} from './plan';
-import {rewire, structureOf} from './rewire';
+import {rewire} from './rewire';
 import {isContainer, type Site, sitesOf} from './walk';
 
 /**
@@ -31,6 +31,9 @@ export function applyLoRA(model: tf.LayersModel, configOrAdapter: LoRAConfig | A
   checkModel(model);
   if (!isAdapter(configOrAdapter)) {
     checkConfig(configOrAdapter);
+    if (configOrAdapter.initializer !== undefined) {
+      initializerEntry(configOrAdapter.initializer); // refuses one that does not exist
+    }
     const sites = adaptableSites(model);
     const plan = makePlan(sites, configOrAdapter);
     if (configOrAdapter.rank !== undefined) {
@@ -68,6 +71,10 @@ function build(
 ): tf.LayersModel {
   const paths = Object.keys(config.layers);
   const trained = new Set(config.trainable);
+  const record = JSON.stringify(makeRecord(model, capped));
+  const keeper = sitesOf(model).find(
+    ({path, layer}) => config.layers[path] !== undefined || trained.has(path) || FrozenLayer.gains(layer),
+  );
 
   const replace = ({path, layer}: Site, entry: LayerEntry): LayerEntry => {
     const {batchInputShape, dtype, name} = entry.config;
@@ -76,6 +83,7 @@ function build(
       ...(batchInputShape !== undefined && {batchInputShape}),
       ...(dtype !== undefined && {dtype}),
       layer: {...entry},
+      ...(path === keeper?.path && {record: {name: record}}),
     };
     const update = config.layers[path];
     if (update !== undefined) {
@@ -103,13 +111,13 @@ function build(
   };
 
   const adapted = rewire(model, {replace, transfer});
-  setRecord(adapted, {structure: structureOf(model), capped});
+  carryMetadata(model, adapted);
   return adapted;
 }
 
 /** An adapter, unlike a config, holds tensors. */
 function isAdapter(value: LoRAConfig | Adapter): value is Adapter {
-  return typeof value === 'object' && 'tensors' in value && 'config' in value;
+  return typeof value === 'object' && (value as unknown) !== null && 'tensors' in value && 'config' in value;
 }
 
 function checkModel(model: unknown): asserts model is tf.LayersModel {

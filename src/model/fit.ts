@@ -38,7 +38,9 @@ export function checkFit({config, tensors}: Adapter, sites: readonly Site[]): vo
   }
   for (const path of config.trainable) {
     const site = byPath.get(path);
-    if (site === undefined) {
+    if (config.layers[path] !== undefined) {
+      faults.push(`${path}: both adapted and trained in full in the adapter`);
+    } else if (site === undefined) {
       faults.push(`${path}: not in the model`);
     } else {
       expectWeights(expected, site);

@@ -1,35 +1,63 @@
 import type * as tf from '@tensorflow/tfjs';
-import {metadataOf, restoreStructure, type Structure} from './rewire';
+import {isWrapper} from '../layers/wrapperLayer';
+import {containersOf, metadataOf} from './rewire';
+import {isContainer, sitesOf} from './walk';
 
-/** What an adapted model remembers of its original that its layers cannot say. It travels in the model's metadata. */
+/** What an adapted model remembers of its original that its layers cannot say of themselves. */
 export interface AdaptationRecord {
-  /** Flags and metadata of the original's containers. */
-  structure: Structure;
+  /** By path, with the model itself as '': the flags and the metadata of the original's containers. */
+  structure: Record<string, {trainable: boolean; metadata?: object}>;
   /** By layer path: the rank that was asked for, where it was lowered. */
   capped: Record<string, number>;
 }
 
-const KEY = 'tfjsLora';
+// A rebuild from config loses the flags and metadata of nested models, and so does a file. The record is therefore part of a layer's
+// config: the first wrapper's. The metadata of the model would be another place, but it is the user's.
 
-/** Stores the record beside the user's own metadata. */
-export function setRecord(model: tf.LayersModel, record: AdaptationRecord): void {
-  model.setUserDefinedMetadata({...record.structure['']?.metadata, [KEY]: record});
+/** What to record of a model that is about to be adapted. */
+export function makeRecord(model: tf.LayersModel, capped: Record<string, number>): AdaptationRecord {
+  const structure: AdaptationRecord['structure'] = {};
+  for (const [path, container] of containersOf(model)) {
+    const metadata = metadataOf(container);
+    structure[path] = {trainable: container.trainable, ...(metadata && {metadata})};
+  }
+  return {structure, capped};
 }
 
 /** The record of an adapted model; an empty one for a model that was built by hand. */
 export function recordOf(model: tf.LayersModel): AdaptationRecord {
-  const metadata = (metadataOf(model) ?? {}) as {[KEY]?: AdaptationRecord};
-  return metadata[KEY] ?? {structure: {}, capped: {}};
+  for (const {layer} of sitesOf(model)) {
+    const text = isWrapper(layer) ? layer.record : undefined;
+    if (text !== undefined) {
+      return JSON.parse(text) as AdaptationRecord;
+    }
+  }
+  return {structure: {}, capped: {}};
 }
 
-/** Gives a model that was made from an adapted one the flags and metadata that the original had, and what the user has added since. */
-export function restoreFrom(adapted: tf.LayersModel, model: tf.LayersModel): void {
+/** Gives an adapted model the metadata of its original, nested models included. */
+export function carryMetadata(model: tf.LayersModel, adapted: tf.LayersModel): void {
+  const originals = new Map(containersOf(model));
+  for (const [path, container] of containersOf(adapted)) {
+    setMetadata(container, metadataOf(originals.get(path)));
+  }
+}
+
+/** Gives a model that was made from an adapted one the flags of the original, and the metadata as they are now. */
+export function restoreStructure(adapted: tf.LayersModel, plain: tf.LayersModel): void {
   const {structure} = recordOf(adapted);
-  const {[KEY]: record, ...metadata} = (metadataOf(adapted) ?? {}) as Record<string, unknown>;
-  const root = structure[''] ?? {trainable: true};
-  const hasMetadata = Object.keys(metadata).length > 0 || root.metadata !== undefined;
-  restoreStructure(model, {
-    ...structure,
-    '': {trainable: root.trainable, ...(hasMetadata && {metadata})},
-  });
+  const current = new Map(containersOf(adapted));
+  for (const [path, container] of containersOf(plain)) {
+    const {trainable = true, metadata} = structure[path] ?? {};
+    if (container.trainable !== trainable) {
+      container.trainable = trainable;
+    }
+    setMetadata(container, metadataOf(current.get(path)) ?? metadata);
+  }
+}
+
+function setMetadata(container: tf.layers.Layer, metadata: object | undefined): void {
+  if (metadata !== undefined && isContainer(container)) {
+    container.setUserDefinedMetadata(metadata);
+  }
 }

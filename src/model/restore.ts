@@ -2,10 +2,10 @@ import * as tf from '@tensorflow/tfjs';
 import {LoRAError} from '../errors';
 import type {LoRALayer} from '../layers/loraLayer';
 import {baseOf, isWrapper, wrapperKind} from '../layers/wrapperLayer';
-import {shareWeights} from '../layers/stock';
+import {fieldsOf, type KernelLayer, shareWeights} from '../layers/stock';
 import {adaptedSites, loraSites} from './adapted';
 import {disposeModel} from './dispose';
-import {restoreFrom} from './record';
+import {restoreStructure} from './record';
 import {rewire} from './rewire';
 
 /** How a model is merged. */
@@ -70,7 +70,7 @@ function unwrap(
       }
     },
   });
-  restoreFrom(model, plain);
+  restoreStructure(model, plain);
   return plain;
 }
 
@@ -79,7 +79,8 @@ async function checked(model: tf.LayersModel, merged: tf.LayersModel): Promise<t
   for (const {path, layer} of loraSites(model)) {
     const finite = tf.tidy(() => {
       const {A, B, delta} = layer.loraLayer;
-      return tf.all(tf.stack([A, B, delta()].map(tensor => tf.all(tf.isFinite(tensor)))));
+      const kernel = fieldsOf<KernelLayer>(layer.baseLayer).kernel.read();
+      return tf.all(tf.stack([A, B, tf.add(kernel, delta())].map(tensor => tf.all(tf.isFinite(tensor)))));
     });
     const [value] = await finite.data();
     finite.dispose();
@@ -90,7 +91,7 @@ async function checked(model: tf.LayersModel, merged: tf.LayersModel): Promise<t
   if (broken.length > 0) {
     disposeModel(merged);
     throw new LoRAError(
-      `The update of ${broken.join(', ')} holds NaN or an infinity. The model is not merged and not changed.`,
+      `With its update, ${broken.join(', ')} holds NaN or an infinity. The model is not merged and not changed.`,
     );
   }
   return merged;

@@ -12,9 +12,6 @@ export interface Rewiring {
   transfer: (site: Site, replacement: tf.layers.Layer) => void;
 }
 
-/** What a rebuild from config loses of the containers in a model: by path, with the model itself as ''. */
-export type Structure = Record<string, {trainable: boolean; metadata?: object}>;
-
 /**
  * Rebuilds a model with other layers in place of its own: same graph, same names, nested models, shared layers and `TimeDistributed`
  * included. The model is not touched.
@@ -44,36 +41,13 @@ export function rewire(model: tf.LayersModel, {replace, transfer}: Rewiring): tf
   });
 }
 
-/** The `trainable` flags and the metadata of the containers in a model. */
-export function structureOf(model: tf.LayersModel): Structure {
-  const structure: Structure = {};
-  for (const [path, container] of containersOf(model)) {
-    const metadata = isContainer(container) ? metadataOf(container) : undefined;
-    structure[path] = {trainable: container.trainable, ...(metadata && {metadata})};
-  }
-  return structure;
-}
-
-/** Gives the containers in a model the flags and metadata of a structure. What it does not name trains and has no metadata. */
-export function restoreStructure(model: tf.LayersModel, structure: Structure): void {
-  for (const [path, container] of containersOf(model)) {
-    const {trainable = true, metadata} = structure[path] ?? {};
-    if (container.trainable !== trainable) {
-      container.trainable = trainable;
-    }
-    if (metadata !== undefined && isContainer(container)) {
-      container.setUserDefinedMetadata(metadata);
-    }
-  }
-}
-
 /** The metadata that a model carries. */
-export function metadataOf(model: tf.LayersModel): object | undefined {
-  return fieldsOf<{userDefinedMetadata?: object}>(model).userDefinedMetadata;
+export function metadataOf(layer: tf.layers.Layer | undefined): object | undefined {
+  return layer && fieldsOf<{userDefinedMetadata?: object}>(layer).userDefinedMetadata;
 }
 
 /** The model and the layers in it that hold others, by path. */
-function containersOf(model: tf.LayersModel): [path: string, container: tf.layers.Layer][] {
+export function containersOf(model: tf.LayersModel): [path: string, container: tf.layers.Layer][] {
   const found: [string, tf.layers.Layer][] = [['', model]];
   const visit = (layer: tf.layers.Layer, prefix: string) => {
     const children = childrenOf(layer);

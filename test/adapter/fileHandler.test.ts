@@ -26,8 +26,7 @@ const files = () =>
     .map(entry => join(entry.parentPath, entry.name).slice(folder.length + 1))
     .sort();
 
-const readJSON = (name: string) =>
-  JSON.parse(fs.readFileSync(join(folder, name), 'utf8')) as tf.io.ModelJSON;
+const readJSON = (name: string) => JSON.parse(fs.readFileSync(join(folder, name), 'utf8')) as tf.io.ModelJSON;
 
 /** An adapter as `saveAdapter` hands it over, with `values` as its only weight. */
 const adapter = (values: number[], shape = [values.length]): tf.io.ModelArtifacts => ({
@@ -44,10 +43,7 @@ function writeModel(
   shards: Record<string, number[]> = {},
   modelTopology: unknown = {class_name: 'LoRAAdapter'},
 ): tf.io.IOHandler {
-  fs.writeFileSync(
-    join(folder, 'model.json'),
-    JSON.stringify({modelTopology, weightsManifest: manifest}),
-  );
+  fs.writeFileSync(join(folder, 'model.json'), JSON.stringify({modelTopology, weightsManifest: manifest}));
   for (const [name, bytes] of Object.entries(shards)) {
     fs.mkdirSync(join(folder, name, '..'), {recursive: true});
     fs.writeFileSync(join(folder, name), Uint8Array.from(bytes));
@@ -58,8 +54,7 @@ function writeModel(
 const float = (name: string, shape: number[]) => ({name, shape, dtype: 'float32'});
 
 const load = async (handler: tf.io.IOHandler) => handler.load!();
-const weightsOf = (artifacts: tf.io.ModelArtifacts) =>
-  Array.from(new Uint8Array(artifacts.weightData as ArrayBuffer));
+const weightsOf = (artifacts: tf.io.ModelArtifacts) => Array.from(new Uint8Array(artifacts.weightData as ArrayBuffer));
 
 describe('a round trip', () => {
   test('keeps the predictions of a stock model bit for bit', async () => {
@@ -77,9 +72,7 @@ describe('a round trip', () => {
 
     expect(files()).toEqual(['deep/er/model.json', 'deep/er/weights.bin']);
     expect(modelArtifactsInfo.weightDataBytes).toBe(4 * model.countParams());
-    expect((again.predict(x) as tf.Tensor).dataSync()).toEqual(
-      (model.predict(x) as tf.Tensor).dataSync(),
-    );
+    expect((again.predict(x) as tf.Tensor).dataSync()).toEqual((model.predict(x) as tf.Tensor).dataSync());
     expect(again.getUserDefinedMetadata()).toEqual({labels: ['a', 'b']});
   });
 
@@ -212,17 +205,13 @@ describe('a load', () => {
     writeModel(weightsManifest, {}, {keras_version: '2.2.4', model_config: modelTopology});
     const x = tf.ones([1, 3]);
     const again = await tf.loadLayersModel(fileHandler(folder));
-    expect((again.predict(x) as tf.Tensor).dataSync()).toEqual(
-      (model.predict(x) as tf.Tensor).dataSync(),
-    );
+    expect((again.predict(x) as tf.Tensor).dataSync()).toEqual((model.predict(x) as tf.Tensor).dataSync());
   });
 
   test('names the JSON that is missing', async () => {
     const file = join(folder, 'none', 'model.json');
     await expect(load(fileHandler(join(folder, 'none')))).rejects.toThrow(
-      new LoRAError(
-        `There is no file ${file}. Check the path; it must be a saved model or adapter.`,
-      ),
+      new LoRAError(`There is no file ${file}. Check the path; it must be a saved model or adapter.`),
     );
   });
 
@@ -264,9 +253,7 @@ describe('a load', () => {
     const handler = writeModel([{paths: ['w.bin'], weights: [float('a', [2, 1])]}], {
       'w.bin': bytes,
     });
-    await expect(load(handler)).rejects.toThrow(
-      `w.bin should have 8 bytes but has ${bytes.length}.`,
-    );
+    await expect(load(handler)).rejects.toThrow(`w.bin should have 8 bytes but has ${bytes.length}.`);
   });
 
   test.each([
@@ -339,25 +326,22 @@ describe('a save', () => {
     expect(files()).toEqual(['model.json', 'weights.bin']);
   });
 
-  test.each([2, 3])(
-    'that fails in rename %i is whole all the same, under another name for the weights',
-    async nth => {
-      const handler = fileHandler(folder);
-      await handler.save!(adapter([1, 2]));
-      const {renameSync} = fs;
-      let count = 0;
-      const spy = jest.spyOn(fs, 'renameSync').mockImplementation((from, to) => {
-        if (++count === nth) {
-          throw new Error('the disk is gone');
-        }
-        renameSync(from, to);
-      });
-      await handler.save!(adapter([3, 4]));
-      spy.mockRestore();
-      expect((await load(handler)).weightData).toEqual(new Float32Array([3, 4]).buffer);
-      expect(files()).toHaveLength(3);
-    },
-  );
+  test.each([2, 3])('that fails in rename %i is whole all the same, under another name for the weights', async nth => {
+    const handler = fileHandler(folder);
+    await handler.save!(adapter([1, 2]));
+    const {renameSync} = fs;
+    let count = 0;
+    const spy = jest.spyOn(fs, 'renameSync').mockImplementation((from, to) => {
+      if (++count === nth) {
+        throw new Error('the disk is gone');
+      }
+      renameSync(from, to);
+    });
+    await handler.save!(adapter([3, 4]));
+    spy.mockRestore();
+    expect((await load(handler)).weightData).toEqual(new Float32Array([3, 4]).buffer);
+    expect(files()).toHaveLength(3);
+  });
 
   test('that cannot be written as JSON changes nothing', async () => {
     const handler = fileHandler(folder);
@@ -379,9 +363,7 @@ describe('a save', () => {
 
   test('over a folder of that name is refused', async () => {
     fs.mkdirSync(join(folder, 'x.json'));
-    await expect(fileHandler(join(folder, 'x.json')).save!(adapter([1]))).rejects.toThrow(
-      'Cannot save',
-    );
+    await expect(fileHandler(join(folder, 'x.json')).save!(adapter([1]))).rejects.toThrow('Cannot save');
     expect(files()).toEqual([]);
   });
 

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import * as tf from '@tensorflow/tfjs';
 import {ensureWasmKernels} from '../../src/backends/wasm';
 import type {Padding, Shape4D} from '../../src/backends/geometry';
-import {useBackend, withoutLeaks} from '../helpers';
+import {expectAgreement} from './agreement';
 
 interface Case {
   n: number;
@@ -14,27 +14,6 @@ interface Case {
   kw: number;
   strides: [number, number];
   pad: Padding;
-}
-
-/** What `compute` gives on `backend`, as numbers. */
-async function on(backend: string, compute: () => tf.Tensor[]): Promise<Float32Array[]> {
-  await useBackend(backend);
-  const tensors = tf.tidy(compute);
-  const values = tensors.map(tensor => tensor.dataSync<'float32'>());
-  tf.dispose(tensors);
-  return values;
-}
-
-/** Expects that `compute` gives on wasm what it gives on cpu, and leaks nothing. */
-async function expectAgreement(compute: () => tf.Tensor[]): Promise<void> {
-  const expected = await on('cpu', compute);
-  await useBackend('wasm');
-  await withoutLeaks(async () => {
-    const actual = await on('wasm', compute);
-    for (const [i, numbers] of actual.entries()) {
-      expect(numbers).toBeAllClose(expected[i]!, {rtol: 1e-4, atol: 1e-4});
-    }
-  });
 }
 
 type Operation = (x: tf.Tensor4D, kernel: tf.Tensor4D) => tf.Tensor4D;
@@ -52,18 +31,10 @@ function gradients(op: Operation, xShape: Shape4D, kernelShape: Shape4D): () => 
 }
 
 const conv2d = ({n, h, w, channels, out, kh, kw, strides, pad}: Case) =>
-  gradients(
-    (x, kernel) => tf.conv2d(x, kernel, strides, pad),
-    [n, h, w, channels],
-    [kh, kw, channels, out],
-  );
+  gradients((x, kernel) => tf.conv2d(x, kernel, strides, pad), [n, h, w, channels], [kh, kw, channels, out]);
 
 const depthwise = ({n, h, w, channels, out, kh, kw, strides, pad}: Case) =>
-  gradients(
-    (x, kernel) => tf.depthwiseConv2d(x, kernel, strides, pad),
-    [n, h, w, channels],
-    [kh, kw, channels, out],
-  );
+  gradients((x, kernel) => tf.depthwiseConv2d(x, kernel, strides, pad), [n, h, w, channels], [kh, kw, channels, out]);
 
 const side = fc.integer({min: 0, max: 3});
 const padding = fc.oneof(
@@ -95,12 +66,8 @@ const cases = fc
       return false;
     }
     const [top, bottom, left, right] =
-      typeof pad === 'number'
-        ? [pad, pad, pad, pad]
-        : Array.isArray(pad)
-          ? [...pad[1], ...pad[2]]
-          : [0, 0, 0, 0];
-    return pad === 'same' || (h + top! + bottom! >= kh && w + left! + right! >= kw);
+      typeof pad === 'number' ? [pad, pad, pad, pad] : Array.isArray(pad) ? [...pad[1], ...pad[2]] : [0, 0, 0, 0];
+    return pad === 'same' || (h + top + bottom >= kh && w + left + right >= kw);
   });
 
 const FIXED: Case[] = [
@@ -134,8 +101,7 @@ beforeAll(() => {
 for (const c of FIXED) {
   const name = `kernel ${c.kh}×${c.kw}, strides ${c.strides.join()}, padding ${JSON.stringify(c.pad)}`;
   test(`conv2d and its gradients agree with cpu: ${name}`, () => expectAgreement(conv2d(c)));
-  test(`depthwiseConv2d and its gradients agree with cpu: ${name}`, () =>
-    expectAgreement(depthwise(c)));
+  test(`depthwiseConv2d and its gradients agree with cpu: ${name}`, () => expectAgreement(depthwise(c)));
 }
 
 test('conv2d and its gradients agree with cpu', async () => {
@@ -151,3 +117,32 @@ test('depthwiseConv2d and its gradients agree with cpu', async () => {
     {numRuns: 150},
   );
 });
+
+test('the gradients of a convolution in NCHW agree with cpu', () =>
+  expectAgreement(() => {
+    const x = tf.randomNormal([2, 3, 6, 5], 0, 1, 'float32', 1);
+    const dy = tf.randomNormal([2, 4, 6, 5], 0, 1, 'float32', 2);
+    const filter = tf.randomNormal([3, 3, 3, 4], 0, 1, 'float32', 3);
+    const attrs = {strides: [1, 1], pad: 'same', dataFormat: 'NCHW'};
+    return [
+      tf.engine().runKernel(tf.Conv2DBackpropFilter, {x, dy}, {...attrs, filterShape: filter.shape}),
+      tf.engine().runKernel(tf.Conv2DBackpropInput, {dy, filter}, {...attrs, inputShape: x.shape}),
+    ];
+  }));
+
+test('conv1d, conv2dTranspose and their gradients agree with cpu', () =>
+  expectAgreement(() => {
+    const x = tf.randomNormal<tf.Rank.R3>([2, 9, 3], 0, 1, 'float32', 1);
+    const kernel = tf.randomNormal<tf.Rank.R3>([3, 3, 4], 0, 1, 'float32', 2);
+    const image = tf.randomNormal<tf.Rank.R4>([2, 4, 3, 3], 0, 1, 'float32', 3);
+    const filter = tf.randomNormal<tf.Rank.R4>([3, 3, 2, 3], 0, 1, 'float32', 4);
+    const square1d = (a: tf.Tensor, b: tf.Tensor) =>
+      tf.square(tf.conv1d(a as tf.Tensor3D, b as tf.Tensor3D, 2, 'same'));
+    const squareTransposed = (a: tf.Tensor, b: tf.Tensor) =>
+      tf.square(tf.conv2dTranspose(a as tf.Tensor4D, b as tf.Tensor4D, [2, 8, 6, 2], 2, 'same'));
+    return [
+      ...tf.grads(square1d)([x, kernel]),
+      squareTransposed(image, filter),
+      ...tf.grads(squareTransposed)([image, filter]),
+    ];
+  }));

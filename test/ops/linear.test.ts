@@ -105,7 +105,7 @@ const denseCase = fc
   .map(({rows, fanIn, out, ...rest}): Case => ({
     ...rest,
     op: denseOp,
-    plain: (x, w) => tf.matMul(x as tf.Tensor2D, w as tf.Tensor2D),
+    plain: (x, w) => tf.matMul(x, w),
     x: [rows, fanIn],
     kernel: [fanIn, out],
   }));
@@ -164,7 +164,7 @@ const conv: Case = {
 
 const dense: Case = {
   op: denseOp,
-  plain: (x, w) => tf.matMul(x as tf.Tensor2D, w as tf.Tensor2D),
+  plain: (x, w) => tf.matMul(x, w),
   x: [4, 5],
   kernel: [5, 9],
   rank: 3,
@@ -208,7 +208,7 @@ describe.each(BACKENDS)('on %s', backend => {
       const step = 1e-2;
       tf.tidy(() => {
         // A smooth activation, and numbers so small that it is nearly straight over a step.
-        const inputs = Object.fromEntries(
+        const inputs: Record<string, tf.Tensor> = Object.fromEntries(
           Object.entries(inputsOf(form)).map(([name, value]) => [name, tf.mul(value, 0.4)]),
         );
         const sum = (replaced: Record<string, tf.Tensor>) => {

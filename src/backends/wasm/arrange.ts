@@ -4,38 +4,35 @@ import {heapViews, wholeHeap, wrappedKernel, type WasmKernel} from './kernel';
 
 /** `GatherV2`, `Reverse` and `Tile`, which the backend does number by number, working out each one's place anew (30 ns). */
 export const arrangeKernels: readonly WasmKernel[] = [
-  wrappedKernel<{x: tf.Tensor; indices: tf.Tensor}, tf.GatherV2Attrs>(
-    tf.GatherV2,
-    stock => call => {
-      const {inputs, attrs, backend} = call;
-      const {x, indices} = inputs;
-      if (attrs.batchDims !== 0 || !isNumeric(x) || x.size === 0 || indices.dtype !== 'int32') {
-        return stock(call);
+  wrappedKernel<{x: tf.Tensor; indices: tf.Tensor}, tf.GatherV2Attrs>(tf.GatherV2, stock => call => {
+    const {inputs, attrs, backend} = call;
+    const {x, indices} = inputs;
+    if (attrs.batchDims !== 0 || !isNumeric(x) || x.size === 0 || indices.dtype !== 'int32') {
+      return stock(call);
+    }
+    const axis = tf.util.parseAxisParam(attrs.axis, x.shape)[0] as number;
+    const rows = x.shape[axis] as number;
+    const places = Array.from((heapViews(backend, indices) as [Int32Array])[0]);
+    if (places.some(place => place < 0 || place >= rows)) {
+      // It has the words for this.
+      return stock(call);
+    }
+    const before = x.shape.slice(0, axis);
+    const after = x.shape.slice(axis + 1);
+    const out = backend.makeOutput([...before, ...indices.shape, ...after], x.dtype);
+    const {heap, offsets} = wholeHeap(backend, x, out);
+    const run = tf.util.sizeFromShape(after);
+    const count = tf.util.sizeFromShape(before);
+    let [from, to] = offsets as [number, number];
+    for (let i = 0; i < count; i++) {
+      for (const place of places) {
+        copyRun(heap, to, from + place * run, run);
+        to += run;
       }
-      const axis = tf.util.parseAxisParam(attrs.axis, x.shape)[0] as number;
-      const rows = x.shape[axis] as number;
-      const places = Array.from((heapViews(backend, indices) as [Int32Array])[0]);
-      if (places.some(place => place < 0 || place >= rows)) {
-        // It has the words for this.
-        return stock(call);
-      }
-      const before = x.shape.slice(0, axis);
-      const after = x.shape.slice(axis + 1);
-      const out = backend.makeOutput([...before, ...indices.shape, ...after], x.dtype);
-      const {heap, offsets} = wholeHeap(backend, x, out);
-      const run = tf.util.sizeFromShape(after);
-      const count = tf.util.sizeFromShape(before);
-      let [from, to] = offsets as [number, number];
-      for (let i = 0; i < count; i++) {
-        for (const place of places) {
-          copyRun(heap, to, from + place * run, run);
-          to += run;
-        }
-        from += rows * run;
-      }
-      return out;
-    },
-  ),
+      from += rows * run;
+    }
+    return out;
+  }),
 
   wrappedKernel<{x: tf.Tensor}, tf.ReverseAttrs>(tf.Reverse, stock => call => {
     const {inputs, attrs, backend} = call;

@@ -42,14 +42,7 @@ const conv2dBackpropInput = wrappedKernel<Gradients, tf.Conv2DBackpropInputAttrs
       return stock(call);
     }
     return tf.tidy(() =>
-      conv2dInputGradient(
-        dy,
-        adjointKernel(filter),
-        attrs.inputShape,
-        attrs.strides,
-        attrs.pad,
-        attrs.dimRoundingMode,
-      ),
+      conv2dInputGradient(dy, adjointKernel(filter), attrs.inputShape, attrs.strides, attrs.pad, attrs.dimRoundingMode),
     );
   },
 );
@@ -57,27 +50,13 @@ const conv2dBackpropInput = wrappedKernel<Gradients, tf.Conv2DBackpropInputAttrs
 const depthwiseBackpropFilter = newKernel<Images, tf.DepthwiseConv2dNativeBackpropFilterAttrs>(
   tf.DepthwiseConv2dNativeBackpropFilter,
   ({inputs: {x, dy}, attrs}) =>
-    depthwiseConv2dFilterGradient(
-      x,
-      dy,
-      attrs.filterShape,
-      attrs.strides,
-      attrs.pad,
-      attrs.dimRoundingMode,
-    ),
+    depthwiseConv2dFilterGradient(x, dy, attrs.filterShape, attrs.strides, attrs.pad, attrs.dimRoundingMode),
 );
 
 const depthwiseBackpropInput = newKernel<Gradients, tf.DepthwiseConv2dNativeBackpropInputAttrs>(
   tf.DepthwiseConv2dNativeBackpropInput,
   ({inputs: {dy, filter}, attrs}) =>
-    depthwiseConv2dInputGradient(
-      dy,
-      filter,
-      attrs.inputShape,
-      attrs.strides,
-      attrs.pad,
-      attrs.dimRoundingMode,
-    ),
+    depthwiseConv2dInputGradient(dy, filter, attrs.inputShape, attrs.strides, attrs.pad, attrs.dimRoundingMode),
 );
 
 /** The gradients of convolutions. */
@@ -93,7 +72,8 @@ export const convolutionKernels: readonly WasmKernel[] = [
 interface ConvolutionAttributes {
   readonly strides: number | [number, number];
   readonly pad: Padding;
-  readonly dilations?: number | [number, number];
+  /** The layers of tfjs pass `null`. */
+  readonly dilations?: number | [number, number] | null;
   readonly dimRoundingMode?: 'floor' | 'round' | 'ceil';
 }
 
@@ -102,37 +82,34 @@ interface ConvolutionAttributes {
  * computes a negative padding. There the same padding is given in numbers.
  */
 function exactSamePadding(name: string, depthwise: boolean): WasmKernel {
-  return wrappedKernel<{x: tf.Tensor4D; filter: tf.Tensor4D}, ConvolutionAttributes>(
-    name,
-    stock => call => {
-      if (call.attrs.pad !== 'same') {
-        return stock(call);
-      }
-      const {x, filter} = call.inputs;
-      const {strides, dilations = 1} = call.attrs;
-      const info = tf.backend_util.computeConv2DInfo(
-        x.shape,
-        filter.shape,
-        strides,
-        dilations,
-        'same',
-        undefined,
-        depthwise,
-      );
-      const unread =
-        (info.outHeight - 1) * info.strideHeight + info.effectiveFilterHeight < info.inHeight ||
-        (info.outWidth - 1) * info.strideWidth + info.effectiveFilterWidth < info.inWidth;
-      if (!unread) {
-        return stock(call);
-      }
-      const {top, bottom, left, right} = info.padInfo;
-      const pad: Padding = [
-        [0, 0],
-        [top, bottom],
-        [left, right],
-        [0, 0],
-      ];
-      return stock({...call, attrs: {...call.attrs, pad}});
-    },
-  );
+  return wrappedKernel<{x: tf.Tensor4D; filter: tf.Tensor4D}, ConvolutionAttributes>(name, stock => call => {
+    if (call.attrs.pad !== 'same') {
+      return stock(call);
+    }
+    const {x, filter} = call.inputs;
+    const {strides, dilations} = call.attrs;
+    const info = tf.backend_util.computeConv2DInfo(
+      x.shape,
+      filter.shape,
+      strides,
+      dilations ?? 1,
+      'same',
+      undefined,
+      depthwise,
+    );
+    const unread =
+      (info.outHeight - 1) * info.strideHeight + info.effectiveFilterHeight < info.inHeight ||
+      (info.outWidth - 1) * info.strideWidth + info.effectiveFilterWidth < info.inWidth;
+    if (!unread) {
+      return stock(call);
+    }
+    const {top, bottom, left, right} = info.padInfo;
+    const pad: Padding = [
+      [0, 0],
+      [top, bottom],
+      [left, right],
+      [0, 0],
+    ];
+    return stock({...call, attrs: {...call.attrs, pad}});
+  });
 }

@@ -55,11 +55,7 @@ export const copyKernels: readonly WasmKernel[] = [
   wrappedKernel<tf.Tensor[], tf.ConcatAttrs>(tf.Concat, stock => call => {
     const {inputs, attrs, backend} = call;
     const [first] = inputs;
-    if (
-      first === undefined ||
-      !inputs.every(x => isNumeric(x) && x.size > 0) ||
-      inputs.length === 1
-    ) {
+    if (first === undefined || !inputs.every(x => isNumeric(x) && x.size > 0) || inputs.length === 1) {
       return stock(call);
     }
     const axis = tf.util.parseAxisParam(attrs.axis, first.shape)[0] as number;
@@ -93,10 +89,7 @@ function alongAxis(
   from: number,
   length: number,
 ): [begin: number[], size: number[]] {
-  return [
-    shape.map((_, i) => (i === axis ? from : 0)),
-    shape.map((size, i) => (i === axis ? length : size)),
-  ];
+  return [shape.map((_, i) => (i === axis ? from : 0)), shape.map((size, i) => (i === axis ? length : size))];
 }
 
 function slice(backend: WasmBackend, x: tf.Tensor, begin: number[], size: number[]): tf.TensorInfo {
@@ -130,12 +123,7 @@ function slice(backend: WasmBackend, x: tf.Tensor, begin: number[], size: number
 }
 
 /** Copies numbers within the heap; the two places must not overlap. */
-export function copyRun(
-  heap: Float32Array | Uint8Array,
-  to: number,
-  from: number,
-  length: number,
-): void {
+export function copyRun(heap: Float32Array | Uint8Array, to: number, from: number, length: number): void {
   if (length >= SHORT_RUN) {
     heap.copyWithin(to, from, from + length);
     return;

@@ -36,9 +36,7 @@ export function newKernel<Inputs, Attributes, Output = tf.TensorInfo>(
 /** A kernel that calls the backend's own, `stock`, and keeps its set-up, without which that one does not work. */
 export function wrappedKernel<Inputs, Attributes, Output = tf.TensorInfo>(
   name: string,
-  wrap: (
-    stock: KernelFunction<Inputs, Attributes, Output>,
-  ) => KernelFunction<Inputs, Attributes, Output>,
+  wrap: (stock: KernelFunction<Inputs, Attributes, Output>) => KernelFunction<Inputs, Attributes, Output>,
 ): WasmKernel {
   return {
     name,

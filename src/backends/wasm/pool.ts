@@ -49,11 +49,7 @@ export const poolKernels: readonly WasmKernel[] = [
       const pooling = pooling2D(x, attrs);
       const out = backend.makeOutput(pooling.outShape, x.dtype);
       const indices = backend.makeOutput(pooling.outShape, 'int32');
-      const [values, maxima, places] = heapViews(backend, x, out, indices) as [
-        Float32Array,
-        Float32Array,
-        Int32Array,
-      ];
+      const [values, maxima, places] = heapViews(backend, x, out, indices) as [Float32Array, Float32Array, Int32Array];
       const image = x.size / pooling.batch;
       positionsOfMaxima(values, pooling).forEach((position, i) => {
         maxima[i] = values[position] ?? -Infinity;
@@ -65,17 +61,9 @@ export const poolKernels: readonly WasmKernel[] = [
 ];
 
 /** dx is dy where x was the maximum of a window, summed over the windows, and zero elsewhere. */
-function poolGradient(
-  {dy, input}: Gradient,
-  pooling: Pooling,
-  backend: WasmBackend,
-): tf.TensorInfo {
+function poolGradient({dy, input}: Gradient, pooling: Pooling, backend: WasmBackend): tf.TensorInfo {
   const out = backend.makeOutput(input.shape, 'float32');
-  const [x, gradients, dx] = heapViews(backend, input, dy, out) as [
-    Float32Array,
-    Float32Array,
-    Float32Array,
-  ];
+  const [x, gradients, dx] = heapViews(backend, input, dy, out) as [Float32Array, Float32Array, Float32Array];
   dx.fill(0);
   positionsOfMaxima(x, pooling).forEach((position, i) => {
     if (position >= 0) {
@@ -86,10 +74,7 @@ function poolGradient(
 }
 
 /** Where in `x` [n, d, h, w, c] the maximum of each window lies; −1 for a window that holds nothing but padding. */
-function positionsOfMaxima(
-  x: Float32Array,
-  {batch, channels, axes: [depth, height, width]}: Pooling,
-): Int32Array {
+function positionsOfMaxima(x: Float32Array, {batch, channels, axes: [depth, height, width]}: Pooling): Int32Array {
   const positions = new Int32Array(batch * depth.output * height.output * width.output * channels);
   const window = new Int32Array(depth.window * height.window * width.window);
   let out = 0;
@@ -134,10 +119,7 @@ function last({input, window, stride, before}: PoolAxis, output: number): number
   return Math.min(input, output * stride - before + window);
 }
 
-function pooling2D(
-  x: tf.Tensor,
-  {filterSize, strides, pad, dimRoundingMode}: tf.MaxPoolGradAttrs,
-): Pooling {
+function pooling2D(x: tf.Tensor, {filterSize, strides, pad, dimRoundingMode}: tf.MaxPoolGradAttrs): Pooling {
   const info = tf.backend_util.computePool2DInfo(
     x.shape as [number, number, number, number],
     filterSize,
@@ -170,10 +152,7 @@ function pooling2D(
   };
 }
 
-function pooling3D(
-  x: tf.Tensor,
-  {filterSize, strides, pad, dimRoundingMode}: tf.MaxPool3DGradAttrs,
-): Pooling {
+function pooling3D(x: tf.Tensor, {filterSize, strides, pad, dimRoundingMode}: tf.MaxPool3DGradAttrs): Pooling {
   const info = tf.backend_util.computePool3DInfo(
     x.shape as [number, number, number, number, number],
     filterSize,

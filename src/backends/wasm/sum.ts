@@ -17,11 +17,7 @@ export const sumKernels: readonly WasmKernel[] = [
       const row = x.shape.slice(segmentIds.rank);
       const size = tf.util.sizeFromShape(row);
       const out = backend.makeOutput([numSegments, ...row], x.dtype);
-      const [values, ids, sums] = heapViews(backend, x, segmentIds, out) as [
-        Float32Array,
-        Int32Array,
-        Float32Array,
-      ];
+      const [values, ids, sums] = heapViews(backend, x, segmentIds, out) as [Float32Array, Int32Array, Float32Array];
       sums.fill(0);
       ids.forEach((segment, i) => {
         if (segment < 0 || segment >= numSegments) {
@@ -71,9 +67,7 @@ function sumRows(values: Float32Array, sums: Float32Array): void {
     const c = b + size;
     const d = c + size;
     for (let j = 0; j < size; j++) {
-      const two = fround(
-        fround((sums[j] as number) + (values[a + j] as number)) + (values[b + j] as number),
-      );
+      const two = fround(fround((sums[j] as number) + (values[a + j] as number)) + (values[b + j] as number));
       sums[j] = fround(two + (values[c + j] as number)) + (values[d + j] as number);
     }
   }

@@ -16,32 +16,29 @@ const LARGEST_BLOCK = 144;
  *
  *     [rows, columns] → [blocks, columns, block] → [columns, blocks, block]
  */
-export const transposeKernel = wrappedKernel<{x: tf.TensorInfo}, {perm: number[]}>(
-  tf.Transpose,
-  stock => call => {
-    const {inputs, attrs, backend} = call;
-    const matrices = asMatrices(inputs.x.shape, attrs.perm);
-    const block = matrices && blockOf(matrices);
-    if (!block) {
-      return stock(call);
-    }
-    const {count, rows, columns} = matrices;
-    const blocks = rows / block;
-    const {dataId, dtype} = inputs.x;
-    const turned = stock({
-      ...call,
-      inputs: {x: {dataId, dtype, shape: [count * blocks, block, columns]}},
-      attrs: {perm: [0, 2, 1]},
-    });
-    const out = stock({
-      ...call,
-      inputs: {x: {...turned, shape: [count, blocks, columns, block]}},
-      attrs: {perm: [0, 2, 1, 3]},
-    });
-    backend.disposeData(turned.dataId);
-    return {...out, shape: attrs.perm.map(axis => inputs.x.shape[axis] as number)};
-  },
-);
+export const transposeKernel = wrappedKernel<{x: tf.TensorInfo}, {perm: number[]}>(tf.Transpose, stock => call => {
+  const {inputs, attrs, backend} = call;
+  const matrices = asMatrices(inputs.x.shape, attrs.perm);
+  const block = matrices && blockOf(matrices);
+  if (!block) {
+    return stock(call);
+  }
+  const {count, rows, columns} = matrices;
+  const blocks = rows / block;
+  const {dataId, dtype} = inputs.x;
+  const turned = stock({
+    ...call,
+    inputs: {x: {dataId, dtype, shape: [count * blocks, block, columns]}},
+    attrs: {perm: [0, 2, 1]},
+  });
+  const out = stock({
+    ...call,
+    inputs: {x: {...turned, shape: [count, blocks, columns, block]}},
+    attrs: {perm: [0, 2, 1, 3]},
+  });
+  backend.disposeData(turned.dataId);
+  return {...out, shape: attrs.perm.map(axis => inputs.x.shape[axis] as number)};
+});
 
 interface Matrices {
   readonly count: number;
@@ -57,9 +54,7 @@ function asMatrices(shape: readonly number[], perm: readonly number[]): Matrices
   }
   const middle = perm[first] as number;
   const rank = shape.length;
-  const swaps = perm.every(
-    (axis, i) => i < first || axis === first + ((middle - first + i - first) % (rank - first)),
-  );
+  const swaps = perm.every((axis, i) => i < first || axis === first + ((middle - first + i - first) % (rank - first)));
   return swaps
     ? {
         count: tf.util.sizeFromShape(shape.slice(0, first)),

@@ -1,0 +1,15 @@
+import type {BenchCase} from './case';
+import {conv} from './conv';
+import {mlp} from './mlp';
+import {mobilenet} from './mobilenet';
+import {superres} from './superres';
+import {transformer} from './transformer';
+
+/** All cases, by the name that the command line knows them under. */
+export const CASES = {mlp, conv, mobilenet, superres, transformer} satisfies Record<string, BenchCase>;
+export type CaseName = keyof typeof CASES;
+export const CASE_NAMES = Object.keys(CASES) as CaseName[];
+
+export function isCaseName(name: string): name is CaseName {
+  return Object.hasOwn(CASES, name);
+}

@@ -1,0 +1,51 @@
+import * as tf from '@tensorflow/tfjs';
+import {forward, type Run} from '../runs';
+import type {BenchCase} from './case';
+import {layerNames, oneHot} from './tools';
+
+const BATCH = 64;
+const WIDTH = 1024;
+const DEPTH = 4;
+const CLASSES = 10;
+
+export const mlp: BenchCase = {
+  title: `MLP: ${DEPTH} × Dense ${WIDTH} relu + head ${CLASSES}, batch ${BATCH}, rank 8 on every layer`,
+  loss: 'categoricalCrossentropy',
+  build: () => {
+    const model = tf.sequential();
+    for (let i = 0; i < DEPTH; i++) {
+      model.add(
+        tf.layers.dense({
+          units: WIDTH,
+          activation: 'relu',
+          ...(i === 0 && {inputShape: [WIDTH]}),
+        }),
+      );
+    }
+    model.add(tf.layers.dense({units: CLASSES, activation: 'softmax'}));
+    return Promise.resolve(model);
+  },
+  batch: () => ({xs: tf.randomNormal([BATCH, WIDTH]), ys: oneHot(BATCH, CLASSES)}),
+  targets: model => ({rank: 8, targets: layerNames(model, 'Dense')}),
+  floor,
+};
+
+/**
+ * The forward pass and, for each layer but the first, `dx = dy·Wᵀ` as a plain product with a transposed kernel that is there already:
+ * the rate of the forward pass. The first layer's input is data, which nobody differentiates in.
+ */
+function floor(model: tf.LayersModel, xs: tf.Tensor): Run {
+  const predict = forward(model, xs);
+  const products = [CLASSES, ...Array<number>(DEPTH - 1).fill(WIDTH)].map(units => ({
+    dy: tf.randomNormal<tf.Rank.R2>([BATCH, units]),
+    transposed: tf.randomNormal<tf.Rank.R2>([units, WIDTH]),
+  }));
+  return async () => {
+    await predict();
+    for (const {dy, transposed} of products) {
+      const dx = tf.matMul(dy, transposed);
+      await dx.data();
+      dx.dispose();
+    }
+  };
+}

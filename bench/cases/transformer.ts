@@ -1,0 +1,80 @@
+import * as tf from '@tensorflow/tfjs';
+import type {BenchCase} from './case';
+import {layerNames} from './tools';
+
+const BATCH = 16;
+const SEQUENCE = 64;
+const WIDTH = 256;
+const HEADS = 4;
+
+export const transformer: BenchCase = {
+  title: `transformer block: width ${WIDTH}, ${HEADS} heads, sequence ${SEQUENCE}, batch ${BATCH}, rank 8 on every Dense`,
+  loss: 'meanSquaredError',
+  build: () => {
+    const dense = (name: string, units: number, activation: 'linear' | 'relu' = 'linear') =>
+      tf.layers.dense({name, units, activation});
+    const input = tf.input({shape: [SEQUENCE, WIDTH]});
+    const normed = tf.layers.layerNormalization({name: 'attention_norm'}).apply(input);
+    const [q, k, v] = ['q', 'k', 'v'].map(name => dense(name, WIDTH).apply(normed));
+    const mixed = new Attention({name: 'attention', heads: HEADS}).apply([q, k, v] as tf.SymbolicTensor[]);
+    const attended = add(input, dense('proj', WIDTH).apply(mixed));
+    const hidden = tf.layers.layerNormalization({name: 'mlp_norm'}).apply(attended);
+    const expanded = dense('mlp_up', 4 * WIDTH, 'relu').apply(hidden);
+    const output = add(attended, dense('mlp_down', WIDTH).apply(expanded));
+    return Promise.resolve(tf.model({inputs: input, outputs: output}));
+  },
+  batch: () => ({
+    xs: tf.randomNormal([BATCH, SEQUENCE, WIDTH]),
+    ys: tf.randomNormal([BATCH, SEQUENCE, WIDTH]),
+  }),
+  targets: model => ({rank: 8, targets: layerNames(model, 'Dense')}),
+};
+
+function add(...inputs: (tf.SymbolicTensor | tf.Tensor | tf.Tensor[] | tf.SymbolicTensor[])[]) {
+  return tf.layers.add().apply(inputs as tf.SymbolicTensor[]) as tf.SymbolicTensor;
+}
+
+interface AttentionArgs {
+  name: string;
+  heads: number;
+}
+
+/** `softmax(q·kᵀ/√d)·v`, head by head. It has no weights, and tfjs has no layer of the kind. */
+class Attention extends tf.layers.Layer {
+  static readonly className = 'BenchAttention';
+  private readonly heads: number;
+
+  constructor({heads, ...args}: AttentionArgs) {
+    super(args);
+    this.heads = heads;
+  }
+
+  override computeOutputShape(inputShape: tf.Shape | tf.Shape[]): tf.Shape {
+    return inputShape[0] as tf.Shape;
+  }
+
+  override call(inputs: tf.Tensor | tf.Tensor[]): tf.Tensor {
+    return tf.tidy(() => {
+      const [q, k, v] = (inputs as tf.Tensor3D[]).map(x => this.split(x)); // [n, heads, sequence, d]
+      const depth = q!.shape[3]!;
+      const scores = tf.mul(tf.matMul(q!, k!, false, true), 1 / Math.sqrt(depth));
+      return this.merge(tf.matMul(tf.softmax(scores), v!));
+    });
+  }
+
+  override getConfig(): tf.serialization.ConfigDict {
+    return {...super.getConfig(), heads: this.heads};
+  }
+
+  private split(x: tf.Tensor3D): tf.Tensor {
+    const [n, sequence, width] = x.shape;
+    const parts = tf.reshape(x, [n, sequence, this.heads, width / this.heads]);
+    return tf.transpose(parts, [0, 2, 1, 3]);
+  }
+
+  private merge(x: tf.Tensor): tf.Tensor {
+    const [n, heads, sequence, depth] = x.shape as [number, number, number, number];
+    return tf.reshape(tf.transpose(x, [0, 2, 1, 3]), [n, sequence, heads * depth]);
+  }
+}
+tf.serialization.registerClass(Attention);

@@ -1,0 +1,125 @@
+import * as tf from '@tensorflow/tfjs';
+import {applyLoRA, disposeModel, getAdapter, mergeLoRA} from 'tfjs-lora';
+import {
+  type Applying,
+  type FileSizes,
+  measureApplying,
+  measureFiles,
+  measureSwitching,
+  type Switching,
+} from './adapting';
+import type {Backend} from './backend';
+import type {BenchCase} from './cases/case';
+import {type CaseName, CASES} from './cases/index';
+import {type Footprint, footprint} from './footprint';
+import {type Contender, firstLine, measure, type Outcome, type Plan, time} from './measure';
+import {naiveLoRA} from './naive';
+import {compile, forward, type Run, step} from './runs';
+import {startStock} from './stockClient';
+
+/** All that is measured of a case. */
+export interface CaseResult {
+  name: CaseName;
+  title: string;
+  /** Times of everything that raced, `stock …` being in a process of its own in which the library is not loaded. */
+  outcomes: Outcome[];
+  footprints: {name: string; result: Footprint | {error: string}}[];
+  applying: Applying;
+  switching: Switching;
+  files: FileSizes;
+}
+
+/** Measures a case, in this process and in one with stock tfjs at its side. */
+export async function measureCase(name: CaseName, backend: Backend, plan: Plan): Promise<CaseResult> {
+  const benchCase: BenchCase = CASES[name];
+  const {title} = benchCase;
+  // First, while nothing else is in memory.
+  const footprints = await measureFootprints(benchCase);
+  const stock = await startStock(backend, name);
+  try {
+    return {name, title, footprints, ...(await race(benchCase, stock.contenders, plan))};
+  } finally {
+    stock.close();
+  }
+}
+
+async function measureFootprints(benchCase: BenchCase): Promise<CaseResult['footprints']> {
+  const {build, targets} = benchCase;
+  const makers: Record<string, () => Promise<tf.LayersModel>> = {
+    // In front: applyLoRA also puts the library's kernels in place, which the others here run on.
+    lora: () => onBase(base => applyLoRA(base, targets(base))),
+    full: build,
+    naive: () => onBase(base => naiveLoRA(base, targets(base))),
+  };
+  // The weights are shared or copied by then, so the base need not be in memory.
+  async function onBase(
+    make: (base: tf.LayersModel) => tf.LayersModel | Promise<tf.LayersModel>,
+  ): Promise<tf.LayersModel> {
+    const base = await build();
+    const model = await make(base);
+    disposeModel(base);
+    return model;
+  }
+  const footprints: CaseResult['footprints'] = [];
+  for (const [name, make] of Object.entries(makers)) {
+    try {
+      const result = await footprint(benchCase, async () => {
+        const model = await make();
+        return {model, dispose: () => disposeModel(model)};
+      });
+      footprints.push({name, result});
+    } catch (error) {
+      footprints.push({name, result: {error: firstLine(error)}});
+    }
+  }
+  return footprints;
+}
+
+async function race(
+  {build, batch: makeBatch, loss, targets: targetsOf, floor}: BenchCase,
+  stock: readonly Contender[],
+  plan: Plan,
+): Promise<Omit<CaseResult, 'name' | 'title' | 'footprints'>> {
+  const base = await build();
+  const targets = targetsOf(base);
+  const adapted = applyLoRA(base, targets);
+  const full = await build();
+  const naive = await naiveLoRA(base, targets);
+  const batch = makeBatch();
+  const optimizers = [adapted, full, naive].map(model => compile(model, loss));
+
+  // What is served is not what trains meanwhile, lest something that is kept between forward passes is made anew each time.
+  await time(step(adapted, batch), 2);
+  const adapter = getAdapter(adapted);
+  const served = applyLoRA(base, adapter);
+  const merged = mergeLoRA(served);
+
+  const outcomes = await measure(
+    [
+      local('forward', forward(base, batch.xs)),
+      local('lora', step(adapted, batch)),
+      ...(floor ? [local('floor', floor(base, batch.xs))] : []),
+      ...stock,
+      local('full', step(full, batch)),
+      local('naive', step(naive, batch)),
+      local('adapted forward', forward(served, batch.xs)),
+      local('merged forward', forward(merged, batch.xs)),
+    ],
+    plan,
+  );
+  const result = {
+    outcomes,
+    applying: measureApplying(base, targets),
+    switching: measureSwitching(base, served, adapter),
+    files: await measureFiles(base, adapter),
+  };
+  adapter.dispose();
+  [merged, served, naive, full, adapted, base].forEach(disposeModel);
+  optimizers.forEach(optimizer => optimizer.dispose());
+  tf.dispose({...batch});
+  return result;
+}
+
+function local(name: string, run: Run): Contender {
+  return {name, sample: (repeats, clock) => time(run, repeats, clock)};
+}

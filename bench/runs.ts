@@ -1,0 +1,29 @@
+import * as tf from '@tensorflow/tfjs';
+import type {Batch} from './cases/case';
+
+/** Does once what is measured. */
+export type Run = () => Promise<void>;
+
+/** One forward pass over the batch, read back so that asynchronous backends have to finish. */
+export function forward(model: tf.LayersModel, xs: tf.Tensor): Run {
+  return async () => {
+    const y = model.predict(xs, {batchSize: xs.shape[0]}) as tf.Tensor;
+    await y.data();
+    y.dispose();
+  };
+}
+
+/** One training step over the batch: forward, backward, the optimizer's update. `trainOnBatch` reads the loss back. */
+export function step(model: tf.LayersModel, {xs, ys}: Batch): Run {
+  return async () => {
+    await model.trainOnBatch(xs, ys);
+  };
+}
+
+/** Compiles a model for the steps that are measured. Dispose the optimizer: it was passed in, so the model leaves it alone. */
+export function compile(model: tf.LayersModel, loss: string): tf.Optimizer {
+  // Small, so that weights which are trained on noise for a while do not overflow.
+  const optimizer = tf.train.adam(1e-4);
+  model.compile({optimizer, loss});
+  return optimizer;
+}

@@ -1,0 +1,136 @@
+import {readdirSync, readFileSync} from 'node:fs';
+import {dirname, join, relative} from 'node:path';
+import ts from 'typescript';
+
+const SRC = join(__dirname, '../src');
+
+/** Rooms from the front door inwards: what a room may import. Every room may also import itself, `config` and `errors`. */
+const MAY_IMPORT: Record<string, string[]> = {
+  index: ['adapter', 'model', 'layers', 'ops', 'backends'],
+  // The door in Node: the front door, and what only Node can do.
+  node: ['index', 'adapter', 'model', 'layers', 'ops', 'backends'],
+  adapter: ['formats', 'model', 'layers', 'ops', 'backends'],
+  model: ['layers', 'ops', 'backends'],
+  layers: ['ops', 'backends'],
+  ops: ['backends'],
+  backends: [],
+  formats: [],
+  config: [],
+  errors: [],
+};
+
+interface Source {
+  /** Path inside `src`, without the extension. */
+  path: string;
+  text: string;
+  /** Paths inside `src` for what is imported from there, names of packages for the rest; types included. */
+  imports: string[];
+}
+
+function read(file: string): Source {
+  const text = readFileSync(file, 'utf8');
+  const path = relative(SRC, file).replace(/\.ts$/, '');
+  const imports = ts.preProcessFile(text).importedFiles.map(({fileName}) => {
+    return fileName.startsWith('.') ? join(dirname(path), fileName) : fileName;
+  });
+  return {path, text, imports};
+}
+
+const SOURCES = readdirSync(SRC, {recursive: true, encoding: 'utf8'})
+  .filter(name => name.endsWith('.ts'))
+  .map(name => read(join(SRC, name)));
+const BY_PATH = new Map(SOURCES.map(source => [source.path, source]));
+
+function roomOf(path: string): string {
+  return path.split('/')[0]!;
+}
+
+/** All files that a file imports, and those that they import, and so on. */
+function reachable(path: string, found = new Set<string>()): Set<string> {
+  for (const next of BY_PATH.get(path)?.imports ?? []) {
+    if (BY_PATH.has(next) && !found.has(next)) {
+      found.add(next);
+      reachable(next, found);
+    }
+  }
+  return found;
+}
+
+const all = SOURCES.map(({path}) => path);
+
+describe('in src', () => {
+  test('there is something to look at', () => {
+    expect(all).toEqual(expect.arrayContaining(['index', 'node', 'config', 'model/apply']));
+    expect(BY_PATH.get('layers/loraDense')!.imports).toEqual(
+      expect.arrayContaining(['@tensorflow/tfjs', 'layers/loraLayer']),
+    );
+  });
+
+  test.each(all)('%s stands in a room that has a place', path => {
+    expect(Object.keys(MAY_IMPORT)).toContain(roomOf(path));
+  });
+
+  test.each(all)('%s imports only what is further in', path => {
+    const room = roomOf(path);
+    const allowed = [room, 'config', 'errors', ...MAY_IMPORT[room]!];
+    const imported = BY_PATH.get(path)!.imports.filter(name => BY_PATH.has(name));
+    expect(imported.filter(name => !allowed.includes(roomOf(name)))).toEqual([]);
+  });
+
+  test.each(all)('%s is in no circle', path => {
+    expect([...reachable(path)]).not.toContain(path);
+  });
+
+  test('nothing imports index but the door in Node', () => {
+    const importers = SOURCES.filter(({imports}) => imports.includes('index'));
+    expect(importers.map(({path}) => path)).toEqual(['node']);
+  });
+
+  test('nothing that index reaches imports a module of Node', () => {
+    const node = /^(node:|(fs|path|os|url|util|crypto|stream|buffer|process)(\/|$))/;
+    const offenders = ['index', ...reachable('index')].filter(path =>
+      BY_PATH.get(path)!.imports.some(name => node.test(name)),
+    );
+    expect(offenders).toEqual([]);
+    expect([...reachable('node')]).toContain('adapter/fileHandler');
+  });
+
+  test('the only package that is imported is tfjs', () => {
+    const packages = new Set(
+      ['index', ...reachable('index')].flatMap(path => BY_PATH.get(path)!.imports.filter(name => !BY_PATH.has(name))),
+    );
+    expect([...packages]).toEqual(['@tensorflow/tfjs']);
+  });
+
+  test('formats know nothing of TensorFlow', () => {
+    const formats = SOURCES.filter(({path}) => roomOf(path) === 'formats');
+    const imports = formats.flatMap(source => source.imports);
+    expect(imports.filter(name => name.startsWith('@tensorflow'))).toEqual([]);
+  });
+
+  test.each(all)('%s has no any, no export *, no default export and no enum', path => {
+    const {text} = BY_PATH.get(path)!;
+    const file = ts.createSourceFile(path, text, ts.ScriptTarget.ES2022, true);
+    const found: string[] = [];
+    const visit = (node: ts.Node) => {
+      const isStar = ts.isExportDeclaration(node) && node.exportClause === undefined;
+      const isDefault = ts.isExportAssignment(node) || node.kind === ts.SyntaxKind.DefaultKeyword;
+      if (
+        node.kind === ts.SyntaxKind.AnyKeyword ||
+        ts.isEnumDeclaration(node) ||
+        (isStar && path !== 'node') ||
+        (isDefault && !ts.isDefaultClause(node))
+      ) {
+        found.push(node.getText());
+      }
+      node.forEachChild(visit);
+    };
+    visit(file);
+    expect(found).toEqual([]);
+  });
+
+  test.each(all)('%s has at most 300 lines', path => {
+    const lines = BY_PATH.get(path)!.text.trimEnd().split('\n').length;
+    expect(lines).toBeLessThanOrEqual(300);
+  });
+});

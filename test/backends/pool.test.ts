@@ -1,0 +1,61 @@
+import fc from 'fast-check';
+import * as tf from '@tensorflow/tfjs';
+import {ensureWasmKernels} from '../../src/backends/wasm';
+import {expectAgreement} from './agreement';
+
+const side = fc.integer({min: 1, max: 3});
+const cases = fc.record({
+  n: fc.integer({min: 1, max: 2}),
+  size: fc.tuple(fc.integer({min: 3, max: 6}), fc.integer({min: 3, max: 6}), fc.integer({min: 3, max: 6})),
+  channels: side,
+  window: fc.tuple(side, side, side),
+  strides: fc.tuple(side, side, side),
+  pad: fc.constantFrom<('same' | 'valid')[]>('same', 'valid'),
+  /** Everything negative, or everything zero. */
+  shift: fc.constantFrom(0, -10),
+  scale: fc.constantFrom(0, 1),
+});
+
+/** y, and dx for dy = y². */
+function withGradient(op: (x: tf.Tensor) => tf.Tensor, x: tf.Tensor): tf.Tensor[] {
+  return [op(x), tf.grad(z => tf.square(op(z)))(x)];
+}
+
+beforeAll(() => {
+  ensureWasmKernels();
+});
+
+test('max pooling and its gradient agree with cpu, also of negative and of equal numbers', async () => {
+  await fc.assert(
+    fc.asyncProperty(cases, ({n, size: [, h, w], channels, window, strides, pad, shift, scale}) =>
+      expectAgreement(() =>
+        withGradient(
+          x => tf.maxPool(x as tf.Tensor4D, [window[1], window[2]], [strides[1], strides[2]], pad),
+          tf.add(tf.mul(tf.randomNormal([n, h, w, channels], 0, 1, 'float32', 1), scale), shift),
+        ),
+      ),
+    ),
+  );
+});
+
+test('max pooling in three dimensions and its gradient agree with cpu, also of negative numbers', async () => {
+  await fc.assert(
+    fc.asyncProperty(cases, ({n, size, channels, window, strides, pad, shift}) =>
+      expectAgreement(() =>
+        withGradient(
+          // For windows higher than wide the cpu backend's own gradient is wrong.
+          x => tf.maxPool3d(x as tf.Tensor5D, [window[0], window[1], window[1]], strides, pad),
+          tf.add(tf.randomNormal([n, ...size, channels], 0, 1, 'float32', 1), shift),
+        ),
+      ),
+    ),
+  );
+});
+
+test.each([true, false])('the places of maxima agree with cpu, batch in index: %p', includeBatch =>
+  expectAgreement(() => {
+    const x = tf.sub(tf.randomNormal<tf.Rank.R4>([2, 5, 6, 3], 0, 1, 'float32', 1), 5);
+    const {result, indexes} = tf.maxPoolWithArgmax(x as tf.Tensor4D, 2, 2, 'same', includeBatch);
+    return [result!, indexes!];
+  }),
+);

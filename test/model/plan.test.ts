@@ -1,0 +1,214 @@
+import * as tf from '@tensorflow/tfjs';
+import type {LoRAConfig, LoRAStrength} from '../../src/config';
+import {LoRAError} from '../../src/errors';
+import {TrainedLayer} from '../../src/layers/trainedLayer';
+import {applyLoRA} from '../../src/model/apply';
+import {loraSites} from '../../src/model/adapted';
+import {sitesOf} from '../../src/model/walk';
+import {useBackend, withoutLeaks} from '../helpers';
+import {baseWeights, cnn, mlp, nested} from '../models';
+
+beforeAll(() => useBackend('cpu'));
+beforeEach(() => tf.engine().startScope());
+afterEach(() => {
+  tf.engine().endScope();
+  jest.restoreAllMocks();
+});
+
+function adaptedPaths(model: tf.LayersModel): string[] {
+  return loraSites(model).map(({path}) => path);
+}
+
+function trainedPaths(model: tf.LayersModel): string[] {
+  return sitesOf(model)
+    .filter(({layer}) => layer instanceof TrainedLayer)
+    .map(({path}) => path);
+}
+
+describe('targets', () => {
+  const everything = ['body/first', 'body/second', 'head'];
+  test.each<[what: string, config: LoRAConfig, paths: string[]]>([
+    ['all by default', {}, everything],
+    ['all', {targets: 'all'}, everything],
+    ['a name', {targets: ['first']}, ['body/first']],
+    ['a path', {targets: ['body/second']}, ['body/second']],
+    ['the name of a container', {targets: ['body']}, ['body/first', 'body/second']],
+    ['a class', {targets: ['Dense']}, everything],
+    ['the class of a container', {targets: ['Sequential']}, ['body/first', 'body/second']],
+    ['a pattern for names', {targets: [/^h/]}, ['head']],
+    ['a pattern for paths', {targets: [/^body\/f/]}, ['body/first']],
+    ['a pattern with memory', {targets: [/d/g]}, everything],
+    ['several entries', {targets: ['head', /first/]}, ['body/first', 'head']],
+    ['all but some', {exclude: ['body']}, ['head']],
+    ['some of a class', {targets: ['Dense'], exclude: [/second|head/]}, ['body/first']],
+    ['all but what trains in full', {trainable: ['head']}, ['body/first', 'body/second']],
+    ['not what trains in full', {targets: ['Dense'], trainable: ['body']}, ['head']],
+  ])('can be %s', (_, config, paths) => {
+    expect(adaptedPaths(applyLoRA(nested().model, {rank: 1, ...config}))).toEqual(paths);
+  });
+
+  test('take in both classes that can be adapted, and no others', () => {
+    const adapted = applyLoRA(cnn().model, {rank: 1});
+    expect(loraSites(adapted).map(({layer}) => layer.getClassName())).toEqual(['LoRAConv2D', 'LoRADense']);
+    expect(adaptedPaths(applyLoRA(cnn().model, {rank: 1, targets: ['Conv2D']}))).toEqual(['conv']);
+  });
+
+  test('need not leave anything but layers that train in full', () => {
+    const config = {trainable: ['head', 'norm'], exclude: ['conv']};
+    const adapted = applyLoRA(cnn().model, config);
+    expect(adaptedPaths(adapted)).toEqual([]);
+    expect(trainedPaths(adapted)).toEqual(['norm', 'head']);
+    expect(adapted.trainableWeights.map(w => w.originalName)).toEqual([
+      'norm/gamma',
+      'norm/beta',
+      'head/kernel',
+      'head/bias',
+    ]);
+  });
+});
+
+describe('strengths', () => {
+  function strengths(config: LoRAConfig): Record<string, Required<LoRAStrength>> {
+    const adapted = applyLoRA(nested().model, config);
+    return Object.fromEntries(
+      loraSites(adapted).map(({path, layer}) => {
+        const {rank, alpha, rankStabilized} = layer;
+        return [path, {rank, alpha, rankStabilized}];
+      }),
+    );
+  }
+
+  test('are overridden by the first entry that matches, option by option', () => {
+    const config: LoRAConfig = {
+      rank: 2,
+      alpha: 6,
+      overrides: [
+        {targets: ['first'], rank: 1},
+        {targets: ['body'], alpha: 4, rankStabilized: true},
+        {targets: [/./], rank: 3, alpha: 3},
+      ],
+    };
+    expect(strengths(config)).toEqual({
+      'body/first': {rank: 1, alpha: 6, rankStabilized: false},
+      'body/second': {rank: 2, alpha: 4, rankStabilized: true},
+      head: {rank: 3, alpha: 3, rankStabilized: false},
+    });
+  });
+
+  test('have alpha = rank where alpha is not given, an overridden rank included', () => {
+    const config = {rank: 2, overrides: [{targets: ['head'], rank: 3}]};
+    expect(strengths(config).head).toEqual({rank: 3, alpha: 3, rankStabilized: false});
+  });
+
+  test.each([
+    [false, 8 / 6],
+    [true, 8 / Math.sqrt(6)],
+  ])('above min(fan-in, fan-out) are lowered at the same scaling (stabilized: %s)', (rankStabilized, scaling) => {
+    const warn = jest.spyOn(console, 'warn').mockImplementation();
+    const adapted = applyLoRA(nested().model, {rank: 6, alpha: 8, rankStabilized});
+    const sites = loraSites(adapted);
+    // Kernels of 5×6, 6×4 and 4×3.
+    expect(sites.map(({layer}) => layer.rank)).toEqual([5, 4, 3]);
+    sites.forEach(({layer}) => expect(layer.scaling).toBeCloseTo(scaling));
+    expect(warn).toHaveBeenCalledTimes(1);
+    expect(warn.mock.calls[0]![0]).toMatch(
+      /body\/first: 5 instead of 6, body\/second: 4 instead of 6, head: 3 instead of 6/,
+    );
+  });
+});
+
+describe('applyLoRA refuses', () => {
+  const inventory = /The model has: hidden \(Dense\), head \(Dense\)\./;
+
+  test.each<[what: string, config: unknown, ...messages: (string | RegExp)[]]>([
+    ['a rank that is none', {rank: 0}, 'rank must be a positive integer, got 0.'],
+    ['an alpha that is none', {alpha: NaN}, 'alpha must be a finite number', 'got NaN'],
+    ['an option that does not exist', {ranks: 4}, 'There is no option "ranks"', 'rank, alpha'],
+    ['an empty list of targets', {targets: []}, /targets must be a list.*not empty/],
+    ['targets that are no list', {targets: 'dense'}, /targets must be a list.*"dense"/],
+    ['a target that is no matcher', {targets: [3]}, 'targets holds 3'],
+    ['a target that names nothing', {targets: ['dens']}, 'No layer matches target "dens"', inventory],
+    ['a pattern that fits nothing', {targets: [/x/]}, 'No layer matches target /x/', inventory],
+    ['an exclusion that names nothing', {exclude: ['x']}, 'matches exclude "x"', inventory],
+    ['a trainable that names nothing', {trainable: ['x']}, 'matches trainable "x"', inventory],
+    ['an override that names nothing', {overrides: [{targets: ['x'], rank: 1}]}, 'matches override "x"', inventory],
+    ['an override without targets', {overrides: [{rank: 1}]}, 'overrides[0].targets must be a list'],
+    ['overrides that are no list', {overrides: {targets: ['head']}}, 'overrides'],
+    ['an override that is none', {overrides: [null]}, 'overrides'],
+    ['an override with a rank that is none', {overrides: [{targets: ['head'], rank: -1}]}, 'got -1'],
+    ['an override with another option', {overrides: [{targets: ['head'], seed: 1}]}, 'There is no option "seed"'],
+    ['a flag that is none', {freezeBaseLayer: 'no'}, 'freezeBaseLayer must be true or false'],
+    ['a seed that is none', {seed: 0.5}, 'seed must be an integer, got 0.5'],
+    ['an initializer that does not exist', {initializer: 'nothing'}, 'nothing'],
+    ['the exclusion of everything', {exclude: ['Dense']}, 'There is nothing to adapt.'],
+    ['a config that is none', null, 'The config must be an object'],
+    ['a config that is a number', 8, 'The config must be an object'],
+    [
+      'several faults, all told at once',
+      {rank: 0, targets: [], seed: 0.5, bias: 'all'},
+      'rank must be',
+      'targets must be',
+      'seed must be',
+      '"bias"',
+    ],
+    [
+      'several matchers that name nothing, all told at once',
+      {targets: ['one', 'hidden'], exclude: ['two']},
+      'target "one"',
+      'exclude "two"',
+    ],
+  ])('%s, and leaves everything as it was', async (_, config, ...messages) => {
+    const {model} = mlp();
+    const before = baseWeights(model);
+    const apply = () => applyLoRA(model, config as LoRAConfig);
+    await withoutLeaks(() => {
+      expect(apply).toThrow(LoRAError);
+      messages.forEach(message => expect(apply).toThrow(message));
+    });
+    expect(baseWeights(model)).toEqual(before);
+    expect(model.trainableWeights).toHaveLength(4);
+  });
+
+  test('a target that cannot be adapted, saying what can', () => {
+    const {model} = cnn();
+    expect(() => applyLoRA(model, {targets: ['pool', 'head']})).toThrow(
+      'Layer "pool" is a MaxPooling2D, which LoRA cannot adapt. Adaptable: Dense, Conv2D.',
+    );
+    expect(() => applyLoRA(model, {trainable: ['flat']})).toThrow(
+      'Layer "flat" is a Flatten, which has no weights to train.',
+    );
+  });
+
+  test('a model with nothing to adapt', () => {
+    const model = tf.sequential({layers: [tf.layers.lstm({units: 2, inputShape: [3, 2]})]});
+    expect(() => applyLoRA(model)).toThrow(/There is nothing to adapt. Adaptable: .* \(LSTM\)/);
+  });
+
+  test('a model that is adapted already', async () => {
+    const adapted = applyLoRA(mlp().model, {rank: 1, targets: ['head']});
+    await withoutLeaks(() => {
+      expect(() => applyLoRA(adapted, {rank: 1})).toThrow(LoRAError);
+      expect(() => applyLoRA(adapted, {rank: 1})).toThrow(/adapted already/);
+    });
+  });
+
+  test('a model without layers', () => {
+    expect(() => applyLoRA(tf.sequential())).toThrow('The model is not built');
+  });
+
+  test('a GraphModel, with the way out', () => {
+    const model = new tf.GraphModel('model.json') as unknown as tf.LayersModel;
+    expect(() => applyLoRA(model)).toThrow(LoRAError);
+    expect(() => applyLoRA(model)).toThrow(/tfjs_layers_model.*inputs of an adapted model/);
+  });
+
+  test.each([
+    ['a text', 'model'],
+    ['null', null],
+    ['a layer', 'layer'],
+    ['an object', {layers: []}],
+  ])('what is no model: %s', (_, value) => {
+    const model = value === 'layer' ? tf.layers.dense({units: 2}) : value;
+    expect(() => applyLoRA(model as unknown as tf.LayersModel)).toThrow('The model must be a tf.LayersModel');
+  });
+});

@@ -1,0 +1,185 @@
+import * as tf from '@tensorflow/tfjs';
+import {LoRAError} from '../../src/errors';
+import {loraSites} from '../../src/model/adapted';
+import {applyLoRA} from '../../src/model/apply';
+import {disposeModel} from '../../src/model/dispose';
+import {mergeLoRA, removeLoRA} from '../../src/model/restore';
+import {BACKENDS, numbers, useBackend, withoutLeaks} from '../helpers';
+import {baseWeights, cnn, factorsOf, mlp, predictions, reloaded, stirFactors, train} from '../models';
+
+describe.each(BACKENDS)('on %s', backend => {
+  beforeEach(async () => {
+    await useBackend(backend);
+    tf.engine().startScope();
+  });
+  afterEach(() => tf.engine().endScope());
+
+  test('after training, merged and adapted model agree, and differ from the base', async () => {
+    const {model, inputs} = cnn();
+    const adapted = applyLoRA(model, {rank: 2, seed: 1});
+    await train(adapted, inputs, {epochs: 10});
+    const [expected] = predictions(adapted, inputs);
+    expect(predictions(mergeLoRA(adapted), inputs)[0]).toBeAllClose(expected!);
+    expect(predictions(model, inputs)[0]).not.toBeAllClose(expected!);
+  });
+
+  test('a safe merge is the merge where all is finite', async () => {
+    const {model, inputs} = mlp();
+    const adapted = applyLoRA(model, {rank: 2, seed: 1});
+    stirFactors(adapted);
+    const merged = await mergeLoRA(adapted, {safe: true});
+    expect(predictions(merged, inputs)).toEqual(predictions(mergeLoRA(adapted), inputs));
+  });
+
+  test.each([
+    ['NaN', NaN],
+    ['an infinity', Infinity],
+  ])("a safe merge refuses %s by the layer's name, and changes and leaves nothing", async (_, value) => {
+    const {model} = mlp();
+    const adapted = applyLoRA(model, {rank: 1, seed: 1});
+    stirFactors(adapted);
+    const [site] = loraSites(adapted);
+    const b = site!.layer.loraLayer.B;
+    site!.layer.setParameter('lora_B', tf.fill(b.shape, value));
+    const before = baseWeights(adapted);
+    await withoutLeaks(async () => {
+      const merge = mergeLoRA(adapted, {safe: true});
+      await expect(merge).rejects.toThrow(LoRAError);
+      await expect(merge).rejects.toThrow('hidden');
+    });
+    expect(baseWeights(adapted)).toEqual(before);
+  });
+
+  test('a safe merge refuses finite factors whose product with the kernel is not', async () => {
+    const {model} = mlp();
+    const adapted = applyLoRA(model, {rank: 1});
+    const {layer} = loraSites(adapted)[0]!;
+    layer.setParameter('kernel', tf.fill([5, 6], 3e38));
+    layer.setParameter('lora_A', tf.fill([5, 1], 3e19));
+    layer.setParameter('lora_B', tf.fill([1, 6], 1e19));
+    await expect(mergeLoRA(adapted, {safe: true})).rejects.toThrow('hidden');
+  });
+
+  describe('with layers that train in full', () => {
+    const config = {rank: 2, seed: 1, targets: ['conv'], trainable: ['norm', 'head']};
+
+    test('these are trained, statistics included, and the original is not touched', async () => {
+      const {model, inputs} = cnn();
+      const before = baseWeights(model);
+      const adapted = applyLoRA(model, config);
+      await train(adapted, inputs);
+      expect(baseWeights(model)).toEqual(before);
+      const after = baseWeights(adapted);
+      const moved = Object.keys(before).filter(name => JSON.stringify(before[name]) !== JSON.stringify(after[name]));
+      expect(moved.sort()).toEqual([
+        'head/bias',
+        'head/kernel',
+        'norm/beta',
+        'norm/gamma',
+        'norm/moving_mean',
+        'norm/moving_variance',
+      ]);
+    });
+
+    test.each([
+      ['at once', async (model: tf.LayersModel) => Promise.resolve(model)],
+      ['after a file', reloaded],
+    ])('merging keeps what they have become and removing gives back what they were, %s', async (_, through) => {
+      const {model, inputs} = cnn();
+      const trained = applyLoRA(model, config);
+      await train(trained, inputs);
+      const adapted = await through(trained);
+      const merged = mergeLoRA(adapted);
+      expect(predictions(merged, inputs)[0]).toBeAllClose(predictions(trained, inputs)[0]!);
+      expect(baseWeights(merged)['head/kernel']).toEqual(baseWeights(trained)['head/kernel']);
+      const plain = removeLoRA(adapted);
+      expect(baseWeights(plain)).toEqual(baseWeights(model));
+      expect(predictions(plain, inputs)).toEqual(predictions(model, inputs));
+    });
+
+    test('nothing leaks', async () => {
+      await withoutLeaks(async () => {
+        const {model, inputs} = cnn();
+        const adapted = applyLoRA(model, config);
+        await train(adapted, inputs, {epochs: 2});
+        const [merged, plain] = [mergeLoRA(adapted), removeLoRA(adapted)];
+        [model, adapted, merged, plain].forEach(each => disposeModel(each));
+        tf.dispose(inputs);
+      });
+    });
+  });
+
+  describe('with bases that train along', () => {
+    const config = {rank: 2, seed: 1, targets: ['conv'], freezeBaseLayer: false};
+
+    test('the adapted layers train in full, and no others', async () => {
+      const {model, inputs} = cnn();
+      const before = baseWeights(model);
+      const adapted = applyLoRA(model, config);
+      expect(adapted.trainableWeights).toHaveLength(4);
+      await train(adapted, inputs);
+      expect(baseWeights(model)).toEqual(before);
+      const after = baseWeights(adapted);
+      expect(after['conv/kernel']).not.toEqual(before['conv/kernel']);
+      expect(after['conv/bias']).not.toEqual(before['conv/bias']);
+      const others = Object.entries(before).filter(([name]) => !name.startsWith('conv'));
+      expect(after).toMatchObject(Object.fromEntries(others));
+    });
+
+    test.each([
+      ['at once', async (model: tf.LayersModel) => Promise.resolve(model)],
+      ['after a file', reloaded],
+    ])('merging bakes all in and removing gives the original back, %s', async (_, through) => {
+      const {model, inputs} = cnn();
+      const trained = applyLoRA(model, config);
+      await train(trained, inputs);
+      const adapted = await through(trained);
+      expect(adapted.trainableWeights).toHaveLength(4);
+      expect(predictions(adapted, inputs)).toEqual(predictions(trained, inputs));
+      const merged = mergeLoRA(adapted);
+      expect(predictions(merged, inputs)[0]).toBeAllClose(predictions(trained, inputs)[0]!);
+      const plain = removeLoRA(adapted);
+      expect(baseWeights(plain)).toEqual(baseWeights(model));
+      await train(adapted, inputs);
+      expect(baseWeights(removeLoRA(adapted))).toEqual(baseWeights(model));
+    });
+
+    test('nothing leaks', async () => {
+      await withoutLeaks(async () => {
+        const {model, inputs} = cnn();
+        const adapted = applyLoRA(model, config);
+        await train(adapted, inputs, {epochs: 2});
+        const [merged, plain] = [mergeLoRA(adapted), removeLoRA(adapted)];
+        [model, adapted, merged, plain].forEach(each => disposeModel(each));
+        tf.dispose(inputs);
+      });
+    });
+  });
+
+  test('a merged model trains on, apart from the adapted one', async () => {
+    const {model, inputs} = mlp();
+    const adapted = applyLoRA(model, {rank: 2, seed: 1});
+    stirFactors(adapted);
+    const [merged, plain] = [mergeLoRA(adapted), removeLoRA(adapted)];
+    const before = [baseWeights(adapted), factorsOf(adapted).map(w => numbers(w.read()))];
+    for (const each of [merged, plain]) {
+      const weights = baseWeights(each);
+      await train(each, inputs);
+      expect(baseWeights(each)).not.toEqual(weights);
+    }
+    expect([baseWeights(adapted), factorsOf(adapted).map(w => numbers(w.read()))]).toEqual(before);
+    expect(baseWeights(model)).toEqual(before[0]);
+  });
+});
+
+test('a model that is not adapted is neither merged nor removed from', async () => {
+  await useBackend('cpu');
+  await withoutLeaks(() => {
+    const {model, inputs} = mlp();
+    for (const verb of [mergeLoRA, removeLoRA]) {
+      expect(() => verb(model)).toThrow('The model has no LoRA layers. Adapt it first');
+    }
+    disposeModel(model);
+    tf.dispose(inputs);
+  });
+});
