@@ -1,17 +1,15 @@
 import * as tf from '@tensorflow/tfjs';
+import {batchNormKernel} from './batchNorm';
+import {ensureRegistered, type OwnKernel} from './registration';
 import {arrangeKernels} from './wasm/arrange';
 import {convolutionKernels} from './wasm/convolution';
 import {copyKernels} from './wasm/copy';
-import type {WasmKernel} from './wasm/kernel';
 import {matMulKernels} from './wasm/matMul';
 import {poolKernels} from './wasm/pool';
 import {sumKernels} from './wasm/sum';
 import {transposeKernel} from './wasm/transpose';
 
-/** Marks a kernel as ours; shared by all copies of the library in a process, which would otherwise replace each other's for ever. */
-const BRAND = Symbol.for('tfjs-lora.kernel');
-
-const KERNELS: readonly WasmKernel[] = [
+const KERNELS: readonly OwnKernel[] = [
   ...matMulKernels,
   ...convolutionKernels,
   ...copyKernels,
@@ -19,6 +17,7 @@ const KERNELS: readonly WasmKernel[] = [
   ...poolKernels,
   ...sumKernels,
   transposeKernel,
+  batchNormKernel,
 ];
 
 /** A kernel of the backend's own that is wrapped: it tells whether the backend was loaded, or loaded again. */
@@ -31,34 +30,13 @@ const WITNESS = tf.Conv2D;
  * loading the backend after this library puts all of the backend's own kernels back.
  */
 export function ensureWasmKernels(): void {
-  const witness = registered(WITNESS);
-  if (witness === undefined || BRAND in witness) {
-    return;
-  }
-  for (const kernel of KERNELS) {
-    const current = registered(kernel.name);
-    if (current === undefined || !(BRAND in current)) {
-      replace(kernel, current);
-    }
-  }
+  ensureRegistered('wasm', WITNESS, KERNELS);
 }
 
-function replace(kernel: WasmKernel, current: tf.KernelConfig | undefined): void {
-  const config = kernel.configure(current);
-  if (config === undefined) {
-    return;
-  }
-  if (current !== undefined) {
-    // tfjs warns about a kernel that is registered twice.
-    tf.unregisterKernel(kernel.name, 'wasm');
-  }
-  tf.registerKernel({...config, [BRAND]: true} as tf.KernelConfig);
+/**
+ * Whether it pays on the current backend to keep the adjoint of a frozen kernel: XNNPACK then keeps it packed, and the gradient of a
+ * convolution's input comes at the rate of a convolution. Other backends have input gradients that need no other kernel.
+ */
+export function keepsAdjoints(): boolean {
+  return tf.getBackend() === 'wasm';
 }
-
-/** `tf.getKernel` with its true type. */
-function registered(name: string): tf.KernelConfig | undefined {
-  return tf.getKernel(name, 'wasm');
-}
-
-// tf.loadLayersModel and stock layers profit too, so it is all there from the start where the backend is.
-ensureWasmKernels();

@@ -5,25 +5,36 @@ import {conv2dOp} from '../ops/conv2d';
 import {denseOp} from '../ops/dense';
 import {asMatrix, type Factors} from '../ops/factors';
 import {linear, type Linear} from '../ops/linear';
+import type {Prepared} from '../ops/prepared';
 import {type BatchNormLayer, type ConvLayer, type DenseLayer, fieldsOf, type KernelLayer} from './stock';
 import type {CallArgs} from './wrapperLayer';
 
 /**
  * Computes what a stock layer computes, with or without a low-rank update of its kernel, without a gradient for what is frozen.
  */
-export type Forward = (layer: tf.layers.Layer, x: tf.Tensor, factors: Factors | null, kwargs: CallArgs) => tf.Tensor;
+export type Forward = (layer: tf.layers.Layer, x: tf.Tensor, call: ForwardCall) => tf.Tensor;
+
+/** What a layer is computed with. */
+export interface ForwardCall {
+  /** The update of its kernel, or `null` for a frozen layer. */
+  factors: Factors | null;
+  /** What is kept from one call to the next. */
+  prepared: Prepared;
+  /** The keyword arguments of `call`. */
+  kwargs: CallArgs;
+}
 
 /** `Dense`: inputs of any rank, the last axis being the features. */
-export const denseForward: Forward = (layer, x, factors) => {
+export const denseForward: Forward = (layer, x, {factors, prepared}) => {
   const fields = fieldsOf<DenseLayer>(layer);
   // The gradient of tfjs's own product of a higher rank with a matrix has the wrong shape.
   const flat = x.rank === 2 ? x : asMatrix(x);
   const restore = (y: tf.Tensor) => (x.rank === 2 ? y : tf.reshape(y, [...x.shape.slice(0, -1), fields.units]));
-  return applyLinear(denseOp, flat, fields, {factors, biasApart: true}, restore);
+  return applyLinear(denseOp, flat, fields, {factors, prepared, biasApart: true}, restore);
 };
 
 /** `Conv2D`: both data formats; as the stock layer, channels-first is transposed before and after. */
-export const conv2dForward: Forward = (layer, x, factors) => {
+export const conv2dForward: Forward = (layer, x, {factors, prepared}) => {
   const fields = fieldsOf<ConvLayer>(layer);
   const channelsFirst = fields.dataFormat === 'channelsFirst';
   const op = conv2dOp({
@@ -33,11 +44,11 @@ export const conv2dForward: Forward = (layer, x, factors) => {
   });
   const last = channelsFirst ? tf.transpose(x, [0, 2, 3, 1]) : x;
   const restore = (y: tf.Tensor) => (channelsFirst ? tf.transpose(y, [0, 3, 1, 2]) : y);
-  return applyLinear(op, last, fields, {factors, biasApart: false}, restore);
+  return applyLinear(op, last, fields, {factors, prepared, biasApart: false}, restore);
 };
 
 /** `BatchNormalization` by its moving statistics, in training too. */
-export const batchNormForward: Forward = (layer, x, _factors, {training}) => {
+export const batchNormForward: Forward = (layer, x, {prepared, kwargs}) => {
   const {axis, epsilon, gamma, beta, movingMean, movingVariance} = fieldsOf<BatchNormLayer>(layer);
   const weights = {
     mean: movingMean.read(),
@@ -46,7 +57,11 @@ export const batchNormForward: Forward = (layer, x, _factors, {training}) => {
     beta: beta?.read() ?? null,
     epsilon,
   };
-  return frozenBatchNorm(x, weights, axis < 0 ? axis + x.rank : axis, training !== true);
+  return frozenBatchNorm(x, weights, {
+    axis: axis < 0 ? axis + x.rank : axis,
+    exact: kwargs.training !== true,
+    prepared,
+  });
 };
 
 /** `Activation`, where its gradient can be had from its output. */
@@ -73,10 +88,10 @@ function applyLinear(
   op: Linear,
   x: tf.Tensor,
   {kernel, bias, activation}: KernelLayer,
-  {factors, biasApart}: {factors: Factors | null; biasApart: boolean},
+  {factors, prepared, biasApart}: Pick<ForwardCall, 'factors' | 'prepared'> & {biasApart: boolean},
   restore: (y: tf.Tensor) => tf.Tensor,
 ): tf.Tensor {
-  const weights = {kernel: kernel.read(), bias: bias?.read() ?? null, biasApart, factors};
+  const weights = {kernel: kernel.read(), bias: bias?.read() ?? null, biasApart, factors, prepared};
   const input = x.dtype === 'float32' ? x : tf.cast(x, 'float32');
   const known = outputActivation(activation.getClassName());
   if (known !== undefined) {

@@ -47,7 +47,7 @@ export class FrozenLayer extends WrapperLayer {
     const forward = Object.hasOwn(FORWARDS, className) ? FORWARDS[className] : undefined;
     return forward === undefined
       ? (this.baseLayer.apply(inputs, kwargs) as tf.Tensor | tf.Tensor[])
-      : forward(this.baseLayer, onlyTensor(inputs), null, kwargs);
+      : forward(this.baseLayer, onlyTensor(inputs), {factors: null, prepared: this.prepared, kwargs});
   }
 }
 tf.serialization.registerClass(FrozenLayer);

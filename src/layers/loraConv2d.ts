@@ -1,6 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import type {Factors} from '../ops/factors';
-import {conv2dForward} from './forward';
+import {conv2dForward, type ForwardCall} from './forward';
 import {channelsOf, LoRALayer, type LoRALayerArgs} from './loraLayer';
 import {type ConvLayer, fieldsOf} from './stock';
 
@@ -24,8 +23,8 @@ export class LoRAConv2D extends LoRALayer {
     return [...kernelSize, channelsOf(inputShape, axis, this.name), filters];
   }
 
-  protected override forward(x: tf.Tensor, factors: Factors): tf.Tensor {
-    return conv2dForward(this.baseLayer, x, factors, {});
+  protected override forward(x: tf.Tensor, call: ForwardCall): tf.Tensor {
+    return conv2dForward(this.baseLayer, x, call);
   }
 }
 tf.serialization.registerClass(LoRAConv2D);

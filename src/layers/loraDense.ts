@@ -1,6 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import type {Factors} from '../ops/factors';
-import {denseForward} from './forward';
+import {denseForward, type ForwardCall} from './forward';
 import {channelsOf, LoRALayer, type LoRALayerArgs} from './loraLayer';
 import {type DenseLayer, fieldsOf} from './stock';
 
@@ -20,8 +19,8 @@ export class LoRADense extends LoRALayer {
     return [channelsOf(inputShape, inputShape.length - 1, this.name), fieldsOf<DenseLayer>(this.baseLayer).units];
   }
 
-  protected override forward(x: tf.Tensor, factors: Factors): tf.Tensor {
-    return denseForward(this.baseLayer, x, factors, {});
+  protected override forward(x: tf.Tensor, call: ForwardCall): tf.Tensor {
+    return denseForward(this.baseLayer, x, call);
   }
 }
 tf.serialization.registerClass(LoRADense);

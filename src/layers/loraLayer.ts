@@ -3,6 +3,7 @@ import {type Initializer, type LayerConfig, type LoRAStrength, resolveStrength, 
 import {LoRAError} from '../errors';
 import {delta, factorShapes, type Factors, fans, updatedKernel} from '../ops/factors';
 import {diagnose} from './diagnostics';
+import type {ForwardCall} from './forward';
 import {initializerEntry, initializerOfA} from './initializer';
 import {type LoadReport, loadNamedWeights, matchNames, type NameMapping, type WeightsReport} from './namedWeights';
 import {
@@ -84,8 +85,8 @@ export abstract class LoRALayer extends WrapperLayer {
   /** The shape that the base's kernel has for an input, `[...fan-in axes, out]`. */
   protected abstract kernelShape(inputShape: tf.Shape): number[];
 
-  /** What the layer computes with the given factors. */
-  protected abstract forward(x: tf.Tensor, factors: Factors, kwargs: CallArgs): tf.Tensor;
+  /** What the base computes with the update of its kernel. */
+  protected abstract forward(x: tf.Tensor, call: ForwardCall): tf.Tensor;
 
   /** The factor `s` of the update: `alpha / rank`, or `alpha / √rank` with rank stabilisation. */
   get scaling(): number {
@@ -122,7 +123,7 @@ export abstract class LoRALayer extends WrapperLayer {
   }
 
   protected override compute(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
-    return this.forward(onlyTensor(inputs), this.factors(), kwargs);
+    return this.forward(onlyTensor(inputs), {factors: this.factors(), prepared: this.prepared, kwargs});
   }
 
   override adapterWeights(): Map<string, tf.LayerVariable> {

@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
-import {ensureWasmKernels} from '../backends/wasm';
+import {ensureKernels} from '../backends/ensure';
 import {LoRAError} from '../errors';
+import {Prepared} from '../ops/prepared';
 import {
   cloneConfig,
   entryOf,
@@ -62,6 +63,9 @@ export abstract class WrapperLayer extends tf.layers.Layer {
   /** What an adapted model remembers of its original, if this layer is the one that carries it. */
   readonly record: string | undefined;
 
+  /** What is kept from one call to the next. */
+  protected readonly prepared = new Prepared();
+
   private readonly baseTrainable: boolean;
   private readonly keepOriginal: boolean;
   private readonly baseTrains: boolean;
@@ -83,7 +87,7 @@ export abstract class WrapperLayer extends tf.layers.Layer {
     this.record = record?.name;
     this.baseLayer.trainable = baseTrains;
     this.supportsMasking = this.baseLayer.supportsMasking;
-    ensureWasmKernels();
+    ensureKernels();
   }
 
   override build(inputShape: tf.Shape | tf.Shape[]): void {
@@ -114,7 +118,7 @@ export abstract class WrapperLayer extends tf.layers.Layer {
     return tf.tidy(() => {
       this.invokeCallHook(inputs, kwargs);
       // The wasm backend may have been loaded since the layer was made.
-      ensureWasmKernels();
+      ensureKernels();
       return this.compute(inputs, kwargs);
     });
   }
@@ -160,6 +164,16 @@ export abstract class WrapperLayer extends tf.layers.Layer {
 
   override resetStates(): void {
     this.baseLayer.resetStates();
+  }
+
+  /** Frees what the layer keeps beside its weights. It can still be used. */
+  disposePrepared(): void {
+    this.prepared.dispose();
+  }
+
+  protected override disposeWeights(): number {
+    this.disposePrepared();
+    return super.disposeWeights();
   }
 
   /** Zeros would do for the base, whose weights are about to be loaded; factors that are all zero would never train. */

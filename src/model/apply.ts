@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {ensureWasmKernels} from '../backends/wasm';
+import {ensureKernels} from '../backends/ensure';
 import {type Adapter, checkConfig, type LoRAConfig} from '../config';
 import {LoRAError} from '../errors';
 import {FrozenLayer} from '../layers/frozenLayer';
@@ -27,7 +27,7 @@ import {isContainer, type Site, sitesOf} from './walk';
  *     cannot be rebuilt from its config. Everything that is wrong is reported at once, and nothing is changed.
  */
 export function applyLoRA(model: tf.LayersModel, configOrAdapter: LoRAConfig | Adapter = {}): tf.LayersModel {
-  ensureWasmKernels();
+  ensureKernels();
   checkModel(model);
   if (!isAdapter(configOrAdapter)) {
     checkConfig(configOrAdapter);

@@ -1,4 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
+import {isWrapper} from '../layers/wrapperLayer';
 import {isContainer, sitesOf} from './walk';
 
 /**
@@ -7,6 +8,7 @@ import {isContainer, sitesOf} from './walk';
  */
 export function disposeModel(model: tf.LayersModel | tf.layers.Layer): void {
   const layers = isContainer(model) ? sitesOf(model).map(({layer}) => layer) : [model];
+  layers.filter(isWrapper).forEach(layer => layer.disposePrepared());
   const variables = new Set(layers.flatMap(({weights}) => weights).map(weight => weight.read()));
   if (isContainer(model)) {
     model.dispose();

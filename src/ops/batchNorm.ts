@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {runLazyOp} from './lazyOp';
+import type {Prepared} from './prepared';
 
 /** The statistics and weights of a batch normalization, each `[c]`. */
 export interface BatchNormWeights {
@@ -19,30 +20,38 @@ export interface BatchNormWeights {
  * With `exact`, the result is that of stock inference, bit for bit. Without, it is computed as `x·m + t`, which is several times
  * faster on wasm and may differ in the last bits.
  */
-export function frozenBatchNorm(x: tf.Tensor, weights: BatchNormWeights, axis: number, exact: boolean): tf.Tensor {
+export function frozenBatchNorm(
+  x: tf.Tensor,
+  weights: BatchNormWeights,
+  {axis, exact, prepared}: {axis: number; exact: boolean; prepared: Prepared},
+): tf.Tensor {
   const onAxis = (w: tf.Tensor) => alongAxis(w, axis, x.rank);
   return runLazyOp({
     inputs: {x},
     save: {x: false, y: false},
     forward: () => {
-      const {mean, variance, gamma, beta, epsilon} = weights;
       if (exact) {
+        const {mean, variance, gamma, beta, epsilon} = weights;
         const offset = beta === null ? undefined : onAxis(beta);
         const scale = gamma === null ? undefined : onAxis(gamma);
         return tf.batchNorm(x, onAxis(mean), onAxis(variance), offset, scale, epsilon);
       }
-      const m = multiplier(weights);
-      const shift = tf.neg(tf.mul(mean, m));
-      return tf.add(tf.mul(x, onAxis(m)), onAxis(beta === null ? shift : tf.add(beta, shift)));
+      const [m, t] = affine(weights, prepared);
+      return tf.add(tf.mul(x, onAxis(m)), onAxis(t));
     },
-    gradient: dy => ({x: () => tf.mul(dy, onAxis(multiplier(weights)))}),
+    gradient: dy => ({x: () => tf.mul(dy, onAxis(affine(weights, prepared)[0]))}),
   });
 }
 
-/** `γ/√(σ² + ε)`. */
-function multiplier({variance, gamma, epsilon}: BatchNormWeights): tf.Tensor {
-  const inverse = tf.rsqrt(tf.add(variance, epsilon));
-  return gamma === null ? inverse : tf.mul(gamma, inverse);
+/** The normalization as `x·m + t`: `m = γ/√(σ² + ε)`, `t = β − μ·m`. */
+function affine({mean, variance, gamma, beta, epsilon}: BatchNormWeights, prepared: Prepared): [tf.Tensor, tf.Tensor] {
+  const sources = [mean, variance, gamma, beta].filter(weight => weight !== null);
+  return prepared.get(sources, () => {
+    const inverse = tf.rsqrt(tf.add(variance, epsilon));
+    const m = gamma === null ? inverse : tf.mul(gamma, inverse);
+    const shift = tf.neg(tf.mul(mean, m));
+    return [m, beta === null ? shift : tf.add(beta, shift)];
+  });
 }
 
 /** `[c]` in a shape that broadcasts along `axis` of a tensor of `rank` axes. */

@@ -1,4 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
+import {adjointKernel, conv2dInputGradient as convolveWithAdjoint} from '../backends/conv2dGradients';
+import {keepsAdjoints} from '../backends/wasm';
 import {conv2dFilterGradient, type Conv2DGeometry, conv2dInputGradient, fusedConv2d} from './kernels';
 import type {Linear} from './linear';
 
@@ -14,8 +16,16 @@ export function conv2dOp(geometry: Conv2DGeometry): Linear {
   return {
     forward: (x, kernel, bias, activation) =>
       fusedConv2d(x as tf.Tensor4D, kernel as tf.Tensor4D, bias, geometry, activation),
-    inputGradient: (dz, kernel, inputShape) =>
-      conv2dInputGradient(dz as tf.Tensor4D, spread(kernel as tf.Tensor4D), inputShape as Shape4D, geometry),
+    inputGradient: (dz, kernel, inputShape, prepared) => {
+      const dy = dz as tf.Tensor4D;
+      const shape = inputShape as Shape4D;
+      const filter = () => spread(kernel as tf.Tensor4D);
+      if (prepared === undefined || !keepsAdjoints()) {
+        return conv2dInputGradient(dy, filter(), shape, geometry);
+      }
+      const [adjoint] = prepared.get([kernel], () => [adjointKernel(filter())] as const);
+      return convolveWithAdjoint(dy, adjoint, shape, geometry.strides, geometry.padding);
+    },
     kernelGradient: (x, dz, kernelShape) => {
       const [h = 1, w = 1, ...channels] = kernelShape;
       const shape = [reach(h, dilations[0]), reach(w, dilations[1]), ...channels] as Shape4D;

@@ -3,13 +3,14 @@ import type {Activation} from './activation';
 import {asMatrix, type Factors, lastAxis, scaled, updatedKernel} from './factors';
 import type {FusedActivation} from './kernels';
 import {runLazyOp, type Saved} from './lazyOp';
+import type {Prepared} from './prepared';
 
 /** An operation that is linear in its input and in its kernel: a product, a convolution. */
 export interface Linear {
   /** `activation(x ∗ W + b)`: the very call that the stock layer makes. */
   forward(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor | null, activation: FusedActivation): tf.Tensor;
-  /** The gradient in `x`, for a gradient `dz` of `x ∗ W`. */
-  inputGradient(dz: tf.Tensor, kernel: tf.Tensor, inputShape: number[]): tf.Tensor;
+  /** The gradient in `x`, for a gradient `dz` of `x ∗ W`. With `prepared`, what depends on the kernel alone may be kept there. */
+  inputGradient(dz: tf.Tensor, kernel: tf.Tensor, inputShape: number[], prepared?: Prepared): tf.Tensor;
   /** The gradient in a kernel of the given shape, for a gradient `dz` of `x ∗ W`. */
   kernelGradient(x: tf.Tensor, dz: tf.Tensor, kernelShape: number[]): tf.Tensor;
 }
@@ -24,6 +25,8 @@ export interface LinearWeights {
   biasApart: boolean;
   /** The low-rank update, or `null` for a frozen operation, which is differentiable in `x` alone and keeps no input. */
   factors: Factors | null;
+  /** Where a frozen operation may keep what depends on its kernel alone. */
+  prepared?: Prepared;
 }
 
 /**
@@ -34,7 +37,7 @@ export interface LinearWeights {
  * where `B` is zero.
  */
 export function linear(op: Linear, x: tf.Tensor, weights: LinearWeights, activation: Activation): tf.Tensor {
-  const {kernel, bias, factors} = weights;
+  const {kernel, bias, factors, prepared} = weights;
   return runLazyOp({
     inputs: {x, ...(factors && {a: factors.a, b: factors.b, kernel, ...(bias && {bias})})},
     save: {x: factors !== null, y: activation.gradient !== null},
@@ -42,8 +45,8 @@ export function linear(op: Linear, x: tf.Tensor, weights: LinearWeights, activat
     gradient: (dy, saved) => {
       const dz = activation.gradient === null ? dy : activation.gradient(dy, saved.y);
       return factors === null
-        ? {x: () => op.inputGradient(dz, kernel, x.shape)}
-        : gradients(op, dz, saved, x.shape, {kernel, factors});
+        ? {x: () => op.inputGradient(dz, kernel, x.shape, prepared)}
+        : gradients(op, dz, saved, x.shape, {kernel, factors, prepared});
     },
   });
 }
@@ -69,7 +72,7 @@ function gradients(
   dz: tf.Tensor,
   {x}: Saved,
   inputShape: number[],
-  {kernel, factors}: {kernel: tf.Tensor; factors: Factors},
+  {kernel, factors, prepared}: {kernel: tf.Tensor; factors: Factors; prepared: Prepared | undefined},
 ): Record<string, () => tf.Tensor> {
   const {a, b, scaling} = factors;
   const rank = lastAxis(a.shape);
@@ -82,7 +85,7 @@ function gradients(
     x: () =>
       mergesKernel(inputShape, kernel.shape)
         ? op.inputGradient(dz, updatedKernel(kernel, factors), inputShape)
-        : tf.add(op.inputGradient(dz, kernel, inputShape), op.inputGradient(dh(), a, inputShape)),
+        : tf.add(op.inputGradient(dz, kernel, inputShape, prepared), op.inputGradient(dh(), a, inputShape)),
   };
   if (lastAxis(kernel.shape) <= 2 * rank) {
     // So few outputs that the whole kernel's gradient costs no more than the two products of the rank's width below.

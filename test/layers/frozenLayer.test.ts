@@ -253,7 +253,8 @@ describe.each(BACKENDS)('on %s', backend => {
     );
     const outputs = (kernel: string) => kernels.filter(({name}) => name === kernel).map(({output}) => output);
     expect(outputs('Conv2DBackpropFilter')).toEqual(['3×2']);
-    expect(outputs('Conv2DBackpropInput')).toContain('2×5×5×2');
+    // On wasm it is a convolution with the kernel's adjoint, which is kept.
+    expect([...outputs('Conv2DBackpropInput'), ...outputs('Conv2D')]).toContain('2×5×5×2');
     expect(outputs('BatchMatMul')).toContain('2×36');
     expect(outputs('BatchMatMul')).not.toContain('36×7');
   });

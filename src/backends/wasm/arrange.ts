@@ -1,9 +1,10 @@
 import * as tf from '@tensorflow/tfjs';
 import {copyRun, isNumeric} from './copy';
-import {heapViews, wholeHeap, wrappedKernel, type WasmKernel} from './kernel';
+import {heapViews, wholeHeap, wrappedKernel} from './kernel';
+import type {OwnKernel} from '../registration';
 
 /** `GatherV2`, `Reverse` and `Tile`, which the backend does number by number, working out each one's place anew (30 ns). */
-export const arrangeKernels: readonly WasmKernel[] = [
+export const arrangeKernels: readonly OwnKernel[] = [
   wrappedKernel<{x: tf.Tensor; indices: tf.Tensor}, tf.GatherV2Attrs>(tf.GatherV2, stock => call => {
     const {inputs, attrs, backend} = call;
     const {x, indices} = inputs;

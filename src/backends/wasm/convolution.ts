@@ -2,7 +2,8 @@ import * as tf from '@tensorflow/tfjs';
 import {adjointKernel, conv2dFilterGradient, conv2dInputGradient} from '../conv2dGradients';
 import {depthwiseConv2dFilterGradient, depthwiseConv2dInputGradient} from '../depthwiseGradients';
 import type {Padding} from '../geometry';
-import {newKernel, wrappedKernel, type WasmKernel} from './kernel';
+import {newKernel, wrappedKernel} from './kernel';
+import type {OwnKernel} from '../registration';
 
 interface Images {
   readonly x: tf.Tensor4D;
@@ -60,7 +61,7 @@ const depthwiseBackpropInput = newKernel<Gradients, tf.DepthwiseConv2dNativeBack
 );
 
 /** The gradients of convolutions. */
-export const convolutionKernels: readonly WasmKernel[] = [
+export const convolutionKernels: readonly OwnKernel[] = [
   conv2dBackpropFilter,
   conv2dBackpropInput,
   depthwiseBackpropFilter,
@@ -81,7 +82,7 @@ interface ConvolutionAttributes {
  * A stock convolution that returns zeros where padding 'same' leaves inputs unread (a kernel smaller than its stride): XNNPACK
  * computes a negative padding. There the same padding is given in numbers.
  */
-function exactSamePadding(name: string, depthwise: boolean): WasmKernel {
+function exactSamePadding(name: string, depthwise: boolean): OwnKernel {
   return wrappedKernel<{x: tf.Tensor4D; filter: tf.Tensor4D}, ConvolutionAttributes>(name, stock => call => {
     if (call.attrs.pad !== 'same') {
       return stock(call);

@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
-import {wholeHeap, wrappedKernel, type WasmBackend, type WasmKernel} from './kernel';
+import {wholeHeap, wrappedKernel, type WasmBackend} from './kernel';
+import type {OwnKernel} from '../registration';
 
 /** Shorter runs are copied number by number: `copyWithin` costs as much for one as for eight. */
 const SHORT_RUN = 8;
@@ -13,7 +14,7 @@ interface SliceAttributes {
  * `Slice`, `SplitV` and `Unpack`, for each piece of which the backend first copies the whole of `x`, and `Concat`, which makes two
  * views for each run of numbers. Here runs are copied within the heap, as long as the axes that are taken whole allow.
  */
-export const copyKernels: readonly WasmKernel[] = [
+export const copyKernels: readonly OwnKernel[] = [
   wrappedKernel<{x: tf.Tensor}, SliceAttributes>(tf.Slice, stock => call => {
     const {inputs, attrs, backend} = call;
     if (!isNumeric(inputs.x)) {

@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import type {OwnKernel} from '../registration';
 
 /** What the kernels here use of tfjs's `BackendWasm`. */
 export interface WasmBackend {
@@ -18,17 +19,11 @@ export interface KernelCall<Inputs, Attributes> {
 
 type KernelFunction<Inputs, Attributes, Output> = (call: KernelCall<Inputs, Attributes>) => Output;
 
-/** A kernel of ours: its name in tfjs, and the configuration to register in place of the backend's own. */
-export interface WasmKernel {
-  readonly name: string;
-  configure(stock: tf.KernelConfig | undefined): tf.KernelConfig | undefined;
-}
-
 /** A kernel that needs nothing of the backend's own, which mostly does not exist. */
 export function newKernel<Inputs, Attributes, Output = tf.TensorInfo>(
   name: string,
   body: KernelFunction<Inputs, Attributes, Output>,
-): WasmKernel {
+): OwnKernel {
   const kernelFunc = body as unknown as tf.KernelFunc;
   return {name, configure: () => ({kernelName: name, backendName: 'wasm', kernelFunc})};
 }
@@ -37,7 +32,7 @@ export function newKernel<Inputs, Attributes, Output = tf.TensorInfo>(
 export function wrappedKernel<Inputs, Attributes, Output = tf.TensorInfo>(
   name: string,
   wrap: (stock: KernelFunction<Inputs, Attributes, Output>) => KernelFunction<Inputs, Attributes, Output>,
-): WasmKernel {
+): OwnKernel {
   return {
     name,
     configure: stock =>

@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {directProducts, matrixProducts, type Multiply} from '../matrixProducts';
-import {wrappedKernel, type WasmKernel} from './kernel';
+import {wrappedKernel} from './kernel';
+import type {OwnKernel} from '../registration';
 
 /** Products of matrices with fewer multiplications than this are left to the backend's own loop. */
 const SMALL = 40_000;
@@ -27,7 +28,7 @@ const packedAs = new WeakMap<tf.DataId, string>();
  * The backend has one fast product, that of two matrices as they are. All others, transposed or several at a time, run in a plain
  * loop fifteen times slower, which in the fused kernel also adds the wrong bias. Here they are made of fast products.
  */
-export const matMulKernels: readonly WasmKernel[] = [tf.BatchMatMul, tf._FusedMatMul].map(name =>
+export const matMulKernels: readonly OwnKernel[] = [tf.BatchMatMul, tf._FusedMatMul].map(name =>
   wrappedKernel<Operands, Attributes>(name, stock => call => {
     const {inputs, attrs} = call;
     const {a, b, bias} = inputs;

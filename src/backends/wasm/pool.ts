@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
-import {heapViews, newKernel, type WasmBackend, type WasmKernel} from './kernel';
+import {heapViews, newKernel, type WasmBackend} from './kernel';
+import type {OwnKernel} from '../registration';
 
 /** Along one axis, output `o` pools the inputs `stride·o − before … + window` that exist. */
 interface PoolAxis {
@@ -27,7 +28,7 @@ interface Gradient {
  * Max pooling where the backend is wrong: it starts from 1e-38, the smallest positive number, and so misses maxima that are not
  * positive, in the gradients and, but for `MaxPool`, forward too. Of equal maxima the first is taken.
  */
-export const poolKernels: readonly WasmKernel[] = [
+export const poolKernels: readonly OwnKernel[] = [
   newKernel<Gradient, tf.MaxPoolGradAttrs>(tf.MaxPoolGrad, ({inputs, attrs, backend}) =>
     poolGradient(inputs, pooling2D(inputs.input, attrs), backend),
   ),

@@ -1,11 +1,12 @@
 import * as tf from '@tensorflow/tfjs';
-import {heapViews, newKernel, wrappedKernel, type WasmKernel} from './kernel';
+import {heapViews, newKernel, wrappedKernel} from './kernel';
+import type {OwnKernel} from '../registration';
 
 /** Smaller tensors are left to the backend. */
 const SMALL = 2 ** 12;
 
 /** Sums over rows, in the order in which the backend itself would add. */
-export const sumKernels: readonly WasmKernel[] = [
+export const sumKernels: readonly OwnKernel[] = [
   /**
    * `UnsortedSegmentSum`: out[s] = Σ x[i] over the rows i with segmentIds[i] = s; rows of other ids are left out.
    *

@@ -1,0 +1,34 @@
+import * as tf from '@tensorflow/tfjs';
+import type {OwnKernel} from './registration';
+
+interface Inputs {
+  readonly x: tf.Tensor;
+  readonly mean: tf.Tensor;
+  readonly variance: tf.Tensor;
+  readonly offset?: tf.Tensor | null;
+  readonly scale?: tf.Tensor | null;
+}
+
+/**
+ * `FusedBatchNorm` along another axis than the last. The cpu and the wasm backend take the statistics one after the other, whatever the
+ * axis, and so normalize channels-first images by the wrong ones. Along the last axis the backend's own kernel runs.
+ */
+export const batchNormKernel: OwnKernel = {
+  name: tf.FusedBatchNorm,
+  configure: stock =>
+    stock && {
+      ...stock,
+      kernelFunc: call => {
+        const {x, mean, variance, offset, scale} = call.inputs as unknown as Inputs;
+        if (mean.size === mean.shape[mean.shape.length - 1]) {
+          return stock.kernelFunc(call);
+        }
+        const {varianceEpsilon = 0.001} = call.attrs as unknown as {varianceEpsilon?: number};
+        return tf.tidy(() => {
+          const inverse = tf.rsqrt(tf.add(variance, varianceEpsilon));
+          const y = tf.mul(tf.sub(x, mean), scale ? tf.mul(scale, inverse) : inverse);
+          return offset ? tf.add(y, offset) : y;
+        });
+      },
+    },
+};

@@ -1,0 +1,15 @@
+import {batchNormKernel} from './batchNorm';
+import {ensureRegistered} from './registration';
+import {ensureWasmKernels} from './wasm';
+
+/**
+ * Mends what the backends that are loaded get wrong, and supplies what they lack for training. Cheap, and meant to be called often: a
+ * backend that is loaded later, or again, brings its own kernels back.
+ */
+export function ensureKernels(): void {
+  ensureWasmKernels();
+  ensureRegistered('cpu', batchNormKernel.name, [batchNormKernel]);
+}
+
+// tf.loadLayersModel and stock layers profit too, so it is all there from the start where the backend is.
+ensureKernels();
