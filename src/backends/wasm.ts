@@ -4,6 +4,7 @@ import {ensureRegistered, type OwnKernel} from './registration';
 import {arrangeKernels} from './wasm/arrange';
 import {convolutionKernels} from './wasm/convolution';
 import {copyKernels} from './wasm/copy';
+import {identityKernel} from './wasm/identity';
 import {matMulKernels} from './wasm/matMul';
 import {poolKernels} from './wasm/pool';
 import {sumKernels} from './wasm/sum';
@@ -18,6 +19,7 @@ const KERNELS: readonly OwnKernel[] = [
   ...sumKernels,
   transposeKernel,
   batchNormKernel,
+  identityKernel,
 ];
 
 /** A kernel of the backend's own that is wrapped: it tells whether the backend was loaded, or loaded again. */

@@ -1,7 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
-import {dependsOnTrainable, withoutRecording} from '../ops/recording';
+import {checkpointed, dependsOnTrainable} from '../ops/recording';
 import {activationForward, batchNormForward, conv2dForward, denseForward, type Forward, reluForward} from './forward';
-import {freezeCells} from './recurrentCells';
+import {disposeMasks, freezeCells} from './recurrentCells';
+import {isRepeatable} from './stock';
 import {type CallArgs, onlyTensor, type WrapperArgs, WRAPPER_KIND, WrapperLayer} from './wrapperLayer';
 
 /** Classes for which the stock layer's own `call` would compute gradients of weights that are frozen, change them, or be slow. */
@@ -14,17 +15,20 @@ const FORWARDS: Readonly<Record<string, Forward>> = {
 };
 
 /**
- * A layer that does not train. It computes what its base computes and records no gradient for its weights, and nothing at all where no
- * gradient can come by; a `BatchNormalization` goes by its moving statistics in training too, and leaves them as they are. (In tfjs, a
+ * A layer that does not train. It computes what its base computes, records no gradient for its weights, and keeps nothing for the
+ * backward pass where nothing before it trains; a `BatchNormalization` goes by its moving statistics in training too, and leaves them as they are. (In tfjs, a
  * `trainable: false` does none of this.)
  */
 export class FrozenLayer extends WrapperLayer {
   static readonly className = 'FrozenLayer';
   override readonly [WRAPPER_KIND] = 'frozen' as const;
 
+  private readonly repeatable: boolean;
+
   constructor(args: WrapperArgs) {
     super(args, false);
     freezeCells(this.baseLayer);
+    this.repeatable = isRepeatable(this.baseLayer);
   }
 
   /** Whether a layer is worth freezing: it has weights, or a faster way to compute. */
@@ -36,18 +40,22 @@ export class FrozenLayer extends WrapperLayer {
     return new Map();
   }
 
-  protected override compute(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor | tf.Tensor[] {
-    // Outside training somebody may want the gradient of an input.
-    const needless = kwargs.training === true && ![inputs].flat().some(dependsOnTrainable);
-    return needless ? withoutRecording(() => this.run(inputs, kwargs)) : this.run(inputs, kwargs);
+  override disposePrepared(): void {
+    super.disposePrepared();
+    disposeMasks(this.baseLayer);
   }
 
-  private run(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor | tf.Tensor[] {
+  protected override compute(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor | tf.Tensor[] {
     const className = this.baseLayer.getClassName();
     const forward = Object.hasOwn(FORWARDS, className) ? FORWARDS[className] : undefined;
-    return forward === undefined
-      ? (this.baseLayer.apply(inputs, kwargs) as tf.Tensor | tf.Tensor[])
-      : forward(this.baseLayer, onlyTensor(inputs), {factors: null, prepared: this.prepared, kwargs});
+    if (forward !== undefined) {
+      return forward(this.baseLayer, onlyTensor(inputs), {factors: null, prepared: this.prepared, kwargs});
+    }
+    const stock = (x: tf.Tensor | tf.Tensor[]) => this.baseLayer.apply(x, kwargs) as tf.Tensor | tf.Tensor[];
+    const [x, ...others] = [inputs].flat();
+    const needless =
+      kwargs.training === true && kwargs.mask == null && this.repeatable && x !== undefined && others.length === 0;
+    return needless && !dependsOnTrainable(x) ? checkpointed(stock, x) : stock(inputs);
   }
 }
 tf.serialization.registerClass(FrozenLayer);

@@ -40,6 +40,18 @@ export function freezeCells(layer: tf.layers.Layer): void {
   }
 }
 
+/** Frees the dropout masks of the last pass, which a cell keeps until the next one. */
+export function disposeMasks(layer: tf.layers.Layer): void {
+  for (const cell of cellsOf(layer)) {
+    const fields = fieldsOf<Partial<Cell>>(cell);
+    tf.dispose([fields.dropoutMask ?? [], fields.recurrentDropoutMask ?? []].flat());
+    if (cell.getClassName() in STEPS) {
+      fields.dropoutMask = null;
+      fields.recurrentDropoutMask = null;
+    }
+  }
+}
+
 /** The innermost cells of a layer: its own, those of a stack, those of both directions. */
 function cellsOf(layer: tf.layers.Layer): tf.layers.Layer[] {
   type Part = tf.layers.Layer | undefined;

@@ -162,3 +162,17 @@ function isPlain(value: unknown): boolean {
     ? value.length > 0 && value.every(isPlain)
     : ['number', 'string', 'boolean'].includes(typeof value);
 }
+
+/** Whether a layer gives the same for the same input each time, in training too: it has no state and no dropout inside. */
+export function isRepeatable(layer: tf.layers.Layer): boolean {
+  const {config} = entryOf(layer);
+  return !layer.stateful && !hasDropout(config);
+}
+
+function hasDropout(config: unknown): boolean {
+  return (
+    typeof config === 'object' &&
+    config !== null &&
+    Object.entries(config).some(([key, value]) => (/dropout$/i.test(key) && Number(value) > 0) || hasDropout(value))
+  );
+}

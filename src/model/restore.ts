@@ -2,11 +2,12 @@ import * as tf from '@tensorflow/tfjs';
 import {LoRAError} from '../errors';
 import type {LoRALayer} from '../layers/loraLayer';
 import {baseOf, isWrapper, wrapperKind} from '../layers/wrapperLayer';
-import {fieldsOf, type KernelLayer, shareWeights} from '../layers/stock';
-import {adaptedSites, loraSites} from './adapted';
+import {shareWeights} from '../layers/stock';
+import {adaptedSites} from './adapted';
 import {disposeModel} from './dispose';
 import {restoreStructure} from './record';
 import {rewire} from './rewire';
+import {sitesOf} from './walk';
 
 /** How a model is merged. */
 export interface MergeOptions {
@@ -75,24 +76,35 @@ function unwrap(
 }
 
 async function checked(model: tf.LayersModel, merged: tf.LayersModel): Promise<tf.LayersModel> {
+  const changed = new Set(
+    adaptedSites(model)
+      .filter(({layer}) => changes(layer))
+      .map(({path}) => path),
+  );
   const broken: string[] = [];
-  for (const {path, layer} of loraSites(model)) {
-    const finite = tf.tidy(() => {
-      const {A, B, delta} = layer.loraLayer;
-      const kernel = fieldsOf<KernelLayer>(layer.baseLayer).kernel.read();
-      return tf.all(tf.stack([A, B, tf.add(kernel, delta())].map(tensor => tf.all(tf.isFinite(tensor)))));
-    });
-    const [value] = await finite.data();
-    finite.dispose();
-    if (!value) {
+  for (const {path, layer} of sitesOf(merged)) {
+    if (changed.has(path) && !(await isFinite(layer))) {
       broken.push(path);
     }
   }
   if (broken.length > 0) {
     disposeModel(merged);
     throw new LoRAError(
-      `With its update, ${broken.join(', ')} holds NaN or an infinity. The model is not merged and not changed.`,
+      `Merged, ${broken.join(', ')} would hold NaN or an infinity. The model is not merged and not changed.`,
     );
   }
   return merged;
+}
+
+/** Whether a layer is not what it was in the original. */
+function changes(layer: tf.layers.Layer): boolean {
+  const kind = wrapperKind(layer);
+  return kind === 'lora' || kind === 'trained';
+}
+
+async function isFinite({weights}: tf.layers.Layer): Promise<boolean> {
+  const finite = tf.tidy(() => tf.all(tf.stack(weights.map(weight => tf.all(tf.isFinite(weight.read()))))));
+  const [value] = await finite.data();
+  finite.dispose();
+  return Boolean(value);
 }

@@ -15,7 +15,7 @@ export interface Linear {
   kernelGradient(x: tf.Tensor, dz: tf.Tensor, kernelShape: number[]): tf.Tensor;
 }
 
-/** What a linear operation works with. */
+/** What a linear operation works with. The backward pass uses the tensors too, so they have to live that long, as variables do. */
 export interface LinearWeights {
   /** `[...fan-in axes, out]`. */
   kernel: tf.Tensor;

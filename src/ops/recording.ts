@@ -24,8 +24,8 @@ export function dependsOnTrainable(x: tf.Tensor): boolean {
   if (x instanceof tf.Variable) {
     return x.trainable;
   }
-  const {activeTape} = tf.engine().state as unknown as {activeTape: TapeNode[] | null};
-  if (activeTape === null) {
+  const {activeTape} = recordingState();
+  if (!activeTape) {
     return false;
   }
   const reading = readings.get(activeTape) ?? {read: 0, dependent: new Set()};
@@ -43,12 +43,42 @@ function dependent(x: tf.Tensor, {dependent: known}: Reading): boolean {
   return known.has(x.id) || (x instanceof tf.Variable && x.trainable);
 }
 
-/** Computes something without recording how: nothing is kept for a backward pass that will not come. */
-export function withoutRecording<T extends tf.Tensor | tf.Tensor[]>(compute: () => T): T {
+/** tfjs has no tape before the first gradient is taken, and `null` between two. */
+function recordingState(): {activeTape?: TapeNode[] | null} {
+  return tf.engine().state;
+}
+
+/**
+ * Computes something from `x` and records only that it did: of the steps between nothing is kept. Should somebody ask for the gradient
+ * all the same, it is computed a second time, recorded (gradient checkpointing, arXiv 1604.06174).
+ *
+ * @param compute must give the same both times, so nothing random, and must not hold on to tensors that are disposed with the step.
+ */
+export function checkpointed<T extends tf.Tensor | tf.Tensor[]>(compute: (x: tf.Tensor) => T, x: tf.Tensor): T {
   return runLazyOp({
-    inputs: {},
-    save: {x: false, y: false},
-    forward: compute,
-    gradient: () => ({}),
+    inputs: {x},
+    save: {x: true, y: false},
+    forward: () => compute(x),
+    gradient: (dy, saved) => ({x: () => gradientOf(compute, saved.x, [dy].flat())}),
   }) as T;
+}
+
+/** The gradient in `x` for the given gradients of the results, taken in the middle of another backward pass. */
+function gradientOf(
+  compute: (x: tf.Tensor) => tf.Tensor | tf.Tensor[],
+  x: tf.Tensor,
+  dys: readonly tf.Tensor[],
+): tf.Tensor {
+  const state = recordingState();
+  const {activeTape} = state;
+  try {
+    const product = (z: tf.Tensor) => {
+      const terms = [compute(z)].flat().map((y, i) => tf.sum<tf.Scalar>(tf.mul(y, dys[i] ?? 0)));
+      return tf.addN(terms);
+    };
+    return tf.grad(product)(x);
+  } finally {
+    // tfjs forgets the outer tape when an inner one ends outside of any recording, which a backward pass is.
+    state.activeTape = activeTape;
+  }
 }

@@ -103,3 +103,14 @@ test('a gather beyond the end is refused', async () => {
   await useBackend('wasm');
   expect(() => tf.tidy(() => tf.gather(counting([2, 3]), [2]))).toThrow('not in [0, 1]');
 });
+
+test('a clone shares the data of its tensor, and each is disposed by itself', () => {
+  const x = tf.tensor1d([1, 2, 3]);
+  const before = tf.memory().numDataBuffers;
+  const clone = tf.clone(x);
+  expect(tf.memory().numDataBuffers).toBe(before);
+  x.dispose();
+  expect(Array.from(clone.dataSync())).toEqual([1, 2, 3]);
+  clone.dispose();
+  expect(tf.memory().numDataBuffers).toBe(before - 1);
+});

@@ -238,13 +238,14 @@ describe.each(BACKENDS)('on %s', backend => {
     const c: Case = {...EXAMPLE, image: [8, 8], dilationRate: rate, padding, activation: 'relu'};
     const stock = tf.sequential({layers: [base(c)]});
     const model = tf.sequential({layers: [loraConv2d({layer: base(c), rank: 3, seed: 1})]});
+    stir(model);
     const x = images(c);
     const y = tf.relu(random([2, ...(model.outputShape as number[]).slice(1)], 3));
     stock.compile({optimizer: 'sgd', loss: 'meanSquaredError'});
     await expect(stock.fit(x, y, {verbose: 0})).rejects.toThrow('dilation');
     model.compile({optimizer: tf.train.adam(0.05), loss: 'meanSquaredError'});
     const {history} = await model.fit(x, y, {epochs: 10, verbose: 0});
-    expect(history.loss!.at(-1)).toBeLessThan(0.9 * (history.loss![0] as number));
+    expect(history.loss!.at(-1)).toBeLessThan(0.8 * (history.loss![0] as number));
   });
 
   test('3×3, 256 → 256 at rank 8 trains 20,480 numbers instead of 589,824', async () => {

@@ -242,4 +242,22 @@ describe('applyLoRA', () => {
     disposeModel(model);
     expect(predictions(adapted, inputs)).toEqual(expected);
   });
+
+  test('goes on training when the backend is changed', async () => {
+    const trained = async (backends: string[]) => {
+      await useBackend('cpu');
+      const {model, inputs} = cnn();
+      const adapted = applyLoRA(model, {...CONFIG, exclude: ['head']});
+      const y = random([2, 3], 1);
+      for (const backend of backends) {
+        await useBackend(backend);
+        adapted.compile({optimizer: tf.train.sgd(0.1), loss: 'meanSquaredError'});
+        await adapted.fit(inputs[0]!, y, {epochs: 3, verbose: 0, shuffle: false});
+      }
+      return predictions(adapted, inputs)[0]!;
+    };
+    const expected = await trained(['cpu', 'cpu', 'cpu']);
+    expect(await trained(['wasm', 'cpu', 'wasm'])).toBeAllClose(expected, {atol: 1e-4});
+    await useBackend('cpu');
+  });
 });

@@ -6,6 +6,8 @@ export interface WasmBackend {
   makeOutput(shape: number[], dtype: tf.DataType): tf.TensorInfo;
   /** A view of a tensor's memory. */
   typedArrayFromHeap(tensor: tf.TensorInfo): Float32Array | Int32Array | Uint8Array;
+  /** Counts one more tensor that has these data. */
+  incRef(dataId: tf.DataId): void;
   /** Releases what `makeOutput` made and the engine has not seen. */
   disposeData(dataId: tf.DataId): boolean;
 }
