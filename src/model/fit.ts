@@ -1,4 +1,4 @@
-import {type Adapter, type AdapterConfig, resolveStrength} from '../config';
+import {type Adapter, type AdapterConfig, type LayerConfig, resolveStrength} from '../config';
 import {LoRAError} from '../errors';
 import {adaptationOf} from '../layers/registry';
 import {namedWeights, showShape} from '../layers/stock';
@@ -13,23 +13,17 @@ import type {Site} from './walk';
  * @throws LoRAError with a line for each misfit.
  */
 export function checkFit({config, tensors}: Adapter, sites: readonly Site[]): void {
-  const faults: string[] = [];
-  const expected = new Map<string, readonly number[]>();
   const byPath = new Map(sites.map(site => [site.path, site]));
+  const misfits = new Map<string, string>(); // by the path of the layer
+  const expected = new Map<string, readonly number[]>(); // shapes, by the name of the tensor
 
   for (const [path, layer] of Object.entries(config.layers)) {
     const site = byPath.get(path);
-    const kernel = site && adaptationOf(site.layer)?.kernel(site.layer).shape;
-    if (site === undefined) {
-      faults.push(`${path}: not in the model`);
-    } else if (site.layer.getClassName() !== layer.className || !kernel) {
-      faults.push(`${path}: a ${layer.className} in the adapter, a ${site.layer.getClassName()} in the model`);
+    const misfit = misfitOf(layer, site);
+    if (site === undefined || misfit !== undefined) {
+      misfits.set(path, misfit ?? NOT_THERE);
     } else {
-      const {fanIn, fanOut} = fans(kernel as number[]);
-      if (layer.rank > Math.min(fanIn, fanOut)) {
-        faults.push(`${path}: rank ${layer.rank} in the adapter, at most ${Math.min(fanIn, fanOut)} in the model`);
-      }
-      const {a, b} = factorShapes(kernel as number[], layer.rank);
+      const {a, b} = factorShapes(kernelShapeOf(site) ?? [], layer.rank);
       expected.set(`${path}/lora_A`, a).set(`${path}/lora_B`, b);
       if (!layer.freezeBaseLayer) {
         expectWeights(expected, site);
@@ -39,16 +33,50 @@ export function checkFit({config, tensors}: Adapter, sites: readonly Site[]): vo
   for (const path of config.trainable) {
     const site = byPath.get(path);
     if (config.layers[path] !== undefined) {
-      faults.push(`${path}: both adapted and trained in full in the adapter`);
+      misfits.set(path, 'both adapted and trained in full in the adapter');
     } else if (site === undefined) {
-      faults.push(`${path}: not in the model`);
+      misfits.set(path, NOT_THERE);
     } else {
       expectWeights(expected, site);
     }
   }
 
-  const missingPaths =
-    faults.length > 0 && [...Object.keys(config.layers), ...config.trainable].some(path => !byPath.has(path));
+  const faults = [
+    ...[...misfits].map(([path, misfit]) => `${path}: ${misfit}`),
+    ...tensorFaults(tensors, expected, misfits),
+  ];
+  if (faults.length > 0) {
+    const lines = faults.map(fault => `  ${fault}`);
+    if ([...misfits.values()].includes(NOT_THERE)) {
+      lines.push(`The model has: ${sites.map(describe).join(', ')}.`);
+    }
+    throw new LoRAError(`The adapter does not fit this model:\n${lines.join('\n')}`);
+  }
+}
+
+const NOT_THERE = 'not in the model';
+
+/** Why a layer of an adapter does not fit the layer of the model at its path, if it does not. */
+function misfitOf({className, rank}: LayerConfig, site: Site | undefined): string | undefined {
+  if (site === undefined) {
+    return NOT_THERE;
+  }
+  const kernelShape = kernelShapeOf(site);
+  if (site.layer.getClassName() !== className || kernelShape === undefined) {
+    return `a ${className} in the adapter, a ${site.layer.getClassName()} in the model`;
+  }
+  const {fanIn, fanOut} = fans(kernelShape);
+  const limit = Math.min(fanIn, fanOut);
+  return rank > limit ? `rank ${rank} in the adapter, at most ${limit} in the model` : undefined;
+}
+
+/** What is wrong with the tensors of an adapter. Those of a layer that does not fit as a whole are reported with it. */
+function tensorFaults(
+  tensors: Adapter['tensors'],
+  expected: ReadonlyMap<string, readonly number[]>,
+  misfits: ReadonlyMap<string, string>,
+): string[] {
+  const faults: string[] = [];
   for (const [name, shape] of expected) {
     const tensor = tensors[name];
     if (tensor === undefined) {
@@ -57,23 +85,16 @@ export function checkFit({config, tensors}: Adapter, sites: readonly Site[]): vo
       faults.push(`${name}: shape ${showShape(tensor.shape)} in the adapter, ${showShape([...shape])} in the model`);
     }
   }
-  const owners = [...Object.keys(config.layers), ...config.trainable].filter(path => !ownsExpected(path, expected));
   for (const name of Object.keys(tensors)) {
-    // The tensors of a layer that does not fit as a whole have been reported with it.
-    if (!expected.has(name) && !owners.some(path => name.startsWith(`${path}/`))) {
+    if (!expected.has(name) && ![...misfits.keys()].some(path => name.startsWith(`${path}/`))) {
       faults.push(`${name}: not a weight of the model`);
     }
   }
-  if (faults.length > 0) {
-    const inventory = missingPaths ? `\nThe model has: ${sites.map(describe).join(', ')}.` : '';
-    throw new LoRAError(
-      `The adapter does not fit this model:\n${faults.map(fault => `  ${fault}`).join('\n')}${inventory}`,
-    );
-  }
+  return faults;
 }
 
-function ownsExpected(path: string, expected: ReadonlyMap<string, unknown>): boolean {
-  return [...expected.keys()].some(name => name.startsWith(`${path}/`));
+function kernelShapeOf({layer}: Site): number[] | undefined {
+  return adaptationOf(layer)?.kernel(layer).shape as number[] | undefined;
 }
 
 function expectWeights(expected: Map<string, readonly number[]>, {path, layer}: Site): void {
