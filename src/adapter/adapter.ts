@@ -1,6 +1,9 @@
 import * as tf from '@tensorflow/tfjs';
-import type {Adapter, AdapterConfig} from '../config';
-import {adapterConfig, adapterVariables} from '../model/adapted';
+import {type Adapter, type AdapterConfig, type LayerConfig, resolveStrength} from '../config';
+import type {LoRALayer} from '../layers/loraLayer';
+import {isWrapper, wrapperKind, type WrapperLayer} from '../layers/wrapperLayer';
+import {adaptedSites, adapterConfig, adapterVariables} from '../model/adapted';
+import {checkAdapterConfig, checkFit} from '../model/fit';
 
 /**
  * The adapter of a model, as a value: a snapshot that shares buffers with the model and is not touched by what happens to it later.
@@ -10,6 +13,87 @@ import {adapterConfig, adapterVariables} from '../model/adapted';
 export function getAdapter(model: tf.LayersModel): Adapter {
   const entries = [...adapterVariables(model)].map(([name, variable]) => [name, tf.clone(variable.read())] as const);
   return makeAdapter(adapterConfig(model), Object.fromEntries(entries));
+}
+
+/**
+ * Puts another adapter on an adapted model, in place: of any rank and strength, for all or some of the layers that the model adapts. What
+ * the adapter does not name computes what its base computes; with `null` that is all of the model. Nothing is copied or compiled: buffers are
+ * shared, and a compiled model goes on training.
+ *
+ * An optimizer with slots (momentum, Adam) keeps those of the former adapter. Compile the model anew before training the other one, at
+ * another rank in any case: slots of another shape make the step fail.
+ *
+ * @throws LoRAError if the model is not adapted or the adapter does not fit it, with a line for each misfit. Then nothing is changed.
+ */
+export function setAdapter(model: tf.LayersModel, adapter: Adapter | null): void {
+  const sites = adaptedSites(model);
+  if (adapter !== null) {
+    checkAdapterConfig(adapter.config);
+    checkFit(adapter, sites);
+  }
+  const trained = new Set(adapter?.config.trainable);
+  for (const {path, layer} of sites) {
+    if (isWrapper(layer)) {
+      const tensorOf = (name: string) => adapter?.tensors[`${path}/${name}`];
+      setLayer(layer, adapter?.config.layers[path], tensorOf, trained.has(path));
+    }
+  }
+}
+
+/** Sets what an adapter holds for one layer; what it does not hold is as in the base. */
+function setLayer(
+  layer: WrapperLayer,
+  config: LayerConfig | undefined,
+  tensorOf: (name: string) => tf.Tensor | undefined,
+  trained: boolean,
+): void {
+  const a = tensorOf('lora_A');
+  const b = tensorOf('lora_B');
+  if (wrapperKind(layer) === 'lora') {
+    const lora = layer as LoRALayer;
+    if (config !== undefined && a !== undefined && b !== undefined) {
+      lora.setUpdate(resolveStrength(config), a, b);
+    } else {
+      lora.clearUpdate();
+    }
+  }
+  if (!trained && config?.freezeBaseLayer !== false) {
+    layer.restoreOriginal();
+    return;
+  }
+  layer.adapterWeights().forEach((variable, name) => {
+    const value = tensorOf(name);
+    if (value !== undefined && name !== 'lora_A' && name !== 'lora_B') {
+      variable.write(value);
+    }
+  });
+}
+
+/**
+ * Runs `f` with another adapter on the model, or with none, and puts the former one back afterwards, whatever happens.
+ *
+ * @param f may return a promise; the adapter stays until that is settled.
+ * @throws LoRAError as `setAdapter`, and whatever `f` throws.
+ */
+export function withAdapter<T>(model: tf.LayersModel, adapter: Adapter | null, f: () => T): T {
+  const former = getAdapter(model);
+  const restore = () => {
+    setAdapter(model, former);
+    former.dispose();
+  };
+  let result: T;
+  try {
+    setAdapter(model, adapter);
+    result = f();
+  } catch (error) {
+    restore();
+    throw error;
+  }
+  if (result instanceof Promise) {
+    return result.finally(restore) as T;
+  }
+  restore();
+  return result;
 }
 
 /** An adapter that owns the given tensors. */

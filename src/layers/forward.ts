@@ -1,10 +1,13 @@
 import * as tf from '@tensorflow/tfjs';
 import {activate, type Activation, cappedReluGradient, outputActivation} from '../ops/activation';
 import {frozenBatchNorm} from '../ops/batchNorm';
+import {conv1dOp} from '../ops/conv1d';
 import {conv2dOp} from '../ops/conv2d';
+import {conv2dTranspose} from '../ops/conv2dTranspose';
+import {conv3dOp} from '../ops/conv3d';
 import {denseOp} from '../ops/dense';
 import {asMatrix, type Factors} from '../ops/factors';
-import {linear, type Linear} from '../ops/linear';
+import {linear, type Linear, type LinearWeights} from '../ops/linear';
 import type {Prepared} from '../ops/prepared';
 import {type BatchNormLayer, type ConvLayer, type DenseLayer, fieldsOf, type KernelLayer} from './stock';
 import type {CallArgs} from './wrapperLayer';
@@ -30,7 +33,16 @@ export const denseForward: Forward = (layer, x, {factors, prepared}) => {
   // The gradient of tfjs's own product of a higher rank with a matrix has the wrong shape.
   const flat = x.rank === 2 ? x : asMatrix(x);
   const restore = (y: tf.Tensor) => (x.rank === 2 ? y : tf.reshape(y, [...x.shape.slice(0, -1), fields.units]));
-  return applyLinear(denseOp, flat, fields, {factors, prepared, biasApart: true}, restore);
+  return applyLinear(by(denseOp), flat, fields, {factors, prepared, biasApart: true}, restore);
+};
+
+/** `Conv1D`: the stock layer fuses nothing, and answers channels last in any case. */
+export const conv1dForward: Forward = (layer, x, {factors, prepared}) => {
+  const fields = fieldsOf<ConvLayer>(layer);
+  const [[stride = 1], [dilation = 1]] = [fields.strides, fields.dilationRate];
+  const op = conv1dOp({stride, padding: fields.padding, dilation});
+  const last = fields.dataFormat === 'channelsFirst' ? tf.transpose(x, [0, 2, 1]) : x;
+  return applyLinear(by(op), last, fields, {factors, prepared, biasApart: true, fuses: false}, y => y);
 };
 
 /** `Conv2D`: both data formats; as the stock layer, channels-first is transposed before and after. */
@@ -44,7 +56,33 @@ export const conv2dForward: Forward = (layer, x, {factors, prepared}) => {
   });
   const last = channelsFirst ? tf.transpose(x, [0, 2, 3, 1]) : x;
   const restore = (y: tf.Tensor) => (channelsFirst ? tf.transpose(y, [0, 3, 1, 2]) : y);
-  return applyLinear(op, last, fields, {factors, prepared, biasApart: false}, restore);
+  return applyLinear(by(op), last, fields, {factors, prepared, biasApart: false}, restore);
+};
+
+/** `Conv2DTranspose`: both data formats. The stock layer fuses nothing, and leaves a dilation rate out of account. */
+export const conv2dTransposeForward: Forward = (layer, x, {factors, prepared}) => {
+  const fields = fieldsOf<ConvLayer>(layer);
+  const channelsFirst = fields.dataFormat === 'channelsFirst';
+  const geometry = {strides: fields.strides as [number, number], padding: fields.padding};
+  const compute: Compute = (input, weights, activation) =>
+    conv2dTranspose(input as tf.Tensor4D, weights, geometry, activation);
+  const last = channelsFirst ? tf.transpose(x, [0, 2, 3, 1]) : x;
+  const restore = (y: tf.Tensor) => (channelsFirst ? tf.transpose(y, [0, 3, 1, 2]) : y);
+  return applyLinear(compute, last, fields, {factors, prepared, biasApart: true, fuses: false}, restore);
+};
+
+/** `Conv3D`: both data formats. The stock layer fuses nothing, and transposes channels-first inputs as `Conv2D` does. */
+export const conv3dForward: Forward = (layer, x, {factors, prepared}) => {
+  const fields = fieldsOf<ConvLayer>(layer);
+  const channelsFirst = fields.dataFormat === 'channelsFirst';
+  const op = conv3dOp({
+    strides: fields.strides as [number, number, number],
+    padding: fields.padding,
+    dilations: fields.dilationRate as [number, number, number],
+  });
+  const last = channelsFirst ? tf.transpose(x, [0, 2, 3, 4, 1]) : x;
+  const restore = (y: tf.Tensor) => (channelsFirst ? tf.transpose(y, [0, 4, 1, 2, 3]) : y);
+  return applyLinear(by(op), last, fields, {factors, prepared, biasApart: true, fuses: false}, restore);
 };
 
 /** `BatchNormalization` by its moving statistics, in training too. */
@@ -83,22 +121,39 @@ export const reluForward: Forward = (layer, x) => {
       });
 };
 
+/** Computes a linear operation with its weights and the activation after it. */
+type Compute = (x: tf.Tensor, weights: LinearWeights, activation: Activation) => tf.Tensor;
+
+/** By `linear`. */
+function by(op: Linear): Compute {
+  return (x, weights, activation) => linear(op, x, weights, activation);
+}
+
+/** How a stock layer goes about what it computes. */
+interface Manner extends Pick<ForwardCall, 'factors' | 'prepared'> {
+  /** As in `LinearWeights`. */
+  biasApart: boolean;
+  /** Whether it fuses activations. Default: true. */
+  fuses?: boolean;
+}
+
 /** A linear operation, the layer's activation, and `restore`, which gives the result the layout that the layer answers in. */
 function applyLinear(
-  op: Linear,
+  compute: Compute,
   x: tf.Tensor,
   {kernel, bias, activation}: KernelLayer,
-  {factors, prepared, biasApart}: Pick<ForwardCall, 'factors' | 'prepared'> & {biasApart: boolean},
+  {factors, prepared, biasApart, fuses = true}: Manner,
   restore: (y: tf.Tensor) => tf.Tensor,
 ): tf.Tensor {
   const weights = {kernel: kernel.read(), bias: bias?.read() ?? null, biasApart, factors, prepared};
   const input = x.dtype === 'float32' ? x : tf.cast(x, 'float32');
   const known = outputActivation(activation.getClassName());
   if (known !== undefined) {
-    return restore(linear(op, input, weights, {...known, apply: z => activation.apply(z)}));
+    const fused = fuses ? known.fused : null;
+    return restore(compute(input, weights, {...known, fused, apply: z => activation.apply(z)}));
   }
   // The activation's gradient needs its input, or it is not elementwise: it stays a step of its own, where the stock layer has it.
-  return activation.apply(restore(linear(op, input, weights, UNFUSED_IDENTITY)));
+  return activation.apply(restore(compute(input, weights, UNFUSED_IDENTITY)));
 }
 
 /** Stands for an activation that follows: the stock layer fuses none. */

@@ -1,6 +1,16 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkpointed, dependsOnTrainable} from '../ops/recording';
-import {activationForward, batchNormForward, conv2dForward, denseForward, type Forward, reluForward} from './forward';
+import {
+  activationForward,
+  batchNormForward,
+  conv1dForward,
+  conv2dForward,
+  conv2dTransposeForward,
+  conv3dForward,
+  denseForward,
+  type Forward,
+  reluForward,
+} from './forward';
 import {disposeMasks, freezeCells} from './recurrentCells';
 import {isRepeatable} from './stock';
 import {type CallArgs, onlyTensor, type WrapperArgs, WRAPPER_KIND, WrapperLayer} from './wrapperLayer';
@@ -8,7 +18,10 @@ import {type CallArgs, onlyTensor, type WrapperArgs, WRAPPER_KIND, WrapperLayer}
 /** Classes for which the stock layer's own `call` would compute gradients of weights that are frozen, change them, or be slow. */
 const FORWARDS: Readonly<Record<string, Forward>> = {
   Dense: denseForward,
+  Conv1D: conv1dForward,
   Conv2D: conv2dForward,
+  Conv2DTranspose: conv2dTransposeForward,
+  Conv3D: conv3dForward,
   BatchNormalization: batchNormForward,
   Activation: activationForward,
   ReLU: reluForward,

@@ -12,6 +12,7 @@ import {
   layerFromEntry,
   type LayerInternals,
   namedWeights,
+  replaceValue,
   shareWeights,
   showShape,
 } from './stock';
@@ -48,15 +49,10 @@ export interface LowRankPart {
  */
 export abstract class LoRALayer extends WrapperLayer {
   override readonly [WRAPPER_KIND] = 'lora' as const;
-  /** Width of the update. */
-  readonly rank: number;
-  /** Strength of the update. */
-  readonly alpha: number;
-  /** Whether the update is scaled by `alpha / √rank`. */
-  readonly rankStabilized: boolean;
   /** Whether the base's own weights stay fixed. */
   readonly isBaseLayerFrozen: boolean;
 
+  private strength: Required<LoRAStrength>;
   private readonly initializer: Initializer | undefined;
   private readonly seed: number | undefined;
   private loraA!: tf.LayerVariable;
@@ -68,12 +64,10 @@ export abstract class LoRALayer extends WrapperLayer {
    */
   protected constructor(args: LoRALayerArgs, baseClassName: string) {
     checkBase(args.layer, baseClassName);
-    const {rank, alpha, rankStabilized} = resolveStrength(args);
+    const strength = resolveStrength(args);
     const freezeBaseLayer = args.freezeBaseLayer ?? true;
     super(args, !freezeBaseLayer);
-    this.rank = rank;
-    this.alpha = alpha;
-    this.rankStabilized = rankStabilized;
+    this.strength = strength;
     this.isBaseLayerFrozen = freezeBaseLayer;
     this.initializer = args.initializer;
     this.seed = args.seed;
@@ -88,9 +82,24 @@ export abstract class LoRALayer extends WrapperLayer {
   /** What the base computes with the update of its kernel. */
   protected abstract forward(x: tf.Tensor, call: ForwardCall): tf.Tensor;
 
+  /** Width of the update. */
+  get rank(): number {
+    return this.strength.rank;
+  }
+
+  /** Strength of the update. */
+  get alpha(): number {
+    return this.strength.alpha;
+  }
+
+  /** Whether the update is scaled by `alpha / √rank`. */
+  get rankStabilized(): boolean {
+    return this.strength.rankStabilized;
+  }
+
   /** The factor `s` of the update: `alpha / rank`, or `alpha / √rank` with rank stabilisation. */
   get scaling(): number {
-    return scalingOf(this);
+    return scalingOf(this.strength);
   }
 
   /** The low-rank part: the factors, and their product in the kernel's shape. */
@@ -103,9 +112,7 @@ export abstract class LoRALayer extends WrapperLayer {
   get layerConfig(): LayerConfig {
     return {
       className: this.baseLayer.getClassName(),
-      rank: this.rank,
-      alpha: this.alpha,
-      rankStabilized: this.rankStabilized,
+      ...this.strength,
       freezeBaseLayer: this.isBaseLayerFrozen,
     };
   }
@@ -124,6 +131,23 @@ export abstract class LoRALayer extends WrapperLayer {
 
   protected override compute(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
     return this.forward(onlyTensor(inputs), {factors: this.factors(), prepared: this.prepared, kwargs});
+  }
+
+  /**
+   * Replaces the update by another, of another rank too. The layer's variables stay, since a compiled model holds them, and share the
+   * buffers of the given factors.
+   */
+  setUpdate(strength: Required<LoRAStrength>, a: tf.Tensor, b: tf.Tensor): void {
+    replaceValue(this.loraA, a);
+    replaceValue(this.loraB, b);
+    this.strength = strength;
+  }
+
+  /** Takes the update out of force: `B` becomes zero, and the layer computes what its base computes. */
+  clearUpdate(): void {
+    tf.tidy(() => {
+      this.loraB.write(tf.zerosLike(this.loraB.read()));
+    });
   }
 
   override adapterWeights(): Map<string, tf.LayerVariable> {
@@ -225,9 +249,7 @@ export abstract class LoRALayer extends WrapperLayer {
   override getConfig(): tf.serialization.ConfigDict {
     return {
       ...super.getConfig(),
-      rank: this.rank,
-      alpha: this.alpha,
-      rankStabilized: this.rankStabilized,
+      ...this.strength,
       freezeBaseLayer: this.isBaseLayerFrozen,
       ...(this.initializer !== undefined && {initializer: initializerEntry(this.initializer)}),
       ...(this.seed !== undefined && {seed: this.seed}),

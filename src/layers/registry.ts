@@ -1,5 +1,8 @@
 import type * as tf from '@tensorflow/tfjs';
+import {LoRAConv1D} from './loraConv1d';
 import {LoRAConv2D} from './loraConv2d';
+import {LoRAConv2DTranspose} from './loraConv2dTranspose';
+import {LoRAConv3D} from './loraConv3d';
 import {LoRADense} from './loraDense';
 import {type KernelLayer, fieldsOf} from './stock';
 
@@ -7,7 +10,7 @@ import {type KernelLayer, fieldsOf} from './stock';
 export interface Adaptation {
   /** Class name of the LoRA layer. */
   className: string;
-  /** The kernel that is updated, `[...fan-in axes, out]`. */
+  /** The kernel that is updated, `[...fan-in axes, out]`, or `[kh, kw, out, in]` of a transposed convolution. */
   kernel(layer: tf.layers.Layer): tf.LayerVariable;
 }
 
@@ -16,7 +19,10 @@ const kernelOf = (layer: tf.layers.Layer) => fieldsOf<KernelLayer>(layer).kernel
 /** By the class name of the layer: a row for each class that can be adapted. */
 const ADAPTATIONS: Readonly<Record<string, Adaptation>> = {
   Dense: {className: LoRADense.className, kernel: kernelOf},
+  Conv1D: {className: LoRAConv1D.className, kernel: kernelOf},
   Conv2D: {className: LoRAConv2D.className, kernel: kernelOf},
+  Conv2DTranspose: {className: LoRAConv2DTranspose.className, kernel: kernelOf},
+  Conv3D: {className: LoRAConv3D.className, kernel: kernelOf},
 };
 
 /** The classes that can be adapted. */

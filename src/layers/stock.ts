@@ -114,6 +114,20 @@ export function shareWeights(from: tf.layers.Layer, to: tf.layers.Layer): void {
   sources.forEach((source, i) => targets[i]?.write(source.read()));
 }
 
+/** Gives a variable of a layer another value, of another shape too, without a copy. */
+export function replaceValue(variable: tf.LayerVariable, value: tf.Tensor): void {
+  if (tf.util.arraysEqual(variable.read().shape, value.shape)) {
+    variable.write(value);
+    return;
+  }
+  // `write` takes one shape only. Disposing first gives the name free, by which optimizers find the variable.
+  const fields = variable as unknown as {val: tf.Variable; shape: tf.Shape};
+  const {trainable, name} = fields.val;
+  fields.val.dispose();
+  fields.val = tf.variable(value, trainable, name);
+  fields.shape = value.shape;
+}
+
 function sameShape(one: tf.LayerVariable, other: tf.LayerVariable | undefined): boolean {
   return other !== undefined && tf.util.arraysEqual(one.read().shape, other.read().shape);
 }

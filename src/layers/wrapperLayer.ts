@@ -203,6 +203,11 @@ export abstract class WrapperLayer extends tf.layers.Layer {
     });
   }
 
+  /** Gives the base the values that it had before it trained. */
+  restoreOriginal(): void {
+    this.originals.forEach(([original, weight]) => weight.write(original.read()));
+  }
+
   /** Makes the values that the base has now its original ones. */
   markOriginal(): void {
     this.originals.forEach(([original, weight]) => original.write(weight.read()));

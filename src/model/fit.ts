@@ -1,14 +1,16 @@
 import {type Adapter, type AdapterConfig, type LayerConfig, resolveStrength} from '../config';
 import {LoRAError} from '../errors';
+import type {LoRALayer} from '../layers/loraLayer';
 import {adaptationOf} from '../layers/registry';
 import {namedWeights, showShape} from '../layers/stock';
+import {baseOf, isWrapper, wrapperKind} from '../layers/wrapperLayer';
 import {factorShapes, fans} from '../ops/factors';
 import {describe} from './targets';
 import type {Site} from './walk';
 
 /**
- * Checks that an adapter fits a model that is not adapted: its layers are there and of the right class, its tensors are just those that
- * they need, in the right shapes.
+ * Checks that an adapter fits a model: its layers are there and of the right class, its tensors are just those that they need, in the
+ * right shapes. In a model that is adapted already, its layers must also be adapted, or train in full, as in the adapter.
  *
  * @throws LoRAError with a line for each misfit.
  */
@@ -36,6 +38,8 @@ export function checkFit({config, tensors}: Adapter, sites: readonly Site[]): vo
       misfits.set(path, 'both adapted and trained in full in the adapter');
     } else if (site === undefined) {
       misfits.set(path, NOT_THERE);
+    } else if (isWrapper(site.layer) && wrapperKind(site.layer) !== 'trained') {
+      misfits.set(path, 'trains in full in the adapter, not in the model');
     } else {
       expectWeights(expected, site);
     }
@@ -57,13 +61,20 @@ export function checkFit({config, tensors}: Adapter, sites: readonly Site[]): vo
 const NOT_THERE = 'not in the model';
 
 /** Why a layer of an adapter does not fit the layer of the model at its path, if it does not. */
-function misfitOf({className, rank}: LayerConfig, site: Site | undefined): string | undefined {
+function misfitOf({className, rank, freezeBaseLayer}: LayerConfig, site: Site | undefined): string | undefined {
   if (site === undefined) {
     return NOT_THERE;
   }
+  const {layer} = site;
   const kernelShape = kernelShapeOf(site);
-  if (site.layer.getClassName() !== className || kernelShape === undefined) {
-    return `a ${className} in the adapter, a ${site.layer.getClassName()} in the model`;
+  if (baseOf(layer).getClassName() !== className || kernelShape === undefined) {
+    return `a ${className} in the adapter, a ${baseOf(layer).getClassName()} in the model`;
+  }
+  if (isWrapper(layer) && wrapperKind(layer) !== 'lora') {
+    return 'adapted in the adapter, not in the model';
+  }
+  if (!freezeBaseLayer && wrapperKind(layer) === 'lora' && (layer as LoRALayer).isBaseLayerFrozen) {
+    return 'with weights of the base in the adapter, which the model keeps frozen';
   }
   const {fanIn, fanOut} = fans(kernelShape);
   const limit = Math.min(fanIn, fanOut);
@@ -94,11 +105,12 @@ function tensorFaults(
 }
 
 function kernelShapeOf({layer}: Site): number[] | undefined {
-  return adaptationOf(layer)?.kernel(layer).shape as number[] | undefined;
+  const base = baseOf(layer);
+  return adaptationOf(base)?.kernel(base).shape as number[] | undefined;
 }
 
 function expectWeights(expected: Map<string, readonly number[]>, {path, layer}: Site): void {
-  for (const [name, weight] of namedWeights(layer)) {
+  for (const [name, weight] of namedWeights(baseOf(layer))) {
     expected.set(`${path}/${name}`, weight.shape as number[]);
   }
 }

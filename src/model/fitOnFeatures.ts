@@ -14,7 +14,7 @@ export interface FeatureFitArgs extends FitArgs {
 }
 
 /** Batches of examples, as `model.fitDataset` takes them. */
-type Batches = tf.data.Dataset<{xs: tf.TensorContainer; ys: tf.TensorContainer}>;
+export type Batches = tf.data.Dataset<{xs: tf.TensorContainer; ys: tf.TensorContainer}>;
 
 const GIBIBYTE = 2 ** 30;
 

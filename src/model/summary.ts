@@ -2,6 +2,7 @@ import type * as tf from '@tensorflow/tfjs';
 import {normsOf, parameterCounts} from '../layers/diagnostics';
 import {wrapperKind} from '../layers/wrapperLayer';
 import {namedWeights} from '../layers/stock';
+import {fans} from '../ops/factors';
 import {adaptedSites, loraSites} from './adapted';
 import {recordOf} from './record';
 
@@ -57,7 +58,9 @@ export function summarizeLoRA(
   const {capped} = recordOf(model);
   const layers = loraSites(model).map(({path, layer}): LayerSummary => {
     const {A, B} = layer.loraLayer;
-    const cappedFrom = capped[path];
+    const limit = Math.min(...Object.values(fans([...A.shape.slice(0, -1), B.shape[1] ?? 1])));
+    // Another adapter may have come in since, of a lower rank for reasons of its own.
+    const cappedFrom = layer.rank === limit ? capped[path] : undefined;
     return {
       path,
       className: layer.layerConfig.className,

@@ -26,6 +26,11 @@ const STOCK: [name: string, stock: Stock][] = [
   ['Dense over a sequence', {make: a => layers.dense({units: 4, ...a}), shape: [3, 5]}],
   ['Conv2D', {make: a => layers.conv2d({filters: 3, kernelSize: 2, ...a}), shape: [4, 4, 2]}],
   ['Conv1D', {make: a => layers.conv1d({filters: 3, kernelSize: 2, ...a}), shape: [4, 2]}],
+  ['Conv1D, dilated', {make: a => layers.conv1d({filters: 3, kernelSize: 2, dilationRate: 2, ...a}), shape: [6, 2]}],
+  [
+    'Conv3D',
+    {make: a => layers.conv3d({filters: 3, kernelSize: 2, strides: 2, padding: 'same', ...a}), shape: [3, 4, 3, 2]},
+  ],
   ['DepthwiseConv2D', {make: a => layers.depthwiseConv2d({kernelSize: 2, ...a}), shape: [4, 4, 2]}],
   ['SeparableConv2D', {make: a => layers.separableConv2d({filters: 3, kernelSize: 2, ...a}), shape: [4, 4, 2]}],
   ['Conv2DTranspose', {make: a => layers.conv2dTranspose({filters: 3, kernelSize: 2, ...a}), shape: [3, 3, 2]}],
@@ -112,7 +117,7 @@ describe.each(BACKENDS)('on %s', backend => {
   });
 
   // Of the others tfjs has no gradient on wasm, or the very same one.
-  const OWN = STOCK.filter(([name]) => !/PReLU|Conv2DTranspose|Depthwise|Separable|Conv1D/.test(name));
+  const OWN = STOCK.filter(([name]) => !/PReLU|Depthwise|Separable|dilated/.test(name));
 
   test.each(OWN)('a frozen %s passes on the gradient of the stock layer', async (_, stock) => {
     const gradient = (index: number) => () => {

@@ -1,0 +1,73 @@
+import * as tf from '@tensorflow/tfjs';
+import type {Activation} from './activation';
+import {asMatrix, scaled, updatedKernel} from './factors';
+import {conv2dFilterGradient, type Conv2DGeometry, conv2dInputGradient, fusedConv2d} from './kernels';
+import {runLazyOp} from './lazyOp';
+import type {LinearWeights} from './linear';
+
+/** How the convolution that is transposed walks over its input, which is the output here. */
+export type Conv2DTransposeGeometry = Omit<Conv2DGeometry, 'dilations'>;
+
+/**
+ * `f(x ∗ᵀ (W + s·A·B) + b)`, with `∗ᵀ` the transposed convolution `[n, h, w, in] ∗ᵀ [kh, kw, out, in] → [n, h', w', out]`: what a
+ * convolution of `[n, h', w', out]` with this kernel has for its input's gradient. Its own gradients are the convolution and the gradient
+ * of that in its kernel.
+ *
+ * `A` is `[kh, kw, out, rank]`, a transposed convolution like that with `W`, and `B`, `[rank, in]`, makes the `rank` channels that it
+ * starts from. Differentiable in whatever of `x`, `A`, `B`, `W` and `b` is asked for; without factors in `x` alone.
+ */
+export function conv2dTranspose(
+  x: tf.Tensor4D,
+  {kernel, bias, factors}: Pick<LinearWeights, 'kernel' | 'bias' | 'factors'>,
+  transposed: Conv2DTransposeGeometry,
+  activation: Activation,
+): tf.Tensor {
+  const geometry: Conv2DGeometry = {...transposed, dilations: [1, 1]};
+  const shape = outputShape(x.shape, kernel.shape, transposed);
+  const updated = () => (factors === null ? kernel : updatedKernel(kernel, factors)) as tf.Tensor4D;
+  const convolve = (image: tf.Tensor, filter: tf.Tensor) =>
+    fusedConv2d(image as tf.Tensor4D, filter as tf.Tensor4D, null, geometry, 'linear');
+  return runLazyOp({
+    inputs: {x, ...(factors && {a: factors.a, b: factors.b, kernel, ...(bias && {bias})})},
+    save: {x: factors !== null, y: activation.gradient !== null},
+    forward: () => {
+      const z = conv2dInputGradient(x, updated(), shape, geometry);
+      return activation.apply(bias === null ? z : tf.add(z, bias));
+    },
+    gradient: (dy, saved): Record<string, () => tf.Tensor> => {
+      const dz = (activation.gradient === null ? dy : activation.gradient(dy, saved.y)) as tf.Tensor4D;
+      const dx = () => convolve(dz, updated());
+      if (factors === null) {
+        return {x: dx};
+      }
+      const {a, b, scaling} = factors;
+      const kernelGradient = (input: tf.Tensor, kernelShape: number[]) =>
+        conv2dFilterGradient(dz, input as tf.Tensor4D, kernelShape as tf.Tensor4D['shape'], geometry);
+      return {
+        x: dx,
+        kernel: () => kernelGradient(saved.x, kernel.shape),
+        bias: () => tf.sum(asMatrix(dz), 0),
+        a: () => {
+          const [n, h, w] = x.shape;
+          const low = tf.matMul(asMatrix(saved.x), scaled(b, scaling), false, true); // [n·h·w, in] · [in, r]
+          return kernelGradient(tf.reshape(low, [n, h, w, -1]), a.shape);
+        },
+        b: () => {
+          const low = asMatrix(convolve(dz, a)); // [n·h·w, r]
+          return tf.mul(tf.matMul(low, asMatrix(saved.x), true, false), scaling); // [r, n·h·w] · [n·h·w, in]
+        },
+      };
+    },
+  });
+}
+
+/** As stock layers have it: the largest output whose convolution gives the input. */
+function outputShape(
+  [n, height, width]: tf.Tensor4D['shape'],
+  [kh = 1, kw = 1, out = 1]: number[],
+  {strides: [strideH, strideW], padding}: Conv2DTransposeGeometry,
+): tf.Tensor4D['shape'] {
+  const length = (input: number, kernel: number, stride: number) =>
+    input * stride + (padding === 'valid' ? Math.max(kernel - stride, 0) : 0);
+  return [n, length(height, kh, strideH), length(width, kw, strideW), out];
+}

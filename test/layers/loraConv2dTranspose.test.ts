@@ -1,0 +1,337 @@
+import fc from 'fast-check';
+import * as tf from '@tensorflow/tfjs';
+import {loraConv2dTranspose, LoRAConv2DTranspose} from '../../src/layers/loraConv2dTranspose';
+import {applyLoRA} from '../../src/model/apply';
+import {disposeModel} from '../../src/model/dispose';
+import {mergeLoRA} from '../../src/model/restore';
+import {ACTIVATIONS, BACKENDS, expectGradients, numbers, on, random, useBackend, withoutLeaks} from '../helpers';
+import {baseWeights, factorsOf, predictions, reloaded, type Specimen, stir, stirFactors, train} from '../models';
+
+type Pair = [number, number];
+
+interface Case {
+  image: Pair;
+  channels: number;
+  filters: number;
+  kernelSize: Pair;
+  strides: Pair;
+  dataFormat: 'channelsLast' | 'channelsFirst';
+  padding: 'valid' | 'same';
+  activation: (typeof ACTIVATIONS)[number];
+  useBias: boolean;
+}
+
+const EXAMPLE: Case = {
+  image: [3, 4],
+  channels: 5,
+  filters: 3,
+  kernelSize: [3, 2],
+  strides: [2, 1],
+  padding: 'same',
+  dataFormat: 'channelsLast',
+  activation: 'tanh',
+  useBias: true,
+};
+
+function pair(min: number, max: number): fc.Arbitrary<Pair> {
+  return fc.tuple(fc.integer({min, max}), fc.integer({min, max}));
+}
+
+const cases = fc.record({
+  image: pair(1, 4),
+  channels: fc.integer({min: 1, max: 5}),
+  filters: fc.integer({min: 1, max: 4}),
+  kernelSize: pair(1, 3),
+  strides: pair(1, 3),
+  padding: fc.constantFrom('valid' as const, 'same' as const),
+  dataFormat: fc.constantFrom('channelsLast' as const, 'channelsFirst' as const),
+  activation: fc.constantFrom(...ACTIVATIONS),
+  useBias: fc.boolean(),
+});
+
+function rankOf({kernelSize, channels, filters}: Case): number {
+  return Math.min(2, kernelSize[0] * kernelSize[1] * filters, channels);
+}
+
+function inputShape({image, channels, dataFormat}: Case): [number, number, number] {
+  return dataFormat === 'channelsLast' ? [...image, channels] : [channels, ...image];
+}
+
+function base(c: Case, args: object = {}): tf.layers.Layer {
+  const {kernelSize, strides, padding, dataFormat, activation, useBias} = c;
+  const own = {filters: c.filters, kernelSize, strides, padding, dataFormat, activation, useBias};
+  return tf.layers.conv2dTranspose({...own, name: 'conv', inputShape: inputShape(c), ...args});
+}
+
+/** An adapted Conv2DTranspose with random weights and factors. */
+function adapted(c: Case): LoRAConv2DTranspose {
+  const layer = loraConv2dTranspose({layer: base(c), rank: rankOf(c), alpha: 2 * rankOf(c)});
+  layer.apply(tf.input({shape: inputShape(c)}));
+  stir(layer);
+  stirFactors(layer);
+  return layer;
+}
+
+/** The stock layer with `W + s·A·B` for its kernel, in plain loops. */
+function mergedByHand(layer: LoRAConv2DTranspose, c: Case): tf.layers.Layer {
+  const read = (name: string) => numbers(layer.tryGetParameter(name)!);
+  const [w, a, b] = [read('kernel'), read('lora_A'), read('lora_B')];
+  const {channels} = c;
+  const {rank} = layer;
+  const kernel = w.map((value, i) => {
+    const [row, column] = [Math.floor(i / channels), i % channels];
+    let sum = 0;
+    for (let k = 0; k < rank; k++) {
+      sum += a[row * rank + k]! * b[k * channels + column]!;
+    }
+    return value + layer.scaling * sum;
+  });
+  const bias = layer.tryGetParameter('bias');
+  return base(c, {weights: [tf.tensor4d(kernel, [...c.kernelSize, c.filters, channels]), ...(bias ? [bias] : [])]});
+}
+
+function images(c: Case): tf.Tensor {
+  return random([2, ...inputShape(c)], 9);
+}
+
+/** A small model with two such layers. */
+function decoder(): Specimen {
+  const {layers} = tf;
+  const model = tf.sequential({
+    layers: [
+      layers.conv2dTranspose({
+        filters: 4,
+        kernelSize: 3,
+        strides: 2,
+        activation: 'relu',
+        name: 'first',
+        inputShape: [3, 2, 5],
+      }),
+      layers.conv2dTranspose({filters: 2, kernelSize: 2, padding: 'same', name: 'second'}),
+      layers.flatten({name: 'flat'}),
+      layers.dense({units: 2, name: 'head'}),
+    ],
+  });
+  stir(model);
+  return {model, inputs: [random([6, 3, 2, 5], 3)]};
+}
+
+describe.each(BACKENDS)('on %s', backend => {
+  beforeEach(async () => {
+    await useBackend(backend);
+    tf.engine().startScope();
+  });
+  afterEach(() => tf.engine().endScope());
+
+  test('computes what a stock layer with the merged kernel computes, and merges to it, whatever its geometry', () =>
+    fc.assert(
+      fc.asyncProperty(cases, async c => {
+        const compute = (f: (layer: LoRAConv2DTranspose) => tf.layers.Layer) => () => {
+          const y = f(adapted(c)).apply(images(c)) as tf.Tensor;
+          return [y];
+        };
+        const expected = (
+          await on(
+            'cpu',
+            compute(layer => mergedByHand(layer, c)),
+          )
+        )[0]!;
+        const itself = compute(layer => layer);
+        const merged = compute(layer => layer.mergeToOriginalLayer());
+        expect((await on(backend, itself))[0]).toBeAllClose(expected);
+        expect((await on(backend, merged))[0]).toBeAllClose(expected);
+      }),
+      {numRuns: 40},
+    ));
+
+  test('a new layer computes what its base computes, bit for bit, whatever its geometry', () => {
+    fc.assert(
+      fc.property(cases, c => {
+        tf.tidy(() => {
+          const model = tf.sequential({layers: [base(c)]});
+          stir(model);
+          const layer = loraConv2dTranspose({layer: model.layers[0]!, rank: rankOf(c)});
+          const x = images(c);
+          const expected = model.predict(x) as tf.Tensor;
+          const y = layer.apply(x) as tf.Tensor;
+          expect(y.shape).toEqual(expected.shape);
+          expect(numbers(y)).toEqual(numbers(expected));
+        });
+      }),
+      {numRuns: 40},
+    );
+  });
+
+  test.each(ACTIVATIONS)('merges exactly with the activation %s', activation => {
+    for (const shape of [
+      {channels: 2, filters: 7},
+      {channels: 6, filters: 1},
+    ]) {
+      const c = {...EXAMPLE, ...shape, activation};
+      const layer = adapted(c);
+      const merged = layer.mergeToOriginalLayer();
+      const x = images(c);
+      const expected = numbers(mergedByHand(layer, c).apply(x) as tf.Tensor);
+      expect(numbers(layer.apply(x) as tf.Tensor)).toBeAllClose(expected);
+      expect(numbers(merged.apply(x) as tf.Tensor)).toBeAllClose(expected);
+      expect(merged.getConfig()).toEqual({...layer.baseLayer.getConfig(), trainable: true});
+    }
+  });
+
+  test('the factors are [kh, kw, out, rank] and [rank, in], and delta has the shape of the kernel', () => {
+    const layer = adapted(EXAMPLE);
+    expect([layer.loraLayer.A.shape, layer.loraLayer.B.shape]).toEqual([
+      [3, 2, 3, 2],
+      [2, 5],
+    ]);
+    const kernel = mergedByHand(layer, EXAMPLE);
+    kernel.apply(images(EXAMPLE));
+    const expected = tf.sub(kernel.getWeights()[0]!, layer.tryGetParameter('kernel')!);
+    expect(layer.loraLayer.delta().shape).toEqual([3, 2, 3, 5]);
+    expect(numbers(layer.loraLayer.delta())).toBeAllClose(numbers(expected));
+  });
+
+  test.each(['gelu', 'relu', 'softmax'] as const)('gradients with %s are those of tfjs', async activation => {
+    for (const form of [{strides: [2, 3] as Pair, padding: 'valid' as const}, {dataFormat: 'channelsFirst' as const}]) {
+      const c: Case = {...EXAMPLE, ...form, activation};
+      const inputs = (layer: LoRAConv2DTranspose) =>
+        [images(c), layer.loraLayer.A, layer.loraLayer.B].map(value => tf.clone(value));
+      const expected = await on('cpu', () => {
+        const layer = adapted(c);
+        const [w, bias] = [layer.tryGetParameter('kernel')!, layer.tryGetParameter('bias')!];
+        const act = (z: tf.Tensor) => tf.layers.activation({activation}).apply(z) as tf.Tensor;
+        return tf.grads((x: tf.Tensor, a: tf.Tensor, b: tf.Tensor) => {
+          const product = tf.reshape(tf.matMul(tf.reshape(a, [-1, 2]), b), w.shape);
+          const kernel = tf.add<tf.Tensor4D>(w, tf.mul(product, layer.scaling));
+          const first = c.dataFormat === 'channelsFirst';
+          const last = (first ? tf.transpose(x, [0, 2, 3, 1]) : x) as tf.Tensor4D;
+          const [height, width] = c.image.map((size, i) => {
+            const [k, stride] = [c.kernelSize[i]!, c.strides[i]!];
+            return size * stride + (c.padding === 'valid' ? Math.max(k - stride, 0) : 0);
+          }) as Pair;
+          const shape: tf.Tensor4D['shape'] = [2, height, width, c.filters];
+          const z = tf.add(tf.conv2dTranspose(last, kernel, shape, c.strides, c.padding), bias);
+          const y = act(first ? tf.transpose(z, [0, 3, 1, 2]) : z);
+          return tf.mul(y, random(y.shape as [number, number], 8));
+        })(inputs(layer));
+      });
+      const actual = await on(backend, () => {
+        const layer = adapted(c);
+        const x = images(c);
+        const variables = layer.trainableWeights.map(weight => weight.read() as tf.Variable);
+        const f = (input: tf.Tensor) => {
+          const y = layer.apply(input) as tf.Tensor;
+          return tf.sum<tf.Scalar>(tf.mul(y, random(y.shape as [number, number], 8)));
+        };
+        const {grads} = tf.variableGrads(() => f(x), variables);
+        return [tf.grad(f)(x), ...variables.map(({name}) => grads[name]!)];
+      });
+      expectGradients(actual, expected);
+    }
+  });
+
+  test('the branch makes rank channels and convolves these, transposed', () => {
+    const c: Case = {...EXAMPLE, activation: 'linear', useBias: false};
+    const layer = adapted(c);
+    const {A, B} = layer.loraLayer;
+    const x = images(c) as tf.Tensor4D;
+    const channels = tf.conv2d(x, tf.reshape<tf.Rank.R4>(tf.transpose(B), [1, 1, 5, 2]), 1, 'same');
+    const low = tf.conv2dTranspose(channels, A as tf.Tensor4D, [2, 6, 4, 3], c.strides, c.padding);
+    const y = layer.apply(x) as tf.Tensor;
+    layer.setParameter('lora_B', tf.zeros([2, 5]));
+    const expected = tf.add(layer.apply(x) as tf.Tensor, tf.mul(low, layer.scaling));
+    expect(numbers(y)).toBeAllClose(numbers(expected));
+  });
+
+  test("'all' finds it; what is frozen stays, the rest trains, is saved, loaded, trained on and merged", async () => {
+    const {model, inputs} = decoder();
+    const before = baseWeights(model);
+    const lora = applyLoRA(model, {targets: 'all', rank: 2, seed: 1});
+    const kinds = lora.layers.map(layer => layer.getClassName());
+    expect(kinds.filter(kind => kind === 'LoRAConv2DTranspose')).toHaveLength(2);
+    expect(predictions(lora, inputs)).toEqual(predictions(model, inputs));
+
+    await train(lora, inputs);
+    expect(baseWeights(lora)).toEqual(before);
+    expect(factorsOf(lora)).toHaveLength(6);
+    for (const weight of factorsOf(lora).filter(({originalName}) => originalName.endsWith('lora_B'))) {
+      expect(Math.max(...numbers(weight.read()).map(Math.abs))).toBeGreaterThan(1e-4);
+    }
+    const trained = predictions(lora, inputs);
+    expect(trained).not.toEqual(predictions(model, inputs));
+
+    const again = await reloaded(lora);
+    expect(predictions(again, inputs)).toEqual(trained);
+    await train(again, inputs);
+    expect(baseWeights(again)).toEqual(before);
+    expect(predictions(again, inputs)).not.toEqual(trained);
+
+    const merged = mergeLoRA(lora);
+    expect(merged.layers.map(layer => layer.getClassName())).toEqual(model.layers.map(layer => layer.getClassName()));
+    expect(predictions(merged, inputs)[0]).toBeAllClose(trained[0]!);
+    expect(predictions(await reloaded(merged), inputs)).toEqual(predictions(merged, inputs));
+  });
+
+  test('trains its base too if that is not frozen, and merges what it has become', async () => {
+    const layer = loraConv2dTranspose({layer: base(EXAMPLE), rank: 2, freezeBaseLayer: false});
+    const model = tf.sequential({layers: [layer]});
+    stir(model);
+    const read = () => ['kernel', 'bias', 'lora_A', 'lora_B'].map(name => numbers(layer.tryGetParameter(name)!));
+    const before = read();
+    const x = images(EXAMPLE);
+    await train(model, [x]);
+    read().forEach((values, i) => expect(values).not.toEqual(before[i]));
+    const merged = layer.mergeToOriginalLayer();
+    expect(numbers(merged.apply(x) as tf.Tensor)).toBeAllClose(numbers(layer.apply(x) as tf.Tensor));
+  });
+
+  test('leaks nothing from adapting to disposal', async () => {
+    await withoutLeaks(async () => {
+      const {model, inputs} = decoder();
+      const lora = applyLoRA(model, {rank: 2});
+      await train(lora, inputs);
+      const merged = mergeLoRA(lora);
+      [merged, lora, model].forEach(disposeModel);
+      tf.dispose(inputs);
+    });
+  });
+});
+
+describe('whatever the backend', () => {
+  beforeAll(() => useBackend('cpu'));
+  beforeEach(() => tf.engine().startScope());
+  afterEach(() => tf.engine().endScope());
+
+  test('comes back from its config as it was', () => {
+    const layer = loraConv2dTranspose({
+      layer: base({...EXAMPLE, dataFormat: 'channelsFirst'}),
+      rank: 3,
+      alpha: 5,
+      seed: 9,
+    });
+    const config = JSON.parse(JSON.stringify(layer.getConfig())) as tf.serialization.ConfigDict;
+    const copy = LoRAConv2DTranspose.fromConfig<LoRAConv2DTranspose>(LoRAConv2DTranspose, config);
+    expect(copy.getConfig()).toEqual(layer.getConfig());
+    expect(copy.baseLayer.getConfig()).toEqual(layer.baseLayer.getConfig());
+    [layer, copy].forEach(one => one.apply(tf.input({shape: [5, 3, 4]})));
+    expect(numbers(copy.loraLayer.A)).toEqual(numbers(layer.loraLayer.A));
+  });
+
+  test('starts A between ±1/√(kh·kw·out), and B at zero', () => {
+    const layer = loraConv2dTranspose({layer: base({...EXAMPLE, filters: 40, channels: 9}), seed: 5});
+    layer.build([null, 3, 4, 9]);
+    const a = numbers(layer.loraLayer.A).map(value => Math.abs(value) * Math.sqrt(3 * 2 * 40));
+    expect(a).toHaveLength(3 * 2 * 40 * 8);
+    expect(Math.max(...a)).toBeLessThanOrEqual(1 + 1e-6);
+    expect(Math.max(...a)).toBeGreaterThan(0.99);
+    expect(new Set(numbers(layer.loraLayer.B))).toEqual(new Set([0]));
+  });
+
+  test('refuses another class, and a rank that would add nothing', () => {
+    expect(() => loraConv2dTranspose({layer: tf.layers.dense({units: 2, name: 'other'})})).toThrow(
+      'Layer "other" is a Dense; LoRAConv2DTranspose adapts layers of class Conv2DTranspose.',
+    );
+    const layer = loraConv2dTranspose({layer: base(EXAMPLE), rank: 6});
+    expect(() => layer.build([null, 3, 4, 5])).toThrow(/Layer "conv" has a kernel .*above 5 .*got 6/);
+  });
+});

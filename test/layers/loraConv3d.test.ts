@@ -1,0 +1,327 @@
+import fc from 'fast-check';
+import * as tf from '@tensorflow/tfjs';
+import {loraConv3d, LoRAConv3D} from '../../src/layers/loraConv3d';
+import {applyLoRA} from '../../src/model/apply';
+import {disposeModel} from '../../src/model/dispose';
+import {mergeLoRA} from '../../src/model/restore';
+import {ACTIVATIONS, BACKENDS, expectGradients, numbers, on, random, useBackend, withoutLeaks} from '../helpers';
+import {baseWeights, factorsOf, predictions, reloaded, type Specimen, stir, stirFactors, train} from '../models';
+
+type Triple = [number, number, number];
+
+interface Case {
+  volume: Triple;
+  channels: number;
+  filters: number;
+  kernelSize: Triple;
+  strides: Triple;
+  dilationRate: Triple;
+  dataFormat: 'channelsLast' | 'channelsFirst';
+  padding: 'valid' | 'same';
+  activation: (typeof ACTIVATIONS)[number];
+  useBias: boolean;
+}
+
+const EXAMPLE: Case = {
+  volume: [4, 5, 4],
+  channels: 2,
+  filters: 5,
+  kernelSize: [2, 3, 2],
+  strides: [1, 1, 1],
+  dilationRate: [1, 1, 1],
+  dataFormat: 'channelsLast',
+  padding: 'same',
+  activation: 'tanh',
+  useBias: true,
+};
+
+function triple(min: number, max: number): fc.Arbitrary<Triple> {
+  const size = fc.integer({min, max});
+  return fc.tuple(size, size, size);
+}
+
+const cases = fc
+  .record({
+    volume: triple(5, 6),
+    channels: fc.integer({min: 1, max: 3}),
+    filters: fc.integer({min: 1, max: 5}),
+    kernelSize: triple(1, 3),
+    strides: triple(1, 3),
+    dilationRate: triple(1, 2),
+    padding: fc.constantFrom('valid' as const, 'same' as const),
+    dataFormat: fc.constantFrom('channelsLast' as const, 'channelsFirst' as const),
+    activation: fc.constantFrom(...ACTIVATIONS),
+    useBias: fc.boolean(),
+  })
+  // tfjs can only stride or dilate, not both.
+  .map((c): Case => ({...c, dilationRate: Math.max(...c.strides) > 1 ? [1, 1, 1] : c.dilationRate}));
+
+function fanIn({kernelSize, channels}: Case): number {
+  return kernelSize.reduce((product, size) => product * size, channels);
+}
+
+function rankOf(c: Case): number {
+  return Math.min(2, fanIn(c), c.filters);
+}
+
+function inputShape({volume, channels, dataFormat}: Case): [number, number, number, number] {
+  return dataFormat === 'channelsLast' ? [...volume, channels] : [channels, ...volume];
+}
+
+function base(c: Case, args: object = {}): tf.layers.Layer {
+  const {volume, channels, ...own} = c;
+  return tf.layers.conv3d({...own, name: 'conv', inputShape: inputShape(c), ...args});
+}
+
+/** An adapted Conv3D with random weights and factors. */
+function adapted(c: Case): LoRAConv3D {
+  const layer = loraConv3d({layer: base(c), rank: rankOf(c), alpha: 2 * rankOf(c)});
+  layer.apply(tf.input({shape: inputShape(c)}));
+  stir(layer);
+  stirFactors(layer);
+  return layer;
+}
+
+/** The stock layer with `W + s·A·B` for its kernel, in plain loops. */
+function mergedByHand(layer: LoRAConv3D, c: Case): tf.layers.Layer {
+  const read = (name: string) => numbers(layer.tryGetParameter(name)!);
+  const [w, a, b] = [read('kernel'), read('lora_A'), read('lora_B')];
+  const {filters} = c;
+  const {rank} = layer;
+  const kernel = w.map((value, i) => {
+    const [row, out] = [Math.floor(i / filters), i % filters];
+    let sum = 0;
+    for (let k = 0; k < rank; k++) {
+      sum += a[row * rank + k]! * b[k * filters + out]!;
+    }
+    return value + layer.scaling * sum;
+  });
+  const bias = layer.tryGetParameter('bias');
+  return base(c, {weights: [tf.tensor5d(kernel, [...c.kernelSize, c.channels, filters]), ...(bias ? [bias] : [])]});
+}
+
+function volumes(c: Case): tf.Tensor {
+  return random([2, ...inputShape(c)], 9);
+}
+
+/** A small model with two such layers. */
+function scanner(): Specimen {
+  const {layers} = tf;
+  const model = tf.sequential({
+    layers: [
+      layers.conv3d({filters: 5, kernelSize: 2, activation: 'relu', name: 'first', inputShape: [4, 5, 4, 3]}),
+      layers.conv3d({filters: 4, kernelSize: 2, dilationRate: 2, padding: 'same', name: 'second'}),
+      layers.flatten({name: 'flat'}),
+      layers.dense({units: 2, name: 'head'}),
+    ],
+  });
+  stir(model);
+  return {model, inputs: [random([6, 4, 5, 4, 3], 3)]};
+}
+
+describe.each(BACKENDS)('on %s', backend => {
+  beforeEach(async () => {
+    await useBackend(backend);
+    tf.engine().startScope();
+  });
+  afterEach(() => tf.engine().endScope());
+
+  test('computes what a stock layer with the merged kernel computes, and merges to it, whatever its geometry', () =>
+    fc.assert(
+      fc.asyncProperty(cases, async c => {
+        const compute = (f: (layer: LoRAConv3D) => tf.layers.Layer) => () => {
+          const y = f(adapted(c)).apply(volumes(c)) as tf.Tensor;
+          return [y];
+        };
+        const expected = (
+          await on(
+            'cpu',
+            compute(layer => mergedByHand(layer, c)),
+          )
+        )[0]!;
+        const itself = compute(layer => layer);
+        const merged = compute(layer => layer.mergeToOriginalLayer());
+        expect((await on(backend, itself))[0]).toBeAllClose(expected);
+        expect((await on(backend, merged))[0]).toBeAllClose(expected);
+      }),
+      {numRuns: 40},
+    ));
+
+  test('a new layer computes what its base computes, bit for bit, whatever its geometry', () => {
+    fc.assert(
+      fc.property(cases, c => {
+        tf.tidy(() => {
+          const model = tf.sequential({layers: [base(c)]});
+          stir(model);
+          const layer = loraConv3d({layer: model.layers[0]!, rank: rankOf(c)});
+          const x = volumes(c);
+          const expected = model.predict(x) as tf.Tensor;
+          const y = layer.apply(x) as tf.Tensor;
+          expect(y.shape).toEqual(expected.shape);
+          expect(numbers(y)).toEqual(numbers(expected));
+        });
+      }),
+      {numRuns: 40},
+    );
+  });
+
+  test.each(ACTIVATIONS)('merges exactly with the activation %s', activation => {
+    for (const shape of [
+      {channels: 1, filters: 7},
+      {channels: 3, filters: 4},
+    ]) {
+      const c = {...EXAMPLE, ...shape, activation};
+      const layer = adapted(c);
+      const merged = layer.mergeToOriginalLayer();
+      const x = volumes(c);
+      const expected = numbers(mergedByHand(layer, c).apply(x) as tf.Tensor);
+      expect(numbers(layer.apply(x) as tf.Tensor)).toBeAllClose(expected);
+      expect(numbers(merged.apply(x) as tf.Tensor)).toBeAllClose(expected);
+      expect(merged.getConfig()).toEqual({...layer.baseLayer.getConfig(), trainable: true});
+    }
+  });
+
+  test('the factors are [kd, kh, kw, in, rank] and [rank, out], and delta has the shape of the kernel', () => {
+    const layer = adapted(EXAMPLE);
+    expect([layer.loraLayer.A.shape, layer.loraLayer.B.shape]).toEqual([
+      [2, 3, 2, 2, 2],
+      [2, 5],
+    ]);
+    const kernel = mergedByHand(layer, EXAMPLE);
+    kernel.apply(volumes(EXAMPLE));
+    const expected = tf.sub(kernel.getWeights()[0]!, layer.tryGetParameter('kernel')!);
+    expect(layer.loraLayer.delta().shape).toEqual([2, 3, 2, 2, 5]);
+    expect(numbers(layer.loraLayer.delta())).toBeAllClose(numbers(expected));
+  });
+
+  test.each(['gelu', 'relu', 'softmax'] as const)('gradients with %s are those of tfjs', async activation => {
+    for (const form of [
+      {strides: [2, 1, 2] as Triple, padding: 'valid' as const},
+      {dataFormat: 'channelsFirst' as const},
+    ]) {
+      const c: Case = {...EXAMPLE, ...form, activation};
+      const inputs = (layer: LoRAConv3D) =>
+        [volumes(c), layer.loraLayer.A, layer.loraLayer.B].map(value => tf.clone(value));
+      const expected = await on('cpu', () => {
+        const layer = adapted(c);
+        const [w, bias] = [layer.tryGetParameter('kernel')!, layer.tryGetParameter('bias')!];
+        const act = (z: tf.Tensor) => tf.layers.activation({activation}).apply(z) as tf.Tensor;
+        return tf.grads((x: tf.Tensor, a: tf.Tensor, b: tf.Tensor) => {
+          const product = tf.reshape(tf.matMul(tf.reshape(a, [-1, 2]), b), w.shape);
+          const kernel = tf.add<tf.Tensor5D>(w, tf.mul(product, layer.scaling));
+          const first = c.dataFormat === 'channelsFirst';
+          const last = (first ? tf.transpose(x, [0, 2, 3, 4, 1]) : x) as tf.Tensor5D;
+          const z = tf.add(tf.conv3d(last, kernel, c.strides, c.padding), bias);
+          const y = act(first ? tf.transpose(z, [0, 4, 1, 2, 3]) : z);
+          return tf.mul(y, random(y.shape as [number, number], 8));
+        })(inputs(layer));
+      });
+      const actual = await on(backend, () => {
+        const layer = adapted(c);
+        const x = volumes(c);
+        const variables = layer.trainableWeights.map(weight => weight.read() as tf.Variable);
+        const f = (input: tf.Tensor) => {
+          const y = layer.apply(input) as tf.Tensor;
+          return tf.sum<tf.Scalar>(tf.mul(y, random(y.shape as [number, number], 8)));
+        };
+        const {grads} = tf.variableGrads(() => f(x), variables);
+        return [tf.grad(f)(x), ...variables.map(({name}) => grads[name]!)];
+      });
+      expectGradients(actual, expected);
+    }
+  });
+
+  test.each([
+    [[1, 2, 1] as Triple, 'valid' as const],
+    [[2, 2, 3] as Triple, 'same' as const],
+  ])('a dilation of %j with padding %s trains, for which tfjs has no gradient', async (dilationRate, padding) => {
+    const c: Case = {...EXAMPLE, dilationRate, padding, activation: 'relu'};
+    const stock = tf.sequential({layers: [base(c)]});
+    const model = tf.sequential({layers: [loraConv3d({layer: base(c), rank: 3, seed: 1})]});
+    stir(model);
+    const x = volumes(c);
+    const y = tf.relu(random([2, ...(model.outputShape as number[]).slice(1)], 3));
+    stock.compile({optimizer: 'sgd', loss: 'meanSquaredError'});
+    await expect(stock.fit(x, y, {verbose: 0})).rejects.toThrow(/dilation/i);
+    model.compile({optimizer: tf.train.adam(0.05), loss: 'meanSquaredError'});
+    const {history} = await model.fit(x, y, {epochs: 10, verbose: 0});
+    expect(history.loss!.at(-1)).toBeLessThan(0.8 * (history.loss![0] as number));
+  });
+
+  test("'all' finds it; what is frozen stays, the rest trains, is saved, loaded, trained on and merged", async () => {
+    const {model, inputs} = scanner();
+    const before = baseWeights(model);
+    const lora = applyLoRA(model, {targets: 'all', rank: 2, seed: 1});
+    const kinds = lora.layers.map(layer => layer.getClassName());
+    expect(kinds.filter(kind => kind === 'LoRAConv3D')).toHaveLength(2);
+    expect(predictions(lora, inputs)).toEqual(predictions(model, inputs));
+
+    await train(lora, inputs);
+    expect(baseWeights(lora)).toEqual(before);
+    expect(factorsOf(lora)).toHaveLength(6);
+    for (const weight of factorsOf(lora).filter(({originalName}) => originalName.endsWith('lora_B'))) {
+      expect(Math.max(...numbers(weight.read()).map(Math.abs))).toBeGreaterThan(1e-4);
+    }
+    const trained = predictions(lora, inputs);
+    expect(trained).not.toEqual(predictions(model, inputs));
+
+    const again = await reloaded(lora);
+    expect(predictions(again, inputs)).toEqual(trained);
+    await train(again, inputs);
+    expect(baseWeights(again)).toEqual(before);
+    expect(predictions(again, inputs)).not.toEqual(trained);
+
+    const merged = mergeLoRA(lora);
+    expect(merged.layers.map(layer => layer.getClassName())).toEqual(model.layers.map(layer => layer.getClassName()));
+    expect(predictions(merged, inputs)[0]).toBeAllClose(trained[0]!);
+    expect(predictions(await reloaded(merged), inputs)).toEqual(predictions(merged, inputs));
+  });
+
+  test('trains its base too if that is not frozen, and merges what it has become', async () => {
+    const layer = loraConv3d({layer: base(EXAMPLE), rank: 2, freezeBaseLayer: false});
+    const model = tf.sequential({layers: [layer]});
+    stir(model);
+    const read = () => ['kernel', 'bias', 'lora_A', 'lora_B'].map(name => numbers(layer.tryGetParameter(name)!));
+    const before = read();
+    const x = volumes(EXAMPLE);
+    await train(model, [x]);
+    read().forEach((values, i) => expect(values).not.toEqual(before[i]));
+    const merged = layer.mergeToOriginalLayer();
+    expect(numbers(merged.apply(x) as tf.Tensor)).toBeAllClose(numbers(layer.apply(x) as tf.Tensor));
+  });
+
+  test('leaks nothing from adapting to disposal', async () => {
+    await withoutLeaks(async () => {
+      const {model, inputs} = scanner();
+      const lora = applyLoRA(model, {rank: 2});
+      await train(lora, inputs);
+      const merged = mergeLoRA(lora);
+      [merged, lora, model].forEach(disposeModel);
+      tf.dispose(inputs);
+    });
+  });
+});
+
+describe('whatever the backend', () => {
+  beforeAll(() => useBackend('cpu'));
+  beforeEach(() => tf.engine().startScope());
+  afterEach(() => tf.engine().endScope());
+
+  test('comes back from its config as it was', () => {
+    const layer = loraConv3d({layer: base({...EXAMPLE, dilationRate: [2, 1, 2]}), rank: 3, alpha: 5, seed: 9});
+    const config = JSON.parse(JSON.stringify(layer.getConfig())) as tf.serialization.ConfigDict;
+    const copy = LoRAConv3D.fromConfig<LoRAConv3D>(LoRAConv3D, config);
+    expect(copy.getConfig()).toEqual(layer.getConfig());
+    expect(copy.baseLayer.getConfig()).toEqual(layer.baseLayer.getConfig());
+    [layer, copy].forEach(one => one.apply(tf.input({shape: inputShape(EXAMPLE)})));
+    expect(numbers(copy.loraLayer.A)).toEqual(numbers(layer.loraLayer.A));
+  });
+
+  test('refuses another class, and a rank that would add nothing', () => {
+    expect(() => loraConv3d({layer: tf.layers.dense({units: 2, name: 'other'})})).toThrow(
+      'Layer "other" is a Dense; LoRAConv3D adapts layers of class Conv3D.',
+    );
+    const layer = loraConv3d({layer: base(EXAMPLE), rank: 6});
+    expect(() => layer.build([null, 4, 5, 4, 2])).toThrow(/Layer "conv" has a kernel .*above 5 .*got 6/);
+  });
+});
