@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import type {LoRALayer} from '../src/layers/loraLayer';
 import {numbers, random} from './helpers';
 
 /** A small model of some form, and inputs for it. */
@@ -26,6 +27,25 @@ export function stirFactors(model: tf.LayersModel | tf.layers.Layer, seed = 100)
     factorsOf(model).forEach((weight, i) =>
       weight.write(tf.mul(random(weight.shape as [number, number], seed + i), 0.5)),
     );
+  });
+}
+
+/** `W + s·A·B` of an adapted layer, in plain loops. */
+export function mergedKernel(layer: LoRALayer): number[] {
+  const [w, a, b] = ['kernel', 'lora_A', 'lora_B'].map(name => numbers(layer.tryGetParameter(name)!)) as [
+    number[],
+    number[],
+    number[],
+  ];
+  const {rank, scaling} = layer;
+  const columns = b.length / rank;
+  return w.map((value, i) => {
+    const [row, column] = [Math.floor(i / columns), i % columns];
+    let sum = 0;
+    for (let k = 0; k < rank; k++) {
+      sum += a[row * rank + k]! * b[k * columns + column]!;
+    }
+    return value + scaling * sum;
   });
 }
 

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import * as tf from '@tensorflow/tfjs';
 import {loraConv2d, type LoRAConv2D} from '../../src/layers/loraConv2d';
 import {ACTIVATIONS, BACKENDS, expectGradients, numbers, on, random, useBackend} from '../helpers';
-import {stir, stirFactors} from '../models';
+import {mergedKernel, stir, stirFactors} from '../models';
 
 type Pair = [number, number];
 
@@ -81,22 +81,9 @@ function adapted(c: Case): LoRAConv2D {
   return layer;
 }
 
-/** `W + s·A·B` in plain loops, `A` being a convolution to `rank` channels and `B` one of size 1×1. */
-function kernelByHand(layer: LoRAConv2D, {kernelSize, channels, filters, rank}: Case): tf.Tensor4D {
-  const [w, a, b] = ['kernel', 'lora_A', 'lora_B'].map(name => numbers(layer.tryGetParameter(name)!)) as [
-    number[],
-    number[],
-    number[],
-  ];
-  const kernel = w.map((value, i) => {
-    const [place, out] = [Math.floor(i / filters), i % filters];
-    let sum = 0;
-    for (let k = 0; k < rank; k++) {
-      sum += a[place * rank + k]! * b[k * filters + out]!;
-    }
-    return value + layer.scaling * sum;
-  });
-  return tf.tensor4d(kernel, [...kernelSize, channels, filters]);
+/** `W + s·A·B`, `A` being a convolution to `rank` channels and `B` one of size 1×1. */
+function kernelByHand(layer: LoRAConv2D, {kernelSize, channels, filters}: Case): tf.Tensor4D {
+  return tf.tensor4d(mergedKernel(layer), [...kernelSize, channels, filters]);
 }
 
 /** The stock layer that has this kernel. */

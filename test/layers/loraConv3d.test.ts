@@ -1,11 +1,9 @@
 import fc from 'fast-check';
 import * as tf from '@tensorflow/tfjs';
 import {loraConv3d, LoRAConv3D} from '../../src/layers/loraConv3d';
-import {applyLoRA} from '../../src/model/apply';
-import {disposeModel} from '../../src/model/dispose';
-import {mergeLoRA} from '../../src/model/restore';
-import {ACTIVATIONS, BACKENDS, expectGradients, numbers, on, random, useBackend, withoutLeaks} from '../helpers';
-import {baseWeights, factorsOf, predictions, reloaded, type Specimen, stir, stirFactors, train} from '../models';
+import {ACTIVATIONS, BACKENDS, expectGradients, numbers, on, random, useBackend} from '../helpers';
+import {mergedKernel, type Specimen, stir, stirFactors, train} from '../models';
+import {testInAModel} from './inAModel';
 
 type Triple = [number, number, number];
 
@@ -84,20 +82,10 @@ function adapted(c: Case): LoRAConv3D {
 
 /** The stock layer with `W + s·A·B` for its kernel, in plain loops. */
 function mergedByHand(layer: LoRAConv3D, c: Case): tf.layers.Layer {
-  const read = (name: string) => numbers(layer.tryGetParameter(name)!);
-  const [w, a, b] = [read('kernel'), read('lora_A'), read('lora_B')];
-  const {filters} = c;
-  const {rank} = layer;
-  const kernel = w.map((value, i) => {
-    const [row, out] = [Math.floor(i / filters), i % filters];
-    let sum = 0;
-    for (let k = 0; k < rank; k++) {
-      sum += a[row * rank + k]! * b[k * filters + out]!;
-    }
-    return value + layer.scaling * sum;
-  });
   const bias = layer.tryGetParameter('bias');
-  return base(c, {weights: [tf.tensor5d(kernel, [...c.kernelSize, c.channels, filters]), ...(bias ? [bias] : [])]});
+  return base(c, {
+    weights: [tf.tensor5d(mergedKernel(layer), [...c.kernelSize, c.channels, c.filters]), ...(bias ? [bias] : [])],
+  });
 }
 
 function volumes(c: Case): tf.Tensor {
@@ -248,35 +236,6 @@ describe.each(BACKENDS)('on %s', backend => {
     expect(history.loss!.at(-1)).toBeLessThan(0.8 * (history.loss![0] as number));
   });
 
-  test("'all' finds it; what is frozen stays, the rest trains, is saved, loaded, trained on and merged", async () => {
-    const {model, inputs} = scanner();
-    const before = baseWeights(model);
-    const lora = applyLoRA(model, {targets: 'all', rank: 2, seed: 1});
-    const kinds = lora.layers.map(layer => layer.getClassName());
-    expect(kinds.filter(kind => kind === 'LoRAConv3D')).toHaveLength(2);
-    expect(predictions(lora, inputs)).toEqual(predictions(model, inputs));
-
-    await train(lora, inputs);
-    expect(baseWeights(lora)).toEqual(before);
-    expect(factorsOf(lora)).toHaveLength(6);
-    for (const weight of factorsOf(lora).filter(({originalName}) => originalName.endsWith('lora_B'))) {
-      expect(Math.max(...numbers(weight.read()).map(Math.abs))).toBeGreaterThan(1e-4);
-    }
-    const trained = predictions(lora, inputs);
-    expect(trained).not.toEqual(predictions(model, inputs));
-
-    const again = await reloaded(lora);
-    expect(predictions(again, inputs)).toEqual(trained);
-    await train(again, inputs);
-    expect(baseWeights(again)).toEqual(before);
-    expect(predictions(again, inputs)).not.toEqual(trained);
-
-    const merged = mergeLoRA(lora);
-    expect(merged.layers.map(layer => layer.getClassName())).toEqual(model.layers.map(layer => layer.getClassName()));
-    expect(predictions(merged, inputs)[0]).toBeAllClose(trained[0]!);
-    expect(predictions(await reloaded(merged), inputs)).toEqual(predictions(merged, inputs));
-  });
-
   test('trains its base too if that is not frozen, and merges what it has become', async () => {
     const layer = loraConv3d({layer: base(EXAMPLE), rank: 2, freezeBaseLayer: false});
     const model = tf.sequential({layers: [layer]});
@@ -290,16 +249,7 @@ describe.each(BACKENDS)('on %s', backend => {
     expect(numbers(merged.apply(x) as tf.Tensor)).toBeAllClose(numbers(layer.apply(x) as tf.Tensor));
   });
 
-  test('leaks nothing from adapting to disposal', async () => {
-    await withoutLeaks(async () => {
-      const {model, inputs} = scanner();
-      const lora = applyLoRA(model, {rank: 2});
-      await train(lora, inputs);
-      const merged = mergeLoRA(lora);
-      [merged, lora, model].forEach(disposeModel);
-      tf.dispose(inputs);
-    });
-  });
+  testInAModel('LoRAConv3D', scanner);
 });
 
 describe('whatever the backend', () => {

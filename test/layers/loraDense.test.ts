@@ -11,7 +11,7 @@ import {
   useBackend,
   withoutLeaks,
 } from '../helpers';
-import {stir, stirFactors} from '../models';
+import {mergedKernel, stir, stirFactors} from '../models';
 
 const A = [
   [1, 0],
@@ -52,22 +52,8 @@ function adapted({fanIn, units, args = {}}: Shape, rank = 3): LoRADense {
 
 /** A stock Dense with the kernel `W + s·A·B`, multiplied out in plain loops. */
 function mergedByHand(layer: LoRADense, {fanIn, units, args = {}}: Shape): tf.layers.Layer {
-  const [w, a, b] = ['kernel', 'lora_A', 'lora_B'].map(name => numbers(layer.tryGetParameter(name)!)) as [
-    number[],
-    number[],
-    number[],
-  ];
-  const {rank} = layer;
-  const kernel = w.map((value, i) => {
-    const [row, column] = [Math.floor(i / units), i % units];
-    let sum = 0;
-    for (let k = 0; k < rank; k++) {
-      sum += a[row * rank + k]! * b[k * units + column]!;
-    }
-    return value + layer.scaling * sum;
-  });
   const bias = layer.tryGetParameter('bias');
-  const weights = [tf.tensor2d(kernel, [fanIn, units]), ...(bias ? [bias] : [])];
+  const weights = [tf.tensor2d(mergedKernel(layer), [fanIn, units]), ...(bias ? [bias] : [])];
   return tf.layers.dense({units, ...args, inputShape: [fanIn], weights});
 }
 
