@@ -63,7 +63,7 @@ function setLayer(
   }
   layer.adapterWeights().forEach((variable, name) => {
     const value = tensorOf(name);
-    if (value !== undefined && name !== 'lora_A' && name !== 'lora_B') {
+    if (value !== undefined) {
       variable.write(value);
     }
   });

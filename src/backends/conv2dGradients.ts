@@ -4,6 +4,7 @@ import {
   behind,
   convolutionAxes,
   cropNegative,
+  type ExplicitPadding,
   everyNth,
   interleave,
   meetsOnlyZeros,
@@ -84,7 +85,7 @@ function convolvePhase(
     column.taps,
     strideWidth,
   );
-  return tf.conv2d(image, kernel, 1, pad);
+  return tf.conv2d(image, kernel, 1, pad as ExplicitPadding);
 }
 
 /**
@@ -130,7 +131,7 @@ export function conv2dFilterGradient(
       image,
       tf.transpose(dy, [1, 2, 0, 3]), // [oh, ow, n, out]
       1,
-      padding,
+      padding as ExplicitPadding,
       'NHWC',
       [height.stride, width.stride * group],
     ); // [images, kh, kw · group, out]

@@ -4,6 +4,7 @@ import {
   type Axis,
   convolutionAxes,
   cropNegative,
+  type ExplicitPadding,
   everyNth,
   interleave,
   meetsOnlyZeros,
@@ -92,7 +93,7 @@ function convolvePhase(
           [0, 0],
           [0, 0],
         ]);
-  return tf.depthwiseConv2d(image, padded, 1, pad);
+  return tf.depthwiseConv2d(image, padded, 1, pad as ExplicitPadding);
 }
 
 /** The smallest kernel with room for these taps that XNNPACK has code for; where there is none, their own size. */

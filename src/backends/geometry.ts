@@ -103,36 +103,29 @@ export function meetsOnlyZeros(axis: Axis): boolean {
   return -behind(axis) >= axis.input;
 }
 
-/** Crops what is negative off an image `[n, h, w, c]` and returns it with the padding that is left to do. */
-export function cropNegative(
-  image: tf.Tensor4D,
-  height: [before: number, after: number],
-  width: [before: number, after: number],
-): {image: tf.Tensor4D; pad: ExplicitPadding} {
-  const [n, h, w, c] = image.shape;
-  const crop = [...height, ...width].map(p => Math.max(0, -p)) as Shape4D;
-  const [top, bottom, left, right] = crop;
-  const keep = [...height, ...width].map(p => Math.max(0, p)) as Shape4D;
+/** Zeros before and after an axis; what is negative is cropped instead. */
+export type Margin = [before: number, after: number];
+
+/** Crops what is negative off the axes behind the first, and returns the image with the padding that is left to do on all axes. */
+export function cropNegative<T extends tf.Tensor>(image: T, ...margins: Margin[]): {image: T; pad: Margin[]} {
+  const all: Margin[] = [[0, 0], ...margins, [0, 0]];
+  const crops = all.map(([before, after]): Margin => [Math.max(0, -before), Math.max(0, -after)]);
+  const pad = all.map(([before, after]): Margin => [Math.max(0, before), Math.max(0, after)]);
   return {
-    image: crop.some(p => p > 0)
-      ? tf.slice(image, [0, top, left, 0], [n, h - top - bottom, w - left - right, c])
+    image: crops.flat().some(size => size > 0)
+      ? tf.slice(
+          image,
+          crops.map(([before]) => before),
+          crops.map(([before, after], i) => (image.shape[i] ?? 0) - before - after),
+        )
       : image,
-    pad: [
-      [0, 0],
-      [keep[0], keep[1]],
-      [keep[2], keep[3]],
-      [0, 0],
-    ],
+    pad,
   };
 }
 
-/** An image `[n, h, w, c]` with zeros around it, or, where a number is negative, with so much cropped off. */
-export function padOrCrop(
-  x: tf.Tensor4D,
-  height: [before: number, after: number],
-  width: [before: number, after: number],
-): tf.Tensor4D {
-  const {image, pad} = cropNegative(x, height, width);
+/** An image `[n, ...space, c]` with zeros around its axes in between, or, where a number is negative, with so much cropped off. */
+export function padOrCrop<T extends tf.Tensor>(x: T, ...margins: Margin[]): T {
+  const {image, pad} = cropNegative(x, ...margins);
   return pad.flat().some(zeros => zeros > 0) ? tf.pad(image, pad) : image;
 }
 
@@ -142,6 +135,14 @@ export function everyNth<T extends tf.Tensor>(x: T, axis: number, first: number,
     return x;
   }
   const size = x.shape.map((length, i) => (i === axis ? 1 : length));
+  if (step === 1) {
+    const begin = x.shape.map((_, i) => (i === axis ? first : 0));
+    return tf.slice(
+      x,
+      begin,
+      size.map((length, i) => (i === axis ? count : length)),
+    );
+  }
   const slices = Array.from({length: count}, (_, i) =>
     tf.slice(
       x,

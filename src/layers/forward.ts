@@ -41,47 +41,41 @@ export const conv1dForward: Forward = (layer, x, {factors, prepared}) => {
   const fields = fieldsOf<ConvLayer>(layer);
   const [[stride = 1], [dilation = 1]] = [fields.strides, fields.dilationRate];
   const op = conv1dOp({stride, padding: fields.padding, dilation});
-  const last = fields.dataFormat === 'channelsFirst' ? tf.transpose(x, [0, 2, 1]) : x;
+  const {last} = channelsLast(x, fields);
   return applyLinear(by(op), last, fields, {factors, prepared, biasApart: true, fuses: false}, y => y);
 };
 
 /** `Conv2D`: both data formats; as the stock layer, channels-first is transposed before and after. */
 export const conv2dForward: Forward = (layer, x, {factors, prepared}) => {
   const fields = fieldsOf<ConvLayer>(layer);
-  const channelsFirst = fields.dataFormat === 'channelsFirst';
   const op = conv2dOp({
     strides: fields.strides as [number, number],
     padding: fields.padding,
     dilations: fields.dilationRate as [number, number],
   });
-  const last = channelsFirst ? tf.transpose(x, [0, 2, 3, 1]) : x;
-  const restore = (y: tf.Tensor) => (channelsFirst ? tf.transpose(y, [0, 3, 1, 2]) : y);
+  const {last, restore} = channelsLast(x, fields);
   return applyLinear(by(op), last, fields, {factors, prepared, biasApart: false}, restore);
 };
 
 /** `Conv2DTranspose`: both data formats. The stock layer fuses nothing, and leaves a dilation rate out of account. */
 export const conv2dTransposeForward: Forward = (layer, x, {factors, prepared}) => {
   const fields = fieldsOf<ConvLayer>(layer);
-  const channelsFirst = fields.dataFormat === 'channelsFirst';
   const geometry = {strides: fields.strides as [number, number], padding: fields.padding};
   const compute: Compute = (input, weights, activation) =>
     conv2dTranspose(input as tf.Tensor4D, weights, geometry, activation);
-  const last = channelsFirst ? tf.transpose(x, [0, 2, 3, 1]) : x;
-  const restore = (y: tf.Tensor) => (channelsFirst ? tf.transpose(y, [0, 3, 1, 2]) : y);
+  const {last, restore} = channelsLast(x, fields);
   return applyLinear(compute, last, fields, {factors, prepared, biasApart: true, fuses: false}, restore);
 };
 
 /** `Conv3D`: both data formats. The stock layer fuses nothing, and transposes channels-first inputs as `Conv2D` does. */
 export const conv3dForward: Forward = (layer, x, {factors, prepared}) => {
   const fields = fieldsOf<ConvLayer>(layer);
-  const channelsFirst = fields.dataFormat === 'channelsFirst';
   const op = conv3dOp({
     strides: fields.strides as [number, number, number],
     padding: fields.padding,
     dilations: fields.dilationRate as [number, number, number],
   });
-  const last = channelsFirst ? tf.transpose(x, [0, 2, 3, 4, 1]) : x;
-  const restore = (y: tf.Tensor) => (channelsFirst ? tf.transpose(y, [0, 4, 1, 2, 3]) : y);
+  const {last, restore} = channelsLast(x, fields);
   return applyLinear(by(op), last, fields, {factors, prepared, biasApart: true, fuses: false}, restore);
 };
 
@@ -120,6 +114,18 @@ export const reluForward: Forward = (layer, x) => {
         gradient: cappedReluGradient(maxValue),
       });
 };
+
+/** An input with its channels last, and what gives a result the format that the layer answers in. */
+function channelsLast(x: tf.Tensor, {dataFormat}: ConvLayer): {last: tf.Tensor; restore: (y: tf.Tensor) => tf.Tensor} {
+  if (dataFormat === 'channelsLast') {
+    return {last: x, restore: y => y};
+  }
+  const space = Array.from({length: x.rank - 2}, (_, i) => i + 1);
+  return {
+    last: tf.transpose(x, [0, ...space.map(axis => axis + 1), 1]),
+    restore: y => tf.transpose(y, [0, x.rank - 1, ...space]),
+  };
+}
 
 /** Computes a linear operation with its weights and the activation after it. */
 type Compute = (x: tf.Tensor, weights: LinearWeights, activation: Activation) => tf.Tensor;

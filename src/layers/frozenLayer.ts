@@ -29,8 +29,8 @@ const FORWARDS: Readonly<Record<string, Forward>> = {
 
 /**
  * A layer that does not train. It computes what its base computes, records no gradient for its weights, and keeps nothing for the
- * backward pass where nothing before it trains; a `BatchNormalization` goes by its moving statistics in training too, and leaves them as they are. (In tfjs, a
- * `trainable: false` does none of this.)
+ * backward pass where nothing before it trains; a `BatchNormalization` goes by its moving statistics in training too, and leaves them
+ * as they are. (In tfjs, a `trainable: false` does none of this.)
  */
 export class FrozenLayer extends WrapperLayer {
   static readonly className = 'FrozenLayer';

@@ -1,8 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError} from '../errors';
 import {conv1dForward, type ForwardCall} from './forward';
-import {channelsOf, LoRALayer, type LoRALayerArgs} from './loraLayer';
-import {type ConvLayer, fieldsOf} from './stock';
+import {LoRALayer, type LoRALayerArgs} from './loraLayer';
+import {channelsOf, type ConvLayer, fieldsOf} from './stock';
 
 /**
  * A `Conv1D` layer with a low-rank update of its kernel: `y = f(x ∗ (W + s·A·B) + b)`. `A`, `[k, in, rank]`, is a convolution like the
@@ -37,7 +37,7 @@ export class LoRAConv1D extends LoRALayer {
 
   protected override kernelShape(inputShape: tf.Shape): number[] {
     const {kernelSize, filters} = fieldsOf<ConvLayer>(this.baseLayer);
-    return [...kernelSize, channelsOf(inputShape, inputShape.length - 1, this.name), filters];
+    return [...kernelSize, channelsOf(inputShape, this.baseLayer), filters];
   }
 
   protected override forward(x: tf.Tensor, call: ForwardCall): tf.Tensor {

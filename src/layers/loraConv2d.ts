@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {conv2dForward, type ForwardCall} from './forward';
-import {channelsOf, LoRALayer, type LoRALayerArgs} from './loraLayer';
-import {type ConvLayer, fieldsOf} from './stock';
+import {LoRALayer, type LoRALayerArgs} from './loraLayer';
+import {channelsOf, type ConvLayer, fieldsOf} from './stock';
 
 /**
  * A `Conv2D` layer with a low-rank update of its kernel: `y = f(x ∗ (W + s·A·B) + b)`. `A`, `[kh, kw, in, rank]`, is a convolution like
@@ -18,9 +18,8 @@ export class LoRAConv2D extends LoRALayer {
   }
 
   protected override kernelShape(inputShape: tf.Shape): number[] {
-    const {kernelSize, dataFormat, filters} = fieldsOf<ConvLayer>(this.baseLayer);
-    const axis = dataFormat === 'channelsFirst' ? 1 : inputShape.length - 1;
-    return [...kernelSize, channelsOf(inputShape, axis, this.name), filters];
+    const {kernelSize, filters} = fieldsOf<ConvLayer>(this.baseLayer);
+    return [...kernelSize, channelsOf(inputShape, this.baseLayer), filters];
   }
 
   protected override forward(x: tf.Tensor, call: ForwardCall): tf.Tensor {

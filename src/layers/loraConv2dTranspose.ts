@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {conv2dTransposeForward, type ForwardCall} from './forward';
-import {channelsOf, LoRALayer, type LoRALayerArgs} from './loraLayer';
-import {type ConvLayer, fieldsOf} from './stock';
+import {LoRALayer, type LoRALayerArgs} from './loraLayer';
+import {channelsOf, type ConvLayer, fieldsOf} from './stock';
 
 /**
  * A `Conv2DTranspose` layer with a low-rank update of its kernel: `y = f(x ∗ᵀ (W + s·A·B) + b)`.
@@ -20,9 +20,8 @@ export class LoRAConv2DTranspose extends LoRALayer {
   }
 
   protected override kernelShape(inputShape: tf.Shape): number[] {
-    const {kernelSize, dataFormat, filters} = fieldsOf<ConvLayer>(this.baseLayer);
-    const axis = dataFormat === 'channelsFirst' ? 1 : inputShape.length - 1;
-    return [...kernelSize, filters, channelsOf(inputShape, axis, this.name)];
+    const {kernelSize, filters} = fieldsOf<ConvLayer>(this.baseLayer);
+    return [...kernelSize, filters, channelsOf(inputShape, this.baseLayer)];
   }
 
   protected override forward(x: tf.Tensor, call: ForwardCall): tf.Tensor {

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {denseForward, type ForwardCall} from './forward';
-import {channelsOf, LoRALayer, type LoRALayerArgs} from './loraLayer';
-import {type DenseLayer, fieldsOf} from './stock';
+import {LoRALayer, type LoRALayerArgs} from './loraLayer';
+import {channelsOf, type DenseLayer, fieldsOf} from './stock';
 
 /**
  * A `Dense` layer with a low-rank update of its kernel: `y = f(x·(W + s·A·B) + b)`, `A`: `[in, rank]`, `B`: `[rank, out]`.
@@ -16,7 +16,7 @@ export class LoRADense extends LoRALayer {
   }
 
   protected override kernelShape(inputShape: tf.Shape): number[] {
-    return [channelsOf(inputShape, inputShape.length - 1, this.name), fieldsOf<DenseLayer>(this.baseLayer).units];
+    return [channelsOf(inputShape, this.baseLayer), fieldsOf<DenseLayer>(this.baseLayer).units];
   }
 
   protected override forward(x: tf.Tensor, call: ForwardCall): tf.Tensor {

@@ -285,14 +285,3 @@ function checkBase(layer: tf.layers.Layer, className: string): void {
     );
   }
 }
-
-/** The number of features of an input, on which the shape of a kernel depends. */
-export function channelsOf(inputShape: tf.Shape, axis: number, layerName: string): number {
-  const channels = inputShape[axis];
-  if (channels === undefined || channels === null) {
-    throw new LoRAError(
-      `Layer "${layerName}": axis ${axis} of the input, of shape ${showShape(inputShape)}, must have a known length.`,
-    );
-  }
-  return channels;
-}

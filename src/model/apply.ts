@@ -39,12 +39,12 @@ export function applyLoRA(model: tf.LayersModel, configOrAdapter: LoRAConfig | A
     if (configOrAdapter.rank !== undefined) {
       reportCapped(plan); // nobody asked for the default
     }
-    return build(model, plan, configOrAdapter);
+    return build(model, sites, plan, configOrAdapter);
   }
   checkAdapterConfig(configOrAdapter.config);
   const sites = adaptableSites(model);
   checkFit(configOrAdapter, sites);
-  const adapted = build(model, {config: configOrAdapter.config, capped: {}}, {});
+  const adapted = build(model, sites, {config: configOrAdapter.config, capped: {}}, {});
   for (const [name, variable] of adapterVariables(adapted)) {
     const value = configOrAdapter.tensors[name];
     if (value !== undefined) {
@@ -66,13 +66,14 @@ function adaptableSites(model: tf.LayersModel): Site[] {
 
 function build(
   model: tf.LayersModel,
+  sites: readonly Site[],
   {config, capped}: Plan,
   {initializer, seed}: Pick<LoRAConfig, 'initializer' | 'seed'>,
 ): tf.LayersModel {
   const paths = Object.keys(config.layers);
   const trained = new Set(config.trainable);
   const record = JSON.stringify(makeRecord(model, capped));
-  const keeper = sitesOf(model).find(
+  const keeper = sites.find(
     ({path, layer}) => config.layers[path] !== undefined || trained.has(path) || FrozenLayer.gains(layer),
   );
 

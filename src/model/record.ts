@@ -1,7 +1,7 @@
 import type * as tf from '@tensorflow/tfjs';
 import {isWrapper} from '../layers/wrapperLayer';
-import {containersOf, metadataOf} from './rewire';
-import {isContainer, sitesOf} from './walk';
+import {fieldsOf} from '../layers/stock';
+import {containersOf, isContainer, sitesOf} from './walk';
 
 /** What an adapted model remembers of its original that its layers cannot say of themselves. */
 export interface AdaptationRecord {
@@ -60,4 +60,9 @@ function setMetadata(container: tf.layers.Layer, metadata: object | undefined): 
   if (metadata !== undefined && isContainer(container)) {
     container.setUserDefinedMetadata(metadata);
   }
+}
+
+/** The metadata that a model carries. */
+function metadataOf(layer: tf.layers.Layer | undefined): object | undefined {
+  return layer && fieldsOf<{userDefinedMetadata?: object}>(layer).userDefinedMetadata;
 }

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError} from '../errors';
-import {cloneConfig, differingFields, fieldsOf, type LayerEntry} from '../layers/stock';
+import {cloneConfig, differingFields, type LayerEntry} from '../layers/stock';
 import {baseOf} from '../layers/wrapperLayer';
 import {childrenOf, isContainer, type Site, sitesOf} from './walk';
 
@@ -39,25 +39,6 @@ export function rewire(model: tf.LayersModel, {replace, transfer}: Rewiring): tf
     warnOfDuplicates(rebuilt);
     return rebuilt;
   });
-}
-
-/** The metadata that a model carries. */
-export function metadataOf(layer: tf.layers.Layer | undefined): object | undefined {
-  return layer && fieldsOf<{userDefinedMetadata?: object}>(layer).userDefinedMetadata;
-}
-
-/** The model and the layers in it that hold others, by path. */
-export function containersOf(model: tf.LayersModel): [path: string, container: tf.layers.Layer][] {
-  const found: [string, tf.layers.Layer][] = [['', model]];
-  const visit = (layer: tf.layers.Layer, prefix: string) => {
-    const children = childrenOf(layer);
-    if (children !== undefined) {
-      found.push([prefix + layer.name, layer]);
-      children.forEach(child => visit(child, `${prefix}${layer.name}/`));
-    }
-  };
-  model.layers.forEach(layer => visit(layer, ''));
-  return found;
 }
 
 /** The config of a model with the entries of its innermost layers rewritten. */

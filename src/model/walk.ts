@@ -52,3 +52,17 @@ export function sitesOf(model: tf.LayersModel): Site[] {
   model.layers.forEach(layer => visit(layer, []));
   return sites;
 }
+
+/** The model and the layers in it that hold others, by path. */
+export function containersOf(model: tf.LayersModel): [path: string, container: tf.layers.Layer][] {
+  const found: [string, tf.layers.Layer][] = [['', model]];
+  const visit = (layer: tf.layers.Layer, prefix: string) => {
+    const children = childrenOf(layer);
+    if (children !== undefined) {
+      found.push([prefix + layer.name, layer]);
+      children.forEach(child => visit(child, `${prefix}${layer.name}/`));
+    }
+  };
+  model.layers.forEach(layer => visit(layer, ''));
+  return found;
+}

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {everyNth} from '../backends/geometry';
+import {everyNth, type Margin, padOrCrop} from '../backends/geometry';
 import {conv2dOp} from './conv2d';
 import type {FusedActivation} from './kernels';
 import type {Linear} from './linear';
@@ -47,18 +47,15 @@ export function conv3dOp({strides, padding, dilations}: Conv3DGeometry): Linear 
         ofDepths.reduce((sum, one) => tf.add(sum, one)),
         covered,
       );
-      return padOrCrop(
-        gradient,
-        margins.map(([before, after]) => [-before, -after]),
-      );
+      return padOrCrop(gradient, ...margins.map(([before, after]): Margin => [-before, -after]));
     },
     kernelGradient: (x, dz, kernelShape) => {
       const {margins} = coverOf(x.shape, kernelShape);
       const [depth = 1, ...filterShape] = kernelShape;
-      const input = padOrCrop(x as tf.Tensor5D, margins);
+      const input = padOrCrop(x, ...margins);
       const images = asImages(dz); // [n·d', h', w', out]
       const ofDepths = Array.from({length: depth}, (_, i) => {
-        const met = takeDepths(input, i * dilationD, dz.shape[1] ?? 1, strideD);
+        const met = everyNth(input, 1, i * dilationD, dz.shape[1] ?? 1, strideD);
         return planes.kernelGradient(asImages(met), images, filterShape);
       });
       return tf.stack(ofDepths);
@@ -72,9 +69,6 @@ const ACTIVATIONS: Readonly<Record<FusedActivation, (z: tf.Tensor) => tf.Tensor>
   relu: tf.relu,
   elu: tf.elu,
 };
-
-/** Zeros around an axis; a negative number crops. */
-type Margin = [before: number, after: number];
 
 /** What the windows of a convolution cover, and what has to stand around the input to make it just that. */
 function cover(
@@ -94,21 +88,6 @@ function cover(
   return {margins, covered: [info.batchSize, ...sizes, info.inChannels]};
 }
 
-/** `[n, d, h, w, c]` with margins around depth, height and width. */
-function padOrCrop(x: tf.Tensor5D, margins: Margin[]): tf.Tensor5D {
-  const all: Margin[] = [[0, 0], ...margins, [0, 0]];
-  const crops = all.map(([before, after]): Margin => [Math.max(0, -before), Math.max(0, -after)]);
-  const cropped = crops.flat().some(size => size > 0)
-    ? tf.slice(
-        x,
-        crops.map(([before]) => before),
-        crops.map(([before, after], i) => (x.shape[i] ?? 0) - before - after),
-      )
-    : x;
-  const zeros = all.map(([before, after]): Margin => [Math.max(0, before), Math.max(0, after)]);
-  return zeros.flat().some(size => size > 0) ? tf.pad(cropped, zeros) : cropped;
-}
-
 /** Every plane as an image: `[n, d, h, w, c] → [n·d, h, w, c]`. */
 function asImages(x: tf.Tensor): tf.Tensor4D {
   const [, , height = 1, width = 1, channels = 1] = x.shape;
@@ -119,14 +98,6 @@ function asImages(x: tf.Tensor): tf.Tensor4D {
 function depthsOf(kernel: tf.Tensor): tf.Tensor[] {
   const [depth = 1, ...shape] = kernel.shape;
   return tf.split(kernel, depth).map(filter => tf.reshape(filter, shape));
-}
-
-/** Every `step`-th plane, `count` of them beginning with `first`. */
-function takeDepths(x: tf.Tensor5D, first: number, count: number, step: number): tf.Tensor {
-  const [n, , height, width, channels] = x.shape;
-  return step === 1
-    ? tf.slice(x, [0, first, 0, 0, 0], [n, count, height, width, channels])
-    : everyNth(x, 1, first, count, step);
 }
 
 /** `[n, d, c]` with `step − 1` planes of zeros between the planes. */
