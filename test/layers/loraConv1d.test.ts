@@ -2,8 +2,10 @@ import fc from 'fast-check';
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError} from '../../src/errors';
 import {loraConv1d, LoRAConv1D} from '../../src/layers/loraConv1d';
+import type {LoRALayer} from '../../src/layers/loraLayer';
 import {ACTIVATIONS, BACKENDS, expectGradients, numbers, on, random, useBackend} from '../helpers';
-import {mergedKernel, type Specimen, stir, stirFactors, train} from '../models';
+import {mergedKernel, type Specimen, stir, stirFactors} from '../models';
+import {testConvolution} from './convolutionKind';
 import {testInAModel} from './inAModel';
 
 interface Case {
@@ -67,7 +69,7 @@ function adapted(c: Case): LoRAConv1D {
 }
 
 /** The stock layer with `W + s·A·B` for its kernel, in plain loops. */
-function mergedByHand(layer: LoRAConv1D, c: Case): tf.layers.Layer {
+function mergedByHand(layer: LoRALayer, c: Case): tf.layers.Layer {
   const bias = layer.tryGetParameter('bias');
   return base(c, {
     weights: [tf.tensor3d(mergedKernel(layer), [c.kernelSize, c.channels, c.filters]), ...(bias ? [bias] : [])],
@@ -100,59 +102,19 @@ describe.each(BACKENDS)('on %s', backend => {
   });
   afterEach(() => tf.engine().endScope());
 
-  test('computes what a stock layer with the merged kernel computes, and merges to it, whatever its geometry', () =>
-    fc.assert(
-      fc.asyncProperty(cases, async c => {
-        const compute = (f: (layer: LoRAConv1D) => tf.layers.Layer) => () => {
-          const y = f(adapted(c)).apply(sequences(c)) as tf.Tensor;
-          return [y];
-        };
-        const expected = (
-          await on(
-            'cpu',
-            compute(layer => mergedByHand(layer, c)),
-          )
-        )[0]!;
-        const itself = compute(layer => layer);
-        const merged = compute(layer => layer.mergeToOriginalLayer());
-        expect((await on(backend, itself))[0]).toBeAllClose(expected);
-        expect((await on(backend, merged))[0]).toBeAllClose(expected);
-      }),
-      {numRuns: 40},
-    ));
-
-  test('a new layer computes what its base computes, bit for bit, whatever its geometry', () => {
-    fc.assert(
-      fc.property(cases, c => {
-        tf.tidy(() => {
-          const model = tf.sequential({layers: [base(c)]});
-          stir(model);
-          const layer = loraConv1d({layer: model.layers[0]!, rank: rankOf(c)});
-          const x = sequences(c);
-          const expected = model.predict(x) as tf.Tensor;
-          const y = layer.apply(x) as tf.Tensor;
-          expect(y.shape).toEqual(expected.shape);
-          expect(numbers(y)).toEqual(numbers(expected));
-        });
-      }),
-      {numRuns: 40},
-    );
-  });
-
-  test.each(ACTIVATIONS)('merges exactly with the activation %s', activation => {
-    for (const shape of [
+  testConvolution(backend, {
+    make: loraConv1d,
+    cases,
+    example: EXAMPLE,
+    shapes: [
       {channels: 1, filters: 7, width: 8},
       {channels: 4, filters: 3, width: 5},
-    ]) {
-      const c = {...EXAMPLE, ...shape, activation};
-      const layer = adapted(c);
-      const merged = layer.mergeToOriginalLayer();
-      const x = sequences(c);
-      const expected = numbers(mergedByHand(layer, c).apply(x) as tf.Tensor);
-      expect(numbers(layer.apply(x) as tf.Tensor)).toBeAllClose(expected);
-      expect(numbers(merged.apply(x) as tf.Tensor)).toBeAllClose(expected);
-      expect(merged.getConfig()).toEqual({...layer.baseLayer.getConfig(), trainable: true});
-    }
+    ],
+    base,
+    rankOf,
+    adapted,
+    mergedByHand,
+    inputs: sequences,
   });
 
   test('the factors are [k, in, rank] and [rank, out], and delta has the shape of the kernel', () => {
@@ -217,19 +179,6 @@ describe.each(BACKENDS)('on %s', backend => {
     model.compile({optimizer: tf.train.adam(0.05), loss: 'meanSquaredError'});
     const {history} = await model.fit(x, y, {epochs: 10, verbose: 0});
     expect(history.loss!.at(-1)).toBeLessThan(0.8 * (history.loss![0] as number));
-  });
-
-  test('trains its base too if that is not frozen, and merges what it has become', async () => {
-    const layer = loraConv1d({layer: base(EXAMPLE), rank: 2, freezeBaseLayer: false});
-    const model = tf.sequential({layers: [layer]});
-    stir(model);
-    const read = () => ['kernel', 'bias', 'lora_A', 'lora_B'].map(name => numbers(layer.tryGetParameter(name)!));
-    const before = read();
-    const x = sequences(EXAMPLE);
-    await train(model, [x]);
-    read().forEach((values, i) => expect(values).not.toEqual(before[i]));
-    const merged = layer.mergeToOriginalLayer();
-    expect(numbers(merged.apply(x) as tf.Tensor)).toBeAllClose(numbers(layer.apply(x) as tf.Tensor));
   });
 
   testInAModel('LoRAConv1D', spotter);

@@ -1,8 +1,10 @@
 import fc from 'fast-check';
 import * as tf from '@tensorflow/tfjs';
 import {loraConv2dTranspose, LoRAConv2DTranspose} from '../../src/layers/loraConv2dTranspose';
+import type {LoRALayer} from '../../src/layers/loraLayer';
 import {ACTIVATIONS, BACKENDS, expectGradients, numbers, on, random, useBackend} from '../helpers';
-import {mergedKernel, type Specimen, stir, stirFactors, train} from '../models';
+import {mergedKernel, type Specimen, stir, stirFactors} from '../models';
+import {testConvolution} from './convolutionKind';
 import {testInAModel} from './inAModel';
 
 type Pair = [number, number];
@@ -71,7 +73,7 @@ function adapted(c: Case): LoRAConv2DTranspose {
 }
 
 /** The stock layer with `W + s·A·B` for its kernel, in plain loops. */
-function mergedByHand(layer: LoRAConv2DTranspose, c: Case): tf.layers.Layer {
+function mergedByHand(layer: LoRALayer, c: Case): tf.layers.Layer {
   const bias = layer.tryGetParameter('bias');
   return base(c, {
     weights: [tf.tensor4d(mergedKernel(layer), [...c.kernelSize, c.filters, c.channels]), ...(bias ? [bias] : [])],
@@ -111,59 +113,19 @@ describe.each(BACKENDS)('on %s', backend => {
   });
   afterEach(() => tf.engine().endScope());
 
-  test('computes what a stock layer with the merged kernel computes, and merges to it, whatever its geometry', () =>
-    fc.assert(
-      fc.asyncProperty(cases, async c => {
-        const compute = (f: (layer: LoRAConv2DTranspose) => tf.layers.Layer) => () => {
-          const y = f(adapted(c)).apply(images(c)) as tf.Tensor;
-          return [y];
-        };
-        const expected = (
-          await on(
-            'cpu',
-            compute(layer => mergedByHand(layer, c)),
-          )
-        )[0]!;
-        const itself = compute(layer => layer);
-        const merged = compute(layer => layer.mergeToOriginalLayer());
-        expect((await on(backend, itself))[0]).toBeAllClose(expected);
-        expect((await on(backend, merged))[0]).toBeAllClose(expected);
-      }),
-      {numRuns: 40},
-    ));
-
-  test('a new layer computes what its base computes, bit for bit, whatever its geometry', () => {
-    fc.assert(
-      fc.property(cases, c => {
-        tf.tidy(() => {
-          const model = tf.sequential({layers: [base(c)]});
-          stir(model);
-          const layer = loraConv2dTranspose({layer: model.layers[0]!, rank: rankOf(c)});
-          const x = images(c);
-          const expected = model.predict(x) as tf.Tensor;
-          const y = layer.apply(x) as tf.Tensor;
-          expect(y.shape).toEqual(expected.shape);
-          expect(numbers(y)).toEqual(numbers(expected));
-        });
-      }),
-      {numRuns: 40},
-    );
-  });
-
-  test.each(ACTIVATIONS)('merges exactly with the activation %s', activation => {
-    for (const shape of [
+  testConvolution(backend, {
+    make: loraConv2dTranspose,
+    cases,
+    example: EXAMPLE,
+    shapes: [
       {channels: 2, filters: 7},
       {channels: 6, filters: 1},
-    ]) {
-      const c = {...EXAMPLE, ...shape, activation};
-      const layer = adapted(c);
-      const merged = layer.mergeToOriginalLayer();
-      const x = images(c);
-      const expected = numbers(mergedByHand(layer, c).apply(x) as tf.Tensor);
-      expect(numbers(layer.apply(x) as tf.Tensor)).toBeAllClose(expected);
-      expect(numbers(merged.apply(x) as tf.Tensor)).toBeAllClose(expected);
-      expect(merged.getConfig()).toEqual({...layer.baseLayer.getConfig(), trainable: true});
-    }
+    ],
+    base,
+    rankOf,
+    adapted,
+    mergedByHand,
+    inputs: images,
   });
 
   test('the factors are [kh, kw, out, rank] and [rank, in], and delta has the shape of the kernel', () => {
@@ -229,19 +191,6 @@ describe.each(BACKENDS)('on %s', backend => {
     layer.setParameter('lora_B', tf.zeros([2, 5]));
     const expected = tf.add(layer.apply(x) as tf.Tensor, tf.mul(low, layer.scaling));
     expect(numbers(y)).toBeAllClose(numbers(expected));
-  });
-
-  test('trains its base too if that is not frozen, and merges what it has become', async () => {
-    const layer = loraConv2dTranspose({layer: base(EXAMPLE), rank: 2, freezeBaseLayer: false});
-    const model = tf.sequential({layers: [layer]});
-    stir(model);
-    const read = () => ['kernel', 'bias', 'lora_A', 'lora_B'].map(name => numbers(layer.tryGetParameter(name)!));
-    const before = read();
-    const x = images(EXAMPLE);
-    await train(model, [x]);
-    read().forEach((values, i) => expect(values).not.toEqual(before[i]));
-    const merged = layer.mergeToOriginalLayer();
-    expect(numbers(merged.apply(x) as tf.Tensor)).toBeAllClose(numbers(layer.apply(x) as tf.Tensor));
   });
 
   testInAModel('LoRAConv2DTranspose', decoder);
