@@ -10,6 +10,7 @@ import {
   type LayerEntry,
   type LayerInternals,
   namedWeights,
+  replaceValue,
   shareWeights,
 } from './stock';
 
@@ -205,14 +206,14 @@ export abstract class WrapperLayer extends tf.layers.Layer {
     [...namedWeights(this.baseLayer).values()].forEach((weight, i) => {
       const original = values.get(weight);
       if (original !== undefined) {
-        targets[i]?.write(original.read());
+        replaceValue(targets[i] as tf.LayerVariable, original.read());
       }
     });
   }
 
   /** Gives the base the values that it had before it trained. */
   restoreOriginal(): void {
-    this.originals.forEach(([original, weight]) => weight.write(original.read()));
+    this.originals.forEach(([original, weight]) => replaceValue(weight, original.read()));
   }
 
   /** Makes the values that the base has now its original ones. */
