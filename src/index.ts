@@ -13,11 +13,17 @@ export type {
 export {LoRAError} from './errors';
 export type {AdaptableWeight, Adaptation} from './layers/adaptation';
 export {FrozenLayer} from './layers/frozenLayer';
+export {loraBidirectional, LoRABidirectional} from './layers/loraBidirectional';
 export {loraConv1d, LoRAConv1D} from './layers/loraConv1d';
 export {loraConv2d, LoRAConv2D} from './layers/loraConv2d';
 export {loraConv2dTranspose, LoRAConv2DTranspose} from './layers/loraConv2dTranspose';
 export {loraConv3d, LoRAConv3D} from './layers/loraConv3d';
 export {loraDense, LoRADense} from './layers/loraDense';
+export {loraGRU, LoRAGRU} from './layers/loraGRU';
+export {loraLSTM, LoRALSTM} from './layers/loraLSTM';
+export {loraRNN, LoRARNN} from './layers/loraRNN';
+export {LoRARecurrentLayer} from './layers/loraRecurrent';
+export {loraSimpleRNN, LoRASimpleRNN} from './layers/loraSimpleRNN';
 export {LoRALayer, type LoRALayerArgs, type LowRankPart} from './layers/loraLayer';
 export {LoRAKernelLayer} from './layers/loraKernelLayer';
 export type {LoadReport, NameMapping, WeightsReport} from './layers/namedWeights';

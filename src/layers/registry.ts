@@ -1,11 +1,16 @@
 import type * as tf from '@tensorflow/tfjs';
 import type {Adaptation} from './adaptation';
+import {LoRABidirectional} from './loraBidirectional';
 import {LoRAConv1D} from './loraConv1d';
 import {LoRAConv2D} from './loraConv2d';
 import {LoRAConv2DTranspose} from './loraConv2dTranspose';
 import {LoRAConv3D} from './loraConv3d';
 import {LoRADense} from './loraDense';
+import {LoRAGRU} from './loraGRU';
 import type {LoRALayer} from './loraLayer';
+import {LoRALSTM} from './loraLSTM';
+import {LoRARNN} from './loraRNN';
+import {LoRASimpleRNN} from './loraSimpleRNN';
 import {baseOf, wrapperKind} from './wrapperLayer';
 
 /** The class of a LoRA layer, as far as it speaks for itself. */
@@ -15,7 +20,18 @@ interface LoRALayerClass {
 }
 
 /** A row for each class of layers that can be adapted: the LoRA layer that adapts it. */
-const CLASSES: readonly LoRALayerClass[] = [LoRADense, LoRAConv1D, LoRAConv2D, LoRAConv2DTranspose, LoRAConv3D];
+const CLASSES: readonly LoRALayerClass[] = [
+  LoRADense,
+  LoRAConv1D,
+  LoRAConv2D,
+  LoRAConv2DTranspose,
+  LoRAConv3D,
+  LoRASimpleRNN,
+  LoRAGRU,
+  LoRALSTM,
+  LoRARNN,
+  LoRABidirectional,
+];
 
 const BY_BASE = new Map(CLASSES.map(loraClass => [loraClass.adaptation.baseClassName, loraClass]));
 
