@@ -21,37 +21,65 @@ export function frozenProducts(kernel: tf.Tensor, widths: readonly number[] = [l
 }
 
 /**
- * Products with `W + s·A·B`, for all time steps of one pass over a sequence, differentiable in `A`, `B` and `W`. The kernel is merged once;
- * the backward pass has no gradient of the size of the kernel, unless that of `W` is asked for:
- *
- *     dA = xᵀ·(dz·(s·B)ᵀ)    d(s·B) = (x·A)ᵀ·dz
+ * Products with `W + s·A·B` for the time steps of one pass over a sequence, differentiable in `A`, `B` and `W`. The kernel is merged once
+ * for all of them.
  */
 export function adaptedProducts(
   kernel: tf.Tensor,
-  {a, b, scaling}: Factors,
+  factors: Factors,
   widths: readonly number[] = [lastAxis(kernel.shape)],
 ): CellProduct {
   const cut = (matrix: tf.Tensor) => (widths.length === 1 ? [matrix] : tf.split(matrix, [...widths], 1));
-  const merged = unrecorded(() => cut(updatedKernel(kernel, {a, b, scaling})));
+  const merged = unrecorded(() => cut(updatedKernel(kernel, factors)));
   const kernels = cut(kernel);
-  const factors = cut(scaled(b, scaling));
-  return (x, part) =>
+  const bs = cut(scaled(factors.b, factors.scaling));
+  const products = merged.map((w, i) => adaptedProduct(w, kernels[i] as tf.Tensor, factors.a, bs[i] as tf.Tensor));
+  return (x, part) => (products[part] as (x: tf.Tensor) => tf.Tensor)(x);
+}
+
+/** What a step leaves in the backward pass. */
+interface Trace {
+  x: tf.Tensor;
+  /** The gradient of `x·W`. */
+  dz: tf.Tensor;
+}
+
+/**
+ * The product with `w = W + A·B`. The steps of the backward pass compute the gradient of `x` alone and leave a trace; when all of them are
+ * through, the gradients of the kernel or of its factors come from one product over the rows of all steps:
+ *
+ *     dA = Xᵀ·(dZ·Bᵀ)    dB = (X·A)ᵀ·dZ    dW = Xᵀ·dZ
+ */
+function adaptedProduct(w: tf.Tensor, kernel: tf.Tensor, a: tf.Tensor, b: tf.Tensor): (x: tf.Tensor) => tf.Tensor {
+  const traces: Trace[] = [];
+  // The steps depend on this operation, so its gradient is asked for after theirs.
+  const pass = runLazyOp({
+    inputs: {a, b, kernel},
+    save: {b: true},
+    forward: () => tf.scalar(0),
+    gradient: (_, saved) => {
+      const x = tf.concat(traces.map(trace => trace.x)); // [steps · n, in]
+      const dz = tf.concat(traces.map(trace => trace.dz)); // [steps · n, out]
+      traces.splice(0).forEach(trace => trace.dz.dispose());
+      return {
+        a: () => tf.matMul(x, tf.matMul(dz, saved.b, false, true), true), // [in, rows] · ([rows, out] · [out, r])
+        b: () => tf.matMul(tf.matMul(x, a), dz, true), // [r, rows] · [rows, out]
+        kernel: () => tf.matMul(x, dz, true), // [in, rows] · [rows, out]
+      };
+    },
+  });
+  return x =>
     runLazyOp({
-      inputs: {
-        x,
-        a,
-        w: merged[part] as tf.Tensor,
-        b: factors[part] as tf.Tensor,
-        kernel: kernels[part] as tf.Tensor,
-      },
-      // The parts end with the pass, so each step keeps those that it needs.
-      save: {x: true, w: true, b: true},
-      forward: () => denseOp.forward(x, merged[part] as tf.Tensor, null, 'linear'),
+      inputs: {x, w, pass},
+      // The merged kernel ends with the pass, so the steps keep it.
+      save: {x: true, w: true},
+      forward: () => denseOp.forward(x, w, null, 'linear'),
       gradient: (dz, saved) => ({
         x: () => tf.matMul(dz, saved.w, false, true), // [n, out] · [out, in]
-        a: () => tf.matMul(saved.x, tf.matMul(dz, saved.b, false, true), true), // [in, n] · ([n, out] · [out, r])
-        b: () => tf.matMul(tf.matMul(saved.x, a), dz, true), // [r, n] · [n, out]
-        kernel: () => tf.matMul(saved.x, dz, true), // [in, n] · [n, out]
+        pass: () => {
+          traces.push({x: saved.x, dz: tf.keep(tf.clone(dz))});
+          return tf.scalar(0);
+        },
       }),
     });
 }
