@@ -5,8 +5,12 @@ import {mergeLoRA} from '../../src/model/restore';
 import {numbers, withoutLeaks} from '../helpers';
 import {baseWeights, factorsOf, predictions, reloaded, type Specimen, train} from '../models';
 
-/** The tests that each kind of layer has to pass in a model that has two of it and a Dense, on the current backend. */
-export function testInAModel(className: string, makeModel: () => Specimen): void {
+/**
+ * The tests that each kind of layer has to pass in a model that has two of it and a Dense, on the current backend.
+ *
+ * @param kernels how many weights of such a layer are updated.
+ */
+export function testInAModel(className: string, makeModel: () => Specimen, kernels = 1): void {
   test("'all' finds it; what is frozen stays, the rest trains, is saved, loaded, trained on and merged", async () => {
     const {model, inputs} = makeModel();
     const before = baseWeights(model);
@@ -17,7 +21,7 @@ export function testInAModel(className: string, makeModel: () => Specimen): void
 
     await train(lora, inputs);
     expect(baseWeights(lora)).toEqual(before);
-    expect(factorsOf(lora)).toHaveLength(6);
+    expect(factorsOf(lora)).toHaveLength(2 * (2 * kernels + 1));
     for (const weight of factorsOf(lora).filter(({originalName}) => originalName.endsWith('lora_B'))) {
       expect(Math.max(...numbers(weight.read()).map(Math.abs))).toBeGreaterThan(1e-4);
     }
