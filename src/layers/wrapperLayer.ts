@@ -179,8 +179,9 @@ export abstract class WrapperLayer extends tf.layers.Layer {
     return this.baseLayer.stateful;
   }
 
-  override resetStates(): void {
-    this.baseLayer.resetStates();
+  /** Begins anew with zeros, or, as stock recurrent layers can, with states that are given. */
+  override resetStates(states?: tf.Tensor | tf.Tensor[]): void {
+    fieldsOf<{resetStates(states?: tf.Tensor | tf.Tensor[]): void}>(this.baseLayer).resetStates(states);
   }
 
   /** Frees what the layer keeps beside its weights. It can still be used. */

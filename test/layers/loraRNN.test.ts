@@ -5,8 +5,6 @@ import {BACKENDS, numbers, random, useBackend} from '../helpers';
 import {stir} from '../models';
 import {testRecurrent} from './recurrentKind';
 
-type RNNArgs = Parameters<typeof tf.layers.rnn>[0];
-
 /** A layer around a stack of a GRU cell and an LSTM cell, which is one unit wider. */
 function stack(options: object): tf.layers.Layer {
   const {units, activation, recurrentActivation, useBias, dropout, recurrentDropout, ...outer} = options as {
