@@ -81,7 +81,11 @@ export function predictions(model: tf.LayersModel, inputs: tf.Tensor[]): number[
 export async function train(
   model: tf.LayersModel,
   inputs: tf.Tensor[],
-  {epochs = 5, optimizer = 'adam'}: {epochs?: number; optimizer?: string | tf.Optimizer} = {},
+  {
+    epochs = 5,
+    optimizer = 'adam',
+    batchSize = 16,
+  }: {epochs?: number; optimizer?: string | tf.Optimizer; batchSize?: number} = {},
 ): Promise<tf.History> {
   model.compile({optimizer, loss: 'meanSquaredError'});
   const targets = tf.tidy(() =>
@@ -91,7 +95,7 @@ export async function train(
   );
   const xs = inputs.length === 1 ? inputs[0]! : inputs;
   const ys = targets.length === 1 ? targets[0]! : targets;
-  const history = await model.fit(xs, ys, {epochs, batchSize: 16, verbose: 0, shuffle: false});
+  const history = await model.fit(xs, ys, {epochs, batchSize, verbose: 0, shuffle: false});
   tf.dispose(targets);
   return history;
 }

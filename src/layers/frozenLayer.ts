@@ -70,7 +70,7 @@ export class FrozenLayer extends WrapperLayer {
     if (forward !== undefined) {
       return forward(this.baseLayer, onlyTensor(inputs), {factors: null, prepared: this.prepared, kwargs});
     }
-    const stock = (x: tf.Tensor | tf.Tensor[]) => this.baseLayer.apply(x, kwargs) as tf.Tensor | tf.Tensor[];
+    const stock = (x: tf.Tensor | tf.Tensor[]) => this.computeBase(x, kwargs);
     const [x, ...others] = [inputs].flat();
     const needless =
       kwargs.training === true && kwargs.mask == null && this.repeatable && x !== undefined && others.length === 0;

@@ -1,5 +1,6 @@
 import type * as tf from '@tensorflow/tfjs';
 import type {Adaptation} from './adaptation';
+import {LoRABidirectional} from './loraBidirectional';
 import {LoRAConv1D} from './loraConv1d';
 import {LoRAConv2D} from './loraConv2d';
 import {LoRAConv2DTranspose} from './loraConv2dTranspose';
@@ -9,6 +10,10 @@ import {LoRADepthwiseConv2D} from './loraDepthwiseConv2d';
 import {LoRAEmbedding} from './loraEmbedding';
 import type {LoRALayer} from './loraLayer';
 import {LoRASeparableConv2D} from './loraSeparableConv2d';
+import {LoRAGRU} from './loraGRU';
+import {LoRALSTM} from './loraLSTM';
+import {LoRARNN} from './loraRNN';
+import {LoRASimpleRNN} from './loraSimpleRNN';
 import {baseOf, wrapperKind} from './wrapperLayer';
 
 /** The class of a LoRA layer, as far as it speaks for itself. */
@@ -27,6 +32,11 @@ const CLASSES: readonly LoRALayerClass[] = [
   LoRASeparableConv2D,
   LoRADepthwiseConv2D,
   LoRAEmbedding,
+  LoRASimpleRNN,
+  LoRAGRU,
+  LoRALSTM,
+  LoRARNN,
+  LoRABidirectional,
 ];
 
 const BY_BASE = new Map(CLASSES.map(loraClass => [loraClass.adaptation.baseClassName, loraClass]));

@@ -16,7 +16,7 @@ export class TrainedLayer extends WrapperLayer {
   }
 
   protected override compute(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor | tf.Tensor[] {
-    return this.baseLayer.apply(inputs, kwargs) as tf.Tensor | tf.Tensor[];
+    return this.computeBase(inputs, kwargs);
   }
 }
 tf.serialization.registerClass(TrainedLayer);

@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {ensureKernels} from '../backends/ensure';
 import {LoRAError} from '../errors';
 import {Prepared} from '../ops/prepared';
+import {disposeStates, type Inputs, takesStates, withStatesAsInputs} from './initialState';
 import {
   cloneConfig,
   entryOf,
@@ -115,6 +116,16 @@ export abstract class WrapperLayer extends tf.layers.Layer {
     this.built = true;
   }
 
+  override apply(inputs: Inputs, kwargs: CallArgs = {}): Inputs {
+    return super.apply(...withStatesAsInputs(inputs, kwargs));
+  }
+
+  /** Initial states are left to the base, as in stock recurrent layers. */
+  protected override assertInputCompatibility(inputs: Inputs): void {
+    const [first] = [inputs].flat() as [tf.Tensor];
+    super.assertInputCompatibility(takesStates(this.baseLayer) ? first : inputs);
+  }
+
   override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor | tf.Tensor[] {
     return tf.tidy(() => {
       this.invokeCallHook(inputs, kwargs);
@@ -126,6 +137,12 @@ export abstract class WrapperLayer extends tf.layers.Layer {
 
   /** What the layer computes, on inputs that have been checked. */
   protected abstract compute(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor | tf.Tensor[];
+
+  /** What the base itself computes. */
+  protected computeBase(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor | tf.Tensor[] {
+    // A stock recurrent layer writes its initial state into the arguments, which tfjs hands to the next layer in training.
+    return this.baseLayer.apply(inputs, {...kwargs}) as tf.Tensor | tf.Tensor[];
+  }
 
   override computeOutputShape(inputShape: tf.Shape | tf.Shape[]): tf.Shape | tf.Shape[] {
     return this.baseLayer.computeOutputShape(inputShape);
@@ -170,8 +187,9 @@ export abstract class WrapperLayer extends tf.layers.Layer {
     return this.baseLayer.stateful;
   }
 
-  override resetStates(): void {
-    this.baseLayer.resetStates();
+  /** Begins anew with zeros, or, as stock recurrent layers can, with states that are given. */
+  override resetStates(states?: tf.Tensor | tf.Tensor[]): void {
+    fieldsOf<{resetStates(states?: tf.Tensor | tf.Tensor[]): void}>(this.baseLayer).resetStates(states);
   }
 
   /** Frees what the layer keeps beside its weights. It can still be used. */
@@ -181,6 +199,7 @@ export abstract class WrapperLayer extends tf.layers.Layer {
 
   protected override disposeWeights(): number {
     this.disposePrepared();
+    disposeStates(this.baseLayer);
     return super.disposeWeights();
   }
 

@@ -1,5 +1,6 @@
 import type * as tf from '@tensorflow/tfjs';
-import {isWrapper} from '../layers/wrapperLayer';
+import {disposeStates} from '../layers/initialState';
+import {baseOf, isWrapper} from '../layers/wrapperLayer';
 import {isContainer, sitesOf} from './walk';
 
 /**
@@ -9,6 +10,7 @@ import {isContainer, sitesOf} from './walk';
 export function disposeModel(model: tf.LayersModel | tf.layers.Layer): void {
   const layers = isContainer(model) ? sitesOf(model).map(({layer}) => layer) : [model];
   layers.filter(isWrapper).forEach(layer => layer.disposePrepared());
+  layers.forEach(layer => disposeStates(baseOf(layer)));
   const variables = new Set(layers.flatMap(({weights}) => weights).map(weight => weight.read()));
   if (isContainer(model)) {
     model.dispose();

@@ -15,12 +15,13 @@ export interface Activation extends OutputActivation {
   apply: (x: tf.Tensor) => tf.Tensor;
 }
 
-/** By tfjs's name. Where tfjs's own gradient is ambiguous (relu at 0, relu6 at 0 and 6), these give 0. */
+/** By tfjs's name. Where tfjs's own gradient is ambiguous (relu at 0, relu6 at 0 and 6, hardSigmoid at ±2.5), these give 0. */
 const OUTPUT_ACTIVATIONS: Readonly<Record<string, OutputActivation>> = {
   linear: {fused: 'linear', gradient: null},
   relu: {fused: 'relu', gradient: (dy, y) => tf.mul(dy, tf.step(y))},
   elu: {fused: 'elu', gradient: eluGradient},
   relu6: {fused: null, gradient: cappedReluGradient(6)},
+  hardSigmoid: {fused: null, gradient: (dy, y) => tf.mul(dy, tf.mul(0.2, tf.step(tf.mul(y, tf.sub(1, y)))))},
   sigmoid: {fused: null, gradient: (dy, y) => tf.mul(dy, tf.mul(y, tf.sub(1, y)))},
   tanh: {fused: null, gradient: (dy, y) => tf.mul(dy, tf.sub(1, tf.square(y)))},
 };

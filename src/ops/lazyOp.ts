@@ -4,16 +4,22 @@ import * as tf from '@tensorflow/tfjs';
 export interface Saved {
   /** The input named `x`. */
   x: tf.Tensor;
+  /** The input named `w`, and so on. */
+  w: tf.Tensor;
+  b: tf.Tensor;
   /** The output. */
   y: tf.Tensor;
 }
+
+/** The inputs that can be kept. */
+const SAVED_INPUTS = ['x', 'w', 'b'] as const;
 
 /** A differentiable operation made of others, with a gradient of its own for each input. */
 export interface LazyOp {
   /** The tensors that the result can be differentiated in. */
   inputs: Record<string, tf.Tensor>;
   /** Which tensors to keep for the backward pass. */
-  save: {x: boolean; y: boolean};
+  save: Partial<Record<keyof Saved, boolean>>;
   /** Computes the result. Nothing in here is recorded. */
   forward(): tf.Tensor | tf.Tensor[];
   /**
@@ -38,8 +44,10 @@ export function runLazyOp(op: LazyOp): tf.Tensor | tf.Tensor[] {
 }
 
 /** Makes sure that the kernel and the gradient that keep just these tensors exist on the current backend. */
-function register({x, y}: LazyOp['save']): string {
-  const kernelName = `TfjsLoRA${x ? 'X' : ''}${y ? 'Y' : ''}`;
+function register(save: LazyOp['save']): string {
+  const inputs = SAVED_INPUTS.filter(name => save[name]);
+  const saved: readonly (keyof Saved)[] = save.y ? [...inputs, 'y'] : inputs;
+  const kernelName = `TfjsLoRA${saved.join('').toUpperCase()}`;
   const backendName = tf.getBackend();
   // tfjs declares both to be always there.
   const kernel = tf.getKernel(kernelName, backendName) as tf.KernelConfig | undefined;
@@ -54,10 +62,12 @@ function register({x, y}: LazyOp['save']): string {
   if (gradient === undefined) {
     tf.registerGradient({
       kernelName,
-      inputsToSave: x ? ['x'] : [],
-      outputsToSave: [y],
-      gradFunc: (dy, saved, attrs) =>
-        opOf(attrs).gradient(dy as tf.Tensor, {x: saved[0], y: saved[x ? 1 : 0]} as Saved),
+      inputsToSave: [...inputs],
+      outputsToSave: [save.y ?? false],
+      gradFunc: (dy, tensors, attrs) => {
+        const named = Object.fromEntries(saved.map((name, i) => [name, tensors[i]]));
+        return opOf(attrs).gradient(dy as tf.Tensor, named as unknown as Saved);
+      },
     });
   }
   return kernelName;

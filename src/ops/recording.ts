@@ -63,6 +63,11 @@ export function checkpointed<T extends tf.Tensor | tf.Tensor[]>(compute: (x: tf.
   }) as T;
 }
 
+/** Computes tensors of which the tape does not know where they come from, so that nobody is asked for a gradient in them. */
+export function unrecorded(compute: () => tf.Tensor[]): tf.Tensor[] {
+  return [runLazyOp({inputs: {}, save: {}, forward: compute, gradient: () => ({})})].flat();
+}
+
 /** The gradient in `x` for the given gradients of the results, taken in the middle of another backward pass. */
 function gradientOf(
   compute: (x: tf.Tensor) => tf.Tensor | tf.Tensor[],

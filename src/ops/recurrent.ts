@@ -1,14 +1,13 @@
 import * as tf from '@tensorflow/tfjs';
-import {denseOp} from './dense';
 import {lastAxis} from './factors';
-import {linear, type Linear} from './linear';
+import type {CellProduct} from './cellProducts';
 
-/** The frozen weights of a recurrent cell and its activations. */
+/** What a recurrent cell computes with. */
 export interface CellWeights {
-  /** `[in, gates · units]`. */
-  kernel: tf.Tensor;
-  /** `[units, gates · units]`. */
-  recurrentKernel: tf.Tensor;
+  /** `x·W`: `[n, in] · [in, gates · units]`. */
+  input: CellProduct;
+  /** `h·U`: `[n, units] · [units, gates · units]`, in the parts that the cell asks for. */
+  recurrent: CellProduct;
   /** `[gates · units]`. */
   bias: tf.Tensor | null;
   activation: (x: tf.Tensor) => tf.Tensor;
@@ -19,64 +18,56 @@ export interface CellWeights {
 /** One step of a cell: the input `[n, in]` and the states, `[n, units]` each, to the new states, of which the first is the output. */
 export type CellStep = (x: tf.Tensor, states: tf.Tensor[], weights: CellWeights) => tf.Tensor[];
 
+/** A kind of cell. */
+export interface CellKind {
+  step: CellStep;
+  /** The parts in which it multiplies with the recurrent kernel: how many gates are in each. */
+  recurrentParts: readonly number[];
+}
+
 // The steps follow the stock cells operation by operation, so that the results are the same to the last bit. What differs is the
 // backward pass: the stock cells compute the gradient of each kernel at each time step, whether it trains or not.
 
 /** `h' = f(x·W + b + h·U)`. */
-export const simpleRNNStep: CellStep = (x, [h], {kernel, recurrentKernel, bias, activation}) => {
-  const input = plus(product(x, kernel), bias);
-  return [activation(tf.add(input, product(state(h), recurrentKernel)))];
+export const simpleRNN: CellKind = {
+  recurrentParts: [1],
+  step: (x, [h], {input, recurrent, bias, activation}) => [
+    activation(tf.add(plus(input(x, 0), bias), recurrent(state(h), 0))),
+  ],
 };
 
 /** Gates `i, f, o` and candidate `g`: `c' = f∘c + i∘g`, `h' = o∘tanh(c')`, with the layer's activations in place of σ and tanh. */
-export const lstmStep: CellStep = (x, [h, c], {kernel, recurrentKernel, bias, activation, recurrentActivation}) => {
-  const z = plus(tf.add(product(x, kernel), product(state(h), recurrentKernel)), bias);
-  const [zi, zf, zg, zo] = tf.split(z, 4, 1) as [tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor];
-  const i = recurrentActivation(zi);
-  const f = recurrentActivation(zf);
-  const cell = tf.add(tf.mul(f, state(c)), tf.mul(i, activation(zg)));
-  const o = recurrentActivation(zo);
-  return [tf.mul(o, activation(cell)), cell];
+export const lstm: CellKind = {
+  recurrentParts: [4],
+  step: (x, [h, c], {input, recurrent, bias, activation, recurrentActivation}) => {
+    const z = plus(tf.add(input(x, 0), recurrent(state(h), 0)), bias);
+    const [zi, zf, zg, zo] = tf.split(z, 4, 1) as [tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor];
+    const i = recurrentActivation(zi);
+    const f = recurrentActivation(zf);
+    const cell = tf.add(tf.mul(f, state(c)), tf.mul(i, activation(zg)));
+    const o = recurrentActivation(zo);
+    return [tf.mul(o, activation(cell)), cell];
+  },
 };
 
 /** Gates `z, r` and candidate `g = f(x·W + (r∘h)·U)`: `h' = z∘h + (1 − z)∘g`. */
-export const gruStep: CellStep = (x, [h], {kernel, recurrentKernel, bias, activation, recurrentActivation}) => {
-  const previous = state(h);
-  const units = lastAxis(previous.shape);
-  const gates = columns(0, 2 * units);
-  const candidate = columns(2 * units, units);
-  const [xz, xr, xg] = tf.split(plus(product(x, kernel), bias), 3, 1) as [tf.Tensor, tf.Tensor, tf.Tensor];
-  const [hz, hr] = tf.split(product(previous, recurrentKernel, gates), 2, 1) as [tf.Tensor, tf.Tensor];
-  const z = recurrentActivation(tf.add(xz, hz));
-  const r = recurrentActivation(tf.add(xr, hr));
-  const g = activation(tf.add(xg, product(tf.mul(r, previous), recurrentKernel, candidate)));
-  return [tf.add(tf.mul(z, previous), tf.mul(tf.add(1, tf.neg(z)), g))];
+export const gru: CellKind = {
+  recurrentParts: [2, 1],
+  step: (x, [h], {input, recurrent, bias, activation, recurrentActivation}) => {
+    const previous = state(h);
+    const [xz, xr, xg] = tf.split(plus(input(x, 0), bias), 3, 1) as [tf.Tensor, tf.Tensor, tf.Tensor];
+    const [hz, hr] = tf.split(recurrent(previous, 0), 2, 1) as [tf.Tensor, tf.Tensor];
+    const z = recurrentActivation(tf.add(xz, hz));
+    const r = recurrentActivation(tf.add(xr, hr));
+    const g = activation(tf.add(xg, recurrent(tf.mul(r, previous), 1)));
+    return [tf.add(tf.mul(z, previous), tf.mul(tf.add(1, tf.neg(z)), g))];
+  },
 };
 
-/** `x·W` with no gradient for `W`. */
-function product(x: tf.Tensor, kernel: tf.Tensor, op = denseOp): tf.Tensor {
-  return linear(op, x, {kernel, bias: null, biasApart: false, factors: null}, LINEAR);
-}
-
-const LINEAR = {fused: 'linear', gradient: null, apply: (x: tf.Tensor) => x} as const;
-
-/**
- * The product with some columns of a kernel. They are cut out anew in the backward pass: a piece that outlived the step would have to be
- * kept for each of them.
- */
-function columns(start: number, size: number): Linear {
-  const cut = (kernel: tf.Tensor) => tf.slice(kernel, [0, start], [-1, size]);
-  return {
-    forward: (x, kernel, bias, activation) => denseOp.forward(x, cut(kernel), bias, activation),
-    inputGradient: (dz, kernel, inputShape) => denseOp.inputGradient(dz, cut(kernel), inputShape),
-    kernelGradient: (x, dz, kernelShape) => {
-      const after = lastAxis(kernelShape) - start - size;
-      return tf.pad(denseOp.kernelGradient(x, dz, kernelShape), [
-        [0, 0],
-        [start, after],
-      ]);
-    },
-  };
+/** The widths of the parts of a recurrent kernel, `[units, gates · units]`. */
+export function partWidths({recurrentParts}: CellKind, recurrentKernel: tf.Tensor): number[] {
+  const units = lastAxis(recurrentKernel.shape) / recurrentParts.reduce((sum, gates) => sum + gates, 0);
+  return recurrentParts.map(gates => gates * units);
 }
 
 function plus(x: tf.Tensor, bias: tf.Tensor | null): tf.Tensor {

@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
-import {type CellStep, gruStep, lstmStep, simpleRNNStep} from '../../src/ops/recurrent';
+import {frozenProducts} from '../../src/ops/cellProducts';
+import {type CellKind, gru, lstm, partWidths, simpleRNN} from '../../src/ops/recurrent';
 import {BACKENDS, expectGradients, kernelsOf, numbers, on, random, useBackend} from '../helpers';
 
 const BATCH = 2;
@@ -7,16 +8,16 @@ const FAN_IN = 3;
 const UNITS = 4;
 
 interface Kind {
-  step: CellStep;
+  kind: CellKind;
   gates: number;
   states: number;
   cell: () => tf.layers.Layer;
 }
 
 const KINDS: [name: string, kind: Kind][] = [
-  ['simpleRNNStep', {step: simpleRNNStep, gates: 1, states: 1, cell: () => tf.layers.simpleRNNCell({units: UNITS})}],
-  ['gruStep', {step: gruStep, gates: 3, states: 1, cell: () => tf.layers.gruCell({units: UNITS})}],
-  ['lstmStep', {step: lstmStep, gates: 4, states: 2, cell: () => tf.layers.lstmCell({units: UNITS})}],
+  ['simpleRNN', {kind: simpleRNN, gates: 1, states: 1, cell: () => tf.layers.simpleRNNCell({units: UNITS})}],
+  ['gru', {kind: gru, gates: 3, states: 1, cell: () => tf.layers.gruCell({units: UNITS})}],
+  ['lstm', {kind: lstm, gates: 4, states: 2, cell: () => tf.layers.lstmCell({units: UNITS})}],
 ];
 
 /** A stock cell's weights; the layers' defaults are tanh and the hard sigmoid. */
@@ -56,8 +57,11 @@ function stock(kind: Kind): tf.Tensor[] {
 }
 
 function frozen(kind: Kind): tf.Tensor[] {
-  const weights = {...weightsOf(kind), activation: tf.tanh, recurrentActivation: hardSigmoid};
-  return differentiate(kind, ([x, ...states]) => kind.step(x!, states, weights));
+  const {kernel, recurrentKernel, bias} = weightsOf(kind);
+  const input = frozenProducts(kernel);
+  const recurrent = frozenProducts(recurrentKernel, partWidths(kind.kind, recurrentKernel));
+  const weights = {input, recurrent, bias, activation: tf.tanh, recurrentActivation: hardSigmoid};
+  return differentiate(kind, ([x, ...states]) => kind.kind.step(x!, states, weights));
 }
 
 describe.each(BACKENDS)('on %s', backend => {
@@ -90,10 +94,13 @@ describe.each(BACKENDS)('on %s', backend => {
   test('a step without bias adds none', () => {
     tf.tidy(() => {
       const [x, h] = [tf.tensor2d([[1, 2]]), tf.tensor2d([[3]])];
-      const weights = {kernel: tf.tensor2d([[1], [2]]), recurrentKernel: tf.tensor2d([[4]])};
+      const weights = {
+        input: frozenProducts(tf.tensor2d([[1], [2]])),
+        recurrent: frozenProducts(tf.tensor2d([[4]])),
+      };
       const identity = (z: tf.Tensor) => z;
       const activations = {activation: identity, recurrentActivation: identity};
-      const [next] = simpleRNNStep(x, [h], {...weights, bias: null, ...activations});
+      const [next] = simpleRNN.step(x, [h], {...weights, bias: null, ...activations});
       expect(numbers(next!)).toEqual([1 * 1 + 2 * 2 + 3 * 4]);
     });
   });

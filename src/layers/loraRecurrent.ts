@@ -1,0 +1,97 @@
+import type * as tf from '@tensorflow/tfjs';
+import {LoRAError} from '../errors';
+import {adaptedProducts} from '../ops/cellProducts';
+import type {Factors} from '../ops/factors';
+import {type CellKind, partWidths} from '../ops/recurrent';
+import type {AdaptableWeight, Adaptation} from './adaptation';
+import {LoRALayer, type LoRALayerArgs} from './loraLayer';
+import {
+  type Cell,
+  cellKind,
+  type CellProducts,
+  cellsOf,
+  disposeMasks,
+  frozenCellProducts,
+  replaceSteps,
+} from './recurrentCells';
+import {fieldsOf} from './stock';
+import type {CallArgs} from './wrapperLayer';
+
+/**
+ * A recurrent layer with a low-rank update of the kernel and of the recurrent kernel of each of its cells:
+ *
+ *     x·(W + s·A·B)    and    h·(U + s·A'·B')
+ *
+ * in every step. The kernels are merged once for a pass over a sequence. Masks, states, dropout and all options are those of the base.
+ */
+export abstract class LoRARecurrentLayer extends LoRALayer {
+  /** What the cells multiply with in the pass that is being computed. */
+  private products = new Map<Cell, CellProducts>();
+
+  protected constructor(args: LoRALayerArgs, adaptation: Adaptation) {
+    if ('goBackwards' in args) {
+      throw new LoRAError(
+        `Layer "${args.layer.name}": a LoRA layer cannot be inside a Bidirectional, nor does it take goBackwards. Adapt the whole, ` +
+          'loraBidirectional({layer: tf.layers.bidirectional({layer: tf.layers.lstm(…)})}), or give goBackwards to the layer that is ' +
+          'adapted.',
+      );
+    }
+    super(args, adaptation);
+    replaceSteps(this.baseLayer, (cell, kind) => this.products.get(cell) ?? frozenCellProducts(cell, kind));
+  }
+
+  protected override compute(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor | tf.Tensor[] {
+    const factors = this.factors();
+    this.products = new Map(
+      cellsOf(this.baseLayer).map(({cell}, i) => {
+        const fields = fieldsOf<Cell>(cell);
+        const [ofInput, ofState] = factors.slice(2 * i) as [Factors, Factors];
+        return [fields, adaptedCellProducts(fields, cellKind(cell) as CellKind, ofInput, ofState)];
+      }),
+    );
+    try {
+      // A stock RNN around a stack of cells would go on with the dropout masks of its first batch.
+      disposeMasks(this.baseLayer);
+      return this.computeBase(inputs, kwargs);
+    } finally {
+      this.products.clear();
+      disposeMasks(this.baseLayer);
+    }
+  }
+}
+
+function adaptedCellProducts(
+  {kernel, recurrentKernel}: Cell,
+  kind: CellKind,
+  ofInput: Factors,
+  ofState: Factors,
+): CellProducts {
+  const u = recurrentKernel.read();
+  return {
+    input: adaptedProducts(kernel.read(), ofInput),
+    recurrent: adaptedProducts(u, ofState, partWidths(kind, u)),
+  };
+}
+
+/** The adaptation of a class of recurrent layers: the kernel and the recurrent kernel of each cell. */
+export function recurrentAdaptation(baseClassName: string): Adaptation {
+  return {
+    baseClassName,
+    weights: layer =>
+      cellsOf(layer).flatMap(({prefix, cell}): AdaptableWeight[] => {
+        const {kernel, recurrentKernel} = fieldsOf<Cell>(cell);
+        return [
+          {name: `${prefix}kernel`, variable: kernel},
+          {name: `${prefix}recurrent_kernel`, variable: recurrentKernel},
+        ];
+      }),
+    refusal: layer => {
+      const foreign = cellsOf(layer).find(({cell}) => cellKind(cell) === undefined)?.cell;
+      return (
+        foreign &&
+        `works with a ${foreign.getClassName()}; LoRA knows SimpleRNNCell, GRUCell and LSTMCell. Exclude the layer, or let it train in ` +
+          'full.'
+      );
+    },
+  };
+}

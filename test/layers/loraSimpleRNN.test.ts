@@ -1,0 +1,18 @@
+import * as tf from '@tensorflow/tfjs';
+import {loraSimpleRNN} from '../../src/layers/loraSimpleRNN';
+import {BACKENDS} from '../helpers';
+import {testRecurrent} from './recurrentKind';
+
+testRecurrent(BACKENDS, {
+  className: 'LoRASimpleRNN',
+  make: loraSimpleRNN,
+  base: options => tf.layers.simpleRNN(options as {units: number}),
+  states: [1],
+  kernels: 2,
+  factors: {
+    'kernel/lora_A': [4, 2],
+    'kernel/lora_B': [2, 3],
+    'recurrent_kernel/lora_A': [3, 2],
+    'recurrent_kernel/lora_B': [2, 3],
+  },
+});
