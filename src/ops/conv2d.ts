@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {adjointKernel, conv2dInputGradient as convolveWithAdjoint} from '../backends/conv2dGradients';
+import {padZeros} from '../backends/geometry';
 import {keepsAdjoints} from '../backends/wasm';
 import {conv2dFilterGradient, type Conv2DGeometry, conv2dInputGradient, fusedConv2d} from './kernels';
 import type {Linear} from './linear';
@@ -46,7 +47,7 @@ function reach(size: number, rate: number): number {
 function inflate(kernel: tf.Tensor4D, [rateH, rateW]: [number, number]): tf.Tensor4D {
   const [h, w, fanIn, fanOut] = kernel.shape;
   const cells = tf.reshape(kernel, [h, 1, w, 1, fanIn * fanOut]);
-  const padded = tf.pad(cells, [
+  const padded = padZeros(cells, [
     [0, 0],
     [0, rateH - 1],
     [0, 0],
