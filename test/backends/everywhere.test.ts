@@ -13,7 +13,7 @@ const reports = readReports(ROOT) ?? [];
 
 test('the suite ran', () => {
   expect(status).toBe(0);
-  expect(reports).toHaveLength(7);
+  expect(reports).toHaveLength(8);
 });
 
 describe.each(reports.map(report => [nameOf(report), report] as const))('on %s', (name, report) => {

@@ -3,6 +3,7 @@ import {readFile} from 'node:fs/promises';
 import {createServer, type Server} from 'node:http';
 import type {AddressInfo} from 'node:net';
 import {basename, dirname, join} from 'node:path';
+import {setTimeout} from 'node:timers/promises';
 import {fileURLToPath} from 'node:url';
 import {chromium} from 'playwright-core';
 import {build, type Rollup} from 'vite';
@@ -90,15 +91,22 @@ export class ServedSuite {
     return new ServedSuite(await serve(await bundle()), executablePath);
   }
 
-  /** Runs the suite in a browser of its own. */
-  async run(backend: string, order: Order, report: (outcome: Outcome) => void): Promise<void> {
+  /** Runs the suite in a browser of its own, for `patience` milliseconds at most. */
+  async run(backend: string, order: Order, report: (outcome: Outcome) => void, patience: number): Promise<void> {
     const browser = await chromium.launch({executablePath: this.executablePath, args: ARGUMENTS});
     try {
       const page = await browser.newPage();
       await page.exposeFunction('reportOutcome', report);
       await page.goto(`http://127.0.0.1:${(this.server.address() as AddressInfo).port}/`);
       await page.waitForFunction(() => 'startSuite' in window);
-      await page.evaluate(([name, which]) => window.startSuite(name, which), [backend, order] as const);
+      const suite = page.evaluate(([name, which]) => window.startSuite(name, which), [backend, order] as const);
+      const seconds = patience / 1000;
+      await Promise.race([
+        suite,
+        setTimeout(patience, undefined, {ref: false}).then(() =>
+          Promise.reject(new Error(`No end after ${seconds} s.`)),
+        ),
+      ]);
     } finally {
       await browser.close();
     }

@@ -27,7 +27,7 @@ async function inFolders(f: (theirs: string, ours: string) => Promise<number>): 
 async function makeModels(): Promise<tf.LayersModel[]> {
   const base = makeBase();
   const trained = adapt(base);
-  await fit(trained, 1);
+  await fit(trained, undefined, 1);
   return [base, adapt(base), trained];
 }
 

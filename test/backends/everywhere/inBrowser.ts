@@ -2,7 +2,7 @@
 
 import * as tf from '@tensorflow/tfjs';
 import type {Outcome} from './case';
-import {type Order, start} from './start';
+import {HALF_WEBGL, type Order, start} from './start';
 
 declare global {
   interface Window {
@@ -21,6 +21,9 @@ const PACKAGES: Record<string, () => Promise<unknown>> = {
 
 tf.enableProdMode();
 window.startSuite = (backend, order) => {
+  if (backend === HALF_WEBGL) {
+    tf.env().set('WEBGL_FORCE_F16_TEXTURES', true);
+  }
   if (order === 'libraryFirst') {
     // Models as small as these would be computed on cpu in part.
     tf.env().set('WEBGL_CPU_FORWARD', false);

@@ -29,12 +29,13 @@ export function holds({deviation, tolerance}: Outcome): boolean {
 
 /** The largest deviation of each behaviour on each backend, over all kinds of layers, as a table in Markdown. */
 export function table(reports: readonly Report[]): string {
-  const behaviours = new Map(
-    reports.flatMap(({outcomes}) => outcomes).map(({behaviour, tolerance}) => [behaviour, tolerance]),
-  );
+  const behaviours = new Map<string, number>();
+  for (const {behaviour, tolerance} of reports.flatMap(({outcomes}) => outcomes)) {
+    behaviours.set(behaviour, Math.min(tolerance, behaviours.get(behaviour) ?? Infinity));
+  }
   const row = (cells: string[]) => `| ${cells.join(' | ')} |`;
   const rows = [...behaviours].map(([behaviour, tolerance]) =>
-    row([behaviour, number(tolerance), ...reports.map(report => cell(report, behaviour))]),
+    row([behaviour, number(tolerance), ...reports.map(report => cell(report, behaviour, tolerance))]),
   );
   return [
     row(['behaviour', 'at most', ...reports.map(({place, backend}) => `${backend}, ${place}`)]),
@@ -43,12 +44,17 @@ export function table(reports: readonly Report[]): string {
   ].join('\n');
 }
 
-function cell({outcomes}: Report, behaviour: string): string {
+function cell({outcomes}: Report, behaviour: string, usual: number): string {
   const found = outcomes.filter(outcome => outcome.behaviour === behaviour);
-  if (found.length === 0) {
+  const [first] = found;
+  if (first === undefined) {
     return '–';
   }
-  return found.every(holds) ? number(Math.max(...found.map(({deviation}) => deviation ?? NaN))) : '**fails**';
+  if (!found.every(holds)) {
+    return '**fails**';
+  }
+  const largest = number(Math.max(...found.map(({deviation}) => deviation ?? NaN)));
+  return first.tolerance === usual ? largest : `${largest} (at most ${number(first.tolerance)})`;
 }
 
 function number(value: number): string {

@@ -11,7 +11,7 @@ import {fileURLToPath} from 'node:url';
 import {findChromium, ServedSuite} from './browser';
 import type {Outcome} from './case';
 import {holds, nameOf, type Report, RESULTS, summary, table} from './report';
-import type {Order} from './start';
+import {HALF_WEBGL, type Order} from './start';
 
 const HERE = dirname(fileURLToPath(import.meta.url));
 const ROOT = join(HERE, '../../..');
@@ -53,13 +53,13 @@ function inNode(backend: string): Run {
 /** All backends there are to run on, those that take longest first. */
 async function findJobs(names: readonly string[]): Promise<{jobs: Job[]; close: () => void}> {
   const wanted = (backend: string) => names.length === 0 || names.includes(backend);
-  const browserBackends = ['webgpu', 'webgl', 'wasm', 'cpu'].filter(wanted);
+  const browserBackends = ['webgpu', 'webgl', HALF_WEBGL, 'wasm', 'cpu'].filter(wanted);
   const chromium = findChromium();
   const served = chromium === undefined || browserBackends.length === 0 ? null : await ServedSuite.start(chromium);
   const noChromium = 'Install Chromium (Debian: apt-get install chromium), or set CHROMIUM to its path.';
   const inChromium = browserBackends.map((backend): Job => ({
     report: {place: 'Chromium', backend, outcomes: [], ...(served === null && {missing: noChromium})},
-    run: async (order, report) => served?.run(backend, order, report),
+    run: async (order, report) => served?.run(backend, order, report, PATIENCE),
   }));
   const hasTfjsNode = existsSync(join(ROOT, 'node_modules/@tensorflow/tfjs-node'));
   const onNode = ['tensorflow', 'wasm', 'cpu'].filter(wanted).map((backend): Job => {

@@ -11,8 +11,12 @@ export interface Place {
 /** Which comes first, the library or the backend. */
 export type Order = 'libraryFirst' | 'backendFirst';
 
+/** The name here of webgl with 16-bit floats. */
+export const HALF_WEBGL = 'webgl-float16';
+
 /** Runs the whole suite, or, with the backend first, what this might make a difference to. */
-export async function start(backend: string, order: Order, {loadBackends, ownCases, report}: Place): Promise<void> {
+export async function start(name: string, order: Order, {loadBackends, ownCases, report}: Place): Promise<void> {
+  const [backend, precision] = name === HALF_WEBGL ? (['webgl', 16] as const) : ([name, 32] as const);
   if (order === 'backendFirst') {
     await loadBackends();
     await use(backend);
@@ -20,5 +24,6 @@ export async function start(backend: string, order: Order, {loadBackends, ownCas
   const {CASES, ORDER_CASES, runCases} = await import('./suite');
   await loadBackends();
   await use(backend);
-  await runCases(order === 'backendFirst' ? ORDER_CASES : [...CASES, ...((await ownCases?.()) ?? [])], backend, report);
+  const cases = order === 'backendFirst' ? ORDER_CASES : [...CASES, ...((await ownCases?.()) ?? [])];
+  await runCases(cases, backend, precision, report);
 }
