@@ -1,9 +1,20 @@
 import * as tf from '@tensorflow/tfjs';
+import type {ACTIVATIONS} from '../../helpers';
+
+/** An activation of tfjs. */
+export type Activation = (typeof ACTIVATIONS)[number];
+
+/** What the suite gives a layer: a name, the shape of the input if it is the first of a model, and an activation if it has one. */
+export interface LayerArgs {
+  name: string;
+  inputShape?: number[];
+  activation?: Activation;
+}
 
 /** A kind of layer that can be adapted, small, and with another number of channels out than in. */
 export interface Kind {
   name: string;
-  layer(args: object): tf.layers.Layer;
+  layer(args: LayerArgs): tf.layers.Layer;
   /** Of one example. What the layer answers has to be of rank 3 at least, the batch included, and an input for another such layer. */
   inputShape: number[];
   /** Inputs are whole numbers below this, not differentiable, and no layer of the kind can follow another. */

@@ -33,7 +33,7 @@ export async function runCases(
       await report({...named, deviation: await one.run(backend)});
     } catch (error) {
       const {message, stack = ''} = error instanceof Error ? error : new Error(String(error));
-      await report({...named, error: `${message}\n${stack}`.slice(0, 1500)});
+      await report({...named, error: `${message}\n${stack}`.slice(0, 600)});
     } finally {
       await use(backend);
       tf.engine().endScope();
