@@ -6,10 +6,14 @@ export default {
   coverageProvider: 'v8',
   collectCoverageFrom: ['src/**/*.ts'],
   testTimeout: 30_000,
-  // For continuous integration, which counts the tests.
-  ...(process.env.LORA_TEST_RESULTS && {
-    reporters: ['default', ['<rootDir>/test/resultsReporter.cjs', {file: process.env.LORA_TEST_RESULTS}]],
-  }),
+  reporters: [
+    'default',
+    '<rootDir>/test/backendsReporter.cjs',
+    // For continuous integration, which counts the tests.
+    ...(process.env.LORA_TEST_RESULTS
+      ? [['<rootDir>/test/resultsReporter.cjs', {file: process.env.LORA_TEST_RESULTS}]]
+      : []),
+  ],
   moduleNameMapper: {'^tfjs-lora$': '<rootDir>/src/node.ts'},
   transform: {'^.+\\.ts$': ['ts-jest', {tsconfig: 'test/tsconfig.json'}]},
 };

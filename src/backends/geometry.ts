@@ -126,7 +126,39 @@ export function cropNegative<T extends tf.Tensor>(image: T, ...margins: Margin[]
 /** An image `[n, ...space, c]` with zeros around its axes in between, or, where a number is negative, with so much cropped off. */
 export function padOrCrop<T extends tf.Tensor>(x: T, ...margins: Margin[]): T {
   const {image, pad} = cropNegative(x, ...margins);
-  return pad.flat().some(zeros => zeros > 0) ? tf.pad(image, pad) : image;
+  return pad.flat().some(zeros => zeros > 0) ? padZeros(image, pad) : image;
+}
+
+/**
+ * `tf.pad`, also on more than four axes, which webgpu cannot pad: an axis that gets no zeros is joined with the one before it.
+ */
+export function padZeros<T extends tf.Tensor>(x: T, margins: readonly Margin[]): T {
+  if (x.rank <= 4) {
+    return tf.pad(x, [...margins]);
+  }
+  const joined: {size: number; margin: Margin}[] = [];
+  margins.forEach((margin, i) => {
+    const size = x.shape[i] ?? 1;
+    const last = joined[joined.length - 1];
+    if (last !== undefined && margin[0] === 0 && margin[1] === 0) {
+      last.size *= size;
+      last.margin = [last.margin[0] * size, last.margin[1] * size];
+    } else {
+      joined.push({size, margin});
+    }
+  });
+  const flat = tf.reshape(
+    x,
+    joined.map(({size}) => size),
+  );
+  const padded = tf.pad(
+    flat,
+    joined.map(({margin}) => margin),
+  );
+  return tf.reshape(
+    padded,
+    x.shape.map((size, i) => size + (margins[i]?.[0] ?? 0) + (margins[i]?.[1] ?? 0)),
+  ) as T;
 }
 
 /** Every `step`-th of the slices of `x` along `axis`, `count` of them beginning with `first`. */

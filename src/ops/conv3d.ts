@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {everyNth, type Margin, padOrCrop} from '../backends/geometry';
 import {conv2dOp} from './conv2d';
+import {addBias} from './factors';
 import type {FusedActivation} from './kernels';
 import type {Linear} from './linear';
 
@@ -28,7 +29,7 @@ export function conv3dOp({strides, padding, dilations}: Conv3DGeometry): Linear 
   return {
     forward: (x, kernel, bias, activation) => {
       const y = tf.conv3d(x as tf.Tensor5D, kernel as tf.Tensor5D, strides, padding, 'NDHWC', dilations);
-      return ACTIVATIONS[activation](bias === null ? y : tf.add(y, bias));
+      return ACTIVATIONS[activation](bias === null ? y : addBias(y, bias));
     },
     inputGradient: (dz, kernel, inputShape) => {
       const {margins, covered} = coverOf(inputShape, kernel.shape);

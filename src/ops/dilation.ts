@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import {padZeros} from '../backends/geometry';
 
 // tfjs has no gradient for a dilated convolution. It is the same as one whose kernel is spread out with zeros, which has.
 
@@ -22,7 +23,7 @@ export function inflate(kernel: tf.Tensor4D, [rateH, rateW]: Rates): tf.Tensor4D
   }
   const [h, w, fanIn, fanOut] = kernel.shape;
   const cells = tf.reshape(kernel, [h, 1, w, 1, fanIn * fanOut]);
-  const padded = tf.pad(cells, [
+  const padded = padZeros(cells, [
     [0, 0],
     [0, rateH - 1],
     [0, 0],

@@ -58,6 +58,11 @@ export function asMatrix(x: tf.Tensor): tf.Tensor2D {
   return tf.reshape(x, [-1, lastAxis(x.shape)]);
 }
 
+/** `y + b` along the last axis. Five axes are added to as rows: webgpu's sum of these with a vector is no valid shader. */
+export function addBias(y: tf.Tensor, bias: tf.Tensor): tf.Tensor {
+  return y.rank <= 4 ? tf.add(y, bias) : tf.reshape(tf.add(asMatrix(y), bias), y.shape);
+}
+
 /** `s·B`: scaling the small factor costs next to nothing, scaling what it is multiplied with does not. */
 export function scaled(b: tf.Tensor, scaling: number): tf.Tensor2D {
   return (scaling === 1 ? b : tf.mul(b, scaling)) as tf.Tensor2D;

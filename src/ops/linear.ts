@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import type {Activation} from './activation';
-import {asMatrix, factorGradients, type Factors, lastAxis, scaled, updatedKernel} from './factors';
+import {addBias, asMatrix, factorGradients, type Factors, lastAxis, scaled, updatedKernel} from './factors';
 import type {FusedActivation} from './kernels';
 import {runLazyOp, type Saved} from './lazyOp';
 import type {Prepared} from './prepared';
@@ -56,7 +56,7 @@ function forward(op: Linear, x: tf.Tensor, weights: LinearWeights, activation: A
   const apart = biasApart && activation.fused === null ? bias : null;
   const compute = (w: tf.Tensor, fused: FusedActivation) => {
     const y = op.forward(x, w, apart === null ? bias : null, fused);
-    return apart === null ? y : tf.add(y, apart);
+    return apart === null ? y : addBias(y, apart);
   };
   if (factors !== null && !mergesKernel(x.shape, kernel.shape)) {
     const h = op.forward(x, factors.a, null, 'linear');

@@ -1,0 +1,118 @@
+import {existsSync} from 'node:fs';
+import {readFile} from 'node:fs/promises';
+import {createServer, type Server} from 'node:http';
+import type {AddressInfo} from 'node:net';
+import {basename, dirname, join} from 'node:path';
+import {setTimeout} from 'node:timers/promises';
+import {fileURLToPath} from 'node:url';
+import {chromium} from 'playwright-core';
+import {build, type Rollup} from 'vite';
+import type {Outcome} from './case';
+import type {Order} from './start';
+
+const HERE = dirname(fileURLToPath(import.meta.url));
+const ROOT = join(HERE, '../../..');
+const WASM = join(ROOT, 'node_modules/@tensorflow/tfjs-backend-wasm/dist');
+
+const ARGUMENTS = [
+  '--no-sandbox',
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--no-first-run',
+  // WebGPU on a machine that has no graphics card.
+  '--enable-unsafe-webgpu',
+  '--use-webgpu-adapter=swiftshader',
+  '--enable-features=Vulkan',
+];
+
+/** The browser of this machine, or `undefined`. */
+export function findChromium(): string | undefined {
+  const paths = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'];
+  return [process.env.CHROMIUM ?? '', ...paths].find(path => path !== '' && existsSync(path));
+}
+
+/** The suite as a page loads it: files by their paths. */
+async function bundle(): Promise<Map<string, string | Uint8Array>> {
+  const built = (await build({
+    root: HERE,
+    configFile: false,
+    logLevel: 'error',
+    resolve: {alias: {'tfjs-lora': join(ROOT, 'src/index.ts')}},
+    build: {
+      write: false,
+      target: 'esnext',
+      minify: false,
+      modulePreload: false,
+      rollupOptions: {input: join(HERE, 'inBrowser.ts'), output: {entryFileNames: 'suite.js'}},
+    },
+  })) as Rollup.RollupOutput;
+  return new Map(
+    built.output.map(file => [`/${file.fileName}`, file.type === 'chunk' ? file.code : file.source] as const),
+  );
+}
+
+/** Serves the suite to this machine alone. */
+async function serve(files: ReadonlyMap<string, string | Uint8Array>): Promise<Server> {
+  const server = createServer((request, response) => {
+    const path = request.url ?? '/';
+    // What it takes to have threads, as wasm does.
+    response.setHeader('Cross-Origin-Opener-Policy', 'same-origin');
+    response.setHeader('Cross-Origin-Embedder-Policy', 'require-corp');
+    const send = (type: string, body: string | Uint8Array) => response.setHeader('Content-Type', type).end(body);
+    const file = files.get(path);
+    if (path === '/') {
+      send(
+        'text/html',
+        '<!doctype html><link rel="icon" href="data:,"><script type="module" src="/suite.js"></script>',
+      );
+    } else if (file !== undefined) {
+      send('text/javascript', file);
+    } else if (path.startsWith('/wasm/')) {
+      readFile(join(WASM, basename(path))).then(
+        body => send('application/wasm', body),
+        () => response.writeHead(404).end(),
+      );
+    } else {
+      response.writeHead(404).end();
+    }
+  });
+  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
+  return server;
+}
+
+/** The suite, ready for browsers to load it. */
+export class ServedSuite {
+  private constructor(
+    private readonly server: Server,
+    private readonly executablePath: string,
+  ) {}
+
+  static async start(executablePath: string): Promise<ServedSuite> {
+    return new ServedSuite(await serve(await bundle()), executablePath);
+  }
+
+  /** Runs the suite in a browser of its own, for `patience` milliseconds at most. */
+  async run(backend: string, order: Order, report: (outcome: Outcome) => void, patience: number): Promise<void> {
+    const browser = await chromium.launch({executablePath: this.executablePath, args: ARGUMENTS});
+    try {
+      const page = await browser.newPage();
+      await page.exposeFunction('reportOutcome', report);
+      await page.goto(`http://127.0.0.1:${(this.server.address() as AddressInfo).port}/`);
+      await page.waitForFunction(() => 'startSuite' in window);
+      const suite = page.evaluate(([name, which]) => window.startSuite(name, which), [backend, order] as const);
+      const seconds = patience / 1000;
+      await Promise.race([
+        suite,
+        setTimeout(patience, undefined, {ref: false}).then(() =>
+          Promise.reject(new Error(`No end after ${seconds} s.`)),
+        ),
+      ]);
+    } finally {
+      await browser.close();
+    }
+  }
+
+  close(): void {
+    this.server.close();
+  }
+}

@@ -1,0 +1,243 @@
+import * as tf from '@tensorflow/tfjs';
+import {
+  applyLoRA,
+  disposeModel,
+  getAdapter,
+  loadAdapter,
+  mergeLoRA,
+  removeLoRA,
+  saveAdapter,
+  setAdapter,
+  trainableVariables,
+} from 'tfjs-lora';
+import {ACTIVATIONS, random} from '../../helpers';
+import {factorsOf, MemoryHandler, reloaded, stir, stirFactors} from '../../models';
+import {type Case, difference, elsewhere, largestDifference, predicts, read, relativeDifference} from './case';
+import type {Activation, Kind} from './kinds';
+
+/** An activation without a corner, so that finite differences converge. */
+const SMOOTH: Activation = 'tanh';
+/** A gradient from the output, one that needs its input, and one across channels. */
+const SAMPLE: Activation[] = ['relu', 'gelu', 'softmax'];
+
+/** Of finite differences: small enough for the curvature, large enough for float32. */
+const STEP = 0.02;
+
+/** Examples in a batch. */
+const COUNT = 3;
+
+type Shape = [number, number];
+
+/** What every kind of layer has to do on every backend. */
+export function casesOf(kind: Kind): Case[] {
+  const activations = kind.activates === false ? [undefined] : ACTIVATIONS;
+  const sample = kind.activates === false ? [undefined] : [SMOOTH, ...SAMPLE];
+  const [smooth] = sample;
+  const define = (behaviour: string, tolerance: number | [number, number | null], run: () => Promise<number>): Case => {
+    const [whole, half] = [tolerance].flat();
+    return {behaviour, kind: kind.name, tolerance: whole ?? 0, ...(half !== undefined && {halfTolerance: half}), run};
+  };
+  return [
+    define('a new adapter changes nothing, bit for bit', 0, () => worst(sample, one => exactAtBirth(kind, one))),
+    // Sums in another order: float32 has 6e-8, and a gradient adds up some hundred products, twice over. float16 has 5e-4, which carries
+    // a number or two across the corner of a relu.
+    define('gradients are those of the cpu backend', [1e-5, 5e-2], () =>
+      worst(sample, one => gradientsAsOnCpu(kind, one)),
+    ),
+    // Of the gradient's length. Rounding of the outputs, 1e-7, over the step, 2e-2, is some 1e-5 of an output's size; there are more of
+    // these than there is gradient. With float16 the rounding is all there is.
+    define('gradients are those of finite differences', [1e-3, null], () => gradientsAsDifferences(kind, smooth)),
+    define('a training step moves the factors, and not a bit of what is frozen', 0, () =>
+      stepMovesFactorsAlone(kind, smooth),
+    ),
+    // `x·W + (x·A)·B` against `x·(W + A·B)`: the same numbers, rounded elsewhere.
+    define('a merged model computes the same, under each activation', [1e-5, 1e-2], () =>
+      worst(activations, one => merges(kind, one)),
+    ),
+    define('models and adapters load as they were saved, bit for bit', 0, () => savesAndLoads(kind, smooth)),
+    define('no tensor and no buffer is left behind', 0, () => leaks(kind, smooth)),
+  ];
+}
+
+async function worst<T>(items: readonly T[], run: (item: T) => Promise<number>): Promise<number> {
+  let largest = 0;
+  for (const item of items) {
+    largest = Math.max(largest, await run(item));
+  }
+  return largest;
+}
+
+/** The layer, a second one of its kind where one can follow, and a head. */
+function makeModel(kind: Kind, activation?: Activation): tf.LayersModel {
+  const args = activation === undefined ? {} : {activation};
+  const first = kind.layer({...args, name: 'first', inputShape: kind.inputShape});
+  const second = kind.tokens === undefined ? [kind.layer({...args, name: 'second'})] : [];
+  const head = [tf.layers.flatten({name: 'flat'}), tf.layers.dense({units: 3, name: 'head'})];
+  const model = tf.sequential({layers: [first, ...second, ...head]});
+  stir(model);
+  return model;
+}
+
+/** Adapts all but the second layer, through which gradients have to find their way. */
+function adapt(model: tf.LayersModel): tf.LayersModel {
+  return applyLoRA(model, {targets: ['first', 'head'], rank: 2, alpha: 3, seed: 1});
+}
+
+function makeInputs(kind: Kind): tf.Tensor {
+  const shape = [COUNT, ...kind.inputShape] as Shape;
+  return kind.tokens === undefined ? random(shape, 9) : tf.randomUniform(shape, 0, kind.tokens, 'int32', 9);
+}
+
+async function exactAtBirth(kind: Kind, activation?: Activation): Promise<number> {
+  const base = makeModel(kind, activation);
+  const x = makeInputs(kind);
+  return difference(await predicts(adapt(base), x), await predicts(base, x));
+}
+
+/** Gradients of Σ w·y in the input, where there is one, and in all that trains, at factors that are not zero. */
+async function gradientsOf(kind: Kind, activation?: Activation): Promise<number[][]> {
+  const model = adapt(makeModel(kind, activation));
+  stirFactors(model);
+  const x = makeInputs(kind);
+  const f = (input: tf.Tensor) => {
+    const y = model.apply(input, {training: true}) as tf.Tensor;
+    return tf.sum<tf.Scalar>(tf.mul(y, random(y.shape as Shape, 8)));
+  };
+  const variables = trainableVariables(model);
+  const gradients = tf.tidy(() => {
+    const {grads} = tf.variableGrads(() => f(x), variables);
+    return [...(kind.tokens === undefined ? [tf.grad(f)(x)] : []), ...variables.map(({name}) => grads[name]!)];
+  });
+  return read(gradients);
+}
+
+async function gradientsAsOnCpu(kind: Kind, activation?: Activation): Promise<number> {
+  const expected = await elsewhere('cpu', () => gradientsOf(kind, activation));
+  return relativeDifference(await gradientsOf(kind, activation), expected);
+}
+
+/** The difference of both in a direction that is half the gradient's own and half random, relative to the length of the gradient. */
+async function gradientsAsDifferences(kind: Kind, activation?: Activation): Promise<number> {
+  const gradients = await gradientsOf(kind, activation);
+  const model = adapt(makeModel(kind, activation));
+  stirFactors(model);
+  const x = tf.variable(makeInputs(kind));
+  const points = [...(kind.tokens === undefined ? [x] : []), ...trainableVariables(model)];
+  const f = async () => {
+    const y = model.apply(x, {training: true}) as tf.Tensor;
+    const [values, weights] = await read([y, random(y.shape as Shape, 8)]);
+    // In float64, which does not round.
+    return values!.reduce((sum, value, i) => sum + value * weights![i]!, 0);
+  };
+  let largest = 0;
+  for (const [i, point] of points.entries()) {
+    const gradient = gradients[i]!;
+    const length = Math.hypot(...gradient);
+    const [noise] = await read([random(point.shape as Shape, 40 + i)]);
+    const direction = gradient.map((value, j) => value / length + noise![j]! / Math.hypot(...noise!));
+    const start = tf.clone(point);
+    const at = async (distance: number) => {
+      point.assign(tf.add(start, tf.mul(tf.tensor(direction, point.shape), distance)));
+      return f();
+    };
+    const slope = async (h: number) => ((await at(h)) - (await at(-h))) / (2 * h);
+    // Richardson's extrapolation: what is left of the curvature is of the order h⁴.
+    const measured = (4 * (await slope(STEP / 2)) - (await slope(STEP))) / 3;
+    point.assign(start);
+    const expected = gradient.reduce((sum, value, j) => sum + value * direction[j]!, 0);
+    largest = Math.max(largest, Math.abs(measured - expected) / (length * Math.hypot(...direction)));
+  }
+  return largest;
+}
+
+async function trainStep(model: tf.LayersModel, x: tf.Tensor): Promise<void> {
+  model.compile({optimizer: tf.train.adam(0.01), loss: 'meanSquaredError'});
+  const y = random([COUNT, 3], 5);
+  await model.fit(x, y, {epochs: 1, verbose: 0});
+  y.dispose();
+}
+
+async function stepMovesFactorsAlone(kind: Kind, activation?: Activation): Promise<number> {
+  const base = makeModel(kind, activation);
+  const model = adapt(base);
+  const factors = factorsOf(model);
+  const frozen = [...new Set([...model.weights, ...base.weights])].filter(weight => !factors.includes(weight));
+  const values = (weights: tf.LayerVariable[]) => read(weights.map(weight => tf.clone(weight.read())));
+  const before = await values(frozen);
+  const factorsBefore = await values(factors);
+  await trainStep(model, makeInputs(kind));
+  const moved = await values(factors);
+  // In the first step one factor of each layer stands still, the other being zero.
+  const movers = factors.filter((_, i) => difference(moved[i]!, factorsBefore[i]!) > 1e-4);
+  const still = ['first', 'head'].filter(name => !movers.some(({originalName}) => originalName.startsWith(name)));
+  if (still.length > 0) {
+    throw new Error(`No factor of ${still.join(', ')} moves.`);
+  }
+  return largestDifference(await values(frozen), before);
+}
+
+async function merges(kind: Kind, activation?: Activation): Promise<number> {
+  const args = activation === undefined ? {} : {activation};
+  const compute = async () => {
+    const base = tf.sequential({layers: [kind.layer({...args, name: 'first', inputShape: kind.inputShape})]});
+    stir(base);
+    const model = applyLoRA(base, {targets: ['first'], rank: 2, alpha: 3});
+    stirFactors(model);
+    const merged = mergeLoRA(model);
+    const classes = (of: tf.LayersModel) => of.layers.map(layer => layer.getClassName()).join();
+    if (classes(merged) !== classes(base)) {
+      throw new Error(`Merged to ${classes(merged)} instead of ${classes(base)}.`);
+    }
+    const x = makeInputs(kind);
+    return [await predicts(model, x), await predicts(merged, x), await predicts(base, x)] as const;
+  };
+  const [adapted, merged, plain] = await compute();
+  if (difference(adapted, plain) < 1e-3) {
+    throw new Error('The update does nothing.');
+  }
+  const [expected] = await elsewhere('cpu', compute);
+  return relativeDifference([adapted, merged], [expected, expected]);
+}
+
+async function savesAndLoads(kind: Kind, activation?: Activation): Promise<number> {
+  const base = makeModel(kind, activation);
+  const model = adapt(base);
+  stirFactors(model);
+  const x = makeInputs(kind);
+  const expected = await predicts(model, x);
+  const handler = new MemoryHandler();
+  await saveAdapter(model, handler);
+  const again = applyLoRA(base, await loadAdapter(handler));
+  return largestDifference([await predicts(await reloaded(model), x), await predicts(again, x)], [expected, expected]);
+}
+
+async function leaks(kind: Kind, activation?: Activation): Promise<number> {
+  const live = async () => {
+    const base = makeModel(kind, activation);
+    const x = makeInputs(kind);
+    const model = adapt(base);
+    const optimizer = tf.train.adam(0.01);
+    model.compile({optimizer, loss: 'meanSquaredError'});
+    const y = random([COUNT, 3], 5);
+    await model.fit(x, y, {epochs: 2, verbose: 0});
+    const adapter = getAdapter(model);
+    setAdapter(model, null);
+    setAdapter(model, adapter);
+    const [merged, removed] = [mergeLoRA(model), removeLoRA(model)];
+    await predicts(merged, x);
+    await predicts(removed, x);
+    optimizer.dispose();
+    adapter.dispose();
+    [merged, removed, model, base].forEach(disposeModel);
+    tf.dispose([x, y]);
+  };
+  // What tfjs makes once and keeps.
+  await live();
+  const before = tf.memory();
+  await live();
+  const after = tf.memory();
+  return Math.max(
+    Math.abs(after.numTensors - before.numTensors),
+    Math.abs(after.numDataBuffers - before.numDataBuffers),
+  );
+}

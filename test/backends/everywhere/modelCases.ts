@@ -1,0 +1,273 @@
+import * as tf from '@tensorflow/tfjs';
+import {
+  applyLoRA,
+  disposeModel,
+  getAdapter,
+  loadAdapter,
+  mergeLoRA,
+  removeLoRA,
+  saveAdapter,
+  setAdapter,
+  summarizeLoRA,
+  withAdapter,
+} from 'tfjs-lora';
+import {random} from '../../helpers';
+import {MemoryHandler, stir, stirFactors} from '../../models';
+import {type Case, difference, elsewhere, predicts, read, relativeDifference, use} from './case';
+
+/** What whole models have to do on every backend. */
+export const modelCases: readonly Case[] = [
+  // Ten steps; the losses are relative. With 16-bit floats Adam divides by squares of gradients that are zero by then.
+  {
+    behaviour: 'fit of a mixed model follows the loss curve of cpu',
+    tolerance: 1e-3,
+    halfTolerance: null,
+    run: () => fitFollowsCpu(adam),
+  },
+  {
+    behaviour: 'fit does so with momentum instead of Adam',
+    tolerance: 1e-3,
+    halfTolerance: 3e-3,
+    run: () => fitFollowsCpu(momentum),
+  },
+  {
+    behaviour: 'fit does so where the model was built on cpu',
+    tolerance: 1e-3,
+    halfTolerance: 3e-3,
+    run: () => builtOnCpu(momentum),
+  },
+  {
+    behaviour: 'fit on cpu does so where the model was built here',
+    tolerance: 1e-3,
+    halfTolerance: 3e-3,
+    run: () => trainedOnCpu(adam),
+  },
+  {
+    behaviour: 'fit does so here and on cpu in turn',
+    tolerance: 1e-3,
+    halfTolerance: 3e-3,
+    run: backend => inTurn(backend, momentum),
+  },
+  {behaviour: 'nothing is read synchronously in apply, fit, swap and merge', tolerance: 0, run: synchronousReads},
+  {behaviour: 'nothing that is meant for wasm is prepared', tolerance: 0, run: preparedForWasm},
+  // The factors are of the order of one.
+  {
+    behaviour: 'adapters saved here load on cpu, and those of cpu here',
+    tolerance: 0,
+    halfTolerance: 1e-3,
+    run: adaptersTravel,
+  },
+];
+
+/** What whole models have to do where the backend was set before the library was imported. */
+export const orderCases: readonly Case[] = [
+  {
+    behaviour: 'fit does so with the backend set before the import',
+    tolerance: 1e-3,
+    halfTolerance: 3e-3,
+    run: () => fitFollowsCpu(momentum),
+  },
+];
+
+/** A model of convolutions, a pool, batch normalization and dense layers, some adapted, some frozen, one that trains in full. */
+export function makeBase(): tf.LayersModel {
+  const {layers} = tf;
+  const model = tf.sequential({
+    layers: [
+      layers.conv2d({filters: 6, kernelSize: 3, padding: 'same', name: 'conv_1', inputShape: [8, 8, 2]}),
+      layers.batchNormalization({name: 'norm_1'}),
+      layers.activation({activation: 'relu', name: 'act_1'}),
+      layers.conv2d({filters: 4, kernelSize: 3, strides: 2, activation: 'elu', name: 'conv_2'}),
+      layers.batchNormalization({name: 'norm_2'}),
+      layers.depthwiseConv2d({kernelSize: 2, padding: 'same', name: 'depthwise'}),
+      layers.reLU({maxValue: 6, name: 'act_2'}),
+      layers.maxPooling2d({poolSize: 2, strides: 1, name: 'pool'}),
+      layers.flatten({name: 'flat'}),
+      layers.dense({units: 8, activation: 'tanh', name: 'hidden'}),
+      layers.dense({units: 3, activation: 'softmax', name: 'head'}),
+    ],
+  });
+  stir(model);
+  return model;
+}
+
+/** The model with its convolutions and a dense layer adapted, and its head trained in full. */
+export function adapt(base: tf.LayersModel): tf.LayersModel {
+  return applyLoRA(base, {targets: ['conv_1', 'conv_2', 'hidden'], trainable: ['head'], rank: 2, seed: 1});
+}
+
+/** Inputs for the model. */
+export function images(count: number): tf.Tensor4D {
+  return random([count, 8, 8, 2], 3);
+}
+
+/** The last number is what tfjs takes by itself, save on webgl, where it thinks that all floats have 16 bits. */
+const adam = () => tf.train.adam(0.01, 0.9, 0.999, 1e-7);
+const momentum = () => tf.train.momentum(0.02, 0.9);
+
+/** Trains the model, and gives the loss of each epoch. */
+export async function fit(
+  model: tf.LayersModel,
+  makeOptimizer: () => tf.Optimizer = adam,
+  epochs = 5,
+): Promise<number[]> {
+  model.compile({optimizer: makeOptimizer(), loss: 'categoricalCrossentropy'});
+  const x = images(12);
+  const labels = tf.tensor1d(
+    Array.from({length: 12}, (_, i) => i % 3),
+    'int32',
+  );
+  const y = tf.oneHot(labels, 3);
+  const {history} = await model.fit(x, y, {epochs, batchSize: 6, verbose: 0, shuffle: false});
+  tf.dispose([x, y, labels]);
+  return history.loss as number[];
+}
+
+/** The loss on cpu, of which it is known from elsewhere that it is right. */
+function lossOnCpu(makeOptimizer: () => tf.Optimizer): Promise<number[]> {
+  return elsewhere('cpu', () => fit(adapt(makeBase()), makeOptimizer));
+}
+
+async function fitFollowsCpu(makeOptimizer: () => tf.Optimizer): Promise<number> {
+  const expected = await lossOnCpu(makeOptimizer);
+  if (!(expected.at(-1)! < 0.9 * expected[0]!)) {
+    throw new Error(`It does not learn: ${expected.join(', ')}.`);
+  }
+  return relativeDifference([await fit(adapt(makeBase()), makeOptimizer)], [expected]);
+}
+
+async function builtOnCpu(makeOptimizer: () => tf.Optimizer): Promise<number> {
+  const model = await elsewhere('cpu', () => Promise.resolve(adapt(makeBase())));
+  return relativeDifference([await fit(model, makeOptimizer)], [await lossOnCpu(makeOptimizer)]);
+}
+
+async function trainedOnCpu(makeOptimizer: () => tf.Optimizer): Promise<number> {
+  const model = adapt(makeBase());
+  // tfjs reads at once what it moves off a backend, for which webgpu needs a canvas on a screen, or values that were read before.
+  await Promise.all(model.weights.map(weight => weight.read().data()));
+  return relativeDifference(
+    [await elsewhere('cpu', () => fit(model, makeOptimizer))],
+    [await lossOnCpu(makeOptimizer)],
+  );
+}
+
+/** Two models in one process, an epoch each in turn, as each would have it alone. */
+async function inTurn(backend: string, makeOptimizer: () => tf.Optimizer): Promise<number> {
+  const alone = async (): Promise<number[]> => {
+    const model = adapt(makeBase());
+    return [...(await fit(model, makeOptimizer, 1)), ...(await fit(model, makeOptimizer, 1))];
+  };
+  const expected = await elsewhere('cpu', alone);
+  const here = adapt(makeBase());
+  const other = await elsewhere('cpu', () => Promise.resolve(adapt(makeBase())));
+  const losses: Record<'here' | 'other', number[]> = {here: [], other: []};
+  for (let epoch = 0; epoch < 2; epoch++) {
+    await use(backend);
+    losses.here.push(...(await fit(here, makeOptimizer, 1)));
+    await use('cpu');
+    losses.other.push(...(await fit(other, makeOptimizer, 1)));
+  }
+  return relativeDifference([losses.here, losses.other], [expected, expected]);
+}
+
+/** Counts what is read at once while a model lives; the numbers themselves are read before and after. */
+async function synchronousReads(backend: string): Promise<number> {
+  const patched: [target: object, key: string][] = [[tf.engine(), 'readSync']];
+  if (backend.startsWith('webg')) {
+    // Kernels call this by themselves. Elsewhere it is what an asynchronous read comes to as well.
+    patched.push([tf.backend(), 'readSync']);
+  }
+  let reads = 0;
+  const originals = patched.map(([target, key]) => Object.getOwnPropertyDescriptor(target, key));
+  for (const [target, key] of patched) {
+    const original = (target as Record<string, (...args: unknown[]) => unknown>)[key]!;
+    Object.defineProperty(target, key, {
+      configurable: true,
+      value(this: unknown, ...args: unknown[]) {
+        reads++;
+        return original.apply(this, args);
+      },
+    });
+  }
+  try {
+    const base = makeBase();
+    const model = adapt(base);
+    await fit(model, momentum, 1);
+    const adapter = getAdapter(model);
+    setAdapter(model, null);
+    const x = images(2);
+    await withAdapter(model, adapter, () => predicts(model, x));
+    setAdapter(model, adapter);
+    summarizeLoRA(model);
+    await predicts(mergeLoRA(model), x);
+    await mergeLoRA(model, {safe: true});
+    await predicts(removeLoRA(model), x);
+    disposeModel(model);
+  } finally {
+    patched.forEach(([target, key], i) => {
+      const original = originals[i];
+      if (original === undefined) {
+        Reflect.deleteProperty(target, key);
+      } else {
+        Object.defineProperty(target, key, original);
+      }
+    });
+  }
+  return reads;
+}
+
+/** Tensors that are there after training and were not before, of a model with convolutions that are frozen; on wasm they are wanted. */
+async function preparedForWasm(backend: string): Promise<number> {
+  const {layers} = tf;
+  const base = tf.sequential({
+    layers: [
+      layers.conv2d({filters: 4, kernelSize: 3, name: 'adapted', inputShape: [8, 8, 2]}),
+      layers.conv2d({filters: 4, kernelSize: 3, activation: 'relu', name: 'frozen'}),
+      layers.flatten({name: 'flat'}),
+      layers.dense({units: 3, activation: 'softmax', name: 'head'}),
+    ],
+  });
+  stir(base);
+  const model = applyLoRA(base, {targets: ['adapted'], rank: 2});
+  model.compile({optimizer: tf.train.sgd(0.01), loss: 'categoricalCrossentropy'});
+  const [x, y] = [images(2), tf.oneHot(tf.tensor1d([0, 1], 'int32'), 3)];
+  await model.fit(x, y, {epochs: 1, verbose: 0});
+  const prepared = tf.memory().numTensors;
+  disposeModel(model);
+  const weights = model.weights.length;
+  const left = prepared - tf.memory().numTensors - weights;
+  if (backend === 'wasm' && left === 0) {
+    throw new Error('Nothing is prepared on wasm either.');
+  }
+  return backend === 'wasm' ? 0 : left;
+}
+
+/** The adapter of one model, saved on each of two backends, holds the same in its file, and loads on the other. */
+async function adaptersTravel(): Promise<number> {
+  const save = async () => {
+    const model = adapt(makeBase());
+    stirFactors(model);
+    const handler = new MemoryHandler();
+    await saveAdapter(model, handler);
+    return handler;
+  };
+  const load = async (handler: MemoryHandler) => {
+    const adapter = await loadAdapter(handler);
+    const model = applyLoRA(makeBase(), adapter);
+    const {tensors, config} = getAdapter(model);
+    const names = Object.keys(tensors).sort();
+    return {names, config, values: await read(names.map(name => tensors[name]!))};
+  };
+  const here = await save();
+  const there = await elsewhere('cpu', save);
+  const numbers = (handler: MemoryHandler) => Array.from(new Float32Array(handler.weightData as ArrayBuffer));
+  if (here.json !== there.json) {
+    throw new Error('The files say different things.');
+  }
+  const [loadedHere, loadedThere] = [await load(there), await elsewhere('cpu', () => load(here))];
+  if (loadedHere.names.join() !== loadedThere.names.join()) {
+    throw new Error('Other tensors are loaded.');
+  }
+  const byTensor = loadedHere.values.map((values, i) => difference(values, loadedThere.values[i]!));
+  return Math.max(difference(numbers(here), numbers(there)), ...byTensor);
+}

@@ -1,0 +1,42 @@
+import * as tf from '@tensorflow/tfjs';
+import {type Case, type Outcome, use} from './case';
+import {casesOf} from './kindCases';
+import {KINDS} from './kinds';
+import {modelCases, orderCases} from './modelCases';
+
+/** Everything that has to hold on every backend. */
+export const CASES: readonly Case[] = [...KINDS.flatMap(casesOf), ...modelCases];
+
+/** What has to hold where the backend was there before the library. */
+export const ORDER_CASES: readonly Case[] = orderCases;
+
+/** How many bits the floats of a backend have. */
+export type Precision = 16 | 32;
+
+/** Runs cases on a backend, one after the other, and reports each. */
+export async function runCases(
+  cases: readonly Case[],
+  backend: string,
+  precision: Precision,
+  report: (outcome: Outcome) => unknown,
+): Promise<void> {
+  for (const one of cases) {
+    const {behaviour, kind, halfTolerance = one.tolerance} = one;
+    const tolerance = precision === 16 ? halfTolerance : one.tolerance;
+    if (tolerance === null) {
+      continue;
+    }
+    const named = {behaviour, ...(kind !== undefined && {kind}), tolerance};
+    await use(backend);
+    tf.engine().startScope();
+    try {
+      await report({...named, deviation: await one.run(backend)});
+    } catch (error) {
+      const {message, stack = ''} = error instanceof Error ? error : new Error(String(error));
+      await report({...named, error: `${message}\n${stack}`.slice(0, 600)});
+    } finally {
+      await use(backend);
+      tf.engine().endScope();
+    }
+  }
+}
