@@ -9,6 +9,7 @@ export type {
   LoRAConfig,
   LoRAOverride,
   LoRAStrength,
+  WeightTarget,
 } from './config';
 export {LoRAError} from './errors';
 export type {AdaptableWeight, Adaptation} from './layers/adaptation';
@@ -20,8 +21,10 @@ export {loraConv3d, LoRAConv3D} from './layers/loraConv3d';
 export {loraDense, LoRADense} from './layers/loraDense';
 export {LoRALayer, type LoRALayerArgs, type LowRankPart} from './layers/loraLayer';
 export {LoRAKernelLayer} from './layers/loraKernelLayer';
+export {loraWeights, LoRAWeights, type LoRAWeightsArgs} from './layers/loraWeights';
 export type {LoadReport, NameMapping, WeightsReport} from './layers/namedWeights';
 export {ParameterLayer} from './layers/parameterLayer';
+export {registerAdaptable} from './layers/registry';
 export type {LayerEntry} from './layers/stock';
 export {TrainedLayer} from './layers/trainedLayer';
 export {type CallArgs, type WrapperArgs, WrapperLayer} from './layers/wrapperLayer';
