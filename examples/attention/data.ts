@@ -15,7 +15,7 @@ export type Task = (word: string) => string;
 export const repeat: Task = word => word;
 
 /** The word from its end. */
-export const reverse: Task = word => [...word].reverse().join('');
+export const reverse: Task = word => Array.from(word).reverse().join('');
 
 /** Words and their answers, as a model takes them. */
 export interface Examples {
@@ -67,5 +67,5 @@ export function write(model: tf.LayersModel, word: string): string {
 }
 
 function numbersOf(text: string): number[] {
-  return [...text].map(sign => SIGNS.indexOf(sign));
+  return Array.from(text, sign => SIGNS.indexOf(sign));
 }

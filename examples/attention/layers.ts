@@ -78,7 +78,7 @@ tf.serialization.registerClass(Positions);
 /** `[n, t, in] · [in, out] → [n, t, out]`. The product of tfjs has no right gradient for three axes with two. */
 function times(x: tf.Tensor, kernel: tf.Tensor): tf.Tensor3D {
   const [n = 1, t = 1, width = 1] = x.shape;
-  const product = tf.matMul(tf.reshape<tf.Rank.R2>(x, [n * t, width]), kernel as tf.Tensor2D);
+  const product = tf.matMul(tf.reshape<tf.Rank.R2>(x, [n * t, width]), kernel);
   return tf.reshape(product, [n, t, -1]);
 }
 
