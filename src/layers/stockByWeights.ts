@@ -11,6 +11,7 @@ interface StockByWeights {
 
 /** A row for each stock class that is adapted by the names of its weights. */
 export const STOCK_BY_WEIGHTS: Readonly<Record<string, StockByWeights>> = {
+  Conv3DTranspose: {weights: ['kernel']},
   ConvLSTM2D: {weights: ['kernel', 'recurrent_kernel'], refusal: refuseDilation},
 };
 

@@ -1,3 +1,4 @@
+import fc from 'fast-check';
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError} from '../../src/errors';
 import {loraWeights, type LoRAWeights} from '../../src/layers/loraWeights';
@@ -5,8 +6,19 @@ import {applyLoRA} from '../../src/model/apply';
 import {disposeModel} from '../../src/model/dispose';
 import {mergeLoRA} from '../../src/model/restore';
 import {summarizeLoRA} from '../../src/model/summary';
-import {BACKENDS, expectGradients, numbers, random, useBackend, withoutLeaks} from '../helpers';
-import {baseWeights, factorsOf, predictions, reloaded, type Specimen, stir, stirFactors, train} from '../models';
+import {ACTIVATIONS, BACKENDS, expectGradients, numbers, on, random, useBackend, withoutLeaks} from '../helpers';
+import {
+  baseWeights,
+  factorsOf,
+  mergedKernel,
+  predictions,
+  reloaded,
+  type Specimen,
+  stir,
+  stirFactors,
+  train,
+} from '../models';
+import {testInAModel} from './inAModel';
 
 const KERNELS = ['kernel', 'recurrent_kernel'];
 
@@ -170,4 +182,101 @@ test('a dilated ConvLSTM2D is refused, and left by all with the reason', async (
   expect(warn).toHaveBeenCalledWith(`Left as they are:\nLayer "lstm" ${reason}`);
   warn.mockRestore();
   tf.engine().endScope();
+});
+
+type Triple = [number, number, number];
+
+interface TransposedCase {
+  volume: Triple;
+  channels: number;
+  filters: number;
+  kernelSize: Triple;
+  strides: Triple;
+  padding: 'valid' | 'same';
+  dataFormat: 'channelsLast' | 'channelsFirst';
+  activation: (typeof ACTIVATIONS)[number];
+  useBias: boolean;
+}
+
+function triple(max: number): fc.Arbitrary<Triple> {
+  const size = fc.integer({min: 1, max});
+  return fc.tuple(size, size, size);
+}
+
+const transposedCases: fc.Arbitrary<TransposedCase> = fc.record({
+  volume: triple(3),
+  channels: fc.integer({min: 1, max: 4}),
+  filters: fc.integer({min: 1, max: 3}),
+  kernelSize: triple(3),
+  strides: triple(2),
+  padding: fc.constantFrom('valid' as const, 'same' as const),
+  dataFormat: fc.constantFrom('channelsLast' as const, 'channelsFirst' as const),
+  activation: fc.constantFrom(...ACTIVATIONS),
+  useBias: fc.boolean(),
+});
+
+function transposed({volume, channels, ...own}: TransposedCase, args: object = {}): tf.layers.Layer {
+  const inputShape = own.dataFormat === 'channelsLast' ? [...volume, channels] : [channels, ...volume];
+  return tf.layers.conv3dTranspose({...own, name: 'conv', inputShape, ...args});
+}
+
+function volumes({volume, channels, dataFormat}: TransposedCase): tf.Tensor {
+  return random<tf.Rank.R5>(dataFormat === 'channelsLast' ? [2, ...volume, channels] : [2, channels, ...volume], 9);
+}
+
+describe.each(BACKENDS)('Conv3DTranspose on %s', backend => {
+  beforeEach(async () => {
+    await useBackend(backend);
+    tf.engine().startScope();
+  });
+  afterEach(() => tf.engine().endScope());
+
+  function adaptedTransposed(c: TransposedCase): LoRAWeights {
+    const fanIn = c.kernelSize.reduce((product, size) => product * size, c.filters);
+    const rank = Math.min(2, fanIn, c.channels);
+    const layer = loraWeights({layer: transposed(c), weights: ['kernel'], rank, alpha: 3});
+    layer.apply(tf.input({batchShape: layer.baseLayer.batchInputShape}));
+    stir(layer);
+    stirFactors(layer);
+    return layer;
+  }
+
+  test('computes what a stock layer with the merged kernel computes, and merges to it, whatever its geometry', () =>
+    fc.assert(
+      fc.asyncProperty(transposedCases, async c => {
+        const compute = (f: (layer: LoRAWeights) => tf.layers.Layer) => () => [
+          f(adaptedTransposed(c)).apply(volumes(c)) as tf.Tensor,
+        ];
+        const stock = compute(layer => {
+          const bias = layer.tryGetParameter('bias');
+          const kernel = tf.tensor5d(mergedKernel(layer), [...c.kernelSize, c.filters, c.channels]);
+          return transposed(c, {name: 'by_hand', weights: [kernel, ...(bias ? [bias] : [])]});
+        });
+        const [expected] = await on('cpu', stock);
+        for (const form of [compute(layer => layer), compute(layer => layer.mergeToOriginalLayer())]) {
+          expect((await on(backend, form))[0]).toBeAllClose(expected!);
+        }
+      }),
+      {numRuns: 30},
+    ));
+
+  testInAModel('LoRAWeights', () => {
+    const model = tf.sequential({
+      layers: [
+        tf.layers.conv3dTranspose({
+          filters: 3,
+          kernelSize: 2,
+          strides: 2,
+          activation: 'relu',
+          name: 'first',
+          inputShape: [2, 2, 2, 4],
+        }),
+        tf.layers.conv3dTranspose({filters: 2, kernelSize: [1, 2, 3], padding: 'same', name: 'second'}),
+        tf.layers.flatten({name: 'flat'}),
+        tf.layers.dense({units: 2, name: 'head'}),
+      ],
+    });
+    stir(model);
+    return {model, inputs: [random([6, 2, 2, 2, 4], 3)]};
+  });
 });
