@@ -22,11 +22,15 @@ export function ensureConv3dTransposeGradient(): void {
       return {
         dy: () => tf.conv3d(image, filter, strides, pad),
         filter: () =>
-          tf.engine().runKernel(tf.Conv3DBackpropFilterV2, {x: image, dy: x}, {
-            strides,
-            pad,
-            filterShape: filter.shape,
-          }),
+          tf.engine().runKernel(
+            tf.Conv3DBackpropFilterV2,
+            {x: image, dy: x},
+            {
+              strides,
+              pad,
+              filterShape: filter.shape,
+            },
+          ),
       };
     },
   });

@@ -158,8 +158,9 @@ export function checkAdapterConfig(config: unknown): asserts config is AdapterCo
       );
     }
     resolveStrength(layer);
-    if (layer.weights !== undefined) {
-      resolveWeights(layer.weights);
+    const [fault] = layer.weights === undefined ? [] : faultsOf(() => resolveWeights(layer.weights));
+    if (fault !== undefined) {
+      throw new LoRAError(`The adapter's config of layer "${path}": ${fault}`);
     }
   }
 }

@@ -135,6 +135,26 @@ describe('a class of the user that is registered', () => {
     },
   );
 
+  test('is adapted inside nested models and TimeDistributed', async () => {
+    const steps = tf.layers.timeDistributed({
+      layer: new Mix({units: 4, name: 'step'}),
+      name: 'steps',
+      inputShape: [5, 3],
+    });
+    const inner = tf.sequential({layers: [steps, tf.layers.flatten({name: 'flat'})], name: 'inner'});
+    const base = tf.sequential({layers: [inner, tf.layers.dense({units: 2, name: 'head'})]});
+    const x = random([6, 5, 3], 1);
+    const lora = applyLoRA(base, {targets: ['Mix'], rank: 2});
+    expect(summarizeLoRA(lora).layers.map(({path}) => path)).toEqual(['inner/steps/step']);
+    expect(predictions(lora, [x])).toEqual(predictions(base, [x]));
+    const before = baseWeights(lora);
+    await train(lora, [x]);
+    expect(baseWeights(lora)).toEqual(before);
+    expect(predictions(lora, [x])).not.toEqual(predictions(base, [x]));
+    expect(predictions(await reloaded(lora), [x])).toEqual(predictions(lora, [x]));
+    expect(predictions(mergeLoRA(lora), [x])[0]).toBeAllClose(predictions(lora, [x])[0]!);
+  });
+
   test('has adapters and files that load where it is not registered', async () => {
     const {model: base, inputs} = model();
     const lora = applyLoRA(base, {rank: 2});
@@ -179,7 +199,10 @@ describe('an adapter of named weights', () => {
   test.each([
     [['spread'], 'pair: updates spread in the adapter, gather, spread (2 out axes) in the model'],
     [['spred'], 'pair: Layer "pair" (Pair): there is no weight "spred". It has spread [3, 2, 4], '],
-    [[], "weights must be a list such as ['attn_kernel'], and not empty, got []."],
+    [
+      [],
+      "The adapter's config of layer \"pair\": weights must be a list such as ['attn_kernel'], and not empty, got [].",
+    ],
   ])('that names the weights %j does not fit a layer that updates others', (names, message) => {
     const lora = applyLoRA(model().model, {targets: ['pair'], rank: 2});
     const adapter = getAdapter(lora);
