@@ -40,10 +40,20 @@ export interface LoRAOverride extends LoRAStrength {
 /** An initializer of tfjs, its name, or its config. */
 export type Initializer = ReturnType<typeof tf.initializers.zeros> | string | tf.serialization.ConfigDict;
 
+/** Names a weight of a layer that can have an update, such as `attn_kernel`. */
+export interface WeightTarget {
+  /** The name that the layer gives the weight in `addWeight`. */
+  name: string;
+  /** How many of its last axes are outputs; those before them are the fan-in. Default: 1. */
+  outAxes?: number;
+}
+
 /** How one layer of an adapter updates its base. */
 export interface LayerConfig extends Required<LoRAStrength> {
   /** Class of the layer that is adapted. */
   className: string;
+  /** The weights that are updated, of a layer that is adapted by their names. */
+  weights?: Required<WeightTarget>[];
   /** Whether the base's own weights stay fixed; if not, they are part of the adapter. */
   freezeBaseLayer: boolean;
 }
@@ -85,6 +95,38 @@ export function resolveStrength({
     throw new LoRAError(`rankStabilized must be true or false, got ${show(rankStabilized)}.`);
   }
   return {rank, alpha, rankStabilized};
+}
+
+/**
+ * Fills in the defaults of the weights that are named.
+ *
+ * @throws LoRAError with a line for each fault.
+ */
+export function resolveWeights(weights: unknown): Required<WeightTarget>[] {
+  if (!Array.isArray(weights) || weights.length === 0) {
+    throw new LoRAError(`weights must be a list such as ['attn_kernel'], and not empty, got ${show(weights)}.`);
+  }
+  const faults: string[] = [];
+  const names = new Set<string>();
+  const resolved = weights.map((weight: unknown) => {
+    const {name, outAxes = 1} = (typeof weight === 'string' ? {name: weight} : (weight ?? {})) as Partial<WeightTarget>;
+    if (typeof name !== 'string' || name === '') {
+      faults.push(`weights holds ${show(weight)}, which is neither a name nor such as {name: 'kernel', outAxes: 2}.`);
+      return {name: '', outAxes};
+    }
+    if (names.has(name)) {
+      faults.push(`weights names "${name}" twice.`);
+    }
+    names.add(name);
+    if (!Number.isInteger(outAxes) || outAxes <= 0) {
+      faults.push(`outAxes of weight "${name}" must be a positive integer, got ${show(outAxes)}.`);
+    }
+    return {name, outAxes};
+  });
+  if (faults.length > 0) {
+    throw new LoRAError(faults.join('\n'));
+  }
+  return resolved;
 }
 
 /** The factor `s` of a strength: `alpha / rank`, or `alpha / √rank` with rank stabilisation. */
@@ -153,7 +195,8 @@ function unknownOptions(options: object, known: readonly string[]): string[] {
     .map(key => `There is no option "${key}". The options are: ${known.join(', ')}.`);
 }
 
-function faultsOf(check: () => unknown): string[] {
+/** The message of what `check` throws, if it throws. */
+export function faultsOf(check: () => unknown): string[] {
   try {
     check();
     return [];

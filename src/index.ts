@@ -9,6 +9,7 @@ export type {
   LoRAConfig,
   LoRAOverride,
   LoRAStrength,
+  WeightTarget,
 } from './config';
 export {LoRAError} from './errors';
 export type {AdaptableWeight, Adaptation} from './layers/adaptation';
@@ -29,8 +30,10 @@ export {loraSimpleRNN, LoRASimpleRNN} from './layers/loraSimpleRNN';
 export {LoRALayer, type LoRALayerArgs, type LowRankPart} from './layers/loraLayer';
 export {LoRAKernelLayer} from './layers/loraKernelLayer';
 export {loraSeparableConv2d, LoRASeparableConv2D} from './layers/loraSeparableConv2d';
+export {loraWeights, LoRAWeights, type LoRAWeightsArgs} from './layers/loraWeights';
 export type {LoadReport, NameMapping, WeightsReport} from './layers/namedWeights';
 export {ParameterLayer} from './layers/parameterLayer';
+export {registerAdaptable} from './layers/registry';
 export type {LayerEntry} from './layers/stock';
 export {TrainedLayer} from './layers/trainedLayer';
 export {type CallArgs, type WrapperArgs, WrapperLayer} from './layers/wrapperLayer';

@@ -1,4 +1,5 @@
 import {batchNormKernel} from './batchNorm';
+import {ensureConv3dTransposeGradient} from './conv3dTranspose';
 import {ensureRegistered} from './registration';
 import {ensureWasmKernels} from './wasm';
 
@@ -8,6 +9,7 @@ import {ensureWasmKernels} from './wasm';
  */
 export function ensureKernels(): void {
   ensureWasmKernels();
+  ensureConv3dTransposeGradient();
   ensureRegistered('cpu', batchNormKernel.name, [batchNormKernel]);
 }
 

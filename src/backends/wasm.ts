@@ -3,6 +3,7 @@ import {batchNormKernel} from './batchNorm';
 import {ensureRegistered, type OwnKernel} from './registration';
 import {arrangeKernels} from './wasm/arrange';
 import {convolutionKernels} from './wasm/convolution';
+import {convolution3dKernels} from './wasm/convolution3d';
 import {copyKernels} from './wasm/copy';
 import {identityKernel} from './wasm/identity';
 import {matMulKernels} from './wasm/matMul';
@@ -13,6 +14,7 @@ import {transposeKernel} from './wasm/transpose';
 const KERNELS: readonly OwnKernel[] = [
   ...matMulKernels,
   ...convolutionKernels,
+  ...convolution3dKernels,
   ...copyKernels,
   ...arrangeKernels,
   ...poolKernels,

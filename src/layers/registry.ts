@@ -1,4 +1,6 @@
 import type * as tf from '@tensorflow/tfjs';
+import {resolveWeights, show, type WeightTarget} from '../config';
+import {LoRAError} from '../errors';
 import type {Adaptation} from './adaptation';
 import {LoRABidirectional} from './loraBidirectional';
 import {LoRAConv1D} from './loraConv1d';
@@ -14,6 +16,9 @@ import {LoRAGRU} from './loraGRU';
 import {LoRALSTM} from './loraLSTM';
 import {LoRARNN} from './loraRNN';
 import {LoRASimpleRNN} from './loraSimpleRNN';
+import {listed, LoRAWeights, weightsAdaptation} from './loraWeights';
+import {isRegistered, namedWeights} from './stock';
+import {STOCK_BY_WEIGHTS} from './stockByWeights';
 import {baseOf, wrapperKind} from './wrapperLayer';
 
 /** The class of a LoRA layer, as far as it speaks for itself. */
@@ -39,19 +44,80 @@ const CLASSES: readonly LoRALayerClass[] = [
   LoRABidirectional,
 ];
 
-const BY_BASE = new Map(CLASSES.map(loraClass => [loraClass.adaptation.baseClassName, loraClass]));
+/** A LoRA layer class, and the weights that are named to it if it is the one for any layer. */
+interface Kind extends LoRALayerClass {
+  readonly weights?: Required<WeightTarget>[];
+}
+
+const STOCK: ReadonlyMap<string, Kind> = new Map<string, Kind>([
+  ...CLASSES.map(loraClass => [loraClass.adaptation.baseClassName, loraClass] as const),
+  ...Object.entries(STOCK_BY_WEIGHTS).map(
+    ([name, {weights}]) => [name, byWeights(name, resolveWeights(weights))] as const,
+  ),
+]);
+
+/** The classes that users registered. */
+const registered = new Map<string, Kind>();
+
+/**
+ * Makes the layers of a class adaptable by the names of their weights: a class of one's own, or one of tfjs that this library does not
+ * know. From then on `applyLoRA` adapts them, by {@link LoRAWeights}. Files and adapters do not depend on the registration.
+ *
+ *     registerAdaptable('CausalSelfAttention', {weights: ['attn_kernel', 'proj_kernel']});
+ *
+ * @param weights the weights of two axes or more that shall have an update, by the names that the layer gives them in `addWeight`. Their
+ *     last axis is the output, unless an entry says that more of them are: `{name: 'query', outAxes: 2}`.
+ * @throws LoRAError if the class is not registered with `tf.serialization`, the library adapts it already, it was registered with other
+ *     weights, or the list is malformed.
+ */
+export function registerAdaptable(
+  className: string,
+  {weights}: {weights: readonly (string | Readonly<WeightTarget>)[]},
+): void {
+  const targets = resolveWeights(weights);
+  const known = STOCK.get(className);
+  if (known !== undefined) {
+    throw new LoRAError(`${className} need not be registered: ${known.className} adapts it.`);
+  }
+  if (!isRegistered(className)) {
+    throw new LoRAError(
+      `There is no layer class "${className}". If it is yours, call tf.serialization.registerClass(${className}) first.`,
+    );
+  }
+  const before = registered.get(className)?.weights;
+  if (before !== undefined && show(before) !== show(targets)) {
+    throw new LoRAError(
+      `${className} is registered already, with other weights: ${show(before)}, not ${show(targets)}.`,
+    );
+  }
+  registered.set(className, byWeights(className, targets));
+}
+
+function byWeights(className: string, weights: Required<WeightTarget>[]): Kind {
+  return {className: LoRAWeights.className, adaptation: weightsAdaptation(className, weights), weights};
+}
 
 /** The classes that can be adapted. */
-export const ADAPTABLE: readonly string[] = [...BY_BASE.keys()];
+export function adaptableClasses(): string[] {
+  return [...STOCK.keys(), ...registered.keys()];
+}
 
-/** The LoRA layer class that adapts a layer, or `undefined` if its class cannot be adapted. */
-export function loraClassOf(layer: tf.layers.Layer): LoRALayerClass | undefined {
-  return BY_BASE.get(layer.getClassName());
+/**
+ * The LoRA layer class that adapts the layers of a class, or `undefined` if there is none.
+ *
+ * @param weights those that an adapter names, whatever is registered here.
+ */
+export function loraClassOf(className: string, weights?: Required<WeightTarget>[]): Kind | undefined {
+  return weights === undefined
+    ? (STOCK.get(className) ?? registered.get(className))
+    : byWeights(className, resolveWeights(weights));
 }
 
 /** How a layer is adapted, or could be; `undefined` if its class cannot be adapted. */
 export function adaptationOf(layer: tf.layers.Layer): Adaptation | undefined {
-  return wrapperKind(layer) === 'lora' ? (layer as LoRALayer).adaptation : loraClassOf(baseOf(layer))?.adaptation;
+  return wrapperKind(layer) === 'lora'
+    ? (layer as LoRALayer).adaptation
+    : loraClassOf(baseOf(layer).getClassName())?.adaptation;
 }
 
 /**
@@ -61,13 +127,26 @@ export function adaptationOf(layer: tf.layers.Layer): Adaptation | undefined {
  */
 export function reasonNotAdaptable(layer: tf.layers.Layer, named: boolean): string | undefined {
   const adaptation = adaptationOf(layer);
-  if (adaptation === undefined) {
-    return `is a ${layer.getClassName()}, which LoRA cannot adapt. Adaptable: ${ADAPTABLE.join(', ')}.`;
+  if (adaptation !== undefined) {
+    return adaptation.refusal?.(layer) ?? (named ? undefined : adaptation.unlessNamed);
   }
-  return adaptation.refusal?.(layer) ?? (named ? undefined : adaptation.unlessNamed);
+  const className = layer.getClassName();
+  const kernels = kernelsOf(layer);
+  if (kernels.size === 0) {
+    return `is a ${className}, which LoRA cannot adapt. Adaptable: ${adaptableClasses().join(', ')}.`;
+  }
+  const names = [...kernels.keys()].map(name => `'${name}'`).join(', ');
+  return (
+    `is a ${className}, which LoRA does not know. It has ${listed(kernels)}. ` +
+    `To adapt these or some of them, register it: registerAdaptable('${className}', {weights: [${names}]}).`
+  );
 }
 
 /** Whether a layer has a weight that multiplies, of two axes or more. */
 export function hasKernel(layer: tf.layers.Layer): boolean {
-  return layer.weights.some(({shape}) => shape.length >= 2);
+  return kernelsOf(layer).size > 0;
+}
+
+function kernelsOf(layer: tf.layers.Layer): Map<string, tf.LayerVariable> {
+  return new Map([...namedWeights(layer)].filter(([, {shape}]) => shape.length >= 2));
 }

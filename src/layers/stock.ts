@@ -110,6 +110,11 @@ export function layerFromEntry({className, config}: LayerEntry): tf.layers.Layer
   return fromConfig(layerClass, cloneConfig(config)) as tf.layers.Layer;
 }
 
+/** Whether tfjs can make layers of a class from a file. */
+export function isRegistered(className: string): boolean {
+  return Object.hasOwn(tf.serialization.SerializationMap.getMap().classNameMap, className);
+}
+
 /** A copy of a config: arrays and plain objects anew, everything else as it is. */
 export function cloneConfig<T>(value: T): T {
   if (Array.isArray(value)) {
@@ -168,6 +173,20 @@ export function replaceValue(variable: tf.LayerVariable, value: tf.Tensor): void
   const fields = variable as unknown as {val: tf.Variable; shape: tf.Shape};
   fields.val = tf.variable(value, trainable, name);
   fields.shape = value.shape;
+}
+
+/** Runs `f` while variables of layers read as other tensors. Whatever happens in it, they read as themselves afterwards. */
+export function withValues<T>(values: readonly (readonly [tf.LayerVariable, tf.Tensor])[], f: () => T): T {
+  const swaps = values.map(([variable, value]) => {
+    const fields = variable as unknown as {val: tf.Tensor};
+    return {fields, value, own: fields.val};
+  });
+  try {
+    swaps.forEach(({fields, value}) => (fields.val = value));
+    return f();
+  } finally {
+    swaps.forEach(({fields, own}) => (fields.val = own));
+  }
 }
 
 function sameShape(one: tf.LayerVariable, other: tf.LayerVariable | undefined): boolean {

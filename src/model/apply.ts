@@ -91,15 +91,18 @@ function build(
     };
     const update = config.layers[path];
     if (update !== undefined) {
-      const {className, ...strength} = update;
+      const {className, weights: named, ...strength} = update;
+      const kind = loraClassOf(className, named);
+      const weights = kind?.weights?.map(weight => ({...weight}));
       const own = {
         ...outer,
         ...strength,
+        ...(weights && {weights}),
         keepOriginal: !update.freezeBaseLayer,
         ...(initializer !== undefined && {initializer: initializerEntry(initializer)}),
         ...(seed !== undefined && {seed: seed + paths.indexOf(path)}),
       };
-      return {className: loraClassOf(layer)?.className ?? className, config: own};
+      return {className: kind?.className ?? className, config: own};
     }
     if (trained.has(path)) {
       return {className: TrainedLayer.className, config: {...outer, keepOriginal: true}};

@@ -1,8 +1,9 @@
-import {type Adapter, type AdapterConfig, type LayerConfig, resolveStrength} from '../config';
+import type * as tf from '@tensorflow/tfjs';
+import {type Adapter, type AdapterConfig, faultsOf, type LayerConfig, resolveStrength, resolveWeights} from '../config';
 import {LoRAError} from '../errors';
 import type {LoRALayer} from '../layers/loraLayer';
-import {rankLimit, type UpdateSpec, updateSpecs} from '../layers/adaptation';
-import {adaptationOf} from '../layers/registry';
+import {type AdaptableWeight, type Adaptation, rankLimit, type UpdateSpec, updateSpecs} from '../layers/adaptation';
+import {adaptationOf, loraClassOf} from '../layers/registry';
 import {namedWeights, showShape} from '../layers/stock';
 import {baseOf, isWrapper, wrapperKind} from '../layers/wrapperLayer';
 import {describe} from './targets';
@@ -25,7 +26,7 @@ export function checkFit({config, tensors}: Adapter, sites: readonly Site[]): vo
     if (site === undefined || misfit !== undefined) {
       misfits.set(path, misfit ?? NOT_THERE);
     } else {
-      for (const {a, b} of updatesOf(site, layer.rank)) {
+      for (const {a, b} of updatesOf(site, layer)) {
         expected.set(`${path}/${a.name}`, a.shape).set(`${path}/${b.name}`, b.shape);
       }
       if (!layer.freezeBaseLayer) {
@@ -62,14 +63,16 @@ export function checkFit({config, tensors}: Adapter, sites: readonly Site[]): vo
 const NOT_THERE = 'not in the model';
 
 /** Why a layer of an adapter does not fit the layer of the model at its path, if it does not. */
-function misfitOf({className, rank, freezeBaseLayer}: LayerConfig, site: Site | undefined): string | undefined {
+function misfitOf(config: LayerConfig, site: Site | undefined): string | undefined {
   if (site === undefined) {
     return NOT_THERE;
   }
+  const {className, rank, freezeBaseLayer} = config;
   const {layer} = site;
-  const adaptation = adaptationOf(layer);
-  if (baseOf(layer).getClassName() !== className || adaptation === undefined) {
-    return `a ${className} in the adapter, a ${baseOf(layer).getClassName()} in the model`;
+  const base = baseOf(layer);
+  const adaptation = adaptationBy(config, layer);
+  if (base.getClassName() !== className || adaptation === undefined) {
+    return `a ${className} in the adapter, a ${base.getClassName()} in the model`;
   }
   if (isWrapper(layer) && wrapperKind(layer) !== 'lora') {
     return 'adapted in the adapter, not in the model';
@@ -77,12 +80,28 @@ function misfitOf({className, rank, freezeBaseLayer}: LayerConfig, site: Site | 
   if (!freezeBaseLayer && wrapperKind(layer) === 'lora' && (layer as LoRALayer).isBaseLayerFrozen) {
     return 'with weights of the base in the adapter, which the model keeps frozen';
   }
-  const refusal = adaptation.refusal?.(baseOf(layer));
+  const [refusal = adaptation.refusal?.(base)] = faultsOf(() => adaptation.weights(base));
   if (refusal !== undefined) {
     return refusal;
   }
-  const limit = rankLimit(adaptation.weights(baseOf(layer)));
+  const weights = adaptation.weights(base);
+  const own = wrapperKind(layer) === 'lora' ? (layer as LoRALayer).adaptation.weights(base) : weights;
+  if (namesOf(weights) !== namesOf(own)) {
+    return `updates ${namesOf(weights)} in the adapter, ${namesOf(own)} in the model`;
+  }
+  const limit = rankLimit(weights);
   return rank > limit ? `rank ${rank} in the adapter, at most ${limit} in the model` : undefined;
+}
+
+/** How an adapter adapts a layer: by the weights that it names, else as the library does. */
+function adaptationBy({className, weights}: LayerConfig, layer: tf.layers.Layer): Adaptation | undefined {
+  return weights === undefined ? adaptationOf(layer) : loraClassOf(className, weights)?.adaptation;
+}
+
+/** Weights as messages list them, in an order of their own. */
+function namesOf(weights: readonly AdaptableWeight[]): string {
+  const named = weights.map(({name, outAxes = 1}) => (outAxes === 1 ? name : `${name} (${outAxes} out axes)`));
+  return named.sort().join(', ');
 }
 
 /** What is wrong with the tensors of an adapter. Those of a layer that does not fit as a whole are reported with it. */
@@ -108,8 +127,8 @@ function tensorFaults(
   return faults;
 }
 
-function updatesOf({layer}: Site, rank: number): UpdateSpec[] {
-  return updateSpecs(adaptationOf(layer)?.weights(baseOf(layer)) ?? [], rank);
+function updatesOf({layer}: Site, config: LayerConfig): UpdateSpec[] {
+  return updateSpecs(adaptationBy(config, layer)?.weights(baseOf(layer)) ?? [], config.rank);
 }
 
 function expectWeights(expected: Map<string, readonly number[]>, {path, layer}: Site): void {
@@ -139,6 +158,10 @@ export function checkAdapterConfig(config: unknown): asserts config is AdapterCo
       );
     }
     resolveStrength(layer);
+    const [fault] = layer.weights === undefined ? [] : faultsOf(() => resolveWeights(layer.weights));
+    if (fault !== undefined) {
+      throw new LoRAError(`The adapter's config of layer "${path}": ${fault}`);
+    }
   }
 }
 

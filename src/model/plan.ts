@@ -1,7 +1,14 @@
-import {type AdapterConfig, type LayerConfig, type LoRAConfig, type LoRAStrength, resolveStrength} from '../config';
+import {
+  type AdapterConfig,
+  faultsOf,
+  type LayerConfig,
+  type LoRAConfig,
+  type LoRAStrength,
+  resolveStrength,
+} from '../config';
 import {LoRAError} from '../errors';
 import {rankLimit} from '../layers/adaptation';
-import {ADAPTABLE, adaptationOf, hasKernel, reasonNotAdaptable} from '../layers/registry';
+import {adaptableClasses, adaptationOf, hasKernel, loraClassOf, reasonNotAdaptable} from '../layers/registry';
 import {wrapperKind} from '../layers/wrapperLayer';
 import {describe, matches, matchesAny, unmatched} from './targets';
 import type {Site} from './walk';
@@ -46,8 +53,13 @@ export function makePlan(sites: readonly Site[], config: LoRAConfig): Plan {
   );
   if (adapted.length === 0 && trained.length === 0) {
     throw new LoRAError(
-      `There is nothing to adapt. Adaptable: ${ADAPTABLE.join(', ')}. The model has: ${sites.map(describe).join(', ')}.`,
+      `There is nothing to adapt. Adaptable: ${adaptableClasses().join(', ')}. The model has: ${sites.map(describe).join(', ')}.`,
     );
+  }
+  // What a user registered may not fit the class.
+  const misfits = adapted.flatMap(({layer}) => faultsOf(() => adaptationOf(layer)?.weights(layer)));
+  if (misfits.length > 0) {
+    throw new LoRAError(misfits.join('\n'));
   }
 
   const plan: Plan = {config: {layers: {}, trainable: trained.map(({path}) => path)}, capped: {}, left: {}};
@@ -55,8 +67,11 @@ export function makePlan(sites: readonly Site[], config: LoRAConfig): Plan {
     const override = overrides.find(entry => matchesAny(entry.targets, site));
     const asked = resolveStrength({...strengthOf(config), ...(override && strengthOf(override))});
     const limit = rankLimit(adaptationOf(site.layer)?.weights(site.layer) ?? []);
+    const className = site.layer.getClassName();
+    const weights = loraClassOf(className)?.weights;
     plan.config.layers[site.path] = {
-      className: site.layer.getClassName(),
+      className,
+      ...(weights && {weights}),
       ...capStrength(asked, limit),
       freezeBaseLayer: config.freezeBaseLayer ?? true,
     };

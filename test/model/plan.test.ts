@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import type {LoRAConfig, LoRAStrength} from '../../src/config';
 import {LoRAError} from '../../src/errors';
-import {ADAPTABLE} from '../../src/layers/registry';
+import {adaptableClasses} from '../../src/layers/registry';
 import {TrainedLayer} from '../../src/layers/trainedLayer';
 import {applyLoRA} from '../../src/model/apply';
 import {loraSites} from '../../src/model/adapted';
@@ -173,7 +173,7 @@ describe('applyLoRA refuses', () => {
   test('a target that cannot be adapted, saying what can', () => {
     const {model} = cnn();
     expect(() => applyLoRA(model, {targets: ['pool', 'head']})).toThrow(
-      `Layer "pool" is a MaxPooling2D, which LoRA cannot adapt. Adaptable: ${ADAPTABLE.join(', ')}.`,
+      `Layer "pool" is a MaxPooling2D, which LoRA cannot adapt. Adaptable: ${adaptableClasses().join(', ')}.`,
     );
     expect(() => applyLoRA(model, {trainable: ['flat']})).toThrow(
       'Layer "flat" is a Flatten, which has no weights to train.',

@@ -1,8 +1,9 @@
 import fc from 'fast-check';
 import * as tf from '@tensorflow/tfjs';
+import type {Conv3DGeometry} from '../../src/backends/conv3dGradients';
 import {ensureWasmKernels} from '../../src/backends/wasm';
 import {outputActivation} from '../../src/ops/activation';
-import {conv3dOp, type Conv3DGeometry} from '../../src/ops/conv3d';
+import {conv3dOp} from '../../src/ops/conv3d';
 import {linear} from '../../src/ops/linear';
 import {BACKENDS, expectGradients, numbers, on, random, useBackend, withoutLeaks} from '../helpers';
 

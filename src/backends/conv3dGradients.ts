@@ -1,0 +1,118 @@
+import * as tf from '@tensorflow/tfjs';
+import {everyNth, type Margin, padOrCrop} from './geometry';
+
+/** How a 3-D convolution walks over its input, `[n, d, h, w, c]`. */
+export interface Conv3DGeometry {
+  strides: Triple;
+  padding: 'valid' | 'same';
+  dilations: Triple;
+}
+
+type Triple = [depth: number, height: number, width: number];
+type Shape5D = tf.Tensor5D['shape'];
+
+// At each depth of its kernel, a 3-D convolution is a 2-D one, without padding, of every plane of the input that this depth meets. Its
+// gradients are sums, or a stack, of those of the 2-D ones.
+
+/** The gradient of the 2-D convolutions in their input, `[n, h, w, in]`. */
+type PlaneInputGradient = (dz: tf.Tensor4D, filter: tf.Tensor4D, inputShape: tf.Tensor4D['shape']) => tf.Tensor;
+
+/** The gradient of the 2-D convolutions in their filter, `[kh, kw, in, out]`. */
+type PlaneFilterGradient = (x: tf.Tensor4D, dz: tf.Tensor4D, filterShape: tf.Tensor4D['shape']) => tf.Tensor;
+
+/** The gradient in the input, from that of the result: `[n, d', h', w', out] → [n, d, h, w, in]`. */
+export function conv3dInputGradient(
+  dz: tf.Tensor,
+  kernel: tf.Tensor,
+  inputShape: number[],
+  geometry: Conv3DGeometry,
+  ofPlanes: PlaneInputGradient,
+): tf.Tensor {
+  const {margins, covered} = cover(inputShape, kernel.shape, geometry);
+  const [n, , height, width, channels] = covered;
+  const images = asImages(dz); // [n·d', h', w', out]
+  const ofDepths = depthsOf(kernel).map((filter, i, {length}) => {
+    const gradient = ofPlanes(images, filter, [images.shape[0], height, width, channels]);
+    const spread = spreadDepths(tf.reshape(gradient, [n, -1, height * width * channels]), geometry.strides[0]);
+    const before = i * geometry.dilations[0];
+    const after = (length - 1 - i) * geometry.dilations[0];
+    return tf.pad(spread, [
+      [0, 0],
+      [before, after],
+      [0, 0],
+    ]);
+  });
+  const gradient = tf.reshape<tf.Rank.R5>(
+    ofDepths.reduce((sum, one) => tf.add(sum, one)),
+    covered,
+  );
+  return padOrCrop(gradient, ...margins.map(([before, after]): Margin => [-before, -after]));
+}
+
+/** The gradient in a kernel of the given shape, from that of the result: `[n, d', h', w', out] → [kd, kh, kw, in, out]`. */
+export function conv3dFilterGradient(
+  x: tf.Tensor,
+  dz: tf.Tensor,
+  kernelShape: number[],
+  geometry: Conv3DGeometry,
+  ofPlanes: PlaneFilterGradient,
+): tf.Tensor {
+  const {margins} = cover(x.shape, kernelShape, geometry);
+  const [depth = 1, ...filterShape] = kernelShape;
+  const input = padOrCrop(x, ...margins);
+  const images = asImages(dz); // [n·d', h', w', out]
+  const ofDepths = Array.from({length: depth}, (_, i) => {
+    const met = everyNth(input, 1, i * geometry.dilations[0], dz.shape[1] ?? 1, geometry.strides[0]);
+    return ofPlanes(asImages(met), images, filterShape as tf.Tensor4D['shape']);
+  });
+  return tf.stack(ofDepths);
+}
+
+/** What the windows of a convolution cover, and what has to stand around the input to make it just that. */
+function cover(
+  input: number[],
+  kernel: number[],
+  {strides, padding, dilations}: Conv3DGeometry,
+): {margins: Margin[]; covered: Shape5D} {
+  const info = tf.backend_util.computeConv3DInfo(input as Shape5D, kernel as Shape5D, strides, dilations, padding);
+  const {front, top, left} = info.padInfo;
+  const sizes: Triple = [
+    (info.outDepth - 1) * info.strideDepth + info.effectiveFilterDepth,
+    (info.outHeight - 1) * info.strideHeight + info.effectiveFilterHeight,
+    (info.outWidth - 1) * info.strideWidth + info.effectiveFilterWidth,
+  ];
+  const inputs = [info.inDepth, info.inHeight, info.inWidth];
+  const margins = [front, top, left].map((before, i): Margin => [before, (sizes[i] ?? 0) - before - (inputs[i] ?? 0)]);
+  return {margins, covered: [info.batchSize, ...sizes, info.inChannels]};
+}
+
+/** Every plane as an image: `[n, d, h, w, c] → [n·d, h, w, c]`. */
+function asImages(x: tf.Tensor): tf.Tensor4D {
+  const [, , height = 1, width = 1, channels = 1] = x.shape;
+  return tf.reshape(x, [-1, height, width, channels]);
+}
+
+/** The kernel at each of its depths: `[kd, kh, kw, in, out] → kd · [kh, kw, in, out]`. */
+function depthsOf(kernel: tf.Tensor): tf.Tensor4D[] {
+  const [depth = 1, ...shape] = kernel.shape;
+  return tf.split(kernel, depth).map(filter => tf.reshape<tf.Rank.R4>(filter, shape as tf.Tensor4D['shape']));
+}
+
+/** `[n, d, c]` with `step − 1` planes of zeros between the planes. */
+function spreadDepths(x: tf.Tensor3D, step: number): tf.Tensor3D {
+  if (step === 1) {
+    return x;
+  }
+  const [n, depth, size] = x.shape;
+  const spread = tf.pad(tf.reshape(x, [n, depth, 1, size]), [
+    [0, 0],
+    [0, 0],
+    [0, step - 1],
+    [0, 0],
+  ]);
+  return tf.slice(
+    tf.reshape<tf.Rank.R3>(spread, [n, depth * step, size]),
+    [0, 0, 0],
+    [n, (depth - 1) * step + 1, size],
+  );
+}
