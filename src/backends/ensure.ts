@@ -1,5 +1,6 @@
 import {batchNormKernel} from './batchNorm';
 import {ensureRegistered} from './registration';
+import {ensureTensorFlowKernels} from './tensorflow';
 import {ensureWasmKernels} from './wasm';
 
 /**
@@ -8,6 +9,7 @@ import {ensureWasmKernels} from './wasm';
  */
 export function ensureKernels(): void {
   ensureWasmKernels();
+  ensureTensorFlowKernels();
   ensureRegistered('cpu', batchNormKernel.name, [batchNormKernel]);
 }
 

@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import {product} from './kernels';
 
 /** The factors of a low-rank update `s·A·B` of a kernel `[...fan-in axes, out]`. */
 export interface Factors {
@@ -23,8 +24,8 @@ export function fans(kernelShape: readonly number[]): {fanIn: number; fanOut: nu
 /** `s·A·B` in the shape of the kernel. */
 export function delta({a, b, scaling}: Factors): tf.Tensor {
   return tf.tidy(() => {
-    const product = tf.matMul(asMatrix(a), scaled(b, scaling)); // [fan-in, r] · [r, out] → [fan-in, out]
-    return tf.reshape(product, [...a.shape.slice(0, -1), lastAxis(b.shape)]);
+    const update = product(asMatrix(a), scaled(b, scaling)); // [fan-in, r] · [r, out] → [fan-in, out]
+    return fromMatrix(update, a.shape);
   });
 }
 
@@ -35,10 +36,15 @@ export function updatedKernel(kernel: tf.Tensor, factors: Factors): tf.Tensor {
 
 /** A tensor with all axes but the last joined: pixels as rows, or a kernel as `[fan-in, out]`. */
 export function asMatrix(x: tf.Tensor): tf.Tensor2D {
-  return tf.reshape(x, [-1, lastAxis(x.shape)]);
+  return x.rank === 2 ? (x as tf.Tensor2D) : tf.reshape(x, [-1, lastAxis(x.shape)]);
 }
 
-/** `s·B`: scaling the small factor costs next to nothing, scaling what it is multiplied with does not. */
+/** A matrix whose rows are those of a tensor of the given shape, with the axes that this has. */
+export function fromMatrix(rows: tf.Tensor2D, shape: readonly number[]): tf.Tensor {
+  return shape.length === 2 ? rows : tf.reshape(rows, [...shape.slice(0, -1), lastAxis(rows.shape)]);
+}
+
+/** `s·B`, or `s` times its gradient: scaling what is of the size of a factor costs next to nothing. */
 export function scaled(b: tf.Tensor, scaling: number): tf.Tensor2D {
   return (scaling === 1 ? b : tf.mul(b, scaling)) as tf.Tensor2D;
 }

@@ -6,14 +6,16 @@ export interface Saved {
   x: tf.Tensor;
   /** The output. */
   y: tf.Tensor;
+  /** The second output. */
+  h?: tf.Tensor;
 }
 
 /** A differentiable operation made of others, with a gradient of its own for each input. */
 export interface LazyOp {
   /** The tensors that the result can be differentiated in. */
   inputs: Record<string, tf.Tensor>;
-  /** Which tensors to keep for the backward pass. */
-  save: {x: boolean; y: boolean};
+  /** Which tensors to keep for the backward pass. With `h` there is a second output, that is for this alone and has no gradient. */
+  save: {x: boolean; y: boolean; h?: boolean};
   /** Computes the result. Nothing in here is recorded. */
   forward(): tf.Tensor | tf.Tensor[];
   /**
@@ -38,8 +40,8 @@ export function runLazyOp(op: LazyOp): tf.Tensor | tf.Tensor[] {
 }
 
 /** Makes sure that the kernel and the gradient that keep just these tensors exist on the current backend. */
-function register({x, y}: LazyOp['save']): string {
-  const kernelName = `TfjsLoRA${x ? 'X' : ''}${y ? 'Y' : ''}`;
+function register({x, y, h = false}: LazyOp['save']): string {
+  const kernelName = `TfjsLoRA${x ? 'X' : ''}${y ? 'Y' : ''}${h ? 'H' : ''}`;
   const backendName = tf.getBackend();
   // tfjs declares both to be always there.
   const kernel = tf.getKernel(kernelName, backendName) as tf.KernelConfig | undefined;
@@ -55,9 +57,13 @@ function register({x, y}: LazyOp['save']): string {
     tf.registerGradient({
       kernelName,
       inputsToSave: x ? ['x'] : [],
-      outputsToSave: [y],
-      gradFunc: (dy, saved, attrs) =>
-        opOf(attrs).gradient(dy as tf.Tensor, {x: saved[0], y: saved[x ? 1 : 0]} as Saved),
+      outputsToSave: h ? [y, true] : [y],
+      gradFunc: (dy, saved, attrs) => {
+        const kept = saved.values();
+        const next = (isKept: boolean) => (isKept ? (kept.next().value as tf.Tensor) : undefined);
+        const tensors = {x: next(x), y: next(y), h: next(h)} as Saved;
+        return opOf(attrs).gradient((h ? (dy as tf.Tensor[])[0] : dy) as tf.Tensor, tensors);
+      },
     });
   }
   return kernelName;
