@@ -91,6 +91,7 @@ export function ensureTensorFlowKernels(): void {
     return;
   }
   register(MATRIX_PRODUCT, matrixProduct);
+  tf.registerGradient({...tf.getGradient(tf.BatchMatMul), kernelName: MATRIX_PRODUCT});
   for (const name of Object.keys(ACTIVATION_GRADIENTS) as ActivationGradient[]) {
     register(name, activationGradient(name));
   }

@@ -1,31 +1,35 @@
 import * as tf from '@tensorflow/tfjs';
 import {product} from './kernels';
 
-/** The factors of a low-rank update `s·A·B` of a kernel `[...fan-in axes, out]`. */
+/** The factors of a low-rank update `s·A·B` of a kernel `[...fan-in axes, ...out axes]`; most kernels have one out axis. */
 export interface Factors {
   /** `[...fan-in axes, rank]`. */
   a: tf.Tensor;
-  /** `[rank, out]`. */
+  /** `[rank, ...out axes]`. */
   b: tf.Tensor;
   /** The factor `s`. */
   scaling: number;
 }
 
-/** Shapes of `A` and `B` for a kernel `[...fan-in axes, out]`. */
-export function factorShapes(kernelShape: readonly number[], rank: number): {a: number[]; b: number[]} {
-  return {a: [...kernelShape.slice(0, -1), rank], b: [rank, fans(kernelShape).fanOut]};
+/** Shapes of `A` and `B` for a kernel `[...fan-in axes, ...out axes]`. */
+export function factorShapes(kernelShape: readonly number[], rank: number, outAxes = 1): {a: number[]; b: number[]} {
+  return {a: [...kernelShape.slice(0, -outAxes), rank], b: [rank, ...kernelShape.slice(-outAxes)]};
 }
 
-/** How many numbers one output is computed from, and how many outputs there are, for a kernel `[...fan-in axes, out]`. */
-export function fans(kernelShape: readonly number[]): {fanIn: number; fanOut: number} {
-  return {fanIn: tf.util.sizeFromShape(kernelShape.slice(0, -1)), fanOut: lastAxis(kernelShape)};
+/** How many numbers one output is computed from, and how many outputs there are, for a kernel `[...fan-in axes, ...out axes]`. */
+export function fans(kernelShape: readonly number[], outAxes = 1): {fanIn: number; fanOut: number} {
+  return {
+    fanIn: tf.util.sizeFromShape(kernelShape.slice(0, -outAxes)),
+    fanOut: tf.util.sizeFromShape(kernelShape.slice(-outAxes)),
+  };
 }
 
 /** `s·A·B` in the shape of the kernel. */
 export function delta({a, b, scaling}: Factors): tf.Tensor {
   return tf.tidy(() => {
-    const update = product(asMatrix(a), scaled(b, scaling)); // [fan-in, r] · [r, out] → [fan-in, out]
-    return fromMatrix(update, a.shape);
+    const [rank = 1, ...out] = b.shape;
+    const update = product(asMatrix(a), inShape(scaled(b, scaling), [rank, -1])); // [fan-in, r] · [r, out] → [fan-in, out]
+    return inShape(update, [...a.shape.slice(0, -1), ...out]);
   });
 }
 
@@ -36,17 +40,23 @@ export function updatedKernel(kernel: tf.Tensor, factors: Factors): tf.Tensor {
 
 /** A tensor with all axes but the last joined: pixels as rows, or a kernel as `[fan-in, out]`. */
 export function asMatrix(x: tf.Tensor): tf.Tensor2D {
-  return x.rank === 2 ? (x as tf.Tensor2D) : tf.reshape(x, [-1, lastAxis(x.shape)]);
+  return inShape(x, [-1, lastAxis(x.shape)]);
 }
 
 /** A matrix whose rows are those of a tensor of the given shape, with the axes that this has. */
 export function fromMatrix(rows: tf.Tensor2D, shape: readonly number[]): tf.Tensor {
-  return shape.length === 2 ? rows : tf.reshape(rows, [...shape.slice(0, -1), lastAxis(rows.shape)]);
+  return inShape(rows, [...shape.slice(0, -1), lastAxis(rows.shape)]);
+}
+
+/** `tf.reshape`, but not where there is nothing to do, which would be a launch of its own all the same. */
+function inShape<T extends tf.Tensor>(x: tf.Tensor, shape: number[]): T {
+  const fits = x.rank === shape.length && shape.every((length, i) => length === -1 || length === x.shape[i]);
+  return (fits ? x : tf.reshape(x, shape)) as T;
 }
 
 /** `s·B`, or `s` times its gradient: scaling what is of the size of a factor costs next to nothing. */
-export function scaled(b: tf.Tensor, scaling: number): tf.Tensor2D {
-  return (scaling === 1 ? b : tf.mul(b, scaling)) as tf.Tensor2D;
+export function scaled<T extends tf.Tensor>(b: T, scaling: number): T {
+  return scaling === 1 ? b : tf.mul(b, scaling);
 }
 
 /** The length of the last axis. */

@@ -41,10 +41,10 @@ export function fusedMatMul(
 }
 
 /** `op(a)·op(b)` of two matrices, by whatever is fastest: the last bits may not be those of a stock layer's product. */
-export function product(a: tf.Tensor2D, b: tf.Tensor2D, transposeA = false, transposeB = false): tf.Tensor2D {
+export function product(a: tf.Tensor, b: tf.Tensor, transposeA = false, transposeB = false): tf.Tensor2D {
   return hasKernel(MATRIX_PRODUCT)
     ? (run(MATRIX_PRODUCT, {a, b}, {transposeA, transposeB}) as tf.Tensor2D)
-    : tf.matMul(a, b, transposeA, transposeB);
+    : tf.matMul<tf.Tensor2D>(a, b, transposeA, transposeB);
 }
 
 /** `activation(x ∗ W + b)`: `[n, h, w, in] ∗ [kh, kw, in, out] → [n, h', w', out]`. */

@@ -141,6 +141,6 @@ function mergesKernel(inputShape: readonly number[], kernelShape: readonly numbe
 }
 
 /** `x·m` over the last axis of `x`, or `x·mᵀ`. */
-function multiply(x: tf.Tensor, matrix: tf.Tensor2D, transposed = false): tf.Tensor {
+function multiply(x: tf.Tensor, matrix: tf.Tensor, transposed = false): tf.Tensor {
   return fromMatrix(product(asMatrix(x), matrix, false, transposed), x.shape);
 }
