@@ -12,9 +12,10 @@ import type {Backend} from './backend';
 import type {BenchCase} from './cases/case';
 import {type CaseName, CASES} from './cases/index';
 import {type Footprint, footprint} from './footprint';
-import {type Contender, firstLine, measure, type Outcome, type Plan, time} from './measure';
+import {type Contender, firstLine, measure, type Outcome, type Plan, sumOf, time} from './measure';
 import {naiveLoRA} from './naive';
-import {compile, forward, type Run, step} from './runs';
+import {type Counts, startPeft} from './peers/peft';
+import {compile, forward, type Run, step, update} from './runs';
 import {startStock} from './stockClient';
 
 /** All that is measured of a case. */
@@ -24,6 +25,8 @@ export interface CaseResult {
   /** Times of everything that raced, `stock …` being in a process of its own in which the library is not loaded. */
   outcomes: Outcome[];
   footprints: {name: string; result: Footprint | {error: string}}[];
+  /** Versions of PyTorch and PEFT, where these took part. */
+  peers: Record<string, string> | undefined;
   applying: Applying;
   switching: Switching;
   files: FileSizes;
@@ -37,7 +40,7 @@ export async function measureCase(name: CaseName, backend: Backend, plan: Plan):
   const footprints = await measureFootprints(benchCase);
   const stock = await startStock(backend, name);
   try {
-    return {name, title, footprints, ...(await race(benchCase, stock.contenders, plan))};
+    return {name, title, footprints, ...(await race(name, benchCase, stock.contenders, plan))};
   } finally {
     stock.close();
   }
@@ -76,7 +79,8 @@ async function measureFootprints(benchCase: BenchCase): Promise<CaseResult['foot
 }
 
 async function race(
-  {build, batch: makeBatch, loss, targets: targetsOf, floor}: BenchCase,
+  name: CaseName,
+  {build, batch: makeBatch, loss, targets: targetsOf, floor, products}: BenchCase,
   stock: readonly Contender[],
   plan: Plan,
 ): Promise<Omit<CaseResult, 'name' | 'title' | 'footprints'>> {
@@ -94,11 +98,15 @@ async function race(
   const served = applyLoRA(base, adapter);
   const merged = mergeLoRA(served);
 
-  const outcomes = await measure(
+  const peft = await startPeft(name, {lora: countsOf(adapted), full: countsOf(full)});
+  const raced = await measure(
     [
       local('forward', forward(base, batch.xs)),
       local('lora', step(adapted, batch)),
       ...(floor ? [local('floor', floor(base, batch.xs))] : []),
+      ...(products ? [local('products', products())] : []),
+      local('optimizer', update(adapted)),
+      ...(peft?.contenders ?? []),
       ...stock,
       local('full', step(full, batch)),
       local('naive', step(naive, batch)),
@@ -107,8 +115,11 @@ async function race(
     ],
     plan,
   );
+  peft?.close();
+  const least = products ? [sumOf(raced, 'products + optimizer', ['products', 'optimizer'])] : [];
   const result = {
-    outcomes,
+    outcomes: [...raced, ...least],
+    peers: peft?.versions,
     applying: measureApplying(base, targets),
     switching: measureSwitching(base, served, adapter),
     files: await measureFiles(base, adapter),
@@ -122,4 +133,12 @@ async function race(
 
 function local(name: string, run: Run): Contender {
   return {name, sample: (repeats, clock) => time(run, repeats, clock)};
+}
+
+/** Weights that train, and all of them, in numbers. */
+function countsOf(model: tf.LayersModel): Counts {
+  const [trainable, total] = [model.trainableWeights, model.weights].map(weights =>
+    weights.reduce((sum, {shape}) => sum + tf.util.sizeFromShape(shape as number[]), 0),
+  );
+  return {trainable: trainable ?? 0, total: total ?? 0};
 }

@@ -99,6 +99,12 @@ export function ratioOf(outcomes: readonly Outcome[], name: string, to: string):
   return summarize(samplesOf(outcomes, name).map((above, round) => divide(above, below[round])));
 }
 
+/** Several outcomes as one, what they took in a round added up. */
+export function sumOf(outcomes: readonly Outcome[], name: string, parts: readonly string[]): Outcome {
+  const [first = [], ...others] = parts.map(part => samplesOf(outcomes, part));
+  return {name, samples: others.reduce((sums, samples) => sums.map((sum, round) => add(sum, samples[round])), first)};
+}
+
 function samplesOf(outcomes: readonly Outcome[], name: string): (number | undefined)[] {
   const outcome = outcomes.find(candidate => candidate.name === name);
   return outcome !== undefined && 'samples' in outcome ? outcome.samples : [];
@@ -106,6 +112,10 @@ function samplesOf(outcomes: readonly Outcome[], name: string): (number | undefi
 
 function divide(above: number | undefined, below: number | undefined): number | undefined {
   return above === undefined || below === undefined ? undefined : above / below;
+}
+
+function add(one: number | undefined, other: number | undefined): number | undefined {
+  return one === undefined || other === undefined ? undefined : one + other;
 }
 
 export function summarize(values: readonly (number | undefined)[]): Summary | undefined {

@@ -7,6 +7,7 @@ import {type Backend, BACKENDS, isBackend, useBackend} from './backend';
 import {CASE_NAMES, type CaseName, isCaseName} from './cases/index';
 import {type CaseResult, measureCase} from './library';
 import {CLOCKS, type Plan, ratioOf, type Summary, timeOf} from './measure';
+import {hasPeft, THREADS} from './peers/peft';
 import {type Reach, reach, spread} from './reach';
 import {printTable} from './table';
 
@@ -26,6 +27,15 @@ const LABELS: Record<string, string> = {
   'stock forward': 'forward, stock',
   'stock floor': 'forward + input gradients, stock',
   floor: 'forward + input gradients, this process',
+  products: 'seven frozen products, this process',
+  optimizer: "the optimizer's update alone",
+  'products + optimizer': 'seven frozen products + optimizer',
+  ...Object.fromEntries(
+    THREADS.flatMap(threads => [
+      [`peft lora ${threads}`, `LoRA step, PyTorch + PEFT, ${ofThreads(threads)}`],
+      [`peft full ${threads}`, `full step, PyTorch, ${ofThreads(threads)}`],
+    ]),
+  ),
   forward: 'forward, this process',
   'adapted forward': 'forward, adapted',
   'merged forward': 'forward, merged',
@@ -103,10 +113,30 @@ function print(result: CaseResult): void {
   );
   console.log(`
 calibration, forward here / forward in the stock process: ${spread(ratioOf(outcomes, 'forward', 'stock forward'))}
+${toPeers(result)}
 inference: adapted / base ${spread(ratioOf(outcomes, 'adapted forward', 'forward'))}, merged / base ${spread(ratioOf(outcomes, 'merged forward', 'forward'))}
 applyLoRA: ${spread(applying.ms)} ms, ${applying.newBuffers} new data buffers of ${megabytes(applying.newBytes)} MB (${applying.factors} factors of ${megabytes(applying.factorBytes)} MB)
 switching the adapter by ${switching.how}: ${spread(switching.ms)} ms
 files: adapter ${megabytes(files.adapter)} MB, model ${megabytes(files.model)} MB`);
+}
+
+/** A step of ours against PEFT's, and of tfjs's full training against PyTorch's. */
+function toPeers({outcomes, peers}: CaseResult): string {
+  if (peers === undefined) {
+    return `peers: ${hasPeft() ? 'none for this case' : 'not there; bench/peers/setup installs them'}`;
+  }
+  const ratios = (above: string, below: 'lora' | 'full') =>
+    THREADS.map(
+      threads => `${spread(ratioOf(outcomes, above, `peft ${below} ${threads}`))} by its ${ofThreads(threads)}`,
+    ).join(', ');
+  const versions = Object.entries(peers).map(([name, version]) => `${name} ${version}`);
+  return `peers: ${versions.join(', ')}
+LoRA step / PEFT's: ${ratios('lora', 'lora')}
+full step of stock tfjs / PyTorch's: ${ratios('stock full', 'full')}`;
+}
+
+function ofThreads(threads: number): string {
+  return `${threads} thread${threads > 1 ? 's' : ''}`;
 }
 
 function label(name: string): string {
@@ -149,7 +179,7 @@ function asJSON(environment: Environment, results: readonly CaseResult[]): strin
       toForward: ratioOf(outcomes, outcome.name, 'forward'),
     })),
   }));
-  return JSON.stringify({environment, cases, reach: reach(results)}, null, 1);
+  return JSON.stringify({environment, cases, reach: reach(results, environment.backend)}, null, 1);
 }
 
 async function main(backend: Backend, names: readonly CaseName[], plan: Plan): Promise<void> {
@@ -166,7 +196,7 @@ async function main(backend: Backend, names: readonly CaseName[], plan: Plan): P
     print(result);
     results.push(result);
   }
-  printReach(reach(results));
+  printReach(reach(results, backend));
   const folder = new URL('results/', import.meta.url);
   mkdirSync(folder, {recursive: true});
   const file = new URL(`${backend}.json`, folder);

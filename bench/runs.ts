@@ -27,3 +27,14 @@ export function compile(model: tf.LayersModel, loss: string): tf.Optimizer {
   model.compile({optimizer, loss});
   return optimizer;
 }
+
+/** The optimizer's own part of a step: its update of variables like those that a model trains, by gradients that are there already. */
+export function update(model: tf.LayersModel): Run {
+  const optimizer = tf.train.adam(1e-4);
+  const weights = model.trainableWeights.map(({shape}) => tf.variable(tf.randomNormal(shape as number[])));
+  const gradients = weights.map(({name, shape}) => ({name, tensor: tf.randomNormal(shape)}));
+  return () => {
+    tf.tidy(() => optimizer.applyGradients(gradients));
+    return Promise.resolve();
+  };
+}

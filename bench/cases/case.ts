@@ -32,4 +32,6 @@ export interface BenchCase {
   targets: (model: tf.LayersModel) => Targets;
   /** The least a step can do, where it can be said more closely than by the forward pass: forward and input gradients. */
   floor?: (model: tf.LayersModel, xs: tf.Tensor) => Run;
+  /** The products with frozen kernels that a step cannot do without, forward and backward, and nothing else. */
+  products?: () => Run;
 }

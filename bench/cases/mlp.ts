@@ -28,6 +28,7 @@ export const mlp: BenchCase = {
   batch: () => ({xs: tf.randomNormal([BATCH, WIDTH]), ys: oneHot(BATCH, CLASSES)}),
   targets: model => ({rank: 8, targets: layerNames(model, 'Dense')}),
   floor,
+  products,
 };
 
 /**
@@ -47,5 +48,16 @@ function floor(model: tf.LayersModel, xs: tf.Tensor): Run {
       await dx.data();
       dx.dispose();
     }
+  };
+}
+
+/** `x·W` of each wide layer and `dy·Wᵀ` of each but the first. Each kernel is another one, as in the model, so that none stays in the cache. */
+function products(): Run {
+  const kernels = Array.from({length: DEPTH}, () => tf.randomNormal<tf.Rank.R2>([WIDTH, WIDTH]));
+  const x = tf.randomNormal<tf.Rank.R2>([BATCH, WIDTH]);
+  return () => {
+    kernels.forEach(kernel => tf.matMul(x, kernel).dispose());
+    kernels.slice(1).forEach(kernel => tf.matMul(x, kernel, false, true).dispose());
+    return Promise.resolve();
   };
 }

@@ -1,6 +1,7 @@
 import {batchNormKernel} from './batchNorm';
 import {ensureConv3dTransposeGradient} from './conv3dTranspose';
 import {ensureRegistered} from './registration';
+import {ensureTensorFlowKernels} from './tensorflow';
 import {ensureWasmKernels} from './wasm';
 
 /**
@@ -10,6 +11,7 @@ import {ensureWasmKernels} from './wasm';
 export function ensureKernels(): void {
   ensureWasmKernels();
   ensureConv3dTransposeGradient();
+  ensureTensorFlowKernels();
   ensureRegistered('cpu', batchNormKernel.name, [batchNormKernel]);
 }
 

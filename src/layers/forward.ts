@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {activate, type Activation, cappedReluGradient, outputActivation} from '../ops/activation';
+import {activate, type Activation, cappedReluGradient, outputActivation, reluGradient} from '../ops/activation';
 import {frozenBatchNorm} from '../ops/batchNorm';
 import {conv1dOp} from '../ops/conv1d';
 import {conv2dOp} from '../ops/conv2d';
@@ -155,7 +155,7 @@ export const activationForward: Forward = (layer, x) => {
 export const reluForward: Forward = (layer, x) => {
   const {maxValue} = fieldsOf<{maxValue?: number | null}>(layer);
   return maxValue == null
-    ? tf.relu(x)
+    ? activate(x, {fused: null, apply: tf.relu, gradient: reluGradient})
     : activate(x, {
         fused: null,
         apply: z => tf.clipByValue(tf.relu(z), 0, maxValue),

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {eluGradient, type FusedActivation} from './kernels';
+import {activationGradient, eluGradient, type FusedActivation} from './kernels';
 import {runLazyOp} from './lazyOp';
 
 /** An activation whose gradient can be had from its output alone, so that its input need not be kept. */
@@ -15,15 +15,21 @@ export interface Activation extends OutputActivation {
   apply: (x: tf.Tensor) => tf.Tensor;
 }
 
+/** The gradient of relu from its output: `dy` where that is positive, else 0. */
+export const reluGradient = activationGradient('ReluGrad', (dy, y) => tf.mul(dy, tf.step(y)));
+
 /** By tfjs's name. Where tfjs's own gradient is ambiguous (relu at 0, relu6 at 0 and 6, hardSigmoid at ±2.5), these give 0. */
 const OUTPUT_ACTIVATIONS: Readonly<Record<string, OutputActivation>> = {
   linear: {fused: 'linear', gradient: null},
-  relu: {fused: 'relu', gradient: (dy, y) => tf.mul(dy, tf.step(y))},
+  relu: {fused: 'relu', gradient: reluGradient},
   elu: {fused: 'elu', gradient: eluGradient},
-  relu6: {fused: null, gradient: cappedReluGradient(6)},
+  relu6: {fused: null, gradient: activationGradient('Relu6Grad', cappedReluGradient(6))},
   hardSigmoid: {fused: null, gradient: (dy, y) => tf.mul(dy, tf.mul(0.2, tf.step(tf.mul(y, tf.sub(1, y)))))},
-  sigmoid: {fused: null, gradient: (dy, y) => tf.mul(dy, tf.mul(y, tf.sub(1, y)))},
-  tanh: {fused: null, gradient: (dy, y) => tf.mul(dy, tf.sub(1, tf.square(y)))},
+  sigmoid: {
+    fused: null,
+    gradient: activationGradient('SigmoidGrad', (dy, y) => tf.mul(dy, tf.mul(y, tf.sub(1, y)))),
+  },
+  tanh: {fused: null, gradient: activationGradient('TanhGrad', (dy, y) => tf.mul(dy, tf.sub(1, tf.square(y))))},
 };
 
 /** What is known of an activation, by tfjs's name for it; `undefined` where its gradient needs its input. */

@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import {launchesOperations} from '../backends/tensorflow';
 import {runLazyOp} from './lazyOp';
 import type {Prepared} from './prepared';
 
@@ -30,7 +31,7 @@ export function frozenBatchNorm(
     inputs: {x},
     save: {x: false, y: false},
     forward: () => {
-      if (exact) {
+      if (exact || launchesOperations()) {
         const {mean, variance, gamma, beta, epsilon} = weights;
         const offset = beta === null ? undefined : onAxis(beta);
         const scale = gamma === null ? undefined : onAxis(gamma);

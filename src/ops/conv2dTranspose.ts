@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import type {Activation} from './activation';
-import {asMatrix, scaled, updatedKernel} from './factors';
-import {conv2dFilterGradient, type Conv2DGeometry, conv2dInputGradient, fusedConv2d} from './kernels';
+import {asMatrix, fromMatrix, scaled, updatedKernel} from './factors';
+import {conv2dFilterGradient, type Conv2DGeometry, conv2dInputGradient, fusedConv2d, product} from './kernels';
 import {runLazyOp} from './lazyOp';
 import type {LinearWeights} from './linear';
 
@@ -48,13 +48,12 @@ export function conv2dTranspose(
         kernel: () => kernelGradient(saved.x, kernel.shape),
         bias: () => tf.sum(asMatrix(dz), 0),
         a: () => {
-          const [n, h, w] = x.shape;
-          const low = tf.matMul(asMatrix(saved.x), scaled(b, scaling), false, true); // [n·h·w, in] · [in, r]
-          return kernelGradient(tf.reshape(low, [n, h, w, -1]), a.shape);
+          const low = product(asMatrix(saved.x), scaled(b, scaling), false, true); // [n·h·w, in] · [in, r]
+          return kernelGradient(fromMatrix(low, saved.x.shape), a.shape);
         },
         b: () => {
           const low = asMatrix(convolve(dz, a)); // [n·h·w, r]
-          return tf.mul(tf.matMul(low, asMatrix(saved.x), true, false), scaling); // [r, n·h·w] · [n·h·w, in]
+          return scaled(product(low, asMatrix(saved.x), true), scaling); // [r, n·h·w] · [n·h·w, in]
         },
       };
     },

@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import {product} from './kernels';
 
 /** The factors of a low-rank update `s·A·B` of a kernel `[...fan-in axes, ...out axes]`; most kernels have one out axis. */
 export interface Factors {
@@ -27,8 +28,8 @@ export function fans(kernelShape: readonly number[], outAxes = 1): {fanIn: numbe
 export function delta({a, b, scaling}: Factors): tf.Tensor {
   return tf.tidy(() => {
     const [rank = 1, ...out] = b.shape;
-    const product = tf.matMul(asMatrix(a), tf.reshape(scaled(b, scaling), [rank, -1])); // [fan-in, r] · [r, out] → [fan-in, out]
-    return tf.reshape(product, [...a.shape.slice(0, -1), ...out]);
+    const update = product(asMatrix(a), inShape(scaled(b, scaling), [rank, -1])); // [fan-in, r] · [r, out] → [fan-in, out]
+    return inShape(update, [...a.shape.slice(0, -1), ...out]);
   });
 }
 
@@ -44,18 +45,18 @@ export function factorGradients(
 ): Record<'a' | 'b', () => tf.Tensor> {
   const [rank = 1, ...out] = b.shape;
   const columns = tf.util.sizeFromShape(out);
-  const dw = tf.reshape<tf.Rank.R2>(kernelGradient, [-1, columns]); // [fan-in, out]
+  const dw = inShape<tf.Tensor2D>(kernelGradient, [-1, columns]); // [fan-in, out]
   return {
     // [fan-in, out] · [out, r]
-    a: () => tf.reshape(tf.matMul(dw, scaled(tf.reshape(b, [rank, columns]), scaling), false, true), a.shape),
+    a: () => fromMatrix(product(dw, scaled(inShape(b, [rank, columns]), scaling), false, true), a.shape),
     // [r, fan-in] · [fan-in, out]
-    b: () => tf.reshape(tf.mul(tf.matMul(asMatrix(a), dw, true, false), scaling), b.shape),
+    b: () => inShape(scaled(product(asMatrix(a), dw, true), scaling), b.shape),
   };
 }
 
 /** A tensor with all axes but the last joined: pixels as rows, or a kernel as `[fan-in, out]`. */
 export function asMatrix(x: tf.Tensor): tf.Tensor2D {
-  return tf.reshape(x, [-1, lastAxis(x.shape)]);
+  return inShape(x, [-1, lastAxis(x.shape)]);
 }
 
 /** `y + b` along the last axis. Five axes are added to as rows: webgpu's sum of these with a vector is no valid shader. */
@@ -63,9 +64,20 @@ export function addBias(y: tf.Tensor, bias: tf.Tensor): tf.Tensor {
   return y.rank <= 4 ? tf.add(y, bias) : tf.reshape(tf.add(asMatrix(y), bias), y.shape);
 }
 
-/** `s·B`: scaling the small factor costs next to nothing, scaling what it is multiplied with does not. */
-export function scaled(b: tf.Tensor, scaling: number): tf.Tensor2D {
-  return (scaling === 1 ? b : tf.mul(b, scaling)) as tf.Tensor2D;
+/** A matrix whose rows are those of a tensor of the given shape, with the axes that this has. */
+export function fromMatrix(rows: tf.Tensor2D, shape: readonly number[]): tf.Tensor {
+  return inShape(rows, [...shape.slice(0, -1), lastAxis(rows.shape)]);
+}
+
+/** `tf.reshape`, but not where there is nothing to do, which would be a launch of its own all the same. */
+function inShape<T extends tf.Tensor>(x: tf.Tensor, shape: number[]): T {
+  const fits = x.rank === shape.length && shape.every((length, i) => length === -1 || length === x.shape[i]);
+  return (fits ? x : tf.reshape(x, shape)) as T;
+}
+
+/** `s·B`, or `s` times its gradient: scaling what is of the size of a factor costs next to nothing. */
+export function scaled<T extends tf.Tensor>(b: T, scaling: number): T {
+  return scaling === 1 ? b : tf.mul(b, scaling);
 }
 
 /** The length of the last axis. */

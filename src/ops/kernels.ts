@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import {type ActivationGradient, launchesOperations, MATRIX_PRODUCT} from '../backends/tensorflow';
 
 // tfjs fuses only where no gradient is being recorded, and the backward kernels have no public function. An operation that brings
 // its own gradient can call them all directly, and so computes in training, to the last bit, what stock layers compute in `predict`.
@@ -20,10 +21,8 @@ export function fusedMatMul(
   bias: tf.Tensor | null,
   activation: FusedActivation,
 ): tf.Tensor2D {
-  return tf.tidy(() => {
-    const a = tf.reshape(x, [1, ...x.shape]);
-    const b = tf.reshape(kernel, [1, ...kernel.shape]);
-    const y = run(
+  const multiply = (a: tf.Tensor, b: tf.Tensor) =>
+    run(
       tf._FusedMatMul,
       {a, b, ...(bias && {bias})},
       {
@@ -32,8 +31,20 @@ export function fusedMatMul(
         activation,
       },
     );
+  if (launchesOperations()) {
+    return multiply(x, kernel) as tf.Tensor2D;
+  }
+  return tf.tidy(() => {
+    const y = multiply(tf.reshape(x, [1, ...x.shape]), tf.reshape(kernel, [1, ...kernel.shape]));
     return tf.reshape(y, [x.shape[0], kernel.shape[1]]);
   });
+}
+
+/** `op(a)·op(b)` of two matrices, by whatever is fastest: the last bits may not be those of a stock layer's product. */
+export function product(a: tf.Tensor, b: tf.Tensor, transposeA = false, transposeB = false): tf.Tensor2D {
+  return hasKernel(MATRIX_PRODUCT)
+    ? (run(MATRIX_PRODUCT, {a, b}, {transposeA, transposeB}) as tf.Tensor2D)
+    : tf.matMul<tf.Tensor2D>(a, b, transposeA, transposeB);
 }
 
 /** `activation(x ∗ W + b)`: `[n, h, w, in] ∗ [kh, kw, in, out] → [n, h', w', out]`. */
@@ -138,6 +149,19 @@ export function depthwiseFilterGradient(
 /** The gradient of elu, from its output. */
 export function eluGradient(dy: tf.Tensor, y: tf.Tensor): tf.Tensor {
   return run(tf.EluGrad, {dy, y}, {});
+}
+
+/** The gradient of an activation from its output: the backend's own kernel, or `composed` where it has none. */
+export function activationGradient(
+  kernel: ActivationGradient,
+  composed: (dy: tf.Tensor, y: tf.Tensor) => tf.Tensor,
+): (dy: tf.Tensor, y: tf.Tensor) => tf.Tensor {
+  return (dy, y) => (hasKernel(kernel) ? run(kernel, {dy, y}, {}) : composed(dy, y));
+}
+
+function hasKernel(name: string): boolean {
+  // tfjs declares every kernel to be there.
+  return (tf.getKernel(name, tf.getBackend()) as tf.KernelConfig | undefined) !== undefined;
 }
 
 function run(kernel: string, inputs: Record<string, tf.Tensor>, attributes: object): tf.Tensor {

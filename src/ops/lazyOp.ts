@@ -9,6 +9,8 @@ export interface Saved {
   b: tf.Tensor;
   /** The output. */
   y: tf.Tensor;
+  /** The second output. */
+  h?: tf.Tensor;
 }
 
 /** The inputs that can be kept. */
@@ -18,7 +20,7 @@ const SAVED_INPUTS = ['x', 'w', 'b'] as const;
 export interface LazyOp {
   /** The tensors that the result can be differentiated in. */
   inputs: Record<string, tf.Tensor>;
-  /** Which tensors to keep for the backward pass. */
+  /** Which tensors to keep for the backward pass. With `h` there is a second output, that is for this alone and has no gradient. */
   save: Partial<Record<keyof Saved, boolean>>;
   /** Computes the result. Nothing in here is recorded. */
   forward(): tf.Tensor | tf.Tensor[];
@@ -46,7 +48,8 @@ export function runLazyOp(op: LazyOp): tf.Tensor | tf.Tensor[] {
 /** Makes sure that the kernel and the gradient that keep just these tensors exist on the current backend. */
 function register(save: LazyOp['save']): string {
   const inputs = SAVED_INPUTS.filter(name => save[name]);
-  const saved: readonly (keyof Saved)[] = save.y ? [...inputs, 'y'] : inputs;
+  const outputs = (['y', 'h'] as const).filter(name => save[name]);
+  const saved: readonly (keyof Saved)[] = [...inputs, ...outputs];
   const kernelName = `TfjsLoRA${saved.join('').toUpperCase()}`;
   const backendName = tf.getBackend();
   // tfjs declares both to be always there.
@@ -63,10 +66,12 @@ function register(save: LazyOp['save']): string {
     tf.registerGradient({
       kernelName,
       inputsToSave: [...inputs],
-      outputsToSave: [save.y ?? false],
+      outputsToSave: save.h ? [save.y ?? false, true] : [save.y ?? false],
       gradFunc: (dy, tensors, attrs) => {
         const named = Object.fromEntries(saved.map((name, i) => [name, tensors[i]]));
-        return opOf(attrs).gradient(dy as tf.Tensor, named as unknown as Saved);
+        // The second output is never used, so that its gradient is zero.
+        const [dyOfFirst] = [dy].flat() as [tf.Tensor];
+        return opOf(attrs).gradient(dyOfFirst, named as unknown as Saved);
       },
     });
   }

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import type {Activation} from './activation';
-import {addBias, asMatrix, factorGradients, type Factors, lastAxis, scaled, updatedKernel} from './factors';
-import type {FusedActivation} from './kernels';
+import {addBias, asMatrix, factorGradients, type Factors, fromMatrix, lastAxis, scaled, updatedKernel} from './factors';
+import {type FusedActivation, product} from './kernels';
 import {runLazyOp, type Saved} from './lazyOp';
 import type {Prepared} from './prepared';
 
@@ -9,6 +9,8 @@ import type {Prepared} from './prepared';
 export interface Linear {
   /** `activation(x ∗ W + b)`: the very call that the stock layer makes. */
   forward(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor | null, activation: FusedActivation): tf.Tensor;
+  /** `x ∗ A`, whose last bits need not be those of a stock layer. Only where that is a gain over `forward`. */
+  project?(x: tf.Tensor, a: tf.Tensor): tf.Tensor;
   /** The gradient in `x`, for a gradient `dz` of `x ∗ W`. With `prepared`, what depends on the kernel alone may be kept there. */
   inputGradient(dz: tf.Tensor, kernel: tf.Tensor, inputShape: number[], prepared?: Prepared): tf.Tensor;
   /** The gradient in a kernel of the given shape, for a gradient `dz` of `x ∗ W`. */
@@ -38,10 +40,11 @@ export interface LinearWeights {
  */
 export function linear(op: Linear, x: tf.Tensor, weights: LinearWeights, activation: Activation): tf.Tensor {
   const {kernel, bias, factors, prepared} = weights;
-  return runLazyOp({
+  const branches = factors !== null && !mergesKernel(x.shape, kernel.shape);
+  const outputs = runLazyOp({
     inputs: {x, ...(factors && {a: factors.a, b: factors.b, kernel, ...(bias && {bias})})},
-    save: {x: factors !== null, y: activation.gradient !== null},
-    forward: () => forward(op, x, weights, activation),
+    save: {x: factors !== null, y: activation.gradient !== null, h: branches},
+    forward: () => (branches ? branched(op, x, weights, factors, activation) : merged(op, x, weights, activation)),
     gradient: (dy, saved) => {
       const dz = activation.gradient === null ? dy : activation.gradient(dy, saved.y);
       return factors === null
@@ -49,56 +52,79 @@ export function linear(op: Linear, x: tf.Tensor, weights: LinearWeights, activat
         : gradients(op, dz, saved, x.shape, {kernel, factors, prepared});
     },
   });
+  const [y, h] = [outputs].flat() as [tf.Tensor, tf.Tensor | undefined];
+  h?.dispose();
+  return y;
 }
 
-function forward(op: Linear, x: tf.Tensor, weights: LinearWeights, activation: Activation): tf.Tensor {
-  const {kernel, bias, biasApart, factors} = weights;
-  const apart = biasApart && activation.fused === null ? bias : null;
-  const compute = (w: tf.Tensor, fused: FusedActivation) => {
-    const y = op.forward(x, w, apart === null ? bias : null, fused);
-    return apart === null ? y : addBias(y, apart);
-  };
-  if (factors !== null && !mergesKernel(x.shape, kernel.shape)) {
-    const h = op.forward(x, factors.a, null, 'linear');
-    const low = multiply(h, scaled(factors.b, factors.scaling));
-    return activation.apply(tf.add(compute(kernel, 'linear'), low));
-  }
+/** `f(x ∗ (W + s·A·B) + b)`, without factors `f(x ∗ W + b)`. */
+function merged(op: Linear, x: tf.Tensor, weights: LinearWeights, activation: Activation): tf.Tensor {
+  const {kernel, factors} = weights;
   const w = factors === null ? kernel : updatedKernel(kernel, factors);
-  return activation.fused === null ? activation.apply(compute(w, 'linear')) : compute(w, activation.fused);
+  return activation.fused === null
+    ? activation.apply(biased(op, x, w, weights, null))
+    : biased(op, x, w, weights, activation.fused);
+}
+
+/** `f(x ∗ W + b + h·(s·B))` and `h = x ∗ A`. */
+function branched(
+  op: Linear,
+  x: tf.Tensor,
+  weights: LinearWeights,
+  {a, b, scaling}: Factors,
+  {apply, fused}: Activation,
+): [y: tf.Tensor, h: tf.Tensor] {
+  const h = project(op, x, a);
+  const z = biased(op, x, weights.kernel, weights, fused === null ? null : 'linear');
+  return [apply(tf.add(z, multiply(h, scaled(b, scaling)))), h];
+}
+
+/** `f(x ∗ W + b)` for an activation that is fused; where the layer fuses none, `null`, the bias may be added apart. */
+function biased(
+  op: Linear,
+  x: tf.Tensor,
+  kernel: tf.Tensor,
+  {bias, biasApart}: LinearWeights,
+  fused: FusedActivation | null,
+): tf.Tensor {
+  return biasApart && fused === null && bias !== null
+    ? addBias(op.forward(x, kernel, null, 'linear'), bias)
+    : op.forward(x, kernel, bias, fused ?? 'linear');
 }
 
 function gradients(
   op: Linear,
   dz: tf.Tensor,
-  {x}: Saved,
+  {x, h}: Saved,
   inputShape: number[],
   {kernel, factors, prepared}: {kernel: tf.Tensor; factors: Factors; prepared: Prepared | undefined},
 ): Record<string, () => tf.Tensor> {
   const {a, b, scaling} = factors;
-  const rank = lastAxis(a.shape);
-  const rows = asMatrix(dz); // [rows, out]
-  const dh = () => multiply(dz, scaled(b, scaling), true); // [.., out] · [out, r] → [.., r]
+  const low = () => multiply(dz, scaled(b, scaling), true); // [.., out] · [out, r] → [.., r]
   const kernelGradient = () => op.kernelGradient(x, dz, kernel.shape);
-  const direct = {
+  const direct = (dh: () => tf.Tensor) => ({
     kernel: kernelGradient,
-    bias: () => tf.sum(rows, 0),
+    bias: () => tf.sum(asMatrix(dz), 0),
     x: () =>
       mergesKernel(inputShape, kernel.shape)
         ? op.inputGradient(dz, updatedKernel(kernel, factors), inputShape)
         : tf.add(op.inputGradient(dz, kernel, inputShape, prepared), op.inputGradient(dh(), a, inputShape)),
-  };
-  if (lastAxis(kernel.shape) <= 2 * rank) {
+  });
+  if (lastAxis(kernel.shape) <= 2 * lastAxis(a.shape)) {
     // So few outputs that the whole kernel's gradient costs no more than the two products of the rank's width below.
-    return {...direct, ...factorGradients(kernelGradient(), factors)};
+    return {...direct(low), ...factorGradients(kernelGradient(), factors)};
   }
+  const dh = low();
   return {
-    ...direct,
-    a: () => op.kernelGradient(x, dh(), a.shape),
-    b: () => {
-      const h = asMatrix(op.forward(x, a, null, 'linear')); // [rows, r]
-      return tf.mul(tf.matMul(h, rows, true, false), scaling); // [r, rows] · [rows, out]
-    },
+    ...direct(() => dh),
+    a: () => op.kernelGradient(x, dh, a.shape),
+    b: () => scaled(product(asMatrix(h ?? project(op, x, a)), asMatrix(dz), true), scaling), // [r, rows] · [rows, out]
   };
+}
+
+/** `x ∗ A`. */
+function project(op: Linear, x: tf.Tensor, a: tf.Tensor): tf.Tensor {
+  return op.project === undefined ? op.forward(x, a, null, 'linear') : op.project(x, a);
 }
 
 /**
@@ -110,7 +136,6 @@ function mergesKernel(inputShape: readonly number[], kernelShape: readonly numbe
 }
 
 /** `x·m` over the last axis of `x`, or `x·mᵀ`. */
-function multiply(x: tf.Tensor, matrix: tf.Tensor2D, transposed = false): tf.Tensor {
-  const product = tf.matMul(asMatrix(x), matrix, false, transposed);
-  return tf.reshape(product, [...x.shape.slice(0, -1), lastAxis(product.shape)]);
+function multiply(x: tf.Tensor, matrix: tf.Tensor, transposed = false): tf.Tensor {
+  return fromMatrix(product(asMatrix(x), matrix, false, transposed), x.shape);
 }

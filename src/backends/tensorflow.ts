@@ -1,0 +1,115 @@
+import * as tf from '@tensorflow/tfjs';
+
+const BACKEND = 'tensorflow';
+
+/** The part of tfjs-node's backend that is used here: it runs any operation of TensorFlow by its name. */
+interface TensorFlowBackend {
+  readonly binding: {readonly TF_ATTR_TYPE: number; readonly TF_ATTR_BOOL: number; readonly TF_FLOAT: number};
+  executeSingleOutput(name: string, attributes: Attribute[], inputs: tf.TensorInfo[]): tf.Tensor;
+}
+
+interface Attribute {
+  name: string;
+  type: number;
+  value: number | boolean;
+}
+
+/** The product of two matrices, each of them transposed or not. */
+export const MATRIX_PRODUCT = 'MatMul';
+
+/** Up to this many multiplications it matters more how a product is begun than at what rate it is computed. */
+const SMALL = 2 ** 20;
+
+/**
+ * Up to this length of what is summed, `MatMul` is the fastest that TensorFlow has. It would be beyond, but there oneDNN moves the stack
+ * pointer into a buffer with little room, and a profiler that interrupts it (`node --cpu-prof`) writes over what lies before.
+ */
+const SHORT = 128;
+
+interface ProductCall {
+  readonly inputs: {readonly a: tf.Tensor2D; readonly b: tf.Tensor2D};
+  readonly attrs: {readonly transposeA: boolean; readonly transposeB: boolean};
+  readonly backend: TensorFlowBackend;
+}
+
+function matrixProduct({inputs: {a, b}, attrs: {transposeA, transposeB}, backend}: ProductCall): tf.Tensor {
+  const {TF_ATTR_BOOL} = backend.binding;
+  const [rows, length] = transposeA ? [a.shape[1], a.shape[0]] : a.shape;
+  const columns = b.shape[transposeB ? 0 : 1];
+  const isSmall = rows * length * columns <= SMALL;
+  if (isSmall && length <= SHORT) {
+    const attributes = [
+      floats(backend),
+      {name: 'transpose_a', type: TF_ATTR_BOOL, value: transposeA},
+      {name: 'transpose_b', type: TF_ATTR_BOOL, value: transposeB},
+    ];
+    return backend.executeSingleOutput('MatMul', attributes, [a, b]);
+  }
+  // As in tf.matMul. It shares the rows out among the threads, which takes longer than to compute a few columns of them.
+  return isSmall && columns < rows
+    ? tf.tidy(() => tf.transpose(tf.matMul(b, a, !transposeB, !transposeA)))
+    : tf.matMul(a, b, transposeA, transposeB);
+}
+
+/** Gradients of activations by their outputs, `dy · f'(x)` given `y = f(x)`, and the order in which TensorFlow takes the two. */
+const ACTIVATION_GRADIENTS = {
+  ReluGrad: ['dy', 'y'],
+  Relu6Grad: ['dy', 'y'],
+  SigmoidGrad: ['y', 'dy'],
+  TanhGrad: ['y', 'dy'],
+} as const;
+
+/** The name of a kernel `{dy, y} → dy · f'(x)`, for tensors of dtype float32. */
+export type ActivationGradient = keyof typeof ACTIVATION_GRADIENTS;
+
+interface GradientCall {
+  readonly inputs: {readonly dy: tf.Tensor; readonly y: tf.Tensor};
+  readonly backend: TensorFlowBackend;
+}
+
+function activationGradient(name: ActivationGradient): (call: GradientCall) => tf.Tensor {
+  const order = ACTIVATION_GRADIENTS[name];
+  return ({inputs, backend}) =>
+    backend.executeSingleOutput(
+      name,
+      [floats(backend)],
+      order.map(input => inputs[input]),
+    );
+}
+
+/** The attribute of an operation on tensors of dtype float32. */
+function floats({binding}: TensorFlowBackend): Attribute {
+  return {name: 'T', type: binding.TF_ATTR_TYPE, value: binding.TF_FLOAT};
+}
+
+/**
+ * Registers kernels that TensorFlow has, tfjs-node does not expose and a training step gains by. It does nothing where the backend is
+ * not loaded, and replaces none of the backend's own kernels.
+ */
+export function ensureTensorFlowKernels(): void {
+  if (!isRegistered(tf.BatchMatMul) || isRegistered(MATRIX_PRODUCT)) {
+    return;
+  }
+  register(MATRIX_PRODUCT, matrixProduct);
+  tf.registerGradient({...tf.getGradient(tf.BatchMatMul), kernelName: MATRIX_PRODUCT});
+  for (const name of Object.keys(ACTIVATION_GRADIENTS) as ActivationGradient[]) {
+    register(name, activationGradient(name));
+  }
+}
+
+function isRegistered(kernelName: string): boolean {
+  // tfjs declares every kernel to be there.
+  return (tf.getKernel(kernelName, BACKEND) as tf.KernelConfig | undefined) !== undefined;
+}
+
+function register<Call>(kernelName: string, kernel: (call: Call) => tf.TensorInfo): void {
+  tf.registerKernel({kernelName, backendName: BACKEND, kernelFunc: kernel as unknown as tf.KernelFunc});
+}
+
+/**
+ * Whether TensorFlow computes on the current backend. To launch an operation takes longer there than to compute a small one, a reshape
+ * counts as one, and products take matrices as they are.
+ */
+export function launchesOperations(): boolean {
+  return tf.getBackend() === BACKEND;
+}
