@@ -8,10 +8,10 @@ import {LoRAConv2DTranspose} from './loraConv2dTranspose';
 import {LoRAConv3D} from './loraConv3d';
 import {LoRADense} from './loraDense';
 import type {LoRALayer} from './loraLayer';
+import {baseOf, wrapperKind} from './wrapperLayer';
 import {listed, LoRAWeights, weightsAdaptation} from './loraWeights';
 import {isRegistered, namedWeights} from './stock';
 import {STOCK_BY_WEIGHTS} from './stockByWeights';
-import {baseOf, wrapperKind} from './wrapperLayer';
 
 /** The class of a LoRA layer, as far as it speaks for itself. */
 interface LoRALayerClass {
@@ -22,13 +22,16 @@ interface LoRALayerClass {
 /** A row for each class of layers that can be adapted: the LoRA layer that adapts it. */
 const CLASSES: readonly LoRALayerClass[] = [LoRADense, LoRAConv1D, LoRAConv2D, LoRAConv2DTranspose, LoRAConv3D];
 
+const BY_BASE = new Map(CLASSES.map(loraClass => [loraClass.adaptation.baseClassName, loraClass]));
+
 /** A LoRA layer class, and the weights that are named to it if it is the one for any layer. */
 interface Kind extends LoRALayerClass {
   readonly weights?: Required<WeightTarget>[];
 }
 
+/** The classes of tfjs that can be adapted. */
 const STOCK: ReadonlyMap<string, Kind> = new Map<string, Kind>([
-  ...CLASSES.map(loraClass => [loraClass.adaptation.baseClassName, loraClass] as const),
+  ...BY_BASE,
   ...Object.entries(STOCK_BY_WEIGHTS).map(
     ([name, {weights}]) => [name, byWeights(name, resolveWeights(weights))] as const,
   ),
