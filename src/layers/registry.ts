@@ -16,10 +16,10 @@ import {LoRAGRU} from './loraGRU';
 import {LoRALSTM} from './loraLSTM';
 import {LoRARNN} from './loraRNN';
 import {LoRASimpleRNN} from './loraSimpleRNN';
+import {baseOf, wrapperKind} from './wrapperLayer';
 import {listed, LoRAWeights, weightsAdaptation} from './loraWeights';
 import {isRegistered, namedWeights} from './stock';
 import {STOCK_BY_WEIGHTS} from './stockByWeights';
-import {baseOf, wrapperKind} from './wrapperLayer';
 
 /** The class of a LoRA layer, as far as it speaks for itself. */
 interface LoRALayerClass {
@@ -44,13 +44,16 @@ const CLASSES: readonly LoRALayerClass[] = [
   LoRABidirectional,
 ];
 
+const BY_BASE = new Map(CLASSES.map(loraClass => [loraClass.adaptation.baseClassName, loraClass]));
+
 /** A LoRA layer class, and the weights that are named to it if it is the one for any layer. */
 interface Kind extends LoRALayerClass {
   readonly weights?: Required<WeightTarget>[];
 }
 
+/** The classes of tfjs that can be adapted. */
 const STOCK: ReadonlyMap<string, Kind> = new Map<string, Kind>([
-  ...CLASSES.map(loraClass => [loraClass.adaptation.baseClassName, loraClass] as const),
+  ...BY_BASE,
   ...Object.entries(STOCK_BY_WEIGHTS).map(
     ([name, {weights}]) => [name, byWeights(name, resolveWeights(weights))] as const,
   ),
