@@ -62,10 +62,10 @@ function plain({channels, multiplier, kernelSize: [kh, kw], strides, dilations, 
     const product = tf.matMul(tf.reshape(a, [kh * kw, rank]), tf.reshape(b, [rank, columns]));
     const kernel = tf.add(tf.reshape(w, [kh * kw, columns]), tf.mul(product, 0.5));
     const high = tf.matMul(spreading(kh, dilations[0]), tf.reshape(kernel, [kh, kw * columns]), true);
-    const reachH = high.shape[0]!;
+    const reachH = high.shape[0];
     const wide = tf.transpose(tf.reshape(high, [reachH, kw, columns]), [1, 0, 2]);
     const both = tf.matMul(spreading(kw, dilations[1]), tf.reshape(wide, [kw, reachH * columns]), true);
-    const reachW = both.shape[0]!;
+    const reachW = both.shape[0];
     const inflated = tf.transpose(tf.reshape(both, [reachW, reachH, columns]), [1, 0, 2]);
     const filter = tf.reshape<tf.Rank.R4>(inflated, [reachH, reachW, channels, multiplier]);
     return tf.depthwiseConv2d(x as tf.Tensor4D, filter, strides, padding);
