@@ -1,6 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
 import {fieldsOf} from './stock';
-import type {CallArgs} from './wrapperLayer';
 
 // A recurrent layer takes initial states beside its input: in a list with it, or by keyword. Stock layers change their input
 // specification for the time of such a call.
@@ -15,7 +14,7 @@ export function takesStates(layer: tf.layers.Layer): boolean {
 }
 
 /** The arguments of `apply` with states that are part of a model's graph in the list of inputs, where the graph has them. */
-export function withStatesAsInputs(inputs: Inputs, kwargs: CallArgs): [inputs: Inputs, kwargs: CallArgs] {
+export function withStatesAsInputs(inputs: Inputs, kwargs: {initialState?: unknown}): [inputs: Inputs, kwargs: object] {
   const {initialState, ...others} = kwargs;
   const states = [initialState].flat() as tf.SymbolicTensor[];
   const inGraph = states[0] instanceof tf.SymbolicTensor;

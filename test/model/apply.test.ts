@@ -48,7 +48,8 @@ describe.each(BACKENDS)('on %s', backend => {
       const [before, predicted] = [baseWeights(model), predictions(model, inputs)];
       const factors = factorsOf(adapted).map(w => numbers(w.read()));
       expect(adapted.trainableWeights).toHaveLength(factors.length);
-      await train(adapted, inputs, {optimizer: tf.train.sgd(0.1)});
+      // Adam's steps are as wide where a gradient is small, as it is before a recurrent layer.
+      await train(adapted, inputs, {optimizer: 'adam'});
       expect(baseWeights(adapted)).toEqual(before);
       expect(baseWeights(model)).toEqual(before);
       expect(predictions(model, inputs)).toEqual(predicted);
