@@ -3,6 +3,7 @@ export {loadAdapter, saveAdapter} from './adapter/storage';
 export type {
   Adapter,
   AdapterConfig,
+  BiasChoice,
   Initializer,
   LayerConfig,
   LayerMatcher,
@@ -12,6 +13,7 @@ export type {
 } from './config';
 export {LoRAError} from './errors';
 export type {AdaptableWeight, Adaptation} from './layers/adaptation';
+export {BiasLayer} from './layers/biasLayer';
 export {FrozenLayer} from './layers/frozenLayer';
 export {loraConv1d, LoRAConv1D} from './layers/loraConv1d';
 export {loraConv2d, LoRAConv2D} from './layers/loraConv2d';
@@ -24,7 +26,7 @@ export type {LoadReport, NameMapping, WeightsReport} from './layers/namedWeights
 export {ParameterLayer} from './layers/parameterLayer';
 export type {LayerEntry} from './layers/stock';
 export {TrainedLayer} from './layers/trainedLayer';
-export {type CallArgs, type WrapperArgs, WrapperLayer} from './layers/wrapperLayer';
+export {type BaseTraining, type CallArgs, type WrapperArgs, WrapperLayer} from './layers/wrapperLayer';
 export {applyLoRA} from './model/apply';
 export {type Split, splitAtFirstAdapter} from './model/split';
 export {disposeModel, trainableVariables} from './model/dispose';
