@@ -1,5 +1,9 @@
 export {getAdapter, setAdapter, withAdapter} from './adapter/adapter';
-export {loadAdapter, saveAdapter} from './adapter/storage';
+export {type ExportedPEFT, exportPEFT, type ExportOptions} from './adapter/exportPeft';
+export {importPEFT, type ImportOptions} from './adapter/importPeft';
+export {fromSafetensors, type SafetensorsOptions, type StoredType, toSafetensors} from './adapter/safetensors';
+export {type ByteSource, type PEFTSources, readAdapter, readPEFT} from './adapter/sources';
+export {loadAdapter, saveAdapter, type SaveOptions} from './adapter/storage';
 export type {
   Adapter,
   AdapterConfig,
@@ -12,6 +16,8 @@ export type {
   LoRAStrength,
 } from './config';
 export {LoRAError} from './errors';
+export type {KeyMap} from './formats/names';
+export type {PEFTFiles} from './formats/peft';
 export type {AdaptableWeight, Adaptation} from './layers/adaptation';
 export {BiasLayer} from './layers/biasLayer';
 export {FrozenLayer} from './layers/frozenLayer';

@@ -1,7 +1,9 @@
 import * as tf from '@tensorflow/tfjs';
 import {type Adapter, show} from '../config';
 import {LoRAError} from '../errors';
-import {decodeSafetensors, encodeSafetensors, type FloatType, type NamedValues} from '../formats/safetensors';
+import {decodeSafetensors, encodeSafetensors, type FloatType} from '../formats/safetensors';
+import {duplicateKeys} from '../formats/jsonText';
+import type {Values} from '../formats/layout';
 import {checkAdapterConfig} from '../model/fit';
 import {makeAdapter} from './adapter';
 
@@ -57,7 +59,7 @@ export function fromSafetensors(bytes: Uint8Array): Adapter {
   }
   const config = configOf(metadata.get('config'));
   checkAdapterConfig(config);
-  const values = new Map<string, NamedValues>();
+  const values = new Map<string, Values>();
   const faults: string[] = [];
   for (const [name, {dtype, shape, data}] of tensors) {
     if (data === null) {
@@ -72,25 +74,27 @@ export function fromSafetensors(bytes: Uint8Array): Adapter {
   return makeAdapter(config, asTensors(values));
 }
 
-function configOf(text: string | undefined): unknown {
+function configOf(text = ''): unknown {
+  let config: unknown;
   try {
-    return JSON.parse(text ?? '');
+    config = JSON.parse(text);
   } catch (error) {
     throw new LoRAError(`The config in the adapter's file is not valid JSON: ${(error as Error).message}`);
   }
+  const twice = duplicateKeys(text);
+  if (twice.length > 0) {
+    throw new LoRAError(`The config in the adapter's file has ${show(twice[0])} twice.`);
+  }
+  return config;
 }
 
 /** Tensors of the given values, which an adapter may own. */
-export function asTensors(
-  values: Iterable<readonly [string, {shape: readonly number[]; data: Float32Array}]>,
-): Record<string, tf.Tensor> {
+export function asTensors(values: Iterable<readonly [string, Values]>): Record<string, tf.Tensor> {
   return Object.fromEntries([...values].map(([name, {shape, data}]) => [name, tf.tensor(data, [...shape], 'float32')]));
 }
 
 /** The numbers of tensors, by name. */
-export async function readValues(
-  tensors: Adapter['tensors'],
-): Promise<Record<string, {shape: number[]; data: Float32Array}>> {
+export async function readValues(tensors: Adapter['tensors']): Promise<Record<string, Values>> {
   const entries = await Promise.all(
     Object.entries(tensors).map(async ([name, tensor]) => {
       if (tensor.dtype !== 'float32') {
@@ -118,7 +122,7 @@ const LIMITS: Readonly<Record<StoredType, number>> = {
 };
 
 /** @throws LoRAError if a finite number would become infinite. */
-export function checkRange(values: Readonly<Record<string, {data: Float32Array}>>, dtype: StoredType): void {
+export function checkRange(values: Readonly<Record<string, Values>>, dtype: StoredType): void {
   const limit = LIMITS[dtype];
   const faults = Object.entries(values)
     .filter(([, {data}]) => data.some(value => Number.isFinite(value) && Math.abs(value) >= limit))

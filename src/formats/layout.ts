@@ -60,6 +60,19 @@ export function toTorch(values: Values): Values {
   return transpose(values, length > 1 ? [length - 1, length - 2, ...range(0, length - 2)] : [0]);
 }
 
+/** A depthwise kernel of PyTorch, `[in·multiplier, 1, kh, kw]`, in the order of tfjs, `[kh, kw, in, multiplier]`. */
+export function depthwiseFromTorch(values: Values, channels: number): Values {
+  const {shape, data} = transpose(values, [2, 3, 0, 1]);
+  const [kh = 1, kw = 1, out = 1] = shape;
+  return {shape: [kh, kw, channels, out / channels], data};
+}
+
+/** The inverse of `depthwiseFromTorch`. */
+export function depthwiseToTorch(values: Values): Values {
+  const [kh = 1, kw = 1, channels = 1, multiplier = 1] = values.shape;
+  return transpose(reshape(values, [kh, kw, channels * multiplier, 1]), [2, 3, 0, 1]);
+}
+
 function range(start: number, end: number): number[] {
   return Array.from({length: Math.max(end - start, 0)}, (_, i) => start + i);
 }

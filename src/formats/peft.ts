@@ -1,7 +1,7 @@
 import {show} from '../config';
 import {LoRAError} from '../errors';
 import {sizeOf, type Values} from './layout';
-import {isSavedModule, type PEFTConfig, readPEFTConfig} from './peftConfig';
+import {isSavedModule, type PEFTConfig, parsePEFTConfig} from './peftConfig';
 import type {TorchUpdate} from './peftUpdate';
 import {decodeSafetensors, type StoredTensor} from './safetensors';
 
@@ -25,7 +25,12 @@ export interface TorchModule {
   saved: Map<string, Values>;
 }
 
-const PREFIX = 'base_model.model.';
+/** How PEFT names tensors: a prefix, the path of the module, and one of these. */
+export const PEFT_NAMES = {
+  prefix: 'base_model.model.',
+  weight: {a: '.lora_A.weight', b: '.lora_B.weight'},
+  embedding: {a: '.lora_embedding_A', b: '.lora_embedding_B'},
+} as const;
 /** The name of the adapter, which is written into no file today, may stand between a factor's name and `weight`. */
 const FACTOR = /^(.*)\.lora_(A|B)(?:\.[^.]+)?\.(weight|bias)$/;
 const EMBEDDING_FACTOR = /^(.*)\.lora_embedding_(A|B)(?:\.[^.]+)?$/;
@@ -36,8 +41,8 @@ const MAX_NAME = 1000;
  *
  * @throws LoRAError if a file is damaged, something is not carried (DoRA, say), or tensors are missing or fit nothing.
  */
-export function readPEFT({config, weights}: PEFTFiles, warn: (message: string) => void): Map<string, TorchModule> {
-  const read = readPEFTConfig(config, warn);
+export function parsePEFT({config, weights}: PEFTFiles, warn: (message: string) => void): Map<string, TorchModule> {
+  const read = parsePEFTConfig(config, warn);
   if (weights[0] === 0x50 && weights[1] === 0x4b) {
     throw new LoRAError(
       'The weights are a pickle (adapter_model.bin), which can run code when it is read. Save the adapter in Python with ' +
@@ -63,7 +68,7 @@ function groupTensors(tensors: ReadonlyMap<string, StoredTensor>, config: PEFTCo
   };
 
   for (const [name, {dtype, shape, data}] of tensors) {
-    const key = name.startsWith(PREFIX) ? name.slice(PREFIX.length) : name;
+    const key = name.startsWith(PEFT_NAMES.prefix) ? name.slice(PEFT_NAMES.prefix.length) : name;
     if (key.endsWith('.num_batches_tracked') || /\.original_module\./.test(key)) {
       continue; // a counter that computes nothing; what modules_to_save replaces
     }

@@ -1,5 +1,5 @@
 import type {LoRAStrength} from '../config';
-import {fromTorch, identity, multiply, reshape, sizeOf, toTorch, transpose, type Values} from './layout';
+import {fromTorch, identity, multiply, reshape, sizeOf, toTorch, type Values} from './layout';
 
 /** A low-rank update as PEFT stores it. */
 export interface TorchUpdate {
@@ -118,7 +118,7 @@ export function asDepthwise({a, b, strength}: LayerUpdate): LayerUpdate | undefi
  * An update of a depthwise kernel, as PEFT stores that of a grouped convolution with as many groups as channels: a rank for each group,
  * which reads the one channel of it.
  */
-export function depthwiseToTorch({a, b, strength}: LayerUpdate): TorchUpdate {
+export function depthwiseUpdateToTorch({a, b, strength}: LayerUpdate): TorchUpdate {
   const [kh = 1, kw = 1, rank = 1] = a.shape;
   const [, channels = 1, multiplier = 1] = b.shape;
   const out = channels * multiplier;
@@ -149,11 +149,4 @@ export function depthwiseToTorch({a, b, strength}: LayerUpdate): TorchUpdate {
     b: {shape: [out, own, 1, 1], data: torchB},
     strength: {...strength, rank: newRank, alpha},
   };
-}
-
-/** A depthwise kernel of PyTorch, `[in·multiplier, 1, kh, kw]`, in the order of tfjs, `[kh, kw, in, multiplier]`. */
-export function depthwiseFromTorch(values: Values, channels: number): Values {
-  const {shape, data} = transpose(values, [2, 3, 0, 1]);
-  const [kh = 1, kw = 1, out = 1] = shape;
-  return {shape: [kh, kw, channels, out / channels], data};
 }

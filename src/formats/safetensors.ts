@@ -13,7 +13,8 @@ export type FloatType = 'F32' | 'F16' | 'BF16';
 /** A tensor as it is written. */
 export interface NamedValues {
   shape: readonly number[];
-  data: Float32Array;
+  /** Integers of 64 bits are written as they are. */
+  data: Float32Array | BigInt64Array;
 }
 
 /** A tensor as it is read. */
@@ -51,21 +52,24 @@ export function encodeSafetensors(
   tensors: Readonly<Record<string, NamedValues>>,
   {dtype = 'F32', metadata = {}}: {dtype?: FloatType; metadata?: Readonly<Record<string, string>>} = {},
 ): Uint8Array<ArrayBuffer> {
-  const names = Object.keys(tensors).sort();
+  const typeOf = ({data}: NamedValues) => (data instanceof BigInt64Array ? 'I64' : dtype);
+  const sizeOf = (values: NamedValues) => SIZES[typeOf(values)] ?? 4;
+  // The widest first, so that each tensor lies at a multiple of its size.
+  const entries = Object.entries(tensors).sort(
+    ([one, first], [two, second]) => sizeOf(second) - sizeOf(first) || (one < two ? -1 : 1),
+  );
   const header: [string, unknown][] = Object.keys(metadata).length > 0 ? [[METADATA, metadata]] : [];
-  const values: Float32Array[] = [];
   let end = 0;
-  for (const name of names) {
-    const {shape, data} = tensors[name] ?? {shape: [], data: new Float32Array()};
+  for (const [name, values] of entries) {
+    const {shape, data} = values;
     if (isReserved(name) || shape.reduce((product, size) => product * size, 1) !== data.length) {
       throw new LoRAError(
         `A tensor cannot be written: ${show(name)}, of shape ${show(shape)}, with ${data.length} numbers.`,
       );
     }
     const begin = end;
-    end += data.length * (SIZES[dtype] ?? 4);
-    header.push([name, {dtype, shape, data_offsets: [begin, end]}]);
-    values.push(data);
+    end += data.length * sizeOf(values);
+    header.push([name, {dtype: typeOf(values), shape, data_offsets: [begin, end]}]);
   }
   const json = new TextEncoder().encode(JSON.stringify(Object.fromEntries(header)));
   const start = 8 + 8 * Math.ceil(json.length / 8);
@@ -74,14 +78,18 @@ export function encodeSafetensors(
   const view = new DataView(bytes.buffer);
   view.setUint32(0, start - 8, true); // of the 64 bits the upper half stays 0
   let offset = start;
-  for (const data of values) {
-    writeNumbers(view, offset, data, dtype);
-    offset += data.length * (SIZES[dtype] ?? 4);
+  for (const [, values] of entries) {
+    writeNumbers(view, offset, values.data, dtype);
+    offset += values.data.length * sizeOf(values);
   }
   return bytes;
 }
 
-function writeNumbers(view: DataView, offset: number, data: Float32Array, dtype: FloatType): void {
+function writeNumbers(view: DataView, offset: number, data: NamedValues['data'], dtype: FloatType): void {
+  if (data instanceof BigInt64Array) {
+    data.forEach((value, i) => view.setBigInt64(offset + 8 * i, value, true));
+    return;
+  }
   const bits = new Uint32Array(data.buffer, data.byteOffset, data.length);
   if (dtype === 'F32') {
     bits.forEach((value, i) => view.setUint32(offset + 4 * i, value, true));

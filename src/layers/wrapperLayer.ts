@@ -210,14 +210,14 @@ export abstract class WrapperLayer extends tf.layers.Layer {
   /** Gives `layer`, a layer like the base, the values that the base had before it trained. */
   shareOriginal(layer: tf.layers.Layer): void {
     shareWeights(this.baseLayer, layer);
-    const values = new Map(this.originals.map(([original, weight]) => [weight, original]));
     const targets = [...namedWeights(layer).values()];
-    [...namedWeights(this.baseLayer).values()].forEach((weight, i) => {
-      const original = values.get(weight);
-      if (original !== undefined) {
-        targets[i]?.write(original.read());
-      }
-    });
+    [...this.originalWeights().values()].forEach((original, i) => targets[i]?.write(original.read()));
+  }
+
+  /** The variables that hold what the base had before it trained, under the names of its weights. */
+  originalWeights(): Map<string, tf.LayerVariable> {
+    const originals = new Map(this.originals.map(([original, weight]) => [weight, original]));
+    return new Map([...namedWeights(this.baseLayer)].map(([name, weight]) => [name, originals.get(weight) ?? weight]));
   }
 
   /** Gives the base the values that it had before it trained. */
