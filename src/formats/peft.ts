@@ -1,7 +1,7 @@
 import {show} from '../config';
 import {LoRAError} from '../errors';
 import {sizeOf, type Values} from './layout';
-import {isSavedModule, type PEFTConfig, parsePEFTConfig} from './peftConfig';
+import {isSavedModule, type PEFTConfig, readPEFTConfig} from './peftConfig';
 import type {TorchUpdate} from './peftUpdate';
 import {decodeSafetensors, type StoredTensor} from './safetensors';
 
@@ -42,7 +42,7 @@ const MAX_NAME = 1000;
  * @throws LoRAError if a file is damaged, something is not carried (DoRA, say), or tensors are missing or fit nothing.
  */
 export function parsePEFT({config, weights}: PEFTFiles, warn: (message: string) => void): Map<string, TorchModule> {
-  const read = parsePEFTConfig(config, warn);
+  const read = readPEFTConfig(config, warn);
   if (weights[0] === 0x50 && weights[1] === 0x4b) {
     throw new LoRAError(
       'The weights are a pickle (adapter_model.bin), which can run code when it is read. Save the adapter in Python with ' +
