@@ -31,8 +31,8 @@ export function stirFactors(model: tf.LayersModel | tf.layers.Layer, seed = 100)
 }
 
 /** `W + s·A·B` of an adapted layer, in plain loops. */
-export function mergedKernel(layer: LoRALayer): number[] {
-  const [w, a, b] = ['kernel', 'lora_A', 'lora_B'].map(name => numbers(layer.tryGetParameter(name)!)) as [
+export function mergedKernel(layer: LoRALayer, kernel = 'kernel'): number[] {
+  const [w, a, b] = [kernel, 'lora_A', 'lora_B'].map(name => numbers(layer.tryGetParameter(name)!)) as [
     number[],
     number[],
     number[],

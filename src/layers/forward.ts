@@ -6,11 +6,23 @@ import {conv2dOp} from '../ops/conv2d';
 import {conv2dTranspose} from '../ops/conv2dTranspose';
 import {conv3dOp} from '../ops/conv3d';
 import {denseOp} from '../ops/dense';
+import {depthwiseConv2d} from '../ops/depthwise';
+import {embeddingOp} from '../ops/embedding';
 import {asMatrix, type Factors} from '../ops/factors';
+import type {Conv2DGeometry} from '../ops/kernels';
 import {linear, type Linear, type LinearWeights} from '../ops/linear';
 import type {Prepared} from '../ops/prepared';
-import {type BatchNormLayer, type ConvLayer, type DenseLayer, fieldsOf, type KernelLayer} from './stock';
-import type {CallArgs} from './wrapperLayer';
+import {
+  type BatchNormLayer,
+  type ConvLayer,
+  type DenseLayer,
+  type DepthwiseLayer,
+  type EmbeddingLayer,
+  fieldsOf,
+  type KernelLayer,
+  type SeparableLayer,
+} from './stock';
+import {type CallArgs, onlyShape} from './wrapperLayer';
 
 /**
  * Computes what a stock layer computes, with or without a low-rank update of its kernel, without a gradient for what is frozen.
@@ -48,11 +60,7 @@ export const conv1dForward: Forward = (layer, x, {factors, prepared}) => {
 /** `Conv2D`: both data formats; as the stock layer, channels-first is transposed before and after. */
 export const conv2dForward: Forward = (layer, x, {factors, prepared}) => {
   const fields = fieldsOf<ConvLayer>(layer);
-  const op = conv2dOp({
-    strides: fields.strides as [number, number],
-    padding: fields.padding,
-    dilations: fields.dilationRate as [number, number],
-  });
+  const op = conv2dOp(conv2dGeometry(fields));
   const {last, restore} = channelsLast(x, fields);
   return applyLinear(by(op), last, fields, {factors, prepared, biasApart: false}, restore);
 };
@@ -77,6 +85,46 @@ export const conv3dForward: Forward = (layer, x, {factors, prepared}) => {
   });
   const {last, restore} = channelsLast(x, fields);
   return applyLinear(by(op), last, fields, {factors, prepared, biasApart: true, fuses: false}, restore);
+};
+
+/** `DepthwiseConv2D`: both data formats. The stock layer fuses nothing, and leaves a dilation rate out of account. */
+export const depthwiseConv2dForward: Forward = (layer, x, {factors, prepared}) => {
+  const fields = fieldsOf<DepthwiseLayer>(layer);
+  const {depthwiseKernel: kernel, bias, activation} = fields;
+  const geometry = conv2dGeometry({...fields, dilationRate: [1, 1]});
+  const compute: Compute = (input, weights, after) => depthwiseConv2d(input as tf.Tensor4D, weights, geometry, after);
+  const {last, restore} = channelsLast(x, fields);
+  const weights = {kernel, bias, activation};
+  return applyLinear(compute, last, weights, {factors, prepared, biasApart: true, fuses: false}, restore);
+};
+
+/** `SeparableConv2D`: a depthwise convolution, and one of size 1×1 of its result, which is the one that can have an update. */
+export const separableConv2dForward: Forward = (layer, x, {factors, prepared, kwargs}) => {
+  const fields = fieldsOf<SeparableLayer>(layer);
+  const {depthwiseKernel, pointwiseKernel, bias, activation} = fields;
+  if (fields.dataFormat === 'channelsFirst' && bias !== null) {
+    // Here the stock layer adds its bias along a wrong axis.
+    return layer.apply(x, kwargs) as tf.Tensor;
+  }
+  const {last, restore} = channelsLast(x, fields);
+  const depthwise = {kernel: depthwiseKernel.read(), bias: null, factors: null, trains: depthwiseKernel.trainable};
+  const filtered = depthwiseConv2d(asFloat(last) as tf.Tensor4D, depthwise, conv2dGeometry(fields), UNFUSED_IDENTITY);
+  const op = conv2dOp({strides: [1, 1], padding: 'valid', dilations: [1, 1]});
+  const pointwise = {kernel: pointwiseKernel, bias, activation};
+  const manner = {factors, prepared, biasApart: true, fuses: false};
+  // The stock layer computes its activation channels last.
+  return restore(applyLinear(by(op), filtered, pointwise, manner, y => y));
+};
+
+/** `Embedding`: row numbers of any shape. */
+export const embeddingForward: Forward = (layer, x, {factors, prepared}) => {
+  const kernel = fieldsOf<EmbeddingLayer>(layer).embeddings.read();
+  const rows = tf.reshape(x.dtype === 'int32' ? x : tf.cast(x, 'int32'), [x.size, 1]);
+  const weights = {kernel, bias: null, biasApart: false, factors, prepared};
+  return tf.reshape(
+    linear(embeddingOp, rows, weights, UNFUSED_IDENTITY),
+    onlyShape(layer.computeOutputShape(x.shape)) as number[],
+  );
 };
 
 /** `BatchNormalization` by its moving statistics, in training too. */
@@ -115,8 +163,20 @@ export const reluForward: Forward = (layer, x) => {
       });
 };
 
+/** How a stock 2-D convolution walks over its input. */
+function conv2dGeometry({
+  strides,
+  padding,
+  dilationRate,
+}: Pick<ConvLayer, 'strides' | 'padding' | 'dilationRate'>): Conv2DGeometry {
+  return {strides: strides as [number, number], padding, dilations: dilationRate as [number, number]};
+}
+
 /** An input with its channels last, and what gives a result the format that the layer answers in. */
-function channelsLast(x: tf.Tensor, {dataFormat}: ConvLayer): {last: tf.Tensor; restore: (y: tf.Tensor) => tf.Tensor} {
+function channelsLast(
+  x: tf.Tensor,
+  {dataFormat}: Pick<ConvLayer, 'dataFormat'>,
+): {last: tf.Tensor; restore: (y: tf.Tensor) => tf.Tensor} {
   if (dataFormat === 'channelsLast') {
     return {last: x, restore: y => y};
   }
@@ -125,6 +185,10 @@ function channelsLast(x: tf.Tensor, {dataFormat}: ConvLayer): {last: tf.Tensor; 
     last: tf.transpose(x, [0, ...space.map(axis => axis + 1), 1]),
     restore: y => tf.transpose(y, [0, x.rank - 1, ...space]),
   };
+}
+
+function asFloat(x: tf.Tensor): tf.Tensor {
+  return x.dtype === 'float32' ? x : tf.cast(x, 'float32');
 }
 
 /** Computes a linear operation with its weights and the activation after it. */
@@ -152,7 +216,7 @@ function applyLinear(
   restore: (y: tf.Tensor) => tf.Tensor,
 ): tf.Tensor {
   const weights = {kernel: kernel.read(), bias: bias?.read() ?? null, biasApart, factors, prepared};
-  const input = x.dtype === 'float32' ? x : tf.cast(x, 'float32');
+  const input = asFloat(x);
   const known = outputActivation(activation.getClassName());
   if (known !== undefined) {
     const fused = fuses ? known.fused : null;

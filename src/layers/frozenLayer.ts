@@ -8,8 +8,11 @@ import {
   conv2dTransposeForward,
   conv3dForward,
   denseForward,
+  depthwiseConv2dForward,
+  embeddingForward,
   type Forward,
   reluForward,
+  separableConv2dForward,
 } from './forward';
 import {disposeMasks, freezeCells} from './recurrentCells';
 import {isRepeatable} from './stock';
@@ -30,6 +33,9 @@ const FORWARDS: Readonly<Record<string, Forward>> = {
   Conv2D: conv2dForward,
   Conv2DTranspose: conv2dTransposeForward,
   Conv3D: conv3dForward,
+  DepthwiseConv2D: depthwiseConv2dForward,
+  SeparableConv2D: separableConv2dForward,
+  Embedding: embeddingForward,
   BatchNormalization: batchNormForward,
   Activation: activationForward,
   ReLU: reluForward,

@@ -5,7 +5,10 @@ import {LoRAConv2D} from './loraConv2d';
 import {LoRAConv2DTranspose} from './loraConv2dTranspose';
 import {LoRAConv3D} from './loraConv3d';
 import {LoRADense} from './loraDense';
+import {LoRADepthwiseConv2D} from './loraDepthwiseConv2d';
+import {LoRAEmbedding} from './loraEmbedding';
 import type {LoRALayer} from './loraLayer';
+import {LoRASeparableConv2D} from './loraSeparableConv2d';
 import {baseOf, wrapperKind} from './wrapperLayer';
 
 /** The class of a LoRA layer, as far as it speaks for itself. */
@@ -15,7 +18,16 @@ interface LoRALayerClass {
 }
 
 /** A row for each class of layers that can be adapted: the LoRA layer that adapts it. */
-const CLASSES: readonly LoRALayerClass[] = [LoRADense, LoRAConv1D, LoRAConv2D, LoRAConv2DTranspose, LoRAConv3D];
+const CLASSES: readonly LoRALayerClass[] = [
+  LoRADense,
+  LoRAConv1D,
+  LoRAConv2D,
+  LoRAConv2DTranspose,
+  LoRAConv3D,
+  LoRASeparableConv2D,
+  LoRADepthwiseConv2D,
+  LoRAEmbedding,
+];
 
 const BY_BASE = new Map(CLASSES.map(loraClass => [loraClass.adaptation.baseClassName, loraClass]));
 

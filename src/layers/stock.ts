@@ -25,6 +25,25 @@ export interface ConvLayer extends KernelLayer {
   dilationRate: number[];
 }
 
+/** What a stock `DepthwiseConv2D` holds. */
+export interface DepthwiseLayer extends Omit<ConvLayer, 'kernel' | 'filters'> {
+  depthwiseKernel: tf.LayerVariable;
+  depthMultiplier: number;
+}
+
+/** What a stock `SeparableConv2D` holds. */
+export interface SeparableLayer extends Omit<ConvLayer, 'kernel'> {
+  depthwiseKernel: tf.LayerVariable;
+  pointwiseKernel: tf.LayerVariable;
+  depthMultiplier: number;
+  useBias: boolean;
+}
+
+/** What a stock `Embedding` holds. */
+export interface EmbeddingLayer {
+  embeddings: tf.LayerVariable;
+}
+
 /** What a stock `BatchNormalization` holds. */
 export interface BatchNormLayer {
   axis: number;

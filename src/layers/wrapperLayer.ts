@@ -139,6 +139,13 @@ export abstract class WrapperLayer extends tf.layers.Layer {
     return this.baseLayer.computeMask(inputs, mask);
   }
 
+  /** Some layers take inputs of more axes than they were made for. */
+  protected override warnOnIncompatibleInputShape(inputShape: tf.Shape): void {
+    fieldsOf<{warnOnIncompatibleInputShape(shape: tf.Shape): void}>(this.baseLayer).warnOnIncompatibleInputShape(
+      inputShape,
+    );
+  }
+
   // The base's weights are kept out of this layer's own lists, where `model.trainable = true` would unfreeze them.
 
   override get trainableWeights(): tf.LayerVariable[] {

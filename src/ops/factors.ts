@@ -37,6 +37,22 @@ export function updatedKernel(kernel: tf.Tensor, factors: Factors): tf.Tensor {
   return tf.tidy(() => tf.add(kernel, delta(factors)));
 }
 
+/** The gradients of `A` and `B`, from the gradient of the kernel that they update. */
+export function factorGradients(
+  kernelGradient: tf.Tensor,
+  {a, b, scaling}: Factors,
+): Record<'a' | 'b', () => tf.Tensor> {
+  const [rank = 1, ...out] = b.shape;
+  const columns = tf.util.sizeFromShape(out);
+  const dw = tf.reshape<tf.Rank.R2>(kernelGradient, [-1, columns]); // [fan-in, out]
+  return {
+    // [fan-in, out] · [out, r]
+    a: () => tf.reshape(tf.matMul(dw, scaled(tf.reshape(b, [rank, columns]), scaling), false, true), a.shape),
+    // [r, fan-in] · [fan-in, out]
+    b: () => tf.reshape(tf.mul(tf.matMul(asMatrix(a), dw, true, false), scaling), b.shape),
+  };
+}
+
 /** A tensor with all axes but the last joined: pixels as rows, or a kernel as `[fan-in, out]`. */
 export function asMatrix(x: tf.Tensor): tf.Tensor2D {
   return tf.reshape(x, [-1, lastAxis(x.shape)]);

@@ -95,6 +95,46 @@ export function conv2dFilterGradient(
   ) as tf.Tensor4D;
 }
 
+/** The gradient of a depthwise convolution without dilation in its input: `[n, h', w', in·mult] → [n, h, w, in]`. */
+export function depthwiseInputGradient(
+  dy: tf.Tensor4D,
+  filter: tf.Tensor4D,
+  inputShape: tf.Tensor4D['shape'],
+  {strides, padding}: Conv2DGeometry,
+): tf.Tensor4D {
+  return run(
+    tf.DepthwiseConv2dNativeBackpropInput,
+    {dy, filter},
+    {
+      strides,
+      pad: padding,
+      dilations: [1, 1],
+      inputShape,
+    },
+  ) as tf.Tensor4D;
+}
+
+/**
+ * The gradient of a depthwise convolution without dilation in its filter: `[n, h, w, in], [n, h', w', in·mult] → [kh, kw, in, mult]`.
+ */
+export function depthwiseFilterGradient(
+  x: tf.Tensor4D,
+  dy: tf.Tensor4D,
+  filterShape: tf.Tensor4D['shape'],
+  {strides, padding}: Conv2DGeometry,
+): tf.Tensor4D {
+  return run(
+    tf.DepthwiseConv2dNativeBackpropFilter,
+    {x, dy},
+    {
+      strides,
+      pad: padding,
+      dilations: [1, 1],
+      filterShape,
+    },
+  ) as tf.Tensor4D;
+}
+
 /** The gradient of elu, from its output. */
 export function eluGradient(dy: tf.Tensor, y: tf.Tensor): tf.Tensor {
   return run(tf.EluGrad, {dy, y}, {});

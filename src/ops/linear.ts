@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import type {Activation} from './activation';
-import {asMatrix, type Factors, lastAxis, scaled, updatedKernel} from './factors';
+import {asMatrix, factorGradients, type Factors, lastAxis, scaled, updatedKernel} from './factors';
 import type {FusedActivation} from './kernels';
 import {runLazyOp, type Saved} from './lazyOp';
 import type {Prepared} from './prepared';
@@ -89,12 +89,7 @@ function gradients(
   };
   if (lastAxis(kernel.shape) <= 2 * rank) {
     // So few outputs that the whole kernel's gradient costs no more than the two products of the rank's width below.
-    const dw = asMatrix(kernelGradient()); // [fan-in, out]
-    return {
-      ...direct,
-      a: () => tf.reshape(tf.matMul(dw, scaled(b, scaling), false, true), a.shape), // [fan-in, out] · [out, r]
-      b: () => tf.mul(tf.matMul(asMatrix(a), dw, true, false), scaling), // [r, fan-in] · [fan-in, out]
-    };
+    return {...direct, ...factorGradients(kernelGradient(), factors)};
   }
   return {
     ...direct,

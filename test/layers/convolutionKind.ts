@@ -19,12 +19,25 @@ export interface ConvolutionKind<Case extends {activation: (typeof ACTIVATIONS)[
   /** The stock layer with `W + s·A·B` for its kernel, in plain loops. */
   mergedByHand: (layer: LoRALayer, c: Case) => tf.layers.Layer;
   inputs: (c: Case) => tf.Tensor;
+  /** Names of the stock layer's kernels. Default: `kernel`. */
+  kernels?: string[];
 }
 
 /** The tests of what each kind of convolution computes, whatever its geometry, on a backend that is current. */
 export function testConvolution<Case extends {activation: (typeof ACTIVATIONS)[number]}>(
   backend: string,
-  {make, cases, example, shapes, base, rankOf, adapted, mergedByHand, inputs}: ConvolutionKind<Case>,
+  {
+    make,
+    cases,
+    example,
+    shapes,
+    base,
+    rankOf,
+    adapted,
+    mergedByHand,
+    inputs,
+    kernels = ['kernel'],
+  }: ConvolutionKind<Case>,
 ): void {
   test('computes what a stock layer with the merged kernel computes, and merges to it, whatever its geometry', () =>
     fc.assert(
@@ -82,7 +95,7 @@ export function testConvolution<Case extends {activation: (typeof ACTIVATIONS)[n
     const layer = make({layer: base(example), rank: 2, freezeBaseLayer: false});
     const model = tf.sequential({layers: [layer]});
     stir(model);
-    const read = () => ['kernel', 'bias', 'lora_A', 'lora_B'].map(name => numbers(layer.tryGetParameter(name)!));
+    const read = () => [...kernels, 'bias', 'lora_A', 'lora_B'].map(name => numbers(layer.tryGetParameter(name)!));
     const before = read();
     const x = inputs(example);
     await train(model, [x]);

@@ -1,8 +1,10 @@
 import fc from 'fast-check';
 import * as tf from '@tensorflow/tfjs';
 import {loraConv2d, type LoRAConv2D} from '../../src/layers/loraConv2d';
+import type {LoRALayer} from '../../src/layers/loraLayer';
 import {ACTIVATIONS, BACKENDS, expectGradients, numbers, on, random, useBackend} from '../helpers';
 import {mergedKernel, stir, stirFactors} from '../models';
+import {testConvolution} from './convolutionKind';
 
 type Pair = [number, number];
 
@@ -82,12 +84,12 @@ function adapted(c: Case): LoRAConv2D {
 }
 
 /** `W + s·A·B`, `A` being a convolution to `rank` channels and `B` one of size 1×1. */
-function kernelByHand(layer: LoRAConv2D, {kernelSize, channels, filters}: Case): tf.Tensor4D {
+function kernelByHand(layer: LoRALayer, {kernelSize, channels, filters}: Case): tf.Tensor4D {
   return tf.tensor4d(mergedKernel(layer), [...kernelSize, channels, filters]);
 }
 
 /** The stock layer that has this kernel. */
-function mergedByHand(layer: LoRAConv2D, c: Case): tf.layers.Layer {
+function mergedByHand(layer: LoRALayer, c: Case): tf.layers.Layer {
   const bias = layer.tryGetParameter('bias');
   return base(c, {weights: [kernelByHand(layer, c), ...(bias ? [bias] : [])]});
 }
@@ -103,62 +105,19 @@ describe.each(BACKENDS)('on %s', backend => {
   });
   afterEach(() => tf.engine().endScope());
 
-  test('computes what a stock layer with the merged kernel computes, and merges to it, whatever its geometry', () =>
-    fc.assert(
-      fc.asyncProperty(cases, async c => {
-        const compute = (f: (layer: LoRAConv2D) => tf.layers.Layer) => () => {
-          const layer = adapted(c);
-          const y = f(layer).apply(images(c)) as tf.Tensor;
-          return [y];
-        };
-        const expected = await on(
-          'cpu',
-          compute(layer => mergedByHand(layer, c)),
-        );
-        expect(
-          (
-            await on(
-              backend,
-              compute(layer => layer),
-            )
-          )[0],
-        ).toBeAllClose(expected[0]!);
-        const merge = compute(layer => layer.mergeToOriginalLayer());
-        expect((await on(backend, merge))[0]).toBeAllClose(expected[0]!);
-      }),
-      {numRuns: 40},
-    ));
-
-  test('a new layer computes what its base computes, bit for bit, whatever its geometry', () => {
-    fc.assert(
-      fc.property(cases, c => {
-        tf.tidy(() => {
-          const model = tf.sequential({layers: [base(c)]});
-          stir(model);
-          const layer = loraConv2d({layer: model.layers[0]!, rank: c.rank});
-          const x = images(c);
-          const expected = numbers(model.predict(x) as tf.Tensor);
-          expect(numbers(layer.apply(x) as tf.Tensor)).toEqual(expected);
-        });
-      }),
-      {numRuns: 40},
-    );
-  });
-
-  test.each(ACTIVATIONS)('merges exactly with the activation %s', activation => {
-    for (const shape of [
+  testConvolution(backend, {
+    make: loraConv2d,
+    cases,
+    example: EXAMPLE,
+    shapes: [
       {channels: 1, filters: 7},
       {channels: 4, filters: 3},
-    ]) {
-      const c = {...EXAMPLE, ...shape, activation};
-      const layer = adapted(c);
-      const merged = layer.mergeToOriginalLayer();
-      const x = images(c);
-      const expected = numbers(mergedByHand(layer, c).apply(x) as tf.Tensor);
-      expect(numbers(layer.apply(x) as tf.Tensor)).toBeAllClose(expected);
-      expect(numbers(merged.apply(x) as tf.Tensor)).toBeAllClose(expected);
-      expect(merged.getConfig()).toEqual({...layer.baseLayer.getConfig(), trainable: true});
-    }
+    ],
+    base,
+    rankOf: ({rank}) => rank,
+    adapted,
+    mergedByHand,
+    inputs: images,
   });
 
   test('delta is s·A·B in the shape of the kernel', () => {

@@ -1,0 +1,41 @@
+import * as tf from '@tensorflow/tfjs';
+import type {Adaptation} from './adaptation';
+import {depthwiseConv2dForward} from './forward';
+import {LoRAKernelLayer} from './loraKernelLayer';
+import type {LoRALayerArgs} from './loraLayer';
+import {type DepthwiseLayer, fieldsOf} from './stock';
+
+/**
+ * A `DepthwiseConv2D` layer with a low-rank update of its kernel: `y = f(x ∗ (W + s·A·B) + b)`.
+ *
+ * In a depthwise convolution each channel has a kernel of its own, which has `kh·kw` entries for each of its `mult` outputs. Factors of
+ * each of these kernels, as a LoRA of a grouped convolution has them, would have more parameters than the layer. So there is one pair for
+ * all channels: `A`, `[kh, kw, rank]`, holds `rank` filters, and `B`, `[rank, in, mult]`, says how much of each every channel takes.
+ *
+ * Trains `rank · (kh·kw + in·mult)` numbers instead of `kh·kw · in·mult`, which for a kernel of 3×3 is less up to rank 8, and not by much.
+ * For this reason `'all'` leaves these layers out: name them in `targets` to adapt them all the same.
+ *
+ * Takes every stride, padding, data format and depth multiplier that the base takes. Like the base it computes without its dilation rate.
+ */
+export class LoRADepthwiseConv2D extends LoRAKernelLayer {
+  static readonly className = 'LoRADepthwiseConv2D';
+  static readonly adaptation: Adaptation = {
+    baseClassName: 'DepthwiseConv2D',
+    weights: layer => [
+      {name: 'depthwise_kernel', variable: fieldsOf<DepthwiseLayer>(layer).depthwiseKernel, outAxes: 2},
+    ],
+    unlessNamed:
+      'is a DepthwiseConv2D, whose kernel has hardly more parameters than its update would have. ' +
+      'Name it in targets to adapt it all the same.',
+  };
+
+  constructor(args: LoRALayerArgs) {
+    super(args, LoRADepthwiseConv2D.adaptation, depthwiseConv2dForward);
+  }
+}
+tf.serialization.registerClass(LoRADepthwiseConv2D);
+
+/** Makes a {@link LoRADepthwiseConv2D}. */
+export function loraDepthwiseConv2d(args: LoRALayerArgs): LoRADepthwiseConv2D {
+  return new LoRADepthwiseConv2D(args);
+}

@@ -1,0 +1,55 @@
+import * as tf from '@tensorflow/tfjs';
+import type {Activation} from './activation';
+import {deflate, inflate, inflatedShape} from './dilation';
+import {asMatrix, factorGradients, updatedKernel} from './factors';
+import {type Conv2DGeometry, depthwiseFilterGradient, depthwiseInputGradient} from './kernels';
+import {runLazyOp} from './lazyOp';
+import type {LinearWeights} from './linear';
+
+/** What a depthwise convolution works with. */
+export interface DepthwiseWeights extends Pick<LinearWeights, 'bias' | 'factors'> {
+  /** `[kh, kw, in, mult]`. */
+  kernel: tf.Tensor;
+  /** Whether the kernel and the bias may train where there are no factors. With factors they may in any case. Default: false. */
+  trains?: boolean;
+}
+
+/**
+ * `f(x ∗ (W + s·A·B) + b)`, with `∗` the depthwise convolution `[n, h, w, in] ∗ [kh, kw, in, mult] → [n, h', w', in·mult]`, in which each
+ * channel of the input has `mult` filters of its own.
+ *
+ * The kernel is tiny beside the images, so it is the kernel that is updated: `A` is `[kh, kw, rank]` and `B` `[rank, in, mult]`. Their
+ * gradients come from that of the kernel. Differentiable in whatever of `x`, `A`, `B`, `W` and `b` is asked for; without factors in `x`
+ * alone, unless the weights may train.
+ */
+export function depthwiseConv2d(
+  x: tf.Tensor4D,
+  {kernel, bias, factors, trains = false}: DepthwiseWeights,
+  geometry: Conv2DGeometry,
+  activation: Activation,
+): tf.Tensor {
+  const {strides, padding, dilations} = geometry;
+  const learns = trains || factors !== null;
+  const updated = () => (factors === null ? kernel : updatedKernel(kernel, factors)) as tf.Tensor4D;
+  return runLazyOp({
+    inputs: {x, ...(learns && {kernel, ...(bias && {bias}), ...(factors && {a: factors.a, b: factors.b})})},
+    save: {x: learns, y: activation.gradient !== null},
+    forward: () => {
+      const z = tf.depthwiseConv2d(x, updated(), strides, padding, 'NHWC', dilations);
+      return activation.apply(bias === null ? z : tf.add(z, bias));
+    },
+    gradient: (dy, saved): Record<string, () => tf.Tensor> => {
+      const dz = (activation.gradient === null ? dy : activation.gradient(dy, saved.y)) as tf.Tensor4D;
+      const dx = () => depthwiseInputGradient(dz, inflate(updated(), dilations), x.shape, geometry);
+      if (!learns) {
+        return {x: dx};
+      }
+      const kernelGradient = () => {
+        const shape = inflatedShape(kernel.shape, dilations);
+        return deflate(depthwiseFilterGradient(saved.x as tf.Tensor4D, dz, shape, geometry), dilations);
+      };
+      const direct = {x: dx, kernel: kernelGradient, bias: () => tf.sum(asMatrix(dz), 0)};
+      return factors === null ? direct : {...direct, ...factorGradients(kernelGradient(), factors)};
+    },
+  });
+}

@@ -1,0 +1,14 @@
+import * as tf from '@tensorflow/tfjs';
+import type {Linear} from './linear';
+
+/**
+ * The look-up `E[x]`: row numbers `[n, 1]`, a table `[vocabulary, dim]` → `[n, dim]`. It is the product of `x` as one-hot rows with the
+ * table, and so has the form of a product; nothing is ever computed as one.
+ */
+export const embeddingOp: Linear = {
+  forward: (x, table) => tf.gather(table, tf.reshape(x, [x.size])),
+  // A row number is no quantity: nothing depends on it smoothly.
+  inputGradient: (_dz, _table, inputShape) => tf.zeros(inputShape),
+  // Rows that are looked up more than once have the sum of what each look-up gives.
+  kernelGradient: (x, dz, tableShape) => tf.scatterND(x, dz, tableShape),
+};
