@@ -23,10 +23,13 @@ export interface Network {
   /** What PyTorch computes without an adapter. */
   y: number[];
   /** The weight of the model, in PyTorch's layout, that PyTorch calls by this name. */
-  torchWeight(model: tf.LayersModel, name: string): number[];
+  torchWeight: (model: tf.LayersModel, name: string) => number[];
+  /** PyTorch's names of the weights that `torchWeight` gives: all but those of grouped convolutions. */
+  torchNames: string[];
 }
 
-const FOLDER = join(__dirname, 'fixtures/peft');
+/** Both jest and npm run in the folder of the package. */
+const FOLDER = join('test', 'fixtures', 'peft');
 
 export function readText(...path: string[]): string {
   return readFileSync(join(FOLDER, ...path), 'utf8');
@@ -126,7 +129,11 @@ function network(
     const place = entries.findIndex(([each]) => each === name);
     return toTorch(of.getLayer(layer).getWeights()[place]!, entries[place]![1]);
   };
-  return {model, torchWeight, ...rest};
+  const torchNames = Object.values(names)
+    .flat()
+    .filter(([, layout]) => layout !== 'grouped')
+    .map(([name]) => name);
+  return {model, torchWeight, torchNames, ...rest};
 }
 
 function affine(torchName: string, layout: Layout = 'kernel', groups?: number): Names {
@@ -150,9 +157,9 @@ export function smallNetwork(): Network {
   let x = layers.conv2d({filters: 6, kernelSize: 3, activation: 'relu', name: 'conv1'}).apply(image);
   x = layers.conv2d({filters: 8, kernelSize: [3, 2], strides: 2, activation: 'relu', name: 'conv2'}).apply(x);
   x = layers.globalAveragePooling2d({}).apply(x);
-  x = layers.dense({units: 5, activation: 'tanh', name: 'fc1'}).apply(x) as tf.SymbolicTensor;
+  const features = layers.dense({units: 5, activation: 'tanh', name: 'fc1'}).apply(x) as tf.SymbolicTensor;
   const words = layers.embedding({inputDim: 11, outputDim: 5, name: 'emb'}).apply(ids);
-  const sum = layers.add().apply([x, layers.globalAveragePooling1d().apply(words) as tf.SymbolicTensor]);
+  const sum = layers.add().apply([features, layers.globalAveragePooling1d().apply(words) as tf.SymbolicTensor]);
   const y = layers.dense({units: 4, name: 'head'}).apply(sum) as tf.SymbolicTensor;
   const model = tf.model({inputs: [image, ids], outputs: y});
   const names = {
@@ -191,7 +198,7 @@ export function largeNetwork(depthwise: boolean): Network {
     tf.SymbolicTensor,
     tf.SymbolicTensor,
   ];
-  const on = (x: tf.SymbolicTensor, ...steps: tf.layers.Layer[]) =>
+  const on = (x: tf.SymbolicTensor, ...steps: tf.layers.Layer[]): tf.SymbolicTensor =>
     steps.reduce((value, layer) => layer.apply(value) as tf.SymbolicTensor, x);
   const act = (activation: 'tanh' | 'relu' | 'sigmoid') => layers.activation({activation});
   const dense = (units: number, name: string, useBias = true) => layers.dense({units, name, useBias});

@@ -118,7 +118,7 @@ function checkExportable(
     const className = layer.getClassName();
     const config = layers[path];
     if (config !== undefined && updatedKind(className) === undefined) {
-      faults.push(`${path}: PEFT has no updates of what a ${className} is in PyTorch`);
+      faults.push(`${path}: PEFT has no updates of the class ${className}`);
     }
     if (config !== undefined && !config.freezeBaseLayer) {
       faults.push(
@@ -126,10 +126,10 @@ function checkExportable(
       );
     }
     if (trainable.includes(path) && torchWeights(className) === undefined) {
-      faults.push(`${path}: a ${className}, whose weights have no one module of PyTorch for a counterpart`);
+      faults.push(`${path}: of class ${className}, whose weights have no one module of PyTorch for a counterpart`);
     }
     if (biases.includes(path) && (torchWeights(className) === undefined || biasesOf(layer).size !== 1)) {
-      faults.push(`${path}: the bias of a ${className}, which is not one tensor in PyTorch`);
+      faults.push(`${path}: a bias of the class ${className}, which is not one tensor in PyTorch`);
     }
     if (trainable.includes(path)) {
       // PEFT takes these names for the ends of paths.

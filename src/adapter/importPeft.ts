@@ -108,12 +108,12 @@ function layerUpdate(layer: tf.layers.Layer, update: TorchUpdate): LayerUpdate {
   const kind = updatedKind(className);
   const reason = reasonNotAdaptable(layer, true);
   if (kind === undefined || reason !== undefined) {
-    throw new LoRAError(`the layer ${reason ?? `is a ${className}, of which PEFT has no updates.`}`);
+    throw new LoRAError(`the layer ${reason ?? `is of class ${className}, of which PEFT has no updates.`}`);
   }
   const {axes, embedding = false, depthwise = false, torchName} = kind;
   if (update.a.shape.length !== axes || update.embedding !== embedding) {
     const foreign = update.embedding ? 'an Embedding' : `a weight with ${update.a.shape.length} axes`;
-    throw new LoRAError(`an update of ${foreign}, and the layer is a ${className} (${torchName} in PyTorch).`);
+    throw new LoRAError(`an update of ${foreign}, and the layer is of class ${className} (${torchName} in PyTorch).`);
   }
   let turned: LayerUpdate | undefined = fromTorchUpdate(update);
   if (depthwise) {
@@ -140,7 +140,7 @@ function savedWeights(layer: tf.layers.Layer, saved: ReadonlyMap<string, Values>
   const className = layer.getClassName();
   const known = torchWeights(className);
   if (known === undefined) {
-    throw new LoRAError(`in modules_to_save, and the layer is a ${className}, whose weights are not carried.`);
+    throw new LoRAError(`in modules_to_save, and the layer is of class ${className}, whose weights are not carried.`);
   }
   const weights = namedWeights(layer);
   const found = new Map<string, Values>();
@@ -148,7 +148,7 @@ function savedWeights(layer: tf.layers.Layer, saved: ReadonlyMap<string, Values>
     const weight = known.find(candidate => candidate.torchName === torchName);
     const shape = weight && weights.get(weight.name)?.shape;
     if (weight === undefined || shape === undefined) {
-      throw new LoRAError(`has a ${torchName}, which the layer, a ${className}, has not.`);
+      throw new LoRAError(`has a ${torchName}, which the layer, of class ${className}, has not.`);
     }
     found.set(weight.name, weight.fromTorch(values, shape as number[]));
   }
@@ -159,7 +159,7 @@ function savedWeights(layer: tf.layers.Layer, saved: ReadonlyMap<string, Values>
 function checkBias(layer: tf.layers.Layer, {shape}: Values): string {
   const [bias, ...others] = biasesOf(layer);
   if (bias === undefined || others.length > 0 || torchWeights(layer.getClassName()) === undefined) {
-    throw new LoRAError(`brings a bias, and the layer, a ${layer.getClassName()}, has no such one.`);
+    throw new LoRAError(`brings a bias, and the layer, of class ${layer.getClassName()}, has no such one.`);
   }
   const [name, variable] = bias;
   if (showShape([...shape]) !== showShape(variable.shape)) {

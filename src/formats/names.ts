@@ -5,7 +5,7 @@ import {LoRAError} from '../errors';
  * Says how the names of PyTorch's modules and of tfjs's layers correspond.
  *
  * A table has a row for each kind of name: a module's path, and the path of its layer. A `*` stands for a part of a name without dots and
- * slashes, the same in both; the first row that fits counts, and the table serves both ways.
+ * slashes, the same in both. Of the rows that fit the first of those with the fewest stars counts, and the table serves both ways.
  *
  *     {'encoder.layer.*.attention.query': 'layer_*_query', classifier: 'head'}
  *
@@ -19,8 +19,9 @@ export function mapName(keyMap: KeyMap, name: string, way: 'import' | 'export'):
   if (typeof keyMap === 'function') {
     return keyMap(name);
   }
-  for (const [module, layer] of Object.entries(keyMap)) {
-    const [from, to] = way === 'import' ? [module, layer] : [layer, module];
+  const rows = Object.entries(keyMap).map(([module, layer]) => (way === 'import' ? [module, layer] : [layer, module]));
+  rows.sort(([one = ''], [other = '']) => countStars(one) - countStars(other));
+  for (const [from = '', to = ''] of rows) {
     const parts = starsOf(from, name);
     if (parts !== undefined) {
       let star = 0;

@@ -1,8 +1,10 @@
 """A small network with every kind of layer that adapters are exchanged for, and the way its numbers travel as JSON."""
 
+import json
+from pathlib import Path
+
 import torch
 from torch import nn
-from torch.nn import functional as F
 from transformers.pytorch_utils import Conv1D as TransposedLinear
 
 
@@ -93,3 +95,40 @@ def weights_of(module):
     return {
         name: tensor for name, tensor in module.state_dict().items() if not name.endswith("num_batches_tracked")
     }
+
+
+class SmallNetwork(nn.Module):
+    """The network of the fixtures lora, rslora, modules_to_save and bias_lora_only."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 6, 3)
+        self.conv2 = nn.Conv2d(6, 8, (3, 2), stride=2)
+        self.fc1 = nn.Linear(8, 5)
+        self.emb = nn.Embedding(11, 5)
+        self.head = nn.Linear(5, 4)
+
+    def forward(self, img, ids):
+        x = torch.relu(self.conv2(torch.relu(self.conv1(img)))).mean((2, 3))
+        return self.head(torch.tanh(self.fc1(x)) + self.emb(ids).mean(1))
+
+
+def from_json(stored, dtype=torch.float32):
+    return torch.tensor(stored["data"], dtype=dtype).reshape(stored["shape"])
+
+
+def load_network(which):
+    """A network of the fixtures, its inputs, and its weights, as they stand in the fixtures."""
+    fixtures = Path(__file__).parent.parent / "fixtures" / "peft"
+    if which == "small":
+        base = json.loads((fixtures / "base.json").read_text())
+        network = SmallNetwork()
+        inputs = {"img": from_json(base["img"]), "ids": torch.tensor(base["ids"])}
+    else:
+        base = json.loads((fixtures / "made" / "base.json").read_text())
+        network = Network()
+        inputs = {name: from_json(stored) for name, stored in base["inputs"].items()}
+        inputs["tokens"] = inputs["tokens"].long()
+    weights = {name: from_json(stored) for name, stored in base["weights"].items()}
+    network.load_state_dict(weights, strict=False)
+    return network.eval(), inputs, weights
