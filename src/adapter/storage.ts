@@ -4,6 +4,7 @@ import {LoRAError} from '../errors';
 import {checkAdapterConfig} from '../model/fit';
 import {getAdapter, makeAdapter} from './adapter';
 import {fromSafetensors, type SafetensorsOptions, toSafetensors} from './safetensors';
+import {readAdapter} from './sources';
 
 /** Marks a file as an adapter, where the file of a model holds its topology. */
 const CLASS_NAME = 'LoRAAdapter';
@@ -90,10 +91,13 @@ export function safetensorsOf({modelTopology, weightData}: tf.io.ModelArtifacts)
 /**
  * Loads an adapter that `saveAdapter` saved, in either format. Apply it with `applyLoRA(base, adapter)`, then dispose it.
  *
- * @param handlerOrUrl what `tf.loadLayersModel` takes; in Node also `file://…`.
- * @throws LoRAError if nothing handles the URL, or what is there is not an adapter.
+ * @param handlerOrUrl what `tf.loadLayersModel` takes, or `http(s)://….safetensors`; in Node also `file://…`.
+ * @throws LoRAError if nothing handles the URL, it cannot be fetched, or what is there is not an adapter.
  */
 export async function loadAdapter(handlerOrUrl: tf.io.IOHandler | string): Promise<Adapter> {
+  if (typeof handlerOrUrl === 'string' && /^https?:\/\/[^?#]*\.safetensors(?:[?#]|$)/i.test(handlerOrUrl)) {
+    return readAdapter(fetch(handlerOrUrl));
+  }
   const handler = findHandler(handlerOrUrl, 'load');
   if (handler.load === undefined) {
     throw new LoRAError('The handler cannot load: it has no load function.');

@@ -4,6 +4,7 @@ import {
   applyLoRA,
   getAdapter,
   importPEFT,
+  loadAdapter,
   LoRAError,
   readAdapter,
   readPEFT,
@@ -52,6 +53,14 @@ test('a response that is no success is refused with what the server said', async
 
 test('a file that is no adapter is refused', async () => {
   await expect(readAdapter(new Blob(['<html>not here</html>']))).rejects.toThrow(LoRAError);
+});
+
+test('loadAdapter fetches a safetensors file by its URL', async () => {
+  const {adapter, bytes} = await example();
+  const fetched = jest.spyOn(globalThis, 'fetch').mockImplementation(() => Promise.resolve(new Response(bytes)));
+  expect(values(await loadAdapter('https://example.com/a.safetensors?v=2'))).toEqual(values(adapter));
+  expect(fetched.mock.calls).toEqual([['https://example.com/a.safetensors?v=2']]);
+  fetched.mockRestore();
 });
 
 test("PEFT's files are read one by one, or found among others by name", async () => {
