@@ -26,11 +26,21 @@ export interface LoRAConfig extends LoRAStrength {
   overrides?: readonly LoRAOverride[];
   /** Keep the adapted layers' own weights fixed. Default: true. */
   freezeBaseLayer?: boolean;
+  /**
+   * Which biases train beside the factors, and belong to the adapter: none, those of the adapted layers, or those of every layer, shifts of
+   * normalizations included (PEFT's `none`, `lora_only` and `all`). Default: `'none'`.
+   */
+  bias?: BiasChoice;
   /** What `A` starts from, as for `tf.layers`: an initializer or its name. Default: U(−1/√fan-in, 1/√fan-in). */
   initializer?: Initializer;
   /** Makes the start of every `A` reproducible. */
   seed?: number;
 }
+
+/** Which biases train beside the factors. */
+export type BiasChoice = (typeof BIAS_CHOICES)[number];
+
+const BIAS_CHOICES = ['none', 'adapted', 'all'] as const;
 
 /** A strength for the layers that `targets` names. */
 export interface LoRAOverride extends LoRAStrength {
@@ -56,12 +66,16 @@ export interface LayerConfig extends Required<LoRAStrength> {
   weights?: Required<WeightTarget>[];
   /** Whether the base's own weights stay fixed; if not, they are part of the adapter. */
   freezeBaseLayer: boolean;
+  /** Whether the base's bias trains beside the factors though its kernel stays fixed, and is part of the adapter. Default: false. */
+  trainBias?: boolean;
 }
 
 /** What an adapter says beside its tensors: which layers it adapts and which it brings whole, by path. */
 export interface AdapterConfig {
   layers: Record<string, LayerConfig>;
   trainable: string[];
+  /** Layers of which it brings the bias alone. Default: none. */
+  biases?: string[];
 }
 
 /**
@@ -142,6 +156,7 @@ const CONFIG_OPTIONS = [
   'trainable',
   'overrides',
   'freezeBaseLayer',
+  'bias',
   'initializer',
   'seed',
 ];
@@ -180,6 +195,9 @@ export function checkConfig(config: LoRAConfig): void {
   }
   if (config.freezeBaseLayer !== undefined && typeof config.freezeBaseLayer !== 'boolean') {
     faults.push(`freezeBaseLayer must be true or false, got ${show(config.freezeBaseLayer)}.`);
+  }
+  if (config.bias !== undefined && !BIAS_CHOICES.includes(config.bias)) {
+    faults.push(`bias must be one of ${BIAS_CHOICES.map(show).join(', ')}, got ${show(config.bias)}.`);
   }
   if (config.seed !== undefined && !Number.isInteger(config.seed)) {
     faults.push(`seed must be an integer, got ${show(config.seed)}.`);

@@ -1,8 +1,13 @@
 export {getAdapter, setAdapter, withAdapter} from './adapter/adapter';
-export {loadAdapter, saveAdapter} from './adapter/storage';
+export {type ExportedPEFT, exportPEFT, type ExportOptions} from './adapter/exportPeft';
+export {importPEFT, type ImportOptions} from './adapter/importPeft';
+export {fromSafetensors, type SafetensorsOptions, type StoredType, toSafetensors} from './adapter/safetensors';
+export {type ByteSource, type PEFTSources, readAdapter, readPEFT} from './adapter/sources';
+export {loadAdapter, saveAdapter, type SaveOptions} from './adapter/storage';
 export type {
   Adapter,
   AdapterConfig,
+  BiasChoice,
   Initializer,
   LayerConfig,
   LayerMatcher,
@@ -12,7 +17,10 @@ export type {
   WeightTarget,
 } from './config';
 export {LoRAError} from './errors';
+export type {KeyMap} from './formats/names';
+export type {PEFTFiles} from './formats/peft';
 export type {AdaptableWeight, Adaptation} from './layers/adaptation';
+export {BiasLayer} from './layers/biasLayer';
 export {FrozenLayer} from './layers/frozenLayer';
 export {loraBidirectional, LoRABidirectional} from './layers/loraBidirectional';
 export {loraConv1d, LoRAConv1D} from './layers/loraConv1d';
@@ -36,7 +44,7 @@ export {ParameterLayer} from './layers/parameterLayer';
 export {registerAdaptable} from './layers/registry';
 export type {LayerEntry} from './layers/stock';
 export {TrainedLayer} from './layers/trainedLayer';
-export {type CallArgs, type WrapperArgs, WrapperLayer} from './layers/wrapperLayer';
+export {type BaseTraining, type CallArgs, type WrapperArgs, WrapperLayer} from './layers/wrapperLayer';
 export {applyLoRA} from './model/apply';
 export {type Split, splitAtFirstAdapter} from './model/split';
 export {disposeModel, trainableVariables} from './model/dispose';

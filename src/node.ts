@@ -1,9 +1,10 @@
 import {fileHandler} from './adapter/fileHandler';
+import {readPEFTFolder, writePEFTFolder} from './adapter/peftFolder';
 import {fallbackHandlers} from './adapter/storage';
 
 // tfjs has no handler for file:// unless tfjs-node brings one. Registering a router would leave two beside it.
 fallbackHandlers.set('file:', fileHandler);
 
-// The front door in Node: that of the browser, and files. It is one name more, not another list of names to keep in step.
+// The front door in Node: that of the browser, and files. These are few names more, not another list of names to keep in step.
 export * from './index';
-export {fileHandler};
+export {fileHandler, readPEFTFolder, writePEFTFolder};

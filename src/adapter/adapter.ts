@@ -31,11 +31,10 @@ export function setAdapter(model: tf.LayersModel, adapter: Adapter | null): void
     checkAdapterConfig(adapter.config);
     checkFit(adapter, sites);
   }
-  const trained = new Set(adapter?.config.trainable);
   for (const {path, layer} of sites) {
     if (isWrapper(layer)) {
       const tensorOf = (name: string) => adapter?.tensors[`${path}/${name}`];
-      setLayer(layer, adapter?.config.layers[path], tensorOf, trained.has(path));
+      setLayer(layer, adapter?.config.layers[path], tensorOf);
     }
   }
 }
@@ -45,7 +44,6 @@ function setLayer(
   layer: WrapperLayer,
   config: LayerConfig | undefined,
   tensorOf: (name: string) => tf.Tensor | undefined,
-  trained: boolean,
 ): void {
   if (wrapperKind(layer) === 'lora') {
     const lora = layer as LoRALayer;
@@ -55,11 +53,8 @@ function setLayer(
       lora.setUpdate(resolveStrength(config), tensorOf);
     }
   }
-  if (!trained && config?.freezeBaseLayer !== false) {
-    layer.restoreOriginal();
-    return;
-  }
-  layer.adapterWeights().forEach((variable, name) => {
+  layer.restoreOriginal();
+  layer.trainedWeights().forEach((variable, name) => {
     const value = tensorOf(name);
     if (value !== undefined) {
       variable.write(value);

@@ -1,10 +1,12 @@
 import {randomUUID} from 'node:crypto';
 import {copyFileSync, linkSync, renameSync} from 'node:fs';
-import {mkdir, open, readFile, rm} from 'node:fs/promises';
+import {mkdir, rm} from 'node:fs/promises';
 import {basename, dirname, isAbsolute, join, relative, resolve} from 'node:path';
 import {fileURLToPath} from 'node:url';
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError} from '../errors';
+import {read, writeAtomically, writeThrough} from './files';
+import {safetensorsArtifacts, safetensorsOf} from './storage';
 
 const BYTES: Partial<Record<string, number>> = {
   float32: 4,
@@ -22,19 +24,23 @@ const BYTES: Partial<Record<string, number>> = {
  *
  *     await model.save(fileHandler('out/emoji'));               // out/emoji/model.json, out/emoji/weights.bin
  *     await saveAdapter(model, fileHandler('out/emoji.json'));  // out/emoji.json, out/emoji.weights.bin
+ *     await saveAdapter(model, fileHandler('out/emoji.safetensors'), {format: 'safetensors'});
  *     const base = await tf.loadLayersModel(fileHandler('out/emoji'));
  *
  * A save is atomic: until all its bytes are on disk the earlier file is whole and readable, and a save that fails leaves that one
  * as it was and nothing of its own.
  *
- * @param path A folder, in which the files are `model.json` and `weights.bin`; or a path that ends in `.json`, beside which the
- *     weights lie. Folders are made as needed. A `file://` prefix is allowed: an absolute one is read as a URL (`%20` is a space), a
+ * @param path A folder, in which the files are `model.json` and `weights.bin`; a path that ends in `.json`, beside which the weights lie;
+ *     or one that ends in `.safetensors`, of an adapter in one file. Folders are made as needed. A `file://` prefix is allowed: an absolute one is read as a URL (`%20` is a space), a
  *     relative one (`file://./out`) as tfjs-node reads it.
  * @throws LoRAError at once when the path is empty or no file URL, from `load` when a file is missing or damaged, from `save` when
  *     what it is given cannot be written as such files.
  */
 export function fileHandler(path: string): tf.io.IOHandler {
   const target = pathOf(path);
+  if (target.endsWith('.safetensors')) {
+    return {load: () => loadSafetensors(target), save: artifacts => saveSafetensors(target, artifacts)};
+  }
   const json = target.endsWith('.json') ? target : join(target, 'model.json');
   return {load: () => load(json), save: artifacts => save(json, artifacts)};
 }
@@ -53,6 +59,21 @@ function pathOf(path: string): string {
     throw new LoRAError(`A path is needed, of a folder or of a .json file, got "${path}".`);
   }
   return plain;
+}
+
+async function loadSafetensors(file: string): Promise<tf.io.ModelArtifacts> {
+  return safetensorsArtifacts(await read(file, 'Check the path; it must be a saved adapter.'));
+}
+
+async function saveSafetensors(file: string, artifacts: tf.io.ModelArtifacts): Promise<tf.io.SaveResult> {
+  const bytes = safetensorsOf(artifacts);
+  if (bytes === undefined) {
+    throw new LoRAError(
+      `${file} can hold an adapter of the format safetensors and nothing else: saveAdapter(model, handler, {format: 'safetensors'}).`,
+    );
+  }
+  await writeAtomically([[file, bytes]]);
+  return {modelArtifactsInfo: tf.io.getModelArtifactsInfoForJSON(artifacts)};
 }
 
 /** What tfjs itself calls the weights of `model.json`, and for `name.json` a name that keeps several apart in one folder. */
@@ -117,16 +138,6 @@ async function readShard(json: string, path: string): Promise<Uint8Array> {
     );
   }
   return read(file, `${json} names it: put the weights beside the JSON.`);
-}
-
-async function read(file: string, advice: string): Promise<Buffer> {
-  try {
-    return await readFile(file);
-  } catch (error) {
-    const missing = (error as NodeJS.ErrnoException).code === 'ENOENT';
-    const what = missing ? `There is no file ${file}.` : `Cannot read ${file}: ${(error as Error).message}.`;
-    throw new LoRAError(`${what} ${advice}`);
-  }
 }
 
 function isRecord(value: unknown): value is Record<string, unknown> {
@@ -262,17 +273,6 @@ async function write(json: string, bytes: Uint8Array, text: (weightsFile: string
     const spare = [link, firstJSON, lastJSON, ...(interimIsNamed ? [] : [weights])];
     // Settled, since the error that led here is the one to be told.
     await Promise.allSettled(spare.map(file => rm(file, {force: true})));
-  }
-}
-
-/** Writes a file and waits until the disk has it: a rename must not overtake the bytes that it names. */
-async function writeThrough(file: string, data: Uint8Array | string): Promise<void> {
-  const handle = await open(file, 'wx');
-  try {
-    await handle.writeFile(data);
-    await handle.sync();
-  } finally {
-    await handle.close();
   }
 }
 

@@ -3,6 +3,8 @@ import {type Adapter, show} from '../config';
 import {LoRAError} from '../errors';
 import {checkAdapterConfig} from '../model/fit';
 import {getAdapter, makeAdapter} from './adapter';
+import {fromSafetensors, type SafetensorsOptions, toSafetensors} from './safetensors';
+import {readAdapter} from './sources';
 
 /** Marks a file as an adapter, where the file of a model holds its topology. */
 const CLASS_NAME = 'LoRAAdapter';
@@ -12,23 +14,42 @@ const VERSION = 1;
 /** Handlers for URL schemes for which tfjs may have none, by scheme. In Node, `file:`. */
 export const fallbackHandlers = new Map<string, (url: string) => tf.io.IOHandler>();
 
+/** How an adapter is saved. */
+export interface SaveOptions extends SafetensorsOptions {
+  /**
+   * `'tfjs'`: JSON and float32 weights, as tfjs saves models. `'safetensors'`: the weights are the bytes of a safetensors file, which other
+   * tools read too. Default: `'tfjs'`.
+   */
+  format?: 'tfjs' | 'safetensors';
+}
+
 /**
  * Saves the adapter of a model, or an adapter: its config and its tensors, and nothing of the base.
  *
  * @param handlerOrUrl what `model.save` takes: `indexeddb://…`, `localstorage://…`, `downloads://…`, `http(s)://…`, any `tf.io.IOHandler`; in
- *     Node also `file://…`.
- * @throws LoRAError if the model is not adapted, or nothing handles the URL.
+ *     Node also `file://…`, there with one that ends in `.safetensors` to have that format in one file.
+ * @throws LoRAError if the model is not adapted, nothing handles the URL, or an option does not exist.
  */
 export async function saveAdapter(
   source: tf.LayersModel | Adapter,
   handlerOrUrl: tf.io.IOHandler | string,
+  {format = 'tfjs', dtype}: SaveOptions = {},
 ): Promise<tf.io.SaveResult> {
+  if (!['tfjs', 'safetensors'].includes(format)) {
+    throw new LoRAError(`format must be "tfjs" or "safetensors", got ${show(format)}.`);
+  }
+  if (format === 'tfjs' && dtype !== undefined && dtype !== 'float32') {
+    throw new LoRAError(`The format "tfjs" holds float32. For ${show(dtype)}, pass {format: 'safetensors', dtype}.`);
+  }
   const handler = findHandler(handlerOrUrl, 'save');
   if (handler.save === undefined) {
     throw new LoRAError('The handler cannot save: it has no save function.');
   }
   const adapter = 'tensors' in source ? source : getAdapter(source);
   try {
+    if (format === 'safetensors') {
+      return await handler.save(safetensorsArtifacts(await toSafetensors(adapter, {...(dtype && {dtype})})));
+    }
     const {data, specs} = await tf.io.encodeWeights({...adapter.tensors});
     return await handler.save({
       format: FORMAT,
@@ -46,18 +67,43 @@ export async function saveAdapter(
   }
 }
 
+/** A safetensors file as what tfjs's handlers carry: bytes whose spec says no more than how many there are. */
+export function safetensorsArtifacts(bytes: Uint8Array): tf.io.ModelArtifacts {
+  return {
+    format: FORMAT,
+    generatedBy: 'tfjs-lora',
+    convertedBy: null,
+    modelTopology: {class_name: CLASS_NAME, version: VERSION, format: 'safetensors'},
+    // Of the types that a spec can have, the one of a single byte.
+    weightSpecs: [{name: 'adapter.safetensors', shape: [bytes.length], dtype: 'bool'}],
+    weightData: bytes.slice().buffer,
+  };
+}
+
+/** The bytes that artifacts hold, if they are those of an adapter in this format. */
+export function safetensorsOf({modelTopology, weightData}: tf.io.ModelArtifacts): Uint8Array | undefined {
+  const {class_name: className, format} = (modelTopology ?? {}) as Record<string, unknown>;
+  return className === CLASS_NAME && format === 'safetensors' && weightData !== undefined
+    ? new Uint8Array(tf.io.CompositeArrayBuffer.join(weightData))
+    : undefined;
+}
+
 /**
- * Loads an adapter that `saveAdapter` saved. Apply it with `applyLoRA(base, adapter)`, then dispose it.
+ * Loads an adapter that `saveAdapter` saved, in either format. Apply it with `applyLoRA(base, adapter)`, then dispose it.
  *
- * @param handlerOrUrl what `tf.loadLayersModel` takes; in Node also `file://…`.
- * @throws LoRAError if nothing handles the URL, or what is there is not an adapter.
+ * @param handlerOrUrl what `tf.loadLayersModel` takes, or `http(s)://….safetensors`; in Node also `file://…`.
+ * @throws LoRAError if nothing handles the URL, it cannot be fetched, or what is there is not an adapter.
  */
 export async function loadAdapter(handlerOrUrl: tf.io.IOHandler | string): Promise<Adapter> {
+  if (typeof handlerOrUrl === 'string' && /^https?:\/\/[^?#]*\.safetensors(?:[?#]|$)/i.test(handlerOrUrl)) {
+    return readAdapter(fetch(handlerOrUrl));
+  }
   const handler = findHandler(handlerOrUrl, 'load');
   if (handler.load === undefined) {
     throw new LoRAError('The handler cannot load: it has no load function.');
   }
-  const {modelTopology, weightSpecs, weightData} = await handler.load();
+  const artifacts = await handler.load();
+  const {modelTopology, weightSpecs, weightData} = artifacts;
   const {class_name: className, version, config} = (modelTopology ?? {}) as Record<string, unknown>;
   if (className !== CLASS_NAME) {
     throw new LoRAError(
@@ -66,6 +112,10 @@ export async function loadAdapter(handlerOrUrl: tf.io.IOHandler | string): Promi
   }
   if (version !== VERSION) {
     throw new LoRAError(`The adapter is of format version ${show(version)}; this library reads version ${VERSION}.`);
+  }
+  const bytesOfFile = safetensorsOf(artifacts);
+  if (bytesOfFile !== undefined) {
+    return fromSafetensors(bytesOfFile);
   }
   checkAdapterConfig(config);
   if (weightSpecs === undefined || weightData === undefined) {

@@ -16,7 +16,15 @@ import {
 } from './forward';
 import {disposeMasks, freezeCells} from './recurrentCells';
 import {isRepeatable} from './stock';
-import {type CallArgs, onlyTensor, type WrapperArgs, WRAPPER_KIND, WrapperLayer} from './wrapperLayer';
+import {
+  type BaseTraining,
+  type CallArgs,
+  onlyTensor,
+  type WrapperArgs,
+  type WrapperKind,
+  WRAPPER_KIND,
+  WrapperLayer,
+} from './wrapperLayer';
 
 /** Classes for which the stock layer's own `call` would compute gradients of weights that are frozen, change them, or be slow. */
 const FORWARDS: Readonly<Record<string, Forward>> = {
@@ -39,13 +47,13 @@ const FORWARDS: Readonly<Record<string, Forward>> = {
  * as they are. (In tfjs, a `trainable: false` does none of this.)
  */
 export class FrozenLayer extends WrapperLayer {
-  static readonly className = 'FrozenLayer';
-  override readonly [WRAPPER_KIND] = 'frozen' as const;
+  static readonly className: string = 'FrozenLayer';
+  override readonly [WRAPPER_KIND]: WrapperKind = 'frozen';
 
   private readonly repeatable: boolean;
 
-  constructor(args: WrapperArgs) {
-    super(args, false);
+  constructor(args: WrapperArgs, baseTraining: BaseTraining = 'nothing') {
+    super(args, baseTraining);
     freezeCells(this.baseLayer);
     this.repeatable = isRepeatable(this.baseLayer);
   }
@@ -56,7 +64,7 @@ export class FrozenLayer extends WrapperLayer {
   }
 
   override adapterWeights(): Map<string, tf.LayerVariable> {
-    return new Map();
+    return this.trainedWeights();
   }
 
   override disposePrepared(): void {
@@ -73,7 +81,12 @@ export class FrozenLayer extends WrapperLayer {
     const stock = (x: tf.Tensor | tf.Tensor[]) => this.computeBase(x, kwargs);
     const [x, ...others] = [inputs].flat();
     const needless =
-      kwargs.training === true && kwargs.mask == null && this.repeatable && x !== undefined && others.length === 0;
+      this.baseTraining === 'nothing' &&
+      kwargs.training === true &&
+      kwargs.mask == null &&
+      this.repeatable &&
+      x !== undefined &&
+      others.length === 0;
     return needless && !dependsOnTrainable(x) ? checkpointed(stock, x) : stock(inputs);
   }
 }

@@ -21,6 +21,8 @@ import {type WrapperArgs, WRAPPER_KIND} from './wrapperLayer';
 export interface LoRALayerArgs extends WrapperArgs, LoRAStrength {
   /** Keep the layer's own weights fixed. If false, they train along with the factors. Default: true. */
   freezeBaseLayer?: boolean;
+  /** Train the layer's bias along with the factors, though its kernel stays fixed. Default: false. */
+  trainBias?: boolean;
   /** What `A` starts from, as for `tf.layers`. Default: U(−1/√fan-in, 1/√fan-in), as in PEFT. */
   initializer?: Initializer;
   /** Makes the start of `A` reproducible. */
@@ -80,7 +82,7 @@ export abstract class LoRALayer extends ParameterLayer {
     checkBase(args.layer, adaptation);
     const strength = resolveStrength(args);
     const freezeBaseLayer = args.freezeBaseLayer ?? true;
-    super(args, !freezeBaseLayer);
+    super(args, !freezeBaseLayer ? 'everything' : args.trainBias === true ? 'biases' : 'nothing');
     this.strength = strength;
     this.isBaseLayerFrozen = freezeBaseLayer;
     this.initializer = args.initializer;
@@ -129,6 +131,7 @@ export abstract class LoRALayer extends ParameterLayer {
       className: this.baseLayer.getClassName(),
       ...this.strength,
       freezeBaseLayer: this.isBaseLayerFrozen,
+      ...(this.baseTraining === 'biases' && {trainBias: true}),
     };
   }
 
@@ -186,8 +189,7 @@ export abstract class LoRALayer extends ParameterLayer {
   }
 
   override adapterWeights(): Map<string, tf.LayerVariable> {
-    const factors = this.factorVariables();
-    return this.isBaseLayerFrozen ? factors : new Map([...factors, ...namedWeights(this.baseLayer)]);
+    return new Map([...this.factorVariables(), ...this.trainedWeights()]);
   }
 
   /**
@@ -229,6 +231,7 @@ export abstract class LoRALayer extends ParameterLayer {
       ...super.getConfig(),
       ...this.strength,
       freezeBaseLayer: this.isBaseLayerFrozen,
+      ...(this.baseTraining === 'biases' && {trainBias: true}),
       ...(this.initializer !== undefined && {initializer: initializerEntry(this.initializer)}),
       ...(this.seed !== undefined && {seed: this.seed}),
     };

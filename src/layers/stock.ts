@@ -142,6 +142,11 @@ export function namedWeights(layer: tf.layers.Layer): Map<string, tf.LayerVariab
   return named;
 }
 
+/** The weights of a layer that are added: biases, and the shifts of normalizations. */
+export function biasesOf(layer: tf.layers.Layer): Map<string, tf.LayerVariable> {
+  return new Map([...namedWeights(layer)].filter(([name]) => /(?:^|\/)(?:bias|beta)$/.test(name)));
+}
+
 /** Gives `to` the values of `from`, a weight each, sharing their buffers. */
 export function shareWeights(from: tf.layers.Layer, to: tf.layers.Layer): void {
   const sources = [...namedWeights(from).values()];

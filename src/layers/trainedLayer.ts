@@ -1,5 +1,4 @@
 import * as tf from '@tensorflow/tfjs';
-import {namedWeights} from './stock';
 import {type CallArgs, type WrapperArgs, WRAPPER_KIND, WrapperLayer} from './wrapperLayer';
 
 /** A layer that trains in full and belongs to the adapter. It can keep its original weights, to be had back when it is removed. */
@@ -8,11 +7,11 @@ export class TrainedLayer extends WrapperLayer {
   override readonly [WRAPPER_KIND] = 'trained' as const;
 
   constructor(args: WrapperArgs) {
-    super(args, true);
+    super(args, 'everything');
   }
 
   override adapterWeights(): Map<string, tf.LayerVariable> {
-    return namedWeights(this.baseLayer);
+    return this.trainedWeights();
   }
 
   protected override compute(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor | tf.Tensor[] {

@@ -4,6 +4,7 @@ import {LoRAError} from '../errors';
 import {Prepared} from '../ops/prepared';
 import {disposeStates, type Inputs, takesStates, withStatesAsInputs} from './initialState';
 import {
+  biasesOf,
   cloneConfig,
   entryOf,
   fieldsOf,
@@ -15,8 +16,11 @@ import {
   shareWeights,
 } from './stock';
 
-/** What a layer of this library does with its base: adapts it, freezes it, or trains it in full. */
-export type WrapperKind = 'lora' | 'frozen' | 'trained';
+/** What a layer of this library does with its base: adapts it, freezes it, trains its bias alone, or trains it in full. */
+export type WrapperKind = 'lora' | 'frozen' | 'bias' | 'trained';
+
+/** Which of its base's weights a wrapper trains. */
+export type BaseTraining = 'nothing' | 'biases' | 'everything';
 
 /**
  * Marks the layers of this library. A process that uses both `import` and `require` has two copies of every class, so `instanceof`
@@ -70,24 +74,23 @@ export abstract class WrapperLayer extends tf.layers.Layer {
 
   private readonly baseTrainable: boolean;
   private readonly keepOriginal: boolean;
-  private readonly baseTrains: boolean;
   private readonly originals: [original: tf.LayerVariable, weight: tf.LayerVariable][] = [];
   private readonly sharesWith: tf.layers.Layer | null;
 
   protected constructor(
     {layer, name, trainable, baseTrainable, keepOriginal, record}: WrapperArgs,
-    baseTrains: boolean,
+    /** Which of the base's weights train. */
+    protected readonly baseTraining: BaseTraining,
   ) {
     super(wrapperArgs(layer, name, trainable));
     const owned = layer.built || layer.inboundNodes.length > 0 || adopted.has(layer);
     this.baseLayer = owned ? layerFromEntry(entryOf(layer)) : layer;
     adopted.add(this.baseLayer);
     this.sharesWith = owned && layer.built ? layer : null;
-    this.baseTrains = baseTrains;
     this.baseTrainable = baseTrainable ?? layer.trainable;
     this.keepOriginal = keepOriginal ?? false;
     this.record = record?.name;
-    this.baseLayer.trainable = baseTrains;
+    this.baseLayer.trainable = baseTraining !== 'nothing';
     this.supportsMasking = this.baseLayer.supportsMasking;
     ensureKernels();
   }
@@ -102,15 +105,17 @@ export abstract class WrapperLayer extends tf.layers.Layer {
     if (initialWeights !== null) {
       this.baseLayer.setWeights(initialWeights);
     }
-    if (!this.baseTrains) {
+    const trained = this.trainedWeights();
+    if (this.baseTraining !== 'everything') {
+      const fixed = new Set(this.baseLayer.weights);
+      trained.forEach(weight => fixed.delete(weight));
       // Layers made with `trainable: false` do not say so to their variables, which a custom training loop goes by.
-      this.baseLayer.weights.forEach(weight => (weight.trainable = false));
-    } else if (this.keepOriginal) {
-      for (const [local, weight] of namedWeights(this.baseLayer)) {
-        const zeros = tf.initializers.zeros();
-        const original = this.addWeight(ORIGINAL + local, weight.shape, weight.dtype, zeros, undefined, false);
-        this.originals.push([original.write(weight.read()), weight]);
-      }
+      fixed.forEach(weight => (weight.trainable = false));
+    }
+    for (const [local, weight] of this.keepOriginal ? trained : []) {
+      const zeros = tf.initializers.zeros();
+      const original = this.addWeight(ORIGINAL + local, weight.shape, weight.dtype, zeros, undefined, false);
+      this.originals.push([original.write(weight.read()), weight]);
     }
     this.inputSpec = this.baseLayer.inputSpec;
     this.built = true;
@@ -178,9 +183,9 @@ export abstract class WrapperLayer extends tf.layers.Layer {
     super.nonTrainableWeights = weights;
   }
 
-  /** The base's regularization, where the base trains. */
+  /** The base's regularization, where the base trains in full. */
   override get losses(): tf.layers.Layer['losses'] {
-    return this.baseTrains ? this.baseLayer.losses : [];
+    return this.baseTraining === 'everything' ? this.baseLayer.losses : [];
   }
 
   override get stateful(): boolean {
@@ -208,6 +213,18 @@ export abstract class WrapperLayer extends tf.layers.Layer {
     this.baseLayer.setFastWeightInitDuringBuild(value);
   }
 
+  /** Those of the base's weights that may part from their original values, by name. */
+  trainedWeights(): Map<string, tf.LayerVariable> {
+    switch (this.baseTraining) {
+      case 'nothing':
+        return new Map();
+      case 'biases':
+        return biasesOf(this.baseLayer);
+      case 'everything':
+        return namedWeights(this.baseLayer);
+    }
+  }
+
   /** The weights that belong to an adapter, by the names that they have in it. */
   abstract adapterWeights(): Map<string, tf.LayerVariable>;
 
@@ -220,14 +237,16 @@ export abstract class WrapperLayer extends tf.layers.Layer {
   /** Gives `layer`, a layer like the base, the values that the base had before it trained. */
   shareOriginal(layer: tf.layers.Layer): void {
     shareWeights(this.baseLayer, layer);
-    const values = new Map(this.originals.map(([original, weight]) => [weight, original]));
     const targets = [...namedWeights(layer).values()];
-    [...namedWeights(this.baseLayer).values()].forEach((weight, i) => {
-      const original = values.get(weight);
-      if (original !== undefined) {
-        replaceValue(targets[i] as tf.LayerVariable, original.read());
-      }
+    [...this.originalWeights().values()].forEach((original, i) => {
+      replaceValue(targets[i] as tf.LayerVariable, original.read());
     });
+  }
+
+  /** The variables that hold what the base had before it trained, under the names of its weights. */
+  originalWeights(): Map<string, tf.LayerVariable> {
+    const originals = new Map(this.originals.map(([original, weight]) => [weight, original]));
+    return new Map([...namedWeights(this.baseLayer)].map(([name, weight]) => [name, originals.get(weight) ?? weight]));
   }
 
   /** Gives the base the values that it had before it trained. */

@@ -2,7 +2,7 @@ import type * as tf from '@tensorflow/tfjs';
 import type {AdapterConfig} from '../config';
 import {LoRAError} from '../errors';
 import type {LoRALayer} from '../layers/loraLayer';
-import {isWrapper, wrapperKind} from '../layers/wrapperLayer';
+import {isWrapper, wrapperKind, type WrapperKind} from '../layers/wrapperLayer';
 import {type Site, sitesOf} from './walk';
 
 /** A layer of an adapted model that has an update. */
@@ -41,10 +41,14 @@ export function adapterVariables(model: tf.LayersModel): Map<string, tf.LayerVar
 
 /** The config of the adapter that a model has. */
 export function adapterConfig(model: tf.LayersModel): AdapterConfig {
+  const pathsOf = (kind: WrapperKind) =>
+    adaptedSites(model)
+      .filter(({layer}) => wrapperKind(layer) === kind)
+      .map(({path}) => path);
+  const biases = pathsOf('bias');
   return {
     layers: Object.fromEntries(loraSites(model).map(({path, layer}) => [path, layer.layerConfig])),
-    trainable: adaptedSites(model)
-      .filter(({layer}) => wrapperKind(layer) === 'trained')
-      .map(({path}) => path),
+    trainable: pathsOf('trained'),
+    ...(biases.length > 0 && {biases}),
   };
 }

@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {ensureKernels} from '../backends/ensure';
 import {type Adapter, checkConfig, type LoRAConfig} from '../config';
 import {LoRAError} from '../errors';
+import {BiasLayer} from '../layers/biasLayer';
 import {FrozenLayer} from '../layers/frozenLayer';
 import {initializerEntry} from '../layers/initializer';
 import {loraClassOf} from '../layers/registry';
@@ -75,6 +76,7 @@ function build(
 ): tf.LayersModel {
   const paths = Object.keys(config.layers);
   const trained = new Set(config.trainable);
+  const biased = new Set(config.biases);
   const record = JSON.stringify(makeRecord(model, capped));
   const keeper = sites.find(
     ({path, layer}) => config.layers[path] !== undefined || trained.has(path) || FrozenLayer.gains(layer),
@@ -98,7 +100,7 @@ function build(
         ...outer,
         ...strength,
         ...(weights && {weights}),
-        keepOriginal: !update.freezeBaseLayer,
+        keepOriginal: !update.freezeBaseLayer || update.trainBias === true,
         ...(initializer !== undefined && {initializer: initializerEntry(initializer)}),
         ...(seed !== undefined && {seed: seed + paths.indexOf(path)}),
       };
@@ -106,6 +108,9 @@ function build(
     }
     if (trained.has(path)) {
       return {className: TrainedLayer.className, config: {...outer, keepOriginal: true}};
+    }
+    if (biased.has(path)) {
+      return {className: BiasLayer.className, config: {...outer, keepOriginal: true}};
     }
     return FrozenLayer.gains(layer) ? {className: FrozenLayer.className, config: outer} : entry;
   };

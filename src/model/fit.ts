@@ -4,7 +4,7 @@ import {LoRAError} from '../errors';
 import type {LoRALayer} from '../layers/loraLayer';
 import {type AdaptableWeight, type Adaptation, rankLimit, type UpdateSpec, updateSpecs} from '../layers/adaptation';
 import {adaptationOf, loraClassOf} from '../layers/registry';
-import {namedWeights, showShape} from '../layers/stock';
+import {biasesOf, namedWeights, showShape} from '../layers/stock';
 import {baseOf, isWrapper, wrapperKind} from '../layers/wrapperLayer';
 import {describe} from './targets';
 import type {Site} from './walk';
@@ -30,7 +30,9 @@ export function checkFit({config, tensors}: Adapter, sites: readonly Site[]): vo
         expected.set(`${path}/${a.name}`, a.shape).set(`${path}/${b.name}`, b.shape);
       }
       if (!layer.freezeBaseLayer) {
-        expectWeights(expected, site);
+        expectWeights(expected, site, namedWeights(baseOf(site.layer)));
+      } else if (layer.trainBias) {
+        expectWeights(expected, site, biasesOf(baseOf(site.layer)));
       }
     }
   }
@@ -43,7 +45,18 @@ export function checkFit({config, tensors}: Adapter, sites: readonly Site[]): vo
     } else if (isWrapper(site.layer) && wrapperKind(site.layer) !== 'trained') {
       misfits.set(path, 'trains in full in the adapter, not in the model');
     } else {
-      expectWeights(expected, site);
+      expectWeights(expected, site, namedWeights(baseOf(site.layer)));
+    }
+  }
+  for (const path of config.biases ?? []) {
+    const site = byPath.get(path);
+    const misfit = biasMisfitOf(site);
+    if (config.layers[path] !== undefined || config.trainable.includes(path)) {
+      misfits.set(path, 'there twice in the adapter, once for its bias alone');
+    } else if (site === undefined || misfit !== undefined) {
+      misfits.set(path, misfit ?? NOT_THERE);
+    } else {
+      expectWeights(expected, site, biasesOf(baseOf(site.layer)));
     }
   }
 
@@ -67,7 +80,7 @@ function misfitOf(config: LayerConfig, site: Site | undefined): string | undefin
   if (site === undefined) {
     return NOT_THERE;
   }
-  const {className, rank, freezeBaseLayer} = config;
+  const {className, rank, freezeBaseLayer, trainBias} = config;
   const {layer} = site;
   const base = baseOf(layer);
   const adaptation = adaptationBy(config, layer);
@@ -79,6 +92,10 @@ function misfitOf(config: LayerConfig, site: Site | undefined): string | undefin
   }
   if (!freezeBaseLayer && wrapperKind(layer) === 'lora' && (layer as LoRALayer).isBaseLayerFrozen) {
     return 'with weights of the base in the adapter, which the model keeps frozen';
+  }
+  const biasMisfit = trainBias ? biasMisfitOf(site) : undefined;
+  if (biasMisfit !== undefined) {
+    return biasMisfit;
   }
   const [refusal = adaptation.refusal?.(base)] = faultsOf(() => adaptation.weights(base));
   if (refusal !== undefined) {
@@ -102,6 +119,20 @@ function adaptationBy({className, weights}: LayerConfig, layer: tf.layers.Layer)
 function namesOf(weights: readonly AdaptableWeight[]): string {
   const named = weights.map(({name, outAxes = 1}) => (outAxes === 1 ? name : `${name} (${outAxes} out axes)`));
   return named.sort().join(', ');
+}
+
+/** Why the bias of a layer cannot come from an adapter, if it cannot. */
+function biasMisfitOf(site: Site | undefined): string | undefined {
+  if (site === undefined) {
+    return NOT_THERE;
+  }
+  const {layer} = site;
+  const biases = [...biasesOf(baseOf(layer)).keys()];
+  if (biases.length === 0) {
+    return 'with its bias in the adapter, and without one in the model';
+  }
+  const fixed = isWrapper(layer) && !biases.every(name => layer.trainedWeights().has(name));
+  return fixed ? 'with its bias in the adapter, which the model keeps frozen' : undefined;
 }
 
 /** What is wrong with the tensors of an adapter. Those of a layer that does not fit as a whole are reported with it. */
@@ -131,8 +162,12 @@ function updatesOf({layer}: Site, config: LayerConfig): UpdateSpec[] {
   return updateSpecs(adaptationBy(config, layer)?.weights(baseOf(layer)) ?? [], config.rank);
 }
 
-function expectWeights(expected: Map<string, readonly number[]>, {path, layer}: Site): void {
-  for (const [name, weight] of namedWeights(baseOf(layer))) {
+function expectWeights(
+  expected: Map<string, readonly number[]>,
+  {path}: Site,
+  weights: ReadonlyMap<string, tf.LayerVariable>,
+): void {
+  for (const [name, weight] of weights) {
     expected.set(`${path}/${name}`, weight.shape as number[]);
   }
 }
@@ -143,15 +178,23 @@ function expectWeights(expected: Map<string, readonly number[]>, {path, layer}: 
  * @throws LoRAError if something is missing, of another type or out of range.
  */
 export function checkAdapterConfig(config: unknown): asserts config is AdapterConfig {
-  const {layers, trainable} = (config ?? {}) as Partial<AdapterConfig>;
-  if (typeof layers !== 'object' || (layers as unknown) === null || !isTextList(trainable)) {
+  const {layers, trainable, biases = []} = (config ?? {}) as Partial<AdapterConfig>;
+  if (
+    typeof layers !== 'object' ||
+    (layers as unknown) === null ||
+    Array.isArray(layers) ||
+    !isTextList(trainable) ||
+    !isTextList(biases)
+  ) {
     throw new LoRAError('This is not the config of an adapter: it must list its layers and what it trains in full.');
   }
   for (const [path, layer] of Object.entries(layers)) {
     if (
       typeof layer !== 'object' ||
+      (layer as unknown) === null ||
       typeof layer.className !== 'string' ||
-      typeof layer.freezeBaseLayer !== 'boolean'
+      typeof layer.freezeBaseLayer !== 'boolean' ||
+      !['undefined', 'boolean'].includes(typeof layer.trainBias)
     ) {
       throw new LoRAError(
         `The adapter's config of layer "${path}" must hold its className, freezeBaseLayer, rank and alpha.`,

@@ -1,14 +1,8 @@
-import {
-  type AdapterConfig,
-  faultsOf,
-  type LayerConfig,
-  type LoRAConfig,
-  type LoRAStrength,
-  resolveStrength,
-} from '../config';
+import {type AdapterConfig, faultsOf, type LoRAConfig, type LoRAStrength, resolveStrength} from '../config';
 import {LoRAError} from '../errors';
 import {rankLimit} from '../layers/adaptation';
 import {adaptableClasses, adaptationOf, hasKernel, loraClassOf, reasonNotAdaptable} from '../layers/registry';
+import {biasesOf} from '../layers/stock';
 import {wrapperKind} from '../layers/wrapperLayer';
 import {describe, matches, matchesAny, unmatched} from './targets';
 import type {Site} from './walk';
@@ -30,7 +24,7 @@ export interface Plan {
  * @throws LoRAError with a line for each entry of the config that names nothing, or nothing that can be adapted.
  */
 export function makePlan(sites: readonly Site[], config: LoRAConfig): Plan {
-  const {targets = 'all', exclude = [], trainable = [], overrides = []} = config;
+  const {targets = 'all', exclude = [], trainable = [], overrides = [], bias = 'none', freezeBaseLayer = true} = config;
   const faults = [
     ...(targets === 'all' ? [] : unmatched('target', targets, sites)),
     ...unmatched('exclude', exclude, sites),
@@ -62,7 +56,17 @@ export function makePlan(sites: readonly Site[], config: LoRAConfig): Plan {
     throw new LoRAError(misfits.join('\n'));
   }
 
-  const plan: Plan = {config: {layers: {}, trainable: trained.map(({path}) => path)}, capped: {}, left: {}};
+  const biased =
+    bias === 'all' ? sites.filter(site => hasBias(site) && !adapted.includes(site) && !trained.includes(site)) : [];
+  const plan: Plan = {
+    config: {
+      layers: {},
+      trainable: trained.map(({path}) => path),
+      ...(biased.length > 0 && {biases: biased.map(({path}) => path)}),
+    },
+    capped: {},
+    left: {},
+  };
   for (const site of adapted) {
     const override = overrides.find(entry => matchesAny(entry.targets, site));
     const asked = resolveStrength({...strengthOf(config), ...(override && strengthOf(override))});
@@ -73,7 +77,8 @@ export function makePlan(sites: readonly Site[], config: LoRAConfig): Plan {
       className,
       ...(weights && {weights}),
       ...capStrength(asked, limit),
-      freezeBaseLayer: config.freezeBaseLayer ?? true,
+      freezeBaseLayer,
+      ...(bias !== 'none' && freezeBaseLayer && hasBias(site) && {trainBias: true}),
     };
     if (asked.rank > limit) {
       plan.capped[site.path] = asked.rank;
@@ -88,11 +93,12 @@ export function makePlan(sites: readonly Site[], config: LoRAConfig): Plan {
   return plan;
 }
 
+function hasBias({layer}: Site): boolean {
+  return biasesOf(layer).size > 0;
+}
+
 /** A strength of at most the given rank, with the same scaling. */
-function capStrength(
-  strength: Required<LoRAStrength>,
-  limit: number,
-): Omit<LayerConfig, 'className' | 'freezeBaseLayer'> {
+function capStrength(strength: Required<LoRAStrength>, limit: number): Required<LoRAStrength> {
   const {rank, alpha, rankStabilized} = strength;
   if (rank <= limit) {
     return strength;

@@ -99,7 +99,7 @@ async function checked(model: tf.LayersModel, merged: tf.LayersModel): Promise<t
 /** Whether a layer is not what it was in the original. */
 function changes(layer: tf.layers.Layer): boolean {
   const kind = wrapperKind(layer);
-  return kind === 'lora' || kind === 'trained';
+  return kind !== undefined && kind !== 'frozen';
 }
 
 async function isFinite({weights}: tf.layers.Layer): Promise<boolean> {

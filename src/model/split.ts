@@ -128,7 +128,7 @@ class Splitter {
 function trains(layer: tf.layers.Layer): boolean {
   const children = childrenOf(layer);
   const kind = wrapperKind(layer);
-  return children === undefined ? kind === 'lora' || kind === 'trained' : children.some(trains);
+  return children === undefined ? kind !== undefined && kind !== 'frozen' : children.some(trains);
 }
 
 /** The calls in a model, in an order in which each comes after those that it depends on. */

@@ -4,7 +4,7 @@ import {normsOf, parameterCounts} from '../layers/diagnostics';
 import type {LoRALayer} from '../layers/loraLayer';
 import {hasKernel, reasonNotAdaptable} from '../layers/registry';
 import {namedWeights} from '../layers/stock';
-import {baseOf, wrapperKind} from '../layers/wrapperLayer';
+import {baseOf, wrapperKind, type WrapperKind} from '../layers/wrapperLayer';
 import {adaptedSites, loraSites} from './adapted';
 import {recordOf} from './record';
 
@@ -45,6 +45,8 @@ export interface LoRASummary {
   left: LeftLayer[];
   /** Paths of the layers that train in full. */
   trainable: string[];
+  /** Paths of the layers of which the bias alone trains. */
+  biases: string[];
   trainableParameters: number;
   totalParameters: number;
   /** The summary as a table. */
@@ -75,7 +77,8 @@ export function summarizeLoRA(
   const left = sites
     .filter(({layer}) => wrapperKind(layer) === 'frozen' && hasKernel(layer))
     .map(({path, layer}) => ({path, className: baseOf(layer).getClassName(), reason: reasonLeft(baseOf(layer))}));
-  const trainable = sites.filter(({layer}) => wrapperKind(layer) === 'trained').map(({path}) => path);
+  const pathsOf = (kind: WrapperKind) => sites.filter(({layer}) => wrapperKind(layer) === kind).map(({path}) => path);
+  const whole = {left, trainable: pathsOf('trained'), biases: pathsOf('bias')};
   const counts = {
     trainableParameters: countOf(model.trainableWeights),
     // The originals that layers keep beside weights that train are no parameters of the model.
@@ -84,7 +87,7 @@ export function summarizeLoRA(
   return norms ? withNorms(model, layers).then(complete) : complete(layers);
 
   function complete(rows: LayerSummary[]): LoRASummary {
-    return {layers: rows, left, trainable, ...counts, toString: () => format(rows, left, trainable, counts)};
+    return {layers: rows, ...whole, ...counts, toString: () => format(rows, whole, counts)};
   }
 }
 
@@ -135,8 +138,7 @@ function countOf(weights: Iterable<tf.LayerVariable>): number {
 
 function format(
   rows: readonly LayerSummary[],
-  left: readonly LeftLayer[],
-  trainable: readonly string[],
+  {left, trainable, biases}: Pick<LoRASummary, 'left' | 'trainable' | 'biases'>,
   {trainableParameters, totalParameters}: {trainableParameters: number; totalParameters: number},
 ): string {
   const withNorms = rows.some(({deltaNorm}) => deltaNorm !== undefined);
@@ -164,6 +166,7 @@ function format(
     ...lines,
     ...leftLines(left),
     ...(trainable.length > 0 ? [`trained in full: ${trainable.join(', ')}`] : []),
+    ...(biases.length > 0 ? [`bias trained: ${biases.join(', ')}`] : []),
     `trainable params: ${count(trainableParameters)} || all params: ${count(totalParameters)} || trainable%: ${share}`,
   ].join('\n');
 }

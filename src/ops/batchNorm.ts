@@ -15,8 +15,8 @@ export interface BatchNormWeights {
 }
 
 /**
- * Normalization by fixed statistics, `γ·(x − μ)/√(σ² + ε) + β` along `axis`, differentiable in `x` alone: its gradient is
- * `dy·γ/√(σ² + ε)`, for which nothing need be kept.
+ * Normalization by fixed statistics, `γ·(x − μ)/√(σ² + ε) + β` along `axis`, differentiable in `x` and `β`: the gradients are
+ * `dy·γ/√(σ² + ε)` and the sums of `dy`, for which nothing need be kept.
  *
  * With `exact`, the result is that of stock inference, bit for bit. Without, it is computed as `x·m + t`, which is several times
  * faster on wasm and may differ in the last bits.
@@ -28,7 +28,7 @@ export function frozenBatchNorm(
 ): tf.Tensor {
   const onAxis = (w: tf.Tensor) => alongAxis(w, axis, x.rank);
   return runLazyOp({
-    inputs: {x},
+    inputs: {x, ...(weights.beta && {beta: weights.beta})},
     save: {x: false, y: false},
     forward: () => {
       if (exact || launchesOperations()) {
@@ -40,7 +40,14 @@ export function frozenBatchNorm(
       const [m, t] = affine(weights, prepared);
       return tf.add(tf.mul(x, onAxis(m)), onAxis(t));
     },
-    gradient: dy => ({x: () => tf.mul(dy, onAxis(affine(weights, prepared)[0]))}),
+    gradient: dy => ({
+      x: () => tf.mul(dy, onAxis(affine(weights, prepared)[0])),
+      beta: () =>
+        tf.sum(
+          dy,
+          x.shape.map((_, i) => i).filter(i => i !== axis),
+        ),
+    }),
   });
 }
 

@@ -14,7 +14,7 @@ export type Conv2DTransposeGeometry = Omit<Conv2DGeometry, 'dilations'>;
  * of that in its kernel.
  *
  * `A` is `[kh, kw, out, rank]`, a transposed convolution like that with `W`, and `B`, `[rank, in]`, makes the `rank` channels that it
- * starts from. Differentiable in whatever of `x`, `A`, `B`, `W` and `b` is asked for; without factors in `x` alone.
+ * starts from. Differentiable in whatever of `x`, `A`, `B`, `W` and `b` is asked for; without factors in `x` and `b`.
  */
 export function conv2dTranspose(
   x: tf.Tensor4D,
@@ -28,7 +28,7 @@ export function conv2dTranspose(
   const convolve = (image: tf.Tensor, filter: tf.Tensor) =>
     fusedConv2d(image as tf.Tensor4D, filter as tf.Tensor4D, null, geometry, 'linear');
   return runLazyOp({
-    inputs: {x, ...(factors && {a: factors.a, b: factors.b, kernel, ...(bias && {bias})})},
+    inputs: {x, ...(bias && {bias}), ...(factors && {a: factors.a, b: factors.b, kernel})},
     save: {x: factors !== null, y: activation.gradient !== null},
     forward: () => {
       const z = conv2dInputGradient(x, updated(), shape, geometry);
@@ -37,8 +37,9 @@ export function conv2dTranspose(
     gradient: (dy, saved): Record<string, () => tf.Tensor> => {
       const dz = (activation.gradient === null ? dy : activation.gradient(dy, saved.y)) as tf.Tensor4D;
       const dx = () => convolve(dz, updated());
+      const dBias = () => tf.sum(asMatrix(dz), 0);
       if (factors === null) {
-        return {x: dx};
+        return {x: dx, bias: dBias};
       }
       const {a, b, scaling} = factors;
       const kernelGradient = (input: tf.Tensor, kernelShape: number[]) =>
@@ -46,7 +47,7 @@ export function conv2dTranspose(
       return {
         x: dx,
         kernel: () => kernelGradient(saved.x, kernel.shape),
-        bias: () => tf.sum(asMatrix(dz), 0),
+        bias: dBias,
         a: () => {
           const low = product(asMatrix(saved.x), scaled(b, scaling), false, true); // [n·h·w, in] · [in, r]
           return kernelGradient(fromMatrix(low, saved.x.shape), a.shape);

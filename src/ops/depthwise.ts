@@ -10,7 +10,7 @@ import type {LinearWeights} from './linear';
 export interface DepthwiseWeights extends Pick<LinearWeights, 'bias' | 'factors'> {
   /** `[kh, kw, in, mult]`. */
   kernel: tf.Tensor;
-  /** Whether the kernel and the bias may train where there are no factors. With factors they may in any case. Default: false. */
+  /** Whether the kernel may train where there are no factors. With factors they may in any case. Default: false. */
   trains?: boolean;
 }
 
@@ -19,8 +19,8 @@ export interface DepthwiseWeights extends Pick<LinearWeights, 'bias' | 'factors'
  * channel of the input has `mult` filters of its own.
  *
  * The kernel is tiny beside the images, so it is the kernel that is updated: `A` is `[kh, kw, rank]` and `B` `[rank, in, mult]`. Their
- * gradients come from that of the kernel. Differentiable in whatever of `x`, `A`, `B`, `W` and `b` is asked for; without factors in `x`
- * alone, unless the weights may train.
+ * gradients come from that of the kernel. Differentiable in whatever of `x`, `A`, `B`, `W` and `b` is asked for; without factors in `x` and
+ * `b`, unless the kernel may train.
  */
 export function depthwiseConv2d(
   x: tf.Tensor4D,
@@ -32,7 +32,7 @@ export function depthwiseConv2d(
   const learns = trains || factors !== null;
   const updated = () => (factors === null ? kernel : updatedKernel(kernel, factors)) as tf.Tensor4D;
   return runLazyOp({
-    inputs: {x, ...(learns && {kernel, ...(bias && {bias}), ...(factors && {a: factors.a, b: factors.b})})},
+    inputs: {x, ...(bias && {bias}), ...(learns && {kernel, ...(factors && {a: factors.a, b: factors.b})})},
     save: {x: learns, y: activation.gradient !== null},
     forward: () => {
       const z = tf.depthwiseConv2d(x, updated(), strides, padding, 'NHWC', dilations);
@@ -41,14 +41,15 @@ export function depthwiseConv2d(
     gradient: (dy, saved): Record<string, () => tf.Tensor> => {
       const dz = (activation.gradient === null ? dy : activation.gradient(dy, saved.y)) as tf.Tensor4D;
       const dx = () => depthwiseInputGradient(dz, inflate(updated(), dilations), x.shape, geometry);
+      const dBias = () => tf.sum(asMatrix(dz), 0);
       if (!learns) {
-        return {x: dx};
+        return {x: dx, bias: dBias};
       }
       const kernelGradient = () => {
         const shape = inflatedShape(kernel.shape, dilations);
         return deflate(depthwiseFilterGradient(saved.x as tf.Tensor4D, dz, shape, geometry), dilations);
       };
-      const direct = {x: dx, kernel: kernelGradient, bias: () => tf.sum(asMatrix(dz), 0)};
+      const direct = {x: dx, kernel: kernelGradient, bias: dBias};
       return factors === null ? direct : {...direct, ...factorGradients(kernelGradient(), factors)};
     },
   });

@@ -25,7 +25,7 @@ export interface LinearWeights {
   bias: tf.Tensor | null;
   /** Add the bias by itself where no activation is fused, as some stock layers do; elsewhere the fused call adds it. */
   biasApart: boolean;
-  /** The low-rank update, or `null` for a frozen operation, which is differentiable in `x` alone and keeps no input. */
+  /** The low-rank update, or `null` for a frozen operation, which is differentiable in `x` and `b` alone and keeps no input. */
   factors: Factors | null;
   /** Where a frozen operation may keep what depends on its kernel alone. */
   prepared?: Prepared;
@@ -42,13 +42,13 @@ export function linear(op: Linear, x: tf.Tensor, weights: LinearWeights, activat
   const {kernel, bias, factors, prepared} = weights;
   const branches = factors !== null && !mergesKernel(x.shape, kernel.shape);
   const outputs = runLazyOp({
-    inputs: {x, ...(factors && {a: factors.a, b: factors.b, kernel, ...(bias && {bias})})},
+    inputs: {x, ...(bias && {bias}), ...(factors && {a: factors.a, b: factors.b, kernel})},
     save: {x: factors !== null, y: activation.gradient !== null, h: branches},
     forward: () => (branches ? branched(op, x, weights, factors, activation) : merged(op, x, weights, activation)),
     gradient: (dy, saved) => {
       const dz = activation.gradient === null ? dy : activation.gradient(dy, saved.y);
       return factors === null
-        ? {x: () => op.inputGradient(dz, kernel, x.shape, prepared)}
+        ? {x: () => op.inputGradient(dz, kernel, x.shape, prepared), bias: () => tf.sum(asMatrix(dz), 0)}
         : gradients(op, dz, saved, x.shape, {kernel, factors, prepared});
     },
   });

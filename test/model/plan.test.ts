@@ -146,11 +146,11 @@ describe('applyLoRA refuses', () => {
     ['a config that is a number', 8, 'The config must be an object'],
     [
       'several faults, all told at once',
-      {rank: 0, targets: [], seed: 0.5, bias: 'all'},
+      {rank: 0, targets: [], seed: 0.5, biass: 'all'},
       'rank must be',
       'targets must be',
       'seed must be',
-      '"bias"',
+      '"biass"',
     ],
     [
       'several matchers that name nothing, all told at once',

@@ -1,0 +1,107 @@
+import {show} from '../config';
+import {LoRAError} from '../errors';
+import {checkKeyMap, closest, type KeyMap, lastPart, mapName, partsOf} from '../formats/names';
+import {describe} from '../model/targets';
+import type {Site} from '../model/walk';
+
+/** How many of the modules that find no layer an error names. */
+const SHOWN = 10;
+
+/**
+ * Finds the layer of each module: where `keyMap` says; else the one of the same path, whether dots or slashes separate its parts; else the
+ * one with the same last part, if one module and one layer alone have it. Modules that `keyMap` maps to `null` are left out.
+ *
+ * @throws LoRAError with a line for each module that finds none, or one that another has found.
+ */
+export function meet(modules: readonly string[], sites: readonly Site[], keyMap: KeyMap = {}): Map<string, Site> {
+  checkKeyMap(keyMap);
+  const found = new Map<string, Site>();
+  const faults: string[] = [];
+  const names = sites.map(({path}) => path);
+  for (const module of modules) {
+    const mapped = mapName(keyMap, module, 'import');
+    if (mapped === null) {
+      continue;
+    }
+    const fits = mapped === undefined ? sitesLike(module, modules, sites) : sitesNamed(mapped, sites);
+    const [site] = fits;
+    if (site !== undefined && fits.length === 1) {
+      found.set(module, site);
+      continue;
+    }
+    const what = mapped === undefined ? '' : `keyMap gives ${show(mapped)}; `;
+    faults.push(
+      site === undefined
+        ? `${module}: ${what}there is no such layer. Closest: ${closest(mapped ?? module, names).join(', ')}`
+        : `${module}: ${what}could be ${fits.map(({path}) => path).join(' or ')}`,
+    );
+  }
+  const taken = new Map<Site, string>();
+  for (const [module, site] of found) {
+    const other = taken.get(site);
+    if (other !== undefined) {
+      faults.push(`${module}: meets layer ${site.path}, and so does ${other}`);
+    }
+    taken.set(site, module);
+  }
+  if (faults.length > 0) {
+    const shown = faults.slice(0, SHOWN).map(fault => `  ${fault}`);
+    const more = faults.length > SHOWN ? [`  and ${faults.length - SHOWN} more`] : [];
+    throw new LoRAError(
+      [
+        "The adapter's modules and the model's layers do not meet:",
+        ...shown,
+        ...more,
+        "Say which is which with keyMap, such as {'encoder.layer.*.attention.query': 'layer_*_query'}.",
+        `The model has: ${sites.map(describe).join(', ')}.`,
+      ].join('\n'),
+    );
+  }
+  return found;
+}
+
+function sitesNamed(name: string, sites: readonly Site[]): Site[] {
+  const exact = sites.filter(({path}) => path === name);
+  return exact.length > 0 ? exact : sites.filter(({layer}) => layer.name === name);
+}
+
+function sitesLike(module: string, modules: readonly string[], sites: readonly Site[]): Site[] {
+  const joined = partsOf(module).join('.');
+  const equal = sites.filter(({path}) => partsOf(path).join('.') === joined);
+  if (equal.length > 0) {
+    return equal;
+  }
+  const last = lastPart(module);
+  // Several modules of one last part are several layers, of which we cannot say which is which.
+  return modules.filter(other => lastPart(other) === last).length === 1
+    ? sites.filter(({path}) => lastPart(path) === last)
+    : [];
+}
+
+/**
+ * The paths that layers have as modules: what `keyMap` says, else their own with dots for slashes. Layers that it maps to `null` are left
+ * out.
+ *
+ * @throws LoRAError if two layers would be one module.
+ */
+export function modulePaths(sites: readonly Site[], keyMap: KeyMap = {}): Map<string, string> {
+  checkKeyMap(keyMap);
+  const paths = new Map<string, string>();
+  const taken = new Map<string, string>();
+  for (const {path} of sites) {
+    const mapped = mapName(keyMap, path, 'export');
+    if (mapped === null) {
+      continue;
+    }
+    const module = mapped ?? path.replaceAll('/', '.');
+    const other = taken.get(module);
+    if (other !== undefined) {
+      throw new LoRAError(
+        `Layers ${other} and ${path} would both be module ${show(module)}. Tell them apart with keyMap.`,
+      );
+    }
+    taken.set(module, path);
+    paths.set(path, module);
+  }
+  return paths;
+}

@@ -1,0 +1,281 @@
+import {show} from '../config';
+import {LoRAError} from '../errors';
+import {duplicateKeys, nesting} from './jsonText';
+import {fromBfloat16, fromFloat16, toBfloat16, toFloat16} from './halfFloats';
+
+// Eight bytes: the length N of the header, little-endian. N bytes of JSON, padded with spaces:
+// {"__metadata__": {text: text}, name: {"dtype", "shape", "data_offsets": [begin, end]}}. Then the tensors' bytes, little-endian, row by
+// row, without gaps. https://github.com/huggingface/safetensors#format
+
+/** The types of numbers that this library reads and writes. */
+export type FloatType = 'F32' | 'F16' | 'BF16';
+
+/** A tensor as it is written. */
+export interface NamedValues {
+  shape: readonly number[];
+  /** Integers of 64 bits are written as they are. */
+  data: Float32Array | BigInt64Array;
+}
+
+/** A tensor as it is read. */
+export interface StoredTensor {
+  /** The type that the file gives: `F32`, `F16`, `BF16`, `I64`, … */
+  dtype: string;
+  shape: number[];
+  /** The values; `null` for types other than `F32`, `F16` and `BF16`. */
+  data: Float32Array | null;
+}
+
+/** What a safetensors file holds. */
+export interface Safetensors {
+  metadata: Map<string, string>;
+  tensors: Map<string, StoredTensor>;
+}
+
+/** Bytes a number, by type. */
+const SIZES: Readonly<Record<string, number>> = {
+  ...{BOOL: 1, U8: 1, I8: 1, F8_E4M3: 1, F8_E5M2: 1, F8_E8M0: 1, U16: 2, I16: 2, F16: 2, BF16: 2},
+  ...{U32: 4, I32: 4, F32: 4, U64: 8, I64: 8, F64: 8, C64: 8},
+};
+const METADATA = '__metadata__';
+/** Some hundred thousand tensors' worth. Enough for any adapter, and a bound on what a parser may be made to hold. */
+const MAX_HEADER = 16 * 2 ** 20;
+const MAX_FAULTS = 10;
+
+/**
+ * Writes a safetensors file. Numbers are rounded to the nearest that `dtype` has, ties to even.
+ *
+ * @param metadata texts that travel in the header.
+ * @throws LoRAError if a name is reserved or a shape does not fit its data.
+ */
+export function encodeSafetensors(
+  tensors: Readonly<Record<string, NamedValues>>,
+  {dtype = 'F32', metadata = {}}: {dtype?: FloatType; metadata?: Readonly<Record<string, string>>} = {},
+): Uint8Array<ArrayBuffer> {
+  const typeOf = ({data}: NamedValues) => (data instanceof BigInt64Array ? 'I64' : dtype);
+  const sizeOf = (values: NamedValues) => SIZES[typeOf(values)] ?? 4;
+  // The widest first, so that each tensor lies at a multiple of its size.
+  const entries = Object.entries(tensors).sort(
+    ([one, first], [two, second]) => sizeOf(second) - sizeOf(first) || (one < two ? -1 : 1),
+  );
+  const header: [string, unknown][] = Object.keys(metadata).length > 0 ? [[METADATA, metadata]] : [];
+  let end = 0;
+  for (const [name, values] of entries) {
+    const {shape, data} = values;
+    if (isReserved(name) || shape.reduce((product, size) => product * size, 1) !== data.length) {
+      throw new LoRAError(
+        `A tensor cannot be written: ${show(name)}, of shape ${show(shape)}, with ${data.length} numbers.`,
+      );
+    }
+    const begin = end;
+    end += data.length * sizeOf(values);
+    header.push([name, {dtype: typeOf(values), shape, data_offsets: [begin, end]}]);
+  }
+  const json = new TextEncoder().encode(JSON.stringify(Object.fromEntries(header)));
+  const start = 8 + 8 * Math.ceil(json.length / 8);
+  const bytes = new Uint8Array(start + end).fill(0x20, 8, start);
+  bytes.set(json, 8);
+  const view = new DataView(bytes.buffer);
+  view.setUint32(0, start - 8, true); // of the 64 bits the upper half stays 0
+  let offset = start;
+  for (const [, values] of entries) {
+    writeNumbers(view, offset, values.data, dtype);
+    offset += values.data.length * sizeOf(values);
+  }
+  return bytes;
+}
+
+function writeNumbers(view: DataView, offset: number, data: NamedValues['data'], dtype: FloatType): void {
+  if (data instanceof BigInt64Array) {
+    data.forEach((value, i) => view.setBigInt64(offset + 8 * i, value, true));
+    return;
+  }
+  const bits = new Uint32Array(data.buffer, data.byteOffset, data.length);
+  if (dtype === 'F32') {
+    bits.forEach((value, i) => view.setUint32(offset + 4 * i, value, true));
+  } else {
+    const round = dtype === 'F16' ? toFloat16 : toBfloat16;
+    bits.forEach((value, i) => view.setUint16(offset + 2 * i, round(value), true));
+  }
+}
+
+/**
+ * Reads a safetensors file, and trusts nothing that it says: each claim is checked against the bytes that are there before anything is
+ * made of them. The tensors' numbers are copies, 4 bytes for each in the file.
+ *
+ * @throws LoRAError if the file is damaged or not of this format, with a line for each fault.
+ */
+export function decodeSafetensors(bytes: Uint8Array): Safetensors {
+  const header = readHeader(bytes);
+  const start = 8 + header.length;
+  const faults: string[] = [];
+  const metadata = new Map<string, string>();
+  const entries: [name: string, entry: Entry][] = [];
+  for (const [name, value] of Object.entries(header.json)) {
+    if (name === METADATA) {
+      readMetadata(value, metadata, faults);
+    } else if (isReserved(name)) {
+      faults.push(`a tensor cannot have the name ${show(name)}`);
+    } else {
+      const entry = entryOf(value);
+      if (typeof entry === 'string') {
+        faults.push(`${name}: ${entry}`);
+      } else {
+        entries.push([name, entry]);
+      }
+    }
+  }
+  if (faults.length === 0) {
+    faults.push(...layoutFaults(entries, bytes.length - start));
+  }
+  if (faults.length > 0) {
+    throw broken(faults);
+  }
+  const view = new DataView(bytes.buffer, bytes.byteOffset + start, bytes.length - start);
+  const tensors = new Map(
+    entries.map(([name, {dtype, shape, begin, end}]) => [
+      name,
+      {dtype, shape, data: readNumbers(view, dtype, begin, end)},
+    ]),
+  );
+  return {metadata, tensors};
+}
+
+/** Where a tensor lies among the bytes behind the header. */
+interface Entry {
+  dtype: string;
+  shape: number[];
+  begin: number;
+  end: number;
+}
+
+function readHeader(bytes: Uint8Array): {json: object; length: number} {
+  if (!((bytes as unknown) instanceof Uint8Array)) {
+    throw new LoRAError(`Expected the bytes of a safetensors file, a Uint8Array, got ${typeof bytes}.`);
+  }
+  if (bytes.length < 8) {
+    throw broken([`it has ${bytes.length} bytes, and a header takes more`]);
+  }
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  const length = view.getUint32(0, true) + view.getUint32(4, true) * 2 ** 32;
+  if (length > bytes.length - 8) {
+    throw broken([`its header should have ${length} bytes, and ${bytes.length - 8} are there`]);
+  }
+  if (length > MAX_HEADER) {
+    throw broken([`its header has ${length} bytes, more than the ${MAX_HEADER} that are allowed`]);
+  }
+  let json: unknown;
+  try {
+    // A byte order mark is not skipped, so that it is no JSON.
+    const text = new TextDecoder('utf-8', {fatal: true, ignoreBOM: true}).decode(bytes.subarray(8, 8 + length));
+    if (nesting(text) > 3) {
+      throw new LoRAError('it is nested more deeply than one of a safetensors file');
+    }
+    json = JSON.parse(text);
+    const twice = duplicateKeys(text);
+    if (twice.length > 0) {
+      throw new LoRAError(`${twice.slice(0, MAX_FAULTS).map(show).join(', ')}: there twice`);
+    }
+  } catch (error) {
+    throw broken([`its header cannot be read: ${(error as Error).message}`]);
+  }
+  if (typeof json !== 'object' || json === null || Array.isArray(json)) {
+    throw broken([`its header is ${brief(json)}, not an object`]);
+  }
+  return {json, length};
+}
+
+function readMetadata(value: unknown, metadata: Map<string, string>, faults: string[]): void {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    faults.push(`its metadata is ${brief(value)}, not an object`);
+    return;
+  }
+  for (const [key, text] of Object.entries(value)) {
+    if (typeof text === 'string') {
+      metadata.set(key, text);
+    } else {
+      faults.push(`the metadata of ${show(key)} is ${brief(text)}, not a text`);
+    }
+  }
+}
+
+/** A tensor's entry of the header, or what is wrong with it. */
+function entryOf(value: unknown): Entry | string {
+  const {dtype, shape, data_offsets: offsets} = (value ?? {}) as Record<string, unknown>;
+  if (typeof dtype !== 'string' || !Object.hasOwn(SIZES, dtype)) {
+    return `of type ${brief(dtype)}; there are ${Object.keys(SIZES).join(', ')}`;
+  }
+  if (!isSizes(shape)) {
+    return `its shape is ${brief(shape)}, not a list of whole numbers`;
+  }
+  const [begin, end] = isSizes(offsets) ? offsets : [];
+  if (begin === undefined || end === undefined || (offsets as unknown[]).length !== 2 || begin > end) {
+    return `its offsets are ${brief(offsets)}, not [begin, end]`;
+  }
+  const size = (SIZES[dtype] ?? 0) * (shape.includes(0) ? 0 : shape.reduce((product, axis) => product * axis, 1));
+  return size === end - begin
+    ? {dtype, shape, begin, end}
+    : `of shape ${brief(shape)} and type ${dtype} it takes ${size} bytes, and has ${end - begin}`;
+}
+
+/** Checks that the tensors cover the bytes one after the other, each byte once. */
+function layoutFaults(entries: readonly [string, Entry][], length: number): string[] {
+  const faults: string[] = [];
+  let covered = 0;
+  for (const [name, {begin, end}] of [...entries].sort(
+    ([, one], [, two]) => one.begin - two.begin || one.end - two.end,
+  )) {
+    if (end > length) {
+      faults.push(`${name}: ends at byte ${end} of ${length}`);
+    } else if (begin < covered) {
+      faults.push(`${name}: begins at byte ${begin}, inside the tensor before, which ends at ${covered}`);
+    } else if (begin > covered) {
+      faults.push(`${name}: begins at byte ${begin}; bytes ${covered} to ${begin} belong to no tensor`);
+    }
+    covered = Math.max(covered, end);
+  }
+  if (covered < length) {
+    faults.push(`bytes ${covered} to ${length} belong to no tensor`);
+  }
+  return faults;
+}
+
+function readNumbers(view: DataView, dtype: string, begin: number, end: number): Float32Array | null {
+  if (dtype !== 'F32' && dtype !== 'F16' && dtype !== 'BF16') {
+    return null;
+  }
+  const data = new Float32Array((end - begin) / (SIZES[dtype] ?? 4));
+  const bits = new Uint32Array(data.buffer);
+  for (let i = 0; i < data.length; i++) {
+    if (dtype === 'F32') {
+      bits[i] = view.getUint32(begin + 4 * i, true);
+    } else if (dtype === 'BF16') {
+      bits[i] = fromBfloat16(view.getUint16(begin + 2 * i, true));
+    } else {
+      data[i] = fromFloat16(view.getUint16(begin + 2 * i, true));
+    }
+  }
+  return data;
+}
+
+function isReserved(name: string): boolean {
+  return name === METADATA || name === '__proto__';
+}
+
+function isSizes(value: unknown): value is number[] {
+  return Array.isArray(value) && value.every(size => Number.isSafeInteger(size) && size >= 0);
+}
+
+/** A value of the header, not at full length: who wrote it is not known. */
+function brief(value: unknown): string {
+  const text = show(value);
+  return text.length > 100 ? `${text.slice(0, 100)}…` : text;
+}
+
+function broken(faults: readonly string[]): LoRAError {
+  const shown = faults.slice(0, MAX_FAULTS).map(fault => (fault.length > 400 ? `${fault.slice(0, 400)}…` : fault));
+  if (faults.length > MAX_FAULTS) {
+    shown.push(`and ${faults.length - MAX_FAULTS} faults more`);
+  }
+  return new LoRAError(`This is not a whole safetensors file:\n${shown.map(fault => `  ${fault}`).join('\n')}`);
+}

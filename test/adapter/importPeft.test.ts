@@ -1,0 +1,313 @@
+import * as tf from '@tensorflow/tfjs';
+import {applyLoRA, importPEFT, type KeyMap, LoRAError, mergeLoRA, removeLoRA, setAdapter} from '../../src';
+import {decodeSafetensors, encodeSafetensors} from '../../src/formats/safetensors';
+import {BACKENDS, useBackend, withoutLeaks} from '../helpers';
+import {predictions, train} from '../models';
+import {expectedOf, KEY_MAP, largeNetwork, type Network, peftFiles, smallNetwork} from '../peftNetworks';
+
+beforeEach(() => tf.engine().startScope());
+afterEach(() => tf.engine().endScope());
+
+const SMALL = ['lora', 'rslora', 'modules_to_save', 'bias_lora_only'];
+/** Adapters of the larger network, and whether its depthwise convolution is one in tfjs. */
+const MADE: [name: string, depthwise: boolean][] = [
+  ['expression', true],
+  ['allLinear', true],
+  ['convolutions', true],
+  ['transposed', true],
+  ['embedding', true],
+  ['biasAll', true],
+  ['loraBias', true],
+  ['loraBiasOnly', true],
+  ['modulesToSave', true],
+  ['grouped', false],
+  ['depthwise', true],
+  ['depthwise', false],
+];
+
+const CASES: [name: string, folder: string[], make: () => Network][] = [
+  ...SMALL.map(name => [name, [name], smallNetwork] as [string, string[], () => Network]),
+  ...MADE.map(([name, depthwise]) => {
+    const title = `${name}${depthwise ? '' : ', as a full convolution'}`;
+    return [title, ['made', name], () => largeNetwork(depthwise)] as [string, string[], () => Network];
+  }),
+];
+
+const TOLERANCE = {atol: 1e-5, rtol: 0};
+
+describe.each(BACKENDS)('on %s', backend => {
+  beforeEach(() => useBackend(backend));
+
+  test('the networks compute in tfjs what they compute in PyTorch', () => {
+    for (const {model, inputs, y} of [smallNetwork(), largeNetwork(true), largeNetwork(false)]) {
+      expect(predictions(model, inputs)[0]).toBeAllClose(y, TOLERANCE);
+    }
+  });
+
+  test.each(CASES)('the adapter %s of PEFT gives its outputs and its merged weights', (_, folder, make) => {
+    const {model, inputs, torchWeight} = make();
+    const {y, y_merged: yMerged, merged: weights = {}} = expectedOf(...folder);
+    const original = predictions(model, inputs);
+    const adapter = importPEFT(peftFiles(...folder), model, {keyMap: KEY_MAP});
+    const adapted = applyLoRA(model, adapter);
+    expect(predictions(adapted, inputs)[0]).toBeAllClose(y.data, TOLERANCE);
+    const merged = mergeLoRA(adapted);
+    expect(predictions(merged, inputs)[0]).toBeAllClose((yMerged ?? y).data, TOLERANCE);
+    for (const [name, {data}] of Object.entries(weights)) {
+      expect(torchWeight(merged, name)).toBeAllClose(data, TOLERANCE);
+    }
+    expect(predictions(removeLoRA(adapted), inputs)).toEqual(original);
+  });
+});
+
+describe('an adapter of PEFT', () => {
+  beforeEach(() => useBackend('cpu'));
+
+  /** The files of the small adapter, with something changed. */
+  function changed(changes: Record<string, unknown>, rename: (name: string) => string = name => name) {
+    const files = peftFiles('lora');
+    const {tensors} = decodeSafetensors(files.weights);
+    const renamed = [...tensors].map(([name, {shape, data}]) => [rename(name), {shape, data: data!}] as const);
+    return {
+      config: {...(JSON.parse(files.config) as object), ...changes},
+      weights: encodeSafetensors(Object.fromEntries(renamed), {metadata: {format: 'pt'}}),
+    };
+  }
+
+  test('is recorded with the strength of each layer, by the first pattern that matches', () => {
+    const {model} = largeNetwork(true);
+    const {config} = importPEFT(peftFiles('made', 'expression'), model, {keyMap: KEY_MAP});
+    const strengths = Object.entries(config.layers).map(([path, {rank, alpha}]) => [path, rank, alpha]);
+    expect(strengths.sort()).toEqual([
+      ['layer_0_query', 2, 3],
+      ['layer_0_value', 2, 7],
+      ['layer_1_query', 3, 3],
+      ['layer_1_value', 2, 5],
+    ]);
+  });
+
+  test('of a rank beyond what a layer holds is reduced to that, with the scaling it had', () => {
+    const {model} = largeNetwork(true);
+    const {config} = importPEFT(peftFiles('made', 'allLinear'), model, {keyMap: KEY_MAP});
+    for (const [path, {rank, alpha}] of Object.entries(config.layers)) {
+      const [fanIn, fanOut] = model.getLayer(path).getWeights()[0]!.shape as [number, number];
+      expect(rank).toBe(Math.min(fanIn, fanOut, 9));
+      expect(alpha / Math.sqrt(rank)).toBeCloseTo(4 / Math.sqrt(9), 12);
+    }
+    const {layers} = importPEFT(peftFiles('made', 'embedding'), model, {keyMap: KEY_MAP}).config;
+    expect(layers.tokens).toMatchObject({rank: 6, alpha: 3});
+  });
+
+  test('may have its config as an object', () => {
+    const {model} = smallNetwork();
+    const {config, weights} = peftFiles('lora');
+    const adapter = importPEFT({config: JSON.parse(config) as object, weights}, model);
+    expect(adapter.config).toEqual(importPEFT({config, weights}, model).config);
+  });
+
+  test('may lack the prefix, and may have the name of the adapter in its names', () => {
+    const {model} = smallNetwork();
+    const expected = importPEFT(peftFiles('lora'), model).config;
+    const bare = changed({}, name => name.replace('base_model.model.', ''));
+    const named = changed({}, name =>
+      name.replace(/(lora_[AB])\.weight/, '$1.default.weight').replace(/(embedding_[AB])$/, '$1.default'),
+    );
+    expect(importPEFT(bare, model).config).toEqual(expected);
+    expect(importPEFT(named, model).config).toEqual(expected);
+  });
+
+  test('is set on an adapted model like any other', () => {
+    const {model, inputs} = smallNetwork();
+    const adapted = applyLoRA(model, {rank: 1, bias: 'adapted'});
+    for (const name of ['lora', 'bias_lora_only', 'rslora']) {
+      setAdapter(adapted, importPEFT(peftFiles(name), adapted));
+      expect(predictions(adapted, inputs)[0]).toBeAllClose(expectedOf(name).y.data, TOLERANCE);
+    }
+  });
+
+  test('shifts the original bias of a model that has trained its own', async () => {
+    const {model, inputs} = largeNetwork(true);
+    const adapted = applyLoRA(model, {
+      rank: 1,
+      bias: 'all',
+      targets: ['layer_0_query', 'layer_1_query', 'volume', 'head_hidden'],
+    });
+    await train(adapted, inputs);
+    setAdapter(adapted, importPEFT(peftFiles('made', 'loraBias'), adapted, {keyMap: KEY_MAP}));
+    expect(predictions(adapted, inputs)[0]).toBeAllClose(expectedOf('made', 'loraBias').y.data, TOLERANCE);
+  });
+
+  test('is imported without a tensor left over, whether it fits or not', async () => {
+    const {model} = largeNetwork(true);
+    await withoutLeaks(() => {
+      for (const name of ['biasAll', 'loraBias', 'modulesToSave']) {
+        importPEFT(peftFiles('made', name), model, {keyMap: KEY_MAP}).dispose();
+      }
+      expect(() => importPEFT(peftFiles('lora'), model)).toThrow(LoRAError);
+    });
+  });
+
+  test('that a module is left out of by the key map is imported without it', () => {
+    const {model} = smallNetwork();
+    const keyMap = (name: string) => (name === 'emb' ? null : undefined);
+    const {config, tensors} = importPEFT(peftFiles('lora'), model, {keyMap});
+    expect(Object.keys(config.layers)).toEqual(['conv1', 'conv2', 'fc1']);
+    expect(Object.keys(tensors)).toHaveLength(6);
+  });
+
+  test('finds layers by the last part of a path where one alone has it', () => {
+    const {model} = smallNetwork();
+    const deep = changed({}, name => name.replace('base_model.model.', 'base_model.model.net.body.'));
+    expect(importPEFT(deep, model).config).toEqual(importPEFT(peftFiles('lora'), model).config);
+  });
+
+  test('finds nested layers by equal paths', () => {
+    const body = tf.sequential({
+      layers: [tf.layers.dense({units: 5, name: 'fc1', inputShape: [8]}), tf.layers.dense({units: 5, name: 'fc2'})],
+      name: 'body',
+    });
+    const model = tf.sequential({layers: [body, tf.layers.dense({units: 3, name: 'fc1'})]});
+    const {weights} = peftFiles('lora');
+    const {tensors} = decodeSafetensors(weights);
+    const own = ['A', 'B'].map(letter => {
+      const {shape, data} = tensors.get(`base_model.model.fc1.lora_${letter}.weight`)!;
+      return [`base_model.model.body.fc1.lora_${letter}.weight`, {shape, data: data!}] as const;
+    });
+    const files = {config: peftFiles('lora').config, weights: encodeSafetensors(Object.fromEntries(own))};
+    expect(Object.keys(importPEFT(files, model).config.layers)).toEqual(['body/fc1']);
+  });
+
+  test('that names modules which are not there is refused with the closest names', () => {
+    const {model} = smallNetwork();
+    const other = changed({}, name => name.replace('.fc1.', '.fcl.').replace('.conv2.', '.dense.3.'));
+    const read = () => importPEFT(other, model);
+    expect(read).toThrow(LoRAError);
+    expect(read).toThrow("The adapter's modules and the model's layers do not meet:\n");
+    expect(read).toThrow(/\n {2}fcl: there is no such layer\. Closest: fc1, /);
+    expect(read).toThrow(/\n {2}dense\.3: there is no such layer\. Closest: /);
+    expect(read).toThrow('The model has: ');
+  });
+
+  test('whose key map is wrong is refused', () => {
+    const {model} = smallNetwork();
+    const read = (keyMap: KeyMap) => () => importPEFT(peftFiles('lora'), model, {keyMap});
+    expect(read({fc1: 'fc9'})).toThrow('  fc1: keyMap gives "fc9"; there is no such layer. Closest: fc1, ');
+    expect(read({fc1: 'conv1'})).toThrow('meets layer conv1, and so does conv1');
+    expect(read({'a.*': 'b'})).toThrow('as many * in one as in the other:\n  "a.*": "b"');
+    expect(read('fc1' as unknown as KeyMap)).toThrow('keyMap must be a function or a table');
+  });
+
+  test.each<[string, Record<string, unknown>, RegExp]>([
+    ['of another method', {peft_type: 'ADALORA'}, /peft_type is "ADALORA"/],
+    ['of no method', {peft_type: undefined}, /peft_type is undefined/],
+    ['with DoRA', {use_dora: true}, /use_dora is true, which is not carried/],
+    ['with parameters as targets', {target_parameters: ['w']}, /target_parameters is \["w"\]/],
+    ['with trained tokens', {trainable_token_indices: [1]}, /trainable_token_indices is \[1\]/],
+    ['with copied layers', {layer_replication: [[0, 2]]}, /layer_replication is/],
+    ['with an activated adapter', {alora_invocation_tokens: [1]}, /alora_invocation_tokens/],
+    ['with a quantised one', {use_qalora: true}, /use_qalora/],
+    ['with an unknown bias', {bias: 'some'}, /bias is "some"/],
+    ['with a rank that is none', {r: 0}, /rank must be a positive integer, got 0/],
+    ['with a strength that is none', {lora_alpha: null}, /alpha must be/],
+    ['with patterns that are none', {rank_pattern: ['fc1']}, /rank_pattern is \["fc1"\]/],
+    ['with a pattern that is broken', {alpha_pattern: {'(': 2}}, /alpha_pattern: The pattern "\(" leaves a group open/],
+    ['with a pattern for no number', {rank_pattern: {fc1: '3'}}, /rank_pattern: rank must be/],
+    ['with names that are none', {modules_to_save: 'head'}, /modules_to_save is "head"/],
+    ['whose rank is not that of its tensors', {rank_pattern: {fc1: 2}}, /fc1: A has rank 3, and the config says 2/],
+  ])('%s is refused by name', (_, changes, message) => {
+    const {model} = smallNetwork();
+    const read = () => importPEFT(changed(changes), model);
+    expect(read).toThrow(LoRAError);
+    expect(read).toThrow(message);
+  });
+
+  test('several faults of the config are told at once', () => {
+    const read = () => importPEFT(changed({use_dora: true, use_qalora: true, bias: 1}), smallNetwork().model);
+    expect(read).toThrow(/use_dora(.|\n)*use_qalora(.|\n)*bias is 1/);
+  });
+
+  test.each<[string, string | RegExp, string, RegExp]>([
+    ['half an update', /fc1\.lora_B\.weight/, 'fc1.lora_C.weight', /fc1\.lora_C\.weight: neither a factor/],
+    ['a lonely factor', /fc1\.lora_A\.weight/, 'fc2.lora_A.weight', /fc2: its factor B is missing/],
+    ['a magnitude of DoRA', /fc1\.lora_A\.weight/, 'fc1.lora_magnitude_vector', /lora_magnitude_vector: DoRA/],
+    [
+      'weights of the base',
+      /emb\.lora_embedding_A/,
+      'emb.base_layer.weight',
+      /emb\.base_layer\.weight: a weight of the base/,
+    ],
+    ['a bias that the config does not announce', /fc1\.lora_A\.weight/, 'fc1.bias', /fc1\.bias: neither a factor/],
+    [
+      'factors of another kind',
+      /emb\.lora_embedding_([AB])/,
+      'emb.lora_$1.weight',
+      /emb: an update of a weight with 2 axes, and the layer is of class Embedding/,
+    ],
+    ['factors of a convolution for a product', /(conv1|fc1)\./, 'tmp', /tmp/],
+  ])('with %s is refused', (_, pattern, replacement, message) => {
+    const {model} = smallNetwork();
+    const swapped = replacement === 'tmp';
+    const rename = (name: string) =>
+      swapped
+        ? name.replace(pattern, (__, module: string) => (module === 'fc1' ? 'conv1.' : 'fc1.'))
+        : name.replace(pattern, replacement);
+    const read = () => importPEFT(changed({}, rename), model);
+    expect(read).toThrow(LoRAError);
+    expect(read).toThrow(
+      swapped ? /conv1: an update of a weight with 2 axes, and the layer is of class Conv2D/ : message,
+    );
+  });
+
+  test('of DoRA is refused by name', () => {
+    const {model} = largeNetwork(true);
+    expect(() => importPEFT(peftFiles('made', 'dora'), model, {keyMap: KEY_MAP})).toThrow('use_dora is true');
+  });
+
+  test('that mixes channels is refused for a depthwise convolution, with a way out', () => {
+    const {model} = largeNetwork(true);
+    const read = () => importPEFT(peftFiles('made', 'grouped'), model, {keyMap: KEY_MAP});
+    expect(read).toThrow(/depthwise: the update of a grouped convolution.*Build the model with a Conv2D in its place/);
+  });
+
+  test('of another size is refused with both shapes', () => {
+    const model = tf.sequential({layers: [tf.layers.dense({units: 5, name: 'fc1', inputShape: [7]})]});
+    const keyMap = (name: string) => (name === 'fc1' ? 'fc1' : null);
+    expect(() => importPEFT(peftFiles('lora'), model, {keyMap})).toThrow(
+      "fc1: an update of a weight of shape [8, 5], and the layer's is [7, 5].",
+    );
+  });
+
+  test('with a bias for a layer that has none is refused', () => {
+    const model = tf.sequential({layers: [tf.layers.dense({units: 5, name: 'fc1', useBias: false, inputShape: [8]})]});
+    const keyMap = (name: string) => (name === 'fc1' ? 'fc1' : null);
+    expect(() => importPEFT(peftFiles('bias_lora_only'), model, {keyMap})).toThrow(
+      'fc1: brings a bias, and the layer, of class Dense, has no such one.',
+    );
+  });
+
+  test('in a pickle is refused with what to do', () => {
+    const weights = new TextEncoder().encode('PK\u0003\u0004 and so on');
+    expect(() => importPEFT({config: peftFiles('lora').config, weights}, smallNetwork().model)).toThrow(
+      'safe_serialization=True',
+    );
+  });
+
+  test.each<[string | object, RegExp]>([
+    ['{', /not valid JSON/],
+    ['[]', /must be an object/],
+    ['{"peft_type": "LORA", "peft_type": "LORA"}', /has \["peft_type"\] twice/],
+    [null as unknown as object, /must be an object/],
+  ])('with the config %p is refused', (config, message) => {
+    expect(() => importPEFT({config, weights: peftFiles('lora').weights}, smallNetwork().model)).toThrow(message);
+  });
+
+  test('that expects a changed base, or has fields that nobody knows, is imported with a warning', () => {
+    const warn = jest.spyOn(console, 'warn').mockImplementation();
+    importPEFT(changed({init_lora_weights: 'pissa_niter_4', use_magic: true}), smallNetwork().model);
+    expect(warn.mock.calls.flat()).toEqual([
+      expect.stringContaining('"pissa_niter_4", which changes the base'),
+      expect.stringContaining('["use_magic"]'),
+    ]);
+    warn.mockRestore();
+  });
+});

@@ -1,0 +1,124 @@
+import fs from 'node:fs';
+import {tmpdir} from 'node:os';
+import {join} from 'node:path';
+import * as tf from '@tensorflow/tfjs';
+import {
+  applyLoRA,
+  exportPEFT,
+  fileHandler,
+  getAdapter,
+  importPEFT,
+  loadAdapter,
+  LoRAError,
+  readPEFTFolder,
+  saveAdapter,
+  writePEFTFolder,
+} from 'tfjs-lora';
+import {numbers, useBackend} from '../helpers';
+import {mlp, stirFactors} from '../models';
+import {peftFiles, smallNetwork} from '../peftNetworks';
+
+let folder: string;
+
+beforeAll(() => useBackend('cpu'));
+beforeEach(() => {
+  tf.engine().startScope();
+  folder = fs.mkdtempSync(join(tmpdir(), 'peftFolder-'));
+});
+afterEach(() => {
+  tf.engine().endScope();
+  jest.restoreAllMocks();
+  fs.rmSync(folder, {recursive: true});
+});
+
+const files = () => fs.readdirSync(folder, {recursive: true, encoding: 'utf8'}).sort();
+
+describe('a folder of PEFT', () => {
+  test('is read', async () => {
+    expect(await readPEFTFolder(join(__dirname, '../fixtures/peft/lora'))).toEqual(
+      expect.objectContaining({config: peftFiles('lora').config}),
+    );
+    const {weights} = await readPEFTFolder(join(__dirname, '../fixtures/peft/lora'));
+    expect(Buffer.compare(weights, peftFiles('lora').weights)).toBe(0);
+  });
+
+  test('is written as PEFT lays it out, over an earlier one too', async () => {
+    const {model} = smallNetwork();
+    const target = join(folder, 'new', 'adapter');
+    for (const name of ['lora', 'rslora']) {
+      const exported = await exportPEFT(importPEFT(peftFiles(name), model), model);
+      await writePEFTFolder(target, exported);
+      expect(files()).toEqual([
+        'new',
+        'new/adapter',
+        'new/adapter/adapter_config.json',
+        'new/adapter/adapter_model.safetensors',
+      ]);
+      const again = await readPEFTFolder(target);
+      expect(JSON.parse(again.config as string)).toEqual(exported.config);
+      expect(Buffer.compare(again.weights, exported.weights)).toBe(0);
+    }
+  });
+
+  test('that lacks a file is refused with what belongs there', async () => {
+    fs.writeFileSync(join(folder, 'adapter_config.json'), '{}');
+    await expect(readPEFTFolder(folder)).rejects.toThrow(LoRAError);
+    await expect(readPEFTFolder(folder)).rejects.toThrow(
+      'adapter_model.safetensors. A PEFT adapter is adapter_config.json and adapter_model.safetensors in one folder.',
+    );
+  });
+
+  test('that cannot be written is left as it was', async () => {
+    const peft = peftFiles('lora');
+    await writePEFTFolder(folder, peft);
+    jest.spyOn(fs, 'renameSync').mockImplementation(() => {
+      throw new Error('no space left');
+    });
+    await expect(writePEFTFolder(folder, peftFiles('rslora'))).rejects.toThrow(/Cannot save .*no space left/);
+    expect(files()).toEqual(['adapter_config.json', 'adapter_model.safetensors']);
+    expect((await readPEFTFolder(folder)).config).toBe(peft.config);
+  });
+});
+
+describe('a .safetensors file', () => {
+  test('holds an adapter, by handler or URL, and is replaced at once', async () => {
+    const adapted = applyLoRA(mlp().model, {rank: 2});
+    const file = join(folder, 'sub', 'a.safetensors');
+    for (const [seed, place] of [fileHandler(file), `file://${file}`].entries()) {
+      stirFactors(adapted, seed);
+      const {modelArtifactsInfo} = await saveAdapter(adapted, place, {format: 'safetensors', dtype: 'float32'});
+      expect(modelArtifactsInfo.weightDataBytes).toBe(fs.statSync(file).size);
+      expect(files()).toEqual(['sub', 'sub/a.safetensors']);
+      const again = await loadAdapter(place);
+      const expected = getAdapter(adapted);
+      expect(again.config).toEqual(expected.config);
+      for (const [name, tensor] of Object.entries(expected.tensors)) {
+        expect(numbers(again.tensors[name]!)).toEqual(numbers(tensor));
+      }
+    }
+  });
+
+  test('does not hold a model, nor an adapter of another format', async () => {
+    const {model} = mlp();
+    const handler = fileHandler(join(folder, 'a.safetensors'));
+    await expect(saveAdapter(applyLoRA(model), handler)).rejects.toThrow("{format: 'safetensors'}");
+    await expect(model.save(handler)).rejects.toThrow(LoRAError);
+    expect(files()).toEqual([]);
+  });
+
+  test('that is missing or damaged is refused', async () => {
+    const file = join(folder, 'a.safetensors');
+    await expect(loadAdapter(fileHandler(file))).rejects.toThrow('There is no file');
+    fs.writeFileSync(file, 'not this');
+    await expect(loadAdapter(fileHandler(file))).rejects.toThrow('not a whole safetensors file');
+  });
+
+  test('is what the weights beside a JSON are in this format', async () => {
+    const adapted = applyLoRA(mlp().model, {rank: 2});
+    await saveAdapter(adapted, fileHandler(folder), {format: 'safetensors'});
+    expect(files()).toEqual(['model.json', 'weights.bin']);
+    fs.renameSync(join(folder, 'weights.bin'), join(folder, 'a.safetensors'));
+    const again = await loadAdapter(fileHandler(join(folder, 'a.safetensors')));
+    expect(again.config).toEqual(getAdapter(adapted).config);
+  });
+});

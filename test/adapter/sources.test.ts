@@ -1,0 +1,88 @@
+import * as tf from '@tensorflow/tfjs';
+import {
+  type Adapter,
+  applyLoRA,
+  getAdapter,
+  importPEFT,
+  loadAdapter,
+  LoRAError,
+  readAdapter,
+  readPEFT,
+  toSafetensors,
+} from '../../src';
+import {numbers, useBackend} from '../helpers';
+import {mlp, stirFactors} from '../models';
+import {peftFiles, smallNetwork} from '../peftNetworks';
+
+beforeAll(() => useBackend('cpu'));
+beforeEach(() => tf.engine().startScope());
+afterEach(() => tf.engine().endScope());
+
+function values(adapter: Adapter): unknown {
+  return Object.fromEntries(Object.entries(adapter.tensors).map(([name, tensor]) => [name, numbers(tensor)]));
+}
+
+async function example(): Promise<{adapter: Adapter; bytes: Uint8Array<ArrayBuffer>}> {
+  const adapted = applyLoRA(mlp().model, {rank: 2});
+  stirFactors(adapted);
+  const adapter = getAdapter(adapted);
+  return {adapter, bytes: await toSafetensors(adapter)};
+}
+
+test('an adapter is read from a File, a Blob, a Response, a promise of one, and bytes', async () => {
+  const {adapter, bytes} = await example();
+  const sources = [
+    new File([bytes], 'a.safetensors'),
+    new Blob([bytes]),
+    new Response(bytes),
+    Promise.resolve(new Response(bytes)),
+    bytes,
+    bytes.buffer,
+  ];
+  for (const source of sources) {
+    expect(values(await readAdapter(source))).toEqual(values(adapter));
+  }
+});
+
+test('a response that is no success is refused with what the server said', async () => {
+  const missing = () => new Response('<html>', {status: 404, statusText: 'Not Found'});
+  await expect(readAdapter(missing())).rejects.toThrow(LoRAError);
+  await expect(readAdapter(missing())).rejects.toThrow('The response: 404 Not Found.');
+  await expect(readPEFT({config: missing(), weights: new Blob([])})).rejects.toThrow('404 Not Found');
+});
+
+test('a file that is no adapter is refused', async () => {
+  await expect(readAdapter(new Blob(['<html>not here</html>']))).rejects.toThrow(LoRAError);
+});
+
+test('loadAdapter fetches a safetensors file by its URL', async () => {
+  const {adapter, bytes} = await example();
+  const fetched = jest.spyOn(globalThis, 'fetch').mockImplementation(() => Promise.resolve(new Response(bytes)));
+  expect(values(await loadAdapter('https://example.com/a.safetensors?v=2'))).toEqual(values(adapter));
+  expect(fetched.mock.calls).toEqual([['https://example.com/a.safetensors?v=2']]);
+  fetched.mockRestore();
+});
+
+test("PEFT's files are read one by one, or found among others by name", async () => {
+  const {config, weights} = peftFiles('lora');
+  const part = new Uint8Array(weights);
+  const files = [
+    new File(['# a model card'], 'README.md'),
+    new File([part], 'adapter_model.safetensors'),
+    new File([config], 'adapter_config.json'),
+  ];
+  const {model} = smallNetwork();
+  const expected = values(importPEFT({config, weights}, model));
+  const single = {config: Promise.resolve(new Response(config)), weights: new Blob([part])};
+  for (const sources of [single, files]) {
+    expect(values(importPEFT(await readPEFT(sources), model))).toEqual(expected);
+  }
+});
+
+test("one of PEFT's files that is missing is named", async () => {
+  const files = [new File(['{}'], 'adapter_config.json')];
+  await expect(readPEFT(files)).rejects.toThrow(
+    'There is no adapter_model.safetensors among the files: adapter_config.json.',
+  );
+  await expect(readPEFT([])).rejects.toThrow('There is no adapter_config.json among the files: there are none.');
+});

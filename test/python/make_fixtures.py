@@ -1,0 +1,122 @@
+"""Makes adapters with PEFT, and writes what PEFT computes with them: the fixtures under test/fixtures/peft/made.
+
+Run with the Python of `npm run test:peft`: python test/python/make_fixtures.py
+"""
+
+import json
+import shutil
+import warnings
+from pathlib import Path
+
+import peft
+import torch
+from network import as_json, make_inputs, make_network, weights_of
+from peft import LoraConfig, PeftModel, get_peft_model
+
+FOLDER = Path(__file__).parent.parent / "fixtures" / "peft" / "made"
+
+
+def config(**options):
+    return LoraConfig(init_lora_weights=False, **options)
+
+
+ATTENTION = r".*\.attention\.(query|value)"
+
+VARIANTS = {
+    "expression": {
+        "config": config(
+            target_modules=ATTENTION,
+            r=2,
+            lora_alpha=3,
+            rank_pattern={r"layer\.1\.attention\.query": 3},
+            alpha_pattern={r"^encoder.layer.0.attention.value": 7, "value": 5},
+        )
+    },
+    "allLinear": {
+        "config": config(target_modules="all-linear", exclude_modules=["out", "mix"], r=9, lora_alpha=4, use_rslora=True)
+    },
+    "convolutions": {
+        "config": config(target_modules=["line", "pointwise", "volume"], r=2, lora_alpha=5),
+        "dtype": torch.bfloat16,
+    },
+    "transposed": {"config": config(target_modules=["mix"], r=3, lora_alpha=3, fan_in_fan_out=True)},
+    "embedding": {"config": config(target_modules=["tokens"], r=8, lora_alpha=4), "dtype": torch.float16},
+    "biasAll": {"config": config(target_modules=["query", "line", "key"], r=2, lora_alpha=2, bias="all")},
+    "loraBias": {"config": config(target_modules=["head.0", "volume", "query"], r=2, lora_alpha=3, lora_bias=True)},
+    "loraBiasOnly": {
+        "config": config(target_modules=["head.0", "line"], r=2, lora_alpha=3, lora_bias=True, bias="lora_only")
+    },
+    "modulesToSave": {
+        "config": config(
+            target_modules=["query"],
+            r=2,
+            lora_alpha=2,
+            modules_to_save=["batch", "head", "layer.0.norm", "depthwise", "volume", "line", "tokens"],
+        )
+    },
+    "grouped": {"config": config(target_modules=["depthwise", "grouped"], r=6, lora_alpha=3)},
+    "depthwise": {"config": config(target_modules=["depthwise"], r=6, lora_alpha=3), "within_groups": True},
+    "dora": {"config": config(target_modules=["head.0"], r=2, use_dora=True)},
+}
+
+
+def stir(model, within_groups):
+    """Random values for everything that training would change."""
+    torch.manual_seed(2)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad:
+                parameter.normal_(0, 0.4)
+            if within_groups and ".lora_A." in name:
+                mask = torch.zeros_like(parameter)
+                groups = parameter.shape[1]
+                for row in range(parameter.shape[0]):
+                    mask[row, row * groups // parameter.shape[0]] = 1
+                parameter.mul_(mask)
+        for name, buffer in model.named_buffers():
+            if "modules_to_save" in name and "running" in name:
+                buffer.add_(torch.rand_like(buffer))
+
+
+def main():
+    warnings.simplefilter("ignore")
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    FOLDER.mkdir(parents=True)
+    inputs = make_inputs()
+    network = make_network()
+    base = {
+        "versions": {"peft": peft.__version__, "torch": torch.__version__},
+        "weights": {name: as_json(tensor) for name, tensor in weights_of(network).items()},
+        "inputs": {name: as_json(tensor) for name, tensor in inputs.items()},
+        "y": as_json(network(**inputs)),
+    }
+    (FOLDER / "base.json").write_text(json.dumps(base))
+
+    for name, variant in VARIANTS.items():
+        folder = FOLDER / name
+        model = get_peft_model(make_network(), variant["config"])
+        stir(model, variant.get("within_groups", False))
+        if "dtype" in variant:
+            model.to(variant["dtype"])
+        model.save_pretrained(folder)
+        (folder / "README.md").unlink(missing_ok=True)
+        # As PEFT itself reads it: what was rounded when it was saved is rounded here too.
+        loaded = PeftModel.from_pretrained(make_network(), folder).eval()
+        expected = {"y": as_json(loaded(**inputs))}
+        try:
+            merged = loaded.merge_and_unload()
+            expected["y_merged"] = as_json(merged(**inputs))
+            before = base["weights"]
+            # Those that the adapter leaves as they are stand in base.json.
+            expected["merged"] = {
+                key: as_json(tensor)
+                for key, tensor in weights_of(merged).items()
+                if as_json(tensor) != before[key]
+            }
+        except NotImplementedError as error:
+            expected["not_merged"] = str(error)
+        (folder / "expected.json").write_text(json.dumps(expected))
+        print(name, {path.name: path.stat().st_size for path in sorted(folder.iterdir())})
+
+
+main()
