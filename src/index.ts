@@ -29,5 +29,6 @@ export {applyLoRA} from './model/apply';
 export {type Split, splitAtFirstAdapter} from './model/split';
 export {disposeModel, trainableVariables} from './model/dispose';
 export {type Batches, type FeatureFitArgs, fitOnFeatures} from './model/fitOnFeatures';
+export {resetOptimizer} from './model/optimizer';
 export {mergeLoRA, type MergeOptions, removeLoRA} from './model/restore';
 export {type LayerSummary, type LeftLayer, type LoRASummary, summarizeLoRA, type SummaryOptions} from './model/summary';

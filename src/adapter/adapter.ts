@@ -20,7 +20,7 @@ export function getAdapter(model: tf.LayersModel): Adapter {
  * the adapter does not name computes what its base computes; with `null` that is all of the model. Nothing is copied or compiled: buffers are
  * shared, and a compiled model goes on training.
  *
- * An optimizer with slots (momentum, Adam) keeps those of the former adapter. Compile the model anew before training the other one, at
+ * An optimizer with slots (momentum, Adam) keeps those of the former adapter. Call `resetOptimizer(model)` before training the other one, at
  * another rank in any case: slots of another shape make the step fail.
  *
  * @throws LoRAError if the model is not adapted or the adapter does not fit it, with a line for each misfit. Then nothing is changed.
