@@ -1,10 +1,17 @@
 export {getAdapter, setAdapter, withAdapter} from './adapter/adapter';
+export {combineAdapters} from './adapter/combine';
+export type {CombineOptions} from './adapter/combineOptions';
+export type {WeightedAdapter} from './adapter/joint';
+export type {MajoritySign} from './adapter/mixing';
+export {scaleAdapter} from './adapter/scale';
 export {loadAdapter, saveAdapter} from './adapter/storage';
 export type {
   Adapter,
   AdapterConfig,
+  HeadConfig,
   Initializer,
   LayerConfig,
+  LayerEntry,
   LayerMatcher,
   LoRAConfig,
   LoRAOverride,
@@ -22,7 +29,6 @@ export {LoRALayer, type LoRALayerArgs, type LowRankPart} from './layers/loraLaye
 export {LoRAKernelLayer} from './layers/loraKernelLayer';
 export type {LoadReport, NameMapping, WeightsReport} from './layers/namedWeights';
 export {ParameterLayer} from './layers/parameterLayer';
-export type {LayerEntry} from './layers/stock';
 export {TrainedLayer} from './layers/trainedLayer';
 export {type CallArgs, type WrapperArgs, WrapperLayer} from './layers/wrapperLayer';
 export {applyLoRA} from './model/apply';

@@ -5,6 +5,7 @@ import {rankLimit, type UpdateSpec, updateSpecs} from '../layers/adaptation';
 import {adaptationOf} from '../layers/registry';
 import {namedWeights, showShape} from '../layers/stock';
 import {baseOf, isWrapper, wrapperKind} from '../layers/wrapperLayer';
+import {checkHeadConfig} from './headConfig';
 import {describe} from './targets';
 import type {Site} from './walk';
 
@@ -140,6 +141,7 @@ export function checkAdapterConfig(config: unknown): asserts config is AdapterCo
     }
     resolveStrength(layer);
   }
+  checkHeadConfig((config as AdapterConfig).head);
 }
 
 function isTextList(value: unknown): value is string[] {
