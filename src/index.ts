@@ -3,6 +3,7 @@ export {combineAdapters} from './adapter/combine';
 export type {CombineOptions} from './adapter/combineOptions';
 export type {WeightedAdapter} from './adapter/joint';
 export type {MajoritySign} from './adapter/mixing';
+export {predictWith, type PredictWithOptions} from './adapter/predictWith';
 export {scaleAdapter} from './adapter/scale';
 export {loadAdapter, saveAdapter} from './adapter/storage';
 export type {
@@ -36,5 +37,6 @@ export {type Split, splitAtFirstAdapter} from './model/split';
 export {disposeModel, trainableVariables} from './model/dispose';
 export {type Batches, type FeatureFitArgs, fitOnFeatures} from './model/fitOnFeatures';
 export {resetOptimizer} from './model/optimizer';
+export {replaceHead, type ReplaceHeadOptions} from './model/head';
 export {mergeLoRA, type MergeOptions, removeLoRA} from './model/restore';
 export {type LayerSummary, type LeftLayer, type LoRASummary, summarizeLoRA, type SummaryOptions} from './model/summary';

@@ -1,9 +1,13 @@
 import * as tf from '@tensorflow/tfjs';
 import {type Adapter, type AdapterConfig, type LayerConfig, resolveStrength} from '../config';
+import {LoRAError} from '../errors';
 import type {LoRALayer} from '../layers/loraLayer';
 import {isWrapper, wrapperKind, type WrapperLayer} from '../layers/wrapperLayer';
 import {adaptedSites, adapterConfig, adapterVariables} from '../model/adapted';
 import {checkAdapterConfig, checkFit} from '../model/fit';
+import {describeHead, sameHead} from '../model/headConfig';
+import {recordOf} from '../model/record';
+import type {Site} from '../model/walk';
 
 /**
  * The adapter of a model, as a value: a snapshot that shares buffers with the model and is not touched by what happens to it later.
@@ -28,8 +32,7 @@ export function getAdapter(model: tf.LayersModel): Adapter {
 export function setAdapter(model: tf.LayersModel, adapter: Adapter | null): void {
   const sites = adaptedSites(model);
   if (adapter !== null) {
-    checkAdapterConfig(adapter.config);
-    checkFit(adapter, sites);
+    checkAdapterFits(adapter, model, sites);
   }
   const trained = new Set(adapter?.config.trainable);
   for (const {path, layer} of sites) {
@@ -38,6 +41,23 @@ export function setAdapter(model: tf.LayersModel, adapter: Adapter | null): void
       setLayer(layer, adapter?.config.layers[path], tensorOf, trained.has(path));
     }
   }
+}
+
+/**
+ * Checks that an adapter can be set on an adapted model.
+ *
+ * @throws LoRAError if it cannot, with a line for each misfit.
+ */
+export function checkAdapterFits(adapter: Adapter, model: tf.LayersModel, sites: readonly Site[]): void {
+  checkAdapterConfig(adapter.config);
+  const {head} = recordOf(model);
+  if (!sameHead(adapter.config.head, head)) {
+    throw new LoRAError(
+      `The adapter does not fit this model: it has ${describeHead(adapter.config.head)}, and the model ${describeHead(head)}. ` +
+        'Apply it to the plain base instead: applyLoRA(base, adapter).',
+    );
+  }
+  checkFit(adapter, sites);
 }
 
 /** Sets what an adapter holds for one layer; what it does not hold is as in the base. */

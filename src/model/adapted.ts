@@ -3,6 +3,7 @@ import type {AdapterConfig} from '../config';
 import {LoRAError} from '../errors';
 import type {LoRALayer} from '../layers/loraLayer';
 import {isWrapper, wrapperKind} from '../layers/wrapperLayer';
+import {recordOf} from './record';
 import {type Site, sitesOf} from './walk';
 
 /** A layer of an adapted model that has an update. */
@@ -41,10 +42,12 @@ export function adapterVariables(model: tf.LayersModel): Map<string, tf.LayerVar
 
 /** The config of the adapter that a model has. */
 export function adapterConfig(model: tf.LayersModel): AdapterConfig {
+  const {head} = recordOf(model);
   return {
     layers: Object.fromEntries(loraSites(model).map(({path, layer}) => [path, layer.layerConfig])),
     trainable: adaptedSites(model)
       .filter(({layer}) => wrapperKind(layer) === 'trained')
       .map(({path}) => path),
+    ...(head && {head}),
   };
 }

@@ -5,7 +5,7 @@ import {rankLimit, type UpdateSpec, updateSpecs} from '../layers/adaptation';
 import {adaptationOf} from '../layers/registry';
 import {namedWeights, showShape} from '../layers/stock';
 import {baseOf, isWrapper, wrapperKind} from '../layers/wrapperLayer';
-import {checkHeadConfig} from './headConfig';
+import {checkHeadConfig, isInHead} from './headConfig';
 import {describe} from './targets';
 import type {Site} from './walk';
 
@@ -44,6 +44,12 @@ export function checkFit({config, tensors}: Adapter, sites: readonly Site[]): vo
       misfits.set(path, 'trains in full in the adapter, not in the model');
     } else {
       expectWeights(expected, site);
+    }
+  }
+
+  for (const site of sites) {
+    if (isInHead(config.head, site) && site.layer.weights.length > 0 && !config.trainable.includes(site.path)) {
+      misfits.set(site.path, 'of the new head, but not among what the adapter brings in full');
     }
   }
 

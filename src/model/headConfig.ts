@@ -1,9 +1,16 @@
 import type {HeadConfig} from '../config';
 import {LoRAError} from '../errors';
+import type {Site} from './walk';
 
 /** Whether two heads attach at the same place and compute alike, up to their weights; so do none and none. */
 export function sameHead(one: HeadConfig | undefined, other: HeadConfig | undefined): boolean {
   return essence(one) === essence(other);
+}
+
+/** Whether a layer is one of a new head, or inside one. */
+export function isInHead(head: HeadConfig | undefined, {layer, ancestors}: Site): boolean {
+  const {name} = ancestors[0] ?? layer;
+  return head?.layers.some(({config}) => config.name === name) ?? false;
 }
 
 /** A head as messages show it: `after "pool": classes (Dense)`. */

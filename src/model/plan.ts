@@ -1,8 +1,16 @@
-import {type AdapterConfig, type LayerConfig, type LoRAConfig, type LoRAStrength, resolveStrength} from '../config';
+import {
+  type AdapterConfig,
+  type HeadConfig,
+  type LayerConfig,
+  type LoRAConfig,
+  type LoRAStrength,
+  resolveStrength,
+} from '../config';
 import {LoRAError} from '../errors';
 import {rankLimit} from '../layers/adaptation';
 import {ADAPTABLE, adaptationOf, hasKernel, reasonNotAdaptable} from '../layers/registry';
 import {wrapperKind} from '../layers/wrapperLayer';
+import {isInHead} from './headConfig';
 import {describe, matches, matchesAny, unmatched} from './targets';
 import type {Site} from './walk';
 
@@ -20,9 +28,10 @@ export interface Plan {
  *
  * A rank above min(fan-in, fan-out) adds nothing, so it is lowered to that; the scaling stays the one that was asked for.
  *
+ * @param head the new head of the model, if it has one. Its layers train in full.
  * @throws LoRAError with a line for each entry of the config that names nothing, or nothing that can be adapted.
  */
-export function makePlan(sites: readonly Site[], config: LoRAConfig): Plan {
+export function makePlan(sites: readonly Site[], config: LoRAConfig, head?: HeadConfig): Plan {
   const {targets = 'all', exclude = [], trainable = [], overrides = []} = config;
   const faults = [
     ...(targets === 'all' ? [] : unmatched('target', targets, sites)),
@@ -36,7 +45,9 @@ export function makePlan(sites: readonly Site[], config: LoRAConfig): Plan {
     throw new LoRAError(faults.join('\n'));
   }
 
-  const trained = sites.filter(site => site.layer.weights.length > 0 && matchesAny(trainable, site));
+  const trained = sites.filter(
+    site => site.layer.weights.length > 0 && (matchesAny(trainable, site) || isInHead(head, site)),
+  );
   const adapted = sites.filter(
     site =>
       reasonNotAdaptable(site.layer, targets !== 'all') === undefined &&
@@ -50,7 +61,8 @@ export function makePlan(sites: readonly Site[], config: LoRAConfig): Plan {
     );
   }
 
-  const plan: Plan = {config: {layers: {}, trainable: trained.map(({path}) => path)}, capped: {}, left: {}};
+  const paths = trained.map(({path}) => path);
+  const plan: Plan = {config: {layers: {}, trainable: paths, ...(head && {head})}, capped: {}, left: {}};
   for (const site of adapted) {
     const override = overrides.find(entry => matchesAny(entry.targets, site));
     const asked = resolveStrength({...strengthOf(config), ...(override && strengthOf(override))});

@@ -45,7 +45,7 @@ export function updateOf({config, tensors}: Adapter, path: string, prefix = ''):
   const [a, b] = ['A', 'B'].map(which => {
     const tensor = tensors[`${path}/${prefix}lora_${which}`]!;
     const values = numbers(tensor);
-    const columns = which === 'A' ? tensor.shape.at(-1)! : values.length / tensor.shape[0]!;
+    const columns = which === 'A' ? tensor.shape.at(-1)! : values.length / tensor.shape[0];
     return Array.from({length: values.length / columns}, (_, i) => values.slice(i * columns, (i + 1) * columns));
   }) as [number[][], number[][]];
   return times(product(a, b), alpha / (rankStabilized ? Math.sqrt(rank) : rank));

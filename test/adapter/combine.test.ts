@@ -223,14 +223,12 @@ describe('combineAdapters', () => {
           rankStabilized: fc.boolean(),
         }),
       );
-    const parts = fc
-      .tuple(size, size)
-      .chain(([m, n]) =>
-        fc.array(fc.record({layer: layer(m, n), weight: fc.double({min: -3, max: 3, noNaN: true})}), {
-          minLength: 1,
-          maxLength: 4,
-        }),
-      );
+    const parts = fc.tuple(size, size).chain(([m, n]) =>
+      fc.array(fc.record({layer: layer(m, n), weight: fc.double({min: -3, max: 3, noNaN: true})}), {
+        minLength: 1,
+        maxLength: 4,
+      }),
+    );
     fc.assert(
       fc.property(parts, drawn => {
         const given = drawn.map(({layer, weight}) => ({adapter: written({x: layer}), weight}));
