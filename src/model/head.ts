@@ -99,7 +99,7 @@ function continued(former: HeadConfig | undefined, head: HeadConfig): HeadConfig
 }
 
 function checkLayers(layers: readonly tf.layers.Layer[]): void {
-  if (!Array.isArray(layers as unknown) || layers.length === 0) {
+  if (!Array.isArray(layers) || layers.length === 0) {
     throw new LoRAError("layers must be a list of layers, such as [tf.layers.dense({units: 5, name: 'classes'})].");
   }
   const given: readonly unknown[] = layers;

@@ -47,7 +47,7 @@ async function throughFile(source: tf.LayersModel | Adapter): Promise<Adapter> {
 
 /** What a layer of a model computes for inputs of the model. */
 function outputsAt(model: tf.LayersModel, name: string, inputs: tf.Tensor[]): tf.Tensor {
-  const part = tf.model({inputs: model.inputs, outputs: model.getLayer(name).output as tf.SymbolicTensor});
+  const part = tf.model({inputs: model.inputs, outputs: model.getLayer(name).output});
   return part.predict(inputs.length === 1 ? inputs[0]! : inputs) as tf.Tensor;
 }
 
@@ -72,7 +72,7 @@ describe.each(BACKENDS)('on %s', backend => {
     const built = replaceHead(model, [...flat, head], at === undefined ? {} : {at});
     expect(tf.memory().numDataBuffers).toBe(between + 1);
     const kernel = built.getLayer('classes').getWeights()[0] as tf.Tensor2D;
-    const expected = tf.matMul(tf.reshape(body, [body.shape[0]!, -1]), kernel);
+    const expected = tf.matMul(tf.reshape(body, [body.shape[0], -1]), kernel);
     expect(predictions(built, inputs)[0]).toBeAllClose(numbers(expected));
     expect(built.layers.at(-1)!.name).toBe('classes');
     expect(built.layers.map(({name}) => name)).not.toContain('head');
