@@ -34,8 +34,8 @@ export function loadDigits(start: number, count: number): Digits {
 export const STYLES = {
   /** Turned by a quarter. */
   turned: images => tf.reverse(tf.transpose(images, [0, 2, 1, 3]), 2),
-  /** Paper and ink exchanged. */
-  inverted: images => tf.sub(1, images),
+  /** As in a mirror. */
+  mirrored: images => tf.reverse(images, 2),
   /** Two pixels wide of ink all around each stroke, and the stroke itself left blank. */
   outlined: images => tf.sub(tf.maxPool(images, 5, 1, 'same'), images),
 } satisfies Record<string, (images: tf.Tensor4D) => tf.Tensor4D>;

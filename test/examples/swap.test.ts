@@ -7,14 +7,14 @@ describe('the example of swapping, run small,', () => {
   test('recognises digits of a style best under the adapter of that style, and leaks nothing', async () => {
     await useBackend('wasm');
     await withoutLeaks(async () => {
-      const {base, adapters, table, mixed} = await swap({train: 60, test: 30, epochs: 16});
+      const {base, adapters, table, mixed} = await swap({train: 60, test: 30, epochs: 10});
       expect(table.base!.plain).toBeGreaterThan(70);
       for (const style of styles) {
         const own = table[style]![style]!;
-        expect(own).toBeGreaterThan(table.base![style]! + 25);
+        expect(own).toBeGreaterThan(table.base![style]! + 20);
         styles
           .filter(other => other !== style)
-          .forEach(other => expect(own).toBeGreaterThan(table[other]![style]! + 20));
+          .forEach(other => expect(own).toBeGreaterThan(table[other]![style]! + 15));
       }
       // In a batch of all styles, each digit has its own adapter.
       const alone = (table.base!.plain! + styles.reduce((sum, style) => sum + table[style]![style]!, 0)) / 4;
