@@ -70,12 +70,28 @@ export interface LayerConfig extends Required<LoRAStrength> {
   trainBias?: boolean;
 }
 
+/** A layer's class name and config, as tfjs nests them in wrappers. */
+export interface LayerEntry {
+  className: string;
+  config: tf.serialization.ConfigDict;
+}
+
+/** A new head of a model: layers in the place of those of a pretrained model. */
+export interface HeadConfig {
+  /** Name of the last layer of the pretrained model that is kept. */
+  at: string;
+  /** The layers after it, in order. */
+  layers: LayerEntry[];
+}
+
 /** What an adapter says beside its tensors: which layers it adapts and which it brings whole, by path. */
 export interface AdapterConfig {
   layers: Record<string, LayerConfig>;
   trainable: string[];
   /** Layers of which it brings the bias alone. Default: none. */
   biases?: string[];
+  /** The new head that the adapter brings, if it does. Its layers are among those that it brings whole. */
+  head?: HeadConfig;
 }
 
 /**

@@ -1,15 +1,23 @@
 export {getAdapter, setAdapter, withAdapter} from './adapter/adapter';
+export {combineAdapters} from './adapter/combine';
+export type {CombineOptions} from './adapter/combineOptions';
 export {type ExportedPEFT, exportPEFT, type ExportOptions} from './adapter/exportPeft';
 export {importPEFT, type ImportOptions} from './adapter/importPeft';
+export type {WeightedAdapter} from './adapter/joint';
+export type {MajoritySign} from './adapter/mixing';
+export {predictWith, type PredictWithOptions} from './adapter/predictWith';
 export {fromSafetensors, type SafetensorsOptions, type StoredType, toSafetensors} from './adapter/safetensors';
+export {scaleAdapter} from './adapter/scale';
 export {type ByteSource, type PEFTSources, readAdapter, readPEFT} from './adapter/sources';
 export {loadAdapter, saveAdapter, type SaveOptions} from './adapter/storage';
 export type {
   Adapter,
   AdapterConfig,
   BiasChoice,
+  HeadConfig,
   Initializer,
   LayerConfig,
+  LayerEntry,
   LayerMatcher,
   LoRAConfig,
   LoRAOverride,
@@ -42,12 +50,13 @@ export {loraWeights, LoRAWeights, type LoRAWeightsArgs} from './layers/loraWeigh
 export type {LoadReport, NameMapping, WeightsReport} from './layers/namedWeights';
 export {ParameterLayer} from './layers/parameterLayer';
 export {registerAdaptable} from './layers/registry';
-export type {LayerEntry} from './layers/stock';
 export {TrainedLayer} from './layers/trainedLayer';
 export {type BaseTraining, type CallArgs, type WrapperArgs, WrapperLayer} from './layers/wrapperLayer';
 export {applyLoRA} from './model/apply';
 export {type Split, splitAtFirstAdapter} from './model/split';
 export {disposeModel, trainableVariables} from './model/dispose';
 export {type Batches, type FeatureFitArgs, fitOnFeatures} from './model/fitOnFeatures';
+export {resetOptimizer} from './model/optimizer';
+export {replaceHead, type ReplaceHeadOptions} from './model/head';
 export {mergeLoRA, type MergeOptions, removeLoRA} from './model/restore';
 export {type LayerSummary, type LeftLayer, type LoRASummary, summarizeLoRA, type SummaryOptions} from './model/summary';

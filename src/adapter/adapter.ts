@@ -1,9 +1,13 @@
 import * as tf from '@tensorflow/tfjs';
 import {type Adapter, type AdapterConfig, type LayerConfig, resolveStrength} from '../config';
+import {LoRAError} from '../errors';
 import type {LoRALayer} from '../layers/loraLayer';
 import {isWrapper, wrapperKind, type WrapperLayer} from '../layers/wrapperLayer';
 import {adaptedSites, adapterConfig, adapterVariables} from '../model/adapted';
 import {checkAdapterConfig, checkFit} from '../model/fit';
+import {describeHead, sameHead} from '../model/headConfig';
+import {recordOf} from '../model/record';
+import type {Site} from '../model/walk';
 
 /**
  * The adapter of a model, as a value: a snapshot that shares buffers with the model and is not touched by what happens to it later.
@@ -20,7 +24,7 @@ export function getAdapter(model: tf.LayersModel): Adapter {
  * the adapter does not name computes what its base computes; with `null` that is all of the model. Nothing is copied or compiled: buffers are
  * shared, and a compiled model goes on training.
  *
- * An optimizer with slots (momentum, Adam) keeps those of the former adapter. Compile the model anew before training the other one, at
+ * An optimizer with slots (momentum, Adam) keeps those of the former adapter. Call `resetOptimizer(model)` before training the other one, at
  * another rank in any case: slots of another shape make the step fail.
  *
  * @throws LoRAError if the model is not adapted or the adapter does not fit it, with a line for each misfit. Then nothing is changed.
@@ -28,8 +32,7 @@ export function getAdapter(model: tf.LayersModel): Adapter {
 export function setAdapter(model: tf.LayersModel, adapter: Adapter | null): void {
   const sites = adaptedSites(model);
   if (adapter !== null) {
-    checkAdapterConfig(adapter.config);
-    checkFit(adapter, sites);
+    checkAdapterFits(adapter, model, sites);
   }
   for (const {path, layer} of sites) {
     if (isWrapper(layer)) {
@@ -37,6 +40,23 @@ export function setAdapter(model: tf.LayersModel, adapter: Adapter | null): void
       setLayer(layer, adapter?.config.layers[path], tensorOf);
     }
   }
+}
+
+/**
+ * Checks that an adapter can be set on an adapted model.
+ *
+ * @throws LoRAError if it cannot, with a line for each misfit.
+ */
+export function checkAdapterFits(adapter: Adapter, model: tf.LayersModel, sites: readonly Site[]): void {
+  checkAdapterConfig(adapter.config);
+  const {head} = recordOf(model);
+  if (!sameHead(adapter.config.head, head)) {
+    throw new LoRAError(
+      `The adapter does not fit this model: it has ${describeHead(adapter.config.head)}, and the model ${describeHead(head)}. ` +
+        'Apply it to the plain base instead: applyLoRA(base, adapter).',
+    );
+  }
+  checkFit(adapter, sites);
 }
 
 /** Sets what an adapter holds for one layer; what it does not hold is as in the base. */

@@ -1,5 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
+import type {LayerEntry} from '../config';
 import {LoRAError} from '../errors';
+
+export type {LayerEntry};
 
 // tfjs declares these fields of its layers protected or private. They have kept their names through all of tfjs 2, 3 and 4.
 
@@ -63,12 +66,6 @@ export interface LayerInternals {
 /** A layer as a view of its fields. The caller knows its class. */
 export function fieldsOf<Fields>(layer: tf.layers.Layer): Fields {
   return layer as unknown as Fields;
-}
-
-/** A layer's class name and config, as tfjs nests them in wrappers. */
-export interface LayerEntry {
-  className: string;
-  config: tf.serialization.ConfigDict;
 }
 
 /** The class name and config of a layer, in objects of their own. */

@@ -3,6 +3,7 @@ import type {AdapterConfig} from '../config';
 import {LoRAError} from '../errors';
 import type {LoRALayer} from '../layers/loraLayer';
 import {isWrapper, wrapperKind, type WrapperKind} from '../layers/wrapperLayer';
+import {recordOf} from './record';
 import {type Site, sitesOf} from './walk';
 
 /** A layer of an adapted model that has an update. */
@@ -46,9 +47,11 @@ export function adapterConfig(model: tf.LayersModel): AdapterConfig {
       .filter(({layer}) => wrapperKind(layer) === kind)
       .map(({path}) => path);
   const biases = pathsOf('bias');
+  const {head} = recordOf(model);
   return {
     layers: Object.fromEntries(loraSites(model).map(({path, layer}) => [path, layer.layerConfig])),
     trainable: pathsOf('trained'),
     ...(biases.length > 0 && {biases}),
+    ...(head && {head}),
   };
 }

@@ -10,7 +10,9 @@ import {type LayerEntry, shareWeights} from '../layers/stock';
 import {TrainedLayer} from '../layers/trainedLayer';
 import {baseOf, isWrapper} from '../layers/wrapperLayer';
 import {adapterVariables} from './adapted';
+import {disposeModel} from './dispose';
 import {checkAdapterConfig, checkFit} from './fit';
+import {headOf, withHead} from './head';
 import {carryMetadata, makeRecord} from './record';
 import {checkNotAdapted, makePlan, type Plan} from './plan';
 import {rewire} from './rewire';
@@ -36,7 +38,7 @@ export function applyLoRA(model: tf.LayersModel, configOrAdapter: LoRAConfig | A
       initializerEntry(configOrAdapter.initializer); // refuses one that does not exist
     }
     const sites = adaptableSites(model);
-    const plan = makePlan(sites, configOrAdapter);
+    const plan = makePlan(sites, configOrAdapter, headOf(model));
     if (configOrAdapter.rank !== undefined) {
       reportCapped(plan); // nobody asked for the default
     }
@@ -46,11 +48,22 @@ export function applyLoRA(model: tf.LayersModel, configOrAdapter: LoRAConfig | A
     return build(model, sites, plan, configOrAdapter);
   }
   checkAdapterConfig(configOrAdapter.config);
+  const headed = withHead(model, configOrAdapter.config.head);
+  try {
+    return applyAdapter(headed, configOrAdapter);
+  } finally {
+    if (headed !== model) {
+      disposeModel(headed);
+    }
+  }
+}
+
+function applyAdapter(model: tf.LayersModel, adapter: Adapter): tf.LayersModel {
   const sites = adaptableSites(model);
-  checkFit(configOrAdapter, sites);
-  const adapted = build(model, sites, {config: configOrAdapter.config, capped: {}, left: {}}, {});
+  checkFit(adapter, sites);
+  const adapted = build(model, sites, {config: adapter.config, capped: {}, left: {}}, {});
   for (const [name, variable] of adapterVariables(adapted)) {
-    const value = configOrAdapter.tensors[name];
+    const value = adapter.tensors[name];
     if (value !== undefined) {
       variable.write(value);
     }
@@ -77,7 +90,7 @@ function build(
   const paths = Object.keys(config.layers);
   const trained = new Set(config.trainable);
   const biased = new Set(config.biases);
-  const record = JSON.stringify(makeRecord(model, capped));
+  const record = JSON.stringify(makeRecord(model, capped, config.head));
   const keeper = sites.find(
     ({path, layer}) => config.layers[path] !== undefined || trained.has(path) || FrozenLayer.gains(layer),
   );

@@ -6,6 +6,7 @@ import {type AdaptableWeight, type Adaptation, rankLimit, type UpdateSpec, updat
 import {adaptationOf, loraClassOf} from '../layers/registry';
 import {biasesOf, namedWeights, showShape} from '../layers/stock';
 import {baseOf, isWrapper, wrapperKind} from '../layers/wrapperLayer';
+import {checkHeadConfig, isInHead} from './headConfig';
 import {describe} from './targets';
 import type {Site} from './walk';
 
@@ -57,6 +58,12 @@ export function checkFit({config, tensors}: Adapter, sites: readonly Site[]): vo
       misfits.set(path, misfit ?? NOT_THERE);
     } else {
       expectWeights(expected, site, biasesOf(baseOf(site.layer)));
+    }
+  }
+
+  for (const site of sites) {
+    if (isInHead(config.head, site) && site.layer.weights.length > 0 && !config.trainable.includes(site.path)) {
+      misfits.set(site.path, 'of the new head, but not among what the adapter brings in full');
     }
   }
 
@@ -206,6 +213,7 @@ export function checkAdapterConfig(config: unknown): asserts config is AdapterCo
       throw new LoRAError(`The adapter's config of layer "${path}": ${fault}`);
     }
   }
+  checkHeadConfig((config as AdapterConfig).head);
 }
 
 function isTextList(value: unknown): value is string[] {

@@ -1,9 +1,17 @@
-import {type AdapterConfig, faultsOf, type LoRAConfig, type LoRAStrength, resolveStrength} from '../config';
+import {
+  type AdapterConfig,
+  faultsOf,
+  type HeadConfig,
+  type LoRAConfig,
+  type LoRAStrength,
+  resolveStrength,
+} from '../config';
 import {LoRAError} from '../errors';
 import {rankLimit} from '../layers/adaptation';
 import {adaptableClasses, adaptationOf, hasKernel, loraClassOf, reasonNotAdaptable} from '../layers/registry';
 import {biasesOf} from '../layers/stock';
 import {wrapperKind} from '../layers/wrapperLayer';
+import {isInHead} from './headConfig';
 import {describe, matches, matchesAny, unmatched} from './targets';
 import type {Site} from './walk';
 
@@ -21,9 +29,10 @@ export interface Plan {
  *
  * A rank above min(fan-in, fan-out) adds nothing, so it is lowered to that; the scaling stays the one that was asked for.
  *
+ * @param head the new head of the model, if it has one. Its layers train in full.
  * @throws LoRAError with a line for each entry of the config that names nothing, or nothing that can be adapted.
  */
-export function makePlan(sites: readonly Site[], config: LoRAConfig): Plan {
+export function makePlan(sites: readonly Site[], config: LoRAConfig, head?: HeadConfig): Plan {
   const {targets = 'all', exclude = [], trainable = [], overrides = [], bias = 'none', freezeBaseLayer = true} = config;
   const faults = [
     ...(targets === 'all' ? [] : unmatched('target', targets, sites)),
@@ -37,7 +46,9 @@ export function makePlan(sites: readonly Site[], config: LoRAConfig): Plan {
     throw new LoRAError(faults.join('\n'));
   }
 
-  const trained = sites.filter(site => site.layer.weights.length > 0 && matchesAny(trainable, site));
+  const trained = sites.filter(
+    site => site.layer.weights.length > 0 && (matchesAny(trainable, site) || isInHead(head, site)),
+  );
   const adapted = sites.filter(
     site =>
       reasonNotAdaptable(site.layer, targets !== 'all') === undefined &&
@@ -63,6 +74,7 @@ export function makePlan(sites: readonly Site[], config: LoRAConfig): Plan {
       layers: {},
       trainable: trained.map(({path}) => path),
       ...(biased.length > 0 && {biases: biased.map(({path}) => path)}),
+      ...(head && {head}),
     },
     capped: {},
     left: {},

@@ -1,4 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
+import type {HeadConfig} from '../config';
 import {isWrapper} from '../layers/wrapperLayer';
 import {fieldsOf} from '../layers/stock';
 import {containersOf, isContainer, sitesOf} from './walk';
@@ -9,19 +10,25 @@ export interface AdaptationRecord {
   structure: Record<string, {trainable: boolean; metadata?: object}>;
   /** By layer path: the rank that was asked for, where it was lowered. */
   capped: Record<string, number>;
+  /** The new head that the original had. */
+  head?: HeadConfig;
 }
 
 // A rebuild from config loses the flags and metadata of nested models, and so does a file. The record is therefore part of a layer's
 // config: the first wrapper's. The metadata of the model would be another place, but it is the user's.
 
 /** What to record of a model that is about to be adapted. */
-export function makeRecord(model: tf.LayersModel, capped: Record<string, number>): AdaptationRecord {
+export function makeRecord(
+  model: tf.LayersModel,
+  capped: Record<string, number>,
+  head: HeadConfig | undefined,
+): AdaptationRecord {
   const structure: AdaptationRecord['structure'] = {};
   for (const [path, container] of containersOf(model)) {
     const metadata = metadataOf(container);
     structure[path] = {trainable: container.trainable, ...(metadata && {metadata})};
   }
-  return {structure, capped};
+  return {structure, capped, ...(head && {head})};
 }
 
 /** The record of an adapted model; an empty one for a model that was built by hand. */

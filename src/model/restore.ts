@@ -5,7 +5,8 @@ import {baseOf, isWrapper, wrapperKind} from '../layers/wrapperLayer';
 import {shareWeights} from '../layers/stock';
 import {adaptedSites} from './adapted';
 import {disposeModel} from './dispose';
-import {restoreStructure} from './record';
+import {markHead} from './head';
+import {recordOf, restoreStructure} from './record';
 import {rewire} from './rewire';
 import {sitesOf} from './walk';
 
@@ -47,13 +48,15 @@ export function mergeLoRA(
  * @throws LoRAError if the model is not adapted.
  */
 export function removeLoRA(model: tf.LayersModel): tf.LayersModel {
-  return unwrap(model, (layer, plain) => {
+  const plain = unwrap(model, (layer, stock) => {
     if (isWrapper(layer)) {
-      layer.shareOriginal(plain);
+      layer.shareOriginal(stock);
     } else {
-      shareWeights(layer, plain);
+      shareWeights(layer, stock);
     }
   });
+  markHead(plain, recordOf(model).head);
+  return plain;
 }
 
 function unwrap(

@@ -144,7 +144,7 @@ function checkRebuilt({path, layer}: Site, replacement: tf.layers.Layer): void {
 }
 
 /** Runs `f`; if it fails, frees the variables that it made. */
-function withoutResidue<T>(f: () => T): T {
+export function withoutResidue<T>(f: () => T): T {
   const before = new Set(Object.keys(tf.engine().registeredVariables));
   try {
     return f();

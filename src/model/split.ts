@@ -1,9 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError} from '../errors';
-import {fieldsOf} from '../layers/stock';
 import {wrapperKind} from '../layers/wrapperLayer';
 import {adaptedSites} from './adapted';
-import {childrenOf, isContainer} from './walk';
+import {childrenOf, type GraphNode, isContainer, nodesOf} from './walk';
 
 /** A model in two pieces, which share their layers with it: what trains one trains the other. */
 export interface Split {
@@ -11,14 +10,6 @@ export interface Split {
   prefix: tf.LayersModel;
   /** From the features to the model's outputs: all adapted layers, and those that train. */
   suffix: tf.LayersModel;
-}
-
-/** A call of a layer in the graph of a model. */
-interface GraphNode {
-  outboundLayer: tf.layers.Layer;
-  inputTensors: tf.SymbolicTensor[];
-  outputTensors: tf.SymbolicTensor[];
-  callArgs: Record<string, unknown> | null;
 }
 
 /** A tensor of the model, in the piece in which it is computed. */
@@ -129,15 +120,6 @@ function trains(layer: tf.layers.Layer): boolean {
   const children = childrenOf(layer);
   const kind = wrapperKind(layer);
   return children === undefined ? kind !== undefined && kind !== 'frozen' : children.some(trains);
-}
-
-/** The calls in a model, in an order in which each comes after those that it depends on. */
-function nodesOf(model: tf.LayersModel): GraphNode[] {
-  const {nodesByDepth} = fieldsOf<{nodesByDepth: Record<string, GraphNode[]>}>(model);
-  return Object.keys(nodesByDepth)
-    .sort((one, other) => Number(other) - Number(one))
-    .flatMap(depth => nodesByDepth[depth] ?? [])
-    .filter(({outboundLayer}) => outboundLayer.getClassName() !== 'InputLayer');
 }
 
 function like({shape, dtype}: tf.SymbolicTensor): tf.SymbolicTensor {

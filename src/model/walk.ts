@@ -66,3 +66,23 @@ export function containersOf(model: tf.LayersModel): [path: string, container: t
   model.layers.forEach(layer => visit(layer, ''));
   return found;
 }
+
+/** A call of a layer in the graph of a model. */
+export interface GraphNode {
+  outboundLayer: tf.layers.Layer;
+  inputTensors: tf.SymbolicTensor[];
+  outputTensors: tf.SymbolicTensor[];
+  callArgs: Record<string, unknown> | null;
+}
+
+/** The calls in a model, in an order in which each comes after those that it depends on. */
+export function nodesOf(model: tf.LayersModel): GraphNode[] {
+  if (!model.built) {
+    model.countParams(); // a Sequential lays out its graph when it is first used
+  }
+  const {nodesByDepth} = fieldsOf<{nodesByDepth: Record<string, GraphNode[]>}>(model);
+  return Object.keys(nodesByDepth)
+    .sort((one, other) => Number(other) - Number(one))
+    .flatMap(depth => nodesByDepth[depth] ?? [])
+    .filter(({outboundLayer}) => outboundLayer.getClassName() !== 'InputLayer');
+}

@@ -7,6 +7,7 @@ import {
   type LoRAConfig,
   LoRAError,
   mergeLoRA,
+  removeLoRA,
   setAdapter,
   withAdapter,
 } from '../../src/index';
@@ -62,6 +63,25 @@ describe.each(BACKENDS)('on %s', backend => {
     expect(baseWeights(adapted)).toEqual(baseWeights(model));
     setAdapter(adapted, adapter);
     expect(baseWeights(adapted)).toEqual(trained);
+  });
+
+  test('a saved model keeps the original values of what trains in full, and brings them back', async () => {
+    for (const config of [{trainable: ['norm', 'head']}, {freezeBaseLayer: false}]) {
+      const {model, inputs} = cnn();
+      const adapted = applyLoRA(model, {rank: 2, targets: ['conv'], ...config});
+      await train(adapted, inputs);
+      const trained = predictions(adapted, inputs);
+      const again = await reloaded(await reloaded(adapted));
+      expect(predictions(again, inputs)).toEqual(trained);
+      const plain = removeLoRA(again);
+      expect(baseWeights(plain)).toEqual(baseWeights(model));
+      const own = getAdapter(again);
+      setAdapter(again, null);
+      expect(baseWeights(again)).toEqual(baseWeights(model));
+      expect(predictions(again, inputs)).toEqual(predictions(model, inputs));
+      setAdapter(again, own);
+      expect(predictions(again, inputs)).toEqual(trained);
+    }
   });
 
   test('a compiled model goes on training with another rank, and only its factors move', async () => {

@@ -1,0 +1,115 @@
+import * as tf from '@tensorflow/tfjs';
+import {
+  type Adapter,
+  applyLoRA,
+  combineAdapters,
+  disposeModel,
+  getAdapter,
+  predictWith,
+  scaleAdapter,
+  setAdapter,
+  withAdapter,
+} from 'tfjs-lora';
+import {type Digits, loadDigits, type Style, styled, STYLES} from './data';
+import {accuracy, network, train} from './network';
+
+/** How much is trained and measured. */
+export interface Scale {
+  /** Digits of each kind to train on. */
+  train: number;
+  /** Digits of each kind to measure with. */
+  test: number;
+  epochs: number;
+}
+
+export const FULL: Scale = {train: 200, test: 100, epochs: 8};
+
+const SEED = 11;
+
+/** What came of it: accuracies in percent, by what is on the base and then by the style of the digits. */
+export interface Outcome {
+  base: tf.LayersModel;
+  adapters: Record<Style, Adapter>;
+  table: Record<string, Record<string, number>>;
+  /** Of a batch in which each digit is of another style and predicted under its style's adapter. */
+  mixed: number;
+}
+
+export const styles = Object.keys(STYLES) as Style[];
+
+/**
+ * Trains a base on plain digits and an adapter for each style; then measures, on one model in memory, the base, each adapter, blends and
+ * strengths, on digits of each style.
+ */
+export async function swap(scale: Scale, log: (line: string) => void = () => undefined): Promise<Outcome> {
+  const plain = loadDigits(0, scale.train);
+  const held = loadDigits(scale.train, scale.test);
+  const tests: Record<string, Digits> = {plain: held};
+  styles.forEach(style => (tests[style] = styled(held, style)));
+
+  // 1. A base that knows plain digits, and nothing else.
+  const base = network(SEED);
+  await train(base, plain, 2e-3, scale.epochs);
+  log(`base: ${accuracy(base, held).toFixed(1)} % of plain digits`);
+
+  // 2. One adapted model in memory. Each style starts from the base and leaves an adapter behind.
+  const model = applyLoRA(base, {rank: 4, alpha: 8, seed: SEED});
+  const start = getAdapter(model);
+  const adapters = {} as Record<Style, Adapter>;
+  for (const style of styles) {
+    setAdapter(model, start);
+    const lesson = styled(plain, style);
+    await train(model, lesson, 4e-3, scale.epochs);
+    lesson.images.dispose(); // the labels are those of the plain digits
+    adapters[style] = getAdapter(model);
+    log(`adapter for ${style} digits trained`);
+  }
+  start.dispose();
+
+  // 3. Switched at run time, and blended: sums and strengths are adapters like any other.
+  const equal = (weight: number) => styles.map(style => ({adapter: adapters[style], weight}));
+  const blends: Record<string, Adapter | null> = {
+    base: null,
+    ...adapters,
+    'half turned': scaleAdapter(adapters.turned, 0.5),
+    'turned + mirrored': combineAdapters(equal(1).slice(0, 2)),
+    'all, a third each': combineAdapters(equal(1 / 3)),
+    'the same, by svd to rank 4': await combineAdapters(equal(1 / 3), {method: 'svd', rank: 4}),
+    'all, by ties': await combineAdapters(equal(1), {method: 'ties', density: 0.3, rank: 4}),
+  };
+  const table: Outcome['table'] = {};
+  for (const [name, adapter] of Object.entries(blends)) {
+    table[name] = withAdapter(model, adapter, () =>
+      Object.fromEntries(Object.entries(tests).map(([style, digits]) => [style, accuracy(model, digits)])),
+    );
+  }
+
+  // 4. A batch of all styles at once, each digit under its own adapter.
+  const mixed = mixedAccuracy(model, tests, adapters);
+
+  for (const [name, adapter] of Object.entries(blends)) {
+    if (!styles.some(style => style === name)) {
+      adapter?.dispose();
+    }
+  }
+  disposeModel(model);
+  tf.dispose([plain, ...Object.values(tests)].flatMap(({images, labels}) => [images, labels]));
+  return {base, adapters, table, mixed};
+}
+
+/** Digit `i` is of the style whose turn it is, and is predicted under the adapter for that. */
+function mixedAccuracy(
+  model: tf.LayersModel,
+  tests: Record<string, Digits>,
+  adapters: Record<string, Adapter>,
+): number {
+  const names = Object.keys(tests);
+  const {labels} = tests.plain!;
+  const turns = Array.from({length: labels.shape[0]}, (_, i) => names[i % names.length]!);
+  return tf.tidy(() => {
+    const rows = turns.map((name, i) => tf.slice(tests[name]!.images, i, 1));
+    const own = turns.map(name => adapters[name] ?? null);
+    const guesses = tf.argMax(predictWith(model, tf.concat(rows), own) as tf.Tensor, 1);
+    return 100 * tf.mean(tf.cast(tf.equal(guesses, tf.argMax(labels, 1)), 'float32')).dataSync()[0]!;
+  });
+}

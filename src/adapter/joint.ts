@@ -1,0 +1,131 @@
+import type * as tf from '@tensorflow/tfjs';
+import {type Adapter, type HeadConfig, type LayerConfig, show} from '../config';
+import {LoRAError} from '../errors';
+import {showShape} from '../layers/stock';
+import {checkAdapterConfig} from '../model/fit';
+import {describeHead, sameHead} from '../model/headConfig';
+import {limitOf, type LayerTensors, tensorsByLayer, type WeightFactors} from './weightFactors';
+
+/** An adapter, and how much of it goes into a combination. */
+export interface WeightedAdapter {
+  adapter: Adapter;
+  /** Any finite number; a negative one takes the adapter's updates away. */
+  weight: number;
+}
+
+/** What one adapter contributes to a layer. */
+export interface Member {
+  config: LayerConfig;
+  weight: number;
+  factors: WeightFactors[];
+}
+
+/** A layer of a combination. */
+export interface JointLayer {
+  path: string;
+  members: Member[];
+}
+
+/** Several adapters side by side, found to go together. */
+export interface Joint {
+  layers: JointLayer[];
+  /** Paths of what some adapter brings whole. */
+  trainable: string[];
+  /** The weights that are brought in full, by name. */
+  full: Record<string, tf.Tensor>;
+  head: HeadConfig | undefined;
+}
+
+/**
+ * Lays adapters side by side, layer by layer.
+ *
+ * @throws LoRAError with a line for each reason for which they do not go together.
+ */
+export function join(parts: readonly WeightedAdapter[]): Joint {
+  checkParts(parts);
+  const faults: string[] = [];
+  const layers = new Map<string, Member[]>();
+  const trainable = new Set<string>();
+  const full: Record<string, tf.Tensor> = {};
+  let clash = false;
+  for (const [i, {adapter, weight}] of parts.entries()) {
+    adapter.config.trainable.forEach(path => trainable.add(path));
+    const found = tensorsByLayer(adapter);
+    faults.push(...found.faults.map(fault => `adapter ${i}: ${fault}`));
+    for (const [path, tensors] of found.layers) {
+      const config = adapter.config.layers[path];
+      faults.push(...rankFaults(path, config, tensors).map(fault => `adapter ${i}: ${fault}`));
+      if (config !== undefined) {
+        layers.set(path, [...(layers.get(path) ?? []), {config, weight, factors: tensors.factors}]);
+      }
+      for (const [local, tensor] of Object.entries(tensors.full)) {
+        const name = `${path}/${local}`;
+        if (full[name] !== undefined && full[name].dataId !== tensor.dataId) {
+          faults.push(`${name}: brought in full by more than one adapter`);
+          clash = true;
+        }
+        full[name] = tensor;
+      }
+    }
+  }
+  for (const [path, members] of layers) {
+    faults.push(...(trainable.has(path) ? [`${path}: adapted in one adapter, brought in full by another`] : []));
+    faults.push(...members.slice(1).flatMap(member => differences(path, members[0] as Member, member)));
+  }
+  const heads = parts.map(({adapter}) => adapter.config.head).filter(head => head !== undefined);
+  const other = heads.find(head => !sameHead(head, heads[0]));
+  if (other !== undefined) {
+    faults.push(`one adapter has ${describeHead(heads[0])}, another ${describeHead(other)}`);
+  }
+  if (faults.length > 0) {
+    const advice = clash ? ['Weights in full cannot be added up. Leave that layer out of all adapters but one.'] : [];
+    throw new LoRAError(
+      ['The adapters do not go together:', ...new Set(faults.map(fault => `  ${fault}`)), ...advice].join('\n'),
+    );
+  }
+  const joined = [...layers].map(([path, members]) => ({path, members}));
+  return {layers: joined, trainable: [...trainable], full, head: heads[0]};
+}
+
+function checkParts(parts: readonly WeightedAdapter[]): void {
+  const given: readonly unknown[] = Array.isArray(parts) ? parts : [];
+  if (given.length === 0) {
+    throw new LoRAError('Give a list of adapters with weights, [{adapter, weight: 0.5}, …], and not an empty one.');
+  }
+  const faults = given.flatMap((part, i) => {
+    const {adapter, weight} = (part ?? {}) as Partial<WeightedAdapter>;
+    return [
+      ...(adapter?.tensors === undefined ? [`Entry ${i} has no adapter.`] : []),
+      ...(Number.isFinite(weight) ? [] : [`Entry ${i}: weight must be a finite number, got ${show(weight)}.`]),
+    ];
+  });
+  if (faults.length > 0) {
+    throw new LoRAError(faults.join('\n'));
+  }
+  for (const {adapter} of parts) {
+    checkAdapterConfig(adapter.config);
+  }
+}
+
+/** Whether the factors are of the rank that the config says. */
+function rankFaults(path: string, config: LayerConfig | undefined, {factors}: LayerTensors): string[] {
+  return factors
+    .filter(factor => config !== undefined && factor.b.shape[0] !== Math.min(config.rank, limitOf(factor)))
+    .map(
+      ({prefix, b}) =>
+        `${path}/${prefix}lora_B: rank ${b.shape.slice(0, 1).join()}, of ${config?.rank ?? 0} in the config`,
+    );
+}
+
+/** In what two adapters differ about a layer. */
+function differences(path: string, one: Member, other: Member): string[] {
+  const [classes, shapes] = [[one, other].map(({config}) => config.className), [one, other].map(kernelShapes)];
+  return [
+    ...(classes[0] === classes[1] ? [] : [`${path}: ${classes.join(' in one adapter, ')} in another`]),
+    ...(shapes[0] === shapes[1] ? [] : [`${path}: kernels of shape ${shapes.join(' in one adapter, ')} in another`]),
+  ];
+}
+
+function kernelShapes({factors}: Member): string {
+  return factors.map(({prefix, a, b}) => prefix + showShape([...a.shape.slice(0, -1), ...b.shape.slice(1)])).join(', ');
+}

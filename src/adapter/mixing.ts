@@ -1,0 +1,135 @@
+import * as tf from '@tensorflow/tfjs';
+import {asMatrix, lastAxis} from '../ops/factors';
+import {truncatedSVD} from '../ops/svd';
+
+/** An update `strength·a·b` as matrices: `a`: `[m, r]`, `b`: `[r, n]`. */
+export interface Term {
+  a: tf.Tensor2D;
+  b: tf.Tensor2D;
+  /** Its scaling times its weight in the sum. */
+  strength: number;
+  /** Its scaling alone. */
+  scaling: number;
+  /** Its weight alone. */
+  weight: number;
+}
+
+/** A product `a·b`. */
+export interface Product {
+  a: tf.Tensor2D;
+  b: tf.Tensor2D;
+}
+
+/** How tensors are merged that stand for the same weights. */
+export type Merging = (tensors: readonly tf.Tensor[], weights: readonly number[]) => tf.Tensor;
+
+/** How the majority sign of an entry is found: by the sum of the values, or by their number. */
+export type MajoritySign = 'total' | 'frequency';
+
+/** A matrix of the factors of a weight: its last axes, or its first, joined. */
+export function matricesOf({a, b}: {a: tf.Tensor; b: tf.Tensor}): Product {
+  return {a: asMatrix(a), b: tf.reshape(b, [lastAxis(a.shape), -1])};
+}
+
+/** The exact sum of updates, as one product: factors side by side, the strengths in `b`. */
+export function sum(terms: readonly Term[]): Product {
+  return tf.tidy(() => ({
+    a: tf.concat(
+      terms.map(({a}) => a),
+      1,
+    ),
+    b: tf.concat(
+      terms.map(({b, strength}) => tf.mul<tf.Tensor2D>(b, strength)),
+      0,
+    ),
+  }));
+}
+
+/** A product as one of inner size `min(m, n)`, where it had more: `(a·b)·I` or `I·(a·b)`. Nothing is lost. */
+export function reduced({a, b}: Product): Product {
+  const [m, n] = [a.shape[0], b.shape[1]];
+  if (a.shape[1] <= Math.min(m, n)) {
+    return {a, b};
+  }
+  const whole = tf.matMul<tf.Tensor2D>(a, b);
+  return m <= n ? {a: tf.eye(m), b: whole} : {a: whole, b: tf.eye(n)};
+}
+
+/** The best approximation of a product, or of a matrix, of the given rank, `U·diag(S)·Vᵀ`, half of it in each factor. */
+export async function compressed(chain: readonly tf.Tensor2D[], rank: number): Promise<Product> {
+  const svd = await truncatedSVD(chain, rank);
+  const product = tf.tidy(() => {
+    const root = tf.sqrt(svd.s);
+    return {a: tf.mul<tf.Tensor2D>(svd.u, root), b: tf.transpose(tf.mul<tf.Tensor2D>(svd.v, root))};
+  });
+  tf.dispose({...svd});
+  return product;
+}
+
+/** Merges factors each by themselves, as PEFT does: `√|strength|` goes into both, its sign into `b`. */
+export function mergeFactors(terms: readonly Term[], merge: Merging): Product {
+  const roots = terms.map(({strength}) => Math.sqrt(Math.abs(strength)));
+  return tf.tidy(() => ({
+    a: merge(
+      terms.map(({a}) => a),
+      roots,
+    ) as tf.Tensor2D,
+    b: merge(
+      terms.map(({b}) => b),
+      roots.map((root, i) => ((terms[i]?.strength ?? 0) < 0 ? -root : root)),
+    ) as tf.Tensor2D,
+  }));
+}
+
+/** Merges the updates themselves, `[m, n]`. */
+export function mergeUpdates(terms: readonly Term[], merge: Merging): tf.Tensor2D {
+  return tf.tidy(
+    () =>
+      merge(
+        terms.map(({a, b, scaling}) => tf.mul(tf.matMul(a, b), scaling)),
+        terms.map(({weight}) => weight),
+      ) as tf.Tensor2D,
+  );
+}
+
+/**
+ * TIES (arXiv 2306.01708, §4): of each tensor the entries of the largest magnitude are kept, a majority decides the sign of each entry, and
+ * those that agree are averaged.
+ */
+export function ties(density: number, majoritySign: MajoritySign): Merging {
+  return (tensors, weights) =>
+    tf.tidy(() => {
+      const trimmed = tensors.map(tensor => trim(tensor, density));
+      const votes = majoritySign === 'total' ? trimmed : trimmed.map(tensor => tf.sign(tensor));
+      const elected = tf.sub(tf.mul(tf.cast(tf.greaterEqual(tf.addN(votes), 0), 'float32'), 2), 1); // 1 or −1
+      const agreeing = trimmed.map(tensor => tf.cast(tf.equal(tf.sign(tensor), elected), 'float32'));
+      const total = tf.addN(
+        trimmed.map((tensor, i) => tf.mul(tf.mul(tensor, agreeing[i] as tf.Tensor), weights[i] ?? 0)),
+      );
+      return tf.div(total, tf.maximum(tf.addN(agreeing), 1));
+    });
+}
+
+/** The entries of the largest magnitude of a tensor, `density` of them all; the others are 0. */
+function trim(tensor: tf.Tensor, density: number): tf.Tensor {
+  const flat = tf.reshape(tensor, [-1]);
+  const {indices} = tf.topk(tf.abs(flat), Math.max(1, Math.floor(density * flat.size)));
+  const kept = tf.scatterND(tf.expandDims(indices, 1), tf.onesLike(indices), [flat.size]);
+  return tf.reshape(tf.mul(flat, tf.cast(kept, 'float32')), tensor.shape);
+}
+
+/** DARE (arXiv 2311.03099, §3.2): entries are dropped at random, the others rescaled by `1 / density`, and the tensors added up. */
+export function dare(density: number, seed: number | undefined): Merging {
+  let next = seed;
+  return (tensors, weights) =>
+    tf.tidy(() =>
+      tf.addN(
+        tensors.map((tensor, i) => {
+          const chance = tf.randomUniform(tensor.shape, 0, 1, 'float32', next);
+          next = next === undefined ? undefined : next + 1;
+          const kept = tf.cast(tf.less(chance, density), 'float32');
+          return tf.mul(tf.mul(tensor, kept), (weights[i] ?? 0) / density);
+        }),
+      ),
+    );
+}

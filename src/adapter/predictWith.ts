@@ -1,0 +1,80 @@
+import * as tf from '@tensorflow/tfjs';
+import {type Adapter, show} from '../config';
+import {LoRAError} from '../errors';
+import {adaptedSites} from '../model/adapted';
+import {checkAdapterFits, setAdapter, withAdapter} from './adapter';
+
+/** Options of `predictWith`. */
+export interface PredictWithOptions {
+  /** How many rows run at a time, as for `predict`. Default: 32. */
+  batchSize?: number;
+}
+
+/**
+ * Predicts each row under an adapter of its own, as if each adapter were set in turn: row `i` under `adapters[i]`, with `null` under none. Rows
+ * of one adapter run together, so a call costs one `predict` for each distinct adapter. The model's own adapter is in place again
+ * afterwards, whatever happens.
+ *
+ * @param x as for `model.predict`: a tensor, or a list of them for several inputs.
+ * @param adapters one for each row.
+ * @returns what `model.predict` returns: a tensor, or a list of them for several outputs, with the rows in the order of `x`.
+ * @throws LoRAError if the model is not adapted, the number of adapters is not that of the rows, or an adapter does not fit.
+ */
+export function predictWith(
+  model: tf.LayersModel,
+  x: tf.Tensor | tf.Tensor[],
+  adapters: readonly (Adapter | null)[],
+  {batchSize = 32}: PredictWithOptions = {},
+): tf.Tensor | tf.Tensor[] {
+  const inputs = [x].flat();
+  const groups = groupRows(inputs, adapters);
+  const sites = adaptedSites(model);
+  for (const adapter of groups.keys()) {
+    if (adapter !== null) {
+      checkAdapterFits(adapter, model, sites);
+    }
+  }
+  const [only] = groups.size === 1 ? groups.keys() : [];
+  if (only !== undefined) {
+    return withAdapter(model, only, () => model.predict(x, {batchSize}));
+  }
+  const order = [...groups.values()].flat();
+  const places = order.map((_, row) => row).sort((one, other) => (order[one] ?? 0) - (order[other] ?? 0));
+  return tf.tidy(() => {
+    // `withAdapter` brings the own adapter back; inside it the others follow each other.
+    const results = withAdapter(model, null, () =>
+      [...groups].map(([adapter, rows]) => {
+        setAdapter(model, adapter);
+        const picked = inputs.map(input => pick(input, rows));
+        return [model.predict(Array.isArray(x) ? picked : (picked[0] as tf.Tensor), {batchSize})].flat();
+      }),
+    );
+    const outputs = model.outputs.map((_, i) => pick(tf.concat(results.map(result => result[i] as tf.Tensor)), places));
+    return outputs.length === 1 ? (outputs[0] as tf.Tensor) : outputs;
+  });
+}
+
+/** The rows of each adapter, in the order in which adapters first occur. */
+function groupRows(inputs: readonly tf.Tensor[], adapters: readonly (Adapter | null)[]): Map<Adapter | null, number[]> {
+  const rows = inputs[0]?.shape[0] ?? 0;
+  if (!Array.isArray(adapters) || adapters.length !== rows) {
+    const given = Array.isArray(adapters) ? adapters.length : show(adapters);
+    throw new LoRAError(`There must be an adapter, or null, for each of the ${rows} rows, got ${given}.`);
+  }
+  if (rows === 0) {
+    throw new LoRAError('There are no rows to predict.');
+  }
+  const groups = new Map<Adapter | null, number[]>();
+  for (const [row, adapter] of adapters.entries()) {
+    if (adapter !== null && (adapter as Partial<Adapter> | undefined)?.tensors === undefined) {
+      throw new LoRAError(`adapters[${row}] must be an adapter or null, got ${show(adapter)}.`);
+    }
+    groups.set(adapter, [...(groups.get(adapter) ?? []), row]);
+  }
+  return groups;
+}
+
+/** Some rows of a tensor, in the given order. */
+function pick(tensor: tf.Tensor, rows: readonly number[]): tf.Tensor {
+  return tf.gather(tensor, tf.tensor1d([...rows], 'int32'));
+}

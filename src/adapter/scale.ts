@@ -1,0 +1,29 @@
+import * as tf from '@tensorflow/tfjs';
+import {type Adapter, show} from '../config';
+import {LoRAError} from '../errors';
+import {checkAdapterConfig} from '../model/fit';
+import {makeAdapter} from './adapter';
+
+/**
+ * An adapter with `k` times the strength: every `alpha` is multiplied, so that each update becomes `k·s·A·B`. The tensors share their buffers
+ * with the adapter's own. With `k = 0` nothing is left of the updates, with `k = 1` nothing changes.
+ *
+ * Layers that the adapter brings in full, those in `trainable` and a base that trained along, have no strength: they stay as they are.
+ *
+ * @param k finite and not negative. (`combineAdapters` takes negative weights.)
+ * @throws LoRAError if `k` is out of range.
+ */
+export function scaleAdapter(adapter: Adapter, k: number): Adapter {
+  checkAdapterConfig(adapter.config);
+  if (!Number.isFinite(k) || k < 0) {
+    throw new LoRAError(
+      `k must be a finite number that is not negative, got ${show(k)}. To subtract: combineAdapters([{adapter, weight: -1}]).`,
+    );
+  }
+  const {config} = adapter;
+  const layers = Object.entries(config.layers).map(
+    ([path, layer]) => [path, {...layer, alpha: layer.alpha * k}] as const,
+  );
+  const tensors = Object.entries(adapter.tensors).map(([name, tensor]) => [name, tf.clone(tensor)] as const);
+  return makeAdapter({...config, layers: Object.fromEntries(layers)}, Object.fromEntries(tensors));
+}

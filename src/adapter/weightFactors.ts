@@ -1,0 +1,72 @@
+import * as tf from '@tensorflow/tfjs';
+import type {Adapter} from '../config';
+
+/** The factors of one weight in an adapter. */
+export interface WeightFactors {
+  /** What stands before `lora_A` in the names of a layer's tensors: nothing, or the weight's name and a slash. */
+  prefix: string;
+  /** `[...fan-in axes, rank]`. */
+  a: tf.Tensor;
+  /** `[rank, ...out axes]`. */
+  b: tf.Tensor;
+}
+
+/** What an adapter holds for one layer. */
+export interface LayerTensors {
+  factors: WeightFactors[];
+  /** All else by name: weights that the adapter brings in full. */
+  full: Record<string, tf.Tensor>;
+}
+
+const FACTOR = /^(?<prefix>(?:.*\/)?)lora_(?<which>[AB])$/;
+
+/**
+ * The tensors that an adapter holds for each of its layers, adapted or brought in full, by path; and a line for each that is not as it
+ * should be.
+ */
+export function tensorsByLayer({config, tensors}: Adapter): {layers: Map<string, LayerTensors>; faults: string[]} {
+  const paths = [...Object.keys(config.layers), ...config.trainable];
+  const layers = new Map<string, LayerTensors>();
+  const faults: string[] = [];
+  for (const path of paths) {
+    layers.set(path, {factors: [], full: {}});
+  }
+  for (const [name, tensor] of Object.entries(tensors)) {
+    const path = ownerOf(name, paths) ?? '';
+    const layer = layers.get(path);
+    const local = name.slice(path.length + 1);
+    const prefix = config.layers[path] === undefined ? undefined : FACTOR.exec(local)?.groups?.prefix;
+    if (tensor.isDisposed) {
+      faults.push(`${name}: disposed`);
+    } else if (layer === undefined) {
+      faults.push(`${name}: of no layer of the adapter`);
+    } else if (prefix === undefined) {
+      layer.full[local] = tensor;
+    } else if (local.endsWith('A')) {
+      const b = tensors[`${path}/${prefix}lora_B`];
+      if (b === undefined || b.shape[0] !== tensor.shape[tensor.rank - 1]) {
+        faults.push(`${name}: without a lora_B of the same rank`);
+      } else {
+        layer.factors.push({prefix, a: tensor, b});
+      }
+    } else if (tensors[`${path}/${prefix}lora_A`] === undefined) {
+      faults.push(`${name}: without a lora_A`);
+    }
+  }
+  for (const path of Object.keys(config.layers)) {
+    if (!Object.keys(tensors).some(name => name.startsWith(`${path}/`))) {
+      faults.push(`${path}: no factors in the adapter`);
+    }
+  }
+  return {layers, faults};
+}
+
+/** The layer to which a tensor of an adapter belongs: the one with the longest path. */
+function ownerOf(name: string, paths: readonly string[]): string | undefined {
+  return paths.filter(path => name.startsWith(`${path}/`)).sort((one, other) => other.length - one.length)[0];
+}
+
+/** The greatest rank of which a weight makes use, `min(fan-in, fan-out)`. */
+export function limitOf({a, b}: Pick<WeightFactors, 'a' | 'b'>): number {
+  return Math.min(tf.util.sizeFromShape(a.shape.slice(0, -1)), tf.util.sizeFromShape(b.shape.slice(1)));
+}

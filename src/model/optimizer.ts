@@ -1,0 +1,59 @@
+import * as tf from '@tensorflow/tfjs';
+import {LoRAError} from '../errors';
+
+/** What an optimizer of tfjs keeps for one variable. */
+interface Slot {
+  variable: tf.Variable;
+}
+
+/** The fields of tfjs's optimizers that count steps, beside their slots. tfjs declares them protected or private. */
+interface Counters {
+  iterations_?: number;
+  beta1: number;
+  beta2: number;
+  accBeta1?: tf.Variable;
+  accBeta2?: tf.Variable;
+  iteration?: tf.Variable;
+}
+
+/**
+ * Makes the optimizer of a compiled model forget what it has seen, as if it were new: momenta and other slots are freed, and steps are
+ * counted from 0. Nothing is compiled.
+ *
+ * Adam, Adamax, Momentum, RMSProp, Adagrad and Adadelta keep slots for each variable that trains. After `setAdapter` they are the former
+ * adapter's, and of the former rank's shape; after a reset the optimizer starts on the new one. `sgd` keeps nothing.
+ *
+ * @throws LoRAError if the model is not compiled.
+ */
+export function resetOptimizer(model: tf.LayersModel): void {
+  const optimizer = model.optimizer as tf.Optimizer | undefined;
+  if (optimizer === undefined) {
+    throw new LoRAError(
+      'The model is not compiled, so it has no optimizer. Call model.compile({optimizer, loss}) first.',
+    );
+  }
+  for (const value of Object.values(optimizer)) {
+    if (isSlots(value)) {
+      value.forEach(({variable}) => variable.dispose());
+      value.length = 0;
+    }
+  }
+  const counters = optimizer as unknown as Counters;
+  counters.iterations_ = 0;
+  restart(counters.accBeta1, counters.beta1);
+  restart(counters.accBeta2, counters.beta2);
+  restart(counters.iteration, 0);
+}
+
+/** Whether a field holds slots: a list with one for each variable that has been trained. */
+function isSlots(value: unknown): value is Slot[] {
+  return (
+    Array.isArray(value) && value.every(entry => (entry as Partial<Slot> | undefined)?.variable instanceof tf.Variable)
+  );
+}
+
+function restart(counter: tf.Variable | undefined, start: number): void {
+  if (counter !== undefined) {
+    tf.tidy(() => counter.assign(tf.scalar(start)));
+  }
+}
