@@ -57,18 +57,19 @@ export function predictWith(
 /** The rows of each adapter, in the order in which adapters first occur. */
 function groupRows(inputs: readonly tf.Tensor[], adapters: readonly (Adapter | null)[]): Map<Adapter | null, number[]> {
   const rows = inputs[0]?.shape[0] ?? 0;
-  if (!Array.isArray(adapters) || adapters.length !== rows) {
-    const given = Array.isArray(adapters) ? adapters.length : show(adapters);
-    throw new LoRAError(`There must be an adapter, or null, for each of the ${rows} rows, got ${given}.`);
+  const given: readonly unknown[] = Array.isArray(adapters) ? adapters : [];
+  if (given.length !== rows) {
+    throw new LoRAError(`There must be an adapter, or null, for each of the ${rows} rows, got ${given.length}.`);
   }
   if (rows === 0) {
     throw new LoRAError('There are no rows to predict.');
   }
   const groups = new Map<Adapter | null, number[]>();
-  for (const [row, adapter] of adapters.entries()) {
-    if (adapter !== null && (adapter as Partial<Adapter> | undefined)?.tensors === undefined) {
-      throw new LoRAError(`adapters[${row}] must be an adapter or null, got ${show(adapter)}.`);
+  for (const [row, entry] of given.entries()) {
+    if (entry !== null && (entry)?.tensors === undefined) {
+      throw new LoRAError(`adapters[${row}] must be an adapter or null, got ${show(entry)}.`);
     }
+    const adapter = entry as Adapter | null;
     groups.set(adapter, [...(groups.get(adapter) ?? []), row]);
   }
   return groups;

@@ -40,7 +40,7 @@ const steps = fc.array(
     fc.constantFrom('get', 'set', 'clear', 'scale', 'combine', 'svd', 'train', 'merge', 'remove', 'drop'),
     fc.nat(999),
     fc.nat(999),
-  ) as fc.Arbitrary<Step>,
+  ),
   {minLength: 1000, maxLength: 1000},
 );
 
