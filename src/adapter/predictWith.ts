@@ -66,7 +66,7 @@ function groupRows(inputs: readonly tf.Tensor[], adapters: readonly (Adapter | n
   }
   const groups = new Map<Adapter | null, number[]>();
   for (const [row, entry] of given.entries()) {
-    if (entry !== null && (entry)?.tensors === undefined) {
+    if (entry !== null && entry?.tensors === undefined) {
       throw new LoRAError(`adapters[${row}] must be an adapter or null, got ${show(entry)}.`);
     }
     const adapter = entry as Adapter | null;

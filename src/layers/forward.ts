@@ -12,6 +12,7 @@ import {asMatrix, type Factors} from '../ops/factors';
 import type {Conv2DGeometry} from '../ops/kernels';
 import {linear, type Linear, type LinearWeights} from '../ops/linear';
 import type {Prepared} from '../ops/prepared';
+import {onlyShape} from './inputs';
 import {
   type BatchNormLayer,
   type ConvLayer,
@@ -22,7 +23,7 @@ import {
   type KernelLayer,
   type SeparableLayer,
 } from './stock';
-import {type CallArgs, onlyShape} from './wrapperLayer';
+import type {CallArgs} from './wrapperLayer';
 
 /**
  * Computes what a stock layer computes, with or without a low-rank update of its kernel, without a gradient for what is frozen.

@@ -14,12 +14,12 @@ import {
   reluForward,
   separableConv2dForward,
 } from './forward';
+import {onlyTensor} from './inputs';
 import {disposeMasks, freezeCells} from './recurrentCells';
 import {isRepeatable} from './stock';
 import {
   type BaseTraining,
   type CallArgs,
-  onlyTensor,
   type WrapperArgs,
   type WrapperKind,
   WRAPPER_KIND,

@@ -1,6 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
 import {ensureKernels} from '../backends/ensure';
-import {LoRAError} from '../errors';
 import {Prepared} from '../ops/prepared';
 import {disposeStates, type Inputs, takesStates, withStatesAsInputs} from './initialState';
 import {
@@ -298,18 +297,4 @@ function wrapperArgs(layer: tf.layers.Layer, name = layer.name, trainable = true
   const {batchInputShape, dtype} = layer as Partial<tf.layers.Layer>;
   // A Sequential makes its input from these.
   return {name, trainable, ...(batchInputShape && {batchInputShape}), ...(dtype && {dtype})};
-}
-
-/** The input of a layer that takes just one, which tfjs may pass in a list. */
-export function onlyTensor(inputs: tf.Tensor | tf.Tensor[]): tf.Tensor {
-  const [first, ...others] = Array.isArray(inputs) ? inputs : [inputs];
-  if (first === undefined || others.length > 0) {
-    throw new LoRAError(`Expected one input, got ${others.length + (first === undefined ? 0 : 1)}.`);
-  }
-  return first;
-}
-
-/** The input shape of a layer that takes just one, which tfjs may pass in a list. */
-export function onlyShape(shapes: tf.Shape | tf.Shape[]): tf.Shape {
-  return Array.isArray(shapes[0]) ? shapes[0] : (shapes as tf.Shape);
 }
