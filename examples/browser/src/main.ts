@@ -1,0 +1,201 @@
+import {NEW_DIGITS} from './format';
+import {Charts} from './page/charts';
+import {Client} from './page/client';
+import {byId, numberIn, percent} from './page/dom';
+import {DigitImages} from './page/digits';
+import {showAdapter, showEnd, showProgress, showStart} from './page/figures';
+import {download, onFiles} from './page/files';
+import {showLabels} from './page/labelList';
+import {hideMessage, showMessage} from './page/message';
+import {Pad} from './page/pad';
+import {Predictions} from './page/predictions';
+import {Samples} from './page/samples';
+import type {AdapterState, Backend} from './protocol';
+
+const BACKEND_KEY = 'digit-reader-backend';
+
+const charts = new Charts(byId('loss-chart'), byId('accuracy-chart'));
+const client = new Client(progress => {
+  showProgress(progress);
+  charts.add(progress);
+  if (progress.kind === 'epoch') {
+    predictions.refresh();
+  }
+});
+const samples = new Samples(NEW_DIGITS.map(String), update);
+const predictions = new Predictions(client, () => adapter?.labels ?? samples.labels.map(({name}) => name));
+const pad = new Pad(byId('pad'), image => {
+  byId('pad-hint').hidden = image !== null;
+  predictions.show(image);
+  update();
+});
+
+let digits: DigitImages;
+let baseParameters = 0;
+let adapter: AdapterState | null = null;
+/** What the worker is doing that must not be disturbed. */
+let activity: 'starting' | 'training' | 'working' | null = 'starting';
+
+/** Puts the page in line with the samples, the adapter and what is going on. */
+function update(): void {
+  const {labels} = samples.forTraining();
+  const further = adapter !== null && adapter.labels.join('\n') === labels.join('\n');
+  showLabels(byId('labels'), samples);
+  showAdapter(adapter, baseParameters);
+  const enabled: Record<string, boolean> = {
+    clear: pad.image !== null,
+    unseen: activity !== 'starting',
+    'add-drawing': pad.image !== null,
+    'add-label': samples.canAddLabel,
+    take: activity !== 'starting',
+    train: activity === null && labels.length >= 2,
+    stop: activity === 'training',
+    backend: activity === null,
+    on: activity === null,
+    strength: activity === null && byId<HTMLInputElement>('on').checked,
+    file: activity === null,
+    'download-adapter': activity === null && adapter !== null,
+    'download-model': activity === null && adapter !== null,
+    forget: activity === null && adapter !== null,
+  };
+  for (const [id, isEnabled] of Object.entries(enabled)) {
+    byId<HTMLButtonElement>(id).disabled = !isEnabled;
+  }
+  byId('add-drawing').textContent = `Add drawing to “${samples.selected.name}”`;
+  byId('train').textContent = further ? 'Train further' : 'Train';
+  predictions.refresh();
+}
+
+/** Does something with the worker alone, and says so if it fails. */
+async function alone(what: 'training' | 'working', work: () => Promise<void>): Promise<void> {
+  activity = what;
+  hideMessage();
+  update();
+  try {
+    await work();
+  } catch (error) {
+    showMessage((error as Error).message, 'fault');
+  } finally {
+    activity = null;
+    update();
+  }
+}
+
+function train(): Promise<void> {
+  return alone('training', async () => {
+    const {labels, samples: images} = samples.forTraining();
+    charts.reset();
+    showStart();
+    const epochs = numberIn(byId('epochs'));
+    const job = {labels, samples: images, heldOut: digits.heldOut(labels), epochs};
+    const {adapter: trained, stopped, heldOutAccuracy} = await client.call('train', job);
+    adapter = trained;
+    const read =
+      heldOutAccuracy === null
+        ? ''
+        : ` Reads ${percent(heldOutAccuracy)} of ${job.heldOut.images.length} unseen digits.`;
+    const kept = trained.kept ? '' : ' This browser will not keep the adapter beyond a reload: download it.';
+    showEnd(`${stopped ? 'Stopped.' : 'Done.'}${read}${kept}`);
+  });
+}
+
+function takeSamples(): void {
+  const count = numberIn(byId('count'));
+  let taken = 0;
+  for (const digit of NEW_DIGITS) {
+    const label = samples.named(String(digit));
+    if (label !== undefined) {
+      const images = digits.take(digit, count);
+      samples.add(label, ...images);
+      taken += images.length;
+    }
+  }
+  if (taken === 0) {
+    showMessage('All sample images are taken already.');
+  }
+}
+
+function openFiles(files: File[]): void {
+  if (activity !== null) {
+    showMessage('Wait until the training has ended, then drop the file again.', 'fault');
+    return;
+  }
+  void alone('working', async () => {
+    adapter = await client.call('openAdapter', files);
+    samples.setLabels(adapter.labels);
+    showEnd('Adapter loaded from a file.');
+    showMessage(`Loaded ${files[0]!.name}. It reads: ${adapter.labels.join(', ')}.`);
+  });
+}
+
+/** Tells the worker how strong the adapter is to be, the latest wish only. */
+function setStrength(): void {
+  const isOn = byId<HTMLInputElement>('on').checked;
+  const {valueAsNumber} = byId<HTMLInputElement>('strength');
+  byId('strength-value').textContent = valueAsNumber.toFixed(2);
+  void client.call('setStrength', isOn ? valueAsNumber : null);
+  update();
+}
+
+function onClick(id: string, action: () => unknown): void {
+  byId(id).addEventListener('click', () => void action());
+}
+
+onClick('clear', () => pad.clear());
+onClick('unseen', () => pad.show(digits.unseen().image));
+onClick('add-label', () => samples.addLabel());
+onClick('add-drawing', () => {
+  samples.add(samples.selected, pad.image!);
+  pad.clear();
+});
+onClick('take', takeSamples);
+onClick('clear-samples', () => {
+  samples.clear();
+  digits.putBack();
+});
+onClick('train', train);
+onClick('stop', () => client.call('stop'));
+onClick('download-adapter', () => alone('working', async () => download(await client.call('adapterFile'))));
+onClick('download-model', () => alone('working', async () => download(...(await client.call('mergedFiles')))));
+onClick('forget', () =>
+  alone('working', async () => {
+    await client.call('forget');
+    adapter = null;
+    showEnd('The adapter is gone.');
+  }),
+);
+byId('on').addEventListener('change', setStrength);
+byId('strength').addEventListener('input', setStrength);
+byId<HTMLSelectElement>('backend').addEventListener('change', ({target}) => {
+  const backend = (target as HTMLSelectElement).value as Backend;
+  void alone('working', async () => {
+    await client.call('useBackend', backend);
+    localStorage.setItem(BACKEND_KEY, backend);
+  });
+});
+onFiles(byId('file'), byId('drop'), openFiles);
+
+async function start(): Promise<void> {
+  const wished = localStorage.getItem(BACKEND_KEY) as Backend | null;
+  const [started, images] = await Promise.all([
+    client.call('start', new URL('model/model.json', document.baseURI).href, wished),
+    DigitImages.load('samples.bin'),
+  ]);
+  digits = images;
+  baseParameters = started.baseParameters;
+  byId('backend').replaceChildren(...started.backends.map(name => new Option(name, name)));
+  byId<HTMLSelectElement>('backend').value = started.backend;
+  if (started.adapter !== null) {
+    adapter = started.adapter;
+    samples.setLabels(adapter.labels);
+    showEnd('Your adapter from last time is here again.');
+  }
+  if (started.fault !== null) {
+    showMessage(`The adapter that this browser keeps could not be loaded: ${started.fault}`, 'fault');
+  }
+  activity = null;
+  update();
+}
+
+setStrength();
+start().catch((error: unknown) => showMessage(`The page could not start: ${(error as Error).message}`, 'fault'));
