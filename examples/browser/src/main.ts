@@ -5,7 +5,7 @@ import {byId, numberIn, percent} from './page/dom';
 import {DigitImages} from './page/digits';
 import {showAdapter, showEnd, showProgress, showStart} from './page/figures';
 import {download, onFiles} from './page/files';
-import {showLabels} from './page/labelList';
+import {LabelList} from './page/labelList';
 import {hideMessage, showMessage} from './page/message';
 import {Pad} from './page/pad';
 import {Predictions} from './page/predictions';
@@ -22,12 +22,14 @@ const client = new Client(progress => {
     predictions.refresh();
   }
 });
-const samples = new Samples(NEW_DIGITS.map(String), update);
+const labelList = new LabelList(byId('labels'));
+const samples = new Samples(NEW_DIGITS.map(String), showSamples);
 const predictions = new Predictions(client, () => adapter?.labels ?? samples.labels.map(({name}) => name));
 const pad = new Pad(byId('pad'), image => {
   byId('pad-hint').hidden = image !== null;
+  byId('pad-note').textContent = '';
   predictions.show(image);
-  update();
+  showState();
 });
 
 let digits: DigitImages;
@@ -36,48 +38,61 @@ let adapter: AdapterState | null = null;
 /** What the worker is doing that must not be disturbed. */
 let activity: 'starting' | 'training' | 'working' | null = 'starting';
 
-/** Puts the page in line with the samples, the adapter and what is going on. */
-function update(): void {
-  const {labels} = samples.forTraining();
-  const further = adapter !== null && adapter.labels.join('\n') === labels.join('\n');
-  showLabels(byId('labels'), samples);
+/** Shows what has been collected. */
+function showSamples(): void {
+  labelList.show(samples);
+  byId('add-drawing').textContent = `Add drawing to “${samples.selected.name}”`;
+  predictions.refresh();
+  showState();
+}
+
+function setAdapter(value: AdapterState | null): void {
+  adapter = value;
   showAdapter(adapter, baseParameters);
+}
+
+/** Lets the visitor do what makes sense now. */
+function showState(): void {
+  const {labels, samples: collected} = samples.forTraining();
+  const further = adapter !== null && adapter.labels.join('\n') === labels.join('\n');
+  byId('train').textContent = further ? 'Train further' : 'Train';
+  const ready = activity !== 'starting';
+  const idle = activity === null;
   const enabled: Record<string, boolean> = {
     clear: pad.image !== null,
-    unseen: activity !== 'starting',
+    unseen: ready,
     'add-drawing': pad.image !== null,
     'add-label': samples.canAddLabel,
-    take: activity !== 'starting',
-    train: activity === null && labels.length >= 2,
+    take: ready,
+    'clear-samples': collected.images.length > 0,
+    train: idle && labels.length >= 2,
     stop: activity === 'training',
-    backend: activity === null,
-    on: activity === null,
-    strength: activity === null && byId<HTMLInputElement>('on').checked,
-    file: activity === null,
-    'download-adapter': activity === null && adapter !== null,
-    'download-model': activity === null && adapter !== null,
-    forget: activity === null && adapter !== null,
+    backend: idle,
+    on: idle && adapter !== null,
+    strength: idle && adapter !== null && byId<HTMLInputElement>('on').checked,
+    file: idle,
+    'download-adapter': idle && adapter !== null,
+    'download-model': idle && adapter !== null,
+    forget: idle && adapter !== null,
   };
   for (const [id, isEnabled] of Object.entries(enabled)) {
     byId<HTMLButtonElement>(id).disabled = !isEnabled;
   }
-  byId('add-drawing').textContent = `Add drawing to “${samples.selected.name}”`;
-  byId('train').textContent = further ? 'Train further' : 'Train';
-  predictions.refresh();
 }
 
 /** Does something with the worker alone, and says so if it fails. */
 async function alone(what: 'training' | 'working', work: () => Promise<void>): Promise<void> {
   activity = what;
   hideMessage();
-  update();
+  showState();
   try {
     await work();
   } catch (error) {
     showMessage((error as Error).message, 'fault');
   } finally {
     activity = null;
-    update();
+    showState();
+    predictions.refresh();
   }
 }
 
@@ -89,7 +104,7 @@ function train(): Promise<void> {
     const epochs = numberIn(byId('epochs'));
     const job = {labels, samples: images, heldOut: digits.heldOut(labels), epochs};
     const {adapter: trained, stopped, heldOutAccuracy} = await client.call('train', job);
-    adapter = trained;
+    setAdapter(trained);
     const read =
       heldOutAccuracy === null
         ? ''
@@ -121,10 +136,11 @@ function openFiles(files: File[]): void {
     return;
   }
   void alone('working', async () => {
-    adapter = await client.call('openAdapter', files);
-    samples.setLabels(adapter.labels);
+    const opened = await client.call('openAdapter', files);
+    setAdapter(opened);
+    samples.setLabels(opened.labels);
     showEnd('Adapter loaded from a file.');
-    showMessage(`Loaded ${files[0]!.name}. It reads: ${adapter.labels.join(', ')}.`);
+    showMessage(`Loaded ${files[0]!.name}. It reads: ${opened.labels.join(', ')}.`);
   });
 }
 
@@ -134,7 +150,8 @@ function setStrength(): void {
   const {valueAsNumber} = byId<HTMLInputElement>('strength');
   byId('strength-value').textContent = valueAsNumber.toFixed(2);
   void client.call('setStrength', isOn ? valueAsNumber : null);
-  update();
+  predictions.refresh();
+  showState();
 }
 
 function onClick(id: string, action: () => unknown): void {
@@ -142,8 +159,15 @@ function onClick(id: string, action: () => unknown): void {
 }
 
 onClick('clear', () => pad.clear());
-onClick('unseen', () => pad.show(digits.unseen().image));
-onClick('add-label', () => samples.addLabel());
+onClick('unseen', () => {
+  const {digit, image} = digits.unseen();
+  pad.show(image);
+  byId('pad-note').textContent = `A ${digit} that no training has seen.`;
+});
+onClick('add-label', () => {
+  samples.addLabel();
+  labelList.edit(samples.selected);
+});
 onClick('add-drawing', () => {
   samples.add(samples.selected, pad.image!);
   pad.clear();
@@ -160,7 +184,7 @@ onClick('download-model', () => alone('working', async () => download(...(await 
 onClick('forget', () =>
   alone('working', async () => {
     await client.call('forget');
-    adapter = null;
+    setAdapter(null);
     showEnd('The adapter is gone.');
   }),
 );
@@ -185,17 +209,20 @@ async function start(): Promise<void> {
   baseParameters = started.baseParameters;
   byId('backend').replaceChildren(...started.backends.map(name => new Option(name, name)));
   byId<HTMLSelectElement>('backend').value = started.backend;
+  setAdapter(started.adapter);
   if (started.adapter !== null) {
-    adapter = started.adapter;
-    samples.setLabels(adapter.labels);
+    samples.setLabels(started.adapter.labels);
     showEnd('Your adapter from last time is here again.');
   }
   if (started.fault !== null) {
     showMessage(`The adapter that this browser keeps could not be loaded: ${started.fault}`, 'fault');
   }
   activity = null;
-  update();
+  showState();
+  predictions.refresh();
 }
 
+addEventListener('unhandledrejection', ({reason}) => showMessage((reason as Error).message, 'fault'));
+showSamples();
 setStrength();
 start().catch((error: unknown) => showMessage(`The page could not start: ${(error as Error).message}`, 'fault'));

@@ -3,7 +3,6 @@ import type {Progress} from '../protocol';
 
 /** Between drawing one chart and the other, in milliseconds. */
 const PAUSE = 250;
-const HEIGHT = 150;
 
 /** The curves of loss and accuracy. */
 export class Charts {
@@ -53,11 +52,11 @@ export class Charts {
   private async draw(): Promise<void> {
     // One point is no line: an empty chart has its axes.
     const points = (values: number[]) => (values.length === 0 ? [0] : values).map((y, x) => ({x, y}));
-    const options = {height: HEIGHT, fontSize: 12, yLabel: ''};
+    const options = {fontSize: 12, xLabel: '', yLabel: ''};
     await render.linechart(
       this.loss,
       {values: [points(this.losses)], series: ['loss']},
-      {...options, width: this.loss.clientWidth, xLabel: 'step', seriesColors: ['#4338ca']},
+      {...options, width: this.loss.clientWidth, height: this.loss.clientHeight, seriesColors: ['#4338ca']},
     );
     await pause();
     await render.linechart(
@@ -72,7 +71,7 @@ export class Charts {
       {
         ...options,
         width: this.accuracy.clientWidth,
-        xLabel: 'epoch',
+        height: this.accuracy.clientHeight,
         yAxisDomain: [0, 1],
         seriesColors: ['#4338ca', '#0d9488'],
       },

@@ -35,8 +35,10 @@ export class Samples {
   }
 
   select(label: Label): void {
-    this.selection = this.entries.indexOf(label);
-    this.onChange();
+    if (label !== this.selected) {
+      this.selection = this.entries.indexOf(label);
+      this.onChange();
+    }
   }
 
   rename(label: Label, name: string): void {

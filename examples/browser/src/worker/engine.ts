@@ -35,6 +35,8 @@ export class DigitEngine implements Engine {
   private reader: AdaptedReader | null = null;
   private strength: number | null = 1;
   private stopped = false;
+  /** While the models move to another backend they cannot be asked. */
+  private moving = Promise.resolve();
 
   constructor(private readonly report: (progress: Progress) => void) {}
 
@@ -54,30 +56,20 @@ export class DigitEngine implements Engine {
     }
   }
 
-  async useBackend(backend: Backend): Promise<void> {
-    // Tensors live on the backend that made them: the adapter leaves the old one as bytes.
-    const kept = this.reader === null ? null : await toArtifacts(labelled(this.reader));
-    await switchBackend(backend);
-    const former = [this.reader, this.base] as const;
-    this.base = await tf.loadLayersModel(tf.io.fromMemory(this.baseArtifacts));
-    this.reader = null;
-    if (kept !== null) {
-      this.takeOn(await fromArtifacts(kept));
-    }
-    former[0]?.dispose();
-    if (former[1] !== null) {
-      disposeModel(former[1]);
-    }
+  useBackend(backend: Backend): Promise<void> {
+    const moved = this.moveTo(backend);
+    this.moving = moved.catch(() => undefined);
+    return moved;
   }
 
   async predict(image: Uint8Array): Promise<Prediction> {
-    const {reader} = this;
-    const base = await probabilities(this.loaded, image);
-    return {
-      base,
-      adapted:
-        reader === null ? null : {labels: reader.labels, probabilities: await probabilities(reader.model, image)},
-    };
+    await this.moving;
+    const labels = this.reader?.labels;
+    const models = [this.loaded, ...(this.reader === null ? [] : [this.reader.model])];
+    const outputs = tf.tidy(() => models.map(model => model.predict(imageTensor([image])) as tf.Tensor));
+    const [base = [], adapted = []] = await Promise.all(outputs.map(async output => Array.from(await output.data())));
+    tf.dispose(outputs);
+    return {base, adapted: labels === undefined ? null : {labels, probabilities: adapted}};
   }
 
   async train(job: TrainingJob): Promise<Training> {
@@ -131,6 +123,18 @@ export class DigitEngine implements Engine {
     await removeFromBrowser();
   }
 
+  private async moveTo(backend: Backend): Promise<void> {
+    // Tensors live on the backend that made them: the adapter leaves the old one as bytes.
+    const kept = this.reader === null ? null : await toArtifacts(labelled(this.reader));
+    await switchBackend(backend);
+    const former = this.loaded;
+    this.base = await tf.loadLayersModel(tf.io.fromMemory(this.baseArtifacts));
+    if (kept !== null) {
+      this.takeOn(await fromArtifacts(kept));
+    }
+    disposeModel(former);
+  }
+
   /** Puts a saved adapter on the base. If it does not fit, all stays as it is. */
   private takeOn({adapter, labels}: LabelledAdapter): AdaptedReader {
     try {
@@ -175,11 +179,4 @@ export class DigitEngine implements Engine {
 
 function labelled({value, labels}: AdaptedReader): LabelledAdapter {
   return {adapter: value, labels};
-}
-
-async function probabilities(model: tf.LayersModel, image: Uint8Array): Promise<number[]> {
-  const output = tf.tidy(() => model.predict(imageTensor([image])) as tf.Tensor);
-  const values = await output.data();
-  output.dispose();
-  return Array.from(values);
 }
