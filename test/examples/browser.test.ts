@@ -98,7 +98,7 @@ describeInBrowser('the page that teaches a digit reader', () => {
       await tf.setBackend('cpu');
       const model = await tf.loadLayersModel(
         tf.io.fromMemory({
-          modelTopology: modelTopology as object,
+          modelTopology: modelTopology,
           weightSpecs: weightsManifest[0]!.weights,
           weightData: new Uint8Array(weights.content).buffer,
         }),
@@ -195,6 +195,27 @@ describeInBrowser('the page that teaches a digit reader', () => {
       expect(await page.isDisabled('#train')).toBe(true); // one label is nothing to tell apart
     });
 
+    test('is drawn on with a finger, and does not scroll then', async () => {
+      const {page} = visit;
+      const session = await visit.context.newCDPSession(page);
+      const {x, y, width} = (await (await page.$('#pad'))!.boundingBox())!;
+      const touch = (type: 'touchStart' | 'touchMove' | 'touchEnd', share?: number) =>
+        session.send('Input.dispatchTouchEvent', {
+          type,
+          touchPoints: share === undefined ? [] : [{x: x + width / 2, y: y + width * share}],
+        });
+      await touch('touchStart', 0.8);
+      for (const share of [0.6, 0.4, 0.2]) {
+        await touch('touchMove', share);
+      }
+      await touch('touchEnd');
+      await page.waitForSelector('#add-drawing:enabled');
+      expect(await page.evaluate(() => scrollY)).toBe(0);
+      const {base} = await visit.shown();
+      expect(base.indexOf(Math.max(...base))).toBe(1); // an upright stroke
+      await page.click('#clear');
+    });
+
     test('trains offline: nothing leaves the tab', async () => {
       await visit.context.setOffline(true);
       const requests: string[] = [];
@@ -212,7 +233,6 @@ describeInBrowser('the page that teaches a digit reader', () => {
 
     test('makes the adapter weaker and stronger, and takes it off', async () => {
       const {page} = visit;
-      await page.click('#clear');
       const full = await visit.readUnseen();
       await page.fill('#strength', '1.5');
       const stronger = await visit.shown();

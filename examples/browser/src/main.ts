@@ -1,4 +1,5 @@
 import {NEW_DIGITS} from './format';
+import {rememberBackend, rememberedBackend} from './page/backendChoice';
 import {Charts} from './page/charts';
 import {Client} from './page/client';
 import {byId, numberIn, percent} from './page/dom';
@@ -11,8 +12,6 @@ import {Pad} from './page/pad';
 import {Predictions} from './page/predictions';
 import {Samples} from './page/samples';
 import type {AdapterState, Backend} from './protocol';
-
-const BACKEND_KEY = 'digit-reader-backend';
 
 const charts = new Charts(byId('loss-chart'), byId('accuracy-chart'));
 const client = new Client(progress => {
@@ -194,15 +193,14 @@ byId<HTMLSelectElement>('backend').addEventListener('change', ({target}) => {
   const backend = (target as HTMLSelectElement).value as Backend;
   void alone('working', async () => {
     await client.call('useBackend', backend);
-    localStorage.setItem(BACKEND_KEY, backend);
+    rememberBackend(backend);
   });
 });
 onFiles(byId('file'), byId('drop'), openFiles);
 
 async function start(): Promise<void> {
-  const wished = localStorage.getItem(BACKEND_KEY) as Backend | null;
   const [started, images] = await Promise.all([
-    client.call('start', new URL('model/model.json', document.baseURI).href, wished),
+    client.call('start', new URL('model/model.json', document.baseURI).href, rememberedBackend()),
     DigitImages.load('samples.bin'),
   ]);
   digits = images;

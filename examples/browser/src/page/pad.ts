@@ -8,6 +8,8 @@ const STROKE = 22;
 export class Pad {
   private readonly context: CanvasRenderingContext2D;
   private shown: Uint8Array | null = null;
+  /** Whether `shown` was put on the pad and not drawn: the next stroke takes its place. */
+  private isPlaced = false;
 
   /** @param onChange is called with what is drawn now, `null` when that is nothing. */
   constructor(
@@ -39,10 +41,17 @@ export class Pad {
     this.context.clearRect(0, 0, this.canvas.width, this.canvas.height);
     this.context.drawImage(small, 0, 0, this.canvas.width, this.canvas.height);
     this.changed(image);
+    this.isPlaced = true;
   }
 
   private begin(event: PointerEvent): void {
+    if (!event.isPrimary) {
+      return; // a second finger draws nothing
+    }
     event.preventDefault();
+    if (this.isPlaced) {
+      this.clear();
+    }
     this.canvas.setPointerCapture(event.pointerId);
     this.context.beginPath();
     this.context.moveTo(...this.place(event));
@@ -50,7 +59,7 @@ export class Pad {
   }
 
   private draw(event: PointerEvent): void {
-    if (event.buttons === 0) {
+    if (event.buttons === 0 || !event.isPrimary) {
       return;
     }
     for (const point of [...event.getCoalescedEvents(), event]) {
@@ -68,6 +77,7 @@ export class Pad {
 
   private changed(image: Uint8Array | null): void {
     this.shown = image;
+    this.isPlaced = false;
     this.onChange(image);
   }
 }
