@@ -14,7 +14,7 @@ const configFile = fileURLToPath(new URL('vite.config.ts', import.meta.url));
 
 if (!isBuilt()) {
   console.log('Building the library …');
-  execFileSync(process.execPath, [join(ROOT, 'node_modules/tsdown/dist/run.mjs'), '--silent'], {
+  execFileSync(process.execPath, [join(ROOT, 'node_modules/tsdown/dist/run.mjs'), '--logLevel', 'error'], {
     cwd: ROOT,
     stdio: 'inherit',
   });

@@ -15,6 +15,13 @@ const TRAINING = 100;
 
 jest.setTimeout(150_000);
 
+/** What the page writes into the file of an adapter. */
+interface AdapterJSON {
+  weightSpecs: tf.io.WeightsManifestEntry[];
+  weightData: string;
+  userDefinedMetadata: {labels: string[]};
+}
+
 test('the pretrained model that comes with the page has less than 400 kB', () => {
   const bytes = ['model.json', 'weights.bin'].map(name => statSync(join(EXAMPLE, 'public/model', name)).size);
   expect(bytes[0]! + bytes[1]!).toBeLessThan(400_000);
@@ -134,6 +141,12 @@ describeInBrowser('the page that teaches a digit reader', () => {
       expect(await visit.readUnseen()).toEqual(trained);
     });
 
+    test('holds no tensor but the weights of the base when the adapter is forgotten', async () => {
+      await visit.page.click('#forget');
+      await visit.page.waitForSelector('#download-adapter:disabled');
+      expect(await visit.tensors()).toBe(8); // a kernel and a bias of each of four layers
+    });
+
     test('meets no error that it does not deal with', () => {
       expect(visit.errors).toEqual([]);
     });
@@ -249,8 +262,36 @@ describeInBrowser('the page that teaches a digit reader', () => {
       expect(await visit.shown()).toEqual(full);
     });
 
+    test('takes an adapter in two files, as tfjs downloads them, that are chosen in the file field', async () => {
+      const {page} = visit;
+      await visit.reload();
+      const before = await visit.readUnseen();
+      const [{content}] = (await visit.downloads('#download-adapter', 1)) as [DroppedFile];
+      const {weightSpecs, weightData, userDefinedMetadata, ...rest} = JSON.parse(content.toString()) as AdapterJSON;
+      expect(userDefinedMetadata).toEqual({labels: ['5', '6', '7', '8', '9', 'circle']});
+      const json = {...rest, weightsManifest: [{paths: ['./mine.weights.bin'], weights: weightSpecs}]};
+      await page.click('#forget');
+      await page.waitForSelector('#download-adapter:disabled');
+      await page.setInputFiles('#file', [
+        {name: 'mine.weights.bin', mimeType: 'application/octet-stream', buffer: Buffer.from(weightData, 'base64')},
+        {name: 'mine.json', mimeType: 'application/json', buffer: Buffer.from(JSON.stringify(json))},
+      ]);
+      await page.waitForSelector('#download-adapter:enabled');
+      // `saveAdapter` knows of no labels: they get numbers, and then names.
+      expect(await visit.text('#message-text')).toMatch(/It reads: symbol 1, symbol 2, .*symbol 6\.$/);
+      expect(await visit.shown()).toEqual(before);
+      await page.click('#dismiss');
+      await page.fill('[aria-label="Name of label 1"]', 'five');
+      await page.keyboard.press('Enter');
+      await page.waitForSelector('#adapted-bars :text("five")');
+      await visit.reload();
+      expect(await visit.readUnseen()).toEqual(before);
+      expect(await page.$$eval('#adapted-bars .bar-label', labels => labels[0]!.textContent)).toBe('five');
+    });
+
     test('stops a training when it is told to', async () => {
       const {page} = visit;
+      await visit.take(20);
       await page.fill('#epochs', '100');
       await page.click('#train');
       await page.waitForFunction(() => document.querySelector<HTMLProgressElement>('#progress')!.value > 0);

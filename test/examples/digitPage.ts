@@ -126,6 +126,15 @@ export class DigitPage {
     return this.text('#message-text');
   }
 
+  /** How many tensors there are in the worker. */
+  tensors(): Promise<number> {
+    const [worker] = this.page.workers();
+    return worker!.evaluate(() => {
+      const {_tfengine} = globalThis as unknown as {_tfengine: {memory(): {numTensors: number}}}; // where tfjs keeps it
+      return _tfengine.memory().numTensors;
+    });
+  }
+
   /** What axe-core finds wrong, a line each. */
   async violations(): Promise<string[]> {
     await this.page.addScriptTag({path: join(__dirname, '../../node_modules/axe-core/axe.min.js')});

@@ -22,7 +22,7 @@ const client = new Client(progress => {
   }
 });
 const labelList = new LabelList(byId('labels'));
-const samples = new Samples(NEW_DIGITS.map(String), showSamples);
+const samples = new Samples(NEW_DIGITS.map(String), {change: showSamples, rename: renameLabel});
 const predictions = new Predictions(client, () => adapter?.labels ?? samples.labels.map(({name}) => name));
 const pad = new Pad(byId('pad'), image => {
   byId('pad-hint').hidden = image !== null;
@@ -45,6 +45,17 @@ function showSamples(): void {
   showState();
 }
 
+/** What the adapter has learned goes by the new name from now on. */
+function renameLabel(from: string, to: string): void {
+  if (adapter?.labels.includes(from)) {
+    void client.call('renameLabel', from, to).then(renamed => {
+      setAdapter(renamed);
+      predictions.refresh();
+      showState();
+    });
+  }
+}
+
 function setAdapter(value: AdapterState | null): void {
   adapter = value;
   showAdapter(adapter, baseParameters);
@@ -61,7 +72,8 @@ function showState(): void {
     clear: pad.image !== null,
     unseen: ready,
     'add-drawing': pad.image !== null,
-    'add-label': samples.canAddLabel,
+    'label-fields': activity !== 'training',
+    'add-label': activity !== 'training' && samples.canAddLabel,
     take: ready,
     'clear-samples': collected.images.length > 0,
     train: idle && labels.length >= 2,
@@ -71,7 +83,7 @@ function showState(): void {
     strength: idle && adapter !== null && byId<HTMLInputElement>('on').checked,
     file: idle,
     'download-adapter': idle && adapter !== null,
-    'download-model': idle && adapter !== null,
+    'download-model': idle && adapter !== null && byId<HTMLInputElement>('on').checked,
     forget: idle && adapter !== null,
   };
   for (const [id, isEnabled] of Object.entries(enabled)) {

@@ -18,6 +18,8 @@ export interface Engine {
   stop(): Promise<void>;
   /** Scales the adapter; `null` takes it off. */
   setStrength(strength: number | null): Promise<void>;
+  /** Calls one of the adapter's labels something else. */
+  renameLabel(from: string, to: string): Promise<AdapterState>;
   /** The adapter as a file. */
   adapterFile(): Promise<NamedFile>;
   /** Takes on the adapter in a file that `adapterFile` made, or in the two files of `saveAdapter(model, 'downloads://…')`. */
@@ -39,7 +41,7 @@ export interface Start {
 }
 
 export interface AdapterState {
-  labels: string[];
+  labels: readonly string[];
   trainableParameters: number;
   totalParameters: number;
   bytes: number;
@@ -50,7 +52,7 @@ export interface AdapterState {
 /** Probabilities, one for each digit of the base and for each label of the adapter. */
 export interface Prediction {
   base: number[];
-  adapted: {labels: string[]; probabilities: number[]} | null;
+  adapted: {labels: readonly string[]; probabilities: number[]} | null;
 }
 
 export interface TrainingJob {

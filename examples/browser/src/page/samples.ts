@@ -14,10 +14,10 @@ export class Samples {
   private entries: Label[];
   private selection = 0;
 
-  /** @param onChange is called after every change. */
+  /** @param on.change is called after every change, `on.rename` when a label has got another name. */
   constructor(
     names: readonly string[],
-    private readonly onChange: () => void,
+    private readonly on: {change: () => void; rename: (from: string, to: string) => void},
   ) {
     this.entries = names.map(name => ({name, samples: []}));
   }
@@ -37,15 +37,17 @@ export class Samples {
   select(label: Label): void {
     if (label !== this.selected) {
       this.selection = this.entries.indexOf(label);
-      this.onChange();
+      this.on.change();
     }
   }
 
   rename(label: Label, name: string): void {
     if (name !== '' && !this.entries.some(other => other.name === name)) {
+      const former = label.name;
       label.name = name;
+      this.on.rename(former, name);
     }
-    this.onChange();
+    this.on.change();
   }
 
   /** The label of that name, a new one where there is none and room for it. */
@@ -56,7 +58,7 @@ export class Samples {
     }
     const label: Label = {name, samples: []};
     this.entries.push(label);
-    this.onChange();
+    this.on.change();
     return label;
   }
 
@@ -75,24 +77,24 @@ export class Samples {
   remove(label: Label): void {
     this.entries = this.entries.filter(other => other !== label);
     this.selection = Math.min(this.selection, this.entries.length - 1);
-    this.onChange();
+    this.on.change();
   }
 
   add(label: Label, ...images: readonly Uint8Array[]): void {
     label.samples.push(...images);
-    this.onChange();
+    this.on.change();
   }
 
   clear(): void {
     this.entries.forEach(label => (label.samples = []));
-    this.onChange();
+    this.on.change();
   }
 
   /** Takes on other labels; those that keep their name keep their samples. */
   setLabels(names: readonly string[]): void {
     this.entries = names.map(name => this.entries.find(label => label.name === name) ?? {name, samples: []});
     this.selection = 0;
-    this.onChange();
+    this.on.change();
   }
 
   /** Labels that have samples, and those samples. */

@@ -10,7 +10,7 @@ const MOST_BYTES = 2 ** 24;
 /** An adapter with the names of what its head tells apart. */
 export interface LabelledAdapter {
   adapter: Adapter;
-  labels: string[];
+  labels: readonly string[];
 }
 
 /** Keeps an adapter in the browser, until the visitor comes back. */
@@ -131,6 +131,7 @@ function labelsOf({userDefinedMetadata}: tf.io.ModelArtifacts, count: number): s
   const fit =
     Array.isArray(labels) &&
     labels.length === count &&
+    new Set(labels).size === count &&
     labels.every(label => typeof label === 'string' && label !== '');
   return fit ? (labels as string[]) : Array.from({length: count}, (_, i) => `symbol ${i + 1}`);
 }

@@ -98,6 +98,12 @@ export class DigitEngine implements Engine {
     return Promise.resolve();
   }
 
+  renameLabel(from: string, to: string): Promise<AdapterState> {
+    const reader = this.trained;
+    reader.labels = reader.labels.map(label => (label === from ? to : label));
+    return this.keep(reader);
+  }
+
   async adapterFile(): Promise<NamedFile> {
     return {name: 'digit-reader.adapter.json', content: await toFile(labelled(this.trained))};
   }

@@ -11,13 +11,13 @@ const HEAD = 'head';
 export class AdaptedReader {
   private constructor(
     readonly model: tf.LayersModel,
-    readonly labels: string[],
+    public labels: readonly string[],
     /** The adapter at strength 1, whatever the model is set to. */
     private adapter: Adapter,
   ) {}
 
   /** A reader that knows nothing yet: every label is as likely as any other. */
-  static untrained(base: tf.LayersModel, labels: string[]): AdaptedReader {
+  static untrained(base: tf.LayersModel, labels: readonly string[]): AdaptedReader {
     const model = withNewHead(base, labels.length, classifier =>
       applyLoRA(classifier, {rank: 8, alpha: 16, seed: 1, trainable: [HEAD]}),
     );
@@ -29,7 +29,7 @@ export class AdaptedReader {
    *
    * @throws LoRAError if the adapter does not fit the base.
    */
-  static fromAdapter(base: tf.LayersModel, adapter: Adapter, labels: string[]): AdaptedReader {
+  static fromAdapter(base: tf.LayersModel, adapter: Adapter, labels: readonly string[]): AdaptedReader {
     const model = withNewHead(base, labels.length, classifier => applyLoRA(classifier, adapter));
     return new AdaptedReader(model, labels, adapter);
   }
