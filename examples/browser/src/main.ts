@@ -32,6 +32,7 @@ const pad = new Pad(byId('pad'), image => {
 });
 
 let digits: DigitImages;
+let backend: Backend = 'cpu';
 let baseParameters = 0;
 let adapter: AdapterState | null = null;
 /** What the worker is doing that must not be disturbed. */
@@ -155,7 +156,12 @@ function openFiles(files: File[]): void {
   });
 }
 
-/** Tells the worker how strong the adapter is to be, the latest wish only. */
+function showBackend(value: Backend): void {
+  backend = value;
+  byId<HTMLSelectElement>('backend').value = value;
+}
+
+/** Tells the worker how strong the adapter is to be. */
 function setStrength(): void {
   const isOn = byId<HTMLInputElement>('on').checked;
   const {valueAsNumber} = byId<HTMLInputElement>('strength');
@@ -202,10 +208,13 @@ onClick('forget', () =>
 byId('on').addEventListener('change', setStrength);
 byId('strength').addEventListener('input', setStrength);
 byId<HTMLSelectElement>('backend').addEventListener('change', ({target}) => {
-  const backend = (target as HTMLSelectElement).value as Backend;
+  const select = target as HTMLSelectElement;
+  const wished = select.value as Backend;
+  select.value = backend; // until the models are there
   void alone('working', async () => {
-    await client.call('useBackend', backend);
-    rememberBackend(backend);
+    await client.call('useBackend', wished);
+    showBackend(wished);
+    rememberBackend(wished);
   });
 });
 onFiles(byId('file'), byId('drop'), openFiles);
@@ -218,7 +227,7 @@ async function start(): Promise<void> {
   digits = images;
   baseParameters = started.baseParameters;
   byId('backend').replaceChildren(...started.backends.map(name => new Option(name, name)));
-  byId<HTMLSelectElement>('backend').value = started.backend;
+  showBackend(started.backend);
   setAdapter(started.adapter);
   if (started.adapter !== null) {
     samples.setLabels(started.adapter.labels);

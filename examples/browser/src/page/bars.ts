@@ -1,4 +1,4 @@
-import {make, percent} from './dom';
+import {make} from './dom';
 
 /** Shows probabilities as bars, and names the likeliest. */
 export function showBars(
@@ -19,7 +19,7 @@ export function showBars(
     const probability = probabilities?.[i] ?? 0;
     label.textContent = labels[i]!;
     (track.firstElementChild as HTMLElement).style.width = `${100 * probability}%`;
-    value.textContent = probabilities === null ? '' : percent(probability);
+    value.textContent = probabilities === null ? '' : `${Math.round(100 * probability)} %`;
     row.classList.toggle('best', certain && i === best);
   });
 }
