@@ -47,14 +47,12 @@ function setLayer(
   tensorOf: (name: string) => tf.Tensor | undefined,
   trained: boolean,
 ): void {
-  const a = tensorOf('lora_A');
-  const b = tensorOf('lora_B');
   if (wrapperKind(layer) === 'lora') {
     const lora = layer as LoRALayer;
-    if (config !== undefined && a !== undefined && b !== undefined) {
-      lora.setUpdate(resolveStrength(config), a, b);
-    } else {
+    if (config === undefined) {
       lora.clearUpdate();
+    } else {
+      lora.setUpdate(resolveStrength(config), tensorOf);
     }
   }
   if (!trained && config?.freezeBaseLayer !== false) {

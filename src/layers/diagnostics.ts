@@ -1,19 +1,28 @@
 import * as tf from '@tensorflow/tfjs';
-import {fieldsOf, type KernelLayer} from './stock';
+import type {Adaptation} from './adaptation';
 
 /** What is diagnosed: a layer with an update. */
 interface Updated {
   readonly baseLayer: tf.layers.Layer;
-  readonly loraLayer: {readonly A: tf.Tensor; readonly B: tf.Tensor; readonly delta: () => tf.Tensor};
+  readonly adaptation: Adaptation;
+  readonly lowRankParts: readonly {readonly A: tf.Tensor; readonly B: tf.Tensor; readonly delta: () => tf.Tensor}[];
   readonly rank: number;
   readonly alpha: number;
   readonly scaling: number;
   readonly isBaseLayerFrozen: boolean;
 }
 
+/** Frobenius norms of an update and of the kernel that it updates. */
+export interface UpdateNorms {
+  deltaNorm: number;
+  kernelNorm: number;
+}
+
 /** What there is to know about the update of a layer, as text. */
 export async function diagnose(layer: Updated): Promise<Record<string, string>> {
-  const {deltaNorm, kernelNorm} = await normsOf(layer);
+  const norms = await normsOf(layer);
+  const deltaNorm = Math.hypot(...norms.map(part => part.deltaNorm));
+  const kernelNorm = Math.hypot(...norms.map(part => part.kernelNorm));
   const {trainable, total} = parameterCounts(layer);
   return {
     rank: String(layer.rank),
@@ -28,20 +37,25 @@ export async function diagnose(layer: Updated): Promise<Record<string, string>> 
   };
 }
 
-/** Frobenius norms of the update and of the base's kernel. They are read from the backend, which webgpu cannot do at once. */
-export async function normsOf({baseLayer, loraLayer}: Updated): Promise<{deltaNorm: number; kernelNorm: number}> {
+/** The norms of each update of a layer. They are read from the backend, which webgpu cannot do at once. */
+export async function normsOf({baseLayer, adaptation, lowRankParts}: Updated): Promise<UpdateNorms[]> {
   const norms = tf.tidy(() => {
-    const {kernel} = fieldsOf<KernelLayer>(baseLayer);
-    return tf.stack([tf.norm(loraLayer.delta()), tf.norm(kernel.read())]);
+    const kernels = adaptation.weights(baseLayer).map(({variable}) => tf.norm(variable.read()));
+    const deltas = lowRankParts.map(part => tf.norm(part.delta()));
+    return tf.stack([tf.stack(deltas), tf.stack(kernels)], 1);
   });
-  const [deltaNorm = NaN, kernelNorm = NaN] = await norms.data();
+  const values = await norms.data();
   norms.dispose();
-  return {deltaNorm, kernelNorm};
+  return lowRankParts.map((_, i) => ({deltaNorm: values[2 * i] ?? NaN, kernelNorm: values[2 * i + 1] ?? NaN}));
 }
 
-/** How many numbers train, and how many there are, the base's included. */
-export function parameterCounts({baseLayer, loraLayer}: Updated): {trainable: number; total: number} {
-  const factors = loraLayer.A.size + loraLayer.B.size;
+/** How many numbers the factors hold, how many train, and how many there are, the base's included. */
+export function parameterCounts({baseLayer, lowRankParts}: Updated): {
+  factors: number;
+  trainable: number;
+  total: number;
+} {
+  const factors = lowRankParts.reduce((sum, {A, B}) => sum + A.size + B.size, 0);
   const trainableBase = baseLayer.trainableWeights.reduce((sum, weight) => sum + weight.read().size, 0);
-  return {trainable: factors + trainableBase, total: factors + baseLayer.countParams()};
+  return {factors, trainable: factors + trainableBase, total: factors + baseLayer.countParams()};
 }

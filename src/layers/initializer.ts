@@ -7,18 +7,24 @@ import {fieldsOf} from './stock';
 export type InitializerObject = ReturnType<typeof tf.initializers.zeros>;
 
 /**
- * The initializer of `A`: what was asked for, or U(−1/√fan-in, 1/√fan-in), which is what PEFT's Kaiming initialisation with a = √5
- * comes to.
+ * The initializer of the factor that starts random, if the other, `zeroFactor`, starts at zero: what was asked for, else for `A`
+ * U(−1/√fan-in, 1/√fan-in), which is what PEFT's Kaiming initialisation with a = √5 comes to, and for `B` N(0, 1), as in PEFT.
  */
-export function initializerOfA(
+export function initializerOfRandom(
+  zeroFactor: 'A' | 'B',
   asked: Initializer | undefined,
   fanIn: number,
   seed: number | undefined,
 ): InitializerObject {
-  const bound = 1 / Math.sqrt(fanIn);
-  const initializer =
-    asked === undefined ? tf.initializers.randomUniform({minval: -bound, maxval: bound}) : resolveInitializer(asked);
+  const initializer = asked === undefined ? usual(zeroFactor, fanIn) : resolveInitializer(asked);
   return seed === undefined ? initializer : withSeed(initializer, seed);
+}
+
+function usual(zeroFactor: 'A' | 'B', fanIn: number): InitializerObject {
+  const bound = 1 / Math.sqrt(fanIn);
+  return zeroFactor === 'B'
+    ? tf.initializers.randomUniform({minval: -bound, maxval: bound})
+    : tf.initializers.randomNormal({mean: 0, stddev: 1});
 }
 
 /**

@@ -1,8 +1,9 @@
 import * as tf from '@tensorflow/tfjs';
-import {LoRAError} from '../errors';
-import {conv1dForward, type ForwardCall} from './forward';
-import {LoRALayer, type LoRALayerArgs} from './loraLayer';
-import {channelsOf, type ConvLayer, fieldsOf} from './stock';
+import type {Adaptation} from './adaptation';
+import {conv1dForward} from './forward';
+import {kernelAdaptation, LoRAKernelLayer} from './loraKernelLayer';
+import type {LoRALayerArgs} from './loraLayer';
+import {type ConvLayer, fieldsOf} from './stock';
 
 /**
  * A `Conv1D` layer with a low-rank update of its kernel: `y = f(x ∗ (W + s·A·B) + b)`. `A`, `[k, in, rank]`, is a convolution like the
@@ -11,37 +12,16 @@ import {channelsOf, type ConvLayer, fieldsOf} from './stock';
  * Takes every stride, padding and dilation that the base computes; trains dilated convolutions too, for which tfjs itself has no
  * gradient. Trains `rank · (k·in + out)` numbers instead of `k·in·out`. Factors are laid out as PEFT's, transposed.
  */
-export class LoRAConv1D extends LoRALayer {
+export class LoRAConv1D extends LoRAKernelLayer {
   static readonly className = 'LoRAConv1D';
+  static readonly adaptation: Adaptation = {...kernelAdaptation('Conv1D'), refusal};
 
   /**
    * @throws LoRAError also for the padding `causal`, which tfjs declares and does not compute, and for channels-first inputs: a stock
    * `Conv1D` leaves its data format out of its config, so that it could be neither saved nor merged.
    */
   constructor(args: LoRALayerArgs) {
-    super(args, 'Conv1D');
-    const {padding, dataFormat} = fieldsOf<{padding: string; dataFormat: string}>(this.baseLayer);
-    if (padding === 'causal') {
-      throw new LoRAError(
-        `Layer "${this.name}" has padding "causal", which tfjs does not compute. ` +
-          'Put zeros before its input and use padding "valid", or exclude the layer.',
-      );
-    }
-    if (dataFormat === 'channelsFirst') {
-      throw new LoRAError(
-        `Layer "${this.name}" has dataFormat "channelsFirst", which tfjs forgets when it saves a Conv1D. ` +
-          'Use "channelsLast" after a Permute layer, or exclude the layer.',
-      );
-    }
-  }
-
-  protected override kernelShape(inputShape: tf.Shape): number[] {
-    const {kernelSize, filters} = fieldsOf<ConvLayer>(this.baseLayer);
-    return [...kernelSize, channelsOf(inputShape, this.baseLayer), filters];
-  }
-
-  protected override forward(x: tf.Tensor, call: ForwardCall): tf.Tensor {
-    return conv1dForward(this.baseLayer, x, call);
+    super(args, LoRAConv1D.adaptation, conv1dForward);
   }
 }
 tf.serialization.registerClass(LoRAConv1D);
@@ -49,4 +29,18 @@ tf.serialization.registerClass(LoRAConv1D);
 /** Makes a {@link LoRAConv1D}. */
 export function loraConv1d(args: LoRALayerArgs): LoRAConv1D {
   return new LoRAConv1D(args);
+}
+
+function refusal(layer: tf.layers.Layer): string | undefined {
+  const {padding, dataFormat} = fieldsOf<Pick<ConvLayer, 'dataFormat'> & {padding: string}>(layer);
+  if (padding === 'causal') {
+    return (
+      'has padding "causal", which tfjs does not compute. ' +
+      'Put zeros before its input and use padding "valid", or exclude the layer.'
+    );
+  }
+  return dataFormat === 'channelsFirst'
+    ? 'has dataFormat "channelsFirst", which tfjs forgets when it saves a Conv1D. ' +
+        'Use "channelsLast" after a Permute layer, or exclude the layer.'
+    : undefined;
 }

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
-import {conv2dTransposeForward, type ForwardCall} from './forward';
-import {LoRALayer, type LoRALayerArgs} from './loraLayer';
-import {channelsOf, type ConvLayer, fieldsOf} from './stock';
+import {conv2dTransposeForward} from './forward';
+import {kernelAdaptation, LoRAKernelLayer} from './loraKernelLayer';
+import type {LoRALayerArgs} from './loraLayer';
 
 /**
  * A `Conv2DTranspose` layer with a low-rank update of its kernel: `y = f(x ∗ᵀ (W + s·A·B) + b)`.
@@ -12,20 +12,12 @@ import {channelsOf, type ConvLayer, fieldsOf} from './stock';
  *
  * Takes every stride, padding and data format that the base takes. Trains `rank · (kh·kw·out + in)` numbers instead of `kh·kw·out·in`.
  */
-export class LoRAConv2DTranspose extends LoRALayer {
+export class LoRAConv2DTranspose extends LoRAKernelLayer {
   static readonly className = 'LoRAConv2DTranspose';
+  static readonly adaptation = kernelAdaptation('Conv2DTranspose');
 
   constructor(args: LoRALayerArgs) {
-    super(args, 'Conv2DTranspose');
-  }
-
-  protected override kernelShape(inputShape: tf.Shape): number[] {
-    const {kernelSize, filters} = fieldsOf<ConvLayer>(this.baseLayer);
-    return [...kernelSize, filters, channelsOf(inputShape, this.baseLayer)];
-  }
-
-  protected override forward(x: tf.Tensor, call: ForwardCall): tf.Tensor {
-    return conv2dTransposeForward(this.baseLayer, x, call);
+    super(args, LoRAConv2DTranspose.adaptation, conv2dTransposeForward);
   }
 }
 tf.serialization.registerClass(LoRAConv2DTranspose);

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
-import {conv3dForward, type ForwardCall} from './forward';
-import {LoRALayer, type LoRALayerArgs} from './loraLayer';
-import {channelsOf, type ConvLayer, fieldsOf} from './stock';
+import {conv3dForward} from './forward';
+import {kernelAdaptation, LoRAKernelLayer} from './loraKernelLayer';
+import type {LoRALayerArgs} from './loraLayer';
 
 /**
  * A `Conv3D` layer with a low-rank update of its kernel: `y = f(x ∗ (W + s·A·B) + b)`. `A`, `[kd, kh, kw, in, rank]`, is a convolution
@@ -11,20 +11,12 @@ import {channelsOf, type ConvLayer, fieldsOf} from './stock';
  * no gradient, and trains on wasm, where tfjs's own gradients are wrong. Trains `rank · (kd·kh·kw·in + out)` numbers instead of
  * `kd·kh·kw·in·out`. Factors are laid out as PEFT's, transposed.
  */
-export class LoRAConv3D extends LoRALayer {
+export class LoRAConv3D extends LoRAKernelLayer {
   static readonly className = 'LoRAConv3D';
+  static readonly adaptation = kernelAdaptation('Conv3D');
 
   constructor(args: LoRALayerArgs) {
-    super(args, 'Conv3D');
-  }
-
-  protected override kernelShape(inputShape: tf.Shape): number[] {
-    const {kernelSize, filters} = fieldsOf<ConvLayer>(this.baseLayer);
-    return [...kernelSize, channelsOf(inputShape, this.baseLayer), filters];
-  }
-
-  protected override forward(x: tf.Tensor, call: ForwardCall): tf.Tensor {
-    return conv3dForward(this.baseLayer, x, call);
+    super(args, LoRAConv3D.adaptation, conv3dForward);
   }
 }
 tf.serialization.registerClass(LoRAConv3D);

@@ -1,14 +1,13 @@
 import * as tf from '@tensorflow/tfjs';
 import {type Initializer, type LayerConfig, type LoRAStrength, resolveStrength, scalingOf} from '../config';
 import {LoRAError} from '../errors';
-import {delta, factorShapes, type Factors, fans, updatedKernel} from '../ops/factors';
+import {delta, type Factors, fans, updatedKernel} from '../ops/factors';
+import {type Adaptation, type FactorSpec, rankLimit, type UpdateSpec, updateSpecs} from './adaptation';
 import {diagnose} from './diagnostics';
-import type {ForwardCall} from './forward';
-import {initializerEntry, initializerOfA} from './initializer';
-import {type LoadReport, loadNamedWeights, matchNames, type NameMapping, type WeightsReport} from './namedWeights';
+import {initializerEntry, initializerOfRandom, type InitializerObject} from './initializer';
+import {ParameterLayer} from './parameterLayer';
 import {
   fieldsOf,
-  type KernelLayer,
   layerFromEntry,
   type LayerInternals,
   namedWeights,
@@ -16,7 +15,7 @@ import {
   shareWeights,
   showShape,
 } from './stock';
-import {type CallArgs, onlyShape, onlyTensor, type WrapperArgs, WRAPPER_KIND, WrapperLayer} from './wrapperLayer';
+import {type WrapperArgs, WRAPPER_KIND} from './wrapperLayer';
 
 /** Arguments of every LoRA layer. */
 export interface LoRALayerArgs extends WrapperArgs, LoRAStrength {
@@ -28,26 +27,38 @@ export interface LoRALayerArgs extends WrapperArgs, LoRAStrength {
   seed?: number;
 }
 
-/** The low-rank part of a LoRA layer. Its tensors belong to the layer: do not dispose them. */
+/** The low-rank update of one weight of a layer. Its tensors belong to the layer: do not dispose them. */
 export interface LowRankPart {
+  /** Name of the weight that is updated. */
+  readonly weight: string;
   /** `[...fan-in axes, rank]`. */
   readonly A: tf.Tensor;
-  /** `[rank, out]`. */
+  /** `[rank, ...out axes]`. */
   readonly B: tf.Tensor;
   /** The update `s·A·B`, a new tensor in the shape of the kernel. */
   readonly delta: () => tf.Tensor;
 }
 
+/** The variables of one update, by the names that they have among the layer's weights. */
+interface Update {
+  spec: UpdateSpec;
+  a: tf.LayerVariable;
+  b: tf.LayerVariable;
+}
+
 /**
- * A frozen layer and a trainable low-rank update of its kernel:
+ * A frozen layer and a trainable low-rank update of its kernel, or of each of its kernels:
  *
  *     y = f(op(x, W + s·A·B) + b),    s = alpha / rank
  *
  * `A`, `[...fan-in axes, rank]`, starts random and `B`, `[rank, out]`, at zero, so that a new layer computes exactly what its base
  * computes. The update stands before the activation, which is what makes a merge exact. (Hu et al., "LoRA", arXiv 2106.09685, §4;
  * initialisation as in PEFT.)
+ *
+ * A layer with several kernels has one rank and one strength; a kernel that is too small for the rank has an update of the rank that it
+ * can hold.
  */
-export abstract class LoRALayer extends WrapperLayer {
+export abstract class LoRALayer extends ParameterLayer {
   override readonly [WRAPPER_KIND] = 'lora' as const;
   /** Whether the base's own weights stay fixed. */
   readonly isBaseLayerFrozen: boolean;
@@ -55,15 +66,18 @@ export abstract class LoRALayer extends WrapperLayer {
   private strength: Required<LoRAStrength>;
   private readonly initializer: Initializer | undefined;
   private readonly seed: number | undefined;
-  private loraA!: tf.LayerVariable;
-  private loraB!: tf.LayerVariable;
-  private batchShape!: tf.Shape;
+  private readonly lowRank: Update[] = [];
+  private batchShape!: tf.Shape | tf.Shape[];
 
   /**
-   * @throws LoRAError if the layer is of another class than this one adapts, or a number is out of range.
+   * @throws LoRAError if the layer is of another class than this one adapts or one that it cannot adapt, or a number is out of range.
    */
-  protected constructor(args: LoRALayerArgs, baseClassName: string) {
-    checkBase(args.layer, baseClassName);
+  protected constructor(
+    args: LoRALayerArgs,
+    /** What is adapted, and how. */
+    readonly adaptation: Adaptation,
+  ) {
+    checkBase(args.layer, adaptation);
     const strength = resolveStrength(args);
     const freezeBaseLayer = args.freezeBaseLayer ?? true;
     super(args, !freezeBaseLayer);
@@ -72,15 +86,9 @@ export abstract class LoRALayer extends WrapperLayer {
     this.initializer = args.initializer;
     this.seed = args.seed;
     if (args.layer.built) {
-      this.checkRank(fieldsOf<KernelLayer>(args.layer).kernel.shape as number[]);
+      this.checkRank(args.layer);
     }
   }
-
-  /** The shape that the base's kernel has for an input, `[...fan-in axes, out]`. */
-  protected abstract kernelShape(inputShape: tf.Shape): number[];
-
-  /** What the base computes with the update of its kernel. */
-  protected abstract forward(x: tf.Tensor, call: ForwardCall): tf.Tensor;
 
   /** Width of the update. */
   get rank(): number {
@@ -102,10 +110,17 @@ export abstract class LoRALayer extends WrapperLayer {
     return scalingOf(this.strength);
   }
 
-  /** The low-rank part: the factors, and their product in the kernel's shape. */
+  /** The low-rank part: the factors, and their product in the kernel's shape. Of a layer with several kernels, that of the first. */
   get loraLayer(): LowRankPart {
-    const factors = this.factors();
-    return {A: factors.a, B: factors.b, delta: () => delta(factors)};
+    return this.lowRankParts[0] as LowRankPart;
+  }
+
+  /** The low-rank parts, one for each weight that is updated. */
+  get lowRankParts(): LowRankPart[] {
+    return this.lowRank.map(update => {
+      const factors = this.factorsOf(update);
+      return {weight: update.spec.weight.name, A: factors.a, B: factors.b, delta: () => delta(factors)};
+    });
   }
 
   /** How this layer updates its base, as an adapter records it. */
@@ -117,44 +132,61 @@ export abstract class LoRALayer extends WrapperLayer {
     };
   }
 
-  /** @throws LoRAError if the rank exceeds what the kernel can hold. */
+  /** @throws LoRAError if the rank exceeds what the kernels can hold. */
   override build(inputShape: tf.Shape | tf.Shape[]): void {
-    this.batchShape = onlyShape(inputShape);
-    const kernelShape = this.kernelShape(this.batchShape);
-    this.checkRank(kernelShape);
+    this.batchShape = inputShape;
     super.build(inputShape);
-    const shapes = factorShapes(kernelShape, this.rank);
-    const start = initializerOfA(this.initializer, fans(kernelShape).fanIn, this.seed);
-    this.loraA = this.addWeight('lora_A', shapes.a, 'float32', start, undefined, true);
-    this.loraB = this.addWeight('lora_B', shapes.b, 'float32', tf.initializers.zeros(), undefined, true);
-  }
-
-  protected override compute(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
-    return this.forward(onlyTensor(inputs), {factors: this.factors(), prepared: this.prepared, kwargs});
+    try {
+      this.checkRank(this.baseLayer);
+    } catch (error) {
+      this.weights.forEach(weight => weight.dispose());
+      throw error;
+    }
+    updateSpecs(this.adaptation.weights(this.baseLayer), this.rank).forEach((spec, i) => {
+      const {weight, a, b} = spec;
+      const {fanIn} = fans(weight.variable.shape as number[], weight.outAxes);
+      const seed = this.seed === undefined ? undefined : this.seed + i * SEEDS_APART;
+      const zeroFactor = this.adaptation.zeroFactor ?? 'B';
+      const random = initializerOfRandom(zeroFactor, this.initializer, fanIn, seed);
+      const make = ({name, shape}: FactorSpec, start: InitializerObject) =>
+        this.addWeight(name, shape, 'float32', start, undefined, true);
+      this.lowRank.push({
+        spec,
+        a: make(a, zeroFactor === 'A' ? tf.initializers.zeros() : random),
+        b: make(b, zeroFactor === 'B' ? tf.initializers.zeros() : random),
+      });
+    });
   }
 
   /**
    * Replaces the update by another, of another rank too. The layer's variables stay, since a compiled model holds them, and share the
    * buffers of the given factors.
+   *
+   * @param factorOf gives the factors, by the names that they have among the layer's weights.
    */
-  setUpdate(strength: Required<LoRAStrength>, a: tf.Tensor, b: tf.Tensor): void {
-    replaceValue(this.loraA, a);
-    replaceValue(this.loraB, b);
+  setUpdate(strength: Required<LoRAStrength>, factorOf: (name: string) => tf.Tensor | undefined): void {
+    for (const [name, variable] of this.factorVariables()) {
+      const factor = factorOf(name);
+      if (factor === undefined) {
+        throw new LoRAError(`Layer "${this.name}": there is no ${name}.`);
+      }
+      replaceValue(variable, factor);
+    }
     this.strength = strength;
   }
 
-  /** Takes the update out of force: `B` becomes zero, and the layer computes what its base computes. */
+  /** Takes the update out of force: the factor that starts at zero becomes zero again, and the layer computes what its base computes. */
   clearUpdate(): void {
     tf.tidy(() => {
-      this.loraB.write(tf.zerosLike(this.loraB.read()));
+      for (const {a, b} of this.lowRank) {
+        const factor = this.adaptation.zeroFactor === 'A' ? a : b;
+        factor.write(tf.zerosLike(factor.read()));
+      }
     });
   }
 
   override adapterWeights(): Map<string, tf.LayerVariable> {
-    const factors = new Map([
-      ['lora_A', this.loraA],
-      ['lora_B', this.loraB],
-    ]);
+    const factors = this.factorVariables();
     return this.isBaseLayerFrozen ? factors : new Map([...factors, ...namedWeights(this.baseLayer)]);
   }
 
@@ -166,7 +198,7 @@ export abstract class LoRALayer extends WrapperLayer {
     const {className, config} = this.baseEntry();
     const merged = layerFromEntry({className, config});
     // Applying it to a symbolic input builds it under its own name; the node that this leaves would make `merged.output` ambiguous.
-    merged.apply(tf.input({batchShape: this.batchShape}));
+    merged.apply(symbolicInputs(this.batchShape));
     merged.inboundNodes.length = 0;
     fieldsOf<LayerInternals>(merged)._refCount = null;
     this.mergeInto(merged);
@@ -176,9 +208,11 @@ export abstract class LoRALayer extends WrapperLayer {
   /** Gives `layer`, a built layer like the base, the base's weights with the update baked in. */
   mergeInto(layer: tf.layers.Layer): void {
     shareWeights(this.baseLayer, layer);
-    const {kernel} = fieldsOf<KernelLayer>(layer);
+    const factors = this.factors();
     tf.tidy(() => {
-      kernel.write(updatedKernel(kernel.read(), this.factors()));
+      this.adaptation.weights(layer).forEach(({variable}, i) => {
+        variable.write(updatedKernel(variable.read(), factors[i] as Factors));
+      });
     });
   }
 
@@ -188,62 +222,6 @@ export abstract class LoRALayer extends WrapperLayer {
    */
   getDiagnostics(): Promise<Record<string, string>> {
     return diagnose(this);
-  }
-
-  // Weights by name: `lora_A`, `lora_B`, and the base's own, `kernel` and `bias`.
-
-  /** The names of all weights. */
-  getParameterNames(): string[] {
-    return [...this.parameters().keys()];
-  }
-
-  /** How many weights have a name. */
-  get namedParameterCount(): number {
-    return this.parameters().size;
-  }
-
-  /** A weight by its name, or `undefined` if there is none. The tensor belongs to the layer: do not dispose it. */
-  tryGetParameter(name: string): tf.Tensor | undefined {
-    return this.parameters().get(name)?.read();
-  }
-
-  /** The shape of a weight, or `undefined` if there is none of that name. */
-  getParameterShape(name: string): number[] | undefined {
-    return this.tryGetParameter(name)?.shape.slice();
-  }
-
-  /**
-   * Sets a weight.
-   *
-   * @throws LoRAError if there is none of that name, or its shape is another.
-   */
-  setParameter(name: string, value: tf.Tensor): void {
-    const {unmatched, mismatched} = this.loadWeights({[name]: value}, undefined, false);
-    if (unmatched.length > 0) {
-      throw new LoRAError(
-        `Layer "${this.name}" has no weight "${name}". It has ${this.getParameterNames().join(', ')}.`,
-      );
-    }
-    if (mismatched.length > 0) {
-      throw new LoRAError(`Layer "${this.name}": ${mismatched.join('')}.`);
-    }
-  }
-
-  /** Compares names, each first passed through `mapping`, with those of the weights. One that it maps to `null` is skipped. */
-  validateWeights(names: readonly string[], mapping?: NameMapping): WeightsReport {
-    const {matched, unmatched, missing} = matchNames(names, this.parameters(), mapping);
-    return {matched, unmatched, missing};
-  }
-
-  /**
-   * Sets weights by name. Names first pass through `mapping`; one that it maps to `null` is skipped.
-   *
-   * @param strict Throw, and change nothing, unless the weights are exactly those of the layer. Without it, what fits is set.
-   * @returns what matched, what is no weight of the layer, what is missing, and what has another shape.
-   * @throws LoRAError if strict, with a line for each misfit.
-   */
-  loadWeights(weights: Readonly<Record<string, tf.Tensor>>, mapping?: NameMapping, strict = true): LoadReport {
-    return loadNamedWeights(`layer "${this.name}"`, this.parameters(), weights, {mapping, strict});
   }
 
   override getConfig(): tf.serialization.ConfigDict {
@@ -256,32 +234,56 @@ export abstract class LoRALayer extends WrapperLayer {
     };
   }
 
-  private factors(): Factors {
-    return {a: this.loraA.read(), b: this.loraB.read(), scaling: this.scaling};
+  /** The factors of each weight that is updated, in the order of the adaptation. */
+  protected factors(): Factors[] {
+    return this.lowRank.map(update => this.factorsOf(update));
   }
 
-  private parameters(): Map<string, tf.LayerVariable> {
-    return new Map([...namedWeights(this.baseLayer), ['lora_A', this.loraA], ['lora_B', this.loraB]]);
+  private factorsOf({a, b}: Update): Factors {
+    return {a: a.read(), b: b.read(), scaling: this.scaling};
   }
 
-  private checkRank(kernelShape: readonly number[]): void {
-    const {fanIn, fanOut} = fans(kernelShape);
-    if (this.rank > Math.min(fanIn, fanOut)) {
+  private factorVariables(): Map<string, tf.LayerVariable> {
+    return new Map(this.lowRank.flatMap(({spec, a, b}) => [[spec.a.name, a] as const, [spec.b.name, b] as const]));
+  }
+
+  protected override parameters(): Map<string, tf.LayerVariable> {
+    return new Map([...namedWeights(this.baseLayer), ...this.factorVariables()]);
+  }
+
+  private checkRank(layer: tf.layers.Layer): void {
+    const weights = this.adaptation.weights(layer);
+    const limit = rankLimit(weights);
+    if (this.rank > limit) {
+      const shapes = weights.map(({variable}) => showShape(variable.shape)).join(', ');
       throw new LoRAError(
-        `Layer "${this.name}" has a kernel of shape ${showShape(kernelShape as number[])}: a rank above ` +
-          `${Math.min(fanIn, fanOut)} would add nothing, got ${this.rank}.`,
+        `Layer "${this.name}" has a kernel of shape ${shapes}: a rank above ${limit} would add nothing, got ${this.rank}.`,
       );
     }
   }
 }
 
-function checkBase(layer: tf.layers.Layer, className: string): void {
+/** Between the seeds of the kernels of one layer; those of layers are 1 apart. */
+const SEEDS_APART = 1_000_003;
+
+function checkBase(layer: tf.layers.Layer, adaptation: Adaptation): void {
+  const {baseClassName} = adaptation;
   if (!((layer as unknown) instanceof tf.layers.Layer)) {
     throw new LoRAError(`layer must be a layer, such as tf.layers.dense({units: 8}), got ${typeof layer}.`);
   }
-  if (layer.getClassName() !== className) {
+  if (layer.getClassName() !== baseClassName) {
     throw new LoRAError(
-      `Layer "${layer.name}" is a ${layer.getClassName()}; LoRA${className} adapts layers of class ${className}.`,
+      `Layer "${layer.name}" is a ${layer.getClassName()}; LoRA${baseClassName} adapts layers of class ${baseClassName}.`,
     );
   }
+  const reason = adaptation.refusal?.(layer);
+  if (reason !== undefined) {
+    throw new LoRAError(`Layer "${layer.name}" ${reason}`);
+  }
+}
+
+function symbolicInputs(shape: tf.Shape | tf.Shape[]): tf.SymbolicTensor | tf.SymbolicTensor[] {
+  return Array.isArray(shape[0])
+    ? (shape as tf.Shape[]).map(batchShape => tf.input({batchShape}))
+    : tf.input({batchShape: shape as tf.Shape});
 }

@@ -4,7 +4,7 @@ import {type Adapter, checkConfig, type LoRAConfig} from '../config';
 import {LoRAError} from '../errors';
 import {FrozenLayer} from '../layers/frozenLayer';
 import {initializerEntry} from '../layers/initializer';
-import {adaptationOf} from '../layers/registry';
+import {loraClassOf} from '../layers/registry';
 import {type LayerEntry, shareWeights} from '../layers/stock';
 import {TrainedLayer} from '../layers/trainedLayer';
 import {baseOf, isWrapper} from '../layers/wrapperLayer';
@@ -39,12 +39,15 @@ export function applyLoRA(model: tf.LayersModel, configOrAdapter: LoRAConfig | A
     if (configOrAdapter.rank !== undefined) {
       reportCapped(plan); // nobody asked for the default
     }
+    if (configOrAdapter.targets === 'all') {
+      reportLeft(plan);
+    }
     return build(model, sites, plan, configOrAdapter);
   }
   checkAdapterConfig(configOrAdapter.config);
   const sites = adaptableSites(model);
   checkFit(configOrAdapter, sites);
-  const adapted = build(model, sites, {config: configOrAdapter.config, capped: {}}, {});
+  const adapted = build(model, sites, {config: configOrAdapter.config, capped: {}, left: {}}, {});
   for (const [name, variable] of adapterVariables(adapted)) {
     const value = configOrAdapter.tensors[name];
     if (value !== undefined) {
@@ -96,7 +99,7 @@ function build(
         ...(initializer !== undefined && {initializer: initializerEntry(initializer)}),
         ...(seed !== undefined && {seed: seed + paths.indexOf(path)}),
       };
-      return {className: adaptationOf(layer)?.className ?? className, config: own};
+      return {className: loraClassOf(layer)?.className ?? className, config: own};
     }
     if (trained.has(path)) {
       return {className: TrainedLayer.className, config: {...outer, keepOriginal: true}};
@@ -139,5 +142,12 @@ function reportCapped({config, capped}: Plan): void {
   );
   if (lines.length > 0) {
     console.warn(`A rank above min(fan-in, fan-out) adds nothing. Lowered, at the same scaling: ${lines.join(', ')}.`);
+  }
+}
+
+function reportLeft({left}: Plan): void {
+  const lines = Object.entries(left).map(([path, reason]) => `Layer "${path}" ${reason}`);
+  if (lines.length > 0) {
+    console.warn(`Left as they are:\n${lines.join('\n')}`);
   }
 }

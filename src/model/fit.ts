@@ -1,10 +1,10 @@
 import {type Adapter, type AdapterConfig, type LayerConfig, resolveStrength} from '../config';
 import {LoRAError} from '../errors';
 import type {LoRALayer} from '../layers/loraLayer';
+import {rankLimit, type UpdateSpec, updateSpecs} from '../layers/adaptation';
 import {adaptationOf} from '../layers/registry';
 import {namedWeights, showShape} from '../layers/stock';
 import {baseOf, isWrapper, wrapperKind} from '../layers/wrapperLayer';
-import {factorShapes, fans} from '../ops/factors';
 import {describe} from './targets';
 import type {Site} from './walk';
 
@@ -25,8 +25,9 @@ export function checkFit({config, tensors}: Adapter, sites: readonly Site[]): vo
     if (site === undefined || misfit !== undefined) {
       misfits.set(path, misfit ?? NOT_THERE);
     } else {
-      const {a, b} = factorShapes(kernelShapeOf(site) ?? [], layer.rank);
-      expected.set(`${path}/lora_A`, a).set(`${path}/lora_B`, b);
+      for (const {a, b} of updatesOf(site, layer.rank)) {
+        expected.set(`${path}/${a.name}`, a.shape).set(`${path}/${b.name}`, b.shape);
+      }
       if (!layer.freezeBaseLayer) {
         expectWeights(expected, site);
       }
@@ -66,8 +67,8 @@ function misfitOf({className, rank, freezeBaseLayer}: LayerConfig, site: Site | 
     return NOT_THERE;
   }
   const {layer} = site;
-  const kernelShape = kernelShapeOf(site);
-  if (baseOf(layer).getClassName() !== className || kernelShape === undefined) {
+  const adaptation = adaptationOf(layer);
+  if (baseOf(layer).getClassName() !== className || adaptation === undefined) {
     return `a ${className} in the adapter, a ${baseOf(layer).getClassName()} in the model`;
   }
   if (isWrapper(layer) && wrapperKind(layer) !== 'lora') {
@@ -76,8 +77,11 @@ function misfitOf({className, rank, freezeBaseLayer}: LayerConfig, site: Site | 
   if (!freezeBaseLayer && wrapperKind(layer) === 'lora' && (layer as LoRALayer).isBaseLayerFrozen) {
     return 'with weights of the base in the adapter, which the model keeps frozen';
   }
-  const {fanIn, fanOut} = fans(kernelShape);
-  const limit = Math.min(fanIn, fanOut);
+  const refusal = adaptation.refusal?.(baseOf(layer));
+  if (refusal !== undefined) {
+    return refusal;
+  }
+  const limit = rankLimit(adaptation.weights(baseOf(layer)));
   return rank > limit ? `rank ${rank} in the adapter, at most ${limit} in the model` : undefined;
 }
 
@@ -104,9 +108,8 @@ function tensorFaults(
   return faults;
 }
 
-function kernelShapeOf({layer}: Site): number[] | undefined {
-  const base = baseOf(layer);
-  return adaptationOf(base)?.kernel(base).shape as number[] | undefined;
+function updatesOf({layer}: Site, rank: number): UpdateSpec[] {
+  return updateSpecs(adaptationOf(layer)?.weights(baseOf(layer)) ?? [], rank);
 }
 
 function expectWeights(expected: Map<string, readonly number[]>, {path, layer}: Site): void {

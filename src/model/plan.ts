@@ -1,8 +1,8 @@
 import {type AdapterConfig, type LayerConfig, type LoRAConfig, type LoRAStrength, resolveStrength} from '../config';
 import {LoRAError} from '../errors';
-import {ADAPTABLE, adaptationOf} from '../layers/registry';
+import {rankLimit} from '../layers/adaptation';
+import {ADAPTABLE, adaptationOf, hasKernel, reasonNotAdaptable} from '../layers/registry';
 import {wrapperKind} from '../layers/wrapperLayer';
-import {fans} from '../ops/factors';
 import {describe, matches, matchesAny, unmatched} from './targets';
 import type {Site} from './walk';
 
@@ -11,6 +11,8 @@ export interface Plan {
   config: AdapterConfig;
   /** By layer path: the rank that was asked for, where it was more than the kernel can hold. */
   capped: Record<string, number>;
+  /** Layers with a kernel that `'all'` leaves as they are though nobody excluded them, and why, by path. */
+  left: Record<string, string>;
 }
 
 /**
@@ -37,7 +39,7 @@ export function makePlan(sites: readonly Site[], config: LoRAConfig): Plan {
   const trained = sites.filter(site => site.layer.weights.length > 0 && matchesAny(trainable, site));
   const adapted = sites.filter(
     site =>
-      adaptationOf(site.layer) !== undefined &&
+      reasonNotAdaptable(site.layer, targets !== 'all') === undefined &&
       (targets === 'all' || matchesAny(targets, site)) &&
       !matchesAny(exclude, site) &&
       !trained.includes(site),
@@ -48,11 +50,11 @@ export function makePlan(sites: readonly Site[], config: LoRAConfig): Plan {
     );
   }
 
-  const plan: Plan = {config: {layers: {}, trainable: trained.map(({path}) => path)}, capped: {}};
+  const plan: Plan = {config: {layers: {}, trainable: trained.map(({path}) => path)}, capped: {}, left: {}};
   for (const site of adapted) {
     const override = overrides.find(entry => matchesAny(entry.targets, site));
     const asked = resolveStrength({...strengthOf(config), ...(override && strengthOf(override))});
-    const limit = rankLimit(site);
+    const limit = rankLimit(adaptationOf(site.layer)?.weights(site.layer) ?? []);
     plan.config.layers[site.path] = {
       className: site.layer.getClassName(),
       ...capStrength(asked, limit),
@@ -60,6 +62,12 @@ export function makePlan(sites: readonly Site[], config: LoRAConfig): Plan {
     };
     if (asked.rank > limit) {
       plan.capped[site.path] = asked.rank;
+    }
+  }
+  for (const site of targets === 'all' ? sites : []) {
+    const reason = reasonNotAdaptable(site.layer, false);
+    if (reason !== undefined && hasKernel(site.layer) && !matchesAny(exclude, site) && !trained.includes(site)) {
+      plan.left[site.path] = reason;
     }
   }
   return plan;
@@ -78,13 +86,6 @@ function capStrength(
   return {rank: limit, alpha: alpha * (rankStabilized ? Math.sqrt(ratio) : ratio), rankStabilized};
 }
 
-/** The greatest rank that the kernel of a layer can hold. */
-function rankLimit({layer}: Site): number {
-  const kernel = adaptationOf(layer)?.kernel(layer);
-  const {fanIn, fanOut} = fans((kernel?.shape ?? []) as number[]);
-  return Math.min(fanIn, fanOut);
-}
-
 /** The options of a strength that are given; as in PEFT, each is overridden by itself. */
 function strengthOf({rank, alpha, rankStabilized}: LoRAStrength): LoRAStrength {
   return {
@@ -97,12 +98,8 @@ function strengthOf({rank, alpha, rankStabilized}: LoRAStrength): LoRAStrength {
 function unadaptable(targets: NonNullable<Exclude<LoRAConfig['targets'], 'all'>>, sites: readonly Site[]): string[] {
   return targets.flatMap(matcher => {
     const named = sites.filter(site => matches(matcher, site));
-    return named.some(({layer}) => adaptationOf(layer) !== undefined)
-      ? []
-      : named.map(
-          ({path, layer}) =>
-            `Layer "${path}" is a ${layer.getClassName()}, which LoRA cannot adapt. Adaptable: ${ADAPTABLE.join(', ')}.`,
-        );
+    const reasons = named.map(({layer}) => reasonNotAdaptable(layer, true));
+    return reasons.includes(undefined) ? [] : named.map(({path}, i) => `Layer "${path}" ${reasons[i] ?? ''}`);
   });
 }
 

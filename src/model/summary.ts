@@ -1,18 +1,23 @@
 import type * as tf from '@tensorflow/tfjs';
+import {rankLimit} from '../layers/adaptation';
 import {normsOf, parameterCounts} from '../layers/diagnostics';
-import {wrapperKind} from '../layers/wrapperLayer';
+import type {LoRALayer} from '../layers/loraLayer';
+import {hasKernel, reasonNotAdaptable} from '../layers/registry';
 import {namedWeights} from '../layers/stock';
-import {fans} from '../ops/factors';
+import {baseOf, wrapperKind} from '../layers/wrapperLayer';
 import {adaptedSites, loraSites} from './adapted';
 import {recordOf} from './record';
 
-/** One adapted layer in a summary. */
+/** One adapted layer in a summary, or one kernel of a layer that has several. */
 export interface LayerSummary {
   path: string;
+  /** Name of the kernel, where the layer has several. */
+  weight?: string;
   /** Class of the layer that is adapted. */
   className: string;
   /** Shape of its kernel. */
   kernelShape: number[];
+  /** Rank of the update. */
   rank: number;
   /** The rank that was asked for, where it was more than the kernel can hold. */
   cappedFrom?: number;
@@ -25,9 +30,19 @@ export interface LayerSummary {
   deltaToKernelRatio?: number;
 }
 
-/** What is adapted in a model, and how much of it trains. */
+/** A layer with a kernel that is frozen as it is. */
+export interface LeftLayer {
+  path: string;
+  className: string;
+  /** Why it is not adapted, as the rest of a sentence about it. */
+  reason: string;
+}
+
+/** What is adapted in a model, what is not, and how much of it trains. */
 export interface LoRASummary {
   layers: LayerSummary[];
+  /** The layers with a kernel that are not adapted and do not train. */
+  left: LeftLayer[];
   /** Paths of the layers that train in full. */
   trainable: string[];
   trainableParameters: number;
@@ -56,22 +71,10 @@ export function summarizeLoRA(
 ): LoRASummary | Promise<LoRASummary> {
   const sites = adaptedSites(model);
   const {capped} = recordOf(model);
-  const layers = loraSites(model).map(({path, layer}): LayerSummary => {
-    const {A, B} = layer.loraLayer;
-    const limit = Math.min(...Object.values(fans([...A.shape.slice(0, -1), B.shape[1] ?? 1])));
-    // Another adapter may have come in since, of a lower rank for reasons of its own.
-    const cappedFrom = layer.rank === limit ? capped[path] : undefined;
-    return {
-      path,
-      className: layer.layerConfig.className,
-      kernelShape: [...A.shape.slice(0, -1), B.shape[1] ?? 1],
-      rank: layer.rank,
-      ...(cappedFrom !== undefined && {cappedFrom}),
-      alpha: layer.alpha,
-      scaling: layer.scaling,
-      trainableParameters: parameterCounts(layer).trainable,
-    };
-  });
+  const layers = loraSites(model).flatMap(({path, layer}) => rowsOf(path, layer, capped[path]));
+  const left = sites
+    .filter(({layer}) => wrapperKind(layer) === 'frozen' && hasKernel(layer))
+    .map(({path, layer}) => ({path, className: baseOf(layer).getClassName(), reason: reasonLeft(baseOf(layer))}));
   const trainable = sites.filter(({layer}) => wrapperKind(layer) === 'trained').map(({path}) => path);
   const counts = {
     trainableParameters: countOf(model.trainableWeights),
@@ -81,12 +84,35 @@ export function summarizeLoRA(
   return norms ? withNorms(model, layers).then(complete) : complete(layers);
 
   function complete(rows: LayerSummary[]): LoRASummary {
-    return {layers: rows, trainable, ...counts, toString: () => format(rows, trainable, counts)};
+    return {layers: rows, left, trainable, ...counts, toString: () => format(rows, left, trainable, counts)};
   }
 }
 
+function rowsOf(path: string, layer: LoRALayer, askedRank: number | undefined): LayerSummary[] {
+  const {lowRankParts: parts} = layer;
+  const {factors, trainable} = parameterCounts(layer);
+  // Another adapter may have come in since, of a lower rank for reasons of its own.
+  const capped = layer.rank === rankLimit(layer.adaptation.weights(layer.baseLayer));
+  return parts.map(({weight, A, B}, i) => ({
+    path,
+    ...(parts.length > 1 && {weight}),
+    className: layer.layerConfig.className,
+    kernelShape: [...A.shape.slice(0, -1), ...B.shape.slice(1)],
+    rank: B.shape[0],
+    ...(capped && askedRank !== undefined && {cappedFrom: askedRank}),
+    alpha: layer.alpha,
+    scaling: layer.scaling,
+    // What trains of the base is counted with the first kernel.
+    trainableParameters: A.size + B.size + (i === 0 ? trainable - factors : 0),
+  }));
+}
+
+function reasonLeft(layer: tf.layers.Layer): string {
+  return reasonNotAdaptable(layer, false) ?? 'is not among the targets.';
+}
+
 async function withNorms(model: tf.LayersModel, rows: readonly LayerSummary[]): Promise<LayerSummary[]> {
-  const norms = await Promise.all(loraSites(model).map(({layer}) => normsOf(layer)));
+  const norms = (await Promise.all(loraSites(model).map(({layer}) => normsOf(layer)))).flat();
   return rows.map((row, i) => {
     const {deltaNorm, kernelNorm} = norms[i] ?? {deltaNorm: NaN, kernelNorm: NaN};
     return {...row, deltaNorm, deltaToKernelRatio: deltaNorm / kernelNorm};
@@ -109,6 +135,7 @@ function countOf(weights: Iterable<tf.LayerVariable>): number {
 
 function format(
   rows: readonly LayerSummary[],
+  left: readonly LeftLayer[],
   trainable: readonly string[],
   {trainableParameters, totalParameters}: {trainableParameters: number; totalParameters: number},
 ): string {
@@ -116,7 +143,7 @@ function format(
   const table = [
     ['layer', 'class', 'kernel', 'rank', 'alpha', 'trainable', ...(withNorms ? ['‖delta‖', '‖delta‖/‖W‖'] : [])],
     ...rows.map(row => [
-      row.path,
+      row.weight === undefined ? row.path : `${row.path}/${row.weight}`,
       row.className,
       row.kernelShape.join('×'),
       row.cappedFrom === undefined ? String(row.rank) : `${row.rank} (not ${row.cappedFrom})`,
@@ -135,10 +162,27 @@ function format(
   const share = ((100 * trainableParameters) / totalParameters).toFixed(4);
   return [
     ...lines,
+    ...leftLines(left),
     ...(trainable.length > 0 ? [`trained in full: ${trainable.join(', ')}`] : []),
     `trainable params: ${count(trainableParameters)} || all params: ${count(totalParameters)} || trainable%: ${share}`,
   ].join('\n');
 }
+
+/** A line for each reason. */
+function leftLines(left: readonly LeftLayer[]): string[] {
+  const byReason = new Map<string, string[]>();
+  for (const {path, reason} of left) {
+    byReason.set(reason, [...(byReason.get(reason) ?? []), path]);
+  }
+  return [...byReason].map(([reason, paths]) => {
+    const more = paths.length - SHOWN;
+    const names = paths.slice(0, SHOWN).join(', ');
+    return `not adapted: ${names}${more > 0 ? ` and ${more} more` : ''}: ${reason}`;
+  });
+}
+
+/** How many layers a line names. */
+const SHOWN = 4;
 
 function count(value: number): string {
   return value.toLocaleString('en-US');

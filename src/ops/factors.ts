@@ -1,30 +1,34 @@
 import * as tf from '@tensorflow/tfjs';
 
-/** The factors of a low-rank update `s·A·B` of a kernel `[...fan-in axes, out]`. */
+/** The factors of a low-rank update `s·A·B` of a kernel `[...fan-in axes, ...out axes]`; most kernels have one out axis. */
 export interface Factors {
   /** `[...fan-in axes, rank]`. */
   a: tf.Tensor;
-  /** `[rank, out]`. */
+  /** `[rank, ...out axes]`. */
   b: tf.Tensor;
   /** The factor `s`. */
   scaling: number;
 }
 
-/** Shapes of `A` and `B` for a kernel `[...fan-in axes, out]`. */
-export function factorShapes(kernelShape: readonly number[], rank: number): {a: number[]; b: number[]} {
-  return {a: [...kernelShape.slice(0, -1), rank], b: [rank, fans(kernelShape).fanOut]};
+/** Shapes of `A` and `B` for a kernel `[...fan-in axes, ...out axes]`. */
+export function factorShapes(kernelShape: readonly number[], rank: number, outAxes = 1): {a: number[]; b: number[]} {
+  return {a: [...kernelShape.slice(0, -outAxes), rank], b: [rank, ...kernelShape.slice(-outAxes)]};
 }
 
-/** How many numbers one output is computed from, and how many outputs there are, for a kernel `[...fan-in axes, out]`. */
-export function fans(kernelShape: readonly number[]): {fanIn: number; fanOut: number} {
-  return {fanIn: tf.util.sizeFromShape(kernelShape.slice(0, -1)), fanOut: lastAxis(kernelShape)};
+/** How many numbers one output is computed from, and how many outputs there are, for a kernel `[...fan-in axes, ...out axes]`. */
+export function fans(kernelShape: readonly number[], outAxes = 1): {fanIn: number; fanOut: number} {
+  return {
+    fanIn: tf.util.sizeFromShape(kernelShape.slice(0, -outAxes)),
+    fanOut: tf.util.sizeFromShape(kernelShape.slice(-outAxes)),
+  };
 }
 
 /** `s·A·B` in the shape of the kernel. */
 export function delta({a, b, scaling}: Factors): tf.Tensor {
   return tf.tidy(() => {
-    const product = tf.matMul(asMatrix(a), scaled(b, scaling)); // [fan-in, r] · [r, out] → [fan-in, out]
-    return tf.reshape(product, [...a.shape.slice(0, -1), lastAxis(b.shape)]);
+    const [rank = 1, ...out] = b.shape;
+    const product = tf.matMul(asMatrix(a), tf.reshape(scaled(b, scaling), [rank, -1])); // [fan-in, r] · [r, out] → [fan-in, out]
+    return tf.reshape(product, [...a.shape.slice(0, -1), ...out]);
   });
 }
 

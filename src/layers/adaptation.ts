@@ -1,0 +1,63 @@
+import type * as tf from '@tensorflow/tfjs';
+import {factorShapes, fans} from '../ops/factors';
+
+/** A weight of a layer that can have a low-rank update. */
+export interface AdaptableWeight {
+  /** The name that its layer gives it. */
+  name: string;
+  variable: tf.LayerVariable;
+  /** How many of its last axes are outputs; those before them are the fan-in. Default: 1. */
+  outAxes?: number;
+}
+
+/** How the layers of one class are adapted: what the class of a LoRA layer says of itself. */
+export interface Adaptation {
+  /** Class name of the layers that are adapted. */
+  baseClassName: string;
+  /** The weights of a built layer that are updated, always in the same order. */
+  weights(layer: tf.layers.Layer): AdaptableWeight[];
+  /** Why a layer of the class cannot be adapted all the same, and the way out; `undefined` if it can. */
+  refusal?(layer: tf.layers.Layer): string | undefined;
+  /** Why `'all'` leaves the layers of the class out, so that they have to be named; `undefined` if it does not. */
+  unlessNamed?: string;
+  /** The factor that starts at zero, while the other starts random. Default: `B`. */
+  zeroFactor?: 'A' | 'B';
+}
+
+/** One factor: the name that it has among the weights of its layer, and its shape. */
+export interface FactorSpec {
+  name: string;
+  shape: number[];
+}
+
+/** The update of one weight. */
+export interface UpdateSpec {
+  weight: AdaptableWeight;
+  a: FactorSpec;
+  b: FactorSpec;
+}
+
+/**
+ * The updates that a rank gives the weights of a layer. A weight that is too small for the rank has one of the rank that it can hold.
+ * Factors are called `lora_A` and `lora_B`, and after their weight too where the layer has several: `recurrent_kernel/lora_A`.
+ */
+export function updateSpecs(weights: readonly AdaptableWeight[], rank: number): UpdateSpec[] {
+  return weights.map(weight => {
+    const shapes = factorShapes(weight.variable.shape as number[], Math.min(rank, rankLimit([weight])), weight.outAxes);
+    const prefix = weights.length === 1 ? '' : `${weight.name}/`;
+    return {
+      weight,
+      a: {name: `${prefix}lora_A`, shape: shapes.a},
+      b: {name: `${prefix}lora_B`, shape: shapes.b},
+    };
+  });
+}
+
+/** The greatest rank of which one of the weights makes use. */
+export function rankLimit(weights: readonly AdaptableWeight[]): number {
+  const limits = weights.map(({variable, outAxes}) => {
+    const {fanIn, fanOut} = fans(variable.shape as number[], outAxes);
+    return Math.min(fanIn, fanOut);
+  });
+  return Math.max(...limits);
+}
