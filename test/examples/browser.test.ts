@@ -54,7 +54,7 @@ describeInBrowser('the page that teaches a digit reader', () => {
       visit = await DigitPage.open(browser, url);
       await visit.useBackend(backend);
       await visit.take(40);
-      longest = await longestTask(visit.page, () => visit.train(4));
+      longest = await longestTask(visit.page, () => visit.train(3));
       trained = await visit.readUnseen();
     });
 

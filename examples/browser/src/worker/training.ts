@@ -4,7 +4,7 @@ import type {Progress, TrainingJob} from '../protocol';
 import {classTensor, imageTensor, seededRandom, shuffledAndShifted} from './images';
 
 const BATCH = 16;
-const LEARNING_RATE = 5e-3;
+const LEARNING_RATE = 8e-3;
 /** How long the worker trains before it looks whether the page wants something, in milliseconds. */
 const PATIENCE = 30;
 
