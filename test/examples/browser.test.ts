@@ -144,6 +144,7 @@ describeInBrowser('the page that teaches a digit reader', () => {
     test('holds no tensor but the weights of the base when the adapter is forgotten', async () => {
       await visit.page.click('#forget');
       await visit.page.waitForSelector('#download-adapter:disabled');
+      await visit.shown(); // no prediction is under way
       expect(await visit.tensors()).toBe(8); // a kernel and a bias of each of four layers
     });
 
