@@ -1,0 +1,57 @@
+import {HELD_OUT, type LabelledImages, NEW_DIGITS, PIXELS, TRAINING} from '../format';
+
+/** The images of new digits that come with the page. */
+export class DigitImages {
+  private readonly taken = new Map<number, number>();
+  private shown = 0;
+
+  private constructor(private readonly images: readonly Uint8Array[]) {}
+
+  static async load(url: string): Promise<DigitImages> {
+    const {body} = await fetch(url);
+    const unpacked = new Response(body!.pipeThrough(new DecompressionStream('deflate')));
+    const bytes = new Uint8Array(await unpacked.arrayBuffer());
+    const count = bytes.length / PIXELS;
+    return new DigitImages(Array.from({length: count}, (_, i) => bytes.subarray(i * PIXELS, (i + 1) * PIXELS)));
+  }
+
+  /** The next images of a digit to train on. When all are taken there are no more. */
+  take(digit: number, count: number): Uint8Array[] {
+    const from = this.taken.get(digit) ?? 0;
+    const to = Math.min(TRAINING, from + count);
+    this.taken.set(digit, to);
+    return this.imagesOf(digit).slice(from, to);
+  }
+
+  /** Takes images from the beginning again. */
+  putBack(): void {
+    this.taken.clear();
+  }
+
+  /** One of those that are held out, another each time. */
+  unseen(): {digit: number; image: Uint8Array} {
+    const digit = NEW_DIGITS[this.shown % NEW_DIGITS.length]!;
+    const number = TRAINING + (Math.floor(this.shown / NEW_DIGITS.length) % HELD_OUT);
+    this.shown++;
+    return {digit, image: this.imagesOf(digit)[number]!};
+  }
+
+  /** Those that are held out of digits that stand among the labels. */
+  heldOut(labels: readonly string[]): LabelledImages {
+    const images: Uint8Array[] = [];
+    const classes: number[] = [];
+    for (const digit of NEW_DIGITS) {
+      const label = labels.indexOf(String(digit));
+      if (label >= 0) {
+        images.push(...this.imagesOf(digit).slice(TRAINING));
+        classes.push(...Array.from({length: HELD_OUT}, () => label));
+      }
+    }
+    return {images, classes};
+  }
+
+  private imagesOf(digit: number): readonly Uint8Array[] {
+    const start = NEW_DIGITS.indexOf(digit) * (TRAINING + HELD_OUT);
+    return this.images.slice(start, start + TRAINING + HELD_OUT);
+  }
+}

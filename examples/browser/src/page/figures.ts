@@ -1,0 +1,46 @@
+import type {AdapterState, Progress} from '../protocol';
+import {byId, percent} from './dom';
+
+const progressBar = byId<HTMLProgressElement>('progress');
+const progressText = byId('progress-text');
+
+/** The durations of the latest steps. */
+const RECENT = 20;
+let durations: number[] = [];
+
+export function showStart(): void {
+  durations = [];
+  progressBar.value = 0;
+  progressText.textContent = 'Starting …';
+}
+
+export function showProgress(progress: Progress): void {
+  if (progress.kind === 'epoch') {
+    byId('accuracy').textContent = progress.heldOutAccuracy === null ? '–' : percent(progress.heldOutAccuracy);
+    return;
+  }
+  const {step, steps, epoch, loss, milliseconds} = progress;
+  durations = [...durations.slice(1 - RECENT), milliseconds];
+  progressBar.value = step / steps;
+  progressText.textContent = `Epoch ${epoch} · step ${step} of ${steps} · loss ${loss.toFixed(3)}`;
+  byId('milliseconds').textContent = `${median(durations).toFixed(1)} ms`;
+}
+
+export function showEnd(text: string): void {
+  progressText.textContent = text;
+}
+
+/** Sizes, as far as there is an adapter. */
+export function showAdapter(adapter: AdapterState | null, baseParameters: number): void {
+  const count = (value: number) => value.toLocaleString('en');
+  byId('parameters').textContent =
+    adapter === null
+      ? `0 / ${count(baseParameters)}`
+      : `${count(adapter.trainableParameters)} / ${count(adapter.totalParameters)}`;
+  byId('size').textContent = adapter === null ? '–' : `${(adapter.bytes / 1000).toFixed(1)} kB`;
+}
+
+/** The first steps take longer than the others: a median does not mind. */
+function median(values: readonly number[]): number {
+  return [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? NaN;
+}

@@ -1,0 +1,91 @@
+/** What the page asks of the worker, and what the worker tells the page. Everything here is copied from one to the other. */
+import type {LabelledImages} from './format';
+
+/** The backends of tfjs, the fastest first, as a rule. */
+export const BACKENDS = ['webgpu', 'webgl', 'wasm', 'cpu'] as const;
+export type Backend = (typeof BACKENDS)[number];
+
+/** What the worker does. Every method may fail with a message for the visitor, and has then changed nothing. */
+export interface Engine {
+  /** Loads the base model from a URL, and the adapter that the browser keeps, if any. */
+  start(modelUrl: string, wished: Backend | null): Promise<Start>;
+  /** Moves both models to another backend. */
+  useBackend(backend: Backend): Promise<void>;
+  predict(image: Uint8Array): Promise<Prediction>;
+  /** Trains, further where the labels are those of the present adapter, and keeps the adapter in the browser. */
+  train(job: TrainingJob): Promise<Training>;
+  /** Ends the training after the present step. */
+  stop(): Promise<void>;
+  /** Scales the adapter; `null` takes it off. */
+  setStrength(strength: number | null): Promise<void>;
+  /** Calls one of the adapter's labels something else. */
+  renameLabel(from: string, to: string): Promise<AdapterState>;
+  /** The adapter as a file. */
+  adapterFile(): Promise<NamedFile>;
+  /** Takes on the adapter in a file that `adapterFile` made, or in the two files of `saveAdapter(model, 'downloads://…')`. */
+  openAdapter(files: File[]): Promise<AdapterState>;
+  /** The adapted model without need of this library, as the files of a plain tfjs model. */
+  mergedFiles(): Promise<NamedFile[]>;
+  /** Takes the adapter off and out of the browser's storage. */
+  forget(): Promise<void>;
+}
+
+export interface Start {
+  /** Those that this browser has. */
+  backends: Backend[];
+  backend: Backend;
+  baseParameters: number;
+  adapter: AdapterState | null;
+  /** Why the browser's adapter could not be had, if there should be one. */
+  fault: string | null;
+}
+
+export interface AdapterState {
+  labels: readonly string[];
+  trainableParameters: number;
+  totalParameters: number;
+  bytes: number;
+  /** Whether the browser keeps it beyond a reload. */
+  kept: boolean;
+}
+
+/** Probabilities, one for each digit of the base and for each label of the adapter. */
+export interface Prediction {
+  base: number[];
+  adapted: {labels: readonly string[]; probabilities: number[]} | null;
+}
+
+export interface TrainingJob {
+  labels: string[];
+  samples: LabelledImages;
+  /** Images to be judged by, if there are any of these labels. */
+  heldOut: LabelledImages;
+  epochs: number;
+}
+
+export interface Training {
+  adapter: AdapterState;
+  stopped: boolean;
+  /** Share of the held-out images that were read right at the end, if there are any. */
+  heldOutAccuracy: number | null;
+}
+
+/** News from a training. */
+export type Progress =
+  | {kind: 'step'; step: number; steps: number; epoch: number; loss: number; milliseconds: number}
+  | {kind: 'epoch'; accuracy: number | null; heldOutAccuracy: number | null};
+
+export interface NamedFile {
+  name: string;
+  content: Blob;
+}
+
+/** A call, as it is sent to the worker. */
+export interface Request {
+  id: number;
+  method: keyof Engine;
+  args: unknown[];
+}
+
+/** What the worker sends. */
+export type Message = {id: number; result: unknown} | {id: number; error: string} | {progress: Progress};

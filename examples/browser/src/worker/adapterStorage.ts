@@ -1,0 +1,137 @@
+import * as tf from '@tensorflow/tfjs';
+import {type Adapter, loadAdapter, saveAdapter} from 'tfjs-lora';
+import {labelCount} from './reader';
+
+/** Where the browser keeps the adapter. */
+const URL_IN_BROWSER = 'indexeddb://digit-reader-adapter';
+/** No adapter of this page comes near it. */
+const MOST_BYTES = 2 ** 24;
+
+/** An adapter with the names of what its head tells apart. */
+export interface LabelledAdapter {
+  adapter: Adapter;
+  labels: readonly string[];
+}
+
+/** Keeps an adapter in the browser, until the visitor comes back. */
+export async function keepInBrowser(labelled: LabelledAdapter): Promise<void> {
+  await save(labelled, browserHandler());
+}
+
+/** The adapter that the browser keeps, if any. */
+export async function findInBrowser(): Promise<LabelledAdapter | null> {
+  return URL_IN_BROWSER in (await tf.io.listModels()) ? load(browserHandler()) : null;
+}
+
+export async function removeFromBrowser(): Promise<void> {
+  if (URL_IN_BROWSER in (await tf.io.listModels())) {
+    await tf.io.removeModel(URL_IN_BROWSER);
+  }
+}
+
+/** An adapter in memory, as `saveAdapter` hands it over. */
+export async function toArtifacts(labelled: LabelledAdapter): Promise<tf.io.ModelArtifacts> {
+  let result: tf.io.ModelArtifacts = {};
+  await save(
+    labelled,
+    tf.io.withSaveHandler(artifacts => {
+      result = artifacts;
+      return Promise.resolve({modelArtifactsInfo: {dateSaved: new Date(), modelTopologyType: 'JSON'}});
+    }),
+  );
+  return result;
+}
+
+export function fromArtifacts(artifacts: tf.io.ModelArtifacts): Promise<LabelledAdapter> {
+  return load(tf.io.fromMemory(artifacts));
+}
+
+/** An adapter as one file: what the two files of tfjs hold, the weights in base 64. */
+export async function toFile(labelled: LabelledAdapter): Promise<Blob> {
+  const {weightData, ...rest} = await toArtifacts(labelled);
+  const bytes = new Uint8Array(tf.io.CompositeArrayBuffer.join(weightData));
+  const text = Array.from(bytes, byte => String.fromCharCode(byte)).join('');
+  return new Blob([JSON.stringify({...rest, weightData: btoa(text)})], {type: 'application/json'});
+}
+
+/**
+ * Reads an adapter from a file of `toFile`, or from the two files of `saveAdapter(model, 'downloads://…')`.
+ *
+ * @throws Error that names the files and says what is wrong with them.
+ */
+export async function fromFiles(files: readonly File[]): Promise<LabelledAdapter> {
+  const names = files.map(({name}) => name).join(' and ');
+  const bytes = files.reduce((sum, {size}) => sum + size, 0);
+  if (bytes > MOST_BYTES) {
+    throw new Error(`${names}: ${(bytes / 2 ** 20).toFixed(0)} MiB are too much for an adapter of this page.`);
+  }
+  try {
+    const [json, ...weights] = [...files].sort((a, b) => Number(isJson(b)) - Number(isJson(a)));
+    if (json === undefined || weights.length > 1) {
+      throw new Error('an adapter is one .json file, or a .json and a .bin file');
+    }
+    return await (weights.length === 1 ? load(tf.io.browserFiles([json, ...weights])) : fromOneFile(json));
+  } catch (error) {
+    throw new Error(`${names}: ${(error as Error).message}`, {cause: error});
+  }
+}
+
+async function fromOneFile(file: File): Promise<LabelledAdapter> {
+  const text = await file.text();
+  let content: unknown;
+  try {
+    content = JSON.parse(text);
+  } catch (error) {
+    throw new Error('this is not an adapter of this page, it is not even JSON.', {cause: error});
+  }
+  const {weightData, ...rest} = (content ?? {}) as Record<string, unknown>;
+  if (rest.weightsManifest !== undefined) {
+    throw new Error('the weights are missing. Drop the .bin file together with it.');
+  }
+  return load(tf.io.fromMemory({...rest, ...(typeof weightData === 'string' && {weightData: decode(weightData)})}));
+}
+
+function decode(base64: string): ArrayBuffer {
+  try {
+    return Uint8Array.from(atob(base64), letter => letter.charCodeAt(0)).buffer;
+  } catch (error) {
+    throw new Error('the weights are damaged.', {cause: error});
+  }
+}
+
+function isJson({name}: File): boolean {
+  return name.toLowerCase().endsWith('.json');
+}
+
+function browserHandler(): tf.io.IOHandler {
+  const [handler] = tf.io.getSaveHandlers(URL_IN_BROWSER);
+  if (handler === undefined) {
+    throw new Error('This browser has no IndexedDB.');
+  }
+  return handler;
+}
+
+/** Saves labels beside the adapter, where tfjs keeps what users say about a model. */
+async function save({adapter, labels}: LabelledAdapter, handler: tf.io.IOHandler): Promise<void> {
+  await saveAdapter(
+    adapter,
+    tf.io.withSaveHandler(artifacts => handler.save!({...artifacts, userDefinedMetadata: {labels}})),
+  );
+}
+
+async function load(handler: tf.io.IOHandler): Promise<LabelledAdapter> {
+  const artifacts = await handler.load!();
+  const adapter = await loadAdapter(tf.io.fromMemory(artifacts));
+  return {adapter, labels: labelsOf(artifacts, labelCount(adapter))};
+}
+
+/** The labels in a file; where it holds none that fit, numbers. */
+function labelsOf({userDefinedMetadata}: tf.io.ModelArtifacts, count: number): string[] {
+  const labels: unknown = userDefinedMetadata?.labels;
+  const fit =
+    Array.isArray(labels) &&
+    labels.length === count &&
+    new Set(labels).size === count &&
+    labels.every(label => typeof label === 'string' && label !== '');
+  return fit ? (labels as string[]) : Array.from({length: count}, (_, i) => `symbol ${i + 1}`);
+}

@@ -1,0 +1,64 @@
+import * as tf from '@tensorflow/tfjs';
+import {setWasmPaths} from '@tensorflow/tfjs-backend-wasm';
+import plainWasm from '@tensorflow/tfjs-backend-wasm/dist/tfjs-backend-wasm.wasm?url';
+import simdWasm from '@tensorflow/tfjs-backend-wasm/dist/tfjs-backend-wasm-simd.wasm?url';
+import threadedWasm from '@tensorflow/tfjs-backend-wasm/dist/tfjs-backend-wasm-threaded-simd.wasm?url';
+import {type Backend, BACKENDS} from '../protocol';
+
+/** For a model this small the one that needs no warming up is the best to begin with. */
+const PREFERRED: readonly Backend[] = ['wasm', 'webgl', 'webgpu', 'cpu'];
+
+/** Makes a backend current: the wished one if the browser has it. Returns it, and all that there are. */
+export async function startBackend(wished: Backend | null): Promise<{backends: Backend[]; backend: Backend}> {
+  tf.enableProdMode();
+  setWasmPaths({
+    'tfjs-backend-wasm.wasm': plainWasm,
+    'tfjs-backend-wasm-simd.wasm': simdWasm,
+    'tfjs-backend-wasm-threaded-simd.wasm': threadedWasm,
+  });
+  const backends: Backend[] = [];
+  for (const backend of BACKENDS) {
+    if (await isThere(backend)) {
+      backends.push(backend);
+    }
+  }
+  const backend = [wished, ...PREFERRED].find(name => name !== null && backends.includes(name)) ?? 'cpu';
+  await switchBackend(backend);
+  return {backends, backend};
+}
+
+/** Makes a backend current. */
+export async function switchBackend(backend: Backend): Promise<void> {
+  if (!(await tf.setBackend(backend))) {
+    throw new Error(`This browser could not start the ${backend} backend.`);
+  }
+}
+
+async function isThere(backend: Backend): Promise<boolean> {
+  switch (backend) {
+    case 'webgpu':
+      if (!(await hasGpu())) {
+        return false;
+      }
+      await import('@tensorflow/tfjs-backend-webgpu');
+      break;
+    case 'webgl':
+      // In a worker, WebGL draws on a canvas that is on no page.
+      if (typeof OffscreenCanvas === 'undefined' || new OffscreenCanvas(1, 1).getContext('webgl2') === null) {
+        return false;
+      }
+      break;
+    case 'wasm':
+    case 'cpu':
+  }
+  return tf.setBackend(backend);
+}
+
+async function hasGpu(): Promise<boolean> {
+  const {gpu} = navigator as {gpu?: {requestAdapter(): Promise<unknown>}};
+  try {
+    return ((await gpu?.requestAdapter()) ?? null) !== null;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,188 @@
+import * as tf from '@tensorflow/tfjs';
+import {disposeModel} from 'tfjs-lora';
+import type {
+  AdapterState,
+  Backend,
+  Engine,
+  NamedFile,
+  Prediction,
+  Progress,
+  Start,
+  Training,
+  TrainingJob,
+} from '../protocol';
+import {
+  findInBrowser,
+  fromArtifacts,
+  fromFiles,
+  keepInBrowser,
+  type LabelledAdapter,
+  removeFromBrowser,
+  toArtifacts,
+  toFile,
+} from './adapterStorage';
+import {startBackend, switchBackend} from './backends';
+import {imageTensor} from './images';
+import {mergedModelFiles} from './mergedModel';
+import {AdaptedReader} from './reader';
+import {train} from './training';
+
+/** The base model, the adapted model, and what the page does with them. */
+export class DigitEngine implements Engine {
+  private base: tf.LayersModel | null = null;
+  /** The base's files, to load it again on another backend. */
+  private baseArtifacts: tf.io.ModelArtifacts = {};
+  private reader: AdaptedReader | null = null;
+  private strength: number | null = 1;
+  private stopped = false;
+  /** While the models move to another backend they cannot be asked. */
+  private moving = Promise.resolve();
+
+  constructor(private readonly report: (progress: Progress) => void) {}
+
+  async start(modelUrl: string, wished: Backend | null): Promise<Start> {
+    const {backends, backend} = await startBackend(wished);
+    this.baseArtifacts = await tf.io.http(modelUrl).load!();
+    this.base = await tf.loadLayersModel(tf.io.fromMemory(this.baseArtifacts));
+    const start = {backends, backend, baseParameters: this.base.countParams(), adapter: null, fault: null};
+    try {
+      const kept = await findInBrowser();
+      if (kept === null) {
+        return start;
+      }
+      return {...start, adapter: {...this.takeOn(kept).state, kept: true}};
+    } catch (error) {
+      return {...start, fault: (error as Error).message};
+    }
+  }
+
+  useBackend(backend: Backend): Promise<void> {
+    const moved = this.moveTo(backend);
+    this.moving = moved.catch(() => undefined);
+    return moved;
+  }
+
+  async predict(image: Uint8Array): Promise<Prediction> {
+    await this.moving;
+    const labels = this.reader?.labels;
+    const models = [this.loaded, ...(this.reader === null ? [] : [this.reader.model])];
+    const outputs = tf.tidy(() => models.map(model => model.predict(imageTensor([image])) as tf.Tensor));
+    const [base = [], adapted = []] = await Promise.all(outputs.map(async output => Array.from(await output.data())));
+    tf.dispose(outputs);
+    return {base, adapted: labels === undefined ? null : {labels, probabilities: adapted}};
+  }
+
+  async train(job: TrainingJob): Promise<Training> {
+    this.stopped = false;
+    const known = this.reader?.labels.join('\n') === job.labels.join('\n') ? this.reader : null;
+    const reader = known ?? this.replaceReader(AdaptedReader.untrained(this.loaded, job.labels));
+    reader.setStrength(1);
+    let heldOutAccuracy: number | null;
+    try {
+      heldOutAccuracy = await train(reader.model, job, this.report, () => this.stopped);
+    } finally {
+      reader.keepTraining();
+      reader.setStrength(this.strength);
+    }
+    return {adapter: await this.keep(reader), stopped: this.stopped, heldOutAccuracy};
+  }
+
+  stop(): Promise<void> {
+    this.stopped = true;
+    return Promise.resolve();
+  }
+
+  setStrength(strength: number | null): Promise<void> {
+    this.strength = strength;
+    this.reader?.setStrength(strength);
+    return Promise.resolve();
+  }
+
+  renameLabel(from: string, to: string): Promise<AdapterState> {
+    const reader = this.trained;
+    reader.labels = reader.labels.map(label => (label === from ? to : label));
+    return this.keep(reader);
+  }
+
+  async adapterFile(): Promise<NamedFile> {
+    return {name: 'digit-reader.adapter.json', content: await toFile(labelled(this.trained))};
+  }
+
+  async openAdapter(files: File[]): Promise<AdapterState> {
+    return this.keep(this.takeOn(await fromFiles(files)));
+  }
+
+  async mergedFiles(): Promise<NamedFile[]> {
+    const {labels} = this.trained;
+    const merged = this.trained.merged();
+    try {
+      merged.setUserDefinedMetadata({labels});
+      return await mergedModelFiles(merged, 'digit-reader');
+    } finally {
+      disposeModel(merged);
+    }
+  }
+
+  async forget(): Promise<void> {
+    this.reader?.dispose();
+    this.reader = null;
+    await removeFromBrowser();
+  }
+
+  private async moveTo(backend: Backend): Promise<void> {
+    // Tensors live on the backend that made them: the adapter leaves the old one as bytes.
+    const kept = this.reader === null ? null : await toArtifacts(labelled(this.reader));
+    await switchBackend(backend);
+    const former = this.loaded;
+    this.base = await tf.loadLayersModel(tf.io.fromMemory(this.baseArtifacts));
+    if (kept !== null) {
+      this.takeOn(await fromArtifacts(kept));
+    }
+    disposeModel(former);
+  }
+
+  /** Puts a saved adapter on the base. If it does not fit, all stays as it is. */
+  private takeOn({adapter, labels}: LabelledAdapter): AdaptedReader {
+    try {
+      return this.replaceReader(AdaptedReader.fromAdapter(this.loaded, adapter, labels));
+    } catch (error) {
+      adapter.dispose();
+      throw error;
+    }
+  }
+
+  private replaceReader(reader: AdaptedReader): AdaptedReader {
+    this.reader?.dispose();
+    this.reader = reader;
+    reader.setStrength(this.strength);
+    return reader;
+  }
+
+  /** Keeps the adapter in the browser, where that lets it. */
+  private async keep(reader: AdaptedReader): Promise<AdapterState> {
+    try {
+      await keepInBrowser(labelled(reader));
+      return {...reader.state, kept: true};
+    } catch {
+      return {...reader.state, kept: false};
+    }
+  }
+
+  private get loaded(): tf.LayersModel {
+    if (this.base === null) {
+      throw new Error('The model is not loaded yet.');
+    }
+    return this.base;
+  }
+
+  private get trained(): AdaptedReader {
+    if (this.reader === null) {
+      throw new Error('There is no adapter yet. Train one first.');
+    }
+    return this.reader;
+  }
+}
+
+function labelled({value, labels}: AdaptedReader): LabelledAdapter {
+  return {adapter: value, labels};
+}

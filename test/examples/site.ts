@@ -1,0 +1,101 @@
+import {spawnSync} from 'node:child_process';
+import {existsSync, readFileSync} from 'node:fs';
+import {createServer, type Server} from 'node:http';
+import type {AddressInfo} from 'node:net';
+import {extname, join} from 'node:path';
+import {type Browser, chromium, type Page} from 'playwright-core';
+
+const ROOT = join(__dirname, '../..');
+const SITE = join(ROOT, 'examples/browser/output/site');
+/** Where Debian's package puts it; another one is named in the environment. */
+const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium';
+const ARGUMENTS = ['--no-sandbox', '--disable-background-networking', '--disable-component-update', '--no-first-run'];
+const TYPES: Record<string, string> = {
+  '.html': 'text/html',
+  '.js': 'text/javascript',
+  '.css': 'text/css',
+  '.svg': 'image/svg+xml',
+  '.json': 'application/json',
+  '.wasm': 'application/wasm',
+};
+
+/** `describe`, where there is a browser; else its tests are skipped, or with `CI=true` fail, and say what is missing. */
+export function describeInBrowser(name: string, tests: () => void): void {
+  const missing = `No browser at ${CHROMIUM}: install Debian's package chromium, or name another in CHROMIUM.`;
+  if (existsSync(CHROMIUM)) {
+    describe(name, tests);
+  } else if (process.env.CI === 'true') {
+    test(name, () => {
+      throw new Error(missing);
+    });
+  } else {
+    describe.skip(`${name} (skipped. ${missing})`, tests);
+  }
+}
+
+export function launchBrowser(): Promise<Browser> {
+  return chromium.launch({executablePath: CHROMIUM, args: ARGUMENTS});
+}
+
+/** Builds the page of the example, with the library as it is built. */
+export function buildSite(): void {
+  if (!existsSync(join(ROOT, 'dist/index.js'))) {
+    throw new Error('The library is not built. Run `npm run build` first; `npm test` does.');
+  }
+  const vite = join(ROOT, 'node_modules/vite/bin/vite.js');
+  const {status, stderr} = spawnSync(process.execPath, [vite, 'build', 'examples/browser', '--logLevel', 'error'], {
+    cwd: ROOT,
+    encoding: 'utf8',
+  });
+  if (status !== 0) {
+    throw new Error(`The page could not be built: ${stderr}`);
+  }
+}
+
+/** Serves the built page on this machine. */
+export async function serveSite(): Promise<{url: string; server: Server}> {
+  const server = createServer((request, response) => {
+    const {pathname} = new URL(request.url ?? '/', 'http://localhost');
+    const file = join(SITE, pathname === '/' ? 'index.html' : pathname);
+    if (!file.startsWith(SITE) || !existsSync(file)) {
+      response.writeHead(404).end();
+      return;
+    }
+    response.writeHead(200, {'content-type': TYPES[extname(file)] ?? 'application/octet-stream'});
+    response.end(readFileSync(file));
+  });
+  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
+  return {url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/`, server};
+}
+
+/** An event of Chromium's tracing. */
+interface TraceEvent {
+  name: string;
+  pid: number;
+  tid: number;
+  /** Time of the thread in microseconds. */
+  tdur?: number;
+  args: {name?: string};
+}
+
+/**
+ * The longest that the page's own thread works at one stretch while `f` runs, in milliseconds. It is the thread's time, not the wall's, so
+ * that other programs on the machine do not count.
+ */
+export async function longestTask(page: Page, f: () => Promise<void>): Promise<number> {
+  const browser = page.context().browser()!;
+  await browser.startTracing(page, {categories: ['toplevel']});
+  await f();
+  const {traceEvents} = JSON.parse((await browser.stopTracing()).toString()) as {traceEvents: TraceEvent[]};
+  const thread = ({pid, tid}: TraceEvent) => `${pid} ${tid}`;
+  const pageThreads = traceEvents
+    .filter(({name, args}) => name === 'thread_name' && args.name === 'CrRendererMain')
+    .map(thread);
+  const times = traceEvents
+    .filter(event => event.tdur !== undefined && pageThreads.includes(thread(event)))
+    .map(({tdur = 0}) => tdur / 1000);
+  if (times.length === 0) {
+    throw new Error('The trace holds nothing of the page.');
+  }
+  return Math.max(...times);
+}
