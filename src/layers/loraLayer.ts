@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {type Initializer, type LayerConfig, type LoRAStrength, resolveStrength, scalingOf} from '../config';
 import {LoRAError} from '../errors';
 import {delta, type Factors, fans, updatedKernel} from '../ops/factors';
-import {type Adaptation, type FactorSpec, rankLimit, updateSpecs} from './adaptation';
+import {type Adaptation, type FactorSpec, rankLimit, type UpdateSpec, updateSpecs} from './adaptation';
 import {diagnose} from './diagnostics';
 import {initializerEntry, initializerOfRandom, type InitializerObject} from './initializer';
 import {ParameterLayer} from './parameterLayer';
@@ -39,9 +39,9 @@ export interface LowRankPart {
   readonly delta: () => tf.Tensor;
 }
 
-/** The variables of one update. */
+/** The variables of one update, by the names that they have among the layer's weights. */
 interface Update {
-  weight: string;
+  spec: UpdateSpec;
   a: tf.LayerVariable;
   b: tf.LayerVariable;
 }
@@ -117,12 +117,10 @@ export abstract class LoRALayer extends ParameterLayer {
 
   /** The low-rank parts, one for each weight that is updated. */
   get lowRankParts(): LowRankPart[] {
-    return this.factors().map((factors, i) => ({
-      weight: this.lowRank[i]?.weight ?? '',
-      A: factors.a,
-      B: factors.b,
-      delta: () => delta(factors),
-    }));
+    return this.lowRank.map(update => {
+      const factors = this.factorsOf(update);
+      return {weight: update.spec.weight.name, A: factors.a, B: factors.b, delta: () => delta(factors)};
+    });
   }
 
   /** How this layer updates its base, as an adapter records it. */
@@ -144,7 +142,8 @@ export abstract class LoRALayer extends ParameterLayer {
       this.weights.forEach(weight => weight.dispose());
       throw error;
     }
-    updateSpecs(this.adaptation.weights(this.baseLayer), this.rank).forEach(({weight, a, b}, i) => {
+    updateSpecs(this.adaptation.weights(this.baseLayer), this.rank).forEach((spec, i) => {
+      const {weight, a, b} = spec;
       const {fanIn} = fans(weight.variable.shape as number[], weight.outAxes);
       const seed = this.seed === undefined ? undefined : this.seed + i * SEEDS_APART;
       const zeroFactor = this.adaptation.zeroFactor ?? 'B';
@@ -152,7 +151,7 @@ export abstract class LoRALayer extends ParameterLayer {
       const make = ({name, shape}: FactorSpec, start: InitializerObject) =>
         this.addWeight(name, shape, 'float32', start, undefined, true);
       this.lowRank.push({
-        weight: weight.name,
+        spec,
         a: make(a, zeroFactor === 'A' ? tf.initializers.zeros() : random),
         b: make(b, zeroFactor === 'B' ? tf.initializers.zeros() : random),
       });
@@ -237,16 +236,15 @@ export abstract class LoRALayer extends ParameterLayer {
 
   /** The factors of each weight that is updated, in the order of the adaptation. */
   protected factors(): Factors[] {
-    return this.lowRank.map(({a, b}) => ({a: a.read(), b: b.read(), scaling: this.scaling}));
+    return this.lowRank.map(update => this.factorsOf(update));
+  }
+
+  private factorsOf({a, b}: Update): Factors {
+    return {a: a.read(), b: b.read(), scaling: this.scaling};
   }
 
   private factorVariables(): Map<string, tf.LayerVariable> {
-    return new Map(
-      updateSpecs(this.adaptation.weights(this.baseLayer), this.rank).flatMap(({a, b}, i) => {
-        const update = this.lowRank[i] as Update;
-        return [[a.name, update.a] as const, [b.name, update.b] as const];
-      }),
-    );
+    return new Map(this.lowRank.flatMap(({spec, a, b}) => [[spec.a.name, a] as const, [spec.b.name, b] as const]));
   }
 
   protected override parameters(): Map<string, tf.LayerVariable> {
