@@ -66,13 +66,16 @@ function groupRows(inputs: readonly tf.Tensor[], adapters: readonly (Adapter | n
   }
   const groups = new Map<Adapter | null, number[]>();
   for (const [row, entry] of given.entries()) {
-    if (entry !== null && entry?.tensors === undefined) {
+    if (entry !== null && !isAdapter(entry)) {
       throw new LoRAError(`adapters[${row}] must be an adapter or null, got ${show(entry)}.`);
     }
-    const adapter = entry as Adapter | null;
-    groups.set(adapter, [...(groups.get(adapter) ?? []), row]);
+    groups.set(entry, [...(groups.get(entry) ?? []), row]);
   }
   return groups;
+}
+
+function isAdapter(entry: unknown): entry is Adapter {
+  return typeof entry === 'object' && entry !== null && 'tensors' in entry && 'config' in entry;
 }
 
 /** Some rows of a tensor, in the given order. */
