@@ -30,14 +30,14 @@ export function stirFactors(model: tf.LayersModel | tf.layers.Layer, seed = 100)
   });
 }
 
-/** `W + s·A·B` of an adapted layer, in plain loops. */
-export function mergedKernel(layer: LoRALayer, kernel = 'kernel'): number[] {
-  const [w, a, b] = [kernel, 'lora_A', 'lora_B'].map(name => numbers(layer.tryGetParameter(name)!)) as [
+/** `W + s·A·B` of an adapted layer, or of one of its weights, in plain loops. */
+export function mergedKernel(layer: LoRALayer, part = layer.loraLayer): number[] {
+  const [w, a, b] = [layer.tryGetParameter(part.weight)!, part.A, part.B].map(numbers) as [
     number[],
     number[],
     number[],
   ];
-  const {rank, scaling} = layer;
+  const rank = part.B.shape[0];
   const columns = b.length / rank;
   return w.map((value, i) => {
     const [row, column] = [Math.floor(i / columns), i % columns];
@@ -45,7 +45,7 @@ export function mergedKernel(layer: LoRALayer, kernel = 'kernel'): number[] {
     for (let k = 0; k < rank; k++) {
       sum += a[row * rank + k]! * b[k * columns + column]!;
     }
-    return value + scaling * sum;
+    return value + layer.scaling * sum;
   });
 }
 

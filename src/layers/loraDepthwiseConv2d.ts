@@ -12,8 +12,9 @@ import {type DepthwiseLayer, fieldsOf} from './stock';
  * each of these kernels, as a LoRA of a grouped convolution has them, would have more parameters than the layer. So there is one pair for
  * all channels: `A`, `[kh, kw, rank]`, holds `rank` filters, and `B`, `[rank, in, mult]`, says how much of each every channel takes.
  *
- * Trains `rank · (kh·kw + in·mult)` numbers instead of `kh·kw · in·mult`, which for a kernel of 3×3 is less up to rank 8, and not by much.
- * For this reason `'all'` leaves these layers out: name them in `targets` to adapt them all the same.
+ * Trains `rank · (kh·kw + in·mult)` numbers instead of `kh·kw · in·mult`, which is less only at ranks below `kh·kw`: for a kernel of 3×3 the
+ * default rank of 8 saves next to nothing. For this reason `'all'` leaves these layers out: name them in `targets` to adapt them all the
+ * same.
  *
  * Takes every stride, padding, data format and depth multiplier that the base takes. Like the base it computes without its dilation rate.
  */

@@ -9,8 +9,8 @@ import {type EmbeddingLayer, fieldsOf} from './stock';
  * An `Embedding` layer with a low-rank update of its table: `y = E[x] + s·A[x]·B`. `A`, `[vocabulary, rank]`, is a narrow table of the same
  * rows, and `B`, `[rank, dim]`, makes an embedding of one of its rows.
  *
- * As in PEFT it is `A` that starts at zero, and `B` that starts random, from N(0, 1): the rows of `A` that no batch has looked up stay at
- * zero, and their words as they were (Adam and its kind aside, where they have momentum). `initializer` is that of `B`.
+ * As in PEFT it is `A` that starts at zero, and `B` that starts random, from N(0, 1): rows of `A` that no batch has looked up stay at zero,
+ * and their words as they were. `initializer` is that of `B`.
  *
  * Takes what the base takes, and masks what the base masks. Trains `rank · (vocabulary + dim)` numbers instead of `vocabulary · dim`.
  */

@@ -213,7 +213,7 @@ export abstract class LoRALayer extends ParameterLayer {
     const factors = this.factors();
     tf.tidy(() => {
       this.adaptation.weights(layer).forEach(({variable}, i) => {
-        variable.write(updatedKernel(variable.read(), factors[i] as Factors));
+        replaceValue(variable, updatedKernel(variable.read(), factors[i] as Factors));
       });
     });
   }

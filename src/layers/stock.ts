@@ -73,7 +73,24 @@ export interface LayerEntry {
 
 /** The class name and config of a layer, in objects of their own. */
 export function entryOf(layer: tf.layers.Layer): LayerEntry {
-  return {className: layer.getClassName(), config: cloneConfig(layer.getConfig())};
+  return mendedEntry(layer, {className: layer.getClassName(), config: cloneConfig(layer.getConfig())});
+}
+
+/** What stock layers leave out of their configs, or get wrong in them, and without which they could not be rebuilt. */
+const MENDED: Readonly<Record<string, (layer: tf.layers.Layer) => tf.serialization.ConfigDict>> = {
+  // tfjs writes the regularizer in its place.
+  DepthwiseConv2D: layer => {
+    const constraint = fieldsOf<{depthwiseConstraint: tf.serialization.Serializable | null}>(layer).depthwiseConstraint;
+    const entry = constraint && {className: constraint.getClassName(), config: constraint.getConfig()};
+    return {depthwiseConstraint: entry};
+  },
+  SeparableConv2D: layer => ({depthMultiplier: fieldsOf<SeparableLayer>(layer).depthMultiplier}),
+};
+
+/** A layer's entry with what its class gets wrong in its config put right. */
+export function mendedEntry(layer: tf.layers.Layer, {className, config}: LayerEntry): LayerEntry {
+  const mend = Object.hasOwn(MENDED, className) ? MENDED[className] : undefined;
+  return {className, config: {...config, ...mend?.(layer)}};
 }
 
 /**
@@ -135,19 +152,25 @@ export function shareWeights(from: tf.layers.Layer, to: tf.layers.Layer): void {
         `${shapes(sources)} before, ${shapes(targets)} after. Its getConfig() must hold all that its weights depend on.`,
     );
   }
-  sources.forEach((source, i) => targets[i]?.write(source.read()));
+  sources.forEach((source, i) => replaceValue(targets[i] as tf.LayerVariable, source.read()));
 }
 
-/** Gives a variable of a layer another value, of another shape too, without a copy. */
+/**
+ * Gives a variable of a layer another value, of another shape too, without a copy. The value comes in as it is, while `write` would put
+ * it under the constraint that the variable trains under.
+ */
 export function replaceValue(variable: tf.LayerVariable, value: tf.Tensor): void {
-  if (tf.util.arraysEqual(variable.read().shape, value.shape)) {
-    variable.write(value);
+  const current = variable.read() as tf.Variable;
+  if (tf.util.arraysEqual(current.shape, value.shape)) {
+    if (current !== value) {
+      current.assign(value);
+    }
     return;
   }
-  // `write` takes one shape only. Disposing first gives the name free, by which optimizers find the variable.
+  // `assign` takes one shape only. Disposing first gives the name free, by which optimizers find the variable.
+  const {trainable, name} = current;
+  current.dispose();
   const fields = variable as unknown as {val: tf.Variable; shape: tf.Shape};
-  const {trainable, name} = fields.val;
-  fields.val.dispose();
   fields.val = tf.variable(value, trainable, name);
   fields.shape = value.shape;
 }

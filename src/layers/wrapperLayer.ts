@@ -11,6 +11,7 @@ import {
   type LayerEntry,
   type LayerInternals,
   namedWeights,
+  replaceValue,
   shareWeights,
 } from './stock';
 
@@ -218,7 +219,9 @@ export abstract class WrapperLayer extends tf.layers.Layer {
   shareOriginal(layer: tf.layers.Layer): void {
     shareWeights(this.baseLayer, layer);
     const targets = [...namedWeights(layer).values()];
-    [...this.originalWeights().values()].forEach((original, i) => targets[i]?.write(original.read()));
+    [...this.originalWeights().values()].forEach((original, i) => {
+      replaceValue(targets[i] as tf.LayerVariable, original.read());
+    });
   }
 
   /** The variables that hold what the base had before it trained, under the names of its weights. */
@@ -229,7 +232,7 @@ export abstract class WrapperLayer extends tf.layers.Layer {
 
   /** Gives the base the values that it had before it trained. */
   restoreOriginal(): void {
-    this.originals.forEach(([original, weight]) => weight.write(original.read()));
+    this.originals.forEach(([original, weight]) => replaceValue(weight, original.read()));
   }
 
   /** Makes the values that the base has now its original ones. */

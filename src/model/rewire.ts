@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError} from '../errors';
-import {cloneConfig, differingFields, type LayerEntry} from '../layers/stock';
+import {cloneConfig, differingFields, type LayerEntry, mendedEntry} from '../layers/stock';
 import {baseOf} from '../layers/wrapperLayer';
 import {childrenOf, isContainer, type Site, sitesOf} from './walk';
 
@@ -71,7 +71,7 @@ function rewriteLayer(
   }
   const [inner] = childrenOf(layer) ?? [];
   if (inner === undefined) {
-    return rewrite(layer, entry);
+    return rewrite(layer, mendedEntry(layer, entry));
   }
   const innerEntry = rewriteLayer(inner, entry.config.layer as unknown as LayerEntry, rewrite);
   return {className: entry.className, config: {...entry.config, layer: {...innerEntry}}};

@@ -32,7 +32,27 @@ const STOCK: [name: string, stock: Stock][] = [
     {make: a => layers.conv3d({filters: 3, kernelSize: 2, strides: 2, padding: 'same', ...a}), shape: [3, 4, 3, 2]},
   ],
   ['DepthwiseConv2D', {make: a => layers.depthwiseConv2d({kernelSize: 2, ...a}), shape: [4, 4, 2]}],
+  [
+    'DepthwiseConv2D, channels first',
+    {
+      make: a =>
+        layers.depthwiseConv2d({
+          kernelSize: 3,
+          strides: 2,
+          depthMultiplier: 2,
+          padding: 'same',
+          activation: 'relu6',
+          dataFormat: 'channelsFirst',
+          ...a,
+        }),
+      shape: [2, 5, 4],
+    },
+  ],
   ['SeparableConv2D', {make: a => layers.separableConv2d({filters: 3, kernelSize: 2, ...a}), shape: [4, 4, 2]}],
+  [
+    'SeparableConv2D, dilated',
+    {make: a => layers.separableConv2d({filters: 3, kernelSize: 2, dilationRate: 2, ...a}), shape: [4, 5, 2]},
+  ],
   ['Conv2DTranspose', {make: a => layers.conv2dTranspose({filters: 3, kernelSize: 2, ...a}), shape: [3, 3, 2]}],
   ['BatchNormalization', {make: a => layers.batchNormalization({...a}), shape: [4, 3]}],
   ['LayerNormalization', {make: a => layers.layerNormalization({...a}), shape: [5]}],
@@ -116,8 +136,8 @@ describe.each(BACKENDS)('on %s', backend => {
     });
   });
 
-  // Of the others tfjs has no gradient on wasm, or the very same one.
-  const OWN = STOCK.filter(([name]) => !/PReLU|Depthwise|Separable|dilated/.test(name));
+  // Of the others tfjs has no gradient, or the very same one.
+  const OWN = STOCK.filter(([name]) => !/PReLU|dilated/.test(name));
 
   test.each(OWN)('a frozen %s passes on the gradient of the stock layer', async (_, stock) => {
     const gradient = (index: number) => () => {
@@ -277,6 +297,30 @@ describe.each(BACKENDS)('on %s', backend => {
     expect([...outputs('Conv2DBackpropInput'), ...outputs('Conv2D')]).toContain('2×5×5×2');
     expect(outputs('BatchMatMul')).toContain('2×36');
     expect(outputs('BatchMatMul')).not.toContain('36×7');
+  });
+
+  test('the kernels of frozen depthwise and separable convolutions have no gradient computed', async () => {
+    const model = tf.sequential({
+      layers: [
+        layers.conv2d({filters: 2, kernelSize: 1, inputShape: [6, 6, 3], name: 'body'}),
+        new FrozenLayer({layer: layers.depthwiseConv2d({kernelSize: 2, activation: 'relu', name: 'depthwise'})}),
+        new FrozenLayer({
+          layer: layers.separableConv2d({filters: 5, kernelSize: 2, dilationRate: 2, name: 'separable'}),
+        }),
+      ],
+    });
+    const body = model.layers[0]!.trainableWeights.map(w => w.read() as tf.Variable);
+    const x = random([2, 6, 6, 3], 1);
+    const kernels = await kernelsOf(() =>
+      tf.tidy(() => {
+        const y = () => tf.mean<tf.Scalar>(model.apply(x, {training: true}) as tf.Tensor);
+        return tf.variableGrads(y, body).grads;
+      }),
+    );
+    const outputs = (kernel: string) => kernels.filter(({name}) => name === kernel).map(({output}) => output);
+    expect(outputs('DepthwiseConv2dNativeBackpropInput')).toEqual(['2×5×5×2', '2×6×6×2']);
+    expect(outputs('DepthwiseConv2dNativeBackpropFilter')).toEqual([]);
+    expect(outputs('Conv2DBackpropFilter')).toEqual(['3×2']);
   });
 
   test('dropout inside a frozen LSTM drops in training, and leaks nothing', async () => {

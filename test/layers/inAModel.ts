@@ -9,11 +9,13 @@ import {baseWeights, factorsOf, predictions, reloaded, type Specimen, train} fro
 /**
  * The tests that each kind of layer has to pass in a model that has two of it and a Dense, on the current backend.
  *
+ * @param kernels how many weights of such a layer are updated.
  * @param targets what finds them, where `'all'` does not.
  */
 export function testInAModel(
   className: string,
   makeModel: () => Specimen,
+  kernels = 1,
   targets: NonNullable<LoRAConfig['targets']> = 'all',
 ): void {
   const finder = targets === 'all' ? "'all'" : `naming ${targets.join(' and ')}`;
@@ -28,7 +30,7 @@ export function testInAModel(
     const starts = factorsOf(lora).map(weight => numbers(weight.read()));
     await train(lora, inputs);
     expect(baseWeights(lora)).toEqual(before);
-    expect(factorsOf(lora)).toHaveLength(6);
+    expect(factorsOf(lora)).toHaveLength(2 * (2 * kernels + 1));
     factorsOf(lora).forEach((weight, i) => {
       const moved = numbers(weight.read()).map((value, j) => Math.abs(value - starts[i]![j]!));
       expect(Math.max(...moved)).toBeGreaterThan(1e-4);

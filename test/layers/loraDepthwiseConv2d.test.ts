@@ -3,9 +3,10 @@ import * as tf from '@tensorflow/tfjs';
 import {loraDepthwiseConv2d, LoRADepthwiseConv2D} from '../../src/layers/loraDepthwiseConv2d';
 import type {LoRALayer} from '../../src/layers/loraLayer';
 import {applyLoRA} from '../../src/model/apply';
+import {mergeLoRA} from '../../src/model/restore';
 import {summarizeLoRA} from '../../src/model/summary';
 import {ACTIVATIONS, BACKENDS, expectGradients, numbers, on, random, useBackend} from '../helpers';
-import {mergedKernel, type Specimen, stir, stirFactors} from '../models';
+import {mergedKernel, predictions, type Specimen, stir, stirFactors} from '../models';
 import {testConvolution} from './convolutionKind';
 import {testInAModel} from './inAModel';
 
@@ -79,7 +80,7 @@ function adapted(c: Case): LoRADepthwiseConv2D {
 /** The stock layer with `W + s·A·B` for its kernel, in plain loops. */
 function mergedByHand(layer: LoRALayer, c: Case): tf.layers.Layer {
   const bias = layer.tryGetParameter('bias');
-  const kernel = mergedKernel(layer, 'depthwise_kernel');
+  const kernel = mergedKernel(layer);
   return base(c, {
     weights: [tf.tensor4d(kernel, [...c.kernelSize, c.channels, c.depthMultiplier]), ...(bias ? [bias] : [])],
   });
@@ -137,7 +138,7 @@ describe.each(BACKENDS)('on %s', backend => {
     expect(layer.loraLayer.weight).toBe('depthwise_kernel');
     const delta = layer.loraLayer.delta();
     expect(delta.shape).toEqual([3, 2, 3, 2]);
-    const merged = tf.tensor4d(mergedKernel(layer, 'depthwise_kernel'), [3, 2, 3, 2]);
+    const merged = tf.tensor4d(mergedKernel(layer), [3, 2, 3, 2]);
     expect(numbers(delta)).toBeAllClose(numbers(tf.sub(merged, layer.tryGetParameter('depthwise_kernel')!)));
   });
 
@@ -196,7 +197,7 @@ describe.each(BACKENDS)('on %s', backend => {
     expect(layer.computeOutputShape([2, 6, 5, 3])).toEqual([2, 6, 5, 6]);
   });
 
-  testInAModel('LoRADepthwiseConv2D', mobile, ['DepthwiseConv2D', 'head']);
+  testInAModel('LoRADepthwiseConv2D', mobile, 1, ['DepthwiseConv2D', 'head']);
 });
 
 describe('whatever the backend', () => {
@@ -234,6 +235,24 @@ describe('whatever the backend', () => {
       ['second', 'DepthwiseConv2D'],
     ]);
     expect(left[0]!.reason).toMatch(/^is a DepthwiseConv2D, whose kernel .* Name it in targets/);
+  });
+
+  test('a regularizer, which tfjs writes where the constraint belongs, does no harm; a constraint comes along', () => {
+    const depthwiseRegularizer = tf.regularizers.l2({l2: 0.1});
+    const depthwiseConstraint = tf.constraints.maxNorm({maxValue: 2, axis: 0});
+    for (const own of [{depthwiseRegularizer}, {depthwiseRegularizer, depthwiseConstraint}]) {
+      const model = tf.sequential({layers: [base(EXAMPLE, own)]});
+      const x = images(EXAMPLE);
+      const expected = predictions(model, [x]);
+      const lora = applyLoRA(model, {targets: ['depthwise'], rank: 2});
+      expect(predictions(lora, [x])).toEqual(expected);
+      const merged = mergeLoRA(lora);
+      expect(predictions(merged, [x])).toEqual(expected);
+      type Fields = {depthwiseConstraint: tf.serialization.Serializable | null};
+      const configOf = (one: tf.LayersModel) =>
+        (one.getLayer('depthwise') as unknown as Fields).depthwiseConstraint?.getConfig();
+      expect(configOf(merged)).toEqual(configOf(model));
+    }
   });
 
   test('3×3, 256 channels, at rank 4 trains 1,060 numbers instead of 2,304', async () => {

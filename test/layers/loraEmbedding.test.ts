@@ -51,7 +51,7 @@ function adapted(c: Case): LoRAEmbedding {
 
 /** The stock layer with `E + s·A·B` for its table, in plain loops. */
 function mergedByHand(layer: LoRALayer, c: Case): tf.layers.Layer {
-  return base(c, {weights: [tf.tensor2d(mergedKernel(layer, 'embeddings'), [c.vocabulary, c.dim])]});
+  return base(c, {weights: [tf.tensor2d(mergedKernel(layer), [c.vocabulary, c.dim])]});
 }
 
 /** Row numbers, all of them in range. */

@@ -230,6 +230,21 @@ describe.each(KINDS)('%s', (className, kind) => {
     );
   });
 
+  test('takes over, and merges, a kernel as it is, whatever the constraint that it trained under', () => {
+    const model = tf.sequential({layers: [kind.base({inputShape: kind.inputShape, kernelConstraint: 'nonNeg'})]});
+    stir(model);
+    const [kernel] = model.weights.map(weight => weight.read() as tf.Variable);
+    kernel!.assign(tf.sub(kernel!, 1));
+    const layer = kind.adapt({layer: model.layers[0]!, rank: 2});
+    const x = random([3, ...kind.inputShape] as [number, number], 4);
+    expect(numbers(layer.apply(x) as tf.Tensor)).toEqual(predictions(model, [x])[0]);
+    expect(numbers(layer.mergeToOriginalLayer().apply(x) as tf.Tensor)).toEqual(predictions(model, [x])[0]);
+    stirFactors(layer);
+    expect(numbers(layer.mergeToOriginalLayer().apply(x) as tf.Tensor)).toBeAllClose(
+      numbers(layer.apply(x) as tf.Tensor),
+    );
+  });
+
   test('tells its numbers in getDiagnostics', async () => {
     const layer = adapted({alpha: 4});
     const ones = (shape: number[]) => tf.ones(shape);

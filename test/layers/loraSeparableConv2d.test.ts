@@ -4,8 +4,10 @@ import {LoRAError} from '../../src/errors';
 import {FrozenLayer} from '../../src/layers/frozenLayer';
 import {loraSeparableConv2d, LoRASeparableConv2D} from '../../src/layers/loraSeparableConv2d';
 import type {LoRALayer} from '../../src/layers/loraLayer';
+import {applyLoRA} from '../../src/model/apply';
+import {removeLoRA} from '../../src/model/restore';
 import {ACTIVATIONS, BACKENDS, expectGradients, numbers, on, random, useBackend} from '../helpers';
-import {mergedKernel, type Specimen, stir, stirFactors} from '../models';
+import {mergedKernel, predictions, reloaded, type Specimen, stir, stirFactors} from '../models';
 import {testConvolution} from './convolutionKind';
 import {testInAModel} from './inAModel';
 
@@ -87,7 +89,7 @@ function adapted(c: Case): LoRASeparableConv2D {
 /** The stock layer with `P + s·A·B` for its pointwise kernel, in plain loops. */
 function mergedByHand(layer: LoRALayer, c: Case): tf.layers.Layer {
   const bias = layer.tryGetParameter('bias');
-  const pointwise = tf.tensor4d(mergedKernel(layer, 'pointwise_kernel'), [1, 1, c.channels, c.filters]);
+  const pointwise = tf.tensor4d(mergedKernel(layer), [1, 1, c.channels, c.filters]);
   return base(c, {weights: [layer.tryGetParameter('depthwise_kernel')!, pointwise, ...(bias ? [bias] : [])]});
 }
 
@@ -142,7 +144,7 @@ describe.each(BACKENDS)('on %s', backend => {
     expect(layer.loraLayer.weight).toBe('pointwise_kernel');
     const delta = layer.loraLayer.delta();
     expect(delta.shape).toEqual([1, 1, 4, 5]);
-    const merged = tf.tensor4d(mergedKernel(layer, 'pointwise_kernel'), [1, 1, 4, 5]);
+    const merged = tf.tensor4d(mergedKernel(layer), [1, 1, 4, 5]);
     expect(numbers(delta)).toBeAllClose(numbers(tf.sub(merged, layer.tryGetParameter('pointwise_kernel')!)));
   });
 
@@ -282,6 +284,23 @@ describe('whatever the backend', () => {
   ])('refuses %j', (args, message) => {
     expect(() => loraSeparableConv2d({layer: base(EXAMPLE, args)})).toThrow(LoRAError);
     expect(() => loraSeparableConv2d({layer: base(EXAMPLE, args)})).toThrow(message);
+  });
+
+  test('one with a depth multiplier stands frozen in an adapted model, and is saved and restored with it', async () => {
+    const model = tf.sequential({
+      layers: [
+        base(EXAMPLE, {depthMultiplier: 2}),
+        tf.layers.flatten({name: 'flat'}),
+        tf.layers.dense({units: 2, name: 'head'}),
+      ],
+    });
+    stir(model);
+    const x = images(EXAMPLE);
+    const expected = predictions(model, [x]);
+    const lora = applyLoRA(model, {targets: ['head'], rank: 1});
+    expect(predictions(lora, [x])).toEqual(expected);
+    expect(predictions(await reloaded(lora), [x])).toEqual(expected);
+    expect(predictions(removeLoRA(lora), [x])).toEqual(expected);
   });
 
   test('tfjs does forget the one, and add the other along a wrong axis', () => {
