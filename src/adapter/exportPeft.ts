@@ -9,6 +9,7 @@ import {depthwiseUpdateToTorch, type TorchUpdate, toTorchUpdate} from '../format
 import {encodeSafetensors, type NamedValues} from '../formats/safetensors';
 import {biasesOf, namedWeights} from '../layers/stock';
 import {baseOf} from '../layers/wrapperLayer';
+import {checkModel} from '../model/apply';
 import {checkAdapterConfig, checkFit} from '../model/fit';
 import {type Site, sitesOf} from '../model/walk';
 import {torchWeights, updatedKind} from './peftLayers';
@@ -43,6 +44,7 @@ export async function exportPEFT(
   {keyMap, dtype = 'float32'}: ExportOptions = {},
 ): Promise<ExportedPEFT> {
   const type = floatTypeOf(dtype);
+  checkModel(model);
   checkAdapterConfig(adapter.config);
   const sites = sitesOf(model).map(site => ({...site, layer: baseOf(site.layer)}));
   checkFit(adapter, sites);
@@ -114,6 +116,9 @@ function checkExportable(
   paths: ReadonlyMap<string, string>,
 ): void {
   const faults: string[] = [];
+  if (!Object.keys(layers).some(path => paths.has(path))) {
+    faults.push('PEFT loads no adapter without a low-rank update, and this one has none');
+  }
   for (const {path, layer} of sites.filter(site => paths.has(site.path))) {
     const className = layer.getClassName();
     const config = layers[path];

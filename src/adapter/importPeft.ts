@@ -1,13 +1,14 @@
 import * as tf from '@tensorflow/tfjs';
 import {type Adapter, type AdapterConfig, scalingOf} from '../config';
 import {LoRAError} from '../errors';
-import type {Values} from '../formats/layout';
+import {sizeOf, type Values} from '../formats/layout';
 import type {KeyMap} from '../formats/names';
 import {type PEFTFiles, parsePEFT, type TorchModule} from '../formats/peft';
 import {asDepthwise, compressed, fromTorchUpdate, type LayerUpdate, type TorchUpdate} from '../formats/peftUpdate';
 import {adaptationOf, reasonNotAdaptable} from '../layers/registry';
 import {biasesOf, namedWeights, showShape} from '../layers/stock';
 import {baseOf, isWrapper} from '../layers/wrapperLayer';
+import {checkModel} from '../model/apply';
 import {checkFit} from '../model/fit';
 import {type Site, sitesOf} from '../model/walk';
 import {makeAdapter} from './adapter';
@@ -35,6 +36,7 @@ export interface ImportOptions {
  *     misfit. The model is not changed in any case.
  */
 export function importPEFT(files: PEFTFiles, model: tf.LayersModel, {keyMap}: ImportOptions = {}): Adapter {
+  checkModel(model);
   const modules = parsePEFT(files, message => {
     console.warn(message);
   });
@@ -95,7 +97,7 @@ export function importPEFT(files: PEFTFiles, model: tf.LayersModel, {keyMap}: Im
       };
       values.set(`${path}/lora_A`, a).set(`${path}/lora_B`, b);
       if (update.bias !== undefined) {
-        checkBias(layer, update.bias);
+        values.delete(`${path}/${checkBias(layer, update.bias)}`);
         shifts.push({site, bias, update});
       }
     }
@@ -150,7 +152,13 @@ function savedWeights(layer: tf.layers.Layer, saved: ReadonlyMap<string, Values>
     if (weight === undefined || shape === undefined) {
       throw new LoRAError(`has a ${torchName}, which the layer, of class ${className}, has not.`);
     }
-    found.set(weight.name, weight.fromTorch(values, shape as number[]));
+    const turned = weight.fromTorch(values, shape as number[]);
+    if (showShape([...turned.shape]) !== showShape(shape) || sizeOf(turned.shape) !== turned.data.length) {
+      throw new LoRAError(
+        `has a ${torchName} of shape ${showShape([...values.shape])}, and the layer's ${weight.name} is ${showShape(shape)}.`,
+      );
+    }
+    found.set(weight.name, turned);
   }
   return found;
 }

@@ -131,7 +131,7 @@ export abstract class LoRALayer extends ParameterLayer {
       className: this.baseLayer.getClassName(),
       ...this.strength,
       freezeBaseLayer: this.isBaseLayerFrozen,
-      ...(this.baseTraining === 'biases' && {trainBias: true}),
+      ...(this.baseTraining === 'biases' && this.trainedWeights().size > 0 && {trainBias: true}),
     };
   }
 

@@ -145,7 +145,8 @@ function isAdapter(value: LoRAConfig | Adapter): value is Adapter {
   return typeof value === 'object' && (value as unknown) !== null && 'tensors' in value && 'config' in value;
 }
 
-function checkModel(model: unknown): asserts model is tf.LayersModel {
+/** @throws LoRAError if it is not a layers model. */
+export function checkModel(model: unknown): asserts model is tf.LayersModel {
   if (model instanceof tf.GraphModel) {
     throw new LoRAError(
       'A tf.GraphModel is a fixed graph without layers, which tfjs cannot train. Convert the original as a layers model ' +

@@ -281,6 +281,11 @@ describe('is refused:', () => {
     expect(message).toContain('fc: PEFT would take x.fc for the same, since the names end alike');
   });
 
+  test('an adapter without an update, which PEFT does not load', async () => {
+    const message = await refusal(mlp(['one', 3], ['two', 3]), {targets: ['one'], trainable: ['one', 'two']});
+    expect(message).toContain('PEFT loads no adapter without a low-rank update');
+  });
+
   test('two layers for one module', async () => {
     const keyMap = () => 'same';
     expect(await refusal(mlp(['one', 3], ['two', 3]), {rank: 1}, {keyMap})).toContain(

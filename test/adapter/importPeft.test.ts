@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import fc from 'fast-check';
 import {applyLoRA, importPEFT, type KeyMap, LoRAError, mergeLoRA, removeLoRA, setAdapter} from '../../src';
 import {decodeSafetensors, encodeSafetensors} from '../../src/formats/safetensors';
 import {BACKENDS, useBackend, withoutLeaks} from '../helpers';
@@ -140,7 +141,7 @@ describe('an adapter of PEFT', () => {
   test('is imported without a tensor left over, whether it fits or not', async () => {
     const {model} = largeNetwork(true);
     await withoutLeaks(() => {
-      for (const name of ['biasAll', 'loraBias', 'modulesToSave']) {
+      for (const name of ['biasAll', 'loraBias', 'loraBiasOnly', 'modulesToSave']) {
         importPEFT(peftFiles('made', name), model, {keyMap: KEY_MAP}).dispose();
       }
       expect(() => importPEFT(peftFiles('lora'), model)).toThrow(LoRAError);
@@ -309,5 +310,66 @@ describe('an adapter of PEFT', () => {
       expect.stringContaining('["use_magic"]'),
     ]);
     warn.mockRestore();
+  });
+});
+
+describe('a file of PEFT that is mutated', () => {
+  beforeEach(() => useBackend('cpu'));
+
+  test('is imported or refused, and nothing else', () => {
+    const {model} = largeNetwork(true);
+    const sources = ['modulesToSave', 'loraBiasOnly', 'biasAll', 'depthwise'].map(name => peftFiles('made', name));
+    const tensors = fc.record({
+      which: fc.nat(sources.length - 1),
+      at: fc.nat(30),
+      shape: fc.array(fc.integer({min: 0, max: 4}), {maxLength: 5}),
+      rename: fc.constantFrom(
+        '',
+        'weight',
+        'bias',
+        'lora_A.weight',
+        'lora_B.bias',
+        'running_mean',
+        'base_layer.bias',
+        '__proto__',
+        '',
+      ),
+      module: fc.constantFrom(
+        '',
+        'batch',
+        'head.0',
+        'depthwise',
+        'tokens',
+        'line',
+        'constructor',
+        'encoder.layer.1.norm',
+      ),
+    });
+    let imported = 0;
+    fc.assert(
+      fc.property(tensors, ({which, at, shape, rename, module}) => {
+        const {config, weights} = sources[which]!;
+        const entries = [...decodeSafetensors(weights).tensors].filter(([, {data}]) => data !== null);
+        const changed = entries.map(([name, {shape: own, data}], i) => {
+          if (i !== at % entries.length) {
+            return [name, {shape: own, data: data!}] as const;
+          }
+          const size = shape.reduce((product, axis) => product * axis, 1);
+          const key = `base_model.model.${module}.${rename}`;
+          return [rename === '' || module === '' ? name : key, {shape, data: new Float32Array(size)}] as const;
+        });
+        const before = tf.memory().numTensors;
+        try {
+          const file = encodeSafetensors(Object.fromEntries(changed));
+          importPEFT({config, weights: file}, model, {keyMap: KEY_MAP}).dispose();
+          imported++;
+        } catch (error) {
+          expect(error).toBeInstanceOf(LoRAError);
+        }
+        expect(tf.memory().numTensors).toBe(before);
+      }),
+      {numRuns: 500, seed: 5},
+    );
+    expect(imported).toBeGreaterThan(0);
   });
 });
