@@ -1,5 +1,5 @@
 const {spawnSync} = require('node:child_process');
-const {existsSync, rmSync} = require('node:fs');
+const {existsSync, rmSync, writeSync} = require('node:fs');
 const {join} = require('node:path');
 
 const ROOT = join(__dirname, '..');
@@ -16,7 +16,8 @@ module.exports = class BackendsReporter {
       const {stdout} = spawnSync(process.execPath, ['--import', 'tsx', join(ROOT, 'scripts/backends.ts')], {
         encoding: 'utf8',
       });
-      process.stderr.write(`\n${stdout}`);
+      // After the summary, which jest prints behind all reporters.
+      process.once('exit', () => writeSync(2, `\n${stdout}`));
     }
   }
 };

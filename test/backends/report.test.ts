@@ -35,7 +35,7 @@ test('the table shows the largest deviation over all kinds, what fails, what did
 
 test('the summary says which backends ran, which did not and how to get those', () => {
   expect(summary(REPORTS).split('\n')).toEqual([
-    'Backends that ran: cpu in Node; webgl-float16 in Chromium; webgpu in Chromium.',
+    'Backends that ran: cpu in Node, webgl-float16 in Chromium, webgpu in Chromium.',
     'Did not run: tensorflow in Node. Ask for it.',
   ]);
 });

@@ -63,14 +63,17 @@ function number(value: number): string {
 
 /** Which backends ran, which did not, and how to get those. */
 export function summary(reports: readonly Report[]): string {
-  const ran = reports.filter(({missing}) => missing === undefined);
-  const lines = [`Backends that ran: ${ran.map(nameOf).join('; ')}.`];
+  const missing = new Map<string, Report[]>();
   for (const report of reports) {
     if (report.missing !== undefined) {
-      lines.push(`Did not run: ${nameOf(report)}. ${report.missing}`);
+      missing.set(report.missing, [...(missing.get(report.missing) ?? []), report]);
     }
   }
-  return lines.join('\n');
+  const names = (some: readonly Report[]) => some.map(nameOf).join(', ');
+  return [
+    `Backends that ran: ${names(reports.filter(report => report.missing === undefined))}.`,
+    ...[...missing].map(([how, some]) => `Did not run: ${names(some)}. ${how}`),
+  ].join('\n');
 }
 
 /** A backend and where it runs. */

@@ -16,8 +16,8 @@ import {HALF_WEBGL, type Order} from './start';
 const HERE = dirname(fileURLToPath(import.meta.url));
 const ROOT = join(HERE, '../../..');
 const ORDERS: readonly Order[] = ['libraryFirst', 'backendFirst'];
-/** Long for a suite of a minute or two, on a machine that has other things to do. */
-const PATIENCE = 10 * 60_000;
+/** Long for a suite of some minutes, on a machine that has other things to do. */
+const PATIENCE = 20 * 60_000;
 
 type Run = (order: Order, report: (outcome: Outcome) => void) => Promise<void>;
 
