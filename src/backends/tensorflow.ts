@@ -33,22 +33,17 @@ interface ProductCall {
 }
 
 function matrixProduct({inputs: {a, b}, attrs: {transposeA, transposeB}, backend}: ProductCall): tf.Tensor {
-  const {TF_ATTR_BOOL} = backend.binding;
-  const [rows, length] = transposeA ? [a.shape[1], a.shape[0]] : a.shape;
-  const columns = b.shape[transposeB ? 0 : 1];
-  const isSmall = rows * length * columns <= SMALL;
-  if (isSmall && length <= SHORT) {
-    const attributes = [
-      floats(backend),
-      {name: 'transpose_a', type: TF_ATTR_BOOL, value: transposeA},
-      {name: 'transpose_b', type: TF_ATTR_BOOL, value: transposeB},
-    ];
-    return backend.executeSingleOutput('MatMul', attributes, [a, b]);
+  const length = a.shape[transposeA ? 0 : 1];
+  if (length > SHORT || a.size * b.shape[transposeB ? 0 : 1] > SMALL) {
+    return tf.matMul(a, b, transposeA, transposeB);
   }
-  // As in tf.matMul. It shares the rows out among the threads, which takes longer than to compute a few columns of them.
-  return isSmall && columns < rows
-    ? tf.tidy(() => tf.transpose(tf.matMul(b, a, !transposeB, !transposeA)))
-    : tf.matMul(a, b, transposeA, transposeB);
+  const {TF_ATTR_BOOL} = backend.binding;
+  const attributes = [
+    floats(backend),
+    {name: 'transpose_a', type: TF_ATTR_BOOL, value: transposeA},
+    {name: 'transpose_b', type: TF_ATTR_BOOL, value: transposeB},
+  ];
+  return backend.executeSingleOutput('MatMul', attributes, [a, b]);
 }
 
 /** Gradients of activations by their outputs, `dy · f'(x)` given `y = f(x)`, and the order in which TensorFlow takes the two. */

@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {adjointKernel, conv2dInputGradient as convolveWithAdjoint} from '../backends/conv2dGradients';
 import {keepsAdjoints} from '../backends/wasm';
 import {conv2dFilterGradient, type Conv2DGeometry, conv2dInputGradient, fusedConv2d} from './kernels';
-import type {Linear} from './linear';
+import type {Linear} from './linearOp';
 
 /**
  * The convolution `x ∗ W`: `[n, h, w, in] ∗ [kh, kw, in, out] → [n, h', w', out]`.

@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {everyNth, type Margin, padOrCrop} from '../backends/geometry';
 import {conv2dOp} from './conv2d';
 import type {FusedActivation} from './kernels';
-import type {Linear} from './linear';
+import type {Linear} from './linearOp';
 
 /** How a 3-D convolution walks over its input, `[n, d, h, w, c]`. */
 export interface Conv3DGeometry {

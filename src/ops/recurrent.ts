@@ -1,7 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import {denseOp} from './dense';
 import {lastAxis} from './factors';
-import {linear, type Linear} from './linear';
+import {linear} from './linear';
+import type {Linear} from './linearOp';
 
 /** The frozen weights of a recurrent cell and its activations. */
 export interface CellWeights {
