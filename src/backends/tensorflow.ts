@@ -33,17 +33,14 @@ interface ProductCall {
 }
 
 function matrixProduct({inputs: {a, b}, attrs: {transposeA, transposeB}, backend}: ProductCall): tf.Tensor {
-  const length = a.shape[transposeA ? 0 : 1];
-  if (length > SHORT || a.size * b.shape[transposeB ? 0 : 1] > SMALL) {
-    return tf.matMul(a, b, transposeA, transposeB);
-  }
-  const {TF_ATTR_BOOL} = backend.binding;
-  const attributes = [
-    floats(backend),
-    {name: 'transpose_a', type: TF_ATTR_BOOL, value: transposeA},
-    {name: 'transpose_b', type: TF_ATTR_BOOL, value: transposeB},
-  ];
-  return backend.executeSingleOutput('MatMul', attributes, [a, b]);
+  const isShort = a.shape[transposeA ? 0 : 1] <= SHORT && a.size * b.shape[transposeB ? 0 : 1] <= SMALL;
+  // The second is what tf.matMul runs.
+  const [name, ofA, ofB] = isShort
+    ? (['MatMul', 'transpose_a', 'transpose_b'] as const)
+    : (['BatchMatMulV2', 'adj_x', 'adj_y'] as const);
+  const type = backend.binding.TF_ATTR_BOOL;
+  const attributes = [floats(backend), {name: ofA, type, value: transposeA}, {name: ofB, type, value: transposeB}];
+  return backend.executeSingleOutput(name, attributes, [a, b]);
 }
 
 /** Gradients of activations by their outputs, `dy · f'(x)` given `y = f(x)`, and the order in which TensorFlow takes the two. */
