@@ -33,22 +33,14 @@ interface ProductCall {
 }
 
 function matrixProduct({inputs: {a, b}, attrs: {transposeA, transposeB}, backend}: ProductCall): tf.Tensor {
-  const {TF_ATTR_BOOL} = backend.binding;
-  const [rows, length] = transposeA ? [a.shape[1], a.shape[0]] : a.shape;
-  const columns = b.shape[transposeB ? 0 : 1];
-  const isSmall = rows * length * columns <= SMALL;
-  if (isSmall && length <= SHORT) {
-    const attributes = [
-      floats(backend),
-      {name: 'transpose_a', type: TF_ATTR_BOOL, value: transposeA},
-      {name: 'transpose_b', type: TF_ATTR_BOOL, value: transposeB},
-    ];
-    return backend.executeSingleOutput('MatMul', attributes, [a, b]);
-  }
-  // As in tf.matMul. It shares the rows out among the threads, which takes longer than to compute a few columns of them.
-  return isSmall && columns < rows
-    ? tf.tidy(() => tf.transpose(tf.matMul(b, a, !transposeB, !transposeA)))
-    : tf.matMul(a, b, transposeA, transposeB);
+  const isShort = a.shape[transposeA ? 0 : 1] <= SHORT && a.size * b.shape[transposeB ? 0 : 1] <= SMALL;
+  // The second is what tf.matMul runs.
+  const [name, ofA, ofB] = isShort
+    ? (['MatMul', 'transpose_a', 'transpose_b'] as const)
+    : (['BatchMatMulV2', 'adj_x', 'adj_y'] as const);
+  const type = backend.binding.TF_ATTR_BOOL;
+  const attributes = [floats(backend), {name: ofA, type, value: transposeA}, {name: ofB, type, value: transposeB}];
+  return backend.executeSingleOutput(name, attributes, [a, b]);
 }
 
 /** Gradients of activations by their outputs, `dy · f'(x)` given `y = f(x)`, and the order in which TensorFlow takes the two. */

@@ -10,7 +10,8 @@ import {depthwiseConv2d} from '../ops/depthwise';
 import {embeddingOp} from '../ops/embedding';
 import {asMatrix, type Factors} from '../ops/factors';
 import type {Conv2DGeometry} from '../ops/kernels';
-import {linear, type Linear, type LinearWeights} from '../ops/linear';
+import {linear, type LinearWeights} from '../ops/linear';
+import type {Linear} from '../ops/linearOp';
 import type {Prepared} from '../ops/prepared';
 import {onlyShape} from './inputs';
 import {

@@ -2,7 +2,8 @@ import * as tf from '@tensorflow/tfjs';
 import {denseOp} from './dense';
 import {type Factors, lastAxis, scaled, updatedKernel} from './factors';
 import {runLazyOp} from './lazyOp';
-import {linear, type Linear} from './linear';
+import {linear} from './linear';
+import type {Linear} from './linearOp';
 import {unrecorded} from './recording';
 
 /** The product of `[n, in]` with a part of a kernel `[in, out]`, some of its columns. */

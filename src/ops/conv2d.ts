@@ -3,7 +3,7 @@ import {adjointKernel, conv2dInputGradient as convolveWithAdjoint} from '../back
 import {keepsAdjoints} from '../backends/wasm';
 import {deflate, inflate, inflatedShape} from './dilation';
 import {conv2dFilterGradient, type Conv2DGeometry, conv2dInputGradient, fusedConv2d} from './kernels';
-import type {Linear} from './linear';
+import type {Linear} from './linearOp';
 
 /**
  * The convolution `x ∗ W`: `[n, h, w, in] ∗ [kh, kw, in, out] → [n, h', w', out]`.

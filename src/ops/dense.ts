@@ -1,11 +1,11 @@
 import type * as tf from '@tensorflow/tfjs';
 import {fusedMatMul, product} from './kernels';
-import type {Linear} from './linear';
+import type {Linear} from './linearOp';
 
 /** The product `x·W`: `[n, in] · [in, out] → [n, out]`. */
 export const denseOp: Linear = {
+  isProduct: true,
   forward: (x, kernel, bias, activation) => fusedMatMul(x as tf.Tensor2D, kernel as tf.Tensor2D, bias, activation),
-  project: (x, a) => product(x, a), // [n, in] · [in, r]
   inputGradient: (dz, kernel) => product(dz, kernel, false, true), // [n, out] · [out, in]
   kernelGradient: (x, dz) => product(x, dz, true), // [in, n] · [n, out]
 };

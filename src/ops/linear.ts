@@ -1,21 +1,11 @@
 import * as tf from '@tensorflow/tfjs';
 import type {Activation} from './activation';
-import {addBias, asMatrix, factorGradients, type Factors, fromMatrix, lastAxis, scaled, updatedKernel} from './factors';
-import {type FusedActivation, product} from './kernels';
+import {addBias, asMatrix, factorGradients, type Factors, lastAxis, scaled, updatedKernel} from './factors';
+import type {FusedActivation} from './kernels';
 import {runLazyOp, type Saved} from './lazyOp';
+import type {Linear} from './linearOp';
+import {lowRankOf} from './lowRank';
 import type {Prepared} from './prepared';
-
-/** An operation that is linear in its input and in its kernel: a product, a convolution. */
-export interface Linear {
-  /** `activation(x ∗ W + b)`: the very call that the stock layer makes. */
-  forward(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor | null, activation: FusedActivation): tf.Tensor;
-  /** `x ∗ A`, whose last bits need not be those of a stock layer. Only where that is a gain over `forward`. */
-  project?(x: tf.Tensor, a: tf.Tensor): tf.Tensor;
-  /** The gradient in `x`, for a gradient `dz` of `x ∗ W`. With `prepared`, what depends on the kernel alone may be kept there. */
-  inputGradient(dz: tf.Tensor, kernel: tf.Tensor, inputShape: number[], prepared?: Prepared): tf.Tensor;
-  /** The gradient in a kernel of the given shape, for a gradient `dz` of `x ∗ W`. */
-  kernelGradient(x: tf.Tensor, dz: tf.Tensor, kernelShape: number[]): tf.Tensor;
-}
 
 /** What a linear operation works with. The backward pass uses the tensors too, so they have to live that long, as variables do. */
 export interface LinearWeights {
@@ -74,9 +64,10 @@ function branched(
   {a, b, scaling}: Factors,
   {apply, fused}: Activation,
 ): [y: tf.Tensor, h: tf.Tensor] {
-  const h = project(op, x, a);
+  const branch = lowRankOf(op);
+  const h = branch.project(x, a);
   const z = biased(op, x, weights.kernel, weights, fused === null ? null : 'linear');
-  return [apply(tf.add(z, multiply(h, scaled(b, scaling)))), h];
+  return [apply(tf.add(z, branch.expand(h, scaled(b, scaling)))), h];
 }
 
 /** `f(x ∗ W + b)` for an activation that is fused; where the layer fuses none, `null`, the bias may be added apart. */
@@ -100,7 +91,8 @@ function gradients(
   {kernel, factors, prepared}: {kernel: tf.Tensor; factors: Factors; prepared: Prepared | undefined},
 ): Record<string, () => tf.Tensor> {
   const {a, b, scaling} = factors;
-  const low = () => multiply(dz, scaled(b, scaling), true); // [.., out] · [out, r] → [.., r]
+  const branch = lowRankOf(op);
+  const collect = () => branch.collect(dz, scaled(b, scaling));
   const kernelGradient = () => op.kernelGradient(x, dz, kernel.shape);
   const direct = (dh: () => tf.Tensor) => ({
     kernel: kernelGradient,
@@ -108,23 +100,18 @@ function gradients(
     x: () =>
       mergesKernel(inputShape, kernel.shape)
         ? op.inputGradient(dz, updatedKernel(kernel, factors), inputShape)
-        : tf.add(op.inputGradient(dz, kernel, inputShape, prepared), op.inputGradient(dh(), a, inputShape)),
+        : tf.add(op.inputGradient(dz, kernel, inputShape, prepared), branch.inputGradient(dh(), a, inputShape)),
   });
   if (lastAxis(kernel.shape) <= 2 * lastAxis(a.shape)) {
     // So few outputs that the whole kernel's gradient costs no more than the two products of the rank's width below.
-    return {...direct(low), ...factorGradients(kernelGradient(), factors)};
+    return {...direct(collect), ...factorGradients(kernelGradient(), factors)};
   }
-  const dh = low();
+  const dh = collect();
   return {
     ...direct(() => dh),
-    a: () => op.kernelGradient(x, dh, a.shape),
-    b: () => scaled(product(asMatrix(h ?? project(op, x, a)), asMatrix(dz), true), scaling), // [r, rows] · [rows, out]
+    a: () => branch.gradientOfA(x, dh, a.shape),
+    b: () => scaled(branch.gradientOfB(h ?? branch.project(x, a), dz), scaling),
   };
-}
-
-/** `x ∗ A`. */
-function project(op: Linear, x: tf.Tensor, a: tf.Tensor): tf.Tensor {
-  return op.project === undefined ? op.forward(x, a, null, 'linear') : op.project(x, a);
 }
 
 /**
@@ -133,9 +120,4 @@ function project(op: Linear, x: tf.Tensor, a: tf.Tensor): tf.Tensor {
 function mergesKernel(inputShape: readonly number[], kernelShape: readonly number[]): boolean {
   const rows = tf.util.sizeFromShape(inputShape.slice(0, -1));
   return rows > tf.util.sizeFromShape(kernelShape.slice(0, -1));
-}
-
-/** `x·m` over the last axis of `x`, or `x·mᵀ`. */
-function multiply(x: tf.Tensor, matrix: tf.Tensor, transposed = false): tf.Tensor {
-  return fromMatrix(product(asMatrix(x), matrix, false, transposed), x.shape);
 }
