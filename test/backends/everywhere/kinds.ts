@@ -1,4 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
+import {registerAdaptable} from 'tfjs-lora';
+import {Mix} from '../../customLayers';
 import type {ACTIVATIONS} from '../../helpers';
 
 /** An activation of tfjs. */
@@ -25,6 +27,8 @@ export interface Kind {
 
 const {layers} = tf;
 
+registerAdaptable('Mix', {weights: ['mix_Kernel']});
+
 /** Every kind of layer that can be adapted: a row each is all that the suite needs to know. */
 export const KINDS: readonly Kind[] = [
   {name: 'Dense', inputShape: [3, 5], layer: args => layers.dense({units: 4, ...args})},
@@ -45,5 +49,61 @@ export const KINDS: readonly Kind[] = [
     name: 'Conv3D, strided',
     inputShape: [4, 5, 4, 2],
     layer: args => layers.conv3d({filters: 4, kernelSize: 2, strides: [1, 2, 2], padding: 'same', ...args}),
+  },
+  {
+    name: 'Conv3DTranspose',
+    inputShape: [2, 3, 2, 3],
+    layer: args => layers.conv3dTranspose({filters: 4, kernelSize: 2, strides: 2, ...args}),
+  },
+  {
+    name: 'SeparableConv2D',
+    inputShape: [6, 7, 3],
+    layer: args => layers.separableConv2d({filters: 4, kernelSize: 3, ...args}),
+  },
+  {
+    name: 'DepthwiseConv2D',
+    inputShape: [7, 6, 3],
+    layer: args => layers.depthwiseConv2d({depthMultiplier: 2, kernelSize: 3, ...args}),
+  },
+  {
+    name: 'Embedding',
+    inputShape: [5],
+    tokens: 7,
+    activates: false,
+    layer: ({name, inputShape = []}) => layers.embedding({inputDim: 7, outputDim: 4, name, inputShape}),
+  },
+  {
+    name: 'SimpleRNN',
+    inputShape: [4, 3],
+    layer: args => layers.simpleRNN({units: 5, returnSequences: true, ...args}),
+  },
+  {name: 'GRU', inputShape: [4, 3], layer: args => layers.gru({units: 5, returnSequences: true, ...args})},
+  {name: 'LSTM', inputShape: [4, 3], layer: args => layers.lstm({units: 5, returnSequences: true, ...args})},
+  {
+    name: 'RNN',
+    inputShape: [4, 3],
+    layer: ({activation, ...args}) => {
+      const cell = [layers.lstmCell({units: 5, activation}), layers.gruCell({units: 4, activation})];
+      return layers.rnn({cell, returnSequences: true, ...args}) as tf.layers.Layer;
+    },
+  },
+  {
+    name: 'Bidirectional',
+    inputShape: [4, 3],
+    layer: ({activation, ...args}) => {
+      const layer = layers.gru({units: 4, returnSequences: true, activation, name: 'inner'});
+      return layers.bidirectional({layer: layer as tf.RNN, mergeMode: 'concat', ...args});
+    },
+  },
+  {
+    name: 'ConvLSTM2D',
+    inputShape: [3, 5, 4, 2],
+    layer: args => layers.convLstm2d({filters: 3, kernelSize: 2, padding: 'same', returnSequences: true, ...args}),
+  },
+  {
+    name: "a class of one's own",
+    inputShape: [5],
+    activates: false,
+    layer: args => new Mix({units: 4, ...args}),
   },
 ];
