@@ -7,12 +7,12 @@ import {PEFT_NAMES, type PEFTFiles} from '../formats/peft';
 import {writePEFTConfig, type WrittenModule} from '../formats/peftConfig';
 import {depthwiseUpdateToTorch, type TorchUpdate, toTorchUpdate} from '../formats/peftUpdate';
 import {encodeSafetensors, type NamedValues} from '../formats/safetensors';
+import {torchWeights, updatedKind} from '../formats/torchLayers';
 import {biasesOf, namedWeights} from '../layers/stock';
 import {baseOf} from '../layers/wrapperLayer';
 import {checkModel} from '../model/apply';
 import {checkAdapterConfig, checkFit} from '../model/fit';
 import {type Site, sitesOf} from '../model/walk';
-import {torchWeights, updatedKind} from './peftLayers';
 import {modulePaths} from './peftNames';
 import {checkRange, floatTypeOf, readValues, type SafetensorsOptions} from './safetensors';
 
@@ -72,7 +72,7 @@ export async function exportPEFT(
       tensors[key + names.b] = b;
       modules.push({path: module, strength});
       if (config.trainBias) {
-        tensors[`${key}.base_layer.bias`] = valueOf('bias');
+        tensors[key + PEFT_NAMES.baseBias] = valueOf('bias');
       }
     } else if (biases.includes(path)) {
       tensors[`${key}.bias`] = valueOf([...biasesOf(layer).keys()][0] ?? 'bias');
@@ -85,7 +85,7 @@ export async function exportPEFT(
         }
       }
       if (layer.getClassName() === 'BatchNormalization') {
-        counters[`${key}.num_batches_tracked`] = {shape: [], data: new BigInt64Array(1)}; // PEFT misses it
+        counters[key + PEFT_NAMES.counter] = {shape: [], data: new BigInt64Array(1)}; // PEFT misses it
       }
     }
   }

@@ -5,6 +5,7 @@ import {sizeOf, type Values} from '../formats/layout';
 import type {KeyMap} from '../formats/names';
 import {type PEFTFiles, parsePEFT, type TorchModule} from '../formats/peft';
 import {asDepthwise, compressed, fromTorchUpdate, type LayerUpdate, type TorchUpdate} from '../formats/peftUpdate';
+import {torchWeights, updatedKind} from '../formats/torchLayers';
 import {adaptationOf, reasonNotAdaptable} from '../layers/registry';
 import {biasesOf, namedWeights, showShape} from '../layers/stock';
 import {baseOf, isWrapper} from '../layers/wrapperLayer';
@@ -12,7 +13,6 @@ import {checkModel} from '../model/apply';
 import {checkFit} from '../model/fit';
 import {type Site, sitesOf} from '../model/walk';
 import {makeAdapter} from './adapter';
-import {torchWeights, updatedKind} from './peftLayers';
 import {meet} from './peftNames';
 import {asTensors} from './safetensors';
 

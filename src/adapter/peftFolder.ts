@@ -1,7 +1,6 @@
 import {join} from 'node:path';
-import type {PEFTFiles} from '../formats/peft';
+import {PEFT_FILES, type PEFTFiles} from '../formats/peft';
 import {read, writeAtomically} from './files';
-import {PEFT_FILES} from './sources';
 
 /**
  * The files of a PEFT adapter in a folder as `save_pretrained` makes it, for `importPEFT`.

@@ -1,6 +1,6 @@
 import type {Adapter} from '../config';
 import {LoRAError} from '../errors';
-import type {PEFTFiles} from '../formats/peft';
+import {PEFT_FILES, type PEFTFiles} from '../formats/peft';
 import {fromSafetensors} from './safetensors';
 
 /** Where bytes come from in a browser: a file that was picked or dropped, a response of `fetch`, bytes. */
@@ -13,9 +13,6 @@ export interface PEFTSources {
   /** `adapter_model.safetensors`. */
   weights: ByteSource | PromiseLike<ByteSource>;
 }
-
-/** What PEFT calls its files. */
-export const PEFT_FILES = {config: 'adapter_config.json', weights: 'adapter_model.safetensors'} as const;
 
 /**
  * The adapter in a safetensors file, from wherever a browser has it.

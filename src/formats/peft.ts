@@ -30,7 +30,14 @@ export const PEFT_NAMES = {
   prefix: 'base_model.model.',
   weight: {a: '.lora_A.weight', b: '.lora_B.weight'},
   embedding: {a: '.lora_embedding_A', b: '.lora_embedding_B'},
+  baseBias: '.base_layer.bias',
+  /** Of a normalization: how many batches it has seen, which computes nothing. */
+  counter: '.num_batches_tracked',
 } as const;
+
+/** What PEFT calls its files. */
+export const PEFT_FILES = {config: 'adapter_config.json', weights: 'adapter_model.safetensors'} as const;
+
 /** The name of the adapter, which is written into no file today, may stand between a factor's name and `weight`. */
 const FACTOR = /^(.*)\.lora_(A|B)(?:\.[^.]+)?\.(weight|bias)$/;
 const EMBEDDING_FACTOR = /^(.*)\.lora_embedding_(A|B)(?:\.[^.]+)?$/;
@@ -69,8 +76,8 @@ function groupTensors(tensors: ReadonlyMap<string, StoredTensor>, config: PEFTCo
 
   for (const [name, {dtype, shape, data}] of tensors) {
     const key = name.startsWith(PEFT_NAMES.prefix) ? name.slice(PEFT_NAMES.prefix.length) : name;
-    if (key.endsWith('.num_batches_tracked') || /\.original_module\./.test(key)) {
-      continue; // a counter that computes nothing; what modules_to_save replaces
+    if (key.endsWith(PEFT_NAMES.counter) || /\.original_module\./.test(key)) {
+      continue; // the latter are what modules_to_save replaces
     }
     if (key.length > MAX_NAME) {
       faults.push(`${key.slice(0, 100)}…: a name of more than ${MAX_NAME} characters`);

@@ -1,4 +1,4 @@
-import {depthwiseFromTorch, depthwiseToTorch, fromTorch, toTorch, type Values} from '../formats/layout';
+import {depthwiseFromTorch, depthwiseToTorch, fromTorch, toTorch, type Values} from './layout';
 
 // What PyTorch's modules are among tfjs's layers, by the class of the layer.
 
