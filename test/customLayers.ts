@@ -20,8 +20,12 @@ export class Mix extends tf.layers.Layer {
   }
 
   override call(inputs: tf.Tensor | tf.Tensor[]): tf.Tensor {
-    const x = [inputs].flat()[0] as tf.Tensor2D;
-    return tf.tidy(() => tf.tanh(tf.matMul(x, this.kernel.read() as tf.Tensor2D)));
+    const x = [inputs].flat()[0] as tf.Tensor;
+    return tf.tidy(() => {
+      const rows = tf.reshape<tf.Rank.R2>(x, [-1, x.shape.at(-1)!]);
+      const y = tf.tanh(tf.matMul(rows, this.kernel.read() as tf.Tensor2D));
+      return tf.reshape(y, this.computeOutputShape(x.shape) as number[]);
+    });
   }
 
   override computeOutputShape(inputShape: tf.Shape): tf.Shape {

@@ -83,7 +83,9 @@ export const KINDS: readonly Kind[] = [
     name: 'RNN',
     inputShape: [4, 3],
     layer: ({activation, ...args}) => {
-      const cell = [layers.lstmCell({units: 5, activation}), layers.gruCell({units: 4, activation})];
+      // The usual hardSigmoid has corners.
+      const smooth = {activation, recurrentActivation: 'sigmoid'} as const;
+      const cell = [layers.lstmCell({units: 5, ...smooth}), layers.gruCell({units: 4, ...smooth})];
       return layers.rnn({cell, returnSequences: true, ...args}) as tf.layers.Layer;
     },
   },
@@ -102,7 +104,7 @@ export const KINDS: readonly Kind[] = [
   },
   {
     name: "a class of one's own",
-    inputShape: [5],
+    inputShape: [3, 5],
     activates: false,
     layer: args => new Mix({units: 4, ...args}),
   },
