@@ -69,9 +69,8 @@ function register(save: LazyOp['save']): string {
       outputsToSave: save.h ? [save.y ?? false, true] : [save.y ?? false],
       gradFunc: (dy, tensors, attrs) => {
         const named = Object.fromEntries(saved.map((name, i) => [name, tensors[i]]));
-        // The second output is never used, so that its gradient is zero.
-        const [dyOfFirst] = [dy].flat() as [tf.Tensor];
-        return opOf(attrs).gradient(dyOfFirst, named as unknown as Saved);
+        const ofResult = save.h ? (dy as tf.Tensor[])[0] : dy;
+        return opOf(attrs).gradient(ofResult as tf.Tensor, named as unknown as Saved);
       },
     });
   }

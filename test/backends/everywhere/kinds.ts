@@ -86,7 +86,7 @@ export const KINDS: readonly Kind[] = [
       // The usual hardSigmoid has corners.
       const smooth = {activation, recurrentActivation: 'sigmoid'} as const;
       const cell = [layers.lstmCell({units: 5, ...smooth}), layers.gruCell({units: 4, ...smooth})];
-      return layers.rnn({cell, returnSequences: true, ...args}) as tf.layers.Layer;
+      return layers.rnn({cell, returnSequences: true, ...args});
     },
   },
   {
@@ -94,7 +94,7 @@ export const KINDS: readonly Kind[] = [
     inputShape: [4, 3],
     layer: ({activation, ...args}) => {
       const layer = layers.gru({units: 4, returnSequences: true, activation, name: 'inner'});
-      return layers.bidirectional({layer: layer as tf.RNN, mergeMode: 'concat', ...args});
+      return layers.bidirectional({layer: layer, mergeMode: 'concat', ...args});
     },
   },
   {
