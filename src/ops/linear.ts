@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import type {Activation} from './activation';
-import {addBias, asMatrix, factorGradients, type Factors, lastAxis, scaled, updatedKernel} from './factors';
+import {addBias, asMatrix, factorGradients, type Factors, fans, lastAxis, scaled, updatedKernel} from './factors';
 import type {FusedActivation} from './kernels';
 import {runLazyOp, type Saved} from './lazyOp';
 import type {Linear} from './linearOp';
@@ -30,7 +30,7 @@ export interface LinearWeights {
  */
 export function linear(op: Linear, x: tf.Tensor, weights: LinearWeights, activation: Activation): tf.Tensor {
   const {kernel, bias, factors, prepared} = weights;
-  const branches = factors !== null && !mergesKernel(x.shape, kernel.shape);
+  const branches = factors !== null && !mergesKernel(x.shape, factors);
   const outputs = runLazyOp({
     inputs: {x, ...(bias && {bias}), ...(factors && {a: factors.a, b: factors.b, kernel})},
     save: {x: factors !== null, y: activation.gradient !== null, h: branches},
@@ -67,7 +67,7 @@ function branched(
   const branch = lowRankOf(op);
   const h = branch.project(x, a);
   const z = biased(op, x, weights.kernel, weights, fused === null ? null : 'linear');
-  return [apply(tf.add(z, branch.expand(h, scaled(b, scaling)))), h];
+  return [apply(sumOf(z, branch.expand(h, scaled(b, scaling)))), h];
 }
 
 /** `f(x ∗ W + b)` for an activation that is fused; where the layer fuses none, `null`, the bias may be added apart. */
@@ -79,8 +79,20 @@ function biased(
   fused: FusedActivation | null,
 ): tf.Tensor {
   return biasApart && fused === null && bias !== null
-    ? addBias(op.forward(x, kernel, null, 'linear'), bias)
+    ? spending(op.forward(x, kernel, null, 'linear'), product => addBias(product, bias))
     : op.forward(x, kernel, bias, fused ?? 'linear');
+}
+
+/** `a + b` of two tensors that are of no further use. */
+function sumOf(a: tf.Tensor, b: tf.Tensor): tf.Tensor {
+  return spending(a, () => spending(b, () => tf.add(a, b)));
+}
+
+/** What `f` makes of a tensor that is then of no further use. Its memory is still in the cache, and the next result can take its place. */
+function spending(x: tf.Tensor, f: (x: tf.Tensor) => tf.Tensor): tf.Tensor {
+  const y = f(x);
+  x.dispose();
+  return y;
 }
 
 function gradients(
@@ -98,12 +110,12 @@ function gradients(
     kernel: kernelGradient,
     bias: () => tf.sum(asMatrix(dz), 0),
     x: () =>
-      mergesKernel(inputShape, kernel.shape)
+      mergesKernel(inputShape, factors)
         ? op.inputGradient(dz, updatedKernel(kernel, factors), inputShape)
-        : tf.add(op.inputGradient(dz, kernel, inputShape, prepared), branch.inputGradient(dh(), a, inputShape)),
+        : sumOf(op.inputGradient(dz, kernel, inputShape, prepared), branch.inputGradient(dh(), a, inputShape)),
   });
-  if (lastAxis(kernel.shape) <= 2 * lastAxis(a.shape)) {
-    // So few outputs that the whole kernel's gradient costs no more than the two products of the rank's width below.
+  if (isNarrow(factors)) {
+    // The whole kernel's gradient costs no more than the two products of the rank's width below.
     return {...direct(collect), ...factorGradients(kernelGradient(), factors)};
   }
   const dh = collect();
@@ -117,7 +129,13 @@ function gradients(
 /**
  * Whether updating the kernel is less work than updating the outputs. Strides aside, an output has as many rows as the input.
  */
-function mergesKernel(inputShape: readonly number[], kernelShape: readonly number[]): boolean {
+function mergesKernel(inputShape: readonly number[], factors: Factors): boolean {
   const rows = tf.util.sizeFromShape(inputShape.slice(0, -1));
-  return rows > tf.util.sizeFromShape(kernelShape.slice(0, -1));
+  const {fanIn, fanOut} = fans([...factors.a.shape.slice(0, -1), lastAxis(factors.b.shape)]);
+  return rows > (isNarrow(factors) ? Math.min(fanIn, fanOut) : fanIn);
+}
+
+/** Whether there are so few outputs that the kernel is hardly larger than the factors. */
+function isNarrow({a, b}: Factors): boolean {
+  return lastAxis(b.shape) <= 2 * lastAxis(a.shape);
 }
