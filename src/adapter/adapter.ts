@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {type Adapter, type AdapterConfig, type LayerConfig, resolveStrength} from '../config';
 import {LoRAError} from '../errors';
 import type {LoRALayer} from '../layers/loraLayer';
+import {replaceValue} from '../layers/stock';
 import {isWrapper, wrapperKind, type WrapperLayer} from '../layers/wrapperLayer';
 import {adaptedSites, adapterConfig, adapterVariables} from '../model/adapted';
 import {checkAdapterConfig, checkFit} from '../model/fit';
@@ -77,7 +78,7 @@ function setLayer(
   layer.trainedWeights().forEach((variable, name) => {
     const value = tensorOf(name);
     if (value !== undefined) {
-      variable.write(value);
+      replaceValue(variable, value);
     }
   });
 }

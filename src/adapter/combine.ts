@@ -31,11 +31,12 @@ import {limitOf, type WeightFactors} from './weightFactors';
  * `dare_linear_svd`). Without, they work on `A` and `B` each by themselves, with weights `√|wᵢ·sᵢ|`, as PEFT's `ties` and `dare_linear` do: that
  * is quick, and makes sense for adapters of one rank that started from the same `A`.
  *
- * Layers in `trainable`, and bases that trained along, are taken as they are from the one adapter that brings them, whatever its weight.
+ * What comes in full, layers in `trainable`, bases and biases that trained along, is taken as it is from the one adapter that brings it, whatever
+ * its weight.
  *
  * @returns the adapter; with a `rank`, a promise of it, since a small matrix is then read from the backend.
  * @throws LoRAError if an option is missing or not the method's, or the adapters do not go together: of other classes or shapes, with
- *     different new heads, or with more than one that brings a layer in full. A line for each reason.
+ *     different new heads, or with more than one that brings a weight in full. A line for each reason.
  */
 export function combineAdapters(
   parts: readonly WeightedAdapter[],
@@ -205,15 +206,18 @@ function kept(layer: Combined | undefined): Combined | undefined {
 }
 
 /** The adapter of layers that were combined. It shares their buffers. */
-function assemble({layers, trainable, full, head}: Joint, combined: readonly Combined[]): Adapter {
-  const config: AdapterConfig = {layers: {}, trainable, ...(head && {head})};
+function assemble({layers, trainable, biases, full, head}: Joint, combined: readonly Combined[]): Adapter {
+  const config: AdapterConfig = {layers: {}, trainable, ...(biases.length > 0 && {biases}), ...(head && {head})};
   const tensors: Record<string, tf.Tensor> = {};
-  layers.forEach(({path, members}, i) => {
+  layers.forEach(({path, members, trainBias}, i) => {
     const {strength, factors} = combined[i] as Combined;
+    const {trainBias: _, ...first} = (members[0] as Member).config;
+    const freezeBaseLayer = members.every(member => member.config.freezeBaseLayer);
     config.layers[path] = {
-      ...(members[0] as Member).config,
+      ...first,
       ...strength,
-      freezeBaseLayer: members.every(member => member.config.freezeBaseLayer),
+      freezeBaseLayer,
+      ...(freezeBaseLayer && trainBias && {trainBias}),
     };
     for (const {prefix, a, b} of factors) {
       tensors[`${path}/${prefix}lora_A`] = tf.clone(a);

@@ -12,6 +12,7 @@ import {biasesOf, namedWeights} from '../layers/stock';
 import {baseOf} from '../layers/wrapperLayer';
 import {checkModel} from '../model/apply';
 import {checkAdapterConfig, checkFit} from '../model/fit';
+import {describeHead} from '../model/headConfig';
 import {type Site, sitesOf} from '../model/walk';
 import {modulePaths} from './peftNames';
 import {checkRange, floatTypeOf, readValues, type SafetensorsOptions} from './safetensors';
@@ -35,7 +36,7 @@ export interface ExportedPEFT extends PEFTFiles {
  *
  * The result is a promise since a backend may keep the numbers where they cannot be read at once, as webgpu does.
  *
- * @param model the base of the adapter, plain or adapted.
+ * @param model the base of the adapter, plain or adapted; with the adapter's new head, if it brings one.
  * @throws LoRAError if the adapter does not fit the model, or PEFT has no such updates, with a line for each.
  */
 export async function exportPEFT(
@@ -46,6 +47,7 @@ export async function exportPEFT(
   const type = floatTypeOf(dtype);
   checkModel(model);
   checkAdapterConfig(adapter.config);
+  checkHead(adapter, model);
   const sites = sitesOf(model).map(site => ({...site, layer: baseOf(site.layer)}));
   checkFit(adapter, sites);
   const paths = modulePaths(sites, keyMap);
@@ -92,6 +94,16 @@ export async function exportPEFT(
   checkRange(tensors, dtype);
   const config = writePEFTConfig(modules, {bias: biasOf(adapter), modulesToSave, all: [...paths.values()]});
   return {config, weights: encodeSafetensors({...tensors, ...counters}, {dtype: type, metadata: {format: 'pt'}})};
+}
+
+/** PEFT stores weights and builds nothing, so the layers of a new head have to be in the model. */
+function checkHead({config: {head}}: Adapter, model: tf.LayersModel): void {
+  const names = new Set(model.layers.map(({name}) => name));
+  if (head?.layers.some(({config}) => !names.has(config.name as string))) {
+    throw new LoRAError(
+      `The adapter has ${describeHead(head)}, which the model has not. Pass the model that has it: applyLoRA(base, adapter).`,
+    );
+  }
 }
 
 /** The factors of a layer in the layout of PyTorch. */

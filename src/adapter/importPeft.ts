@@ -11,6 +11,8 @@ import {biasesOf, namedWeights, showShape} from '../layers/stock';
 import {baseOf, isWrapper} from '../layers/wrapperLayer';
 import {checkModel} from '../model/apply';
 import {checkFit} from '../model/fit';
+import {headOf} from '../model/head';
+import {recordOf} from '../model/record';
 import {type Site, sitesOf} from '../model/walk';
 import {makeAdapter} from './adapter';
 import {meet} from './peftNames';
@@ -31,7 +33,7 @@ export interface ImportOptions {
  * `fan_in_fan_out`, `modules_to_save`, `bias` and `lora_bias`. A rank beyond what a layer can hold is reduced without loss. Refuses DoRA and
  * whatever else changes what the adapter computes.
  *
- * @param model plain or adapted.
+ * @param model plain or adapted. The layers of a new head, if it has one, must be in `modules_to_save`.
  * @throws LoRAError if a file is damaged, something is not carried, or modules and layers do not fit each other, with a line for each
  *     misfit. The model is not changed in any case.
  */
@@ -60,7 +62,9 @@ export function importPEFT(files: PEFTFiles, model: tf.LayersModel, {keyMap}: Im
   for (const {site, bias, update} of shifts) {
     tensors[`${site.path}/bias`] = shiftedBias(site, bias, update);
   }
-  const adapter = makeAdapter({...config, ...(biases.length > 0 && {biases})}, tensors);
+  // PEFT's whole modules are the weights of the model's new head, too, if it has one.
+  const head = headOf(model) ?? recordOf(model).head;
+  const adapter = makeAdapter({...config, ...(biases.length > 0 && {biases}), ...(head && {head})}, tensors);
   try {
     checkFit(
       adapter,

@@ -2,7 +2,7 @@ import type * as tf from '@tensorflow/tfjs';
 import {type Adapter, type HeadConfig, type LayerConfig, show} from '../config';
 import {LoRAError} from '../errors';
 import {showShape} from '../layers/stock';
-import {checkAdapterConfig} from '../model/fit';
+import {checkAdapterConfig, describeWeights} from '../model/fit';
 import {describeHead, sameHead} from '../model/headConfig';
 import {limitOf, type LayerTensors, tensorsByLayer, type WeightFactors} from './weightFactors';
 
@@ -24,6 +24,8 @@ export interface Member {
 export interface JointLayer {
   path: string;
   members: Member[];
+  /** Whether an adapter brings the layer's bias. */
+  trainBias: boolean;
 }
 
 /** Several adapters side by side, found to go together. */
@@ -31,6 +33,8 @@ export interface Joint {
   layers: JointLayer[];
   /** Paths of what some adapter brings whole. */
   trainable: string[];
+  /** Paths of the other layers of which some adapter brings the bias alone. */
+  biases: string[];
   /** The weights that are brought in full, by name. */
   full: Record<string, tf.Tensor>;
   head: HeadConfig | undefined;
@@ -46,10 +50,12 @@ export function join(parts: readonly WeightedAdapter[]): Joint {
   const faults: string[] = [];
   const layers = new Map<string, Member[]>();
   const trainable = new Set<string>();
+  const biases = new Set<string>();
   const full: Record<string, tf.Tensor> = {};
   let clash = false;
   for (const [i, {adapter, weight}] of parts.entries()) {
     adapter.config.trainable.forEach(path => trainable.add(path));
+    adapter.config.biases?.forEach(path => biases.add(path));
     const found = tensorsByLayer(adapter);
     faults.push(...found.faults.map(fault => `adapter ${i}: ${fault}`));
     for (const [path, tensors] of found.layers) {
@@ -78,13 +84,17 @@ export function join(parts: readonly WeightedAdapter[]): Joint {
     faults.push(`one adapter has ${describeHead(heads[0])}, another ${describeHead(other)}`);
   }
   if (faults.length > 0) {
-    const advice = clash ? ['Weights in full cannot be added up. Leave that layer out of all adapters but one.'] : [];
+    const advice = clash ? ['Weights in full cannot be added up. All adapters but one must do without them.'] : [];
     throw new LoRAError(
       ['The adapters do not go together:', ...new Set(faults.map(fault => `  ${fault}`)), ...advice].join('\n'),
     );
   }
-  const joined = [...layers].map(([path, members]) => ({path, members}));
-  return {layers: joined, trainable: [...trainable], full, head: heads[0]};
+  const joined = [...layers].map(([path, members]) => {
+    const trainBias = biases.has(path) || members.some(({config}) => config.trainBias);
+    return {path, members, trainBias};
+  });
+  const biasAlone = [...biases].filter(path => !layers.has(path) && !trainable.has(path));
+  return {layers: joined, trainable: [...trainable], biases: biasAlone, full, head: heads[0]};
 }
 
 function checkParts(parts: readonly WeightedAdapter[]): void {
@@ -119,9 +129,12 @@ function rankFaults(path: string, config: LayerConfig | undefined, {factors}: La
 
 /** In what two adapters differ about a layer. */
 function differences(path: string, one: Member, other: Member): string[] {
-  const [classes, shapes] = [[one, other].map(({config}) => config.className), [one, other].map(kernelShapes)];
+  const pair = [one, other];
+  const [classes, shapes] = [pair.map(({config}) => config.className), pair.map(kernelShapes)];
+  const weights = pair.map(({config}) => (config.weights ? describeWeights(config.weights) : 'all its kernels'));
   return [
     ...(classes[0] === classes[1] ? [] : [`${path}: ${classes.join(' in one adapter, ')} in another`]),
+    ...(weights[0] === weights[1] ? [] : [`${path}: updates ${weights.join(' in one adapter, ')} in another`]),
     ...(shapes[0] === shapes[1] ? [] : [`${path}: kernels of shape ${shapes.join(' in one adapter, ')} in another`]),
   ];
 }

@@ -8,7 +8,7 @@ import {makeAdapter} from './adapter';
  * An adapter with `k` times the strength: every `alpha` is multiplied, so that each update becomes `k·s·A·B`. The tensors share their buffers
  * with the adapter's own. With `k = 0` nothing is left of the updates, with `k = 1` nothing changes.
  *
- * Layers that the adapter brings in full, those in `trainable` and a base that trained along, have no strength: they stay as they are.
+ * What the adapter brings in full, layers in `trainable`, a base and biases that trained along, has no strength: it stays as it is.
  *
  * @param k finite and not negative. (`combineAdapters` takes negative weights.)
  * @throws LoRAError if `k` is out of range.

@@ -21,11 +21,11 @@ export interface LayerTensors {
 const FACTOR = /^(?<prefix>(?:.*\/)?)lora_(?<which>[AB])$/;
 
 /**
- * The tensors that an adapter holds for each of its layers, adapted or brought in full, by path; and a line for each that is not as it
- * should be.
+ * The tensors that an adapter holds for each of its layers, adapted or brought in full, by path, factors in the order of their names; and a
+ * line for each that is not as it should be.
  */
 export function tensorsByLayer({config, tensors}: Adapter): {layers: Map<string, LayerTensors>; faults: string[]} {
-  const paths = [...Object.keys(config.layers), ...config.trainable];
+  const paths = [...Object.keys(config.layers), ...config.trainable, ...(config.biases ?? [])];
   const layers = new Map<string, LayerTensors>();
   const faults: string[] = [];
   for (const path of paths) {
@@ -52,6 +52,9 @@ export function tensorsByLayer({config, tensors}: Adapter): {layers: Map<string,
     } else if (tensors[`${path}/${prefix}lora_A`] === undefined) {
       faults.push(`${name}: without a lora_A`);
     }
+  }
+  for (const {factors} of layers.values()) {
+    factors.sort((one, other) => (one.prefix < other.prefix ? -1 : 1));
   }
   for (const path of Object.keys(config.layers)) {
     if (!Object.keys(tensors).some(name => name.startsWith(`${path}/`))) {

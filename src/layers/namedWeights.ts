@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError} from '../errors';
-import {showShape} from './stock';
+import {replaceValue, showShape} from './stock';
 
 /** Says which weight of a layer a foreign name means; `null` skips it. */
 export type NameMapping = (name: string) => string | null;
@@ -78,7 +78,7 @@ export function loadNamedWeights(
   if (strict && faults.length > 0) {
     throw new LoRAError(`The weights do not fit ${owner}:\n${faults.map(fault => `  ${fault}`).join('\n')}`);
   }
-  fitting.forEach(([weight, tensor]) => weight.write(tensor));
+  fitting.forEach(([weight, tensor]) => replaceValue(weight, tensor));
   return {
     matched: matched.filter(name => !mismatched.some(line => line.startsWith(`${name}: `))),
     unmatched,

@@ -6,7 +6,7 @@ import {BiasLayer} from '../layers/biasLayer';
 import {FrozenLayer} from '../layers/frozenLayer';
 import {initializerEntry} from '../layers/initializer';
 import {loraClassOf} from '../layers/registry';
-import {type LayerEntry, shareWeights} from '../layers/stock';
+import {type LayerEntry, replaceValue, shareWeights} from '../layers/stock';
 import {TrainedLayer} from '../layers/trainedLayer';
 import {baseOf, isWrapper} from '../layers/wrapperLayer';
 import {adapterVariables} from './adapted';
@@ -65,7 +65,7 @@ function applyAdapter(model: tf.LayersModel, adapter: Adapter): tf.LayersModel {
   for (const [name, variable] of adapterVariables(adapted)) {
     const value = adapter.tensors[name];
     if (value !== undefined) {
-      variable.write(value);
+      replaceValue(variable, value);
     }
   }
   return adapted;

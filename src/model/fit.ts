@@ -1,8 +1,16 @@
 import type * as tf from '@tensorflow/tfjs';
-import {type Adapter, type AdapterConfig, faultsOf, type LayerConfig, resolveStrength, resolveWeights} from '../config';
+import {
+  type Adapter,
+  type AdapterConfig,
+  faultsOf,
+  type LayerConfig,
+  resolveStrength,
+  resolveWeights,
+  type WeightTarget,
+} from '../config';
 import {LoRAError} from '../errors';
 import type {LoRALayer} from '../layers/loraLayer';
-import {type AdaptableWeight, type Adaptation, rankLimit, type UpdateSpec, updateSpecs} from '../layers/adaptation';
+import {type Adaptation, rankLimit, type UpdateSpec, updateSpecs} from '../layers/adaptation';
 import {adaptationOf, loraClassOf} from '../layers/registry';
 import {biasesOf, namedWeights, showShape} from '../layers/stock';
 import {baseOf, isWrapper, wrapperKind} from '../layers/wrapperLayer';
@@ -110,8 +118,8 @@ function misfitOf(config: LayerConfig, site: Site | undefined): string | undefin
   }
   const weights = adaptation.weights(base);
   const own = wrapperKind(layer) === 'lora' ? (layer as LoRALayer).adaptation.weights(base) : weights;
-  if (namesOf(weights) !== namesOf(own)) {
-    return `updates ${namesOf(weights)} in the adapter, ${namesOf(own)} in the model`;
+  if (describeWeights(weights) !== describeWeights(own)) {
+    return `updates ${describeWeights(weights)} in the adapter, ${describeWeights(own)} in the model`;
   }
   const limit = rankLimit(weights);
   return rank > limit ? `rank ${rank} in the adapter, at most ${limit} in the model` : undefined;
@@ -123,7 +131,7 @@ function adaptationBy({className, weights}: LayerConfig, layer: tf.layers.Layer)
 }
 
 /** Weights as messages list them, in an order of their own. */
-function namesOf(weights: readonly AdaptableWeight[]): string {
+export function describeWeights(weights: readonly WeightTarget[]): string {
   const named = weights.map(({name, outAxes = 1}) => (outAxes === 1 ? name : `${name} (${outAxes} out axes)`));
   return named.sort().join(', ');
 }

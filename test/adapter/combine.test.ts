@@ -6,7 +6,10 @@ import {
   combineAdapters,
   type CombineOptions,
   getAdapter,
+  type LoRAConfig,
   LoRAError,
+  replaceHead,
+  scaleAdapter,
   setAdapter,
   type WeightedAdapter,
 } from 'tfjs-lora';
@@ -283,7 +286,7 @@ describe('combineAdapters', () => {
     expect(numbers(sum.tensors['head/kernel']!)).toEqual([3, 3, 3, 3]);
     const clash = () => combineAdapters(entries([1, 1], whole(3), whole(4)));
     expect(clash).toThrow('head/kernel: brought in full by more than one adapter');
-    expect(clash).toThrow('Leave that layer out of all adapters but one.');
+    expect(clash).toThrow('Weights in full cannot be added up. All adapters but one must do without them.');
     const same = whole(5);
     expect(numbers(combineAdapters(entries([1, 1], same, same)).tensors['head/kernel']!)).toEqual([5, 5, 5, 5]);
   });
@@ -344,5 +347,120 @@ describe('combineAdapters', () => {
     expect(() => combineAdapters([{adapter: written({x: ONE}), weight: NaN}, {} as WeightedAdapter])).toThrow(
       'Entry 0: weight must be a finite number, got NaN.\nEntry 1 has no adapter.',
     );
+  });
+});
+
+describe('what comes in full', () => {
+  beforeEach(async () => {
+    await useBackend('cpu');
+    tf.engine().startScope();
+  });
+  afterEach(() => tf.engine().endScope());
+
+  /** An adapter of layer x with its bias, or of that bias alone. */
+  function withBias(value: number, {alone = false} = {}): Adapter {
+    const {config, tensors} = written({x: {...ONE, trainBias: true}});
+    const bias = {'x/bias': tf.fill([2], value)};
+    return alone
+      ? makeAdapter({layers: {}, trainable: [], biases: ['x']}, bias)
+      : makeAdapter(config, {...tensors, ...bias});
+  }
+
+  test.each([
+    ['an adapted layer', () => entries([2, 1], written({x: TWO}), withBias(3)), undefined],
+    ['an adapted layer, which comes first', () => entries([1, 2], withBias(3), written({x: TWO})), undefined],
+    [
+      'a layer that another adapter adapts',
+      () => entries([2, 1], written({x: TWO}), withBias(3, {alone: true})),
+      undefined,
+    ],
+    ['a layer that none adapts', () => entries([2, 1], written({y: TWO}), withBias(3, {alone: true})), ['x']],
+  ])('the bias of %s is taken as it is, whatever the weight', async (_, parts, alone) => {
+    for (const sum of [combineAdapters(parts()), await combineAdapters(parts(), {method: 'svd', rank: 2})]) {
+      expect(numbers(sum.tensors['x/bias']!)).toEqual([3, 3]);
+      expect(sum.config.biases).toEqual(alone);
+      expect(sum.config.layers.x?.trainBias).toBe(alone ? undefined : true);
+    }
+  });
+
+  test('biases of two adapters do not add up, unless they are the same', () => {
+    for (const one of [withBias(3), withBias(3, {alone: true})]) {
+      const combine = () => combineAdapters(entries([1, 1], one, withBias(4)));
+      expect(combine).toThrow('x/bias: brought in full by more than one adapter');
+      expect(combine).toThrow('All adapters but one must do without them.');
+    }
+    const one = withBias(5);
+    const twice = combineAdapters(entries([1, 0.5], one, scaleAdapter(one, 2)));
+    expect(numbers(twice.tensors['x/bias']!)).toEqual([5, 5]);
+    expect(updateOf(twice, 'x').flat()).toBeAllClose(times(ONE_UPDATE, 2).flat());
+  });
+
+  test('a combination with biases of models sets and applies', () => {
+    const {model, inputs} = mlp();
+    const [one, other] = [{bias: 'all'}, {}].map((config, i) => {
+      const donor = applyLoRA(model, {...config, rank: 2, targets: ['head']} as LoRAConfig);
+      stirFactors(donor, 10 * i);
+      return donor;
+    }) as [tf.LayersModel, tf.LayersModel];
+    one.getLayer('hidden').trainableWeights.forEach(bias => bias.write(tf.fill(bias.shape as number[], 0.25)));
+    const sum = combineAdapters(entries([1, -1], getAdapter(one), getAdapter(other)));
+    expect(sum.config.biases).toEqual(['hidden']);
+    expect(sum.config.layers.head!.trainBias).toBe(true);
+    const byHand = mlp().model;
+    byHand.getLayer('hidden').setWeights([byHand.getLayer('hidden').getWeights()[0]!, tf.fill([6], 0.25)]);
+    const [kernel, bias] = byHand.getLayer('head').getWeights() as [tf.Tensor2D, tf.Tensor];
+    const updates = [one, other].map((donor, i) => times(updateOf(getAdapter(donor), 'head'), i === 0 ? 1 : -1));
+    byHand.getLayer('head').setWeights([tf.tensor2d(plus(kernel.arraySync(), ...updates)), bias]);
+    expect(predictions(applyLoRA(model, sum), inputs)[0]).toBeAllClose(predictions(byHand, inputs)[0]!);
+    setAdapter(one, sum);
+    expect(predictions(one, inputs)[0]).toBeAllClose(predictions(byHand, inputs)[0]!);
+    expect(() => setAdapter(other, sum)).toThrow('hidden: with its bias in the adapter, which the model keeps frozen');
+  });
+
+  test('a head goes along with its weights, from one adapter or from several that share them', () => {
+    const {model, inputs} = mlp();
+    const adapted = applyLoRA(replaceHead(model, [tf.layers.dense({units: 3, name: 'classes'})]), {rank: 2});
+    stirFactors(adapted);
+    const own = getAdapter(adapted);
+    const without = getAdapter(applyLoRA(model, {rank: 2, targets: ['hidden']}));
+    for (const parts of [entries([1, 3], own, without), entries([0.5, 0.5], own, own)]) {
+      const sum = combineAdapters(parts);
+      expect(sum.config.head).toEqual(own.config.head);
+      expect(predictions(applyLoRA(model, sum), inputs)[0]).toBeAllClose(predictions(adapted, inputs)[0]!);
+    }
+  });
+
+  test('updates of other weights of a layer do not go together', () => {
+    const named = (...names: string[]) =>
+      makeAdapter(
+        {
+          layers: {
+            x: {
+              ...written({x: ONE}).config.layers.x!,
+              className: 'Own',
+              weights: names.map(name => ({name, outAxes: 1})),
+            },
+          },
+          trainable: [],
+        },
+        Object.fromEntries(
+          names.flatMap(name => {
+            const prefix = names.length > 1 ? `x/${name}/` : 'x/';
+            return [[`${prefix}lora_A`, tf.tensor2d(ONE.a)] as const, [`${prefix}lora_B`, tf.tensor2d(ONE.b)] as const];
+          }),
+        ),
+      );
+    expect(() => combineAdapters(entries([1, 1], named('p'), named('q')))).toThrow(
+      'x: updates p in one adapter, q in another',
+    );
+    expect(() => combineAdapters(entries([1, 1], named('p', 'q'), named('p')))).toThrow(
+      'x: updates p, q in one adapter, p in another',
+    );
+    const sum = combineAdapters(entries([1, 2], named('p', 'q'), named('q', 'p')));
+    expect(updateOf(sum, 'x', 'p/').flat()).toBeAllClose(times(ONE_UPDATE, 3).flat());
+    expect(sum.config.layers.x!.weights).toEqual([
+      {name: 'p', outAxes: 1},
+      {name: 'q', outAxes: 1},
+    ]);
   });
 });
