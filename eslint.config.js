@@ -2,7 +2,19 @@ import js from '@eslint/js';
 import tseslint from 'typescript-eslint';
 
 export default tseslint.config(
-  {ignores: ['**/*.cjs', 'dist/', 'coverage/', 'docs/', 'node_modules/', '**/output/', '*.config.js', '*.config.ts']},
+  {
+    ignores: [
+      '**/*.cjs',
+      'dist/',
+      'coverage/',
+      'docs/',
+      'node_modules/',
+      '**/output/',
+      '**/.venv/',
+      '*.config.js',
+      '*.config.ts',
+    ],
+  },
   js.configs.recommended,
   ...tseslint.configs.strictTypeChecked,
   {

@@ -38,7 +38,8 @@ export async function toSafetensors(
 }
 
 /**
- * The adapter in the bytes of a safetensors file that `toSafetensors` wrote. Apply it with `applyLoRA(base, adapter)`, then dispose it.
+ * The adapter in the bytes of a safetensors file that `toSafetensors` wrote. Apply it with `applyLoRA(base, adapter)`, then dispose it. Its numbers
+ * are taken as they are, NaN and infinity too.
  *
  * @throws LoRAError if the file is damaged or holds something else. Nothing in it is trusted.
  */

@@ -244,10 +244,10 @@ describe('an adapter of PEFT', () => {
       'emb.lora_$1.weight',
       /emb: an update of a weight with 2 axes, and the layer is of class Embedding/,
     ],
-    ['factors of a convolution for a product', /(conv1|fc1)\./, 'tmp', /tmp/],
+    ['factors of a convolution for a product', /(conv1|fc1)\./, 'swap', /swap/],
   ])('with %s is refused', (_, pattern, replacement, message) => {
     const {model} = smallNetwork();
-    const swapped = replacement === 'tmp';
+    const swapped = replacement === 'swap';
     const rename = (name: string) =>
       swapped
         ? name.replace(pattern, (__, module: string) => (module === 'fc1' ? 'conv1.' : 'fc1.'))

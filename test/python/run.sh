@@ -1,12 +1,10 @@
 #!/usr/bin/env bash
-# Lets PEFT itself load what this library exports. Makes a virtual environment of about 6 GB first, and keeps it:
-# in .peft-venv, or where TFJS_LORA_PEFT_VENV says.
+# Lets PEFT itself load what this library exports, in the virtual environment of the benchmark's peers, which it makes if there is none.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-venv="${TFJS_LORA_PEFT_VENV:-.peft-venv}"
+venv="${TFJS_LORA_PEERS:-bench/peers/.venv}"
 if ! "$venv/bin/python" -c 'import peft, torch' 2>/dev/null; then
-  python3 -m venv "$venv"
-  "$venv/bin/pip" install -r test/python/requirements.txt
+  bench/peers/setup
 fi
 out="$(mktemp -d)"
 trap 'rm -rf "$out"' EXIT
