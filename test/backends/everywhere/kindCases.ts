@@ -20,8 +20,13 @@ const SMOOTH: Activation = 'tanh';
 /** One whose gradient comes from its output, and one across channels, whose gradient needs its input. */
 const SAMPLE: Activation[] = ['relu', 'softmax'];
 
-/** Of finite differences: small enough for the curvature, large enough for float32. */
-const STEP = 0.02;
+/**
+ * The step of finite differences, in a direction of length 1 to 2, by the length of the gradient: where that is small, the rounding of the
+ * outputs is most of what a small step sees; where it is large, so is the curvature.
+ */
+function stepFor(length: number): number {
+  return Math.min(0.05, Math.max(0.01, 0.025 / Math.sqrt(length)));
+}
 
 /** Examples in a batch. */
 const COUNT = 3;
@@ -44,7 +49,7 @@ export function casesOf(kind: Kind): Case[] {
     define('gradients are those of the cpu backend', [1e-5, 5e-2], () =>
       worst(sample, one => gradientsAsOnCpu(kind, one)),
     ),
-    // Of the gradient's length. Rounding of the outputs, 1e-7, over the step, 2e-2, is some 1e-5 of an output's size; there are more of
+    // Of the gradient's length. Rounding of the outputs, 1e-7, over the step, some 2e-2, is 1e-5 of an output's size; there are more of
     // these than there is gradient. With float16 the rounding is all there is.
     define('gradients are those of finite differences', [1e-3, null], () => gradientsAsDifferences(kind, smooth)),
     define('a training step moves the factors, and not a bit of what is frozen', 0, () =>
@@ -142,7 +147,8 @@ async function gradientsAsDifferences(kind: Kind, activation?: Activation): Prom
     };
     const slope = async (h: number) => ((await at(h)) - (await at(-h))) / (2 * h);
     // Richardson's extrapolation: what is left of the curvature is of the order h⁴.
-    const measured = (4 * (await slope(STEP / 2)) - (await slope(STEP))) / 3;
+    const step = stepFor(length);
+    const measured = (4 * (await slope(step / 2)) - (await slope(step))) / 3;
     point.assign(start);
     const expected = gradient.reduce((sum, value, j) => sum + value * direction[j]!, 0);
     largest = Math.max(largest, Math.abs(measured - expected) / (length * Math.hypot(...direction)));
