@@ -12,10 +12,10 @@ import type {Backend} from './backend';
 import type {BenchCase} from './cases/case';
 import {type CaseName, CASES} from './cases/index';
 import {type Footprint, footprint} from './footprint';
-import {type Contender, firstLine, measure, type Outcome, type Plan, sumOf, time} from './measure';
+import {type Contender, firstLine, measure, type Outcome, type Plan, type Run, sumOf, time} from './measure';
 import {naiveLoRA} from './naive';
 import {type Counts, startPeft} from './peers/peft';
-import {compile, forward, type Run, step, update} from './runs';
+import {compile, forward, step, update} from './runs';
 import {startStock} from './stockClient';
 
 /** All that is measured of a case. */

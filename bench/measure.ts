@@ -1,5 +1,7 @@
 import {performance} from 'node:perf_hooks';
-import type {Run} from './runs';
+
+/** Does once what is measured. */
+export type Run = () => Promise<void>;
 
 /** Something that is measured against others. */
 export interface Contender {

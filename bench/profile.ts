@@ -5,9 +5,9 @@ import {applyLoRA} from 'tfjs-lora';
 import {isBackend, useBackend} from './backend';
 import type {BenchCase} from './cases/case';
 import {CASE_NAMES, CASES, isCaseName} from './cases/index';
-import {time} from './measure';
+import {type Run, time} from './measure';
 import {naiveLoRA} from './naive';
-import {compile, forward, type Run, step} from './runs';
+import {compile, forward, step} from './runs';
 import {printTable} from './table';
 
 const USAGE = `npx tsx bench/profile.ts --case ${CASE_NAMES.join('|')}

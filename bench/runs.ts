@@ -1,8 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import type {Batch} from './cases/case';
-
-/** Does once what is measured. */
-export type Run = () => Promise<void>;
+import type {Run} from './measure';
 
 /** One forward pass over the batch, read back so that asynchronous backends have to finish. */
 export function forward(model: tf.LayersModel, xs: tf.Tensor): Run {

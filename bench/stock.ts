@@ -2,9 +2,9 @@
 import {isBackend, useBackend} from './backend';
 import type {BenchCase} from './cases/case';
 import {CASES, isCaseName} from './cases/index';
-import {firstLine, time} from './measure';
+import {firstLine, type Run, time} from './measure';
 import {naiveLoRA} from './naive';
-import {compile, forward, type Run, step} from './runs';
+import {compile, forward, step} from './runs';
 import type {Answer, Order} from './stockClient';
 
 const [backend = '', name = ''] = process.argv.slice(2);

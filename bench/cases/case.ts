@@ -1,5 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
-import type {Run} from '../runs';
+import type {Run} from '../measure';
 
 /** What is adapted in a case, in terms that the library and the naive layers both understand. */
 export interface Targets {

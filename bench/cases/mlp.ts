@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
-import {forward, type Run} from '../runs';
+import type {Run} from '../measure';
+import {forward} from '../runs';
 import type {BenchCase} from './case';
 import {layerNames, oneHot} from './tools';
 
