@@ -38,9 +38,9 @@ export interface LoRAConfig extends LoRAStrength {
 }
 
 /** Which biases train beside the factors. */
-export type BiasChoice = (typeof BIAS_CHOICES)[number];
+export type BiasChoice = 'none' | 'adapted' | 'all';
 
-const BIAS_CHOICES = ['none', 'adapted', 'all'] as const;
+const BIAS_CHOICES: readonly BiasChoice[] = ['none', 'adapted', 'all'];
 
 /** A strength for the layers that `targets` names. */
 export interface LoRAOverride extends LoRAStrength {

@@ -8,7 +8,7 @@ import {checkAdapterConfig} from '../model/fit';
 import {makeAdapter} from './adapter';
 
 /** How the numbers of an adapter are stored. */
-export type StoredType = keyof typeof TYPES;
+export type StoredType = 'float32' | 'float16' | 'bfloat16';
 
 /** How an adapter is written. */
 export interface SafetensorsOptions {
@@ -16,7 +16,7 @@ export interface SafetensorsOptions {
   dtype?: StoredType;
 }
 
-const TYPES = {float32: 'F32', float16: 'F16', bfloat16: 'BF16'} as const satisfies Record<string, FloatType>;
+const TYPES: Readonly<Record<StoredType, FloatType>> = {float32: 'F32', float16: 'F16', bfloat16: 'BF16'};
 const FORMAT = 'tfjs-lora-adapter';
 const VERSION = '1';
 
