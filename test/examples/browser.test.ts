@@ -317,6 +317,20 @@ describeInBrowser('the page that teaches a digit reader', () => {
       expect(await visit.violations()).toEqual([]);
     });
 
+    test('waits with the charts for a window that has room for them', async () => {
+      const {page} = visit;
+      const width = () => page.$eval('#loss-chart', chart => chart.clientWidth);
+      await page.setViewportSize({width: 40, height: 900});
+      await page.waitForTimeout(1000); // longer than drawing both
+      expect(await width()).toBe(0);
+      await page.setViewportSize({width: 390, height: 844});
+      await page.waitForFunction(
+        () =>
+          document.querySelector('#loss-chart canvas')!.clientWidth ===
+          document.querySelector('#loss-chart')!.clientWidth,
+      );
+    });
+
     test('moves nothing where less motion is wished', async () => {
       await visit.page.emulateMedia({reducedMotion: 'reduce'});
       const duration = () => visit.page.$eval('.bar-track > span', bar => getComputedStyle(bar).transitionProperty);

@@ -1,6 +1,8 @@
 import {render} from '@tensorflow/tfjs-vis';
 import type {Progress} from '../protocol';
 
+type LineOptions = Parameters<typeof render.linechart>[2];
+
 /** Between drawing one chart and the other, in milliseconds. */
 const PAUSE = 250;
 
@@ -50,34 +52,36 @@ export class Charts {
 
   /** One chart after the other, with room in between for whatever else the page has to do. */
   private async draw(): Promise<void> {
-    // One point is no line: an empty chart has its axes.
-    const points = (values: number[]) => (values.length === 0 ? [0] : values).map((y, x) => ({x, y}));
-    const options = {fontSize: 12, xLabel: '', yLabel: ''};
-    await render.linechart(
-      this.loss,
-      {values: [points(this.losses)], series: ['loss']},
-      {...options, width: this.loss.clientWidth, height: this.loss.clientHeight, seriesColors: ['#4338ca']},
-    );
+    await drawLines(this.loss, {loss: this.losses}, {seriesColors: ['#4338ca']});
     await pause();
-    await render.linechart(
+    await drawLines(
       this.accuracy,
       {
-        values: [
-          points(this.accuracies.map(({samples}) => samples)),
-          points(this.accuracies.map(({unseen}) => unseen)),
-        ],
-        series: ['samples', 'unseen'],
+        samples: this.accuracies.map(({samples}) => samples),
+        unseen: this.accuracies.map(({unseen}) => unseen),
       },
-      {
-        ...options,
-        width: this.accuracy.clientWidth,
-        height: this.accuracy.clientHeight,
-        yAxisDomain: [0, 1],
-        seriesColors: ['#4338ca', '#0d9488'],
-      },
+      {yAxisDomain: [0, 1], seriesColors: ['#4338ca', '#0d9488']},
     );
     await pause();
   }
+}
+
+/**
+ * A line for each of `series`. In a window that leaves no width nothing is drawn (tfjs-vis would make up a width, a negative one): the
+ * size is observed, and there is another drawing when there is room again.
+ */
+async function drawLines(chart: HTMLElement, series: Record<string, number[]>, options: LineOptions): Promise<void> {
+  const {clientWidth: width, clientHeight: height} = chart;
+  if (width === 0) {
+    return;
+  }
+  // One point is no line: an empty chart has its axes.
+  const points = (values: number[]) => (values.length === 0 ? [0] : values).map((y, x) => ({x, y}));
+  await render.linechart(
+    chart,
+    {values: Object.values(series).map(points), series: Object.keys(series)},
+    {fontSize: 12, xLabel: '', yLabel: '', width, height, ...options},
+  );
 }
 
 function pause(): Promise<unknown> {
