@@ -91,6 +91,8 @@ export abstract class WrapperLayer extends tf.layers.Layer {
     this.record = record?.name;
     this.baseLayer.trainable = baseTraining !== 'nothing';
     this.supportsMasking = this.baseLayer.supportsMasking;
+    // What the base refuses is refused before it is built for it.
+    this.inputSpec = this.baseLayer.inputSpec;
     ensureKernels();
   }
 

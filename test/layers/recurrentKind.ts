@@ -361,6 +361,14 @@ export function testRecurrent(backends: readonly string[], kind: RecurrentKind):
       expect(numbers(layer.baseLayer.apply(x) as tf.Tensor)).toEqual(numbers(stock.apply(y) as tf.Tensor));
     });
 
+    test('refuses an input without steps as the stock layer does, and can still be built for another', () => {
+      const layer = make({layer: base(EXAMPLE), rank: 2});
+      const flat = tf.input({shape: [4]});
+      expect(() => layer.apply(flat)).toThrow('incompatible with layer base: expected ndim=3, found ndim=2');
+      expect(() => base(EXAMPLE).apply(flat)).toThrow('incompatible with layer base: expected ndim=3, found ndim=2');
+      expect(built(layer, EXAMPLE).lowRankParts).toHaveLength(kind.kernels);
+    });
+
     test('refuses another class, and a direction of its own', () => {
       const other = tf.layers.dense({units: 2, name: 'other'});
       expect(() => make({layer: other})).toThrow(/Layer "other" is a Dense; LoRA\w+ adapts layers of class/);
