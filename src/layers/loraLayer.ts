@@ -70,6 +70,8 @@ export abstract class LoRALayer extends ParameterLayer {
   private readonly seed: number | undefined;
   private readonly lowRank: Update[] = [];
   private batchShape!: tf.Shape | tf.Shape[];
+  /** Why the layer could not be built. */
+  private refusal: Error | undefined;
 
   /**
    * @throws LoRAError if the layer is of another class than this one adapts or one that it cannot adapt, or a number is out of range.
@@ -112,8 +114,13 @@ export abstract class LoRALayer extends ParameterLayer {
     return scalingOf(this.strength);
   }
 
-  /** The low-rank part: the factors, and their product in the kernel's shape. Of a layer with several kernels, that of the first. */
+  /**
+   * The low-rank part: the factors, and their product in the kernel's shape. Of a layer with several kernels, that of the first.
+   *
+   * @throws LoRAError if the layer is not built.
+   */
   get loraLayer(): LowRankPart {
+    this.checkBuilt();
     return this.lowRankParts[0] as LowRankPart;
   }
 
@@ -137,12 +144,17 @@ export abstract class LoRALayer extends ParameterLayer {
 
   /** @throws LoRAError if the rank exceeds what the kernels can hold. */
   override build(inputShape: tf.Shape | tf.Shape[]): void {
+    if (this.refusal !== undefined) {
+      throw this.refusal; // the base has lost its weights, and tfjs builds no layer twice
+    }
     this.batchShape = inputShape;
     super.build(inputShape);
     try {
       this.checkRank(this.baseLayer);
     } catch (error) {
       this.weights.forEach(weight => weight.dispose());
+      this.built = false;
+      this.refusal = error as Error;
       throw error;
     }
     updateSpecs(this.adaptation.weights(this.baseLayer), this.rank).forEach((spec, i) => {
@@ -195,8 +207,11 @@ export abstract class LoRALayer extends ParameterLayer {
   /**
    * A new stock layer with the update baked in, `W' = W + s·A·B`: as fast as the original, and in need of nothing of this library. This
    * layer is not changed.
+   *
+   * @throws LoRAError if the layer is not built.
    */
   mergeToOriginalLayer(): tf.layers.Layer {
+    this.checkBuilt();
     const {className, config} = this.baseEntry();
     const merged = layerFromEntry({className, config});
     // Applying it to a symbolic input builds it under its own name; the node that this leaves would make `merged.output` ambiguous.
@@ -221,8 +236,11 @@ export abstract class LoRALayer extends ParameterLayer {
   /**
    * What there is to know about the update, as text: `rank`, `alpha`, `scaling`, `frozen`, `trainableParameters`, `totalParameters`,
    * `trainableRatio`, `deltaNorm` (Frobenius) and `deltaToKernelRatio`, its ratio to the norm of the kernel.
+   *
+   * @throws LoRAError if the layer is not built.
    */
-  getDiagnostics(): Promise<Record<string, string>> {
+  async getDiagnostics(): Promise<Record<string, string>> {
+    this.checkBuilt();
     return diagnose(this);
   }
 
@@ -252,6 +270,12 @@ export abstract class LoRALayer extends ParameterLayer {
 
   protected override parameters(): Map<string, tf.LayerVariable> {
     return new Map([...namedWeights(this.baseLayer), ...this.factorVariables()]);
+  }
+
+  private checkBuilt(): void {
+    if (!this.built) {
+      throw new LoRAError(`Layer "${this.name}" is not built. Call it on an input, or make a model with it, first.`);
+    }
   }
 
   private checkRank(layer: tf.layers.Layer): void {

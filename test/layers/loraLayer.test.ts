@@ -133,12 +133,24 @@ describe.each(KINDS)('%s', (className, kind) => {
   });
 
   test('refuses a rank above min(fan-in, fan-out), with a built base at once, else when it is built', async () => {
+    const x = random([3, ...inputShape] as [number, number], 4);
     await withoutLeaks(() => {
       const layer = adapt({layer: base({name: 'base'}), rank: 6});
-      expect(() => built(layer, kind)).toThrow(/Layer "base" has a kernel .* above 5 .*got 6/);
+      const message = /Layer "base" has a kernel .* above 5 .*got 6/;
+      expect(() => built(layer, kind)).toThrow(message);
+      expect(() => built(layer, kind)).toThrow(message);
+      expect(() => layer.apply(x)).toThrow(message);
     });
     const owner = built(base({name: 'base'}), kind);
     expect(() => adapt({layer: owner, rank: 6})).toThrow(/above 5 would add nothing, got 6/);
+  });
+
+  test('says that it is not built where its weights are asked for too early', async () => {
+    const layer = adapt({layer: base({name: 'base'}), rank: 2});
+    const message = 'Layer "base" is not built. Call it on an input, or make a model with it, first.';
+    expect(() => layer.mergeToOriginalLayer()).toThrow(new LoRAError(message));
+    expect(() => layer.loraLayer).toThrow(new LoRAError(message));
+    await expect(layer.getDiagnostics()).rejects.toThrow(new LoRAError(message));
   });
 
   test('starts A between ±1/√fan-in, evenly, and B at zero', () => {
