@@ -127,8 +127,11 @@ export function cloneConfig<T>(value: T): T {
 export function namedWeights(layer: tf.layers.Layer): Map<string, tf.LayerVariable> {
   const named = new Map<string, tf.LayerVariable>();
   for (const weight of [...layer.weights].sort((one, other) => one.id - other.id)) {
-    // The scope is the layer's name, or the name of the TimeDistributed around it.
-    const local = weight.originalName.replace(/^[^/]*\//, '');
+    // The scope is the layer's name, which may have slashes of its own, or the name of the TimeDistributed around it.
+    const own = `${layer.name}/`;
+    const local = weight.originalName.startsWith(own)
+      ? weight.originalName.slice(own.length)
+      : weight.originalName.replace(/^[^/]*\//, '');
     // A custom layer may use a name twice.
     let name = local;
     for (let copy = 2; named.has(name); copy++) {

@@ -155,6 +155,26 @@ describe('a class of the user that is registered', () => {
     expect(predictions(mergeLoRA(lora), [x])[0]).toBeAllClose(predictions(lora, [x])[0]!);
   });
 
+  test('is adapted under a name with slashes, as models from Keras have them', async () => {
+    const layers = [
+      new Mix({units: 4, name: 'stage/mix', inputShape: [3]}),
+      tf.layers.dense({units: 2, name: 'stage/out/dense'}),
+    ];
+    const base = tf.sequential({layers});
+    const x = random([6, 3], 1);
+    const lora = applyLoRA(base, {rank: 2, bias: 'adapted'});
+    expect((lora.getLayer('stage/mix') as LoRAWeights).getParameterNames()).toEqual(['mix_Kernel', 'lora_A', 'lora_B']);
+    expect(Object.keys(getAdapter(lora).tensors)).toEqual([
+      ...['stage/mix/lora_A', 'stage/mix/lora_B'],
+      ...['stage/out/dense/lora_A', 'stage/out/dense/lora_B', 'stage/out/dense/bias'],
+    ]);
+    expect(summarizeLoRA(lora).totalParameters).toBe(base.countParams() + 2 * (3 + 4) + 2 * (4 + 2));
+    await train(lora, [x]);
+    expect(predictions(await reloaded(lora), [x])).toEqual(predictions(lora, [x]));
+    expect(predictions(applyLoRA(base, getAdapter(lora)), [x])).toEqual(predictions(lora, [x]));
+    expect(predictions(mergeLoRA(lora), [x])[0]).toBeAllClose(predictions(lora, [x])[0]!);
+  });
+
   test('has adapters and files that load where it is not registered', async () => {
     const {model: base, inputs} = model();
     const lora = applyLoRA(base, {rank: 2});
