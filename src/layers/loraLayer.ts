@@ -205,15 +205,14 @@ export abstract class LoRALayer extends ParameterLayer {
   }
 
   /**
-   * A new stock layer with the update baked in, `W' = W + s·A·B`: as fast as the original, and in need of nothing of this library. This
-   * layer is not changed.
+   * A new stock layer with the update baked in, `W' = W + s·A·B`: as fast as the original, and in need of nothing of this library. It has
+   * no constraints, which the sum need not fulfil. This layer is not changed.
    *
    * @throws LoRAError if the layer is not built.
    */
   mergeToOriginalLayer(): tf.layers.Layer {
     this.checkBuilt();
-    const {className, config} = this.baseEntry();
-    const merged = layerFromEntry({className, config});
+    const merged = layerFromEntry(this.mergedEntry());
     // Applying it to a symbolic input builds it under its own name; the node that this leaves would make `merged.output` ambiguous.
     merged.apply(symbolicInputs(this.batchShape));
     merged.inboundNodes.length = 0;

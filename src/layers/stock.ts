@@ -180,6 +180,36 @@ export function replaceValue(variable: tf.LayerVariable, value: tf.Tensor): void
   fields.shape = value.shape;
 }
 
+/**
+ * Lets variables of a layer take any value. In tfjs a constraint is no part of training: it changes what is written, and so what is loaded
+ * from a file.
+ */
+export function liftConstraints(layer: tf.layers.Layer): void {
+  for (const weight of layer.weights) {
+    (weight as unknown as {constraint: unknown}).constraint = null;
+  }
+}
+
+/** The config of a layer, and of those in it, without the constraints of their weights. */
+export function withoutConstraints<T>(config: T): T {
+  if (Array.isArray(config)) {
+    return config.map(withoutConstraints) as T;
+  }
+  if (typeof config !== 'object' || config === null || Object.getPrototypeOf(config) !== Object.prototype) {
+    return config;
+  }
+  const entries = Object.entries(config).map(([key, value]) => [
+    key,
+    /Constraint$/.test(key) && isEntry(value) ? null : withoutConstraints<unknown>(value),
+  ]);
+  return Object.fromEntries(entries) as T;
+}
+
+/** Whether something is an object of tfjs as configs hold it. */
+function isEntry(value: unknown): boolean {
+  return typeof (value as Partial<LayerEntry> | null)?.className === 'string';
+}
+
 /** Runs `f` while variables of layers read as other tensors. Whatever happens in it, they read as themselves afterwards. */
 export function withValues<T>(values: readonly (readonly [tf.LayerVariable, tf.Tensor])[], f: () => T): T {
   const swaps = values.map(([variable, value]) => {

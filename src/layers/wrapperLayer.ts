@@ -10,9 +10,11 @@ import {
   layerFromEntry,
   type LayerEntry,
   type LayerInternals,
+  liftConstraints,
   namedWeights,
   replaceValue,
   shareWeights,
+  withoutConstraints,
 } from './stock';
 
 /** What a layer of this library does with its base: adapts it, freezes it, trains its bias alone, or trains it in full. */
@@ -106,6 +108,7 @@ export abstract class WrapperLayer extends tf.layers.Layer {
     if (initialWeights !== null) {
       this.baseLayer.setWeights(initialWeights);
     }
+    liftConstraints(this.baseLayer);
     const trained = this.trainedWeights();
     if (this.baseTraining !== 'everything') {
       const fixed = new Set(this.baseLayer.weights);
@@ -233,6 +236,15 @@ export abstract class WrapperLayer extends tf.layers.Layer {
   baseEntry(): LayerEntry {
     const {className, config} = entryOf(this.baseLayer);
     return {className, config: {...config, trainable: this.baseTrainable}};
+  }
+
+  /**
+   * The base as it is after a merge. What trained did so without constraints, so it has none: tfjs would put it under them when it is
+   * loaded from a file.
+   */
+  mergedEntry(): LayerEntry {
+    const {className, config} = this.baseEntry();
+    return {className, config: this.adapterWeights().size > 0 ? withoutConstraints(config) : config};
   }
 
   /** Gives `layer`, a layer like the base, the values that the base had before it trained. */

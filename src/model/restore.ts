@@ -1,8 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError} from '../errors';
 import type {LoRALayer} from '../layers/loraLayer';
-import {baseOf, isWrapper, wrapperKind} from '../layers/wrapperLayer';
-import {shareWeights} from '../layers/stock';
+import {baseOf, isWrapper, wrapperKind, type WrapperLayer} from '../layers/wrapperLayer';
+import {type LayerEntry, shareWeights} from '../layers/stock';
 import {adaptedSites} from './adapted';
 import {disposeModel} from './dispose';
 import {markHead} from './head';
@@ -20,6 +20,9 @@ export interface MergeOptions {
  * A new, plain model of stock tfjs layers with every update baked in, `W' = W + s·A·B`: as fast as the original, and in need of nothing of
  * this library to load. The adapted model is not changed, and can go on training.
  *
+ * Layers that trained have no constraints in it: tfjs trains without them, and would change the weights to fulfil them when it loads the
+ * model from a file.
+ *
  * With `{safe: true}`, a promise of it that is rejected if a merged kernel holds NaN or an infinity.
  *
  * @throws LoRAError if the model is not adapted.
@@ -31,12 +34,15 @@ export function mergeLoRA(
   model: tf.LayersModel,
   {safe = false}: MergeOptions = {},
 ): tf.LayersModel | Promise<tf.LayersModel> {
-  const merged = unwrap(model, (layer, plain) => {
-    if (wrapperKind(layer) === 'lora') {
-      (layer as LoRALayer).mergeInto(plain);
-    } else {
-      shareWeights(baseOf(layer), plain);
-    }
+  const merged = unwrap(model, {
+    entryOf: layer => layer.mergedEntry(),
+    transfer: (layer, plain) => {
+      if (wrapperKind(layer) === 'lora') {
+        (layer as LoRALayer).mergeInto(plain);
+      } else {
+        shareWeights(baseOf(layer), plain);
+      }
+    },
   });
   return safe ? checked(model, merged) : merged;
 }
@@ -48,24 +54,31 @@ export function mergeLoRA(
  * @throws LoRAError if the model is not adapted.
  */
 export function removeLoRA(model: tf.LayersModel): tf.LayersModel {
-  const plain = unwrap(model, (layer, stock) => {
-    if (isWrapper(layer)) {
-      layer.shareOriginal(stock);
-    } else {
-      shareWeights(layer, stock);
-    }
+  const plain = unwrap(model, {
+    entryOf: layer => layer.baseEntry(),
+    transfer: (layer, stock) => {
+      if (isWrapper(layer)) {
+        layer.shareOriginal(stock);
+      } else {
+        shareWeights(layer, stock);
+      }
+    },
   });
   markHead(plain, recordOf(model).head);
   return plain;
 }
 
-function unwrap(
-  model: tf.LayersModel,
-  transfer: (layer: tf.layers.Layer, plain: tf.layers.Layer) => void,
-): tf.LayersModel {
+/** What takes the place of the wrappers. */
+interface Unwrapping {
+  entryOf: (layer: WrapperLayer) => LayerEntry;
+  /** Gives the new layer its weights. */
+  transfer: (layer: tf.layers.Layer, plain: tf.layers.Layer) => void;
+}
+
+function unwrap(model: tf.LayersModel, {entryOf, transfer}: Unwrapping): tf.LayersModel {
   adaptedSites(model);
   const plain = rewire(model, {
-    replace: ({layer}, entry) => (isWrapper(layer) ? layer.baseEntry() : entry),
+    replace: ({layer}, entry) => (isWrapper(layer) ? entryOf(layer) : entry),
     transfer: ({layer}, replacement) => {
       transfer(layer, replacement);
       if (!replacement.trainable) {

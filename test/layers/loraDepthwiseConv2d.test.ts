@@ -3,7 +3,7 @@ import * as tf from '@tensorflow/tfjs';
 import {loraDepthwiseConv2d, LoRADepthwiseConv2D} from '../../src/layers/loraDepthwiseConv2d';
 import type {LoRALayer} from '../../src/layers/loraLayer';
 import {applyLoRA} from '../../src/model/apply';
-import {mergeLoRA} from '../../src/model/restore';
+import {mergeLoRA, removeLoRA} from '../../src/model/restore';
 import {summarizeLoRA} from '../../src/model/summary';
 import {ACTIVATIONS, BACKENDS, expectGradients, numbers, on, random, useBackend} from '../helpers';
 import {mergedKernel, predictions, type Specimen, stir, stirFactors} from '../models';
@@ -251,7 +251,8 @@ describe('whatever the backend', () => {
       type Fields = {depthwiseConstraint: tf.serialization.Serializable | null};
       const configOf = (one: tf.LayersModel) =>
         (one.getLayer('depthwise') as unknown as Fields).depthwiseConstraint?.getConfig();
-      expect(configOf(merged)).toEqual(configOf(model));
+      expect(configOf(removeLoRA(lora))).toEqual(configOf(model));
+      expect(configOf(merged)).toBeUndefined();
     }
   });
 

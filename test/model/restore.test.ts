@@ -4,8 +4,41 @@ import {loraSites} from '../../src/model/adapted';
 import {applyLoRA} from '../../src/model/apply';
 import {disposeModel} from '../../src/model/dispose';
 import {mergeLoRA, removeLoRA} from '../../src/model/restore';
-import {BACKENDS, numbers, useBackend, withoutLeaks} from '../helpers';
-import {baseWeights, cnn, factorsOf, mlp, predictions, reloaded, stirFactors, train} from '../models';
+import {BACKENDS, numbers, random, useBackend, withoutLeaks} from '../helpers';
+import {
+  baseWeights,
+  cnn,
+  factorsOf,
+  mlp,
+  predictions,
+  reloaded,
+  type Specimen,
+  stir,
+  stirFactors,
+  train,
+} from '../models';
+
+/** Layers whose weights have constraints, and an input for them. Training leaves constraints out of account, loading does not. */
+function constrained(): Specimen {
+  const {layers} = tf;
+  const [nonNeg, maxNorm] = [tf.constraints.nonNeg(), tf.constraints.maxNorm({maxValue: 0.1, axis: 0})];
+  const model = tf.sequential({
+    layers: [
+      layers.depthwiseConv2d({kernelSize: 2, depthwiseConstraint: nonNeg, name: 'depthwise', inputShape: [4, 3, 2]}),
+      layers.reshape({targetShape: [3, 4], name: 'steps'}),
+      layers.bidirectional({
+        layer: layers.lstm({units: 2, returnSequences: true, recurrentConstraint: nonNeg, name: 'lstm'}),
+        mergeMode: 'concat',
+        name: 'both',
+      }),
+      layers.dense({units: 3, kernelConstraint: maxNorm, biasConstraint: nonNeg, name: 'body'}),
+      layers.batchNormalization({gammaConstraint: nonNeg, name: 'norm'}),
+      layers.dense({units: 2, kernelConstraint: maxNorm, name: 'head'}),
+    ],
+  });
+  stir(model);
+  return {model, inputs: [random([3, 4, 3, 2], 5)]};
+}
 
 describe.each(BACKENDS)('on %s', backend => {
   beforeEach(async () => {
@@ -21,6 +54,33 @@ describe.each(BACKENDS)('on %s', backend => {
     const [expected] = predictions(adapted, inputs);
     expect(predictions(mergeLoRA(adapted), inputs)[0]).toBeAllClose(expected!);
     expect(predictions(model, inputs)[0]).not.toBeAllClose(expected!);
+  });
+
+  test('what was trained without a constraint is loaded as it was saved, adapted and merged', async () => {
+    const {model, inputs} = constrained();
+    const adapted = applyLoRA(model, {
+      targets: ['depthwise', 'both', 'body'],
+      trainable: ['head'],
+      bias: 'adapted',
+      rank: 2,
+      seed: 1,
+    });
+    await train(adapted, inputs, {epochs: 20, optimizer: tf.train.adam(0.1)});
+    const trained = predictions(adapted, inputs);
+    expect(predictions(await reloaded(adapted), inputs)).toEqual(trained);
+    const merged = mergeLoRA(adapted);
+    expect(predictions(merged, inputs)[0]).toBeAllClose(trained[0]!);
+    expect(predictions(await reloaded(merged), inputs)).toEqual(predictions(merged, inputs));
+  });
+
+  test('what was not trained has its constraints after a merge, and all has them after a removal', () => {
+    const {model} = constrained();
+    const adapted = applyLoRA(model, {targets: ['depthwise', 'both', 'body'], trainable: ['head'], rank: 2});
+    const constraints = (one: tf.LayersModel) =>
+      one.layers.map(layer => JSON.stringify(layer.getConfig()).match(/"(MaxNorm|NonNeg)"/g)?.length ?? 0);
+    expect(constraints(model)).toEqual([0, 0, 1, 2, 1, 1]); // tfjs leaves that of DepthwiseConv2D out
+    expect(constraints(removeLoRA(adapted))).toEqual(constraints(model));
+    expect(constraints(mergeLoRA(adapted))).toEqual([0, 0, 0, 0, 1, 0]);
   });
 
   test('a safe merge is the merge where all is finite', async () => {
