@@ -1,4 +1,5 @@
-import type * as tf from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs';
+import {LoRAError} from '../errors';
 import {factorShapes, fans} from '../ops/factors';
 
 /** A weight of a layer that can have a low-rank update. */
@@ -60,4 +61,25 @@ export function rankLimit(weights: readonly AdaptableWeight[]): number {
     return Math.min(fanIn, fanOut);
   });
   return Math.max(...limits);
+}
+
+/**
+ * Refuses what an adaptation is not for.
+ *
+ * @throws LoRAError if it is no layer, one of another class, or one that cannot be adapted.
+ */
+export function checkBase(layer: tf.layers.Layer, adaptation: Adaptation): void {
+  const {baseClassName} = adaptation;
+  if (!((layer as unknown) instanceof tf.layers.Layer)) {
+    throw new LoRAError(`layer must be a layer, such as tf.layers.dense({units: 8}), got ${typeof layer}.`);
+  }
+  if (layer.getClassName() !== baseClassName) {
+    throw new LoRAError(
+      `Layer "${layer.name}" is a ${layer.getClassName()}; LoRA${baseClassName} adapts layers of class ${baseClassName}.`,
+    );
+  }
+  const reason = adaptation.refusal?.(layer);
+  if (reason !== undefined) {
+    throw new LoRAError(`Layer "${layer.name}" ${reason}`);
+  }
 }

@@ -2,7 +2,8 @@ import * as tf from '@tensorflow/tfjs';
 import {type Initializer, type LayerConfig, type LoRAStrength, resolveStrength, scalingOf} from '../config';
 import {LoRAError} from '../errors';
 import {delta, type Factors, fans, updatedKernel} from '../ops/factors';
-import {type Adaptation, type FactorSpec, rankLimit, type UpdateSpec, updateSpecs} from './adaptation';
+import {type Adaptation, checkBase, type FactorSpec, rankLimit, type UpdateSpec, updateSpecs} from './adaptation';
+import {withoutConstraints} from './constraints';
 import {diagnose} from './diagnostics';
 import {initializerEntry, initializerOfRandom, type InitializerObject} from './initializer';
 import {ParameterLayer} from './parameterLayer';
@@ -212,7 +213,7 @@ export abstract class LoRALayer extends ParameterLayer {
    */
   mergeToOriginalLayer(): tf.layers.Layer {
     this.checkBuilt();
-    const merged = layerFromEntry(this.mergedEntry());
+    const merged = layerFromEntry(withoutConstraints(this.baseEntry()));
     // Applying it to a symbolic input builds it under its own name; the node that this leaves would make `merged.output` ambiguous.
     merged.apply(symbolicInputs(this.batchShape));
     merged.inboundNodes.length = 0;
@@ -291,22 +292,6 @@ export abstract class LoRALayer extends ParameterLayer {
 
 /** Between the seeds of the kernels of one layer; those of layers are 1 apart. */
 const SEEDS_APART = 1_000_003;
-
-function checkBase(layer: tf.layers.Layer, adaptation: Adaptation): void {
-  const {baseClassName} = adaptation;
-  if (!((layer as unknown) instanceof tf.layers.Layer)) {
-    throw new LoRAError(`layer must be a layer, such as tf.layers.dense({units: 8}), got ${typeof layer}.`);
-  }
-  if (layer.getClassName() !== baseClassName) {
-    throw new LoRAError(
-      `Layer "${layer.name}" is a ${layer.getClassName()}; LoRA${baseClassName} adapts layers of class ${baseClassName}.`,
-    );
-  }
-  const reason = adaptation.refusal?.(layer);
-  if (reason !== undefined) {
-    throw new LoRAError(`Layer "${layer.name}" ${reason}`);
-  }
-}
 
 function symbolicInputs(shape: tf.Shape | tf.Shape[]): tf.SymbolicTensor | tf.SymbolicTensor[] {
   return Array.isArray(shape[0])

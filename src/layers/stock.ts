@@ -112,13 +112,18 @@ export function isRegistered(className: string): boolean {
   return Object.hasOwn(tf.serialization.SerializationMap.getMap().classNameMap, className);
 }
 
-/** A copy of a config: arrays and plain objects anew, everything else as it is. */
-export function cloneConfig<T>(value: T): T {
+/**
+ * A copy of a config: arrays and plain objects anew, everything else as it is.
+ *
+ * @param replace what stands in the place of an entry. Default: the entry.
+ */
+export function cloneConfig<T>(value: T, replace = (_key: string, entry: unknown): unknown => entry): T {
   if (Array.isArray(value)) {
-    return value.map(cloneConfig) as T;
+    return value.map(entry => cloneConfig<unknown>(entry, replace)) as T;
   }
   if (typeof value === 'object' && value !== null && Object.getPrototypeOf(value) === Object.prototype) {
-    return Object.fromEntries(Object.entries(value).map(([key, entry]) => [key, cloneConfig<unknown>(entry)])) as T;
+    const entries = Object.entries(value).map(([key, entry]) => [key, cloneConfig(replace(key, entry), replace)]);
+    return Object.fromEntries(entries) as T;
   }
   return value;
 }
@@ -178,36 +183,6 @@ export function replaceValue(variable: tf.LayerVariable, value: tf.Tensor): void
   const fields = variable as unknown as {val: tf.Variable; shape: tf.Shape};
   fields.val = tf.variable(value, trainable, name);
   fields.shape = value.shape;
-}
-
-/**
- * Lets variables of a layer take any value. In tfjs a constraint is no part of training: it changes what is written, and so what is loaded
- * from a file.
- */
-export function liftConstraints(layer: tf.layers.Layer): void {
-  for (const weight of layer.weights) {
-    (weight as unknown as {constraint: unknown}).constraint = null;
-  }
-}
-
-/** The config of a layer, and of those in it, without the constraints of their weights. */
-export function withoutConstraints<T>(config: T): T {
-  if (Array.isArray(config)) {
-    return config.map(withoutConstraints) as T;
-  }
-  if (typeof config !== 'object' || config === null || Object.getPrototypeOf(config) !== Object.prototype) {
-    return config;
-  }
-  const entries = Object.entries(config).map(([key, value]) => [
-    key,
-    /Constraint$/.test(key) && isEntry(value) ? null : withoutConstraints<unknown>(value),
-  ]);
-  return Object.fromEntries(entries) as T;
-}
-
-/** Whether something is an object of tfjs as configs hold it. */
-function isEntry(value: unknown): boolean {
-  return typeof (value as Partial<LayerEntry> | null)?.className === 'string';
 }
 
 /** Runs `f` while variables of layers read as other tensors. Whatever happens in it, they read as themselves afterwards. */

@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {ensureKernels} from '../backends/ensure';
 import {Prepared} from '../ops/prepared';
+import {liftConstraints} from './constraints';
 import {disposeStates, type Inputs, takesStates, withStatesAsInputs} from './initialState';
 import {
   biasesOf,
@@ -10,11 +11,9 @@ import {
   layerFromEntry,
   type LayerEntry,
   type LayerInternals,
-  liftConstraints,
   namedWeights,
   replaceValue,
   shareWeights,
-  withoutConstraints,
 } from './stock';
 
 /** What a layer of this library does with its base: adapts it, freezes it, trains its bias alone, or trains it in full. */
@@ -28,9 +27,6 @@ export type BaseTraining = 'nothing' | 'biases' | 'everything';
  * would miss the other copy's layers.
  */
 export const WRAPPER_KIND = Symbol.for('tfjs-lora.layer');
-
-/** Arguments of `tf.layers.Layer`. */
-export type LayerArgs = NonNullable<ConstructorParameters<typeof tf.layers.Layer>[0]>;
 
 /** Keyword arguments of `call`, such as `training` and `mask`. */
 export type CallArgs = Record<string, unknown>;
@@ -93,8 +89,7 @@ export abstract class WrapperLayer extends tf.layers.Layer {
     this.record = record?.name;
     this.baseLayer.trainable = baseTraining !== 'nothing';
     this.supportsMasking = this.baseLayer.supportsMasking;
-    // What the base refuses is refused before it is built for it.
-    this.inputSpec = this.baseLayer.inputSpec;
+    this.inputSpec = this.baseLayer.inputSpec; // tfjs refuses inputs by it before it builds
     ensureKernels();
   }
 
@@ -238,15 +233,6 @@ export abstract class WrapperLayer extends tf.layers.Layer {
     return {className, config: {...config, trainable: this.baseTrainable}};
   }
 
-  /**
-   * The base as it is after a merge. What trained did so without constraints, so it has none: tfjs would put it under them when it is
-   * loaded from a file.
-   */
-  mergedEntry(): LayerEntry {
-    const {className, config} = this.baseEntry();
-    return {className, config: this.adapterWeights().size > 0 ? withoutConstraints(config) : config};
-  }
-
   /** Gives `layer`, a layer like the base, the values that the base had before it trained. */
   shareOriginal(layer: tf.layers.Layer): void {
     shareWeights(this.baseLayer, layer);
@@ -307,7 +293,7 @@ export function baseOf(layer: tf.layers.Layer): tf.layers.Layer {
 }
 
 /** The arguments for tfjs's constructor: the base's own, so that the wrapper can stand where the base stood. */
-function wrapperArgs(layer: tf.layers.Layer, name = layer.name, trainable = true): LayerArgs {
+function wrapperArgs(layer: tf.layers.Layer, name = layer.name, trainable = true) {
   const {batchInputShape, dtype} = layer as Partial<tf.layers.Layer>;
   // A Sequential makes its input from these.
   return {name, trainable, ...(batchInputShape && {batchInputShape}), ...(dtype && {dtype})};

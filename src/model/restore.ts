@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError} from '../errors';
+import {withoutConstraints} from '../layers/constraints';
 import type {LoRALayer} from '../layers/loraLayer';
 import {baseOf, isWrapper, wrapperKind, type WrapperLayer} from '../layers/wrapperLayer';
 import {type LayerEntry, shareWeights} from '../layers/stock';
@@ -35,7 +36,7 @@ export function mergeLoRA(
   {safe = false}: MergeOptions = {},
 ): tf.LayersModel | Promise<tf.LayersModel> {
   const merged = unwrap(model, {
-    entryOf: layer => layer.mergedEntry(),
+    entryOf: layer => (changes(layer) ? withoutConstraints(layer.baseEntry()) : layer.baseEntry()),
     transfer: (layer, plain) => {
       if (wrapperKind(layer) === 'lora') {
         (layer as LoRALayer).mergeInto(plain);
