@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError} from '../errors';
 import {factorShapes, fans} from '../ops/factors';
+import {showShape} from './stock';
 
 /** A weight of a layer that can have a low-rank update. */
 export interface AdaptableWeight {
@@ -81,5 +82,20 @@ export function checkBase(layer: tf.layers.Layer, adaptation: Adaptation): void 
   const reason = adaptation.refusal?.(layer);
   if (reason !== undefined) {
     throw new LoRAError(`Layer "${layer.name}" ${reason}`);
+  }
+}
+
+/**
+ * Refuses a rank of which no weight of a layer makes use.
+ *
+ * @throws LoRAError if it is above the limit.
+ */
+export function checkRank(layerName: string, weights: readonly AdaptableWeight[], rank: number): void {
+  const limit = rankLimit(weights);
+  if (rank > limit) {
+    const shapes = weights.map(({variable}) => showShape(variable.shape)).join(', ');
+    throw new LoRAError(
+      `Layer "${layerName}" has a kernel of shape ${shapes}: a rank above ${limit} would add nothing, got ${rank}.`,
+    );
   }
 }

@@ -2,20 +2,12 @@ import * as tf from '@tensorflow/tfjs';
 import {type Initializer, type LayerConfig, type LoRAStrength, resolveStrength, scalingOf} from '../config';
 import {LoRAError} from '../errors';
 import {delta, type Factors, fans, updatedKernel} from '../ops/factors';
-import {type Adaptation, checkBase, type FactorSpec, rankLimit, type UpdateSpec, updateSpecs} from './adaptation';
+import {type Adaptation, checkBase, checkRank, type FactorSpec, type UpdateSpec, updateSpecs} from './adaptation';
 import {withoutConstraints} from './constraints';
 import {diagnose} from './diagnostics';
 import {initializerEntry, initializerOfRandom, type InitializerObject} from './initializer';
 import {ParameterLayer} from './parameterLayer';
-import {
-  fieldsOf,
-  layerFromEntry,
-  type LayerInternals,
-  namedWeights,
-  replaceValue,
-  shareWeights,
-  showShape,
-} from './stock';
+import {fieldsOf, layerFromEntry, type LayerInternals, namedWeights, replaceValue, shareWeights} from './stock';
 import {type WrapperArgs, WRAPPER_KIND} from './wrapperLayer';
 
 /** Arguments of every LoRA layer. */
@@ -152,26 +144,13 @@ export abstract class LoRALayer extends ParameterLayer {
     super.build(inputShape);
     try {
       this.checkRank(this.baseLayer);
+      this.makeFactors();
     } catch (error) {
       this.weights.forEach(weight => weight.dispose());
       this.built = false;
       this.refusal = error as Error;
       throw error;
     }
-    updateSpecs(this.adaptation.weights(this.baseLayer), this.rank).forEach((spec, i) => {
-      const {weight, a, b} = spec;
-      const {fanIn} = fans(weight.variable.shape as number[], weight.outAxes);
-      const seed = this.seed === undefined ? undefined : this.seed + i * SEEDS_APART;
-      const zeroFactor = this.adaptation.zeroFactor ?? 'B';
-      const random = initializerOfRandom(zeroFactor, this.initializer, fanIn, seed);
-      const make = ({name, shape}: FactorSpec, start: InitializerObject) =>
-        this.addWeight(name, shape, 'float32', start, undefined, true);
-      this.lowRank.push({
-        spec,
-        a: make(a, zeroFactor === 'A' ? tf.initializers.zeros() : random),
-        b: make(b, zeroFactor === 'B' ? tf.initializers.zeros() : random),
-      });
-    });
   }
 
   /**
@@ -260,6 +239,23 @@ export abstract class LoRALayer extends ParameterLayer {
     return this.lowRank.map(update => this.factorsOf(update));
   }
 
+  private makeFactors(): void {
+    updateSpecs(this.adaptation.weights(this.baseLayer), this.rank).forEach((spec, i) => {
+      const {weight, a, b} = spec;
+      const {fanIn} = fans(weight.variable.shape as number[], weight.outAxes);
+      const seed = this.seed === undefined ? undefined : this.seed + i * SEEDS_APART;
+      const zeroFactor = this.adaptation.zeroFactor ?? 'B';
+      const random = initializerOfRandom(zeroFactor, this.initializer, fanIn, seed);
+      const make = ({name, shape}: FactorSpec, start: InitializerObject) =>
+        this.addWeight(name, shape, 'float32', start, undefined, true);
+      this.lowRank.push({
+        spec,
+        a: make(a, zeroFactor === 'A' ? tf.initializers.zeros() : random),
+        b: make(b, zeroFactor === 'B' ? tf.initializers.zeros() : random),
+      });
+    });
+  }
+
   private factorsOf({a, b}: Update): Factors {
     return {a: a.read(), b: b.read(), scaling: this.scaling};
   }
@@ -279,14 +275,7 @@ export abstract class LoRALayer extends ParameterLayer {
   }
 
   private checkRank(layer: tf.layers.Layer): void {
-    const weights = this.adaptation.weights(layer);
-    const limit = rankLimit(weights);
-    if (this.rank > limit) {
-      const shapes = weights.map(({variable}) => showShape(variable.shape)).join(', ');
-      throw new LoRAError(
-        `Layer "${this.name}" has a kernel of shape ${shapes}: a rank above ${limit} would add nothing, got ${this.rank}.`,
-      );
-    }
+    checkRank(this.name, this.adaptation.weights(layer), this.rank);
   }
 }
 
