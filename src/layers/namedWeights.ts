@@ -17,7 +17,7 @@ export interface WeightsReport {
 
 /** What became of named tensors that were loaded into a layer. */
 export interface LoadReport extends WeightsReport {
-  /** Weights that were given in another shape: `kernel: shape [2, 3], expected [3, 2]`. */
+  /** Weights that were given in another shape or type: `kernel: shape [2, 3], expected [3, 2]`. */
   mismatched: string[];
 }
 
@@ -64,10 +64,12 @@ export function loadNamedWeights(
     if (weight === undefined || tensor === undefined) {
       continue;
     }
-    if (tf.util.arraysEqual(tensor.shape, weight.read().shape)) {
-      fitting.push([weight, tensor]);
-    } else {
+    if (!tf.util.arraysEqual(tensor.shape, weight.read().shape)) {
       mismatched.push(`${target}: shape ${showShape(tensor.shape)}, expected ${showShape(weight.shape)}`);
+    } else if (tensor.dtype !== weight.dtype) {
+      mismatched.push(`${target}: of type ${tensor.dtype}, expected ${weight.dtype}`);
+    } else {
+      fitting.push([weight, tensor]);
     }
   }
   const faults = [

@@ -31,7 +31,7 @@ export abstract class ParameterLayer extends WrapperLayer {
   /**
    * Sets a weight.
    *
-   * @throws LoRAError if there is none of that name, or its shape is another.
+   * @throws LoRAError if there is none of that name, or its shape or type is another.
    */
   setParameter(name: string, value: tf.Tensor): void {
     const {unmatched, mismatched} = this.loadWeights({[name]: value}, undefined, false);
@@ -55,7 +55,7 @@ export abstract class ParameterLayer extends WrapperLayer {
    * Sets weights by name. Names first pass through `mapping`; one that it maps to `null` is skipped.
    *
    * @param strict Throw, and change nothing, unless the weights are exactly those of the layer. Without it, what fits is set.
-   * @returns what matched, what is no weight of the layer, what is missing, and what has another shape.
+   * @returns what matched, what is no weight of the layer, what is missing, and what has another shape or type.
    * @throws LoRAError if strict, with a line for each misfit.
    */
   loadWeights(weights: Readonly<Record<string, tf.Tensor>>, mapping?: NameMapping, strict = true): LoadReport {

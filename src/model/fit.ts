@@ -20,14 +20,14 @@ import type {Site} from './walk';
 
 /**
  * Checks that an adapter fits a model: its layers are there and of the right class, its tensors are just those that they need, in the
- * right shapes. In a model that is adapted already, its layers must also be adapted, or train in full, as in the adapter.
+ * right shapes and types. In a model that is adapted already, its layers must also be adapted, or train in full, as in the adapter.
  *
  * @throws LoRAError with a line for each misfit.
  */
 export function checkFit({config, tensors}: Adapter, sites: readonly Site[]): void {
   const byPath = new Map(sites.map(site => [site.path, site]));
   const misfits = new Map<string, string>(); // by the path of the layer
-  const expected = new Map<string, readonly number[]>(); // shapes, by the name of the tensor
+  const expected = new Map<string, Expectation>(); // by the name of the tensor
 
   for (const [path, layer] of Object.entries(config.layers)) {
     const site = byPath.get(path);
@@ -36,7 +36,9 @@ export function checkFit({config, tensors}: Adapter, sites: readonly Site[]): vo
       misfits.set(path, misfit ?? NOT_THERE);
     } else {
       for (const {a, b} of updatesOf(site, layer)) {
-        expected.set(`${path}/${a.name}`, a.shape).set(`${path}/${b.name}`, b.shape);
+        for (const {name, shape} of [a, b]) {
+          expected.set(`${path}/${name}`, {shape, dtype: 'float32'});
+        }
       }
       if (!layer.freezeBaseLayer) {
         expectWeights(expected, site, namedWeights(baseOf(site.layer)));
@@ -89,6 +91,12 @@ export function checkFit({config, tensors}: Adapter, sites: readonly Site[]): vo
 }
 
 const NOT_THERE = 'not in the model';
+
+/** What the tensor of an adapter has to be. */
+interface Expectation {
+  shape: number[];
+  dtype: tf.DataType;
+}
 
 /** Why a layer of an adapter does not fit the layer of the model at its path, if it does not. */
 function misfitOf(config: LayerConfig, site: Site | undefined): string | undefined {
@@ -153,16 +161,18 @@ function biasMisfitOf(site: Site | undefined): string | undefined {
 /** What is wrong with the tensors of an adapter. Those of a layer that does not fit as a whole are reported with it. */
 function tensorFaults(
   tensors: Adapter['tensors'],
-  expected: ReadonlyMap<string, readonly number[]>,
+  expected: ReadonlyMap<string, Expectation>,
   misfits: ReadonlyMap<string, string>,
 ): string[] {
   const faults: string[] = [];
-  for (const [name, shape] of expected) {
+  for (const [name, {shape, dtype}] of expected) {
     const tensor = tensors[name];
     if (tensor === undefined) {
       faults.push(`${name}: not in the adapter`);
-    } else if (showShape(tensor.shape) !== showShape([...shape])) {
-      faults.push(`${name}: shape ${showShape(tensor.shape)} in the adapter, ${showShape([...shape])} in the model`);
+    } else if (showShape(tensor.shape) !== showShape(shape)) {
+      faults.push(`${name}: shape ${showShape(tensor.shape)} in the adapter, ${showShape(shape)} in the model`);
+    } else if (tensor.dtype !== dtype) {
+      faults.push(`${name}: of type ${tensor.dtype} in the adapter, ${dtype} in the model`);
     }
   }
   for (const name of Object.keys(tensors)) {
@@ -178,12 +188,12 @@ function updatesOf({layer}: Site, config: LayerConfig): UpdateSpec[] {
 }
 
 function expectWeights(
-  expected: Map<string, readonly number[]>,
+  expected: Map<string, Expectation>,
   {path}: Site,
   weights: ReadonlyMap<string, tf.LayerVariable>,
 ): void {
-  for (const [name, weight] of weights) {
-    expected.set(`${path}/${name}`, weight.shape as number[]);
+  for (const [name, {shape, dtype}] of weights) {
+    expected.set(`${path}/${name}`, {shape: shape as number[], dtype});
   }
 }
 

@@ -13,6 +13,7 @@ import {
   mergeLoRA,
   removeLoRA,
   saveAdapter,
+  setAdapter,
 } from 'tfjs-lora';
 import {BACKENDS, numbers, useBackend, withoutLeaks} from '../helpers';
 import {baseWeights, cnn, factorsOf, MemoryHandler, mlp, nested, predictions, stirFactors, train, ZOO} from '../models';
@@ -207,6 +208,31 @@ describe('an adapter that does not fit', () => {
       }
     });
     expect(baseWeights(model)).toEqual(before);
+  });
+
+  test('is refused with numbers of another type, and changes nothing', async () => {
+    const adapter = misfit(
+      ({tensors}) => {
+        tensors['hidden/lora_A'] = tf.ones([5, 2]);
+        tensors['hidden/lora_B'] = tf.ones([2, 6], 'int32');
+        tensors['head/bias'] = tf.ones([3], 'bool');
+      },
+      {trainable: ['head']},
+    );
+    const message = [
+      'The adapter does not fit this model:',
+      '  hidden/lora_B: of type int32 in the adapter, float32 in the model',
+      '  head/bias: of type bool in the adapter, float32 in the model',
+    ].join('\n');
+    const {model} = mlp();
+    const adapted = applyLoRA(model, {rank: 2, trainable: ['head']});
+    const values = () => adapted.weights.map(weight => numbers(weight.read()));
+    const before = values();
+    await withoutLeaks(() => {
+      expect(() => applyLoRA(model, adapter)).toThrow(new LoRAError(message));
+      expect(() => setAdapter(adapted, adapter)).toThrow(new LoRAError(message));
+    });
+    expect(values()).toEqual(before);
   });
 
   test.each<[what: string, change: (draft: Draft) => void, message: string]>([

@@ -145,6 +145,16 @@ describe.each(KINDS)('%s', (className, kind) => {
     expect(() => adapt({layer: owner, rank: 6})).toThrow(/above 5 would add nothing, got 6/);
   });
 
+  test('stays unbuilt if its factors cannot be made', async () => {
+    // A is a matrix for Dense and not square, and no matrix for Conv2D.
+    await withoutLeaks(() => {
+      const layer = adapt({layer: base({name: 'base'}), rank: 2, initializer: 'identity'});
+      expect(() => built(layer, kind)).toThrow('Identity');
+      expect(() => built(layer, kind)).toThrow('Identity');
+      expect(layer.built).toBe(false);
+    });
+  });
+
   test('says that it is not built where its weights are asked for too early', async () => {
     const layer = adapt({layer: base({name: 'base'}), rank: 2});
     const message = 'Layer "base" is not built. Call it on an input, or make a model with it, first.';
@@ -320,10 +330,16 @@ describe.each(KINDS)('%s', (className, kind) => {
       layer.loadWeights({
         kernel: tf.ones(kind.kernel),
         lora_A: tf.ones([7, 7]),
+        bias: tf.ones([5], 'int32'),
         other: tf.ones([1]),
       });
     expect(load).toThrow(LoRAError);
-    for (const part of [/lora_A: shape \[7, 7\]/, /other: not a weight/, /bias: not/, /lora_B: not/]) {
+    for (const part of [
+      /lora_A: shape \[7, 7\]/,
+      /bias: of type int32, expected float32/,
+      /other: not a weight/,
+      /lora_B: not/,
+    ]) {
       expect(load).toThrow(part);
     }
     expect(values(layer)).toEqual(before);
