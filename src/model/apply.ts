@@ -14,7 +14,7 @@ import {disposeModel} from './dispose';
 import {checkAdapterConfig, checkFit} from './fit';
 import {headOf, withHead} from './head';
 import {carryMetadata, makeRecord} from './record';
-import {checkNotAdapted, makePlan, type Plan} from './plan';
+import {checkNotAdapted, linesOf, makePlan, type Plan} from './plan';
 import {rewire} from './rewire';
 import {isContainer, type Site, sitesOf} from './walk';
 
@@ -168,7 +168,7 @@ function reportCapped({config, capped}: Plan): void {
 }
 
 function reportLeft({left}: Plan): void {
-  const lines = Object.entries(left).map(([path, reason]) => `Layer "${path}" ${reason}`);
+  const lines = linesOf(left);
   if (lines.length > 0) {
     console.warn(`Left as they are:\n${lines.join('\n')}`);
   }

@@ -56,10 +56,16 @@ export function makePlan(sites: readonly Site[], config: LoRAConfig, head?: Head
       !matchesAny(exclude, site) &&
       !trained.includes(site),
   );
+  const left: Plan['left'] = {};
+  for (const site of targets === 'all' ? sites : []) {
+    const reason = reasonNotAdaptable(site.layer, false);
+    if (reason !== undefined && hasKernel(site.layer) && !matchesAny(exclude, site) && !trained.includes(site)) {
+      left[site.path] = reason;
+    }
+  }
   if (adapted.length === 0 && trained.length === 0) {
-    throw new LoRAError(
-      `There is nothing to adapt. Adaptable: ${adaptableClasses().join(', ')}. The model has: ${sites.map(describe).join(', ')}.`,
-    );
+    const known = `Adaptable: ${adaptableClasses().join(', ')}. The model has: ${sites.map(describe).join(', ')}.`;
+    throw new LoRAError([`There is nothing to adapt. ${known}`, ...linesOf(left)].join('\n'));
   }
   // What a user registered may not fit the class.
   const misfits = adapted.flatMap(({layer}) => faultsOf(() => adaptationOf(layer)?.weights(layer)));
@@ -77,7 +83,7 @@ export function makePlan(sites: readonly Site[], config: LoRAConfig, head?: Head
       ...(head && {head}),
     },
     capped: {},
-    left: {},
+    left,
   };
   for (const site of adapted) {
     const override = overrides.find(entry => matchesAny(entry.targets, site));
@@ -96,13 +102,12 @@ export function makePlan(sites: readonly Site[], config: LoRAConfig, head?: Head
       plan.capped[site.path] = asked.rank;
     }
   }
-  for (const site of targets === 'all' ? sites : []) {
-    const reason = reasonNotAdaptable(site.layer, false);
-    if (reason !== undefined && hasKernel(site.layer) && !matchesAny(exclude, site) && !trained.includes(site)) {
-      plan.left[site.path] = reason;
-    }
-  }
   return plan;
+}
+
+/** A line for each layer that is left. */
+export function linesOf(left: Plan['left']): string[] {
+  return Object.entries(left).map(([path, reason]) => `Layer "${path}" ${reason}`);
 }
 
 function hasBias({layer}: Site): boolean {

@@ -180,6 +180,22 @@ describe('applyLoRA refuses', () => {
     );
   });
 
+  test("nothing but layers that 'all' leaves, each with its reason", () => {
+    const model = tf.sequential({
+      layers: [
+        tf.layers.depthwiseConv2d({kernelSize: 2, name: 'depthwise', inputShape: [4, 4, 2]}),
+        tf.layers.separableConv2d({filters: 2, kernelSize: 2, depthMultiplier: 2, name: 'separable'}),
+      ],
+    });
+    const message = new RegExp(
+      '^There is nothing to adapt\\. Adaptable: .*\\.\n' +
+        'Layer "depthwise" is a DepthwiseConv2D, .* Name it in targets to adapt it all the same\\.\n' +
+        'Layer "separable" has depthMultiplier 2, .* or exclude the layer\\.$',
+    );
+    expect(() => applyLoRA(model)).toThrow(LoRAError);
+    expect(() => applyLoRA(model)).toThrow(message);
+  });
+
   test('a model with nothing to adapt', () => {
     const model = tf.sequential({layers: [tf.layers.layerNormalization({inputShape: [3]})]});
     expect(() => applyLoRA(model)).toThrow(/There is nothing to adapt. Adaptable: .* \(LayerNormalization\)/);
