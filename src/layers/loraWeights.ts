@@ -49,7 +49,7 @@ export class LoRAWeights extends LoRALayer {
   }
 
   protected override compute(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor | tf.Tensor[] {
-    const base = () => this.baseLayer.apply(inputs, kwargs) as tf.Tensor | tf.Tensor[];
+    const base = () => this.computeBase(inputs, kwargs);
     if (this.inForce) {
       return base(); // called from inside its own call, where the weights are updated already
     }

@@ -220,6 +220,19 @@ describe.each(BACKENDS)('on %s', backend => {
     expect(layer.computeMask(sequences(), mask)).toBe(mask);
   });
 
+  test('what the base writes into its arguments does not reach the layers after it', () => {
+    const layer = adapted();
+    const pair = layer.baseLayer as Pair;
+    const own = pair.call.bind(pair);
+    pair.call = (inputs, kwargs) => {
+      kwargs.initialState = 'of this layer'; // as stock recurrent layers do
+      return own(inputs, kwargs);
+    };
+    const kwargs = {training: true};
+    layer.apply(sequences(), kwargs);
+    expect(kwargs).toEqual({training: true});
+  });
+
   test('one layer in two places of a graph trains, and the base keeps its weights while others read them', async () => {
     const inputs = [tf.input({shape: [4]}), tf.input({shape: [4]})];
     const layer = loraWeights({layer: new Mix({units: 4, name: 'mix'}), weights: ['mix_Kernel'], rank: 2, seed: 1});
