@@ -167,7 +167,7 @@ function warnOfDuplicates(model: tf.LayersModel): void {
   if (twice.size > 0) {
     console.warn(
       `Several weights of the model are called ${[...twice].join(', ')}. It trains, and its adapter can be saved, but tfjs cannot load a ` +
-        'file of the whole model. Give nested models different layer names.',
+        'file of the whole model. Give the layers of nested models different names, and build those in a layer of your own by apply.',
     );
   }
 }
