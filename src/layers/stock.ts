@@ -261,20 +261,3 @@ function hasDropout(config: unknown): boolean {
     Object.entries(config).some(([key, value]) => (/dropout$/i.test(key) && Number(value) > 0) || hasDropout(value))
   );
 }
-
-/**
- * The number of features of the input of a layer, on which the shape of its kernel depends.
- *
- * @throws LoRAError if the input does not say.
- */
-export function channelsOf(inputShape: tf.Shape, layer: tf.layers.Layer): number {
-  const {dataFormat} = fieldsOf<Partial<ConvLayer>>(layer);
-  const axis = dataFormat === 'channelsFirst' ? 1 : inputShape.length - 1;
-  const channels = inputShape[axis];
-  if (channels === undefined || channels === null) {
-    throw new LoRAError(
-      `Layer "${layer.name}": axis ${axis} of the input, of shape ${showShape(inputShape)}, must have a known length.`,
-    );
-  }
-  return channels;
-}
