@@ -143,3 +143,29 @@ export class Block extends tf.layers.Layer {
   }
 }
 tf.serialization.registerClass(Block);
+
+/** `y = x·W − m`, with `m` a running mean that it writes itself in training, as a normalization of one's own does. */
+export class Centred extends tf.layers.Layer {
+  static readonly className = 'Centred';
+  private kernel!: tf.LayerVariable;
+  private mean!: tf.LayerVariable;
+
+  override build(inputShape: tf.Shape): void {
+    const width = inputShape.at(-1)!;
+    const start = (seed: number) => tf.initializers.randomNormal({seed, stddev: 0.5});
+    this.kernel = this.addWeight('kernel', [width, width], 'float32', start(1));
+    this.mean = this.addWeight('running_mean', [width], 'float32', start(2), undefined, false);
+    this.built = true;
+  }
+
+  override call(inputs: tf.Tensor | tf.Tensor[], {training}: Record<string, unknown>): tf.Tensor {
+    return tf.tidy(() => {
+      const z = tf.matMul([inputs].flat()[0]!, this.kernel.read());
+      if (training === true) {
+        this.mean.write(tf.add(tf.mul(this.mean.read(), 0.9), tf.mul(tf.mean(z, 0), 0.1)));
+      }
+      return tf.sub(z, this.mean.read());
+    });
+  }
+}
+tf.serialization.registerClass(Centred);

@@ -68,6 +68,17 @@ export function fieldsOf<Fields>(layer: tf.layers.Layer): Fields {
   return layer as unknown as Fields;
 }
 
+/** The arguments for tfjs's constructor of a layer that shall stand where `layer` stood: its own. */
+export function standInArgs(
+  layer: tf.layers.Layer,
+  name = layer.name,
+  trainable = true,
+): NonNullable<ConstructorParameters<typeof tf.layers.Layer>[0]> {
+  const {batchInputShape, dtype} = layer as Partial<tf.layers.Layer>;
+  // A Sequential makes its input from these.
+  return {name, trainable, ...(batchInputShape && {batchInputShape}), ...(dtype && {dtype})};
+}
+
 /** The class name and config of a layer, in objects of their own. */
 export function entryOf(layer: tf.layers.Layer): LayerEntry {
   return mendedEntry(layer, {className: layer.getClassName(), config: cloneConfig(layer.getConfig())});
@@ -196,6 +207,18 @@ export function withValues<T>(values: readonly (readonly [tf.LayerVariable, tf.T
     return f();
   } finally {
     swaps.forEach(({fields, own}) => (fields.val = own));
+  }
+}
+
+/** Runs `f` while variables of layers keep their values, whatever writes to them. */
+export function withoutWrites<T>(variables: readonly tf.LayerVariable[], f: () => T): T {
+  // One call may be inside another.
+  const open = variables.filter(variable => !Object.hasOwn(variable, 'write'));
+  open.forEach(variable => (variable.write = () => variable));
+  try {
+    return f();
+  } finally {
+    open.forEach(variable => Reflect.deleteProperty(variable, 'write'));
   }
 }
 

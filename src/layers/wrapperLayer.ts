@@ -14,6 +14,8 @@ import {
   namedWeights,
   replaceValue,
   shareWeights,
+  standInArgs,
+  withoutWrites,
 } from './stock';
 
 /** What a layer of this library does with its base: adapts it, freezes it, trains its bias alone, or trains it in full. */
@@ -79,7 +81,7 @@ export abstract class WrapperLayer extends tf.layers.Layer {
     /** Which of the base's weights train. */
     protected readonly baseTraining: BaseTraining,
   ) {
-    super(wrapperArgs(layer, name, trainable));
+    super(standInArgs(layer, name, trainable));
     const owned = layer.built || layer.inboundNodes.length > 0 || adopted.has(layer);
     this.baseLayer = owned ? layerFromEntry(entryOf(layer)) : layer;
     adopted.add(this.baseLayer);
@@ -89,7 +91,7 @@ export abstract class WrapperLayer extends tf.layers.Layer {
     this.record = record?.name;
     this.baseLayer.trainable = baseTraining !== 'nothing';
     this.supportsMasking = this.baseLayer.supportsMasking;
-    this.inputSpec = this.baseLayer.inputSpec; // tfjs refuses inputs by it before it builds
+    this.inputSpec = layer.inputSpec; // tfjs refuses inputs by it before it builds
     ensureKernels();
   }
 
@@ -142,10 +144,15 @@ export abstract class WrapperLayer extends tf.layers.Layer {
   /** What the layer computes, on inputs that have been checked. */
   protected abstract compute(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor | tf.Tensor[];
 
-  /** What the base itself computes. */
+  /**
+   * What the base itself computes. What it writes to its weights in training, statistics of its own, counts only where it trains in full;
+   * what a stateful layer writes is its state.
+   */
   protected computeBase(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor | tf.Tensor[] {
     // A stock recurrent layer writes its initial state into the arguments, which tfjs hands to the next layer in training.
-    return this.baseLayer.apply(inputs, {...kwargs}) as tf.Tensor | tf.Tensor[];
+    const base = () => this.baseLayer.apply(inputs, {...kwargs}) as tf.Tensor | tf.Tensor[];
+    const learns = this.baseTraining === 'everything' || this.stateful;
+    return kwargs.training === true && !learns ? withoutWrites(this.baseLayer.weights, base) : base();
   }
 
   override computeOutputShape(inputShape: tf.Shape | tf.Shape[]): tf.Shape | tf.Shape[] {
@@ -290,11 +297,4 @@ export function isWrapper(layer: tf.layers.Layer): layer is WrapperLayer {
 /** The stock or custom layer that `layer` is or wraps. */
 export function baseOf(layer: tf.layers.Layer): tf.layers.Layer {
   return isWrapper(layer) ? layer.baseLayer : layer;
-}
-
-/** The arguments for tfjs's constructor: the base's own, so that the wrapper can stand where the base stood. */
-function wrapperArgs(layer: tf.layers.Layer, name = layer.name, trainable = true) {
-  const {batchInputShape, dtype} = layer as Partial<tf.layers.Layer>;
-  // A Sequential makes its input from these.
-  return {name, trainable, ...(batchInputShape && {batchInputShape}), ...(dtype && {dtype})};
 }

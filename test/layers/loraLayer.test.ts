@@ -221,6 +221,17 @@ describe.each(KINDS)('%s', (className, kind) => {
     expect(predictions(model, [x])).not.toEqual(before);
   });
 
+  test('around a built base refuses an input that the kernel is not for, as the base does', async () => {
+    const owner = built(base({name: 'base'}), kind);
+    await withoutLeaks(() => {
+      const layer = adapt({layer: owner, rank: 2});
+      const other = tf.input({shape: [...inputShape.slice(0, -1), 7]});
+      const message = /Input 0 is incompatible with layer base: expected axis (-1|3) of input shape to have value/;
+      expect(() => owner.apply(other)).toThrow(message);
+      expect(() => layer.apply(other)).toThrow(message);
+    });
+  });
+
   test('takes the weights that an unbuilt base was given', () => {
     const weights = [random(kind.kernel as [number, number], 1), random([5], 2)];
     const layer = built(adapt({layer: base({weights}), rank: 2}), kind);

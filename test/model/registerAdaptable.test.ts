@@ -7,8 +7,8 @@ import {loraClassOf, registerAdaptable} from '../../src/layers/registry';
 import {applyLoRA} from '../../src/model/apply';
 import {mergeLoRA, removeLoRA} from '../../src/model/restore';
 import {summarizeLoRA} from '../../src/model/summary';
-import {Mix, Pair} from '../customLayers';
-import {BACKENDS, random, useBackend} from '../helpers';
+import {Centred, Mix, Pair} from '../customLayers';
+import {BACKENDS, numbers, random, useBackend} from '../helpers';
 import {
   baseWeights,
   factorsOf,
@@ -84,6 +84,65 @@ describe('a class of the user that is not registered', () => {
     expect(predictions(await reloaded(lora), [x])).toEqual(predictions(lora, [x]));
     const again = applyLoRA(removeLoRA(lora), getAdapter(lora));
     expect(predictions(again, [x])).toEqual(predictions(lora, [x]));
+  });
+});
+
+describe('a class of the user that writes to its own weights when it is called', () => {
+  const centred = () =>
+    tf.sequential({
+      layers: [
+        tf.layers.dense({units: 3, name: 'first', inputShape: [4]}),
+        new Centred({name: 'centred'}),
+        tf.layers.dense({units: 2, name: 'head'}),
+      ],
+    });
+
+  test.each([
+    ['frozen', {targets: ['Dense'], rank: 1}],
+    ['with a bias that trains elsewhere', {targets: ['Dense'], rank: 1, bias: 'all'} as const],
+    ['adapted', {rank: 1}],
+  ])('keeps them as they are, %s, and the adapter makes the same model again', async (form, config) => {
+    if (form === 'adapted') {
+      registerAdaptable('Centred', {weights: ['kernel']});
+    }
+    const base = centred();
+    const lora = applyLoRA(base, config);
+    const x = random([6, 4], 1);
+    const weights = () => lora.getLayer('centred').getWeights().map(numbers);
+    const {length} = base.getLayer('centred').weights;
+    const before = weights().slice(-length);
+    await train(lora, [x]);
+    expect(weights().slice(-length)).toEqual(before);
+    expect(predictions(applyLoRA(base, getAdapter(lora)), [x])).toEqual(predictions(lora, [x]));
+    expect(predictions(await reloaded(lora), [x])).toEqual(predictions(lora, [x]));
+  });
+
+  test('writes its state to them where it says that it has one', async () => {
+    class Remembering extends Centred {
+      static override readonly className = 'Remembering' as 'Centred';
+      override get stateful(): boolean {
+        return true;
+      }
+    }
+    tf.serialization.registerClass(Remembering);
+    const head = tf.layers.dense({units: 2, name: 'head'});
+    const base = tf.sequential({layers: [new Remembering({name: 'memory', inputShape: [3]}), head]});
+    const lora = applyLoRA(base, {rank: 1});
+    const mean = () => numbers(lora.getLayer('memory').getWeights()[1]!);
+    const before = mean();
+    await train(lora, [random([6, 3], 1)], {batchSize: 6});
+    expect(mean()).not.toEqual(before);
+  });
+
+  test('writes to them where it trains in full', async () => {
+    const base = centred();
+    const lora = applyLoRA(base, {targets: ['Dense'], trainable: ['centred'], rank: 1});
+    const x = random([6, 4], 1);
+    const mean = () => numbers(getAdapter(lora).tensors['centred/running_mean']!);
+    const before = mean();
+    await train(lora, [x]);
+    expect(mean()).not.toEqual(before);
+    expect(predictions(applyLoRA(base, getAdapter(lora)), [x])).toEqual(predictions(lora, [x]));
   });
 });
 
