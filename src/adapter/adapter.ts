@@ -5,7 +5,7 @@ import type {LoRALayer} from '../layers/loraLayer';
 import {replaceValue} from '../layers/stock';
 import {isWrapper, wrapperKind, type WrapperLayer} from '../layers/wrapperLayer';
 import {adaptedSites, adapterConfig, adapterVariables} from '../model/adapted';
-import {checkAdapterConfig, checkFit} from '../model/fit';
+import {checkAdapter, checkFit} from '../model/fit';
 import {describeHead, sameHead} from '../model/headConfig';
 import {recordOf} from '../model/record';
 import type {Site} from '../model/walk';
@@ -49,7 +49,7 @@ export function setAdapter(model: tf.LayersModel, adapter: Adapter | null): void
  * @throws LoRAError if it cannot, with a line for each misfit.
  */
 export function checkAdapterFits(adapter: Adapter, model: tf.LayersModel, sites: readonly Site[]): void {
-  checkAdapterConfig(adapter.config);
+  checkAdapter(adapter);
   const {head} = recordOf(model);
   if (!sameHead(adapter.config.head, head)) {
     throw new LoRAError(

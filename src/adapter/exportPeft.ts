@@ -10,10 +10,9 @@ import {encodeSafetensors, type NamedValues} from '../formats/safetensors';
 import {torchWeights, updatedKind} from '../formats/torchLayers';
 import {biasesOf, namedWeights} from '../layers/stock';
 import {baseOf} from '../layers/wrapperLayer';
-import {checkModel} from '../model/apply';
-import {checkAdapterConfig, checkFit} from '../model/fit';
+import {checkAdapter, checkFit} from '../model/fit';
 import {describeHead} from '../model/headConfig';
-import {type Site, sitesOf} from '../model/walk';
+import {checkModel, type Site, sitesOf} from '../model/walk';
 import {modulePaths} from './peftNames';
 import {checkRange, floatTypeOf, readValues, type SafetensorsOptions} from './safetensors';
 
@@ -46,7 +45,7 @@ export async function exportPEFT(
 ): Promise<ExportedPEFT> {
   const type = floatTypeOf(dtype);
   checkModel(model);
-  checkAdapterConfig(adapter.config);
+  checkAdapter(adapter);
   checkHead(adapter, model);
   const sites = sitesOf(model).map(site => ({...site, layer: baseOf(site.layer)}));
   checkFit(adapter, sites);

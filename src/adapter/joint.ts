@@ -1,8 +1,8 @@
 import type * as tf from '@tensorflow/tfjs';
-import {type Adapter, type HeadConfig, type LayerConfig, show} from '../config';
+import {type Adapter, faultsOf, type HeadConfig, type LayerConfig, show} from '../config';
 import {LoRAError} from '../errors';
 import {showShape} from '../layers/stock';
-import {checkAdapterConfig, describeWeights} from '../model/fit';
+import {checkAdapter, describeWeights} from '../model/fit';
 import {describeHead, sameHead} from '../model/headConfig';
 import {limitOf, type LayerTensors, tensorsByLayer, type WeightFactors} from './weightFactors';
 
@@ -105,15 +105,12 @@ function checkParts(parts: readonly WeightedAdapter[]): void {
   const faults = given.flatMap((part, i) => {
     const {adapter, weight} = (part ?? {}) as Partial<WeightedAdapter>;
     return [
-      ...(adapter?.tensors === undefined ? [`Entry ${i} has no adapter.`] : []),
+      ...faultsOf(() => checkAdapter(adapter)).map(fault => `Entry ${i}: ${fault}`),
       ...(Number.isFinite(weight) ? [] : [`Entry ${i}: weight must be a finite number, got ${show(weight)}.`]),
     ];
   });
   if (faults.length > 0) {
     throw new LoRAError(faults.join('\n'));
-  }
-  for (const {adapter} of parts) {
-    checkAdapterConfig(adapter.config);
   }
 }
 

@@ -1,7 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
-import {type Adapter, show} from '../config';
+import {type Adapter, faultsOf} from '../config';
 import {LoRAError} from '../errors';
 import {adaptedSites} from '../model/adapted';
+import {checkAdapter} from '../model/fit';
 import {checkAdapterFits, setAdapter, withAdapter} from './adapter';
 
 /** Options of `predictWith`. */
@@ -57,7 +58,7 @@ export function predictWith(
 /** The rows of each adapter, in the order in which adapters first occur. */
 function groupRows(inputs: readonly tf.Tensor[], adapters: readonly (Adapter | null)[]): Map<Adapter | null, number[]> {
   const rows = inputs[0]?.shape[0] ?? 0;
-  const given: readonly unknown[] = Array.isArray(adapters) ? adapters : [];
+  const given: readonly (Adapter | null)[] = Array.isArray(adapters) ? adapters : [];
   if (given.length !== rows) {
     throw new LoRAError(`There must be an adapter, or null, for each of the ${rows} rows, got ${given.length}.`);
   }
@@ -66,16 +67,18 @@ function groupRows(inputs: readonly tf.Tensor[], adapters: readonly (Adapter | n
   }
   const groups = new Map<Adapter | null, number[]>();
   for (const [row, entry] of given.entries()) {
-    if (entry !== null && !isAdapter(entry)) {
-      throw new LoRAError(`adapters[${row}] must be an adapter or null, got ${show(entry)}.`);
+    const group = groups.get(entry);
+    if (group !== undefined) {
+      group.push(row);
+      continue;
     }
-    groups.set(entry, [...(groups.get(entry) ?? []), row]);
+    const [fault] = entry === null ? [] : faultsOf(() => checkAdapter(entry));
+    if (fault !== undefined) {
+      throw new LoRAError(`adapters[${row}]: ${fault}`);
+    }
+    groups.set(entry, [row]);
   }
   return groups;
-}
-
-function isAdapter(entry: unknown): entry is Adapter {
-  return typeof entry === 'object' && entry !== null && 'tensors' in entry && 'config' in entry;
 }
 
 /** Some rows of a tensor, in the given order. */

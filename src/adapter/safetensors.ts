@@ -4,7 +4,7 @@ import {LoRAError} from '../errors';
 import {decodeSafetensors, encodeSafetensors, type FloatType} from '../formats/safetensors';
 import {duplicateKeys} from '../formats/jsonText';
 import type {Values} from '../formats/layout';
-import {checkAdapterConfig} from '../model/fit';
+import {checkAdapter, checkAdapterConfig} from '../model/fit';
 import {makeAdapter} from './adapter';
 
 /** How the numbers of an adapter are stored. */
@@ -24,12 +24,14 @@ const VERSION = '1';
  * An adapter as the bytes of a safetensors file: its tensors under their names, and its config as text in the header. The result is a
  * promise since a backend may keep the numbers where they cannot be read at once, as webgpu does.
  *
- * @throws LoRAError if a number is too large for the type that is asked for.
+ * @throws LoRAError if a number is too large for the type that is asked for, or the adapter was disposed.
  */
 export async function toSafetensors(
-  {config, tensors}: Adapter,
+  adapter: Adapter,
   {dtype = 'float32'}: SafetensorsOptions = {},
 ): Promise<Uint8Array<ArrayBuffer>> {
+  checkAdapter(adapter);
+  const {config, tensors} = adapter;
   const type = floatTypeOf(dtype);
   const values = await readValues(tensors);
   checkRange(values, dtype);

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {type Adapter, show} from '../config';
 import {LoRAError} from '../errors';
-import {checkAdapterConfig} from '../model/fit';
+import {checkAdapter} from '../model/fit';
 import {makeAdapter} from './adapter';
 
 /**
@@ -11,10 +11,10 @@ import {makeAdapter} from './adapter';
  * What the adapter brings in full, layers in `trainable`, a base and biases that trained along, has no strength: it stays as it is.
  *
  * @param k finite and not negative. (`combineAdapters` takes negative weights.)
- * @throws LoRAError if `k` is out of range.
+ * @throws LoRAError if `k` is out of range, or the adapter was disposed.
  */
 export function scaleAdapter(adapter: Adapter, k: number): Adapter {
-  checkAdapterConfig(adapter.config);
+  checkAdapter(adapter);
   if (!Number.isFinite(k) || k < 0) {
     throw new LoRAError(
       `k must be a finite number that is not negative, got ${show(k)}. To subtract: combineAdapters([{adapter, weight: -1}]).`,

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {type Adapter, show} from '../config';
 import {LoRAError} from '../errors';
-import {checkAdapterConfig} from '../model/fit';
+import {checkAdapter, checkAdapterConfig} from '../model/fit';
 import {getAdapter, makeAdapter} from './adapter';
 import {fromSafetensors, type SafetensorsOptions, toSafetensors} from './safetensors';
 import {readAdapter} from './sources';
@@ -28,7 +28,7 @@ export interface SaveOptions extends SafetensorsOptions {
  *
  * @param handlerOrUrl what `model.save` takes: `indexeddb://…`, `localstorage://…`, `downloads://…`, `http(s)://…`, any `tf.io.IOHandler`; in
  *     Node also `file://…`, there with one that ends in `.safetensors` to have that format in one file.
- * @throws LoRAError if the model is not adapted, nothing handles the URL, or an option does not exist.
+ * @throws LoRAError if the model is not adapted, the adapter was disposed, nothing handles the URL, or an option does not exist.
  */
 export async function saveAdapter(
   source: tf.LayersModel | Adapter,
@@ -45,7 +45,8 @@ export async function saveAdapter(
   if (handler.save === undefined) {
     throw new LoRAError('The handler cannot save: it has no save function.');
   }
-  const adapter = 'tensors' in source ? source : getAdapter(source);
+  const adapter = source instanceof tf.layers.Layer ? getAdapter(source) : source;
+  checkAdapter(adapter);
   try {
     if (format === 'safetensors') {
       return await handler.save(safetensorsArtifacts(await toSafetensors(adapter, {...(dtype && {dtype})})));

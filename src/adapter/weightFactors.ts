@@ -36,9 +36,7 @@ export function tensorsByLayer({config, tensors}: Adapter): {layers: Map<string,
     const layer = layers.get(path);
     const local = name.slice(path.length + 1);
     const prefix = config.layers[path] === undefined ? undefined : FACTOR.exec(local)?.groups?.prefix;
-    if (tensor.isDisposed) {
-      faults.push(`${name}: disposed`);
-    } else if (layer === undefined) {
+    if (layer === undefined) {
       faults.push(`${name}: of no layer of the adapter`);
     } else if (prefix === undefined) {
       layer.full[local] = tensor;

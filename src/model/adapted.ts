@@ -4,7 +4,7 @@ import {LoRAError} from '../errors';
 import type {LoRALayer} from '../layers/loraLayer';
 import {isWrapper, wrapperKind, type WrapperKind} from '../layers/wrapperLayer';
 import {recordOf} from './record';
-import {type Site, sitesOf} from './walk';
+import {checkModel, type Site, sitesOf} from './walk';
 
 /** A layer of an adapted model that has an update. */
 export interface LoRASite extends Site {
@@ -19,9 +19,10 @@ export function loraSites(model: tf.LayersModel): LoRASite[] {
 /**
  * The layers of an adapted model.
  *
- * @throws LoRAError if the model is not adapted.
+ * @throws LoRAError if it is no model, or not adapted.
  */
 export function adaptedSites(model: tf.LayersModel): Site[] {
+  checkModel(model);
   const sites = sitesOf(model);
   if (!sites.some(({layer}) => isWrapper(layer))) {
     throw new LoRAError('The model has no LoRA layers. Adapt it first: applyLoRA(model, {rank: 8}).');

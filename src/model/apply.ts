@@ -11,12 +11,12 @@ import {TrainedLayer} from '../layers/trainedLayer';
 import {baseOf, isWrapper} from '../layers/wrapperLayer';
 import {adapterVariables} from './adapted';
 import {disposeModel} from './dispose';
-import {checkAdapterConfig, checkFit} from './fit';
+import {checkAdapter, checkFit} from './fit';
 import {headOf, withHead} from './head';
 import {carryMetadata, makeRecord} from './record';
 import {checkNotAdapted, linesOf, makePlan, type Plan} from './plan';
 import {rewire} from './rewire';
-import {isContainer, type Site, sitesOf} from './walk';
+import {checkModel, type Site, sitesOf} from './walk';
 
 /**
  * Adapts a pretrained model: a new model in which the chosen layers have a trainable low-rank update and all others are frozen. It
@@ -47,7 +47,7 @@ export function applyLoRA(model: tf.LayersModel, configOrAdapter: LoRAConfig | A
     }
     return build(model, sites, plan, configOrAdapter);
   }
-  checkAdapterConfig(configOrAdapter.config);
+  checkAdapter(configOrAdapter);
   const headed = withHead(model, configOrAdapter.config.head);
   try {
     return applyAdapter(headed, configOrAdapter);
@@ -143,19 +143,6 @@ function build(
 /** An adapter, unlike a config, holds tensors. */
 function isAdapter(value: LoRAConfig | Adapter): value is Adapter {
   return typeof value === 'object' && (value as unknown) !== null && 'tensors' in value && 'config' in value;
-}
-
-/** @throws LoRAError if it is not a layers model. */
-export function checkModel(model: unknown): asserts model is tf.LayersModel {
-  if (model instanceof tf.GraphModel) {
-    throw new LoRAError(
-      'A tf.GraphModel is a fixed graph without layers, which tfjs cannot train. Convert the original as a layers model ' +
-        '(tensorflowjs_converter --output_format=tfjs_layers_model), or use its outputs as the inputs of an adapted model of your own.',
-    );
-  }
-  if (!(model instanceof tf.layers.Layer) || !isContainer(model)) {
-    throw new LoRAError('The model must be a tf.LayersModel, such as tf.loadLayersModel and tf.sequential return.');
-  }
 }
 
 function reportCapped({config, capped}: Plan): void {

@@ -1,4 +1,4 @@
-import type * as tf from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs';
 import {
   type Adapter,
   type AdapterConfig,
@@ -194,6 +194,28 @@ function expectWeights(
 ): void {
   for (const [name, {shape, dtype}] of weights) {
     expected.set(`${path}/${name}`, {shape: shape as number[], dtype});
+  }
+}
+
+/**
+ * Checks that a value is an adapter that can be used.
+ *
+ * @throws LoRAError if it is something else, its config is not one, or it was disposed.
+ */
+export function checkAdapter(value: unknown): asserts value is Adapter {
+  const {config, tensors} = (value ?? {}) as Partial<Adapter>;
+  if (typeof tensors !== 'object' || (tensors as unknown) === null) {
+    const given = value === null ? 'null' : typeof value;
+    throw new LoRAError(`An adapter is needed, such as getAdapter and loadAdapter return, got ${given}.`);
+  }
+  checkAdapterConfig(config);
+  for (const [name, tensor] of Object.entries(tensors)) {
+    if (!((tensor as unknown) instanceof tf.Tensor)) {
+      throw new LoRAError(`This is not an adapter: ${name}: no tensor.`);
+    }
+    if (tensor.isDisposed) {
+      throw new LoRAError(`The adapter was disposed: its ${name} is no longer there.`);
+    }
   }
 }
 

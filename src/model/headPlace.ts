@@ -1,13 +1,11 @@
-import * as tf from '@tensorflow/tfjs';
+import type * as tf from '@tensorflow/tfjs';
 import {LoRAError} from '../errors';
 import {checkNotAdapted} from './plan';
-import {type GraphNode, isContainer, nodesOf, sitesOf} from './walk';
+import {checkModel, type GraphNode, isContainer, nodesOf, sitesOf} from './walk';
 
 /** Refuses a model on which no new head can go. */
 export function checkBody(model: tf.LayersModel): void {
-  if (!((model as unknown) instanceof tf.layers.Layer) || !isContainer(model)) {
-    throw new LoRAError('The model must be a tf.LayersModel, such as tf.loadLayersModel and tf.sequential return.');
-  }
+  checkModel(model);
   const sites = sitesOf(model);
   checkNotAdapted(sites);
   if (sites.length === 0 || sites.some(({layer}) => !layer.built)) {

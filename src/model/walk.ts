@@ -1,4 +1,4 @@
-import type * as tf from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs';
 import {LoRAError} from '../errors';
 import {fieldsOf} from '../layers/stock';
 
@@ -22,6 +22,19 @@ export function childrenOf(layer: tf.layers.Layer): readonly tf.layers.Layer[] |
 /** Whether a layer is a model. */
 export function isContainer(layer: tf.layers.Layer): layer is tf.LayersModel {
   return Array.isArray(fieldsOf<{layers?: unknown}>(layer).layers) && 'inputLayers' in layer;
+}
+
+/** @throws LoRAError if it is not a layers model. */
+export function checkModel(model: unknown): asserts model is tf.LayersModel {
+  if (model instanceof tf.GraphModel) {
+    throw new LoRAError(
+      'A tf.GraphModel is a fixed graph without layers, which tfjs cannot train. Convert the original as a layers model ' +
+        '(tensorflowjs_converter --output_format=tfjs_layers_model), or use its outputs as the inputs of an adapted model of your own.',
+    );
+  }
+  if (!(model instanceof tf.layers.Layer) || !isContainer(model)) {
+    throw new LoRAError('The model must be a tf.LayersModel, such as tf.loadLayersModel and tf.sequential return.');
+  }
 }
 
 /**

@@ -310,7 +310,7 @@ describe('combineAdapters', () => {
       expect(combine).toThrow(line);
     }
     other.dispose();
-    expect(combine).toThrow('adapter 1: x/lora_A: disposed');
+    expect(combine).toThrow('Entry 1: The adapter was disposed: its x/lora_A is no longer there.');
     expect(tf.memory().numTensors).toBe(before - 6);
   });
 
@@ -345,7 +345,7 @@ describe('combineAdapters', () => {
   test('refuses what is no list of adapters with weights', () => {
     expect(() => combineAdapters([])).toThrow('and not an empty one');
     expect(() => combineAdapters([{adapter: written({x: ONE}), weight: NaN}, {} as WeightedAdapter])).toThrow(
-      'Entry 0: weight must be a finite number, got NaN.\nEntry 1 has no adapter.',
+      'Entry 0: weight must be a finite number, got NaN.\nEntry 1: An adapter is needed, such as getAdapter and loadAdapter return, got undefined.',
     );
   });
 });

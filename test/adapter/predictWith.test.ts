@@ -86,7 +86,7 @@ test('what does not fit is refused, and nothing is changed', async () => {
     expect(() => predictWith(adapted, x, [null, null])).toThrow('for each of the 4 rows, got 2.');
     expect(() => predictWith(adapted, x, [null, null, null, one])).toThrow('hidden: adapted in the adapter');
     expect(() => predictWith(adapted, x, [null, null, null, 'one' as unknown as null])).toThrow(
-      'adapters[3] must be an adapter',
+      'adapters[3]: An adapter is needed',
     );
     const own = getAdapter(adapted);
     const broken = {...own, config: {...own.config}};
