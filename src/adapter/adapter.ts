@@ -103,11 +103,16 @@ export function withAdapter<T>(model: tf.LayersModel, adapter: Adapter | null, f
     restore();
     throw error;
   }
-  if (result instanceof Promise) {
-    return result.finally(restore) as T;
+  if (isPromise(result)) {
+    return Promise.resolve(result).finally(restore) as T;
   }
   restore();
   return result;
+}
+
+/** Whether a value is a promise, of another realm or of a library too. */
+function isPromise(value: unknown): value is PromiseLike<unknown> {
+  return typeof (value as Partial<PromiseLike<unknown>> | null | undefined)?.then === 'function';
 }
 
 /** An adapter that owns the given tensors. */

@@ -19,7 +19,8 @@ export interface PredictWithOptions {
  * @param x as for `model.predict`: a tensor, or a list of them for several inputs.
  * @param adapters one for each row.
  * @returns what `model.predict` returns: a tensor, or a list of them for several outputs, with the rows in the order of `x`.
- * @throws LoRAError if the model is not adapted, the number of adapters is not that of the rows, or an adapter does not fit.
+ * @throws LoRAError if the model is not adapted, inputs differ in their rows, the number of adapters is not that of the rows, or an adapter
+ *     does not fit.
  */
 export function predictWith(
   model: tf.LayersModel,
@@ -55,9 +56,21 @@ export function predictWith(
   });
 }
 
+/** How many rows the inputs have. */
+function rowsOf(inputs: readonly tf.Tensor[]): number {
+  if (!inputs.every(input => (input as unknown) instanceof tf.Tensor)) {
+    throw new LoRAError('x must be a tensor, or a list of tensors for several inputs.');
+  }
+  const [rows = 0, ...others] = inputs.map(({rank, shape}) => (rank === 0 ? 0 : shape[0]));
+  if (others.some(other => other !== rows)) {
+    throw new LoRAError(`The inputs must have as many rows each, got ${[rows, ...others].join(', ')}.`);
+  }
+  return rows;
+}
+
 /** The rows of each adapter, in the order in which adapters first occur. */
 function groupRows(inputs: readonly tf.Tensor[], adapters: readonly (Adapter | null)[]): Map<Adapter | null, number[]> {
-  const rows = inputs[0]?.shape[0] ?? 0;
+  const rows = rowsOf(inputs);
   const given: readonly (Adapter | null)[] = Array.isArray(adapters) ? adapters : [];
   if (given.length !== rows) {
     throw new LoRAError(`There must be an adapter, or null, for each of the ${rows} rows, got ${given.length}.`);

@@ -150,6 +150,24 @@ test('withAdapter puts the former adapter back after a value, a promise, an exce
   });
 });
 
+test('withAdapter waits for a promise of any make', async () => {
+  await useBackend('cpu');
+  const specimen = mlp();
+  const {inputs} = specimen;
+  const [adapted, adapter] = pair(specimen, {rank: 2}, {rank: 3});
+  const before = predictions(adapted, inputs);
+  // Such as of another realm, a frame's, or of a library.
+  const later: PromiseLike<number[][]> = {
+    then: (...callbacks) =>
+      Promise.resolve()
+        .then(() => predictions(adapted, inputs))
+        .then(...callbacks),
+  };
+  const other = withAdapter(adapted, adapter, () => predictions(adapted, inputs));
+  expect(await withAdapter(adapted, adapter, () => later)).toEqual(other);
+  expect(predictions(adapted, inputs)).toEqual(before);
+});
+
 test.each<[string, LoRAConfig, LoRAConfig, string]>([
   [
     'adapts a layer that the model does not',

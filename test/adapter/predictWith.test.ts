@@ -100,3 +100,26 @@ test('what does not fit is refused, and nothing is changed', async () => {
   expect(predictions(adapted, inputs)).toEqual(before);
   expect(() => predictWith(model, x, [null, null, null, null])).toThrow('The model has no LoRA layers.');
 });
+
+test('several inputs must have a row each for each adapter', async () => {
+  await useBackend('cpu');
+  const {model, inputs} = multi();
+  const adapted = applyLoRA(model, {rank: 1});
+  const own = getAdapter(adapted);
+  const [first, second] = inputs as [tf.Tensor, tf.Tensor];
+  const short = tf.slice(second, 0, 3);
+  const long = tf.concat([second, second]);
+  for (const adapters of [
+    [own, null, own, null],
+    [own, own, own, own],
+  ]) {
+    await withoutLeaks(() => {
+      expect(() => predictWith(adapted, [first, short], adapters)).toThrow(LoRAError);
+      expect(() => predictWith(adapted, [first, short], adapters)).toThrow('as many rows each, got 4, 3.');
+      expect(() => predictWith(adapted, [first, long], adapters)).toThrow('as many rows each, got 4, 8.');
+    });
+  }
+  const list = [[1, 2, 3]] as unknown as tf.Tensor;
+  expect(() => predictWith(adapted, list, [own])).toThrow(LoRAError);
+  expect(() => predictWith(adapted, list, [own])).toThrow('x must be a tensor, or a list of tensors');
+});
