@@ -16,21 +16,24 @@ const SHOWN = 10;
 export function meet(modules: readonly string[], sites: readonly Site[], keyMap: KeyMap = {}): Map<string, Site> {
   checkKeyMap(keyMap);
   const found = new Map<string, Site>();
-  const faults: string[] = [];
+  const faults: (() => string)[] = []; // made when they are shown: a file may name very many modules
   const names = sites.map(({path}) => path);
+  const alike = new Map<string, number>();
+  modules.forEach(module => alike.set(lastPart(module), (alike.get(lastPart(module)) ?? 0) + 1));
   for (const module of modules) {
     const mapped = mapName(keyMap, module, 'import');
     if (mapped === null) {
       continue;
     }
-    const fits = mapped === undefined ? sitesLike(module, modules, sites) : sitesNamed(mapped, sites);
+    const fits =
+      mapped === undefined ? sitesLike(module, sites, alike.get(lastPart(module)) === 1) : sitesNamed(mapped, sites);
     const [site] = fits;
     if (site !== undefined && fits.length === 1) {
       found.set(module, site);
       continue;
     }
     const what = mapped === undefined ? '' : `keyMap gives ${show(mapped)}; `;
-    faults.push(
+    faults.push(() =>
       site === undefined
         ? `${module}: ${what}there is no such layer. Closest: ${closest(mapped ?? module, names).join(', ')}`
         : `${module}: ${what}could be ${fits.map(({path}) => path).join(' or ')}`,
@@ -40,12 +43,12 @@ export function meet(modules: readonly string[], sites: readonly Site[], keyMap:
   for (const [module, site] of found) {
     const other = taken.get(site);
     if (other !== undefined) {
-      faults.push(`${module}: meets layer ${site.path}, and so does ${other}`);
+      faults.push(() => `${module}: meets layer ${site.path}, and so does ${other}`);
     }
     taken.set(site, module);
   }
   if (faults.length > 0) {
-    const shown = faults.slice(0, SHOWN).map(fault => `  ${fault}`);
+    const shown = faults.slice(0, SHOWN).map(fault => `  ${fault()}`);
     const more = faults.length > SHOWN ? [`  and ${faults.length - SHOWN} more`] : [];
     throw new LoRAError(
       [
@@ -65,17 +68,15 @@ function sitesNamed(name: string, sites: readonly Site[]): Site[] {
   return exact.length > 0 ? exact : sites.filter(({layer}) => layer.name === name);
 }
 
-function sitesLike(module: string, modules: readonly string[], sites: readonly Site[]): Site[] {
+/** @param isAlone whether no other module has the same last part. */
+function sitesLike(module: string, sites: readonly Site[], isAlone: boolean): Site[] {
   const joined = partsOf(module).join('.');
   const equal = sites.filter(({path}) => partsOf(path).join('.') === joined);
   if (equal.length > 0) {
     return equal;
   }
-  const last = lastPart(module);
   // Several modules of one last part are several layers, of which we cannot say which is which.
-  return modules.filter(other => lastPart(other) === last).length === 1
-    ? sites.filter(({path}) => lastPart(path) === last)
-    : [];
+  return isAlone ? sites.filter(({path}) => lastPart(path) === lastPart(module)) : [];
 }
 
 /**

@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import type {Adapter} from '../config';
+import {ownerOf} from '../model/fit';
 
 /** The factors of one weight in an adapter. */
 export interface WeightFactors {
@@ -25,15 +26,16 @@ const FACTOR = /^(?<prefix>(?:.*\/)?)lora_(?<which>[AB])$/;
  * line for each that is not as it should be.
  */
 export function tensorsByLayer({config, tensors}: Adapter): {layers: Map<string, LayerTensors>; faults: string[]} {
-  const paths = [...Object.keys(config.layers), ...config.trainable, ...(config.biases ?? [])];
   const layers = new Map<string, LayerTensors>();
+  const missing = new Set(Object.keys(config.layers));
   const faults: string[] = [];
-  for (const path of paths) {
+  for (const path of [...missing, ...config.trainable, ...(config.biases ?? [])]) {
     layers.set(path, {factors: [], full: {}});
   }
   for (const [name, tensor] of Object.entries(tensors)) {
-    const path = ownerOf(name, paths) ?? '';
+    const path = ownerOf(name, layers) ?? '';
     const layer = layers.get(path);
+    missing.delete(path);
     const local = name.slice(path.length + 1);
     const prefix = config.layers[path] === undefined ? undefined : FACTOR.exec(local)?.groups?.prefix;
     if (layer === undefined) {
@@ -54,17 +56,8 @@ export function tensorsByLayer({config, tensors}: Adapter): {layers: Map<string,
   for (const {factors} of layers.values()) {
     factors.sort((one, other) => (one.prefix < other.prefix ? -1 : 1));
   }
-  for (const path of Object.keys(config.layers)) {
-    if (!Object.keys(tensors).some(name => name.startsWith(`${path}/`))) {
-      faults.push(`${path}: no factors in the adapter`);
-    }
-  }
+  missing.forEach(path => faults.push(`${path}: no factors in the adapter`));
   return {layers, faults};
-}
-
-/** The layer to which a tensor of an adapter belongs: the one with the longest path. */
-function ownerOf(name: string, paths: readonly string[]): string | undefined {
-  return paths.filter(path => name.startsWith(`${path}/`)).sort((one, other) => other.length - one.length)[0];
 }
 
 /** The greatest rank of which a weight makes use, `min(fan-in, fan-out)`. */

@@ -26,6 +26,7 @@ import type {Site} from './walk';
  */
 export function checkFit({config, tensors}: Adapter, sites: readonly Site[]): void {
   const byPath = new Map(sites.map(site => [site.path, site]));
+  const trained = new Set(config.trainable);
   const misfits = new Map<string, string>(); // by the path of the layer
   const expected = new Map<string, Expectation>(); // by the name of the tensor
 
@@ -47,7 +48,7 @@ export function checkFit({config, tensors}: Adapter, sites: readonly Site[]): vo
       }
     }
   }
-  for (const path of config.trainable) {
+  for (const path of trained) {
     const site = byPath.get(path);
     if (config.layers[path] !== undefined) {
       misfits.set(path, 'both adapted and trained in full in the adapter');
@@ -62,7 +63,7 @@ export function checkFit({config, tensors}: Adapter, sites: readonly Site[]): vo
   for (const path of config.biases ?? []) {
     const site = byPath.get(path);
     const misfit = biasMisfitOf(site);
-    if (config.layers[path] !== undefined || config.trainable.includes(path)) {
+    if (config.layers[path] !== undefined || trained.has(path)) {
       misfits.set(path, 'there twice in the adapter, once for its bias alone');
     } else if (site === undefined || misfit !== undefined) {
       misfits.set(path, misfit ?? NOT_THERE);
@@ -72,7 +73,7 @@ export function checkFit({config, tensors}: Adapter, sites: readonly Site[]): vo
   }
 
   for (const site of sites) {
-    if (isInHead(config.head, site) && site.layer.weights.length > 0 && !config.trainable.includes(site.path)) {
+    if (isInHead(config.head, site) && site.layer.weights.length > 0 && !trained.has(site.path)) {
       misfits.set(site.path, 'of the new head, but not among what the adapter brings in full');
     }
   }
@@ -176,11 +177,25 @@ function tensorFaults(
     }
   }
   for (const name of Object.keys(tensors)) {
-    if (!expected.has(name) && ![...misfits.keys()].some(path => name.startsWith(`${path}/`))) {
+    if (!expected.has(name) && ownerOf(name, misfits) === undefined) {
       faults.push(`${name}: not a weight of the model`);
     }
   }
   return faults;
+}
+
+/**
+ * The layer to which a tensor of an adapter belongs: of those that are given, the one with the longest path before the tensor's name. Its
+ * cost does not depend on how many there are, since a file may name very many.
+ */
+export function ownerOf(name: string, paths: {has(path: string): boolean}): string | undefined {
+  for (let slash = name.lastIndexOf('/'); slash >= 0; slash = slash > 0 ? name.lastIndexOf('/', slash - 1) : -1) {
+    const path = name.slice(0, slash);
+    if (paths.has(path)) {
+      return path;
+    }
+  }
+  return undefined;
 }
 
 function updatesOf({layer}: Site, config: LayerConfig): UpdateSpec[] {

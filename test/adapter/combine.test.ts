@@ -342,6 +342,14 @@ describe('combineAdapters', () => {
     );
   });
 
+  test('takes no longer for an adapter of very many layers than it must', () => {
+    const layers = Object.fromEntries(Array.from({length: 10_000}, (_, i) => [`layer${i}`, ONE]));
+    const adapter = written(layers);
+    const start = performance.now();
+    combineAdapters(entries([1], adapter));
+    expect(performance.now() - start).toBeLessThan(5000);
+  });
+
   test('refuses what is no list of adapters with weights', () => {
     expect(() => combineAdapters([])).toThrow('and not an empty one');
     expect(() => combineAdapters([{adapter: written({x: ONE}), weight: NaN}, {} as WeightedAdapter])).toThrow(
