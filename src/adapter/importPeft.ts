@@ -158,7 +158,7 @@ function savedWeights(layer: tf.layers.Layer, saved: ReadonlyMap<string, Values>
     const turned = weight.fromTorch(values, shape as number[]);
     if (showShape([...turned.shape]) !== showShape(shape) || sizeOf(turned.shape) !== turned.data.length) {
       throw new LoRAError(
-        `has a ${torchName} of shape ${showShape([...values.shape])}, and the layer's ${weight.name} is ${showShape(shape)}.`,
+        `has a ${torchName} of shape ${showShape([...turned.shape])}, and the layer's ${weight.name} is ${showShape(shape)}.`,
       );
     }
     found.set(weight.name, turned);

@@ -14,10 +14,18 @@ import {LoRAError} from '../errors';
  */
 export type KeyMap = Readonly<Record<string, string>> | ((name: string) => string | null | undefined);
 
-/** The name that a `keyMap` gives another: `undefined` if it says nothing of it, `null` to leave it out. */
+/**
+ * The name that a `keyMap` gives another: `undefined` if it says nothing of it, `null` to leave it out.
+ *
+ * @throws LoRAError if a function gives something else.
+ */
 export function mapName(keyMap: KeyMap, name: string, way: 'import' | 'export'): string | null | undefined {
   if (typeof keyMap === 'function') {
-    return keyMap(name);
+    const mapped: unknown = keyMap(name);
+    if (mapped !== undefined && mapped !== null && typeof mapped !== 'string') {
+      throw new LoRAError(`keyMap gives ${show(mapped)} for ${show(name)}, which is neither a name nor null.`);
+    }
+    return mapped;
   }
   const rows = Object.entries(keyMap).map(([module, layer]) => (way === 'import' ? [module, layer] : [layer, module]));
   rows.sort(([one = ''], [other = '']) => countStars(one) - countStars(other));

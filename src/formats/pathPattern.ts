@@ -60,7 +60,7 @@ function parse(pattern: string): Part {
   };
   const repeated = (part: Part): Part => {
     const bounds = /^(?:[*+?]|\{(\d*)(,?)(\d*)\})/.exec(pattern.slice(place, place + 20));
-    if (bounds === null || bounds[0] === '{}' || bounds[0] === '{,}') {
+    if (bounds === null || bounds[0] === '{}') {
       return part;
     }
     place += bounds[0].length;

@@ -42,6 +42,7 @@ export const PEFT_FILES = {config: 'adapter_config.json', weights: 'adapter_mode
 const FACTOR = /^(.*)\.lora_(A|B)(?:\.[^.]+)?\.(weight|bias)$/;
 const EMBEDDING_FACTOR = /^(.*)\.lora_embedding_(A|B)(?:\.[^.]+)?$/;
 const MAX_NAME = 1000;
+const TWICE = 'there under two names';
 
 /**
  * Reads a PEFT adapter, module by module, under the dotted paths that modules have in PyTorch.
@@ -50,13 +51,18 @@ const MAX_NAME = 1000;
  */
 export function parsePEFT({config, weights}: PEFTFiles, warn: (message: string) => void): Map<string, TorchModule> {
   const read = readPEFTConfig(config, warn);
-  if (weights[0] === 0x50 && weights[1] === 0x4b) {
+  if (isPickle(weights)) {
     throw new LoRAError(
       'The weights are a pickle (adapter_model.bin), which can run code when it is read. Save the adapter in Python with ' +
         'save_pretrained(folder, safe_serialization=True) and import adapter_model.safetensors.',
     );
   }
   return groupTensors(decodeSafetensors(weights).tensors, read);
+}
+
+/** Whether bytes begin as a ZIP archive, which PyTorch's own files are. */
+function isPickle(bytes: unknown): boolean {
+  return bytes instanceof Uint8Array && bytes[0] === 0x50 && bytes[1] === 0x4b;
 }
 
 function groupTensors(tensors: ReadonlyMap<string, StoredTensor>, config: PEFTConfig): Map<string, TorchModule> {
@@ -132,8 +138,10 @@ function groupTensors(tensors: ReadonlyMap<string, StoredTensor>, config: PEFTCo
         : 'a weight of the base, which is not carried. Save with save_embedding_layers=False';
     }
     if (isSavedModule(owner, config.modulesToSave)) {
-      moduleAt(owner).saved.set(rest, values);
-      return undefined;
+      const {saved} = moduleAt(owner);
+      const fault = saved.has(rest) ? TWICE : undefined;
+      saved.set(rest, values);
+      return fault;
     }
     return rest === 'bias' && config.bias !== 'none'
       ? putOnce(moduleAt(owner), 'bias', values)
@@ -143,23 +151,25 @@ function groupTensors(tensors: ReadonlyMap<string, StoredTensor>, config: PEFTCo
 
 function putOnce<K extends string>(target: Partial<Record<K, Values>>, part: K, values: Values): string | undefined {
   if (target[part] !== undefined) {
-    return 'there under two names';
+    return TWICE;
   }
   target[part] = values;
   return undefined;
 }
 
 function shapeFaults(path: string, {shape: a}: Values, {shape: b}: Values, rank: number): string[] {
-  const [outerA = 0] = a;
-  const [, innerB = 0, ...ones] = b;
+  const [outerA = 0, , ...space] = a;
+  const [out = 0, innerB = 0, ...ones] = b;
   if (a.length < 2 || b.length !== a.length || ones.some(size => size !== 1) || sizeOf(a) === 0 || sizeOf(b) === 0) {
     return [`${path}: factors of shapes ${show(a)} and ${show(b)} are no update of a weight`];
   }
   if (outerA !== rank) {
     return [`${path}: A has rank ${outerA}, and the config says ${rank}`];
   }
-  // A grouped convolution has B in as many pieces as it has groups.
-  return outerA % innerB === 0 ? [] : [`${path}: A has rank ${outerA}, B ${innerB}`];
+  // A grouped convolution has B in as many pieces as it has groups, and its outputs are divided among them.
+  const groups = outerA / innerB;
+  const isGrouped = space.length > 0 && Number.isInteger(groups) && out % groups === 0;
+  return groups === 1 || isGrouped ? [] : [`${path}: A has rank ${outerA}, B ${innerB}`];
 }
 
 function shorten(faults: readonly string[]): string {

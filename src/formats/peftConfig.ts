@@ -133,21 +133,38 @@ function readPatterns(field: string, table: unknown, faults: string[]): (path: s
     faults.push(`${field} is ${brief(table)}, not an object of numbers by pattern.`);
     return () => undefined;
   }
-  const rows: [matches: (path: string) => boolean, value: number][] = [];
-  for (const [pattern, value] of Object.entries(table as Record<string, unknown>)) {
+  const rows: {pattern: string; matches: (path: string) => boolean; value: number}[] = [];
+  for (const [pattern, given] of Object.entries(table as Record<string, unknown>)) {
     try {
-      const valid = resolveStrength(field === 'rank_pattern' ? {rank: value as number} : {alpha: value as number});
-      rows.push([pathMatcher(pattern), field === 'rank_pattern' ? valid.rank : valid.alpha]);
+      const valid = resolveStrength(field === 'rank_pattern' ? {rank: given as number} : {alpha: given as number});
+      const value = field === 'rank_pattern' ? valid.rank : valid.alpha;
+      rows.push({pattern, matches: pathMatcher(pattern), value});
     } catch (error) {
       faults.push(`${field}: ${(error as Error).message}`);
     }
   }
-  return path => rows.find(([matches]) => matches(path))?.[1];
+  return path => {
+    const [first, ...others] = rows.filter(({matches}) => matches(path));
+    const other = others.find(({value}) => value !== first?.value);
+    if (first !== undefined && other !== undefined && isIndex(first.pattern)) {
+      const [index, second] = [first, other].map(({pattern}) => show(pattern));
+      throw new LoRAError(
+        `fits the patterns ${index} and ${second} of ${field}. The first in the file counts, and JavaScript puts keys that are whole ` +
+          `numbers before others. Write "(${first.pattern})" for ${index}.`,
+      );
+    }
+    return first?.value;
+  };
 }
 
-/** Whether a module is one of those that an adapter brings whole, or inside one. */
+/**
+ * Whether a module is one of those that an adapter brings whole, or inside one. PEFT takes the names for ends of paths, of parts of paths
+ * too: `classifier` is `pre_classifier`.
+ */
 export function isSavedModule(path: string, modulesToSave: readonly string[]): boolean {
-  return modulesToSave.some(name => `.${path}.`.includes(`.${name}.`));
+  const parts = path.split('.');
+  const paths = parts.map((_, i) => parts.slice(0, i + 1).join('.'));
+  return modulesToSave.some(name => paths.some(outer => outer.endsWith(name)));
 }
 
 /** A module of an adapter that is written, as far as the config names it. */
@@ -214,6 +231,11 @@ function mostCommon(values: readonly number[]): number | undefined {
   const counts = new Map<number, number>();
   values.forEach(value => counts.set(value, (counts.get(value) ?? 0) + 1));
   return [...counts].sort(([, one], [, other]) => other - one)[0]?.[0];
+}
+
+/** Whether objects have a key before all others, wherever it was written. */
+function isIndex(key: string): boolean {
+  return /^(?:0|[1-9]\d*)$/.test(key);
 }
 
 function isSet(value: unknown): boolean {

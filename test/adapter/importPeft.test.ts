@@ -1,7 +1,16 @@
 import * as tf from '@tensorflow/tfjs';
 import fc from 'fast-check';
-import {applyLoRA, importPEFT, type KeyMap, LoRAError, mergeLoRA, removeLoRA, setAdapter} from '../../src';
-import {decodeSafetensors, encodeSafetensors} from '../../src/formats/safetensors';
+import {
+  applyLoRA,
+  importPEFT,
+  type KeyMap,
+  LoRAError,
+  mergeLoRA,
+  type PEFTFiles,
+  removeLoRA,
+  setAdapter,
+} from '../../src';
+import {decodeSafetensors, encodeSafetensors, type NamedValues} from '../../src/formats/safetensors';
 import {BACKENDS, useBackend, withoutLeaks} from '../helpers';
 import {predictions, train} from '../models';
 import {expectedOf, KEY_MAP, largeNetwork, type Network, peftFiles, smallNetwork} from '../peftNetworks';
@@ -33,6 +42,12 @@ const CASES: [name: string, folder: string[], make: () => Network][] = [
     return [title, ['made', name], () => largeNetwork(depthwise)] as [string, string[], () => Network];
   }),
 ];
+
+/** Values in a shape, no two of them equal. */
+function filled(shape: readonly number[]): NamedValues {
+  const size = shape.reduce((product, axis) => product * axis, 1);
+  return {shape, data: Float32Array.from({length: size}, (_, i) => i + 1)};
+}
 
 const TOLERANCE = {atol: 1e-5, rtol: 0};
 
@@ -300,6 +315,120 @@ describe('an adapter of PEFT', () => {
     [null as unknown as object, /must be an object/],
   ])('with the config %p is refused', (config, message) => {
     expect(() => importPEFT({config, weights: peftFiles('lora').weights}, smallNetwork().model)).toThrow(message);
+  });
+
+  test('whose factors do not belong together is refused', () => {
+    const model = tf.sequential({
+      layers: [
+        tf.layers.conv2d({filters: 3, kernelSize: 2, inputShape: [4, 4, 2], name: 'conv'}),
+        tf.layers.flatten(),
+        tf.layers.dense({units: 6, name: 'fc'}),
+      ],
+    });
+    const read = (tensors: Record<string, number[]>) => () => {
+      const values = Object.entries(tensors).map(([name, shape]) => [name, filled(shape)] as const);
+      return importPEFT(
+        {config: {peft_type: 'LORA', r: 4}, weights: encodeSafetensors(Object.fromEntries(values))},
+        model,
+      );
+    };
+    // Only a convolution has B in pieces, one for each group; and its outputs are divided among them.
+    for (const [linear, message] of [
+      [{'fc.lora_A.weight': [4, 27], 'fc.lora_B.weight': [6, 2]}, 'fc: A has rank 4, B 2'],
+      [{'fc.lora_embedding_A': [4, 27], 'fc.lora_embedding_B': [6, 2]}, 'fc: A has rank 4, B 2'],
+      [{'conv.lora_A.weight': [4, 2, 2, 2], 'conv.lora_B.weight': [3, 2, 1, 1]}, 'conv: A has rank 4, B 2'],
+    ] as const) {
+      expect(read(linear as unknown as Record<string, number[]>)).toThrow(LoRAError);
+      expect(read(linear as unknown as Record<string, number[]>)).toThrow(message);
+    }
+  });
+
+  test('brings whole modules by the end of their paths, as PEFT finds them', () => {
+    // PEFT looks for `key.endswith(name)`, so that "classifier" is "pre_classifier" too, as in DistilBERT.
+    const model = tf.sequential({
+      layers: [
+        tf.layers.dense({units: 3, inputShape: [2], name: 'query'}),
+        tf.layers.dense({units: 3, name: 'pre_classifier'}),
+        tf.layers.dense({units: 2, name: 'classifier'}),
+      ],
+    });
+    const weights = encodeSafetensors({
+      'query.lora_A.weight': filled([1, 2]),
+      'query.lora_B.weight': filled([3, 1]),
+      'pre_classifier.weight': filled([3, 3]),
+      'pre_classifier.bias': filled([3]),
+      'classifier.weight': filled([2, 3]),
+      'classifier.bias': filled([2]),
+    });
+    const config = (modules: string[]) => ({peft_type: 'LORA', r: 1, modules_to_save: modules});
+    const adapter = importPEFT({config: config(['classifier']), weights}, model);
+    expect([...adapter.config.trainable].sort()).toEqual(['classifier', 'pre_classifier']);
+    expect(() => importPEFT({config: config(['pre_classifier']), weights}, model)).toThrow(
+      'classifier.bias: neither a factor of LoRA nor of a module in modules_to_save',
+    );
+  });
+
+  test('with a tensor of a whole module under two names is refused', () => {
+    const {model} = smallNetwork();
+    const {config, weights} = peftFiles('modules_to_save');
+    const tensors = Object.fromEntries(decodeSafetensors(weights).tensors) as Record<string, NamedValues>;
+    const bias = tensors['base_model.model.head.bias']!;
+    const twice = {...tensors, 'base_model.model.head.modules_to_save.default.bias': bias};
+    expect(() => importPEFT({config, weights: encodeSafetensors(twice)}, model)).toThrow(
+      'head.modules_to_save.default.bias: there under two names',
+    );
+  });
+
+  test('with a whole module of another size is refused with both shapes in one order', () => {
+    const {model} = smallNetwork();
+    const {config, weights} = peftFiles('modules_to_save');
+    const tensors = Object.fromEntries(decodeSafetensors(weights).tensors) as Record<string, NamedValues>;
+    const [out, inner] = tensors['base_model.model.head.weight']!.shape as [number, number];
+    const turned = {...tensors, 'base_model.model.head.weight': filled([inner, out])};
+    expect(() => importPEFT({config, weights: encodeSafetensors(turned)}, model)).toThrow(
+      `head: has a weight of shape [${out}, ${inner}], and the layer's kernel is [${inner}, ${out}].`,
+    );
+  });
+
+  test('whose order of patterns is lost in JavaScript is refused where it matters', () => {
+    // Of two patterns that fit the first counts, and JavaScript puts keys that are whole numbers before all others.
+    const model = tf.sequential({layers: [tf.layers.dense({units: 3, inputShape: [2], name: 'fc'})]});
+    const weights = encodeSafetensors({'net.1.lora_A.weight': filled([1, 2]), 'net.1.lora_B.weight': filled([3, 1])});
+    const read = (patterns: string) => {
+      const config = `{"peft_type": "LORA", "r": 1, "alpha_pattern": ${patterns}}`;
+      return importPEFT({config, weights}, model, {keyMap: {'net.1': 'fc'}}).config.layers.fc!.alpha;
+    };
+    expect(() => read('{"net.1": 4, "1": 2}')).toThrow(LoRAError);
+    expect(() => read('{"net.1": 4, "1": 2}')).toThrow('net.1: fits the patterns "1" and "net.1"');
+    expect(read('{"net.1": 4, "(1)": 2}')).toBe(4);
+    expect(read('{"net.1": 2, "1": 2}')).toBe(2);
+    expect(read('{"1": 2}')).toBe(2);
+    expect(read('{"net.0": 4, "1": 2, "0": 3}')).toBe(2);
+  });
+
+  test('whose key map gives something else than a name is refused', () => {
+    const {model} = smallNetwork();
+    const read = () => importPEFT(peftFiles('lora'), model, {keyMap: (() => 5) as unknown as KeyMap});
+    expect(read).toThrow(LoRAError);
+    expect(read).toThrow(/keyMap gives 5 for "\w+"/);
+  });
+
+  test('without weights is refused', () => {
+    const {config} = peftFiles('lora');
+    const files = {config} as unknown as PEFTFiles;
+    expect(() => importPEFT(files, smallNetwork().model)).toThrow(LoRAError);
+    expect(() => importPEFT(files, smallNetwork().model)).toThrow('the bytes of a safetensors file');
+  });
+
+  test('that names very many modules is refused at once', () => {
+    const entries = Array.from({length: 20_000}, (_, i) => [
+      [`b.m${i}.lora_A.weight`, filled([1, 1])] as const,
+      [`b.m${i}.lora_B.weight`, filled([1, 1])] as const,
+    ]);
+    const weights = encodeSafetensors(Object.fromEntries(entries.flat()));
+    const start = performance.now();
+    expect(() => importPEFT({config: {peft_type: 'LORA', r: 1}, weights}, smallNetwork().model)).toThrow(LoRAError);
+    expect(performance.now() - start).toBeLessThan(5000);
   });
 
   test('that expects a changed base, or has fields that nobody knows, is imported with a warning', () => {

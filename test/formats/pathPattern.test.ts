@@ -25,6 +25,8 @@ test.each([
   ['(?:ab){2,3}', 'ab', false],
   ['(?:ab){2}', 'ababab', false],
   ['a{,2}b', 'b', true],
+  ['a{,}b', 'aaab', true],
+  ['a{}', 'a{}', true],
   ['(?P<name>q|k)_proj', 'self.k_proj', true],
   ['[^.]+', 'a.b', true],
   ['[]x]', ']', true],
