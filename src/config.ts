@@ -187,6 +187,9 @@ export function checkConfig(config: LoRAConfig): void {
   if (typeof config !== 'object' || (config as unknown) === null || Array.isArray(config)) {
     throw new LoRAError(`The config must be an object such as {rank: 8}, got ${show(config)}.`);
   }
+  if (isPromise(config)) {
+    throw new LoRAError(`The config must be an object such as {rank: 8}, or an adapter, got ${kindOf(config)}.`);
+  }
   const faults = [
     ...unknownOptions(config, CONFIG_OPTIONS),
     ...faultsOf(() => resolveStrength(config)),
@@ -253,6 +256,20 @@ export function show(value: unknown): string {
   if (typeof value === 'number') {
     return String(value); // JSON has no NaN
   }
-  const text = JSON.stringify(value) as string | undefined;
-  return text ?? typeof value;
+  try {
+    const text = JSON.stringify(value) as string | undefined;
+    return text ?? typeof value;
+  } catch {
+    return typeof value; // a bigint, or something that holds itself or is nested without end
+  }
+}
+
+/** What kind of value something is, as an error message says it that does not show the value. */
+export function kindOf(value: unknown): string {
+  return value === null ? 'null' : isPromise(value) ? 'a promise: await it' : typeof value;
+}
+
+/** Whether a value is a promise, of another realm or of a library too. */
+export function isPromise(value: unknown): value is PromiseLike<unknown> {
+  return typeof (value as Partial<PromiseLike<unknown>> | null | undefined)?.then === 'function';
 }

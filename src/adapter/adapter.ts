@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {type Adapter, type AdapterConfig, type LayerConfig, resolveStrength} from '../config';
+import {type Adapter, type AdapterConfig, isPromise, type LayerConfig, resolveStrength} from '../config';
 import {LoRAError} from '../errors';
 import type {LoRALayer} from '../layers/loraLayer';
 import {replaceValue} from '../layers/stock';
@@ -108,11 +108,6 @@ export function withAdapter<T>(model: tf.LayersModel, adapter: Adapter | null, f
   }
   restore();
   return result;
-}
-
-/** Whether a value is a promise, of another realm or of a library too. */
-function isPromise(value: unknown): value is PromiseLike<unknown> {
-  return typeof (value as Partial<PromiseLike<unknown>> | null | undefined)?.then === 'function';
 }
 
 /** An adapter that owns the given tensors. */

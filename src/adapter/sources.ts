@@ -1,4 +1,4 @@
-import type {Adapter} from '../config';
+import {type Adapter, kindOf} from '../config';
 import {LoRAError} from '../errors';
 import {PEFT_FILES, type PEFTFiles} from '../formats/peft';
 import {fromSafetensors} from './safetensors';
@@ -20,7 +20,7 @@ export interface PEFTSources {
  *     await readAdapter(fetch('emoji.safetensors'))
  *     await readAdapter(input.files[0])
  *
- * @throws LoRAError if the response is no success, or the bytes are not an adapter.
+ * @throws LoRAError if the source is none, the response is no success, or the bytes are not an adapter.
  */
 export async function readAdapter(source: ByteSource | PromiseLike<ByteSource>): Promise<Adapter> {
   return fromSafetensors(await bytesOf(await source));
@@ -36,6 +36,11 @@ export async function readAdapter(source: ByteSource | PromiseLike<ByteSource>):
  * @throws LoRAError if one is missing, or a response is no success.
  */
 export async function readPEFT(sources: PEFTSources | ArrayLike<File>): Promise<PEFTFiles> {
+  if (typeof sources !== 'object' || (sources as unknown) === null) {
+    throw new LoRAError(
+      `Give the two files of a PEFT adapter, {config, weights}, or files among which they are, got ${kindOf(sources)}.`,
+    );
+  }
   const {config, weights} = 'length' in sources ? amongFiles(Array.from(sources)) : sources;
   const [configBytes, weightBytes] = await Promise.all([config, weights].map(async source => bytesOf(await source)));
   return {config: new TextDecoder().decode(configBytes), weights: weightBytes as Uint8Array};
@@ -60,6 +65,9 @@ async function bytesOf(source: ByteSource): Promise<Uint8Array> {
   }
   if (source instanceof ArrayBuffer) {
     return new Uint8Array(source);
+  }
+  if (typeof (source as Partial<Blob> | null | undefined)?.arrayBuffer !== 'function') {
+    throw new LoRAError(`Give a File, a Blob, a Response, an ArrayBuffer or a Uint8Array, got ${kindOf(source)}.`);
   }
   if ('ok' in source && !source.ok) {
     throw new LoRAError(`${source.url || 'The response'}: ${source.status} ${source.statusText}`.trim() + '.');

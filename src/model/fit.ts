@@ -3,6 +3,7 @@ import {
   type Adapter,
   type AdapterConfig,
   faultsOf,
+  kindOf,
   type LayerConfig,
   resolveStrength,
   resolveWeights,
@@ -220,8 +221,7 @@ function expectWeights(
 export function checkAdapter(value: unknown): asserts value is Adapter {
   const {config, tensors} = (value ?? {}) as Partial<Adapter>;
   if (typeof tensors !== 'object' || (tensors as unknown) === null) {
-    const given = value === null ? 'null' : typeof value;
-    throw new LoRAError(`An adapter is needed, such as getAdapter and loadAdapter return, got ${given}.`);
+    throw new LoRAError(`An adapter is needed, such as getAdapter and loadAdapter return, got ${kindOf(value)}.`);
   }
   checkAdapterConfig(config);
   for (const [name, tensor] of Object.entries(tensors)) {

@@ -2,6 +2,9 @@ import type {HeadConfig} from '../config';
 import {LoRAError} from '../errors';
 import type {Site} from './walk';
 
+/** Far more than wrappers and models in models need, and no strain for what goes through them. */
+const MAX_LEVELS = 200;
+
 /** Whether two heads attach at the same place and compute alike, up to their weights; so do none and none. */
 export function sameHead(one: HeadConfig | undefined, other: HeadConfig | undefined): boolean {
   return essence(one) === essence(other);
@@ -34,6 +37,18 @@ export function checkHeadConfig(head: unknown): void {
       "The adapter's head must say where it attaches, and list its layers: {at, layers: [{className, config: {name, …}}]}.",
     );
   }
+  if (!isShallow(layers, MAX_LEVELS)) {
+    throw new LoRAError(`The layers of the adapter's head are nested more deeply than ${MAX_LEVELS} levels.`);
+  }
+}
+
+/** Whether objects and lists lie in each other at most so many levels deep. */
+function isShallow(value: unknown, levels: number): boolean {
+  return (
+    typeof value !== 'object' ||
+    value === null ||
+    (levels > 0 && Object.values(value).every(entry => isShallow(entry, levels - 1)))
+  );
 }
 
 function isEntry(entry: unknown): boolean {

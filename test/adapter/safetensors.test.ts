@@ -142,6 +142,32 @@ describe('a file', () => {
     expect(read).toThrow(message);
   });
 
+  test.each<[string, (deep: string) => string, RegExp]>([
+    [
+      'a rank',
+      deep => `{"layers":{"x":{"className":"Dense","freezeBaseLayer":true,"rank":${deep}}},"trainable":[]}`,
+      /rank/,
+    ],
+    [
+      'a layer of its head',
+      deep =>
+        `{"layers":{},"trainable":[],"head":{"at":"x","layers":[{"className":"Dense","config":{"name":"y","z":${deep}}}]}}`,
+      /head.*nested more deeply/,
+    ],
+  ])('with %s that is nested without end is refused', async (_, config, message) => {
+    const {bytes} = await example();
+    const deep = '['.repeat(100_000) + ']'.repeat(100_000);
+    const read = () =>
+      fromSafetensors(
+        withHeader(bytes, text => {
+          const {__metadata__: metadata, ...rest} = JSON.parse(text) as Record<string, object>;
+          return JSON.stringify({__metadata__: {...metadata, config: config(deep)}, ...rest});
+        }),
+      );
+    expect(read).toThrow(LoRAError);
+    expect(read).toThrow(message);
+  });
+
   test('is not written with numbers that its type cannot hold', async () => {
     const {adapter} = await example();
     const tensors = {...adapter.tensors, 'hidden/lora_A': tf.fill([5, 2], 65519)};

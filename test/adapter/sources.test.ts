@@ -51,6 +51,25 @@ test('a response that is no success is refused with what the server said', async
   await expect(readPEFT({config: missing(), weights: new Blob([])})).rejects.toThrow('404 Not Found');
 });
 
+test.each<[unknown, string]>([
+  [undefined, 'got undefined'],
+  [null, 'got null'],
+  ['a.safetensors', 'got string'],
+  [{}, 'got object'],
+])('%p is refused as a source', async (source, message) => {
+  const given = source as Blob; // a list of files that is empty has an undefined first one
+  for (const read of [() => readAdapter(given), () => readPEFT({config: new Blob(['{}']), weights: given})]) {
+    await expect(read()).rejects.toThrow(LoRAError);
+    await expect(read()).rejects.toThrow(message);
+  }
+});
+
+test.each([undefined, null, 'folder'])('%p is refused for the sources of PEFT', async sources => {
+  const read = () => readPEFT(sources as unknown as File[]);
+  await expect(read()).rejects.toThrow(LoRAError);
+  await expect(read()).rejects.toThrow('Give the two files of a PEFT adapter');
+});
+
 test('a file that is no adapter is refused', async () => {
   await expect(readAdapter(new Blob(['<html>not here</html>']))).rejects.toThrow(LoRAError);
 });

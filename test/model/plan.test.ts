@@ -144,6 +144,8 @@ describe('applyLoRA refuses', () => {
     ['the exclusion of everything', {exclude: ['Dense']}, 'There is nothing to adapt.'],
     ['a config that is none', null, 'The config must be an object'],
     ['a config that is a number', 8, 'The config must be an object'],
+    ['a promise of an adapter', Promise.resolve(), 'got a promise: await it'],
+    ['a rank that no JSON holds', {rank: 8n}, 'rank must be a positive integer, got bigint'],
     [
       'several faults, all told at once',
       {rank: 0, targets: [], seed: 0.5, biass: 'all'},
