@@ -134,10 +134,13 @@ function checkSpecs(specs: unknown, present: number): void {
     throw new LoRAError(`The adapter's file is broken: its list of tensors is ${show(specs)}.`);
   }
   const faults: string[] = [];
-  const names = new Set<string>();
+  const names = new Set<unknown>();
   let bytes = 0;
-  for (const {name, shape, dtype} of specs as tf.io.WeightsManifestEntry[]) {
-    if (names.has(name)) {
+  for (const spec of specs as (Partial<tf.io.WeightsManifestEntry> | null)[]) {
+    const {name, shape, dtype} = spec ?? {};
+    if (typeof name !== 'string' || name === '__proto__') {
+      faults.push(`a tensor cannot have the name ${show(name)}`);
+    } else if (names.has(name)) {
       faults.push(`${name}: there twice`);
     }
     names.add(name);

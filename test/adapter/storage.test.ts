@@ -342,6 +342,12 @@ describe('loadAdapter and saveAdapter', () => {
     ['a tensor of another type', a => (a.weightSpecs[0]!.dtype = 'int32'), 'of type int32, not float32'],
     ['a shape that is none', a => (a.weightSpecs[0]!.shape = [-5, 2]), 'its shape is [-5,2]'],
     ['a shape that is no list', a => ((a.weightSpecs[0] as {shape: unknown}).shape = '5,2'), 'hidden/lora_A'],
+    ['an entry that is none', a => (a.weightSpecs as unknown[]).push(null), 'cannot have the name undefined'],
+    [
+      'a tensor that no table can hold',
+      a => (a.weightSpecs[0]!.name = '__proto__'),
+      'cannot have the name "__proto__"',
+    ],
     ['a list of tensors that is none', a => ((a as {weightSpecs: unknown}).weightSpecs = {}), 'adapter'],
   ])('refuse %s, and leave nothing behind', async (_, change, message) => {
     const {artifacts} = await saved();
