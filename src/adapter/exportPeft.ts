@@ -150,12 +150,14 @@ function checkExportable(
     if (trainable.includes(path)) {
       // PEFT takes these names for the ends of paths.
       const module = paths.get(path) ?? '';
-      const others = [...paths].filter(
-        ([other, name]) => name !== module && name.endsWith(module) && !trainable.includes(other),
-      );
+      const others = sites.filter(other => {
+        const name = paths.get(other.path) ?? '';
+        const isOther = other.path !== path && other.layer.weights.length > 0 && !trainable.includes(other.path);
+        return isOther && name.endsWith(module);
+      });
       if (others.length > 0) {
         faults.push(
-          `${path}: PEFT would take ${others.map(([other]) => other).join(', ')} for the same, since the names end alike. Rename it with keyMap`,
+          `${path}: PEFT would take ${others.map(other => other.path).join(', ')} for the same, since the names end alike. Rename it with keyMap`,
         );
       }
     }

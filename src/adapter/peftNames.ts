@@ -68,15 +68,20 @@ function sitesNamed(name: string, sites: readonly Site[]): Site[] {
   return exact.length > 0 ? exact : sites.filter(({layer}) => layer.name === name);
 }
 
-/** @param isAlone whether no other module has the same last part. */
+/**
+ * The layers that a module may be by its name. Those without weights are none, an input of the same name, say.
+ *
+ * @param isAlone whether no other module has the same last part.
+ */
 function sitesLike(module: string, sites: readonly Site[], isAlone: boolean): Site[] {
   const joined = partsOf(module).join('.');
-  const equal = sites.filter(({path}) => partsOf(path).join('.') === joined);
+  const weighty = sites.filter(({layer}) => layer.weights.length > 0);
+  const equal = weighty.filter(({path}) => partsOf(path).join('.') === joined);
   if (equal.length > 0) {
     return equal;
   }
   // Several modules of one last part are several layers, of which we cannot say which is which.
-  return isAlone ? sites.filter(({path}) => lastPart(path) === lastPart(module)) : [];
+  return isAlone ? weighty.filter(({path}) => lastPart(path) === lastPart(module)) : [];
 }
 
 /**

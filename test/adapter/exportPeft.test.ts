@@ -272,6 +272,13 @@ describe('is refused:', () => {
     expect(await refusal(model, {rank: 1, targets: ['head'], bias: 'all'})).toContain('gru: a bias of the class GRU');
   });
 
+  test('no whole module for the sake of a layer without weights', async () => {
+    const model = mlp(['one', 3], ['classes', 2]);
+    model.add(tf.layers.softmax({name: 'softmax_classes'}));
+    const {config} = await exportOf(model, {rank: 1, targets: ['one'], trainable: ['classes']});
+    expect(config.modules_to_save).toEqual(['classes']);
+  });
+
   test('whole modules whose name ends as that of another', async () => {
     const message = await refusal(mlp(['fc', 3], ['x.fc', 3], ['one', 2]), {
       rank: 1,

@@ -177,6 +177,15 @@ describe('an adapter of PEFT', () => {
     expect(importPEFT(deep, model).config).toEqual(importPEFT(peftFiles('lora'), model).config);
   });
 
+  test('takes no layer without weights for a module', () => {
+    const input = tf.input({shape: [8], name: 'fc1'});
+    const dense = tf.layers.dense({units: 5, name: 'fc1', inputShape: [8]});
+    const body = tf.sequential({layers: [dense], name: 'body'});
+    const model = tf.model({inputs: input, outputs: body.apply(input) as tf.SymbolicTensor});
+    const keyMap = (name: string) => (name === 'fc1' ? undefined : null);
+    expect(Object.keys(importPEFT(peftFiles('lora'), model, {keyMap}).config.layers)).toEqual(['body/fc1']);
+  });
+
   test('finds nested layers by equal paths', () => {
     const body = tf.sequential({
       layers: [tf.layers.dense({units: 5, name: 'fc1', inputShape: [8]}), tf.layers.dense({units: 5, name: 'fc2'})],
