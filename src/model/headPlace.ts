@@ -49,7 +49,7 @@ export function defaultPlace(model: tf.LayersModel): string {
  * @throws LoRAError if there is none, or it has several outputs.
  */
 export function placeOf(model: tf.LayersModel, at: string): GraphNode {
-  const calls = nodesOf(model).filter(({outboundLayer}) => outboundLayer.name === at);
+  const calls = callsOf(model, at);
   const [call] = calls;
   if (call === undefined) {
     const inside = sitesOf(model).find(
@@ -71,6 +71,19 @@ export function placeOf(model: tf.LayersModel, at: string): GraphNode {
     );
   }
   return call;
+}
+
+/** The calls that give the outputs of a layer of a model itself. */
+function callsOf(model: tf.LayersModel, name: string): GraphNode[] {
+  const nodes = nodesOf(model);
+  const calls = nodes.filter(({outboundLayer}) => outboundLayer.name === name);
+  if (calls.length > 0) {
+    return calls;
+  }
+  // A model that begins a Sequential is called by nobody: its calls are the Sequential's own, and the last one of them gives its output.
+  const first = model.layers.find(layer => layer.name === name);
+  const outputs = first !== undefined && isContainer(first) ? first.outputs : [];
+  return nodes.filter(({outputTensors}) => outputs.some(output => outputTensors.includes(output)));
 }
 
 /** On which inputs and layers of a model a tensor depends. */

@@ -83,6 +83,29 @@ describe.each(BACKENDS)('on %s', backend => {
     expect(head.built).toBe(false);
   });
 
+  test('a model that begins a sequential one is a place like any other', async () => {
+    // tfjs lays such a model's own calls into the graph of the other, and none of the model itself.
+    const make = () => {
+      const body = tf.sequential({
+        name: 'body',
+        layers: [
+          layers.dense({units: 4, inputShape: [5], name: 'one'}),
+          layers.dense({units: 3, activation: 'tanh', name: 'two'}),
+        ],
+      });
+      return tf.sequential({layers: [body, layers.dense({units: 2, name: 'head'})]});
+    };
+    const model = make();
+    const x = tf.ones([4, 5]);
+    const built = replaceHead(model, [layers.dense({units: 3, useBias: false, name: 'classes'})], {at: 'body'});
+    const features = (model.getLayer('body') as tf.LayersModel).predict(x) as tf.Tensor2D;
+    const kernel = built.getLayer('classes').getWeights()[0] as tf.Tensor2D;
+    expect(predictions(built, [x])[0]).toBeAllClose(numbers(tf.matMul(features, kernel)));
+    const adapted = applyLoRA(built, {rank: 1});
+    await train(adapted, [x]);
+    expect(predictions(applyLoRA(model, await throughFile(adapted)), [x])).toEqual(predictions(adapted, [x]));
+  });
+
   test.each([
     ['a convolutional model', cnn],
     ['a nested model', nested],
