@@ -104,18 +104,28 @@ export function mendedEntry(layer: tf.layers.Layer, {className, config}: LayerEn
 /**
  * Makes a layer from its class name and config, as tfjs does when it loads a model.
  *
- * @throws LoRAError if no class of that name is registered.
+ * @throws LoRAError if no class of that name is registered, or it takes no such config.
  */
 export function layerFromEntry({className, config}: LayerEntry): tf.layers.Layer {
-  const registered = tf.serialization.SerializationMap.getMap().classNameMap[className];
-  if (registered === undefined) {
+  const registered = isRegistered(className) && tf.serialization.SerializationMap.getMap().classNameMap[className];
+  if (!registered) {
     throw new LoRAError(
       `Layer "${config.name as string}" is a ${className}, which is not registered. Call tf.serialization.registerClass(${className}) first.`,
     );
   }
   const [layerClass, fromConfig] = registered;
-  // tfjs writes into the configs that it reads.
-  return fromConfig(layerClass, cloneConfig(config)) as tf.layers.Layer;
+  try {
+    // tfjs writes into the configs that it reads.
+    return fromConfig(layerClass, cloneConfig(config)) as tf.layers.Layer;
+  } catch (error) {
+    if (error instanceof LoRAError) {
+      throw error;
+    }
+    throw new LoRAError(
+      `Layer "${config.name as string}" (${className}) cannot be made from its config: ${(error as Error).message}`,
+      {cause: error},
+    );
+  }
 }
 
 /** Whether tfjs can make layers of a class from a file. */

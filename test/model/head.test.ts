@@ -380,5 +380,21 @@ describe('an adapter with a new head', () => {
     expect(() => applyLoRA(model, withClass('Unheard', {}))).toThrow('Layer "x" is a Unheard, which is not registered');
     const layer = {className: 'Dense', config: {units: 2, name: 'x'}};
     expect(() => applyLoRA(model, withClass('TrainedLayer', {layer}))).toThrow('is not a plain layer');
+    for (const [className, config, message] of [
+      ['constructor', {}, 'Layer "x" is a constructor, which is not registered'],
+      [
+        'Dense',
+        {units: -3},
+        'Layer "x" (Dense) cannot be made from its config: Expected units to be a positive integer',
+      ],
+      [
+        'Dense',
+        {units: 2, activation: 'nothing'},
+        'Layer "x" (Dense) cannot be made from its config: Unknown activation',
+      ],
+    ] as const) {
+      expect(() => applyLoRA(model, withClass(className, config))).toThrow(LoRAError);
+      expect(() => applyLoRA(model, withClass(className, config))).toThrow(message);
+    }
   });
 });
