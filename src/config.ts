@@ -226,6 +226,19 @@ export function checkConfig(config: LoRAConfig): void {
   }
 }
 
+/**
+ * Refuses options that do not exist.
+ *
+ * @param others what was given beside the known ones.
+ * @throws LoRAError with a line for each.
+ */
+export function refuseOthers(others: object, known: readonly string[]): void {
+  const faults = unknownOptions(others, known);
+  if (faults.length > 0) {
+    throw new LoRAError(faults.join('\n'));
+  }
+}
+
 function unknownOptions(options: object, known: readonly string[]): string[] {
   return Object.keys(options)
     .filter(key => !known.includes(key))

@@ -1,5 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
-import {type Adapter, type LayerConfig, resolveStrength} from '../config';
+import {type Adapter, type LayerConfig, refuseOthers, resolveStrength} from '../config';
 import {LoRAError} from '../errors';
 import type {Values} from '../formats/layout';
 import type {KeyMap} from '../formats/names';
@@ -41,8 +41,9 @@ export interface ExportedPEFT extends PEFTFiles {
 export async function exportPEFT(
   adapter: Adapter,
   model: tf.LayersModel,
-  {keyMap, dtype = 'float32'}: ExportOptions = {},
+  {keyMap, dtype = 'float32', ...others}: ExportOptions = {},
 ): Promise<ExportedPEFT> {
+  refuseOthers(others, ['keyMap', 'dtype']);
   const type = floatTypeOf(dtype);
   checkModel(model);
   checkAdapter(adapter);

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {type Adapter, faultsOf} from '../config';
+import {type Adapter, faultsOf, refuseOthers} from '../config';
 import {LoRAError} from '../errors';
 import {adaptedSites} from '../model/adapted';
 import {checkAdapter} from '../model/fit';
@@ -26,8 +26,9 @@ export function predictWith(
   model: tf.LayersModel,
   x: tf.Tensor | tf.Tensor[],
   adapters: readonly (Adapter | null)[],
-  {batchSize = 32}: PredictWithOptions = {},
+  {batchSize = 32, ...others}: PredictWithOptions = {},
 ): tf.Tensor | tf.Tensor[] {
+  refuseOthers(others, ['batchSize']);
   const inputs = [x].flat();
   const groups = groupRows(inputs, adapters);
   const sites = adaptedSites(model);

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {type Adapter, show} from '../config';
+import {type Adapter, refuseOthers, show} from '../config';
 import {LoRAError} from '../errors';
 import {checkAdapter, checkAdapterConfig} from '../model/fit';
 import {getAdapter, makeAdapter} from './adapter';
@@ -33,8 +33,9 @@ export interface SaveOptions extends SafetensorsOptions {
 export async function saveAdapter(
   source: tf.LayersModel | Adapter,
   handlerOrUrl: tf.io.IOHandler | string,
-  {format = 'tfjs', dtype}: SaveOptions = {},
+  {format = 'tfjs', dtype, ...others}: SaveOptions = {},
 ): Promise<tf.io.SaveResult> {
+  refuseOthers(others, ['format', 'dtype']);
   if (!['tfjs', 'safetensors'].includes(format)) {
     throw new LoRAError(`format must be "tfjs" or "safetensors", got ${show(format)}.`);
   }

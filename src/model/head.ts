@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import type {HeadConfig, LayerEntry} from '../config';
+import {type HeadConfig, type LayerEntry, refuseOthers} from '../config';
 import {LoRAError} from '../errors';
 import {
   differingFields,
@@ -46,8 +46,9 @@ const heads = new WeakMap<tf.LayersModel, HeadConfig>();
 export function replaceHead(
   model: tf.LayersModel,
   layers: readonly tf.layers.Layer[],
-  {at}: ReplaceHeadOptions = {},
+  {at, ...others}: ReplaceHeadOptions = {},
 ): tf.LayersModel {
+  refuseOthers(others, ['at']);
   checkLayers(layers);
   checkBody(model);
   const place = at ?? defaultPlace(model);

@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import {refuseOthers} from '../config';
 import {LoRAError} from '../errors';
 import {withoutConstraints} from '../layers/constraints';
 import type {LoRALayer} from '../layers/loraLayer';
@@ -33,8 +34,9 @@ export function mergeLoRA(model: tf.LayersModel, options: {safe: true}): Promise
 export function mergeLoRA(model: tf.LayersModel, options: MergeOptions): tf.LayersModel | Promise<tf.LayersModel>;
 export function mergeLoRA(
   model: tf.LayersModel,
-  {safe = false}: MergeOptions = {},
+  {safe = false, ...others}: MergeOptions = {},
 ): tf.LayersModel | Promise<tf.LayersModel> {
+  refuseOthers(others, ['safe']);
   const merged = unwrap(model, {
     entryOf: layer => (changes(layer) ? withoutConstraints(layer.baseEntry()) : layer.baseEntry()),
     transfer: (layer, plain) => {

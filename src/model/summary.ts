@@ -1,4 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
+import {refuseOthers} from '../config';
 import {rankLimit} from '../layers/adaptation';
 import {normsOf, parameterCounts} from '../layers/diagnostics';
 import type {LoRALayer} from '../layers/loraLayer';
@@ -69,8 +70,9 @@ export function summarizeLoRA(model: tf.LayersModel, options: {norms: true}): Pr
 export function summarizeLoRA(model: tf.LayersModel, options: SummaryOptions): LoRASummary | Promise<LoRASummary>;
 export function summarizeLoRA(
   model: tf.LayersModel,
-  {norms = false}: SummaryOptions = {},
+  {norms = false, ...others}: SummaryOptions = {},
 ): LoRASummary | Promise<LoRASummary> {
+  refuseOthers(others, ['norms']);
   const sites = adaptedSites(model);
   const {capped} = recordOf(model);
   const layers = loraSites(model).flatMap(({path, layer}) => rowsOf(path, layer, capped[path]));

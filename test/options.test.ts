@@ -1,0 +1,43 @@
+import * as tf from '@tensorflow/tfjs';
+import {
+  applyLoRA,
+  exportPEFT,
+  getAdapter,
+  importPEFT,
+  LoRAError,
+  mergeLoRA,
+  predictWith,
+  replaceHead,
+  saveAdapter,
+  summarizeLoRA,
+  toSafetensors,
+} from '../src';
+import {useBackend} from './helpers';
+import {MemoryHandler, mlp} from './models';
+import {peftFiles, smallNetwork} from './peftNetworks';
+
+beforeAll(() => useBackend('cpu'));
+
+test('an option that does not exist is refused wherever there are options', async () => {
+  const {model, inputs} = mlp();
+  const adapted = applyLoRA(model, {rank: 2});
+  const adapter = getAdapter(adapted);
+  const handler = new MemoryHandler();
+  const wrong: object = {dtyp: 'float16'};
+  const uses: [known: string, use: () => unknown][] = [
+    ['dtype', () => toSafetensors(adapter, wrong)],
+    ['format, dtype', () => saveAdapter(adapter, handler, wrong)],
+    ['keyMap, dtype', () => exportPEFT(adapter, model, wrong)],
+    ['keyMap', () => importPEFT(peftFiles('lora'), smallNetwork().model, wrong)],
+    ['batchSize', () => predictWith(adapted, inputs[0]!, [null, null, null, null], wrong)],
+    ['safe', () => mergeLoRA(adapted, wrong)],
+    ['norms', () => summarizeLoRA(adapted, wrong)],
+    ['at', () => replaceHead(model, [tf.layers.dense({units: 2, name: 'new'})], wrong)],
+  ];
+  for (const [known, use] of uses) {
+    const told = Promise.resolve().then(use);
+    await expect(told).rejects.toThrow(LoRAError);
+    await expect(told).rejects.toThrow(`There is no option "dtyp". The options are: ${known}.`);
+  }
+  expect(handler.json).toBe('');
+});
