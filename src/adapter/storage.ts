@@ -93,11 +93,16 @@ export function safetensorsOf({modelTopology, weightData}: tf.io.ModelArtifacts)
 /**
  * Loads an adapter that `saveAdapter` saved, in either format. Apply it with `applyLoRA(base, adapter)`, then dispose it.
  *
- * @param handlerOrUrl what `tf.loadLayersModel` takes, or `http(s)://….safetensors`; in Node also `file://…`.
+ * @param handlerOrUrl what `tf.loadLayersModel` takes; it may be, over `http(s)://` or relative to the page, a `.safetensors` file. In Node also
+ *     `file://…`.
  * @throws LoRAError if nothing handles the URL, it cannot be fetched, or what is there is not an adapter.
  */
 export async function loadAdapter(handlerOrUrl: tf.io.IOHandler | string): Promise<Adapter> {
-  if (typeof handlerOrUrl === 'string' && /^https?:\/\/[^?#]*\.safetensors(?:[?#]|$)/i.test(handlerOrUrl)) {
+  if (
+    typeof handlerOrUrl === 'string' &&
+    isFetched(handlerOrUrl) &&
+    /^[^?#]*\.safetensors(?:[?#]|$)/i.test(handlerOrUrl)
+  ) {
     return readAdapter(fetch(handlerOrUrl));
   }
   const handler = findHandler(handlerOrUrl, 'load');
@@ -162,6 +167,17 @@ function checkSpecs(specs: unknown, present: number): void {
   }
 }
 
+/** The scheme of a URL, such as `file:`. */
+function schemeOf(url: string): string | undefined {
+  return /^([a-z][a-z\d+.-]*:)\/\//i.exec(url)?.[1]?.toLowerCase();
+}
+
+/** Whether a URL is one of the web's, or in a browser a path relative to the page, as tf.loadLayersModel takes it. */
+function isFetched(url: string): boolean {
+  const scheme = schemeOf(url);
+  return scheme === undefined ? tf.env().getBool('IS_BROWSER') : scheme === 'http:' || scheme === 'https:';
+}
+
 function findHandler(handlerOrUrl: tf.io.IOHandler | string, action: 'save' | 'load'): tf.io.IOHandler {
   if (typeof handlerOrUrl !== 'string') {
     return handlerOrUrl;
@@ -171,13 +187,12 @@ function findHandler(handlerOrUrl: tf.io.IOHandler | string, action: 'save' | 'l
   if (handlers.length > 1) {
     throw new LoRAError(`${handlers.length} handlers of tfjs feel responsible for "${url}". Pass one of them instead.`);
   }
-  const [, scheme] = /^([a-z][a-z\d+.-]*:)\/\//i.exec(url) ?? [];
-  const handler = handlers[0] ?? fallbackHandlers.get(scheme?.toLowerCase() ?? '')?.(url);
+  const handler = handlers[0] ?? fallbackHandlers.get(schemeOf(url) ?? '')?.(url);
   if (handler !== undefined) {
     return handler;
   }
-  if (scheme === undefined && action === 'load' && tf.env().getBool('IS_BROWSER')) {
-    return tf.io.http(url); // a path relative to the page, as tf.loadLayersModel takes it
+  if (action === 'load' && schemeOf(url) === undefined && isFetched(url)) {
+    return tf.io.http(url);
   }
   throw new LoRAError(
     `Nothing here can ${action} "${url}". In a browser there are indexeddb://, localstorage://, downloads:// and http(s)://; in Node ` +

@@ -82,6 +82,24 @@ test('loadAdapter fetches a safetensors file by its URL', async () => {
   fetched.mockRestore();
 });
 
+test('in a browser loadAdapter fetches a safetensors file by a path relative to the page', async () => {
+  const {adapter, bytes} = await example();
+  const fetched = jest.spyOn(globalThis, 'fetch').mockImplementation(() => Promise.resolve(new Response(bytes)));
+  await expect(loadAdapter('adapters/a.safetensors')).rejects.toThrow(
+    'Nothing here can load "adapters/a.safetensors".',
+  );
+  expect(fetched).not.toHaveBeenCalled();
+  const isBrowser = tf.env().getBool('IS_BROWSER');
+  tf.env().set('IS_BROWSER', true);
+  try {
+    expect(values(await loadAdapter('adapters/a.safetensors'))).toEqual(values(adapter));
+  } finally {
+    tf.env().set('IS_BROWSER', isBrowser);
+  }
+  expect(fetched.mock.calls).toEqual([['adapters/a.safetensors']]);
+  fetched.mockRestore();
+});
+
 test("PEFT's files are read one by one, or found among others by name", async () => {
   const {config, weights} = peftFiles('lora');
   const part = new Uint8Array(weights);
