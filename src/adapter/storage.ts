@@ -103,13 +103,16 @@ export async function loadAdapter(handlerOrUrl: tf.io.IOHandler | string): Promi
     isFetched(handlerOrUrl) &&
     /^[^?#]*\.safetensors(?:[?#]|$)/i.test(handlerOrUrl)
   ) {
-    return readAdapter(fetch(handlerOrUrl));
+    return loadedFrom(handlerOrUrl, () => readAdapter(fetch(handlerOrUrl)));
   }
   const handler = findHandler(handlerOrUrl, 'load');
-  if (handler.load === undefined) {
+  const {load} = handler;
+  if (load === undefined) {
     throw new LoRAError('The handler cannot load: it has no load function.');
   }
-  const artifacts = await handler.load();
+  const artifacts = await (typeof handlerOrUrl === 'string'
+    ? loadedFrom(handlerOrUrl, () => load.call(handler))
+    : load.call(handler));
   const {modelTopology, weightSpecs, weightData} = artifacts;
   const {class_name: className, version, config} = (modelTopology ?? {}) as Record<string, unknown>;
   if (className !== CLASS_NAME) {
@@ -132,6 +135,18 @@ export async function loadAdapter(handlerOrUrl: tf.io.IOHandler | string): Promi
   const bytes = tf.io.CompositeArrayBuffer.join(weightData);
   checkSpecs(weightSpecs, bytes.byteLength);
   return makeAdapter(config, tf.io.decodeWeights(bytes, weightSpecs));
+}
+
+/** What `load` gives. What the network or a handler of tfjs throws is told with the URL; a handler of one's own throws its own. */
+async function loadedFrom<T>(url: string, load: () => Promise<T>): Promise<T> {
+  try {
+    return await load();
+  } catch (error) {
+    if (error instanceof LoRAError) {
+      throw error;
+    }
+    throw new LoRAError(`Cannot load "${url}": ${(error as Error).message}`, {cause: error});
+  }
 }
 
 /** Checks that the bytes are those that the list of tensors calls for, before anything is made of them. */

@@ -82,6 +82,15 @@ test('loadAdapter fetches a safetensors file by its URL', async () => {
   fetched.mockRestore();
 });
 
+test('what cannot be fetched by its URL is told with the URL', async () => {
+  const fetched = jest.spyOn(globalThis, 'fetch').mockImplementation(() => Promise.reject(new TypeError('no network')));
+  for (const url of ['https://example.com/a.safetensors', 'https://example.com/a.json']) {
+    await expect(loadAdapter(url)).rejects.toThrow(LoRAError);
+    await expect(loadAdapter(url)).rejects.toThrow(`Cannot load "${url}": no network`);
+  }
+  fetched.mockRestore();
+});
+
 test('in a browser loadAdapter fetches a safetensors file by a path relative to the page', async () => {
   const {adapter, bytes} = await example();
   const fetched = jest.spyOn(globalThis, 'fetch').mockImplementation(() => Promise.resolve(new Response(bytes)));
