@@ -234,6 +234,17 @@ export function checkAdapter(value: unknown): asserts value is Adapter {
   }
 }
 
+/** What an adapter's config may say of a layer. What is not understood may not be passed over: it would compute something else. */
+const LAYER_FIELDS: Readonly<Record<keyof LayerConfig, true>> = {
+  className: true,
+  weights: true,
+  rank: true,
+  alpha: true,
+  rankStabilized: true,
+  freezeBaseLayer: true,
+  trainBias: true,
+};
+
 /**
  * Checks what an adapter's config says, whoever made it.
  *
@@ -256,10 +267,18 @@ export function checkAdapterConfig(config: unknown): asserts config is AdapterCo
       (layer as unknown) === null ||
       typeof layer.className !== 'string' ||
       typeof layer.freezeBaseLayer !== 'boolean' ||
+      (layer.rank as unknown) === undefined ||
+      (layer.alpha as unknown) === undefined ||
       !['undefined', 'boolean'].includes(typeof layer.trainBias)
     ) {
       throw new LoRAError(
         `The adapter's config of layer "${path}" must hold its className, freezeBaseLayer, rank and alpha.`,
+      );
+    }
+    const unknown = Object.keys(layer).filter(key => !Object.hasOwn(LAYER_FIELDS, key));
+    if (unknown.length > 0) {
+      throw new LoRAError(
+        `The adapter's config of layer "${path}" holds ${unknown.join(', ')}, which this library does not know.`,
       );
     }
     resolveStrength(layer);

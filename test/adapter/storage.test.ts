@@ -276,6 +276,16 @@ describe('an adapter that does not fit', () => {
       'config of layer "head" must hold its className',
     ],
     [
+      'does not tell a strength',
+      ({config}) => Object.assign(config.layers.head!, {alpha: undefined}),
+      'config of layer "head" must hold its className, freezeBaseLayer, rank and alpha',
+    ],
+    [
+      'tells of a layer what nobody knows',
+      ({config}) => Object.assign(config.layers.head!, {name: 'other', layer: {}}),
+      'config of layer "head" holds name, layer, which this library does not know',
+    ],
+    [
       'has no list of what trains in full',
       draft => Object.assign(draft.config, {trainable: 'head'}),
       'not the config of an adapter',
