@@ -105,6 +105,11 @@ export interface Adapter {
   dispose(): void;
 }
 
+/** How an adapter updates a layer, if it does. A path may be a name that every object has a property of, such as `constructor`. */
+export function layerConfigAt({layers}: AdapterConfig, path: string): LayerConfig | undefined {
+  return Object.hasOwn(layers, path) ? layers[path] : undefined;
+}
+
 /**
  * Fills in the defaults of a strength and rejects what cannot be trained.
  *

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {type Adapter, type AdapterConfig, isPromise, type LayerConfig, resolveStrength} from '../config';
+import {type Adapter, type AdapterConfig, isPromise, type LayerConfig, layerConfigAt, resolveStrength} from '../config';
 import {LoRAError} from '../errors';
 import type {LoRALayer} from '../layers/loraLayer';
 import {replaceValue} from '../layers/stock';
@@ -38,7 +38,7 @@ export function setAdapter(model: tf.LayersModel, adapter: Adapter | null): void
   for (const {path, layer} of sites) {
     if (isWrapper(layer)) {
       const tensorOf = (name: string) => adapter?.tensors[`${path}/${name}`];
-      setLayer(layer, adapter?.config.layers[path], tensorOf);
+      setLayer(layer, adapter === null ? undefined : layerConfigAt(adapter.config, path), tensorOf);
     }
   }
 }

@@ -1,5 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
-import {type Adapter, type LayerConfig, refuseOthers, resolveStrength} from '../config';
+import {type Adapter, type LayerConfig, layerConfigAt, refuseOthers, resolveStrength} from '../config';
 import {LoRAError} from '../errors';
 import type {Values} from '../formats/layout';
 import type {KeyMap} from '../formats/names';
@@ -51,7 +51,7 @@ export async function exportPEFT(
   const sites = sitesOf(model).map(site => ({...site, layer: baseOf(site.layer)}));
   checkFit(adapter, sites);
   const paths = modulePaths(sites, keyMap);
-  const {layers, trainable, biases = []} = adapter.config;
+  const {trainable, biases = []} = adapter.config;
   checkExportable(adapter, sites, paths);
   const values = await readValues(adapter.tensors);
 
@@ -66,7 +66,7 @@ export async function exportPEFT(
     }
     const key = PEFT_NAMES.prefix + module;
     const valueOf = (name: string) => values[`${path}/${name}`] as Values;
-    const config = layers[path];
+    const config = layerConfigAt(adapter.config, path);
     if (config !== undefined) {
       const {a, b, strength} = torchUpdate(config, valueOf('lora_A'), valueOf('lora_B'));
       const names = config.className === 'Embedding' ? PEFT_NAMES.embedding : PEFT_NAMES.weight;
@@ -122,18 +122,15 @@ function biasOf({config: {layers, biases = []}}: Adapter): 'none' | 'lora_only' 
 }
 
 /** @throws LoRAError with a line for each layer of which PEFT cannot store what the adapter brings. */
-function checkExportable(
-  {config: {layers, trainable, biases = []}}: Adapter,
-  sites: readonly Site[],
-  paths: ReadonlyMap<string, string>,
-): void {
+function checkExportable(adapter: Adapter, sites: readonly Site[], paths: ReadonlyMap<string, string>): void {
+  const {layers, trainable, biases = []} = adapter.config;
   const faults: string[] = [];
   if (!Object.keys(layers).some(path => paths.has(path))) {
     faults.push('PEFT loads no adapter without a low-rank update, and this one has none');
   }
   for (const {path, layer} of sites.filter(site => paths.has(site.path))) {
     const className = layer.getClassName();
-    const config = layers[path];
+    const config = layerConfigAt(adapter.config, path);
     if (config !== undefined && updatedKind(className) === undefined) {
       faults.push(`${path}: PEFT has no updates of the class ${className}`);
     }

@@ -1,5 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
-import {type Adapter, faultsOf, type HeadConfig, type LayerConfig, show} from '../config';
+import {type Adapter, faultsOf, type HeadConfig, type LayerConfig, layerConfigAt, show} from '../config';
 import {LoRAError} from '../errors';
 import {showShape} from '../layers/stock';
 import {checkAdapter, describeWeights} from '../model/fit';
@@ -59,7 +59,7 @@ export function join(parts: readonly WeightedAdapter[]): Joint {
     const found = tensorsByLayer(adapter);
     faults.push(...found.faults.map(fault => `adapter ${i}: ${fault}`));
     for (const [path, tensors] of found.layers) {
-      const config = adapter.config.layers[path];
+      const config = layerConfigAt(adapter.config, path);
       faults.push(...rankFaults(path, config, tensors).map(fault => `adapter ${i}: ${fault}`));
       if (config !== undefined) {
         layers.set(path, [...(layers.get(path) ?? []), {config, weight, factors: tensors.factors}]);

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import type {Adapter} from '../config';
+import {type Adapter, layerConfigAt} from '../config';
 import {ownerOf} from '../model/fit';
 
 /** The factors of one weight in an adapter. */
@@ -37,7 +37,7 @@ export function tensorsByLayer({config, tensors}: Adapter): {layers: Map<string,
     const layer = layers.get(path);
     missing.delete(path);
     const local = name.slice(path.length + 1);
-    const prefix = config.layers[path] === undefined ? undefined : FACTOR.exec(local)?.groups?.prefix;
+    const prefix = layerConfigAt(config, path) === undefined ? undefined : FACTOR.exec(local)?.groups?.prefix;
     if (layer === undefined) {
       faults.push(`${name}: of no layer of the adapter`);
     } else if (prefix === undefined) {

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {ensureKernels} from '../backends/ensure';
-import {type Adapter, checkConfig, type LoRAConfig} from '../config';
+import {type Adapter, checkConfig, layerConfigAt, type LoRAConfig} from '../config';
 import {LoRAError} from '../errors';
 import {BiasLayer} from '../layers/biasLayer';
 import {FrozenLayer} from '../layers/frozenLayer';
@@ -92,7 +92,7 @@ function build(
   const biased = new Set(config.biases);
   const record = JSON.stringify(makeRecord(model, capped, config.head));
   const keeper = sites.find(
-    ({path, layer}) => config.layers[path] !== undefined || trained.has(path) || FrozenLayer.gains(layer),
+    ({path, layer}) => layerConfigAt(config, path) !== undefined || trained.has(path) || FrozenLayer.gains(layer),
   );
 
   const replace = ({path, layer}: Site, entry: LayerEntry): LayerEntry => {
@@ -104,7 +104,7 @@ function build(
       layer: {...entry},
       ...(path === keeper?.path && {record: {name: record}}),
     };
-    const update = config.layers[path];
+    const update = layerConfigAt(config, path);
     if (update !== undefined) {
       const {className, weights: named, ...strength} = update;
       const kind = loraClassOf(className, named);

@@ -5,6 +5,7 @@ import {
   faultsOf,
   kindOf,
   type LayerConfig,
+  layerConfigAt,
   resolveStrength,
   resolveWeights,
   type WeightTarget,
@@ -51,7 +52,7 @@ export function checkFit({config, tensors}: Adapter, sites: readonly Site[]): vo
   }
   for (const path of trained) {
     const site = byPath.get(path);
-    if (config.layers[path] !== undefined) {
+    if (layerConfigAt(config, path) !== undefined) {
       misfits.set(path, 'both adapted and trained in full in the adapter');
     } else if (site === undefined) {
       misfits.set(path, NOT_THERE);
@@ -64,7 +65,7 @@ export function checkFit({config, tensors}: Adapter, sites: readonly Site[]): vo
   for (const path of config.biases ?? []) {
     const site = byPath.get(path);
     const misfit = biasMisfitOf(site);
-    if (config.layers[path] !== undefined || trained.has(path)) {
+    if (layerConfigAt(config, path) !== undefined || trained.has(path)) {
       misfits.set(path, 'there twice in the adapter, once for its bias alone');
     } else if (site === undefined || misfit !== undefined) {
       misfits.set(path, misfit ?? NOT_THERE);

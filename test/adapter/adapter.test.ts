@@ -2,7 +2,9 @@ import * as tf from '@tensorflow/tfjs';
 import {
   type Adapter,
   applyLoRA,
+  combineAdapters,
   disposeModel,
+  exportPEFT,
   getAdapter,
   type LoRAConfig,
   LoRAError,
@@ -147,6 +149,28 @@ test('withAdapter puts the former adapter back after a value, a promise, an exce
     expect(() => withAdapter(adapted, adapter, fail)).toThrow('mine');
     await expect(withAdapter(adapted, adapter, () => Promise.reject(new Error('later')))).rejects.toThrow('later');
     expect(predictions(adapted, inputs)).toEqual(before);
+  });
+});
+
+test('a layer may have a name that every object has a property of', async () => {
+  await useBackend('cpu');
+  const names = ['constructor', 'valueOf', 'toString'];
+  const model = tf.sequential({
+    layers: names.map((name, i) => tf.layers.dense({units: 3, name, ...(i === 0 && {inputShape: [2]})})),
+  });
+  const adapted = applyLoRA(model, {rank: 2, targets: ['valueOf'], trainable: ['toString']});
+  stirFactors(adapted);
+  const adapter = getAdapter(adapted);
+  const x = [tf.ones([1, 2])];
+  const before = predictions(adapted, x);
+  setAdapter(adapted, null);
+  setAdapter(adapted, adapter);
+  expect(predictions(adapted, x)).toEqual(before);
+  const combined = combineAdapters([{adapter, weight: 1}]);
+  expect(predictions(applyLoRA(model, combined), x)).toEqual(before);
+  expect((await exportPEFT(adapter, model)).config).toMatchObject({
+    target_modules: ['valueOf'],
+    modules_to_save: ['toString'],
   });
 });
 
