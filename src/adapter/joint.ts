@@ -2,7 +2,8 @@ import type * as tf from '@tensorflow/tfjs';
 import {type Adapter, faultsOf, type HeadConfig, type LayerConfig, layerConfigAt, show} from '../config';
 import {LoRAError} from '../errors';
 import {showShape} from '../layers/stock';
-import {checkAdapter, describeWeights} from '../model/fit';
+import {checkAdapter} from '../model/checkAdapter';
+import {describeWeights} from '../model/fit';
 import {describeHead, sameHead} from '../model/headConfig';
 import {limitOf, type LayerTensors, tensorsByLayer, type WeightFactors} from './weightFactors';
 

@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {type Adapter, faultsOf, refuseOthers} from '../config';
 import {LoRAError} from '../errors';
 import {adaptedSites} from '../model/adapted';
-import {checkAdapter} from '../model/fit';
+import {checkAdapter} from '../model/checkAdapter';
 import {checkAdapterFits, setAdapter, withAdapter} from './adapter';
 
 /** Options of `predictWith`. */

@@ -4,7 +4,7 @@ import {LoRAError} from '../errors';
 import {decodeSafetensors, encodeSafetensors, type FloatType} from '../formats/safetensors';
 import {duplicateKeys} from '../formats/jsonText';
 import type {Values} from '../formats/layout';
-import {checkAdapter, checkAdapterConfig} from '../model/fit';
+import {checkAdapter, checkAdapterConfig} from '../model/checkAdapter';
 import {makeAdapter} from './adapter';
 
 /** How the numbers of an adapter are stored. */

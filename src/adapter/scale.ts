@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {type Adapter, show} from '../config';
 import {LoRAError} from '../errors';
-import {checkAdapter} from '../model/fit';
+import {checkAdapter} from '../model/checkAdapter';
 import {makeAdapter} from './adapter';
 
 /**

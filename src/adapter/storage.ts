@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {type Adapter, refuseOthers, show} from '../config';
 import {LoRAError} from '../errors';
-import {checkAdapter, checkAdapterConfig} from '../model/fit';
+import {checkAdapter, checkAdapterConfig} from '../model/checkAdapter';
 import {getAdapter, makeAdapter} from './adapter';
 import {fromSafetensors, type SafetensorsOptions, toSafetensors} from './safetensors';
 import {readAdapter} from './sources';
