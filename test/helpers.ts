@@ -46,8 +46,13 @@ export function numbers(tensor: tf.Tensor): number[] {
 }
 
 /** Random numbers, the same on each backend. */
-export function random<R extends tf.Rank>(shape: tf.ShapeMap[R], seed: number): tf.Tensor<R> {
-  return tf.randomNormal<R>(shape, 0, 1, 'float32', seed);
+export function random<R extends tf.Rank>(shape: tf.ShapeMap[R], seed: number, deviation = 1): tf.Tensor<R> {
+  return tf.randomNormal<R>(shape, 0, deviation, 'float32', seed);
+}
+
+/** The deviation of inputs of which sums over a fan-in are about 1, where an activation is neither linear nor constant. */
+export function deviationFor(fanIn: number): number {
+  return 1 / Math.sqrt(fanIn);
 }
 
 /** Runs `compute` on a backend and gives the numbers of the tensors that it returns. */

@@ -3,7 +3,17 @@ import * as tf from '@tensorflow/tfjs';
 import {ensureWasmKernels} from '../../src/backends/wasm';
 import {outputActivation} from '../../src/ops/activation';
 import {conv2dTranspose, type Conv2DTransposeGeometry} from '../../src/ops/conv2dTranspose';
-import {BACKENDS, expectGradients, kernelsOf, numbers, on, random, useBackend, withoutLeaks} from '../helpers';
+import {
+  BACKENDS,
+  deviationFor,
+  expectGradients,
+  kernelsOf,
+  numbers,
+  on,
+  random,
+  useBackend,
+  withoutLeaks,
+} from '../helpers';
 
 type Pair = [number, number];
 
@@ -36,7 +46,7 @@ const SCALING = 1.5;
 
 function inputsOf({n, image, channels, filters, size, bias}: Case): Record<string, tf.Tensor> {
   return {
-    x: random([n, ...image, channels], 1),
+    x: random([n, ...image, channels], 1, deviationFor(tf.util.sizeFromShape(size) * channels)),
     kernel: random([...size, filters, channels], 2),
     a: random([...size, filters, RANK], 3),
     b: random([RANK, channels], 4),
@@ -44,13 +54,14 @@ function inputsOf({n, image, channels, filters, size, bias}: Case): Record<strin
   };
 }
 
-/** y, then the gradients of everything, for a random upstream gradient. */
+/** y, then the gradients of everything, for a random upstream gradient, mostly positive so that a sum over it does not cancel. */
 function differentiate(c: Case, f: (inputs: Record<string, tf.Tensor>) => tf.Tensor): tf.Tensor[] {
   const inputs = inputsOf(c);
   const names = Object.keys(inputs);
   const y = f(inputs);
   const named = (list: tf.Tensor[]) => f(Object.fromEntries(names.map((name, i) => [name, list[i]!])));
-  return [y, ...tf.grads((...list) => named(list))(Object.values(inputs), random(y.shape as [number, number], 6))];
+  const dy = tf.add(random(y.shape as [number, number], 6), 1);
+  return [y, ...tf.grads((...list) => named(list))(Object.values(inputs), dy)];
 }
 
 const TANH = {...outputActivation('tanh')!, apply: tf.tanh};

@@ -5,7 +5,7 @@ import {ensureWasmKernels} from '../../src/backends/wasm';
 import {outputActivation} from '../../src/ops/activation';
 import {conv3dOp} from '../../src/ops/conv3d';
 import {linear} from '../../src/ops/linear';
-import {BACKENDS, expectGradients, numbers, on, random, useBackend, withoutLeaks} from '../helpers';
+import {BACKENDS, deviationFor, expectGradients, numbers, on, random, useBackend, withoutLeaks} from '../helpers';
 
 type Triple = [number, number, number];
 
@@ -43,7 +43,7 @@ const SCALING = 1.5;
 
 function inputsOf({n, volume, channels, filters, size, bias}: Case): Record<string, tf.Tensor> {
   return {
-    x: random([n, ...volume, channels], 1),
+    x: random([n, ...volume, channels], 1, deviationFor(tf.util.sizeFromShape(size) * channels)),
     kernel: random([...size, channels, filters], 2),
     a: random([...size, channels, RANK], 3),
     b: random([RANK, filters], 4),
@@ -51,13 +51,14 @@ function inputsOf({n, volume, channels, filters, size, bias}: Case): Record<stri
   };
 }
 
-/** y, then the gradients of everything, for a random upstream gradient. */
+/** y, then the gradients of everything, for a random upstream gradient, mostly positive so that a sum over it does not cancel. */
 function differentiate(c: Case, f: (inputs: Record<string, tf.Tensor>) => tf.Tensor): tf.Tensor[] {
   const inputs = inputsOf(c);
   const names = Object.keys(inputs);
   const y = f(inputs);
   const named = (list: tf.Tensor[]) => f(Object.fromEntries(names.map((name, i) => [name, list[i]!])));
-  return [y, ...tf.grads((...list) => named(list))(Object.values(inputs), random(y.shape as [number, number], 6))];
+  const dy = tf.add(random(y.shape as [number, number], 6), 1);
+  return [y, ...tf.grads((...list) => named(list))(Object.values(inputs), dy)];
 }
 
 function actual(c: Case): tf.Tensor[] {
