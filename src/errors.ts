@@ -5,3 +5,8 @@
 export class LoRAError extends Error {
   override readonly name = 'LoRAError';
 }
+
+/** An error as one of this library: itself if it is one, else one that says what could not be done, and has it for its cause. */
+export function asLoRAError(error: unknown, what: string): LoRAError {
+  return error instanceof LoRAError ? error : new LoRAError(`${what}: ${(error as Error).message}`, {cause: error});
+}

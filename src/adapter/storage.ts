@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {type Adapter, refuseOthers, show} from '../config';
-import {LoRAError} from '../errors';
+import {asLoRAError, LoRAError} from '../errors';
 import {checkAdapter, checkAdapterConfig} from '../model/checkAdapter';
 import {getAdapter, makeAdapter} from './adapter';
 import {fromSafetensors, type SafetensorsOptions, toSafetensors} from './safetensors';
@@ -142,10 +142,7 @@ async function loadedFrom<T>(url: string, load: () => Promise<T>): Promise<T> {
   try {
     return await load();
   } catch (error) {
-    if (error instanceof LoRAError) {
-      throw error;
-    }
-    throw new LoRAError(`Cannot load "${url}": ${(error as Error).message}`, {cause: error});
+    throw asLoRAError(error, `Cannot load "${url}"`);
   }
 }
 

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import type {LayerEntry} from '../config';
-import {LoRAError} from '../errors';
+import {asLoRAError, LoRAError} from '../errors';
 
 export type {LayerEntry};
 
@@ -118,13 +118,7 @@ export function layerFromEntry({className, config}: LayerEntry): tf.layers.Layer
     // tfjs writes into the configs that it reads.
     return fromConfig(layerClass, cloneConfig(config)) as tf.layers.Layer;
   } catch (error) {
-    if (error instanceof LoRAError) {
-      throw error;
-    }
-    throw new LoRAError(
-      `Layer "${config.name as string}" (${className}) cannot be made from its config: ${(error as Error).message}`,
-      {cause: error},
-    );
+    throw asLoRAError(error, `Layer "${config.name as string}" (${className}) cannot be made from its config`);
   }
 }
 
