@@ -64,6 +64,21 @@ export async function on(backend: string, compute: () => tf.Tensor[]): Promise<n
   return values;
 }
 
+/**
+ * `f` of named inputs, then its gradients in all of them, for a random upstream gradient. That is mostly positive, so that a sum over it does
+ * not cancel.
+ */
+export function differentiate(
+  inputs: Record<string, tf.Tensor>,
+  f: (inputs: Record<string, tf.Tensor>) => tf.Tensor,
+): tf.Tensor[] {
+  const names = Object.keys(inputs);
+  const y = f(inputs);
+  const dy = tf.add(random(y.shape as [number, number], 6), 1);
+  const named = (list: tf.Tensor[]) => f(Object.fromEntries(names.map((name, i) => [name, list[i]!])));
+  return [y, ...tf.grads((...list) => named(list))(Object.values(inputs), dy)];
+}
+
 /** Expects gradients that agree to 1e-4 of each number, or 1e-5 of the largest where numbers cancel. */
 export function expectGradients(actual: number[][], expected: number[][]): void {
   expect(actual).toHaveLength(expected.length);

@@ -5,7 +5,17 @@ import {outputActivation} from '../../src/ops/activation';
 import {conv1dOp, type Conv1DGeometry} from '../../src/ops/conv1d';
 import {linear} from '../../src/ops/linear';
 import {Prepared} from '../../src/ops/prepared';
-import {BACKENDS, deviationFor, expectGradients, numbers, on, random, useBackend, withoutLeaks} from '../helpers';
+import {
+  BACKENDS,
+  deviationFor,
+  differentiate,
+  expectGradients,
+  numbers,
+  on,
+  random,
+  useBackend,
+  withoutLeaks,
+} from '../helpers';
 
 interface Case extends Conv1DGeometry {
   n: number;
@@ -44,18 +54,8 @@ function inputsOf({n, width, channels, filters, size, bias}: Case): Record<strin
   };
 }
 
-/** y, then the gradients of everything, for a random upstream gradient, mostly positive so that a sum over it does not cancel. */
-function differentiate(c: Case, f: (inputs: Record<string, tf.Tensor>) => tf.Tensor): tf.Tensor[] {
-  const inputs = inputsOf(c);
-  const names = Object.keys(inputs);
-  const y = f(inputs);
-  const named = (list: tf.Tensor[]) => f(Object.fromEntries(names.map((name, i) => [name, list[i]!])));
-  const dy = tf.add(random(y.shape as [number, number], 6), 1);
-  return [y, ...tf.grads((...list) => named(list))(Object.values(inputs), dy)];
-}
-
 function actual(c: Case): tf.Tensor[] {
-  return differentiate(c, ({x, kernel, a, b, bias}) => {
+  return differentiate(inputsOf(c), ({x, kernel, a, b, bias}) => {
     const factors = {a: a!, b: b!, scaling: SCALING};
     const weights = {kernel: kernel!, bias: bias ?? null, biasApart: true, factors};
     return linear(conv1dOp(c), x!, weights, {...outputActivation('tanh')!, apply: tf.tanh});
@@ -73,7 +73,7 @@ function spread(kernel: tf.Tensor, rate: number): tf.Tensor3D {
 
 /** By public ops of tfjs. */
 function expected(c: Case): tf.Tensor[] {
-  return differentiate(c, ({x, kernel, a, b, bias}) => {
+  return differentiate(inputsOf(c), ({x, kernel, a, b, bias}) => {
     const product = tf.reshape(tf.matMul(tf.reshape(a!, [-1, RANK]), b!), kernel!.shape);
     const w = spread(tf.add(kernel!, tf.mul(product, SCALING)), c.dilation);
     const z = tf.conv1d(x as tf.Tensor3D, w, c.stride, c.padding);

@@ -5,6 +5,7 @@ import {outputActivation} from '../../src/ops/activation';
 import {conv2dTranspose, type Conv2DTransposeGeometry} from '../../src/ops/conv2dTranspose';
 import {
   BACKENDS,
+  differentiate,
   deviationFor,
   expectGradients,
   kernelsOf,
@@ -54,20 +55,10 @@ function inputsOf({n, image, channels, filters, size, bias}: Case): Record<strin
   };
 }
 
-/** y, then the gradients of everything, for a random upstream gradient, mostly positive so that a sum over it does not cancel. */
-function differentiate(c: Case, f: (inputs: Record<string, tf.Tensor>) => tf.Tensor): tf.Tensor[] {
-  const inputs = inputsOf(c);
-  const names = Object.keys(inputs);
-  const y = f(inputs);
-  const named = (list: tf.Tensor[]) => f(Object.fromEntries(names.map((name, i) => [name, list[i]!])));
-  const dy = tf.add(random(y.shape as [number, number], 6), 1);
-  return [y, ...tf.grads((...list) => named(list))(Object.values(inputs), dy)];
-}
-
 const TANH = {...outputActivation('tanh')!, apply: tf.tanh};
 
 function actual(c: Case): tf.Tensor[] {
-  return differentiate(c, ({x, kernel, a, b, bias}) => {
+  return differentiate(inputsOf(c), ({x, kernel, a, b, bias}) => {
     const factors = {a: a!, b: b!, scaling: SCALING};
     return conv2dTranspose(x as tf.Tensor4D, {kernel: kernel!, bias: bias ?? null, factors}, c, TANH);
   });
@@ -82,7 +73,7 @@ function stock(x: tf.Tensor, kernel: tf.Tensor, {strides, padding, filters}: Cas
 
 /** By public ops of tfjs. */
 function expected(c: Case): tf.Tensor[] {
-  return differentiate(c, ({x, kernel, a, b, bias}) => {
+  return differentiate(inputsOf(c), ({x, kernel, a, b, bias}) => {
     const product = tf.reshape(tf.matMul(tf.reshape(a!, [-1, RANK]), b!), kernel!.shape);
     const z = stock(x!, tf.add(kernel!, tf.mul(product, SCALING)), c);
     return tf.tanh(bias === undefined ? z : tf.add(z, bias));

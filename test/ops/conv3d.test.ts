@@ -5,7 +5,17 @@ import {ensureWasmKernels} from '../../src/backends/wasm';
 import {outputActivation} from '../../src/ops/activation';
 import {conv3dOp} from '../../src/ops/conv3d';
 import {linear} from '../../src/ops/linear';
-import {BACKENDS, deviationFor, expectGradients, numbers, on, random, useBackend, withoutLeaks} from '../helpers';
+import {
+  BACKENDS,
+  deviationFor,
+  differentiate,
+  expectGradients,
+  numbers,
+  on,
+  random,
+  useBackend,
+  withoutLeaks,
+} from '../helpers';
 
 type Triple = [number, number, number];
 
@@ -51,18 +61,8 @@ function inputsOf({n, volume, channels, filters, size, bias}: Case): Record<stri
   };
 }
 
-/** y, then the gradients of everything, for a random upstream gradient, mostly positive so that a sum over it does not cancel. */
-function differentiate(c: Case, f: (inputs: Record<string, tf.Tensor>) => tf.Tensor): tf.Tensor[] {
-  const inputs = inputsOf(c);
-  const names = Object.keys(inputs);
-  const y = f(inputs);
-  const named = (list: tf.Tensor[]) => f(Object.fromEntries(names.map((name, i) => [name, list[i]!])));
-  const dy = tf.add(random(y.shape as [number, number], 6), 1);
-  return [y, ...tf.grads((...list) => named(list))(Object.values(inputs), dy)];
-}
-
 function actual(c: Case): tf.Tensor[] {
-  return differentiate(c, ({x, kernel, a, b, bias}) => {
+  return differentiate(inputsOf(c), ({x, kernel, a, b, bias}) => {
     const factors = {a: a!, b: b!, scaling: SCALING};
     const weights = {kernel: kernel!, bias: bias ?? null, biasApart: true, factors};
     return linear(conv3dOp(c), x!, weights, {...outputActivation('tanh')!, apply: tf.tanh});
@@ -83,7 +83,7 @@ function spread(kernel: tf.Tensor, axis: number, rate: number): tf.Tensor {
 
 /** By public ops of tfjs. */
 function expected(c: Case): tf.Tensor[] {
-  return differentiate(c, ({x, kernel, a, b, bias}) => {
+  return differentiate(inputsOf(c), ({x, kernel, a, b, bias}) => {
     const product = tf.reshape(tf.matMul(tf.reshape(a!, [-1, RANK]), b!), kernel!.shape);
     const updated = tf.add(kernel!, tf.mul(product, SCALING));
     const w = c.dilations.reduce((sum, rate, axis) => spread(sum, axis, rate), updated);

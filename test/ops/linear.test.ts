@@ -8,6 +8,7 @@ import {linear, type LinearWeights} from '../../src/ops/linear';
 import type {Linear} from '../../src/ops/linearOp';
 import {
   BACKENDS,
+  differentiate,
   expectGradients,
   type KernelRun,
   kernelsOf,
@@ -55,18 +56,6 @@ function inputsOf({x, kernel, rank, bias}: Case): Record<string, tf.Tensor> {
     b: random([rank, out], 4),
     ...(bias && {bias: random([out], 5)}),
   };
-}
-
-/** y, then the gradients of everything, for a random upstream gradient. */
-function differentiate(
-  inputs: Record<string, tf.Tensor>,
-  f: (inputs: Record<string, tf.Tensor>) => tf.Tensor,
-): tf.Tensor[] {
-  const names = Object.keys(inputs);
-  const y = f(inputs);
-  const dy = random(y.shape as [number, number], 6);
-  const named = (list: tf.Tensor[]) => f(Object.fromEntries(names.map((name, i) => [name, list[i]!])));
-  return [y, ...tf.grads((...list) => named(list))(Object.values(inputs), dy)];
 }
 
 /** By the operation under test. */
