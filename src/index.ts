@@ -1,32 +1,25 @@
-export {getAdapter, setAdapter, withAdapter} from './adapter/adapter';
+export {getAdapter, setAdapter, withAdapter} from './model/currentAdapter';
 export {combineAdapters} from './adapter/combine';
 export type {CombineOptions} from './adapter/combineOptions';
-export {type ExportedPEFT, exportPEFT, type ExportOptions} from './adapter/exportPeft';
-export {importPEFT, type ImportOptions} from './adapter/importPeft';
+export {type ExportedPEFT, exportPEFT, type ExportOptions} from './peft/exportPeft';
+export {importPEFT, type ImportOptions} from './peft/importPeft';
 export type {WeightedAdapter} from './adapter/joint';
 export type {MajoritySign} from './adapter/mixing';
-export {predictWith, type PredictWithOptions} from './adapter/predictWith';
-export {fromSafetensors, type SafetensorsOptions, type StoredType, toSafetensors} from './adapter/safetensors';
+export {predictWith, type PredictWithOptions} from './model/predictWith';
+export {fromSafetensors, type SafetensorsOptions, type StoredType, toSafetensors} from './storage/safetensors';
 export {scaleAdapter} from './adapter/scale';
-export {type ByteSource, type PEFTSources, readAdapter, readPEFT} from './adapter/sources';
-export {loadAdapter, saveAdapter, type SaveOptions} from './adapter/storage';
-export type {
-  Adapter,
-  AdapterConfig,
-  BiasChoice,
-  HeadConfig,
-  Initializer,
-  LayerConfig,
-  LayerEntry,
-  LayerMatcher,
-  LoRAConfig,
-  LoRAOverride,
-  LoRAStrength,
-  WeightTarget,
-} from './config';
+export {type ByteSource, readAdapter} from './storage/sources';
+export {type PEFTSources, readPEFT} from './peft/readPeft';
+export {loadAdapter, saveAdapter, type SaveOptions} from './storage/storage';
+export type {Adapter, AdapterConfig, HeadConfig} from './adapter/adapter';
+export type {BiasChoice, LayerMatcher, LoRAConfig, LoRAOverride} from './model/config';
+export type {Initializer} from './methods/initializer';
+export type {LayerConfig, WeightTarget} from './layers/layerConfig';
+export type {LayerEntry} from './tfjs/configs';
+export type {LoRAStrength} from './methods/strength';
 export {LoRAError} from './errors';
-export type {KeyMap} from './formats/names';
-export type {PEFTFiles} from './formats/peft';
+export type {KeyMap} from './peft/keyMap';
+export type {PEFTFiles} from './peft/files';
 export type {AdaptableWeight, Adaptation} from './layers/adaptation';
 export {BiasLayer} from './layers/biasLayer';
 export {FrozenLayer} from './layers/frozenLayer';
@@ -54,9 +47,9 @@ export {TrainedLayer} from './layers/trainedLayer';
 export {type BaseTraining, type CallArgs, type WrapperArgs, WrapperLayer} from './layers/wrapperLayer';
 export {applyLoRA} from './model/apply';
 export {type Split, splitAtFirstAdapter} from './model/split';
-export {disposeModel, trainableVariables} from './model/dispose';
+export {disposeModel, trainableVariables} from './rewire/dispose';
 export {type Batches, type FeatureFitArgs, fitOnFeatures} from './model/fitOnFeatures';
 export {resetOptimizer} from './model/optimizer';
-export {replaceHead, type ReplaceHeadOptions} from './model/head';
+export {replaceHead, type ReplaceHeadOptions} from './head/replaceHead';
 export {mergeLoRA, type MergeOptions, removeLoRA} from './model/restore';
 export {type LayerSummary, type LeftLayer, type LoRASummary, summarizeLoRA, type SummaryOptions} from './model/summary';

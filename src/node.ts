@@ -1,6 +1,6 @@
-import {fileHandler} from './adapter/fileHandler';
-import {readPEFTFolder, writePEFTFolder} from './adapter/peftFolder';
-import {fallbackHandlers} from './adapter/storage';
+import {fileHandler} from './node/fileHandler';
+import {readPEFTFolder, writePEFTFolder} from './node/peftFolder';
+import {fallbackHandlers} from './storage/storage';
 
 // tfjs has no handler for file:// unless tfjs-node brings one. Registering a router would leave two beside it.
 fallbackHandlers.set('file:', fileHandler);

@@ -1,114 +1,39 @@
 import * as tf from '@tensorflow/tfjs';
-import {type Adapter, type AdapterConfig, isPromise, type LayerConfig, layerConfigAt, resolveStrength} from '../config';
-import {LoRAError} from '../errors';
-import type {LoRALayer} from '../layers/loraLayer';
-import {replaceValue} from '../layers/stock';
-import {isWrapper, wrapperKind, type WrapperLayer} from '../layers/wrapperLayer';
-import {adaptedSites, adapterConfig, adapterVariables} from '../model/adapted';
-import {checkAdapter} from '../model/checkAdapter';
-import {checkFit} from '../model/fit';
-import {describeHead, sameHead} from '../model/headConfig';
-import {recordOf} from '../model/record';
-import type {Site} from '../model/walk';
+import type {LayerConfig} from '../layers/layerConfig';
+import type {LayerEntry} from '../tfjs/configs';
 
-/**
- * The adapter of a model, as a value: a snapshot that shares buffers with the model and is not touched by what happens to it later.
- *
- * @throws LoRAError if the model is not adapted.
- */
-export function getAdapter(model: tf.LayersModel): Adapter {
-  const entries = [...adapterVariables(model)].map(([name, variable]) => [name, tf.clone(variable.read())] as const);
-  return makeAdapter(adapterConfig(model), Object.fromEntries(entries));
+/** A new head of a model: layers in the place of those of a pretrained model. */
+export interface HeadConfig {
+  /** Name of the last layer of the pretrained model that is kept. */
+  at: string;
+  /** The layers after it, in order. */
+  layers: LayerEntry[];
+}
+
+/** What an adapter says beside its tensors: which layers it adapts and which it brings whole, by path. */
+export interface AdapterConfig {
+  layers: Record<string, LayerConfig>;
+  trainable: string[];
+  /** Layers of which it brings the bias alone. Default: none. */
+  biases?: string[];
+  /** The new head that the adapter brings, if it does. Its layers are among those that it brings whole. */
+  head?: HeadConfig;
 }
 
 /**
- * Puts another adapter on an adapted model, in place: of any rank and strength, for all or some of the layers that the model adapts. What
- * the adapter does not name computes what its base computes; with `null` that is all of the model. Nothing is copied or compiled: buffers are
- * shared, and a compiled model goes on training.
- *
- * An optimizer with slots (momentum, Adam) keeps those of the former adapter. Call `resetOptimizer(model)` before training the other one, at
- * another rank in any case: slots of another shape make the step fail.
- *
- * @throws LoRAError if the model is not adapted or the adapter does not fit it, with a line for each misfit. Then nothing is changed.
+ * An adapter as a value: a config, and tensors by name (`<layer path>/lora_A`, `<layer path>/lora_B`; for layers that train in full
+ * `<layer path>/kernel` and so on). It holds tensors of its own: dispose it when it is no longer needed.
  */
-export function setAdapter(model: tf.LayersModel, adapter: Adapter | null): void {
-  const sites = adaptedSites(model);
-  if (adapter !== null) {
-    checkAdapterFits(adapter, model, sites);
-  }
-  for (const {path, layer} of sites) {
-    if (isWrapper(layer)) {
-      const tensorOf = (name: string) => adapter?.tensors[`${path}/${name}`];
-      setLayer(layer, adapter === null ? undefined : layerConfigAt(adapter.config, path), tensorOf);
-    }
-  }
+export interface Adapter {
+  readonly config: AdapterConfig;
+  readonly tensors: Readonly<Record<string, tf.Tensor>>;
+  /** Frees the adapter's tensors. Models that took values from it keep theirs. */
+  dispose(): void;
 }
 
-/**
- * Checks that an adapter can be set on an adapted model.
- *
- * @throws LoRAError if it cannot, with a line for each misfit.
- */
-export function checkAdapterFits(adapter: Adapter, model: tf.LayersModel, sites: readonly Site[]): void {
-  checkAdapter(adapter);
-  const {head} = recordOf(model);
-  if (!sameHead(adapter.config.head, head)) {
-    throw new LoRAError(
-      `The adapter does not fit this model: it has ${describeHead(adapter.config.head)}, and the model ${describeHead(head)}. ` +
-        'Apply it to the plain base instead: applyLoRA(base, adapter).',
-    );
-  }
-  checkFit(adapter, sites);
-}
-
-/** Sets what an adapter holds for one layer; what it does not hold is as in the base. */
-function setLayer(
-  layer: WrapperLayer,
-  config: LayerConfig | undefined,
-  tensorOf: (name: string) => tf.Tensor | undefined,
-): void {
-  if (wrapperKind(layer) === 'lora') {
-    const lora = layer as LoRALayer;
-    if (config === undefined) {
-      lora.clearUpdate();
-    } else {
-      lora.setUpdate(resolveStrength(config), tensorOf);
-    }
-  }
-  layer.restoreOriginal();
-  layer.trainedWeights().forEach((variable, name) => {
-    const value = tensorOf(name);
-    if (value !== undefined) {
-      replaceValue(variable, value);
-    }
-  });
-}
-
-/**
- * Runs `f` with another adapter on the model, or with none, and puts the former one back afterwards, whatever happens.
- *
- * @param f may return a promise; the adapter stays until that is settled.
- * @throws LoRAError as `setAdapter`, and whatever `f` throws.
- */
-export function withAdapter<T>(model: tf.LayersModel, adapter: Adapter | null, f: () => T): T {
-  const former = getAdapter(model);
-  const restore = () => {
-    setAdapter(model, former);
-    former.dispose();
-  };
-  let result: T;
-  try {
-    setAdapter(model, adapter);
-    result = f();
-  } catch (error) {
-    restore();
-    throw error;
-  }
-  if (isPromise(result)) {
-    return Promise.resolve(result).finally(restore) as T;
-  }
-  restore();
-  return result;
+/** How an adapter updates a layer, if it does. A path may be a name that every object has a property of, such as `constructor`. */
+export function layerConfigAt({layers}: AdapterConfig, path: string): LayerConfig | undefined {
+  return Object.hasOwn(layers, path) ? layers[path] : undefined;
 }
 
 /** An adapter that owns the given tensors. */

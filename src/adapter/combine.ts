@@ -1,8 +1,10 @@
 import * as tf from '@tensorflow/tfjs';
-import {type Adapter, type AdapterConfig, type LayerConfig, scalingOf} from '../config';
-import {makeAdapter} from './adapter';
+import type {LayerConfig} from '../layers/layerConfig';
+import {scalingOf} from '../methods/strength';
+import {type Adapter, type AdapterConfig, makeAdapter} from './adapter';
 import {checkMethod, checkOptions, type CombineOptions, mergingOf} from './combineOptions';
 import {join, type Joint, type JointLayer, type Member, type WeightedAdapter} from './joint';
+import {limitOf, type WeightFactors} from './layerTensors';
 import {
   compressed,
   matricesOf,
@@ -14,7 +16,6 @@ import {
   sum,
   type Term,
 } from './mixing';
-import {limitOf, type WeightFactors} from './weightFactors';
 
 /**
  * A new adapter from several, layer by layer; a layer that only some of them adapt has the others' update as 0. Ranks, alphas and rank

@@ -1,5 +1,4 @@
-import {show} from '../config';
-import {LoRAError} from '../errors';
+import {LoRAError, show} from '../errors';
 import type {Joint, WeightedAdapter} from './joint';
 import {dare, type MajoritySign, type Merging, ties} from './mixing';
 

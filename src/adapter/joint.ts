@@ -1,11 +1,10 @@
 import type * as tf from '@tensorflow/tfjs';
-import {type Adapter, faultsOf, type HeadConfig, type LayerConfig, layerConfigAt, show} from '../config';
-import {LoRAError} from '../errors';
-import {showShape} from '../layers/stock';
-import {checkAdapter} from '../model/checkAdapter';
-import {describeWeights} from '../model/fit';
-import {describeHead, sameHead} from '../model/headConfig';
-import {limitOf, type LayerTensors, tensorsByLayer, type WeightFactors} from './weightFactors';
+import {faultsOf, LoRAError, show, showShape} from '../errors';
+import {describeWeights, type LayerConfig} from '../layers/layerConfig';
+import {type Adapter, type HeadConfig, layerConfigAt} from './adapter';
+import {checkAdapter} from './checkAdapter';
+import {describeHead, sameHead} from './headConfig';
+import {type LayerTensors, limitOf, tensorsByLayer, type WeightFactors} from './layerTensors';
 
 /** An adapter, and how much of it goes into a combination. */
 export interface WeightedAdapter {

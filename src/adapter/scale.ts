@@ -1,8 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
-import {type Adapter, show} from '../config';
-import {LoRAError} from '../errors';
-import {checkAdapter} from '../model/checkAdapter';
-import {makeAdapter} from './adapter';
+import {LoRAError, show} from '../errors';
+import {type Adapter, makeAdapter} from './adapter';
+import {checkAdapter} from './checkAdapter';
 
 /**
  * An adapter with `k` times the strength: every `alpha` is multiplied, so that each update becomes `k·s·A·B`. The tensors share their buffers

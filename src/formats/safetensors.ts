@@ -1,7 +1,6 @@
-import {show} from '../config';
-import {LoRAError} from '../errors';
-import {duplicateKeys, nesting} from './jsonText';
+import {LoRAError, show} from '../errors';
 import {fromBfloat16, fromFloat16, toBfloat16, toFloat16} from './halfFloats';
+import {duplicateKeys, nesting} from './jsonText';
 
 // Eight bytes: the length N of the header, little-endian. N bytes of JSON, padded with spaces:
 // {"__metadata__": {text: text}, name: {"dtype", "shape", "data_offsets": [begin, end]}}. Then the tensors' bytes, little-endian, row by

@@ -1,7 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
-import {LoRAError} from '../errors';
+import {LoRAError, showShape} from '../errors';
 import {factorShapes, fans} from '../ops/factors';
-import {showShape} from './stock';
 
 /** A weight of a layer that can have a low-rank update. */
 export interface AdaptableWeight {

@@ -13,7 +13,6 @@ import type {Conv2DGeometry} from '../ops/kernels';
 import {linear, type LinearWeights} from '../ops/linear';
 import type {Linear} from '../ops/linearOp';
 import type {Prepared} from '../ops/prepared';
-import {onlyShape} from './inputs';
 import {
   type BatchNormLayer,
   type ConvLayer,
@@ -23,7 +22,8 @@ import {
   fieldsOf,
   type KernelLayer,
   type SeparableLayer,
-} from './stock';
+} from '../tfjs/fields';
+import {onlyShape} from './inputs';
 import type {CallArgs} from './wrapperLayer';
 
 /**

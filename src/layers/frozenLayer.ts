@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkpointed, dependsOnTrainable} from '../ops/recording';
+import {isRepeatable} from '../tfjs/configs';
 import {
   activationForward,
   batchNormForward,
@@ -16,13 +17,12 @@ import {
 } from './forward';
 import {onlyTensor} from './inputs';
 import {disposeMasks, freezeCells} from './recurrentCells';
-import {isRepeatable} from './stock';
 import {
   type BaseTraining,
   type CallArgs,
+  WRAPPER_KIND,
   type WrapperArgs,
   type WrapperKind,
-  WRAPPER_KIND,
   WrapperLayer,
 } from './wrapperLayer';
 

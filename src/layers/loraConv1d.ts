@@ -1,9 +1,9 @@
 import * as tf from '@tensorflow/tfjs';
+import {type ConvLayer, fieldsOf} from '../tfjs/fields';
 import type {Adaptation} from './adaptation';
 import {conv1dForward} from './forward';
 import {kernelAdaptation, LoRAKernelLayer} from './loraKernelLayer';
 import type {LoRALayerArgs} from './loraLayer';
-import {type ConvLayer, fieldsOf} from './stock';
 
 /**
  * A `Conv1D` layer with a low-rank update of its kernel: `y = f(x ∗ (W + s·A·B) + b)`. `A`, `[k, in, rank]`, is a convolution like the

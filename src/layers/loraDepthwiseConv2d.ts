@@ -1,9 +1,9 @@
 import * as tf from '@tensorflow/tfjs';
+import {type DepthwiseLayer, fieldsOf} from '../tfjs/fields';
 import type {Adaptation} from './adaptation';
 import {depthwiseConv2dForward} from './forward';
 import {LoRAKernelLayer} from './loraKernelLayer';
 import type {LoRALayerArgs} from './loraLayer';
-import {type DepthwiseLayer, fieldsOf} from './stock';
 
 /**
  * A `DepthwiseConv2D` layer with a low-rank update of its kernel: `y = f(x ∗ (W + s·A·B) + b)`.

@@ -1,9 +1,9 @@
 import * as tf from '@tensorflow/tfjs';
+import {type EmbeddingLayer, fieldsOf} from '../tfjs/fields';
 import type {Adaptation} from './adaptation';
 import {embeddingForward} from './forward';
 import {LoRAKernelLayer} from './loraKernelLayer';
 import type {LoRALayerArgs} from './loraLayer';
-import {type EmbeddingLayer, fieldsOf} from './stock';
 
 /**
  * An `Embedding` layer with a low-rank update of its table: `y = E[x] + s·A[x]·B`. `A`, `[vocabulary, rank]`, is a narrow table of the same

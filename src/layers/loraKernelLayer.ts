@@ -1,9 +1,9 @@
 import type * as tf from '@tensorflow/tfjs';
+import {fieldsOf, type KernelLayer} from '../tfjs/fields';
 import type {Adaptation} from './adaptation';
 import type {Forward} from './forward';
 import {onlyTensor} from './inputs';
 import {LoRALayer, type LoRALayerArgs} from './loraLayer';
-import {fieldsOf, type KernelLayer} from './stock';
 import type {CallArgs} from './wrapperLayer';
 
 /** A LoRA layer whose base is linear in one kernel up to its activation: `y = f(op(x, W + s·A·B) + b)`. */

@@ -1,14 +1,17 @@
 import * as tf from '@tensorflow/tfjs';
-import {type Initializer, type LayerConfig, type LoRAStrength, resolveStrength, scalingOf} from '../config';
 import {LoRAError} from '../errors';
+import {type Initializer, initializerEntry, type InitializerObject, initializerOfRandom} from '../methods/initializer';
+import {type LoRAStrength, resolveStrength, scalingOf} from '../methods/strength';
 import {delta, type Factors, fans, updatedKernel} from '../ops/factors';
+import {layerFromEntry} from '../tfjs/configs';
+import {withoutConstraints} from '../tfjs/constraints';
+import {fieldsOf, type LayerInternals} from '../tfjs/fields';
+import {namedWeights, replaceValue, shareWeights} from '../tfjs/weights';
 import {type Adaptation, checkBase, checkRank, type FactorSpec, type UpdateSpec, updateSpecs} from './adaptation';
-import {withoutConstraints} from './constraints';
 import {diagnose} from './diagnostics';
-import {initializerEntry, initializerOfRandom, type InitializerObject} from './initializer';
+import type {LayerConfig} from './layerConfig';
 import {ParameterLayer} from './parameterLayer';
-import {fieldsOf, layerFromEntry, type LayerInternals, namedWeights, replaceValue, shareWeights} from './stock';
-import {type WrapperArgs, WRAPPER_KIND} from './wrapperLayer';
+import {WRAPPER_KIND, type WrapperArgs} from './wrapperLayer';
 
 /** Arguments of every LoRA layer. */
 export interface LoRALayerArgs extends WrapperArgs, LoRAStrength {

@@ -3,6 +3,7 @@ import {LoRAError} from '../errors';
 import {adaptedProducts} from '../ops/cellProducts';
 import type {Factors} from '../ops/factors';
 import {type CellKind, partWidths} from '../ops/recurrent';
+import {fieldsOf} from '../tfjs/fields';
 import type {AdaptableWeight, Adaptation} from './adaptation';
 import {LoRALayer, type LoRALayerArgs} from './loraLayer';
 import {
@@ -14,7 +15,6 @@ import {
   frozenCellProducts,
   replaceSteps,
 } from './recurrentCells';
-import {fieldsOf} from './stock';
 import type {CallArgs} from './wrapperLayer';
 
 /**

@@ -1,9 +1,9 @@
 import * as tf from '@tensorflow/tfjs';
+import {fieldsOf, type SeparableLayer} from '../tfjs/fields';
 import type {Adaptation} from './adaptation';
 import {separableConv2dForward} from './forward';
 import {LoRAKernelLayer} from './loraKernelLayer';
 import type {LoRALayerArgs} from './loraLayer';
-import {fieldsOf, type SeparableLayer} from './stock';
 
 /**
  * A `SeparableConv2D` layer with a low-rank update of its pointwise kernel: `y = f((x ∗ D) ∗ (P + s·A·B) + b)`, with `D` the depthwise

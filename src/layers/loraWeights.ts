@@ -1,11 +1,12 @@
 import * as tf from '@tensorflow/tfjs';
-import {type LayerConfig, resolveWeights, type WeightTarget} from '../config';
-import {LoRAError} from '../errors';
+import {LoRAError, showShape} from '../errors';
 import {type Factors, updatedKernel} from '../ops/factors';
+import {isRegistered} from '../tfjs/configs';
+import {namedWeights, withValues} from '../tfjs/weights';
 import type {AdaptableWeight, Adaptation} from './adaptation';
+import {type LayerConfig, resolveWeights, type WeightTarget} from './layerConfig';
 import {LoRALayer, type LoRALayerArgs} from './loraLayer';
 import {disposeMasks} from './recurrentCells';
-import {isRegistered, namedWeights, showShape, withValues} from './stock';
 import {STOCK_BY_WEIGHTS} from './stockByWeights';
 import {type CallArgs, wrapperKind} from './wrapperLayer';
 

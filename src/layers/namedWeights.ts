@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
-import {LoRAError} from '../errors';
-import {replaceValue, showShape} from './stock';
+import {LoRAError, showShape} from '../errors';
+import {replaceValue} from '../tfjs/weights';
 
 /** Says which weight of a layer a foreign name means; `null` skips it. */
 export type NameMapping = (name: string) => string | null;

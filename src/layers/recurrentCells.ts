@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {activate, outputActivation} from '../ops/activation';
 import {frozenProducts} from '../ops/cellProducts';
 import {type CellKind, type CellWeights, gru, lstm, partWidths, simpleRNN} from '../ops/recurrent';
-import {fieldsOf} from './stock';
+import {fieldsOf} from '../tfjs/fields';
 import type {CallArgs} from './wrapperLayer';
 
 interface ActivationObject {

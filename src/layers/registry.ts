@@ -1,7 +1,9 @@
 import type * as tf from '@tensorflow/tfjs';
-import {resolveWeights, show, type WeightTarget} from '../config';
-import {LoRAError} from '../errors';
+import {LoRAError, show} from '../errors';
+import {isRegistered} from '../tfjs/configs';
+import {namedWeights} from '../tfjs/weights';
 import type {Adaptation} from './adaptation';
+import {resolveWeights, type WeightTarget} from './layerConfig';
 import {LoRABidirectional} from './loraBidirectional';
 import {LoRAConv1D} from './loraConv1d';
 import {LoRAConv2D} from './loraConv2d';
@@ -10,16 +12,15 @@ import {LoRAConv3D} from './loraConv3d';
 import {LoRADense} from './loraDense';
 import {LoRADepthwiseConv2D} from './loraDepthwiseConv2d';
 import {LoRAEmbedding} from './loraEmbedding';
-import type {LoRALayer} from './loraLayer';
-import {LoRASeparableConv2D} from './loraSeparableConv2d';
 import {LoRAGRU} from './loraGRU';
+import type {LoRALayer} from './loraLayer';
 import {LoRALSTM} from './loraLSTM';
 import {LoRARNN} from './loraRNN';
+import {LoRASeparableConv2D} from './loraSeparableConv2d';
 import {LoRASimpleRNN} from './loraSimpleRNN';
-import {baseOf, wrapperKind} from './wrapperLayer';
 import {listed, LoRAWeights, weightsAdaptation} from './loraWeights';
-import {isRegistered, namedWeights} from './stock';
 import {STOCK_BY_WEIGHTS} from './stockByWeights';
+import {baseOf, wrapperKind} from './wrapperLayer';
 
 /** The class of a LoRA layer, as far as it speaks for itself. */
 interface LoRALayerClass {

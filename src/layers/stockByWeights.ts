@@ -1,5 +1,6 @@
 import type * as tf from '@tensorflow/tfjs';
-import {fieldsOf, showShape} from './stock';
+import {showShape} from '../errors';
+import {fieldsOf} from '../tfjs/fields';
 
 /** How a stock class without a LoRA layer of its own is adapted. */
 interface StockByWeights {

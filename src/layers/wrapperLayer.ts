@@ -1,22 +1,11 @@
 import * as tf from '@tensorflow/tfjs';
 import {ensureKernels} from '../backends/ensure';
 import {Prepared} from '../ops/prepared';
-import {liftConstraints} from './constraints';
-import {disposeStates, type Inputs, takesStates, withStatesAsInputs} from './initialState';
-import {
-  biasesOf,
-  cloneConfig,
-  entryOf,
-  fieldsOf,
-  layerFromEntry,
-  type LayerEntry,
-  type LayerInternals,
-  namedWeights,
-  replaceValue,
-  shareWeights,
-  standInArgs,
-  withoutWrites,
-} from './stock';
+import {cloneConfig, entryOf, type LayerEntry, layerFromEntry, standInArgs} from '../tfjs/configs';
+import {liftConstraints} from '../tfjs/constraints';
+import {fieldsOf, type LayerInternals} from '../tfjs/fields';
+import {disposeStates, type Inputs, takesStates, withStatesAsInputs} from '../tfjs/states';
+import {biasesOf, namedWeights, replaceValue, shareWeights, withoutWrites} from '../tfjs/weights';
 
 /** What a layer of this library does with its base: adapts it, freezes it, trains its bias alone, or trains it in full. */
 export type WrapperKind = 'lora' | 'frozen' | 'bias' | 'trained';

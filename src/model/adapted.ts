@@ -1,10 +1,10 @@
 import type * as tf from '@tensorflow/tfjs';
-import type {AdapterConfig} from '../config';
+import type {AdapterConfig} from '../adapter/adapter';
 import {LoRAError} from '../errors';
 import type {LoRALayer} from '../layers/loraLayer';
 import {isWrapper, wrapperKind, type WrapperKind} from '../layers/wrapperLayer';
-import {recordOf} from './record';
-import {checkModel, type Site, sitesOf} from './walk';
+import {recordOf} from '../rewire/record';
+import {checkModel, type Site, sitesOf} from '../rewire/walk';
 
 /** A layer of an adapted model that has an update. */
 export interface LoRASite extends Site {

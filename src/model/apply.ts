@@ -1,23 +1,26 @@
 import * as tf from '@tensorflow/tfjs';
+import {type Adapter, layerConfigAt} from '../adapter/adapter';
+import {checkAdapter} from '../adapter/checkAdapter';
 import {ensureKernels} from '../backends/ensure';
-import {type Adapter, checkConfig, layerConfigAt, type LoRAConfig} from '../config';
 import {LoRAError} from '../errors';
+import {headOf} from '../head/headOf';
+import {withHead} from '../head/replaceHead';
 import {BiasLayer} from '../layers/biasLayer';
 import {FrozenLayer} from '../layers/frozenLayer';
-import {initializerEntry} from '../layers/initializer';
 import {loraClassOf} from '../layers/registry';
-import {type LayerEntry, replaceValue, shareWeights} from '../layers/stock';
 import {TrainedLayer} from '../layers/trainedLayer';
 import {baseOf, isWrapper} from '../layers/wrapperLayer';
+import {initializerEntry} from '../methods/initializer';
+import {disposeModel} from '../rewire/dispose';
+import {carryMetadata, makeRecord} from '../rewire/record';
+import {rewire} from '../rewire/rewire';
+import {checkModel, checkNotAdapted, type Site, sitesOf} from '../rewire/walk';
+import type {LayerEntry} from '../tfjs/configs';
+import {replaceValue, shareWeights} from '../tfjs/weights';
 import {adapterVariables} from './adapted';
-import {checkAdapter} from './checkAdapter';
-import {disposeModel} from './dispose';
-import {checkFit} from './fit';
-import {headOf, withHead} from './head';
-import {carryMetadata, makeRecord} from './record';
-import {checkNotAdapted, linesOf, makePlan, type Plan} from './plan';
-import {rewire} from './rewire';
-import {checkModel, type Site, sitesOf} from './walk';
+import {checkFit} from './checkFit';
+import {checkConfig, type LoRAConfig} from './config';
+import {linesOf, makePlan, type Plan} from './plan';
 
 /**
  * Adapts a pretrained model: a new model in which the chosen layers have a trainable low-rank update and all others are frozen. It

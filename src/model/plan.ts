@@ -1,19 +1,13 @@
-import {
-  type AdapterConfig,
-  faultsOf,
-  type HeadConfig,
-  type LoRAConfig,
-  type LoRAStrength,
-  resolveStrength,
-} from '../config';
-import {LoRAError} from '../errors';
+import type {AdapterConfig, HeadConfig} from '../adapter/adapter';
+import {faultsOf, LoRAError} from '../errors';
+import {isInHead} from '../head/headOf';
 import {rankLimit} from '../layers/adaptation';
 import {adaptableClasses, adaptationOf, hasKernel, loraClassOf, reasonNotAdaptable} from '../layers/registry';
-import {biasesOf} from '../layers/stock';
-import {wrapperKind} from '../layers/wrapperLayer';
-import {isInHead} from './headConfig';
+import {type LoRAStrength, resolveStrength} from '../methods/strength';
+import type {Site} from '../rewire/walk';
+import {biasesOf} from '../tfjs/weights';
+import type {LoRAConfig} from './config';
 import {describe, matches, matchesAny, unmatched} from './targets';
-import type {Site} from './walk';
 
 /** What is to be adapted, with every choice made, and the ranks that had to be lowered. */
 export interface Plan {
@@ -145,18 +139,4 @@ function weightless(named: readonly Site[]): string[] {
   return named.some(({layer}) => layer.weights.length > 0)
     ? []
     : named.map(({path, layer}) => `Layer "${path}" is a ${layer.getClassName()}, which has no weights to train.`);
-}
-
-/** Refuses a model that is adapted already. */
-export function checkNotAdapted(sites: readonly Site[]): void {
-  const adapted = sites.filter(({layer}) => wrapperKind(layer) !== undefined);
-  if (adapted.length > 0) {
-    throw new LoRAError(
-      `The model is adapted already (${adapted
-        .slice(0, 3)
-        .map(({path}) => path)
-        .join(', ')}${adapted.length > 3 ? ', …' : ''}). ` +
-        'Take the adapter off with removeLoRA or bake it in with mergeLoRA first.',
-    );
-  }
 }

@@ -1,16 +1,16 @@
 import * as tf from '@tensorflow/tfjs';
-import {refuseOthers} from '../config';
-import {LoRAError} from '../errors';
-import {withoutConstraints} from '../layers/constraints';
+import {LoRAError, refuseOthers} from '../errors';
+import {markHead} from '../head/headOf';
 import type {LoRALayer} from '../layers/loraLayer';
 import {baseOf, isWrapper, wrapperKind, type WrapperLayer} from '../layers/wrapperLayer';
-import {type LayerEntry, shareWeights} from '../layers/stock';
+import {disposeModel} from '../rewire/dispose';
+import {recordOf, restoreStructure} from '../rewire/record';
+import {rewire} from '../rewire/rewire';
+import {sitesOf} from '../rewire/walk';
+import type {LayerEntry} from '../tfjs/configs';
+import {withoutConstraints} from '../tfjs/constraints';
+import {shareWeights} from '../tfjs/weights';
 import {adaptedSites} from './adapted';
-import {disposeModel} from './dispose';
-import {markHead} from './head';
-import {recordOf, restoreStructure} from './record';
-import {rewire} from './rewire';
-import {sitesOf} from './walk';
 
 /** How a model is merged. */
 export interface MergeOptions {

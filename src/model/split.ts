@@ -1,8 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError} from '../errors';
 import {wrapperKind} from '../layers/wrapperLayer';
+import {childrenOf, type GraphNode, isContainer, nodesOf} from '../rewire/walk';
 import {adaptedSites} from './adapted';
-import {childrenOf, type GraphNode, isContainer, nodesOf} from './walk';
 
 /** A model in two pieces, which share their layers with it: what trains one trains the other. */
 export interface Split {

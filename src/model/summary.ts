@@ -1,13 +1,13 @@
 import type * as tf from '@tensorflow/tfjs';
-import {refuseOthers} from '../config';
+import {refuseOthers} from '../errors';
 import {rankLimit} from '../layers/adaptation';
 import {normsOf, parameterCounts} from '../layers/diagnostics';
 import type {LoRALayer} from '../layers/loraLayer';
 import {hasKernel, reasonNotAdaptable} from '../layers/registry';
-import {namedWeights} from '../layers/stock';
 import {baseOf, wrapperKind, type WrapperKind} from '../layers/wrapperLayer';
+import {recordOf} from '../rewire/record';
+import {namedWeights} from '../tfjs/weights';
 import {adaptedSites, loraSites} from './adapted';
-import {recordOf} from './record';
 
 /** One adapted layer in a summary, or one kernel of a layer that has several. */
 export interface LayerSummary {

@@ -1,7 +1,7 @@
 import type * as tf from '@tensorflow/tfjs';
-import type {LayerMatcher} from '../config';
 import {baseOf} from '../layers/wrapperLayer';
-import type {Site} from './walk';
+import type {Site} from '../rewire/walk';
+import type {LayerMatcher} from './config';
 
 /** Whether a matcher names a layer: by name, path or class, its own or that of a container around it. */
 export function matches(matcher: LayerMatcher, {path, layer, ancestors}: Site): boolean {

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
-import type {LoRAConfig} from '../../src/config';
+import type {LoRAConfig} from '../../src/model/config';
 import {applyLoRA} from '../../src/model/apply';
-import {disposeModel} from '../../src/model/dispose';
+import {disposeModel} from '../../src/rewire/dispose';
 import {mergeLoRA} from '../../src/model/restore';
 import {numbers, withoutLeaks} from '../helpers';
 import {baseWeights, factorsOf, predictions, reloaded, type Specimen, train} from '../models';

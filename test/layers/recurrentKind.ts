@@ -3,7 +3,7 @@ import * as tf from '@tensorflow/tfjs';
 import {LoRAError} from '../../src/errors';
 import type {LoRALayer, LoRALayerArgs} from '../../src/layers/loraLayer';
 import {cellsOf} from '../../src/layers/recurrentCells';
-import {fieldsOf} from '../../src/layers/stock';
+import {fieldsOf} from '../../src/tfjs/fields';
 import {ACTIVATIONS, expectGradients, kernelsOf, numbers, on, random, useBackend, withoutLeaks} from '../helpers';
 import {mergedKernel, type Specimen, stir, stirFactors, train} from '../models';
 import {testInAModel} from './inAModel';

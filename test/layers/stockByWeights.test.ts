@@ -3,7 +3,7 @@ import * as tf from '@tensorflow/tfjs';
 import {LoRAError} from '../../src/errors';
 import {loraWeights, type LoRAWeights} from '../../src/layers/loraWeights';
 import {applyLoRA} from '../../src/model/apply';
-import {disposeModel} from '../../src/model/dispose';
+import {disposeModel} from '../../src/rewire/dispose';
 import {mergeLoRA} from '../../src/model/restore';
 import {summarizeLoRA} from '../../src/model/summary';
 import {ACTIVATIONS, BACKENDS, expectGradients, numbers, on, random, useBackend, withoutLeaks} from '../helpers';

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {applyLoRA} from '../../src/model/apply';
-import {disposeModel, trainableVariables} from '../../src/model/dispose';
+import {disposeModel, trainableVariables} from '../../src/rewire/dispose';
 import {mergeLoRA, removeLoRA} from '../../src/model/restore';
 import {BACKENDS, kernelsOf, numbers, random, useBackend, withoutLeaks} from '../helpers';
 import {baseWeights, cnn, factorsOf, mlp, nested, predictions, reloaded, stirFactors, train, ZOO} from '../models';

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, getAdapter, LoRAError, mergeLoRA, removeLoRA, setAdapter, summarizeLoRA} from '../../src';
 import type {LoRAConfig} from '../../src';
-import {biasesOf} from '../../src/layers/stock';
+import {biasesOf} from '../../src/tfjs/weights';
 import {BACKENDS, expectGradients, kernelsOf, numbers, random, useBackend, withoutLeaks} from '../helpers';
 import {baseWeights, predictions, reloaded, type Specimen, stir, stirFactors, train, ZOO} from '../models';
 

@@ -1,11 +1,12 @@
 import * as tf from '@tensorflow/tfjs';
-import type {LoRAConfig, LoRAStrength} from '../../src/config';
+import type {LoRAConfig} from '../../src/model/config';
+import type {LoRAStrength} from '../../src/methods/strength';
 import {LoRAError} from '../../src/errors';
 import {adaptableClasses} from '../../src/layers/registry';
 import {TrainedLayer} from '../../src/layers/trainedLayer';
 import {applyLoRA} from '../../src/model/apply';
 import {loraSites} from '../../src/model/adapted';
-import {sitesOf} from '../../src/model/walk';
+import {sitesOf} from '../../src/rewire/walk';
 import {useBackend, withoutLeaks} from '../helpers';
 import {baseWeights, cnn, mlp, nested} from '../models';
 

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
-import {getAdapter, setAdapter, withAdapter} from '../../src/adapter/adapter';
-import {loadAdapter, saveAdapter} from '../../src/adapter/storage';
+import {getAdapter, setAdapter, withAdapter} from '../../src/model/currentAdapter';
+import {loadAdapter, saveAdapter} from '../../src/storage/storage';
 import type * as Library from '../../src/index';
 import {loraWeights, type LoRAWeights} from '../../src/layers/loraWeights';
 import {loraClassOf, registerAdaptable} from '../../src/layers/registry';

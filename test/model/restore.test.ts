@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {LoRAError} from '../../src/errors';
 import {loraSites} from '../../src/model/adapted';
 import {applyLoRA} from '../../src/model/apply';
-import {disposeModel} from '../../src/model/dispose';
+import {disposeModel} from '../../src/rewire/dispose';
 import {mergeLoRA, removeLoRA} from '../../src/model/restore';
 import {BACKENDS, numbers, random, useBackend, withoutLeaks} from '../helpers';
 import {

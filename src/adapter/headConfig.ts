@@ -1,0 +1,61 @@
+import {LoRAError} from '../errors';
+import type {HeadConfig} from './adapter';
+
+/** Far more than wrappers and models in models need, and no strain for what goes through them. */
+const MAX_LEVELS = 200;
+
+/** Whether two heads attach at the same place and compute alike, up to their weights; so do none and none. */
+export function sameHead(one: HeadConfig | undefined, other: HeadConfig | undefined): boolean {
+  return essence(one) === essence(other);
+}
+
+/** A head as messages show it: `after "pool": classes (Dense)`. */
+export function describeHead(head: HeadConfig | undefined): string {
+  const names = head?.layers.map(({className, config}) => `${config.name as string} (${className})`) ?? [];
+  return head === undefined ? 'no new head' : `a new head after "${head.at}": ${names.join(', ')}`;
+}
+
+/**
+ * Checks what an adapter's config says of a head, whoever made it.
+ *
+ * @throws LoRAError if something is missing or of another type.
+ */
+export function checkHeadConfig(head: unknown): void {
+  if (head === undefined) {
+    return;
+  }
+  const {at, layers} = (head ?? {}) as Partial<HeadConfig>;
+  if (typeof at !== 'string' || !Array.isArray(layers) || layers.length === 0 || !layers.every(isEntry)) {
+    throw new LoRAError(
+      "The adapter's head must say where it attaches, and list its layers: {at, layers: [{className, config: {name, …}}]}.",
+    );
+  }
+  if (!isShallow(layers, MAX_LEVELS)) {
+    throw new LoRAError(`The layers of the adapter's head are nested more deeply than ${MAX_LEVELS} levels.`);
+  }
+}
+
+/** Whether objects and lists lie in each other at most so many levels deep. */
+function isShallow(value: unknown, levels: number): boolean {
+  return (
+    typeof value !== 'object' ||
+    value === null ||
+    (levels > 0 && Object.values(value).every(entry => isShallow(entry, levels - 1)))
+  );
+}
+
+function isEntry(entry: unknown): boolean {
+  const {className, config} = (entry ?? {}) as {className?: unknown; config?: {name?: unknown} | null};
+  return typeof className === 'string' && typeof config === 'object' && typeof config?.name === 'string';
+}
+
+/** What a head computes, as text: its layers without what counts only before and during training. Independent of the order of keys. */
+function essence(head: HeadConfig | undefined): string {
+  return JSON.stringify(head ?? null, (key, value: unknown) => {
+    if (key === 'trainable' || /(?:Initializer|Regularizer|Constraint)$/.test(key)) {
+      return undefined;
+    }
+    const isRecord = typeof value === 'object' && value !== null && !Array.isArray(value);
+    return isRecord ? Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1))) : value;
+  });
+}

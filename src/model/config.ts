@@ -1,0 +1,110 @@
+import {faultsOf, isPromise, kindOf, LoRAError, show, unknownOptions} from '../errors';
+import type {Initializer} from '../methods/initializer';
+import {type LoRAStrength, resolveStrength} from '../methods/strength';
+
+/** Names layers: a layer's name, its path (`outer/inner`), its class name, or a pattern for its name or path. */
+export type LayerMatcher = string | RegExp;
+
+/** What `applyLoRA` adapts, and how. */
+export interface LoRAConfig extends LoRAStrength {
+  /** The layers to adapt. Default: `'all'`, every layer that can be adapted and is not in `exclude` or `trainable`. */
+  targets?: 'all' | readonly LayerMatcher[];
+  /** Layers to leave as they are, though `targets` names them. */
+  exclude?: readonly LayerMatcher[];
+  /** Layers that train in full, beside the factors, and belong to the adapter: a new head, say. They are not adapted. */
+  trainable?: readonly LayerMatcher[];
+  /** Other strengths for some layers. For each layer the first entry that matches counts. */
+  overrides?: readonly LoRAOverride[];
+  /** Keep the adapted layers' own weights fixed. Default: true. */
+  freezeBaseLayer?: boolean;
+  /**
+   * Which biases train beside the factors, and belong to the adapter: none, those of the adapted layers, or those of every layer, shifts of
+   * normalizations included (PEFT's `none`, `lora_only` and `all`). Default: `'none'`.
+   */
+  bias?: BiasChoice;
+  /** What `A` starts from, as for `tf.layers`: an initializer or its name. Default: U(−1/√fan-in, 1/√fan-in). */
+  initializer?: Initializer;
+  /** Makes the start of every `A` reproducible. */
+  seed?: number;
+}
+
+/** Which biases train beside the factors. */
+export type BiasChoice = 'none' | 'adapted' | 'all';
+
+const BIAS_CHOICES: readonly BiasChoice[] = ['none', 'adapted', 'all'];
+
+/** A strength for the layers that `targets` names. */
+export interface LoRAOverride extends LoRAStrength {
+  targets: readonly LayerMatcher[];
+}
+
+const STRENGTH_OPTIONS = ['rank', 'alpha', 'rankStabilized'];
+const CONFIG_OPTIONS = [
+  ...STRENGTH_OPTIONS,
+  'targets',
+  'exclude',
+  'trainable',
+  'overrides',
+  'freezeBaseLayer',
+  'bias',
+  'initializer',
+  'seed',
+];
+
+/**
+ * Rejects what `applyLoRA` cannot understand, before anything is made: options that do not exist, empty or malformed lists, numbers
+ * out of range. Several faults are reported together.
+ *
+ * @throws LoRAError with a line for each fault.
+ */
+export function checkConfig(config: LoRAConfig): void {
+  if (typeof config !== 'object' || (config as unknown) === null || Array.isArray(config)) {
+    throw new LoRAError(`The config must be an object such as {rank: 8}, got ${show(config)}.`);
+  }
+  if (isPromise(config)) {
+    throw new LoRAError(`The config must be an object such as {rank: 8}, or an adapter, got ${kindOf(config)}.`);
+  }
+  const faults = [
+    ...unknownOptions(config, CONFIG_OPTIONS),
+    ...faultsOf(() => resolveStrength(config)),
+    ...(config.targets === undefined || config.targets === 'all' ? [] : matcherFaults('targets', config.targets)),
+    ...(config.exclude === undefined ? [] : matcherFaults('exclude', config.exclude)),
+    ...(config.trainable === undefined ? [] : matcherFaults('trainable', config.trainable)),
+  ];
+  const overrides: unknown = config.overrides ?? [];
+  if (!Array.isArray(overrides)) {
+    faults.push(`overrides must be a list such as [{targets: ['dense_1'], rank: 4}], got ${show(overrides)}.`);
+  }
+  for (const [i, override] of (Array.isArray(overrides) ? (overrides as LoRAOverride[]) : []).entries()) {
+    if (typeof override !== 'object' || (override as unknown) === null) {
+      faults.push(`overrides[${i}] must be an object such as {targets: ['dense_1'], rank: 4}, got ${show(override)}.`);
+      continue;
+    }
+    faults.push(
+      ...unknownOptions(override, [...STRENGTH_OPTIONS, 'targets']),
+      ...matcherFaults(`overrides[${i}].targets`, override.targets),
+      ...faultsOf(() => resolveStrength(override)),
+    );
+  }
+  if (config.freezeBaseLayer !== undefined && typeof config.freezeBaseLayer !== 'boolean') {
+    faults.push(`freezeBaseLayer must be true or false, got ${show(config.freezeBaseLayer)}.`);
+  }
+  if (config.bias !== undefined && !BIAS_CHOICES.includes(config.bias)) {
+    faults.push(`bias must be one of ${BIAS_CHOICES.map(show).join(', ')}, got ${show(config.bias)}.`);
+  }
+  if (config.seed !== undefined && !Number.isInteger(config.seed)) {
+    faults.push(`seed must be an integer, got ${show(config.seed)}.`);
+  }
+  if (faults.length > 0) {
+    throw new LoRAError(faults.join('\n'));
+  }
+}
+
+function matcherFaults(option: string, matchers: unknown): string[] {
+  if (!Array.isArray(matchers) || matchers.length === 0) {
+    return [`${option} must be a list of layer names, class names or patterns, and not empty, got ${show(matchers)}.`];
+  }
+  return matchers
+    .filter(matcher => !(matcher instanceof RegExp) && (typeof matcher !== 'string' || matcher === ''))
+    .map(matcher => `${option} holds ${show(matcher)}, which is neither a name nor a pattern.`);
+}

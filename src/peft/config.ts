@@ -1,0 +1,256 @@
+import {LoRAError, show} from '../errors';
+import {duplicateKeys} from '../formats/jsonText';
+import {type LoRAStrength, resolveStrength} from '../methods/strength';
+import {pathMatcher} from './pathPattern';
+
+/** What of an `adapter_config.json` decides what an adapter computes. */
+export interface PEFTConfig {
+  /** The strength of the update of a module, by its dotted path. */
+  strengthOf(path: string): Required<LoRAStrength>;
+  /** Which biases the adapter brings. */
+  bias: 'none' | 'lora_only' | 'all';
+  /** Names of modules that it brings whole. */
+  modulesToSave: string[];
+}
+
+/** Fields that change what an adapter computes in ways that this library does not carry. */
+const REFUSED = [
+  'use_dora',
+  'use_qalora',
+  'use_bdlora',
+  'alora_invocation_tokens',
+  'arrow_config',
+  'kasa_config',
+  'velora_config',
+  'monteclora_config',
+  'megatron_config',
+  'target_parameters',
+  'layer_replication',
+  'trainable_token_indices',
+  'ensure_weight_tying',
+];
+
+/** Fields that are read, or make no difference to what a saved adapter computes. */
+const KNOWN = new Set([
+  ...REFUSED,
+  ...['peft_type', 'r', 'lora_alpha', 'use_rslora', 'rank_pattern', 'alpha_pattern', 'bias', 'lora_bias'],
+  ...['modules_to_save', 'init_lora_weights', 'fan_in_fan_out', 'lora_dropout', 'inference_mode', 'task_type'],
+  ...['target_modules', 'exclude_modules', 'layers_to_transform', 'layers_pattern', 'auto_mapping', 'peft_version'],
+  ...['base_model_name_or_path', 'revision', 'megatron_core', 'qalora_group_size', 'runtime_config', 'loftq_config'],
+  ...['eva_config', 'corda_config', 'lora_ga_config'],
+]);
+
+/** Initialisations that change the base: `A` and `B` fit the changed one alone. */
+const CHANGES_BASE = /^(?:pissa|olora|corda|lora_ga|loftq)/;
+
+/**
+ * Reads an `adapter_config.json`.
+ *
+ * Which modules are adapted is not read from it: the tensors' names say that, whether the config names targets by list, by expression or as
+ * `all-linear`.
+ *
+ * @param config the text, or the object that it holds.
+ * @param warn told of what is doubtful.
+ * @throws LoRAError with a line for each thing that is wrong or is not carried.
+ */
+export function readPEFTConfig(config: string | object, warn: (message: string) => void): PEFTConfig {
+  const fields = fieldsOf(config);
+  const faults: string[] = [];
+  const {peft_type: type, r = 8, lora_alpha: alpha = 8, use_rslora: rankStabilized = false, bias = 'none'} = fields;
+  if (type !== 'LORA') {
+    faults.push(`peft_type is ${show(type)}; adapters of type "LORA" are carried.`);
+  }
+  for (const field of REFUSED) {
+    if (isSet(fields[field])) {
+      faults.push(
+        `${field} is ${brief(fields[field])}, which is not carried. Merge the adapter in Python, or train one without.`,
+      );
+    }
+  }
+  if (!isBias(bias)) {
+    faults.push(`bias is ${brief(bias)}, not "none", "lora_only" or "all".`);
+  }
+  const modulesToSave = fields.modules_to_save ?? [];
+  if (!isTextList(modulesToSave)) {
+    faults.push(`modules_to_save is ${brief(modulesToSave)}, not a list of names.`);
+  }
+  const patterns = [fields.rank_pattern ?? {}, fields.alpha_pattern ?? {}].map((table, i) =>
+    readPatterns(i === 0 ? 'rank_pattern' : 'alpha_pattern', table, faults),
+  );
+  const strength = (path: string) =>
+    resolveStrength({
+      rank: (patterns[0]?.(path) ?? r) as number,
+      alpha: (patterns[1]?.(path) ?? alpha) as number,
+      rankStabilized: rankStabilized as boolean,
+    });
+  try {
+    resolveStrength({rank: r as number, alpha: alpha as number, rankStabilized: rankStabilized as boolean});
+  } catch (error) {
+    faults.push((error as Error).message);
+  }
+  if (faults.length > 0 || !isBias(bias) || !isTextList(modulesToSave)) {
+    throw new LoRAError(
+      `This adapter_config.json cannot be imported:\n${faults.map(fault => `  ${fault}`).join('\n')}`,
+    );
+  }
+  if (typeof fields.init_lora_weights === 'string' && CHANGES_BASE.test(fields.init_lora_weights)) {
+    warn(
+      `The adapter was initialised by ${brief(fields.init_lora_weights)}, which changes the base. It fits that changed base alone, unless ` +
+        'it was converted to a plain one when it was saved.',
+    );
+  }
+  const unknown = Object.keys(fields).filter(field => !KNOWN.has(field) && isSet(fields[field]));
+  if (unknown.length > 0) {
+    warn(
+      `adapter_config.json has fields that this library does not know, and leaves out of account: ${brief(unknown)}.`,
+    );
+  }
+  return {strengthOf: strength, bias, modulesToSave};
+}
+
+function fieldsOf(config: string | object): Record<string, unknown> {
+  let fields: unknown = config;
+  if (typeof config === 'string') {
+    try {
+      fields = JSON.parse(config);
+    } catch (error) {
+      throw new LoRAError(`adapter_config.json is not valid JSON: ${(error as Error).message}`);
+    }
+    const twice = duplicateKeys(config);
+    if (twice.length > 0) {
+      throw new LoRAError(`adapter_config.json has ${brief(twice)} twice.`);
+    }
+  }
+  if (typeof fields !== 'object' || fields === null || Array.isArray(fields)) {
+    throw new LoRAError(`adapter_config.json must be an object or its text, got ${brief(fields)}.`);
+  }
+  return fields as Record<string, unknown>;
+}
+
+/** The number that a table of patterns gives a path: that of the first pattern that matches. */
+function readPatterns(field: string, table: unknown, faults: string[]): (path: string) => number | undefined {
+  if (typeof table !== 'object' || table === null || Array.isArray(table)) {
+    faults.push(`${field} is ${brief(table)}, not an object of numbers by pattern.`);
+    return () => undefined;
+  }
+  const rows: {pattern: string; matches: (path: string) => boolean; value: number}[] = [];
+  for (const [pattern, given] of Object.entries(table as Record<string, unknown>)) {
+    try {
+      const valid = resolveStrength(field === 'rank_pattern' ? {rank: given as number} : {alpha: given as number});
+      const value = field === 'rank_pattern' ? valid.rank : valid.alpha;
+      rows.push({pattern, matches: pathMatcher(pattern), value});
+    } catch (error) {
+      faults.push(`${field}: ${(error as Error).message}`);
+    }
+  }
+  return path => {
+    const [first, ...others] = rows.filter(({matches}) => matches(path));
+    const other = others.find(({value}) => value !== first?.value);
+    if (first !== undefined && other !== undefined && isIndex(first.pattern)) {
+      const [index, second] = [first, other].map(({pattern}) => show(pattern));
+      throw new LoRAError(
+        `fits the patterns ${index} and ${second} of ${field}. The first in the file counts, and JavaScript puts keys that are whole ` +
+          `numbers before others. Write "(${first.pattern})" for ${index}.`,
+      );
+    }
+    return first?.value;
+  };
+}
+
+/**
+ * Whether a module is one of those that an adapter brings whole, or inside one. PEFT takes the names for ends of paths, of parts of paths
+ * too: `classifier` is `pre_classifier`.
+ */
+export function isSavedModule(path: string, modulesToSave: readonly string[]): boolean {
+  const parts = path.split('.');
+  const paths = parts.map((_, i) => parts.slice(0, i + 1).join('.'));
+  return modulesToSave.some(name => paths.some(outer => outer.endsWith(name)));
+}
+
+/** A module of an adapter that is written, as far as the config names it. */
+export interface WrittenModule {
+  path: string;
+  strength: Required<LoRAStrength>;
+}
+
+/**
+ * The `adapter_config.json` of an adapter. Strengths that differ become patterns, each for one path.
+ *
+ * @param all the paths of all modules that are known, those that are not adapted too: where a name in a list would also be the end of
+ *     another's path, the targets become an expression.
+ */
+export function writePEFTConfig(
+  modules: readonly WrittenModule[],
+  {bias, modulesToSave, all}: {bias: PEFTConfig['bias']; modulesToSave: readonly string[]; all: readonly string[]},
+): Record<string, unknown> {
+  const stabilized = modules.length > 0 && modules.every(({strength}) => strength.rankStabilized);
+  const strengths = modules.map(({path, strength: {rank, alpha, rankStabilized}}) => {
+    // One config has one way of scaling.
+    return {path, rank, alpha: rankStabilized && !stabilized ? alpha * Math.sqrt(rank) : alpha};
+  });
+  const r = mostCommon(strengths.map(({rank}) => rank)) ?? 8;
+  const alpha = mostCommon(strengths.map(entry => entry.alpha)) ?? r;
+  const paths = modules.map(({path}) => path);
+  const others = all.filter(path => !paths.includes(path));
+  const ambiguous = paths.some(path => others.some(other => other.endsWith(`.${path}`)));
+  const patterns = (differing: typeof strengths, key: 'rank' | 'alpha') =>
+    Object.fromEntries(differing.map(entry => [`^${escaped(entry.path)}`, entry[key]]));
+  return {
+    alpha_pattern: patterns(
+      strengths.filter(entry => entry.alpha !== alpha),
+      'alpha',
+    ),
+    base_model_name_or_path: null,
+    bias,
+    fan_in_fan_out: false,
+    inference_mode: true,
+    init_lora_weights: true,
+    lora_alpha: alpha,
+    lora_bias: false,
+    lora_dropout: 0,
+    modules_to_save: modulesToSave.length > 0 ? modulesToSave : null,
+    peft_type: 'LORA',
+    r,
+    rank_pattern: patterns(
+      strengths.filter(entry => entry.rank !== r),
+      'rank',
+    ),
+    target_modules: ambiguous ? paths.map(escaped).join('|') : paths,
+    task_type: null,
+    use_dora: false,
+    use_rslora: stabilized,
+  };
+}
+
+/** A path as a pattern that matches it alone. */
+function escaped(path: string): string {
+  return path.replace(/[^\w]/g, String.raw`\$&`);
+}
+
+function mostCommon(values: readonly number[]): number | undefined {
+  const counts = new Map<number, number>();
+  values.forEach(value => counts.set(value, (counts.get(value) ?? 0) + 1));
+  return [...counts].sort(([, one], [, other]) => other - one)[0]?.[0];
+}
+
+/** Whether objects have a key before all others, wherever it was written. */
+function isIndex(key: string): boolean {
+  return /^(?:0|[1-9]\d*)$/.test(key);
+}
+
+function isSet(value: unknown): boolean {
+  return typeof value === 'object' && value !== null ? Object.keys(value).length > 0 : Boolean(value);
+}
+
+function isBias(value: unknown): value is PEFTConfig['bias'] {
+  return value === 'none' || value === 'lora_only' || value === 'all';
+}
+
+function isTextList(value: unknown): value is string[] {
+  return Array.isArray(value) && value.every(entry => typeof entry === 'string');
+}
+
+function brief(value: unknown): string {
+  const text = show(value);
+  return text.length > 100 ? `${text.slice(0, 100)}…` : text;
+}

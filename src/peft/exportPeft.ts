@@ -1,0 +1,169 @@
+import type * as tf from '@tensorflow/tfjs';
+import {type Adapter, layerConfigAt} from '../adapter/adapter';
+import {checkAdapter} from '../adapter/checkAdapter';
+import {describeHead} from '../adapter/headConfig';
+import {LoRAError, refuseOthers} from '../errors';
+import type {Values} from '../formats/layout';
+import {encodeSafetensors, type NamedValues} from '../formats/safetensors';
+import type {LayerConfig} from '../layers/layerConfig';
+import {baseOf} from '../layers/wrapperLayer';
+import {resolveStrength} from '../methods/strength';
+import {checkFit} from '../model/checkFit';
+import {checkModel, type Site, sitesOf} from '../rewire/walk';
+import {checkRange, floatTypeOf, readValues, type SafetensorsOptions} from '../storage/safetensors';
+import {biasesOf, namedWeights} from '../tfjs/weights';
+import {writePEFTConfig, type WrittenModule} from './config';
+import {PEFT_NAMES, type PEFTFiles} from './files';
+import type {KeyMap} from './keyMap';
+import {modulePaths} from './modules';
+import {torchWeights, updatedKind} from './torchLayers';
+import {depthwiseUpdateToTorch, type TorchUpdate, toTorchUpdate} from './update';
+
+/** How an adapter is written for PEFT. */
+export interface ExportOptions extends SafetensorsOptions {
+  /** The module of each layer, by name. Default: the layer's path with dots for slashes. */
+  keyMap?: KeyMap;
+}
+
+/** A PEFT adapter as it is written. */
+export interface ExportedPEFT extends PEFTFiles {
+  /** What belongs into `adapter_config.json`. */
+  config: Record<string, unknown>;
+  weights: Uint8Array<ArrayBuffer>;
+}
+
+/**
+ * An adapter as PEFT stores it: what belongs into `adapter_config.json` and `adapter_model.safetensors`, for a PyTorch model with the same base
+ * weights. `PeftModel.from_pretrained(model, folder)` loads it.
+ *
+ * The result is a promise since a backend may keep the numbers where they cannot be read at once, as webgpu does.
+ *
+ * @param model the base of the adapter, plain or adapted; with the adapter's new head, if it brings one.
+ * @throws LoRAError if the adapter does not fit the model, or PEFT has no such updates, with a line for each.
+ */
+export async function exportPEFT(
+  adapter: Adapter,
+  model: tf.LayersModel,
+  {keyMap, dtype = 'float32', ...others}: ExportOptions = {},
+): Promise<ExportedPEFT> {
+  refuseOthers(others, ['keyMap', 'dtype']);
+  const type = floatTypeOf(dtype);
+  checkModel(model);
+  checkAdapter(adapter);
+  checkHead(adapter, model);
+  const sites = sitesOf(model).map(site => ({...site, layer: baseOf(site.layer)}));
+  checkFit(adapter, sites);
+  const paths = modulePaths(sites, keyMap);
+  const {trainable, biases = []} = adapter.config;
+  checkExportable(adapter, sites, paths);
+  const values = await readValues(adapter.tensors);
+
+  const tensors: Record<string, Values> = {};
+  const counters: Record<string, NamedValues> = {};
+  const modules: WrittenModule[] = [];
+  const modulesToSave: string[] = [];
+  for (const {path, layer} of sites) {
+    const module = paths.get(path);
+    if (module === undefined) {
+      continue;
+    }
+    const key = PEFT_NAMES.prefix + module;
+    const valueOf = (name: string) => values[`${path}/${name}`] as Values;
+    const config = layerConfigAt(adapter.config, path);
+    if (config !== undefined) {
+      const {a, b, strength} = torchUpdate(config, valueOf('lora_A'), valueOf('lora_B'));
+      const names = config.className === 'Embedding' ? PEFT_NAMES.embedding : PEFT_NAMES.weight;
+      tensors[key + names.a] = a;
+      tensors[key + names.b] = b;
+      modules.push({path: module, strength});
+      if (config.trainBias) {
+        tensors[key + PEFT_NAMES.baseBias] = valueOf('bias');
+      }
+    } else if (biases.includes(path)) {
+      tensors[`${key}.bias`] = valueOf([...biasesOf(layer).keys()][0] ?? 'bias');
+    } else if (trainable.includes(path)) {
+      modulesToSave.push(module);
+      const weights = namedWeights(layer);
+      for (const {torchName, name, toTorch} of torchWeights(layer.getClassName()) ?? []) {
+        if (weights.has(name)) {
+          tensors[`${key}.${torchName}`] = toTorch(valueOf(name));
+        }
+      }
+      if (layer.getClassName() === 'BatchNormalization') {
+        counters[key + PEFT_NAMES.counter] = {shape: [], data: new BigInt64Array(1)}; // PEFT misses it
+      }
+    }
+  }
+  checkRange(tensors, dtype);
+  const config = writePEFTConfig(modules, {bias: biasOf(adapter), modulesToSave, all: [...paths.values()]});
+  return {config, weights: encodeSafetensors({...tensors, ...counters}, {dtype: type, metadata: {format: 'pt'}})};
+}
+
+/** PEFT stores weights and builds nothing, so the layers of a new head have to be in the model. */
+function checkHead({config: {head}}: Adapter, model: tf.LayersModel): void {
+  const names = new Set(model.layers.map(({name}) => name));
+  if (head?.layers.some(({config}) => !names.has(config.name as string))) {
+    throw new LoRAError(
+      `The adapter has ${describeHead(head)}, which the model has not. Pass the model that has it: applyLoRA(base, adapter).`,
+    );
+  }
+}
+
+/** The factors of a layer in the layout of PyTorch. */
+function torchUpdate(config: LayerConfig, a: Values, b: Values): Pick<TorchUpdate, 'a' | 'b' | 'strength'> {
+  const strength = resolveStrength(config);
+  return updatedKind(config.className)?.depthwise === true
+    ? depthwiseUpdateToTorch({a, b, strength})
+    : {...toTorchUpdate({a, b}), strength};
+}
+
+function biasOf({config: {layers, biases = []}}: Adapter): 'none' | 'lora_only' | 'all' {
+  if (biases.length > 0) {
+    return 'all';
+  }
+  return Object.values(layers).some(({trainBias}) => trainBias) ? 'lora_only' : 'none';
+}
+
+/** @throws LoRAError with a line for each layer of which PEFT cannot store what the adapter brings. */
+function checkExportable(adapter: Adapter, sites: readonly Site[], paths: ReadonlyMap<string, string>): void {
+  const {layers, trainable, biases = []} = adapter.config;
+  const faults: string[] = [];
+  if (!Object.keys(layers).some(path => paths.has(path))) {
+    faults.push('PEFT loads no adapter without a low-rank update, and this one has none');
+  }
+  for (const {path, layer} of sites.filter(site => paths.has(site.path))) {
+    const className = layer.getClassName();
+    const config = layerConfigAt(adapter.config, path);
+    if (config !== undefined && updatedKind(className) === undefined) {
+      faults.push(`${path}: PEFT has no updates of the class ${className}`);
+    }
+    if (config !== undefined && !config.freezeBaseLayer) {
+      faults.push(
+        `${path}: its base trains too (freezeBaseLayer: false), which PEFT does not store. Merge the adapter instead`,
+      );
+    }
+    if (trainable.includes(path) && torchWeights(className) === undefined) {
+      faults.push(`${path}: of class ${className}, whose weights have no one module of PyTorch for a counterpart`);
+    }
+    if (biases.includes(path) && (torchWeights(className) === undefined || biasesOf(layer).size !== 1)) {
+      faults.push(`${path}: a bias of the class ${className}, which is not one tensor in PyTorch`);
+    }
+    if (trainable.includes(path)) {
+      // PEFT takes these names for the ends of paths.
+      const module = paths.get(path) ?? '';
+      const others = sites.filter(other => {
+        const name = paths.get(other.path) ?? '';
+        const isOther = other.path !== path && other.layer.weights.length > 0 && !trainable.includes(other.path);
+        return isOther && name.endsWith(module);
+      });
+      if (others.length > 0) {
+        faults.push(
+          `${path}: PEFT would take ${others.map(other => other.path).join(', ')} for the same, since the names end alike. Rename it with keyMap`,
+        );
+      }
+    }
+  }
+  if (faults.length > 0) {
+    throw new LoRAError(`The adapter cannot be written for PEFT:\n${faults.map(fault => `  ${fault}.`).join('\n')}`);
+  }
+}

@@ -1,0 +1,177 @@
+import {LoRAError, show} from '../errors';
+import {sizeOf, type Values} from '../formats/layout';
+import {decodeSafetensors, type StoredTensor} from '../formats/safetensors';
+import {isSavedModule, type PEFTConfig, readPEFTConfig} from './config';
+import type {TorchUpdate} from './update';
+
+// The format is that of PEFT's save_pretrained: adapter_config.json, and adapter_model.safetensors with a tensor for each factor under
+// the path of its module. https://github.com/huggingface/peft, tested against 0.21.2.
+
+/** A PEFT adapter, as its two files hold it. */
+export interface PEFTFiles {
+  /** `adapter_config.json`: the text, or the object that it holds. */
+  config: string | object;
+  /** The bytes of `adapter_model.safetensors`. */
+  weights: Uint8Array;
+}
+
+/** What an adapter brings for one module. */
+export interface TorchModule {
+  update?: TorchUpdate;
+  /** The module's own bias, changed. */
+  bias?: Values;
+  /** All of the module's own tensors, changed (`modules_to_save`), by name. */
+  saved: Map<string, Values>;
+}
+
+/** How PEFT names tensors: a prefix, the path of the module, and one of these. */
+export const PEFT_NAMES = {
+  prefix: 'base_model.model.',
+  weight: {a: '.lora_A.weight', b: '.lora_B.weight'},
+  embedding: {a: '.lora_embedding_A', b: '.lora_embedding_B'},
+  baseBias: '.base_layer.bias',
+  /** Of a normalization: how many batches it has seen, which computes nothing. */
+  counter: '.num_batches_tracked',
+} as const;
+
+/** What PEFT calls its files. */
+export const PEFT_FILES = {config: 'adapter_config.json', weights: 'adapter_model.safetensors'} as const;
+
+/** The name of the adapter, which is written into no file today, may stand between a factor's name and `weight`. */
+const FACTOR = /^(.*)\.lora_(A|B)(?:\.[^.]+)?\.(weight|bias)$/;
+const EMBEDDING_FACTOR = /^(.*)\.lora_embedding_(A|B)(?:\.[^.]+)?$/;
+const MAX_NAME = 1000;
+const TWICE = 'there under two names';
+
+/**
+ * Reads a PEFT adapter, module by module, under the dotted paths that modules have in PyTorch.
+ *
+ * @throws LoRAError if a file is damaged, something is not carried (DoRA, say), or tensors are missing or fit nothing.
+ */
+export function parsePEFT({config, weights}: PEFTFiles, warn: (message: string) => void): Map<string, TorchModule> {
+  const read = readPEFTConfig(config, warn);
+  if (isPickle(weights)) {
+    throw new LoRAError(
+      'The weights are a pickle (adapter_model.bin), which can run code when it is read. Save the adapter in Python with ' +
+        'save_pretrained(folder, safe_serialization=True) and import adapter_model.safetensors.',
+    );
+  }
+  return groupTensors(decodeSafetensors(weights).tensors, read);
+}
+
+/** Whether bytes begin as a ZIP archive, which PyTorch's own files are. */
+function isPickle(bytes: unknown): boolean {
+  return bytes instanceof Uint8Array && bytes[0] === 0x50 && bytes[1] === 0x4b;
+}
+
+function groupTensors(tensors: ReadonlyMap<string, StoredTensor>, config: PEFTConfig): Map<string, TorchModule> {
+  const modules = new Map<string, TorchModule>();
+  const factors = new Map<string, Partial<Omit<TorchUpdate, 'strength'>>>();
+  const faults: string[] = [];
+  const moduleAt = (path: string) => {
+    const module = modules.get(path) ?? {saved: new Map<string, Values>()};
+    modules.set(path, module);
+    return module;
+  };
+  const factorsAt = (path: string) => {
+    const update = factors.get(path) ?? {};
+    factors.set(path, update);
+    return update;
+  };
+
+  for (const [name, {dtype, shape, data}] of tensors) {
+    const key = name.startsWith(PEFT_NAMES.prefix) ? name.slice(PEFT_NAMES.prefix.length) : name;
+    if (key.endsWith(PEFT_NAMES.counter) || /\.original_module\./.test(key)) {
+      continue; // the latter are what modules_to_save replaces
+    }
+    if (key.length > MAX_NAME) {
+      faults.push(`${key.slice(0, 100)}…: a name of more than ${MAX_NAME} characters`);
+    } else if (data === null) {
+      faults.push(`${key}: of type ${dtype}; adapters hold F32, F16 or BF16`);
+    } else {
+      const fault = place(key, {shape, data});
+      faults.push(...(fault === undefined ? [] : [`${key}: ${fault}`]));
+    }
+  }
+  for (const [path, {a, b, bias, embedding = false}] of factors) {
+    if (a === undefined || b === undefined) {
+      faults.push(`${path}: its factor ${a === undefined ? 'A' : 'B'} is missing`);
+      continue;
+    }
+    try {
+      const strength = config.strengthOf(path);
+      faults.push(...shapeFaults(path, a, b, strength.rank));
+      moduleAt(path).update = {embedding, a, b, ...(bias && {bias}), strength};
+    } catch (error) {
+      faults.push(`${path}: ${(error as Error).message}`);
+    }
+  }
+  if (faults.length === 0 && modules.size === 0) {
+    faults.push('it has no tensors');
+  }
+  if (faults.length > 0) {
+    throw new LoRAError(`This PEFT adapter cannot be imported:\n${shorten(faults)}`);
+  }
+  return modules;
+
+  /** Puts a tensor where it belongs, or says why it belongs nowhere. */
+  function place(key: string, values: Values): string | undefined {
+    const [, path = '', letter, kind] = FACTOR.exec(key) ?? [];
+    const [, embeddingPath, embeddingLetter] = EMBEDDING_FACTOR.exec(key) ?? [];
+    if (kind === 'weight' || (kind === 'bias' && letter === 'B')) {
+      const part = kind === 'bias' ? 'bias' : letter === 'A' ? 'a' : 'b';
+      return putOnce(factorsAt(path), part, values);
+    }
+    if (embeddingPath !== undefined) {
+      factorsAt(embeddingPath).embedding = true;
+      return putOnce(factorsAt(embeddingPath), embeddingLetter === 'A' ? 'a' : 'b', values);
+    }
+    if (/\.lora_magnitude_vector\b/.test(key)) {
+      return 'DoRA, which is not carried';
+    }
+    const [, owner = '', rest = ''] =
+      /^(?:(.*)\.)?([^.]+)$/.exec(key.replace(/\.modules_to_save(?:\.[^.]+)?(?=\.)/, '')) ?? [];
+    if (owner.endsWith('.base_layer')) {
+      return rest === 'bias'
+        ? putOnce(moduleAt(owner.slice(0, -'.base_layer'.length)), 'bias', values)
+        : 'a weight of the base, which is not carried. Save with save_embedding_layers=False';
+    }
+    if (isSavedModule(owner, config.modulesToSave)) {
+      const {saved} = moduleAt(owner);
+      const fault = saved.has(rest) ? TWICE : undefined;
+      saved.set(rest, values);
+      return fault;
+    }
+    return rest === 'bias' && config.bias !== 'none'
+      ? putOnce(moduleAt(owner), 'bias', values)
+      : 'neither a factor of LoRA nor of a module in modules_to_save';
+  }
+}
+
+function putOnce<K extends string>(target: Partial<Record<K, Values>>, part: K, values: Values): string | undefined {
+  if (target[part] !== undefined) {
+    return TWICE;
+  }
+  target[part] = values;
+  return undefined;
+}
+
+function shapeFaults(path: string, {shape: a}: Values, {shape: b}: Values, rank: number): string[] {
+  const [outerA = 0, , ...space] = a;
+  const [out = 0, innerB = 0, ...ones] = b;
+  if (a.length < 2 || b.length !== a.length || ones.some(size => size !== 1) || sizeOf(a) === 0 || sizeOf(b) === 0) {
+    return [`${path}: factors of shapes ${show(a)} and ${show(b)} are no update of a weight`];
+  }
+  if (outerA !== rank) {
+    return [`${path}: A has rank ${outerA}, and the config says ${rank}`];
+  }
+  // A grouped convolution has B in as many pieces as it has groups, and its outputs are divided among them.
+  const groups = outerA / innerB;
+  const isGrouped = space.length > 0 && Number.isInteger(groups) && out % groups === 0;
+  return groups === 1 || isGrouped ? [] : [`${path}: A has rank ${outerA}, B ${innerB}`];
+}
+
+function shorten(faults: readonly string[]): string {
+  const shown = faults.slice(0, 20).map(fault => `  ${fault}`);
+  return [...shown, ...(faults.length > 20 ? [`  and ${faults.length - 20} faults more`] : [])].join('\n');
+}

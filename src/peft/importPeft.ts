@@ -1,0 +1,193 @@
+import * as tf from '@tensorflow/tfjs';
+import {type Adapter, type AdapterConfig, makeAdapter} from '../adapter/adapter';
+import {LoRAError, refuseOthers, showShape} from '../errors';
+import {sizeOf, type Values} from '../formats/layout';
+import {headOf} from '../head/headOf';
+import {adaptationOf, reasonNotAdaptable} from '../layers/registry';
+import {baseOf, isWrapper} from '../layers/wrapperLayer';
+import {scalingOf} from '../methods/strength';
+import {checkFit} from '../model/checkFit';
+import {recordOf} from '../rewire/record';
+import {checkModel, type Site, sitesOf} from '../rewire/walk';
+import {asTensors} from '../storage/safetensors';
+import {biasesOf, namedWeights} from '../tfjs/weights';
+import {parsePEFT, type PEFTFiles, type TorchModule} from './files';
+import type {KeyMap} from './keyMap';
+import {meet} from './modules';
+import {torchWeights, updatedKind} from './torchLayers';
+import {asDepthwise, compressed, fromTorchUpdate, type LayerUpdate, type TorchUpdate} from './update';
+
+/** How an adapter of PEFT meets a model. */
+export interface ImportOptions {
+  /** The layer of each module, by name. Default: equal paths, then the last part of the path, where that is unambiguous. */
+  keyMap?: KeyMap;
+}
+
+/**
+ * An adapter that PEFT saved, for a tfjs model with the same base weights. Apply it with `applyLoRA(model, adapter)` as any other.
+ *
+ *     const adapter = importPEFT({config: await file.text(), weights}, base, {keyMap: {'encoder.*.fc': 'dense_*'}});
+ *
+ * Carries Linear, Conv1d, Conv2d, Conv3d and Embedding; F32, F16 and BF16; `use_rslora`, `rank_pattern`, `alpha_pattern`,
+ * `fan_in_fan_out`, `modules_to_save`, `bias` and `lora_bias`. A rank beyond what a layer can hold is reduced without loss. Refuses DoRA and
+ * whatever else changes what the adapter computes.
+ *
+ * @param model plain or adapted. The layers of a new head, if it has one, must be in `modules_to_save`.
+ * @throws LoRAError if a file is damaged, something is not carried, or modules and layers do not fit each other, with a line for each
+ *     misfit. The model is not changed in any case.
+ */
+export function importPEFT(files: PEFTFiles, model: tf.LayersModel, {keyMap, ...others}: ImportOptions = {}): Adapter {
+  refuseOthers(others, ['keyMap']);
+  checkModel(model);
+  const modules = parsePEFT(files, message => {
+    console.warn(message);
+  });
+  const sites = sitesOf(model);
+  const config: AdapterConfig = {layers: {}, trainable: []};
+  const biases: string[] = [];
+  const values = new Map<string, Values>();
+  const shifts: {site: Site; bias: Values | undefined; update: TorchUpdate}[] = [];
+  const faults: string[] = [];
+  for (const [path, site] of meet([...modules.keys()], sites, keyMap)) {
+    try {
+      take(modules.get(path) as TorchModule, site);
+    } catch (error) {
+      faults.push(`${path}: ${(error as Error).message}`);
+    }
+  }
+  if (faults.length > 0) {
+    throw new LoRAError(`The PEFT adapter does not fit this model:\n${faults.map(fault => `  ${fault}`).join('\n')}`);
+  }
+  const tensors = asTensors(values);
+  for (const {site, bias, update} of shifts) {
+    tensors[`${site.path}/bias`] = shiftedBias(site, bias, update);
+  }
+  // PEFT's whole modules are the weights of the model's new head, too, if it has one.
+  const head = headOf(model) ?? recordOf(model).head;
+  const adapter = makeAdapter({...config, ...(biases.length > 0 && {biases}), ...(head && {head})}, tensors);
+  try {
+    checkFit(
+      adapter,
+      sites.map(site => ({...site, layer: baseOf(site.layer)})),
+    );
+  } catch (error) {
+    adapter.dispose();
+    throw error;
+  }
+  return adapter;
+
+  /** Takes what the adapter brings for one layer. */
+  function take({update, bias, saved}: TorchModule, site: Site): void {
+    const {path} = site;
+    const layer = baseOf(site.layer);
+    if (saved.size > 0) {
+      config.trainable.push(path);
+      savedWeights(layer, saved).forEach((weight, name) => values.set(`${path}/${name}`, weight));
+    }
+    if (bias !== undefined) {
+      values.set(`${path}/${checkBias(layer, bias)}`, bias);
+      if (update === undefined) {
+        biases.push(path);
+      }
+    }
+    if (update !== undefined) {
+      const {a, b, strength} = layerUpdate(layer, update);
+      const trainBias = bias !== undefined || update.bias !== undefined;
+      config.layers[path] = {
+        className: layer.getClassName(),
+        ...strength,
+        freezeBaseLayer: true,
+        ...(trainBias && {trainBias}),
+      };
+      values.set(`${path}/lora_A`, a).set(`${path}/lora_B`, b);
+      if (update.bias !== undefined) {
+        values.delete(`${path}/${checkBias(layer, update.bias)}`);
+        shifts.push({site, bias, update});
+      }
+    }
+  }
+}
+
+/** An update in the layout of a layer, of a rank that it can hold. */
+function layerUpdate(layer: tf.layers.Layer, update: TorchUpdate): LayerUpdate {
+  const className = layer.getClassName();
+  const kind = updatedKind(className);
+  const reason = reasonNotAdaptable(layer, true);
+  if (kind === undefined || reason !== undefined) {
+    throw new LoRAError(`the layer ${reason ?? `is of class ${className}, of which PEFT has no updates.`}`);
+  }
+  const {axes, embedding = false, depthwise = false, torchName} = kind;
+  if (update.a.shape.length !== axes || update.embedding !== embedding) {
+    const foreign = update.embedding ? 'an Embedding' : `a weight with ${update.a.shape.length} axes`;
+    throw new LoRAError(`an update of ${foreign}, and the layer is of class ${className} (${torchName} in PyTorch).`);
+  }
+  let turned: LayerUpdate | undefined = fromTorchUpdate(update);
+  if (depthwise) {
+    turned = asDepthwise(turned);
+    if (turned === undefined) {
+      throw new LoRAError(
+        'the update of a grouped convolution. In PEFT it reads all channels, and so mixes what a DepthwiseConv2D keeps apart. Build the ' +
+          'model with a Conv2D in its place, whose kernel is that of the groups and zero elsewhere.',
+      );
+    }
+  }
+  const shape = [...turned.a.shape.slice(0, -1), ...turned.b.shape.slice(1)];
+  const expected = adaptationOf(layer)?.weights(layer)[0]?.variable.shape ?? [];
+  if (showShape(shape) !== showShape(expected)) {
+    throw new LoRAError(
+      `an update of a weight of shape ${showShape(shape)}, and the layer's is ${showShape(expected)}.`,
+    );
+  }
+  return compressed(turned);
+}
+
+/** The weights of a layer that comes whole, in tfjs's layout and under its names. */
+function savedWeights(layer: tf.layers.Layer, saved: ReadonlyMap<string, Values>): Map<string, Values> {
+  const className = layer.getClassName();
+  const known = torchWeights(className);
+  if (known === undefined) {
+    throw new LoRAError(`in modules_to_save, and the layer is of class ${className}, whose weights are not carried.`);
+  }
+  const weights = namedWeights(layer);
+  const found = new Map<string, Values>();
+  for (const [torchName, values] of saved) {
+    const weight = known.find(candidate => candidate.torchName === torchName);
+    const shape = weight && weights.get(weight.name)?.shape;
+    if (weight === undefined || shape === undefined) {
+      throw new LoRAError(`has a ${torchName}, which the layer, of class ${className}, has not.`);
+    }
+    const turned = weight.fromTorch(values, shape as number[]);
+    if (showShape([...turned.shape]) !== showShape(shape) || sizeOf(turned.shape) !== turned.data.length) {
+      throw new LoRAError(
+        `has a ${torchName} of shape ${showShape([...turned.shape])}, and the layer's ${weight.name} is ${showShape(shape)}.`,
+      );
+    }
+    found.set(weight.name, turned);
+  }
+  return found;
+}
+
+/** Checks that a layer has a bias like the given one, and returns its name. */
+function checkBias(layer: tf.layers.Layer, {shape}: Values): string {
+  const [bias, ...others] = biasesOf(layer);
+  if (bias === undefined || others.length > 0 || torchWeights(layer.getClassName()) === undefined) {
+    throw new LoRAError(`brings a bias, and the layer, of class ${layer.getClassName()}, has no such one.`);
+  }
+  const [name, variable] = bias;
+  if (showShape([...shape]) !== showShape(variable.shape)) {
+    throw new LoRAError(
+      `brings a bias of shape ${showShape([...shape])}, and the layer's is ${showShape(variable.shape)}.`,
+    );
+  }
+  return name;
+}
+
+/** A bias with that of `B` taken in: `b + s·b_B`. */
+function shiftedBias({layer}: Site, bias: Values | undefined, {bias: ofB, strength}: TorchUpdate): tf.Tensor {
+  return tf.tidy(() => {
+    const original = isWrapper(layer) ? layer.originalWeights() : namedWeights(layer);
+    const base = bias ? tf.tensor1d(bias.data) : original.get('bias')?.read();
+    const shift = tf.mul(tf.tensor1d(ofB?.data ?? new Float32Array()), scalingOf(strength));
+    return base === undefined ? shift : tf.add(base, shift);
+  });
+}

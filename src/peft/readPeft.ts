@@ -1,0 +1,44 @@
+import {kindOf, LoRAError} from '../errors';
+import {bytesOf, type ByteSource} from '../storage/sources';
+import {PEFT_FILES, type PEFTFiles} from './files';
+
+/** The two files of a PEFT adapter. */
+export interface PEFTSources {
+  /** `adapter_config.json`. */
+  config: ByteSource | PromiseLike<ByteSource>;
+  /** `adapter_model.safetensors`. */
+  weights: ByteSource | PromiseLike<ByteSource>;
+}
+
+/**
+ * The two files of a PEFT adapter, for `importPEFT`.
+ *
+ *     importPEFT(await readPEFT(input.files), model)
+ *     importPEFT(await readPEFT({config: fetch(`${url}/adapter_config.json`), weights: fetch(`${url}/adapter_model.safetensors`)}), model)
+ *
+ * @param sources the two, or files among which those of their names are.
+ * @throws LoRAError if one is missing, or a response is no success.
+ */
+export async function readPEFT(sources: PEFTSources | ArrayLike<File>): Promise<PEFTFiles> {
+  if (typeof sources !== 'object' || (sources as unknown) === null) {
+    throw new LoRAError(
+      `Give the two files of a PEFT adapter, {config, weights}, or files among which they are, got ${kindOf(sources)}.`,
+    );
+  }
+  const {config, weights} = 'length' in sources ? amongFiles(Array.from(sources)) : sources;
+  const [configBytes, weightBytes] = await Promise.all([config, weights].map(async source => bytesOf(await source)));
+  return {config: new TextDecoder().decode(configBytes), weights: weightBytes as Uint8Array};
+}
+
+function amongFiles(files: readonly File[]): PEFTSources {
+  const named = (wanted: string) => {
+    const file = files.find(({name}) => name === wanted);
+    if (file === undefined) {
+      throw new LoRAError(
+        `There is no ${wanted} among the files: ${files.map(({name}) => name).join(', ') || 'there are none'}.`,
+      );
+    }
+    return file;
+  };
+  return {config: named(PEFT_FILES.config), weights: named(PEFT_FILES.weights)};
+}

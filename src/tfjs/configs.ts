@@ -1,0 +1,134 @@
+import * as tf from '@tensorflow/tfjs';
+import {asLoRAError, LoRAError} from '../errors';
+import {fieldsOf, type SeparableLayer} from './fields';
+
+/** The arguments for tfjs's constructor of a layer that shall stand where `layer` stood: its own. */
+export function standInArgs(
+  layer: tf.layers.Layer,
+  name = layer.name,
+  trainable = true,
+): NonNullable<ConstructorParameters<typeof tf.layers.Layer>[0]> {
+  const {batchInputShape, dtype} = layer as Partial<tf.layers.Layer>;
+  // A Sequential makes its input from these.
+  return {name, trainable, ...(batchInputShape && {batchInputShape}), ...(dtype && {dtype})};
+}
+
+/** The class name and config of a layer, in objects of their own. */
+export function entryOf(layer: tf.layers.Layer): LayerEntry {
+  return mendedEntry(layer, {className: layer.getClassName(), config: cloneConfig(layer.getConfig())});
+}
+
+/** What stock layers leave out of their configs, or get wrong in them, and without which they could not be rebuilt. */
+const MENDED: Readonly<Record<string, (layer: tf.layers.Layer) => tf.serialization.ConfigDict>> = {
+  // tfjs writes the regularizer in its place.
+  DepthwiseConv2D: layer => {
+    const constraint = fieldsOf<{depthwiseConstraint: tf.serialization.Serializable | null}>(layer).depthwiseConstraint;
+    const entry = constraint && {className: constraint.getClassName(), config: constraint.getConfig()};
+    return {depthwiseConstraint: entry};
+  },
+  SeparableConv2D: layer => ({depthMultiplier: fieldsOf<SeparableLayer>(layer).depthMultiplier}),
+};
+
+/** A layer's entry with what its class gets wrong in its config put right. */
+export function mendedEntry(layer: tf.layers.Layer, {className, config}: LayerEntry): LayerEntry {
+  const mend = Object.hasOwn(MENDED, className) ? MENDED[className] : undefined;
+  return {className, config: {...config, ...mend?.(layer)}};
+}
+
+/**
+ * Makes a layer from its class name and config, as tfjs does when it loads a model.
+ *
+ * @throws LoRAError if no class of that name is registered, or it takes no such config.
+ */
+export function layerFromEntry({className, config}: LayerEntry): tf.layers.Layer {
+  const registered = isRegistered(className) && tf.serialization.SerializationMap.getMap().classNameMap[className];
+  if (!registered) {
+    throw new LoRAError(
+      `Layer "${config.name as string}" is a ${className}, which is not registered. Call tf.serialization.registerClass(${className}) first.`,
+    );
+  }
+  const [layerClass, fromConfig] = registered;
+  try {
+    // tfjs writes into the configs that it reads.
+    return fromConfig(layerClass, cloneConfig(config)) as tf.layers.Layer;
+  } catch (error) {
+    throw asLoRAError(error, `Layer "${config.name as string}" (${className}) cannot be made from its config`);
+  }
+}
+
+/** Whether tfjs can make layers of a class from a file. */
+export function isRegistered(className: string): boolean {
+  return Object.hasOwn(tf.serialization.SerializationMap.getMap().classNameMap, className);
+}
+
+/**
+ * A copy of a config: arrays and plain objects anew, everything else as it is.
+ *
+ * @param replace what stands in the place of an entry. Default: the entry.
+ */
+export function cloneConfig<T>(value: T, replace = (_key: string, entry: unknown): unknown => entry): T {
+  if (Array.isArray(value)) {
+    return value.map(entry => cloneConfig<unknown>(entry, replace)) as T;
+  }
+  if (typeof value === 'object' && value !== null && Object.getPrototypeOf(value) === Object.prototype) {
+    const entries = Object.entries(value).map(([key, entry]) => [key, cloneConfig(replace(key, entry), replace)]);
+    return Object.fromEntries(entries) as T;
+  }
+  return value;
+}
+
+/** Fields that differ between a layer and its rebuilt copy without meaning anything. */
+const BOOKKEEPING = new Set([
+  'id',
+  'name',
+  '_refCount',
+  '_built',
+  'trainable_',
+  '_trainable',
+  'fastWeightInitDuringBuild',
+  '_addedWeightNames',
+]);
+
+/**
+ * The plain fields (numbers, texts, flags, and lists of these) in which two layers of a class differ: what the class's `getConfig`
+ * forgets.
+ */
+export function differingFields(one: tf.layers.Layer, other: tf.layers.Layer): string[] {
+  const fields = fieldsOf<Record<string, unknown>>(one);
+  const counterparts = fieldsOf<Record<string, unknown>>(other);
+  return Object.keys(fields).filter(key => {
+    const value = fields[key];
+    const counterpart = counterparts[key];
+    return (
+      !BOOKKEEPING.has(key) &&
+      isPlain(value) &&
+      (!isPlain(counterpart) || JSON.stringify(value) !== JSON.stringify(counterpart))
+    );
+  });
+}
+
+function isPlain(value: unknown): boolean {
+  return Array.isArray(value)
+    ? value.length > 0 && value.every(isPlain)
+    : ['number', 'string', 'boolean'].includes(typeof value);
+}
+
+/** Whether a layer gives the same for the same input each time, in training too: it has no state and no dropout inside. */
+export function isRepeatable(layer: tf.layers.Layer): boolean {
+  const {config} = entryOf(layer);
+  return !layer.stateful && !hasDropout(config);
+}
+
+function hasDropout(config: unknown): boolean {
+  return (
+    typeof config === 'object' &&
+    config !== null &&
+    Object.entries(config).some(([key, value]) => (/dropout$/i.test(key) && Number(value) > 0) || hasDropout(value))
+  );
+}
+
+/** A layer's class name and config, as tfjs nests them in wrappers. */
+export interface LayerEntry {
+  className: string;
+  config: tf.serialization.ConfigDict;
+}

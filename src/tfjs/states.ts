@@ -1,0 +1,35 @@
+import * as tf from '@tensorflow/tfjs';
+import {fieldsOf} from './fields';
+
+// A recurrent layer takes initial states beside its input: in a list with it, or by keyword. Stock layers change their input
+// specification for the time of such a call.
+
+/** What `apply` takes: values, or places in a graph. */
+export type Inputs = tf.Tensor | tf.Tensor[] | tf.SymbolicTensor | tf.SymbolicTensor[];
+
+/** Whether a layer takes initial states beside its input. */
+export function takesStates(layer: tf.layers.Layer): boolean {
+  const {cell, forwardLayer} = fieldsOf<{cell?: unknown; forwardLayer?: unknown}>(layer);
+  return cell !== undefined || forwardLayer !== undefined;
+}
+
+/** The arguments of `apply` with states that are part of a model's graph in the list of inputs, where the graph has them. */
+export function withStatesAsInputs(inputs: Inputs, kwargs: {initialState?: unknown}): [inputs: Inputs, kwargs: object] {
+  const {initialState, ...others} = kwargs;
+  const states = [initialState].flat() as tf.SymbolicTensor[];
+  const inGraph = states[0] instanceof tf.SymbolicTensor;
+  return inGraph ? [[...([inputs].flat() as tf.SymbolicTensor[]), ...states], others] : [inputs, kwargs];
+}
+
+/** Frees the states that a stateful layer keeps from batch to batch. It cannot be called again. */
+export function disposeStates(layer: tf.layers.Layer): void {
+  interface Stateful {
+    states_?: tf.Tensor[] | null;
+    keptStates?: tf.Tensor[][];
+    forwardLayer?: tf.layers.Layer;
+    backwardLayer?: tf.layers.Layer;
+  }
+  const fields = fieldsOf<Stateful>(layer);
+  tf.dispose([fields.states_ ?? [], fields.keptStates ?? []]);
+  [fields.forwardLayer, fields.backwardLayer].forEach(direction => direction && disposeStates(direction));
+}

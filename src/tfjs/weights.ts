@@ -1,0 +1,93 @@
+import * as tf from '@tensorflow/tfjs';
+import {LoRAError, showShape} from '../errors';
+
+/** The weights of a layer, in an order that does not depend on which of them train, under the names that the layer gave them. */
+export function namedWeights(layer: tf.layers.Layer): Map<string, tf.LayerVariable> {
+  const named = new Map<string, tf.LayerVariable>();
+  for (const weight of [...layer.weights].sort((one, other) => one.id - other.id)) {
+    // The scope is the layer's name, which may have slashes of its own, or the name of the TimeDistributed around it.
+    const own = `${layer.name}/`;
+    const local = weight.originalName.startsWith(own)
+      ? weight.originalName.slice(own.length)
+      : weight.originalName.replace(/^[^/]*\//, '');
+    // A custom layer may use a name twice.
+    let name = local;
+    for (let copy = 2; named.has(name); copy++) {
+      name = `${local}_${copy}`;
+    }
+    named.set(name, weight);
+  }
+  return named;
+}
+
+/** The weights of a layer that are added: biases, and the shifts of normalizations. */
+export function biasesOf(layer: tf.layers.Layer): Map<string, tf.LayerVariable> {
+  return new Map([...namedWeights(layer)].filter(([name]) => /(?:^|\/)(?:bias|beta)$/.test(name)));
+}
+
+/** Gives `to` the values of `from`, a weight each, sharing their buffers. */
+export function shareWeights(from: tf.layers.Layer, to: tf.layers.Layer): void {
+  const sources = [...namedWeights(from).values()];
+  const targets = [...namedWeights(to).values()];
+  if (sources.length !== targets.length || sources.some((source, i) => !sameShape(source, targets[i]))) {
+    throw new LoRAError(
+      `Layer "${from.name}" (${from.getClassName()}) has other weights when it is rebuilt from its config: ` +
+        `${shapes(sources)} before, ${shapes(targets)} after. Its getConfig() must hold all that its weights depend on.`,
+    );
+  }
+  sources.forEach((source, i) => replaceValue(targets[i] as tf.LayerVariable, source.read()));
+}
+
+/**
+ * Gives a variable of a layer another value, of another shape too, without a copy. The value comes in as it is, while `write` would put
+ * it under the constraint that the variable trains under.
+ */
+export function replaceValue(variable: tf.LayerVariable, value: tf.Tensor): void {
+  const current = variable.read() as tf.Variable;
+  if (tf.util.arraysEqual(current.shape, value.shape)) {
+    if (current !== value) {
+      current.assign(value);
+    }
+    return;
+  }
+  // `assign` takes one shape only. Disposing first gives the name free, by which optimizers find the variable.
+  const {trainable, name} = current;
+  current.dispose();
+  const fields = variable as unknown as {val: tf.Variable; shape: tf.Shape};
+  fields.val = tf.variable(value, trainable, name);
+  fields.shape = value.shape;
+}
+
+/** Runs `f` while variables of layers read as other tensors. Whatever happens in it, they read as themselves afterwards. */
+export function withValues<T>(values: readonly (readonly [tf.LayerVariable, tf.Tensor])[], f: () => T): T {
+  const swaps = values.map(([variable, value]) => {
+    const fields = variable as unknown as {val: tf.Tensor};
+    return {fields, value, own: fields.val};
+  });
+  try {
+    swaps.forEach(({fields, value}) => (fields.val = value));
+    return f();
+  } finally {
+    swaps.forEach(({fields, own}) => (fields.val = own));
+  }
+}
+
+/** Runs `f` while variables of layers keep their values, whatever writes to them. */
+export function withoutWrites<T>(variables: readonly tf.LayerVariable[], f: () => T): T {
+  // One call may be inside another.
+  const open = variables.filter(variable => !Object.hasOwn(variable, 'write'));
+  open.forEach(variable => (variable.write = () => variable));
+  try {
+    return f();
+  } finally {
+    open.forEach(variable => Reflect.deleteProperty(variable, 'write'));
+  }
+}
+
+function sameShape(one: tf.LayerVariable, other: tf.LayerVariable | undefined): boolean {
+  return other !== undefined && tf.util.arraysEqual(one.read().shape, other.read().shape);
+}
+
+function shapes(weights: tf.LayerVariable[]): string {
+  return weights.length === 0 ? 'none' : weights.map(({shape}) => showShape(shape)).join(', ');
+}

@@ -1,0 +1,51 @@
+import {checkKeyMap, closest, mapName} from '../../src/peft/keyMap';
+
+describe('a table of names', () => {
+  const table = {
+    'encoder.layer.*.attention.*': 'layer_*_*',
+    'encoder.layer.*.norm': 'layer_*_norm',
+    classifier: 'head/out',
+  };
+
+  test.each([
+    ['encoder.layer.11.attention.query', 'layer_11_query'],
+    ['encoder.layer.0.norm', 'layer_0_norm'],
+    ['classifier', 'head/out'],
+  ])('maps %s and %s to each other', (module, layer) => {
+    expect(mapName(table, module, 'import')).toBe(layer);
+    expect(mapName(table, layer, 'export')).toBe(module);
+  });
+
+  test('says nothing of other names', () => {
+    expect(mapName(table, 'my.classifier', 'import')).toBeUndefined();
+    expect(mapName(table, 'encoder.layer.0.attention.self.query', 'import')).toBeUndefined();
+    expect(mapName(table, 'layer_0/norm', 'export')).toBeUndefined();
+  });
+
+  test('takes all characters but the star as they are', () => {
+    expect(mapName({'a.b+': 'c'}, 'a.b+', 'import')).toBe('c');
+    expect(mapName({'a.b+': 'c'}, 'axbb', 'import')).toBeUndefined();
+    expect(mapName({'a.*': '$&_*'}, 'a.b', 'import')).toBe('$&_b');
+  });
+
+  test('is two names to a row, with as many stars in one as in the other', () => {
+    expect(() => checkKeyMap({'a.*': 'b', c: 'd', 'e.*': 'f_*', g: 1})).toThrow(
+      'Rows of keyMap must be two names with as many * in one as in the other:\n  "a.*": "b"\n  "g": 1',
+    );
+    expect(() => checkKeyMap(null)).toThrow('keyMap must be a function or a table');
+  });
+});
+
+test('a function of names is asked either way', () => {
+  const keyMap = (name: string) => (name === 'a' ? 'b' : name === 'skip' ? null : undefined);
+  expect(mapName(keyMap, 'a', 'export')).toBe('b');
+  expect(mapName(keyMap, 'skip', 'import')).toBeNull();
+  expect(mapName(keyMap, 'c', 'import')).toBeUndefined();
+});
+
+test('the closest names are those with the fewest changes, whatever the separators', () => {
+  const layers = ['conv2d_1', 'layer_0_query', 'layer_0/value', 'head'];
+  expect(closest('layer.0.value', layers, 2)).toEqual(['layer_0/value', 'layer_0_query']);
+  expect(closest('net.Head', layers, 1)).toEqual(['head']);
+  expect(closest('conv2d1', layers, 1)).toEqual(['conv2d_1']);
+});
