@@ -11,6 +11,17 @@ export function asLoRAError(error: unknown, what: string): LoRAError {
   return error instanceof LoRAError ? error : new LoRAError(`${what}: ${(error as Error).message}`, {cause: error});
 }
 
+/**
+ * Throws all faults as one error, a line each, if there are any.
+ *
+ * @throws LoRAError
+ */
+export function throwFaults(faults: readonly string[]): void {
+  if (faults.length > 0) {
+    throw new LoRAError(faults.join('\n'));
+  }
+}
+
 /** A shape as error messages show it: `[4, 8]`. */
 export function showShape(shape: readonly (number | null)[]): string {
   return `[${shape.map(String).join(', ')}]`;
@@ -23,12 +34,10 @@ export function showShape(shape: readonly (number | null)[]): string {
  * @throws LoRAError with a line for each.
  */
 export function refuseOthers(others: object, known: readonly string[]): void {
-  const faults = unknownOptions(others, known);
-  if (faults.length > 0) {
-    throw new LoRAError(faults.join('\n'));
-  }
+  throwFaults(unknownOptions(others, known));
 }
 
+/** A line for each option that does not exist. */
 export function unknownOptions(options: object, known: readonly string[]): string[] {
   return Object.keys(options)
     .filter(key => !known.includes(key))

@@ -1,6 +1,7 @@
 export {getAdapter, setAdapter, withAdapter} from './model/currentAdapter';
 export {combineAdapters} from './adapter/combine';
-export type {CombineOptions} from './adapter/combineOptions';
+export type {CombineOptions, CompressOptions} from './adapter/combineOptions';
+export {compressAdapter} from './adapter/compress';
 export {type ExportedPEFT, exportPEFT, type ExportOptions} from './peft/exportPeft';
 export {importPEFT, type ImportOptions} from './peft/importPeft';
 export type {WeightedAdapter} from './adapter/joint';
@@ -51,5 +52,5 @@ export {disposeModel, trainableVariables} from './rewire/dispose';
 export {type Batches, type FeatureFitArgs, fitOnFeatures} from './model/fitOnFeatures';
 export {resetOptimizer} from './model/optimizer';
 export {replaceHead, type ReplaceHeadOptions} from './head/replaceHead';
-export {mergeLoRA, type MergeOptions, removeLoRA} from './model/restore';
-export {type LayerSummary, type LeftLayer, type LoRASummary, summarizeLoRA, type SummaryOptions} from './model/summary';
+export {mergeLoRA, removeLoRA, safeMergeLoRA} from './model/restore';
+export {type LayerSummary, type LeftLayer, type LoRASummary, measureLoRA, summarizeLoRA} from './model/summary';

@@ -5,11 +5,9 @@ import {
   getAdapter,
   importPEFT,
   LoRAError,
-  mergeLoRA,
   predictWith,
   replaceHead,
   saveAdapter,
-  summarizeLoRA,
   toSafetensors,
 } from '../src';
 import {useBackend} from './helpers';
@@ -30,8 +28,6 @@ test('an option that does not exist is refused wherever there are options', asyn
     ['keyMap, dtype', () => exportPEFT(adapter, model, wrong)],
     ['keyMap', () => importPEFT(peftFiles('lora'), smallNetwork().model, wrong)],
     ['batchSize', () => predictWith(adapted, inputs[0]!, [null, null, null, null], wrong)],
-    ['safe', () => mergeLoRA(adapted, wrong)],
-    ['norms', () => summarizeLoRA(adapted, wrong)],
     ['at', () => replaceHead(model, [tf.layers.dense({units: 2, name: 'new'})], wrong)],
   ];
   for (const [known, use] of uses) {

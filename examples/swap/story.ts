@@ -3,6 +3,7 @@ import {
   type Adapter,
   applyLoRA,
   combineAdapters,
+  compressAdapter,
   disposeModel,
   getAdapter,
   predictWith,
@@ -74,8 +75,8 @@ export async function swap(scale: Scale, log: (line: string) => void = () => und
     'half turned': scaleAdapter(adapters.turned, 0.5),
     'turned + mirrored': combineAdapters(equal(1).slice(0, 2)),
     'all, a third each': combineAdapters(equal(1 / 3)),
-    'the same, by svd to rank 4': await combineAdapters(equal(1 / 3), {method: 'svd', rank: 4}),
-    'all, by ties': await combineAdapters(equal(1), {method: 'ties', density: 0.3, rank: 4}),
+    'the same, by svd to rank 4': await compressAdapter(equal(1 / 3), {rank: 4}),
+    'all, by ties': await compressAdapter(equal(1), {method: 'ties', density: 0.3, rank: 4}),
   };
   const table: Outcome['table'] = {};
   for (const [name, adapter] of Object.entries(blends)) {

@@ -1,13 +1,11 @@
-import {LoRAError, show} from '../errors';
-import type {Joint, WeightedAdapter} from './joint';
+import {show, throwFaults} from '../errors';
+import {join, type Joint, type WeightedAdapter} from './joint';
 import {dare, type MajoritySign, type Merging, ties} from './mixing';
 
 /** How adapters are combined. */
 export interface CombineOptions {
-  /** `'exact'`: the weighted sum. `'svd'`: its best approximation of a given rank. `'ties'`, `'dare'`: merges of adapters that interfere. */
-  method?: 'exact' | 'svd' | 'ties' | 'dare';
-  /** Rank of the result, for `'svd'`. For `'ties'` and `'dare'`: merge the updates themselves, and keep this rank of the outcome. */
-  rank?: number;
+  /** `'exact'`: the weighted sum. `'ties'`, `'dare'`: merges of adapters that interfere. Default: `'exact'`. */
+  method?: 'exact' | 'ties' | 'dare';
   /** For `'ties'` and `'dare'`: the share of entries that are kept, above 0 and up to 1. (In the TIES paper 0.2.) */
   density?: number;
   /** For `'ties'`: whether the sum of an entry's values decides its sign, or their number. Default: `'total'`. */
@@ -16,35 +14,65 @@ export interface CombineOptions {
   seed?: number;
 }
 
+/** How adapters are compressed. */
+export interface CompressOptions extends CombineOptions {
+  /** Rank of the result. */
+  rank: number;
+}
+
 /** The options that each method takes beside its name. */
-const OPTIONS: Readonly<Record<string, readonly string[]>> = {
+const OPTIONS: Readonly<Record<string, readonly (keyof CombineOptions)[]>> = {
   exact: [],
-  svd: ['rank'],
-  ties: ['density', 'majoritySign', 'rank'],
-  dare: ['density', 'seed', 'rank'],
+  ties: ['density', 'majoritySign'],
+  dare: ['density', 'seed'],
 };
 
-/** Those that a method cannot do without, with an example. */
+/** Those that a method needs, with an example. */
 const REQUIRED: Readonly<Record<string, string | undefined>> = {
-  svd: 'rank: 8',
   ties: 'density: 0.2',
   dare: 'density: 0.5',
 };
 
 /**
- * Rejects options that do not exist, are missing, out of range or another method's.
+ * Checks what is to be combined, before any tensor is made.
  *
  * @throws LoRAError with a line for each fault.
  */
-export function checkOptions(options: CombineOptions): void {
-  const {method = 'exact', rank, density, majoritySign, seed} = options;
+export function checkCombination(parts: readonly WeightedAdapter[], options: CombineOptions): Joint {
+  throwFaults(optionFaults(options, []));
+  const joint = join(parts);
+  const {method} = options;
+  throwFaults([...weightFaults(parts, method), ...(method === 'ties' || method === 'dare' ? rankFaults(joint) : [])]);
+  return joint;
+}
+
+/**
+ * Checks what is to be compressed, before any tensor is made.
+ *
+ * @throws LoRAError with a line for each fault.
+ */
+export function checkCompression(parts: readonly WeightedAdapter[], options: CompressOptions): Joint {
+  const given = (options as Partial<CompressOptions> | undefined) ?? {};
+  const {rank} = given;
+  throwFaults([
+    ...(Number.isInteger(rank) && Number(rank) > 0 ? [] : [`rank must be a positive integer, got ${show(rank)}.`]),
+    ...optionFaults(given, ['rank']),
+  ]);
+  const joint = join(parts);
+  throwFaults(weightFaults(parts, options.method));
+  return joint;
+}
+
+/** Options that do not exist, are missing, out of range or belong to another method. */
+function optionFaults(options: CombineOptions, always: readonly string[]): string[] {
+  const {method = 'exact', density, majoritySign, seed} = options;
   if (!Object.hasOwn(OPTIONS, method)) {
-    throw new LoRAError(`There is no method ${show(method)}. The methods are: ${Object.keys(OPTIONS).join(', ')}.`);
+    return [`There is no method ${show(method)}. The methods are: ${Object.keys(OPTIONS).join(', ')}.`];
   }
-  const known = OPTIONS[method] ?? [];
+  const known: readonly string[] = [...(OPTIONS[method] ?? []), ...always];
   const given = Object.entries(options).filter(([key, value]) => key !== 'method' && value !== undefined);
   const required = REQUIRED[method];
-  const faults = [
+  return [
     ...given
       .filter(([key]) => !known.includes(key))
       .map(
@@ -54,9 +82,6 @@ export function checkOptions(options: CombineOptions): void {
     ...(required === undefined || given.some(([key]) => required.startsWith(`${key}:`))
       ? []
       : [`Method '${method}' needs an option such as ${required}.`]),
-    ...(rank === undefined || (Number.isInteger(rank) && rank > 0)
-      ? []
-      : [`rank must be a positive integer, got ${show(rank)}.`]),
     ...(density === undefined || (density > 0 && density <= 1)
       ? []
       : [`density must be above 0 and at most 1, got ${show(density)}.`]),
@@ -65,36 +90,30 @@ export function checkOptions(options: CombineOptions): void {
       : [`majoritySign must be 'total' or 'frequency', got ${show(majoritySign)}.`]),
     ...(seed === undefined || Number.isInteger(seed) ? [] : [`seed must be an integer, got ${show(seed)}.`]),
   ];
-  if (faults.length > 0) {
-    throw new LoRAError(faults.join('\n'));
-  }
+}
+
+function weightFaults(parts: readonly WeightedAdapter[], method: CombineOptions['method']): string[] {
+  return method === 'ties' && parts.some(({weight}) => weight <= 0)
+    ? [
+        `Method 'ties' takes positive weights, got ${parts.map(({weight}) => weight).join(', ')}. To subtract an adapter: method 'exact'.`,
+      ]
+    : [];
+}
+
+/** Layers whose adapters are of different ranks. */
+function rankFaults({layers}: Joint): string[] {
+  return layers.flatMap(({path, members}) => {
+    const ranks = members.map(({config}) => config.rank);
+    return new Set(ranks).size > 1
+      ? [
+          `${path}: ranks ${ranks.join(', ')}. 'ties' and 'dare' merge factors, which must be of one rank here. To merge the updates ` +
+            "themselves: compressAdapter(parts, {rank, method: 'ties', density}).",
+        ]
+      : [];
+  });
 }
 
 /** The way of merging that the options ask for; `undefined` for a plain sum. */
 export function mergingOf({method, density = 1, majoritySign = 'total', seed}: CombineOptions): Merging | undefined {
   return method === 'ties' ? ties(density, majoritySign) : method === 'dare' ? dare(density, seed) : undefined;
-}
-
-/** Refuses what a method cannot do with these adapters. */
-export function checkMethod(parts: readonly WeightedAdapter[], {layers}: Joint, {method, rank}: CombineOptions): void {
-  const faults: string[] = [];
-  if (method === 'ties' && parts.some(({weight}) => weight <= 0)) {
-    faults.push(
-      `Method 'ties' takes positive weights, got ${parts.map(({weight}) => weight).join(', ')}. To take an adapter away: method 'exact'.`,
-    );
-  }
-  if (rank === undefined && (method === 'ties' || method === 'dare')) {
-    for (const {path, members} of layers) {
-      const ranks = members.map(({config}) => config.rank);
-      if (new Set(ranks).size > 1) {
-        faults.push(
-          `${path}: ranks ${ranks.join(', ')}. Without a rank, '${method}' merges factors, which must be of one rank; give the rank of the ` +
-            'result to merge the updates themselves.',
-        );
-      }
-    }
-  }
-  if (faults.length > 0) {
-    throw new LoRAError(faults.join('\n'));
-  }
 }

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {LoRAError, refuseOthers} from '../errors';
+import {LoRAError} from '../errors';
 import {markHead} from '../head/headOf';
 import type {LoRALayer} from '../layers/loraLayer';
 import {baseOf, isWrapper, wrapperKind, type WrapperLayer} from '../layers/wrapperLayer';
@@ -12,32 +12,17 @@ import {withoutConstraints} from '../tfjs/constraints';
 import {shareWeights} from '../tfjs/weights';
 import {adaptedSites} from './adapted';
 
-/** How a model is merged. */
-export interface MergeOptions {
-  /** Look for values that are not finite in the merged kernels, and refuse them. Reads the kernels, so the result is a promise. */
-  safe?: boolean;
-}
-
 /**
- * A new, plain model of stock tfjs layers with every update baked in, `W' = W + s·A·B`: as fast as the original, and in need of nothing of
- * this library to load. The adapted model is not changed, and can go on training.
+ * A new, plain model of stock tfjs layers with every update baked in, `W' = W + s·A·B`: as fast as the original, and loadable without this
+ * library. The adapted model is not changed, and can go on training.
  *
  * Layers that trained have no constraints in it: tfjs trains without them, and would change the weights to fulfil them when it loads the
  * model from a file.
  *
- * With `{safe: true}`, a promise of it that is rejected if a merged kernel holds NaN or an infinity.
- *
  * @throws LoRAError if the model is not adapted.
  */
-export function mergeLoRA(model: tf.LayersModel): tf.LayersModel;
-export function mergeLoRA(model: tf.LayersModel, options: {safe: true}): Promise<tf.LayersModel>;
-export function mergeLoRA(model: tf.LayersModel, options: MergeOptions): tf.LayersModel | Promise<tf.LayersModel>;
-export function mergeLoRA(
-  model: tf.LayersModel,
-  {safe = false, ...others}: MergeOptions = {},
-): tf.LayersModel | Promise<tf.LayersModel> {
-  refuseOthers(others, ['safe']);
-  const merged = unwrap(model, {
+export function mergeLoRA(model: tf.LayersModel): tf.LayersModel {
+  return unwrap(model, {
     entryOf: layer => (changes(layer) ? withoutConstraints(layer.baseEntry()) : layer.baseEntry()),
     transfer: (layer, plain) => {
       if (wrapperKind(layer) === 'lora') {
@@ -47,7 +32,16 @@ export function mergeLoRA(
       }
     },
   });
-  return safe ? checked(model, merged) : merged;
+}
+
+/**
+ * Merges as {@link mergeLoRA}, and refuses a result that holds NaN or an infinity (PEFT's `safe_merge`).
+ *
+ * @returns a promise, since the merged weights are read from the backend.
+ * @throws LoRAError if the model is not adapted, or names the layers with values that are not finite.
+ */
+export async function safeMergeLoRA(model: tf.LayersModel): Promise<tf.LayersModel> {
+  return checked(model, mergeLoRA(model));
 }
 
 /**

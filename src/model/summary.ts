@@ -1,5 +1,4 @@
 import type * as tf from '@tensorflow/tfjs';
-import {refuseOthers} from '../errors';
 import {rankLimit} from '../layers/adaptation';
 import {normsOf, parameterCounts} from '../layers/diagnostics';
 import type {LoRALayer} from '../layers/loraLayer';
@@ -25,9 +24,9 @@ export interface LayerSummary {
   alpha: number;
   scaling: number;
   trainableParameters: number;
-  /** Frobenius norm of the update, if norms were asked for. */
+  /** Frobenius norm of the update, in a summary of `measureLoRA`. */
   deltaNorm?: number;
-  /** Its ratio to the norm of the kernel, if norms were asked for. */
+  /** Its ratio to the norm of the kernel, in a summary of `measureLoRA`. */
   deltaToKernelRatio?: number;
 }
 
@@ -54,28 +53,37 @@ export interface LoRASummary {
   toString(): string;
 }
 
-/** What a summary holds. */
-export interface SummaryOptions {
-  /** Compute the norms of the updates. They have to be read from the backend, so the result is a promise. */
-  norms?: boolean;
-}
-
 /**
  * Says what is adapted in a model and how many parameters train. Print it: `console.log(String(summarizeLoRA(model)))`.
  *
  * @throws LoRAError if the model is not adapted.
  */
-export function summarizeLoRA(model: tf.LayersModel): LoRASummary;
-export function summarizeLoRA(model: tf.LayersModel, options: {norms: true}): Promise<LoRASummary>;
-export function summarizeLoRA(model: tf.LayersModel, options: SummaryOptions): LoRASummary | Promise<LoRASummary>;
-export function summarizeLoRA(
-  model: tf.LayersModel,
-  {norms = false, ...others}: SummaryOptions = {},
-): LoRASummary | Promise<LoRASummary> {
-  refuseOthers(others, ['norms']);
+export function summarizeLoRA(model: tf.LayersModel): LoRASummary {
+  return summaryOf(model, rows => rows);
+}
+
+/**
+ * The summary of {@link summarizeLoRA}, with the norm of each update and its ratio to the norm of its kernel.
+ *
+ * @returns a promise, since the norms are read from the backend.
+ * @throws LoRAError if the model is not adapted.
+ */
+export async function measureLoRA(model: tf.LayersModel): Promise<LoRASummary> {
+  const sites = loraSites(model);
+  const norms = (await Promise.all(sites.map(({layer}) => normsOf(layer)))).flat();
+  return summaryOf(model, rows =>
+    rows.map((row, i) => {
+      const {deltaNorm, kernelNorm} = norms[i] ?? {deltaNorm: NaN, kernelNorm: NaN};
+      return {...row, deltaNorm, deltaToKernelRatio: deltaNorm / kernelNorm};
+    }),
+  );
+}
+
+/** A summary whose rows `complete` has added to. */
+function summaryOf(model: tf.LayersModel, complete: (rows: LayerSummary[]) => LayerSummary[]): LoRASummary {
   const sites = adaptedSites(model);
   const {capped} = recordOf(model);
-  const layers = loraSites(model).flatMap(({path, layer}) => rowsOf(path, layer, capped[path]));
+  const layers = complete(loraSites(model).flatMap(({path, layer}) => rowsOf(path, layer, capped[path])));
   const left = sites
     .filter(({layer}) => wrapperKind(layer) === 'frozen' && hasKernel(layer))
     .map(({path, layer}) => ({path, className: baseOf(layer).getClassName(), reason: reasonLeft(baseOf(layer))}));
@@ -86,11 +94,7 @@ export function summarizeLoRA(
     // The originals that layers keep beside weights that train are no parameters of the model.
     totalParameters: sites.reduce((sum, {layer}) => sum + parametersOf(layer), 0),
   };
-  return norms ? withNorms(model, layers).then(complete) : complete(layers);
-
-  function complete(rows: LayerSummary[]): LoRASummary {
-    return {layers: rows, ...whole, ...counts, toString: () => format(rows, whole, counts)};
-  }
+  return {layers, ...whole, ...counts, toString: () => format(layers, whole, counts)};
 }
 
 function rowsOf(path: string, layer: LoRALayer, askedRank: number | undefined): LayerSummary[] {
@@ -114,14 +118,6 @@ function rowsOf(path: string, layer: LoRALayer, askedRank: number | undefined): 
 
 function reasonLeft(layer: tf.layers.Layer): string {
   return reasonNotAdaptable(layer, false) ?? 'is not among the targets.';
-}
-
-async function withNorms(model: tf.LayersModel, rows: readonly LayerSummary[]): Promise<LayerSummary[]> {
-  const norms = (await Promise.all(loraSites(model).map(({layer}) => normsOf(layer)))).flat();
-  return rows.map((row, i) => {
-    const {deltaNorm, kernelNorm} = norms[i] ?? {deltaNorm: NaN, kernelNorm: NaN};
-    return {...row, deltaNorm, deltaToKernelRatio: deltaNorm / kernelNorm};
-  });
 }
 
 /** The numbers in a layer: its base's and its factors, without the originals that it may keep. */

@@ -3,7 +3,7 @@ import {LoRAError} from '../../src/errors';
 import {loraSites} from '../../src/model/adapted';
 import {applyLoRA} from '../../src/model/apply';
 import {disposeModel} from '../../src/rewire/dispose';
-import {mergeLoRA, removeLoRA} from '../../src/model/restore';
+import {mergeLoRA, removeLoRA, safeMergeLoRA} from '../../src/model/restore';
 import {BACKENDS, numbers, random, useBackend, withoutLeaks} from '../helpers';
 import {
   baseWeights,
@@ -87,7 +87,7 @@ describe.each(BACKENDS)('on %s', backend => {
     const {model, inputs} = mlp();
     const adapted = applyLoRA(model, {rank: 2, seed: 1});
     stirFactors(adapted);
-    const merged = await mergeLoRA(adapted, {safe: true});
+    const merged = await safeMergeLoRA(adapted);
     expect(predictions(merged, inputs)).toEqual(predictions(mergeLoRA(adapted), inputs));
   });
 
@@ -103,7 +103,7 @@ describe.each(BACKENDS)('on %s', backend => {
     site!.layer.setParameter('lora_B', tf.fill(b.shape, value));
     const before = baseWeights(adapted);
     await withoutLeaks(async () => {
-      const merge = mergeLoRA(adapted, {safe: true});
+      const merge = safeMergeLoRA(adapted);
       await expect(merge).rejects.toThrow(LoRAError);
       await expect(merge).rejects.toThrow('hidden');
     });
@@ -117,7 +117,7 @@ describe.each(BACKENDS)('on %s', backend => {
     layer.setParameter('kernel', tf.fill([5, 6], 3e38));
     layer.setParameter('lora_A', tf.fill([5, 1], 3e19));
     layer.setParameter('lora_B', tf.fill([1, 6], 1e19));
-    await expect(mergeLoRA(adapted, {safe: true})).rejects.toThrow('hidden');
+    await expect(safeMergeLoRA(adapted)).rejects.toThrow('hidden');
   });
 
   describe('with layers that train in full', () => {

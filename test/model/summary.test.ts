@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {loraSites} from '../../src/model/adapted';
 import {applyLoRA} from '../../src/model/apply';
-import {summarizeLoRA} from '../../src/model/summary';
+import {measureLoRA, summarizeLoRA} from '../../src/model/summary';
 import {useBackend, withoutLeaks} from '../helpers';
 import {cnn, mlp, nested, reloaded, shared, stirFactors} from '../models';
 
@@ -82,14 +82,14 @@ describe('summarizeLoRA', () => {
     }
   });
 
-  test('computes norms if asked, and leaks nothing', async () => {
+  test('measureLoRA adds the norms, and leaks nothing', async () => {
     const adapted = applyLoRA(mlp().model, {rank: 1, alpha: 2});
     const {layer} = loraSites(adapted)[0]!;
     layer.setParameter('kernel', tf.fill([5, 6], 4));
     layer.setParameter('lora_A', tf.ones([5, 1]));
     layer.setParameter('lora_B', tf.ones([1, 6]));
     await withoutLeaks(async () => {
-      const summary = await summarizeLoRA(adapted, {norms: true});
+      const summary = await measureLoRA(adapted);
       const {layers} = summary;
       // Each of the 30 entries of delta is 2, half of the kernel's.
       expect(layers[0]!.deltaNorm).toBeCloseTo(2 * Math.sqrt(30), 4);

@@ -6,6 +6,7 @@ import {
   loadAdapter,
   mergeLoRA,
   removeLoRA,
+  safeMergeLoRA,
   saveAdapter,
   setAdapter,
   summarizeLoRA,
@@ -200,7 +201,7 @@ async function synchronousReads(backend: string): Promise<number> {
     setAdapter(model, adapter);
     summarizeLoRA(model);
     await predicts(mergeLoRA(model), x);
-    await mergeLoRA(model, {safe: true});
+    await safeMergeLoRA(model);
     await predicts(removeLoRA(model), x);
     disposeModel(model);
   } finally {
