@@ -19,6 +19,7 @@ export type {
   LayerConfig,
   LayerEntry,
   LayerMatcher,
+  LayerPredicate,
   LoRAConfig,
   LoRAOverride,
   LoRAStrength,
@@ -56,8 +57,10 @@ export {applyLoRA} from './model/apply';
 export {type Split, splitAtFirstAdapter} from './model/split';
 export {disposeModel, trainableVariables} from './model/dispose';
 export {type Batches, type FeatureFitArgs, fitOnFeatures} from './model/fitOnFeatures';
+export {type LoRAPlan, type PlannedLayer, planLoRA} from './model/planLoRA';
 export {resetOptimizer} from './model/optimizer';
 export {replaceHead, type ReplaceHeadOptions} from './model/head';
 export {mergeLoRA, type MergeOptions, removeLoRA} from './model/restore';
 export type {AdapterScope} from './model/scope';
+export type {UnmatchedEntry} from './model/targets';
 export {type LayerSummary, type LeftLayer, type LoRASummary, summarizeLoRA, type SummaryOptions} from './model/summary';

@@ -1,7 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {ensureKernels} from '../backends/ensure';
-import {type Adapter, checkConfig, layerConfigAt, type LoRAConfig} from '../config';
-import {LoRAError} from '../errors';
+import {type Adapter, layerConfigAt, type LoRAConfig} from '../config';
 import {BiasLayer} from '../layers/biasLayer';
 import {FrozenLayer} from '../layers/frozenLayer';
 import {initializerEntry} from '../layers/initializer';
@@ -13,11 +12,12 @@ import {adapterVariables} from './adapted';
 import {checkAdapter} from './checkAdapter';
 import {disposeModel} from './dispose';
 import {checkFit} from './fit';
-import {headOf, withHead} from './head';
+import {withHead} from './head';
 import {carryMetadata, makeRecord} from './record';
-import {checkNotAdapted, linesOf, makePlan, type Plan} from './plan';
+import {checkPlan, linesOf, type Plan} from './plan';
+import {adaptableSites, planFor} from './planLoRA';
 import {rewire} from './rewire';
-import {checkModel, type Site, sitesOf} from './walk';
+import {checkModel, type Site} from './walk';
 
 /**
  * Adapts a pretrained model: a new model in which the chosen layers have a trainable low-rank update and all others are frozen. It
@@ -26,7 +26,8 @@ import {checkModel, type Site, sitesOf} from './walk';
  * The original is not touched. Frozen weights share their buffers with it; each model is disposed by itself.
  *
  * @param model any `tf.LayersModel`: functional, sequential, nested, with shared layers, several inputs and outputs, `TimeDistributed`.
- * @param configOrAdapter what to adapt, and how; or an adapter, whose layers are adapted and whose values are set.
+ * @param configOrAdapter what to adapt, and how; or an adapter, whose layers are adapted and whose values are set. `planLoRA` shows what a
+ *     config comes to.
  * @throws LoRAError if the config names something that is not there, the adapter does not fit, the model is adapted already, or a layer
  *     cannot be rebuilt from its config. Everything that is wrong is reported at once, and nothing is changed.
  */
@@ -34,12 +35,9 @@ export function applyLoRA(model: tf.LayersModel, configOrAdapter: LoRAConfig | A
   ensureKernels();
   checkModel(model);
   if (!isAdapter(configOrAdapter)) {
-    checkConfig(configOrAdapter);
-    if (configOrAdapter.initializer !== undefined) {
-      initializerEntry(configOrAdapter.initializer); // refuses one that does not exist
-    }
     const sites = adaptableSites(model);
-    const plan = makePlan(sites, configOrAdapter, headOf(model));
+    const plan = planFor(model, sites, configOrAdapter);
+    checkPlan(plan, sites);
     if (configOrAdapter.rank !== undefined) {
       reportCapped(plan); // nobody asked for the default
     }
@@ -62,7 +60,7 @@ export function applyLoRA(model: tf.LayersModel, configOrAdapter: LoRAConfig | A
 function applyAdapter(model: tf.LayersModel, adapter: Adapter): tf.LayersModel {
   const sites = adaptableSites(model);
   checkFit(adapter, sites);
-  const adapted = build(model, sites, {config: adapter.config, capped: {}, left: {}}, {});
+  const adapted = build(model, sites, {config: adapter.config, capped: {}}, {});
   for (const [name, variable] of adapterVariables(adapted)) {
     const value = adapter.tensors[name];
     if (value !== undefined) {
@@ -72,20 +70,10 @@ function applyAdapter(model: tf.LayersModel, adapter: Adapter): tf.LayersModel {
   return adapted;
 }
 
-function adaptableSites(model: tf.LayersModel): Site[] {
-  const sites = sitesOf(model);
-  checkNotAdapted(sites);
-  const unbuilt = sites.filter(({layer}) => !layer.built);
-  if (sites.length === 0 || unbuilt.length > 0) {
-    throw new LoRAError(`The model is not built: give its first layer an inputShape, so that its weights exist.`);
-  }
-  return sites;
-}
-
 function build(
   model: tf.LayersModel,
   sites: readonly Site[],
-  {config, capped}: Plan,
+  {config, capped}: Pick<Plan, 'config' | 'capped'>,
   {initializer, seed}: Pick<LoRAConfig, 'initializer' | 'seed'>,
 ): tf.LayersModel {
   const paths = Object.keys(config.layers);

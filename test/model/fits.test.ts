@@ -171,7 +171,7 @@ describe('a fit is not disturbed by', () => {
     let over = false;
     const finished = training.finally(() => (over = true));
     use();
-    for (let turn = 0; turn < 1000 && !over; turn++) {
+    for (let turn = 0; turn < 60 && !over; turn++) {
       await Promise.resolve();
       use();
     }
