@@ -5,6 +5,8 @@ import {LoRAError} from '../errors';
 export interface Fit {
   /** The model that it trains. tfjs keeps the flag. */
   readonly model: {readonly isTraining: boolean};
+  /** Who watches it. */
+  readonly watch: unknown;
   /** Whether its next batch has begun and has not ended. */
   atStep: boolean;
 }

@@ -27,12 +27,12 @@ class FitWatch extends tf.Callback {
     const trainee = model as unknown as Trainee;
     const began = beginnings.get(trainee);
     beginnings.delete(trainee);
-    const fit: Fit = {model: trainee, atStep: false};
+    const fit: Fit = {model: trainee, watch: FitWatch, atStep: false};
     for (const layer of wrappersIn(trainee)) {
       const {fits, mark} = inForce(layer);
-      // A fit that failed tells nobody.
+      // A fit that failed does not say so. Another copy of this module watches the same fits.
       [...fits.keys()]
-        .filter(other => other.model === trainee || !other.model.isTraining)
+        .filter(other => other.watch === FitWatch && (other.model === trainee || !other.model.isTraining))
         .forEach(other => fits.delete(other));
       fits.set(fit, began?.get(layer) ?? mark);
     }
@@ -60,6 +60,10 @@ class FitWatch extends tf.Callback {
   }
 
   override onTrainEnd(): Promise<void> {
+    const {fit} = this;
+    if (fit !== undefined) {
+      wrappersIn(fit.model as Trainee).forEach(layer => inForce(layer).fits.delete(fit));
+    }
     return this.alive(false);
   }
 

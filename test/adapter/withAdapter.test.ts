@@ -9,8 +9,10 @@ import {
   mergeLoRA,
   predictWith,
   setAdapter,
+  summarizeLoRA,
   withAdapter,
 } from '../../src/index';
+import {loraSites} from '../../src/model/adapted';
 import {numbers, useBackend, withoutLeaks} from '../helpers';
 import {mlp, nested, predictions, stirFactors} from '../models';
 
@@ -316,4 +318,17 @@ test('getAdapter and mergeLoRA read one adapter, whatever is set while the resul
   setAdapter(adapted, null);
   expect(predictions(merged, inputs)[0]).toBeAllClose(expected.cats[0]!);
   expect(predictions(applyLoRA(model, snapshot), inputs)).toEqual(expected.cats);
+});
+
+test('diagnostics and a summary with norms describe one adapter, whatever is set while they are awaited', async () => {
+  const {adapted, cats, lions} = setting();
+  setAdapter(adapted, cats);
+  const {layer} = loraSites(adapted)[0]!;
+  const expected = await layer.getDiagnostics();
+  const summary = String(await summarizeLoRA(adapted, {norms: true}));
+  const diagnosing = layer.getDiagnostics();
+  const summarizing = summarizeLoRA(adapted, {norms: true});
+  setAdapter(adapted, lions);
+  expect(await diagnosing).toEqual(expected);
+  expect(String(await summarizing)).toBe(summary);
 });

@@ -38,6 +38,9 @@ function setting(make = mlp) {
   return {model, adapted, other, x, y, fit, compiled, inputs};
 }
 
+/** A fit that other code comes in between, and that is not over soon. */
+const long: tf.ModelFitArgs = {epochs: 1000, yieldEvery: 'batch', verbose: 0};
+
 const pause = () => new Promise<void>(resolve => setTimeout(resolve));
 
 function values(adapter: Adapter): number[][] {
@@ -71,13 +74,13 @@ describe('a fit is refused its next step', () => {
   });
 
   test('and the one after that, though an earlier fit has ended', async () => {
-    const {adapted, other, fit} = setting();
+    const {adapted, other, x, y, fit} = setting();
     await fit();
     const training = fit();
     setAdapter(adapted, other);
     await expect(training).rejects.toThrow(CHANGED);
     await fit();
-    const next = fit();
+    const next = adapted.fit(x, y, long);
     await pause();
     setAdapter(adapted, null);
     await expect(next).rejects.toThrow(CHANGED);
@@ -114,7 +117,7 @@ describe('a fit is refused its next step', () => {
     const input = tf.input({shape: [5]});
     const around = tf.model({inputs: input, outputs: adapted.apply(input) as tf.SymbolicTensor});
     around.compile({optimizer: 'sgd', loss: 'meanSquaredError'});
-    const training = around.fit(x, y, {epochs: 20, verbose: 0});
+    const training = around.fit(x, y, long);
     await pause();
     setAdapter(adapted, other);
     await expect(training).rejects.toThrow(CHANGED);
