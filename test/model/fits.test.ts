@@ -104,10 +104,7 @@ describe('a fit is refused its next step', () => {
   test('by fitDataset too', async () => {
     const {adapted, other, x, y} = setting();
     const dataset = tf.data.array([{xs: x, ys: y}]).map(({xs, ys}) => ({xs: tf.clone(xs), ys: tf.clone(ys)}));
-    const training = adapted.fitDataset(dataset as unknown as tf.data.Dataset<tf.TensorContainer>, {
-      epochs: 3,
-      verbose: 0,
-    });
+    const training = adapted.fitDataset(dataset, {epochs: 3, verbose: 0});
     setAdapter(adapted, other);
     await expect(training).rejects.toThrow(CHANGED);
   });
@@ -171,14 +168,11 @@ describe('a fit is not disturbed by', () => {
       predictWith(adapted, x, [other, null, other, null]);
     };
     const training = fit();
-    let over = false;
-    const finished = training.finally(() => (over = true));
-    use();
-    for (let turn = 0; turn < 60 && !over; turn++) {
-      await Promise.resolve();
+    for (let turn = 0; turn < 60; turn++) {
       use();
+      await Promise.resolve();
     }
-    await finished;
+    await training;
     expect(values(getAdapter(adapted))).toEqual(await undisturbed());
   });
 
@@ -225,7 +219,13 @@ describe('a fit is not disturbed by', () => {
     await fit();
     setAdapter(adapted, other);
     await fit(adapted, {onTrainEnd: () => setAdapter(adapted, null)});
-    await fit(adapted, {onEpochEnd: epoch => void (epoch === 3 && setAdapter(adapted, other))});
+    await fit(adapted, {
+      onEpochEnd: epoch => {
+        if (epoch === 3) {
+          setAdapter(adapted, other);
+        }
+      },
+    });
     await fit();
   });
 
