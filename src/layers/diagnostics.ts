@@ -20,15 +20,17 @@ export interface UpdateNorms {
 
 /** What there is to know about the update of a layer, as text. */
 export async function diagnose(layer: Updated): Promise<Record<string, string>> {
+  // All of it is read now: another adapter may be set while the norms are awaited.
+  const {rank, alpha, scaling, isBaseLayerFrozen} = layer;
+  const {trainable, total} = parameterCounts(layer);
   const norms = await normsOf(layer);
   const deltaNorm = Math.hypot(...norms.map(part => part.deltaNorm));
   const kernelNorm = Math.hypot(...norms.map(part => part.kernelNorm));
-  const {trainable, total} = parameterCounts(layer);
   return {
-    rank: String(layer.rank),
-    alpha: String(layer.alpha),
-    scaling: String(layer.scaling),
-    frozen: String(layer.isBaseLayerFrozen),
+    rank: String(rank),
+    alpha: String(alpha),
+    scaling: String(scaling),
+    frozen: String(isBaseLayerFrozen),
     trainableParameters: String(trainable),
     totalParameters: String(total),
     trainableRatio: String(trainable / total),

@@ -6,6 +6,7 @@ import {liftConstraints} from '../tfjs/constraints';
 import {fieldsOf, type LayerInternals} from '../tfjs/fields';
 import {disposeStates, type Inputs, takesStates, withStatesAsInputs} from '../tfjs/states';
 import {biasesOf, namedWeights, replaceValue, shareWeights, withoutWrites} from '../tfjs/weights';
+import {checkStep} from './inForce';
 
 /** What a layer of this library does with its base: adapts it, freezes it, trains its bias alone, or trains it in full. */
 export type WrapperKind = 'lora' | 'frozen' | 'bias' | 'trained';
@@ -45,8 +46,8 @@ const ORIGINAL = 'original_';
 const adopted = new WeakSet<tf.layers.Layer>();
 
 /**
- * A layer around another, its base, with the base's name, shapes and weight names, so that summaries and checkpoints read as they did
- * before. Subclasses say whether the base trains and what is computed.
+ * A layer around another, its base, with the base's name, shapes and weight names, so that summaries and checkpoints read as before.
+ * Subclasses say whether the base trains and what is computed.
  */
 export abstract class WrapperLayer extends tf.layers.Layer {
   /** The layer that is wrapped. */
@@ -59,7 +60,6 @@ export abstract class WrapperLayer extends tf.layers.Layer {
 
   /** What is kept from one call to the next. */
   protected readonly prepared = new Prepared();
-
   private readonly baseTrainable: boolean;
   private readonly keepOriginal: boolean;
   private readonly originals: [original: tf.LayerVariable, weight: tf.LayerVariable][] = [];
@@ -124,8 +124,8 @@ export abstract class WrapperLayer extends tf.layers.Layer {
   override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor | tf.Tensor[] {
     return tf.tidy(() => {
       this.invokeCallHook(inputs, kwargs);
-      // The wasm backend may have been loaded since the layer was made.
-      ensureKernels();
+      checkStep(this, kwargs.training);
+      ensureKernels(); // the wasm backend may have been loaded since
       return this.compute(inputs, kwargs);
     });
   }

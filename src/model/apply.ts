@@ -2,8 +2,6 @@ import * as tf from '@tensorflow/tfjs';
 import {type Adapter, layerConfigAt} from '../adapter/adapter';
 import {checkAdapter} from '../adapter/checkAdapter';
 import {ensureKernels} from '../backends/ensure';
-import {LoRAError} from '../errors';
-import {headOf} from '../head/headOf';
 import {withHead} from '../head/replaceHead';
 import {BiasLayer} from '../layers/biasLayer';
 import {FrozenLayer} from '../layers/frozenLayer';
@@ -14,13 +12,14 @@ import {initializerEntry} from '../methods/initializer';
 import {disposeModel} from '../rewire/dispose';
 import {carryMetadata, makeRecord} from '../rewire/record';
 import {rewire} from '../rewire/rewire';
-import {checkModel, checkNotAdapted, type Site, sitesOf} from '../rewire/walk';
+import {checkModel, type Site} from '../rewire/walk';
 import type {LayerEntry} from '../tfjs/configs';
 import {replaceValue, shareWeights} from '../tfjs/weights';
 import {adapterVariables} from './adapted';
 import {checkFit} from './checkFit';
-import {checkConfig, type LoRAConfig} from './config';
-import {linesOf, makePlan, type Plan} from './plan';
+import type {LoRAConfig} from './config';
+import {checkPlan, linesOf, type Plan} from './plan';
+import {adaptableSites, planFor} from './planLoRA';
 
 /**
  * Adapts a pretrained model: a new model in which the chosen layers have a trainable low-rank update and all others are frozen. It
@@ -29,7 +28,8 @@ import {linesOf, makePlan, type Plan} from './plan';
  * The original is not touched. Frozen weights share their buffers with it; each model is disposed by itself.
  *
  * @param model any `tf.LayersModel`: functional, sequential, nested, with shared layers, several inputs and outputs, `TimeDistributed`.
- * @param configOrAdapter what to adapt, and how; or an adapter, whose layers are adapted and whose values are set.
+ * @param configOrAdapter what to adapt, and how; or an adapter, whose layers are adapted and whose values are set. `planLoRA` shows what a
+ *     config comes to.
  * @throws LoRAError if the config names something that is not there, the adapter does not fit, the model is adapted already, or a layer
  *     cannot be rebuilt from its config. Everything that is wrong is reported at once, and nothing is changed.
  */
@@ -37,12 +37,9 @@ export function applyLoRA(model: tf.LayersModel, configOrAdapter: LoRAConfig | A
   ensureKernels();
   checkModel(model);
   if (!isAdapter(configOrAdapter)) {
-    checkConfig(configOrAdapter);
-    if (configOrAdapter.initializer !== undefined) {
-      initializerEntry(configOrAdapter.initializer); // refuses one that does not exist
-    }
     const sites = adaptableSites(model);
-    const plan = makePlan(sites, configOrAdapter, headOf(model));
+    const plan = planFor(model, sites, configOrAdapter);
+    checkPlan(plan, sites);
     if (configOrAdapter.rank !== undefined) {
       reportCapped(plan); // nobody asked for the default
     }
@@ -65,7 +62,7 @@ export function applyLoRA(model: tf.LayersModel, configOrAdapter: LoRAConfig | A
 function applyAdapter(model: tf.LayersModel, adapter: Adapter): tf.LayersModel {
   const sites = adaptableSites(model);
   checkFit(adapter, sites);
-  const adapted = build(model, sites, {config: adapter.config, capped: {}, left: {}}, {});
+  const adapted = build(model, sites, {config: adapter.config, capped: {}}, {});
   for (const [name, variable] of adapterVariables(adapted)) {
     const value = adapter.tensors[name];
     if (value !== undefined) {
@@ -75,20 +72,10 @@ function applyAdapter(model: tf.LayersModel, adapter: Adapter): tf.LayersModel {
   return adapted;
 }
 
-function adaptableSites(model: tf.LayersModel): Site[] {
-  const sites = sitesOf(model);
-  checkNotAdapted(sites);
-  const unbuilt = sites.filter(({layer}) => !layer.built);
-  if (sites.length === 0 || unbuilt.length > 0) {
-    throw new LoRAError(`The model is not built: give its first layer an inputShape, so that its weights exist.`);
-  }
-  return sites;
-}
-
 function build(
   model: tf.LayersModel,
   sites: readonly Site[],
-  {config, capped}: Plan,
+  {config, capped}: Pick<Plan, 'config' | 'capped'>,
   {initializer, seed}: Pick<LoRAConfig, 'initializer' | 'seed'>,
 ): tf.LayersModel {
   const paths = Object.keys(config.layers);

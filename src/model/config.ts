@@ -1,18 +1,22 @@
+import type * as tf from '@tensorflow/tfjs';
 import {faultsOf, isPromise, kindOf, LoRAError, show, unknownOptions} from '../errors';
 import type {Initializer} from '../methods/initializer';
 import {type LoRAStrength, resolveStrength} from '../methods/strength';
 
-/** Names layers: a layer's name, its path (`outer/inner`), its class name, or a pattern for its name or path. */
-export type LayerMatcher = string | RegExp;
+/** Names layers: a layer's name, its path (`outer/inner`), its class name, a pattern for its name or path, or a predicate. */
+export type LayerMatcher = string | RegExp | LayerPredicate;
+
+/** Says of a layer of the plain model whether it is meant. It is asked once for each layer that holds no others. */
+export type LayerPredicate = (layer: tf.layers.Layer, path: string) => boolean;
 
 /** What `applyLoRA` adapts, and how. */
 export interface LoRAConfig extends LoRAStrength {
   /** The layers to adapt. Default: `'all'`, every layer that can be adapted and is not in `exclude` or `trainable`. */
-  targets?: 'all' | readonly LayerMatcher[];
+  targets?: 'all' | readonly LayerMatcher[] | LayerPredicate;
   /** Layers to leave as they are, though `targets` names them. */
-  exclude?: readonly LayerMatcher[];
+  exclude?: readonly LayerMatcher[] | LayerPredicate;
   /** Layers that train in full, beside the factors, and belong to the adapter: a new head, say. They are not adapted. */
-  trainable?: readonly LayerMatcher[];
+  trainable?: readonly LayerMatcher[] | LayerPredicate;
   /** Other strengths for some layers. For each layer the first entry that matches counts. */
   overrides?: readonly LoRAOverride[];
   /** Keep the adapted layers' own weights fixed. Default: true. */
@@ -35,7 +39,7 @@ const BIAS_CHOICES: readonly BiasChoice[] = ['none', 'adapted', 'all'];
 
 /** A strength for the layers that `targets` names. */
 export interface LoRAOverride extends LoRAStrength {
-  targets: readonly LayerMatcher[];
+  targets: readonly LayerMatcher[] | LayerPredicate;
 }
 
 const STRENGTH_OPTIONS = ['rank', 'alpha', 'rankStabilized'];
@@ -100,11 +104,13 @@ export function checkConfig(config: LoRAConfig): void {
   }
 }
 
-function matcherFaults(option: string, matchers: unknown): string[] {
+function matcherFaults(option: string, given: unknown): string[] {
+  const matchers: unknown = typeof given === 'function' ? [given] : given;
   if (!Array.isArray(matchers) || matchers.length === 0) {
-    return [`${option} must be a list of layer names, class names or patterns, and not empty, got ${show(matchers)}.`];
+    return [`${option} must be a list of names, classes, patterns or predicates, and not empty, got ${show(given)}.`];
   }
   return matchers
-    .filter(matcher => !(matcher instanceof RegExp) && (typeof matcher !== 'string' || matcher === ''))
-    .map(matcher => `${option} holds ${show(matcher)}, which is neither a name nor a pattern.`);
+    .filter(matcher => !(matcher instanceof RegExp) && typeof matcher !== 'function')
+    .filter(matcher => typeof matcher !== 'string' || matcher === '')
+    .map(matcher => `${option} holds ${show(matcher)}, which is no name, pattern or predicate.`);
 }

@@ -3,24 +3,52 @@ import {type Adapter, layerConfigAt, makeAdapter} from '../adapter/adapter';
 import {checkAdapter} from '../adapter/checkAdapter';
 import {describeHead, sameHead} from '../adapter/headConfig';
 import {isPromise, LoRAError} from '../errors';
+import {inForce, type InForce} from '../layers/inForce';
 import type {LayerConfig} from '../layers/layerConfig';
 import type {LoRALayer} from '../layers/loraLayer';
 import {isWrapper, wrapperKind, type WrapperLayer} from '../layers/wrapperLayer';
 import {resolveStrength} from '../methods/strength';
 import {recordOf} from '../rewire/record';
 import type {Site} from '../rewire/walk';
+import {isDisposed} from '../tfjs/weights';
 import {replaceValue} from '../tfjs/weights';
 import {adaptedSites, adapterConfig, adapterVariables} from './adapted';
 import {checkFit} from './checkFit';
+import {noteBeginnings} from './fits';
+import {
+  type AdapterScope,
+  checkInside,
+  checkNotOver,
+  closeScope,
+  openScope,
+  overlap,
+  placeOf,
+  waitWithin,
+} from './scope';
+
+/** The marks that layers had when a snapshot of them was taken, and the scope that was open on them. */
+type Origin = WeakMap<tf.layers.Layer, Readonly<Pick<InForce, 'mark' | 'scope'>>>;
+
+/** Where snapshots come from. */
+const origins = new WeakMap<Adapter, Origin>();
 
 /**
- * The adapter of a model, as a value: a snapshot that shares buffers with the model and is not touched by what happens to it later.
+ * The adapter of a model, as a value: a snapshot that shares buffers with the model and is not touched by what happens to it later. It is taken
+ * at once, between two training steps of a `fit` that is going on, and not in the middle of one.
  *
- * @throws LoRAError if the model is not adapted.
+ * @throws LoRAError if the model is not adapted, or was disposed.
  */
 export function getAdapter(model: tf.LayersModel): Adapter {
+  const sites = liveSites(model);
   const entries = [...adapterVariables(model)].map(([name, variable]) => [name, tf.clone(variable.read())] as const);
-  return makeAdapter(adapterConfig(model), Object.fromEntries(entries));
+  const adapter = makeAdapter(adapterConfig(model), Object.fromEntries(entries));
+  const origin: Origin = new WeakMap();
+  for (const {layer} of sites) {
+    const {mark, scope} = inForce(layer);
+    origin.set(layer, {mark, scope});
+  }
+  origins.set(adapter, origin);
+  return adapter;
 }
 
 /**
@@ -28,22 +56,55 @@ export function getAdapter(model: tf.LayersModel): Adapter {
  * the adapter does not name computes what its base computes; with `null` that is all of the model. Nothing is copied or compiled: buffers are
  * shared, and a compiled model goes on training.
  *
+ * A `fit` that is going on refuses its next step with a `LoRAError`, unless the adapter is a snapshot of the one that it began with: it would
+ * train the wrong one.
+ *
  * An optimizer with slots (momentum, Adam) keeps those of the former adapter. Call `resetOptimizer(model)` before training the other one, at
  * another rank in any case: slots of another shape make the step fail.
  *
- * @throws LoRAError if the model is not adapted or the adapter does not fit it, with a line for each misfit. Then nothing is changed.
+ * @param where the model; inside a `withAdapter` whose function has awaited something, the scope that the function was given.
+ * @throws LoRAError if the model is not adapted or was disposed, a `withAdapter` is open that this call may come from outside of, or the
+ *     adapter does not fit, with a line for each misfit. Then nothing is changed.
  */
-export function setAdapter(model: tf.LayersModel, adapter: Adapter | null): void {
-  const sites = adaptedSites(model);
+export function setAdapter(where: tf.LayersModel | AdapterScope, adapter: Adapter | null): void {
+  const {model, given} = placeOf(where);
+  const sites = liveSites(model);
+  checkInside('setAdapter', sites, given);
   if (adapter !== null) {
     checkAdapterFits(adapter, model, sites);
   }
+  noteBeginnings(model);
+  putOn(sites, adapter);
+}
+
+/** Sets an adapter that fits. */
+function putOn(sites: readonly Site[], adapter: Adapter | null): void {
+  const origin = adapter === null ? undefined : origins.get(adapter);
+  const mark = {};
   for (const {path, layer} of sites) {
     if (isWrapper(layer)) {
       const tensorOf = (name: string) => adapter?.tensors[`${path}/${name}`];
       setLayer(layer, adapter === null ? undefined : layerConfigAt(adapter.config, path), tensorOf);
+      const state = inForce(layer);
+      const taken = origin?.get(layer);
+      // A snapshot from outside of a scope is inside it like any other adapter: what trains there is given up when the scope ends.
+      state.mark = taken?.scope === state.scope ? (taken?.mark ?? mark) : mark;
     }
   }
+}
+
+/** The layers of an adapted model that has not been disposed. */
+function liveSites(model: tf.LayersModel): Site[] {
+  const sites = adaptedSites(model);
+  if (sites.some(({layer}) => isWrapper(layer) && isEmptied(layer))) {
+    throw new LoRAError('The model was disposed: its adapter is no longer there.');
+  }
+  return sites;
+}
+
+/** Whether a layer has lost what belongs to its adapter. */
+function isEmptied(layer: WrapperLayer): boolean {
+  return [...layer.adapterWeights().values()].some(isDisposed);
 }
 
 /**
@@ -89,26 +150,82 @@ function setLayer(
 /**
  * Runs `f` with another adapter on the model, or with none, and puts the former one back afterwards, whatever happens.
  *
- * @param f may return a promise; the adapter stays until that is settled.
+ * A function that returns a value is over before anything else runs, so such calls are in order wherever they come from. One that returns a
+ * promise keeps the adapter on the model until that is settled: as long as it takes, another call that lasts is refused, unless it shows that
+ * it comes from inside. JavaScript in a browser does not tell a function that has awaited something from any other code, so `f` is given a
+ * scope to show it with:
+ *
+ *     await withAdapter(model, lions, async scope => {
+ *       await model.fit(xs, ys);                                    // trains lions
+ *       await withAdapter(scope, null, () => model.evaluateDataset(test));
+ *     });
+ *
+ * Meanwhile whatever uses the model itself, `predict` and `getAdapter` included, finds the adapter that is on it. For work that overlaps, give
+ * each adapter a model of its own: `applyLoRA(base, adapter)` shares the frozen weights.
+ *
+ * A `fit` goes on with the adapter that it began with. One that was begun outside is at rest while a callback of it awaits `withAdapter`; a step
+ * of it that falls into the call otherwise is refused.
+ *
+ * @param where the model; inside another `withAdapter` whose function has awaited something, the scope that the function was given.
+ * @param f may return a promise; the adapter stays until that is settled, and all calls inside that were given the scope.
  * @throws LoRAError as `setAdapter`, and whatever `f` throws.
  */
-export function withAdapter<T>(model: tf.LayersModel, adapter: Adapter | null, f: () => T): T {
+export function withAdapter<T>(
+  where: tf.LayersModel | AdapterScope,
+  adapter: Adapter | null,
+  f: (scope: AdapterScope) => T,
+): T {
+  const {model, given} = placeOf(where);
+  const sites = liveSites(model);
+  checkNotOver('withAdapter', given);
+  if (adapter !== null) {
+    checkAdapterFits(adapter, model, sites);
+  }
+  if (isAsync(f)) {
+    checkInside('withAdapter', sites, given);
+  }
   const former = getAdapter(model);
+  const scope = openScope(model, sites, given);
   const restore = () => {
-    setAdapter(model, former);
+    noteBeginnings(model);
+    putOn(
+      sites.filter(({layer}) => !(isWrapper(layer) && isEmptied(layer))), // `f` may have disposed the model
+      former,
+    );
     former.dispose();
   };
   let result: T;
   try {
-    setAdapter(model, adapter);
-    result = f();
+    noteBeginnings(model);
+    putOn(sites, adapter);
+    result = f(scope);
   } catch (error) {
-    restore();
+    void closeScope(scope, restore);
     throw error;
   }
-  if (isPromise(result)) {
-    return Promise.resolve(result).finally(restore) as T;
+  if (!isPromise(result)) {
+    if (closeScope(scope, restore) !== undefined) {
+      throw new LoRAError(
+        'A withAdapter inside of this one is not over, though the function is. Return its promise, or await it.',
+      );
+    }
+    return result;
   }
-  restore();
-  return result;
+  const promise = Promise.resolve(result);
+  if (!scope.mayWait) {
+    promise.catch(() => undefined); // nobody gets it
+    void closeScope(scope, restore);
+    throw overlap('withAdapter');
+  }
+  scope.phase = 'waiting';
+  const end = waitWithin(scope, async () => {
+    await promise.catch(() => undefined);
+    await closeScope(scope, restore);
+  });
+  return end.then(() => promise) as T;
+}
+
+/** Whether a function is known to return a promise before it is called. */
+function isAsync(f: unknown): boolean {
+  return Object.prototype.toString.call(f) === '[object AsyncFunction]';
 }

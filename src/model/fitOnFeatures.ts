@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError} from '../errors';
+import {asFitOf} from './fits';
 import {splitAtFirstAdapter} from './split';
 
 /** Options of `model.fit`. */
@@ -22,12 +23,14 @@ const GIBIBYTE = 2 ** 30;
  * Trains an adapted, compiled model like `fit`, but runs everything before the first adapted layer only once: over a tensor, or a
  * `tf.data.Dataset` of batches `{xs, ys}`. From the second epoch on, a step costs only the layers from the first adapted one.
  *
- * The prefix runs as in `predict`, without dropout. The model itself is trained, so its adapter is like any other.
+ * The prefix runs as in `predict`, without dropout. The model itself is trained, so its adapter is like any other. It counts as a fit of the
+ * model: another one at the same time is refused, and so is a step after the adapter was changed meanwhile.
  *
  * @param model an adapted model that has been compiled.
  * @param x inputs, as for `fit`; or a dataset, in which case `y` is `null`.
  * @param y targets, as for `fit`.
- * @throws LoRAError if the model is not adapted or compiled, its first layer is adapted, or the features take more than `maxBytes`.
+ * @throws LoRAError if the model is not adapted or compiled, its first layer is adapted, the features take more than `maxBytes`, or another
+ *     fit of the model is going on.
  */
 export async function fitOnFeatures(
   model: tf.LayersModel,
@@ -42,27 +45,29 @@ export async function fitOnFeatures(
   const {prefix, suffix} = splitAtFirstAdapter(model);
   const store = new FeatureStore(maxBytes);
   const targets = new FeatureStore(Infinity);
-  try {
-    if (x instanceof tf.data.Dataset) {
-      await collect(prefix, x, model, {store, targets, onFeatures});
-    } else {
-      await compute(prefix, [x].flat(), fitArgs.batchSize ?? 32, {store, onFeatures});
-    }
-    const features = store.join();
-    const labels = x instanceof tf.data.Dataset ? targets.join() : [y ?? []].flat();
-    suffix.compile({optimizer, loss: model.loss, metrics: model.metrics});
+  return asFitOf(model, suffix, async () => {
     try {
-      return await suffix.fit(oneOrMany(features), oneOrMany(labels), fitArgs);
-    } finally {
-      tf.dispose(features);
       if (x instanceof tf.data.Dataset) {
-        tf.dispose(labels);
+        await collect(prefix, x, model, {store, targets, onFeatures});
+      } else {
+        await compute(prefix, [x].flat(), fitArgs.batchSize ?? 32, {store, onFeatures});
       }
+      const features = store.join();
+      const labels = x instanceof tf.data.Dataset ? targets.join() : [y ?? []].flat();
+      suffix.compile({optimizer, loss: model.loss, metrics: model.metrics});
+      try {
+        return await suffix.fit(oneOrMany(features), oneOrMany(labels), fitArgs);
+      } finally {
+        tf.dispose(features);
+        if (x instanceof tf.data.Dataset) {
+          tf.dispose(labels);
+        }
+      }
+    } finally {
+      store.dispose();
+      targets.dispose();
     }
-  } finally {
-    store.dispose();
-    targets.dispose();
-  }
+  });
 }
 
 /** Tensors in batches, a list for each input of a model. */

@@ -7,7 +7,8 @@ import {type LoRAStrength, resolveStrength} from '../methods/strength';
 import type {Site} from '../rewire/walk';
 import {biasesOf} from '../tfjs/weights';
 import type {LoRAConfig} from './config';
-import {describe, matches, matchesAny, unmatched} from './targets';
+import {unmatched} from './targets';
+import {firstNaming, inventory, lineOf, select, type Selection, type UnmatchedEntry} from './targets';
 
 /** What is to be adapted, with every choice made, and the ranks that had to be lowered. */
 export interface Plan {
@@ -16,6 +17,14 @@ export interface Plan {
   capped: Record<string, number>;
   /** Layers with a kernel that `'all'` leaves as they are though nobody excluded them, and why, by path. */
   left: Record<string, string>;
+  /** The layers that the entries of the config name. */
+  selections: Record<'targets' | 'exclude' | 'trainable' | 'overrides', readonly Selection[]>;
+  /** The entries of the config that name no layer. */
+  unmatched: UnmatchedEntry[];
+  /** What is wrong, a line each. Nothing may be adapted by a plan with faults. */
+  faults: string[];
+  /** Whether the config itself is malformed, so that nothing was decided. */
+  malformed: boolean;
 }
 
 /**
@@ -24,48 +33,54 @@ export interface Plan {
  * A rank above min(fan-in, fan-out) adds nothing, so it is lowered to that; the scaling stays the one that was asked for.
  *
  * @param head the new head of the model, if it has one. Its layers train in full.
- * @throws LoRAError with a line for each entry of the config that names nothing, or nothing that can be adapted.
+ * @returns a plan with a fault for each entry of the config that names nothing, or nothing that can be adapted.
  */
 export function makePlan(sites: readonly Site[], config: LoRAConfig, head?: HeadConfig): Plan {
-  const {targets = 'all', exclude = [], trainable = [], overrides = [], bias = 'none', freezeBaseLayer = true} = config;
+  const {targets = 'all', overrides = [], bias = 'none', freezeBaseLayer = true} = config;
+  const overridden = overrides.map(override => ({override, entries: select('override', override.targets, sites)}));
+  const selections = {
+    targets: targets === 'all' ? [] : select('target', targets, sites),
+    exclude: select('exclude', config.exclude ?? [], sites),
+    trainable: select('trainable', config.trainable ?? [], sites),
+    overrides: overridden.flatMap(({entries}) => entries),
+  };
+  const entries = Object.values(selections).flat();
+  const unmatchedEntries = unmatched(entries, sites);
   const faults = [
-    ...(targets === 'all' ? [] : unmatched('target', targets, sites)),
-    ...unmatched('exclude', exclude, sites),
-    ...unmatched('trainable', trainable, sites),
-    ...overrides.flatMap(override => unmatched('override', override.targets, sites)),
-    ...(targets === 'all' ? [] : unadaptable(targets, sites)),
-    ...trainable.flatMap(matcher => weightless(sites.filter(site => matches(matcher, site)))),
+    ...entries.flatMap(entry => entry.faults),
+    ...unmatchedEntries.map(lineOf),
+    ...selections.targets.flatMap(unadaptable),
+    ...selections.trainable.flatMap(weightless),
   ];
-  if (faults.length > 0) {
-    throw new LoRAError(faults.join('\n'));
-  }
+  const isNamed = (option: keyof Plan['selections'], site: Site) => firstNaming(selections[option], site) !== undefined;
 
   const trained = sites.filter(
-    site => site.layer.weights.length > 0 && (matchesAny(trainable, site) || isInHead(head, site)),
+    site => site.layer.weights.length > 0 && (isNamed('trainable', site) || isInHead(head, site)),
   );
-  const adapted = sites.filter(
+  const chosen = sites.filter(
     site =>
       reasonNotAdaptable(site.layer, targets !== 'all') === undefined &&
-      (targets === 'all' || matchesAny(targets, site)) &&
-      !matchesAny(exclude, site) &&
+      (targets === 'all' || isNamed('targets', site)) &&
+      !isNamed('exclude', site) &&
       !trained.includes(site),
   );
   const left: Plan['left'] = {};
   for (const site of targets === 'all' ? sites : []) {
     const reason = reasonNotAdaptable(site.layer, false);
-    if (reason !== undefined && hasKernel(site.layer) && !matchesAny(exclude, site) && !trained.includes(site)) {
+    if (reason !== undefined && hasKernel(site.layer) && !isNamed('exclude', site) && !trained.includes(site)) {
       left[site.path] = reason;
     }
   }
-  if (adapted.length === 0 && trained.length === 0) {
-    const known = `Adaptable: ${adaptableClasses().join(', ')}. The model has: ${sites.map(describe).join(', ')}.`;
-    throw new LoRAError([`There is nothing to adapt. ${known}`, ...linesOf(left)].join('\n'));
+  if (chosen.length === 0 && trained.length === 0 && faults.length === 0) {
+    const known = `Adaptable: ${adaptableClasses().join(', ')}. ${inventory(sites)}`;
+    faults.push(`There is nothing to adapt. ${known}`, ...linesOf(left));
   }
   // What a user registered may not fit the class.
-  const misfits = adapted.flatMap(({layer}) => faultsOf(() => adaptationOf(layer)?.weights(layer)));
-  if (misfits.length > 0) {
-    throw new LoRAError(misfits.join('\n'));
-  }
+  const misfits = new Map(
+    chosen.map(site => [site, faultsOf(() => adaptationOf(site.layer)?.weights(site.layer))] as const),
+  );
+  faults.push(...[...misfits.values()].flat());
+  const adapted = chosen.filter(site => misfits.get(site)?.length === 0);
 
   const biased =
     bias === 'all' ? sites.filter(site => hasBias(site) && !adapted.includes(site) && !trained.includes(site)) : [];
@@ -78,9 +93,13 @@ export function makePlan(sites: readonly Site[], config: LoRAConfig, head?: Head
     },
     capped: {},
     left,
+    selections,
+    unmatched: unmatchedEntries,
+    faults,
+    malformed: false,
   };
   for (const site of adapted) {
-    const override = overrides.find(entry => matchesAny(entry.targets, site));
+    const override = overridden.find(({entries}) => firstNaming(entries, site) !== undefined)?.override;
     const asked = resolveStrength({...strengthOf(config), ...(override && strengthOf(override))});
     const limit = rankLimit(adaptationOf(site.layer)?.weights(site.layer) ?? []);
     const className = site.layer.getClassName();
@@ -97,6 +116,17 @@ export function makePlan(sites: readonly Site[], config: LoRAConfig, head?: Head
     }
   }
   return plan;
+}
+
+/**
+ * Refuses a plan that has faults.
+ *
+ * @throws LoRAError with a line for each.
+ */
+export function checkPlan({faults, unmatched: entries}: Plan, sites: readonly Site[]): void {
+  if (faults.length > 0) {
+    throw new LoRAError([...faults, ...(entries.length > 0 ? [inventory(sites)] : [])].join('\n'));
+  }
 }
 
 /** A line for each layer that is left. */
@@ -127,15 +157,14 @@ function strengthOf({rank, alpha, rankStabilized}: LoRAStrength): LoRAStrength {
   };
 }
 
-function unadaptable(targets: NonNullable<Exclude<LoRAConfig['targets'], 'all'>>, sites: readonly Site[]): string[] {
-  return targets.flatMap(matcher => {
-    const named = sites.filter(site => matches(matcher, site));
-    const reasons = named.map(({layer}) => reasonNotAdaptable(layer, true));
-    return reasons.includes(undefined) ? [] : named.map(({path}, i) => `Layer "${path}" ${reasons[i] ?? ''}`);
-  });
+function unadaptable({sites}: Selection): string[] {
+  const named = [...sites];
+  const reasons = named.map(({layer}) => reasonNotAdaptable(layer, true));
+  return reasons.includes(undefined) ? [] : named.map(({path}, i) => `Layer "${path}" ${reasons[i] ?? ''}`);
 }
 
-function weightless(named: readonly Site[]): string[] {
+function weightless({sites}: Selection): string[] {
+  const named = [...sites];
   return named.some(({layer}) => layer.weights.length > 0)
     ? []
     : named.map(({path, layer}) => `Layer "${path}" is a ${layer.getClassName()}, which has no weights to train.`);

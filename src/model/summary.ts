@@ -7,6 +7,7 @@ import {baseOf, wrapperKind, type WrapperKind} from '../layers/wrapperLayer';
 import {recordOf} from '../rewire/record';
 import {namedWeights} from '../tfjs/weights';
 import {adaptedSites, loraSites} from './adapted';
+import {count, countsLine, inColumns, short} from './table';
 
 /** One adapted layer in a summary, or one kernel of a layer that has several. */
 export interface LayerSummary {
@@ -152,20 +153,12 @@ function format(
       ...(withNorms ? [short(row.deltaNorm ?? NaN), short(row.deltaToKernelRatio ?? NaN)] : []),
     ]),
   ];
-  const widths = (table[0] ?? []).map((_, column) => Math.max(...table.map(cells => cells[column]?.length ?? 0)));
-  const lines = table.map(cells =>
-    cells
-      .map((cell, column) => cell.padEnd(widths[column] ?? 0))
-      .join('  ')
-      .trimEnd(),
-  );
-  const share = ((100 * trainableParameters) / totalParameters).toFixed(4);
   return [
-    ...lines,
+    ...inColumns(table),
     ...leftLines(left),
     ...(trainable.length > 0 ? [`trained in full: ${trainable.join(', ')}`] : []),
     ...(biases.length > 0 ? [`bias trained: ${biases.join(', ')}`] : []),
-    `trainable params: ${count(trainableParameters)} || all params: ${count(totalParameters)} || trainable%: ${share}`,
+    countsLine(trainableParameters, totalParameters),
   ].join('\n');
 }
 
@@ -184,11 +177,3 @@ function leftLines(left: readonly LeftLayer[]): string[] {
 
 /** How many layers a line names. */
 const SHOWN = 4;
-
-function count(value: number): string {
-  return value.toLocaleString('en-US');
-}
-
-function short(value: number): string {
-  return String(Number(value.toPrecision(4)));
-}

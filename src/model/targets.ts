@@ -1,10 +1,102 @@
 import type * as tf from '@tensorflow/tfjs';
+import {kindOf} from '../errors';
 import {baseOf} from '../layers/wrapperLayer';
 import type {Site} from '../rewire/walk';
-import type {LayerMatcher} from './config';
+import {closestTo} from './closest';
+import type {LayerMatcher, LayerPredicate} from './config';
 
-/** Whether a matcher names a layer: by name, path or class, its own or that of a container around it. */
-export function matches(matcher: LayerMatcher, {path, layer, ancestors}: Site): boolean {
+/** An entry of a config that names layers, and the layers that it names. */
+export interface Selection {
+  /** The option that it stands in, as messages call it. */
+  option: 'target' | 'exclude' | 'trainable' | 'override';
+  matcher: LayerMatcher;
+  sites: ReadonlySet<Site>;
+  /** What a predicate answered wrongly. It is not asked any further. */
+  faults: readonly string[];
+}
+
+/** The layers that each entry of an option names. A predicate is asked once for each layer. */
+export function select(
+  option: Selection['option'],
+  matchers: readonly LayerMatcher[] | LayerPredicate,
+  sites: readonly Site[],
+): Selection[] {
+  return [matchers].flat().map(matcher => {
+    const named = new Set<Site>();
+    for (const site of sites) {
+      const answer = typeof matcher === 'function' ? ask(matcher, site) : matches(matcher, site);
+      if (typeof answer !== 'boolean') {
+        const fault = `The ${option} ${showMatcher(matcher)} ${answer.fault} for layer "${site.path}".`;
+        return {option, matcher, sites: new Set(), faults: [fault]};
+      }
+      if (answer) {
+        named.add(site);
+      }
+    }
+    return {option, matcher, sites: named, faults: []};
+  });
+}
+
+/** The first of the entries that names a layer. */
+export function firstNaming(selections: readonly Selection[], site: Site): Selection | undefined {
+  return selections.find(({sites}) => sites.has(site));
+}
+
+/** An entry that names no layer. */
+export interface UnmatchedEntry {
+  /** The option that it stands in. */
+  option: 'targets' | 'exclude' | 'trainable' | 'overrides';
+  entry: LayerMatcher;
+  /** The names, paths and classes in the model that are most like it. */
+  closest: string[];
+}
+
+const OPTIONS = {target: 'targets', exclude: 'exclude', trainable: 'trainable', override: 'overrides'} as const;
+
+/** The entries that name no layer, unless a predicate failed. */
+export function unmatched(selections: readonly Selection[], sites: readonly Site[]): UnmatchedEntry[] {
+  return selections
+    .filter(({sites: named, faults}) => named.size === 0 && faults.length === 0)
+    .map(({option, matcher}) => ({
+      option: OPTIONS[option],
+      entry: matcher,
+      closest: closestTo(textOf(matcher), sites.flatMap(namesOf)),
+    }));
+}
+
+/** A line about an entry that names no layer. */
+export function lineOf({option, entry, closest}: UnmatchedEntry): string {
+  const called = Object.entries(OPTIONS).find(([, name]) => name === option)?.[0] ?? option;
+  const hint = closest.length === 0 ? '' : ` Closest: ${closest.join(', ')}.`;
+  return `No layer matches ${called} ${showMatcher(entry)}.${hint}`;
+}
+
+/** An entry as messages show it. */
+export function showMatcher(matcher: LayerMatcher): string {
+  const text = String(matcher).replace(/\s+/g, ' ');
+  const short = text.length > LONGEST ? `${text.slice(0, LONGEST)}…` : text;
+  return typeof matcher === 'string' ? `"${short}"` : short;
+}
+
+/** How much of an entry a message shows. */
+const LONGEST = 80;
+
+/** A layer as messages name it: `outer/dense_1 (Dense)`. */
+export function describe({path, layer}: Site): string {
+  return `${path} (${classNameOf(layer)})`;
+}
+
+/** The layers of a model as a message lists them. */
+export function inventory(sites: readonly Site[]): string {
+  const more = sites.length - LISTED;
+  return `The model has: ${sites.slice(0, LISTED).map(describe).join(', ')}${more > 0 ? ` and ${more} more` : ''}.`;
+}
+
+/** How many layers a message lists. */
+const LISTED = 60;
+
+/** Whether a name or a pattern names a layer: by name, path or class, its own or that of a container around it. */
+function matches(matcher: string | RegExp, {path, layer, ancestors}: Site): boolean {
   const around = [...ancestors, layer];
   return around.some((candidate, depth) => {
     const candidatePath =
@@ -20,24 +112,30 @@ export function matches(matcher: LayerMatcher, {path, layer, ancestors}: Site): 
   });
 }
 
-/** Whether any of the matchers names a layer. */
-export function matchesAny(matchers: readonly LayerMatcher[], site: Site): boolean {
-  return matchers.some(matcher => matches(matcher, site));
+/** What a predicate says of a layer, or why that is no answer. */
+function ask(predicate: LayerPredicate, {layer, path}: Site): boolean | {fault: string} {
+  try {
+    const answer: unknown = predicate(baseOf(layer), path);
+    return typeof answer === 'boolean' ? answer : {fault: `must return true or false, got ${kindOf(answer)}`};
+  } catch (error) {
+    return {fault: `threw "${error instanceof Error ? error.message : String(error)}"`};
+  }
 }
 
-/** A line for each matcher that names no layer, with what there is instead. */
-export function unmatched(option: string, matchers: readonly LayerMatcher[], sites: readonly Site[]): string[] {
-  return matchers
-    .filter(matcher => !sites.some(site => matches(matcher, site)))
-    .map(matcher => {
-      const shown = typeof matcher === 'string' ? `"${matcher}"` : String(matcher);
-      return `No layer matches ${option} ${shown}. The model has: ${sites.map(describe).join(', ')}.`;
-    });
+/** What of an entry can be like a name. */
+function textOf(matcher: LayerMatcher): string {
+  switch (typeof matcher) {
+    case 'string':
+      return matcher;
+    case 'function':
+      return '';
+    default:
+      return matcher.source.replace(/\\[a-zA-Z]|[^\w/-]/g, '');
+  }
 }
 
-/** A layer as messages name it: `outer/dense_1 (Dense)`. */
-export function describe({path, layer}: Site): string {
-  return `${path} (${classNameOf(layer)})`;
+function namesOf({path, layer, ancestors}: Site): string[] {
+  return [path, ...[...ancestors, layer].flatMap(candidate => [candidate.name, classNameOf(candidate)])];
 }
 
 function classNameOf(layer: tf.layers.Layer): string {

@@ -58,6 +58,11 @@ export function replaceValue(variable: tf.LayerVariable, value: tf.Tensor): void
   fields.shape = value.shape;
 }
 
+/** Whether a variable of a layer was disposed, which reading it would throw at. */
+export function isDisposed(variable: tf.LayerVariable): boolean {
+  return (variable as unknown as {val: tf.Variable}).val.isDisposed;
+}
+
 /** Runs `f` while variables of layers read as other tensors. Whatever happens in it, they read as themselves afterwards. */
 export function withValues<T>(values: readonly (readonly [tf.LayerVariable, tf.Tensor])[], f: () => T): T {
   const swaps = values.map(([variable, value]) => {

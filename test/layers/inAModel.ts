@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import type {LoRAConfig} from '../../src/model/config';
+import type {LayerMatcher} from '../../src/model/config';
 import {applyLoRA} from '../../src/model/apply';
 import {disposeModel} from '../../src/rewire/dispose';
 import {mergeLoRA} from '../../src/model/restore';
@@ -16,7 +16,7 @@ export function testInAModel(
   className: string,
   makeModel: () => Specimen,
   kernels = 1,
-  targets: NonNullable<LoRAConfig['targets']> = 'all',
+  targets: 'all' | readonly LayerMatcher[] = 'all',
 ): void {
   const finder = targets === 'all' ? "'all'" : `naming ${targets.join(' and ')}`;
   test(`${finder} finds it; what is frozen stays, the rest trains, is saved, loaded, trained on and merged`, async () => {
