@@ -1,6 +1,6 @@
 import type * as tf from '@tensorflow/tfjs';
 import {type Adapter, type LayerConfig, layerConfigAt, refuseOthers, resolveStrength} from '../config';
-import {LoRAError} from '../errors';
+import {listed, LoRAError} from '../errors';
 import type {Values} from '../formats/layout';
 import type {KeyMap} from '../formats/names';
 import {PEFT_NAMES, type PEFTFiles} from '../formats/peft';
@@ -156,7 +156,7 @@ function checkExportable(adapter: Adapter, sites: readonly Site[], paths: Readon
       });
       if (others.length > 0) {
         faults.push(
-          `${path}: PEFT would take ${others.map(other => other.path).join(', ')} for the same, since the names end alike. Rename it with keyMap`,
+          `${path}: PEFT would take ${listed(others.map(other => other.path))} for the same, since the names end alike. Rename it with keyMap`,
         );
       }
     }

@@ -1,5 +1,5 @@
 import {show} from '../config';
-import {LoRAError} from '../errors';
+import {listed, LoRAError} from '../errors';
 import {checkKeyMap, closest, type KeyMap, lastPart, mapName, partsOf} from '../formats/names';
 import {describe} from '../model/targets';
 import type {Site} from '../model/walk';
@@ -56,7 +56,7 @@ export function meet(modules: readonly string[], sites: readonly Site[], keyMap:
         ...shown,
         ...more,
         "Say which is which with keyMap, such as {'encoder.layer.*.attention.query': 'layer_*_query'}.",
-        `The model has: ${sites.map(describe).join(', ')}.`,
+        `The model has: ${listed(sites.map(describe))}.`,
       ].join('\n'),
     );
   }

@@ -1,6 +1,7 @@
-import {type Adapter, kindOf} from '../config';
-import {LoRAError} from '../errors';
+import {type Adapter, kindOf, refuseOthers} from '../config';
+import {listed, LoRAError} from '../errors';
 import {PEFT_FILES, type PEFTFiles} from '../formats/peft';
+import {checkLimits, type LoadOptions, readBody, tooLarge, unlessAborted} from '../storage/limits';
 import {fromSafetensors} from './safetensors';
 
 /** Where bytes come from in a browser: a file that was picked or dropped, a response of `fetch`, bytes. */
@@ -20,10 +21,16 @@ export interface PEFTSources {
  *     await readAdapter(fetch('emoji.safetensors'))
  *     await readAdapter(input.files[0])
  *
- * @throws LoRAError if the source is none, the response is no success, or the bytes are not an adapter.
+ * @throws LoRAError if the source is none, the response is no success, it has more bytes than are allowed, or they are not an adapter.
  */
-export async function readAdapter(source: ByteSource | PromiseLike<ByteSource>): Promise<Adapter> {
-  return fromSafetensors(await bytesOf(await source));
+export async function readAdapter(
+  source: ByteSource | PromiseLike<ByteSource>,
+  {signal, maxBytes, ...others}: LoadOptions = {},
+): Promise<Adapter> {
+  refuseOthers(others, ['signal', 'maxBytes']);
+  const limits = {...(signal && {signal}), ...(maxBytes !== undefined && {maxBytes})};
+  checkLimits(limits);
+  return fromSafetensors(await bytesOf(source, limits));
 }
 
 /**
@@ -33,16 +40,22 @@ export async function readAdapter(source: ByteSource | PromiseLike<ByteSource>):
  *     importPEFT(await readPEFT({config: fetch(`${url}/adapter_config.json`), weights: fetch(`${url}/adapter_model.safetensors`)}), model)
  *
  * @param sources the two, or files among which those of their names are.
- * @throws LoRAError if one is missing, or a response is no success.
+ * @throws LoRAError if one is missing, a response is no success, or one has more bytes than are allowed.
  */
-export async function readPEFT(sources: PEFTSources | ArrayLike<File>): Promise<PEFTFiles> {
+export async function readPEFT(
+  sources: PEFTSources | ArrayLike<File>,
+  {signal, maxBytes, ...others}: LoadOptions = {},
+): Promise<PEFTFiles> {
+  refuseOthers(others, ['signal', 'maxBytes']);
+  const limits = {...(signal && {signal}), ...(maxBytes !== undefined && {maxBytes})};
+  checkLimits(limits);
   if (typeof sources !== 'object' || (sources as unknown) === null) {
     throw new LoRAError(
       `Give the two files of a PEFT adapter, {config, weights}, or files among which they are, got ${kindOf(sources)}.`,
     );
   }
   const {config, weights} = 'length' in sources ? amongFiles(Array.from(sources)) : sources;
-  const [configBytes, weightBytes] = await Promise.all([config, weights].map(async source => bytesOf(await source)));
+  const [configBytes, weightBytes] = await Promise.all([config, weights].map(source => bytesOf(source, limits)));
   return {config: new TextDecoder().decode(configBytes), weights: weightBytes as Uint8Array};
 }
 
@@ -51,7 +64,7 @@ function amongFiles(files: readonly File[]): PEFTSources {
     const file = files.find(({name}) => name === wanted);
     if (file === undefined) {
       throw new LoRAError(
-        `There is no ${wanted} among the files: ${files.map(({name}) => name).join(', ') || 'there are none'}.`,
+        `There is no ${wanted} among the files: ${listed(files.map(({name}) => name)) || 'there are none'}.`,
       );
     }
     return file;
@@ -59,18 +72,25 @@ function amongFiles(files: readonly File[]): PEFTSources {
   return {config: named(PEFT_FILES.config), weights: named(PEFT_FILES.weights)};
 }
 
-async function bytesOf(source: ByteSource): Promise<Uint8Array> {
-  if (source instanceof Uint8Array) {
-    return source;
+async function bytesOf(given: ByteSource | PromiseLike<ByteSource>, limits: LoadOptions): Promise<Uint8Array> {
+  const {signal, maxBytes} = limits;
+  const source = await unlessAborted(Promise.resolve(given), signal);
+  if (typeof (source as Partial<Response> | null | undefined)?.body === 'object' && 'ok' in source) {
+    if (!source.ok) {
+      throw new LoRAError(`${source.url || 'The response'}: ${source.status} ${source.statusText}`.trim() + '.');
+    }
+    return readBody(source, limits);
   }
-  if (source instanceof ArrayBuffer) {
-    return new Uint8Array(source);
+  const bytes = source instanceof ArrayBuffer ? new Uint8Array(source) : source;
+  const size = bytes instanceof Uint8Array ? bytes.length : (bytes as Partial<Blob> | null | undefined)?.size;
+  if (maxBytes !== undefined && size !== undefined && size > maxBytes) {
+    throw tooLarge('The file', maxBytes);
   }
-  if (typeof (source as Partial<Blob> | null | undefined)?.arrayBuffer !== 'function') {
+  if (bytes instanceof Uint8Array) {
+    return bytes;
+  }
+  if (typeof (bytes as Partial<Blob> | null | undefined)?.arrayBuffer !== 'function') {
     throw new LoRAError(`Give a File, a Blob, a Response, an ArrayBuffer or a Uint8Array, got ${kindOf(source)}.`);
   }
-  if ('ok' in source && !source.ok) {
-    throw new LoRAError(`${source.url || 'The response'}: ${source.status} ${source.statusText}`.trim() + '.');
-  }
-  return new Uint8Array(await source.arrayBuffer());
+  return new Uint8Array(await unlessAborted(bytes.arrayBuffer(), signal));
 }

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {ensureKernels} from '../backends/ensure';
 import {type Adapter, checkConfig, layerConfigAt, type LoRAConfig} from '../config';
-import {LoRAError} from '../errors';
+import {listed, LoRAError} from '../errors';
 import {BiasLayer} from '../layers/biasLayer';
 import {FrozenLayer} from '../layers/frozenLayer';
 import {initializerEntry} from '../layers/initializer';
@@ -151,7 +151,7 @@ function reportCapped({config, capped}: Plan): void {
     ([path, asked]) => `${path}: ${config.layers[path]?.rank ?? asked} instead of ${asked}`,
   );
   if (lines.length > 0) {
-    console.warn(`A rank above min(fan-in, fan-out) adds nothing. Lowered, at the same scaling: ${lines.join(', ')}.`);
+    console.warn(`A rank above min(fan-in, fan-out) adds nothing. Lowered, at the same scaling: ${listed(lines)}.`);
   }
 }
 

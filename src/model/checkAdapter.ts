@@ -8,7 +8,7 @@ import {
   resolveStrength,
   resolveWeights,
 } from '../config';
-import {LoRAError} from '../errors';
+import {listed, LoRAError} from '../errors';
 import {checkHeadConfig} from './headConfig';
 
 /**
@@ -76,7 +76,7 @@ export function checkAdapterConfig(config: unknown): asserts config is AdapterCo
     const unknown = Object.keys(layer).filter(key => !Object.hasOwn(LAYER_FIELDS, key));
     if (unknown.length > 0) {
       throw new LoRAError(
-        `The adapter's config of layer "${path}" holds ${unknown.join(', ')}, which this library does not know.`,
+        `The adapter's config of layer "${path}" holds ${listed(unknown)}, which this library does not know.`,
       );
     }
     resolveStrength(layer);

@@ -1,6 +1,6 @@
 import type * as tf from '@tensorflow/tfjs';
 import {type Adapter, faultsOf, type LayerConfig, layerConfigAt, type WeightTarget} from '../config';
-import {LoRAError} from '../errors';
+import {listed, LoRAError} from '../errors';
 import type {LoRALayer} from '../layers/loraLayer';
 import {type Adaptation, rankLimit, type UpdateSpec, updateSpecs} from '../layers/adaptation';
 import {adaptationOf, loraClassOf} from '../layers/registry';
@@ -77,7 +77,7 @@ export function checkFit({config, tensors}: Adapter, sites: readonly Site[]): vo
   if (faults.length > 0) {
     const lines = faults.map(fault => `  ${fault}`);
     if ([...misfits.values()].includes(NOT_THERE)) {
-      lines.push(`The model has: ${sites.map(describe).join(', ')}.`);
+      lines.push(`The model has: ${listed(sites.map(describe))}.`);
     }
     throw new LoRAError(`The adapter does not fit this model:\n${lines.join('\n')}`);
   }
@@ -134,7 +134,7 @@ function adaptationBy({className, weights}: LayerConfig, layer: tf.layers.Layer)
 /** Weights as messages list them, in an order of their own. */
 export function describeWeights(weights: readonly WeightTarget[]): string {
   const named = weights.map(({name, outAxes = 1}) => (outAxes === 1 ? name : `${name} (${outAxes} out axes)`));
-  return named.sort().join(', ');
+  return listed(named.sort());
 }
 
 /** Why the bias of a layer cannot come from an adapter, if it cannot. */

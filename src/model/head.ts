@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {type HeadConfig, type LayerEntry, refuseOthers} from '../config';
-import {LoRAError} from '../errors';
+import {listed, LoRAError} from '../errors';
 import {
   differingFields,
   entryOf,
@@ -203,7 +203,7 @@ function checkCopy(named: string, original: tf.layers.Layer, copy: tf.layers.Lay
   const fields = differingFields(original, copy);
   if (fields.length > 0) {
     throw new LoRAError(
-      `${named} changes when it is re-created from its config: ${fields.join(', ')}. Its class must return these from getConfig().`,
+      `${named} changes when it is re-created from its config: ${listed(fields)}. Its class must return these from getConfig().`,
     );
   }
 }

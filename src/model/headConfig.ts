@@ -1,5 +1,5 @@
 import type {HeadConfig} from '../config';
-import {LoRAError} from '../errors';
+import {listed, LoRAError} from '../errors';
 import type {Site} from './walk';
 
 /** Far more than wrappers and models in models need, and no strain for what goes through them. */
@@ -19,7 +19,7 @@ export function isInHead(head: HeadConfig | undefined, {layer, ancestors}: Site)
 /** A head as messages show it: `after "pool": classes (Dense)`. */
 export function describeHead(head: HeadConfig | undefined): string {
   const names = head?.layers.map(({className, config}) => `${config.name as string} (${className})`) ?? [];
-  return head === undefined ? 'no new head' : `a new head after "${head.at}": ${names.join(', ')}`;
+  return head === undefined ? 'no new head' : `a new head after "${head.at}": ${listed(names)}`;
 }
 
 /**

@@ -6,7 +6,7 @@ import {
   type LoRAStrength,
   resolveStrength,
 } from '../config';
-import {LoRAError} from '../errors';
+import {listed, LoRAError} from '../errors';
 import {rankLimit} from '../layers/adaptation';
 import {adaptableClasses, adaptationOf, hasKernel, loraClassOf, reasonNotAdaptable} from '../layers/registry';
 import {biasesOf} from '../layers/stock';
@@ -64,7 +64,7 @@ export function makePlan(sites: readonly Site[], config: LoRAConfig, head?: Head
     }
   }
   if (adapted.length === 0 && trained.length === 0) {
-    const known = `Adaptable: ${adaptableClasses().join(', ')}. The model has: ${sites.map(describe).join(', ')}.`;
+    const known = `Adaptable: ${adaptableClasses().join(', ')}. The model has: ${listed(sites.map(describe))}.`;
     throw new LoRAError([`There is nothing to adapt. ${known}`, ...linesOf(left)].join('\n'));
   }
   // What a user registered may not fit the class.

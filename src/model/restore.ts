@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {refuseOthers} from '../config';
-import {LoRAError} from '../errors';
+import {listed, LoRAError} from '../errors';
 import {withoutConstraints} from '../layers/constraints';
 import type {LoRALayer} from '../layers/loraLayer';
 import {baseOf, isWrapper, wrapperKind, type WrapperLayer} from '../layers/wrapperLayer';
@@ -109,7 +109,7 @@ async function checked(model: tf.LayersModel, merged: tf.LayersModel): Promise<t
   if (broken.length > 0) {
     disposeModel(merged);
     throw new LoRAError(
-      `Merged, ${broken.join(', ')} would hold NaN or an infinity. The model is not merged and not changed.`,
+      `Merged, ${listed(broken)} would hold NaN or an infinity. The model is not merged and not changed.`,
     );
   }
   return merged;

@@ -1,4 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
+import {listed} from '../errors';
 import type {LayerMatcher} from '../config';
 import {baseOf} from '../layers/wrapperLayer';
 import type {Site} from './walk';
@@ -31,7 +32,7 @@ export function unmatched(option: string, matchers: readonly LayerMatcher[], sit
     .filter(matcher => !sites.some(site => matches(matcher, site)))
     .map(matcher => {
       const shown = typeof matcher === 'string' ? `"${matcher}"` : String(matcher);
-      return `No layer matches ${option} ${shown}. The model has: ${sites.map(describe).join(', ')}.`;
+      return `No layer matches ${option} ${shown}. The model has: ${listed(sites.map(describe))}.`;
     });
 }
 

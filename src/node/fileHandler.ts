@@ -1,0 +1,78 @@
+import {existsSync} from 'node:fs';
+import {join} from 'node:path';
+import {fileURLToPath} from 'node:url';
+import * as tf from '@tensorflow/tfjs';
+import {safetensorsArtifacts, safetensorsOf} from '../adapter/storage';
+import {LoRAError} from '../errors';
+import {read, replaceFile} from './files';
+import {loadModelFiles, saveModelFiles} from './modelFiles';
+
+/**
+ * Reads and writes models and adapters on disk in Node, without tfjs-node and in its file layout, so that the files of one can be
+ * read by the other.
+ *
+ *     await saveAdapter(model, fileHandler('out/emoji.safetensors'));  // one file, and the form to prefer for an adapter
+ *     await saveAdapter(model, fileHandler('out/emoji.json'));         // out/emoji.json, out/emoji.weights.bin
+ *     await model.save(fileHandler('out/emoji'));                      // out/emoji/model.json, out/emoji/weights.bin
+ *     const base = await tf.loadLayersModel(fileHandler('out/emoji'));
+ *
+ * A save replaces all of an earlier one or nothing, also when it fails, when its process is killed, and when several processes save to one
+ * place. JSON and weights are bound by a digest: `load` gives those of one save, and refuses two that do not belong together.
+ *
+ * @param path A folder, in which the files are `model.json` and `weights.bin`; a path that ends in `.json`, beside which the weights lie;
+ *     or one that ends in `.safetensors`, of an adapter in one file. Folders are made as needed. A `file://` prefix is allowed: an absolute
+ *     one is read as a URL (`%20` is a space), a relative one (`file://./out`) as tfjs-node reads it.
+ * @throws LoRAError at once when the path is empty or no file URL, from `load` when a file is missing or damaged, from `save` when
+ *     what it is given cannot be written as such files.
+ */
+export function fileHandler(path: string): tf.io.IOHandler {
+  const target = pathOf(path);
+  // `saveAdapter` sees by the path which format is wanted, as it does with handlers of tfjs.
+  return Object.assign(handlerFor(target), {path: target});
+}
+
+function handlerFor(target: string): tf.io.IOHandler {
+  const inFolder = join(target, 'model.json');
+  // Beside tfjs-node, version 0.1.0 made a folder whatever the name.
+  const load = (one: () => Promise<tf.io.ModelArtifacts>) => (existsSync(inFolder) ? loadModelFiles(inFolder) : one());
+  if (/\.safetensors$/i.test(target)) {
+    return {load: () => load(() => loadSafetensors(target)), save: artifacts => saveSafetensors(target, artifacts)};
+  }
+  if (target.endsWith('.json')) {
+    return {load: () => load(() => loadModelFiles(target)), save: artifacts => saveModelFiles(target, artifacts)};
+  }
+  return {load: () => loadModelFiles(inFolder), save: artifacts => saveModelFiles(inFolder, artifacts)};
+}
+
+function pathOf(path: string): string {
+  if (path.startsWith('file:///')) {
+    try {
+      // `?` and `#` are ordinary characters in the names of files.
+      return fileURLToPath(path.replace(/[?#]/g, encodeURIComponent));
+    } catch {
+      throw new LoRAError(`"${path}" is not a valid file URL. Pass the plain path instead.`);
+    }
+  }
+  const plain = path.replace(/^file:\/\//, '');
+  if (plain === '') {
+    throw new LoRAError(`A path is needed, of a folder or of a .json file, got "${path}".`);
+  }
+  return plain;
+}
+
+async function loadSafetensors(file: string): Promise<tf.io.ModelArtifacts> {
+  return safetensorsArtifacts(await read(file, 'Check the path; it must be a saved adapter.'));
+}
+
+async function saveSafetensors(file: string, artifacts: tf.io.ModelArtifacts): Promise<tf.io.SaveResult> {
+  const bytes = safetensorsOf(artifacts);
+  if (bytes === undefined) {
+    throw new LoRAError(
+      `${file} can hold an adapter in the format safetensors and nothing else. Use saveAdapter(model, fileHandler(path)) for an adapter, and ` +
+        'a folder for a model.',
+    );
+  }
+  await replaceFile(file, bytes);
+  return {modelArtifactsInfo: tf.io.getModelArtifactsInfoForJSON(artifacts)};
+}
+

@@ -1,0 +1,75 @@
+import {renameSync} from 'node:fs';
+import {constants, mkdir, open, stat} from 'node:fs/promises';
+import {dirname} from 'node:path';
+import {LoRAError, messageOf} from '../errors';
+import {draftOf, findSpares, removeAll} from './drafts';
+
+/**
+ * The bytes of a file.
+ *
+ * @param advice what to do if there is none.
+ * @throws LoRAError if it cannot be read or is no file.
+ */
+export async function read(file: string, advice: string): Promise<Buffer> {
+  try {
+    // What is no file may never end, and a pipe that nobody writes to would not even open.
+    const handle = await open(file, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
+    try {
+      const info = await handle.stat();
+      if (!info.isFile()) {
+        throw new Error('it is not a file');
+      }
+      return await handle.readFile();
+    } finally {
+      await handle.close();
+    }
+  } catch (error) {
+    throw unreadable(file, error, advice);
+  }
+}
+
+/** The error for a file that cannot be read. */
+export function unreadable(file: string, error: unknown, advice: string): LoRAError {
+  const missing = (error as NodeJS.ErrnoException).code === 'ENOENT';
+  const what = missing ? `There is no file ${file}.` : `Cannot read ${file}: ${messageOf(error)}.`;
+  return new LoRAError(`${what} ${advice}`);
+}
+
+/** Whether there is a folder of that name. */
+export async function isFolder(path: string): Promise<boolean> {
+  try {
+    return (await stat(path)).isDirectory();
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * Puts a file in place of an earlier one: it is written beside that, and renamed when the disk has all of it. A failure leaves nothing behind. The
+ * folder is made as needed, and what killed saves left is removed.
+ *
+ * @throws LoRAError if it cannot be written.
+ */
+export async function replaceFile(file: string, data: Uint8Array): Promise<void> {
+  const draft = draftOf(file);
+  try {
+    await mkdir(dirname(file), {recursive: true});
+    await writeThrough(draft, data);
+    renameSync(draft, file);
+  } catch (error) {
+    await removeAll([draft]);
+    throw new LoRAError(`Cannot save ${file}: ${messageOf(error)}`, {cause: error});
+  }
+  await removeAll(await findSpares(file));
+}
+
+/** Writes a file and waits until the disk has it: a rename must not overtake the bytes that it names. */
+export async function writeThrough(file: string, data: Uint8Array | string): Promise<void> {
+  const handle = await open(file, 'wx');
+  try {
+    await handle.writeFile(data);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
