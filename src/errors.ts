@@ -26,7 +26,9 @@ export function messageOf(error: unknown): string {
 
 /** A list as a message shows it, by its first entries: `a, b, … and 4,990 more`. */
 export function listed(items: readonly string[], most = 40): string {
-  return items.length <= most ? items.join(', ') : `${items.slice(0, most).join(', ')}, ${andMore(items.length - most)}`;
+  return items.length <= most
+    ? items.join(', ')
+    : `${items.slice(0, most).join(', ')}, ${andMore(items.length - most)}`;
 }
 
 /** Faults as a message shows them: a line for each of the first, and how many more there are. */

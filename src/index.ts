@@ -25,6 +25,7 @@ export type {
   WeightTarget,
 } from './config';
 export {LoRAError} from './errors';
+export type {LoadOptions} from './storage/limits';
 export type {KeyMap} from './formats/names';
 export type {PEFTFiles} from './formats/peft';
 export type {AdaptableWeight, Adaptation} from './layers/adaptation';

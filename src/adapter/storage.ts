@@ -48,7 +48,9 @@ export async function saveAdapter(
   const isNamedSo = isSafetensors(handlerOrUrl);
   const format = wanted ?? (isNamedSo ? 'safetensors' : 'tfjs');
   if (format === 'tfjs' && isNamedSo) {
-    throw new LoRAError('A name that ends in ".safetensors" has that format. Leave {format: "tfjs"} out, or choose another name.');
+    throw new LoRAError(
+      'A name that ends in ".safetensors" has that format. Leave {format: "tfjs"} out, or choose another name.',
+    );
   }
   if (format === 'tfjs' && dtype !== undefined && dtype !== 'float32') {
     throw new LoRAError(`The format "tfjs" holds float32. For ${show(dtype)}, pass {format: 'safetensors', dtype}.`);
@@ -129,7 +131,9 @@ export async function loadAdapter(
   try {
     if (typeof handlerOrUrl === 'string' && isFetched(handlerOrUrl) && isSafetensors(handlerOrUrl)) {
       const init = signal && {signal};
-      return await told(`Cannot load "${handlerOrUrl}"`, () => readAdapter(fetch(handlerOrUrl, ...(init ? [init] : [])), limits));
+      return await told(`Cannot load "${handlerOrUrl}"`, () =>
+        readAdapter(fetch(handlerOrUrl, ...(init ? [init] : [])), limits),
+      );
     }
     return adapterOf(await unlessAborted(loadArtifacts(handlerOrUrl, limits), signal));
   } catch (error) {
@@ -141,7 +145,8 @@ async function loadArtifacts(
   handlerOrUrl: tf.io.IOHandler | string,
   limits: LoadOptions,
 ): Promise<tf.io.ModelArtifacts> {
-  const handler = findHandler(handlerOrUrl, 'load', {fetchFunc: limitedFetch(limits)});
+  const isWeb = typeof handlerOrUrl === 'string' && isFetched(handlerOrUrl);
+  const handler = findHandler(handlerOrUrl, 'load', isWeb ? {fetchFunc: limitedFetch(limits)} : {});
   const {load} = handler;
   if (load === undefined) {
     throw new LoRAError('The handler cannot load: it has no load function.');
@@ -210,7 +215,9 @@ function checkSpecs(specs: unknown, present: number): void {
     if (dtype !== 'float32') {
       faults.push(`${name}: of type ${dtype}, not float32`);
     } else if (spec !== null && 'quantization' in spec) {
-      faults.push(`${name}: quantized, and adapters are not. For half the bytes, save as safetensors with dtype "float16"`);
+      faults.push(
+        `${name}: quantized, and adapters are not. For half the bytes, save as safetensors with dtype "float16"`,
+      );
     } else if (!isSpec(spec)) {
       faults.push(`${name}: its shape is ${show(shape)}`);
     }

@@ -75,4 +75,3 @@ async function saveSafetensors(file: string, artifacts: tf.io.ModelArtifacts): P
   await replaceFile(file, bytes);
   return {modelArtifactsInfo: tf.io.getModelArtifactsInfoForJSON(artifacts)};
 }
-

@@ -12,26 +12,45 @@ import {draftOf, findSpares, removeAll} from './drafts';
  */
 export async function read(file: string, advice: string): Promise<Buffer> {
   try {
-    // What is no file may never end, and a pipe that nobody writes to would not even open.
-    const handle = await open(file, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
-    try {
-      const info = await handle.stat();
-      if (!info.isFile()) {
-        throw new Error('it is not a file');
-      }
-      return await handle.readFile();
-    } finally {
-      await handle.close();
-    }
+    return await readBytes(file);
   } catch (error) {
     throw unreadable(file, error, advice);
   }
 }
 
+/** As `read`, but `undefined` if there is no such file. */
+export async function readIfThere(file: string, advice: string): Promise<Buffer | undefined> {
+  try {
+    return await readBytes(file);
+  } catch (error) {
+    if (isMissing(error)) {
+      return undefined;
+    }
+    throw unreadable(file, error, advice);
+  }
+}
+
+async function readBytes(file: string): Promise<Buffer> {
+  // What is no file may never end, and a pipe that nobody writes to would not even open.
+  const handle = await open(file, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
+  try {
+    const info = await handle.stat();
+    if (!info.isFile()) {
+      throw new Error('it is not a file');
+    }
+    return await handle.readFile();
+  } finally {
+    await handle.close();
+  }
+}
+
+function isMissing(error: unknown): boolean {
+  return (error as NodeJS.ErrnoException).code === 'ENOENT';
+}
+
 /** The error for a file that cannot be read. */
 export function unreadable(file: string, error: unknown, advice: string): LoRAError {
-  const missing = (error as NodeJS.ErrnoException).code === 'ENOENT';
-  const what = missing ? `There is no file ${file}.` : `Cannot read ${file}: ${messageOf(error)}.`;
+  const what = isMissing(error) ? `There is no file ${file}.` : `Cannot read ${file}: ${messageOf(error)}.`;
   return new LoRAError(`${what} ${advice}`);
 }
 

@@ -21,7 +21,9 @@ export async function locked(target: string, f: () => void): Promise<void> {
   while (!take(lock, tag)) {
     await breakStale(lock);
     if (Date.now() > deadline) {
-      throw new LoRAError(`Another process has been saving for ${PATIENCE / 1000} s. If there is none, remove ${lock}.`);
+      throw new LoRAError(
+        `Another process has been saving for ${PATIENCE / 1000} s. If there is none, remove ${lock}.`,
+      );
     }
     await setTimeout(1 + 10 * Math.random());
   }

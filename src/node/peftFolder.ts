@@ -5,7 +5,7 @@ import {setTimeout} from 'node:timers/promises';
 import {LoRAError, messageOf} from '../errors';
 import {PEFT_FILES, type PEFTFiles} from '../formats/peft';
 import {draftOf, findSpares, newTag, removeAll, tagOfDraft} from './drafts';
-import {isFolder, read, writeThrough} from './files';
+import {isFolder, read, readIfThere, writeThrough} from './files';
 import {locked} from './lock';
 
 // Two files under fixed names cannot be replaced in one step. So the config is taken away first, and comes last: at no instant do two files
@@ -33,14 +33,18 @@ const [ATTEMPTS, PAUSE] = [200, 5];
  */
 export async function readPEFTFolder(folder: string): Promise<PEFTFiles> {
   const target = filesIn(folder);
-  for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-    const config = await readIfThere(target.config);
-    if (config === undefined && !(await isSaving(folder)) && !existsSync(target.config)) {
-      break;
-    }
+  // Between the saves of others there may be none under way at the moment of looking. The config of none is missing for as long as this.
+  let missing = 0;
+  for (let attempt = 0; attempt < ATTEMPTS && missing < 5; attempt++) {
+    const config = await readIfThere(target.config, ADVICE);
+    missing = config !== undefined || (await isSaving(folder)) ? 0 : missing + 1;
     const weights = config && (await read(target.weights, ADVICE));
     // The weights belong to this config if it is still there: a save takes it away first.
-    if (config !== undefined && weights !== undefined && (await readIfThere(target.config))?.equals(config) === true) {
+    if (
+      config !== undefined &&
+      weights !== undefined &&
+      (await readIfThere(target.config, ADVICE))?.equals(config) === true
+    ) {
       return {config: new TextDecoder().decode(config), weights};
     }
     await settle(folder).catch(() => undefined); // a folder that cannot be written to cannot be mended
@@ -143,16 +147,5 @@ function removeDrafts(folder: string, tag: string): void {
   if (existsSync(filesIn(folder).config) || !(isCommitted(folder, tag) || existsSync(draft.earlier))) {
     // The config first: left alone it would look like that of a save whose weights have their name.
     [draft.config, draft.weights, draft.earlier].forEach(file => rmSync(file, {force: true}));
-  }
-}
-
-async function readIfThere(file: string): Promise<Buffer | undefined> {
-  try {
-    return await read(file, ADVICE);
-  } catch (error) {
-    if (existsSync(file)) {
-      throw error;
-    }
-    return undefined;
   }
 }

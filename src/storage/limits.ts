@@ -73,7 +73,10 @@ export async function readBody(
   let length = 0;
   try {
     for (;;) {
-      const {done, value} = (await unlessAborted(reader?.read() ?? END, signal)) as ReadableStreamReadResult<Uint8Array>;
+      const {done, value} = (await unlessAborted(
+        reader?.read() ?? END,
+        signal,
+      )) as ReadableStreamReadResult<Uint8Array>;
       if (done) {
         break;
       }
@@ -100,18 +103,25 @@ export async function readBody(
 /** What the reader of a body that is none would give. */
 const END = Promise.resolve({done: true as const, value: undefined});
 
-/** A `fetch` for several files that together have the limit of one. */
+/** A `fetch` for several files that together have the limit of one. When one fails, the others end. */
 export function limitedFetch({signal, maxBytes = MOST_FETCHED}: LoadOptions): typeof fetch {
   let left = maxBytes;
+  const all = new AbortController();
+  signal?.addEventListener('abort', () => all.abort(signal.reason), {signal: all.signal});
   return async (input, init) => {
-    const response = await fetch(input, {...init, ...(signal && {signal})});
-    const bytes = await readBody(response, {maxBytes, ...(signal && {signal})});
-    left -= bytes.length;
-    if (left < 0) {
-      throw tooLarge(`What ${response.url || 'the URL'} names`, maxBytes);
+    try {
+      const response = await fetch(input, {...init, signal: all.signal});
+      const bytes = await readBody(response, {maxBytes, signal: all.signal});
+      left -= bytes.length;
+      if (left < 0) {
+        throw tooLarge(`What ${response.url || 'the URL'} names`, maxBytes);
+      }
+      const {status, statusText, headers} = response;
+      const isEmpty = [101, 204, 205, 304].includes(status);
+      return new Response(isEmpty ? null : bytes, {status, statusText, headers});
+    } catch (error) {
+      all.abort(error);
+      throw error;
     }
-    const {status, statusText, headers} = response;
-    const isEmpty = [101, 204, 205, 304].includes(status);
-    return new Response(isEmpty ? null : bytes, {status, statusText, headers});
   };
 }

@@ -53,9 +53,7 @@ export function findHandler(
   // A handler that someone else has registered is there for a reason.
   const isFile = scheme === 'file:';
   const own =
-    found === undefined
-      ? isFile && ownHandlers.get(scheme)?.(url)
-      : ownFor(found, isFile ? url : pathOfHandler(found));
+    found === undefined ? isFile && ownHandlers.get(scheme)?.(url) : ownFor(found, isFile ? url : pathOfHandler(found));
   const handler = own || found;
   if (handler !== undefined) {
     return handler;

@@ -397,7 +397,9 @@ describe('a save', () => {
     expect(readJSON('model.json').weightsManifest[0]).toEqual({
       paths: ['weights.bin'],
       weights: adapter([4, 5]).weightSpecs,
-      sha256: createHash('sha256').update(new Uint8Array(new Float32Array([4, 5]).buffer)).digest('hex'),
+      sha256: createHash('sha256')
+        .update(new Uint8Array(new Float32Array([4, 5]).buffer))
+        .digest('hex'),
     });
     expect(files()).toEqual(['model.json', 'weights.bin']);
   });
