@@ -4,6 +4,9 @@ import {dirname} from 'node:path';
 import {LoRAError, messageOf} from '../errors';
 import {draftOf, findSpares, removeAll} from './drafts';
 
+/** Windows has no such flag. */
+const {O_NONBLOCK: NOT_WAITING = 0} = constants as Partial<typeof constants>;
+
 /**
  * The bytes of a file.
  *
@@ -32,7 +35,7 @@ export async function readIfThere(file: string, advice: string): Promise<Buffer 
 
 async function readBytes(file: string): Promise<Buffer> {
   // What is no file may never end, and a pipe that nobody writes to would not even open.
-  const handle = await open(file, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
+  const handle = await open(file, constants.O_RDONLY | NOT_WAITING);
   try {
     const info = await handle.stat();
     if (!info.isFile()) {

@@ -177,7 +177,7 @@ async function replace(json: string, bytes: Uint8Array, text: (weightsFile: stri
   const final = weightsFileFor(json);
   const weights = draftOf(join(folder, final), newTag());
   const [link, firstJSON, lastJSON] = [`${weights}.link`, `${weights}.1.json`, `${weights}.2.json`];
-  let isReplaced = false;
+  let progress = 'drafts' as 'drafts' | 'replaced';
   try {
     const [first, last] = [text(basename(weights)), text(final)];
     await mkdir(folder, {recursive: true});
@@ -186,7 +186,7 @@ async function replace(json: string, bytes: Uint8Array, text: (weightsFile: stri
     await writeThrough(lastJSON, last);
     await locked(join(folder, final), () => {
       renameSync(firstJSON, json);
-      isReplaced = true;
+      progress = 'replaced';
       linkOrCopy(weights, link);
       renameSync(link, join(folder, final));
       renameSync(lastJSON, json);
@@ -195,7 +195,7 @@ async function replace(json: string, bytes: Uint8Array, text: (weightsFile: stri
   } catch (error) {
     // Once the first JSON is in place the save has succeeded, if under an unusual name for the weights.
     unusual.add(weights);
-    if (!isReplaced) {
+    if (progress === 'drafts') {
       await removeAll([weights]);
       throw new LoRAError(`Cannot save ${json}: ${messageOf(error)}`, {cause: error});
     }

@@ -31,10 +31,10 @@ export async function readTensor(tensor: tf.Tensor): Promise<Float32Array> {
     return (await tensor.data()) as Float32Array;
   }
   let stop = (): void => undefined;
-  let isLost = false;
+  const state = {isLost: false};
   const lost = new Promise<never>((_, reject) => {
     const fail = () => {
-      isLost = true;
+      state.isLost = true;
       reject(new LoRAError(MESSAGE));
     };
     const timer = setInterval(() => gl.isContextLost() && fail(), INTERVAL);
@@ -46,7 +46,7 @@ export async function readTensor(tensor: tf.Tensor): Promise<Float32Array> {
   });
   try {
     const values = (await Promise.race([tensor.data(), lost])) as Float32Array;
-    if (isLost || gl.isContextLost()) {
+    if (state.isLost || gl.isContextLost()) {
       throw new LoRAError(MESSAGE);
     }
     return values;

@@ -560,18 +560,19 @@ describe('what version 0.1.0 saved', () => {
     'as %s is read, by path and by URL',
     async name => {
       for (const place of [fileHandler(join(saved, name)), `file://${join(saved, name)}`]) {
-        const {config, tensors, dispose} = await loadAdapter(place);
+        const adapter = await loadAdapter(place);
+        const {config, tensors} = adapter;
         const values = Object.entries(tensors).map(([key, tensor]) => [key, tensor.arraySync()] as const);
         expect({config, tensors: Object.fromEntries(values)}).toEqual(expected);
-        dispose();
+        adapter.dispose();
       }
     },
   );
 
   test.each(['a.safetensors', 'a.json'])('as a folder of the name %s, beside tfjs-node, is read', async name => {
     fs.cpSync(join(saved, 'folder'), join(folder, name), {recursive: true});
-    const {config, dispose} = await loadAdapter(`file://${join(folder, name)}`);
-    expect(config).toEqual(expected.config);
-    dispose();
+    const adapter = await loadAdapter(`file://${join(folder, name)}`);
+    expect(adapter.config).toEqual(expected.config);
+    adapter.dispose();
   });
 });
