@@ -19,6 +19,7 @@ export type {LayerConfig, WeightTarget} from './layers/layerConfig';
 export type {LayerEntry} from './tfjs/configs';
 export type {LoRAStrength} from './methods/strength';
 export {LoRAError} from './errors';
+export type {LoadOptions} from './storage/limits';
 export type {KeyMap} from './peft/keyMap';
 export type {PEFTFiles} from './peft/files';
 export type {AdaptableWeight, Adaptation} from './layers/adaptation';

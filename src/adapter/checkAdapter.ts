@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {faultsOf, kindOf, LoRAError} from '../errors';
+import {faultsOf, kindOf, listed, LoRAError} from '../errors';
 import {type LayerConfig, resolveWeights} from '../layers/layerConfig';
 import {resolveStrength} from '../methods/strength';
 import type {Adapter, AdapterConfig} from './adapter';
@@ -70,7 +70,7 @@ export function checkAdapterConfig(config: unknown): asserts config is AdapterCo
     const unknown = Object.keys(layer).filter(key => !Object.hasOwn(LAYER_FIELDS, key));
     if (unknown.length > 0) {
       throw new LoRAError(
-        `The adapter's config of layer "${path}" holds ${unknown.join(', ')}, which this library does not know.`,
+        `The adapter's config of layer "${path}" holds ${listed(unknown)}, which this library does not know.`,
       );
     }
     resolveStrength(layer);

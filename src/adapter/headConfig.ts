@@ -1,4 +1,4 @@
-import {LoRAError} from '../errors';
+import {listed, LoRAError} from '../errors';
 import type {HeadConfig} from './adapter';
 
 /** Far more than wrappers and models in models need, and no strain for what goes through them. */
@@ -12,7 +12,7 @@ export function sameHead(one: HeadConfig | undefined, other: HeadConfig | undefi
 /** A head as messages show it: `after "pool": classes (Dense)`. */
 export function describeHead(head: HeadConfig | undefined): string {
   const names = head?.layers.map(({className, config}) => `${config.name as string} (${className})`) ?? [];
-  return head === undefined ? 'no new head' : `a new head after "${head.at}": ${names.join(', ')}`;
+  return head === undefined ? 'no new head' : `a new head after "${head.at}": ${listed(names)}`;
 }
 
 /**

@@ -1,4 +1,4 @@
-import {LoRAError, show} from '../errors';
+import {faultLines, listed, LoRAError, show} from '../errors';
 import {fromBfloat16, fromFloat16, toBfloat16, toFloat16} from './halfFloats';
 import {duplicateKeys, nesting} from './jsonText';
 
@@ -173,7 +173,7 @@ function readHeader(bytes: Uint8Array): {json: object; length: number} {
     json = JSON.parse(text);
     const twice = duplicateKeys(text);
     if (twice.length > 0) {
-      throw new LoRAError(`${twice.slice(0, MAX_FAULTS).map(show).join(', ')}: there twice`);
+      throw new LoRAError(`${listed(twice.map(show), MAX_FAULTS)}: there twice`);
     }
   } catch (error) {
     throw broken([`its header cannot be read: ${(error as Error).message}`]);
@@ -272,9 +272,5 @@ function brief(value: unknown): string {
 }
 
 function broken(faults: readonly string[]): LoRAError {
-  const shown = faults.slice(0, MAX_FAULTS).map(fault => (fault.length > 400 ? `${fault.slice(0, 400)}…` : fault));
-  if (faults.length > MAX_FAULTS) {
-    shown.push(`and ${faults.length - MAX_FAULTS} faults more`);
-  }
-  return new LoRAError(`This is not a whole safetensors file:\n${shown.map(fault => `  ${fault}`).join('\n')}`);
+  return new LoRAError(`This is not a whole safetensors file:\n${faultLines(faults, MAX_FAULTS)}`);
 }

@@ -1,5 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
-import {LoRAError} from '../errors';
+import {listed, LoRAError} from '../errors';
 import {checkModel, checkNotAdapted, type GraphNode, isContainer, nodesOf, sitesOf} from '../rewire/walk';
 
 /** Refuses a model on which no new head can go. */
@@ -12,7 +12,7 @@ export function checkBody(model: tf.LayersModel): void {
   }
   if (model.outputs.length !== 1) {
     throw new LoRAError(
-      `The model has ${model.outputs.length} outputs (${model.outputNames.join(', ')}), and a head belongs to one. Take a model with one of ` +
+      `The model has ${model.outputs.length} outputs (${listed(model.outputNames)}), and a head belongs to one. Take a model with one of ` +
         'them: tf.model({inputs: model.inputs, outputs: model.outputs[0]}).',
     );
   }
@@ -103,5 +103,5 @@ export function leadingTo(
 }
 
 function layersOf(model: tf.LayersModel): string {
-  return model.layers.map(layer => `${layer.name} (${layer.getClassName()})`).join(', ');
+  return listed(model.layers.map(layer => `${layer.name} (${layer.getClassName()})`));
 }

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import type {HeadConfig} from '../adapter/adapter';
 import {describeHead, sameHead} from '../adapter/headConfig';
-import {LoRAError, refuseOthers, showShape} from '../errors';
+import {listed, LoRAError, refuseOthers, showShape} from '../errors';
 import {isWrapper} from '../layers/wrapperLayer';
 import {disposeModel} from '../rewire/dispose';
 import {carryMetadata} from '../rewire/record';
@@ -183,7 +183,7 @@ function checkCopy(named: string, original: tf.layers.Layer, copy: tf.layers.Lay
   const fields = differingFields(original, copy);
   if (fields.length > 0) {
     throw new LoRAError(
-      `${named} changes when it is re-created from its config: ${fields.join(', ')}. Its class must return these from getConfig().`,
+      `${named} changes when it is re-created from its config: ${listed(fields)}. Its class must return these from getConfig().`,
     );
   }
 }

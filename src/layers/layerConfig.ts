@@ -1,4 +1,4 @@
-import {LoRAError, show} from '../errors';
+import {listed, LoRAError, show} from '../errors';
 import type {LoRAStrength} from '../methods/strength';
 
 /** Names a weight of a layer that can have an update, such as `attn_kernel`. */
@@ -56,5 +56,5 @@ export function resolveWeights(weights: unknown): Required<WeightTarget>[] {
 /** Weights as messages list them, in an order of their own. */
 export function describeWeights(weights: readonly WeightTarget[]): string {
   const named = weights.map(({name, outAxes = 1}) => (outAxes === 1 ? name : `${name} (${outAxes} out axes)`));
-  return named.sort().join(', ');
+  return listed(named.sort());
 }

@@ -20,6 +20,7 @@ import {checkFit} from './checkFit';
 import type {LoRAConfig} from './config';
 import {checkPlan, linesOf, type Plan} from './plan';
 import {adaptableSites, planFor} from './planLoRA';
+import {listed} from '../errors';
 
 /**
  * Adapts a pretrained model: a new model in which the chosen layers have a trainable low-rank update and all others are frozen. It
@@ -141,7 +142,7 @@ function reportCapped({config, capped}: Plan): void {
     ([path, asked]) => `${path}: ${config.layers[path]?.rank ?? asked} instead of ${asked}`,
   );
   if (lines.length > 0) {
-    console.warn(`A rank above min(fan-in, fan-out) adds nothing. Lowered, at the same scaling: ${lines.join(', ')}.`);
+    console.warn(`A rank above min(fan-in, fan-out) adds nothing. Lowered, at the same scaling: ${listed(lines)}.`);
   }
 }
 

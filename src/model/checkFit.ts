@@ -1,7 +1,7 @@
 import type * as tf from '@tensorflow/tfjs';
 import {type Adapter, layerConfigAt} from '../adapter/adapter';
 import {ownerOf} from '../adapter/layerTensors';
-import {faultsOf, LoRAError, showShape} from '../errors';
+import {faultsOf, listed, LoRAError, showShape} from '../errors';
 import {isInHead} from '../head/headOf';
 import {type Adaptation, rankLimit, type UpdateSpec, updateSpecs} from '../layers/adaptation';
 import {describeWeights, type LayerConfig} from '../layers/layerConfig';
@@ -79,7 +79,7 @@ export function checkFit({config, tensors}: Adapter, sites: readonly Site[]): vo
   if (faults.length > 0) {
     const lines = faults.map(fault => `  ${fault}`);
     if ([...misfits.values()].includes(NOT_THERE)) {
-      lines.push(`The model has: ${sites.map(describe).join(', ')}.`);
+      lines.push(`The model has: ${listed(sites.map(describe))}.`);
     }
     throw new LoRAError(`The adapter does not fit this model:\n${lines.join('\n')}`);
   }

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {LoRAError} from '../errors';
+import {listed, LoRAError} from '../errors';
 import {markHead} from '../head/headOf';
 import type {LoRALayer} from '../layers/loraLayer';
 import {baseOf, isWrapper, wrapperKind, type WrapperLayer} from '../layers/wrapperLayer';
@@ -103,7 +103,7 @@ async function checked(model: tf.LayersModel, merged: tf.LayersModel): Promise<t
   if (broken.length > 0) {
     disposeModel(merged);
     throw new LoRAError(
-      `Merged, ${broken.join(', ')} would hold NaN or an infinity. The model is not merged and not changed.`,
+      `Merged, ${listed(broken)} would hold NaN or an infinity. The model is not merged and not changed.`,
     );
   }
   return merged;

@@ -1,5 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
-import {kindOf} from '../errors';
+import {kindOf, listed} from '../errors';
 import {baseOf} from '../layers/wrapperLayer';
 import type {Site} from '../rewire/walk';
 import {closestTo} from './closest';
@@ -88,12 +88,8 @@ export function describe({path, layer}: Site): string {
 
 /** The layers of a model as a message lists them. */
 export function inventory(sites: readonly Site[]): string {
-  const more = sites.length - LISTED;
-  return `The model has: ${sites.slice(0, LISTED).map(describe).join(', ')}${more > 0 ? ` and ${more} more` : ''}.`;
+  return `The model has: ${listed(sites.map(describe))}.`;
 }
-
-/** How many layers a message lists. */
-const LISTED = 60;
 
 /** Whether a name or a pattern names a layer: by name, path or class, its own or that of a container around it. */
 function matches(matcher: string | RegExp, {path, layer, ancestors}: Site): boolean {

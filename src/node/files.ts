@@ -1,49 +1,88 @@
-import {randomUUID} from 'node:crypto';
 import {renameSync} from 'node:fs';
-import {mkdir, open, readFile, rm} from 'node:fs/promises';
+import {constants, mkdir, open, stat} from 'node:fs/promises';
 import {dirname} from 'node:path';
-import {LoRAError} from '../errors';
+import {LoRAError, messageOf} from '../errors';
+import {draftOf, findSpares, removeAll} from './drafts';
+
+/** Windows has no such flag. */
+const {O_NONBLOCK: NOT_WAITING = 0} = constants as Partial<typeof constants>;
 
 /**
  * The bytes of a file.
  *
  * @param advice what to do if there is none.
- * @throws LoRAError if it cannot be read.
+ * @throws LoRAError if it cannot be read or is no file.
  */
 export async function read(file: string, advice: string): Promise<Buffer> {
   try {
-    return await readFile(file);
+    return await readBytes(file);
   } catch (error) {
-    const missing = (error as NodeJS.ErrnoException).code === 'ENOENT';
-    const what = missing ? `There is no file ${file}.` : `Cannot read ${file}: ${(error as Error).message}.`;
-    throw new LoRAError(`${what} ${advice}`);
+    throw unreadable(file, error, advice);
+  }
+}
+
+/** As `read`, but `undefined` if there is no such file. */
+export async function readIfThere(file: string, advice: string): Promise<Buffer | undefined> {
+  try {
+    return await readBytes(file);
+  } catch (error) {
+    if (isMissing(error)) {
+      return undefined;
+    }
+    throw unreadable(file, error, advice);
+  }
+}
+
+async function readBytes(file: string): Promise<Buffer> {
+  // What is no file may never end, and a pipe that nobody writes to would not even open.
+  const handle = await open(file, constants.O_RDONLY | NOT_WAITING);
+  try {
+    const info = await handle.stat();
+    if (!info.isFile()) {
+      throw new Error('it is not a file');
+    }
+    return await handle.readFile();
+  } finally {
+    await handle.close();
+  }
+}
+
+function isMissing(error: unknown): boolean {
+  return (error as NodeJS.ErrnoException).code === 'ENOENT';
+}
+
+/** The error for a file that cannot be read. */
+export function unreadable(file: string, error: unknown, advice: string): LoRAError {
+  const what = isMissing(error) ? `There is no file ${file}.` : `Cannot read ${file}: ${messageOf(error)}.`;
+  return new LoRAError(`${what} ${advice}`);
+}
+
+/** Whether there is a folder of that name. */
+export async function isFolder(path: string): Promise<boolean> {
+  try {
+    return (await stat(path)).isDirectory();
+  } catch {
+    return false;
   }
 }
 
 /**
- * Puts files in place of earlier ones: all are written beside them first, and then renamed one after the other. Until all bytes are on disk
- * the earlier files are whole, and a failure leaves nothing behind. Folders are made as needed.
+ * Puts a file in place of an earlier one: it is written beside that, and renamed when the disk has all of it. A failure leaves nothing behind. The
+ * folder is made as needed, and what killed saves left is removed.
  *
- * @throws LoRAError if they cannot be written.
+ * @throws LoRAError if it cannot be written.
  */
-export async function writeAtomically(
-  files: readonly (readonly [path: string, data: Uint8Array | string])[],
-): Promise<void> {
-  const drafts = files.map(([path]) => `${path}.${randomUUID()}`);
+export async function replaceFile(file: string, data: Uint8Array): Promise<void> {
+  const draft = draftOf(file);
   try {
-    for (const [i, [path, data]] of files.entries()) {
-      await mkdir(dirname(path), {recursive: true});
-      await writeThrough(drafts[i] ?? '', data);
-    }
-    files.forEach(([path], i) => renameSync(drafts[i] ?? '', path));
+    await mkdir(dirname(file), {recursive: true});
+    await writeThrough(draft, data);
+    renameSync(draft, file);
   } catch (error) {
-    throw new LoRAError(`Cannot save ${files.map(([path]) => path).join(', ')}: ${(error as Error).message}`, {
-      cause: error,
-    });
-  } finally {
-    // Settled, since the error that led here is the one to be told.
-    await Promise.allSettled(drafts.map(draft => rm(draft, {force: true})));
+    await removeAll([draft]);
+    throw new LoRAError(`Cannot save ${file}: ${messageOf(error)}`, {cause: error});
   }
+  await removeAll(await findSpares(file));
 }
 
 /** Writes a file and waits until the disk has it: a rename must not overtake the bytes that it names. */

@@ -2,7 +2,7 @@ import type * as tf from '@tensorflow/tfjs';
 import {type Adapter, layerConfigAt} from '../adapter/adapter';
 import {checkAdapter} from '../adapter/checkAdapter';
 import {describeHead} from '../adapter/headConfig';
-import {LoRAError, refuseOthers} from '../errors';
+import {listed, LoRAError, refuseOthers} from '../errors';
 import type {Values} from '../formats/layout';
 import {encodeSafetensors, type NamedValues} from '../formats/safetensors';
 import type {LayerConfig} from '../layers/layerConfig';
@@ -158,7 +158,7 @@ function checkExportable(adapter: Adapter, sites: readonly Site[], paths: Readon
       });
       if (others.length > 0) {
         faults.push(
-          `${path}: PEFT would take ${others.map(other => other.path).join(', ')} for the same, since the names end alike. Rename it with keyMap`,
+          `${path}: PEFT would take ${listed(others.map(other => other.path))} for the same, since the names end alike. Rename it with keyMap`,
         );
       }
     }

@@ -1,4 +1,4 @@
-import {LoRAError, show} from '../errors';
+import {faultLines, LoRAError, show} from '../errors';
 import {sizeOf, type Values} from '../formats/layout';
 import {decodeSafetensors, type StoredTensor} from '../formats/safetensors';
 import {isSavedModule, type PEFTConfig, readPEFTConfig} from './config';
@@ -110,7 +110,7 @@ function groupTensors(tensors: ReadonlyMap<string, StoredTensor>, config: PEFTCo
     faults.push('it has no tensors');
   }
   if (faults.length > 0) {
-    throw new LoRAError(`This PEFT adapter cannot be imported:\n${shorten(faults)}`);
+    throw new LoRAError(`This PEFT adapter cannot be imported:\n${faultLines(faults)}`);
   }
   return modules;
 
@@ -169,9 +169,4 @@ function shapeFaults(path: string, {shape: a}: Values, {shape: b}: Values, rank:
   const groups = outerA / innerB;
   const isGrouped = space.length > 0 && Number.isInteger(groups) && out % groups === 0;
   return groups === 1 || isGrouped ? [] : [`${path}: A has rank ${outerA}, B ${innerB}`];
-}
-
-function shorten(faults: readonly string[]): string {
-  const shown = faults.slice(0, 20).map(fault => `  ${fault}`);
-  return [...shown, ...(faults.length > 20 ? [`  and ${faults.length - 20} faults more`] : [])].join('\n');
 }

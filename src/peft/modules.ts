@@ -1,4 +1,4 @@
-import {LoRAError, show} from '../errors';
+import {listed, LoRAError, show} from '../errors';
 import {describe} from '../model/targets';
 import type {Site} from '../rewire/walk';
 import {checkKeyMap, closest, type KeyMap, lastPart, mapName, partsOf} from './keyMap';
@@ -55,7 +55,7 @@ export function meet(modules: readonly string[], sites: readonly Site[], keyMap:
         ...shown,
         ...more,
         "Say which is which with keyMap, such as {'encoder.layer.*.attention.query': 'layer_*_query'}.",
-        `The model has: ${sites.map(describe).join(', ')}.`,
+        `The model has: ${listed(sites.map(describe))}.`,
       ].join('\n'),
     );
   }

@@ -1,4 +1,5 @@
-import {kindOf, LoRAError} from '../errors';
+import {kindOf, listed, LoRAError, refuseOthers} from '../errors';
+import {checkLimits, type LoadOptions} from '../storage/limits';
 import {bytesOf, type ByteSource} from '../storage/sources';
 import {PEFT_FILES, type PEFTFiles} from './files';
 
@@ -17,16 +18,22 @@ export interface PEFTSources {
  *     importPEFT(await readPEFT({config: fetch(`${url}/adapter_config.json`), weights: fetch(`${url}/adapter_model.safetensors`)}), model)
  *
  * @param sources the two, or files among which those of their names are.
- * @throws LoRAError if one is missing, or a response is no success.
+ * @throws LoRAError if one is missing, a response is no success, or one has more bytes than are allowed.
  */
-export async function readPEFT(sources: PEFTSources | ArrayLike<File>): Promise<PEFTFiles> {
+export async function readPEFT(
+  sources: PEFTSources | ArrayLike<File>,
+  {signal, maxBytes, ...others}: LoadOptions = {},
+): Promise<PEFTFiles> {
+  refuseOthers(others, ['signal', 'maxBytes']);
+  const limits = {...(signal && {signal}), ...(maxBytes !== undefined && {maxBytes})};
+  checkLimits(limits);
   if (typeof sources !== 'object' || (sources as unknown) === null) {
     throw new LoRAError(
       `Give the two files of a PEFT adapter, {config, weights}, or files among which they are, got ${kindOf(sources)}.`,
     );
   }
   const {config, weights} = 'length' in sources ? amongFiles(Array.from(sources)) : sources;
-  const [configBytes, weightBytes] = await Promise.all([config, weights].map(async source => bytesOf(await source)));
+  const [configBytes, weightBytes] = await Promise.all([config, weights].map(source => bytesOf(source, limits)));
   return {config: new TextDecoder().decode(configBytes), weights: weightBytes as Uint8Array};
 }
 
@@ -35,7 +42,7 @@ function amongFiles(files: readonly File[]): PEFTSources {
     const file = files.find(({name}) => name === wanted);
     if (file === undefined) {
       throw new LoRAError(
-        `There is no ${wanted} among the files: ${files.map(({name}) => name).join(', ') || 'there are none'}.`,
+        `There is no ${wanted} among the files: ${listed(files.map(({name}) => name)) || 'there are none'}.`,
       );
     }
     return file;

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {LoRAError} from '../errors';
+import {listed, LoRAError} from '../errors';
 import {baseOf} from '../layers/wrapperLayer';
 import {cloneConfig, differingFields, type LayerEntry, mendedEntry} from '../tfjs/configs';
 import {childrenOf, isContainer, type Site, sitesOf} from './walk';
@@ -137,7 +137,7 @@ function checkRebuilt({path, layer}: Site, replacement: tf.layers.Layer): void {
   const fields = differingFields(base, baseOf(replacement));
   if (fields.length > 0) {
     throw new LoRAError(
-      `Layer "${path}" (${base.getClassName()}) changes when it is rebuilt from its config: ${fields.join(', ')}. Its class must return ` +
+      `Layer "${path}" (${base.getClassName()}) changes when it is rebuilt from its config: ${listed(fields)}. Its class must return ` +
         'these from getConfig().',
     );
   }
@@ -166,7 +166,7 @@ function warnOfDuplicates(model: tf.LayersModel): void {
   }
   if (twice.size > 0) {
     console.warn(
-      `Several weights of the model are called ${[...twice].join(', ')}. It trains, and its adapter can be saved, but tfjs cannot load a ` +
+      `Several weights of the model are called ${listed([...twice])}. It trains, and its adapter can be saved, but tfjs cannot load a ` +
         'file of the whole model. Give the layers of nested models different names, and build those in a layer of your own by apply.',
     );
   }

@@ -1,10 +1,11 @@
 import * as tf from '@tensorflow/tfjs';
 import {type Adapter, makeAdapter} from '../adapter/adapter';
 import {checkAdapter, checkAdapterConfig} from '../adapter/checkAdapter';
-import {LoRAError, refuseOthers, show} from '../errors';
+import {faultLines, listed, LoRAError, refuseOthers, show} from '../errors';
 import {duplicateKeys} from '../formats/jsonText';
 import type {Values} from '../formats/layout';
 import {decodeSafetensors, encodeSafetensors, type FloatType} from '../formats/safetensors';
+import {readTensor} from '../tfjs/lostContext';
 
 /** How the numbers of an adapter are stored. */
 export type StoredType = 'float32' | 'float16' | 'bfloat16';
@@ -72,7 +73,7 @@ export function fromSafetensors(bytes: Uint8Array): Adapter {
     }
   }
   if (faults.length > 0) {
-    throw new LoRAError(`The adapter's file is broken:\n${faults.map(fault => `  ${fault}`).join('\n')}`);
+    throw new LoRAError(`The adapter's file is broken:\n${faultLines(faults)}`);
   }
   return makeAdapter(config, asTensors(values));
 }
@@ -96,14 +97,18 @@ export function asTensors(values: Iterable<readonly [string, Values]>): Record<s
   return Object.fromEntries([...values].map(([name, {shape, data}]) => [name, tf.tensor(data, [...shape], 'float32')]));
 }
 
-/** The numbers of tensors, by name. */
+/**
+ * The numbers of tensors, by name.
+ *
+ * @throws LoRAError if one is of another type than float32, or its numbers are lost with a WebGL context.
+ */
 export async function readValues(tensors: Adapter['tensors']): Promise<Record<string, Values>> {
   const entries = await Promise.all(
     Object.entries(tensors).map(async ([name, tensor]) => {
       if (tensor.dtype !== 'float32') {
         throw new LoRAError(`${name}: of type ${tensor.dtype}, not float32.`);
       }
-      return [name, {shape: tensor.shape.slice(), data: (await tensor.data()) as Float32Array}] as const;
+      return [name, {shape: tensor.shape.slice(), data: await readTensor(tensor)}] as const;
     }),
   );
   return Object.fromEntries(entries);
@@ -131,6 +136,6 @@ export function checkRange(values: Readonly<Record<string, Values>>, dtype: Stor
     .filter(([, {data}]) => data.some(value => Number.isFinite(value) && Math.abs(value) >= limit))
     .map(([name]) => name);
   if (faults.length > 0) {
-    throw new LoRAError(`${faults.join(', ')}: numbers too large for ${dtype}. Save as float32.`);
+    throw new LoRAError(`${listed(faults)}: numbers too large for ${dtype}. Save as float32.`);
   }
 }

@@ -1,5 +1,6 @@
 import type {Adapter} from '../adapter/adapter';
-import {kindOf, LoRAError} from '../errors';
+import {kindOf, LoRAError, refuseOthers} from '../errors';
+import {checkLimits, type LoadOptions, readBody, tooLarge, unlessAborted} from './limits';
 import {fromSafetensors} from './safetensors';
 
 /** Where bytes come from in a browser: a file that was picked or dropped, a response of `fetch`, bytes. */
@@ -11,24 +12,37 @@ export type ByteSource = Blob | Response | ArrayBuffer | Uint8Array;
  *     await readAdapter(fetch('emoji.safetensors'))
  *     await readAdapter(input.files[0])
  *
- * @throws LoRAError if the source is none, the response is no success, or the bytes are not an adapter.
+ * @throws LoRAError if the source is none, the response is no success, it has more bytes than are allowed, or they are not an adapter.
  */
-export async function readAdapter(source: ByteSource | PromiseLike<ByteSource>): Promise<Adapter> {
-  return fromSafetensors(await bytesOf(await source));
+export async function readAdapter(
+  source: ByteSource | PromiseLike<ByteSource>,
+  {signal, maxBytes, ...others}: LoadOptions = {},
+): Promise<Adapter> {
+  refuseOthers(others, ['signal', 'maxBytes']);
+  const limits = {...(signal && {signal}), ...(maxBytes !== undefined && {maxBytes})};
+  checkLimits(limits);
+  return fromSafetensors(await bytesOf(source, limits));
 }
 
-export async function bytesOf(source: ByteSource): Promise<Uint8Array> {
-  if (source instanceof Uint8Array) {
-    return source;
+export async function bytesOf(given: ByteSource | PromiseLike<ByteSource>, limits: LoadOptions): Promise<Uint8Array> {
+  const {signal, maxBytes} = limits;
+  const source = await unlessAborted(Promise.resolve(given), signal);
+  if (typeof (source as Partial<Response> | null | undefined)?.body === 'object' && 'ok' in source) {
+    if (!source.ok) {
+      throw new LoRAError(`${source.url || 'The response'}: ${source.status} ${source.statusText}`.trim() + '.');
+    }
+    return readBody(source, limits);
   }
-  if (source instanceof ArrayBuffer) {
-    return new Uint8Array(source);
+  const bytes = source instanceof ArrayBuffer ? new Uint8Array(source) : source;
+  const size = bytes instanceof Uint8Array ? bytes.length : (bytes as Partial<Blob> | null | undefined)?.size;
+  if (maxBytes !== undefined && size !== undefined && size > maxBytes) {
+    throw tooLarge('The file', maxBytes);
   }
-  if (typeof (source as Partial<Blob> | null | undefined)?.arrayBuffer !== 'function') {
+  if (bytes instanceof Uint8Array) {
+    return bytes;
+  }
+  if (typeof (bytes as Partial<Blob> | null | undefined)?.arrayBuffer !== 'function') {
     throw new LoRAError(`Give a File, a Blob, a Response, an ArrayBuffer or a Uint8Array, got ${kindOf(source)}.`);
   }
-  if ('ok' in source && !source.ok) {
-    throw new LoRAError(`${source.url || 'The response'}: ${source.status} ${source.statusText}`.trim() + '.');
-  }
-  return new Uint8Array(await source.arrayBuffer());
+  return new Uint8Array(await unlessAborted(bytes.arrayBuffer(), signal));
 }

@@ -1,72 +1,94 @@
 import * as tf from '@tensorflow/tfjs';
 import {type Adapter, makeAdapter} from '../adapter/adapter';
 import {checkAdapter, checkAdapterConfig} from '../adapter/checkAdapter';
-import {asLoRAError, LoRAError, refuseOthers, show} from '../errors';
+import {asLoRAError, faultLines, LoRAError, refuseOthers, show} from '../errors';
 import {getAdapter} from '../model/currentAdapter';
-import {fromSafetensors, type SafetensorsOptions, toSafetensors} from './safetensors';
+import {checkLimits, limitedFetch, type LoadOptions, tooLarge, unlessAborted} from './limits';
+import {findHandler, isFetched, isSafetensors} from './places';
+import {fromSafetensors, readValues, type SafetensorsOptions, toSafetensors} from './safetensors';
 import {readAdapter} from './sources';
+import {bytesOfSpecs, isSpec} from './weightBytes';
 
 /** Marks a file as an adapter, where the file of a model holds its topology. */
 const CLASS_NAME = 'LoRAAdapter';
 const FORMAT = 'tfjs-lora-adapter';
 const VERSION = 1;
 
-/** Handlers for URL schemes for which tfjs may have none, by scheme. In Node, `file:`. */
-export const fallbackHandlers = new Map<string, (url: string) => tf.io.IOHandler>();
-
 /** How an adapter is saved. */
 export interface SaveOptions extends SafetensorsOptions {
   /**
-   * `'tfjs'`: JSON and float32 weights, as tfjs saves models. `'safetensors'`: the weights are the bytes of a safetensors file, which other
-   * tools read too. Default: `'tfjs'`.
+   * `'safetensors'`: the bytes of a safetensors file, which other tools read too. `'tfjs'`: JSON and float32 weights, as tfjs saves models.
+   * Default: `'safetensors'` for a place whose name ends in `.safetensors`, else `'tfjs'`.
    */
   format?: 'tfjs' | 'safetensors';
 }
 
 /**
- * Saves the adapter of a model, or an adapter: its config and its tensors, and nothing of the base.
+ * Saves the adapter of a model, or an adapter: its config and its tensors, and nothing of the base. In files, in IndexedDB and in local storage an
+ * earlier one is replaced by all of the new one or stays as it was.
+ *
+ *     await saveAdapter(model, 'file://out/emoji.safetensors');   // Node: one file, which needs no other beside it
+ *     await saveAdapter(model, 'downloads://emoji.safetensors');  // a page: the same file
+ *     await saveAdapter(model, 'indexeddb://emoji');
  *
  * @param handlerOrUrl what `model.save` takes: `indexeddb://…`, `localstorage://…`, `downloads://…`, `http(s)://…`, any `tf.io.IOHandler`; in
- *     Node also `file://…`, there with one that ends in `.safetensors` to have that format in one file.
- * @throws LoRAError if the model is not adapted, the adapter was disposed, nothing handles the URL, or an option does not exist.
+ *     Node also `file://…`, with or without tfjs-node. A name that ends in `.safetensors` has that format.
+ * @throws LoRAError if the model is not adapted, the adapter was disposed, its numbers are lost with a WebGL context, nothing handles the URL, it
+ *     cannot be saved there, or an option does not exist.
  */
 export async function saveAdapter(
   source: tf.LayersModel | Adapter,
   handlerOrUrl: tf.io.IOHandler | string,
-  {format = 'tfjs', dtype, ...others}: SaveOptions = {},
+  {format: wanted, dtype, ...others}: SaveOptions = {},
 ): Promise<tf.io.SaveResult> {
   refuseOthers(others, ['format', 'dtype']);
-  if (!['tfjs', 'safetensors'].includes(format)) {
-    throw new LoRAError(`format must be "tfjs" or "safetensors", got ${show(format)}.`);
+  if (wanted !== undefined && !['tfjs', 'safetensors'].includes(wanted)) {
+    throw new LoRAError(`format must be "tfjs" or "safetensors", got ${show(wanted)}.`);
+  }
+  const isNamedSo = isSafetensors(handlerOrUrl);
+  const format = wanted ?? (isNamedSo ? 'safetensors' : 'tfjs');
+  if (format === 'tfjs' && isNamedSo) {
+    throw new LoRAError(
+      'A name that ends in ".safetensors" has that format. Leave {format: "tfjs"} out, or choose another name.',
+    );
   }
   if (format === 'tfjs' && dtype !== undefined && dtype !== 'float32') {
     throw new LoRAError(`The format "tfjs" holds float32. For ${show(dtype)}, pass {format: 'safetensors', dtype}.`);
   }
   const handler = findHandler(handlerOrUrl, 'save');
-  if (handler.save === undefined) {
+  const {save} = handler;
+  if (save === undefined) {
     throw new LoRAError('The handler cannot save: it has no save function.');
   }
   const adapter = source instanceof tf.layers.Layer ? getAdapter(source) : source;
   checkAdapter(adapter);
   try {
-    if (format === 'safetensors') {
-      return await handler.save(safetensorsArtifacts(await toSafetensors(adapter, {...(dtype && {dtype})})));
-    }
-    const {data, specs} = await tf.io.encodeWeights({...adapter.tensors});
-    return await handler.save({
-      format: FORMAT,
-      generatedBy: 'tfjs-lora',
-      convertedBy: null,
-      // JSON as it is: unlike a layer's config, an adapter's keeps the spelling of its keys and names.
-      modelTopology: {class_name: CLASS_NAME, version: VERSION, config: adapter.config},
-      weightSpecs: specs,
-      weightData: data,
-    });
+    const artifacts =
+      format === 'safetensors'
+        ? safetensorsArtifacts(await toSafetensors(adapter, {...(dtype && {dtype})}))
+        : await tfjsArtifacts(adapter);
+    return await (typeof handlerOrUrl === 'string'
+      ? told(`Cannot save "${handlerOrUrl}"`, () => save.call(handler, artifacts))
+      : save.call(handler, artifacts));
   } finally {
     if (adapter !== source) {
       adapter.dispose();
     }
   }
+}
+
+/** An adapter as tfjs's handlers carry a model. */
+async function tfjsArtifacts({config, tensors}: Adapter): Promise<tf.io.ModelArtifacts> {
+  const values = Object.entries(await readValues(tensors));
+  return {
+    format: FORMAT,
+    generatedBy: 'tfjs-lora',
+    convertedBy: null,
+    // JSON as it is: unlike a layer's config, an adapter's keeps the spelling of its keys and names.
+    modelTopology: {class_name: CLASS_NAME, version: VERSION, config},
+    weightSpecs: values.map(([name, {shape}]) => ({name, shape: [...shape], dtype: 'float32'})),
+    weightData: tf.io.CompositeArrayBuffer.join(values.map(([, {data}]) => new Float32Array(data).buffer)),
+  };
 }
 
 /** A safetensors file as what tfjs's handlers carry: bytes whose spec says no more than how many there are. */
@@ -95,24 +117,53 @@ export function safetensorsOf({modelTopology, weightData}: tf.io.ModelArtifacts)
  *
  * @param handlerOrUrl what `tf.loadLayersModel` takes; it may be, over `http(s)://` or relative to the page, a `.safetensors` file. In Node also
  *     `file://…`.
- * @throws LoRAError if nothing handles the URL, it cannot be fetched, or what is there is not an adapter.
+ * @throws LoRAError if nothing handles the URL, it cannot be fetched, it has more bytes than are allowed, or what is there is not an adapter; the
+ *     signal's reason if it is aborted.
  */
-export async function loadAdapter(handlerOrUrl: tf.io.IOHandler | string): Promise<Adapter> {
-  if (
-    typeof handlerOrUrl === 'string' &&
-    isFetched(handlerOrUrl) &&
-    /^[^?#]*\.safetensors(?:[?#]|$)/i.test(handlerOrUrl)
-  ) {
-    return loadedFrom(handlerOrUrl, () => readAdapter(fetch(handlerOrUrl)));
+export async function loadAdapter(
+  handlerOrUrl: tf.io.IOHandler | string,
+  {signal, maxBytes, ...others}: LoadOptions = {},
+): Promise<Adapter> {
+  refuseOthers(others, ['signal', 'maxBytes']);
+  const limits = {...(signal && {signal}), ...(maxBytes !== undefined && {maxBytes})};
+  checkLimits(limits);
+  signal?.throwIfAborted();
+  try {
+    if (typeof handlerOrUrl === 'string' && isFetched(handlerOrUrl) && isSafetensors(handlerOrUrl)) {
+      const init = signal && {signal};
+      return await told(`Cannot load "${handlerOrUrl}"`, () =>
+        readAdapter(fetch(handlerOrUrl, ...(init ? [init] : [])), limits),
+      );
+    }
+    return adapterOf(await unlessAborted(loadArtifacts(handlerOrUrl, limits), signal));
+  } catch (error) {
+    throw signal?.aborted === true ? signal.reason : error;
   }
-  const handler = findHandler(handlerOrUrl, 'load');
+}
+
+async function loadArtifacts(
+  handlerOrUrl: tf.io.IOHandler | string,
+  limits: LoadOptions,
+): Promise<tf.io.ModelArtifacts> {
+  const isWeb = typeof handlerOrUrl === 'string' && isFetched(handlerOrUrl);
+  const handler = findHandler(handlerOrUrl, 'load', isWeb ? {fetchFunc: limitedFetch(limits)} : {});
   const {load} = handler;
   if (load === undefined) {
     throw new LoRAError('The handler cannot load: it has no load function.');
   }
   const artifacts = await (typeof handlerOrUrl === 'string'
-    ? loadedFrom(handlerOrUrl, () => load.call(handler))
+    ? told(`Cannot load "${handlerOrUrl}"`, () => load.call(handler))
     : load.call(handler));
+  const {maxBytes = Infinity} = limits;
+  const {weightData} = artifacts;
+  if (weightData !== undefined && [weightData].flat().reduce((sum, {byteLength}) => sum + byteLength, 0) > maxBytes) {
+    throw tooLarge('The adapter', maxBytes);
+  }
+  return artifacts;
+}
+
+/** The adapter that was loaded. */
+function adapterOf(artifacts: tf.io.ModelArtifacts): Adapter {
   const {modelTopology, weightSpecs, weightData} = artifacts;
   const {class_name: className, version, config} = (modelTopology ?? {}) as Record<string, unknown>;
   if (className !== CLASS_NAME) {
@@ -137,12 +188,12 @@ export async function loadAdapter(handlerOrUrl: tf.io.IOHandler | string): Promi
   return makeAdapter(config, tf.io.decodeWeights(bytes, weightSpecs));
 }
 
-/** What `load` gives. What the network or a handler of tfjs throws is told with the URL; a handler of one's own throws its own. */
-async function loadedFrom<T>(url: string, load: () => Promise<T>): Promise<T> {
+/** What `f` gives. What the network or a handler of tfjs throws is told with the URL; a handler of one's own throws its own. */
+async function told<T>(what: string, f: () => Promise<T>): Promise<T> {
   try {
-    return await load();
+    return await f();
   } catch (error) {
-    throw asLoRAError(error, `Cannot load "${url}"`);
+    throw asLoRAError(error, what);
   }
 }
 
@@ -153,7 +204,6 @@ function checkSpecs(specs: unknown, present: number): void {
   }
   const faults: string[] = [];
   const names = new Set<unknown>();
-  let bytes = 0;
   for (const spec of specs as (Partial<tf.io.WeightsManifestEntry> | null)[]) {
     const {name, shape, dtype} = spec ?? {};
     if (typeof name !== 'string' || name === '__proto__') {
@@ -164,50 +214,19 @@ function checkSpecs(specs: unknown, present: number): void {
     names.add(name);
     if (dtype !== 'float32') {
       faults.push(`${name}: of type ${dtype}, not float32`);
-    }
-    if (Array.isArray(shape) && shape.every(size => Number.isInteger(size) && size >= 0)) {
-      bytes += 4 * tf.util.sizeFromShape(shape);
-    } else {
+    } else if (spec !== null && 'quantization' in spec) {
+      faults.push(
+        `${name}: quantized, and adapters are not. For half the bytes, save as safetensors with dtype "float16"`,
+      );
+    } else if (!isSpec(spec)) {
       faults.push(`${name}: its shape is ${show(shape)}`);
     }
   }
-  if (faults.length === 0 && bytes !== present) {
+  const bytes = faults.length === 0 ? bytesOfSpecs(specs as tf.io.WeightsManifestEntry[]) : present;
+  if (bytes !== present) {
     faults.push(`the tensors take ${bytes} bytes, the file has ${present}`);
   }
   if (faults.length > 0) {
-    throw new LoRAError(`The adapter's file is broken:\n${faults.map(fault => `  ${fault}`).join('\n')}`);
+    throw new LoRAError(`The adapter's file is broken:\n${faultLines(faults)}`);
   }
-}
-
-/** The scheme of a URL, such as `file:`. */
-function schemeOf(url: string): string | undefined {
-  return /^([a-z][a-z\d+.-]*:)\/\//i.exec(url)?.[1]?.toLowerCase();
-}
-
-/** Whether a URL is one of the web's, or in a browser a path relative to the page, as tf.loadLayersModel takes it. */
-function isFetched(url: string): boolean {
-  const scheme = schemeOf(url);
-  return scheme === undefined ? tf.env().getBool('IS_BROWSER') : scheme === 'http:' || scheme === 'https:';
-}
-
-function findHandler(handlerOrUrl: tf.io.IOHandler | string, action: 'save' | 'load'): tf.io.IOHandler {
-  if (typeof handlerOrUrl !== 'string') {
-    return handlerOrUrl;
-  }
-  const url = handlerOrUrl;
-  const handlers = action === 'save' ? tf.io.getSaveHandlers(url) : tf.io.getLoadHandlers(url);
-  if (handlers.length > 1) {
-    throw new LoRAError(`${handlers.length} handlers of tfjs feel responsible for "${url}". Pass one of them instead.`);
-  }
-  const handler = handlers[0] ?? fallbackHandlers.get(schemeOf(url) ?? '')?.(url);
-  if (handler !== undefined) {
-    return handler;
-  }
-  if (action === 'load' && schemeOf(url) === undefined && isFetched(url)) {
-    return tf.io.http(url);
-  }
-  throw new LoRAError(
-    `Nothing here can ${action} "${url}". In a browser there are indexeddb://, localstorage://, downloads:// and http(s)://; in Node ` +
-      'file:// and fileHandler(path); anywhere, a tf.io.IOHandler of your own.',
-  );
 }

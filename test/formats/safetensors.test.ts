@@ -140,7 +140,7 @@ describe('is refused:', () => {
   test('a long list of faults, in short', () => {
     const many = Object.fromEntries(Array.from({length: 1000}, (_, i) => [`t${i}`, {}]));
     const read = () => decodeSafetensors(file(many));
-    expect(read).toThrow(/and 990 faults more/);
+    expect(read).toThrow(/… and 990 more/);
   });
 
   test('a tensor that cannot be written', () => {

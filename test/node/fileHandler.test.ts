@@ -1,10 +1,14 @@
+import {spawnSync} from 'node:child_process';
+import {createHash} from 'node:crypto';
 import fs from 'node:fs';
-import {tmpdir} from 'node:os';
+import {hostname, tmpdir} from 'node:os';
 import {join} from 'node:path';
 import {pathToFileURL} from 'node:url';
 import * as tf from '@tensorflow/tfjs';
 import {fileHandler} from '../../src/node/fileHandler';
 import {LoRAError} from '../../src/errors';
+import {loadAdapter, saveAdapter} from 'tfjs-lora';
+import {written} from '../adapter/adapters';
 import {useBackend} from '../helpers';
 
 let folder: string;
@@ -285,6 +289,87 @@ describe('a load', () => {
     await expect(load(handler)).rejects.toThrow('Weight "a" is stored as float64');
   });
 
+  test('refuses weights of another save by their digest, which the JSON holds', async () => {
+    await fileHandler(join(folder, 'a')).save!(adapter([1, 2]));
+    await fileHandler(join(folder, 'b')).save!(adapter([3, 4]));
+    fs.copyFileSync(join(folder, 'a', 'weights.bin'), join(folder, 'b', 'weights.bin'));
+    await expect(load(fileHandler(join(folder, 'b')))).rejects.toThrow(LoRAError);
+    await expect(load(fileHandler(join(folder, 'b')))).rejects.toThrow(
+      'weights.bin does not hold what was saved together with model.json',
+    );
+  });
+
+  test('refuses a file that is named twice, before it is read', async () => {
+    const group = {paths: ['w.bin'], weights: [float('a', [1])]};
+    const many = {paths: Array<string>(5000).fill('w.bin'), weights: [float('a', [5000])]};
+    for (const manifest of [[group, {...group, weights: [float('b', [1])]}], [many]]) {
+      const handler = writeModel(manifest, {'w.bin': [0, 0, 0, 0]});
+      await expect(load(handler)).rejects.toThrow('it names the weights file "w.bin" twice');
+    }
+    fs.linkSync(join(folder, 'w.bin'), join(folder, 'same.bin'));
+    const linked = writeModel([{paths: ['w.bin', './same.bin'], weights: [float('a', [2])]}]);
+    await expect(load(linked)).rejects.toThrow('it names the weights file "./same.bin" twice');
+  });
+
+  test('compares sizes with what is on disk before it reads anything', async () => {
+    const file = join(folder, 'w.bin');
+    const handler = writeModel([{paths: ['w.bin'], weights: [float('a', [2])]}], {'w.bin': []});
+    fs.truncateSync(file, 2 ** 40); // a file of holes: it takes no room on the disk, and none has the memory to read it
+    await expect(load(handler)).rejects.toThrow(`should have 8 bytes but has ${2 ** 40}`);
+    const huge = writeModel([{paths: ['small.bin'], weights: [float('a', [1e9, 1e9])]}], {'small.bin': [0]});
+    await expect(load(huge)).rejects.toThrow('should have 4000000000000000000 bytes but has 1');
+  });
+
+  test('refuses strings that are not there, however many', async () => {
+    for (const shape of [[1e9], [2 ** 53 - 1], [1e300]]) {
+      const handler = writeModel([{paths: ['w.bin'], weights: [{name: 's', shape, dtype: 'string'}]}], {'w.bin': []});
+      await expect(load(handler)).rejects.toThrow('are damaged');
+    }
+  });
+
+  test('refuses what is no file, which might never end', async () => {
+    spawnSync('mkfifo', [join(folder, 'pipe.bin')]);
+    fs.mkdirSync(join(folder, 'sub.bin'));
+    for (const name of ['pipe.bin', 'sub.bin']) {
+      const handler = writeModel([{paths: [name], weights: []}]);
+      await expect(load(handler)).rejects.toThrow('it is not a file');
+    }
+    spawnSync('mkfifo', [join(folder, 'pipe.safetensors'), join(folder, 'pipe.json')]);
+    for (const name of ['pipe.safetensors', 'pipe.json']) {
+      await expect(load(fileHandler(join(folder, name)))).rejects.toThrow('it is not a file');
+    }
+  });
+
+  test('refuses links that lead out of its folder, and follows those that stay', async () => {
+    const inside = join(folder, 'in');
+    fs.mkdirSync(inside);
+    fs.writeFileSync(join(folder, 'secret.bin'), Uint8Array.from([1, 2, 3, 4]));
+    fs.symlinkSync(join(folder, 'secret.bin'), join(inside, 'w.bin'));
+    fs.symlinkSync(folder, join(inside, 'up'));
+    for (const path of ['w.bin', 'up/secret.bin']) {
+      const manifest = [{paths: [path], weights: [float('a', [1])]}];
+      fs.writeFileSync(join(inside, 'model.json'), JSON.stringify({modelTopology: {}, weightsManifest: manifest}));
+      await expect(load(fileHandler(inside))).rejects.toThrow('which is not inside its own folder');
+    }
+    fs.mkdirSync(join(inside, 'sub'));
+    fs.writeFileSync(join(inside, 'sub', 'v.bin'), Uint8Array.from([5, 6, 7, 8]));
+    fs.symlinkSync(join('sub', 'v.bin'), join(inside, 'v.bin'));
+    const manifest = [{paths: ['v.bin'], weights: [float('a', [1])]}];
+    fs.writeFileSync(join(inside, 'model.json'), JSON.stringify({modelTopology: {}, weightsManifest: manifest}));
+    expect(weightsOf(await load(fileHandler(inside)))).toEqual([5, 6, 7, 8]);
+  });
+
+  test('follows links of a cache, where the JSON is a link to the same place as its weights', async () => {
+    writeModel([{paths: ['w.bin'], weights: [float('a', [1])]}], {'w.bin': [1, 2, 3, 4]});
+    fs.mkdirSync(join(folder, 'blobs'));
+    fs.mkdirSync(join(folder, 'snapshot'));
+    for (const name of ['model.json', 'w.bin']) {
+      fs.renameSync(join(folder, name), join(folder, 'blobs', name));
+      fs.symlinkSync(join('..', 'blobs', name), join(folder, 'snapshot', name));
+    }
+    expect(weightsOf(await load(fileHandler(join(folder, 'snapshot'))))).toEqual([1, 2, 3, 4]);
+  });
+
   test.each(['../w.bin', '/etc/hostname', 'sub/../../w.bin', '..', '.', ''])(
     'refuses weights outside its folder: %p',
     async path => {
@@ -309,7 +394,13 @@ describe('a save', () => {
     const {modelTopology, weightData} = await load(handler);
     expect(modelTopology).toMatchObject({config: {rank: 2}});
     expect(weightData).toEqual(new Float32Array([4, 5]).buffer);
-    expect(readJSON('model.json').weightsManifest[0]!.paths).toEqual(['weights.bin']);
+    expect(readJSON('model.json').weightsManifest[0]).toEqual({
+      paths: ['weights.bin'],
+      weights: adapter([4, 5]).weightSpecs,
+      sha256: createHash('sha256')
+        .update(new Uint8Array(new Float32Array([4, 5]).buffer))
+        .digest('hex'),
+    });
     expect(files()).toEqual(['model.json', 'weights.bin']);
   });
 
@@ -324,6 +415,23 @@ describe('a save', () => {
     );
     expect((await load(handler)).weightData).toEqual(new Float32Array([1, 2]).buffer);
     expect(files()).toEqual(['model.json', 'weights.bin']);
+  });
+
+  test('that replaces one whose renames failed leaves nothing of that', async () => {
+    const handler = fileHandler(folder);
+    const {renameSync} = fs;
+    const renamed: unknown[] = [];
+    const spy = jest.spyOn(fs, 'renameSync').mockImplementation((from, to) => {
+      if (renamed.push(to) === 2) {
+        throw new Error('the disk is gone');
+      }
+      renameSync(from, to);
+    });
+    await handler.save!(adapter([1, 2]));
+    spy.mockRestore();
+    await handler.save!(adapter([3, 4]));
+    expect(files()).toEqual(['model.json', 'weights.bin']);
+    expect((await load(handler)).weightData).toEqual(new Float32Array([3, 4]).buffer);
   });
 
   test.each([2, 3])('that fails in rename %i is whole all the same, under another name for the weights', async nth => {
@@ -385,5 +493,86 @@ describe('a save', () => {
     const [n] = new Float32Array(weightData as ArrayBuffer);
     expect(modelTopology).toMatchObject({config: {rank: n}});
     expect(files()).toEqual(['model.json', 'weights.bin']);
+  });
+});
+
+describe('what killed saves left', () => {
+  const host = createHash('sha256').update(hostname()).digest('hex').slice(0, 8);
+  const uuid = '01234567-89ab-cdef-0123-456789abcdef';
+  const gone = `${host}.${spawnSync(process.execPath, ['-e', '']).pid}.${uuid}`;
+  const alive = `${host}.${process.pid}.${uuid}`;
+  const elsewhere = `${host === '00000000' ? '11111111' : '00000000'}.1.${uuid}`;
+  const put = (name: string, days = 0) => {
+    fs.writeFileSync(join(folder, name), 'x');
+    const time = Date.now() / 1000 - days * 24 * 60 * 60;
+    fs.utimesSync(join(folder, name), time, time);
+  };
+
+  test.each([
+    ['a.safetensors', 'a.safetensors'],
+    ['a.json', 'a.weights.bin'],
+    ['', 'weights.bin'],
+  ])('is removed by the next save to %p if its writer is gone, and else left alone', async (path, base) => {
+    const removed = [`${base}.${gone}.draft`, `${base}.${gone}.draft.link`, `${base}.lock.${gone}.draft`];
+    const kept = [
+      `${base}.${alive}.draft`,
+      `${base}.${elsewhere}.draft.1.json`,
+      `${base}.${uuid}`,
+      `other.${base}.${gone}.draft`,
+      `${base}.backup`,
+    ];
+    [...removed, ...kept].forEach(name => put(name));
+    const old = [`${base}.${elsewhere}.draft`, `${base}.${uuid}.link`];
+    old.forEach(name => put(name, 2));
+    await saveAdapter(written({dense: {a: [[1]], b: [[2]]}}), fileHandler(join(folder, path)));
+    const left = files();
+    expect(left).toEqual(expect.arrayContaining(kept));
+    expect(left).toHaveLength(kept.length + (path.endsWith('.safetensors') ? 1 : 2));
+  });
+
+  test('is kept if the JSON names it', async () => {
+    // As a save leaves it that is killed right after the rename that counts.
+    await fileHandler(folder).save!(adapter([1, 2]));
+    const weights = `weights.bin.${gone}.draft`;
+    fs.renameSync(join(folder, 'weights.bin'), join(folder, weights));
+    const json = fs.readFileSync(join(folder, 'model.json'), 'utf8').replace('weights.bin', weights);
+    fs.writeFileSync(join(folder, 'model.json'), json);
+    expect((await load(fileHandler(folder))).weightData).toEqual(new Float32Array([1, 2]).buffer);
+    await fileHandler(folder).save!(adapter([3, 4]));
+    expect(files()).toEqual(['model.json', 'weights.bin']);
+  });
+
+  test('does not keep others from saving, if it is a lock', async () => {
+    fs.writeFileSync(join(folder, 'weights.bin.lock'), gone);
+    await fileHandler(folder).save!(adapter([1]));
+    expect(files()).toEqual(['model.json', 'weights.bin']);
+  });
+});
+
+describe('what version 0.1.0 saved', () => {
+  const saved = join(__dirname, '../fixtures/saved');
+  const expected = JSON.parse(fs.readFileSync(join(saved, 'expected.json'), 'utf8')) as {
+    config: unknown;
+    tensors: Record<string, unknown>;
+  };
+
+  test.each(['folder', 'folder/model.json', 'adapter.json', 'adapter.safetensors', 'half.safetensors', 'carrier.json'])(
+    'as %s is read, by path and by URL',
+    async name => {
+      for (const place of [fileHandler(join(saved, name)), `file://${join(saved, name)}`]) {
+        const adapter = await loadAdapter(place);
+        const {config, tensors} = adapter;
+        const values = Object.entries(tensors).map(([key, tensor]) => [key, tensor.arraySync()] as const);
+        expect({config, tensors: Object.fromEntries(values)}).toEqual(expected);
+        adapter.dispose();
+      }
+    },
+  );
+
+  test.each(['a.safetensors', 'a.json'])('as a folder of the name %s, beside tfjs-node, is read', async name => {
+    fs.cpSync(join(saved, 'folder'), join(folder, name), {recursive: true});
+    const adapter = await loadAdapter(`file://${join(folder, name)}`);
+    expect(adapter.config).toEqual(expected.config);
+    adapter.dispose();
   });
 });

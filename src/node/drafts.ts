@@ -1,0 +1,68 @@
+import {createHash, randomUUID} from 'node:crypto';
+import {readdir, rm, stat} from 'node:fs/promises';
+import {hostname} from 'node:os';
+import {basename, dirname, join} from 'node:path';
+
+// A save writes its files beside those that they replace, under names that say who writes: the machine, the process, and a number of its
+// own. So the next save can tell what a killed one left from what another one is writing right now.
+
+const HOST = createHash('sha256').update(hostname()).digest('hex').slice(0, 8);
+const DRAFT = /^(?:\.lock)?\.([\da-f]{8}\.\d+\.[\da-f-]{36})\.draft(?:\.|$)/;
+/** How version 0.1.0 named them. */
+const OLD_DRAFT = /^\.[\da-f]{8}-[\da-f-]{27}(?:\.link|\.[12]\.json)?$/;
+/** Of a process on another machine nothing can be asked. No save takes as long. */
+const DAY = 24 * 60 * 60_000;
+
+/** What this process signs a file with. */
+export function newTag(): string {
+  return `${HOST}.${process.pid}.${randomUUID()}`;
+}
+
+/** A name beside a file for what is going to replace it. */
+export function draftOf(target: string, tag = newTag()): string {
+  return `${target}.${tag}.draft`;
+}
+
+/** Whether the process that signed a file has ended. If that cannot be asked, whether the file is older than `age` milliseconds. */
+export async function isWriterGone(tag: string, file: string, age = DAY): Promise<boolean> {
+  const [host, pid] = tag.split('.');
+  if (host === HOST) {
+    try {
+      process.kill(Number(pid), 0); // signal 0 asks, and does nothing
+      return false;
+    } catch (error) {
+      return (error as NodeJS.ErrnoException).code === 'ESRCH';
+    }
+  }
+  try {
+    return Date.now() - (await stat(file)).mtimeMs > age;
+  } catch {
+    return false; // somebody else has removed it
+  }
+}
+
+/** The tag in the name of a draft of a file, if it is one; that of version 0.1.0 has none. */
+export function tagOfDraft(target: string, name: string): string | undefined {
+  const base = basename(target);
+  const rest = name.startsWith(`${base}.`) ? name.slice(base.length) : '';
+  return DRAFT.exec(rest)?.[1] ?? (OLD_DRAFT.test(rest) ? '' : undefined);
+}
+
+/** What killed saves of a file have left beside it. */
+export async function findSpares(target: string): Promise<string[]> {
+  const folder = dirname(target);
+  const spares: string[] = [];
+  for (const name of await readdir(folder)) {
+    const tag = tagOfDraft(target, name);
+    const file = join(folder, name);
+    if (tag !== undefined && (await isWriterGone(tag, file))) {
+      spares.push(file);
+    }
+  }
+  return spares;
+}
+
+/** Removes files, as far as that can be done. */
+export async function removeAll(files: readonly string[]): Promise<void> {
+  await Promise.allSettled(files.map(file => rm(file, {force: true})));
+}

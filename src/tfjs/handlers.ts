@@ -1,0 +1,24 @@
+import type * as tf from '@tensorflow/tfjs';
+
+/** What the handlers of tfjs and of tfjs-node keep to themselves. */
+interface HandlerFields {
+  /** Of IndexedDB and of local storage. */
+  modelPath?: unknown;
+  /** Of HTTP and of the file system. */
+  path?: unknown;
+  /** Of downloads. */
+  modelJsonFileName?: unknown;
+}
+
+/** The scheme for which tfjs, or tfjs-node, made a handler, such as `indexeddb:`; `undefined` for a handler of someone else. */
+export function schemeOfHandler(handler: tf.io.IOHandler): string | undefined {
+  const {URL_SCHEME: scheme} = handler.constructor as {URL_SCHEME?: unknown};
+  return typeof scheme === 'string' ? scheme.replace(/\/\/$/, '') : undefined;
+}
+
+/** Where a handler of tfjs saves, without the scheme, if it is one place. */
+export function pathOfHandler(handler: tf.io.IOHandler): string | undefined {
+  const {modelPath, path, modelJsonFileName} = handler as HandlerFields;
+  const name = typeof modelJsonFileName === 'string' ? modelJsonFileName.replace(/\.json$/, '') : undefined;
+  return [modelPath, path, name].find(value => typeof value === 'string');
+}
