@@ -1,14 +1,14 @@
 import type * as tf from '@tensorflow/tfjs';
 import {disposeStates} from '../layers/initialState';
 import {baseOf, isWrapper} from '../layers/wrapperLayer';
-import {isContainer, sitesOf} from './walk';
+import {innermostLayers, isContainer} from './walk';
 
 /**
  * Frees a model, or a layer: each weight once, those of shared and nested layers included, which `model.dispose()` leaves behind. An
  * optimizer that `compile` made from a name goes with it; one that was passed in is the caller's.
  */
 export function disposeModel(model: tf.LayersModel | tf.layers.Layer): void {
-  const layers = isContainer(model) ? sitesOf(model).map(({layer}) => layer) : [model];
+  const layers = [...innermostLayers(model)];
   layers.filter(isWrapper).forEach(layer => layer.disposePrepared());
   layers.forEach(layer => disposeStates(baseOf(layer)));
   const variables = new Set(layers.flatMap(({weights}) => weights).map(weight => weight.read()));

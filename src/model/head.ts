@@ -1,16 +1,9 @@
 import * as tf from '@tensorflow/tfjs';
 import {type HeadConfig, type LayerEntry, refuseOthers} from '../config';
 import {LoRAError} from '../errors';
-import {
-  differingFields,
-  entryOf,
-  fieldsOf,
-  layerFromEntry,
-  type LayerInternals,
-  shareWeights,
-  showShape,
-} from '../layers/stock';
+import {entryOf, fieldsOf, layerFromEntry, type LayerInternals, shareWeights, showShape} from '../layers/stock';
 import {isWrapper} from '../layers/wrapperLayer';
+import {differingFields} from '../tfjs/plainFields';
 import {disposeModel} from './dispose';
 import {describeHead, sameHead} from './headConfig';
 import {checkBody, defaultPlace, leadingTo, placeOf} from './headPlace';
