@@ -1,3 +1,4 @@
+import {beforeBackendsStart} from './arrival';
 import {batchNormKernel} from './batchNorm';
 import {ensureConv3dTransposeGradient} from './conv3dTranspose';
 import {ensureRegistered} from './registration';
@@ -15,5 +16,6 @@ export function ensureKernels(): void {
   ensureRegistered('cpu', batchNormKernel.name, [batchNormKernel]);
 }
 
-// tf.loadLayersModel and stock layers profit too, so it is all there from the start where the backend is.
+// tf.loadLayersModel and stock layers profit too: it is all there from the start where the backend is, and where it comes later.
 ensureKernels();
+beforeBackendsStart(ensureKernels);
