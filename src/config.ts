@@ -202,7 +202,7 @@ export function checkConfig(config: LoRAConfig): void {
     ...(config.exclude === undefined ? [] : matcherFaults('exclude', config.exclude)),
     ...(config.trainable === undefined ? [] : matcherFaults('trainable', config.trainable)),
   ];
-  const overrides: unknown = config.overrides ?? [];
+  const overrides: unknown = config.overrides === undefined ? [] : config.overrides;
   if (!Array.isArray(overrides)) {
     faults.push(`overrides must be a list such as [{targets: ['dense_1'], rank: 4}], got ${show(overrides)}.`);
   }
@@ -232,13 +232,15 @@ export function checkConfig(config: LoRAConfig): void {
 }
 
 /**
- * Refuses options that do not exist.
+ * Refuses what is no object of options, and options that do not exist.
  *
- * @param others what was given beside the known ones.
  * @throws LoRAError with a line for each.
  */
-export function refuseOthers(others: object, known: readonly string[]): void {
-  const faults = unknownOptions(others, known);
+export function checkOptions(options: object, known?: readonly string[]): void {
+  if (typeof options !== 'object' || (options as unknown) === null) {
+    throw new LoRAError(`The options must be an object, or left out, got ${kindOf(options)}.`);
+  }
+  const faults = known === undefined ? [] : unknownOptions(options, known);
   if (faults.length > 0) {
     throw new LoRAError(faults.join('\n'));
   }

@@ -1,5 +1,13 @@
 import * as tf from '@tensorflow/tfjs';
-import {type Adapter, type AdapterConfig, isPromise, type LayerConfig, layerConfigAt, resolveStrength} from '../config';
+import {
+  type Adapter,
+  type AdapterConfig,
+  isPromise,
+  kindOf,
+  type LayerConfig,
+  layerConfigAt,
+  resolveStrength,
+} from '../config';
 import {LoRAError} from '../errors';
 import type {LoRALayer} from '../layers/loraLayer';
 import {replaceValue} from '../layers/stock';
@@ -91,6 +99,9 @@ function setLayer(
  * @throws LoRAError as `setAdapter`, and whatever `f` throws.
  */
 export function withAdapter<T>(model: tf.LayersModel, adapter: Adapter | null, f: () => T): T {
+  if (typeof f !== 'function') {
+    throw new LoRAError(`f must be a function, such as () => model.predict(x), got ${kindOf(f)}.`);
+  }
   const former = getAdapter(model);
   const restore = () => {
     setAdapter(model, former);

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
-import {type Adapter, type AdapterConfig, type LayerConfig, scalingOf} from '../config';
+import {type Adapter, type AdapterConfig, checkOptions, type LayerConfig, scalingOf} from '../config';
 import {makeAdapter} from './adapter';
-import {checkMethod, checkOptions, type CombineOptions, mergingOf} from './combineOptions';
+import {checkCombineOptions, checkMethod, type CombineOptions, mergingOf} from './combineOptions';
 import {join, type Joint, type JointLayer, type Member, type WeightedAdapter} from './joint';
 import {
   compressed,
@@ -51,6 +51,7 @@ export function combineAdapters(
   parts: readonly WeightedAdapter[],
   options: CombineOptions = {},
 ): Adapter | Promise<Adapter> {
+  checkOptions(options);
   if (options.rank !== undefined) {
     return compressLayers(parts, options, options.rank);
   }
@@ -66,7 +67,7 @@ export function combineAdapters(
 
 /** Checks everything, before any tensor is made. */
 function prepare(parts: readonly WeightedAdapter[], options: CombineOptions): Joint {
-  checkOptions(options);
+  checkCombineOptions(options);
   const joint = join(parts);
   checkMethod(parts, joint, options);
   return joint;

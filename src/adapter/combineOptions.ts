@@ -37,7 +37,7 @@ const REQUIRED: Readonly<Record<string, string | undefined>> = {
  *
  * @throws LoRAError with a line for each fault.
  */
-export function checkOptions(options: CombineOptions): void {
+export function checkCombineOptions(options: CombineOptions): void {
   const {method = 'exact', rank, density, majoritySign, seed} = options;
   if (!Object.hasOwn(OPTIONS, method)) {
     throw new LoRAError(`There is no method ${show(method)}. The methods are: ${Object.keys(OPTIONS).join(', ')}.`);

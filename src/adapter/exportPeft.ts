@@ -1,5 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
-import {type Adapter, type LayerConfig, layerConfigAt, refuseOthers, resolveStrength} from '../config';
+import {type Adapter, type LayerConfig, layerConfigAt, checkOptions, resolveStrength} from '../config';
 import {LoRAError} from '../errors';
 import type {Values} from '../formats/layout';
 import type {KeyMap} from '../formats/names';
@@ -42,9 +42,10 @@ export interface ExportedPEFT extends PEFTFiles {
 export async function exportPEFT(
   adapter: Adapter,
   model: tf.LayersModel,
-  {keyMap, dtype = 'float32', ...others}: ExportOptions = {},
+  options: ExportOptions = {},
 ): Promise<ExportedPEFT> {
-  refuseOthers(others, ['keyMap', 'dtype']);
+  checkOptions(options, ['keyMap', 'dtype']);
+  const {keyMap, dtype = 'float32'} = options;
   const type = floatTypeOf(dtype);
   checkModel(model);
   checkAdapter(adapter);

@@ -5,7 +5,7 @@ import {basename, dirname, isAbsolute, join, relative, resolve} from 'node:path'
 import {fileURLToPath} from 'node:url';
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError} from '../errors';
-import {read, writeAtomically, writeThrough} from './files';
+import {checkPath, read, writeAtomically, writeThrough} from './files';
 import {safetensorsArtifacts, safetensorsOf} from './storage';
 
 const BYTES: Partial<Record<string, number>> = {
@@ -37,6 +37,7 @@ const BYTES: Partial<Record<string, number>> = {
  *     what it is given cannot be written as such files.
  */
 export function fileHandler(path: string): tf.io.IOHandler {
+  checkPath(path);
   const target = pathOf(path);
   if (target.endsWith('.safetensors')) {
     return {load: () => loadSafetensors(target), save: artifacts => saveSafetensors(target, artifacts)};

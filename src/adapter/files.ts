@@ -2,7 +2,15 @@ import {randomUUID} from 'node:crypto';
 import {renameSync} from 'node:fs';
 import {mkdir, open, readFile, rm} from 'node:fs/promises';
 import {dirname} from 'node:path';
+import {show} from '../config';
 import {LoRAError} from '../errors';
+
+/** @throws LoRAError if it is no path. */
+export function checkPath(path: unknown): void {
+  if (typeof path !== 'string' || path === '') {
+    throw new LoRAError(`A path is needed, such as './out/emoji', got ${show(path)}.`);
+  }
+}
 
 /**
  * The bytes of a file.

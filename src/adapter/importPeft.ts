@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {type Adapter, type AdapterConfig, refuseOthers, scalingOf} from '../config';
+import {type Adapter, type AdapterConfig, checkOptions, scalingOf} from '../config';
 import {LoRAError} from '../errors';
 import {sizeOf, type Values} from '../formats/layout';
 import type {KeyMap} from '../formats/names';
@@ -36,8 +36,9 @@ export interface ImportOptions {
  * @throws LoRAError if a file is damaged, something is not carried, or modules and layers do not fit each other, with a line for each
  *     misfit. The model is not changed in any case.
  */
-export function importPEFT(files: PEFTFiles, model: tf.LayersModel, {keyMap, ...others}: ImportOptions = {}): Adapter {
-  refuseOthers(others, ['keyMap']);
+export function importPEFT(files: PEFTFiles, model: tf.LayersModel, options: ImportOptions = {}): Adapter {
+  checkOptions(options, ['keyMap']);
+  const {keyMap} = options;
   checkModel(model);
   const modules = parsePEFT(files, message => {
     console.warn(message);

@@ -1,8 +1,9 @@
 import * as tf from '@tensorflow/tfjs';
-import {type Adapter, faultsOf, refuseOthers} from '../config';
+import {type Adapter, faultsOf, checkOptions} from '../config';
 import {LoRAError} from '../errors';
 import {adaptedSites} from '../model/adapted';
 import {checkAdapter} from '../model/checkAdapter';
+import {isForeignTensor, OTHER_COPY} from '../tfjs/copies';
 import {checkAdapterFits, setAdapter, withAdapter} from './adapter';
 
 /** Options of `predictWith`. */
@@ -26,9 +27,10 @@ export function predictWith(
   model: tf.LayersModel,
   x: tf.Tensor | tf.Tensor[],
   adapters: readonly (Adapter | null)[],
-  {batchSize = 32, ...others}: PredictWithOptions = {},
+  options: PredictWithOptions = {},
 ): tf.Tensor | tf.Tensor[] {
-  refuseOthers(others, ['batchSize']);
+  checkOptions(options, ['batchSize']);
+  const {batchSize = 32} = options;
   const inputs = [x].flat();
   const groups = groupRows(inputs, adapters);
   const sites = adaptedSites(model);
@@ -59,6 +61,9 @@ export function predictWith(
 
 /** How many rows the inputs have. */
 function rowsOf(inputs: readonly tf.Tensor[]): number {
+  if (inputs.some(isForeignTensor)) {
+    throw new LoRAError(`x is ${OTHER_COPY}`);
+  }
   if (!inputs.every(input => (input as unknown) instanceof tf.Tensor)) {
     throw new LoRAError('x must be a tensor, or a list of tensors for several inputs.');
   }

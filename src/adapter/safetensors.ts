@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {type Adapter, refuseOthers, show} from '../config';
+import {type Adapter, checkOptions, show} from '../config';
 import {LoRAError} from '../errors';
 import {decodeSafetensors, encodeSafetensors, type FloatType} from '../formats/safetensors';
 import {duplicateKeys} from '../formats/jsonText';
@@ -28,9 +28,10 @@ const VERSION = '1';
  */
 export async function toSafetensors(
   adapter: Adapter,
-  {dtype = 'float32', ...others}: SafetensorsOptions = {},
+  options: SafetensorsOptions = {},
 ): Promise<Uint8Array<ArrayBuffer>> {
-  refuseOthers(others, ['dtype']);
+  checkOptions(options, ['dtype']);
+  const {dtype = 'float32'} = options;
   checkAdapter(adapter);
   const {config, tensors} = adapter;
   const type = floatTypeOf(dtype);

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {type Adapter, refuseOthers, show} from '../config';
+import {type Adapter, checkOptions, kindOf, show} from '../config';
 import {asLoRAError, LoRAError} from '../errors';
 import {checkAdapter, checkAdapterConfig} from '../model/checkAdapter';
 import {getAdapter, makeAdapter} from './adapter';
@@ -33,9 +33,10 @@ export interface SaveOptions extends SafetensorsOptions {
 export async function saveAdapter(
   source: tf.LayersModel | Adapter,
   handlerOrUrl: tf.io.IOHandler | string,
-  {format = 'tfjs', dtype, ...others}: SaveOptions = {},
+  options: SaveOptions = {},
 ): Promise<tf.io.SaveResult> {
-  refuseOthers(others, ['format', 'dtype']);
+  checkOptions(options, ['format', 'dtype']);
+  const {format = 'tfjs', dtype} = options;
   if (!['tfjs', 'safetensors'].includes(format)) {
     throw new LoRAError(`format must be "tfjs" or "safetensors", got ${show(format)}.`);
   }
@@ -191,8 +192,11 @@ function isFetched(url: string): boolean {
 }
 
 function findHandler(handlerOrUrl: tf.io.IOHandler | string, action: 'save' | 'load'): tf.io.IOHandler {
-  if (typeof handlerOrUrl !== 'string') {
+  if (typeof handlerOrUrl === 'object' && (handlerOrUrl as unknown) !== null) {
     return handlerOrUrl;
+  }
+  if (typeof handlerOrUrl !== 'string') {
+    throw new LoRAError(`A URL or a tf.io.IOHandler is needed to ${action} an adapter, got ${kindOf(handlerOrUrl)}.`);
   }
   const url = handlerOrUrl;
   const handlers = action === 'save' ? tf.io.getSaveHandlers(url) : tf.io.getLoadHandlers(url);

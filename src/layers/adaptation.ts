@@ -1,7 +1,8 @@
-import * as tf from '@tensorflow/tfjs';
+import type * as tf from '@tensorflow/tfjs';
 import {LoRAError} from '../errors';
 import {factorShapes, fans} from '../ops/factors';
 import {showShape} from './stock';
+import {checkLayer} from './wrapperArgs';
 
 /** A weight of a layer that can have a low-rank update. */
 export interface AdaptableWeight {
@@ -71,9 +72,7 @@ export function rankLimit(weights: readonly AdaptableWeight[]): number {
  */
 export function checkBase(layer: tf.layers.Layer, adaptation: Adaptation): void {
   const {baseClassName} = adaptation;
-  if (!((layer as unknown) instanceof tf.layers.Layer)) {
-    throw new LoRAError(`layer must be a layer, such as tf.layers.dense({units: 8}), got ${typeof layer}.`);
-  }
+  checkLayer(layer);
   if (layer.getClassName() !== baseClassName) {
     throw new LoRAError(
       `Layer "${layer.name}" is a ${layer.getClassName()}; LoRA${baseClassName} adapts layers of class ${baseClassName}.`,

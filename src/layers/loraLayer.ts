@@ -8,7 +8,8 @@ import {diagnose} from './diagnostics';
 import {initializerEntry, initializerOfRandom, type InitializerObject} from './initializer';
 import {ParameterLayer} from './parameterLayer';
 import {fieldsOf, layerFromEntry, type LayerInternals, namedWeights, replaceValue, shareWeights} from './stock';
-import {type WrapperArgs, WRAPPER_KIND} from './wrapperLayer';
+import {checkArgs, type WrapperArgs} from './wrapperArgs';
+import {WRAPPER_KIND} from './wrapperLayer';
 
 /** Arguments of every LoRA layer. */
 export interface LoRALayerArgs extends WrapperArgs, LoRAStrength {
@@ -74,6 +75,7 @@ export abstract class LoRALayer extends ParameterLayer {
     /** What is adapted, and how. */
     readonly adaptation: Adaptation,
   ) {
+    checkArgs(args);
     checkBase(args.layer, adaptation);
     const strength = resolveStrength(args);
     const freezeBaseLayer = args.freezeBaseLayer ?? true;

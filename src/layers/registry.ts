@@ -1,5 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
-import {resolveWeights, show, type WeightTarget} from '../config';
+import {checkOptions, resolveWeights, show, type WeightTarget} from '../config';
 import {LoRAError} from '../errors';
 import type {Adaptation} from './adaptation';
 import {LoRABidirectional} from './loraBidirectional';
@@ -75,8 +75,10 @@ const registered = new Map<string, Kind>();
  */
 export function registerAdaptable(
   className: string,
-  {weights}: {weights: readonly (string | Readonly<WeightTarget>)[]},
+  options: {weights: readonly (string | Readonly<WeightTarget>)[]},
 ): void {
+  checkOptions(options, ['weights']);
+  const {weights} = options;
   const targets = resolveWeights(weights);
   const known = STOCK.get(className);
   if (known !== undefined) {

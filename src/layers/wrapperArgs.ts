@@ -1,4 +1,7 @@
-import type * as tf from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs';
+import {kindOf} from '../config';
+import {LoRAError} from '../errors';
+import {isForeignLayer, OTHER_COPY} from '../tfjs/copies';
 
 /** Keyword arguments of `call`, such as `training` and `mask`. */
 export type CallArgs = Record<string, unknown>;
@@ -17,4 +20,34 @@ export interface WrapperArgs {
   keepOriginal?: boolean;
   /** What an adapted model remembers of its original, as text. Under the one key whose values tfjs does not respell in files. */
   record?: {name: string};
+}
+
+/** @throws LoRAError if there are no arguments. */
+export function checkArgs(args: unknown): void {
+  if (typeof args !== 'object' || args === null) {
+    throw new LoRAError(
+      `The arguments must be such as {layer: tf.layers.dense({units: 8}), rank: 8}, got ${kindOf(args)}.`,
+    );
+  }
+}
+
+/** @throws LoRAError if it is no layer. */
+export function checkLayer(layer: unknown): void {
+  if (isForeignLayer(layer)) {
+    throw new LoRAError(`The layer is ${OTHER_COPY}`);
+  }
+  if (!(layer instanceof tf.layers.Layer)) {
+    throw new LoRAError(`layer must be a layer, such as tf.layers.dense({units: 8}), got ${kindOf(layer)}.`);
+  }
+}
+
+/**
+ * The arguments of a wrapper, found to hold a layer.
+ *
+ * @throws LoRAError if they do not.
+ */
+export function checkedArgs(args: WrapperArgs): WrapperArgs {
+  checkArgs(args);
+  checkLayer(args.layer);
+  return args;
 }

@@ -17,7 +17,7 @@ import {
   standInArgs,
   withoutWrites,
 } from './stock';
-import type {CallArgs, WrapperArgs} from './wrapperArgs';
+import {type CallArgs, checkedArgs, type WrapperArgs} from './wrapperArgs';
 
 export type {CallArgs, WrapperArgs};
 
@@ -61,10 +61,11 @@ export abstract class WrapperLayer extends tf.layers.Layer {
   private readonly sharesWith: tf.layers.Layer | null;
 
   protected constructor(
-    {layer, name, trainable, baseTrainable, keepOriginal, record}: WrapperArgs,
+    args: WrapperArgs,
     /** Which of the base's weights train. */
     protected readonly baseTraining: BaseTraining,
   ) {
+    const {layer, name, trainable, baseTrainable, keepOriginal, record} = checkedArgs(args);
     super(standInArgs(layer, name, trainable));
     const owned = layer.built || layer.inboundNodes.length > 0 || adopted.has(layer);
     this.baseLayer = owned ? layerFromEntry(entryOf(layer)) : layer;

@@ -1,5 +1,6 @@
 import type * as tf from '@tensorflow/tfjs';
 import {disposeStates} from '../layers/initialState';
+import {checkLayer} from '../layers/wrapperArgs';
 import {baseOf, isWrapper} from '../layers/wrapperLayer';
 import {innermostLayers, isContainer} from './walk';
 
@@ -8,6 +9,7 @@ import {innermostLayers, isContainer} from './walk';
  * optimizer that `compile` made from a name goes with it; one that was passed in is the caller's.
  */
 export function disposeModel(model: tf.LayersModel | tf.layers.Layer): void {
+  checkLayer(model);
   const layers = [...innermostLayers(model)];
   layers.filter(isWrapper).forEach(layer => layer.disposePrepared());
   layers.forEach(layer => disposeStates(baseOf(layer)));
@@ -28,5 +30,6 @@ export function disposeModel(model: tf.LayersModel | tf.layers.Layer): void {
  * own. Without such a list tfjs moves every variable, those of layers with `trainable: false` included.
  */
 export function trainableVariables(model: tf.LayersModel): tf.Variable[] {
+  checkLayer(model);
   return [...new Set(model.trainableWeights.map(weight => weight.read() as tf.Variable))];
 }

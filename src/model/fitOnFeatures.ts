@@ -1,6 +1,9 @@
 import * as tf from '@tensorflow/tfjs';
+import {checkOptions, kindOf} from '../config';
 import {LoRAError} from '../errors';
+import {isDataset, isForeignTensor, OTHER_COPY} from '../tfjs/copies';
 import {splitAtFirstAdapter} from './split';
+import {checkModel} from './walk';
 
 /** Options of `model.fit`. */
 export type FitArgs = NonNullable<Parameters<tf.LayersModel['fit']>[2]>;
@@ -33,8 +36,14 @@ export async function fitOnFeatures(
   model: tf.LayersModel,
   x: tf.Tensor | tf.Tensor[] | Batches,
   y: tf.Tensor | tf.Tensor[] | null,
-  {onFeatures, maxBytes = GIBIBYTE, ...fitArgs}: FeatureFitArgs = {},
+  args: FeatureFitArgs = {},
 ): Promise<tf.History> {
+  checkModel(model);
+  checkOptions(args);
+  const {onFeatures, maxBytes = GIBIBYTE, ...fitArgs} = args;
+  const isData = isDataset(x);
+  checkTensors('x', isData ? [] : x);
+  checkTensors('y', isData ? [] : y);
   const optimizer = model.optimizer as tf.Optimizer | undefined;
   if (optimizer === undefined) {
     throw new LoRAError('The model is not compiled. Call model.compile({optimizer, loss}) first.');
@@ -43,25 +52,38 @@ export async function fitOnFeatures(
   const store = new FeatureStore(maxBytes);
   const targets = new FeatureStore(Infinity);
   try {
-    if (x instanceof tf.data.Dataset) {
+    if (isData) {
       await collect(prefix, x, model, {store, targets, onFeatures});
     } else {
       await compute(prefix, [x].flat(), fitArgs.batchSize ?? 32, {store, onFeatures});
     }
     const features = store.join();
-    const labels = x instanceof tf.data.Dataset ? targets.join() : [y ?? []].flat();
+    const labels = isData ? targets.join() : [y ?? []].flat();
     suffix.compile({optimizer, loss: model.loss, metrics: model.metrics});
     try {
       return await suffix.fit(oneOrMany(features), oneOrMany(labels), fitArgs);
     } finally {
       tf.dispose(features);
-      if (x instanceof tf.data.Dataset) {
+      if (isData) {
         tf.dispose(labels);
       }
     }
   } finally {
     store.dispose();
     targets.dispose();
+  }
+}
+
+function checkTensors(name: string, value: unknown): void {
+  const tensors: unknown[] = [value].flat();
+  if (tensors.some(isForeignTensor)) {
+    throw new LoRAError(`${name} is ${OTHER_COPY}`);
+  }
+  const stranger = tensors.findIndex(tensor => !(tensor instanceof tf.Tensor));
+  if (stranger >= 0) {
+    throw new LoRAError(
+      `${name} must be a tensor, or a list of tensors for several, got ${kindOf(tensors[stranger])}.`,
+    );
   }
 }
 

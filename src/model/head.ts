@@ -1,8 +1,9 @@
 import * as tf from '@tensorflow/tfjs';
-import {type HeadConfig, type LayerEntry, refuseOthers} from '../config';
+import {type HeadConfig, type LayerEntry, checkOptions} from '../config';
 import {LoRAError} from '../errors';
 import {entryOf, fieldsOf, layerFromEntry, type LayerInternals, shareWeights, showShape} from '../layers/stock';
 import {isWrapper} from '../layers/wrapperLayer';
+import {isForeignLayer, OTHER_COPY} from '../tfjs/copies';
 import {differingFields} from '../tfjs/plainFields';
 import {disposeModel} from './dispose';
 import {describeHead, sameHead} from './headConfig';
@@ -39,9 +40,10 @@ const heads = new WeakMap<tf.LayersModel, HeadConfig>();
 export function replaceHead(
   model: tf.LayersModel,
   layers: readonly tf.layers.Layer[],
-  {at, ...others}: ReplaceHeadOptions = {},
+  options: ReplaceHeadOptions = {},
 ): tf.LayersModel {
-  refuseOthers(others, ['at']);
+  checkOptions(options, ['at']);
+  const {at} = options;
   checkLayers(layers);
   checkBody(model);
   const place = at ?? defaultPlace(model);
@@ -97,6 +99,9 @@ function checkLayers(layers: readonly tf.layers.Layer[]): void {
     throw new LoRAError("layers must be a list of layers, such as [tf.layers.dense({units: 5, name: 'classes'})].");
   }
   const given: readonly unknown[] = layers;
+  if (given.some(isForeignLayer)) {
+    throw new LoRAError(`A layer of the new head is ${OTHER_COPY}`);
+  }
   const strangers = given.filter(layer => !(layer instanceof tf.layers.Layer));
   if (strangers.length > 0) {
     throw new LoRAError(`layers must hold layers, such as tf.layers.dense({units: 5}), got ${typeof strangers[0]}.`);

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {refuseOthers} from '../config';
+import {checkOptions} from '../config';
 import {LoRAError} from '../errors';
 import {withoutConstraints} from '../layers/constraints';
 import type {LoRALayer} from '../layers/loraLayer';
@@ -32,11 +32,9 @@ export interface MergeOptions {
 export function mergeLoRA(model: tf.LayersModel): tf.LayersModel;
 export function mergeLoRA(model: tf.LayersModel, options: {safe: true}): Promise<tf.LayersModel>;
 export function mergeLoRA(model: tf.LayersModel, options: MergeOptions): tf.LayersModel | Promise<tf.LayersModel>;
-export function mergeLoRA(
-  model: tf.LayersModel,
-  {safe = false, ...others}: MergeOptions = {},
-): tf.LayersModel | Promise<tf.LayersModel> {
-  refuseOthers(others, ['safe']);
+export function mergeLoRA(model: tf.LayersModel, options: MergeOptions = {}): tf.LayersModel | Promise<tf.LayersModel> {
+  checkOptions(options, ['safe']);
+  const {safe = false} = options;
   const merged = unwrap(model, {
     entryOf: layer => (changes(layer) ? withoutConstraints(layer.baseEntry()) : layer.baseEntry()),
     transfer: (layer, plain) => {

@@ -1,5 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
-import {refuseOthers} from '../config';
+import {checkOptions} from '../config';
 import {rankLimit} from '../layers/adaptation';
 import {normsOf, parameterCounts} from '../layers/diagnostics';
 import type {LoRALayer} from '../layers/loraLayer';
@@ -68,11 +68,9 @@ export interface SummaryOptions {
 export function summarizeLoRA(model: tf.LayersModel): LoRASummary;
 export function summarizeLoRA(model: tf.LayersModel, options: {norms: true}): Promise<LoRASummary>;
 export function summarizeLoRA(model: tf.LayersModel, options: SummaryOptions): LoRASummary | Promise<LoRASummary>;
-export function summarizeLoRA(
-  model: tf.LayersModel,
-  {norms = false, ...others}: SummaryOptions = {},
-): LoRASummary | Promise<LoRASummary> {
-  refuseOthers(others, ['norms']);
+export function summarizeLoRA(model: tf.LayersModel, options: SummaryOptions = {}): LoRASummary | Promise<LoRASummary> {
+  checkOptions(options, ['norms']);
+  const {norms = false} = options;
   const sites = adaptedSites(model);
   const {capped} = recordOf(model);
   const layers = loraSites(model).flatMap(({path, layer}) => rowsOf(path, layer, capped[path]));

@@ -1,6 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
+import {kindOf} from '../config';
 import {LoRAError} from '../errors';
 import {fieldsOf} from '../layers/stock';
+import {isForeignLayer, isGraphModel, OTHER_COPY} from '../tfjs/copies';
 
 /** A layer of a model that holds no other layers that we look into. */
 export interface Site {
@@ -26,14 +28,19 @@ export function isContainer(layer: tf.layers.Layer): layer is tf.LayersModel {
 
 /** @throws LoRAError if it is not a layers model. */
 export function checkModel(model: unknown): asserts model is tf.LayersModel {
-  if (model instanceof tf.GraphModel) {
+  if (isGraphModel(model)) {
     throw new LoRAError(
       'A tf.GraphModel is a fixed graph without layers, which tfjs cannot train. Convert the original as a layers model ' +
         '(tensorflowjs_converter --output_format=tfjs_layers_model), or use its outputs as the inputs of an adapted model of your own.',
     );
   }
+  if (isForeignLayer(model)) {
+    throw new LoRAError(`The model is ${OTHER_COPY}`);
+  }
   if (!(model instanceof tf.layers.Layer) || !isContainer(model)) {
-    throw new LoRAError('The model must be a tf.LayersModel, such as tf.loadLayersModel and tf.sequential return.');
+    throw new LoRAError(
+      `The model must be a tf.LayersModel, such as tf.loadLayersModel and tf.sequential return, got ${kindOf(model)}.`,
+    );
   }
 }
 
