@@ -59,4 +59,5 @@ export {type Batches, type FeatureFitArgs, fitOnFeatures} from './model/fitOnFea
 export {resetOptimizer} from './model/optimizer';
 export {replaceHead, type ReplaceHeadOptions} from './model/head';
 export {mergeLoRA, type MergeOptions, removeLoRA} from './model/restore';
+export type {UnsavedLayer} from './model/unsaved';
 export {type LayerSummary, type LeftLayer, type LoRASummary, summarizeLoRA, type SummaryOptions} from './model/summary';

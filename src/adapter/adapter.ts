@@ -17,14 +17,23 @@ import {checkAdapter} from '../model/checkAdapter';
 import {checkFit} from '../model/fit';
 import {describeHead, sameHead} from '../model/headConfig';
 import {recordOf} from '../model/record';
+import {reportUnsaved} from '../model/unsaved';
 import type {Site} from '../model/walk';
 
 /**
  * The adapter of a model, as a value: a snapshot that shares buffers with the model and is not touched by what happens to it later.
  *
+ * It holds what `applyLoRA` lets train, and the LoRA layers, `TrainedLayer`s and `BiasLayer`s of a model made by hand. Plain layers that train
+ * beside those are no part of it: that is warned of, once a model, and `summarizeLoRA(model).unsaved` lists them.
+ *
  * @throws LoRAError if the model is not adapted.
  */
 export function getAdapter(model: tf.LayersModel): Adapter {
+  reportUnsaved(model, adaptedSites(model));
+  return snapshot(model);
+}
+
+function snapshot(model: tf.LayersModel): Adapter {
   const entries = [...adapterVariables(model)].map(([name, variable]) => [name, tf.clone(variable.read())] as const);
   return makeAdapter(adapterConfig(model), Object.fromEntries(entries));
 }
@@ -102,7 +111,7 @@ export function withAdapter<T>(model: tf.LayersModel, adapter: Adapter | null, f
   if (typeof f !== 'function') {
     throw new LoRAError(`f must be a function, such as () => model.predict(x), got ${kindOf(f)}.`);
   }
-  const former = getAdapter(model);
+  const former = snapshot(model);
   const restore = () => {
     setAdapter(model, former);
     former.dispose();

@@ -66,6 +66,21 @@ export function rankLimit(weights: readonly AdaptableWeight[]): number {
 }
 
 /**
+ * The greatest rank, of at most `rank`, at which the updates of some weights have fewer numbers than the weights themselves; 1 where none has.
+ */
+export function frugalRank(weights: readonly AdaptableWeight[], rank: number): number {
+  const sizes = weights.map(({variable, outAxes}) => fans(variable.shape as number[], outAxes));
+  const numbers = sizes.reduce((sum, {fanIn, fanOut}) => sum + fanIn * fanOut, 0);
+  const updates = (r: number) =>
+    sizes.reduce((sum, {fanIn, fanOut}) => sum + Math.min(r, fanIn, fanOut) * (fanIn + fanOut), 0);
+  let frugal = Math.min(rank, rankLimit(weights));
+  while (frugal > 1 && updates(frugal) >= numbers) {
+    frugal--;
+  }
+  return frugal;
+}
+
+/**
  * Refuses what an adaptation is not for.
  *
  * @throws LoRAError if it is no layer, one of another class, or one that cannot be adapted.

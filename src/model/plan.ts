@@ -7,7 +7,7 @@ import {
   resolveStrength,
 } from '../config';
 import {LoRAError} from '../errors';
-import {rankLimit} from '../layers/adaptation';
+import {frugalRank, rankLimit} from '../layers/adaptation';
 import {adaptableClasses, adaptationOf, hasKernel, loraClassOf, reasonNotAdaptable} from '../layers/registry';
 import {biasesOf} from '../layers/stock';
 import {wrapperKind} from '../layers/wrapperLayer';
@@ -15,11 +15,13 @@ import {isInHead} from './headConfig';
 import {describe, matches, matchesAny, unmatched} from './targets';
 import type {Site} from './walk';
 
-/** What is to be adapted, with every choice made, and the ranks that had to be lowered. */
+/** What is to be adapted, with every choice made, and the ranks that were lowered. */
 export interface Plan {
   config: AdapterConfig;
-  /** By layer path: the rank that was asked for, where it was more than the kernel can hold. */
+  /** By layer path: the rank that the config gives, where it was lowered. */
   capped: Record<string, number>;
+  /** Paths of layers whose rank was lowered though it was asked for by naming them. */
+  askedFor: string[];
   /** Layers with a kernel that `'all'` leaves as they are though nobody excluded them, and why, by path. */
   left: Record<string, string>;
 }
@@ -27,7 +29,8 @@ export interface Plan {
 /**
  * Decides for each layer whether it is adapted, and how strongly.
  *
- * A rank above min(fan-in, fan-out) adds nothing, so it is lowered to that; the scaling stays the one that was asked for.
+ * A rank above min(fan-in, fan-out) adds nothing. Where it was asked for a layer by name, it is lowered to that; where a layer has it by default or
+ * by `'all'`, further, until the update has fewer numbers than the kernel. The scaling stays the one that was asked for.
  *
  * @param head the new head of the model, if it has one. Its layers train in full.
  * @throws LoRAError with a line for each entry of the config that names nothing, or nothing that can be adapted.
@@ -83,23 +86,29 @@ export function makePlan(sites: readonly Site[], config: LoRAConfig, head?: Head
       ...(head && {head}),
     },
     capped: {},
+    askedFor: [],
     left,
   };
   for (const site of adapted) {
     const override = overrides.find(entry => matchesAny(entry.targets, site));
     const asked = resolveStrength({...strengthOf(config), ...(override && strengthOf(override))});
-    const limit = rankLimit(adaptationOf(site.layer)?.weights(site.layer) ?? []);
+    const kernels = adaptationOf(site.layer)?.weights(site.layer) ?? [];
+    const limit = rankLimit(kernels);
+    const isAskedFor = override?.rank !== undefined || (config.rank !== undefined && targets !== 'all');
+    const isFree = !isAskedFor && (config.rank === undefined || asked.rank > limit);
+    const rank = isFree ? frugalRank(kernels, asked.rank) : Math.min(asked.rank, limit);
     const className = site.layer.getClassName();
     const weights = loraClassOf(className)?.weights;
     plan.config.layers[site.path] = {
       className,
       ...(weights && {weights}),
-      ...capStrength(asked, limit),
+      ...capStrength(asked, rank),
       freezeBaseLayer,
       ...(bias !== 'none' && freezeBaseLayer && hasBias(site) && {trainBias: true}),
     };
-    if (asked.rank > limit) {
+    if (asked.rank > rank) {
       plan.capped[site.path] = asked.rank;
+      plan.askedFor.push(...(isAskedFor ? [site.path] : []));
     }
   }
   return plan;
