@@ -1,6 +1,7 @@
 import {beforeBackendsStart} from './arrival';
 import {batchNormKernel} from './batchNorm';
 import {ensureConv3dTransposeGradient} from './conv3dTranspose';
+import {ensureDepthToSpaceGradient} from './depthToSpace';
 import {ensureRegistered} from './registration';
 import {ensureTensorFlowKernels} from './tensorflow';
 import {ensureWasmKernels} from './wasm';
@@ -12,6 +13,7 @@ import {ensureWasmKernels} from './wasm';
 export function ensureKernels(): void {
   ensureWasmKernels();
   ensureConv3dTransposeGradient();
+  ensureDepthToSpaceGradient();
   ensureTensorFlowKernels();
   ensureRegistered('cpu', batchNormKernel.name, [batchNormKernel]);
 }

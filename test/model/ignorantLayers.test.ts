@@ -85,18 +85,15 @@ describe.each(IGNORANT)('a model with %s', (_, make) => {
   });
 });
 
-test.each(IGNORANT.filter(([name]) => name !== 'an upscaler'))(
-  '%s: a model with it trains, frozen as it is',
-  async (_, make) => {
-    const {model, inputs} = make();
-    const before = baseWeights(model);
-    const adapted = applyLoRA(model, {rank: 2, seed: 1});
-    const history = await train(adapted, inputs, {epochs: 4});
-    const losses = history.history.loss as number[];
-    expect(losses.at(-1)).toBeLessThan(losses[0]!);
-    expect(baseWeights(adapted)).toEqual(before);
-  },
-);
+test.each(IGNORANT)('%s: a model with it trains, frozen as it is', async (_, make) => {
+  const {model, inputs} = make();
+  const before = baseWeights(model);
+  const adapted = applyLoRA(model, {rank: 2, seed: 1});
+  const history = await train(adapted, inputs, {epochs: 4});
+  const losses = history.history.loss as number[];
+  expect(losses.at(-1)).toBeLessThan(losses[0]!);
+  expect(baseWeights(adapted)).toEqual(before);
+});
 
 test('an adapted model with such layers is saved and loaded', async () => {
   const {model, inputs} = activations();
