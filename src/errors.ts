@@ -87,13 +87,15 @@ export function showShape(shape: readonly (number | null)[]): string {
 }
 
 /**
- * Refuses options that do not exist.
+ * Refuses options that are no object, and options that do not exist.
  *
- * @param others what was given beside the known ones.
  * @throws LoRAError with a line for each.
  */
-export function refuseOthers(others: object, known: readonly string[]): void {
-  throwFaults(unknownOptions(others, known));
+export function checkOptions(options: object, known?: readonly string[]): void {
+  if (typeof options !== 'object' || (options as unknown) === null) {
+    throw new LoRAError(`The options must be an object, or left out, got ${kindOf(options)}.`);
+  }
+  throwFaults(known === undefined ? [] : unknownOptions(options, known));
 }
 
 /** A line for each option that does not exist. */

@@ -58,3 +58,4 @@ export {mergeLoRA, removeLoRA, safeMergeLoRA} from './model/restore';
 export {type LayerSummary, type LeftLayer, type LoRASummary, measureLoRA, summarizeLoRA} from './model/summary';
 export type {AdapterScope} from './model/scope';
 export type {UnmatchedEntry} from './model/targets';
+export type {UnsavedLayer} from './model/unsaved';

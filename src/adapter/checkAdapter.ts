@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {faultsOf, kindOf, listed, LoRAError} from '../errors';
 import {type LayerConfig, resolveWeights} from '../layers/layerConfig';
 import {resolveStrength} from '../methods/strength';
+import {isForeignLayer, isForeignTensor, OTHER_COPY} from '../tfjs/copies';
 import type {Adapter, AdapterConfig} from './adapter';
 import {checkHeadConfig} from './headConfig';
 
@@ -11,6 +12,9 @@ import {checkHeadConfig} from './headConfig';
  * @throws LoRAError if it is something else, its config is not one, or it was disposed.
  */
 export function checkAdapter(value: unknown): asserts value is Adapter {
+  if (isForeignLayer(value)) {
+    throw new LoRAError(`The model is ${OTHER_COPY}`);
+  }
   const {config, tensors} = (value ?? {}) as Partial<Adapter>;
   if (typeof tensors !== 'object' || (tensors as unknown) === null) {
     throw new LoRAError(`An adapter is needed, such as getAdapter and loadAdapter return, got ${kindOf(value)}.`);
@@ -22,6 +26,9 @@ export function checkAdapter(value: unknown): asserts value is Adapter {
     }
     if (tensor.isDisposed) {
       throw new LoRAError(`The adapter was disposed: its ${name} is no longer there.`);
+    }
+    if (isForeignTensor(tensor)) {
+      throw new LoRAError(`The adapter's ${name} is ${OTHER_COPY}`);
     }
   }
 }

@@ -1,5 +1,7 @@
+import {beforeBackendsStart} from './arrival';
 import {batchNormKernel} from './batchNorm';
 import {ensureConv3dTransposeGradient} from './conv3dTranspose';
+import {ensureDepthToSpaceGradient} from './depthToSpace';
 import {ensureRegistered} from './registration';
 import {ensureTensorFlowKernels} from './tensorflow';
 import {ensureWasmKernels} from './wasm';
@@ -11,9 +13,11 @@ import {ensureWasmKernels} from './wasm';
 export function ensureKernels(): void {
   ensureWasmKernels();
   ensureConv3dTransposeGradient();
+  ensureDepthToSpaceGradient();
   ensureTensorFlowKernels();
   ensureRegistered('cpu', batchNormKernel.name, [batchNormKernel]);
 }
 
-// tf.loadLayersModel and stock layers profit too, so it is all there from the start where the backend is.
+// tf.loadLayersModel and stock layers profit too: it is all there from the start where the backend is, and where it comes later.
 ensureKernels();
+beforeBackendsStart(ensureKernels);

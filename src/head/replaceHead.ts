@@ -1,14 +1,17 @@
 import * as tf from '@tensorflow/tfjs';
 import type {HeadConfig} from '../adapter/adapter';
 import {describeHead, sameHead} from '../adapter/headConfig';
-import {listed, LoRAError, refuseOthers, showShape} from '../errors';
+import {checkOptions, listed, LoRAError, showShape} from '../errors';
 import {isWrapper} from '../layers/wrapperLayer';
+
 import {disposeModel} from '../rewire/dispose';
 import {carryMetadata} from '../rewire/record';
 import {rewire, withoutResidue} from '../rewire/rewire';
 import {containersOf, sitesOf} from '../rewire/walk';
-import {differingFields, entryOf, type LayerEntry, layerFromEntry} from '../tfjs/configs';
+import {entryOf, type LayerEntry, layerFromEntry} from '../tfjs/configs';
+import {isForeignLayer, OTHER_COPY} from '../tfjs/copies';
 import {fieldsOf, type LayerInternals} from '../tfjs/fields';
+import {differingFields} from '../tfjs/plainFields';
 import {shareWeights} from '../tfjs/weights';
 import {headOf, markHead} from './headOf';
 import {checkBody, defaultPlace, leadingTo, placeOf} from './headPlace';
@@ -38,9 +41,10 @@ export interface ReplaceHeadOptions {
 export function replaceHead(
   model: tf.LayersModel,
   layers: readonly tf.layers.Layer[],
-  {at, ...others}: ReplaceHeadOptions = {},
+  options: ReplaceHeadOptions = {},
 ): tf.LayersModel {
-  refuseOthers(others, ['at']);
+  checkOptions(options, ['at']);
+  const {at} = options;
   checkLayers(layers);
   checkBody(model);
   const place = at ?? defaultPlace(model);
@@ -84,6 +88,9 @@ function checkLayers(layers: readonly tf.layers.Layer[]): void {
     throw new LoRAError("layers must be a list of layers, such as [tf.layers.dense({units: 5, name: 'classes'})].");
   }
   const given: readonly unknown[] = layers;
+  if (given.some(isForeignLayer)) {
+    throw new LoRAError(`A layer of the new head is ${OTHER_COPY}`);
+  }
   const strangers = given.filter(layer => !(layer instanceof tf.layers.Layer));
   if (strangers.length > 0) {
     throw new LoRAError(`layers must hold layers, such as tf.layers.dense({units: 5}), got ${typeof strangers[0]}.`);

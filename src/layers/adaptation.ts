@@ -1,6 +1,7 @@
-import * as tf from '@tensorflow/tfjs';
+import type * as tf from '@tensorflow/tfjs';
 import {LoRAError, showShape} from '../errors';
 import {factorShapes, fans} from '../ops/factors';
+import {checkLayer} from './wrapperArgs';
 
 /** A weight of a layer that can have a low-rank update. */
 export interface AdaptableWeight {
@@ -64,15 +65,28 @@ export function rankLimit(weights: readonly AdaptableWeight[]): number {
 }
 
 /**
+ * The greatest rank, of at most `rank`, at which the updates of some weights have fewer numbers than the weights themselves; 1 where none has.
+ */
+export function frugalRank(weights: readonly AdaptableWeight[], rank: number): number {
+  const sizes = weights.map(({variable, outAxes}) => fans(variable.shape as number[], outAxes));
+  const numbers = sizes.reduce((sum, {fanIn, fanOut}) => sum + fanIn * fanOut, 0);
+  const updates = (r: number) =>
+    sizes.reduce((sum, {fanIn, fanOut}) => sum + Math.min(r, fanIn, fanOut) * (fanIn + fanOut), 0);
+  let frugal = Math.min(rank, rankLimit(weights));
+  while (frugal > 1 && updates(frugal) >= numbers) {
+    frugal--;
+  }
+  return frugal;
+}
+
+/**
  * Refuses what an adaptation is not for.
  *
  * @throws LoRAError if it is no layer, one of another class, or one that cannot be adapted.
  */
 export function checkBase(layer: tf.layers.Layer, adaptation: Adaptation): void {
   const {baseClassName} = adaptation;
-  if (!((layer as unknown) instanceof tf.layers.Layer)) {
-    throw new LoRAError(`layer must be a layer, such as tf.layers.dense({units: 8}), got ${typeof layer}.`);
-  }
+  checkLayer(layer);
   if (layer.getClassName() !== baseClassName) {
     throw new LoRAError(
       `Layer "${layer.name}" is a ${layer.getClassName()}; LoRA${baseClassName} adapts layers of class ${baseClassName}.`,

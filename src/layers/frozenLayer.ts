@@ -58,6 +58,15 @@ export class FrozenLayer extends WrapperLayer {
     this.repeatable = isRepeatable(this.baseLayer);
   }
 
+  /** False where nothing of the layer trains, whatever it is set to: what lists layers shows it as frozen. */
+  override get trainable(): boolean {
+    return this.baseTraining !== 'nothing' && super.trainable;
+  }
+
+  override set trainable(trainable: boolean) {
+    super.trainable = trainable;
+  }
+
   /** Whether a layer is worth freezing: it has weights, or a faster way to compute. */
   static gains(layer: tf.layers.Layer): boolean {
     return layer.weights.length > 0 || Object.hasOwn(FORWARDS, layer.getClassName());

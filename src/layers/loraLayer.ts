@@ -11,7 +11,8 @@ import {type Adaptation, checkBase, checkRank, type FactorSpec, type UpdateSpec,
 import {diagnose} from './diagnostics';
 import type {LayerConfig} from './layerConfig';
 import {ParameterLayer} from './parameterLayer';
-import {WRAPPER_KIND, type WrapperArgs} from './wrapperLayer';
+import {checkArgs, type WrapperArgs} from './wrapperArgs';
+import {WRAPPER_KIND} from './wrapperLayer';
 
 /** Arguments of every LoRA layer. */
 export interface LoRALayerArgs extends WrapperArgs, LoRAStrength {
@@ -77,6 +78,7 @@ export abstract class LoRALayer extends ParameterLayer {
     /** What is adapted, and how. */
     readonly adaptation: Adaptation,
   ) {
+    checkArgs(args);
     checkBase(args.layer, adaptation);
     const strength = resolveStrength(args);
     const freezeBaseLayer = args.freezeBaseLayer ?? true;

@@ -15,7 +15,7 @@ import {
   frozenCellProducts,
   replaceSteps,
 } from './recurrentCells';
-import type {CallArgs} from './wrapperLayer';
+import {type CallArgs, checkArgs} from './wrapperArgs';
 
 /**
  * A recurrent layer with a low-rank update of the kernel and of the recurrent kernel of each of its cells:
@@ -29,6 +29,7 @@ export abstract class LoRARecurrentLayer extends LoRALayer {
   private products = new Map<Cell, CellProducts>();
 
   protected constructor(args: LoRALayerArgs, adaptation: Adaptation) {
+    checkArgs(args);
     if ('goBackwards' in args) {
       throw new LoRAError(
         `Layer "${args.layer.name}": a LoRA layer cannot be inside a Bidirectional, nor does it take goBackwards. Adapt the whole, ` +

@@ -8,7 +8,8 @@ import {type LayerConfig, resolveWeights, type WeightTarget} from './layerConfig
 import {LoRALayer, type LoRALayerArgs} from './loraLayer';
 import {disposeMasks} from './recurrentCells';
 import {STOCK_BY_WEIGHTS} from './stockByWeights';
-import {type CallArgs, wrapperKind} from './wrapperLayer';
+import {type CallArgs, checkArgs} from './wrapperArgs';
+import {wrapperKind} from './wrapperLayer';
 
 /** Arguments of a {@link LoRAWeights}. */
 export interface LoRAWeightsArgs extends LoRALayerArgs {
@@ -39,6 +40,7 @@ export class LoRAWeights extends LoRALayer {
    *     not there, has fewer than two axes or is not of type float32.
    */
   constructor(args: LoRAWeightsArgs) {
+    checkArgs(args);
     const targets = resolveWeights(args.weights);
     const isLayer = (args.layer as unknown) instanceof tf.layers.Layer;
     super(args, weightsAdaptation(isLayer ? args.layer.getClassName() : '', targets));

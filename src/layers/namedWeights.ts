@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
-import {LoRAError, showShape} from '../errors';
+import {kindOf, LoRAError, show, showShape} from '../errors';
+import {isForeignTensor, OTHER_COPY} from '../tfjs/copies';
 import {replaceValue} from '../tfjs/weights';
 
 /** Says which weight of a layer a foreign name means; `null` skips it. */
@@ -25,12 +26,15 @@ export interface LoadReport extends WeightsReport {
 export function matchNames(
   names: readonly string[],
   weights: ReadonlyMap<string, tf.LayerVariable>,
-  mapping: NameMapping = name => name,
+  mapping?: NameMapping | null,
 ): WeightsReport & {pairs: Map<string, string>} {
+  if (!Array.isArray(names)) {
+    throw new LoRAError(`A list of names of weights is needed, got ${show(names)}.`);
+  }
   const pairs = new Map<string, string>();
   const unmatched: string[] = [];
   for (const name of names) {
-    const target = mapping(name);
+    const target = mapping ? mapping(name) : name;
     if (target === null) {
       continue;
     }
@@ -53,8 +57,9 @@ export function loadNamedWeights(
   owner: string,
   weights: ReadonlyMap<string, tf.LayerVariable>,
   tensors: Readonly<Record<string, tf.Tensor>>,
-  {mapping, strict}: {mapping: NameMapping | undefined; strict: boolean},
+  {mapping, strict}: {mapping: NameMapping | null | undefined; strict: boolean},
 ): LoadReport {
+  checkTensors(owner, tensors);
   const {matched, unmatched, missing, pairs} = matchNames(Object.keys(tensors), weights, mapping);
   const fitting: [tf.LayerVariable, tf.Tensor][] = [];
   const mismatched: string[] = [];
@@ -87,4 +92,23 @@ export function loadNamedWeights(
     missing,
     mismatched,
   };
+}
+
+/** @throws LoRAError with a line for each value that is no tensor which can be set. */
+function checkTensors(owner: string, tensors: unknown): void {
+  if (typeof tensors !== 'object' || tensors === null) {
+    throw new LoRAError(`The weights of ${owner} must be tensors by name, {kernel: …}, got ${kindOf(tensors)}.`);
+  }
+  const faults = Object.entries(tensors).flatMap(([name, tensor]: [string, unknown]) => {
+    if (isForeignTensor(tensor)) {
+      return [`${name} is ${OTHER_COPY}`];
+    }
+    if (!(tensor instanceof tf.Tensor)) {
+      return [`${name} must be a tensor, got ${kindOf(tensor)}.`];
+    }
+    return tensor.isDisposed ? [`${name} was disposed.`] : [];
+  });
+  if (faults.length > 0) {
+    throw new LoRAError(faults.join('\n'));
+  }
 }

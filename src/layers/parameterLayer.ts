@@ -46,7 +46,7 @@ export abstract class ParameterLayer extends WrapperLayer {
   }
 
   /** Compares names, each first passed through `mapping`, with those of the weights. One that it maps to `null` is skipped. */
-  validateWeights(names: readonly string[], mapping?: NameMapping): WeightsReport {
+  validateWeights(names: readonly string[], mapping?: NameMapping | null): WeightsReport {
     const {matched, unmatched, missing} = matchNames(names, this.parameters(), mapping);
     return {matched, unmatched, missing};
   }
@@ -58,7 +58,7 @@ export abstract class ParameterLayer extends WrapperLayer {
    * @returns what matched, what is no weight of the layer, what is missing, and what has another shape or type.
    * @throws LoRAError if strict, with a line for each misfit.
    */
-  loadWeights(weights: Readonly<Record<string, tf.Tensor>>, mapping?: NameMapping, strict = true): LoadReport {
+  loadWeights(weights: Readonly<Record<string, tf.Tensor>>, mapping?: NameMapping | null, strict = true): LoadReport {
     return loadNamedWeights(`layer "${this.name}"`, this.parameters(), weights, {mapping, strict});
   }
 }

@@ -1,5 +1,6 @@
 import type * as tf from '@tensorflow/tfjs';
-import {LoRAError, show} from '../errors';
+import {checkOptions, LoRAError, show} from '../errors';
+
 import {isRegistered} from '../tfjs/configs';
 import {namedWeights} from '../tfjs/weights';
 import type {Adaptation} from './adaptation';
@@ -76,8 +77,10 @@ const registered = new Map<string, Kind>();
  */
 export function registerAdaptable(
   className: string,
-  {weights}: {weights: readonly (string | Readonly<WeightTarget>)[]},
+  options: {weights: readonly (string | Readonly<WeightTarget>)[]},
 ): void {
+  checkOptions(options, ['weights']);
+  const {weights} = options;
   const targets = resolveWeights(weights);
   const known = STOCK.get(className);
   if (known !== undefined) {

@@ -7,6 +7,9 @@ import {fieldsOf, type LayerInternals} from '../tfjs/fields';
 import {disposeStates, type Inputs, takesStates, withStatesAsInputs} from '../tfjs/states';
 import {biasesOf, namedWeights, replaceValue, shareWeights, withoutWrites} from '../tfjs/weights';
 import {checkStep} from './inForce';
+import {type CallArgs, checkedArgs, type WrapperArgs} from './wrapperArgs';
+
+export type {CallArgs, WrapperArgs};
 
 /** What a layer of this library does with its base: adapts it, freezes it, trains its bias alone, or trains it in full. */
 export type WrapperKind = 'lora' | 'frozen' | 'bias' | 'trained';
@@ -19,25 +22,6 @@ export type BaseTraining = 'nothing' | 'biases' | 'everything';
  * would miss the other copy's layers.
  */
 export const WRAPPER_KIND = Symbol.for('tfjs-lora.layer');
-
-/** Keyword arguments of `call`, such as `training` and `mask`. */
-export type CallArgs = Record<string, unknown>;
-
-/** Arguments of every layer of this library. */
-export interface WrapperArgs {
-  /** The layer to wrap. One that is built or in use is re-created from its config and shares its weights' buffers. */
-  layer: tf.layers.Layer;
-  /** Default: the name of the layer. */
-  name?: string;
-  /** As in `tf.layers.Layer`. Default: true. */
-  trainable?: boolean;
-  /** The `trainable` flag that the wrapped layer gets back when it is unwrapped. Default: the flag that it has. */
-  baseTrainable?: boolean;
-  /** Keep the wrapped layer's original weights beside those that train, so that they can be had back. Default: false. */
-  keepOriginal?: boolean;
-  /** What an adapted model remembers of its original, as text. Under the one key whose values tfjs does not respell in files. */
-  record?: {name: string};
-}
 
 /** Prefix of the weights in which a layer keeps the original values of those that train. */
 const ORIGINAL = 'original_';
@@ -66,10 +50,11 @@ export abstract class WrapperLayer extends tf.layers.Layer {
   private readonly sharesWith: tf.layers.Layer | null;
 
   protected constructor(
-    {layer, name, trainable, baseTrainable, keepOriginal, record}: WrapperArgs,
+    args: WrapperArgs,
     /** Which of the base's weights train. */
     protected readonly baseTraining: BaseTraining,
   ) {
+    const {layer, name, trainable, baseTrainable, keepOriginal, record} = checkedArgs(args);
     super(standInArgs(layer, name, trainable));
     const owned = layer.built || layer.inboundNodes.length > 0 || adopted.has(layer);
     this.baseLayer = owned ? layerFromEntry(entryOf(layer)) : layer;
@@ -102,6 +87,7 @@ export abstract class WrapperLayer extends tf.layers.Layer {
       // Layers made with `trainable: false` do not say so to their variables, which a custom training loop goes by.
       fixed.forEach(weight => (weight.trainable = false));
     }
+    this._trainableWeights.push(...this.baseLayer.trainableWeights);
     for (const [local, weight] of this.keepOriginal ? trained : []) {
       const zeros = tf.initializers.zeros();
       const original = this.addWeight(ORIGINAL + local, weight.shape, weight.dtype, zeros, undefined, false);
@@ -111,8 +97,8 @@ export abstract class WrapperLayer extends tf.layers.Layer {
     this.built = true;
   }
 
-  override apply(inputs: Inputs, kwargs: CallArgs = {}): Inputs {
-    return super.apply(...withStatesAsInputs(inputs, kwargs));
+  override apply(inputs: Inputs, kwargs?: CallArgs | null): Inputs {
+    return super.apply(...withStatesAsInputs(inputs, kwargs ?? {}));
   }
 
   /** Initial states are left to the base, as in stock recurrent layers. */
@@ -121,7 +107,8 @@ export abstract class WrapperLayer extends tf.layers.Layer {
     super.assertInputCompatibility(takesStates(this.baseLayer) ? first : inputs);
   }
 
-  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor | tf.Tensor[] {
+  override call(inputs: tf.Tensor | tf.Tensor[], callArgs?: CallArgs | null): tf.Tensor | tf.Tensor[] {
+    const kwargs = callArgs ?? {};
     return tf.tidy(() => {
       this.invokeCallHook(inputs, kwargs);
       checkStep(this, kwargs.training);
@@ -159,10 +146,11 @@ export abstract class WrapperLayer extends tf.layers.Layer {
     );
   }
 
-  // The base's weights are kept out of this layer's own lists, where `model.trainable = true` would unfreeze them.
+  // Of the base's weights this layer's own list holds those that train: there `layer.trainable` and `model.trainable` reach them, in the
+  // middle of a training too, and none of the frozen ones.
 
   override get trainableWeights(): tf.LayerVariable[] {
-    return this.trainable ? [...super.trainableWeights, ...this.baseLayer.trainableWeights] : [];
+    return this.trainable ? [...this.own(super.trainableWeights), ...this.baseLayer.trainableWeights] : [];
   }
 
   override set trainableWeights(weights: tf.LayerVariable[]) {
@@ -171,11 +159,16 @@ export abstract class WrapperLayer extends tf.layers.Layer {
 
   override get nonTrainableWeights(): tf.LayerVariable[] {
     const ofBase = this.trainable ? this.baseLayer.nonTrainableWeights : this.baseLayer.weights;
-    return [...super.nonTrainableWeights, ...ofBase];
+    return [...this.own(super.nonTrainableWeights), ...ofBase];
   }
 
   override set nonTrainableWeights(weights: tf.LayerVariable[]) {
     super.nonTrainableWeights = weights;
+  }
+
+  private own(weights: readonly tf.LayerVariable[]): tf.LayerVariable[] {
+    const ofBase = new Set(this.baseLayer.weights);
+    return weights.filter(weight => !ofBase.has(weight));
   }
 
   /** The base's regularization, where the base trains in full. */

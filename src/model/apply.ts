@@ -41,9 +41,7 @@ export function applyLoRA(model: tf.LayersModel, configOrAdapter: LoRAConfig | A
     const sites = adaptableSites(model);
     const plan = planFor(model, sites, configOrAdapter);
     checkPlan(plan, sites);
-    if (configOrAdapter.rank !== undefined) {
-      reportCapped(plan); // nobody asked for the default
-    }
+    reportCapped(plan);
     if (configOrAdapter.targets === 'all') {
       reportLeft(plan);
     }
@@ -137,9 +135,10 @@ function isAdapter(value: LoRAConfig | Adapter): value is Adapter {
   return typeof value === 'object' && (value as unknown) !== null && 'tensors' in value && 'config' in value;
 }
 
-function reportCapped({config, capped}: Plan): void {
-  const lines = Object.entries(capped).map(
-    ([path, asked]) => `${path}: ${config.layers[path]?.rank ?? asked} instead of ${asked}`,
+/** Nobody asked for the default, nor by `'all'` for a rank in each small layer: there the summary tells. */
+function reportCapped({config, capped, askedFor}: Plan): void {
+  const lines = askedFor.map(
+    path => `${path}: ${layerConfigAt(config, path)?.rank ?? 0} instead of ${capped[path] ?? 0}`,
   );
   if (lines.length > 0) {
     console.warn(`A rank above min(fan-in, fan-out) adds nothing. Lowered, at the same scaling: ${listed(lines)}.`);

@@ -75,7 +75,7 @@ export function checkConfig(config: LoRAConfig): void {
     ...(config.exclude === undefined ? [] : matcherFaults('exclude', config.exclude)),
     ...(config.trainable === undefined ? [] : matcherFaults('trainable', config.trainable)),
   ];
-  const overrides: unknown = config.overrides ?? [];
+  const overrides: unknown = config.overrides === undefined ? [] : config.overrides;
   if (!Array.isArray(overrides)) {
     faults.push(`overrides must be a list such as [{targets: ['dense_1'], rank: 4}], got ${show(overrides)}.`);
   }

@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {type Adapter, layerConfigAt, makeAdapter} from '../adapter/adapter';
 import {checkAdapter} from '../adapter/checkAdapter';
 import {describeHead, sameHead} from '../adapter/headConfig';
-import {isPromise, LoRAError} from '../errors';
+import {isPromise, kindOf, LoRAError} from '../errors';
 import {inForce, type InForce} from '../layers/inForce';
 import type {LayerConfig} from '../layers/layerConfig';
 import type {LoRALayer} from '../layers/loraLayer';
@@ -31,15 +31,24 @@ type Origin = WeakMap<tf.layers.Layer, Readonly<Pick<InForce, 'mark' | 'scope'>>
 
 /** Where snapshots come from. */
 const origins = new WeakMap<Adapter, Origin>();
+import {reportUnsaved} from './unsaved';
 
 /**
  * The adapter of a model, as a value: a snapshot that shares buffers with the model and is not touched by what happens to it later. It is taken
  * at once, between two training steps of a `fit` that is going on, and not in the middle of one.
  *
+ * It holds what `applyLoRA` lets train, and the LoRA layers, `TrainedLayer`s and `BiasLayer`s of a model made by hand. Plain layers that train
+ * beside those are not part of it: a warning says so, once for a model, and `summarizeLoRA(model).unsaved` lists them.
+ *
  * @throws LoRAError if the model is not adapted, or was disposed.
  */
 export function getAdapter(model: tf.LayersModel): Adapter {
   const sites = liveSites(model);
+  reportUnsaved(model, sites);
+  return snapshotOf(model, sites);
+}
+
+function snapshotOf(model: tf.LayersModel, sites: readonly Site[]): Adapter {
   const entries = [...adapterVariables(model)].map(([name, variable]) => [name, tf.clone(variable.read())] as const);
   const adapter = makeAdapter(adapterConfig(model), Object.fromEntries(entries));
   const origin: Origin = new WeakMap();
@@ -175,6 +184,9 @@ export function withAdapter<T>(
   adapter: Adapter | null,
   f: (scope: AdapterScope) => T,
 ): T {
+  if (typeof f !== 'function') {
+    throw new LoRAError(`f must be a function, such as () => model.predict(x), got ${kindOf(f)}.`);
+  }
   const {model, given} = placeOf(where);
   const sites = liveSites(model);
   checkNotOver('withAdapter', given);
@@ -184,7 +196,7 @@ export function withAdapter<T>(
   if (isAsync(f)) {
     checkInside('withAdapter', sites, given);
   }
-  const former = getAdapter(model);
+  const former = snapshotOf(model, sites);
   const scope = openScope(model, sites, given);
   const restore = () => {
     noteBeginnings(model);

@@ -1,5 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
-import {LoRAError} from '../errors';
+import {checkOptions, kindOf, LoRAError} from '../errors';
+import {checkModel} from '../rewire/walk';
+import {isDataset, isForeignTensor, OTHER_COPY} from '../tfjs/copies';
 import {asFitOf} from './fits';
 import {splitAtFirstAdapter} from './split';
 
@@ -36,8 +38,14 @@ export async function fitOnFeatures(
   model: tf.LayersModel,
   x: tf.Tensor | tf.Tensor[] | Batches,
   y: tf.Tensor | tf.Tensor[] | null,
-  {onFeatures, maxBytes = GIBIBYTE, ...fitArgs}: FeatureFitArgs = {},
+  args: FeatureFitArgs = {},
 ): Promise<tf.History> {
+  checkModel(model);
+  checkOptions(args);
+  const {onFeatures, maxBytes = GIBIBYTE, ...fitArgs} = args;
+  const isData = isDataset(x);
+  checkTensors('x', isData ? [] : x);
+  checkTensors('y', isData ? [] : y);
   const optimizer = model.optimizer as tf.Optimizer | undefined;
   if (optimizer === undefined) {
     throw new LoRAError('The model is not compiled. Call model.compile({optimizer, loss}) first.');
@@ -47,19 +55,19 @@ export async function fitOnFeatures(
   const targets = new FeatureStore(Infinity);
   return asFitOf(model, suffix, async () => {
     try {
-      if (x instanceof tf.data.Dataset) {
+      if (isData) {
         await collect(prefix, x, model, {store, targets, onFeatures});
       } else {
         await compute(prefix, [x].flat(), fitArgs.batchSize ?? 32, {store, onFeatures});
       }
       const features = store.join();
-      const labels = x instanceof tf.data.Dataset ? targets.join() : [y ?? []].flat();
+      const labels = isData ? targets.join() : [y ?? []].flat();
       suffix.compile({optimizer, loss: model.loss, metrics: model.metrics});
       try {
         return await suffix.fit(oneOrMany(features), oneOrMany(labels), fitArgs);
       } finally {
         tf.dispose(features);
-        if (x instanceof tf.data.Dataset) {
+        if (isData) {
           tf.dispose(labels);
         }
       }
@@ -68,6 +76,19 @@ export async function fitOnFeatures(
       targets.dispose();
     }
   });
+}
+
+function checkTensors(name: string, value: unknown): void {
+  const tensors: unknown[] = [value].flat();
+  if (tensors.some(isForeignTensor)) {
+    throw new LoRAError(`${name} is ${OTHER_COPY}`);
+  }
+  const stranger = tensors.findIndex(tensor => !(tensor instanceof tf.Tensor));
+  if (stranger >= 0) {
+    throw new LoRAError(
+      `${name} must be a tensor, or a list of tensors for several, got ${kindOf(tensors[stranger])}.`,
+    );
+  }
 }
 
 /** Tensors in batches, a list for each input of a model. */

@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError} from '../errors';
+import {checkModel} from '../rewire/walk';
 
 /** What an optimizer of tfjs keeps for one variable. */
 interface Slot {
@@ -26,6 +27,7 @@ interface Counters {
  * @throws LoRAError if the model is not compiled.
  */
 export function resetOptimizer(model: tf.LayersModel): void {
+  checkModel(model);
   const optimizer = model.optimizer as tf.Optimizer | undefined;
   if (optimizer === undefined) {
     throw new LoRAError(

@@ -1,7 +1,7 @@
 import type {AdapterConfig, HeadConfig} from '../adapter/adapter';
 import {faultsOf, LoRAError} from '../errors';
 import {isInHead} from '../head/headOf';
-import {rankLimit} from '../layers/adaptation';
+import {frugalRank, rankLimit} from '../layers/adaptation';
 import {adaptableClasses, adaptationOf, hasKernel, loraClassOf, reasonNotAdaptable} from '../layers/registry';
 import {type LoRAStrength, resolveStrength} from '../methods/strength';
 import type {Site} from '../rewire/walk';
@@ -10,11 +10,13 @@ import type {LoRAConfig} from './config';
 import {unmatched} from './targets';
 import {firstNaming, inventory, lineOf, select, type Selection, type UnmatchedEntry} from './targets';
 
-/** What is to be adapted, with every choice made, and the ranks that had to be lowered. */
+/** What is to be adapted, with every choice made, and the ranks that were lowered. */
 export interface Plan {
   config: AdapterConfig;
-  /** By layer path: the rank that was asked for, where it was more than the kernel can hold. */
+  /** By layer path: the rank that the config gives, where it was lowered. */
   capped: Record<string, number>;
+  /** Paths of layers whose rank was lowered though it was asked for by naming them. */
+  askedFor: string[];
   /** Layers with a kernel that `'all'` leaves as they are though nobody excluded them, and why, by path. */
   left: Record<string, string>;
   /** The layers that the entries of the config name. */
@@ -30,7 +32,8 @@ export interface Plan {
 /**
  * Decides for each layer whether it is adapted, and how strongly.
  *
- * A rank above min(fan-in, fan-out) adds nothing, so it is lowered to that; the scaling stays the one that was asked for.
+ * A rank above min(fan-in, fan-out) adds nothing. Where it was asked for a layer by name, it is lowered to that; where a layer has it by default or
+ * by `'all'`, further, until the update has fewer numbers than the kernel. The scaling stays the one that was asked for.
  *
  * @param head the new head of the model, if it has one. Its layers train in full.
  * @returns a plan with a fault for each entry of the config that names nothing, or nothing that can be adapted.
@@ -92,6 +95,7 @@ export function makePlan(sites: readonly Site[], config: LoRAConfig, head?: Head
       ...(head && {head}),
     },
     capped: {},
+    askedFor: [],
     left,
     selections,
     unmatched: unmatchedEntries,
@@ -101,18 +105,23 @@ export function makePlan(sites: readonly Site[], config: LoRAConfig, head?: Head
   for (const site of adapted) {
     const override = overridden.find(({entries}) => firstNaming(entries, site) !== undefined)?.override;
     const asked = resolveStrength({...strengthOf(config), ...(override && strengthOf(override))});
-    const limit = rankLimit(adaptationOf(site.layer)?.weights(site.layer) ?? []);
+    const kernels = adaptationOf(site.layer)?.weights(site.layer) ?? [];
+    const limit = rankLimit(kernels);
+    const isAskedFor = override?.rank !== undefined || (config.rank !== undefined && targets !== 'all');
+    const isFree = !isAskedFor && (config.rank === undefined || asked.rank > limit);
+    const rank = isFree ? frugalRank(kernels, asked.rank) : Math.min(asked.rank, limit);
     const className = site.layer.getClassName();
     const weights = loraClassOf(className)?.weights;
     plan.config.layers[site.path] = {
       className,
       ...(weights && {weights}),
-      ...capStrength(asked, limit),
+      ...capStrength(asked, rank),
       freezeBaseLayer,
       ...(bias !== 'none' && freezeBaseLayer && hasBias(site) && {trainBias: true}),
     };
-    if (asked.rank > limit) {
+    if (asked.rank > rank) {
       plan.capped[site.path] = asked.rank;
+      plan.askedFor.push(...(isAskedFor ? [site.path] : []));
     }
   }
   return plan;

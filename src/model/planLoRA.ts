@@ -92,6 +92,7 @@ export function planFor(model: tf.LayersModel, sites: readonly Site[], config: L
 const NOTHING: Plan = {
   config: {layers: {}, trainable: []},
   capped: {},
+  askedFor: [],
   left: {},
   selections: {targets: [], exclude: [], trainable: [], overrides: []},
   unmatched: [],

@@ -1,8 +1,10 @@
 import * as tf from '@tensorflow/tfjs';
 import type {Adapter} from '../adapter/adapter';
 import {checkAdapter} from '../adapter/checkAdapter';
-import {faultsOf, LoRAError, refuseOthers} from '../errors';
+import {checkOptions, faultsOf, LoRAError} from '../errors';
+import {isForeignTensor, OTHER_COPY} from '../tfjs/copies';
 import {adaptedSites} from './adapted';
+
 import {checkAdapterFits, setAdapter, withAdapter} from './currentAdapter';
 
 /** Options of `predictWith`. */
@@ -26,9 +28,10 @@ export function predictWith(
   model: tf.LayersModel,
   x: tf.Tensor | tf.Tensor[],
   adapters: readonly (Adapter | null)[],
-  {batchSize = 32, ...others}: PredictWithOptions = {},
+  options: PredictWithOptions = {},
 ): tf.Tensor | tf.Tensor[] {
-  refuseOthers(others, ['batchSize']);
+  checkOptions(options, ['batchSize']);
+  const {batchSize = 32} = options;
   const inputs = [x].flat();
   const groups = groupRows(inputs, adapters);
   const sites = adaptedSites(model);
@@ -59,6 +62,9 @@ export function predictWith(
 
 /** How many rows the inputs have. */
 function rowsOf(inputs: readonly tf.Tensor[]): number {
+  if (inputs.some(isForeignTensor)) {
+    throw new LoRAError(`x is ${OTHER_COPY}`);
+  }
   if (!inputs.every(input => (input as unknown) instanceof tf.Tensor)) {
     throw new LoRAError('x must be a tensor, or a list of tensors for several inputs.');
   }

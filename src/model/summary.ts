@@ -1,5 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
-import {rankLimit} from '../layers/adaptation';
+import {frugalRank, rankLimit} from '../layers/adaptation';
 import {normsOf, parameterCounts} from '../layers/diagnostics';
 import type {LoRALayer} from '../layers/loraLayer';
 import {hasKernel, reasonNotAdaptable} from '../layers/registry';
@@ -8,6 +8,7 @@ import {recordOf} from '../rewire/record';
 import {namedWeights} from '../tfjs/weights';
 import {adaptedSites, loraSites} from './adapted';
 import {count, countsLine, inColumns, short} from './table';
+import {type UnsavedLayer, unsavedLayers} from './unsaved';
 
 /** One adapted layer in a summary, or one kernel of a layer that has several. */
 export interface LayerSummary {
@@ -20,7 +21,7 @@ export interface LayerSummary {
   kernelShape: number[];
   /** Rank of the update. */
   rank: number;
-  /** The rank that was asked for, where it was more than the kernel can hold. */
+  /** The rank that was asked for, or the default, where it was lowered: it would add nothing, or have no fewer numbers than the kernel. */
   cappedFrom?: number;
   alpha: number;
   scaling: number;
@@ -48,6 +49,8 @@ export interface LoRASummary {
   trainable: string[];
   /** Paths of the layers of which the bias alone trains. */
   biases: string[];
+  /** Plain layers that change in training and are no part of the adapter: those of a model that was put together by hand. */
+  unsaved: UnsavedLayer[];
   trainableParameters: number;
   totalParameters: number;
   /** The summary as a table. */
@@ -89,7 +92,7 @@ function summaryOf(model: tf.LayersModel, complete: (rows: LayerSummary[]) => La
     .filter(({layer}) => wrapperKind(layer) === 'frozen' && hasKernel(layer))
     .map(({path, layer}) => ({path, className: baseOf(layer).getClassName(), reason: reasonLeft(baseOf(layer))}));
   const pathsOf = (kind: WrapperKind) => sites.filter(({layer}) => wrapperKind(layer) === kind).map(({path}) => path);
-  const whole = {left, trainable: pathsOf('trained'), biases: pathsOf('bias')};
+  const whole = {left, trainable: pathsOf('trained'), biases: pathsOf('bias'), unsaved: unsavedLayers(sites)};
   const counts = {
     trainableParameters: countOf(model.trainableWeights),
     // The originals that layers keep beside weights that train are no parameters of the model.
@@ -102,14 +105,15 @@ function rowsOf(path: string, layer: LoRALayer, askedRank: number | undefined): 
   const {lowRankParts: parts} = layer;
   const {factors, trainable} = parameterCounts(layer);
   // Another adapter may have come in since, of a lower rank for reasons of its own.
-  const capped = layer.rank === rankLimit(layer.adaptation.weights(layer.baseLayer));
+  const kernels = layer.adaptation.weights(layer.baseLayer);
+  const capped = askedRank !== undefined && [rankLimit(kernels), frugalRank(kernels, askedRank)].includes(layer.rank);
   return parts.map(({weight, A, B}, i) => ({
     path,
     ...(parts.length > 1 && {weight}),
     className: layer.layerConfig.className,
     kernelShape: [...A.shape.slice(0, -1), ...B.shape.slice(1)],
     rank: B.shape[0],
-    ...(capped && askedRank !== undefined && {cappedFrom: askedRank}),
+    ...(capped && {cappedFrom: askedRank}),
     alpha: layer.alpha,
     scaling: layer.scaling,
     // What trains of the base is counted with the first kernel.
@@ -137,7 +141,7 @@ function countOf(weights: Iterable<tf.LayerVariable>): number {
 
 function format(
   rows: readonly LayerSummary[],
-  {left, trainable, biases}: Pick<LoRASummary, 'left' | 'trainable' | 'biases'>,
+  {left, trainable, biases, unsaved}: Pick<LoRASummary, 'left' | 'trainable' | 'biases' | 'unsaved'>,
   {trainableParameters, totalParameters}: {trainableParameters: number; totalParameters: number},
 ): string {
   const withNorms = rows.some(({deltaNorm}) => deltaNorm !== undefined);
@@ -155,12 +159,17 @@ function format(
   ];
   return [
     ...inColumns(table),
+    ...(rows.some(({cappedFrom}) => cappedFrom !== undefined) ? [WHY_LOWERED] : []),
     ...leftLines(left),
     ...(trainable.length > 0 ? [`trained in full: ${trainable.join(', ')}`] : []),
     ...(biases.length > 0 ? [`bias trained: ${biases.join(', ')}`] : []),
+    ...unsaved.map(({path, className, reason}) => `not in the adapter: ${path} (${className}) ${reason}`),
     countsLine(trainableParameters, totalParameters),
   ].join('\n');
 }
+
+const WHY_LOWERED =
+  '(not n): at rank n the update would add nothing, or have no fewer numbers than the kernel; name the layer to say otherwise';
 
 /** A line for each reason. */
 function leftLines(left: readonly LeftLayer[]): string[] {

@@ -4,7 +4,7 @@ import {join} from 'node:path';
 import {fileURLToPath} from 'node:url';
 import {LoRAError} from '../errors';
 import {safetensorsArtifacts, safetensorsOf} from '../storage/storage';
-import {read, replaceFile} from './files';
+import {checkPath, read, replaceFile} from './files';
 import {loadModelFiles, saveModelFiles} from './modelFiles';
 
 /**
@@ -26,6 +26,7 @@ import {loadModelFiles, saveModelFiles} from './modelFiles';
  *     what it is given cannot be written as such files.
  */
 export function fileHandler(path: string): tf.io.IOHandler {
+  checkPath(path);
   const target = pathOf(path);
   // `saveAdapter` sees by the path which format is wanted, as it does with handlers of tfjs.
   return Object.assign(handlerFor(target), {path: target});

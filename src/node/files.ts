@@ -1,11 +1,18 @@
 import {renameSync} from 'node:fs';
 import {constants, mkdir, open, stat} from 'node:fs/promises';
 import {dirname} from 'node:path';
-import {LoRAError, messageOf} from '../errors';
+import {LoRAError, messageOf, show} from '../errors';
 import {draftOf, findSpares, removeAll} from './drafts';
 
 /** Windows has no such flag. */
 const {O_NONBLOCK: NOT_WAITING = 0} = constants as Partial<typeof constants>;
+
+/** @throws LoRAError if it is no path. */
+export function checkPath(path: unknown): void {
+  if (typeof path !== 'string' || path === '') {
+    throw new LoRAError(`A path is needed, such as './out/emoji', got ${show(path)}.`);
+  }
+}
 
 /**
  * The bytes of a file.

@@ -3,9 +3,9 @@ import {mkdir, readdir} from 'node:fs/promises';
 import {basename, join} from 'node:path';
 import {setTimeout} from 'node:timers/promises';
 import {LoRAError, messageOf} from '../errors';
-import {PEFT_FILES, type PEFTFiles} from '../peft/files';
+import {checkFiles, PEFT_FILES, type PEFTFiles} from '../peft/files';
 import {draftOf, findSpares, newTag, removeAll, tagOfDraft} from './drafts';
-import {isFolder, read, readIfThere, writeThrough} from './files';
+import {checkPath, isFolder, read, readIfThere, writeThrough} from './files';
 import {locked} from './lock';
 
 // Two files under fixed names cannot be replaced in one step. So the config is taken away first, and comes last: at no instant do two files
@@ -32,6 +32,7 @@ const [ATTEMPTS, PAUSE] = [200, 5];
  * @throws LoRAError if one of them is missing.
  */
 export async function readPEFTFolder(folder: string): Promise<PEFTFiles> {
+  checkPath(folder);
   const target = filesIn(folder);
   // Between the saves of others there may be none under way at the moment of looking. The config of none is missing for as long as this.
   let missing = 0;
@@ -62,7 +63,10 @@ export async function readPEFTFolder(folder: string): Promise<PEFTFiles> {
  *
  * @throws LoRAError if they cannot be written. Then earlier files are as they were.
  */
-export async function writePEFTFolder(folder: string, {config, weights}: PEFTFiles): Promise<void> {
+export async function writePEFTFolder(folder: string, files: PEFTFiles): Promise<void> {
+  checkPath(folder);
+  checkFiles(files);
+  const {config, weights} = files;
   const text = typeof config === 'string' ? config : JSON.stringify(config, null, 2);
   const target = filesIn(folder);
   const tag = newTag();

@@ -2,13 +2,14 @@ import type * as tf from '@tensorflow/tfjs';
 import {type Adapter, layerConfigAt} from '../adapter/adapter';
 import {checkAdapter} from '../adapter/checkAdapter';
 import {describeHead} from '../adapter/headConfig';
-import {listed, LoRAError, refuseOthers} from '../errors';
+import {checkOptions, listed, LoRAError} from '../errors';
 import type {Values} from '../formats/layout';
 import {encodeSafetensors, type NamedValues} from '../formats/safetensors';
 import type {LayerConfig} from '../layers/layerConfig';
 import {baseOf} from '../layers/wrapperLayer';
 import {resolveStrength} from '../methods/strength';
 import {checkFit} from '../model/checkFit';
+
 import {checkModel, type Site, sitesOf} from '../rewire/walk';
 import {checkRange, floatTypeOf, readValues, type SafetensorsOptions} from '../storage/safetensors';
 import {biasesOf, namedWeights} from '../tfjs/weights';
@@ -44,9 +45,10 @@ export interface ExportedPEFT extends PEFTFiles {
 export async function exportPEFT(
   adapter: Adapter,
   model: tf.LayersModel,
-  {keyMap, dtype = 'float32', ...others}: ExportOptions = {},
+  options: ExportOptions = {},
 ): Promise<ExportedPEFT> {
-  refuseOthers(others, ['keyMap', 'dtype']);
+  checkOptions(options, ['keyMap', 'dtype']);
+  const {keyMap, dtype = 'float32'} = options;
   const type = floatTypeOf(dtype);
   checkModel(model);
   checkAdapter(adapter);

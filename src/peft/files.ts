@@ -15,6 +15,16 @@ export interface PEFTFiles {
   weights: Uint8Array;
 }
 
+/** @throws LoRAError if there are no files of an adapter. */
+export function checkFiles(files: unknown): void {
+  const {config, weights} = (files ?? {}) as {config?: unknown; weights?: unknown};
+  if (config == null || weights == null) {
+    throw new LoRAError(
+      'The files of a PEFT adapter are needed, {config, weights}, such as readPEFT, readPEFTFolder and exportPEFT give.',
+    );
+  }
+}
+
 /** What an adapter brings for one module. */
 export interface TorchModule {
   update?: TorchUpdate;
@@ -48,7 +58,9 @@ const TWICE = 'there under two names';
  *
  * @throws LoRAError if a file is damaged, something is not carried (DoRA, say), or tensors are missing or fit nothing.
  */
-export function parsePEFT({config, weights}: PEFTFiles, warn: (message: string) => void): Map<string, TorchModule> {
+export function parsePEFT(files: PEFTFiles, warn: (message: string) => void): Map<string, TorchModule> {
+  checkFiles(files);
+  const {config, weights} = files;
   const read = readPEFTConfig(config, warn);
   if (isPickle(weights)) {
     throw new LoRAError(

@@ -1,12 +1,13 @@
 import * as tf from '@tensorflow/tfjs';
 import {type Adapter, type AdapterConfig, makeAdapter} from '../adapter/adapter';
-import {LoRAError, refuseOthers, showShape} from '../errors';
+import {checkOptions, LoRAError, showShape} from '../errors';
 import {sizeOf, type Values} from '../formats/layout';
 import {headOf} from '../head/headOf';
 import {adaptationOf, reasonNotAdaptable} from '../layers/registry';
 import {baseOf, isWrapper} from '../layers/wrapperLayer';
 import {scalingOf} from '../methods/strength';
 import {checkFit} from '../model/checkFit';
+
 import {recordOf} from '../rewire/record';
 import {checkModel, type Site, sitesOf} from '../rewire/walk';
 import {asTensors} from '../storage/safetensors';
@@ -36,8 +37,9 @@ export interface ImportOptions {
  * @throws LoRAError if a file is damaged, something is not carried, or modules and layers do not fit each other, with a line for each
  *     misfit. The model is not changed in any case.
  */
-export function importPEFT(files: PEFTFiles, model: tf.LayersModel, {keyMap, ...others}: ImportOptions = {}): Adapter {
-  refuseOthers(others, ['keyMap']);
+export function importPEFT(files: PEFTFiles, model: tf.LayersModel, options: ImportOptions = {}): Adapter {
+  checkOptions(options, ['keyMap']);
+  const {keyMap} = options;
   checkModel(model);
   const modules = parsePEFT(files, message => {
     console.warn(message);

@@ -1,4 +1,4 @@
-import {kindOf, listed, LoRAError, refuseOthers} from '../errors';
+import {kindOf, listed, LoRAError} from '../errors';
 import {checkLimits, type LoadOptions} from '../storage/limits';
 import {bytesOf, type ByteSource} from '../storage/sources';
 import {PEFT_FILES, type PEFTFiles} from './files';
@@ -20,20 +20,15 @@ export interface PEFTSources {
  * @param sources the two, or files among which those of their names are.
  * @throws LoRAError if one is missing, a response is no success, or one has more bytes than are allowed.
  */
-export async function readPEFT(
-  sources: PEFTSources | ArrayLike<File>,
-  {signal, maxBytes, ...others}: LoadOptions = {},
-): Promise<PEFTFiles> {
-  refuseOthers(others, ['signal', 'maxBytes']);
-  const limits = {...(signal && {signal}), ...(maxBytes !== undefined && {maxBytes})};
-  checkLimits(limits);
+export async function readPEFT(sources: PEFTSources | ArrayLike<File>, options: LoadOptions = {}): Promise<PEFTFiles> {
+  checkLimits(options);
   if (typeof sources !== 'object' || (sources as unknown) === null) {
     throw new LoRAError(
       `Give the two files of a PEFT adapter, {config, weights}, or files among which they are, got ${kindOf(sources)}.`,
     );
   }
   const {config, weights} = 'length' in sources ? amongFiles(Array.from(sources)) : sources;
-  const [configBytes, weightBytes] = await Promise.all([config, weights].map(source => bytesOf(source, limits)));
+  const [configBytes, weightBytes] = await Promise.all([config, weights].map(source => bytesOf(source, options)));
   return {config: new TextDecoder().decode(configBytes), weights: weightBytes as Uint8Array};
 }
 

@@ -1,14 +1,16 @@
 import type * as tf from '@tensorflow/tfjs';
+import {checkLayer} from '../layers/wrapperArgs';
 import {baseOf, isWrapper} from '../layers/wrapperLayer';
 import {disposeStates} from '../tfjs/states';
-import {isContainer, sitesOf} from './walk';
+import {innermostLayers, isContainer} from './walk';
 
 /**
  * Frees a model, or a layer: each weight once, those of shared and nested layers included, which `model.dispose()` leaves behind. An
  * optimizer that `compile` made from a name goes with it; one that was passed in is the caller's.
  */
 export function disposeModel(model: tf.LayersModel | tf.layers.Layer): void {
-  const layers = isContainer(model) ? sitesOf(model).map(({layer}) => layer) : [model];
+  checkLayer(model);
+  const layers = [...innermostLayers(model)];
   layers.filter(isWrapper).forEach(layer => layer.disposePrepared());
   layers.forEach(layer => disposeStates(baseOf(layer)));
   const variables = new Set(layers.flatMap(({weights}) => weights).map(weight => weight.read()));
@@ -28,5 +30,6 @@ export function disposeModel(model: tf.LayersModel | tf.layers.Layer): void {
  * own. Without such a list tfjs moves every variable, those of layers with `trainable: false` included.
  */
 export function trainableVariables(model: tf.LayersModel): tf.Variable[] {
+  checkLayer(model);
   return [...new Set(model.trainableWeights.map(weight => weight.read() as tf.Variable))];
 }

@@ -1,7 +1,9 @@
 import * as tf from '@tensorflow/tfjs';
 import {listed, LoRAError} from '../errors';
 import {baseOf} from '../layers/wrapperLayer';
-import {cloneConfig, differingFields, type LayerEntry, mendedEntry} from '../tfjs/configs';
+import {cloneConfig, type LayerEntry, mendedEntry} from '../tfjs/configs';
+import {keepingNames} from '../tfjs/names';
+import {carryFields} from '../tfjs/plainFields';
 import {childrenOf, isContainer, type Site, sitesOf} from './walk';
 
 /** What `rewire` does with each layer that holds no others. */
@@ -32,7 +34,7 @@ export function rewire(model: tf.LayersModel, {replace, transfer}: Rewiring): tf
     pair(model, rebuilt, (layer, replacement) => {
       const site = sites.get(layer);
       if (site !== undefined) {
-        checkRebuilt(site, replacement);
+        completeCopy(site, replacement);
         transfer(site, replacement);
       }
     });
@@ -87,7 +89,7 @@ function rebuild(model: tf.LayersModel, config: tf.serialization.ConfigDict): tf
   const [modelClass, fromConfig] = registered;
   // The last argument leaves out initialisers whose values are about to be replaced. tfjs declares it on containers alone.
   const build = fromConfig as (...args: unknown[]) => tf.serialization.Serializable;
-  return build(modelClass, config, {}, true) as tf.LayersModel;
+  return keepingNames(() => build(modelClass, config, {}, true)) as tf.LayersModel;
 }
 
 /** Refuses classes that tfjs would not know, with every such layer in one message. */
@@ -110,7 +112,7 @@ function checkRegistered(entries: readonly LayerEntry[]): void {
   }
 }
 
-/** Walks two models of the same form together. */
+/** Walks two models of the same form together. Their layers stand in the same order, which follows from the graph. */
 function pair(
   old: tf.layers.Layer,
   rebuilt: tf.layers.Layer,
@@ -122,24 +124,29 @@ function pair(
     return;
   }
   const counterparts = childrenOf(rebuilt) ?? [];
-  children.forEach((child, i) => {
-    const counterpart = counterparts[i];
-    if (counterpart?.name !== child.name) {
-      throw new LoRAError(`Layer "${child.name}" is not where it was when its model is rebuilt from config.`);
-    }
-    pair(child, counterpart, visit);
-  });
+  if (counterparts.length !== children.length) {
+    throw new LoRAError(
+      `"${old.name}" has ${counterparts.length} layers instead of ${children.length} when it is rebuilt from its config.`,
+    );
+  }
+  children.forEach((child, i) => pair(child, counterparts[i] as tf.layers.Layer, visit));
 }
 
-/** Refuses a custom layer that does not come out of its own config as it was. */
-function checkRebuilt({path, layer}: Site, replacement: tf.layers.Layer): void {
+/** What has been told of classes whose configs forget something. */
+const told = new Set<string>();
+
+/** Gives a rebuilt custom layer what its class leaves out of its config. */
+function completeCopy({path, layer}: Site, replacement: tf.layers.Layer): void {
   const base = baseOf(layer);
-  const fields = differingFields(base, baseOf(replacement));
-  if (fields.length > 0) {
-    throw new LoRAError(
-      `Layer "${path}" (${base.getClassName()}) changes when it is rebuilt from its config: ${listed(fields)}. Its class must return ` +
-        'these from getConfig().',
-    );
+  const fields = carryFields(base, baseOf(replacement));
+  const className = base.getClassName();
+  const warning =
+    `Layer "${path}" (${className}) has what its getConfig() does not return: ${listed(fields)}. It is carried over, but a file of the ` +
+    'model, plain or adapted, would lose it. Return it from getConfig(), and take it in the constructor.';
+  const about = `${className}: ${fields.join(', ')}`;
+  if (fields.length > 0 && !told.has(about)) {
+    told.add(about);
+    console.warn(warning);
   }
 }
 

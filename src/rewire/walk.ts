@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
-import {LoRAError} from '../errors';
+import {kindOf, LoRAError} from '../errors';
 import {wrapperKind} from '../layers/wrapperLayer';
+import {isForeignLayer, isGraphModel, OTHER_COPY} from '../tfjs/copies';
 import {fieldsOf} from '../tfjs/fields';
 
 /** A layer of a model that holds no other layers that we look into. */
@@ -27,21 +28,27 @@ export function isContainer(layer: tf.layers.Layer): layer is tf.LayersModel {
 
 /** @throws LoRAError if it is not a layers model. */
 export function checkModel(model: unknown): asserts model is tf.LayersModel {
-  if (model instanceof tf.GraphModel) {
+  if (isGraphModel(model)) {
     throw new LoRAError(
       'A tf.GraphModel is a fixed graph without layers, which tfjs cannot train. Convert the original as a layers model ' +
         '(tensorflowjs_converter --output_format=tfjs_layers_model), or use its outputs as the inputs of an adapted model of your own.',
     );
   }
+  if (isForeignLayer(model)) {
+    throw new LoRAError(`The model is ${OTHER_COPY}`);
+  }
   if (!(model instanceof tf.layers.Layer) || !isContainer(model)) {
-    throw new LoRAError('The model must be a tf.LayersModel, such as tf.loadLayersModel and tf.sequential return.');
+    throw new LoRAError(
+      `The model must be a tf.LayersModel, such as tf.loadLayersModel and tf.sequential return, got ${kindOf(model)}.`,
+    );
   }
 }
 
 /**
  * All layers of a model, each once, in order, nested ones in the place of their container.
  *
- * @throws LoRAError if a layer sits in two containers: rebuilt, it would be two layers.
+ * @throws LoRAError if a layer with weights sits in two containers: rebuilt, it would be two layers. One without weights, such as the
+ *     `InputLayer` of a nested model that is called on its own input, may become two.
  */
 export function sitesOf(model: tf.LayersModel): Site[] {
   const sites: Site[] = [];
@@ -49,14 +56,17 @@ export function sitesOf(model: tf.LayersModel): Site[] {
   const visit = (layer: tf.layers.Layer, ancestors: readonly tf.layers.Layer[]) => {
     const path = [...ancestors, layer].map(({name}) => name).join('/');
     const seen = paths.get(layer);
-    if (seen !== undefined) {
+    const children = childrenOf(layer);
+    if (seen !== undefined && children === undefined) {
+      if (layer.weights.length === 0 && !layer.stateful) {
+        return;
+      }
       throw new LoRAError(
         `Layer "${layer.name}" sits in the model twice, as "${seen}" and as "${path}". Rebuilt, it would become two layers that are no ` +
           'longer tied. Keep a shared layer in one container.',
       );
     }
     paths.set(layer, path);
-    const children = childrenOf(layer);
     if (children === undefined) {
       sites.push({path, layer, ancestors});
     } else {
@@ -65,6 +75,12 @@ export function sitesOf(model: tf.LayersModel): Site[] {
   };
   model.layers.forEach(layer => visit(layer, []));
   return sites;
+}
+
+/** The layers of a model that hold no others that we look into, each once, wherever they sit. */
+export function innermostLayers(model: tf.layers.Layer): Set<tf.layers.Layer> {
+  const children = childrenOf(model);
+  return children === undefined ? new Set([model]) : new Set(children.flatMap(child => [...innermostLayers(child)]));
 }
 
 /** The model and the layers in it that hold others, by path. */

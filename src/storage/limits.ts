@@ -1,4 +1,4 @@
-import {LoRAError, show} from '../errors';
+import {checkOptions, LoRAError, show} from '../errors';
 
 /** How much may be read, and how long. */
 export interface LoadOptions {
@@ -15,7 +15,9 @@ export interface LoadOptions {
 export const MOST_FETCHED = 2 ** 28;
 
 /** @throws LoRAError if a limit is no number of bytes or a signal is none. */
-export function checkLimits({signal, maxBytes}: LoadOptions): void {
+export function checkLimits(options: LoadOptions): void {
+  checkOptions(options, ['signal', 'maxBytes']);
+  const {signal, maxBytes} = options;
   if (maxBytes !== undefined && !(typeof maxBytes === 'number' && maxBytes > 0)) {
     throw new LoRAError(`maxBytes must be a number of bytes, got ${show(maxBytes)}.`);
   }

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {type Adapter, makeAdapter} from '../adapter/adapter';
 import {checkAdapter, checkAdapterConfig} from '../adapter/checkAdapter';
-import {faultLines, listed, LoRAError, refuseOthers, show} from '../errors';
+import {checkOptions, faultLines, listed, LoRAError, show} from '../errors';
 import {duplicateKeys} from '../formats/jsonText';
 import type {Values} from '../formats/layout';
 import {decodeSafetensors, encodeSafetensors, type FloatType} from '../formats/safetensors';
@@ -28,9 +28,10 @@ const VERSION = '1';
  */
 export async function toSafetensors(
   adapter: Adapter,
-  {dtype = 'float32', ...others}: SafetensorsOptions = {},
+  options: SafetensorsOptions = {},
 ): Promise<Uint8Array<ArrayBuffer>> {
-  refuseOthers(others, ['dtype']);
+  checkOptions(options, ['dtype']);
+  const {dtype = 'float32'} = options;
   checkAdapter(adapter);
   const {config, tensors} = adapter;
   const type = floatTypeOf(dtype);

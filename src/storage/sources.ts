@@ -1,5 +1,5 @@
 import type {Adapter} from '../adapter/adapter';
-import {kindOf, LoRAError, refuseOthers} from '../errors';
+import {kindOf, LoRAError} from '../errors';
 import {checkLimits, type LoadOptions, readBody, tooLarge, unlessAborted} from './limits';
 import {fromSafetensors} from './safetensors';
 
@@ -16,22 +16,20 @@ export type ByteSource = Blob | Response | ArrayBuffer | Uint8Array;
  */
 export async function readAdapter(
   source: ByteSource | PromiseLike<ByteSource>,
-  {signal, maxBytes, ...others}: LoadOptions = {},
+  options: LoadOptions = {},
 ): Promise<Adapter> {
-  refuseOthers(others, ['signal', 'maxBytes']);
-  const limits = {...(signal && {signal}), ...(maxBytes !== undefined && {maxBytes})};
-  checkLimits(limits);
-  return fromSafetensors(await bytesOf(source, limits));
+  checkLimits(options);
+  return fromSafetensors(await bytesOf(source, options));
 }
 
-export async function bytesOf(given: ByteSource | PromiseLike<ByteSource>, limits: LoadOptions): Promise<Uint8Array> {
-  const {signal, maxBytes} = limits;
+export async function bytesOf(given: ByteSource | PromiseLike<ByteSource>, options: LoadOptions): Promise<Uint8Array> {
+  const {signal, maxBytes} = options;
   const source = await unlessAborted(Promise.resolve(given), signal);
   if (typeof (source as Partial<Response> | null | undefined)?.body === 'object' && 'ok' in source) {
     if (!source.ok) {
       throw new LoRAError(`${source.url || 'The response'}: ${source.status} ${source.statusText}`.trim() + '.');
     }
-    return readBody(source, limits);
+    return readBody(source, options);
   }
   const bytes = source instanceof ArrayBuffer ? new Uint8Array(source) : source;
   const size = bytes instanceof Uint8Array ? bytes.length : (bytes as Partial<Blob> | null | undefined)?.size;

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {type Adapter, makeAdapter} from '../adapter/adapter';
 import {checkAdapter, checkAdapterConfig} from '../adapter/checkAdapter';
-import {asLoRAError, faultLines, LoRAError, refuseOthers, show} from '../errors';
+import {asLoRAError, checkOptions, faultLines, LoRAError, show} from '../errors';
 import {getAdapter} from '../model/currentAdapter';
 import {checkLimits, limitedFetch, type LoadOptions, tooLarge, unlessAborted} from './limits';
 import {findHandler, isFetched, isSafetensors} from './places';
@@ -39,9 +39,10 @@ export interface SaveOptions extends SafetensorsOptions {
 export async function saveAdapter(
   source: tf.LayersModel | Adapter,
   handlerOrUrl: tf.io.IOHandler | string,
-  {format: wanted, dtype, ...others}: SaveOptions = {},
+  options: SaveOptions = {},
 ): Promise<tf.io.SaveResult> {
-  refuseOthers(others, ['format', 'dtype']);
+  checkOptions(options, ['format', 'dtype']);
+  const {format: wanted, dtype} = options;
   if (wanted !== undefined && !['tfjs', 'safetensors'].includes(wanted)) {
     throw new LoRAError(`format must be "tfjs" or "safetensors", got ${show(wanted)}.`);
   }
@@ -120,33 +121,28 @@ export function safetensorsOf({modelTopology, weightData}: tf.io.ModelArtifacts)
  * @throws LoRAError if nothing handles the URL, it cannot be fetched, it has more bytes than are allowed, or what is there is not an adapter; the
  *     signal's reason if it is aborted.
  */
-export async function loadAdapter(
-  handlerOrUrl: tf.io.IOHandler | string,
-  {signal, maxBytes, ...others}: LoadOptions = {},
-): Promise<Adapter> {
-  refuseOthers(others, ['signal', 'maxBytes']);
-  const limits = {...(signal && {signal}), ...(maxBytes !== undefined && {maxBytes})};
-  checkLimits(limits);
-  signal?.throwIfAborted();
+export async function loadAdapter(handlerOrUrl: tf.io.IOHandler | string, options: LoadOptions = {}): Promise<Adapter> {
+  checkLimits(options);
+  options.signal?.throwIfAborted();
   try {
     if (typeof handlerOrUrl === 'string' && isFetched(handlerOrUrl) && isSafetensors(handlerOrUrl)) {
-      const init = signal && {signal};
+      const init = options.signal && {signal: options.signal};
       return await told(`Cannot load "${handlerOrUrl}"`, () =>
-        readAdapter(fetch(handlerOrUrl, ...(init ? [init] : [])), limits),
+        readAdapter(fetch(handlerOrUrl, ...(init ? [init] : [])), options),
       );
     }
-    return adapterOf(await unlessAborted(loadArtifacts(handlerOrUrl, limits), signal));
+    return adapterOf(await unlessAborted(loadArtifacts(handlerOrUrl, options), options.signal));
   } catch (error) {
-    throw signal?.aborted === true ? signal.reason : error;
+    throw options.signal?.aborted === true ? options.signal.reason : error;
   }
 }
 
 async function loadArtifacts(
   handlerOrUrl: tf.io.IOHandler | string,
-  limits: LoadOptions,
+  options: LoadOptions,
 ): Promise<tf.io.ModelArtifacts> {
   const isWeb = typeof handlerOrUrl === 'string' && isFetched(handlerOrUrl);
-  const handler = findHandler(handlerOrUrl, 'load', isWeb ? {fetchFunc: limitedFetch(limits)} : {});
+  const handler = findHandler(handlerOrUrl, 'load', isWeb ? {fetchFunc: limitedFetch(options)} : {});
   const {load} = handler;
   if (load === undefined) {
     throw new LoRAError('The handler cannot load: it has no load function.');
@@ -154,7 +150,7 @@ async function loadArtifacts(
   const artifacts = await (typeof handlerOrUrl === 'string'
     ? told(`Cannot load "${handlerOrUrl}"`, () => load.call(handler))
     : load.call(handler));
-  const {maxBytes = Infinity} = limits;
+  const {maxBytes = Infinity} = options;
   const {weightData} = artifacts;
   if (weightData !== undefined && [weightData].flat().reduce((sum, {byteLength}) => sum + byteLength, 0) > maxBytes) {
     throw tooLarge('The adapter', maxBytes);

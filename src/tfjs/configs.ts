@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {asLoRAError, LoRAError} from '../errors';
 import {fieldsOf, type SeparableLayer} from './fields';
+import {named} from './names';
 
 /** The arguments for tfjs's constructor of a layer that shall stand where `layer` stood: its own. */
 export function standInArgs(
@@ -29,10 +30,10 @@ const MENDED: Readonly<Record<string, (layer: tf.layers.Layer) => tf.serializati
   SeparableConv2D: layer => ({depthMultiplier: fieldsOf<SeparableLayer>(layer).depthMultiplier}),
 };
 
-/** A layer's entry with what its class gets wrong in its config put right. */
+/** A layer's entry with what its class forgets or gets wrong in its config put right. */
 export function mendedEntry(layer: tf.layers.Layer, {className, config}: LayerEntry): LayerEntry {
   const mend = Object.hasOwn(MENDED, className) ? MENDED[className] : undefined;
-  return {className, config: {...config, ...mend?.(layer)}};
+  return {className, config: {...config, name: layer.name, ...mend?.(layer)}};
 }
 
 /**
@@ -50,7 +51,7 @@ export function layerFromEntry({className, config}: LayerEntry): tf.layers.Layer
   const [layerClass, fromConfig] = registered;
   try {
     // tfjs writes into the configs that it reads.
-    return fromConfig(layerClass, cloneConfig(config)) as tf.layers.Layer;
+    return named(fromConfig(layerClass, cloneConfig(config)) as tf.layers.Layer, config);
   } catch (error) {
     throw asLoRAError(error, `Layer "${config.name as string}" (${className}) cannot be made from its config`);
   }
@@ -75,42 +76,6 @@ export function cloneConfig<T>(value: T, replace = (_key: string, entry: unknown
     return Object.fromEntries(entries) as T;
   }
   return value;
-}
-
-/** Fields that differ between a layer and its rebuilt copy without meaning anything. */
-const BOOKKEEPING = new Set([
-  'id',
-  'name',
-  '_refCount',
-  '_built',
-  'trainable_',
-  '_trainable',
-  'fastWeightInitDuringBuild',
-  '_addedWeightNames',
-]);
-
-/**
- * The plain fields (numbers, texts, flags, and lists of these) in which two layers of a class differ: what the class's `getConfig`
- * forgets.
- */
-export function differingFields(one: tf.layers.Layer, other: tf.layers.Layer): string[] {
-  const fields = fieldsOf<Record<string, unknown>>(one);
-  const counterparts = fieldsOf<Record<string, unknown>>(other);
-  return Object.keys(fields).filter(key => {
-    const value = fields[key];
-    const counterpart = counterparts[key];
-    return (
-      !BOOKKEEPING.has(key) &&
-      isPlain(value) &&
-      (!isPlain(counterpart) || JSON.stringify(value) !== JSON.stringify(counterpart))
-    );
-  });
-}
-
-function isPlain(value: unknown): boolean {
-  return Array.isArray(value)
-    ? value.length > 0 && value.every(isPlain)
-    : ['number', 'string', 'boolean'].includes(typeof value);
 }
 
 /** Whether a layer gives the same for the same input each time, in training too: it has no state and no dropout inside. */

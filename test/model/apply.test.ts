@@ -173,12 +173,12 @@ describe('applyLoRA', () => {
 
   test('adapts with rank 8 by default, all that can be adapted', () => {
     const model = tf.sequential({
-      layers: [tf.layers.dense({units: 9, inputShape: [10], name: 'one'})],
+      layers: [tf.layers.dense({units: 32, inputShape: [40], name: 'one'})],
     });
     const [a, b] = factorsOf(applyLoRA(model)).map(({shape}) => shape);
     expect([a, b]).toEqual([
-      [10, 8],
-      [8, 9],
+      [40, 8],
+      [8, 32],
     ]);
   });
 

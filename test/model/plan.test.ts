@@ -4,11 +4,15 @@ import type {LoRAStrength} from '../../src/methods/strength';
 import {LoRAError} from '../../src/errors';
 import {adaptableClasses} from '../../src/layers/registry';
 import {TrainedLayer} from '../../src/layers/trainedLayer';
+import {getAdapter} from '../../src/model/currentAdapter';
+import {combineAdapters} from '../../src/adapter/combine';
+import {scaleAdapter} from '../../src/adapter/scale';
 import {applyLoRA} from '../../src/model/apply';
+import {summarizeLoRA} from '../../src/model/summary';
 import {loraSites} from '../../src/model/adapted';
 import {sitesOf} from '../../src/rewire/walk';
-import {useBackend, withoutLeaks} from '../helpers';
-import {baseWeights, cnn, mlp, nested} from '../models';
+import {numbers, useBackend, withoutLeaks} from '../helpers';
+import {baseWeights, cnn, mlp, nested, stirFactors} from '../models';
 
 beforeAll(() => useBackend('cpu'));
 beforeEach(() => tf.engine().startScope());
@@ -105,17 +109,99 @@ describe('strengths', () => {
   test.each([
     [false, 8 / 6],
     [true, 8 / Math.sqrt(6)],
-  ])('above min(fan-in, fan-out) are lowered at the same scaling (stabilized: %s)', (rankStabilized, scaling) => {
+  ])(
+    'of named layers above min(fan-in, fan-out) are lowered at the same scaling (stabilized: %s)',
+    (rankStabilized, scaling) => {
+      const warn = jest.spyOn(console, 'warn').mockImplementation();
+      const adapted = applyLoRA(nested().model, {rank: 6, alpha: 8, rankStabilized, targets: ['Dense']});
+      const sites = loraSites(adapted);
+      // Kernels of 5×6, 6×4 and 4×3.
+      expect(sites.map(({layer}) => layer.rank)).toEqual([5, 4, 3]);
+      sites.forEach(({layer}) => expect(layer.scaling).toBeCloseTo(scaling));
+      expect(warn).toHaveBeenCalledTimes(1);
+      expect(warn.mock.calls[0]![0]).toMatch(
+        /body\/first: 5 instead of 6, body\/second: 4 instead of 6, head: 3 instead of 6/,
+      );
+    },
+  );
+});
+
+describe("the rank of a layer that 'all' takes in", () => {
+  /** A body of 64 features and a head of some outputs. */
+  function classifier(outputs: number): tf.LayersModel {
+    return tf.sequential({
+      layers: [
+        tf.layers.dense({units: 64, inputShape: [80], name: 'body', kernelInitializer: 'ones'}),
+        tf.layers.dense({units: outputs, name: 'head', kernelInitializer: 'ones'}),
+      ],
+    });
+  }
+  const headOf = (model: tf.LayersModel) => loraSites(model)[1]!.layer;
+
+  test.each([
+    // 8·(64 + 10) = 592 numbers for 640; 5·69 = 345 for 320, 4·69 = 276; 2·67 = 134 for 192; 1·66 for 128.
+    [10, 8],
+    [5, 4],
+    [3, 2],
+    [2, 1],
+    // With one output the update has one number more than the kernel, whatever the rank.
+    [1, 1],
+  ])('is such that the update of a Dense 64 → %i has fewer numbers than the kernel: %i', (outputs, rank) => {
     const warn = jest.spyOn(console, 'warn').mockImplementation();
-    const adapted = applyLoRA(nested().model, {rank: 6, alpha: 8, rankStabilized});
-    const sites = loraSites(adapted);
-    // Kernels of 5×6, 6×4 and 4×3.
-    expect(sites.map(({layer}) => layer.rank)).toEqual([5, 4, 3]);
-    sites.forEach(({layer}) => expect(layer.scaling).toBeCloseTo(scaling));
-    expect(warn).toHaveBeenCalledTimes(1);
-    expect(warn.mock.calls[0]![0]).toMatch(
-      /body\/first: 5 instead of 6, body\/second: 4 instead of 6, head: 3 instead of 6/,
+    for (const config of [{}, {targets: 'all'}, {targets: ['head', 'body']}] as LoRAConfig[]) {
+      const adapted = applyLoRA(classifier(outputs), config);
+      expect(headOf(adapted)).toMatchObject({rank, scaling: 1});
+      expect(loraSites(adapted)[0]!.layer.rank).toBe(8);
+    }
+    expect(warn).not.toHaveBeenCalled();
+  });
+
+  test('is lowered so where a rank for all is more than the kernel holds, without a warning; the summary tells', () => {
+    const warn = jest.spyOn(console, 'warn').mockImplementation();
+    const adapted = applyLoRA(classifier(5), {rank: 8, alpha: 16});
+    expect(headOf(adapted)).toMatchObject({rank: 4, alpha: 8, scaling: 2});
+    expect(warn).not.toHaveBeenCalled();
+    const summary = summarizeLoRA(adapted);
+    expect(summary.layers[1]).toMatchObject({rank: 4, cappedFrom: 8, trainableParameters: 276});
+    expect(String(summary)).toMatch(/head +Dense +64×5 +4 \(not 8\)/);
+    expect(String(summary)).toContain('(not n): at rank n the update would add nothing, or have no fewer numbers');
+  });
+
+  test('is what was asked for where the kernel holds it', () => {
+    expect(headOf(applyLoRA(classifier(5), {rank: 5})).rank).toBe(5);
+  });
+
+  test('is warned of where it was asked for this layer, and lowered no further than the kernel holds', () => {
+    const warn = jest.spyOn(console, 'warn').mockImplementation();
+    const asked: LoRAConfig[] = [{rank: 8, targets: ['head', 'body']}, {overrides: [{targets: ['head'], rank: 8}]}];
+    for (const [i, config] of asked.entries()) {
+      expect(headOf(applyLoRA(classifier(5), config)).rank).toBe(5);
+      expect(warn).toHaveBeenCalledTimes(i + 1);
+      expect(warn.mock.calls[i]![0]).toMatch(/Lowered, at the same scaling: head: 5 instead of 8\.$/);
+    }
+  });
+
+  test('counts all kernels of a layer that has several', () => {
+    const model = tf.sequential({layers: [tf.layers.lstm({units: 3, inputShape: [2, 4], name: 'lstm'})]});
+    // Kernels 4×12 and 3×12 hold 84 numbers; updates of rank 2 hold 2·16 + 2·15, of rank 3 93.
+    expect(loraSites(applyLoRA(model))[0]!.layer.rank).toBe(2);
+  });
+
+  test('lets adapters made with defaults be combined, scaled and averaged', () => {
+    const base = classifier(5);
+    const [one, other] = [1, 2].map(seed => {
+      const adapted = applyLoRA(base, {seed});
+      stirFactors(adapted, seed);
+      return adapted;
+    }) as [tf.LayersModel, tf.LayersModel];
+    const mean = combineAdapters([one, other].map(model => ({adapter: getAdapter(model), weight: 0.5})));
+    const half = scaleAdapter(getAdapter(one), 0.5);
+    const deltas = [one, other, applyLoRA(base, mean), applyLoRA(base, half)].map(model =>
+      numbers(headOf(model).loraLayer.delta()),
     );
+    const [a, b, ofMean, ofHalf] = deltas as [number[], number[], number[], number[]];
+    expect(ofMean).toBeAllClose(a.map((value, i) => (value + b[i]!) / 2));
+    expect(ofHalf).toBeAllClose(a.map(value => value / 2));
   });
 });
 

@@ -72,7 +72,7 @@ describe('summarizeLoRA', () => {
 
   test('tells the ranks that were lowered, after a file too', async () => {
     jest.spyOn(console, 'warn').mockImplementation();
-    const adapted = applyLoRA(mlp().model, {rank: 4});
+    const adapted = applyLoRA(mlp().model, {rank: 4, targets: ['Dense']});
     for (const each of [adapted, await reloaded(adapted)]) {
       const summary = summarizeLoRA(each);
       const [hidden, head] = summary.layers;

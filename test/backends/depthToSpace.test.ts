@@ -1,0 +1,28 @@
+import * as tf from '@tensorflow/tfjs';
+import '../../src/backends/ensure';
+import {BACKENDS, numbers, random, useBackend} from '../helpers';
+
+// Each output is one of the inputs, so the gradient for an upstream dy must have dy at that input. That place is read off the forward pass.
+
+describe.each(BACKENDS)('on %s', backend => {
+  beforeAll(() => useBackend(backend));
+
+  test.each<[size: number, shape: [number, number, number, number]]>([
+    [2, [2, 3, 2, 4]],
+    [2, [1, 2, 3, 12]],
+    [3, [2, 2, 2, 18]],
+  ])('the gradient of depthToSpace by %i brings each number of dy back to where it came from', (size, shape) => {
+    tf.tidy(() => {
+      const count = shape.reduce((product, length) => product * length, 1);
+      const places = tf.depthToSpace(tf.reshape<tf.Rank.R4>(tf.range(0, count), shape), size, 'NHWC');
+      const dy = random<tf.Rank.R4>(places.shape, 3);
+      const expected = new Array<number>(count);
+      const values = numbers(dy);
+      numbers(places).forEach((place, i) => (expected[place] = values[i]!));
+      const x = random<tf.Rank.R4>(shape, 4);
+      const dx = tf.grad(z => tf.depthToSpace(z as tf.Tensor4D, size, 'NHWC'))(x, dy);
+      expect(dx.shape).toEqual([...shape]);
+      expect(numbers(dx)).toEqual(expected);
+    });
+  });
+});

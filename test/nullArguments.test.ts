@@ -1,0 +1,203 @@
+import * as tf from '@tensorflow/tfjs';
+import * as library from '../src/node';
+import {useBackend} from './helpers';
+import {cnn, MemoryHandler, mlp} from './models';
+import {peftFiles, smallNetwork} from './peftNetworks';
+
+beforeAll(() => useBackend('cpu'));
+beforeEach(() => tf.engine().startScope());
+afterEach(() => {
+  tf.engine().endScope();
+  jest.restoreAllMocks();
+});
+
+/** Arguments with which an exported function works, made anew for each call. */
+type Usage = () => unknown[];
+
+const adapted = () => library.applyLoRA(mlp().model, {rank: 2, seed: 1});
+const adapter = () => library.getAdapter(adapted());
+const compiled = () => {
+  const model = library.applyLoRA(cnn().model, {rank: 1, targets: ['head']});
+  model.compile({optimizer: 'sgd', loss: 'meanSquaredError'});
+  return model;
+};
+const safetensors = () => library.toSafetensors(adapter());
+const base = (layer: tf.layers.Layer) => () => [{layer, rank: 1, alpha: 1, name: 'x', seed: 1, initializer: 'zeros'}];
+const {layers} = tf;
+
+/** How each exported function is used. Objects are options, whose entries are tried too. */
+const USAGES: Record<string, Usage> = {
+  applyLoRA: () => [
+    mlp().model,
+    {
+      rank: 2,
+      alpha: 2,
+      rankStabilized: false,
+      targets: 'all',
+      exclude: ['head'],
+      trainable: ['head'],
+      overrides: [{targets: ['hidden'], rank: 1}],
+      freezeBaseLayer: true,
+      bias: 'none',
+      initializer: 'zeros',
+      seed: 1,
+    },
+  ],
+  combineAdapters: () => [[{adapter: adapter(), weight: 1}], {method: 'svd', rank: 1}],
+  disposeModel: () => [mlp().model],
+  exportPEFT: () => [adapter(), mlp().model, {keyMap: {}, dtype: 'float32'}],
+  fileHandler: () => ['model.json'],
+  fitOnFeatures: () => [
+    compiled(),
+    tf.ones([2, 6, 6, 2]),
+    tf.ones([2, 3]),
+    {epochs: 1, verbose: 0, maxBytes: 1e6, onFeatures: () => undefined},
+  ],
+  fromSafetensors: () => [new Uint8Array(8)],
+  getAdapter: () => [adapted()],
+  importPEFT: () => [peftFiles('lora'), smallNetwork().model, {keyMap: {}}],
+  loadAdapter: () => [new MemoryHandler()],
+  loraBidirectional: base(layers.bidirectional({layer: layers.lstm({units: 2}), mergeMode: 'concat'})),
+  loraConv1d: base(layers.conv1d({filters: 2, kernelSize: 2})),
+  loraConv2d: base(layers.conv2d({filters: 2, kernelSize: 2})),
+  loraConv2dTranspose: base(layers.conv2dTranspose({filters: 2, kernelSize: 2})),
+  loraConv3d: base(layers.conv3d({filters: 2, kernelSize: 2})),
+  loraDense: base(layers.dense({units: 2})),
+  loraDepthwiseConv2d: base(layers.depthwiseConv2d({kernelSize: 2})),
+  loraEmbedding: base(layers.embedding({inputDim: 2, outputDim: 2})),
+  loraGRU: base(layers.gru({units: 2})),
+  loraLSTM: base(layers.lstm({units: 2})),
+  loraRNN: base(layers.rnn({cell: layers.lstmCell({units: 2})}) as tf.layers.Layer),
+  loraSeparableConv2d: base(layers.separableConv2d({filters: 2, kernelSize: 2}) as tf.layers.Layer),
+  loraSimpleRNN: base(layers.simpleRNN({units: 2})),
+  loraWeights: () => [{layer: layers.dense({units: 2}), weights: [{name: 'kernel', outAxes: 1}], rank: 1}],
+  mergeLoRA: () => [adapted(), {safe: true}],
+  predictWith: () => [adapted(), tf.ones([2, 5]), [adapter(), adapter()], {batchSize: 1}],
+  readAdapter: () => [safetensors()],
+  readPEFT: () => [{config: '{}', weights: new Uint8Array(8)}],
+  readPEFTFolder: () => ['nowhere'],
+  registerAdaptable: () => ['Dense', {weights: ['kernel']}],
+  removeLoRA: () => [adapted()],
+  replaceHead: () => [mlp().model, [layers.dense({units: 2, name: 'new'})], {at: 'hidden'}],
+  resetOptimizer: () => [compiled()],
+  saveAdapter: () => [adapter(), new MemoryHandler(), {format: 'safetensors', dtype: 'float32'}],
+  scaleAdapter: () => [adapter(), 1],
+  setAdapter: () => [adapted(), adapter()],
+  splitAtFirstAdapter: () => [compiled()],
+  summarizeLoRA: () => [adapted(), {norms: true}],
+  toSafetensors: () => [adapter(), {dtype: 'float32'}],
+  trainableVariables: () => [adapted()],
+  withAdapter: () => [adapted(), adapter(), () => 1],
+  writePEFTFolder: () => ['nowhere', {config: '{}', weights: new Uint8Array(8)}],
+};
+
+/** Where null has a meaning of its own. */
+const MEANINGFUL = new Set(['setAdapter 1', 'withAdapter 1', 'predictWith 2.0', 'predictWith 2.1']);
+
+/** Null in each place of the arguments, and in each entry of objects and lists among them. */
+function variants(name: string, usage: Usage): [place: string, call: () => unknown][] {
+  const use = (library as unknown as Record<string, (...args: unknown[]) => unknown>)[name]!;
+  return usage().flatMap((argument, i) => {
+    const isRecord = typeof argument === 'object' && argument?.constructor === Object;
+    const keys = isRecord || Array.isArray(argument) ? Object.keys(argument as object) : [];
+    const whole: [string, () => unknown] = [
+      `${name} ${i}`,
+      () => use(...usage().map((value, at) => (at === i ? null : value))),
+    ];
+    const entries = keys.map((key): [string, () => unknown] => [
+      `${name} ${i}.${key}`,
+      () =>
+        use(
+          ...usage().map((value, at) => {
+            if (at !== i) {
+              return value;
+            }
+            const copy = (Array.isArray(value) ? [...(value as unknown[])] : {...(value as object)}) as Record<
+              string,
+              unknown
+            >;
+            copy[key] = null;
+            return copy;
+          }),
+        ),
+    ]);
+    return [whole, ...entries];
+  });
+}
+
+test('every exported function is here', () => {
+  const functions = Object.entries(library).filter(
+    ([name, value]) => typeof value === 'function' && /^[a-z]/.test(name),
+  );
+  expect(Object.keys(USAGES).sort()).toEqual(functions.map(([name]) => name).sort());
+});
+
+test.each(Object.entries(USAGES))(
+  'null for an argument of %s is refused clearly, or stands for nothing',
+  async (name, usage) => {
+    jest.spyOn(console, 'warn').mockImplementation();
+    const unclear: string[] = [];
+    for (const [place, call] of variants(name, usage)) {
+      try {
+        await call();
+      } catch (error) {
+        if (!(error instanceof library.LoRAError) || MEANINGFUL.has(place)) {
+          unclear.push(`${place}: ${String(error)}`);
+        }
+      }
+    }
+    expect(unclear).toEqual([]);
+  },
+);
+
+test('null is refused in the place of a model, an adapter and options', async () => {
+  for (const place of [
+    'applyLoRA 0',
+    'applyLoRA 1',
+    'saveAdapter 0',
+    'saveAdapter 2',
+    'summarizeLoRA 1',
+    'mergeLoRA 1',
+  ]) {
+    const [name, i] = place.split(' ') as [string, string];
+    const [, call] = variants(name, USAGES[name]!).find(([found]) => found === `${name} ${i}`)!;
+    await expect(Promise.resolve().then(call)).rejects.toThrow(/null/);
+  }
+});
+
+test('null in the methods of a layer is refused clearly, or stands for nothing', () => {
+  const layer = adapted().getLayer('hidden') as library.LoRADense;
+  const none = null as never;
+  expect(() => layer.loadWeights(none)).toThrow(library.LoRAError);
+  expect(() => layer.loadWeights({kernel: none})).toThrow('kernel must be a tensor, got null.');
+  expect(() => layer.setParameter('kernel', none)).toThrow('kernel must be a tensor, got null.');
+  expect(() => layer.setParameter(none, tf.ones([1]))).toThrow(library.LoRAError);
+  expect(() => layer.validateWeights(none)).toThrow(library.LoRAError);
+  expect(layer.validateWeights(['kernel'], none).matched).toEqual(['kernel']);
+  expect(layer.tryGetParameter(none)).toBeUndefined();
+});
+
+test('null stands for no arguments in apply and call, as in stock layers', () => {
+  const x = tf.ones([2, 3, 4]);
+  const bases = [
+    layers.dense({units: 2}),
+    layers.lstm({units: 2}),
+    layers.bidirectional({layer: layers.gru({units: 2}) as tf.RNN, mergeMode: 'concat'}),
+    layers.dropout({rate: 0.5}),
+    layers.batchNormalization(),
+  ];
+  for (const layer of bases) {
+    const expected = (layer.apply(x, null as never) as tf.Tensor).dataSync();
+    const className = layer.getClassName();
+    const wrapper =
+      className === 'Dense' || className === 'LSTM' || className === 'Bidirectional'
+        ? {Dense: library.loraDense, LSTM: library.loraLSTM, Bidirectional: library.loraBidirectional}[className]({
+            layer,
+            rank: 1,
+          })
+        : new library.FrozenLayer({layer});
+    expect((wrapper.apply(x, null) as tf.Tensor).dataSync()).toEqual(expected);
+    expect((wrapper.call(x, null) as tf.Tensor).dataSync()).toEqual(expected);
+    expect((new library.TrainedLayer({layer}).apply(x, null) as tf.Tensor).dataSync()).toEqual(expected);
+  }
+});
