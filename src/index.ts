@@ -27,6 +27,7 @@ export type {
 export {LoRAError} from './errors';
 export type {KeyMap} from './formats/names';
 export type {PEFTFiles} from './formats/peft';
+export type {Bytes} from './formats/safetensors';
 export type {AdaptableWeight, Adaptation} from './layers/adaptation';
 export {BiasLayer} from './layers/biasLayer';
 export {FrozenLayer} from './layers/frozenLayer';

@@ -6,7 +6,7 @@ import type {KeyMap} from '../formats/names';
 import {PEFT_NAMES, type PEFTFiles} from '../formats/peft';
 import {writePEFTConfig, type WrittenModule} from '../formats/peftConfig';
 import {depthwiseUpdateToTorch, type TorchUpdate, toTorchUpdate} from '../formats/peftUpdate';
-import {encodeSafetensors, type NamedValues} from '../formats/safetensors';
+import {type Bytes, encodeSafetensors, type NamedValues} from '../formats/safetensors';
 import {torchWeights, updatedKind} from '../formats/torchLayers';
 import {biasesOf, namedWeights} from '../layers/stock';
 import {baseOf} from '../layers/wrapperLayer';
@@ -27,7 +27,7 @@ export interface ExportOptions extends SafetensorsOptions {
 export interface ExportedPEFT extends PEFTFiles {
   /** What belongs into `adapter_config.json`. */
   config: Record<string, unknown>;
-  weights: Uint8Array<ArrayBuffer>;
+  weights: Bytes;
 }
 
 /**

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {type Adapter, refuseOthers, show} from '../config';
 import {LoRAError} from '../errors';
-import {decodeSafetensors, encodeSafetensors, type FloatType} from '../formats/safetensors';
+import {type Bytes, decodeSafetensors, encodeSafetensors, type FloatType} from '../formats/safetensors';
 import {duplicateKeys} from '../formats/jsonText';
 import type {Values} from '../formats/layout';
 import {checkAdapter, checkAdapterConfig} from '../model/checkAdapter';
@@ -29,7 +29,7 @@ const VERSION = '1';
 export async function toSafetensors(
   adapter: Adapter,
   {dtype = 'float32', ...others}: SafetensorsOptions = {},
-): Promise<Uint8Array<ArrayBuffer>> {
+): Promise<Bytes> {
   refuseOthers(others, ['dtype']);
   checkAdapter(adapter);
   const {config, tensors} = adapter;
