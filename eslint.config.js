@@ -5,6 +5,7 @@ export default tseslint.config(
   {
     ignores: [
       '**/*.cjs',
+      'test/package/types/consumer/',
       'dist/',
       'coverage/',
       'docs/',

@@ -6,6 +6,9 @@ export default {
   coverageProvider: 'v8',
   collectCoverageFrom: ['src/**/*.ts'],
   testTimeout: 30_000,
+  // By itself jest leaves one core of two to other things.
+  maxWorkers: '100%',
+  testSequencer: '<rootDir>/test/sequencer.cjs',
   reporters: [
     'default',
     '<rootDir>/test/backendsReporter.cjs',
@@ -14,6 +17,6 @@ export default {
       ? [['<rootDir>/test/resultsReporter.cjs', {file: process.env.LORA_TEST_RESULTS}]]
       : []),
   ],
-  moduleNameMapper: {'^tfjs-lora$': '<rootDir>/src/node.ts'},
+  moduleNameMapper: {'^tfjs-lora(/node)?$': '<rootDir>/src/node.ts'},
   transform: {'^.+\\.ts$': ['ts-jest', {tsconfig: 'test/tsconfig.json'}]},
 };

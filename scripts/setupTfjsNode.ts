@@ -4,13 +4,26 @@
 // TensorFlow and the package's addon is compiled against it. package.json and its lock stay as they are.
 
 import {spawnSync} from 'node:child_process';
-import {existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync} from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import {tmpdir} from 'node:os';
 import {dirname, join} from 'node:path';
 import {fileURLToPath} from 'node:url';
 
 const VERSION = '4.22.0';
+/** Of the package's archive, as in a lock file. */
+const INTEGRITY = 'sha512-uHrXeUlfgkMxTZqHkESSV7zSdKdV0LlsBeblqkuKU9nnfxB1pC6DtoyYVaLxznzZy7WQSegjcohxxCjAf6Dc7w==';
 const WHEEL = 'tensorflow-cpu==2.21.0';
+/** Of the wheel for Linux on x86-64 and Python 3.11; pip refuses any other file. */
+const WHEEL_HASH = 'sha256:2b847d217b02ee7731ed91431daf3250daa0196c3c94614d23be27232e6e5b6c';
 /** The version of the library that this version of the package asks for, by which it names the files. */
 const LIBRARY_VERSION = '2.9.1';
 /** N-API: the version to compile for, and the one that names the folder in which the package looks for its addon. */
@@ -129,7 +142,9 @@ function fetchLibrary({python}: Tools): void {
     say(`fetching ${WHEEL} from PyPI (270 MB) …`);
     const platform = ['--platform', 'manylinux_2_27_x86_64', '--python-version', '3.11'];
     const args = ['-m', 'pip', 'download', '--quiet', '--no-deps', '--only-binary=:all:', ...platform, '-d', folder];
-    mustRun('pip download', python, [...args, WHEEL]);
+    const requirements = join(folder, 'requirements.txt');
+    writeFileSync(requirements, `${WHEEL} --hash=${WHEEL_HASH}\n`);
+    mustRun('pip download', python, [...args, '--require-hashes', '-r', requirements]);
     const wheel = readdirSync(folder).find(name => name.endsWith('.whl'));
     if (wheel === undefined) {
       throw new SetupError('pip download left no wheel.');
@@ -170,6 +185,20 @@ function compileAddon({nodeGyp}: Tools): void {
   mustRun('node-gyp', process.execPath, [nodeGyp, 'rebuild', ...headers, ...module, ...napi], PACKAGE);
 }
 
+/** Refuses a package that is not the one that was tried, before any script of it runs. npm has checked the archive against this value. */
+function refuseOtherPackage(): void {
+  const lock = JSON.parse(readFileSync(join(ROOT, 'node_modules/.package-lock.json'), 'utf8')) as {
+    packages: Record<string, {integrity?: string} | undefined>;
+  };
+  const integrity = lock.packages['node_modules/@tensorflow/tfjs-node']?.integrity;
+  if (integrity !== INTEGRITY) {
+    rmSync(PACKAGE, {recursive: true, force: true});
+    throw new SetupError(
+      `the package has the integrity ${integrity ?? 'undefined'}, expected ${INTEGRITY}. It was removed.`,
+    );
+  }
+}
+
 function setUp(): void {
   if (works().succeeded) {
     say(`${VERSION} is there and works, nothing to do.`);
@@ -186,6 +215,7 @@ function setUp(): void {
     '--no-fund',
     `@tensorflow/tfjs-node@${VERSION}`,
   ]);
+  refuseOtherPackage();
   say("trying the package's own download …");
   const own = run('npm', ['rebuild', '@tensorflow/tfjs-node']);
   if (!own.succeeded || !works().succeeded) {

@@ -22,6 +22,7 @@ export {LoRAError} from './errors';
 export type {LoadOptions} from './storage/limits';
 export type {KeyMap} from './peft/keyMap';
 export type {PEFTFiles} from './peft/files';
+export type {Bytes} from './formats/safetensors';
 export type {AdaptableWeight, Adaptation} from './layers/adaptation';
 export {BiasLayer} from './layers/biasLayer';
 export {FrozenLayer} from './layers/frozenLayer';

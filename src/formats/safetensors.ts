@@ -42,6 +42,12 @@ const MAX_HEADER = 16 * 2 ** 20;
 const MAX_FAULTS = 10;
 
 /**
+ * Bytes with a buffer of their own, as `Blob` and `fetch` take them: `Uint8Array<ArrayBuffer>`, in a form that TypeScript before 5.7
+ * reads too. There `Uint8Array` takes no type argument.
+ */
+export type Bytes = ReturnType<typeof Uint8Array.of>;
+
+/**
  * Writes a safetensors file. Numbers are rounded to the nearest that `dtype` has, ties to even.
  *
  * @param metadata texts that travel in the header.
@@ -50,7 +56,7 @@ const MAX_FAULTS = 10;
 export function encodeSafetensors(
   tensors: Readonly<Record<string, NamedValues>>,
   {dtype = 'F32', metadata = {}}: {dtype?: FloatType; metadata?: Readonly<Record<string, string>>} = {},
-): Uint8Array<ArrayBuffer> {
+): Bytes {
   const typeOf = ({data}: NamedValues) => (data instanceof BigInt64Array ? 'I64' : dtype);
   const sizeOf = (values: NamedValues) => SIZES[typeOf(values)] ?? 4;
   // The widest first, so that each tensor lies at a multiple of its size.

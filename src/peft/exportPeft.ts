@@ -4,7 +4,7 @@ import {checkAdapter} from '../adapter/checkAdapter';
 import {describeHead} from '../adapter/headConfig';
 import {checkOptions, listed, LoRAError} from '../errors';
 import type {Values} from '../formats/layout';
-import {encodeSafetensors, type NamedValues} from '../formats/safetensors';
+import {type Bytes, encodeSafetensors, type NamedValues} from '../formats/safetensors';
 import type {LayerConfig} from '../layers/layerConfig';
 import {baseOf} from '../layers/wrapperLayer';
 import {resolveStrength} from '../methods/strength';
@@ -30,7 +30,7 @@ export interface ExportOptions extends SafetensorsOptions {
 export interface ExportedPEFT extends PEFTFiles {
   /** What belongs into `adapter_config.json`. */
   config: Record<string, unknown>;
-  weights: Uint8Array<ArrayBuffer>;
+  weights: Bytes;
 }
 
 /**

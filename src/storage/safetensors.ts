@@ -4,7 +4,7 @@ import {checkAdapter, checkAdapterConfig} from '../adapter/checkAdapter';
 import {checkOptions, faultLines, listed, LoRAError, show} from '../errors';
 import {duplicateKeys} from '../formats/jsonText';
 import type {Values} from '../formats/layout';
-import {decodeSafetensors, encodeSafetensors, type FloatType} from '../formats/safetensors';
+import {type Bytes, decodeSafetensors, encodeSafetensors, type FloatType} from '../formats/safetensors';
 import {readTensor} from '../tfjs/lostContext';
 
 /** How the numbers of an adapter are stored. */
@@ -26,10 +26,7 @@ const VERSION = '1';
  *
  * @throws LoRAError if a number is too large for the type that is asked for, or the adapter was disposed.
  */
-export async function toSafetensors(
-  adapter: Adapter,
-  options: SafetensorsOptions = {},
-): Promise<Uint8Array<ArrayBuffer>> {
+export async function toSafetensors(adapter: Adapter, options: SafetensorsOptions = {}): Promise<Bytes> {
   checkOptions(options, ['dtype']);
   const {dtype = 'float32'} = options;
   checkAdapter(adapter);

@@ -146,3 +146,13 @@ test('conv1d, conv2dTranspose and their gradients agree with cpu', () =>
       ...tf.grads(squareTransposed)([image, filter]),
     ];
   }));
+
+test.each(['same', 'valid'] as const)(
+  "conv2dTranspose into an output smaller than its padding '%s' gives agrees with cpu",
+  pad =>
+    expectAgreement(() => {
+      const x = tf.randomNormal<tf.Rank.R4>([1, 8, 9, 3], 0, 1, 'float32', 1);
+      const filter = tf.randomNormal<tf.Rank.R4>([4, 3, 2, 3], 0, 1, 'float32', 2);
+      return [tf.conv2dTranspose(x, filter, [1, 4, 5, 2], 1, pad)];
+    }),
+);

@@ -113,3 +113,13 @@ test.each(BACKENDS)('the gradients of a transposed 3-D convolution are its slope
   });
   expectGradients(actual, expected);
 });
+
+test.each(['same', 'valid'] as const)(
+  "a transposed 3-D convolution into an output smaller than its padding '%s' gives agrees with cpu",
+  pad =>
+    expectAgreement(() => {
+      const x = random<tf.Rank.R5>([1, 8, 7, 6, 3], 1);
+      const filter = random<tf.Rank.R5>([2, 2, 2, 2, 3], 2);
+      return [tf.conv3dTranspose(x, filter, [1, 4, 5, 3, 2], 1, pad)];
+    }),
+);

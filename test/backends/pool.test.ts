@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import * as tf from '@tensorflow/tfjs';
 import {ensureWasmKernels} from '../../src/backends/wasm';
+import {useBackend} from '../helpers';
 import {expectAgreement} from './agreement';
 
 const side = fc.integer({min: 1, max: 3});
@@ -59,3 +60,10 @@ test.each([true, false])('the places of maxima agree with cpu, batch in index: %
     return [result!, indexes!];
   }),
 );
+
+test('the places of maxima are refused for a tensor that is not of rank 4, as by tfjs', async () => {
+  await useBackend('wasm');
+  const x = tf.zeros([4, 4, 3]) as unknown as tf.Tensor4D;
+  expect(() => tf.maxPoolWithArgmax(x, 2, 2, 'same')).toThrow(/rank 4/);
+  x.dispose();
+});

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {adjointKernel, conv2dFilterGradient, conv2dInputGradient} from '../conv2dGradients';
 import {depthwiseConv2dFilterGradient, depthwiseConv2dInputGradient} from '../depthwiseGradients';
-import type {Padding} from '../geometry';
+import {convolutionAxes, type Padding} from '../geometry';
 import {newKernel, wrappedKernel} from './kernel';
 import type {OwnKernel} from '../registration';
 
@@ -39,12 +39,16 @@ const conv2dBackpropInput = wrappedKernel<Gradients, tf.Conv2DBackpropInputAttrs
       inputs: {dy, filter},
       attrs,
     } = call;
-    if (attrs.dataFormat === 'NCHW') {
+    const {inputShape, strides, pad, dimRoundingMode, dataFormat} = attrs;
+    if (dataFormat === 'NCHW') {
       return stock(call);
     }
-    return tf.tidy(() =>
-      conv2dInputGradient(dy, adjointKernel(filter), attrs.inputShape, attrs.strides, attrs.pad, attrs.dimRoundingMode),
-    );
+    const [height, width] = convolutionAxes(inputShape, filter.shape, strides, pad, dimRoundingMode);
+    if (dy.shape[1] !== height.output || dy.shape[2] !== width.output) {
+      // `tf.conv2dTranspose` takes any output shape, also one whose convolution has another size than `dy`.
+      return stock(call);
+    }
+    return tf.tidy(() => conv2dInputGradient(dy, adjointKernel(filter), inputShape, strides, pad, dimRoundingMode));
   },
 );
 

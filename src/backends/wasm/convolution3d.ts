@@ -22,17 +22,29 @@ interface Attributes {
 /** The gradient of a 3-D convolution in its input, which is a transposed convolution too. The backend's own is wrong. */
 const conv3dBackpropInput = wrappedKernel<Gradients, Attributes & Pick<tf.Conv3DBackpropInputV2Attrs, 'inputShape'>>(
   tf.Conv3DBackpropInputV2,
-  () =>
-    ({inputs: {dy, filter}, attrs}) => {
-      const geometry = geometryOf(attrs);
-      const [, ...strides] = geometry.strides;
-      return tf.tidy(() =>
-        conv3dInputGradient(dy, filter, attrs.inputShape, geometry, (images, taps, shape) =>
-          conv2dInputGradient(images, adjointKernel(taps), shape, strides, 'valid'),
-        ),
-      );
-    },
+  stock => call => {
+    const {
+      inputs: {dy, filter},
+      attrs,
+    } = call;
+    const geometry = geometryOf(attrs);
+    const [, ...strides] = geometry.strides;
+    const {outShape} = tf.backend_util.computeConv3DInfo(attrs.inputShape, filter.shape, attrs.strides, 1, attrs.pad);
+    if (dy.shape.some((size, i) => size < (outShape[i] as number))) {
+      return stock(call);
+    }
+    return tf.tidy(() =>
+      conv3dInputGradient(cropTo(dy, outShape), filter, attrs.inputShape, geometry, (images, taps, shape) =>
+        conv2dInputGradient(images, adjointKernel(taps), shape, strides, 'valid'),
+      ),
+    );
+  },
 );
+
+/** `tf.conv3dTranspose` may be asked for an output whose convolution is smaller than `dy`. The rest of `dy` is not read. */
+function cropTo(dy: tf.Tensor5D, shape: [number, number, number, number, number]): tf.Tensor5D {
+  return dy.shape.every((size, i) => size === shape[i]) ? dy : tf.slice(dy, [0, 0, 0, 0, 0], shape);
+}
 
 /** The gradient of a 3-D convolution in its filter. The backend's own goes wrong with strides. */
 const conv3dBackpropFilter = wrappedKernel<Volumes, Attributes & Pick<tf.Conv3DBackpropFilterV2Attrs, 'filterShape'>>(

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {heapViews, newKernel, type WasmBackend} from './kernel';
+import {heapViews, newKernel, type WasmBackend, wrappedKernel} from './kernel';
 import type {OwnKernel} from '../registration';
 
 /** Along one axis, output `o` pools the inputs `stride·o − before … + window` that exist. */
@@ -44,21 +44,26 @@ export const poolKernels: readonly OwnKernel[] = [
     });
     return out;
   }),
-  newKernel<{x: tf.Tensor}, tf.MaxPoolWithArgmaxAttrs, tf.TensorInfo[]>(
-    tf.MaxPoolWithArgmax,
-    ({inputs: {x}, attrs, backend}) => {
-      const pooling = pooling2D(x, attrs);
-      const out = backend.makeOutput(pooling.outShape, x.dtype);
-      const indices = backend.makeOutput(pooling.outShape, 'int32');
-      const [values, maxima, places] = heapViews(backend, x, out, indices) as [Float32Array, Float32Array, Int32Array];
-      const image = x.size / pooling.batch;
-      positionsOfMaxima(values, pooling).forEach((position, i) => {
-        maxima[i] = values[position] ?? -Infinity;
-        places[i] = attrs.includeBatchInIndex ? position : position % image;
-      });
-      return [out, indices];
-    },
-  ),
+  wrappedKernel<{x: tf.Tensor}, tf.MaxPoolWithArgmaxAttrs, tf.TensorInfo[]>(tf.MaxPoolWithArgmax, stock => call => {
+    const {
+      inputs: {x},
+      attrs,
+      backend,
+    } = call;
+    if (x.shape.length !== 4) {
+      return stock(call); // which refuses it; other poolings are refused before their kernel is called
+    }
+    const pooling = pooling2D(x, attrs);
+    const out = backend.makeOutput(pooling.outShape, x.dtype);
+    const indices = backend.makeOutput(pooling.outShape, 'int32');
+    const [values, maxima, places] = heapViews(backend, x, out, indices) as [Float32Array, Float32Array, Int32Array];
+    const image = x.size / pooling.batch;
+    positionsOfMaxima(values, pooling).forEach((position, i) => {
+      maxima[i] = values[position] ?? -Infinity;
+      places[i] = attrs.includeBatchInIndex ? position : position % image;
+    });
+    return [out, indices];
+  }),
 ];
 
 /** dx is dy where x was the maximum of a window, summed over the windows, and zero elsewhere. */

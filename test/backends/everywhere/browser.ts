@@ -23,6 +23,8 @@ const ARGUMENTS = [
   '--enable-unsafe-webgpu',
   '--use-webgpu-adapter=swiftshader',
   '--enable-features=Vulkan',
+  // SwiftShader compiles the zeroing of workgroup memory into every shader, which doubles the time to compile them. No kernel counts on it.
+  '--enable-dawn-features=disable_workgroup_init',
 ];
 
 /** The browser of this machine, or `undefined`. */
@@ -91,22 +93,33 @@ export class ServedSuite {
     return new ServedSuite(await serve(await bundle()), executablePath);
   }
 
-  /** Runs the suite in a browser of its own, for `patience` milliseconds at most. */
-  async run(backend: string, order: Order, report: (outcome: Outcome) => void, patience: number): Promise<void> {
+  /**
+   * Runs the suite in each of `orders` in a browser of its own, for `patience` milliseconds at most each: a page for each order, in one
+   * browser, which keeps the shaders that it has compiled.
+   */
+  async run(
+    backend: string,
+    orders: readonly Order[],
+    report: (outcome: Outcome) => void,
+    patience: number,
+  ): Promise<void> {
     const browser = await chromium.launch({executablePath: this.executablePath, args: ARGUMENTS});
     try {
-      const page = await browser.newPage();
-      await page.exposeFunction('reportOutcome', report);
-      await page.goto(`http://127.0.0.1:${(this.server.address() as AddressInfo).port}/`);
-      await page.waitForFunction(() => 'startSuite' in window);
-      const suite = page.evaluate(([name, which]) => window.startSuite(name, which), [backend, order] as const);
-      const seconds = patience / 1000;
-      await Promise.race([
-        suite,
-        setTimeout(patience, undefined, {ref: false}).then(() =>
-          Promise.reject(new Error(`No end after ${seconds} s.`)),
-        ),
-      ]);
+      for (const order of orders) {
+        const page = await browser.newPage();
+        await page.exposeFunction('reportOutcome', report);
+        await page.goto(`http://127.0.0.1:${(this.server.address() as AddressInfo).port}/`);
+        await page.waitForFunction(() => 'startSuite' in window);
+        const suite = page.evaluate(([name, which]) => window.startSuite(name, which), [backend, order] as const);
+        const seconds = patience / 1000;
+        await Promise.race([
+          suite,
+          setTimeout(patience, undefined, {ref: false}).then(() =>
+            Promise.reject(new Error(`No end after ${seconds} s.`)),
+          ),
+        ]);
+        await page.close();
+      }
     } finally {
       await browser.close();
     }

@@ -19,7 +19,8 @@ const ORDERS: readonly Order[] = ['libraryFirst', 'backendFirst'];
 /** Long for a suite of some minutes, on a machine that has other things to do. */
 const PATIENCE = 20 * 60_000;
 
-type Run = (order: Order, report: (outcome: Outcome) => void) => Promise<void>;
+/** Runs the suite in each order. */
+type Run = (report: (outcome: Outcome) => void) => Promise<void>;
 
 /** A backend, and how the suite is run on it or how the backend is to be had. */
 interface Job {
@@ -27,27 +28,34 @@ interface Job {
   run: Run;
 }
 
-/** Runs the suite in a process of its own. */
+/** Runs the suite in a process of its own for each order. */
 function inNode(backend: string): Run {
-  return (order, report) =>
-    new Promise((resolve, reject) => {
-      const child = spawn(execPath, ['--import', 'tsx', join(HERE, 'inNode.ts'), backend, order], {
-        cwd: ROOT,
-        env: {...process.env, TF_CPP_MIN_LOG_LEVEL: '2'},
-        timeout: PATIENCE,
-      });
-      let errors = '';
-      child.stderr.on('data', data => (errors = `${errors}${String(data)}`.slice(-2000)));
-      createInterface({input: child.stdout}).on('line', line => {
-        if (line.startsWith('OUTCOME ')) {
-          report(JSON.parse(line.slice('OUTCOME '.length)) as Outcome);
-        }
-      });
-      child.on('error', reject);
-      child.on('close', (code, signal) =>
-        code === 0 ? resolve() : reject(new Error(`It ended with ${code ?? signal}: ${errors}`)),
-      );
+  return async report => {
+    for (const order of ORDERS) {
+      await inProcess(backend, order, report);
+    }
+  };
+}
+
+function inProcess(backend: string, order: Order, report: (outcome: Outcome) => void): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(execPath, ['--import', 'tsx', join(HERE, 'inNode.ts'), backend, order], {
+      cwd: ROOT,
+      env: {...process.env, TF_CPP_MIN_LOG_LEVEL: '2'},
+      timeout: PATIENCE,
     });
+    let errors = '';
+    child.stderr.on('data', data => (errors = `${errors}${String(data)}`.slice(-2000)));
+    createInterface({input: child.stdout}).on('line', line => {
+      if (line.startsWith('OUTCOME ')) {
+        report(JSON.parse(line.slice('OUTCOME '.length)) as Outcome);
+      }
+    });
+    child.on('error', reject);
+    child.on('close', (code, signal) =>
+      code === 0 ? resolve() : reject(new Error(`It ended with ${code ?? signal}: ${errors}`)),
+    );
+  });
 }
 
 /** All backends there are to run on, those that take longest first. */
@@ -59,7 +67,7 @@ async function findJobs(names: readonly string[]): Promise<{jobs: Job[]; close: 
   const noChromium = 'Install Chromium (Debian: apt-get install chromium), or set CHROMIUM to its path.';
   const inChromium = browserBackends.map((backend): Job => ({
     report: {place: 'Chromium', backend, outcomes: [], ...(served === null && {missing: noChromium})},
-    run: async (order, report) => served?.run(backend, order, report, PATIENCE),
+    run: async report => served?.run(backend, ORDERS, report, PATIENCE),
   }));
   const hasTfjsNode = existsSync(join(ROOT, 'node_modules/@tensorflow/tfjs-node'));
   const onNode = ['tensorflow', 'wasm', 'cpu'].filter(wanted).map((backend): Job => {
@@ -75,9 +83,7 @@ async function carryOut({report, run}: Job): Promise<void> {
   }
   const start = Date.now();
   try {
-    for (const order of ORDERS) {
-      await run(order, outcome => report.outcomes.push(outcome));
-    }
+    await run(outcome => report.outcomes.push(outcome));
   } catch (error) {
     const text = error instanceof Error ? error.message : String(error);
     if (text.includes(`There is no backend ${report.backend}.`)) {

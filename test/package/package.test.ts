@@ -1,0 +1,57 @@
+import {spawnSync} from 'node:child_process';
+import {existsSync, readdirSync, readFileSync} from 'node:fs';
+import {join} from 'node:path';
+
+const ROOT = join(__dirname, '../..');
+const DIST = join(ROOT, 'dist');
+
+interface Manifest {
+  scripts: Record<string, string>;
+  exports: Record<string, unknown>;
+}
+
+const manifest = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as Manifest;
+
+/** The paths in a field of a package.json. */
+function paths(value: unknown): string[] {
+  return typeof value === 'string' ? [value] : Object.values(value as object).flatMap(paths);
+}
+
+describe('the package', () => {
+  test('is built before it is packed', () => {
+    expect(manifest.scripts.prepack).toBe('npm run build');
+  });
+
+  test('has every file that its doors name', () => {
+    const named = paths(manifest.exports).filter(path => path !== './package.json');
+    expect(named.length).toBeGreaterThan(0);
+    expect(named.filter(path => !existsSync(join(ROOT, path)))).toEqual([]);
+  });
+
+  test('packs every file of the build', () => {
+    const {stdout} = spawnSync('npm', ['pack', '--dry-run', '--json', '--ignore-scripts'], {
+      cwd: ROOT,
+      encoding: 'utf8',
+    });
+    const [{files}] = JSON.parse(stdout) as [{files: {path: string}[]}];
+    const packed = files.map(({path}) => path);
+    expect(packed).toEqual(expect.arrayContaining(readdirSync(DIST).map(name => `dist/${name}`)));
+  }, 60_000);
+
+  test('names no map that it does not ship', () => {
+    const missing = readdirSync(DIST).flatMap(name => {
+      const map = /^\/\/# sourceMappingURL=(.+)$/m.exec(readFileSync(join(DIST, name), 'utf8'))?.[1];
+      return map === undefined || existsSync(join(DIST, map)) ? [] : [`${name}: ${map}`];
+    });
+    expect(missing).toEqual([]);
+  });
+
+  test('has a README whose links lead to files of the repository, and to headings of its own', () => {
+    const readme = readFileSync(join(ROOT, 'README.md'), 'utf8');
+    const text = readme.replace(/```[\s\S]*?```/g, '');
+    const links = [...text.matchAll(/\]\(([^)\s]+)\)/g)].map(([, link = '']) => link);
+    expect(links.length).toBeGreaterThan(0);
+    const local = links.filter(link => !/^https:/.test(link) && !link.startsWith('#'));
+    expect(local.filter(link => !existsSync(join(ROOT, link)))).toEqual([]);
+  });
+});

@@ -1,0 +1,20 @@
+// What a program in Node writes.
+
+import type * as tf from '@tensorflow/tfjs';
+import {
+  applyLoRA,
+  exportPEFT,
+  fileHandler,
+  importPEFT,
+  readPEFTFolder,
+  saveAdapter,
+  writePEFTFolder,
+} from 'tfjs-lora/node';
+
+export async function convert(base: tf.LayersModel, folder: string): Promise<tf.io.SaveResult> {
+  const adapter = importPEFT(await readPEFTFolder(folder), base);
+  await writePEFTFolder('out', await exportPEFT(adapter, base));
+  const model = applyLoRA(base, adapter);
+  const handler: tf.io.IOHandler = fileHandler('adapter.json');
+  return saveAdapter(model, handler);
+}

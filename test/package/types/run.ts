@@ -1,0 +1,101 @@
+// Compiles programs that use the packed library, with several versions of TypeScript and ways to resolve modules, without `skipLibCheck`:
+// `npm run test:types`. Errors in tfjs's own declarations do not count; there are some.
+//
+// The compilers are installed once, in a folder for temporary files.
+
+import {spawnSync} from 'node:child_process';
+import {cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync} from 'node:fs';
+import {tmpdir} from 'node:os';
+import {dirname, join} from 'node:path';
+import {fileURLToPath} from 'node:url';
+
+const HERE = dirname(fileURLToPath(import.meta.url));
+const ROOT = join(HERE, '../../..');
+const CACHE = join(tmpdir(), 'tfjs-lora-typescript');
+const VERSIONS = ['5.0.4', '5.4.5', '5.6.3', '5.7.3', '5.9.3', '6.0.3'];
+
+/** How modules are resolved, and which programs can be written that way. */
+const WAYS = [
+  {module: 'esnext', moduleResolution: 'bundler', programs: ['browser.ts', 'node.ts']},
+  {module: 'node16', moduleResolution: 'node16', programs: ['browser.ts', 'node.ts', 'required.cts']},
+  {module: 'nodenext', moduleResolution: 'nodenext', programs: ['browser.ts', 'node.ts', 'required.cts']},
+] as const;
+
+function run(command: string, args: string[], cwd: string): {status: number | null; stdout: string} {
+  const {status, stdout, stderr, error} = spawnSync(command, args, {cwd, encoding: 'utf8'});
+  if (status === null) {
+    throw error ?? new Error(stderr);
+  }
+  return {status, stdout};
+}
+
+function compilerOf(version: string): string {
+  const folder = join(CACHE, version);
+  const compiler = join(folder, 'node_modules/typescript/bin/tsc');
+  if (!existsSync(compiler)) {
+    mkdirSync(folder, {recursive: true});
+    writeFileSync(join(folder, 'package.json'), '{"private": true}');
+    const args = ['install', '--no-audit', '--no-fund', '--ignore-scripts', `typescript@${version}`];
+    if (run('npm', args, folder).status !== 0) {
+      throw new Error(`TypeScript ${version} could not be installed.`);
+    }
+  }
+  return compiler;
+}
+
+/** A project with the library as it is published, and tfjs as it is here. */
+function makeProject(): string {
+  const project = mkdtempSync(join(tmpdir(), 'tfjs-lora-consumer-'));
+  const modules = join(project, 'node_modules');
+  mkdirSync(join(modules, 'tfjs-lora'), {recursive: true});
+  if (run('npm', ['pack', '--ignore-scripts', '--pack-destination', project], ROOT).status !== 0) {
+    throw new Error('The library could not be packed.');
+  }
+  const archive = readdirSync(project).find(name => name.endsWith('.tgz'))!;
+  run('tar', ['-xzf', archive, '--strip-components=1', '-C', 'node_modules/tfjs-lora'], project);
+  // The declarations of tfjs need those of its dependencies, which lie beside it.
+  for (const name of ['@tensorflow', '@types', '@webgpu'].filter(scope =>
+    existsSync(join(ROOT, 'node_modules', scope)),
+  )) {
+    symlinkSync(join(ROOT, 'node_modules', name), join(modules, name));
+  }
+  cpSync(join(HERE, 'consumer'), project, {recursive: true});
+  writeFileSync(join(project, 'package.json'), '{"private": true, "type": "module"}');
+  return project;
+}
+
+if (!existsSync(join(ROOT, 'dist/index.d.ts'))) {
+  throw new Error('There is no build to test. Run `npm run build` first.');
+}
+const project = makeProject();
+let failed = 0;
+try {
+  for (const version of VERSIONS) {
+    const compiler = compilerOf(version);
+    for (const {programs, ...resolution} of WAYS) {
+      const compilerOptions = {
+        ...resolution,
+        target: 'es2022',
+        lib: ['es2022', 'dom'],
+        types: [],
+        strict: true,
+        noEmit: true,
+        skipLibCheck: false,
+      };
+      writeFileSync(join(project, 'tsconfig.json'), JSON.stringify({compilerOptions, files: programs}));
+      const {stdout} = run(process.execPath, [compiler, '--pretty', 'false'], project);
+      const errors = stdout.split('\n').filter(line => line.includes('error TS'));
+      const ours = errors.filter(line => !line.includes('node_modules/@'));
+      console.log(
+        `TypeScript ${version}, ${resolution.moduleResolution}: ${ours.length} errors, ${errors.length - ours.length} in tfjs`,
+      );
+      ours.forEach(line => console.error(`  ${line}`));
+      failed += ours.length;
+    }
+  }
+} finally {
+  rmSync(project, {recursive: true, force: true});
+}
+if (failed > 0) {
+  process.exitCode = 1;
+}
