@@ -17,8 +17,9 @@ import type {Site} from '../model/walk';
  * @throws LoRAError if the model is not adapted.
  */
 export function getAdapter(model: tf.LayersModel): Adapter {
+  const config = adapterConfig(model); // before there are tensors that a failure would leave
   const entries = [...adapterVariables(model)].map(([name, variable]) => [name, tf.clone(variable.read())] as const);
-  return makeAdapter(adapterConfig(model), Object.fromEntries(entries));
+  return makeAdapter(config, Object.fromEntries(entries));
 }
 
 /**

@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {ensureKernels} from '../backends/ensure';
+import {innerEntry} from '../tfjs/entries';
 import {Prepared} from '../ops/prepared';
 import {liftConstraints} from './constraints';
 import {disposeStates, type Inputs, takesStates, withStatesAsInputs} from './initialState';
@@ -88,7 +89,8 @@ export abstract class WrapperLayer extends tf.layers.Layer {
     this.sharesWith = owned && layer.built ? layer : null;
     this.baseTrainable = baseTrainable ?? layer.trainable;
     this.keepOriginal = keepOriginal ?? false;
-    this.record = record?.name;
+    // What is no text is refused when it is read, as is a text that is damaged.
+    this.record = record === undefined ? undefined : String((record as Partial<typeof record> | null)?.name);
     this.baseLayer.trainable = baseTraining !== 'nothing';
     this.supportsMasking = this.baseLayer.supportsMasking;
     this.inputSpec = layer.inputSpec; // tfjs refuses inputs by it before it builds
@@ -280,7 +282,8 @@ export abstract class WrapperLayer extends tf.layers.Layer {
     config: tf.serialization.ConfigDict,
   ): T {
     const {layer, ...rest} = cloneConfig(config);
-    return new cls({...rest, layer: layerFromEntry(layer as unknown as LayerEntry)});
+    const entry = innerEntry(layer, String(rest.name));
+    return new cls({...rest, layer: layerFromEntry(entry)});
   }
 }
 

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {type HeadConfig, type LayerEntry, refuseOthers} from '../config';
+import {type Adapter, type HeadConfig, type LayerEntry, refuseOthers} from '../config';
 import {LoRAError} from '../errors';
 import {
   differingFields,
@@ -11,7 +11,9 @@ import {
   showShape,
 } from '../layers/stock';
 import {isWrapper} from '../layers/wrapperLayer';
+import {withWeightLimit} from '../tfjs/weightLimit';
 import {disposeModel} from './dispose';
+import {checkOutput, foreignLayer, weightLimitFor} from './foreignHead';
 import {describeHead, sameHead} from './headConfig';
 import {checkBody, defaultPlace, leadingTo, placeOf} from './headPlace';
 import {carryMetadata} from './record';
@@ -53,7 +55,9 @@ export function replaceHead(
   checkBody(model);
   const place = at ?? defaultPlace(model);
   const entries = layers.map(entryOf);
-  const built = attach(model, {at: place, layers: entries}, layers);
+  const built = attach(model, {at: place, layers: entries}, (entry, input, i) =>
+    applied(layerFromEntry(entry), input, layers[i]),
+  );
   markHead(built, continued(headOf(model), {at: place, layers: entries}));
   return built;
 }
@@ -76,7 +80,7 @@ export function markHead(model: tf.LayersModel, head: HeadConfig | undefined): v
  *
  * @throws LoRAError if the model has another head, or the adapter's does not fit it.
  */
-export function withHead(model: tf.LayersModel, head: HeadConfig | undefined): tf.LayersModel {
+export function withHead(model: tf.LayersModel, {config: {head}, tensors}: Adapter): tf.LayersModel {
   const own = headOf(model);
   if (sameHead(own, head)) {
     return model;
@@ -88,7 +92,13 @@ export function withHead(model: tf.LayersModel, head: HeadConfig | undefined): t
     );
   }
   checkBody(model);
-  return attach(model, head);
+  const limit = weightLimitFor(tensors);
+  return attach(model, head, (entry, input) => {
+    const layer = foreignLayer(entry);
+    const output = withWeightLimit(limit, () => applied(layer, input));
+    checkOutput(titleOf(layer), output, input);
+    return output;
+  });
 }
 
 /** A head that was put on part of a former one: both are new to the base. */
@@ -113,12 +123,12 @@ function checkLayers(layers: readonly tf.layers.Layer[]): void {
 /**
  * The body of a model up to a layer, and a head after it.
  *
- * @param originals the layers that the head's entries are of, if there are any.
+ * @param apply makes a layer of the head and applies it to what comes before it.
  */
 function attach(
   model: tf.LayersModel,
   {at, layers}: HeadConfig,
-  originals: readonly tf.layers.Layer[] = [],
+  apply: (entry: LayerEntry, input: tf.SymbolicTensor, i: number) => tf.SymbolicTensor,
 ): tf.LayersModel {
   placeOf(model, at);
   return withoutResidue(() => {
@@ -128,7 +138,7 @@ function attach(
     const taken = new Set(body.layers.map(({name}) => name));
     layers.forEach((entry, i) => {
       checkName(entry, taken);
-      tensor = applied(entry, tensor, originals[i]);
+      tensor = apply(entry, tensor, i);
     });
     const built = tf.model({inputs: body.inputs, outputs: tensor, name: model.name});
     carryStructure(model, built);
@@ -165,14 +175,13 @@ function checkName({className, config}: LayerEntry, taken: Set<string>): void {
   taken.add(name);
 }
 
-/** A new layer of a head, applied to what comes before it. */
-function applied(
-  entry: LayerEntry,
-  input: tf.SymbolicTensor,
-  original: tf.layers.Layer | undefined,
-): tf.SymbolicTensor {
-  const layer = layerFromEntry(entry);
-  const named = `The new layer "${layer.name}" (${entry.className})`;
+/**
+ * The output of a new layer of a head.
+ *
+ * @param original the layer that it is re-created from, if there is one.
+ */
+function applied(layer: tf.layers.Layer, input: tf.SymbolicTensor, original?: tf.layers.Layer): tf.SymbolicTensor {
+  const named = titleOf(layer);
   if (isWrapper(layer)) {
     throw new LoRAError(`${named} is not a plain layer. A new head consists of plain layers, and trains in full.`);
   }
@@ -197,6 +206,10 @@ function applied(
     shareWeights(original, layer);
   }
   return output;
+}
+
+function titleOf(layer: tf.layers.Layer): string {
+  return `The new layer "${layer.name}" (${layer.getClassName()})`;
 }
 
 function checkCopy(named: string, original: tf.layers.Layer, copy: tf.layers.Layer): void {
