@@ -1,12 +1,71 @@
+/** Nobody reads more of a message than this, and what a log keeps of a file from a stranger is bounded by it. */
+const MOST_CHARACTERS = 4000;
+const MOST_OF_A_LINE = 1000;
+
 /**
  * The one class of error that this library throws on purpose. The message says what was expected, what came, and the way out; a
- * line each where several things are wrong at once.
+ * line each where several things are wrong at once. It has some 4,000 characters at most, whatever it is about.
  */
 export class LoRAError extends Error {
   override readonly name = 'LoRAError';
+
+  constructor(message: string, options?: ErrorOptions) {
+    super(bounded(message), options);
+  }
 }
 
 /** An error as one of this library: itself if it is one, else one that says what could not be done, and has it for its cause. */
 export function asLoRAError(error: unknown, what: string): LoRAError {
-  return error instanceof LoRAError ? error : new LoRAError(`${what}: ${(error as Error).message}`, {cause: error});
+  return error instanceof LoRAError ? error : new LoRAError(`${what}: ${messageOf(error)}`, {cause: error});
+}
+
+/** What an error says, also one that is no `Error`. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** A list as a message shows it, by its first entries: `a, b, … and 4,990 more`. */
+export function listed(items: readonly string[], most = 40): string {
+  return items.length <= most
+    ? items.join(', ')
+    : `${items.slice(0, most).join(', ')}, ${andMore(items.length - most)}`;
+}
+
+/** Faults as a message shows them: a line for each of the first, and how many more there are. */
+export function faultLines(faults: readonly string[], most = 20): string {
+  const shown = faults.slice(0, most).map(fault => `  ${shortLine(fault, 400)}`);
+  return [...shown, ...(faults.length > most ? [`  ${andMore(faults.length - most)}`] : [])].join('\n');
+}
+
+function andMore(count: number): string {
+  return `… and ${count.toLocaleString('en')} more`;
+}
+
+function bounded(message: string): string {
+  if (message.length <= MOST_CHARACTERS) {
+    return message;
+  }
+  const lines = message.split('\n');
+  const shown: string[] = [];
+  let length = 0;
+  for (const line of lines) {
+    const short = shortLine(line, MOST_OF_A_LINE);
+    length += short.length + 1;
+    if (length > MOST_CHARACTERS - 100) {
+      return [...shown, andMore(lines.length - shown.length)].join('\n');
+    }
+    shown.push(short);
+  }
+  return shown.join('\n');
+}
+
+/** A line without its middle, if it is too long: it begins with what is wrong and ends with the way out. */
+function shortLine(line: string, most: number): string {
+  if (line.length <= most) {
+    return line;
+  }
+  const end = Math.floor(most / 5);
+  const start = most - end - 50;
+  const left = (line.length - start - end).toLocaleString('en');
+  return `${line.slice(0, start)} … (${left} characters) … ${line.slice(-end)}`;
 }

@@ -89,7 +89,6 @@ export abstract class WrapperLayer extends tf.layers.Layer {
     this.sharesWith = owned && layer.built ? layer : null;
     this.baseTrainable = baseTrainable ?? layer.trainable;
     this.keepOriginal = keepOriginal ?? false;
-    // What is no text is refused when it is read, as is a text that is damaged.
     this.record = record === undefined ? undefined : String((record as Partial<typeof record> | null)?.name);
     this.baseLayer.trainable = baseTraining !== 'nothing';
     this.supportsMasking = this.baseLayer.supportsMasking;
@@ -282,8 +281,7 @@ export abstract class WrapperLayer extends tf.layers.Layer {
     config: tf.serialization.ConfigDict,
   ): T {
     const {layer, ...rest} = cloneConfig(config);
-    const entry = innerEntry(layer, String(rest.name));
-    return new cls({...rest, layer: layerFromEntry(entry)});
+    return new cls({...rest, layer: layerFromEntry(innerEntry(layer, String(rest.name)))});
   }
 }
 
