@@ -46,7 +46,7 @@ export const adaptedModel: AttackKind = {
         const {json, weights} = files[Number(file) % files.length] ?? files[0]!;
         const topology = structuredClone(json.modelTopology) as unknown as Topology;
         wrappersOf(topology).forEach((config, i) => {
-          const mine = (own as ({[key: string]: Json} | null)[])[i];
+          const mine = (Array.isArray(own) ? own[i] : {}) as {[key: string]: Json} | null | undefined;
           const former = config.record;
           OWN.forEach(key => Reflect.deleteProperty(config, key));
           Object.assign(config, mine);
@@ -64,7 +64,10 @@ export const adaptedModel: AttackKind = {
             () => disposeModel(removeLoRA(model)),
             () => disposeModel(mergeLoRA(model)),
           ];
-          steps.forEach(step => step());
+          const refusals = steps.map(refusalOf).filter(refusal => refusal !== undefined);
+          if (refusals[0] !== undefined) {
+            throw refusals[0];
+          }
         } finally {
           disposeModel(model);
         }
@@ -73,12 +76,26 @@ export const adaptedModel: AttackKind = {
   },
 };
 
+/** What a step is refused with. */
+function refusalOf(step: () => void): LoRAError | undefined {
+  try {
+    step();
+    return undefined;
+  } catch (error) {
+    if (error instanceof LoRAError) {
+      return error;
+    }
+    throw error;
+  }
+}
+
 /**
  * The model. What this library writes changes how many weights a layer has, and tfjs refuses the file by errors of its own; and when tfjs fails in
  * the middle, it leaves what it has made until then.
  */
 async function loaded(artifacts: tf.io.ModelArtifacts): Promise<tf.LayersModel> {
   const before = new Set(Object.keys(tf.engine().registeredVariables));
+  tf.engine().startScope();
   try {
     return await tf.loadLayersModel(tf.io.fromMemory(artifacts));
   } catch (error) {
@@ -88,6 +105,8 @@ async function loaded(artifacts: tf.io.ModelArtifacts): Promise<tf.LayersModel> 
       }
     }
     throw isOfTfjs(error) ? new LoRAError('tfjs refuses the file.', {cause: error}) : error;
+  } finally {
+    tf.engine().endScope(); // frees the weights that were read
   }
 }
 
