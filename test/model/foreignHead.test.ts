@@ -133,16 +133,22 @@ describe.each(WAYS)('a head from %s', (_, throughFile) => {
   });
 });
 
-test('a head of recurrent layers inside others is made without their orthogonal initializers', () => {
+test('a head whose config leaves out its initializers is made without the orthogonal ones that tfjs takes for them', () => {
   const {model: base} = mlp();
+  const lstm = layers.lstm({units: 300, recurrentInitializer: 'zeros', name: 'inner'});
   const steps = [
     layers.reshape({targetShape: [1, 3, 2], name: 'rows'}),
-    layers.timeDistributed({layer: layers.lstm({units: 400, name: 'inner'}), name: 'steps'}),
+    layers.timeDistributed({layer: lstm, name: 'steps'}),
   ];
   const built = replaceHead(base, steps, {at: 'hidden'});
   const adapter = getAdapter(applyLoRA(built, {rank: 2}));
+  const entries = JSON.parse(
+    JSON.stringify(adapter.config.head!.layers, (key, value: unknown) =>
+      key === 'recurrentInitializer' ? undefined : value,
+    ),
+  ) as object[];
   const start = process.cpuUsage();
-  const again = applyLoRA(base, adapter);
-  expect(process.cpuUsage(start).user / 1e6).toBeLessThan(5);
+  const again = applyLoRA(base, withLayers(adapter, entries));
+  expect(process.cpuUsage(start).user / 1e6).toBeLessThan(3);
   expect(predictions(again, [tf.ones([2, 5])])).toEqual(predictions(built, [tf.ones([2, 5])]));
 });
