@@ -68,7 +68,6 @@ export abstract class WrapperLayer extends tf.layers.Layer {
 
   /** What an adapted model remembers of its original, if this layer is the one that carries it. */
   readonly record: string | undefined;
-
   /** What is kept from one call to the next. */
   protected readonly prepared = new Prepared();
 
