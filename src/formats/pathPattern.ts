@@ -17,7 +17,7 @@ const ANY: Character = {kind: 'character', test: each => each !== '\n'};
 /** A pattern that names modules. */
 export interface PathPattern {
   /** Whether it names the module of a path. */
-  matches(path: Path): boolean;
+  matches: (path: Path) => boolean;
   /** The characters that it matches one by one, where it is no more than that; `null` stands for any character. */
   plain?: {atStart: boolean; characters: (string | null)[]};
 }
@@ -31,7 +31,7 @@ export interface Path {
 
 /** A path, ready for patterns. */
 export function readPath(text: string): Path {
-  const characters = [...text]; // as Python counts them
+  const characters = Array.from(text); // by code points, as Python counts them
   const starts = [0];
   characters.forEach((character, i) => character === '.' && starts.push(i + 1));
   return {characters, starts};

@@ -280,7 +280,7 @@ export abstract class WrapperLayer extends tf.layers.Layer {
     config: tf.serialization.ConfigDict,
   ): T {
     const {layer, ...rest} = cloneConfig(config);
-    return new cls({...rest, layer: layerFromEntry(innerEntry(layer, String(rest.name)))});
+    return new cls({...rest, layer: layerFromEntry(innerEntry(layer, rest.name))});
   }
 }
 

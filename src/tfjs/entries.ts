@@ -1,4 +1,4 @@
-import type {LayerEntry} from '../config';
+import {type LayerEntry, show} from '../config';
 import {LoRAError} from '../errors';
 
 /**
@@ -6,11 +6,11 @@ import {LoRAError} from '../errors';
  *
  * @throws LoRAError if it is none: the config may come from a damaged file.
  */
-export function innerEntry(value: unknown, owner: string): LayerEntry {
+export function innerEntry(value: unknown, owner: unknown): LayerEntry {
   const {className, config} = (value ?? {}) as Partial<Record<keyof LayerEntry, unknown>>;
   if (typeof className !== 'string' || typeof config !== 'object' || config === null) {
     throw new LoRAError(
-      `The config of layer "${owner}" must hold the layer that it wraps: {layer: {className, config}}.`,
+      `The config of layer ${show(owner)} must hold the layer that it wraps: {layer: {className, config}}.`,
     );
   }
   return value as LayerEntry;

@@ -1,6 +1,6 @@
 import {importPEFT, type KeyMap} from 'tfjs-lora';
 import {KEY_MAP, peftFiles, smallNetwork} from '../../peftNetworks';
-import type {AttackKind, Json} from '../kind';
+import type {AttackKind} from '../kind';
 import {applied} from './models';
 
 /** A table of names, beside a PEFT adapter that is whole. */
@@ -11,7 +11,7 @@ export const keyMap: AttackKind = {
     const files = peftFiles('lora');
     const stars = {'*': '*', '*a*a*a*a*b': '*_*_*_*_*', 'net.*.*': '*/*', fc1: 'fc1'};
     return {
-      whole: [{keyMap: KEY_MAP as Json}, {keyMap: {...(KEY_MAP as Record<string, string>), ...stars}}],
+      whole: [{keyMap: KEY_MAP}, {keyMap: {...KEY_MAP, ...stars}}],
       models: [model],
       use(parts) {
         const adapter = importPEFT(files, model, {keyMap: parts.keyMap as unknown as KeyMap});
