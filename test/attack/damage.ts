@@ -131,7 +131,7 @@ function damagedJson(value: Json, random: Random): Json {
 
 function damageAt({holder, key}: Place, places: readonly Place[], random: Random): void {
   const fields = holder as Record<string, Json>;
-  const value = fields[key]!;
+  const value = fields[key] ?? '';
   const other = pick(random, places);
   switch (below(random, 8)) {
     case 0:
@@ -169,7 +169,7 @@ function damageAt({holder, key}: Place, places: readonly Place[], random: Random
         fields[key] = Array.from({length: 1 + below(random, 3000)}, (_, i) => value[i % value.length] ?? null);
         return;
       }
-      if (typeof value === 'object' && value !== null) {
+      if (typeof value === 'object') {
         const entries = Object.entries(value);
         for (let i = below(random, 3000); i > 0 && entries.length > 0; i--) {
           const [name, entry] = entries[i % entries.length]!;
@@ -180,7 +180,7 @@ function damageAt({holder, key}: Place, places: readonly Place[], random: Random
       fields[key] = pick(random, HOSTILE)();
       return;
     default:
-      if (typeof value === 'object' && value !== null && !Array.isArray(value)) {
+      if (typeof value === 'object' && !Array.isArray(value)) {
         define(value, pick(random, KEYS), pick(random, HOSTILE)());
       } else {
         fields[key] = pick(random, HOSTILE)();

@@ -47,7 +47,7 @@ test.each([
   });
 });
 
-test('a record of layers whose names every object has counts those alone that it names', async () => {
+test('a record of layers whose names every object has counts those alone that it names', () => {
   const model = tf.sequential({layers: [tf.layers.dense({units: 3, inputShape: [4], name: 'constructor'})]});
   const adapted = applyLoRA(model, {rank: 1});
   expect(summarizeLoRA(adapted).layers[0]!.cappedFrom).toBeUndefined();

@@ -51,7 +51,10 @@ export const adaptedModel: AttackKind = {
           OWN.forEach(key => Reflect.deleteProperty(config, key));
           Object.assign(config, mine);
           if (former !== undefined && typeof mine?.record === 'object' && mine.record !== null) {
-            config.record = {...mine.record, name: typeof record === 'string' ? record : JSON.stringify(record)};
+            config.record = {
+              ...(mine.record as object),
+              name: typeof record === 'string' ? record : JSON.stringify(record),
+            };
           }
         });
         const weightData = weights.slice().buffer;

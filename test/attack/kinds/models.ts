@@ -29,7 +29,7 @@ export function adaptedModels(base: tf.LayersModel): tf.LayersModel[] {
       layers.lstm({units: 4, name: 'new_lstm'}),
       layers.repeatVector({n: 2, name: 'new_repeat'}),
       layers.timeDistributed({layer: layers.dense({units: 3, name: 'new_step'}), name: 'new_steps'}),
-      layers.bidirectional({layer: layers.gru({units: 2}) as tf.RNN, mergeMode: 'concat', name: 'new_both'}),
+      layers.bidirectional({layer: layers.gru({units: 2}), mergeMode: 'concat', name: 'new_both'}),
       layers.dense({units: 5, activation: 'softmax', name: 'classes'}),
     ],
     [
