@@ -3,6 +3,9 @@ import type {HeadConfig} from './adapter';
 
 /** Far more than wrappers and models in models need, and no strain for what goes through them. */
 const MAX_LEVELS = 200;
+/** More than heads have, and far from what makes tfjs run out of stack. */
+const MAX_LAYERS = 200;
+const MAX_VALUES = 20_000;
 
 /** Whether two heads attach at the same place and compute alike, up to their weights; so do none and none. */
 export function sameHead(one: HeadConfig | undefined, other: HeadConfig | undefined): boolean {
@@ -30,9 +33,23 @@ export function checkHeadConfig(head: unknown): void {
       "The adapter's head must say where it attaches, and list its layers: {at, layers: [{className, config: {name, …}}]}.",
     );
   }
+  if (layers.length > MAX_LAYERS) {
+    throw new LoRAError(
+      `The adapter's head has ${layers.length} layers, more than the ${MAX_LAYERS} that are allowed.`,
+    );
+  }
   if (!isShallow(layers, MAX_LEVELS)) {
     throw new LoRAError(`The layers of the adapter's head are nested more deeply than ${MAX_LEVELS} levels.`);
   }
+  if (countValues(layers) > MAX_VALUES) {
+    throw new LoRAError(`The configs of the adapter's head hold more than ${MAX_VALUES} values.`);
+  }
+}
+
+function countValues(value: unknown): number {
+  return typeof value === 'object' && value !== null
+    ? Object.values(value).reduce<number>((sum, entry) => sum + countValues(entry), 1)
+    : 1;
 }
 
 /** Whether objects and lists lie in each other at most so many levels deep. */

@@ -64,14 +64,19 @@ export function limitOf({a, b}: Pick<WeightFactors, 'a' | 'b'>): number {
   return Math.min(tf.util.sizeFromShape(a.shape.slice(0, -1)), tf.util.sizeFromShape(b.shape.slice(1)));
 }
 
+/** More than the names that layers give their weights have, such as `forward_lstm/recurrent_kernel/lora_A`. */
+const MAX_PARTS = 16;
+
 /**
  * The layer to which a tensor of an adapter belongs: of those that are given, the one with the longest path before the tensor's name. Its
- * cost does not depend on how many there are, since a file may name very many.
+ * cost depends neither on how many there are nor on how often a name is divided, since a file may name very many, and long ones.
  */
 export function ownerOf(name: string, paths: {has(path: string): boolean}): string | undefined {
-  for (let slash = name.lastIndexOf('/'); slash >= 0; slash = slash > 0 ? name.lastIndexOf('/', slash - 1) : -1) {
-    const path = name.slice(0, slash);
-    if (paths.has(path)) {
+  let slash = name.length;
+  for (let part = 0; part < MAX_PARTS && slash > 0; part++) {
+    slash = name.lastIndexOf('/', slash - 1);
+    const path = name.slice(0, Math.max(slash, 0));
+    if (slash >= 0 && paths.has(path)) {
       return path;
     }
   }

@@ -1,9 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
-import type {HeadConfig} from '../adapter/adapter';
+import type {Adapter, HeadConfig} from '../adapter/adapter';
 import {describeHead, sameHead} from '../adapter/headConfig';
 import {checkOptions, listed, LoRAError, showShape} from '../errors';
 import {isWrapper} from '../layers/wrapperLayer';
-
 import {disposeModel} from '../rewire/dispose';
 import {carryMetadata} from '../rewire/record';
 import {rewire, withoutResidue} from '../rewire/rewire';
@@ -12,8 +11,10 @@ import {entryOf, type LayerEntry, layerFromEntry} from '../tfjs/configs';
 import {isForeignLayer, OTHER_COPY} from '../tfjs/copies';
 import {fieldsOf, type LayerInternals} from '../tfjs/fields';
 import {differingFields} from '../tfjs/plainFields';
+import {withWeightLimit} from '../tfjs/weightLimit';
 import {shareWeights} from '../tfjs/weights';
 import {headOf, markHead} from './headOf';
+import {checkOutput, foreignLayer, weightLimitFor} from './foreignHead';
 import {checkBody, defaultPlace, leadingTo, placeOf} from './headPlace';
 
 /** Where a new head goes. */
@@ -49,7 +50,9 @@ export function replaceHead(
   checkBody(model);
   const place = at ?? defaultPlace(model);
   const entries = layers.map(entryOf);
-  const built = attach(model, {at: place, layers: entries}, layers);
+  const built = attach(model, {at: place, layers: entries}, (entry, input, i) =>
+    applied(layerFromEntry(entry), input, layers[i]),
+  );
   markHead(built, continued(headOf(model), {at: place, layers: entries}));
   return built;
 }
@@ -60,7 +63,7 @@ export function replaceHead(
  *
  * @throws LoRAError if the model has another head, or the adapter's does not fit it.
  */
-export function withHead(model: tf.LayersModel, head: HeadConfig | undefined): tf.LayersModel {
+export function withHead(model: tf.LayersModel, {config: {head}, tensors}: Adapter): tf.LayersModel {
   const own = headOf(model);
   if (sameHead(own, head)) {
     return model;
@@ -72,7 +75,13 @@ export function withHead(model: tf.LayersModel, head: HeadConfig | undefined): t
     );
   }
   checkBody(model);
-  return attach(model, head);
+  const limit = weightLimitFor(tensors);
+  return attach(model, head, (entry, input) => {
+    const layer = foreignLayer(entry);
+    const output = withWeightLimit(limit, () => applied(layer, input));
+    checkOutput(titleOf(layer), output, input);
+    return output;
+  });
 }
 
 /** A head that was put on part of a former one: both are new to the base. */
@@ -100,12 +109,12 @@ function checkLayers(layers: readonly tf.layers.Layer[]): void {
 /**
  * The body of a model up to a layer, and a head after it.
  *
- * @param originals the layers that the head's entries are of, if there are any.
+ * @param apply makes a layer of the head and applies it to what comes before it.
  */
 function attach(
   model: tf.LayersModel,
   {at, layers}: HeadConfig,
-  originals: readonly tf.layers.Layer[] = [],
+  apply: (entry: LayerEntry, input: tf.SymbolicTensor, i: number) => tf.SymbolicTensor,
 ): tf.LayersModel {
   placeOf(model, at);
   return withoutResidue(() => {
@@ -115,7 +124,7 @@ function attach(
     const taken = new Set(body.layers.map(({name}) => name));
     layers.forEach((entry, i) => {
       checkName(entry, taken);
-      tensor = applied(entry, tensor, originals[i]);
+      tensor = apply(entry, tensor, i);
     });
     const built = tf.model({inputs: body.inputs, outputs: tensor, name: model.name});
     carryStructure(model, built);
@@ -152,14 +161,13 @@ function checkName({className, config}: LayerEntry, taken: Set<string>): void {
   taken.add(name);
 }
 
-/** A new layer of a head, applied to what comes before it. */
-function applied(
-  entry: LayerEntry,
-  input: tf.SymbolicTensor,
-  original: tf.layers.Layer | undefined,
-): tf.SymbolicTensor {
-  const layer = layerFromEntry(entry);
-  const named = `The new layer "${layer.name}" (${entry.className})`;
+/**
+ * The output of a new layer of a head.
+ *
+ * @param original the layer that it is re-created from, if there is one.
+ */
+function applied(layer: tf.layers.Layer, input: tf.SymbolicTensor, original?: tf.layers.Layer): tf.SymbolicTensor {
+  const named = titleOf(layer);
   if (isWrapper(layer)) {
     throw new LoRAError(`${named} is not a plain layer. A new head consists of plain layers, and trains in full.`);
   }
@@ -184,6 +192,10 @@ function applied(
     shareWeights(original, layer);
   }
   return output;
+}
+
+function titleOf(layer: tf.layers.Layer): string {
+  return `The new layer "${layer.name}" (${layer.getClassName()})`;
 }
 
 function checkCopy(named: string, original: tf.layers.Layer, copy: tf.layers.Layer): void {

@@ -3,6 +3,7 @@ import {ensureKernels} from '../backends/ensure';
 import {Prepared} from '../ops/prepared';
 import {cloneConfig, entryOf, type LayerEntry, layerFromEntry, standInArgs} from '../tfjs/configs';
 import {liftConstraints} from '../tfjs/constraints';
+import {innerEntry} from '../tfjs/entries';
 import {fieldsOf, type LayerInternals} from '../tfjs/fields';
 import {disposeStates, type Inputs, takesStates, withStatesAsInputs} from '../tfjs/states';
 import {biasesOf, namedWeights, replaceValue, shareWeights, withoutWrites} from '../tfjs/weights';
@@ -41,7 +42,6 @@ export abstract class WrapperLayer extends tf.layers.Layer {
 
   /** What an adapted model remembers of its original, if this layer is the one that carries it. */
   readonly record: string | undefined;
-
   /** What is kept from one call to the next. */
   protected readonly prepared = new Prepared();
   private readonly baseTrainable: boolean;
@@ -62,7 +62,7 @@ export abstract class WrapperLayer extends tf.layers.Layer {
     this.sharesWith = owned && layer.built ? layer : null;
     this.baseTrainable = baseTrainable ?? layer.trainable;
     this.keepOriginal = keepOriginal ?? false;
-    this.record = record?.name;
+    this.record = record === undefined ? undefined : String((record as Partial<typeof record> | null)?.name);
     this.baseLayer.trainable = baseTraining !== 'nothing';
     this.supportsMasking = this.baseLayer.supportsMasking;
     this.inputSpec = layer.inputSpec; // tfjs refuses inputs by it before it builds
@@ -262,7 +262,7 @@ export abstract class WrapperLayer extends tf.layers.Layer {
     config: tf.serialization.ConfigDict,
   ): T {
     const {layer, ...rest} = cloneConfig(config);
-    return new cls({...rest, layer: layerFromEntry(layer as unknown as LayerEntry)});
+    return new cls({...rest, layer: layerFromEntry(innerEntry(layer, rest.name))});
   }
 }
 

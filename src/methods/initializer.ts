@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError, show} from '../errors';
+import {isClassOf} from '../tfjs/classes';
 import {fieldsOf} from '../tfjs/fields';
 
 /** An initializer of tfjs. */
@@ -34,14 +35,48 @@ function usual(zeroFactor: 'A' | 'B', fanIn: number): InitializerObject {
 export function resolveInitializer(asked: Initializer): InitializerObject {
   // tfjs keeps its table of names to itself; its layers look them up.
   try {
+    checkClass(asked);
     const dense = tf.layers.dense({units: 1, kernelInitializer: asked as 'zeros'});
-    return fieldsOf<{kernelInitializer: InitializerObject}>(dense).kernelInitializer;
+    const {kernelInitializer} = fieldsOf<{kernelInitializer: InitializerObject}>(dense);
+    checkNumbers(kernelInitializer);
+    return kernelInitializer;
   } catch (error) {
     throw new LoRAError(
       `initializer must be one of tfjs's, such as 'heUniform', got ${show(asked)}: ${(error as Error).message}`,
     );
   }
 }
+
+/** Refuses the config of something else, before it is made. */
+function checkClass(asked: Initializer): void {
+  const className: unknown = (asked as {className?: unknown}).className;
+  if (className !== undefined && !(typeof className === 'string' && isClassOf('initializer', className))) {
+    throw new Error(`${show(className)} is no class of initializers.`);
+  }
+}
+
+/** Refuses numbers with which tfjs draws for ever: it looks for one within two deviations of the mean, and finds none. */
+function checkNumbers(initializer: InitializerObject): void {
+  const config = initializer.getConfig();
+  for (const key of ['value', 'minval', 'maxval', 'mean', 'stddev', 'scale', 'gain']) {
+    const value = config[key] ?? 0;
+    const isFine = Number.isFinite(value) && (key !== 'stddev' || Number(value) >= 0);
+    if (!isFine && initializer.getClassName() in STOCK) {
+      throw new Error(`its ${key} is ${show(value)}.`);
+    }
+  }
+}
+
+/** The classes of tfjs that take numbers. */
+const STOCK = {
+  Constant: true,
+  RandomUniform: true,
+  RandomNormal: true,
+  TruncatedNormal: true,
+  Identity: true,
+  VarianceScaling: true,
+  Orthogonal: true,
+};
 
 /** An initializer as tfjs nests it in a layer's config. */
 export function initializerEntry(asked: Initializer): tf.serialization.ConfigDict {

@@ -48,7 +48,7 @@ export function applyLoRA(model: tf.LayersModel, configOrAdapter: LoRAConfig | A
     return build(model, sites, plan, configOrAdapter);
   }
   checkAdapter(configOrAdapter);
-  const headed = withHead(model, configOrAdapter.config.head);
+  const headed = withHead(model, configOrAdapter);
   try {
     return applyAdapter(headed, configOrAdapter);
   } finally {

@@ -49,8 +49,9 @@ export function getAdapter(model: tf.LayersModel): Adapter {
 }
 
 function snapshotOf(model: tf.LayersModel, sites: readonly Site[]): Adapter {
+  const config = adapterConfig(model); // before there are tensors that a failure would leave
   const entries = [...adapterVariables(model)].map(([name, variable]) => [name, tf.clone(variable.read())] as const);
-  const adapter = makeAdapter(adapterConfig(model), Object.fromEntries(entries));
+  const adapter = makeAdapter(config, Object.fromEntries(entries));
   const origin: Origin = new WeakMap();
   for (const {layer} of sites) {
     const {mark, scope} = inForce(layer);

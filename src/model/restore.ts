@@ -74,6 +74,7 @@ interface Unwrapping {
 
 function unwrap(model: tf.LayersModel, {entryOf, transfer}: Unwrapping): tf.LayersModel {
   adaptedSites(model);
+  recordOf(model); // refuses a damaged one before anything is made
   const plain = rewire(model, {
     replace: ({layer}, entry) => (isWrapper(layer) ? entryOf(layer) : entry),
     transfer: ({layer}, replacement) => {

@@ -1,7 +1,8 @@
 import {LoRAError, show} from '../errors';
+import type {Budget} from '../formats/budget';
 import {duplicateKeys} from '../formats/jsonText';
+import {PatternTable} from './patternTable';
 import {type LoRAStrength, resolveStrength} from '../methods/strength';
-import {pathMatcher} from './pathPattern';
 
 /** What of an `adapter_config.json` decides what an adapter computes. */
 export interface PEFTConfig {
@@ -53,7 +54,7 @@ const CHANGES_BASE = /^(?:pissa|olora|corda|lora_ga|loftq)/;
  * @param warn told of what is doubtful.
  * @throws LoRAError with a line for each thing that is wrong or is not carried.
  */
-export function readPEFTConfig(config: string | object, warn: (message: string) => void): PEFTConfig {
+export function readPEFTConfig(config: string | object, warn: (message: string) => void, budget: Budget): PEFTConfig {
   const fields = fieldsOf(config);
   const faults: string[] = [];
   const {peft_type: type, r = 8, lora_alpha: alpha = 8, use_rslora: rankStabilized = false, bias = 'none'} = fields;
@@ -75,7 +76,7 @@ export function readPEFTConfig(config: string | object, warn: (message: string) 
     faults.push(`modules_to_save is ${brief(modulesToSave)}, not a list of names.`);
   }
   const patterns = [fields.rank_pattern ?? {}, fields.alpha_pattern ?? {}].map((table, i) =>
-    readPatterns(i === 0 ? 'rank_pattern' : 'alpha_pattern', table, faults),
+    readPatterns(i === 0 ? 'rank_pattern' : 'alpha_pattern', table, faults, budget),
   );
   const strength = (path: string) =>
     resolveStrength({
@@ -128,23 +129,31 @@ function fieldsOf(config: string | object): Record<string, unknown> {
 }
 
 /** The number that a table of patterns gives a path: that of the first pattern that matches. */
-function readPatterns(field: string, table: unknown, faults: string[]): (path: string) => number | undefined {
+function readPatterns(
+  field: string,
+  table: unknown,
+  faults: string[],
+  budget: Budget,
+): (path: string) => number | undefined {
   if (typeof table !== 'object' || table === null || Array.isArray(table)) {
     faults.push(`${field} is ${brief(table)}, not an object of numbers by pattern.`);
     return () => undefined;
   }
-  const rows: {pattern: string; matches: (path: string) => boolean; value: number}[] = [];
+  const patterns = new PatternTable(budget);
   for (const [pattern, given] of Object.entries(table as Record<string, unknown>)) {
     try {
       const valid = resolveStrength(field === 'rank_pattern' ? {rank: given as number} : {alpha: given as number});
       const value = field === 'rank_pattern' ? valid.rank : valid.alpha;
-      rows.push({pattern, matches: pathMatcher(pattern), value});
+      patterns.add({pattern, value});
     } catch (error) {
+      if (budget.isSpent) {
+        throw error;
+      }
       faults.push(`${field}: ${(error as Error).message}`);
     }
   }
   return path => {
-    const [first, ...others] = rows.filter(({matches}) => matches(path));
+    const [first, ...others] = patterns.rowsFor(path);
     const other = others.find(({value}) => value !== first?.value);
     if (first !== undefined && other !== undefined && isIndex(first.pattern)) {
       const [index, second] = [first, other].map(({pattern}) => show(pattern));
@@ -158,13 +167,29 @@ function readPatterns(field: string, table: unknown, faults: string[]): (path: s
 }
 
 /**
- * Whether a module is one of those that an adapter brings whole, or inside one. PEFT takes the names for ends of paths, of parts of paths
- * too: `classifier` is `pre_classifier`.
+ * Says of a module whether it is one of those that an adapter brings whole, or inside one. PEFT takes the names for ends of paths, of parts
+ * of paths too: `classifier` is `pre_classifier`.
  */
-export function isSavedModule(path: string, modulesToSave: readonly string[]): boolean {
-  const parts = path.split('.');
-  const paths = parts.map((_, i) => parts.slice(0, i + 1).join('.'));
-  return modulesToSave.some(name => paths.some(outer => outer.endsWith(name)));
+export function savedModules(modulesToSave: readonly string[], budget: Budget): (path: string) => boolean {
+  const names = new Set(modulesToSave);
+  const lengths = [...new Set(modulesToSave.map(({length}) => length))];
+  const known = new Map<string, boolean>();
+  const isSaved = (path: string): boolean =>
+    lengths.some(length => {
+      budget.spend(1 + length / 16);
+      return length <= path.length && names.has(path.slice(path.length - length));
+    });
+  return path => {
+    // From the outermost module inwards, each of them once for all that is in it.
+    for (let end = path.indexOf('.'); ; end = path.indexOf('.', end + 1)) {
+      const outer = end < 0 ? path : path.slice(0, end);
+      const saved = known.get(outer) ?? isSaved(outer);
+      known.set(outer, saved);
+      if (saved || end < 0) {
+        return saved;
+      }
+    }
+  };
 }
 
 /** A module of an adapter that is written, as far as the config names it. */
@@ -191,8 +216,8 @@ export function writePEFTConfig(
   const r = mostCommon(strengths.map(({rank}) => rank)) ?? 8;
   const alpha = mostCommon(strengths.map(entry => entry.alpha)) ?? r;
   const paths = modules.map(({path}) => path);
-  const others = all.filter(path => !paths.includes(path));
-  const ambiguous = paths.some(path => others.some(other => other.endsWith(`.${path}`)));
+  const own = new Set(paths);
+  const ambiguous = all.some(other => !own.has(other) && ends(other).some(end => own.has(end)));
   const patterns = (differing: typeof strengths, key: 'rank' | 'alpha') =>
     Object.fromEntries(differing.map(entry => [`^${escaped(entry.path)}`, entry[key]]));
   return {
@@ -220,6 +245,12 @@ export function writePEFTConfig(
     use_dora: false,
     use_rslora: stabilized,
   };
+}
+
+/** What stands behind the dots of a path. */
+function ends(path: string): string[] {
+  const parts = path.split('.');
+  return parts.slice(1).map((_, i) => parts.slice(i + 1).join('.'));
 }
 
 /** A path as a pattern that matches it alone. */

@@ -1,7 +1,8 @@
 import {faultLines, LoRAError, show} from '../errors';
+import type {Budget} from '../formats/budget';
 import {sizeOf, type Values} from '../formats/layout';
 import {decodeSafetensors, type StoredTensor} from '../formats/safetensors';
-import {isSavedModule, type PEFTConfig, readPEFTConfig} from './config';
+import {type PEFTConfig, readPEFTConfig, savedModules} from './config';
 import type {TorchUpdate} from './update';
 
 // The format is that of PEFT's save_pretrained: adapter_config.json, and adapter_model.safetensors with a tensor for each factor under
@@ -58,17 +59,17 @@ const TWICE = 'there under two names';
  *
  * @throws LoRAError if a file is damaged, something is not carried (DoRA, say), or tensors are missing or fit nothing.
  */
-export function parsePEFT(files: PEFTFiles, warn: (message: string) => void): Map<string, TorchModule> {
+export function parsePEFT(files: PEFTFiles, warn: (message: string) => void, budget: Budget): Map<string, TorchModule> {
   checkFiles(files);
   const {config, weights} = files;
-  const read = readPEFTConfig(config, warn);
+  const read = readPEFTConfig(config, warn, budget);
   if (isPickle(weights)) {
     throw new LoRAError(
       'The weights are a pickle (adapter_model.bin), which can run code when it is read. Save the adapter in Python with ' +
         'save_pretrained(folder, safe_serialization=True) and import adapter_model.safetensors.',
     );
   }
-  return groupTensors(decodeSafetensors(weights).tensors, read);
+  return groupTensors(decodeSafetensors(weights).tensors, read, budget);
 }
 
 /** Whether bytes begin as a ZIP archive, which PyTorch's own files are. */
@@ -76,7 +77,12 @@ function isPickle(bytes: unknown): boolean {
   return bytes instanceof Uint8Array && bytes[0] === 0x50 && bytes[1] === 0x4b;
 }
 
-function groupTensors(tensors: ReadonlyMap<string, StoredTensor>, config: PEFTConfig): Map<string, TorchModule> {
+function groupTensors(
+  tensors: ReadonlyMap<string, StoredTensor>,
+  config: PEFTConfig,
+  budget: Budget,
+): Map<string, TorchModule> {
+  const isSaved = savedModules(config.modulesToSave, budget);
   const modules = new Map<string, TorchModule>();
   const factors = new Map<string, Partial<Omit<TorchUpdate, 'strength'>>>();
   const faults: string[] = [];
@@ -115,6 +121,9 @@ function groupTensors(tensors: ReadonlyMap<string, StoredTensor>, config: PEFTCo
       faults.push(...shapeFaults(path, a, b, strength.rank));
       moduleAt(path).update = {embedding, a, b, ...(bias && {bias}), strength};
     } catch (error) {
+      if (budget.isSpent) {
+        throw error;
+      }
       faults.push(`${path}: ${(error as Error).message}`);
     }
   }
@@ -148,7 +157,7 @@ function groupTensors(tensors: ReadonlyMap<string, StoredTensor>, config: PEFTCo
         ? putOnce(moduleAt(owner.slice(0, -'.base_layer'.length)), 'bias', values)
         : 'a weight of the base, which is not carried. Save with save_embedding_layers=False';
     }
-    if (isSavedModule(owner, config.modulesToSave)) {
+    if (isSaved(owner)) {
       const {saved} = moduleAt(owner);
       const fault = saved.has(rest) ? TWICE : undefined;
       saved.set(rest, values);

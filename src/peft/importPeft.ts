@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {type Adapter, type AdapterConfig, makeAdapter} from '../adapter/adapter';
 import {checkOptions, LoRAError, showShape} from '../errors';
+import {Budget} from '../formats/budget';
 import {sizeOf, type Values} from '../formats/layout';
 import {headOf} from '../head/headOf';
 import {adaptationOf, reasonNotAdaptable} from '../layers/registry';
@@ -41,16 +42,18 @@ export function importPEFT(files: PEFTFiles, model: tf.LayersModel, options: Imp
   checkOptions(options, ['keyMap']);
   const {keyMap} = options;
   checkModel(model);
-  const modules = parsePEFT(files, message => {
+  const budget = new Budget();
+  const warn = (message: string) => {
     console.warn(message);
-  });
+  };
+  const modules = parsePEFT(files, warn, budget);
   const sites = sitesOf(model);
   const config: AdapterConfig = {layers: {}, trainable: []};
   const biases: string[] = [];
   const values = new Map<string, Values>();
   const shifts: {site: Site; bias: Values | undefined; update: TorchUpdate}[] = [];
   const faults: string[] = [];
-  for (const [path, site] of meet([...modules.keys()], sites, keyMap)) {
+  for (const [path, site] of meet([...modules.keys()], sites, keyMap, budget)) {
     try {
       take(modules.get(path) as TorchModule, site);
     } catch (error) {
@@ -60,12 +63,12 @@ export function importPEFT(files: PEFTFiles, model: tf.LayersModel, options: Imp
   if (faults.length > 0) {
     throw new LoRAError(`The PEFT adapter does not fit this model:\n${faults.map(fault => `  ${fault}`).join('\n')}`);
   }
+  // PEFT's whole modules are the weights of the model's new head, too, if it has one.
+  const head = headOf(model) ?? recordOf(model).head;
   const tensors = asTensors(values);
   for (const {site, bias, update} of shifts) {
     tensors[`${site.path}/bias`] = shiftedBias(site, bias, update);
   }
-  // PEFT's whole modules are the weights of the model's new head, too, if it has one.
-  const head = headOf(model) ?? recordOf(model).head;
   const adapter = makeAdapter({...config, ...(biases.length > 0 && {biases}), ...(head && {head})}, tensors);
   try {
     checkFit(

@@ -1,4 +1,5 @@
 import {LoRAError, show} from '../errors';
+import type {Budget} from '../formats/budget';
 
 /**
  * Says how the names of PyTorch's modules and of tfjs's layers correspond.
@@ -14,28 +15,48 @@ import {LoRAError, show} from '../errors';
 export type KeyMap = Readonly<Record<string, string>> | ((name: string) => string | null | undefined);
 
 /**
- * The name that a `keyMap` gives another: `undefined` if it says nothing of it, `null` to leave it out.
+ * The names that a `keyMap` gives others: `undefined` if it says nothing of one, `null` to leave it out.
  *
- * @throws LoRAError if a function gives something else.
+ * @throws LoRAError if a function gives something else; and what the budget throws.
  */
-export function mapName(keyMap: KeyMap, name: string, way: 'import' | 'export'): string | null | undefined {
+export function nameMapper(
+  keyMap: KeyMap,
+  way: 'import' | 'export',
+  budget: Budget,
+): (name: string) => string | null | undefined {
   if (typeof keyMap === 'function') {
-    const mapped: unknown = keyMap(name);
-    if (mapped !== undefined && mapped !== null && typeof mapped !== 'string') {
-      throw new LoRAError(`keyMap gives ${show(mapped)} for ${show(name)}, which is neither a name nor null.`);
-    }
-    return mapped;
+    return name => {
+      const mapped: unknown = keyMap(name);
+      if (mapped !== undefined && mapped !== null && typeof mapped !== 'string') {
+        throw new LoRAError(`keyMap gives ${show(mapped)} for ${show(name)}, which is neither a name nor null.`);
+      }
+      return mapped;
+    };
   }
-  const rows = Object.entries(keyMap).map(([module, layer]) => (way === 'import' ? [module, layer] : [layer, module]));
-  rows.sort(([one = ''], [other = '']) => countStars(one) - countStars(other));
-  for (const [from = '', to = ''] of rows) {
-    const parts = starsOf(from, name);
-    if (parts !== undefined) {
-      let star = 0;
-      return to.replace(/\*/g, () => parts[star++] ?? '');
+  const plain = new Map<string, string>();
+  const starred: {from: string[]; to: string[]}[] = [];
+  for (const [module, layer] of Object.entries(keyMap)) {
+    const [from, to] = way === 'import' ? [module, layer] : [layer, module];
+    if (from.includes('*')) {
+      starred.push({from: from.split('*'), to: to.split('*')});
+    } else if (!plain.has(from)) {
+      plain.set(from, to);
     }
   }
-  return undefined;
+  starred.sort((one, other) => one.from.length - other.from.length);
+  return name => {
+    const exact = plain.get(name);
+    if (exact !== undefined) {
+      return exact;
+    }
+    for (const {from, to} of starred) {
+      const parts = starsOf(from, name, budget);
+      if (parts !== undefined) {
+        return to.map((text, i) => text + (parts[i] ?? '')).join('');
+      }
+    }
+    return undefined;
+  };
 }
 
 /** @throws LoRAError with a line for each row of a table that cannot be understood. */
@@ -60,13 +81,52 @@ function countStars(text: string): number {
   return text.split('*').length;
 }
 
-/** What the stars of a pattern stand for in a name, or `undefined` if it does not fit. */
-function starsOf(pattern: string, name: string): string[] | undefined {
-  const expression = pattern
-    .split('*')
-    .map(part => part.replace(/[^\w]/g, String.raw`\$&`))
-    .join('([^./]+)');
-  return new RegExp(`^${expression}$`).exec(name)?.slice(1);
+/**
+ * What the stars of a pattern stand for in a name, or `undefined` if it does not fit. Each stands for as much as it can, the first of them
+ * first.
+ *
+ * @param texts what stands before, between and behind the stars.
+ */
+function starsOf(texts: readonly string[], name: string, budget: Budget): string[] | undefined {
+  const first = texts[0] ?? '';
+  const last = texts.at(-1) ?? '';
+  budget.spend(1);
+  if (!name.startsWith(first) || !name.endsWith(last)) {
+    return undefined;
+  }
+  // From the last star backwards: at which places of the name it can begin, so that all that follows can stand too.
+  const begins = texts.slice(1).map(() => new Uint8Array(name.length + 1));
+  const restFits = (star: number, place: number): boolean => {
+    const text = texts[star + 1] ?? '';
+    return star === begins.length - 1
+      ? place === name.length - text.length
+      : name.startsWith(text, place) && begins[star + 1]?.[place + text.length] === 1;
+  };
+  for (const [star, fits] of [...begins.entries()].reverse()) {
+    budget.spend(name.length * (1 + (texts[star + 1] ?? '').length / 16));
+    for (let place = name.length - 1; place >= 0; place--) {
+      if (!isSeparator(name[place]) && (fits[place + 1] === 1 || restFits(star, place + 1))) {
+        fits[place] = 1;
+      }
+    }
+  }
+  if (begins[0]?.[first.length] !== 1) {
+    return undefined;
+  }
+  let start = first.length;
+  return begins.map((_, star) => {
+    let end = start;
+    for (let place = start; place < name.length && !isSeparator(name[place]); place++) {
+      end = restFits(star, place + 1) ? place + 1 : end;
+    }
+    const part = name.slice(start, end);
+    start = end + (texts[star + 1] ?? '').length;
+    return part;
+  });
+}
+
+function isSeparator(character: string | undefined): boolean {
+  return character === '.' || character === '/';
 }
 
 /** A name's parts, whichever way they are separated. */

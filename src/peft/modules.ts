@@ -1,7 +1,8 @@
 import {listed, LoRAError, show} from '../errors';
+import {Budget} from '../formats/budget';
 import {describe} from '../model/targets';
 import type {Site} from '../rewire/walk';
-import {checkKeyMap, closest, type KeyMap, lastPart, mapName, partsOf} from './keyMap';
+import {checkKeyMap, closest, type KeyMap, lastPart, nameMapper, partsOf} from './keyMap';
 
 /** How many of the modules that find no layer an error names. */
 const SHOWN = 10;
@@ -12,20 +13,29 @@ const SHOWN = 10;
  *
  * @throws LoRAError with a line for each module that finds none, or one that another has found.
  */
-export function meet(modules: readonly string[], sites: readonly Site[], keyMap: KeyMap = {}): Map<string, Site> {
+export function meet(
+  modules: readonly string[],
+  sites: readonly Site[],
+  keyMap: KeyMap = {},
+  budget = new Budget(),
+): Map<string, Site> {
   checkKeyMap(keyMap);
+  const mapName = nameMapper(keyMap, 'import', budget);
+  const layers = indexOf(sites);
   const found = new Map<string, Site>();
   const faults: (() => string)[] = []; // made when they are shown: a file may name very many modules
   const names = sites.map(({path}) => path);
   const alike = new Map<string, number>();
   modules.forEach(module => alike.set(lastPart(module), (alike.get(lastPart(module)) ?? 0) + 1));
   for (const module of modules) {
-    const mapped = mapName(keyMap, module, 'import');
+    const mapped = mapName(module);
     if (mapped === null) {
       continue;
     }
     const fits =
-      mapped === undefined ? sitesLike(module, sites, alike.get(lastPart(module)) === 1) : sitesNamed(mapped, sites);
+      mapped === undefined
+        ? sitesLike(module, layers, alike.get(lastPart(module)) === 1)
+        : (layers.byPath.get(mapped) ?? layers.byName.get(mapped) ?? []);
     const [site] = fits;
     if (site !== undefined && fits.length === 1) {
       found.set(module, site);
@@ -62,25 +72,44 @@ export function meet(modules: readonly string[], sites: readonly Site[], keyMap:
   return found;
 }
 
-function sitesNamed(name: string, sites: readonly Site[]): Site[] {
-  const exact = sites.filter(({path}) => path === name);
-  return exact.length > 0 ? exact : sites.filter(({layer}) => layer.name === name);
+/** The layers of a model by what a module's name may say of them. */
+interface LayerIndex {
+  byPath: Map<string, Site[]>;
+  byName: Map<string, Site[]>;
+  /** Layers with weights, by their paths with dots for slashes. The others are no modules, an input of the same name, say. */
+  byParts: Map<string, Site[]>;
+  /** Layers with weights, by the last parts of their paths. */
+  byLastPart: Map<string, Site[]>;
+}
+
+function indexOf(sites: readonly Site[]): LayerIndex {
+  const weighty = sites.filter(({layer}) => layer.weights.length > 0);
+  return {
+    byPath: groupBy(sites, ({path}) => path),
+    byName: groupBy(sites, ({layer}) => layer.name),
+    byParts: groupBy(weighty, ({path}) => partsOf(path).join('.')),
+    byLastPart: groupBy(weighty, ({path}) => lastPart(path)),
+  };
+}
+
+function groupBy(sites: readonly Site[], keyOf: (site: Site) => string): Map<string, Site[]> {
+  const groups = new Map<string, Site[]>();
+  for (const site of sites) {
+    const group = groups.get(keyOf(site)) ?? [];
+    group.push(site);
+    groups.set(keyOf(site), group);
+  }
+  return groups;
 }
 
 /**
- * The layers that a module may be by its name. Those without weights are none, an input of the same name, say.
+ * The layers that a module may be by its name.
  *
  * @param isAlone whether no other module has the same last part.
  */
-function sitesLike(module: string, sites: readonly Site[], isAlone: boolean): Site[] {
-  const joined = partsOf(module).join('.');
-  const weighty = sites.filter(({layer}) => layer.weights.length > 0);
-  const equal = weighty.filter(({path}) => partsOf(path).join('.') === joined);
-  if (equal.length > 0) {
-    return equal;
-  }
+function sitesLike(module: string, {byParts, byLastPart}: LayerIndex, isAlone: boolean): Site[] {
   // Several modules of one last part are several layers, of which we cannot say which is which.
-  return isAlone ? weighty.filter(({path}) => lastPart(path) === lastPart(module)) : [];
+  return byParts.get(partsOf(module).join('.')) ?? (isAlone ? byLastPart.get(lastPart(module)) : undefined) ?? [];
 }
 
 /**
@@ -91,10 +120,11 @@ function sitesLike(module: string, sites: readonly Site[], isAlone: boolean): Si
  */
 export function modulePaths(sites: readonly Site[], keyMap: KeyMap = {}): Map<string, string> {
   checkKeyMap(keyMap);
+  const mapName = nameMapper(keyMap, 'export', new Budget());
   const paths = new Map<string, string>();
   const taken = new Map<string, string>();
   for (const {path} of sites) {
-    const mapped = mapName(keyMap, path, 'export');
+    const mapped = mapName(path);
     if (mapped === null) {
       continue;
     }

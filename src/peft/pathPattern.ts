@@ -1,39 +1,85 @@
 import {LoRAError, show} from '../errors';
+import {Automaton, type Character, type Pattern} from '../formats/automaton';
+import {Budget} from '../formats/budget';
 
 // The patterns of an adapter's config are regular expressions in Python's spelling, and may come from anywhere. JavaScript's own engine
-// goes back and forth, for ever if a pattern is made for it, and cannot be stopped. Here each part of a pattern maps the set of places
-// where it may begin to the set of those where it may end: steps in proportion to the pattern's length times the square of the path's.
-
-/** The places in `text` where a match may end that begins at one of the given places, which ascend. */
-type Part = (text: string, starts: ReadonlySet<number>) => ReadonlySet<number>;
+// goes back and forth, for ever if a pattern is made for it, and cannot be stopped. An automaton takes steps in proportion to the pattern
+// times the path.
 
 const MAX_LENGTH = 2000;
 const MAX_NESTING = 50;
 const MAX_REPEAT = 1000;
 
-/**
- * Whether a pattern names a module, as PEFT decides it for `rank_pattern` and `alpha_pattern`: it must match the path from its start, or
- * from behind one of its dots, to its end (`re.match(r"(.*\.)?(PATTERN)$", path)`).
- *
- * @throws LoRAError if the pattern is broken, or uses what is not supported: lookarounds, backreferences, flags.
- */
-export function pathMatcher(pattern: string): (path: string) => boolean {
-  const part = parse(pattern);
-  return path => {
-    const starts = new Set([0]);
-    for (let dot = path.indexOf('.'); dot >= 0; dot = path.indexOf('.', dot + 1)) {
-      starts.add(dot + 1);
-    }
-    return part(path, starts).has(path.length);
-  };
+/** Any character but the end of a line. */
+const ANY: Character = {kind: 'character', test: each => each !== '\n'};
+
+/** A pattern that names modules. */
+export interface PathPattern {
+  /** Whether it names the module of a path. */
+  matches: (path: Path) => boolean;
+  /** The characters that it matches one by one, where it is no more than that; `null` stands for any character. */
+  plain?: {atStart: boolean; characters: (string | null)[]};
 }
 
-function parse(pattern: string): Part {
-  let place = 0;
-  let depth = 0;
+/** The path of a module, such as `encoder.layer.0.query`, as patterns see it. */
+export interface Path {
+  characters: string[];
+  /** Where a pattern may begin: at the start, and behind each dot. */
+  starts: number[];
+}
+
+/** A path, ready for patterns. */
+export function readPath(text: string): Path {
+  const characters = Array.from(text); // by code points, as Python counts them
+  const starts = [0];
+  characters.forEach((character, i) => character === '.' && starts.push(i + 1));
+  return {characters, starts};
+}
+
+/**
+ * Reads a pattern that names modules as PEFT decides it for `rank_pattern` and `alpha_pattern`: it must match the path from its start, or
+ * from behind one of its dots, to its end (`re.match(r"(.*\.)?(PATTERN)$", path)`).
+ *
+ * @throws LoRAError if the pattern is broken, too large, or uses what is not supported: lookarounds, backreferences, flags.
+ */
+export function readPathPattern(pattern: string, budget: Budget): PathPattern {
   const fail = (what: string): never => {
     throw new LoRAError(`The pattern ${show(pattern.slice(0, 100))} ${what}.`);
   };
+  const parsed = parse(pattern, fail);
+  const plain = plainForm(parsed);
+  let automaton: Automaton | undefined;
+  const matches = ({characters, starts}: Path) => {
+    automaton ??= new Automaton(parsed, budget, fail);
+    return automaton.matches(characters, starts);
+  };
+  if (plain === undefined) {
+    automaton = new Automaton(parsed, budget, fail); // refuses it here if it is too large
+  }
+  return {matches, ...(plain && {plain})};
+}
+
+/** A pattern as a function of a path. */
+export function pathMatcher(pattern: string, budget = new Budget()): (path: string) => boolean {
+  const {matches} = readPathPattern(pattern, budget);
+  return path => matches(readPath(path));
+}
+
+function plainForm(pattern: Pattern): PathPattern['plain'] {
+  const parts = flatten(pattern);
+  const atStart = parts[0]?.kind === 'start';
+  const inner = parts.slice(atStart ? 1 : 0, parts.at(-1)?.kind === 'end' ? -1 : undefined);
+  const characters = inner.map(part => (part === ANY ? null : part.kind === 'character' ? part.only : undefined));
+  return characters.includes(undefined) ? undefined : {atStart, characters: characters as (string | null)[]};
+}
+
+function flatten(pattern: Pattern): readonly Pattern[] {
+  return pattern.kind === 'sequence' ? pattern.parts.flatMap(flatten) : [pattern];
+}
+
+function parse(pattern: string, fail: (what: string) => never): Pattern {
+  let place = 0;
+  let depth = 0;
   if (pattern.length > MAX_LENGTH) {
     fail(`is longer than ${MAX_LENGTH} characters`);
   }
@@ -43,21 +89,32 @@ function parse(pattern: string): Part {
     return found;
   };
 
-  const alternatives = (): Part => {
+  /** The next character, as Python counts them. */
+  const next = (): string | undefined => {
+    const code = pattern.codePointAt(place);
+    const character = code === undefined ? undefined : String.fromCodePoint(code);
+    place += character?.length ?? 0;
+    return character;
+  };
+
+  const alternatives = (): Pattern => {
     const options = [sequence()];
     while (take('|')) {
       options.push(sequence());
     }
-    return options.length === 1 && options[0] ? options[0] : either(options);
+    return options.length === 1 && options[0] ? options[0] : {kind: 'either', options};
   };
-  const sequence = (): Part => {
-    const parts: Part[] = [];
+  const sequence = (): Pattern => {
+    const parts: Pattern[] = [];
     while (place < pattern.length && pattern[place] !== '|' && pattern[place] !== ')') {
       parts.push(repeated(atom()));
     }
-    return (text, starts) => parts.reduce((places, part) => part(text, places), starts);
+    return {kind: 'sequence', parts};
   };
-  const repeated = (part: Part): Part => {
+  const repeated = (part: Pattern): Pattern => {
+    if (!'*+?{'.includes(pattern[place] ?? ' ')) {
+      return part;
+    }
     const bounds = /^(?:[*+?]|\{(\d*)(,?)(\d*)\})/.exec(pattern.slice(place, place + 20));
     if (bounds === null || bounds[0] === '{}') {
       return part;
@@ -73,23 +130,23 @@ function parse(pattern: string): Part {
     if (/^[*+]|^\{\d/.test(pattern.slice(place))) {
       fail('repeats a repetition');
     }
-    return repeat(part, least, most);
+    return {kind: 'repeat', part, least, most};
   };
-  const atom = (): Part => {
-    const character = pattern[place++] ?? '';
+  const atom = (): Pattern => {
+    const character = next() ?? '';
     switch (character) {
       case '(':
         return group();
       case '[':
-        return oneOf(set());
+        return set();
       case '\\':
         return escape();
       case '.':
-        return oneOf(each => each !== '\n');
+        return ANY;
       case '^':
-        return (_, starts) => (starts.has(0) ? new Set([0]) : new Set());
+        return {kind: 'start'};
       case '$':
-        return (text, starts) => (starts.has(text.length) ? new Set([text.length]) : new Set());
+        return {kind: 'end'};
       case '*':
       case '+':
       case '?':
@@ -98,7 +155,7 @@ function parse(pattern: string): Part {
         return equalTo(character);
     }
   };
-  const group = (): Part => {
+  const group = (): Pattern => {
     if (pattern[place] === '?' && !take('?:') && !/^\?P<\w+>/.test(pattern.slice(place, place + 100))) {
       fail('uses a lookaround, a backreference or a flag, which this library does not read');
     }
@@ -110,16 +167,13 @@ function parse(pattern: string): Part {
     depth--;
     return take(')') ? inner : fail('leaves a group open');
   };
-  const escape = (): Part => {
-    const letter = pattern[place++] ?? fail('ends in a backslash');
+  const escape = (): Pattern => {
+    const letter = next() ?? fail('ends in a backslash');
     if (letter === 'A' || letter === 'Z') {
-      return (text, starts) => {
-        const end = letter === 'A' ? 0 : text.length;
-        return starts.has(end) ? new Set([end]) : new Set();
-      };
+      return {kind: letter === 'A' ? 'start' : 'end'};
     }
     const known = classOf(letter);
-    return known ? oneOf(known) : equalTo(literal(letter));
+    return known ? {kind: 'character', test: known} : equalTo(literal(letter));
   };
   const literal = (letter: string): string => {
     if (/[a-zA-Z\d]/.test(letter)) {
@@ -127,26 +181,26 @@ function parse(pattern: string): Part {
     }
     return letter;
   };
-  const set = (): ((character: string) => boolean) => {
+  const set = (): Pattern => {
     const negated = take('^');
     const tests: ((character: string) => boolean)[] = [];
     const start = place;
     while (pattern[place] !== ']' || place === start) {
-      const from = pattern[place++] ?? fail('leaves a set open');
-      const letter = from === '\\' ? (pattern[place++] ?? fail('leaves a set open')) : from;
+      const from = next() ?? fail('leaves a set open');
+      const letter = from === '\\' ? (next() ?? fail('leaves a set open')) : from;
       const known = from === '\\' ? classOf(letter) : undefined;
       const low = from === '\\' && known === undefined ? literal(letter) : letter;
       if (known === undefined && pattern[place] === '-' && pattern[place + 1] !== ']') {
         place++;
-        const high = pattern[place++] ?? fail('leaves a set open');
-        const top = high === '\\' ? literal(pattern[place++] ?? fail('leaves a set open')) : high;
+        const high = next() ?? fail('leaves a set open');
+        const top = high === '\\' ? literal(next() ?? fail('leaves a set open')) : high;
         tests.push(low <= top ? each => each >= low && each <= top : fail(`has the range ${low}-${top}`));
       } else {
         tests.push(known ?? (each => each === low));
       }
     }
     place++;
-    return each => tests.some(test => test(each)) !== negated;
+    return {kind: 'character', test: each => tests.some(test => test(each)) !== negated, cost: tests.length};
   };
 
   const whole = alternatives();
@@ -159,50 +213,6 @@ function classOf(letter: string): ((character: string) => boolean) | undefined {
   return expression && (character => expression.test(character));
 }
 
-function oneOf(test: (character: string) => boolean): Part {
-  return (text, starts) => {
-    const ends = new Set<number>();
-    for (const start of starts) {
-      const character = text[start];
-      if (character !== undefined && test(character)) {
-        ends.add(start + 1);
-      }
-    }
-    return ends;
-  };
-}
-
-function equalTo(expected: string): Part {
-  return oneOf(character => character === expected);
-}
-
-function either(options: readonly Part[]): Part {
-  return (text, starts) => new Set(options.flatMap(option => [...option(text, starts)]));
-}
-
-function repeat(part: Part, least: number, most: number): Part {
-  return (text, starts) => {
-    let places = starts;
-    for (let count = 0; count < least; count++) {
-      const next = part(text, places);
-      if (sameSet(places, next)) {
-        break; // as it will be each time after
-      }
-      places = next;
-    }
-    const ends = new Set(places);
-    for (let count = least; count < most && places.size > 0; count++) {
-      const before = ends.size;
-      places = part(text, places);
-      places.forEach(place => ends.add(place));
-      if (ends.size === before) {
-        break; // nothing that was not tried before
-      }
-    }
-    return ends;
-  };
-}
-
-function sameSet(one: ReadonlySet<number>, other: ReadonlySet<number>): boolean {
-  return one.size === other.size && [...one].every(place => other.has(place));
+function equalTo(only: string): Character {
+  return {kind: 'character', test: character => character === only, only};
 }

@@ -1,5 +1,7 @@
 import type * as tf from '@tensorflow/tfjs';
 import type {HeadConfig} from '../adapter/adapter';
+import {checkHeadConfig} from '../adapter/headConfig';
+import {LoRAError} from '../errors';
 import {isWrapper} from '../layers/wrapperLayer';
 import {fieldsOf} from '../tfjs/fields';
 import {containersOf, isContainer, sitesOf} from './walk';
@@ -31,15 +33,57 @@ export function makeRecord(
   return {structure, capped, ...(head && {head})};
 }
 
-/** The record of an adapted model; an empty one for a model that was built by hand. */
+/**
+ * The record of an adapted model; an empty one for a model that was built by hand.
+ *
+ * @throws LoRAError if it is damaged.
+ */
 export function recordOf(model: tf.LayersModel): AdaptationRecord {
   for (const {layer} of sitesOf(model)) {
     const text = isWrapper(layer) ? layer.record : undefined;
     if (text !== undefined) {
-      return JSON.parse(text) as AdaptationRecord;
+      return readRecord(text);
     }
   }
   return {structure: {}, capped: {}};
+}
+
+/** Reads a record, which may come from a file. */
+function readRecord(text: string): AdaptationRecord {
+  const damaged = 'What the adapted model should remember of its original is damaged';
+  const advice = 'Load it from an undamaged file.';
+  let record: unknown;
+  try {
+    record = JSON.parse(text);
+  } catch (error) {
+    throw new LoRAError(`${damaged}: it is not valid JSON. ${advice}`, {cause: error});
+  }
+  const {structure, capped, head} = (record ?? {}) as Partial<Record<keyof AdaptationRecord, unknown>>;
+  const isStructure = isRecordOf(
+    structure,
+    entry =>
+      isPlainObject(entry) &&
+      typeof entry.trainable === 'boolean' &&
+      (entry.metadata === undefined || isPlainObject(entry.metadata)),
+  );
+  if (!isStructure || !isRecordOf(capped, entry => Number.isSafeInteger(entry) && Number(entry) > 0)) {
+    throw new LoRAError(`${damaged}: it must say how its parts were, and which ranks were lowered. ${advice}`);
+  }
+  checkHeadConfig(head);
+  // Layers may have the names of what every object has.
+  return {...(record as AdaptationRecord), structure: ownOnly(structure), capped: ownOnly(capped)} as AdaptationRecord;
+}
+
+function isRecordOf(value: unknown, test: (entry: unknown) => boolean): value is Record<string, unknown> {
+  return isPlainObject(value) && Object.values(value).every(test);
+}
+
+function isPlainObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function ownOnly(value: Record<string, unknown>): Record<string, unknown> {
+  return Object.assign(Object.create(null) as Record<string, unknown>, value);
 }
 
 /** Gives an adapted model the metadata of its original, nested models included. */

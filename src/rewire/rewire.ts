@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {listed, LoRAError} from '../errors';
 import {baseOf} from '../layers/wrapperLayer';
-import {cloneConfig, type LayerEntry, mendedEntry} from '../tfjs/configs';
+import {cloneConfig, isRegistered, type LayerEntry, mendedEntry} from '../tfjs/configs';
 import {keepingNames} from '../tfjs/names';
 import {carryFields} from '../tfjs/plainFields';
 import {childrenOf, isContainer, type Site, sitesOf} from './walk';
@@ -94,10 +94,9 @@ function rebuild(model: tf.LayersModel, config: tf.serialization.ConfigDict): tf
 
 /** Refuses classes that tfjs would not know, with every such layer in one message. */
 function checkRegistered(entries: readonly LayerEntry[]): void {
-  const {classNameMap} = tf.serialization.SerializationMap.getMap();
   const unknown = new Set<string>();
   const visit = (entry: LayerEntry) => {
-    if (!(entry.className in classNameMap)) {
+    if (!isRegistered(entry.className)) {
       unknown.add(`Layer "${entry.config.name as string}" is of class ${entry.className}, which is not registered.`);
     }
     const {layers, layer} = entry.config as {layers?: LayerEntry[]; layer?: LayerEntry};

@@ -390,7 +390,7 @@ describe('an adapter with a new head', () => {
       [
         'Dense',
         {units: 2, activation: 'nothing'},
-        'Layer "x" (Dense) cannot be made from its config: Unknown activation',
+        'The new layer "x" (Dense) is refused: its activation is "nothing", which is no activation.',
       ],
     ] as const) {
       expect(() => applyLoRA(model, withClass(className, config))).toThrow(LoRAError);

@@ -1,4 +1,10 @@
-import {checkKeyMap, closest, mapName} from '../../src/peft/keyMap';
+import fc from 'fast-check';
+import {Budget} from '../../src/formats/budget';
+import {checkKeyMap, closest, type KeyMap, nameMapper} from '../../src/peft/keyMap';
+
+function mapName(keyMap: KeyMap, name: string, way: 'import' | 'export'): string | null | undefined {
+  return nameMapper(keyMap, way, new Budget())(name);
+}
 
 describe('a table of names', () => {
   const table = {
@@ -26,6 +32,29 @@ describe('a table of names', () => {
     expect(mapName({'a.b+': 'c'}, 'a.b+', 'import')).toBe('c');
     expect(mapName({'a.b+': 'c'}, 'axbb', 'import')).toBeUndefined();
     expect(mapName({'a.*': '$&_*'}, 'a.b', 'import')).toBe('$&_b');
+  });
+
+  test('gives each star what an expression of JavaScript gives it', () => {
+    const text = fc.array(fc.constantFrom('a', 'b', '.', '/', '*'), {maxLength: 9}).map(parts => parts.join(''));
+    const name = fc.array(fc.constantFrom('a', 'b', '.', '/'), {maxLength: 12}).map(parts => parts.join(''));
+    fc.assert(
+      fc.property(text, name, (pattern, module) => {
+        const stars = pattern.split('*').length - 1;
+        const layer = Array.from({length: stars}, () => '<*>').join('');
+        const expression = pattern.replace(/[./]/g, String.raw`\$&`).replaceAll('*', '([^./]+)');
+        const parts = new RegExp(`^${expression}$`).exec(module)?.slice(1);
+        const expected = parts?.map(part => `<${part}>`).join('');
+        expect(mapName({[pattern]: layer}, module, 'import')).toBe(expected);
+      }),
+      {numRuns: 3000, seed: 5},
+    );
+  });
+
+  test('of many stars takes no longer than its length times that of the name', () => {
+    const table = {[`${'*a'.repeat(40)}b`]: '*'.repeat(40)};
+    const start = performance.now();
+    expect(mapName(table, 'a'.repeat(1000), 'import')).toBeUndefined();
+    expect(performance.now() - start).toBeLessThan(1000);
   });
 
   test('is two names to a row, with as many stars in one as in the other', () => {

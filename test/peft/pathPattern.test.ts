@@ -63,14 +63,7 @@ test('patterns match what the expression of PEFT matches', () => {
 
 test('a pattern that is made to take for ever does not', () => {
   const path = 'a'.repeat(200);
-  for (const pattern of [
-    '(a+)+b',
-    '(a|a)*b',
-    '(a*)*b',
-    '.*.*.*.*.*.*.*.*b',
-    '((a?){1000}){1000}b',
-    '(((a{2}){2}){2})*b',
-  ]) {
+  for (const pattern of ['(a+)+b', '(a|a)*b', '(a*)*b', '.*.*.*.*.*.*.*.*b', '((a?){50}){50}b', '(((a{2}){2}){2})*b']) {
     expect(pathMatcher(pattern)(path)).toBe(false);
   }
 });
@@ -91,6 +84,7 @@ test.each([
   [String.raw`\bfc`, /uses \\b/],
   ['('.repeat(100), /nests more than/],
   ['a'.repeat(3000), /longer than/],
+  ['((a?){1000}){1000}b', /has more than 10000 states/],
 ])('%p is refused', (pattern, message) => {
   expect(() => pathMatcher(pattern)).toThrow(LoRAError);
   expect(() => pathMatcher(pattern)).toThrow(message);

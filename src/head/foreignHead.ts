@@ -1,0 +1,108 @@
+import type * as tf from '@tensorflow/tfjs';
+import type {Adapter} from '../adapter/adapter';
+import {LoRAError, show, showShape} from '../errors';
+import {type ConfigKind, isClassOf, isModelClass} from '../tfjs/classes';
+import {cloneConfig, entryOf, type LayerEntry, layerFromEntry} from '../tfjs/configs';
+import type {WeightLimit} from '../tfjs/weightLimit';
+
+// The head that an adapter brings is a list of configs, and an adapter may come from anywhere. tfjs makes whatever a config names: weights of
+// any size, by initializers that may run for ever, models inside of layers. All that is of use here are the layers themselves; their values
+// come with the adapter.
+
+/** Keys of configs under which an object of tfjs stands that is no layer. */
+const KINDS: readonly (readonly [key: RegExp, kind: ConfigKind])[] = [
+  [/Regularizer$/, 'regularizer'],
+  [/Constraint$/, 'constraint'],
+  [/^(?:recurrentA|a)ctivation$/, 'activation'],
+];
+
+const ZEROS = {className: 'Zeros', config: {}};
+
+/** Enough for a misfit of ordinary layers to be told with their shapes. */
+const SPARE_NUMBERS = 2 ** 20;
+/** 64 MiB: more than the outputs of layers are, and a bound on what a layer without weights may be made to repeat. */
+const MAX_OUTPUT = 2 ** 24;
+
+/** How many numbers the weights of a new head may take, given the tensors that are to become their values. */
+export function weightLimitFor(tensors: Adapter['tensors']): WeightLimit {
+  return {left: SPARE_NUMBERS + 4 * Object.values(tensors).reduce((sum, {size}) => sum + size, 0)};
+}
+
+/**
+ * Makes a layer from a config of which the origin is not known.
+ *
+ * @throws LoRAError if it names something that the layer of a head has no use for, or cannot be made.
+ */
+export function foreignLayer(entry: LayerEntry): tf.layers.Layer {
+  const faults: string[] = [];
+  collectFaults(entry.className, entry, faults);
+  if (faults.length > 0) {
+    throw new LoRAError(
+      `The new layer "${entry.config.name as string}" (${entry.className}) is refused: ${faults.slice(0, 5).join('; ')}.`,
+    );
+  }
+  const layer = layerFromEntry(startingAtZero(entry));
+  // What the config leaves out, the layer has filled in: an initializer that takes minutes, say, where the model is rebuilt.
+  const complete = entryOf(layer);
+  const plain = startingAtZero(complete);
+  return show(plain) === show(complete) ? layer : layerFromEntry(plain);
+}
+
+/** Refuses outputs that are no shape, or larger than any that makes sense. */
+export function checkOutput(named: string, {shape}: tf.SymbolicTensor, input: tf.SymbolicTensor): void {
+  if (!shape.every(size => size === null || (Number.isSafeInteger(size) && size >= 0))) {
+    throw new LoRAError(`${named} has outputs of shape ${showShape(shape)}.`);
+  }
+  if (numbersIn(shape) > Math.max(MAX_OUTPUT, numbersIn(input.shape))) {
+    throw new LoRAError(
+      `${named} has outputs of shape ${showShape(shape)}, which are too large for a head that comes with an adapter.`,
+    );
+  }
+}
+
+function numbersIn(shape: tf.Shape): number {
+  return shape.reduce<number>((product, size) => product * (size ?? 1), 1);
+}
+
+function startingAtZero(entry: LayerEntry): LayerEntry {
+  return cloneConfig(entry, (key, value) => (/Initializer$/.test(key) && value !== null ? ZEROS : value));
+}
+
+/** Looks at what a config names, at any depth. */
+function collectFaults(key: string, value: unknown, faults: string[]): void {
+  const className = classNameOf(value);
+  const kind = KINDS.find(([pattern]) => pattern.test(key))?.[1];
+  if (/Initializer$/.test(key)) {
+    return; // is left out
+  }
+  if (kind !== undefined && value !== null && value !== undefined) {
+    if (className === undefined || !isKnown(kind, className)) {
+      faults.push(`its ${key} is ${brief(className ?? value)}, which is no ${kind}`);
+      return;
+    }
+  } else if (typeof value === 'object' && className !== undefined && isModelClass(className)) {
+    faults.push(`it holds a ${className}, and the layers of a head hold no models`);
+  }
+  if (typeof value === 'object' && value !== null) {
+    Object.entries(value).forEach(([inner, entry]) => collectFaults(inner, entry, faults));
+  }
+}
+
+/** Of an object that tfjs would make, the class; it stands for itself where it needs no more. */
+function classNameOf(value: unknown): string | undefined {
+  const name: unknown = typeof value === 'string' ? value : (value as {className?: unknown} | null)?.className;
+  return typeof name === 'string' ? name : undefined;
+}
+
+/** Whether tfjs knows a class of a kind, some of which have short names too. */
+function isKnown(kind: ConfigKind, className: string): boolean {
+  return isClassOf(kind, SHORT_NAMES[className] ?? className);
+}
+
+const SHORT_NAMES: Readonly<Record<string, string>> = {
+  ...{l1l2: 'L1L2', maxNorm: 'MaxNorm', minMaxNorm: 'MinMaxNorm', nonNeg: 'NonNeg', unitNorm: 'UnitNorm'},
+};
+
+function brief(value: unknown): string {
+  return show(value).slice(0, 100);
+}

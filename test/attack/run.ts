@@ -1,0 +1,61 @@
+// Attacks the library with damaged files of every kind: `run.ts [--files N] [--kind NAME] [--seed N] [--report FILE]`. A file that shows a fault
+// is told by its kind and its seed; with these and `--files 1` it is tried again.
+
+import {mkdirSync, writeFileSync} from 'node:fs';
+import {availableParallelism} from 'node:os';
+import {dirname, join} from 'node:path';
+import process from 'node:process';
+import {fileURLToPath} from 'node:url';
+import {parseArgs} from 'node:util';
+import type {Job, KindReport} from './job';
+import {KINDS} from './kinds';
+import {Worker} from './pool';
+
+const ROOT = join(dirname(fileURLToPath(import.meta.url)), '../..');
+/** Enough to see what is wrong. */
+const MAX_FAULTS = 20;
+
+const {values} = parseArgs({
+  options: {
+    files: {type: 'string', default: '20000'},
+    kind: {type: 'string', default: ''},
+    seed: {type: 'string', default: '0'},
+    report: {type: 'string'},
+  },
+});
+
+async function attack(kind: string, count: number, firstSeed: number, workers: readonly Worker[]): Promise<KindReport> {
+  const report: KindReport = {kind, loaded: 0, refused: 0, faults: []};
+  let next = 0;
+  const work = async (worker: Worker) => {
+    while (next < count && report.faults.length < MAX_FAULTS) {
+      const job: Job = {kind, seed: firstSeed + next++};
+      const {result, what = ''} = await worker.carryOut(job);
+      if (result === 'fault') {
+        report.faults.push({...job, what});
+        process.stderr.write(`${kind}, seed ${job.seed}: ${what}\n`);
+      } else {
+        report[result]++;
+      }
+    }
+  };
+  await Promise.all(workers.map(work));
+  return report;
+}
+
+const workers = Array.from({length: Math.min(2, availableParallelism())}, () => new Worker(ROOT));
+const reports: KindReport[] = [];
+for (const {name} of KINDS.filter(kind => kind.name.includes(values.kind))) {
+  const start = Date.now();
+  const report = await attack(name, Number(values.files), Number(values.seed), workers);
+  reports.push(report);
+  const seconds = Math.round((Date.now() - start) / 1000);
+  const {loaded, refused, faults} = report;
+  console.log(`${name}: ${loaded} loaded, ${refused} refused, ${faults.length} faults, ${seconds} s`);
+}
+workers.forEach(worker => worker.stop());
+if (values.report !== undefined) {
+  mkdirSync(dirname(values.report), {recursive: true});
+  writeFileSync(values.report, JSON.stringify(reports));
+}
+process.exitCode = reports.some(({faults}) => faults.length > 0) ? 1 : 0;
