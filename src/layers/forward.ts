@@ -11,7 +11,7 @@ import {embeddingOp} from '../ops/embedding';
 import {asMatrix, type Factors} from '../ops/factors';
 import type {Conv2DGeometry} from '../ops/kernels';
 import {linear, type LinearWeights} from '../ops/linear';
-import type {Linear} from '../ops/linearOp';
+import type {Linear} from '../ops/lowRank';
 import type {Prepared} from '../ops/prepared';
 import {
   type BatchNormLayer,

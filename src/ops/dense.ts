@@ -1,6 +1,6 @@
 import type * as tf from '@tensorflow/tfjs';
 import {fusedMatMul, product} from './kernels';
-import type {Linear} from './linearOp';
+import type {Linear} from './lowRank';
 
 /** The product `x·W`: `[n, in] · [in, out] → [n, out]`. */
 export const denseOp: Linear = {

@@ -15,7 +15,7 @@ import {parsePEFT, type PEFTFiles, type TorchModule} from './files';
 import type {KeyMap} from './keyMap';
 import {meet} from './modules';
 import {torchWeights, updatedKind} from './torchLayers';
-import {asDepthwise, compressed, fromTorchUpdate, type LayerUpdate, type TorchUpdate} from './update';
+import {asDepthwise, withinLimit, fromTorchUpdate, type LayerUpdate, type TorchUpdate} from './update';
 
 /** How an adapter of PEFT meets a model. */
 export interface ImportOptions {
@@ -138,7 +138,7 @@ function layerUpdate(layer: tf.layers.Layer, update: TorchUpdate): LayerUpdate {
       `an update of a weight of shape ${showShape(shape)}, and the layer's is ${showShape(expected)}.`,
     );
   }
-  return compressed(turned);
+  return withinLimit(turned);
 }
 
 /** The weights of a layer that comes whole, in tfjs's layout and under its names. */

@@ -53,7 +53,7 @@ export function toTorchUpdate({a, b}: Pick<LayerUpdate, 'a' | 'b'>): Pick<TorchU
  * The update with a rank of at most min(fan-in, fan-out), which is all that a weight can hold: `A·B` is `(A·B)·I`, or `I·(A·B)`. What it
  * computes stays the same, and so does its scaling.
  */
-export function compressed(update: LayerUpdate): LayerUpdate {
+export function withinLimit(update: LayerUpdate): LayerUpdate {
   const {a, b, strength} = update;
   const [rank = 1, ...outAxes] = b.shape;
   const space = a.shape.slice(0, -1);
