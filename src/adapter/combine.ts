@@ -1,12 +1,13 @@
 import * as tf from '@tensorflow/tfjs';
-import type {LayerConfig} from '../layers/layerConfig';
-import {scalingOf} from '../methods/strength';
+import type {LayerConfig} from '../layers/adaptation';
+import {scalingOf} from '../methods/method';
+import {methodOf} from '../methods/table';
 import {type Adapter, type AdapterConfig, makeAdapter} from './adapter';
 import {checkMethod, checkOptions, type CombineOptions, mergingOf} from './combineOptions';
 import {join, type Joint, type JointLayer, type Member, type WeightedAdapter} from './joint';
 import {limitOf, type WeightFactors} from './layerTensors';
 import {
-  compressed,
+  approximated,
   matricesOf,
   mergeFactors,
   mergeUpdates,
@@ -131,7 +132,7 @@ async function compressLayer(layer: JointLayer, asked: number, merging: Merging 
         const product = sum(terms);
         return [product.a, product.b];
       });
-      const product = await compressed(chain, Math.min(rank, limitOf({a, b})));
+      const product = await approximated(chain, Math.min(rank, limitOf({a, b})));
       tf.dispose(chain);
       factors.push({prefix, ...shaped(product, {a, b})});
       tf.dispose({...product});
@@ -221,8 +222,9 @@ function assemble({layers, trainable, biases, full, head}: Joint, combined: read
       ...(freezeBaseLayer && trainBias && {trainBias}),
     };
     for (const {prefix, a, b} of factors) {
-      tensors[`${path}/${prefix}lora_A`] = tf.clone(a);
-      tensors[`${path}/${prefix}lora_B`] = tf.clone(b);
+      for (const [name, tensor] of Object.entries(methodOf(first.method).parametersOf({a, b}))) {
+        tensors[`${path}/${prefix}${name}`] = tf.clone(tensor);
+      }
     }
   });
   Object.entries(full).forEach(([name, tensor]) => (tensors[name] = tf.clone(tensor)));

@@ -1,11 +1,10 @@
 import * as tf from '@tensorflow/tfjs';
 import {ensureKernels} from '../backends/ensure';
-import {Prepared} from '../ops/prepared';
+import {Prepared} from '../ops/lazyOp';
 import {cloneConfig, entryOf, type LayerEntry, layerFromEntry, standInArgs} from '../tfjs/configs';
-import {liftConstraints} from '../tfjs/constraints';
 import {fieldsOf, type LayerInternals} from '../tfjs/fields';
 import {disposeStates, type Inputs, takesStates, withStatesAsInputs} from '../tfjs/states';
-import {biasesOf, namedWeights, replaceValue, shareWeights, withoutWrites} from '../tfjs/weights';
+import {biasesOf, liftConstraints, namedWeights, replaceValue, shareWeights, withoutWrites} from '../tfjs/weights';
 
 /** What a layer of this library does with its base: adapts it, freezes it, trains its bias alone, or trains it in full. */
 export type WrapperKind = 'lora' | 'frozen' | 'bias' | 'trained';

@@ -3,10 +3,9 @@ import {type Adapter, layerConfigAt, makeAdapter} from '../adapter/adapter';
 import {checkAdapter} from '../adapter/checkAdapter';
 import {describeHead, sameHead} from '../adapter/headConfig';
 import {isPromise, LoRAError} from '../errors';
-import type {LayerConfig} from '../layers/layerConfig';
+import type {LayerConfig} from '../layers/adaptation';
 import type {LoRALayer} from '../layers/loraLayer';
 import {isWrapper, wrapperKind, type WrapperLayer} from '../layers/wrapperLayer';
-import {resolveStrength} from '../methods/strength';
 import {recordOf} from '../rewire/record';
 import type {Site} from '../rewire/walk';
 import {replaceValue} from '../tfjs/weights';
@@ -30,6 +29,9 @@ export function getAdapter(model: tf.LayersModel): Adapter {
  *
  * An optimizer with slots (momentum, Adam) keeps those of the former adapter. Call `resetOptimizer(model)` before training the other one, at
  * another rank in any case: slots of another shape make the step fail.
+ *
+ * tfjs fixes what a compiled model trains. After an adapter of another method the model predicts at once, and refuses to train until it is
+ * compiled again.
  *
  * @throws LoRAError if the model is not adapted or the adapter does not fit it, with a line for each misfit. Then nothing is changed.
  */
@@ -74,7 +76,7 @@ function setLayer(
     if (config === undefined) {
       lora.clearUpdate();
     } else {
-      lora.setUpdate(resolveStrength(config), tensorOf);
+      lora.setUpdate(config, tensorOf);
     }
   }
   layer.restoreOriginal();

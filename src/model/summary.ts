@@ -1,6 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
 import {refuseOthers} from '../errors';
-import {rankLimit} from '../layers/adaptation';
 import {normsOf, parameterCounts} from '../layers/diagnostics';
 import type {LoRALayer} from '../layers/loraLayer';
 import {hasKernel, reasonNotAdaptable} from '../layers/registry';
@@ -95,10 +94,10 @@ export function summarizeLoRA(
 
 function rowsOf(path: string, layer: LoRALayer, askedRank: number | undefined): LayerSummary[] {
   const {lowRankParts: parts} = layer;
-  const {factors, trainable} = parameterCounts(layer);
+  const {trainableBase} = parameterCounts(layer);
   // Another adapter may have come in since, of a lower rank for reasons of its own.
-  const capped = layer.rank === rankLimit(layer.adaptation.weights(layer.baseLayer));
-  return parts.map(({weight, A, B}, i) => ({
+  const capped = layer.rank === layer.rankLimit;
+  return parts.map(({weight, A, B, trainableParameters}, i) => ({
     path,
     ...(parts.length > 1 && {weight}),
     className: layer.layerConfig.className,
@@ -108,7 +107,7 @@ function rowsOf(path: string, layer: LoRALayer, askedRank: number | undefined): 
     alpha: layer.alpha,
     scaling: layer.scaling,
     // What trains of the base is counted with the first kernel.
-    trainableParameters: A.size + B.size + (i === 0 ? trainable - factors : 0),
+    trainableParameters: trainableParameters + (i === 0 ? trainableBase : 0),
   }));
 }
 

@@ -1,8 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
-import {denseOp} from './dense';
+import {denseOp, linear} from './linear';
 import {type Factors, lastAxis, scaled, updatedKernel} from './factors';
 import {runLazyOp} from './lazyOp';
-import {linear} from './linear';
 import type {Linear} from './lowRank';
 import {unrecorded} from './recording';
 

@@ -11,11 +11,6 @@ export interface Factors {
   scaling: number;
 }
 
-/** Shapes of `A` and `B` for a kernel `[...fan-in axes, ...out axes]`. */
-export function factorShapes(kernelShape: readonly number[], rank: number, outAxes = 1): {a: number[]; b: number[]} {
-  return {a: [...kernelShape.slice(0, -outAxes), rank], b: [rank, ...kernelShape.slice(-outAxes)]};
-}
-
 /** How many numbers one output is computed from, and how many outputs there are, for a kernel `[...fan-in axes, ...out axes]`. */
 export function fans(kernelShape: readonly number[], outAxes = 1): {fanIn: number; fanOut: number} {
   return {

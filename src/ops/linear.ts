@@ -11,10 +11,9 @@ import {
   scaled,
   updatedKernel,
 } from './factors';
-import type {FusedActivation} from './kernels';
-import {isRecording, learns, runLazyOp, type Saved} from './lazyOp';
+import {type FusedActivation, fusedMatMul, product as multiplied} from './kernels';
+import {isRecording, learns, type Prepared, runLazyOp, type Saved} from './lazyOp';
 import {type Linear, lowRankOf} from './lowRank';
-import type {Prepared} from './prepared';
 
 /**
  * What changes a linear operation. The tensors may be computed from others: the tape keeps what the backward pass needs of them. Without
@@ -185,3 +184,11 @@ function gradients(
   const dh = collect();
   return {...direct(() => dh), a: () => branch.gradientOfA(x, dh, a.shape), b: ofB};
 }
+
+/** The product `x·W`: `[n, in] · [in, out] → [n, out]`. */
+export const denseOp: Linear = {
+  isProduct: true,
+  forward: (x, kernel, bias, activation) => fusedMatMul(x as tf.Tensor2D, kernel as tf.Tensor2D, bias, activation),
+  inputGradient: (dz, kernel) => multiplied(dz, kernel, false, true), // [n, out] · [out, in]
+  kernelGradient: (x, dz) => multiplied(x, dz, true), // [in, n] · [n, out]
+};

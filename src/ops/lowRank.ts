@@ -2,7 +2,7 @@ import type * as tf from '@tensorflow/tfjs';
 import {launchesOperations} from '../backends/tensorflow';
 import {asMatrix, fromMatrix} from './factors';
 import {type FusedActivation, product} from './kernels';
-import type {Prepared} from './prepared';
+import type {Prepared} from './lazyOp';
 
 /** An operation that is linear in its input and in its kernel: a product, a convolution. */
 export interface Linear {

@@ -1,6 +1,6 @@
 import {LoRAError, show} from '../errors';
 import {duplicateKeys} from '../formats/jsonText';
-import {type LoRAStrength, resolveStrength} from '../methods/strength';
+import {type LoRAStrength, resolveStrength} from '../methods/method';
 import {pathMatcher} from './pathPattern';
 
 /** What of an `adapter_config.json` decides what an adapter computes. */

@@ -5,7 +5,8 @@ import {sizeOf, type Values} from '../formats/layout';
 import {headOf} from '../head/headOf';
 import {adaptationOf, reasonNotAdaptable} from '../layers/registry';
 import {baseOf, isWrapper} from '../layers/wrapperLayer';
-import {scalingOf} from '../methods/strength';
+import {scalingOf} from '../methods/method';
+import {methodOf} from '../methods/table';
 import {checkFit} from '../model/checkFit';
 import {recordOf} from '../rewire/record';
 import {checkModel, type Site, sitesOf} from '../rewire/walk';
@@ -99,7 +100,9 @@ export function importPEFT(files: PEFTFiles, model: tf.LayersModel, {keyMap, ...
         freezeBaseLayer: true,
         ...(trainBias && {trainBias}),
       };
-      values.set(`${path}/lora_A`, a).set(`${path}/lora_B`, b);
+      for (const [name, factor] of Object.entries(methodOf().parametersOf({a, b}))) {
+        values.set(`${path}/${name}`, factor);
+      }
       if (update.bias !== undefined) {
         values.delete(`${path}/${checkBias(layer, update.bias)}`);
         shifts.push({site, bias, update});

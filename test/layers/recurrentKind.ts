@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import * as tf from '@tensorflow/tfjs';
+import '../../src/backends/repairs';
 import {LoRAError} from '../../src/errors';
 import type {LoRALayer, LoRALayerArgs} from '../../src/layers/loraLayer';
 import {cellsOf} from '../../src/layers/recurrentCells';

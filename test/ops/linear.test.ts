@@ -3,8 +3,7 @@ import * as tf from '@tensorflow/tfjs';
 import {ensureWasmKernels} from '../../src/backends/wasm';
 import {type Activation, outputActivation} from '../../src/ops/activation';
 import {conv2dOp} from '../../src/ops/conv2d';
-import {denseOp} from '../../src/ops/dense';
-import {linear, type Update} from '../../src/ops/linear';
+import {denseOp, linear, type Update} from '../../src/ops/linear';
 import type {Linear} from '../../src/ops/lowRank';
 import {
   BACKENDS,
