@@ -1,9 +1,10 @@
 import {LoRAError, show} from '../errors';
 import {lora} from './lora';
+import {loraFA} from './loraFA';
 import type {Method} from './method';
 
 /** A row for each method. The first is the default. */
-const METHODS: readonly Method[] = [lora];
+const METHODS: readonly Method[] = [lora, loraFA];
 
 /**
  * The method of a name, as options and files give it.
