@@ -72,8 +72,8 @@ export async function exportPEFT(
     const valueOf = (name: string) => values[`${path}/${name}`] as Values;
     const config = layerConfigAt(adapter.config, path);
     if (config !== undefined) {
-      const {parameterNames, factorsOf} = methodOf(config.method);
-      const factors = factorsOf(Object.fromEntries(parameterNames.map(name => [name, valueOf(name)])));
+      const method = methodOf(config.method);
+      const factors = method.factorsOf(Object.fromEntries(method.parameterNames.map(name => [name, valueOf(name)])));
       const {a, b, strength} = torchUpdate(config, factors);
       const names = config.className === 'Embedding' ? PEFT_NAMES.embedding : PEFT_NAMES.weight;
       tensors[key + names.a] = a;
