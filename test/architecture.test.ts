@@ -83,6 +83,10 @@ describe('in src', () => {
     expect(imported.filter(name => !allowed.includes(roomOf(name)))).toEqual([]);
   });
 
+  test('LoRADense can be read with at most 25 files', () => {
+    expect([...reachable('layers/loraDense')].length).toBeLessThanOrEqual(25);
+  });
+
   test.each(all)('%s is in no circle', path => {
     expect([...reachable(path)]).not.toContain(path);
   });

@@ -22,7 +22,6 @@ const compiled = () => {
   return model;
 };
 const safetensors = () => library.toSafetensors(adapter());
-const base = (layer: tf.layers.Layer) => () => [{layer, rank: 1, alpha: 1, name: 'x', seed: 1, initializer: 'zeros'}];
 const {layers} = tf;
 
 /** How each exported function is used. Objects are options, whose entries are tried too. */
@@ -43,7 +42,8 @@ const USAGES: Record<string, Usage> = {
       seed: 1,
     },
   ],
-  combineAdapters: () => [[{adapter: adapter(), weight: 1}], {method: 'svd', rank: 1}],
+  combineAdapters: () => [[{adapter: adapter(), weight: 1}], {method: 'ties', density: 0.5}],
+  compressAdapter: () => [adapter(), {rank: 1}],
   disposeModel: () => [mlp().model],
   exportPEFT: () => [adapter(), mlp().model, {keyMap: {}, dtype: 'float32'}],
   fileHandler: () => ['model.json'],
@@ -57,21 +57,20 @@ const USAGES: Record<string, Usage> = {
   getAdapter: () => [adapted()],
   importPEFT: () => [peftFiles('lora'), smallNetwork().model, {keyMap: {}}],
   loadAdapter: () => [new MemoryHandler()],
-  loraBidirectional: base(layers.bidirectional({layer: layers.lstm({units: 2}), mergeMode: 'concat'})),
-  loraConv1d: base(layers.conv1d({filters: 2, kernelSize: 2})),
-  loraConv2d: base(layers.conv2d({filters: 2, kernelSize: 2})),
-  loraConv2dTranspose: base(layers.conv2dTranspose({filters: 2, kernelSize: 2})),
-  loraConv3d: base(layers.conv3d({filters: 2, kernelSize: 2})),
-  loraDense: base(layers.dense({units: 2})),
-  loraDepthwiseConv2d: base(layers.depthwiseConv2d({kernelSize: 2})),
-  loraEmbedding: base(layers.embedding({inputDim: 2, outputDim: 2})),
-  loraGRU: base(layers.gru({units: 2})),
-  loraLSTM: base(layers.lstm({units: 2})),
-  loraRNN: base(layers.rnn({cell: layers.lstmCell({units: 2})}) as tf.layers.Layer),
-  loraSeparableConv2d: base(layers.separableConv2d({filters: 2, kernelSize: 2}) as tf.layers.Layer),
-  loraSimpleRNN: base(layers.simpleRNN({units: 2})),
-  loraWeights: () => [{layer: layers.dense({units: 2}), weights: [{name: 'kernel', outAxes: 1}], rank: 1}],
-  mergeLoRA: () => [adapted(), {safe: true}],
+  loraLayer: () => [
+    {
+      layer: layers.dense({units: 2}),
+      weights: [{name: 'kernel', outAxes: 1}],
+      rank: 1,
+      alpha: 1,
+      name: 'x',
+      seed: 1,
+      initializer: 'zeros',
+    },
+  ],
+  measureLoRA: () => [adapted()],
+  mergeLoRA: () => [adapted()],
+  planLoRA: () => [mlp().model, {rank: 2}],
   predictWith: () => [adapted(), tf.ones([2, 5]), [adapter(), adapter()], {batchSize: 1}],
   readAdapter: () => [safetensors()],
   readPEFT: () => [{config: '{}', weights: new Uint8Array(8)}],
@@ -80,6 +79,7 @@ const USAGES: Record<string, Usage> = {
   removeLoRA: () => [adapted()],
   replaceHead: () => [mlp().model, [layers.dense({units: 2, name: 'new'})], {at: 'hidden'}],
   resetOptimizer: () => [compiled()],
+  safeMergeLoRA: () => [adapted()],
   saveAdapter: () => [adapter(), new MemoryHandler(), {format: 'safetensors', dtype: 'float32'}],
   scaleAdapter: () => [adapter(), 1],
   setAdapter: () => [adapted(), adapter()],
@@ -191,13 +191,12 @@ test('null stands for no arguments in apply and call, as in stock layers', () =>
     const className = layer.getClassName();
     const wrapper =
       className === 'Dense' || className === 'LSTM' || className === 'Bidirectional'
-        ? {Dense: library.loraDense, LSTM: library.loraLSTM, Bidirectional: library.loraBidirectional}[className]({
-            layer,
-            rank: 1,
-          })
-        : new library.FrozenLayer({layer});
+        ? library.loraLayer({layer, rank: 1})
+        : new library.UnadaptedLayer({layer});
     expect((wrapper.apply(x, null) as tf.Tensor).dataSync()).toEqual(expected);
     expect((wrapper.call(x, null) as tf.Tensor).dataSync()).toEqual(expected);
-    expect((new library.TrainedLayer({layer}).apply(x, null) as tf.Tensor).dataSync()).toEqual(expected);
+    expect((new library.UnadaptedLayer({layer, trains: 'everything'}).apply(x, null) as tf.Tensor).dataSync()).toEqual(
+      expected,
+    );
   }
 });

@@ -1,7 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import {faultsOf, kindOf, listed, LoRAError} from '../errors';
-import {type LayerConfig, resolveWeights} from '../layers/layerConfig';
-import {resolveStrength} from '../methods/strength';
+import {type LayerConfig, resolveWeights} from '../layers/adaptation';
+import {resolveStrength} from '../methods/method';
+import {methodOf} from '../methods/table';
 import {isForeignLayer, isForeignTensor, OTHER_COPY} from '../tfjs/copies';
 import type {Adapter, AdapterConfig} from './adapter';
 import {checkHeadConfig} from './headConfig';
@@ -36,6 +37,7 @@ export function checkAdapter(value: unknown): asserts value is Adapter {
 /** What an adapter's config may say of a layer. What is not understood may not be passed over: it would compute something else. */
 const LAYER_FIELDS: Readonly<Record<keyof LayerConfig, true>> = {
   className: true,
+  method: true,
   weights: true,
   rank: true,
   alpha: true,
@@ -81,7 +83,10 @@ export function checkAdapterConfig(config: unknown): asserts config is AdapterCo
       );
     }
     resolveStrength(layer);
-    const [fault] = layer.weights === undefined ? [] : faultsOf(() => resolveWeights(layer.weights));
+    const [fault] = [
+      ...faultsOf(() => methodOf(layer.method)),
+      ...(layer.weights === undefined ? [] : faultsOf(() => resolveWeights(layer.weights))),
+    ];
     if (fault !== undefined) {
       throw new LoRAError(`The adapter's config of layer "${path}": ${fault}`);
     }

@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
-import type {LayerConfig} from '../layers/layerConfig';
-import {scalingOf} from '../methods/strength';
+import type {LayerConfig} from '../layers/adaptation';
+import {scalingOf} from '../methods/method';
+import {methodOf} from '../methods/table';
 import {type Adapter, type AdapterConfig, makeAdapter} from './adapter';
 import type {Joint, JointLayer, Member} from './joint';
 import {limitOf, type WeightFactors} from './layerTensors';
@@ -77,8 +78,9 @@ export function assemble({layers, trainable, biases, full, head}: Joint, combine
       ...(freezeBaseLayer && trainBias && {trainBias}),
     };
     for (const {prefix, a, b} of factors) {
-      tensors[`${path}/${prefix}lora_A`] = tf.clone(a);
-      tensors[`${path}/${prefix}lora_B`] = tf.clone(b);
+      for (const [name, tensor] of Object.entries(methodOf(first.method).parametersOf({a, b}))) {
+        tensors[`${path}/${prefix}${name}`] = tf.clone(tensor);
+      }
     }
   });
   Object.entries(full).forEach(([name, tensor]) => (tensors[name] = tf.clone(tensor)));

@@ -15,7 +15,7 @@ import {
 } from './combined';
 import type {JointLayer, WeightedAdapter} from './joint';
 import {limitOf, type WeightFactors} from './layerTensors';
-import {compressed, mergeUpdates, type Merging, sum} from './mixing';
+import {approximated, mergeUpdates, type Merging, sum} from './mixing';
 
 /**
  * A new adapter of a given rank from one adapter, or from several with weights: in each layer the best approximation of the update of that rank
@@ -69,7 +69,7 @@ async function compressLayer(layer: JointLayer, asked: number, merging: Merging 
         const product = sum(terms);
         return [product.a, product.b];
       });
-      const product = await compressed(chain, Math.min(rank, limitOf({a, b})));
+      const product = await approximated(chain, Math.min(rank, limitOf({a, b})));
       tf.dispose(chain);
       factors.push({prefix, ...shaped(product, {a, b})});
       tf.dispose({...product});

@@ -1,6 +1,7 @@
 import type * as tf from '@tensorflow/tfjs';
 import {faultsOf, LoRAError, show, showShape} from '../errors';
-import {describeWeights, type LayerConfig} from '../layers/layerConfig';
+import {describeWeights, type LayerConfig} from '../layers/adaptation';
+import {methodOf} from '../methods/table';
 import {type Adapter, type HeadConfig, layerConfigAt} from './adapter';
 import {checkAdapter} from './checkAdapter';
 import {describeHead, sameHead} from './headConfig';
@@ -128,9 +129,11 @@ function rankFaults(path: string, config: LayerConfig | undefined, {factors}: La
 function differences(path: string, one: Member, other: Member): string[] {
   const pair = [one, other];
   const [classes, shapes] = [pair.map(({config}) => config.className), pair.map(kernelShapes)];
+  const methods = pair.map(({config}) => methodOf(config.method).name);
   const weights = pair.map(({config}) => (config.weights ? describeWeights(config.weights) : 'all its kernels'));
   return [
     ...(classes[0] === classes[1] ? [] : [`${path}: ${classes.join(' in one adapter, ')} in another`]),
+    ...(methods[0] === methods[1] ? [] : [`${path}: method ${methods.join(' in one adapter, ')} in another`]),
     ...(weights[0] === weights[1] ? [] : [`${path}: updates ${weights.join(' in one adapter, ')} in another`]),
     ...(shapes[0] === shapes[1] ? [] : [`${path}: kernels of shape ${shapes.join(' in one adapter, ')} in another`]),
   ];

@@ -1,9 +1,11 @@
 import * as tf from '@tensorflow/tfjs';
+import {showShape} from '../errors';
+import {methodOf} from '../methods/table';
 import {type Adapter, layerConfigAt} from './adapter';
 
 /** The factors of one weight in an adapter. */
 export interface WeightFactors {
-  /** What stands before `lora_A` in the names of a layer's tensors: nothing, or the weight's name and a slash. */
+  /** What stands before the parameters in the names of a layer's tensors: nothing, or the weight's name and a slash. */
   prefix: string;
   /** `[...fan-in axes, rank]`. */
   a: tf.Tensor;
@@ -18,8 +20,6 @@ export interface LayerTensors {
   full: Record<string, tf.Tensor>;
 }
 
-const FACTOR = /^(?<prefix>(?:.*\/)?)lora_(?<which>[AB])$/;
-
 /**
  * The tensors that an adapter holds for each of its layers, adapted or brought in full, by path, factors in the order of their names; and a
  * line for each that is not as it should be.
@@ -28,6 +28,7 @@ export function tensorsByLayer({config, tensors}: Adapter): {layers: Map<string,
   const layers = new Map<string, LayerTensors>();
   const missing = new Set(Object.keys(config.layers));
   const faults: string[] = [];
+  const updates = new Map<string, {path: string; prefix: string; parameters: Record<string, tf.Tensor>}>();
   for (const path of [...missing, ...config.trainable, ...(config.biases ?? [])]) {
     layers.set(path, {factors: [], full: {}});
   }
@@ -36,20 +37,32 @@ export function tensorsByLayer({config, tensors}: Adapter): {layers: Map<string,
     const layer = layers.get(path);
     missing.delete(path);
     const local = name.slice(path.length + 1);
-    const prefix = layerConfigAt(config, path) === undefined ? undefined : FACTOR.exec(local)?.groups?.prefix;
+    const update = layerConfigAt(config, path);
+    const {parameterNames} = methodOf(update?.method);
+    const parameter = update && parameterNames.find(known => local === known || local.endsWith(`/${known}`));
     if (layer === undefined) {
       faults.push(`${name}: of no layer of the adapter`);
-    } else if (prefix === undefined) {
+    } else if (parameter === undefined) {
       layer.full[local] = tensor;
-    } else if (local.endsWith('A')) {
-      const b = tensors[`${path}/${prefix}lora_B`];
-      if (b === undefined || b.shape[0] !== tensor.shape[tensor.rank - 1]) {
-        faults.push(`${name}: without a lora_B of the same rank`);
-      } else {
-        layer.factors.push({prefix, a: tensor, b});
-      }
-    } else if (tensors[`${path}/${prefix}lora_A`] === undefined) {
-      faults.push(`${name}: without a lora_A`);
+    } else {
+      const prefix = local.slice(0, -parameter.length);
+      const found = updates.get(`${path}/${prefix}`) ?? {path, prefix, parameters: {}};
+      found.parameters[parameter] = tensor;
+      updates.set(`${path}/${prefix}`, found);
+    }
+  }
+  for (const [name, {path, prefix, parameters}] of updates) {
+    const method = methodOf(layerConfigAt(config, path)?.method);
+    const absent = method.parameterNames.filter(known => parameters[known] === undefined);
+    const factors = method.factorsOf(parameters);
+    if (absent.length > 0) {
+      faults.push(`${name}${Object.keys(parameters).join()}: without a ${absent.join(' and a ')}`);
+    } else if (factors.b.shape[0] !== factors.a.shape[factors.a.rank - 1]) {
+      faults.push(
+        `${name}: factors of different ranks, ${showShape(factors.a.shape)} and ${showShape(factors.b.shape)}`,
+      );
+    } else {
+      layers.get(path)?.factors.push({prefix, ...factors});
     }
   }
   for (const {factors} of layers.values()) {

@@ -56,7 +56,7 @@ export function reduced({a, b}: Product): Product {
 }
 
 /** The best approximation of a product, or of a matrix, of the given rank, `U·diag(S)·Vᵀ`, half of it in each factor. */
-export async function compressed(chain: readonly tf.Tensor2D[], rank: number): Promise<Product> {
+export async function approximated(chain: readonly tf.Tensor2D[], rank: number): Promise<Product> {
   const svd = await truncatedSVD(chain, rank);
   const product = tf.tidy(() => {
     const root = tf.sqrt(svd.s);

@@ -1,5 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError, show} from '../errors';
+import {resolveStrength} from '../methods/method';
+import {methodOf} from '../methods/table';
 import {type Adapter, makeAdapter} from './adapter';
 import {checkAdapter} from './checkAdapter';
 
@@ -21,7 +23,7 @@ export function scaleAdapter(adapter: Adapter, k: number): Adapter {
   }
   const {config} = adapter;
   const layers = Object.entries(config.layers).map(
-    ([path, layer]) => [path, {...layer, alpha: layer.alpha * k}] as const,
+    ([path, layer]) => [path, {...layer, ...methodOf(layer.method).scale(resolveStrength(layer), k)}] as const,
   );
   const tensors = Object.entries(adapter.tensors).map(([name, tensor]) => [name, tf.clone(tensor)] as const);
   return makeAdapter({...config, layers: Object.fromEntries(layers)}, Object.fromEntries(tensors));

@@ -1,23 +1,18 @@
-import {beforeBackendsStart} from './arrival';
-import {batchNormKernel} from './batchNorm';
-import {ensureConv3dTransposeGradient} from './conv3dTranspose';
-import {ensureDepthToSpaceGradient} from './depthToSpace';
-import {ensureRegistered} from './registration';
-import {ensureTensorFlowKernels} from './tensorflow';
-import {ensureWasmKernels} from './wasm';
+/** What the backends that are loaded get wrong or lack is mended by these. */
+const repairs = new Set<() => void>();
+
+/** Makes a repair, and again whenever `ensureKernels` is called. */
+export function addRepair(repair: () => void): void {
+  repairs.add(repair);
+  repair();
+}
 
 /**
  * Mends what the backends that are loaded get wrong, and supplies what they lack for training. Cheap, and meant to be called often: a
  * backend that is loaded later, or again, brings its own kernels back.
  */
 export function ensureKernels(): void {
-  ensureWasmKernels();
-  ensureConv3dTransposeGradient();
-  ensureDepthToSpaceGradient();
-  ensureTensorFlowKernels();
-  ensureRegistered('cpu', batchNormKernel.name, [batchNormKernel]);
+  repairs.forEach(repair => {
+    repair();
+  });
 }
-
-// tf.loadLayersModel and stock layers profit too: it is all there from the start where the backend is, and where it comes later.
-ensureKernels();
-beforeBackendsStart(ensureKernels);

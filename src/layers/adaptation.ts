@@ -1,23 +1,17 @@
 import type * as tf from '@tensorflow/tfjs';
-import {LoRAError, showShape} from '../errors';
-import {factorShapes, fans} from '../ops/factors';
+import {listed, LoRAError, show, showShape} from '../errors';
+import type {AdaptableWeight, LoRAStrength, Method, ParameterSpec, Start} from '../methods/method';
+import type {Forward} from './forward';
 import {checkLayer} from './wrapperArgs';
 
-/** A weight of a layer that can have a low-rank update. */
-export interface AdaptableWeight {
-  /** The name that its layer gives it. */
-  name: string;
-  variable: tf.LayerVariable;
-  /** How many of its last axes are outputs; those before them are the fan-in. Default: 1. */
-  outAxes?: number;
-}
-
-/** How the layers of one class are adapted: what the class of a LoRA layer says of itself. */
+/** A kind of layer: how the layers of one class are adapted. */
 export interface Adaptation {
   /** Class name of the layers that are adapted. */
   baseClassName: string;
   /** The weights of a built layer that are updated, always in the same order. */
   weights(layer: tf.layers.Layer): AdaptableWeight[];
+  /** What a layer with one kernel computes, with an update of it or without. */
+  forward?: Forward;
   /** Why a layer of the class cannot be adapted all the same, and the way out; `undefined` if it can. */
   refusal?(layer: tf.layers.Layer): string | undefined;
   /** Why `'all'` leaves the layers of the class out, so that they have to be named; `undefined` if it does not. */
@@ -26,57 +20,59 @@ export interface Adaptation {
   zeroFactor?: 'A' | 'B';
 }
 
-/** One factor: the name that it has among the weights of its layer, and its shape. */
-export interface FactorSpec {
-  name: string;
-  shape: number[];
-}
-
-/** The update of one weight. */
+/** The update of one weight: what stands before the names of its parameters among the weights of its layer, and the parameters. */
 export interface UpdateSpec {
   weight: AdaptableWeight;
-  a: FactorSpec;
-  b: FactorSpec;
+  prefix: string;
+  parameters: ParameterSpec[];
 }
+
+/** Between the seeds of the kernels of one layer; those of layers are 1 apart. */
+const SEEDS_APART = 1_000_003;
 
 /**
- * The updates that a rank gives the weights of a layer. A weight that is too small for the rank has one of the rank that it can hold.
- * Factors are called `lora_A` and `lora_B`, and after their weight too where the layer has several: `recurrent_kernel/lora_A`.
+ * The updates that a method gives the weights of a layer. Parameters are called as the method calls them, and after their weight too where
+ * the layer has several: `recurrent_kernel/lora_A`.
  */
-export function updateSpecs(weights: readonly AdaptableWeight[], rank: number): UpdateSpec[] {
-  return weights.map(weight => {
-    const shapes = factorShapes(weight.variable.shape as number[], Math.min(rank, rankLimit([weight])), weight.outAxes);
-    const prefix = weights.length === 1 ? '' : `${weight.name}/`;
-    return {
-      weight,
-      a: {name: `${prefix}lora_A`, shape: shapes.a},
-      b: {name: `${prefix}lora_B`, shape: shapes.b},
-    };
-  });
+export function updateSpecs(
+  method: Method,
+  weights: readonly AdaptableWeight[],
+  rank: number,
+  start: Start = {},
+): UpdateSpec[] {
+  return weights.map((weight, i) => ({
+    weight,
+    prefix: weights.length === 1 ? '' : `${weight.name}/`,
+    parameters: method.parameters(weight, rank, {
+      ...start,
+      seed: start.seed === undefined ? undefined : start.seed + i * SEEDS_APART,
+    }),
+  }));
 }
 
-/** The greatest rank of which one of the weights makes use. */
-export function rankLimit(weights: readonly AdaptableWeight[]): number {
-  const limits = weights.map(({variable, outAxes}) => {
-    const {fanIn, fanOut} = fans(variable.shape as number[], outAxes);
-    return Math.min(fanIn, fanOut);
-  });
-  return Math.max(...limits);
+/** The greatest rank that one of the weights can use. */
+export function rankLimit(method: Method, weights: readonly AdaptableWeight[]): number {
+  return Math.max(...weights.map(weight => method.rankLimit(weight)));
 }
 
 /**
  * The greatest rank, of at most `rank`, at which the updates of some weights have fewer numbers than the weights themselves; 1 where none has.
  */
-export function frugalRank(weights: readonly AdaptableWeight[], rank: number): number {
-  const sizes = weights.map(({variable, outAxes}) => fans(variable.shape as number[], outAxes));
-  const numbers = sizes.reduce((sum, {fanIn, fanOut}) => sum + fanIn * fanOut, 0);
-  const updates = (r: number) =>
-    sizes.reduce((sum, {fanIn, fanOut}) => sum + Math.min(r, fanIn, fanOut) * (fanIn + fanOut), 0);
-  let frugal = Math.min(rank, rankLimit(weights));
+export function frugalRank(method: Method, weights: readonly AdaptableWeight[], rank: number): number {
+  const numbers = sizeOf(weights.map(({variable}) => variable));
+  const updates = (r: number) => sizeOf(updateSpecs(method, weights, r).flatMap(({parameters}) => parameters));
+  let frugal = Math.min(rank, rankLimit(method, weights));
   while (frugal > 1 && updates(frugal) >= numbers) {
     frugal--;
   }
   return frugal;
+}
+
+function sizeOf(shaped: readonly {shape: tf.Shape}[]): number {
+  return shaped.reduce(
+    (sum, {shape}) => sum + shape.reduce<number>((product, length) => product * (length ?? 1), 1),
+    0,
+  );
 }
 
 /**
@@ -99,16 +95,76 @@ export function checkBase(layer: tf.layers.Layer, adaptation: Adaptation): void 
 }
 
 /**
- * Refuses a rank of which no weight of a layer makes use.
+ * Refuses a rank that no weight of a layer can use.
  *
  * @throws LoRAError if it is above the limit.
  */
-export function checkRank(layerName: string, weights: readonly AdaptableWeight[], rank: number): void {
-  const limit = rankLimit(weights);
+export function checkRank(layerName: string, method: Method, weights: readonly AdaptableWeight[], rank: number): void {
+  const limit = rankLimit(method, weights);
   if (rank > limit) {
     const shapes = weights.map(({variable}) => showShape(variable.shape)).join(', ');
     throw new LoRAError(
       `Layer "${layerName}" has a kernel of shape ${shapes}: a rank above ${limit} would add nothing, got ${rank}.`,
     );
   }
+}
+
+/** Names a weight of a layer that can have an update, such as `attn_kernel`. */
+export interface WeightTarget {
+  /** The name that the layer gives the weight in `addWeight`. */
+  name: string;
+  /** How many of its last axes are outputs; those before them are the fan-in. Default: 1. */
+  outAxes?: number;
+}
+
+/** How one layer of an adapter updates its base. */
+export interface LayerConfig extends Required<LoRAStrength> {
+  /** Class of the layer that is adapted. */
+  className: string;
+  /** How the weights are updated. Default: `'lora'`. */
+  method?: string;
+  /** The weights that are updated, of a layer that is adapted by their names. */
+  weights?: Required<WeightTarget>[];
+  /** Whether the base's own weights stay fixed; if not, they are part of the adapter. */
+  freezeBaseLayer: boolean;
+  /** Whether the base's bias trains beside the factors though its kernel stays fixed, and is part of the adapter. Default: false. */
+  trainBias?: boolean;
+}
+
+/**
+ * Fills in the defaults of the weights that are named.
+ *
+ * @throws LoRAError with a line for each fault.
+ */
+export function resolveWeights(weights: unknown): Required<WeightTarget>[] {
+  if (!Array.isArray(weights) || weights.length === 0) {
+    throw new LoRAError(`weights must be a list such as ['attn_kernel'], and not empty, got ${show(weights)}.`);
+  }
+  const faults: string[] = [];
+  const names = new Set<string>();
+  const resolved = weights.map((weight: unknown) => {
+    const {name, outAxes = 1} = (typeof weight === 'string' ? {name: weight} : (weight ?? {})) as Partial<WeightTarget>;
+    if (typeof name !== 'string' || name === '') {
+      faults.push(`weights holds ${show(weight)}, which is neither a name nor such as {name: 'kernel', outAxes: 2}.`);
+      return {name: '', outAxes};
+    }
+    if (names.has(name)) {
+      faults.push(`weights names "${name}" twice.`);
+    }
+    names.add(name);
+    if (!Number.isInteger(outAxes) || outAxes <= 0) {
+      faults.push(`outAxes of weight "${name}" must be a positive integer, got ${show(outAxes)}.`);
+    }
+    return {name, outAxes};
+  });
+  if (faults.length > 0) {
+    throw new LoRAError(faults.join('\n'));
+  }
+  return resolved;
+}
+
+/** Weights as messages list them, in an order of their own. */
+export function describeWeights(weights: readonly WeightTarget[]): string {
+  const named = weights.map(({name, outAxes = 1}) => (outAxes === 1 ? name : `${name} (${outAxes} out axes)`));
+  return listed(named.sort());
 }

@@ -1,11 +1,12 @@
 import * as tf from '@tensorflow/tfjs';
 import type {Adaptation} from './adaptation';
+import type {LowRankPart} from './layerUpdate';
 
 /** What is diagnosed: a layer with an update. */
 interface Updated {
   readonly baseLayer: tf.layers.Layer;
   readonly adaptation: Adaptation;
-  readonly lowRankParts: readonly {readonly A: tf.Tensor; readonly B: tf.Tensor; readonly delta: () => tf.Tensor}[];
+  readonly lowRankParts: readonly Pick<LowRankPart, 'parameters' | 'trainableParameters' | 'delta'>[];
   readonly rank: number;
   readonly alpha: number;
   readonly scaling: number;
@@ -51,13 +52,17 @@ export async function normsOf({baseLayer, adaptation, lowRankParts}: Updated): P
   return lowRankParts.map((_, i) => ({deltaNorm: values[2 * i] ?? NaN, kernelNorm: values[2 * i + 1] ?? NaN}));
 }
 
-/** How many numbers the factors hold, how many train, and how many there are, the base's included. */
+/** How many numbers train, of the update and of the base, and how many there are. */
 export function parameterCounts({baseLayer, lowRankParts}: Updated): {
-  factors: number;
   trainable: number;
+  trainableBase: number;
   total: number;
 } {
-  const factors = lowRankParts.reduce((sum, {A, B}) => sum + A.size + B.size, 0);
-  const trainableBase = baseLayer.trainableWeights.reduce((sum, weight) => sum + weight.read().size, 0);
-  return {factors, trainable: factors + trainableBase, total: factors + baseLayer.countParams()};
+  const sum = (counts: number[]) => counts.reduce((total, count) => total + count, 0);
+  const trainableBase = sum(baseLayer.trainableWeights.map(weight => weight.read().size));
+  return {
+    trainable: sum(lowRankParts.map(part => part.trainableParameters)) + trainableBase,
+    trainableBase,
+    total: sum(lowRankParts.map(part => part.parameters)) + baseLayer.countParams(),
+  };
 }

@@ -1,9 +1,17 @@
 import * as tf from '@tensorflow/tfjs';
+import {conv1dOp} from '../ops/conv1d';
 import {type ConvLayer, fieldsOf} from '../tfjs/fields';
-import type {Adaptation} from './adaptation';
-import {conv1dForward} from './forward';
-import {kernelAdaptation, LoRAKernelLayer} from './loraKernelLayer';
-import type {LoRALayerArgs} from './loraLayer';
+import {applyLinear, by, channelsLast, type Forward} from './forward';
+import {kernelAdaptation, LoRALayer} from './loraLayer';
+
+/** `Conv1D`: the stock layer fuses nothing, and answers channels last in any case. */
+const conv1dForward: Forward = (layer, x, call) => {
+  const fields = fieldsOf<ConvLayer>(layer);
+  const [[stride = 1], [dilation = 1]] = [fields.strides, fields.dilationRate];
+  const op = conv1dOp({stride, padding: fields.padding, dilation});
+  const {last} = channelsLast(x, fields);
+  return applyLinear(by(op), last, fields, call, {biasApart: true, fuses: false}, y => y);
+};
 
 /**
  * A `Conv1D` layer with a low-rank update of its kernel: `y = f(x ∗ (W + s·A·B) + b)`. `A`, `[k, in, rank]`, is a convolution like the
@@ -11,25 +19,15 @@ import type {LoRALayerArgs} from './loraLayer';
  *
  * Takes every stride, padding and dilation that the base computes; trains dilated convolutions too, for which tfjs itself has no
  * gradient. Trains `rank · (k·in + out)` numbers instead of `k·in·out`. Factors are laid out as PEFT's, transposed.
+ *
+ * @throws LoRAError also for the padding `causal`, which tfjs declares and does not compute, and for channels-first inputs: a stock
+ * `Conv1D` leaves its data format out of its config, so that it could be neither saved nor merged.
  */
-export class LoRAConv1D extends LoRAKernelLayer {
+export class LoRAConv1D extends LoRALayer {
   static readonly className = 'LoRAConv1D';
-  static readonly adaptation: Adaptation = {...kernelAdaptation('Conv1D'), refusal};
-
-  /**
-   * @throws LoRAError also for the padding `causal`, which tfjs declares and does not compute, and for channels-first inputs: a stock
-   * `Conv1D` leaves its data format out of its config, so that it could be neither saved nor merged.
-   */
-  constructor(args: LoRALayerArgs) {
-    super(args, LoRAConv1D.adaptation, conv1dForward);
-  }
+  static readonly adaptation = {...kernelAdaptation('Conv1D', conv1dForward), refusal};
 }
 tf.serialization.registerClass(LoRAConv1D);
-
-/** Makes a {@link LoRAConv1D}. */
-export function loraConv1d(args: LoRALayerArgs): LoRAConv1D {
-  return new LoRAConv1D(args);
-}
 
 function refusal(layer: tf.layers.Layer): string | undefined {
   const {padding, dataFormat} = fieldsOf<Pick<ConvLayer, 'dataFormat'> & {padding: string}>(layer);

@@ -1,7 +1,16 @@
 import * as tf from '@tensorflow/tfjs';
-import {conv2dForward} from './forward';
-import {kernelAdaptation, LoRAKernelLayer} from './loraKernelLayer';
-import type {LoRALayerArgs} from './loraLayer';
+import {conv2dOp} from '../ops/conv2d';
+import {type ConvLayer, fieldsOf} from '../tfjs/fields';
+import {applyLinear, by, channelsLast, conv2dGeometry, type Forward} from './forward';
+import {kernelAdaptation, LoRALayer} from './loraLayer';
+
+/** `Conv2D`: both data formats; as the stock layer, channels-first is transposed before and after. */
+const conv2dForward: Forward = (layer, x, call) => {
+  const fields = fieldsOf<ConvLayer>(layer);
+  const op = conv2dOp(conv2dGeometry(fields));
+  const {last, restore} = channelsLast(x, fields);
+  return applyLinear(by(op), last, fields, call, {biasApart: false}, restore);
+};
 
 /**
  * A `Conv2D` layer with a low-rank update of its kernel: `y = f(x ∗ (W + s·A·B) + b)`. `A`, `[kh, kw, in, rank]`, is a convolution like
@@ -10,17 +19,8 @@ import type {LoRALayerArgs} from './loraLayer';
  * Takes every stride, padding, data format and dilation that the base takes; trains dilated convolutions too, for which tfjs itself has
  * no gradient. Trains `rank · (kh·kw·in + out)` numbers instead of `kh·kw·in·out`. Factors are laid out as PEFT's, transposed.
  */
-export class LoRAConv2D extends LoRAKernelLayer {
+export class LoRAConv2D extends LoRALayer {
   static readonly className = 'LoRAConv2D';
-  static readonly adaptation = kernelAdaptation('Conv2D');
-
-  constructor(args: LoRALayerArgs) {
-    super(args, LoRAConv2D.adaptation, conv2dForward);
-  }
+  static readonly adaptation = kernelAdaptation('Conv2D', conv2dForward);
 }
 tf.serialization.registerClass(LoRAConv2D);
-
-/** Makes a {@link LoRAConv2D}. */
-export function loraConv2d(args: LoRALayerArgs): LoRAConv2D {
-  return new LoRAConv2D(args);
-}

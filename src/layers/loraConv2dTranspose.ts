@@ -1,7 +1,18 @@
 import * as tf from '@tensorflow/tfjs';
-import {conv2dTransposeForward} from './forward';
-import {kernelAdaptation, LoRAKernelLayer} from './loraKernelLayer';
-import type {LoRALayerArgs} from './loraLayer';
+import {conv2dTranspose} from '../ops/conv2dTranspose';
+import {type ConvLayer, fieldsOf} from '../tfjs/fields';
+import {applyLinear, channelsLast, type Compute, type Forward} from './forward';
+import {kernelAdaptation, LoRALayer} from './loraLayer';
+
+/** `Conv2DTranspose`: both data formats. The stock layer fuses nothing, and leaves a dilation rate out of account. */
+const conv2dTransposeForward: Forward = (layer, x, call) => {
+  const fields = fieldsOf<ConvLayer>(layer);
+  const geometry = {strides: fields.strides as [number, number], padding: fields.padding};
+  const compute: Compute = (input, weights, activation) =>
+    conv2dTranspose(input as tf.Tensor4D, weights, geometry, activation);
+  const {last, restore} = channelsLast(x, fields);
+  return applyLinear(compute, last, fields, call, {biasApart: true, fuses: false}, restore);
+};
 
 /**
  * A `Conv2DTranspose` layer with a low-rank update of its kernel: `y = f(x ∗ᵀ (W + s·A·B) + b)`.
@@ -12,17 +23,8 @@ import type {LoRALayerArgs} from './loraLayer';
  *
  * Takes every stride, padding and data format that the base takes. Trains `rank · (kh·kw·out + in)` numbers instead of `kh·kw·out·in`.
  */
-export class LoRAConv2DTranspose extends LoRAKernelLayer {
+export class LoRAConv2DTranspose extends LoRALayer {
   static readonly className = 'LoRAConv2DTranspose';
-  static readonly adaptation = kernelAdaptation('Conv2DTranspose');
-
-  constructor(args: LoRALayerArgs) {
-    super(args, LoRAConv2DTranspose.adaptation, conv2dTransposeForward);
-  }
+  static readonly adaptation = kernelAdaptation('Conv2DTranspose', conv2dTransposeForward);
 }
 tf.serialization.registerClass(LoRAConv2DTranspose);
-
-/** Makes a {@link LoRAConv2DTranspose}. */
-export function loraConv2dTranspose(args: LoRALayerArgs): LoRAConv2DTranspose {
-  return new LoRAConv2DTranspose(args);
-}

@@ -1,7 +1,20 @@
 import * as tf from '@tensorflow/tfjs';
-import {conv3dForward} from './forward';
-import {kernelAdaptation, LoRAKernelLayer} from './loraKernelLayer';
-import type {LoRALayerArgs} from './loraLayer';
+import {conv3dOp} from '../ops/conv3d';
+import {type ConvLayer, fieldsOf} from '../tfjs/fields';
+import {applyLinear, by, channelsLast, type Forward} from './forward';
+import {kernelAdaptation, LoRALayer} from './loraLayer';
+
+/** `Conv3D`: both data formats. The stock layer fuses nothing, and transposes channels-first inputs as `Conv2D` does. */
+const conv3dForward: Forward = (layer, x, call) => {
+  const fields = fieldsOf<ConvLayer>(layer);
+  const op = conv3dOp({
+    strides: fields.strides as [number, number, number],
+    padding: fields.padding,
+    dilations: fields.dilationRate as [number, number, number],
+  });
+  const {last, restore} = channelsLast(x, fields);
+  return applyLinear(by(op), last, fields, call, {biasApart: true, fuses: false}, restore);
+};
 
 /**
  * A `Conv3D` layer with a low-rank update of its kernel: `y = f(x ∗ (W + s·A·B) + b)`. `A`, `[kd, kh, kw, in, rank]`, is a convolution
@@ -11,17 +24,8 @@ import type {LoRALayerArgs} from './loraLayer';
  * no gradient, and trains on wasm, where tfjs's own gradients are wrong. Trains `rank · (kd·kh·kw·in + out)` numbers instead of
  * `kd·kh·kw·in·out`. Factors are laid out as PEFT's, transposed.
  */
-export class LoRAConv3D extends LoRAKernelLayer {
+export class LoRAConv3D extends LoRALayer {
   static readonly className = 'LoRAConv3D';
-  static readonly adaptation = kernelAdaptation('Conv3D');
-
-  constructor(args: LoRALayerArgs) {
-    super(args, LoRAConv3D.adaptation, conv3dForward);
-  }
+  static readonly adaptation = kernelAdaptation('Conv3D', conv3dForward);
 }
 tf.serialization.registerClass(LoRAConv3D);
-
-/** Makes a {@link LoRAConv3D}. */
-export function loraConv3d(args: LoRALayerArgs): LoRAConv3D {
-  return new LoRAConv3D(args);
-}

@@ -1,9 +1,20 @@
 import * as tf from '@tensorflow/tfjs';
+import {depthwiseConv2d} from '../ops/depthwise';
 import {type DepthwiseLayer, fieldsOf} from '../tfjs/fields';
 import type {Adaptation} from './adaptation';
-import {depthwiseConv2dForward} from './forward';
-import {LoRAKernelLayer} from './loraKernelLayer';
-import type {LoRALayerArgs} from './loraLayer';
+import {applyLinear, channelsLast, type Compute, conv2dGeometry, type Forward} from './forward';
+import {LoRALayer} from './loraLayer';
+
+/** `DepthwiseConv2D`: both data formats. The stock layer fuses nothing, and leaves a dilation rate out of account. */
+const depthwiseConv2dForward: Forward = (layer, x, call) => {
+  const fields = fieldsOf<DepthwiseLayer>(layer);
+  const {depthwiseKernel: kernel, bias, activation} = fields;
+  const geometry = conv2dGeometry({...fields, dilationRate: [1, 1]});
+  const compute: Compute = (input, weights, after) => depthwiseConv2d(input as tf.Tensor4D, weights, geometry, after);
+  const {last, restore} = channelsLast(x, fields);
+  const weights = {kernel, bias, activation};
+  return applyLinear(compute, last, weights, call, {biasApart: true, fuses: false}, restore);
+};
 
 /**
  * A `DepthwiseConv2D` layer with a low-rank update of its kernel: `y = f(x ∗ (W + s·A·B) + b)`.
@@ -18,10 +29,11 @@ import type {LoRALayerArgs} from './loraLayer';
  *
  * Takes every stride, padding, data format and depth multiplier that the base takes. Like the base it computes without its dilation rate.
  */
-export class LoRADepthwiseConv2D extends LoRAKernelLayer {
+export class LoRADepthwiseConv2D extends LoRALayer {
   static readonly className = 'LoRADepthwiseConv2D';
   static readonly adaptation: Adaptation = {
     baseClassName: 'DepthwiseConv2D',
+    forward: depthwiseConv2dForward,
     weights: layer => [
       {name: 'depthwise_kernel', variable: fieldsOf<DepthwiseLayer>(layer).depthwiseKernel, outAxes: 2},
     ],
@@ -29,14 +41,5 @@ export class LoRADepthwiseConv2D extends LoRAKernelLayer {
       'is a DepthwiseConv2D, whose kernel has hardly more parameters than its update would have. ' +
       'Name it in targets to adapt it all the same.',
   };
-
-  constructor(args: LoRALayerArgs) {
-    super(args, LoRADepthwiseConv2D.adaptation, depthwiseConv2dForward);
-  }
 }
 tf.serialization.registerClass(LoRADepthwiseConv2D);
-
-/** Makes a {@link LoRADepthwiseConv2D}. */
-export function loraDepthwiseConv2d(args: LoRALayerArgs): LoRADepthwiseConv2D {
-  return new LoRADepthwiseConv2D(args);
-}

@@ -1,9 +1,21 @@
 import * as tf from '@tensorflow/tfjs';
+import {embeddingOp} from '../ops/embedding';
+import {linear} from '../ops/linear';
 import {type EmbeddingLayer, fieldsOf} from '../tfjs/fields';
 import type {Adaptation} from './adaptation';
-import {embeddingForward} from './forward';
-import {LoRAKernelLayer} from './loraKernelLayer';
-import type {LoRALayerArgs} from './loraLayer';
+import {type Forward, onlyShape, UNFUSED_IDENTITY} from './forward';
+import {LoRALayer} from './loraLayer';
+
+/** `Embedding`: row numbers of any shape. */
+const embeddingForward: Forward = (layer, x, {update, prepared}) => {
+  const kernel = fieldsOf<EmbeddingLayer>(layer).embeddings.read();
+  const rows = tf.reshape(x.dtype === 'int32' ? x : tf.cast(x, 'int32'), [x.size, 1]);
+  const weights = {kernel, bias: null, biasApart: false, ...update, prepared};
+  return tf.reshape(
+    linear(embeddingOp, rows, weights, UNFUSED_IDENTITY),
+    onlyShape(layer.computeOutputShape(x.shape)) as number[],
+  );
+};
 
 /**
  * An `Embedding` layer with a low-rank update of its table: `y = E[x] + s·A[x]·B`. `A`, `[vocabulary, rank]`, is a narrow table of the same
@@ -14,21 +26,13 @@ import type {LoRALayerArgs} from './loraLayer';
  *
  * Takes what the base takes, and masks what the base masks. Trains `rank · (vocabulary + dim)` numbers instead of `vocabulary · dim`.
  */
-export class LoRAEmbedding extends LoRAKernelLayer {
+export class LoRAEmbedding extends LoRALayer {
   static readonly className = 'LoRAEmbedding';
   static readonly adaptation: Adaptation = {
     baseClassName: 'Embedding',
+    forward: embeddingForward,
     weights: layer => [{name: 'embeddings', variable: fieldsOf<EmbeddingLayer>(layer).embeddings}],
     zeroFactor: 'A',
   };
-
-  constructor(args: LoRALayerArgs) {
-    super(args, LoRAEmbedding.adaptation, embeddingForward);
-  }
 }
 tf.serialization.registerClass(LoRAEmbedding);
-
-/** Makes a {@link LoRAEmbedding}. */
-export function loraEmbedding(args: LoRALayerArgs): LoRAEmbedding {
-  return new LoRAEmbedding(args);
-}

@@ -1,18 +1,18 @@
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError} from '../errors';
-import {type Initializer, initializerEntry, type InitializerObject, initializerOfRandom} from '../methods/initializer';
-import {type LoRAStrength, resolveStrength, scalingOf} from '../methods/strength';
-import {delta, type Factors, fans, updatedKernel} from '../ops/factors';
-import {layerFromEntry} from '../tfjs/configs';
-import {withoutConstraints} from '../tfjs/constraints';
-import {fieldsOf, type LayerInternals} from '../tfjs/fields';
+import {type Initializer, initializerEntry} from '../methods/initializer';
+import {type LoRAStrength, type Method, resolveStrength, scalingOf} from '../methods/method';
+import {methodOf, namedIn} from '../methods/table';
+import {layerFromEntry, withoutConstraints} from '../tfjs/configs';
+import {fieldsOf, type KernelLayer, type LayerInternals} from '../tfjs/fields';
 import {namedWeights, replaceValue, shareWeights} from '../tfjs/weights';
-import {type Adaptation, checkBase, checkRank, type FactorSpec, type UpdateSpec, updateSpecs} from './adaptation';
+import {type Adaptation, checkBase, checkRank, type LayerConfig, rankLimit} from './adaptation';
 import {diagnose} from './diagnostics';
-import type {LayerConfig} from './layerConfig';
-import {ParameterLayer} from './parameterLayer';
+import {type Forward, onlyTensor} from './forward';
+import {LayerUpdate, type LowRankPart} from './layerUpdate';
+import {type LoadReport, loadNamedWeights, matchNames, type NameMapping, type WeightsReport} from './namedWeights';
 import {checkArgs, type WrapperArgs} from './wrapperArgs';
-import {WRAPPER_KIND} from './wrapperLayer';
+import {type CallArgs, WRAPPER_KIND, WrapperLayer} from './wrapperLayer';
 
 /** Arguments of every LoRA layer. */
 export interface LoRALayerArgs extends WrapperArgs, LoRAStrength {
@@ -20,29 +20,12 @@ export interface LoRALayerArgs extends WrapperArgs, LoRAStrength {
   freezeBaseLayer?: boolean;
   /** Train the layer's bias along with the factors, though its kernel stays fixed. Default: false. */
   trainBias?: boolean;
+  /** How the kernel is updated: `'lora'`, or another method by its name. Default: `'lora'`. */
+  method?: string;
   /** What `A` starts from, as for `tf.layers`. Default: U(−1/√fan-in, 1/√fan-in), as in PEFT. */
   initializer?: Initializer;
   /** Makes the start of `A` reproducible. */
   seed?: number;
-}
-
-/** The low-rank update of one weight of a layer. Its tensors belong to the layer: do not dispose them. */
-export interface LowRankPart {
-  /** Name of the weight that is updated. */
-  readonly weight: string;
-  /** `[...fan-in axes, rank]`. */
-  readonly A: tf.Tensor;
-  /** `[rank, ...out axes]`. */
-  readonly B: tf.Tensor;
-  /** The update `s·A·B`, a new tensor in the shape of the kernel. */
-  readonly delta: () => tf.Tensor;
-}
-
-/** The variables of one update, by the names that they have among the layer's weights. */
-interface Update {
-  spec: UpdateSpec;
-  a: tf.LayerVariable;
-  b: tf.LayerVariable;
 }
 
 /**
@@ -57,15 +40,13 @@ interface Update {
  * A layer with several kernels has one rank and one strength; a kernel that is too small for the rank has an update of the rank that it
  * can hold.
  */
-export abstract class LoRALayer extends ParameterLayer {
+export abstract class LoRALayer extends WrapperLayer {
   override readonly [WRAPPER_KIND] = 'lora' as const;
   /** Whether the base's own weights stay fixed. */
   readonly isBaseLayerFrozen: boolean;
 
-  private strength: Required<LoRAStrength>;
-  private readonly initializer: Initializer | undefined;
-  private readonly seed: number | undefined;
-  private readonly lowRank: Update[] = [];
+  /** The update, and the variables that it is made of. */
+  protected readonly update: LayerUpdate;
   private batchShape!: tf.Shape | tf.Shape[];
   /** Why the layer could not be built. */
   private refusal: Error | undefined;
@@ -73,43 +54,54 @@ export abstract class LoRALayer extends ParameterLayer {
   /**
    * @throws LoRAError if the layer is of another class than this one adapts or one that it cannot adapt, or a number is out of range.
    */
-  protected constructor(
+  constructor(
     args: LoRALayerArgs,
-    /** What is adapted, and how. */
-    readonly adaptation: Adaptation,
+    /** What is adapted, and how. Default: what the class says. */
+    readonly adaptation: Adaptation = (new.target as unknown as {adaptation: Adaptation}).adaptation,
   ) {
     checkArgs(args);
     checkBase(args.layer, adaptation);
-    const strength = resolveStrength(args);
+    const [method, strength] = [methodOf(args.method), resolveStrength(args)];
     const freezeBaseLayer = args.freezeBaseLayer ?? true;
     super(args, !freezeBaseLayer ? 'everything' : args.trainBias === true ? 'biases' : 'nothing');
-    this.strength = strength;
+    const start = {zeroFactor: adaptation.zeroFactor, initializer: args.initializer, seed: args.seed};
+    this.update = new LayerUpdate(this, method, strength, start, (name, {shape, initializer, trains}) =>
+      this.addWeight(name, shape, 'float32', initializer, undefined, trains),
+    );
     this.isBaseLayerFrozen = freezeBaseLayer;
-    this.initializer = args.initializer;
-    this.seed = args.seed;
     if (args.layer.built) {
-      this.checkRank(args.layer);
+      checkRank(this.name, method, adaptation.weights(args.layer), this.rank);
     }
   }
 
   /** Width of the update. */
   get rank(): number {
-    return this.strength.rank;
+    return this.update.strength.rank;
+  }
+
+  /** The greatest rank that the layer can use. */
+  get rankLimit(): number {
+    return rankLimit(this.update.method, this.adaptation.weights(this.baseLayer));
+  }
+
+  /** The method of the update. */
+  get method(): Method {
+    return this.update.method;
   }
 
   /** Strength of the update. */
   get alpha(): number {
-    return this.strength.alpha;
+    return this.update.strength.alpha;
   }
 
   /** Whether the update is scaled by `alpha / √rank`. */
   get rankStabilized(): boolean {
-    return this.strength.rankStabilized;
+    return this.update.strength.rankStabilized;
   }
 
   /** The factor `s` of the update: `alpha / rank`, or `alpha / √rank` with rank stabilisation. */
   get scaling(): number {
-    return scalingOf(this.strength);
+    return scalingOf(this.update.strength);
   }
 
   /**
@@ -124,17 +116,15 @@ export abstract class LoRALayer extends ParameterLayer {
 
   /** The low-rank parts, one for each weight that is updated. */
   get lowRankParts(): LowRankPart[] {
-    return this.lowRank.map(update => {
-      const factors = this.factorsOf(update);
-      return {weight: update.spec.weight.name, A: factors.a, B: factors.b, delta: () => delta(factors)};
-    });
+    return this.update.parts();
   }
 
   /** How this layer updates its base, as an adapter records it. */
   get layerConfig(): LayerConfig {
     return {
       className: this.baseLayer.getClassName(),
-      ...this.strength,
+      ...namedIn(this.update.method),
+      ...this.update.strength,
       freezeBaseLayer: this.isBaseLayerFrozen,
       ...(this.baseTraining === 'biases' && this.trainedWeights().size > 0 && {trainBias: true}),
     };
@@ -148,8 +138,8 @@ export abstract class LoRALayer extends ParameterLayer {
     this.batchShape = inputShape;
     super.build(inputShape);
     try {
-      this.checkRank(this.baseLayer);
-      this.makeFactors();
+      checkRank(this.name, this.update.method, this.adaptation.weights(this.baseLayer), this.rank);
+      this.update.build();
     } catch (error) {
       this.weights.forEach(weight => weight.dispose());
       this.built = false;
@@ -159,34 +149,22 @@ export abstract class LoRALayer extends ParameterLayer {
   }
 
   /**
-   * Replaces the update by another, of another rank too. The layer's variables stay, since a compiled model holds them, and share the
-   * buffers of the given factors.
+   * Replaces the update by another, of another rank or method too. The layer's variables stay, since a compiled model holds them, and share
+   * the buffers of the given values. Another method has variables of its own: until the model is compiled again, it refuses to train.
    *
-   * @param factorOf gives the factors, by the names that they have among the layer's weights.
+   * @param valueOf gives the parameters, by the names that they have among the layer's weights.
    */
-  setUpdate(strength: Required<LoRAStrength>, factorOf: (name: string) => tf.Tensor | undefined): void {
-    for (const [name, variable] of this.factorVariables()) {
-      const factor = factorOf(name);
-      if (factor === undefined) {
-        throw new LoRAError(`Layer "${this.name}": there is no ${name}.`);
-      }
-      replaceValue(variable, factor);
-    }
-    this.strength = strength;
+  setUpdate(config: LayerConfig, valueOf: (name: string) => tf.Tensor | undefined): void {
+    this.update.set(config, valueOf);
   }
 
-  /** Takes the update out of force: the factor that starts at zero becomes zero again, and the layer computes what its base computes. */
+  /** Takes the update out of force: the layer computes what its base computes. */
   clearUpdate(): void {
-    tf.tidy(() => {
-      for (const {a, b} of this.lowRank) {
-        const factor = this.adaptation.zeroFactor === 'A' ? a : b;
-        factor.write(tf.zerosLike(factor.read()));
-      }
-    });
+    this.update.clear();
   }
 
   override adapterWeights(): Map<string, tf.LayerVariable> {
-    return new Map([...this.factorVariables(), ...this.trainedWeights()]);
+    return new Map([...this.update.variables(), ...this.trainedWeights()]);
   }
 
   /**
@@ -209,10 +187,10 @@ export abstract class LoRALayer extends ParameterLayer {
   /** Gives `layer`, a built layer like the base, the base's weights with the update baked in. */
   mergeInto(layer: tf.layers.Layer): void {
     shareWeights(this.baseLayer, layer);
-    const factors = this.factors();
     tf.tidy(() => {
+      const merged = this.update.mergedKernels();
       this.adaptation.weights(layer).forEach(({variable}, i) => {
-        replaceValue(variable, updatedKernel(variable.read(), factors[i] as Factors));
+        replaceValue(variable, merged[i] as tf.Tensor);
       });
     });
   }
@@ -229,48 +207,80 @@ export abstract class LoRALayer extends ParameterLayer {
   }
 
   override getConfig(): tf.serialization.ConfigDict {
+    const {initializer, seed} = this.update.start;
     return {
       ...super.getConfig(),
-      ...this.strength,
+      ...namedIn(this.update.method),
+      ...this.update.strength,
       freezeBaseLayer: this.isBaseLayerFrozen,
       ...(this.baseTraining === 'biases' && {trainBias: true}),
-      ...(this.initializer !== undefined && {initializer: initializerEntry(this.initializer)}),
-      ...(this.seed !== undefined && {seed: this.seed}),
+      ...(initializer !== undefined && {initializer: initializerEntry(initializer)}),
+      ...(seed !== undefined && {seed}),
     };
   }
 
-  /** The factors of each weight that is updated, in the order of the adaptation. */
-  protected factors(): Factors[] {
-    return this.lowRank.map(update => this.factorsOf(update));
+  protected override compute(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor | tf.Tensor[] {
+    const [update = {}] = this.update.forOperations();
+    const forward = this.adaptation.forward as Forward;
+    return forward(this.baseLayer, onlyTensor(inputs), {update, prepared: this.prepared, kwargs});
   }
 
-  private makeFactors(): void {
-    updateSpecs(this.adaptation.weights(this.baseLayer), this.rank).forEach((spec, i) => {
-      const {weight, a, b} = spec;
-      const {fanIn} = fans(weight.variable.shape as number[], weight.outAxes);
-      const seed = this.seed === undefined ? undefined : this.seed + i * SEEDS_APART;
-      const zeroFactor = this.adaptation.zeroFactor ?? 'B';
-      const random = initializerOfRandom(zeroFactor, this.initializer, fanIn, seed);
-      const make = ({name, shape}: FactorSpec, start: InitializerObject) =>
-        this.addWeight(name, shape, 'float32', start, undefined, true);
-      this.lowRank.push({
-        spec,
-        a: make(a, zeroFactor === 'A' ? tf.initializers.zeros() : random),
-        b: make(b, zeroFactor === 'B' ? tf.initializers.zeros() : random),
-      });
-    });
+  /** The names of all weights. */
+  getParameterNames(): string[] {
+    return [...this.parameters().keys()];
   }
 
-  private factorsOf({a, b}: Update): Factors {
-    return {a: a.read(), b: b.read(), scaling: this.scaling};
+  /** How many weights have a name. */
+  get namedParameterCount(): number {
+    return this.parameters().size;
   }
 
-  private factorVariables(): Map<string, tf.LayerVariable> {
-    return new Map(this.lowRank.flatMap(({spec, a, b}) => [[spec.a.name, a] as const, [spec.b.name, b] as const]));
+  /** A weight by its name, or `undefined` if there is none. The tensor belongs to the layer: do not dispose it. */
+  tryGetParameter(name: string): tf.Tensor | undefined {
+    return this.parameters().get(name)?.read();
   }
 
-  protected override parameters(): Map<string, tf.LayerVariable> {
-    return new Map([...namedWeights(this.baseLayer), ...this.factorVariables()]);
+  /** The shape of a weight, or `undefined` if there is none of that name. */
+  getParameterShape(name: string): number[] | undefined {
+    return this.tryGetParameter(name)?.shape.slice();
+  }
+
+  /**
+   * Sets a weight.
+   *
+   * @throws LoRAError if there is none of that name, or its shape or type is another.
+   */
+  setParameter(name: string, value: tf.Tensor): void {
+    const {unmatched, mismatched} = this.loadWeights({[name]: value}, undefined, false);
+    if (unmatched.length > 0) {
+      throw new LoRAError(
+        `Layer "${this.name}" has no weight "${name}". It has ${this.getParameterNames().join(', ')}.`,
+      );
+    }
+    if (mismatched.length > 0) {
+      throw new LoRAError(`Layer "${this.name}": ${mismatched.join('')}.`);
+    }
+  }
+
+  /** Compares names, each first passed through `mapping`, with those of the weights. One that it maps to `null` is skipped. */
+  validateWeights(names: readonly string[], mapping?: NameMapping | null): WeightsReport {
+    const {matched, unmatched, missing} = matchNames(names, this.parameters(), mapping);
+    return {matched, unmatched, missing};
+  }
+
+  /**
+   * Sets weights by name. Names first pass through `mapping`; one that it maps to `null` is skipped.
+   *
+   * @param strict Throw, and change nothing, unless the weights are exactly those of the layer. Without it, what fits is set.
+   * @returns what matched, what is no weight of the layer, what is missing, and what has another shape or type.
+   * @throws LoRAError if strict, with a line for each misfit.
+   */
+  loadWeights(weights: Readonly<Record<string, tf.Tensor>>, mapping?: NameMapping | null, strict = true): LoadReport {
+    return loadNamedWeights(`layer "${this.name}"`, this.parameters(), weights, {mapping, strict});
+  }
+
+  private parameters(): Map<string, tf.LayerVariable> {
+    return new Map([...namedWeights(this.baseLayer), ...this.update.variables()]);
   }
 
   private checkBuilt(): void {
@@ -278,17 +288,19 @@ export abstract class LoRALayer extends ParameterLayer {
       throw new LoRAError(`Layer "${this.name}" is not built. Call it on an input, or make a model with it, first.`);
     }
   }
-
-  private checkRank(layer: tf.layers.Layer): void {
-    checkRank(this.name, this.adaptation.weights(layer), this.rank);
-  }
 }
-
-/** Between the seeds of the kernels of one layer; those of layers are 1 apart. */
-const SEEDS_APART = 1_000_003;
 
 function symbolicInputs(shape: tf.Shape | tf.Shape[]): tf.SymbolicTensor | tf.SymbolicTensor[] {
   return Array.isArray(shape[0])
     ? (shape as tf.Shape[]).map(batchShape => tf.input({batchShape}))
     : tf.input({batchShape: shape as tf.Shape});
+}
+
+/** The kind of a class whose layers have one kernel, `[...fan-in axes, out]`. */
+export function kernelAdaptation(baseClassName: string, forward: Forward): Adaptation {
+  return {
+    baseClassName,
+    forward,
+    weights: layer => [{name: 'kernel', variable: fieldsOf<KernelLayer>(layer).kernel}],
+  };
 }

@@ -1,10 +1,11 @@
-import type * as tf from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs';
 import {LoRAError} from '../errors';
 import {adaptedProducts} from '../ops/cellProducts';
 import type {Factors} from '../ops/factors';
 import {type CellKind, partWidths} from '../ops/recurrent';
 import {fieldsOf} from '../tfjs/fields';
-import type {AdaptableWeight, Adaptation} from './adaptation';
+import type {AdaptableWeight} from '../methods/method';
+import type {Adaptation} from './adaptation';
 import {LoRALayer, type LoRALayerArgs} from './loraLayer';
 import {
   type Cell,
@@ -28,21 +29,21 @@ export abstract class LoRARecurrentLayer extends LoRALayer {
   /** What the cells multiply with in the pass that is being computed. */
   private products = new Map<Cell, CellProducts>();
 
-  protected constructor(args: LoRALayerArgs, adaptation: Adaptation) {
+  constructor(args: LoRALayerArgs) {
     checkArgs(args);
     if ('goBackwards' in args) {
       throw new LoRAError(
         `Layer "${args.layer.name}": a LoRA layer cannot be inside a Bidirectional, nor does it take goBackwards. Adapt the whole, ` +
-          'loraBidirectional({layer: tf.layers.bidirectional({layer: tf.layers.lstm(…)})}), or give goBackwards to the layer that is ' +
+          'loraLayer({layer: tf.layers.bidirectional({layer: tf.layers.lstm(…)})}), or give goBackwards to the layer that is ' +
           'adapted.',
       );
     }
-    super(args, adaptation);
+    super(args);
     replaceSteps(this.baseLayer, (cell, kind) => this.products.get(cell) ?? frozenCellProducts(cell, kind));
   }
 
   protected override compute(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor | tf.Tensor[] {
-    const factors = this.factors();
+    const factors = this.update.forOperations().map(({factors}) => factors);
     this.products = new Map(
       cellsOf(this.baseLayer).map(({cell}, i) => {
         const fields = fieldsOf<Cell>(cell);
@@ -75,7 +76,7 @@ function adaptedCellProducts(
 }
 
 /** The adaptation of a class of recurrent layers: the kernel and the recurrent kernel of each cell. */
-export function recurrentAdaptation(baseClassName: string): Adaptation {
+function recurrentAdaptation(baseClassName: string): Adaptation {
   return {
     baseClassName,
     weights: layer =>
@@ -96,3 +97,53 @@ export function recurrentAdaptation(baseClassName: string): Adaptation {
     },
   };
 }
+
+/**
+ * A `SimpleRNN` layer with low-rank updates of its kernel, `[in, units]`, and its recurrent kernel, `[units, units]`.
+ */
+export class LoRASimpleRNN extends LoRARecurrentLayer {
+  static readonly className = 'LoRASimpleRNN';
+  static readonly adaptation = recurrentAdaptation('SimpleRNN');
+}
+tf.serialization.registerClass(LoRASimpleRNN);
+
+/**
+ * A `GRU` layer with low-rank updates of its kernel, `[in, 3 · units]`, and its recurrent kernel, `[units, 3 · units]`. The gates share
+ * one `A` and have columns of `B` of their own.
+ */
+export class LoRAGRU extends LoRARecurrentLayer {
+  static readonly className = 'LoRAGRU';
+  static readonly adaptation = recurrentAdaptation('GRU');
+}
+tf.serialization.registerClass(LoRAGRU);
+
+/**
+ * An `LSTM` layer with low-rank updates of its kernel, `[in, 4 · units]`, and its recurrent kernel, `[units, 4 · units]`. The gates share
+ * one `A` and have columns of `B` of their own.
+ */
+export class LoRALSTM extends LoRARecurrentLayer {
+  static readonly className = 'LoRALSTM';
+  static readonly adaptation = recurrentAdaptation('LSTM');
+}
+tf.serialization.registerClass(LoRALSTM);
+
+/**
+ * An `RNN` layer around a stock cell, or a stack of them, with low-rank updates of the kernel and the recurrent kernel of each cell. The
+ * dropout masks of the cells are drawn anew for each pass over a sequence, where the stock layer keeps those of its first batch.
+ */
+export class LoRARNN extends LoRARecurrentLayer {
+  static readonly className = 'LoRARNN';
+  static readonly adaptation = recurrentAdaptation('RNN');
+}
+tf.serialization.registerClass(LoRARNN);
+
+/**
+ * A `Bidirectional` layer around a stock recurrent layer, with low-rank updates of the kernel and the recurrent kernel of each direction.
+ *
+ * It adapts the layer as a whole: `loraLayer({layer: tf.layers.bidirectional({layer: tf.layers.lstm(…)})})`.
+ */
+export class LoRABidirectional extends LoRARecurrentLayer {
+  static readonly className = 'LoRABidirectional';
+  static readonly adaptation = recurrentAdaptation('Bidirectional');
+}
+tf.serialization.registerClass(LoRABidirectional);

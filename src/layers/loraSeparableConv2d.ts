@@ -1,9 +1,27 @@
 import * as tf from '@tensorflow/tfjs';
+import {conv2dOp} from '../ops/conv2d';
+import {depthwiseConv2d} from '../ops/depthwise';
 import {fieldsOf, type SeparableLayer} from '../tfjs/fields';
 import type {Adaptation} from './adaptation';
-import {separableConv2dForward} from './forward';
-import {LoRAKernelLayer} from './loraKernelLayer';
-import type {LoRALayerArgs} from './loraLayer';
+import {applyLinear, asFloat, by, channelsLast, conv2dGeometry, type Forward, UNFUSED_IDENTITY} from './forward';
+import {LoRALayer} from './loraLayer';
+
+/** `SeparableConv2D`: a depthwise convolution, and one of size 1×1 of its result, which is the one that can have an update. */
+const separableConv2dForward: Forward = (layer, x, call) => {
+  const fields = fieldsOf<SeparableLayer>(layer);
+  const {depthwiseKernel, pointwiseKernel, bias, activation} = fields;
+  if (fields.dataFormat === 'channelsFirst' && bias !== null) {
+    // Here the stock layer adds its bias along a wrong axis.
+    return layer.apply(x, call.kwargs) as tf.Tensor;
+  }
+  const {last, restore} = channelsLast(x, fields);
+  const depthwise = {kernel: depthwiseKernel.read(), bias: null, factors: null, trains: depthwiseKernel.trainable};
+  const filtered = depthwiseConv2d(asFloat(last) as tf.Tensor4D, depthwise, conv2dGeometry(fields), UNFUSED_IDENTITY);
+  const op = conv2dOp({strides: [1, 1], padding: 'valid', dilations: [1, 1]});
+  const pointwise = {kernel: pointwiseKernel, bias, activation};
+  // The stock layer computes its activation channels last.
+  return restore(applyLinear(by(op), filtered, pointwise, call, {biasApart: true, fuses: false}, y => y));
+};
 
 /**
  * A `SeparableConv2D` layer with a low-rank update of its pointwise kernel: `y = f((x ∗ D) ∗ (P + s·A·B) + b)`, with `D` the depthwise
@@ -12,29 +30,20 @@ import type {LoRALayerArgs} from './loraLayer';
  *
  * Takes every stride, padding and dilation that the base computes; trains dilated convolutions too, for which tfjs itself has no gradient.
  * Trains `rank · (in + out)` numbers instead of `in·out`.
+ *
+ * @throws LoRAError also for a depth multiplier other than 1, which a stock `SeparableConv2D` leaves out of its config, so that it could
+ * be neither saved nor merged; and for channels-first images together with a bias, which it adds along a wrong axis.
  */
-export class LoRASeparableConv2D extends LoRAKernelLayer {
+export class LoRASeparableConv2D extends LoRALayer {
   static readonly className = 'LoRASeparableConv2D';
   static readonly adaptation: Adaptation = {
     baseClassName: 'SeparableConv2D',
+    forward: separableConv2dForward,
     weights: layer => [{name: 'pointwise_kernel', variable: fieldsOf<SeparableLayer>(layer).pointwiseKernel}],
     refusal,
   };
-
-  /**
-   * @throws LoRAError also for a depth multiplier other than 1, which a stock `SeparableConv2D` leaves out of its config, so that it could
-   * be neither saved nor merged; and for channels-first images together with a bias, which it adds along a wrong axis.
-   */
-  constructor(args: LoRALayerArgs) {
-    super(args, LoRASeparableConv2D.adaptation, separableConv2dForward);
-  }
 }
 tf.serialization.registerClass(LoRASeparableConv2D);
-
-/** Makes a {@link LoRASeparableConv2D}. */
-export function loraSeparableConv2d(args: LoRALayerArgs): LoRASeparableConv2D {
-  return new LoRASeparableConv2D(args);
-}
 
 function refusal(layer: tf.layers.Layer): string | undefined {
   const {depthMultiplier, dataFormat, useBias} = fieldsOf<SeparableLayer>(layer);

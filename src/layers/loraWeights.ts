@@ -1,10 +1,9 @@
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError, showShape} from '../errors';
-import {type Factors, updatedKernel} from '../ops/factors';
+import type {AdaptableWeight} from '../methods/method';
 import {isRegistered} from '../tfjs/configs';
 import {namedWeights, withValues} from '../tfjs/weights';
-import type {AdaptableWeight, Adaptation} from './adaptation';
-import {type LayerConfig, resolveWeights, type WeightTarget} from './layerConfig';
+import {type Adaptation, type LayerConfig, resolveWeights, type WeightTarget} from './adaptation';
 import {LoRALayer, type LoRALayerArgs} from './loraLayer';
 import {disposeMasks} from './recurrentCells';
 import {STOCK_BY_WEIGHTS} from './stockByWeights';
@@ -56,10 +55,10 @@ export class LoRAWeights extends LoRALayer {
     if (this.inForce) {
       return base(); // called from inside its own call, where the weights are updated already
     }
-    const factors = this.factors();
+    const merged = this.update.mergedKernels();
     const updated = this.adaptation
       .weights(this.baseLayer)
-      .map(({variable}, i) => [variable, updatedKernel(variable.read(), factors[i] as Factors)] as const);
+      .map(({variable}, i) => [variable, merged[i] as tf.Tensor] as const);
     this.inForce = true;
     try {
       return withValues(updated, base);
@@ -79,11 +78,6 @@ export class LoRAWeights extends LoRALayer {
   }
 }
 tf.serialization.registerClass(LoRAWeights);
-
-/** Makes a {@link LoRAWeights}. */
-export function loraWeights(args: LoRAWeightsArgs): LoRAWeights {
-  return new LoRAWeights(args);
-}
 
 /** The adaptation of the layers of a class by the names of their weights. */
 export function weightsAdaptation(baseClassName: string, targets: readonly Required<WeightTarget>[]): Adaptation {

@@ -3,59 +3,28 @@ import {checkOptions, LoRAError, show} from '../errors';
 
 import {isRegistered} from '../tfjs/configs';
 import {namedWeights} from '../tfjs/weights';
-import type {Adaptation} from './adaptation';
-import {resolveWeights, type WeightTarget} from './layerConfig';
-import {LoRABidirectional} from './loraBidirectional';
-import {LoRAConv1D} from './loraConv1d';
-import {LoRAConv2D} from './loraConv2d';
-import {LoRAConv2DTranspose} from './loraConv2dTranspose';
-import {LoRAConv3D} from './loraConv3d';
-import {LoRADense} from './loraDense';
-import {LoRADepthwiseConv2D} from './loraDepthwiseConv2d';
-import {LoRAEmbedding} from './loraEmbedding';
-import {LoRAGRU} from './loraGRU';
-import type {LoRALayer} from './loraLayer';
-import {LoRALSTM} from './loraLSTM';
-import {LoRARNN} from './loraRNN';
-import {LoRASeparableConv2D} from './loraSeparableConv2d';
-import {LoRASimpleRNN} from './loraSimpleRNN';
+import {type Adaptation, resolveWeights, type WeightTarget} from './adaptation';
+import {checkLayer} from './wrapperArgs';
+import {KINDS} from './kinds';
+import type {LoRALayer, LoRALayerArgs} from './loraLayer';
 import {listed, LoRAWeights, weightsAdaptation} from './loraWeights';
 import {STOCK_BY_WEIGHTS} from './stockByWeights';
 import {baseOf, wrapperKind} from './wrapperLayer';
 
-/** The class of a LoRA layer, as far as it speaks for itself. */
-interface LoRALayerClass {
+/** A LoRA layer class, and the weights that are named to it if it is the one for any layer. */
+interface Kind {
   readonly className: string;
   readonly adaptation: Adaptation;
-}
-
-/** A row for each class of layers that can be adapted: the LoRA layer that adapts it. */
-const CLASSES: readonly LoRALayerClass[] = [
-  LoRADense,
-  LoRAConv1D,
-  LoRAConv2D,
-  LoRAConv2DTranspose,
-  LoRAConv3D,
-  LoRASeparableConv2D,
-  LoRADepthwiseConv2D,
-  LoRAEmbedding,
-  LoRASimpleRNN,
-  LoRAGRU,
-  LoRALSTM,
-  LoRARNN,
-  LoRABidirectional,
-];
-
-const BY_BASE = new Map(CLASSES.map(loraClass => [loraClass.adaptation.baseClassName, loraClass]));
-
-/** A LoRA layer class, and the weights that are named to it if it is the one for any layer. */
-interface Kind extends LoRALayerClass {
   readonly weights?: Required<WeightTarget>[];
+  make(args: LoRALayerArgs): LoRALayer;
 }
 
 /** The classes of tfjs that can be adapted. */
 const STOCK: ReadonlyMap<string, Kind> = new Map<string, Kind>([
-  ...BY_BASE,
+  ...[...KINDS].map(([name, loraClass]) => {
+    const {className, adaptation} = loraClass;
+    return [name, {className, adaptation, make: (args: LoRALayerArgs) => new loraClass(args)}] as const;
+  }),
   ...Object.entries(STOCK_BY_WEIGHTS).map(
     ([name, {weights}]) => [name, byWeights(name, resolveWeights(weights))] as const,
   ),
@@ -101,7 +70,12 @@ export function registerAdaptable(
 }
 
 function byWeights(className: string, weights: Required<WeightTarget>[]): Kind {
-  return {className: LoRAWeights.className, adaptation: weightsAdaptation(className, weights), weights};
+  return {
+    className: LoRAWeights.className,
+    adaptation: weightsAdaptation(className, weights),
+    weights,
+    make: args => new LoRAWeights({...args, weights}),
+  };
 }
 
 /** The classes that can be adapted. */
@@ -118,6 +92,29 @@ export function loraClassOf(className: string, weights?: Required<WeightTarget>[
   return weights === undefined
     ? (STOCK.get(className) ?? registered.get(className))
     : byWeights(className, resolveWeights(weights));
+}
+
+/**
+ * A LoRA layer around a layer: of the class that adapts the layer's class, `LoRADense` for a `Dense`; or by the names of `weights`, any layer.
+ *
+ *     const adapted = loraLayer({layer: tf.layers.dense({units: 8}), rank: 4});
+ *
+ * @throws LoRAError if the layer cannot be adapted, or an option is out of range.
+ */
+export function loraLayer({
+  weights,
+  ...args
+}: LoRALayerArgs & {weights?: readonly (string | WeightTarget)[]}): LoRALayer {
+  const {layer} = args;
+  checkLayer(layer);
+  if (weights !== undefined) {
+    return new LoRAWeights({...args, weights});
+  }
+  const kind = loraClassOf(layer.getClassName());
+  if (kind === undefined) {
+    throw new LoRAError(`Layer "${layer.name}" ${reasonNotAdaptable(layer, true) ?? 'cannot be adapted.'}`);
+  }
+  return kind.make(args);
 }
 
 /** How a layer is adapted, or could be; `undefined` if its class cannot be adapted. */

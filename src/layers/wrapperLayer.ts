@@ -1,12 +1,11 @@
 import * as tf from '@tensorflow/tfjs';
 import {ensureKernels} from '../backends/ensure';
-import {Prepared} from '../ops/prepared';
+import {Prepared} from '../ops/lazyOp';
 import {cloneConfig, entryOf, type LayerEntry, layerFromEntry, standInArgs} from '../tfjs/configs';
-import {liftConstraints} from '../tfjs/constraints';
 import {innerEntry} from '../tfjs/entries';
 import {fieldsOf, type LayerInternals} from '../tfjs/fields';
 import {disposeStates, type Inputs, takesStates, withStatesAsInputs} from '../tfjs/states';
-import {biasesOf, namedWeights, replaceValue, shareWeights, withoutWrites} from '../tfjs/weights';
+import {biasesOf, liftConstraints, namedWeights, replaceValue, shareWeights, withoutWrites} from '../tfjs/weights';
 import {checkStep} from './inForce';
 import {type CallArgs, checkedArgs, type WrapperArgs} from './wrapperArgs';
 

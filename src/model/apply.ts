@@ -2,11 +2,10 @@ import * as tf from '@tensorflow/tfjs';
 import {type Adapter, layerConfigAt} from '../adapter/adapter';
 import {checkAdapter} from '../adapter/checkAdapter';
 import {ensureKernels} from '../backends/ensure';
+import '../backends/repairs';
 import {withHead} from '../head/replaceHead';
-import {BiasLayer} from '../layers/biasLayer';
-import {FrozenLayer} from '../layers/frozenLayer';
 import {loraClassOf} from '../layers/registry';
-import {TrainedLayer} from '../layers/trainedLayer';
+import {UnadaptedLayer} from '../layers/unadaptedLayer';
 import {baseOf, isWrapper} from '../layers/wrapperLayer';
 import {initializerEntry} from '../methods/initializer';
 import {disposeModel} from '../rewire/dispose';
@@ -82,7 +81,7 @@ function build(
   const biased = new Set(config.biases);
   const record = JSON.stringify(makeRecord(model, capped, config.head));
   const keeper = sites.find(
-    ({path, layer}) => layerConfigAt(config, path) !== undefined || trained.has(path) || FrozenLayer.gains(layer),
+    ({path, layer}) => layerConfigAt(config, path) !== undefined || trained.has(path) || UnadaptedLayer.gains(layer),
   );
 
   const replace = ({path, layer}: Site, entry: LayerEntry): LayerEntry => {
@@ -110,12 +109,12 @@ function build(
       return {className: kind?.className ?? className, config: own};
     }
     if (trained.has(path)) {
-      return {className: TrainedLayer.className, config: {...outer, keepOriginal: true}};
+      return {className: UnadaptedLayer.classNameFor('everything'), config: {...outer, keepOriginal: true}};
     }
     if (biased.has(path)) {
-      return {className: BiasLayer.className, config: {...outer, keepOriginal: true}};
+      return {className: UnadaptedLayer.classNameFor('biases'), config: {...outer, keepOriginal: true}};
     }
-    return FrozenLayer.gains(layer) ? {className: FrozenLayer.className, config: outer} : entry;
+    return UnadaptedLayer.gains(layer) ? {className: UnadaptedLayer.classNameFor('nothing'), config: outer} : entry;
   };
 
   const transfer = ({layer}: Site, replacement: tf.layers.Layer) => {

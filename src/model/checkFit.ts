@@ -3,11 +3,18 @@ import {type Adapter, layerConfigAt} from '../adapter/adapter';
 import {ownerOf} from '../adapter/layerTensors';
 import {faultsOf, listed, LoRAError, showShape} from '../errors';
 import {isInHead} from '../head/headOf';
-import {type Adaptation, rankLimit, type UpdateSpec, updateSpecs} from '../layers/adaptation';
-import {describeWeights, type LayerConfig} from '../layers/layerConfig';
+import {
+  type Adaptation,
+  describeWeights,
+  type LayerConfig,
+  rankLimit,
+  type UpdateSpec,
+  updateSpecs,
+} from '../layers/adaptation';
 import type {LoRALayer} from '../layers/loraLayer';
 import {adaptationOf, loraClassOf} from '../layers/registry';
 import {baseOf, isWrapper, wrapperKind} from '../layers/wrapperLayer';
+import {methodOf} from '../methods/table';
 import type {Site} from '../rewire/walk';
 import {biasesOf, namedWeights} from '../tfjs/weights';
 import {describe} from './targets';
@@ -30,9 +37,9 @@ export function checkFit({config, tensors}: Adapter, sites: readonly Site[]): vo
     if (site === undefined || misfit !== undefined) {
       misfits.set(path, misfit ?? NOT_THERE);
     } else {
-      for (const {a, b} of updatesOf(site, layer)) {
-        for (const {name, shape} of [a, b]) {
-          expected.set(`${path}/${name}`, {shape, dtype: 'float32'});
+      for (const {prefix, parameters} of updatesOf(site, layer)) {
+        for (const {name, shape} of parameters) {
+          expected.set(`${path}/${prefix}${name}`, {shape, dtype: 'float32'});
         }
       }
       if (!layer.freezeBaseLayer) {
@@ -124,7 +131,7 @@ function misfitOf(config: LayerConfig, site: Site | undefined): string | undefin
   if (describeWeights(weights) !== describeWeights(own)) {
     return `updates ${describeWeights(weights)} in the adapter, ${describeWeights(own)} in the model`;
   }
-  const limit = rankLimit(weights);
+  const limit = rankLimit(methodOf(config.method), weights);
   return rank > limit ? `rank ${rank} in the adapter, at most ${limit} in the model` : undefined;
 }
 
@@ -173,7 +180,8 @@ function tensorFaults(
 }
 
 function updatesOf({layer}: Site, config: LayerConfig): UpdateSpec[] {
-  return updateSpecs(adaptationBy(config, layer)?.weights(baseOf(layer)) ?? [], config.rank);
+  const weights = adaptationBy(config, layer)?.weights(baseOf(layer)) ?? [];
+  return updateSpecs(methodOf(config.method), weights, config.rank);
 }
 
 function expectWeights(

@@ -1,7 +1,8 @@
 import type * as tf from '@tensorflow/tfjs';
 import {faultsOf, isPromise, kindOf, LoRAError, show, unknownOptions} from '../errors';
 import type {Initializer} from '../methods/initializer';
-import {type LoRAStrength, resolveStrength} from '../methods/strength';
+import {type LoRAStrength, resolveStrength} from '../methods/method';
+import {methodOf} from '../methods/table';
 
 /** Names layers: a layer's name, its path (`outer/inner`), its class name, a pattern for its name or path, or a predicate. */
 export type LayerMatcher = string | RegExp | LayerPredicate;
@@ -19,6 +20,11 @@ export interface LoRAConfig extends LoRAStrength {
   trainable?: readonly LayerMatcher[] | LayerPredicate;
   /** Other strengths for some layers. For each layer the first entry that matches counts. */
   overrides?: readonly LoRAOverride[];
+  /**
+   * How the weights are updated: `'lora'`, `W + s·A·B`, or `'lora-fa'`, in which the factor that starts random stays as it starts. Default:
+   * `'lora'`.
+   */
+  method?: string;
   /** Keep the adapted layers' own weights fixed. Default: true. */
   freezeBaseLayer?: boolean;
   /**
@@ -37,14 +43,15 @@ export type BiasChoice = 'none' | 'adapted' | 'all';
 
 const BIAS_CHOICES: readonly BiasChoice[] = ['none', 'adapted', 'all'];
 
-/** A strength for the layers that `targets` names. */
+/** A strength, or a method, for the layers that `targets` names. */
 export interface LoRAOverride extends LoRAStrength {
   targets: readonly LayerMatcher[] | LayerPredicate;
+  method?: string;
 }
 
-const STRENGTH_OPTIONS = ['rank', 'alpha', 'rankStabilized'];
+const UPDATE_OPTIONS = ['rank', 'alpha', 'rankStabilized', 'method'];
 const CONFIG_OPTIONS = [
-  ...STRENGTH_OPTIONS,
+  ...UPDATE_OPTIONS,
   'targets',
   'exclude',
   'trainable',
@@ -71,6 +78,7 @@ export function checkConfig(config: LoRAConfig): void {
   const faults = [
     ...unknownOptions(config, CONFIG_OPTIONS),
     ...faultsOf(() => resolveStrength(config)),
+    ...faultsOf(() => methodOf(config.method)),
     ...(config.targets === undefined || config.targets === 'all' ? [] : matcherFaults('targets', config.targets)),
     ...(config.exclude === undefined ? [] : matcherFaults('exclude', config.exclude)),
     ...(config.trainable === undefined ? [] : matcherFaults('trainable', config.trainable)),
@@ -85,9 +93,10 @@ export function checkConfig(config: LoRAConfig): void {
       continue;
     }
     faults.push(
-      ...unknownOptions(override, [...STRENGTH_OPTIONS, 'targets']),
+      ...unknownOptions(override, [...UPDATE_OPTIONS, 'targets']),
       ...matcherFaults(`overrides[${i}].targets`, override.targets),
       ...faultsOf(() => resolveStrength(override)),
+      ...faultsOf(() => methodOf(override.method)),
     );
   }
   if (config.freezeBaseLayer !== undefined && typeof config.freezeBaseLayer !== 'boolean') {

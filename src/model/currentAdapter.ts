@@ -3,11 +3,10 @@ import {type Adapter, layerConfigAt, makeAdapter} from '../adapter/adapter';
 import {checkAdapter} from '../adapter/checkAdapter';
 import {describeHead, sameHead} from '../adapter/headConfig';
 import {isPromise, kindOf, LoRAError} from '../errors';
+import type {LayerConfig} from '../layers/adaptation';
 import {inForce, type InForce} from '../layers/inForce';
-import type {LayerConfig} from '../layers/layerConfig';
 import type {LoRALayer} from '../layers/loraLayer';
 import {isWrapper, wrapperKind, type WrapperLayer} from '../layers/wrapperLayer';
-import {resolveStrength} from '../methods/strength';
 import {recordOf} from '../rewire/record';
 import type {Site} from '../rewire/walk';
 import {isDisposed} from '../tfjs/weights';
@@ -37,7 +36,7 @@ import {reportUnsaved} from './unsaved';
  * The adapter of a model, as a value: a snapshot that shares buffers with the model and is not touched by what happens to it later. It is taken
  * at once, between two training steps of a `fit` that is going on, and not in the middle of one.
  *
- * It holds what `applyLoRA` lets train, and the LoRA layers, `TrainedLayer`s and `BiasLayer`s of a model made by hand. Plain layers that train
+ * It holds what `applyLoRA` lets train, and the LoRA layers and `UnadaptedLayer`s of a model made by hand. Plain layers that train
  * beside those are not part of it: a warning says so, once for a model, and `summarizeLoRA(model).unsaved` lists them.
  *
  * @throws LoRAError if the model is not adapted, or was disposed.
@@ -71,6 +70,9 @@ function snapshotOf(model: tf.LayersModel, sites: readonly Site[]): Adapter {
  *
  * An optimizer with slots (momentum, Adam) keeps those of the former adapter. Call `resetOptimizer(model)` before training the other one, at
  * another rank in any case: slots of another shape make the step fail.
+ *
+ * tfjs fixes what a compiled model trains. After an adapter of another method the model predicts at once, and refuses to train until it is
+ * compiled again.
  *
  * @param where the model; inside a `withAdapter` whose function has awaited something, the scope that the function was given.
  * @throws LoRAError if the model is not adapted or was disposed, a `withAdapter` is open that this call may come from outside of, or the
@@ -145,7 +147,7 @@ function setLayer(
     if (config === undefined) {
       lora.clearUpdate();
     } else {
-      lora.setUpdate(resolveStrength(config), tensorOf);
+      lora.setUpdate(config, tensorOf);
     }
   }
   layer.restoreOriginal();

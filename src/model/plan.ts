@@ -3,7 +3,8 @@ import {faultsOf, LoRAError} from '../errors';
 import {isInHead} from '../head/headOf';
 import {frugalRank, rankLimit} from '../layers/adaptation';
 import {adaptableClasses, adaptationOf, hasKernel, loraClassOf, reasonNotAdaptable} from '../layers/registry';
-import {type LoRAStrength, resolveStrength} from '../methods/strength';
+import {type LoRAStrength, resolveStrength, withRank} from '../methods/method';
+import {methodOf, namedIn} from '../methods/table';
 import type {Site} from '../rewire/walk';
 import {biasesOf} from '../tfjs/weights';
 import type {LoRAConfig} from './config';
@@ -105,17 +106,19 @@ export function makePlan(sites: readonly Site[], config: LoRAConfig, head?: Head
   for (const site of adapted) {
     const override = overridden.find(({entries}) => firstNaming(entries, site) !== undefined)?.override;
     const asked = resolveStrength({...strengthOf(config), ...(override && strengthOf(override))});
+    const method = methodOf(override?.method ?? config.method);
     const kernels = adaptationOf(site.layer)?.weights(site.layer) ?? [];
-    const limit = rankLimit(kernels);
+    const limit = rankLimit(method, kernels);
     const isAskedFor = override?.rank !== undefined || (config.rank !== undefined && targets !== 'all');
     const isFree = !isAskedFor && (config.rank === undefined || asked.rank > limit);
-    const rank = isFree ? frugalRank(kernels, asked.rank) : Math.min(asked.rank, limit);
+    const rank = isFree ? frugalRank(method, kernels, asked.rank) : Math.min(asked.rank, limit);
     const className = site.layer.getClassName();
     const weights = loraClassOf(className)?.weights;
     plan.config.layers[site.path] = {
       className,
+      ...namedIn(method),
       ...(weights && {weights}),
-      ...capStrength(asked, rank),
+      ...(asked.rank > rank ? withRank(asked, rank) : asked),
       freezeBaseLayer,
       ...(bias !== 'none' && freezeBaseLayer && hasBias(site) && {trainBias: true}),
     };
@@ -145,16 +148,6 @@ export function linesOf(left: Plan['left']): string[] {
 
 function hasBias({layer}: Site): boolean {
   return biasesOf(layer).size > 0;
-}
-
-/** A strength of at most the given rank, with the same scaling. */
-function capStrength(strength: Required<LoRAStrength>, limit: number): Required<LoRAStrength> {
-  const {rank, alpha, rankStabilized} = strength;
-  if (rank <= limit) {
-    return strength;
-  }
-  const ratio = limit / rank;
-  return {rank: limit, alpha: alpha * (rankStabilized ? Math.sqrt(ratio) : ratio), rankStabilized};
 }
 
 /** The options of a strength that are given; as in PEFT, each is overridden by itself. */

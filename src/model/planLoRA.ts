@@ -4,10 +4,10 @@ import {faultsOf, LoRAError} from '../errors';
 import {isInHead} from '../head/headOf';
 import {headOf} from '../head/headOf';
 import {updateSpecs} from '../layers/adaptation';
-import type {LayerConfig} from '../layers/layerConfig';
+import type {LayerConfig} from '../layers/adaptation';
 import {adaptationOf, hasKernel, reasonNotAdaptable} from '../layers/registry';
 import {initializerEntry} from '../methods/initializer';
-import {scalingOf} from '../methods/strength';
+import {scalingOf} from '../methods/method';
 import {checkModel, checkNotAdapted, type Site, sitesOf} from '../rewire/walk';
 import {fieldsOf} from '../tfjs/fields';
 import {biasesOf} from '../tfjs/weights';
@@ -15,6 +15,7 @@ import {checkConfig, type LoRAConfig} from './config';
 import {makePlan, type Plan} from './plan';
 import {count, countsLine, inColumns, short} from './table';
 import {firstNaming, type Selection, showMatcher, type UnmatchedEntry} from './targets';
+import {methodOf} from '../methods/table';
 
 /** What `applyLoRA` would make of a layer that has weights. */
 export interface PlannedLayer {
@@ -69,7 +70,7 @@ export function planLoRA(model: tf.LayersModel, config: LoRAConfig = {}): LoRAPl
   const planned = sites.filter(({layer}) => !malformed && layer.weights.length > 0);
   const layers = planned.map(site => rowOf(site, plan, config));
   const variables = new Set(sites.flatMap(({layer}) => layer.weights));
-  const factors = planned.reduce((sum, site) => sum + factorsOf(site, layerConfigAt(plan.config, site.path)), 0);
+  const factors = planned.reduce((sum, site) => sum + trainedNumbers(site, layerConfigAt(plan.config, site.path)), 0);
   const trainableParameters = layers.reduce((sum, layer) => sum + layer.trainableParameters, 0);
   const totalParameters = sizeOf(variables) + factors;
   const whole = {layers, unmatched, faults, trainableParameters, totalParameters};
@@ -137,7 +138,7 @@ function rowOf(site: Site, plan: Plan, options: LoRAConfig): PlannedLayer {
       ...(cappedFrom !== undefined && {cappedFrom}),
       alpha,
       scaling: scalingOf(update),
-      trainableParameters: factorsOf(site, update) + sizeOf(trainedBeside(layer, update)),
+      trainableParameters: trainedNumbers(site, update) + sizeOf(trainedBeside(layer, update)),
     };
   }
   if (config.trainable.includes(path)) {
@@ -175,12 +176,12 @@ function reasonBy(selections: readonly Selection[], site: Site): string | undefi
   return selection && `${selection.option} ${showMatcher(selection.matcher)}`;
 }
 
-/** How many numbers the factors of an update hold. */
-function factorsOf({layer}: Site, update: LayerConfig | undefined): number {
+/** How many numbers of an update train. */
+function trainedNumbers({layer}: Site, update: LayerConfig | undefined): number {
   const weights = update === undefined ? [] : (adaptationOf(layer)?.weights(layer) ?? []);
-  return updateSpecs(weights, update?.rank ?? 1)
-    .flatMap(({a, b}) => [a, b])
-    .reduce((sum, {shape}) => sum + shape.reduce((product, size) => product * size, 1), 0);
+  return updateSpecs(methodOf(update?.method), weights, update?.rank ?? 1)
+    .flatMap(({parameters}) => parameters)
+    .reduce((sum, {shape, trains}) => sum + (trains ? shape.reduce((product, size) => product * size, 1) : 0), 0);
 }
 
 /** What of an adapted layer trains beside its factors. */

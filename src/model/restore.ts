@@ -7,8 +7,7 @@ import {disposeModel} from '../rewire/dispose';
 import {recordOf, restoreStructure} from '../rewire/record';
 import {rewire} from '../rewire/rewire';
 import {sitesOf} from '../rewire/walk';
-import type {LayerEntry} from '../tfjs/configs';
-import {withoutConstraints} from '../tfjs/constraints';
+import {type LayerEntry, withoutConstraints} from '../tfjs/configs';
 import {shareWeights} from '../tfjs/weights';
 import {adaptedSites} from './adapted';
 

@@ -1,5 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
-import {frugalRank, rankLimit} from '../layers/adaptation';
+import {frugalRank} from '../layers/adaptation';
 import {normsOf, parameterCounts} from '../layers/diagnostics';
 import type {LoRALayer} from '../layers/loraLayer';
 import {hasKernel, reasonNotAdaptable} from '../layers/registry';
@@ -103,11 +103,12 @@ function summaryOf(model: tf.LayersModel, complete: (rows: LayerSummary[]) => La
 
 function rowsOf(path: string, layer: LoRALayer, askedRank: number | undefined): LayerSummary[] {
   const {lowRankParts: parts} = layer;
-  const {factors, trainable} = parameterCounts(layer);
+  const {trainableBase} = parameterCounts(layer);
   // Another adapter may have come in since, of a lower rank for reasons of its own.
   const kernels = layer.adaptation.weights(layer.baseLayer);
-  const capped = askedRank !== undefined && [rankLimit(kernels), frugalRank(kernels, askedRank)].includes(layer.rank);
-  return parts.map(({weight, A, B}, i) => ({
+  const capped =
+    askedRank !== undefined && [layer.rankLimit, frugalRank(layer.method, kernels, askedRank)].includes(layer.rank);
+  return parts.map(({weight, A, B, trainableParameters}, i) => ({
     path,
     ...(parts.length > 1 && {weight}),
     className: layer.layerConfig.className,
@@ -117,7 +118,7 @@ function rowsOf(path: string, layer: LoRALayer, askedRank: number | undefined): 
     alpha: layer.alpha,
     scaling: layer.scaling,
     // What trains of the base is counted with the first kernel.
-    trainableParameters: A.size + B.size + (i === 0 ? trainable - factors : 0),
+    trainableParameters: trainableParameters + (i === 0 ? trainableBase : 0),
   }));
 }
 

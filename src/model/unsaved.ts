@@ -44,7 +44,7 @@ export function reportUnsaved(model: tf.LayersModel, sites: readonly Site[]): vo
   console.warn(
     `The adapter does not hold all that training changes in this model. Plain layers are no part of it:\n${lines}\n` +
       `Let applyLoRA make the model, with {trainable: [${names}]} or after replaceHead; in a model made by hand, wrap such a layer, ` +
-      'new TrainedLayer({layer}) to keep it with the adapter or new FrozenLayer({layer}) to leave it as it is; or save the whole model with ' +
-      'model.save.',
+      "new UnadaptedLayer({layer, trains: 'everything'}) to keep it with the adapter or new UnadaptedLayer({layer}) to leave it as it is; or " +
+      'save the whole model with model.save.',
   );
 }

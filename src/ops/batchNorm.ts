@@ -1,7 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {launchesOperations} from '../backends/tensorflow';
-import {runLazyOp} from './lazyOp';
-import type {Prepared} from './prepared';
+import {type Prepared, runLazyOp} from './lazyOp';
 
 /** The statistics and weights of a batch normalization, each `[c]`. */
 export interface BatchNormWeights {

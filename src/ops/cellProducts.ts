@@ -1,9 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
-import {denseOp} from './dense';
+import {denseOp, linear} from './linear';
 import {type Factors, lastAxis, scaled, updatedKernel} from './factors';
 import {runLazyOp} from './lazyOp';
-import {linear} from './linear';
-import type {Linear} from './linearOp';
+import type {Linear} from './lowRank';
 import {unrecorded} from './recording';
 
 /** The product of `[n, in]` with a part of a kernel `[in, out]`, some of its columns. */
@@ -56,7 +55,7 @@ function adaptedProduct(w: tf.Tensor, kernel: tf.Tensor, a: tf.Tensor, b: tf.Ten
   // The steps depend on this operation, so its gradient is asked for after theirs.
   const pass = runLazyOp({
     inputs: {a, b, kernel},
-    save: {b: true},
+    save: {a: true, b: true},
     forward: () => tf.scalar(0),
     gradient: (_, saved) => {
       const x = tf.concat(traces.map(trace => trace.x)); // [steps · n, in]
@@ -64,19 +63,19 @@ function adaptedProduct(w: tf.Tensor, kernel: tf.Tensor, a: tf.Tensor, b: tf.Ten
       traces.splice(0).forEach(trace => trace.dz.dispose());
       return {
         a: () => tf.matMul(x, tf.matMul(dz, saved.b, false, true), true), // [in, rows] · ([rows, out] · [out, r])
-        b: () => tf.matMul(tf.matMul(x, a), dz, true), // [r, rows] · [rows, out]
+        b: () => tf.matMul(tf.matMul(x, saved.a), dz, true), // [r, rows] · [rows, out]
         kernel: () => tf.matMul(x, dz, true), // [in, rows] · [rows, out]
       };
     },
   });
   return x =>
     runLazyOp({
-      inputs: {x, w, pass},
+      inputs: {x, kernel: w, pass},
       // The merged kernel ends with the pass, so the steps keep it.
-      save: {x: true, w: true},
+      save: {x: true, kernel: true},
       forward: () => denseOp.forward(x, w, null, 'linear'),
       gradient: (dz, saved) => ({
-        x: () => tf.matMul(dz, saved.w, false, true), // [n, out] · [out, in]
+        x: () => tf.matMul(dz, saved.kernel, false, true), // [n, out] · [out, in]
         pass: () => {
           traces.push({x: saved.x, dz: tf.keep(tf.clone(dz))});
           return tf.scalar(0);

@@ -1,9 +1,9 @@
 import * as tf from '@tensorflow/tfjs';
-import {adjointKernel, conv2dInputGradient as convolveWithAdjoint} from '../backends/conv2dGradients';
+import {adjointKernel, conv2dInputGradient} from '../backends/conv2dGradients';
 import {keepsAdjoints} from '../backends/wasm';
 import {deflate, inflate, inflatedShape} from './dilation';
-import {conv2dFilterGradient, type Conv2DGeometry, conv2dInputGradient, fusedConv2d} from './kernels';
-import type {Linear} from './linearOp';
+import {conv2dBackpropFilter, type Conv2DGeometry, conv2dBackpropInput, fusedConv2d} from './kernels';
+import type {Linear} from './lowRank';
 
 /**
  * The convolution `x ∗ W`: `[n, h, w, in] ∗ [kh, kw, in, out] → [n, h', w', out]`.
@@ -20,14 +20,14 @@ export function conv2dOp(geometry: Conv2DGeometry): Linear {
       const shape = inputShape as Shape4D;
       const filter = () => inflate(kernel as tf.Tensor4D, dilations);
       if (prepared === undefined || !keepsAdjoints()) {
-        return conv2dInputGradient(dy, filter(), shape, geometry);
+        return conv2dBackpropInput(dy, filter(), shape, geometry);
       }
       const [adjoint] = prepared.get([kernel], () => [adjointKernel(filter())] as const);
-      return convolveWithAdjoint(dy, adjoint, shape, geometry.strides, geometry.padding);
+      return conv2dInputGradient(dy, adjoint, shape, geometry.strides, geometry.padding);
     },
     kernelGradient: (x, dz, kernelShape) => {
       const shape = inflatedShape(kernelShape, dilations);
-      return deflate(conv2dFilterGradient(x as tf.Tensor4D, dz as tf.Tensor4D, shape, geometry), dilations);
+      return deflate(conv2dBackpropFilter(x as tf.Tensor4D, dz as tf.Tensor4D, shape, geometry), dilations);
     },
   };
 }

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import type {Activation} from './activation';
 import {asMatrix, fromMatrix, scaled, updatedKernel} from './factors';
-import {conv2dFilterGradient, type Conv2DGeometry, conv2dInputGradient, fusedConv2d, product} from './kernels';
+import {conv2dBackpropFilter, type Conv2DGeometry, conv2dBackpropInput, fusedConv2d, product} from './kernels';
 import {runLazyOp} from './lazyOp';
 import type {LinearWeights} from './linear';
 
@@ -18,32 +18,38 @@ export type Conv2DTransposeGeometry = Omit<Conv2DGeometry, 'dilations'>;
  */
 export function conv2dTranspose(
   x: tf.Tensor4D,
-  {kernel, bias, factors}: Pick<LinearWeights, 'kernel' | 'bias' | 'factors'>,
+  {kernel, bias, factors = null}: Pick<LinearWeights, 'kernel' | 'bias' | 'factors'>,
   transposed: Conv2DTransposeGeometry,
   activation: Activation,
 ): tf.Tensor {
   const geometry: Conv2DGeometry = {...transposed, dilations: [1, 1]};
   const shape = outputShape(x.shape, kernel.shape, transposed);
-  const updated = () => (factors === null ? kernel : updatedKernel(kernel, factors)) as tf.Tensor4D;
   const convolve = (image: tf.Tensor, filter: tf.Tensor) =>
     fusedConv2d(image as tf.Tensor4D, filter as tf.Tensor4D, null, geometry, 'linear');
   return runLazyOp({
-    inputs: {x, ...(bias && {bias}), ...(factors && {a: factors.a, b: factors.b, kernel})},
-    save: {x: factors !== null, y: activation.gradient !== null},
+    inputs: {x, kernel, ...(bias && {bias}), ...(factors && {a: factors.a, b: factors.b})},
+    save: {
+      x: factors !== null,
+      kernel: true,
+      a: factors !== null,
+      b: factors !== null,
+      y: activation.gradient !== null,
+    },
     forward: () => {
-      const z = conv2dInputGradient(x, updated(), shape, geometry);
+      const z = conv2dBackpropInput(x, updatedKernel(kernel, factors) as tf.Tensor4D, shape, geometry);
       return activation.apply(bias === null ? z : tf.add(z, bias));
     },
     gradient: (dy, saved): Record<string, () => tf.Tensor> => {
       const dz = (activation.gradient === null ? dy : activation.gradient(dy, saved.y)) as tf.Tensor4D;
-      const dx = () => convolve(dz, updated());
+      const own = factors && {...factors, a: saved.a, b: saved.b};
+      const dx = () => convolve(dz, updatedKernel(saved.kernel, own));
       const dBias = () => tf.sum(asMatrix(dz), 0);
-      if (factors === null) {
+      if (own === null) {
         return {x: dx, bias: dBias};
       }
-      const {a, b, scaling} = factors;
+      const {a, b, scaling} = own;
       const kernelGradient = (input: tf.Tensor, kernelShape: number[]) =>
-        conv2dFilterGradient(dz, input as tf.Tensor4D, kernelShape as tf.Tensor4D['shape'], geometry);
+        conv2dBackpropFilter(dz, input as tf.Tensor4D, kernelShape as tf.Tensor4D['shape'], geometry);
       return {
         x: dx,
         kernel: () => kernelGradient(saved.x, kernel.shape),

@@ -3,7 +3,7 @@ import {conv3dFilterGradient, type Conv3DGeometry, conv3dInputGradient} from '..
 import {conv2dOp} from './conv2d';
 import {addBias} from './factors';
 import type {FusedActivation} from './kernels';
-import type {Linear} from './linearOp';
+import type {Linear} from './lowRank';
 
 /**
  * The convolution `x ∗ W`: `[n, d, h, w, in] ∗ [kd, kh, kw, in, out] → [n, d', h', w', out]`.

@@ -24,23 +24,33 @@ export interface DepthwiseWeights extends Pick<LinearWeights, 'bias' | 'factors'
  */
 export function depthwiseConv2d(
   x: tf.Tensor4D,
-  {kernel, bias, factors, trains = false}: DepthwiseWeights,
+  {kernel, bias, factors = null, trains = false}: DepthwiseWeights,
   geometry: Conv2DGeometry,
   activation: Activation,
 ): tf.Tensor {
   const {strides, padding, dilations} = geometry;
   const learns = trains || factors !== null;
-  const updated = () => (factors === null ? kernel : updatedKernel(kernel, factors)) as tf.Tensor4D;
   return runLazyOp({
-    inputs: {x, ...(bias && {bias}), ...(learns && {kernel, ...(factors && {a: factors.a, b: factors.b})})},
-    save: {x: learns, y: activation.gradient !== null},
+    inputs: {x, kernel, ...(bias && {bias}), ...(factors && {a: factors.a, b: factors.b})},
+    save: {x: learns, kernel: true, a: factors !== null, b: factors !== null, y: activation.gradient !== null},
     forward: () => {
-      const z = tf.depthwiseConv2d(x, updated(), strides, padding, 'NHWC', dilations);
+      const z = tf.depthwiseConv2d(
+        x,
+        updatedKernel(kernel, factors) as tf.Tensor4D,
+        strides,
+        padding,
+        'NHWC',
+        dilations,
+      );
       return activation.apply(bias === null ? z : tf.add(z, bias));
     },
     gradient: (dy, saved): Record<string, () => tf.Tensor> => {
       const dz = (activation.gradient === null ? dy : activation.gradient(dy, saved.y)) as tf.Tensor4D;
-      const dx = () => depthwiseInputGradient(dz, inflate(updated(), dilations), x.shape, geometry);
+      const own = factors && {...factors, a: saved.a, b: saved.b};
+      const dx = () => {
+        const updated = updatedKernel(saved.kernel, own) as tf.Tensor4D;
+        return depthwiseInputGradient(dz, inflate(updated, dilations), x.shape, geometry);
+      };
       const dBias = () => tf.sum(asMatrix(dz), 0);
       if (!learns) {
         return {x: dx, bias: dBias};
@@ -50,7 +60,7 @@ export function depthwiseConv2d(
         return deflate(depthwiseFilterGradient(saved.x as tf.Tensor4D, dz, shape, geometry), dilations);
       };
       const direct = {x: dx, kernel: kernelGradient, bias: dBias};
-      return factors === null ? direct : {...direct, ...factorGradients(kernelGradient(), factors)};
+      return own === null ? direct : {...direct, ...factorGradients(kernelGradient(), own)};
     },
   });
 }

@@ -11,11 +11,6 @@ export interface Factors {
   scaling: number;
 }
 
-/** Shapes of `A` and `B` for a kernel `[...fan-in axes, ...out axes]`. */
-export function factorShapes(kernelShape: readonly number[], rank: number, outAxes = 1): {a: number[]; b: number[]} {
-  return {a: [...kernelShape.slice(0, -outAxes), rank], b: [rank, ...kernelShape.slice(-outAxes)]};
-}
-
 /** How many numbers one output is computed from, and how many outputs there are, for a kernel `[...fan-in axes, ...out axes]`. */
 export function fans(kernelShape: readonly number[], outAxes = 1): {fanIn: number; fanOut: number} {
   return {
@@ -33,9 +28,9 @@ export function delta({a, b, scaling}: Factors): tf.Tensor {
   });
 }
 
-/** `W + s·A·B`. Where `B` is zero this is `W`, bit for bit. */
-export function updatedKernel(kernel: tf.Tensor, factors: Factors): tf.Tensor {
-  return tf.tidy(() => tf.add(kernel, delta(factors)));
+/** `W + s·A·B`, or `W` itself without factors. Where `B` is zero the sum is `W`, bit for bit. */
+export function updatedKernel(kernel: tf.Tensor, factors: Factors | null): tf.Tensor {
+  return factors === null ? kernel : tf.tidy(() => tf.add(kernel, delta(factors)));
 }
 
 /** The gradients of `A` and `B`, from the gradient of the kernel that they update. */
@@ -59,9 +54,19 @@ export function asMatrix(x: tf.Tensor): tf.Tensor2D {
   return inShape(x, [-1, lastAxis(x.shape)]);
 }
 
-/** `y + b` along the last axis. Five axes are added to as rows: webgpu's sum of these with a vector is no valid shader. */
+/** `y + b` along the last axis. */
 export function addBias(y: tf.Tensor, bias: tf.Tensor): tf.Tensor {
-  return y.rank <= 4 ? tf.add(y, bias) : tf.reshape(tf.add(asMatrix(y), bias), y.shape);
+  return perOutput(y, rows => tf.add(rows, bias));
+}
+
+/** `y ⊙ g` along the last axis. */
+export function gained(y: tf.Tensor, gain: tf.Tensor): tf.Tensor {
+  return perOutput(y, rows => tf.mul(rows, gain));
+}
+
+/** What `f` makes of a tensor and a vector. Five axes are passed as rows: webgpu has no valid shader for them beside a vector. */
+function perOutput(y: tf.Tensor, f: (rows: tf.Tensor) => tf.Tensor): tf.Tensor {
+  return y.rank <= 4 ? f(y) : tf.reshape(f(asMatrix(y)), y.shape);
 }
 
 /** A matrix whose rows are those of a tensor of the given shape, with the axes that this has. */

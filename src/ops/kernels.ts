@@ -69,7 +69,7 @@ export function fusedConv2d(
 }
 
 /** The gradient of a convolution without dilation in its input: `[n, h', w', out] → [n, h, w, in]`. */
-export function conv2dInputGradient(
+export function conv2dBackpropInput(
   dy: tf.Tensor4D,
   filter: tf.Tensor4D,
   inputShape: tf.Tensor4D['shape'],
@@ -88,7 +88,7 @@ export function conv2dInputGradient(
 }
 
 /** The gradient of a convolution without dilation in its filter: `[n, h, w, in], [n, h', w', out] → [kh, kw, in, out]`. */
-export function conv2dFilterGradient(
+export function conv2dBackpropFilter(
   x: tf.Tensor4D,
   dy: tf.Tensor4D,
   filterShape: tf.Tensor4D['shape'],

@@ -4,31 +4,47 @@ import * as tf from '@tensorflow/tfjs';
 export interface Saved {
   /** The input named `x`. */
   x: tf.Tensor;
-  /** The input named `w`, and so on. */
-  w: tf.Tensor;
+  /** The input named `kernel`, and so on. */
+  kernel: tf.Tensor;
+  a: tf.Tensor;
   b: tf.Tensor;
-  /** The output. */
+  gain: tf.Tensor;
+  /** The result. */
   y: tf.Tensor;
-  /** The second output. */
+  /** The outputs beside the result that were asked for. */
   h?: tf.Tensor;
+  z?: tf.Tensor;
 }
 
 /** The inputs that can be kept. */
-const SAVED_INPUTS = ['x', 'w', 'b'] as const;
+const SAVED_INPUTS = ['x', 'kernel', 'a', 'b', 'gain'] as const;
+
+/** The outputs beside the result: for the backward pass alone, and without a gradient. */
+const EXTRA_OUTPUTS = ['h', 'z'] as const;
 
 /** A differentiable operation made of others, with a gradient of its own for each input. */
 export interface LazyOp {
   /** The tensors that the result can be differentiated in. */
   inputs: Record<string, tf.Tensor>;
-  /** Which tensors to keep for the backward pass. With `h` there is a second output, that is for this alone and has no gradient. */
+  /** Which tensors to keep for the backward pass. `h` and `z` are outputs beside the result. */
   save: Partial<Record<keyof Saved, boolean>>;
-  /** Computes the result. Nothing in here is recorded. */
+  /** Computes the result, and after it `h` and `z` where they are kept. Nothing in here is recorded. */
   forward(): tf.Tensor | tf.Tensor[];
   /**
-   * Given the gradient of the result, returns a function for each input. Only those are called whose gradient somebody asks for;
-   * what is computed before returning them is computed always.
+   * Given the gradient of the result, returns a function for each input. tfjs calls only those whose gradient is needed; what is
+   * computed before returning them is computed always.
    */
   gradient(dy: tf.Tensor, saved: Saved): Record<string, () => tf.Tensor>;
+}
+
+/** Whether a tensor can need a gradient: a variable that does not train cannot. */
+export function learns(x: tf.Tensor): boolean {
+  return !(x instanceof tf.Variable) || x.trainable;
+}
+
+/** Whether tfjs is recording, so that a gradient may be taken of what is computed now. */
+export function isRecording(): boolean {
+  return tf.engine().state.gradientDepth > 0;
 }
 
 /**
@@ -40,17 +56,18 @@ export interface LazyOp {
 export function runLazyOp(op: LazyOp & {forward(): tf.Tensor}): tf.Tensor;
 export function runLazyOp(op: LazyOp): tf.Tensor | tf.Tensor[];
 export function runLazyOp(op: LazyOp): tf.Tensor | tf.Tensor[] {
-  const kernelName = register(op.save);
+  const kernelName = register(op);
   // The registration is the same for all operations, so the operation itself travels as an attribute.
   return tf.engine().runKernel<tf.Tensor | tf.Tensor[]>(kernelName, op.inputs, {op} as unknown as tf.NamedAttrMap);
 }
 
 /** Makes sure that the kernel and the gradient that keep just these tensors exist on the current backend. */
-function register(save: LazyOp['save']): string {
-  const inputs = SAVED_INPUTS.filter(name => save[name]);
-  const outputs = (['y', 'h'] as const).filter(name => save[name]);
-  const saved: readonly (keyof Saved)[] = [...inputs, ...outputs];
-  const kernelName = `TfjsLoRA${saved.join('').toUpperCase()}`;
+function register({inputs, save}: LazyOp): string {
+  // A variable outlives the step, so it is read again instead of being kept.
+  const kept = SAVED_INPUTS.filter(name => save[name] && !(inputs[name] instanceof tf.Variable));
+  const extra = EXTRA_OUTPUTS.filter(name => save[name]);
+  const saved: readonly (keyof Saved)[] = [...kept, ...(save.y ? (['y'] as const) : []), ...extra];
+  const kernelName = `TfjsLoRA_${saved.join('_')}`;
   const backendName = tf.getBackend();
   // tfjs declares both to be always there.
   const kernel = tf.getKernel(kernelName, backendName) as tf.KernelConfig | undefined;
@@ -65,12 +82,17 @@ function register(save: LazyOp['save']): string {
   if (gradient === undefined) {
     tf.registerGradient({
       kernelName,
-      inputsToSave: [...inputs],
-      outputsToSave: save.h ? [save.y ?? false, true] : [save.y ?? false],
+      inputsToSave: [...kept],
+      outputsToSave: [save.y ?? false, ...extra.map(() => true)],
       gradFunc: (dy, tensors, attrs) => {
-        const named = Object.fromEntries(saved.map((name, i) => [name, tensors[i]]));
-        const ofResult = save.h ? (dy as tf.Tensor[])[0] : dy;
-        return opOf(attrs).gradient(ofResult as tf.Tensor, named as unknown as Saved);
+        const op = opOf(attrs);
+        const variables = SAVED_INPUTS.filter(name => op.save[name] && !kept.includes(name));
+        const named = Object.fromEntries([
+          ...saved.map((name, i) => [name, tensors[i]]),
+          ...variables.map(name => [name, op.inputs[name]]),
+        ]) as unknown as Saved;
+        const ofResult = extra.length > 0 ? (dy as tf.Tensor[])[0] : dy;
+        return op.gradient(ofResult as tf.Tensor, named);
       },
     });
   }
@@ -79,4 +101,30 @@ function register(save: LazyOp['save']): string {
 
 function opOf(attrs: tf.NamedAttrMap | undefined): LazyOp {
   return (attrs as unknown as {op: LazyOp}).op;
+}
+
+/**
+ * Tensors that are computed from frozen weights once and kept as long as these stay as they are: a kernel's adjoint, the factors of a
+ * normalization. They belong to the layer whose weights they come from, which disposes them with itself.
+ */
+export class Prepared {
+  private sources: readonly tf.DataId[] = [];
+  private tensors: readonly tf.Tensor[] = [];
+
+  /** What `prepare` made of `sources`, made anew if any of these has other data than the last time. */
+  get<T extends readonly tf.Tensor[]>(sources: readonly tf.Tensor[], prepare: () => T): T {
+    const current = this.tensors.length > 0 && sources.every(({dataId}, i) => dataId === this.sources[i]);
+    if (!current) {
+      this.dispose();
+      this.tensors = tf.tidy(() => [...prepare()]).map(tensor => tf.keep(tensor));
+      this.sources = sources.map(({dataId}) => dataId);
+    }
+    return this.tensors as unknown as T;
+  }
+
+  /** Frees what is kept. It is made anew when it is next asked for. */
+  dispose(): void {
+    this.tensors.forEach(tensor => tensor.dispose());
+    this.tensors = [];
+  }
 }

@@ -1,86 +1,148 @@
 import * as tf from '@tensorflow/tfjs';
 import type {Activation} from './activation';
-import {addBias, asMatrix, factorGradients, type Factors, fans, lastAxis, scaled, updatedKernel} from './factors';
-import type {FusedActivation} from './kernels';
-import {runLazyOp, type Saved} from './lazyOp';
-import type {Linear} from './linearOp';
-import {lowRankOf} from './lowRank';
-import type {Prepared} from './prepared';
+import {
+  addBias,
+  asMatrix,
+  factorGradients,
+  type Factors,
+  fans,
+  gained,
+  lastAxis,
+  scaled,
+  updatedKernel,
+} from './factors';
+import {type FusedActivation, fusedMatMul, product as multiplied} from './kernels';
+import {isRecording, learns, type Prepared, runLazyOp, type Saved} from './lazyOp';
+import {type Linear, lowRankOf} from './lowRank';
 
-/** What a linear operation works with. The backward pass uses the tensors too, so they have to live that long, as variables do. */
-export interface LinearWeights {
+/**
+ * What changes a linear operation. The tensors may be computed from others: the tape keeps what the backward pass needs of them. Without
+ * `factors` the kernel is frozen: there is no gradient for it.
+ */
+export interface Update {
+  /** A low-rank update `s·A·B` of the kernel. */
+  factors?: Factors | null;
+  /** `[out]`: what each output is multiplied with before the bias is added. */
+  gain?: tf.Tensor | null;
+}
+
+/** What a linear operation works with. */
+export interface LinearWeights extends Update {
   /** `[...fan-in axes, out]`. */
   kernel: tf.Tensor;
   /** `[out]`. */
   bias: tf.Tensor | null;
   /** Add the bias by itself where no activation is fused, as some stock layers do; elsewhere the fused call adds it. */
   biasApart: boolean;
-  /** The low-rank update, or `null` for a frozen operation, which is differentiable in `x` and `b` alone and keeps no input. */
-  factors: Factors | null;
-  /** Where a frozen operation may keep what depends on its kernel alone. */
+  /** Where the operation may keep what depends on its kernel alone. */
   prepared?: Prepared;
 }
 
+/** How an update is computed, and what of the forward pass that takes. */
+interface Form {
+  /** `x ∗ W + (x ∗ A)·(s·B)` instead of `x ∗ (W + s·A·B)`. */
+  branches: boolean;
+  /** Whether the gradients of `A` and `B` come from the kernel's. */
+  viaKernel: boolean;
+  /** Whether the backward pass needs the input; if not, `h = x ∗ A` is enough. */
+  keepsInput: boolean;
+  keepsH: boolean;
+  /** Whether the outputs are multiplied with the gain. If not, the kernel is, and `B`. */
+  scalesOutputs: boolean;
+}
+
 /**
- * `f(x ∗ (W + s·A·B) + b)`, differentiable in whatever of `x`, `A`, `B`, `W` and `b` is asked for, and keeping only what that takes.
+ * `f(g ⊙ (x ∗ (W + s·A·B)) + b)`, differentiable in whatever of `x`, `A`, `B`, `g`, `W` and `b` is asked for, and keeping only what that takes.
  *
  * It has two forms. `x ∗ W + (x ∗ A)·(s·B)` leaves the kernel alone and works on the outputs; `x ∗ (W + s·A·B)` works on the kernel and
  * leaves the outputs alone. The smaller of the two counts: rows of the output against the fan-in. Both give `f(x ∗ W + b)` bit for bit
- * where `B` is zero.
+ * where `B` is zero. A gain of ones does too, unless its gradient is recorded.
  */
 export function linear(op: Linear, x: tf.Tensor, weights: LinearWeights, activation: Activation): tf.Tensor {
-  const {kernel, bias, factors, prepared} = weights;
-  const branches = factors !== null && !mergesKernel(x.shape, factors);
+  const {kernel, bias, factors = null, gain = null, prepared} = weights;
+  const form = formOf(x.shape, weights);
   const outputs = runLazyOp({
-    inputs: {x, ...(bias && {bias}), ...(factors && {a: factors.a, b: factors.b, kernel})},
-    save: {x: factors !== null, y: activation.gradient !== null, h: branches},
-    forward: () => (branches ? branched(op, x, weights, factors, activation) : merged(op, x, weights, activation)),
-    gradient: (dy, saved) => {
+    inputs: {x, kernel, ...(bias && {bias}), ...(factors && {a: factors.a, b: factors.b}), ...(gain && {gain})},
+    save: {
+      x: form.keepsInput,
+      kernel: true,
+      a: factors !== null,
+      b: factors !== null,
+      gain: gain !== null,
+      y: activation.gradient !== null,
+      h: form.keepsH,
+      z: form.scalesOutputs,
+    },
+    forward: () => forward(op, x, weights, form, activation),
+    gradient: (dy, saved): Record<string, () => tf.Tensor> => {
       const dz = activation.gradient === null ? dy : activation.gradient(dy, saved.y);
-      return factors === null
-        ? {x: () => op.inputGradient(dz, kernel, x.shape, prepared), bias: () => tf.sum(asMatrix(dz), 0)}
-        : gradients(op, dz, saved, x.shape, {kernel, factors, prepared});
+      const dp = gain === null ? dz : gained(dz, saved.gain); // the gradient of x ∗ (W + s·A·B)
+      const {z} = saved;
+      return {
+        bias: () => tf.sum(asMatrix(dz), 0),
+        ...(z && {gain: () => tf.sum(asMatrix(tf.mul(dz, z)), 0)}),
+        ...(factors === null
+          ? {x: () => op.inputGradient(dp, saved.kernel, x.shape, prepared)}
+          : gradients(op, dp, saved, x.shape, {form, scaling: factors.scaling, prepared})),
+      };
     },
   });
-  const [y, h] = [outputs].flat() as [tf.Tensor, tf.Tensor | undefined];
-  h?.dispose();
+  const [y, ...others] = [outputs].flat() as [tf.Tensor, ...tf.Tensor[]];
+  others.forEach(other => other.dispose());
   return y;
 }
 
-/** `f(x ∗ (W + s·A·B) + b)`, without factors `f(x ∗ W + b)`. */
-function merged(op: Linear, x: tf.Tensor, weights: LinearWeights, activation: Activation): tf.Tensor {
-  const {kernel, factors} = weights;
-  const w = factors === null ? kernel : updatedKernel(kernel, factors);
-  return activation.fused === null
-    ? activation.apply(biased(op, x, w, weights, null))
-    : biased(op, x, w, weights, activation.fused);
+function formOf(inputShape: readonly number[], {kernel, factors = null, gain = null}: LinearWeights): Form {
+  const scalesOutputs = gain !== null && learns(gain) && isRecording();
+  if (factors === null) {
+    return {branches: false, viaKernel: false, keepsInput: false, keepsH: false, scalesOutputs};
+  }
+  const {a, b} = factors;
+  // With so few outputs the kernel is hardly larger than the factors.
+  const narrow = lastAxis(b.shape) <= 2 * lastAxis(a.shape);
+  const rows = tf.util.sizeFromShape([...inputShape.slice(0, -1)]); // strides aside, an output has as many as the input
+  const {fanIn, fanOut} = fans([...a.shape.slice(0, -1), lastAxis(b.shape)]);
+  const branches = rows <= (narrow ? Math.min(fanIn, fanOut) : fanIn);
+  const keepsInput = learns(a) || learns(kernel);
+  return {
+    branches,
+    // The whole kernel's gradient then costs no more than two products of the rank's width.
+    viaKernel: narrow && keepsInput,
+    keepsInput,
+    keepsH: branches || !keepsInput,
+    scalesOutputs,
+  };
 }
 
-/** `f(x ∗ W + b + h·(s·B))` and `h = x ∗ A`. */
-function branched(
+/** The result, and after it what is kept: `h = x ∗ A`, and the outputs before the gain. */
+function forward(
   op: Linear,
   x: tf.Tensor,
-  weights: LinearWeights,
-  {a, b, scaling}: Factors,
+  {kernel, bias, biasApart, factors = null, gain = null}: LinearWeights,
+  {branches, keepsH, scalesOutputs}: Form,
   {apply, fused}: Activation,
-): [y: tf.Tensor, h: tf.Tensor] {
-  const branch = lowRankOf(op);
-  const h = branch.project(x, a);
-  const z = biased(op, x, weights.kernel, weights, fused === null ? null : 'linear');
-  return [apply(sumOf(z, branch.expand(h, scaled(b, scaling)))), h];
-}
-
-/** `f(x ∗ W + b)` for an activation that is fused; where the layer fuses none, `null`, the bias may be added apart. */
-function biased(
-  op: Linear,
-  x: tf.Tensor,
-  kernel: tf.Tensor,
-  {bias, biasApart}: LinearWeights,
-  fused: FusedActivation | null,
-): tf.Tensor {
-  return biasApart && fused === null && bias !== null
-    ? spending(op.forward(x, kernel, null, 'linear'), product => addBias(product, bias))
-    : op.forward(x, kernel, bias, fused ?? 'linear');
+): tf.Tensor[] {
+  const folded = (w: tf.Tensor) => (gain === null || scalesOutputs ? w : gained(w, gain));
+  const w = folded(branches ? kernel : updatedKernel(kernel, factors));
+  const h = factors !== null && keepsH ? [lowRankOf(op).project(x, factors.a)] : [];
+  /** `f(x ∗ W)`, with the bias before the activation. */
+  const product = (added: tf.Tensor | null, activation: FusedActivation | null) =>
+    biasApart && activation === null && added !== null
+      ? spending(op.forward(x, w, null, 'linear'), y => addBias(y, added))
+      : op.forward(x, w, added, activation ?? 'linear');
+  const withBranch = (y: tf.Tensor) =>
+    branches && factors !== null
+      ? sumOf(y, lowRankOf(op).expand(h[0] as tf.Tensor, folded(scaled(factors.b, factors.scaling))))
+      : y;
+  if (scalesOutputs && gain !== null) {
+    const z = withBranch(product(null, 'linear'));
+    const y = gained(z, gain);
+    return [apply(bias === null ? y : spending(y, () => addBias(y, bias))), ...h, z];
+  }
+  if (!branches) {
+    return [fused === null ? apply(product(bias, null)) : product(bias, fused), ...h];
+  }
+  return [apply(withBranch(product(bias, fused === null ? null : 'linear'))), ...h];
 }
 
 /** `a + b` of two tensors that are of no further use. */
@@ -97,45 +159,36 @@ function spending(x: tf.Tensor, f: (x: tf.Tensor) => tf.Tensor): tf.Tensor {
 
 function gradients(
   op: Linear,
-  dz: tf.Tensor,
-  {x, h}: Saved,
+  dp: tf.Tensor,
+  {x, kernel, a, b, h}: Saved,
   inputShape: number[],
-  {kernel, factors, prepared}: {kernel: tf.Tensor; factors: Factors; prepared: Prepared | undefined},
+  {form, scaling, prepared}: {form: Form; scaling: number; prepared: Prepared | undefined},
 ): Record<string, () => tf.Tensor> {
-  const {a, b, scaling} = factors;
   const branch = lowRankOf(op);
-  const collect = () => branch.collect(dz, scaled(b, scaling));
-  const kernelGradient = () => op.kernelGradient(x, dz, kernel.shape);
+  const collect = () => branch.collect(dp, scaled(b, scaling));
+  const ofKernel = () => op.kernelGradient(x, dp, kernel.shape);
   const direct = (dh: () => tf.Tensor) => ({
-    kernel: kernelGradient,
-    bias: () => tf.sum(asMatrix(dz), 0),
+    ...(form.keepsInput && {kernel: ofKernel}),
     x: () =>
-      mergesKernel(inputShape, factors)
-        ? op.inputGradient(dz, updatedKernel(kernel, factors), inputShape)
-        : sumOf(op.inputGradient(dz, kernel, inputShape, prepared), branch.inputGradient(dh(), a, inputShape)),
+      form.branches
+        ? sumOf(op.inputGradient(dp, kernel, inputShape, prepared), branch.inputGradient(dh(), a, inputShape))
+        : op.inputGradient(dp, updatedKernel(kernel, {a, b, scaling}), inputShape),
   });
-  if (isNarrow(factors)) {
-    // The whole kernel's gradient costs no more than the two products of the rank's width below.
-    return {...direct(collect), ...factorGradients(kernelGradient(), factors)};
+  if (form.viaKernel) {
+    return {...direct(collect), ...factorGradients(ofKernel(), {a, b, scaling})};
+  }
+  const ofB = () => scaled(branch.gradientOfB(h ?? branch.project(x, a), dp), scaling);
+  if (!form.keepsInput) {
+    return {...direct(collect), b: ofB};
   }
   const dh = collect();
-  return {
-    ...direct(() => dh),
-    a: () => branch.gradientOfA(x, dh, a.shape),
-    b: () => scaled(branch.gradientOfB(h ?? branch.project(x, a), dz), scaling),
-  };
+  return {...direct(() => dh), a: () => branch.gradientOfA(x, dh, a.shape), b: ofB};
 }
 
-/**
- * Whether updating the kernel is less work than updating the outputs. Strides aside, an output has as many rows as the input.
- */
-function mergesKernel(inputShape: readonly number[], factors: Factors): boolean {
-  const rows = tf.util.sizeFromShape(inputShape.slice(0, -1));
-  const {fanIn, fanOut} = fans([...factors.a.shape.slice(0, -1), lastAxis(factors.b.shape)]);
-  return rows > (isNarrow(factors) ? Math.min(fanIn, fanOut) : fanIn);
-}
-
-/** Whether there are so few outputs that the kernel is hardly larger than the factors. */
-function isNarrow({a, b}: Factors): boolean {
-  return lastAxis(b.shape) <= 2 * lastAxis(a.shape);
-}
+/** The product `x·W`: `[n, in] · [in, out] → [n, out]`. */
+export const denseOp: Linear = {
+  isProduct: true,
+  forward: (x, kernel, bias, activation) => fusedMatMul(x as tf.Tensor2D, kernel as tf.Tensor2D, bias, activation),
+  inputGradient: (dz, kernel) => multiplied(dz, kernel, false, true), // [n, out] · [out, in]
+  kernelGradient: (x, dz) => multiplied(x, dz, true), // [in, n] · [n, out]
+};

@@ -1,10 +1,22 @@
 import type * as tf from '@tensorflow/tfjs';
 import {launchesOperations} from '../backends/tensorflow';
 import {asMatrix, fromMatrix} from './factors';
-import {product} from './kernels';
-import type {Linear} from './linearOp';
+import {type FusedActivation, product} from './kernels';
+import type {Prepared} from './lazyOp';
 
-/** The branch of the rank's width, `z = h·B` with `h = x ∗ A`, and its gradients. The layout of `h` is its own affair. */
+/** An operation that is linear in its input and in its kernel: a product, a convolution. */
+export interface Linear {
+  /** Whether it is the product of two matrices. */
+  readonly isProduct?: boolean;
+  /** `activation(x ∗ W + b)`: the very call that the stock layer makes. */
+  forward(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor | null, activation: FusedActivation): tf.Tensor;
+  /** The gradient in `x`, for a gradient `dz` of `x ∗ W`. With `prepared`, what depends on the kernel alone may be kept there. */
+  inputGradient(dz: tf.Tensor, kernel: tf.Tensor, inputShape: number[], prepared?: Prepared): tf.Tensor;
+  /** The gradient in a kernel of the given shape, for a gradient `dz` of `x ∗ W`. */
+  kernelGradient(x: tf.Tensor, dz: tf.Tensor, kernelShape: number[]): tf.Tensor;
+}
+
+/** The branch of the rank's width, `z = h·B` with `h = x ∗ A`, and its gradients. Only these know the layout of `h`. */
 export interface LowRank {
   /** `h = x ∗ A`. */
   project(x: tf.Tensor, a: tf.Tensor): tf.Tensor;
@@ -40,8 +52,8 @@ function alike(op: Linear): LowRank {
 }
 
 /**
- * With `h` of a product as `[r, n]`. TensorFlow shares the rows of a result out among its threads, which takes longer than to compute a
- * few columns of them; a few rows it computes at once. Transposed operands cost it nothing.
+ * The branch of a product with `h` as `[r, n]`. TensorFlow divides the rows of a result among its threads. For many rows of a few columns that takes
+ * longer than the computation; a few rows it computes at once. Transposed operands cost it nothing.
  */
 const TURNED: LowRank = {
   project: (x, a) => product(a, x, true, true), // [r, in] · [in, n]

@@ -1,8 +1,8 @@
 import {LoRAError, show} from '../errors';
 import type {Budget} from '../formats/budget';
 import {duplicateKeys} from '../formats/jsonText';
+import {type LoRAStrength, resolveStrength} from '../methods/method';
 import {PatternTable} from './patternTable';
-import {type LoRAStrength, resolveStrength} from '../methods/strength';
 
 /** What of an `adapter_config.json` decides what an adapter computes. */
 export interface PEFTConfig {

@@ -5,9 +5,10 @@ import {describeHead} from '../adapter/headConfig';
 import {checkOptions, listed, LoRAError} from '../errors';
 import type {Values} from '../formats/layout';
 import {type Bytes, encodeSafetensors, type NamedValues} from '../formats/safetensors';
-import type {LayerConfig} from '../layers/layerConfig';
+import type {LayerConfig} from '../layers/adaptation';
 import {baseOf} from '../layers/wrapperLayer';
-import {resolveStrength} from '../methods/strength';
+import {resolveStrength} from '../methods/method';
+import {methodOf} from '../methods/table';
 import {checkFit} from '../model/checkFit';
 
 import {checkModel, type Site, sitesOf} from '../rewire/walk';
@@ -73,7 +74,9 @@ export async function exportPEFT(
     const valueOf = (name: string) => values[`${path}/${name}`] as Values;
     const config = layerConfigAt(adapter.config, path);
     if (config !== undefined) {
-      const {a, b, strength} = torchUpdate(config, valueOf('lora_A'), valueOf('lora_B'));
+      const method = methodOf(config.method);
+      const factors = method.factorsOf(Object.fromEntries(method.parameterNames.map(name => [name, valueOf(name)])));
+      const {a, b, strength} = torchUpdate(config, factors);
       const names = config.className === 'Embedding' ? PEFT_NAMES.embedding : PEFT_NAMES.weight;
       tensors[key + names.a] = a;
       tensors[key + names.b] = b;
@@ -112,7 +115,7 @@ function checkHead({config: {head}}: Adapter, model: tf.LayersModel): void {
 }
 
 /** The factors of a layer in the layout of PyTorch. */
-function torchUpdate(config: LayerConfig, a: Values, b: Values): Pick<TorchUpdate, 'a' | 'b' | 'strength'> {
+function torchUpdate(config: LayerConfig, {a, b}: {a: Values; b: Values}): Pick<TorchUpdate, 'a' | 'b' | 'strength'> {
   const strength = resolveStrength(config);
   return updatedKind(config.className)?.depthwise === true
     ? depthwiseUpdateToTorch({a, b, strength})

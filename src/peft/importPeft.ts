@@ -6,7 +6,8 @@ import {sizeOf, type Values} from '../formats/layout';
 import {headOf} from '../head/headOf';
 import {adaptationOf, reasonNotAdaptable} from '../layers/registry';
 import {baseOf, isWrapper} from '../layers/wrapperLayer';
-import {scalingOf} from '../methods/strength';
+import {scalingOf} from '../methods/method';
+import {methodOf} from '../methods/table';
 import {checkFit} from '../model/checkFit';
 
 import {recordOf} from '../rewire/record';
@@ -17,7 +18,7 @@ import {parsePEFT, type PEFTFiles, type TorchModule} from './files';
 import type {KeyMap} from './keyMap';
 import {meet} from './modules';
 import {torchWeights, updatedKind} from './torchLayers';
-import {asDepthwise, compressed, fromTorchUpdate, type LayerUpdate, type TorchUpdate} from './update';
+import {asDepthwise, withinLimit, fromTorchUpdate, type LayerUpdate, type TorchUpdate} from './update';
 
 /** How an adapter of PEFT meets a model. */
 export interface ImportOptions {
@@ -104,7 +105,9 @@ export function importPEFT(files: PEFTFiles, model: tf.LayersModel, options: Imp
         freezeBaseLayer: true,
         ...(trainBias && {trainBias}),
       };
-      values.set(`${path}/lora_A`, a).set(`${path}/lora_B`, b);
+      for (const [name, factor] of Object.entries(methodOf().parametersOf({a, b}))) {
+        values.set(`${path}/${name}`, factor);
+      }
       if (update.bias !== undefined) {
         values.delete(`${path}/${checkBias(layer, update.bias)}`);
         shifts.push({site, bias, update});
@@ -143,7 +146,7 @@ function layerUpdate(layer: tf.layers.Layer, update: TorchUpdate): LayerUpdate {
       `an update of a weight of shape ${showShape(shape)}, and the layer's is ${showShape(expected)}.`,
     );
   }
-  return compressed(turned);
+  return withinLimit(turned);
 }
 
 /** The weights of a layer that comes whole, in tfjs's layout and under its names. */

@@ -1,5 +1,5 @@
 import {fromTorch, identity, multiply, reshape, sizeOf, toTorch, type Values} from '../formats/layout';
-import type {LoRAStrength} from '../methods/strength';
+import {type LoRAStrength, withRank} from '../methods/method';
 
 /** A low-rank update as PEFT stores it. */
 export interface TorchUpdate {
@@ -53,7 +53,7 @@ export function toTorchUpdate({a, b}: Pick<LayerUpdate, 'a' | 'b'>): Pick<TorchU
  * The update with a rank of at most min(fan-in, fan-out), which is all that a weight can hold: `A·B` is `(A·B)·I`, or `I·(A·B)`. What it
  * computes stays the same, and so does its scaling.
  */
-export function compressed(update: LayerUpdate): LayerUpdate {
+export function withinLimit(update: LayerUpdate): LayerUpdate {
   const {a, b, strength} = update;
   const [rank = 1, ...outAxes] = b.shape;
   const space = a.shape.slice(0, -1);
@@ -63,12 +63,10 @@ export function compressed(update: LayerUpdate): LayerUpdate {
     return update;
   }
   const product = multiply(a.data, b.data, [fanIn, rank, fanOut]);
-  const ratio = limit / rank;
-  const alpha = strength.alpha * (strength.rankStabilized ? Math.sqrt(ratio) : ratio);
   return {
     a: {shape: [...space, limit], data: fanOut <= fanIn ? product : identity(fanIn)},
     b: {shape: [limit, ...outAxes], data: fanOut <= fanIn ? identity(fanOut) : product},
-    strength: {...strength, rank: limit, alpha},
+    strength: withRank(strength, limit),
   };
 }
 
@@ -105,12 +103,10 @@ export function asDepthwise({a, b, strength}: LayerUpdate): LayerUpdate | undefi
   }
   // kernel is [kh·kw, out]: as its own product with the identity it is an update of the rank that it can hold.
   const limit = Math.min(kh * kw, out);
-  const ratio = limit / strength.rank;
-  const alpha = strength.alpha * (strength.rankStabilized ? Math.sqrt(ratio) : ratio);
   return {
     a: {shape: [kh, kw, limit], data: out <= kh * kw ? kernel : identity(kh * kw)},
     b: {shape: [limit, channels, multiplier], data: out <= kh * kw ? identity(out) : kernel},
-    strength: {...strength, rank: limit, alpha},
+    strength: withRank(strength, limit),
   };
 }
 
@@ -141,12 +137,10 @@ export function depthwiseUpdateToTorch({a, b, strength}: LayerUpdate): TorchUpda
     }
   }
   const newRank = channels * own;
-  const ratio = newRank / strength.rank;
-  const alpha = strength.alpha * (strength.rankStabilized ? Math.sqrt(ratio) : ratio);
   return {
     embedding: false,
     a: {shape: [newRank, channels, kh, kw], data: torchA},
     b: {shape: [out, own, 1, 1], data: torchB},
-    strength: {...strength, rank: newRank, alpha},
+    strength: withRank(strength, newRank),
   };
 }

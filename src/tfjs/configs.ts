@@ -92,6 +92,16 @@ function hasDropout(config: unknown): boolean {
   );
 }
 
+/** A layer's entry without the constraints of its weights, nor of those of cells and layers in it. */
+export function withoutConstraints(entry: LayerEntry): LayerEntry {
+  return cloneConfig(entry, (key, value) => (key.endsWith('Constraint') && isEntry(value) ? null : value));
+}
+
+/** Whether something is an object of tfjs as configs hold it. */
+function isEntry(value: unknown): boolean {
+  return typeof (value as Partial<LayerEntry> | null)?.className === 'string';
+}
+
 /** A layer's class name and config, as tfjs nests them in wrappers. */
 export interface LayerEntry {
   className: string;

@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError, showShape} from '../errors';
+import {fieldsOf} from './fields';
 
 /** The weights of a layer, in an order that does not depend on which of them train, under the names that the layer gave them. */
 export function namedWeights(layer: tf.layers.Layer): Map<string, tf.LayerVariable> {
@@ -53,7 +54,7 @@ export function replaceValue(variable: tf.LayerVariable, value: tf.Tensor): void
   // `assign` takes one shape only. Disposing first gives the name free, by which optimizers find the variable.
   const {trainable, name} = current;
   current.dispose();
-  const fields = variable as unknown as {val: tf.Variable; shape: tf.Shape};
+  const fields = variable as unknown as VariableFields;
   fields.val = tf.variable(value, trainable, name);
   fields.shape = value.shape;
 }
@@ -61,6 +62,13 @@ export function replaceValue(variable: tf.LayerVariable, value: tf.Tensor): void
 /** Whether a variable of a layer was disposed, which reading it would throw at. */
 export function isDisposed(variable: tf.LayerVariable): boolean {
   return (variable as unknown as {val: tf.Variable}).val.isDisposed;
+}
+
+/** Lets the variables of a layer take any value. In tfjs a constraint is no part of training, but changes what is written and loaded. */
+export function liftConstraints(layer: tf.layers.Layer): void {
+  for (const weight of layer.weights) {
+    (weight as unknown as {constraint: unknown}).constraint = null;
+  }
 }
 
 /** Runs `f` while variables of layers read as other tensors. Whatever happens in it, they read as themselves afterwards. */
@@ -75,6 +83,56 @@ export function withValues<T>(values: readonly (readonly [tf.LayerVariable, tf.T
   } finally {
     swaps.forEach(({fields, own}) => (fields.val = own));
   }
+}
+
+/** Fields of a layer and its variables that tfjs declares private. */
+interface LayerFields {
+  _trainableWeights: tf.LayerVariable[];
+  _nonTrainableWeights: tf.LayerVariable[];
+  _addedWeightNames: string[];
+}
+interface VariableFields {
+  val: tf.Variable;
+  shape: tf.Shape;
+  originalName: string;
+}
+
+/** Takes a weight from a layer and frees its value. Until it is restored, whoever reads it, as a compiled model does to train, is refused. */
+export function withdrawWeight(
+  layer: tf.layers.Layer,
+  name: string,
+  variable: tf.LayerVariable,
+  refusal: string,
+): void {
+  variable.read().dispose();
+  variable.read = () => {
+    throw new LoRAError(refusal);
+  };
+  const fields = fieldsOf<LayerFields>(layer);
+  fields._trainableWeights = fields._trainableWeights.filter(other => other !== variable);
+  fields._nonTrainableWeights = fields._nonTrainableWeights.filter(other => other !== variable);
+  fields._addedWeightNames = fields._addedWeightNames.filter(other => other !== name);
+}
+
+/** Gives a weight that was withdrawn back to its layer, with a value. */
+export function restoreWeight(
+  layer: tf.layers.Layer,
+  name: string,
+  variable: tf.LayerVariable,
+  value: tf.Tensor,
+): void {
+  Reflect.deleteProperty(variable, 'read');
+  const fields = variable as unknown as VariableFields;
+  fields.val = tf.variable(value, variable.trainable, variable.name);
+  fields.shape = value.shape;
+  const lists = fieldsOf<LayerFields>(layer);
+  (variable.trainable ? lists._trainableWeights : lists._nonTrainableWeights).push(variable);
+  lists._addedWeightNames.push(name);
+}
+
+/** Gives a weight the name that it has in files. */
+export function renameWeight(variable: tf.LayerVariable, name: string): void {
+  (variable as unknown as VariableFields).originalName = name;
 }
 
 /** Runs `f` while variables of layers keep their values, whatever writes to them. */

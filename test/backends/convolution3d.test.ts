@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import * as tf from '@tensorflow/tfjs';
+import '../../src/backends/repairs';
 import {ensureKernels} from '../../src/backends/ensure';
 import {BACKENDS, expectGradients, numbers, on, random, useBackend} from '../helpers';
 import {expectAgreement} from './agreement';

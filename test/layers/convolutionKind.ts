@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import * as tf from '@tensorflow/tfjs';
+import '../../src/backends/repairs';
 import type {LoRALayer, LoRALayerArgs} from '../../src/layers/loraLayer';
 import {ACTIVATIONS, numbers, on} from '../helpers';
 import {stir, train} from '../models';

@@ -1,7 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError} from '../../src/errors';
-import {loraBidirectional} from '../../src/layers/loraBidirectional';
-import {loraLSTM} from '../../src/layers/loraLSTM';
+import {LoRABidirectional, LoRALSTM} from '../../src/layers/loraRecurrent';
 import {applyLoRA} from '../../src/model/apply';
 import {BACKENDS, numbers, random, useBackend} from '../helpers';
 import {mergedKernel, predictions, reloaded, stir, stirFactors} from '../models';
@@ -16,7 +15,7 @@ function both(layer: tf.layers.Layer, mergeMode: Mode, args: object = {}): tf.la
 
 testRecurrent(BACKENDS, {
   className: 'LoRABidirectional',
-  make: loraBidirectional,
+  make: args => new LoRABidirectional(args),
   base: options => {
     const {name, inputShape, ...own} = options as Record<string, unknown>;
     const inner = tf.layers.gru({...own, name: 'inner'} as unknown as {units: number});
@@ -62,7 +61,7 @@ describe.each(BACKENDS)('on %s', backend => {
         expect(predictions(lora, [x])).toEqual(predictions(stock, [x]));
 
         stirFactors(lora);
-        const layer = lora.getLayer('base') as ReturnType<typeof loraBidirectional>;
+        const layer = lora.getLayer('base') as LoRABidirectional;
         for (const weight of stock.weights) {
           const part = layer.lowRankParts.find(candidate => weight.originalName === `base/${candidate.weight}`);
           if (part) {
@@ -102,13 +101,13 @@ describe('whatever the backend', () => {
   beforeAll(() => useBackend('cpu'));
 
   test('a LoRA layer inside a stock Bidirectional is refused, with the way to adapt the whole', () => {
-    const inner = loraLSTM({layer: tf.layers.lstm({units: 2, name: 'lstm'}), rank: 1});
+    const inner = new LoRALSTM({layer: tf.layers.lstm({units: 2, name: 'lstm'}), rank: 1});
     expect(() => both(inner, 'concat')).toThrow(LoRAError);
-    expect(() => both(inner, 'concat')).toThrow(/Layer "lstm": .*inside a Bidirectional.*loraBidirectional\(/);
+    expect(() => both(inner, 'concat')).toThrow(/Layer "lstm": .*inside a Bidirectional.*loraLayer\(/);
   });
 
   test('refuses one around layers that it does not know', () => {
     const layer = both(tf.layers.convLstm2d({filters: 2, kernelSize: 2}), 'sum');
-    expect(() => loraBidirectional({layer, rank: 1})).toThrow(/Layer "base" works with a ConvLSTM2DCell/);
+    expect(() => new LoRABidirectional({layer, rank: 1})).toThrow(/Layer "base" works with a ConvLSTM2DCell/);
   });
 });

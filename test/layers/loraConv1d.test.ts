@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import * as tf from '@tensorflow/tfjs';
+import '../../src/backends/repairs';
 import {LoRAError} from '../../src/errors';
-import {loraConv1d, LoRAConv1D} from '../../src/layers/loraConv1d';
+import {LoRAConv1D} from '../../src/layers/loraConv1d';
 import type {LoRALayer} from '../../src/layers/loraLayer';
 import {ACTIVATIONS, BACKENDS, expectGradients, numbers, on, random, useBackend} from '../helpers';
 import {mergedKernel, type Specimen, stir, stirFactors} from '../models';
@@ -61,7 +62,7 @@ function base({width, channels, ...own}: Case, args: object = {}): tf.layers.Lay
 
 /** An adapted Conv1D with random weights and factors. */
 function adapted(c: Case): LoRAConv1D {
-  const layer = loraConv1d({layer: base(c), rank: rankOf(c), alpha: 2 * rankOf(c)});
+  const layer = new LoRAConv1D({layer: base(c), rank: rankOf(c), alpha: 2 * rankOf(c)});
   layer.apply(tf.input({shape: inputShape(c)}));
   stir(layer);
   stirFactors(layer);
@@ -103,7 +104,7 @@ describe.each(BACKENDS)('on %s', backend => {
   afterEach(() => tf.engine().endScope());
 
   testConvolution(backend, {
-    make: loraConv1d,
+    make: args => new LoRAConv1D(args),
     cases,
     example: EXAMPLE,
     shapes: [
@@ -170,7 +171,7 @@ describe.each(BACKENDS)('on %s', backend => {
   ])('a dilation of %i with padding %s trains, for which tfjs has no gradient', async (dilationRate, padding) => {
     const c: Case = {...EXAMPLE, width: 10, dilationRate, padding, activation: 'relu'};
     const stock = tf.sequential({layers: [base(c)]});
-    const model = tf.sequential({layers: [loraConv1d({layer: base(c), rank: 3, seed: 1})]});
+    const model = tf.sequential({layers: [new LoRAConv1D({layer: base(c), rank: 3, seed: 1})]});
     stir(model);
     const x = sequences(c);
     const y = tf.relu(random([2, ...(model.outputShape as number[]).slice(1)], 3));
@@ -190,7 +191,7 @@ describe('whatever the backend', () => {
   afterEach(() => tf.engine().endScope());
 
   test('comes back from its config as it was', () => {
-    const layer = loraConv1d({layer: base({...EXAMPLE, dilationRate: 2}), rank: 3, alpha: 5, seed: 9});
+    const layer = new LoRAConv1D({layer: base({...EXAMPLE, dilationRate: 2}), rank: 3, alpha: 5, seed: 9});
     const config = JSON.parse(JSON.stringify(layer.getConfig())) as tf.serialization.ConfigDict;
     const copy = LoRAConv1D.fromConfig<LoRAConv1D>(LoRAConv1D, config);
     expect(copy.getConfig()).toEqual(layer.getConfig());
@@ -200,10 +201,10 @@ describe('whatever the backend', () => {
   });
 
   test('refuses another class, and a rank that would add nothing', () => {
-    expect(() => loraConv1d({layer: tf.layers.dense({units: 2, name: 'other'})})).toThrow(
+    expect(() => new LoRAConv1D({layer: tf.layers.dense({units: 2, name: 'other'})})).toThrow(
       'Layer "other" is a Dense; LoRAConv1D adapts layers of class Conv1D.',
     );
-    const layer = loraConv1d({layer: base(EXAMPLE), rank: 6});
+    const layer = new LoRAConv1D({layer: base(EXAMPLE), rank: 6});
     expect(() => layer.build([null, 7, 4])).toThrow(/Layer "conv" has a kernel .*above 5 .*got 6/);
   });
 
@@ -211,7 +212,7 @@ describe('whatever the backend', () => {
     [{padding: 'causal'}, /Layer "conv" has padding "causal".*exclude the layer/],
     [{dataFormat: 'channelsFirst'}, /Layer "conv" has dataFormat "channelsFirst".*Permute/],
   ])('refuses %j', (args, message) => {
-    expect(() => loraConv1d({layer: base(EXAMPLE, args)})).toThrow(LoRAError);
-    expect(() => loraConv1d({layer: base(EXAMPLE, args)})).toThrow(message);
+    expect(() => new LoRAConv1D({layer: base(EXAMPLE, args)})).toThrow(LoRAError);
+    expect(() => new LoRAConv1D({layer: base(EXAMPLE, args)})).toThrow(message);
   });
 });

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import * as tf from '@tensorflow/tfjs';
-import {loraConv2d, type LoRAConv2D} from '../../src/layers/loraConv2d';
+import '../../src/backends/repairs';
+import {LoRAConv2D} from '../../src/layers/loraConv2d';
 import type {LoRALayer} from '../../src/layers/loraLayer';
 import {ACTIVATIONS, BACKENDS, expectGradients, numbers, on, random, useBackend} from '../helpers';
 import {mergedKernel, stir, stirFactors} from '../models';
@@ -76,7 +77,7 @@ function base(c: Case, args: object = {}): tf.layers.Layer {
 
 /** An adapted Conv2D with random weights and factors. */
 function adapted(c: Case): LoRAConv2D {
-  const layer = loraConv2d({layer: base(c), rank: c.rank, alpha: 2 * c.rank});
+  const layer = new LoRAConv2D({layer: base(c), rank: c.rank, alpha: 2 * c.rank});
   layer.apply(tf.input({shape: inputShape(c)}));
   stir(layer);
   stirFactors(layer);
@@ -106,7 +107,7 @@ describe.each(BACKENDS)('on %s', backend => {
   afterEach(() => tf.engine().endScope());
 
   testConvolution(backend, {
-    make: loraConv2d,
+    make: args => new LoRAConv2D(args),
     cases,
     example: EXAMPLE,
     shapes: [
@@ -183,7 +184,7 @@ describe.each(BACKENDS)('on %s', backend => {
   ])('a dilation of %j with padding %s trains, for which tfjs has no gradient', async (rate, padding) => {
     const c: Case = {...EXAMPLE, image: [8, 8], dilationRate: rate, padding, activation: 'relu'};
     const stock = tf.sequential({layers: [base(c)]});
-    const model = tf.sequential({layers: [loraConv2d({layer: base(c), rank: 3, seed: 1})]});
+    const model = tf.sequential({layers: [new LoRAConv2D({layer: base(c), rank: 3, seed: 1})]});
     stir(model);
     const x = images(c);
     const y = tf.relu(random([2, ...(model.outputShape as number[]).slice(1)], 3));
@@ -195,7 +196,7 @@ describe.each(BACKENDS)('on %s', backend => {
   });
 
   test('3×3, 256 → 256 at rank 8 trains 20,480 numbers instead of 589,824', async () => {
-    const layer = loraConv2d({
+    const layer = new LoRAConv2D({
       layer: tf.layers.conv2d({
         filters: 256,
         kernelSize: 3,

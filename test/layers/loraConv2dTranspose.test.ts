@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import * as tf from '@tensorflow/tfjs';
-import {loraConv2dTranspose, LoRAConv2DTranspose} from '../../src/layers/loraConv2dTranspose';
+import '../../src/backends/repairs';
+import {LoRAConv2DTranspose} from '../../src/layers/loraConv2dTranspose';
 import type {LoRALayer} from '../../src/layers/loraLayer';
 import {ACTIVATIONS, BACKENDS, expectGradients, numbers, on, random, useBackend} from '../helpers';
 import {mergedKernel, type Specimen, stir, stirFactors} from '../models';
@@ -65,7 +66,7 @@ function base(c: Case, args: object = {}): tf.layers.Layer {
 
 /** An adapted Conv2DTranspose with random weights and factors. */
 function adapted(c: Case): LoRAConv2DTranspose {
-  const layer = loraConv2dTranspose({layer: base(c), rank: rankOf(c), alpha: 2 * rankOf(c)});
+  const layer = new LoRAConv2DTranspose({layer: base(c), rank: rankOf(c), alpha: 2 * rankOf(c)});
   layer.apply(tf.input({shape: inputShape(c)}));
   stir(layer);
   stirFactors(layer);
@@ -114,7 +115,7 @@ describe.each(BACKENDS)('on %s', backend => {
   afterEach(() => tf.engine().endScope());
 
   testConvolution(backend, {
-    make: loraConv2dTranspose,
+    make: args => new LoRAConv2DTranspose(args),
     cases,
     example: EXAMPLE,
     shapes: [
@@ -202,7 +203,7 @@ describe('whatever the backend', () => {
   afterEach(() => tf.engine().endScope());
 
   test('comes back from its config as it was', () => {
-    const layer = loraConv2dTranspose({
+    const layer = new LoRAConv2DTranspose({
       layer: base({...EXAMPLE, dataFormat: 'channelsFirst'}),
       rank: 3,
       alpha: 5,
@@ -217,7 +218,7 @@ describe('whatever the backend', () => {
   });
 
   test('starts A between ±1/√(kh·kw·out), and B at zero', () => {
-    const layer = loraConv2dTranspose({layer: base({...EXAMPLE, filters: 40, channels: 9}), seed: 5});
+    const layer = new LoRAConv2DTranspose({layer: base({...EXAMPLE, filters: 40, channels: 9}), seed: 5});
     layer.build([null, 3, 4, 9]);
     const a = numbers(layer.loraLayer.A).map(value => Math.abs(value) * Math.sqrt(3 * 2 * 40));
     expect(a).toHaveLength(3 * 2 * 40 * 8);
@@ -227,10 +228,10 @@ describe('whatever the backend', () => {
   });
 
   test('refuses another class, and a rank that would add nothing', () => {
-    expect(() => loraConv2dTranspose({layer: tf.layers.dense({units: 2, name: 'other'})})).toThrow(
+    expect(() => new LoRAConv2DTranspose({layer: tf.layers.dense({units: 2, name: 'other'})})).toThrow(
       'Layer "other" is a Dense; LoRAConv2DTranspose adapts layers of class Conv2DTranspose.',
     );
-    const layer = loraConv2dTranspose({layer: base(EXAMPLE), rank: 6});
+    const layer = new LoRAConv2DTranspose({layer: base(EXAMPLE), rank: 6});
     expect(() => layer.build([null, 3, 4, 5])).toThrow(/Layer "conv" has a kernel .*above 5 .*got 6/);
   });
 });

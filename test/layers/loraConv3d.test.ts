@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import * as tf from '@tensorflow/tfjs';
-import {loraConv3d, LoRAConv3D} from '../../src/layers/loraConv3d';
+import '../../src/backends/repairs';
+import {LoRAConv3D} from '../../src/layers/loraConv3d';
 import type {LoRALayer} from '../../src/layers/loraLayer';
 import {ACTIVATIONS, BACKENDS, expectGradients, numbers, on, random, useBackend} from '../helpers';
 import {mergedKernel, type Specimen, stir, stirFactors} from '../models';
@@ -75,7 +76,7 @@ function base(c: Case, args: object = {}): tf.layers.Layer {
 
 /** An adapted Conv3D with random weights and factors. */
 function adapted(c: Case): LoRAConv3D {
-  const layer = loraConv3d({layer: base(c), rank: rankOf(c), alpha: 2 * rankOf(c)});
+  const layer = new LoRAConv3D({layer: base(c), rank: rankOf(c), alpha: 2 * rankOf(c)});
   layer.apply(tf.input({shape: inputShape(c)}));
   stir(layer);
   stirFactors(layer);
@@ -117,7 +118,7 @@ describe.each(BACKENDS)('on %s', backend => {
   afterEach(() => tf.engine().endScope());
 
   testConvolution(backend, {
-    make: loraConv3d,
+    make: args => new LoRAConv3D(args),
     cases,
     example: EXAMPLE,
     shapes: [
@@ -187,7 +188,7 @@ describe.each(BACKENDS)('on %s', backend => {
   ])('a dilation of %j with padding %s trains, for which tfjs has no gradient', async (dilationRate, padding) => {
     const c: Case = {...EXAMPLE, dilationRate, padding, activation: 'relu'};
     const stock = tf.sequential({layers: [base(c)]});
-    const model = tf.sequential({layers: [loraConv3d({layer: base(c), rank: 3, seed: 1})]});
+    const model = tf.sequential({layers: [new LoRAConv3D({layer: base(c), rank: 3, seed: 1})]});
     stir(model);
     const x = volumes(c);
     const y = tf.relu(random([2, ...(model.outputShape as number[]).slice(1)], 3));
@@ -207,7 +208,7 @@ describe('whatever the backend', () => {
   afterEach(() => tf.engine().endScope());
 
   test('comes back from its config as it was', () => {
-    const layer = loraConv3d({layer: base({...EXAMPLE, dilationRate: [2, 1, 2]}), rank: 3, alpha: 5, seed: 9});
+    const layer = new LoRAConv3D({layer: base({...EXAMPLE, dilationRate: [2, 1, 2]}), rank: 3, alpha: 5, seed: 9});
     const config = JSON.parse(JSON.stringify(layer.getConfig())) as tf.serialization.ConfigDict;
     const copy = LoRAConv3D.fromConfig<LoRAConv3D>(LoRAConv3D, config);
     expect(copy.getConfig()).toEqual(layer.getConfig());
@@ -217,10 +218,10 @@ describe('whatever the backend', () => {
   });
 
   test('refuses another class, and a rank that would add nothing', () => {
-    expect(() => loraConv3d({layer: tf.layers.dense({units: 2, name: 'other'})})).toThrow(
+    expect(() => new LoRAConv3D({layer: tf.layers.dense({units: 2, name: 'other'})})).toThrow(
       'Layer "other" is a Dense; LoRAConv3D adapts layers of class Conv3D.',
     );
-    const layer = loraConv3d({layer: base(EXAMPLE), rank: 6});
+    const layer = new LoRAConv3D({layer: base(EXAMPLE), rank: 6});
     expect(() => layer.build([null, 4, 5, 4, 2])).toThrow(/Layer "conv" has a kernel .*above 5 .*got 6/);
   });
 });

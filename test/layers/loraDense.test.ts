@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
-import {loraDense, LoRADense} from '../../src/layers/loraDense';
+import '../../src/backends/repairs';
+import {LoRADense} from '../../src/layers/loraDense';
 import {
   ACTIVATIONS,
   BACKENDS,
@@ -43,7 +44,7 @@ interface Shape {
 
 /** An adapted Dense with random weights and factors. */
 function adapted({fanIn, units, args = {}}: Shape, rank = 3): LoRADense {
-  const layer = loraDense({layer: tf.layers.dense({units, ...args}), rank, alpha: 2 * rank});
+  const layer = new LoRADense({layer: tf.layers.dense({units, ...args}), rank, alpha: 2 * rank});
   layer.apply(tf.input({shape: [fanIn]}));
   stir(layer);
   stirFactors(layer);
@@ -114,7 +115,7 @@ describe.each(BACKENDS)('on %s', backend => {
   });
 
   test('of a new layer, B has a gradient and that of A is zero', () => {
-    const layer = loraDense({layer: tf.layers.dense({units: 5}), rank: 2, seed: 1});
+    const layer = new LoRADense({layer: tf.layers.dense({units: 5}), rank: 2, seed: 1});
     layer.apply(tf.input({shape: [4]}));
     const x = random([3, 4], 1);
     const [a, b] = layer.trainableWeights.map(w => w.read() as tf.Variable);
@@ -131,7 +132,7 @@ describe.each(BACKENDS)('on %s', backend => {
       const base = tf.layers.dense({units: 5, activation, useBias, inputShape: [7]});
       const model = tf.sequential({layers: [base]});
       stir(model);
-      const layer = loraDense({layer: base, rank: 3});
+      const layer = new LoRADense({layer: base, rank: 3});
       for (const rows of [4, 20]) {
         const x = random([rows, 7], rows);
         const expected = numbers(model.predict(x) as tf.Tensor);
@@ -166,7 +167,7 @@ describe.each(BACKENDS)('on %s', backend => {
   ])('$fanIn → $units at rank $rank trains $frozen numbers, $free with its base', async c => {
     for (const freezeBaseLayer of [true, false]) {
       const base = tf.layers.dense({units: c.units, kernelInitializer: 'zeros'});
-      const layer = loraDense({layer: base, rank: c.rank, freezeBaseLayer});
+      const layer = new LoRADense({layer: base, rank: c.rank, freezeBaseLayer});
       layer.build([null, c.fanIn]);
       const size = (weights: tf.LayerVariable[]) => weights.reduce((sum, weight) => sum + weight.read().size, 0);
       const expected = freezeBaseLayer ? c.frozen : c.free;
@@ -215,7 +216,7 @@ describe.each(BACKENDS)('on %s', backend => {
         ],
       });
     const stock = make(layer => layer);
-    const model = make(layer => loraDense({layer, rank: 2}));
+    const model = make(layer => new LoRADense({layer, rank: 2}));
     stir(stock);
     const weights = Object.fromEntries(stock.weights.map(w => [w.originalName, w.read()]));
     model.weights.forEach(w => w.write(weights[w.originalName] ?? w.read()));
@@ -229,8 +230,8 @@ describe.each(BACKENDS)('on %s', backend => {
   test('a training step computes no gradient of the kernel and none of the data', async () => {
     const model = tf.sequential({
       layers: [
-        loraDense({layer: tf.layers.dense({units: 11, inputShape: [13], name: 'one'}), rank: 2}),
-        loraDense({layer: tf.layers.dense({units: 7, name: 'two'}), rank: 3}),
+        new LoRADense({layer: tf.layers.dense({units: 11, inputShape: [13], name: 'one'}), rank: 2}),
+        new LoRADense({layer: tf.layers.dense({units: 7, name: 'two'}), rank: 3}),
       ],
     });
     const x = random([5, 13], 1);

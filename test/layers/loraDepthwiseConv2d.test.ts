@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import * as tf from '@tensorflow/tfjs';
-import {loraDepthwiseConv2d, LoRADepthwiseConv2D} from '../../src/layers/loraDepthwiseConv2d';
+import {LoRADepthwiseConv2D} from '../../src/layers/loraDepthwiseConv2d';
 import type {LoRALayer} from '../../src/layers/loraLayer';
 import {applyLoRA} from '../../src/model/apply';
 import {mergeLoRA, removeLoRA} from '../../src/model/restore';
@@ -70,7 +70,7 @@ function base({image, channels, ...own}: Case, args: object = {}): tf.layers.Lay
 
 /** An adapted DepthwiseConv2D with random weights and factors. */
 function adapted(c: Case): LoRADepthwiseConv2D {
-  const layer = loraDepthwiseConv2d({layer: base(c), rank: rankOf(c), alpha: 2 * rankOf(c)});
+  const layer = new LoRADepthwiseConv2D({layer: base(c), rank: rankOf(c), alpha: 2 * rankOf(c)});
   layer.apply(tf.input({shape: inputShape(c)}));
   stir(layer);
   stirFactors(layer);
@@ -114,7 +114,7 @@ describe.each(BACKENDS)('on %s', backend => {
   afterEach(() => tf.engine().endScope());
 
   testConvolution(backend, {
-    make: loraDepthwiseConv2d,
+    make: args => new LoRADepthwiseConv2D(args),
     cases,
     example: EXAMPLE,
     shapes: [
@@ -257,14 +257,14 @@ describe('whatever the backend', () => {
   });
 
   test('3×3, 256 channels, at rank 4 trains 1,060 numbers instead of 2,304', async () => {
-    const layer = loraDepthwiseConv2d({layer: tf.layers.depthwiseConv2d({kernelSize: 3, useBias: false}), rank: 4});
+    const layer = new LoRADepthwiseConv2D({layer: tf.layers.depthwiseConv2d({kernelSize: 3, useBias: false}), rank: 4});
     layer.build([null, 8, 8, 256]);
     const {trainableParameters, totalParameters} = await layer.getDiagnostics();
     expect([trainableParameters, totalParameters]).toEqual(['1060', String(1060 + 2304)]);
   });
 
   test('comes back from its config as it was', () => {
-    const layer = loraDepthwiseConv2d({layer: base(EXAMPLE), rank: 3, alpha: 5, seed: 9});
+    const layer = new LoRADepthwiseConv2D({layer: base(EXAMPLE), rank: 3, alpha: 5, seed: 9});
     const config = JSON.parse(JSON.stringify(layer.getConfig())) as tf.serialization.ConfigDict;
     const copy = LoRADepthwiseConv2D.fromConfig<LoRADepthwiseConv2D>(LoRADepthwiseConv2D, config);
     expect(copy.getConfig()).toEqual(layer.getConfig());
@@ -274,10 +274,10 @@ describe('whatever the backend', () => {
   });
 
   test('refuses another class, and a rank that would add nothing', () => {
-    expect(() => loraDepthwiseConv2d({layer: tf.layers.dense({units: 2, name: 'other'})})).toThrow(
+    expect(() => new LoRADepthwiseConv2D({layer: tf.layers.dense({units: 2, name: 'other'})})).toThrow(
       'Layer "other" is a Dense; LoRADepthwiseConv2D adapts layers of class DepthwiseConv2D.',
     );
-    const layer = loraDepthwiseConv2d({layer: base(EXAMPLE), rank: 7});
+    const layer = new LoRADepthwiseConv2D({layer: base(EXAMPLE), rank: 7});
     expect(() => layer.build([null, 6, 5, 3])).toThrow(/Layer "depthwise" has a kernel .*above 6 .*got 7/);
   });
 });

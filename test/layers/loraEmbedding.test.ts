@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import * as tf from '@tensorflow/tfjs';
-import {loraEmbedding, LoRAEmbedding} from '../../src/layers/loraEmbedding';
+import {LoRAEmbedding} from '../../src/layers/loraEmbedding';
 import type {LoRALayer} from '../../src/layers/loraLayer';
 import {applyLoRA} from '../../src/model/apply';
 import {mergeLoRA} from '../../src/model/restore';
@@ -42,7 +42,7 @@ function base({vocabulary, dim, batch, maskZero}: Case, args: object = {}): tf.l
 
 /** An adapted Embedding with random weights and factors. */
 function adapted(c: Case): LoRAEmbedding {
-  const layer = loraEmbedding({layer: base(c), rank: rankOf(c), alpha: 2 * rankOf(c)});
+  const layer = new LoRAEmbedding({layer: base(c), rank: rankOf(c), alpha: 2 * rankOf(c)});
   layer.apply(tf.input({shape: c.batch.slice(1)}));
   stir(layer);
   stirFactors(layer);
@@ -128,7 +128,7 @@ describe.each(BACKENDS)('on %s', backend => {
           const stock = base(c);
           stock.apply(tf.input({shape: c.batch.slice(1)}));
           stir(stock);
-          const layer = loraEmbedding({layer: stock, rank: rankOf(c)});
+          const layer = new LoRAEmbedding({layer: stock, rank: rankOf(c)});
           const x = rows(c);
           const [y, expected] = [layer, stock].map(one => one.apply(x) as tf.Tensor);
           expect(y!.shape).toEqual(expected!.shape);
@@ -154,7 +154,7 @@ describe.each(BACKENDS)('on %s', backend => {
   });
 
   test('the factors are [vocabulary, rank], zero at first, and [rank, dim], random', () => {
-    const layer = loraEmbedding({layer: base(LARGE), rank: 2, seed: 3});
+    const layer = new LoRAEmbedding({layer: base(LARGE), rank: 2, seed: 3});
     layer.apply(tf.input({shape: [4]}));
     const {A, B, weight} = layer.loraLayer;
     expect([A.shape, B.shape, weight]).toEqual([[40, 2], [2, 7], 'embeddings']);
@@ -164,7 +164,7 @@ describe.each(BACKENDS)('on %s', backend => {
   });
 
   test('B starts from N(0, 1)', () => {
-    const layer = loraEmbedding({layer: base({...EXAMPLE, vocabulary: 80, dim: 64}), rank: 64, seed: 3});
+    const layer = new LoRAEmbedding({layer: base({...EXAMPLE, vocabulary: 80, dim: 64}), rank: 64, seed: 3});
     layer.apply(tf.input({shape: [4]}));
     const {mean, variance} = tf.moments(layer.loraLayer.B);
     expect(Math.abs(numbers(mean)[0]!)).toBeLessThan(5 / 64); // 5 standard errors
@@ -235,7 +235,7 @@ describe.each(BACKENDS)('on %s', backend => {
   test('the regularization of its table counts where that trains, and only there', () => {
     const regularized = () => base(EXAMPLE, {embeddingsRegularizer: tf.regularizers.l2({l2: 0.5})});
     const lossesOf = (freezeBaseLayer: boolean) => {
-      const layer = loraEmbedding({layer: regularized(), rank: 2, freezeBaseLayer});
+      const layer = new LoRAEmbedding({layer: regularized(), rank: 2, freezeBaseLayer});
       layer.apply(tf.input({shape: [4]}));
       stir(layer);
       const [table] = ['embeddings'].map(name => numbers(layer.tryGetParameter(name)!));
@@ -278,7 +278,7 @@ describe('whatever the backend', () => {
       [2, 4, 5, 3],
     ],
   ])('with inputLength %j an input %j comes out as %j', (inputLength, shape, expected) => {
-    const layer = loraEmbedding({layer: base(EXAMPLE, {inputLength, inputShape: undefined}), rank: 2});
+    const layer = new LoRAEmbedding({layer: base(EXAMPLE, {inputLength, inputShape: undefined}), rank: 2});
     expect(layer.computeOutputShape(shape)).toEqual(expected);
     expect((layer.apply(tf.zeros(shape, 'int32')) as tf.Tensor).shape).toEqual(expected);
   });
@@ -296,14 +296,14 @@ describe('whatever the backend', () => {
 
   test('of 10,000 words in 64 dimensions, rank 4 trains 40,256 numbers instead of 640,000', async () => {
     const table = {inputDim: 10_000, outputDim: 64, embeddingsInitializer: 'zeros' as const};
-    const layer = loraEmbedding({layer: tf.layers.embedding(table), rank: 4});
+    const layer = new LoRAEmbedding({layer: tf.layers.embedding(table), rank: 4});
     layer.build([null, 7]);
     const {trainableParameters, totalParameters} = await layer.getDiagnostics();
     expect([trainableParameters, totalParameters]).toEqual(['40256', String(40_256 + 640_000)]);
   });
 
   test('comes back from its config as it was', () => {
-    const layer = loraEmbedding({layer: base({...EXAMPLE, maskZero: true}), rank: 3, alpha: 5, seed: 9});
+    const layer = new LoRAEmbedding({layer: base({...EXAMPLE, maskZero: true}), rank: 3, alpha: 5, seed: 9});
     const config = JSON.parse(JSON.stringify(layer.getConfig())) as tf.serialization.ConfigDict;
     const copy = LoRAEmbedding.fromConfig<LoRAEmbedding>(LoRAEmbedding, config);
     expect(copy.getConfig()).toEqual(layer.getConfig());
@@ -313,10 +313,10 @@ describe('whatever the backend', () => {
   });
 
   test('refuses another class, and a rank that would add nothing', () => {
-    expect(() => loraEmbedding({layer: tf.layers.dense({units: 2, name: 'other'})})).toThrow(
+    expect(() => new LoRAEmbedding({layer: tf.layers.dense({units: 2, name: 'other'})})).toThrow(
       'Layer "other" is a Dense; LoRAEmbedding adapts layers of class Embedding.',
     );
-    const layer = loraEmbedding({layer: base(EXAMPLE), rank: 4});
+    const layer = new LoRAEmbedding({layer: base(EXAMPLE), rank: 4});
     expect(() => layer.build([null, 4])).toThrow(/Layer "embed" has a kernel .*above 3 .*got 4/);
   });
 });

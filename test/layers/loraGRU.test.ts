@@ -1,11 +1,12 @@
 import * as tf from '@tensorflow/tfjs';
-import {loraGRU} from '../../src/layers/loraGRU';
+import '../../src/backends/repairs';
+import {LoRAGRU} from '../../src/layers/loraRecurrent';
 import {BACKENDS} from '../helpers';
 import {testRecurrent} from './recurrentKind';
 
 testRecurrent(BACKENDS, {
   className: 'LoRAGRU',
-  make: loraGRU,
+  make: args => new LoRAGRU(args),
   base: options => tf.layers.gru(options as {units: number}),
   states: [1],
   kernels: 2,

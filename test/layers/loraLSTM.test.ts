@@ -1,11 +1,12 @@
 import * as tf from '@tensorflow/tfjs';
-import {loraLSTM} from '../../src/layers/loraLSTM';
+import '../../src/backends/repairs';
+import {LoRALSTM} from '../../src/layers/loraRecurrent';
 import {BACKENDS} from '../helpers';
 import {testRecurrent} from './recurrentKind';
 
 testRecurrent(BACKENDS, {
   className: 'LoRALSTM',
-  make: loraLSTM,
+  make: args => new LoRALSTM(args),
   base: options => tf.layers.lstm(options as {units: number}),
   states: [1, 1],
   kernels: 2,

@@ -1,7 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
+import '../../src/backends/repairs';
 import {LoRAError} from '../../src/errors';
-import {loraConv2d, LoRAConv2D} from '../../src/layers/loraConv2d';
-import {loraDense, LoRADense} from '../../src/layers/loraDense';
+import {LoRAConv2D} from '../../src/layers/loraConv2d';
+import {LoRADense} from '../../src/layers/loraDense';
 import type {LoRALayer, LoRALayerArgs} from '../../src/layers/loraLayer';
 import {BACKENDS, numbers, random, useBackend, withoutLeaks} from '../helpers';
 import {predictions, reloaded, stir, stirFactors, train} from '../models';
@@ -23,7 +24,7 @@ const KINDS: [name: string, kind: Kind][] = [
   [
     'LoRADense',
     {
-      adapt: loraDense,
+      adapt: args => new LoRADense(args),
       base: args => tf.layers.dense({units: 5, ...args}),
       foreign: () => tf.layers.conv2d({filters: 2, kernelSize: 1, name: 'other'}),
       inputShape: [12],
@@ -35,7 +36,7 @@ const KINDS: [name: string, kind: Kind][] = [
   [
     'LoRAConv2D',
     {
-      adapt: loraConv2d,
+      adapt: args => new LoRAConv2D(args),
       base: args => tf.layers.conv2d({filters: 5, kernelSize: [2, 3], ...args}),
       foreign: () => tf.layers.dense({units: 2, name: 'other'}),
       inputShape: [4, 4, 2],
@@ -389,7 +390,7 @@ describe.each(KINDS)('%s', (className, kind) => {
 
     function model(args: Partial<LoRALayerArgs> = {}): tf.Sequential {
       const layer = adapt({layer: base({name: 'base', activation: 'relu', inputShape}), rank: 2, ...args});
-      const head = loraDense({layer: tf.layers.dense({units: 2, name: 'head'}), rank: 1});
+      const head = new LoRADense({layer: tf.layers.dense({units: 2, name: 'head'}), rank: 1});
       return tf.sequential({layers: [layer, tf.layers.reshape({targetShape: [kind.outputs]}), head]});
     }
     const x = () => random([6, ...inputShape] as [number, number], 4);

@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
+import '../../src/backends/repairs';
 import {LoRAError} from '../../src/errors';
-import {loraRNN} from '../../src/layers/loraRNN';
+import {LoRARNN} from '../../src/layers/loraRecurrent';
 import {BACKENDS, numbers, random, useBackend} from '../helpers';
 import {stir} from '../models';
 import {testRecurrent} from './recurrentKind';
@@ -17,7 +18,7 @@ function stack(options: object): tf.layers.Layer {
 
 testRecurrent(BACKENDS, {
   className: 'LoRARNN',
-  make: loraRNN,
+  make: args => new LoRARNN(args),
   base: stack,
   states: [2, 2, 1],
   kernels: 4,
@@ -39,7 +40,7 @@ describe('around a single cell', () => {
   afterEach(() => tf.engine().endScope());
 
   test('it names its factors as the layer of that cell would', () => {
-    const layer = loraRNN({layer: tf.layers.rnn({cell: tf.layers.lstmCell({units: 3})}), rank: 2});
+    const layer = new LoRARNN({layer: tf.layers.rnn({cell: tf.layers.lstmCell({units: 3})}), rank: 2});
     layer.apply(tf.input({shape: [4, 2]}));
     expect([...layer.adapterWeights().keys()]).toEqual([
       'kernel/lora_A',
@@ -51,7 +52,7 @@ describe('around a single cell', () => {
 
   test('it draws the dropout masks of each batch anew, of any size', () => {
     const cell = tf.layers.gruCell({units: 3, dropout: 0.5});
-    const layer = loraRNN({layer: tf.layers.rnn({cell, inputShape: [4, 8]}), rank: 2});
+    const layer = new LoRARNN({layer: tf.layers.rnn({cell, inputShape: [4, 8]}), rank: 2});
     layer.apply(tf.input({shape: [4, 8]}));
     stir(layer);
     const x = random([5, 4, 8], 1);
@@ -67,7 +68,7 @@ describe('around a single cell', () => {
     }
     const cell = new OwnCell();
     const make = (one: OwnCell | tf.layers.RNNCell[]) => () =>
-      loraRNN({layer: tf.layers.rnn({cell: one, name: 'own'}), rank: 2});
+      new LoRARNN({layer: tf.layers.rnn({cell: one, name: 'own'}), rank: 2});
     expect(make(cell)).toThrow(LoRAError);
     expect(make(cell)).toThrow(/Layer "own" works with a OwnCell; LoRA knows .*Exclude the layer/);
     expect(make([tf.layers.gruCell({units: 2}), cell])).toThrow(/Layer "own" works with a OwnCell/);

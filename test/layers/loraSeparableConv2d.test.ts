@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError} from '../../src/errors';
-import {FrozenLayer} from '../../src/layers/frozenLayer';
-import {loraSeparableConv2d, LoRASeparableConv2D} from '../../src/layers/loraSeparableConv2d';
+import {UnadaptedLayer} from '../../src/layers/unadaptedLayer';
+import {LoRASeparableConv2D} from '../../src/layers/loraSeparableConv2d';
 import type {LoRALayer} from '../../src/layers/loraLayer';
 import {applyLoRA} from '../../src/model/apply';
 import {removeLoRA} from '../../src/model/restore';
@@ -79,7 +79,7 @@ function base(c: Case, args: object = {}): tf.layers.Layer {
 
 /** An adapted SeparableConv2D with random weights and factors. */
 function adapted(c: Case): LoRASeparableConv2D {
-  const layer = loraSeparableConv2d({layer: base(c), rank: rankOf(c), alpha: 2 * rankOf(c)});
+  const layer = new LoRASeparableConv2D({layer: base(c), rank: rankOf(c), alpha: 2 * rankOf(c)});
   layer.apply(tf.input({shape: inputShape(c)}));
   stir(layer);
   stirFactors(layer);
@@ -120,7 +120,7 @@ describe.each(BACKENDS)('on %s', backend => {
   afterEach(() => tf.engine().endScope());
 
   testConvolution(backend, {
-    make: loraSeparableConv2d,
+    make: args => new LoRASeparableConv2D(args),
     cases,
     example: EXAMPLE,
     shapes: [
@@ -175,7 +175,7 @@ describe.each(BACKENDS)('on %s', backend => {
         return tf.grads(f)([images(c), ...names.map(name => tf.clone(layer.tryGetParameter(name)!))]);
       });
       const actual = await on(backend, () => {
-        const layer = loraSeparableConv2d({layer: base(c), rank: 2, alpha: 4, freezeBaseLayer: false});
+        const layer = new LoRASeparableConv2D({layer: base(c), rank: 2, alpha: 4, freezeBaseLayer: false});
         layer.apply(tf.input({shape: inputShape(c)}));
         const frozen = adapted(c);
         names.forEach(name => layer.setParameter(name, frozen.tryGetParameter(name)!));
@@ -202,7 +202,7 @@ describe.each(BACKENDS)('on %s', backend => {
   ])('a dilation of %j with padding %s trains, for which tfjs has no gradient', async (dilationRate, padding) => {
     const c: Case = {...EXAMPLE, image: [7, 7], dilationRate, padding, activation: 'relu'};
     const stock = tf.sequential({layers: [base(c)]});
-    const layer = loraSeparableConv2d({layer: base(c), rank: 3, seed: 1, freezeBaseLayer: false});
+    const layer = new LoRASeparableConv2D({layer: base(c), rank: 3, seed: 1, freezeBaseLayer: false});
     const model = tf.sequential({layers: [layer]});
     stir(model);
     const x = images(c);
@@ -236,7 +236,7 @@ describe.each(BACKENDS)('on %s', backend => {
     });
     const actual = await on(backend, () => {
       const frozen = adapted(c);
-      const layer = loraSeparableConv2d({layer: base(c), rank: 2, alpha: 4, freezeBaseLayer: false});
+      const layer = new LoRASeparableConv2D({layer: base(c), rank: 2, alpha: 4, freezeBaseLayer: false});
       layer.apply(tf.input({shape: inputShape(c)}));
       frozen.getParameterNames().forEach(name => layer.setParameter(name, frozen.tryGetParameter(name)!));
       const variables = ['depthwise_kernel', 'lora_A', 'lora_B'].map(
@@ -258,7 +258,12 @@ describe('whatever the backend', () => {
   afterEach(() => tf.engine().endScope());
 
   test('comes back from its config as it was', () => {
-    const layer = loraSeparableConv2d({layer: base({...EXAMPLE, dilationRate: [2, 2]}), rank: 3, alpha: 5, seed: 9});
+    const layer = new LoRASeparableConv2D({
+      layer: base({...EXAMPLE, dilationRate: [2, 2]}),
+      rank: 3,
+      alpha: 5,
+      seed: 9,
+    });
     const config = JSON.parse(JSON.stringify(layer.getConfig())) as tf.serialization.ConfigDict;
     const copy = LoRASeparableConv2D.fromConfig<LoRASeparableConv2D>(LoRASeparableConv2D, config);
     expect(copy.getConfig()).toEqual(layer.getConfig());
@@ -268,10 +273,10 @@ describe('whatever the backend', () => {
   });
 
   test('refuses another class, and a rank that would add nothing', () => {
-    expect(() => loraSeparableConv2d({layer: tf.layers.dense({units: 2, name: 'other'})})).toThrow(
+    expect(() => new LoRASeparableConv2D({layer: tf.layers.dense({units: 2, name: 'other'})})).toThrow(
       'Layer "other" is a Dense; LoRASeparableConv2D adapts layers of class SeparableConv2D.',
     );
-    const layer = loraSeparableConv2d({layer: base(EXAMPLE), rank: 5});
+    const layer = new LoRASeparableConv2D({layer: base(EXAMPLE), rank: 5});
     expect(() => layer.build([null, 6, 5, 4])).toThrow(/Layer "separable" has a kernel .*above 4 .*got 5/);
   });
 
@@ -282,8 +287,8 @@ describe('whatever the backend', () => {
       /Layer "separable" has dataFormat "channelsFirst" and a bias.*along a wrong axis.*Permute/,
     ],
   ])('refuses %j', (args, message) => {
-    expect(() => loraSeparableConv2d({layer: base(EXAMPLE, args)})).toThrow(LoRAError);
-    expect(() => loraSeparableConv2d({layer: base(EXAMPLE, args)})).toThrow(message);
+    expect(() => new LoRASeparableConv2D({layer: base(EXAMPLE, args)})).toThrow(LoRAError);
+    expect(() => new LoRASeparableConv2D({layer: base(EXAMPLE, args)})).toThrow(message);
   });
 
   test('one with a depth multiplier stands frozen in an adapted model, and is saved and restored with it', async () => {
@@ -315,7 +320,7 @@ describe('whatever the backend', () => {
     stir(model);
     const x = images(c);
     const expected = model.predict(x) as tf.Tensor;
-    const frozen = new FrozenLayer({layer: model.layers[0]!});
+    const frozen = new UnadaptedLayer({layer: model.layers[0]!});
     expect(numbers(frozen.apply(x) as tf.Tensor)).toEqual(numbers(expected));
   });
 });

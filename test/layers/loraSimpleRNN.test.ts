@@ -1,11 +1,12 @@
 import * as tf from '@tensorflow/tfjs';
-import {loraSimpleRNN} from '../../src/layers/loraSimpleRNN';
+import '../../src/backends/repairs';
+import {LoRASimpleRNN} from '../../src/layers/loraRecurrent';
 import {BACKENDS} from '../helpers';
 import {testRecurrent} from './recurrentKind';
 
 testRecurrent(BACKENDS, {
   className: 'LoRASimpleRNN',
-  make: loraSimpleRNN,
+  make: args => new LoRASimpleRNN(args),
   base: options => tf.layers.simpleRNN(options as {units: number}),
   states: [1],
   kernels: 2,

@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
+import '../../src/backends/repairs';
 import {LoRAError} from '../../src/errors';
-import {loraWeights, LoRAWeights} from '../../src/layers/loraWeights';
+import {LoRAWeights} from '../../src/layers/loraWeights';
 import {registerAdaptable} from '../../src/layers/registry';
 import {Block, Mix, Pair} from '../customLayers';
 import {BACKENDS, numbers, random, useBackend, withoutLeaks} from '../helpers';
@@ -13,7 +14,7 @@ const WEIGHTS = [{name: 'spread', outAxes: 2}, 'gather'];
 
 /** An adapted Pair of width 3, with random weights and factors. */
 function adapted(args: object = {}): LoRAWeights {
-  const layer = loraWeights({
+  const layer = new LoRAWeights({
     layer: new Pair({heads: 2, size: 4, name: 'pair'}),
     weights: WEIGHTS,
     rank: 2,
@@ -95,7 +96,7 @@ describe.each(BACKENDS)('on %s', backend => {
   test('a new layer computes what its base computes, bit for bit', () => {
     const pair = new Pair({heads: 2, size: 4, name: 'pair'});
     pair.apply(symbols());
-    const layer = loraWeights({layer: pair, weights: WEIGHTS, rank: 2});
+    const layer = new LoRAWeights({layer: pair, weights: WEIGHTS, rank: 2});
     expect(call(layer, sequences())).toEqual(call(pair, sequences()));
   });
 
@@ -235,7 +236,7 @@ describe.each(BACKENDS)('on %s', backend => {
 
   test('one layer in two places of a graph trains, and the base keeps its weights while others read them', async () => {
     const inputs = [tf.input({shape: [4]}), tf.input({shape: [4]})];
-    const layer = loraWeights({layer: new Mix({units: 4, name: 'mix'}), weights: ['mix_Kernel'], rank: 2, seed: 1});
+    const layer = new LoRAWeights({layer: new Mix({units: 4, name: 'mix'}), weights: ['mix_Kernel'], rank: 2, seed: 1});
     const first = layer.apply(inputs[0]!) as tf.SymbolicTensor;
     const twice = layer.apply(first) as tf.SymbolicTensor;
     const other = layer.apply(inputs[1]!) as tf.SymbolicTensor;
@@ -259,7 +260,7 @@ describe.each(BACKENDS)('on %s', backend => {
   });
 
   test('a layer that calls others adapts weights of these, found by the paths that they have in it', async () => {
-    const layer = loraWeights({
+    const layer = new LoRAWeights({
       layer: new Block({units: 4, name: 'block', inputShape: [3]}),
       weights: ['inner/mix_Kernel', 'outer/kernel'],
       rank: 2,
@@ -280,7 +281,7 @@ describe.each(BACKENDS)('on %s', backend => {
   });
 
   test('trains its base too if that is not frozen, and merges what it has become', async () => {
-    const layer = loraWeights({
+    const layer = new LoRAWeights({
       layer: new Mix({units: 4, name: 'mix', inputShape: [5]}),
       weights: ['mix_Kernel'],
       rank: 2,
@@ -312,7 +313,7 @@ describe('whatever the backend', () => {
     expect(copy.layerConfig).toEqual(layer.layerConfig);
 
     const handler = new MemoryHandler();
-    const mix = loraWeights({layer: new Mix({units: 4, inputShape: [5]}), weights: ['mix_Kernel'], rank: 2});
+    const mix = new LoRAWeights({layer: new Mix({units: 4, inputShape: [5]}), weights: ['mix_Kernel'], rank: 2});
     await tf.sequential({layers: [mix]}).save(handler);
     const loaded = (await tf.loadLayersModel(handler)).layers[0] as LoRAWeights;
     expect(loaded.layerConfig.weights).toEqual([{name: 'mix_Kernel', outAxes: 1}]);
@@ -320,7 +321,7 @@ describe('whatever the backend', () => {
 
   test('adapts a layer of tfjs by name too', () => {
     const dense = tf.layers.dense({units: 4, name: 'dense', activation: 'relu', inputShape: [3]});
-    const layer = loraWeights({layer: dense, weights: ['kernel'], rank: 2});
+    const layer = new LoRAWeights({layer: dense, weights: ['kernel'], rank: 2});
     const model = tf.sequential({layers: [layer]});
     stir(model);
     stirFactors(model);
@@ -351,18 +352,18 @@ describe('whatever the backend', () => {
     [[{name: 'spread', outAxes: 3}], /weight "spread" has shape \[3, 2, 4\], so outAxes must be less than 3, got 3/],
   ])('refuses the weights %j when it is built, and at once around a built layer', (weights, message) => {
     const pair = new Pair({heads: 2, size: 4, name: 'pair'});
-    const layer = loraWeights({layer: pair, weights, rank: 1});
+    const layer = new LoRAWeights({layer: pair, weights, rank: 1});
     const before = tf.memory().numTensors;
     expect(() => layer.apply(symbols())).toThrow(message);
     expect(tf.memory().numTensors).toBe(before);
     const built = new Pair({heads: 2, size: 4, name: 'pair'});
     built.apply(symbols());
-    expect(() => loraWeights({layer: built, weights, rank: 1})).toThrow(LoRAError);
-    expect(() => loraWeights({layer: built, weights, rank: 1})).toThrow(message);
+    expect(() => new LoRAWeights({layer: built, weights, rank: 1})).toThrow(LoRAError);
+    expect(() => new LoRAWeights({layer: built, weights, rank: 1})).toThrow(message);
   });
 
   test('reports every weight that does not fit', () => {
-    const layer = loraWeights({layer: new Pair({heads: 2, size: 4}), weights: ['spred', 'bias', 'ids'], rank: 1});
+    const layer = new LoRAWeights({layer: new Pair({heads: 2, size: 4}), weights: ['spred', 'bias', 'ids'], rank: 1});
     expect(() => layer.apply(symbols())).toThrow(/"spred".*\n.*"bias".*\n.*"ids"/);
   });
 
@@ -374,8 +375,8 @@ describe('whatever the backend', () => {
     [[{name: 'spread', outAxes: 0}], /outAxes of weight "spread" must be a positive integer, got 0/],
   ])('refuses %j for a list of weights', (weights, message) => {
     const args = {layer: new Pair({heads: 2, size: 4}), weights: weights as string[], rank: 1};
-    expect(() => loraWeights(args)).toThrow(LoRAError);
-    expect(() => loraWeights(args)).toThrow(message);
+    expect(() => new LoRAWeights(args)).toThrow(LoRAError);
+    expect(() => new LoRAWeights(args)).toThrow(message);
   });
 
   test('refuses what is no layer, a layer of this library, and one that no file could bring back', () => {
@@ -384,7 +385,7 @@ describe('whatever the backend', () => {
         return 'Unheard';
       }
     }
-    const refused = (layer: tf.layers.Layer) => () => loraWeights({layer, weights: ['mix_Kernel']});
+    const refused = (layer: tf.layers.Layer) => () => new LoRAWeights({layer, weights: ['mix_Kernel']});
     expect(refused(undefined as unknown as tf.layers.Layer)).toThrow('layer must be a layer');
     expect(refused(new Unheard({units: 2, name: 'new'}))).toThrow(
       'Layer "new" is a Unheard, which is not registered. Call tf.serialization.registerClass(Unheard) first.',

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError} from '../../src/errors';
-import {loraWeights, type LoRAWeights} from '../../src/layers/loraWeights';
+import {LoRAWeights} from '../../src/layers/loraWeights';
 import {applyLoRA} from '../../src/model/apply';
 import {disposeModel} from '../../src/rewire/dispose';
 import {mergeLoRA} from '../../src/model/restore';
@@ -32,7 +32,7 @@ function films(channelsFirst = false): tf.Tensor {
 }
 
 function adapted(args: object = {}): LoRAWeights {
-  const layer = loraWeights({layer: convLstm(args), weights: KERNELS, rank: 2, alpha: 3});
+  const layer = new LoRAWeights({layer: convLstm(args), weights: KERNELS, rank: 2, alpha: 3});
   layer.apply(tf.input({batchShape: layer.baseLayer.batchInputShape}));
   stir(layer);
   stirFactors(layer);
@@ -169,7 +169,7 @@ test('a dilated ConvLSTM2D is refused, and left by all with the reason', async (
   await useBackend('cpu');
   tf.engine().startScope();
   const reason = 'has dilationRate [2, 2], for which tfjs has no gradient in a ConvLSTM2D. Exclude the layer.';
-  const make = () => loraWeights({layer: convLstm({dilationRate: 2}), weights: KERNELS});
+  const make = () => new LoRAWeights({layer: convLstm({dilationRate: 2}), weights: KERNELS});
   expect(make).toThrow(LoRAError);
   expect(make).toThrow(`Layer "lstm" ${reason}`);
   const model = tf.sequential({
@@ -234,7 +234,7 @@ describe.each(BACKENDS)('Conv3DTranspose on %s', backend => {
   function adaptedTransposed(c: TransposedCase): LoRAWeights {
     const fanIn = c.kernelSize.reduce((product, size) => product * size, c.filters);
     const rank = Math.min(2, fanIn, c.channels);
-    const layer = loraWeights({layer: transposed(c), weights: ['kernel'], rank, alpha: 3});
+    const layer = new LoRAWeights({layer: transposed(c), weights: ['kernel'], rank, alpha: 3});
     layer.apply(tf.input({batchShape: layer.baseLayer.batchInputShape}));
     stir(layer);
     stirFactors(layer);

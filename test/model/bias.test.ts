@@ -1,6 +1,14 @@
 import * as tf from '@tensorflow/tfjs';
-import {applyLoRA, getAdapter, LoRAError, mergeLoRA, removeLoRA, setAdapter, summarizeLoRA} from '../../src';
-import type {LoRAConfig} from '../../src';
+import {
+  applyLoRA,
+  getAdapter,
+  type LoRAConfig,
+  LoRAError,
+  mergeLoRA,
+  removeLoRA,
+  setAdapter,
+  summarizeLoRA,
+} from '../../src';
 import {biasesOf} from '../../src/tfjs/weights';
 import {BACKENDS, expectGradients, kernelsOf, numbers, random, useBackend, withoutLeaks} from '../helpers';
 import {baseWeights, predictions, reloaded, type Specimen, stir, stirFactors, train, ZOO} from '../models';

@@ -1,9 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import type {LoRAConfig} from '../../src/model/config';
-import type {LoRAStrength} from '../../src/methods/strength';
+import type {LoRAStrength} from '../../src/methods/method';
 import {LoRAError} from '../../src/errors';
 import {adaptableClasses} from '../../src/layers/registry';
-import {TrainedLayer} from '../../src/layers/trainedLayer';
 import {getAdapter} from '../../src/model/currentAdapter';
 import {combineAdapters} from '../../src/adapter/combine';
 import {scaleAdapter} from '../../src/adapter/scale';
@@ -27,7 +26,7 @@ function adaptedPaths(model: tf.LayersModel): string[] {
 
 function trainedPaths(model: tf.LayersModel): string[] {
   return sitesOf(model)
-    .filter(({layer}) => layer instanceof TrainedLayer)
+    .filter(({layer}) => layer.getClassName() === 'TrainedLayer')
     .map(({path}) => path);
 }
 

@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {getAdapter, setAdapter, withAdapter} from '../../src/model/currentAdapter';
 import {loadAdapter, saveAdapter} from '../../src/storage/storage';
 import type * as Library from '../../src/index';
-import {loraWeights, type LoRAWeights} from '../../src/layers/loraWeights';
+import {LoRAWeights} from '../../src/layers/loraWeights';
 import {loraClassOf, registerAdaptable} from '../../src/layers/registry';
 import {applyLoRA} from '../../src/model/apply';
 import {mergeLoRA, removeLoRA} from '../../src/model/restore';
@@ -77,7 +77,7 @@ describe('a class of the user that is not registered', () => {
   test('is adapted by hand, and its adapter and file need no registration', async () => {
     const input = tf.input({shape: [5]});
     const base = new Mix({units: 4, name: 'mix'});
-    const layer = loraWeights({layer: base, weights: ['mix_Kernel'], rank: 2});
+    const layer = new LoRAWeights({layer: base, weights: ['mix_Kernel'], rank: 2});
     const lora = tf.model({inputs: input, outputs: layer.apply(input) as tf.SymbolicTensor});
     stirFactors(lora);
     const x = random([3, 5], 1);

@@ -2,9 +2,8 @@ import * as tf from '@tensorflow/tfjs';
 import {getAdapter, setAdapter, withAdapter} from '../../src/model/currentAdapter';
 import {predictWith} from '../../src/model/predictWith';
 import {saveAdapter} from '../../src/storage/storage';
-import {FrozenLayer} from '../../src/layers/frozenLayer';
-import {loraDense} from '../../src/layers/loraDense';
-import {TrainedLayer} from '../../src/layers/trainedLayer';
+import {loraLayer} from '../../src/layers/registry';
+import {UnadaptedLayer} from '../../src/layers/unadaptedLayer';
 import {applyLoRA} from '../../src/model/apply';
 import {replaceHead} from '../../src/head/replaceHead';
 import {summarizeLoRA} from '../../src/model/summary';
@@ -23,7 +22,7 @@ const warnings = () => jest.spyOn(console, 'warn').mockImplementation();
 
 /** A LoRA layer by hand in an otherwise plain model. */
 function byHand(): tf.Sequential {
-  const body = loraDense({layer: layers.dense({units: 4, inputShape: [5], name: 'body'}), rank: 2});
+  const body = loraLayer({layer: layers.dense({units: 4, inputShape: [5], name: 'body'}), rank: 2});
   return tf.sequential({
     layers: [body, layers.batchNormalization({name: 'norm'}), layers.dense({units: 2, name: 'head'})],
   });
@@ -70,7 +69,9 @@ test.each<[what: string, make: () => tf.LayersModel, unsaved: string[]]>([
   expect(warn).toHaveBeenCalledTimes(1);
   const [message] = warn.mock.calls[0] as [string];
   unsaved.forEach(line => expect(message).toContain(`\n  ${line}\n`));
-  expect(message).toMatch(/applyLoRA make the model.*replaceHead.*new TrainedLayer.*new FrozenLayer.*model\.save/);
+  expect(message).toMatch(
+    /applyLoRA make the model.*replaceHead.*trains: 'everything'.*new UnadaptedLayer.*model\.save/,
+  );
 });
 
 test('saving warns by itself, and switching does not', async () => {
@@ -90,9 +91,9 @@ test('what the warning advises brings the outputs back', async () => {
     const start = () => ({kernelInitializer: tf.initializers.glorotUniform({seed: seed++})});
     return tf.sequential({
       layers: [
-        loraDense({layer: layers.dense({units: 4, inputShape: [5], name: 'body', ...start()}), rank: 2, seed: 1}),
-        new FrozenLayer({layer: layers.batchNormalization({name: 'norm'})}),
-        new TrainedLayer({layer: layers.dense({units: 2, name: 'head', ...start()})}),
+        loraLayer({layer: layers.dense({units: 4, inputShape: [5], name: 'body', ...start()}), rank: 2, seed: 1}),
+        new UnadaptedLayer({layer: layers.batchNormalization({name: 'norm'})}),
+        new UnadaptedLayer({trains: 'everything', layer: layers.dense({units: 2, name: 'head', ...start()})}),
       ],
     });
   };

@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import * as tf from '@tensorflow/tfjs';
 import {type BatchNormWeights, frozenBatchNorm} from '../../src/ops/batchNorm';
-import '../../src/backends/ensure';
-import {Prepared} from '../../src/ops/prepared';
+import '../../src/backends/repairs';
+import {Prepared} from '../../src/ops/lazyOp';
 import {BACKENDS, expectGradients, kernelsOf, numbers, on, random, useBackend} from '../helpers';
 
 interface Case {

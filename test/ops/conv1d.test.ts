@@ -4,7 +4,7 @@ import {ensureWasmKernels} from '../../src/backends/wasm';
 import {outputActivation} from '../../src/ops/activation';
 import {conv1dOp, type Conv1DGeometry} from '../../src/ops/conv1d';
 import {linear} from '../../src/ops/linear';
-import {Prepared} from '../../src/ops/prepared';
+import {Prepared} from '../../src/ops/lazyOp';
 import {
   BACKENDS,
   deviationFor,

@@ -3,9 +3,8 @@ import * as tf from '@tensorflow/tfjs';
 import {ensureWasmKernels} from '../../src/backends/wasm';
 import {type Activation, outputActivation} from '../../src/ops/activation';
 import {conv2dOp} from '../../src/ops/conv2d';
-import {denseOp} from '../../src/ops/dense';
-import {linear, type LinearWeights} from '../../src/ops/linear';
-import type {Linear} from '../../src/ops/linearOp';
+import {denseOp, linear, type Update} from '../../src/ops/linear';
+import type {Linear} from '../../src/ops/lowRank';
 import {
   BACKENDS,
   differentiate,
@@ -31,6 +30,7 @@ interface Case {
   rank: number;
   scaling: number;
   bias: boolean;
+  gain?: boolean;
   activation: string;
 }
 
@@ -47,7 +47,7 @@ function activationNamed(name: string): Activation {
   return {...outputActivation(name)!, apply: ACTIVATIONS[name]!};
 }
 
-function inputsOf({x, kernel, rank, bias}: Case): Record<string, tf.Tensor> {
+function inputsOf({x, kernel, rank, bias, gain = false}: Case): Record<string, tf.Tensor> {
   const out = kernel[kernel.length - 1]!;
   return {
     x: random(x as [number, number], 1),
@@ -55,24 +55,25 @@ function inputsOf({x, kernel, rank, bias}: Case): Record<string, tf.Tensor> {
     a: random([...kernel.slice(0, -1), rank] as [number, number], 3),
     b: random([rank, out], 4),
     ...(bias && {bias: random([out], 5)}),
+    ...(gain && {gain: random([out], 7)}),
   };
 }
 
 /** By the operation under test. */
 function actual(c: Case): tf.Tensor[] {
-  return differentiate(inputsOf(c), ({x, kernel, a, b, bias}) => {
+  return differentiate(inputsOf(c), ({x, kernel, a, b, bias, gain}) => {
     const factors = {a: a!, b: b!, scaling: c.scaling};
-    const weights = {kernel: kernel!, bias: bias ?? null, biasApart: false, factors};
+    const weights = {kernel: kernel!, bias: bias ?? null, biasApart: false, factors, gain: gain ?? null};
     return linear(c.op, x!, weights, activationNamed(c.activation));
   });
 }
 
-/** By public ops of tfjs: `f(x ∗ (W + s·A·B) + b)`. */
+/** By public ops of tfjs: `f(g ⊙ (x ∗ (W + s·A·B)) + b)`. */
 function expected(c: Case): tf.Tensor[] {
-  return differentiate(inputsOf(c), ({x, kernel, a, b, bias}) => {
+  return differentiate(inputsOf(c), ({x, kernel, a, b, bias, gain}) => {
     const product = tf.matMul(tf.reshape(a!, [-1, c.rank]), b!);
     const w = tf.add(kernel!, tf.mul(tf.reshape(product, kernel!.shape), c.scaling));
-    const z = c.plain(x!, w);
+    const z = tf.mul(c.plain(x!, w), gain ?? 1);
     return ACTIVATIONS[c.activation]!(bias === undefined ? z : tf.add(z, bias));
   });
 }
@@ -171,6 +172,10 @@ const FORMS: [name: string, form: Case][] = [
   ['a convolution of few pixels', {...conv, x: [1, 3, 3, 2]}],
   ['a convolution of many pixels', conv],
   ['a convolution with few outputs', {...conv, kernel: [3, 3, 2, 3]}],
+  ['a product of few rows with a gain', {...dense, gain: true}],
+  ['a product of many rows with a gain', {...dense, x: [11, 5], gain: true}],
+  ['a product with few outputs and a gain', {...dense, kernel: [5, 4], gain: true}],
+  ['a convolution with a gain', {...conv, gain: true}],
 ];
 
 describe.each(BACKENDS)('on %s', backend => {
@@ -202,9 +207,9 @@ describe.each(BACKENDS)('on %s', backend => {
           Object.entries(inputsOf(form)).map(([name, value]) => [name, tf.mul(value, 0.4)]),
         );
         const sum = (replaced: Record<string, tf.Tensor>) => {
-          const {x, kernel, a, b, bias} = {...inputs, ...replaced};
+          const {x, kernel, a, b, bias, gain} = {...inputs, ...replaced};
           const factors = {a: a!, b: b!, scaling: 2};
-          const weights = {kernel: kernel!, bias: bias!, biasApart: false, factors};
+          const weights = {kernel: kernel!, bias: bias!, biasApart: false, factors, gain: gain ?? null};
           return tf.mean(linear(form.op, x!, weights, activationNamed('tanh')));
         };
         for (const [name, value] of Object.entries(inputs)) {
@@ -218,21 +223,76 @@ describe.each(BACKENDS)('on %s', backend => {
       });
     });
 
-    test('equals its base bit for bit where B is zero', () => {
+    test('equals its base bit for bit where B is zero and the gain is one', () => {
       tf.tidy(() => {
-        const {x, kernel, a, b, bias} = inputsOf(form);
-        const compute = (factors: LinearWeights['factors']) =>
+        const {x, kernel, a, b, bias, gain} = inputsOf(form);
+        const compute = (update: Update) =>
           numbers(
             linear(
               form.op,
               x!,
-              {kernel: kernel!, bias: bias!, biasApart: false, factors},
+              {kernel: kernel!, bias: bias!, biasApart: false, ...update},
               activationNamed(form.activation),
             ),
           );
-        const updated = compute({a: a!, b: tf.zerosLike(b!), scaling: 2});
-        expect(updated).toEqual(compute(null));
+        const updated = compute({
+          factors: {a: a!, b: tf.zerosLike(b!), scaling: 2},
+          gain: gain ? tf.onesLike(gain) : null,
+        });
+        expect(updated).toEqual(compute({}));
       });
+    });
+
+    test('has the gradients of the formula where A is fixed, and keeps its rank of channels instead of its input', async () => {
+      const wanted = await on('cpu', () => expected(form));
+      await useBackend(backend);
+      const {a, kernel, ...inputs} = inputsOf(form);
+      const fixed = [a!, kernel!].map(tensor => tf.variable(tensor, false));
+      const kept: number[][] = [];
+      const found = differentiate(inputs, ({x, b, bias, gain}) => {
+        const factors = {a: fixed[0]!, b: b!, scaling: form.scaling};
+        const weights = {kernel: fixed[1]!, bias: bias ?? null, biasApart: false, factors, gain: gain ?? null};
+        const y = linear(form.op, x!, weights, activationNamed(form.activation));
+        const tape = tf.engine().state.activeTape as unknown as {inputs: object; saved?: tf.Tensor[]}[] | null;
+        kept.push(...(tape ?? []).flatMap(({saved = []}) => saved.map(({shape}) => shape)));
+        return y;
+      });
+      const names = ['y', ...Object.keys(inputsOf(form))];
+      const of = (name: string) => wanted[names.indexOf(name)]!;
+      expectGradients(found.map(numbers), ['y', ...Object.keys(inputs)].map(of));
+      expect(kept.length).toBeGreaterThan(0);
+      expect(kept.filter(shape => shape.join() === form.x.join())).toEqual([]);
+      tf.dispose([...found, ...fixed, a!, kernel!, inputs]);
+    });
+
+    test('has a gradient in what its factors are computed from', async () => {
+      const wanted = await on('cpu', () => expected(form));
+      await useBackend(backend);
+      tf.tidy(() => {
+        const found = differentiate(inputsOf(form), ({x, kernel, a, b, bias, gain}) => {
+          const factors = {a: tf.neg(a!), b: tf.neg(b!), scaling: form.scaling};
+          const weights = {kernel: tf.neg(kernel!), bias: bias ?? null, biasApart: false, factors, gain: gain ?? null};
+          return linear(
+            form.op,
+            tf.neg(x!),
+            {...weights, factors: {...factors, b: tf.neg(factors.b)}},
+            activationNamed(form.activation),
+          );
+        });
+        expectGradients(found.map(numbers), wanted);
+      });
+    });
+  });
+
+  test('a frozen product with a gain has a gradient in the gain, and none in its kernel', () => {
+    tf.tidy(() => {
+      const {x, kernel, bias, gain} = inputsOf({...dense, gain: true});
+      const wanted = tf.grad((g: tf.Tensor) => tf.tanh(tf.add(tf.mul(tf.matMul(x!, kernel!), g), bias!)))(gain!);
+      const weights = {kernel: kernel!, bias: bias!, biasApart: false};
+      const found = tf.grad((g: tf.Tensor) => linear(denseOp, x!, {...weights, gain: g}, activationNamed('tanh')))(
+        gain!,
+      );
+      expect(numbers(found)).toBeAllClose(numbers(wanted));
     });
   });
 

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {Prepared} from '../../src/ops/prepared';
+import {Prepared} from '../../src/ops/lazyOp';
 import {numbers, useBackend, withoutLeaks} from '../helpers';
 
 describe('prepared tensors', () => {

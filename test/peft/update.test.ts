@@ -9,7 +9,7 @@ import {
 } from '../../src/formats/layout';
 import {
   asDepthwise,
-  compressed,
+  withinLimit,
   depthwiseUpdateToTorch,
   fromTorchUpdate,
   type LayerUpdate,
@@ -110,10 +110,10 @@ describe('an update', () => {
     ['more inputs than outputs', [7, 9], [9, 3], 3],
     ['fewer inputs than outputs', [3, 9], [9, 7], 3],
     ['as many as the rank', [4, 4], [4, 4], 4],
-  ])('with %s is compressed to what the weight can hold, without loss', (_, a, b, rank) => {
+  ])('with %s is withinLimit to what the weight can hold, without loss', (_, a, b, rank) => {
     for (const rankStabilized of [false, true]) {
       const update = {a: filled(a, 1), b: filled(b, 2), strength: {rank: b[0]!, alpha: 3, rankStabilized}};
-      const small = compressed(update);
+      const small = withinLimit(update);
       expect([small.a.shape.at(-1), small.b.shape[0], small.strength.rank]).toEqual([rank, rank, rank]);
       expect(scaling(small)).toBeCloseTo(scaling(update), 12);
       expect(delta(small)).toBeAllClose(delta(update), {atol: 1e-6, rtol: 1e-6});

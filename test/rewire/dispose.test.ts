@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {loraDense} from '../../src/layers/loraDense';
+import {LoRADense} from '../../src/layers/loraDense';
 import {applyLoRA} from '../../src/model/apply';
 import {disposeModel, trainableVariables} from '../../src/rewire/dispose';
 import {useBackend, withoutLeaks} from '../helpers';
@@ -42,7 +42,7 @@ describe('disposeModel', () => {
 
   test('frees a layer by itself', async () => {
     await withoutLeaks(() => {
-      const layer = loraDense({layer: tf.layers.dense({units: 4}), rank: 2});
+      const layer = new LoRADense({layer: tf.layers.dense({units: 4}), rank: 2});
       layer.apply(tf.input({shape: [3]}));
       disposeModel(layer);
     });

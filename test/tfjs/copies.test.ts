@@ -7,8 +7,7 @@ import {
   fitOnFeatures,
   getAdapter,
   importPEFT,
-  loraDense,
-  loraWeights,
+  loraLayer,
   LoRAError,
   mergeLoRA,
   predictWith,
@@ -20,7 +19,7 @@ import {
   splitAtFirstAdapter,
   summarizeLoRA,
   trainableVariables,
-  TrainedLayer,
+  UnadaptedLayer,
   withAdapter,
 } from '../../src';
 import {useBackend} from '../helpers';
@@ -110,9 +109,9 @@ test.each<[name: string, use: (model: tf.LayersModel) => unknown]>([
 test('a layer of another copy is told of', async () => {
   for (const other of [copy, stranger]) {
     const layer = there(() => other.layers.dense({units: 2}));
-    await expectTold(() => loraDense({layer, rank: 1}));
-    await expectTold(() => loraWeights({layer, weights: ['kernel'], rank: 1}));
-    await expectTold(() => new TrainedLayer({layer}));
+    await expectTold(() => loraLayer({layer, rank: 1}));
+    await expectTold(() => loraLayer({layer, weights: ['kernel'], rank: 1}));
+    await expectTold(() => new UnadaptedLayer({layer, trains: 'everything'}));
     await expectTold(() => replaceHead(mlp().model, [layer]));
   }
 });

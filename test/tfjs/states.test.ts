@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {loraLSTM} from '../../src/layers/loraLSTM';
+import {LoRALSTM} from '../../src/layers/loraRecurrent';
 import {applyLoRA} from '../../src/model/apply';
 import {disposeModel} from '../../src/rewire/dispose';
 import {mergeLoRA, removeLoRA} from '../../src/model/restore';
@@ -117,7 +117,7 @@ describe.each(BACKENDS)('on %s', backend => {
 
   test('a layer that was made with initial states merges by itself', () => {
     tf.tidy(() => {
-      const layer = loraLSTM({layer: layers.lstm({units: 2, name: 'lstm'}), rank: 1});
+      const layer = new LoRALSTM({layer: layers.lstm({units: 2, name: 'lstm'}), rank: 1});
       const [x, h, c] = [[4, 3], [2], [2]].map(shape => tf.input({shape}));
       layer.apply(x!, {initialState: [h!, c!]});
       stir(layer);

@@ -1,0 +1,18 @@
+import {beforeBackendsStart} from './arrival';
+import {batchNormKernel} from './batchNorm';
+import {ensureConv3dTransposeGradient} from './conv3dTranspose';
+import {ensureDepthToSpaceGradient} from './depthToSpace';
+import {addRepair, ensureKernels} from './ensure';
+import {ensureRegistered} from './registration';
+import {ensureTensorFlowKernels} from './tensorflow';
+import {ensureWasmKernels} from './wasm';
+
+// Layers know only that there are repairs, so that one can be read without them. tf.loadLayersModel and stock layers profit too.
+addRepair(ensureWasmKernels);
+addRepair(ensureConv3dTransposeGradient);
+addRepair(ensureDepthToSpaceGradient);
+addRepair(ensureTensorFlowKernels);
+addRepair(() => {
+  ensureRegistered('cpu', batchNormKernel.name, [batchNormKernel]);
+});
+beforeBackendsStart(ensureKernels); // a backend may come later

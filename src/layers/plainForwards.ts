@@ -1,0 +1,48 @@
+import * as tf from '@tensorflow/tfjs';
+import {activate, cappedReluGradient, outputActivation, reluGradient} from '../ops/activation';
+import {frozenBatchNorm} from '../ops/batchNorm';
+import {type BatchNormLayer, fieldsOf, type KernelLayer} from '../tfjs/fields';
+import type {Forward} from './forward';
+
+/** `BatchNormalization` by its moving statistics, in training too. */
+const batchNormForward: Forward = (layer, x, {prepared, kwargs}) => {
+  const {axis, epsilon, gamma, beta, movingMean, movingVariance} = fieldsOf<BatchNormLayer>(layer);
+  const weights = {
+    mean: movingMean.read(),
+    variance: movingVariance.read(),
+    gamma: gamma?.read() ?? null,
+    beta: beta?.read() ?? null,
+    epsilon,
+  };
+  return frozenBatchNorm(x, weights, {
+    axis: axis < 0 ? axis + x.rank : axis,
+    exact: kwargs.training !== true,
+    prepared,
+  });
+};
+
+/** `Activation`, where its gradient can be had from its output. */
+const activationForward: Forward = (layer, x) => {
+  const {activation} = fieldsOf<Pick<KernelLayer, 'activation'>>(layer);
+  const known = outputActivation(activation.getClassName());
+  return known === undefined ? activation.apply(x) : activate(x, {...known, apply: z => activation.apply(z)});
+};
+
+/** `ReLU`, with a maximum or without. */
+const reluForward: Forward = (layer, x) => {
+  const {maxValue} = fieldsOf<{maxValue?: number | null}>(layer);
+  return maxValue == null
+    ? activate(x, {fused: null, apply: tf.relu, gradient: reluGradient})
+    : activate(x, {
+        fused: null,
+        apply: z => tf.clipByValue(tf.relu(z), 0, maxValue),
+        gradient: cappedReluGradient(maxValue),
+      });
+};
+
+/** A row for each class without an update that the stock layer would compute with needless gradients, or slowly. */
+export const PLAIN_FORWARDS: Readonly<Record<string, Forward>> = {
+  BatchNormalization: batchNormForward,
+  Activation: activationForward,
+  ReLU: reluForward,
+};

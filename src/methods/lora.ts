@@ -1,0 +1,47 @@
+import * as tf from '@tensorflow/tfjs';
+import {delta, fans, updatedKernel} from '../ops/factors';
+import {initializerOfRandom} from './initializer';
+import {type AdaptableWeight, type LoRAStrength, type Method, type Parameters, scalingOf} from './method';
+
+/**
+ * LoRA: `W + s·A·B`, `s = alpha / rank`. `A`, `[...fan-in axes, rank]`, starts random and `B`, `[rank, ...out axes]`, at zero, or the other
+ * way round. (Hu et al., "LoRA", arXiv 2106.09685, §4; initialisation as in PEFT.)
+ */
+export const lora: Method = {
+  name: 'lora',
+  parameterNames: ['lora_A', 'lora_B'],
+  parameters: (weight, rank, {zeroFactor = 'B', initializer, seed}) => {
+    const {variable, outAxes = 1} = weight;
+    const shape = variable.shape as number[];
+    const r = Math.min(rank, limitOf(weight));
+    const random = initializerOfRandom(zeroFactor, initializer, fans(shape, outAxes).fanIn, seed);
+    const spec = (which: 'A' | 'B', ofFactor: number[]) => ({
+      name: `lora_${which}`,
+      shape: ofFactor,
+      trains: true,
+      initializer: which === zeroFactor ? tf.initializers.zeros() : random,
+      neutralAtStart: which === zeroFactor,
+    });
+    return [spec('A', [...shape.slice(0, -outAxes), r]), spec('B', [r, ...shape.slice(-outAxes)])];
+  },
+  rankLimit: limitOf,
+  update: (parameters, strength) => ({factors: factors(parameters, strength)}),
+  delta: (parameters, strength) => delta(factors(parameters, strength)),
+  merge: (kernel, parameters, strength) => updatedKernel(kernel, factors(parameters, strength)),
+  scale: (strength, k) => ({...strength, alpha: strength.alpha * k}),
+  factorsOf: pair,
+  parametersOf: ({a, b}) => ({lora_A: a, lora_B: b}),
+};
+
+function limitOf({variable, outAxes}: AdaptableWeight): number {
+  const {fanIn, fanOut} = fans(variable.shape as number[], outAxes);
+  return Math.min(fanIn, fanOut);
+}
+
+function pair<T>({lora_A: a, lora_B: b}: Readonly<Record<string, T>>): {a: T; b: T} {
+  return {a: a as T, b: b as T};
+}
+
+function factors(parameters: Parameters, strength: Required<LoRAStrength>) {
+  return {...pair(parameters), scaling: scalingOf(strength)};
+}

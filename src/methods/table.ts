@@ -1,0 +1,27 @@
+import {LoRAError, show} from '../errors';
+import {lora} from './lora';
+import {loraFA} from './loraFA';
+import type {Method} from './method';
+
+/** A row for each method. The first is the default. */
+const METHODS: readonly Method[] = [lora, loraFA];
+
+/**
+ * The method of a name, as options and files give it.
+ *
+ * @throws LoRAError if there is no such method.
+ */
+export function methodOf(name: string = lora.name): Method {
+  const method = METHODS.find(candidate => candidate.name === name);
+  if (method === undefined) {
+    throw new LoRAError(
+      `method must be one of ${METHODS.map(known => show(known.name)).join(', ')}, got ${show(name)}.`,
+    );
+  }
+  return method;
+}
+
+/** The name as configs hold it: they leave that of the default out. */
+export function namedIn({name}: Method): {method?: string} {
+  return name === lora.name ? {} : {method: name};
+}
