@@ -148,7 +148,7 @@ export function activations(): Specimen {
 /** Residual blocks of convolutions, each weakened, then a shuffle; the same weakening twice in a row. */
 export function upscaler(): Specimen {
   const conv = (name: string, filters: number) => layers.conv2d({filters, kernelSize: 3, padding: 'same', name});
-  const input = tf.input({shape: [null as unknown as number, null as unknown as number, 2], name: 'small'});
+  const input = tf.input({shape: [null, null, 2], name: 'small'});
   let x = symbol(conv('first', 4).apply(input));
   for (const block of [1, 2]) {
     const branch = symbol(conv(`block${block}`, 4).apply(x));

@@ -99,7 +99,7 @@ function variants(name: string, usage: Usage): [place: string, call: () => unkno
   const use = (library as unknown as Record<string, (...args: unknown[]) => unknown>)[name]!;
   return usage().flatMap((argument, i) => {
     const isRecord = typeof argument === 'object' && argument?.constructor === Object;
-    const keys = isRecord || Array.isArray(argument) ? Object.keys(argument as object) : [];
+    const keys = isRecord || Array.isArray(argument) ? Object.keys(argument) : [];
     const whole: [string, () => unknown] = [
       `${name} ${i}`,
       () => use(...usage().map((value, at) => (at === i ? null : value))),
@@ -182,7 +182,7 @@ test('null stands for no arguments in apply and call, as in stock layers', () =>
   const bases = [
     layers.dense({units: 2}),
     layers.lstm({units: 2}),
-    layers.bidirectional({layer: layers.gru({units: 2}) as tf.RNN, mergeMode: 'concat'}),
+    layers.bidirectional({layer: layers.gru({units: 2}), mergeMode: 'concat'}),
     layers.dropout({rate: 0.5}),
     layers.batchNormalization(),
   ];

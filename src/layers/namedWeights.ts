@@ -28,8 +28,9 @@ export function matchNames(
   weights: ReadonlyMap<string, tf.LayerVariable>,
   mapping?: NameMapping | null,
 ): WeightsReport & {pairs: Map<string, string>} {
-  if (!Array.isArray(names)) {
-    throw new LoRAError(`A list of names of weights is needed, got ${show(names)}.`);
+  const given: unknown = names;
+  if (!Array.isArray(given)) {
+    throw new LoRAError(`A list of names of weights is needed, got ${show(given)}.`);
   }
   const pairs = new Map<string, string>();
   const unmatched: string[] = [];

@@ -63,7 +63,22 @@ export interface LoRASummary {
  * @throws LoRAError if the model is not adapted.
  */
 export function summarizeLoRA(model: tf.LayersModel): LoRASummary {
-  return summaryOf(model, rows => rows);
+  const sites = adaptedSites(model);
+  const {capped} = recordOf(model);
+  const left = sites
+    .filter(({layer}) => wrapperKind(layer) === 'frozen' && hasKernel(layer))
+    .map(({path, layer}) => ({path, className: baseOf(layer).getClassName(), reason: reasonLeft(baseOf(layer))}));
+  const pathsOf = (kind: WrapperKind) => sites.filter(({layer}) => wrapperKind(layer) === kind).map(({path}) => path);
+  return printable({
+    layers: loraSites(model).flatMap(({path, layer}) => rowsOf(path, layer, capped[path])),
+    left,
+    trainable: pathsOf('trained'),
+    biases: pathsOf('bias'),
+    unsaved: unsavedLayers(sites),
+    trainableParameters: countOf(model.trainableWeights),
+    // The originals that layers keep beside weights that train are no parameters of the model.
+    totalParameters: sites.reduce((sum, {layer}) => sum + parametersOf(layer), 0),
+  });
 }
 
 /**
@@ -73,32 +88,18 @@ export function summarizeLoRA(model: tf.LayersModel): LoRASummary {
  * @throws LoRAError if the model is not adapted.
  */
 export async function measureLoRA(model: tf.LayersModel): Promise<LoRASummary> {
-  const sites = loraSites(model);
-  const norms = (await Promise.all(sites.map(({layer}) => normsOf(layer)))).flat();
-  return summaryOf(model, rows =>
-    rows.map((row, i) => {
-      const {deltaNorm, kernelNorm} = norms[i] ?? {deltaNorm: NaN, kernelNorm: NaN};
-      return {...row, deltaNorm, deltaToKernelRatio: deltaNorm / kernelNorm};
-    }),
-  );
+  const {layers, ...others} = summarizeLoRA(model); // before anything is awaited: another adapter may be set meanwhile
+  const norms = (await Promise.all(loraSites(model).map(({layer}) => normsOf(layer)))).flat();
+  const measured = layers.map((row, i) => {
+    const {deltaNorm, kernelNorm} = norms[i] ?? {deltaNorm: NaN, kernelNorm: NaN};
+    return {...row, deltaNorm, deltaToKernelRatio: deltaNorm / kernelNorm};
+  });
+  return printable({...others, layers: measured});
 }
 
-/** A summary whose rows `complete` has added to. */
-function summaryOf(model: tf.LayersModel, complete: (rows: LayerSummary[]) => LayerSummary[]): LoRASummary {
-  const sites = adaptedSites(model);
-  const {capped} = recordOf(model);
-  const layers = complete(loraSites(model).flatMap(({path, layer}) => rowsOf(path, layer, capped[path])));
-  const left = sites
-    .filter(({layer}) => wrapperKind(layer) === 'frozen' && hasKernel(layer))
-    .map(({path, layer}) => ({path, className: baseOf(layer).getClassName(), reason: reasonLeft(baseOf(layer))}));
-  const pathsOf = (kind: WrapperKind) => sites.filter(({layer}) => wrapperKind(layer) === kind).map(({path}) => path);
-  const whole = {left, trainable: pathsOf('trained'), biases: pathsOf('bias'), unsaved: unsavedLayers(sites)};
-  const counts = {
-    trainableParameters: countOf(model.trainableWeights),
-    // The originals that layers keep beside weights that train are no parameters of the model.
-    totalParameters: sites.reduce((sum, {layer}) => sum + parametersOf(layer), 0),
-  };
-  return {layers, ...whole, ...counts, toString: () => format(layers, whole, counts)};
+/** A summary that prints itself as a table. */
+function printable(facts: Omit<LoRASummary, 'toString'>): LoRASummary {
+  return {...facts, toString: () => format(facts)};
 }
 
 function rowsOf(path: string, layer: LoRALayer, askedRank: number | undefined): LayerSummary[] {
@@ -140,11 +141,15 @@ function countOf(weights: Iterable<tf.LayerVariable>): number {
   return count;
 }
 
-function format(
-  rows: readonly LayerSummary[],
-  {left, trainable, biases, unsaved}: Pick<LoRASummary, 'left' | 'trainable' | 'biases' | 'unsaved'>,
-  {trainableParameters, totalParameters}: {trainableParameters: number; totalParameters: number},
-): string {
+function format({
+  layers: rows,
+  left,
+  trainable,
+  biases,
+  unsaved,
+  trainableParameters,
+  totalParameters,
+}: Omit<LoRASummary, 'toString'>): string {
   const withNorms = rows.some(({deltaNorm}) => deltaNorm !== undefined);
   const table = [
     ['layer', 'class', 'kernel', 'rank', 'alpha', 'trainable', ...(withNorms ? ['‖delta‖', '‖delta‖/‖W‖'] : [])],

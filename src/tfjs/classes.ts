@@ -11,7 +11,7 @@ type Class = abstract new (...args: never[]) => object;
 /** The class that is registered under a name. */
 export function registeredClass(className: string): Class | undefined {
   const {classNameMap} = tf.serialization.SerializationMap.getMap();
-  return Object.hasOwn(classNameMap, className) ? (classNameMap[className]?.[0] as Class | undefined) : undefined;
+  return Object.hasOwn(classNameMap, className) ? classNameMap[className]?.[0] : undefined;
 }
 
 /** Whether a name is that of a registered class of a kind, one of tfjs or one's own. */

@@ -14,9 +14,14 @@ const isTrainable = ({weights}: tf.layers.Layer) => weights.map(weight => (weigh
 /** Fits for four batches; after the second one `stop` is called. */
 async function fitAndStop(model: tf.LayersModel, inputs: tf.Tensor[], stop: () => void): Promise<void> {
   model.compile({optimizer: tf.train.sgd(0.1), loss: 'meanSquaredError'});
-  const rows = inputs[0]!.shape[0]!;
+  const rows = inputs[0]!.shape[0];
   const targets = random([rows, model.outputs[0]!.shape[1]!], 9);
-  const onBatchEnd = (batch: number) => Promise.resolve(batch === 1 ? stop() : undefined);
+  const onBatchEnd = (batch: number) => {
+    if (batch === 1) {
+      stop();
+    }
+    return Promise.resolve();
+  };
   await model.fit(inputs[0]!, targets, {batchSize: rows / 4, verbose: 0, shuffle: false, callbacks: {onBatchEnd}});
 }
 

@@ -26,7 +26,7 @@ describe.each(IGNORANT)('a model with %s', (_, make) => {
   test('is one that tfjs rebuilds from its JSON', async () => {
     const {model} = make();
     const json = model.toJSON(undefined, false) as tf.io.ModelJSON['modelTopology'];
-    const rebuilt = await tf.models.modelFromJSON(json as Parameters<typeof tf.models.modelFromJSON>[0]);
+    const rebuilt = await tf.models.modelFromJSON(json);
     expect(rebuilt.countParams()).toBe(model.countParams());
   });
 
@@ -69,7 +69,7 @@ describe.each(IGNORANT)('a model with %s', (_, make) => {
     expect(predictions(applyLoRA(model, adapter), inputs)).toEqual(expected);
     setAdapter(adapted, null);
     expect(predictions(adapted, inputs)).toEqual(predictions(model, inputs));
-    const rows = inputs[0]!.shape[0]!;
+    const rows = inputs[0]!.shape[0];
     const each = predictWith(adapted, inputs[0]!, new Array<typeof adapter>(rows).fill(adapter));
     expect([each].flat().map(numbers)).toEqual(expected);
   });
@@ -78,7 +78,7 @@ describe.each(IGNORANT)('a model with %s', (_, make) => {
     const {model, inputs} = make();
     await withoutLeaks(() => {
       const adapted = applyLoRA(model, {rank: 2});
-      tf.dispose(predictions(adapted, inputs) as unknown as tf.TensorContainer);
+      tf.dispose(predictions(adapted, inputs));
       [mergeLoRA(adapted), removeLoRA(adapted), adapted].forEach(each => disposeModel(each));
       expect(() => applyLoRA(model, {targets: ['nothing']})).toThrow('No layer matches');
     });
@@ -125,7 +125,7 @@ test('a new head goes after such a layer and consists of such layers', async () 
   expect(predictions(again, inputs)).toEqual(predictions(adapted, inputs));
 });
 
-test('a new head goes on an autoencoder', async () => {
+test('a new head goes on an autoencoder', () => {
   const {model, inputs} = autoencoder();
   const encoder = tf.model({inputs: model.inputs, outputs: model.outputs[0]!});
   const headed = replaceHead(encoder, [tf.layers.dense({units: 2, name: 'new'})], {at: 'decoder'});

@@ -81,7 +81,7 @@ describe('a plan', () => {
   });
 
   test('shows the rank that was asked for beside the one that the kernel holds', () => {
-    expect(String(planLoRA(mlp().model, {rank: 4}))).toMatch(/^head +Dense +adapted +3 \(not 4\) +3 +27 /m);
+    expect(String(planLoRA(mlp().model, {rank: 4}))).toMatch(/^head +Dense +adapted +1 \(not 4\) +1 +9 /m);
   });
 
   test.each<[what: string, config: LoRAConfig, path: string, role: string, reason: string]>([
@@ -214,7 +214,7 @@ describe('what is wrong with a config', () => {
   test('is told in a bounded message, however large the model is', () => {
     const layers = Array.from({length: 200}, (_, i) => tf.layers.dense({units: 1, inputShape: [1], name: `a_${i}`}));
     const model = tf.sequential({layers});
-    expect(() => applyLoRA(model, {targets: ['none of these']})).toThrow('and 140 more.');
+    expect(() => applyLoRA(model, {targets: ['none of these']})).toThrow('and 160 more.');
   });
 });
 

@@ -24,7 +24,7 @@ async function damaged(change: (config: Record<string, unknown>) => void): Promi
   await applyLoRA(mlp().model, {rank: 2}).save(handler);
   const artifacts = handler.artifacts as unknown as {modelTopology: {config: {layers: {config: never}[]}}};
   change(artifacts.modelTopology.config.layers[0]!.config);
-  return tf.loadLayersModel(tf.io.fromMemory(artifacts as never));
+  return tf.loadLayersModel(tf.io.fromMemory(artifacts));
 }
 
 test.each([

@@ -144,6 +144,6 @@ test('a tensor of another realm is told of', async () => {
 test('a tensor of a copy that shares the engine is as good as any', () => {
   const {model} = mlp();
   const adapted = applyLoRA(model, {rank: 1});
-  const x = copy.ones([1, 5]) as tf.Tensor;
+  const x: tf.Tensor = copy.ones([1, 5]);
   expect((predictWith(adapted, x, [null]) as tf.Tensor).shape).toEqual([1, 3]);
 });
