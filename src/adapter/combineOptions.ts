@@ -1,4 +1,4 @@
-import {show, throwFaults} from '../errors';
+import {checkOptions, show, throwFaults} from '../errors';
 import {join, type Joint, type WeightedAdapter} from './joint';
 import {dare, type MajoritySign, type Merging, ties} from './mixing';
 
@@ -39,6 +39,7 @@ const REQUIRED: Readonly<Record<string, string | undefined>> = {
  * @throws LoRAError with a line for each fault.
  */
 export function checkCombination(parts: readonly WeightedAdapter[], options: CombineOptions): Joint {
+  checkOptions(options);
   throwFaults(optionFaults(options, []));
   const joint = join(parts);
   const {method} = options;
@@ -52,11 +53,11 @@ export function checkCombination(parts: readonly WeightedAdapter[], options: Com
  * @throws LoRAError with a line for each fault.
  */
 export function checkCompression(parts: readonly WeightedAdapter[], options: CompressOptions): Joint {
-  const given = (options as Partial<CompressOptions> | undefined) ?? {};
-  const {rank} = given;
+  checkOptions(options);
+  const {rank}: Partial<CompressOptions> = options;
   throwFaults([
     ...(Number.isInteger(rank) && Number(rank) > 0 ? [] : [`rank must be a positive integer, got ${show(rank)}.`]),
-    ...optionFaults(given, ['rank']),
+    ...optionFaults(options, ['rank']),
   ]);
   const joint = join(parts);
   throwFaults(weightFaults(parts, options.method));

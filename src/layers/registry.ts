@@ -4,7 +4,7 @@ import {checkOptions, LoRAError, show} from '../errors';
 import {isRegistered} from '../tfjs/configs';
 import {namedWeights} from '../tfjs/weights';
 import {type Adaptation, resolveWeights, type WeightTarget} from './adaptation';
-import {checkLayer} from './wrapperArgs';
+import {checkedArgs} from './wrapperArgs';
 import {KINDS} from './kinds';
 import type {LoRALayer, LoRALayerArgs} from './loraLayer';
 import {listed, LoRAWeights, weightsAdaptation} from './loraWeights';
@@ -101,12 +101,9 @@ export function loraClassOf(className: string, weights?: Required<WeightTarget>[
  *
  * @throws LoRAError if the layer cannot be adapted, or an option is out of range.
  */
-export function loraLayer({
-  weights,
-  ...args
-}: LoRALayerArgs & {weights?: readonly (string | WeightTarget)[]}): LoRALayer {
-  const {layer} = args;
-  checkLayer(layer);
+export function loraLayer(given: LoRALayerArgs & {weights?: readonly (string | WeightTarget)[]}): LoRALayer {
+  const {layer} = checkedArgs(given);
+  const {weights, ...args} = given;
   if (weights !== undefined) {
     return new LoRAWeights({...args, weights});
   }

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {asLoRAError, LoRAError} from '../errors';
+import {asLoRAError, kindOf, LoRAError} from '../errors';
 import {pathOfHandler, schemeOfHandler} from '../tfjs/handlers';
 import {downloadHandler} from './download';
 import {indexedDBHandler} from './indexedDB';
@@ -32,6 +32,13 @@ export function isFetched(url: string): boolean {
 /** The scheme of a URL, such as `file:`. */
 function schemeOf(url: string): string | undefined {
   return /^([a-z][a-z\d+.-]*:)\/\//i.exec(url)?.[1]?.toLowerCase();
+}
+
+/** @throws LoRAError if it is neither a URL nor a handler. */
+export function checkPlace(place: unknown, action: 'save' | 'load'): void {
+  if (typeof place !== 'string' && (typeof place !== 'object' || place === null)) {
+    throw new LoRAError(`A URL or a tf.io.IOHandler is needed to ${action} an adapter, got ${kindOf(place)}.`);
+  }
 }
 
 /**

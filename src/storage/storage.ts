@@ -4,7 +4,7 @@ import {checkAdapter, checkAdapterConfig} from '../adapter/checkAdapter';
 import {asLoRAError, checkOptions, faultLines, LoRAError, show} from '../errors';
 import {getAdapter} from '../model/currentAdapter';
 import {checkLimits, limitedFetch, type LoadOptions, tooLarge, unlessAborted} from './limits';
-import {findHandler, isFetched, isSafetensors} from './places';
+import {checkPlace, findHandler, isFetched, isSafetensors} from './places';
 import {fromSafetensors, readValues, type SafetensorsOptions, toSafetensors} from './safetensors';
 import {readAdapter} from './sources';
 import {bytesOfSpecs, isSpec} from './weightBytes';
@@ -46,6 +46,7 @@ export async function saveAdapter(
   if (wanted !== undefined && !['tfjs', 'safetensors'].includes(wanted)) {
     throw new LoRAError(`format must be "tfjs" or "safetensors", got ${show(wanted)}.`);
   }
+  checkPlace(handlerOrUrl, 'save');
   const isNamedSo = isSafetensors(handlerOrUrl);
   const format = wanted ?? (isNamedSo ? 'safetensors' : 'tfjs');
   if (format === 'tfjs' && isNamedSo) {
@@ -122,6 +123,7 @@ export function safetensorsOf({modelTopology, weightData}: tf.io.ModelArtifacts)
  *     signal's reason if it is aborted.
  */
 export async function loadAdapter(handlerOrUrl: tf.io.IOHandler | string, options: LoadOptions = {}): Promise<Adapter> {
+  checkPlace(handlerOrUrl, 'load');
   checkLimits(options);
   options.signal?.throwIfAborted();
   try {

@@ -353,7 +353,7 @@ describe('combineAdapters', () => {
     for (const [options, message] of [
       [{rank: 0}, 'rank must be a positive integer, got 0.'],
       [{}, 'rank must be a positive integer, got undefined.'],
-      [undefined, 'rank must be a positive integer, got undefined.'],
+      [undefined, 'The options must be an object'],
       [{rank: 1, density: 0.5}, 'Method \'exact\' has no option "density". It has: rank.'],
       [{rank: 1, method: 'ties', density: 1}, 'takes positive weights'],
     ] as const) {

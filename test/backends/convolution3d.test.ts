@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import * as tf from '@tensorflow/tfjs';
 import '../../src/backends/repairs';
 import {ensureKernels} from '../../src/backends/ensure';
+import '../../src/backends/repairs';
 import {BACKENDS, expectGradients, numbers, on, random, useBackend} from '../helpers';
 import {expectAgreement} from './agreement';
 
