@@ -54,9 +54,9 @@ export function checkCombination(parts: readonly WeightedAdapter[], options: Com
  */
 export function checkCompression(parts: readonly WeightedAdapter[], options: CompressOptions): Joint {
   checkOptions(options);
-  const {rank}: Partial<CompressOptions> = options;
+  const {rank} = options;
   throwFaults([
-    ...(Number.isInteger(rank) && Number(rank) > 0 ? [] : [`rank must be a positive integer, got ${show(rank)}.`]),
+    ...(Number.isInteger(rank) && rank > 0 ? [] : [`rank must be a positive integer, got ${show(rank)}.`]),
     ...optionFaults(options, ['rank']),
   ]);
   const joint = join(parts);
