@@ -13,6 +13,8 @@ export default tseslint.config(
       '**/.venv/',
       '*.config.js',
       '*.config.ts',
+      // AssemblyScript
+      'src/backends/wasm/native/',
     ],
   },
   js.configs.recommended,

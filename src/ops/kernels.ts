@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import {AFFINE} from '../backends/wasm';
 import {type ActivationGradient, launchesOperations, MATRIX_PRODUCT} from '../backends/tensorflow';
 
 // tfjs fuses only where no gradient is being recorded, and the backward kernels have no public function. An operation that brings
@@ -157,6 +158,14 @@ export function activationGradient(
   composed: (dy: tf.Tensor, y: tf.Tensor) => tf.Tensor,
 ): (dy: tf.Tensor, y: tf.Tensor) => tf.Tensor {
   return (dy, y) => (hasKernel(kernel) ? run(kernel, {dy, y}, {}) : composed(dy, y));
+}
+
+/** `x·m + t`, or `x·m`, with `m` and `t` along the last axis. */
+export function scaleAndShift(x: tf.Tensor, m: tf.Tensor, t?: tf.Tensor): tf.Tensor {
+  if (hasKernel(AFFINE)) {
+    return run(AFFINE, {x, m, ...(t && {t})}, {});
+  }
+  return t === undefined ? tf.mul(x, m) : tf.add(tf.mul(x, m), t);
 }
 
 function hasKernel(name: string): boolean {
