@@ -5,6 +5,7 @@ import {conv1dOp} from '../ops/conv1d';
 import {conv2dOp} from '../ops/conv2d';
 import {conv2dTranspose} from '../ops/conv2dTranspose';
 import {conv3dOp} from '../ops/conv3d';
+import {deferConvolution} from '../ops/convolutionChain';
 import {denseOp} from '../ops/dense';
 import {depthwiseConv2d} from '../ops/depthwise';
 import {embeddingOp} from '../ops/embedding';
@@ -62,9 +63,10 @@ export const conv1dForward: Forward = (layer, x, {factors, prepared}) => {
 /** `Conv2D`: both data formats; as the stock layer, channels-first is transposed before and after. */
 export const conv2dForward: Forward = (layer, x, {factors, prepared}) => {
   const fields = fieldsOf<ConvLayer>(layer);
-  const op = conv2dOp(conv2dGeometry(fields));
+  const geometry = conv2dGeometry(fields);
   const {last, restore} = channelsLast(x, fields);
-  return applyLinear(by(op), last, fields, {factors, prepared, biasApart: false}, restore);
+  const defer = deferral(prepared, fields, geometry, false);
+  return applyLinear(by(conv2dOp(geometry)), last, fields, {factors, prepared, biasApart: false, defer}, restore);
 };
 
 /** `Conv2DTranspose`: both data formats. The stock layer fuses nothing, and leaves a dilation rate out of account. */
@@ -97,7 +99,8 @@ export const depthwiseConv2dForward: Forward = (layer, x, {factors, prepared}) =
   const compute: Compute = (input, weights, after) => depthwiseConv2d(input as tf.Tensor4D, weights, geometry, after);
   const {last, restore} = channelsLast(x, fields);
   const weights = {kernel, bias, activation};
-  return applyLinear(compute, last, weights, {factors, prepared, biasApart: true, fuses: false}, restore);
+  const defer = kernel.shape[3] === 1 ? deferral(prepared, fields, geometry, true) : undefined;
+  return applyLinear(compute, last, weights, {factors, prepared, biasApart: true, fuses: false, defer}, restore);
 };
 
 /** `SeparableConv2D`: a depthwise convolution, and one of size 1×1 of its result, which is the one that can have an update. */
@@ -157,13 +160,27 @@ export const activationForward: Forward = (layer, x) => {
 export const reluForward: Forward = (layer, x) => {
   const {maxValue} = fieldsOf<{maxValue?: number | null}>(layer);
   return maxValue == null
-    ? activate(x, {fused: null, apply: tf.relu, gradient: reluGradient})
+    ? activate(x, {fused: null, apply: tf.relu, gradient: reluGradient, cap: Infinity})
     : activate(x, {
         fused: null,
         apply: z => tf.clipByValue(tf.relu(z), 0, maxValue),
         gradient: cappedReluGradient(maxValue),
+        cap: maxValue,
       });
 };
+
+/** Lets a convolution without an activation be computed with the normalization and the relu that follow, in training. */
+function deferral(
+  owner: Prepared,
+  {activation, dataFormat}: Pick<ConvLayer, 'activation' | 'dataFormat'>,
+  geometry: Conv2DGeometry,
+  depthwise: boolean,
+): LinearWeights['defer'] {
+  return dataFormat === 'channelsLast' && activation.getClassName() === 'linear'
+    ? (x, filter, bias) =>
+        deferConvolution(owner, {x: x as tf.Tensor4D, filter: filter as tf.Tensor4D, bias, depthwise}, geometry)
+    : undefined;
+}
 
 /** How a stock 2-D convolution walks over its input. */
 function conv2dGeometry({
@@ -202,7 +219,7 @@ function by(op: Linear): Compute {
 }
 
 /** How a stock layer goes about what it computes. */
-interface Manner extends Pick<ForwardCall, 'factors' | 'prepared'> {
+interface Manner extends Pick<ForwardCall, 'factors' | 'prepared'>, Pick<LinearWeights, 'defer'> {
   /** As in `LinearWeights`. */
   biasApart: boolean;
   /** Whether it fuses activations. Default: true. */
@@ -214,10 +231,10 @@ function applyLinear(
   compute: Compute,
   x: tf.Tensor,
   {kernel, bias, activation}: KernelLayer,
-  {factors, prepared, biasApart, fuses = true}: Manner,
+  {factors, prepared, biasApart, defer, fuses = true}: Manner,
   restore: (y: tf.Tensor) => tf.Tensor,
 ): tf.Tensor {
-  const weights = {kernel: kernel.read(), bias: bias?.read() ?? null, biasApart, factors, prepared};
+  const weights = {kernel: kernel.read(), bias: bias?.read() ?? null, biasApart, factors, prepared, defer};
   const input = asFloat(x);
   const known = outputActivation(activation.getClassName());
   if (known !== undefined) {

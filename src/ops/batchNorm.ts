@@ -1,5 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {launchesOperations} from '../backends/tensorflow';
+import {normalizeChain} from './convolutionChain';
+import {scaleAndShift} from './kernels';
 import {runLazyOp} from './lazyOp';
 import type {Prepared} from './prepared';
 
@@ -26,6 +28,7 @@ export function frozenBatchNorm(
   weights: BatchNormWeights,
   {axis, exact, prepared}: {axis: number; exact: boolean; prepared: Prepared},
 ): tf.Tensor {
+  const isLast = axis === x.rank - 1;
   const onAxis = (w: tf.Tensor) => alongAxis(w, axis, x.rank);
   return runLazyOp({
     inputs: {x, ...(weights.beta && {beta: weights.beta})},
@@ -38,10 +41,17 @@ export function frozenBatchNorm(
         return tf.batchNorm(x, onAxis(mean), onAxis(variance), offset, scale, epsilon);
       }
       const [m, t] = affine(weights, prepared);
-      return tf.add(tf.mul(x, onAxis(m)), onAxis(t));
+      const chained = isLast ? normalizeChain(prepared, x, {m, t}) : undefined;
+      if (chained !== undefined) {
+        return chained;
+      }
+      return isLast ? scaleAndShift(x, m, t) : tf.add(tf.mul(x, onAxis(m)), onAxis(t));
     },
     gradient: dy => ({
-      x: () => tf.mul(dy, onAxis(affine(weights, prepared)[0])),
+      x: () => {
+        const [m] = affine(weights, prepared);
+        return isLast ? scaleAndShift(dy, m) : tf.mul(dy, onAxis(m));
+      },
       beta: () =>
         tf.sum(
           dy,

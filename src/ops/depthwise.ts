@@ -7,7 +7,7 @@ import {runLazyOp} from './lazyOp';
 import type {LinearWeights} from './linear';
 
 /** What a depthwise convolution works with. */
-export interface DepthwiseWeights extends Pick<LinearWeights, 'bias' | 'factors'> {
+export interface DepthwiseWeights extends Pick<LinearWeights, 'bias' | 'factors' | 'defer'> {
   /** `[kh, kw, in, mult]`. */
   kernel: tf.Tensor;
   /** Whether the kernel may train where there are no factors. With factors they may in any case. Default: false. */
@@ -24,7 +24,7 @@ export interface DepthwiseWeights extends Pick<LinearWeights, 'bias' | 'factors'
  */
 export function depthwiseConv2d(
   x: tf.Tensor4D,
-  {kernel, bias, factors, trains = false}: DepthwiseWeights,
+  {kernel, bias, factors, defer, trains = false}: DepthwiseWeights,
   geometry: Conv2DGeometry,
   activation: Activation,
 ): tf.Tensor {
@@ -35,7 +35,12 @@ export function depthwiseConv2d(
     inputs: {x, ...(bias && {bias}), ...(learns && {kernel, ...(factors && {a: factors.a, b: factors.b})})},
     save: {x: learns, y: activation.gradient !== null},
     forward: () => {
-      const z = tf.depthwiseConv2d(x, updated(), strides, padding, 'NHWC', dilations);
+      const filter = updated();
+      const deferred = defer?.(x, filter, bias);
+      if (deferred !== undefined) {
+        return deferred;
+      }
+      const z = tf.depthwiseConv2d(x, filter, strides, padding, 'NHWC', dilations);
       return activation.apply(bias === null ? z : tf.add(z, bias));
     },
     gradient: (dy, saved): Record<string, () => tf.Tensor> => {

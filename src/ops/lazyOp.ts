@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import {freeingSpent} from './spent';
 
 /** What was kept of the forward pass. Only what the operation asked for is there. */
 export interface Saved {
@@ -68,9 +69,10 @@ function register(save: LazyOp['save']): string {
       inputsToSave: [...inputs],
       outputsToSave: save.h ? [save.y ?? false, true] : [save.y ?? false],
       gradFunc: (dy, tensors, attrs) => {
-        const named = Object.fromEntries(saved.map((name, i) => [name, tensors[i]]));
-        const ofResult = save.h ? (dy as tf.Tensor[])[0] : dy;
-        return opOf(attrs).gradient(ofResult as tf.Tensor, named as unknown as Saved);
+        const named = Object.fromEntries(saved.map((name, i) => [name, tensors[i]])) as unknown as Saved;
+        const [ofResult, ...others] = [dy].flat() as [tf.Tensor, ...tf.Tensor[]];
+        const spent = {gradients: [ofResult, ...(save.h ? [] : others)], unasked: save.h ? others : [], saved: tensors};
+        return freeingSpent(spent, () => opOf(attrs).gradient((save.h ? ofResult : dy) as tf.Tensor, named));
       },
     });
   }

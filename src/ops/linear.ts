@@ -19,6 +19,8 @@ export interface LinearWeights {
   factors: Factors | null;
   /** Where a frozen operation may keep what depends on its kernel alone. */
   prepared?: Prepared;
+  /** Puts `x ∗ W + b` off, to be computed with what follows, if it can be. Only for a layer without an activation. */
+  defer?: ((x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor | null) => tf.Tensor | undefined) | undefined;
 }
 
 /**
@@ -49,8 +51,12 @@ export function linear(op: Linear, x: tf.Tensor, weights: LinearWeights, activat
 
 /** `f(x ∗ (W + s·A·B) + b)`, without factors `f(x ∗ W + b)`. */
 function merged(op: Linear, x: tf.Tensor, weights: LinearWeights, activation: Activation): tf.Tensor {
-  const {kernel, factors} = weights;
+  const {kernel, bias, factors, defer} = weights;
   const w = factors === null ? kernel : updatedKernel(kernel, factors);
+  const deferred = defer?.(x, w, bias);
+  if (deferred !== undefined) {
+    return deferred;
+  }
   return activation.fused === null
     ? activation.apply(biased(op, x, w, weights, null))
     : biased(op, x, w, weights, activation.fused);
