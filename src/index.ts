@@ -1,4 +1,5 @@
 export {getAdapter, setAdapter, withAdapter} from './adapter/adapter';
+export {type KernelSource, loraKernels} from './backends/loraKernels';
 export {combineAdapters} from './adapter/combine';
 export type {CombineOptions} from './adapter/combineOptions';
 export {type ExportedPEFT, exportPEFT, type ExportOptions} from './adapter/exportPeft';
@@ -57,6 +58,7 @@ export {type Split, splitAtFirstAdapter} from './model/split';
 export {disposeModel, trainableVariables} from './model/dispose';
 export {type Batches, type FeatureFitArgs, fitOnFeatures} from './model/fitOnFeatures';
 export {resetOptimizer} from './model/optimizer';
+export {adam, type AdamOptions, LoRAAdam, LoRAMomentum, LoRASGD, sgd, type SGDOptions} from './model/optimizers';
 export {replaceHead, type ReplaceHeadOptions} from './model/head';
 export {mergeLoRA, type MergeOptions, removeLoRA} from './model/restore';
 export {type LayerSummary, type LeftLayer, type LoRASummary, summarizeLoRA, type SummaryOptions} from './model/summary';
