@@ -49,14 +49,16 @@ export function stockKernel(name: string, backend: string): tf.KernelConfig | un
   return found !== undefined && BRAND in found ? (found as {[BRAND]?: tf.KernelConfig})[BRAND] : found;
 }
 
-/** One kernel over others of the same name: what it is wrapped around is the last of them. */
+/** One kernel over another of the same name, which it is wrapped around; over the backend's own where there is no other. */
 export function layered(kernels: readonly OwnKernel[], above: readonly OwnKernel[]): OwnKernel[] {
-  return kernels.map(kernel => {
+  const names = new Set(kernels.map(({name}) => name));
+  const over = kernels.map(kernel => {
     const upper = above.find(({name}) => name === kernel.name);
     return upper === undefined
       ? kernel
-      : {name: kernel.name, configure: stock => upper.configure(kernel.configure(stock))};
+      : {name: kernel.name, configure: (stock?: tf.KernelConfig) => upper.configure(kernel.configure(stock))};
   });
+  return [...over, ...above.filter(({name}) => !names.has(name))];
 }
 
 /** `tf.getKernel` with its true type. */

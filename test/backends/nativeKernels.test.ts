@@ -255,6 +255,25 @@ test.each([1, 2, 5, 8, 9, 16])('tiles of an image of %i×%i pixels fill it, and 
   ).toBe(true);
 });
 
+test('zeros around images are those of cpu', async () => {
+  const side = fc.integer({min: 0, max: 3});
+  const size = fc.integer({min: 0, max: 5});
+  const paddings = fc.record({shape: fc.tuple(size, size, size, size), around: fc.tuple(side, side, side, side)});
+  await fc.assert(
+    fc.asyncProperty(paddings, async ({shape, around: [top, bottom, left, right]}) => {
+      const attrs = {constantValue: 0};
+      const rows = [
+        [0, 0],
+        [top, bottom],
+        [left, right],
+        [0, 0],
+      ];
+      await expectLikeCpu('PadV2', {x: tensor(shape, 1)}, {...attrs, paddings: rows});
+    }),
+    {numRuns: 40},
+  );
+});
+
 test.each([1, 3, 4, 31, 32, 33, 1000])(
   'the gradients of relu and relu6 from %i outputs are those of cpu',
   async count => {

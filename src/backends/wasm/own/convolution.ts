@@ -217,8 +217,8 @@ function tapOffsets({height, width, channelsIn}: Geometry, lineWidth: number): n
 
 /** Outputs in a tile along an axis. */
 const TILE = 4;
-/** Fewer channels do not pay for the transformations. */
-const FEWEST_CHANNELS = 16;
+/** Fewer channels do not pay for the transformations; those of the input are what is transformed most often. */
+const FEWEST_CHANNELS = {from: 16, to: 8};
 /** Of the tiles' outputs this part at least has to be of use. */
 const USEFUL = 0.55;
 /** Numbers of one tile that the transformations put aside, in bytes. */
@@ -229,7 +229,8 @@ const GAP = 192;
 function fitsWinograd({height, width, channelsIn, channelsOut}: Geometry): boolean {
   const isThree = [height, width].every(({kernel, stride}) => kernel === 3 && stride === 1);
   const used = [height, width].reduce((part, {output}) => (part * output) / (Math.ceil(output / TILE) * TILE), 1);
-  const fit = [channelsIn, channelsOut].every(channels => channels >= FEWEST_CHANNELS && channels % 4 === 0);
+  const areWhole = channelsIn % 4 === 0 && channelsOut % 4 === 0;
+  const fit = areWhole && channelsIn >= FEWEST_CHANNELS.from && channelsOut >= FEWEST_CHANNELS.to;
   return isThree && used >= USEFUL && fit;
 }
 

@@ -252,6 +252,22 @@ const batchNorm = nativeKernel<Normalization, {readonly varianceEpsilon?: number
   },
 );
 
+/** `PadV2` of images with zeros around them: lines are copied as a whole. */
+const pad = nativeKernel<{readonly x: tf.TensorInfo}, tf.PadV2Attrs>(
+  tf.PadV2,
+  (native, {inputs: {x}, attrs: {paddings, constantValue}}) => {
+    const [ofBatch, rows, columns, ofChannels] = paddings;
+    const isImage = x.shape.length === 4 && ofBatch?.every(size => size === 0) && ofChannels?.every(size => size === 0);
+    if (!isImage || !rows || !columns || constantValue !== 0 || !areFloats(x) || x.shape.includes(0)) {
+      return undefined;
+    }
+    const [n, height, width, channels] = x.shape as Shape4D;
+    const out = native.output([n, rows[0] + height + rows[1], columns[0] + width + columns[1], channels]);
+    native.functions.pad(native.at(x), n, height, width, channels, ...rows, ...columns, native.at(out));
+    return out;
+  },
+);
+
 /** Kernels by our module. Each stands over the one of before, which runs where the module does not. */
 export const nativeKernels: readonly OwnKernel[] = [
   ...products,
@@ -262,4 +278,5 @@ export const nativeKernels: readonly OwnKernel[] = [
   depthwiseInput,
   depthwiseFilter,
   batchNorm,
+  pad,
 ];
