@@ -117,14 +117,25 @@ test.each([
   [2, 7, 9, 20, 36],
   [1, 6, 5, 64, 64],
   [3, 3, 4, 16, 28],
-])('a 3×3 convolution of %i images %i×%i, %i → %i channels, agrees with cpu in training', async (n, h, w, from, to) => {
-  for (const pad of ['same', 'valid'] as const) {
-    const c = {n, h, w, channels: from, out: to, kernel: 3, stride: 1, pad};
-    const {x, filter, dy, attrs} = shapesOf(c, false);
-    await expectLikeCpu('Conv2D', {x: tensor(x, 1), filter: tensor(filter, 2)}, attrs, 1e-4);
-    await expectLikeCpu('Conv2DBackpropInput', {dy: tensor(dy, 1), filter: tensor(filter, 2)}, attrs, 1e-4);
-  }
-});
+])(
+  '3×3 and 5×5 convolutions of %i images %i×%i, %i → %i channels, agree with cpu in training',
+  async (n, h, w, from, to) => {
+    for (const [kernel, pad] of [
+      [3, 'same'],
+      [3, 'valid'],
+      [5, 'same'],
+      [5, 'valid'],
+    ] as const) {
+      if (pad === 'valid' && Math.min(h, w) < kernel) {
+        continue;
+      }
+      const c = {n, h, w, channels: from, out: to, kernel, stride: 1, pad};
+      const {x, filter, dy, attrs} = shapesOf(c, false);
+      await expectLikeCpu('Conv2D', {x: tensor(x, 1), filter: tensor(filter, 2)}, attrs, 1e-4);
+      await expectLikeCpu('Conv2DBackpropInput', {dy: tensor(dy, 1), filter: tensor(filter, 2)}, attrs, 1e-4);
+    }
+  },
+);
 
 test('outside of training, a convolution is summed in one order, and in training by tiles', async () => {
   const {x, filter, attrs} = shapesOf(
@@ -249,7 +260,7 @@ test.each([1, 2, 5, 8, 9, 16])('tiles of an image of %i×%i pixels fill it, and 
   const padded = (4 * tiles + 2) ** 2 * channels;
   expect(
     leavesTheRest([padded, 36 * plane, 400, side * side * channels], [1, 3], ([x, tiled, scratch, y]) => {
-      functions.winogradInput(x!, 4 * tiles + 2, channels, tiles, tiles, tiled!, 4 * plane, scratch!);
+      functions.winogradInput(x!, 4 * tiles + 2, channels, tiles, tiles, tiled!, 4 * channels, 4 * plane, scratch!);
       functions.winogradOutput(...[tiled!, 4 * plane, channels, tiles, tiles, y!, side, side, 0, 1, -1, 1, scratch!]);
     }),
   ).toBe(true);

@@ -31,19 +31,20 @@ function transformInput(d0: v128, d1: v128, d2: v128, d3: v128, d4: v128, d5: v1
  * `Bᵀ·d·B` of all tiles of an image that is padded to whole tiles.
  *
  * @param width of the padded image.
+ * @param stride bytes from one tile to the next.
  * @param plane bytes from one of the 36 to the next.
  * @param scratch 576 bytes.
  */
 export function winogradInput(
   x: usize, width: i32, channels: i32, tilesDown: i32, tilesAcross: i32,
-  target: usize, plane: usize, scratch: usize,
+  target: usize, stride: usize, plane: usize, scratch: usize,
 ): void {
   const pixel: usize = (<usize>channels) << 2;
   const line: usize = pixel * <usize>width;
   for (let i = 0; i < tilesDown; i++) {
     for (let j = 0; j < tilesAcross; j++) {
       const tile = x + (<usize>(i * 4)) * line + (<usize>(j * 4)) * pixel;
-      const d = target + (<usize>(i * tilesAcross + j)) * pixel;
+      const d = target + (<usize>(i * tilesAcross + j)) * stride;
       for (let k: usize = 0; k < pixel; k += 16) {
         let column = tile + k;
         let s = scratch;
@@ -192,17 +193,17 @@ function transformTaps(g0: v128, g1: v128, g2: v128, o: usize, step: usize): voi
  * `G·g·Gᵀ` of a kernel `[3, 3, channelsIn, channelsOut]`, into 36 times the panels of `[channelsIn, channelsOut]`.
  *
  * @param turned whether the kernel is `[3, 3, channelsOut, channelsIn]`, to be turned by 180°, as the gradient in the input takes it.
+ * @param panel bytes from one panel to the next.
  * @param plane bytes from one of the 36 to the next.
  * @param scratch 1088 bytes.
  */
 export function winogradKernel(
   kernel: usize, channelsIn: i32, channelsOut: i32, turned: i32,
-  target: usize, plane: usize, scratch: usize,
+  target: usize, panel: usize, plane: usize, scratch: usize,
 ): void {
   const inner: usize = (<usize>(turned ? channelsIn : channelsOut)) << 2;
   const outer = turned ? channelsOut : channelsIn;
   const tap: usize = inner * <usize>outer;
-  const panel: usize = (<usize>channelsIn) << 5;
   const done = scratch + 512;
   for (let i = 0; i < outer; i++) {
     for (let k: usize = 0; k < inner; k += 16) {

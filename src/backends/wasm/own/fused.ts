@@ -1,8 +1,9 @@
 import * as tf from '@tensorflow/tfjs';
 import type {Fusion, PlainConvolution, Scaling} from '../../fusion';
-import {convolve, type Geometry, geometryOf} from './convolution';
+import {convolve} from './convolution';
 import {depthwise, takesDepthwise} from './depthwise';
 import {currentNative} from './find';
+import {type Geometry, geometryOf} from './geometry';
 import type {Native} from './native';
 import type {Clamp} from './products';
 

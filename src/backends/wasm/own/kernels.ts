@@ -2,16 +2,10 @@ import * as tf from '@tensorflow/tfjs';
 import type {Shape4D} from '../../geometry';
 import type {OwnKernel} from '../../registration';
 import {type KernelCall, wrappedKernel} from '../kernel';
-import {
-  adjointOf,
-  type ConvolutionAttributes,
-  convolutionKernelGradient,
-  convolve,
-  type Geometry,
-  geometryOf,
-} from './convolution';
+import {convolutionKernelGradient, convolve} from './convolution';
 import {depthwise, depthwiseInputGradient, depthwiseKernelGradient, takesDepthwise} from './depthwise';
 import {nativeOf} from './find';
+import {adjointOf, type ConvolutionAttributes, type Geometry, geometryOf} from './geometry';
 import type {Native} from './native';
 import {normalize} from './normalization';
 import {clampOf, type Epilogue, multiply, multiplyTransposed} from './products';

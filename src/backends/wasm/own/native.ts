@@ -136,6 +136,11 @@ export class Native {
     new Int32Array(this.memory.buffer, place, values.length).set(values);
   }
 
+  /** Copies bytes from one place in memory to another. */
+  copy(target: number, source: number, bytes: number): void {
+    new Uint8Array(this.memory.buffer).copyWithin(target, source, source + bytes);
+  }
+
   /** The numbers at a place in memory, until memory is next asked for. */
   floats(place: number, count: number): Float32Array {
     return new Float32Array(this.memory.buffer, place, count);

@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import type {WasmBackend} from '../kernel';
-import {convolve, geometryOf} from './convolution';
+import {convolve} from './convolution';
+import {geometryOf} from './geometry';
 import type {Native} from './native';
 import {normalize} from './normalization';
 import {clampOf, multiply} from './products';
