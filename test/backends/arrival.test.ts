@@ -11,7 +11,7 @@ function run(script: string): unknown {
     const require = createRequire(process.cwd() + '/test/');
     const warnings = [];
     console.warn = warning => warnings.push(String(warning));
-    const lib = (copy = '') => import('./src/backends/ensure.ts' + copy);
+    const lib = (copy = '') => import('./src/backends/repairs.ts' + copy);
     const wasm = () => require('@tensorflow/tfjs-backend-wasm');
     ${script}
     const model = tf.sequential({layers: [

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import '../../src/backends/ensure';
+import '../../src/backends/repairs';
 import {BACKENDS, numbers, random, useBackend} from '../helpers';
 
 // Each output is one of the inputs, so the gradient for an upstream dy must have dy at that input. That place is read off the forward pass.
