@@ -14,6 +14,8 @@ export default tseslint.config(
       '**/.venv/',
       '*.config.js',
       '*.config.ts',
+      // AssemblyScript
+      'src/backends/wasm/native/',
     ],
   },
   js.configs.recommended,

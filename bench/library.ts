@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {applyLoRA, disposeModel, getAdapter, mergeLoRA} from 'tfjs-lora';
+import {adam, applyLoRA, disposeModel, getAdapter, mergeLoRA} from 'tfjs-lora';
 import {
   type Applying,
   type FileSizes,
@@ -15,7 +15,7 @@ import {type Footprint, footprint} from './footprint';
 import {type Contender, firstLine, measure, type Outcome, type Plan, type Run, sumOf, time} from './measure';
 import {naiveLoRA} from './naive';
 import {type Counts, startPeft} from './peers/peft';
-import {compile, forward, step, update} from './runs';
+import {compile, forward, LEARNING_RATE, step, update} from './runs';
 import {startStock} from './stockClient';
 
 /** All that is measured of a case. */
@@ -90,7 +90,7 @@ async function race(
   const full = await build();
   const naive = await naiveLoRA(base, targets);
   const batch = makeBatch();
-  const optimizers = [adapted, full, naive].map(model => compile(model, loss));
+  const optimizers = [adapted, full, naive].map(model => compile(model, loss, adam({learningRate: LEARNING_RATE})));
 
   // What is served is not what trains meanwhile, lest something that is kept between forward passes is made anew each time.
   await time(step(adapted, batch), 2);
@@ -105,7 +105,7 @@ async function race(
       local('lora', step(adapted, batch)),
       ...(floor ? [local('floor', floor(base, batch.xs))] : []),
       ...(products ? [local('products', products())] : []),
-      local('optimizer', update(adapted)),
+      local('optimizer', update(adapted, adam({learningRate: LEARNING_RATE}))),
       ...(peft?.contenders ?? []),
       ...stock,
       local('full', step(full, batch)),

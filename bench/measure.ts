@@ -47,7 +47,8 @@ export async function time(run: Run, repeats: number, clock: Clock = 'wall'): Pr
   return (now(clock) - start) / repeats;
 }
 
-function now(clock: Clock): number {
+/** Milliseconds by a clock. */
+export function now(clock: Clock): number {
   if (clock === 'wall') {
     return performance.now();
   }

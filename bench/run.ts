@@ -4,14 +4,16 @@ import {fileURLToPath} from 'node:url';
 import {parseArgs} from 'node:util';
 import * as tf from '@tensorflow/tfjs';
 import {type Backend, BACKENDS, isBackend, useBackend} from './backend';
-import {CASE_NAMES, type CaseName, isCaseName} from './cases/index';
+import {CASE_NAMES, type CaseName, CASES, isCaseName} from './cases/index';
 import {type CaseResult, measureCase} from './library';
 import {CLOCKS, type Plan, ratioOf, type Summary, timeOf} from './measure';
 import {hasPeft, THREADS} from './peers/peft';
 import {type Reach, reach, spread} from './reach';
 import {printTable} from './table';
+import {OF, printWhere} from './where';
 
-const USAGE = `npm run bench -- [--backend ${BACKENDS.join('|')}] [--case ${CASE_NAMES.join(',')}] [--clock ${CLOCKS.join('|')}] [--quick]`;
+const USAGE = `npm run bench -- [--backend ${BACKENDS.join('|')}] [--case ${CASE_NAMES.join(',')}] [--clock ${CLOCKS.join('|')}] [--quick]
+  [--where [--of ${OF.join('|')}] [--by kernel|shapes] [--top 20] [--steps 5]]`;
 
 const THOROUGH = {rounds: 21, sampleMs: 100};
 /** Fewer and shorter samples: to see whether something is off, not to quote. */
@@ -210,17 +212,40 @@ const {values} = parseArgs({
     case: {type: 'string', default: CASE_NAMES.join(',')},
     clock: {type: 'string', default: 'wall'},
     quick: {type: 'boolean', default: false},
+    where: {type: 'boolean', default: false},
+    of: {type: 'string', default: 'lora'},
+    by: {type: 'string', default: 'kernel'},
+    top: {type: 'string', default: '20'},
+    steps: {type: 'string', default: '5'},
   },
 });
 const {backend} = values;
 const clock = CLOCKS.find(known => known === values.clock);
+const of = OF.find(name => name === values.of);
+const by = (['kernel', 'shapes'] as const).find(name => name === values.by);
 const names = values.case.split(',').filter((name): name is CaseName => isCaseName(name));
-if (!isBackend(backend) || clock === undefined || names.length !== values.case.split(',').length) {
+if (
+  !isBackend(backend) ||
+  clock === undefined ||
+  of === undefined ||
+  by === undefined ||
+  names.length !== values.case.split(',').length
+) {
   console.error(USAGE);
   process.exit(1);
 }
-await main(backend, names, {clock, ...(values.quick ? QUICK : THOROUGH)}).catch((error: unknown) => {
+const work = values.where ? lookInto(names) : main(backend, names, {clock, ...(values.quick ? QUICK : THOROUGH)});
+await work.catch((error: unknown) => {
   // Not thrown: the wasm backend's own handler would print its whole source in front.
   console.error(error);
   process.exitCode = 1;
 });
+
+/** Prints where a step of each case goes. */
+async function lookInto(cases: readonly CaseName[]): Promise<void> {
+  await useBackend(backend as Backend);
+  for (const name of cases) {
+    const look = {of: of ?? 'lora', by: by ?? 'kernel', clock: clock ?? 'wall'} as const;
+    await printWhere(CASES[name], {...look, top: Number(values.top), steps: Number(values.steps)});
+  }
+}

@@ -1,5 +1,6 @@
 import './backends/repairs';
 export {getAdapter, setAdapter, withAdapter} from './model/currentAdapter';
+export {type KernelSource, loraKernels} from './backends/loraKernels';
 export {combineAdapters} from './adapter/combine';
 export type {CombineOptions, CompressOptions} from './adapter/combineOptions';
 export {compressAdapter} from './adapter/compress';
@@ -48,6 +49,7 @@ export {disposeModel, trainableVariables} from './rewire/dispose';
 export {type Batches, type FeatureFitArgs, fitOnFeatures} from './model/fitOnFeatures';
 export {type LoRAPlan, type PlannedLayer, planLoRA} from './model/planLoRA';
 export {resetOptimizer} from './model/optimizer';
+export {adam, type AdamOptions, LoRAAdam, LoRAMomentum, LoRASGD, sgd, type SGDOptions} from './model/optimizers';
 export {replaceHead, type ReplaceHeadOptions} from './head/replaceHead';
 export {mergeLoRA, removeLoRA, safeMergeLoRA} from './model/restore';
 export {type LayerSummary, type LeftLayer, type LoRASummary, measureLoRA, summarizeLoRA} from './model/summary';

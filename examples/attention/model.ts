@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import {adam} from 'tfjs-lora';
 import {type Examples, LENGTH, READ, SIGNS} from './data';
 import {CausalSelfAttention, Positions} from './layers';
 
@@ -42,7 +43,7 @@ export async function fit(
   options: {epochs: number; learningRate: number; callbacks?: tf.CustomCallbackArgs},
 ): Promise<void> {
   const {epochs, learningRate, callbacks} = options;
-  model.compile({optimizer: tf.train.adam(learningRate), loss: 'categoricalCrossentropy'});
+  model.compile({optimizer: adam({learningRate}), loss: 'categoricalCrossentropy'});
   await model.fit(texts, answers, {
     epochs,
     batchSize: BATCH,

@@ -8,7 +8,7 @@ import {join} from 'node:path';
 import {fileURLToPath} from 'node:url';
 import * as tf from '@tensorflow/tfjs';
 import '@tensorflow/tfjs-backend-wasm';
-import {applyLoRA, fileHandler, loadAdapter, mergeLoRA, saveAdapter} from 'tfjs-lora';
+import {adam, applyLoRA, fileHandler, loadAdapter, mergeLoRA, saveAdapter} from 'tfjs-lora';
 import {cutPatches, loadEmoji, packageFile} from './data';
 import {writePicture} from './picture';
 import {bicubic, psnr, toBytes} from './quality';
@@ -98,7 +98,7 @@ console.log(`Adapter, merged model and pictures are in ${OUTPUT}`);
 
 /** Trains on every patch once, in their order, and says how many seconds that took. */
 async function fit(label: string, trained: tf.LayersModel, learningRate: number): Promise<string> {
-  trained.compile({optimizer: tf.train.adam(learningRate), loss: 'meanSquaredError'});
+  trained.compile({optimizer: adam({learningRate}), loss: 'meanSquaredError'});
   const start = Date.now();
   await trained.fit(patches.small, patches.large, {
     batchSize: BATCH,

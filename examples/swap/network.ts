@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import {adam} from 'tfjs-lora';
 import type {Digits} from './data';
 
 /** A small CNN for ten digits, 28 × 28. Its start is the same for the same seed. */
@@ -18,7 +19,7 @@ export function network(seed: number): tf.Sequential {
 
 /** Trains a model, in the order of the digits, so that it comes out the same each time. */
 export async function train(model: tf.LayersModel, digits: Digits, rate: number, epochs: number): Promise<void> {
-  const optimizer = tf.train.adam(rate);
+  const optimizer = adam({learningRate: rate});
   model.compile({optimizer, loss: 'categoricalCrossentropy'});
   await model.fit(digits.images, digits.labels, {epochs, batchSize: 50, shuffle: false, verbose: 0});
   optimizer.dispose();

@@ -6,7 +6,10 @@ export interface OwnKernel {
   configure(stock: tf.KernelConfig | undefined): tf.KernelConfig | undefined;
 }
 
-/** Marks a kernel as ours; shared by all copies of the library in a process, which would otherwise replace each other's for ever. */
+/**
+ * Marks a kernel as ours, with the kernel whose place it took, if any; shared by all copies of the library in a process, which would
+ * otherwise replace each other's for ever.
+ */
 const BRAND = Symbol.for('tfjs-lora.kernel');
 
 /**
@@ -37,7 +40,25 @@ function replace(kernel: OwnKernel, backend: string, current: tf.KernelConfig | 
     // tfjs warns about a kernel that is registered twice.
     tf.unregisterKernel(kernel.name, backend);
   }
-  tf.registerKernel({...config, [BRAND]: true} as tf.KernelConfig);
+  tf.registerKernel({...config, [BRAND]: current} as tf.KernelConfig);
+}
+
+/** The backend's own kernel, whose place one of ours may have taken. */
+export function stockKernel(name: string, backend: string): tf.KernelConfig | undefined {
+  const found = registered(name, backend);
+  return found !== undefined && BRAND in found ? (found as {[BRAND]?: tf.KernelConfig})[BRAND] : found;
+}
+
+/** One kernel over another of the same name, which it is wrapped around; over the backend's own where there is no other. */
+export function layered(kernels: readonly OwnKernel[], above: readonly OwnKernel[]): OwnKernel[] {
+  const names = new Set(kernels.map(({name}) => name));
+  const over = kernels.map(kernel => {
+    const upper = above.find(({name}) => name === kernel.name);
+    return upper === undefined
+      ? kernel
+      : {name: kernel.name, configure: (stock?: tf.KernelConfig) => upper.configure(kernel.configure(stock))};
+  });
+  return [...over, ...above.filter(({name}) => !names.has(name))];
 }
 
 /** `tf.getKernel` with its true type. */

@@ -1,17 +1,23 @@
 import * as tf from '@tensorflow/tfjs';
 import {batchNormKernel} from './batchNorm';
-import {ensureRegistered, type OwnKernel} from './registration';
+import {ensureRegistered, layered, type OwnKernel} from './registration';
 import {arrangeKernels} from './wasm/arrange';
 import {convolutionKernels} from './wasm/convolution';
 import {convolution3dKernels} from './wasm/convolution3d';
 import {copyKernels} from './wasm/copy';
 import {identityKernel} from './wasm/identity';
 import {matMulKernels} from './wasm/matMul';
+import {channelKernels} from './wasm/own/channels';
+import {currentNative} from './wasm/own/find';
+import {nativeKernels} from './wasm/own/kernels';
 import {poolKernels} from './wasm/pool';
 import {sumKernels} from './wasm/sum';
 import {transposeKernel} from './wasm/transpose';
 
-const KERNELS: readonly OwnKernel[] = [
+export {AFFINE} from './wasm/own/channels';
+
+/** Kernels made of tfjs's own operations, and those that fall back on such by themselves. */
+const COMPOSED: readonly OwnKernel[] = [
   ...matMulKernels,
   ...convolutionKernels,
   ...convolution3dKernels,
@@ -22,7 +28,11 @@ const KERNELS: readonly OwnKernel[] = [
   transposeKernel,
   batchNormKernel,
   identityKernel,
+  ...channelKernels,
 ];
+
+/** All of ours; those of our wasm module stand above the composed ones. */
+const KERNELS = layered(COMPOSED, nativeKernels);
 
 /** A kernel of the backend's own that is wrapped: it tells whether the backend was loaded, or loaded again. */
 const WITNESS = tf.Conv2D;
@@ -39,8 +49,8 @@ export function ensureWasmKernels(): void {
 
 /**
  * Whether it pays on the current backend to keep the adjoint of a frozen kernel: XNNPACK then keeps it packed, and the gradient of a
- * convolution's input comes at the rate of a convolution. Other backends have input gradients that need no other kernel.
+ * convolution's input comes at the rate of a convolution. Other backends, and our wasm module, have input gradients that need no other kernel.
  */
 export function keepsAdjoints(): boolean {
-  return tf.getBackend() === 'wasm';
+  return tf.getBackend() === 'wasm' && currentNative() === undefined;
 }

@@ -59,7 +59,7 @@ export function by(op: Linear): Compute {
 }
 
 /** How the stock layer computes. */
-interface Manner {
+interface Manner extends Pick<LinearWeights, 'defer'> {
   /** As in `LinearWeights`. */
   biasApart: boolean;
   /** Whether it fuses activations. Default: true. */
@@ -72,10 +72,10 @@ export function applyLinear(
   x: tf.Tensor,
   {kernel, bias, activation}: KernelLayer,
   {update, prepared}: ForwardCall,
-  {biasApart, fuses = true}: Manner,
+  {biasApart, fuses = true, defer}: Manner,
   restore: (y: tf.Tensor) => tf.Tensor,
 ): tf.Tensor {
-  const weights = {kernel: kernel.read(), bias: bias?.read() ?? null, biasApart, ...update, prepared};
+  const weights = {kernel: kernel.read(), bias: bias?.read() ?? null, biasApart, ...update, prepared, defer};
   const input = asFloat(x);
   const known = outputActivation(activation.getClassName());
   if (known !== undefined) {

@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {depthwiseConv2d} from '../ops/depthwise';
 import {type DepthwiseLayer, fieldsOf} from '../tfjs/fields';
 import type {Adaptation} from './adaptation';
+import {deferral} from './deferral';
 import {applyLinear, channelsLast, type Compute, conv2dGeometry, type Forward} from './forward';
 import {LoRALayer} from './loraLayer';
 
@@ -13,7 +14,8 @@ const depthwiseConv2dForward: Forward = (layer, x, call) => {
   const compute: Compute = (input, weights, after) => depthwiseConv2d(input as tf.Tensor4D, weights, geometry, after);
   const {last, restore} = channelsLast(x, fields);
   const weights = {kernel, bias, activation};
-  return applyLinear(compute, last, weights, call, {biasApart: true, fuses: false}, restore);
+  const defer = kernel.shape[3] === 1 ? deferral(call.prepared, fields, geometry, true) : undefined;
+  return applyLinear(compute, last, weights, call, {biasApart: true, fuses: false, defer}, restore);
 };
 
 /**

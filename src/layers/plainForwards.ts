@@ -1,6 +1,13 @@
 import * as tf from '@tensorflow/tfjs';
-import {activate, cappedReluGradient, outputActivation, reluGradient} from '../ops/activation';
+import {
+  activate as activateAtOnce,
+  type Activation,
+  cappedReluGradient,
+  outputActivation,
+  reluGradient,
+} from '../ops/activation';
 import {frozenBatchNorm} from '../ops/batchNorm';
+import {rectifyChain} from '../ops/convolutionChain';
 import {type BatchNormLayer, fieldsOf, type KernelLayer} from '../tfjs/fields';
 import type {Forward} from './forward';
 
@@ -32,13 +39,21 @@ const activationForward: Forward = (layer, x) => {
 const reluForward: Forward = (layer, x) => {
   const {maxValue} = fieldsOf<{maxValue?: number | null}>(layer);
   return maxValue == null
-    ? activate(x, {fused: null, apply: tf.relu, gradient: reluGradient})
+    ? activate(x, {fused: null, apply: tf.relu, gradient: reluGradient, cap: Infinity})
     : activate(x, {
         fused: null,
         apply: z => tf.clipByValue(tf.relu(z), 0, maxValue),
         gradient: cappedReluGradient(maxValue),
+        cap: maxValue,
       });
 };
+
+/** An activation by itself, or with the convolution and the normalization before it. */
+function activate(x: tf.Tensor, activation: Activation): tf.Tensor {
+  const {cap} = activation;
+  const chained = cap === undefined ? undefined : rectifyChain(x, cap);
+  return chained ?? activateAtOnce(x, activation);
+}
 
 /** A row for each class without an update that the stock layer would compute with needless gradients, or slowly. */
 export const PLAIN_FORWARDS: Readonly<Record<string, Forward>> = {

@@ -8,6 +8,8 @@ export interface OutputActivation {
   fused: FusedActivation | null;
   /** `dy · f'(x)`, given `y = f(x)`. `null` where that is `dy` itself. */
   gradient: ((dy: tf.Tensor, y: tf.Tensor) => tf.Tensor) | null;
+  /** The activation is `min(max(x, 0), cap)`. */
+  cap?: number;
 }
 
 /** An activation that is known, and how to compute it. */
@@ -21,9 +23,9 @@ export const reluGradient = activationGradient('ReluGrad', (dy, y) => tf.mul(dy,
 /** By tfjs's name. Where tfjs's own gradient is ambiguous (relu at 0, relu6 at 0 and 6, hardSigmoid at ±2.5), these give 0. */
 const OUTPUT_ACTIVATIONS: Readonly<Record<string, OutputActivation>> = {
   linear: {fused: 'linear', gradient: null},
-  relu: {fused: 'relu', gradient: reluGradient},
+  relu: {fused: 'relu', gradient: reluGradient, cap: Infinity},
   elu: {fused: 'elu', gradient: eluGradient},
-  relu6: {fused: null, gradient: activationGradient('Relu6Grad', cappedReluGradient(6))},
+  relu6: {fused: null, gradient: cappedReluGradient(6), cap: 6},
   hardSigmoid: {fused: null, gradient: (dy, y) => tf.mul(dy, tf.mul(0.2, tf.step(tf.mul(y, tf.sub(1, y)))))},
   sigmoid: {
     fused: null,
@@ -39,7 +41,8 @@ export function outputActivation(name: string): OutputActivation | undefined {
 
 /** The gradient of `min(max(x, 0), cap)` from its output: `dy` strictly between the bounds, else 0. */
 export function cappedReluGradient(cap: number): (dy: tf.Tensor, y: tf.Tensor) => tf.Tensor {
-  return (dy, y) => tf.mul(dy, tf.step(tf.mul(y, tf.sub(cap, y))));
+  const composed = (dy: tf.Tensor, y: tf.Tensor) => tf.mul(dy, tf.step(tf.mul(y, tf.sub(cap, y))));
+  return cap === 6 ? activationGradient('Relu6Grad', composed) : composed;
 }
 
 /** An activation by itself, with the gradient from its output: tfjs's own gradient of relu6 takes three slow kernels on wasm. */

@@ -1,5 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import {launchesOperations} from '../backends/tensorflow';
+import {AFFINE} from '../backends/wasm';
+import {normalizeChain} from './convolutionChain';
+import {hasKernel, run} from './kernels';
 import {type Prepared, runLazyOp} from './lazyOp';
 
 /** The statistics and weights of a batch normalization, each `[c]`. */
@@ -25,6 +28,7 @@ export function frozenBatchNorm(
   weights: BatchNormWeights,
   {axis, exact, prepared}: {axis: number; exact: boolean; prepared: Prepared},
 ): tf.Tensor {
+  const isLast = axis === x.rank - 1;
   const onAxis = (w: tf.Tensor) => alongAxis(w, axis, x.rank);
   return runLazyOp({
     inputs: {x, ...(weights.beta && {beta: weights.beta})},
@@ -37,10 +41,17 @@ export function frozenBatchNorm(
         return tf.batchNorm(x, onAxis(mean), onAxis(variance), offset, scale, epsilon);
       }
       const [m, t] = affine(weights, prepared);
-      return tf.add(tf.mul(x, onAxis(m)), onAxis(t));
+      const chained = isLast ? normalizeChain(prepared, x, {m, t}) : undefined;
+      if (chained !== undefined) {
+        return chained;
+      }
+      return isLast ? scaleAndShift(x, m, t) : tf.add(tf.mul(x, onAxis(m)), onAxis(t));
     },
     gradient: dy => ({
-      x: () => tf.mul(dy, onAxis(affine(weights, prepared)[0])),
+      x: () => {
+        const [m] = affine(weights, prepared);
+        return isLast ? scaleAndShift(dy, m) : tf.mul(dy, onAxis(m));
+      },
       beta: () =>
         tf.sum(
           dy,
@@ -59,6 +70,14 @@ function affine({mean, variance, gamma, beta, epsilon}: BatchNormWeights, prepar
     const shift = tf.neg(tf.mul(mean, m));
     return [m, beta === null ? shift : tf.add(beta, shift)];
   });
+}
+
+/** `x·m + t`, or `x·m`, with `m` and `t` along the last axis. */
+function scaleAndShift(x: tf.Tensor, m: tf.Tensor, t?: tf.Tensor): tf.Tensor {
+  if (hasKernel(AFFINE)) {
+    return run(AFFINE, {x, m, ...(t && {t})}, {});
+  }
+  return t === undefined ? tf.mul(x, m) : tf.add(tf.mul(x, m), t);
 }
 
 /** `[c]` in a shape that broadcasts along `axis` of a tensor of `rank` axes. */

@@ -60,7 +60,7 @@ function adaptedProduct(w: tf.Tensor, kernel: tf.Tensor, a: tf.Tensor, b: tf.Ten
     gradient: (_, saved) => {
       const x = tf.concat(traces.map(trace => trace.x)); // [steps · n, in]
       const dz = tf.concat(traces.map(trace => trace.dz)); // [steps · n, out]
-      traces.splice(0).forEach(trace => trace.dz.dispose());
+      traces.splice(0).forEach(trace => tf.dispose([trace.x, trace.dz]));
       return {
         a: () => tf.matMul(x, tf.matMul(dz, saved.b, false, true), true), // [in, rows] · ([rows, out] · [out, r])
         b: () => tf.matMul(tf.matMul(x, saved.a), dz, true), // [r, rows] · [rows, out]
@@ -77,7 +77,8 @@ function adaptedProduct(w: tf.Tensor, kernel: tf.Tensor, a: tf.Tensor, b: tf.Ten
       gradient: (dz, saved) => ({
         x: () => tf.matMul(dz, saved.kernel, false, true), // [n, out] · [out, in]
         pass: () => {
-          traces.push({x: saved.x, dz: tf.keep(tf.clone(dz))});
+          // Both go with their step.
+          traces.push({x: tf.keep(tf.clone(saved.x)), dz: tf.keep(tf.clone(dz))});
           return tf.scalar(0);
         },
       }),

@@ -7,7 +7,7 @@ import {runLazyOp} from './lazyOp';
 import type {LinearWeights} from './linear';
 
 /** What a depthwise convolution works with. */
-export interface DepthwiseWeights extends Pick<LinearWeights, 'bias' | 'factors'> {
+export interface DepthwiseWeights extends Pick<LinearWeights, 'bias' | 'factors' | 'defer'> {
   /** `[kh, kw, in, mult]`. */
   kernel: tf.Tensor;
   /** Whether the kernel may train where there are no factors. With factors they may in any case. Default: false. */
@@ -24,7 +24,7 @@ export interface DepthwiseWeights extends Pick<LinearWeights, 'bias' | 'factors'
  */
 export function depthwiseConv2d(
   x: tf.Tensor4D,
-  {kernel, bias, factors = null, trains = false}: DepthwiseWeights,
+  {kernel, bias, factors = null, defer, trains = false}: DepthwiseWeights,
   geometry: Conv2DGeometry,
   activation: Activation,
 ): tf.Tensor {
@@ -34,14 +34,12 @@ export function depthwiseConv2d(
     inputs: {x, kernel, ...(bias && {bias}), ...(factors && {a: factors.a, b: factors.b})},
     save: {x: learns, kernel: true, a: factors !== null, b: factors !== null, y: activation.gradient !== null},
     forward: () => {
-      const z = tf.depthwiseConv2d(
-        x,
-        updatedKernel(kernel, factors) as tf.Tensor4D,
-        strides,
-        padding,
-        'NHWC',
-        dilations,
-      );
+      const filter = updatedKernel(kernel, factors) as tf.Tensor4D;
+      const deferred = defer?.(x, filter, bias);
+      if (deferred !== undefined) {
+        return deferred;
+      }
+      const z = tf.depthwiseConv2d(x, filter, strides, padding, 'NHWC', dilations);
       return activation.apply(bias === null ? z : tf.add(z, bias));
     },
     gradient: (dy, saved): Record<string, () => tf.Tensor> => {

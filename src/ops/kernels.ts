@@ -159,11 +159,13 @@ export function activationGradient(
   return (dy, y) => (hasKernel(kernel) ? run(kernel, {dy, y}, {}) : composed(dy, y));
 }
 
-function hasKernel(name: string): boolean {
+/** Whether the current backend has a kernel. */
+export function hasKernel(name: string): boolean {
   // tfjs declares every kernel to be there.
   return (tf.getKernel(name, tf.getBackend()) as tf.KernelConfig | undefined) !== undefined;
 }
 
-function run(kernel: string, inputs: Record<string, tf.Tensor>, attributes: object): tf.Tensor {
+/** Launches a kernel that has no public function. */
+export function run(kernel: string, inputs: Record<string, tf.Tensor>, attributes: object): tf.Tensor {
   return tf.engine().runKernel(kernel, inputs, attributes as tf.NamedAttrMap);
 }

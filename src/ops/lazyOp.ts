@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import {freeingSpent} from './spent';
 
 /** What was kept of the forward pass. Only what the operation asked for is there. */
 export interface Saved {
@@ -91,8 +92,14 @@ function register({inputs, save}: LazyOp): string {
           ...saved.map((name, i) => [name, tensors[i]]),
           ...variables.map(name => [name, op.inputs[name]]),
         ]) as unknown as Saved;
-        const ofResult = extra.length > 0 ? (dy as tf.Tensor[])[0] : dy;
-        return op.gradient(ofResult as tf.Tensor, named);
+        const hasExtra = extra.length > 0;
+        const [ofResult, ...others] = [dy].flat() as [tf.Tensor, ...tf.Tensor[]];
+        const spent = {
+          gradients: [ofResult, ...(hasExtra ? [] : others)],
+          unasked: hasExtra ? others : [],
+          saved: tensors,
+        };
+        return freeingSpent(spent, () => op.gradient((hasExtra ? ofResult : dy) as tf.Tensor, named));
       },
     });
   }

@@ -36,6 +36,8 @@ export interface LinearWeights extends Update {
   biasApart: boolean;
   /** Where the operation may keep what depends on its kernel alone. */
   prepared?: Prepared;
+  /** Puts `x ∗ W + b` off, to be computed with what follows, if it can be. Only for a layer without an activation. */
+  defer?: ((x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor | null) => tf.Tensor | undefined) | undefined;
 }
 
 /** How an update is computed, and what of the forward pass that takes. */
@@ -118,7 +120,7 @@ function formOf(inputShape: readonly number[], {kernel, factors = null, gain = n
 function forward(
   op: Linear,
   x: tf.Tensor,
-  {kernel, bias, biasApart, factors = null, gain = null}: LinearWeights,
+  {kernel, bias, biasApart, factors = null, gain = null, defer}: LinearWeights,
   {branches, keepsH, scalesOutputs}: Form,
   {apply, fused}: Activation,
 ): tf.Tensor[] {
@@ -140,7 +142,8 @@ function forward(
     return [apply(bias === null ? y : spending(y, () => addBias(y, bias))), ...h, z];
   }
   if (!branches) {
-    return [fused === null ? apply(product(bias, null)) : product(bias, fused), ...h];
+    const atOnce = () => (fused === null ? apply(product(bias, null)) : product(bias, fused));
+    return [defer?.(x, w, bias) ?? atOnce(), ...h];
   }
   return [apply(withBranch(product(bias, fused === null ? null : 'linear'))), ...h];
 }

@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import {adam} from 'tfjs-lora';
 import type {LabelledImages} from '../format';
 import type {Progress, TrainingJob} from '../protocol';
 import {classTensor, imageTensor, seededRandom, shuffledAndShifted} from './images';
@@ -15,7 +16,7 @@ export async function train(
   report: (progress: Progress) => void,
   stopped: () => boolean,
 ): Promise<number | null> {
-  const optimizer = tf.train.adam(LEARNING_RATE);
+  const optimizer = adam({learningRate: LEARNING_RATE});
   model.compile({optimizer, loss: 'categoricalCrossentropy', metrics: ['accuracy']});
   const random = seededRandom(1);
   const stepsPerEpoch = Math.ceil(samples.images.length / BATCH);

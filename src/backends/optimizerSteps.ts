@@ -1,0 +1,37 @@
+import type * as tf from '@tensorflow/tfjs';
+
+/** What Adam's step depends on, beside its slots. */
+export interface AdamSettings {
+  readonly learningRate: number;
+  readonly beta1: number;
+  readonly beta2: number;
+  readonly epsilon: number;
+  /** `1 − β₁ᵗ` and `1 − β₂ᵗ`. */
+  readonly corrections: readonly [number, number];
+}
+
+export interface MomentumSettings {
+  readonly learningRate: number;
+  readonly momentum: number;
+  readonly nesterov: boolean;
+}
+
+/**
+ * An optimizer's step for one variable, in one launch. Each gives the variable's new value, as a tensor that the caller owns, and changes the
+ * slots where they lie.
+ */
+export interface OptimizerSteps {
+  adam(
+    value: tf.Tensor,
+    gradient: tf.Tensor,
+    slots: readonly [first: tf.Variable, second: tf.Variable],
+    settings: AdamSettings,
+  ): tf.Tensor;
+  momentum(
+    value: tf.Tensor,
+    gradient: tf.Tensor,
+    slots: readonly [velocity: tf.Variable],
+    settings: MomentumSettings,
+  ): tf.Tensor;
+  descend(value: tf.Tensor, gradient: tf.Tensor, learningRate: number): tf.Tensor;
+}

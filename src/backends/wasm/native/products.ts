@@ -1,0 +1,136 @@
+import {clampTo, load4, madd, store8, zeros} from './lanes';
+
+// Products of matrices. The right-hand one is first copied into panels of eight columns, each as long as the matrix is high. Each number of
+// the result is summed in the order of the inner axis, beginning with the bias, as XNNPACK does it, and so comes out the same to the last bit.
+//
+// A tile of 4 × 8 numbers of the result is held in registers. V8 spills anything larger, and unrolling makes it no faster.
+
+/**
+ * `c[rows, columns] = clamp(a[rows, inner] · panels + bias)`.
+ *
+ * @param rowsOutside whether tiles of one row of the result follow each other; else those of one panel do.
+ */
+export function multiply(
+  rows: i32, columns: i32, inner: i32,
+  a: usize, strideA: usize,
+  panels: usize, panel: usize,
+  c: usize, strideC: usize,
+  bias: usize, clamp: i32, lowest: f32, highest: f32,
+  rowsOutside: i32,
+): void {
+  const low = f32x4.splat(lowest);
+  const high = f32x4.splat(highest);
+  const tilesDown = (rows + 3) >> 2;
+  const tilesAcross = (columns + 7) >> 3;
+  let i = 0;
+  let j = 0;
+  for (let tile = tilesDown * tilesAcross; tile > 0; tile--) {
+    const height = min(4, rows - (i << 2));
+    const width = min(8, columns - (j << 3));
+    let p0 = a + (<usize>(i << 2)) * strideA;
+    let p1 = height > 1 ? p0 + strideA : p0;
+    let p2 = height > 2 ? p1 + strideA : p1;
+    let p3 = height > 3 ? p2 + strideA : p2;
+    let b = panels + (<usize>j) * panel;
+    let c0 = zeros();
+    let c1 = zeros();
+    if (bias) {
+      const q = bias + ((<usize>j) << 5);
+      c0 = load4(q, width);
+      c1 = load4(q + 16, width - 4);
+    }
+    let a00 = c0, a01 = c1, a10 = c0, a11 = c1, a20 = c0, a21 = c1, a30 = c0, a31 = c1;
+    for (let k = inner; k > 0; k--) {
+      const b0 = v128.load(b);
+      const b1 = v128.load(b, 16);
+      const s0 = v128.load32_splat(p0);
+      const s1 = v128.load32_splat(p1);
+      const s2 = v128.load32_splat(p2);
+      const s3 = v128.load32_splat(p3);
+      a00 = madd(a00, s0, b0);
+      a01 = madd(a01, s0, b1);
+      a10 = madd(a10, s1, b0);
+      a11 = madd(a11, s1, b1);
+      a20 = madd(a20, s2, b0);
+      a21 = madd(a21, s2, b1);
+      a30 = madd(a30, s3, b0);
+      a31 = madd(a31, s3, b1);
+      b += 32;
+      p0 += 4;
+      p1 += 4;
+      p2 += 4;
+      p3 += 4;
+    }
+    if (clamp) {
+      a00 = clampTo(low, high, a00);
+      a01 = clampTo(low, high, a01);
+      a10 = clampTo(low, high, a10);
+      a11 = clampTo(low, high, a11);
+      a20 = clampTo(low, high, a20);
+      a21 = clampTo(low, high, a21);
+      a30 = clampTo(low, high, a30);
+      a31 = clampTo(low, high, a31);
+    }
+    let o = c + (<usize>(i << 2)) * strideC + ((<usize>j) << 5);
+    store8(o, a00, a01, width);
+    if (height > 1) {
+      o += strideC;
+      store8(o, a10, a11, width);
+    }
+    if (height > 2) {
+      o += strideC;
+      store8(o, a20, a21, width);
+    }
+    if (height > 3) {
+      o += strideC;
+      store8(o, a30, a31, width);
+    }
+    if (rowsOutside) {
+      if (++j == tilesAcross) {
+        j = 0;
+        i++;
+      }
+    } else if (++i == tilesDown) {
+      i = 0;
+      j++;
+    }
+  }
+}
+
+/** `c[rows, 4] = a[rows, inner] · b[inner, 4]`, with `b` as it lies: half of a tile would be empty. */
+export function multiplyBy4(rows: i32, inner: i32, a: usize, strideA: usize, b: usize, c: usize): void {
+  for (let i = 0; i < rows; i += 6) {
+    const height = min(6, rows - i);
+    let p0 = a + (<usize>i) * strideA;
+    let p1 = height > 1 ? p0 + strideA : p0;
+    let p2 = height > 2 ? p1 + strideA : p1;
+    let p3 = height > 3 ? p2 + strideA : p2;
+    let p4 = height > 4 ? p3 + strideA : p3;
+    let p5 = height > 5 ? p4 + strideA : p4;
+    let q = b;
+    let a0 = zeros(), a1 = a0, a2 = a0, a3 = a0, a4 = a0, a5 = a0;
+    for (let k = inner; k > 0; k--) {
+      const w = v128.load(q);
+      a0 = madd(a0, v128.load32_splat(p0), w);
+      a1 = madd(a1, v128.load32_splat(p1), w);
+      a2 = madd(a2, v128.load32_splat(p2), w);
+      a3 = madd(a3, v128.load32_splat(p3), w);
+      a4 = madd(a4, v128.load32_splat(p4), w);
+      a5 = madd(a5, v128.load32_splat(p5), w);
+      q += 16;
+      p0 += 4;
+      p1 += 4;
+      p2 += 4;
+      p3 += 4;
+      p4 += 4;
+      p5 += 4;
+    }
+    const o = c + ((<usize>i) << 4);
+    v128.store(o, a0);
+    if (height > 1) v128.store(o, a1, 16);
+    if (height > 2) v128.store(o, a2, 32);
+    if (height > 3) v128.store(o, a3, 48);
+    if (height > 4) v128.store(o, a4, 64);
+    if (height > 5) v128.store(o, a5, 80);
+  }
+}

@@ -1,0 +1,29 @@
+import type {Native} from './native';
+
+/** Where the weights of a normalization lie, `[channels]` each. */
+export interface NormalizationPlaces {
+  readonly mean: number;
+  readonly variance: number;
+  readonly scale: number;
+  readonly offset: number;
+  readonly epsilon: number;
+}
+
+/** `y = (x − mean)·scale / √(variance + ε) + offset`, bit for bit as the backend's own kernel has it. */
+export function normalize(
+  native: Native,
+  count: number,
+  channels: number,
+  x: number,
+  {mean, variance, scale, offset, epsilon}: NormalizationPlaces,
+  y: number,
+): void {
+  const {fround} = Math;
+  const [roots = 0] = native.reserve(4 * channels);
+  const values = native.floats(variance, channels);
+  native.writeFloats(
+    roots,
+    values.map(value => Math.sqrt(fround(value + fround(epsilon)))),
+  );
+  native.functions.normalize(x, mean, roots, scale, offset, y, count, channels);
+}

@@ -1,0 +1,71 @@
+import * as tf from '@tensorflow/tfjs';
+import type {AdamSettings, MomentumSettings, OptimizerSteps} from '../../optimizerSteps';
+import {currentNative} from './find';
+import type {Native} from './native';
+
+/** The steps by our module, on the current backend; `undefined` where there is none. */
+export function nativeSteps(): OptimizerSteps | undefined {
+  const native = currentNative();
+  return (
+    native && {
+      adam: (value, gradient, [first, second], settings) => adam(native, value, gradient, first, second, settings),
+      momentum: (value, gradient, [velocity], settings) => momentum(native, value, gradient, velocity, settings),
+      descend: (value, gradient, learningRate) =>
+        updated(native, value, out => {
+          const {size} = value;
+          native.functions.descend(native.at(value), native.at(gradient), out, size, learningRate);
+        }),
+    }
+  );
+}
+
+function adam(
+  native: Native,
+  value: tf.Tensor,
+  gradient: tf.Tensor,
+  first: tf.Variable,
+  second: tf.Variable,
+  {learningRate, beta1, beta2, epsilon, corrections}: AdamSettings,
+): tf.Tensor {
+  const [m, v] = [first, second].map(slot => ownPlace(native, slot)) as [number, number];
+  return updated(native, value, out => {
+    native.functions.adam(
+      ...[native.at(value), native.at(gradient), m, v, out, value.size],
+      ...[beta1, 1 - beta1, beta2, 1 - beta2, ...corrections, learningRate, epsilon],
+    );
+  });
+}
+
+function momentum(
+  native: Native,
+  value: tf.Tensor,
+  gradient: tf.Tensor,
+  velocity: tf.Variable,
+  {learningRate, momentum: factor, nesterov}: MomentumSettings,
+): tf.Tensor {
+  const place = ownPlace(native, velocity);
+  return updated(native, value, out => {
+    native.functions.momentum(
+      ...[native.at(value), native.at(gradient), place, out, value.size, factor, learningRate, nesterov ? 1 : 0],
+    );
+  });
+}
+
+/** A new value like `value`, written by `write`. It has a place of its own: others may share that of the old one. */
+function updated(native: Native, value: tf.Tensor, write: (out: number) => void): tf.Tensor {
+  const info = native.output(value.shape);
+  write(native.at(info));
+  return tf.engine().makeTensorFromTensorInfo(info);
+}
+
+/** Where the numbers of a slot lie, which are about to be changed: no other tensor has them. */
+function ownPlace(native: Native, slot: tf.Variable): number {
+  native.at(slot); // brings it here
+  const backend = tf.backend() as unknown as {refCount(dataId: tf.DataId): number};
+  if (backend.refCount(slot.dataId) > 1) {
+    tf.tidy(() => {
+      slot.assign(tf.add(slot, 0));
+    });
+  }
+  return native.at(slot);
+}

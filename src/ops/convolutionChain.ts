@@ -1,0 +1,110 @@
+import * as tf from '@tensorflow/tfjs';
+import {fusion} from '../backends/current';
+import type {Fusion, PlainConvolution, Scaling} from '../backends/fusion';
+import {defer, type Deferred, deferredOf} from './deferred';
+import {type Conv2DGeometry, fusedConv2d} from './kernels';
+import {isRecording, runLazyOp} from './lazyOp';
+
+// In training, convolution, frozen normalization and relu are computed in one, though they are layers of their own. The first two give out
+// tensors that are not computed yet; the last one that takes part computes all at once. Whoever else asks for a result in between, a model that
+// is cut there or a second layer that follows, has it computed by itself and sees no difference.
+
+/** What identifies a layer from one step to the next. */
+type Owner = object;
+
+/** Those whose result something else asked for. They compute it at once from then on. */
+const asked = new WeakSet();
+
+/** A convolution, and the normalization after it, if there is one. */
+interface Links {
+  readonly convolution: PlainConvolution;
+  readonly scaling?: Scaling;
+}
+
+/** Links that are not computed yet. */
+type Chain = Links & Deferred;
+
+/** A convolution to be computed with what follows, or `undefined` where it is to be computed at once. */
+export function deferConvolution(
+  owner: Owner,
+  convolution: Omit<PlainConvolution, 'strides' | 'padding'>,
+  {strides, padding, dilations}: Conv2DGeometry,
+): tf.Tensor | undefined {
+  const plain = {...convolution, strides, padding};
+  const isDilated = dilations.some(rate => rate !== 1);
+  if (!isRecording() || isDilated || asked.has(owner) || fusion()?.takes(plain) !== true) {
+    return undefined;
+  }
+  return deferChain(owner, {convolution: plain}, ({convolution: {x, filter, bias, depthwise}}) => {
+    if (!depthwise) {
+      return fusedConv2d(x, filter, bias, {strides, padding, dilations}, 'linear');
+    }
+    const y = tf.depthwiseConv2d(x, filter, strides, padding);
+    return bias === null ? y : tf.add(y, bias);
+  });
+}
+
+/** The normalization of a convolution that is not computed yet: put off in its turn, or both at once. `undefined` for any other input. */
+export function normalizeChain(owner: Owner, input: tf.Tensor, scaling: Scaling): tf.Tensor | undefined {
+  const found = chainOf(input);
+  if (found === undefined || found.chain.scaling !== undefined) {
+    return undefined;
+  }
+  const {convolution} = found.chain;
+  const compute = (chain: Links) => found.fused.normalized(chain.convolution, scaling);
+  return asked.has(owner) ? compute({convolution}) : deferChain(owner, {convolution, scaling}, compute);
+}
+
+/** Puts a chain off, with its tensors in clones of its own. */
+function deferChain(owner: Owner, {convolution, scaling}: Links, compute: (links: Links) => tf.Tensor): tf.Tensor {
+  const held: tf.Tensor[] = [];
+  const hold = <T extends tf.Tensor>(tensor: T): T => {
+    const clone = tf.clone(tensor);
+    held.push(clone);
+    return clone;
+  };
+  const links: Links = {
+    convolution: {
+      ...convolution,
+      x: hold(convolution.x),
+      filter: hold(convolution.filter),
+      bias: convolution.bias && hold(convolution.bias),
+    },
+    ...(scaling && {scaling: {m: hold(scaling.m), t: hold(scaling.t)}}),
+  };
+  const chain: Chain = {...links, held, compute: () => compute(links), onRead: () => void asked.add(owner)};
+  const {x, filter, strides, padding, depthwise} = convolution;
+  const {outShape} = tf.backend_util.computeConv2DInfo(
+    ...([x.shape, filter.shape, strides, 1, padding, undefined, depthwise] as const),
+  );
+  return defer(outShape, chain);
+}
+
+/**
+ * `min(max(x, 0), cap)` where `x` is a convolution and its normalization that are not computed yet: all of it at once. For the backward pass a
+ * bit a number is kept. `undefined` for any other input.
+ */
+export function rectifyChain(x: tf.Tensor, cap: number): tf.Tensor | undefined {
+  const found = chainOf(x);
+  const scaling = found?.chain.scaling;
+  if (found === undefined || scaling === undefined) {
+    return undefined;
+  }
+  const {chain, fused} = found;
+  const [y, bits] = runLazyOp({
+    inputs: {x},
+    save: {h: true},
+    forward: () => fused.rectified(chain.convolution, scaling, cap),
+    gradient: (dy, {h}) => ({x: () => fused.masked(dy, h as tf.Tensor)}),
+  }) as [tf.Tensor, tf.Tensor];
+  bits.dispose();
+  return y;
+}
+
+function chainOf(input: tf.Tensor): {chain: Chain; fused: Fusion} | undefined {
+  const deferred = deferredOf(input);
+  const fused = fusion();
+  return deferred !== undefined && 'convolution' in deferred && fused !== undefined
+    ? {chain: deferred as Chain, fused}
+    : undefined;
+}

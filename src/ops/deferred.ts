@@ -1,0 +1,89 @@
+import * as tf from '@tensorflow/tfjs';
+
+/** What is to be computed, and the tensors that it takes until then. */
+export interface Deferred {
+  compute(): tf.Tensor;
+  /** Owned: freed with the deferred tensor. */
+  readonly held: readonly tf.Tensor[];
+  /** Called when the numbers are asked for after all. */
+  onRead?(): void;
+}
+
+interface Entry extends Deferred {
+  shape: number[];
+  refCount: number;
+}
+
+/**
+ * Where tensors live that have not been computed. To tfjs they are tensors on another backend: whatever asks for their numbers, a kernel or a
+ * reader, has them fetched from here, and that computes them.
+ */
+class DeferredBackend extends tf.KernelBackend {
+  private readonly entries = new Map<tf.DataId, Entry>();
+
+  add(shape: number[], deferred: Deferred): tf.DataId {
+    const dataId = {};
+    this.entries.set(dataId, {...deferred, shape, refCount: 1});
+    return dataId;
+  }
+
+  find(dataId: tf.DataId): Deferred | undefined {
+    return this.entries.get(dataId);
+  }
+
+  override readSync(dataId: tf.DataId): tf.backend_util.BackendValues {
+    const entry = this.entries.get(dataId) as Entry;
+    entry.onRead?.();
+    return tf.tidy(() => entry.compute().dataSync());
+  }
+
+  override read(dataId: tf.DataId): Promise<tf.backend_util.BackendValues> {
+    return Promise.resolve(this.readSync(dataId));
+  }
+
+  override incRef(dataId: tf.DataId): void {
+    (this.entries.get(dataId) as Entry).refCount++;
+  }
+
+  override refCount(dataId: tf.DataId): number {
+    return this.entries.get(dataId)?.refCount ?? 0;
+  }
+
+  override disposeData(dataId: tf.DataId, force = false): boolean {
+    const entry = this.entries.get(dataId);
+    if (entry !== undefined) {
+      entry.refCount--;
+      if (entry.refCount > 0 && !force) {
+        return false;
+      }
+      this.entries.delete(dataId);
+      tf.dispose([...entry.held]);
+    }
+    return true;
+  }
+
+  override numDataIds(): number {
+    return this.entries.size;
+  }
+
+  override memory(): {unreliable: boolean} {
+    return {unreliable: false};
+  }
+
+  override floatPrecision(): 32 {
+    return 32;
+  }
+}
+
+const backend = new DeferredBackend();
+
+/** A tensor of floats that is computed when its numbers are asked for. */
+export function defer(shape: number[], deferred: Deferred): tf.Tensor {
+  deferred.held.forEach(tensor => tf.keep(tensor));
+  return tf.engine().makeTensorFromDataId(backend.add(shape, deferred), shape, 'float32', backend);
+}
+
+/** What a tensor is still to be computed by; `undefined` for one that has its numbers. */
+export function deferredOf(x: tf.Tensor): Deferred | undefined {
+  return backend.find(x.dataId);
+}
