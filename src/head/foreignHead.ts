@@ -1,8 +1,15 @@
 import type * as tf from '@tensorflow/tfjs';
 import type {Adapter} from '../adapter/adapter';
 import {LoRAError, show, showShape} from '../errors';
-import {type ConfigKind, isClassOf, isModelClass} from '../tfjs/classes';
-import {cloneConfig, entryOf, type LayerEntry, layerFromEntry} from '../tfjs/configs';
+import {
+  cloneConfig,
+  type ConfigKind,
+  entryOf,
+  isClassOf,
+  isModelClass,
+  type LayerEntry,
+  layerFromEntry,
+} from '../tfjs/configs';
 import type {WeightLimit} from '../tfjs/weightLimit';
 
 // The head that an adapter brings is a list of configs, and an adapter may come from anywhere. tfjs makes whatever a config names: weights of

@@ -3,6 +3,7 @@ import {listed, LoRAError, show, showShape} from '../errors';
 import type {AdaptableWeight, LoRAStrength, Method, ParameterSpec, Start} from '../methods/method';
 import type {Forward} from './forward';
 import {checkLayer} from './wrapperArgs';
+import {fieldsOf, type KernelLayer} from '../tfjs/fields';
 
 /** A kind of layer: how the layers of one class are adapted. */
 export interface Adaptation {
@@ -167,4 +168,13 @@ export function resolveWeights(weights: unknown): Required<WeightTarget>[] {
 export function describeWeights(weights: readonly WeightTarget[]): string {
   const named = weights.map(({name, outAxes = 1}) => (outAxes === 1 ? name : `${name} (${outAxes} out axes)`));
   return listed(named.sort());
+}
+
+/** The kind of a class whose layers have one kernel, `[...fan-in axes, out]`. */
+export function kernelAdaptation(baseClassName: string, forward: Forward): Adaptation {
+  return {
+    baseClassName,
+    forward,
+    weights: layer => [{name: 'kernel', variable: fieldsOf<KernelLayer>(layer).kernel}],
+  };
 }

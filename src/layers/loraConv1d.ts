@@ -2,7 +2,8 @@ import * as tf from '@tensorflow/tfjs';
 import {conv1dOp} from '../ops/conv1d';
 import {type ConvLayer, fieldsOf} from '../tfjs/fields';
 import {applyLinear, by, channelsLast, type Forward} from './forward';
-import {kernelAdaptation, LoRALayer} from './loraLayer';
+import {LoRALayer} from './loraLayer';
+import {kernelAdaptation} from './adaptation';
 
 /** `Conv1D`: the stock layer fuses nothing, and answers channels last in any case. */
 const conv1dForward: Forward = (layer, x, call) => {

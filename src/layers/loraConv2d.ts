@@ -3,7 +3,8 @@ import {conv2dOp} from '../ops/conv2d';
 import {type ConvLayer, fieldsOf} from '../tfjs/fields';
 import {deferral} from './deferral';
 import {applyLinear, by, channelsLast, conv2dGeometry, type Forward} from './forward';
-import {kernelAdaptation, LoRALayer} from './loraLayer';
+import {LoRALayer} from './loraLayer';
+import {kernelAdaptation} from './adaptation';
 
 /** `Conv2D`: both data formats; as the stock layer, channels-first is transposed before and after. */
 const conv2dForward: Forward = (layer, x, call) => {

@@ -2,7 +2,8 @@ import * as tf from '@tensorflow/tfjs';
 import {conv2dTranspose} from '../ops/conv2dTranspose';
 import {type ConvLayer, fieldsOf} from '../tfjs/fields';
 import {applyLinear, channelsLast, type Compute, type Forward} from './forward';
-import {kernelAdaptation, LoRALayer} from './loraLayer';
+import {LoRALayer} from './loraLayer';
+import {kernelAdaptation} from './adaptation';
 
 /** `Conv2DTranspose`: both data formats. The stock layer fuses nothing, and leaves a dilation rate out of account. */
 const conv2dTransposeForward: Forward = (layer, x, call) => {

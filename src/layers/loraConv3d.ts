@@ -2,7 +2,8 @@ import * as tf from '@tensorflow/tfjs';
 import {conv3dOp} from '../ops/conv3d';
 import {type ConvLayer, fieldsOf} from '../tfjs/fields';
 import {applyLinear, by, channelsLast, type Forward} from './forward';
-import {kernelAdaptation, LoRALayer} from './loraLayer';
+import {LoRALayer} from './loraLayer';
+import {kernelAdaptation} from './adaptation';
 
 /** `Conv3D`: both data formats. The stock layer fuses nothing, and transposes channels-first inputs as `Conv2D` does. */
 const conv3dForward: Forward = (layer, x, call) => {

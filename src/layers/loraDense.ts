@@ -3,7 +3,8 @@ import {denseOp} from '../ops/linear';
 import {asMatrix} from '../ops/factors';
 import {type DenseLayer, fieldsOf} from '../tfjs/fields';
 import {applyLinear, by, type Forward} from './forward';
-import {kernelAdaptation, LoRALayer} from './loraLayer';
+import {LoRALayer} from './loraLayer';
+import {kernelAdaptation} from './adaptation';
 
 /** `Dense`: inputs of any rank, the last axis being the features. */
 const denseForward: Forward = (layer, x, call) => {

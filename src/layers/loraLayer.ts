@@ -3,8 +3,8 @@ import {LoRAError} from '../errors';
 import {type Initializer, initializerEntry} from '../methods/initializer';
 import {type LoRAStrength, type Method, resolveStrength, scalingOf} from '../methods/method';
 import {methodOf, namedIn} from '../methods/table';
-import {layerFromEntry, withoutConstraints} from '../tfjs/configs';
-import {fieldsOf, type KernelLayer, type LayerInternals} from '../tfjs/fields';
+import {layerFromEntry, symbolicInputs, withoutConstraints} from '../tfjs/configs';
+import {fieldsOf, type LayerInternals} from '../tfjs/fields';
 import {namedWeights, replaceValue, shareWeights} from '../tfjs/weights';
 import {type Adaptation, checkBase, checkRank, type LayerConfig, rankLimit} from './adaptation';
 import {diagnose} from './diagnostics';
@@ -288,19 +288,4 @@ export abstract class LoRALayer extends WrapperLayer {
       throw new LoRAError(`Layer "${this.name}" is not built. Call it on an input, or make a model with it, first.`);
     }
   }
-}
-
-function symbolicInputs(shape: tf.Shape | tf.Shape[]): tf.SymbolicTensor | tf.SymbolicTensor[] {
-  return Array.isArray(shape[0])
-    ? (shape as tf.Shape[]).map(batchShape => tf.input({batchShape}))
-    : tf.input({batchShape: shape as tf.Shape});
-}
-
-/** The kind of a class whose layers have one kernel, `[...fan-in axes, out]`. */
-export function kernelAdaptation(baseClassName: string, forward: Forward): Adaptation {
-  return {
-    baseClassName,
-    forward,
-    weights: layer => [{name: 'kernel', variable: fieldsOf<KernelLayer>(layer).kernel}],
-  };
 }

@@ -1,8 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {ensureKernels} from '../backends/ensure';
 import {Prepared} from '../ops/lazyOp';
-import {cloneConfig, entryOf, type LayerEntry, layerFromEntry, standInArgs} from '../tfjs/configs';
-import {innerEntry} from '../tfjs/entries';
+import {cloneConfig, entryOf, innerEntry, type LayerEntry, layerFromEntry, standInArgs} from '../tfjs/configs';
 import {fieldsOf, type LayerInternals} from '../tfjs/fields';
 import {disposeStates, type Inputs, takesStates, withStatesAsInputs} from '../tfjs/states';
 import {biasesOf, liftConstraints, namedWeights, replaceValue, shareWeights, withoutWrites} from '../tfjs/weights';

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError, show} from '../errors';
-import {isClassOf} from '../tfjs/classes';
+import {isClassOf} from '../tfjs/configs';
 import {fieldsOf} from '../tfjs/fields';
 
 /** An initializer of tfjs. */

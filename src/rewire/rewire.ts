@@ -1,8 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {listed, LoRAError} from '../errors';
 import {baseOf} from '../layers/wrapperLayer';
-import {cloneConfig, isRegistered, type LayerEntry, mendedEntry} from '../tfjs/configs';
-import {keepingNames} from '../tfjs/names';
+import {cloneConfig, isRegistered, keepingNames, type LayerEntry, mendedEntry} from '../tfjs/configs';
 import {carryFields} from '../tfjs/plainFields';
 import {childrenOf, isContainer, type Site, sitesOf} from './walk';
 

@@ -1,7 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
-import {asLoRAError, LoRAError} from '../errors';
+import {asLoRAError, LoRAError, show} from '../errors';
 import {fieldsOf, type SeparableLayer} from './fields';
-import {named} from './names';
 
 /** The arguments for tfjs's constructor of a layer that shall stand where `layer` stood: its own. */
 export function standInArgs(
@@ -106,4 +105,83 @@ function isEntry(value: unknown): boolean {
 export interface LayerEntry {
   className: string;
   config: tf.serialization.ConfigDict;
+}
+
+/**
+ * The entry of the layer inside of another, as the config of that has it.
+ *
+ * @throws LoRAError if it is none: the config may come from a damaged file.
+ */
+export function innerEntry(value: unknown, owner: unknown): LayerEntry {
+  const {className, config} = (value ?? {}) as Partial<Record<keyof LayerEntry, unknown>>;
+  if (typeof className !== 'string' || typeof config !== 'object' || config === null) {
+    throw new LoRAError(
+      `The config of layer ${show(owner)} must hold the layer that it wraps: {layer: {className, config}}.`,
+    );
+  }
+  return value as LayerEntry;
+}
+
+/** How tfjs makes an object of a class from a config. Beyond the first two arguments it depends on the class. */
+type FromConfig = (...args: unknown[]) => unknown;
+
+/**
+ * Gives a layer the name that its config says. A class whose constructor ignores its config, `constructor() { super({}); }`, gets a new
+ * automatic name each time.
+ */
+export function named<T>(made: T, config: unknown): T {
+  const {name} = (config ?? {}) as {name?: unknown};
+  if (made instanceof tf.layers.Layer && typeof name === 'string' && made.name !== name) {
+    made.name = name;
+  }
+  return made;
+}
+
+/** Runs `f`; layers that tfjs makes from their configs meanwhile have their names before they are called or built. */
+export function keepingNames<T>(f: () => T): T {
+  const {classNameMap} = tf.serialization.SerializationMap.getMap();
+  const before = Object.entries(classNameMap);
+  for (const [className, [cls, fromConfig]] of before) {
+    const make = fromConfig as FromConfig;
+    const makeNamed = (...args: unknown[]) => named(make(...args), args[1]);
+    classNameMap[className] = [cls, makeNamed as typeof fromConfig];
+  }
+  try {
+    return f();
+  } finally {
+    before.forEach(([className, entry]) => (classNameMap[className] = entry));
+  }
+}
+
+/** What configs name by a class name beside layers, and a class of tfjs of each kind. */
+const EXAMPLES = {initializer: 'Zeros', regularizer: 'L1L2', constraint: 'NonNeg', activation: 'linear'} as const;
+
+/** A kind of what configs name by a class name. */
+export type ConfigKind = keyof typeof EXAMPLES;
+
+type Class = abstract new (...args: never[]) => object;
+
+/** The class that is registered under a name. */
+export function registeredClass(className: string): Class | undefined {
+  const {classNameMap} = tf.serialization.SerializationMap.getMap();
+  return Object.hasOwn(classNameMap, className) ? classNameMap[className]?.[0] : undefined;
+}
+
+/** Whether a name is that of a registered class of a kind, one of tfjs or one's own. */
+export function isClassOf(kind: ConfigKind, className: string): boolean {
+  const found = registeredClass(className);
+  const base = Object.getPrototypeOf(registeredClass(EXAMPLES[kind])?.prototype as object) as object;
+  return found !== undefined && Object.prototype.isPrototypeOf.call(base, found.prototype as object);
+}
+
+/** Whether a name is that of a registered class of models: layers that hold a graph of others. */
+export function isModelClass(className: string): boolean {
+  return registeredClass(className)?.prototype instanceof tf.LayersModel || className === 'Model';
+}
+
+/** Symbolic inputs of a shape, or of each of several. */
+export function symbolicInputs(shape: tf.Shape | tf.Shape[]): tf.SymbolicTensor | tf.SymbolicTensor[] {
+  return Array.isArray(shape[0])
+    ? (shape as tf.Shape[]).map(batchShape => tf.input({batchShape}))
+    : tf.input({batchShape: shape as tf.Shape});
 }
