@@ -1,3 +1,6 @@
+import {mkdtempSync, rmSync} from 'node:fs';
+import {tmpdir} from 'node:os';
+import {join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import * as library from '../src/node';
 import {useBackend} from './helpers';
@@ -23,6 +26,10 @@ const compiled = () => {
 };
 const safetensors = () => library.toSafetensors(adapter());
 const {layers} = tf;
+
+/** A folder that is gone after the tests. */
+const FOLDER = mkdtempSync(join(tmpdir(), 'tfjs-lora-'));
+afterAll(() => rmSync(FOLDER, {recursive: true}));
 
 /** How each exported function is used. Objects are options, whose entries are tried too. */
 const USAGES: Record<string, Usage> = {
@@ -74,7 +81,7 @@ const USAGES: Record<string, Usage> = {
   predictWith: () => [adapted(), tf.ones([2, 5]), [adapter(), adapter()], {batchSize: 1}],
   readAdapter: () => [safetensors()],
   readPEFT: () => [{config: '{}', weights: new Uint8Array(8)}],
-  readPEFTFolder: () => ['nowhere'],
+  readPEFTFolder: () => [FOLDER],
   registerAdaptable: () => ['Dense', {weights: ['kernel']}],
   removeLoRA: () => [adapted()],
   replaceHead: () => [mlp().model, [layers.dense({units: 2, name: 'new'})], {at: 'hidden'}],
@@ -88,7 +95,7 @@ const USAGES: Record<string, Usage> = {
   toSafetensors: () => [adapter(), {dtype: 'float32'}],
   trainableVariables: () => [adapted()],
   withAdapter: () => [adapted(), adapter(), () => 1],
-  writePEFTFolder: () => ['nowhere', {config: '{}', weights: new Uint8Array(8)}],
+  writePEFTFolder: () => [FOLDER, {config: '{}', weights: new Uint8Array(8)}],
 };
 
 /** Where null has a meaning of its own. */
