@@ -64,7 +64,8 @@ export const conv2dForward: Forward = (layer, x, {factors, prepared}) => {
   const fields = fieldsOf<ConvLayer>(layer);
   const op = conv2dOp(conv2dGeometry(fields));
   const {last, restore} = channelsLast(x, fields);
-  return applyLinear(by(op), last, fields, {factors, prepared, biasApart: false}, restore);
+  const {fusesMore} = fusionOf(layer);
+  return applyLinear(by(op), last, fields, {factors, prepared, biasApart: false, fusesMore}, restore);
 };
 
 /** `Conv2DTranspose`: both data formats. The stock layer fuses nothing, and leaves a dilation rate out of account. */
@@ -89,15 +90,24 @@ export const conv3dForward: Forward = (layer, x, {factors, prepared}) => {
   return applyLinear(by(op), last, fields, {factors, prepared, biasApart: true, fuses: false}, restore);
 };
 
-/** `DepthwiseConv2D`: both data formats. The stock layer fuses nothing, and leaves a dilation rate out of account. */
+/** `DepthwiseConv2D`: both data formats. The stock layer fuses nothing, and leaves a dilation rate out of account; the fused one does not. */
 export const depthwiseConv2dForward: Forward = (layer, x, {factors, prepared}) => {
   const fields = fieldsOf<DepthwiseLayer>(layer);
   const {depthwiseKernel: kernel, bias, activation} = fields;
-  const geometry = conv2dGeometry({...fields, dilationRate: [1, 1]});
-  const compute: Compute = (input, weights, after) => depthwiseConv2d(input as tf.Tensor4D, weights, geometry, after);
+  const {fusesMore} = fusionOf(layer);
+  const geometry = conv2dGeometry(fusesMore ? fields : {...fields, dilationRate: [1, 1]});
+  const manner = {fuses: fusesMore, trains: fusesMore && kernel.trainable};
+  const compute: Compute = (input, weights, after) =>
+    depthwiseConv2d(input as tf.Tensor4D, {...weights, ...manner}, geometry, after);
   const {last, restore} = channelsLast(x, fields);
   const weights = {kernel, bias, activation};
-  return applyLinear(compute, last, weights, {factors, prepared, biasApart: true, fuses: false}, restore);
+  return applyLinear(
+    compute,
+    last,
+    weights,
+    {factors, prepared, biasApart: true, fuses: fusesMore, fusesMore},
+    restore,
+  );
 };
 
 /** `SeparableConv2D`: a depthwise convolution, and one of size 1×1 of its result, which is the one that can have an update. */
@@ -165,6 +175,11 @@ export const reluForward: Forward = (layer, x) => {
       });
 };
 
+/** Whether a layer is one of ours that computes its bias and activation in one with its convolution, though the stock layer does not. */
+function fusionOf(layer: tf.layers.Layer): {fusesMore: boolean} {
+  return {fusesMore: fieldsOf<{fuses?: boolean}>(layer).fuses === true};
+}
+
 /** How a stock 2-D convolution walks over its input. */
 function conv2dGeometry({
   strides,
@@ -207,6 +222,8 @@ interface Manner extends Pick<ForwardCall, 'factors' | 'prepared'> {
   biasApart: boolean;
   /** Whether it fuses activations. Default: true. */
   fuses?: boolean;
+  /** Whether it fuses more of them than a stock layer. Default: false. */
+  fusesMore?: boolean;
 }
 
 /** A linear operation, the layer's activation, and `restore`, which gives the result the layout that the layer answers in. */
@@ -214,14 +231,15 @@ function applyLinear(
   compute: Compute,
   x: tf.Tensor,
   {kernel, bias, activation}: KernelLayer,
-  {factors, prepared, biasApart, fuses = true}: Manner,
+  {factors, prepared, biasApart, fuses = true, fusesMore = false}: Manner,
   restore: (y: tf.Tensor) => tf.Tensor,
 ): tf.Tensor {
   const weights = {kernel: kernel.read(), bias: bias?.read() ?? null, biasApart, factors, prepared};
   const input = asFloat(x);
   const known = outputActivation(activation.getClassName());
   if (known !== undefined) {
-    const fused = fuses ? known.fused : null;
+    const more = fusesMore && activation.getClassName() === 'relu6' ? 'relu6' : known.fused;
+    const fused = fuses ? more : null;
     return restore(compute(input, weights, {...known, fused, apply: z => activation.apply(z)}));
   }
   // The activation's gradient needs its input, or it is not elementwise: it stays a step of its own, where the stock layer has it.

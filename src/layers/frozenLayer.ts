@@ -34,6 +34,8 @@ const FORWARDS: Readonly<Record<string, Forward>> = {
   Conv2DTranspose: conv2dTransposeForward,
   Conv3D: conv3dForward,
   DepthwiseConv2D: depthwiseConv2dForward,
+  FusedConv2D: conv2dForward,
+  FusedDepthwiseConv2D: depthwiseConv2dForward,
   SeparableConv2D: separableConv2dForward,
   Embedding: embeddingForward,
   BatchNormalization: batchNormForward,

@@ -1,7 +1,7 @@
 import type * as tf from '@tensorflow/tfjs';
 import {resolveWeights, show, type WeightTarget} from '../config';
 import {LoRAError} from '../errors';
-import type {Adaptation} from './adaptation';
+import {type Adaptation, plainClass} from './adaptation';
 import {LoRABidirectional} from './loraBidirectional';
 import {LoRAConv1D} from './loraConv1d';
 import {LoRAConv2D} from './loraConv2d';
@@ -112,7 +112,7 @@ export function adaptableClasses(): string[] {
  */
 export function loraClassOf(className: string, weights?: Required<WeightTarget>[]): Kind | undefined {
   return weights === undefined
-    ? (STOCK.get(className) ?? registered.get(className))
+    ? (STOCK.get(plainClass(className)) ?? registered.get(className))
     : byWeights(className, resolveWeights(weights));
 }
 

@@ -1,0 +1,15 @@
+import {ensureGraphGradients} from './backends/graphGradients';
+
+// The door to graphs: importing it is what registers the layers that they are made of.
+
+export {fromGraphModel, type GraphModelOptions} from './graphModel/fromGraphModel';
+export {FusedConv2D, FusedDepthwiseConv2D} from './layers/fusedConvolution';
+export {
+  type FragmentConstant,
+  type FragmentTensor,
+  GraphOp,
+  type GraphFragment,
+  type GraphOpArgs,
+} from './layers/graphOp';
+
+ensureGraphGradients();
