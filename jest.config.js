@@ -14,6 +14,6 @@ export default {
       ? [['<rootDir>/test/resultsReporter.cjs', {file: process.env.LORA_TEST_RESULTS}]]
       : []),
   ],
-  moduleNameMapper: {'^tfjs-lora$': '<rootDir>/src/node.ts'},
+  moduleNameMapper: {'^tfjs-lora$': '<rootDir>/src/node.ts', '^tfjs-lora/graph$': '<rootDir>/src/graph.ts'},
   transform: {'^.+\\.ts$': ['ts-jest', {tsconfig: 'test/tsconfig.json'}]},
 };

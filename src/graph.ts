@@ -3,6 +3,7 @@ import {ensureGraphGradients} from './backends/graphGradients';
 // The door to graphs: importing it is what registers the layers that they are made of.
 
 export {fromGraphModel, type GraphModelOptions} from './graphModel/fromGraphModel';
+export {toGraphModel, type ToGraphModelOptions} from './graphModel/toGraphModel';
 export {FusedConv2D, FusedDepthwiseConv2D} from './layers/fusedConvolution';
 export {
   type FragmentConstant,

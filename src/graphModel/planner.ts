@@ -196,8 +196,15 @@ export class Planner {
   }
 
   finished(outputs: string[]): GraphPlan {
-    const {inputs, layers, fates} = this;
-    return {inputs, layers, outputs, fates, dispose: () => this.dispose()};
+    const {inputs, layers, fates, values} = this;
+    const ends = new Map<string, string>();
+    for (const [name, value] of values) {
+      // The last one: those before it lack a bias or an activation that the layer has.
+      if (value.kind === 'flow' && fates.get(partsOf(name)[0]) !== 'skipped') {
+        ends.set(value.key, name);
+      }
+    }
+    return {inputs, layers, outputs, ends, fates, dispose: () => this.dispose()};
   }
 
   dispose(): void {

@@ -75,7 +75,7 @@ export function planEinsum(node: GraphNode, planner: Planner): boolean {
     className: 'Dense',
     config: {units, useBias: false, activation: 'linear'},
     inputs: [summed.length > 1 ? node.name : x],
-    weights: {kernel: {tensor: kernel, source: {node: node.name, index: 1}}},
+    weights: {kernel: {tensor: kernel, source: {node: node.name, index: 1, shape: tensor.shape}}},
   });
   if (outs.length > 1) {
     reshape('split', node.name, [...sizes, ...outs]);

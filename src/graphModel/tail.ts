@@ -109,7 +109,7 @@ function asBias(
     return undefined;
   }
   const flat = tensor.rank === 1 ? tensor : planner.derive(tensor, 'flat', () => tf.reshape(tensor, [filters]));
-  return {tensor: flat, source: {node: node.name, index}};
+  return {tensor: flat, source: {node: node.name, index, shape: tensor.shape}};
 }
 
 /** A Prelu as a layer, where its slopes fit one. */
@@ -126,7 +126,7 @@ export function preluOf(node: GraphNode, index: number, planner: Planner): Layer
   return {
     className: 'PReLU',
     config: sharedAxes.length > 0 ? {sharedAxes} : {},
-    weights: {alpha: {tensor: fitting, source: {node: node.name, index}}},
+    weights: {alpha: {tensor: fitting, source: {node: node.name, index, shape: alpha.shape}}},
   };
 }
 

@@ -13,6 +13,8 @@ export interface WeightSource {
   index: number;
   /** The flag of the node by which it transposes the input, which the layer holds transposed. */
   transposedBy?: string;
+  /** The shape that the input has, where the layer holds it in another one. */
+  shape?: number[];
 }
 
 /** A tensor that is known when a graph is planned. */
@@ -75,6 +77,8 @@ export interface GraphPlan {
   layers: PlannedLayer[];
   /** Keys of flows. */
   outputs: string[];
+  /** By the key of a flow: the output of a node that is equal to it. Not there for what is in the middle of a node. */
+  ends: Map<string, string>;
   /** By the name of a node: what became of it. */
   fates: Map<string, Fate>;
   /** Frees what was computed for the plan. The layers that were built share what they need. */
