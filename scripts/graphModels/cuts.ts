@@ -2,6 +2,7 @@ import type {GraphModelOptions} from 'tfjs-lora/graph';
 
 const ENCODER = 'module_apply_default/Encoder_en/KonaTransformer/Encode/';
 const BOXES = 'WeightSharedConvolutionalBoxPredictor/WeightSharedConvolutional';
+const RESIZED = 'matting_network_wrapper/cond/output/_660';
 const IMAGES = 'map/TensorArrayV2Stack/TensorListStack';
 
 /** The parts of graphs that are imported, where the whole graph cannot be. */
@@ -23,7 +24,8 @@ export const CUTS: Readonly<Record<string, GraphModelOptions>> = {
     inputShapes: {[`${ENCODER}SparseToDense`]: [null], [`${ENCODER}Scatter/ScatterNd`]: [null, 256]},
   },
   rvm: {
-    inputs: ['src'],
-    inputShapes: {src: [256, 256, 3]},
+    inputs: [RESIZED, 'r1i', 'r2i', 'r3i', 'r4i'],
+    inputShapes: {[RESIZED]: [256, 256, 3], r1i: [1, 1, 1], r2i: [1, 1, 1], r3i: [1, 1, 1], r4i: [1, 1, 1]},
+    outputs: ['matting_network_wrapper/split:1', 'matting_network_wrapper/split'],
   },
 };

@@ -35,8 +35,17 @@ export function graphNames(): string[] {
   return ['nsfwjs-mid', ...human, 'basic-pitch', 'use-lite'];
 }
 
+/** The names of the graphs that test/python/make_graphs.py made, if it did. */
+export function convertedNames(): string[] {
+  const folder = join(CACHE, 'converted');
+  return existsSync(folder) ? readdirSync(folder).map(name => `converted/${name}`) : [];
+}
+
 /** A handler for a graph, by its name. */
 export async function graphHandler(name: string): Promise<tf.io.IOHandler> {
+  if (name.startsWith('converted/') || name.startsWith('/')) {
+    return fromFile(join(name.startsWith('/') ? '' : CACHE, name, 'model.json'));
+  }
   switch (name) {
     case 'nsfwjs-mid':
       return nsfwMid();

@@ -120,8 +120,8 @@ const MISSING: readonly Config[] = [
   ),
 ];
 
-/** The gradient of a product whose operands were broadcast is summed over what they were broadcast along. */
-function batchMatMul(stock: Config): Config {
+/** The gradient of an op whose operands were broadcast is summed over what they were broadcast along. */
+function broadcast(stock: Config): Config {
   return {
     ...stock,
     gradFunc: (dy, saved, attrs) => {
@@ -194,7 +194,10 @@ function resize(weights: typeof bilinear): (stock: Config) => Config {
 }
 
 const MENDED: Readonly<Record<string, (stock: Config) => Config>> = {
-  [tf.BatchMatMul]: batchMatMul,
+  [tf.BatchMatMul]: broadcast,
+  [tf.SquaredDifference]: broadcast,
+  [tf.Maximum]: broadcast,
+  [tf.Minimum]: broadcast,
   [tf.MirrorPad]: mirrorPad,
   [tf.ResizeBilinear]: resize(bilinear),
   [tf.ResizeNearestNeighbor]: resize(nearest),

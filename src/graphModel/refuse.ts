@@ -11,7 +11,7 @@ const FEW = 6;
 const MANY = 16;
 
 /** Why a graph cannot be imported, by its nodes, and the part of it that can. */
-export function refusal({problems, graph}: Planner, order: readonly GraphNode[], cut: Cut): LoRAError {
+export function refusal({problems, graph, values}: Planner, order: readonly GraphNode[], cut: Cut): LoRAError {
   const named = [...problems].slice(0, FEW).map(([name, reason]) => {
     return `  ${graph.nodes.get(name)?.op ?? ''} "${name}" ${reason}`;
   });
@@ -50,11 +50,12 @@ function largestRegion(
   const members = new Set(inside.map(({name}) => name));
   const dataInputs = (node: GraphNode) =>
     isEnd(node.name) ? [] : inputsOf(node).map(keyOf).filter(key => isData(partsOf(key)[0])); // prettier-ignore
+  const levels = levelsOf(order, problems, cut);
   for (const node of inside) {
     for (const key of dataInputs(node)) {
       const [source] = partsOf(key);
       const [one, other] = [rootOf(source), rootOf(node.name)];
-      if (members.has(source) && one !== other) {
+      if (members.has(source) && one !== other && levels.get(source) === levels.get(node.name)) {
         parents.set(one, other);
       }
     }
@@ -84,6 +85,21 @@ function largestRegion(
     }
   }
   return {inputs: [...inputs], outputs: [...outputs]};
+}
+
+/** How many of the nodes in question lie one behind the other on the way to a node. */
+function levelsOf(order: readonly GraphNode[], problems: ReadonlySet<string>, cut: Cut): Map<string, number> {
+  const levels = new Map<string, number>();
+  for (const node of order) {
+    const sources = cut.inputs.includes(node.name) ? [] : inputsOf(node).map(input => partsOf(input)[0]);
+    const own = sources.map(source => {
+      const level = levels.get(source) ?? 0;
+      // A run of them counts once.
+      return problems.has(node.name) && !problems.has(source) ? level + 1 : level;
+    });
+    levels.set(node.name, Math.max(0, ...own));
+  }
+  return levels;
 }
 
 function isShape({op}: GraphNode): boolean {

@@ -108,8 +108,13 @@ function asBias(
   if (tensor.size !== filters || (filters > 1 && tensor.shape.at(-1) !== filters) || tensor.dtype !== 'float32') {
     return undefined;
   }
-  const flat = tensor.rank === 1 ? tensor : planner.derive(tensor, 'flat', () => tf.reshape(tensor, [filters]));
+  const flat = tensor.rank === 1 ? tensor : planner.derive(tensor, 'flat', () => flattened(tensor));
   return {tensor: flat, source: {node: node.name, index, shape: tensor.shape}};
+}
+
+/** A copy: what shares its data would have the old shape to the wasm backend, which fuses biases of one axis alone. */
+function flattened(tensor: tf.Tensor): tf.Tensor {
+  return tf.tidy(() => tf.slice(tf.reshape(tensor, [tensor.size]), [0], [tensor.size]));
 }
 
 /** A Prelu as a layer, where its slopes fit one. */
