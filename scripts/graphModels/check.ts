@@ -68,7 +68,7 @@ async function check(): Promise<void> {
   const model = applyLoRA(base, {rank: RANK, seed: 1});
   const {layers} = summarizeLoRA(model);
   outcome.adapted = layers.length;
-  model.compile({optimizer: tf.train.adam(1e-4), loss: (y, p) => tf.mean(tf.squaredDifference(y, p))});
+  model.compile({optimizer: tf.train.adam(1e-5), loss: (y, p) => tf.mean(tf.squaredDifference(y, p))});
   const ys = predict(model, xs).map((y, i) =>
     tf.add(tf.cast(y, 'float32'), tf.randomNormal(y.shape, 0, 0.1, 'float32', i)),
   );

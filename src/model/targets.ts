@@ -1,5 +1,6 @@
 import type * as tf from '@tensorflow/tfjs';
 import type {LayerMatcher} from '../config';
+import {plainClass} from '../layers/adaptation';
 import {baseOf} from '../layers/wrapperLayer';
 import type {Site} from './walk';
 
@@ -41,7 +42,7 @@ export function describe({path, layer}: Site): string {
 }
 
 function classNameOf(layer: tf.layers.Layer): string {
-  return baseOf(layer).getClassName();
+  return plainClass(baseOf(layer).getClassName());
 }
 
 /** `RegExp.test`, without the memory that patterns with the flag `g` or `y` have. */
