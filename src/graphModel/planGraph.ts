@@ -1,11 +1,10 @@
 import * as tf from '@tensorflow/tfjs';
 import {asLoRAError, LoRAError} from '../errors';
 import {type GraphNode, inputsOf, keyOf, shapeOf} from '../formats/graphDef';
-import {largestOutput} from '../formats/graphSize';
-import {MOST_NUMBERS, reasonNotToRun} from '../layers/graphOp';
+import {reasonNotToRun} from '../layers/graphOp';
 import {keepsRows} from './batch';
 import {neededNodes} from './order';
-import {materialize, planOp, runProbe} from './planOp';
+import {checkSize, materialize, planOp, runProbe} from './planOp';
 import {Planner} from './planner';
 import type {ReadGraph} from './readGraph';
 import {refusal} from './refuse';
@@ -154,7 +153,7 @@ function isShape({op}: GraphNode, [x]: readonly Value[]): boolean {
 
 /** Computes a node of constants. */
 async function fold(planner: Planner, node: GraphNode, inputs: readonly Constant[]): Promise<void> {
-  checkSize(node, inputs);
+  planner.reserve(checkSize(node, inputs));
   const keys = planner.keysOf(node);
   const results = runProbe(planner, node, inputs.map(({tensor}) => tensor)); // prettier-ignore
   for (const [i, key] of keys.entries()) {
@@ -167,6 +166,7 @@ async function foldShapes(planner: Planner, node: GraphNode, inputs: readonly Va
   const keys = planner.keysOf(node);
   const [one, other] = await Promise.all(
     ([0, 1] as const).map(async p => {
+      checkSize(node, inputs, p);
       const results = isShape(node, inputs)
         ? [shapeTensor(node, (inputs[0] as Flow).shapes[p])]
         : runProbe(planner, node, (inputs as (Constant | Shaped)[]).map(value => constantAt(value, p).tensor)); // prettier-ignore
@@ -191,14 +191,6 @@ function shapeTensor({op}: GraphNode, shape: number[]): tf.Tensor {
   return op === 'Shape'
     ? tf.tensor1d(shape, 'int32')
     : tf.scalar(op === 'Rank' ? shape.length : tf.util.sizeFromShape(shape), 'int32');
-}
-
-/** @throws LoRAError if a constant would come out that is larger than any in a file. */
-function checkSize(node: GraphNode, inputs: readonly Constant[]): void {
-  const size = largestOutput(node, inputs.map(({tensor, values}) => ({shape: tensor.shape, values}))) ?? 0; // prettier-ignore
-  if (size > MOST_NUMBERS) {
-    throw new LoRAError(`it would give up to ${size} numbers, more than ${MOST_NUMBERS}`);
-  }
 }
 
 /** @throws BakedBatch if a node mixes examples, or takes the number of them for granted. */

@@ -1,7 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError} from '../errors';
 import {type GraphNode, type GraphType, inputsOf, keyOf, partsOf} from '../formats/graphDef';
-import {GraphOp, type GraphFragment, graphOf, runNode} from '../layers/graphOp';
+import {largestOutput} from '../formats/graphSize';
+import {GraphOp, type GraphFragment, graphOf, MOST_NUMBERS, runNode} from '../layers/graphOp';
 import type {Planner} from './planner';
 import type {Flow, Pair, PlannedWeight, Shaped, Value} from './values';
 
@@ -24,6 +25,7 @@ export function planOp(planner: Planner, node: GraphNode, {part, sources}: NodeP
   const keys = planner.keysOf(node);
   const results = ([0, 1] as const).map(p =>
     tf.tidy(() => {
+      checkSize(node, values, p);
       const tensors = values.map(value => tensorAt(value, p));
       return runProbe(planner, node, tensors, p).map(({shape, dtype}) => ({shape, dtype}));
     }),
@@ -114,6 +116,23 @@ function tensorAt(value: Value, p: 0 | 1): tf.Tensor {
     case 'flow':
       return tf.zeros(value.shapes[p], value.dtype as tf.DataType);
   }
+}
+
+/**
+ * How many numbers a node gives, at most.
+ *
+ * @throws LoRAError if that is more than any tensor of a graph has.
+ */
+export function checkSize(node: GraphNode, values: readonly Value[], p: 0 | 1 = 0): number {
+  const sized = values.map(value => {
+    const known = value.kind === 'shaped' ? value.pair[p] : value;
+    return known.kind === 'flow' ? {shape: known.shapes[p]} : {shape: known.tensor.shape, values: known.values};
+  });
+  const size = largestOutput(node, sized) ?? 0;
+  if (size > MOST_NUMBERS) {
+    throw new LoRAError(`it would give up to ${size} numbers, more than ${MOST_NUMBERS}`);
+  }
+  return size;
 }
 
 /** What a node gives for tensors, in the order of its used outputs. */

@@ -18,6 +18,10 @@ export interface NewLayer {
   weights?: Record<string, PlannedWeight | undefined>;
 }
 
+/** How many numbers may be computed from constants: so many, and so many for each number in the file. */
+const FREE_NUMBERS = 2 ** 22;
+const GROWTH = 16;
+
 /** A plan in the making: what is known of each output of a node, and the layers so far. */
 export class Planner {
   /** By key. Not there: behind a node that cannot be computed. */
@@ -33,6 +37,7 @@ export class Planner {
   private readonly consumers: Map<string, GraphNode[]>;
   private readonly names: Map<string, string>;
   private readonly parts = new Set<string>();
+  private computed = 0;
   private readonly owned: tf.Tensor[] = [];
   private readonly derived = new Map<string, tf.Tensor>();
   private readonly tied = new Map<string, tf.layers.Layer>();
@@ -115,6 +120,21 @@ export class Planner {
       .filter(([node]) => node === name)
       .map(([, output]) => output);
     return Array.from({length: Math.max(0, ...used) + 1}, (_, i) => `${name}:${i}`);
+  }
+
+  /**
+   * Takes note of numbers that are about to be computed from constants.
+   *
+   * @throws LoRAError if they are many more than those in the file.
+   */
+  reserve(count: number): void {
+    const stored = [...this.graph.weights.values()].reduce((total, {size}) => total + size, 0);
+    this.computed += count;
+    if (this.computed > FREE_NUMBERS + GROWTH * stored) {
+      throw new LoRAError(
+        `what its constants come to would give up to ${this.computed} numbers, and the file has ${stored}`,
+      );
+    }
   }
 
   /** A tensor of the plan's own. */

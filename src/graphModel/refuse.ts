@@ -17,8 +17,15 @@ export function refusal({problems, graph, values}: Planner, order: readonly Grap
   });
   const rest = problems.size > FEW ? [`  and ${problems.size - FEW} more`] : [];
   const region = largestRegion(order, new Set(problems.keys()), graph.weights, cut);
+  // Numbers that are no floats lead to no loss.
+  const isFloat = (key: string) => {
+    const value = values.get(key);
+    return value?.kind === 'flow' && value.dtype === 'float32';
+  };
+  const floats = region?.outputs.filter(isFloat) ?? [];
+  const part = region && {...region, outputs: floats.length > 0 ? floats : region.outputs};
   const way =
-    region === undefined ? 'No part of it that has kernels can be.' : `Import a part of it: ${describe(region, cut)}`;
+    part === undefined ? 'No part of it that has kernels can be.' : `Import a part of it: ${describe(part, cut)}`;
   return new LoRAError(['The graph cannot be made into layers as a whole:', ...named, ...rest, way].join('\n'));
 }
 

@@ -39,14 +39,14 @@ export interface GraphOpArgs {
   fragment: {name: string};
 }
 
-/** More numbers than this are in no tensor that a graph for a browser makes of an example: 1 GB. */
-export const MOST_NUMBERS = 2 ** 28;
+/** More numbers than this are in no tensor that a graph for a browser makes of an example: half a gigabyte. */
+export const MOST_NUMBERS = 2 ** 27;
 
 /**
  * A layer that computes one node of a TensorFlow graph, by the public executor of `tf.GraphModel`. `fromGraphModel` makes one of each node
  * that no layer of tfjs computes. It has the node's large constants for its weights, which never train.
  *
- * @throws LoRAError on a call that would give more than 2^28 numbers.
+ * @throws LoRAError on a call that would give more than 2^27 numbers.
  */
 export class GraphOp extends tf.layers.Layer {
   static readonly className: string = 'GraphOp';

@@ -59,12 +59,14 @@ test('a batch size of one is freed: each example is computed by itself', async (
 });
 
 test.each([
-  ['a softmax over the examples', node('t', 'Transpose', ['x', 'with']), {with: tf.tensor1d([1, 0], 'int32')}],
-  ['a sum of them', node('t', 'Sum', ['x', 'with'], {keep_dims: {b: true}}), {with: tf.tensor1d([0], 'int32')}],
-  ['the first', node('t', 'GatherV2', ['x', 'with', 'with']), {with: tf.scalar(0, 'int32')}],
-])('a batch size stays where the graph computes %s', async (_, first, constants) => {
+  ['a softmax over the examples', node('t', 'Transpose', ['x', 'with']), [1, 0]],
+  ['a sum of them', node('t', 'Sum', ['x', 'with'], {keep_dims: {b: true}}), [0]],
+  ['the first', node('t', 'GatherV2', ['x', 'with', 'with']), 0],
+])('a batch size stays where the graph computes %s', async (_, first, values) => {
   const nodes = [input('x', [1, 4]), first, node('u', 'ExpandDims', ['t', 'last']), node('y', 'Softmax', ['u'])];
-  const model = await fromGraphModel(await graphOf(nodes, {...constants, last: tf.scalar(-1, 'int32')}));
+  const model = await fromGraphModel(
+    await graphOf(nodes, {with: tf.tensor(values, undefined, 'int32'), last: tf.scalar(-1, 'int32')}),
+  );
   expect(model.inputs[0]!.shape).toEqual([1, 4]);
 });
 
