@@ -15,6 +15,7 @@ import type {Outcome} from './table';
 
 const RANK = 4;
 const STEPS = 4;
+const RATES = [1e-5, 1e-7, 1e-9];
 
 tf.enableProdMode();
 await tf.setBackend('wasm');
@@ -65,10 +66,39 @@ async function check(): Promise<void> {
   }
 
   const frozen = await fingerprint(graph);
+  let model = await trained(base, xs, RATES[0]!);
+  for (const rate of RATES.slice(1)) {
+    // Outputs in pixels move far at a step that suits probabilities.
+    if (outcome.losses![1] < outcome.losses![0]) {
+      break;
+    }
+    disposeModel(model);
+    model = await trained(base, xs, rate);
+  }
+  outcome.frozenKept = (await fingerprint(graph)) === frozen;
+
+  const merged = mergeLoRA(model);
+  const expectedAfter = predict(model, one);
+  outcome.moved = differenceOf(expectedAfter, actual);
+  outcome.merged = differenceOf(predict(merged, one), expectedAfter);
+  const written = await onDisk(await toGraphModel(merged, graph));
+  const rerun = await runnable(() => run(written, one));
+  if (typeof rerun !== 'string') {
+    outcome.written = differenceOf(rerun, expectedAfter);
+  }
+  const reloaded = await reload(model);
+  outcome.reloaded = differenceOf(predict(reloaded, one), expectedAfter);
+  [reloaded, merged, model, base].forEach(disposeModel);
+  graph.dispose();
+  written.dispose();
+}
+
+/** An adapted model after some steps towards what it gives, moved at random. */
+async function trained(base: tf.LayersModel, xs: tf.Tensor[], rate: number): Promise<tf.LayersModel> {
   const model = applyLoRA(base, {rank: RANK, seed: 1});
-  const {layers} = summarizeLoRA(model);
-  outcome.adapted = layers.length;
-  model.compile({optimizer: tf.train.adam(1e-5), loss: (y, p) => tf.mean(tf.squaredDifference(y, p))});
+  outcome.adapted = summarizeLoRA(model).layers.length;
+  outcome.rate = rate;
+  model.compile({optimizer: tf.train.adam(rate), loss: (y, p) => tf.mean(tf.squaredDifference(y, p))});
   const ys = predict(model, xs).map((y, i) =>
     tf.add(tf.cast(y, 'float32'), tf.randomNormal(y.shape, 0, 0.1, 'float32', i)),
   );
@@ -80,22 +110,7 @@ async function check(): Promise<void> {
   }
   outcome.leaked = tf.memory().numTensors - numTensors;
   outcome.losses = [losses[0]!, losses.at(-1)!];
-  outcome.frozenKept = (await fingerprint(graph)) === frozen;
-
-  const merged = mergeLoRA(model);
-  const trained = predict(model, one);
-  outcome.moved = differenceOf(trained, actual);
-  outcome.merged = differenceOf(predict(merged, one), trained);
-  const written = await onDisk(await toGraphModel(merged, graph));
-  const rerun = await runnable(() => run(written, one));
-  if (typeof rerun !== 'string') {
-    outcome.written = differenceOf(rerun, trained);
-  }
-  const reloaded = await reload(model);
-  outcome.reloaded = differenceOf(predict(reloaded, one), trained);
-  [reloaded, merged, model, base].forEach(disposeModel);
-  graph.dispose();
-  written.dispose();
+  return model;
 }
 
 /** Nodes of inputs or outputs: those of the cut, with the calls around them, or those of the signature. */
@@ -110,7 +125,7 @@ function inputsFor(model: tf.LayersModel, count: number, seed: number): tf.Tenso
     const sizes = shape.map((size, axis) => size ?? (axis === 0 ? count : 64));
     return dtype === 'float32'
       ? tf.randomUniform(sizes, 0, 1, 'float32', seed + i)
-      : tf.randomUniform(sizes, 0, 255, 'int32', seed + i);
+      : tf.randomUniform(sizes, 0, name.includes('transformer') ? 20 : 255, 'int32', seed + i);
   });
 }
 
@@ -127,17 +142,15 @@ async function runnable(f: () => tf.Tensor[]): Promise<tf.Tensor[] | string> {
   }
 }
 
-/** The largest difference, relative to the largest number of each output. */
+/** The largest difference, relative to the largest number of all outputs. */
 function differenceOf(actual: tf.Tensor[], expected: tf.Tensor[]): number {
-  return Math.max(
-    ...expected.map((y, i) => {
-      const [difference, scale] = tf.tidy(() => {
-        const [a, b] = [tf.cast(actual[i]!, 'float32'), tf.cast(y, 'float32')];
-        return [tf.max(tf.abs(tf.sub(a, b))).dataSync()[0]!, tf.max(tf.abs(b)).dataSync()[0]!];
-      });
-      return difference / (scale || 1);
+  const pairs = expected.map((y, i) =>
+    tf.tidy(() => {
+      const [a, b] = [tf.cast(actual[i]!, 'float32'), tf.cast(y, 'float32')];
+      return [tf.max(tf.abs(tf.sub(a, b))).dataSync()[0]!, tf.max(tf.abs(b)).dataSync()[0]!] as const;
     }),
   );
+  return Math.max(...pairs.map(([difference]) => difference)) / (Math.max(...pairs.map(([, scale]) => scale)) || 1);
 }
 
 async function fingerprint(graph: tf.GraphModel): Promise<string> {

@@ -1,4 +1,4 @@
-/** What came of a graph. Differences are relative to the largest number of an output. */
+/** What came of a graph. Differences are relative to the largest number of its outputs. */
 export interface Outcome {
   name: string;
   /** Whether a part of it was imported. */
@@ -16,6 +16,8 @@ export interface Outcome {
   /** A batch of two against two of one. */
   rows?: number;
   adapted?: number;
+  /** Of the steps. */
+  rate?: number;
   leaked?: number;
   losses?: [first: number, last: number];
   frozenKept?: boolean;

@@ -91,8 +91,8 @@ test('weights that did not change keep their 8 bits; the others have 32 or 16', 
     const {weightSpecs = []} = await artifactsOf(written);
     const kinds = weightSpecs.map(spec => (spec as {quantization?: {dtype: string}}).quantization?.dtype ?? spec.dtype);
     expect(kinds.filter(kind => kind === 'uint8').length).toBeGreaterThan(3);
-    expect(weightSpecs.filter(({name}) => name.includes('merged_')).map(({shape}) => shape)).toEqual([[16, 4]]);
-    expect(kinds[weightSpecs.findIndex(({name}) => name.includes('merged_'))]).toBe(dtype);
+    expect(weightSpecs.filter(({name}) => name.includes('merged_kernel')).map(({shape}) => shape)).toEqual([[16, 4]]);
+    expect(kinds[weightSpecs.findIndex(({name}) => name.includes('merged_kernel'))]).toBe(dtype);
     const [y] = outputsOf(await reloadedGraph(written), {[graph.inputNodes[0]!]: given});
     expect(numbers(y!)).toBeAllClose(expected, {atol: tolerance, rtol: tolerance});
   }
