@@ -40,7 +40,9 @@ const y = tf.oneHot(tf.tensor1d(Array.from({length: BATCH}, (_, i) => i % 5), 'i
 const stepOf = (names: string[]) => {
   const model = applyLoRA(headed, {rank: 4, seed: 1, targets: names});
   model.compile({optimizer: tf.train.adam(1e-4), loss: 'meanSquaredError'});
-  return async () => void (await model.trainOnBatch(x, y));
+  return async () => {
+    await model.trainOnBatch(x, y);
+  };
 };
 const names = pointwise.map(({name}) => name);
 const [library, imported, all, late] = await medians([

@@ -102,7 +102,7 @@ async function trained(base: tf.LayersModel, xs: tf.Tensor[], rate: number): Pro
   const ys = predict(model, xs).map((y, i) =>
     tf.add(tf.cast(y, 'float32'), tf.randomNormal(y.shape, 0, 0.1, 'float32', i)),
   );
-  const step = async () => listOf((await model.trainOnBatch(only(xs), only(ys))) as number | number[])[0]!;
+  const step = async () => listOf(await model.trainOnBatch(only(xs), only(ys)))[0]!;
   const losses = [await step()];
   const {numTensors} = tf.memory();
   while (losses.length < STEPS) {

@@ -83,15 +83,13 @@ function fromParts({weightsManifest, ...artifacts}: ModelFile, bytes: Buffer): t
     ...artifacts,
     weightSpecs,
     weightData: new Uint8Array(bytes).buffer,
-  } as tf.io.ModelArtifacts);
+  });
 }
 
 /** The graph of nsfwjs, which is a development dependency of this project. */
 export async function nsfwMid(): Promise<tf.io.IOHandler> {
   const {MobileNetV2MidModel: model} = await import('nsfwjs/models/mobilenet_v2_mid');
   const {default: file} = (await model.modelJson()) as unknown as {default: ModelFile};
-  const bundles = await Promise.all(
-    model.weightBundles.map(async bundle => (await bundle()) as unknown as {default: string}),
-  );
+  const bundles = await Promise.all(model.weightBundles.map(async bundle => await bundle()));
   return fromParts(file, Buffer.concat(bundles.map(({default: text}) => Buffer.from(text, 'base64'))));
 }

@@ -16,8 +16,10 @@ function parse(text: string): Equation {
 /** Einsum as products of matrices. Letters may not recur within an operand. */
 export function einsumByProducts(equation: string, tensors: readonly tf.Tensor[]): tf.Tensor {
   const {operands, result} = parse(equation);
-  let [letters = '', ...others] = operands;
-  let [product, ...rest] = tensors as [tf.Tensor, ...tf.Tensor[]];
+  const [start = '', ...others] = operands;
+  let letters = start;
+  const [first, ...rest] = tensors as [tf.Tensor, ...tf.Tensor[]];
+  let product = first;
   rest.forEach((tensor, i) => {
     const next = others[i] ?? '';
     const needed = result + others.slice(i + 1).join('');
@@ -25,7 +27,6 @@ export function einsumByProducts(equation: string, tensors: readonly tf.Tensor[]
     product = pairProduct([product, letters], [tensor, next], kept);
     letters = kept.join('');
   });
-  others = [];
   const summed = sumOut(product, letters, result);
   return reordered(summed, only(letters, result), result);
 }
@@ -38,16 +39,16 @@ function pairProduct(a: Labelled, b: Labelled, kept: readonly string[]): tf.Tens
   // What one operand alone has, and nobody wants, is summed first.
   const left = [sumOut(a[0], a[1], b[1] + wanted), only(a[1], b[1] + wanted)] as const;
   const right = [sumOut(b[0], b[1], a[1] + wanted), only(b[1], a[1] + wanted)] as const;
-  const shared = [...left[1]].filter(letter => right[1].includes(letter));
+  const shared = Array.from(left[1]).filter(letter => right[1].includes(letter));
   const batch = shared.filter(letter => kept.includes(letter)).join('');
   const inner = shared.filter(letter => !kept.includes(letter)).join('');
   const rows = only(left[1], kept.filter(letter => !shared.includes(letter)).join(''));
   const columns = only(right[1], kept.filter(letter => !shared.includes(letter)).join(''));
   const sizes = new Map<string, number>();
   [left, right].forEach(([tensor, letters]) =>
-    [...letters].forEach((letter, i) => sizes.set(letter, tensor.shape[i] ?? 1)),
+    Array.from(letters).forEach((letter, i) => sizes.set(letter, tensor.shape[i] ?? 1)),
   );
-  const size = (letters: string) => [...letters].reduce((total, letter) => total * (sizes.get(letter) ?? 1), 1);
+  const size = (letters: string) => Array.from(letters).reduce((total, letter) => total * (sizes.get(letter) ?? 1), 1);
   const matrices = ([tensor, letters]: Labelled, order: string, shape: number[]) =>
     tf.reshape(reordered(tensor, letters, order), shape);
   const product = tf.matMul(
@@ -55,22 +56,24 @@ function pairProduct(a: Labelled, b: Labelled, kept: readonly string[]): tf.Tens
     matrices(right, batch + inner + columns, [size(batch), size(inner), size(columns)]),
   );
   const order = batch + rows + columns;
-  const shaped = tf.reshape(product, [...order].map(letter => sizes.get(letter) ?? 1)); // prettier-ignore
+  const shaped = tf.reshape(product, Array.from(order).map(letter => sizes.get(letter) ?? 1)); // prettier-ignore
   return reordered(shaped, order, wanted);
 }
 
 /** Sums over the axes whose letters are not wanted. */
 function sumOut(tensor: tf.Tensor, letters: string, wanted: string): tf.Tensor {
-  const axes = [...letters].flatMap((letter, i) => (wanted.includes(letter) ? [] : [i]));
+  const axes = Array.from(letters).flatMap((letter, i) => (wanted.includes(letter) ? [] : [i]));
   return axes.length === 0 ? tensor : tf.sum(tensor, axes);
 }
 
 function only(letters: string, wanted: string): string {
-  return [...letters].filter(letter => wanted.includes(letter)).join('');
+  return Array.from(letters)
+    .filter(letter => wanted.includes(letter))
+    .join('');
 }
 
 function reordered(tensor: tf.Tensor, letters: string, order: string): tf.Tensor {
-  return letters === order ? tensor : tf.transpose(tensor, [...order].map(letter => letters.indexOf(letter))); // prettier-ignore
+  return letters === order ? tensor : tf.transpose(tensor, Array.from(order).map(letter => letters.indexOf(letter))); // prettier-ignore
 }
 
 function distinct(letters: string): string[] {
@@ -109,8 +112,8 @@ export const einsumGradient = {
         const reached = only(letters, [result, ...others].join(''));
         const part = tf.einsum(`${[result, ...others].join(',')}->${reached}`, ...factors);
         // Along an axis that the operand alone has, and that was summed over, the gradient is everywhere the same.
-        const open = [...letters].map((letter, i) => (reached.includes(letter) ? (shape[i] ?? 1) : 1));
-        return tf.broadcastTo(tf.reshape(part, open), shape as tf.ShapeMap[tf.Rank]);
+        const open = Array.from(letters).map((letter, i) => (reached.includes(letter) ? (shape[i] ?? 1) : 1));
+        return tf.broadcastTo(tf.reshape(part, open), shape);
       });
     return Object.fromEntries(saved.map((_, i) => [i, () => gradientIn(i)]));
   },

@@ -237,5 +237,5 @@ export function ensureGraphGradients(): void {
 }
 
 function gradientOf(name: string): Config | undefined {
-  return tf.getGradient(name) as Config | undefined;
+  return tf.getGradient(name);
 }

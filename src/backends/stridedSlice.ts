@@ -57,21 +57,20 @@ function alongAxis(
   axis: number,
   {first, step, length}: {first: number; step: number; length: number},
 ): tf.Tensor {
-  const resized = (size: number) => x.shape.map((old, i) => (i === axis ? size : old));
   const count = x.shape[axis] ?? 0;
+  const shape = x.shape.map((size, i) => (i === axis ? length : size));
   if (count === 0) {
-    return tf.zeros(resized(length));
+    return tf.zeros(shape);
   }
-  const padded = (tensor: tf.Tensor, at: number, before: number, after: number) =>
-    before + after === 0
-      ? tensor
-      : tf.pad(tensor, tensor.shape.map((_, i) => (i === at ? [before, after] : [0, 0]))); // prettier-ignore
-  let spaced = x;
+  // webgl pads tensors of four axes at most.
+  const outer = tf.util.sizeFromShape(x.shape.slice(0, axis));
+  const inner = tf.util.sizeFromShape(x.shape.slice(axis + 1));
+  const reach = (count - 1) * step + 1;
+  let spaced: tf.Tensor = tf.reshape(x, [outer, count, inner]);
   if (step > 1) {
-    const cells = tf.reshape(x, [...x.shape.slice(0, axis + 1), 1, ...x.shape.slice(axis + 1)]);
-    spaced = tf.reshape(padded(cells, axis + 1, 0, step - 1), resized(count * step));
-    const begin = x.shape.map(() => 0);
-    spaced = tf.slice(spaced, begin, resized((count - 1) * step + 1));
+    const cells = tf.pad(tf.reshape(x, [outer, count, 1, inner]), [[0, 0], [0, 0], [0, step - 1], [0, 0]]); // prettier-ignore
+    spaced = tf.slice(tf.reshape(cells, [outer, count * step, inner]), [0, 0, 0], [outer, reach, inner]);
   }
-  return padded(spaced, axis, first, length - first - ((count - 1) * step + 1));
+  const placed = tf.pad(spaced, [[0, 0], [first, length - first - reach], [0, 0]]); // prettier-ignore
+  return tf.reshape(placed, shape);
 }

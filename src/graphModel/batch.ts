@@ -7,7 +7,7 @@ interface Subject {
   node: GraphNode;
   values: readonly Value[];
   /** The numbers of an input that is a small constant. */
-  numbers(index: number): number[] | undefined;
+  numbers: (index: number) => number[] | undefined;
 }
 
 type Rule = (subject: Subject) => boolean;

@@ -117,7 +117,7 @@ export function requestOf(graph: ReadGraph, options: GraphModelOptions): Omit<Gr
     throw new LoRAError(faults.join('\n'));
   }
   return {
-    inputs: starts.map(node => ({node, ...(shapes.has(node) && {shape: shapes.get(node) as (number | null)[]})})),
+    inputs: starts.map(node => ({node, ...(shapes.has(node) && {shape: shapes.get(node)})})),
     outputs: ends,
   };
 }
@@ -131,7 +131,7 @@ function recorded({inputs, outputs, inputShapes}: GraphModelOptions): GraphModel
 function build({inputs, layers, outputs}: GraphPlan): tf.LayersModel {
   const symbols = new Map<string, tf.SymbolicTensor>();
   const starts = inputs.map(({key, name, shape, dtype}) => {
-    const input = tf.input({batchShape: shape, dtype: dtype as tf.DataType, name});
+    const input = tf.input({batchShape: shape, dtype: dtype, name});
     symbols.set(key, input);
     return input;
   });

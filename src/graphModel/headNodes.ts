@@ -39,10 +39,6 @@ class NodeWriter {
     return name;
   }
 
-  weight(part: string, {read}: {read(): tf.Tensor}): string {
-    return this.constant(part, tf.clone(read()));
-  }
-
   /** Adds a bias, if there is one, and an activation. */
   finish(input: string, {bias, activation}: Pick<KernelLayer, 'bias' | 'activation'>): string {
     const biased = bias === null ? input : this.node('BiasAdd', [input, this.constant('bias', tf.clone(bias.read()))]);
@@ -129,12 +125,12 @@ const batchNorm: Writer = (layer, input, out) => {
   if ((axis < 0 ? axis + rank : axis) !== rank - 1) {
     out.faults.push(`it normalizes axis ${axis}, not the last one`);
   }
-  const [scale, shift] = tf.tidy(() => {
+  const [scale, shift] = tf.tidy((): [tf.Tensor, tf.Tensor] => {
     const mean = weights.movingMean.read();
     const deviation = tf.sqrt(tf.add(weights.movingVariance.read(), epsilon));
     const factor = tf.div(weights.gamma?.read() ?? tf.onesLike(mean), deviation);
     return [factor, tf.sub(weights.beta?.read() ?? tf.zerosLike(mean), tf.mul(mean, factor))];
-  }) as [tf.Tensor, tf.Tensor];
+  });
   const scaled = out.node('Mul', [input, out.constant('scale', scale)]);
   out.node('AddV2', [scaled, out.constant('shift', shift)]);
 };

@@ -114,7 +114,7 @@ function tensorAt(value: Value, p: 0 | 1): tf.Tensor {
     case 'shaped':
       return value.pair[p].tensor;
     case 'flow':
-      return tf.zeros(value.shapes[p], value.dtype as tf.DataType);
+      return tf.zeros(value.shapes[p], value.dtype);
   }
 }
 

@@ -47,7 +47,9 @@ export function planEinsum(node: GraphNode, planner: Planner): boolean {
     return false;
   }
   const [left = '', right = '', result = ''] = letters;
-  const summed = [...left].filter(letter => right.includes(letter)).join('');
+  const summed = Array.from(left)
+    .filter(letter => right.includes(letter))
+    .join('');
   const kept = left.slice(0, left.length - summed.length);
   const added = right.slice(summed.length);
   const isProjection = left === kept + summed && right === summed + added && result === kept + added;

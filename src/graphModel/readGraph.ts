@@ -65,7 +65,7 @@ export function signatureOf({
   signature,
   userDefinedMetadata,
 }: tf.io.ModelArtifacts): {inputs?: Entries; outputs?: Entries} | undefined {
-  return (userDefinedMetadata?.signature ?? signature) as {inputs?: Entries; outputs?: Entries} | undefined;
+  return userDefinedMetadata?.signature ?? signature;
 }
 
 /** A process can have two copies of tfjs, so the class would not do. */

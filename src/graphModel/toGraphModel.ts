@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {refuseOthers} from '../config';
 import {LoRAError} from '../errors';
-import {encodeWeight, joinWeights, splitWeights, type WeightEntry, type WeightPart} from '../formats/graphWeights';
+import {encodeWeight, joinWeights, splitWeights, type WeightPart} from '../formats/graphWeights';
 import {fieldsOf, namedWeights} from '../layers/stock';
 import {isWrapper} from '../layers/wrapperLayer';
 import {checkModel, sitesOf} from '../model/walk';
@@ -41,7 +41,7 @@ export async function toGraphModel(
   refuseOthers(others, ['dtype']);
   if ((dtype as unknown) !== 'float32' && (dtype as unknown) !== 'float16') {
     throw new LoRAError(
-      `dtype must be 'float32' or 'float16', got ${String(dtype)}. In 8 bits the update would be lost.`,
+      `dtype must be 'float32' or 'float16', got ${dtype as string}. In 8 bits the update would be lost.`,
     );
   }
   checkModel(merged);
@@ -68,7 +68,7 @@ export async function toGraphModel(
 /** Which part of the graph the model is. */
 function optionsOf(model: tf.LayersModel): GraphModelOptions {
   const {userDefinedMetadata} = fieldsOf<{userDefinedMetadata?: Record<string, unknown>}>(model);
-  return (userDefinedMetadata?.[RECORD] ?? {}) as GraphModelOptions;
+  return userDefinedMetadata?.[RECORD] ?? {};
 }
 
 /** @throws LoRAError with a line for each layer that is neither of the graph nor can be written as nodes. */
@@ -98,10 +98,7 @@ function checkLayers(model: tf.LayersModel, {layers}: GraphPlan): void {
 async function partsOfGraph({artifacts, weights}: ReadGraph): Promise<Map<string, WeightPart>> {
   const {weightData, weightSpecs} = artifacts;
   if (weightData !== undefined && weightSpecs !== undefined) {
-    const parts = splitWeights(
-      weightSpecs as WeightEntry[],
-      new Uint8Array(tf.io.CompositeArrayBuffer.join(weightData)),
-    );
+    const parts = splitWeights(weightSpecs, new Uint8Array(tf.io.CompositeArrayBuffer.join(weightData)));
     if (parts !== undefined) {
       return parts;
     }

@@ -57,7 +57,7 @@ export class GraphOp extends tf.layers.Layer {
   private variables: tf.LayerVariable[] = [];
 
   constructor(args: GraphOpArgs) {
-    super(args as unknown as ConstructorParameters<typeof tf.layers.Layer>[0]);
+    super(args);
     this.text = args.fragment.name;
     this.fragment = fragmentFrom(this.text, this.name);
   }
@@ -67,7 +67,7 @@ export class GraphOp extends tf.layers.Layer {
     const {weights} = this.fragment;
     this.variables = weights.map(({name, shape, dtype}) => {
       const initial = tf.initializers.zeros();
-      return this.addWeight(name, shape, dtype as tf.DataType, initial, undefined, false);
+      return this.addWeight(name, shape, dtype, initial, undefined, false);
     });
     this.built = true;
   }
@@ -107,9 +107,7 @@ export class GraphOp extends tf.layers.Layer {
     fragment.inputs.forEach(({name, dtype}, i) => (feed[name] = asType(inputs[i] as tf.Tensor, dtype)));
     fragment.weights.forEach(({name}, i) => (feed[name] = weights[i] as tf.Tensor));
     // Made for each call: kept, they would have to be disposed, and to follow from one backend to the next.
-    fragment.constants.forEach(
-      ({name, shape, dtype, values}) => (feed[name] = tf.tensor(values, shape, dtype as tf.DataType)),
-    );
+    fragment.constants.forEach(({name, shape, dtype, values}) => (feed[name] = tf.tensor(values, shape, dtype)));
     this.checkSize(feed);
     const execute = () => runNode((this.graph ??= graphOf(fragment.node)), fragment, feed);
     return fragment.outputs.some(({dtype}) => dtype === 'float32') ? execute() : unrecorded(execute);
@@ -230,7 +228,7 @@ function asType(x: tf.Tensor, dtype: GraphType): tf.Tensor {
   if (dtype === 'float32') {
     return x.dtype === dtype ? x : tf.cast(x, dtype);
   }
-  return unrecorded(() => [tf.cast(x, dtype as 'int32')])[0] as tf.Tensor;
+  return unrecorded(() => [tf.cast(x, dtype)])[0] as tf.Tensor;
 }
 
 /** Reads a fragment, whoever wrote it. */

@@ -37,7 +37,7 @@ const CASES: [name: string, x: () => tf.Tensor, f: (x: tf.Tensor) => tf.Tensor][
   ['DepthToSpace', x4, x => tf.depthToSpace(x as tf.Tensor4D, 2)],
   ['GatherNd', x2, x => tf.gatherND(x, ints([0, 1, 3, 5, 0, 1], [3, 2]))],
   ['ScatterNd', x1, x => tf.scatterND(ints([4, 1, 7, 1, 0], [5, 1]), x, [9])],
-  ['SparseToDense', x1, x => tf.sparseToDense(ints([0, 2, 4, 5, 8]), x as tf.Tensor1D, [9], 0)],
+  ['SparseToDense', x1, x => tf.sparseToDense(ints([0, 2, 4, 5, 8]), x, [9], 0)],
   ['SparseToDense in its default', () => random([], 1), x => tf.sparseToDense(ints([0, 2]), tf.tensor1d([1, 2]), [5], x as tf.Scalar)], // prettier-ignore
   ['TensorScatterUpdate', x2, x => tf.tensorScatterUpdate(x, ints([2, 0], [2, 1]), random([2, 6], 3))],
   ['TensorScatterUpdate in its updates', x2, x => tf.tensorScatterUpdate(random([7, 6], 3), ints([2, 0, 6, 1], [4, 1]), x)], // prettier-ignore

@@ -80,7 +80,7 @@ export function converted(name: string): Promise<tf.GraphModel> {
   const bytes = file.weightsManifest.flatMap(({paths}) => paths).map(path => readFileSync(join(folder, path)));
   const weightSpecs = file.weightsManifest.flatMap(({weights}) => weights);
   const weightData = new Uint8Array(Buffer.concat(bytes)).buffer;
-  return tf.loadGraphModel(tf.io.fromMemory({...file, weightSpecs, weightData} as tf.io.ModelArtifacts));
+  return tf.loadGraphModel(tf.io.fromMemory({...file, weightSpecs, weightData}));
 }
 
 /** What a graph gives for its inputs. */
