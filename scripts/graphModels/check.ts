@@ -47,8 +47,8 @@ async function check(): Promise<void> {
 
   const inputNames = await namesOf(graph, 'inputs');
   const outputNames = await namesOf(graph, 'outputs');
-  const run = (model: tf.GraphModel, xs: tf.Tensor[]) =>
-    listOf(model.execute(Object.fromEntries(inputNames.map((node, i) => [node, xs[i]!])), outputNames));
+  const run = async (model: tf.GraphModel, xs: tf.Tensor[]) =>
+    listOf(await model.executeAsync(Object.fromEntries(inputNames.map((node, i) => [node, xs[i]!])), outputNames));
   const one = inputsFor(base, 1, 7);
   const expected = await runnable(() => run(graph, one));
   const actual = predict(base, one);
@@ -134,9 +134,9 @@ function predict(model: tf.LayersModel, xs: tf.Tensor[]): tf.Tensor[] {
 }
 
 /** The result, or why plain tfjs has none. */
-async function runnable(f: () => tf.Tensor[]): Promise<tf.Tensor[] | string> {
+async function runnable(f: () => Promise<tf.Tensor[]>): Promise<tf.Tensor[] | string> {
   try {
-    return await Promise.resolve(f());
+    return await f();
   } catch (error) {
     return (error as Error).message;
   }
