@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {conv2dOp} from '../ops/conv2d';
 import {type ConvLayer, fieldsOf} from '../tfjs/fields';
-import {applyLinear, by, channelsLast, conv2dGeometry, type Forward} from './forward';
+import {applyLinear, by, channelsLast, conv2dGeometry, type Forward, isFused} from './forward';
 import {kernelAdaptation, LoRALayer} from './loraLayer';
 
 /** `Conv2D`: both data formats; as the stock layer, channels-first is transposed before and after. */
@@ -9,7 +9,7 @@ const conv2dForward: Forward = (layer, x, call) => {
   const fields = fieldsOf<ConvLayer>(layer);
   const op = conv2dOp(conv2dGeometry(fields));
   const {last, restore} = channelsLast(x, fields);
-  return applyLinear(by(op), last, fields, call, {biasApart: false}, restore);
+  return applyLinear(by(op), last, fields, call, {biasApart: false, fusesMore: isFused(layer)}, restore);
 };
 
 /**

@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import type {Activation} from './activation';
 import {deflate, inflate, inflatedShape} from './dilation';
 import {asMatrix, factorGradients, updatedKernel} from './factors';
-import {type Conv2DGeometry, depthwiseFilterGradient, depthwiseInputGradient} from './kernels';
+import {type Conv2DGeometry, depthwiseFilterGradient, depthwiseInputGradient, fusedDepthwiseConv2d} from './kernels';
 import {runLazyOp} from './lazyOp';
 import type {LinearWeights} from './linear';
 
@@ -12,6 +12,8 @@ export interface DepthwiseWeights extends Pick<LinearWeights, 'bias' | 'factors'
   kernel: tf.Tensor;
   /** Whether the kernel may train where there are no factors. With factors they may in any case. Default: false. */
   trains?: boolean;
+  /** Compute the bias and the activation in one with the convolution, as stock layers do not. Default: false. */
+  fuses?: boolean;
 }
 
 /**
@@ -24,7 +26,7 @@ export interface DepthwiseWeights extends Pick<LinearWeights, 'bias' | 'factors'
  */
 export function depthwiseConv2d(
   x: tf.Tensor4D,
-  {kernel, bias, factors = null, trains = false}: DepthwiseWeights,
+  {kernel, bias, factors = null, trains = false, fuses = false}: DepthwiseWeights,
   geometry: Conv2DGeometry,
   activation: Activation,
 ): tf.Tensor {
@@ -34,14 +36,12 @@ export function depthwiseConv2d(
     inputs: {x, kernel, ...(bias && {bias}), ...(factors && {a: factors.a, b: factors.b})},
     save: {x: learns, kernel: true, a: factors !== null, b: factors !== null, y: activation.gradient !== null},
     forward: () => {
-      const z = tf.depthwiseConv2d(
-        x,
-        updatedKernel(kernel, factors) as tf.Tensor4D,
-        strides,
-        padding,
-        'NHWC',
-        dilations,
-      );
+      const updated = updatedKernel(kernel, factors) as tf.Tensor4D;
+      if (fuses) {
+        const fused = fusedDepthwiseConv2d(x, updated, bias, geometry, activation.fused ?? 'linear');
+        return activation.fused === null ? activation.apply(fused) : fused;
+      }
+      const z = tf.depthwiseConv2d(x, updated, strides, padding, 'NHWC', dilations);
       return activation.apply(bias === null ? z : tf.add(z, bias));
     },
     gradient: (dy, saved): Record<string, () => tf.Tensor> => {
