@@ -263,7 +263,7 @@ const NOT_TO_RUN: readonly [pattern: RegExp, reason: string][] = [
     /^(?:Switch|Merge|Enter|Exit|NextIteration|LoopCond|StatelessIf|StatelessWhile|If|While|StatefulPartitionedCall|PartitionedCall)$/,
     'decides while it runs what is computed',
   ],
-  [/^(?:NonMaxSuppression|Unique|ListDiff|ListDiff)/, 'gives as many numbers as it happens to find'],
+  [/^(?:NonMaxSuppression|Unique|ListDiff)/, 'gives as many numbers as it happens to find'],
   [
     /^(?:TensorArray|TensorList|HashTable|LookupTable|MutableHash|Initialize|Restore|Save|VarHandle|ReadVariable|AssignVariable)/,
     'works on state outside of the graph',
