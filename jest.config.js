@@ -17,6 +17,9 @@ export default {
       ? [['<rootDir>/test/resultsReporter.cjs', {file: process.env.LORA_TEST_RESULTS}]]
       : []),
   ],
-  moduleNameMapper: {'^tfjs-lora(/node)?$': '<rootDir>/src/node.ts'},
+  moduleNameMapper: {
+    '^tfjs-lora(/node)?$': '<rootDir>/src/node.ts',
+    '^tfjs-lora/graph$': '<rootDir>/src/graph.ts',
+  },
   transform: {'^.+\\.ts$': ['ts-jest', {tsconfig: 'test/tsconfig.json'}]},
 };

@@ -8,8 +8,10 @@ const SRC = join(__dirname, '../src');
 const ROOMS = [
   'index',
   'node',
+  'graph',
   'peft',
   'storage',
+  'graphModel',
   'model',
   'head',
   'rewire',
@@ -96,9 +98,9 @@ describe('in src', () => {
     expect(importers.map(({path}) => path)).toEqual(['node']);
   });
 
-  test('nothing that index reaches imports a module of Node', () => {
+  test('nothing that index or graph reaches imports a module of Node', () => {
     const node = /^(node:|(fs|path|os|url|util|crypto|stream|buffer|process)(\/|$))/;
-    const offenders = ['index', ...reachable('index')].filter(path =>
+    const offenders = ['index', 'graph', ...reachable('index'), ...reachable('graph')].filter(path =>
       BY_PATH.get(path)!.imports.some(name => node.test(name)),
     );
     expect(offenders).toEqual([]);
@@ -106,9 +108,18 @@ describe('in src', () => {
     expect([...reachable('index')].filter(path => IN_NODE.test(path))).toEqual([]);
   });
 
+  test('nothing that index or node reaches is for graphs alone', () => {
+    const ofGraphs =
+      /^(graph$|graphModel\/|layers\/(graphOp|fusedConvolution)$|formats\/graph|backends\/(graphGradients|einsum|resizing|stridedSlice)$)/;
+    expect(all.filter(path => ofGraphs.test(path)).length).toBeGreaterThan(20);
+    expect([...reachable('index'), ...reachable('node')].filter(path => ofGraphs.test(path))).toEqual([]);
+  });
+
   test('the only package that is imported is tfjs', () => {
     const packages = new Set(
-      ['index', ...reachable('index')].flatMap(path => BY_PATH.get(path)!.imports.filter(name => !BY_PATH.has(name))),
+      ['index', 'graph', ...reachable('index'), ...reachable('graph')].flatMap(path =>
+        BY_PATH.get(path)!.imports.filter(name => !BY_PATH.has(name)),
+      ),
     );
     expect([...packages]).toEqual(['@tensorflow/tfjs']);
   });

@@ -44,6 +44,12 @@ export function checkHeadConfig(head: unknown): void {
   if (countValues(layers) > MAX_VALUES) {
     throw new LoRAError(`The configs of the adapter's head hold more than ${MAX_VALUES} values.`);
   }
+  if (holdsGraph(layers)) {
+    throw new LoRAError(
+      "The adapter's head has a GraphOp, which runs part of a TensorFlow graph. An adapter may come from a stranger, so its head holds layers " +
+        'alone. Share what has such a head as a whole model, or as a graph.',
+    );
+  }
 }
 
 function countValues(value: unknown): number {
@@ -58,6 +64,15 @@ function isShallow(value: unknown, levels: number): boolean {
     typeof value !== 'object' ||
     value === null ||
     (levels > 0 && Object.values(value).every(entry => isShallow(entry, levels - 1)))
+  );
+}
+
+/** Whether one of the entries, or of those inside them, is a piece of a graph. */
+function holdsGraph(value: unknown): boolean {
+  return (
+    typeof value === 'object' &&
+    value !== null &&
+    Object.entries(value).some(([key, entry]) => (key === 'className' && entry === 'GraphOp') || holdsGraph(entry))
   );
 }
 

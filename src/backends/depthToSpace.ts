@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 
 /**
  * Gives `depthToSpace`, with which upscalers end, a gradient, which tfjs has for none of its backends: it moves each number, so its gradient moves
- * it back. Channels last, as the backends compute it.
+ * it back.
  */
 export function ensureDepthToSpaceGradient(): void {
   const kernelName = tf.DepthToSpace;
@@ -13,11 +13,23 @@ export function ensureDepthToSpaceGradient(): void {
   tf.registerGradient({
     kernelName,
     gradFunc: (dy, _saved, attrs) => {
-      const {blockSize: size} = attrs as unknown as tf.DepthToSpaceAttrs;
-      const [rows, height, width, channels] = (dy as tf.Tensor4D).shape;
-      const blocks = [rows, height / size, size, width / size, size, channels];
-      const gathered = () => tf.transpose(tf.reshape(dy as tf.Tensor, blocks), [0, 1, 3, 2, 4, 5]);
-      return {x: () => tf.reshape(gathered(), [rows, height / size, width / size, size * size * channels])};
+      const {blockSize, dataFormat} = attrs as unknown as tf.DepthToSpaceAttrs;
+      const gathered = () => {
+        if (dataFormat === 'NHWC') {
+          return gather(dy as tf.Tensor4D, blockSize);
+        }
+        const last = tf.transpose(dy as tf.Tensor4D, [0, 2, 3, 1]);
+        return tf.transpose(gather(last, blockSize), [0, 3, 1, 2]);
+      };
+      return {x: () => tf.tidy(gathered)};
     },
   });
+}
+
+/** Makes channels of blocks of pixels. */
+function gather(y: tf.Tensor4D, size: number): tf.Tensor4D {
+  const [rows, height, width, channels] = y.shape;
+  const blocks = tf.reshape(y, [rows, height / size, size, width / size, size, channels]);
+  const moved = tf.transpose(blocks, [0, 1, 3, 2, 4, 5]);
+  return tf.reshape(moved, [rows, height / size, width / size, size * size * channels]);
 }

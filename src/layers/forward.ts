@@ -5,7 +5,7 @@ import type {Conv2DGeometry} from '../ops/kernels';
 import {linear, type LinearWeights, type Update} from '../ops/linear';
 import type {Linear} from '../ops/lowRank';
 import type {Prepared} from '../ops/lazyOp';
-import type {ConvLayer, KernelLayer} from '../tfjs/fields';
+import {type ConvLayer, fieldsOf, type KernelLayer} from '../tfjs/fields';
 
 /**
  * Computes what a stock layer computes, with or without an update of its kernel, without a gradient for what is frozen.
@@ -20,6 +20,11 @@ export interface ForwardCall {
   prepared: Prepared;
   /** The keyword arguments of `call`. */
   kwargs: Record<string, unknown>;
+}
+
+/** Whether a layer is a `FusedConv2D` or the like, which computes its bias and activation in one with its convolution. */
+export function isFused(layer: tf.layers.Layer): boolean {
+  return fieldsOf<{fuses?: boolean}>(layer).fuses === true;
 }
 
 /** How a stock 2-D convolution walks over its input. */
@@ -64,6 +69,8 @@ interface Manner extends Pick<LinearWeights, 'defer'> {
   biasApart: boolean;
   /** Whether it fuses activations. Default: true. */
   fuses?: boolean;
+  /** Whether it fuses more of them than a stock layer. Default: false. */
+  fusesMore?: boolean;
 }
 
 /** A linear operation, the layer's activation, and `restore`, which gives the result the layout of the layer's output. */
@@ -72,14 +79,15 @@ export function applyLinear(
   x: tf.Tensor,
   {kernel, bias, activation}: KernelLayer,
   {update, prepared}: ForwardCall,
-  {biasApart, fuses = true, defer}: Manner,
+  {biasApart, fuses = true, fusesMore = false, defer}: Manner,
   restore: (y: tf.Tensor) => tf.Tensor,
 ): tf.Tensor {
   const weights = {kernel: kernel.read(), bias: bias?.read() ?? null, biasApart, ...update, prepared, defer};
   const input = asFloat(x);
   const known = outputActivation(activation.getClassName());
   if (known !== undefined) {
-    const fused = fuses ? known.fused : null;
+    const more = fusesMore && activation.getClassName() === 'relu6' ? 'relu6' : known.fused;
+    const fused = fuses ? more : null;
     return restore(compute(input, weights, {...known, fused, apply: z => activation.apply(z)}));
   }
   // The activation's gradient needs its input, or it is not elementwise: it stays a step of its own, where the stock layer has it.

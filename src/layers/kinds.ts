@@ -1,5 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
-import type {Adaptation} from './adaptation';
+import {type Adaptation, plainClass} from './adaptation';
 import type {Forward} from './forward';
 import {LoRAConv1D} from './loraConv1d';
 import {LoRAConv2D} from './loraConv2d';
@@ -46,5 +46,5 @@ export const KINDS: ReadonlyMap<string, LoRALayerClass> = new Map(
 export function forwardOf(layer: tf.layers.Layer): Forward | undefined {
   const className = layer.getClassName();
   const plain = Object.hasOwn(PLAIN_FORWARDS, className) ? PLAIN_FORWARDS[className] : undefined;
-  return plain ?? KINDS.get(className)?.adaptation.forward;
+  return plain ?? KINDS.get(plainClass(className))?.adaptation.forward;
 }

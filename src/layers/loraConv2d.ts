@@ -1,18 +1,18 @@
 import * as tf from '@tensorflow/tfjs';
 import {conv2dOp} from '../ops/conv2d';
 import {type ConvLayer, fieldsOf} from '../tfjs/fields';
-import {deferral} from './deferral';
-import {applyLinear, by, channelsLast, conv2dGeometry, type Forward} from './forward';
-import {LoRALayer} from './loraLayer';
 import {kernelAdaptation} from './adaptation';
+import {deferral} from './deferral';
+import {applyLinear, by, channelsLast, conv2dGeometry, type Forward, isFused} from './forward';
+import {LoRALayer} from './loraLayer';
 
 /** `Conv2D`: both data formats; as the stock layer, channels-first is transposed before and after. */
 const conv2dForward: Forward = (layer, x, call) => {
   const fields = fieldsOf<ConvLayer>(layer);
   const geometry = conv2dGeometry(fields);
   const {last, restore} = channelsLast(x, fields);
-  const defer = deferral(call.prepared, fields, geometry, false);
-  return applyLinear(by(conv2dOp(geometry)), last, fields, call, {biasApart: false, defer}, restore);
+  const manner = {biasApart: false, fusesMore: isFused(layer), defer: deferral(call.prepared, fields, geometry, false)};
+  return applyLinear(by(conv2dOp(geometry)), last, fields, call, manner, restore);
 };
 
 /**

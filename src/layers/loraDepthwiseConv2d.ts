@@ -3,19 +3,22 @@ import {depthwiseConv2d} from '../ops/depthwise';
 import {type DepthwiseLayer, fieldsOf} from '../tfjs/fields';
 import type {Adaptation} from './adaptation';
 import {deferral} from './deferral';
-import {applyLinear, channelsLast, type Compute, conv2dGeometry, type Forward} from './forward';
+import {applyLinear, channelsLast, type Compute, conv2dGeometry, type Forward, isFused} from './forward';
 import {LoRALayer} from './loraLayer';
 
-/** `DepthwiseConv2D`: both data formats. The stock layer fuses nothing, and leaves a dilation rate out of account. */
+/** `DepthwiseConv2D`: both data formats. The stock layer fuses nothing, and leaves a dilation rate out of account; the fused one does neither. */
 const depthwiseConv2dForward: Forward = (layer, x, call) => {
   const fields = fieldsOf<DepthwiseLayer>(layer);
   const {depthwiseKernel: kernel, bias, activation} = fields;
-  const geometry = conv2dGeometry({...fields, dilationRate: [1, 1]});
-  const compute: Compute = (input, weights, after) => depthwiseConv2d(input as tf.Tensor4D, weights, geometry, after);
+  const fuses = isFused(layer);
+  const geometry = conv2dGeometry(fuses ? fields : {...fields, dilationRate: [1, 1]});
+  const trains = fuses && kernel.trainable;
+  const compute: Compute = (input, weights, after) =>
+    depthwiseConv2d(input as tf.Tensor4D, {...weights, fuses, trains}, geometry, after);
   const {last, restore} = channelsLast(x, fields);
   const weights = {kernel, bias, activation};
-  const defer = kernel.shape[3] === 1 ? deferral(call.prepared, fields, geometry, true) : undefined;
-  return applyLinear(compute, last, weights, call, {biasApart: true, fuses: false, defer}, restore);
+  const defer = !fuses && kernel.shape[3] === 1 ? deferral(call.prepared, fields, geometry, true) : undefined;
+  return applyLinear(compute, last, weights, call, {biasApart: true, fuses, fusesMore: fuses, defer}, restore);
 };
 
 /**

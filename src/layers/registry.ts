@@ -3,7 +3,7 @@ import {checkOptions, LoRAError, show} from '../errors';
 
 import {isRegistered} from '../tfjs/configs';
 import {namedWeights} from '../tfjs/weights';
-import {type Adaptation, resolveWeights, type WeightTarget} from './adaptation';
+import {type Adaptation, plainClass, resolveWeights, type WeightTarget} from './adaptation';
 import {checkedArgs} from './wrapperArgs';
 import {KINDS} from './kinds';
 import type {LoRALayer, LoRALayerArgs} from './loraLayer';
@@ -90,7 +90,7 @@ export function adaptableClasses(): string[] {
  */
 export function loraClassOf(className: string, weights?: Required<WeightTarget>[]): Kind | undefined {
   return weights === undefined
-    ? (STOCK.get(className) ?? registered.get(className))
+    ? (STOCK.get(plainClass(className)) ?? registered.get(className))
     : byWeights(className, resolveWeights(weights));
 }
 

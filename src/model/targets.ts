@@ -1,5 +1,6 @@
 import type * as tf from '@tensorflow/tfjs';
 import {kindOf, listed} from '../errors';
+import {plainClass} from '../layers/adaptation';
 import {baseOf} from '../layers/wrapperLayer';
 import type {Site} from '../rewire/walk';
 import {closestTo} from './closest';
@@ -135,7 +136,7 @@ function namesOf({path, layer, ancestors}: Site): string[] {
 }
 
 function classNameOf(layer: tf.layers.Layer): string {
-  return baseOf(layer).getClassName();
+  return plainClass(baseOf(layer).getClassName());
 }
 
 /** `RegExp.test`, without the memory that patterns with the flag `g` or `y` have. */

@@ -36,4 +36,5 @@ const ACTIVATIONS: Readonly<Record<FusedActivation, (z: tf.Tensor) => tf.Tensor>
   linear: z => z,
   relu: tf.relu,
   elu: tf.elu,
+  relu6: tf.relu6,
 };

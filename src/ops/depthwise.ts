@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import type {Activation} from './activation';
 import {deflate, inflate, inflatedShape} from './dilation';
 import {asMatrix, factorGradients, updatedKernel} from './factors';
-import {type Conv2DGeometry, depthwiseFilterGradient, depthwiseInputGradient} from './kernels';
+import {type Conv2DGeometry, depthwiseFilterGradient, depthwiseInputGradient, fusedDepthwiseConv2d} from './kernels';
 import {runLazyOp} from './lazyOp';
 import type {LinearWeights} from './linear';
 
@@ -12,6 +12,8 @@ export interface DepthwiseWeights extends Pick<LinearWeights, 'bias' | 'factors'
   kernel: tf.Tensor;
   /** Whether the kernel may train where there are no factors. With factors they may in any case. Default: false. */
   trains?: boolean;
+  /** Compute the bias and the activation in one with the convolution, as stock layers do not. Default: false. */
+  fuses?: boolean;
 }
 
 /**
@@ -24,7 +26,7 @@ export interface DepthwiseWeights extends Pick<LinearWeights, 'bias' | 'factors'
  */
 export function depthwiseConv2d(
   x: tf.Tensor4D,
-  {kernel, bias, factors = null, defer, trains = false}: DepthwiseWeights,
+  {kernel, bias, factors = null, defer, trains = false, fuses = false}: DepthwiseWeights,
   geometry: Conv2DGeometry,
   activation: Activation,
 ): tf.Tensor {
@@ -35,6 +37,10 @@ export function depthwiseConv2d(
     save: {x: learns, kernel: true, a: factors !== null, b: factors !== null, y: activation.gradient !== null},
     forward: () => {
       const filter = updatedKernel(kernel, factors) as tf.Tensor4D;
+      if (fuses) {
+        const fused = fusedDepthwiseConv2d(x, filter, bias, geometry, activation.fused ?? 'linear');
+        return activation.fused === null ? activation.apply(fused) : fused;
+      }
       const deferred = defer?.(x, filter, bias);
       if (deferred !== undefined) {
         return deferred;

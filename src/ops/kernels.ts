@@ -5,7 +5,7 @@ import {type ActivationGradient, launchesOperations, MATRIX_PRODUCT} from '../ba
 // its own gradient can call them all directly, and so computes in training, to the last bit, what stock layers compute in `predict`.
 
 /** Activations that the fused kernels of every backend know. */
-export type FusedActivation = 'linear' | 'relu' | 'elu';
+export type FusedActivation = 'linear' | 'relu' | 'elu' | 'relu6';
 
 /** How a 2-D convolution walks over its input, `[n, h, w, c]`. */
 export interface Conv2DGeometry {
@@ -57,6 +57,27 @@ export function fusedConv2d(
 ): tf.Tensor4D {
   return run(
     tf.FusedConv2D,
+    {x, filter, ...(bias && {bias})},
+    {
+      strides,
+      pad: padding,
+      dataFormat: 'NHWC',
+      dilations,
+      activation,
+    },
+  ) as tf.Tensor4D;
+}
+
+/** `activation(x ∗ W + b)` of a depthwise convolution: `[n, h, w, in] ∗ [kh, kw, in, mult] → [n, h', w', in·mult]`. */
+export function fusedDepthwiseConv2d(
+  x: tf.Tensor4D,
+  filter: tf.Tensor4D,
+  bias: tf.Tensor | null,
+  {strides, padding, dilations}: Conv2DGeometry,
+  activation: FusedActivation,
+): tf.Tensor4D {
+  return run(
+    tf.FusedDepthwiseConv2D,
     {x, filter, ...(bias && {bias})},
     {
       strides,

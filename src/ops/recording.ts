@@ -43,6 +43,11 @@ function dependent(x: tf.Tensor, {dependent: known}: Reading): boolean {
   return known.has(x.id) || (x instanceof tf.Variable && x.trainable);
 }
 
+/** Whether a gradient is being recorded right now. */
+export function isRecording(): boolean {
+  return Boolean(recordingState().activeTape);
+}
+
 /** tfjs has no tape before the first gradient is taken, and `null` between two. */
 function recordingState(): {activeTape?: TapeNode[] | null} {
   return tf.engine().state;

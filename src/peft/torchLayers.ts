@@ -20,6 +20,8 @@ const UPDATED: Readonly<Record<string, UpdatedKind>> = {
   Conv2D: {torchName: 'Conv2d', axes: 4},
   Conv3D: {torchName: 'Conv3d', axes: 5},
   DepthwiseConv2D: {torchName: 'Conv2d', axes: 4, depthwise: true},
+  FusedConv2D: {torchName: 'Conv2d', axes: 4},
+  FusedDepthwiseConv2D: {torchName: 'Conv2d', axes: 4, depthwise: true},
   Embedding: {torchName: 'Embedding', axes: 2, embedding: true},
 };
 
@@ -62,6 +64,8 @@ const SAVED: Readonly<Record<string, readonly TorchWeight[]>> = {
   Conv2DTranspose: LINEAR, // [in, out, kh, kw] and [kh, kw, out, in]
   Conv3D: LINEAR,
   DepthwiseConv2D: DEPTHWISE,
+  FusedConv2D: LINEAR,
+  FusedDepthwiseConv2D: DEPTHWISE,
   Embedding: [plain('weight', 'embeddings')],
   BatchNormalization: [
     ...SCALE_AND_SHIFT,

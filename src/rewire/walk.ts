@@ -30,8 +30,9 @@ export function isContainer(layer: tf.layers.Layer): layer is tf.LayersModel {
 export function checkModel(model: unknown): asserts model is tf.LayersModel {
   if (isGraphModel(model)) {
     throw new LoRAError(
-      'A tf.GraphModel is a fixed graph without layers, which tfjs cannot train. Convert the original as a layers model ' +
-        '(tensorflowjs_converter --output_format=tfjs_layers_model), or use its outputs as the inputs of an adapted model of your own.',
+      'A tf.GraphModel is a fixed graph without layers, which tfjs cannot train. Make it layers first: ' +
+        "import {fromGraphModel} from 'tfjs-lora/graph'; then adapt what `await fromGraphModel(graph)` gives. " +
+        'toGraphModel turns the merged model back into a graph.',
     );
   }
   if (isForeignLayer(model)) {

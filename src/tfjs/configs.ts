@@ -35,6 +35,9 @@ export function mendedEntry(layer: tf.layers.Layer, {className, config}: LayerEn
   return {className, config: {...config, name: layer.name, ...mend?.(layer)}};
 }
 
+/** Classes of this library that only the entry for graphs registers. */
+const OF_GRAPHS: ReadonlySet<string> = new Set(['GraphOp', 'FusedConv2D', 'FusedDepthwiseConv2D']);
+
 /**
  * Makes a layer from its class name and config, as tfjs does when it loads a model.
  *
@@ -43,9 +46,10 @@ export function mendedEntry(layer: tf.layers.Layer, {className, config}: LayerEn
 export function layerFromEntry({className, config}: LayerEntry): tf.layers.Layer {
   const registered = isRegistered(className) && tf.serialization.SerializationMap.getMap().classNameMap[className];
   if (!registered) {
-    throw new LoRAError(
-      `Layer "${config.name as string}" is a ${className}, which is not registered. Call tf.serialization.registerClass(${className}) first.`,
-    );
+    const way = OF_GRAPHS.has(className)
+      ? "Import it first: import 'tfjs-lora/graph'."
+      : `Call tf.serialization.registerClass(${className}) first.`;
+    throw new LoRAError(`Layer "${config.name as string}" is a ${className}, which is not registered. ${way}`);
   }
   const [layerClass, fromConfig] = registered;
   try {

@@ -26,3 +26,19 @@ describe.each(BACKENDS)('on %s', backend => {
     });
   });
 });
+
+test('the gradient of depthToSpace with the channels first does so too', async () => {
+  await useBackend('wasm'); // cpu knows channels last alone
+  tf.tidy(() => {
+    const shape: [number, number, number, number] = [2, 8, 3, 2];
+    const order = tf.reshape<tf.Rank.R4>(tf.range(0, 96), shape);
+    const places = numbers(tf.depthToSpace(order, 2, 'NCHW'));
+    const dy = random<tf.Rank.R4>([2, 2, 6, 4], 3);
+    const values = numbers(dy);
+    const expected = new Array<number>(96);
+    places.forEach((place, i) => (expected[place] = values[i]!));
+    const dx = tf.grad(z => tf.depthToSpace(z as tf.Tensor4D, 2, 'NCHW'))(order, dy);
+    expect(dx.shape).toEqual(shape);
+    expect(numbers(dx)).toEqual(expected);
+  });
+});

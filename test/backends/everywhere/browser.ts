@@ -39,7 +39,10 @@ async function bundle(): Promise<Map<string, string | Uint8Array>> {
     root: HERE,
     configFile: false,
     logLevel: 'error',
-    resolve: {alias: {'tfjs-lora': join(ROOT, 'src/index.ts')}},
+    resolve: {
+      // The longer name first: an alias takes whatever begins with it.
+      alias: {'tfjs-lora/graph': join(ROOT, 'src/graph.ts'), 'tfjs-lora': join(ROOT, 'src/index.ts')},
+    },
     build: {
       write: false,
       target: 'esnext',

@@ -1,11 +1,12 @@
 import * as tf from '@tensorflow/tfjs';
 import {type Case, type Outcome, use} from './case';
+import {graphCases} from './graphCases';
 import {casesOf} from './kindCases';
 import {KINDS} from './kinds';
 import {modelCases, orderCases} from './modelCases';
 
 /** Everything that has to hold on every backend. */
-export const CASES: readonly Case[] = [...KINDS.flatMap(casesOf), ...modelCases];
+export const CASES: readonly Case[] = [...KINDS.flatMap(casesOf), ...modelCases, ...graphCases];
 
 /** What has to hold where the backend was there before the library. */
 export const ORDER_CASES: readonly Case[] = orderCases;

@@ -1,0 +1,31 @@
+import type {GraphModelOptions} from 'tfjs-lora/graph';
+
+const ENCODER = 'module_apply_default/Encoder_en/KonaTransformer/Encode/';
+const BOXES = 'WeightSharedConvolutionalBoxPredictor/WeightSharedConvolutional';
+const RESIZED = 'matting_network_wrapper/cond/output/_660';
+const IMAGES = 'map/TensorArrayV2Stack/TensorListStack';
+
+/** The parts of graphs that are imported, where the whole graph cannot be. */
+export const CUTS: Readonly<Record<string, GraphModelOptions>> = {
+  handtrack: {
+    inputs: [IMAGES],
+    inputShapes: {[IMAGES]: [320, 320, 3]},
+    outputs: ['', '_1', '_2', '_3', '_4'].flatMap(suffix => [
+      `${BOXES}ClassHead/ClassPredictor/BiasAdd${suffix}`,
+      `${BOXES}BoxHead/BoxPredictor/BiasAdd${suffix}`,
+    ]),
+  },
+  faceboxes: {
+    inputShapes: {image_tensor: [256, 256, 3]},
+    outputs: ['postprocessing/strided_slice_2', 'postprocessing/clip_by_value_1'],
+  },
+  'use-lite': {
+    inputs: [`${ENCODER}SparseToDense`, `${ENCODER}Scatter/ScatterNd`],
+    inputShapes: {[`${ENCODER}SparseToDense`]: [null], [`${ENCODER}Scatter/ScatterNd`]: [null, 256]},
+  },
+  rvm: {
+    inputs: [RESIZED, 'r1i', 'r2i', 'r3i', 'r4i'],
+    inputShapes: {[RESIZED]: [256, 256, 3], r1i: [1, 1, 1], r2i: [1, 1, 1], r3i: [1, 1, 1], r4i: [1, 1, 1]},
+    outputs: ['matting_network_wrapper/split:1', 'matting_network_wrapper/split'],
+  },
+};

@@ -1,0 +1,76 @@
+import * as tf from '@tensorflow/tfjs';
+
+/** What a StridedSlice takes out of a tensor. */
+interface Slice {
+  begin: number[];
+  end: number[];
+  strides: number[];
+  beginMask: number;
+  endMask: number;
+  ellipsisMask: number;
+  newAxisMask: number;
+  shrinkAxisMask: number;
+}
+
+/** What was taken out goes back to where it was, with zeros around it and between its parts. */
+export const stridedSliceGradient = {
+  kernelName: tf.StridedSlice,
+  inputsToSave: ['x'],
+  gradFunc: (
+    dy: tf.Tensor | tf.Tensor[],
+    saved: tf.Tensor[],
+    attrs: tf.NamedAttrMap,
+  ): Record<string, () => tf.Tensor> => ({
+    x: () => tf.tidy(() => spread(dy as tf.Tensor, (saved[0] as tf.Tensor).shape, attrs as unknown as Slice)),
+  }),
+};
+
+function spread(dy: tf.Tensor, shape: number[], slice: Slice): tf.Tensor {
+  const {begin, end, strides} = tf.slice_util.sliceInfo(
+    shape,
+    slice.begin,
+    slice.end,
+    slice.strides,
+    slice.beginMask,
+    slice.endMask,
+    slice.ellipsisMask,
+    slice.newAxisMask,
+    slice.shrinkAxisMask,
+  );
+  const sizes = tf.slice_util.computeOutShape(begin, end, strides);
+  let gradient = tf.reshape(dy, sizes);
+  const backwards = strides.flatMap((stride, axis) => (stride < 0 ? [axis] : []));
+  if (backwards.length > 0) {
+    gradient = tf.reverse(gradient, backwards);
+  }
+  strides.forEach((stride, axis) => {
+    const count = sizes[axis] ?? 0;
+    const first = (begin[axis] ?? 0) + (stride < 0 ? (count - 1) * stride : 0);
+    gradient = alongAxis(gradient, axis, {first, step: Math.abs(stride), length: shape[axis] ?? 0});
+  });
+  return gradient;
+}
+
+/** A tensor with its entries along an axis put to every `step`-th place of a longer one. */
+function alongAxis(
+  x: tf.Tensor,
+  axis: number,
+  {first, step, length}: {first: number; step: number; length: number},
+): tf.Tensor {
+  const count = x.shape[axis] ?? 0;
+  const shape = x.shape.map((size, i) => (i === axis ? length : size));
+  if (count === 0) {
+    return tf.zeros(shape);
+  }
+  // webgl pads tensors of four axes at most.
+  const outer = tf.util.sizeFromShape(x.shape.slice(0, axis));
+  const inner = tf.util.sizeFromShape(x.shape.slice(axis + 1));
+  const reach = (count - 1) * step + 1;
+  let spaced: tf.Tensor = tf.reshape(x, [outer, count, inner]);
+  if (step > 1) {
+    const cells = tf.pad(tf.reshape(x, [outer, count, 1, inner]), [[0, 0], [0, 0], [0, step - 1], [0, 0]]); // prettier-ignore
+    spaced = tf.slice(tf.reshape(cells, [outer, count * step, inner]), [0, 0, 0], [outer, reach, inner]);
+  }
+  const placed = tf.pad(spaced, [[0, 0], [first, length - first - reach], [0, 0]]); // prettier-ignore
+  return tf.reshape(placed, shape);
+}

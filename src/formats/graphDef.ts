@@ -1,0 +1,125 @@
+// A graph as the model.json of a tf.GraphModel holds it: TensorFlow's GraphDef, in JSON.
+
+/** An attribute of a node. Integers are texts in some files; texts are in base64, or lists of bytes. */
+export interface GraphAttribute {
+  s?: string | number[];
+  i?: number | string;
+  f?: number;
+  b?: boolean;
+  type?: string | number;
+  shape?: GraphShape;
+  list?: {s?: (string | number[])[]; i?: (number | string)[]; f?: number[]; type?: (string | number)[]};
+}
+
+/** A shape in a graph. A size of -1 is unknown. */
+export interface GraphShape {
+  unknownRank?: boolean;
+  dim?: {size?: number | string}[];
+}
+
+/** A node of a graph. */
+export interface GraphNode {
+  name: string;
+  op: string;
+  /** `node`, `node:1` for its second output, `^node` for one that only has to run before. */
+  input?: string[];
+  attr?: Record<string, GraphAttribute>;
+}
+
+/** The types that tensors have in TensorFlow.js. */
+export type GraphType = 'float32' | 'int32' | 'bool' | 'string';
+
+/** TensorFlow's types by name and by number, as TensorFlow.js loads them. */
+const TYPES: Readonly<Record<string, GraphType>> = {
+  DT_FLOAT: 'float32',
+  1: 'float32',
+  DT_DOUBLE: 'float32',
+  2: 'float32',
+  DT_HALF: 'float32',
+  19: 'float32',
+  DT_INT32: 'int32',
+  3: 'int32',
+  DT_UINT8: 'int32',
+  4: 'int32',
+  DT_INT8: 'int32',
+  6: 'int32',
+  DT_INT64: 'int32',
+  9: 'int32',
+  DT_BOOL: 'bool',
+  10: 'bool',
+  DT_STRING: 'string',
+  7: 'string',
+};
+
+/** A text attribute, or `fallback`. */
+export function textOf(node: GraphNode, key: string, fallback = ''): string {
+  const value = attributeOf(node, key)?.s;
+  return value === undefined ? fallback : decoded(value);
+}
+
+/** A list of texts; an empty one where there is none. */
+export function textsOf(node: GraphNode, key: string): string[] {
+  return (attributeOf(node, key)?.list?.s ?? []).map(decoded);
+}
+
+/** A flag; `false` where there is none. */
+export function flagOf(node: GraphNode, key: string): boolean {
+  return attributeOf(node, key)?.b ?? false;
+}
+
+/** A number, or `fallback`. */
+export function numberOf(node: GraphNode, key: string, fallback: number): number {
+  const attribute = attributeOf(node, key);
+  return Number(attribute?.i ?? attribute?.f ?? fallback);
+}
+
+/** A list of numbers, or `fallback`. */
+export function numbersOf(node: GraphNode, key: string, fallback: readonly number[] = []): number[] {
+  const list = attributeOf(node, key)?.list;
+  const given = list?.i?.length ? list.i : list?.f;
+  return (given ?? fallback).map(Number);
+}
+
+/** A type as TensorFlow.js has it; `undefined` where there is none, or it has none such. */
+export function typeOf(node: GraphNode, key: string): GraphType | undefined {
+  const type = attributeOf(node, key)?.type;
+  return type === undefined || !Object.hasOwn(TYPES, type) ? undefined : TYPES[type];
+}
+
+/** A shape, `null` for sizes that are not known; `undefined` where not even the rank is. */
+export function shapeOf(node: GraphNode, key: string): (number | null)[] | undefined {
+  const shape = attributeOf(node, key)?.shape;
+  return shape === undefined || shape.unknownRank
+    ? undefined
+    : (shape.dim ?? []).map(({size}) => (Number(size ?? -1) < 0 ? null : Number(size)));
+}
+
+/** The data inputs of a node. Those that only order its execution are left out. */
+export function inputsOf({input = []}: GraphNode): string[] {
+  return input.filter(name => !name.startsWith('^'));
+}
+
+/** The node and the output that an input names: `node:1` is `['node', 1]`. */
+export function partsOf(name: string): [node: string, output: number] {
+  const at = name.lastIndexOf(':');
+  return at < 0 || !/^\d+$/.test(name.slice(at + 1)) ? [name, 0] : [name.slice(0, at), Number(name.slice(at + 1))];
+}
+
+/** One spelling for each output of a node: `node` and `node:0` are both `node:0`. */
+export function keyOf(name: string): string {
+  return partsOf(name).join(':');
+}
+
+/** The name of a node without the calls that it is nested in, which the exporter adds: `StatefulPartitionedCall/dense/MatMul`. */
+export function shortName(name: string): string {
+  const kept = name.split('/').filter(part => !/^(?:Stateful)?PartitionedCall(?:_\d+)?$/.test(part));
+  return kept.length === 0 ? name : kept.join('/');
+}
+
+function attributeOf({attr}: GraphNode, key: string): GraphAttribute | undefined {
+  return attr !== undefined && Object.hasOwn(attr, key) ? attr[key] : undefined;
+}
+
+function decoded(text: string | number[]): string {
+  return typeof text === 'string' ? atob(text) : String.fromCharCode(...text);
+}

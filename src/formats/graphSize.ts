@@ -1,0 +1,143 @@
+import {flagOf, type GraphNode, numbersOf, textOf} from './graphDef';
+
+/** An input of a node, as far as its size matters. */
+export interface SizedInput {
+  shape: readonly number[];
+  /** Its numbers, where they are known. */
+  values?: ArrayLike<number> | undefined;
+}
+
+/** Tells how many numbers a node gives, or gives no more than. */
+type Bound = (inputs: readonly SizedInput[], node: GraphNode) => number;
+
+/**
+ * The largest number of elements that a node gives, so that nothing is computed that a file of a few bytes blows up.
+ *
+ * The rows are for ops whose result may be larger than all that they are given. `undefined` where a size hangs on numbers that are not
+ * known.
+ */
+export function largestOutput(node: GraphNode, inputs: readonly SizedInput[]): number | undefined {
+  const bound = Object.hasOwn(BOUNDS, node.op) ? BOUNDS[node.op] : undefined;
+  const largest = bound === undefined ? broadcastSize(inputs) : bound(inputs, node);
+  return Number.isNaN(largest) ? undefined : Math.max(0, largest);
+}
+
+const BOUNDS: Readonly<Record<string, Bound>> = {
+  Fill: ([dims]) => product(valuesOf(dims)),
+  BroadcastTo: ([, dims]) => product(valuesOf(dims)),
+  Reshape: ([x]) => sizeOf(x),
+  Tile: ([x, multiples]) => sizeOf(x) * product(valuesOf(multiples)),
+  Range: ([start, limit, step]) => Math.ceil((valueOf(limit) - valueOf(start)) / valueOf(step) || Number.NaN),
+  LinSpace: ([, , count]) => valueOf(count),
+  OneHot: ([indices, depth]) => sizeOf(indices) * valueOf(depth),
+  Pad: padded,
+  PadV2: padded,
+  MirrorPad: padded,
+  ResizeBilinear: resized,
+  ResizeNearestNeighbor: resized,
+  CropAndResize: ([x, boxes, , size]) => product(valuesOf(size)) * (boxes?.shape[0] ?? 0) * (x?.shape[3] ?? 1),
+  ScatterNd: ([, , dims]) => product(valuesOf(dims)),
+  SparseToDense: ([, dims]) => product(valuesOf(dims)),
+  TensorScatterUpdate: ([x]) => sizeOf(x),
+  GatherV2: gathered,
+  Gather: gathered,
+  GatherNd: ([x, indices]) => {
+    const depth = indices?.shape.at(-1) ?? 0;
+    return (sizeOf(indices) / Math.max(1, depth)) * product(x?.shape.slice(depth) ?? []);
+  },
+  ConcatV2: inputs => sum(inputs.map(sizeOf)),
+  Concat: inputs => sum(inputs.map(sizeOf)),
+  Pack: inputs => sum(inputs.map(sizeOf)),
+  AddN: inputs => Math.max(...inputs.map(sizeOf)),
+  Conv2DBackpropInput: ([dims]) => product(valuesOf(dims)),
+  Conv2D: convolved,
+  _FusedConv2D: convolved,
+  Conv1D: convolved,
+  Conv3D: convolved,
+  DepthwiseConv2d: depthwise,
+  DepthwiseConv2dNative: depthwise,
+  FusedDepthwiseConv2dNative: depthwise,
+  MatMul: multiplied,
+  _FusedMatMul: multiplied,
+  BatchMatMul: multiplied,
+  BatchMatMulV2: multiplied,
+  Einsum: inputs => product(inputs.map(sizeOf)),
+  Bincount: ([, size]) => valueOf(size),
+  DenseBincount: ([x, size]) => valueOf(size) * (x?.shape[0] ?? 1),
+  SpaceToBatchND: ([x, , paddings]) => {
+    const pads = valuesOf(paddings);
+    return product(
+      (x?.shape ?? []).map((size, i) => size + (i === 0 ? 0 : (pads[2 * i - 2] ?? 0) + (pads[2 * i - 1] ?? 0))),
+    );
+  },
+  StridedSlice: ([x]) => sizeOf(x),
+  Slice: ([x]) => sizeOf(x),
+  Split: ([, x]) => sizeOf(x),
+  Shape: ([x]) => x?.shape.length ?? 0,
+};
+
+function padded([x, paddings]: readonly SizedInput[]): number {
+  const pads = valuesOf(paddings);
+  return product((x?.shape ?? []).map((size, i) => size + (pads[2 * i] ?? 0) + (pads[2 * i + 1] ?? 0)));
+}
+
+function resized([x, size]: readonly SizedInput[]): number {
+  return (x?.shape[0] ?? 0) * product(valuesOf(size)) * (x?.shape[3] ?? 1);
+}
+
+function gathered([x, indices, axis]: readonly SizedInput[]): number {
+  const at = axis === undefined ? 0 : valueOf(axis);
+  const shape = x?.shape ?? [];
+  return (sizeOf(x) / Math.max(1, shape.at(at) ?? 1)) * sizeOf(indices);
+}
+
+/** A convolution whose padding is explicit can enlarge an image. */
+function convolved([x, filter]: readonly SizedInput[], node: GraphNode): number {
+  return pixels(x, node) * (filter?.shape.at(-1) ?? 1);
+}
+
+function depthwise([x, filter]: readonly SizedInput[], node: GraphNode): number {
+  return pixels(x, node) * product(filter?.shape.slice(-2) ?? []);
+}
+
+function pixels(x: SizedInput | undefined, node: GraphNode): number {
+  const pads = numbersOf(node, 'explicit_paddings');
+  const channels = textOf(node, 'data_format').startsWith('NC') ? 1 : (x?.shape.length ?? 1) - 1;
+  return product(
+    (x?.shape ?? []).map((size, i) => (i === channels ? 1 : size + (pads[2 * i] ?? 0) + (pads[2 * i + 1] ?? 0))),
+  );
+}
+
+function multiplied([a, b]: readonly SizedInput[], node: GraphNode): number {
+  const rows = a?.shape.at(flagOf(node, 'transpose_a') || flagOf(node, 'adj_x') ? -1 : -2) ?? 1;
+  const columns = b?.shape.at(flagOf(node, 'transpose_b') || flagOf(node, 'adj_y') ? -2 : -1) ?? 1;
+  return rows * columns * broadcastSize([a, b].map(x => ({shape: x?.shape.slice(0, -2) ?? []})));
+}
+
+/** The size of what elementwise ops give, by the rules of broadcasting. */
+function broadcastSize(inputs: readonly SizedInput[]): number {
+  const rank = Math.max(0, ...inputs.map(({shape}) => shape.length));
+  return product(Array.from({length: rank}, (_, i) => Math.max(1, ...inputs.map(({shape}) => shape.at(-1 - i) ?? 1))));
+}
+
+function sizeOf(x: SizedInput | undefined): number {
+  return product(x?.shape ?? []);
+}
+
+/** The first number of an input; NaN where it is not known. */
+function valueOf(x: SizedInput | undefined): number {
+  return x?.values?.[0] ?? Number.NaN;
+}
+
+/** The numbers of an input; one that is NaN where they are not known. */
+function valuesOf(x: SizedInput | undefined): number[] {
+  return x?.values === undefined ? [Number.NaN] : Array.from(x.values);
+}
+
+function product(sizes: readonly number[]): number {
+  return sizes.reduce((total, size) => total * size, 1);
+}
+
+function sum(sizes: readonly number[]): number {
+  return sizes.reduce((total, size) => total + size, 0);
+}

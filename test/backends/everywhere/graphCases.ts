@@ -1,0 +1,115 @@
+import * as tf from '@tensorflow/tfjs';
+import {applyLoRA, mergeLoRA} from 'tfjs-lora';
+import {fromGraphModel, toGraphModel} from 'tfjs-lora/graph';
+import {random} from '../../helpers';
+import {type Case, difference, elsewhere, predicts, read, relativeDifference} from './case';
+
+/** What a graph has to do on every backend. */
+export const graphCases: readonly Case[] = [
+  {
+    behaviour: 'an imported graph computes what it computes on cpu',
+    tolerance: 1e-4,
+    halfTolerance: 3e-2,
+    run: async () => {
+      const here = await predicts(await fromGraphModel(await graph()), images());
+      const there = await elsewhere('cpu', async () => read([(await graph()).execute(images()) as tf.Tensor]));
+      return relativeDifference([here], there);
+    },
+  },
+  {
+    behaviour: 'fit of an imported graph follows the loss curve of cpu',
+    tolerance: 1e-3,
+    halfTolerance: null,
+    run: async () => {
+      const losses = await fit();
+      const expected = await elsewhere('cpu', fit);
+      return relativeDifference([losses], [expected]);
+    },
+  },
+  {
+    behaviour: 'an imported graph, merged and written back, computes what it did',
+    tolerance: 1e-4,
+    halfTolerance: 3e-2,
+    run: async () => {
+      const origin = await graph();
+      const model = await trained(origin);
+      const written = await toGraphModel(mergeLoRA(model), origin);
+      const [values] = await read([written.execute(images()) as tf.Tensor]);
+      return difference(values!, await predicts(model, images()));
+    },
+  },
+];
+
+const images = () => random([4, 8, 8, 3], 3);
+
+const attributes = {
+  strides: {list: {i: [1, 1, 1, 1]}},
+  dilations: {list: {i: [1, 1, 1, 1]}},
+  padding: {s: btoa('SAME')},
+  data_format: {s: btoa('NHWC')},
+};
+const fused = (activation: string) => ({
+  ...attributes,
+  fused_ops: {list: {s: [btoa('BiasAdd'), btoa(activation)]}},
+  num_args: {i: 1},
+});
+
+/** Fused convolutions, and ops that no layer computes: a slice with steps, a mirror, an attention by Einsum. */
+async function graph(): Promise<tf.GraphModel> {
+  const sizes = [-1, 8, 8, 3].map(size => ({size}));
+  const nodes = [
+    {name: 'x', op: 'Placeholder', attr: {dtype: {type: 'DT_FLOAT'}, shape: {shape: {dim: sizes}}}},
+    {name: 'conv', op: '_FusedConv2D', input: ['x', 'k', 'b'], attr: fused('Relu6')},
+    {name: 'depth', op: 'FusedDepthwiseConv2dNative', input: ['conv', 'd', 'c'], attr: fused('Relu6')},
+    {name: 'mirror', op: 'MirrorPad', input: ['depth', 'pads'], attr: {mode: {s: btoa('REFLECT')}}},
+    {name: 'slice', op: 'StridedSlice', input: ['mirror', 'begin', 'end', 'steps'], attr: {begin_mask: {i: 9}, end_mask: {i: 9}}},
+    {name: 'rows', op: 'Reshape', input: ['slice', 'flat']},
+    {name: 'query', op: 'Einsum', input: ['rows', 'q'], attr: {equation: {s: btoa('abc,cde->abde')}, N: {i: 2}}},
+    {name: 'scores', op: 'Einsum', input: ['query', 'query'], attr: {equation: {s: btoa('aecd,abcd->acbe')}, N: {i: 2}}},
+    {name: 'weights', op: 'Softmax', input: ['scores']},
+    {name: 'mixed', op: 'Einsum', input: ['weights', 'query'], attr: {equation: {s: btoa('acbe,aecd->abcd')}, N: {i: 2}}},
+    {name: 'pooled', op: 'Mean', input: ['mixed', 'axis']},
+    {name: 'joined', op: 'Reshape', input: ['pooled', 'join']},
+    {name: 'y', op: 'MatMul', input: ['joined', 'w'], attr: {transpose_b: {b: true}}},
+  ]; // prettier-ignore
+  const ints = (values: number[], shape?: number[]) => tf.tensor(values, shape ?? [values.length], 'int32');
+  const constants = {
+    k: random([3, 3, 3, 4], 1, 0.4),
+    b: random([4], 2, 0.3),
+    d: random([3, 3, 4, 1], 4, 0.4),
+    c: random([4], 5, 0.3),
+    pads: ints([0, 0, 1, 2, 2, 1, 0, 0], [4, 2]),
+    begin: ints([0, 1, 0, 0]),
+    end: ints([0, 11, 11, 0]),
+    steps: ints([1, 2, 3, 1]),
+    flat: ints([-1, 20, 4]),
+    q: random([4, 2, 3], 6, 0.5),
+    axis: ints([1]),
+    join: ints([-1, 6]),
+    w: random([3, 6], 7, 0.5),
+  };
+  const {specs, data} = await tf.io.encodeWeights(constants);
+  tf.dispose(constants);
+  const stored = Object.keys(constants).map(name => ({name, op: 'Const', attr: {}}));
+  return tf.loadGraphModel(
+    tf.io.fromMemory({
+      modelTopology: {node: [...stored, ...nodes], versions: {producer: 1, minConsumer: 1}},
+      weightSpecs: specs,
+      weightData: data,
+    }),
+  );
+}
+
+async function trained(origin: tf.GraphModel): Promise<tf.LayersModel> {
+  const model = applyLoRA(await fromGraphModel(origin), {rank: 2, seed: 1});
+  model.compile({optimizer: tf.train.momentum(0.05, 0.9), loss: 'meanSquaredError'});
+  await model.fit(images(), random([4, 3], 8), {epochs: 5, batchSize: 4, shuffle: false, verbose: 0});
+  return model;
+}
+
+async function fit(): Promise<number[]> {
+  const model = applyLoRA(await fromGraphModel(await graph()), {rank: 2, seed: 1});
+  model.compile({optimizer: tf.train.momentum(0.05, 0.9), loss: 'meanSquaredError'});
+  const {history} = await model.fit(images(), random([4, 3], 8), {epochs: 5, batchSize: 4, shuffle: false, verbose: 0});
+  return history.loss as number[];
+}
