@@ -91,3 +91,12 @@ test('a dilated depthwise convolution computes by its rate, and has its shape', 
   const [, gradient] = differentiate({x: x()}, ({x: given}) => layer.apply(given!) as tf.Tensor);
   expect(gradient!.shape).toEqual([2, 6, 7, 3]);
 });
+
+test('a depthwise layer keeps its constraint and its regularizer in its config', () => {
+  const args = {kernelSize: 2, depthwiseConstraint: 'nonNeg', depthwiseRegularizer: 'l1l2'};
+  const {depthwiseConstraint, depthwiseRegularizer} = new FusedDepthwiseConv2D(args).getConfig() as Record<
+    string,
+    {className: string}
+  >;
+  expect([depthwiseConstraint!.className, depthwiseRegularizer!.className]).toEqual(['NonNeg', 'L1L2']);
+});
