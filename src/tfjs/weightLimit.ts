@@ -25,7 +25,13 @@ export function withWeightLimit<T>(limit: WeightLimit, f: () => T): T {
     if (!(limit.left >= 0)) {
       throw new LoRAError(`its weight ${name} would be of shape [${shape.map(String).join(', ')}], which is too large`);
     }
-    return addWeight.call(this, name, shape, dtype, zeros, ...others);
+    // A name that tfjs refuses would leave the value that was made for it.
+    tf.engine().startScope();
+    try {
+      return addWeight.call(this, name, shape, dtype, zeros, ...others);
+    } finally {
+      tf.engine().endScope();
+    }
   };
   try {
     return f();

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import * as tf from '@tensorflow/tfjs';
 import {ensureWasmKernels} from '../../src/backends/wasm';
+import {useBackend} from '../helpers';
 import {expectAgreement} from './agreement';
 
 interface Case {
@@ -103,3 +104,25 @@ test('the gradients of a product agree with cpu', () =>
     const w = tf.randomNormal<tf.Rank.R2>([60, 50], 0, 1, 'float32', 2);
     return tf.grads((a, b) => tf.square(tf.matMul(a, b)))([x, w]);
   }));
+
+test('outer axes are broadcast as on cpu', () =>
+  expectAgreement(() => {
+    const matrix = tf.randomNormal([4, 5], 0, 1, 'float32', 1);
+    const batch = tf.randomNormal([1, 5, 3], 0, 1, 'float32', 2);
+    const column = tf.randomNormal([2, 1, 4, 5], 0, 1, 'float32', 3);
+    const row = tf.randomNormal([1, 2, 5, 3], 0, 1, 'float32', 4);
+    return [tf.matMul(matrix, batch), tf.matMul(column, batch), tf.matMul(matrix, row), tf.matMul(column, row)];
+  }));
+
+test('what is no product is refused on wasm as in plain tfjs', async () => {
+  await useBackend('wasm');
+  const [a, b] = [tf.ones([2, 3]), tf.ones([4, 5])];
+  for (const [transposeA, transposeB] of [
+    [false, false],
+    [true, false],
+    [false, true],
+  ]) {
+    expect(() => tf.matMul(a, b, transposeA, transposeB)).toThrow('inner shapes');
+  }
+  expect(() => tf.matMul(tf.ones([3]), tf.ones([3, 2]))).toThrow();
+});

@@ -103,6 +103,7 @@ describe.each(WAYS)('a head from %s', (_, throughFile) => {
       ],
       'it holds a Functional',
     ],
+    ['with a name that tfjs refuses', [dense({name: 'classes['})], 'Not a valid tensor name'],
     [
       'with a layer for an activation',
       [dense({activation: {className: 'Dense', config: {units: 1e8}}})],

@@ -61,10 +61,23 @@ const products = [tf.BatchMatMul, tf._FusedMatMul].map(name =>
     const [rowsA = 0, columnsA = 0] = a.shape.slice(-2);
     const [rowsB = 0, columnsB = 0] = b.shape.slice(-2);
     const [m, k] = transposeA ? [columnsA, rowsA] : [rowsA, columnsA];
-    const n = transposeB ? rowsB : columnsB;
-    const [countA, countB] = [a, b].map(({shape}) => tf.util.sizeFromShape(shape.slice(0, -2))) as [number, number];
-    const isBroadcast = countA !== countB && countA !== 1 && countB !== 1;
-    if (!areFloats(a, b) || m * k * n * countA * countB === 0 || isBroadcast) {
+    const [n, inner] = transposeB ? [rowsB, columnsB] : [columnsB, rowsB];
+    // The kernel below refuses what is no product.
+    if (!areFloats(a, b) || a.shape.length < 2 || b.shape.length < 2 || inner !== k) {
+      return undefined;
+    }
+    const [batchA, batchB] = [a.shape.slice(0, -2), b.shape.slice(0, -2)];
+    const batch = tf.broadcast_util.assertAndGetBroadcastShape(batchA, batchB);
+    const [countA, countB, count] = [batchA, batchB, batch].map(shape => tf.util.sizeFromShape(shape)) as [
+      number,
+      number,
+      number,
+    ];
+    if (
+      m * k * n * count === 0 ||
+      count !== Math.max(countA, countB) ||
+      (countA !== countB && Math.min(countA, countB) !== 1)
+    ) {
       return undefined;
     }
     const epilogue = epilogueOf(native, inputs, activation, n);
@@ -72,7 +85,7 @@ const products = [tf.BatchMatMul, tf._FusedMatMul].map(name =>
     if (epilogue === undefined || (transposeA && (transposeB || !isPlain))) {
       return undefined;
     }
-    const out = native.output([...(countA === 1 ? b : a).shape.slice(0, -2), m, n]);
+    const out = native.output([...batch, m, n]);
     const [placeA, placeB, place] = [native.at(a), native.at(b), native.at(out)];
     if (countB === 1 && !transposeA) {
       multiply(native, {m: countA * m, k, n}, placeA, placeB, transposeB, place, epilogue);
