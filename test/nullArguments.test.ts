@@ -33,6 +33,7 @@ afterAll(() => rmSync(FOLDER, {recursive: true}));
 
 /** How each exported function is used. Objects are options, whose entries are tried too. */
 const USAGES: Record<string, Usage> = {
+  adam: () => [{learningRate: 1e-3, beta1: 0.9, beta2: 0.999, epsilon: 1e-7}],
   applyLoRA: () => [
     mlp().model,
     {
@@ -64,6 +65,7 @@ const USAGES: Record<string, Usage> = {
   getAdapter: () => [adapted()],
   importPEFT: () => [peftFiles('lora'), smallNetwork().model, {keyMap: {}}],
   loadAdapter: () => [new MemoryHandler()],
+  loraKernels: () => [],
   loraLayer: () => [
     {
       layer: layers.dense({units: 2}),
@@ -90,6 +92,7 @@ const USAGES: Record<string, Usage> = {
   saveAdapter: () => [adapter(), new MemoryHandler(), {format: 'safetensors', dtype: 'float32'}],
   scaleAdapter: () => [adapter(), 1],
   setAdapter: () => [adapted(), adapter()],
+  sgd: () => [{learningRate: 0.1, momentum: 0.9, nesterov: false}],
   splitAtFirstAdapter: () => [compiled()],
   summarizeLoRA: () => [adapted()],
   toSafetensors: () => [adapter(), {dtype: 'float32'}],

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {optimizerSteps} from '../backends/current';
-import {LoRAError} from '../errors';
+import {checkOptions, LoRAError} from '../errors';
 
 /** Options of `adam`. */
 export interface AdamOptions {
@@ -130,7 +130,9 @@ tf.serialization.registerClass(LoRASGD);
  *
  * @throws LoRAError if an option is no number in its range.
  */
-export function adam({learningRate = 0.001, beta1 = 0.9, beta2 = 0.999, epsilon}: AdamOptions = {}): LoRAAdam {
+export function adam(options: AdamOptions = {}): LoRAAdam {
+  checkOptions(options, ['learningRate', 'beta1', 'beta2', 'epsilon']);
+  const {learningRate = 0.001, beta1 = 0.9, beta2 = 0.999, epsilon} = options;
   check('learningRate', learningRate, learningRate >= 0, 'a number that is not negative');
   check('beta1', beta1, beta1 >= 0 && beta1 < 1, 'at least 0 and below 1');
   check('beta2', beta2, beta2 >= 0 && beta2 < 1, 'at least 0 and below 1');
@@ -144,7 +146,9 @@ export function adam({learningRate = 0.001, beta1 = 0.9, beta2 = 0.999, epsilon}
  *
  * @throws LoRAError if an option is no number in its range.
  */
-export function sgd({learningRate = 0.01, momentum = 0, nesterov = false}: SGDOptions = {}): LoRASGD | LoRAMomentum {
+export function sgd(options: SGDOptions = {}): LoRASGD | LoRAMomentum {
+  checkOptions(options, ['learningRate', 'momentum', 'nesterov']);
+  const {learningRate = 0.01, momentum = 0, nesterov = false} = options;
   check('learningRate', learningRate, learningRate >= 0, 'a number that is not negative');
   check('momentum', momentum, momentum >= 0 && momentum < 1, 'at least 0 and below 1');
   if (nesterov && momentum === 0) {
