@@ -1,5 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
-import {faultsOf, LoRAError, show, showShape} from '../errors';
+import {faultsOf, LoRAError, show, showShape, throwFaults} from '../errors';
 import {describeWeights, type LayerConfig} from '../layers/adaptation';
 import {methodOf} from '../methods/table';
 import {type Adapter, type HeadConfig, layerConfigAt} from './adapter';
@@ -110,9 +110,7 @@ function checkParts(parts: readonly WeightedAdapter[]): void {
       ...(Number.isFinite(weight) ? [] : [`Entry ${i}: weight must be a finite number, got ${show(weight)}.`]),
     ];
   });
-  if (faults.length > 0) {
-    throw new LoRAError(faults.join('\n'));
-  }
+  throwFaults(faults);
 }
 
 /** Whether the factors are of the rank that the config says. */

@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {ensureKernels} from '../backends/ensure';
 import {ensureGraphGradients} from '../backends/graphGradients';
 import '../backends/repairs';
-import {asLoRAError, checkOptions, LoRAError, showShape} from '../errors';
+import {asLoRAError, checkOptions, LoRAError, showShape, throwFaults} from '../errors';
 import {withoutResidue} from '../rewire/rewire';
 import {namedWeights, replaceValue} from '../tfjs/weights';
 import {BakedBatch, type GraphRequest, planGraph} from './planGraph';
@@ -113,9 +113,7 @@ export function requestOf(graph: ReadGraph, options: GraphModelOptions): Omit<Gr
       shapes.set(node, [null, ...(shape as (number | null)[])]);
     }
   }
-  if (faults.length > 0) {
-    throw new LoRAError(faults.join('\n'));
-  }
+  throwFaults(faults);
   return {
     inputs: starts.map(node => ({node, ...(shapes.has(node) && {shape: shapes.get(node)})})),
     outputs: ends,

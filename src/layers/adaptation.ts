@@ -1,5 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
-import {listed, LoRAError, show, showShape} from '../errors';
+import {listed, LoRAError, show, showShape, throwFaults} from '../errors';
 import type {AdaptableWeight, LoRAStrength, Method, ParameterSpec, Start} from '../methods/method';
 import type {Forward} from './forward';
 import {checkLayer} from './wrapperArgs';
@@ -169,9 +169,7 @@ export function resolveWeights(weights: unknown): Required<WeightTarget>[] {
     }
     return {name, outAxes};
   });
-  if (faults.length > 0) {
-    throw new LoRAError(faults.join('\n'));
-  }
+  throwFaults(faults);
   return resolved;
 }
 

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {LoRAError, showShape} from '../errors';
+import {showShape, throwFaults} from '../errors';
 import type {AdaptableWeight} from '../methods/method';
 import {isRegistered} from '../tfjs/configs';
 import {namedWeights, withValues} from '../tfjs/weights';
@@ -111,9 +111,7 @@ function findWeights(layer: tf.layers.Layer, targets: readonly Required<WeightTa
     }
     return [{name, variable, outAxes}];
   });
-  if (faults.length > 0) {
-    throw new LoRAError(faults.join('\n'));
-  }
+  throwFaults(faults);
   return found;
 }
 

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {kindOf, LoRAError, show, showShape} from '../errors';
+import {kindOf, LoRAError, show, showShape, throwFaults} from '../errors';
 import {isForeignTensor, OTHER_COPY} from '../tfjs/copies';
 import {replaceValue} from '../tfjs/weights';
 
@@ -109,7 +109,5 @@ function checkTensors(owner: string, tensors: unknown): void {
     }
     return tensor.isDisposed ? [`${name} was disposed.`] : [];
   });
-  if (faults.length > 0) {
-    throw new LoRAError(faults.join('\n'));
-  }
+  throwFaults(faults);
 }

@@ -38,7 +38,7 @@ function differenceOf(text: string, name: string): number {
 }
 
 /** How many characters have to be put in, left out or changed to make one text the other (Levenshtein). */
-function editsBetween(one: string, other: string): number {
+export function editsBetween(one: string, other: string): number {
   let row = Array.from({length: other.length + 1}, (_, j) => j);
   for (let i = 0; i < one.length; i++) {
     const next = [i + 1];

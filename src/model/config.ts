@@ -1,5 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
-import {faultsOf, isPromise, kindOf, LoRAError, show, unknownOptions} from '../errors';
+import {faultsOf, isPromise, kindOf, LoRAError, show, throwFaults, unknownOptions} from '../errors';
 import type {Initializer} from '../methods/initializer';
 import {type LoRAStrength, resolveStrength} from '../methods/method';
 import {methodOf} from '../methods/table';
@@ -108,9 +108,7 @@ export function checkConfig(config: LoRAConfig): void {
   if (config.seed !== undefined && !Number.isInteger(config.seed)) {
     faults.push(`seed must be an integer, got ${show(config.seed)}.`);
   }
-  if (faults.length > 0) {
-    throw new LoRAError(faults.join('\n'));
-  }
+  throwFaults(faults);
 }
 
 function matcherFaults(option: string, given: unknown): string[] {

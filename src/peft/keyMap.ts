@@ -1,4 +1,5 @@
 import {LoRAError, show} from '../errors';
+import {editsBetween} from '../model/closest';
 import type {Budget} from '../formats/budget';
 
 /**
@@ -141,8 +142,8 @@ export function closest(name: string, candidates: readonly string[], count = 3):
     .map(candidate => ({
       candidate,
       distance: Math.min(
-        distance(plain, simplified(candidate)),
-        distance(simplified(lastPart(name)), simplified(lastPart(candidate))),
+        editsBetween(plain, simplified(candidate)),
+        editsBetween(simplified(lastPart(name)), simplified(lastPart(candidate))),
       ),
     }))
     .sort((one, other) => one.distance - other.distance)
@@ -161,18 +162,4 @@ function simplified(name: string): string {
     .toLowerCase()
     .replace(/[^a-z\d]/g, '')
     .slice(-100);
-}
-
-/** How many characters have to be put in, left out or changed to make one text of another (Levenshtein). */
-function distance(one: string, other: string): number {
-  let row = Array.from({length: other.length + 1}, (_, i) => i);
-  for (let i = 1; i <= one.length; i++) {
-    const next = [i];
-    for (let j = 1; j <= other.length; j++) {
-      const changed = (row[j - 1] ?? 0) + (one[i - 1] === other[j - 1] ? 0 : 1);
-      next.push(Math.min(changed, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1));
-    }
-    row = next;
-  }
-  return row[other.length] ?? 0;
 }
