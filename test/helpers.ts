@@ -3,24 +3,35 @@ import * as tf from '@tensorflow/tfjs';
 /** The backends that the suites run on in Node. */
 export const BACKENDS = ['cpu', 'wasm'] as const;
 
-/** The activations of tfjs, as its layers spell them. */
-export const ACTIVATIONS = [
-  'linear',
-  'relu',
-  'relu6',
-  'elu',
-  'selu',
-  'sigmoid',
-  'hardSigmoid',
-  'tanh',
-  'softmax',
-  'softplus',
-  'softsign',
-  'swish',
-  'mish',
-  'gelu',
-  'gelu_new',
-] as const;
+/** The activations of tfjs, as its layers spell them. Early versions of tfjs 4 have no `gelu`. */
+export const ACTIVATIONS = (
+  [
+    'linear',
+    'relu',
+    'relu6',
+    'elu',
+    'selu',
+    'sigmoid',
+    'hardSigmoid',
+    'tanh',
+    'softmax',
+    'softplus',
+    'softsign',
+    'swish',
+    'mish',
+    'gelu',
+    'gelu_new',
+  ] as const
+).filter(isActivation);
+
+function isActivation(activation: string): boolean {
+  try {
+    tf.layers.activation({activation: activation as 'linear'});
+    return true;
+  } catch {
+    return false;
+  }
+}
 
 /** Makes `backend` current, and fails rather than falling back to another. */
 export async function useBackend(backend: string): Promise<void> {

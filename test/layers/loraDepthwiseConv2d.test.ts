@@ -143,10 +143,10 @@ describe.each(BACKENDS)('on %s', backend => {
   });
 
   test.each([
-    ['gelu', [2, 1], 'valid', 'channelsLast'],
+    ['swish', [2, 1], 'valid', 'channelsLast'],
     ['relu', [1, 1], 'same', 'channelsLast'],
     ['softmax', [1, 2], 'same', 'channelsLast'],
-    ['gelu', [2, 2], 'same', 'channelsFirst'],
+    ['swish', [2, 2], 'same', 'channelsFirst'],
     ['relu', [1, 1], 'valid', 'channelsFirst'],
   ] as const)(
     'gradients with %s, strides %j, padding %s and %s are those of tfjs',

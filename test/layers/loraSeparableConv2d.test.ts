@@ -149,7 +149,7 @@ describe.each(BACKENDS)('on %s', backend => {
   });
 
   test.each([
-    ['gelu', [2, 1], 'valid', 'channelsLast'],
+    ['swish', [2, 1], 'valid', 'channelsLast'],
     ['relu', [1, 1], 'same', 'channelsLast'],
     ['softmax', [1, 2], 'same', 'channelsLast'],
     ['softmax', [1, 1], 'valid', 'channelsFirst'],

@@ -200,7 +200,7 @@ export function testRecurrent(backends: readonly string[], kind: RecurrentKind):
       ['with the last output alone, backwards and masked', {returnSequences: false, goBackwards: true, masked: true}],
       ['with states in and out', {initialState: true, returnState: true}],
       ['with other activations', {activation: 'softsign', recurrentActivation: 'sigmoid', units: 5, features: 2}],
-      ['with an activation whose gradient needs its input', {activation: 'gelu', recurrentActivation: 'swish'}],
+      ['with an activation whose gradient needs its input', {activation: 'softsign', recurrentActivation: 'swish'}],
       // tfjs has no gradient in a sequence of one step.
       ['without bias', {steps: 2, useBias: false, initialState: true}],
     ] as [string, Partial<Case>][])('%s it has the gradients of tfjs', async (_, form) => {
