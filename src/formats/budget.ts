@@ -1,7 +1,7 @@
 import {LoRAError} from '../errors';
 
 /** About two seconds' worth. */
-const STEPS = 40_000_000;
+const STEPS = 30_000_000;
 
 /**
  * How much work the files of one import may cause. What compares the names of a file with its patterns spends from it, so that no file

@@ -13,6 +13,9 @@ const MAX_REPEAT = 1000;
 /** Any character but the end of a line. */
 const ANY: Character = {kind: 'character', test: each => each !== '\n'};
 
+/** To read a character of a pattern takes about as long as so many steps of an automaton. */
+const STEPS_PER_CHARACTER = 25;
+
 /** A pattern that names modules. */
 export interface PathPattern {
   /** Whether it names the module of a path. */
@@ -46,17 +49,34 @@ export function readPathPattern(pattern: string, budget: Budget): PathPattern {
   const fail = (what: string): never => {
     throw new LoRAError(`The pattern ${show(pattern.slice(0, 100))} ${what}.`);
   };
-  const parsed = parse(pattern, fail);
-  const plain = plainForm(parsed);
-  let automaton: Automaton | undefined;
-  const matches = ({characters, starts}: Path) => {
-    automaton ??= new Automaton(parsed, budget, fail);
-    return automaton.matches(characters, starts);
-  };
+  if (pattern.length > MAX_LENGTH) {
+    fail(`is longer than ${MAX_LENGTH} characters`);
+  }
+  const parsed = lazy(() => {
+    budget.spend(STEPS_PER_CHARACTER * pattern.length);
+    return parse(pattern, fail);
+  });
+  const automaton = lazy(() => new Automaton(parsed(), budget, fail));
+  const matches = ({characters, starts}: Path) => automaton().matches(characters, starts);
+  const plain = simpleForm(pattern) ?? plainForm(parsed());
   if (plain === undefined) {
-    automaton = new Automaton(parsed, budget, fail); // refuses it here if it is too large
+    automaton(); // refuses it here if it is too large
   }
   return {matches, ...(plain && {plain})};
+}
+
+/** That of characters and dots between `^` and `$`, which most patterns are. It takes no parser. */
+function simpleForm(pattern: string): PathPattern['plain'] {
+  const [, atStart, inner] = /^(\^?)([^\\^$|()[\]{}*+?]*)\$?$/.exec(pattern) ?? [];
+  if (inner === undefined) {
+    return undefined;
+  }
+  return {atStart: atStart !== '', characters: Array.from(inner, each => (each === '.' ? null : each))};
+}
+
+function lazy<T>(make: () => T): () => T {
+  let made: {value: T} | undefined;
+  return () => (made ??= {value: make()}).value;
 }
 
 /** A pattern as a function of a path. */
@@ -80,9 +100,6 @@ function flatten(pattern: Pattern): readonly Pattern[] {
 function parse(pattern: string, fail: (what: string) => never): Pattern {
   let place = 0;
   let depth = 0;
-  if (pattern.length > MAX_LENGTH) {
-    fail(`is longer than ${MAX_LENGTH} characters`);
-  }
   const take = (token: string): boolean => {
     const found = pattern.startsWith(token, place);
     place += found ? token.length : 0;
