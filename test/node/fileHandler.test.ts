@@ -138,7 +138,10 @@ describe('a round trip', () => {
   test('keeps a topology that has no weights', async () => {
     const model = tf.sequential({layers: [tf.layers.reLU({inputShape: [2]})]});
     await model.save(fileHandler(folder));
-    const again = await tf.loadLayersModel(fileHandler(folder));
+    // Not tf.loadLayersModel: in early versions of tfjs 4 it fails where a model has no weights.
+    const {modelTopology, weightSpecs} = await load(fileHandler(folder));
+    expect(weightSpecs).toEqual([]);
+    const again = await tf.models.modelFromJSON(modelTopology as tf.io.ModelJSON);
     expect((again.predict(tf.tensor2d([[-1, 2]])) as tf.Tensor).arraySync()).toEqual([[0, 2]]);
   });
 });

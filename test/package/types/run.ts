@@ -85,7 +85,8 @@ try {
       writeFileSync(join(project, 'tsconfig.json'), JSON.stringify({compilerOptions, files: programs}));
       const {stdout} = run(process.execPath, [compiler, '--pretty', 'false'], project);
       const errors = stdout.split('\n').filter(line => line.includes('error TS'));
-      const ours = errors.filter(line => !line.includes('node_modules/@'));
+      // TypeScript 6 reports at its own library what that of tfjs's @webgpu/types declares once more.
+      const ours = errors.filter(line => !line.includes('node_modules/') || line.includes('node_modules/tfjs-lora/'));
       console.log(
         `TypeScript ${version}, ${resolution.moduleResolution}: ${ours.length} errors, ${errors.length - ours.length} in tfjs`,
       );
