@@ -86,12 +86,15 @@ export function showShape(shape: readonly (number | null)[]): string {
   return `[${shape.map(String).join(', ')}]`;
 }
 
+/** The options of a type. The compiler refuses a list in which one is missing. */
+export type KnownOptions<T> = Readonly<{[K in keyof T]-?: true}>;
+
 /**
- * Refuses options that are no object, and options that do not exist.
+ * Refuses options that are not an object, and options that do not exist.
  *
  * @throws LoRAError with a line for each.
  */
-export function checkOptions(options: object, known?: readonly string[]): void {
+export function checkOptions<T extends object>(options: T, known?: KnownOptions<T>): void {
   if (typeof options !== 'object' || (options as unknown) === null) {
     throw new LoRAError(`The options must be an object, or left out, got ${kindOf(options)}.`);
   }
@@ -99,10 +102,10 @@ export function checkOptions(options: object, known?: readonly string[]): void {
 }
 
 /** A line for each option that does not exist. */
-export function unknownOptions(options: object, known: readonly string[]): string[] {
+export function unknownOptions<T extends object>(options: T, known: KnownOptions<T>): string[] {
   return Object.keys(options)
-    .filter(key => !known.includes(key))
-    .map(key => `There is no option "${key}". The options are: ${known.join(', ')}.`);
+    .filter(key => !Object.hasOwn(known, key))
+    .map(key => `There is no option "${key}". The options are: ${Object.keys(known).join(', ')}.`);
 }
 
 /** The message of what `check` throws, if it throws. */

@@ -1,33 +1,53 @@
 import './backends/repairs';
+
+// Adapt a model, train it, and take the update into its layers or away.
+export {applyLoRA} from './model/apply';
+export {type LoRAPlan, type PlannedLayer, planLoRA} from './model/planLoRA';
+export {mergeLoRA, removeLoRA, safeMergeLoRA} from './model/restore';
+export {type LayerSummary, type LeftLayer, type LoRASummary, measureLoRA, summarizeLoRA} from './model/summary';
+export type {BiasChoice, LayerMatcher, LayerPredicate, LoRAConfig, LoRAOverride} from './model/config';
+export type {UnmatchedEntry} from './model/targets';
+export type {UnsavedLayer} from './model/unsaved';
+export type {LoRAStrength} from './methods/method';
+export type {Initializer} from './methods/initializer';
+export {disposeModel, trainableVariables} from './rewire/dispose';
+export {LoRAError} from './errors';
+
+// Train.
+export {adam, type AdamOptions, LoRAAdam, LoRAMomentum, LoRASGD, sgd, type SGDOptions} from './model/optimizers';
+export {resetOptimizer} from './model/optimizer';
+export {replaceHead, type ReplaceHeadOptions} from './head/replaceHead';
+export {type Batches, type FeatureFitArgs, fitOnFeatures} from './model/fitOnFeatures';
+export {type Split, splitAtFirstAdapter} from './model/split';
+
+// Adapters: switch between them, mix them.
+export type {Adapter, AdapterConfig, HeadConfig} from './adapter/adapter';
 export {getAdapter, setAdapter, withAdapter} from './model/currentAdapter';
-export {type KernelSource, loraKernels} from './backends/loraKernels';
+export type {AdapterScope} from './model/scope';
+export {predictWith, type PredictWithOptions} from './model/predictWith';
+export {scaleAdapter} from './adapter/scale';
 export {combineAdapters} from './adapter/combine';
-export type {CombineOptions, CompressOptions} from './adapter/combineOptions';
 export {compressAdapter} from './adapter/compress';
-export {type ExportedPEFT, exportPEFT, type ExportOptions} from './peft/exportPeft';
-export {importPEFT, type ImportOptions} from './peft/importPeft';
+export type {CombineOptions, CompressOptions} from './adapter/combineOptions';
 export type {WeightedAdapter} from './adapter/joint';
 export type {MajoritySign} from './adapter/mixing';
-export {predictWith, type PredictWithOptions} from './model/predictWith';
-export {fromSafetensors, type SafetensorsOptions, type StoredType, toSafetensors} from './storage/safetensors';
-export {scaleAdapter} from './adapter/scale';
-export {type ByteSource, readAdapter} from './storage/sources';
-export {type PEFTSources, readPEFT} from './peft/readPeft';
+
+// Save and load adapters.
 export {loadAdapter, saveAdapter, type SaveOptions} from './storage/storage';
-export type {Adapter, AdapterConfig, HeadConfig} from './adapter/adapter';
-export type {BiasChoice, LayerMatcher, LayerPredicate, LoRAConfig, LoRAOverride} from './model/config';
-export type {Initializer} from './methods/initializer';
-export type {LayerConfig, WeightTarget} from './layers/adaptation';
-export type {LayerEntry} from './tfjs/configs';
-export type {LoRAStrength} from './methods/method';
-export {LoRAError} from './errors';
+export {type ByteSource, readAdapter} from './storage/sources';
+export {fromSafetensors, type SafetensorsOptions, type StoredType, toSafetensors} from './storage/safetensors';
 export type {LoadOptions} from './storage/limits';
+export type {Bytes} from './formats/safetensors';
+
+// Exchange adapters with PEFT.
+export {type ExportedPEFT, exportPEFT, type ExportOptions} from './peft/exportPeft';
+export {importPEFT, type ImportOptions} from './peft/importPeft';
+export {type PEFTSources, readPEFT} from './peft/readPeft';
 export type {KeyMap} from './peft/keyMap';
 export type {PEFTFiles} from './peft/files';
-export type {Bytes} from './formats/safetensors';
-export type {Adaptation} from './layers/adaptation';
-export type {AdaptableWeight} from './methods/method';
-export {UnadaptedLayer, type UnadaptedLayerArgs} from './layers/unadaptedLayer';
+
+// Single layers.
+export {loraLayer, registerAdaptable} from './layers/registry';
 export {LoRAConv1D} from './layers/loraConv1d';
 export {LoRAConv2D} from './layers/loraConv2d';
 export {LoRAConv2DTranspose} from './layers/loraConv2dTranspose';
@@ -36,23 +56,16 @@ export {LoRADense} from './layers/loraDense';
 export {LoRADepthwiseConv2D} from './layers/loraDepthwiseConv2d';
 export {LoRAEmbedding} from './layers/loraEmbedding';
 export {LoRABidirectional, LoRAGRU, LoRALSTM, LoRARNN, LoRASimpleRNN} from './layers/loraRecurrent';
-export {LoRALayer, type LoRALayerArgs} from './layers/loraLayer';
-export type {LowRankPart} from './layers/layerUpdate';
 export {LoRASeparableConv2D} from './layers/loraSeparableConv2d';
 export {LoRAWeights, type LoRAWeightsArgs} from './layers/loraWeights';
+export {UnadaptedLayer, type UnadaptedLayerArgs} from './layers/unadaptedLayer';
+export type {LoRALayer, LoRALayerArgs} from './layers/loraLayer';
+export type {BaseTraining, CallArgs, WrapperArgs, WrapperLayer} from './layers/wrapperLayer';
+export type {Adaptation, LayerConfig, WeightTarget} from './layers/adaptation';
+export type {LowRankPart} from './layers/layerUpdate';
 export type {LoadReport, NameMapping, WeightsReport} from './layers/namedWeights';
-export {loraLayer, registerAdaptable} from './layers/registry';
-export {type BaseTraining, type CallArgs, type WrapperArgs, WrapperLayer} from './layers/wrapperLayer';
-export {applyLoRA} from './model/apply';
-export {type Split, splitAtFirstAdapter} from './model/split';
-export {disposeModel, trainableVariables} from './rewire/dispose';
-export {type Batches, type FeatureFitArgs, fitOnFeatures} from './model/fitOnFeatures';
-export {type LoRAPlan, type PlannedLayer, planLoRA} from './model/planLoRA';
-export {resetOptimizer} from './model/optimizer';
-export {adam, type AdamOptions, LoRAAdam, LoRAMomentum, LoRASGD, sgd, type SGDOptions} from './model/optimizers';
-export {replaceHead, type ReplaceHeadOptions} from './head/replaceHead';
-export {mergeLoRA, removeLoRA, safeMergeLoRA} from './model/restore';
-export {type LayerSummary, type LeftLayer, type LoRASummary, measureLoRA, summarizeLoRA} from './model/summary';
-export type {AdapterScope} from './model/scope';
-export type {UnmatchedEntry} from './model/targets';
-export type {UnsavedLayer} from './model/unsaved';
+export type {AdaptableWeight} from './methods/method';
+export type {LayerEntry} from './tfjs/configs';
+
+// Backends.
+export {type KernelSource, loraKernels} from './backends/loraKernels';

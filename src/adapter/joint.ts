@@ -117,10 +117,10 @@ function checkParts(parts: readonly WeightedAdapter[]): void {
 function rankFaults(path: string, config: LayerConfig | undefined, {factors}: LayerTensors): string[] {
   return factors
     .filter(factor => config !== undefined && factor.b.shape[0] !== Math.min(config.rank, limitOf(factor)))
-    .map(
-      ({prefix, b}) =>
-        `${path}/${prefix}lora_B: rank ${b.shape.slice(0, 1).join()}, of ${config?.rank ?? 0} in the config`,
-    );
+    .map(({prefix, b}) => {
+      const weight = prefix === '' ? path : `${path}/${prefix.slice(0, -1)}`;
+      return `${weight}: factors of rank ${b.shape.slice(0, 1).join()}, and ${config?.rank ?? 0} in the config`;
+    });
 }
 
 /** In what two adapters differ about a layer. */

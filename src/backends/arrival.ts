@@ -10,10 +10,10 @@ interface Engine {
 }
 
 /**
- * Calls `mend` whenever a backend is about to start. By then its package has registered all of its kernels, whether it was imported before
+ * Calls `repair` whenever a backend is about to start. By then its package has registered all of its kernels, whether it was imported before
  * this library or after; tfjs sets up the kernels that are registered when the backend is there.
  */
-export function beforeBackendsStart(mend: () => void): void {
+export function beforeBackendsStart(repair: () => void): void {
   const engine = tf.engine() as unknown as Engine;
   if (engine[BRAND] === true) {
     return;
@@ -21,7 +21,7 @@ export function beforeBackendsStart(mend: () => void): void {
   engine[BRAND] = true;
   const start = engine.initializeBackend.bind(engine);
   engine.initializeBackend = backend => {
-    mend();
+    repair();
     return start(backend);
   };
 }

@@ -96,7 +96,7 @@ function convolvePhase(
   return tf.depthwiseConv2d(image, padded, 1, pad as ExplicitPadding);
 }
 
-/** The smallest kernel with room for these taps that XNNPACK has code for; where there is none, their own size. */
+/** The smallest kernel with room for these taps that XNNPACK has code for; where it has no such code, their own size. */
 function fastSize(kh: number, kw: number): readonly [number, number] {
   return FAST_SIZES.find(([height, width]) => height >= kh && width >= kw) ?? [kh, kw];
 }

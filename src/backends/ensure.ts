@@ -1,4 +1,4 @@
-/** What the backends that are loaded get wrong or lack is mended by these. */
+/** These correct what the loaded backends get wrong and add what they lack. */
 const repairs = new Set<() => void>();
 
 /** Makes a repair, and again whenever `ensureKernels` is called. */
@@ -8,7 +8,7 @@ export function addRepair(repair: () => void): void {
 }
 
 /**
- * Mends what the backends that are loaded get wrong, and supplies what they lack for training. Cheap, and meant to be called often: a
+ * Corrects what the loaded backends get wrong, and adds what they lack for training. Cheap, and meant to be called often: a
  * backend that is loaded later, or again, brings its own kernels back.
  */
 export function ensureKernels(): void {

@@ -177,7 +177,7 @@ function resize(weights: typeof bilinear): (stock: Config) => Config {
   });
 }
 
-const MENDED: Readonly<Record<string, (stock: Config) => Config>> = {
+const CORRECTED: Readonly<Record<string, (stock: Config) => Config>> = {
   [tf.BatchMatMul]: broadcast,
   [tf.SquaredDifference]: broadcast,
   [tf.Maximum]: broadcast,
@@ -213,10 +213,10 @@ export function ensureGraphGradients(): void {
       tf.registerGradient(config);
     }
   }
-  for (const [name, mend] of Object.entries(MENDED)) {
+  for (const [name, correct] of Object.entries(CORRECTED)) {
     const stock = gradientOf(name);
     if (stock !== undefined) {
-      tf.registerGradient({...mend(stock), [BRAND]: true} as Config);
+      tf.registerGradient({...correct(stock), [BRAND]: true} as Config);
     }
   }
 }

@@ -8,7 +8,7 @@ export interface OwnKernel {
 
 /**
  * Marks a kernel as ours, with the kernel whose place it took, if any; shared by all copies of the library in a process, which would
- * otherwise replace each other's for ever.
+ * otherwise replace each other's again and again.
  */
 const BRAND = Symbol.for('tfjs-lora.kernel');
 

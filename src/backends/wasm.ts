@@ -38,7 +38,7 @@ const KERNELS = layered(COMPOSED, nativeKernels);
 const WITNESS = tf.Conv2D;
 
 /**
- * Registers what the wasm backend lacks for training, mends what it gets wrong, and speeds up what is slow in the backward pass.
+ * Registers what the wasm backend lacks for training, corrects what it gets wrong, and speeds up what is slow in the backward pass.
  *
  * It does nothing where the wasm backend is not loaded, and next to nothing where all is in place. It is meant to be called often:
  * loading the backend after this library puts all of the backend's own kernels back.

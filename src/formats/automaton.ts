@@ -32,7 +32,7 @@ const STEPS_PER_STATE = 20;
 /**
  * A pattern as a nondeterministic automaton (Thompson 1968). It reads a text once, in all the states at the same time in which it could be.
  * The steps that it takes are at most its states times the characters of the text, whatever the pattern is, where an engine that goes back
- * and forth may take for ever.
+ * and forth may never end.
  */
 export class Automaton {
   private readonly states: State[] = [];

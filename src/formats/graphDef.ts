@@ -57,12 +57,12 @@ export function textOf(node: GraphNode, key: string, fallback = ''): string {
   return value === undefined ? fallback : decoded(value);
 }
 
-/** A list of texts; an empty one where there is none. */
+/** A list of texts; empty where it is missing. */
 export function textsOf(node: GraphNode, key: string): string[] {
   return (attributeOf(node, key)?.list?.s ?? []).map(decoded);
 }
 
-/** A flag; `false` where there is none. */
+/** A flag; `false` where it is missing. */
 export function flagOf(node: GraphNode, key: string): boolean {
   return attributeOf(node, key)?.b ?? false;
 }
@@ -80,7 +80,7 @@ export function numbersOf(node: GraphNode, key: string, fallback: readonly numbe
   return (given ?? fallback).map(Number);
 }
 
-/** A type as TensorFlow.js has it; `undefined` where there is none, or it has none such. */
+/** A type as TensorFlow.js has it; `undefined` where it is missing or unknown to TensorFlow.js. */
 export function typeOf(node: GraphNode, key: string): GraphType | undefined {
   const type = attributeOf(node, key)?.type;
   return type === undefined || !Object.hasOwn(TYPES, type) ? undefined : TYPES[type];

@@ -2,7 +2,7 @@ import {flagOf, type GraphNode, inputsOf, numberOf, textOf} from '../formats/gra
 import type {Planner} from './planner';
 import type {Pair, Value} from './values';
 
-/** What a rule goes by: the node, and what is known of its inputs. */
+/** What a rule looks at: the node, and what is known of its inputs. */
 interface Subject {
   node: GraphNode;
   values: readonly Value[];

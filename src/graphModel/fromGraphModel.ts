@@ -73,7 +73,7 @@ export async function planned(graph: ReadGraph, request: Omit<GraphRequest, 'bat
  * @throws LoRAError with a line for each that names nothing, or is malformed.
  */
 export function requestOf(graph: ReadGraph, options: GraphModelOptions): Omit<GraphRequest, 'batch'> {
-  checkOptions(options, ['inputs', 'outputs', 'inputShapes']);
+  checkOptions(options, {inputs: true, outputs: true, inputShapes: true});
   const {inputs, outputs, inputShapes = {}} = options;
   const faults: string[] = [];
   const found = (name: unknown): string => {

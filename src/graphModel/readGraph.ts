@@ -93,7 +93,7 @@ async function artifactsOf(graph: tf.GraphModel): Promise<tf.io.ModelArtifacts> 
 /**
  * The node that a user means, and which of its outputs: `dense/MatMul`, `StatefulPartitionedCall/dense/MatMul`, `split:1`.
  *
- * @throws LoRAError if there is none, or several.
+ * @throws LoRAError if no signature matches, or several do.
  */
 export function findNode({nodes}: Pick<ReadGraph, 'nodes'>, name: string): string {
   const [node, output] = partsOf(name);

@@ -38,7 +38,7 @@ export async function toGraphModel(
   graph: tf.GraphModel,
   options: ToGraphModelOptions = {},
 ): Promise<tf.GraphModel> {
-  checkOptions(options, ['dtype']);
+  checkOptions(options, {dtype: true});
   const {dtype = 'float32'} = options;
   if ((dtype as unknown) !== 'float32' && (dtype as unknown) !== 'float16') {
     throw new LoRAError(
@@ -95,7 +95,7 @@ function checkLayers(model: tf.LayersModel, {layers}: GraphPlan): void {
   }
 }
 
-/** The graph's constants with their bytes; encoded anew where the graph does not hold them any longer. */
+/** The graph's constants with their bytes; encoded again where the graph no longer holds them. */
 async function partsOfGraph({artifacts, weights}: ReadGraph): Promise<Map<string, WeightPart>> {
   const {weightData, weightSpecs} = artifacts;
   if (weightData !== undefined && weightSpecs !== undefined) {

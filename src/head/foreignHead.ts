@@ -13,7 +13,7 @@ import {
 import type {WeightLimit} from '../tfjs/weightLimit';
 
 // The head that an adapter brings is a list of configs, and an adapter may come from anywhere. tfjs makes whatever a config names: weights of
-// any size, by initializers that may run for ever, models inside of layers. All that is of use here are the layers themselves; their values
+// any size, by initializers that may never end, models inside of layers. All that is of use here are the layers themselves; their values
 // come with the adapter.
 
 /** Keys of configs under which an object of tfjs stands that is no layer. */

@@ -45,7 +45,7 @@ export function defaultPlace(model: tf.LayersModel): string {
 /**
  * The one call of the layer after which a head goes.
  *
- * @throws LoRAError if there is none, or it has several outputs.
+ * @throws LoRAError if there is no such layer, or it has several outputs.
  */
 export function placeOf(model: tf.LayersModel, at: string): GraphNode {
   const calls = callsOf(model, at);

@@ -44,7 +44,7 @@ export function replaceHead(
   layers: readonly tf.layers.Layer[],
   options: ReplaceHeadOptions = {},
 ): tf.LayersModel {
-  checkOptions(options, ['at']);
+  checkOptions(options, {at: true});
   const {at} = options;
   checkLayers(layers);
   checkBody(model);
@@ -144,7 +144,7 @@ function copyOf(model: tf.LayersModel): tf.LayersModel {
     transfer: ({layer}, copy) => {
       shareWeights(layer, copy);
       if (!copy.trainable) {
-        copy.trainable = false; // tells its variables, which a custom training loop goes by
+        copy.trainable = false; // tells its variables, which a custom training loop reads
       }
     },
   });

@@ -82,7 +82,7 @@ const FUSED: Readonly<Record<string, string>> = {
   FusedDepthwiseConv2D: 'DepthwiseConv2D',
 };
 
-/** The stock class that a class stands for; itself, for every other one. */
+/** The stock class that a class replaces; any other class itself. */
 export function plainClass(className: string): string {
   return Object.hasOwn(FUSED, className) ? (FUSED[className] as string) : className;
 }

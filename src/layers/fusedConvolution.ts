@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {Prepared} from '../ops/lazyOp';
 import {isRecording} from '../ops/recording';
-import {mendedEntry} from '../tfjs/configs';
+import {completedEntry} from '../tfjs/configs';
 import {type DepthwiseLayer, fieldsOf} from '../tfjs/fields';
 import {type Forward, onlyTensor} from './forward';
 import {forwardOf} from './kinds';
@@ -65,7 +65,7 @@ export class FusedDepthwiseConv2D extends stockClass('DepthwiseConv2D') {
 
   /** The stock class writes its regularizer in place of its constraint. */
   override getConfig(): tf.serialization.ConfigDict {
-    return mendedEntry(this, {className: 'DepthwiseConv2D', config: super.getConfig()}).config;
+    return completedEntry(this, {className: 'DepthwiseConv2D', config: super.getConfig()}).config;
   }
 
   override computeOutputShape(inputShape: tf.Shape | tf.Shape[]): tf.Shape | tf.Shape[] {

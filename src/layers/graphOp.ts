@@ -35,7 +35,7 @@ export interface GraphFragment {
 export interface GraphOpArgs {
   name?: string;
   trainable?: boolean;
-  /** A {@link GraphFragment} as JSON. Under the one key whose texts tfjs does not respell in files. */
+  /** A {@link GraphFragment} as JSON. Under `name`, the only key whose texts tfjs keeps as they are in files. */
   fragment: {name: string};
 }
 

@@ -235,12 +235,12 @@ export abstract class LoRALayer extends WrapperLayer {
     return this.parameters().size;
   }
 
-  /** A weight by its name, or `undefined` if there is none. The tensor belongs to the layer: do not dispose it. */
+  /** A weight by its name, or `undefined` if no weight has that name. The tensor belongs to the layer: do not dispose it. */
   tryGetParameter(name: string): tf.Tensor | undefined {
     return this.parameters().get(name)?.read();
   }
 
-  /** The shape of a weight, or `undefined` if there is none of that name. */
+  /** The shape of a weight, or `undefined` if no weight has that name. */
   getParameterShape(name: string): number[] | undefined {
     return this.tryGetParameter(name)?.shape.slice();
   }
@@ -248,7 +248,7 @@ export abstract class LoRALayer extends WrapperLayer {
   /**
    * Sets a weight.
    *
-   * @throws LoRAError if there is none of that name, or its shape or type is another.
+   * @throws LoRAError if no weight has that name, or its shape or type differs.
    */
   setParameter(name: string, value: tf.Tensor): void {
     const {unmatched, mismatched} = this.loadWeights({[name]: value}, undefined, false);

@@ -129,7 +129,7 @@ tf.serialization.registerClass(LoRALSTM);
 
 /**
  * An `RNN` layer around a stock cell, or a stack of them, with low-rank updates of the kernel and the recurrent kernel of each cell. The
- * dropout masks of the cells are drawn anew for each pass over a sequence, where the stock layer keeps those of its first batch.
+ * dropout masks of the cells are drawn again for each pass over a sequence, where the stock layer keeps those of its first batch.
  */
 export class LoRARNN extends LoRARecurrentLayer {
   static readonly className = 'LoRARNN';

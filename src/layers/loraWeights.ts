@@ -73,7 +73,7 @@ export class LoRAWeights extends LoRALayer {
   }
 
   override getConfig(): tf.serialization.ConfigDict {
-    // Objects, not a list of names: in files, tfjs respells texts that do not stand under the key `name`.
+    // Objects, not a list of names: in files, tfjs changes the spelling of texts, except under the key `name`.
     return {...super.getConfig(), weights: this.targets.map(target => ({...target}))};
   }
 }

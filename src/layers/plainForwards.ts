@@ -28,7 +28,7 @@ const batchNormForward: Forward = (layer, x, {prepared, kwargs}) => {
   });
 };
 
-/** `Activation`, where its gradient can be had from its output. */
+/** `Activation`, where its gradient needs only its output. */
 const activationForward: Forward = (layer, x) => {
   const {activation} = fieldsOf<Pick<KernelLayer, 'activation'>>(layer);
   const known = outputActivation(activation.getClassName());

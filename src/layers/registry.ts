@@ -48,7 +48,7 @@ export function registerAdaptable(
   className: string,
   options: {weights: readonly (string | Readonly<WeightTarget>)[]},
 ): void {
-  checkOptions(options, ['weights']);
+  checkOptions(options, {weights: true});
   const {weights} = options;
   const targets = resolveWeights(weights);
   const known = STOCK.get(className);
@@ -84,7 +84,7 @@ export function adaptableClasses(): string[] {
 }
 
 /**
- * The LoRA layer class that adapts the layers of a class, or `undefined` if there is none.
+ * The LoRA layer class that adapts the layers of a class, or `undefined` if no class does.
  *
  * @param weights those that an adapter names, whatever is registered here.
  */

@@ -15,9 +15,9 @@ export interface WrapperArgs {
   trainable?: boolean;
   /** The `trainable` flag that the wrapped layer gets back when it is unwrapped. Default: the flag that it has. */
   baseTrainable?: boolean;
-  /** Keep the wrapped layer's original weights beside those that train, so that they can be had back. Default: false. */
+  /** Keep the wrapped layer's original weights beside those that train, so that they can be restored. Default: false. */
   keepOriginal?: boolean;
-  /** What an adapted model remembers of its original, as text. Under the one key whose values tfjs does not respell in files. */
+  /** What an adapted model remembers of its original, as text. Under `name`, the only key whose values tfjs keeps as they are in files. */
   record?: {name: string};
 }
 

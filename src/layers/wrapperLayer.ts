@@ -82,7 +82,7 @@ export abstract class WrapperLayer extends tf.layers.Layer {
     if (this.baseTraining !== 'everything') {
       const fixed = new Set(this.baseLayer.weights);
       trained.forEach(weight => fixed.delete(weight));
-      // Layers made with `trainable: false` do not say so to their variables, which a custom training loop goes by.
+      // Layers made with `trainable: false` do not say so to their variables, and a custom training loop reads those.
       fixed.forEach(weight => (weight.trainable = false));
     }
     this._trainableWeights.push(...this.baseLayer.trainableWeights);
@@ -178,7 +178,7 @@ export abstract class WrapperLayer extends tf.layers.Layer {
     return this.baseLayer.stateful;
   }
 
-  /** Begins anew with zeros, or, as stock recurrent layers can, with states that are given. */
+  /** Starts again from zeros, or, like stock recurrent layers, from the given states. */
   override resetStates(states?: tf.Tensor | tf.Tensor[]): void {
     fieldsOf<{resetStates(states?: tf.Tensor | tf.Tensor[]): void}>(this.baseLayer).resetStates(states);
   }

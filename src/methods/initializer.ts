@@ -30,7 +30,7 @@ function usual(zeroFactor: 'A' | 'B', fanIn: number): InitializerObject {
 /**
  * An initializer by name or config, as `tf.layers` understands them.
  *
- * @throws LoRAError if there is none of that name.
+ * @throws LoRAError if no initializer has that name.
  */
 export function resolveInitializer(asked: Initializer): InitializerObject {
   // tfjs keeps its table of names to itself; its layers look them up.
@@ -55,7 +55,7 @@ function checkClass(asked: Initializer): void {
   }
 }
 
-/** Refuses numbers with which tfjs draws for ever: it looks for one within two deviations of the mean, and finds none. */
+/** Refuses numbers with which tfjs never stops drawing: it draws until a number lies within two deviations of the mean. */
 function checkNumbers(initializer: InitializerObject): void {
   const config = initializer.getConfig();
   for (const key of ['value', 'minval', 'maxval', 'mean', 'stddev', 'scale', 'gain']) {

@@ -1,5 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
-import {faultsOf, isPromise, kindOf, LoRAError, show, throwFaults, unknownOptions} from '../errors';
+import {faultsOf, isPromise, kindOf, type KnownOptions, LoRAError, show, throwFaults, unknownOptions} from '../errors';
 import type {Initializer} from '../methods/initializer';
 import {type LoRAStrength, resolveStrength} from '../methods/method';
 import {methodOf} from '../methods/table';
@@ -49,18 +49,19 @@ export interface LoRAOverride extends LoRAStrength {
   method?: string;
 }
 
-const UPDATE_OPTIONS = ['rank', 'alpha', 'rankStabilized', 'method'];
-const CONFIG_OPTIONS = [
+const UPDATE_OPTIONS = {rank: true, alpha: true, rankStabilized: true, method: true} as const;
+const OVERRIDE_OPTIONS: KnownOptions<LoRAOverride> = {...UPDATE_OPTIONS, targets: true};
+const CONFIG_OPTIONS: KnownOptions<LoRAConfig> = {
   ...UPDATE_OPTIONS,
-  'targets',
-  'exclude',
-  'trainable',
-  'overrides',
-  'freezeBaseLayer',
-  'bias',
-  'initializer',
-  'seed',
-];
+  targets: true,
+  exclude: true,
+  trainable: true,
+  overrides: true,
+  freezeBaseLayer: true,
+  bias: true,
+  initializer: true,
+  seed: true,
+};
 
 /**
  * Rejects what `applyLoRA` cannot understand, before anything is made: options that do not exist, empty or malformed lists, numbers
@@ -93,7 +94,7 @@ export function checkConfig(config: LoRAConfig): void {
       continue;
     }
     faults.push(
-      ...unknownOptions(override, [...UPDATE_OPTIONS, 'targets']),
+      ...unknownOptions(override, OVERRIDE_OPTIONS),
       ...matcherFaults(`overrides[${i}].targets`, override.targets),
       ...faultsOf(() => resolveStrength(override)),
       ...faultsOf(() => methodOf(override.method)),

@@ -131,7 +131,7 @@ tf.serialization.registerClass(LoRASGD);
  * @throws LoRAError if an option is no number in its range.
  */
 export function adam(options: AdamOptions = {}): LoRAAdam {
-  checkOptions(options, ['learningRate', 'beta1', 'beta2', 'epsilon']);
+  checkOptions(options, {learningRate: true, beta1: true, beta2: true, epsilon: true});
   const {learningRate = 0.001, beta1 = 0.9, beta2 = 0.999, epsilon} = options;
   check('learningRate', learningRate, learningRate >= 0, 'a number that is not negative');
   check('beta1', beta1, beta1 >= 0 && beta1 < 1, 'at least 0 and below 1');
@@ -147,7 +147,7 @@ export function adam(options: AdamOptions = {}): LoRAAdam {
  * @throws LoRAError if an option is no number in its range.
  */
 export function sgd(options: SGDOptions = {}): LoRASGD | LoRAMomentum {
-  checkOptions(options, ['learningRate', 'momentum', 'nesterov']);
+  checkOptions(options, {learningRate: true, momentum: true, nesterov: true});
   const {learningRate = 0.01, momentum = 0, nesterov = false} = options;
   check('learningRate', learningRate, learningRate >= 0, 'a number that is not negative');
   check('momentum', momentum, momentum >= 0 && momentum < 1, 'at least 0 and below 1');
@@ -183,7 +183,7 @@ function updateEach(
   });
 }
 
-/** The slot of the variable number `i`, made of zeros where there is none yet. */
+/** The slot of the variable number `i`, made of zeros if it is missing. */
 function slotOf(slots: Slot[], i: number, value: tf.Variable, name: string): tf.Variable {
   const slot = slots[i] ?? {
     originalName: `${value.name}/${name}`,

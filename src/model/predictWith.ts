@@ -30,7 +30,7 @@ export function predictWith(
   adapters: readonly (Adapter | null)[],
   options: PredictWithOptions = {},
 ): tf.Tensor | tf.Tensor[] {
-  checkOptions(options, ['batchSize']);
+  checkOptions(options, {batchSize: true});
   const {batchSize = 32} = options;
   const inputs = [x].flat();
   const groups = groupRows(inputs, adapters);

@@ -79,7 +79,7 @@ function unwrap(model: tf.LayersModel, {entryOf, transfer}: Unwrapping): tf.Laye
     transfer: ({layer}, replacement) => {
       transfer(layer, replacement);
       if (!replacement.trainable) {
-        // Made with `trainable: false`, a layer does not tell its variables, which a custom training loop goes by.
+        // Made with `trainable: false`, a layer does not tell its variables, and a custom training loop reads those.
         replacement.trainable = false;
       }
     },

@@ -67,7 +67,7 @@ class Splitter {
     };
   }
 
-  /** Applies the layers of a model anew, each in the piece where it belongs, and returns the model's outputs. */
+  /** Applies the layers of a model again, each in the piece where it belongs, and returns the model's outputs. */
   private replay(model: tf.LayersModel, inputs: readonly Placed[]): Placed[] {
     if (!model.built) {
       model.build([]); // a Sequential has no graph before

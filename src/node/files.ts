@@ -17,7 +17,7 @@ export function checkPath(path: unknown): void {
 /**
  * The bytes of a file.
  *
- * @param advice what to do if there is none.
+ * @param advice what to do if it is missing.
  * @throws LoRAError if it cannot be read or is no file.
  */
 export async function read(file: string, advice: string): Promise<Buffer> {

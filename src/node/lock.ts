@@ -22,7 +22,7 @@ export async function locked(target: string, f: () => void): Promise<void> {
     await breakStale(lock);
     if (Date.now() > deadline) {
       throw new LoRAError(
-        `Another process has been saving for ${PATIENCE / 1000} s. If there is none, remove ${lock}.`,
+        `Another process has been saving for ${PATIENCE / 1000} s. If no process is saving, remove ${lock}.`,
       );
     }
     await setTimeout(1 + 10 * Math.random());
@@ -36,7 +36,7 @@ export async function locked(target: string, f: () => void): Promise<void> {
   }
 }
 
-/** Makes the lock with its owner's name in it in one step, if there is none. */
+/** Makes the lock with its owner's name in it in one step, unless a lock exists. */
 function take(lock: string, tag: string): boolean {
   const draft = draftOf(lock, tag);
   try {

@@ -48,7 +48,7 @@ export async function readPEFTFolder(folder: string): Promise<PEFTFiles> {
     ) {
       return {config: new TextDecoder().decode(config), weights};
     }
-    await settle(folder).catch(() => undefined); // a folder that cannot be written to cannot be mended
+    await settle(folder).catch(() => undefined); // a folder that cannot be written to cannot be repaired
     await setTimeout(PAUSE);
   }
   await read(target.config, ADVICE);

@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {activationGradient, eluGradient, type FusedActivation} from './kernels';
 import {runLazyOp} from './lazyOp';
 
-/** An activation whose gradient can be had from its output alone, so that its input need not be kept. */
+/** An activation whose gradient needs only its output, so that its input is not kept. */
 export interface OutputActivation {
   /** The fused kernel that stock layers use for it, if they do. */
   fused: FusedActivation | null;

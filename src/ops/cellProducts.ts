@@ -92,7 +92,7 @@ function startOf(widths: readonly number[], part: number): number {
 }
 
 /**
- * The product with some columns of a kernel. They are cut out anew in the backward pass: a piece that outlived the step would have to be
+ * The product with some columns of a kernel. They are cut out again in the backward pass: a piece that outlived the step would have to be
  * kept for each of them.
  */
 function columns(start: number, width: number): Linear {

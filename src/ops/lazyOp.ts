@@ -118,7 +118,7 @@ export class Prepared {
   private sources: readonly tf.DataId[] = [];
   private tensors: readonly tf.Tensor[] = [];
 
-  /** What `prepare` made of `sources`, made anew if any of these has other data than the last time. */
+  /** What `prepare` made of `sources`, made again if the data of any of these changed. */
   get<T extends readonly tf.Tensor[]>(sources: readonly tf.Tensor[], prepare: () => T): T {
     const current = this.tensors.length > 0 && sources.every(({dataId}, i) => dataId === this.sources[i]);
     if (!current) {
@@ -129,7 +129,7 @@ export class Prepared {
     return this.tensors as unknown as T;
   }
 
-  /** Frees what is kept. It is made anew when it is next asked for. */
+  /** Frees what is kept. The next request makes it again. */
   dispose(): void {
     this.tensors.forEach(tensor => tensor.dispose());
     this.tensors = [];

@@ -48,7 +48,7 @@ export async function exportPEFT(
   model: tf.LayersModel,
   options: ExportOptions = {},
 ): Promise<ExportedPEFT> {
-  checkOptions(options, ['keyMap', 'dtype']);
+  checkOptions(options, {keyMap: true, dtype: true});
   const {keyMap, dtype = 'float32'} = options;
   const type = floatTypeOf(dtype);
   checkModel(model);

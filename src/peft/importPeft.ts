@@ -40,7 +40,7 @@ export interface ImportOptions {
  *     misfit. The model is not changed in any case.
  */
 export function importPEFT(files: PEFTFiles, model: tf.LayersModel, options: ImportOptions = {}): Adapter {
-  checkOptions(options, ['keyMap']);
+  checkOptions(options, {keyMap: true});
   const {keyMap} = options;
   checkModel(model);
   const budget = new Budget();

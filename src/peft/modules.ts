@@ -61,7 +61,7 @@ export function meet(
     const more = faults.length > SHOWN ? [`  and ${faults.length - SHOWN} more`] : [];
     throw new LoRAError(
       [
-        "The adapter's modules and the model's layers do not meet:",
+        "The adapter's modules do not match the model's layers:",
         ...shown,
         ...more,
         "Say which is which with keyMap, such as {'encoder.layer.*.attention.query': 'layer_*_query'}.",

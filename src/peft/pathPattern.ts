@@ -3,7 +3,7 @@ import {Automaton, type Character, type Pattern} from '../formats/automaton';
 import {Budget} from '../formats/budget';
 
 // The patterns of an adapter's config are regular expressions in Python's spelling, and may come from anywhere. JavaScript's own engine
-// goes back and forth, for ever if a pattern is made for it, and cannot be stopped. An automaton takes steps in proportion to the pattern
+// goes back and forth. A hostile pattern makes it run without end, and nothing can stop it. An automaton takes steps in proportion to the pattern
 // times the path.
 
 const MAX_LENGTH = 2000;

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {listed, LoRAError} from '../errors';
 import {baseOf} from '../layers/wrapperLayer';
-import {cloneConfig, isRegistered, keepingNames, type LayerEntry, mendedEntry} from '../tfjs/configs';
+import {cloneConfig, isRegistered, keepingNames, type LayerEntry, completedEntry} from '../tfjs/configs';
 import {carryFields} from '../tfjs/plainFields';
 import {childrenOf, isContainer, type Site, sitesOf} from './walk';
 
@@ -72,7 +72,7 @@ function rewriteLayer(
   }
   const [inner] = childrenOf(layer) ?? [];
   if (inner === undefined) {
-    return rewrite(layer, mendedEntry(layer, entry));
+    return rewrite(layer, completedEntry(layer, entry));
   }
   const innerEntry = rewriteLayer(inner, entry.config.layer as unknown as LayerEntry, rewrite);
   return {className: entry.className, config: {...entry.config, layer: {...innerEntry}}};

@@ -14,9 +14,9 @@ export interface LoadOptions {
 /** What is fetched has this limit if no other is given. */
 export const MOST_FETCHED = 2 ** 28;
 
-/** @throws LoRAError if a limit is no number of bytes or a signal is none. */
+/** @throws LoRAError if a limit is not a number of bytes or a signal is not an AbortSignal. */
 export function checkLimits(options: LoadOptions): void {
-  checkOptions(options, ['signal', 'maxBytes']);
+  checkOptions(options, {signal: true, maxBytes: true});
   const {signal, maxBytes} = options;
   if (maxBytes !== undefined && !(typeof maxBytes === 'number' && maxBytes > 0)) {
     throw new LoRAError(`maxBytes must be a number of bytes, got ${show(maxBytes)}.`);
@@ -101,7 +101,7 @@ export async function readBody(
   return bytes;
 }
 
-/** What the reader of a body that is none would give. */
+/** What the reader of a missing body would return. */
 const END = Promise.resolve({done: true as const, value: undefined});
 
 /** A `fetch` for several files that together have the limit of one. When one fails, the others end. */

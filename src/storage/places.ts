@@ -44,7 +44,7 @@ export function checkPlace(place: unknown, action: 'save' | 'load'): void {
 /**
  * The handler of a place: one of this library where it has one, also in the place of a handler of tfjs, else what was given or what tfjs finds.
  *
- * @throws LoRAError if there is none, or more than one.
+ * @throws LoRAError if no handler takes the URL, or more than one does.
  */
 export function findHandler(
   handlerOrUrl: tf.io.IOHandler | string,
@@ -82,7 +82,7 @@ function theirHandler(url: string, action: 'save' | 'load', options: tf.io.LoadO
     throw asLoRAError(error, `Cannot ${action} "${url}"`);
   }
   if (handlers.length > 1) {
-    throw new LoRAError(`${handlers.length} handlers of tfjs feel responsible for "${url}". Pass one of them instead.`);
+    throw new LoRAError(`${handlers.length} handlers of tfjs accept "${url}". Pass one of them instead.`);
   }
   return handlers[0];
 }

@@ -27,7 +27,7 @@ const VERSION = '1';
  * @throws LoRAError if a number is too large for the type that is asked for, or the adapter was disposed.
  */
 export async function toSafetensors(adapter: Adapter, options: SafetensorsOptions = {}): Promise<Bytes> {
-  checkOptions(options, ['dtype']);
+  checkOptions(options, {dtype: true});
   const {dtype = 'float32'} = options;
   checkAdapter(adapter);
   const {config, tensors} = adapter;

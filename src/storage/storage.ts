@@ -41,7 +41,7 @@ export async function saveAdapter(
   handlerOrUrl: tf.io.IOHandler | string,
   options: SaveOptions = {},
 ): Promise<tf.io.SaveResult> {
-  checkOptions(options, ['format', 'dtype']);
+  checkOptions(options, {format: true, dtype: true});
   const {format: wanted, dtype} = options;
   if (wanted !== undefined && !['tfjs', 'safetensors'].includes(wanted)) {
     throw new LoRAError(`format must be "tfjs" or "safetensors", got ${show(wanted)}.`);

@@ -15,11 +15,11 @@ export function standInArgs(
 
 /** The class name and config of a layer, in objects of their own. */
 export function entryOf(layer: tf.layers.Layer): LayerEntry {
-  return mendedEntry(layer, {className: layer.getClassName(), config: cloneConfig(layer.getConfig())});
+  return completedEntry(layer, {className: layer.getClassName(), config: cloneConfig(layer.getConfig())});
 }
 
 /** What stock layers leave out of their configs, or get wrong in them, and without which they could not be rebuilt. */
-const MENDED: Readonly<Record<string, (layer: tf.layers.Layer) => tf.serialization.ConfigDict>> = {
+const COMPLETED: Readonly<Record<string, (layer: tf.layers.Layer) => tf.serialization.ConfigDict>> = {
   // tfjs writes the regularizer in its place.
   DepthwiseConv2D: layer => {
     const constraint = fieldsOf<{depthwiseConstraint: tf.serialization.Serializable | null}>(layer).depthwiseConstraint;
@@ -30,9 +30,9 @@ const MENDED: Readonly<Record<string, (layer: tf.layers.Layer) => tf.serializati
 };
 
 /** A layer's entry with what its class forgets or gets wrong in its config put right. */
-export function mendedEntry(layer: tf.layers.Layer, {className, config}: LayerEntry): LayerEntry {
-  const mend = Object.hasOwn(MENDED, className) ? MENDED[className] : undefined;
-  return {className, config: {...config, name: layer.name, ...mend?.(layer)}};
+export function completedEntry(layer: tf.layers.Layer, {className, config}: LayerEntry): LayerEntry {
+  const complete = Object.hasOwn(COMPLETED, className) ? COMPLETED[className] : undefined;
+  return {className, config: {...config, name: layer.name, ...complete?.(layer)}};
 }
 
 /** Classes of this library that only the entry for graphs registers. */
@@ -66,7 +66,7 @@ export function isRegistered(className: string): boolean {
 }
 
 /**
- * A copy of a config: arrays and plain objects anew, everything else as it is.
+ * A copy of a config: arrays and plain objects are copied, everything else is shared.
  *
  * @param replace what stands in the place of an entry. Default: the entry.
  */
@@ -114,7 +114,7 @@ export interface LayerEntry {
 /**
  * The entry of the layer inside of another, as the config of that has it.
  *
- * @throws LoRAError if it is none: the config may come from a damaged file.
+ * @throws LoRAError if it is not an entry: the config may come from a damaged file.
  */
 export function innerEntry(value: unknown, owner: unknown): LayerEntry {
   const {className, config} = (value ?? {}) as Partial<Record<keyof LayerEntry, unknown>>;

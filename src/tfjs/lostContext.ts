@@ -18,7 +18,7 @@ interface TextureData {
 const INTERVAL = 100;
 const MESSAGE =
   'The WebGL context was lost, and with it the numbers of tensors that were on the graphics card. What was saved before is still there: load ' +
-  'that, after the page was loaded anew.';
+  'that, after the page was loaded again.';
 
 /**
  * The numbers of a tensor.

@@ -207,7 +207,7 @@ describe('an adapter of PEFT', () => {
     const other = changed({}, name => name.replace('.fc1.', '.fcl.').replace('.conv2.', '.dense.3.'));
     const read = () => importPEFT(other, model);
     expect(read).toThrow(LoRAError);
-    expect(read).toThrow("The adapter's modules and the model's layers do not meet:\n");
+    expect(read).toThrow("The adapter's modules do not match the model's layers:\n");
     expect(read).toThrow(/\n {2}fcl: there is no such layer\. Closest: fc1, /);
     expect(read).toThrow(/\n {2}dense\.3: there is no such layer\. Closest: /);
     expect(read).toThrow('The model has: ');

@@ -46,7 +46,7 @@ function showSamples(): void {
   showState();
 }
 
-/** What the adapter has learned goes by the new name from now on. */
+/** What the adapter has learned has the new name from now on. */
 function renameLabel(from: string, to: string): void {
   if (adapter?.labels.includes(from)) {
     void client.call('renameLabel', from, to).then(renamed => {

@@ -64,7 +64,7 @@ function asMatrices(shape: readonly number[], perm: readonly number[]): Matrices
     : undefined;
 }
 
-/** A number of rows that divides all of them and is near `BLOCK`; 0 where there is none, or where it would not pay. */
+/** A number of rows that divides all of them and is near `BLOCK`; 0 where no number does, or where it would not pay. */
 function blockOf({rows, columns}: Matrices): number {
   if (rows < FEWEST_ROWS || columns < FEWEST_COLUMNS) {
     return 0;

@@ -15,6 +15,6 @@ export function rememberBackend(backend: Backend): void {
   try {
     localStorage.setItem(KEY, backend);
   } catch {
-    // then it is chosen anew next time
+    // then it is chosen again next time
   }
 }

@@ -50,7 +50,7 @@ export class Samples {
     this.on.change();
   }
 
-  /** The label of that name, a new one where there is none and room for it. */
+  /** The label of that name, a new one where it is missing and there is room for it. */
   named(name: string): Label | undefined {
     const present = this.entries.find(label => label.name === name);
     if (present !== undefined || !this.canAddLabel) {

@@ -16,7 +16,7 @@ export function nativeOf(backend: WasmBackend): Native | undefined {
   }
   let native = found.get(backend);
   if (native === undefined) {
-    // While it is tried out there is none.
+    // While it is tried out, nothing uses it.
     found.set(backend, null);
     native = Native.load(backend) ?? null;
     if (native !== null && !agrees(native, backend, name => stockKernel(name, 'wasm')?.kernelFunc)) {

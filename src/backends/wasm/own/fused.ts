@@ -7,7 +7,7 @@ import {type Geometry, geometryOf} from './geometry';
 import type {Native} from './native';
 import type {Clamp} from './products';
 
-/** The fused convolution by our module, on the current backend; `undefined` where there is none. */
+/** The fused convolution by our module, on the current backend; `undefined` where the module is not in use. */
 export function nativeFusion(): Fusion | undefined {
   const native = currentNative();
   return (

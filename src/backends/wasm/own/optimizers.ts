@@ -3,7 +3,7 @@ import type {AdamSettings, MomentumSettings, OptimizerSteps} from '../../optimiz
 import {currentNative} from './find';
 import type {Native} from './native';
 
-/** The steps by our module, on the current backend; `undefined` where there is none. */
+/** The steps by our module, on the current backend; `undefined` where the module is not in use. */
 export function nativeSteps(): OptimizerSteps | undefined {
   const native = currentNative();
   return (
