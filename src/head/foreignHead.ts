@@ -6,6 +6,7 @@ import {
   type ConfigKind,
   entryOf,
   isClassOf,
+  isLayerClass,
   isModelClass,
   type LayerEntry,
   layerFromEntry,
@@ -22,6 +23,9 @@ const KINDS: readonly (readonly [key: RegExp, kind: ConfigKind])[] = [
   [/Constraint$/, 'constraint'],
   [/^(?:recurrentA|a)ctivation$/, 'activation'],
 ];
+
+/** Keys of configs under which a layer or a list of layers stands. */
+const INNER_LAYERS = /^(?:layer|cells?|forwardLayer|backwardLayer)$/;
 
 const ZEROS = {className: 'Zeros', config: {}};
 
@@ -89,6 +93,9 @@ function collectFaults(key: string, value: unknown, faults: string[]): void {
     }
   } else if (typeof value === 'object' && className !== undefined && isModelClass(className)) {
     faults.push(`it holds a ${className}, and the layers of a head hold no models`);
+  } else if (INNER_LAYERS.test(key) && typeof value === 'object' && value !== null) {
+    const strangers = [value].flat().filter(inner => !isLayerClass(classNameOf(inner) ?? ''));
+    faults.push(...strangers.map(inner => `its ${key} is ${brief(classNameOf(inner) ?? inner)}, which is no layer`));
   }
   if (typeof value === 'object' && value !== null) {
     Object.entries(value).forEach(([inner, entry]) => collectFaults(inner, entry, faults));

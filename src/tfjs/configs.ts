@@ -183,6 +183,11 @@ export function isModelClass(className: string): boolean {
   return registeredClass(className)?.prototype instanceof tf.LayersModel || className === 'Model';
 }
 
+/** Whether a name is that of a registered class of layers, or of cells of recurrent layers, which are layers too. */
+export function isLayerClass(className: string): boolean {
+  return registeredClass(className)?.prototype instanceof tf.layers.Layer;
+}
+
 /** Symbolic inputs of a shape, or of each of several. */
 export function symbolicInputs(shape: tf.Shape | tf.Shape[]): tf.SymbolicTensor | tf.SymbolicTensor[] {
   return Array.isArray(shape[0])

@@ -114,6 +114,11 @@ describe.each(WAYS)('a head from %s', (_, throughFile) => {
       [dense({kernelRegularizer: {className: 'Sequential', config: {layers: []}}})],
       'its kernelRegularizer is "Sequential", which is no regularizer',
     ],
+    [
+      'a wrapper around an initializer',
+      [{className: 'TimeDistributed', config: {name: 'new', layer: {className: 'Zeros', config: {}}}}],
+      'its layer is "Zeros", which is no layer',
+    ],
   ])('%s is refused, and nothing is left', async (_what, entries, message) => {
     const {base, adapter} = denseHead();
     const before = predictions(base, [tf.ones([1, 5])]);
