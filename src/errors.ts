@@ -118,13 +118,17 @@ export function faultsOf(check: () => unknown): string[] {
   }
 }
 
-/** A value as an error message shows it. */
+/** More of a value than a message can hold. */
+const MOST_ENTRIES = 2000;
+
+/** A value as an error message shows it: of a large one, the first entries. */
 export function show(value: unknown): string {
   if (typeof value === 'number') {
     return String(value); // JSON has no NaN
   }
+  let left = MOST_ENTRIES;
   try {
-    const text = JSON.stringify(value) as string | undefined;
+    const text = JSON.stringify(value, (_key, entry: unknown) => (left-- > 0 ? entry : '…')) as string | undefined;
     return text ?? typeof value;
   } catch {
     return typeof value; // a bigint, or something that holds itself or is nested without end

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, LoRAError} from 'tfjs-lora';
-import {faultLines, listed} from '../src/errors';
+import {faultLines, listed, show} from '../src/errors';
 import {useBackend} from './helpers';
 
 beforeAll(() => useBackend('cpu'));
@@ -48,4 +48,11 @@ test('an error about a model of very many layers has a few kilobytes, and says h
   } catch (error) {
     expect((error as Error).message.length).toBeLessThan(MOST);
   }
+});
+
+test('of a value with very many entries the first are shown', () => {
+  expect(show({a: [1, NaN], b: 'x'})).toBe('{"a":[1,null],"b":"x"}');
+  const text = show({a: names(1990), b: names(100_000), c: {d: 1}});
+  expect(text.startsWith('{"a":["layer_0","layer_1",')).toBe(true);
+  expect(text.endsWith('"layer_5","layer_6","…","…"' + ',"…"'.repeat(99_991) + '],"c":"…"}')).toBe(true);
 });

@@ -56,7 +56,7 @@ export function foreignLayer(entry: LayerEntry): tf.layers.Layer {
   // What the config leaves out, the layer has filled in: an initializer that takes minutes, say, where the model is rebuilt.
   const complete = entryOf(layer);
   const plain = startingAtZero(complete);
-  return show(plain) === show(complete) ? layer : layerFromEntry(plain);
+  return JSON.stringify(plain) === JSON.stringify(complete) ? layer : layerFromEntry(plain);
 }
 
 /** Refuses outputs that are no shape, or larger than any that makes sense. */

@@ -61,7 +61,7 @@ export function registerAdaptable(
     );
   }
   const before = registered.get(className)?.weights;
-  if (before !== undefined && show(before) !== show(targets)) {
+  if (before !== undefined && JSON.stringify(before) !== JSON.stringify(targets)) {
     throw new LoRAError(
       `${className} is registered already, with other weights: ${show(before)}, not ${show(targets)}.`,
     );

@@ -81,9 +81,30 @@ export function damaged(parts: Parts, random: Random): Parts {
   for (let count = 1 + below(random, 3); count > 0; count--) {
     const name = pick(random, names);
     const part = result[name]!;
-    result[name] = part instanceof Uint8Array ? damagedBytes(part, random) : damagedJson(part, random);
+    const next = part instanceof Uint8Array ? damagedBytes(part, random) : damagedJson(part, random);
+    // Copies in copies can come to gigabytes, which take their time whatever is done with them.
+    result[name] = next instanceof Uint8Array || isOrdinary(next) ? next : part;
   }
   return result;
+}
+
+/** A few megabytes: far more than the JSON of a file has. */
+const MOST_CHARACTERS = 5e6;
+
+/** Whether a value has no more characters as JSON than are allowed. */
+function isOrdinary(value: Json): boolean {
+  let left = MOST_CHARACTERS;
+  const visit = (entry: Json): boolean => {
+    left -= typeof entry === 'string' ? entry.length : 4;
+    if (left < 0 || typeof entry !== 'object' || entry === null) {
+      return left >= 0;
+    }
+    return Object.entries(entry).every(([key, inner]) => {
+      left -= key.length;
+      return visit(inner);
+    });
+  };
+  return visit(value);
 }
 
 function damagedBytes(bytes: Uint8Array, random: Random): Uint8Array {
