@@ -6,6 +6,7 @@ const SRC = join(__dirname, '../src');
 
 /** The rooms, from the front door inwards. A room imports only itself and those after it. */
 const ROOMS = [
+  'cli',
   'index',
   'node',
   'graph',
@@ -25,8 +26,8 @@ const ROOMS = [
   'errors',
 ];
 
-/** What only Node has: the door `node.ts`, which opens `index` too, and the room `node/`. */
-const IN_NODE = /^node(\/|$)/;
+/** What only Node has: the door `node.ts`, which opens `index` too, the room `node/`, and the command line. */
+const IN_NODE = /^(?:node|cli)(\/|$)/;
 
 interface Source {
   /** Path inside `src`, without the extension. */

@@ -1,0 +1,175 @@
+import {readdir, readFile, stat} from 'node:fs/promises';
+import {dirname, join} from 'node:path';
+import * as tf from '@tensorflow/tfjs';
+import {listed} from '../errors';
+import {sizeOf} from '../formats/layout';
+import {decodeSafetensors} from '../formats/safetensors';
+import {reasonNotAdaptable} from '../layers/registry';
+import {isWrapper} from '../layers/wrapperLayer';
+import {count, inColumns} from '../model/table';
+import {type Adapter, fileHandler, loadAdapter, readPEFTFolder, summarizeLoRA} from '../node';
+import {sitesOf} from '../rewire/walk';
+import type {Command} from './command';
+import {MODEL_OPTIONS, register, type Source, sourceAt} from './sources';
+import {pathsOf} from './targets';
+
+/** What is told of one path: facts for `--json`, and a table with lines below it for people. */
+interface Report {
+  facts: Record<string, unknown>;
+  rows: string[][];
+  notes: string[];
+}
+
+/** Tells what is in files and folders. */
+export const inspect: Command = {
+  usage: '<path>… [--json]',
+  summary: 'tells what is in adapters, PEFT folders and models',
+  options: {json: {help: 'prints JSON: a list with an entry for each path'}, register: MODEL_OPTIONS.register},
+  run: async (given, terminal) => {
+    const paths = pathsOf(given, 1, Infinity, 'one path or several');
+    await register(given.values.register);
+    const entries: Record<string, unknown>[] = [];
+    for (const path of paths) {
+      const source = await sourceAt(path);
+      const {facts, rows, notes} = await REPORTS[source.kind](source.path);
+      const bytes = await bytesOf(source);
+      entries.push({path, kind: source.kind, bytes, ...facts});
+      if (!given.switches.has('json')) {
+        terminal.out(
+          [`${path}: ${source.kind}, ${count(bytes)} bytes`, ...indented(inColumns(rows)), ...indented(notes), ''].join(
+            '\n',
+          ),
+        );
+      }
+    }
+    if (given.switches.has('json')) {
+      terminal.out(JSON.stringify(entries, null, 2));
+    }
+  },
+};
+
+const REPORTS: Readonly<Record<Source['kind'], (path: string) => Promise<Report>>> = {
+  adapter: async path => adapterReport(await loadAdapter(fileHandler(path))),
+  'PEFT adapter': peftReport,
+  'layers model': async path => modelReport(await tf.loadLayersModel(fileHandler(path))),
+  'graph model': async path => graphReport(await tf.loadGraphModel(fileHandler(path))),
+};
+
+function adapterReport({config, tensors}: Adapter): Report {
+  const numbersAt = (path: string) =>
+    sum(Object.entries(tensors).flatMap(([name, {size}]) => (name.startsWith(`${path}/`) ? [size] : [])));
+  const layers = Object.entries(config.layers).map(([path, layer]) => ({path, ...layer, numbers: numbersAt(path)}));
+  const {trainable, biases = [], head} = config;
+  const numbers = sum(Object.values(tensors).map(({size}) => size));
+  return {
+    facts: {layers, trainable, biases, ...(head && {head}), numbers},
+    rows: [
+      ['layer', 'class', 'method', 'rank', 'alpha', 'numbers'],
+      ...layers.map(({path, className, method = 'lora', rank, alpha, numbers: own}) => [
+        ...[path, className, method, String(rank), String(alpha), count(own)],
+      ]),
+    ],
+    notes: [
+      ...(head === undefined ? [] : [`new head after ${head.at}: ${listed(head.layers.map(nameOf))}`]),
+      ...(trainable.length === 0 ? [] : [`in full: ${listed(trainable)}`]),
+      ...(biases.length === 0 ? [] : [`biases: ${listed(biases)}`]),
+      `${count(numbers)} numbers`,
+    ],
+  };
+}
+
+function nameOf({className, config}: {className: string; config: tf.serialization.ConfigDict}): string {
+  return `${config.name as string} (${className})`;
+}
+
+async function peftReport(path: string): Promise<Report> {
+  const {config, weights} = await readPEFTFolder(path);
+  const fields = (typeof config === 'string' ? JSON.parse(config) : config) as Record<string, unknown>;
+  const tensors = [...decodeSafetensors(weights).tensors].map(([name, {dtype, shape}]) => ({name, dtype, shape}));
+  const numbers = sum(tensors.map(({shape}) => sizeOf(shape)));
+  const told = ['peft_type', 'r', 'lora_alpha', 'base_model_name_or_path', 'target_modules', 'modules_to_save'];
+  return {
+    facts: {config: fields, tensors, numbers},
+    rows: [['tensor', 'type', 'shape'], ...tensors.map(({name, dtype, shape}) => [name, dtype, shape.join('×')])],
+    notes: [
+      ...told.filter(key => fields[key] != null).map(key => `${key}: ${JSON.stringify(fields[key])}`),
+      `${count(numbers)} numbers`,
+    ],
+  };
+}
+
+function modelReport(model: tf.LayersModel): Report {
+  const sites = sitesOf(model);
+  const layers = sites.map(({path, layer}) => ({
+    path,
+    className: layer.getClassName(),
+    numbers: layer.countParams(),
+    adaptable: adaptable(layer),
+  }));
+  const isAdapted = sites.some(({layer}) => isWrapper(layer));
+  const numbers = sum(layers.map(({numbers: own}) => own));
+  if (isAdapted) {
+    const summary = summarizeLoRA(model);
+    return {facts: {adapted: true, ...summary}, rows: [], notes: String(summary).split('\n')};
+  }
+  return {
+    facts: {adapted: false, layers, numbers},
+    rows: [
+      ['layer', 'class', 'numbers', 'LoRA'],
+      ...layers.map(({path, className, numbers: own, adaptable: how}) => [path, className, count(own), how]),
+    ],
+    notes: [`${count(numbers)} numbers`],
+  };
+}
+
+/** Whether `applyLoRA` adapts a layer: by default, if it is named, or not at all. Empty for a layer without weights. */
+function adaptable(layer: tf.layers.Layer): string {
+  if (layer.weights.length === 0) {
+    return '';
+  }
+  const isRefused = (named: boolean) => reasonNotAdaptable(layer, named) !== undefined;
+  return !isRefused(false) ? 'yes' : isRefused(true) ? 'no' : 'if named';
+}
+
+/** An input or output of a graph. Of some outputs tfjs knows neither type nor shape. */
+interface End {
+  name: string;
+  dtype?: string | undefined;
+  shape?: number[] | undefined;
+}
+
+function graphReport(graph: tf.GraphModel): Report {
+  const ends = (infos: readonly End[]) => infos.map(({name, shape, dtype}) => ({name, shape, dtype}));
+  const weights = Object.values(graph.weights).flat();
+  const numbers = sum(weights.map(({size}) => size));
+  const [inputs, outputs] = [ends(graph.inputs), ends(graph.outputs)];
+  const row = (kind: string) => (end: End) => [kind, end.name, end.dtype ?? '', end.shape?.join('×') ?? ''];
+  return {
+    facts: {inputs, outputs, numbers},
+    rows: [['', 'name', 'type', 'shape'], ...inputs.map(row('input')), ...outputs.map(row('output'))],
+    notes: [`${count(numbers)} numbers`, 'fromGraphModel of tfjs-lora/graph makes a model of it that can be adapted.'],
+  };
+}
+
+/** The bytes of all files that belong to a source. */
+async function bytesOf({kind, path}: Source): Promise<number> {
+  const files =
+    kind === 'PEFT adapter'
+      ? (await readdir(path)).filter(name => name.startsWith('adapter_')).map(name => join(path, name))
+      : [path, ...(path.endsWith('.json') ? await weightFiles(path) : [])];
+  return sum(await Promise.all(files.map(async file => (await stat(file)).size)));
+}
+
+/** The weight files that the JSON of a model or an adapter names, beside it. */
+async function weightFiles(json: string): Promise<string[]> {
+  const {weightsManifest = []} = JSON.parse(await readFile(json, 'utf8')) as {weightsManifest?: {paths: string[]}[]};
+  return weightsManifest.flatMap(({paths}) => paths.map(name => join(dirname(json), name)));
+}
+
+function indented(lines: readonly string[]): string[] {
+  return lines.map(line => `  ${line}`.trimEnd());
+}
+
+function sum(numbers: readonly number[]): number {
+  return numbers.reduce((total, number) => total + number, 0);
+}

@@ -1,0 +1,62 @@
+import * as tf from '@tensorflow/tfjs';
+import {messageOf} from '../errors';
+import {closestTo} from '../model/closest';
+import {combine} from './combine';
+import {type Arguments, type Command, helpOf, parse, type Terminal, UsageError} from './command';
+import {convert} from './convert';
+import {inspect} from './inspect';
+import {merge} from './merge';
+
+const COMMANDS: Readonly<Record<string, Command>> = {inspect, merge, convert, combine};
+
+const PROCESS: Terminal = {
+  out: text => process.stdout.write(`${text}\n`),
+  err: text => process.stderr.write(`${text}\n`),
+};
+
+/**
+ * Runs a command of `npx tfjs-lora`.
+ *
+ * @param args what follows the program's name.
+ * @returns the exit code: 0, or 1 if the command failed, or 2 if it was called in a wrong way.
+ */
+export async function main(args: readonly string[], terminal = PROCESS): Promise<number> {
+  const [name, ...rest] = args;
+  if (name === undefined || ['help', '--help', '-h'].includes(name)) {
+    terminal.out(usage());
+    return name === undefined ? 2 : 0;
+  }
+  const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
+  if (command === undefined) {
+    const [closest] = closestTo(name, Object.keys(COMMANDS));
+    const advice = closest === undefined ? '' : ` Did you mean "${closest}"?`;
+    terminal.err(`There is no command "${name}".${advice}\n\n${usage()}`);
+    return 2;
+  }
+  try {
+    const given: Arguments = parse(rest, command);
+    if (given.switches.has('help')) {
+      terminal.out(helpOf(name, command));
+      return 0;
+    }
+    tf.enableProdMode(); // no banner of the cpu backend, which is all that a command needs
+    await tf.setBackend('cpu');
+    await command.run(given, terminal);
+    return 0;
+  } catch (error) {
+    const isUsage = error instanceof UsageError;
+    terminal.err(isUsage ? `${error.message}\n\n${helpOf(name, command)}` : messageOf(error));
+    return isUsage ? 2 : 1;
+  }
+}
+
+function usage(): string {
+  return [
+    'tfjs-lora <command> …',
+    '',
+    ...Object.entries(COMMANDS).map(([name, {summary}]) => `  ${name.padEnd(8)}  ${summary}`),
+    '',
+    'Paths are files or folders: adapters (.safetensors, .json), PEFT folders, layers models, graph models.',
+    'tfjs-lora <command> --help tells the options.',
+  ].join('\n');
+}

@@ -1,0 +1,150 @@
+import {readdir, readFile, stat} from 'node:fs/promises';
+import {basename, dirname, join, resolve} from 'node:path';
+import {pathToFileURL} from 'node:url';
+import * as tf from '@tensorflow/tfjs';
+import {LoRAError, messageOf} from '../errors';
+import {type Adapter, fileHandler, importPEFT, type KeyMap, loadAdapter, readPEFTFolder} from '../node';
+import {fromGraphModel} from '../graph';
+import {closestTo} from '../model/closest';
+import type {Terminal} from './command';
+
+/** What is on disk under a path. */
+export interface Source {
+  kind: 'adapter' | 'PEFT adapter' | 'layers model' | 'graph model';
+  /** The file that names the rest, or the folder of PEFT. */
+  path: string;
+}
+
+/** A base, and the graph that it was made of, if it was. */
+export interface Base {
+  model: tf.LayersModel;
+  graph?: tf.GraphModel;
+}
+
+/**
+ * Finds out what is under a path.
+ *
+ * @throws LoRAError if nothing is there, with the closest name, or it is something else.
+ */
+export async function sourceAt(path: string): Promise<Source> {
+  const found = await stat(path).catch(() => undefined);
+  if (found === undefined) {
+    const beside = await readdir(dirname(path)).catch((): string[] => []);
+    const [closest] = closestTo(basename(path), beside);
+    const advice = closest === undefined ? '' : ` Did you mean ${join(dirname(path), closest)}?`;
+    throw new LoRAError(`There is no ${path}.${advice}`);
+  }
+  if (found.isDirectory()) {
+    const names = await readdir(path);
+    if (names.includes('adapter_config.json')) {
+      return {kind: 'PEFT adapter', path};
+    }
+    if (!names.includes('model.json')) {
+      throw new LoRAError(
+        `${path} holds neither adapter_config.json, as a PEFT adapter does, nor model.json, as a model does.`,
+      );
+    }
+    return sourceAt(join(path, 'model.json'));
+  }
+  if (/^adapter_(?:config\.json|model\.safetensors)$/.test(basename(path))) {
+    return sourceAt(dirname(path));
+  }
+  if (path.endsWith('.safetensors')) {
+    return {kind: 'adapter', path};
+  }
+  return {kind: kindOf(path, await readFile(path, 'utf8')), path};
+}
+
+function kindOf(path: string, text: string): Source['kind'] {
+  let json: {format?: unknown; modelTopology?: {class_name?: unknown; node?: unknown} | null} | null;
+  try {
+    json = JSON.parse(text) as typeof json;
+  } catch (error) {
+    throw new LoRAError(`${path} is neither a .safetensors file nor JSON: ${messageOf(error)}`);
+  }
+  const topology = json?.modelTopology;
+  if (typeof topology !== 'object' || topology === null) {
+    throw new LoRAError(`${path} has no "modelTopology": it is neither an adapter nor a model of TensorFlow.js.`);
+  }
+  if (topology.class_name === 'LoRAAdapter') {
+    return 'adapter';
+  }
+  return json?.format === 'graph-model' || topology.node !== undefined ? 'graph model' : 'layers model';
+}
+
+/** The options of commands that read a base or an adapter of PEFT. */
+export const MODEL_OPTIONS = {
+  'key-map': {value: '<file.json>', help: 'which layer belongs to which module of PEFT, as importPEFT takes it'},
+  register: {value: '<module>', help: 'a module that registers your own layers, imported first'},
+} as const;
+
+/**
+ * The base under a path; a graph model as layers.
+ *
+ * @throws LoRAError if it is not a model, or cannot be loaded.
+ */
+export async function loadBase(path: string, {err}: Terminal): Promise<Base> {
+  const source = await sourceAt(path);
+  if (source.kind !== 'layers model' && source.kind !== 'graph model') {
+    throw new LoRAError(`${path} is an adapter, not a model.`);
+  }
+  err(`Reading the ${source.kind} ${source.path}`);
+  if (source.kind === 'layers model') {
+    return {model: await tf.loadLayersModel(fileHandler(source.path))};
+  }
+  const graph = await tf.loadGraphModel(fileHandler(source.path));
+  return {model: await fromGraphModel(graph), graph};
+}
+
+/**
+ * The adapter under a path.
+ *
+ * @param base the model that it is for, which an adapter of PEFT needs.
+ * @throws LoRAError if it is not an adapter, is damaged, or does not fit the base.
+ */
+export async function readAnyAdapter(
+  path: string,
+  base: tf.LayersModel | undefined,
+  keyMap: KeyMap | undefined,
+  {err}: Terminal,
+): Promise<Adapter> {
+  const source = await sourceAt(path);
+  if (source.kind === 'adapter') {
+    err(`Reading the adapter ${source.path}`);
+    return loadAdapter(fileHandler(source.path));
+  }
+  if (source.kind !== 'PEFT adapter') {
+    throw new LoRAError(`${path} is a ${source.kind}, not an adapter.`);
+  }
+  if (base === undefined) {
+    throw new LoRAError(
+      `${path} is an adapter of PEFT, which names modules of PyTorch. Give the model that it is for: --model <path>.`,
+    );
+  }
+  err(`Reading the PEFT adapter ${source.path}`);
+  return importPEFT(await readPEFTFolder(source.path), base, keyMap === undefined ? {} : {keyMap});
+}
+
+/** The key map in a JSON file. */
+export async function keyMapAt(file: string | undefined): Promise<KeyMap | undefined> {
+  if (file === undefined) {
+    return undefined;
+  }
+  try {
+    return JSON.parse(await readFile(file, 'utf8')) as KeyMap;
+  } catch (error) {
+    throw new LoRAError(`The key map ${file} cannot be read: ${messageOf(error)}`);
+  }
+}
+
+/** Imports a module that registers layers. */
+export async function register(module: string | undefined): Promise<void> {
+  if (module === undefined) {
+    return;
+  }
+  try {
+    await import(pathToFileURL(resolve(module)).href);
+  } catch (error) {
+    throw new LoRAError(`The module ${module} cannot be imported: ${messageOf(error)}`, {cause: error});
+  }
+}

@@ -1,0 +1,202 @@
+import {existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
+import {tmpdir} from 'node:os';
+import {join} from 'node:path';
+import * as tf from '@tensorflow/tfjs';
+import {applyLoRA, fileHandler, loadAdapter, saveAdapter} from 'tfjs-lora';
+import {main} from '../../src/cli/main';
+import {numbers, useBackend} from '../helpers';
+
+const FIXTURES = join(__dirname, '../fixtures');
+let folder: string;
+
+beforeEach(async () => {
+  await useBackend('cpu');
+  folder = mkdtempSync(join(tmpdir(), 'tfjs-lora-cli-'));
+});
+afterEach(() => rmSync(folder, {recursive: true}));
+
+async function run(...args: string[]): Promise<{code: number; out: string; err: string}> {
+  const written = {out: '', err: ''};
+  const code = await main(args, {
+    out: text => (written.out += `${text}\n`),
+    err: text => (written.err += `${text}\n`),
+  });
+  return {code, ...written};
+}
+
+const at = (name: string) => join(folder, name);
+
+/** y = x·W + b with W = [[1, 2], [3, 4], [5, 6]], b = [0, 1]. */
+function dense(): tf.LayersModel {
+  const model = tf.sequential({layers: [tf.layers.dense({units: 2, inputShape: [3], name: 'fc'})]});
+  model.setWeights([tf.tensor2d([[1, 2], [3, 4], [5, 6]]), tf.tensor1d([0, 1])]); // prettier-ignore
+  return model;
+}
+
+/** The model on disk, and beside it an adapter of rank 1 with A·B = k·[[1, -1], [2, -2], [0, 0]]. */
+async function saveBoth(k = 1, name = 'a.safetensors'): Promise<void> {
+  await dense().save(fileHandler(at('base')));
+  const adapted = applyLoRA(dense(), {rank: 1});
+  const layer = adapted.getLayer('fc') as tf.layers.Layer & {setParameter(name: string, value: tf.Tensor): void};
+  layer.setParameter('lora_A', tf.tensor2d([[1], [2], [0]]));
+  layer.setParameter('lora_B', tf.tensor2d([[k, -k]]));
+  await saveAdapter(adapted, fileHandler(at(name)));
+}
+
+async function kernelAt(path: string): Promise<number[]> {
+  const model = await tf.loadLayersModel(fileHandler(path));
+  return numbers(model.getWeights()[0]!);
+}
+
+async function updateAt(path: string): Promise<number[]> {
+  const {tensors, config} = await loadAdapter(fileHandler(path));
+  const {rank, alpha} = config.layers.fc!;
+  return numbers(
+    tf.mul(tf.matMul(tensors['fc/lora_A'] as tf.Tensor2D, tensors['fc/lora_B'] as tf.Tensor2D), alpha / rank),
+  );
+}
+
+describe('inspect', () => {
+  test('tells the layers of an adapter, in a table and as JSON', async () => {
+    const path = join(FIXTURES, 'saved/adapter.safetensors');
+    const {code, out} = await run('inspect', path);
+    expect(code).toBe(0);
+    expect(out).toMatch(/adapter, 596 bytes\n {2}layer {9}class {2}method {2}rank {2}alpha {2}numbers\n/);
+    expect(out).toMatch(/body\/dense_1 {2}Dense {2}lora {4}2 {5}3 {6}14\n {2}in full: head\n {2}19 numbers/);
+    const [entry] = JSON.parse((await run('inspect', '--json', path)).out) as Record<string, unknown>[];
+    expect(entry).toMatchObject({kind: 'adapter', bytes: 596, numbers: 19, trainable: ['head']});
+    expect(entry).toMatchObject({layers: [{path: 'body/dense_1', className: 'Dense', rank: 2, alpha: 3, numbers: 14}]});
+  });
+
+  test('tells what a model, an adapted model, a graph and a PEFT folder are', async () => {
+    await saveBoth();
+    const paths = [
+      at('base'),
+      join(FIXTURES, 'before/images/adapted'),
+      join(FIXTURES, 'graph/uNet'),
+      join(FIXTURES, 'peft/lora'),
+    ];
+    const {code, out} = await run('inspect', ...paths);
+    expect(code).toBe(0);
+    expect(out).toMatch(/base: layers model, .*\n(.*\n)* {2}fc +Dense +8 +yes\n/);
+    expect(out).toContain('trainable params: 280 || all params: 775');
+    expect(out).toMatch(/uNet: graph model, .*\n.*\n {2}input +keras_tensor +float32/);
+    expect(out).toMatch(/lora: PEFT adapter, .*\n(.*\n)* {2}base_model.model.fc1.lora_A.weight +F32 +3×8\n/);
+  });
+});
+
+describe('merge', () => {
+  test('writes the model with the update in its kernel', async () => {
+    await saveBoth();
+    const {code, out, err} = await run(
+      'merge',
+      at('base'),
+      at('a.safetensors'),
+      '--out',
+      at('merged'),
+      '--scale',
+      '0.5',
+    );
+    expect({code, out}).toEqual({code: 0, out: `${at('merged')}\n`});
+    expect(err).toContain('Reading the layers model');
+    expect(await kernelAt(at('merged'))).toEqual([1.5, 1.5, 4, 3, 5, 6]);
+  });
+
+  test('takes an adapted model without an adapter', async () => {
+    await run('merge', join(FIXTURES, 'before/images/adapted'), '--out', at('merged'));
+    const merged = await tf.loadLayersModel(fileHandler(at('merged')));
+    expect(merged.getLayer('conv').getClassName()).toBe('Conv2D');
+  });
+
+  test('writes a graph back as a graph', async () => {
+    const {code} = await run('merge', join(FIXTURES, 'graph/uNet'), '--out', at('graph'));
+    // A graph that is not adapted has nothing to merge.
+    expect(code).toBe(1);
+    expect(existsSync(at('graph'))).toBe(false);
+    const {fromGraphModel} = await import('../../src/graph');
+    const base = await fromGraphModel(await tf.loadGraphModel(fileHandler(join(FIXTURES, 'graph/uNet'))));
+    await saveAdapter(applyLoRA(base, {rank: 1}), fileHandler(at('g.safetensors')));
+    expect(await run('merge', join(FIXTURES, 'graph/uNet'), at('g.safetensors'), '--out', at('graph'))).toMatchObject({
+      code: 0,
+    });
+    const x = tf.ones([1, 16, 16, 3]);
+    const [plain, written] = await Promise.all(
+      [join(FIXTURES, 'graph/uNet'), at('graph')].map(async path => tf.loadGraphModel(fileHandler(path))),
+    );
+    const difference = tf.max(tf.abs(tf.sub(plain!.predict(x) as tf.Tensor, written!.predict(x) as tf.Tensor)));
+    expect(difference.dataSync()[0]).toBeLessThan(1e-5);
+  });
+});
+
+describe('convert', () => {
+  test('writes safetensors as JSON and weights, and back', async () => {
+    await saveBoth();
+    expect(await run('convert', at('a.safetensors'), '--out', at('b.json'))).toMatchObject({code: 0});
+    expect(await run('convert', at('b.json'), '--out', at('c.safetensors'))).toMatchObject({code: 0});
+    expect(readFileSync(at('c.safetensors'))).toEqual(readFileSync(at('a.safetensors')));
+  });
+
+  test('writes a PEFT folder with the base and a key map, and reads it', async () => {
+    await saveBoth();
+    writeFileSync(at('map.json'), JSON.stringify({'model.fc': 'fc'}));
+    const base = ['--model', at('base'), '--key-map', at('map.json')];
+    expect(await run('convert', at('a.safetensors'), '--out', at('peft'), ...base)).toMatchObject({code: 0});
+    expect(readFileSync(at('peft/adapter_model.safetensors')).toString('latin1')).toContain(
+      'base_model.model.model.fc.lora_A',
+    );
+    expect(await run('convert', at('peft'), '--out', at('d.safetensors'), ...base)).toMatchObject({code: 0});
+    expect(await updateAt(at('d.safetensors'))).toEqual([1, -1, 2, -2, 0, 0]);
+    expect((await run('convert', at('peft'), '--out', at('e.safetensors'))).err).toContain('--model <path>');
+  });
+});
+
+describe('combine', () => {
+  test('adds adapters with weights, also negative ones', async () => {
+    await saveBoth();
+    await saveBoth(4, 'b.safetensors');
+    const paths = [at('a.safetensors'), at('b.safetensors')];
+    expect(await run('combine', ...paths, '--weights', '-1,0.5', '--out', at('sum.safetensors'))).toMatchObject({
+      code: 0,
+    });
+    expect(await updateAt(at('sum.safetensors'))).toEqual([1, -1, 2, -2, 0, 0]);
+  });
+
+  test('asks for as many weights as there are adapters', async () => {
+    await saveBoth();
+    const twice = [at('a.safetensors'), at('a.safetensors'), '--out', at('sum.safetensors')];
+    expect(await run('combine', ...twice)).toMatchObject({code: 2, err: expect.stringContaining('--weights 0.5,0.5')});
+    expect(await run('combine', ...twice, '--weights', '1,x')).toMatchObject({
+      code: 2,
+      err: expect.stringContaining('2 numbers'),
+    });
+  });
+});
+
+describe('what is wrong is told', () => {
+  test.each([
+    [[], 2, 'tfjs-lora <command>'],
+    [['insect'], 2, 'Did you mean "inspect"?'],
+    [['inspect', '--jsn', 'x'], 2, 'There is no option "--jsn". Did you mean "--json"?'],
+    [['inspect'], 2, 'got no path'],
+    [['merge', 'x', '--out'], 2, '--out needs a value: --out <folder>.'],
+    [['merge', join(FIXTURES, 'graph/uNet')], 2, '--out is missing'],
+    [['convert', 'x', '--out', 'y.bin'], 2, 'must end in .safetensors or .json'],
+    [['combine', 'x', '--out', 'y.json', '--rank', 'two'], 2, '--rank must be a number, got "two".'],
+    [['inspect', join(FIXTURES, 'save')], 1, `Did you mean ${join(FIXTURES, 'saved')}?`],
+    [['inspect', FIXTURES], 1, 'holds neither adapter_config.json'],
+    [['inspect', join(FIXTURES, 'twoCopies.cjs')], 1, 'is neither a .safetensors file nor JSON'],
+    [['convert', join(FIXTURES, 'graph/uNet'), '--out', 'y.json'], 1, 'is a graph model, not an adapter'],
+    [['merge', join(FIXTURES, 'saved/adapter.json'), '--out', 'y'], 1, 'is an adapter, not a model'],
+    [['inspect', 'x', '--register', join(FIXTURES, 'none.js')], 1, 'cannot be imported'],
+  ])('%j', async (args, code, message) => {
+    const result = await run(...args);
+    expect(result.code).toBe(code);
+    expect(result.err + result.out).toContain(message);
+  });
+
+  test('--help shows the options', async () => {
+    const {code, out} = await run('combine', '--help');
+    expect(code).toBe(0);
+    expect(out).toMatch(/--weights <w,w,…> +the weight of each adapter/);
+  });
+});
