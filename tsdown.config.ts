@@ -10,13 +10,28 @@ function forgetDeclarationMaps(folder: string): void {
   }
 }
 
-export default defineConfig({
-  entry: ['src/index.ts', 'src/node.ts', 'src/graph.ts', 'src/cli.ts'],
-  format: ['esm', 'cjs'],
-  platform: 'neutral',
-  target: 'es2022',
-  dts: {sourcemap: false},
-  sourcemap: true,
-  deps: {neverBundle: [/^node:/]},
-  hooks: {'build:done': ({options}) => forgetDeclarationMaps(options.outDir)},
-});
+const shared = {platform: 'neutral', target: 'es2022'} as const;
+
+export default defineConfig([
+  {
+    ...shared,
+    entry: ['src/index.ts', 'src/node.ts', 'src/graph.ts', 'src/cli.ts'],
+    format: ['esm', 'cjs'],
+    sourcemap: true,
+    dts: {sourcemap: false},
+    deps: {neverBundle: [/^node:/]},
+    hooks: {'build:done': ({options}) => forgetDeclarationMaps(options.outDir)},
+  },
+  {
+    // One file for a script tag beside that of tfjs, whose names are in the global `tf`.
+    ...shared,
+    entry: {'tfjs-lora': 'src/script.ts'},
+    format: 'iife',
+    globalName: 'tfjsLoRA',
+    outputOptions: {globals: {'@tensorflow/tfjs': 'tf'}, entryFileNames: '[name].min.js'},
+    deps: {neverBundle: ['@tensorflow/tfjs']},
+    minify: true,
+    dts: false,
+    clean: false,
+  },
+]);

@@ -1,0 +1,99 @@
+import {readFileSync} from 'node:fs';
+import {createServer, type Server} from 'node:http';
+import type {AddressInfo} from 'node:net';
+import {join} from 'node:path';
+import type {Browser} from 'playwright-core';
+import {describeInBrowser, launchBrowser} from '../examples/site';
+
+jest.setTimeout(120_000);
+
+const ROOT = join(__dirname, '../..');
+const TFJS = 'node_modules/@tensorflow/tfjs/dist';
+
+/** A step of training, and an adapter through its bytes: what `lora_B` is after the step, and what it is when it is read again. */
+const STEP = `async (tf, lora) => {
+  await tf.setBackend('cpu');
+  const base = tf.sequential({layers: [tf.layers.dense({units: 2, inputShape: [3], name: 'fc'})]});
+  const model = lora.applyLoRA(base, {rank: 1, seed: 1});
+  model.compile({optimizer: lora.adam({learningRate: 0.1}), loss: 'meanSquaredError'});
+  await model.fit(tf.ones([4, 3]), tf.zeros([4, 2]), {epochs: 1, verbose: 0});
+  const bytes = await lora.toSafetensors(lora.getAdapter(model));
+  const again = lora.fromSafetensors(bytes);
+  const [trained, read] = [lora.getAdapter(model), again].map(({tensors}) => Array.from(tensors['fc/lora_B'].dataSync()));
+  return {trained, read, graphs: typeof lora.fromGraphModel};
+}`;
+
+const PAGES: Record<string, string> = {
+  '/script': `<!doctype html><link rel="icon" href="data:,">
+    <script src="/tf.min.js"></script><script src="/tfjs-lora.min.js"></script>
+    <script>window.result = (${STEP})(tf, tfjsLoRA);</script>`,
+  '/map': `<!doctype html><link rel="icon" href="data:,">
+    <script type="importmap">{"imports": {"@tensorflow/tfjs": "/tf.fesm.js", "tfjs-lora": "/dist/index.js", "tfjs-lora/graph": "/dist/graph.js"}}</script>
+    <script type="module">
+      import * as tf from '@tensorflow/tfjs';
+      import * as lora from 'tfjs-lora';
+      import * as graph from 'tfjs-lora/graph';
+      window.result = (${STEP})(tf, {...lora, ...graph});
+    </script>`,
+  '/worker': `<!doctype html><link rel="icon" href="data:,">
+    <script>window.result = new Promise((resolve, reject) => {
+      const worker = new Worker('/worker.js');
+      worker.onmessage = ({data}) => resolve(data);
+      worker.onerror = ({message}) => reject(new Error(message));
+    });</script>`,
+};
+const SCRIPTS: Record<string, () => string | Buffer> = {
+  '/tf.min.js': () => readFileSync(join(ROOT, TFJS, 'tf.min.js')),
+  '/tf.fesm.js': () => readFileSync(join(ROOT, TFJS, 'tf.fesm.js')),
+  '/tfjs-lora.min.js': () => readFileSync(join(ROOT, 'dist/tfjs-lora.min.js')),
+  '/worker.js': () =>
+    `importScripts('/tf.min.js', '/tfjs-lora.min.js'); (${STEP})(tf, tfjsLoRA).then(result => postMessage(result));`,
+};
+
+describeInBrowser('in a page without a bundler', () => {
+  let browser: Browser;
+  let server: Server;
+  let origin: string;
+
+  beforeAll(async () => {
+    server = createServer((request, response) => {
+      const path = request.url ?? '/';
+      const page = PAGES[path];
+      const script = path.startsWith('/dist/') ? () => readFileSync(join(ROOT, path)) : SCRIPTS[path];
+      if (page === undefined && script === undefined) {
+        response.writeHead(404).end();
+        return;
+      }
+      response.writeHead(200, {'content-type': page === undefined ? 'text/javascript' : 'text/html'});
+      response.end(page ?? script!());
+    });
+    await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
+    origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    browser = await launchBrowser();
+  });
+
+  afterAll(async () => {
+    await browser.close();
+    server.close();
+  });
+
+  test.each([
+    ['a script tag', '/script'],
+    ['an import map', '/map'],
+    ['a worker with importScripts', '/worker'],
+  ])('%s is enough to train a step and to keep the adapter', async (_way, path) => {
+    const page = await browser.newPage();
+    const errors: string[] = [];
+    page.on('pageerror', error => errors.push(error.message));
+    await page.goto(origin + path);
+    await page.waitForFunction(() => 'result' in window);
+    const {trained, read, graphs} = await page.evaluate(
+      () => (window as unknown as {result: Promise<{trained: number[]; read: number[]; graphs: string}>}).result,
+    );
+    expect(errors).toEqual([]);
+    expect(graphs).toBe('function');
+    // Adam's first step is the learning rate, up or down.
+    trained.forEach(value => expect(Math.abs(value)).toBeCloseTo(0.1, 5));
+    expect(read).toEqual(trained);
+  });
+});
