@@ -1,10 +1,11 @@
 import {LoRAError, show} from '../errors';
+import {dora} from './dora';
 import {lora} from './lora';
 import {loraFA} from './loraFA';
 import type {Method} from './method';
 
 /** A row for each method. The first is the default. */
-const METHODS: readonly Method[] = [lora, loraFA];
+const METHODS: readonly Method[] = [lora, dora, loraFA];
 
 /**
  * The method of a name, as options and files give it.
