@@ -3,9 +3,10 @@ import {dora} from './dora';
 import {lora} from './lora';
 import {loraFA} from './loraFA';
 import type {Method} from './method';
+import {olora, pissa} from './principal';
 
 /** A row for each method. The first is the default. */
-const METHODS: readonly Method[] = [lora, dora, loraFA];
+const METHODS: readonly Method[] = [lora, dora, loraFA, pissa, olora];
 
 /**
  * The method of a name, as options and files give it.
