@@ -1,12 +1,13 @@
 import {LoRAError, show} from '../errors';
 import {dora} from './dora';
+import {ia3, ia3FeedForward} from './ia3';
 import {lora} from './lora';
 import {loraFA} from './loraFA';
 import type {Method} from './method';
 import {olora, pissa} from './principal';
 
 /** A row for each method. The first is the default. */
-const METHODS: readonly Method[] = [lora, dora, loraFA, pissa, olora];
+const METHODS: readonly Method[] = [lora, dora, loraFA, pissa, olora, ia3, ia3FeedForward];
 
 /**
  * The method of a name, as options and files give it.
