@@ -5,9 +5,10 @@ import {lora} from './lora';
 import {loraFA} from './loraFA';
 import type {Method} from './method';
 import {olora, pissa} from './principal';
+import {vera} from './vera';
 
 /** A row for each method. The first is the default. */
-const METHODS: readonly Method[] = [lora, dora, loraFA, pissa, olora, ia3, ia3FeedForward];
+const METHODS: readonly Method[] = [lora, dora, loraFA, pissa, olora, ia3, ia3FeedForward, vera];
 
 /**
  * The method of a name, as options and files give it.
