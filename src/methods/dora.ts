@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {asMatrix, gained, scaled, updatedKernel} from '../ops/factors';
+import {asMatrix, gained, inShape, scaled, updatedKernel} from '../ops/factors';
 import {product} from '../ops/kernels';
 import {runLazyOp} from '../ops/lazyOp';
 import {unrecorded} from '../ops/recording';
@@ -43,7 +43,7 @@ export const dora: Method = {
 
 /** With `B`, or `A`, at zero and this magnitude the weight is as it was. */
 function neutral(site: UpdateSite): Record<string, tf.Tensor> {
-  return {[MAGNITUDE]: tf.reshape(tf.sqrt(squaresOfBase(site)), outputShape(site.weight))};
+  return {[MAGNITUDE]: tf.reshape(tf.sqrt(base(site)[0]), outputShape(site.weight))};
 }
 
 function merge(parameters: Parameters, strength: Strength, site: UpdateSite): tf.Tensor {
@@ -62,30 +62,36 @@ function merge(parameters: Parameters, strength: Strength, site: UpdateSite): tf
 /** `m / ‖V‖`, or 1 where the base has no direction. Differentiable in `m` alone. */
 function gainOf(parameters: Parameters, strength: Strength, site: UpdateSite): tf.Tensor {
   const magnitude = parameters[MAGNITUDE] as tf.Tensor;
-  const [gain, perMagnitude] = runLazyOp({
+  const [, hasDirection] = base(site);
+  const shaped = (x: tf.Tensor) => inShape(x, magnitude.shape);
+  const [gain, norm] = runLazyOp({
     inputs: {magnitude},
     save: {h: true},
     forward: (): tf.Tensor[] => {
-      const ofBase = squaresOfBase(site);
-      const squares = squaresOf(parameters, strength, site);
-      const hasDirection = tf.logicalAnd(tf.greater(ofBase, 0), tf.greater(squares, 0));
-      const shaped = (x: tf.Tensor) => tf.reshape(x, magnitude.shape);
-      const norm = shaped(tf.where(hasDirection, tf.sqrt(squares), tf.onesLike(squares)));
-      const isLoRA = shaped(tf.cast(tf.logicalNot(hasDirection), 'float32'));
-      const mask = tf.sub(1, isLoRA);
-      return [tf.add(tf.mul(tf.div(magnitude, norm), mask), isLoRA), tf.div(mask, norm)];
+      const length = shaped(tf.sqrt(tf.maximum(squaresOf(parameters, strength, site), LEAST)));
+      return [tf.where(shaped(hasDirection), tf.div(magnitude, length), tf.onesLike(magnitude)), length];
     },
-    gradient: (dg, {h}) => ({magnitude: () => tf.mul(dg, h as tf.Tensor)}),
+    gradient: (dg, {h}) => ({
+      magnitude: () => tf.where(shaped(hasDirection), tf.div(dg, h as tf.Tensor), tf.zerosLike(dg)),
+    }),
   }) as [tf.Tensor, tf.Tensor];
-  perMagnitude.dispose();
+  norm.dispose();
   return gain;
 }
 
-/** `‖W‖²` for each output, in a row. It is kept as long as the weight stays as it is. */
-function squaresOfBase({weight, prepared}: UpdateSite): tf.Tensor {
+/** Smaller squares have too few bits left to be divided by. */
+const LEAST = 1e-30;
+
+/** `‖W‖²` for each output, in a row, and whether that is a direction. They are kept as long as the weight stays as it is. */
+function base({weight, prepared}: UpdateSite): readonly [squares: tf.Tensor, hasDirection: tf.Tensor] {
   const kernel = weight.variable.read();
-  const [squares] = prepared.get([kernel], () => unrecorded(() => [squaresIn(weight, kernel)]) as [tf.Tensor]);
-  return squares;
+  return prepared.get([kernel], () => {
+    const [squares, hasDirection] = unrecorded(() => {
+      const sums = squaresIn(weight, kernel);
+      return [sums, tf.greater(sums, LEAST)];
+    });
+    return [squares as tf.Tensor, hasDirection as tf.Tensor] as const;
+  });
 }
 
 /**
@@ -103,11 +109,11 @@ function squaresOf(parameters: Parameters, strength: Strength, site: UpdateSite)
     return squaresIn(weight, updatedKernel(kernel, {a, b, scaling}));
   }
   const low = asMatrix(a); // [fan-in, r]
-  const sb = scaled(tf.reshape(b, [low.shape[1], -1]), scaling); // [r, out]
+  const sb = scaled(inShape(b, [low.shape[1], -1]), scaling); // [r, out]
   const cross = product(low, columns(kernel, sb.shape[1] as number), true); // [r, out]
   const square = product(product(low, low, true), sb); // [r, r] · [r, out]
   const change = tf.sum(tf.mul(tf.add(tf.mul(cross, 2), square), sb), 0);
-  return tf.maximum(tf.add(squaresOfBase(site), change), 0);
+  return tf.add(base(site)[0], change);
 }
 
 function squaresIn(weight: AdaptableWeight, kernel: tf.Tensor): tf.Tensor {
