@@ -30,6 +30,17 @@ export function stirFactors(model: tf.LayersModel | tf.layers.Layer, seed = 100)
   });
 }
 
+/** Moves all that trains in a model by random numbers, as training would. */
+export function stirUpdates(model: tf.LayersModel, seed = 100): void {
+  tf.tidy(() => {
+    [...new Set(model.trainableWeights)]
+      .sort((one, other) => one.id - other.id)
+      .forEach((weight, i) => {
+        weight.write(tf.add(weight.read(), tf.mul(random(weight.shape as [number, number], seed + i), 0.3)));
+      });
+  });
+}
+
 /** `W + s·A·B` of an adapted layer, or of one of its weights, in plain loops. */
 export function mergedKernel(layer: LoRALayer, part = layer.loraLayer): number[] {
   const [w, a, b] = [layer.tryGetParameter(part.weight)!, part.A, part.B].map(numbers) as [

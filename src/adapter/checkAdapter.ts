@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {faultsOf, kindOf, listed, LoRAError} from '../errors';
 import {type LayerConfig, resolveWeights} from '../layers/adaptation';
-import {resolveStrength} from '../methods/method';
+import {resolveDropout, resolveStrength} from '../methods/method';
 import {methodOf} from '../methods/table';
 import {isForeignLayer, isForeignTensor, OTHER_COPY} from '../tfjs/copies';
 import type {Adapter, AdapterConfig} from './adapter';
@@ -42,6 +42,8 @@ const LAYER_FIELDS: Readonly<Record<keyof LayerConfig, true>> = {
   rank: true,
   alpha: true,
   rankStabilized: true,
+  share: true,
+  dropout: true,
   freezeBaseLayer: true,
   trainBias: true,
 };
@@ -84,6 +86,7 @@ export function checkAdapterConfig(config: unknown): asserts config is AdapterCo
     }
     resolveStrength(layer);
     const [fault] = [
+      ...faultsOf(() => resolveDropout(layer.dropout)),
       ...faultsOf(() => methodOf(layer.method)),
       ...(layer.weights === undefined ? [] : faultsOf(() => resolveWeights(layer.weights))),
     ];

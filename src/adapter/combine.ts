@@ -27,12 +27,16 @@ import {mergeFactors, type Merging, type Product, reduced, sum, type Term} from 
 export function combineAdapters(parts: readonly WeightedAdapter[], options: CombineOptions = {}): Adapter {
   const joint = checkCombination(parts, options);
   const merging = mergingOf(options);
-  return scoped(() =>
-    assemble(
-      joint,
-      joint.layers.map(layer => combineLayer(layer, merging)),
-    ),
-  );
+  try {
+    return scoped(() =>
+      assemble(
+        joint,
+        joint.layers.map(layer => combineLayer(layer, merging)),
+      ),
+    );
+  } finally {
+    joint.dispose();
+  }
 }
 
 function combineLayer(layer: JointLayer, merging: Merging | undefined): Combined {

@@ -43,8 +43,10 @@ export function checkCombination(parts: readonly WeightedAdapter[], options: Com
   throwFaults(optionFaults(options, []));
   const joint = join(parts);
   const {method} = options;
-  throwFaults([...weightFaults(parts, method), ...(method === 'ties' || method === 'dare' ? rankFaults(joint) : [])]);
-  return joint;
+  return checked(joint, [
+    ...weightFaults(parts, method),
+    ...(method === 'ties' || method === 'dare' ? rankFaults(joint) : []),
+  ]);
 }
 
 /**
@@ -60,7 +62,14 @@ export function checkCompression(parts: readonly WeightedAdapter[], options: Com
     ...optionFaults(options, ['rank']),
   ]);
   const joint = join(parts);
-  throwFaults(weightFaults(parts, options.method));
+  return checked(joint, weightFaults(parts, options.method));
+}
+
+function checked(joint: Joint, faults: readonly string[]): Joint {
+  if (faults.length > 0) {
+    joint.dispose();
+  }
+  throwFaults(faults);
   return joint;
 }
 

@@ -78,7 +78,7 @@ export function assemble({layers, trainable, biases, full, head}: Joint, combine
       ...(freezeBaseLayer && trainBias && {trainBias}),
     };
     for (const {prefix, a, b} of factors) {
-      for (const [name, tensor] of Object.entries(methodOf(first.method).parametersOf({a, b}))) {
+      for (const [name, tensor] of Object.entries(methodOf(first.method).parametersOf?.({a, b}) ?? {})) {
         tensors[`${path}/${prefix}${name}`] = tf.clone(tensor);
       }
     }

@@ -45,6 +45,7 @@ export async function compressAdapter(
     return scoped(() => assemble(joint, layers));
   } finally {
     tf.dispose(layers.flatMap(({factors}) => factors.flatMap(({a, b}) => [a, b])));
+    joint.dispose();
   }
 }
 
@@ -52,7 +53,8 @@ function isList(source: Adapter | readonly WeightedAdapter[]): source is readonl
   return Array.isArray(source);
 }
 
-async function compressLayer(layer: JointLayer, asked: number, merging: Merging | undefined): Promise<Combined> {
+/** A layer of a given rank: the best approximation of its update. */
+export async function compressLayer(layer: JointLayer, asked: number, merging: Merging | undefined): Promise<Combined> {
   const single = merging === undefined && rankOf(layer) <= asked ? scoped(() => kept(alone(layer))) : undefined;
   if (single !== undefined) {
     return single;

@@ -3,6 +3,7 @@ import {faultsOf, LoRAError, show, showShape, throwFaults} from '../errors';
 import {describeWeights, type LayerConfig} from '../layers/adaptation';
 import {methodOf} from '../methods/table';
 import {type Adapter, type HeadConfig, layerConfigAt} from './adapter';
+import {asLoRA} from './asLoRA';
 import {checkAdapter} from './checkAdapter';
 import {describeHead, sameHead} from './headConfig';
 import {type LayerTensors, limitOf, tensorsByLayer, type WeightFactors} from './layerTensors';
@@ -39,6 +40,8 @@ export interface Joint {
   /** The weights that are brought in full, by name. */
   full: Record<string, tf.Tensor>;
   head: HeadConfig | undefined;
+  /** Frees the tensors. */
+  dispose(): void;
 }
 
 /**
@@ -54,7 +57,9 @@ export function join(parts: readonly WeightedAdapter[]): Joint {
   const biases = new Set<string>();
   const full: Record<string, tf.Tensor> = {};
   let clash = false;
-  for (const [i, {adapter, weight}] of parts.entries()) {
+  const plain = parts.map(({adapter, weight}) => ({adapter: asLoRA(adapter), weight}));
+  const dispose = () => plain.forEach(({adapter}) => adapter.dispose());
+  for (const [i, {adapter, weight}] of plain.entries()) {
     adapter.config.trainable.forEach(path => trainable.add(path));
     adapter.config.biases?.forEach(path => biases.add(path));
     const found = tensorsByLayer(adapter);
@@ -85,6 +90,7 @@ export function join(parts: readonly WeightedAdapter[]): Joint {
     faults.push(`one adapter has ${describeHead(heads[0])}, another ${describeHead(other)}`);
   }
   if (faults.length > 0) {
+    dispose();
     const advice = clash ? ['Weights in full cannot be added up. All adapters but one must do without them.'] : [];
     throw new LoRAError(
       ['The adapters do not go together:', ...new Set(faults.map(fault => `  ${fault}`)), ...advice].join('\n'),
@@ -95,7 +101,7 @@ export function join(parts: readonly WeightedAdapter[]): Joint {
     return {path, members, trainBias};
   });
   const biasAlone = [...biases].filter(path => !layers.has(path) && !trainable.has(path));
-  return {layers: joined, trainable: [...trainable], biases: biasAlone, full, head: heads[0]};
+  return {layers: joined, trainable: [...trainable], biases: biasAlone, full, head: heads[0], dispose};
 }
 
 function checkParts(parts: readonly WeightedAdapter[]): void {

@@ -13,6 +13,13 @@ export interface WeightFactors {
   b: tf.Tensor;
 }
 
+/** The parameters of the update of one weight in an adapter, by their own names. */
+export interface WeightParameters {
+  path: string;
+  prefix: string;
+  parameters: Record<string, tf.Tensor>;
+}
+
 /** What an adapter holds for one layer. */
 export interface LayerTensors {
   factors: WeightFactors[];
@@ -24,11 +31,16 @@ export interface LayerTensors {
  * The tensors that an adapter holds for each of its layers, adapted or brought in full, by path, factors in the order of their names; and a
  * line for each that is not as it should be.
  */
-export function tensorsByLayer({config, tensors}: Adapter): {layers: Map<string, LayerTensors>; faults: string[]} {
+export function tensorsByLayer({config, tensors}: Adapter): {
+  layers: Map<string, LayerTensors>;
+  /** The parameters of each update, by what stands before their names. */
+  updates: Map<string, WeightParameters>;
+  faults: string[];
+} {
   const layers = new Map<string, LayerTensors>();
   const missing = new Set(Object.keys(config.layers));
   const faults: string[] = [];
-  const updates = new Map<string, {path: string; prefix: string; parameters: Record<string, tf.Tensor>}>();
+  const updates = new Map<string, WeightParameters>();
   for (const path of [...missing, ...config.trainable, ...(config.biases ?? [])]) {
     layers.set(path, {factors: [], full: {}});
   }
@@ -54,14 +66,16 @@ export function tensorsByLayer({config, tensors}: Adapter): {layers: Map<string,
   for (const [name, {path, prefix, parameters}] of updates) {
     const method = methodOf(layerConfigAt(config, path)?.method);
     const absent = method.parameterNames.filter(known => parameters[known] === undefined);
-    const factors = method.factorsOf(parameters);
-    if (absent.length > 0) {
+    const factors = method.parametersOf && method.factorsOf?.(parameters);
+    if (method.parametersOf === undefined) {
+      faults.push(`${path}: method ${method.name}, whose updates cannot be added up`);
+    } else if (absent.length > 0) {
       faults.push(`${name}${Object.keys(parameters).join()}: without a ${absent.join(' and a ')}`);
-    } else if (factors.b.shape[0] !== factors.a.shape[factors.a.rank - 1]) {
+    } else if (factors !== undefined && factors.b.shape[0] !== factors.a.shape[factors.a.rank - 1]) {
       faults.push(
         `${name}: factors of different ranks, ${showShape(factors.a.shape)} and ${showShape(factors.b.shape)}`,
       );
-    } else {
+    } else if (factors !== undefined) {
       layers.get(path)?.factors.push({prefix, ...factors});
     }
   }
@@ -69,7 +83,7 @@ export function tensorsByLayer({config, tensors}: Adapter): {layers: Map<string,
     factors.sort((one, other) => (one.prefix < other.prefix ? -1 : 1));
   }
   missing.forEach(path => faults.push(`${path}: no factors in the adapter`));
-  return {layers, faults};
+  return {layers, updates, faults};
 }
 
 /** The greatest rank of which a weight makes use, `min(fan-in, fan-out)`. */

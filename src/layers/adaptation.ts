@@ -1,6 +1,6 @@
 import type * as tf from '@tensorflow/tfjs';
 import {listed, LoRAError, show, showShape, throwFaults} from '../errors';
-import type {AdaptableWeight, LoRAStrength, Method, ParameterSpec, Start} from '../methods/method';
+import type {AdaptableWeight, LoRAStrength, Method, ParameterSpec, Start, UpdateForm} from '../methods/method';
 import type {Forward} from './forward';
 import {checkLayer} from './wrapperArgs';
 import {fieldsOf, type KernelLayer} from '../tfjs/fields';
@@ -11,6 +11,8 @@ export interface Adaptation {
   baseClassName: string;
   /** The weights of a built layer that are updated, always in the same order. */
   weights(layer: tf.layers.Layer): AdaptableWeight[];
+  /** How the layers compute. Default: by their own `call`, with other values for their weights. */
+  form?: UpdateForm;
   /** What a layer with one kernel computes, with an update of it or without. */
   forward?: Forward;
   /** Why a layer of the class cannot be adapted all the same, and the way out; `undefined` if it can. */
@@ -61,7 +63,8 @@ export function rankLimit(method: Method, weights: readonly AdaptableWeight[]): 
  */
 export function frugalRank(method: Method, weights: readonly AdaptableWeight[], rank: number): number {
   const numbers = sizeOf(weights.map(({variable}) => variable));
-  const updates = (r: number) => sizeOf(updateSpecs(method, weights, r).flatMap(({parameters}) => parameters));
+  const updates = (r: number) =>
+    sizeOf(updateSpecs(method, weights, r).flatMap(({parameters}) => parameters.filter(({shared}) => !shared)));
   let frugal = Math.min(rank, rankLimit(method, weights));
   while (frugal > 1 && updates(frugal) >= numbers) {
     frugal--;
@@ -121,6 +124,18 @@ export function checkRank(layerName: string, method: Method, weights: readonly A
   }
 }
 
+/** Why layers of a kind cannot have updates by a method, or with dropout, as the rest of a sentence about one; `undefined` if they can. */
+export function refusedUpdate({form = 'weights'}: Adaptation, method: Method, dropout: number): string | undefined {
+  const refusal = method.refusal?.(form);
+  return (
+    refusal ??
+    (dropout > 0 && form === 'weights'
+      ? 'computes by its own call, whose weights are updated as a whole: it has no input of the update that dropout could work on. ' +
+        'Exclude it, or override its dropout with 0.'
+      : undefined)
+  );
+}
+
 /** Names a weight of a layer that can have an update, such as `attn_kernel`. */
 export interface WeightTarget {
   /** The name that the layer gives the weight in `addWeight`. */
@@ -135,6 +150,10 @@ export interface LayerConfig extends Required<LoRAStrength> {
   className: string;
   /** How the weights are updated. Default: `'lora'`. */
   method?: string;
+  /** How much of the update counts, where the method has no other way to say it. Default: 1. */
+  share?: number;
+  /** The probability with which numbers of the input of the update are dropped in training. Default: 0. */
+  dropout?: number;
   /** The weights that are updated, of a layer that is adapted by their names. */
   weights?: Required<WeightTarget>[];
   /** Whether the base's own weights stay fixed; if not, they are part of the adapter. */
@@ -183,6 +202,7 @@ export function describeWeights(weights: readonly WeightTarget[]): string {
 export function kernelAdaptation(baseClassName: string, forward: Forward): Adaptation {
   return {
     baseClassName,
+    form: 'linear',
     forward,
     weights: layer => [{name: 'kernel', variable: fieldsOf<KernelLayer>(layer).kernel}],
   };

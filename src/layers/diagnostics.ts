@@ -1,12 +1,12 @@
 import * as tf from '@tensorflow/tfjs';
 import type {Adaptation} from './adaptation';
-import type {LowRankPart} from './layerUpdate';
+import type {UpdatePart} from './layerUpdate';
 
 /** What is diagnosed: a layer with an update. */
 interface Updated {
   readonly baseLayer: tf.layers.Layer;
   readonly adaptation: Adaptation;
-  readonly lowRankParts: readonly Pick<LowRankPart, 'parameters' | 'trainableParameters' | 'delta'>[];
+  readonly updateParts: readonly Pick<UpdatePart, 'parameters' | 'trainableParameters' | 'delta'>[];
   readonly rank: number;
   readonly alpha: number;
   readonly scaling: number;
@@ -41,19 +41,19 @@ export async function diagnose(layer: Updated): Promise<Record<string, string>> 
 }
 
 /** The norms of each update of a layer. They are read from the backend, which webgpu cannot do at once. */
-export async function normsOf({baseLayer, adaptation, lowRankParts}: Updated): Promise<UpdateNorms[]> {
+export async function normsOf({baseLayer, adaptation, updateParts}: Updated): Promise<UpdateNorms[]> {
   const norms = tf.tidy(() => {
     const kernels = adaptation.weights(baseLayer).map(({variable}) => tf.norm(variable.read()));
-    const deltas = lowRankParts.map(part => tf.norm(part.delta()));
+    const deltas = updateParts.map(part => tf.norm(part.delta()));
     return tf.stack([tf.stack(deltas), tf.stack(kernels)], 1);
   });
   const values = await norms.data();
   norms.dispose();
-  return lowRankParts.map((_, i) => ({deltaNorm: values[2 * i] ?? NaN, kernelNorm: values[2 * i + 1] ?? NaN}));
+  return updateParts.map((_, i) => ({deltaNorm: values[2 * i] ?? NaN, kernelNorm: values[2 * i + 1] ?? NaN}));
 }
 
 /** How many numbers train, of the update and of the base, and how many there are. */
-export function parameterCounts({baseLayer, lowRankParts}: Updated): {
+export function parameterCounts({baseLayer, updateParts}: Updated): {
   trainable: number;
   trainableBase: number;
   total: number;
@@ -61,8 +61,8 @@ export function parameterCounts({baseLayer, lowRankParts}: Updated): {
   const sum = (counts: number[]) => counts.reduce((total, count) => total + count, 0);
   const trainableBase = sum(baseLayer.trainableWeights.map(weight => weight.read().size));
   return {
-    trainable: sum(lowRankParts.map(part => part.trainableParameters)) + trainableBase,
+    trainable: sum(updateParts.map(part => part.trainableParameters)) + trainableBase,
     trainableBase,
-    total: sum(lowRankParts.map(part => part.parameters)) + baseLayer.countParams(),
+    total: sum(updateParts.map(part => part.parameters)) + baseLayer.countParams(),
   };
 }

@@ -1,10 +1,12 @@
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError} from '../errors';
 import {type Activation, outputActivation} from '../ops/activation';
+import {gained} from '../ops/factors';
 import type {Conv2DGeometry} from '../ops/kernels';
-import {linear, type LinearWeights, type Update} from '../ops/linear';
+import {linear, type LinearWeights} from '../ops/linear';
 import type {Linear} from '../ops/lowRank';
 import type {Prepared} from '../ops/lazyOp';
+import {changeOf, type Update} from '../ops/update';
 import {type ConvLayer, fieldsOf, type KernelLayer} from '../tfjs/fields';
 
 /**
@@ -56,11 +58,17 @@ export function asFloat(x: tf.Tensor): tf.Tensor {
 }
 
 /** Computes a linear operation with its weights and the activation after it. */
-export type Compute = (x: tf.Tensor, weights: LinearWeights, activation: Activation) => tf.Tensor;
+export interface Compute {
+  (x: tf.Tensor, weights: LinearWeights, activation: Activation): tf.Tensor;
+  /** Whether factors may work on an input of their own. Default: false. */
+  branches?: boolean;
+}
 
 /** Computes by `linear`. */
 export function by(op: Linear): Compute {
-  return (x, weights, activation) => linear(op, x, weights, activation);
+  const compute: Compute = (x, weights, activation) => linear(op, x, weights, activation);
+  compute.branches = true;
+  return compute;
 }
 
 /** How the stock layer computes. */
@@ -77,13 +85,28 @@ interface Manner extends Pick<LinearWeights, 'defer'> {
 export function applyLinear(
   compute: Compute,
   x: tf.Tensor,
-  {kernel, bias, activation}: KernelLayer,
+  layer: KernelLayer,
   {update, prepared}: ForwardCall,
   {biasApart, fuses = true, fusesMore = false, defer}: Manner,
   restore: (y: tf.Tensor) => tf.Tensor,
 ): tf.Tensor {
-  const weights = {kernel: kernel.read(), bias: bias?.read() ?? null, biasApart, ...update, prepared, defer};
-  const input = asFloat(x);
+  const {activation} = layer;
+  const input = scaledInput(asFloat(x), update);
+  if (update.dropout !== undefined && !(compute.branches && update.factors !== undefined)) {
+    return activation.apply(restore(inTwoParts(compute, input, layer, update)));
+  }
+  const {factors, gain} = update;
+  const weights = {
+    kernel: update.kernel ?? layer.kernel.read(),
+    trains: update.kernel !== undefined,
+    bias: biasOf(layer, update),
+    biasApart,
+    factors: factors ?? null,
+    gain: gain ?? null,
+    dropped: update.dropout?.drop(input),
+    prepared,
+    defer,
+  };
   const known = outputActivation(activation.getClassName());
   if (known !== undefined) {
     const more = fusesMore && activation.getClassName() === 'relu6' ? 'relu6' : known.fused;
@@ -92,6 +115,24 @@ export function applyLinear(
   }
   // The activation's gradient needs its input, or it is not elementwise: it stays a step of its own, where the stock layer has it.
   return activation.apply(restore(compute(input, weights, UNFUSED_IDENTITY)));
+}
+
+function scaledInput(x: tf.Tensor, {inputGain}: Update): tf.Tensor {
+  return inputGain === undefined ? x : gained(x, inputGain);
+}
+
+function biasOf({bias}: KernelLayer, {biasGain}: Update): tf.Tensor | null {
+  const own = bias?.read() ?? null;
+  return own === null || biasGain === undefined ? own : tf.mul(own, biasGain);
+}
+
+/** `x ∗ W + x̃ ∗ ΔW + b`, with numbers of `x` dropped in `x̃`, for an operation or an update that has no branch beside the kernel. */
+function inTwoParts(compute: Compute, x: tf.Tensor, layer: KernelLayer, update: Update): tf.Tensor {
+  const kernel = layer.kernel.read();
+  const own = {kernel, trains: layer.kernel.trainable, bias: biasOf(layer, update), biasApart: true};
+  const change = {kernel: changeOf(kernel, update), trains: true, bias: null, biasApart: true};
+  const dropped = update.dropout?.drop(x) ?? x;
+  return tf.add(compute(x, own, UNFUSED_IDENTITY), compute(dropped, change, UNFUSED_IDENTITY));
 }
 
 /** Stands for an activation that follows: the stock layer fuses none. */

@@ -3,7 +3,7 @@ import {conv2dTranspose} from '../ops/conv2dTranspose';
 import {type ConvLayer, fieldsOf} from '../tfjs/fields';
 import {applyLinear, channelsLast, type Compute, type Forward} from './forward';
 import {LoRALayer} from './loraLayer';
-import {kernelAdaptation} from './adaptation';
+import {type Adaptation, kernelAdaptation} from './adaptation';
 
 /** `Conv2DTranspose`: both data formats. The stock layer fuses nothing, and leaves a dilation rate out of account. */
 const conv2dTransposeForward: Forward = (layer, x, call) => {
@@ -26,6 +26,10 @@ const conv2dTransposeForward: Forward = (layer, x, call) => {
  */
 export class LoRAConv2DTranspose extends LoRALayer {
   static readonly className = 'LoRAConv2DTranspose';
-  static readonly adaptation = kernelAdaptation('Conv2DTranspose', conv2dTransposeForward);
+  static readonly adaptation: Adaptation = {
+    ...kernelAdaptation('Conv2DTranspose', conv2dTransposeForward),
+    form: 'kernel',
+    weights: layer => [{name: 'kernel', variable: fieldsOf<ConvLayer>(layer).kernel, transposed: true}],
+  };
 }
 tf.serialization.registerClass(LoRAConv2DTranspose);

@@ -12,9 +12,13 @@ const depthwiseConv2dForward: Forward = (layer, x, call) => {
   const {depthwiseKernel: kernel, bias, activation} = fields;
   const fuses = isFused(layer);
   const geometry = conv2dGeometry(fuses ? fields : {...fields, dilationRate: [1, 1]});
-  const trains = fuses && kernel.trainable;
   const compute: Compute = (input, weights, after) =>
-    depthwiseConv2d(input as tf.Tensor4D, {...weights, fuses, trains}, geometry, after);
+    depthwiseConv2d(
+      input as tf.Tensor4D,
+      {...weights, fuses, trains: weights.trains || (fuses && kernel.trainable)},
+      geometry,
+      after,
+    );
   const {last, restore} = channelsLast(x, fields);
   const weights = {kernel, bias, activation};
   const defer = !fuses && kernel.shape[3] === 1 ? deferral(call.prepared, fields, geometry, true) : undefined;
@@ -38,6 +42,7 @@ export class LoRADepthwiseConv2D extends LoRALayer {
   static readonly className = 'LoRADepthwiseConv2D';
   static readonly adaptation: Adaptation = {
     baseClassName: 'DepthwiseConv2D',
+    form: 'kernel',
     forward: depthwiseConv2dForward,
     weights: layer => [
       {name: 'depthwise_kernel', variable: fieldsOf<DepthwiseLayer>(layer).depthwiseKernel, outAxes: 2},

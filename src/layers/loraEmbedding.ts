@@ -8,9 +8,11 @@ import {LoRALayer} from './loraLayer';
 
 /** `Embedding`: row numbers of any shape. */
 const embeddingForward: Forward = (layer, x, {update, prepared}) => {
-  const kernel = fieldsOf<EmbeddingLayer>(layer).embeddings.read();
+  const {factors, gain} = update;
+  const kernel = update.kernel ?? fieldsOf<EmbeddingLayer>(layer).embeddings.read();
   const rows = tf.reshape(x.dtype === 'int32' ? x : tf.cast(x, 'int32'), [x.size, 1]);
-  const weights = {kernel, bias: null, biasApart: false, ...update, prepared};
+  const trains = update.kernel !== undefined;
+  const weights = {kernel, trains, bias: null, biasApart: false, factors, gain, prepared};
   return tf.reshape(
     linear(embeddingOp, rows, weights, UNFUSED_IDENTITY),
     onlyShape(layer.computeOutputShape(x.shape)) as number[],
@@ -24,12 +26,15 @@ const embeddingForward: Forward = (layer, x, {update, prepared}) => {
  * As in PEFT it is `A` that starts at zero, and `B` that starts random, from N(0, 1): rows of `A` that no batch has looked up stay at zero,
  * and their words as they were. `initializer` is that of `B`.
  *
+ * Dropout leaves it out, as in PEFT: a row number is no quantity that could be dropped.
+ *
  * Takes what the base takes, and masks what the base masks. Trains `rank · (vocabulary + dim)` numbers instead of `vocabulary · dim`.
  */
 export class LoRAEmbedding extends LoRALayer {
   static readonly className = 'LoRAEmbedding';
   static readonly adaptation: Adaptation = {
     baseClassName: 'Embedding',
+    form: 'lookUp',
     forward: embeddingForward,
     weights: layer => [{name: 'embeddings', variable: fieldsOf<EmbeddingLayer>(layer).embeddings}],
     zeroFactor: 'A',

@@ -1,32 +1,25 @@
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError} from '../errors';
-import {type Initializer, initializerEntry} from '../methods/initializer';
-import {type LoRAStrength, type Method, resolveStrength, scalingOf} from '../methods/method';
-import {methodOf, namedIn} from '../methods/table';
-import {layerFromEntry, symbolicInputs, withoutConstraints} from '../tfjs/configs';
-import {fieldsOf, type LayerInternals} from '../tfjs/fields';
-import {namedWeights, replaceValue, shareWeights} from '../tfjs/weights';
-import {type Adaptation, checkBase, checkRank, type LayerConfig, rankLimit} from './adaptation';
+import {initializerEntry} from '../methods/initializer';
+import {type Method, scalingOf} from '../methods/method';
+import type {Dropout} from '../ops/dropout';
+import {namedIn} from '../methods/table';
+import {builtLayer, withoutConstraints} from '../tfjs/configs';
+import {biasesOf, namedWeights, replaceValue, shareWeights} from '../tfjs/weights';
+import {type Adaptation, checkRank, type LayerConfig, rankLimit} from './adaptation';
 import {diagnose} from './diagnostics';
 import {type Forward, onlyTensor} from './forward';
-import {LayerUpdate, type LowRankPart} from './layerUpdate';
-import {type LoadReport, loadNamedWeights, matchNames, type NameMapping, type WeightsReport} from './namedWeights';
-import {checkArgs, type WrapperArgs} from './wrapperArgs';
+import {LayerUpdate, type LowRankPart, type UpdatePart} from './layerUpdate';
+import {
+  type LoadReport,
+  loadNamedWeights,
+  matchNames,
+  type NameMapping,
+  setNamedWeight,
+  type WeightsReport,
+} from './namedWeights';
+import {type LoRALayerArgs, resolveArgs} from './loraArgs';
 import {type CallArgs, WRAPPER_KIND, WrapperLayer} from './wrapperLayer';
-
-/** Arguments of every LoRA layer. */
-export interface LoRALayerArgs extends WrapperArgs, LoRAStrength {
-  /** Keep the layer's own weights fixed. If false, they train along with the factors. Default: true. */
-  freezeBaseLayer?: boolean;
-  /** Train the layer's bias along with the factors, though its kernel stays fixed. Default: false. */
-  trainBias?: boolean;
-  /** How the kernel is updated: `'lora'`, or another method by its name. Default: `'lora'`. */
-  method?: string;
-  /** What `A` starts from, as for `tf.layers`. Default: U(−1/√fan-in, 1/√fan-in), as in PEFT. */
-  initializer?: Initializer;
-  /** Makes the start of `A` reproducible. */
-  seed?: number;
-}
 
 /**
  * A frozen layer and a trainable low-rank update of its kernel, or of each of its kernels:
@@ -45,8 +38,12 @@ export abstract class LoRALayer extends WrapperLayer {
   /** Whether the base's own weights stay fixed. */
   readonly isBaseLayerFrozen: boolean;
 
-  /** The update, and the variables that it is made of. */
-  protected readonly update: LayerUpdate;
+  /**
+   * The update, and the variables that it is made of.
+   *
+   * @internal
+   */
+  readonly update: LayerUpdate;
   private batchShape!: tf.Shape | tf.Shape[];
   /** Why the layer could not be built. */
   private refusal: Error | undefined;
@@ -59,13 +56,9 @@ export abstract class LoRALayer extends WrapperLayer {
     /** What is adapted, and how. Default: what the class says. */
     readonly adaptation: Adaptation = (new.target as unknown as {adaptation: Adaptation}).adaptation,
   ) {
-    checkArgs(args);
-    checkBase(args.layer, adaptation);
-    const [method, strength] = [methodOf(args.method), resolveStrength(args)];
-    const freezeBaseLayer = args.freezeBaseLayer ?? true;
+    const {method, strength, dropout, start, freezeBaseLayer} = resolveArgs(args, adaptation);
     super(args, !freezeBaseLayer ? 'everything' : args.trainBias === true ? 'biases' : 'nothing');
-    const start = {zeroFactor: adaptation.zeroFactor, initializer: args.initializer, seed: args.seed};
-    this.update = new LayerUpdate(this, method, strength, start, (name, {shape, initializer, trains}) =>
+    this.update = new LayerUpdate(this, method, strength, start, dropout, (name, {shape, initializer, trains}) =>
       this.addWeight(name, shape, 'float32', initializer, undefined, trains),
     );
     this.isBaseLayerFrozen = freezeBaseLayer;
@@ -107,16 +100,35 @@ export abstract class LoRALayer extends WrapperLayer {
   /**
    * The low-rank part: the factors, and their product in the kernel's shape. Of a layer with several kernels, that of the first.
    *
-   * @throws LoRAError if the layer is not built.
+   * @throws LoRAError if the layer is not built, or its method has no low-rank factors.
    */
   get loraLayer(): LowRankPart {
     this.checkBuilt();
-    return this.lowRankParts[0] as LowRankPart;
+    const [first] = this.lowRankParts;
+    if (first === undefined) {
+      throw new LoRAError(
+        `Layer "${this.name}" has an update of the method "${this.method.name}", which is no product A·B. Its updateParts say what it has.`,
+      );
+    }
+    return first;
   }
 
-  /** The low-rank parts, one for each weight that is updated. */
+  /** The low-rank parts, one for each weight that is updated; none if the method has no low-rank factors. */
   get lowRankParts(): LowRankPart[] {
+    return this.updateParts.filter((part): part is LowRankPart => 'A' in part);
+  }
+
+  /** The updates of the layer, one for each weight that is updated. */
+  get updateParts(): UpdatePart[] {
     return this.update.parts();
+  }
+
+  /**
+   * The dropout of the update: its `rate`, and the `seed` and the `step` from which its masks follow. To resume a training as if it had not
+   * been interrupted, keep the last two and set them again.
+   */
+  get dropout(): Dropout {
+    return this.update.dropout;
   }
 
   /** How this layer updates its base, as an adapter records it. */
@@ -125,6 +137,7 @@ export abstract class LoRALayer extends WrapperLayer {
       className: this.baseLayer.getClassName(),
       ...namedIn(this.update.method),
       ...this.update.strength,
+      ...this.update.dropout.config,
       freezeBaseLayer: this.isBaseLayerFrozen,
       ...(this.baseTraining === 'biases' && this.trainedWeights().size > 0 && {trainBias: true}),
     };
@@ -163,6 +176,16 @@ export abstract class LoRALayer extends WrapperLayer {
     this.update.clear();
   }
 
+  override disposePrepared(): void {
+    super.disposePrepared();
+    this.update.disposePrepared();
+  }
+
+  override setFastWeightInitDuringBuild(value: boolean): void {
+    super.setFastWeightInitDuringBuild(value);
+    this.update.isAboutToBeLoaded = value;
+  }
+
   override adapterWeights(): Map<string, tf.LayerVariable> {
     return new Map([...this.update.variables(), ...this.trainedWeights()]);
   }
@@ -175,11 +198,7 @@ export abstract class LoRALayer extends WrapperLayer {
    */
   mergeToOriginalLayer(): tf.layers.Layer {
     this.checkBuilt();
-    const merged = layerFromEntry(withoutConstraints(this.baseEntry()));
-    // Applying it to a symbolic input builds it under its own name; the node that this leaves would make `merged.output` ambiguous.
-    merged.apply(symbolicInputs(this.batchShape));
-    merged.inboundNodes.length = 0;
-    fieldsOf<LayerInternals>(merged)._refCount = null;
+    const merged = builtLayer(withoutConstraints(this.baseEntry()), this.batchShape);
     this.mergeInto(merged);
     return merged;
   }
@@ -191,6 +210,9 @@ export abstract class LoRALayer extends WrapperLayer {
       const merged = this.update.mergedKernels();
       this.adaptation.weights(layer).forEach(({variable}, i) => {
         replaceValue(variable, merged[i] as tf.Tensor);
+      });
+      biasesOf(layer).forEach(bias => {
+        replaceValue(bias, this.update.mergedBias(bias.read()));
       });
     });
   }
@@ -212,6 +234,7 @@ export abstract class LoRALayer extends WrapperLayer {
       ...super.getConfig(),
       ...namedIn(this.update.method),
       ...this.update.strength,
+      ...this.update.dropout.config,
       freezeBaseLayer: this.isBaseLayerFrozen,
       ...(this.baseTraining === 'biases' && {trainBias: true}),
       ...(initializer !== undefined && {initializer: initializerEntry(initializer)}),
@@ -220,7 +243,7 @@ export abstract class LoRALayer extends WrapperLayer {
   }
 
   protected override compute(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor | tf.Tensor[] {
-    const [update = {}] = this.update.forOperations();
+    const [update = {}] = this.update.forOperations(kwargs.training === true);
     const forward = this.adaptation.forward as Forward;
     return forward(this.baseLayer, onlyTensor(inputs), {update, prepared: this.prepared, kwargs});
   }
@@ -251,15 +274,7 @@ export abstract class LoRALayer extends WrapperLayer {
    * @throws LoRAError if no weight has that name, or its shape or type differs.
    */
   setParameter(name: string, value: tf.Tensor): void {
-    const {unmatched, mismatched} = this.loadWeights({[name]: value}, undefined, false);
-    if (unmatched.length > 0) {
-      throw new LoRAError(
-        `Layer "${this.name}" has no weight "${name}". It has ${this.getParameterNames().join(', ')}.`,
-      );
-    }
-    if (mismatched.length > 0) {
-      throw new LoRAError(`Layer "${this.name}": ${mismatched.join('')}.`);
-    }
+    setNamedWeight(this.name, this.parameters(), name, value);
   }
 
   /** Compares names, each first passed through `mapping`, with those of the weights. One that it maps to `null` is skipped. */

@@ -1,12 +1,13 @@
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError} from '../errors';
-import {adaptedProducts} from '../ops/cellProducts';
-import type {Factors} from '../ops/factors';
+import {adaptedProducts, type CellProduct, frozenProducts, masked} from '../ops/cellProducts';
 import {type CellKind, partWidths} from '../ops/recurrent';
+import {changeOf, type Update} from '../ops/update';
 import {fieldsOf} from '../tfjs/fields';
 import type {AdaptableWeight} from '../methods/method';
 import type {Adaptation} from './adaptation';
-import {LoRALayer, type LoRALayerArgs} from './loraLayer';
+import type {LoRALayerArgs} from './loraArgs';
+import {LoRALayer} from './loraLayer';
 import {
   type Cell,
   cellKind,
@@ -43,12 +44,18 @@ export abstract class LoRARecurrentLayer extends LoRALayer {
   }
 
   protected override compute(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor | tf.Tensor[] {
-    const factors = this.update.forOperations().map(({factors}) => factors);
+    const updates = this.update.forOperations(kwargs.training === true);
+    const [first] = [inputs].flat() as [tf.Tensor];
     this.products = new Map(
       cellsOf(this.baseLayer).map(({cell}, i) => {
         const fields = fieldsOf<Cell>(cell);
-        const [ofInput, ofState] = factors.slice(2 * i) as [Factors, Factors];
-        return [fields, adaptedCellProducts(fields, cellKind(cell) as CellKind, ofInput, ofState)];
+        const [ofInput, ofState] = updates.slice(2 * i) as [Update, Update];
+        const widths = partWidths(cellKind(cell) as CellKind, fields.recurrentKernel.read());
+        const products = {
+          input: updatedProducts(fields.kernel, ofInput, first.shape[0] as number),
+          recurrent: updatedProducts(fields.recurrentKernel, ofState, first.shape[0] as number, widths),
+        };
+        return [fields, products];
       }),
     );
     try {
@@ -62,23 +69,28 @@ export abstract class LoRARecurrentLayer extends LoRALayer {
   }
 }
 
-function adaptedCellProducts(
-  {kernel, recurrentKernel}: Cell,
-  kind: CellKind,
-  ofInput: Factors,
-  ofState: Factors,
-): CellProducts {
-  const u = recurrentKernel.read();
-  return {
-    input: adaptedProducts(kernel.read(), ofInput),
-    recurrent: adaptedProducts(u, ofState, partWidths(kind, u)),
-  };
+/** The products with an updated kernel for a batch of `examples`. With dropout, the updates work on inputs and states of their own. */
+function updatedProducts(
+  variable: tf.LayerVariable,
+  update: Update,
+  examples: number,
+  widths?: readonly number[],
+): CellProduct {
+  const kernel = variable.read();
+  const {dropout, factors} = update;
+  if (dropout === undefined) {
+    return adaptedProducts(update.kernel ?? kernel, factors ?? null, widths);
+  }
+  const own = variable.trainable ? adaptedProducts(kernel, null, widths) : frozenProducts(kernel, widths);
+  const mask = dropout.mask([examples, kernel.shape[0] as number]);
+  return masked(own, mask, adaptedProducts(changeOf(kernel, update), null, widths));
 }
 
 /** The adaptation of a class of recurrent layers: the kernel and the recurrent kernel of each cell. */
 function recurrentAdaptation(baseClassName: string): Adaptation {
   return {
     baseClassName,
+    form: 'recurrent',
     weights: layer =>
       cellsOf(layer).flatMap(({prefix, cell}): AdaptableWeight[] => {
         const {kernel, recurrentKernel} = fieldsOf<Cell>(cell);

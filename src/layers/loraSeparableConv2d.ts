@@ -38,6 +38,7 @@ export class LoRASeparableConv2D extends LoRALayer {
   static readonly className = 'LoRASeparableConv2D';
   static readonly adaptation: Adaptation = {
     baseClassName: 'SeparableConv2D',
+    form: 'linear',
     forward: separableConv2dForward,
     weights: layer => [{name: 'pointwise_kernel', variable: fieldsOf<SeparableLayer>(layer).pointwiseKernel}],
     refusal,

@@ -95,6 +95,27 @@ export function loadNamedWeights(
   };
 }
 
+/**
+ * Sets one weight of a layer.
+ *
+ * @throws LoRAError if there is none of that name, or its shape or type is another.
+ */
+export function setNamedWeight(
+  layerName: string,
+  weights: ReadonlyMap<string, tf.LayerVariable>,
+  name: string,
+  value: tf.Tensor,
+): void {
+  const how = {mapping: undefined, strict: false};
+  const {unmatched, mismatched} = loadNamedWeights(`layer "${layerName}"`, weights, {[name]: value}, how);
+  if (unmatched.length > 0) {
+    throw new LoRAError(`Layer "${layerName}" has no weight "${name}". It has ${[...weights.keys()].join(', ')}.`);
+  }
+  if (mismatched.length > 0) {
+    throw new LoRAError(`Layer "${layerName}": ${mismatched.join('')}.`);
+  }
+}
+
 /** @throws LoRAError with a line for each value that is no tensor which can be set. */
 function checkTensors(owner: string, tensors: unknown): void {
   if (typeof tensors !== 'object' || tensors === null) {

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
-import {delta, fans, updatedKernel} from '../ops/factors';
+import {delta, type Factors, fans, updatedKernel} from '../ops/factors';
 import {initializerOfRandom} from './initializer';
-import {type AdaptableWeight, type LoRAStrength, type Method, type Parameters, scalingOf} from './method';
+import {type AdaptableWeight, type Method, type Parameters, scalingOf, type Strength} from './method';
 
 /**
  * LoRA: `W + s·A·B`, `s = alpha / rank`. `A`, `[...fan-in axes, rank]`, starts random and `B`, `[rank, ...out axes]`, at zero, or the other
@@ -27,9 +27,10 @@ export const lora: Method = {
   rankLimit: limitOf,
   update: (parameters, strength) => ({factors: factors(parameters, strength)}),
   delta: (parameters, strength) => delta(factors(parameters, strength)),
-  merge: (kernel, parameters, strength) => updatedKernel(kernel, factors(parameters, strength)),
+  merge: (parameters, strength, {weight}) => updatedKernel(weight.variable.read(), factors(parameters, strength)),
   scale: (strength, k) => ({...strength, alpha: strength.alpha * k}),
   factorsOf: pair,
+  product: pair,
   parametersOf: ({a, b}) => ({lora_A: a, lora_B: b}),
 };
 
@@ -42,6 +43,7 @@ function pair<T>({lora_A: a, lora_B: b}: Readonly<Record<string, T>>): {a: T; b:
   return {a: a as T, b: b as T};
 }
 
-function factors(parameters: Parameters, strength: Required<LoRAStrength>) {
+/** The low-rank product of parameters that are called as LoRA's. */
+export function factors(parameters: Parameters, strength: Strength): Factors {
   return {...pair(parameters), scaling: scalingOf(strength)};
 }

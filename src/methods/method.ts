@@ -1,7 +1,7 @@
 import type * as tf from '@tensorflow/tfjs';
 import {LoRAError, show} from '../errors';
-import type {Factors} from '../ops/factors';
-import type {Update} from '../ops/linear';
+import type {Prepared} from '../ops/lazyOp';
+import type {Update} from '../ops/update';
 import type {Initializer, InitializerObject} from './initializer';
 
 /** How strong and how wide a low-rank update is. */
@@ -14,16 +14,23 @@ export interface LoRAStrength {
   rankStabilized?: boolean;
 }
 
+/** How strong and how wide an update is, in full. */
+export interface Strength extends Required<LoRAStrength> {
+  /** How much of the update counts, `W + share·(W' − W)`, for methods in which `alpha` does not say that. Default: 1. */
+  share?: number;
+}
+
 /**
  * Fills in the defaults of a strength and rejects what cannot be trained.
  *
- * @throws LoRAError if `rank` is not a positive integer or `alpha` is negative or not finite.
+ * @throws LoRAError if `rank` is not a positive integer, or `alpha` or `share` is negative or not finite.
  */
 export function resolveStrength({
   rank = 8,
   alpha = rank,
   rankStabilized = false,
-}: LoRAStrength): Required<LoRAStrength> {
+  share,
+}: LoRAStrength & Pick<Strength, 'share'>): Strength {
   if (!Number.isInteger(rank) || rank <= 0) {
     throw new LoRAError(`rank must be a positive integer, got ${show(rank)}.`);
   }
@@ -33,7 +40,22 @@ export function resolveStrength({
   if (typeof rankStabilized !== 'boolean') {
     throw new LoRAError(`rankStabilized must be true or false, got ${show(rankStabilized)}.`);
   }
-  return {rank, alpha, rankStabilized};
+  if (share !== undefined && (!Number.isFinite(share) || share < 0)) {
+    throw new LoRAError(`share must be a finite number that is not negative, got ${show(share)}.`);
+  }
+  return {rank, alpha, rankStabilized, ...(share !== undefined && {share})};
+}
+
+/**
+ * A dropout rate, by default 0.
+ *
+ * @throws LoRAError if it is not a number from 0 to below 1.
+ */
+export function resolveDropout(dropout: number = 0): number {
+  if (!(dropout >= 0 && dropout < 1)) {
+    throw new LoRAError(`dropout must be a number from 0 to below 1, got ${show(dropout)}.`);
+  }
+  return dropout;
 }
 
 /** The factor `s` of a strength: `alpha / rank`, or `alpha / √rank` with rank stabilisation. */
@@ -42,10 +64,23 @@ export function scalingOf({rank, alpha, rankStabilized}: Required<LoRAStrength>)
 }
 
 /** A strength with another rank and the same scaling. */
-export function withRank(strength: Required<LoRAStrength>, rank: number): Required<LoRAStrength> {
+export function withRank(strength: Strength, rank: number): Strength {
   const ratio = rank / strength.rank;
   return {...strength, rank, alpha: strength.alpha * (strength.rankStabilized ? Math.sqrt(ratio) : ratio)};
 }
+
+/** How the layers of a kind compute, which decides what an update of them may consist of. */
+export type UpdateForm =
+  /** By `linear`: low-rank factors, a gain for each output. */
+  | 'linear'
+  /** By an operation that updates its kernel: depthwise and transposed convolutions. */
+  | 'kernel'
+  /** By looking rows up. */
+  | 'lookUp'
+  /** By cells, with two kernels each. */
+  | 'recurrent'
+  /** By the layer's own `call`, with other values for its weights. */
+  | 'weights';
 
 /** A weight of a layer that can have an update. */
 export interface AdaptableWeight {
@@ -54,6 +89,8 @@ export interface AdaptableWeight {
   variable: tf.LayerVariable;
   /** How many of its last axes are outputs; those before them are the fan-in. Default: 1. */
   outAxes?: number;
+  /** Whether its outputs are the axis before the last, and its inputs the last, as in transposed convolutions. Default: false. */
+  transposed?: boolean;
 }
 
 /** What decides where the parameters of a new update start. */
@@ -74,12 +111,23 @@ export interface ParameterSpec {
   trains: boolean;
   /** What it starts from. */
   initializer: InitializerObject;
+  /** Whether all layers have parts of one tensor. Default: false. */
+  shared?: boolean;
   /** Whether the update changes nothing while the parameter has its start value. Taking the update away brings it back. */
   neutralAtStart: boolean;
 }
 
 /** The parameters of the update of one weight, by the names that the method gives them. */
 export type Parameters = Readonly<Record<string, tf.Tensor>>;
+
+/** Where an update is: the weight, and what is known of its layer. */
+export interface UpdateSite {
+  weight: AdaptableWeight;
+  /** Whether a gain for each output can be part of the update. */
+  takesGain: boolean;
+  /** For what is computed from the frozen weight alone. */
+  prepared: Prepared;
+}
 
 /** A way to update a weight. All that is known of it stands in one file; the rest of the library asks here. */
 export interface Method {
@@ -91,16 +139,28 @@ export interface Method {
   parameters(weight: AdaptableWeight, rank: number, start: Start): ParameterSpec[];
   /** The greatest rank that a weight can use. */
   rankLimit(weight: AdaptableWeight): number;
-  /** What an operation computes with. */
-  update(parameters: Parameters, strength: Required<LoRAStrength>): Update & {factors: Factors};
-  /** What the update adds to the weight, in the shape of the weight. */
-  delta(parameters: Parameters, strength: Required<LoRAStrength>): tf.Tensor;
-  /** The weight with the update in it. */
-  merge(kernel: tf.Tensor, parameters: Parameters, strength: Required<LoRAStrength>): tf.Tensor;
+  /** Whether it has a rank and an `alpha` to choose. Default: true. */
+  readonly hasRank?: boolean;
+  /** Why layers that compute in some form cannot have the update, as the rest of a sentence about one; `undefined` if they can. */
+  refusal?(form: UpdateForm): string | undefined;
+  /** What parameters start from that follow from the weight. Default: nothing, each starts from its initializer. */
+  start?(site: UpdateSite, strength: Strength, start: Start): Record<string, tf.Tensor>;
+  /** The values with which the update changes nothing. Default: for parameters that are neutral at their start, their initializers'. */
+  neutral?(site: UpdateSite, parameters: Parameters): Record<string, tf.Tensor>;
+  /** What an operation computes with. Default: the merged weight. */
+  update?(parameters: Parameters, strength: Strength, site: UpdateSite): Update;
+  /** The weight with the update in it, differentiable in the parameters. */
+  merge(parameters: Parameters, strength: Strength, site: UpdateSite): tf.Tensor;
+  /** The bias with the update in it, of a layer with one kernel. Default: the bias. */
+  mergeBias?(bias: tf.Tensor, parameters: Parameters, strength: Strength): tf.Tensor;
+  /** What the update adds to the weight. Default: what `merge` gives, less the weight. */
+  delta?(parameters: Parameters, strength: Strength): tf.Tensor;
   /** The strength of `k` times the update. */
-  scale(strength: Required<LoRAStrength>, k: number): Required<LoRAStrength>;
-  /** The low-rank product in the update, `[...fan-in axes, rank]` and `[rank, ...out axes]`. */
-  factorsOf<T>(parameters: Readonly<Record<string, T>>): {a: T; b: T};
-  /** The parameters of an update that is this product. The inverse of `factorsOf`. */
-  parametersOf<T>(factors: {a: T; b: T}): Record<string, T>;
+  scale(strength: Strength, k: number): Strength;
+  /** The parameters that are a low-rank product, `[...fan-in axes, rank]` and `[rank, ...out axes]`, if there is one among them. */
+  factorsOf?<T>(parameters: Readonly<Record<string, T>>): {a: T; b: T};
+  /** The low-rank product `A·B` that the update comes to, without its scaling, as new tensors, if it comes to one by itself. */
+  product?(parameters: Parameters): {a: tf.Tensor; b: tf.Tensor};
+  /** The parameters of an update that is a product and nothing else. The inverse of `factorsOf`; for methods whose update is one. */
+  parametersOf?<T>(factors: {a: T; b: T}): Record<string, T>;
 }

@@ -1,10 +1,16 @@
 import {LoRAError, show} from '../errors';
+import {dora} from './dora';
+import {ia3, ia3FeedForward} from './ia3';
+import {loha} from './loha';
+import {lokr} from './lokr';
 import {lora} from './lora';
 import {loraFA} from './loraFA';
 import type {Method} from './method';
+import {olora, pissa} from './principal';
+import {vera} from './vera';
 
 /** A row for each method. The first is the default. */
-const METHODS: readonly Method[] = [lora, loraFA];
+const METHODS: readonly Method[] = [lora, dora, loraFA, pissa, olora, ia3, ia3FeedForward, vera, loha, lokr];
 
 /**
  * The method of a name, as options and files give it.

@@ -6,7 +6,8 @@ import '../backends/repairs';
 import {withHead} from '../head/replaceHead';
 import {loraClassOf} from '../layers/registry';
 import {UnadaptedLayer} from '../layers/unadaptedLayer';
-import {baseOf, isWrapper} from '../layers/wrapperLayer';
+import type {LoRALayer} from '../layers/loraLayer';
+import {baseOf, isWrapper, wrapperKind} from '../layers/wrapperLayer';
 import {initializerEntry} from '../methods/initializer';
 import {disposeModel} from '../rewire/dispose';
 import {carryMetadata, makeRecord} from '../rewire/record';
@@ -14,9 +15,10 @@ import {rewire} from '../rewire/rewire';
 import {checkModel, type Site} from '../rewire/walk';
 import type {LayerEntry} from '../tfjs/configs';
 import {replaceValue, shareWeights} from '../tfjs/weights';
-import {adapterVariables} from './adapted';
+import {adapterVariables, loraSites} from './adapted';
 import {checkFit} from './checkFit';
 import type {LoRAConfig} from './config';
+import {shareParameters} from './shareParameters';
 import {checkPlan, linesOf, type Plan} from './plan';
 import {adaptableSites, planFor} from './planLoRA';
 import {listed} from '../errors';
@@ -60,7 +62,7 @@ export function applyLoRA(model: tf.LayersModel, configOrAdapter: LoRAConfig | A
 function applyAdapter(model: tf.LayersModel, adapter: Adapter): tf.LayersModel {
   const sites = adaptableSites(model);
   checkFit(adapter, sites);
-  const adapted = build(model, sites, {config: adapter.config, capped: {}}, {});
+  const adapted = build(model, sites, {config: adapter.config, capped: {}}, {}, false);
   for (const [name, variable] of adapterVariables(adapted)) {
     const value = adapter.tensors[name];
     if (value !== undefined) {
@@ -75,6 +77,8 @@ function build(
   sites: readonly Site[],
   {config, capped}: Pick<Plan, 'config' | 'capped'>,
   {initializer, seed}: Pick<LoRAConfig, 'initializer' | 'seed'>,
+  /** Whether updates start from their base's weights. If not, they get their values afterwards. */
+  begins = true,
 ): tf.LayersModel {
   const paths = Object.keys(config.layers);
   const trained = new Set(config.trainable);
@@ -122,9 +126,15 @@ function build(
     if (isWrapper(replacement)) {
       replacement.markOriginal();
     }
+    if (begins && wrapperKind(replacement) === 'lora') {
+      (replacement as LoRALayer).update.begin();
+    }
   };
 
   const adapted = rewire(model, {replace, transfer});
+  if (begins) {
+    shareParameters(loraSites(adapted).map(({layer}) => layer));
+  }
   carryMetadata(model, adapted);
   return adapted;
 }

@@ -8,6 +8,7 @@ import {
   describeWeights,
   type LayerConfig,
   rankLimit,
+  refusedUpdate,
   type UpdateSpec,
   updateSpecs,
 } from '../layers/adaptation';
@@ -125,6 +126,10 @@ function misfitOf(config: LayerConfig, site: Site | undefined): string | undefin
   const [refusal = adaptation.refusal?.(base)] = faultsOf(() => adaptation.weights(base));
   if (refusal !== undefined) {
     return refusal;
+  }
+  const refused = refusedUpdate(adaptation, methodOf(config.method), config.dropout ?? 0);
+  if (refused !== undefined) {
+    return refused;
   }
   const weights = adaptation.weights(base);
   const own = wrapperKind(layer) === 'lora' ? (layer as LoRALayer).adaptation.weights(base) : weights;

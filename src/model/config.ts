@@ -1,7 +1,7 @@
 import type * as tf from '@tensorflow/tfjs';
 import {faultsOf, isPromise, kindOf, type KnownOptions, LoRAError, show, throwFaults, unknownOptions} from '../errors';
 import type {Initializer} from '../methods/initializer';
-import {type LoRAStrength, resolveStrength} from '../methods/method';
+import {type LoRAStrength, resolveDropout, resolveStrength} from '../methods/method';
 import {methodOf} from '../methods/table';
 
 /** Names layers: a layer's name, its path (`outer/inner`), its class name, a pattern for its name or path, or a predicate. */
@@ -21,10 +21,18 @@ export interface LoRAConfig extends LoRAStrength {
   /** Other strengths for some layers. For each layer the first entry that matches counts. */
   overrides?: readonly LoRAOverride[];
   /**
-   * How the weights are updated: `'lora'`, `W + s·A·B`, or `'lora-fa'`, in which the factor that starts random stays as it starts. Default:
-   * `'lora'`.
+   * How the weights are updated: `'lora'`, `W + s·A·B`, or another method by its name, such as `'dora'`. Default: `'lora'`.
    */
   method?: string;
+  /**
+   * What LoRA starts from, in place of a random `A` and a zero `B`: `'pissa'`, the principal part of the weight, or `'olora'`, an orthonormal
+   * basis of some of its rows. The layer takes the same part away, so that the base is not touched.
+   */
+  init?: 'pissa' | 'olora';
+  /**
+   * The probability with which each number of the input of an update is dropped in training, from 0 to below 1. Embeddings leave it out. Default: 0.
+   */
+  dropout?: number;
   /** Keep the adapted layers' own weights fixed. Default: true. */
   freezeBaseLayer?: boolean;
   /**
@@ -41,15 +49,26 @@ export interface LoRAConfig extends LoRAStrength {
 /** Which biases train beside the factors. */
 export type BiasChoice = 'none' | 'adapted' | 'all';
 
+const INITS: readonly string[] = ['pissa', 'olora'];
+
 const BIAS_CHOICES: readonly BiasChoice[] = ['none', 'adapted', 'all'];
 
 /** A strength, or a method, for the layers that `targets` names. */
 export interface LoRAOverride extends LoRAStrength {
   targets: readonly LayerMatcher[] | LayerPredicate;
   method?: string;
+  init?: 'pissa' | 'olora';
+  dropout?: number;
 }
 
-const UPDATE_OPTIONS = {rank: true, alpha: true, rankStabilized: true, method: true} as const;
+const UPDATE_OPTIONS = {
+  rank: true,
+  alpha: true,
+  rankStabilized: true,
+  method: true,
+  init: true,
+  dropout: true,
+} as const;
 const OVERRIDE_OPTIONS: KnownOptions<LoRAOverride> = {...UPDATE_OPTIONS, targets: true};
 const CONFIG_OPTIONS: KnownOptions<LoRAConfig> = {
   ...UPDATE_OPTIONS,
@@ -80,6 +99,8 @@ export function checkConfig(config: LoRAConfig): void {
     ...unknownOptions(config, CONFIG_OPTIONS),
     ...faultsOf(() => resolveStrength(config)),
     ...faultsOf(() => methodOf(config.method)),
+    ...faultsOf(() => resolveDropout(config.dropout)),
+    ...initFaults(config),
     ...(config.targets === undefined || config.targets === 'all' ? [] : matcherFaults('targets', config.targets)),
     ...(config.exclude === undefined ? [] : matcherFaults('exclude', config.exclude)),
     ...(config.trainable === undefined ? [] : matcherFaults('trainable', config.trainable)),
@@ -98,6 +119,8 @@ export function checkConfig(config: LoRAConfig): void {
       ...matcherFaults(`overrides[${i}].targets`, override.targets),
       ...faultsOf(() => resolveStrength(override)),
       ...faultsOf(() => methodOf(override.method)),
+      ...faultsOf(() => resolveDropout(override.dropout)),
+      ...initFaults(override),
     );
   }
   if (config.freezeBaseLayer !== undefined && typeof config.freezeBaseLayer !== 'boolean') {
@@ -110,6 +133,19 @@ export function checkConfig(config: LoRAConfig): void {
     faults.push(`seed must be an integer, got ${show(config.seed)}.`);
   }
   throwFaults(faults);
+}
+
+/** What a start of LoRA is that is none, or does not go with a method. */
+function initFaults({method = 'lora', init}: Pick<LoRAConfig, 'method' | 'init'>): string[] {
+  if (init === undefined) {
+    return [];
+  }
+  if (!INITS.includes(init)) {
+    return [`init must be one of ${INITS.map(show).join(', ')}, got ${show(init)}.`];
+  }
+  return method === 'lora' || method === init
+    ? []
+    : [`init: ${show(init)} is a start of LoRA, and does not go with method ${show(method)}.`];
 }
 
 function matcherFaults(option: string, given: unknown): string[] {

@@ -1,13 +1,13 @@
 import type {AdapterConfig, HeadConfig} from '../adapter/adapter';
 import {faultsOf, LoRAError} from '../errors';
 import {isInHead} from '../head/headOf';
-import {frugalRank, rankLimit} from '../layers/adaptation';
+import {type Adaptation, frugalRank, rankLimit, refusedUpdate} from '../layers/adaptation';
 import {adaptableClasses, adaptationOf, hasKernel, loraClassOf, reasonNotAdaptable} from '../layers/registry';
-import {type LoRAStrength, resolveStrength, withRank} from '../methods/method';
+import {type LoRAStrength, type Method, resolveStrength, withRank} from '../methods/method';
 import {methodOf, namedIn} from '../methods/table';
 import type {Site} from '../rewire/walk';
 import {biasesOf} from '../tfjs/weights';
-import type {LoRAConfig} from './config';
+import type {LoRAConfig, LoRAOverride} from './config';
 import {unmatched} from './targets';
 import {firstNaming, inventory, lineOf, select, type Selection, type UnmatchedEntry} from './targets';
 
@@ -105,9 +105,17 @@ export function makePlan(sites: readonly Site[], config: LoRAConfig, head?: Head
   };
   for (const site of adapted) {
     const override = overridden.find(({entries}) => firstNaming(entries, site) !== undefined)?.override;
-    const asked = resolveStrength({...strengthOf(config), ...(override && strengthOf(override))});
-    const method = methodOf(override?.method ?? config.method);
-    const kernels = adaptationOf(site.layer)?.weights(site.layer) ?? [];
+    const method = methodFor(override, config);
+    const asked = resolveStrength(
+      method.hasRank === false ? {rank: 1} : {...strengthOf(config), ...(override && strengthOf(override))},
+    );
+    const dropout = override?.dropout ?? config.dropout ?? 0;
+    const adaptation = adaptationOf(site.layer) as Adaptation;
+    const kernels = adaptation.weights(site.layer);
+    const refusal = refusedUpdate(adaptation, method, dropout);
+    if (refusal !== undefined) {
+      faults.push(`Layer "${site.path}" ${refusal}`);
+    }
     const limit = rankLimit(method, kernels);
     const isAskedFor = override?.rank !== undefined || (config.rank !== undefined && targets !== 'all');
     const isFree = !isAskedFor && (config.rank === undefined || asked.rank > limit);
@@ -119,6 +127,7 @@ export function makePlan(sites: readonly Site[], config: LoRAConfig, head?: Head
       ...namedIn(method),
       ...(weights && {weights}),
       ...(asked.rank > rank ? withRank(asked, rank) : asked),
+      ...(dropout > 0 && {dropout}),
       freezeBaseLayer,
       ...(bias !== 'none' && freezeBaseLayer && hasBias(site) && {trainBias: true}),
     };
@@ -157,6 +166,11 @@ function strengthOf({rank, alpha, rankStabilized}: LoRAStrength): LoRAStrength {
     ...(alpha !== undefined && {alpha}),
     ...(rankStabilized !== undefined && {rankStabilized}),
   };
+}
+
+/** The method that the options name for a layer. What it starts from is an option of its own, which is part of the method here. */
+function methodFor(override: LoRAOverride | undefined, {method, init}: LoRAConfig): Method {
+  return methodOf(override?.init ?? override?.method ?? init ?? method);
 }
 
 function unadaptable({sites}: Selection): string[] {

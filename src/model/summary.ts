@@ -17,6 +17,8 @@ export interface LayerSummary {
   weight?: string;
   /** Class of the layer that is adapted. */
   className: string;
+  /** How it is updated, if not by LoRA. */
+  method?: string;
   /** Shape of its kernel. */
   kernelShape: number[];
   /** Rank of the update. */
@@ -103,18 +105,19 @@ function printable(facts: Omit<LoRASummary, 'toString'>): LoRASummary {
 }
 
 function rowsOf(path: string, layer: LoRALayer, askedRank: number | undefined): LayerSummary[] {
-  const {lowRankParts: parts} = layer;
+  const {updateParts: parts} = layer;
   const {trainableBase} = parameterCounts(layer);
   // Another adapter may have come in since, of a lower rank for reasons of its own.
   const kernels = layer.adaptation.weights(layer.baseLayer);
   const capped =
     askedRank !== undefined && [layer.rankLimit, frugalRank(layer.method, kernels, askedRank)].includes(layer.rank);
-  return parts.map(({weight, A, B, trainableParameters}, i) => ({
+  return parts.map(({weight, shape, rank, trainableParameters}, i) => ({
     path,
     ...(parts.length > 1 && {weight}),
     className: layer.layerConfig.className,
-    kernelShape: [...A.shape.slice(0, -1), ...B.shape.slice(1)],
-    rank: B.shape[0],
+    ...(layer.method.name !== 'lora' && {method: layer.method.name}),
+    kernelShape: shape,
+    rank,
     ...(capped && {cappedFrom: askedRank}),
     alpha: layer.alpha,
     scaling: layer.scaling,
@@ -155,7 +158,7 @@ function format({
     ['layer', 'class', 'kernel', 'rank', 'alpha', 'trainable', ...(withNorms ? ['‖delta‖', '‖delta‖/‖W‖'] : [])],
     ...rows.map(row => [
       row.weight === undefined ? row.path : `${row.path}/${row.weight}`,
-      row.className,
+      row.method === undefined ? row.className : `${row.className}, ${row.method}`,
       row.kernelShape.join('×'),
       row.cappedFrom === undefined ? String(row.rank) : `${row.rank} (not ${row.cappedFrom})`,
       short(row.alpha),

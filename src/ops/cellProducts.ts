@@ -21,20 +21,28 @@ export function frozenProducts(kernel: tf.Tensor, widths: readonly number[] = [l
 }
 
 /**
- * Products with `W + s·A·B` for the time steps of one pass over a sequence, differentiable in `A`, `B` and `W`. The kernel is merged once
- * for all of them.
+ * Products with `W + s·A·B` for the time steps of one pass over a sequence, differentiable in `A`, `B` and `W`; with `W` itself, if it may
+ * train, without factors. The kernel is merged once for all of them.
  */
 export function adaptedProducts(
   kernel: tf.Tensor,
-  factors: Factors,
+  factors: Factors | null,
   widths: readonly number[] = [lastAxis(kernel.shape)],
 ): CellProduct {
   const cut = (matrix: tf.Tensor) => (widths.length === 1 ? [matrix] : tf.split(matrix, [...widths], 1));
-  const merged = unrecorded(() => cut(updatedKernel(kernel, factors)));
+  // A tensor of its own, which the steps do not depend on.
+  const merged = unrecorded(() => cut(factors === null ? tf.clone(kernel) : updatedKernel(kernel, factors)));
   const kernels = cut(kernel);
-  const bs = cut(scaled(factors.b, factors.scaling));
-  const products = merged.map((w, i) => adaptedProduct(w, kernels[i] as tf.Tensor, factors.a, bs[i] as tf.Tensor));
+  const bs = factors === null ? [] : cut(scaled(factors.b, factors.scaling));
+  const products = merged.map((w, i) =>
+    adaptedProduct(w, kernels[i] as tf.Tensor, factors && {a: factors.a, b: bs[i] as tf.Tensor}),
+  );
   return (x, part) => (products[part] as (x: tf.Tensor) => tf.Tensor)(x);
+}
+
+/** The sum of two products, of which the second works on an input with a mask: `x·W + (x ⊙ m)·V`. */
+export function masked(kept: CellProduct, mask: tf.Tensor, dropped: CellProduct): CellProduct {
+  return (x, part) => tf.add(kept(x, part), dropped(tf.mul(x, mask), part));
 }
 
 /** What a step leaves in the backward pass. */
@@ -50,12 +58,16 @@ interface Trace {
  *
  *     dA = Xᵀ·(dZ·Bᵀ)    dB = (X·A)ᵀ·dZ    dW = Xᵀ·dZ
  */
-function adaptedProduct(w: tf.Tensor, kernel: tf.Tensor, a: tf.Tensor, b: tf.Tensor): (x: tf.Tensor) => tf.Tensor {
+function adaptedProduct(
+  w: tf.Tensor,
+  kernel: tf.Tensor,
+  factors: {a: tf.Tensor; b: tf.Tensor} | null,
+): (x: tf.Tensor) => tf.Tensor {
   const traces: Trace[] = [];
   // The steps depend on this operation, so its gradient is asked for after theirs.
   const pass = runLazyOp({
-    inputs: {a, b, kernel},
-    save: {a: true, b: true},
+    inputs: {kernel, ...factors},
+    save: {a: factors !== null, b: factors !== null},
     forward: () => tf.scalar(0),
     gradient: (_, saved) => {
       const x = tf.concat(traces.map(trace => trace.x)); // [steps · n, in]

@@ -14,11 +14,12 @@ export type Conv2DTransposeGeometry = Omit<Conv2DGeometry, 'dilations'>;
  * of that in its kernel.
  *
  * `A` is `[kh, kw, out, rank]`, a transposed convolution like that with `W`, and `B`, `[rank, in]`, makes the `rank` channels that it
- * starts from. Differentiable in whatever of `x`, `A`, `B`, `W` and `b` is asked for; without factors in `x` and `b`.
+ * starts from. Differentiable in whatever of `x`, `A`, `B`, `W` and `b` is asked for; without factors in `x` and `b`, unless the
+ * kernel may train.
  */
 export function conv2dTranspose(
   x: tf.Tensor4D,
-  {kernel, bias, factors = null}: Pick<LinearWeights, 'kernel' | 'bias' | 'factors'>,
+  {kernel, bias, factors = null, trains = false}: Pick<LinearWeights, 'kernel' | 'bias' | 'factors' | 'trains'>,
   transposed: Conv2DTransposeGeometry,
   activation: Activation,
 ): tf.Tensor {
@@ -29,7 +30,7 @@ export function conv2dTranspose(
   return runLazyOp({
     inputs: {x, kernel, ...(bias && {bias}), ...(factors && {a: factors.a, b: factors.b})},
     save: {
-      x: factors !== null,
+      x: trains || factors !== null,
       kernel: true,
       a: factors !== null,
       b: factors !== null,
@@ -44,15 +45,16 @@ export function conv2dTranspose(
       const own = factors && {...factors, a: saved.a, b: saved.b};
       const dx = () => convolve(dz, updatedKernel(saved.kernel, own));
       const dBias = () => tf.sum(asMatrix(dz), 0);
-      if (own === null) {
-        return {x: dx, bias: dBias};
-      }
-      const {a, b, scaling} = own;
       const kernelGradient = (input: tf.Tensor, kernelShape: number[]) =>
         conv2dBackpropFilter(dz, input as tf.Tensor4D, kernelShape as tf.Tensor4D['shape'], geometry);
+      const ofKernel = () => kernelGradient(saved.x, kernel.shape);
+      if (own === null) {
+        return {x: dx, bias: dBias, ...(trains && {kernel: ofKernel})};
+      }
+      const {a, b, scaling} = own;
       return {
         x: dx,
-        kernel: () => kernelGradient(saved.x, kernel.shape),
+        kernel: ofKernel,
         bias: dBias,
         a: () => {
           const low = product(asMatrix(saved.x), scaled(b, scaling), false, true); // [n·h·w, in] · [in, r]

@@ -7,11 +7,9 @@ import {runLazyOp} from './lazyOp';
 import type {LinearWeights} from './linear';
 
 /** What a depthwise convolution works with. */
-export interface DepthwiseWeights extends Pick<LinearWeights, 'bias' | 'factors' | 'defer'> {
+export interface DepthwiseWeights extends Pick<LinearWeights, 'bias' | 'factors' | 'defer' | 'trains'> {
   /** `[kh, kw, in, mult]`. */
   kernel: tf.Tensor;
-  /** Whether the kernel may train where there are no factors. With factors they may in any case. Default: false. */
-  trains?: boolean;
   /** Compute the bias and the activation in one with the convolution, as stock layers do not. Default: false. */
   fuses?: boolean;
 }

@@ -75,7 +75,7 @@ export function fromMatrix(rows: tf.Tensor2D, shape: readonly number[]): tf.Tens
 }
 
 /** `tf.reshape`, but not where there is nothing to do, which would be a launch of its own all the same. */
-function inShape<T extends tf.Tensor>(x: tf.Tensor, shape: number[]): T {
+export function inShape<T extends tf.Tensor>(x: tf.Tensor, shape: number[]): T {
   const fits = x.rank === shape.length && shape.every((length, i) => length === -1 || length === x.shape[i]);
   return (fits ? x : tf.reshape(x, shape)) as T;
 }

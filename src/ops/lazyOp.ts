@@ -10,6 +10,7 @@ export interface Saved {
   a: tf.Tensor;
   b: tf.Tensor;
   gain: tf.Tensor;
+  dropped?: tf.Tensor;
   /** The result. */
   y: tf.Tensor;
   /** The outputs beside the result that were asked for. */
@@ -18,7 +19,7 @@ export interface Saved {
 }
 
 /** The inputs that can be kept. */
-const SAVED_INPUTS = ['x', 'kernel', 'a', 'b', 'gain'] as const;
+const SAVED_INPUTS = ['x', 'kernel', 'a', 'b', 'gain', 'dropped'] as const;
 
 /** The outputs beside the result: for the backward pass alone, and without a gradient. */
 const EXTRA_OUTPUTS = ['h', 'z'] as const;

@@ -15,21 +15,22 @@ import {type FusedActivation, fusedMatMul, product as multiplied} from './kernel
 import {isRecording, learns, type Prepared, runLazyOp, type Saved} from './lazyOp';
 import {type Linear, lowRankOf} from './lowRank';
 
-/**
- * What changes a linear operation. The tensors may be computed from others: the tape keeps what the backward pass needs of them. Without
- * `factors` the kernel is frozen: there is no gradient for it.
- */
-export interface Update {
+/** What changes a linear operation. The tensors may be computed from others: the tape keeps what the backward pass needs of them. */
+export interface LinearUpdate {
   /** A low-rank update `s·A·B` of the kernel. */
-  factors?: Factors | null;
+  factors?: Factors | null | undefined;
   /** `[out]`: what each output is multiplied with before the bias is added. */
-  gain?: tf.Tensor | null;
+  gain?: tf.Tensor | null | undefined;
+  /** The input with some of its numbers dropped: what the factors work on in place of the input. Not together with a gain. */
+  dropped?: tf.Tensor | undefined;
 }
 
-/** What a linear operation works with. */
-export interface LinearWeights extends Update {
+/** What a linear operation works with. Without `factors` the kernel is frozen, and has no gradient, unless `trains` says otherwise. */
+export interface LinearWeights extends LinearUpdate {
   /** `[...fan-in axes, out]`. */
   kernel: tf.Tensor;
+  /** Whether the kernel may train where there are no factors: an updated one, in place of the layer's own. Default: false. */
+  trains?: boolean | undefined;
   /** `[out]`. */
   bias: tf.Tensor | null;
   /** Add the bias by itself where no activation is fused, as some stock layers do; elsewhere the fused call adds it. */
@@ -51,6 +52,10 @@ interface Form {
   keepsH: boolean;
   /** Whether the outputs are multiplied with the gain. If not, the kernel is, and `B`. */
   scalesOutputs: boolean;
+  /** Whether the gain has a gradient that comes from the kernel's, since the outputs before it are nowhere. */
+  gainViaKernel: boolean;
+  /** Whether the factors work on another input than the kernel. */
+  drops: boolean;
 }
 
 /**
@@ -61,12 +66,22 @@ interface Form {
  * where `B` is zero. A gain of ones does too, unless its gradient is recorded.
  */
 export function linear(op: Linear, x: tf.Tensor, weights: LinearWeights, activation: Activation): tf.Tensor {
-  const {kernel, bias, factors = null, gain = null, prepared} = weights;
+  const {kernel, bias, factors = null, gain = null, dropped, trains = false} = weights;
   const form = formOf(x.shape, weights);
+  // What is prepared belongs to a kernel that stays as it is.
+  const prepared = trains ? undefined : weights.prepared;
   const outputs = runLazyOp({
-    inputs: {x, kernel, ...(bias && {bias}), ...(factors && {a: factors.a, b: factors.b}), ...(gain && {gain})},
+    inputs: {
+      x,
+      kernel,
+      ...(bias && {bias}),
+      ...(factors && {a: factors.a, b: factors.b}),
+      ...(gain && {gain}),
+      ...(dropped && {dropped}),
+    },
     save: {
-      x: form.keepsInput,
+      x: dropped === undefined ? form.keepsInput : learns(kernel),
+      dropped: dropped !== undefined && form.keepsInput,
       kernel: true,
       a: factors !== null,
       b: factors !== null,
@@ -78,13 +93,19 @@ export function linear(op: Linear, x: tf.Tensor, weights: LinearWeights, activat
     forward: () => forward(op, x, weights, form, activation),
     gradient: (dy, saved): Record<string, () => tf.Tensor> => {
       const dz = activation.gradient === null ? dy : activation.gradient(dy, saved.y);
-      const dp = gain === null ? dz : gained(dz, saved.gain); // the gradient of x ∗ (W + s·A·B)
       const {z} = saved;
+      if (factors !== null && form.gainViaKernel) {
+        return {bias: () => tf.sum(asMatrix(dz), 0), ...throughKernel(op, dz, saved, x.shape, factors.scaling)};
+      }
+      const dp = gain === null ? dz : gained(dz, saved.gain); // the gradient of x ∗ (W + s·A·B)
       return {
         bias: () => tf.sum(asMatrix(dz), 0),
         ...(z && {gain: () => tf.sum(asMatrix(tf.mul(dz, z)), 0)}),
         ...(factors === null
-          ? {x: () => op.inputGradient(dp, saved.kernel, x.shape, prepared)}
+          ? {
+              x: () => op.inputGradient(dp, saved.kernel, x.shape, prepared),
+              ...(trains && {kernel: () => op.kernelGradient(saved.x, dp, kernel.shape)}),
+            }
           : gradients(op, dp, saved, x.shape, {form, scaling: factors.scaling, prepared})),
       };
     },
@@ -94,25 +115,33 @@ export function linear(op: Linear, x: tf.Tensor, weights: LinearWeights, activat
   return y;
 }
 
-function formOf(inputShape: readonly number[], {kernel, factors = null, gain = null}: LinearWeights): Form {
-  const scalesOutputs = gain !== null && learns(gain) && isRecording();
+function formOf(
+  inputShape: readonly number[],
+  {kernel, factors = null, gain = null, dropped, trains = false, defer}: LinearWeights,
+): Form {
+  const gainLearns = gain !== null && learns(gain) && isRecording();
   if (factors === null) {
-    return {branches: false, viaKernel: false, keepsInput: false, keepsH: false, scalesOutputs};
+    const none = {branches: false, viaKernel: false, keepsH: false, gainViaKernel: false, drops: false};
+    return {...none, keepsInput: trains, scalesOutputs: gainLearns};
   }
   const {a, b} = factors;
   // With so few outputs the kernel is hardly larger than the factors.
   const narrow = lastAxis(b.shape) <= 2 * lastAxis(a.shape);
   const rows = tf.util.sizeFromShape([...inputShape.slice(0, -1)]); // strides aside, an output has as many as the input
   const {fanIn, fanOut} = fans([...a.shape.slice(0, -1), lastAxis(b.shape)]);
-  const branches = rows <= (narrow ? Math.min(fanIn, fanOut) : fanIn);
-  const keepsInput = learns(a) || learns(kernel);
+  const branches = dropped !== undefined || rows <= (narrow ? Math.min(fanIn, fanOut) : fanIn);
+  // Where the convolution can be put off its outputs are never made, and of a convolution of size 1 the kernel's gradient is cheaper than they are.
+  const gainViaKernel = gainLearns && !branches && defer !== undefined && fanIn === a.shape[a.rank - 2];
+  const keepsInput = learns(a) || learns(kernel) || gainViaKernel;
   return {
     branches,
     // The whole kernel's gradient then costs no more than two products of the rank's width.
-    viaKernel: narrow && keepsInput,
+    viaKernel: (narrow && keepsInput && dropped === undefined) || gainViaKernel,
     keepsInput,
     keepsH: branches || !keepsInput,
-    scalesOutputs,
+    scalesOutputs: gainLearns && !gainViaKernel,
+    gainViaKernel,
+    drops: dropped !== undefined,
   };
 }
 
@@ -120,13 +149,13 @@ function formOf(inputShape: readonly number[], {kernel, factors = null, gain = n
 function forward(
   op: Linear,
   x: tf.Tensor,
-  {kernel, bias, biasApart, factors = null, gain = null, defer}: LinearWeights,
+  {kernel, bias, biasApart, factors = null, gain = null, dropped = x, defer}: LinearWeights,
   {branches, keepsH, scalesOutputs}: Form,
   {apply, fused}: Activation,
 ): tf.Tensor[] {
   const folded = (w: tf.Tensor) => (gain === null || scalesOutputs ? w : gained(w, gain));
   const w = folded(branches ? kernel : updatedKernel(kernel, factors));
-  const h = factors !== null && keepsH ? [lowRankOf(op).project(x, factors.a)] : [];
+  const h = factors !== null && keepsH ? [lowRankOf(op).project(dropped, factors.a)] : [];
   /** `f(x ∗ W)`, with the bias before the activation. */
   const product = (added: tf.Tensor | null, activation: FusedActivation | null) =>
     biasApart && activation === null && added !== null
@@ -163,7 +192,7 @@ function spending(x: tf.Tensor, f: (x: tf.Tensor) => tf.Tensor): tf.Tensor {
 function gradients(
   op: Linear,
   dp: tf.Tensor,
-  {x, kernel, a, b, h}: Saved,
+  {x, dropped, kernel, a, b, h}: Saved,
   inputShape: number[],
   {form, scaling, prepared}: {form: Form; scaling: number; prepared: Prepared | undefined},
 ): Record<string, () => tf.Tensor> {
@@ -172,10 +201,17 @@ function gradients(
   const ofKernel = () => op.kernelGradient(x, dp, kernel.shape);
   const direct = (dh: () => tf.Tensor) => ({
     ...(form.keepsInput && {kernel: ofKernel}),
-    x: () =>
-      form.branches
-        ? sumOf(op.inputGradient(dp, kernel, inputShape, prepared), branch.inputGradient(dh(), a, inputShape))
-        : op.inputGradient(dp, updatedKernel(kernel, {a, b, scaling}), inputShape),
+    ...(form.drops
+      ? {
+          x: () => op.inputGradient(dp, kernel, inputShape, prepared),
+          dropped: () => branch.inputGradient(dh(), a, inputShape),
+        }
+      : {
+          x: () =>
+            form.branches
+              ? sumOf(op.inputGradient(dp, kernel, inputShape, prepared), branch.inputGradient(dh(), a, inputShape))
+              : op.inputGradient(dp, updatedKernel(kernel, {a, b, scaling}), inputShape),
+        }),
   });
   if (form.viaKernel) {
     return {...direct(collect), ...factorGradients(ofKernel(), {a, b, scaling})};
@@ -185,7 +221,26 @@ function gradients(
     return {...direct(collect), b: ofB};
   }
   const dh = collect();
-  return {...direct(() => dh), a: () => branch.gradientOfA(x, dh, a.shape), b: ofB};
+  return {...direct(() => dh), a: () => branch.gradientOfA(dropped ?? x, dh, a.shape), b: ofB};
+}
+
+/** The gradients of `x ∗ (g ⊙ V)`, `V = W + s·A·B`, for more rows than there are numbers in the fan-in: all but one from the kernel's. */
+function throughKernel(
+  op: Linear,
+  dz: tf.Tensor,
+  {x, kernel, a, b, gain}: Saved,
+  inputShape: number[],
+  scaling: number,
+): Record<string, () => tf.Tensor> {
+  const v = updatedKernel(kernel, {a, b, scaling});
+  const dw = op.kernelGradient(x, dz, kernel.shape);
+  const dv = gained(dw, gain);
+  return {
+    x: () => op.inputGradient(dz, gained(v, gain), inputShape),
+    gain: () => tf.sum(asMatrix(tf.mul(dw, v)), 0),
+    kernel: () => tf.clone(dv),
+    ...factorGradients(dv, {a, b, scaling}),
+  };
 }
 
 /** The product `x·W`: `[n, in] · [in, out] → [n, out]`. */

@@ -29,36 +29,61 @@ const POWER_ITERATIONS = 4;
  * @param seed of the random projection.
  */
 export async function truncatedSVD(chain: readonly tf.Tensor2D[], rank: number, seed = 1): Promise<TruncatedSVD> {
+  const projection = project(chain, rank, seed);
+  try {
+    return decompose(projection, await projection.core.data(), rank);
+  } finally {
+    tf.dispose({...projection});
+  }
+}
+
+/** The same at once. On webgpu tfjs warns that it waits for the numbers of the core. */
+export function truncatedSVDNow(chain: readonly tf.Tensor2D[], rank: number, seed = 1): TruncatedSVD {
+  const projection = project(chain, rank, seed);
+  try {
+    return decompose(projection, projection.core.dataSync(), rank);
+  } finally {
+    tf.dispose({...projection});
+  }
+}
+
+/** `M ≈ Q·core·Pᵀ`, with orthonormal columns of `Q` and `P`. */
+interface Projection {
+  q: tf.Tensor2D;
+  p: tf.Tensor2D;
+  core: tf.Tensor2D;
+}
+
+function project(chain: readonly tf.Tensor2D[], rank: number, seed: number): Projection {
   const columns = chain[chain.length - 1]?.shape[1] ?? 0;
   const limit = Math.min(columns, ...chain.map(({shape}) => shape[0]));
   const width = limit <= EXACT ? limit : Math.min(limit, 2 * rank + 16);
-  const [q, p, core] = tf.tidy(() => {
-    let left = orthonormal(multiply(chain, tf.randomNormal([columns, width], 0, 1, 'float32', seed)));
+  return tf.tidy(() => {
+    let q = orthonormal(multiply(chain, tf.randomNormal([columns, width], 0, 1, 'float32', seed)));
     for (let i = 0; i < (width === limit ? 1 : POWER_ITERATIONS); i++) {
-      left = orthonormal(multiply(chain, orthonormal(multiplyTransposed(chain, left))));
+      q = orthonormal(multiply(chain, orthonormal(multiplyTransposed(chain, q))));
     }
-    const projected = multiplyTransposed(chain, left); // Mᵀ·Q, [n, width]
-    const right = orthonormal(projected);
-    const small: tf.Tensor2D = tf.matMul(projected, right, true, false); // M ≈ Q·small·Pᵀ
-    return [left, right, small] as [tf.Tensor2D, tf.Tensor2D, tf.Tensor2D];
+    const projected = multiplyTransposed(chain, q); // Mᵀ·Q, [n, width]
+    const p = orthonormal(projected);
+    return {q, p, core: tf.matMul<tf.Tensor2D>(projected, p, true, false)};
   });
-  try {
-    const {u, s, v} = jacobi(await core.data(), width);
-    return tf.tidy(() => {
-      const pick = (vectors: readonly Float64Array[]) =>
-        tf.tensor2d(
-          vectors.slice(0, rank).flatMap(vector => Array.from(vector)),
-          [rank, width],
-        );
-      return {
-        u: tf.matMul<tf.Tensor2D>(q, pick(u), false, true), // [m, width] · [width, rank]
-        s: tf.tensor1d(s.slice(0, rank)),
-        v: tf.matMul<tf.Tensor2D>(p, pick(v), false, true),
-      };
-    });
-  } finally {
-    tf.dispose([q, p, core]);
-  }
+}
+
+function decompose({q, p, core}: Projection, values: ArrayLike<number>, rank: number): TruncatedSVD {
+  const width = core.shape[0];
+  const {u, s, v} = jacobi(values, width);
+  return tf.tidy(() => {
+    const pick = (vectors: readonly Float64Array[]) =>
+      tf.tensor2d(
+        vectors.slice(0, rank).flatMap(vector => Array.from(vector)),
+        [rank, width],
+      );
+    return {
+      u: tf.matMul<tf.Tensor2D>(q, pick(u), false, true), // [m, width] · [width, rank]
+      s: tf.tensor1d(s.slice(0, rank)),
+      v: tf.matMul<tf.Tensor2D>(p, pick(v), false, true),
+    };
+  });
 }
 
 /** `M·x` for `M` the product of the chain. */
@@ -75,7 +100,7 @@ function multiplyTransposed(chain: readonly tf.Tensor2D[], x: tf.Tensor2D): tf.T
  * Orthonormal columns that span what the given ones do; a column that is nothing beside those before it becomes zero. (`tf.linalg.qr`
  * takes a square matrix of the height, and divides by zero for such columns.)
  */
-function orthonormal(y: tf.Tensor2D): tf.Tensor2D {
+export function orthonormal(y: tf.Tensor2D): tf.Tensor2D {
   return tf.tidy(() => {
     const columns = tf.split(y, y.shape[1], 1);
     return columns.reduce<tf.Tensor2D | null>((q, column) => {

@@ -1,13 +1,19 @@
 import {LoRAError, show} from '../errors';
 import type {Budget} from '../formats/budget';
 import {duplicateKeys} from '../formats/jsonText';
-import {type LoRAStrength, resolveStrength} from '../methods/method';
+import {resolveStrength, type Strength} from '../methods/method';
+import {type PEFTType, TYPES} from './methodTypes';
 import {PatternTable} from './patternTable';
 
 /** What of an `adapter_config.json` decides what an adapter computes. */
 export interface PEFTConfig {
+  type: PEFTType;
+  /** Whether the updates have a magnitude (DoRA). */
+  dora: boolean;
   /** The strength of the update of a module, by its dotted path. */
-  strengthOf(path: string): Required<LoRAStrength>;
+  strengthOf(path: string): Strength;
+  /** Whether a module is one of `feedforward_modules`; `undefined` where those are an expression. */
+  isFeedForward(path: string): boolean | undefined;
   /** Which biases the adapter brings. */
   bias: 'none' | 'lora_only' | 'all';
   /** Names of modules that it brings whole. */
@@ -16,7 +22,6 @@ export interface PEFTConfig {
 
 /** Fields that change what an adapter computes in ways that this library does not carry. */
 const REFUSED = [
-  'use_dora',
   'use_qalora',
   'use_bdlora',
   'alora_invocation_tokens',
@@ -38,7 +43,9 @@ const KNOWN = new Set([
   ...['modules_to_save', 'init_lora_weights', 'fan_in_fan_out', 'lora_dropout', 'inference_mode', 'task_type'],
   ...['target_modules', 'exclude_modules', 'layers_to_transform', 'layers_pattern', 'auto_mapping', 'peft_version'],
   ...['base_model_name_or_path', 'revision', 'megatron_core', 'qalora_group_size', 'runtime_config', 'loftq_config'],
-  ...['eva_config', 'corda_config', 'lora_ga_config'],
+  ...['eva_config', 'corda_config', 'lora_ga_config', 'use_dora', 'feedforward_modules', 'init_ia3_weights', 'alpha'],
+  ...['init_weights', 'rank_dropout', 'module_dropout', 'rank_dropout_scale', 'use_effective_conv2d', 'decompose_both'],
+  ...['decompose_factor', 'projection_prng_key', 'save_projection', 'vera_dropout', 'd_initial'],
 ]);
 
 /** Initialisations that change the base: `A` and `B` fit the changed one alone. */
@@ -57,11 +64,20 @@ const CHANGES_BASE = /^(?:pissa|olora|corda|lora_ga|loftq)/;
 export function readPEFTConfig(config: string | object, warn: (message: string) => void, budget: Budget): PEFTConfig {
   const fields = fieldsOf(config);
   const faults: string[] = [];
-  const {peft_type: type, r = 8, lora_alpha: alpha = 8, use_rslora: rankStabilized = false, bias = 'none'} = fields;
-  if (type !== 'LORA') {
-    faults.push(`peft_type is ${show(type)}; adapters of type "LORA" are carried.`);
+  const {peft_type: given, bias = 'none', feedforward_modules: feedForward = []} = fields;
+  const isKnown = typeof given === 'string' && Object.hasOwn(TYPES, given);
+  const type = isKnown ? (given as PEFTType) : 'LORA';
+  if (!isKnown) {
+    faults.push(`peft_type is ${show(given)}; adapters of the types ${Object.keys(TYPES).join(', ')} are carried.`);
   }
-  for (const field of REFUSED) {
+  const facts = TYPES[type];
+  const {[facts.rank ?? '']: r = facts.rank === undefined ? 1 : 8} = fields;
+  const {[facts.alpha ?? '']: alpha = facts.alpha === undefined ? r : 8} = fields;
+  const {use_rslora: rankStabilized = false} = type === 'LORA' ? fields : {};
+  if (type === 'LOKR' && (fields.decompose_factor ?? -1) !== -1) {
+    faults.push(`decompose_factor is ${brief(fields.decompose_factor)}, and -1 alone is carried.`);
+  }
+  for (const field of [...REFUSED, ...facts.refused]) {
     if (isSet(fields[field])) {
       faults.push(
         `${field} is ${brief(fields[field])}, which is not carried. Merge the adapter in Python, or train one without.`,
@@ -106,7 +122,9 @@ export function readPEFTConfig(config: string | object, warn: (message: string) 
       `adapter_config.json has fields that this library does not know, and leaves out of account: ${brief(unknown)}.`,
     );
   }
-  return {strengthOf: strength, bias, modulesToSave};
+  const isFeedForward = (path: string) =>
+    isTextList(feedForward) ? feedForward.some(name => path.endsWith(name)) : undefined;
+  return {type, dora: fields.use_dora === true, strengthOf: strength, isFeedForward, bias, modulesToSave};
 }
 
 function fieldsOf(config: string | object): Record<string, unknown> {
@@ -190,78 +208,6 @@ export function savedModules(modulesToSave: readonly string[], budget: Budget): 
       }
     }
   };
-}
-
-/** A module of an adapter that is written, as far as the config names it. */
-export interface WrittenModule {
-  path: string;
-  strength: Required<LoRAStrength>;
-}
-
-/**
- * The `adapter_config.json` of an adapter. Strengths that differ become patterns, each for one path.
- *
- * @param all the paths of all modules that are known, those that are not adapted too: where a name in a list would also be the end of
- *     another's path, the targets become an expression.
- */
-export function writePEFTConfig(
-  modules: readonly WrittenModule[],
-  {bias, modulesToSave, all}: {bias: PEFTConfig['bias']; modulesToSave: readonly string[]; all: readonly string[]},
-): Record<string, unknown> {
-  const stabilized = modules.length > 0 && modules.every(({strength}) => strength.rankStabilized);
-  const strengths = modules.map(({path, strength: {rank, alpha, rankStabilized}}) => {
-    // One config has one way of scaling.
-    return {path, rank, alpha: rankStabilized && !stabilized ? alpha * Math.sqrt(rank) : alpha};
-  });
-  const r = mostCommon(strengths.map(({rank}) => rank)) ?? 8;
-  const alpha = mostCommon(strengths.map(entry => entry.alpha)) ?? r;
-  const paths = modules.map(({path}) => path);
-  const own = new Set(paths);
-  const ambiguous = all.some(other => !own.has(other) && ends(other).some(end => own.has(end)));
-  const patterns = (differing: typeof strengths, key: 'rank' | 'alpha') =>
-    Object.fromEntries(differing.map(entry => [`^${escaped(entry.path)}`, entry[key]]));
-  return {
-    alpha_pattern: patterns(
-      strengths.filter(entry => entry.alpha !== alpha),
-      'alpha',
-    ),
-    base_model_name_or_path: null,
-    bias,
-    fan_in_fan_out: false,
-    inference_mode: true,
-    init_lora_weights: true,
-    lora_alpha: alpha,
-    lora_bias: false,
-    lora_dropout: 0,
-    modules_to_save: modulesToSave.length > 0 ? modulesToSave : null,
-    peft_type: 'LORA',
-    r,
-    rank_pattern: patterns(
-      strengths.filter(entry => entry.rank !== r),
-      'rank',
-    ),
-    target_modules: ambiguous ? paths.map(escaped).join('|') : paths,
-    task_type: null,
-    use_dora: false,
-    use_rslora: stabilized,
-  };
-}
-
-/** What stands behind the dots of a path. */
-function ends(path: string): string[] {
-  const parts = path.split('.');
-  return parts.slice(1).map((_, i) => parts.slice(i + 1).join('.'));
-}
-
-/** A path as a pattern that matches it alone. */
-function escaped(path: string): string {
-  return path.replace(/[^\w]/g, String.raw`\$&`);
-}
-
-function mostCommon(values: readonly number[]): number | undefined {
-  const counts = new Map<number, number>();
-  values.forEach(value => counts.set(value, (counts.get(value) ?? 0) + 1));
-  return [...counts].sort(([, one], [, other]) => other - one)[0]?.[0];
 }
 
 /** Whether objects have a key before all others, wherever it was written. */

@@ -1,5 +1,6 @@
 import type * as tf from '@tensorflow/tfjs';
 import {type Adapter, layerConfigAt} from '../adapter/adapter';
+import {asLoRA, isProduct} from '../adapter/asLoRA';
 import {checkAdapter} from '../adapter/checkAdapter';
 import {describeHead} from '../adapter/headConfig';
 import {checkOptions, listed, LoRAError} from '../errors';
@@ -14,11 +15,13 @@ import {checkFit} from '../model/checkFit';
 import {checkModel, type Site, sitesOf} from '../rewire/walk';
 import {checkRange, floatTypeOf, readValues, type SafetensorsOptions} from '../storage/safetensors';
 import {biasesOf, namedWeights} from '../tfjs/weights';
-import {writePEFTConfig, type WrittenModule} from './config';
+import {writePEFTConfig, type WrittenModule} from './writeConfig';
+import {type PEFTType, toForeign, typeOf} from './methodTypes';
+import {sharedProjections} from './projections';
 import {PEFT_NAMES, type PEFTFiles} from './files';
 import type {KeyMap} from './keyMap';
 import {modulePaths} from './modules';
-import {torchWeights, updatedKind} from './torchLayers';
+import {carries, torchWeights, type UpdatedKind, updatedKind} from './torchLayers';
 import {depthwiseUpdateToTorch, type TorchUpdate, toTorchUpdate} from './update';
 
 /** How an adapter is written for PEFT. */
@@ -50,7 +53,7 @@ export async function exportPEFT(
 ): Promise<ExportedPEFT> {
   checkOptions(options, {keyMap: true, dtype: true});
   const {keyMap, dtype = 'float32'} = options;
-  const type = floatTypeOf(dtype);
+  const numbers = floatTypeOf(dtype);
   checkModel(model);
   checkAdapter(adapter);
   checkHead(adapter, model);
@@ -58,8 +61,9 @@ export async function exportPEFT(
   checkFit(adapter, sites);
   const paths = modulePaths(sites, keyMap);
   const {trainable, biases = []} = adapter.config;
-  checkExportable(adapter, sites, paths);
-  const values = await readValues(adapter.tensors);
+  const type = checkExportable(adapter, sites, paths);
+  const plain = asLoRA(adapter, method => isProduct(method) && typeOf(method.name) === 'LORA');
+  const values = await readValues(plain.tensors).finally(() => plain.dispose());
 
   const tensors: Record<string, Values> = {};
   const counters: Record<string, NamedValues> = {};
@@ -72,15 +76,29 @@ export async function exportPEFT(
     }
     const key = PEFT_NAMES.prefix + module;
     const valueOf = (name: string) => values[`${path}/${name}`] as Values;
-    const config = layerConfigAt(adapter.config, path);
-    if (config !== undefined) {
-      const method = methodOf(config.method);
-      const factors = method.factorsOf(Object.fromEntries(method.parameterNames.map(name => [name, valueOf(name)])));
-      const {a, b, strength} = torchUpdate(config, factors);
+    const config = layerConfigAt(plain.config, path);
+    if (config !== undefined && type !== 'LORA') {
+      const method = methodOf(config.method).name;
+      const strength = resolveStrength(config);
+      const {axes} = updatedKind(config.className) as UpdatedKind;
+      Object.entries(toForeign({method, strength}, axes, valueOf)).forEach(([name, tensor]) => {
+        tensors[`${key}.${name}`] = tensor;
+      });
+      modules.push({path: module, strength, feedForward: method === 'ia3-feedforward'});
+    } else if (config !== undefined) {
+      const {a, b, strength} = torchUpdate(config, {a: valueOf('lora_A'), b: valueOf('lora_B')});
       const names = config.className === 'Embedding' ? PEFT_NAMES.embedding : PEFT_NAMES.weight;
       tensors[key + names.a] = a;
       tensors[key + names.b] = b;
       modules.push({path: module, strength});
+      if (config.method === 'dora') {
+        const {data} = valueOf('lora_magnitude_vector');
+        const ones = a.shape.slice(2).map(() => 1);
+        tensors[key + PEFT_NAMES.magnitude] = {
+          shape: ones.length > 0 ? [1, data.length, ...ones] : [data.length],
+          data,
+        };
+      }
       if (config.trainBias) {
         tensors[key + PEFT_NAMES.baseBias] = valueOf('bias');
       }
@@ -99,9 +117,14 @@ export async function exportPEFT(
       }
     }
   }
+  if (type === 'VERA') {
+    Object.assign(tensors, sharedProjections(plain.config.layers, values));
+  }
   checkRange(tensors, dtype);
-  const config = writePEFTConfig(modules, {bias: biasOf(adapter), modulesToSave, all: [...paths.values()]});
-  return {config, weights: encodeSafetensors({...tensors, ...counters}, {dtype: type, metadata: {format: 'pt'}})};
+  const dora = Object.values(plain.config.layers).some(({method}) => method === 'dora');
+  const all = [...paths.values()];
+  const config = writePEFTConfig(modules, {type, dora, bias: biasOf(adapter), modulesToSave, all});
+  return {config, weights: encodeSafetensors({...tensors, ...counters}, {dtype: numbers, metadata: {format: 'pt'}})};
 }
 
 /** PEFT stores weights and builds nothing, so the layers of a new head have to be in the model. */
@@ -129,18 +152,39 @@ function biasOf({config: {layers, biases = []}}: Adapter): 'none' | 'lora_only' 
   return Object.values(layers).some(({trainBias}) => trainBias) ? 'lora_only' : 'none';
 }
 
-/** @throws LoRAError with a line for each layer of which PEFT cannot store what the adapter brings. */
-function checkExportable(adapter: Adapter, sites: readonly Site[], paths: ReadonlyMap<string, string>): void {
+/**
+ * The type in which PEFT stores an adapter.
+ *
+ * @throws LoRAError with a line for each layer of which PEFT cannot store what the adapter brings.
+ */
+function checkExportable(adapter: Adapter, sites: readonly Site[], paths: ReadonlyMap<string, string>): PEFTType {
   const {layers, trainable, biases = []} = adapter.config;
   const faults: string[] = [];
+  const written = Object.entries(layers).filter(([path]) => paths.has(path));
+  // One config says for all modules whether they have a magnitude.
+  const kinds = new Set(written.map(([, {method = 'lora'}]) => (method === 'dora' ? 'DoRA' : typeOf(method))));
+  const [type] = written.map(([, {method = 'lora'}]) => typeOf(method));
+  if (kinds.size > 1) {
+    faults.push(`PEFT has one method in an adapter, and this one has ${[...kinds].join(' and ')}`);
+  }
   if (!Object.keys(layers).some(path => paths.has(path))) {
     faults.push('PEFT loads no adapter without a low-rank update, and this one has none');
   }
   for (const {path, layer} of sites.filter(site => paths.has(site.path))) {
     const className = layer.getClassName();
     const config = layerConfigAt(adapter.config, path);
-    if (config !== undefined && updatedKind(className) === undefined) {
-      faults.push(`${path}: PEFT has no updates of the class ${className}`);
+    const kind = updatedKind(className);
+    if (config !== undefined && !carries(typeOf(config.method ?? 'lora'), kind)) {
+      faults.push(`${path}: PEFT has no updates of the class ${className}${named(config)}`);
+    }
+    if (config?.method === 'dora' && kind?.depthwise) {
+      faults.push(`${path}: PEFT computes no DoRA of grouped convolutions`);
+    }
+    if ((config?.share ?? 1) !== 1) {
+      faults.push(`${path}: the adapter was scaled, which DoRA has no number for in PEFT. Merge the adapter instead`);
+    }
+    if (config?.trainBias && type !== 'LORA') {
+      faults.push(`${path}: its bias trains too, which is written with LoRA alone`);
     }
     if (config !== undefined && !config.freezeBaseLayer) {
       faults.push(
@@ -171,4 +215,9 @@ function checkExportable(adapter: Adapter, sites: readonly Site[], paths: Readon
   if (faults.length > 0) {
     throw new LoRAError(`The adapter cannot be written for PEFT:\n${faults.map(fault => `  ${fault}.`).join('\n')}`);
   }
+  return type ?? 'LORA';
+}
+
+function named({method}: LayerConfig): string {
+  return method === undefined ? '' : ` by the method ${method}`;
 }

@@ -3,6 +3,7 @@ import type {Budget} from '../formats/budget';
 import {sizeOf, type Values} from '../formats/layout';
 import {decodeSafetensors, type StoredTensor} from '../formats/safetensors';
 import {type PEFTConfig, readPEFTConfig, savedModules} from './config';
+import {type ForeignUpdate, type PEFTType, TYPES} from './methodTypes';
 import type {TorchUpdate} from './update';
 
 // The format is that of PEFT's save_pretrained: adapter_config.json, and adapter_model.safetensors with a tensor for each factor under
@@ -29,10 +30,20 @@ export function checkFiles(files: unknown): void {
 /** What an adapter brings for one module. */
 export interface TorchModule {
   update?: TorchUpdate;
+  /** The update of an adapter of another type than `LORA`. */
+  foreign?: ForeignUpdate;
   /** The module's own bias, changed. */
   bias?: Values;
   /** All of the module's own tensors, changed (`modules_to_save`), by name. */
   saved: Map<string, Values>;
+}
+
+/** What is in the two files. */
+export interface ParsedPEFT {
+  type: PEFTType;
+  modules: Map<string, TorchModule>;
+  /** Tensors that all modules share. */
+  shared: Map<string, Values>;
 }
 
 /** How PEFT names tensors: a prefix, the path of the module, and one of these. */
@@ -40,6 +51,9 @@ export const PEFT_NAMES = {
   prefix: 'base_model.model.',
   weight: {a: '.lora_A.weight', b: '.lora_B.weight'},
   embedding: {a: '.lora_embedding_A', b: '.lora_embedding_B'},
+  magnitude: '.lora_magnitude_vector',
+  /** Before what all modules share. */
+  root: 'base_model.',
   baseBias: '.base_layer.bias',
   /** Of a normalization: how many batches it has seen, which computes nothing. */
   counter: '.num_batches_tracked',
@@ -51,15 +65,18 @@ export const PEFT_FILES = {config: 'adapter_config.json', weights: 'adapter_mode
 /** The name of the adapter, which is written into no file today, may stand between a factor's name and `weight`. */
 const FACTOR = /^(.*)\.lora_(A|B)(?:\.[^.]+)?\.(weight|bias)$/;
 const EMBEDDING_FACTOR = /^(.*)\.lora_embedding_(A|B)(?:\.[^.]+)?$/;
+const MAGNITUDE = /^(.*)\.lora_magnitude_vector(?:\.[^.]+)?(?:\.weight)?$/;
+const SHARED = /^base_model\.(vera_[AB])(?:\.[^.]+)?$/;
+const PARAMETER = /^(.*)\.((?:ia3_l|vera_lambda|hada_w[12]|lokr_w[12])(?:_[abd])?)(?:\.[^.]+)?$/;
 const MAX_NAME = 1000;
 const TWICE = 'there under two names';
 
 /**
  * Reads a PEFT adapter, module by module, under the dotted paths that modules have in PyTorch.
  *
- * @throws LoRAError if a file is damaged, something is not carried (DoRA, say), or tensors are missing or fit nothing.
+ * @throws LoRAError if a file is damaged, something is not carried, or tensors are missing or fit nothing.
  */
-export function parsePEFT(files: PEFTFiles, warn: (message: string) => void, budget: Budget): Map<string, TorchModule> {
+export function parsePEFT(files: PEFTFiles, warn: (message: string) => void, budget: Budget): ParsedPEFT {
   checkFiles(files);
   const {config, weights} = files;
   const read = readPEFTConfig(config, warn, budget);
@@ -77,11 +94,9 @@ function isPickle(bytes: unknown): boolean {
   return bytes instanceof Uint8Array && bytes[0] === 0x50 && bytes[1] === 0x4b;
 }
 
-function groupTensors(
-  tensors: ReadonlyMap<string, StoredTensor>,
-  config: PEFTConfig,
-  budget: Budget,
-): Map<string, TorchModule> {
+function groupTensors(tensors: ReadonlyMap<string, StoredTensor>, config: PEFTConfig, budget: Budget): ParsedPEFT {
+  const shared = new Map<string, Values>();
+  const foreign = new Map<string, Map<string, Values>>();
   const isSaved = savedModules(config.modulesToSave, budget);
   const modules = new Map<string, TorchModule>();
   const factors = new Map<string, Partial<Omit<TorchUpdate, 'strength'>>>();
@@ -111,15 +126,20 @@ function groupTensors(
       faults.push(...(fault === undefined ? [] : [`${key}: ${fault}`]));
     }
   }
-  for (const [path, {a, b, bias, embedding = false}] of factors) {
+  for (const [path, {a, b, bias, magnitude, embedding = false}] of factors) {
     if (a === undefined || b === undefined) {
       faults.push(`${path}: its factor ${a === undefined ? 'A' : 'B'} is missing`);
       continue;
     }
+    if ((magnitude !== undefined) !== config.dora) {
+      faults.push(
+        `${path}: ${config.dora ? 'no magnitude, though' : 'a magnitude (DoRA), and'} use_dora is ${config.dora}`,
+      );
+    }
     try {
       const strength = config.strengthOf(path);
       faults.push(...shapeFaults(path, a, b, strength.rank));
-      moduleAt(path).update = {embedding, a, b, ...(bias && {bias}), strength};
+      moduleAt(path).update = {embedding, a, b, ...(bias && {bias}), ...(magnitude && {magnitude}), strength};
     } catch (error) {
       if (budget.isSpent) {
         throw error;
@@ -127,19 +147,40 @@ function groupTensors(
       faults.push(`${path}: ${(error as Error).message}`);
     }
   }
+  for (const [path, found] of foreign) {
+    moduleAt(path).foreign = {
+      tensors: found,
+      strength: config.strengthOf(path),
+      feedForward: config.isFeedForward(path),
+    };
+  }
   if (faults.length === 0 && modules.size === 0) {
     faults.push('it has no tensors');
   }
   if (faults.length > 0) {
     throw new LoRAError(`This PEFT adapter cannot be imported:\n${faultLines(faults)}`);
   }
-  return modules;
+  return {type: config.type, modules, shared};
 
   /** Puts a tensor where it belongs, or says why it belongs nowhere. */
   function place(key: string, values: Values): string | undefined {
+    const [, sharedName] = SHARED.exec(key) ?? [];
+    if (sharedName !== undefined && config.type === 'VERA') {
+      const twice = shared.has(sharedName);
+      shared.set(sharedName, values);
+      return twice ? TWICE : undefined;
+    }
+    const [, owning = '', parameter = ''] = PARAMETER.exec(key) ?? [];
+    if (TYPES[config.type].parameters.includes(parameter)) {
+      const found = foreign.get(owning) ?? new Map<string, Values>();
+      foreign.set(owning, found);
+      const twice = found.has(parameter);
+      found.set(parameter, values);
+      return twice ? TWICE : undefined;
+    }
     const [, path = '', letter, kind] = FACTOR.exec(key) ?? [];
     const [, embeddingPath, embeddingLetter] = EMBEDDING_FACTOR.exec(key) ?? [];
-    if (kind === 'weight' || (kind === 'bias' && letter === 'B')) {
+    if (config.type === 'LORA' && (kind === 'weight' || (kind === 'bias' && letter === 'B'))) {
       const part = kind === 'bias' ? 'bias' : letter === 'A' ? 'a' : 'b';
       return putOnce(factorsAt(path), part, values);
     }
@@ -147,8 +188,9 @@ function groupTensors(
       factorsAt(embeddingPath).embedding = true;
       return putOnce(factorsAt(embeddingPath), embeddingLetter === 'A' ? 'a' : 'b', values);
     }
-    if (/\.lora_magnitude_vector\b/.test(key)) {
-      return 'DoRA, which is not carried';
+    const [, directed] = MAGNITUDE.exec(key) ?? [];
+    if (directed !== undefined) {
+      return putOnce(factorsAt(directed), 'magnitude', values);
     }
     const [, owner = '', rest = ''] =
       /^(?:(.*)\.)?([^.]+)$/.exec(key.replace(/\.modules_to_save(?:\.[^.]+)?(?=\.)/, '')) ?? [];
@@ -165,7 +207,7 @@ function groupTensors(
     }
     return rest === 'bias' && config.bias !== 'none'
       ? putOnce(moduleAt(owner), 'bias', values)
-      : 'neither a factor of LoRA nor of a module in modules_to_save';
+      : `neither a ${config.type === 'LORA' ? 'factor of LoRA' : `parameter of ${config.type}`} nor of a module in modules_to_save`;
   }
 }
 

@@ -7,7 +7,7 @@ import {headOf} from '../head/headOf';
 import {adaptationOf, reasonNotAdaptable} from '../layers/registry';
 import {baseOf, isWrapper} from '../layers/wrapperLayer';
 import {scalingOf} from '../methods/method';
-import {methodOf} from '../methods/table';
+import {methodOf, namedIn} from '../methods/table';
 import {checkFit} from '../model/checkFit';
 
 import {recordOf} from '../rewire/record';
@@ -17,7 +17,8 @@ import {biasesOf, namedWeights} from '../tfjs/weights';
 import {parsePEFT, type PEFTFiles, type TorchModule} from './files';
 import type {KeyMap} from './keyMap';
 import {meet} from './modules';
-import {torchWeights, updatedKind} from './torchLayers';
+import {fromForeign, type PEFTType} from './methodTypes';
+import {carries, torchWeights, updatedKind} from './torchLayers';
 import {asDepthwise, withinLimit, fromTorchUpdate, type LayerUpdate, type TorchUpdate} from './update';
 
 /** How an adapter of PEFT meets a model. */
@@ -31,9 +32,9 @@ export interface ImportOptions {
  *
  *     const adapter = importPEFT({config: await file.text(), weights}, base, {keyMap: {'encoder.*.fc': 'dense_*'}});
  *
- * Carries Linear, Conv1d, Conv2d, Conv3d and Embedding; F32, F16 and BF16; `use_rslora`, `rank_pattern`, `alpha_pattern`,
- * `fan_in_fan_out`, `modules_to_save`, `bias` and `lora_bias`. A rank beyond what a layer can hold is reduced without loss. Refuses DoRA and
- * whatever else changes what the adapter computes.
+ * Carries LoRA and DoRA of Linear, Conv1d, Conv2d, Conv3d and Embedding, and IA³, VeRA, LoHa and LoKr where PEFT has them; F32, F16 and BF16;
+ * `use_rslora`, `rank_pattern`, `alpha_pattern`, `fan_in_fan_out`, `modules_to_save`, `bias` and `lora_bias`. A rank beyond what a layer can hold
+ * is reduced without loss. Refuses whatever else changes what the adapter computes.
  *
  * @param model plain or adapted. The layers of a new head, if it has one, must be in `modules_to_save`.
  * @throws LoRAError if a file is damaged, something is not carried, or modules and layers do not fit each other, with a line for each
@@ -47,7 +48,7 @@ export function importPEFT(files: PEFTFiles, model: tf.LayersModel, options: Imp
   const warn = (message: string) => {
     console.warn(message);
   };
-  const modules = parsePEFT(files, warn, budget);
+  const {type, modules, shared} = parsePEFT(files, warn, budget);
   const sites = sitesOf(model);
   const config: AdapterConfig = {layers: {}, trainable: []};
   const biases: string[] = [];
@@ -83,7 +84,7 @@ export function importPEFT(files: PEFTFiles, model: tf.LayersModel, options: Imp
   return adapter;
 
   /** Takes what the adapter brings for one layer. */
-  function take({update, bias, saved}: TorchModule, site: Site): void {
+  function take({update, foreign, bias, saved}: TorchModule, site: Site): void {
     const {path} = site;
     const layer = baseOf(site.layer);
     if (saved.size > 0) {
@@ -92,20 +93,34 @@ export function importPEFT(files: PEFTFiles, model: tf.LayersModel, options: Imp
     }
     if (bias !== undefined) {
       values.set(`${path}/${checkBias(layer, bias)}`, bias);
-      if (update === undefined) {
+      if (update === undefined && foreign === undefined) {
         biases.push(path);
       }
+    }
+    if (foreign !== undefined) {
+      const {method, strength, values: own} = fromForeign(type, foreign, foreignKernel(layer, type), shared);
+      config.layers[path] = {
+        className: layer.getClassName(),
+        ...namedIn(methodOf(method)),
+        ...strength,
+        freezeBaseLayer: true,
+        ...(bias !== undefined && {trainBias: true}),
+      };
+      Object.entries(own).forEach(([name, parameter]) => values.set(`${path}/${name}`, parameter));
     }
     if (update !== undefined) {
       const {a, b, strength} = layerUpdate(layer, update);
       const trainBias = bias !== undefined || update.bias !== undefined;
       config.layers[path] = {
         className: layer.getClassName(),
+        ...(update.magnitude && {method: 'dora'}),
         ...strength,
         freezeBaseLayer: true,
         ...(trainBias && {trainBias}),
       };
-      for (const [name, factor] of Object.entries(methodOf().parametersOf({a, b}))) {
+      const {magnitude} = update;
+      const named = {lora_A: a, lora_B: b, ...(magnitude && {lora_magnitude_vector: flat(magnitude)})};
+      for (const [name, factor] of Object.entries(named)) {
         values.set(`${path}/${name}`, factor);
       }
       if (update.bias !== undefined) {
@@ -114,6 +129,23 @@ export function importPEFT(files: PEFTFiles, model: tf.LayersModel, options: Imp
       }
     }
   }
+}
+
+/** The kernel of a layer that can have an update of a type beside `LORA`. */
+function foreignKernel(layer: tf.layers.Layer, type: PEFTType): number[] {
+  const className = layer.getClassName();
+  const kind = updatedKind(className);
+  const reason = reasonNotAdaptable(layer, true);
+  if (reason !== undefined || !carries(type, kind)) {
+    throw new LoRAError(
+      `the layer ${reason ?? `is of class ${className}, of which PEFT has no updates of type ${type}.`}`,
+    );
+  }
+  return (adaptationOf(layer)?.weights(layer)[0]?.variable.shape ?? []) as number[];
+}
+
+function flat({data}: Values): Values {
+  return {shape: [data.length], data};
 }
 
 /** An update in the layout of a layer, of a rank that it can hold. */
@@ -125,6 +157,9 @@ function layerUpdate(layer: tf.layers.Layer, update: TorchUpdate): LayerUpdate {
     throw new LoRAError(`the layer ${reason ?? `is of class ${className}, of which PEFT has no updates.`}`);
   }
   const {axes, embedding = false, depthwise = false, torchName} = kind;
+  if (depthwise && update.magnitude !== undefined) {
+    throw new LoRAError('DoRA of a grouped convolution, which PEFT does not compute.');
+  }
   if (update.a.shape.length !== axes || update.embedding !== embedding) {
     const foreign = update.embedding ? 'an Embedding' : `a weight with ${update.a.shape.length} axes`;
     throw new LoRAError(`an update of ${foreign}, and the layer is of class ${className} (${torchName} in PyTorch).`);

@@ -1,3 +1,4 @@
+import {type PEFTType, TYPES} from './methodTypes';
 import {depthwiseFromTorch, depthwiseToTorch, fromTorch, toTorch, type Values} from '../formats/layout';
 
 // What PyTorch's modules are among tfjs's layers, by the class of the layer.
@@ -28,6 +29,16 @@ const UPDATED: Readonly<Record<string, UpdatedKind>> = {
 /** How PEFT stores updates of the layers of a class, or `undefined` if it has none. */
 export function updatedKind(className: string): UpdatedKind | undefined {
   return Object.hasOwn(UPDATED, className) ? UPDATED[className] : undefined;
+}
+
+/** Whether PEFT stores updates of a kind of layer in adapters of a type. */
+export function carries(type: PEFTType, kind: UpdatedKind | undefined): kind is UpdatedKind {
+  if (type === 'LORA') {
+    return kind !== undefined;
+  }
+  return (
+    kind !== undefined && kind.embedding !== true && kind.depthwise !== true && TYPES[type].axes.includes(kind.axes)
+  );
 }
 
 /** A weight under both of its names, and the way between its two layouts. */

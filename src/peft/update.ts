@@ -11,6 +11,8 @@ export interface TorchUpdate {
   b: Values;
   /** The bias of `B` (`lora_bias`). */
   bias?: Values;
+  /** `[out]`, of a convolution `[1, out, ...ones]` (DoRA). */
+  magnitude?: Values;
   strength: Required<LoRAStrength>;
 }
 

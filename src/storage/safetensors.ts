@@ -6,6 +6,7 @@ import {duplicateKeys} from '../formats/jsonText';
 import type {Values} from '../formats/layout';
 import {type Bytes, decodeSafetensors, encodeSafetensors, type FloatType} from '../formats/safetensors';
 import {readTensor} from '../tfjs/lostContext';
+import {packShared, unpackShared, withoutParts} from './sharedTensors';
 
 /** How the numbers of an adapter are stored. */
 export type StoredType = 'float32' | 'float16' | 'bfloat16';
@@ -30,9 +31,8 @@ export async function toSafetensors(adapter: Adapter, options: SafetensorsOption
   checkOptions(options, {dtype: true});
   const {dtype = 'float32'} = options;
   checkAdapter(adapter);
-  const {config, tensors} = adapter;
   const type = floatTypeOf(dtype);
-  const values = await readValues(tensors);
+  const {config, values} = packShared(adapter.config, await readValues(adapter.tensors));
   checkRange(values, dtype);
   const metadata = {format: FORMAT, version: VERSION, config: JSON.stringify(config)};
   return encodeSafetensors(values, {dtype: type, metadata});
@@ -59,7 +59,7 @@ export function fromSafetensors(bytes: Uint8Array): Adapter {
       `The adapter is of format version ${show(metadata.get('version'))}; this library reads version ${VERSION}.`,
     );
   }
-  const config = configOf(metadata.get('config'));
+  const {config, parts} = withoutParts(configOf(metadata.get('config')));
   checkAdapterConfig(config);
   const values = new Map<string, Values>();
   const faults: string[] = [];
@@ -73,7 +73,7 @@ export function fromSafetensors(bytes: Uint8Array): Adapter {
   if (faults.length > 0) {
     throw new LoRAError(`The adapter's file is broken:\n${faultLines(faults)}`);
   }
-  return makeAdapter(config, asTensors(values));
+  return makeAdapter(config, unpackShared(parts, asTensors(values)));
 }
 
 function configOf(text = ''): unknown {

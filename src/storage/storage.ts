@@ -7,6 +7,7 @@ import {checkLimits, limitedFetch, type LoadOptions, tooLarge, unlessAborted} fr
 import {checkPlace, findHandler, isFetched, isSafetensors} from './places';
 import {fromSafetensors, readValues, type SafetensorsOptions, toSafetensors} from './safetensors';
 import {readAdapter} from './sources';
+import {packShared, unpackShared, withoutParts} from './sharedTensors';
 import {bytesOfSpecs, isSpec} from './weightBytes';
 
 /** Marks a file as an adapter, where the file of a model holds its topology. */
@@ -80,8 +81,9 @@ export async function saveAdapter(
 }
 
 /** An adapter as tfjs's handlers carry a model. */
-async function tfjsArtifacts({config, tensors}: Adapter): Promise<tf.io.ModelArtifacts> {
-  const values = Object.entries(await readValues(tensors));
+async function tfjsArtifacts(adapter: Adapter): Promise<tf.io.ModelArtifacts> {
+  const {config, values: packed} = packShared(adapter.config, await readValues(adapter.tensors));
+  const values = Object.entries(packed);
   return {
     format: FORMAT,
     generatedBy: 'tfjs-lora',
@@ -163,7 +165,7 @@ async function loadArtifacts(
 /** The adapter that was loaded. */
 function adapterOf(artifacts: tf.io.ModelArtifacts): Adapter {
   const {modelTopology, weightSpecs, weightData} = artifacts;
-  const {class_name: className, version, config} = (modelTopology ?? {}) as Record<string, unknown>;
+  const {class_name: className, version, config: packed} = (modelTopology ?? {}) as Record<string, unknown>;
   if (className !== CLASS_NAME) {
     throw new LoRAError(
       `This is not an adapter but ${className === undefined ? 'something else' : `a ${show(className)}`}. Models are loaded with tf.loadLayersModel.`,
@@ -176,6 +178,7 @@ function adapterOf(artifacts: tf.io.ModelArtifacts): Adapter {
   if (bytesOfFile !== undefined) {
     return fromSafetensors(bytesOfFile);
   }
+  const {config, parts} = withoutParts(packed);
   checkAdapterConfig(config);
   if (weightSpecs === undefined || weightData === undefined) {
     throw new LoRAError('The adapter has no tensors.');
@@ -183,7 +186,7 @@ function adapterOf(artifacts: tf.io.ModelArtifacts): Adapter {
   // tfjs reads across the seams of bytes in several pieces wrongly.
   const bytes = tf.io.CompositeArrayBuffer.join(weightData);
   checkSpecs(weightSpecs, bytes.byteLength);
-  return makeAdapter(config, tf.io.decodeWeights(bytes, weightSpecs));
+  return makeAdapter(config, unpackShared(parts, tf.io.decodeWeights(bytes, weightSpecs)));
 }
 
 /** What `f` gives. What the network or a handler of tfjs throws is told with the URL; a handler of one's own throws its own. */

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {asLoRAError, LoRAError, show} from '../errors';
-import {fieldsOf, type SeparableLayer} from './fields';
+import {fieldsOf, type LayerInternals, type SeparableLayer} from './fields';
 
 /** The arguments for tfjs's constructor of a layer that shall stand where `layer` stood: its own. */
 export function standInArgs(
@@ -188,8 +188,18 @@ export function isLayerClass(className: string): boolean {
   return registeredClass(className)?.prototype instanceof tf.layers.Layer;
 }
 
+/** A layer from an entry, built for inputs of some shape and in no model. */
+export function builtLayer(entry: LayerEntry, shape: tf.Shape | tf.Shape[]): tf.layers.Layer {
+  const layer = layerFromEntry(entry);
+  // Applying it to a symbolic input builds it under its own name; the node that this leaves would make `layer.output` ambiguous.
+  layer.apply(symbolicInputs(shape));
+  layer.inboundNodes.length = 0;
+  fieldsOf<LayerInternals>(layer)._refCount = null;
+  return layer;
+}
+
 /** Symbolic inputs of a shape, or of each of several. */
-export function symbolicInputs(shape: tf.Shape | tf.Shape[]): tf.SymbolicTensor | tf.SymbolicTensor[] {
+function symbolicInputs(shape: tf.Shape | tf.Shape[]): tf.SymbolicTensor | tf.SymbolicTensor[] {
   return Array.isArray(shape[0])
     ? (shape as tf.Shape[]).map(batchShape => tf.input({batchShape}))
     : tf.input({batchShape: shape as tf.Shape});

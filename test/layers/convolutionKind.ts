@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import * as tf from '@tensorflow/tfjs';
 import '../../src/backends/repairs';
-import type {LoRALayer, LoRALayerArgs} from '../../src/layers/loraLayer';
+import type {LoRALayerArgs} from '../../src/layers/loraArgs';
+import type {LoRALayer} from '../../src/layers/loraLayer';
 import {ACTIVATIONS, numbers, on} from '../helpers';
 import {stir, train} from '../models';
 

@@ -3,7 +3,8 @@ import '../../src/backends/repairs';
 import {LoRAError} from '../../src/errors';
 import {LoRAConv2D} from '../../src/layers/loraConv2d';
 import {LoRADense} from '../../src/layers/loraDense';
-import type {LoRALayer, LoRALayerArgs} from '../../src/layers/loraLayer';
+import type {LoRALayerArgs} from '../../src/layers/loraArgs';
+import type {LoRALayer} from '../../src/layers/loraLayer';
 import {BACKENDS, numbers, random, useBackend, withoutLeaks} from '../helpers';
 import {predictions, reloaded, stir, stirFactors, train} from '../models';
 

@@ -189,10 +189,11 @@ test('adapters are scaled and added up, and those of different methods are not',
 
 test('a method that does not exist is refused, in options and in files', () => {
   const {model} = mlp();
-  const known = 'method must be one of "lora", "lora-fa", got "vera".';
-  expect(() => applyLoRA(model, {method: 'vera'})).toThrow(known);
-  expect(() => applyLoRA(model, {overrides: [{targets: ['head'], method: 'vera'}]})).toThrow(known);
+  const known =
+    'method must be one of "lora", "dora", "lora-fa", "pissa", "olora", "ia3", "ia3-feedforward", "vera", "loha", "lokr", got "vega".';
+  expect(() => applyLoRA(model, {method: 'vega'})).toThrow(known);
+  expect(() => applyLoRA(model, {overrides: [{targets: ['head'], method: 'vega'}]})).toThrow(known);
   const adapter = adapterOf(model, 'lora-fa', 7);
-  adapter.config.layers.head!.method = 'vera';
+  adapter.config.layers.head!.method = 'vega';
   expect(() => applyLoRA(model, adapter)).toThrow(`The adapter's config of layer "head": ${known}`);
 });

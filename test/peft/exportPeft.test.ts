@@ -59,7 +59,10 @@ describe.each(BACKENDS)('on %s', backend => {
     },
   );
 
-  test.each(['expression', 'convolutions', 'transposed', 'biasAll', 'modulesToSave'])(
+  test.each([
+    ...['expression', 'convolutions', 'transposed', 'biasAll', 'modulesToSave'],
+    ...['dora', 'doraKinds', 'ia3', 'vera', 'loha', 'lokr'],
+  ])(
     'what is imported from %s of the larger network is exported with the tensors and strengths that it had',
     async name => {
       const {model} = largeNetwork(true);

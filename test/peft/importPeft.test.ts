@@ -33,6 +33,13 @@ const MADE: [name: string, depthwise: boolean][] = [
   ['grouped', false],
   ['depthwise', true],
   ['depthwise', false],
+  ['dora', true],
+  ['doraKinds', true],
+  ['ia3', true],
+  ['vera', true],
+  ['loha', true],
+  ['lokr', true],
+  ['lokrBoth', true],
 ];
 
 const CASES: [name: string, folder: string[], make: () => Network][] = [
@@ -61,7 +68,7 @@ describe.each(BACKENDS)('on %s', backend => {
   });
 
   test.each(CASES)('the adapter %s of PEFT gives its outputs and its merged weights', (_, folder, make) => {
-    const {model, inputs, torchWeight} = make();
+    const {model, inputs, torchWeight, torchNames} = make();
     const {y, y_merged: yMerged, merged: weights = {}} = expectedOf(...folder);
     const original = predictions(model, inputs);
     const adapter = importPEFT(peftFiles(...folder), model, {keyMap: KEY_MAP});
@@ -69,7 +76,7 @@ describe.each(BACKENDS)('on %s', backend => {
     expect(predictions(adapted, inputs)[0]).toBeAllClose(y.data, TOLERANCE);
     const merged = mergeLoRA(adapted);
     expect(predictions(merged, inputs)[0]).toBeAllClose((yMerged ?? y).data, TOLERANCE);
-    for (const [name, {data}] of Object.entries(weights)) {
+    for (const [name, {data}] of Object.entries(weights).filter(([each]) => torchNames.includes(each))) {
       expect(torchWeight(merged, name)).toBeAllClose(data, TOLERANCE);
     }
     expect(predictions(removeLoRA(adapted), inputs)).toEqual(original);
@@ -225,7 +232,7 @@ describe('an adapter of PEFT', () => {
   test.each<[string, Record<string, unknown>, RegExp]>([
     ['of another method', {peft_type: 'ADALORA'}, /peft_type is "ADALORA"/],
     ['of no method', {peft_type: undefined}, /peft_type is undefined/],
-    ['with DoRA', {use_dora: true}, /use_dora is true, which is not carried/],
+    ['with DoRA and without magnitudes', {use_dora: true}, /fc1: no magnitude, though use_dora is true/],
     ['with parameters as targets', {target_parameters: ['w']}, /target_parameters is \["w"\]/],
     ['with trained tokens', {trainable_token_indices: [1]}, /trainable_token_indices is \[1\]/],
     ['with copied layers', {layer_replication: [[0, 2]]}, /layer_replication is/],
@@ -247,14 +254,13 @@ describe('an adapter of PEFT', () => {
   });
 
   test('several faults of the config are told at once', () => {
-    const read = () => importPEFT(changed({use_dora: true, use_qalora: true, bias: 1}), smallNetwork().model);
-    expect(read).toThrow(/use_dora(.|\n)*use_qalora(.|\n)*bias is 1/);
+    const read = () => importPEFT(changed({use_bdlora: true, use_qalora: true, bias: 1}), smallNetwork().model);
+    expect(read).toThrow(/use_qalora(.|\n)*use_bdlora(.|\n)*bias is 1/);
   });
 
   test.each<[string, string | RegExp, string, RegExp]>([
     ['half an update', /fc1\.lora_B\.weight/, 'fc1.lora_C.weight', /fc1\.lora_C\.weight: neither a factor/],
     ['a lonely factor', /fc1\.lora_A\.weight/, 'fc2.lora_A.weight', /fc2: its factor B is missing/],
-    ['a magnitude of DoRA', /fc1\.lora_A\.weight/, 'fc1.lora_magnitude_vector', /lora_magnitude_vector: DoRA/],
     [
       'weights of the base',
       /emb\.lora_embedding_A/,
@@ -283,9 +289,39 @@ describe('an adapter of PEFT', () => {
     );
   });
 
-  test('of DoRA is refused by name', () => {
-    const {model} = largeNetwork(true);
-    expect(() => importPEFT(peftFiles('made', 'dora'), model, {keyMap: KEY_MAP})).toThrow('use_dora is true');
+  test('with a magnitude that the config does not announce is refused', () => {
+    const {config, weights} = peftFiles('made', 'dora');
+    const plain = {...(JSON.parse(config) as object), use_dora: false};
+    expect(() => importPEFT({config: plain, weights}, largeNetwork(true).model, {keyMap: KEY_MAP})).toThrow(
+      'head.0: a magnitude (DoRA), and use_dora is false',
+    );
+  });
+
+  test('of VeRA without its projections is refused, with what to do', () => {
+    expect(() => importPEFT(peftFiles('made', 'veraWithout'), largeNetwork(true).model, {keyMap: KEY_MAP})).toThrow(
+      'Save with save_projection=True.',
+    );
+  });
+
+  test.each([
+    ['lokr', {decompose_factor: 2}, 'decompose_factor is 2, and -1 alone is carried.'],
+    ['loha', {use_effective_conv2d: true}, 'use_effective_conv2d is true, which is not carried'],
+    ['ia3', {feedforward_modules: '.*out|volume'}, 'feedforward_modules is an expression. Write it as a list.'],
+  ])('of %s with %j is refused by name', (name, changes, message) => {
+    const {config, weights} = peftFiles('made', name);
+    const other = {...(JSON.parse(config) as object), ...changes};
+    expect(() => importPEFT({config: other, weights}, largeNetwork(true).model, {keyMap: KEY_MAP})).toThrow(message);
+  });
+
+  test('of IA³ is one of the inputs where feedforward_modules name the module', () => {
+    const {config} = importPEFT(peftFiles('made', 'ia3'), largeNetwork(true).model, {keyMap: KEY_MAP});
+    const methods = Object.entries(config.layers).map(([path, {method}]) => [path, method]);
+    expect(Object.fromEntries(methods)).toMatchObject({
+      layer_0_query: 'ia3',
+      layer_0_out: 'ia3-feedforward',
+      volume: 'ia3-feedforward',
+      pointwise: 'ia3',
+    });
   });
 
   test('that mixes channels is refused for a depthwise convolution, with a way out', () => {

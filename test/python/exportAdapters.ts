@@ -29,7 +29,7 @@ const IMPORTED: [folder: string[], make: () => Network][] = [
   ),
   ...[
     ...['expression', 'allLinear', 'convolutions', 'transposed', 'embedding', 'biasAll', 'loraBias', 'loraBiasOnly'],
-    ...['modulesToSave', 'depthwise'],
+    ...['modulesToSave', 'depthwise', 'dora', 'doraKinds', 'ia3', 'vera', 'loha', 'lokr', 'lokrBoth'],
   ].map(name => [['made', name], large] as [string[], () => Network]),
 ];
 
@@ -54,6 +54,21 @@ const TRAINED: [name: string, config: LoRAConfig, dtype?: StoredType][] = [
   ],
   ['biases of adapted layers', {rank: 2, targets: ['line', 'pointwise', /_out$/, 'mix'], bias: 'adapted'}],
   ['all biases', {rank: 2, targets: ['line', /_query$/], bias: 'all'}],
+  ['DoRA', {rank: 2, alpha: 3, method: 'dora', targets: ['tokens', 'line', 'volume', 'pointwise', /_query$/, 'mix']}],
+  ['PiSSA', {rank: 2, alpha: 4, init: 'pissa', targets: ['tokens', 'line', 'pointwise', /_query$/, 'mix']}],
+  ['OLoRA', {rank: 1, init: 'olora', targets: ['line', /_query$/, 'mix']}],
+  ['LoRA-FA', {rank: 2, method: 'lora-fa', targets: ['line', /_query$/, 'mix']}],
+  [
+    'IA³',
+    {
+      method: 'ia3',
+      targets: ['volume', 'pointwise', /_query$/, /_out$/, 'head_hidden'],
+      overrides: [{targets: [/_out$/, 'volume'], method: 'ia3-feedforward'}],
+    },
+  ],
+  ['VeRA', {rank: 4, method: 'vera', alpha: 2, targets: [/_query$/, /_out$/, 'head_hidden']}],
+  ['LoHa', {rank: 2, alpha: 3, method: 'loha', targets: ['pointwise', /_query$/, 'head_hidden']}],
+  ['LoKr', {rank: 1, alpha: 3, method: 'lokr', targets: ['pointwise', /_query$/, 'head_hidden']}],
   [
     'whole modules',
     {

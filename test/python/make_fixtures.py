@@ -1,17 +1,18 @@
 """Makes adapters with PEFT, and writes what PEFT computes with them: the fixtures under test/fixtures/peft/made.
 
-Run with the Python of `npm run test:peft`: python test/python/make_fixtures.py
+Run with the Python of `npm run test:peft`: python test/python/make_fixtures.py [NAME …], with no name for all of them.
 """
 
 import json
 import shutil
+import sys
 import warnings
 from pathlib import Path
 
 import peft
 import torch
 from network import as_json, make_inputs, make_network, weights_of
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import IA3Config, LoHaConfig, LoKrConfig, LoraConfig, PeftModel, VeraConfig, get_peft_model
 
 FOLDER = Path(__file__).parent.parent / "fixtures" / "peft" / "made"
 
@@ -57,6 +58,33 @@ VARIANTS = {
     "grouped": {"config": config(target_modules=["depthwise", "grouped"], r=6, lora_alpha=3)},
     "depthwise": {"config": config(target_modules=["depthwise"], r=6, lora_alpha=3), "within_groups": True},
     "dora": {"config": config(target_modules=["head.0"], r=2, use_dora=True)},
+    "doraKinds": {
+        "config": config(
+            target_modules=["query", "line", "pointwise", "volume", "tokens", "mix"], r=2, lora_alpha=3, use_dora=True
+        )
+    },
+    "ia3": {
+        "config": IA3Config(
+            target_modules=["query", "key", "out", "pointwise", "volume", "grouped"],
+            feedforward_modules=["out", "volume"],
+            init_ia3_weights=False,
+        )
+    },
+    "vera": {
+        "config": VeraConfig(target_modules=["query", "out", "head.0"], r=5, save_projection=True, init_weights=False)
+    },
+    "veraWithout": {
+        "config": VeraConfig(target_modules=["query"], r=5, save_projection=False, init_weights=False)
+    },
+    "loha": {
+        "config": LoHaConfig(target_modules=["query", "pointwise", "head.0"], r=3, alpha=2, init_weights=False)
+    },
+    "lokr": {
+        "config": LoKrConfig(target_modules=["query", "pointwise", "head.0"], r=2, alpha=3, init_weights=False)
+    },
+    "lokrBoth": {
+        "config": LoKrConfig(target_modules=["query", "head.0"], r=1, alpha=1, decompose_both=True, init_weights=False)
+    },
 }
 
 
@@ -78,10 +106,24 @@ def stir(model, within_groups):
                 buffer.add_(torch.rand_like(buffer))
 
 
+def start(init):
+    """The factors that PEFT starts from, of some modules, and the weights that it leaves of them."""
+    settings = LoraConfig(target_modules=["query", "head.0"], r=2, lora_alpha=4, init_lora_weights=init)
+    modules = dict(get_peft_model(make_network(), settings).base_model.model.named_modules())
+    return {
+        path: {
+            "A": as_json(modules[path].lora_A["default"].weight),
+            "B": as_json(modules[path].lora_B["default"].weight),
+            "weight": as_json(modules[path].base_layer.weight),
+        }
+        for path in ("encoder.layer.0.attention.query", "head.0")
+    }
+
+
 def main():
     warnings.simplefilter("ignore")
-    shutil.rmtree(FOLDER, ignore_errors=True)
-    FOLDER.mkdir(parents=True)
+    names = sys.argv[1:] or [*VARIANTS, "starts"]
+    FOLDER.mkdir(parents=True, exist_ok=True)
     inputs = make_inputs()
     network = make_network()
     base = {
@@ -90,10 +132,17 @@ def main():
         "inputs": {name: as_json(tensor) for name, tensor in inputs.items()},
         "y": as_json(network(**inputs)),
     }
-    (FOLDER / "base.json").write_text(json.dumps(base))
+    if not sys.argv[1:]:
+        (FOLDER / "base.json").write_text(json.dumps(base))
 
-    for name, variant in VARIANTS.items():
+    if "starts" in names:
+        (FOLDER / "starts.json").write_text(json.dumps({name: start(name) for name in ("pissa", "olora")}))
+    for name in names:
+        if name not in VARIANTS:
+            continue
+        variant = VARIANTS[name]
         folder = FOLDER / name
+        shutil.rmtree(folder, ignore_errors=True)
         model = get_peft_model(make_network(), variant["config"])
         stir(model, variant.get("within_groups", False))
         if "dtype" in variant:

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {registerAdaptable} from 'tfjs-lora';
+import {type LoRAConfig, registerAdaptable} from 'tfjs-lora';
 import {Mix} from '../../customLayers';
 import type {ACTIVATIONS} from '../../helpers';
 
@@ -11,6 +11,8 @@ export interface LayerArgs {
   name: string;
   inputShape?: number[];
   activation?: Activation;
+  /** Of the gates of a recurrent layer. */
+  recurrentActivation?: Activation;
 }
 
 /** A kind of layer that can be adapted, small, and with another number of channels out than in. */
@@ -23,6 +25,11 @@ export interface Kind {
   tokens?: number;
   /** Whether the layer has an `activation`. Default: true. */
   activates?: boolean;
+  /** How it is adapted, and what is said of that before each behaviour. Default: by LoRA. */
+  options?: LoRAConfig;
+  label?: string;
+  /** Whether the update has a norm without a gradient, so that its gradients are none of finite differences. Default: false. */
+  hasFixedNorm?: boolean;
 }
 
 const {layers} = tf;
@@ -92,8 +99,9 @@ export const KINDS: readonly Kind[] = [
   {
     name: 'Bidirectional',
     inputShape: [4, 3],
-    layer: ({activation, ...args}) => {
-      const layer = layers.gru({units: 4, returnSequences: true, activation, name: 'inner'});
+    layer: ({activation, recurrentActivation, ...args}) => {
+      const gates = recurrentActivation && {recurrentActivation};
+      const layer = layers.gru({units: 4, returnSequences: true, activation, ...gates, name: 'inner'});
       return layers.bidirectional({layer: layer, mergeMode: 'concat', ...args});
     },
   },
@@ -109,3 +117,40 @@ export const KINDS: readonly Kind[] = [
     layer: args => new Mix({units: 4, ...args}),
   },
 ];
+
+/** What a way to adapt layers is tested with. */
+interface Way {
+  label: string;
+  options: LoRAConfig;
+  hasFixedNorm?: boolean;
+  /** The kinds that it is for. Default: all. */
+  kinds?: RegExp;
+}
+
+const WITH_CHANNELS = /^(?:Dense|Conv[123]D|Conv2DTranspose|SeparableConv2D|DepthwiseConv2D)$/;
+
+/** Strengths are such that activations stay where finite differences converge. */
+const WAYS: readonly Way[] = [
+  {label: 'dropout: ', options: {dropout: 0.3}, kinds: /^(?!ConvLSTM2D|Conv3DTranspose|a class)/},
+  {label: 'dora: ', options: {method: 'dora'}, hasFixedNorm: true},
+  {label: 'dora with dropout: ', options: {method: 'dora', dropout: 0.3}, hasFixedNorm: true, kinds: /^(?:Dense|GRU)$/},
+  {label: 'lora-fa: ', options: {method: 'lora-fa'}, kinds: /^(?:Dense|Conv2D|GRU|Embedding)$/},
+  {label: 'pissa: ', options: {init: 'pissa', alpha: 1}},
+  {label: 'olora: ', options: {init: 'olora'}, kinds: /^(?:Dense|Conv2D|GRU|Embedding)$/},
+  {label: 'ia3: ', options: {method: 'ia3'}, kinds: WITH_CHANNELS},
+  {label: 'ia3-feedforward: ', options: {method: 'ia3-feedforward'}, kinds: WITH_CHANNELS},
+  {label: 'vera: ', options: {method: 'vera', alpha: 0.3}},
+  {label: 'loha: ', options: {method: 'loha', alpha: 1}},
+  {label: 'lokr: ', options: {method: 'lokr', alpha: 1}},
+];
+
+/** Every kind of layer, adapted in every other way that is for it. */
+export const METHOD_KINDS: readonly Kind[] = WAYS.flatMap(({kinds = /^/, ...way}) =>
+  KINDS.filter(({name}) => kinds.test(name) && !name.includes(', ')).map(kind => ({
+    ...kind,
+    ...way,
+    // The usual hardSigmoid has corners, and an update that is stirred reaches them.
+    layer: args =>
+      kind.layer(/GRU|LSTM|Bidirectional/.test(kind.name) ? {...args, recurrentActivation: 'sigmoid'} : args),
+  })),
+);

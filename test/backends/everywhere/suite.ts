@@ -2,11 +2,19 @@ import * as tf from '@tensorflow/tfjs';
 import {type Case, type Outcome, use} from './case';
 import {graphCases} from './graphCases';
 import {casesOf} from './kindCases';
-import {KINDS} from './kinds';
+import {KINDS, METHOD_KINDS} from './kinds';
 import {modelCases, orderCases} from './modelCases';
 
+/** A kind for each form in which layers compute. */
+const FORMS = ['Dense', 'Conv2D', 'Conv2DTranspose', 'DepthwiseConv2D', 'Embedding', 'GRU', "a class of one's own"];
+
+/** What depends on the backend, of each method and each form. The rest, and the other kinds, are tested on cpu and wasm. */
+const methodCases = METHOD_KINDS.filter(({name}) => FORMS.includes(name)).flatMap(kind =>
+  casesOf(kind).filter(({behaviour}) => /changes nothing|of the cpu backend|merged model/.test(behaviour)),
+);
+
 /** Everything that has to hold on every backend. */
-export const CASES: readonly Case[] = [...KINDS.flatMap(casesOf), ...modelCases, ...graphCases];
+export const CASES: readonly Case[] = [...KINDS.flatMap(casesOf), ...methodCases, ...modelCases, ...graphCases];
 
 /** What has to hold where the backend was there before the library. */
 export const ORDER_CASES: readonly Case[] = orderCases;

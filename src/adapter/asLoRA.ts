@@ -1,0 +1,47 @@
+import * as tf from '@tensorflow/tfjs';
+import type {LayerConfig} from '../layers/adaptation';
+import {type Method, resolveStrength, withRank} from '../methods/method';
+import {methodOf} from '../methods/table';
+import {type Adapter, layerConfigAt, makeAdapter} from './adapter';
+import {limitOf, tensorsByLayer} from './layerTensors';
+import {matricesOf, reduced} from './mixing';
+
+/** Whether updates by a method are a product by themselves, and yet none of LoRA's parameters. */
+export function isProduct({product, parametersOf}: Method): boolean {
+  return product !== undefined && parametersOf === undefined;
+}
+
+/**
+ * An adapter in which updates that come to a low-rank product are LoRA's: of PiSSA and OLoRA twice the rank, or what the layer can hold. It computes
+ * the same, to rounding. Other updates are as they were.
+ *
+ * @param converts says which methods.
+ */
+export function asLoRA(adapter: Adapter, converts: (method: Method) => boolean = isProduct): Adapter {
+  const {config, tensors} = adapter;
+  const layers: Record<string, LayerConfig> = {...config.layers};
+  const own = new Map(Object.entries(tensors));
+  const ranks = new Map<string, number>();
+  const made = tf.tidy(() => {
+    const products: Record<string, tf.Tensor> = {};
+    for (const [start, {path, parameters}] of tensorsByLayer(adapter).updates) {
+      const {method: name, ...layer} = layerConfigAt(config, path) as LayerConfig;
+      const method = methodOf(name);
+      const isWhole = method.parameterNames.every(parameter => parameters[parameter] !== undefined);
+      if (!isWhole || !converts(method) || method.product === undefined) {
+        continue;
+      }
+      const {a, b} = method.product(parameters);
+      const product = limitOf({a, b}) < (b.shape[0] ?? 1) ? reduced(matricesOf({a, b})) : {a, b};
+      const rank = product.b.shape[0] as number;
+      products[`${start}lora_A`] = tf.reshape(product.a, [...a.shape.slice(0, -1), rank]);
+      products[`${start}lora_B`] = tf.reshape(product.b, [rank, ...b.shape.slice(1)]);
+      method.parameterNames.forEach(parameter => own.delete(start + parameter));
+      ranks.set(path, Math.max(rank, ranks.get(path) ?? 1)); // a smaller weight holds what it can of it
+      layers[path] = {...layer, ...withRank(resolveStrength(layer), ranks.get(path) ?? rank)};
+    }
+    return products;
+  });
+  const kept = [...own].map(([name, tensor]) => [name, tf.clone(tensor)] as const);
+  return makeAdapter({...config, layers}, {...Object.fromEntries(kept), ...made});
+}

@@ -1,0 +1,91 @@
+import * as tf from '@tensorflow/tfjs';
+import {gained} from '../ops/factors';
+import {type AdaptableWeight, type Method, type Parameters, scalingOf, type Strength, type UpdateForm} from './method';
+
+const GAIN = 'ia3_l';
+
+/** What both forms share: one factor for each channel, which starts at 1. */
+function ia3Of(
+  name: string,
+  channels: (weight: AdaptableWeight) => number[],
+): Pick<Method, 'name' | 'parameterNames' | 'parameters' | 'rankLimit' | 'hasRank' | 'refusal' | 'scale'> {
+  return {
+    name,
+    parameterNames: [GAIN],
+    parameters: weight => [
+      {name: GAIN, shape: channels(weight), trains: true, initializer: tf.initializers.ones(), neutralAtStart: true},
+    ],
+    rankLimit: () => 1,
+    hasRank: false,
+    refusal,
+    scale: (strength, k) => ({...strength, alpha: strength.alpha * k}),
+  };
+}
+
+/**
+ * IA³: what a layer gives before its activation is multiplied by a trained factor for each output, `y = f(l ⊙ (x ∗ W + b))`. Merged, it multiplies
+ * the weights and the bias. At `k` times its strength the factor is `1 + k·(l − 1)`. (Liu et al., "Few-shot parameter-efficient fine-tuning is
+ * better and cheaper than in-context learning", arXiv 2205.05638, §3.3; PEFT's modules that are not in `feedforward_modules`.)
+ */
+export const ia3: Method = {
+  ...ia3Of('ia3', ({variable, outAxes = 1, transposed}) => {
+    const shape = variable.shape as number[];
+    return transposed ? shape.slice(-2, -1) : shape.slice(-outAxes);
+  }),
+  update: (parameters, strength, {weight, takesGain}) => {
+    const gain = gainOf(parameters, strength);
+    const biasGain = tf.reshape(gain, [-1]);
+    return takesGain ? {gain, biasGain} : {kernel: overOutputs(weight, gain), biasGain};
+  },
+  merge: (parameters, strength, {weight}) => overOutputs(weight, gainOf(parameters, strength)),
+  mergeBias: (bias, parameters, strength) => tf.mul(bias, tf.reshape(gainOf(parameters, strength), [-1])),
+};
+
+/**
+ * IA³ for the second layer of a feed-forward block: what comes into a layer is multiplied by a trained factor for each channel, `y = f((l ⊙ x) ∗ W + b)`.
+ * (As `ia3`; PEFT's `feedforward_modules`.)
+ */
+export const ia3FeedForward: Method = {
+  ...ia3Of('ia3-feedforward', ({variable, transposed}) => {
+    const shape = variable.shape as number[];
+    return transposed ? shape.slice(-1) : shape.slice(-2, -1);
+  }),
+  update: (parameters, strength) => ({inputGain: gainOf(parameters, strength)}),
+  merge: (parameters, strength, {weight: {variable, transposed = false}}) => {
+    const gain = gainOf(parameters, strength);
+    const kernel = variable.read();
+    return transposed ? gained(kernel, gain) : overRows(kernel, gain);
+  },
+};
+
+function gainOf(parameters: Parameters, strength: Strength): tf.Tensor {
+  const l = parameters[GAIN] as tf.Tensor;
+  const scaling = scalingOf(strength);
+  return scaling === 1 ? l : tf.add(tf.mul(tf.sub(l, 1), scaling), 1);
+}
+
+function overOutputs({variable, outAxes = 1, transposed}: AdaptableWeight, gain: tf.Tensor): tf.Tensor {
+  const kernel = variable.read();
+  if (transposed) {
+    return overRows(kernel, gain);
+  }
+  return outAxes === 1 ? gained(kernel, gain) : tf.mul(kernel, gain);
+}
+
+/** A factor for each place on the axis before the last. */
+function overRows(kernel: tf.Tensor, gain: tf.Tensor): tf.Tensor {
+  const stacked = tf.reshape(kernel, [-1, ...kernel.shape.slice(-2)]);
+  return tf.reshape(tf.mul(stacked, tf.expandDims(gain, 1)), kernel.shape);
+}
+
+function refusal(form: UpdateForm): string | undefined {
+  switch (form) {
+    case 'linear':
+    case 'kernel':
+      return undefined;
+    case 'lookUp':
+      return 'looks rows up; IA³ scales what a Dense layer or a convolution computes. Exclude it, or override its method.';
+    default:
+      return 'has more than one product, or products of its own; IA³ scales what a Dense layer or a convolution computes. Exclude it, or override its method.';
+  }
+}

@@ -1,0 +1,22 @@
+import * as tf from '@tensorflow/tfjs';
+import {casesOf} from '../backends/everywhere/kindCases';
+import {type Kind, METHOD_KINDS} from '../backends/everywhere/kinds';
+import {BACKENDS, useBackend} from '../helpers';
+
+const ROWS = METHOD_KINDS.map((kind): [name: string, kind: Kind] => [`${kind.label ?? ''}${kind.name}`, kind]);
+
+describe.each(BACKENDS)('on %s', backend => {
+  beforeEach(async () => {
+    await useBackend(backend);
+    tf.engine().startScope();
+  });
+  afterEach(() => tf.engine().endScope());
+
+  test.each(ROWS)('%s is exact at birth, trains, merges, saves and loads, and leaks nothing', async (_, kind) => {
+    for (const {behaviour, tolerance, run} of casesOf(kind)) {
+      await useBackend(backend);
+      const deviation = await run(backend);
+      expect({behaviour, isFine: deviation <= tolerance, deviation}).toEqual({behaviour, isFine: true, deviation});
+    }
+  });
+});
