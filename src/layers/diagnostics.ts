@@ -7,6 +7,7 @@ interface Updated {
   readonly baseLayer: tf.layers.Layer;
   readonly adaptation: Adaptation;
   readonly updateParts: readonly Pick<UpdatePart, 'parameters' | 'trainableParameters' | 'delta'>[];
+  readonly method: {readonly name: string};
   readonly rank: number;
   readonly alpha: number;
   readonly scaling: number;
@@ -22,12 +23,13 @@ export interface UpdateNorms {
 /** What there is to know about the update of a layer, as text. */
 export async function diagnose(layer: Updated): Promise<Record<string, string>> {
   // All of it is read now: another adapter may be set while the norms are awaited.
-  const {rank, alpha, scaling, isBaseLayerFrozen} = layer;
+  const {method, rank, alpha, scaling, isBaseLayerFrozen} = layer;
   const {trainable, total} = parameterCounts(layer);
   const norms = await normsOf(layer);
   const deltaNorm = Math.hypot(...norms.map(part => part.deltaNorm));
   const kernelNorm = Math.hypot(...norms.map(part => part.kernelNorm));
   return {
+    method: method.name,
     rank: String(rank),
     alpha: String(alpha),
     scaling: String(scaling),

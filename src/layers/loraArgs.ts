@@ -18,7 +18,7 @@ export interface LoRALayerArgs extends WrapperArgs, LoRAStrength {
   freezeBaseLayer?: boolean;
   /** Train the layer's bias along with the factors, though its kernel stays fixed. Default: false. */
   trainBias?: boolean;
-  /** How the kernel is updated: `'lora'`, or another method by its name. Default: `'lora'`. */
+  /** How the kernel is updated: `'lora'`, or another method by its name, such as `'dora'` or `'pissa'`. Default: `'lora'`. */
   method?: string;
   /** The probability with which each number of the update's input is dropped in training, from 0 to below 1. Default: 0. */
   dropout?: number;

@@ -218,7 +218,7 @@ export abstract class LoRALayer extends WrapperLayer {
   }
 
   /**
-   * What there is to know about the update, as text: `rank`, `alpha`, `scaling`, `frozen`, `trainableParameters`, `totalParameters`,
+   * What there is to know about the update, as text: `method`, `rank`, `alpha`, `scaling`, `frozen`, `trainableParameters`, `totalParameters`,
    * `trainableRatio`, `deltaNorm` (Frobenius) and `deltaToKernelRatio`, its ratio to the norm of the kernel.
    *
    * @throws LoRAError if the layer is not built.

@@ -28,6 +28,8 @@ export interface PlannedLayer {
   role: 'adapted' | 'trained' | 'bias' | 'left' | 'frozen';
   /** Why: the entry of the config that names it, or what keeps it from being adapted. */
   reason: string;
+  /** How it is updated, of an adapted layer, if not by LoRA. */
+  method?: string;
   /** Rank of the update, of an adapted layer. */
   rank?: number;
   /** The rank that was asked for, where it is more than the kernel can hold. */
@@ -70,7 +72,7 @@ export function planLoRA(model: tf.LayersModel, config: LoRAConfig = {}): LoRAPl
   const planned = sites.filter(({layer}) => !malformed && layer.weights.length > 0);
   const layers = planned.map(site => rowOf(site, plan, config));
   const variables = new Set(sites.flatMap(({layer}) => layer.weights));
-  const factors = planned.reduce((sum, site) => sum + trainedNumbers(site, layerConfigAt(plan.config, site.path)), 0);
+  const factors = planned.reduce((sum, site) => sum + numbersIn(site, layerConfigAt(plan.config, site.path), false), 0);
   const trainableParameters = layers.reduce((sum, layer) => sum + layer.trainableParameters, 0);
   const totalParameters = sizeOf(variables) + factors;
   const whole = {layers, unmatched, faults, trainableParameters, totalParameters};
@@ -128,17 +130,18 @@ function rowOf(site: Site, plan: Plan, options: LoRAConfig): PlannedLayer {
         : reasonBy(selections.targets, site),
       reasonBy(selections.overrides, site),
     ].filter(reason => reason !== undefined);
-    const {rank, alpha} = update;
+    const {rank, alpha, method} = update;
     const cappedFrom = Object.hasOwn(capped, path) ? capped[path] : undefined;
     return {
       ...named,
       role: 'adapted',
       reason: reasons.join(', '),
+      ...(method !== undefined && {method}),
       rank,
       ...(cappedFrom !== undefined && {cappedFrom}),
       alpha,
       scaling: scalingOf(update),
-      trainableParameters: trainedNumbers(site, update) + sizeOf(trainedBeside(layer, update)),
+      trainableParameters: numbersIn(site, update, true) + sizeOf(trainedBeside(layer, update)),
     };
   }
   if (config.trainable.includes(path)) {
@@ -176,12 +179,16 @@ function reasonBy(selections: readonly Selection[], site: Site): string | undefi
   return selection && `${selection.option} ${showMatcher(selection.matcher)}`;
 }
 
-/** How many numbers of an update train. */
-function trainedNumbers({layer}: Site, update: LayerConfig | undefined): number {
+/** How many numbers an update has, or how many of them train. */
+function numbersIn({layer}: Site, update: LayerConfig | undefined, trainedAlone: boolean): number {
   const weights = update === undefined ? [] : (adaptationOf(layer)?.weights(layer) ?? []);
   return updateSpecs(methodOf(update?.method), weights, update?.rank ?? 1)
     .flatMap(({parameters}) => parameters)
-    .reduce((sum, {shape, trains}) => sum + (trains ? shape.reduce((product, size) => product * size, 1) : 0), 0);
+    .reduce(
+      (sum, {shape, trains}) =>
+        sum + (trains || !trainedAlone ? shape.reduce((product, size) => product * size, 1) : 0),
+      0,
+    );
 }
 
 /** What of an adapted layer trains beside its factors. */
@@ -213,15 +220,17 @@ function format({
   trainableParameters,
   totalParameters,
 }: Omit<LoRAPlan, 'toString' | 'unmatched'>): string {
-  const rows = layers.map(({path, className, role, rank, cappedFrom, alpha, trainableParameters: numbers, reason}) => [
-    path,
-    className,
-    role,
-    rank === undefined ? '' : cappedFrom === undefined ? String(rank) : `${rank} (not ${cappedFrom})`,
-    alpha === undefined ? '' : short(alpha),
-    numbers === 0 ? '' : count(numbers),
-    reason,
-  ]);
+  const rows = layers.map(
+    ({path, className, method, role, rank, cappedFrom, alpha, trainableParameters: numbers, reason}) => [
+      path,
+      method === undefined ? className : `${className}, ${method}`,
+      role,
+      rank === undefined ? '' : cappedFrom === undefined ? String(rank) : `${rank} (not ${cappedFrom})`,
+      alpha === undefined ? '' : short(alpha),
+      numbers === 0 ? '' : count(numbers),
+      reason,
+    ],
+  );
   return [
     ...(layers.length > 0 ? inColumns([['layer', 'class', 'role', 'rank', 'alpha', 'trainable', 'why'], ...rows]) : []),
     ...(faults.length > 0

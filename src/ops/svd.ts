@@ -37,14 +37,38 @@ export async function truncatedSVD(chain: readonly tf.Tensor2D[], rank: number, 
   }
 }
 
-/** The same at once. On webgpu tfjs warns that it waits for the numbers of the core. */
+/** The same at once; by iteration on webgpu, which cannot be waited for. */
 export function truncatedSVDNow(chain: readonly tf.Tensor2D[], rank: number, seed = 1): TruncatedSVD {
+  if (tf.getBackend() === 'webgpu') {
+    return iteratedSVD(chain, rank, seed);
+  }
   const projection = project(chain, rank, seed);
   try {
     return decompose(projection, projection.core.dataSync(), rank);
   } finally {
     tf.dispose({...projection});
   }
+}
+
+/** So many that a singular value that is a tenth smaller than those that count has lost nine tenths and more. */
+const ALONE_ITERATIONS = 20;
+
+/**
+ * The same without reading anything: orthogonal iteration, in which the columns come to be the singular vectors one after the other. `U·diag(S)·Vᵀ` is
+ * the projection of `M` on the span of `U` in any case. Vectors of singular values that are close to each other may be mixed.
+ */
+export function iteratedSVD(chain: readonly tf.Tensor2D[], rank: number, seed = 1): TruncatedSVD {
+  const columns = chain[chain.length - 1]?.shape[1] ?? 0;
+  const [u, s, v] = tf.tidy(() => {
+    let q = orthonormal(multiply(chain, tf.randomNormal([columns, rank], 0, 1, 'float32', seed)));
+    for (let i = 0; i < ALONE_ITERATIONS; i++) {
+      q = orthonormal(multiply(chain, orthonormal(multiplyTransposed(chain, q))));
+    }
+    const projected = multiplyTransposed(chain, q); // Mᵀ·U, [n, rank]
+    const lengths = tf.sqrt<tf.Tensor1D>(tf.sum(tf.square(projected), 0));
+    return [q, lengths, tf.divNoNan<tf.Tensor2D>(projected, lengths)] as [tf.Tensor2D, tf.Tensor1D, tf.Tensor2D];
+  });
+  return {u, s, v};
 }
 
 /** `M ≈ Q·core·Pᵀ`, with orthonormal columns of `Q` and `P`. */

@@ -148,7 +148,7 @@ export function fromForeign(
       return {method: 'loha', strength, values};
     }
     case 'LOKR': {
-      const w1 = tensors.get('lokr_w1') ?? product(get('lokr_w1_a'), get('lokr_w1_b'));
+      const w1 = tensors.get('lokr_w1') ?? product(get('lokr_w1_a'), get('lokr_w1_b'), [outputs, inputs]);
       const [, in1 = 1] = w1.shape;
       const whole = tensors.get('lokr_w2');
       const inner = inputs / in1;
@@ -241,9 +241,15 @@ function unfolded(name: string, values: Values, [outer, inputs]: [number, number
   return sized(name, values, [outer, inputs, ...space]);
 }
 
-function product(a: Values, b: Values): Values {
+/** A product of two matrices that is not larger than some size, whatever a file says. */
+function product(a: Values, b: Values, most: readonly [number, number]): Values {
   const [rows = 1, inner = 1] = a.shape;
-  const [, columns = 1] = b.shape;
+  const [rank, columns = 1] = b.shape;
+  if (a.shape.length !== 2 || b.shape.length !== 2 || inner !== rank || rows > most[0] || columns > most[1]) {
+    throw new LoRAError(
+      `its factors of shapes ${showShape([...a.shape])} and ${showShape([...b.shape])} do not fit the layer.`,
+    );
+  }
   return {shape: [rows, columns], data: multiply(a.data, b.data, [rows, inner, columns])};
 }
 

@@ -289,6 +289,7 @@ describe.each(KINDS)('%s', (className, kind) => {
     // Every entry of delta is 2·(1·1 + 1·1) = 4, half of the kernel's; there are 60.
     const {deltaNorm, deltaToKernelRatio, trainableRatio, ...exact} = await layer.getDiagnostics();
     expect(exact).toEqual({
+      method: 'lora',
       rank: '2',
       alpha: '4',
       scaling: '2',

@@ -8,7 +8,9 @@ import {
   getAdapter,
   importPEFT,
   mergeLoRA,
+  planLoRA,
   setAdapter,
+  summarizeLoRA,
 } from '../../src';
 import {BACKENDS, numbers, useBackend, withoutLeaks} from '../helpers';
 import {baseWeights, mlp, predictions, stirUpdates, train} from '../models';
@@ -125,6 +127,17 @@ describe.each(BACKENDS)('on %s', backend => {
     });
     expect(predictions(mergeLoRA(one!), inputs)[0]).toBeAllClose(predictions(one!, inputs)[0]!);
   });
+});
+
+test('a plan and a summary count what trains and what there is', () => {
+  const {model} = mlp();
+  for (const config of [{init: 'pissa' as const}, {method: 'vera', rank: 5}, {method: 'lora-fa', rank: 2}]) {
+    const [plan, summary] = [planLoRA(model, config), summarizeLoRA(applyLoRA(model, config))];
+    expect(plan.trainableParameters).toBe(summary.trainableParameters);
+    expect(plan.totalParameters).toBe(summary.totalParameters);
+    const methods = plan.layers.filter(({role}) => role === 'adapted').map(({method}) => method);
+    expect(new Set(methods)).toEqual(new Set([config.init ?? config.method]));
+  }
 });
 
 test('a start that is none, or for another method, is refused', () => {

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import * as tf from '@tensorflow/tfjs';
-import {truncatedSVD} from '../../src/ops/svd';
+import {iteratedSVD, truncatedSVD, truncatedSVDNow} from '../../src/ops/svd';
 import {BACKENDS, numbers, random, useBackend, withoutLeaks} from '../helpers';
 
 /** `I − 2·x·xᵀ/‖x‖²`, an orthogonal matrix, row by row. */
@@ -46,6 +46,19 @@ describe.each(BACKENDS)('on %s', backend => {
     expect(product(svd)).toBeAllClose(matrixWith([8, 5], m, n).flat());
     expect(numbers(tf.matMul(svd.u, svd.u, true))).toBeAllClose([1, 0, 0, 1]);
     expect(numbers(tf.matMul(svd.v, svd.v, true))).toBeAllClose([1, 0, 0, 1]);
+  });
+
+  test('finds the same at once, and without reading anything', async () => {
+    await withoutLeaks(() => {
+      const matrix = tf.tensor2d(matrixWith([8, 5, 2, 0.5], 9, 7));
+      for (const find of [truncatedSVDNow, iteratedSVD]) {
+        const svd = find([matrix], 2);
+        expect(numbers(svd.s)).toBeAllClose([8, 5]);
+        expect(product(svd)).toBeAllClose(matrixWith([8, 5], 9, 7).flat());
+        tf.dispose({...svd});
+      }
+      matrix.dispose();
+    });
   });
 
   test('gives zeros for what a matrix of lower rank does not have', async () => {

@@ -313,6 +313,43 @@ describe('an adapter of PEFT', () => {
     expect(() => importPEFT({config: other, weights}, largeNetwork(true).model, {keyMap: KEY_MAP})).toThrow(message);
   });
 
+  describe('of LoKr with a small matrix in two factors', () => {
+    /** The files of an adapter of LoKr, with `w₁` of each module as a product. */
+    function factored(first: (w1: NamedValues) => NamedValues) {
+      const {config, weights} = peftFiles('made', 'lokr');
+      const tensors = [...decodeSafetensors(weights).tensors].flatMap(
+        ([name, {shape, data}]): [string, NamedValues][] => {
+          if (!name.endsWith('lokr_w1')) {
+            return [[name, {shape, data: data!}]];
+          }
+          const size = shape[1]!;
+          const identity = Float32Array.from({length: size * size}, (_, i) => (i % (size + 1) === 0 ? 1 : 0));
+          return [
+            [`${name}_a`, first({shape, data: data!})],
+            [`${name}_b`, {shape: [size, size], data: identity}],
+          ];
+        },
+      );
+      return {config, weights: encodeSafetensors(Object.fromEntries(tensors), {metadata: {format: 'pt'}})};
+    }
+
+    test('has their product', () => {
+      const {model, inputs} = largeNetwork(true);
+      const adapter = importPEFT(
+        factored(w1 => w1),
+        model,
+        {keyMap: KEY_MAP},
+      );
+      const {y} = expectedOf('made', 'lokr');
+      expect(predictions(applyLoRA(model, adapter), inputs)[0]).toBeAllClose(y.data, TOLERANCE);
+    });
+
+    test('is refused before they are multiplied if that is larger than the layer', () => {
+      const files = factored(({shape}) => filled([100_000, shape[1]!]));
+      expect(() => importPEFT(files, largeNetwork(true).model, {keyMap: KEY_MAP})).toThrow('do not fit the layer');
+    });
+  });
+
   test('of IA³ is one of the inputs where feedforward_modules name the module', () => {
     const {config} = importPEFT(peftFiles('made', 'ia3'), largeNetwork(true).model, {keyMap: KEY_MAP});
     const methods = Object.entries(config.layers).map(([path, {method}]) => [path, method]);

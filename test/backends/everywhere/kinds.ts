@@ -28,8 +28,6 @@ export interface Kind {
   /** How it is adapted, and what is said of that before each behaviour. Default: by LoRA. */
   options?: LoRAConfig;
   label?: string;
-  /** Whether the update has a norm without a gradient, so that its gradients are none of finite differences. Default: false. */
-  hasFixedNorm?: boolean;
 }
 
 const {layers} = tf;
@@ -122,26 +120,24 @@ export const KINDS: readonly Kind[] = [
 interface Way {
   label: string;
   options: LoRAConfig;
-  hasFixedNorm?: boolean;
   /** The kinds that it is for. Default: all. */
   kinds?: RegExp;
 }
 
 const WITH_CHANNELS = /^(?:Dense|Conv[123]D|Conv2DTranspose|SeparableConv2D|DepthwiseConv2D)$/;
 
-/** Strengths are such that activations stay where finite differences converge. */
 const WAYS: readonly Way[] = [
   {label: 'dropout: ', options: {dropout: 0.3}, kinds: /^(?!ConvLSTM2D|Conv3DTranspose|a class)/},
-  {label: 'dora: ', options: {method: 'dora'}, hasFixedNorm: true},
-  {label: 'dora with dropout: ', options: {method: 'dora', dropout: 0.3}, hasFixedNorm: true, kinds: /^(?:Dense|GRU)$/},
+  {label: 'dora: ', options: {method: 'dora'}},
+  {label: 'dora with dropout: ', options: {method: 'dora', dropout: 0.3}, kinds: /^(?:Dense|GRU)$/},
   {label: 'lora-fa: ', options: {method: 'lora-fa'}, kinds: /^(?:Dense|Conv2D|GRU|Embedding)$/},
-  {label: 'pissa: ', options: {init: 'pissa', alpha: 1}},
+  {label: 'pissa: ', options: {init: 'pissa'}},
   {label: 'olora: ', options: {init: 'olora'}, kinds: /^(?:Dense|Conv2D|GRU|Embedding)$/},
   {label: 'ia3: ', options: {method: 'ia3'}, kinds: WITH_CHANNELS},
   {label: 'ia3-feedforward: ', options: {method: 'ia3-feedforward'}, kinds: WITH_CHANNELS},
-  {label: 'vera: ', options: {method: 'vera', alpha: 0.3}},
-  {label: 'loha: ', options: {method: 'loha', alpha: 1}},
-  {label: 'lokr: ', options: {method: 'lokr', alpha: 1}},
+  {label: 'vera: ', options: {method: 'vera'}},
+  {label: 'loha: ', options: {method: 'loha'}},
+  {label: 'lokr: ', options: {method: 'lokr'}},
 ];
 
 /** Every kind of layer, adapted in every other way that is for it. */
