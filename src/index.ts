@@ -49,10 +49,37 @@ export {disposeModel, trainableVariables} from './rewire/dispose';
 export {type Batches, type FeatureFitArgs, fitOnFeatures} from './model/fitOnFeatures';
 export {type LoRAPlan, type PlannedLayer, planLoRA} from './model/planLoRA';
 export {resetOptimizer} from './model/optimizer';
-export {adam, type AdamOptions, LoRAAdam, LoRAMomentum, LoRASGD, sgd, type SGDOptions} from './model/optimizers';
+export {
+  adam,
+  type AdamOptions,
+  adamW,
+  type AdamWOptions,
+  LoRAAdam,
+  LoRAMomentum,
+  LoRASGD,
+  sgd,
+  type SGDOptions,
+} from './model/optimizers';
 export {replaceHead, type ReplaceHeadOptions} from './head/replaceHead';
 export {mergeLoRA, removeLoRA, safeMergeLoRA} from './model/restore';
 export {type LayerSummary, type LeftLayer, type LoRASummary, measureLoRA, summarizeLoRA} from './model/summary';
 export type {AdapterScope} from './model/scope';
 export type {UnmatchedEntry} from './model/targets';
 export type {UnsavedLayer} from './model/unsaved';
+export {Accumulate, accumulate} from './training/accumulate';
+export {BestAdapter, bestAdapter, type BestAdapterOptions} from './training/bestAdapter';
+export {ClipByGlobalNorm, clipByGlobalNorm} from './training/clipByGlobalNorm';
+export {
+  LearningRateSchedule,
+  learningRateSchedule,
+  type ScheduleOptions,
+  type ScheduleShape,
+} from './training/learningRateSchedule';
+export {LoRAPlus, loraPlus, type LoRAPlusOptions} from './training/loraPlus';
+export {progress, type ProgressOptions, ProgressReport, type TrainingProgress} from './training/progress';
+export {type Examples, SeededBatches, seededBatches, type SeededBatchesOptions} from './training/seededBatches';
+export {StopOnNaN, stopOnNaN} from './training/stopOnNaN';
+export {checkpoint, type CheckpointOptions, Checkpoints} from './training/checkpoint';
+export type {CheckpointPlace} from './training/checkpointFile';
+export {resume, type ResumedRun, type ResumeOptions} from './training/resume';
+export {findLearningRate, type LearningRateSweep, type SweepOptions, type SweepStep} from './training/findLearningRate';

@@ -9,6 +9,7 @@ const ROOMS = [
   'index',
   'node',
   'graph',
+  'training',
   'peft',
   'storage',
   'graphModel',

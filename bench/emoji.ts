@@ -1,0 +1,230 @@
+/**
+ * What training controls change where data are few: a MobileNetV2 body learns six kinds of emoji from 30 drawings each, over several seeds.
+ *
+ *     npx tsx bench/emoji.ts [--seeds 1,2,3,4,5] [--ways plain,guided,full] [--epochs 12]
+ *
+ * A seed decides which drawings are trained on, where the factors start, and the order. All ways of a seed have the same drawings and the same order.
+ */
+import {readFileSync} from 'node:fs';
+import {Resvg} from '@resvg/resvg-js';
+import * as tf from '@tensorflow/tfjs';
+import '@tensorflow/tfjs-backend-wasm';
+import {adam, applyLoRA, bestAdapter, disposeModel, learningRateSchedule, seededBatches, stopOnNaN} from 'tfjs-lora';
+import {loadBody} from './cases/mobilenet';
+import {printTable} from './table';
+
+const SIZE = 96;
+const KINDS = ['Animals & Nature', 'Food & Drink', 'Objects', 'Smileys & Emotion', 'Symbols', 'Travel & Places'];
+const COUNTS = {train: 30, validation: 20, test: 40};
+const BATCH = 16;
+
+const SEEDS = valuesAfter('--seeds', ['1', '2', '3', '4', '5']).map(Number);
+const EPOCHS = Number(valuesAfter('--epochs', ['12'])[0]);
+
+interface Drawings {
+  images: tf.Tensor4D;
+  labels: tf.Tensor2D;
+}
+
+type Split = Record<keyof typeof COUNTS, Drawings>;
+
+/** A way to train: the model made of the base, its rate, and callbacks. */
+interface Way {
+  title: string;
+  make: (base: tf.LayersModel, seed: number) => tf.LayersModel;
+  rate: number;
+  callbacks: () => tf.Callback[];
+}
+
+const lora = (base: tf.LayersModel, seed: number) =>
+  applyLoRA(base, {rank: 4, targets: ['Conv2D'], trainable: ['head'], seed});
+
+const WAYS: Record<string, Way> = {
+  plain: {title: 'LoRA', make: lora, rate: 1e-3, callbacks: () => []},
+  guided: {
+    title: 'LoRA, schedule and best adapter',
+    make: lora,
+    rate: 1e-3,
+    callbacks: () => [learningRateSchedule({warmup: 0.1}), bestAdapter({monitor: 'val_acc'}), stopOnNaN()],
+  },
+  full: {title: 'full fine-tuning', make: base => base, rate: 1e-4, callbacks: () => []},
+};
+
+function valuesAfter(flag: string, otherwise: string[]): string[] {
+  const at = process.argv.indexOf(flag);
+  return at < 0 ? otherwise : process.argv[at + 1]!.split(',');
+}
+
+/** A small seeded generator of numbers in [0, 1). */
+function generator(seed: number): () => number {
+  return () => {
+    seed = (seed + 0x6d2b79f5) | 0;
+    let t = Math.imul(seed ^ (seed >>> 15), seed | 1);
+    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+/** The pixels of a drawing on white, 0 to 1. */
+function rasterise(body: string): Float32Array {
+  const svg = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32">${body}</svg>`;
+  const {pixels} = new Resvg(svg, {
+    fitTo: {mode: 'width', value: SIZE},
+    background: 'white',
+    font: {loadSystemFonts: false},
+  }).render();
+  return Float32Array.from({length: SIZE * SIZE * 3}, (_, i) => pixels[Math.floor(i / 3) * 4 + (i % 3)]! / 255);
+}
+
+/** A drawing seen from afar: 12 × 12 means. */
+function coarse(pixels: Float32Array): Float32Array {
+  const [side, cell] = [12, SIZE / 12];
+  const means = new Float32Array(side * side * 3);
+  pixels.forEach((value, i) => {
+    const [y, x] = [Math.floor(i / 3 / SIZE), Math.floor(i / 3) % SIZE];
+    means[(Math.floor(y / cell) * side + Math.floor(x / cell)) * 3 + (i % 3)]! += value / cell ** 2;
+  });
+  return means;
+}
+
+/** Drawings of one kind in groups of such as look alike: a group is never on both sides of a split. */
+function groupsOf(drawings: Float32Array[]): Float32Array[][] {
+  const small = drawings.map(coarse);
+  const group = drawings.map((_, i) => i);
+  const rootOf = (i: number): number => (group[i] === i ? i : rootOf(group[i]!));
+  for (let i = 0; i < small.length; i++) {
+    for (let j = 0; j < i; j++) {
+      const distance = small[i]!.reduce((sum, value, k) => sum + (value - small[j]![k]!) ** 2, 0) / small[i]!.length;
+      if (distance < ALIKE ** 2) {
+        group[rootOf(i)] = rootOf(j);
+      }
+    }
+  }
+  const groups = new Map<number, Float32Array[]>();
+  drawings.forEach((drawing, i) => groups.set(rootOf(i), [...(groups.get(rootOf(i)) ?? []), drawing]));
+  return [...groups.values()];
+}
+
+/** Drawings whose coarse pixels differ by less than this, of 1, look alike. */
+const ALIKE = 0.08;
+
+function loadKinds(): Float32Array[][][] {
+  const folder = 'node_modules/@iconify-json/fluent-emoji-flat/';
+  const {icons} = JSON.parse(readFileSync(`${folder}icons.json`, 'utf8')) as {icons: Record<string, {body: string}>};
+  const {categories} = JSON.parse(readFileSync(`${folder}metadata.json`, 'utf8')) as {
+    categories: Record<string, string[]>;
+  };
+  return KINDS.map(kind =>
+    groupsOf(
+      categories[kind]!.filter(name => name in icons)
+        .sort()
+        .map(name => rasterise(icons[name]!.body)),
+    ),
+  );
+}
+
+/** Fills the parts of the split with groups in a random order, each part up to its count. */
+function split(kinds: Float32Array[][][], seed: number): Split {
+  const parts: Record<keyof typeof COUNTS, [Float32Array, number][]> = {train: [], validation: [], test: []};
+  const random = generator(seed);
+  kinds.forEach((groups, label) => {
+    const left = {...COUNTS};
+    const order = groups.map(group => [random(), group] as const).sort(([a], [b]) => a - b);
+    for (const [, group] of order) {
+      const part = (['test', 'validation', 'train'] as const).find(name => left[name] > 0);
+      if (part !== undefined) {
+        const taken = group.slice(0, left[part]);
+        left[part] -= taken.length;
+        parts[part].push(...taken.map(pixels => [pixels, label] as [Float32Array, number]));
+      }
+    }
+    if (left.train > 0) {
+      throw new Error(`${KINDS[label]} has too few drawings.`);
+    }
+  });
+  const drawn = (part: [Float32Array, number][]): Drawings =>
+    tf.tidy(() => ({
+      images: tf.stack(part.map(([pixels]) => tf.tensor3d(pixels, [SIZE, SIZE, 3]))) as tf.Tensor4D,
+      labels: tf.cast(
+        tf.oneHot(
+          tf.tensor1d(
+            part.map(([, label]) => label),
+            'int32',
+          ),
+          KINDS.length,
+        ),
+        'float32',
+      ) as tf.Tensor2D,
+    }));
+  return {train: drawn(parts.train), validation: drawn(parts.validation), test: drawn(parts.test)};
+}
+
+/** The body with a new head. */
+async function classifier(seed: number): Promise<tf.LayersModel> {
+  const body = await loadBody();
+  const pooled = tf.layers.globalAveragePooling2d({name: 'pooled'}).apply(body.outputs) as tf.SymbolicTensor;
+  const head = tf.layers.dense({
+    units: KINDS.length,
+    activation: 'softmax',
+    name: 'head',
+    kernelInitializer: tf.initializers.glorotUniform({seed}),
+  });
+  return tf.model({inputs: body.inputs, outputs: head.apply(pooled) as tf.SymbolicTensor});
+}
+
+function accuracy(model: tf.LayersModel, {images, labels}: Drawings): number {
+  return tf.tidy(() => {
+    const guesses = tf.argMax(model.predict(images, {batchSize: 40}) as tf.Tensor, 1);
+    return 100 * tf.mean(tf.cast(tf.equal(guesses, tf.argMax(labels, 1)), 'float32')).dataSync()[0]!;
+  });
+}
+
+async function run({make, rate, callbacks}: Way, data: Split, seed: number): Promise<{test: number; seconds: number}> {
+  const base = await classifier(seed);
+  const model = make(base, seed);
+  const optimizer = adam({learningRate: rate});
+  model.compile({optimizer, loss: 'categoricalCrossentropy', metrics: ['accuracy']});
+  const {train, validation} = data;
+  const start = process.cpuUsage();
+  await model.fitDataset(seededBatches(train.images, train.labels, {batchSize: BATCH, seed}), {
+    epochs: EPOCHS,
+    verbose: 0,
+    validationData: [validation.images, validation.labels],
+    callbacks: callbacks(),
+  });
+  const {user, system} = process.cpuUsage(start);
+  const test = accuracy(model, data.test);
+  optimizer.dispose();
+  new Set([model, base]).forEach(disposeModel);
+  return {test, seconds: (user + system) / 1e6};
+}
+
+const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
+const deviation = (values: readonly number[]) =>
+  Math.sqrt(values.reduce((sum, value) => sum + (value - mean(values)) ** 2, 0) / Math.max(1, values.length - 1));
+
+await tf.setBackend('wasm');
+tf.enableProdMode();
+const kinds = loadKinds();
+const chosen = valuesAfter('--ways', Object.keys(WAYS)).map(name => WAYS[name]!);
+const results = new Map(chosen.map(way => [way, [] as number[]]));
+for (const seed of SEEDS) {
+  const data = split(kinds, seed);
+  for (const way of chosen) {
+    const {test, seconds} = await run(way, data, seed);
+    results.get(way)!.push(test);
+    console.log(
+      `seed ${seed}, ${way.title}: ${test.toFixed(1)} % of the test drawings, ${seconds.toFixed(0)} s of processor`,
+    );
+  }
+  tf.dispose(Object.values(data).map(({images, labels}) => [images, labels]));
+}
+printTable(
+  ['way', 'mean, %', 'deviation', ...SEEDS.map(seed => `seed ${seed}`)],
+  [...results].map(([{title}, values]) => [
+    title,
+    mean(values).toFixed(1),
+    deviation(values).toFixed(1),
+    ...values.map(value => value.toFixed(1)),
+  ]),
+);
