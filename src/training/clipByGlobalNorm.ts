@@ -31,8 +31,11 @@ export class ClipByGlobalNorm extends NestedOptimizer {
         takeStep(this.inner, gradients, changes);
         return;
       }
-      // On a GPU the norm stays where it is: nothing waits for it.
-      const norm = tf.mul(tf.sqrt(tf.addN(present.map(gradient => tf.sum(tf.square(gradient))))), gradientScale);
+      // On a GPU the norm stays where it is: nothing waits for it. (`tf.addN` of eight tensors or more fails on webgpu without a word.)
+      const norm = tf.mul(
+        tf.sqrt(tf.sum(tf.stack(present.map(gradient => tf.sum(tf.square(gradient)))))),
+        gradientScale,
+      );
       const clip = tf.div(gradientScale * this.maxNorm, tf.maximum(norm, this.maxNorm));
       const clipped = mapGradients(gradients, gradient => tf.mul(gradient, clip));
       takeStep(this.inner, clipped, {...changes, gradientScale: 1});

@@ -63,7 +63,7 @@ export function checkOptimizerState(
       (Object.entries(one) as [string, unknown][]).every(([field, value]) => {
         const key = `${depth}/${field}`;
         if (value instanceof tf.Variable) {
-          return sameShape(tensors[key], value.shape);
+          return sameShape(tensors[key], (value as tf.Variable).shape);
         }
         const slots = isSlots(value) ? (names[key] as unknown) : [];
         return (
