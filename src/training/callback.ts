@@ -17,11 +17,15 @@ export interface FitParams {
 /** The callbacks of this library in each fit, by the object that tfjs gives to all callbacks of one. */
 const companions = new WeakMap<object, TrainingCallback[]>();
 
+/** After so many milliseconds other things get their turn, as with the callbacks of tfjs that are made of plain functions. */
+const YIELD_EVERY = 125;
+
 const HOOKS = ['onTrainBegin', 'onTrainEnd', 'onEpochBegin', 'onEpochEnd', 'onBatchBegin', 'onBatchEnd'] as const;
 
 /** What the callbacks of this library share: they know each other, and go on where a checkpoint left off. */
 export abstract class TrainingCallback extends tf.Callback {
   private isFirstEpoch = true;
+  private yielded = tf.util.now();
   private ended: {epoch: number; done: Promise<void>} | undefined;
 
   constructor() {
@@ -72,8 +76,17 @@ export abstract class TrainingCallback extends tf.Callback {
     return Promise.resolve();
   }
 
+  override async onBatchEnd(batch: number, logs: Logs = {}): Promise<void> {
+    await this.endBatch?.(batch, logs);
+    // tfjs lets a page draw and answer between steps only if there are no callbacks, or plain functions among them.
+    if (this.all[0] === this && tf.util.now() - this.yielded > YIELD_EVERY) {
+      await tf.nextFrame();
+      this.yielded = tf.util.now();
+    }
+  }
+
   /** The end of an epoch comes once, though another callback may let it come before its turn. */
-  override onEpochEnd(epoch: number, logs: Logs): Promise<void> {
+  override onEpochEnd(epoch: number, logs: Logs = {}): Promise<void> {
     if (this.ended?.epoch !== epoch) {
       this.ended = {epoch, done: this.endEpoch?.(epoch, logs) ?? Promise.resolve()};
     }
@@ -103,6 +116,7 @@ export abstract class TrainingCallback extends tf.Callback {
   /** Called when the first epoch of a fit begins. */
   protected begin?(firstEpoch: number): void;
 
+  protected endBatch?(batch: number, logs: Logs): Promise<void>;
   protected endEpoch?(epoch: number, logs: Logs): Promise<void>;
 
   /** Called when the fit is over. */

@@ -59,7 +59,7 @@ export class Checkpoints extends TrainingCallback {
     this.epoch = epoch;
   }
 
-  override async onBatchEnd(_batch: number, logs: Logs): Promise<void> {
+  protected override async endBatch(_batch: number, logs: Logs): Promise<void> {
     this.step++;
     this.batch++;
     // At the end of an epoch the other callbacks have still to see it.

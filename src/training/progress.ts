@@ -85,7 +85,7 @@ export class ProgressReport extends TrainingCallback {
     this.epoch = epoch;
   }
 
-  override async onBatchEnd(_batch: number, logs: Logs): Promise<void> {
+  protected override async endBatch(_batch: number, logs: Logs): Promise<void> {
     this.step++;
     const now = tf.util.now();
     if (now - this.reported >= this.everyMs) {

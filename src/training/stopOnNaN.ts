@@ -35,7 +35,7 @@ export class StopOnNaN extends TrainingCallback {
     return Promise.resolve();
   }
 
-  override async onBatchEnd(batch: number, logs: Logs): Promise<void> {
+  protected override async endBatch(batch: number, logs: Logs): Promise<void> {
     this.step++;
     const {loss = 0} = await resolveLogs(logs);
     if (Number.isFinite(loss)) {

@@ -297,6 +297,20 @@ describe('progress', () => {
   });
 });
 
+test('with these callbacks alone a fit lets other things have their turn', async () => {
+  await useBackend('cpu');
+  const {model, x, y, dispose} = setting();
+  const turns: number[] = [];
+  const timer = setInterval(() => turns.push(0), 1);
+  let now = 0;
+  const clock = jest.spyOn(tf.util, 'now').mockImplementation(() => (now += 40));
+  await model.fit(x, y, {epochs: 20, batchSize: 1, verbose: 0, callbacks: [learningRateSchedule(), bestAdapter()]});
+  clock.mockRestore();
+  clearInterval(timer);
+  expect(turns.length).toBeGreaterThan(5);
+  dispose();
+});
+
 test('callbacks behind a plain object say what to do', async () => {
   await useBackend('cpu');
   const {model, x, y, dispose} = setting();
