@@ -96,6 +96,9 @@ export class BestAdapter extends TrainingCallback {
   }
 
   protected override resume({values, tensors}: CallbackState): void {
+    if (![values.epoch, values.value, values.waited].every(Number.isFinite)) {
+      throw new LoRAError('The checkpoint is damaged: it does not say which adapter was the best.');
+    }
     const current = new Snapshot(this.variables);
     writeValues(this.variables, tensors);
     this.keep(Number(values.epoch), Number(values.value));

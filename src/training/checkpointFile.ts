@@ -106,7 +106,12 @@ export async function readCheckpoint(place: string | tf.io.IOHandler): Promise<C
   if (typeof text !== 'string' || checksum !== checksumOf(text, bytes)) {
     throw new LoRAError('The checkpoint is damaged: its checksum is another one.');
   }
-  if (!Array.isArray(weightSpecs) || !weightSpecs.every(isSpec) || bytesOfSpecs(weightSpecs) !== bytes.byteLength) {
+  if (
+    !Array.isArray(weightSpecs) ||
+    !weightSpecs.every(isSpec) ||
+    new Set(weightSpecs.map(({name}) => name)).size < weightSpecs.length ||
+    bytesOfSpecs(weightSpecs) !== bytes.byteLength
+  ) {
     throw new LoRAError('The checkpoint is damaged: its list of tensors does not agree with its bytes.');
   }
   const state = JSON.parse(text) as CheckpointState;
@@ -134,7 +139,7 @@ function checkState(state: unknown): void {
 }
 
 /** A number of 64 bits, which is another one for other contents: against accidents. */
-function checksumOf(text: string, data: ArrayBuffer): string {
+export function checksumOf(text: string, data: ArrayBuffer): string {
   let [a, b] = [0x811c9dc5, 0x01000193]; // FNV-1a, from two starts
   const add = (code: number, i: number) => {
     a = Math.imul(a ^ code, 0x01000193);

@@ -117,5 +117,5 @@ function countOf(optimizer: tf.Optimizer): number {
 }
 
 function sameShape(tensor: tf.Tensor | undefined, shape: tf.Shape | undefined): boolean {
-  return tensor !== undefined && shape !== undefined && tf.util.arraysEqual(tensor.shape, shape as number[]);
+  return tensor?.dtype === 'float32' && shape !== undefined && tf.util.arraysEqual(tensor.shape, shape as number[]);
 }

@@ -6,7 +6,7 @@ import {checkBatches, checkPlaces, keptAt} from './checkpoint';
 import {type Checkpoint, type CheckpointPlace, placeOf, readCheckpoint} from './checkpointFile';
 import {checkOptimizerState, restoreOptimizer} from './optimizerState';
 import {setResumed} from './resumed';
-import {checkWeights, partsOf} from './runState';
+import {checkKept, checkWeights, partsOf} from './runState';
 import type {SeededBatches} from './seededBatches';
 import {changingVariables, writeValues} from './snapshot';
 
@@ -103,8 +103,9 @@ async function findCheckpoints(place: CheckpointPlace, keep: number): Promise<{f
 
 function check(model: tf.LayersModel, checkpoint: Checkpoint, batches: SeededBatches | undefined): void {
   const {state} = checkpoint;
-  const {variables, slots} = partsOf(checkpoint);
+  const {variables, slots, callbacks} = partsOf(checkpoint);
   checkWeights(model, state, variables);
+  checkKept(model, callbacks);
   checkOptimizerState(
     model.optimizer,
     state.optimizer,

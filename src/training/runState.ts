@@ -64,13 +64,8 @@ export function checkWeights(
 ): void {
   const variables = changingVariables(model);
   const faults = [...variables].flatMap(([name, variable]) => {
-    const {shape} = variable.read();
-    const found = values[name]?.shape;
-    return found === undefined
-      ? [`${name}: not in the checkpoint`]
-      : found.join() === shape.join()
-        ? []
-        : [`${name}: shape ${showShape(found)} in the checkpoint, ${showShape(shape)} in the model`];
+    const found = values[name];
+    return found === undefined ? [`${name}: not in the checkpoint`] : misfits(name, found, variable.read());
   });
   faults.push(
     ...Object.keys(values)
@@ -83,6 +78,35 @@ export function checkWeights(
   if (faults.length > 0) {
     throw new LoRAError(`It is of another model:\n${faultLines(faults)}`);
   }
+}
+
+/**
+ * Checks that what callbacks kept of a model's variables are values for them.
+ *
+ * @throws LoRAError with a line for each misfit.
+ */
+export function checkKept(model: tf.LayersModel, callbacks: ReadonlyMap<string, CallbackState>): void {
+  const variables = changingVariables(model);
+  const faults = [...callbacks].flatMap(([part, {tensors}]) =>
+    Object.entries(tensors).flatMap(([name, tensor]) => {
+      const variable = variables.get(name);
+      return variable === undefined
+        ? [`${name}, kept as ${part}: not in the model`]
+        : misfits(`${name}, kept as ${part}`, tensor, variable.read());
+    }),
+  );
+  if (faults.length > 0) {
+    throw new LoRAError(`The checkpoint is damaged:\n${faultLines(faults)}`);
+  }
+}
+
+function misfits(name: string, found: tf.Tensor, expected: tf.Tensor): string[] {
+  const sameShape = found.shape.join() === expected.shape.join();
+  return sameShape && found.dtype === expected.dtype
+    ? []
+    : [
+        `${name}: ${found.dtype} of shape ${showShape(found.shape)} in the checkpoint, ${expected.dtype} of ${showShape(expected.shape)} in the model`,
+      ];
 }
 
 /** What the adapter of a model is, as text; of a plain model the empty one. */

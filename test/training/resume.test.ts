@@ -15,6 +15,7 @@ import {
   seededBatches,
   sgd,
 } from 'tfjs-lora';
+import {type CheckpointState, checksumOf} from '../../src/training/checkpointFile';
 import {BACKENDS, numbers, random, useBackend, withoutLeaks} from '../helpers';
 import {factorsOf, MemoryHandler, mlp} from '../models';
 
@@ -150,7 +151,7 @@ describe('checkpoints', () => {
     const batches = seededBatches(x, y, {batchSize: 4, seed: 1});
     await model.fitDataset(batches, {epochs: 1, verbose: 0, callbacks: [checkpoint(place, {batches})]});
     const cases: [made: ReturnType<typeof setting>, options: Parameters<typeof resume>[2], message: string][] = [
-      [setting(adam(), 1), {}, 'shape ['],
+      [setting(adam(), 1), {}, 'of shape ['],
       [setting(sgd()), {}, 'The optimizer is LoRASGD'],
       [setting(adam({beta1: 0.5})), {}, 'The optimizer is LoRAAdam'],
       [setting(), {batches: seededBatches(x, y, {batchSize: 4, seed: 2})}, 'The seed of the batches is 2, and was 1'],
@@ -211,20 +212,54 @@ describe('checkpoints', () => {
   });
 
   test.each([
-    ['a state that is none', (state: Record<string, unknown>) => ({...state, epoch: -1})],
-    ['an optimizer’s state that is none', (state: Record<string, unknown>) => ({...state, optimizer: {names: null}})],
-    ['callbacks that are none', (state: Record<string, unknown>) => ({...state, callbacks: []})],
-  ])('with %s are refused', async (_, change) => {
+    ['a state that is none', (state: CheckpointState) => ({...state, epoch: -1})],
+    ['an optimizer’s state that is none', (state: CheckpointState) => ({...state, optimizer: {names: null}})],
+    ['slots that are not there', (state: CheckpointState) => ({...state, optimizer: {...state.optimizer, names: {}}})],
+    ['callbacks that are none', (state: CheckpointState) => ({...state, callbacks: []})],
+  ])('whose checksum is right and that have %s are refused', async (_, change) => {
     const handler = new MemoryHandler();
     const {model, x, y, dispose} = setting();
-    await model.fit(x, y, {...fitOptions, callbacks: [checkpoint(handler)]});
-    const json = JSON.parse(handler.json) as {modelTopology: {state: string}};
-    json.modelTopology.state = JSON.stringify(change(JSON.parse(json.modelTopology.state) as Record<string, unknown>));
-    handler.json = JSON.stringify(json);
+    await model.fit(x, y, {...fitOptions, callbacks: [checkpoint(handler), bestAdapter()]});
+    rewrite(handler, change);
     await expect(resume(model, handler)).rejects.toThrow(LoRAError);
     dispose();
   });
+
+  test('whose tensors are not of the model are refused before anything is changed', async () => {
+    const handler = new MemoryHandler();
+    const {model, x, y, factors, dispose} = setting();
+    await model.fit(x, y, {...fitOptions, callbacks: [checkpoint(handler), bestAdapter()]});
+    const before = factors();
+    const {weightSpecs} = handler.artifacts;
+    for (const kind of ['model/', 'optimizer/', 'callback/best/']) {
+      const place = weightSpecs!.findIndex(({name, shape}) => name.startsWith(kind) && shape.length === 2);
+      const {shape} = weightSpecs![place]!;
+      for (const changed of [
+        {shape: [...shape].reverse().concat(1)},
+        {dtype: 'int32'},
+        {name: 'other'},
+        {name: weightSpecs![0]!.name === weightSpecs![place]!.name ? weightSpecs![1]!.name : weightSpecs![0]!.name},
+      ]) {
+        const json = JSON.parse(handler.json) as {weightSpecs: object[]};
+        json.weightSpecs[place] = {...json.weightSpecs[place], ...changed};
+        const load = () => Promise.resolve({...json, weightData: handler.weightData} as tf.io.ModelArtifacts);
+        const isKept = kind.startsWith('callback') && changed.name === 'other';
+        const told = resume(model, {load});
+        await (isKept ? told : expect(told).rejects.toThrow(LoRAError));
+        expect(factors()).toEqual(before);
+      }
+    }
+    dispose();
+  });
 });
+
+/** Changes what a checkpoint says, as someone would who knows the checksum. */
+function rewrite(handler: MemoryHandler, change: (state: CheckpointState) => object): void {
+  const json = JSON.parse(handler.json) as {modelTopology: {state: string; checksum: string}};
+  const state = JSON.stringify(change(JSON.parse(json.modelTopology.state) as CheckpointState));
+  const checksum = checksumOf(state, handler.weightData as ArrayBuffer);
+  handler.json = JSON.stringify({...json, modelTopology: {...json.modelTopology, state, checksum}});
+}
 
 describe('seeded batches', () => {
   beforeAll(() => useBackend('cpu'));
