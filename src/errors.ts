@@ -14,6 +14,25 @@ export class LoRAError extends Error {
   }
 }
 
+/** Errors that say that there is nothing at a place. */
+const absences = new WeakSet();
+
+/** The error for a place where there is nothing, which is not to be taken for one where something is damaged. */
+export function absence(message: string): LoRAError {
+  const error = new LoRAError(message);
+  absences.add(error);
+  return error;
+}
+
+/** Whether an error says that there is nothing at a place, by this library or as Node says it. */
+export function isAbsence(error: unknown): boolean {
+  return (
+    typeof error === 'object' &&
+    error !== null &&
+    (absences.has(error) || (error as {code?: unknown}).code === 'ENOENT')
+  );
+}
+
 /** An error as one of this library: itself if it is one, else one that says what could not be done, and has it for its cause. */
 export function asLoRAError(error: unknown, what: string): LoRAError {
   return error instanceof LoRAError ? error : new LoRAError(`${what}: ${messageOf(error)}`, {cause: error});

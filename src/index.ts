@@ -15,7 +15,34 @@ export {disposeModel, trainableVariables} from './rewire/dispose';
 export {LoRAError} from './errors';
 
 // Train.
-export {adam, type AdamOptions, LoRAAdam, LoRAMomentum, LoRASGD, sgd, type SGDOptions} from './model/optimizers';
+export {
+  adam,
+  type AdamOptions,
+  adamW,
+  type AdamWOptions,
+  LoRAAdam,
+  LoRAMomentum,
+  LoRASGD,
+  sgd,
+  type SGDOptions,
+} from './model/optimizers';
+export {Accumulate, accumulate} from './training/accumulate';
+export {ClipByGlobalNorm, clipByGlobalNorm} from './training/clipByGlobalNorm';
+export {LoRAPlus, loraPlus, type LoRAPlusOptions} from './training/loraPlus';
+export {BestAdapter, bestAdapter, type BestAdapterOptions} from './training/bestAdapter';
+export {checkpoint, type CheckpointOptions, Checkpoints} from './training/checkpoint';
+export type {CheckpointPlace} from './training/checkpointFile';
+export {resume, type ResumedRun, type ResumeOptions} from './training/resume';
+export {
+  LearningRateSchedule,
+  learningRateSchedule,
+  type ScheduleOptions,
+  type ScheduleShape,
+} from './training/learningRateSchedule';
+export {findLearningRate, type LearningRateSweep, type SweepOptions, type SweepStep} from './training/findLearningRate';
+export {progress, type ProgressOptions, ProgressReport, type TrainingProgress} from './training/progress';
+export {type Examples, SeededBatches, seededBatches, type SeededBatchesOptions} from './training/seededBatches';
+export {StopOnNaN, stopOnNaN} from './training/stopOnNaN';
 export {resetOptimizer} from './model/optimizer';
 export {replaceHead, type ReplaceHeadOptions} from './head/replaceHead';
 export {type Batches, type FeatureFitArgs, fitOnFeatures} from './model/fitOnFeatures';

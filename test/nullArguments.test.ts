@@ -33,7 +33,9 @@ afterAll(() => rmSync(FOLDER, {recursive: true}));
 
 /** How each exported function is used. Objects are options, whose entries are tried too. */
 const USAGES: Record<string, Usage> = {
+  accumulate: () => [library.adam(), 2],
   adam: () => [{learningRate: 1e-3, beta1: 0.9, beta2: 0.999, epsilon: 1e-7}],
+  adamW: () => [{learningRate: 1e-3, weightDecay: 0.1}],
   applyLoRA: () => [
     mlp().model,
     {
@@ -50,11 +52,20 @@ const USAGES: Record<string, Usage> = {
       seed: 1,
     },
   ],
+  bestAdapter: () => [{monitor: 'loss', patience: 2, minDelta: 0, mode: 'min'}],
+  checkpoint: () => ['file://x', {everyEpochs: 1, everySteps: 2, keep: 2}],
+  clipByGlobalNorm: () => [library.adam(), 1],
   combineAdapters: () => [[{adapter: adapter(), weight: 1}], {method: 'ties', density: 0.5}],
   compressAdapter: () => [adapter(), {rank: 1}],
   disposeModel: () => [mlp().model],
   exportPEFT: () => [adapter(), mlp().model, {keyMap: {}, dtype: 'float32'}],
   fileHandler: () => ['model.json'],
+  findLearningRate: () => [
+    compiled(),
+    tf.ones([4, 6, 6, 2]),
+    tf.ones([4, 3]),
+    {from: 1e-4, to: 1, steps: 10, batchSize: 2, seed: 1},
+  ],
   fitOnFeatures: () => [
     compiled(),
     tf.ones([2, 6, 6, 2]),
@@ -64,6 +75,7 @@ const USAGES: Record<string, Usage> = {
   fromSafetensors: () => [new Uint8Array(8)],
   getAdapter: () => [adapted()],
   importPEFT: () => [peftFiles('lora'), smallNetwork().model, {keyMap: {}}],
+  learningRateSchedule: () => [{warmup: 2, steps: 10, shape: 'linear'}],
   loadAdapter: () => [new MemoryHandler()],
   loraKernels: () => [],
   loraLayer: () => [
@@ -77,10 +89,12 @@ const USAGES: Record<string, Usage> = {
       initializer: 'zeros',
     },
   ],
+  loraPlus: () => [library.adam(), {ratio: 4}],
   measureLoRA: () => [adapted()],
   mergeLoRA: () => [adapted()],
   planLoRA: () => [mlp().model, {rank: 2}],
   predictWith: () => [adapted(), tf.ones([2, 5]), [adapter(), adapter()], {batchSize: 1}],
+  progress: () => [{label: 'x', onProgress: () => undefined, everyMs: 10}],
   readAdapter: () => [safetensors()],
   readPEFT: () => [{config: '{}', weights: new Uint8Array(8)}],
   readPEFTFolder: () => [FOLDER],
@@ -88,12 +102,15 @@ const USAGES: Record<string, Usage> = {
   removeLoRA: () => [adapted()],
   replaceHead: () => [mlp().model, [layers.dense({units: 2, name: 'new'})], {at: 'hidden'}],
   resetOptimizer: () => [compiled()],
+  resume: () => [compiled(), FOLDER, {keep: 1}],
   safeMergeLoRA: () => [adapted()],
   saveAdapter: () => [adapter(), new MemoryHandler(), {format: 'safetensors', dtype: 'float32'}],
   scaleAdapter: () => [adapter(), 1],
+  seededBatches: () => [tf.ones([2]), tf.ones([2]), {batchSize: 1, seed: 1}],
   setAdapter: () => [adapted(), adapter()],
   sgd: () => [{learningRate: 0.1, momentum: 0.9, nesterov: false}],
   splitAtFirstAdapter: () => [compiled()],
+  stopOnNaN: () => [],
   summarizeLoRA: () => [adapted()],
   toSafetensors: () => [adapter(), {dtype: 'float32'}],
   trainableVariables: () => [adapted()],

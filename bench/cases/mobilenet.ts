@@ -37,7 +37,7 @@ export const mobilenet: BenchCase = {
 };
 
 /** The ImageNet-like body of the classifier that `nsfwjs` ships, of which nothing else is used, for small pictures. */
-async function loadBody(): Promise<tf.LayersModel> {
+export async function loadBody(): Promise<tf.LayersModel> {
   const {MobileNetV2Model: source} = await import('nsfwjs/models/mobilenet_v2');
   const {modelTopology, weightsManifest} = (await source.modelJson()).default;
   // The module is the same for every call.

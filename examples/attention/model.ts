@@ -40,7 +40,7 @@ export function buildWriter(): tf.LayersModel {
 export async function fit(
   model: tf.LayersModel,
   {texts, answers}: Examples,
-  options: {epochs: number; learningRate: number; callbacks?: tf.CustomCallbackArgs},
+  options: {epochs: number; learningRate: number; callbacks?: tf.Callback},
 ): Promise<void> {
   const {epochs, learningRate, callbacks} = options;
   model.compile({optimizer: adam({learningRate}), loss: 'categoricalCrossentropy'});

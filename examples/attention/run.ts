@@ -7,8 +7,8 @@ import {BATCH, buildWriter, fit, score, type Score} from './model';
 export interface RunOptions {
   steps: {pretraining: number; adapting: number};
   files: {adapter: tf.io.IOHandler; merged: tf.io.IOHandler};
-  /** Callbacks for each of the two trainings. */
-  progress?: (label: string, steps: number) => tf.CustomCallbackArgs;
+  /** A callback for each of the two trainings. */
+  progress?: (label: string) => tf.Callback;
 }
 
 /** What came out. */
@@ -25,7 +25,7 @@ export async function run({steps, files, progress}: RunOptions): Promise<Outcome
   const options = (label: string, count: number, learningRate: number) => ({
     epochs: Math.ceil((count * BATCH) / WORDS),
     learningRate,
-    ...(progress && {callbacks: progress(label, count)}),
+    ...(progress && {callbacks: progress(label)}),
   });
   const words = makeWords(WORDS, 1);
   const heldOut = makeWords(256, 2);

@@ -7,8 +7,8 @@ import {join} from 'node:path';
 import {fileURLToPath} from 'node:url';
 import * as tf from '@tensorflow/tfjs';
 import '@tensorflow/tfjs-backend-wasm';
-import {fileHandler, summarizeLoRA} from 'tfjs-lora';
-import {kilobytes, progressBar, table} from '../superres/report';
+import {fileHandler, progress, summarizeLoRA} from 'tfjs-lora';
+import {kilobytes, table} from '../superres/report';
 import {makeWords, write} from './data';
 import {run} from './run';
 
@@ -19,7 +19,7 @@ const start = Date.now();
 const {models, scores, differenceAtBirth} = await run({
   steps: {pretraining: 160, adapting: 256},
   files: {adapter: fileHandler(join(OUTPUT, 'reverse.json')), merged: fileHandler(join(OUTPUT, 'merged'))},
-  progress: progressBar,
+  progress: label => progress({label}),
 });
 const seconds = Math.round((Date.now() - start) / 1000);
 

@@ -1,28 +1,5 @@
 import {readdirSync, statSync} from 'node:fs';
 import {dirname, join} from 'node:path';
-import type * as tf from '@tensorflow/tfjs';
-
-const WIDTH = 30;
-
-/** Callbacks for `fit` that keep one line of the terminal up to date, or write the last one where there is no terminal. */
-export function progressBar(label: string, steps: number): tf.CustomCallbackArgs {
-  const start = Date.now();
-  let step = 0;
-  return {
-    onBatchEnd: () => {
-      step++;
-      if (!process.stdout.isTTY && step < steps) {
-        return;
-      }
-      const bar = '█'.repeat(Math.round((WIDTH * step) / steps)).padEnd(WIDTH, '░');
-      const seconds = Math.round((Date.now() - start) / 1000);
-      process.stdout.write(`\r${label.padEnd(18)}${bar} ${step}/${steps} steps, ${seconds} s`);
-    },
-    onTrainEnd: () => {
-      process.stdout.write('\n');
-    },
-  };
-}
 
 /** Rows of text as aligned columns, the first to the left and the others to the right. */
 export function table(rows: string[][]): string {

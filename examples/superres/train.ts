@@ -8,11 +8,11 @@ import {join} from 'node:path';
 import {fileURLToPath} from 'node:url';
 import * as tf from '@tensorflow/tfjs';
 import '@tensorflow/tfjs-backend-wasm';
-import {adam, applyLoRA, fileHandler, loadAdapter, mergeLoRA, saveAdapter} from 'tfjs-lora';
+import {adam, applyLoRA, fileHandler, loadAdapter, mergeLoRA, progress, saveAdapter} from 'tfjs-lora';
 import {cutPatches, loadEmoji, packageFile} from './data';
 import {writePicture} from './picture';
 import {bicubic, psnr, toBytes} from './quality';
-import {kilobytes, progressBar, table} from './report';
+import {kilobytes, table} from './report';
 
 const SEED = 7;
 const STEPS = process.argv.includes('--quick') ? 50 : 500;
@@ -104,7 +104,7 @@ async function fit(label: string, trained: tf.LayersModel, learningRate: number)
     batchSize: BATCH,
     shuffle: false,
     verbose: 0,
-    callbacks: progressBar(label, STEPS),
+    callbacks: progress({label}),
   });
   return ((Date.now() - start) / 1000).toFixed(0);
 }

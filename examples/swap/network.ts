@@ -18,10 +18,14 @@ export function network(seed: number): tf.Sequential {
 }
 
 /** Trains a model, in the order of the digits, so that it comes out the same each time. */
-export async function train(model: tf.LayersModel, digits: Digits, rate: number, epochs: number): Promise<void> {
+export async function train(
+  model: tf.LayersModel,
+  digits: Digits,
+  {rate, ...options}: {rate: number; epochs: number; callbacks?: tf.Callback},
+): Promise<void> {
   const optimizer = adam({learningRate: rate});
   model.compile({optimizer, loss: 'categoricalCrossentropy'});
-  await model.fit(digits.images, digits.labels, {epochs, batchSize: 50, shuffle: false, verbose: 0});
+  await model.fit(digits.images, digits.labels, {...options, batchSize: 50, shuffle: false, verbose: 0});
   optimizer.dispose();
 }
 

@@ -42,7 +42,11 @@ export const styles = Object.keys(STYLES) as Style[];
  * Trains a base on plain digits and an adapter for each style; then measures, on one model in memory, the base, each adapter, blends and
  * strengths, on digits of each style.
  */
-export async function swap(scale: Scale, log: (line: string) => void = () => undefined): Promise<Outcome> {
+export async function swap(
+  scale: Scale,
+  log: (line: string) => void = () => undefined,
+  progress?: (label: string) => tf.Callback,
+): Promise<Outcome> {
   const plain = loadDigits(0, scale.train);
   const held = loadDigits(scale.train, scale.test);
   const tests: Record<string, Digits> = {plain: held};
@@ -50,7 +54,8 @@ export async function swap(scale: Scale, log: (line: string) => void = () => und
 
   // 1. A base that knows plain digits, and nothing else.
   const base = network(SEED);
-  await train(base, plain, 2e-3, scale.epochs);
+  const callbacks = (label: string) => progress && {callbacks: progress(label)};
+  await train(base, plain, {rate: 2e-3, epochs: scale.epochs, ...callbacks('base')});
   log(`base: ${accuracy(base, held).toFixed(1)} % of plain digits`);
 
   // 2. One adapted model in memory. Each style starts from the base and leaves an adapter behind.
@@ -60,10 +65,9 @@ export async function swap(scale: Scale, log: (line: string) => void = () => und
   for (const style of styles) {
     setAdapter(model, start);
     const lesson = styled(plain, style);
-    await train(model, lesson, 4e-3, scale.epochs);
+    await train(model, lesson, {rate: 4e-3, epochs: scale.epochs, ...callbacks(style)});
     lesson.images.dispose(); // the labels are those of the plain digits
     adapters[style] = getAdapter(model);
-    log(`adapter for ${style} digits trained`);
   }
   start.dispose();
 

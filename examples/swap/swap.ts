@@ -8,7 +8,7 @@ import {join} from 'node:path';
 import {fileURLToPath} from 'node:url';
 import * as tf from '@tensorflow/tfjs';
 import '@tensorflow/tfjs-backend-wasm';
-import {fileHandler, saveAdapter} from 'tfjs-lora';
+import {fileHandler, progress, saveAdapter} from 'tfjs-lora';
 import {table} from '../superres/report';
 import {FULL, styles, swap} from './story';
 
@@ -16,7 +16,11 @@ const OUTPUT = fileURLToPath(new URL('output/', import.meta.url));
 
 await tf.setBackend('wasm');
 const begin = Date.now();
-const outcome = await swap(FULL, line => console.log(line));
+const outcome = await swap(
+  FULL,
+  line => console.log(line),
+  label => progress({label}),
+);
 
 const columns = ['plain', ...styles];
 console.log(

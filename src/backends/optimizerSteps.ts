@@ -1,17 +1,24 @@
 import type * as tf from '@tensorflow/tfjs';
 
-/** What Adam's step depends on, beside its slots. */
-export interface AdamSettings {
+/** What a step depends on, whatever the optimizer. */
+export interface StepSettings {
   readonly learningRate: number;
+  /** What the gradient is multiplied by first. */
+  readonly gradientScale: number;
+}
+
+/** What Adam's step depends on, beside its slots. */
+export interface AdamSettings extends StepSettings {
   readonly beta1: number;
   readonly beta2: number;
   readonly epsilon: number;
   /** `1 − β₁ᵗ` and `1 − β₂ᵗ`. */
   readonly corrections: readonly [number, number];
+  /** What decay leaves of the variable before the step: `1 − rate · decay`, or 1. */
+  readonly kept: number;
 }
 
-export interface MomentumSettings {
-  readonly learningRate: number;
+export interface MomentumSettings extends StepSettings {
   readonly momentum: number;
   readonly nesterov: boolean;
 }
@@ -33,5 +40,7 @@ export interface OptimizerSteps {
     slots: readonly [velocity: tf.Variable],
     settings: MomentumSettings,
   ): tf.Tensor;
-  descend(value: tf.Tensor, gradient: tf.Tensor, learningRate: number): tf.Tensor;
+  descend(value: tf.Tensor, gradient: tf.Tensor, settings: StepSettings): tf.Tensor;
+  /** The sum of the squares of a gradient, known at once. */
+  sumOfSquares(gradient: tf.Tensor): number;
 }

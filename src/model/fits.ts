@@ -117,6 +117,7 @@ export async function asFitOf<T>(model: tf.LayersModel, piece: tf.LayersModel, f
     throw new LoRAError('The model is training already: another fit of it is going on. Await that first.');
   }
   trainee.isTraining = true;
+  wholes.set(piece, model);
   beginnings.set(piece, marksOf(piece));
   try {
     return await f();
@@ -125,6 +126,14 @@ export async function asFitOf<T>(model: tf.LayersModel, piece: tf.LayersModel, f
     beginnings.delete(trainee);
     beginnings.delete(piece);
   }
+}
+
+/** The models that are trained by a fit of a piece of them, by the piece. */
+const wholes = new WeakMap<tf.layers.Layer, tf.LayersModel>();
+
+/** What is trained when tfjs fits a model, whichever of them one has: the model, what a Sequential holds, or a piece of it. */
+export function subjectOf(model: tf.LayersModel): tf.LayersModel {
+  return traineeOf(wholes.get(model) ?? model) as unknown as tf.LayersModel;
 }
 
 /** What tfjs trains when it fits a model: of a Sequential, the model that it holds. */

@@ -1,11 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError} from '../errors';
 import {checkModel} from '../rewire/walk';
-
-/** What an optimizer of tfjs keeps for one variable. */
-interface Slot {
-  variable: tf.Variable;
-}
+import type {Slot} from './optimizers';
 
 /** The fields of tfjs's optimizers that count steps, beside their slots. tfjs declares them protected or private. */
 interface Counters {
@@ -34,11 +30,20 @@ export function resetOptimizer(model: tf.LayersModel): void {
       'The model is not compiled, so it has no optimizer. Call model.compile({optimizer, loss}) first.',
     );
   }
+  forgetSteps(optimizer);
+}
+
+/** Makes an optimizer, and those inside it, as if they were new. */
+export function forgetSteps(optimizer: tf.Optimizer): void {
   for (const value of Object.values(optimizer)) {
     if (isSlots(value)) {
       value.forEach(({variable}) => variable.dispose());
       value.length = 0;
     }
+  }
+  const {inner} = optimizer as {inner?: tf.Optimizer};
+  if (inner !== undefined) {
+    forgetSteps(inner);
   }
   const counters = optimizer as unknown as Counters;
   counters.iterations_ = 0;
@@ -48,7 +53,7 @@ export function resetOptimizer(model: tf.LayersModel): void {
 }
 
 /** Whether a field holds slots: a list with one for each variable that has been trained. */
-function isSlots(value: unknown): value is Slot[] {
+export function isSlots(value: unknown): value is Slot[] {
   return (
     Array.isArray(value) && value.every(entry => (entry as Partial<Slot> | undefined)?.variable instanceof tf.Variable)
   );

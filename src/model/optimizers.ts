@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {optimizerSteps} from '../backends/current';
-import {checkOptions, LoRAError} from '../errors';
+import {checkOptions, type KnownOptions, LoRAError} from '../errors';
+import {changedFromOutside, type Gradients, namedGradients, type StepChanges, variableOf} from './stepChanges';
 
 /** Options of `adam`. */
 export interface AdamOptions {
@@ -14,6 +15,12 @@ export interface AdamOptions {
   epsilon?: number;
 }
 
+/** Options of `adamW`. */
+export interface AdamWOptions extends AdamOptions {
+  /** What a weight loses in a step is this share of it, times the learning rate. Default: 0.01. */
+  weightDecay?: number;
+}
+
 /** Options of `sgd`. */
 export interface SGDOptions {
   /** Default: 0.01. */
@@ -24,10 +31,11 @@ export interface SGDOptions {
   nesterov?: boolean;
 }
 
-type Gradients = Parameters<tf.AdamOptimizer['applyGradients']>[0];
+/** What the stock classes take, by the types of tfjs. */
+type StockGradients = Parameters<tf.AdamOptimizer['applyGradients']>[0];
 
 /** A slot as tfjs's optimizers keep them, one for each variable, by its place in the list. */
-interface Slot {
+export interface Slot {
   originalName: string;
   variable: tf.Variable;
 }
@@ -52,27 +60,47 @@ interface MomentumFields {
 
 /**
  * `tf.AdamOptimizer` with its step of a variable in one launch, where the backend has that (wasm). Elsewhere it is the class it extends. It
- * has the same slots, saved state and config.
+ * has the same slots and saved state, and the same config but for the decay.
  */
 export class LoRAAdam extends tf.AdamOptimizer {
   static override get className(): string {
     return 'LoRAAdam';
   }
 
+  constructor(
+    learningRate: number,
+    beta1: number,
+    beta2: number,
+    epsilon?: number,
+    /** Decay of the weights, apart from the gradients. */
+    readonly weightDecay = 0,
+  ) {
+    super(learningRate, beta1, beta2, epsilon);
+  }
+
   override applyGradients(gradients: Gradients): void {
+    this.applyChanged(gradients, {});
+  }
+
+  applyChanged(gradients: Gradients, changes: StepChanges): void {
     const steps = optimizerSteps();
+    const keptOf = (variable: tf.Variable, factor: number) =>
+      decays(variable) ? 1 - factor * this.learningRate * this.weightDecay : 1;
     if (steps === undefined) {
-      super.applyGradients(gradients);
+      changedFromOutside(gradients, changes, scaled => super.applyGradients(scaled as StockGradients), keptOf);
       return;
     }
+    const {gradientScale = 1, rateOf = () => 1} = changes;
     const fields = this as unknown as AdamFields;
     const {accBeta1, accBeta2, beta1, beta2, epsilon} = fields;
     const corrections = [accBeta1, accBeta2].map(power => 1 - (power.dataSync()[0] ?? 0)) as [number, number];
-    const settings = {learningRate: this.learningRate, beta1, beta2, epsilon, corrections};
+    const settings = {gradientScale, beta1, beta2, epsilon, corrections};
     updateEach(gradients, (value, gradient, i) => {
       const first = slotOf(fields.accumulatedFirstMoment, i, value, 'm');
       const second = slotOf(fields.accumulatedSecondMoment, i, value, 'v');
-      return gradient && steps.adam(value, gradient, [first, second], settings);
+      const factor = rateOf(value.name);
+      const own = {...settings, learningRate: factor * this.learningRate, kept: keptOf(value, factor)};
+      return gradient && steps.adam(value, gradient, [first, second], own);
     });
     tf.tidy(() => {
       accBeta1.assign(tf.mul(accBeta1, beta1));
@@ -80,8 +108,25 @@ export class LoRAAdam extends tf.AdamOptimizer {
     });
     this.incrementIterations();
   }
+
+  override getConfig(): tf.serialization.ConfigDict {
+    const {weightDecay} = this;
+    return {...super.getConfig(), ...(weightDecay > 0 && {weightDecay})};
+  }
+
+  static override fromConfig<T extends tf.serialization.Serializable>(
+    cls: tf.serialization.SerializableConstructor<T>,
+    {learningRate, beta1, beta2, epsilon, weightDecay}: tf.serialization.ConfigDict,
+  ): T {
+    return new cls(learningRate, beta1, beta2, epsilon, weightDecay);
+  }
 }
 tf.serialization.registerClass(LoRAAdam);
+
+/** Biases, gains and magnitudes, one number a channel, keep their size: decay is for matrices. */
+function decays({name, rank}: tf.Variable): boolean {
+  return rank > 1 && !/(?:^|[/_])(?:bias|beta|gamma|magnitude)/.test(name);
+}
 
 /** `tf.MomentumOptimizer` with its step of a variable in one launch, where the backend has that (wasm). */
 export class LoRAMomentum extends tf.MomentumOptimizer {
@@ -90,15 +135,20 @@ export class LoRAMomentum extends tf.MomentumOptimizer {
   }
 
   override applyGradients(gradients: Gradients): void {
+    this.applyChanged(gradients, {});
+  }
+
+  applyChanged(gradients: Gradients, changes: StepChanges): void {
     const steps = optimizerSteps();
     if (steps === undefined) {
-      super.applyGradients(gradients);
+      changedFromOutside(gradients, changes, scaled => super.applyGradients(scaled as StockGradients));
       return;
     }
+    const {gradientScale = 1, rateOf = () => 1} = changes;
     const {accumulations, momentum, useNesterov: nesterov} = this as unknown as MomentumFields;
-    const settings = {learningRate: this.learningRate, momentum, nesterov};
     updateEach(gradients, (value, gradient, i) => {
       const velocity = slotOf(accumulations, i, value, 'momentum');
+      const settings = {learningRate: rateOf(value.name) * this.learningRate, gradientScale, momentum, nesterov};
       return gradient && steps.momentum(value, gradient, [velocity], settings);
     });
     this.incrementIterations();
@@ -113,12 +163,22 @@ export class LoRASGD extends tf.SGDOptimizer {
   }
 
   override applyGradients(gradients: Gradients): void {
+    this.applyChanged(gradients, {});
+  }
+
+  applyChanged(gradients: Gradients, changes: StepChanges): void {
     const steps = optimizerSteps();
     if (steps === undefined) {
-      super.applyGradients(gradients);
+      changedFromOutside(gradients, changes, scaled => super.applyGradients(scaled));
       return;
     }
-    updateEach(gradients, (value, gradient) => gradient && steps.descend(value, gradient, this.learningRate));
+    const {gradientScale = 1, rateOf = () => 1} = changes;
+    updateEach(
+      gradients,
+      (value, gradient) =>
+        gradient &&
+        steps.descend(value, gradient, {learningRate: rateOf(value.name) * this.learningRate, gradientScale}),
+    );
     this.incrementIterations();
   }
 }
@@ -131,13 +191,36 @@ tf.serialization.registerClass(LoRASGD);
  * @throws LoRAError if an option is no number in its range.
  */
 export function adam(options: AdamOptions = {}): LoRAAdam {
-  checkOptions(options, {learningRate: true, beta1: true, beta2: true, epsilon: true});
-  const {learningRate = 0.001, beta1 = 0.9, beta2 = 0.999, epsilon} = options;
+  checkOptions(options, ADAM);
+  return makeAdam(options, 0);
+}
+
+/**
+ * Adam with decoupled weight decay (arXiv 1711.05101): before its step a weight `w` becomes `(1 − learningRate · weightDecay) · w`. Biases, gains and
+ * magnitudes are left alone.
+ *
+ * Of an update `A·B` the factors decay, and with them the update: what the base knows is never decayed.
+ *
+ * @throws LoRAError if an option is no number in its range.
+ */
+export function adamW(options: AdamWOptions = {}): LoRAAdam {
+  checkOptions(options, {...ADAM, weightDecay: true});
+  const {weightDecay = 0.01, ...rest} = options;
+  check('weightDecay', weightDecay, weightDecay >= 0, 'a number that is not negative');
+  return makeAdam(rest, weightDecay);
+}
+
+const ADAM: KnownOptions<AdamOptions> = {learningRate: true, beta1: true, beta2: true, epsilon: true};
+
+function makeAdam(
+  {learningRate = 0.001, beta1 = 0.9, beta2 = 0.999, epsilon}: AdamOptions,
+  weightDecay: number,
+): LoRAAdam {
   check('learningRate', learningRate, learningRate >= 0, 'a number that is not negative');
   check('beta1', beta1, beta1 >= 0 && beta1 < 1, 'at least 0 and below 1');
   check('beta2', beta2, beta2 >= 0 && beta2 < 1, 'at least 0 and below 1');
   check('epsilon', epsilon ?? 0, (epsilon ?? 0) >= 0, 'a number that is not negative');
-  return new LoRAAdam(learningRate, beta1, beta2, epsilon);
+  return new LoRAAdam(learningRate, beta1, beta2, epsilon, weightDecay);
 }
 
 /**
@@ -170,11 +253,8 @@ function updateEach(
   gradients: Gradients,
   step: (value: tf.Variable, gradient: tf.Tensor | null, i: number) => tf.Tensor | null,
 ): void {
-  const named = Array.isArray(gradients)
-    ? gradients.map(({name, tensor}) => [name, tensor] as const)
-    : Object.entries(gradients);
-  named.forEach(([name, gradient], i) => {
-    const value = tf.engine().registeredVariables[name] as tf.Variable;
+  namedGradients(gradients).forEach(([name, gradient], i) => {
+    const value = variableOf(name);
     const updated = step(value, gradient, i);
     if (updated !== null) {
       value.assign(updated);
@@ -184,7 +264,7 @@ function updateEach(
 }
 
 /** The slot of the variable number `i`, made of zeros if it is missing. */
-function slotOf(slots: Slot[], i: number, value: tf.Variable, name: string): tf.Variable {
+export function slotOf(slots: Slot[], i: number, value: tf.Variable, name: string): tf.Variable {
   const slot = slots[i] ?? {
     originalName: `${value.name}/${name}`,
     variable: tf.tidy(() => tf.variable(tf.zerosLike(value), false)),

@@ -1,7 +1,7 @@
 import {renameSync} from 'node:fs';
 import {constants, mkdir, open, stat} from 'node:fs/promises';
 import {dirname} from 'node:path';
-import {LoRAError, messageOf, show} from '../errors';
+import {absence, LoRAError, messageOf, show} from '../errors';
 import {draftOf, findSpares, removeAll} from './drafts';
 
 /** Windows has no such flag. */
@@ -60,8 +60,9 @@ function isMissing(error: unknown): boolean {
 
 /** The error for a file that cannot be read. */
 export function unreadable(file: string, error: unknown, advice: string): LoRAError {
-  const what = isMissing(error) ? `There is no file ${file}.` : `Cannot read ${file}: ${messageOf(error)}.`;
-  return new LoRAError(`${what} ${advice}`);
+  return isMissing(error)
+    ? absence(`There is no file ${file}. ${advice}`)
+    : new LoRAError(`Cannot read ${file}: ${messageOf(error)}. ${advice}`);
 }
 
 /** Whether there is a folder of that name. */

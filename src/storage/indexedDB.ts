@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {LoRAError, messageOf} from '../errors';
+import {absence, LoRAError, messageOf} from '../errors';
 
 // The database, its stores and its entries are those of tfjs, so that `tf.io.listModels`, `tf.io.removeModel` and the handler of tfjs find what
 // is saved here. That one saves in two transactions and takes a save for done before they are: one that fails may then be told as a
@@ -49,7 +49,7 @@ export function indexedDBHandler(path: string): tf.io.IOHandler {
         throw new LoRAError(`Cannot load "${path}" from IndexedDB: ${messageOf(error)}`, {cause: error});
       }
       if (entry === undefined) {
-        throw new LoRAError(`There is no "${path}" in IndexedDB. tf.io.listModels() says what there is.`);
+        throw absence(`There is no "${path}" in IndexedDB. tf.io.listModels() says what there is.`);
       }
       return entry.modelArtifacts;
     },

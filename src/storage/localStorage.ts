@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {LoRAError, messageOf} from '../errors';
+import {absence, LoRAError, messageOf} from '../errors';
 
 /** What the entries of one model are called behind its path. Names and contents are those of tfjs, so that it finds what is saved here. */
 const PARTS = ['weight_data', 'weight_specs', 'model_topology', 'model_metadata', 'info'] as const;
@@ -51,7 +51,7 @@ export function localStorageHandler(path: string): tf.io.IOHandler {
     load() {
       const [data, specs, topology, metadataText] = PARTS.map(part => localStorage.getItem(keyOf(part)));
       if (data == null || specs == null || topology == null) {
-        throw new LoRAError(`There is no "${path}" in local storage. tf.io.listModels() says what there is.`);
+        throw absence(`There is no "${path}" in local storage. tf.io.listModels() says what there is.`);
       }
       const {checksum, ...metadata} = parse<Metadata>(path, metadataText ?? '{}');
       if (

@@ -4,6 +4,7 @@ import {graphCases} from './graphCases';
 import {casesOf} from './kindCases';
 import {KINDS, METHOD_KINDS} from './kinds';
 import {modelCases, orderCases} from './modelCases';
+import {trainingCases} from './trainingCases';
 
 /** A kind for each form in which layers compute. */
 const FORMS = ['Dense', 'Conv2D', 'Conv2DTranspose', 'DepthwiseConv2D', 'Embedding', 'GRU', "a class of one's own"];
@@ -16,7 +17,13 @@ const methodCases = METHOD_KINDS.filter(({name}) => FORMS.includes(name)).flatMa
 );
 
 /** Everything that has to hold on every backend. */
-export const CASES: readonly Case[] = [...KINDS.flatMap(casesOf), ...methodCases, ...modelCases, ...graphCases];
+export const CASES: readonly Case[] = [
+  ...KINDS.flatMap(casesOf),
+  ...methodCases,
+  ...modelCases,
+  ...trainingCases,
+  ...graphCases,
+];
 
 /** What has to hold where the backend was there before the library. */
 export const ORDER_CASES: readonly Case[] = orderCases;

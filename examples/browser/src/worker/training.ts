@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {adam} from 'tfjs-lora';
+import {adam, progress} from 'tfjs-lora';
 import type {LabelledImages} from '../format';
 import type {Progress, TrainingJob} from '../protocol';
 import {classTensor, imageTensor, seededRandom, shuffledAndShifted} from './images';
@@ -9,7 +9,7 @@ const LEARNING_RATE = 8e-3;
 /** How long the worker trains before it looks whether the page wants something, in milliseconds. */
 const PATIENCE = 30;
 
-/** Trains a model in place, step by step, until it is done or `stopped` says so. Returns the last accuracy on the held-out images. */
+/** Trains a model in place, until it is done or `stopped` says so. Returns the last accuracy on the held-out images. */
 export async function train(
   model: tf.LayersModel,
   {labels, samples, heldOut, epochs}: TrainingJob,
@@ -19,34 +19,45 @@ export async function train(
   const optimizer = adam({learningRate: LEARNING_RATE});
   model.compile({optimizer, loss: 'categoricalCrossentropy', metrics: ['accuracy']});
   const random = seededRandom(1);
-  const stepsPerEpoch = Math.ceil(samples.images.length / BATCH);
-  const steps = stepsPerEpoch * epochs;
-  let step = 0;
-  let answered = performance.now();
+  // Each pass shuffles and shifts the images anew.
+  const batches = tf.data.generator(function* () {
+    const {images, classes} = shuffledAndShifted(samples, random);
+    for (let start = 0; start < images.length; start += BATCH) {
+      yield {
+        xs: imageTensor(images.slice(start, start + BATCH)),
+        ys: classTensor(classes.slice(start, start + BATCH), labels.length),
+      };
+    }
+  });
+  const steps = epochs * Math.ceil(samples.images.length / BATCH);
   let heldOutAccuracy = await accuracyOf(model, heldOut);
   report({kind: 'epoch', accuracy: null, heldOutAccuracy});
-  try {
-    for (let epoch = 1; epoch <= epochs && !stopped(); epoch++) {
-      const {images, classes} = shuffledAndShifted(samples, random);
-      let right = 0;
-      let seen = 0;
-      for (let start = 0; start < images.length && !stopped(); start += BATCH) {
-        const x = imageTensor(images.slice(start, start + BATCH));
-        const y = classTensor(classes.slice(start, start + BATCH), labels.length);
-        const began = performance.now();
-        const [loss = NaN, accuracy = NaN] = (await model.trainOnBatch(x, y)) as number[];
-        const milliseconds = performance.now() - began;
-        right += accuracy * x.shape[0];
-        seen += x.shape[0];
-        tf.dispose([x, y]);
-        report({kind: 'step', step: ++step, steps, epoch, loss, milliseconds});
-        if (performance.now() - answered > PATIENCE) {
-          await new Promise(resolve => setTimeout(resolve)); // lets in what the page has sent
-          answered = performance.now();
-        }
+  let last = 0;
+  const inPage = progress({
+    everyMs: 0,
+    onProgress: ({at, step, epoch, logs, seconds}) => {
+      if (at === 'step') {
+        report({kind: 'step', step, steps, epoch, loss: logs.loss ?? NaN, milliseconds: 1000 * (seconds - last)});
+        last = seconds;
       }
-      heldOutAccuracy = await accuracyOf(model, heldOut);
-      report({kind: 'epoch', accuracy: right / seen, heldOutAccuracy});
+    },
+  });
+  const judge = new tf.CustomCallback(
+    {
+      onBatchEnd: () => {
+        model.stopTraining = stopped();
+      },
+      onEpochEnd: async (_epoch, logs) => {
+        heldOutAccuracy = await accuracyOf(model, heldOut);
+        report({kind: 'epoch', accuracy: logs?.acc ?? null, heldOutAccuracy});
+      },
+      nextFrameFunc: () => new Promise(resolve => setTimeout(resolve)), // lets in what the page has sent
+    },
+    PATIENCE,
+  );
+  try {
+    if (!stopped()) {
+      await model.fitDataset(batches, {epochs, verbose: 0, callbacks: [inPage, judge]});
     }
   } finally {
     optimizer.dispose();

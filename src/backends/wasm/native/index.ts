@@ -5,7 +5,7 @@ export {affine, maskByBits, maskByOutput, normalize, scaleColumns, toBits} from 
 export {convolutionKernelGradient, multiplyTransposed} from './contractions';
 export {convolve, pad} from './convolution';
 export {depthwise, depthwiseInputGradient, depthwiseKernelGradient, turnTaps} from './depthwise';
-export {adam, descend, momentum} from './optimizers';
+export {adam, descend, momentum, sumOfSquares} from './optimizers';
 export {packColumns, packRows, transpose} from './panels';
 export {multiply, multiplyBy4} from './products';
 export {winogradInput, winogradKernel, winogradOutput} from './winograd';

@@ -1,7 +1,8 @@
 import {loadTail, storeTail} from './lanes';
 
 // A step of an optimizer over `count` numbers, as tfjs computes it. The new weights go to a place of their own, since others may share the
-// old ones; what the optimizer keeps is changed in place.
+// old ones; what the optimizer keeps is changed in place. Gradients are multiplied by `scale` first, which clips them or makes a sum a mean; by
+// 1 the bits are those of the step without it.
 
 /** Four numbers of Adam's step; the same code for the last ones, of which fewer may be there. */
 // @ts-ignore: decorator
@@ -15,14 +16,16 @@ function adamLanes(
 }
 
 /**
- * `m ← β₁·m + (1 − β₁)·g`, `v ← β₂·v + (1 − β₂)·g²`, `w' = w − rate·(m / (1 − β₁ᵗ)) / (√(v / (1 − β₂ᵗ)) + ε)`.
+ * `m ← β₁·m + (1 − β₁)·g`, `v ← β₂·v + (1 − β₂)·g²`, `w' = kept·w − rate·(m / (1 − β₁ᵗ)) / (√(v / (1 − β₂ᵗ)) + ε)`.
  *
  * @param corrected1 `1 − β₁ᵗ`.
  * @param corrected2 `1 − β₂ᵗ`.
+ * @param kept what decay leaves of the weights: 1 without decay.
  */
 export function adam(
   w: usize, g: usize, m: usize, v: usize, out: usize, count: i32,
   beta1: f32, rest1: f32, beta2: f32, rest2: f32, corrected1: f32, corrected2: f32, rate: f32, epsilon: f32,
+  scale: f32, kept: f32,
 ): void {
   const B1 = f32x4.splat(beta1);
   const R1 = f32x4.splat(rest1);
@@ -32,21 +35,23 @@ export function adam(
   const C2 = f32x4.splat(corrected2);
   const R = f32x4.splat(-rate);
   const E = f32x4.splat(epsilon);
+  const S = f32x4.splat(scale);
+  const K = f32x4.splat(kept);
   const whole: usize = (<usize>(count & ~3)) << 2;
   for (let i: usize = 0; i < whole; i += 16) {
-    const gradient = v128.load(g + i);
+    const gradient = f32x4.mul(v128.load(g + i), S);
     const first = f32x4.add(f32x4.mul(v128.load(m + i), B1), f32x4.mul(gradient, R1));
     const second = f32x4.add(f32x4.mul(v128.load(v + i), B2), f32x4.mul(f32x4.mul(gradient, gradient), R2));
     v128.store(m + i, first);
     v128.store(v + i, second);
-    v128.store(out + i, adamLanes(v128.load(w + i), first, second, C1, C2, R, E));
+    v128.store(out + i, adamLanes(f32x4.mul(v128.load(w + i), K), first, second, C1, C2, R, E));
   }
   const rest = count & 3;
   if (rest) {
-    const gradient = loadTail(g + whole, rest);
+    const gradient = f32x4.mul(loadTail(g + whole, rest), S);
     const first = f32x4.add(f32x4.mul(loadTail(m + whole, rest), B1), f32x4.mul(gradient, R1));
     const second = f32x4.add(f32x4.mul(loadTail(v + whole, rest), B2), f32x4.mul(f32x4.mul(gradient, gradient), R2));
-    const updated = adamLanes(loadTail(w + whole, rest), first, second, C1, C2, R, E);
+    const updated = adamLanes(f32x4.mul(loadTail(w + whole, rest), K), first, second, C1, C2, R, E);
     storeTail(m + whole, first, first, rest);
     storeTail(v + whole, second, second, rest);
     storeTail(out + whole, updated, updated, rest);
@@ -55,11 +60,11 @@ export function adam(
 
 /** `a ← momentum·a + g`, `w' = w − rate·a`, or with Nesterov's momentum `w' = w − rate·(g + momentum·a)`. */
 export function momentum(
-  w: usize, g: usize, a: usize, out: usize, count: i32, factor: f32, rate: f32, nesterov: i32,
+  w: usize, g: usize, a: usize, out: usize, count: i32, factor: f32, rate: f32, nesterov: i32, scale: f32,
 ): void {
   const end: usize = (<usize>count) << 2;
   for (let i: usize = 0; i < end; i += 4) {
-    const gradient = load<f32>(g + i);
+    const gradient = load<f32>(g + i) * scale;
     const sum: f32 = load<f32>(a + i) * factor + gradient;
     store<f32>(a + i, sum);
     const direction: f32 = nesterov ? gradient + sum * factor : sum;
@@ -68,9 +73,20 @@ export function momentum(
 }
 
 /** `w' = w − rate·g`. */
-export function descend(w: usize, g: usize, out: usize, count: i32, rate: f32): void {
+export function descend(w: usize, g: usize, out: usize, count: i32, rate: f32, scale: f32): void {
   const end: usize = (<usize>count) << 2;
   for (let i: usize = 0; i < end; i += 4) {
-    store<f32>(out + i, load<f32>(w + i) + load<f32>(g + i) * -rate);
+    store<f32>(out + i, load<f32>(w + i) + load<f32>(g + i) * scale * -rate);
   }
+}
+
+/** `Σ g²`, in double precision: a part of the norm of all gradients. */
+export function sumOfSquares(g: usize, count: i32): f64 {
+  const end: usize = (<usize>count) << 2;
+  let sum: f64 = 0;
+  for (let i: usize = 0; i < end; i += 4) {
+    const gradient = <f64>load<f32>(g + i);
+    sum += gradient * gradient;
+  }
+  return sum;
 }

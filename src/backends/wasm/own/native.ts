@@ -32,7 +32,7 @@ export type NativeFunctions = Readonly<
     | 'winogradOutput',
     (...args: number[]) => void
   >
->;
+> & {readonly sumOfSquares: (place: number, count: number) => number};
 
 /** The parts of tfjs's wasm backend that are not public: its Emscripten module, in its plain build and in the one with threads. */
 interface EmscriptenModule {

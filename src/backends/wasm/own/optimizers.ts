@@ -10,11 +10,12 @@ export function nativeSteps(): OptimizerSteps | undefined {
     native && {
       adam: (value, gradient, [first, second], settings) => adam(native, value, gradient, first, second, settings),
       momentum: (value, gradient, [velocity], settings) => momentum(native, value, gradient, velocity, settings),
-      descend: (value, gradient, learningRate) =>
+      descend: (value, gradient, {learningRate, gradientScale}) =>
         updated(native, value, out => {
           const {size} = value;
-          native.functions.descend(native.at(value), native.at(gradient), out, size, learningRate);
+          native.functions.descend(native.at(value), native.at(gradient), out, size, learningRate, gradientScale);
         }),
+      sumOfSquares: gradient => native.functions.sumOfSquares(native.at(gradient), gradient.size),
     }
   );
 }
@@ -25,13 +26,13 @@ function adam(
   gradient: tf.Tensor,
   first: tf.Variable,
   second: tf.Variable,
-  {learningRate, beta1, beta2, epsilon, corrections}: AdamSettings,
+  {learningRate, gradientScale, beta1, beta2, epsilon, corrections, kept}: AdamSettings,
 ): tf.Tensor {
   const [m, v] = [first, second].map(slot => ownPlace(native, slot)) as [number, number];
   return updated(native, value, out => {
     native.functions.adam(
       ...[native.at(value), native.at(gradient), m, v, out, value.size],
-      ...[beta1, 1 - beta1, beta2, 1 - beta2, ...corrections, learningRate, epsilon],
+      ...[beta1, 1 - beta1, beta2, 1 - beta2, ...corrections, learningRate, epsilon, gradientScale, kept],
     );
   });
 }
@@ -41,12 +42,13 @@ function momentum(
   value: tf.Tensor,
   gradient: tf.Tensor,
   velocity: tf.Variable,
-  {learningRate, momentum: factor, nesterov}: MomentumSettings,
+  {learningRate, gradientScale, momentum: factor, nesterov}: MomentumSettings,
 ): tf.Tensor {
   const place = ownPlace(native, velocity);
   return updated(native, value, out => {
     native.functions.momentum(
-      ...[native.at(value), native.at(gradient), place, out, value.size, factor, learningRate, nesterov ? 1 : 0],
+      ...[native.at(value), native.at(gradient), place, out, value.size],
+      ...[factor, learningRate, nesterov ? 1 : 0, gradientScale],
     );
   });
 }

@@ -1,0 +1,84 @@
+import * as tf from '@tensorflow/tfjs';
+
+/** What `applyGradients` takes: by name, or as a list. */
+export type Gradients = Parameters<tf.Optimizer['applyGradients']>[0];
+
+/** The name of a variable, and its gradient if it has one. */
+export type NamedGradient = readonly [name: string, gradient: tf.Tensor | null];
+
+/** How the optimizers around another one change its step. */
+export interface StepChanges {
+  /** What every gradient is multiplied by. Default: 1. */
+  readonly gradientScale?: number;
+  /** What the learning rate of a variable is multiplied by. Default: 1. */
+  readonly rateOf?: (name: string) => number;
+}
+
+/** An optimizer that can change its step by itself. */
+export interface ChangeableOptimizer extends tf.Optimizer {
+  applyChanged(gradients: Gradients, changes: StepChanges): void;
+}
+
+/** A step of any optimizer, changed. */
+export function takeStep(optimizer: tf.Optimizer, gradients: Gradients, changes: StepChanges): void {
+  if ('applyChanged' in optimizer) {
+    (optimizer as ChangeableOptimizer).applyChanged(gradients, changes);
+  } else {
+    changedFromOutside(gradients, changes, scaled => optimizer.applyGradients(scaled));
+  }
+}
+
+/**
+ * A changed step by an optimizer that knows one learning rate for all variables. A variable that is divided before the step and multiplied after
+ * it moves by as much more; where the factor is a power of two, both are exact.
+ *
+ * @param keptOf what decay leaves of a variable before the step, for its factor of the learning rate. Default: all.
+ */
+export function changedFromOutside(
+  gradients: Gradients,
+  {gradientScale = 1, rateOf = () => 1}: StepChanges,
+  apply: (gradients: Gradients) => void,
+  keptOf: (variable: tf.Variable, factor: number) => number = () => 1,
+): void {
+  const trained = namedGradients(gradients).filter(([, gradient]) => gradient !== null);
+  tf.tidy(() => {
+    for (const [name] of trained) {
+      const variable = variableOf(name);
+      const factor = rateOf(name);
+      multiply(variable, keptOf(variable, factor) / factor);
+    }
+    apply(gradientScale === 1 ? gradients : mapGradients(gradients, gradient => tf.mul(gradient, gradientScale)));
+    trained.forEach(([name]) => multiply(variableOf(name), rateOf(name)));
+  });
+}
+
+function multiply(variable: tf.Variable, factor: number): void {
+  if (factor !== 1) {
+    variable.assign(tf.mul(variable, factor));
+  }
+}
+
+/** Gradients as a list, in the order in which tfjs goes through them. */
+export function namedGradients(gradients: Gradients): NamedGradient[] {
+  return Array.isArray(gradients)
+    ? gradients.map(({name, tensor}) => [name, tensor as tf.Tensor | null | undefined] as const).map(orNull)
+    : Object.entries(gradients).map(orNull);
+}
+
+function orNull([name, gradient]: readonly [string, tf.Tensor | null | undefined]): NamedGradient {
+  return [name, gradient ?? null];
+}
+
+/** Other gradients for the same variables, in the same order. Variables without one stay so. */
+export function mapGradients(gradients: Gradients, f: (gradient: tf.Tensor, i: number) => tf.Tensor): Gradients {
+  return namedGradients(gradients).map(([name, gradient], i) => ({
+    name,
+    // tfjs passes over what is missing here, though its types do not say so.
+    tensor: (gradient && f(gradient, i)) as tf.Tensor,
+  }));
+}
+
+/** The variable that a gradient is of. */
+export function variableOf(name: string): tf.Variable {
+  return tf.engine().registeredVariables[name] as tf.Variable;
+}

@@ -1,0 +1,144 @@
+import * as tf from '@tensorflow/tfjs';
+import {checkOptions, LoRAError} from '../errors';
+import {asFitOf, subjectOf} from '../model/fits';
+import {checkModel, innermostLayers} from '../rewire/walk';
+import {checkCount, checkNumber} from './checks';
+import {setLearningRate} from './learningRate';
+import {optimizerFrom} from './nestedOptimizer';
+import {type Examples, SeededBatches} from './seededBatches';
+import {changingVariables, Snapshot} from './snapshot';
+
+/** Options of `findLearningRate`. */
+export interface SweepOptions {
+  /** The rate of the first step. Default: 1e-6. */
+  from?: number;
+  /** The rate of the last step, if the loss lets it come to that. Default: 1. */
+  to?: number;
+  /** How many steps there are. Default: 100. */
+  steps?: number;
+  /** Default: 32. */
+  batchSize?: number;
+  /** Decides the order of the examples. Default: 0. */
+  seed?: number;
+}
+
+/** One step of a sweep. */
+export interface SweepStep {
+  learningRate: number;
+  loss: number;
+  /** The loss without most of the noise of single batches. */
+  smoothed: number;
+}
+
+/** What `findLearningRate` found. */
+export interface LearningRateSweep {
+  /** A step for each rate, up to where the loss had grown to four times its least. */
+  steps: SweepStep[];
+  /** The smoothed loss over the logarithm of the rate to base 10, as `tfvis.render.linechart` takes it. */
+  curve: {x: number; y: number}[];
+  /** The rate at which the smoothed loss falls fastest; `undefined` if it does not fall. */
+  suggestion: number | undefined;
+}
+
+const SMOOTHING = 0.9;
+/** At so many times its least the loss has gone for good. */
+const EXPLODED = 4;
+
+/**
+ * Tries learning rates: one step at each, from tiny to large, on the model as it is, with a new optimizer of the class and options that it was
+ * compiled with. What trains, the optimizer and the order of random numbers are as before when it is over. (Smith, arXiv 1506.01186.)
+ *
+ *     const {suggestion, curve} = await findLearningRate(model, xs, ys);
+ *     tfvis.render.linechart({name: 'loss'}, {values: [curve]}, {xLabel: 'log10 of the learning rate'});
+ *
+ * A rate somewhat below the one where the loss is least is a good one; the suggestion is where it falls fastest.
+ *
+ * @param model an adapted model, or any, that has been compiled.
+ * @throws LoRAError if it is not compiled, is training, or has stateful layers; or an option is not in its range.
+ */
+export async function findLearningRate(
+  model: tf.LayersModel,
+  xs: Examples,
+  ys: Examples,
+  options: SweepOptions = {},
+): Promise<LearningRateSweep> {
+  checkModel(model);
+  checkOptions(options, {from: true, to: true, steps: true, batchSize: true, seed: true});
+  const {from = 1e-6, to = 1, steps = 100, batchSize = 32, seed = 0} = options;
+  checkNumber('from', from, from > 0, 'above 0');
+  checkNumber('to', to, to > from, `above from, ${from}`);
+  checkCount('steps', steps, 10);
+  const batches = new SeededBatches(xs, ys, {batchSize, seed});
+  const optimizer = model.optimizer as tf.Optimizer | undefined;
+  if (optimizer === undefined) {
+    throw new LoRAError('The model is not compiled. Call model.compile({optimizer, loss}) first.');
+  }
+  const stateful = [...innermostLayers(model)].find(layer => layer.stateful);
+  if (stateful !== undefined) {
+    throw new LoRAError(
+      `Layer "${stateful.name}" is stateful: a sweep would change what it remembers. Sweep a copy of the model.`,
+    );
+  }
+  const rates = Array.from({length: steps}, (_, i) => from * (to / from) ** (i / (steps - 1)));
+  return asFitOf(model, model, async () => {
+    const subject = subjectOf(model);
+    const before = new Snapshot(changingVariables(subject));
+    const trial = optimizerFrom({className: optimizer.getClassName(), config: optimizer.getConfig()});
+    const fields = subject as unknown as {optimizer_: tf.Optimizer};
+    try {
+      fields.optimizer_ = trial;
+      return outcomeOf(await sweep(subject, trial, batches, rates));
+    } finally {
+      fields.optimizer_ = optimizer;
+      before.restore();
+      before.dispose();
+      trial.dispose();
+    }
+  });
+}
+
+async function sweep(
+  model: tf.LayersModel,
+  optimizer: tf.Optimizer,
+  batches: SeededBatches,
+  rates: readonly number[],
+): Promise<SweepStep[]> {
+  const steps: SweepStep[] = [];
+  let iterator = await batches.iterator();
+  let sum = 0;
+  let least = Infinity;
+  for (const [i, learningRate] of rates.entries()) {
+    let next = await iterator.next();
+    if (next.done) {
+      iterator = await batches.iterator();
+      next = await iterator.next();
+    }
+    const {xs, ys} = next.value as {xs: tf.Tensor; ys: tf.Tensor};
+    setLearningRate(optimizer, learningRate);
+    const [loss = NaN] = [await model.trainOnBatch(xs, ys)].flat();
+    tf.dispose([xs, ys]);
+    sum = SMOOTHING * sum + (1 - SMOOTHING) * loss;
+    const smoothed = sum / (1 - SMOOTHING ** (i + 1));
+    if (!Number.isFinite(loss) || smoothed > EXPLODED * least) {
+      break;
+    }
+    least = Math.min(least, smoothed);
+    steps.push({learningRate, loss, smoothed});
+  }
+  return steps;
+}
+
+function outcomeOf(steps: SweepStep[]): LearningRateSweep {
+  const curve = steps.map(({learningRate, smoothed}) => ({x: Math.log10(learningRate), y: smoothed}));
+  let suggestion: number | undefined;
+  let steepest = 0;
+  for (let i = 1; i + 1 < steps.length; i++) {
+    const [former, {learningRate}, later] = steps.slice(i - 1, i + 2) as [SweepStep, SweepStep, SweepStep];
+    const slope = later.smoothed - former.smoothed; // the rates are equally far apart
+    if (slope < steepest) {
+      steepest = slope;
+      suggestion = learningRate;
+    }
+  }
+  return {steps, curve, suggestion};
+}

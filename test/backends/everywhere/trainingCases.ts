@@ -1,0 +1,115 @@
+import * as tf from '@tensorflow/tfjs';
+import {
+  accumulate,
+  adamW,
+  bestAdapter,
+  checkpoint,
+  clipByGlobalNorm,
+  findLearningRate,
+  learningRateSchedule,
+  loraPlus,
+  progress,
+  resume,
+  seededBatches,
+  sgd,
+} from 'tfjs-lora';
+import {MemoryHandler} from '../../models';
+import {type Case, elsewhere, largestDifference, relativeDifference} from './case';
+import {adapt, fit, images, makeBase} from './modelCases';
+
+/** What stands around `fit` has to do on every backend. */
+export const trainingCases: readonly Case[] = [
+  {
+    behaviour: 'fit does so with optimizers around one another',
+    tolerance: 1e-3,
+    halfTolerance: null,
+    run: () => followsCpu(() => nested(adamW({learningRate: 0.01, weightDecay: 0.1, epsilon: 1e-7}))),
+  },
+  {
+    behaviour: 'fit does so with optimizers around one of momentum',
+    tolerance: 1e-3,
+    halfTolerance: 3e-3,
+    run: () => followsCpu(() => nested(sgd({learningRate: 0.02, momentum: 0.9}))),
+  },
+  {
+    behaviour: 'fit does so with optimizers around one of tfjs',
+    tolerance: 1e-3,
+    halfTolerance: 3e-3,
+    run: () => followsCpu(() => nested(tf.train.momentum(0.02, 0.9))),
+  },
+  {behaviour: 'the best adapter comes back, bit for bit', tolerance: 0, run: bestComesBack},
+  {behaviour: 'a run that is resumed ends as one that was not stopped', tolerance: 0, run: resumedEndsAlike},
+  {behaviour: 'a sweep of learning rates leaves the model as it was', tolerance: 0, run: sweepLeavesModel},
+];
+
+function nested(optimizer: tf.Optimizer): tf.Optimizer {
+  return accumulate(loraPlus(clipByGlobalNorm(optimizer, 0.5), {ratio: 4}), 2);
+}
+
+async function followsCpu(makeOptimizer: () => tf.Optimizer): Promise<number> {
+  const expected = await elsewhere('cpu', () => fit(adapt(makeBase()), makeOptimizer));
+  return relativeDifference([await fit(adapt(makeBase()), makeOptimizer)], [expected]);
+}
+
+function data() {
+  const labels = tf.tensor1d(
+    Array.from({length: 12}, (_, i) => i % 3),
+    'int32',
+  );
+  return {x: images(12), y: tf.cast(tf.oneHot(labels, 3), 'float32')};
+}
+
+function compiled(): tf.LayersModel {
+  const model = adapt(makeBase());
+  model.compile({optimizer: loraPlus(sgd({learningRate: 0.02, momentum: 0.9})), loss: 'categoricalCrossentropy'});
+  return model;
+}
+
+function valuesOf(model: tf.LayersModel): Promise<number[][]> {
+  return Promise.all(model.trainableWeights.map(async weight => Array.from(await weight.read().data())));
+}
+
+async function bestComesBack(): Promise<number> {
+  const model = compiled();
+  const {x, y} = data();
+  let best: number[][] = [];
+  const scripted = new tf.CustomCallback({
+    onEpochEnd: async (epoch, logs) => {
+      logs!.loss = [3, 1, 2][epoch]!;
+      best = epoch === 1 ? await valuesOf(model) : best;
+    },
+  });
+  await model.fit(x, y, {epochs: 3, batchSize: 6, verbose: 0, callbacks: [scripted, bestAdapter()]});
+  return largestDifference(await valuesOf(model), best);
+}
+
+async function resumedEndsAlike(): Promise<number> {
+  const {x, y} = data();
+  const batches = () => seededBatches(x, y, {batchSize: 5, seed: 1});
+  const callbacks = () => [learningRateSchedule({warmup: 2, steps: 12}), progress({onProgress: () => undefined})];
+  const whole = compiled();
+  await whole.fitDataset(batches(), {epochs: 4, verbose: 0, callbacks: callbacks()});
+  const handler = new MemoryHandler();
+  const first = batches();
+  await compiled().fitDataset(first, {
+    epochs: 2,
+    verbose: 0,
+    callbacks: [...callbacks(), checkpoint(handler, {batches: first})],
+  });
+  const [model, second] = [compiled(), batches()];
+  const at = await resume(model, handler, {batches: second});
+  await model.fitDataset(second, {epochs: 4, verbose: 0, ...at, callbacks: callbacks()});
+  return largestDifference(await valuesOf(model), await valuesOf(whole));
+}
+
+async function sweepLeavesModel(): Promise<number> {
+  const model = compiled();
+  const {x, y} = data();
+  await model.fit(x, y, {batchSize: 6, verbose: 0, shuffle: false});
+  const before = await valuesOf(model);
+  const {steps} = await findLearningRate(model, x, y, {steps: 12, batchSize: 6});
+  if (steps.length < 3) {
+    throw new Error('The sweep ended at once.');
+  }
+  return largestDifference(await valuesOf(model), before);
+}

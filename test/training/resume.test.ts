@@ -1,0 +1,314 @@
+import {spawn} from 'node:child_process';
+import {mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
+import {tmpdir} from 'node:os';
+import {join} from 'node:path';
+import * as tf from '@tensorflow/tfjs';
+import {
+  adam,
+  applyLoRA,
+  bestAdapter,
+  checkpoint,
+  disposeModel,
+  learningRateSchedule,
+  LoRAError,
+  resume,
+  seededBatches,
+  sgd,
+} from 'tfjs-lora';
+import {type CheckpointState, checksumOf} from '../../src/training/checkpointFile';
+import {BACKENDS, numbers, random, useBackend, withoutLeaks} from '../helpers';
+import {factorsOf, MemoryHandler, mlp} from '../models';
+
+let folder: string;
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'checkpoints-'));
+});
+afterEach(() => {
+  rmSync(folder, {recursive: true});
+});
+
+/** An adapted model of the rank, compiled, with data. */
+function setting(optimizer: tf.Optimizer = adam({learningRate: 0.02}), rank = 2) {
+  const {model: base, inputs} = mlp();
+  const model = applyLoRA(base, {rank, seed: 1});
+  model.compile({optimizer, loss: 'meanSquaredError'});
+  const x = random<tf.Rank.R2>([12, inputs[0]!.shape[1]!], 5);
+  const y = random<tf.Rank.R2>([12, 3], 6);
+  const factors = () => factorsOf(model).map(weight => numbers(weight.read()));
+  const dispose = () => {
+    [model, base].forEach(each => disposeModel(each));
+    tf.dispose([inputs, x, y]);
+    optimizer.dispose();
+  };
+  return {model, x, y, factors, dispose};
+}
+
+const fitOptions = {batchSize: 4, shuffle: false, verbose: 0} as const;
+
+/** Trains in a process of its own, which is killed after so many steps. Gives what it said. */
+async function run(place: string, mode: string, killAfter = Infinity): Promise<string> {
+  const args = ['--import', 'tsx', join(__dirname, 'run.ts'), place, mode];
+  const child = spawn(process.execPath, args, {cwd: join(__dirname, '../..'), stdio: ['ignore', 'pipe', 'ignore']});
+  let text = '';
+  child.stdout.on('data', data => {
+    text += String(data);
+    if (text.split('STEP').length > killAfter) {
+      child.kill('SIGKILL');
+    }
+  });
+  await new Promise(resolve => child.on('close', resolve));
+  return text;
+}
+
+const endOf = (text: string) => text.slice(text.indexOf('END'));
+
+test.each([
+  ['at epochs, in the order of the data', 'fit'],
+  ['in the middle of epochs, in a seeded order', 'steps'],
+])(
+  'a run that is killed and resumed %s ends with the same numbers, bit for bit',
+  async (_, mode) => {
+    const place = `file://${join(folder, 'run')}`;
+    const [whole] = await Promise.all([run(`file://${join(folder, 'whole')}`, mode), run(place, mode, 23)]);
+    expect(whole).toMatch(/^FROM 0 0\n/);
+    const resumed = await run(place, mode);
+    expect(resumed).toMatch(/^FROM [1-9]/);
+    expect(endOf(resumed)).toMatch(/^END \[\[-?\d/);
+    expect(endOf(resumed)).toBe(endOf(whole));
+  },
+  180_000,
+);
+
+describe.each(BACKENDS)('on %s', backend => {
+  beforeAll(() => useBackend(backend));
+
+  test.each([
+    ['sgd', () => sgd({learningRate: 0.05})],
+    ['adam', () => adam({learningRate: 0.02})],
+    ['adam of tfjs', () => tf.train.adam(0.02)],
+    ['adamax of tfjs', () => tf.train.adamax(0.02, 0.9, 0.999, 1e-7, 0.1)],
+    ['rmsprop of tfjs', () => tf.train.rmsprop(0.01, 0.9, 0.5)],
+  ])('a run with %s goes on bit for bit in another model', async (_, make) => {
+    const whole = setting(make());
+    const callbacks = () => [learningRateSchedule({warmup: 2}), bestAdapter()];
+    await whole.model.fit(whole.x, whole.y, {...fitOptions, epochs: 4, callbacks: callbacks()});
+    const handler = new MemoryHandler();
+    const [first, second] = [setting(make()), setting(make())];
+    const stop = new tf.CustomCallback({onEpochEnd: epoch => void (first.model.stopTraining = epoch === 1)});
+    await first.model.fit(first.x, first.y, {
+      ...fitOptions,
+      epochs: 4,
+      callbacks: [stop, ...callbacks(), checkpoint(handler)],
+    });
+    const at = await resume(second.model, handler);
+    expect(at).toEqual({initialEpoch: 2, step: 6, passedOver: []});
+    await second.model.fit(second.x, second.y, {...fitOptions, epochs: 4, ...at, callbacks: callbacks()});
+    expect(second.factors()).toEqual(whole.factors());
+    [whole, first, second].forEach(({dispose}) => dispose());
+  });
+});
+
+describe('checkpoints', () => {
+  beforeAll(() => useBackend('cpu'));
+
+  test('leave no tensor behind, saved, resumed or refused', async () => {
+    await withoutLeaks(async () => {
+      const {model, x, y, dispose} = setting();
+      const handler = new MemoryHandler();
+      const fit = async (options: object) =>
+        model.fit(x, y, {...fitOptions, epochs: 3, ...options, callbacks: [bestAdapter(), checkpoint(handler)]});
+      await fit({epochs: 2});
+      await resume(model, handler);
+      await fit(await resume(model, handler));
+      const other = setting(sgd());
+      await expect(resume(other.model, handler)).rejects.toThrow(LoRAError);
+      other.dispose();
+      dispose();
+    });
+  });
+
+  test('are kept in turn, and a damaged one is passed over for the one before it', async () => {
+    const {model, x, y, dispose} = setting();
+    const place = `file://${join(folder, 'run')}`;
+    await model.fit(x, y, {...fitOptions, epochs: 3, callbacks: [checkpoint(place)]});
+    expect(readdirSync(folder).sort()).toEqual(['run-0', 'run-1']);
+    expect(await resume(model, place)).toMatchObject({initialEpoch: 3, passedOver: []});
+    const weights = join(folder, 'run-0', 'weights.bin'); // checkpoints 0 and 2
+    const bytes = readFileSync(weights);
+    bytes[10]! ^= 1;
+    writeFileSync(weights, bytes);
+    const at = await resume(model, place);
+    expect(at.initialEpoch).toBe(2);
+    expect(at.passedOver.join()).toContain('weights.bin');
+    writeFileSync(join(folder, 'run-1', 'model.json'), '{');
+    await expect(resume(model, place)).rejects.toThrow('No checkpoint is of use here');
+    dispose();
+  });
+
+  test('of another model, optimizer or seed are refused, and nothing is changed', async () => {
+    const place = `file://${join(folder, 'run')}`;
+    const {model, x, y, dispose} = setting();
+    const batches = seededBatches(x, y, {batchSize: 4, seed: 1});
+    await model.fitDataset(batches, {epochs: 1, verbose: 0, callbacks: [checkpoint(place, {batches})]});
+    const cases: [made: ReturnType<typeof setting>, options: Parameters<typeof resume>[2], message: string][] = [
+      [setting(adam(), 1), {}, 'of shape ['],
+      [setting(sgd()), {}, 'The optimizer is LoRASGD'],
+      [setting(adam({beta1: 0.5})), {}, 'The optimizer is LoRAAdam'],
+      [setting(), {batches: seededBatches(x, y, {batchSize: 4, seed: 2})}, 'The seed of the batches is 2, and was 1'],
+    ];
+    for (const [made, options, message] of cases) {
+      const before = made.factors();
+      const told = resume(made.model, place, options);
+      await expect(told).rejects.toThrow(LoRAError);
+      await expect(told).rejects.toThrow(message);
+      expect(made.factors()).toEqual(before);
+      expect(made.model.optimizer.iterations).toBe(0);
+      made.dispose();
+    }
+    dispose();
+  });
+
+  test('of a run with another schedule are not gone on with', async () => {
+    const handler = new MemoryHandler();
+    const {model, x, y, dispose} = setting();
+    const fit = async (options: object, warmup: number) =>
+      model.fit(x, y, {
+        ...fitOptions,
+        epochs: 4,
+        ...options,
+        callbacks: [learningRateSchedule({warmup, steps: 20}), checkpoint(handler)],
+      });
+    await fit({epochs: 2}, 2);
+    await expect(fit(await resume(model, handler), 3)).rejects.toThrow('warmup: 3, and 2 before');
+    await fit(await resume(model, handler), 2);
+    dispose();
+  });
+
+  test('of an epoch without a number for its loss are not written', async () => {
+    const handler = new MemoryHandler();
+    const {model, x, dispose} = setting();
+    const y = tf.fill([12, 3], NaN);
+    await model.fit(x, y, {...fitOptions, callbacks: [checkpoint(handler, {everySteps: 1})]});
+    expect(handler.json).toBe('');
+    y.dispose();
+    dispose();
+  });
+
+  test('need a place for each, and none is a beginning', async () => {
+    const {model, dispose} = setting();
+    expect(await resume(model, `file://${join(folder, 'none')}`)).toEqual({initialEpoch: 0, step: 0, passedOver: []});
+    expect(() => checkpoint(new MemoryHandler(), {keep: 2})).toThrow('A handler is one place');
+    expect(() => checkpoint('file://run.safetensors')).toThrow('no .safetensors file');
+    expect(() => checkpoint(1 as never)).toThrow(LoRAError);
+    expect(() => checkpoint('')).toThrow(LoRAError);
+    expect(() => checkpoint('x', {everySteps: 0})).toThrow('everySteps');
+    expect(() => checkpoint('x', {everyEpochs: 1.5})).toThrow('everyEpochs');
+    expect(() => checkpoint('x', {keep: 0})).toThrow('keep');
+    expect(() => checkpoint('x', {batches: {} as never})).toThrow('batches');
+    const plain = mlp().model;
+    await expect(resume(plain, 'file://x')).rejects.toThrow('not compiled');
+    disposeModel(plain);
+    dispose();
+  });
+
+  test.each([
+    ['a state that is none', (state: CheckpointState) => ({...state, epoch: -1})],
+    ['an optimizer’s state that is none', (state: CheckpointState) => ({...state, optimizer: {names: null}})],
+    ['slots that are not there', (state: CheckpointState) => ({...state, optimizer: {...state.optimizer, names: {}}})],
+    ['callbacks that are none', (state: CheckpointState) => ({...state, callbacks: []})],
+  ])('whose checksum is right and that have %s are refused', async (_, change) => {
+    const handler = new MemoryHandler();
+    const {model, x, y, dispose} = setting();
+    await model.fit(x, y, {...fitOptions, callbacks: [checkpoint(handler), bestAdapter()]});
+    rewrite(handler, change);
+    await expect(resume(model, handler)).rejects.toThrow(LoRAError);
+    dispose();
+  });
+
+  test('whose tensors are not of the model are refused before anything is changed', async () => {
+    const handler = new MemoryHandler();
+    const {model, x, y, factors, dispose} = setting();
+    await model.fit(x, y, {...fitOptions, callbacks: [checkpoint(handler), bestAdapter()]});
+    const before = factors();
+    const {weightSpecs} = handler.artifacts;
+    for (const kind of ['model/', 'optimizer/', 'callback/best/']) {
+      const place = weightSpecs!.findIndex(({name, shape}) => name.startsWith(kind) && shape.length === 2);
+      const {shape} = weightSpecs![place]!;
+      for (const changed of [
+        {shape: [...shape].reverse().concat(1)},
+        {dtype: 'int32'},
+        {name: 'other'},
+        {name: weightSpecs![0]!.name === weightSpecs![place]!.name ? weightSpecs![1]!.name : weightSpecs![0]!.name},
+      ]) {
+        const json = JSON.parse(handler.json) as {weightSpecs: object[]};
+        json.weightSpecs[place] = {...json.weightSpecs[place], ...changed};
+        const load = () => Promise.resolve({...json, weightData: handler.weightData} as tf.io.ModelArtifacts);
+        const isKept = kind.startsWith('callback') && changed.name === 'other';
+        const told = resume(model, {load});
+        await (isKept ? told : expect(told).rejects.toThrow(LoRAError));
+        expect(factors()).toEqual(before);
+      }
+    }
+    dispose();
+  });
+});
+
+/** Changes what a checkpoint says, as someone would who knows the checksum. */
+function rewrite(handler: MemoryHandler, change: (state: CheckpointState) => object): void {
+  const json = JSON.parse(handler.json) as {modelTopology: {state: string; checksum: string}};
+  const state = JSON.stringify(change(JSON.parse(json.modelTopology.state) as CheckpointState));
+  const checksum = checksumOf(state, handler.weightData as ArrayBuffer);
+  handler.json = JSON.stringify({...json, modelTopology: {...json.modelTopology, state, checksum}});
+}
+
+describe('seeded batches', () => {
+  beforeAll(() => useBackend('cpu'));
+
+  const orderIn = async (batches: ReturnType<typeof seededBatches>) => {
+    const seen: number[] = [];
+    await batches.forEachAsync(({xs, ys}) => {
+      seen.push(...numbers(xs as tf.Tensor));
+      expect(numbers(ys as tf.Tensor)).toEqual(numbers(xs as tf.Tensor).map(value => 0 - value));
+      tf.dispose([xs, ys] as tf.Tensor[]);
+    });
+    return seen;
+  };
+
+  test('come in another order each epoch, the same for the same seed', async () => {
+    const x = tf.range(0, 10);
+    const y = tf.neg(x);
+    const make = (seed: number) => seededBatches(x, y, {batchSize: 4, seed});
+    const one = make(1);
+    expect(one.size).toBe(3);
+    const [first, second] = [await orderIn(one), await orderIn(one)];
+    expect([...first].sort((a, b) => a - b)).toEqual(numbers(x));
+    expect(second).not.toEqual(first);
+    const again = make(1);
+    expect([await orderIn(again), await orderIn(again)]).toEqual([first, second]);
+    expect(await orderIn(make(2))).not.toEqual(first);
+    const later = make(1);
+    later.startAt(1, 2);
+    expect(await orderIn(later)).toEqual(second.slice(8));
+    tf.dispose([x, y]);
+  });
+
+  test('of several inputs come as lists or by name', async () => {
+    const [a, b] = [tf.range(0, 4), tf.range(4, 8)];
+    const iterator = await seededBatches({a, b}, [b], {batchSize: 4, seed: 1}).iterator();
+    const {value} = (await iterator.next()) as {value: {xs: Record<string, tf.Tensor>; ys: tf.Tensor[]}};
+    expect(numbers(value.xs.b!)).toEqual(numbers(value.xs.a!).map(number => number + 4));
+    expect(numbers(value.ys[0]!)).toEqual(numbers(value.xs.b!));
+    tf.dispose([a, b, value]);
+  });
+
+  test.each([
+    [() => seededBatches(tf.ones([2]), tf.ones([3]), {seed: 1}), 'equally many examples'],
+    [() => seededBatches(tf.scalar(1), tf.ones([3]), {seed: 1}), 'xs must be a tensor'],
+    [() => seededBatches([], tf.ones([3]), {seed: 1}), 'xs must be a tensor'],
+    [() => seededBatches(tf.ones([2]), tf.ones([2]), {} as never), 'seed'],
+    [() => seededBatches(tf.ones([2]), tf.ones([2]), {seed: 1, batchSize: 0}), 'batchSize'],
+  ])('of what is none are refused (%#)', (make, message) => {
+    expect(make).toThrow(LoRAError);
+    expect(make).toThrow(message);
+  });
+});
