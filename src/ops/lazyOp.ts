@@ -10,6 +10,10 @@ export interface Saved {
   a: tf.Tensor;
   b: tf.Tensor;
   gain: tf.Tensor;
+  k: tf.Tensor;
+  v: tf.Tensor;
+  mask: tf.Tensor;
+  up: tf.Tensor;
   /** The result. */
   y: tf.Tensor;
   /** The outputs beside the result that were asked for. */
@@ -18,7 +22,7 @@ export interface Saved {
 }
 
 /** The inputs that can be kept. */
-const SAVED_INPUTS = ['x', 'kernel', 'a', 'b', 'gain'] as const;
+const SAVED_INPUTS = ['x', 'kernel', 'a', 'b', 'gain', 'k', 'v', 'mask', 'up'] as const;
 
 /** The outputs beside the result: for the backward pass alone, and without a gradient. */
 const EXTRA_OUTPUTS = ['h', 'z'] as const;
