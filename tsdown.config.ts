@@ -11,7 +11,7 @@ function forgetDeclarationMaps(folder: string): void {
 }
 
 export default defineConfig({
-  entry: ['src/index.ts', 'src/node.ts', 'src/graph.ts'],
+  entry: ['src/index.ts', 'src/node.ts', 'src/graph.ts', 'src/transformers.ts'],
   format: ['esm', 'cjs'],
   platform: 'neutral',
   target: 'es2022',
