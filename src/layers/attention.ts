@@ -118,7 +118,8 @@ export class Attention extends tf.layers.Layer {
       return x;
     }
     const {interleaved = false} = this.rotary;
-    return rotate(x, anglesOf(frequenciesOf(this.rotary, size), from, x.shape[1]), {heads, interleaved});
+    const frequencies = frequenciesOf(this.rotary, size);
+    return rotate(x, () => anglesOf(frequencies, from, x.shape[1]), {heads, interleaved});
   }
 
   private unpack(x: tf.Tensor3D, size: number): tf.Tensor3D[] {

@@ -14,10 +14,14 @@ export interface Angles {
  * for which nothing need be kept. (Su et al., "RoFormer", arXiv 2104.09864; the pairs `(j, j + half)` are those of GPT-NeoX and Llama.)
  *
  * @param x `[batch, places, heads · size]`. Numbers of a head beyond `2 · half` stay as they are.
+ * @param anglesOf makes the tables, for the backward pass anew.
  */
-export function rotate(x: tf.Tensor3D, angles: Angles, settings: RotationSettings): tf.Tensor3D {
+export function rotate(x: tf.Tensor3D, anglesOf: () => Angles, settings: RotationSettings): tf.Tensor3D {
   const turned = (z: tf.Tensor3D, back: boolean) =>
-    transformerKernels()?.rotate(z, angles, {...settings, back}) ?? composed(z, angles, settings, back);
+    tf.tidy(() => {
+      const angles = anglesOf();
+      return transformerKernels()?.rotate(z, angles, {...settings, back}) ?? composed(z, angles, settings, back);
+    });
   return runLazyOp({
     inputs: {x},
     save: {x: false, y: false},

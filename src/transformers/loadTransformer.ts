@@ -61,6 +61,7 @@ export async function loadTransformer(sources: TransformerSources): Promise<tf.L
   checkSources(sources);
   const {weights, tokenizer, checkpoint = false, signal, maxBytes} = sources;
   const limits: LoadOptions = {...(signal && {signal}), ...(maxBytes !== undefined && {maxBytes})};
+  signal?.throwIfAborted();
   const config = HubConfig.parse(await configOf(sources.config, limits));
   const {architecture, purpose} = chooseArchitecture(config, sources);
   const blocks = architecture.blocks(config);
@@ -96,7 +97,7 @@ export async function loadTransformer(sources: TransformerSources): Promise<tf.L
     });
     try {
       for (const file of files) {
-        await fill(file, assigned, layers);
+        await fill(file, assigned, layers, signal);
       }
     } catch (error) {
       disposeModel(model);
@@ -142,8 +143,10 @@ async function fill(
   file: OpenSafetensors,
   assigned: Assignment,
   layers: ReadonlyMap<string, tf.layers.Layer>,
+  signal: AbortSignal | undefined,
 ): Promise<void> {
   await file.read((name, {shape}, data) => {
+    signal?.throwIfAborted();
     for (const weight of data === null ? [] : (assigned.get(name) ?? [])) {
       tf.tidy(() => {
         const stored = tf.tensor(data as Float32Array, shape, 'float32');

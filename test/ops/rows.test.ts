@@ -155,10 +155,10 @@ describe.each(BACKENDS)('on %s', backend => {
     await withoutLeaks(() =>
       tf.tidy(() => {
         const x = random<tf.Rank.R3>([2, places, heads * size], 1);
-        const tables = {
+        const tables = () => ({
           cosines: tf.tensor2d(angles.map(Math.cos), [places, half]),
           sines: tf.tensor2d(angles.map(Math.sin), [places, half]),
-        };
+        });
         const settings = {heads, interleaved};
         const expected = [...x.dataSync()];
         for (let row = 0; row < 2 * places; row++) {
