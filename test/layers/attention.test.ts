@@ -27,7 +27,11 @@ describe.each(BACKENDS)('on %s attention', backend => {
   ])('that goes place by place, %s, gives what it gives at once', async (_, args) => {
     await withoutLeaks(() =>
       tf.tidy(() => {
-        const [q, k, v] = three(5, 8, args.keyValueHeads === undefined ? 8 : 4) as [tf.Tensor3D, tf.Tensor3D, tf.Tensor3D];
+        const [q, k, v] = three(5, 8, args.keyValueHeads === undefined ? 8 : 4) as [
+          tf.Tensor3D,
+          tf.Tensor3D,
+          tf.Tensor3D,
+        ];
         const atOnce = new Attention({...args, cache: false});
         const stepwise = new Attention(args);
         const whole = atOnce.apply([q, k, v]) as tf.Tensor3D;
@@ -161,9 +165,7 @@ describe('layers of transformers', () => {
       types.apply(x);
       types.setWeights([table]);
       expect(numbers(types.apply(x) as tf.Tensor)).toEqual(numbers(tf.tile(tf.slice(table, 0, 1), [2, 1])));
-      expect(numbers(types.apply([x, tf.tensor2d([[3, 2]])]) as tf.Tensor)).toEqual(
-        numbers(tf.gather(table, [3, 2])),
-      );
+      expect(numbers(types.apply([x, tf.tensor2d([[3, 2]])]) as tf.Tensor)).toEqual(numbers(tf.gather(table, [3, 2])));
     });
   });
 

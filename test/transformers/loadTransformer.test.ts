@@ -61,7 +61,11 @@ describe('a model', () => {
     const model = await loadTransformer({config: bert.config, weights: bert.weights});
     const names = model.layers.map(({name}) => name);
     expect(names).toEqual(
-      expect.arrayContaining(['embeddings/word_embeddings', 'encoder/layer/1/attention/self/query', 'encoder/layer/1/output/dense']),
+      expect.arrayContaining([
+        'embeddings/word_embeddings',
+        'encoder/layer/1/attention/self/query',
+        'encoder/layer/1/output/dense',
+      ]),
     );
     expect(model.getLayer('encoder/layer/0/attention/self/key').getClassName()).toBe('Dense');
     disposeModel(model);
@@ -87,7 +91,9 @@ describe('a model', () => {
       const head = model.getLayer('classifier').getWeights()[0]!;
       expect(numbers(head).some(value => value !== 0)).toBe(true);
       const query = model.getLayer('bert/encoder/layer/0/attention/self/query').getWeights()[1]!;
-      expect(numbers(query)).toEqual(Array.from(stored['encoder.layer.0.attention.self.query.bias']!.data as Float32Array));
+      expect(numbers(query)).toEqual(
+        Array.from(stored['encoder.layer.0.attention.self.query.bias']!.data as Float32Array),
+      );
       disposeModel(model);
     });
   });
@@ -133,37 +139,92 @@ function without(name: string): Record<string, NamedValues> {
 describe('what does not fit is refused and leaves nothing', () => {
   const ofTensors = (tensors: Record<string, NamedValues>) => encodeSafetensors(tensors);
   test.each<[string, Partial<TransformerSources>, RegExp[]]>([
-    ['a model of no known type', {config: {...fields, model_type: 'mamba'}}, [/model_type "mamba", for which there is no code/]],
+    [
+      'a model of no known type',
+      {config: {...fields, model_type: 'mamba'}},
+      [/model_type "mamba", for which there is no code/],
+    ],
     ['a config that is no JSON', {config: '{"model_type": '}, [/config cannot be read/]],
     [
       'a config with several faults, in one message',
-      {config: {...fields, hidden_size: -3, num_attention_heads: 'three', hidden_act: 'mish', position_embedding_type: 'relative_key'}},
+      {
+        config: {
+          ...fields,
+          hidden_size: -3,
+          num_attention_heads: 'three',
+          hidden_act: 'mish',
+          position_embedding_type: 'relative_key',
+        },
+      },
       [/hidden_size must be a positive integer, got -3/, /num_attention_heads/, /hidden_act is "mish"/, /relative_key/],
     ],
-    ['heads that do not divide the width', {config: {...fields, num_attention_heads: 5}}, [/hidden_size 24 is no multiple of num_attention_heads 5/]],
-    ['another width than the file has', {config: {...fields, hidden_size: 27}}, [/embeddings\.word_embeddings\.weight: shape \[61, 24\] in the file, \[61, 27\] by the config/]],
-    ['more blocks than the file has tensors', {config: {...fields, num_hidden_layers: 1e9}}, [/1000000000 blocks, and the files have \d+ tensors/]],
+    [
+      'heads that do not divide the width',
+      {config: {...fields, num_attention_heads: 5}},
+      [/hidden_size 24 is no multiple of num_attention_heads 5/],
+    ],
+    [
+      'another width than the file has',
+      {config: {...fields, hidden_size: 27}},
+      [/embeddings\.word_embeddings\.weight: shape \[61, 24\] in the file, \[61, 27\] by the config/],
+    ],
+    [
+      'more blocks than the file has tensors',
+      {config: {...fields, num_hidden_layers: 1e9}},
+      [/1000000000 blocks, and the files have \d+ tensors/],
+    ],
     [
       'tensors that are missing and surplus, all at once',
       {weights: ofTensors({...without(query), 'encoder.more': {shape: [1], data: new Float32Array(1)}})},
       [/layer\.0\.attention\.self\.query\.weight: not in the files/, /encoder\.more: no weight of the model/],
     ],
-    ['a tensor that is in two files', {weights: [bert.weights, ofTensors({[query]: stored[query]!})]}, [/query\.weight: there is encoder.*too/]],
-    ['numbers of another type', {weights: ofTensors({...without(query), [query]: {shape: [24, 24], data: new BigInt64Array(576)}})}, [/of type I64, not F32/]],
+    [
+      'a tensor that is in two files',
+      {weights: [bert.weights, ofTensors({[query]: stored[query]!})]},
+      [/query\.weight: there is encoder.*too/],
+    ],
+    [
+      'numbers of another type',
+      {weights: ofTensors({...without(query), [query]: {shape: [24, 24], data: new BigInt64Array(576)}})},
+      [/of type I64, not F32/],
+    ],
     ['a file that is cut off', {weights: bert.weights.subarray(0, bert.weights.length - 5)}, [/ends at byte/]],
-    ['a stream that is cut off', {weights: new Response(new Uint8Array(bert.weights.subarray(0, bert.weights.length - 5)))}, [/The file ends at byte/]],
-    ['a stream that goes on', {weights: new Response(new Uint8Array([...bert.weights, 0]))}, [/behind the last tensor/]],
+    [
+      'a stream that is cut off',
+      {weights: new Response(new Uint8Array(bert.weights.subarray(0, bert.weights.length - 5)))},
+      [/The file ends at byte/],
+    ],
+    [
+      'a stream that goes on',
+      {weights: new Response(new Uint8Array([...bert.weights, 0]))},
+      [/behind the last tensor/],
+    ],
     ['bytes of no file', {weights: new Uint8Array(3)}, [/ends at byte 3/]],
-    ['a response that is no success', {weights: new Response('', {status: 404, statusText: 'Not Found'})}, [/404 Not Found/]],
-    ['more bytes than are allowed', {weights: new Response(new Uint8Array(bert.weights)), maxBytes: 1000}, [/more than the 1,000 bytes/]],
+    [
+      'a response that is no success',
+      {weights: new Response('', {status: 404, statusText: 'Not Found'})},
+      [/404 Not Found/],
+    ],
+    [
+      'more bytes than are allowed',
+      {weights: new Response(new Uint8Array(bert.weights)), maxBytes: 1000},
+      [/more than the 1,000 bytes/],
+    ],
     ['an architecture of another family', {architecture: 'LlamaModel'}, [/architecture must be one of BertModel/]],
     ['a pooling of a model with a head', {labels: 2, pooling: 'mean'}, [/gives no pooled states/]],
     ['an option that is none', {poling: 'mean'} as object, [/no option "poling"/]],
     ['no weights', {weights: []}, [/weights is missing/]],
-    ['a tokenizer of another model', {tokenizer: {encode: () => ({ids: []}), get_vocab: () => new Map([['zebra', 61]])}}, [/token "zebra" has number 61, and the table of words 61 rows/]],
+    [
+      'a tokenizer of another model',
+      {tokenizer: {encode: () => ({ids: []}), get_vocab: () => new Map([['zebra', 61]])}},
+      [/token "zebra" has number 61, and the table of words 61 rows/],
+    ],
   ])('%s', async (_, sources, messages) => {
     await withoutLeaks(async () => {
-      const error = await outputOf(sources).then(() => undefined, (reason: unknown) => reason as Error);
+      const error = await outputOf(sources).then(
+        () => undefined,
+        (reason: unknown) => reason as Error,
+      );
       expect(error?.constructor.name).toBe('LoRAError');
       messages.forEach(message => expect(error!.message).toMatch(message));
     });
