@@ -35,9 +35,7 @@ const LISTS = ['fork', 'ilug', 'rpm-zzzlist', 'razor-users', 'spamassassin', 'ex
 export function makeTasks(folder: string, {train, test}: Amounts): Record<'spam' | 'list' | 'newsletter', Task> {
   const mails = readMails(folder);
   const task = (name: string, classes: readonly string[], labelOf: (mail: Mail) => number): Task => {
-    const labelled = mails
-      .map(mail => ({text: mail.subject, label: labelOf(mail)}))
-      .filter(({label}) => label >= 0);
+    const labelled = mails.map(mail => ({text: mail.subject, label: labelOf(mail)})).filter(({label}) => label >= 0);
     const chosen = balanced(labelled, classes.length, train + test);
     return {name, classes, train: chosen.slice(0, train), test: chosen.slice(train)};
   };
@@ -79,14 +77,19 @@ function readMails(folder: string): Mail[] {
 /** So many texts in an order of their own, as far as they reach the same number of each class. */
 function balanced(texts: readonly Labelled[], classes: number, count: number): Labelled[] {
   const random = randomFrom(7);
-  const shuffled = texts
-    .map(text => ({text, key: random()}))
-    .sort((one, other) => one.key - other.key)
-    .map(({text}) => text);
   const most = Math.ceil(count / classes);
   const taken = new Array<number>(classes).fill(0);
-  const even = shuffled.filter(({label}) => (taken[label] = taken[label]! + 1) <= most);
-  return even.slice(0, count);
+  const even = shuffled(texts, random).filter(({label}) => (taken[label] = taken[label]! + 1) <= most);
+  // Of a rare class most stand at the end.
+  return shuffled(even, random).slice(0, count);
+}
+
+/** The same in a random order. */
+export function shuffled<T>(items: readonly T[], random: () => number): T[] {
+  return items
+    .map(item => ({item, key: random()}))
+    .sort((one, other) => one.key - other.key)
+    .map(({item}) => item);
 }
 
 /** Numbers from 0 to 1, the same ones for the same seed. */

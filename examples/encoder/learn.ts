@@ -1,12 +1,12 @@
 import * as tf from '@tensorflow/tfjs';
-import {adam, applyLoRA, disposeModel, getAdapter, type LoRAConfig, measureLoRA} from 'tfjs-lora';
-import {compileCrossEntropy, encodeTexts, loadTransformer} from 'tfjs-lora/transformers';
+import {adam, applyLoRA, disposeModel, type LoRAConfig} from 'tfjs-lora';
+import {compileCrossEntropy, embed, encodeTexts, loadTransformer} from 'tfjs-lora/transformers';
 import type {Pretrained} from '../../scripts/pretrained';
-import {type Labelled, randomFrom, type Task} from './data';
+import {type Labelled, randomFrom, shuffled, type Task} from './data';
 
 /** Longest subject that is read, in tokens. */
 const PLACES = 24;
-const BATCH = 16;
+const BATCH = 8;
 
 /** The ways to learn: a head on what the encoder gives, low-rank updates and a head, or everything. */
 export const WAYS = ['linear probe', 'LoRA', 'full fine-tuning'] as const;
@@ -59,10 +59,17 @@ export async function learn(
   const model = modelFor(base, way);
   const optimizer = adam({learningRate: RATES[way]});
   compileCrossEntropy(model, {optimizer});
-  await fit(model, encoder, train, epochs, seed);
+  if (way === 'linear probe') {
+    await fitHead(model, encoder, train);
+  } else {
+    await fit(model, encoder, train, epochs, seed);
+  }
   const seconds = (Date.now() - begin) / 1000;
   const accuracy = accuracyOf(model, encoder, test);
-  const parameters = model.trainableWeights.reduce((sum, weight) => sum + tf.util.sizeFromShape(weight.shape as number[]), 0);
+  const parameters = model.trainableWeights.reduce(
+    (sum, weight) => sum + tf.util.sizeFromShape(weight.shape as number[]),
+    0,
+  );
   optimizer.dispose();
   return {outcome: {accuracy, parameters, seconds, kilobytes: (4 * parameters) / 1000}, model};
 }
@@ -82,15 +89,35 @@ function modelFor(base: tf.LayersModel, way: Way): tf.LayersModel {
   }
 }
 
-async function fit(model: tf.LayersModel, {tokenizer}: Pretrained, texts: Labelled[], epochs: number, seed: number) {
+/** Trains the head alone, on what the encoder gives for each text: that is computed once. */
+async function fitHead(model: tf.LayersModel, {tokenizer}: Pretrained, texts: Labelled[]): Promise<void> {
+  const body = tf.model({inputs: model.inputs, outputs: model.getLayer('pooling').output});
+  const head = model.getLayer('classes');
+  const input = tf.input({shape: [384]});
+  const onVectors = tf.model({inputs: input, outputs: head.apply(input) as tf.SymbolicTensor});
+  const optimizer = adam({learningRate: RATES['linear probe']});
+  compileCrossEntropy(onVectors, {optimizer});
+  const lines = texts.map(({text}) => text);
+  const vectors = embed(body, tokenizer, lines, {maxLength: PLACES, normalize: false});
+  const labels = tf.tensor1d(texts.map(({label}) => label));
+  await onVectors.fit(vectors, labels, {epochs: 40, batchSize: BATCH, verbose: 0});
+  tf.dispose([vectors, labels]);
+  optimizer.dispose();
+}
+
+/** Trains a compiled model. */
+export async function fit(
+  model: tf.LayersModel,
+  {tokenizer}: Pretrained,
+  texts: Labelled[],
+  epochs: number,
+  seed: number,
+) {
   const random = randomFrom(seed + 1);
   for (let epoch = 0; epoch < epochs; epoch++) {
-    const shuffled = texts
-      .map(text => ({text, key: random()}))
-      .sort((one, other) => one.key - other.key)
-      .map(({text}) => text);
-    for (let from = 0; from < shuffled.length; from += BATCH) {
-      const batch = shuffled.slice(from, from + BATCH);
+    const ordered = shuffled(texts, random);
+    for (let from = 0; from < ordered.length; from += BATCH) {
+      const batch = ordered.slice(from, from + BATCH);
       const {inputIds, attentionMask, tokenTypeIds} = encodeTexts(
         tokenizer,
         batch.map(({text}) => text),

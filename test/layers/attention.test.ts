@@ -40,7 +40,7 @@ describe.each(BACKENDS)('on %s attention', backend => {
           ({from, parts: former}, count) => {
             const at = (x: tf.Tensor3D) => tf.slice(x, [0, from, 0], [2, count, -1]);
             const [y, ...cache] = stepwise.apply([at(q), at(k), at(v), ...past]) as tf.Tensor3D[];
-            past = cache as typeof past;
+            past = cache;
             return {from: from + count, parts: [...former, y!]};
           },
           {from: 0, parts: []},

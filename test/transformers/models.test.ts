@@ -67,7 +67,7 @@ describe.each(BACKENDS)('on %s', backend => {
       const adapted = applyLoRA(model, importPEFT(files, model));
       const paths = new Map(
         sitesOf(adapted).flatMap(({path, layer}) =>
-          layer.trainableWeights.map(weight => [weight.read().name, {path, weight}]),
+          layer.trainableWeights.map(weight => [(weight.read() as tf.Variable).name, {path, weight}]),
         ),
       );
       await withoutLeaks(() =>
