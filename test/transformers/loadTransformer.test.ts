@@ -242,7 +242,9 @@ describe('what does not fit is refused and leaves nothing', () => {
         const damaged = new Uint8Array(bert.weights);
         damaged[place]! ^= change;
         const before = tf.memory().numTensors;
-        await outputOf({weights: damaged}).catch((error: unknown) => expect((error as Error).constructor.name).toBe('LoRAError'));
+        await outputOf({weights: damaged}).catch((error: unknown) =>
+          expect((error as Error).constructor.name).toBe('LoRAError'),
+        );
         expect(tf.memory().numTensors).toBe(before);
       }),
       {numRuns: 30},
