@@ -4,9 +4,10 @@ import {graphCases} from './graphCases';
 import {casesOf} from './kindCases';
 import {KINDS} from './kinds';
 import {modelCases, orderCases} from './modelCases';
+import {transformerCases} from './transformerCases';
 
 /** Everything that has to hold on every backend. */
-export const CASES: readonly Case[] = [...KINDS.flatMap(casesOf), ...modelCases, ...graphCases];
+export const CASES: readonly Case[] = [...KINDS.flatMap(casesOf), ...modelCases, ...graphCases, ...transformerCases];
 
 /** What has to hold where the backend was there before the library. */
 export const ORDER_CASES: readonly Case[] = orderCases;
