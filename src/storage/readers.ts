@@ -1,4 +1,4 @@
-import {kindOf, LoRAError} from '../errors';
+import {asLoRAError, kindOf, LoRAError} from '../errors';
 import {ByteReader} from '../formats/byteReader';
 import {type LoadOptions, MOST_FETCHED, tooLarge, unlessAborted} from './limits';
 import type {ByteSource} from './sources';
@@ -17,8 +17,7 @@ export async function readerOf(
 ): Promise<ByteReader> {
   const {signal, maxBytes} = options;
   const named = await unlessAborted(Promise.resolve(given), signal);
-  const isAddress = typeof named === 'string' || named instanceof URL;
-  const source = isAddress ? await fetch(named, signal ? {signal} : undefined) : named;
+  const source = typeof named === 'string' || named instanceof URL ? await fetched(named, options) : named;
   if (typeof (source as Partial<Response> | null | undefined)?.body === 'object' && 'ok' in source) {
     return ofResponse(source, options);
   }
@@ -36,6 +35,24 @@ export async function readerOf(
     );
   }
   return ofStream((bytes as Blob).stream(), (bytes as Blob).size, {signal});
+}
+
+/**
+ * What an address answers.
+ *
+ * @throws LoRAError if it is none, or there is no answer; the signal's reason if it is aborted.
+ */
+export async function fetched(address: URL | string, {signal}: LoadOptions): Promise<Response> {
+  try {
+    return await fetch(address, signal ? {signal} : undefined);
+  } catch (error) {
+    signal?.throwIfAborted();
+    throw asLoRAError(error, `${shown(String(address))} cannot be fetched`);
+  }
+}
+
+function shown(address: string): string {
+  return address.length > 200 ? `${address.slice(0, 200)}…` : address;
 }
 
 async function ofResponse(response: Response, {signal, maxBytes = MOST_FETCHED}: LoadOptions): Promise<ByteReader> {

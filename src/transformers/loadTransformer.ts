@@ -7,7 +7,7 @@ import {withoutResidue} from '../rewire/rewire';
 import {disposeModel} from '../rewire/dispose';
 import {checkLimits, type LoadOptions} from '../storage/limits';
 import {bytesOf, type ByteSource} from '../storage/sources';
-import {readerOf, type StreamSource} from '../storage/readers';
+import {fetched, readerOf, type StreamSource} from '../storage/readers';
 import {namedWeights, replaceValue} from '../tfjs/weights';
 import type {Pooling} from './architecture';
 import {chooseArchitecture} from './architectures';
@@ -131,7 +131,7 @@ async function configOf(given: TransformerSources['config'], limits: LoadOptions
     return source;
   }
   const isAddress = typeof source === 'string' || source instanceof URL;
-  const found = isAddress ? fetch(source, limits.signal ? {signal: limits.signal} : undefined) : (source as ByteSource);
+  const found = isAddress ? await fetched(source, limits) : (source as ByteSource);
   return new TextDecoder().decode(await bytesOf(found, {maxBytes: MOST_OF_CONFIG, ...limits}));
 }
 
