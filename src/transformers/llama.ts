@@ -29,7 +29,8 @@ export const llama: Architecture = {
     if (size % 2 !== 0) {
       config.fault(`Heads of ${size} numbers have no pairs to turn.`);
     }
-    const rotary = rotaryOf(config, size);
+    // As long as the sizes are not compared with those of the files, no table is made by them.
+    const rotary = rotaryOf(config, net.isPlan ? 2 : size);
     const root = purpose.head === 'none' ? '' : 'model';
     const words = named(root, 'embed_tokens');
     const vocabulary = config.count('vocab_size');

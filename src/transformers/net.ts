@@ -44,7 +44,8 @@ export class Net {
   readonly layers = new Map<string, tf.layers.Layer>();
 
   private constructor(
-    private readonly isPlan: boolean,
+    /** Whether nothing is made yet: what the config says need not be so. */
+    readonly isPlan: boolean,
     private readonly checkpoint: boolean,
   ) {}
 

@@ -231,6 +231,12 @@ describe('what does not fit is refused and leaves nothing', () => {
     });
   });
 
+  test('heads of a size that the file does not have, before a table is made by it', async () => {
+    const {config, weights} = fixture('llamaScaled');
+    const huge = {...(JSON.parse(config) as object), head_dim: 2 ** 40};
+    await withoutLeaks(() => expect(loadTransformer({config: huge, weights})).rejects.toThrow(/q_proj.weight: shape/));
+  });
+
   test('a load that is aborted', async () => {
     const controller = new AbortController();
     controller.abort(new Error('enough'));
