@@ -1,18 +1,22 @@
-// Compiles the wasm module in src/backends/wasm/native to the hexadecimal text in src/backends/wasm/own/binary.ts, which is committed.
+// Compiles the wasm modules in src/backends/wasm/native to the hexadecimal text in files of src/backends/wasm/own, which are committed.
 //
 //     npm run build:native              writes it
 //     npm run build:native -- --check   fails where what is committed is not what the source gives
 
 import {execFileSync} from 'node:child_process';
-import {mkdtempSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
+import {existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import {fileURLToPath} from 'node:url';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const COMPILER = join(ROOT, 'node_modules/assemblyscript/bin/asc.js');
-const SOURCE = 'src/backends/wasm/native/index.ts';
-const TARGET = new URL('../src/backends/wasm/own/binary.ts', import.meta.url);
+
+/** Where the source of each module lies, what its file calls it, and the file. The second is for transformers alone. */
+const MODULES = [
+  {source: 'native', name: 'BINARY', target: 'own/binary.ts'},
+  {source: 'native/transformer', name: 'TRANSFORMER_BINARY', target: 'own/transformer/binary.ts'},
+] as const;
 
 /** `shrinkLevel 1` leaves loops as they are: unrolled they are no faster, and a fifth larger. */
 const OPTIONS = [
@@ -21,28 +25,31 @@ const OPTIONS = [
   ...['--enable', 'simd', '--enable', 'bulk-memory', '--disableWarning'],
 ];
 
-/** The compiled module. */
-function compile(): Buffer {
+/** A compiled module. */
+function compile(source: string): Buffer {
   const folder = mkdtempSync(join(tmpdir(), 'native-'));
   try {
     const out = join(folder, 'out.wasm');
     // From the root, so that the paths in what it prints are those of this repository.
-    execFileSync(process.execPath, [COMPILER, SOURCE, ...OPTIONS, '--outFile', out], {cwd: ROOT, stdio: 'inherit'});
+    execFileSync(process.execPath, [COMPILER, source, ...OPTIONS, '--outFile', out], {cwd: ROOT, stdio: 'inherit'});
     return readFileSync(out);
   } finally {
     rmSync(folder, {recursive: true});
   }
 }
 
-const text = `/** The module in ../native, compiled, as hexadecimal digits, which compress better than base64. Written by \`npm run build:native\`. */
-export const BINARY =
-  '${compile().toString('hex')}';
+for (const {source, name, target} of MODULES) {
+  const folder = 'src/backends/wasm';
+  const depth = '../'.repeat(target.split('/').length - 1);
+  const text = `/** The module in ${depth}${source}, compiled, as hexadecimal digits, which compress better than base64. Written by \`npm run build:native\`. */
+export const ${name} =
+  '${compile(`${folder}/${source}/index.ts`).toString('hex')}';
 `;
-if (!process.argv.includes('--check')) {
-  writeFileSync(TARGET, text);
-} else if (readFileSync(TARGET, 'utf8') !== text) {
-  console.error(
-    'src/backends/wasm/own/binary.ts is not what its source gives. Run `npm run build:native` and commit it.',
-  );
-  process.exitCode = 1;
+  const file = join(ROOT, folder, target);
+  if (!process.argv.includes('--check')) {
+    writeFileSync(file, text);
+  } else if (!existsSync(file) || readFileSync(file, 'utf8') !== text) {
+    console.error(`${folder}/${target} is not what its source gives. Run \`npm run build:native\` and commit it.`);
+    process.exitCode = 1;
+  }
 }

@@ -11,6 +11,7 @@ const ROOMS = [
   'index',
   'node',
   'graph',
+  'transformers',
   'training',
   'peft',
   'storage',
@@ -106,9 +107,17 @@ describe('in src', () => {
     expect(importers.map(({path}) => path).sort()).toEqual(['node', 'script']);
   });
 
-  test('nothing that index or graph reaches imports a module of Node', () => {
+  test('nothing that index or node reaches is for transformers alone', () => {
+    const ofTransformers =
+      /^(transformers(\/|$)|layers\/(attention|rotaryAngles|rowNormalization|gates|addedEmbeddings|sequencePooling|checkpointedBlock)$|ops\/(attention|rotary|gate|normalizeRows|crossEntropy|transformerKernels)$|backends\/transformer$|backends\/wasm\/own\/transformer\/)/;
+    expect(all.filter(path => ofTransformers.test(path)).length).toBeGreaterThan(20);
+    expect([...reachable('index'), ...reachable('node')].filter(path => ofTransformers.test(path))).toEqual([]);
+  });
+
+  test('nothing that index, graph or transformers reaches imports a module of Node', () => {
     const node = /^(node:|(fs|path|os|url|util|crypto|stream|buffer|process)(\/|$))/;
-    const offenders = ['index', 'graph', ...reachable('index'), ...reachable('graph')].filter(path =>
+    const doors = ['index', 'graph', 'transformers'];
+    const offenders = [...doors, ...doors.flatMap(door => [...reachable(door)])].filter(path =>
       BY_PATH.get(path)!.imports.some(name => node.test(name)),
     );
     expect(offenders).toEqual([]);
@@ -124,8 +133,9 @@ describe('in src', () => {
   });
 
   test('the only package that is imported is tfjs', () => {
+    const doors = ['index', 'graph', 'transformers'];
     const packages = new Set(
-      ['index', 'graph', ...reachable('index'), ...reachable('graph')].flatMap(path =>
+      [...doors, ...doors.flatMap(door => [...reachable(door)])].flatMap(path =>
         BY_PATH.get(path)!.imports.filter(name => !BY_PATH.has(name)),
       ),
     );

@@ -11,6 +11,10 @@ export interface Saved {
   b: tf.Tensor;
   gain: tf.Tensor;
   dropped?: tf.Tensor;
+  k: tf.Tensor;
+  v: tf.Tensor;
+  mask: tf.Tensor;
+  up: tf.Tensor;
   /** The result. */
   y: tf.Tensor;
   /** The outputs beside the result that were asked for. */
@@ -19,7 +23,7 @@ export interface Saved {
 }
 
 /** The inputs that can be kept. */
-const SAVED_INPUTS = ['x', 'kernel', 'a', 'b', 'gain', 'dropped'] as const;
+const SAVED_INPUTS = ['x', 'kernel', 'a', 'b', 'gain', 'dropped', 'k', 'v', 'mask', 'up'] as const;
 
 /** The outputs beside the result: for the backward pass alone, and without a gradient. */
 const EXTRA_OUTPUTS = ['h', 'z'] as const;

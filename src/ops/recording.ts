@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {runLazyOp} from './lazyOp';
+import {apart} from './spent';
 
 /** The part of tfjs's tape that says which tensor was computed from which. */
 interface TapeNode {
@@ -68,6 +69,37 @@ export function checkpointed<T extends tf.Tensor | tf.Tensor[]>(compute: (x: tf.
   }) as T;
 }
 
+/**
+ * As `checkpointed`, of something that is computed from variables that train, too: one further pass gives the gradients in all of them.
+ *
+ * @param mask a second input, without a gradient.
+ */
+export function recomputed(
+  compute: (x: tf.Tensor, mask: tf.Tensor | null) => tf.Tensor,
+  {x, mask, variables}: {x: tf.Tensor; mask: tf.Tensor | null; variables: readonly tf.Tensor[]},
+): tf.Tensor {
+  const named = Object.fromEntries(variables.map((variable, i) => [`variable${i}`, variable]));
+  const reachesX = dependsOnTrainable(x);
+  return runLazyOp({
+    inputs: {x, ...(mask && {mask}), ...named},
+    save: {x: true, mask: mask !== null, y: false},
+    forward: () => compute(x, mask),
+    gradient: (dy, saved): Record<string, () => tf.Tensor> => {
+      const sources = [...(reachesX ? [saved.x] : []), ...variables];
+      const gradients = withinBackwardPass(() => {
+        const again = () => compute(saved.x, mask === null ? null : saved.mask);
+        return apart(() => tf.engine().gradients(again, sources, dy, true)).grads;
+      });
+      const of = (i: number) => gradients[i] ?? tf.zerosLike(sources[i] as tf.Tensor);
+      const first = reachesX ? 1 : 0;
+      return {
+        x: () => (reachesX ? of(0) : tf.zerosLike(saved.x)),
+        ...Object.fromEntries(variables.map((_, i) => [`variable${i}`, () => of(first + i)])),
+      };
+    },
+  });
+}
+
 /** Computes tensors of which the tape does not know where they come from, so that nobody is asked for a gradient in them. */
 export function unrecorded(compute: () => tf.Tensor[]): tf.Tensor[] {
   return [runLazyOp({inputs: {}, save: {}, forward: compute, gradient: () => ({})})].flat();
@@ -79,14 +111,21 @@ function gradientOf(
   x: tf.Tensor,
   dys: readonly tf.Tensor[],
 ): tf.Tensor {
-  const state = recordingState();
-  const {activeTape} = state;
-  try {
+  return withinBackwardPass(() => {
     const product = (z: tf.Tensor) => {
       const terms = [compute(z)].flat().map((y, i) => tf.sum<tf.Scalar>(tf.mul(y, dys[i] ?? 0)));
       return tf.addN(terms);
     };
     return tf.grad(product)(x);
+  });
+}
+
+/** Takes a gradient in the middle of another backward pass. */
+function withinBackwardPass<T>(f: () => T): T {
+  const state = recordingState();
+  const {activeTape} = state;
+  try {
+    return f();
   } finally {
     // tfjs forgets the outer tape when an inner one ends outside of any recording, which a backward pass is.
     state.activeTape = activeTape;

@@ -65,7 +65,7 @@ export function freeingSpent(
 }
 
 /** Runs `f`, in which another backward pass may run, which frees only what is its own. */
-function apart<T>(f: () => T): T {
+export function apart<T>(f: () => T): T {
   const own = spent;
   spent = [];
   try {

@@ -84,6 +84,10 @@ const SAVED: Readonly<Record<string, readonly TorchWeight[]>> = {
     plain('running_var', 'moving_variance'),
   ],
   LayerNormalization: SCALE_AND_SHIFT,
+  FusedLayerNormalization: SCALE_AND_SHIFT,
+  RMSNormalization: [plain('weight', 'gamma')],
+  PositionEmbedding: [plain('weight', 'embeddings')],
+  TypeEmbedding: [plain('weight', 'embeddings')],
 };
 
 /** The weights of the layers of a class under both names, or `undefined` if it has no one module of PyTorch for a counterpart. */

@@ -6,7 +6,10 @@ import {fieldsOf} from '../tfjs/fields';
 
 /** A layer of a model that holds no other layers that we look into. */
 export interface Site {
-  /** The names of the containers around the layer and its own, from the outside in, joined by `/`. The model's own is left out. */
+  /**
+   * The names of the containers around the layer and its own, from the outside in, joined by `/`. The model's own is left out, and those of
+   * blocks, which group layers without being a place.
+   */
   path: string;
   layer: tf.layers.Layer;
   /** The layers around it, from the outside in, without the model itself. */
@@ -55,7 +58,10 @@ export function sitesOf(model: tf.LayersModel): Site[] {
   const sites: Site[] = [];
   const paths = new Map<tf.layers.Layer, string>();
   const visit = (layer: tf.layers.Layer, ancestors: readonly tf.layers.Layer[]) => {
-    const path = [...ancestors, layer].map(({name}) => name).join('/');
+    const path = [...ancestors, layer]
+      .filter(around => around.getClassName() !== 'CheckpointedBlock')
+      .map(({name}) => name)
+      .join('/');
     const seen = paths.get(layer);
     const children = childrenOf(layer);
     if (seen !== undefined && children === undefined) {

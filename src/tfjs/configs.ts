@@ -35,8 +35,14 @@ export function completedEntry(layer: tf.layers.Layer, {className, config}: Laye
   return {className, config: {...config, name: layer.name, ...complete?.(layer)}};
 }
 
-/** Classes of this library that only the entry for graphs registers. */
-const OF_GRAPHS: ReadonlySet<string> = new Set(['GraphOp', 'FusedConv2D', 'FusedDepthwiseConv2D']);
+/** Classes of this library that only an entry of its own registers, by the entry. */
+const OF_ENTRIES: Readonly<Record<string, readonly string[]>> = {
+  graph: ['GraphOp', 'FusedConv2D', 'FusedDepthwiseConv2D'],
+  transformers: [
+    ...['Attention', 'RMSNormalization', 'FusedLayerNormalization', 'Gelu', 'GatedActivation'],
+    ...['PositionEmbedding', 'TypeEmbedding', 'SequencePooling', 'CheckpointedBlock'],
+  ],
+};
 
 /**
  * Makes a layer from its class name and config, as tfjs does when it loads a model.
@@ -46,8 +52,9 @@ const OF_GRAPHS: ReadonlySet<string> = new Set(['GraphOp', 'FusedConv2D', 'Fused
 export function layerFromEntry({className, config}: LayerEntry): tf.layers.Layer {
   const registered = isRegistered(className) && tf.serialization.SerializationMap.getMap().classNameMap[className];
   if (!registered) {
-    const way = OF_GRAPHS.has(className)
-      ? "Import it first: import 'tfjs-lora/graph'."
+    const entry = Object.keys(OF_ENTRIES).find(name => OF_ENTRIES[name]?.includes(className));
+    const way = entry
+      ? `Import it first: import 'tfjs-lora/${entry}'.`
       : `Call tf.serialization.registerClass(${className}) first.`;
     throw new LoRAError(`Layer "${config.name as string}" is a ${className}, which is not registered. ${way}`);
   }

@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {LoRAError} from 'tfjs-lora';
 import {layerFromEntry} from '../../src/tfjs/configs';
 
-// Nothing here imports tfjs-lora/graph, which registers the layers of graphs.
+// Nothing here imports tfjs-lora/graph or tfjs-lora/transformers, which register layers of their own.
 
 describe.each(['GraphOp', 'FusedConv2D', 'FusedDepthwiseConv2D'])('a %s that is not registered', className => {
   test('is refused with the import that registers it', () => {
@@ -20,6 +20,11 @@ describe.each(['GraphOp', 'FusedConv2D', 'FusedDepthwiseConv2D'])('a %s that is 
     const loaded = tf.loadLayersModel(tf.io.fromMemory({modelTopology}));
     await expect(loaded).rejects.toThrow(/import 'tfjs-lora\/graph'/);
   });
+});
+
+test('an Attention that is not registered is refused with the import that registers it', () => {
+  const make = () => layerFromEntry({className: 'Attention', config: {name: 'half', heads: 1}});
+  expect(make).toThrow("which is not registered. Import it first: import 'tfjs-lora/transformers'.");
 });
 
 test('a class of your own that is not registered is refused with the call that registers it', () => {

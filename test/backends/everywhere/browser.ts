@@ -41,7 +41,11 @@ async function bundle(): Promise<Map<string, string | Uint8Array>> {
     logLevel: 'error',
     resolve: {
       // The longer name first: an alias takes whatever begins with it.
-      alias: {'tfjs-lora/graph': join(ROOT, 'src/graph.ts'), 'tfjs-lora': join(ROOT, 'src/index.ts')},
+      alias: {
+        'tfjs-lora/graph': join(ROOT, 'src/graph.ts'),
+        'tfjs-lora/transformers': join(ROOT, 'src/transformers.ts'),
+        'tfjs-lora': join(ROOT, 'src/index.ts'),
+      },
     },
     build: {
       write: false,

@@ -5,6 +5,7 @@ import {casesOf} from './kindCases';
 import {KINDS, METHOD_KINDS} from './kinds';
 import {modelCases, orderCases} from './modelCases';
 import {trainingCases} from './trainingCases';
+import {transformerCases} from './transformerCases';
 
 /** A kind for each form in which layers compute. */
 const FORMS = ['Dense', 'Conv2D', 'Conv2DTranspose', 'DepthwiseConv2D', 'Embedding', 'GRU', "a class of one's own"];
@@ -23,6 +24,7 @@ export const CASES: readonly Case[] = [
   ...modelCases,
   ...trainingCases,
   ...graphCases,
+  ...transformerCases,
 ];
 
 /** What has to hold where the backend was there before the library. */

@@ -77,16 +77,15 @@ export class Native {
     if (memory === undefined) {
       return undefined;
     }
-    try {
-      const isShared = typeof SharedArrayBuffer === 'function' && memory.buffer instanceof SharedArrayBuffer;
-      const module = new WebAssembly.Module(isShared ? withSharedMemory(bytesOf(BINARY)) : bytesOf(BINARY));
-      const {exports} = new WebAssembly.Instance(module, {env: {memory}});
-      const functions = exports as unknown as NativeFunctions;
-      return new Native(functions, backend as WasmBackend & Required<Internals>, wasm as EmscriptenModule, memory);
-    } catch {
-      // No SIMD, or an engine that compiles nothing of this size at once.
-      return undefined;
-    }
+    const functions = instantiate<NativeFunctions>(BINARY, memory);
+    return (
+      functions && new Native(functions, backend as WasmBackend & Required<Internals>, wasm as EmscriptenModule, memory)
+    );
+  }
+
+  /** The functions of another module of ours, in the same memory; `undefined` where the engine does not compile it. */
+  add<Functions>(binary: string): Functions | undefined {
+    return instantiate<Functions>(binary, this.memory);
   }
 
   /** Where a tensor's numbers lie; 0 for none. A tensor of another backend is fetched first. */
@@ -144,6 +143,17 @@ export class Native {
   /** The numbers at a place in memory, until memory is next asked for. */
   floats(place: number, count: number): Float32Array {
     return new Float32Array(this.memory.buffer, place, count);
+  }
+}
+
+/** A module in a memory; `undefined` where the engine has no SIMD, or compiles nothing of this size at once. */
+function instantiate<Functions>(binary: string, memory: WebAssembly.Memory): Functions | undefined {
+  try {
+    const isShared = typeof SharedArrayBuffer === 'function' && memory.buffer instanceof SharedArrayBuffer;
+    const module = new WebAssembly.Module(isShared ? withSharedMemory(bytesOf(binary)) : bytesOf(binary));
+    return new WebAssembly.Instance(module, {env: {memory}}).exports as unknown as Functions;
+  } catch {
+    return undefined;
   }
 }
 

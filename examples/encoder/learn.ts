@@ -1,0 +1,153 @@
+import * as tf from '@tensorflow/tfjs';
+import {adam, applyLoRA, disposeModel, type LoRAConfig} from 'tfjs-lora';
+import {compileCrossEntropy, embed, encodeTexts, loadTransformer} from 'tfjs-lora/transformers';
+import type {Pretrained} from '../../scripts/pretrained';
+import {type Labelled, randomFrom, shuffled, type Task} from './data';
+
+/** Longest subject that is read, in tokens. */
+const PLACES = 24;
+const BATCH = 8;
+
+/** The ways to learn: a head on what the encoder gives, low-rank updates and a head, or everything. */
+export const WAYS = ['linear probe', 'LoRA', 'full fine-tuning'] as const;
+export type Way = (typeof WAYS)[number];
+
+/** Where LoRA works: queries, values and both feed-forward layers. */
+export const LORA: LoRAConfig = {
+  rank: 8,
+  targets: ['attention/self/query', 'attention/self/value', 'intermediate/dense', 'output/dense'].map(
+    part => new RegExp(`/${part}$`),
+  ),
+};
+
+const RATES: Readonly<Record<Way, number>> = {'linear probe': 1e-2, LoRA: 2e-3, 'full fine-tuning': 2e-4};
+
+/** What came of learning. */
+export interface Outcome {
+  accuracy: number;
+  parameters: number;
+  seconds: number;
+  /** Of a file of what was learned, in kilobytes. */
+  kilobytes: number;
+}
+
+export interface Learned {
+  outcome: Outcome;
+  model: tf.LayersModel;
+}
+
+/** The encoder with a new head for a task: the mean of the states, and a layer for the classes. */
+export async function classifier(encoder: Pretrained, classes: number, seed: number): Promise<tf.LayersModel> {
+  const body = await loadTransformer({config: encoder.config, weights: encoder.weights, pooling: 'mean'});
+  const head = tf.layers.dense({
+    units: classes,
+    name: 'classes',
+    kernelInitializer: tf.initializers.randomNormal({stddev: 0.02, seed}),
+  });
+  return tf.model({inputs: body.inputs, outputs: head.apply(body.outputs[0]!) as tf.SymbolicTensor});
+}
+
+/** Learns a task in one of the ways. */
+export async function learn(
+  encoder: Pretrained,
+  {classes, train, test}: Pick<Task, 'classes' | 'train' | 'test'>,
+  way: Way,
+  {epochs, seed}: {epochs: number; seed: number},
+): Promise<Learned> {
+  const base = await classifier(encoder, classes.length, seed);
+  const begin = Date.now();
+  const model = modelFor(base, way);
+  const optimizer = adam({learningRate: RATES[way]});
+  compileCrossEntropy(model, {optimizer});
+  if (way === 'linear probe') {
+    await fitHead(model, encoder, train);
+  } else {
+    await fit(model, encoder, train, epochs, seed);
+  }
+  const seconds = (Date.now() - begin) / 1000;
+  const accuracy = accuracyOf(model, encoder, test);
+  const parameters = model.trainableWeights.reduce(
+    (sum, weight) => sum + tf.util.sizeFromShape(weight.shape as number[]),
+    0,
+  );
+  optimizer.dispose();
+  return {outcome: {accuracy, parameters, seconds, kilobytes: (4 * parameters) / 1000}, model};
+}
+
+function modelFor(base: tf.LayersModel, way: Way): tf.LayersModel {
+  switch (way) {
+    case 'linear probe':
+      base.layers.forEach(layer => (layer.trainable = layer.name === 'classes'));
+      return base;
+    case 'LoRA': {
+      const adapted = applyLoRA(base, {...LORA, trainable: ['classes']});
+      disposeModel(base);
+      return adapted;
+    }
+    case 'full fine-tuning':
+      return base;
+  }
+}
+
+/** Trains the head alone, on what the encoder gives for each text: that is computed once. */
+async function fitHead(model: tf.LayersModel, {tokenizer}: Pretrained, texts: Labelled[]): Promise<void> {
+  const body = tf.model({inputs: model.inputs, outputs: model.getLayer('pooling').output});
+  const head = model.getLayer('classes');
+  const input = tf.input({shape: [384]});
+  const onVectors = tf.model({inputs: input, outputs: head.apply(input) as tf.SymbolicTensor});
+  const optimizer = adam({learningRate: RATES['linear probe']});
+  compileCrossEntropy(onVectors, {optimizer});
+  const lines = texts.map(({text}) => text);
+  const vectors = embed(body, tokenizer, lines, {maxLength: PLACES, normalize: false});
+  const labels = tf.tensor1d(texts.map(({label}) => label));
+  await onVectors.fit(vectors, labels, {epochs: 40, batchSize: BATCH, verbose: 0});
+  tf.dispose([vectors, labels]);
+  optimizer.dispose();
+}
+
+/** Trains a compiled model. */
+export async function fit(
+  model: tf.LayersModel,
+  {tokenizer}: Pretrained,
+  texts: Labelled[],
+  epochs: number,
+  seed: number,
+) {
+  const random = randomFrom(seed + 1);
+  for (let epoch = 0; epoch < epochs; epoch++) {
+    const ordered = shuffled(texts, random);
+    for (let from = 0; from < ordered.length; from += BATCH) {
+      const batch = ordered.slice(from, from + BATCH);
+      const {inputIds, attentionMask, tokenTypeIds} = encodeTexts(
+        tokenizer,
+        batch.map(({text}) => text),
+        {maxLength: PLACES},
+      );
+      const labels = tf.tensor1d(batch.map(({label}) => label));
+      await model.trainOnBatch([inputIds, attentionMask], labels);
+      tf.dispose([inputIds, attentionMask, tokenTypeIds, labels]);
+    }
+  }
+}
+
+/** The share of texts whose likeliest class is the right one. */
+export function accuracyOf(model: tf.LayersModel, {tokenizer}: Pretrained, texts: Labelled[]): number {
+  return tf.tidy(() => {
+    const ordered = [...texts].sort((one, other) => one.text.length - other.text.length);
+    let right = 0;
+    for (let from = 0; from < ordered.length; from += 64) {
+      const batch = ordered.slice(from, from + 64);
+      right += tf.tidy(() => {
+        const {inputIds, attentionMask} = encodeTexts(
+          tokenizer,
+          batch.map(({text}) => text),
+          {maxLength: PLACES},
+        );
+        const logits = model.predict([inputIds, attentionMask], {batchSize: 64}) as tf.Tensor;
+        const chosen = tf.argMax(logits, -1).dataSync();
+        return batch.filter(({label}, i) => chosen[i] === label).length;
+      });
+    }
+    return right / texts.length;
+  });
+}

@@ -1,0 +1,54 @@
+import * as tf from '@tensorflow/tfjs';
+import {adam, applyLoRA, disposeModel, getAdapter, setAdapter, toSafetensors, type Adapter} from 'tfjs-lora';
+import {compileCrossEntropy} from 'tfjs-lora/transformers';
+import type {Pretrained} from '../../scripts/pretrained';
+import type {Task} from './data';
+import {accuracyOf, classifier, fit, LORA} from './learn';
+
+/** What came of an adapter. */
+export interface SharedRow {
+  task: string;
+  accuracy: number;
+  kilobytes: number;
+  /** To set the adapter on the model in memory. */
+  milliseconds: number;
+}
+
+/** Trains an adapter for each task on one model in memory, one after the other, and then switches between them. */
+export async function shareOneEncoder(
+  encoder: Pretrained,
+  tasks: Task[],
+  epochs: number,
+): Promise<{rows: SharedRow[]; megabytes: number}> {
+  // A head for the task with the most classes serves all of them.
+  const base = await classifier(encoder, Math.max(...tasks.map(({classes}) => classes.length)), 1);
+  const megabytes = tf.memory().numBytes / 1e6;
+  const model = applyLoRA(base, {...LORA, trainable: ['classes']});
+  const fresh = getAdapter(model);
+  const adapters: Adapter[] = [];
+  for (const task of tasks) {
+    setAdapter(model, fresh);
+    const optimizer = adam({learningRate: 2e-3});
+    compileCrossEntropy(model, {optimizer});
+    await fit(model, encoder, task.train, epochs, 1);
+    adapters.push(getAdapter(model));
+    optimizer.dispose();
+  }
+  const rows: SharedRow[] = [];
+  for (const [i, task] of tasks.entries()) {
+    const adapter = adapters[i]!;
+    const begin = performance.now();
+    setAdapter(model, adapter);
+    const milliseconds = performance.now() - begin;
+    const {length} = await toSafetensors(adapter);
+    rows.push({
+      task: task.name,
+      accuracy: accuracyOf(model, encoder, task.test),
+      kilobytes: length / 1000,
+      milliseconds,
+    });
+  }
+  tf.dispose([fresh, ...adapters].map(({tensors}) => tensors));
+  [model, base].forEach(disposeModel);
+  return {rows, megabytes};
+}

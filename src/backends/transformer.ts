@@ -1,0 +1,86 @@
+import type * as tf from '@tensorflow/tfjs';
+
+/** An activation that stands by itself or as a gate: exact gelu, gelu by tanh, silu. */
+export type GateKind = 'gelu' | 'gelu_tanh' | 'silu';
+
+/** What attention depends on, beside its tensors. */
+export interface AttentionSettings {
+  /** How many heads the queries have. */
+  readonly heads: number;
+  /** How many the keys and values have, each for `heads / keyValueHeads` heads of queries. */
+  readonly keyValueHeads: number;
+  /** What the products of queries and keys are multiplied with. */
+  readonly scale: number;
+  /** Whether each query sees the keys up to its own place alone; the last query has the place of the last key. */
+  readonly causal: boolean;
+}
+
+/** Queries, keys and values, by themselves, `[batch, places, heads · size]`, or beside each other in one tensor. */
+export type AttentionInputs =
+  {readonly q: tf.Tensor3D; readonly k: tf.Tensor3D; readonly v: tf.Tensor3D} | {readonly packed: tf.Tensor3D};
+
+/** Pairs of numbers that are turned by the angles of their positions. */
+export interface RotationSettings {
+  readonly heads: number;
+  /** `(2j, 2j + 1)` instead of `(j, j + half)`. */
+  readonly interleaved: boolean;
+}
+
+/** How rows are normalized. */
+export interface RowNormSettings {
+  /** Whether the mean is taken off: a layer normalization, or one by the root of the mean square. */
+  readonly centered: boolean;
+  readonly epsilon: number;
+}
+
+/** Operations of transformers that a backend has in one launch each. The last bits are not those of a composition. */
+export interface TransformerKernels {
+  /** `softmax(scale·q·kᵀ)·v`. `mask`, `[batch, keys]`, is 0 for keys that nobody sees. A query that sees nothing gets zeros. */
+  attention(inputs: AttentionInputs, mask: tf.Tensor | null, settings: AttentionSettings): tf.Tensor;
+  /** The gradients in `q`, `k` and `v`, or in the one packed tensor. */
+  attentionGradient(
+    inputs: AttentionInputs,
+    mask: tf.Tensor | null,
+    dy: tf.Tensor,
+    settings: AttentionSettings,
+  ): tf.Tensor[];
+  /**
+   * The mean of `log Σ exp(z) − z[target]` over the rows whose target is not `ignored`. Targets are whole numbers; one that counts and is no
+   * class makes the mean no number.
+   */
+  crossEntropy(logits: tf.Tensor, targets: tf.Tensor, ignored: number): tf.Tensor;
+  crossEntropyGradient(logits: tf.Tensor, targets: tf.Tensor, dy: tf.Tensor, ignored: number): tf.Tensor;
+  /** `f(x)·up`, or `f(x)`. */
+  gate(x: tf.Tensor, up: tf.Tensor | null, kind: GateKind): tf.Tensor;
+  /** The gradients in `x` and, if there is one, `up`. */
+  gateGradient(x: tf.Tensor, up: tf.Tensor | null, dy: tf.Tensor, kind: GateKind): tf.Tensor[];
+  /** The normalized rows of `x`, or of `x + residual`; then the sum comes second. */
+  normalizeRows(
+    x: tf.Tensor,
+    residual: tf.Tensor | null,
+    weights: {gamma: tf.Tensor; beta: tf.Tensor | null},
+    settings: RowNormSettings,
+  ): tf.Tensor[];
+  normalizeRowsGradient(x: tf.Tensor, gamma: tf.Tensor, dy: tf.Tensor, settings: RowNormSettings): tf.Tensor;
+  /** The gradient in `gamma`. */
+  normalizeRowsWeights(x: tf.Tensor, dy: tf.Tensor, settings: RowNormSettings): tf.Tensor;
+  /** `x`, `[batch, places, heads · size]`, turned by angles `[places, half]`, or back. */
+  rotate(
+    x: tf.Tensor3D,
+    angles: {cosines: tf.Tensor; sines: tf.Tensor},
+    settings: RotationSettings & {back: boolean},
+  ): tf.Tensor;
+}
+
+/** What supplies the kernels of a backend, by its name; `undefined` where they cannot be had after all. */
+const suppliers = new Map<string, () => TransformerKernels | undefined>();
+
+/** Names what supplies the kernels of a backend. */
+export function supplyTransformerKernels(backend: string, supplier: () => TransformerKernels | undefined): void {
+  suppliers.set(backend, supplier);
+}
+
+/** The kernels of a backend, or `undefined` where the operations are composed of tfjs's own. */
+export function transformerKernelsOf(backend: string): TransformerKernels | undefined {
+  return suppliers.get(backend)?.();
+}

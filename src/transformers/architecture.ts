@@ -1,0 +1,59 @@
+import type {HubConfig} from './hubConfig';
+import type {ActivationName, Net, Value} from './net';
+
+/** What a model gives: its states, class scores of a text, or scores of the next token at each place. */
+export type Head = 'none' | 'classes' | 'tokens';
+
+/** What stands for a text where the model has no head of its own. */
+export type Pooling = 'none' | 'mean' | 'first' | 'last' | 'pooler';
+
+/** What is made of a config beside what the config says. */
+export interface Purpose {
+  head: Head;
+  pooling: Pooling;
+  /** How many classes a head has. */
+  labels: number;
+  /** Whether the head starts anew instead of coming from the file. */
+  isNew: boolean;
+  /** Whether the types of tokens are an input. */
+  tokenTypes: boolean;
+}
+
+/** The inputs of a model. */
+export interface Inputs {
+  ids: Value;
+  mask: Value;
+  types: Value;
+}
+
+/** A family of models. */
+export interface Architecture {
+  /** What stands before the modules of the body where there is a head: `bert`. */
+  prefix: string;
+  /** The classes of `transformers` that can be had, and their heads. */
+  classes: Readonly<Record<string, Head>>;
+  /** How many blocks the config says there are. Each has several tensors, which bounds what is built by the bytes that are there. */
+  blocks(config: HubConfig): number;
+  /** How many rows the table of words has. */
+  vocabulary(config: HubConfig): number;
+  /** The most places that a text can have. */
+  places(config: HubConfig): number;
+  /** Reads the config and adds the layers. */
+  build(net: Net, config: HubConfig, inputs: Inputs, purpose: Purpose): Value;
+}
+
+/** The activations that configs name. */
+export const ACTIVATIONS: Readonly<Record<string, ActivationName>> = {
+  gelu: 'gelu',
+  gelu_new: 'gelu_tanh',
+  gelu_pytorch_tanh: 'gelu_tanh',
+  gelu_fast: 'gelu_tanh',
+  relu: 'relu',
+  silu: 'silu',
+  swish: 'silu',
+};
+
+/** Joins the parts of a layer's name. */
+export function named(...parts: (string | number)[]): string {
+  return parts.filter(part => part !== '').join('/');
+}

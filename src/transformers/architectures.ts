@@ -1,0 +1,79 @@
+import {listed, LoRAError, show, throwFaults} from '../errors';
+import type {Architecture, Head, Pooling, Purpose} from './architecture';
+import {bert, roberta} from './bert';
+import {distilbert} from './distilbert';
+import {gpt2} from './gpt2';
+import type {HubConfig} from './hubConfig';
+import {llama} from './llama';
+
+/** A row for each `model_type` of the hub. */
+const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
+  bert,
+  distilbert,
+  gpt2,
+  llama,
+  roberta,
+  'xlm-roberta': roberta,
+};
+
+/** What the caller says of the model beside its config. */
+export interface PurposeOptions {
+  architecture?: string;
+  labels?: number;
+  pooling?: Pooling;
+  tokenTypes?: boolean;
+}
+
+const POOLINGS: readonly Pooling[] = ['none', 'mean', 'first', 'last', 'pooler'];
+
+/**
+ * The family of a model, and what is made of it.
+ *
+ * @throws LoRAError if there is no code for it, or an option does not fit.
+ */
+export function chooseArchitecture(
+  config: HubConfig,
+  {architecture: asked, labels, pooling = 'none', tokenTypes = false}: PurposeOptions,
+): {architecture: Architecture; purpose: Purpose} {
+  const type = config.get('model_type');
+  const architecture = typeof type === 'string' && Object.hasOwn(ARCHITECTURES, type) ? ARCHITECTURES[type] : undefined;
+  if (architecture === undefined) {
+    throw new LoRAError(
+      `The config is of model_type ${show(type)}, for which there is no code here. Known are ${Object.keys(ARCHITECTURES).join(', ')}.`,
+    );
+  }
+  const {classes} = architecture;
+  const [named] = [config.get('architectures')].flat();
+  const ofFile = typeof named === 'string' && Object.hasOwn(classes, named) ? classes[named] : 'none';
+  const faults: string[] = [];
+  if (asked !== undefined && !Object.hasOwn(classes, asked)) {
+    faults.push(`architecture must be one of ${listed(Object.keys(classes))}, got ${show(asked)}.`);
+  }
+  if (labels !== undefined && (!Number.isInteger(labels) || labels < 1)) {
+    faults.push(`labels must be a positive integer, got ${show(labels)}.`);
+  }
+  if (!POOLINGS.includes(pooling)) {
+    faults.push(`pooling must be one of ${POOLINGS.map(show).join(', ')}, got ${show(pooling)}.`);
+  }
+  const head: Head =
+    (asked === undefined ? undefined : classes[asked]) ?? (labels !== undefined ? 'classes' : ofFile) ?? 'none';
+  if (pooling !== 'none' && head !== 'none') {
+    const plain = Object.keys(classes).find(name => classes[name] === 'none') ?? '';
+    faults.push(
+      `A model with a head gives no pooled states. Leave out pooling, or the head with {architecture: ${show(plain)}}.`,
+    );
+  }
+  if (labels !== undefined && head !== 'classes') {
+    faults.push('labels is for a head for classes; the architecture has none.');
+  }
+  throwFaults(faults);
+  const counted = labels ?? labelsOf(config);
+  return {architecture, purpose: {head, pooling, labels: counted, isNew: labels !== undefined, tokenTypes}};
+}
+
+/** How many classes the head in the file has. */
+function labelsOf(config: HubConfig): number {
+  const names = config.get('id2label');
+  const count = typeof names === 'object' && names !== null ? Object.keys(names).length : 0;
+  return count > 0 ? count : config.count('num_labels', 2);
+}

@@ -1,0 +1,114 @@
+import {ACTIVATIONS, type Architecture, type Inputs, named, type Purpose} from './architecture';
+import type {HubConfig} from './hubConfig';
+import type {Net, Value} from './net';
+
+/** What differs between BERT and RoBERTa. */
+interface Variant {
+  prefix: 'bert' | 'roberta';
+  classes: Architecture['classes'];
+  /** The place of the first token. */
+  offset(config: HubConfig): number;
+  /** The head for classes, over the states. */
+  classify(net: Net, states: Value, root: string, width: number, purpose: Purpose & {deviation: number}): Value;
+}
+
+/** Encoders whose normalizations follow the sums, as those of BERT. (Devlin et al., arXiv 1810.04805.) */
+function encoder(variant: Variant): Architecture {
+  return {
+    prefix: variant.prefix,
+    classes: variant.classes,
+    blocks: config => config.count('num_hidden_layers'),
+    vocabulary: config => config.count('vocab_size'),
+    places: config => config.count('max_position_embeddings') - variant.offset(config),
+    build: (net, config, inputs, purpose) => build(variant, net, config, inputs, purpose),
+  };
+}
+
+function build(variant: Variant, net: Net, config: HubConfig, {ids, mask, types}: Inputs, purpose: Purpose): Value {
+  const width = config.count('hidden_size');
+  const heads = config.count('num_attention_heads');
+  const inner = config.count('intermediate_size');
+  const epsilon = config.number('layer_norm_eps', 1e-12);
+  const activation = config.choice('hidden_act', ACTIVATIONS, 'gelu');
+  config.expect('position_embedding_type', 'absolute');
+  config.expect('is_decoder', false);
+  config.expect('add_cross_attention', false);
+  if (width % heads !== 0) {
+    config.fault(`hidden_size ${width} is no multiple of num_attention_heads ${heads}.`);
+  }
+  const root = purpose.head === 'none' ? '' : variant.prefix;
+  const embeddings = named(root, 'embeddings');
+  let x = net.embedding(named(embeddings, 'word_embeddings'), config.count('vocab_size'), width, ids);
+  const typeInputs = purpose.tokenTypes ? [x, types] : [x];
+  x = net.types(named(embeddings, 'token_type_embeddings'), config.count('type_vocab_size', 2), width, typeInputs);
+  const places = config.count('max_position_embeddings');
+  x = net.positions(named(embeddings, 'position_embeddings'), places, width, variant.offset(config), x);
+  x = net.layerNorm(named(embeddings, 'LayerNorm'), width, epsilon, [x]);
+  for (let i = 0; i < config.count('num_hidden_layers'); i++) {
+    const layer = named(root, 'encoder/layer', i);
+    x = net.block(`${layer}/block`, [x, mask], ([input = null, seen = null]) => {
+      const self = named(layer, 'attention/self');
+      const [q, k, v] = ['query', 'key', 'value'].map(name => net.dense(named(self, name), [width, width], input)) as [
+        Value,
+        Value,
+        Value,
+      ];
+      const attended = net.attention(self, [q, k, v, seen], {heads});
+      const projected = net.dense(named(layer, 'attention/output/dense'), [width, width], attended);
+      const middle = net.layerNorm(named(layer, 'attention/output/LayerNorm'), width, epsilon, [projected, input]);
+      const wide = net.dense(named(layer, 'intermediate/dense'), [width, inner], middle);
+      const active = net.activation(named(layer, 'intermediate/intermediate_act_fn'), activation, wide);
+      const narrow = net.dense(named(layer, 'output/dense'), [inner, width], active);
+      return net.layerNorm(named(layer, 'output/LayerNorm'), width, epsilon, [narrow, middle]);
+    });
+  }
+  const deviation = config.number('initializer_range', 0.02);
+  if (purpose.head === 'classes') {
+    return variant.classify(net, x, root, width, {...purpose, deviation});
+  }
+  switch (purpose.pooling) {
+    case 'none':
+      return x;
+    case 'pooler':
+      return pooler(net, x, root, width);
+    default:
+      return net.pool('pooling', purpose.pooling, [x, mask]);
+  }
+}
+
+/** BERT's own: the state of the first token through a layer with tanh. */
+function pooler(net: Net, states: Value, root: string, width: number): Value {
+  const first = net.pool(named(root, 'pooler/first'), 'first', [states]);
+  return net.activation(
+    named(root, 'pooler/activation'),
+    'tanh',
+    net.dense(named(root, 'pooler/dense'), [width, width], first),
+  );
+}
+
+export const bert: Architecture = encoder({
+  prefix: 'bert',
+  classes: {BertModel: 'none', BertForSequenceClassification: 'classes'},
+  offset: () => 0,
+  classify: (net, states, root, width, {labels, isNew, deviation}) =>
+    net.dense('classifier', [width, labels], pooler(net, states, root, width), isNew ? {fresh: deviation} : {}),
+});
+
+export const roberta: Architecture = encoder({
+  prefix: 'roberta',
+  classes: {
+    RobertaModel: 'none',
+    RobertaForSequenceClassification: 'classes',
+    XLMRobertaModel: 'none',
+    XLMRobertaForSequenceClassification: 'classes',
+  },
+  // Padding has a place of its own, and the first token the one after it. Padding behind the text changes nothing.
+  offset: config => config.count('pad_token_id', 1) + 1,
+  classify: (net, states, _, width, {labels, isNew, deviation}) => {
+    const start = isNew ? {fresh: deviation} : {};
+    const first = net.pool('classifier/first', 'first', [states]);
+    const dense = net.dense('classifier/dense', [width, width], first, start);
+    const active = net.activation('classifier/activation', 'tanh', dense);
+    return net.dense('classifier/out_proj', [width, labels], active, start);
+  },
+});

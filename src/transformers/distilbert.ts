@@ -1,0 +1,53 @@
+import {ACTIVATIONS, type Architecture, named} from './architecture';
+import type {Value} from './net';
+
+/** DistilBERT: BERT without types of tokens and without a pooler. (Sanh et al., arXiv 1910.01108.) */
+export const distilbert: Architecture = {
+  prefix: 'distilbert',
+  classes: {DistilBertModel: 'none', DistilBertForSequenceClassification: 'classes'},
+  blocks: config => config.count('n_layers'),
+  vocabulary: config => config.count('vocab_size'),
+  places: config => config.count('max_position_embeddings'),
+  build: (net, config, {ids, mask}, {head, pooling, labels, isNew}) => {
+    const width = config.count('dim');
+    const heads = config.count('n_heads');
+    const inner = config.count('hidden_dim');
+    const epsilon = 1e-12;
+    const activation = config.choice('activation', ACTIVATIONS, 'gelu');
+    if (width % heads !== 0) {
+      config.fault(`dim ${width} is no multiple of n_heads ${heads}.`);
+    }
+    const root = head === 'none' ? '' : 'distilbert';
+    const embeddings = named(root, 'embeddings');
+    let x = net.embedding(named(embeddings, 'word_embeddings'), config.count('vocab_size'), width, ids);
+    const places = config.count('max_position_embeddings');
+    x = net.positions(named(embeddings, 'position_embeddings'), places, width, 0, x);
+    x = net.layerNorm(named(embeddings, 'LayerNorm'), width, epsilon, [x]);
+    for (let i = 0; i < config.count('n_layers'); i++) {
+      const layer = named(root, 'transformer/layer', i);
+      x = net.block(`${layer}/block`, [x, mask], ([input = null, seen = null]) => {
+        const self = named(layer, 'attention');
+        const [q, k, v] = ['q_lin', 'k_lin', 'v_lin'].map(name =>
+          net.dense(named(self, name), [width, width], input),
+        ) as [Value, Value, Value];
+        const attended = net.attention(self, [q, k, v, seen], {heads});
+        const projected = net.dense(named(self, 'out_lin'), [width, width], attended);
+        const middle = net.layerNorm(named(layer, 'sa_layer_norm'), width, epsilon, [projected, input]);
+        const wide = net.dense(named(layer, 'ffn/lin1'), [width, inner], middle);
+        const active = net.activation(named(layer, 'ffn/activation'), activation, wide);
+        const narrow = net.dense(named(layer, 'ffn/lin2'), [inner, width], active);
+        return net.layerNorm(named(layer, 'output_layer_norm'), width, epsilon, [narrow, middle]);
+      });
+    }
+    if (head === 'classes') {
+      const start = isNew ? {fresh: config.number('initializer_range', 0.02)} : {};
+      const first = net.pool('first', 'first', [x]);
+      const dense = net.dense('pre_classifier', [width, width], first, start);
+      return net.dense('classifier', [width, labels], net.activation('pre_classifier/relu', 'relu', dense), start);
+    }
+    if (pooling === 'pooler') {
+      config.fault("DistilBERT has no pooler. Choose another pooling: 'mean', 'first' or 'last'.");
+    }
+    return pooling === 'none' || pooling === 'pooler' ? x : net.pool('pooling', pooling, [x, mask]);
+  },
+};

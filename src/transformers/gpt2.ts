@@ -1,0 +1,47 @@
+import {ACTIVATIONS, type Architecture, named} from './architecture';
+import {decoderHead} from './decoderHead';
+
+/** GPT-2: normalizations before each part, learned places, queries, keys and values of one layer. (Radford et al., 2019.) */
+export const gpt2: Architecture = {
+  prefix: 'transformer',
+  classes: {GPT2Model: 'none', GPT2LMHeadModel: 'tokens', GPT2ForSequenceClassification: 'classes'},
+  blocks: config => config.count('n_layer'),
+  vocabulary: config => config.count('vocab_size'),
+  places: config => config.count('n_positions', 1024),
+  build: (net, config, {ids, mask}, purpose) => {
+    const width = config.count('n_embd');
+    const heads = config.count('n_head');
+    const inner = config.count('n_inner', 4 * width);
+    const epsilon = config.number('layer_norm_epsilon', 1e-5);
+    const activation = config.choice('activation_function', ACTIVATIONS, 'gelu_new');
+    config.expect('scale_attn_weights', true);
+    config.expect('scale_attn_by_inverse_layer_idx', false);
+    config.expect('add_cross_attention', false);
+    if (width % heads !== 0) {
+      config.fault(`n_embd ${width} is no multiple of n_head ${heads}.`);
+    }
+    const root = purpose.head === 'none' ? '' : 'transformer';
+    const words = named(root, 'wte');
+    const vocabulary = config.count('vocab_size');
+    let x = net.embedding(words, vocabulary, width, ids);
+    x = net.positions(named(root, 'wpe'), config.count('n_positions', 1024), width, 0, x);
+    const stored = {conv1d: true};
+    for (let i = 0; i < config.count('n_layer'); i++) {
+      const layer = named(root, 'h', i);
+      x = net.block(`${layer}/block`, [x, mask], ([input = null, seen = null]) => {
+        const first = net.layerNorm(named(layer, 'ln_1'), width, epsilon, [input]);
+        const packed = net.dense(named(layer, 'attn/c_attn'), [width, 3 * width], first, stored);
+        const attended = net.attention(named(layer, 'attn'), [packed, seen], {heads, causal: true, packed: true});
+        const projected = net.dense(named(layer, 'attn/c_proj'), [width, width], attended, stored);
+        const middle = net.add(named(layer, 'attn/sum'), [input, projected]);
+        const second = net.layerNorm(named(layer, 'ln_2'), width, epsilon, [middle]);
+        const wide = net.dense(named(layer, 'mlp/c_fc'), [width, inner], second, stored);
+        const active = net.activation(named(layer, 'mlp/act'), activation, wide);
+        const narrow = net.dense(named(layer, 'mlp/c_proj'), [inner, width], active, stored);
+        return net.add(named(layer, 'mlp/sum'), [middle, narrow]);
+      });
+    }
+    x = net.layerNorm(named(root, 'ln_f'), width, epsilon, [x]);
+    return decoderHead(net, config, x, mask, {...purpose, width, vocabulary, words, isTied: true});
+  },
+};

@@ -1,0 +1,60 @@
+import {type Architecture, named} from './architecture';
+import {decoderHead} from './decoderHead';
+import {rotaryOf} from './llamaRotary';
+import type {Value} from './net';
+
+const GATES = {silu: 'silu', swish: 'silu', gelu: 'gelu', gelu_pytorch_tanh: 'gelu_tanh'} as const;
+
+/** Llama: normalizations by the root mean square, rotary places, shared keys and values, gated feed-forward. (Touvron et al., arXiv 2302.13971.) */
+export const llama: Architecture = {
+  prefix: 'model',
+  classes: {LlamaModel: 'none', LlamaForCausalLM: 'tokens', LlamaForSequenceClassification: 'classes'},
+  blocks: config => config.count('num_hidden_layers'),
+  vocabulary: config => config.count('vocab_size'),
+  places: config => config.count('max_position_embeddings', 2048),
+  build: (net, config, {ids, mask}, purpose) => {
+    const width = config.count('hidden_size');
+    const heads = config.count('num_attention_heads');
+    const keyValueHeads = config.count('num_key_value_heads', heads);
+    const size = config.count('head_dim', Math.floor(width / heads));
+    const inner = config.count('intermediate_size');
+    const epsilon = config.number('rms_norm_eps', 1e-6);
+    const gate = config.choice<(typeof GATES)[keyof typeof GATES]>('hidden_act', GATES, 'silu');
+    const bias = config.flag('attention_bias', false);
+    const wideBias = {bias: config.flag('mlp_bias', false)};
+    config.expect('pretraining_tp', 1);
+    if (heads % keyValueHeads !== 0) {
+      config.fault(`num_key_value_heads ${keyValueHeads} does not divide num_attention_heads ${heads}.`);
+    }
+    if (size % 2 !== 0) {
+      config.fault(`Heads of ${size} numbers have no pairs to turn.`);
+    }
+    // As long as the sizes are not compared with those of the files, no table is made by them.
+    const rotary = rotaryOf(config, net.isPlan ? 2 : size);
+    const root = purpose.head === 'none' ? '' : 'model';
+    const words = named(root, 'embed_tokens');
+    const vocabulary = config.count('vocab_size');
+    let x = net.embedding(words, vocabulary, width, ids);
+    for (let i = 0; i < config.count('num_hidden_layers'); i++) {
+      const layer = named(root, 'layers', i);
+      x = net.block(`${layer}/block`, [x, mask], ([input = null, seen = null]) => {
+        const first = net.rmsNorm(named(layer, 'input_layernorm'), width, epsilon, [input]);
+        const self = named(layer, 'self_attn');
+        const project = (name: string, count: number): Value =>
+          net.dense(named(self, name), [width, count * size], first, {bias});
+        const inputs = [project('q_proj', heads), project('k_proj', keyValueHeads), project('v_proj', keyValueHeads)];
+        const attended = net.attention(self, [...inputs, seen], {heads, keyValueHeads, causal: true, rotary});
+        const projected = net.dense(named(self, 'o_proj'), [heads * size, width], attended, {bias});
+        const middle = net.add(named(self, 'sum'), [input, projected]);
+        const second = net.rmsNorm(named(layer, 'post_attention_layernorm'), width, epsilon, [middle]);
+        const mlp = named(layer, 'mlp');
+        const up = ['gate_proj', 'up_proj'].map(name => net.dense(named(mlp, name), [width, inner], second, wideBias));
+        const gated = net.gate(named(mlp, 'act_fn'), gate, up as [Value, Value]);
+        const narrow = net.dense(named(mlp, 'down_proj'), [inner, width], gated, wideBias);
+        return net.add(named(mlp, 'sum'), [middle, narrow]);
+      });
+    }
+    x = net.rmsNorm(named(root, 'norm'), width, epsilon, [x]);
+    return decoderHead(net, config, x, mask, {...purpose, width, vocabulary, words, isTied: false});
+  },
+};

@@ -1,0 +1,174 @@
+import * as tf from '@tensorflow/tfjs';
+import {ensureKernels} from '../backends/ensure';
+import {checkOptions, type KnownOptions, LoRAError, throwFaults} from '../errors';
+import type {ByteReader} from '../formats/byteReader';
+import {type OpenSafetensors, openSafetensors} from '../formats/safetensorsStream';
+import {withoutResidue} from '../rewire/rewire';
+import {disposeModel} from '../rewire/dispose';
+import {checkLimits, type LoadOptions} from '../storage/limits';
+import {bytesOf, type ByteSource} from '../storage/sources';
+import {fetched, readerOf, type StreamSource} from '../storage/readers';
+import {namedWeights, replaceValue} from '../tfjs/weights';
+import type {Pooling} from './architecture';
+import {chooseArchitecture} from './architectures';
+import {type Assignment, assignTensors} from './fileTensors';
+import {HubConfig} from './hubConfig';
+import {type Expected, Net} from './net';
+import {checkTokenizer, type TextTokenizer} from './tokenizer';
+
+/** What a model is made of. */
+export interface TransformerSources extends LoadOptions {
+  /** `config.json`: the text, the object that it holds, or where it is. */
+  config: StreamSource | PromiseLike<StreamSource> | object;
+  /** The `.safetensors` files: one or several, each as bytes, a `Blob`, a `Response` or a URL. In Node: `await openAsBlob(path)` of `node:fs`. */
+  weights: StreamSource | PromiseLike<StreamSource> | readonly (StreamSource | PromiseLike<StreamSource>)[];
+  /** The tokenizer of the model, to find out here if it does not fit. */
+  tokenizer?: TextTokenizer;
+  /** The class of `transformers` that the model shall be, such as `'BertForSequenceClassification'`. Default: what the config says, or the body alone. */
+  architecture?: string;
+  /** Gives the model a new head for so many classes, which starts random. */
+  labels?: number;
+  /** What a model without a head gives for a text: its states at each place (`'none'`), or one vector. Default: `'none'`. */
+  pooling?: Pooling;
+  /** Whether the types of tokens, which tell two texts apart, are a third input. Default: false, all of type 0. */
+  tokenTypes?: boolean;
+  /** Whether training computes the tensors of each block again instead of keeping them: less memory, more time. Default: false. */
+  checkpoint?: boolean;
+}
+
+type GivenSource = StreamSource | PromiseLike<StreamSource>;
+
+const OPTIONS: KnownOptions<TransformerSources> = {
+  config: true,
+  weights: true,
+  tokenizer: true,
+  architecture: true,
+  labels: true,
+  pooling: true,
+  tokenTypes: true,
+  checkpoint: true,
+  maxBytes: true,
+  signal: true,
+};
+
+/**
+ * A pretrained transformer of the hub as a `tf.LayersModel`: BERT, RoBERTa, DistilBERT (and so MiniLM, E5, …), GPT-2, Llama.
+ *
+ *     const model = await loadTransformer({config: `${url}/config.json`, weights: `${url}/model.safetensors`, pooling: 'mean'});
+ *
+ * It takes the numbers of tokens, `[batch, places]`, and a mask of that shape, 1 for tokens and 0 for padding (`encodeTexts` makes both).
+ * Layers have the names of the hub's modules, `encoder/layer/0/attention/self/query`, so that adapters of PEFT need no `keyMap`. Projections
+ * are stock `Dense` layers. There is no dropout.
+ *
+ * Files are read tensor by tensor: F32, F16 and BF16, which become float32.
+ *
+ * @throws LoRAError if there is no code for the architecture, the config does not hold together, or the files do not fit it, with a line for
+ *     each fault. Then nothing is left in memory.
+ */
+export async function loadTransformer(sources: TransformerSources): Promise<tf.LayersModel> {
+  checkSources(sources);
+  const {weights, tokenizer, checkpoint = false, signal, maxBytes} = sources;
+  const limits: LoadOptions = {...(signal && {signal}), ...(maxBytes !== undefined && {maxBytes})};
+  signal?.throwIfAborted();
+  const config = HubConfig.parse(await configOf(sources.config, limits));
+  const {architecture, purpose} = chooseArchitecture(config, sources);
+  const blocks = architecture.blocks(config);
+  config.check();
+  const readers: ByteReader[] = [];
+  try {
+    for (const source of Array.isArray(weights) ? (weights as GivenSource[]) : [weights as GivenSource]) {
+      readers.push(await readerOf(source, limits));
+    }
+    const files: OpenSafetensors[] = [];
+    for (const reader of readers) {
+      files.push(await openSafetensors(reader));
+    }
+    const tensors = files.reduce((sum, {entries}) => sum + entries.length, 0);
+    if (blocks > tensors) {
+      throw new LoRAError(`The config says that there are ${blocks} blocks, and the files have ${tensors} tensors.`);
+    }
+    const plan = Net.plan();
+    architecture.build(plan, config, {ids: null, mask: null, types: null}, purpose);
+    config.check();
+    const assigned = assignTensors(files, plan.expected, architecture);
+    if (tokenizer !== undefined) {
+      checkTokenizer(tokenizer, architecture.vocabulary(config));
+    }
+    ensureKernels();
+    const {model, layers} = withoutResidue(() => {
+      const net = Net.build({checkpoint});
+      const inputs = {ids: net.input('input_ids'), mask: net.input('attention_mask')};
+      const types = purpose.tokenTypes ? net.input('token_type_ids') : null;
+      const outputs = architecture.build(net, config, {...inputs, types}, purpose) as tf.SymbolicTensor;
+      const given = [inputs.ids, inputs.mask, ...(types === null ? [] : [types])] as tf.SymbolicTensor[];
+      return {model: tf.model({inputs: given, outputs}), layers: net.layers};
+    });
+    try {
+      for (const file of files) {
+        await fill(file, assigned, layers, signal);
+      }
+    } catch (error) {
+      disposeModel(model);
+      throw error;
+    }
+    return model;
+  } catch (error) {
+    readers.forEach(reader => reader.cancel(error));
+    throw error;
+  }
+}
+
+function checkSources(sources: TransformerSources): void {
+  checkOptions(sources, OPTIONS);
+  const {config, weights, signal, maxBytes} = sources;
+  checkLimits({...(signal !== undefined && {signal}), ...(maxBytes !== undefined && {maxBytes})});
+  const isEmpty = (value: unknown) => value == null || (Array.isArray(value) && value.length === 0);
+  throwFaults([
+    ...(isEmpty(config) ? ['config is missing: the config.json of the model, as text, object, bytes or URL.'] : []),
+    ...(isEmpty(weights) ? ['weights is missing: the .safetensors file of the model, or a list of them.'] : []),
+  ]);
+}
+
+/** The text of a config, or the object that was given. */
+async function configOf(given: TransformerSources['config'], limits: LoadOptions): Promise<string | object> {
+  const source = await Promise.resolve(given);
+  if (typeof source === 'string' && source.trimStart().startsWith('{')) {
+    return source;
+  }
+  if (typeof source === 'object' && Object.getPrototypeOf(source) === Object.prototype) {
+    return source;
+  }
+  const isAddress = typeof source === 'string' || source instanceof URL;
+  const found = isAddress ? await fetched(source, limits) : (source as ByteSource);
+  return new TextDecoder().decode(await bytesOf(found, {maxBytes: MOST_OF_CONFIG, ...limits}));
+}
+
+/** Configs list the names of classes, of which there may be thousands. */
+const MOST_OF_CONFIG = 2 ** 23;
+
+/** Reads the tensors of a file into the weights of layers. */
+async function fill(
+  file: OpenSafetensors,
+  assigned: Assignment,
+  layers: ReadonlyMap<string, tf.layers.Layer>,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  await file.read((name, {shape}, data) => {
+    signal?.throwIfAborted();
+    for (const weight of data === null ? [] : (assigned.get(name) ?? [])) {
+      tf.tidy(() => {
+        const stored = tf.tensor(data as Float32Array, shape, 'float32');
+        setWeight(layers, weight, weight.turned ? tf.transpose(stored) : stored);
+      });
+    }
+  });
+}
+
+function setWeight(layers: ReadonlyMap<string, tf.layers.Layer>, {layer, weight}: Expected, value: tf.Tensor): void {
+  const owner = layers.get(layer);
+  const found = owner && namedWeights(owner).get(weight);
+  if (found === undefined) {
+    throw new LoRAError(`Layer "${layer}" has no weight "${weight}".`);
+  }
+  replaceValue(found, value);
+}

@@ -1,0 +1,172 @@
+import * as tf from '@tensorflow/tfjs';
+import {PositionEmbedding, TypeEmbedding} from '../layers/addedEmbeddings';
+import {Attention, type AttentionArgs} from '../layers/attention';
+import {GatedActivation, Gelu} from '../layers/gates';
+import {FusedLayerNormalization, RMSNormalization} from '../layers/rowNormalization';
+import {type PoolingMode, SequencePooling} from '../layers/sequencePooling';
+import {CheckpointedBlock} from '../layers/checkpointedBlock';
+
+/** A tensor of the graph. There is none while a model is only planned. */
+export type Value = tf.SymbolicTensor | null;
+
+/** A weight of a model, and where it stands in a file of the hub. */
+export interface Expected {
+  /** `encoder.layer.0.attention.self.query.weight`. */
+  fileName: string;
+  /** Its shape in the file. */
+  shape: number[];
+  /** The layer, by its name, and the weight of it, by the name in `addWeight`. */
+  layer: string;
+  weight: string;
+  /** Whether the file has rows and columns the other way round. */
+  turned: boolean;
+}
+
+/** Activations by the names that configs have for them. */
+export type ActivationName = 'gelu' | 'gelu_tanh' | 'relu' | 'silu' | 'tanh';
+
+/** How a linear layer is stored: as PyTorch's `Linear`, `[out, in]`, or as GPT-2's `Conv1D`, `[in, out]`. */
+interface DenseOptions {
+  bias?: boolean;
+  conv1d?: boolean;
+  /** Starts from N(0, deviation) instead of a file. */
+  fresh?: number;
+  /** Another name of the weight in the file. */
+  from?: string;
+}
+
+/**
+ * What architectures are written in: each function adds a layer under the name of a module of the hub. A model is planned first, without a
+ * tensor made, to compare what it would hold with what the files have, and then built.
+ */
+export class Net {
+  readonly expected: Expected[] = [];
+  readonly layers = new Map<string, tf.layers.Layer>();
+
+  private constructor(
+    /** Whether nothing is made yet: what the config says need not be so. */
+    readonly isPlan: boolean,
+    private readonly checkpoint: boolean,
+  ) {}
+
+  static plan(): Net {
+    return new Net(true, false);
+  }
+
+  static build({checkpoint}: {checkpoint: boolean}): Net {
+    return new Net(false, checkpoint);
+  }
+
+  input(name: string): Value {
+    return this.isPlan ? null : tf.input({shape: [null], dtype: 'int32', name});
+  }
+
+  embedding(name: string, rows: number, width: number, ids: Value): Value {
+    this.expect(name, 'weight', [rows, width], 'embeddings');
+    return this.apply(name, [ids], () => tf.layers.embedding({inputDim: rows, outputDim: width, name}));
+  }
+
+  positions(name: string, rows: number, width: number, offset: number, x: Value): Value {
+    this.expect(name, 'weight', [rows, width], 'embeddings');
+    return this.apply(name, [x], () => new PositionEmbedding({rows, offset, name}));
+  }
+
+  types(name: string, rows: number, width: number, inputs: Value[]): Value {
+    this.expect(name, 'weight', [rows, width], 'embeddings');
+    return this.apply(name, inputs, () => new TypeEmbedding({rows, name}));
+  }
+
+  layerNorm(name: string, width: number, epsilon: number, inputs: Value[]): Value {
+    this.expect(name, 'weight', [width], 'gamma');
+    this.expect(name, 'bias', [width], 'beta');
+    return this.apply(name, inputs, () => new FusedLayerNormalization({epsilon, name}));
+  }
+
+  rmsNorm(name: string, width: number, epsilon: number, inputs: Value[]): Value {
+    this.expect(name, 'weight', [width], 'gamma');
+    return this.apply(name, inputs, () => new RMSNormalization({epsilon, name}));
+  }
+
+  dense(name: string, [from, to]: [from: number, to: number], x: Value, options: DenseOptions = {}): Value {
+    const {bias = true, conv1d = false, fresh, from: fileName} = options;
+    if (fresh === undefined) {
+      const shape = conv1d ? [from, to] : [to, from];
+      this.expect(name, 'weight', shape, 'kernel', {turned: !conv1d, ...(fileName !== undefined && {fileName})});
+      if (bias) {
+        this.expect(name, 'bias', [to], 'bias');
+      }
+    }
+    const start = fresh === undefined ? {} : {kernelInitializer: tf.initializers.randomNormal({stddev: fresh})};
+    const make = () => tf.layers.dense({units: to, useBias: bias, name, ...start});
+    return this.apply(name, [x], make, fresh === undefined);
+  }
+
+  attention(name: string, inputs: Value[], args: AttentionArgs): Value {
+    return this.apply(name, inputs, () => new Attention({...args, name}));
+  }
+
+  activation(name: string, kind: ActivationName, x: Value): Value {
+    return this.apply(name, [x], () => {
+      switch (kind) {
+        case 'gelu':
+          return new Gelu({name});
+        case 'gelu_tanh':
+          return new Gelu({approximate: true, name});
+        case 'silu':
+          return tf.layers.activation({activation: 'swish', name});
+        case 'relu':
+        case 'tanh':
+          return tf.layers.activation({activation: kind, name});
+      }
+    });
+  }
+
+  gate(name: string, kind: 'silu' | 'gelu' | 'gelu_tanh', inputs: [gate: Value, up: Value]): Value {
+    const args = kind === 'silu' ? {} : {activation: 'gelu' as const, approximate: kind === 'gelu_tanh'};
+    return this.apply(name, inputs, () => new GatedActivation({...args, name}));
+  }
+
+  add(name: string, inputs: [Value, Value]): Value {
+    return this.apply(name, inputs, () => tf.layers.add({name}));
+  }
+
+  pool(name: string, mode: PoolingMode, inputs: Value[]): Value {
+    return this.apply(name, inputs, () => new SequencePooling({mode, name}));
+  }
+
+  /** A part of the model whose tensors are computed again in the backward pass, if the model checkpoints. */
+  block(name: string, inputs: Value[], part: (inputs: Value[]) => Value): Value {
+    if (!this.checkpoint) {
+      return part(inputs);
+    }
+    const outer = inputs as tf.SymbolicTensor[];
+    const inner = outer.map(({shape, dtype}, i) =>
+      tf.input({batchShape: shape, dtype, name: `${name}/input_${i === 0 ? 'states' : 'mask'}`}),
+    );
+    const model = new CheckpointedBlock({inputs: inner, outputs: part(inner) as tf.SymbolicTensor, name});
+    return model.apply(outer) as tf.SymbolicTensor;
+  }
+
+  private expect(
+    layer: string,
+    torchName: string,
+    shape: number[],
+    weight: string,
+    {turned = false, fileName = `${layer.replaceAll('/', '.')}.${torchName}`} = {},
+  ): void {
+    this.expected.push({fileName, shape, layer, weight, turned});
+  }
+
+  private apply(name: string, inputs: Value[], make: () => tf.layers.Layer, fromFile = true): Value {
+    if (this.isPlan) {
+      return null;
+    }
+    const layer = make();
+    if (fromFile) {
+      layer.setFastWeightInitDuringBuild(true); // the values come from the file
+    }
+    this.layers.set(name, layer);
+    const given = inputs as tf.SymbolicTensor[];
+    return layer.apply(given.length === 1 ? (given[0] as tf.SymbolicTensor) : given) as tf.SymbolicTensor;
+  }
+}

@@ -1,0 +1,59 @@
+"""Loads adapters that tfjs-lora trained on models of the hub with PEFT, and compares what PyTorch computes with what tfjs computed:
+
+python test/python/check_transformers.py FOLDER FIXTURES MINILM
+"""
+
+import json
+import shutil
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+
+import torch
+import transformers
+from peft import PeftModel
+
+TOLERANCE = 2e-5
+
+
+def check(folder, source):
+    result = json.loads((folder / "tfjs.json").read_text())
+    config = json.loads((source / "config.json").read_text())
+    with tempfile.TemporaryDirectory() as plain:  # transformers would load the adapter that lies beside a fixture
+        for name in ("config.json", "model.safetensors"):
+            shutil.copy(source / name, plain)
+        base = getattr(transformers, config["architectures"][0]).from_pretrained(plain)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # missing keys are told by a warning alone
+        warnings.filterwarnings("ignore", "fan_in_fan_out is set to")
+        warnings.filterwarnings("ignore", "Model has `tie_word_embeddings=True`")
+        warnings.filterwarnings("ignore", category=FutureWarning)
+        model = PeftModel.from_pretrained(base, folder).eval()
+    mask = torch.tensor(result["mask"])
+    with torch.no_grad():
+        output = model(input_ids=torch.tensor(result["ids"]), attention_mask=mask)
+    values = output.logits if hasattr(output, "logits") else output.last_hidden_state
+    expected = torch.tensor(result["output"]).reshape(values.shape)
+    differences = (values - expected).abs()
+    if values.ndim == 3:
+        differences = differences * mask[:, :, None]
+    scale = max(1.0, expected.abs().max().item())
+    return folder.name, differences.max().item() / scale, result["moved"]
+
+
+def main():
+    folder, fixtures, minilm = map(Path, sys.argv[1:])
+    rows = [check(path, minilm if path.name == "minilm" else fixtures / path.name) for path in sorted(folder.iterdir())]
+    print(f"transformers {transformers.__version__}\n")
+    print("| trained by tfjs | largest difference in PEFT, of the largest number | moved by training |")
+    print("| --- | --- | --- |")
+    for name, difference, moved in rows:
+        print(f"| {name} | {difference:.1e} | {moved:.2f} |")
+    wrong = [name for name, difference, moved in rows if not (difference <= TOLERANCE and moved > 1e-3)]
+    print(f"\n{len(rows) - len(wrong)} passed, {len(wrong)} failed")
+    if not rows or wrong:
+        sys.exit(f"More than {TOLERANCE}: {wrong}")
+
+
+main()

@@ -1,0 +1,112 @@
+// Compares all-MiniLM-L6-v2 with what PyTorch computed, and trains an adapter on it and on each tiny model of the fixtures, which PEFT is
+// then to load:
+//
+//     tsx test/python/exportTransformers.ts EXPECTED FOLDER
+
+import {mkdirSync, readdirSync, readFileSync, writeFileSync} from 'node:fs';
+import {dirname, join} from 'node:path';
+import {fileURLToPath} from 'node:url';
+import * as tf from '@tensorflow/tfjs';
+import '@tensorflow/tfjs-backend-wasm';
+import {adam, applyLoRA, disposeModel, exportPEFT, getAdapter, importPEFT, type LoRAConfig, mergeLoRA} from 'tfjs-lora';
+import {encodeTexts, loadTransformer, type TransformerSources} from 'tfjs-lora/transformers';
+import {minilm} from '../../scripts/pretrained';
+
+const FIXTURES = join(dirname(fileURLToPath(import.meta.url)), '../fixtures/transformers');
+/** Of what MiniLM gives, which lies between −5 and 5. */
+const TOLERANCE = 2e-5;
+
+interface Expected {
+  texts: string[];
+  ids: number[][];
+  mask: number[][];
+  shape: number[];
+  base: number[];
+  adapted: number[];
+  merged: number[];
+}
+
+const [expectedFolder = '', folder = ''] = process.argv.slice(2);
+await tf.setBackend('wasm');
+tf.enableProdMode();
+
+function outputOf(model: tf.LayersModel, {ids, mask}: Pick<Expected, 'ids' | 'mask'>): tf.Tensor {
+  return tf.tidy(() => model.predict([tf.tensor2d(ids, undefined, 'int32'), tf.tensor2d(mask)]) as tf.Tensor);
+}
+
+/** Trains an adapter for a few steps and writes it, and what the model gives with it. */
+async function train(
+  name: string,
+  sources: TransformerSources,
+  inputs: Pick<Expected, 'ids' | 'mask'>,
+  config: LoRAConfig,
+): Promise<void> {
+  const base = await loadTransformer(sources);
+  const model = applyLoRA(base, {rank: 2, seed: 1, ...config});
+  const before = outputOf(model, inputs);
+  const targets = tf.tidy(() => tf.add(before, tf.randomNormal(before.shape, 0, 1, 'float32', 3)));
+  model.compile({optimizer: adam({learningRate: 0.01}), loss: 'meanSquaredError'});
+  const given = [tf.tensor2d(inputs.ids, undefined, 'int32'), tf.tensor2d(inputs.mask)];
+  await model.fit(given, targets, {epochs: 5, verbose: 0});
+  const adapter = getAdapter(model);
+  const files = await exportPEFT(adapter, model);
+  const target = join(folder, name);
+  mkdirSync(target, {recursive: true});
+  writeFileSync(join(target, 'adapter_config.json'), JSON.stringify(files.config));
+  writeFileSync(join(target, 'adapter_model.safetensors'), files.weights);
+  const after = outputOf(model, inputs);
+  const moved = tf.tidy(() => tf.max(tf.abs(tf.sub(after, before))).dataSync()[0]);
+  const result = {...inputs, moved, output: Array.from(after.dataSync())};
+  writeFileSync(join(target, 'tfjs.json'), JSON.stringify(result));
+  tf.dispose([...given, targets, before, after, ...Object.values(adapter.tensors)]);
+  [model, base].forEach(disposeModel);
+}
+
+for (const name of readdirSync(FIXTURES)) {
+  const text = (file: string) => readFileSync(join(FIXTURES, name, file), 'utf8');
+  const weights = new Uint8Array(readFileSync(join(FIXTURES, name, 'model.safetensors')));
+  await train(name, {config: text('config.json'), weights}, JSON.parse(text('expected.json')) as Expected, {});
+}
+
+const {config, weights, tokenizer} = await minilm();
+const expected = JSON.parse(readFileSync(join(expectedFolder, 'expected.json'), 'utf8')) as Expected;
+const adapterFiles = {
+  config: readFileSync(join(expectedFolder, 'adapter_config.json'), 'utf8'),
+  weights: new Uint8Array(readFileSync(join(expectedFolder, 'adapter_model.safetensors'))),
+};
+
+const encoded = encodeTexts(tokenizer, expected.texts, {maxLength: 128});
+const numbers = [encoded.inputIds, encoded.attentionMask].map(tensor => JSON.stringify(tensor.arraySync()));
+if (
+  numbers[0] !== JSON.stringify(expected.ids.slice(0, -1)) ||
+  numbers[1] !== JSON.stringify(expected.mask.slice(0, -1))
+) {
+  throw new Error('The tokenizer gives other numbers than that of transformers.');
+}
+const base = await loadTransformer({config, weights, tokenizer});
+const adapter = importPEFT(adapterFiles, base);
+const adapted = applyLoRA(base, adapter);
+const models = {base, adapted, merged: mergeLoRA(adapted)};
+console.log('| all-MiniLM-L6-v2 | largest difference at tokens | where there is padding |\n| --- | --- | --- |');
+let worst = 0;
+for (const [name, model] of Object.entries(models)) {
+  const values = outputOf(model, expected).dataSync();
+  const [atTokens, atPadding] = [0, 0];
+  const largest = {tokens: atTokens, padding: atPadding};
+  const width = expected.shape[2]!;
+  const bits = expected.mask.flat();
+  values.forEach((value, i) => {
+    const where = bits[Math.floor(i / width)] === 1 ? 'tokens' : 'padding';
+    const difference = Math.abs(value - expected[name as keyof typeof models][i]!);
+    largest[where] = Math.max(largest[where], Number.isNaN(difference) ? Infinity : difference);
+  });
+  worst = Math.max(worst, largest.tokens);
+  console.log(`| ${name} | ${largest.tokens.toExponential(1)} | ${largest.padding.toExponential(1)} |`);
+}
+console.log();
+if (worst > TOLERANCE) {
+  throw new Error(`MiniLM differs from PyTorch by ${worst}.`);
+}
+await train('minilm', {config, weights}, expected, {
+  targets: ['query', 'value'].map(part => new RegExp(`self/${part}$`)),
+});

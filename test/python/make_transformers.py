@@ -1,0 +1,173 @@
+"""Writes tiny random models of the hub's architectures, adapters that PEFT trained on them, and what PyTorch computes with both:
+
+python test/python/make_transformers.py FOLDER
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+import transformers
+from peft import LoraConfig, get_peft_model
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    BertModel,
+    DistilBertConfig,
+    DistilBertForSequenceClassification,
+    DistilBertModel,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    RobertaConfig,
+    RobertaModel,
+)
+
+VOCABULARY = 61
+BERT = dict(
+    vocab_size=VOCABULARY,
+    hidden_size=24,
+    num_hidden_layers=2,
+    num_attention_heads=3,
+    intermediate_size=40,
+    max_position_embeddings=20,
+)
+MODELS = {
+    "bert": (BertModel, BertConfig(**BERT), ["query", "value"]),
+    "bertClasses": (BertForSequenceClassification, BertConfig(**BERT, num_labels=3), ["query", "output.dense"]),
+    "distilbert": (
+        DistilBertModel,
+        DistilBertConfig(
+            vocab_size=VOCABULARY, dim=24, n_layers=2, n_heads=4, hidden_dim=36, max_position_embeddings=20
+        ),
+        ["q_lin", "v_lin", "lin1"],
+    ),
+    "distilbertClasses": (
+        DistilBertForSequenceClassification,
+        DistilBertConfig(
+            vocab_size=VOCABULARY,
+            dim=24,
+            n_layers=1,
+            n_heads=4,
+            hidden_dim=36,
+            max_position_embeddings=20,
+            num_labels=2,
+        ),
+        ["q_lin", "pre_classifier"],
+    ),
+    "roberta": (RobertaModel, RobertaConfig(**BERT, pad_token_id=1), ["query", "intermediate.dense"]),
+    "gpt2": (
+        GPT2LMHeadModel,
+        GPT2Config(vocab_size=VOCABULARY, n_embd=24, n_layer=2, n_head=3, n_positions=20),
+        ["c_attn", "c_proj"],
+    ),
+    "llama": (
+        LlamaForCausalLM,
+        LlamaConfig(
+            vocab_size=VOCABULARY,
+            hidden_size=24,
+            intermediate_size=44,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            max_position_embeddings=64,
+            rope_theta=500.0,
+            tie_word_embeddings=False,
+        ),
+        ["q_proj", "v_proj", "up_proj", "lm_head"],
+    ),
+    "llamaScaled": (
+        LlamaForCausalLM,
+        LlamaConfig(
+            vocab_size=VOCABULARY,
+            hidden_size=16,
+            intermediate_size=20,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            head_dim=12,
+            max_position_embeddings=64,
+            rope_scaling={
+                "rope_type": "llama3",
+                "rope_theta": 200.0,
+                "factor": 4.0,
+                "low_freq_factor": 1.0,
+                "high_freq_factor": 4.0,
+                "original_max_position_embeddings": 32,
+            },
+            tie_word_embeddings=True,
+        ),
+        ["k_proj", "o_proj"],
+    ),
+}
+
+
+def rows(tensor):
+    return [round(value, 8) for value in tensor.detach().float().flatten().tolist()]
+
+
+def result(output):
+    for name in ("logits", "last_hidden_state"):
+        if hasattr(output, name):
+            return getattr(output, name)
+    raise ValueError(output)
+
+
+def write(folder, name, model_class, config, targets):
+    torch.manual_seed(len(name))
+    model = model_class(config).eval()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.2) if parameter.ndim > 1 else parameter.data.add_(
+            torch.randn_like(parameter) * 0.2
+        )
+    model.tie_weights()
+    target = folder / name
+    model.save_pretrained(target, safe_serialization=True)
+
+    ids = torch.randint(2, VOCABULARY, (3, 7))
+    mask = torch.ones_like(ids)
+    mask[1, 4:] = 0
+    mask[2, 1:] = 0
+    ids[mask == 0] = config.pad_token_id if isinstance(config.pad_token_id, int) else 0
+    inputs = dict(input_ids=ids, attention_mask=mask)
+    base = result(model(**inputs))
+    peft = get_peft_model(model, LoraConfig(r=3, lora_alpha=6, target_modules=targets))
+    for parameter_name, parameter in peft.named_parameters():
+        if "lora_" in parameter_name:
+            torch.nn.init.normal_(parameter, std=0.3)
+    peft.eval()
+    adapted = result(peft(**inputs))
+    weights = torch.randn_like(adapted)
+    if adapted.ndim == 3:
+        weights = weights * mask[:, :, None]
+    (adapted * weights).sum().backward()
+    gradients = {
+        key.removeprefix("base_model.model.").replace(".default", ""): parameter.grad
+        for key, parameter in peft.named_parameters()
+        if parameter.grad is not None
+    }
+    peft.save_pretrained(target, save_embedding_layers=False)
+    (target / "README.md").unlink(missing_ok=True)
+    expected = {
+        "transformers": transformers.__version__,
+        "ids": ids.tolist(),
+        "mask": mask.tolist(),
+        "base": rows(base),
+        "adapted": rows(adapted),
+        "merged": rows(result(peft.merge_and_unload()(**inputs))),
+        "shape": list(base.shape),
+        "weights": rows(weights),
+        "gradients": {key: {"shape": list(value.shape), "values": rows(value)} for key, value in gradients.items()},
+    }
+    (target / "expected.json").write_text(json.dumps(expected, separators=(",", ":")) + "\n")
+
+
+def main():
+    folder = Path(sys.argv[1])
+    for name, (model_class, config, targets) in MODELS.items():
+        write(folder, name, model_class, config, targets)
+        print(name)
+
+
+main()

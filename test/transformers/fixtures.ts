@@ -1,0 +1,49 @@
+import {readdirSync, readFileSync} from 'node:fs';
+import {join} from 'node:path';
+
+const FOLDER = join(__dirname, '../fixtures/transformers');
+
+/** What PyTorch and PEFT computed with a model of the hub. */
+export interface Expectation {
+  ids: number[][];
+  mask: number[][];
+  base: number[];
+  adapted: number[];
+  merged: number[];
+  shape: number[];
+  /** The gradient of the result that the gradients of the factors are for. */
+  weights: number[];
+  gradients: Record<string, {shape: number[]; values: number[]}>;
+}
+
+/** A tiny model that `transformers` wrote, and an adapter of PEFT for it. */
+export interface Fixture {
+  name: string;
+  config: string;
+  weights: Uint8Array;
+  adapter: {config: string; weights: Uint8Array};
+  expected: Expectation;
+}
+
+export const NAMES = readdirSync(FOLDER);
+
+export function fixture(name: string): Fixture {
+  const bytes = (file: string) => new Uint8Array(readFileSync(join(FOLDER, name, file)));
+  const text = (file: string) => readFileSync(join(FOLDER, name, file), 'utf8');
+  return {
+    name,
+    config: text('config.json'),
+    weights: bytes('model.safetensors'),
+    adapter: {config: text('adapter_config.json'), weights: bytes('adapter_model.safetensors')},
+    expected: JSON.parse(text('expected.json')) as Expectation,
+  };
+}
+
+/** Which of the numbers of a result belong to tokens, and not to what fills up. */
+export function atTokens(values: ArrayLike<number>, {mask, shape}: Expectation): number[] {
+  if (shape.length === 2) {
+    return Array.from(values);
+  }
+  const width = shape.at(-1)!;
+  return Array.from(values).filter((_, i) => mask.flat()[Math.floor(i / width)] === 1);
+}

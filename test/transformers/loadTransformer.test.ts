@@ -1,0 +1,260 @@
+import * as tf from '@tensorflow/tfjs';
+import fc from 'fast-check';
+import {disposeModel} from 'tfjs-lora';
+import {loadTransformer, type TransformerSources} from 'tfjs-lora/transformers';
+import {decodeSafetensors, encodeSafetensors, type NamedValues} from '../../src/formats/safetensors';
+import {numbers, useBackend, withoutLeaks} from '../helpers';
+import {fixture} from './fixtures';
+
+const bert = fixture('bert');
+const fields = JSON.parse(bert.config) as Record<string, unknown>;
+
+function tensorsOf(bytes: Uint8Array): Record<string, NamedValues> {
+  return Object.fromEntries(
+    [...decodeSafetensors(bytes).tensors].map(([name, {shape, data}]) => [name, {shape, data: data!}]),
+  );
+}
+
+const stored = tensorsOf(bert.weights);
+
+async function outputOf(sources: Partial<TransformerSources>): Promise<number[]> {
+  const model = await loadTransformer({config: bert.config, weights: bert.weights, ...sources});
+  const values = tf.tidy(() => {
+    const {ids, mask} = bert.expected;
+    return numbers(model.predict([tf.tensor2d(ids, undefined, 'int32'), tf.tensor2d(mask)]) as tf.Tensor);
+  });
+  disposeModel(model);
+  return values;
+}
+
+beforeAll(() => useBackend('cpu'));
+
+describe('a model', () => {
+  test('comes from bytes, blobs, responses, promises and several files alike', async () => {
+    const expected = await outputOf({});
+    const names = Object.keys(stored);
+    const part = (from: number, to: number) =>
+      encodeSafetensors(Object.fromEntries(names.slice(from, to).map(name => [name, stored[name]!])));
+    const bytes = new Uint8Array(bert.weights);
+    const sources: TransformerSources['weights'][] = [
+      bytes.buffer,
+      new Blob([bytes]),
+      new Response(bytes),
+      Promise.resolve(new Blob([bytes])),
+      [part(0, 3), new Blob([part(3, 10)]), new Response(part(10, names.length))],
+    ];
+    for (const weights of sources) {
+      await withoutLeaks(async () => expect(await outputOf({weights})).toEqual(expected));
+    }
+    const config = new Blob([bert.config]);
+    expect(await outputOf({config})).toEqual(expected);
+    expect(await outputOf({config: fields})).toEqual(expected);
+  });
+
+  test.each(['F16', 'BF16'] as const)('of %s has the numbers that were rounded', async dtype => {
+    const rounded = encodeSafetensors(stored, {dtype});
+    const wide = encodeSafetensors(tensorsOf(rounded));
+    expect(await outputOf({weights: rounded})).toEqual(await outputOf({weights: wide}));
+  });
+
+  test('has the names of the modules of the hub', async () => {
+    const model = await loadTransformer({config: bert.config, weights: bert.weights});
+    const names = model.layers.map(({name}) => name);
+    expect(names).toEqual(
+      expect.arrayContaining([
+        'embeddings/word_embeddings',
+        'encoder/layer/1/attention/self/query',
+        'encoder/layer/1/output/dense',
+      ]),
+    );
+    expect(model.getLayer('encoder/layer/0/attention/self/key').getClassName()).toBe('Dense');
+    disposeModel(model);
+  });
+
+  test('gives one vector for a text with a pooling, by the mask', async () => {
+    const states = tf.tensor(await outputOf({}), [3, 7, 24]);
+    const mask = tf.tensor2d(bert.expected.mask);
+    const mean = tf.tidy(() => {
+      const weights = tf.reshape(mask, [3, 7, 1]);
+      return numbers(tf.div(tf.sum(tf.mul(states, weights), 1), tf.sum(weights, 1)));
+    });
+    const first = tf.tidy(() => numbers(tf.reshape(tf.slice(states, [0, 0, 0], [3, 1, 24]), [3, 24])));
+    expect(await outputOf({pooling: 'mean'})).toBeAllClose(mean);
+    expect(await outputOf({pooling: 'first'})).toBeAllClose(first);
+    tf.dispose([states, mask]);
+  });
+
+  test('takes a new head for classes, whose body is that of the file', async () => {
+    await withoutLeaks(async () => {
+      const model = await loadTransformer({config: bert.config, weights: bert.weights, labels: 5});
+      expect(model.outputs[0]!.shape).toEqual([null, 5]);
+      const head = model.getLayer('classifier').getWeights()[0]!;
+      expect(numbers(head).some(value => value !== 0)).toBe(true);
+      const query = model.getLayer('bert/encoder/layer/0/attention/self/query').getWeights()[1]!;
+      expect(numbers(query)).toEqual(
+        Array.from(stored['encoder.layer.0.attention.self.query.bias']!.data as Float32Array),
+      );
+      disposeModel(model);
+    });
+  });
+
+  test('of a file with a head gives its body alone where that is asked for', async () => {
+    const {config, weights} = fixture('bertClasses');
+    const model = await loadTransformer({config, weights, architecture: 'BertModel'});
+    expect(model.outputs[0]!.shape).toEqual([null, null, 24]);
+    disposeModel(model);
+  });
+
+  test('takes types of tokens as a third input', async () => {
+    const model = await loadTransformer({config: bert.config, weights: bert.weights, tokenTypes: true});
+    const given = await outputOf({});
+    tf.tidy(() => {
+      const {ids, mask} = bert.expected;
+      const inputs = [tf.tensor2d(ids, undefined, 'int32'), tf.tensor2d(mask)];
+      const zeros = model.predict([...inputs, tf.zeros([3, 7])]) as tf.Tensor;
+      const ones = model.predict([...inputs, tf.ones([3, 7])]) as tf.Tensor;
+      expect(numbers(zeros)).toBeAllClose(given);
+      expect(numbers(ones)).not.toEqual(numbers(zeros));
+    });
+    disposeModel(model);
+  });
+
+  test('takes the old names of normalizations', async () => {
+    const old = Object.fromEntries(
+      Object.entries(stored).map(([name, values]) => [
+        name.replace(/LayerNorm\.weight$/, 'LayerNorm.gamma').replace(/LayerNorm\.bias$/, 'LayerNorm.beta'),
+        values,
+      ]),
+    );
+    expect(await outputOf({weights: encodeSafetensors(old)})).toEqual(await outputOf({}));
+  });
+});
+
+const query = 'encoder.layer.0.attention.self.query.weight';
+
+function without(name: string): Record<string, NamedValues> {
+  return Object.fromEntries(Object.entries(stored).filter(([other]) => other !== name));
+}
+
+describe('what does not fit is refused and leaves nothing', () => {
+  const ofTensors = (tensors: Record<string, NamedValues>) => encodeSafetensors(tensors);
+  test.each<[string, Partial<TransformerSources>, RegExp[]]>([
+    [
+      'a model of no known type',
+      {config: {...fields, model_type: 'mamba'}},
+      [/model_type "mamba", for which there is no code/],
+    ],
+    ['a config that is no JSON', {config: '{"model_type": '}, [/config cannot be read/]],
+    [
+      'a config with several faults, in one message',
+      {
+        config: {
+          ...fields,
+          hidden_size: -3,
+          num_attention_heads: 'three',
+          hidden_act: 'mish',
+          position_embedding_type: 'relative_key',
+        },
+      },
+      [/hidden_size must be a positive integer, got -3/, /num_attention_heads/, /hidden_act is "mish"/, /relative_key/],
+    ],
+    [
+      'heads that do not divide the width',
+      {config: {...fields, num_attention_heads: 5}},
+      [/hidden_size 24 is no multiple of num_attention_heads 5/],
+    ],
+    [
+      'another width than the file has',
+      {config: {...fields, hidden_size: 27}},
+      [/embeddings\.word_embeddings\.weight: shape \[61, 24\] in the file, \[61, 27\] by the config/],
+    ],
+    [
+      'more blocks than the file has tensors',
+      {config: {...fields, num_hidden_layers: 1e9}},
+      [/1000000000 blocks, and the files have \d+ tensors/],
+    ],
+    [
+      'tensors that are missing and surplus, all at once',
+      {weights: ofTensors({...without(query), 'encoder.more': {shape: [1], data: new Float32Array(1)}})},
+      [/layer\.0\.attention\.self\.query\.weight: not in the files/, /encoder\.more: no weight of the model/],
+    ],
+    [
+      'a tensor that is in two files',
+      {weights: [bert.weights, ofTensors({[query]: stored[query]!})]},
+      [/query\.weight: there is encoder.*too/],
+    ],
+    [
+      'numbers of another type',
+      {weights: ofTensors({...without(query), [query]: {shape: [24, 24], data: new BigInt64Array(576)}})},
+      [/of type I64, not F32/],
+    ],
+    ['a file that is cut off', {weights: bert.weights.subarray(0, bert.weights.length - 5)}, [/ends at byte/]],
+    [
+      'a stream that is cut off',
+      {weights: new Response(new Uint8Array(bert.weights.subarray(0, bert.weights.length - 5)))},
+      [/The file ends at byte/],
+    ],
+    [
+      'a stream that goes on',
+      {weights: new Response(new Uint8Array([...bert.weights, 0]))},
+      [/behind the last tensor/],
+    ],
+    ['bytes of no file', {weights: new Uint8Array(3)}, [/ends at byte 3/]],
+    [
+      'a response that is no success',
+      {weights: new Response('', {status: 404, statusText: 'Not Found'})},
+      [/404 Not Found/],
+    ],
+    [
+      'more bytes than are allowed',
+      {weights: new Response(new Uint8Array(bert.weights)), maxBytes: 1000},
+      [/more than the 1,000 bytes/],
+    ],
+    ['an architecture of another family', {architecture: 'LlamaModel'}, [/architecture must be one of BertModel/]],
+    ['a pooling of a model with a head', {labels: 2, pooling: 'mean'}, [/gives no pooled states/]],
+    ['an option that is none', {poling: 'mean'} as object, [/no option "poling"/]],
+    ['a text that is neither a config nor an address', {config: '64'}, [/64 cannot be fetched/]],
+    ['no weights', {weights: []}, [/weights is missing/]],
+    [
+      'a tokenizer of another model',
+      {tokenizer: {encode: () => ({ids: []}), get_vocab: () => new Map([['zebra', 61]])}},
+      [/token "zebra" has number 61, and the table of words 61 rows/],
+    ],
+  ])('%s', async (_, sources, messages) => {
+    await withoutLeaks(async () => {
+      const error = await outputOf(sources).then(
+        () => undefined,
+        (reason: unknown) => reason as Error,
+      );
+      expect(error?.constructor.name).toBe('LoRAError');
+      messages.forEach(message => expect(error!.message).toMatch(message));
+    });
+  });
+
+  test('heads of a size that the file does not have, before a table is made by it', async () => {
+    const {config, weights} = fixture('llamaScaled');
+    const huge = {...(JSON.parse(config) as object), head_dim: 2 ** 40};
+    await withoutLeaks(() => expect(loadTransformer({config: huge, weights})).rejects.toThrow(/q_proj.weight: shape/));
+  });
+
+  test('a load that is aborted', async () => {
+    const controller = new AbortController();
+    controller.abort(new Error('enough'));
+    await withoutLeaks(() => expect(outputOf({signal: controller.signal})).rejects.toThrow('enough'));
+  });
+
+  test('bytes that are damaged anywhere', async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.nat(bert.weights.length - 1), fc.integer({min: 1, max: 255}), async (place, change) => {
+        const damaged = new Uint8Array(bert.weights);
+        damaged[place]! ^= change;
+        const before = tf.memory().numTensors;
+        await outputOf({weights: damaged}).catch((error: unknown) =>
+          expect((error as Error).constructor.name).toBe('LoRAError'),
+        );
+        expect(tf.memory().numTensors).toBe(before);
+      }),
+      {numRuns: 30},
+    );
+  });
+});

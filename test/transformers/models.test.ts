@@ -1,0 +1,156 @@
+import * as tf from '@tensorflow/tfjs';
+import {
+  applyLoRA,
+  disposeModel,
+  exportPEFT,
+  getAdapter,
+  importPEFT,
+  mergeLoRA,
+  removeLoRA,
+  trainableVariables,
+} from 'tfjs-lora';
+import {loadTransformer} from 'tfjs-lora/transformers';
+import {decodeSafetensors} from '../../src/formats/safetensors';
+import {sitesOf} from '../../src/rewire/walk';
+import {BACKENDS, useBackend, withoutLeaks} from '../helpers';
+import {atTokens, type Expectation, fixture, NAMES} from './fixtures';
+
+function inputsOf({ids, mask}: Expectation): tf.Tensor2D[] {
+  return [tf.tensor2d(ids, undefined, 'int32'), tf.tensor2d(mask, undefined, 'int32')];
+}
+
+function predicted(model: tf.LayersModel, expected: Expectation): number[] {
+  return tf.tidy(() => atTokens((model.predict(inputsOf(expected)) as tf.Tensor).dataSync(), expected));
+}
+
+test('there are models of every family', () => {
+  expect(NAMES).toEqual(expect.arrayContaining(['bert', 'distilbert', 'gpt2', 'llama', 'roberta']));
+});
+
+describe.each(BACKENDS)('on %s', backend => {
+  beforeAll(() => useBackend(backend));
+
+  test.each(NAMES)('%s computes what PyTorch computes', async name => {
+    const {config, weights, expected} = fixture(name);
+    await withoutLeaks(async () => {
+      const model = await loadTransformer({config, weights});
+      expect(predicted(model, expected)).toBeAllClose(atTokens(expected.base, expected), {rtol: 2e-5, atol: 2e-5});
+      disposeModel(model);
+    });
+  });
+
+  test.each(NAMES)('%s runs an adapter of PEFT without a map of names, merged too, and gives it back', async name => {
+    const {config, weights, adapter: files, expected} = fixture(name);
+    await withoutLeaks(async () => {
+      const model = await loadTransformer({config, weights});
+      const adapter = importPEFT(files, model);
+      const adapted = applyLoRA(model, adapter);
+      const close = {rtol: 5e-5, atol: 5e-5};
+      expect(predicted(adapted, expected)).toBeAllClose(atTokens(expected.adapted, expected), close);
+      const merged = mergeLoRA(adapted);
+      expect(predicted(merged, expected)).toBeAllClose(atTokens(expected.merged, expected), close);
+      const exported = await exportPEFT(adapter, adapted);
+      const [ours, theirs] = [exported.weights, files.weights].map(bytes => decodeSafetensors(bytes).tensors);
+      expect([...ours!.keys()].sort()).toEqual([...theirs!.keys()].sort());
+      for (const [key, {data}] of theirs!) {
+        expect(Array.from(ours!.get(key)!.data!)).toEqual(Array.from(data!));
+      }
+      tf.dispose(adapter.tensors);
+      [merged, adapted, model].forEach(disposeModel);
+    });
+  });
+
+  describe.each([false, true])('with checkpoints: %s', checkpoint => {
+    test.each(NAMES)('the gradients of the factors of %s are those of PyTorch', async name => {
+      const {config, weights, adapter: files, expected} = fixture(name);
+      const model = await loadTransformer({config, weights, checkpoint});
+      const adapted = applyLoRA(model, importPEFT(files, model));
+      const paths = new Map(
+        sitesOf(adapted).flatMap(({path, layer}) =>
+          layer.trainableWeights.map(weight => [(weight.read() as tf.Variable).name, {path, weight}]),
+        ),
+      );
+      await withoutLeaks(() =>
+        tf.tidy(() => {
+          const {grads} = tf.variableGrads(() => {
+            const y = adapted.apply(inputsOf(expected), {training: true}) as tf.Tensor;
+            return tf.sum<tf.Scalar>(tf.mul(y, tf.tensor(expected.weights, expected.shape)));
+          }, trainableVariables(adapted));
+          const entries = Object.entries(grads);
+          expect(entries.length).toBe(Object.keys(expected.gradients).length);
+          for (const [variable, gradient] of entries) {
+            const {path, weight} = paths.get(variable)!;
+            const factor = weight.originalName.slice(path.length + 1);
+            const wanted = expected.gradients[`${path.replaceAll('/', '.')}.${factor}.weight`]!;
+            const turned = tf.transpose(tf.tensor(wanted.values, wanted.shape));
+            const largest = Math.max(...wanted.values.map(Math.abs));
+            expect([...gradient.dataSync()]).toBeAllClose([...turned.dataSync()], {rtol: 1e-4, atol: 2e-5 * largest});
+          }
+        }),
+      );
+      [adapted, model].forEach(disposeModel);
+    });
+  });
+
+  test.each(['bert', 'gpt2', 'llama'])('%s is saved, loaded, trained and taken apart as any model', async name => {
+    const {config, weights, expected} = fixture(name);
+    const model = await loadTransformer({config, weights, checkpoint: true});
+    const adapted = applyLoRA(model, {rank: 2});
+    let saved: tf.io.ModelArtifacts | undefined;
+    await adapted.save(
+      tf.io.withSaveHandler(artifacts => {
+        saved = artifacts;
+        return Promise.resolve({modelArtifactsInfo: {dateSaved: new Date(), modelTopologyType: 'JSON'}});
+      }),
+    );
+    const loaded = await tf.loadLayersModel(tf.io.fromMemory(saved!));
+    expect(predicted(loaded, expected)).toEqual(predicted(adapted, expected));
+    loaded.compile({optimizer: 'sgd', loss: 'meanSquaredError'});
+    const inputs = inputsOf(expected);
+    const targets = tf.zeros(expected.shape);
+    const history = await loaded.fit(inputs, targets, {epochs: 3, verbose: 0});
+    const losses = history.history.loss as number[];
+    expect(losses.at(-1)).toBeLessThan(losses[0]!);
+    const removed = removeLoRA(loaded);
+    expect(predicted(removed, expected)).toEqual(predicted(model, expected));
+    tf.dispose([...inputs, targets]);
+    [removed, loaded, adapted, model].forEach(disposeModel);
+  });
+
+  test('checkpointed blocks keep less than half of what the others keep', async () => {
+    const {config, weights, expected} = fixture('bert');
+    const peak = async (checkpoint: boolean): Promise<number> => {
+      const model = await loadTransformer({config, weights, checkpoint});
+      const adapted = applyLoRA(model, {rank: 2, targets: ['query', 'value'].map(part => new RegExp(`self/${part}$`))});
+      let most = 0;
+      tf.tidy(() => {
+        const before = tf.memory().numBytes;
+        tf.variableGrads(() => {
+          const y = adapted.apply(inputsOf(expected), {training: true}) as tf.Tensor;
+          most = tf.memory().numBytes - before;
+          return tf.sum<tf.Scalar>(y);
+        }, trainableVariables(adapted));
+      });
+      [adapted, model].forEach(disposeModel);
+      return most;
+    };
+    expect(await peak(true)).toBeLessThan((await peak(false)) / 2);
+  });
+
+  test('an adapter has the same paths with checkpoints and without', async () => {
+    const {config, weights} = fixture('bert');
+    const [one, other] = await Promise.all(
+      [true, false].map(async checkpoint => {
+        const model = await loadTransformer({config, weights, checkpoint});
+        const adapted = applyLoRA(model, {rank: 2});
+        const adapter = getAdapter(adapted);
+        const names = Object.keys(adapter.tensors).sort();
+        tf.dispose(adapter.tensors);
+        [adapted, model].forEach(disposeModel);
+        return names;
+      }),
+    );
+    expect(one).toEqual(other);
+    expect(one).toContain('encoder/layer/0/attention/self/query/lora_A');
+  });
+});
