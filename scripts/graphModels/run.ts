@@ -4,10 +4,11 @@ import {spawnSync} from 'node:child_process';
 import {dirname, join} from 'node:path';
 import {argv, execPath} from 'node:process';
 import {fileURLToPath} from 'node:url';
-import {convertedNames, graphNames, install} from './files';
+import {install} from './cache';
+import {convertedNames, graphNames, PACKAGES} from './files';
 import {type Outcome, summary, table} from './table';
 
-install();
+install(PACKAGES);
 const names = argv.length > 2 ? argv.slice(2) : [...graphNames(), ...convertedNames()];
 const script = join(dirname(fileURLToPath(import.meta.url)), 'check.ts');
 const outcomes = names.map((name): Outcome => {

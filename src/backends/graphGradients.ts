@@ -1,4 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
+import {cropAndResizeGradient} from './cropAndResize';
+import {cumprodGradient} from './cumprod';
 import {ensureDepthToSpaceGradient} from './depthToSpace';
 import {einsumGradient, einsumKernel} from './einsum';
 import {bilinear, nearest, resizeGradient} from './resizing';
@@ -98,6 +100,8 @@ const MISSING: readonly Config[] = [
   topK,
   stridedSliceGradient,
   einsumGradient,
+  cumprodGradient,
+  cropAndResizeGradient,
   constantIn(tf.LogicalNot, ['x']),
   ...[tf.Equal, tf.NotEqual, tf.Greater, tf.Less, tf.LessEqual, tf.LogicalAnd, tf.LogicalOr].map(name =>
     constantIn(name, ['a', 'b']),

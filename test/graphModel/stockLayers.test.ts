@@ -282,11 +282,37 @@ test('convolutions of all geometries compute what the graph computes', async () 
   );
 });
 
-test('channels-first convolutions compute what the graph computes', async () => {
-  await useBackend('cpu');
-  const nodes = [
-    input('x', [-1, 3, 6, 7]),
-    node('y', 'Conv2D', ['x', 'k'], convolution({format: 'NCHW', padding: 'VALID'})),
-  ];
-  expect(await sameAsGraph(nodes, {k: random([2, 3, 3, 4], 2)}, random([2, 3, 6, 7], 1))).toEqual(['Conv2D']);
+test('channels-first convolutions of all geometries compute what the graph computes', async () => {
+  const cases = fc.record({
+    kernel: pair(1, 3),
+    strides: pair(1, 2),
+    dilations: pair(1, 2),
+    padding: fc.constantFrom('SAME', 'VALID'),
+    depthwise: fc.boolean(),
+    bias: fc.constantFrom('BiasAdd', undefined),
+    activation: fc.constantFrom('Relu', 'Relu6', 'Sigmoid', undefined),
+  });
+  await fc.assert(
+    fc.asyncProperty(cases, async ({kernel, strides, dilations, padding, depthwise, bias, activation}) => {
+      const rates: [number, number] = strides.some(stride => stride > 1) ? [1, 1] : dilations;
+      const op = depthwise ? 'DepthwiseConv2dNative' : 'Conv2D';
+      const attributes = convolution({strides, dilations: rates, padding, format: 'NCHW'});
+      const steps: [string, string[], object][] = [
+        [op, ['k'], attributes],
+        ...(bias ? [['BiasAdd', ['b'], {data_format: text('NCHW')}] as [string, string[], object]] : []),
+        ...(activation ? [[activation, [], {}] as [string, string[], object]] : []),
+      ];
+      const nodes = steps.map(([step, others, attr], i) => {
+        const name = i === steps.length - 1 ? 'y' : `step${i}`;
+        return node(name, step, [i === 0 ? 'x' : `step${i - 1}`, ...others], attr as typeof attributes);
+      });
+      const constants = {k: random([...kernel, 3, 2], 2), ...(bias && {b: random([depthwise ? 6 : 2], 3)})};
+      const x = random([2, 3, 6, 7], 1);
+      const classes = await sameAsGraph([input('x', [-1, 3, 6, 7]), ...nodes], constants, x);
+      if (!depthwise && strides.every(stride => stride === 1)) {
+        expect(classes[0]).toBe('Conv2D');
+      }
+    }),
+    {numRuns: 25},
+  );
 });
