@@ -25,6 +25,7 @@ function weighted(y: tf.Tensor): tf.Scalar {
 const ints = (values: number[], shape?: number[]) => tf.tensor(values, shape ?? [values.length], 'int32');
 const x1 = () => random([5], 1);
 const x2 = () => random([4, 6], 1);
+const oblong = () => random([2, 2, 4, 3], 1);
 const x4 = () => random([2, 4, 4, 4], 1);
 
 /** Within the image, turned around, and beyond it; no pixel of a crop comes to lie near one of an image, or its edge. */
@@ -71,6 +72,20 @@ const CASES: GradientCase[] = [
   ['ResizeBilinear by centres', x4, x => tf.image.resizeBilinear(x as tf.Tensor4D, [7, 9], false, true)],
   ['ResizeBilinear to a smaller one', x4, x => tf.image.resizeBilinear(x as tf.Tensor4D, [3, 2], false, true)],
   ['ResizeNearestNeighbor by centres', x4, x => tf.image.resizeNearestNeighbor(x as tf.Tensor4D, [6, 5], false, true)],
+  ['AvgPool of windows beyond the image', x4, x => tf.avgPool(x as tf.Tensor4D, [2, 3], [2, 1], 'same')],
+  ['AvgPool of windows within the image', x4, x => tf.avgPool(x as tf.Tensor4D, 2, 2, 'valid')],
+  ['ResizeBilinear of an oblong image', oblong, x => tf.image.resizeBilinear(x as tf.Tensor4D, [4, 8])],
+  [
+    'ResizeBilinear of an oblong image, by corners',
+    oblong,
+    x => tf.image.resizeBilinear(x as tf.Tensor4D, [3, 7], true),
+  ],
+  ['ResizeNearestNeighbor of an oblong image', oblong, x => tf.image.resizeNearestNeighbor(x as tf.Tensor4D, [5, 8])],
+  [
+    'ResizeNearestNeighbor of an oblong image, by corners',
+    oblong,
+    x => tf.image.resizeNearestNeighbor(x as tf.Tensor4D, [5, 8], true),
+  ],
   ['ResizeBilinear by corners', x4, x => tf.image.resizeBilinear(x as tf.Tensor4D, [7, 9], true, false)],
 ];
 
