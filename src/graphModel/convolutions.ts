@@ -54,8 +54,9 @@ export function planConv2D(node: GraphNode, planner: Planner): boolean {
   const kernel = floatKernel(filter, planner);
   const flow = planner.floats(x);
   const walk = walkOf(node);
-  // The executor of tfjs reads the strides of channels-first images wrongly; a GraphOp does what it does.
-  const known = walk.channelsLast || (walk.strides.every(stride => stride === 1) && walk.padding !== 'explicit');
+  // The executor of tfjs reads the strides and dilations of channels-first images wrongly; a GraphOp does what it does.
+  const isPlain = [...walk.strides, ...walk.dilations].every(step => step === 1) && walk.padding !== 'explicit';
+  const known = walk.channelsLast || isPlain;
   const channels = flow?.shapes[0][walk.channelsLast ? 3 : 1];
   if (kernel === undefined || !known || channels !== kernel.shape[2]) {
     return false;

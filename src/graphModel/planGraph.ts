@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {asLoRAError, LoRAError} from '../errors';
 import {type GraphNode, inputsOf, keyOf, shapeOf} from '../formats/graphDef';
-import {reasonNotToRun} from '../layers/graphOp';
+import {reasonNotToRun, reasonNotToRunHere} from '../layers/graphOp';
 import {keepsRows} from './batch';
 import {neededNodes} from './order';
 import {checkSize, materialize, planOp, runProbe} from './planOp';
@@ -107,7 +107,7 @@ async function planNode(planner: Planner, node: GraphNode): Promise<void> {
   }
   const names = inputsOf(node);
   const inputs = names.map(name => values.get(keyOf(name)));
-  const reason = reasonNotToRun(node.op);
+  const reason = reasonNotToRun(node.op) ?? reasonNotToRunHere(node.op);
   if (reason !== undefined) {
     planner.problems.set(node.name, reason);
     return;

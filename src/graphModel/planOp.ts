@@ -27,7 +27,7 @@ export function planOp(planner: Planner, node: GraphNode, {part, sources}: NodeP
     tf.tidy(() => {
       checkSize(node, values, p);
       const tensors = values.map(value => tensorAt(value, p));
-      return runProbe(planner, node, tensors, p).map(({shape, dtype}) => ({shape, dtype}));
+      return probed(planner, node, tensors, p).map(({shape, dtype}) => ({shape, dtype}));
     }),
   ) as unknown as Pair<{shape: number[]; dtype: GraphType}[]>;
   const open = (one: number[], other: number[] | undefined) =>
@@ -135,13 +135,17 @@ export function checkSize(node: GraphNode, values: readonly Value[], p: 0 | 1 = 
   return size;
 }
 
+/** What a node gives for tensors that stand for others. */
+function probed(planner: Planner, node: GraphNode, tensors: readonly tf.Tensor[], p: 0 | 1): tf.Tensor[] {
+  // How many a Where finds hangs on the numbers.
+  return node.op === 'Where'
+    ? [tf.zeros([[7, 5][p] as number, tensors[0]?.rank ?? 1], 'int32')]
+    : runProbe(planner, node, tensors);
+}
+
 /** What a node gives for tensors, in the order of its used outputs. */
-export function runProbe(planner: Planner, node: GraphNode, tensors: readonly tf.Tensor[], p: 0 | 1 = 0): tf.Tensor[] {
+export function runProbe(planner: Planner, node: GraphNode, tensors: readonly tf.Tensor[]): tf.Tensor[] {
   const outputs = planner.keysOf(node).map((_, index) => ({index, dtype: 'float32' as const}));
-  if (node.op === 'Where') {
-    // How many it finds hangs on the numbers.
-    return [tf.zeros([[7, 5][p] as number, tensors[0]?.rank ?? 1], 'int32')];
-  }
   const names = tensors.map((_, i) => `x${i}`);
   const {name, op, attr} = node;
   const own = {name, op, input: names, ...(attr && {attr})};

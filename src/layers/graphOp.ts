@@ -177,7 +177,7 @@ export function runNode(
   }
   const own = Object.hasOwn(OWN_OPS, node.op) ? OWN_OPS[node.op] : undefined;
   if (own !== undefined) {
-    return [own(feed[node.input?.[0] ?? ''] as tf.Tensor)];
+    return [own(feed[node.input?.[0] ?? ''] as tf.Tensor, node)];
   }
   return [
     graph.execute(
@@ -198,18 +198,18 @@ function multipliedIntegers(
 }
 
 /** What the executor of tfjs does not know, or only asynchronously. */
-const OWN_OPS: Readonly<Record<string, (x: tf.Tensor) => tf.Tensor>> = {
+const OWN_OPS: Readonly<Record<string, (x: tf.Tensor, node: GraphNode) => tf.Tensor>> = {
   Where: where,
   _FusedHardSwish: x => tf.mul(x, tf.mul(1 / 6, tf.relu6(tf.add(x, 3)))),
   _FusedSwish: x => tf.mul(x, tf.sigmoid(x)),
 };
 
 /** `tf.whereAsync` at once: it waits for the backend, which webgpu cannot. */
-function where(condition: tf.Tensor): tf.Tensor {
-  if (tf.getBackend() === 'webgpu') {
+function where(condition: tf.Tensor, {name, op}: GraphNode): tf.Tensor {
+  const reason = reasonNotToRunHere(op);
+  if (reason !== undefined) {
     throw new LoRAError(
-      'The graph has a Where, which has to read a tensor in the middle of a call. webgpu cannot. Use another backend, or cut the graph ' +
-        'behind it: fromGraphModel(graph, {inputs: […], inputShapes: {…}}).',
+      `${op} "${name}" ${reason}. Use another backend, or cut the graph behind it: fromGraphModel(graph, {inputs: […], inputShapes: {…}}).`,
     );
   }
   const values = condition.dataSync();
@@ -276,4 +276,11 @@ const NOT_TO_RUN: readonly [pattern: RegExp, reason: string][] = [
 /** Why no layer can compute an op, as the rest of a sentence about it; `undefined` if one can, as far as is known. */
 export function reasonNotToRun(op: string): string | undefined {
   return NOT_TO_RUN.find(([pattern]) => pattern.test(op))?.[1];
+}
+
+/** Why an op cannot be computed on the current backend, as the rest of a sentence about it; `undefined` if it can, as far as is known. */
+export function reasonNotToRunHere(op: string): string | undefined {
+  return op === 'Where' && tf.getBackend() === 'webgpu'
+    ? 'has to read a tensor in the middle of a call, which webgpu cannot'
+    : undefined;
 }

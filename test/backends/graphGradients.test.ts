@@ -25,10 +25,16 @@ function weighted(y: tf.Tensor): tf.Scalar {
 const ints = (values: number[], shape?: number[]) => tf.tensor(values, shape ?? [values.length], 'int32');
 const x1 = () => random([5], 1);
 const x2 = () => random([4, 6], 1);
+const oblong = () => random([2, 2, 4, 3], 1);
 const x4 = () => random([2, 4, 4, 4], 1);
 
+/** Within the image, turned around, and beyond it; no pixel of a crop comes to lie near one of an image, or its edge. */
+const owners = () => tf.tensor1d([1, 0, 1], 'int32');
+const boxes = () => tf.tensor2d([0.05, 0.1, 0.8, 0.95, 0.9, 0.7, 0.15, 0.05, -0.4, 0.2, 0.55, 1.3], [3, 4]);
+
 // Each is piecewise linear, or smooth enough for differences of 2^-6.
-const CASES: [name: string, x: () => tf.Tensor, f: (x: tf.Tensor) => tf.Tensor][] = [
+type GradientCase = [name: string, x: () => tf.Tensor, f: (x: tf.Tensor) => tf.Tensor];
+const CASES: GradientCase[] = [
   ['StridedSlice with steps', x2, x => tf.stridedSlice(x, [0, 1], [4, 6], [2, 3])],
   ['StridedSlice backwards', x2, x => tf.stridedSlice(x, [3, 5], [0, 0], [-1, -2])],
   ['StridedSlice that drops an axis', x2, x => tf.stridedSlice(x, [1, 0], [2, 6], [1, 1], 0, 0, 0, 0, 1)],
@@ -43,6 +49,18 @@ const CASES: [name: string, x: () => tf.Tensor, f: (x: tf.Tensor) => tf.Tensor][
   ['TensorScatterUpdate in its updates', x2, x => tf.tensorScatterUpdate(random([7, 6], 3), ints([2, 0, 6, 1], [4, 1]), x)], // prettier-ignore
   // Far enough from each other that none overtakes another.
   ['TopK', () => tf.tensor2d([3, 1, 4, 0, 5, 9, 2, 6, 8, 7, 11, 10], [2, 6]), x => tf.topk(x, 3).values],
+  ...[[false, false], [true, false], [false, true], [true, true]].map(([exclusive, reverse]): GradientCase => [
+    `Cumprod${exclusive ? ', exclusive' : ''}${reverse ? ', from the end' : ''}`,
+    x2,
+    x => tf.cumprod(x, 1, exclusive, reverse),
+  ]), // prettier-ignore
+  ['Cumprod along the first axis', x4, x => tf.cumprod(x, 0)],
+  ['Cumprod of zeros', () => tf.tensor2d([2, 0, 3, 4, 0, 0, 5, 1], [2, 4]), x => tf.cumprod(x, 1)],
+  ['CropAndResize', x4, x => tf.image.cropAndResize(x as tf.Tensor4D, boxes(), owners(), [3, 5])],
+  ['CropAndResize to one pixel', x4, x => tf.image.cropAndResize(x as tf.Tensor4D, boxes(), owners(), [1, 1])],
+  ['CropAndResize to the nearest', x4, x => tf.image.cropAndResize(x as tf.Tensor4D, boxes(), owners(), [3, 5], 'nearest')], // prettier-ignore
+  ['CropAndResize in its boxes', boxes, x => tf.image.cropAndResize(x4() as tf.Tensor4D, x as tf.Tensor2D, owners(), [3, 5])], // prettier-ignore
+  ['CropAndResize to one pixel, in its boxes', boxes, x => tf.image.cropAndResize(x4() as tf.Tensor4D, x as tf.Tensor2D, owners(), [1, 1])], // prettier-ignore
   ['divNoNan', x2, x => tf.divNoNan(x, tf.add(tf.square(x), 1))],
   ['a broadcast product', () => random([3, 4], 1), x => tf.matMul(random([2, 5, 3], 2), x)],
   ['a broadcast product, transposed', () => random([1, 4, 3], 1), x => tf.matMul(random([2, 5, 3], 2), x, false, true)],
@@ -54,6 +72,20 @@ const CASES: [name: string, x: () => tf.Tensor, f: (x: tf.Tensor) => tf.Tensor][
   ['ResizeBilinear by centres', x4, x => tf.image.resizeBilinear(x as tf.Tensor4D, [7, 9], false, true)],
   ['ResizeBilinear to a smaller one', x4, x => tf.image.resizeBilinear(x as tf.Tensor4D, [3, 2], false, true)],
   ['ResizeNearestNeighbor by centres', x4, x => tf.image.resizeNearestNeighbor(x as tf.Tensor4D, [6, 5], false, true)],
+  ['AvgPool of windows beyond the image', x4, x => tf.avgPool(x as tf.Tensor4D, [2, 3], [2, 1], 'same')],
+  ['AvgPool of windows within the image', x4, x => tf.avgPool(x as tf.Tensor4D, 2, 2, 'valid')],
+  ['ResizeBilinear of an oblong image', oblong, x => tf.image.resizeBilinear(x as tf.Tensor4D, [4, 8])],
+  [
+    'ResizeBilinear of an oblong image, by corners',
+    oblong,
+    x => tf.image.resizeBilinear(x as tf.Tensor4D, [3, 7], true),
+  ],
+  ['ResizeNearestNeighbor of an oblong image', oblong, x => tf.image.resizeNearestNeighbor(x as tf.Tensor4D, [5, 8])],
+  [
+    'ResizeNearestNeighbor of an oblong image, by corners',
+    oblong,
+    x => tf.image.resizeNearestNeighbor(x as tf.Tensor4D, [5, 8], true),
+  ],
   ['ResizeBilinear by corners', x4, x => tf.image.resizeBilinear(x as tf.Tensor4D, [7, 9], true, false)],
 ];
 

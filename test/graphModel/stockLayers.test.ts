@@ -282,11 +282,42 @@ test('convolutions of all geometries compute what the graph computes', async () 
   );
 });
 
-test('channels-first convolutions compute what the graph computes', async () => {
-  await useBackend('cpu');
+test('channels-first convolutions of all geometries compute what the graph computes', async () => {
+  const cases = fc.record({
+    kernel: pair(1, 3),
+    strides: pair(1, 2),
+    dilations: pair(1, 2),
+    padding: fc.constantFrom('SAME', 'VALID'),
+    activation: fc.constantFrom('Relu', 'Relu6', 'Sigmoid', undefined),
+  });
+  await fc.assert(
+    fc.asyncProperty(cases, async ({kernel, strides, dilations, padding, activation}) => {
+      const rates: [number, number] = strides.some(stride => stride > 1) ? [1, 1] : dilations;
+      const attributes = convolution({strides, dilations: rates, padding, format: 'NCHW'});
+      const nodes = [
+        node(activation ? 'conv' : 'y', 'Conv2D', ['x', 'k'], attributes),
+        ...(activation ? [node('y', activation, ['conv'])] : []),
+      ];
+      const constants = {k: random([...kernel, 3, 2], 2)};
+      const x = random([2, 3, 6, 7], 1);
+      const classes = await sameAsGraph([input('x', [-1, 3, 6, 7]), ...nodes], constants, x);
+      const isPlain = [...strides, ...rates].every(step => step === 1);
+      expect(classes[0]).toBe(isPlain ? 'Conv2D' : 'GraphOp');
+    }),
+    {numRuns: 25},
+  );
+});
+
+test('a channels-first bias, which plain tfjs cannot add, goes to the channels', async () => {
   const nodes = [
     input('x', [-1, 3, 6, 7]),
-    node('y', 'Conv2D', ['x', 'k'], convolution({format: 'NCHW', padding: 'VALID'})),
+    node('conv', 'Conv2D', ['x', 'k'], convolution({format: 'NCHW'})),
+    node('y', 'BiasAdd', ['conv', 'b'], {data_format: text('NCHW')}),
   ];
-  expect(await sameAsGraph(nodes, {k: random([2, 3, 3, 4], 2)}, random([2, 3, 6, 7], 1))).toEqual(['Conv2D']);
+  const graph = await graphOf(nodes, {k: random([1, 1, 3, 2], 2), b: tf.tensor1d([10, 20])});
+  const x = random([2, 3, 6, 7], 1);
+  const [plain] = outputsOf(graph, {x}, ['conv']);
+  const model = await fromGraphModel(graph);
+  const expected = tf.add(plain!, tf.tensor4d([10, 20], [1, 2, 1, 1]));
+  expect(numbers(model.predict(x) as tf.Tensor)).toBeAllClose(numbers(expected));
 });
