@@ -13,9 +13,10 @@ describe.each(BACKENDS)('on %s', backend => {
   afterEach(() => tf.engine().endScope());
 
   test.each(ROWS)('%s is exact at birth, trains, merges, saves and loads, and leaks nothing', async (_, kind) => {
-    for (const {behaviour, tolerance, run} of casesOf(kind)) {
+    for (const one of casesOf(kind)) {
+      const {behaviour, tolerance} = one;
       await useBackend(backend);
-      const deviation = await run(backend);
+      const deviation = await one.run(backend);
       expect({behaviour, isFine: deviation <= tolerance, deviation}).toEqual({behaviour, isFine: true, deviation});
     }
   });
