@@ -7,8 +7,8 @@ import {limitOf, tensorsByLayer} from './layerTensors';
 import {matricesOf, reduced} from './mixing';
 
 /** Whether updates by a method are a product by themselves, and yet none of LoRA's parameters. */
-export function isProduct({product, parametersOf}: Method): boolean {
-  return product !== undefined && parametersOf === undefined;
+export function isProduct(method: Method): boolean {
+  return method.product !== undefined && method.parametersOf === undefined;
 }
 
 /**
@@ -32,8 +32,8 @@ export function asLoRA(adapter: Adapter, converts: (method: Method) => boolean =
         continue;
       }
       const {a, b} = method.product(parameters);
-      const product = limitOf({a, b}) < (b.shape[0] ?? 1) ? reduced(matricesOf({a, b})) : {a, b};
-      const rank = product.b.shape[0] as number;
+      const product = limitOf({a, b}) < b.shape[0] ? reduced(matricesOf({a, b})) : {a, b};
+      const rank = product.b.shape[0];
       products[`${start}lora_A`] = tf.reshape(product.a, [...a.shape.slice(0, -1), rank]);
       products[`${start}lora_B`] = tf.reshape(product.b, [rank, ...b.shape.slice(1)]);
       method.parameterNames.forEach(parameter => own.delete(start + parameter));

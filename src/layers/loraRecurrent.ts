@@ -52,8 +52,8 @@ export abstract class LoRARecurrentLayer extends LoRALayer {
         const [ofInput, ofState] = updates.slice(2 * i) as [Update, Update];
         const widths = partWidths(cellKind(cell) as CellKind, fields.recurrentKernel.read());
         const products = {
-          input: updatedProducts(fields.kernel, ofInput, first.shape[0] as number),
-          recurrent: updatedProducts(fields.recurrentKernel, ofState, first.shape[0] as number, widths),
+          input: updatedProducts(fields.kernel, ofInput, first.shape[0]),
+          recurrent: updatedProducts(fields.recurrentKernel, ofState, first.shape[0], widths),
         };
         return [fields, products];
       }),
@@ -82,7 +82,7 @@ function updatedProducts(
     return adaptedProducts(update.kernel ?? kernel, factors ?? null, widths);
   }
   const own = variable.trainable ? adaptedProducts(kernel, null, widths) : frozenProducts(kernel, widths);
-  const mask = dropout.mask([examples, kernel.shape[0] as number]);
+  const mask = dropout.mask([examples, kernel.shape[0]]);
   return masked(own, mask, adaptedProducts(changeOf(kernel, update), null, widths));
 }
 

@@ -66,7 +66,7 @@ function delta({lokr_w1: w1, lokr_w2: whole, lokr_w2_a: a, lokr_w2_b: b}: Parame
 }
 
 function lowRank(b: tf.Tensor, a: tf.Tensor): tf.Tensor {
-  const product = tf.matMul(tf.reshape(b, [-1, a.shape[0] as number]), a as tf.Tensor2D);
+  const product = tf.matMul(tf.reshape(b, [-1, a.shape[0]]), a);
   return tf.reshape(product, [...b.shape.slice(0, -1), a.shape[1] as number]);
 }
 

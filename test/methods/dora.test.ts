@@ -67,7 +67,7 @@ describe.each(BACKENDS)('on %s', backend => {
     const transposed = name.includes('Transpose');
     const x = random([2, ...inputShape] as [number, number], 4);
     const plainV = (a: tf.Tensor, b: tf.Tensor) => {
-      const product = tf.matMul(tf.reshape(a, [-1, 2]), b as tf.Tensor2D);
+      const product = tf.matMul(tf.reshape(a, [-1, 2]), b);
       return tf.add(kernel, tf.mul(tf.reshape(product, kernel.shape), 1.5));
     };
     const axes = kernel.shape.map((_, i) => i).filter(i => i !== kernel.rank - (transposed ? 2 : 1));
@@ -79,7 +79,7 @@ describe.each(BACKENDS)('on %s', backend => {
       const w = tf.mul(plainV(a!, b!), along(tf.div(m!, norm)));
       return tf.tanh(tf.add(op(input!, w), read('bias')));
     });
-    const variables = trainableVariables(model) as tf.Variable[];
+    const variables = trainableVariables(model);
     const dy = tf.add(random(wanted[0]!.shape as [number, number], 6), 1);
     const f = (input: tf.Tensor) => tf.sum<tf.Scalar>(tf.mul(model.apply(input, {training: true}) as tf.Tensor, dy));
     const {grads} = tf.variableGrads(() => f(x), variables);
@@ -104,7 +104,7 @@ describe.each(BACKENDS)('on %s', backend => {
     const fresh = new LoRADense({...DORA, layer: tf.layers.dense({units: 4})});
     const y = fresh.apply(x) as tf.Tensor;
     const [kernel] = fresh.baseLayer.getWeights() as [tf.Tensor];
-    expect(numbers(y)).toBeAllClose(numbers(tf.matMul(x, kernel as tf.Tensor2D)));
+    expect(numbers(y)).toBeAllClose(numbers(tf.matMul(x, kernel)));
   });
 
   test('an output whose weights are all zero is computed as it was, and trains as with LoRA', async () => {

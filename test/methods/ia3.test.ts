@@ -36,7 +36,7 @@ describe.each(BACKENDS)('on %s', backend => {
     const {base, model} = adaptedModel(layer, 'ia3-feedforward');
     const [kernel, bias] = base.getWeights() as [tf.Tensor4D, tf.Tensor1D];
     const l = getAdapter(model).tensors[`${base.layers[0]!.name}/ia3_l`]!;
-    const x = random([2, 4, 4, 2], 2) as tf.Tensor4D;
+    const x = random<tf.Rank.R4>([2, 4, 4, 2], 2);
     const expected = tf.add(tf.conv2d(tf.mul<tf.Tensor4D>(x, l), kernel, 1, 'valid'), bias);
     expect(predictions(model, [x])[0]).toBeAllClose(numbers(expected));
     expect(predictions(mergeLoRA(model), [x])[0]).toBeAllClose(numbers(expected));

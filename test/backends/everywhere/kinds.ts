@@ -126,21 +126,24 @@ interface Way {
 
 const WITH_CHANNELS = /^(?:Dense|Conv[123]D|Conv2DTranspose|SeparableConv2D|DepthwiseConv2D)$/;
 
+/** Some kinds compute as others do. */
+const EACH_FORM = /^(?!RNN|Bidirectional|ConvLSTM2D|Conv3DTranspose)/;
+
 const WAYS: readonly Way[] = [
   {label: 'dropout: ', options: {dropout: 0.3}, kinds: /^(?!ConvLSTM2D|Conv3DTranspose|a class)/},
   {label: 'dora: ', options: {method: 'dora'}},
   {label: 'dora with dropout: ', options: {method: 'dora', dropout: 0.3}, kinds: /^(?:Dense|GRU)$/},
   {label: 'lora-fa: ', options: {method: 'lora-fa'}, kinds: /^(?:Dense|Conv2D|GRU|Embedding)$/},
-  {label: 'pissa: ', options: {init: 'pissa'}},
+  {label: 'pissa: ', options: {init: 'pissa'}, kinds: EACH_FORM},
   {label: 'olora: ', options: {init: 'olora'}, kinds: /^(?:Dense|Conv2D|GRU|Embedding)$/},
   {label: 'ia3: ', options: {method: 'ia3'}, kinds: WITH_CHANNELS},
   {label: 'ia3-feedforward: ', options: {method: 'ia3-feedforward'}, kinds: WITH_CHANNELS},
-  {label: 'vera: ', options: {method: 'vera'}},
-  {label: 'loha: ', options: {method: 'loha'}},
-  {label: 'lokr: ', options: {method: 'lokr'}},
+  {label: 'vera: ', options: {method: 'vera'}, kinds: EACH_FORM},
+  {label: 'loha: ', options: {method: 'loha'}, kinds: EACH_FORM},
+  {label: 'lokr: ', options: {method: 'lokr'}, kinds: EACH_FORM},
 ];
 
-/** Every kind of layer, adapted in every other way that is for it. */
+/** Kinds of layers, adapted in each other way that is for them. */
 export const METHOD_KINDS: readonly Kind[] = WAYS.flatMap(({kinds = /^/, ...way}) =>
   KINDS.filter(({name}) => kinds.test(name) && !name.includes(', ')).map(kind => ({
     ...kind,
