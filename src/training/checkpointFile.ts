@@ -4,6 +4,7 @@ import {findHandler, isSafetensors} from '../storage/places';
 import {bytesOfSpecs, isSpec} from '../storage/weightBytes';
 import {readTensor} from '../tfjs/lostContext';
 import type {OptimizerState} from './optimizerState';
+import type {RandomState} from './randomState';
 
 /** Marks a file as a checkpoint, where the file of a model holds its topology. */
 const CLASS_NAME = 'LoRACheckpoint';
@@ -27,6 +28,8 @@ export interface CheckpointState {
   optimizer: OptimizerState;
   /** What callbacks keep, by their part. */
   callbacks: Record<string, Record<string, unknown>>;
+  /** Of the layers that have a seeded dropout, by path. */
+  random: Record<string, RandomState>;
   /** Of the batches that training goes through. */
   seed?: number;
 }
@@ -121,7 +124,7 @@ export async function readCheckpoint(place: string | tf.io.IOHandler): Promise<C
 
 /** @throws LoRAError if it is no state. Who writes a file can write a checksum too. */
 function checkState(state: unknown): void {
-  const {number, epoch, batch, step, config, optimizer, callbacks, seed} = (state ?? {}) as Partial<
+  const {number, epoch, batch, step, config, optimizer, callbacks, random, seed} = (state ?? {}) as Partial<
     Record<keyof CheckpointState, unknown>
   >;
   const isRecord = (value: unknown) => typeof value === 'object' && value !== null && !Array.isArray(value);
@@ -132,10 +135,17 @@ function checkState(state: unknown): void {
     !isRecord((optimizer as Partial<OptimizerState>).names) ||
     !isRecord(callbacks) ||
     !Object.values(callbacks as object).every(isRecord) ||
+    !isRecord(random) ||
+    !Object.values(random as object).every(isRandomState) ||
     !(seed === undefined || Number.isSafeInteger(seed))
   ) {
     throw new LoRAError('The checkpoint is damaged: it does not say where training was.');
   }
+}
+
+function isRandomState(value: unknown): boolean {
+  const {seed, step} = (value ?? {}) as Partial<Record<keyof RandomState, unknown>>;
+  return Number.isFinite(seed) && Number.isSafeInteger(step);
 }
 
 /** A number of 64 bits, which is another one for other contents: against accidents. */

@@ -5,6 +5,7 @@ import {checkModel, innermostLayers} from '../rewire/walk';
 import {checkCount, checkNumber} from './checks';
 import {setLearningRate} from './learningRate';
 import {optimizerFrom} from './nestedOptimizer';
+import {copyRandomStates, restoreRandomStates} from './randomState';
 import {type Examples, SeededBatches} from './seededBatches';
 import {changingVariables, Snapshot} from './snapshot';
 
@@ -83,6 +84,7 @@ export async function findLearningRate(
   return asFitOf(model, model, async () => {
     const subject = subjectOf(model);
     const before = new Snapshot(changingVariables(subject));
+    const random = copyRandomStates(subject);
     const trial = optimizerFrom({className: optimizer.getClassName(), config: optimizer.getConfig()});
     const fields = subject as unknown as {optimizer_: tf.Optimizer};
     try {
@@ -91,6 +93,7 @@ export async function findLearningRate(
     } finally {
       fields.optimizer_ = optimizer;
       before.restore();
+      restoreRandomStates(subject, random);
       before.dispose();
       trial.dispose();
     }

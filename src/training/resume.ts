@@ -5,6 +5,7 @@ import {checkModel} from '../rewire/walk';
 import {checkBatches, checkPlaces, keptAt} from './checkpoint';
 import {type Checkpoint, type CheckpointPlace, placeOf, readCheckpoint} from './checkpointFile';
 import {checkOptimizerState, restoreOptimizer} from './optimizerState';
+import {restoreRandomStates} from './randomState';
 import {setResumed} from './resumed';
 import {checkKept, checkWeights, partsOf} from './runState';
 import type {SeededBatches} from './seededBatches';
@@ -125,10 +126,11 @@ function restore(
   batches: SeededBatches | undefined,
   passedOver: string[],
 ): ResumedRun {
-  const {number, epoch, batch, step, optimizer} = checkpoint.state;
+  const {number, epoch, batch, step, optimizer, random} = checkpoint.state;
   const {variables, slots, callbacks} = partsOf(checkpoint);
   writeValues(changingVariables(model), variables);
   restoreOptimizer(model.optimizer, optimizer, slots);
+  restoreRandomStates(model, random);
   batches?.startAt(epoch, batch);
   const states = new Map(
     [...callbacks].map(([part, {values, tensors}]) => {

@@ -5,6 +5,7 @@ import {isWrapper} from '../layers/wrapperLayer';
 import {sitesOf} from '../rewire/walk';
 import type {Checkpoint, CheckpointState} from './checkpointFile';
 import {stateOfOptimizer} from './optimizerState';
+import {copyRandomStates} from './randomState';
 import type {CallbackState} from './resumed';
 import {changingVariables} from './snapshot';
 
@@ -29,6 +30,7 @@ export function captureRun(
       ...where,
       config: configOf(model),
       optimizer,
+      random: copyRandomStates(model),
       callbacks: Object.fromEntries([...callbacks].map(([part, {values}]) => [part, values])),
     },
     tensors: {
