@@ -8,7 +8,8 @@ import {
 } from '../ops/activation';
 import {frozenBatchNorm} from '../ops/batchNorm';
 import {rectifyChain} from '../ops/convolutionChain';
-import {type BatchNormLayer, fieldsOf, type KernelLayer} from '../tfjs/fields';
+import {frozenLayerNorm} from '../ops/layerNorm';
+import {type BatchNormLayer, fieldsOf, type KernelLayer, type LayerNormLayer} from '../tfjs/fields';
 import type {Forward} from './forward';
 
 /** `BatchNormalization` by its moving statistics, in training too. */
@@ -26,6 +27,15 @@ const batchNormForward: Forward = (layer, x, {prepared, kwargs}) => {
     exact: kwargs.training !== true,
     prepared,
   });
+};
+
+/** `LayerNormalization`: in predictions the stock layer itself, in training along the last axis without repeated statistics. */
+const layerNormForward: Forward = (layer, x, {kwargs}) => {
+  const {axis, epsilon, gamma, beta} = fieldsOf<LayerNormLayer>(layer);
+  const isLast = axis.length === 1 && axis[0] === x.rank - 1;
+  return kwargs.training === true && isLast
+    ? frozenLayerNorm(x, {gamma: gamma?.read() ?? null, beta: beta?.read() ?? null, epsilon})
+    : (layer.call(x, kwargs) as tf.Tensor);
 };
 
 /** `Activation`, where its gradient needs only its output. */
@@ -58,6 +68,7 @@ function activate(x: tf.Tensor, activation: Activation): tf.Tensor {
 /** A row for each class without an update that the stock layer would compute with needless gradients, or slowly. */
 export const PLAIN_FORWARDS: Readonly<Record<string, Forward>> = {
   BatchNormalization: batchNormForward,
+  LayerNormalization: layerNormForward,
   Activation: activationForward,
   ReLU: reluForward,
 };

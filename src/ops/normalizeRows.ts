@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import type {RowNormSettings} from '../backends/transformer';
+import {normalizedRows, normalizedRowsGradient, rowStatistics} from './layerNorm';
 import {isRecording, runLazyOp} from './lazyOp';
 import {transformerKernels} from './transformerKernels';
 
@@ -42,7 +43,7 @@ export function normalizeRows(
         }
         dx =
           kernels?.normalizeRowsGradient(rows, saved.kernel, dy, settings) ??
-          composedGradient(rows, saved.kernel, dy, settings);
+          normalizedRowsGradient(rows, saved.kernel, dy, settings);
         return dx;
       };
       const flat = (z: tf.Tensor) => tf.reshape(z, [-1, gamma.size]);
@@ -51,7 +52,7 @@ export function normalizeRows(
         residual: ofRows,
         kernel: () =>
           kernels?.normalizeRowsWeights(rows, dy, settings) ??
-          tf.sum(flat(tf.mul(dy, statisticsOf(rows, settings).normalized)), 0),
+          tf.sum(flat(tf.mul(dy, rowStatistics(rows, settings).normalized)), 0),
         beta: () => tf.sum(flat(dy), 0),
       };
     },
@@ -61,33 +62,11 @@ export function normalizeRows(
   return y;
 }
 
-/** The rows without their mean and of deviation 1, and what they were multiplied with. */
-function statisticsOf(
-  rows: tf.Tensor,
-  {centered, epsilon}: RowNormSettings,
-): {normalized: tf.Tensor; inverse: tf.Tensor} {
-  const off = centered ? tf.sub(rows, tf.mean(rows, -1, true)) : rows;
-  const inverse = tf.rsqrt(tf.add(tf.mean(tf.square(off), -1, true), epsilon));
-  return {normalized: tf.mul(off, inverse), inverse};
-}
-
 function composed(
   rows: tf.Tensor,
   givesRows: boolean,
-  {gamma, beta}: RowNormWeights,
+  weights: RowNormWeights,
   settings: RowNormSettings,
 ): tf.Tensor[] {
-  const scaled = tf.mul(statisticsOf(rows, settings).normalized, gamma);
-  const y = beta === null ? scaled : tf.add(scaled, beta);
-  return [y, ...(givesRows ? [rows] : [])];
-}
-
-function composedGradient(rows: tf.Tensor, gamma: tf.Tensor, dy: tf.Tensor, settings: RowNormSettings): tf.Tensor {
-  return tf.tidy(() => {
-    const {normalized, inverse} = statisticsOf(rows, settings);
-    const g = tf.mul(dy, gamma);
-    const along = tf.mul(normalized, tf.mean(tf.mul(g, normalized), -1, true));
-    const rest = settings.centered ? tf.sub(g, tf.mean(g, -1, true)) : g;
-    return tf.mul(tf.sub(rest, along), inverse);
-  });
+  return [normalizedRows(rows, weights, settings), ...(givesRows ? [rows] : [])];
 }

@@ -52,6 +52,13 @@ export interface BatchNormLayer {
   movingVariance: tf.LayerVariable;
 }
 
+export interface LayerNormLayer {
+  axis: number[];
+  epsilon: number;
+  gamma?: tf.LayerVariable | null;
+  beta?: tf.LayerVariable | null;
+}
+
 /** Fields of every layer that a rebuild has to see. */
 export interface LayerInternals {
   _refCount: number | null;
