@@ -35,7 +35,9 @@ export async function emojiTask(
   const predict = (whole: tf.GraphModel) =>
     Promise.resolve(
       tf.tidy(() => {
-        const parts = tf.split(test.images, Math.ceil(test.images.shape[0] / 32));
+        const count = test.images.shape[0];
+        const starts = Array.from({length: Math.ceil(count / 32)}, (_, i) => 32 * i);
+        const parts = starts.map(start => tf.slice(test.images, start, Math.min(32, count - start)));
         return tf.concat(parts.map(part => whole.predict(part) as tf.Tensor2D));
       }),
     );

@@ -38,12 +38,12 @@ test('a real classifier learns to sort emoji, and its graph is written and loade
   await useBackend('wasm');
   const graph = await tf.loadGraphModel(await nsfwMid(SIZE));
   await withoutLeaks(async () => {
-    const drawings = drawEmoji(emojiSet(), {train: 32, test: 32}, 1);
-    const epochs = {probe: 4, lora: 4, full: 3};
+    const drawings = drawEmoji(emojiSet(), {train: 16, test: 40}, 1);
+    const epochs = {probe: 4, lora: 5, full: 4};
     const task = await emojiTask(graph, drawings, {epochs, rates, batch: 16, seeds: [1], rank: 4});
     const {lora, full, again} = await outcomeOf(task);
-    expect(lora).toBeGreaterThan(0.2); // of eight categories
-    expect(full).toBeGreaterThan(0.2);
+    expect(lora).toBeGreaterThan(1 / 8); // of eight categories
+    expect(full).toBeGreaterThan(1 / 8);
     expect(again).toBeCloseTo(lora, 1); // in 16 bits
     tf.dispose(drawings as unknown as tf.TensorContainer);
   });
