@@ -110,15 +110,20 @@ function byKernel(entries: readonly Entry[]): Entry[] {
 }
 
 /** Prints where the time of a step goes, part by part and kernel by kernel, without what a kernel spends in others. */
-export async function printWhere(benchCase: BenchCase, {of, clock, steps, top, by}: Look): Promise<void> {
-  const run = await makeRun(benchCase, of);
+export async function printWhere(benchCase: BenchCase, look: Look): Promise<void> {
+  await printKernels(`${benchCase.title}\n\n${look.of}`, await makeRun(benchCase, look.of), look);
+}
+
+/** Does so for any run. */
+export async function printKernels(title: string, run: Run, look: Omit<Look, 'of'>): Promise<void> {
+  const {clock, steps, top, by} = look;
   await time(run, 3);
   const total = await time(run, steps, clock);
   const all = await profileKernels(async () => {
     await time(run, steps);
   }, clock);
   const sum = (entries: readonly Entry[]) => entries.reduce((ms, entry) => ms + entry.ms, 0) / steps;
-  console.log(`\n## ${benchCase.title}\n\n${of}: ${total.toFixed(1)} ms; clocked in other runs, means of ${steps}:\n`);
+  console.log(`\n## ${title}: ${total.toFixed(1)} ms; clocked in other runs, means of ${steps}:\n`);
   printTable(
     ['part', 'ms', 'launches'],
     PHASES.map(phase => {

@@ -59,6 +59,7 @@ export function summary(outcomes: readonly Outcome[]): string {
   );
   const bad = outcomes.flatMap(({name, ...outcome}) => {
     const faults = [
+      ...(outcome.losses !== undefined && outcome.losses[1] >= outcome.losses[0] ? ['the loss did not fall'] : []),
       ...((outcome.difference ?? 0) > 2e-5 ? [`import ${figure(outcome.difference)}`] : []),
       ...((outcome.rows ?? 0) > 2e-5 ? [`two rows ${figure(outcome.rows)}`] : []),
       ...((outcome.merged ?? 0) > 2e-5 ? [`merge ${figure(outcome.merged)}`] : []),

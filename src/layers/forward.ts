@@ -109,9 +109,12 @@ export function applyLinear(
   };
   const known = outputActivation(activation.getClassName());
   if (known !== undefined) {
-    const more = fusesMore && activation.getClassName() === 'relu6' ? 'relu6' : known.fused;
+    const isRelu6 = fusesMore && activation.getClassName() === 'relu6';
+    const more = isRelu6 ? 'relu6' : known.fused;
     const fused = fuses ? more : null;
-    return restore(compute(input, weights, {...known, fused, apply: z => activation.apply(z)}));
+    // Stock layers take a minimum of a relu, which is slow on wasm.
+    const apply = isRelu6 ? tf.relu6 : (z: tf.Tensor) => activation.apply(z);
+    return restore(compute(input, weights, {...known, fused, apply}));
   }
   // The activation's gradient needs its input, or it is not elementwise: it stays a step of its own, where the stock layer has it.
   return activation.apply(restore(compute(input, weights, UNFUSED_IDENTITY)));

@@ -1,0 +1,45 @@
+import {readdirSync, readFileSync} from 'node:fs';
+import {join} from 'node:path';
+import {shuffled} from '../superres/drawings';
+
+/** The subject of a mail, and whether it is spam. */
+export interface Mail {
+  text: string;
+  spam: boolean;
+}
+
+/** Mails to learn from and others to be judged by. */
+export interface Mails {
+  train: Mail[];
+  test: Mail[];
+}
+
+/**
+ * Takes mails out of a folder of SpamAssassin's public corpus, as many of either kind, the same for the same seed. No subject is taken twice: what
+ * is sent to a list, and each answer to it, has the same one.
+ */
+export function readMails(folder: string, counts: {train: number; test: number}, seed: number): Mails {
+  const subjects = new Map<string, Mail>();
+  for (const group of readdirSync(folder)
+    .filter(name => /ham|spam/.test(name))
+    .sort()) {
+    for (const file of readdirSync(join(folder, group)).sort()) {
+      const text = subjectOf(readFileSync(join(folder, group, file), 'latin1'));
+      if (text !== undefined) {
+        subjects.set(text.toLowerCase(), {text, spam: group.startsWith('spam')});
+      }
+    }
+  }
+  const ofEither = [true, false].map(spam => shuffled([...subjects.values()].filter(mail => mail.spam === spam), seed)); // prettier-ignore
+  const take = (from: number, count: number) =>
+    shuffled(ofEither.flatMap(mails => mails.slice(from / 2, (from + count) / 2)), seed); // prettier-ignore
+  return {test: take(0, counts.test), train: take(counts.test, counts.train)};
+}
+
+/** The subject alone, without what an answer or a list puts in front of it. */
+function subjectOf(mail: string): string | undefined {
+  const [head = ''] = mail.split(/\r?\n\r?\n/, 1);
+  const subject = /^subject:[ \t]*(.+)$/im.exec(head)?.[1];
+  const text = subject?.replace(/^(?:\s*(?:re|fwd?|aw)(?:\[\d+\])?:|\s*\[[^\]]*\])+/gi, '').trim();
+  return text === undefined || text === '' ? undefined : text;
+}
