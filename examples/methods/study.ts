@@ -175,8 +175,9 @@ async function costsOf({base, turned}: Task, {epochs}: Scale): Promise<Costs[]> 
   const y = tf.slice(turned.labels, 0, 50);
   const models = WAYS.map(({config}) => applyLoRA(base, {targets: ['Conv2D', 'Dense'], ...config}));
   const costs: Costs[] = [];
+  const optimizer = tf.train.sgd(1e-3);
   for (const model of models) {
-    model.compile({optimizer: tf.train.sgd(1e-3), loss: 'categoricalCrossentropy'});
+    model.compile({optimizer, loss: 'categoricalCrossentropy'});
     await model.trainOnBatch(x, y);
     const {numBytes} = tf.memory();
     const {peakBytes} = await tf.profile(async () => {
@@ -194,6 +195,7 @@ async function costsOf({base, turned}: Task, {epochs}: Scale): Promise<Costs[]> 
     }
   }
   models.forEach(disposeModel);
+  optimizer.dispose();
   tf.dispose([x, y]);
   return costs.map((cost, i) => ({...cost, milliseconds: median(times[i] ?? [])}));
 }
