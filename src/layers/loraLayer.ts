@@ -38,11 +38,7 @@ export abstract class LoRALayer extends WrapperLayer {
   /** Whether the base's own weights stay fixed. */
   readonly isBaseLayerFrozen: boolean;
 
-  /**
-   * The update, and the variables that it is made of.
-   *
-   * @internal
-   */
+  /** The update, and the variables that it is made of. @internal */
   readonly update: LayerUpdate;
   private batchShape!: tf.Shape | tf.Shape[];
   /** Why the layer could not be built. */
@@ -123,10 +119,7 @@ export abstract class LoRALayer extends WrapperLayer {
     return this.update.parts();
   }
 
-  /**
-   * The dropout of the update: its `rate`, and the `seed` and the `step` from which its masks follow. To resume a training as if it had not
-   * been interrupted, keep the last two and set them again.
-   */
+  /** The dropout of the update, whose masks follow from `seed` and `step`: keep both and set them again to resume a training. */
   get dropout(): Dropout {
     return this.update.dropout;
   }
@@ -211,9 +204,7 @@ export abstract class LoRALayer extends WrapperLayer {
       this.adaptation.weights(layer).forEach(({variable}, i) => {
         replaceValue(variable, merged[i] as tf.Tensor);
       });
-      biasesOf(layer).forEach(bias => {
-        replaceValue(bias, this.update.mergedBias(bias.read()));
-      });
+      biasesOf(layer).forEach(bias => replaceValue(bias, this.update.mergedBias(bias.read())));
     });
   }
 

@@ -16,9 +16,7 @@ export function shareParameters(layers: readonly LoRALayer[]): void {
       // As matrices they have the rank on one side.
       const matrixOf = (variable: tf.LayerVariable) => {
         const x = variable.read();
-        return key.startsWith('vera_A')
-          ? tf.reshape(x, [-1, x.shape.at(-1) ?? 1])
-          : tf.reshape(x, [x.shape[0], -1]);
+        return key.startsWith('vera_A') ? tf.reshape(x, [-1, x.shape.at(-1) ?? 1]) : tf.reshape(x, [x.shape[0], -1]);
       };
       const [largest, ...others] = [...variables].sort((one, other) => other.read().size - one.read().size);
       const whole = matrixOf(largest as tf.LayerVariable);

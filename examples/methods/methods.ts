@@ -1,0 +1,37 @@
+/**
+ * Every update method on one task, at about equal numbers of parameters:
+ *
+ *     npm run example:methods              # some minutes
+ *     npm run example:methods -- --quick   # one minute
+ */
+import * as tf from '@tensorflow/tfjs';
+import '@tensorflow/tfjs-backend-wasm';
+import {table} from '../superres/report';
+import {cut, FULL, QUICK, study} from './study';
+
+await tf.setBackend('wasm');
+const begin = Date.now();
+const scale = process.argv.includes('--quick') ? QUICK : FULL;
+
+const rows = await study(scale, line => console.log(line));
+console.log(
+  `\nTurned digits recognised, %: mean of ${scale.seeds.length} seeds, and the greatest less the least\n\n${table([
+    ['method', 'mean', 'spread', 'parameters', 'ms a step', 'peak MB', 'file kB'],
+    ...rows.map(row => [
+      row.name,
+      row.mean.toFixed(1),
+      row.spread.toFixed(1),
+      String(row.parameters),
+      row.milliseconds.toFixed(1),
+      (row.peakBytes / 1e6).toFixed(2),
+      (row.fileBytes / 1000).toFixed(1),
+    ]),
+  ])}\n`,
+);
+console.log(
+  `LoRA of rank 8, cut after training\n\n${table([
+    ['adapter', 'mean', 'spread', 'parameters'],
+    ...(await cut(scale)).map(row => [row.name, row.mean.toFixed(1), row.spread.toFixed(1), String(row.parameters)]),
+  ])}\n`,
+);
+console.log(`${((Date.now() - begin) / 1000).toFixed(0)} s`);
