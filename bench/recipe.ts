@@ -110,6 +110,9 @@ function recalls(model: tf.LayersModel, {images, labels}: Digits): number[] {
 const free = (...sets: Digits[]) => tf.dispose(sets.flatMap(({images, labels}) => [images, labels]));
 const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
 
+const deviationOf = (values: readonly number[]) =>
+  Math.sqrt(values.reduce((sum, value) => sum + (value - mean(values)) ** 2, 0) / Math.max(1, values.length - 1));
+
 /** Bases by seed, trained once. */
 const bases = new Map<number, tf.LayersModel>();
 
@@ -140,8 +143,17 @@ async function fit(model: tf.LayersModel, data: Digits, seed: number, training: 
   optimizer.dispose();
 }
 
-/** The recalls after training, and how many numbers trained: means over the seeds. */
-async function outcome(training: Training): Promise<{recall: number[]; numbers: number; suggestion: number}> {
+/** What came of a training with each seed. */
+interface Outcome {
+  /** Means over the seeds. */
+  recall: number[];
+  suggestion: number;
+  /** Of the share that is read right, over the seeds. */
+  deviation: number;
+  numbers: number;
+}
+
+async function outcome(training: Training): Promise<Outcome> {
   const found: number[][] = [];
   const suggestions: number[] = [];
   let numbers = 0;
@@ -165,7 +177,7 @@ async function outcome(training: Training): Promise<{recall: number[]; numbers: 
   }
   free(test);
   const recall = Array.from({length: CLASSES}, (_, label) => mean(found.map(values => values[label]!)));
-  return {recall, numbers, suggestion: mean(suggestions)};
+  return {recall, numbers, suggestion: mean(suggestions), deviation: deviationOf(found.map(mean))};
 }
 
 async function table(name: string, rows: Record<string, Training>): Promise<void> {
@@ -174,16 +186,17 @@ async function table(name: string, rows: Record<string, Training>): Promise<void
   }
   const lines: string[][] = [];
   for (const [label, training] of Object.entries(rows)) {
-    const {recall, numbers, suggestion} = await outcome(training);
+    const {recall, numbers, suggestion, deviation} = await outcome(training);
     lines.push([
       label,
       numbers.toLocaleString('en'),
       mean(recall).toFixed(1),
+      deviation.toFixed(1),
       recall.map(value => value.toFixed(0)).join(' '),
       name === 'rate' ? suggestion.toExponential(0) : '',
     ]);
   }
-  printTable([name, 'numbers', 'right, %', 'by class', 'suggested'], lines);
+  printTable([name, 'numbers', 'right, %', 'deviation', 'by class', 'suggested'], lines);
   console.log('');
 }
 
@@ -220,7 +233,6 @@ await table('small', {
           callbacks: () => [learningRateSchedule({warmup: 0.1}), bestAdapter()],
         },
       ],
-      [`${perClass} a class, all trained`, {perClass, epochs: 400 / perClass, full: true, rate: 1e-3}],
     ]),
   ),
 });
