@@ -5,8 +5,7 @@ import * as tf from '@tensorflow/tfjs';
 import {disposeModel} from 'tfjs-lora';
 import {loadTransformer} from 'tfjs-lora/transformers';
 import {decodeSafetensors} from '../../../src/formats/safetensors';
-import type {AttackKind, Json} from '../kind';
-import {mustHold} from '../kind';
+import {type AttackKind, type Json, mustHold, type Parts} from '../kind';
 import {sameNumbers} from './models';
 import {fileOf, partsOf} from './safetensorsParts';
 
@@ -16,7 +15,7 @@ const FIXTURES = join(dirname(fileURLToPath(import.meta.url)), '../../fixtures/t
 export const transformer: AttackKind = {
   name: 'config.json and model.safetensors of a transformer',
   prepare() {
-    const whole = ['bertClasses', 'gpt2', 'llamaScaled'].flatMap(name => {
+    const whole = ['bertClasses', 'gpt2', 'llamaScaled'].flatMap((name): Parts[] => {
       const bytes = new Uint8Array(readFileSync(join(FIXTURES, name, 'model.safetensors')));
       const config = JSON.parse(readFileSync(join(FIXTURES, name, 'config.json'), 'utf8')) as Json;
       return [
