@@ -44,9 +44,10 @@ function build(variant: Variant, net: Net, config: HubConfig, {ids, mask, types}
   const places = config.count('max_position_embeddings');
   x = net.positions(named(embeddings, 'position_embeddings'), places, width, variant.offset(config), x);
   x = net.layerNorm(named(embeddings, 'LayerNorm'), width, epsilon, [x]);
-  for (let i = 0; i < config.count('num_hidden_layers'); i++) {
+  const count = config.count('num_hidden_layers');
+  for (let i = 0; i < count; i++) {
     const layer = named(root, 'encoder/layer', i);
-    x = net.block(`${layer}/block`, [x, mask], ([input = null, seen = null]) => {
+    x = net.block({name: `${layer}/block`, index: i, count}, [x, mask], ([input = null, seen = null]) => {
       const self = named(layer, 'attention/self');
       const [q, k, v] = ['query', 'key', 'value'].map(name => net.dense(named(self, name), [width, width], input)) as [
         Value,

@@ -23,9 +23,10 @@ export const distilbert: Architecture = {
     const places = config.count('max_position_embeddings');
     x = net.positions(named(embeddings, 'position_embeddings'), places, width, 0, x);
     x = net.layerNorm(named(embeddings, 'LayerNorm'), width, epsilon, [x]);
-    for (let i = 0; i < config.count('n_layers'); i++) {
+    const count = config.count('n_layers');
+    for (let i = 0; i < count; i++) {
       const layer = named(root, 'transformer/layer', i);
-      x = net.block(`${layer}/block`, [x, mask], ([input = null, seen = null]) => {
+      x = net.block({name: `${layer}/block`, index: i, count}, [x, mask], ([input = null, seen = null]) => {
         const self = named(layer, 'attention');
         const [q, k, v] = ['q_lin', 'k_lin', 'v_lin'].map(name =>
           net.dense(named(self, name), [width, width], input),

@@ -26,9 +26,10 @@ export const gpt2: Architecture = {
     let x = net.embedding(words, vocabulary, width, ids);
     x = net.positions(named(root, 'wpe'), config.count('n_positions', 1024), width, 0, x);
     const stored = {conv1d: true};
-    for (let i = 0; i < config.count('n_layer'); i++) {
+    const count = config.count('n_layer');
+    for (let i = 0; i < count; i++) {
       const layer = named(root, 'h', i);
-      x = net.block(`${layer}/block`, [x, mask], ([input = null, seen = null]) => {
+      x = net.block({name: `${layer}/block`, index: i, count}, [x, mask], ([input = null, seen = null]) => {
         const first = net.layerNorm(named(layer, 'ln_1'), width, epsilon, [input]);
         const packed = net.dense(named(layer, 'attn/c_attn'), [width, 3 * width], first, stored);
         const attended = net.attention(named(layer, 'attn'), [packed, seen], {heads, causal: true, packed: true});

@@ -35,13 +35,14 @@ export const llama: Architecture = {
     const words = named(root, 'embed_tokens');
     const vocabulary = config.count('vocab_size');
     let x = net.embedding(words, vocabulary, width, ids);
-    for (let i = 0; i < config.count('num_hidden_layers'); i++) {
+    const count = config.count('num_hidden_layers');
+    for (let i = 0; i < count; i++) {
       const layer = named(root, 'layers', i);
-      x = net.block(`${layer}/block`, [x, mask], ([input = null, seen = null]) => {
+      x = net.block({name: `${layer}/block`, index: i, count}, [x, mask], ([input = null, seen = null]) => {
         const first = net.rmsNorm(named(layer, 'input_layernorm'), width, epsilon, [input]);
         const self = named(layer, 'self_attn');
-        const project = (name: string, count: number): Value =>
-          net.dense(named(self, name), [width, count * size], first, {bias});
+        const project = (name: string, number: number): Value =>
+          net.dense(named(self, name), [width, number * size], first, {bias});
         const inputs = [project('q_proj', heads), project('k_proj', keyValueHeads), project('v_proj', keyValueHeads)];
         const attended = net.attention(self, [...inputs, seen], {heads, keyValueHeads, causal: true, rotary});
         const projected = net.dense(named(self, 'o_proj'), [heads * size, width], attended, {bias});

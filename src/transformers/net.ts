@@ -134,9 +134,16 @@ export class Net {
     return this.apply(name, inputs, () => new SequencePooling({mode, name}));
   }
 
-  /** A part of the model whose tensors are computed again in the backward pass, if the model checkpoints. */
-  block(name: string, inputs: Value[], part: (inputs: Value[]) => Value): Value {
-    if (!this.checkpoint) {
+  /**
+   * One of several equal parts of the model, whose tensors are computed again in the backward pass, if the model checkpoints. The last quarter
+   * keeps its own: the backward pass begins with these, and the peak comes when it reaches the others.
+   */
+  block(
+    {name, index, count}: {name: string; index: number; count: number},
+    inputs: Value[],
+    part: (inputs: Value[]) => Value,
+  ): Value {
+    if (!this.checkpoint || index >= count - Math.floor(count / 4)) {
       return part(inputs);
     }
     const outer = inputs as tf.SymbolicTensor[];

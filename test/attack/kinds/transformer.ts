@@ -5,8 +5,7 @@ import * as tf from '@tensorflow/tfjs';
 import {disposeModel} from 'tfjs-lora';
 import {loadTransformer} from 'tfjs-lora/transformers';
 import {decodeSafetensors} from '../../../src/formats/safetensors';
-import type {AttackKind, Json, Parts} from '../kind';
-import {mustHold} from '../kind';
+import {type AttackKind, type Json, mustHold, type Parts} from '../kind';
 import {sameNumbers} from './models';
 import {fileOf, partsOf} from './safetensorsParts';
 
