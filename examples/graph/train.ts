@@ -2,7 +2,7 @@
  * Fine-tunes two GraphModels, which tfjs can only run: a picture classifier sorts emoji, and a sentence encoder tells spam by its subject.
  *
  *     npm run example:graph               some two minutes on two cores: each of the two has a process of its own
- *     npm run example:graph -- --quick    half a minute, with less to see
+ *     npm run example:graph -- --quick    a quarter of it, with less to see
  */
 import {fork} from 'node:child_process';
 import {once} from 'node:events';

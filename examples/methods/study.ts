@@ -76,7 +76,7 @@ interface Task {
 async function makeTask(seed: number, {train: count, test, epochs}: Scale): Promise<Task> {
   const plain = loadDigits(0, count);
   const base = network(100 * seed);
-  await train(base, plain, 2e-3, epochs);
+  await train(base, plain, {rate: 2e-3, epochs});
   const held = loadDigits(count, test);
   const task = {base, turned: styled(plain, 'turned'), held: styled(held, 'turned')};
   tf.dispose([plain.images, held.images]); // the labels are those of the turned digits too
@@ -96,7 +96,7 @@ async function adapt(
   epochs: number,
 ): Promise<{adapter: Adapter; percent: number; parameters: number}> {
   const model = applyLoRA(base, {targets: ['Conv2D', 'Dense'], seed, ...config});
-  await train(model, turned, rate, epochs);
+  await train(model, turned, {rate, epochs});
   const [adapter, percent] = [getAdapter(model), accuracy(model, held)];
   const parameters = trainableVariables(model).reduce((sum, {size}) => sum + size, 0);
   disposeModel(model);
