@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import {addAll} from '../ops/addAll';
 import {asMatrix, lastAxis} from '../ops/factors';
 import {truncatedSVD} from '../ops/svd';
 
@@ -101,12 +102,12 @@ export function ties(density: number, majoritySign: MajoritySign): Merging {
     tf.tidy(() => {
       const trimmed = tensors.map(tensor => trim(tensor, density));
       const votes = majoritySign === 'total' ? trimmed : trimmed.map(tensor => tf.sign(tensor));
-      const elected = tf.sub(tf.mul(tf.cast(tf.greaterEqual(tf.addN(votes), 0), 'float32'), 2), 1); // 1 or −1
+      const elected = tf.sub(tf.mul(tf.cast(tf.greaterEqual(addAll(votes), 0), 'float32'), 2), 1); // 1 or −1
       const agreeing = trimmed.map(tensor => tf.cast(tf.equal(tf.sign(tensor), elected), 'float32'));
-      const total = tf.addN(
+      const total = addAll(
         trimmed.map((tensor, i) => tf.mul(tf.mul(tensor, agreeing[i] as tf.Tensor), weights[i] ?? 0)),
       );
-      return tf.div(total, tf.maximum(tf.addN(agreeing), 1));
+      return tf.div(total, tf.maximum(addAll(agreeing), 1));
     });
 }
 
@@ -123,7 +124,7 @@ export function dare(density: number, seed: number | undefined): Merging {
   let next = seed;
   return (tensors, weights) =>
     tf.tidy(() =>
-      tf.addN(
+      addAll(
         tensors.map((tensor, i) => {
           const chance = tf.randomUniform(tensor.shape, 0, 1, 'float32', next);
           next = next === undefined ? undefined : next + 1;

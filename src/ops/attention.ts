@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import {addAll} from './addAll';
 import type {AttentionInputs, AttentionSettings} from '../backends/transformer';
 import {runLazyOp} from './lazyOp';
 import {transformerKernels} from './transformerKernels';
@@ -153,11 +154,10 @@ function composedGradient(
         return [dq, tf.matMul<tf.Tensor4D>(ds, q, true, false), dv] as const;
       }),
     );
-    const sum = (tensors: tf.Tensor4D[]) => (tensors.length === 1 ? (tensors[0] as tf.Tensor4D) : tf.addN(tensors));
     const dqs = parts.map(([dq]) => dq);
     const dq = dqs.length === 1 ? (dqs[0] as tf.Tensor3D) : tf.concat(dqs, 1);
-    const dk = fromHeads(sum(parts.map(([, ofK]) => ofK)), keyValueHeads);
-    const dv = fromHeads(sum(parts.map(([, , ofV]) => ofV)), keyValueHeads);
+    const dk = fromHeads(addAll(parts.map(([, ofK]) => ofK)), keyValueHeads);
+    const dv = fromHeads(addAll(parts.map(([, , ofV]) => ofV)), keyValueHeads);
     return 'packed' in inputs ? [tf.concat([dq, dk, dv], 2)] : [dq, dk, dv];
   });
 }

@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import {addAll} from './addAll';
 import {runLazyOp} from './lazyOp';
 import {apart} from './spent';
 
@@ -114,7 +115,7 @@ function gradientOf(
   return withinBackwardPass(() => {
     const product = (z: tf.Tensor) => {
       const terms = [compute(z)].flat().map((y, i) => tf.sum<tf.Scalar>(tf.mul(y, dys[i] ?? 0)));
-      return tf.addN(terms);
+      return addAll(terms);
     };
     return tf.grad(product)(x);
   });
