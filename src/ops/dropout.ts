@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import {randomNumbers} from '../formats/randomNumbers';
 
 /**
  * The dropout of a layer's update: in training, the update works on an input of which each number is zero with probability `rate`, and
@@ -26,7 +27,7 @@ export class Dropout {
   mask(shape: readonly number[]): tf.Tensor {
     const values = new Float32Array(tf.util.sizeFromShape([...shape]));
     const kept = 1 / (1 - this.rate);
-    const next = stream(this.seed, this.step++);
+    const next = randomNumbers(this.seed, this.step++);
     const threshold = this.rate * 2 ** 32;
     for (let i = 0; i < values.length; i++) {
       values[i] = next() < threshold ? 0 : kept;
@@ -38,20 +39,4 @@ export class Dropout {
   drop(x: tf.Tensor): tf.Tensor {
     return tf.mul(x, this.mask(x.shape));
   }
-}
-
-/** Whole numbers below 2³², from a seed and the number of the stream (the mulberry32 generator, started from a mix of both). */
-function stream(seed: number, step: number): () => number {
-  let state = mixed(mixed(seed | 0) ^ (step | 0));
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    return mixed(state) >>> 0;
-  };
-}
-
-/** A whole number of 32 bits with its bits mixed up. */
-function mixed(state: number): number {
-  let t = Math.imul(state ^ (state >>> 15), state | 1);
-  t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-  return t ^ (t >>> 14);
 }

@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkOptions, kindOf, LoRAError, show, showShape} from '../errors';
+import {randomNumbers} from '../formats/randomNumbers';
 import {checkCount} from './checks';
 
 /** Options of `seededBatches`. */
@@ -109,28 +110,12 @@ function examplesIn(tensors: readonly tf.Tensor[]): number {
 /** The numbers below `count` in the order of an epoch, by a Fisher–Yates shuffle. */
 export function orderOf(count: number, seed: number, epoch: number): Int32Array {
   const order = Int32Array.from({length: count}, (_, i) => i);
-  const random = generator(seed, epoch);
+  const random = randomNumbers(seed, epoch);
   for (let i = count - 1; i > 0; i--) {
-    const j = Math.floor(random() * (i + 1));
+    const j = Math.floor((random() / 2 ** 32) * (i + 1));
     [order[i], order[j]] = [order[j] as number, order[i] as number];
   }
   return order;
-}
-
-/** Numbers in [0, 1), by the mulberry32 generator, from a start that mixes seed and epoch. */
-function generator(seed: number, epoch: number): () => number {
-  let state = mixed(mixed(seed | 0) ^ epoch);
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    return (mixed(state) >>> 0) / 2 ** 32;
-  };
-}
-
-/** A whole number of 32 bits with its bits mixed up. */
-function mixed(state: number): number {
-  let t = Math.imul(state ^ (state >>> 15), state | 1);
-  t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-  return t ^ (t >>> 14);
 }
 
 /**
