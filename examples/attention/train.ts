@@ -8,7 +8,7 @@ import {fileURLToPath} from 'node:url';
 import * as tf from '@tensorflow/tfjs';
 import '@tensorflow/tfjs-backend-wasm';
 import {fileHandler, progress, summarizeLoRA} from 'tfjs-lora';
-import {kilobytes, table} from '../superres/report';
+import {kilobytes, table} from '../shared/report';
 import {makeWords, write} from './data';
 import {run} from './run';
 

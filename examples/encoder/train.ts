@@ -9,7 +9,7 @@ import * as tf from '@tensorflow/tfjs';
 import '@tensorflow/tfjs-backend-wasm';
 import {disposeModel} from 'tfjs-lora';
 import {mails, minilm} from '../../scripts/pretrained';
-import {table} from '../superres/report';
+import {table} from '../shared/report';
 import {makeTasks} from './data';
 import {learn, type Outcome, WAYS} from './learn';
 import {shareOneEncoder} from './share';

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {isDistinct, rasterise, shuffled} from '../superres/drawings';
+import {isDistinct, rasterise, shuffled} from '../shared/drawings';
 
 /** Width and height of a drawing, in pixels. */
 export const SIZE = 96;

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {adam, applyLoRA, disposeModel, mergeLoRA, replaceHead, saveAdapter} from 'tfjs-lora';
 import {toGraphModel} from 'tfjs-lora/graph';
-import {shuffled} from '../superres/drawings';
+import {shuffled} from '../shared/drawings';
 
 /** What is computed of examples once, and the classes that they belong to. */
 export interface Features {

@@ -6,7 +6,7 @@
  */
 import * as tf from '@tensorflow/tfjs';
 import '@tensorflow/tfjs-backend-wasm';
-import {table} from '../superres/report';
+import {table} from '../shared/report';
 import {cut, FULL, QUICK, study} from './study';
 
 await tf.setBackend('wasm');

@@ -11,8 +11,8 @@ import {
   toSafetensors,
   trainableVariables,
 } from 'tfjs-lora';
-import {type Digits, loadDigits, styled} from '../swap/data';
-import {accuracy, network, train} from '../swap/network';
+import {type Digits, loadDigits, styled} from '../shared/digits';
+import {accuracy, network, train} from '../shared/network';
 
 /** How much is trained and measured. */
 export interface Scale {

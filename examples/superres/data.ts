@@ -1,7 +1,7 @@
 import {readFileSync} from 'node:fs';
-import {fileURLToPath} from 'node:url';
 import * as tf from '@tensorflow/tfjs';
-import {isDistinct, mulberry32, rasterise, shuffled} from './drawings';
+import {isDistinct, mulberry32, rasterise, shuffled} from '../shared/drawings';
+import {packageFile} from '../shared/packages';
 
 /** Width and height of a drawing in full, in pixels; the upscaler sees half of that. */
 export const SIZE = 64;
@@ -19,11 +19,6 @@ export interface Emoji {
 export interface Patches {
   small: tf.Tensor4D;
   large: tf.Tensor4D;
-}
-
-/** The path of a file in an installed package, wherever the script is started from. */
-export function packageFile(path: string): string {
-  return fileURLToPath(new URL(`../../node_modules/${path}`, import.meta.url));
 }
 
 /** Draws two sets of emoji that have no member in common, the same two for the same seed. */

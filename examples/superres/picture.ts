@@ -1,7 +1,7 @@
 import {writeFileSync} from 'node:fs';
 import {Resvg} from '@resvg/resvg-js';
 import type * as tf from '@tensorflow/tfjs';
-import {packageFile} from './data';
+import {packageFile} from '../shared/packages';
 
 /** One column of the picture: what is written above it, and images `[n, s, s, 3]` of 0–255, of which each row shows one. */
 export interface Column {

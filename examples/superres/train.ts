@@ -9,10 +9,11 @@ import {fileURLToPath} from 'node:url';
 import * as tf from '@tensorflow/tfjs';
 import '@tensorflow/tfjs-backend-wasm';
 import {adam, applyLoRA, fileHandler, loadAdapter, mergeLoRA, progress, saveAdapter} from 'tfjs-lora';
-import {cutPatches, loadEmoji, packageFile} from './data';
+import {packageFile} from '../shared/packages';
+import {cutPatches, loadEmoji} from './data';
 import {writePicture} from './picture';
 import {bicubic, psnr, toBytes} from './quality';
-import {kilobytes, table} from './report';
+import {kilobytes, table} from '../shared/report';
 
 const SEED = 7;
 const STEPS = process.argv.includes('--quick') ? 50 : 500;

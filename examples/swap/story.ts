@@ -11,8 +11,8 @@ import {
   setAdapter,
   withAdapter,
 } from 'tfjs-lora';
-import {type Digits, loadDigits, type Style, styled, STYLES} from './data';
-import {accuracy, network, train} from './network';
+import {type Digits, loadDigits, type Style, styled, STYLES} from '../shared/digits';
+import {accuracy, network, train} from '../shared/network';
 
 /** How much is trained and measured. */
 export interface Scale {

@@ -9,7 +9,7 @@ import {fileURLToPath} from 'node:url';
 import * as tf from '@tensorflow/tfjs';
 import '@tensorflow/tfjs-backend-wasm';
 import {fileHandler, progress, saveAdapter} from 'tfjs-lora';
-import {table} from '../superres/report';
+import {table} from '../shared/report';
 import {FULL, styles, swap} from './story';
 
 const OUTPUT = fileURLToPath(new URL('output/', import.meta.url));

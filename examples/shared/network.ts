@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {adam} from 'tfjs-lora';
-import type {Digits} from './data';
+import type {Digits} from './digits';
 
 /** A small CNN for ten digits, 28 × 28. Its start is the same for the same seed. */
 export function network(seed: number): tf.Sequential {
