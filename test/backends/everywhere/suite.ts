@@ -7,14 +7,12 @@ import {modelCases, orderCases} from './modelCases';
 import {trainingCases} from './trainingCases';
 import {transformerCases} from './transformerCases';
 
-/** A kind for each form in which layers compute. */
-const FORMS = ['Dense', 'Conv2D', 'Conv2DTranspose', 'DepthwiseConv2D', 'Embedding', 'GRU', "a class of one's own"];
+/** A kind with a product, one with a convolution and one with a look-up. The operations of the others are these. */
+const FORMS = ['Dense', 'Conv2D', 'Embedding'];
 
-/** What depends on the backend, of each method and each form. The rest, and the other kinds, are tested on cpu and wasm. */
+/** What depends on the backend, of each method. The rest, and the other kinds, are tested on wasm in `test/methods/everyKind.test.ts`. */
 const methodCases = METHOD_KINDS.filter(({name}) => FORMS.includes(name)).flatMap(kind =>
-  casesOf(kind).filter(({behaviour}) =>
-    /changes nothing|of the cpu backend|of the stock layer|merged model/.test(behaviour),
-  ),
+  casesOf(kind).filter(({behaviour}) => /changes nothing|of the cpu backend|merged model/.test(behaviour)),
 );
 
 /** Everything that has to hold on every backend. */
