@@ -7,7 +7,7 @@ import {transformerKernels} from './transformerKernels';
 /** Scores of at most so many pairs of a query and a key are held at a time. */
 const PAIRS = 2 ** 24;
 /** Added to the score of a key that is not seen. */
-const UNSEEN = -1e9;
+const UNSEEN = -3e4; // 16-bit floats hold no more than 65,504, and 0 · ∞ is not a number
 
 /**
  * `softmax(scale·q·kᵀ)·v` by heads, differentiable in `q`, `k` and `v`. What a query may not see, by `mask` or by `causal`, counts for

@@ -271,7 +271,7 @@ async function preparedForWasm(): Promise<number> {
 async function tenCombine(): Promise<number> {
   const combined = async () => {
     const parts = Array.from({length: 10}, (_, i) => {
-      const tensors = {'fc/lora_A': random([4, 2], 2 * i), 'fc/lora_B': random([2, 3], 2 * i + 1)};
+      const tensors = {'fc/lora_A': random([4, 2], 2 * i + 1), 'fc/lora_B': random([2, 3], 2 * i + 2)};
       const layer = {className: 'Dense', rank: 2, alpha: 2, rankStabilized: false, freezeBaseLayer: true};
       const adapter: Adapter = {
         config: {layers: {fc: layer}, trainable: []},
