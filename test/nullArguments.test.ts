@@ -36,6 +36,7 @@ const USAGES: Record<string, Usage> = {
   accumulate: () => [library.adam(), 2],
   adam: () => [{learningRate: 1e-3, beta1: 0.9, beta2: 0.999, epsilon: 1e-7}],
   adamW: () => [{learningRate: 1e-3, weightDecay: 0.1}],
+  allocateRanks: () => [adapter(), {budget: 10_000}],
   applyLoRA: () => [
     mlp().model,
     {
