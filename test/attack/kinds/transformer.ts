@@ -1,6 +1,5 @@
 import {readFileSync} from 'node:fs';
-import {dirname, join} from 'node:path';
-import {fileURLToPath} from 'node:url';
+import {join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import {disposeModel} from 'tfjs-lora';
 import {loadTransformer} from 'tfjs-lora/transformers';
@@ -9,7 +8,8 @@ import {type AttackKind, type Json, mustHold, type Parts} from '../kind';
 import {sameNumbers} from './models';
 import {fileOf, partsOf} from './safetensorsParts';
 
-const FIXTURES = join(dirname(fileURLToPath(import.meta.url)), '../../fixtures/transformers');
+/** npm runs its scripts, and jest its tests, in the folder of the project. */
+const FIXTURES = 'test/fixtures/transformers';
 
 /** `config.json` and `model.safetensors` of a transformer, from bytes and as a stream. */
 export const transformer: AttackKind = {
