@@ -12,7 +12,7 @@ import {
 } from 'tfjs-lora';
 import {LoRALayer} from '../../../src/layers/loraLayer';
 import {ACTIVATIONS, random} from '../../helpers';
-import {MemoryHandler, reloaded, stir, stirUpdates} from '../../models';
+import {MemoryHandler, reloaded, stir, stirFactors, stirUpdates} from '../../models';
 import {type Case, difference, elsewhere, largestDifference, predicts, read, relativeDifference} from './case';
 import {biasesOf, withValues} from '../../../src/tfjs/weights';
 import type {Activation, Kind} from './kinds';
@@ -111,6 +111,11 @@ function adapt(model: tf.LayersModel, {options}: Kind): tf.LayersModel {
   return adapted;
 }
 
+/** What moves the update away from its start. The factors of LoRA are all of an update; other methods have more. */
+function stirOf({options}: Kind): (model: tf.LayersModel) => void {
+  return options === undefined ? stirFactors : stirUpdates;
+}
+
 /** Lets the dropout of updates begin again, so that the next step has the same masks. */
 function rewind(model: tf.LayersModel): void {
   for (const layer of model.layers) {
@@ -134,7 +139,7 @@ async function exactAtBirth(kind: Kind, activation?: Activation): Promise<number
 /** Gradients of Σ w·y in the input, where there is one, and in all that trains, at factors that are not zero. */
 async function gradientsOf(kind: Kind, activation?: Activation): Promise<number[][]> {
   const model = adapt(makeModel(kind, activation), kind);
-  stirUpdates(model);
+  stirOf(kind)(model);
   const x = makeInputs(kind);
   const f = (input: tf.Tensor) => {
     rewind(model);
@@ -163,7 +168,7 @@ async function gradientsAsStock(kind: Kind, activation?: Activation): Promise<nu
   const base = tf.sequential({layers: [kind.layer({...args, name: 'first', inputShape: kind.inputShape})]});
   stir(base);
   const model = applyLoRA(base, {targets: ['first'], rank: 2, alpha: 3, seed: 1, ...kind.options});
-  stirUpdates(model);
+  stirOf(kind)(model);
   const layer = model.layers[0] as LoRALayer;
   const stock = layer.mergeToOriginalLayer();
   const x = makeInputs(kind);
@@ -198,7 +203,7 @@ async function gradientsAsStock(kind: Kind, activation?: Activation): Promise<nu
 async function gradientsAsDifferences(kind: Kind, activation?: Activation): Promise<number> {
   const gradients = await gradientsOf(kind, activation);
   const model = adapt(makeModel(kind, activation), kind);
-  stirUpdates(model);
+  stirOf(kind)(model);
   const x = tf.variable(makeInputs(kind));
   const points = [...(kind.tokens === undefined ? [x] : []), ...trainableVariables(model)];
   const f = async () => {
@@ -266,7 +271,7 @@ async function merges(kind: Kind, activation?: Activation): Promise<number> {
     const base = tf.sequential({layers: [kind.layer({...args, name: 'first', inputShape: kind.inputShape})]});
     stir(base);
     const model = applyLoRA(base, {targets: ['first'], rank: 2, alpha: 3, seed: 1, ...kind.options});
-    stirUpdates(model);
+    stirOf(kind)(model);
     const merged = mergeLoRA(model);
     const classes = (of: tf.LayersModel) => of.layers.map(layer => layer.getClassName()).join();
     if (classes(merged) !== classes(base)) {
@@ -287,7 +292,7 @@ async function merges(kind: Kind, activation?: Activation): Promise<number> {
 async function savesAndLoads(kind: Kind, activation?: Activation): Promise<number> {
   const base = makeModel(kind, activation);
   const model = adapt(base, kind);
-  stirUpdates(model);
+  stirOf(kind)(model);
   const x = makeInputs(kind);
   const expected = await predicts(model, x);
   const handler = new MemoryHandler();
