@@ -19,14 +19,10 @@ interface Axis {
  * The gradient of `tf.image.cropAndResize` in the images and, where it is bilinear, in the boxes. Each crop is a product of a piece of an image
  * with a matrix along each of its axes, and so is the way back.
  */
-export const cropAndResizeGradient = {
+export const cropAndResizeGradient: tf.GradConfig = {
   kernelName: tf.CropAndResize,
   inputsToSave: ['image', 'boxes', 'boxInd'],
-  gradFunc: (
-    dy: tf.Tensor | tf.Tensor[],
-    saved: tf.Tensor[],
-    attrs: tf.NamedAttrMap,
-  ): Record<string, () => tf.Tensor> => {
+  gradFunc: (dy, saved, attrs) => {
     const [image, boxes, boxInd] = saved as [tf.Tensor4D, tf.Tensor2D, tf.Tensor1D];
     const {method, cropSize} = attrs as unknown as Attributes;
     /** The gradient where a pixel of a crop comes from an image, and no fill was put in its place. */

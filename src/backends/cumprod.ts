@@ -13,14 +13,10 @@ interface Attributes {
  *
  * Without a division, so that it is right where numbers are zero.
  */
-export const cumprodGradient = {
+export const cumprodGradient: tf.GradConfig = {
   kernelName: tf.Cumprod,
   inputsToSave: ['x'],
-  gradFunc: (
-    dy: tf.Tensor | tf.Tensor[],
-    saved: tf.Tensor[],
-    attrs: tf.NamedAttrMap,
-  ): Record<string, () => tf.Tensor> => ({
+  gradFunc: (dy, saved, attrs) => ({
     x: () => tf.tidy(() => gradient(dy as tf.Tensor, saved[0] as tf.Tensor, attrs as unknown as Attributes)),
   }),
 };

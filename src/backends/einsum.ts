@@ -93,14 +93,10 @@ export const einsumKernel = {
 };
 
 /** The gradient in each operand: the Einsum of the result's gradient with the others. */
-export const einsumGradient = {
+export const einsumGradient: tf.GradConfig = {
   kernelName: tf.Einsum,
   saveAllInputs: true,
-  gradFunc: (
-    dy: tf.Tensor | tf.Tensor[],
-    saved: tf.Tensor[],
-    attrs: tf.NamedAttrMap,
-  ): Record<string, () => tf.Tensor> => {
+  gradFunc: (dy, saved, attrs) => {
     const {equation} = attrs as unknown as {equation: string};
     const {operands, result} = parse(equation);
     const gradientIn = (index: number) =>

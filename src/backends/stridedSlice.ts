@@ -13,14 +13,10 @@ interface Slice {
 }
 
 /** What was taken out goes back to where it was, with zeros around it and between its parts. */
-export const stridedSliceGradient = {
+export const stridedSliceGradient: tf.GradConfig = {
   kernelName: tf.StridedSlice,
   inputsToSave: ['x'],
-  gradFunc: (
-    dy: tf.Tensor | tf.Tensor[],
-    saved: tf.Tensor[],
-    attrs: tf.NamedAttrMap,
-  ): Record<string, () => tf.Tensor> => ({
+  gradFunc: (dy, saved, attrs) => ({
     x: () => tf.tidy(() => spread(dy as tf.Tensor, (saved[0] as tf.Tensor).shape, attrs as unknown as Slice)),
   }),
 };

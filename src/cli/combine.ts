@@ -1,6 +1,6 @@
 import {type Adapter, combineAdapters, type CombineOptions, compressAdapter, type MajoritySign} from '../node';
 import {type Arguments, type Command, numberOf, required, UsageError} from './command';
-import {keyMapAt, loadBase, MODEL_OPTIONS, readAnyAdapter, register} from './sources';
+import {besideOf, MODEL_OPTIONS, readAnyAdapter} from './sources';
 import {ADAPTER_OPTIONS, formatOf, pathsOf, writeAdapter} from './targets';
 
 /** Makes one adapter of several. */
@@ -22,20 +22,17 @@ export const combine: Command = {
     const out = required(given, 'out', 'combined.safetensors');
     formatOf(out);
     const weights = weightsOf(given, paths.length);
-    const {model: base, dtype, 'key-map': map, register: module} = given.values;
     const rank = numberOf(given, 'rank');
     const options = optionsOf(given);
-    await register(module);
-    const keyMap = await keyMapAt(map);
-    const model = base === undefined ? undefined : (await loadBase(base, terminal)).model;
+    const beside = await besideOf(given, terminal);
     const adapters: Adapter[] = [];
     for (const path of paths) {
-      adapters.push(await readAnyAdapter(path, model, keyMap, terminal));
+      adapters.push(await readAnyAdapter(path, beside, terminal));
     }
     const parts = adapters.map((adapter, i) => ({adapter, weight: weights[i] ?? 1}));
     const combined =
       rank === undefined ? combineAdapters(parts, options) : await compressAdapter(parts, {...options, rank});
-    await writeAdapter(combined, out, {model, keyMap, dtype}, terminal);
+    await writeAdapter(combined, out, beside, given.values.dtype, terminal);
     terminal.out(out);
   },
 };

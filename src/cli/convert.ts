@@ -1,5 +1,5 @@
 import {type Command, required} from './command';
-import {keyMapAt, loadBase, MODEL_OPTIONS, readAnyAdapter, register} from './sources';
+import {besideOf, MODEL_OPTIONS, readAnyAdapter} from './sources';
 import {ADAPTER_OPTIONS, formatOf, pathsOf, writeAdapter} from './targets';
 
 /** Writes an adapter in another format. */
@@ -11,12 +11,9 @@ export const convert: Command = {
     const [path = ''] = pathsOf(given, 1, 1, 'one adapter');
     const out = required(given, 'out', 'adapter.safetensors');
     formatOf(out);
-    const {model: base, dtype, 'key-map': map, register: module} = given.values;
-    await register(module);
-    const keyMap = await keyMapAt(map);
-    const model = base === undefined ? undefined : (await loadBase(base, terminal)).model;
-    const adapter = await readAnyAdapter(path, model, keyMap, terminal);
-    await writeAdapter(adapter, out, {model, keyMap, dtype}, terminal);
+    const beside = await besideOf(given, terminal);
+    const adapter = await readAnyAdapter(path, beside, terminal);
+    await writeAdapter(adapter, out, beside, given.values.dtype, terminal);
     terminal.out(out);
   },
 };

@@ -28,7 +28,7 @@ export const merge: Command = {
     }
     let adapted = model;
     if (adapterPath !== undefined) {
-      const adapter = await readAnyAdapter(adapterPath, model, keyMap, terminal);
+      const adapter = await readAnyAdapter(adapterPath, {model, keyMap}, terminal);
       adapted = applyLoRA(model, scale === undefined ? adapter : scaleAdapter(adapter, scale));
     }
     const merged = mergeLoRA(adapted);

@@ -6,7 +6,7 @@ import {LoRAError, messageOf} from '../errors';
 import {type Adapter, fileHandler, importPEFT, type KeyMap, loadAdapter, readPEFTFolder} from '../node';
 import {fromGraphModel} from '../graph';
 import {closestTo} from '../model/closest';
-import type {Terminal} from './command';
+import type {Arguments, Terminal} from './command';
 
 /** What is on disk under a path. */
 export interface Source {
@@ -99,15 +99,10 @@ export async function loadBase(path: string, {err}: Terminal): Promise<Base> {
 /**
  * The adapter under a path.
  *
- * @param base the model that it is for, which an adapter of PEFT needs.
+ * @param beside the model that it is for, which an adapter of PEFT needs, and a key map.
  * @throws LoRAError if it is not an adapter, is damaged, or does not fit the base.
  */
-export async function readAnyAdapter(
-  path: string,
-  base: tf.LayersModel | undefined,
-  keyMap: KeyMap | undefined,
-  {err}: Terminal,
-): Promise<Adapter> {
+export async function readAnyAdapter(path: string, {model, keyMap}: Beside, {err}: Terminal): Promise<Adapter> {
   const source = await sourceAt(path);
   if (source.kind === 'adapter') {
     err(`Reading the adapter ${source.path}`);
@@ -116,13 +111,13 @@ export async function readAnyAdapter(
   if (source.kind !== 'PEFT adapter') {
     throw new LoRAError(`${path} is a ${source.kind}, not an adapter.`);
   }
-  if (base === undefined) {
+  if (model === undefined) {
     throw new LoRAError(
       `${path} is an adapter of PEFT, which names modules of PyTorch. Give the model that it is for: --model <path>.`,
     );
   }
   err(`Reading the PEFT adapter ${source.path}`);
-  return importPEFT(await readPEFTFolder(source.path), base, keyMap === undefined ? {} : {keyMap});
+  return importPEFT(await readPEFTFolder(source.path), model, keyMap === undefined ? {} : {keyMap});
 }
 
 /** The key map in a JSON file. */
@@ -135,6 +130,20 @@ export async function keyMapAt(file: string | undefined): Promise<KeyMap | undef
   } catch (error) {
     throw new LoRAError(`The key map ${file} cannot be read: ${messageOf(error)}`);
   }
+}
+
+/** What commands on adapters read beside them. */
+export interface Beside {
+  model: tf.LayersModel | undefined;
+  keyMap: KeyMap | undefined;
+}
+
+/** The base and the key map that the options of a command name, after the module that registers layers. */
+export async function besideOf({values}: Arguments, terminal: Terminal): Promise<Beside> {
+  const {model, 'key-map': map, register: module} = values;
+  await register(module);
+  const keyMap = await keyMapAt(map);
+  return {keyMap, model: model === undefined ? undefined : (await loadBase(model, terminal)).model};
 }
 
 /** Imports a module that registers layers. */

@@ -1,16 +1,8 @@
 import {extname} from 'node:path';
-import type * as tf from '@tensorflow/tfjs';
 import {LoRAError} from '../errors';
-import {
-  type Adapter,
-  exportPEFT,
-  fileHandler,
-  type KeyMap,
-  saveAdapter,
-  type StoredType,
-  writePEFTFolder,
-} from '../node';
+import {type Adapter, exportPEFT, fileHandler, saveAdapter, type StoredType, writePEFTFolder} from '../node';
 import {type Arguments, type Terminal, UsageError} from './command';
+import type {Beside} from './sources';
 
 /** The options of commands that write an adapter. */
 export const ADAPTER_OPTIONS = {
@@ -42,7 +34,8 @@ export function formatOf(out: string): (typeof FORMATS)[keyof typeof FORMATS] {
 export async function writeAdapter(
   adapter: Adapter,
   out: string,
-  {model, keyMap, dtype}: {model: tf.LayersModel | undefined; keyMap: KeyMap | undefined; dtype: string | undefined},
+  {model, keyMap}: Beside,
+  dtype: string | undefined,
   {err}: Terminal,
 ): Promise<void> {
   const type = {...(dtype !== undefined && {dtype: dtype as StoredType})};

@@ -3,6 +3,7 @@ import {ensureKernels} from '../backends/ensure';
 import {LoRAError, show, showShape} from '../errors';
 import {asFloat} from './forward';
 import type {CallArgs} from './wrapperLayer';
+import {shapesOf} from '../tfjs/shapes';
 
 /** Arguments of {@link PositionEmbedding}. */
 export interface PositionEmbeddingArgs {
@@ -77,13 +78,13 @@ export class TypeEmbedding extends tf.layers.Layer {
   }
 
   override build(inputShape: tf.Shape | tf.Shape[]): void {
-    const shape = (Array.isArray(inputShape[0]) ? inputShape[0] : inputShape) as tf.Shape;
+    const [shape] = shapesOf(inputShape);
     this.embeddings = addTable(this, shape, this.rows, table => this.addWeight(...table));
     this.built = true;
   }
 
   override computeOutputShape(inputShape: tf.Shape | tf.Shape[]): tf.Shape {
-    return (Array.isArray(inputShape[0]) ? inputShape[0] : inputShape) as tf.Shape;
+    return shapesOf(inputShape)[0];
   }
 
   override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {

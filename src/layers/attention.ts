@@ -6,6 +6,7 @@ import {rotate} from '../ops/rotary';
 import {asFloat} from './forward';
 import {anglesOf, frequenciesOf, type Rotary, rotaryFaults} from './rotaryAngles';
 import type {CallArgs} from './wrapperLayer';
+import {shapesOf} from '../tfjs/shapes';
 
 /** Arguments of {@link Attention}. */
 export interface AttentionArgs {
@@ -183,10 +184,6 @@ export class Attention extends tf.layers.Layer {
   }
 }
 tf.serialization.registerClass(Attention);
-
-function shapesOf(inputShape: tf.Shape | tf.Shape[]): tf.Shape[] {
-  return Array.isArray(inputShape[0]) ? (inputShape as tf.Shape[]) : [inputShape as tf.Shape];
-}
 
 function joined(past: tf.Tensor | undefined, x: tf.Tensor3D): tf.Tensor3D {
   return past === undefined || past.size === 0 ? x : tf.concat([past as tf.Tensor3D, x], 1);

@@ -5,6 +5,7 @@ import {LoRAError, show, showShape} from '../errors';
 import {gate} from '../ops/gate';
 import {asFloat, onlyTensor} from './forward';
 import type {CallArgs} from './wrapperLayer';
+import {shapesOf} from '../tfjs/shapes';
 
 /** Arguments of {@link Gelu}. */
 export interface GeluArgs {
@@ -68,7 +69,7 @@ export class GatedActivation extends tf.layers.Layer {
   }
 
   override computeOutputShape(inputShape: tf.Shape | tf.Shape[]): tf.Shape {
-    return (Array.isArray(inputShape[0]) ? inputShape[0] : inputShape) as tf.Shape;
+    return shapesOf(inputShape)[0];
   }
 
   override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {

@@ -4,6 +4,7 @@ import {LoRAError} from '../errors';
 import type {GraphNode, GraphType} from '../formats/graphDef';
 import {largestOutput} from '../formats/graphSize';
 import {unrecorded} from '../ops/recording';
+import {shapesOf} from '../tfjs/shapes';
 
 /** A tensor that a fragment works on. */
 export interface FragmentTensor {
@@ -126,7 +127,7 @@ export class GraphOp extends tf.layers.Layer {
   }
 
   override computeOutputShape(inputShape: tf.Shape | tf.Shape[]): tf.Shape | tf.Shape[] {
-    const inputs = Array.isArray(inputShape[0]) ? (inputShape as tf.Shape[]) : [inputShape as tf.Shape];
+    const inputs = shapesOf(inputShape);
     const known = this.fragment.shapes;
     const outputs =
       known !== undefined && JSON.stringify(known.inputs) === JSON.stringify(inputs)

@@ -4,6 +4,7 @@ import {LoRAError, show, showShape} from '../errors';
 import {normalizeRows} from '../ops/normalizeRows';
 import {asFloat} from './forward';
 import type {CallArgs} from './wrapperLayer';
+import {shapesOf} from '../tfjs/shapes';
 
 /** Arguments of {@link RMSNormalization} and {@link FusedLayerNormalization}. */
 export interface RowNormalizationArgs {
@@ -30,12 +31,10 @@ abstract class RowNormalization extends tf.layers.Layer {
   }
 
   override build(inputShape: tf.Shape | tf.Shape[]): void {
-    const [shape, other, more] = (Array.isArray(inputShape[0]) ? inputShape : [inputShape]) as tf.Shape[];
-    const width = shape?.at(-1);
+    const [shape, other, more] = shapesOf(inputShape);
+    const width = shape.at(-1);
     if (width == null || more !== undefined || (other !== undefined && other.at(-1) !== width)) {
-      const shapes = (Array.isArray(inputShape[0]) ? inputShape : [inputShape]).map(each =>
-        showShape(each as tf.Shape),
-      );
+      const shapes = shapesOf(inputShape).map(showShape);
       throw new LoRAError(
         `"${this.name}" normalizes one input, or the sum of two of one shape, whose last axis is known; got ${shapes.join(', ')}.`,
       );
@@ -46,7 +45,7 @@ abstract class RowNormalization extends tf.layers.Layer {
   }
 
   override computeOutputShape(inputShape: tf.Shape | tf.Shape[]): tf.Shape {
-    return (Array.isArray(inputShape[0]) ? inputShape[0] : inputShape) as tf.Shape;
+    return shapesOf(inputShape)[0];
   }
 
   override computeMask(_: tf.Tensor | tf.Tensor[], mask?: tf.Tensor | tf.Tensor[]): tf.Tensor | tf.Tensor[] {

@@ -3,6 +3,7 @@ import {ensureKernels} from '../backends/ensure';
 import {LoRAError, show, showShape} from '../errors';
 import {asFloat} from './forward';
 import type {CallArgs} from './wrapperLayer';
+import {shapesOf} from '../tfjs/shapes';
 
 /** What stands for a whole sequence: the mean of its places, its first or its last. */
 export type PoolingMode = 'mean' | 'first' | 'last';
@@ -31,7 +32,7 @@ export class SequencePooling extends tf.layers.Layer {
   }
 
   override computeOutputShape(inputShape: tf.Shape | tf.Shape[]): tf.Shape {
-    const [batch = null, , width = null] = (Array.isArray(inputShape[0]) ? inputShape[0] : inputShape) as tf.Shape;
+    const [[batch = null, , width = null]] = shapesOf(inputShape);
     return [batch, width];
   }
 

@@ -108,23 +108,49 @@ function blocksOf(batch: number, heads: number, queries: number, keys: number): 
   return Array.from({length: Math.ceil(queries / most)}, (_, i) => [i * most, Math.min(most, queries - i * most)]);
 }
 
+/** What is computed block by block: a block of queries, scaled, the weights of the keys for it, and the same places of a tensor like the queries. */
+interface Block {
+  q: tf.Tensor4D;
+  weights: tf.Tensor4D;
+  placesOf: (x: tf.Tensor3D) => tf.Tensor4D;
+}
+
+/** Computes a result for each block of queries, given all keys and values by head. */
+function eachBlock<T extends tf.TensorContainer>(
+  inputs: AttentionInputs,
+  mask: tf.Tensor | null,
+  settings: AttentionSettings,
+  compute: (block: Block, k: tf.Tensor4D, v: tf.Tensor4D) => T,
+): T[] {
+  const {heads, keyValueHeads, scale} = settings;
+  const [allQ, allK, allV] = unpack(inputs, settings) as [tf.Tensor3D, tf.Tensor3D, tf.Tensor3D];
+  const [k, v] = [allK, allV].map(x => byHead(x, keyValueHeads, keyValueHeads)) as [tf.Tensor4D, tf.Tensor4D];
+  const [batch, queries, width] = allQ.shape;
+  const keys = allK.shape[1];
+  return blocksOf(batch, heads, queries, keys).map(([from, rows]) =>
+    tf.tidy(() => {
+      const placesOf = (x: tf.Tensor3D) =>
+        byHead(rows === queries ? x : tf.slice(x, [0, from, 0], [batch, rows, width]), heads, keyValueHeads);
+      const q = tf.mul<tf.Tensor4D>(placesOf(allQ), scale);
+      const weights = weightsOf({q, k}, visibility(mask, settings, {from, rows, queries, keys}));
+      return compute({q, weights, placesOf}, k, v);
+    }),
+  );
+}
+
+/** Blocks of queries, one after the other. */
+function together(blocks: tf.Tensor3D[]): tf.Tensor3D {
+  return blocks.length === 1 ? (blocks[0] as tf.Tensor3D) : tf.concat(blocks, 1);
+}
+
 function composed(inputs: AttentionInputs, mask: tf.Tensor | null, settings: AttentionSettings): tf.Tensor {
-  return tf.tidy(() => {
-    const {heads, keyValueHeads, scale} = settings;
-    const [allQ, allK, allV] = unpack(inputs, settings) as [tf.Tensor3D, tf.Tensor3D, tf.Tensor3D];
-    const [k, v] = [allK, allV].map(x => byHead(x, keyValueHeads, keyValueHeads)) as [tf.Tensor4D, tf.Tensor4D];
-    const [batch, queries, width] = allQ.shape;
-    const keys = allK.shape[1];
-    const blocks = blocksOf(batch, heads, queries, keys).map(([from, rows]) =>
-      tf.tidy(() => {
-        const part = rows === queries ? allQ : tf.slice(allQ, [0, from, 0], [batch, rows, width]);
-        const q = tf.mul<tf.Tensor4D>(byHead(part, heads, keyValueHeads), scale);
-        const weights = weightsOf({q, k}, visibility(mask, settings, {from, rows, queries, keys}));
-        return fromHeads(tf.matMul<tf.Tensor4D>(weights, v), heads);
-      }),
-    );
-    return blocks.length === 1 ? (blocks[0] as tf.Tensor3D) : tf.concat(blocks, 1);
-  });
+  return tf.tidy(() =>
+    together(
+      eachBlock(inputs, mask, settings, ({weights}, _k, v) =>
+        fromHeads(tf.matMul<tf.Tensor4D>(weights, v), settings.heads),
+      ),
+    ),
+  );
 }
 
 function composedGradient(
@@ -135,27 +161,16 @@ function composedGradient(
 ): tf.Tensor[] {
   return tf.tidy(() => {
     const {heads, keyValueHeads, scale} = settings;
-    const [allQ, allK, allV] = unpack(inputs, settings) as [tf.Tensor3D, tf.Tensor3D, tf.Tensor3D];
-    const [k, v] = [allK, allV].map(x => byHead(x, keyValueHeads, keyValueHeads)) as [tf.Tensor4D, tf.Tensor4D];
-    const [batch, queries, width] = allQ.shape;
-    const keys = allK.shape[1];
-    const parts = blocksOf(batch, heads, queries, keys).map(([from, rows]) =>
-      tf.tidy(() => {
-        const block = (x: tf.Tensor3D) =>
-          byHead(rows === queries ? x : tf.slice(x, [0, from, 0], [batch, rows, width]), heads, keyValueHeads);
-        const q = tf.mul<tf.Tensor4D>(block(allQ), scale);
-        const g = block(dy);
-        const weights = weightsOf({q, k}, visibility(mask, settings, {from, rows, queries, keys}));
-        const dv = tf.matMul<tf.Tensor4D>(weights, g, true, false);
-        const dp = tf.matMul(g, v, false, true);
-        const mean = tf.sum(tf.mul(weights, dp), -1, true);
-        const ds = tf.mul<tf.Tensor4D>(weights, tf.sub(dp, mean));
-        const dq = fromHeads(tf.mul<tf.Tensor4D>(tf.matMul<tf.Tensor4D>(ds, k), scale), heads);
-        return [dq, tf.matMul<tf.Tensor4D>(ds, q, true, false), dv] as const;
-      }),
-    );
-    const dqs = parts.map(([dq]) => dq);
-    const dq = dqs.length === 1 ? (dqs[0] as tf.Tensor3D) : tf.concat(dqs, 1);
+    const parts = eachBlock(inputs, mask, settings, ({q, weights, placesOf}, k, v): tf.Tensor[] => {
+      const g = placesOf(dy);
+      const dv = tf.matMul<tf.Tensor4D>(weights, g, true, false);
+      const dp = tf.matMul(g, v, false, true);
+      const mean = tf.sum(tf.mul(weights, dp), -1, true);
+      const ds = tf.mul<tf.Tensor4D>(weights, tf.sub(dp, mean));
+      const dq = fromHeads(tf.mul<tf.Tensor4D>(tf.matMul<tf.Tensor4D>(ds, k), scale), heads);
+      return [dq, tf.matMul<tf.Tensor4D>(ds, q, true, false), dv];
+    }) as [tf.Tensor3D, tf.Tensor4D, tf.Tensor4D][];
+    const dq = together(parts.map(([ofQ]) => ofQ));
     const dk = fromHeads(addAll(parts.map(([, ofK]) => ofK)), keyValueHeads);
     const dv = fromHeads(addAll(parts.map(([, , ofV]) => ofV)), keyValueHeads);
     return 'packed' in inputs ? [tf.concat([dq, dk, dv], 2)] : [dq, dk, dv];

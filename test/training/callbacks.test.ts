@@ -15,22 +15,7 @@ import {
 } from 'tfjs-lora';
 import {BACKENDS, numbers, random, useBackend, withoutLeaks} from '../helpers';
 import {factorsOf, mlp} from '../models';
-
-/** An adapted model, and data for it. */
-function setting(optimizer: tf.Optimizer = adam({learningRate: 0.02})) {
-  const {model: base, inputs} = mlp();
-  const model = applyLoRA(base, {rank: 2, seed: 1});
-  model.compile({optimizer, loss: 'meanSquaredError'});
-  const x = random<tf.Rank.R2>([12, inputs[0]!.shape[1]!], 5);
-  const y = random<tf.Rank.R2>([12, 3], 6);
-  const factors = () => factorsOf(model).map(weight => numbers(weight.read()));
-  const dispose = () => {
-    [model, base].forEach(each => disposeModel(each));
-    tf.dispose([inputs, x, y]);
-    optimizer.dispose();
-  };
-  return {model, x, y, factors, dispose};
-}
+import {setting} from './setting';
 
 /** Notes the learning rate of each step. */
 class Rates extends tf.Callback {

@@ -5,7 +5,6 @@ import {join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import {
   adam,
-  applyLoRA,
   bestAdapter,
   checkpoint,
   disposeModel,
@@ -16,8 +15,9 @@ import {
   sgd,
 } from 'tfjs-lora';
 import {type CheckpointState, checksumOf} from '../../src/training/checkpointFile';
-import {BACKENDS, numbers, random, useBackend, withoutLeaks} from '../helpers';
-import {factorsOf, MemoryHandler, mlp} from '../models';
+import {BACKENDS, numbers, useBackend, withoutLeaks} from '../helpers';
+import {MemoryHandler, mlp} from '../models';
+import {setting} from './setting';
 
 let folder: string;
 beforeEach(() => {
@@ -26,22 +26,6 @@ beforeEach(() => {
 afterEach(() => {
   rmSync(folder, {recursive: true});
 });
-
-/** An adapted model of the rank, compiled, with data. */
-function setting(optimizer: tf.Optimizer = adam({learningRate: 0.02}), rank = 2) {
-  const {model: base, inputs} = mlp();
-  const model = applyLoRA(base, {rank, seed: 1});
-  model.compile({optimizer, loss: 'meanSquaredError'});
-  const x = random<tf.Rank.R2>([12, inputs[0]!.shape[1]!], 5);
-  const y = random<tf.Rank.R2>([12, 3], 6);
-  const factors = () => factorsOf(model).map(weight => numbers(weight.read()));
-  const dispose = () => {
-    [model, base].forEach(each => disposeModel(each));
-    tf.dispose([inputs, x, y]);
-    optimizer.dispose();
-  };
-  return {model, x, y, factors, dispose};
-}
 
 const fitOptions = {batchSize: 4, shuffle: false, verbose: 0} as const;
 

@@ -1,4 +1,5 @@
-import {load4, madd, store8, zeros} from './lanes';
+import {load4, madd, zeros} from './lanes';
+import {storeTile} from './tile';
 
 // Products `aᵀ·b` over many rows, as the gradients of weights are: a tile of the result takes a part of the rows that stays in the cache.
 
@@ -86,28 +87,6 @@ function addTile(
     b += lineB;
   }
   storeTile(out, strideOut, height, width, a00, a01, a10, a11, a20, a21, a30, a31);
-}
-
-// @ts-ignore: decorator
-@inline
-function storeTile(
-  out: usize, strideOut: usize, height: i32, width: i32,
-  a00: v128, a01: v128, a10: v128, a11: v128, a20: v128, a21: v128, a30: v128, a31: v128,
-): void {
-  let o = out;
-  store8(o, a00, a01, width);
-  if (height > 1) {
-    o += strideOut;
-    store8(o, a10, a11, width);
-  }
-  if (height > 2) {
-    o += strideOut;
-    store8(o, a20, a21, width);
-  }
-  if (height > 3) {
-    o += strideOut;
-    store8(o, a30, a31, width);
-  }
 }
 
 /** `out[m, n] = a[rows, m]ᵀ · b[rows, n]`, `chunk` rows at a time, which stay in the cache. */

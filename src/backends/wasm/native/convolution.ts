@@ -1,4 +1,5 @@
-import {clampTo, load4, madd, store8, zeros} from './lanes';
+import {load4, madd, zeros} from './lanes';
+import {storeClamped} from './tile';
 
 /** `x [n, height, width, channels]` with zeros around: `[n, top + height + bottom, left + width + right, channels]`. */
 export function pad(
@@ -122,30 +123,8 @@ export function convolve(
           p3 += 4;
         }
       }
-      if (clamp) {
-        a00 = clampTo(low, high, a00);
-        a01 = clampTo(low, high, a01);
-        a10 = clampTo(low, high, a10);
-        a11 = clampTo(low, high, a11);
-        a20 = clampTo(low, high, a20);
-        a21 = clampTo(low, high, a21);
-        a30 = clampTo(low, high, a30);
-        a31 = clampTo(low, high, a31);
-      }
-      let o = y + (<usize>first) * strideY + ((<usize>j) << 5);
-      store8(o, a00, a01, w);
-      if (count > 1) {
-        o += strideY;
-        store8(o, a10, a11, w);
-      }
-      if (count > 2) {
-        o += strideY;
-        store8(o, a20, a21, w);
-      }
-      if (count > 3) {
-        o += strideY;
-        store8(o, a30, a31, w);
-      }
+      const o = y + (<usize>first) * strideY + ((<usize>j) << 5);
+      storeClamped(o, strideY, count, w, clamp, low, high, a00, a01, a10, a11, a20, a21, a30, a31);
     }
   }
 }

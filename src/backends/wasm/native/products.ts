@@ -1,4 +1,5 @@
-import {clampTo, load4, madd, store8, zeros} from './lanes';
+import {load4, madd, zeros} from './lanes';
+import {storeClamped} from './tile';
 
 // Products of matrices. The right-hand one is first copied into panels of eight columns, each as long as the matrix is high. Each number of
 // the result is summed in the order of the inner axis, beginning with the bias, as XNNPACK does it, and so comes out the same to the last bit.
@@ -61,30 +62,8 @@ export function multiply(
       p2 += 4;
       p3 += 4;
     }
-    if (clamp) {
-      a00 = clampTo(low, high, a00);
-      a01 = clampTo(low, high, a01);
-      a10 = clampTo(low, high, a10);
-      a11 = clampTo(low, high, a11);
-      a20 = clampTo(low, high, a20);
-      a21 = clampTo(low, high, a21);
-      a30 = clampTo(low, high, a30);
-      a31 = clampTo(low, high, a31);
-    }
-    let o = c + (<usize>(i << 2)) * strideC + ((<usize>j) << 5);
-    store8(o, a00, a01, width);
-    if (height > 1) {
-      o += strideC;
-      store8(o, a10, a11, width);
-    }
-    if (height > 2) {
-      o += strideC;
-      store8(o, a20, a21, width);
-    }
-    if (height > 3) {
-      o += strideC;
-      store8(o, a30, a31, width);
-    }
+    const o = c + (<usize>(i << 2)) * strideC + ((<usize>j) << 5);
+    storeClamped(o, strideC, height, width, clamp, low, high, a00, a01, a10, a11, a20, a21, a30, a31);
     if (rowsOutside) {
       if (++j == tilesAcross) {
         j = 0;
