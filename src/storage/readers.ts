@@ -1,7 +1,7 @@
 import {asLoRAError, kindOf, LoRAError} from '../errors';
 import {ByteReader} from '../formats/byteReader';
 import {type LoadOptions, MOST_FETCHED, tooLarge, unlessAborted} from './limits';
-import type {ByteSource} from './sources';
+import {type ByteSource, isResponse, withinLimit} from './sources';
 
 /** Where the bytes of a large file come from: what `ByteSource` names, or a URL. */
 export type StreamSource = ByteSource | URL | string;
@@ -18,14 +18,10 @@ export async function readerOf(
   const {signal, maxBytes} = options;
   const named = await unlessAborted(Promise.resolve(given), signal);
   const source = typeof named === 'string' || named instanceof URL ? await fetched(named, options) : named;
-  if (typeof (source as Partial<Response> | null | undefined)?.body === 'object' && 'ok' in source) {
+  if (isResponse(source)) {
     return ofResponse(source, options);
   }
-  const bytes = source instanceof ArrayBuffer ? new Uint8Array(source) : source;
-  const size = bytes instanceof Uint8Array ? bytes.length : (bytes as Partial<Blob> | null | undefined)?.size;
-  if (maxBytes !== undefined && size !== undefined && size > maxBytes) {
-    throw tooLarge('The file', maxBytes);
-  }
+  const bytes = withinLimit(source, maxBytes);
   if (bytes instanceof Uint8Array) {
     return ByteReader.of(bytes);
   }
@@ -34,7 +30,7 @@ export async function readerOf(
       `Give a URL, a File, a Blob, a Response, an ArrayBuffer or a Uint8Array, got ${kindOf(source)}.`,
     );
   }
-  return ofStream((bytes as Blob).stream(), (bytes as Blob).size, {signal});
+  return ofStream(bytes.stream(), bytes.size, {signal});
 }
 
 /**

@@ -25,17 +25,13 @@ export async function readAdapter(
 export async function bytesOf(given: ByteSource | PromiseLike<ByteSource>, options: LoadOptions): Promise<Uint8Array> {
   const {signal, maxBytes} = options;
   const source = await unlessAborted(Promise.resolve(given), signal);
-  if (typeof (source as Partial<Response> | null | undefined)?.body === 'object' && 'ok' in source) {
+  if (isResponse(source)) {
     if (!source.ok) {
       throw new LoRAError(`${source.url || 'The response'}: ${source.status} ${source.statusText}`.trim() + '.');
     }
     return readBody(source, options);
   }
-  const bytes = source instanceof ArrayBuffer ? new Uint8Array(source) : source;
-  const size = bytes instanceof Uint8Array ? bytes.length : (bytes as Partial<Blob> | null | undefined)?.size;
-  if (maxBytes !== undefined && size !== undefined && size > maxBytes) {
-    throw tooLarge('The file', maxBytes);
-  }
+  const bytes = withinLimit(source, maxBytes);
   if (bytes instanceof Uint8Array) {
     return bytes;
   }
@@ -43,4 +39,22 @@ export async function bytesOf(given: ByteSource | PromiseLike<ByteSource>, optio
     throw new LoRAError(`Give a File, a Blob, a Response, an ArrayBuffer or a Uint8Array, got ${kindOf(source)}.`);
   }
   return new Uint8Array(await unlessAborted(bytes.arrayBuffer(), signal));
+}
+
+export function isResponse(source: ByteSource): source is Response {
+  return typeof (source as Partial<Response> | null | undefined)?.body === 'object' && 'ok' in source;
+}
+
+/**
+ * A file or bytes. What is something else has no size, and is left to the caller to refuse.
+ *
+ * @throws LoRAError if there are more bytes than are allowed.
+ */
+export function withinLimit(source: Blob | ArrayBuffer | Uint8Array, maxBytes: number | undefined): Blob | Uint8Array {
+  const bytes = source instanceof ArrayBuffer ? new Uint8Array(source) : source;
+  const size = bytes instanceof Uint8Array ? bytes.length : (bytes as Partial<Blob> | null | undefined)?.size;
+  if (maxBytes !== undefined && size !== undefined && size > maxBytes) {
+    throw tooLarge('The file', maxBytes);
+  }
+  return bytes;
 }
