@@ -48,21 +48,18 @@ export function packRows(source: usize, stride: usize, inner: i32, columns: i32,
   }
 }
 
-/** Writes four rows of four numbers as columns, `stride` bytes apart. */
+/** Writes four rows of four numbers as columns, 32 bytes apart. */
 // @ts-ignore: decorator
 @inline
-function turn(d: usize, stride: usize, r0: v128, r1: v128, r2: v128, r3: v128): void {
+function turn(d: usize, r0: v128, r1: v128, r2: v128, r3: v128): void {
   const t0 = i32x4.shuffle(r0, r1, 0, 4, 1, 5);
   const t1 = i32x4.shuffle(r0, r1, 2, 6, 3, 7);
   const t2 = i32x4.shuffle(r2, r3, 0, 4, 1, 5);
   const t3 = i32x4.shuffle(r2, r3, 2, 6, 3, 7);
   v128.store(d, i64x2.shuffle(t0, t2, 0, 2));
-  d += stride;
-  v128.store(d, i64x2.shuffle(t0, t2, 1, 3));
-  d += stride;
-  v128.store(d, i64x2.shuffle(t1, t3, 0, 2));
-  d += stride;
-  v128.store(d, i64x2.shuffle(t1, t3, 1, 3));
+  v128.store(d, i64x2.shuffle(t0, t2, 1, 3), 32);
+  v128.store(d, i64x2.shuffle(t1, t3, 0, 2), 64);
+  v128.store(d, i64x2.shuffle(t1, t3, 1, 3), 96);
 }
 
 /** As `packRows`, for the transposed of rows `[columns, inner]`. */
@@ -83,14 +80,14 @@ export function packColumns(source: usize, stride: usize, inner: i32, columns: i
         p += stride;
         const r3 = v128.load(p);
         p += stride;
-        turn(d, 32, r0, r1, r2, r3);
+        turn(d, r0, r1, r2, r3);
         const r4 = v128.load(p);
         p += stride;
         const r5 = v128.load(p);
         p += stride;
         const r6 = v128.load(p);
         p += stride;
-        turn(d + 16, 32, r4, r5, r6, v128.load(p));
+        turn(d + 16, r4, r5, r6, v128.load(p));
         s += 16;
         d += 128;
       }
@@ -127,7 +124,19 @@ export function transpose(source: usize, rows: i32, columns: i32, target: usize)
         p += strideS;
         const r2 = v128.load(p);
         p += strideS;
-        turn(t + (<usize>j) * strideT, strideT, r0, r1, r2, v128.load(p));
+        const r3 = v128.load(p);
+        const t0 = i32x4.shuffle(r0, r1, 0, 4, 1, 5);
+        const t1 = i32x4.shuffle(r0, r1, 2, 6, 3, 7);
+        const t2 = i32x4.shuffle(r2, r3, 0, 4, 1, 5);
+        const t3 = i32x4.shuffle(r2, r3, 2, 6, 3, 7);
+        let d = t + (<usize>j) * strideT;
+        v128.store(d, i64x2.shuffle(t0, t2, 0, 2));
+        d += strideT;
+        v128.store(d, i64x2.shuffle(t0, t2, 1, 3));
+        d += strideT;
+        v128.store(d, i64x2.shuffle(t1, t3, 0, 2));
+        d += strideT;
+        v128.store(d, i64x2.shuffle(t1, t3, 1, 3));
       }
     }
     for (; j < columns; j++) {
