@@ -1,4 +1,4 @@
-// Prints the table of the last run of the suite in test/backends, as it stands in the README: `npm run backends`.
+// Prints the table of the last run of the suite in test/backends, as it stands in docs/backends.md: `npm run backends`.
 
 import {dirname, join} from 'node:path';
 import {fileURLToPath} from 'node:url';

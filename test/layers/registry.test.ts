@@ -7,12 +7,12 @@ import {adaptableClasses, loraClassOf, registerAdaptable} from '../../src/layers
 import '../customLayers';
 
 const ROOT = join(__dirname, '../..');
-const README = readFileSync(join(ROOT, 'README.md'), 'utf8');
-const ROWS = README.split('\n').filter(line => line.startsWith('| `'));
+const PAGE = readFileSync(join(ROOT, 'docs/layers.md'), 'utf8');
+const ROWS = PAGE.split('\n').filter(line => line.startsWith('| `'));
 
 const SOURCES = readdirSync(join(ROOT, 'src/layers')).map(name => readFileSync(join(ROOT, 'src/layers', name), 'utf8'));
 
-// What a kind of layer is made of, so that adding one is one file, one row, and its line in the README.
+// What a kind of layer is made of, so that adding one is one file, one row, and its line in docs/layers.md.
 describe.each(adaptableClasses())('%s', baseClass => {
   const {className, adaptation, weights} = loraClassOf(baseClass)!;
 
@@ -27,7 +27,7 @@ describe.each(adaptableClasses())('%s', baseClass => {
     expect(SOURCES.filter(text => text.includes(`export class ${className} extends `))).toHaveLength(1);
   });
 
-  test('has its row in the README', () => {
+  test('has its row in docs/layers.md', () => {
     const row = ROWS.filter(line => line.includes(`\`${baseClass}\``) && line.includes(`\`${className}\``));
     expect(row).toHaveLength(1);
   });

@@ -45,13 +45,4 @@ describe('the package', () => {
     });
     expect(missing).toEqual([]);
   });
-
-  test('has a README whose links lead to files of the repository, and to headings of its own', () => {
-    const readme = readFileSync(join(ROOT, 'README.md'), 'utf8');
-    const text = readme.replace(/```[\s\S]*?```/g, '');
-    const links = [...text.matchAll(/\]\(([^)\s]+)\)/g)].map(([, link = '']) => link);
-    expect(links.length).toBeGreaterThan(0);
-    const local = links.filter(link => !/^https:/.test(link) && !link.startsWith('#'));
-    expect(local.filter(link => !existsSync(join(ROOT, link)))).toEqual([]);
-  });
 });

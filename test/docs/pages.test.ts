@@ -1,0 +1,119 @@
+import {mkdirSync, mkdtempSync, rmSync, writeFileSync} from 'node:fs';
+import {tmpdir} from 'node:os';
+import {dirname, join} from 'node:path';
+import * as tf from '@tensorflow/tfjs';
+import ts from 'typescript';
+import {useBackend} from '../helpers';
+import {MemoryHandler} from '../models';
+import {blocksOf, PAGES, printedBy, programOf, surroundingsOf} from './pages';
+
+jest.setTimeout(120_000);
+
+const ROOT = process.cwd();
+const PROGRAMS = join(ROOT, 'test/docs/output');
+
+const WITH_CODE = PAGES.filter(page => blocksOf(page, 'ts', 'js').length > 0);
+
+/** What the module of a page's surroundings may export beside names. */
+interface Surroundings {
+  /** What there is to read: by URL, or by a path where the page runs. */
+  files?: () => Promise<Record<string, string | Uint8Array>>;
+  /** What follows when the page has run: what a user does in it. */
+  afterwards?: () => Promise<void>;
+}
+
+function fileOf(page: string): string {
+  return join(PROGRAMS, `${page.replace(/^docs\//, '').replace('.md', '')}.ts`);
+}
+
+/** Places of a browser, in memory. */
+function keepInMemory(): void {
+  const places = new Map<string, MemoryHandler>();
+  const router = (url: string | string[]) => {
+    if (typeof url !== 'string' || !/^(indexeddb|localstorage|downloads):/.test(url)) {
+      return null as unknown as tf.io.IOHandler;
+    }
+    const handler = places.get(url) ?? new MemoryHandler();
+    places.set(url, handler);
+    return handler;
+  };
+  tf.io.registerSaveRouter(router);
+  tf.io.registerLoadRouter(router);
+}
+
+/** Runs `f` in a folder and a web that have these files. */
+async function withFiles(files: Record<string, string | Uint8Array>, f: () => Promise<void>): Promise<void> {
+  const folder = mkdtempSync(join(tmpdir(), 'tfjs-lora-docs-'));
+  const fetched = jest.spyOn(globalThis, 'fetch').mockImplementation(request => {
+    const url = request instanceof Request ? request.url : String(request);
+    const response = url in files ? new Response(files[url] as BodyInit) : new Response(null, {status: 404});
+    // Arrays that Node itself makes are no arrays of jest's.
+    const json = async () => JSON.parse(await response.text()) as unknown;
+    return Promise.resolve(Object.assign(response, {json}));
+  });
+  for (const [path, content] of Object.entries(files).filter(([path]) => !/^https?:/.test(path))) {
+    mkdirSync(dirname(join(folder, path)), {recursive: true});
+    writeFileSync(join(folder, path), content);
+  }
+  process.chdir(folder);
+  try {
+    await f();
+  } finally {
+    process.chdir(ROOT);
+    fetched.mockRestore();
+    rmSync(folder, {recursive: true, force: true});
+  }
+}
+
+beforeAll(() => {
+  rmSync(PROGRAMS, {recursive: true, force: true});
+  mkdirSync(PROGRAMS, {recursive: true});
+  WITH_CODE.forEach(page => writeFileSync(fileOf(page), programOf(page)));
+  keepInMemory();
+});
+
+afterAll(() => rmSync(PROGRAMS, {recursive: true}));
+
+test('the code of every page compiles in strict mode', () => {
+  const {config} = ts.readConfigFile(join(ROOT, 'test/tsconfig.json'), file => ts.sys.readFile(file));
+  const {options} = ts.parseJsonConfigFileContent(config, ts.sys, join(ROOT, 'test'));
+  const unused = {noUnusedLocals: false, noUnusedParameters: false};
+  const program = ts.createProgram(WITH_CODE.map(fileOf), {...options, ...unused, isolatedModules: false});
+  const faults = WITH_CODE.flatMap(page => {
+    const source = program.getSourceFile(fileOf(page))!;
+    return [...program.getSyntacticDiagnostics(source), ...program.getSemanticDiagnostics(source)].map(
+      ({messageText, start = 0}) => {
+        const place = [...source.text.slice(0, start).matchAll(/\/\/ (\S+\.md:\d+)\n/g)].at(-1)?.[1] ?? page;
+        const line = source.text.slice(0, start).split('\n').length - 1;
+        return `${place}: ${source.text.split('\n')[line]!.trim()}: ${ts.flattenDiagnosticMessageText(messageText, '\n')}`;
+      },
+    );
+  });
+  expect(faults).toEqual([]);
+});
+
+describe('the code of a page runs as it is written', () => {
+  beforeEach(() => useBackend('wasm'));
+  let printed: string[];
+  beforeEach(() => {
+    printed = [];
+    jest.spyOn(console, 'log').mockImplementation(text => printed.push(...String(text).split('\n')));
+    jest.spyOn(console, 'warn').mockImplementation(() => undefined);
+    jest.spyOn(process.stderr, 'write').mockImplementation(() => true);
+  });
+  afterEach(() => {
+    jest.restoreAllMocks();
+    tf.disposeVariables();
+  });
+
+  test.each(WITH_CODE)('%s', async page => {
+    const path = surroundingsOf(page);
+    const surroundings = (path === undefined ? {} : require(join(ROOT, path))) as Surroundings; // eslint-disable-line
+    await withFiles((await surroundings.files?.()) ?? {}, async () => {
+      const {run} = require(fileOf(page)) as {run: () => Promise<void>}; // eslint-disable-line
+      await run();
+      await surroundings.afterwards?.();
+    });
+    expect(printed).toEqual(expect.arrayContaining(printedBy(page)));
+  });
+});

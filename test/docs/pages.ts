@@ -1,0 +1,151 @@
+import {existsSync, readdirSync, readFileSync} from 'node:fs';
+import {join} from 'node:path';
+import ts from 'typescript';
+
+/** Both jest and npm run in the folder of the project. */
+const ROOT = process.cwd();
+const SURROUNDINGS = 'test/docs/surroundings';
+
+/** What stands between two fences of a page. */
+export interface Block {
+  language: string;
+  text: string;
+  /** Where it begins, from 1. */
+  line: number;
+}
+
+/** Paths of the pages whose code runs: the README, and what is in docs. */
+export const PAGES = [
+  'README.md',
+  ...readdirSync(join(ROOT, 'docs'))
+    .filter(isMarkdown)
+    .map(name => `docs/${name}`),
+];
+
+function isMarkdown(name: string): boolean {
+  return name.endsWith('.md');
+}
+
+export function readPage(page: string): string {
+  return readFileSync(join(ROOT, page), 'utf8');
+}
+
+/** The blocks of a page, in order. */
+export function blocksOf(page: string, ...languages: string[]): Block[] {
+  const blocks: Block[] = [];
+  let open: Block | undefined;
+  readPage(page)
+    .split('\n')
+    .forEach((text, i) => {
+      const fence = /^ *```(\w*)/.exec(text);
+      if (fence === null && open !== undefined) {
+        open.text += `${text}\n`;
+      } else if (fence !== null && open === undefined) {
+        open = {language: fence[1]!, text: '', line: i + 2};
+      } else if (open !== undefined) {
+        blocks.push(open);
+        open = undefined;
+      }
+    });
+  if (open !== undefined) {
+    throw new Error(`${page} has a fence that nothing closes.`);
+  }
+  return languages.length === 0 ? blocks : blocks.filter(({language}) => languages.includes(language));
+}
+
+/** What a page says that its code prints: in the fence without a language that follows it. A bar of progress is left out. */
+export function printedBy(page: string): string[] {
+  const blocks = blocksOf(page);
+  const outputs = blocks.filter(({language}, i) => {
+    const code = blocks[i - 1];
+    return language === '' && code?.language === 'ts' && code.text.includes('console.log(');
+  });
+  return outputs.flatMap(({text}) => text.trimEnd().split('\n')).filter(line => !line.startsWith('█'));
+}
+
+/** What a page takes for granted, by the path of a module without its ending: `test/docs/surroundings/saving`. */
+export function surroundingsOf(page: string): string | undefined {
+  const path = `${SURROUNDINGS}/${page.replace(/^.*\//, '').replace('.md', '')}`;
+  return existsSync(join(ROOT, `${path}.ts`)) ? path : undefined;
+}
+
+function parse(text: string): ts.SourceFile {
+  return ts.createSourceFile('page.ts', text, ts.ScriptTarget.ES2022, true);
+}
+
+/** The names that a module exports, those of the modules that it opens included. */
+function exportsOf(path: string): string[] {
+  return parse(readFileSync(join(ROOT, path), 'utf8')).statements.flatMap(statement => {
+    if (ts.isExportDeclaration(statement)) {
+      const clause = statement.exportClause;
+      return clause === undefined
+        ? exportsOf(`src/${(statement.moduleSpecifier as ts.StringLiteral).text}.ts`)
+        : (clause as ts.NamedExports).elements.filter(({isTypeOnly}) => !isTypeOnly).map(({name}) => name.text);
+    }
+    const isExported = ts.canHaveModifiers(statement) && ts.getModifiers(statement)?.some(isExport);
+    if (isExported !== true) {
+      return [];
+    }
+    return ts.isVariableStatement(statement)
+      ? statement.declarationList.declarations.map(({name}) => name.getText())
+      : [(statement as ts.FunctionDeclaration).name!.text];
+  });
+}
+
+function isExport({kind}: ts.ModifierLike): boolean {
+  return kind === ts.SyntaxKind.ExportKeyword;
+}
+
+/** Where a page finds names that it does not import. */
+const DOORS = {
+  'tfjs-lora': exportsOf('src/node.ts'),
+  'tfjs-lora/graph': exportsOf('src/graph.ts'),
+  'tfjs-lora/transformers': exportsOf('src/transformers.ts'),
+};
+
+/**
+ * The TypeScript of a page as one program: `run` runs its blocks in order. Each block knows what those before it declared, and may declare a name
+ * again. Names that the page uses and does not import come from its surroundings, or from the doors of the library.
+ */
+export function programOf(page: string): string {
+  const blocks = blocksOf(page, 'ts', 'js');
+  const imports: string[] = [];
+  const bodies = blocks.map(({text, line}) => {
+    const source = parse(text);
+    const isImport = ts.isImportDeclaration;
+    imports.push(...source.statements.filter(isImport).map(statement => statement.getText()));
+    const body = source.statements.map(statement => (isImport(statement) ? '' : statement.getFullText())).join('');
+    return `// ${page}:${line}\n${body}`;
+  });
+
+  const used = new Set<string>();
+  const visit = (node: ts.Node) => {
+    if (ts.isIdentifier(node)) {
+      used.add(node.text);
+    }
+    node.forEachChild(visit);
+  };
+  bodies.forEach(body => visit(parse(body)));
+  const imported = new Set(imports.flatMap(text => [...text.matchAll(/\b\w+\b/g)].map(([name]) => name)));
+  const surroundings = surroundingsOf(page);
+  const sources = {
+    ...(surroundings && {[`../surroundings/${surroundings.split('/').at(-1)!}`]: exportsOf(`${surroundings}.ts`)}),
+    ...DOORS,
+  };
+  const added = Object.entries(sources).map(([from, names]) => {
+    const taken = names.filter(name => used.has(name) && !imported.has(name));
+    taken.forEach(name => imported.add(name));
+    return taken.length === 0 ? '' : `import {${taken.join(', ')}} from '${from}';`;
+  });
+  const tensorflow = imports.some(text => text.includes('* as tf ')) ? '' : "import * as tf from '@tensorflow/tfjs';";
+  return [
+    tensorflow,
+    ...added,
+    ...new Set(imports),
+    'export async function run(): Promise<void> {',
+    bodies.join('\n{\n'),
+    '}'.repeat(bodies.length),
+    'void tf;',
+    '',
+  ].join('\n');
+}

@@ -1,0 +1,10 @@
+import * as tf from '@tensorflow/tfjs';
+import {applyLoRA} from '../../../src';
+
+const {layers} = tf;
+const base = tf.sequential({
+  layers: [layers.dense({units: 4, activation: 'relu', inputShape: [3]}), layers.dense({name: 'head', units: 2})],
+});
+export const model = applyLoRA(base, {rank: 1, targets: ['head']});
+export const xs = tf.randomNormal([32, 3]);
+export const ys = tf.zeros([32, 2]);
