@@ -3,6 +3,7 @@ import {createServer, type Server} from 'node:http';
 import type {AddressInfo} from 'node:net';
 import {join} from 'node:path';
 import type {Browser} from 'playwright-core';
+import {blocksOf} from '../docs/pages';
 import {describeInBrowser, launchBrowser} from '../examples/site';
 
 jest.setTimeout(120_000);
@@ -42,6 +43,10 @@ const PAGES: Record<string, string> = {
       worker.onerror = ({message}) => reject(new Error(message));
     });</script>`,
 };
+/** The pages of docs/quick-start.md, which lie beside a folder node_modules. */
+const WRITTEN = blocksOf('docs/quick-start.md', 'html').map(({text}) => text);
+WRITTEN.forEach((text, i) => (PAGES[`/written-${i}`] = `${text}<link rel="icon" href="data:,">`));
+
 const SCRIPTS: Record<string, () => string | Buffer> = {
   '/tf.min.js': () => readFileSync(join(ROOT, TFJS, 'tf.min.js')),
   '/tf.fesm.js': () => readFileSync(join(ROOT, TFJS, 'tf.fesm.js')),
@@ -59,7 +64,8 @@ describeInBrowser('in a page without a bundler', () => {
     server = createServer((request, response) => {
       const path = request.url ?? '/';
       const page = PAGES[path];
-      const script = path.startsWith('/dist/') ? () => readFileSync(join(ROOT, path)) : SCRIPTS[path];
+      const file = path.replace(/^\/node_modules\/tfjs-lora\//, '/');
+      const script = /^\/(dist|node_modules)\//.test(file) ? () => readFileSync(join(ROOT, file)) : SCRIPTS[path];
       if (page === undefined && script === undefined) {
         response.writeHead(404).end();
         return;
@@ -95,5 +101,14 @@ describeInBrowser('in a page without a bundler', () => {
     // Adam's first step is the learning rate, up or down.
     trained.forEach(value => expect(Math.abs(value)).toBeCloseTo(0.1, 5));
     expect(read).toEqual(trained);
+  });
+
+  test.each(WRITTEN.map((_text, i) => i))('page %i of the quick start shows what trains', async i => {
+    const page = await browser.newPage();
+    const errors: string[] = [];
+    page.on('pageerror', error => errors.push(error.message));
+    await page.goto(`${origin}/written-${i}`);
+    await page.getByText(/trainable params: \d/).waitFor();
+    expect(errors).toEqual([]);
   });
 });
