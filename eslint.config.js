@@ -8,6 +8,8 @@ export default tseslint.config(
       'test/package/types/consumer/',
       'dist/',
       'coverage/',
+      'site/.vitepress/dist/',
+      'site/.vitepress/cache/',
       'docs/',
       'node_modules/',
       '**/output/',

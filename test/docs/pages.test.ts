@@ -12,7 +12,7 @@ jest.setTimeout(120_000);
 const ROOT = process.cwd();
 const PROGRAMS = join(ROOT, 'test/docs/output');
 
-const WITH_CODE = PAGES.filter(page => blocksOf(page, 'ts', 'js').length > 0);
+const WITH_CODE = PAGES.filter(page => blocksOf(page, 'ts').length > 0);
 
 /** What the module of a page's surroundings may export beside names. */
 interface Surroundings {

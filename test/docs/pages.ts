@@ -108,7 +108,7 @@ const DOORS = {
  * again. Names that the page uses and does not import come from its surroundings, or from the doors of the library.
  */
 export function programOf(page: string): string {
-  const blocks = blocksOf(page, 'ts', 'js');
+  const blocks = blocksOf(page, 'ts');
   const imports: string[] = [];
   const bodies = blocks.map(({text, line}) => {
     const source = parse(text);

@@ -1,4 +1,3 @@
-import {spawnSync} from 'node:child_process';
 import {existsSync, readdirSync, readFileSync} from 'node:fs';
 import {join} from 'node:path';
 
@@ -27,16 +26,6 @@ describe('the package', () => {
     expect(named.length).toBeGreaterThan(0);
     expect(named.filter(path => !existsSync(join(ROOT, path)))).toEqual([]);
   });
-
-  test('packs every file of the build', () => {
-    const {stdout} = spawnSync('npm', ['pack', '--dry-run', '--json', '--ignore-scripts'], {
-      cwd: ROOT,
-      encoding: 'utf8',
-    });
-    const [{files}] = JSON.parse(stdout) as [{files: {path: string}[]}];
-    const packed = files.map(({path}) => path);
-    expect(packed).toEqual(expect.arrayContaining(readdirSync(DIST).map(name => `dist/${name}`)));
-  }, 60_000);
 
   test('names no map that it does not ship', () => {
     const missing = readdirSync(DIST).flatMap(name => {

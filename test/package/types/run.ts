@@ -4,10 +4,11 @@
 // The compilers are installed once, in a folder for temporary files.
 
 import {spawnSync} from 'node:child_process';
-import {cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync} from 'node:fs';
+import {cpSync, existsSync, mkdirSync, rmSync, writeFileSync} from 'node:fs';
 import {tmpdir} from 'node:os';
 import {dirname, join} from 'node:path';
 import {fileURLToPath} from 'node:url';
+import {makeProject} from '../project';
 
 const HERE = dirname(fileURLToPath(import.meta.url));
 const ROOT = join(HERE, '../../..');
@@ -43,31 +44,12 @@ function compilerOf(version: string): string {
   return compiler;
 }
 
-/** A project with the library as it is published, and tfjs as it is here. */
-function makeProject(): string {
-  const project = mkdtempSync(join(tmpdir(), 'tfjs-lora-consumer-'));
-  const modules = join(project, 'node_modules');
-  mkdirSync(join(modules, 'tfjs-lora'), {recursive: true});
-  if (run('npm', ['pack', '--ignore-scripts', '--pack-destination', project], ROOT).status !== 0) {
-    throw new Error('The library could not be packed.');
-  }
-  const archive = readdirSync(project).find(name => name.endsWith('.tgz'))!;
-  run('tar', ['-xzf', archive, '--strip-components=1', '-C', 'node_modules/tfjs-lora'], project);
-  // The declarations of tfjs need those of its dependencies, which lie beside it.
-  for (const name of ['@tensorflow', '@types', '@webgpu'].filter(scope =>
-    existsSync(join(ROOT, 'node_modules', scope)),
-  )) {
-    symlinkSync(join(ROOT, 'node_modules', name), join(modules, name));
-  }
-  cpSync(join(HERE, 'consumer'), project, {recursive: true});
-  writeFileSync(join(project, 'package.json'), '{"private": true, "type": "module"}');
-  return project;
-}
+/** Scopes whose declarations those of tfjs need. */
+const SCOPES = ['@tensorflow', '@types', '@webgpu'].filter(scope => existsSync(join(ROOT, 'node_modules', scope)));
 
-if (!existsSync(join(ROOT, 'dist/index.d.ts'))) {
-  throw new Error('There is no build to test. Run `npm run build` first.');
-}
-const project = makeProject();
+const project = makeProject(SCOPES);
+cpSync(join(HERE, 'consumer'), project, {recursive: true});
+writeFileSync(join(project, 'package.json'), '{"private": true, "type": "module"}');
 let failed = 0;
 try {
   for (const version of VERSIONS) {

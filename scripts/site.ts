@@ -1,0 +1,28 @@
+// Builds the documentation as a site, in site/.vitepress/dist: `npm run docs`. With `-- --serve` it serves the pages as they are written, and
+// builds them anew when they change.
+
+import {spawnSync} from 'node:child_process';
+import {rmSync} from 'node:fs';
+import {dirname, join} from 'node:path';
+import {fileURLToPath} from 'node:url';
+
+const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..');
+
+function run(program: string, ...args: string[]): void {
+  const {status} = spawnSync(process.execPath, [join(ROOT, 'node_modules', program), ...args], {
+    cwd: ROOT,
+    stdio: 'inherit',
+  });
+  if (status !== 0) {
+    throw new Error(`${program} failed.`);
+  }
+}
+
+rmSync(join(ROOT, 'docs/api'), {recursive: true, force: true});
+run('typedoc/bin/typedoc');
+if (process.argv.includes('--serve')) {
+  run('vitepress/bin/vitepress.js', 'dev', 'site');
+} else {
+  run('vitepress/bin/vitepress.js', 'build', 'site');
+  console.log('The site is in site/.vitepress/dist. `npx vitepress preview site` serves it.');
+}

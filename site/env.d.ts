@@ -1,0 +1,7 @@
+/** Where Vite puts a file. */
+declare module '*?url' {
+  const url: string;
+  export default url;
+}
+
+declare module '*.css';

@@ -1,0 +1,128 @@
+// Looks at the built site in Chromium: `npm run docs && npm run test:site`. In light and dark, at a desk's and at a phone's width it has axe look for
+// what some readers could not use, and it searches and trains. With `-- --pictures <folder>` it keeps pictures.
+
+import {existsSync, mkdirSync, readFileSync} from 'node:fs';
+import {createServer} from 'node:http';
+import type {AddressInfo} from 'node:net';
+import {extname, join} from 'node:path';
+import {chromium, type Page} from 'playwright-core';
+
+const SITE = 'site/.vitepress/dist';
+const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium';
+const ARGUMENTS = ['--no-sandbox', '--disable-background-networking', '--disable-component-update', '--no-first-run'];
+const TYPES: Record<string, string> = {
+  '.html': 'text/html',
+  '.js': 'text/javascript',
+  '.css': 'text/css',
+  '.jpg': 'image/jpeg',
+  '.json': 'application/json',
+  '.wasm': 'application/wasm',
+  '.woff2': 'font/woff2',
+};
+const PAGES = [
+  'index.html',
+  'docs/quick-start.html',
+  'docs/backends.html',
+  'docs/graphModels.html',
+  'docs/troubleshooting.html',
+  'docs/api/node/functions/applyLoRA.html',
+  'examples/index.html',
+  'examples/browser/index.html',
+  'site/try.html',
+];
+const PHONE = {width: 390, height: 844};
+const DESK = {width: 1280, height: 900};
+
+interface Violation {
+  id: string;
+  help: string;
+  nodes: {target: string[]; failureSummary?: string}[];
+}
+
+if (!existsSync(join(SITE, 'index.html'))) {
+  throw new Error('The site is not built. Run `npm run docs` first.');
+}
+const pictures = process.argv.includes('--pictures') ? process.argv.at(-1) : undefined;
+if (pictures !== undefined) {
+  mkdirSync(pictures, {recursive: true});
+}
+
+const server = createServer((request, response) => {
+  const {pathname} = new URL(request.url ?? '/', 'http://localhost');
+  const path = join(SITE, pathname.endsWith('/') ? `${pathname}index.html` : pathname);
+  const file = extname(path) === '' ? `${path}.html` : path;
+  if (!file.startsWith(SITE) || !existsSync(file)) {
+    response.writeHead(404).end();
+    return;
+  }
+  response.writeHead(200, {'content-type': TYPES[extname(file)] ?? 'application/octet-stream'}).end(readFileSync(file));
+});
+await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
+const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+const browser = await chromium.launch({executablePath: CHROMIUM, args: ARGUMENTS});
+const axe = readFileSync('node_modules/axe-core/axe.min.js', 'utf8');
+const faults: string[] = [];
+
+async function violations(page: Page): Promise<string[]> {
+  await page.evaluate(axe);
+  const found = await page.evaluate(async () => {
+    const {axe: tool} = window as unknown as {axe: {run(): Promise<{violations: Violation[]}>}};
+    return (await tool.run()).violations;
+  });
+  return found.map(({id, help, nodes}) => `${id}: ${help}: ${nodes.length} ×, ${nodes[0]!.target.join(' ')}`);
+}
+
+for (const colorScheme of ['light', 'dark'] as const) {
+  for (const viewport of [DESK, PHONE]) {
+    const context = await browser.newContext({colorScheme, viewport});
+    const page = await context.newPage();
+    page.on('pageerror', error => faults.push(`${page.url()}: ${error.message}`));
+    for (const path of PAGES) {
+      const place = `${path}, ${colorScheme}, ${viewport.width} px`;
+      await page.goto(`${origin}/${path}`);
+      await page.waitForLoadState('networkidle');
+      faults.push(...(await violations(page)).map(fault => `${place}: ${fault}`));
+      const width = await page.evaluate(() => document.documentElement.scrollWidth);
+      if (width > viewport.width) {
+        faults.push(`${place}: it is ${width} px wide.`);
+      }
+      if (pictures !== undefined) {
+        const name = `${path.replaceAll('/', '-').replace('.html', '')}-${colorScheme}-${viewport.width}.png`;
+        await page.screenshot({path: join(pictures, name)});
+      }
+    }
+    await context.close();
+  }
+}
+console.log(`${PAGES.length} pages in light and dark, at ${DESK.width} and ${PHONE.width} px`);
+
+const page = await browser.newPage({viewport: DESK});
+await page.goto(`${origin}/`);
+await page.getByRole('button', {name: 'Search'}).first().click();
+await page.getByRole('searchbox').fill('The model has no LoRA layers');
+await page.locator('.VPLocalSearchBox .result').first().waitFor();
+const first = await page.locator('.VPLocalSearchBox .result').first().innerText();
+console.log(`The search finds: ${first.replace(/\s+/g, ' ')}`);
+if (!first.includes('Not adapted yet')) {
+  faults.push(`The search for a message finds "${first}" first.`);
+}
+
+await page.goto(`${origin}/site/try`);
+await page.getByRole('button', {name: 'Train', exact: true}).click();
+await page.getByText(/Epoch 20 of 20/).waitFor({timeout: 120_000});
+const status = await page.getByRole('status').innerText();
+console.log(`The page that trains says: ${status}`);
+if (Number(/(\d+) %/.exec(status)?.[1]) < 50) {
+  faults.push('The page that trains has not learned.');
+}
+faults.push(...(await violations(page)).map(fault => `the trained page: ${fault}`));
+if (pictures !== undefined) {
+  await page.screenshot({path: join(pictures, 'trained.png')});
+}
+
+await browser.close();
+server.close();
+faults.forEach(fault => console.error(fault));
+if (faults.length > 0) {
+  process.exitCode = 1;
+}
