@@ -1073,6 +1073,7 @@ export const ROOMS: readonly Room[] = [
           'must hold',
           'that is not negative',
           'at least 0 and below 1',
+          'takes true or false',
           'which is no name, pattern or predicate',
           'is no class of initializers',
           'initializer must be one of',
