@@ -5,6 +5,7 @@ const SLOW = [
   'everywhere',
   'examples/',
   'package/',
+  'docs/',
   'dist',
   'apply',
   'combine',

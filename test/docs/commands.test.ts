@@ -10,13 +10,7 @@ import {blocksOf, PAGES} from './pages';
 jest.setTimeout(60_000);
 
 const ROOT = process.cwd();
-const EXAMPLES = ['attention', 'browser', 'encoder', 'graph', 'methods', 'superres', 'swap'];
-const WITH_COMMANDS = [
-  ...PAGES,
-  'CONTRIBUTING.md',
-  'examples/README.md',
-  ...EXAMPLES.map(name => `examples/${name}/README.md`),
-];
+const WITH_COMMANDS = [...PAGES, 'CONTRIBUTING.md', 'examples/README.md', 'bench/README.md'];
 
 interface Manifest {
   name: string;

@@ -5,7 +5,7 @@ import * as tf from '@tensorflow/tfjs';
 import ts from 'typescript';
 import {useBackend} from '../helpers';
 import {MemoryHandler} from '../models';
-import {blocksOf, PAGES, printedBy, programOf, surroundingsOf} from './pages';
+import {blocksOf, nameOf, PAGES, printedBy, programOf, surroundingsOf} from './pages';
 
 jest.setTimeout(120_000);
 
@@ -23,7 +23,7 @@ interface Surroundings {
 }
 
 function fileOf(page: string): string {
-  return join(PROGRAMS, `${page.replace(/^docs\//, '').replace('.md', '')}.ts`);
+  return join(PROGRAMS, `${nameOf(page)}.ts`);
 }
 
 /** Places of a browser, in memory. */

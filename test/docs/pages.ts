@@ -14,16 +14,27 @@ export interface Block {
   line: number;
 }
 
-/** Paths of the pages whose code runs: the README, and what is in docs. */
+/** Paths of the pages whose code runs: the README, what is in docs, and what explains an example. */
 export const PAGES = [
   'README.md',
   ...readdirSync(join(ROOT, 'docs'))
     .filter(isMarkdown)
     .map(name => `docs/${name}`),
+  ...['attention', 'browser', 'encoder', 'graph', 'methods', 'superres', 'swap'].map(
+    name => `examples/${name}/README.md`,
+  ),
 ];
 
 function isMarkdown(name: string): boolean {
   return name.endsWith('.md');
+}
+
+/** A name for a page: `saving` of `docs/saving.md`, `examples-swap` of `examples/swap/README.md`, `README`. */
+export function nameOf(page: string): string {
+  return page
+    .replace(/\/README\.md$|\.md$/, '')
+    .replace(/^docs\//, '')
+    .replaceAll('/', '-');
 }
 
 export function readPage(page: string): string {
@@ -63,9 +74,9 @@ export function printedBy(page: string): string[] {
   return outputs.flatMap(({text}) => text.trimEnd().split('\n')).filter(line => !line.startsWith('█'));
 }
 
-/** What a page takes for granted, by the path of a module without its ending: `test/docs/surroundings/saving`. */
+/** What a page takes for granted: the path of a module without its ending, such as `test/docs/surroundings/saving`. */
 export function surroundingsOf(page: string): string | undefined {
-  const path = `${SURROUNDINGS}/${page.replace(/^.*\//, '').replace('.md', '')}`;
+  const path = `${SURROUNDINGS}/${nameOf(page)}`;
   return existsSync(join(ROOT, `${path}.ts`)) ? path : undefined;
 }
 

@@ -1,0 +1,3 @@
+import {buildWriter} from '../../../examples/attention/model';
+
+export const base = buildWriter();
