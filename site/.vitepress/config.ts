@@ -33,7 +33,9 @@ function apiPages(): DefaultTheme.SidebarItem[] {
       const path = join(ROOT, 'docs/api', door, folder);
       const names = existsSync(path) ? readdirSync(path).map(name => name.replace('.md', '')) : [];
       const items = names.map(name => ({text: name, link: `/docs/api/${door}/${folder}/${name}`}));
-      return items.length === 0 ? [] : [{text: kind, collapsed: true, items}];
+      // With a link the item itself is no button, in which its arrow would be another.
+      const link = `/docs/api/${door}/#${folder}`;
+      return items.length === 0 ? [] : [{text: kind, link, collapsed: true, items}];
     }),
   }));
 }
@@ -57,6 +59,7 @@ export default defineConfig({
   lastUpdated: false,
   ignoreDeadLinks: [/\/LICENSE$/, /\.(ts|json)$/, /\/examples\/(swap|shared)\/$/],
   markdown: {
+    theme: {light: 'github-light-high-contrast', dark: 'github-dark-high-contrast'},
     config: md => {
       // A link to a README leads to the page that stands for it.
       md.core.ruler.push('readme-links', state => {
@@ -71,7 +74,14 @@ export default defineConfig({
     },
   },
   themeConfig: {
-    search: {provider: 'local', options: {miniSearch: {searchOptions: {combineWith: 'AND', fuzzy: 0.1, prefix: true}}}},
+    search: {
+      provider: 'local',
+      options: {
+        miniSearch: {searchOptions: {combineWith: 'AND', fuzzy: 0.1, prefix: true}},
+        // The list of changes has every word.
+        _render: (text, env, md) => (env.relativePath === 'CHANGELOG.md' ? '' : md.render(text, env)),
+      },
+    },
     outline: [2, 3],
     nav: [
       {text: 'Quick start', link: '/docs/quick-start'},
