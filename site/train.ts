@@ -59,8 +59,8 @@ export async function start(place: HTMLElement): Promise<void> {
     const canvas = element('canvas', {width: 14, height: 14});
     canvas.setAttribute('role', 'img');
     canvas.setAttribute('aria-label', `a ${truth[i]!}, turned by a quarter`);
-    const paper = tf.tidy(() => tf.sub(1, tf.squeeze(tf.slice(unseen, i, 1), [0]) as tf.Tensor3D));
-    await tf.browser.toPixels(paper as tf.Tensor3D, canvas);
+    const paper = tf.tidy(() => tf.sub<tf.Tensor3D>(1, tf.squeeze(tf.slice(unseen, i, 1), [0])));
+    await tf.browser.toPixels(paper, canvas);
     paper.dispose();
     answers.push(element('div', {textContent: '…'}));
     readings.append(element('figure', {}, canvas, element('div', {textContent: `base: ${before[i]!}`}), answers[i]!));
