@@ -95,7 +95,8 @@ beforeAll(() => {
   writeFileSync(join(project, 'jest.setup.js'), blocksOf('docs/quick-start.md', 'js')[0]!.text);
   writeFileSync(join(project, 'page.test.js'), PAGE_TEST);
   const testEnvironment = join(MODULES, 'jest-environment-jsdom');
-  const config = {testEnvironment, rootDir: project, setupFiles: ['<rootDir>/jest.setup.js']};
+  const setupFiles = ['<rootDir>/jest.setup.js'];
+  const config = {testEnvironment, rootDir: project, setupFiles, testTimeout: 120_000};
   const archive = readdirSync(project).find(name => name.endsWith('.tgz'))!;
 
   const commands: Record<string, string[]> = {
