@@ -1,8 +1,9 @@
 import * as tf from '@tensorflow/tfjs';
-import {asMatrix, gained, inShape, scaled, updatedKernel} from '../ops/factors';
+import {asMatrix, inShape, scaled, updatedKernel} from '../ops/factors';
 import {product} from '../ops/kernels';
 import {runLazyOp} from '../ops/lazyOp';
 import {unrecorded} from '../ops/recording';
+import {outputShape, overOutputs, stacked} from './channels';
 import {factors, lora} from './lora';
 import type {AdaptableWeight, Method, Parameters, Strength, UpdateSite} from './method';
 
@@ -50,10 +51,7 @@ function merge(parameters: Parameters, strength: Strength, site: UpdateSite): tf
   return tf.tidy(() => {
     const kernel = site.weight.variable.read();
     const v = updatedKernel(kernel, factors(parameters, strength));
-    const gain = gainOf(parameters, strength, site);
-    const merged = site.weight.transposed
-      ? tf.reshape(tf.mul(stacked(v), tf.expandDims(gain, 1)), kernel.shape)
-      : tf.reshape(gained(columns(v, gain.size), tf.reshape(gain, [-1])), kernel.shape);
+    const merged = overOutputs(site.weight, v, gainOf(parameters, strength, site));
     const {share = 1} = strength;
     return share === 1 ? merged : tf.add(kernel, tf.mul(tf.sub(merged, kernel), share));
   });
@@ -123,17 +121,7 @@ function squaresIn(weight: AdaptableWeight, kernel: tf.Tensor): tf.Tensor {
     : tf.sum(tf.square(columns(kernel, outputs)), 0);
 }
 
-/** A kernel of a transposed convolution, `[…, out, in]`, as `[space, out, in]`. */
-function stacked(kernel: tf.Tensor): tf.Tensor {
-  return tf.reshape(kernel, [-1, ...kernel.shape.slice(-2)]);
-}
-
 /** A kernel as a matrix with a column for each output. */
 function columns(kernel: tf.Tensor, outputs: number): tf.Tensor {
   return kernel.rank === 2 && kernel.shape[1] === outputs ? kernel : tf.reshape(kernel, [-1, outputs]);
-}
-
-function outputShape({variable, outAxes = 1, transposed = false}: AdaptableWeight): number[] {
-  const shape = variable.shape as number[];
-  return transposed ? shape.slice(-2, -1) : shape.slice(-outAxes);
 }

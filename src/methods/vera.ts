@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {delta, type Factors, updatedKernel} from '../ops/factors';
+import {uniform} from './initializer';
 import {lora} from './lora';
 import {type Method, type Parameters, scalingOf, type Strength} from './method';
 
@@ -19,12 +20,7 @@ export const vera: Method = {
     const shape = variable.shape as number[];
     const [inputs, outputs] = [shape.slice(0, -outAxes), shape.slice(-outAxes)];
     const fixed = (name: string, own: number[], fanIn: number, i: number) => {
-      const bound = Math.sqrt(6 / fanIn);
-      const initializer = tf.initializers.randomUniform({
-        minval: -bound,
-        maxval: bound,
-        ...(seed !== undefined && {seed: seed + i}),
-      });
+      const initializer = uniform(Math.sqrt(6 / fanIn), seed, i);
       return {name, shape: own, trains: false, initializer, neutralAtStart: false, shared: true};
     };
     return [
