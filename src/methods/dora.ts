@@ -4,7 +4,7 @@ import {product} from '../ops/kernels';
 import {runLazyOp} from '../ops/lazyOp';
 import {unrecorded} from '../ops/recording';
 import {outputShape, overOutputs, stacked} from './channels';
-import {factors, lora} from './lora';
+import {factors, limitOf, lora, pair} from './lora';
 import type {AdaptableWeight, Method, Parameters, Strength, UpdateSite} from './method';
 
 const MAGNITUDE = 'lora_magnitude_vector';
@@ -30,7 +30,7 @@ export const dora: Method = {
       neutralAtStart: true,
     },
   ],
-  rankLimit: weight => lora.rankLimit(weight),
+  rankLimit: limitOf,
   start: neutral,
   neutral,
   update: (parameters, strength, site) =>
@@ -39,7 +39,7 @@ export const dora: Method = {
       : {kernel: merge(parameters, strength, site)},
   merge,
   scale: (strength, k) => ({...strength, share: (strength.share ?? 1) * k}),
-  factorsOf: parameters => (lora.factorsOf as NonNullable<Method['factorsOf']>)(parameters),
+  factorsOf: pair,
 };
 
 /** With `B`, or `A`, at zero and this magnitude the weight is as it was. */

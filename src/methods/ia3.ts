@@ -1,7 +1,15 @@
 import * as tf from '@tensorflow/tfjs';
 import {gained} from '../ops/factors';
 import {outputShape, overOutputs, overRows} from './channels';
-import {type AdaptableWeight, type Method, type Parameters, scalingOf, type Strength, type UpdateForm} from './method';
+import {
+  type AdaptableWeight,
+  type Method,
+  type Parameters,
+  scalingOf,
+  type Strength,
+  timesAlpha,
+  type UpdateForm,
+} from './method';
 
 const GAIN = 'ia3_l';
 
@@ -19,7 +27,7 @@ function ia3Of(
     rankLimit: () => 1,
     hasRank: false,
     refusal,
-    scale: (strength, k) => ({...strength, alpha: strength.alpha * k}),
+    scale: timesAlpha,
   };
 }
 

@@ -7,6 +7,7 @@ import {
   type ParameterSpec,
   scalingOf,
   type Strength,
+  timesAlpha,
 } from './method';
 
 /**
@@ -43,7 +44,7 @@ export const lokr: Method = {
     tf.tidy(() =>
       tf.add(weight.variable.read(), tf.reshape(delta(parameters, strength), weight.variable.shape as number[])),
     ),
-  scale: (strength, k) => ({...strength, alpha: strength.alpha * k}),
+  scale: timesAlpha,
 };
 
 /** `s·(w₁ ⊗ w₂)`, as `[...space, in, out]`. */

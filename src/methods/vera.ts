@@ -1,8 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {delta, type Factors, updatedKernel} from '../ops/factors';
 import {uniform} from './initializer';
-import {lora} from './lora';
-import {type Method, type Parameters, scalingOf, type Strength} from './method';
+import {type Method, type Parameters, scalingOf, type Strength, timesAlpha} from './method';
 
 /**
  * VeRA: factors that are random, the same for all layers, and never train; what trains is a number for each of the rank and for each output,
@@ -42,7 +41,7 @@ export const vera: Method = {
   delta: (parameters, strength) => tf.tidy(() => delta(factors(parameters, strength))),
   merge: (parameters, strength, {weight}) =>
     tf.tidy(() => updatedKernel(weight.variable.read(), factors(parameters, strength))),
-  scale: (strength, k) => lora.scale(strength, k),
+  scale: timesAlpha,
   product: parameters => factors(parameters, {rank: 1, alpha: 1, rankStabilized: false}),
 };
 
