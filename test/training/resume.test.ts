@@ -191,6 +191,19 @@ describe('checkpoints', () => {
     });
   });
 
+  test('with a tensor of a name that objects have are refused, and leave nothing', async () => {
+    await withoutLeaks(async () => {
+      const handler = new MemoryHandler();
+      const {model, x, y, dispose} = setting();
+      await model.fit(x, y, {...fitOptions, epochs: 1, callbacks: [checkpoint(handler), bestAdapter()]});
+      const json = JSON.parse(handler.json) as {weightSpecs: tf.io.WeightsManifestEntry[]};
+      json.weightSpecs.at(-1)!.name = '__proto__';
+      const load = () => Promise.resolve({...json, weightData: handler.weightData} as unknown as tf.io.ModelArtifacts);
+      await expect(resume(model, {load})).rejects.toThrow('its list of tensors');
+      dispose();
+    });
+  });
+
   test('without a part of the best adapter are not gone on with', async () => {
     await withoutLeaks(async () => {
       const handler = new MemoryHandler();
