@@ -4,7 +4,7 @@ import {fileURLToPath} from 'node:url';
 import {type DefaultTheme, defineConfig} from 'vitepress';
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), '../..');
-const EXAMPLES = ['superres', 'browser', 'swap', 'attention', 'encoder', 'graph', 'methods'];
+const EXAMPLES = ['superres', 'browser', 'swap', 'attention', 'encoder', 'sentences', 'graph', 'methods'];
 const KINDS = {
   functions: 'Functions',
   classes: 'Classes',

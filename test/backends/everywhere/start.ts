@@ -21,9 +21,10 @@ export async function start(name: string, order: Order, {loadBackends, ownCases,
     await loadBackends();
     await use(backend);
   }
-  const {CASES, ORDER_CASES, runCases} = await import('./suite');
+  const {casesOn, ORDER_CASES, runCases} = await import('./suite');
   await loadBackends();
   await use(backend);
-  const cases = order === 'backendFirst' ? ORDER_CASES : [...CASES, ...((await ownCases?.()) ?? [])];
+  const cases =
+    order === 'backendFirst' ? ORDER_CASES : [...casesOn(backend, precision), ...((await ownCases?.()) ?? [])];
   await runCases(cases, backend, precision, report);
 }

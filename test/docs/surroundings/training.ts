@@ -21,4 +21,4 @@ export const xsHeldOut = tf.randomNormal([8, 3]);
 export const ysHeldOut = labels(8);
 
 /** It draws in pages alone. */
-export const tfvis = {render: {linechart: (() => Promise.resolve()) as typeof render.linechart}};
+export const tfvis = {render: {scatterplot: (() => Promise.resolve()) as typeof render.scatterplot}};
