@@ -6,12 +6,16 @@ import {addRepair, ensureKernels} from './ensure';
 import {ensureRegistered} from './registration';
 import {ensureTensorFlowKernels} from './tensorflow';
 import {ensureWasmKernels} from './wasm';
+import {tryWebgl} from './webgl/program';
+import {tryWebgpu} from './webgpu/program';
 
 // Layers know only that there are repairs, so that one can be read without them. tf.loadLayersModel and stock layers profit too.
 addRepair(ensureWasmKernels);
 addRepair(ensureConv3dTransposeGradient);
 addRepair(ensureDepthToSpaceGradient);
 addRepair(ensureTensorFlowKernels);
+addRepair(tryWebgpu);
+addRepair(tryWebgl);
 addRepair(() => {
   ensureRegistered('cpu', batchNormKernel.name, [batchNormKernel]);
 });

@@ -4,6 +4,7 @@ import {graphCases} from './graphCases';
 import {casesOf} from './kindCases';
 import {KINDS, METHOD_KINDS} from './kinds';
 import {modelCases, orderCases} from './modelCases';
+import {programCases} from './programCases';
 import {trainingCases} from './trainingCases';
 import {transformerCases} from './transformerCases';
 
@@ -23,6 +24,7 @@ export const CASES: readonly Case[] = [
   ...methodCases,
   ...modelCases,
   ...trainingCases,
+  ...programCases,
   ...graphCases,
   ...transformerCases,
 ];

@@ -1,0 +1,52 @@
+import type * as tf from '@tensorflow/tfjs';
+import {runOnWebgl, runsOnWebgl} from './webgl/program';
+import {type Program, runProgram, runsPrograms} from './webgpu/program';
+
+/** A computation number by number, on tensors of one shape. */
+export interface Pointwise {
+  readonly name: string;
+  /** Names of the tensors. */
+  readonly inputs: readonly string[];
+  /** Names of the numbers. */
+  readonly settings: readonly string[];
+  /** Each result, by an expression of all these and of the results before it that WGSL and GLSL both know. */
+  readonly outputs: Readonly<Record<string, string>>;
+}
+
+/** Computes all results. */
+export type RunPointwise = (code: Pointwise, inputs: readonly tf.Tensor[], settings: readonly number[]) => tf.Tensor[];
+
+/** Programs that are made of a computation, once. */
+const programs = new WeakMap<Pointwise, Program>();
+
+/** What runs computations of our own on the current backend: in one launch on webgpu, in one for each result on webgl. `undefined` elsewhere. */
+export function pointwise(): RunPointwise | undefined {
+  if (runsPrograms()) {
+    return (code, inputs, settings) => {
+      const outputs = Object.keys(code.outputs).map(() => (inputs[0] as tf.Tensor).shape);
+      return runProgram(programOf(code), {inputs, outputs, numbers: settings});
+    };
+  }
+  return runsOnWebgl() ? runOnWebgl : undefined;
+}
+
+function programOf(code: Pointwise): Program {
+  const known = programs.get(code);
+  if (known !== undefined) {
+    return known;
+  }
+  const {name, inputs, settings, outputs} = code;
+  const program: Program = {
+    name,
+    reads: inputs.map(x => `in_${x}`),
+    writes: Object.keys(outputs).map(x => `out_${x}`),
+    floats: settings,
+    body: [
+      ...inputs.map(x => `let ${x} = in_${x}[i];`),
+      ...settings.map(setting => `let ${setting} = u.${setting};`),
+      ...Object.entries(outputs).map(([x, expression]) => `let ${x} = ${expression}; out_${x}[i] = ${x};`),
+    ].join(' '),
+  };
+  programs.set(code, program);
+  return program;
+}
