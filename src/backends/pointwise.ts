@@ -7,6 +7,8 @@ export interface Pointwise {
   readonly name: string;
   /** Names of the tensors. */
   readonly inputs: readonly string[];
+  /** Names of the tensors after these, each a vector along the last axis. */
+  readonly vectors?: readonly string[];
   /** Names of the numbers. */
   readonly settings: readonly string[];
   /** Each result, by an expression of all these and of the results before it that WGSL and GLSL both know. */
@@ -23,8 +25,10 @@ const programs = new WeakMap<Pointwise, Program>();
 export function pointwise(): RunPointwise | undefined {
   if (runsPrograms()) {
     return (code, inputs, settings) => {
-      const outputs = Object.keys(code.outputs).map(() => (inputs[0] as tf.Tensor).shape);
-      return runProgram(programOf(code), {inputs, outputs, numbers: settings});
+      const {shape} = inputs[0] as tf.Tensor;
+      const outputs = Object.keys(code.outputs).map(() => shape);
+      const numbers = [...(code.vectors ? [shape[shape.length - 1] ?? 1] : []), ...settings];
+      return runProgram(programOf(code), {inputs, outputs, numbers});
     };
   }
   return runsOnWebgl() ? runOnWebgl : undefined;
@@ -35,14 +39,16 @@ function programOf(code: Pointwise): Program {
   if (known !== undefined) {
     return known;
   }
-  const {name, inputs, settings, outputs} = code;
+  const {name, inputs, vectors = [], settings, outputs} = code;
   const program: Program = {
     name,
-    reads: inputs.map(x => `in_${x}`),
+    reads: [...inputs, ...vectors].map(x => `in_${x}`),
     writes: Object.keys(outputs).map(x => `out_${x}`),
+    integers: vectors.length > 0 ? ['width'] : [],
     floats: settings,
     body: [
       ...inputs.map(x => `let ${x} = in_${x}[i];`),
+      ...vectors.map(x => `let ${x} = in_${x}[i % u.width];`),
       ...settings.map(setting => `let ${setting} = u.${setting};`),
       ...Object.entries(outputs).map(([x, expression]) => `let ${x} = ${expression}; out_${x}[i] = ${x};`),
     ].join(' '),

@@ -1,3 +1,5 @@
+import * as tf from '@tensorflow/tfjs';
+
 /** Backends that programs of our own have been tried on, and whether they gave the right numbers. */
 const tried = new WeakMap<object, {works: boolean; readonly over: Promise<void>}>();
 
@@ -21,6 +23,17 @@ export function tryOut(backend: object, isRight: () => Promise<boolean>): void {
   );
 }
 
+/** Runs no more programs on a backend, since it does not take one of them. */
+export function giveUp(backend: object, reason: string): void {
+  const trial = tried.get(backend);
+  if (trial?.works === true) {
+    trial.works = false;
+    console.warn(
+      `tfjs-lora computes with tfjs's own kernels from now on; what this step computes may be wrong. ${reason}`,
+    );
+  }
+}
+
 /** Whether programs of our own run on a backend. */
 export function runsOn(backend: object): boolean {
   return !disabled && tried.get(backend)?.works === true;
@@ -29,6 +42,12 @@ export function runsOn(backend: object): boolean {
 /** Waits until it is known whether programs run on a backend. */
 export async function trialOf(backend: object): Promise<void> {
   await tried.get(backend)?.over;
+}
+
+/** Whether what is computed right now is recorded operation by operation. Programs leave nothing on the tape. */
+export function isTaped(): boolean {
+  const {gradientDepth, kernelDepth} = tf.engine().state;
+  return gradientDepth > 0 && kernelDepth === 0;
 }
 
 /** Runs `f` as where no programs of our own run. */

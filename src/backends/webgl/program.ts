@@ -45,11 +45,13 @@ export function runOnWebgl(
 
 function launch(
   backend: Backend,
-  {inputs: names, settings: known, outputs}: Pointwise,
+  {inputs: names, vectors = [], settings: known, outputs}: Pointwise,
   inputs: readonly tf.TensorInfo[],
   settings: readonly number[],
 ): tf.TensorInfo[] {
-  const made: Record<string, tf.TensorInfo> = Object.fromEntries(names.map((x, i) => [x, inputs[i] as tf.TensorInfo]));
+  const made: Record<string, tf.TensorInfo> = Object.fromEntries(
+    [...names, ...vectors].map((x, i) => [x, inputs[i] as tf.TensorInfo]),
+  );
   return Object.entries(outputs).map(([output, expression]) => {
     const uses = (word: string) => new RegExp(`\\b${word}\\b`).test(expression);
     const read = Object.keys(made).filter(uses);

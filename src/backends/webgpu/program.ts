@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {runsOn, tryOut} from '../trial';
+import {giveUp, runsOn, tryOut} from '../trial';
 
 // Programs of our own on tfjs's webgpu backend, by its public `runWebGPUProgram`. This declares every input read-only and gives one result;
 // ours have several results, and a shader of their own. It goes in by the field of a program in which the backend looks for its pipeline.
@@ -37,6 +37,8 @@ export interface Call {
 
 /** Parts of the WebGPU API, whose types are not in the DOM library. */
 interface Device {
+  pushErrorScope(kind: 'validation'): void;
+  popErrorScope(): Promise<{message: string} | null>;
   createShaderModule(descriptor: {code: string; label: string}): object;
   createComputePipeline(descriptor: {compute: {module: object}; label: string; layout: 'auto'}): object;
 }
@@ -93,7 +95,7 @@ function launch(backend: Backend, program: Program, {inputs, outputs, numbers, r
   compiled.set(backend, pipelines);
   const types = inputs.map(({dtype}) => (dtype === 'float32' ? 'f32' : 'i32'));
   const key = [program.name, ...types].join();
-  const pipeline = pipelines.get(key) ?? compile(backend.device, program, types, rows !== undefined);
+  const pipeline = pipelines.get(key) ?? compile(backend, program, types, rows !== undefined);
   pipelines.set(key, pipeline);
   const ofTfjs = {
     variableNames: bound.map((_, i) => `x${i}`),
@@ -116,7 +118,7 @@ function launch(backend: Backend, program: Program, {inputs, outputs, numbers, r
   return results;
 }
 
-function compile(device: Device, program: Program, types: readonly string[], byRow: boolean): object {
+function compile(backend: Backend, program: Program, types: readonly string[], byRow: boolean): object {
   const {name, reads, writes, integers = [], floats = [], head = '', body} = program;
   const [first, ...others] = writes;
   const bound = [...others, ...reads];
@@ -132,13 +134,21 @@ function compile(device: Device, program: Program, types: readonly string[], byR
 ${declared.join('\n')}
 @group(0) @binding(${bound.length + 1}) var<uniform> u: U;
 ${head}
-@compute @workgroup_size(${GROUP}) fn main(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
-  let group = i32((w.z * n.y + w.y) * n.x + w.x);
-  let lane = i32(l);
+@compute @workgroup_size(${GROUP}) fn main(@builtin(workgroup_id) at: vec3u, @builtin(num_workgroups) count: vec3u, @builtin(local_invocation_index) number: u32) {
+  let group = i32((at.z * count.y + at.y) * count.x + at.x);
+  let lane = i32(number);
 ${byRow ? `if (group >= u.groups) { return; } ${body}` : `let i = group * ${GROUP} + lane; if (i < u.size) { ${body} }`}
 }`;
+  const {device} = backend;
+  device.pushErrorScope('validation');
   const module = device.createShaderModule({code, label: name});
-  return device.createComputePipeline({compute: {module}, label: name, layout: 'auto'});
+  const pipeline = device.createComputePipeline({compute: {module}, label: name, layout: 'auto'});
+  void device.popErrorScope().then(error => {
+    if (error !== null) {
+      giveUp(backend, error.message);
+    }
+  });
+  return pipeline;
 }
 
 const TRIAL: Program = {

@@ -9,7 +9,7 @@ const LONGEST = 4 * GROUP;
 
 /** The widths are those of a place; `fromK` and `fromV` tell where the keys and values of the first head stand in it. */
 const SETTINGS = {
-  integers: ['heads', 'shared', 'length', 'queries', 'keys', 'causal', 'widthQ', 'widthK', 'fromK', 'fromV'],
+  integers: ['heads', 'ratio', 'length', 'queries', 'keys', 'causal', 'widthQ', 'widthK', 'fromK', 'fromV'],
   floats: ['scale'],
 };
 
@@ -24,7 +24,7 @@ fn dotQK(x: i32, y: i32) -> f32 { var s = 0.0; for (var d = 0; d < u.length; d++
 
 /** What one query gives each key, in `weights`, before it is divided by `all`; `top` is the largest score. */
 const WEIGH = `let query = group % u.queries; let h = (group / u.queries) % u.heads; let b = group / (u.queries * u.heads);
-let kv = h / u.shared; let placeOfQ = placeQ(b, query, h); let placeOfY = placeY(b, query, h); var m = -3e38;
+let kv = h / u.ratio; let placeOfQ = placeQ(b, query, h); let placeOfY = placeY(b, query, h); var m = -3e38;
 ${each(
   'j',
   'u.keys',
@@ -88,10 +88,10 @@ function keysProgram(masked: boolean, packed: boolean): Program {
     writes: packed ? ['dx'] : ['dk', 'dv'],
     ...SETTINGS,
     head: `var<workgroup> weights: array<f32, ${GROUP}>; var<workgroup> slopes: array<f32, ${GROUP}>; ${SEEN(masked)}`,
-    body: `let j = group % u.keys; let kv = (group / u.keys) % (u.heads / u.shared); let b = group / (u.keys * (u.heads / u.shared));
+    body: `let j = group % u.keys; let kv = (group / u.keys) % (u.heads / u.ratio); let b = group / (u.keys * (u.heads / u.ratio));
 let ofK = placeK(b, j, kv, u.fromK); let ofV = placeK(b, j, kv, u.fromV);
 var sumsK: array<f32, ${parts}>; var sumsV: array<f32, ${parts}>;
-for (var h = kv * u.shared; h < (kv + 1) * u.shared; h++) { for (var from_ = 0; from_ < u.queries; from_ += ${GROUP}) {
+for (var h = kv * u.ratio; h < (kv + 1) * u.ratio; h++) { for (var from_ = 0; from_ < u.queries; from_ += ${GROUP}) {
   let query = from_ + lane; var p = 0.0; var slope = 0.0;
   if (query < u.queries && visible(b, query, j)) {
     let row = (b * u.heads + h) * u.queries + query; let o = placeY(b, query, h);
