@@ -1,7 +1,9 @@
-// What a graph costs as a LayersModel: `npx tsx bench/graph.ts`, or where that goes: `… graph.ts where`. In one process: the plain graph before the library is loaded, which brings
+// What a graph costs as a LayersModel: `npx tsx bench/graph.ts`, or where that goes: `… graph.ts where`. With `relaxed` training uses relaxed
+// SIMD. In one process: the plain graph before the library is loaded, which brings
 // kernels of its own, then all others in turn. Time is that of the processor, so that other processes count little; medians of the rounds.
 
 import {argv, cpuUsage} from 'node:process';
+import {setFlagsFromString} from 'node:v8';
 import * as tf from '@tensorflow/tfjs';
 import '@tensorflow/tfjs-backend-wasm';
 import {nsfwMid} from '../scripts/graphModels/files';
@@ -23,7 +25,11 @@ const x = tf.randomUniform([BATCH, SIZE, SIZE, 3], 0, 1, 'float32', 1);
 const predictGraph = () => spend(graph.execute({[input]: x}, end) as tf.Tensor);
 const plain = await median([predictGraph]);
 
-const {adam, applyLoRA, replaceHead} = await import('tfjs-lora');
+const {adam, applyLoRA, replaceHead, useRelaxedSIMD} = await import('tfjs-lora');
+if (argv.includes('relaxed')) {
+  setFlagsFromString('--experimental-wasm-relaxed-simd');
+  console.log(useRelaxedSIMD() ? 'Relaxed SIMD is in use.' : 'There is no relaxed SIMD here.');
+}
 const {fromGraphModel} = await import('tfjs-lora/graph');
 const {printKernels} = await import('./where');
 const base = await fromGraphModel(graph, {outputs: [end]});

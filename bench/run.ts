@@ -2,7 +2,9 @@ import {mkdirSync, readFileSync, writeFileSync} from 'node:fs';
 import {cpus} from 'node:os';
 import {fileURLToPath} from 'node:url';
 import {parseArgs} from 'node:util';
+import {setFlagsFromString} from 'node:v8';
 import * as tf from '@tensorflow/tfjs';
+import {useRelaxedSIMD} from 'tfjs-lora';
 import {type Backend, BACKENDS, isBackend, useBackend} from './backend';
 import {CASE_NAMES, type CaseName, CASES, isCaseName} from './cases/index';
 import {type CaseResult, measureCase} from './library';
@@ -12,7 +14,7 @@ import {type Reach, reach, spread} from './reach';
 import {printTable} from './table';
 import {OF, printWhere} from './where';
 
-const USAGE = `npm run bench -- [--backend ${BACKENDS.join('|')}] [--case ${CASE_NAMES.join(',')}] [--clock ${CLOCKS.join('|')}] [--quick]
+const USAGE = `npm run bench -- [--backend ${BACKENDS.join('|')}] [--case ${CASE_NAMES.join(',')}] [--clock ${CLOCKS.join('|')}] [--quick] [--relaxed]
   [--where [--of ${OF.join('|')}] [--by kernel|shapes] [--top 20] [--steps 5]]`;
 
 const THOROUGH = {rounds: 21, sampleMs: 100};
@@ -55,6 +57,8 @@ interface Environment {
   date: string;
   backend: Backend;
   simd?: boolean;
+  /** Whether training multiplies and adds in one instruction of relaxed SIMD. */
+  relaxedSimd?: boolean;
   threads?: number;
   tfjs: string;
   library: string;
@@ -62,6 +66,17 @@ interface Environment {
   cpu: string;
   cores: number;
   plan: Plan;
+}
+
+/** Loads a backend, which multiplies and adds in one instruction if that is asked for. Node 20 has it behind a flag. */
+async function start(backend: Backend): Promise<void> {
+  if (values.relaxed) {
+    setFlagsFromString('--experimental-wasm-relaxed-simd');
+  }
+  await useBackend(backend);
+  if (values.relaxed && !useRelaxedSIMD()) {
+    throw new Error('There is no relaxed SIMD here.');
+  }
 }
 
 async function environmentOf(backend: Backend, plan: Plan): Promise<Environment> {
@@ -72,6 +87,7 @@ async function environmentOf(backend: Backend, plan: Plan): Promise<Environment>
     backend,
     ...(backend === 'wasm' && {
       simd: Boolean(await tf.env().getAsync('WASM_HAS_SIMD_SUPPORT')),
+      relaxedSimd: values.relaxed,
       // In Node the wasm backend has no threads.
       threads: 1,
     }),
@@ -185,10 +201,12 @@ function asJSON(environment: Environment, results: readonly CaseResult[]): strin
 }
 
 async function main(backend: Backend, names: readonly CaseName[], plan: Plan): Promise<void> {
-  await useBackend(backend);
+  await start(backend);
   const environment = await environmentOf(backend, plan);
   const {tfjs, library, node, cpu, cores, date} = environment;
-  console.log(`${backend}, tfjs ${tfjs}, tfjs-lora ${library}, Node ${node}, ${cpu}, ${cores} cores, ${date}`);
+  console.log(
+    `${backend}, tfjs ${tfjs}, tfjs-lora ${library}, Node ${node}, ${cpu}, ${cores} cores${values.relaxed ? ', relaxed SIMD' : ''}, ${date}`,
+  );
   console.log(
     `Medians of up to ${plan.rounds} interleaved rounds by the ${plan.clock} clock; the spread is the middle half. Ratios are medians of the rounds' own ratios.`,
   );
@@ -212,6 +230,7 @@ const {values} = parseArgs({
     case: {type: 'string', default: CASE_NAMES.join(',')},
     clock: {type: 'string', default: 'wall'},
     quick: {type: 'boolean', default: false},
+    relaxed: {type: 'boolean', default: false},
     where: {type: 'boolean', default: false},
     of: {type: 'string', default: 'lora'},
     by: {type: 'string', default: 'kernel'},
@@ -243,7 +262,7 @@ await work.catch((error: unknown) => {
 
 /** Prints where a step of each case goes. */
 async function lookInto(cases: readonly CaseName[]): Promise<void> {
-  await useBackend(backend as Backend);
+  await start(backend as Backend);
   for (const name of cases) {
     const look = {of: of ?? 'lora', by: by ?? 'kernel', clock: clock ?? 'wall'} as const;
     await printWhere(CASES[name], {...look, top: Number(values.top), steps: Number(values.steps)});

@@ -98,4 +98,4 @@ export type {AdaptableWeight} from './methods/method';
 export type {LayerEntry} from './tfjs/configs';
 
 // Backends.
-export {type KernelSource, loraKernels} from './backends/loraKernels';
+export {type KernelSource, loraKernels, useRelaxedSIMD} from './backends/loraKernels';

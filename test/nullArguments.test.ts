@@ -115,6 +115,7 @@ const USAGES: Record<string, Usage> = {
   summarizeLoRA: () => [adapted()],
   toSafetensors: () => [adapter(), {dtype: 'float32'}],
   trainableVariables: () => [adapted()],
+  useRelaxedSIMD: () => [false],
   withAdapter: () => [adapted(), adapter(), () => 1],
   writePEFTFolder: () => [FOLDER, {config: '{}', weights: new Uint8Array(8)}],
 };

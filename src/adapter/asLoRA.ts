@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import type {LayerConfig} from '../layers/adaptation';
 import {type Method, resolveStrength, withRank} from '../methods/method';
-import {methodOf} from '../methods/table';
+import {methodOf} from '../methods/registry';
 import {type Adapter, layerConfigAt, makeAdapter} from './adapter';
 import {limitOf, tensorsByLayer} from './layerTensors';
 import {matricesOf, reduced} from './mixing';

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import type {LayerConfig} from '../layers/adaptation';
 import {scalingOf} from '../methods/method';
-import {methodOf} from '../methods/table';
+import {methodOf} from '../methods/registry';
 import {type Adapter, type AdapterConfig, makeAdapter} from './adapter';
 import type {Joint, JointLayer, Member} from './joint';
 import {limitOf, type WeightFactors} from './layerTensors';

@@ -1,7 +1,7 @@
 import type * as tf from '@tensorflow/tfjs';
 import {faultsOf, LoRAError, show, showShape, throwFaults} from '../errors';
 import {describeWeights, type LayerConfig} from '../layers/adaptation';
-import {methodOf} from '../methods/table';
+import {methodOf} from '../methods/registry';
 import {type Adapter, type HeadConfig, layerConfigAt} from './adapter';
 import {asLoRA} from './asLoRA';
 import {checkAdapter} from './checkAdapter';

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {showShape} from '../errors';
-import {methodOf} from '../methods/table';
+import {methodOf} from '../methods/registry';
 import {type Adapter, layerConfigAt} from './adapter';
 
 /** The factors of one weight in an adapter. */

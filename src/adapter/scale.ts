@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError, show} from '../errors';
 import {resolveStrength} from '../methods/method';
-import {methodOf} from '../methods/table';
+import {methodOf} from '../methods/registry';
 import {type Adapter, makeAdapter} from './adapter';
 import {checkAdapter} from './checkAdapter';
 

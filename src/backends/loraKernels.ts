@@ -1,5 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
+import {LoRAError, show} from '../errors';
 import {currentNative} from './wasm/own/find';
+import {wantFusedSums} from './wasm/own/relaxed';
 
 /** What computes a training step: our wasm module, kernels made of tfjs's own operations, or the backend's own kernels. */
 export type KernelSource = 'module' | 'composed' | 'backend';
@@ -16,4 +18,19 @@ export function loraKernels(): KernelSource {
     return 'backend';
   }
   return currentNative() === undefined ? 'composed' : 'module';
+}
+
+/**
+ * Lets training on wasm compute `a·b + c` in one instruction of relaxed SIMD, where the engine has it: Chrome from 114 on, Node from 21 on.
+ * A step then takes a seventh less. Its sums have other last bits, which depend on the processor; `predict` keeps its own. It is off until it is asked for.
+ *
+ * @returns whether the current backend computes so now. A backend that is loaded later does too, where it can.
+ * @throws LoRAError if `wanted` is no boolean.
+ */
+export function useRelaxedSIMD(wanted = true): boolean {
+  if (typeof wanted !== 'boolean') {
+    throw new LoRAError(`useRelaxedSIMD takes true or false, not ${show(wanted)}.`);
+  }
+  wantFusedSums(wanted);
+  return wanted && (currentNative()?.hasFusedSums() ?? false);
 }

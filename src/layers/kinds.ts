@@ -1,4 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
+import '../methods/table';
 import {type Adaptation, plainClass} from './adaptation';
 import type {Forward} from './forward';
 import {LoRAConv1D} from './loraConv1d';

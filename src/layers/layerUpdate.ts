@@ -9,7 +9,7 @@ import {
   type Strength,
   type UpdateSite,
 } from '../methods/method';
-import {methodOf} from '../methods/table';
+import {methodOf} from '../methods/registry';
 import {Dropout} from '../ops/dropout';
 import {Prepared} from '../ops/lazyOp';
 import type {Update} from '../ops/update';

@@ -8,7 +8,7 @@ import {
   type Start,
   type Strength,
 } from '../methods/method';
-import {methodOf} from '../methods/table';
+import {methodOf} from '../methods/registry';
 import {type Adaptation, checkBase, refusedUpdate} from './adaptation';
 import {checkArgs, type WrapperArgs} from './wrapperArgs';
 

@@ -3,7 +3,7 @@ import {LoRAError} from '../errors';
 import {initializerEntry} from '../methods/initializer';
 import {type Method, scalingOf} from '../methods/method';
 import type {Dropout} from '../ops/dropout';
-import {namedIn} from '../methods/table';
+import {namedIn} from '../methods/registry';
 import {builtLayer, withoutConstraints} from '../tfjs/configs';
 import {biasesOf, namedWeights, replaceValue, shareWeights} from '../tfjs/weights';
 import {type Adaptation, checkRank, type LayerConfig, rankLimit} from './adaptation';

@@ -15,7 +15,7 @@ import {
 import type {LoRALayer} from '../layers/loraLayer';
 import {adaptationOf, loraClassOf} from '../layers/registry';
 import {baseOf, isWrapper, wrapperKind} from '../layers/wrapperLayer';
-import {methodOf} from '../methods/table';
+import {methodOf} from '../methods/registry';
 import type {Site} from '../rewire/walk';
 import {biasesOf, namedWeights} from '../tfjs/weights';
 import {describe} from './targets';

@@ -2,7 +2,7 @@ import type * as tf from '@tensorflow/tfjs';
 import {faultsOf, isPromise, kindOf, type KnownOptions, LoRAError, show, throwFaults, unknownOptions} from '../errors';
 import type {Initializer} from '../methods/initializer';
 import {type LoRAStrength, resolveDropout, resolveStrength} from '../methods/method';
-import {methodOf} from '../methods/table';
+import {methodOf} from '../methods/registry';
 
 /** Names layers: a layer's name, its path (`outer/inner`), its class name, a pattern for its name or path, or a predicate. */
 export type LayerMatcher = string | RegExp | LayerPredicate;

@@ -4,7 +4,7 @@ import {isInHead} from '../head/headOf';
 import {type Adaptation, frugalRank, rankLimit, refusedUpdate} from '../layers/adaptation';
 import {adaptableClasses, adaptationOf, hasKernel, loraClassOf, reasonNotAdaptable} from '../layers/registry';
 import {type LoRAStrength, type Method, resolveStrength, withRank} from '../methods/method';
-import {methodOf, namedIn} from '../methods/table';
+import {methodOf, namedIn} from '../methods/registry';
 import type {Site} from '../rewire/walk';
 import {biasesOf} from '../tfjs/weights';
 import type {LoRAConfig, LoRAOverride} from './config';

@@ -15,7 +15,7 @@ import {checkConfig, type LoRAConfig} from './config';
 import {makePlan, type Plan} from './plan';
 import {count, countsLine, inColumns, short} from './table';
 import {firstNaming, type Selection, showMatcher, type UnmatchedEntry} from './targets';
-import {methodOf} from '../methods/table';
+import {methodOf} from '../methods/registry';
 
 /** What `applyLoRA` would make of a layer that has weights. */
 export interface PlannedLayer {

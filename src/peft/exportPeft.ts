@@ -9,7 +9,7 @@ import {type Bytes, encodeSafetensors, type NamedValues} from '../formats/safete
 import type {LayerConfig} from '../layers/adaptation';
 import {baseOf} from '../layers/wrapperLayer';
 import {resolveStrength} from '../methods/method';
-import {methodOf} from '../methods/table';
+import {methodOf} from '../methods/registry';
 import {checkFit} from '../model/checkFit';
 
 import {checkModel, type Site, sitesOf} from '../rewire/walk';

@@ -7,7 +7,7 @@ import {headOf} from '../head/headOf';
 import {adaptationOf, reasonNotAdaptable} from '../layers/registry';
 import {baseOf, isWrapper} from '../layers/wrapperLayer';
 import {scalingOf} from '../methods/method';
-import {methodOf, namedIn} from '../methods/table';
+import {methodOf, namedIn} from '../methods/registry';
 import {checkFit} from '../model/checkFit';
 
 import {recordOf} from '../rewire/record';

@@ -10,7 +10,7 @@ export function zeros(): v128 {
 // @ts-ignore: decorator
 @inline
 export function madd(c: v128, a: v128, b: v128): v128 {
-  return f32x4.add(c, f32x4.mul(a, b));
+  return f32x4.add(f32x4.mul(a, b), c);
 }
 
 // @ts-ignore: decorator

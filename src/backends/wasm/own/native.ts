@@ -1,6 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import type {WasmBackend} from '../kernel';
 import {BINARY} from './binary';
+import {isRecorded} from './recorded';
+import {areFusedSumsWanted, withFusedSums} from './relaxed';
 
 /** What `../native/index.ts` exports. Its parameters are told there. */
 export type NativeFunctions = Readonly<
@@ -55,9 +57,11 @@ const ALIGNMENT = 64;
 export class Native {
   private begin = 0;
   private size = 0;
+  /** The functions with fused sums, or the same as always where the engine has none. */
+  private fused?: NativeFunctions;
 
   private constructor(
-    readonly functions: NativeFunctions,
+    private readonly exact: NativeFunctions,
     private readonly backend: WasmBackend & Required<Internals>,
     private readonly module: EmscriptenModule,
     private readonly memory: WebAssembly.Memory,
@@ -81,6 +85,20 @@ export class Native {
     return (
       functions && new Native(functions, backend as WasmBackend & Required<Internals>, wasm as EmscriptenModule, memory)
     );
+  }
+
+  /** The module's functions: those with fused sums while a gradient is taken, if they are wanted. */
+  get functions(): NativeFunctions {
+    return areFusedSumsWanted() && isRecorded() ? this.fusedOrExact() : this.exact;
+  }
+
+  /** Whether the engine has fused sums. */
+  hasFusedSums(): boolean {
+    return this.fusedOrExact() !== this.exact;
+  }
+
+  private fusedOrExact(): NativeFunctions {
+    return (this.fused ??= instantiate(BINARY, this.memory, withFusedSums) ?? this.exact);
   }
 
   /** The functions of another module of ours, in the same memory; `undefined` where the engine does not compile it. */
@@ -147,10 +165,15 @@ export class Native {
 }
 
 /** A module in a memory; `undefined` where the engine has no SIMD, or compiles nothing of this size at once. */
-function instantiate<Functions>(binary: string, memory: WebAssembly.Memory): Functions | undefined {
+function instantiate<Functions>(
+  binary: string,
+  memory: WebAssembly.Memory,
+  changed: (module: Uint8Array<ArrayBuffer>) => Uint8Array<ArrayBuffer> = module => module,
+): Functions | undefined {
   try {
     const isShared = typeof SharedArrayBuffer === 'function' && memory.buffer instanceof SharedArrayBuffer;
-    const module = new WebAssembly.Module(isShared ? withSharedMemory(bytesOf(binary)) : bytesOf(binary));
+    const bytes = changed(bytesOf(binary));
+    const module = new WebAssembly.Module(isShared ? withSharedMemory(bytes) : bytes);
     return new WebAssembly.Instance(module, {env: {memory}}).exports as unknown as Functions;
   } catch {
     return undefined;

@@ -1,0 +1,30 @@
+import {LoRAError, show} from '../errors';
+import {lora} from './lora';
+import type {Method} from './method';
+
+/** The methods by their names. The first is the default; the others come with `table.ts`, so that a layer does not import them all. */
+const METHODS = new Map([[lora.name, lora]]);
+
+export function addMethods(methods: readonly Method[]): void {
+  methods.forEach(method => METHODS.set(method.name, method));
+}
+
+/**
+ * The method of a name, as options and files give it.
+ *
+ * @throws LoRAError if there is no such method.
+ */
+export function methodOf(name: string = lora.name): Method {
+  const method = METHODS.get(name);
+  if (method === undefined) {
+    throw new LoRAError(
+      `method must be one of ${[...METHODS.keys()].map(show).join(', ')}, got ${show(name)}.`,
+    );
+  }
+  return method;
+}
+
+/** The name as configs hold it: they leave that of the default out. */
+export function namedIn({name}: Method): {method?: string} {
+  return name === lora.name ? {} : {method: name};
+}
