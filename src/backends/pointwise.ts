@@ -1,19 +1,7 @@
 import type * as tf from '@tensorflow/tfjs';
+import type {Pointwise} from './pointwiseCode';
 import {runOnWebgl, runsOnWebgl} from './webgl/program';
 import {type Program, runProgram, runsPrograms} from './webgpu/program';
-
-/** A computation number by number, on tensors of one shape. */
-export interface Pointwise {
-  readonly name: string;
-  /** Names of the tensors. */
-  readonly inputs: readonly string[];
-  /** Names of the tensors after these, each a vector along the last axis. */
-  readonly vectors?: readonly string[];
-  /** Names of the numbers. */
-  readonly settings: readonly string[];
-  /** Each result, by an expression of all these and of the results before it that WGSL and GLSL both know. */
-  readonly outputs: Readonly<Record<string, string>>;
-}
 
 /** Computes all results. */
 export type RunPointwise = (code: Pointwise, inputs: readonly tf.Tensor[], settings: readonly number[]) => tf.Tensor[];

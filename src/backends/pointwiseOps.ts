@@ -1,6 +1,6 @@
 import type * as tf from '@tensorflow/tfjs';
-import {pointwise, type Pointwise} from './pointwise';
-import {isTaped} from './trial';
+import {pointwise} from './pointwise';
+import type {Pointwise} from './pointwiseCode';
 
 function gradient(name: string, slope: string): Pointwise {
   return {name, inputs: ['d', 'y'], settings: [], outputs: {x: `d * ${slope}`}};
@@ -14,21 +14,16 @@ const GRADIENTS: Readonly<Record<string, Pointwise>> = {
   TanhGrad: gradient('tanh', '(1.0 - y * y)'),
 };
 
-/** What runs a computation of which no operation is recorded. */
-function unrecorded() {
-  return isTaped() ? undefined : pointwise();
-}
-
-/** The gradient of an activation from its output in one launch; `undefined` where that is not to be had. */
+/** As in `OneLaunch`. */
 export function pointwiseGradient(name: string, dy: tf.Tensor, y: tf.Tensor): tf.Tensor | undefined {
   const code = GRADIENTS[name];
-  return code && unrecorded()?.(code, [dy, y], [])[0];
+  return code && pointwise()?.(code, [dy, y], [])[0];
 }
 
 const SCALE: Pointwise = {name: 'scale', inputs: ['x'], vectors: ['m'], settings: [], outputs: {y: 'x * m'}};
 const AFFINE: Pointwise = {...SCALE, name: 'affine', vectors: ['m', 't'], outputs: {y: 'x * m + t'}};
 
-/** `x·m + t` or `x·m` along the last axis in one launch; `undefined` where that is not to be had. */
+/** As in `OneLaunch`. */
 export function pointwiseAffine(x: tf.Tensor, m: tf.Tensor, t?: tf.Tensor): tf.Tensor | undefined {
-  return x.rank > 4 ? undefined : unrecorded()?.(t ? AFFINE : SCALE, t ? [x, m, t] : [x, m], [])[0];
+  return x.rank > 4 ? undefined : pointwise()?.(t ? AFFINE : SCALE, t ? [x, m, t] : [x, m], [])[0];
 }

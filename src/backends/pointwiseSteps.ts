@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import type {OptimizerSteps} from './optimizerSteps';
-import {pointwise, type Pointwise} from './pointwise';
+import {pointwise} from './pointwise';
+import type {Pointwise} from './pointwiseCode';
 
 // A step changes no tensor where it lies: reading a tensor of a graphics card takes a while, and others may share its numbers.
 

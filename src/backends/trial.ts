@@ -1,5 +1,3 @@
-import * as tf from '@tensorflow/tfjs';
-
 /** Backends that programs of our own have been tried on, and whether they gave the right numbers. */
 const tried = new WeakMap<object, {works: boolean; readonly over: Promise<void>}>();
 
@@ -42,12 +40,6 @@ export function runsOn(backend: object): boolean {
 /** Waits until it is known whether programs run on a backend. */
 export async function trialOf(backend: object): Promise<void> {
   await tried.get(backend)?.over;
-}
-
-/** Whether what is computed right now is recorded operation by operation. Programs leave nothing on the tape. */
-export function isTaped(): boolean {
-  const {gradientDepth, kernelDepth} = tf.engine().state;
-  return gradientDepth > 0 && kernelDepth === 0;
 }
 
 /** Runs `f` as where no programs of our own run. */

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {pointwise} from '../backends/pointwise';
+import {oneLaunch} from '../backends/oneLaunch';
 import {
   activate as activateAtOnce,
   type Activation,
@@ -55,7 +55,7 @@ const reluForward: Forward = (layer, x) => {
     : activate(x, {
         fused: null,
         // A launch that changes no number, but on wasm keeps what is none.
-        apply: z => tf.clipByValue(isRecording() && pointwise() ? z : tf.relu(z), 0, maxValue),
+        apply: z => tf.clipByValue(isRecording() && oneLaunch()?.isHere() === true ? z : tf.relu(z), 0, maxValue),
         gradient: cappedReluGradient(maxValue),
         cap: maxValue,
       });

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {addProduct} from '../backends/webgpu/addProduct';
+import {oneLaunch} from '../backends/oneLaunch';
 import {product} from './kernels';
 
 /** The factors of a low-rank update `s·A·B` of a kernel `[...fan-in axes, ...out axes]`; most kernels have one out axis. */
@@ -33,7 +33,8 @@ export function delta({a, b, scaling}: Factors): tf.Tensor {
 export function updatedKernel(kernel: tf.Tensor, factors: Factors | null): tf.Tensor {
   return factors === null
     ? kernel
-    : (addProduct(kernel, factors.a, factors.b, factors.scaling) ?? tf.tidy(() => tf.add(kernel, delta(factors))));
+    : (oneLaunch()?.addProduct(kernel, factors.a, factors.b, factors.scaling, false) ??
+        tf.tidy(() => tf.add(kernel, delta(factors))));
 }
 
 /** The gradients of `A` and `B`, from the gradient of the kernel that they update. */

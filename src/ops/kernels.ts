@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {pointwiseGradient} from '../backends/pointwiseOps';
+import {oneLaunch} from '../backends/oneLaunch';
 import {type ActivationGradient, launchesOperations, MATRIX_PRODUCT} from '../backends/tensorflow';
 
 // tfjs fuses only where no gradient is being recorded, and the backward kernels have no public function. An operation that brings
@@ -179,7 +179,7 @@ export function activationGradient(
   composed: (dy: tf.Tensor, y: tf.Tensor) => tf.Tensor,
 ): (dy: tf.Tensor, y: tf.Tensor) => tf.Tensor {
   return (dy, y) =>
-    hasKernel(kernel) ? run(kernel, {dy, y}, {}) : (pointwiseGradient(kernel, dy, y) ?? composed(dy, y));
+    hasKernel(kernel) ? run(kernel, {dy, y}, {}) : (oneLaunch()?.activationGradient(kernel, dy, y) ?? composed(dy, y));
 }
 
 /** Whether the current backend has a kernel. */

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {addProduct} from '../backends/webgpu/addProduct';
+import {oneLaunch} from '../backends/oneLaunch';
 import type {Activation} from './activation';
 import {
   addBias,
@@ -182,7 +182,10 @@ function forward(
 
 /** `y + s·h·B` of a tensor that is of no further use; `expand` gives `h·(s·B)` where that is not one launch. */
 function plusProduct(y: tf.Tensor, {a: h, b, scaling}: Factors, expand: (b: tf.Tensor) => tf.Tensor): tf.Tensor {
-  return spending(y, () => addProduct(y, h, b, scaling) ?? spending(expand(scaled(b, scaling)), z => tf.add(y, z)));
+  return spending(
+    y,
+    () => oneLaunch()?.addProduct(y, h, b, scaling, false) ?? spending(expand(scaled(b, scaling)), z => tf.add(y, z)),
+  );
 }
 
 /** `a + b` of two tensors that are of no further use. */
@@ -211,7 +214,7 @@ function gradients(
     // dh·Aᵀ, where each row of the input has one of the output
     const [width, rank] = [lastAxis(dx.shape), lastAxis(dh.shape)];
     const isProduct = a.size === width * rank && dx.size * rank === dh.size * width;
-    const added = isProduct ? addProduct(dx, dh, a, 1, true) : undefined;
+    const added = isProduct ? oneLaunch()?.addProduct(dx, dh, a, 1, true) : undefined;
     return added === undefined ? sumOf(dx, branch.inputGradient(dh, a, inputShape)) : spending(dx, () => added);
   };
   const direct = (dh: () => tf.Tensor) => ({

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import type {Pointwise} from '../pointwise';
+import type {Pointwise} from '../pointwiseCode';
 import {runsOn, tryOut} from '../trial';
 
 /** What is used of tfjs's webgl backend. */

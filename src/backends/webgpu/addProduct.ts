@@ -1,5 +1,4 @@
 import type * as tf from '@tensorflow/tfjs';
-import {isTaped} from '../trial';
 import {type Program, runProgram, runsPrograms} from './program';
 
 function program(transposed: boolean): Program {
@@ -17,18 +16,15 @@ for (var k = 0; k < u.rank; k++) { s += a[o + k] * b[${place}]; } y[i] = c[i] + 
 
 const [STRAIGHT, TRANSPOSED] = [program(false), program(true)];
 
-/**
- * `c + scale·a·b` in one launch, for a rank of few numbers: `[.., width] + [.., rank] · [rank, width]`, or `b` as `[width, rank]`. `undefined`
- * where no programs run.
- */
+/** As in `OneLaunch`. */
 export function addProduct(
   c: tf.Tensor,
   a: tf.Tensor,
   b: tf.Tensor,
   scale: number,
-  transposed = false,
+  transposed: boolean,
 ): tf.Tensor | undefined {
-  if (isTaped() || !runsPrograms()) {
+  if (!runsPrograms()) {
     return undefined;
   }
   const rank = a.shape[a.rank - 1] ?? 1;
