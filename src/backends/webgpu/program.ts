@@ -80,9 +80,11 @@ export function runProgram(program: Program, call: Call): tf.Tensor[] {
 }
 
 function launch(backend: Backend, program: Program, {inputs, outputs, numbers, rows}: Call): tf.TensorInfo[] {
-  const results = outputs.map(output =>
-    output instanceof tf.Tensor ? output : backend.makeTensorInfo(output, 'float32'),
-  );
+  const results = outputs.map(output => {
+    // An empty tensor is never uploaded, so that it has to have its numbers.
+    const values = output instanceof tf.Tensor || !output.includes(0) ? undefined : new Float32Array();
+    return output instanceof tf.Tensor ? output : backend.makeTensorInfo(output, 'float32', values);
+  });
   const flat = ({dataId, dtype, shape}: tf.TensorInfo) => ({dataId, dtype, shape: [tf.util.sizeFromShape(shape)]});
   const [first, ...others] = results.map(flat) as [tf.TensorInfo, ...tf.TensorInfo[]];
   const bound = [...others, ...inputs.map(flat)];

@@ -1,10 +1,10 @@
 import * as tf from '@tensorflow/tfjs';
-import {adam, adamW, sgd} from 'tfjs-lora';
+import {adam, adamW, loraKernels, sgd} from 'tfjs-lora';
 import {withoutPrograms} from '../../../src/backends/trial';
 import {random} from '../../helpers';
 import {type Case, elsewhere, read, relativeDifference} from './case';
 
-const SHAPES = [[7], [4, 8], [3, 3, 5, 2], [1], [130]];
+const SHAPES = [[7], [4, 8], [3, 3, 5, 2], [1], [130], [2, 3, 2, 1, 5], [3, 0]];
 const STEPS = 100;
 
 /** The variables after some steps, and what the optimizer keeps of them. */
@@ -90,5 +90,17 @@ export const programCases: readonly Case[] = [
         relativeDifference(await withoutPrograms(() => trained(own)), await elsewhere('cpu', () => trained(stock))),
     },
   ]),
+  {
+    behaviour: 'programs of ours run on webgpu and webgl',
+    tolerance: 0,
+    run: async backend => {
+      const kernels = [loraKernels(), await withoutPrograms(() => loraKernels())];
+      const expected = [
+        backend.startsWith('webg') ? 'programs' : kernels[0],
+        backend.startsWith('webg') ? 'backend' : kernels[0],
+      ];
+      return kernels.filter((kernel, i) => kernel !== expected[i]).length;
+    },
+  },
   {behaviour: 'a step of adam runs one program a variable on webgpu, three on webgl', tolerance: 0, run: launches},
 ];
