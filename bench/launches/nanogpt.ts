@@ -9,7 +9,7 @@ interface Engine {
   makeTensor: (values: Int32Array, shape: number[], dtype: 'int32') => unknown;
 }
 
-async function count(backend: 'webgpu' | 'webgl', name: keyof typeof GPTS): Promise<Launches> {
+async function count(backend: 'webgpu' | 'webgl', name: keyof typeof GPTS, steps: number): Promise<Launches> {
   watchDevice();
   await selectBackend(backend);
   watchTensors();
@@ -33,7 +33,7 @@ async function count(backend: 'webgpu' | 'webgl', name: keyof typeof GPTS): Prom
     const [value] = await loss.data();
     loss.dispose();
     return value!;
-  });
+  }, steps);
 }
 
 (window as unknown as {count: typeof count}).count = count;

@@ -79,7 +79,7 @@ function decoder(gpt: GPT): Ready {
   };
 }
 
-async function count(backend: string, name: string): Promise<Launches> {
+async function count(backend: string, name: string, steps: number): Promise<Launches> {
   watchDevice();
   tf.enableProdMode();
   if (!(await tf.setBackend(backend))) {
@@ -87,7 +87,7 @@ async function count(backend: string, name: string): Promise<Launches> {
   }
   watchTensors();
   const {model, xs, ys} = await CASES[name]!();
-  return measure(async () => (await model.trainOnBatch(xs, ys)) as number);
+  return measure(async () => (await model.trainOnBatch(xs, ys)) as number, steps);
 }
 
 (window as unknown as {count: typeof count}).count = count;

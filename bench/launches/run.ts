@@ -1,6 +1,6 @@
 // Counts what a training step launches on a graphics card, and what it holds, in headless Chromium:
 //
-//     npm run bench:launches -- [--backend webgpu,webgl] [--case mlp,mobilenet,gpt,gpt-192] [--nanogpt folder] [--top 8]
+//     npm run bench:launches -- [--backend webgpu,webgl] [--case mlp,mobilenet,gpt,gpt-192] [--nanogpt folder] [--steps 5] [--top 8]
 //
 // `--nanogpt` is a folder in which `npm install @genai-fi/nanogpt@1.3.0` was run; its GPT is then measured beside ours.
 
@@ -25,6 +25,7 @@ const {values} = parseArgs({
     case: {type: 'string', default: 'mlp,mobilenet,gpt'},
     nanogpt: {type: 'string', default: process.env.TFJS_LORA_NANOGPT ?? ''},
     top: {type: 'string', default: '8'},
+    steps: {type: 'string', default: '5'},
   },
 });
 
@@ -81,9 +82,9 @@ async function countIn(browser: Browser, port: number, backend: string, name: st
   await page.goto(`http://127.0.0.1:${port}/`);
   await page.waitForFunction(() => 'count' in window);
   const counted = await page.evaluate(
-    ([one, other]) =>
-      (window as unknown as {count: (backend: string, name: string) => Promise<Launches>}).count(one, other),
-    [backend, name] as const,
+    args =>
+      (window as unknown as {count: (...args: readonly [string, string, number]) => Promise<Launches>}).count(...args),
+    [backend, name, Number(values.steps)] as const,
   );
   await page.close();
   return counted;
