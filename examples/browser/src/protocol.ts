@@ -79,13 +79,3 @@ export interface NamedFile {
   name: string;
   content: Blob;
 }
-
-/** A call, as it is sent to the worker. */
-export interface Request {
-  id: number;
-  method: keyof Engine;
-  args: unknown[];
-}
-
-/** What the worker sends. */
-export type Message = {id: number; result: unknown} | {id: number; error: string} | {progress: Progress};

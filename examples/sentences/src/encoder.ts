@@ -1,0 +1,162 @@
+import * as tf from '@tensorflow/tfjs';
+import {setWasmPaths} from '@tensorflow/tfjs-backend-wasm';
+import plainWasm from '@tensorflow/tfjs-backend-wasm/dist/tfjs-backend-wasm.wasm?url';
+import simdWasm from '@tensorflow/tfjs-backend-wasm/dist/tfjs-backend-wasm-simd.wasm?url';
+import threadedWasm from '@tensorflow/tfjs-backend-wasm/dist/tfjs-backend-wasm-threaded-simd.wasm?url';
+import {Tokenizer} from '@huggingface/tokenizers';
+import {
+  adam,
+  applyLoRA,
+  disposeModel,
+  getAdapter,
+  learningRateSchedule,
+  type LoRAConfig,
+  toSafetensors,
+  trainableVariables,
+} from 'tfjs-lora';
+import {compileCrossEntropy, embed, encodeTexts, loadTransformer} from 'tfjs-lora/transformers';
+import {inPlane} from './plane';
+import type {Engine, Labelled, Learned, News, Places, Start} from './protocol';
+
+/** Queries, values and both feed-forward layers; the head has the groups for outputs. */
+const LORA: LoRAConfig = {
+  rank: 4,
+  seed: 1,
+  targets: [/attention\/self\/(query|value)$/, /(intermediate|output)\/dense$/],
+  trainable: ['groups'],
+};
+/** Sentences of more tokens are cut. */
+const PLACES = 48;
+const BATCH = 8;
+
+/** The encoder, and what it has learned. */
+export class SentenceEngine implements Engine {
+  private body: tf.LayersModel | undefined;
+  private tokenizer: Tokenizer | undefined;
+  private adapted: tf.LayersModel | undefined;
+
+  constructor(private readonly tell: (news: News) => void) {}
+
+  async start(url: string): Promise<Start> {
+    tf.enableProdMode();
+    setWasmPaths({
+      'tfjs-backend-wasm.wasm': plainWasm,
+      'tfjs-backend-wasm-simd.wasm': simdWasm,
+      'tfjs-backend-wasm-threaded-simd.wasm': threadedWasm,
+    });
+    if (!(await tf.setBackend('wasm'))) {
+      throw new Error('This browser could not start the wasm backend.');
+    }
+    const json = async (file: string) => (await found(`${url}/${file}`)).json() as Promise<object>;
+    const [config, tokenizer, tokenizerConfig] = await Promise.all(
+      ['config.json', 'tokenizer.json', 'tokenizer_config.json'].map(json),
+    );
+    this.tokenizer = new Tokenizer(tokenizer!, tokenizerConfig!);
+    const weights = await this.download(`${url}/model.safetensors`);
+    this.body = await loadTransformer({config: config!, weights, pooling: 'mean'});
+    return {parameters: this.body.countParams()};
+  }
+
+  place(texts: readonly string[], learned: boolean): Promise<Places> {
+    const {body, tokenizer} = this.loaded();
+    const model = learned && this.adapted !== undefined ? this.adaptedBody(this.adapted) : body;
+    const vectors = tf.tidy(() => embed(model, tokenizer, texts, {maxLength: PLACES}).arraySync());
+    const rows = vectors.map(row => Float32Array.from(row));
+    const cosines = rows.map(one => rows.map(other => one.reduce((sum, value, i) => sum + value * other[i]!, 0)));
+    return Promise.resolve({points: inPlane(rows), cosines});
+  }
+
+  async learn(examples: readonly Labelled[], epochs: number): Promise<Learned> {
+    const {body, tokenizer} = this.loaded();
+    const groups = [...new Set(examples.map(({group}) => group))];
+    if (groups.length < 2) {
+      throw new Error('Put sentences into two groups at least: what is alike shows by what is not.');
+    }
+    const kernelInitializer = tf.initializers.randomNormal({stddev: 0.02, seed: 1});
+    const head = tf.layers.dense({name: 'groups', units: groups.length, kernelInitializer});
+    const outputs = head.apply(body.outputs[0]!) as tf.SymbolicTensor;
+    const model = applyLoRA(tf.model({inputs: body.inputs, outputs}), LORA);
+    const optimizer = adam({learningRate: 3e-3});
+    compileCrossEntropy(model, {optimizer});
+    const begin = performance.now();
+    const texts = examples.map(({text}) => text);
+    const {inputIds, attentionMask, tokenTypeIds} = encodeTexts(tokenizer, texts, {maxLength: PLACES});
+    const labels = tf.tensor1d(examples.map(({group}) => groups.indexOf(group)));
+    const steps = epochs * Math.ceil(examples.length / BATCH);
+    let step = 0;
+    try {
+      await model.fit([inputIds, attentionMask], labels, {
+        epochs,
+        batchSize: BATCH,
+        shuffle: false, // the same sentences give the same result
+        verbose: 0,
+        yieldEvery: 'never',
+        callbacks: [
+          learningRateSchedule({warmup: 0.1}),
+          new tf.CustomCallback({
+            onBatchEnd: (_, logs) => {
+              this.tell({kind: 'step', step: ++step, steps, loss: Number(logs?.loss)});
+            },
+          }),
+        ],
+      });
+    } catch (error) {
+      disposeModel(model);
+      throw error;
+    } finally {
+      tf.dispose([inputIds, attentionMask, tokenTypeIds, labels]);
+      optimizer.dispose();
+    }
+    if (this.adapted !== undefined) {
+      disposeModel(this.adapted);
+    }
+    this.adapted = model;
+    const parameters = trainableVariables(model).reduce((sum, variable) => sum + variable.size, 0);
+    const {size: bytes} = await this.file();
+    return {parameters, bytes, seconds: (performance.now() - begin) / 1000};
+  }
+
+  async file(): Promise<Blob> {
+    if (this.adapted === undefined) {
+      throw new Error('Nothing has been learned yet.');
+    }
+    return new Blob([await toSafetensors(getAdapter(this.adapted))]);
+  }
+
+  /** The adapted encoder without its head. It has the adapted model's layers. */
+  private adaptedBody(adapted: tf.LayersModel): tf.LayersModel {
+    return tf.model({inputs: adapted.inputs, outputs: adapted.getLayer('pooling').output});
+  }
+
+  private loaded(): {body: tf.LayersModel; tokenizer: Tokenizer} {
+    if (this.body === undefined || this.tokenizer === undefined) {
+      throw new Error('The encoder is not loaded.');
+    }
+    return {body: this.body, tokenizer: this.tokenizer};
+  }
+
+  /** A file as it comes, with news of how far it is. */
+  private async download(url: string): Promise<Uint8Array> {
+    const response = await found(url);
+    const total = Number(response.headers.get('content-length'));
+    const parts: Uint8Array<ArrayBuffer>[] = [];
+    let done = 0;
+    for (const reader = response.body!.getReader(); ;) {
+      const {value} = await reader.read();
+      if (value === undefined) {
+        return new Uint8Array(await new Blob(parts).arrayBuffer());
+      }
+      parts.push(value);
+      done += value.length;
+      this.tell({kind: 'loading', done, total});
+    }
+  }
+}
+
+async function found(url: string): Promise<Response> {
+  const response = await fetch(url);
+  if (!response.ok) {
+    throw new Error(`${url} answers ${response.status}. Is the encoder there? npm run pretrained brings it.`);
+  }
+  return response;
+}

@@ -1,0 +1,75 @@
+/** Points in a plane: the two directions in which vectors differ most (principal components). */
+export function inPlane(vectors: readonly Float32Array[]): [x: number, y: number][] {
+  const count = vectors.length;
+  const width = vectors[0]?.length ?? 0;
+  const mean = Float64Array.from(
+    {length: width},
+    (_, i) => vectors.reduce((sum, vector) => sum + vector[i]!, 0) / count,
+  );
+  const centred = vectors.map(vector => Float64Array.from(vector, (value, i) => value - mean[i]!));
+  // Of few long vectors the products with each other are the smaller matrix, with the same components.
+  const products = centred.map(one => Float64Array.from(centred, other => dot(one, other)));
+  const axes: Float64Array[] = [];
+  for (let axis = 0; axis < 2; axis++) {
+    axes.push(strongest(products, axes));
+  }
+  const scaled = axes.map(axis => {
+    const variance = dot(axis, multiply(products, axis));
+    return axis.map(value => value * Math.sqrt(Math.max(variance, 0)));
+  });
+  const largest = Math.max(...scaled.flatMap(axis => [...axis].map(Math.abs)), 1e-9);
+  return vectors.map((_, i) => [scaled[0]![i]! / largest, scaled[1]![i]! / largest]);
+}
+
+/**
+ * The points turned and mirrored so that they lie as near as can be to where they were (orthogonal Procrustes): a plane has no top, and
+ * what is shown one after the other should move no more than it has to.
+ */
+export function turnedTowards(
+  points: readonly [number, number][],
+  before: readonly [number, number][],
+): [x: number, y: number][] {
+  if (points.length !== before.length) {
+    return [...points];
+  }
+  const turns = [1, -1].map(mirror => {
+    const [along, across] = points.reduce(
+      ([c, s], [x, y], i) => {
+        const [u, v] = before[i]!;
+        const m = mirror * y;
+        return [c + x * u + m * v, s + x * v - m * u];
+      },
+      [0, 0],
+    );
+    return {mirror, fit: Math.hypot(along, across), angle: Math.atan2(across, along)};
+  });
+  const {mirror, angle} = turns.reduce((best, turn) => (turn.fit > best.fit ? turn : best));
+  const [cos, sin] = [Math.cos(angle), Math.sin(angle)];
+  return points.map(([x, y]) => [cos * x - sin * mirror * y, sin * x + cos * mirror * y]);
+}
+
+function dot(a: Float64Array, b: Float64Array): number {
+  return a.reduce((sum, value, i) => sum + value * b[i]!, 0);
+}
+
+function multiply(matrix: readonly Float64Array[], vector: Float64Array): Float64Array {
+  return Float64Array.from(matrix, row => dot(row, vector));
+}
+
+/** The eigenvector of the largest eigenvalue that is at right angles to others, by repeated products. */
+function strongest(matrix: readonly Float64Array[], others: readonly Float64Array[]): Float64Array {
+  let vector = Float64Array.from(matrix, (_, i) => Math.sin(i + 1));
+  for (let round = 0; round < 100; round++) {
+    let next = multiply(matrix, vector);
+    for (const other of others) {
+      const along = dot(next, other);
+      next = next.map((value, i) => value - along * other[i]!);
+    }
+    const length = Math.hypot(...next);
+    if (length < 1e-12) {
+      return new Float64Array(matrix.length);
+    }
+    vector = next.map(value => value / length);
+  }
+  return vector;
+}
