@@ -242,9 +242,9 @@ await table('weights', {
   'the same, classWeight': {perClass: RARE, epochs: 6, classWeight: {0: 0.28, 1: 2.8, 2: 2.8, 3: 2.8, 4: 2.8}},
 });
 await table('plus', {
-  ...Object.fromEntries([3e-4, 1e-3, 3e-3].map(rate => [`adam at ${rate}, 1 epoch`, {rate, epochs: 1}])),
+  ...Object.fromEntries([1e-3, 3e-3, 1e-2, 3e-2].map(rate => [`adam at ${rate}, 1 epoch`, {rate, epochs: 1}])),
   ...Object.fromEntries(
-    [3e-4, 1e-3, 3e-3].map(rate => [
+    [3e-4, 1e-3, 3e-3, 1e-2].map(rate => [
       `loraPlus at ${rate}, 1 epoch`,
       {rate, epochs: 1, optimizer: (base: number) => loraPlus(adam({learningRate: base}))},
     ]),

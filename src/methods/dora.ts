@@ -1,9 +1,10 @@
 import * as tf from '@tensorflow/tfjs';
-import {asMatrix, gained, inShape, scaled, updatedKernel} from '../ops/factors';
+import {asMatrix, inShape, scaled, updatedKernel} from '../ops/factors';
 import {product} from '../ops/kernels';
 import {runLazyOp} from '../ops/lazyOp';
 import {unrecorded} from '../ops/recording';
-import {factors, lora} from './lora';
+import {outputShape, overOutputs, stacked} from './channels';
+import {factors, limitOf, lora, pair} from './lora';
 import type {AdaptableWeight, Method, Parameters, Strength, UpdateSite} from './method';
 
 const MAGNITUDE = 'lora_magnitude_vector';
@@ -29,7 +30,7 @@ export const dora: Method = {
       neutralAtStart: true,
     },
   ],
-  rankLimit: weight => lora.rankLimit(weight),
+  rankLimit: limitOf,
   start: neutral,
   neutral,
   update: (parameters, strength, site) =>
@@ -38,7 +39,7 @@ export const dora: Method = {
       : {kernel: merge(parameters, strength, site)},
   merge,
   scale: (strength, k) => ({...strength, share: (strength.share ?? 1) * k}),
-  factorsOf: parameters => (lora.factorsOf as NonNullable<Method['factorsOf']>)(parameters),
+  factorsOf: pair,
 };
 
 /** With `B`, or `A`, at zero and this magnitude the weight is as it was. */
@@ -50,10 +51,7 @@ function merge(parameters: Parameters, strength: Strength, site: UpdateSite): tf
   return tf.tidy(() => {
     const kernel = site.weight.variable.read();
     const v = updatedKernel(kernel, factors(parameters, strength));
-    const gain = gainOf(parameters, strength, site);
-    const merged = site.weight.transposed
-      ? tf.reshape(tf.mul(stacked(v), tf.expandDims(gain, 1)), kernel.shape)
-      : tf.reshape(gained(columns(v, gain.size), tf.reshape(gain, [-1])), kernel.shape);
+    const merged = overOutputs(site.weight, v, gainOf(parameters, strength, site));
     const {share = 1} = strength;
     return share === 1 ? merged : tf.add(kernel, tf.mul(tf.sub(merged, kernel), share));
   });
@@ -123,17 +121,7 @@ function squaresIn(weight: AdaptableWeight, kernel: tf.Tensor): tf.Tensor {
     : tf.sum(tf.square(columns(kernel, outputs)), 0);
 }
 
-/** A kernel of a transposed convolution, `[…, out, in]`, as `[space, out, in]`. */
-function stacked(kernel: tf.Tensor): tf.Tensor {
-  return tf.reshape(kernel, [-1, ...kernel.shape.slice(-2)]);
-}
-
 /** A kernel as a matrix with a column for each output. */
 function columns(kernel: tf.Tensor, outputs: number): tf.Tensor {
   return kernel.rank === 2 && kernel.shape[1] === outputs ? kernel : tf.reshape(kernel, [-1, outputs]);
-}
-
-function outputShape({variable, outAxes = 1, transposed = false}: AdaptableWeight): number[] {
-  const shape = variable.shape as number[];
-  return transposed ? shape.slice(-2, -1) : shape.slice(-outAxes);
 }

@@ -1,6 +1,15 @@
 import * as tf from '@tensorflow/tfjs';
 import {gained} from '../ops/factors';
-import {type AdaptableWeight, type Method, type Parameters, scalingOf, type Strength, type UpdateForm} from './method';
+import {outputShape, overOutputs, overRows} from './channels';
+import {
+  type AdaptableWeight,
+  type Method,
+  type Parameters,
+  scalingOf,
+  type Strength,
+  timesAlpha,
+  type UpdateForm,
+} from './method';
 
 const GAIN = 'ia3_l';
 
@@ -18,7 +27,7 @@ function ia3Of(
     rankLimit: () => 1,
     hasRank: false,
     refusal,
-    scale: (strength, k) => ({...strength, alpha: strength.alpha * k}),
+    scale: timesAlpha,
   };
 }
 
@@ -28,16 +37,13 @@ function ia3Of(
  * better and cheaper than in-context learning", arXiv 2205.05638, §3.3; PEFT's modules that are not in `feedforward_modules`.)
  */
 export const ia3: Method = {
-  ...ia3Of('ia3', ({variable, outAxes = 1, transposed}) => {
-    const shape = variable.shape as number[];
-    return transposed ? shape.slice(-2, -1) : shape.slice(-outAxes);
-  }),
+  ...ia3Of('ia3', outputShape),
   update: (parameters, strength, {weight, takesGain}) => {
     const gain = gainOf(parameters, strength);
     const biasGain = tf.reshape(gain, [-1]);
-    return takesGain ? {gain, biasGain} : {kernel: overOutputs(weight, gain), biasGain};
+    return takesGain ? {gain, biasGain} : {kernel: overOutputs(weight, weight.variable.read(), gain), biasGain};
   },
-  merge: (parameters, strength, {weight}) => overOutputs(weight, gainOf(parameters, strength)),
+  merge: (parameters, strength, {weight}) => overOutputs(weight, weight.variable.read(), gainOf(parameters, strength)),
   mergeBias: (bias, parameters, strength) => tf.mul(bias, tf.reshape(gainOf(parameters, strength), [-1])),
 };
 
@@ -64,28 +70,16 @@ function gainOf(parameters: Parameters, strength: Strength): tf.Tensor {
   return scaling === 1 ? l : tf.add(tf.mul(tf.sub(l, 1), scaling), 1);
 }
 
-function overOutputs({variable, outAxes = 1, transposed}: AdaptableWeight, gain: tf.Tensor): tf.Tensor {
-  const kernel = variable.read();
-  if (transposed) {
-    return overRows(kernel, gain);
-  }
-  return outAxes === 1 ? gained(kernel, gain) : tf.mul(kernel, gain);
-}
-
-/** A factor for each place on the axis before the last. */
-function overRows(kernel: tf.Tensor, gain: tf.Tensor): tf.Tensor {
-  const stacked = tf.reshape(kernel, [-1, ...kernel.shape.slice(-2)]);
-  return tf.reshape(tf.mul(stacked, tf.expandDims(gain, 1)), kernel.shape);
-}
-
 function refusal(form: UpdateForm): string | undefined {
   switch (form) {
     case 'linear':
     case 'kernel':
       return undefined;
     case 'lookUp':
-      return 'looks rows up; IA³ scales what a Dense layer or a convolution computes. Exclude it, or override its method.';
+      return `looks rows up; ${CARRIED}`;
     default:
-      return 'has more than one product, or products of its own; IA³ scales what a Dense layer or a convolution computes. Exclude it, or override its method.';
+      return `has more than one product, or products of its own; ${CARRIED}`;
   }
 }
+
+const CARRIED = 'IA³ scales what a Dense layer or a convolution computes. Exclude it, or override its method.';

@@ -21,10 +21,16 @@ export function initializerOfRandom(
 }
 
 function usual(zeroFactor: 'A' | 'B', fanIn: number): InitializerObject {
-  const bound = 1 / Math.sqrt(fanIn);
-  return zeroFactor === 'B'
-    ? tf.initializers.randomUniform({minval: -bound, maxval: bound})
-    : tf.initializers.randomNormal({mean: 0, stddev: 1});
+  return zeroFactor === 'B' ? uniform(1 / Math.sqrt(fanIn)) : tf.initializers.randomNormal({mean: 0, stddev: 1});
+}
+
+/** U(−bound, bound). Where one seed is for several, each has another `i`. */
+export function uniform(bound: number, seed?: number, i = 0): InitializerObject {
+  return tf.initializers.randomUniform({
+    minval: -bound,
+    maxval: bound,
+    ...(seed !== undefined && {seed: seed + i}),
+  });
 }
 
 /**

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {asMatrix} from '../ops/factors';
-import {lora} from './lora';
-import {type Method, type Parameters, scalingOf, type Strength} from './method';
+import {limitOf, lora} from './lora';
+import {type Method, type Parameters, scalingOf, type Strength, timesAlpha} from './method';
 
 /**
  * LoHa: the entrywise product of two low-rank products, of which the rank can be the square of theirs,
@@ -28,10 +28,10 @@ export const loha: Method = {
       spec('hada_w2_b', a, normal(1, 2)),
     ];
   },
-  rankLimit: weight => lora.rankLimit(weight),
+  rankLimit: limitOf,
   merge: (parameters, strength, {weight}) => tf.tidy(() => tf.add(weight.variable.read(), delta(parameters, strength))),
   delta,
-  scale: (strength, k) => lora.scale(strength, k),
+  scale: timesAlpha,
 };
 
 function delta(parameters: Parameters, strength: Strength): tf.Tensor {

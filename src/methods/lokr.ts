@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import {uniform} from './initializer';
 import {
   type AdaptableWeight,
   type Method,
@@ -6,6 +7,7 @@ import {
   type ParameterSpec,
   scalingOf,
   type Strength,
+  timesAlpha,
 } from './method';
 
 /**
@@ -24,14 +26,6 @@ export const lokr: Method = {
     const {space, inputs, outputs} = divided(weight);
     const [[in1, in2], [out1, out2]] = [inputs, outputs];
     const places = tf.util.sizeFromShape(space);
-    const uniform = (fanIn: number, i: number) => {
-      const bound = 1 / Math.sqrt(fanIn);
-      return tf.initializers.randomUniform({
-        minval: -bound,
-        maxval: bound,
-        ...(seed !== undefined && {seed: seed + i}),
-      });
-    };
     const spec = (name: string, shape: number[], initializer = tf.initializers.zeros()): ParameterSpec => {
       return {name, shape, trains: true, initializer, neutralAtStart: name === 'lokr_w1'};
     };
@@ -39,10 +33,10 @@ export const lokr: Method = {
     return rank < Math.max(in2, out2) / 2
       ? [
           small,
-          spec('lokr_w2_a', [rank, out2], uniform(rank, 0)),
-          spec('lokr_w2_b', [...space, in2, rank], uniform(in2 * places, 1)),
+          spec('lokr_w2_a', [rank, out2], uniform(1 / Math.sqrt(rank), seed)),
+          spec('lokr_w2_b', [...space, in2, rank], uniform(1 / Math.sqrt(in2 * places), seed, 1)),
         ]
-      : [small, spec('lokr_w2', [...space, in2, out2], uniform(in2 * places, 0))];
+      : [small, spec('lokr_w2', [...space, in2, out2], uniform(1 / Math.sqrt(in2 * places), seed))];
   },
   // From half of its size on, `w₂` is whole.
   rankLimit: () => Infinity,
@@ -50,7 +44,7 @@ export const lokr: Method = {
     tf.tidy(() =>
       tf.add(weight.variable.read(), tf.reshape(delta(parameters, strength), weight.variable.shape as number[])),
     ),
-  scale: (strength, k) => ({...strength, alpha: strength.alpha * k}),
+  scale: timesAlpha,
 };
 
 /** `s·(w₁ ⊗ w₂)`, as `[...space, in, out]`. */

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {delta, type Factors, fans, updatedKernel} from '../ops/factors';
 import {initializerOfRandom} from './initializer';
-import {type AdaptableWeight, type Method, type Parameters, scalingOf, type Strength} from './method';
+import {type AdaptableWeight, type Method, type Parameters, scalingOf, type Strength, timesAlpha} from './method';
 
 /**
  * LoRA: `W + s·A·B`, `s = alpha / rank`. `A`, `[...fan-in axes, rank]`, starts random and `B`, `[rank, ...out axes]`, at zero, or the other
@@ -28,18 +28,20 @@ export const lora: Method = {
   update: (parameters, strength) => ({factors: factors(parameters, strength)}),
   delta: (parameters, strength) => delta(factors(parameters, strength)),
   merge: (parameters, strength, {weight}) => updatedKernel(weight.variable.read(), factors(parameters, strength)),
-  scale: (strength, k) => ({...strength, alpha: strength.alpha * k}),
+  scale: timesAlpha,
   factorsOf: pair,
   product: pair,
   parametersOf: ({a, b}) => ({lora_A: a, lora_B: b}),
 };
 
-function limitOf({variable, outAxes}: AdaptableWeight): number {
+/** The greatest rank of a product that a weight can use. */
+export function limitOf({variable, outAxes}: AdaptableWeight): number {
   const {fanIn, fanOut} = fans(variable.shape as number[], outAxes);
   return Math.min(fanIn, fanOut);
 }
 
-function pair<T>({lora_A: a, lora_B: b}: Readonly<Record<string, T>>): {a: T; b: T} {
+/** The factors of parameters that are called as LoRA's. */
+export function pair<T>({lora_A: a, lora_B: b}: Readonly<Record<string, T>>): {a: T; b: T} {
   return {a: a as T, b: b as T};
 }
 

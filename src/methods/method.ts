@@ -63,6 +63,11 @@ export function scalingOf({rank, alpha, rankStabilized}: Required<LoRAStrength>)
   return alpha / (rankStabilized ? Math.sqrt(rank) : rank);
 }
 
+/** The strength of `k` times an update that is scaled by `alpha`. */
+export function timesAlpha(strength: Strength, k: number): Strength {
+  return {...strength, alpha: strength.alpha * k};
+}
+
 /** A strength with another rank and the same scaling. */
 export function withRank(strength: Strength, rank: number): Strength {
   const ratio = rank / strength.rank;

@@ -1,8 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import {delta, type Factors, inShape, updatedKernel} from '../ops/factors';
 import {orthonormal, truncatedSVDNow} from '../ops/svd';
-import {lora} from './lora';
-import {type Method, type Parameters, scalingOf, type Strength} from './method';
+import {limitOf, lora} from './lora';
+import {type Method, type Parameters, scalingOf, type Strength, timesAlpha} from './method';
 
 /** The start of a product, `[m, r] · [r, n]`, from a weight as a matrix. */
 type Beginning = (
@@ -32,7 +32,7 @@ function principal(name: string, begin: Beginning): Method {
           {name: `${factor}0`, shape, trains: false, initializer, neutralAtStart: false},
         ];
       }),
-    rankLimit: weight => lora.rankLimit(weight),
+    rankLimit: limitOf,
     start: ({weight}, strength, {seed}) => {
       const [a, b] = lora.parameters(weight, strength.rank, {});
       const kernel = weight.variable.read();
@@ -45,7 +45,7 @@ function principal(name: string, begin: Beginning): Method {
     update: (parameters, strength) => ({factors: factors(parameters, strength)}),
     delta: (parameters, strength) => delta(factors(parameters, strength)),
     merge: (parameters, strength, {weight}) => updatedKernel(weight.variable.read(), factors(parameters, strength)),
-    scale: (strength, k) => lora.scale(strength, k),
+    scale: timesAlpha,
     product: parameters => factors(parameters, {rank: 1, alpha: 1, rankStabilized: false}),
   };
 }

@@ -17,9 +17,7 @@ export function addMethods(methods: readonly Method[]): void {
 export function methodOf(name: string = lora.name): Method {
   const method = METHODS.get(name);
   if (method === undefined) {
-    throw new LoRAError(
-      `method must be one of ${[...METHODS.keys()].map(show).join(', ')}, got ${show(name)}.`,
-    );
+    throw new LoRAError(`method must be one of ${[...METHODS.keys()].map(show).join(', ')}, got ${show(name)}.`);
   }
   return method;
 }

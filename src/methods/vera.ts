@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {delta, type Factors, updatedKernel} from '../ops/factors';
-import {lora} from './lora';
-import {type Method, type Parameters, scalingOf, type Strength} from './method';
+import {uniform} from './initializer';
+import {type Method, type Parameters, scalingOf, type Strength, timesAlpha} from './method';
 
 /**
  * VeRA: factors that are random, the same for all layers, and never train; what trains is a number for each of the rank and for each output,
@@ -19,12 +19,7 @@ export const vera: Method = {
     const shape = variable.shape as number[];
     const [inputs, outputs] = [shape.slice(0, -outAxes), shape.slice(-outAxes)];
     const fixed = (name: string, own: number[], fanIn: number, i: number) => {
-      const bound = Math.sqrt(6 / fanIn);
-      const initializer = tf.initializers.randomUniform({
-        minval: -bound,
-        maxval: bound,
-        ...(seed !== undefined && {seed: seed + i}),
-      });
+      const initializer = uniform(Math.sqrt(6 / fanIn), seed, i);
       return {name, shape: own, trains: false, initializer, neutralAtStart: false, shared: true};
     };
     return [
@@ -46,7 +41,7 @@ export const vera: Method = {
   delta: (parameters, strength) => tf.tidy(() => delta(factors(parameters, strength))),
   merge: (parameters, strength, {weight}) =>
     tf.tidy(() => updatedKernel(weight.variable.read(), factors(parameters, strength))),
-  scale: (strength, k) => lora.scale(strength, k),
+  scale: timesAlpha,
   product: parameters => factors(parameters, {rank: 1, alpha: 1, rankStabilized: false}),
 };
 

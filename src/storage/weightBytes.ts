@@ -19,6 +19,7 @@ export function isSpec(spec: unknown): spec is tf.io.WeightsManifestEntry {
   const {name, dtype, shape, quantization} = (spec ?? {}) as Partial<Record<string, unknown>>;
   return (
     typeof name === 'string' &&
+    name !== '__proto__' && // tfjs puts tensors under their names
     typeof dtype === 'string' &&
     Array.isArray(shape) &&
     shape.every(size => Number.isInteger(size) && (size as number) >= 0) &&

@@ -84,6 +84,10 @@ export class BestAdapter extends TrainingCallback {
     if (this.epoch !== undefined) {
       this.snapshot?.restore();
     }
+    this.release();
+  }
+
+  override release(): void {
     this.snapshot?.dispose();
     this.snapshot = undefined;
   }
@@ -96,7 +100,8 @@ export class BestAdapter extends TrainingCallback {
   }
 
   protected override resume({values, tensors}: CallbackState): void {
-    if (![values.epoch, values.value, values.waited].every(Number.isFinite)) {
+    const isWhole = [...this.variables.keys()].every(name => name in tensors);
+    if (!isWhole || ![values.epoch, values.value, values.waited].every(Number.isFinite)) {
       throw new LoRAError('The checkpoint is damaged: it does not say which adapter was the best.');
     }
     const current = new Snapshot(this.variables);

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError} from '../errors';
 import {subjectOf} from '../model/fits';
-import {type CallbackState, resumedAt} from './resumed';
+import {type CallbackState, forgetResumed, resumedAt} from './resumed';
 
 /** What tfjs hands to callbacks: numbers, and scalars that nobody has read yet. */
 export type Logs = Record<string, number | tf.Scalar>;
@@ -52,6 +52,11 @@ export abstract class TrainingCallback extends tf.Callback {
     // Most have nothing to do.
   }
 
+  /** Called when the fit does not begin. Frees what is held, and leaves the model as it is. */
+  release(): void {
+    // Most hold nothing.
+  }
+
   override setParams(params: Parameters<tf.Callback['setParams']>[0]): void {
     super.setParams(params);
     companions.set(params, [...(companions.get(params) ?? []), this]);
@@ -98,18 +103,27 @@ export abstract class TrainingCallback extends tf.Callback {
       this.startAt(undefined); // a run that is resumed after its last epoch
     }
     this.end?.();
+    if (this.all.at(-1) === this) {
+      forgetResumed(this.model);
+    }
     return Promise.resolve();
   }
 
   private startAt(epoch: number | undefined): void {
     this.isFirstEpoch = false;
-    this.begin?.(epoch ?? 0);
-    const states = resumedAt(this.model, epoch)?.states;
-    const state = states?.get(this.part ?? '');
-    if (state !== undefined) {
-      this.resume?.(state);
-      states?.delete(this.part ?? '');
-      tf.dispose(state.tensors);
+    try {
+      this.begin?.(epoch ?? 0);
+      const states = resumedAt(this.model, epoch)?.states;
+      const state = states?.get(this.part ?? '');
+      if (state !== undefined) {
+        this.resume?.(state);
+        states?.delete(this.part ?? '');
+        tf.dispose(state.tensors);
+      }
+    } catch (error) {
+      this.all.forEach(callback => callback.release());
+      forgetResumed(this.model);
+      throw error;
     }
   }
 

@@ -35,7 +35,7 @@ export interface SweepStep {
 export interface LearningRateSweep {
   /** A step for each rate, up to where the loss had grown to four times its least. */
   steps: SweepStep[];
-  /** The smoothed loss over the logarithm of the rate to base 10, as `tfvis.render.linechart` takes it. */
+  /** The smoothed loss over the logarithm of the rate to base 10, as `tfvis.render.scatterplot` takes it. */
   curve: {x: number; y: number}[];
   /** The rate at which the smoothed loss falls fastest; `undefined` if it does not fall. */
   suggestion: number | undefined;
@@ -50,7 +50,7 @@ const EXPLODED = 4;
  * compiled with. What trains, the optimizer and the order of random numbers are as before when it is over. (Smith, arXiv 1506.01186.)
  *
  *     const {suggestion, curve} = await findLearningRate(model, xs, ys);
- *     tfvis.render.linechart({name: 'loss'}, {values: [curve]}, {xLabel: 'log10 of the learning rate'});
+ *     tfvis.render.scatterplot({name: 'loss'}, {values: [curve]}, {xLabel: 'log10 of the learning rate', zoomToFit: true});
  *
  * A rate somewhat below the one where the loss is least is a good one; the suggestion is where it falls fastest.
  *

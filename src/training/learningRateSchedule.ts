@@ -123,7 +123,7 @@ export class LearningRateSchedule extends TrainingCallback {
     if (faults.length > 0) {
       throw new LoRAError(
         `The schedule is another one than in the run that is resumed:\n${faults.join('\n')}\n` +
-          'Give what it had before; or leave initialEpoch out, for a new run that begins with these weights.',
+          'Give what it had before, and call resume again; or leave initialEpoch out, for a new run that begins with these weights.',
       );
     }
   }

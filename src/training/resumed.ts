@@ -26,9 +26,15 @@ const resumed = new WeakMap<tf.layers.Layer, Resumed>();
 
 /** Remembers where a model stands. */
 export function setResumed(model: tf.LayersModel, state: Resumed): void {
+  forgetResumed(model);
+  resumed.set(subjectOf(model), state);
+}
+
+/** Forgets where a model stood, and frees what no callback took. */
+export function forgetResumed(model: tf.LayersModel): void {
   const former = resumed.get(subjectOf(model));
   former?.states.forEach(({tensors}) => Object.values(tensors).forEach(tensor => tensor.dispose()));
-  resumed.set(subjectOf(model), state);
+  resumed.delete(subjectOf(model));
 }
 
 /**

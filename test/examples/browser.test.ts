@@ -189,6 +189,8 @@ describeInBrowser('the page that teaches a digit reader', () => {
         'take',
         'epochs',
         'train',
+        'rate',
+        'find-rate',
         'file',
       ];
       expect([...reached]).toEqual(expect.arrayContaining(expected.map(id => `${id} solid`)));
@@ -288,6 +290,25 @@ describeInBrowser('the page that teaches a digit reader', () => {
       await visit.reload();
       expect(await visit.readUnseen()).toEqual(before);
       expect(await page.$$eval('#adapted-bars .bar-label', labels => labels[0]!.textContent)).toBe('five');
+    });
+
+    test('tries learning rates, draws the loss at each, and leaves the adapter as it is', async () => {
+      const {page} = visit;
+      await page.click('#clear');
+      const before = {...(await visit.readUnseen()), tensors: await visit.tensors()};
+      await visit.take(20);
+      await page.click('#find-rate');
+      await page.waitForSelector('#rates:not([hidden]) canvas');
+      await visit.isIdle();
+      const [, rate] = /falls fastest at (\d\.\d+)\.$/.exec(await visit.text('#rates figcaption')) ?? [];
+      expect(Number(rate)).toBeGreaterThan(1e-4);
+      expect(Number(rate)).toBeLessThan(0.5);
+      expect({...(await visit.shown()), tensors: await visit.tensors()}).toEqual(before);
+      await page.fill('#rate', '7');
+      await page.click('#train');
+      await visit.isIdle();
+      expect(await page.inputValue('#rate')).toBe('1'); // the greatest
+      await page.fill('#rate', '0.008');
     });
 
     test('stops a training when it is told to', async () => {

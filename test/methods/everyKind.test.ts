@@ -5,7 +5,7 @@ import {useBackend} from '../helpers';
 
 const ROWS = METHOD_KINDS.map((kind): [name: string, kind: Kind] => [`${kind.label ?? ''}${kind.name}`, kind]);
 
-/** The suite of all backends runs each form on the others too. */
+/** The suite of all backends runs what depends on the backend on the others too. */
 const backend = 'wasm';
 
 describe('on wasm', () => {

@@ -168,6 +168,59 @@ describe('checkpoints', () => {
     dispose();
   });
 
+  test('that callbacks refuse, or do not take, leave no tensor behind and the model as resumed', async () => {
+    await withoutLeaks(async () => {
+      const handler = new MemoryHandler();
+      const {model, x, y, factors, dispose} = setting();
+      const fit = async (options: object, ...callbacks: tf.Callback[]) =>
+        model.fit(x, y, {...fitOptions, epochs: 4, ...options, callbacks});
+      const schedule = (warmup: number) => learningRateSchedule({warmup, steps: 20});
+      await fit({epochs: 2}, schedule(2), bestAdapter(), checkpoint(handler));
+      for (const callbacks of [
+        [bestAdapter(), schedule(3)],
+        [schedule(3), bestAdapter()],
+        [bestAdapter(), learningRateSchedule({warmup: 2, shape: 'linear', steps: 20})],
+      ]) {
+        const at = await resume(model, handler);
+        const before = factors();
+        await expect(fit(at, ...callbacks)).rejects.toThrow('The schedule is another one');
+        expect(factors()).toEqual(before);
+      }
+      await fit(await resume(model, handler), schedule(2));
+      dispose();
+    });
+  });
+
+  test('with a tensor of a name that objects have are refused, and leave nothing', async () => {
+    await withoutLeaks(async () => {
+      const handler = new MemoryHandler();
+      const {model, x, y, dispose} = setting();
+      await model.fit(x, y, {...fitOptions, epochs: 1, callbacks: [checkpoint(handler), bestAdapter()]});
+      const json = JSON.parse(handler.json) as {weightSpecs: tf.io.WeightsManifestEntry[]};
+      json.weightSpecs.at(-1)!.name = '__proto__';
+      const load = () => Promise.resolve({...json, weightData: handler.weightData} as unknown as tf.io.ModelArtifacts);
+      await expect(resume(model, {load})).rejects.toThrow('its list of tensors');
+      dispose();
+    });
+  });
+
+  test('without a part of the best adapter are not gone on with', async () => {
+    await withoutLeaks(async () => {
+      const handler = new MemoryHandler();
+      const {model, x, y, dispose} = setting();
+      await model.fit(x, y, {...fitOptions, epochs: 1, callbacks: [checkpoint(handler), bestAdapter()]});
+      const json = JSON.parse(handler.json) as {weightSpecs: tf.io.WeightsManifestEntry[]};
+      const place = json.weightSpecs.findIndex(({name}) => name.startsWith('callback/best/'));
+      json.weightSpecs[place]!.name = 'other';
+      const load = () => Promise.resolve({...json, weightData: handler.weightData} as unknown as tf.io.ModelArtifacts);
+      const at = await resume(model, {load});
+      await expect(model.fit(x, y, {...fitOptions, epochs: 2, ...at, callbacks: [bestAdapter()]})).rejects.toThrow(
+        'which adapter was the best',
+      );
+      dispose();
+    });
+  });
+
   test('of an epoch without a number for its loss are not written', async () => {
     const handler = new MemoryHandler();
     const {model, x, dispose} = setting();

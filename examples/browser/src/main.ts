@@ -2,7 +2,7 @@ import {NEW_DIGITS} from './format';
 import {rememberBackend, rememberedBackend} from './page/backendChoice';
 import {Charts} from './page/charts';
 import {Client} from './page/client';
-import {byId, numberIn, percent} from './page/dom';
+import {byId, numberIn, percent, wholeNumberIn} from './page/dom';
 import {DigitImages} from './page/digits';
 import {showAdapter, showEnd, showProgress, showStart} from './page/figures';
 import {download, onFiles} from './page/files';
@@ -13,7 +13,7 @@ import {Predictions} from './page/predictions';
 import {Samples} from './page/samples';
 import type {AdapterState, Backend} from './protocol';
 
-const charts = new Charts(byId('loss-chart'), byId('accuracy-chart'));
+const charts = new Charts(byId('loss-chart'), byId('accuracy-chart'), byId('rates-chart'));
 const client = new Client(progress => {
   showProgress(progress);
   charts.add(progress);
@@ -78,6 +78,7 @@ function showState(): void {
     take: ready,
     'clear-samples': collected.images.length > 0,
     train: idle && labels.length >= 2,
+    'find-rate': idle && labels.length >= 2,
     stop: activity === 'training',
     backend: idle,
     on: idle && adapter !== null,
@@ -113,8 +114,8 @@ function train(): Promise<void> {
     const {labels, samples: images} = samples.forTraining();
     charts.reset();
     showStart();
-    const epochs = numberIn(byId('epochs'));
-    const job = {labels, samples: images, heldOut: digits.heldOut(labels), epochs};
+    const settings = {epochs: wholeNumberIn(byId('epochs')), learningRate: numberIn(byId('rate'))};
+    const job = {labels, samples: images, heldOut: digits.heldOut(labels), ...settings};
     const {adapter: trained, stopped, heldOutAccuracy} = await client.call('train', job);
     setAdapter(trained);
     const read =
@@ -126,8 +127,19 @@ function train(): Promise<void> {
   });
 }
 
+function findRate(): Promise<void> {
+  return alone('working', async () => {
+    const {labels, samples: images} = samples.forTraining();
+    const {curve, suggestion} = await client.call('tryRates', {labels, samples: images});
+    byId('rates').hidden = false;
+    byId('rates-text').textContent =
+      suggestion === null ? 'It falls at none.' : `It falls fastest at ${suggestion.toPrecision(2)}.`;
+    charts.showRates(curve);
+  });
+}
+
 function takeSamples(): void {
-  const count = numberIn(byId('count'));
+  const count = wholeNumberIn(byId('count'));
   let taken = 0;
   for (const digit of NEW_DIGITS) {
     const label = samples.named(String(digit));
@@ -195,6 +207,7 @@ onClick('clear-samples', () => {
   digits.putBack();
 });
 onClick('train', train);
+onClick('find-rate', findRate);
 onClick('stop', () => client.call('stop'));
 onClick('download-adapter', () => alone('working', async () => download(await client.call('adapterFile'))));
 onClick('download-model', () => alone('working', async () => download(...(await client.call('mergedFiles')))));

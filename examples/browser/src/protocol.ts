@@ -14,6 +14,8 @@ export interface Engine {
   predict(image: Uint8Array): Promise<Prediction>;
   /** Trains, further where the labels are those of the present adapter, and keeps the adapter in the browser. */
   train(job: TrainingJob): Promise<Training>;
+  /** Tries learning rates on the adapter, or on a new one, and leaves it as it is. */
+  tryRates(job: RatesJob): Promise<Rates>;
   /** Ends the training after the present step. */
   stop(): Promise<void>;
   /** Scales the adapter; `null` takes it off. */
@@ -61,6 +63,16 @@ export interface TrainingJob {
   /** Images to be judged by, if there are any of these labels. */
   heldOut: LabelledImages;
   epochs: number;
+  learningRate: number;
+}
+
+export type RatesJob = Pick<TrainingJob, 'labels' | 'samples'>;
+
+export interface Rates {
+  /** The loss over the logarithm of the rate to base 10. */
+  curve: {x: number; y: number}[];
+  /** Where the loss falls fastest, if it falls. */
+  suggestion: number | null;
 }
 
 export interface Training {

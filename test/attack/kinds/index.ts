@@ -1,10 +1,27 @@
+import {largeNetwork, smallNetwork} from '../../peftNetworks';
 import type {AttackKind} from '../kind';
 import {adaptedModel} from './adaptedModel';
 import {adapterJson} from './adapterJson';
 import {adapterSafetensors} from './adapterSafetensors';
+import {checkpointFile} from './checkpointFile';
 import {keyMap} from './keyMap';
+import {adaptedModels, methodModels} from './models';
 import {peft} from './peft';
 import {transformer} from './transformer';
 
+const OF_LORA = ['lora', 'rslora', 'modules_to_save', 'bias_lora_only'].map(folder => [folder]);
+const OF_METHODS = ['dora', 'doraKinds', 'ia3', 'loha', 'lokr', 'lokrBoth', 'vera'].map(folder => ['made', folder]);
+
 /** A row for each kind of file that may come from a stranger. */
-export const KINDS: readonly AttackKind[] = [adapterJson, adapterSafetensors, peft, adaptedModel, keyMap, transformer];
+export const KINDS: readonly AttackKind[] = [
+  adapterJson('', adaptedModels),
+  adapterJson(', of other methods', methodModels),
+  adapterSafetensors('', adaptedModels),
+  adapterSafetensors(', of other methods', methodModels),
+  peft('', smallNetwork, OF_LORA),
+  peft(', of other methods', () => largeNetwork(true), OF_METHODS),
+  adaptedModel,
+  checkpointFile,
+  keyMap,
+  transformer,
+];

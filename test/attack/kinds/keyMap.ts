@@ -16,7 +16,7 @@ export const keyMap: AttackKind = {
       use(parts) {
         const adapter = importPEFT(files, model, {keyMap: parts.keyMap as unknown as KeyMap});
         try {
-          applied(model, adapter, inputs[0]!);
+          applied(model, adapter, inputs);
         } finally {
           adapter.dispose();
         }

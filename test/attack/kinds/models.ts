@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {applyLoRA, disposeModel, getAdapter, LoRAError, replaceHead} from 'tfjs-lora';
+import {type Adapter, applyLoRA, disposeModel, getAdapter, type LoRAConfig, LoRAError, replaceHead} from 'tfjs-lora';
 import {random} from '../../helpers';
 import {MemoryHandler, stir} from '../../models';
 import {mustHold} from '../kind';
@@ -60,6 +60,35 @@ function stirAdapter(model: tf.LayersModel, seed: number): void {
   );
 }
 
+/** What makes adapted models of a base. */
+export type AdaptedModels = (base: tf.LayersModel) => tf.LayersModel[];
+
+/** Adapted models of every method but LoRA, and one that mixes methods. */
+export function methodModels(base: tf.LayersModel): tf.LayersModel[] {
+  const ways: LoRAConfig[] = [
+    {method: 'dora'},
+    {method: 'lora-fa', dropout: 0.1},
+    {init: 'pissa'},
+    {init: 'olora'},
+    {method: 'ia3'},
+    {method: 'ia3-feedforward'},
+    {method: 'vera', rank: 5},
+    {method: 'loha'},
+    {method: 'lokr'},
+    {
+      method: 'dora',
+      trainable: ['head'],
+      overrides: [
+        {targets: ['hidden'], method: 'vera', rank: 3},
+        {targets: ['conv'], method: 'lokr', rank: 1},
+      ],
+    },
+  ];
+  const models = ways.map(way => applyLoRA(base, {rank: 2, seed: 1, ...way}));
+  models.forEach((model, i) => stirAdapter(model, i));
+  return models;
+}
+
 /** Inputs for the small model. */
 export function baseInputs(): tf.Tensor {
   return random([2, 3, 3, 2], 3);
@@ -74,7 +103,11 @@ export async function savedParts(save: (handler: MemoryHandler) => Promise<unkno
 }
 
 /** Adapts a model by an adapter, and checks that it has what the adapter holds and computes something. */
-export function applied(base: tf.LayersModel, adapter: ReturnType<typeof getAdapter>, inputs: tf.Tensor): void {
+export function applied(
+  base: tf.LayersModel,
+  adapter: ReturnType<typeof getAdapter>,
+  inputs: tf.Tensor | tf.Tensor[],
+): void {
   const model = applyLoRA(base, adapter);
   try {
     const own = getAdapter(model);
@@ -88,7 +121,7 @@ export function applied(base: tf.LayersModel, adapter: ReturnType<typeof getAdap
     }
     const outputs = tf.tidy(() => [predictedOrRefused(model, inputs)].flat().map(output => output.shape[0]));
     mustHold(
-      outputs.every(rows => rows === inputs.shape[0]),
+      outputs.every(rows => rows === [inputs].flat()[0]?.shape[0]),
       'The adapted model does not give a row for each.',
     );
   } finally {
@@ -97,7 +130,7 @@ export function applied(base: tf.LayersModel, adapter: ReturnType<typeof getAdap
 }
 
 /** A head may be one that tfjs builds and cannot compute. That is an error of tfjs, at the first use. */
-function predictedOrRefused(model: tf.LayersModel, inputs: tf.Tensor): tf.Tensor | tf.Tensor[] {
+function predictedOrRefused(model: tf.LayersModel, inputs: tf.Tensor | tf.Tensor[]): tf.Tensor | tf.Tensor[] {
   try {
     return model.predict(inputs);
   } catch (error) {
@@ -106,6 +139,17 @@ function predictedOrRefused(model: tf.LayersModel, inputs: tf.Tensor): tf.Tensor
     }
     return [];
   }
+}
+
+/** Whether an adapter has a tensor of a file. One that layers share parts of is not in it: its first part has the first number. */
+export function isIn({tensors}: Pick<Adapter, 'tensors'>, name: string, numbers: Float32Array): boolean {
+  const own = tensors[name];
+  return own === undefined
+    ? /^vera_[AB]$/.test(name) &&
+        Object.entries(tensors).some(
+          ([key, part]) => key.endsWith(`/${name}`) && Object.is(part.dataSync()[0], numbers[0]),
+        )
+    : sameNumbers(own.dataSync(), numbers);
 }
 
 function sameKeys(one: object, other: object): boolean {

@@ -1,23 +1,24 @@
 import {importPEFT} from 'tfjs-lora';
-import {KEY_MAP, peftFiles, smallNetwork} from '../../peftNetworks';
+import {KEY_MAP, type Network, peftFiles} from '../../peftNetworks';
 import type {AttackKind, Json, Parts} from '../kind';
 import {applied} from './models';
 import {fileOf, partsOf} from './safetensorsParts';
 
-const FOLDERS = ['lora', 'rslora', 'modules_to_save', 'bias_lora_only'];
-
-/** A PEFT adapter: its config and its safetensors file. */
-export const peft: AttackKind = {
-  name: 'adapter_config.json and adapter_model.safetensors',
+/** PEFT adapters of a network, by their folders: the config and the safetensors file of each. */
+export const peft = (of: string, network: () => Network, folders: readonly string[][]): AttackKind => ({
+  name: `adapter_config.json and adapter_model.safetensors${of}`,
   prepare() {
-    const {model, inputs} = smallNetwork();
-    const whole = FOLDERS.flatMap((folder): Parts[] => {
-      const {config, weights} = peftFiles(folder);
+    const {model, inputs} = network();
+    const whole = folders.flatMap((folder): Parts[] => {
+      const {config, weights} = peftFiles(...folder);
       const text = typeof config === 'string' ? config : JSON.stringify(config);
       const fields = JSON.parse(text) as {[key: string]: Json};
+      // Only methods that have a rank and an alpha to choose have patterns for them.
       const patterns = {
-        rank_pattern: {...(fields.rank_pattern as object), 'no.*such(one)+': 3, '[^f]{2}x': 2},
-        alpha_pattern: {...(fields.alpha_pattern as object), '^fc[12]$': 8},
+        ...('rank_pattern' in fields && {
+          rank_pattern: {...(fields.rank_pattern as object), 'no.*such(one)+': 3, '[^f]{2}x': 2},
+        }),
+        ...('alpha_pattern' in fields && {alpha_pattern: {...(fields.alpha_pattern as object), '^fc[12]$': 8}}),
       };
       return [
         {config: fields, ...partsOf(weights)},
@@ -32,7 +33,7 @@ export const peft: AttackKind = {
         const written = text === undefined ? JSON.stringify(config) : new TextDecoder().decode(text as Uint8Array);
         const adapter = importPEFT({config: written, weights: fileOf(rest)}, model, {keyMap: KEY_MAP});
         try {
-          applied(model, adapter, inputs[0]!);
+          applied(model, adapter, inputs);
         } finally {
           adapter.dispose();
         }
@@ -40,4 +41,4 @@ export const peft: AttackKind = {
       },
     };
   },
-};
+});

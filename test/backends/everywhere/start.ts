@@ -22,13 +22,14 @@ export async function start(name: string, order: Order, {loadBackends, ownCases,
     await loadBackends();
     await use(backend);
   }
-  const {CASES, ORDER_CASES, runCases} = await import('./suite');
+  const {casesOn, ORDER_CASES, runCases} = await import('./suite');
   const {ensureKernels} = await import('../../../src/backends/ensure');
   const {trialOf} = await import('../../../src/backends/trial');
   await loadBackends();
   await use(backend);
   ensureKernels();
   await trialOf(tf.backend());
-  const cases = order === 'backendFirst' ? ORDER_CASES : [...CASES, ...((await ownCases?.()) ?? [])];
+  const cases =
+    order === 'backendFirst' ? ORDER_CASES : [...casesOn(backend, precision), ...((await ownCases?.()) ?? [])];
   await runCases(cases, backend, precision, report);
 }

@@ -11,23 +11,34 @@ import {transformerCases} from './transformerCases';
 /** A kind with a product, one with a convolution and one with a look-up. The operations of the others are these. */
 const FORMS = ['Dense', 'Conv2D', 'Embedding'];
 
-/** What depends on the backend, of each method. The rest, and the other kinds, are tested on wasm in `test/methods/everyKind.test.ts`. */
-const methodCases = METHOD_KINDS.filter(({name}) => FORMS.includes(name)).flatMap(kind =>
+/** What depends on the backend, of each method. The rest is tested on wasm in `test/methods/everyKind.test.ts`. */
+const methodCases = METHOD_KINDS.flatMap(kind =>
   casesOf(kind).filter(({behaviour}) =>
     /changes nothing|of the cpu backend|of the stock layer|merged model/.test(behaviour),
   ),
 );
 
-/** Everything that has to hold on every backend. */
-export const CASES: readonly Case[] = [
-  ...KINDS.flatMap(casesOf),
-  ...methodCases,
-  ...modelCases,
-  ...trainingCases,
-  ...programCases,
-  ...graphCases,
-  ...transformerCases,
-];
+/**
+ * Whether a case of a method is for a backend. Those that compile a shader for each operation and shape have the forms, and of the other kinds the
+ * gradients with a gain and with a whole kernel: all kinds with all methods take minutes there, and are made of the same operations.
+ */
+function isFor(backend: string, precision: Precision, {kind = '', behaviour}: Case): boolean {
+  const compiles = backend.startsWith('web');
+  return FORMS.includes(kind) || !compiles || (precision === 32 && /^(?:dora|loha): gradients/.test(behaviour));
+}
+
+/** Everything that has to hold on a backend. */
+export function casesOn(backend: string, precision: Precision): Case[] {
+  return [
+    ...KINDS.flatMap(casesOf),
+    ...methodCases.filter(one => isFor(backend, precision, one)),
+    ...modelCases,
+    ...trainingCases,
+    ...programCases,
+    ...graphCases,
+    ...transformerCases,
+  ];
+}
 
 /** What has to hold where the backend was there before the library. */
 export const ORDER_CASES: readonly Case[] = orderCases;

@@ -3,6 +3,12 @@ import type {Progress} from '../protocol';
 
 type LineOptions = Parameters<typeof render.linechart>[2];
 
+/** A point of a line. */
+interface Point {
+  x: number;
+  y: number;
+}
+
 /** Between drawing one chart and the other, in milliseconds. */
 const PAUSE = 250;
 
@@ -10,14 +16,17 @@ const PAUSE = 250;
 export class Charts {
   private losses: number[] = [];
   private accuracies: {samples: number; unseen: number}[] = [];
+  private sweep: Point[] = [];
   private changed = false;
   private drawing = false;
 
   constructor(
     private readonly loss: HTMLElement,
     private readonly accuracy: HTMLElement,
+    private readonly rates: HTMLElement,
   ) {
-    new ResizeObserver(() => this.drawSoon()).observe(loss);
+    const observer = new ResizeObserver(() => this.drawSoon());
+    [loss, rates].forEach(chart => observer.observe(chart));
   }
 
   reset(): void {
@@ -32,6 +41,12 @@ export class Charts {
     } else {
       this.accuracies.push({samples: progress.accuracy ?? NaN, unseen: progress.heldOutAccuracy ?? NaN});
     }
+    this.drawSoon();
+  }
+
+  /** Shows the loss over the logarithm of the learning rate. */
+  showRates(curve: Point[]): void {
+    this.sweep = curve;
     this.drawSoon();
   }
 
@@ -52,34 +67,59 @@ export class Charts {
 
   /** One chart after the other, with room in between for whatever else the page has to do. */
   private async draw(): Promise<void> {
-    await drawLines(this.loss, {loss: this.losses}, {seriesColors: ['#4338ca']});
+    await drawLines(this.loss, {loss: inOrder(this.losses)}, {seriesColors: ['#4338ca']});
     await pause();
     await drawLines(
       this.accuracy,
       {
-        samples: this.accuracies.map(({samples}) => samples),
-        unseen: this.accuracies.map(({unseen}) => unseen),
+        samples: inOrder(this.accuracies.map(({samples}) => samples)),
+        unseen: inOrder(this.accuracies.map(({unseen}) => unseen)),
       },
       {yAxisDomain: [0, 1], seriesColors: ['#4338ca', '#0d9488']},
     );
     await pause();
+    await drawRates(this.rates, this.sweep);
+    await pause();
   }
+}
+
+/** tfjs-vis draws lines over the places of their points, and only single points where their x is. */
+async function drawRates(chart: HTMLElement, curve: Point[]): Promise<void> {
+  const {clientWidth: width, clientHeight: height} = chart;
+  if (width > 0 && curve.length > 0) {
+    await render.scatterplot(
+      chart,
+      {values: [curve], series: ['loss']},
+      {
+        fontSize: 12,
+        xLabel: 'log10 of the rate',
+        yLabel: '',
+        width,
+        height,
+        zoomToFit: true,
+        seriesColors: ['#4338ca'],
+      },
+    );
+  }
+}
+
+/** Values at 0, 1 and so on. One point is no line: an empty chart has its axes. */
+function inOrder(values: number[]): Point[] {
+  return (values.length === 0 ? [0] : values).map((y, x) => ({x, y}));
 }
 
 /**
  * A line for each of `series`. In a window that leaves no width nothing is drawn (tfjs-vis would make up a width, a negative one): the
  * size is observed, and there is another drawing when there is room again.
  */
-async function drawLines(chart: HTMLElement, series: Record<string, number[]>, options: LineOptions): Promise<void> {
+async function drawLines(chart: HTMLElement, series: Record<string, Point[]>, options: LineOptions): Promise<void> {
   const {clientWidth: width, clientHeight: height} = chart;
   if (width === 0) {
     return;
   }
-  // One point is no line: an empty chart has its axes.
-  const points = (values: number[]) => (values.length === 0 ? [0] : values).map((y, x) => ({x, y}));
   await render.linechart(
     chart,
-    {values: Object.values(series).map(points), series: Object.keys(series)},
+    {values: Object.values(series), series: Object.keys(series)},
     {fontSize: 12, xLabel: '', yLabel: '', width, height, ...options},
   );
 }

@@ -18,11 +18,17 @@ export function make<K extends keyof HTMLElementTagNameMap>(
   return element;
 }
 
-/** The whole number in a field, moved into the field's range. */
+/** The number in a field, moved into the field's range. */
 export function numberIn(input: HTMLInputElement): number {
-  const value = Math.min(Number(input.max), Math.max(Number(input.min), Math.round(input.valueAsNumber || 0)));
+  const value = Math.min(Number(input.max), Math.max(Number(input.min), input.valueAsNumber || 0));
   input.valueAsNumber = value;
   return value;
+}
+
+/** The whole number in a field, moved into the field's range. */
+export function wholeNumberIn(input: HTMLInputElement): number {
+  input.valueAsNumber = Math.round(input.valueAsNumber || 0);
+  return numberIn(input);
 }
 
 export function percent(share: number): string {

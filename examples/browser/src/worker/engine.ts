@@ -7,6 +7,8 @@ import type {
   NamedFile,
   Prediction,
   Progress,
+  Rates,
+  RatesJob,
   Start,
   Training,
   TrainingJob,
@@ -25,7 +27,7 @@ import {startBackend, switchBackend} from './backends';
 import {imageTensor} from './images';
 import {mergedModelFiles} from './mergedModel';
 import {AdaptedReader} from './reader';
-import {train} from './training';
+import {train, tryRates} from './training';
 
 /** The base model, the adapted model, and what the page does with them. */
 export class DigitEngine implements Engine {
@@ -74,8 +76,7 @@ export class DigitEngine implements Engine {
 
   async train(job: TrainingJob): Promise<Training> {
     this.stopped = false;
-    const known = this.reader?.labels.join('\n') === job.labels.join('\n') ? this.reader : null;
-    const reader = known ?? this.replaceReader(AdaptedReader.untrained(this.loaded, job.labels));
+    const reader = this.readerFor(job) ?? this.replaceReader(AdaptedReader.untrained(this.loaded, job.labels));
     reader.setStrength(1);
     let heldOutAccuracy: number | null;
     try {
@@ -85,6 +86,21 @@ export class DigitEngine implements Engine {
       reader.setStrength(this.strength);
     }
     return {adapter: await this.keep(reader), stopped: this.stopped, heldOutAccuracy};
+  }
+
+  async tryRates(job: RatesJob): Promise<Rates> {
+    const known = this.readerFor(job);
+    const reader = known ?? AdaptedReader.untrained(this.loaded, job.labels);
+    reader.setStrength(1);
+    try {
+      return await tryRates(reader.model, job);
+    } finally {
+      if (known === null) {
+        reader.dispose();
+      } else {
+        known.setStrength(this.strength);
+      }
+    }
   }
 
   stop(): Promise<void> {
@@ -156,6 +172,11 @@ export class DigitEngine implements Engine {
     this.reader = reader;
     reader.setStrength(this.strength);
     return reader;
+  }
+
+  /** The reader, if it tells just these labels apart. */
+  private readerFor({labels}: RatesJob): AdaptedReader | null {
+    return this.reader?.labels.join('\n') === labels.join('\n') ? this.reader : null;
   }
 
   /** Keeps the adapter in the browser, where that lets it. */

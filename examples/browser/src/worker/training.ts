@@ -1,22 +1,21 @@
 import * as tf from '@tensorflow/tfjs';
-import {adam, progress} from 'tfjs-lora';
+import {adam, findLearningRate, progress} from 'tfjs-lora';
 import type {LabelledImages} from '../format';
-import type {Progress, TrainingJob} from '../protocol';
+import type {Progress, Rates, RatesJob, TrainingJob} from '../protocol';
 import {classTensor, imageTensor, seededRandom, shuffledAndShifted} from './images';
 
 const BATCH = 16;
-const LEARNING_RATE = 8e-3;
 /** How long the worker trains before it looks whether the page wants something, in milliseconds. */
 const PATIENCE = 30;
 
 /** Trains a model in place, until it is done or `stopped` says so. Returns the last accuracy on the held-out images. */
 export async function train(
   model: tf.LayersModel,
-  {labels, samples, heldOut, epochs}: TrainingJob,
+  {labels, samples, heldOut, epochs, learningRate}: TrainingJob,
   report: (progress: Progress) => void,
   stopped: () => boolean,
 ): Promise<number | null> {
-  const optimizer = adam({learningRate: LEARNING_RATE});
+  const optimizer = adam({learningRate});
   model.compile({optimizer, loss: 'categoricalCrossentropy', metrics: ['accuracy']});
   const random = seededRandom(1);
   // Each pass shuffles and shifts the images anew.
@@ -63,6 +62,20 @@ export async function train(
     optimizer.dispose();
   }
   return heldOutAccuracy;
+}
+
+/** Takes a step at each of many learning rates, and puts the model back. */
+export async function tryRates(model: tf.LayersModel, {labels, samples}: RatesJob): Promise<Rates> {
+  const optimizer = adam();
+  model.compile({optimizer, loss: 'categoricalCrossentropy'});
+  const [images, classes] = [imageTensor(samples.images), classTensor(samples.classes, labels.length)];
+  try {
+    const {curve, suggestion = null} = await findLearningRate(model, images, classes, {from: 1e-5, batchSize: BATCH});
+    return {curve, suggestion};
+  } finally {
+    tf.dispose([images, classes]);
+    optimizer.dispose();
+  }
 }
 
 /** The share of images that a model reads right. */
