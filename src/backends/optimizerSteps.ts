@@ -42,5 +42,5 @@ export interface OptimizerSteps {
   ): tf.Tensor;
   descend(value: tf.Tensor, gradient: tf.Tensor, settings: StepSettings): tf.Tensor;
   /** The sum of the squares of a gradient, known at once; only where the numbers are at hand. */
-  sumOfSquares?(gradient: tf.Tensor): number;
+  readonly sumOfSquares?: (gradient: tf.Tensor) => number;
 }
