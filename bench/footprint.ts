@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {adam} from 'tfjs-lora';
+import {BufferMeter, type Engine} from './bufferMeter';
 import type {BenchCase} from './cases/case';
 import {compile, LEARNING_RATE, step} from './runs';
 
@@ -13,13 +14,6 @@ export interface Footprint {
   kernels: number;
 }
 
-/** The parts of tfjs's engine that count buffers. */
-interface Engine {
-  state: {tensorInfo: WeakMap<object, {bytes: number; backend: unknown}>};
-  trackTensor: (tensor: tf.Tensor, backend: unknown) => void;
-  removeDataId: (dataId: object, backend: unknown) => void;
-}
-
 /**
  * Measures a step of a model that is alone in memory, and is gone afterwards.
  *
@@ -30,7 +24,7 @@ export async function footprint(
   make: () => Promise<{model: tf.LayersModel; dispose: () => void}>,
 ): Promise<Footprint> {
   const before = tf.memory().numBytes;
-  const meter = new BufferMeter();
+  const meter = new BufferMeter(tf.engine() as unknown as Engine);
   try {
     const data = benchCase.batch();
     const {model, dispose} = await make();
@@ -55,44 +49,5 @@ export async function footprint(
     };
   } finally {
     meter.stop();
-  }
-}
-
-/** Counts the bytes in buffers that are made while it is in place, by looking over the engine's shoulder. */
-class BufferMeter {
-  peak = 0;
-  private current = 0;
-  private readonly engine = tf.engine() as unknown as Engine;
-
-  constructor() {
-    const {engine} = this;
-    const {trackTensor, removeDataId} = engine;
-    const {tensorInfo} = engine.state;
-    // What is still to be computed lives on a backend of its own, and takes no memory yet.
-    const bytes = (id: object) => {
-      const info = tensorInfo.get(id);
-      return info?.backend === tf.backend() ? info.bytes : 0;
-    };
-    engine.trackTensor = (tensor, backend) => {
-      const earlier = bytes(tensor.dataId);
-      trackTensor.call(engine, tensor, backend);
-      this.current += bytes(tensor.dataId) - earlier;
-      this.peak = Math.max(this.peak, this.current);
-    };
-    engine.removeDataId = (dataId, backend) => {
-      const earlier = bytes(dataId);
-      removeDataId.call(engine, dataId, backend);
-      this.current -= earlier - bytes(dataId);
-    };
-  }
-
-  restart(): void {
-    this.peak = this.current;
-  }
-
-  stop(): void {
-    // Uncovers the methods of the class.
-    Reflect.deleteProperty(this.engine, 'trackTensor');
-    Reflect.deleteProperty(this.engine, 'removeDataId');
   }
 }

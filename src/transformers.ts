@@ -1,5 +1,6 @@
 import {supplyTransformerKernels} from './backends/transformer';
 import {nativeTransformer} from './backends/wasm/own/transformer/kernels';
+import {webgpuTransformer} from './backends/webgpu/transformer/kernels';
 import './backends/repairs';
 
 // The door to transformers: importing it is what registers the layers that they are made of.
@@ -31,3 +32,4 @@ export {
 } from './transformers/tokenizer';
 
 supplyTransformerKernels('wasm', nativeTransformer);
+supplyTransformerKernels('webgpu', webgpuTransformer);

@@ -1,5 +1,6 @@
 import type {Fusion} from './fusion';
 import type {OptimizerSteps} from './optimizerSteps';
+import {pointwiseSteps} from './pointwiseSteps';
 import {nativeFusion} from './wasm/own/fused';
 import {nativeSteps} from './wasm/own/optimizers';
 
@@ -8,7 +9,7 @@ export function fusion(): Fusion | undefined {
   return nativeFusion();
 }
 
-/** The steps of optimizers that the current backend has in one launch, or `undefined` where tfjs's own operations have to do. */
+/** The steps of optimizers that the current backend has in few launches, or `undefined` where tfjs's own operations have to do. */
 export function optimizerSteps(): OptimizerSteps | undefined {
-  return nativeSteps();
+  return nativeSteps() ?? pointwiseSteps();
 }

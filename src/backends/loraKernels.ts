@@ -1,21 +1,25 @@
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError, show} from '../errors';
+import {oneLaunch} from './oneLaunch';
 import {currentNative} from './wasm/own/find';
 import {wantFusedSums} from './wasm/own/relaxed';
 
-/** What computes a training step: our wasm module, kernels made of tfjs's own operations, or the backend's own kernels. */
-export type KernelSource = 'module' | 'composed' | 'backend';
+/** What computes a training step: our wasm module, kernels made of tfjs's own operations, programs of ours, or the backend's own kernels. */
+export type KernelSource = 'module' | 'composed' | 'programs' | 'backend';
 
 /**
  * What the current backend computes a training step with.
  *
  * On wasm that is `'module'`, our own module in the memory of the backend. It reaches the memory by fields that tfjs does not declare public,
  * and is used where these are there and its results are those of the backend's own kernels, bit for bit. Where not, or without SIMD, it is
- * `'composed'`: slower, with the same results up to rounding. On every other backend it is `'backend'`.
+ * `'composed'`: slower, with the same results up to rounding.
+ *
+ * On webgpu and webgl it is `'programs'` once programs of ours have been tried out there and gave the right numbers: a step launches a
+ * fraction of what it would. Until then, which is the time of one read from the graphics card, and on every other backend it is `'backend'`.
  */
 export function loraKernels(): KernelSource {
   if (tf.getBackend() !== 'wasm') {
-    return 'backend';
+    return oneLaunch()?.isHere() === true ? 'programs' : 'backend';
   }
   return currentNative() === undefined ? 'composed' : 'module';
 }

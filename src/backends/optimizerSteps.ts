@@ -24,8 +24,8 @@ export interface MomentumSettings extends StepSettings {
 }
 
 /**
- * An optimizer's step for one variable, in one launch. Each gives the variable's new value, as a tensor that the caller owns, and changes the
- * slots where they lie.
+ * An optimizer's step for one variable, in one launch or few. Each gives the variable's new value, as a tensor that the caller owns, and changes the
+ * slots.
  */
 export interface OptimizerSteps {
   adam(
@@ -41,6 +41,6 @@ export interface OptimizerSteps {
     settings: MomentumSettings,
   ): tf.Tensor;
   descend(value: tf.Tensor, gradient: tf.Tensor, settings: StepSettings): tf.Tensor;
-  /** The sum of the squares of a gradient, known at once. */
-  sumOfSquares(gradient: tf.Tensor): number;
+  /** The sum of the squares of a gradient, known at once; only where the numbers are at hand. */
+  readonly sumOfSquares?: (gradient: tf.Tensor) => number;
 }

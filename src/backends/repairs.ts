@@ -3,15 +3,29 @@ import {batchNormKernel} from './batchNorm';
 import {ensureConv3dTransposeGradient} from './conv3dTranspose';
 import {ensureDepthToSpaceGradient} from './depthToSpace';
 import {addRepair, ensureKernels} from './ensure';
+import {supplyOneLaunch} from './oneLaunch';
+import {pointwise} from './pointwise';
+import {pointwiseAffine, pointwiseGradient} from './pointwiseOps';
 import {ensureRegistered} from './registration';
 import {ensureTensorFlowKernels} from './tensorflow';
 import {ensureWasmKernels} from './wasm';
+import {tryWebgl} from './webgl/program';
+import {addProduct} from './webgpu/addProduct';
+import {tryWebgpu} from './webgpu/program';
 
 // Layers know only that there are repairs, so that one can be read without them. tf.loadLayersModel and stock layers profit too.
 addRepair(ensureWasmKernels);
 addRepair(ensureConv3dTransposeGradient);
 addRepair(ensureDepthToSpaceGradient);
 addRepair(ensureTensorFlowKernels);
+addRepair(tryWebgpu);
+addRepair(tryWebgl);
+supplyOneLaunch({
+  addProduct,
+  affine: pointwiseAffine,
+  activationGradient: pointwiseGradient,
+  isHere: () => pointwise() !== undefined,
+});
 addRepair(() => {
   ensureRegistered('cpu', batchNormKernel.name, [batchNormKernel]);
 });

@@ -22,6 +22,8 @@ export type AttentionInputs =
 /** Pairs of numbers that are turned by the angles of their positions. */
 export interface RotationSettings {
   readonly heads: number;
+  /** Only so many of them, the first, are turned. Default: all. */
+  readonly turned?: number;
   /** `(2j, 2j + 1)` instead of `(j, j + half)`. */
   readonly interleaved: boolean;
 }
@@ -35,15 +37,20 @@ export interface RowNormSettings {
 
 /** Operations of transformers that a backend has in one launch each. The last bits are not those of a composition. */
 export interface TransformerKernels {
-  /** `softmax(scale·q·kᵀ)·v`. `mask`, `[batch, keys]`, is 0 for keys that nobody sees. A query that sees nothing gets zeros. */
-  attention(inputs: AttentionInputs, mask: tf.Tensor | null, settings: AttentionSettings): tf.Tensor;
+  /** Whether `rotate` can turn some heads alone. */
+  readonly turnsSome?: boolean;
+  /**
+   * `softmax(scale·q·kᵀ)·v`. `mask`, `[batch, keys]`, is 0 for keys that nobody sees. A query that sees nothing gets zeros.
+   * `undefined` for what is too large.
+   */
+  attention(inputs: AttentionInputs, mask: tf.Tensor | null, settings: AttentionSettings): tf.Tensor | undefined;
   /** The gradients in `q`, `k` and `v`, or in the one packed tensor. */
   attentionGradient(
     inputs: AttentionInputs,
     mask: tf.Tensor | null,
     dy: tf.Tensor,
     settings: AttentionSettings,
-  ): tf.Tensor[];
+  ): tf.Tensor[] | undefined;
   /**
    * The mean of `log Σ exp(z) − z[target]` over the rows whose target is not `ignored`. Targets are whole numbers; one that counts and is no
    * class makes the mean no number.
@@ -63,7 +70,7 @@ export interface TransformerKernels {
   ): tf.Tensor[];
   normalizeRowsGradient(x: tf.Tensor, gamma: tf.Tensor, dy: tf.Tensor, settings: RowNormSettings): tf.Tensor;
   /** The gradient in `gamma`. */
-  normalizeRowsWeights(x: tf.Tensor, dy: tf.Tensor, settings: RowNormSettings): tf.Tensor;
+  normalizeRowsWeights?(x: tf.Tensor, dy: tf.Tensor, settings: RowNormSettings): tf.Tensor;
   /** `x`, `[batch, places, heads · size]`, turned by angles `[places, half]`, or back. */
   rotate(
     x: tf.Tensor3D,

@@ -3,6 +3,7 @@ import {ensureKernels} from '../backends/ensure';
 import {LoRAError, show, showShape, throwFaults} from '../errors';
 import {attention} from '../ops/attention';
 import {rotate} from '../ops/rotary';
+import {turnsSomeHeads} from '../ops/transformerKernels';
 import {asFloat} from './forward';
 import {anglesOf, frequenciesOf, type Rotary, rotaryFaults} from './rotaryAngles';
 import type {CallArgs} from './wrapperLayer';
@@ -94,9 +95,11 @@ export class Attention extends tf.layers.Layer {
       const size = this.sizeOf({queries: queries.map(({shape}) => shape)});
       const {heads, keyValueHeads, causal} = this;
       const settings = {heads, keyValueHeads, causal, scale: this.scale ?? 1 / Math.sqrt(size)};
-      const isWhole = this.rotary === null && past.length === 0;
-      if (this.packed && isWhole && !this.cache) {
-        return attention({packed: queries[0] as tf.Tensor3D}, mask ?? null, settings);
+      const isWhole = this.rotary === null || turnsSomeHeads();
+      if (this.packed && isWhole && past.length === 0 && !this.cache) {
+        const all = heads + 2 * keyValueHeads;
+        const packed = this.turn(queries[0] as tf.Tensor3D, all, size, 0, heads + keyValueHeads);
+        return attention({packed}, mask ?? null, settings);
       }
       const [q, k, v] = (this.packed ? this.unpack(queries[0] as tf.Tensor3D, size) : queries) as [
         tf.Tensor3D,
@@ -113,14 +116,14 @@ export class Attention extends tf.layers.Layer {
     });
   }
 
-  /** Queries or keys turned by the angles of their places, the first of which is `from`. */
-  private turn(x: tf.Tensor3D, heads: number, size: number, from: number): tf.Tensor3D {
+  /** Queries or keys turned by the angles of their places, the first of which is `from`; of all heads those that are `turned`. */
+  private turn(x: tf.Tensor3D, heads: number, size: number, from: number, turned = heads): tf.Tensor3D {
     if (this.rotary === null) {
       return x;
     }
     const {interleaved = false} = this.rotary;
     const frequencies = frequenciesOf(this.rotary, size);
-    return rotate(x, () => anglesOf(frequencies, from, x.shape[1]), {heads, interleaved});
+    return rotate(x, () => anglesOf(frequencies, from, x.shape[1]), {heads, turned, interleaved});
   }
 
   private unpack(x: tf.Tensor3D, size: number): tf.Tensor3D[] {

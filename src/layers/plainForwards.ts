@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import {oneLaunch} from '../backends/oneLaunch';
 import {
   activate as activateAtOnce,
   type Activation,
@@ -9,6 +10,7 @@ import {
 import {frozenBatchNorm} from '../ops/batchNorm';
 import {rectifyChain} from '../ops/convolutionChain';
 import {frozenLayerNorm} from '../ops/layerNorm';
+import {isRecording} from '../ops/lazyOp';
 import {type BatchNormLayer, fieldsOf, type KernelLayer, type LayerNormLayer} from '../tfjs/fields';
 import type {Forward} from './forward';
 
@@ -52,7 +54,8 @@ const reluForward: Forward = (layer, x) => {
     ? activate(x, {fused: null, apply: tf.relu, gradient: reluGradient, cap: Infinity})
     : activate(x, {
         fused: null,
-        apply: z => tf.clipByValue(tf.relu(z), 0, maxValue),
+        // A launch that changes no number, but on wasm keeps what is none.
+        apply: z => tf.clipByValue(isRecording() && oneLaunch()?.isHere() === true ? z : tf.relu(z), 0, maxValue),
         gradient: cappedReluGradient(maxValue),
         cap: maxValue,
       });

@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import {oneLaunch} from '../backends/oneLaunch';
 import {launchesOperations} from '../backends/tensorflow';
 import {AFFINE} from '../backends/wasm';
 import {normalizeChain} from './convolutionChain';
@@ -77,7 +78,7 @@ function scaleAndShift(x: tf.Tensor, m: tf.Tensor, t?: tf.Tensor): tf.Tensor {
   if (hasKernel(AFFINE)) {
     return run(AFFINE, {x, m, ...(t && {t})}, {});
   }
-  return t === undefined ? tf.mul(x, m) : tf.add(tf.mul(x, m), t);
+  return oneLaunch()?.affine(x, m, t) ?? (t === undefined ? tf.mul(x, m) : tf.add(tf.mul(x, m), t));
 }
 
 /** `[c]` in a shape that broadcasts along `axis` of a tensor of `rank` axes. */

@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import {oneLaunch} from '../backends/oneLaunch';
 import {product} from './kernels';
 
 /** The factors of a low-rank update `s·A·B` of a kernel `[...fan-in axes, ...out axes]`; most kernels have one out axis. */
@@ -30,7 +31,10 @@ export function delta({a, b, scaling}: Factors): tf.Tensor {
 
 /** `W + s·A·B`, or `W` itself without factors. Where `B` is zero the sum is `W`, bit for bit. */
 export function updatedKernel(kernel: tf.Tensor, factors: Factors | null): tf.Tensor {
-  return factors === null ? kernel : tf.tidy(() => tf.add(kernel, delta(factors)));
+  return factors === null
+    ? kernel
+    : (oneLaunch()?.addProduct(kernel, factors.a, factors.b, factors.scaling, false) ??
+        tf.tidy(() => tf.add(kernel, delta(factors))));
 }
 
 /** The gradients of `A` and `B`, from the gradient of the kernel that they update. */

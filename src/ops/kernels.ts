@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import {oneLaunch} from '../backends/oneLaunch';
 import {type ActivationGradient, launchesOperations, MATRIX_PRODUCT} from '../backends/tensorflow';
 
 // tfjs fuses only where no gradient is being recorded, and the backward kernels have no public function. An operation that brings
@@ -172,12 +173,13 @@ export function eluGradient(dy: tf.Tensor, y: tf.Tensor): tf.Tensor {
   return run(tf.EluGrad, {dy, y}, {});
 }
 
-/** The gradient of an activation from its output: the backend's own kernel, or `composed` where it has none. */
+/** The gradient of an activation from its output: by the backend's own kernel, a program of ours, or `composed` where there is neither. */
 export function activationGradient(
   kernel: ActivationGradient,
   composed: (dy: tf.Tensor, y: tf.Tensor) => tf.Tensor,
 ): (dy: tf.Tensor, y: tf.Tensor) => tf.Tensor {
-  return (dy, y) => (hasKernel(kernel) ? run(kernel, {dy, y}, {}) : composed(dy, y));
+  return (dy, y) =>
+    hasKernel(kernel) ? run(kernel, {dy, y}, {}) : (oneLaunch()?.activationGradient(kernel, dy, y) ?? composed(dy, y));
 }
 
 /** Whether the current backend has a kernel. */

@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import {oneLaunch} from '../backends/oneLaunch';
 import type {Activation} from './activation';
 import {
   addBias,
@@ -163,7 +164,9 @@ function forward(
       : op.forward(x, w, added, activation ?? 'linear');
   const withBranch = (y: tf.Tensor) =>
     branches && factors !== null
-      ? sumOf(y, lowRankOf(op).expand(h[0] as tf.Tensor, folded(scaled(factors.b, factors.scaling))))
+      ? plusProduct(y, {...factors, a: h[0] as tf.Tensor, b: folded(factors.b)}, b =>
+          lowRankOf(op).expand(h[0] as tf.Tensor, b),
+        )
       : y;
   if (scalesOutputs && gain !== null) {
     const z = withBranch(product(null, 'linear'));
@@ -175,6 +178,14 @@ function forward(
     return [defer?.(x, w, bias) ?? atOnce(), ...h];
   }
   return [apply(withBranch(product(bias, fused === null ? null : 'linear'))), ...h];
+}
+
+/** `y + s·h·B` of a tensor that is of no further use; `expand` gives `h·(s·B)` where that is not one launch. */
+function plusProduct(y: tf.Tensor, {a: h, b, scaling}: Factors, expand: (b: tf.Tensor) => tf.Tensor): tf.Tensor {
+  return spending(
+    y,
+    () => oneLaunch()?.addProduct(y, h, b, scaling, false) ?? spending(expand(scaled(b, scaling)), z => tf.add(y, z)),
+  );
 }
 
 /** `a + b` of two tensors that are of no further use. */
@@ -199,6 +210,13 @@ function gradients(
   const branch = lowRankOf(op);
   const collect = () => branch.collect(dp, scaled(b, scaling));
   const ofKernel = () => op.kernelGradient(x, dp, kernel.shape);
+  const ofBoth = (dx: tf.Tensor, dh: tf.Tensor) => {
+    // dh·Aᵀ, where each row of the input has one of the output
+    const [width, rank] = [lastAxis(dx.shape), lastAxis(dh.shape)];
+    const isProduct = a.size === width * rank && dx.size * rank === dh.size * width;
+    const added = isProduct ? oneLaunch()?.addProduct(dx, dh, a, 1, true) : undefined;
+    return added === undefined ? sumOf(dx, branch.inputGradient(dh, a, inputShape)) : spending(dx, () => added);
+  };
   const direct = (dh: () => tf.Tensor) => ({
     ...(form.keepsInput && {kernel: ofKernel}),
     ...(form.drops
@@ -209,7 +227,7 @@ function gradients(
       : {
           x: () =>
             form.branches
-              ? sumOf(op.inputGradient(dp, kernel, inputShape, prepared), branch.inputGradient(dh(), a, inputShape))
+              ? ofBoth(op.inputGradient(dp, kernel, inputShape, prepared), dh())
               : op.inputGradient(dp, updatedKernel(kernel, {a, b, scaling}), inputShape),
         }),
   });

@@ -51,7 +51,7 @@ export function normalizeRows(
         x: ofRows,
         residual: ofRows,
         kernel: () =>
-          kernels?.normalizeRowsWeights(rows, dy, settings) ??
+          kernels?.normalizeRowsWeights?.(rows, dy, settings) ??
           tf.sum(flat(tf.mul(dy, rowStatistics(rows, settings).normalized)), 0),
         beta: () => tf.sum(flat(dy), 0),
       };

@@ -5,3 +5,8 @@ import {type TransformerKernels, transformerKernelsOf} from '../backends/transfo
 export function transformerKernels(): TransformerKernels | undefined {
   return transformerKernelsOf(tf.getBackend());
 }
+
+/** Whether rotations of some heads of a tensor cost no more than one of all. */
+export function turnsSomeHeads(): boolean {
+  return transformerKernels()?.turnsSome === true;
+}

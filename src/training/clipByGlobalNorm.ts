@@ -19,9 +19,9 @@ export class ClipByGlobalNorm extends NestedOptimizer {
   applyChanged(gradients: Gradients, changes: StepChanges): void {
     const {gradientScale = 1} = changes;
     const present = namedGradients(gradients).flatMap(([, gradient]) => gradient ?? []);
-    const steps = optimizerSteps();
-    if (steps !== undefined) {
-      const norm = gradientScale * Math.sqrt(present.reduce((sum, gradient) => sum + steps.sumOfSquares(gradient), 0));
+    const sumOfSquares = optimizerSteps()?.sumOfSquares;
+    if (sumOfSquares !== undefined) {
+      const norm = gradientScale * Math.sqrt(present.reduce((sum, gradient) => sum + sumOfSquares(gradient), 0));
       const clip = norm <= this.maxNorm ? 1 : this.maxNorm / norm;
       takeStep(this.inner, gradients, {...changes, gradientScale: gradientScale * clip});
       return;

@@ -14,7 +14,8 @@ const HERE = dirname(fileURLToPath(import.meta.url));
 const ROOT = join(HERE, '../../..');
 const WASM = join(ROOT, 'node_modules/@tensorflow/tfjs-backend-wasm/dist');
 
-const ARGUMENTS = [
+/** What Chromium is started with. */
+export const ARGUMENTS = [
   '--no-sandbox',
   '--disable-background-networking',
   '--disable-component-update',
@@ -33,15 +34,19 @@ export function findChromium(): string | undefined {
   return [process.env.CHROMIUM ?? '', ...paths].find(path => path !== '' && existsSync(path));
 }
 
-/** The suite as a page loads it: files by their paths. */
-async function bundle(): Promise<Map<string, string | Uint8Array>> {
+/** A script as a page loads it, as `/suite.js`: files by their paths. */
+export async function bundle(
+  input: string,
+  aliases: Readonly<Record<string, string>> = {},
+): Promise<Map<string, string | Uint8Array>> {
   const built = (await build({
-    root: HERE,
+    root: dirname(input),
     configFile: false,
     logLevel: 'error',
     resolve: {
       // The longer name first: an alias takes whatever begins with it.
       alias: {
+        ...aliases,
         'tfjs-lora/graph': join(ROOT, 'src/graph.ts'),
         'tfjs-lora/transformers': join(ROOT, 'src/transformers.ts'),
         'tfjs-lora': join(ROOT, 'src/index.ts'),
@@ -52,7 +57,7 @@ async function bundle(): Promise<Map<string, string | Uint8Array>> {
       target: 'esnext',
       minify: false,
       modulePreload: false,
-      rollupOptions: {input: join(HERE, 'inBrowser.ts'), output: {entryFileNames: 'suite.js'}},
+      rollupOptions: {input, output: {entryFileNames: 'suite.js'}},
     },
   })) as Rollup.RollupOutput;
   return new Map(
@@ -60,8 +65,8 @@ async function bundle(): Promise<Map<string, string | Uint8Array>> {
   );
 }
 
-/** Serves the suite to this machine alone. */
-async function serve(files: ReadonlyMap<string, string | Uint8Array>): Promise<Server> {
+/** Serves files to this machine alone, and a page that runs the script. */
+export async function serve(files: ReadonlyMap<string, string | Uint8Array>): Promise<Server> {
   const server = createServer((request, response) => {
     const path = request.url ?? '/';
     // What it takes to have threads, as wasm does.
@@ -97,7 +102,7 @@ export class ServedSuite {
   ) {}
 
   static async start(executablePath: string): Promise<ServedSuite> {
-    return new ServedSuite(await serve(await bundle()), executablePath);
+    return new ServedSuite(await serve(await bundle(join(HERE, 'inBrowser.ts'))), executablePath);
   }
 
   /**

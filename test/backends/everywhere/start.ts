@@ -1,3 +1,4 @@
+import * as tf from '@tensorflow/tfjs';
 import {type Case, type Outcome, use} from './case';
 
 /** Where the suite is started: what has to be imported to have a backend. */
@@ -22,8 +23,12 @@ export async function start(name: string, order: Order, {loadBackends, ownCases,
     await use(backend);
   }
   const {casesOn, ORDER_CASES, runCases} = await import('./suite');
+  const {ensureKernels} = await import('../../../src/backends/ensure');
+  const {trialOf} = await import('../../../src/backends/trial');
   await loadBackends();
   await use(backend);
+  ensureKernels();
+  await trialOf(tf.backend());
   const cases =
     order === 'backendFirst' ? ORDER_CASES : [...casesOn(backend, precision), ...((await ownCases?.()) ?? [])];
   await runCases(cases, backend, precision, report);

@@ -4,6 +4,7 @@ import {graphCases} from './graphCases';
 import {casesOf} from './kindCases';
 import {KINDS, METHOD_KINDS} from './kinds';
 import {modelCases, orderCases} from './modelCases';
+import {programCases} from './programCases';
 import {trainingCases} from './trainingCases';
 import {transformerCases} from './transformerCases';
 
@@ -33,6 +34,7 @@ export function casesOn(backend: string, precision: Precision): Case[] {
     ...methodCases.filter(one => isFor(backend, precision, one)),
     ...modelCases,
     ...trainingCases,
+    ...programCases,
     ...graphCases,
     ...transformerCases,
   ];

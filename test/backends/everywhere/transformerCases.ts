@@ -12,6 +12,7 @@ import {
   SequencePooling,
   TypeEmbedding,
 } from 'tfjs-lora/transformers';
+import {withoutPrograms} from '../../../src/backends/trial';
 import {random} from '../../helpers';
 import {type Case, elsewhere, read, relativeDifference} from './case';
 
@@ -36,6 +37,29 @@ const TRIALS: readonly Trial[] = [
     kind: 'Attention, causal, of shared keys and rotary places',
     make: attention({heads: 4, keyValueHeads: 2, causal: true, rotary: {base: 100}}),
     inputs: () => [sequences(5, 16, 1), sequences(5, 8, 2), sequences(5, 8, 3), mask()],
+  },
+  {
+    kind: 'Attention, packed, with rotary places of some of the numbers',
+    make: attention({
+      ...{heads: 4, keyValueHeads: 2, causal: true, packed: true},
+      rotary: {frequencies: [1, 0.1, 0.01], interleaved: true},
+    }),
+    inputs: () => [sequences(5, 64, 1), mask()],
+  },
+  {
+    kind: 'Attention of more queries than a workgroup has invocations',
+    make: attention({causal: true, rotary: {}}),
+    inputs: () => [sequences(70, 12, 1), sequences(70, 12, 2), sequences(70, 12, 3)],
+  },
+  {
+    kind: 'Attention of long heads',
+    make: attention({}),
+    inputs: () => [sequences(2, 160, 1), sequences(3, 160, 2), sequences(3, 160, 3)],
+  },
+  {
+    kind: 'Attention of more keys than a workgroup holds',
+    make: attention({}),
+    inputs: () => [sequences(2, 4, 1), sequences(1030, 4, 2), sequences(1030, 4, 3)],
   },
   {
     kind: 'Attention of one place, packed',
@@ -129,6 +153,12 @@ export const transformerCases: readonly Case[] = [
       return relativeDifference(here, await elsewhere('cpu', () => outcome(trial)));
     },
   })),
+  {
+    behaviour: 'a decoder does so without programs of ours',
+    tolerance: 1e-3,
+    halfTolerance: null,
+    run: async () => relativeDifference([await withoutPrograms(losses)], [await elsewhere('cpu', losses)]),
+  },
   {
     behaviour: 'a decoder follows the loss curve of cpu',
     tolerance: 1e-3,

@@ -1,0 +1,75 @@
+import * as tf from '@tensorflow/tfjs';
+import type {OptimizerSteps} from './optimizerSteps';
+import {pointwise} from './pointwise';
+import type {Pointwise} from './pointwiseCode';
+
+// A step changes no tensor where it lies: reading a tensor of a graphics card takes a while, and others may share its numbers.
+
+const ADAM: Pointwise = {
+  name: 'adam',
+  inputs: ['x', 'g', 'm', 'v'],
+  settings: ['scale', 'beta1', 'rest1', 'beta2', 'rest2', 'correction1', 'correction2', 'rate', 'epsilon', 'kept'],
+  outputs: {
+    m1: 'm * beta1 + g * scale * rest1',
+    v1: 'v * beta2 + g * scale * (g * scale) * rest2',
+    y: 'x * kept - rate * (m1 / correction1 / (sqrt(v1 / correction2) + epsilon))',
+  },
+};
+
+const MOMENTUM: Pointwise = {
+  name: 'momentum',
+  inputs: ['x', 'g', 'm'],
+  settings: ['scale', 'factor', 'rate', 'nesterov'],
+  outputs: {
+    m1: 'm * factor + g * scale',
+    y: 'x - rate * (m1 * (1.0 - nesterov) + (g * scale + m1 * factor) * nesterov)',
+  },
+};
+
+const DESCENT: Pointwise = {
+  name: 'descent',
+  inputs: ['x', 'g'],
+  settings: ['scale', 'rate'],
+  outputs: {y: 'x - rate * (g * scale)'},
+};
+
+/** The steps of a variable in few launches, on the graphics cards on which programs of our own run. */
+export function pointwiseSteps(): OptimizerSteps | undefined {
+  const run = pointwise();
+  return (
+    run && {
+      adam: (value, gradient, slots, settings) => {
+        const {learningRate, gradientScale, beta1, beta2, epsilon, corrections, kept} = settings;
+        const numbers = [
+          gradientScale,
+          beta1,
+          1 - beta1,
+          beta2,
+          1 - beta2,
+          ...corrections,
+          learningRate,
+          epsilon,
+          kept,
+        ];
+        const [m, v, y] = run(ADAM, [value, gradient, ...slots], numbers) as [tf.Tensor, tf.Tensor, tf.Tensor];
+        replace(slots, [m, v]);
+        return y;
+      },
+      momentum: (value, gradient, slots, {learningRate, gradientScale, momentum, nesterov}) => {
+        const numbers = [gradientScale, momentum, learningRate, nesterov ? 1 : 0];
+        const [m, y] = run(MOMENTUM, [value, gradient, ...slots], numbers) as [tf.Tensor, tf.Tensor];
+        replace(slots, [m]);
+        return y;
+      },
+      descend: (value, gradient, {learningRate, gradientScale}) =>
+        run(DESCENT, [value, gradient], [gradientScale, learningRate])[0] as tf.Tensor,
+    }
+  );
+}
+
+function replace(slots: readonly tf.Variable[], values: readonly tf.Tensor[]): void {
+  slots.forEach((slot, i) => {
+    slot.assign(values[i] as tf.Tensor);
+  });
+  tf.dispose([...values]);
+}

@@ -1,0 +1,184 @@
+import * as tf from '@tensorflow/tfjs';
+import {giveUp, runsOn, tryOut} from '../trial';
+
+// Programs of our own on tfjs's webgpu backend, by its public `runWebGPUProgram`. This declares every input read-only and gives one result;
+// ours have several results, and a shader of their own. It goes in by the field of a program in which the backend looks for its pipeline.
+
+/** Invocations in a workgroup. */
+export const GROUP = 64;
+
+/** A program in WGSL. */
+export interface Program {
+  /** Told apart by it: programs of one name have one code. */
+  readonly name: string;
+  /** What it reads, in the order in which tensors are given. */
+  readonly reads: readonly string[];
+  /** What it writes, at least one. */
+  readonly writes: readonly string[];
+  /** Names of the whole numbers that it is given: `u.name` in the code. */
+  readonly integers?: readonly string[];
+  /** Names of the other numbers, which come after. */
+  readonly floats?: readonly string[];
+  /** Declarations before the main function. */
+  readonly head?: string;
+  /** What each invocation does. It knows `group` and `lane`; where no `rows` are given, `i` instead, the number of a value of the first result. */
+  readonly body: string;
+}
+
+/** What is given to a program. */
+export interface Call {
+  readonly inputs: readonly tf.TensorInfo[];
+  /** Shapes of the results, or a tensor of one's own that is written to. */
+  readonly outputs: readonly (readonly number[] | tf.Tensor)[];
+  readonly numbers: readonly number[];
+  /** A workgroup for each of so many rows. Default: an invocation for each value of the first result. */
+  readonly rows?: number;
+}
+
+/** Parts of the WebGPU API, whose types are not in the DOM library. */
+interface Device {
+  pushErrorScope(kind: 'validation'): void;
+  popErrorScope(): Promise<{message: string} | null>;
+  createShaderModule(descriptor: {code: string; label: string}): object;
+  createComputePipeline(descriptor: {compute: {module: object}; label: string; layout: 'auto'}): object;
+}
+
+/** What is used of tfjs's webgpu backend. */
+interface Backend {
+  readonly device: Device;
+  makeTensorInfo(shape: readonly number[], dtype: tf.DataType, values?: tf.backend_util.TypedArray): tf.TensorInfo;
+  disposeData(dataId: tf.DataId): boolean;
+  runWebGPUProgram(
+    program: object,
+    inputs: tf.TensorInfo[],
+    dtype: tf.DataType,
+    numbers: {type: string; data: number[]}[],
+    output: tf.TensorInfo,
+  ): tf.TensorInfo;
+  read(dataId: tf.DataId): Promise<ArrayLike<number>>;
+}
+
+/** By backend: programs that are compiled. */
+const compiled = new WeakMap<Backend, Map<string, object>>();
+
+/** Whether programs run on the current backend. */
+export function runsPrograms(): boolean {
+  const backend = current();
+  return backend !== undefined && runsOn(backend);
+}
+
+/** The current backend, if it is webgpu and has started. */
+function current(): Backend | undefined {
+  return tf.getBackend() === 'webgpu' ? (tf.engine().registry.webgpu as unknown as Backend | undefined) : undefined;
+}
+
+/** Runs a program on the current backend, on which programs run. The results that it makes are the caller's. */
+export function runProgram(program: Program, call: Call): tf.Tensor[] {
+  return launch(current() as Backend, program, call)
+    .filter(result => !(result instanceof tf.Tensor))
+    .map(info => tf.engine().makeTensorFromTensorInfo(info));
+}
+
+function launch(backend: Backend, program: Program, {inputs, outputs, numbers, rows}: Call): tf.TensorInfo[] {
+  const results = outputs.map(output => {
+    // An empty tensor is never uploaded, so that it has to have its numbers.
+    const values = output instanceof tf.Tensor || !output.includes(0) ? undefined : new Float32Array();
+    return output instanceof tf.Tensor ? output : backend.makeTensorInfo(output, 'float32', values);
+  });
+  const flat = ({dataId, dtype, shape}: tf.TensorInfo) => ({dataId, dtype, shape: [tf.util.sizeFromShape(shape)]});
+  const [first, ...others] = results.map(flat) as [tf.TensorInfo, ...tf.TensorInfo[]];
+  const bound = [...others, ...inputs.map(flat)];
+  const size = first.shape[0] as number;
+  const groups = rows ?? Math.ceil(size / GROUP);
+  if (groups === 0 || size === 0) {
+    return results;
+  }
+  const pipelines = compiled.get(backend) ?? new Map<string, object>();
+  compiled.set(backend, pipelines);
+  const types = inputs.map(({dtype}) => (dtype === 'float32' ? 'f32' : 'i32'));
+  const key = [program.name, ...types].join();
+  const pipeline = pipelines.get(key) ?? compile(backend, program, types, rows !== undefined);
+  pipelines.set(key, pipeline);
+  const ofTfjs = {
+    variableNames: bound.map((_, i) => `x${i}`),
+    outputShape: [groups],
+    workgroupSize: [GROUP, 1, 1],
+    dispatchLayout: {x: [0]},
+    dispatch: [groups, 1, 1],
+    shaderKey: 'tfjs-lora',
+    getUserCode: () => 'fn main(index: i32) {}', // the shader that tfjs compiles is not the one that runs
+    get pipeline() {
+      return pipeline;
+    },
+    set pipeline(_: object) {
+      // tfjs puts its own here
+    },
+  };
+  const whole = 2 + (program.integers ?? []).length;
+  const given = [size, groups, ...numbers].map((value, i) => ({type: i < whole ? 'int32' : 'float32', data: [value]}));
+  backend.runWebGPUProgram(ofTfjs, bound, 'float32', given, first);
+  return results;
+}
+
+function compile(backend: Backend, program: Program, types: readonly string[], byRow: boolean): object {
+  const {name, reads, writes, integers = [], floats = [], head = '', body} = program;
+  const [first, ...others] = writes;
+  const bound = [...others, ...reads];
+  const declared = bound.map((x, i) => {
+    const access = i < others.length ? 'read_write' : 'read';
+    return `@group(0) @binding(${i + 1}) var<storage, ${access}> ${x}: array<${types[i - others.length] ?? 'f32'}>;`;
+  });
+  // tfjs puts two constants first, and of each tensor, flat as they are given, its length and a stride.
+  const before = Array.from({length: 2 * (bound.length + 1)}, (_, i) => `n${i}: i32,`);
+  const own = [...integers.map(x => `${x}: i32,`), ...floats.map(x => `${x}: f32,`)];
+  const code = `struct U { nan: f32, infinity: f32, ${before.join(' ')} size: i32, groups: i32, ${own.join(' ')} }
+@group(0) @binding(0) var<storage, read_write> ${first}: array<f32>;
+${declared.join('\n')}
+@group(0) @binding(${bound.length + 1}) var<uniform> u: U;
+${head}
+@compute @workgroup_size(${GROUP}) fn main(@builtin(workgroup_id) at: vec3u, @builtin(num_workgroups) count: vec3u, @builtin(local_invocation_index) number: u32) {
+  let group = i32((at.z * count.y + at.y) * count.x + at.x);
+  let lane = i32(number);
+${byRow ? `if (group >= u.groups) { return; } ${body}` : `let i = group * ${GROUP} + lane; if (i < u.size) { ${body} }`}
+}`;
+  const {device} = backend;
+  device.pushErrorScope('validation');
+  const module = device.createShaderModule({code, label: name});
+  const pipeline = device.createComputePipeline({compute: {module}, label: name, layout: 'auto'});
+  void device.popErrorScope().then(error => {
+    if (error !== null) {
+      giveUp(backend, error.message);
+    }
+  });
+  return pipeline;
+}
+
+const TRIAL: Program = {
+  name: 'trial',
+  reads: ['a', 'b'],
+  writes: ['sum', 'product'],
+  integers: ['times'],
+  floats: ['share'],
+  body: 'sum[i] = a[i] + f32(b[i]); product[i] = a[i] * u.share * f32(b[i] * u.times);',
+};
+
+/** Has programs tried out on the current backend, if it is webgpu. */
+export function tryWebgpu(): void {
+  const backend = current();
+  if (backend !== undefined) {
+    tryOut(backend, () => isRight(backend));
+  }
+}
+
+async function isRight(backend: Backend): Promise<boolean> {
+  const values = Array.from({length: GROUP + 3}, (_, i) => i);
+  const shape = [values.length];
+  const inputs = [
+    backend.makeTensorInfo(shape, 'float32', Float32Array.from(values)),
+    backend.makeTensorInfo(shape, 'int32', Int32Array.from(values)),
+  ];
+  const results = launch(backend, TRIAL, {inputs, outputs: [shape, shape], numbers: [3, 0.5]});
+  const [sums, products] = await Promise.all(results.map(({dataId}) => backend.read(dataId)));
+  [...inputs, ...results].forEach(({dataId}) => backend.disposeData(dataId));
+  return values.every(i => sums?.[i] === 2 * i && products?.[i] === 1.5 * i * i);
+}

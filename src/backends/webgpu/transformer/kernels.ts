@@ -1,0 +1,88 @@
+import type * as tf from '@tensorflow/tfjs';
+import type {GateKind, RotationSettings, TransformerKernels} from '../../transformer';
+import {type Program, runProgram, runsPrograms} from '../program';
+import {attend, attendGradient} from './attention';
+import {crossEntropy, crossEntropyGradient} from './crossEntropy';
+import {normalizeRows, normalizeRowsGradient} from './rows';
+
+const TWICE = 2 * Math.sqrt(2 / Math.PI); // ½·(1 + tanh(u)) = sigmoid(2u)
+const CUBIC = 0.044715;
+
+/** `1/(1 + exp(−z))` without an overflow, and the error function as tfjs has it (Abramowitz and Stegun, 7.1.26). */
+const FUNCTIONS = `fn sigmoid(z: f32) -> f32 { return 1.0 / (1.0 + exp(-clamp(z, -80.0, 80.0))); }
+fn erf(z: f32) -> f32 {
+  let t = 1.0 / (1.0 + 0.3275911 * abs(z));
+  let p = ((((1.061405429 * t - 1.453152027) * t + 1.421413741) * t - 0.284496736) * t + 0.254829592) * t;
+  return sign(z) * (1.0 - p * exp(-z * z));
+}`;
+
+/** The factor `c` of `x` in the activation, and the activation's slope `f`. */
+const GATES: Record<GateKind, string> = {
+  gelu: `let c = 0.5 + 0.5 * erf(x * ${Math.SQRT1_2}); let f = c + x * ${1 / Math.sqrt(2 * Math.PI)} * exp(-0.5 * x * x);`,
+  gelu_tanh: `let c = sigmoid(x * (${TWICE} + ${TWICE * CUBIC} * x * x));
+let f = c + x * c * (1.0 - c) * (${TWICE} + ${3 * TWICE * CUBIC} * x * x);`,
+  silu: 'let c = sigmoid(x); let f = c + x * c * (1.0 - c);',
+};
+
+function gateProgram(kind: GateKind, gated: boolean, back: boolean): Program {
+  const up = gated ? 'let up = in_up[i];' : '';
+  const forward = `y[i] = x * c${gated ? ' * up' : ''};`;
+  const backward = `let g = dy[i]; dx[i] = g * f${gated ? ' * up; du[i] = g * x * c' : ''};`;
+  return {
+    name: ['gate', kind, gated, back].join(),
+    reads: ['in_x', ...(gated ? ['in_up'] : []), ...(back ? ['dy'] : [])],
+    writes: back ? ['dx', ...(gated ? ['du'] : [])] : ['y'],
+    head: FUNCTIONS,
+    body: `let x = in_x[i]; ${up} ${GATES[kind]} ${back ? backward : forward}`,
+  };
+}
+
+const ROTATE: Program = {
+  name: 'rotate',
+  reads: ['x', 'cosines', 'sines'],
+  writes: ['y'],
+  integers: ['places', 'heads', 'turned', 'length', 'pairs', 'interleaved'],
+  floats: ['sense'],
+  body: `let k = i % u.length; let head = (i / u.length) % u.heads; let place = (i / (u.length * u.heads)) % u.places;
+if (k >= 2 * u.pairs || head >= u.turned) { y[i] = x[i]; return; }
+let apart = u.interleaved == 1; let j = select(k % u.pairs, k / 2, apart); let first = select(k < u.pairs, k % 2 == 0, apart);
+let step = select(u.pairs, 1, apart); let a = place * u.pairs + j; let s = sines[a] * u.sense;
+y[i] = x[i] * cosines[a] + select(x[max(i - step, 0)] * s, -x[i + step] * s, first);`,
+};
+
+/** The operations of transformers as programs, where these run. */
+export function webgpuTransformer(): TransformerKernels | undefined {
+  return runsPrograms() ? KERNELS : undefined;
+}
+
+const KERNELS: TransformerKernels = {
+  turnsSome: true,
+  attention: attend,
+  attentionGradient: attendGradient,
+  crossEntropy,
+  crossEntropyGradient,
+  gate: (x, up, kind) => {
+    const inputs = up ? [x, up] : [x];
+    const [y] = runProgram(gateProgram(kind, up !== null, false), {inputs, outputs: [x.shape], numbers: []});
+    return y as tf.Tensor;
+  },
+  gateGradient: (x, up, dy, kind) => {
+    const inputs = up ? [x, up, dy] : [x, dy];
+    const outputs = up ? [x.shape, x.shape] : [x.shape];
+    return runProgram(gateProgram(kind, up !== null, true), {inputs, outputs, numbers: []});
+  },
+  normalizeRows,
+  normalizeRowsGradient,
+  rotate,
+};
+
+function rotate(
+  x: tf.Tensor3D,
+  {cosines, sines}: {cosines: tf.Tensor; sines: tf.Tensor},
+  {heads, turned = heads, interleaved, back}: RotationSettings & {back: boolean},
+): tf.Tensor {
+  const [, places, width] = x.shape;
+  const numbers = [places, heads, turned, width / heads, cosines.shape[1] ?? 0, interleaved ? 1 : 0, back ? -1 : 1];
+  const [y] = runProgram(ROTATE, {inputs: [x, cosines, sines], outputs: [x.shape], numbers});
+  return y as tf.Tensor;
+}
