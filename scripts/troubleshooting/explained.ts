@@ -33,6 +33,13 @@ export const ROOMS: readonly Room[] = [
         way: 'Take smaller batches, dispose of what is no longer used ([memory](memory.md)), or take another backend.',
       },
       {
+        title: 'A program was refused by the graphics card',
+        parts: ["computes with tfjs's own kernels from now on"],
+        cause:
+          'The device refused a program of this library, which the reason after it tells of. The results of that one step are zeros; from the next on tfjs computes by itself, with more launches.',
+        way: 'Set the adapter that was there before the step again, and go on; or load the page again and train on another backend. Please report the reason and the card.',
+      },
+      {
         title: 'The WebGL context was lost',
         parts: ['The WebGL context was lost'],
         cause:

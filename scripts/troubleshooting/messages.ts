@@ -13,6 +13,9 @@ const FEWEST_LETTERS = 9;
 /** More alternatives than a text of two conditions and a few parts has. */
 const MOST_ALTERNATIVES = 8;
 
+/** Code of the wasm module, data, and files whose texts are programs for a graphics card. */
+const HAS_NO_MESSAGES = /native\/|quickstart\/|webgpu\/|webgl\/|pointwise/;
+
 type Constants = ReadonlyMap<string, ts.Expression>;
 
 function parse(path: string): ts.SourceFile {
@@ -100,7 +103,7 @@ function isSentence(text: string): boolean {
 /** Every text of the source that has words, each once, in the order of files. */
 export function collectTexts(): string[] {
   const files = readdirSync(SRC, {recursive: true, encoding: 'utf8'})
-    .filter(name => name.endsWith('.ts') && !/native\/|quickstart\//.test(name))
+    .filter(name => name.endsWith('.ts') && !HAS_NO_MESSAGES.test(name))
     .sort();
   const found = new Set<string>();
   for (const file of files) {
