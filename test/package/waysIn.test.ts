@@ -103,7 +103,7 @@ beforeAll(() => {
     ...Object.fromEntries(Object.keys(PROGRAMS).map(name => [name, [name]])),
     jsdom: [join(MODULES, 'jest/bin/jest.js'), '--config', JSON.stringify(config)],
     publint: [join(MODULES, 'publint/src/cli.js'), '--strict', archive],
-    attw: [join(MODULES, '@arethetypeswrong/cli/dist/index.js'), archive, '--profile', 'node16'],
+    attw: [join(MODULES, '@arethetypeswrong/cli/dist/index.js'), archive, '--profile', 'node16', '--format', 'ascii'],
   };
   // All at once: each waits for its modules most of the time.
   runs = Object.fromEntries(Object.entries(commands).map(([name, args]) => [name, runIn(project, args)]));

@@ -239,9 +239,9 @@ test('with our module clipping, accumulating and two rates are part of the one l
     optimizer.dispose();
     return kernels.map(({name}) => name).filter(name => name !== 'Identity');
   };
-  const plain = await launches(adam());
-  expect(plain).toEqual(['Multiply', 'Multiply']); // the powers of the betas
-  expect(await launches(accumulate(clipByGlobalNorm(loraPlus(adamW()), 1), 1))).toEqual(plain);
+  // None but the module's own, which counts as no kernel.
+  expect(await launches(adam())).toEqual([]);
+  expect(await launches(accumulate(clipByGlobalNorm(loraPlus(adamW()), 1), 1))).toEqual([]);
   tf.dispose([variable, gradient]);
 });
 
