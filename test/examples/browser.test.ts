@@ -287,6 +287,7 @@ describeInBrowser('the page that teaches a digit reader', () => {
       await page.fill('[aria-label="Name of label 1"]', 'five');
       await page.keyboard.press('Enter');
       await page.waitForSelector('#adapted-bars :text("five")');
+      await visit.isIdle(); // the name is kept
       await visit.reload();
       expect(await visit.readUnseen()).toEqual(before);
       expect(await page.$$eval('#adapted-bars .bar-label', labels => labels[0]!.textContent)).toBe('five');

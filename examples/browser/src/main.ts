@@ -49,11 +49,7 @@ function showSamples(): void {
 /** What the adapter has learned has the new name from now on. */
 function renameLabel(from: string, to: string): void {
   if (adapter?.labels.includes(from)) {
-    void client.call('renameLabel', from, to).then(renamed => {
-      setAdapter(renamed);
-      predictions.refresh();
-      showState();
-    });
+    void alone('working', async () => setAdapter(await client.call('renameLabel', from, to)));
   }
 }
 
