@@ -1,27 +1,15 @@
 // The page that trains in the reader's tab.
 
 import * as tf from '@tensorflow/tfjs';
-import {setWasmPaths} from '@tensorflow/tfjs-backend-wasm';
-import plain from '@tensorflow/tfjs-backend-wasm/dist/tfjs-backend-wasm.wasm?url';
-import simd from '@tensorflow/tfjs-backend-wasm/dist/tfjs-backend-wasm-simd.wasm?url';
-import threaded from '@tensorflow/tfjs-backend-wasm/dist/tfjs-backend-wasm-threaded-simd.wasm?url';
 import {adam, applyLoRA, getAdapter, toSafetensors} from 'tfjs-lora';
 import {digitReader, turnedDigits} from 'tfjs-lora/quickstart';
+import {make} from '../examples/shared/dom';
+import {locateWasm} from '../examples/shared/wasm';
 
 const EPOCHS = 20;
 /** The last quarter is not trained on. */
 const TRAINED = 300;
 const SHOWN = 10;
-
-function element<K extends keyof HTMLElementTagNameMap>(
-  name: K,
-  properties: Partial<HTMLElementTagNameMap[K]> = {},
-  ...children: (Node | string)[]
-): HTMLElementTagNameMap[K] {
-  const made = Object.assign(document.createElement(name), properties);
-  made.append(...children);
-  return made;
-}
 
 /** What a model reads in images. */
 async function read(model: tf.LayersModel, images: tf.Tensor): Promise<ArrayLike<number>> {
@@ -38,11 +26,7 @@ function percentOf(guesses: ArrayLike<number>, truth: ArrayLike<number>): string
 
 /** Fills `place` with the digits, and with what trains on them. */
 export async function start(place: HTMLElement): Promise<void> {
-  setWasmPaths({
-    'tfjs-backend-wasm.wasm': plain,
-    'tfjs-backend-wasm-simd.wasm': simd,
-    'tfjs-backend-wasm-threaded-simd.wasm': threaded,
-  });
+  locateWasm();
   await tf.setBackend('wasm');
 
   const base = digitReader();
@@ -53,24 +37,24 @@ export async function start(place: HTMLElement): Promise<void> {
   model.compile({optimizer: adam({learningRate: 1e-2}), loss: 'categoricalCrossentropy'});
 
   const before = await read(base, unseen);
-  const readings = element('div', {className: 'try-digits'});
+  const readings = make('div', {className: 'try-digits'});
   const answers: HTMLElement[] = [];
   for (let i = 0; i < SHOWN; i++) {
-    const canvas = element('canvas', {width: 14, height: 14});
+    const canvas = make('canvas', {width: 14, height: 14});
     canvas.setAttribute('role', 'img');
     canvas.setAttribute('aria-label', `a ${truth[i]!}, turned by a quarter`);
     const paper = tf.tidy(() => tf.sub<tf.Tensor3D>(1, tf.squeeze(tf.slice(unseen, i, 1), [0])));
     await tf.browser.toPixels(paper, canvas);
     paper.dispose();
-    answers.push(element('div', {textContent: '…'}));
-    readings.append(element('figure', {}, canvas, element('div', {textContent: `base: ${before[i]!}`}), answers[i]!));
+    answers.push(make('div', {textContent: '…'}));
+    readings.append(make('figure', {}, canvas, make('div', {textContent: `base: ${before[i]!}`}), answers[i]!));
   }
 
-  const button = element('button', {type: 'button', textContent: 'Train'});
-  const save = element('button', {type: 'button', textContent: 'Download the adapter', disabled: true});
-  const bar = element('progress', {max: EPOCHS, value: 0});
+  const button = make('button', {type: 'button', textContent: 'Train'});
+  const save = make('button', {type: 'button', textContent: 'Download the adapter', disabled: true});
+  const bar = make('progress', {max: EPOCHS, value: 0});
   bar.setAttribute('aria-label', 'epochs');
-  const status = element('p', {
+  const status = make('p', {
     textContent: `The base reads ${percentOf(before, truth)} of 100 digits that are not trained on.`,
   });
   status.setAttribute('role', 'status');
@@ -100,8 +84,8 @@ export async function start(place: HTMLElement): Promise<void> {
   save.onclick = async () => {
     const bytes = await toSafetensors(getAdapter(model));
     const href = URL.createObjectURL(new Blob([bytes]));
-    element('a', {href, download: 'turned.safetensors'}).click();
+    make('a', {href, download: 'turned.safetensors'}).click();
     URL.revokeObjectURL(href);
   };
-  place.append(element('div', {className: 'try-controls'}, button, bar, save), status, readings);
+  place.append(make('div', {className: 'try-controls'}, button, bar, save), status, readings);
 }

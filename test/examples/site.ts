@@ -1,22 +1,11 @@
 import {spawnSync} from 'node:child_process';
 import {existsSync, readFileSync} from 'node:fs';
 import {createServer, type Server} from 'node:http';
-import type {AddressInfo} from 'node:net';
-import {extname, join} from 'node:path';
+import {join} from 'node:path';
 import {type Browser, chromium, type Page} from 'playwright-core';
+import {ARGUMENTS, CHROMIUM, contentType, listen} from '../chromium';
 
 const ROOT = join(__dirname, '../..');
-/** Where Debian's package puts it; another one is named in the environment. */
-const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium';
-const ARGUMENTS = ['--no-sandbox', '--disable-background-networking', '--disable-component-update', '--no-first-run'];
-const TYPES: Record<string, string> = {
-  '.html': 'text/html',
-  '.js': 'text/javascript',
-  '.css': 'text/css',
-  '.svg': 'image/svg+xml',
-  '.json': 'application/json',
-  '.wasm': 'application/wasm',
-};
 
 /** `describe`, where there is a browser; else its tests are skipped, or with `CI=true` fail, and say what is missing. */
 export function describeInBrowser(name: string, tests: () => void): void {
@@ -63,11 +52,10 @@ export async function serveSite(example: string, models = ''): Promise<{url: str
       response.writeHead(404).end();
       return;
     }
-    response.writeHead(200, {'content-type': TYPES[extname(file)] ?? 'application/octet-stream'});
+    response.writeHead(200, {'content-type': contentType(file)});
     response.end(readFileSync(file));
   });
-  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
-  return {url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/`, server};
+  return {url: `${await listen(server)}/`, server};
 }
 
 /** An event of Chromium's tracing. */

@@ -1,9 +1,9 @@
 import {readFileSync} from 'node:fs';
 import {createServer, type Server} from 'node:http';
-import type {AddressInfo} from 'node:net';
 import {join} from 'node:path';
 import type {Browser} from 'playwright-core';
 import {blocksOf} from '../docs/pages';
+import {listen} from '../chromium';
 import {describeInBrowser, launchBrowser} from '../examples/site';
 
 jest.setTimeout(120_000);
@@ -73,8 +73,7 @@ describeInBrowser('in a page without a bundler', () => {
       response.writeHead(200, {'content-type': page === undefined ? 'text/javascript' : 'text/html'});
       response.end(page ?? script!());
     });
-    await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
-    origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    origin = await listen(server);
     browser = await launchBrowser();
   });
 

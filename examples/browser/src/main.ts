@@ -2,7 +2,7 @@ import {NEW_DIGITS} from './format';
 import {rememberBackend, rememberedBackend} from './page/backendChoice';
 import {Charts} from './page/charts';
 import {Client} from './page/client';
-import {byId, numberIn, percent, wholeNumberIn} from './page/dom';
+import {byId, numberIn, percent, wholeNumberIn} from '../../shared/dom';
 import {DigitImages} from './page/digits';
 import {showAdapter, showEnd, showProgress, showStart} from './page/figures';
 import {download, onFiles} from './page/files';

@@ -1,8 +1,4 @@
 import * as tf from '@tensorflow/tfjs';
-import {setWasmPaths} from '@tensorflow/tfjs-backend-wasm';
-import plainWasm from '@tensorflow/tfjs-backend-wasm/dist/tfjs-backend-wasm.wasm?url';
-import simdWasm from '@tensorflow/tfjs-backend-wasm/dist/tfjs-backend-wasm-simd.wasm?url';
-import threadedWasm from '@tensorflow/tfjs-backend-wasm/dist/tfjs-backend-wasm-threaded-simd.wasm?url';
 import {Tokenizer} from '@huggingface/tokenizers';
 import {
   adam,
@@ -15,6 +11,7 @@ import {
   trainableVariables,
 } from 'tfjs-lora';
 import {compileCrossEntropy, embed, encodeTexts, loadTransformer} from 'tfjs-lora/transformers';
+import {locateWasm} from '../../shared/wasm';
 import {inPlane} from './plane';
 import type {Engine, Labelled, Learned, News, Places, Start} from './protocol';
 
@@ -39,11 +36,7 @@ export class SentenceEngine implements Engine {
 
   async start(url: string): Promise<Start> {
     tf.enableProdMode();
-    setWasmPaths({
-      'tfjs-backend-wasm.wasm': plainWasm,
-      'tfjs-backend-wasm-simd.wasm': simdWasm,
-      'tfjs-backend-wasm-threaded-simd.wasm': threadedWasm,
-    });
+    locateWasm();
     if (!(await tf.setBackend('wasm'))) {
       throw new Error('This browser could not start the wasm backend.');
     }

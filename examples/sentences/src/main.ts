@@ -1,3 +1,4 @@
+import {byId} from '../../shared/dom';
 import {Remote} from '../../shared/worker';
 import {type Dot, SentenceMap} from './map';
 import {turnedTowards} from './plane';
@@ -7,7 +8,6 @@ import {SAMPLES} from './samples';
 const GROUPS = ['', 'A', 'B', 'C'];
 const NEIGHBOURS = 4;
 
-const byId = <E extends Element>(id: string) => document.getElementById(id) as unknown as E;
 const [list, statusLine, progress] = [
   byId<HTMLOListElement>('sentences'),
   byId('status'),

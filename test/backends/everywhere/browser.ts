@@ -7,6 +7,7 @@ import {setTimeout} from 'node:timers/promises';
 import {fileURLToPath} from 'node:url';
 import {chromium} from 'playwright-core';
 import {build, type Rollup} from 'vite';
+import {ARGUMENTS as COMMON} from '../../chromium';
 import type {Outcome} from './case';
 import type {Order} from './start';
 
@@ -16,10 +17,7 @@ const WASM = join(ROOT, 'node_modules/@tensorflow/tfjs-backend-wasm/dist');
 
 /** What Chromium is started with. */
 export const ARGUMENTS = [
-  '--no-sandbox',
-  '--disable-background-networking',
-  '--disable-component-update',
-  '--no-first-run',
+  ...COMMON,
   // WebGPU on a machine that has no graphics card.
   '--enable-unsafe-webgpu',
   '--use-webgpu-adapter=swiftshader',

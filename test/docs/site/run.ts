@@ -3,22 +3,11 @@
 
 import {existsSync, mkdirSync, readFileSync} from 'node:fs';
 import {createServer} from 'node:http';
-import type {AddressInfo} from 'node:net';
 import {extname, join} from 'node:path';
 import {chromium, type Page} from 'playwright-core';
+import {ARGUMENTS, CHROMIUM, contentType, listen} from '../../chromium';
 
 const SITE = 'site/.vitepress/dist';
-const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium';
-const ARGUMENTS = ['--no-sandbox', '--disable-background-networking', '--disable-component-update', '--no-first-run'];
-const TYPES: Record<string, string> = {
-  '.html': 'text/html',
-  '.js': 'text/javascript',
-  '.css': 'text/css',
-  '.jpg': 'image/jpeg',
-  '.json': 'application/json',
-  '.wasm': 'application/wasm',
-  '.woff2': 'font/woff2',
-};
 const PAGES = [
   'index.html',
   'docs/quick-start.html',
@@ -55,10 +44,9 @@ const server = createServer((request, response) => {
     response.writeHead(404).end();
     return;
   }
-  response.writeHead(200, {'content-type': TYPES[extname(file)] ?? 'application/octet-stream'}).end(readFileSync(file));
+  response.writeHead(200, {'content-type': contentType(file)}).end(readFileSync(file));
 });
-await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
-const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+const origin = await listen(server);
 const browser = await chromium.launch({executablePath: CHROMIUM, args: ARGUMENTS});
 const axe = readFileSync('node_modules/axe-core/axe.min.js', 'utf8');
 const faults: string[] = [];

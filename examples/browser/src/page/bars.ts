@@ -1,4 +1,4 @@
-import {make} from './dom';
+import {make} from '../../../shared/dom';
 
 /** Shows probabilities as bars, and names the likeliest. */
 export function showBars(

@@ -1,5 +1,5 @@
 import type {AdapterState, Progress} from '../protocol';
-import {byId, percent} from './dom';
+import {byId, percent} from '../../../shared/dom';
 
 const progressBar = byId<HTMLProgressElement>('progress');
 const progressText = byId('progress-text');

@@ -1,5 +1,5 @@
 import {SIDE} from '../format';
-import {make} from './dom';
+import {make} from '../../../shared/dom';
 import {pictureOf} from './image';
 import type {Label, Samples} from './samples';
 

@@ -1,4 +1,4 @@
-import {byId} from './dom';
+import {byId} from '../../../shared/dom';
 
 const box = byId('message');
 const text = byId('message-text');

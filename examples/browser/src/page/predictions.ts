@@ -2,7 +2,7 @@ import {KNOWN_DIGITS} from '../format';
 import type {Prediction} from '../protocol';
 import {showBars} from './bars';
 import type {Client} from './client';
-import {byId} from './dom';
+import {byId} from '../../../shared/dom';
 
 /** Shows what both models make of an image, one question at a time: while one is being answered only the latest image waits. */
 export class Predictions {

@@ -1,8 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {setWasmPaths} from '@tensorflow/tfjs-backend-wasm';
-import plainWasm from '@tensorflow/tfjs-backend-wasm/dist/tfjs-backend-wasm.wasm?url';
-import simdWasm from '@tensorflow/tfjs-backend-wasm/dist/tfjs-backend-wasm-simd.wasm?url';
-import threadedWasm from '@tensorflow/tfjs-backend-wasm/dist/tfjs-backend-wasm-threaded-simd.wasm?url';
+import {locateWasm} from '../../../shared/wasm';
 import {type Backend, BACKENDS} from '../protocol';
 
 /** For a model this small the one that needs no warming up is the best to begin with. */
@@ -11,11 +8,7 @@ const PREFERRED: readonly Backend[] = ['wasm', 'webgl', 'webgpu', 'cpu'];
 /** Makes a backend current: the wished one if the browser has it. Returns it, and all that there are. */
 export async function startBackend(wished: Backend | null): Promise<{backends: Backend[]; backend: Backend}> {
   tf.enableProdMode();
-  setWasmPaths({
-    'tfjs-backend-wasm.wasm': plainWasm,
-    'tfjs-backend-wasm-simd.wasm': simdWasm,
-    'tfjs-backend-wasm-threaded-simd.wasm': threadedWasm,
-  });
+  locateWasm();
   const backends: Backend[] = [];
   for (const backend of BACKENDS) {
     if (await isThere(backend)) {

@@ -1,10 +1,10 @@
 /** The element with an id, which index.html is known to have. */
-export function byId<E extends HTMLElement>(id: string): E {
+export function byId<E extends Element = HTMLElement>(id: string): E {
   const element = document.getElementById(id);
   if (element === null) {
     throw new Error(`index.html has no element "${id}".`);
   }
-  return element as E;
+  return element as Element as E;
 }
 
 /** A new element with properties and children. */
