@@ -1,4 +1,6 @@
+import type * as tf from '@tensorflow/tfjs';
 import type {Fusion} from './fusion';
+import {hostSteps} from './hostSteps';
 import type {OptimizerSteps} from './optimizerSteps';
 import {pointwiseSteps} from './pointwiseSteps';
 import {nativeFusion} from './wasm/own/fused';
@@ -9,7 +11,10 @@ export function fusion(): Fusion | undefined {
   return nativeFusion();
 }
 
-/** The steps of optimizers that the current backend has in few launches, or `undefined` where tfjs's own operations have to do. */
-export function optimizerSteps(): OptimizerSteps | undefined {
-  return nativeSteps() ?? pointwiseSteps();
+/**
+ * The steps of optimizers that the current backend has in few launches for variables with these gradients, or `undefined` where tfjs's own
+ * operations have to do.
+ */
+export function optimizerSteps(gradients: readonly tf.Tensor[]): OptimizerSteps | undefined {
+  return nativeSteps() ?? pointwiseSteps() ?? hostSteps(gradients);
 }

@@ -1,4 +1,4 @@
-import type * as tf from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs';
 
 /** What a step depends on, whatever the optimizer. */
 export interface StepSettings {
@@ -43,4 +43,12 @@ export interface OptimizerSteps {
   descend(value: tf.Tensor, gradient: tf.Tensor, settings: StepSettings): tf.Tensor;
   /** The sum of the squares of a gradient, known at once; only where the numbers are at hand. */
   readonly sumOfSquares?: (gradient: tf.Tensor) => number;
+}
+
+/** Gives slots other values, and frees the tensors that held these. */
+export function replaceSlots(slots: readonly tf.Variable[], values: readonly tf.Tensor[]): void {
+  slots.forEach((slot, i) => {
+    slot.assign(values[i] as tf.Tensor);
+  });
+  tf.dispose([...values]);
 }

@@ -1,5 +1,5 @@
-import * as tf from '@tensorflow/tfjs';
-import type {OptimizerSteps} from './optimizerSteps';
+import type * as tf from '@tensorflow/tfjs';
+import {type OptimizerSteps, replaceSlots} from './optimizerSteps';
 import {pointwise} from './pointwise';
 import type {Pointwise} from './pointwiseCode';
 
@@ -52,24 +52,17 @@ export function pointwiseSteps(): OptimizerSteps | undefined {
           kept,
         ];
         const [m, v, y] = run(ADAM, [value, gradient, ...slots], numbers) as [tf.Tensor, tf.Tensor, tf.Tensor];
-        replace(slots, [m, v]);
+        replaceSlots(slots, [m, v]);
         return y;
       },
       momentum: (value, gradient, slots, {learningRate, gradientScale, momentum, nesterov}) => {
         const numbers = [gradientScale, momentum, learningRate, nesterov ? 1 : 0];
         const [m, y] = run(MOMENTUM, [value, gradient, ...slots], numbers) as [tf.Tensor, tf.Tensor];
-        replace(slots, [m]);
+        replaceSlots(slots, [m]);
         return y;
       },
       descend: (value, gradient, {learningRate, gradientScale}) =>
         run(DESCENT, [value, gradient], [gradientScale, learningRate])[0] as tf.Tensor,
     }
   );
-}
-
-function replace(slots: readonly tf.Variable[], values: readonly tf.Tensor[]): void {
-  slots.forEach((slot, i) => {
-    slot.assign(values[i] as tf.Tensor);
-  });
-  tf.dispose([...values]);
 }

@@ -1,7 +1,14 @@
 import * as tf from '@tensorflow/tfjs';
 import {optimizerSteps} from '../backends/current';
 import {checkOptions, type KnownOptions, LoRAError} from '../errors';
-import {changedFromOutside, type Gradients, namedGradients, type StepChanges, variableOf} from './stepChanges';
+import {
+  changedFromOutside,
+  type Gradients,
+  namedGradients,
+  presentGradients,
+  type StepChanges,
+  variableOf,
+} from './stepChanges';
 
 /** Options of `adam`. */
 export interface AdamOptions {
@@ -59,8 +66,8 @@ interface MomentumFields {
 }
 
 /**
- * `tf.AdamOptimizer` with its step of a variable in few launches, where the backend has that (wasm, webgpu, webgl). Elsewhere it is the class it extends. It
- * has the same slots and saved state, and the same config but for the decay.
+ * `tf.AdamOptimizer` with its step of a variable in few launches, or in one loop where the numbers are in this process's memory (cpu, tensorflow).
+ * It has the same slots and saved state, and the same config but for the decay.
  */
 export class LoRAAdam extends tf.AdamOptimizer {
   static override get className(): string {
@@ -83,7 +90,7 @@ export class LoRAAdam extends tf.AdamOptimizer {
   }
 
   applyChanged(gradients: Gradients, changes: StepChanges): void {
-    const steps = optimizerSteps();
+    const steps = optimizerSteps(presentGradients(gradients));
     const keptOf = (variable: tf.Variable, factor: number) =>
       decays(variable) ? 1 - factor * this.learningRate * this.weightDecay : 1;
     if (steps === undefined) {
@@ -130,7 +137,7 @@ function decays({name, rank}: tf.Variable): boolean {
   return rank > 1 && !/(?:^|[/_])(?:bias|beta|gamma|magnitude)/.test(name);
 }
 
-/** `tf.MomentumOptimizer` with its step of a variable in few launches, where the backend has that (wasm, webgpu, webgl). */
+/** `tf.MomentumOptimizer` with its step of a variable in few launches, or in one loop. */
 export class LoRAMomentum extends tf.MomentumOptimizer {
   static override get className(): string {
     return 'LoRAMomentum';
@@ -141,7 +148,7 @@ export class LoRAMomentum extends tf.MomentumOptimizer {
   }
 
   applyChanged(gradients: Gradients, changes: StepChanges): void {
-    const steps = optimizerSteps();
+    const steps = optimizerSteps(presentGradients(gradients));
     if (steps === undefined) {
       changedFromOutside(gradients, changes, scaled => super.applyGradients(scaled as StockGradients));
       return;
@@ -158,7 +165,7 @@ export class LoRAMomentum extends tf.MomentumOptimizer {
 }
 tf.serialization.registerClass(LoRAMomentum);
 
-/** `tf.SGDOptimizer` with its step of a variable in few launches, where the backend has that (wasm, webgpu, webgl). */
+/** `tf.SGDOptimizer` with its step of a variable in few launches, or in one loop. */
 export class LoRASGD extends tf.SGDOptimizer {
   static override get className(): string {
     return 'LoRASGD';
@@ -169,7 +176,7 @@ export class LoRASGD extends tf.SGDOptimizer {
   }
 
   applyChanged(gradients: Gradients, changes: StepChanges): void {
-    const steps = optimizerSteps();
+    const steps = optimizerSteps(presentGradients(gradients));
     if (steps === undefined) {
       changedFromOutside(gradients, changes, scaled => super.applyGradients(scaled));
       return;
@@ -188,7 +195,7 @@ tf.serialization.registerClass(LoRASGD);
 
 /**
  * Adam (arXiv 1412.6980), as `tf.train.adam` computes it, with the same slots and saved state: for `model.compile` and for loops of one's own.
- * On wasm and webgpu it updates a variable in one launch instead of fourteen, on webgl in three.
+ * On wasm and webgpu it updates a variable in one launch instead of fourteen, on webgl in three, on cpu and for small variables on tensorflow in one loop.
  *
  * @throws LoRAError if an option is no number in its range.
  */
@@ -226,8 +233,8 @@ function makeAdam(
 }
 
 /**
- * Gradient descent, with momentum or without, as `tf.train.sgd` and `tf.train.momentum` compute it, with the same slots and saved state. On
- * wasm and webgpu it updates a variable in one launch.
+ * Gradient descent, with momentum or without, as `tf.train.sgd` and `tf.train.momentum` compute it, with the same slots and saved state. It
+ * updates a variable in one launch on wasm and webgpu, and in one loop on cpu and, if it is small, on tensorflow.
  *
  * @throws LoRAError if an option is no number in its range.
  */

@@ -65,6 +65,11 @@ export function namedGradients(gradients: Gradients): NamedGradient[] {
     : Object.entries(gradients).map(orNull);
 }
 
+/** The gradients that are there. */
+export function presentGradients(gradients: Gradients): tf.Tensor[] {
+  return namedGradients(gradients).flatMap(([, gradient]) => gradient ?? []);
+}
+
 function orNull([name, gradient]: readonly [string, tf.Tensor | null | undefined]): NamedGradient {
   return [name, gradient ?? null];
 }

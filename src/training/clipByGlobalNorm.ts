@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {optimizerSteps} from '../backends/current';
-import {type Gradients, mapGradients, namedGradients, type StepChanges, takeStep} from '../model/stepChanges';
+import {type Gradients, mapGradients, presentGradients, type StepChanges, takeStep} from '../model/stepChanges';
 import {checkNumber} from './checks';
 import {NestedOptimizer, optimizerFrom} from './nestedOptimizer';
 
@@ -18,8 +18,8 @@ export class ClipByGlobalNorm extends NestedOptimizer {
 
   applyChanged(gradients: Gradients, changes: StepChanges): void {
     const {gradientScale = 1} = changes;
-    const present = namedGradients(gradients).flatMap(([, gradient]) => gradient ?? []);
-    const sumOfSquares = optimizerSteps()?.sumOfSquares;
+    const present = presentGradients(gradients);
+    const sumOfSquares = optimizerSteps(present)?.sumOfSquares;
     if (sumOfSquares !== undefined) {
       const norm = gradientScale * Math.sqrt(present.reduce((sum, gradient) => sum + sumOfSquares(gradient), 0));
       const clip = norm <= this.maxNorm ? 1 : this.maxNorm / norm;

@@ -41,10 +41,17 @@ const OPTIMIZERS: [name: string, own: () => tf.Optimizer, stock: () => tf.Optimi
   ],
 ];
 
+/** The function of a backend that launches what computes, and how often Adam may call it for each variable. */
+const LAUNCHES: Partial<Record<string, readonly [method: string, allowed: number]>> = {
+  webgpu: ['runWebGPUProgram', 1],
+  webgl: ['runWebGLProgram', 3],
+  // These variables are small: they are updated in a loop.
+  tensorflow: ['executeSingleOutput', 0],
+};
+
 /** How many programs a step of Adam runs, beyond those that it is allowed. */
 async function launches(backend: string): Promise<number> {
-  const [method, allowed] =
-    backend === 'webgpu' ? ['runWebGPUProgram', 1] : backend === 'webgl' ? ['runWebGLProgram', 3] : ['', Infinity];
+  const [method, allowed] = LAUNCHES[backend] ?? ['', Infinity];
   const optimizer = adam();
   const variables = SHAPES.map((shape, i) => tf.tidy(() => tf.variable(random(shape, i + 1))));
   const gradients = variables.map(({name, shape}, i) => ({name, tensor: random(shape, i + 1)}));
