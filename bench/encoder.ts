@@ -1,6 +1,6 @@
 // A LoRA step of all-MiniLM-L6-v2 (batch 16, 64 tokens, rank 8 on queries and values) beside that of PyTorch with PEFT, in one run:
 //
-//     npm run bench:encoder -- [--backend wasm|tensorflow] [--threads 1] [--clock cpu|wall] [--rounds 7]
+//     npm run bench:encoder -- [--backend wasm|tensorflow] [--threads 1] [--clock cpu|wall] [--rounds 7] [--relaxed]
 
 import {spawn} from 'node:child_process';
 import {createInterface} from 'node:readline';
@@ -11,6 +11,7 @@ import {adam, applyLoRA} from 'tfjs-lora';
 import {compileCrossEntropy, loadTransformer} from 'tfjs-lora/transformers';
 import {minilm} from '../scripts/pretrained';
 import {type Backend, useBackend} from './backend';
+import {useRelaxed} from './relaxed';
 import {printTable} from './table';
 
 const BATCH = 16;
@@ -24,12 +25,15 @@ const {values} = parseArgs({
     clock: {type: 'string', default: 'wall'},
     rounds: {type: 'string', default: '7'},
     checkpoint: {type: 'boolean', default: false},
+    relaxed: {type: 'boolean', default: false},
   },
 });
 const clock = values.clock === 'cpu' ? 'cpu' : 'wall';
 
 await useBackend(values.backend as Backend);
-tf.enableProdMode();
+if (values.relaxed) {
+  useRelaxed();
+}
 const {config, weights, folder} = await minilm();
 
 const body = await loadTransformer({config, weights, pooling: 'mean', checkpoint: values.checkpoint});

@@ -3,7 +3,6 @@
 // kernels of its own, then all others in turn. Time is that of the processor, so that other processes count little; medians of the rounds.
 
 import {argv, cpuUsage} from 'node:process';
-import {setFlagsFromString} from 'node:v8';
 import * as tf from '@tensorflow/tfjs';
 import '@tensorflow/tfjs-backend-wasm';
 import {nsfwMid} from '../scripts/graphModels/files';
@@ -25,10 +24,9 @@ const x = tf.randomUniform([BATCH, SIZE, SIZE, 3], 0, 1, 'float32', 1);
 const predictGraph = () => spend(graph.execute({[input]: x}, end) as tf.Tensor);
 const plain = await median([predictGraph]);
 
-const {adam, applyLoRA, replaceHead, useRelaxedSIMD} = await import('tfjs-lora');
+const {adam, applyLoRA, replaceHead} = await import('tfjs-lora');
 if (argv.includes('relaxed')) {
-  setFlagsFromString('--experimental-wasm-relaxed-simd');
-  console.log(useRelaxedSIMD() ? 'Relaxed SIMD is in use.' : 'There is no relaxed SIMD here.');
+  (await import('./relaxed')).useRelaxed();
 }
 const {fromGraphModel} = await import('tfjs-lora/graph');
 const {printKernels} = await import('./where');

@@ -2,14 +2,13 @@ import {mkdirSync, readFileSync, writeFileSync} from 'node:fs';
 import {cpus} from 'node:os';
 import {fileURLToPath} from 'node:url';
 import {parseArgs} from 'node:util';
-import {setFlagsFromString} from 'node:v8';
 import * as tf from '@tensorflow/tfjs';
-import {useRelaxedSIMD} from 'tfjs-lora';
 import {type Backend, BACKENDS, isBackend, useBackend} from './backend';
 import {CASE_NAMES, type CaseName, CASES, isCaseName} from './cases/index';
 import {type CaseResult, measureCase} from './library';
 import {CLOCKS, type Plan, ratioOf, type Summary, timeOf} from './measure';
 import {hasPeft, THREADS} from './peers/peft';
+import {useRelaxed} from './relaxed';
 import {type Reach, reach, spread} from './reach';
 import {printTable} from './table';
 import {OF, printWhere} from './where';
@@ -68,14 +67,11 @@ interface Environment {
   plan: Plan;
 }
 
-/** Loads a backend, which multiplies and adds in one instruction if that is asked for. Node 20 has it behind a flag. */
+/** Loads a backend, which trains with relaxed SIMD if that is asked for. */
 async function start(backend: Backend): Promise<void> {
-  if (values.relaxed) {
-    setFlagsFromString('--experimental-wasm-relaxed-simd');
-  }
   await useBackend(backend);
-  if (values.relaxed && !useRelaxedSIMD()) {
-    throw new Error('There is no relaxed SIMD here.');
+  if (values.relaxed) {
+    useRelaxed();
   }
 }
 
