@@ -18,7 +18,7 @@ interface Attribute {
 export const MATRIX_PRODUCT = 'MatMul';
 
 /** Up to this many multiplications it matters more how a product is begun than at what rate it is computed. */
-const SMALL = 2 ** 20;
+const SMALL = 2 ** 21;
 
 /**
  * Up to this length of what is summed, `MatMul` is the fastest that TensorFlow has. It would be beyond, but there oneDNN moves the stack
