@@ -33,6 +33,13 @@ export const ROOMS: readonly Room[] = [
         way: 'Take smaller batches, dispose of what is no longer used ([memory](memory.md)), or take another backend.',
       },
       {
+        title: 'A thread of the wasm kernels failed',
+        parts: ['thread of the wasm kernels failed'],
+        cause:
+          'A thread that computes beside the page met an error, such as memory that is gone. What it had to compute is not there.',
+        way: 'Reload the page. If it happens again, call `setThreadsCount(1)` of `@tensorflow/tfjs-backend-wasm` before the backend starts, and report it.',
+      },
+      {
         title: 'A program was refused by the graphics card',
         parts: ["computes with tfjs's own kernels from now on"],
         cause:

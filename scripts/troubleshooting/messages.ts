@@ -13,8 +13,8 @@ const FEWEST_LETTERS = 9;
 /** More alternatives than a text of two conditions and a few parts has. */
 const MOST_ALTERNATIVES = 8;
 
-/** Code of the wasm module, data, and files whose texts are programs for a graphics card. */
-const HAS_NO_MESSAGES = /native\/|quickstart\/|webgpu\/|webgl\/|pointwise/;
+/** Code of the wasm module, data, and files whose texts are programs, for a graphics card or a thread. */
+const HAS_NO_MESSAGES = /native\/|quickstart\/|webgpu\/|webgl\/|pointwise|wasm\/own\/helper/;
 
 type Constants = ReadonlyMap<string, ts.Expression>;
 

@@ -6,7 +6,8 @@ import {ensureWasmKernels} from '../../src/backends/wasm';
 import type {WasmBackend} from '../../src/backends/wasm/kernel';
 import {BINARY} from '../../src/backends/wasm/own/binary';
 import {currentNative, nativeOf, withoutNative} from '../../src/backends/wasm/own/find';
-import {Native, withSharedMemory} from '../../src/backends/wasm/own/native';
+import {withSharedMemory} from '../../src/backends/wasm/own/module';
+import {Native} from '../../src/backends/wasm/own/native';
 import {agrees} from '../../src/backends/wasm/own/trial';
 import {useBackend} from '../helpers';
 

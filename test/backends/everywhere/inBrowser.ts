@@ -35,6 +35,13 @@ window.startSuite = (backend, order) => {
         tf.env().set('WEBGPU_CPU_FORWARD', false);
       }
     },
+    ...(backend === 'wasm' && {
+      ownCases: async () => {
+        const {callThreads, threadCases} = await import('./threadCases');
+        await callThreads();
+        return threadCases;
+      },
+    }),
     report: window.reportOutcome,
   });
 };

@@ -89,19 +89,26 @@ function addTile(
   storeTile(out, strideOut, height, width, a00, a01, a10, a11, a20, a21, a30, a31);
 }
 
-/** `out[m, n] = a[rows, m]ᵀ · b[rows, n]`, `chunk` rows at a time, which stay in the cache. */
-export function multiplyTransposed(rows: i32, m: i32, n: i32, a: usize, b: usize, out: usize, chunk: i32): void {
-  const strideA: usize = (<usize>m) << 2;
-  const strideB: usize = (<usize>n) << 2;
+/**
+ * `out[m, n] = a[rows, m]ᵀ · b[rows, n]`, `chunk` rows at a time, which stay in the cache. Rows lie `strideA`, `strideB` and `strideOut` bytes
+ * apart.
+ */
+export function multiplyTransposed(
+  rows: i32, m: i32, n: i32,
+  a: usize, strideA: usize,
+  b: usize, strideB: usize,
+  out: usize, strideOut: usize,
+  chunk: i32,
+): void {
   for (let row = 0; row < rows; row += chunk) {
     const count = min(chunk, rows - row);
     const x = b + (<usize>row) * strideB;
     const y = a + (<usize>row) * strideA;
     for (let j = 0; j < n; j += 8) {
       for (let i = 0; i < m; i += 4) {
-        const at: usize = out + (<usize>i) * strideB + ((<usize>j) << 2);
+        const at: usize = out + (<usize>i) * strideOut + ((<usize>j) << 2);
         addTile(
-          at, strideB, min(4, m - i), min(8, n - j),
+          at, strideOut, min(4, m - i), min(8, n - j),
           y + ((<usize>i) << 2), strideA, 0,
           x + ((<usize>j) << 2), strideB, 0,
           1, count, row == 0,

@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import type {OwnKernel} from '../../registration';
 import {newKernel} from '../kernel';
 import {nativeOf} from './find';
+import {BY_NUMBER} from './native';
 
 interface OutputGradient {
   readonly dy: tf.Tensor;
@@ -17,7 +18,10 @@ function cappedGradient(name: string, cap: number, composed: (call: OutputGradie
       return tf.tidy(() => composed(inputs));
     }
     const out = native.output(y.shape);
-    native.functions.maskByOutput(native.at(y), native.at(dy), native.at(out), y.size, cap);
+    const places = [y, dy, out].map(tensor => native.at(tensor));
+    native.runParts(native.partsOf(y.size, 4, BY_NUMBER * y.size), (own, {first, size}) => {
+      own.maskByOutput(...places.map(place => place + 4 * first), size, cap);
+    });
     return out;
   });
 }
@@ -38,7 +42,9 @@ const affine = newKernel<Affine, object>(AFFINE, ({inputs: {x, m, t}, backend}) 
   }
   const out = native.output(x.shape);
   const [from, scale, shift, to] = [x, m, t, out].map(tensor => native.at(tensor)) as [number, number, number, number];
-  native.functions.affine(from, scale, shift, to, x.size, m.size, -Infinity, Infinity);
+  native.runParts(native.partsOf(x.size, m.size, BY_NUMBER * x.size), (own, {first, size}) => {
+    own.affine(from + 4 * first, scale, shift, to + 4 * first, size, m.size, -Infinity, Infinity);
+  });
   return out;
 });
 

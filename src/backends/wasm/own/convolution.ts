@@ -57,10 +57,23 @@ function convolveDirectly(
   }
   const image = pad(native, geometry, margins, x, padded);
   native.writeIntegers(offsets, tapOffsets(geometry, margins.width));
-  functions.convolve(
-    ...[image, margins.height, margins.width, channelsIn, n, height.output, width.output, height.stride, width.stride],
-    ...[offsets, taps, panels, panel, y, channelsOut, bias, ...clampArguments(clamp)],
-  );
+  const bounds = clampArguments(clamp);
+  const line = 4 * margins.width * channelsIn;
+  const lineOut = 4 * width.output * channelsOut;
+  const work = taps * channelsIn * channelsOut * n * height.output * width.output;
+  // Where images are fewer than threads, each thread takes some lines of all.
+  const byLines = n < native.partsOf(n * height.output, 1, work).length;
+  native.runParts(native.partsOf(byLines ? height.output : n, 1, work), (own, {first, size}) => {
+    const images = byLines ? Array.from({length: n}, (_, i) => i) : [first];
+    for (const i of images) {
+      const row = byLines ? first : 0;
+      own.convolve(
+        ...[image + (i * margins.height + row * height.stride) * line, margins.height, margins.width, channelsIn],
+        ...[byLines ? 1 : size, byLines ? size : height.output, width.output, height.stride, width.stride],
+        ...[offsets, taps, panels, panel, y + (i * height.output + row) * lineOut, channelsOut, bias, ...bounds],
+      );
+    }
+  });
 }
 
 /** The gradient in the kernel, `[kernelHeight, kernelWidth, channelsIn, channelsOut]`. */
@@ -71,7 +84,6 @@ export function convolutionKernelGradient(
   dy: number,
   out: number,
 ): void {
-  const {functions} = native;
   const {n, height, width, channelsIn, channelsOut} = geometry;
   if (isProductOfPixels(geometry)) {
     multiplyTransposed(native, {m: channelsIn, k: n * height.output * width.output, n: channelsOut}, x, dy, out);
@@ -83,13 +95,17 @@ export function convolutionKernelGradient(
   const [offsets = 0, turned = 0, padded = 0] = native.reserve(4 * taps, taps * size, margins.bytes);
   const image = pad(native, geometry, margins, x, padded);
   native.writeIntegers(offsets, tapOffsets(geometry, margins.width));
-  functions.convolutionKernelGradient(
-    ...[image, margins.height, margins.width, channelsIn, n, height.output, width.output, height.stride, width.stride],
-    ...[offsets, taps, dy, channelsOut, turned],
-  );
-  for (let tap = 0; tap < taps; tap++) {
-    functions.transpose(turned + tap * size, channelsOut, channelsIn, out + tap * size);
-  }
+  const work = taps * channelsIn * channelsOut * n * height.output * width.output;
+  native.runParts(native.partsOf(taps, 1, work), (own, part) => {
+    const {first} = part;
+    own.convolutionKernelGradient(
+      ...[image, margins.height, margins.width, channelsIn, n, height.output, width.output],
+      ...[height.stride, width.stride, offsets + 4 * first, part.size, dy, channelsOut, turned + first * size],
+    );
+    for (let tap = first; tap < first + part.size; tap++) {
+      own.transpose(turned + tap * size, channelsOut, channelsIn, out + tap * size);
+    }
+  });
 }
 
 /** Whether a convolution is the product of its pixels with a matrix. */

@@ -4,7 +4,7 @@ import {convolve} from './convolution';
 import {depthwise, takesDepthwise} from './depthwise';
 import {currentNative} from './find';
 import {type Geometry, geometryOf} from './geometry';
-import type {Native} from './native';
+import {BY_NUMBER, type Native} from './native';
 import type {Clamp} from './products';
 
 /** The fused convolution by our module, on the current backend; `undefined` where the module is not in use. */
@@ -17,12 +17,18 @@ export function nativeFusion(): Fusion | undefined {
       rectified: (convolution, scaling, cap) => {
         const y = compute(native, convolution, scaling, {low: 0, high: cap});
         const bits = tf.engine().makeTensorFromTensorInfo(native.words(Math.ceil(y.size / 32)));
-        native.functions.toBits(native.at(y), native.at(bits), y.size, cap);
+        const [from, to] = [native.at(y), native.at(bits)];
+        native.runParts(native.partsOf(y.size, 32, BY_NUMBER * y.size), (own, {first, size}) => {
+          own.toBits(from + 4 * first, to + first / 8, size, cap);
+        });
         return [y, bits];
       },
       masked: (dy, bits) => {
         const out = tf.engine().makeTensorFromTensorInfo(native.output(dy.shape));
-        native.functions.maskByBits(native.at(bits), native.at(dy), 0, native.at(out), dy.size, 0);
+        const [mask, from, to] = [bits, dy, out].map(tensor => native.at(tensor)) as [number, number, number];
+        native.runParts(native.partsOf(dy.size, 32, BY_NUMBER * dy.size), (own, {first, size}) => {
+          own.maskByBits(mask + first / 8, from + 4 * first, 0, to + 4 * first, size, 0);
+        });
         return out;
       },
     }

@@ -1,46 +1,18 @@
 import * as tf from '@tensorflow/tfjs';
 import type {WasmBackend} from '../kernel';
 import {BINARY} from './binary';
+import type {NativeFunctions} from './functions';
+import {compiled, functionsOf} from './module';
 import {isRecorded} from './recorded';
 import {areFusedSumsWanted, withFusedSums} from './relaxed';
-
-/** What `../native/index.ts` exports. Its parameters are told there. */
-export type NativeFunctions = Readonly<
-  Record<
-    | 'adam'
-    | 'affine'
-    | 'convolutionKernelGradient'
-    | 'convolve'
-    | 'depthwise'
-    | 'depthwiseInputGradient'
-    | 'depthwiseKernelGradient'
-    | 'descend'
-    | 'maskByBits'
-    | 'maskByOutput'
-    | 'momentum'
-    | 'multiply'
-    | 'multiplyBy4'
-    | 'multiplyTransposed'
-    | 'normalize'
-    | 'packColumns'
-    | 'packRows'
-    | 'pad'
-    | 'scaleColumns'
-    | 'toBits'
-    | 'transpose'
-    | 'turnTaps'
-    | 'winogradInput'
-    | 'winogradKernel'
-    | 'winogradOutput',
-    (...args: number[]) => void
-  >
-> & {readonly sumOfSquares: (place: number, count: number) => number};
+import {type Part, partsOf, Threads, worthCalling} from './threads';
 
 /** The parts of tfjs's wasm backend that are not public: its Emscripten module, in its plain build and in the one with threads. */
 interface EmscriptenModule {
   readonly HEAPU8: Uint8Array;
   readonly asm?: {readonly memory?: unknown};
   readonly wasmMemory?: unknown;
+  readonly tfjs?: {getThreadsCount?(): number};
   _malloc(bytes: number): number;
   _free(address: number): void;
 }
@@ -50,10 +22,13 @@ interface Internals {
   getMemoryOffset?(dataId: tf.DataId): number;
 }
 
+/** What is computed number by number takes as long as so many multiplications for each, of the time to fetch it. */
+export const BY_NUMBER = 8;
+
 /** Places in memory are multiples of this, so that none shares a cache line with the next. */
 const ALIGNMENT = 64;
 
-/** Our module in the memory of a backend: functions that take places in memory, and memory to work in. */
+/** Our module in the memory of a backend: functions that take places in memory, memory to work in, and threads to work on. */
 export class Native {
   private begin = 0;
   private size = 0;
@@ -65,6 +40,7 @@ export class Native {
     private readonly backend: WasmBackend & Required<Internals>,
     private readonly module: EmscriptenModule,
     private readonly memory: WebAssembly.Memory,
+    private readonly threads: Threads | undefined,
   ) {}
 
   /** Loads our module into a backend's memory; `undefined` where that is not reached, or the engine has no SIMD. */
@@ -81,15 +57,48 @@ export class Native {
     if (memory === undefined) {
       return undefined;
     }
-    const functions = instantiate<NativeFunctions>(BINARY, memory);
-    return (
-      functions && new Native(functions, backend as WasmBackend & Required<Internals>, wasm as EmscriptenModule, memory)
-    );
+    const code = compiled(BINARY, memory);
+    if (code === undefined) {
+      return undefined;
+    }
+    const emscripten = wasm as EmscriptenModule;
+    const threads = Threads.start(emscripten.tfjs?.getThreadsCount?.() ?? 1, {
+      memory,
+      modules: () => {
+        const fused = compiled(BINARY, memory, withFusedSums);
+        return fused === undefined ? [code] : [code, fused];
+      },
+      allocate: bytes => emscripten._malloc(bytes) >>> 0,
+      owner: backend,
+    });
+    const own = functionsOf(code, memory);
+    return new Native(own, backend as WasmBackend & Required<Internals>, emscripten, memory, threads);
   }
 
   /** The module's functions: those with fused sums while a gradient is taken, if they are wanted. */
   get functions(): NativeFunctions {
-    return areFusedSumsWanted() && isRecorded() ? this.fusedOrExact() : this.exact;
+    return fusesSums() ? this.fusedOrExact() : this.exact;
+  }
+
+  /**
+   * The parts in which `count` things are to be computed: one for each thread, of as many whole `units` as the others.
+   *
+   * @param work about how many multiplications they take. For few, nobody is called.
+   */
+  partsOf(count: number, unit: number, work: number): Part[] {
+    return partsOf(count, unit, worthCalling(this.threads?.available() ?? 1, work));
+  }
+
+  /** Computes parts at the same time, each by the calls that `compute` makes for it. */
+  runParts(parts: readonly Part[], compute: (functions: NativeFunctions, part: Part, i: number) => void): void {
+    const {functions} = this;
+    if (parts.length > 1 && this.threads !== undefined) {
+      this.threads.run(parts, compute, functions, functions !== this.exact);
+    } else {
+      parts.forEach((part, i) => {
+        compute(functions, part, i);
+      });
+    }
   }
 
   /** Whether the engine has fused sums. */
@@ -98,12 +107,17 @@ export class Native {
   }
 
   private fusedOrExact(): NativeFunctions {
-    return (this.fused ??= instantiate(BINARY, this.memory, withFusedSums) ?? this.exact);
+    if (this.fused === undefined) {
+      const code = compiled(BINARY, this.memory, withFusedSums);
+      this.fused = code === undefined ? this.exact : functionsOf(code, this.memory);
+    }
+    return this.fused;
   }
 
   /** The functions of another module of ours, in the same memory; `undefined` where the engine does not compile it. */
   add<Functions>(binary: string): Functions | undefined {
-    return instantiate<Functions>(binary, this.memory);
+    const code = compiled(binary, this.memory);
+    return code && functionsOf<Functions>(code, this.memory);
   }
 
   /** Where a tensor's numbers lie; 0 for none. A tensor of another backend is fetched first. */
@@ -164,55 +178,6 @@ export class Native {
   }
 }
 
-/** A module in a memory; `undefined` where the engine has no SIMD, or compiles nothing of this size at once. */
-function instantiate<Functions>(
-  binary: string,
-  memory: WebAssembly.Memory,
-  changed: (module: Uint8Array<ArrayBuffer>) => Uint8Array<ArrayBuffer> = module => module,
-): Functions | undefined {
-  try {
-    const isShared = typeof SharedArrayBuffer === 'function' && memory.buffer instanceof SharedArrayBuffer;
-    const bytes = changed(bytesOf(binary));
-    const module = new WebAssembly.Module(isShared ? withSharedMemory(bytes) : bytes);
-    return new WebAssembly.Instance(module, {env: {memory}}).exports as unknown as Functions;
-  } catch {
-    return undefined;
-  }
-}
-
-function bytesOf(hexadecimal: string): Uint8Array<ArrayBuffer> {
-  return Uint8Array.from({length: hexadecimal.length / 2}, (_, i) => parseInt(hexadecimal.slice(2 * i, 2 * i + 2), 16));
-}
-
-/** The number of a WebAssembly section that lists imports. */
-const IMPORTS = 2;
-/** How an import of a memory says its limits: at least none; or shared, at least none and at most 65536 pages. */
-const LIMITS = {own: [0, 0], shared: [3, 0, 0x80, 0x80, 4]};
-
-/** A module that imports a memory, and nothing else, as one that imports a memory which threads share. */
-export function withSharedMemory(module: Uint8Array): Uint8Array<ArrayBuffer> {
-  let section = 8; // behind the magic number and the version
-  for (;;) {
-    const id = module[section];
-    let size = 0;
-    let body = section + 1;
-    for (let shift = 0; ; shift += 7) {
-      const byte = module[body++] as number;
-      size |= (byte & 0x7f) << shift;
-      if (byte < 0x80) {
-        break;
-      }
-    }
-    if (id === IMPORTS) {
-      const names = module.slice(body, body + size - LIMITS.own.length);
-      return Uint8Array.from([
-        ...module.slice(0, section),
-        ...[IMPORTS, names.length + LIMITS.shared.length],
-        ...names,
-        ...LIMITS.shared,
-        ...module.slice(body + size),
-      ]);
-    }
-    section = body + size;
-  }
+function fusesSums(): boolean {
+  return areFusedSumsWanted() && isRecorded();
 }

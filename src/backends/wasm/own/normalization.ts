@@ -1,4 +1,4 @@
-import type {Native} from './native';
+import {BY_NUMBER, type Native} from './native';
 
 /** Where the weights of a normalization lie, `[channels]` each. */
 export interface NormalizationPlaces {
@@ -25,5 +25,7 @@ export function normalize(
     roots,
     values.map(value => Math.sqrt(fround(value + fround(epsilon)))),
   );
-  native.functions.normalize(x, mean, roots, scale, offset, y, count, channels);
+  native.runParts(native.partsOf(count, channels, BY_NUMBER * count), (own, {first, size}) => {
+    own.normalize(x + 4 * first, mean, roots, scale, offset, y + 4 * first, size, channels);
+  });
 }

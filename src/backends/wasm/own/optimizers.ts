@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import type {AdamSettings, MomentumSettings, OptimizerSteps} from '../../optimizerSteps';
 import {currentNative} from './find';
-import type {Native} from './native';
+import {BY_NUMBER, type Native} from './native';
 
 /** The steps by our module, on the current backend; `undefined` where the module is not in use. */
 export function nativeSteps(): OptimizerSteps | undefined {
@@ -30,10 +30,13 @@ function adam(
 ): tf.Tensor {
   const [m, v] = [first, second].map(slot => ownPlace(native, slot)) as [number, number];
   return updated(native, value, out => {
-    native.functions.adam(
-      ...[native.at(value), native.at(gradient), m, v, out, value.size],
-      ...[beta1, 1 - beta1, beta2, 1 - beta2, ...corrections, learningRate, epsilon, gradientScale, kept],
-    );
+    const places = [native.at(value), native.at(gradient), m, v, out];
+    native.runParts(native.partsOf(value.size, 4, BY_NUMBER * value.size), (own, {first, size}) => {
+      own.adam(
+        ...[...places.map(place => place + 4 * first), size],
+        ...[beta1, 1 - beta1, beta2, 1 - beta2, ...corrections, learningRate, epsilon, gradientScale, kept],
+      );
+    });
   });
 }
 

@@ -1,3 +1,4 @@
+import type {NativeFunctions} from './functions';
 import type {Native} from './native';
 
 /** What follows a product or a convolution: nothing, or an activation that keeps its numbers between bounds. */
@@ -65,32 +66,54 @@ export function multiply(
     return;
   }
   const panel = k * PANEL_ROW;
-  const step = 4 * k * n <= SMALL ? n : COLUMNS;
-  const [panels = 0] = native.reserve(panelBytes(k, step));
-  for (let first = 0; first < n; first += step) {
-    const columns = Math.min(step, n - first);
+  const bounds = clampArguments(clamp);
+  const pack = (own: NativeFunctions, first: number, columns: number, panels: number) => {
     if (transposed) {
-      functions.packColumns(b + 4 * first * k, 4 * k, k, columns, panels, panel);
+      own.packColumns(b + 4 * first * k, 4 * k, k, columns, panels, panel);
     } else {
-      functions.packRows(b + 4 * first, 4 * n, k, columns, panels, panel);
+      own.packRows(b + 4 * first, 4 * n, k, columns, panels, panel);
     }
-    functions.multiply(
-      ...[m, columns, k, a, 4 * k, panels, panel, c + 4 * first, 4 * n],
-      ...[bias && bias + 4 * first, ...clampArguments(clamp), step === n ? 1 : 0],
-    );
+  };
+  if (4 * k * n <= SMALL) {
+    const [panels = 0] = native.reserve(panelBytes(k, n));
+    pack(functions, 0, n, panels);
+    native.runParts(native.partsOf(m, 4, m * k * n), (own, {first, size}) => {
+      own.multiply(
+        ...[size, n, k, a + 4 * first * k, 4 * k, panels, panel, c + 4 * first * n, 4 * n],
+        ...[bias, ...bounds, 1],
+      );
+    });
+    return;
   }
+  const parts = native.partsOf(n, COLUMNS, m * k * n);
+  const [panels = 0] = native.reserve(parts.length * panelBytes(k, COLUMNS));
+  native.runParts(parts, (own, part, i) => {
+    const place = panels + i * panelBytes(k, COLUMNS);
+    for (let first = part.first; first < part.first + part.size; first += COLUMNS) {
+      const columns = Math.min(COLUMNS, n - first);
+      pack(own, first, columns, place);
+      own.multiply(
+        ...[m, columns, k, a, 4 * k, place, panel, c + 4 * first, 4 * n],
+        ...[bias && bias + 4 * first, ...bounds, 0],
+      );
+    }
+  });
 }
 
 /** `out[m, n] = a[k, m]ᵀ · b[k, n]`. */
 export function multiplyTransposed(native: Native, {m, k, n}: Product, a: number, b: number, out: number): void {
-  const {functions} = native;
   const chunk = (width: number) => Math.max(32, Math.floor(CHUNK / width));
   if (m > 4 * n && n <= 64) {
     // A tile is twice as wide as high, so the longer side goes across.
     const [turned = 0] = native.reserve(4 * m * n);
-    functions.multiplyTransposed(k, n, m, b, a, turned, chunk(m));
-    functions.transpose(turned, n, m, out);
+    native.runParts(native.partsOf(m, 8, m * k * n), (own, {first, size}) => {
+      const at = 4 * first;
+      own.multiplyTransposed(k, n, size, b, 4 * n, a + at, 4 * m, turned + at, 4 * m, chunk(m));
+    });
+    native.functions.transpose(turned, n, m, out);
   } else {
-    functions.multiplyTransposed(k, m, n, a, b, out, chunk(n));
+    native.runParts(native.partsOf(m, 4, m * k * n), (own, {first, size}) => {
+      own.multiplyTransposed(k, size, n, a + 4 * first, 4 * m, b, 4 * n, out + 4 * first * n, 4 * n, chunk(n));
+    });
   }
 }

@@ -55,8 +55,11 @@ export function convolveByTiles(
     output: 4 * tiles * channelsOut + GAP,
   };
   const partBytes = parts.length === 1 ? 0 : 4 * PART * PART * channelsIn * channelsOut;
-  const [scratch = 0, part = 0, kernels = 0, inputs = 0, outputs = 0, padded = 0] = native.reserve(
-    ...[SCRATCH, partBytes, 36 * plane.kernel, 36 * plane.input, 36 * plane.output, margins.bytes],
+  const images = native.partsOf(n, 1, 36 * tiles * inner * channelsOut * n);
+  const own = {scratch: SCRATCH, inputs: 36 * plane.input, outputs: 36 * plane.output};
+  const ownBytes = own.scratch + own.inputs + own.outputs;
+  const [scratch = 0, part = 0, kernels = 0, places = 0, padded = 0] = native.reserve(
+    ...[SCRATCH, partBytes, 36 * plane.kernel, images.length * ownBytes, margins.bytes],
   );
   parts.forEach((shift, i) => {
     const place = partBytes === 0 ? kernel.place : part;
@@ -69,28 +72,33 @@ export function convolveByTiles(
     );
   });
   const image = pad(native, geometry, margins, x, padded);
+  const bounds = clampArguments(clamp);
   const imageBytes = 4 * margins.height * margins.width * channelsIn;
-  for (let i = 0; i < n; i++) {
-    parts.forEach(({row, column}, j) => {
-      const from = image + i * imageBytes + 4 * (row * margins.width + column) * channelsIn;
-      functions.winogradInput(
-        ...[from, margins.width, channelsIn, down, across],
-        ...[inputs + 4 * j * channelsIn, 4 * inner, plane.input, scratch],
-      );
-    });
-    for (let t = 0; t < 36; t++) {
-      functions.multiply(
-        ...[tiles, channelsOut, inner, inputs + t * plane.input, 4 * inner],
-        ...[kernels + t * plane.kernel, inner * PANEL_ROW, outputs + t * plane.output, 4 * channelsOut],
-        ...[0, 0, 0, 0, 1],
+  native.runParts(images, (called, some, thread) => {
+    const place = places + thread * ownBytes;
+    const [inputs, outputs] = [place + own.scratch, place + own.scratch + own.inputs];
+    for (let i = some.first; i < some.first + some.size; i++) {
+      parts.forEach(({row, column}, j) => {
+        const from = image + i * imageBytes + 4 * (row * margins.width + column) * channelsIn;
+        called.winogradInput(
+          ...[from, margins.width, channelsIn, down, across],
+          ...[inputs + 4 * j * channelsIn, 4 * inner, plane.input, place],
+        );
+      });
+      for (let t = 0; t < 36; t++) {
+        called.multiply(
+          ...[tiles, channelsOut, inner, inputs + t * plane.input, 4 * inner],
+          ...[kernels + t * plane.kernel, inner * PANEL_ROW, outputs + t * plane.output, 4 * channelsOut],
+          ...[0, 0, 0, 0, 1],
+        );
+      }
+      called.winogradOutput(
+        ...[outputs, plane.output, channelsOut, down, across],
+        ...[y + 4 * i * height.output * width.output * channelsOut, height.output, width.output],
+        ...[bias, ...bounds, place],
       );
     }
-    functions.winogradOutput(
-      ...[outputs, plane.output, channelsOut, down, across],
-      ...[y + 4 * i * height.output * width.output * channelsOut, height.output, width.output],
-      ...[bias, ...clampArguments(clamp), scratch],
-    );
-  }
+  });
 }
 
 /** Copies the 3×3 taps of a kernel that a shift of the image meets, with zeros where the kernel ends. */

@@ -1,0 +1,45 @@
+// What threads gain on wasm, in Chromium: `npm run bench:threads -- [1 2 …]`, the numbers of threads that are asked for.
+
+import type {AddressInfo} from 'node:net';
+import {fileURLToPath} from 'node:url';
+import {chromium} from 'playwright-core';
+import {ARGUMENTS, bundle, findChromium, manyCores, serve} from '../../test/backends/everywhere/browser';
+import {printTable} from '../table';
+
+const executablePath = findChromium();
+if (executablePath === undefined) {
+  throw new Error('This takes Chromium: apt-get install chromium, or CHROMIUM=path.');
+}
+const asked = process.argv.slice(2).map(Number);
+const server = await serve(await bundle(fileURLToPath(new URL('page.ts', import.meta.url))));
+const browser = await chromium.launch({executablePath, args: ARGUMENTS});
+const rows: string[][] = [];
+for (const count of asked.length === 0 ? [1, 2] : asked) {
+  const page = await browser.newPage();
+  await page.addInitScript(manyCores(2 * count));
+  await page.goto(`http://127.0.0.1:${(server.address() as AddressInfo).port}/`);
+  await page.waitForFunction(() => 'measureThreads' in window);
+  const {threads, times} = await page.evaluate(number => window.measureThreads(number), count);
+  for (const [name, {stock, predict, step}] of Object.entries(times)) {
+    const [inMs, ratios] = [
+      [stock, predict, step],
+      [predict / stock, step / stock],
+    ];
+    rows.push([name, String(threads), ...inMs.map(ms => ms.toFixed(1)), ...ratios.map(ratio => ratio.toFixed(2))]);
+  }
+  await page.close();
+}
+await browser.close();
+server.close();
+printTable(
+  [
+    'case',
+    'threads',
+    'predict, stock (ms)',
+    'predict (ms)',
+    'LoRA step (ms)',
+    'predict ÷ stock',
+    'step ÷ stock predict',
+  ],
+  rows,
+);

@@ -1,0 +1,31 @@
+/** What `../native/index.ts` exports. Its parameters are told there. */
+export type NativeFunctions = Readonly<
+  Record<
+    | 'adam'
+    | 'affine'
+    | 'convolutionKernelGradient'
+    | 'convolve'
+    | 'depthwise'
+    | 'depthwiseInputGradient'
+    | 'depthwiseKernelGradient'
+    | 'descend'
+    | 'maskByBits'
+    | 'maskByOutput'
+    | 'momentum'
+    | 'multiply'
+    | 'multiplyBy4'
+    | 'multiplyTransposed'
+    | 'normalize'
+    | 'packColumns'
+    | 'packRows'
+    | 'pad'
+    | 'scaleColumns'
+    | 'toBits'
+    | 'transpose'
+    | 'turnTaps'
+    | 'winogradInput'
+    | 'winogradKernel'
+    | 'winogradOutput',
+    (...args: number[]) => void
+  >
+> & {readonly sumOfSquares: (place: number, count: number) => number};

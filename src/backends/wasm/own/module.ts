@@ -1,0 +1,70 @@
+import type {NativeFunctions} from './functions';
+
+/**
+ * A module of ours, for a memory; `undefined` where the engine has no SIMD, or compiles nothing of this size at once.
+ *
+ * @param binary in hexadecimal.
+ * @param changed what is made of it first.
+ */
+export function compiled(
+  binary: string,
+  memory: WebAssembly.Memory,
+  changed: (module: Uint8Array<ArrayBuffer>) => Uint8Array<ArrayBuffer> = module => module,
+): WebAssembly.Module | undefined {
+  try {
+    const bytes = changed(bytesOf(binary));
+    return new WebAssembly.Module(isShared(memory) ? withSharedMemory(bytes) : bytes);
+  } catch {
+    return undefined;
+  }
+}
+
+/** The functions of a module, in a memory. */
+export function functionsOf<Functions = NativeFunctions>(
+  module: WebAssembly.Module,
+  memory: WebAssembly.Memory,
+): Functions {
+  return new WebAssembly.Instance(module, {env: {memory}}).exports as unknown as Functions;
+}
+
+/** Whether threads can share a memory. */
+export function isShared({buffer}: WebAssembly.Memory): boolean {
+  return typeof SharedArrayBuffer === 'function' && buffer instanceof SharedArrayBuffer;
+}
+
+function bytesOf(hexadecimal: string): Uint8Array<ArrayBuffer> {
+  return Uint8Array.from({length: hexadecimal.length / 2}, (_, i) => parseInt(hexadecimal.slice(2 * i, 2 * i + 2), 16));
+}
+
+/** The number of a WebAssembly section that lists imports. */
+const IMPORTS = 2;
+/** How an import of a memory says its limits: at least none; or shared, at least none and at most 65536 pages. */
+const LIMITS = {own: [0, 0], shared: [3, 0, 0x80, 0x80, 4]};
+
+/** A module that imports a memory, and nothing else, as one that imports a memory which threads share. */
+export function withSharedMemory(module: Uint8Array): Uint8Array<ArrayBuffer> {
+  let section = 8; // behind the magic number and the version
+  for (;;) {
+    const id = module[section];
+    let size = 0;
+    let body = section + 1;
+    for (let shift = 0; ; shift += 7) {
+      const byte = module[body++] as number;
+      size |= (byte & 0x7f) << shift;
+      if (byte < 0x80) {
+        break;
+      }
+    }
+    if (id === IMPORTS) {
+      const names = module.slice(body, body + size - LIMITS.own.length);
+      return Uint8Array.from([
+        ...module.slice(0, section),
+        ...[IMPORTS, names.length + LIMITS.shared.length],
+        ...names,
+        ...LIMITS.shared,
+        ...module.slice(body + size),
+      ]);
+    }
+    section = body + size;
+  }
+}

@@ -1,0 +1,167 @@
+import {CALLS, HELPER, WORDS} from './helper';
+import {isShared} from './module';
+import type {NativeFunctions} from './functions';
+
+/** Some of the things that are computed: the first of them, and how many. */
+export interface Part {
+  readonly first: number;
+  readonly size: number;
+}
+
+/** What threads work with. */
+export interface Workplace {
+  readonly memory: WebAssembly.Memory;
+  /** Our module, and with fused sums, where the engine has these. */
+  readonly modules: () => readonly [exact: WebAssembly.Module, fused?: WebAssembly.Module];
+  /** Gives 0 where there is no memory left. */
+  readonly allocate: (bytes: number) => number;
+  /** Whose memory it is. When it is gone, the threads end. */
+  readonly owner: object;
+}
+
+/** A line of the cache, in bytes. */
+const ALIGNMENT = 64;
+/** As many threads as tfjs has at most. */
+const MOST_THREADS = 8;
+/** As many calls of a round go into the table; one with more is computed here. */
+const MOST_CALLS = 1024;
+
+/** A thread is called for as many multiplications: they take longer than to call it. */
+let worth = 2 ** 19;
+
+/** For tests, to which threads have to be called for less. */
+export function callThreadsFor(multiplications: number): void {
+  worth = multiplications;
+}
+
+/** How many threads are worth calling, of those there are, for as many multiplications. */
+export function worthCalling(threads: number, work: number): number {
+  return Math.min(threads, Math.floor(work / worth));
+}
+
+/** `count` things in at most `most` parts of whole units, the last of which may be less. */
+export function partsOf(count: number, unit: number, most: number): Part[] {
+  const units = Math.ceil(count / unit);
+  const parts = Math.max(1, Math.min(most, units));
+  const begin = (i: number) => Math.min(count, unit * Math.round((i * units) / parts));
+  return Array.from({length: parts}, (_, i) => ({first: begin(i), size: begin(i + 1) - begin(i)}));
+}
+
+/**
+ * Threads beside this one, in a memory that they share: where the browser lets pages have that, tfjs has threads too. They are told what to do
+ * by a table in that memory, since a thread that waits for messages would be late.
+ */
+export class Threads {
+  private readonly words: Int32Array;
+  private readonly numbers: Float64Array;
+  private readonly url: string;
+  private readonly recorder: NativeFunctions;
+  private readonly functionCount: number;
+  private calls: (readonly [id: number, args: readonly number[]])[] = [];
+  private round = 0;
+  private isReady = false;
+
+  private constructor(
+    private readonly count: number,
+    place: number,
+    {memory, modules, owner}: Workplace,
+  ) {
+    const [exact, ...others] = modules();
+    this.words = new Int32Array(memory.buffer, place, CALLS.begin / 4).fill(0);
+    this.numbers = new Float64Array(memory.buffer, place + CALLS.begin, CALLS.numbers * MOST_CALLS);
+    const names = WebAssembly.Module.exports(exact).map(({name}) => name);
+    this.functionCount = names.length;
+    this.recorder = Object.fromEntries(
+      names.map((name, id) => [name, (...args: number[]) => this.calls.push([id, args])]),
+    ) as unknown as NativeFunctions;
+    this.url = URL.createObjectURL(new Blob([HELPER], {type: 'text/javascript'}));
+    const workers = Array.from({length: count - 1}, () => {
+      const worker = new Worker(this.url);
+      worker.postMessage({modules: [exact, ...others], memory, place});
+      return worker;
+    });
+    abandoned.register(owner, workers);
+  }
+
+  /** Starts as many threads as tfjs has, but this one; `undefined` where there are none. */
+  static start(count: number, workplace: Workplace): Threads | undefined {
+    if (count < 2 || typeof Worker !== 'function' || !isShared(workplace.memory)) {
+      return undefined;
+    }
+    // This memory is never given back: threads look at it as long as they live.
+    const place = workplace.allocate(CALLS.begin + 8 * CALLS.numbers * MOST_CALLS + ALIGNMENT);
+    if (place === 0) {
+      return undefined;
+    }
+    try {
+      return new Threads(Math.min(count, MOST_THREADS), Math.ceil(place / ALIGNMENT) * ALIGNMENT, workplace);
+    } catch {
+      return undefined; // the page's policy has no workers of this kind
+    }
+  }
+
+  /** How many threads there are, this one included: until all the others have begun, one. */
+  available(): number {
+    if (!this.isReady && Atomics.load(this.words, WORDS.ready) === this.count - 1) {
+      this.isReady = true;
+      URL.revokeObjectURL(this.url);
+    }
+    return this.isReady ? this.count : 1;
+  }
+
+  /** Computes parts at the same time, of which this thread takes what the others leave. */
+  run(
+    parts: readonly Part[],
+    compute: (functions: NativeFunctions, part: Part, i: number) => void,
+    functions: NativeFunctions,
+    isFused: boolean,
+  ): void {
+    const {words} = this;
+    this.calls = [];
+    const ends = parts.map((part, i) => {
+      compute(this.recorder, part, i);
+      return this.calls.length;
+    });
+    if (this.calls.length > MOST_CALLS) {
+      parts.forEach((part, i) => {
+        compute(functions, part, i);
+      });
+      return;
+    }
+    this.calls.forEach(([id, args], i) => {
+      this.numbers[i * CALLS.numbers] = id + (isFused ? this.functionCount : 0);
+      this.numbers.set(args, i * CALLS.numbers + 1);
+    });
+    ends.forEach((end, i) => {
+      words[WORDS.parts + 2 * i] = ends[i - 1] ?? 0;
+      words[WORDS.parts + 2 * i + 1] = end;
+    });
+    Atomics.store(words, WORDS.done, 0);
+    // A thread that is still looking for parts of the round before may take one from here on: all is written.
+    Atomics.store(words, WORDS.remaining, parts.length);
+    Atomics.store(words, WORDS.round, ++this.round);
+    Atomics.notify(words, WORDS.round);
+    for (let i = this.takePart(); i >= 0; i = this.takePart()) {
+      compute(functions, parts[i] as Part, i);
+      Atomics.add(words, WORDS.done, 1);
+    }
+    while (Atomics.load(words, WORDS.done) < parts.length) {
+      // The others are about to end: pages may not sleep, and it would take longer.
+    }
+    if (words[WORDS.failed] !== 0) {
+      throw new Error('A thread of the wasm kernels failed.');
+    }
+  }
+
+  /** The number of a part that nobody has, or below 0. */
+  private takePart(): number {
+    return Atomics.sub(this.words, WORDS.remaining, 1) - 1;
+  }
+}
+
+/** The threads of a memory that nobody has any more. */
+const abandoned = new FinalizationRegistry<readonly Worker[]>(workers => {
+  workers.forEach(worker => {
+    worker.terminate();
+  });
+});
