@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {adam} from 'tfjs-lora';
+import {adam, useRelaxedSIMD} from 'tfjs-lora';
 import {currentNative} from '../../../src/backends/wasm/own/find';
 import {callThreadsFor} from '../../../src/backends/wasm/own/threads';
 import {random} from '../../helpers';
@@ -96,13 +96,31 @@ export const threadCases: readonly Case[] = [
     behaviour: 'threads give the bits of one',
     kind,
     tolerance: 0,
-    run: async () => {
-      const on = async (work: number) => {
-        callThreadsFor(work);
-        return read(tf.tidy(compute));
-      };
-      const expected = await on(Infinity);
-      return largestDifference(await on(1), expected);
-    },
+    run: () => betweenThreads(compute),
   })),
+  {
+    behaviour: 'threads give the bits of one, with relaxed SIMD',
+    tolerance: 0,
+    run: async () => {
+      if (!useRelaxedSIMD()) {
+        throw new Error('This browser has no relaxed SIMD.');
+      }
+      const differences = [];
+      for (const [, compute] of OPERATIONS) {
+        differences.push(await betweenThreads(compute));
+      }
+      useRelaxedSIMD(false);
+      return Math.max(...differences);
+    },
+  },
 ];
+
+/** The largest difference between what several threads compute, and one. */
+async function betweenThreads(compute: () => tf.Tensor[]): Promise<number> {
+  const on = async (work: number) => {
+    callThreadsFor(work);
+    return read(tf.tidy(compute));
+  };
+  const expected = await on(Infinity);
+  return largestDifference(await on(1), expected);
+}
