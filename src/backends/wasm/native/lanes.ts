@@ -35,6 +35,17 @@ export function load4(p: usize, count: i32): v128 {
   return count >= 4 ? v128.load(p) : loadTail(p, count);
 }
 
+/** Writes the first `count` of four numbers; all of more. */
+// @ts-ignore: decorator
+@inline
+export function store4(p: usize, x: v128, count: i32): void {
+  if (count >= 4) {
+    v128.store(p, x);
+  } else {
+    storeTail(p, x, x, count);
+  }
+}
+
 /** Writes the first `count` of the eight numbers `x, y`. */
 // @ts-ignore: decorator
 @inline

@@ -1,4 +1,4 @@
-import {load4, store8, zeros} from '../lanes';
+import {load4, store4, zeros} from '../lanes';
 import {exp4, total} from './exp';
 
 // The cross-entropy of rows of logits and numbers of classes. Rows whose number is `ignored` do not count.
@@ -33,7 +33,7 @@ function exponentials(row: usize, out: usize, classes: i32, most: f32): f32 {
     let e = exp4(f32x4.sub(load4(row + at, rest), shift));
     if (rest < 4) e = v128.and(e, i32x4.lt_s(i32x4(0, 1, 2, 3), i32x4.splat(rest)));
     sum = f32x4.add(sum, e);
-    if (out) store8(out + at, e, e, min(rest, 4));
+    if (out) store4(out + at, e, rest);
   }
   return total(sum);
 }
@@ -85,7 +85,7 @@ export function crossEntropyGradient(
     for (let j = 0; j < classes; j += 4) {
       const at: usize = (<usize>j) << 2;
       const p = f32x4.mul(load4(to + at, classes - j), factor);
-      store8(to + at, p, p, min(classes - j, 4));
+      store4(to + at, p, classes - j);
     }
     if (target >= 0 && target < classes) {
       const at = to + ((<usize>target) << 2);

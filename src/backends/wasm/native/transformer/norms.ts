@@ -1,4 +1,4 @@
-import {load4, madd, store8, zeros} from '../lanes';
+import {load4, madd, store4, zeros} from '../lanes';
 import {total} from './exp';
 
 // Normalizations of rows: `γ·(x − μ)/√(σ² + ε) + β`, and without a mean `γ·x/√(mean of x² + ε)`.
@@ -49,7 +49,7 @@ export function normalizeRows(
       for (let j = 0; j < width; j += 4) {
         const at: usize = (<usize>j) << 2;
         const sum = f32x4.add(load4(x + at, width - j), load4(r + at, width - j));
-        store8(h + at, sum, sum, min(width - j, 4));
+        store4(h + at, sum, width - j);
       }
       row = h;
       r += stride;
@@ -62,7 +62,7 @@ export function normalizeRows(
       const rest = width - j;
       let z = f32x4.mul(f32x4.mul(f32x4.sub(load4(row + at, rest), mean), root), load4(gamma + at, rest));
       if (beta) z = f32x4.add(z, load4(beta + at, rest));
-      store8(y + at, z, z, min(rest, 4));
+      store4(y + at, z, rest);
     }
     x += stride;
     y += stride;
@@ -94,7 +94,7 @@ export function normalizeRowsGradient(
       const g = f32x4.mul(load4(dy + at, rest), load4(gamma + at, rest));
       const z = f32x4.sub(load4(x + at, rest), mean);
       const result = f32x4.mul(f32x4.sub(f32x4.sub(g, shift), f32x4.mul(z, lean)), root);
-      store8(dx + at, result, result, min(rest, 4));
+      store4(dx + at, result, rest);
     }
     x += stride;
     dy += stride;
@@ -116,7 +116,7 @@ export function normalizeRowsWeights(
       const rest = width - j;
       const z = f32x4.mul(f32x4.sub(load4(x + at, rest), mean), root);
       const sum = madd(load4(dgamma + at, rest), z, load4(dy + at, rest));
-      store8(dgamma + at, sum, sum, min(rest, 4));
+      store4(dgamma + at, sum, rest);
     }
     x += stride;
     dy += stride;

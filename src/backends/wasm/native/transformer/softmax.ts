@@ -1,4 +1,4 @@
-import {load4, madd, store8, zeros} from '../lanes';
+import {load4, madd, store4, zeros} from '../lanes';
 import {exp4, total} from './exp';
 
 /** The numbers of four columns that are seen: those before `limit` whose mask is not zero. */
@@ -22,7 +22,14 @@ export function softmaxRows(s: usize, rows: i32, columns: i32, scale: f32, mask:
   for (let i = 0; i < rows; i++) {
     const limit = ahead < 0 ? columns : min(columns, ahead + i);
     let most = f32x4.splat(-Infinity);
-    for (let j = 0; j < limit; j += 4) {
+    let j = 0;
+    for (; j + 4 <= limit; j += 4) {
+      const at: usize = (<usize>j) << 2;
+      const z = f32x4.mul(v128.load(s + at), factor);
+      const isSeen = mask ? f32x4.ne(v128.load(mask + at), zeros()) : i32x4.splat(-1);
+      most = f32x4.pmax(most, v128.bitselect(z, f32x4.splat(-Infinity), isSeen));
+    }
+    for (; j < limit; j += 4) {
       const z = f32x4.mul(load4(s + ((<usize>j) << 2), columns - j), factor);
       most = f32x4.pmax(most, v128.bitselect(z, f32x4.splat(-Infinity), seen(mask, j, limit)));
     }
@@ -33,13 +40,28 @@ export function softmaxRows(s: usize, rows: i32, columns: i32, scale: f32, mask:
       ),
     );
     let sum = zeros();
-    for (let j = 0; j < limit; j += 4) {
+    j = 0;
+    // Two at a time share their constants.
+    for (; j + 8 <= limit; j += 8) {
+      const p = s + ((<usize>j) << 2);
+      let e0 = exp4(f32x4.sub(f32x4.mul(v128.load(p), factor), largest));
+      let e1 = exp4(f32x4.sub(f32x4.mul(v128.load(p, 16), factor), largest));
+      if (mask) {
+        const m = mask + ((<usize>j) << 2);
+        e0 = v128.and(e0, f32x4.ne(v128.load(m), zeros()));
+        e1 = v128.and(e1, f32x4.ne(v128.load(m, 16), zeros()));
+      }
+      sum = f32x4.add(f32x4.add(sum, e0), e1);
+      v128.store(p, e0);
+      v128.store(p, e1, 16);
+    }
+    for (; j < limit; j += 4) {
       const p = s + ((<usize>j) << 2);
       const rest = columns - j;
       const z = f32x4.sub(f32x4.mul(load4(p, rest), factor), largest);
       const e = v128.and(exp4(z), seen(mask, j, limit));
       sum = f32x4.add(sum, e);
-      store8(p, e, e, min(rest, 4));
+      store4(p, e, rest);
     }
     const whole = total(sum);
     const inverse = f32x4.splat(whole != 0 ? <f32>1 / whole : 0);
@@ -47,7 +69,7 @@ export function softmaxRows(s: usize, rows: i32, columns: i32, scale: f32, mask:
       const p = s + ((<usize>j) << 2);
       const rest = columns - j;
       const y = j < limit ? f32x4.mul(load4(p, rest), inverse) : zeros();
-      store8(p, y, y, min(rest, 4));
+      store4(p, y, rest);
     }
     s += stride;
   }
@@ -68,7 +90,7 @@ export function softmaxGradient(p: usize, dp: usize, rows: i32, columns: i32, sc
       const at: usize = (<usize>j) << 2;
       const rest = columns - j;
       const g = f32x4.mul(f32x4.mul(load4(p + at, rest), f32x4.sub(load4(dp + at, rest), mean)), factor);
-      store8(dp + at, g, g, min(rest, 4));
+      store4(dp + at, g, rest);
     }
     p += stride;
     dp += stride;
@@ -81,7 +103,7 @@ export function addRows(source: usize, target: usize, stride: usize, rows: i32, 
     for (let j = 0; j < width; j += 4) {
       const at: usize = (<usize>j) << 2;
       const sum = f32x4.add(load4(source + at, width - j), load4(target + at, width - j));
-      store8(target + at, sum, sum, min(width - j, 4));
+      store4(target + at, sum, width - j);
     }
     source += (<usize>width) << 2;
     target += stride;
