@@ -49,45 +49,27 @@ export function product(a: tf.Tensor, b: tf.Tensor, transposeA = false, transpos
 }
 
 /** `activation(x ∗ W + b)`: `[n, h, w, in] ∗ [kh, kw, in, out] → [n, h', w', out]`. */
-export function fusedConv2d(
-  x: tf.Tensor4D,
-  filter: tf.Tensor4D,
-  bias: tf.Tensor | null,
-  {strides, padding, dilations}: Conv2DGeometry,
-  activation: FusedActivation,
-): tf.Tensor4D {
-  return run(
-    tf.FusedConv2D,
-    {x, filter, ...(bias && {bias})},
-    {
-      strides,
-      pad: padding,
-      dataFormat: 'NHWC',
-      dilations,
-      activation,
-    },
-  ) as tf.Tensor4D;
+export function fusedConv2d(...call: FusedConvolution): tf.Tensor4D {
+  return fusedConvolution(tf.FusedConv2D, ...call);
 }
 
 /** `activation(x ∗ W + b)` of a depthwise convolution: `[n, h, w, in] ∗ [kh, kw, in, mult] → [n, h', w', in·mult]`. */
-export function fusedDepthwiseConv2d(
+export function fusedDepthwiseConv2d(...call: FusedConvolution): tf.Tensor4D {
+  return fusedConvolution(tf.FusedDepthwiseConv2D, ...call);
+}
+
+type FusedConvolution = [
   x: tf.Tensor4D,
   filter: tf.Tensor4D,
   bias: tf.Tensor | null,
-  {strides, padding, dilations}: Conv2DGeometry,
+  geometry: Conv2DGeometry,
   activation: FusedActivation,
-): tf.Tensor4D {
-  return run(
-    tf.FusedDepthwiseConv2D,
-    {x, filter, ...(bias && {bias})},
-    {
-      strides,
-      pad: padding,
-      dataFormat: 'NHWC',
-      dilations,
-      activation,
-    },
-  ) as tf.Tensor4D;
+];
+
+function fusedConvolution(kernel: string, ...[x, filter, bias, geometry, activation]: FusedConvolution): tf.Tensor4D {
+  const {strides, padding: pad, dilations} = geometry;
+  const inputs = {x, filter, ...(bias && {bias})};
+  return run(kernel, inputs, {strides, pad, dataFormat: 'NHWC', dilations, activation}) as tf.Tensor4D;
 }
 
 /** The gradient of a convolution without dilation in its input: `[n, h', w', out] → [n, h, w, in]`. */
