@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import {type ActivationGradient, MATRIX_PRODUCT} from './oneLaunch';
 
 const BACKEND = 'tensorflow';
 
@@ -13,9 +14,6 @@ interface Attribute {
   type: number;
   value: number | boolean;
 }
-
-/** The product of two matrices, each of them transposed or not. */
-export const MATRIX_PRODUCT = 'MatMul';
 
 /** Up to this many multiplications it matters more how a product is begun than at what rate it is computed. */
 const SMALL = 2 ** 21;
@@ -49,10 +47,7 @@ const ACTIVATION_GRADIENTS = {
   Relu6Grad: ['dy', 'y'],
   SigmoidGrad: ['y', 'dy'],
   TanhGrad: ['y', 'dy'],
-} as const;
-
-/** The name of a kernel `{dy, y} → dy · f'(x)`, for tensors of dtype float32. */
-export type ActivationGradient = keyof typeof ACTIVATION_GRADIENTS;
+} as const satisfies Record<ActivationGradient, readonly ('dy' | 'y')[]>;
 
 interface GradientCall {
   readonly inputs: {readonly dy: tf.Tensor; readonly y: tf.Tensor};
@@ -96,12 +91,4 @@ function isRegistered(kernelName: string): boolean {
 
 function register<Call>(kernelName: string, kernel: (call: Call) => tf.TensorInfo): void {
   tf.registerKernel({kernelName, backendName: BACKEND, kernelFunc: kernel as unknown as tf.KernelFunc});
-}
-
-/**
- * Whether TensorFlow computes on the current backend. To launch an operation takes longer there than to compute a small one, a reshape
- * counts as one, and products take matrices as they are.
- */
-export function launchesOperations(): boolean {
-  return tf.getBackend() === BACKEND;
 }

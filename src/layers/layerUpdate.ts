@@ -10,9 +10,8 @@ import {
   type UpdateSite,
 } from '../methods/method';
 import {methodOf} from '../methods/registry';
-import {Dropout} from '../ops/dropout';
+import {Dropout, type Update} from '../ops/update';
 import {Prepared} from '../ops/lazyOp';
-import type {Update} from '../ops/update';
 import {countNumbers, renameWeight, replaceValue, restoreWeight, withdrawWeight} from '../tfjs/weights';
 import {type Adaptation, type LayerConfig, type UpdateSpec, updateSpecs} from './adaptation';
 

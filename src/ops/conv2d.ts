@@ -3,7 +3,7 @@ import {adjointKernel, conv2dInputGradient} from '../backends/conv2dGradients';
 import {keepsAdjoints} from '../backends/wasm';
 import {deflate, inflate, inflatedShape} from './dilation';
 import {conv2dBackpropFilter, type Conv2DGeometry, conv2dBackpropInput, fusedConv2d} from './kernels';
-import type {Linear} from './lowRank';
+import type {Linear} from './factors';
 
 /**
  * The convolution `x ∗ W`: `[n, h, w, in] ∗ [kh, kw, in, out] → [n, h', w', out]`.

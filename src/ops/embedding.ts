@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import type {Linear} from './lowRank';
+import type {Linear} from './factors';
 
 /**
  * The look-up `E[x]`: row numbers `[n, 1]`, a table `[vocabulary, dim]` → `[n, dim]`. It is the product of `x` as one-hot rows with the

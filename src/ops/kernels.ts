@@ -1,6 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {oneLaunch} from '../backends/oneLaunch';
-import {type ActivationGradient, launchesOperations, MATRIX_PRODUCT} from '../backends/tensorflow';
+import {type ActivationGradient, launchesOperations, MATRIX_PRODUCT, oneLaunch} from '../backends/oneLaunch';
 
 // tfjs fuses only where no gradient is being recorded, and the backward kernels have no public function. An operation that brings
 // its own gradient can call them all directly, and so computes in training, to the last bit, what stock layers compute in `predict`.

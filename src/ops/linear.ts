@@ -9,12 +9,13 @@ import {
   fans,
   gained,
   lastAxis,
+  type Linear,
+  lowRankOf,
   scaled,
   updatedKernel,
 } from './factors';
 import {type FusedActivation, fusedMatMul, product as multiplied} from './kernels';
 import {isRecording, learns, type Prepared, runLazyOp, type Saved} from './lazyOp';
-import {type Linear, lowRankOf} from './lowRank';
 
 /** What changes a linear operation. The tensors may be computed from others: the tape keeps what the backward pass needs of them. */
 export interface LinearUpdate {
