@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 
-// What operations ask of the current backend. What answers is supplied or registered by the files that know the backends.
+// What operations ask of the current backend. The files that know the backends supply or register the answers.
 
 /** The name of a kernel for the product of two matrices, each of them transposed or not. */
 export const MATRIX_PRODUCT = 'MatMul';
@@ -16,7 +16,7 @@ export function launchesOperations(): boolean {
   return tf.getBackend() === 'tensorflow';
 }
 
-/** Operations in one launch each. Where a backend has none, or not this one, it gives `undefined`. */
+/** Operations in one launch each. They return `undefined` where the backend does not have them. */
 export interface OneLaunch {
   /** `c + scale·a·b`, for a rank of few numbers: `[.., width] + [.., rank] · [rank, width]`, or `b` as `[width, rank]`. */
   addProduct(c: tf.Tensor, a: tf.Tensor, b: tf.Tensor, scale: number, transposed: boolean): tf.Tensor | undefined;
@@ -35,7 +35,7 @@ export function supplyOneLaunch(operations: OneLaunch): void {
   supplied = operations;
 }
 
-/** Those of the current backend. They leave nothing on the tape: where every operation is recorded there are none. */
+/** Those of the current backend. The tape does not record them, so there are none while it records every operation. */
 export function oneLaunch(): OneLaunch | undefined {
   const {gradientDepth, kernelDepth} = tf.engine().state;
   const isTaped = gradientDepth > 0 && kernelDepth === 0;

@@ -23,7 +23,7 @@ export function tryOut(backend: object, isRight: () => Promise<boolean>): void {
   );
 }
 
-/** Runs no more programs on a backend, since it does not take one of them. */
+/** Runs no more programs on a backend, which has refused one of them. */
 export function giveUp(backend: object, reason: string): void {
   const trial = tried.get(backend);
   if (trial?.works === true) {
@@ -44,7 +44,7 @@ export async function trialOf(backend: object): Promise<void> {
   await tried.get(backend)?.over;
 }
 
-/** Runs `f` as where no programs of our own run. */
+/** Runs `f` without our programs. */
 export function withoutPrograms<T>(f: () => T | Promise<T>): Promise<T> {
   return whileOff(programs, f);
 }

@@ -129,17 +129,17 @@ export function gained(y: tf.Tensor, gain: tf.Tensor): tf.Tensor {
   return perOutput(y, rows => tf.mul(rows, gain));
 }
 
-/** What `f` makes of a tensor and a vector. Five axes are passed as rows: webgpu has no valid shader for them beside a vector. */
+/** What `f` returns for a tensor and a vector. A tensor of five axes is passed as rows: webgpu's shader for it and a vector is invalid. */
 function perOutput(y: tf.Tensor, f: (rows: tf.Tensor) => tf.Tensor): tf.Tensor {
   return y.rank <= 4 ? f(y) : tf.reshape(f(asMatrix(y)), y.shape);
 }
 
-/** A matrix whose rows are those of a tensor of the given shape, with the axes that this has. */
+/** A matrix with its rows spread over the leading axes of the given shape. The inverse of `asMatrix`. */
 export function fromMatrix(rows: tf.Tensor2D, shape: readonly number[]): tf.Tensor {
   return inShape(rows, [...shape.slice(0, -1), lastAxis(rows.shape)]);
 }
 
-/** `tf.reshape`, but not where there is nothing to do, which would be a launch of its own all the same. */
+/** `tf.reshape`, skipped where the shape is the same already: it would be a launch all the same. */
 export function inShape<T extends tf.Tensor>(x: tf.Tensor, shape: number[]): T {
   const fits = x.rank === shape.length && shape.every((length, i) => length === -1 || length === x.shape[i]);
   return (fits ? x : tf.reshape(x, shape)) as T;

@@ -1,8 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import {type ActivationGradient, launchesOperations, MATRIX_PRODUCT, oneLaunch} from '../backends/oneLaunch';
 
-// tfjs fuses only where no gradient is being recorded, and the backward kernels have no public function. An operation that brings
-// its own gradient can call them all directly, and so computes in training, to the last bit, what stock layers compute in `predict`.
+// tfjs calls its fused kernels only while no gradient is recorded, and its backward kernels have no public function. An operation with a
+// gradient of its own can call both directly: in training it computes what stock layers compute in `predict`, to the last bit.
 
 /** Activations that the fused kernels of every backend know. */
 export type FusedActivation = 'linear' | 'relu' | 'elu' | 'relu6';
@@ -40,7 +40,7 @@ export function fusedMatMul(
   });
 }
 
-/** `op(a)·op(b)` of two matrices, by whatever is fastest: the last bits may not be those of a stock layer's product. */
+/** `op(a)·op(b)` of two matrices by the fastest kernel. The last bits may differ from those of a stock layer's product. */
 export function product(a: tf.Tensor, b: tf.Tensor, transposeA = false, transposeB = false): tf.Tensor2D {
   return hasKernel(MATRIX_PRODUCT)
     ? (run(MATRIX_PRODUCT, {a, b}, {transposeA, transposeB}) as tf.Tensor2D)
@@ -165,7 +165,7 @@ export function activationGradient(
 
 /** Whether the current backend has a kernel. */
 export function hasKernel(name: string): boolean {
-  // tfjs declares every kernel to be there.
+  // In tfjs's types, every kernel exists.
   return (tf.getKernel(name, tf.getBackend()) as tf.KernelConfig | undefined) !== undefined;
 }
 

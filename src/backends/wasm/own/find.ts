@@ -10,7 +10,7 @@ const found = new WeakMap<WasmBackend, Native | null>();
 
 const ownModule = {isOff: false};
 
-/** Our module in a backend's memory, or `undefined` where the kernels of before have to do. Loaded and tried out when first asked for. */
+/** Our module in a backend's memory, or `undefined` where it cannot be used. The first call loads it and tries it out. */
 export function nativeOf(backend: WasmBackend): Native | undefined {
   if (ownModule.isOff) {
     return undefined;
@@ -33,7 +33,7 @@ export function currentNative(): Native | undefined {
   return tf.getBackend() === 'wasm' ? nativeOf(tf.backend() as unknown as WasmBackend) : undefined;
 }
 
-/** Runs `f` as where our module cannot be loaded. */
+/** Runs `f` without our module, as where it cannot be loaded. */
 export function withoutNative<T>(f: () => T | Promise<T>): Promise<T> {
   return whileOff(ownModule, f);
 }

@@ -14,7 +14,7 @@ const SETTINGS = {
   floats: ['scale'],
 };
 
-/** How many keys a query may see in its order, and whether it may see one by the mask. */
+/** Whether a query may see a key, by their order and by the mask; where rows begin; and the score of a query and a key. */
 const SEEN = (masked: boolean) => `fn visible(b: i32, query: i32, key: i32) -> bool {
   return (u.causal == 0 || key <= u.keys - u.queries + query)${masked ? ' && f32(mask[b * u.keys + key]) != 0.0' : ''};
 }
@@ -52,7 +52,7 @@ ${each(
   }));
 }
 
-/** The gradient in the queries; and of each query the logarithm of its sum and the mean of what its weights are asked for. */
+/** The gradient in the queries; and for each query the logarithm of its sum, and the mean of the gradients in its weights. */
 function queriesProgram(masked: boolean): Program {
   return programOf(`attentionQueries,${masked}`, () => ({
     reads: ['q', 'k', 'v', 'dy', ...(masked ? ['mask'] : [])],

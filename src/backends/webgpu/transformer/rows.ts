@@ -4,7 +4,7 @@ import {runProgram} from '../program';
 import {programOf} from '../programOf';
 import {each, REDUCE} from './reduce';
 
-/** A row's mean and `1/√(σ² + ε)`, given how a number of it is had. */
+/** A row's mean and `1/√(σ² + ε)`; `number` is the code of one number of the row. */
 function statistics(centered: boolean, number: string): string {
   const mean = centered ? `var s0 = 0.0; ${each('j', 'u.width', `s0 += ${number};`)} mean = total(s0, lane) / n;` : '';
   return `let o = group * u.width; let n = f32(u.width); var mean = 0.0; ${mean}
