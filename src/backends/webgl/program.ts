@@ -3,10 +3,11 @@ import type {Pointwise} from '../pointwiseCode';
 import {runsOn, tryOut} from '../trial';
 
 /** What is used of tfjs's webgl backend. */
-interface Backend {
+export interface WebglBackend {
   makeTensorInfo(shape: readonly number[], dtype: tf.DataType, values: Float32Array): tf.TensorInfo;
   disposeData(dataId: tf.DataId): boolean;
   read(dataId: tf.DataId): Promise<ArrayLike<number>>;
+  readSync(dataId: tf.DataId): ArrayLike<number>;
   runWebGLProgram(
     program: object,
     inputs: readonly tf.TensorInfo[],
@@ -16,19 +17,19 @@ interface Backend {
 }
 
 /** The current backend, if it is webgl and has started. */
-function current(): Backend | undefined {
-  return tf.getBackend() === 'webgl' ? (tf.engine().registry.webgl as unknown as Backend | undefined) : undefined;
+export function currentWebgl(): WebglBackend | undefined {
+  return tf.getBackend() === 'webgl' ? (tf.engine().registry.webgl as unknown as WebglBackend | undefined) : undefined;
 }
 
 /** Whether programs of our own run on the current backend, if it is webgl. */
 export function runsOnWebgl(): boolean {
-  const backend = current();
+  const backend = currentWebgl();
   return backend !== undefined && runsOn(backend);
 }
 
 /** Has programs tried out on the current backend, if it is webgl. */
 export function tryWebgl(): void {
-  const backend = current();
+  const backend = currentWebgl();
   if (backend !== undefined) {
     tryOut(backend, () => isRight(backend));
   }
@@ -40,11 +41,13 @@ export function runOnWebgl(
   inputs: readonly tf.TensorInfo[],
   settings: readonly number[],
 ): tf.Tensor[] {
-  return launch(current() as Backend, code, inputs, settings).map(info => tf.engine().makeTensorFromTensorInfo(info));
+  return launch(currentWebgl() as WebglBackend, code, inputs, settings).map(info =>
+    tf.engine().makeTensorFromTensorInfo(info),
+  );
 }
 
 function launch(
-  backend: Backend,
+  backend: WebglBackend,
   {inputs: names, vectors = [], settings: known, outputs}: Pointwise,
   inputs: readonly tf.TensorInfo[],
   settings: readonly number[],
@@ -70,7 +73,7 @@ function launch(
   });
 }
 
-async function isRight(backend: Backend): Promise<boolean> {
+async function isRight(backend: WebglBackend): Promise<boolean> {
   const trial = {name: 'trial', inputs: ['a', 'b'], settings: ['share'], outputs: {c: 'a * share + b', d: 'a + c'}};
   const values = [1, 2, 3, 4, 5];
   const inputs = [1, 2].map(times =>

@@ -27,6 +27,9 @@ const sequences = (places: number, width: number, seed: number) => random([2, pl
 const mask = () => tf.tensor2d([1, 1, 0, 1, 1, 0, 0, 0, 0, 0], [2, 5]);
 const attention = (args: Partial<AttentionArgs>) => () => new Attention({heads: 2, ...args});
 
+/** Of the second example nothing is seen. */
+const EVEN_MASK = [1, 1, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0];
+
 const TRIALS: readonly Trial[] = [
   {
     kind: 'Attention',
@@ -45,6 +48,16 @@ const TRIALS: readonly Trial[] = [
       rotary: {frequencies: [1, 0.1, 0.01], interleaved: true},
     }),
     inputs: () => [sequences(5, 64, 1), mask()],
+  },
+  {
+    kind: 'Attention of even lengths, causal, with a mask, shared keys and rotary places',
+    make: attention({heads: 4, keyValueHeads: 2, causal: true, rotary: {base: 100}}),
+    inputs: () => [sequences(4, 24, 1), sequences(6, 12, 2), sequences(6, 12, 3), tf.tensor2d(EVEN_MASK, [2, 6])],
+  },
+  {
+    kind: 'Attention of even lengths, packed, with a mask and shared keys',
+    make: attention({heads: 4, keyValueHeads: 2, packed: true, rotary: {interleaved: true}}),
+    inputs: () => [sequences(6, 48, 1), tf.tensor2d(EVEN_MASK, [2, 6])],
   },
   {
     kind: 'Attention of more queries than a workgroup has invocations',

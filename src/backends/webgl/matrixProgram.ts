@@ -1,0 +1,139 @@
+import * as tf from '@tensorflow/tfjs';
+import {currentWebgl, runsOnWebgl, type WebglBackend} from './program';
+
+// Programs of our own on tfjs's webgl backend that compute a matrix from matrices, number by number, each from whatever it needs. Numbers stand
+// as tfjs's own products leave them, four in a pixel, two rows by two columns.
+
+/** A program in GLSL. */
+export interface MatrixProgram {
+  /** Names of the matrices: `x(row, col)` in the code. */
+  readonly reads: readonly string[];
+  /** Names of the whole numbers that it is given. */
+  readonly integers?: readonly string[];
+  /** Names of the other numbers, which come after. */
+  readonly floats?: readonly string[];
+  /** Functions before. */
+  readonly head?: string;
+  /** What computes the number at `row` and `col`, and returns it. */
+  readonly value?: string;
+  /**
+   * Instead, what computes the four numbers of a pixel at once, as `result`, whose first is at an even `row` and `col`. It reads four as well, by
+   * `xs(row, col)` at an even place: a row of two in `rg`, the next in `ba`.
+   */
+  readonly pixel?: string;
+}
+
+/** What is given to a program. */
+export interface MatrixCall {
+  /** Tensors, each taken as a matrix: its last axis are the columns. */
+  readonly inputs: readonly tf.Tensor[];
+  /** The shape of the result, of which the last axis are the columns. */
+  readonly shape: readonly number[];
+  readonly numbers?: readonly number[];
+}
+
+/** Rows and columns of a tensor that is taken as a matrix. */
+function matrixOf(shape: readonly number[]): [rows: number, columns: number] {
+  const columns = shape.at(-1) ?? 1;
+  return [columns === 0 ? 0 : tf.util.sizeFromShape([...shape]) / columns, columns];
+}
+
+/** Runs a program on the current backend, which has to be webgl. */
+export function runMatrixProgram(program: MatrixProgram, {inputs, shape, numbers = []}: MatrixCall): tf.Tensor {
+  return tf.tidy(() => {
+    const matrices = inputs.map(input => tf.reshape(input, matrixOf(input.shape)));
+    const info = launch(currentWebgl() as WebglBackend, program, matrices, matrixOf(shape), numbers);
+    return tf.reshape(tf.engine().makeTensorFromTensorInfo(info), [...shape]);
+  });
+}
+
+function launch(
+  backend: WebglBackend,
+  {reads, integers = [], floats = [], head = '', value, pixel}: MatrixProgram,
+  inputs: readonly tf.TensorInfo[],
+  [rows, columns]: readonly [number, number],
+  numbers: readonly number[],
+): tf.TensorInfo {
+  const read = (x: string) => `vec4 ${x}s(int row, int col) { return getT${x}(row, col); }
+float ${x}(int row, int col) { return getChannel(getT${x}(row, col), vec2(row, col)); }`;
+  const numberByNumber = `float valueAt(int row, int col) { if (row >= ${rows} || col >= ${columns}) return 0.0; ${value} }
+void main() {
+  ivec2 at = getOutputCoords(); int row = at.x; int col = at.y;
+  setOutput(vec4(valueAt(row, col), valueAt(row, col + 1), valueAt(row + 1, col), valueAt(row + 1, col + 1)));
+}`;
+  const byPixel = `void main() {
+  ivec2 at = getOutputCoords(); int row = at.x; int col = at.y; vec4 result = vec4(0.0);
+  ${pixel}
+  setOutput(result);
+}`;
+  const program = {
+    variableNames: reads.map(x => `T${x}`),
+    outputShape: [rows, columns],
+    packedInputs: true,
+    packedOutput: true,
+    customUniforms: [...integers.map(name => ({name, type: 'int'})), ...floats.map(name => ({name, type: 'float'}))],
+    userCode: [...reads.map(read), head, pixel === undefined ? numberByNumber : byPixel].join('\n'),
+  };
+  return backend.runWebGLProgram(
+    program,
+    inputs,
+    'float32',
+    numbers.map(number => [number]),
+  );
+}
+
+/** By backend, whether such programs give the right numbers. */
+const tried = new WeakMap<WebglBackend, boolean>();
+
+/** Whether such programs run on the current backend. They are tried out when this is first asked. */
+export function runsMatrixPrograms(): boolean {
+  const backend = currentWebgl();
+  if (backend === undefined || !runsOnWebgl()) {
+    return false;
+  }
+  const known = tried.get(backend);
+  if (known !== undefined) {
+    return known;
+  }
+  const works = isRight(backend);
+  tried.set(backend, works);
+  return works;
+}
+
+const TRIAL: MatrixProgram = {
+  reads: ['a', 'b'],
+  integers: ['count'],
+  floats: ['scale'],
+  value: 'float s = 0.0; for (int j = 0; j < count; j++) { s += a(row, j) * b(j, col); } return s * scale;',
+};
+
+function isRight(backend: WebglBackend): boolean {
+  const made: tf.TensorInfo[] = [];
+  const keep = (info: tf.TensorInfo) => {
+    made.push(info);
+    return info;
+  };
+  try {
+    const [a, b] = [
+      [3, 2],
+      [2, 3],
+    ].map(shape =>
+      keep(
+        backend.makeTensorInfo(
+          shape,
+          'float32',
+          Float32Array.from({length: 6}, (_, i) => i + 1),
+        ),
+      ),
+    );
+    const inputs = [a, b] as [tf.TensorInfo, tf.TensorInfo];
+    const {dataId} = keep(launch(backend, TRIAL, inputs, [3, 3], [2, 0.5]));
+    const values = backend.readSync(dataId);
+    // ½ · [[1, 2], [3, 4], [5, 6]] · [[1, 2, 3], [4, 5, 6]]
+    return [4.5, 6, 7.5, 9.5, 13, 16.5, 14.5, 20, 25.5].every((value, i) => values[i] === value);
+  } catch {
+    return false; // the device compiles no such program
+  } finally {
+    made.forEach(({dataId}) => backend.disposeData(dataId));
+  }
+}
