@@ -127,6 +127,18 @@ export function unknownOptions<T extends object>(options: T, known: KnownOptions
     .map(key => `There is no option "${key}". The options are: ${Object.keys(known).join(', ')}.`);
 }
 
+/** @throws LoRAError if a value is no finite number, or does not fit what is expected, such as `a number above 0`. */
+export function checkNumber(name: string, value: unknown, fits: boolean, expected: string): void {
+  if (!Number.isFinite(value) || !fits) {
+    throw new LoRAError(`${name} must be ${expected}, got ${show(value)}.`);
+  }
+}
+
+/** @throws LoRAError if a value is no whole number from `least` on. */
+export function checkCount(name: string, value: unknown, least = 1): void {
+  checkNumber(name, value, Number.isSafeInteger(value) && Number(value) >= least, `a whole number, ${least} or more`);
+}
+
 /** The message of what `check` throws, if it throws. */
 export function faultsOf(check: () => unknown): string[] {
   try {

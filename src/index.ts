@@ -10,7 +10,7 @@ export type {UnmatchedEntry} from './model/targets';
 export type {UnsavedLayer} from './model/unsaved';
 export type {LoRAStrength} from './methods/method';
 export type {Initializer} from './methods/initializer';
-export type {Dropout} from './ops/dropout';
+export type {Dropout} from './ops/update';
 export {disposeModel, trainableVariables} from './rewire/dispose';
 export {LoRAError} from './errors';
 

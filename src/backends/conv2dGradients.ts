@@ -17,7 +17,7 @@ import {
   type Strides,
 } from './geometry';
 
-/** How many channels' gradients may be made one image, best first. */
+/** How many channels' gradients may share one image, best first. */
 const GROUPS = [4, 3, 2, 1];
 
 /**
@@ -114,7 +114,7 @@ export function conv2dFilterGradient(
     if (kh === 1 && kw === 1) {
       return tf.reshape(productOverPixels(x, dy, height, width), kernelShape);
     }
-    // XNNPACK computes four pixels of an image at a time, so the few pixels of dK of some channels are made one image.
+    // XNNPACK computes four pixels of an image at a time, so the few pixels of dK of several channels share one image.
     const group = GROUPS.find(size => channelsIn % size === 0) as number;
     const images = channelsIn / group;
     const {image, pad: padding} = cropNegative(

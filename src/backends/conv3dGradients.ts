@@ -68,7 +68,7 @@ export function conv3dFilterGradient(
   return tf.stack(ofDepths);
 }
 
-/** What the windows of a convolution cover, and what has to stand around the input to make it just that. */
+/** What the windows of a convolution cover, and the margins that bring the input to that size. */
 function cover(
   input: number[],
   kernel: number[],

@@ -3,12 +3,12 @@ import * as tf from '@tensorflow/tfjs';
 type Attributes = Pick<tf.Conv3DBackpropInputV2Attrs, 'pad'> & {strides: number | [number, number, number]};
 
 /**
- * Gives transposed 3-D convolutions, `x ∗ᵀ W`, a gradient, which tfjs has for none of its backends: in `x` the convolution with `W`, in `W`
- * that of a convolution that has the result for its input.
+ * Registers a gradient of transposed 3-D convolutions, `x ∗ᵀ W`, which tfjs has on no backend. In `x` it is the convolution with `W`; in `W`
+ * it is the filter gradient of a convolution whose input has the shape of the result.
  */
 export function ensureConv3dTransposeGradient(): void {
   const kernelName = tf.Conv3DBackpropInputV2;
-  // tfjs declares it to be always there.
+  // In tfjs's types, it always exists.
   if ((tf.getGradient(kernelName) as tf.GradConfig | undefined) !== undefined) {
     return;
   }

@@ -5,7 +5,7 @@ interface Attributes {
   cropSize: [number, number];
 }
 
-/** One axis of the crops: where their pixels lie in the image, and what that hangs on. */
+/** One axis of the crops: where their pixels lie in the image, and what that depends on. */
 interface Axis {
   /** `[boxes, crop]`. */
   places: tf.Tensor;
@@ -17,7 +17,7 @@ interface Axis {
 
 /**
  * The gradient of `tf.image.cropAndResize` in the images and, where it is bilinear, in the boxes. Each crop is a product of a piece of an image
- * with a matrix along each of its axes, and so is the way back.
+ * with a matrix along each of its axes, and so is its gradient.
  */
 export const cropAndResizeGradient: tf.GradConfig = {
   kernelName: tf.CropAndResize,

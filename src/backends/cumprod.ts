@@ -48,7 +48,7 @@ function foldBack(b: tf.Tensor, a: tf.Tensor): tf.Tensor {
   return b;
 }
 
-/** What stands `step` places later along the second axis; zeros where there is nothing. */
+/** The entries `step` places later along the second axis; zeros beyond the end. */
 function later(x: tf.Tensor, step: number): tf.Tensor {
   const [outer = 0, length = 0, inner = 0] = x.shape;
   const rest = tf.slice(x, [0, Math.min(step, length), 0], [outer, Math.max(length - step, 0), inner]);

@@ -6,14 +6,14 @@ import {pointwiseSteps} from './pointwiseSteps';
 import {nativeFusion} from './wasm/own/fused';
 import {nativeSteps} from './wasm/own/optimizers';
 
-/** What the current backend has to compute a convolution with the normalization and the relu after it in one, if anything. */
+/** What computes a convolution, the normalization and the relu after it together on the current backend, if anything does. */
 export function fusion(): Fusion | undefined {
   return nativeFusion();
 }
 
 /**
  * The steps of optimizers that the current backend has in few launches for variables with these gradients, or `undefined` where tfjs's own
- * operations have to do.
+ * operations compute them.
  */
 export function optimizerSteps(gradients: readonly tf.Tensor[]): OptimizerSteps | undefined {
   return nativeSteps() ?? pointwiseSteps() ?? hostSteps(gradients);

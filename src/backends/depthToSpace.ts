@@ -1,12 +1,12 @@
 import * as tf from '@tensorflow/tfjs';
 
 /**
- * Gives `depthToSpace`, with which upscalers end, a gradient, which tfjs has for none of its backends: it moves each number, so its gradient moves
- * it back.
+ * Registers a gradient of `depthToSpace`, the last step of upscalers, which tfjs has on no backend. The operation moves each number; its gradient
+ * moves it back.
  */
 export function ensureDepthToSpaceGradient(): void {
   const kernelName = tf.DepthToSpace;
-  // tfjs declares it to be always there.
+  // In tfjs's types, it always exists.
   if ((tf.getGradient(kernelName) as tf.GradConfig | undefined) !== undefined) {
     return;
   }

@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 
 // The wasm backend has no Einsum, and tfjs no gradient of it.
 
-/** `ab,bc->ac`, taken apart. */
+/** `ab,bc->ac`, parsed. */
 interface Equation {
   operands: string[];
   result: string;
@@ -13,7 +13,7 @@ function parse(text: string): Equation {
   return {operands: left.split(','), result};
 }
 
-/** Einsum as products of matrices. Letters may not recur within an operand. */
+/** Einsum as products of matrices. A letter may stand only once in an operand. */
 export function einsumByProducts(equation: string, tensors: readonly tf.Tensor[]): tf.Tensor {
   const {operands, result} = parse(equation);
   const [start = '', ...others] = operands;
@@ -36,7 +36,7 @@ type Labelled = readonly [tensor: tf.Tensor, letters: string];
 /** The product of two operands, with the letters that are kept, in their order. */
 function pairProduct(a: Labelled, b: Labelled, kept: readonly string[]): tf.Tensor {
   const wanted = kept.join('');
-  // What one operand alone has, and nobody wants, is summed first.
+  // Axes that only one operand has, and not the result, are summed first.
   const left = [sumOut(a[0], a[1], b[1] + wanted), only(a[1], b[1] + wanted)] as const;
   const right = [sumOut(b[0], b[1], a[1] + wanted), only(b[1], a[1] + wanted)] as const;
   const shared = Array.from(left[1]).filter(letter => right[1].includes(letter));
@@ -107,7 +107,7 @@ export const einsumGradient: tf.GradConfig = {
         const factors = [dy as tf.Tensor, ...saved.filter((_, i) => i !== index)];
         const reached = only(letters, [result, ...others].join(''));
         const part = tf.einsum(`${[result, ...others].join(',')}->${reached}`, ...factors);
-        // Along an axis that the operand alone has, and that was summed over, the gradient is everywhere the same.
+        // Along an axis that only this operand has, and that was summed over, the gradient is constant.
         const open = Array.from(letters).map((letter, i) => (reached.includes(letter) ? (shape[i] ?? 1) : 1));
         return tf.broadcastTo(tf.reshape(part, open), shape);
       });

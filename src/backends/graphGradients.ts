@@ -11,7 +11,7 @@ import {stridedSliceGradient} from './stridedSlice';
 
 type Config = tf.GradConfig;
 
-/** What was gathered goes back to where it came from; what was taken twice adds up. */
+/** The gradient goes back to where the values were gathered from; of values gathered twice it is added up. */
 const gatherNd: Config = {
   kernelName: tf.GatherNd,
   inputsToSave: ['params', 'indices'],
@@ -63,7 +63,7 @@ const tensorScatterUpdate: Config = {
   },
 };
 
-/** The largest entries are entries: each gradient goes back to its place. */
+/** The gradient of each of the largest entries goes back to its place. */
 const topK: Config = {
   kernelName: tf.TopK,
   inputsToSave: ['x'],
@@ -83,7 +83,7 @@ const topK: Config = {
   },
 };
 
-/** What is compared has no gradient. tfjs asks for one all the same, within ops that it composes of others: `divNoNan` selects by Equal. */
+/** Comparisons have no gradient. tfjs asks for one all the same inside ops that it composes: `divNoNan` selects by Equal. */
 function constantIn(kernelName: string, names: readonly string[]): Config {
   return {
     kernelName,
@@ -124,7 +124,7 @@ function broadcast(stock: Config): Config {
   };
 }
 
-/** The gradient of tfjs forgets what stands in the mirror. */
+/** tfjs's own gradient ignores the mirrored entries. */
 function mirrorPad(stock: Config): Config {
   return {
     ...stock,
@@ -140,7 +140,7 @@ function mirrorPad(stock: Config): Config {
   };
 }
 
-/** Adds what stands before and after an axis, reversed, to what it is the mirror of. */
+/** Adds the mirrored entries before and after an axis to the entries that they mirror. */
 function unmirror(
   x: tf.Tensor,
   axis: number,
@@ -182,7 +182,7 @@ function resize(parts: typeof bilinear): (stock: Config) => Config {
   });
 }
 
-/** An average of a window that reaches beyond the image is that of fewer pixels. */
+/** Where a window reaches beyond the image, its average is over fewer pixels. */
 function averagePool(stock: Config): Config {
   return {
     ...stock,
@@ -218,12 +218,12 @@ function sumTo(gradient: tf.Tensor, shape: number[]): tf.Tensor {
   return tf.reshape(axes.length === 0 ? gradient : tf.sum(gradient, axes), shape);
 }
 
-/** Marks a gradient as ours. Two copies of the library in a process would else wrap each other's. */
+/** Marks a gradient as ours. Otherwise two copies of the library in a process would wrap each other's. */
 const BRAND = Symbol.for('tfjs-lora.gradient');
 
 /** Registers what tfjs lacks for training through graphs. Cheap, and meant to be called often, since a backend may be loaded later. */
 export function ensureGraphGradients(): void {
-  // tfjs declares kernels and gradients to be always there.
+  // In tfjs's types, kernels and gradients always exist.
   const hasKernel = (name: string) => (tf.getKernel(name, 'wasm') as tf.KernelConfig | undefined) !== undefined;
   if (hasKernel(tf.Conv2D) && !hasKernel(tf.Einsum)) {
     tf.registerKernel({...einsumKernel, backendName: 'wasm'});

@@ -1,12 +1,12 @@
 import * as tf from '@tensorflow/tfjs';
 import {type OptimizerSteps, replaceSlots} from './optimizerSteps';
 
-/** TensorFlow's own operations take less time for a variable of more numbers than this: they divide it among threads. */
+/** For variables of more numbers than this TensorFlow's own operations are faster: they divide the work among threads. */
 const FEW = 2 ** 17;
 
 /**
- * The steps of a variable in one loop over its numbers, where these lie in the memory of this process and to launch an operation takes longer than
- * to read a tensor: on cpu, and on tensorflow for variables that are small on average.
+ * Steps that update a variable in one loop over its numbers, where reading a tensor takes less time than launching an operation: on cpu, and
+ * on tensorflow for variables that are small on average.
  */
 export function hostSteps(gradients: readonly tf.Tensor[]): OptimizerSteps | undefined {
   const backend = tf.getBackend();
@@ -21,7 +21,7 @@ const STEPS: OptimizerSteps = {
     const [x, g, m, v] = [value, gradient, ...slots].map(numbersOf) as Four;
     const size = x.length;
     const [y, m1, v1] = [x, m, v].map(like) as Three;
-    // Of the divisions and roots only those stay in the loop that differ by number.
+    // Only divisions and roots that differ from number to number stay in the loop.
     const [rest1, rest2] = [1 - beta1, 1 - beta2];
     const [rate, root] = [learningRate / corrections[0], 1 / Math.sqrt(corrections[1])];
     for (let i = 0; i < size; i++) {

@@ -10,9 +10,9 @@ export type KernelSource = 'module' | 'composed' | 'programs' | 'backend';
 /**
  * What the current backend computes a training step with.
  *
- * On wasm that is `'module'`, our own module in the memory of the backend. It reaches the memory by fields that tfjs does not declare public,
- * and is used where these are there and its results are those of the backend's own kernels, bit for bit. Where not, or without SIMD, it is
- * `'composed'`: slower, with the same results up to rounding.
+ * On wasm that is `'module'`, our own module in the memory of the backend. It reaches that memory through private fields of tfjs, and is used
+ * where these exist and its results match those of the backend's own kernels bit for bit. Otherwise, or without SIMD, it is `'composed'`:
+ * slower, with the same results up to rounding.
  *
  * On webgpu and webgl it is `'programs'` once programs of ours have been tried out there and gave the right numbers: a step launches a
  * fraction of what it would. Until then, which is the time of one read from the graphics card, and on every other backend it is `'backend'`.

@@ -41,7 +41,7 @@ export interface OptimizerSteps {
     settings: MomentumSettings,
   ): tf.Tensor;
   descend(value: tf.Tensor, gradient: tf.Tensor, settings: StepSettings): tf.Tensor;
-  /** The sum of the squares of a gradient, known at once; only where the numbers are at hand. */
+  /** The sum of the squares of a gradient, without a promise; only where numbers can be read at once. */
   readonly sumOfSquares?: (gradient: tf.Tensor) => number;
 }
 

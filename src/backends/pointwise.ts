@@ -2,12 +2,10 @@ import type * as tf from '@tensorflow/tfjs';
 import type {Pointwise} from './pointwiseCode';
 import {runOnWebgl, runsOnWebgl} from './webgl/program';
 import {type Program, runProgram, runsPrograms} from './webgpu/program';
+import {programOf} from './webgpu/programOf';
 
 /** Computes all results. */
 export type RunPointwise = (code: Pointwise, inputs: readonly tf.Tensor[], settings: readonly number[]) => tf.Tensor[];
-
-/** Programs that are made of a computation, once. */
-const programs = new WeakMap<Pointwise, Program>();
 
 /** What runs computations of our own on the current backend: in one launch on webgpu, in one for each result on webgl. `undefined` elsewhere. */
 export function pointwise(): RunPointwise | undefined {
@@ -16,20 +14,17 @@ export function pointwise(): RunPointwise | undefined {
       const {shape} = inputs[0] as tf.Tensor;
       const outputs = Object.keys(code.outputs).map(() => shape);
       const numbers = [...(code.vectors ? [shape[shape.length - 1] ?? 1] : []), ...settings];
-      return runProgram(programOf(code), {inputs, outputs, numbers});
+      return runProgram(
+        programOf(code.name, () => written(code)),
+        {inputs, outputs, numbers},
+      );
     };
   }
   return runsOnWebgl() ? runOnWebgl : undefined;
 }
 
-function programOf(code: Pointwise): Program {
-  const known = programs.get(code);
-  if (known !== undefined) {
-    return known;
-  }
-  const {name, inputs, vectors = [], settings, outputs} = code;
-  const program: Program = {
-    name,
+function written({inputs, vectors = [], settings, outputs}: Pointwise): Omit<Program, 'name'> {
+  return {
     reads: [...inputs, ...vectors].map(x => `in_${x}`),
     writes: Object.keys(outputs).map(x => `out_${x}`),
     integers: vectors.length > 0 ? ['width'] : [],
@@ -41,6 +36,4 @@ function programOf(code: Pointwise): Program {
       ...Object.entries(outputs).map(([x, expression]) => `let ${x} = ${expression}; out_${x}[i] = ${x};`),
     ].join(' '),
   };
-  programs.set(code, program);
-  return program;
 }

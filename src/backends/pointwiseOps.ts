@@ -1,4 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
+import type {ActivationGradient} from './oneLaunch';
 import {pointwise} from './pointwise';
 import type {Pointwise} from './pointwiseCode';
 
@@ -7,7 +8,7 @@ function gradient(name: string, slope: string): Pointwise {
 }
 
 /** Gradients of activations by their outputs. */
-const GRADIENTS: Readonly<Record<string, Pointwise>> = {
+const GRADIENTS: Readonly<Record<ActivationGradient, Pointwise>> = {
   ReluGrad: gradient('relu', 'sign(y)'),
   Relu6Grad: gradient('relu6', 'sign(y) * sign(6.0 - y)'),
   SigmoidGrad: gradient('sigmoid', 'y * (1.0 - y)'),
@@ -15,9 +16,8 @@ const GRADIENTS: Readonly<Record<string, Pointwise>> = {
 };
 
 /** As in `OneLaunch`. */
-export function pointwiseGradient(name: string, dy: tf.Tensor, y: tf.Tensor): tf.Tensor | undefined {
-  const code = GRADIENTS[name];
-  return code && pointwise()?.(code, [dy, y], [])[0];
+export function pointwiseGradient(name: ActivationGradient, dy: tf.Tensor, y: tf.Tensor): tf.Tensor | undefined {
+  return pointwise()?.(GRADIENTS[name], [dy, y], [])[0];
 }
 
 const SCALE: Pointwise = {name: 'scale', inputs: ['x'], vectors: ['m'], settings: [], outputs: {y: 'x * m'}};

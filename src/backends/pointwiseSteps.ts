@@ -3,7 +3,7 @@ import {type OptimizerSteps, replaceSlots} from './optimizerSteps';
 import {pointwise} from './pointwise';
 import type {Pointwise} from './pointwiseCode';
 
-// A step changes no tensor where it lies: reading a tensor of a graphics card takes a while, and others may share its numbers.
+// A step changes no tensor in place: others may share its numbers, and reading a tensor of a graphics card takes a while.
 
 const ADAM: Pointwise = {
   name: 'adam',

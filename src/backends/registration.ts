@@ -49,7 +49,7 @@ export function stockKernel(name: string, backend: string): tf.KernelConfig | un
   return found !== undefined && BRAND in found ? (found as {[BRAND]?: tf.KernelConfig})[BRAND] : found;
 }
 
-/** One kernel over another of the same name, which it is wrapped around; over the backend's own where there is no other. */
+/** A kernel that wraps another of the same name; the backend's own where there is no other. */
 export function layered(kernels: readonly OwnKernel[], above: readonly OwnKernel[]): OwnKernel[] {
   const names = new Set(kernels.map(({name}) => name));
   const over = kernels.map(kernel => {

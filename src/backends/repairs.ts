@@ -13,7 +13,7 @@ import {tryWebgl} from './webgl/program';
 import {addProduct} from './webgpu/addProduct';
 import {tryWebgpu} from './webgpu/program';
 
-// Layers know only that there are repairs, so that one can be read without them. tf.loadLayersModel and stock layers profit too.
+// Layers only call `ensureKernels`, so that they can be read without the repairs. tf.loadLayersModel and stock layers profit too.
 addRepair(ensureWasmKernels);
 addRepair(ensureConv3dTransposeGradient);
 addRepair(ensureDepthToSpaceGradient);

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 
-// The gradients of tfjs leave `halfPixelCenters` out of account, and those of its cpu backend take the height of an image for its width. A resize
-// is linear in each axis, so it is a product with a matrix.
+// tfjs's gradients ignore `halfPixelCenters`, and those of its cpu backend use an image's height for its width. A resize is linear along each
+// axis, so here it is a product with a matrix.
 
 /** How the pixels of a result lie among those of an image. */
 export interface Alignment {

@@ -12,7 +12,7 @@ interface Slice {
   shrinkAxisMask: number;
 }
 
-/** What was taken out goes back to where it was, with zeros around it and between its parts. */
+/** The gradient goes back to where the slice was taken, with zeros around it and between its parts. */
 export const stridedSliceGradient: tf.GradConfig = {
   kernelName: tf.StridedSlice,
   inputsToSave: ['x'],

@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import {type ActivationGradient, MATRIX_PRODUCT} from './oneLaunch';
 
 const BACKEND = 'tensorflow';
 
@@ -14,15 +15,12 @@ interface Attribute {
   value: number | boolean;
 }
 
-/** The product of two matrices, each of them transposed or not. */
-export const MATRIX_PRODUCT = 'MatMul';
-
-/** Up to this many multiplications it matters more how a product is begun than at what rate it is computed. */
+/** Up to this many multiplications, the time to start a product matters more than the rate at which it is computed. */
 const SMALL = 2 ** 21;
 
 /**
- * Up to this length of what is summed, `MatMul` is the fastest that TensorFlow has. It would be beyond, but there oneDNN moves the stack
- * pointer into a buffer with little room, and a profiler that interrupts it (`node --cpu-prof`) writes over what lies before.
+ * Up to this length of the inner axis, products use `MatMul`, TensorFlow's fastest. It is fastest beyond this too, but there oneDNN moves the
+ * stack pointer into a small buffer, and a profiler that interrupts it (`node --cpu-prof`) overwrites the memory before that buffer.
  */
 const SHORT = 128;
 
@@ -49,10 +47,7 @@ const ACTIVATION_GRADIENTS = {
   Relu6Grad: ['dy', 'y'],
   SigmoidGrad: ['y', 'dy'],
   TanhGrad: ['y', 'dy'],
-} as const;
-
-/** The name of a kernel `{dy, y} → dy · f'(x)`, for tensors of dtype float32. */
-export type ActivationGradient = keyof typeof ACTIVATION_GRADIENTS;
+} as const satisfies Record<ActivationGradient, readonly ('dy' | 'y')[]>;
 
 interface GradientCall {
   readonly inputs: {readonly dy: tf.Tensor; readonly y: tf.Tensor};
@@ -75,8 +70,8 @@ function floats({binding}: TensorFlowBackend): Attribute {
 }
 
 /**
- * Registers kernels that TensorFlow has, tfjs-node does not expose and a training step gains by. It does nothing where the backend is
- * not loaded, and replaces none of the backend's own kernels.
+ * Registers kernels of TensorFlow that tfjs-node does not expose and that make a training step faster. It does nothing where the backend
+ * is not loaded, and replaces none of the backend's own kernels.
  */
 export function ensureTensorFlowKernels(): void {
   if (!isRegistered(tf.BatchMatMul) || isRegistered(MATRIX_PRODUCT)) {
@@ -90,18 +85,10 @@ export function ensureTensorFlowKernels(): void {
 }
 
 function isRegistered(kernelName: string): boolean {
-  // tfjs declares every kernel to be there.
+  // In tfjs's types, every kernel exists.
   return (tf.getKernel(kernelName, BACKEND) as tf.KernelConfig | undefined) !== undefined;
 }
 
 function register<Call>(kernelName: string, kernel: (call: Call) => tf.TensorInfo): void {
   tf.registerKernel({kernelName, backendName: BACKEND, kernelFunc: kernel as unknown as tf.KernelFunc});
-}
-
-/**
- * Whether TensorFlow computes on the current backend. To launch an operation takes longer there than to compute a small one, a reshape
- * counts as one, and products take matrices as they are.
- */
-export function launchesOperations(): boolean {
-  return tf.getBackend() === BACKEND;
 }

@@ -30,7 +30,7 @@ export interface RotationSettings {
 
 /** How rows are normalized. */
 export interface RowNormSettings {
-  /** Whether the mean is taken off: a layer normalization, or one by the root of the mean square. */
+  /** Whether the mean is subtracted, as in a layer normalization; if not, it is an RMS normalization. */
   readonly centered: boolean;
   readonly epsilon: number;
 }
@@ -53,7 +53,7 @@ export interface TransformerKernels {
   ): tf.Tensor[] | undefined;
   /**
    * The mean of `log Σ exp(z) − z[target]` over the rows whose target is not `ignored`. Targets are whole numbers; one that counts and is no
-   * class makes the mean no number.
+   * class makes the mean NaN.
    */
   crossEntropy(logits: tf.Tensor, targets: tf.Tensor, ignored: number): tf.Tensor;
   crossEntropyGradient(logits: tf.Tensor, targets: tf.Tensor, dy: tf.Tensor, ignored: number): tf.Tensor;
@@ -79,10 +79,10 @@ export interface TransformerKernels {
   ): tf.Tensor;
 }
 
-/** What supplies the kernels of a backend, by its name; `undefined` where they cannot be had after all. */
+/** By the name of a backend: what returns its kernels, or `undefined` where they turn out to be unavailable. */
 const suppliers = new Map<string, () => TransformerKernels | undefined>();
 
-/** Names what supplies the kernels of a backend. */
+/** Registers what returns the kernels of a backend. */
 export function supplyTransformerKernels(backend: string, supplier: () => TransformerKernels | undefined): void {
   suppliers.set(backend, supplier);
 }

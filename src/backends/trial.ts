@@ -1,7 +1,9 @@
+import {whileOff} from './whileOff';
+
 /** Backends that programs of our own have been tried on, and whether they gave the right numbers. */
 const tried = new WeakMap<object, {works: boolean; readonly over: Promise<void>}>();
 
-let disabled = false;
+const programs = {isOff: false};
 
 /**
  * Has programs of our own tried out on a backend, once. Numbers come from a graphics card a little later: until then, and where they are wrong,
@@ -21,7 +23,7 @@ export function tryOut(backend: object, isRight: () => Promise<boolean>): void {
   );
 }
 
-/** Runs no more programs on a backend, since it does not take one of them. */
+/** Runs no more programs on a backend, which has refused one of them. */
 export function giveUp(backend: object, reason: string): void {
   const trial = tried.get(backend);
   if (trial?.works === true) {
@@ -34,7 +36,7 @@ export function giveUp(backend: object, reason: string): void {
 
 /** Whether programs of our own run on a backend. */
 export function runsOn(backend: object): boolean {
-  return !disabled && tried.get(backend)?.works === true;
+  return !programs.isOff && tried.get(backend)?.works === true;
 }
 
 /** Waits until it is known whether programs run on a backend. */
@@ -42,12 +44,7 @@ export async function trialOf(backend: object): Promise<void> {
   await tried.get(backend)?.over;
 }
 
-/** Runs `f` as where no programs of our own run. */
-export async function withoutPrograms<T>(f: () => T | Promise<T>): Promise<T> {
-  disabled = true;
-  try {
-    return await f();
-  } finally {
-    disabled = false;
-  }
+/** Runs `f` without our programs. */
+export function withoutPrograms<T>(f: () => T | Promise<T>): Promise<T> {
+  return whileOff(programs, f);
 }

@@ -31,7 +31,7 @@ const COMPOSED: readonly OwnKernel[] = [
   ...channelKernels,
 ];
 
-/** All of ours; those of our wasm module stand above the composed ones. */
+/** All our kernels. Those of our wasm module wrap the composed ones. */
 const KERNELS = layered(COMPOSED, nativeKernels);
 
 /** A kernel of the backend's own that is wrapped: it tells whether the backend was loaded, or loaded again. */
@@ -48,8 +48,8 @@ export function ensureWasmKernels(): void {
 }
 
 /**
- * Whether it pays on the current backend to keep the adjoint of a frozen kernel: XNNPACK then keeps it packed, and the gradient of a
- * convolution's input comes at the rate of a convolution. Other backends, and our wasm module, have input gradients that need no other kernel.
+ * Whether it pays on the current backend to keep the adjoint of a frozen kernel: XNNPACK then keeps it packed, and the gradient in a
+ * convolution's input is as fast as a convolution. Other backends, and our wasm module, have input gradients that need no other kernel.
  */
 export function keepsAdjoints(): boolean {
   return tf.getBackend() === 'wasm' && currentNative() === undefined;

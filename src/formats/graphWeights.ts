@@ -1,3 +1,4 @@
+import {BYTES} from './dtypes';
 import {toFloat16} from './halfFloats';
 
 // The weights of a graph in a file: a list of tensors, and their bytes one after the other.
@@ -16,16 +17,6 @@ export interface WeightPart {
   bytes: Uint8Array;
 }
 
-const SIZES: Readonly<Record<string, number>> = {
-  float32: 4,
-  int32: 4,
-  bool: 1,
-  complex64: 8,
-  float16: 2,
-  uint16: 2,
-  uint8: 1,
-};
-
 /**
  * The tensors of a list, each with its bytes.
  *
@@ -39,7 +30,7 @@ export function splitWeights(entries: readonly WeightEntry[], bytes: Uint8Array)
     const length =
       entry.dtype === 'string'
         ? textBytes(bytes, at, count)
-        : count * (SIZES[entry.quantization?.dtype ?? entry.dtype] ?? Number.NaN);
+        : count * (BYTES[entry.quantization?.dtype ?? entry.dtype] ?? Number.NaN);
     if (!(at + length <= bytes.length)) {
       return undefined;
     }

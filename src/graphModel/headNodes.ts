@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError} from '../errors';
 import type {GraphAttribute, GraphNode} from '../formats/graphDef';
-import {type ConvLayer, fieldsOf, type KernelLayer} from '../tfjs/fields';
+import {type BatchNormLayer, type ConvLayer, fieldsOf, type KernelLayer} from '../tfjs/fields';
 import {ACTIVATIONS} from './tail';
 
 /** A layer as nodes of a graph, with the constants that they use. The last node is its output. */
@@ -113,14 +113,7 @@ const flatten: Writer = (layer, input, out) => {
 };
 
 const batchNorm: Writer = (layer, input, out) => {
-  const {axis, epsilon, ...weights} = fieldsOf<{
-    axis: number;
-    epsilon: number;
-    gamma?: tf.LayerVariable;
-    beta?: tf.LayerVariable;
-    movingMean: tf.LayerVariable;
-    movingVariance: tf.LayerVariable;
-  }>(layer);
+  const {axis, epsilon, ...weights} = fieldsOf<BatchNormLayer>(layer);
   const rank = shapeInto(layer).length;
   if ((axis < 0 ? axis + rank : axis) !== rank - 1) {
     out.faults.push(`it normalizes axis ${axis}, not the last one`);

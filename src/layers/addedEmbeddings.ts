@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {ensureKernels} from '../backends/ensure';
-import {LoRAError, show, showShape} from '../errors';
+import {checkCount, LoRAError, showShape} from '../errors';
 import {asFloat} from './forward';
 import type {CallArgs} from './wrapperLayer';
 import {shapesOf} from '../tfjs/shapes';
@@ -22,7 +22,7 @@ export class PositionEmbedding extends tf.layers.Layer {
   private embeddings!: tf.LayerVariable;
 
   constructor({rows, offset = 0, ...rest}: PositionEmbeddingArgs) {
-    checkCount('rows', rows, 1);
+    checkCount('rows', rows);
     checkCount('offset', offset, 0);
     super(rest);
     this.rows = rows;
@@ -70,7 +70,7 @@ export class TypeEmbedding extends tf.layers.Layer {
   private embeddings!: tf.LayerVariable;
 
   constructor({rows, ...rest}: TypeEmbeddingArgs) {
-    checkCount('rows', rows, 1);
+    checkCount('rows', rows);
     super(rest);
     this.rows = rows;
     this.supportsMasking = true;
@@ -120,10 +120,4 @@ function addTable(
     throw new LoRAError(`"${layer.name}" adds to sequences, [batch, places, width], got ${showShape(shape)}.`);
   }
   return add(['embeddings', [rows, width], 'float32', tf.initializers.randomNormal({stddev: 0.02})]);
-}
-
-function checkCount(name: string, value: unknown, least: number): void {
-  if (!Number.isInteger(value) || (value as number) < least) {
-    throw new LoRAError(`${name} must be a whole number from ${least} on, got ${show(value)}.`);
-  }
 }

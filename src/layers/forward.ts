@@ -1,10 +1,9 @@
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError} from '../errors';
 import {type Activation, outputActivation} from '../ops/activation';
-import {gained} from '../ops/factors';
+import {gained, type Linear} from '../ops/factors';
 import type {Conv2DGeometry} from '../ops/kernels';
 import {linear, type LinearWeights} from '../ops/linear';
-import type {Linear} from '../ops/lowRank';
 import type {Prepared} from '../ops/lazyOp';
 import {changeOf, type Update} from '../ops/update';
 import {type ConvLayer, fieldsOf, type KernelLayer} from '../tfjs/fields';

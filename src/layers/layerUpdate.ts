@@ -10,10 +10,9 @@ import {
   type UpdateSite,
 } from '../methods/method';
 import {methodOf} from '../methods/registry';
-import {Dropout} from '../ops/dropout';
+import {Dropout, type Update} from '../ops/update';
 import {Prepared} from '../ops/lazyOp';
-import type {Update} from '../ops/update';
-import {renameWeight, replaceValue, restoreWeight, withdrawWeight} from '../tfjs/weights';
+import {countNumbers, renameWeight, replaceValue, restoreWeight, withdrawWeight} from '../tfjs/weights';
 import {type Adaptation, type LayerConfig, type UpdateSpec, updateSpecs} from './adaptation';
 
 /** The update of one weight of a layer. */
@@ -162,8 +161,8 @@ export class LayerUpdate {
         shape: spec.weight.variable.shape as number[],
         rank: Math.min(strength.rank, method.rankLimit(spec.weight)),
         ...lowRankOf(method, values),
-        parameters: sizeOf(all),
-        trainableParameters: sizeOf(all.filter((_, i) => spec.parameters[i]?.trains)),
+        parameters: countNumbers(all),
+        trainableParameters: countNumbers(all.filter((_, i) => spec.parameters[i]?.trains)),
         delta: () =>
           method.delta?.(values, strength) ??
           tf.tidy(() => tf.sub(method.merge(values, strength, site), site.weight.variable.read())),
@@ -257,8 +256,4 @@ function lowRankOf(method: Method, values: Parameters): {A?: tf.Tensor; B?: tf.T
 
 function valuesOf(variables: ReadonlyMap<string, tf.LayerVariable>): Parameters {
   return Object.fromEntries([...variables].map(([name, variable]) => [name, variable.read()]));
-}
-
-function sizeOf(variables: readonly tf.LayerVariable[]): number {
-  return variables.reduce((sum, variable) => sum + variable.read().size, 0);
 }

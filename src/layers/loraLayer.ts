@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {LoRAError} from '../errors';
 import {initializerEntry} from '../methods/initializer';
 import {type Method, scalingOf} from '../methods/method';
-import type {Dropout} from '../ops/dropout';
+import type {Dropout} from '../ops/update';
 import {namedIn} from '../methods/registry';
 import {builtLayer, withoutConstraints} from '../tfjs/configs';
 import {biasesOf, namedWeights, replaceValue, shareWeights} from '../tfjs/weights';

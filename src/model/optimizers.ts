@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {optimizerSteps} from '../backends/current';
-import {checkOptions, type KnownOptions, LoRAError} from '../errors';
+import {checkNumber, checkOptions, type KnownOptions, LoRAError} from '../errors';
 import {
   changedFromOutside,
   type Gradients,
@@ -215,7 +215,7 @@ export function adam(options: AdamOptions = {}): LoRAAdam {
 export function adamW(options: AdamWOptions = {}): LoRAAdam {
   checkOptions(options, {...ADAM, weightDecay: true});
   const {weightDecay = 0.01, ...rest} = options;
-  check('weightDecay', weightDecay, weightDecay >= 0, 'a number that is not negative');
+  checkNumber('weightDecay', weightDecay, weightDecay >= 0, 'a number that is not negative');
   return makeAdam(rest, weightDecay);
 }
 
@@ -225,10 +225,10 @@ function makeAdam(
   {learningRate = 0.001, beta1 = 0.9, beta2 = 0.999, epsilon}: AdamOptions,
   weightDecay: number,
 ): LoRAAdam {
-  check('learningRate', learningRate, learningRate >= 0, 'a number that is not negative');
-  check('beta1', beta1, beta1 >= 0 && beta1 < 1, 'at least 0 and below 1');
-  check('beta2', beta2, beta2 >= 0 && beta2 < 1, 'at least 0 and below 1');
-  check('epsilon', epsilon ?? 0, (epsilon ?? 0) >= 0, 'a number that is not negative');
+  checkNumber('learningRate', learningRate, learningRate >= 0, 'a number that is not negative');
+  checkNumber('beta1', beta1, beta1 >= 0 && beta1 < 1, 'at least 0 and below 1');
+  checkNumber('beta2', beta2, beta2 >= 0 && beta2 < 1, 'at least 0 and below 1');
+  checkNumber('epsilon', epsilon ?? 0, (epsilon ?? 0) >= 0, 'a number that is not negative');
   return new LoRAAdam(learningRate, beta1, beta2, epsilon, weightDecay);
 }
 
@@ -241,20 +241,14 @@ function makeAdam(
 export function sgd(options: SGDOptions = {}): LoRASGD | LoRAMomentum {
   checkOptions(options, {learningRate: true, momentum: true, nesterov: true});
   const {learningRate = 0.01, momentum = 0, nesterov = false} = options;
-  check('learningRate', learningRate, learningRate >= 0, 'a number that is not negative');
-  check('momentum', momentum, momentum >= 0 && momentum < 1, 'at least 0 and below 1');
+  checkNumber('learningRate', learningRate, learningRate >= 0, 'a number that is not negative');
+  checkNumber('momentum', momentum, momentum >= 0 && momentum < 1, 'at least 0 and below 1');
   if (nesterov && momentum === 0) {
     throw new LoRAError(
       'nesterov: true takes a momentum above 0. Set momentum, 0.9 for instance, or leave nesterov out.',
     );
   }
   return momentum === 0 ? new LoRASGD(learningRate) : new LoRAMomentum(learningRate, momentum, nesterov);
-}
-
-function check(name: string, value: number, fits: boolean, expected: string): void {
-  if (!Number.isFinite(value) || !fits) {
-    throw new LoRAError(`${name} must be ${expected}, got ${value}.`);
-  }
 }
 
 /** Gives each variable the value that `step` returns for it, if it does; in the order in which tfjs goes through them. */

@@ -10,7 +10,7 @@ import {initializerEntry} from '../methods/initializer';
 import {scalingOf} from '../methods/method';
 import {checkModel, checkNotAdapted, type Site, sitesOf} from '../rewire/walk';
 import {fieldsOf} from '../tfjs/fields';
-import {biasesOf} from '../tfjs/weights';
+import {biasesOf, countNumbers} from '../tfjs/weights';
 import {checkConfig, type LoRAConfig} from './config';
 import {makePlan, type Plan} from './plan';
 import {count, countsLine, inColumns, short} from './table';
@@ -74,7 +74,7 @@ export function planLoRA(model: tf.LayersModel, config: LoRAConfig = {}): LoRAPl
   const variables = new Set(sites.flatMap(({layer}) => layer.weights));
   const factors = planned.reduce((sum, site) => sum + numbersIn(site, layerConfigAt(plan.config, site.path), false), 0);
   const trainableParameters = layers.reduce((sum, layer) => sum + layer.trainableParameters, 0);
-  const totalParameters = sizeOf(variables) + factors;
+  const totalParameters = countNumbers(variables) + factors;
   const whole = {layers, unmatched, faults, trainableParameters, totalParameters};
   return {...whole, toString: () => format(whole)};
 }
@@ -141,19 +141,19 @@ function rowOf(site: Site, plan: Plan, options: LoRAConfig): PlannedLayer {
       ...(cappedFrom !== undefined && {cappedFrom}),
       alpha,
       scaling: scalingOf(update),
-      trainableParameters: numbersIn(site, update, true) + sizeOf(trainedBeside(layer, update)),
+      trainableParameters: numbersIn(site, update, true) + countNumbers(trainedBeside(layer, update)),
     };
   }
   if (config.trainable.includes(path)) {
     const reason = isInHead(config.head, site) ? 'new head' : (reasonBy(selections.trainable, site) ?? '');
-    return {...named, role: 'trained', reason, trainableParameters: sizeOf(trainableOf(layer))};
+    return {...named, role: 'trained', reason, trainableParameters: countNumbers(trainableOf(layer))};
   }
   if (config.biases?.includes(path) === true) {
     return {
       ...named,
       role: 'bias',
       reason: "bias: 'all'",
-      trainableParameters: sizeOf(biasesOf(layer).values()),
+      trainableParameters: countNumbers(biasesOf(layer).values()),
     };
   }
   const role = hasKernel(layer) ? 'left' : 'frozen';
@@ -204,14 +204,6 @@ function trainableOf(layer: tf.layers.Layer): tf.LayerVariable[] {
   // A frozen layer lists all of its weights as such.
   const {_nonTrainableWeights: never} = fieldsOf<{_nonTrainableWeights: tf.LayerVariable[]}>(layer);
   return layer.weights.filter(weight => !never.includes(weight));
-}
-
-function sizeOf(variables: Iterable<tf.LayerVariable>): number {
-  let size = 0;
-  for (const variable of new Set(variables)) {
-    size += variable.read().size;
-  }
-  return size;
 }
 
 function format({

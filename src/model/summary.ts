@@ -5,7 +5,7 @@ import type {LoRALayer} from '../layers/loraLayer';
 import {hasKernel, reasonNotAdaptable} from '../layers/registry';
 import {baseOf, wrapperKind, type WrapperKind} from '../layers/wrapperLayer';
 import {recordOf} from '../rewire/record';
-import {namedWeights} from '../tfjs/weights';
+import {countNumbers, namedWeights} from '../tfjs/weights';
 import {adaptedSites, loraSites} from './adapted';
 import {count, countsLine, inColumns, short} from './table';
 import {type UnsavedLayer, unsavedLayers} from './unsaved';
@@ -77,7 +77,7 @@ export function summarizeLoRA(model: tf.LayersModel): LoRASummary {
     trainable: pathsOf('trained'),
     biases: pathsOf('bias'),
     unsaved: unsavedLayers(sites),
-    trainableParameters: countOf(model.trainableWeights),
+    trainableParameters: countNumbers(model.trainableWeights),
     // The originals that layers keep beside weights that train are no parameters of the model.
     totalParameters: sites.reduce((sum, {layer}) => sum + parametersOf(layer), 0),
   });
@@ -133,15 +133,7 @@ function reasonLeft(layer: tf.layers.Layer): string {
 /** The numbers in a layer: its base's and its factors, without the originals that it may keep. */
 function parametersOf(layer: tf.layers.Layer): number {
   const weights = [...namedWeights(layer)].filter(([name]) => !name.startsWith('original_'));
-  return countOf(weights.map(([, weight]) => weight));
-}
-
-function countOf(weights: Iterable<tf.LayerVariable>): number {
-  let count = 0;
-  for (const weight of new Set(weights)) {
-    count += weight.read().size;
-  }
-  return count;
+  return countNumbers(weights.map(([, weight]) => weight));
 }
 
 function format({

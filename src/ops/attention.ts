@@ -98,7 +98,7 @@ function weightsOf({q, k}: Pick<ByHead, 'q' | 'k'>, seen: tf.Tensor | null): tf.
   if (seen === null) {
     return tf.softmax(scores);
   }
-  // Where all is unseen, the softmax is even; the product makes it zero.
+  // Where nothing is seen, the softmax is uniform; the product makes it zero.
   return tf.mul(tf.softmax(tf.add(scores, tf.mul(tf.sub(1, seen), UNSEEN))), seen);
 }
 

@@ -1,6 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {oneLaunch} from '../backends/oneLaunch';
-import {launchesOperations} from '../backends/tensorflow';
+import {launchesOperations, oneLaunch} from '../backends/oneLaunch';
 import {AFFINE} from '../backends/wasm';
 import {normalizeChain} from './convolutionChain';
 import {hasKernel, run} from './kernels';

@@ -1,8 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {denseOp, linear} from './linear';
-import {type Factors, lastAxis, scaled, updatedKernel} from './factors';
+import {type Factors, lastAxis, type Linear, scaled, updatedKernel} from './factors';
 import {runLazyOp} from './lazyOp';
-import type {Linear} from './lowRank';
 import {unrecorded} from './recording';
 
 /** The product of `[n, in]` with a part of a kernel `[in, out]`, some of its columns. */
@@ -30,7 +29,7 @@ export function adaptedProducts(
   widths: readonly number[] = [lastAxis(kernel.shape)],
 ): CellProduct {
   const cut = (matrix: tf.Tensor) => (widths.length === 1 ? [matrix] : tf.split(matrix, [...widths], 1));
-  // A tensor of its own, which the steps do not depend on.
+  // On the tape, the steps do not depend on this tensor.
   const merged = unrecorded(() => cut(factors === null ? tf.clone(kernel) : updatedKernel(kernel, factors)));
   const kernels = cut(kernel);
   const bs = factors === null ? [] : cut(scaled(factors.b, factors.scaling));
@@ -83,13 +82,13 @@ function adaptedProduct(
   return x =>
     runLazyOp({
       inputs: {x, kernel: w, pass},
-      // The merged kernel ends with the pass, so the steps keep it.
+      // The merged kernel is disposed after the pass, so the steps keep it.
       save: {x: true, kernel: true},
       forward: () => denseOp.forward(x, w, null, 'linear'),
       gradient: (dz, saved) => ({
         x: () => tf.matMul(dz, saved.kernel, false, true), // [n, out] · [out, in]
         pass: () => {
-          // Both go with their step.
+          // Both are disposed with their step.
           traces.push({x: tf.keep(tf.clone(saved.x)), dz: tf.keep(tf.clone(dz))});
           return tf.scalar(0);
         },
@@ -104,8 +103,7 @@ function startOf(widths: readonly number[], part: number): number {
 }
 
 /**
- * The product with some columns of a kernel. They are cut out again in the backward pass: a piece that outlived the step would have to be
- * kept for each of them.
+ * The product with some columns of a kernel. The backward pass slices them again, so that they need not be kept for each step.
  */
 function columns(start: number, width: number): Linear {
   const cut = (kernel: tf.Tensor) => tf.slice(kernel, [0, start], [-1, width]);

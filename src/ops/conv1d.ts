@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {conv2dOp} from './conv2d';
-import type {Linear} from './lowRank';
+import type {Linear} from './factors';
 
 /** How a 1-D convolution walks over its input, `[n, w, c]`. */
 export interface Conv1DGeometry {

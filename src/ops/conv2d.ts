@@ -3,12 +3,12 @@ import {adjointKernel, conv2dInputGradient} from '../backends/conv2dGradients';
 import {keepsAdjoints} from '../backends/wasm';
 import {deflate, inflate, inflatedShape} from './dilation';
 import {conv2dBackpropFilter, type Conv2DGeometry, conv2dBackpropInput, fusedConv2d} from './kernels';
-import type {Linear} from './lowRank';
+import type {Linear} from './factors';
 
 /**
  * The convolution `x ∗ W`: `[n, h, w, in] ∗ [kh, kw, in, out] → [n, h', w', out]`.
  *
- * tfjs has no gradient for a dilated convolution. It is the same as one whose kernel is spread out with zeros, which has.
+ * tfjs has no gradient for a dilated convolution. It equals one whose kernel is spread out with zeros, and that has a gradient.
  */
 export function conv2dOp(geometry: Conv2DGeometry): Linear {
   const {dilations} = geometry;

@@ -5,14 +5,14 @@ import {defer, type Deferred, deferredOf} from './deferred';
 import {type Conv2DGeometry, fusedConv2d} from './kernels';
 import {isRecording, runLazyOp} from './lazyOp';
 
-// In training, convolution, frozen normalization and relu are computed in one, though they are layers of their own. The first two give out
-// tensors that are not computed yet; the last one that takes part computes all at once. Whoever else asks for a result in between, a model that
-// is cut there or a second layer that follows, has it computed by itself and sees no difference.
+// In training, a convolution, its frozen normalization and its relu are computed together, though they are layers of their own. The first two
+// return tensors that are not computed yet; the last layer of the chain computes all of it. If something else needs a result in between, such as
+// a second layer that follows or a model that is cut there, that result is computed by itself. The caller sees no difference.
 
 /** What identifies a layer from one step to the next. */
 type Owner = object;
 
-/** Those whose result something else asked for. They compute it at once from then on. */
+/** Layers whose result something else asked for. From then on they compute it at once. */
 const asked = new WeakSet();
 
 /** A convolution, and the normalization after it, if there is one. */
@@ -44,7 +44,7 @@ export function deferConvolution(
   });
 }
 
-/** The normalization of a convolution that is not computed yet: put off in its turn, or both at once. `undefined` for any other input. */
+/** The normalization of a convolution that is not computed yet: deferred too, or both computed now. `undefined` for any other input. */
 export function normalizeChain(owner: Owner, input: tf.Tensor, scaling: Scaling): tf.Tensor | undefined {
   const found = chainOf(input);
   if (found === undefined || found.chain.scaling !== undefined) {
@@ -55,7 +55,7 @@ export function normalizeChain(owner: Owner, input: tf.Tensor, scaling: Scaling)
   return asked.has(owner) ? compute({convolution}) : deferChain(owner, {convolution, scaling}, compute);
 }
 
-/** Puts a chain off, with its tensors in clones of its own. */
+/** Defers a chain, which owns clones of its tensors. */
 function deferChain(owner: Owner, {convolution, scaling}: Links, compute: (links: Links) => tf.Tensor): tf.Tensor {
   const held: tf.Tensor[] = [];
   const hold = <T extends tf.Tensor>(tensor: T): T => {
@@ -81,8 +81,8 @@ function deferChain(owner: Owner, {convolution, scaling}: Links, compute: (links
 }
 
 /**
- * `min(max(x, 0), cap)` where `x` is a convolution and its normalization that are not computed yet: all of it at once. For the backward pass a
- * bit a number is kept. `undefined` for any other input.
+ * `min(max(x, 0), cap)` where `x` is a convolution and its normalization that are not computed yet: computes all three together, and keeps one
+ * bit of each number for the backward pass. `undefined` for any other input.
  */
 export function rectifyChain(x: tf.Tensor, cap: number): tf.Tensor | undefined {
   const found = chainOf(x);

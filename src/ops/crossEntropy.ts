@@ -78,7 +78,7 @@ function placesOf(logits: tf.Tensor, targets: tf.Tensor, ignoreIndex: number) {
 
 /** Zeros for a number that is no class. */
 function oneHot(numbers: tf.Tensor, classes: number): tf.Tensor {
-  // As floats at once, wasm gives the bits of whole numbers.
+  // Asked for floats, `tf.oneHot` on wasm returns the bits of integers.
   return tf.cast(tf.oneHot(numbers as tf.Tensor1D, classes), 'float32');
 }
 

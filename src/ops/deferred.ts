@@ -1,11 +1,11 @@
 import * as tf from '@tensorflow/tfjs';
 
-/** What is to be computed, and the tensors that it takes until then. */
+/** A computation that is deferred, and the tensors that it needs. */
 export interface Deferred {
   compute(): tf.Tensor;
   /** Owned: freed with the deferred tensor. */
   readonly held: readonly tf.Tensor[];
-  /** Called when the numbers are asked for after all. */
+  /** Called when something reads the numbers after all. */
   onRead?(): void;
 }
 
@@ -15,8 +15,8 @@ interface Entry extends Deferred {
 }
 
 /**
- * Where tensors live that have not been computed. To tfjs they are tensors on another backend: whatever asks for their numbers, a kernel or a
- * reader, has them fetched from here, and that computes them.
+ * The backend of tensors that are not computed yet. When a kernel of another backend or a reader needs their numbers, tfjs fetches them from
+ * here, which computes them.
  */
 class DeferredBackend extends tf.KernelBackend {
   private readonly entries = new Map<tf.DataId, Entry>();
@@ -83,7 +83,7 @@ export function defer(shape: number[], deferred: Deferred): tf.Tensor {
   return tf.engine().makeTensorFromDataId(backend.add(shape, deferred), shape, 'float32', backend);
 }
 
-/** What a tensor is still to be computed by; `undefined` for one that has its numbers. */
+/** The computation that a tensor still waits for; `undefined` for a tensor that has its numbers. */
 export function deferredOf(x: tf.Tensor): Deferred | undefined {
   return backend.find(x.dataId);
 }

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {padZeros} from '../backends/geometry';
 
-// tfjs has no gradient for a dilated convolution. It is the same as one whose kernel is spread out with zeros, which has.
+// tfjs has no gradient for a dilated convolution. It equals one whose kernel is spread out with zeros, and that has a gradient.
 
 /** The dilation rates of an image's two axes. */
 type Rates = [number, number];

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import type {Linear} from './lowRank';
+import type {Linear} from './factors';
 
 /**
  * The look-up `E[x]`: row numbers `[n, 1]`, a table `[vocabulary, dim]` → `[n, dim]`. It is the product of `x` as one-hot rows with the
@@ -7,8 +7,8 @@ import type {Linear} from './lowRank';
  */
 export const embeddingOp: Linear = {
   forward: (x, table) => tf.gather(table, tf.reshape(x, [x.size])),
-  // A row number is no quantity: nothing depends on it smoothly.
+  // Row numbers have no gradient.
   inputGradient: (_dz, _table, inputShape) => tf.zeros(inputShape),
-  // Rows that are looked up more than once have the sum of what each look-up gives.
+  // The gradient of a row is the sum over its look-ups.
   kernelGradient: (x, dz, tableShape) => tf.scatterND(x, dz, tableShape),
 };

@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
-import {oneLaunch} from '../backends/oneLaunch';
-import {product} from './kernels';
+import {launchesOperations, oneLaunch} from '../backends/oneLaunch';
+import {type FusedActivation, product} from './kernels';
+import type {Prepared} from './lazyOp';
 
 /** The factors of a low-rank update `s·A·B` of a kernel `[...fan-in axes, ...out axes]`; most kernels have one out axis. */
 export interface Factors {
@@ -53,6 +54,66 @@ export function factorGradients(
   };
 }
 
+/** An operation that is linear in its input and in its kernel: a product, a convolution. */
+export interface Linear {
+  /** Whether it is the product of two matrices. */
+  readonly isProduct?: boolean;
+  /** `activation(x ∗ W + b)`: the very call that the stock layer makes. */
+  forward(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor | null, activation: FusedActivation): tf.Tensor;
+  /** The gradient in `x`, for a gradient `dz` of `x ∗ W`. With `prepared`, what depends on the kernel alone may be kept there. */
+  inputGradient(dz: tf.Tensor, kernel: tf.Tensor, inputShape: number[], prepared?: Prepared): tf.Tensor;
+  /** The gradient in a kernel of the given shape, for a gradient `dz` of `x ∗ W`. */
+  kernelGradient(x: tf.Tensor, dz: tf.Tensor, kernelShape: number[]): tf.Tensor;
+}
+
+/** The branch of the rank's width, `z = h·B` with `h = x ∗ A`, and its gradients. Only these know the layout of `h`. */
+export interface LowRank {
+  /** `h = x ∗ A`. */
+  project(x: tf.Tensor, a: tf.Tensor): tf.Tensor;
+  /** `z = h·B`, in the shape of the output. */
+  expand(h: tf.Tensor, b: tf.Tensor): tf.Tensor;
+  /** The gradient in `h`, `dz·Bᵀ`. */
+  collect(dz: tf.Tensor, b: tf.Tensor): tf.Tensor;
+  /** The gradient in `x`, for a gradient of `h`. */
+  inputGradient(dh: tf.Tensor, a: tf.Tensor, inputShape: number[]): tf.Tensor;
+  /** The gradient in `A`, of the given shape. */
+  gradientOfA(x: tf.Tensor, dh: tf.Tensor, shape: number[]): tf.Tensor;
+  /** The gradient in `B`, `hᵀ·dz`. */
+  gradientOfB(h: tf.Tensor, dz: tf.Tensor): tf.Tensor;
+}
+
+/** The branch beside a linear operation. */
+export function lowRankOf(op: Linear): LowRank {
+  return op.isProduct && launchesOperations() ? TURNED : alike(op);
+}
+
+/** With `h` as the operation itself gives it: `[.., r]`. */
+function alike(op: Linear): LowRank {
+  const multiply = (x: tf.Tensor, matrix: tf.Tensor, transposed = false) =>
+    fromMatrix(product(asMatrix(x), matrix, false, transposed), x.shape);
+  return {
+    project: (x, a) => op.forward(x, a, null, 'linear'),
+    expand: (h, b) => multiply(h, b), // [.., r] · [r, out] → [.., out]
+    collect: (dz, b) => multiply(dz, b, true), // [.., out] · [out, r] → [.., r]
+    inputGradient: (dh, a, inputShape) => op.inputGradient(dh, a, inputShape),
+    gradientOfA: (x, dh, shape) => op.kernelGradient(x, dh, shape),
+    gradientOfB: (h, dz) => product(asMatrix(h), asMatrix(dz), true), // [r, rows] · [rows, out]
+  };
+}
+
+/**
+ * The branch of a product with `h` as `[r, n]`. TensorFlow divides the rows of a result among its threads. For many rows of a few columns that takes
+ * longer than the computation; a few rows it computes at once. Transposed operands cost it nothing.
+ */
+const TURNED: LowRank = {
+  project: (x, a) => product(a, x, true, true), // [r, in] · [in, n]
+  expand: (h, b) => product(h, b, true), // [n, r] · [r, out]
+  collect: (dz, b) => product(b, dz, false, true), // [r, out] · [out, n]
+  inputGradient: (dh, a) => product(dh, a, true, true), // [n, r] · [r, in]
+  gradientOfA: (x, dh) => product(x, dh, true, true), // [in, n] · [n, r]
+  gradientOfB: (h, dz) => product(h, dz), // [r, n] · [n, out]
+};
+
 /** A tensor with all axes but the last joined: pixels as rows, or a kernel as `[fan-in, out]`. */
 export function asMatrix(x: tf.Tensor): tf.Tensor2D {
   return inShape(x, [-1, lastAxis(x.shape)]);
@@ -68,17 +129,17 @@ export function gained(y: tf.Tensor, gain: tf.Tensor): tf.Tensor {
   return perOutput(y, rows => tf.mul(rows, gain));
 }
 
-/** What `f` makes of a tensor and a vector. Five axes are passed as rows: webgpu has no valid shader for them beside a vector. */
+/** What `f` returns for a tensor and a vector. A tensor of five axes is passed as rows: webgpu's shader for it and a vector is invalid. */
 function perOutput(y: tf.Tensor, f: (rows: tf.Tensor) => tf.Tensor): tf.Tensor {
   return y.rank <= 4 ? f(y) : tf.reshape(f(asMatrix(y)), y.shape);
 }
 
-/** A matrix whose rows are those of a tensor of the given shape, with the axes that this has. */
+/** A matrix with its rows spread over the leading axes of the given shape. The inverse of `asMatrix`. */
 export function fromMatrix(rows: tf.Tensor2D, shape: readonly number[]): tf.Tensor {
   return inShape(rows, [...shape.slice(0, -1), lastAxis(rows.shape)]);
 }
 
-/** `tf.reshape`, but not where there is nothing to do, which would be a launch of its own all the same. */
+/** `tf.reshape`, skipped where the shape is the same already: it would be a launch all the same. */
 export function inShape<T extends tf.Tensor>(x: tf.Tensor, shape: number[]): T {
   const fits = x.rank === shape.length && shape.every((length, i) => length === -1 || length === x.shape[i]);
   return (fits ? x : tf.reshape(x, shape)) as T;

@@ -1,9 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
-import {oneLaunch} from '../backends/oneLaunch';
-import {type ActivationGradient, launchesOperations, MATRIX_PRODUCT} from '../backends/tensorflow';
+import {type ActivationGradient, launchesOperations, MATRIX_PRODUCT, oneLaunch} from '../backends/oneLaunch';
 
-// tfjs fuses only where no gradient is being recorded, and the backward kernels have no public function. An operation that brings
-// its own gradient can call them all directly, and so computes in training, to the last bit, what stock layers compute in `predict`.
+// tfjs calls its fused kernels only while no gradient is recorded, and its backward kernels have no public function. An operation with a
+// gradient of its own can call both directly: in training it computes what stock layers compute in `predict`, to the last bit.
 
 /** Activations that the fused kernels of every backend know. */
 export type FusedActivation = 'linear' | 'relu' | 'elu' | 'relu6';
@@ -41,7 +40,7 @@ export function fusedMatMul(
   });
 }
 
-/** `op(a)·op(b)` of two matrices, by whatever is fastest: the last bits may not be those of a stock layer's product. */
+/** `op(a)·op(b)` of two matrices by the fastest kernel. The last bits may differ from those of a stock layer's product. */
 export function product(a: tf.Tensor, b: tf.Tensor, transposeA = false, transposeB = false): tf.Tensor2D {
   return hasKernel(MATRIX_PRODUCT)
     ? (run(MATRIX_PRODUCT, {a, b}, {transposeA, transposeB}) as tf.Tensor2D)
@@ -49,45 +48,27 @@ export function product(a: tf.Tensor, b: tf.Tensor, transposeA = false, transpos
 }
 
 /** `activation(x ∗ W + b)`: `[n, h, w, in] ∗ [kh, kw, in, out] → [n, h', w', out]`. */
-export function fusedConv2d(
-  x: tf.Tensor4D,
-  filter: tf.Tensor4D,
-  bias: tf.Tensor | null,
-  {strides, padding, dilations}: Conv2DGeometry,
-  activation: FusedActivation,
-): tf.Tensor4D {
-  return run(
-    tf.FusedConv2D,
-    {x, filter, ...(bias && {bias})},
-    {
-      strides,
-      pad: padding,
-      dataFormat: 'NHWC',
-      dilations,
-      activation,
-    },
-  ) as tf.Tensor4D;
+export function fusedConv2d(...call: FusedConvolution): tf.Tensor4D {
+  return fusedConvolution(tf.FusedConv2D, ...call);
 }
 
 /** `activation(x ∗ W + b)` of a depthwise convolution: `[n, h, w, in] ∗ [kh, kw, in, mult] → [n, h', w', in·mult]`. */
-export function fusedDepthwiseConv2d(
+export function fusedDepthwiseConv2d(...call: FusedConvolution): tf.Tensor4D {
+  return fusedConvolution(tf.FusedDepthwiseConv2D, ...call);
+}
+
+type FusedConvolution = [
   x: tf.Tensor4D,
   filter: tf.Tensor4D,
   bias: tf.Tensor | null,
-  {strides, padding, dilations}: Conv2DGeometry,
+  geometry: Conv2DGeometry,
   activation: FusedActivation,
-): tf.Tensor4D {
-  return run(
-    tf.FusedDepthwiseConv2D,
-    {x, filter, ...(bias && {bias})},
-    {
-      strides,
-      pad: padding,
-      dataFormat: 'NHWC',
-      dilations,
-      activation,
-    },
-  ) as tf.Tensor4D;
+];
+
+function fusedConvolution(kernel: string, ...[x, filter, bias, geometry, activation]: FusedConvolution): tf.Tensor4D {
+  const {strides, padding: pad, dilations} = geometry;
+  const inputs = {x, filter, ...(bias && {bias})};
+  return run(kernel, inputs, {strides, pad, dataFormat: 'NHWC', dilations, activation}) as tf.Tensor4D;
 }
 
 /** The gradient of a convolution without dilation in its input: `[n, h', w', out] → [n, h, w, in]`. */
@@ -184,7 +165,7 @@ export function activationGradient(
 
 /** Whether the current backend has a kernel. */
 export function hasKernel(name: string): boolean {
-  // tfjs declares every kernel to be there.
+  // In tfjs's types, every kernel exists.
   return (tf.getKernel(name, tf.getBackend()) as tf.KernelConfig | undefined) !== undefined;
 }
 

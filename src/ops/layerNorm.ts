@@ -3,7 +3,7 @@ import {runLazyOp} from './lazyOp';
 
 /** How rows are normalized. */
 export interface RowSettings {
-  /** Whether the mean is taken off first. */
+  /** Whether the mean is subtracted first. */
   centered: boolean;
   /** Added to the mean of squares. */
   epsilon: number;

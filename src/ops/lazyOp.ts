@@ -75,7 +75,7 @@ function register({inputs, save}: LazyOp): string {
   const saved: readonly (keyof Saved)[] = [...kept, ...(save.y ? (['y'] as const) : []), ...extra];
   const kernelName = `TfjsLoRA_${saved.join('_')}`;
   const backendName = tf.getBackend();
-  // tfjs declares both to be always there.
+  // In tfjs's types, both always exist.
   const kernel = tf.getKernel(kernelName, backendName) as tf.KernelConfig | undefined;
   const gradient = tf.getGradient(kernelName) as tf.GradConfig | undefined;
   if (kernel === undefined) {

@@ -9,12 +9,13 @@ import {
   fans,
   gained,
   lastAxis,
+  type Linear,
+  lowRankOf,
   scaled,
   updatedKernel,
 } from './factors';
 import {type FusedActivation, fusedMatMul, product as multiplied} from './kernels';
 import {isRecording, learns, type Prepared, runLazyOp, type Saved} from './lazyOp';
-import {type Linear, lowRankOf} from './lowRank';
 
 /** What changes a linear operation. The tensors may be computed from others: the tape keeps what the backward pass needs of them. */
 export interface LinearUpdate {
@@ -38,11 +39,11 @@ export interface LinearWeights extends LinearUpdate {
   biasApart: boolean;
   /** Where the operation may keep what depends on its kernel alone. */
   prepared?: Prepared;
-  /** Puts `x ∗ W + b` off, to be computed with what follows, if it can be. Only for a layer without an activation. */
+  /** Defers `x ∗ W + b`, to be computed with the layers that follow, if that is possible. Only for a layer without an activation. */
   defer?: ((x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor | null) => tf.Tensor | undefined) | undefined;
 }
 
-/** How an update is computed, and what of the forward pass that takes. */
+/** How an update is computed, and what it keeps of the forward pass. */
 interface Form {
   /** `x ∗ W + (x ∗ A)·(s·B)` instead of `x ∗ (W + s·A·B)`. */
   branches: boolean;
@@ -53,23 +54,23 @@ interface Form {
   keepsH: boolean;
   /** Whether the outputs are multiplied with the gain. If not, the kernel is, and `B`. */
   scalesOutputs: boolean;
-  /** Whether the gain has a gradient that comes from the kernel's, since the outputs before it are nowhere. */
+  /** Whether the gain's gradient comes from the kernel's, since the outputs before the gain are never made. */
   gainViaKernel: boolean;
   /** Whether the factors work on another input than the kernel. */
   drops: boolean;
 }
 
 /**
- * `f(g ⊙ (x ∗ (W + s·A·B)) + b)`, differentiable in whatever of `x`, `A`, `B`, `g`, `W` and `b` is asked for, and keeping only what that takes.
+ * `f(g ⊙ (x ∗ (W + s·A·B)) + b)`, differentiable in `x`, `A`, `B`, `g`, `W` and `b`. What no gradient will need is not kept.
  *
  * It has two forms. `x ∗ W + (x ∗ A)·(s·B)` leaves the kernel alone and works on the outputs; `x ∗ (W + s·A·B)` works on the kernel and
- * leaves the outputs alone. The smaller of the two counts: rows of the output against the fan-in. Both give `f(x ∗ W + b)` bit for bit
- * where `B` is zero. A gain of ones does too, unless its gradient is recorded.
+ * leaves the outputs alone. The cheaper one is used, by comparing the rows of the output with the fan-in. Both give `f(x ∗ W + b)` bit for
+ * bit where `B` is zero. A gain of ones does too, unless its gradient is recorded.
  */
 export function linear(op: Linear, x: tf.Tensor, weights: LinearWeights, activation: Activation): tf.Tensor {
   const {kernel, bias, factors = null, gain = null, dropped, trains = false} = weights;
   const form = formOf(x.shape, weights);
-  // What is prepared belongs to a kernel that stays as it is.
+  // Only what depends on a frozen kernel can be prepared.
   const prepared = trains ? undefined : weights.prepared;
   const outputs = runLazyOp({
     inputs: {
@@ -131,7 +132,7 @@ function formOf(
   const rows = tf.util.sizeFromShape([...inputShape.slice(0, -1)]); // strides aside, an output has as many as the input
   const {fanIn, fanOut} = fans([...a.shape.slice(0, -1), lastAxis(b.shape)]);
   const branches = dropped !== undefined || rows <= (narrow ? Math.min(fanIn, fanOut) : fanIn);
-  // Where the convolution can be put off its outputs are never made, and of a convolution of size 1 the kernel's gradient is cheaper than they are.
+  // A deferred convolution never makes its outputs. With a kernel of size 1, the kernel's gradient is cheaper than making them.
   const gainViaKernel = gainLearns && !branches && defer !== undefined && fanIn === a.shape[a.rank - 2];
   const keepsInput = learns(a) || learns(kernel) || gainViaKernel;
   return {
@@ -180,7 +181,7 @@ function forward(
   return [apply(withBranch(product(bias, fused === null ? null : 'linear'))), ...h];
 }
 
-/** `y + s·h·B` of a tensor that is of no further use; `expand` gives `h·(s·B)` where that is not one launch. */
+/** `y + s·h·B`; disposes `y`. `expand` returns `h·(s·B)`, for backends that have no launch for all of it. */
 function plusProduct(y: tf.Tensor, {a: h, b, scaling}: Factors, expand: (b: tf.Tensor) => tf.Tensor): tf.Tensor {
   return spending(
     y,
@@ -188,12 +189,12 @@ function plusProduct(y: tf.Tensor, {a: h, b, scaling}: Factors, expand: (b: tf.T
   );
 }
 
-/** `a + b` of two tensors that are of no further use. */
+/** `a + b`; disposes both. */
 function sumOf(a: tf.Tensor, b: tf.Tensor): tf.Tensor {
   return spending(a, () => spending(b, () => tf.add(a, b)));
 }
 
-/** What `f` makes of a tensor that is then of no further use. Its memory is still in the cache, and the next result can take its place. */
+/** What `f` returns for a tensor, which is then disposed: its memory is still in the cache, and the next result can use it. */
 function spending(x: tf.Tensor, f: (x: tf.Tensor) => tf.Tensor): tf.Tensor {
   const y = f(x);
   x.dispose();
@@ -242,7 +243,7 @@ function gradients(
   return {...direct(() => dh), a: () => branch.gradientOfA(dropped ?? x, dh, a.shape), b: ofB};
 }
 
-/** The gradients of `x ∗ (g ⊙ V)`, `V = W + s·A·B`, for more rows than there are numbers in the fan-in: all but one from the kernel's. */
+/** The gradients of `x ∗ (g ⊙ V)`, `V = W + s·A·B`, where rows outnumber the fan-in: all but that of `x` come from the kernel's. */
 function throughKernel(
   op: Linear,
   dz: tf.Tensor,

@@ -19,8 +19,8 @@ interface Reading {
 const readings = new WeakMap<TapeNode[], Reading>();
 
 /**
- * Whether a tensor depends on a variable that trains, going by what is being recorded right now. Where it does not, nothing that is
- * computed from it alone will be asked for a gradient in a training step.
+ * Whether a tensor depends on a variable that trains, according to what is being recorded right now. If not, a training step asks for no
+ * gradient of what is computed from it alone.
  */
 export function dependsOnTrainable(x: tf.Tensor): boolean {
   if (x instanceof tf.Variable) {
@@ -56,10 +56,10 @@ function recordingState(): {activeTape?: TapeNode[] | null} {
 }
 
 /**
- * Computes something from `x` and records only that it did: of the steps between nothing is kept. Should somebody ask for the gradient
- * all the same, it is computed a second time, recorded (gradient checkpointing, arXiv 1604.06174).
+ * Computes something from `x` as one step of the tape, without keeping any tensor in between. If its gradient is asked for, it is computed
+ * a second time and recorded (gradient checkpointing, arXiv 1604.06174).
  *
- * @param compute must give the same both times, so nothing random, and must not hold on to tensors that are disposed with the step.
+ * @param compute must return the same both times, so it must not be random. It must not hold on to tensors that are disposed with the step.
  */
 export function checkpointed<T extends tf.Tensor | tf.Tensor[]>(compute: (x: tf.Tensor) => T, x: tf.Tensor): T {
   return runLazyOp({
@@ -71,7 +71,7 @@ export function checkpointed<T extends tf.Tensor | tf.Tensor[]>(compute: (x: tf.
 }
 
 /**
- * As `checkpointed`, of something that is computed from variables that train, too: one further pass gives the gradients in all of them.
+ * As `checkpointed`, for computations with variables that train: one further pass gives the gradients in all of them.
  *
  * @param mask a second input, without a gradient.
  */
@@ -101,7 +101,7 @@ export function recomputed(
   });
 }
 
-/** Computes tensors of which the tape does not know where they come from, so that nobody is asked for a gradient in them. */
+/** Computes tensors without recording how, so that no gradient is asked for through them. */
 export function unrecorded(compute: () => tf.Tensor[]): tf.Tensor[] {
   return [runLazyOp({inputs: {}, save: {}, forward: compute, gradient: () => ({})})].flat();
 }
@@ -128,7 +128,7 @@ function withinBackwardPass<T>(f: () => T): T {
   try {
     return f();
   } finally {
-    // tfjs forgets the outer tape when an inner one ends outside of any recording, which a backward pass is.
+    // A backward pass is not recorded, and tfjs forgets the outer tape when an inner one ends outside of any recording.
     state.activeTape = activeTape;
   }
 }

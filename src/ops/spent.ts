@@ -1,15 +1,15 @@
 import * as tf from '@tensorflow/tfjs';
 
-// tfjs keeps every gradient of a backward pass, and all that the forward pass saved for it, until the pass is through. An operation of ours
-// that has been gone through needs none of that any more; what it held is freed when the next one begins.
+// tfjs keeps every gradient of a backward pass, and all that the forward pass saved for it, until the pass is over. Once the backward pass has
+// gone through one of our operations, nothing needs these tensors any more: they are freed when the next operation of ours begins.
 
-/** Gradients that our operations gave out. Nobody but the tape has these; a gradient that a caller brought is not among them. */
+/** Gradients that our operations returned. Only the tape holds them; a gradient that a caller passed in is not among them. */
 const given = new WeakSet<tf.Tensor>();
 
-/** What the operation held that was gone through last, in the backward pass that runs. */
+/** What the operation held that the running backward pass went through last. */
 let spent: tf.Tensor[] = [];
 
-/** What an operation is given in the backward pass. */
+/** What an operation holds in the backward pass. */
 export interface Held {
   /** The gradients of its results. */
   gradients: readonly tf.Tensor[];
@@ -19,16 +19,16 @@ export interface Held {
   saved: readonly tf.Tensor[];
 }
 
-/** The parts of the engine that tell what is made. They are not public; where they are gone, tensors live until the end of the pass. */
+/** The parts of the engine that list new tensors. They are private; where they are missing, tensors live until the end of the pass. */
 interface EngineState {
   readonly gradientDepth?: number;
   readonly activeScope?: {readonly track?: readonly tf.Tensor[]} | null;
 }
 
 /**
- * Goes through an operation in the backward pass, and sees to it that what it holds is freed soon.
+ * Runs an operation's gradient in the backward pass, and has what the operation holds freed when the next one begins.
  *
- * @param gradient gives a function for each input.
+ * @param gradient returns a function for each input.
  */
 export function freeingSpent(
   {gradients, unasked, saved}: Held,
@@ -64,7 +64,7 @@ export function freeingSpent(
   );
 }
 
-/** Runs `f`, in which another backward pass may run, which frees only what is its own. */
+/** Runs `f`. A backward pass inside it frees only its own tensors. */
 export function apart<T>(f: () => T): T {
   const own = spent;
   spent = [];

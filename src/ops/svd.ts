@@ -10,10 +10,10 @@ export interface TruncatedSVD {
   v: tf.Tensor2D;
 }
 
-/** Up to this many singular values that are not zero, none is left to chance. */
+/** With at most this many singular values above zero, the random projection loses none. */
 const EXACT = 64;
 
-/** Between singular values that count and those that do not, the power iterations widen the gap. */
+/** Power iterations, which widen the gap between the singular values that are kept and the others. */
 const POWER_ITERATIONS = 4;
 
 /**
@@ -37,7 +37,7 @@ export async function truncatedSVD(chain: readonly tf.Tensor2D[], rank: number, 
   }
 }
 
-/** The same at once; by iteration on webgpu, which cannot be waited for. */
+/** The same without a promise; by iteration on webgpu, where tensors cannot be read synchronously. */
 export function truncatedSVDNow(chain: readonly tf.Tensor2D[], rank: number, seed = 1): TruncatedSVD {
   if (tf.getBackend() === 'webgpu') {
     return iteratedSVD(chain, rank, seed);
@@ -50,12 +50,12 @@ export function truncatedSVDNow(chain: readonly tf.Tensor2D[], rank: number, see
   }
 }
 
-/** So many that a singular value that is a tenth smaller than those that count has lost nine tenths and more. */
+/** After these, a singular value a tenth smaller than those that are kept has lost nine tenths or more. */
 const ALONE_ITERATIONS = 20;
 
 /**
- * The same without reading anything: orthogonal iteration, in which the columns come to be the singular vectors one after the other. `U·diag(S)·Vᵀ` is
- * the projection of `M` on the span of `U` in any case. Vectors of singular values that are close to each other may be mixed.
+ * The same without reading anything: orthogonal iteration, in which the columns converge to the singular vectors one after the other.
+ * `U·diag(S)·Vᵀ` is always the projection of `M` on the span of `U`. Vectors of singular values that are close to each other may be mixed.
  */
 export function iteratedSVD(chain: readonly tf.Tensor2D[], rank: number, seed = 1): TruncatedSVD {
   const columns = chain[chain.length - 1]?.shape[1] ?? 0;
@@ -129,7 +129,7 @@ export function orthonormal(y: tf.Tensor2D): tf.Tensor2D {
     const columns = tf.split(y, y.shape[1], 1);
     return columns.reduce<tf.Tensor2D | null>((q, column) => {
       let rest = column;
-      // What rounding leaves in the span of the others goes with the repetitions.
+      // Repeating it removes what rounding leaves in the span of the others.
       for (let pass = 0; q !== null && pass < 3; pass++) {
         rest = tf.sub(rest, tf.matMul(q, tf.matMul(q, rest, true, false)));
       }

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {type TransformerKernels, transformerKernelsOf} from '../backends/transformer';
 
-/** What the current backend has in one launch, or `undefined` where operations are composed of tfjs's own. */
+/** The operations that the current backend has in one launch; `undefined` where they are composed of tfjs's own. */
 export function transformerKernels(): TransformerKernels | undefined {
   return transformerKernelsOf(tf.getBackend());
 }

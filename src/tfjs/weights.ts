@@ -21,6 +21,11 @@ export function namedWeights(layer: tf.layers.Layer): Map<string, tf.LayerVariab
   return named;
 }
 
+/** How many numbers variables hold. One that is there several times counts once. */
+export function countNumbers(variables: Iterable<tf.LayerVariable>): number {
+  return [...new Set(variables)].reduce((sum, variable) => sum + variable.read().size, 0);
+}
+
 /** The weights of a layer that are added: biases, and the shifts of normalizations. */
 export function biasesOf(layer: tf.layers.Layer): Map<string, tf.LayerVariable> {
   return new Map([...namedWeights(layer)].filter(([name]) => /(?:^|\/)(?:bias|beta)$/.test(name)));

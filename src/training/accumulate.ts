@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {LoRAError} from '../errors';
+import {checkCount, LoRAError} from '../errors';
 import {type Slot, slotOf} from '../model/optimizers';
 import {
   type Gradients,
@@ -9,7 +9,6 @@ import {
   takeStep,
   variableOf,
 } from '../model/stepChanges';
-import {checkCount} from './checks';
 import {NestedOptimizer, optimizerFrom} from './nestedOptimizer';
 
 /** Begins the names of what an `Accumulate` saves, beside the state of its inner optimizer. */

@@ -1,7 +1,6 @@
 import type * as tf from '@tensorflow/tfjs';
-import {checkOptions, listed, LoRAError, show} from '../errors';
+import {checkNumber, checkOptions, listed, LoRAError, show} from '../errors';
 import {type Logs, resolveLogs, TrainingCallback} from './callback';
-import {checkNumber} from './checks';
 import type {CallbackState} from './resumed';
 import {changingVariables, layersNotFinite, Snapshot, writeValues} from './snapshot';
 import {ADVICE, quoted} from './stopOnNaN';
@@ -37,10 +36,10 @@ export class BestAdapter extends TrainingCallback {
       throw new LoRAError(`monitor must be a name in the logs of an epoch, such as "val_loss", got ${show(monitor)}.`);
     }
     if (patience !== undefined && patience !== Infinity) {
-      checkNumber('patience', patience, Number.isInteger(patience) && patience >= 1, 'of epochs, 1 or more');
+      checkNumber('patience', patience, Number.isInteger(patience) && patience >= 1, 'a number of epochs, 1 or more');
     }
     if (minDelta !== undefined) {
-      checkNumber('minDelta', minDelta, minDelta >= 0, 'that is not negative');
+      checkNumber('minDelta', minDelta, minDelta >= 0, 'a number that is not negative');
     }
     if (mode !== undefined && !['min', 'max'].includes(mode)) {
       throw new LoRAError(`mode must be "min" or "max", got ${show(mode)}.`);

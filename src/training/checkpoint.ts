@@ -1,8 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
-import {checkOptions, kindOf, LoRAError} from '../errors';
+import {checkCount, checkOptions, kindOf, LoRAError} from '../errors';
 import {type FitParams, type Logs, resolveLogs, TrainingCallback} from './callback';
 import {type CheckpointPlace, placeOf, readCheckpoint, writeCheckpoint} from './checkpointFile';
-import {checkCount} from './checks';
 import {type CallbackState, resumedAt} from './resumed';
 import {captureRun} from './runState';
 import {SeededBatches} from './seededBatches';

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
+import {checkNumber} from '../errors';
 import {optimizerSteps} from '../backends/current';
 import {type Gradients, mapGradients, presentGradients, type StepChanges, takeStep} from '../model/stepChanges';
-import {checkNumber} from './checks';
 import {NestedOptimizer, optimizerFrom} from './nestedOptimizer';
 
 /** An optimizer whose gradients have a norm of at most `maxNorm`. Made by `clipByGlobalNorm`. */
@@ -13,7 +13,7 @@ export class ClipByGlobalNorm extends NestedOptimizer {
     readonly maxNorm: number,
   ) {
     super(inner);
-    checkNumber('maxNorm', maxNorm, maxNorm > 0, 'above 0');
+    checkNumber('maxNorm', maxNorm, maxNorm > 0, 'a number above 0');
   }
 
   applyChanged(gradients: Gradients, changes: StepChanges): void {

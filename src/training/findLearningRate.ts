@@ -1,8 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
-import {checkOptions, LoRAError} from '../errors';
+import {checkCount, checkNumber, checkOptions, LoRAError} from '../errors';
 import {asFitOf, subjectOf} from '../model/fits';
 import {checkModel, innermostLayers} from '../rewire/walk';
-import {checkCount, checkNumber} from './checks';
 import {setLearningRate} from './learningRate';
 import {optimizerFrom} from './nestedOptimizer';
 import {copyRandomStates, restoreRandomStates} from './randomState';
@@ -66,8 +65,8 @@ export async function findLearningRate(
   checkModel(model);
   checkOptions(options, {from: true, to: true, steps: true, batchSize: true, seed: true});
   const {from = 1e-6, to = 1, steps = 100, batchSize = 32, seed = 0} = options;
-  checkNumber('from', from, from > 0, 'above 0');
-  checkNumber('to', to, to > from, `above from, ${from}`);
+  checkNumber('from', from, from > 0, 'a number above 0');
+  checkNumber('to', to, to > from, `a number above from, ${from}`);
   checkCount('steps', steps, 10);
   const batches = new SeededBatches(xs, ys, {batchSize, seed});
   const optimizer = model.optimizer as tf.Optimizer | undefined;

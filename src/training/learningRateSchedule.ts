@@ -1,7 +1,6 @@
 import type * as tf from '@tensorflow/tfjs';
-import {checkOptions, LoRAError, show} from '../errors';
+import {checkCount, checkNumber, checkOptions, LoRAError, show} from '../errors';
 import {TrainingCallback} from './callback';
-import {checkCount, checkNumber} from './checks';
 import {learningRateOf, setLearningRate} from './learningRate';
 import type {CallbackState} from './resumed';
 
@@ -42,7 +41,7 @@ export class LearningRateSchedule extends TrainingCallback {
       'warmup',
       warmup,
       warmup >= 0 && (warmup < 1 || Number.isInteger(warmup)),
-      'of steps, or a share below 1',
+      'a number of steps, or a share below 1',
     );
     if (steps !== undefined) {
       checkCount('steps', steps);

@@ -1,7 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
-import {checkOptions} from '../errors';
+import {checkNumber, checkOptions} from '../errors';
 import {type Gradients, type StepChanges, takeStep} from '../model/stepChanges';
-import {checkNumber} from './checks';
 import {NestedOptimizer, optimizerFrom} from './nestedOptimizer';
 
 /** Options of `loraPlus`. */
@@ -19,7 +18,7 @@ export class LoRAPlus extends NestedOptimizer {
     readonly ratio: number,
   ) {
     super(inner);
-    checkNumber('ratio', ratio, ratio > 0, 'above 0');
+    checkNumber('ratio', ratio, ratio > 0, 'a number above 0');
   }
 
   applyChanged(gradients: Gradients, changes: StepChanges): void {

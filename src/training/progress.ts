@@ -1,7 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
-import {checkOptions, LoRAError, show} from '../errors';
+import {checkNumber, checkOptions, LoRAError, show} from '../errors';
 import {type FitParams, type Logs, resolveLogs, TrainingCallback} from './callback';
-import {checkNumber} from './checks';
 import {learningRateOf} from './learningRate';
 
 /** How far a fit is. */
@@ -65,7 +64,7 @@ export class ProgressReport extends TrainingCallback {
     if (onProgress !== undefined && typeof onProgress !== 'function') {
       throw new LoRAError(`onProgress must be a function, got ${show(onProgress)}.`);
     }
-    checkNumber('everyMs', everyMs, everyMs >= 0, 'of milliseconds');
+    checkNumber('everyMs', everyMs, everyMs >= 0, 'a number of milliseconds');
     this.label = label;
     this.everyMs = everyMs;
     this.onProgress = onProgress;

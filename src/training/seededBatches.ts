@@ -1,7 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
-import {checkOptions, kindOf, LoRAError, show, showShape} from '../errors';
+import {checkCount, checkOptions, kindOf, LoRAError, show, showShape} from '../errors';
 import {randomNumbers} from '../formats/randomNumbers';
-import {checkCount} from './checks';
 
 /** Options of `seededBatches`. */
 export interface SeededBatchesOptions {

@@ -192,7 +192,7 @@ describe('layers of transformers', () => {
     [() => new SequencePooling({mode: 'middle' as 'mean'}), /mode must be 'mean', 'first' or 'last', got "middle"/],
     [() => new GatedActivation({activation: 'relu' as 'silu'}), /activation must be 'silu' or 'gelu', got "relu"/],
     [() => new RMSNormalization({epsilon: -1}), /epsilon must be a number from 0 on, got -1/],
-    [() => new PositionEmbedding({rows: 0}), /rows must be a whole number from 1 on, got 0/],
+    [() => new PositionEmbedding({rows: 0}), /rows must be a whole number, 1 or more, got 0/],
     [() => new RMSNormalization().apply(tf.input({shape: [null, null]})), /whose last axis is known/],
   ])('what cannot be is refused: %s', (make, message) => {
     expect(make).toThrow(message);

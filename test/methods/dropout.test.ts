@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, fromSafetensors, getAdapter, setAdapter, toSafetensors} from '../../src';
 import {LoRALayer} from '../../src/layers/loraLayer';
-import {Dropout} from '../../src/ops/dropout';
+import {Dropout} from '../../src/ops/update';
 import {Mix} from '../customLayers';
 import {registerAdaptable} from '../../src';
 import {BACKENDS, kernelsOf, numbers, random, useBackend} from '../helpers';

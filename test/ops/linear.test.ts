@@ -4,7 +4,7 @@ import {ensureWasmKernels} from '../../src/backends/wasm';
 import {type Activation, outputActivation} from '../../src/ops/activation';
 import {conv2dOp} from '../../src/ops/conv2d';
 import {denseOp, linear, type LinearUpdate} from '../../src/ops/linear';
-import type {Linear} from '../../src/ops/lowRank';
+import type {Linear} from '../../src/ops/factors';
 import {
   BACKENDS,
   differentiate,

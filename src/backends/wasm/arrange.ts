@@ -15,7 +15,7 @@ export const arrangeKernels: readonly OwnKernel[] = [
     const rows = x.shape[axis] as number;
     const places = Array.from((heapViews(backend, indices) as [Int32Array])[0]);
     if (places.some(place => place < 0 || place >= rows)) {
-      // It has the words for this.
+      // It throws the error for this.
       return stock(call);
     }
     const before = x.shape.slice(0, axis);

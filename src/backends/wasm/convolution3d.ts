@@ -46,7 +46,7 @@ function cropTo(dy: tf.Tensor5D, shape: [number, number, number, number, number]
   return dy.shape.every((size, i) => size === shape[i]) ? dy : tf.slice(dy, [0, 0, 0, 0, 0], shape);
 }
 
-/** The gradient of a 3-D convolution in its filter. The backend's own goes wrong with strides. */
+/** The gradient of a 3-D convolution in its filter. The backend's own is wrong with strides. */
 const conv3dBackpropFilter = wrappedKernel<Volumes, Attributes & Pick<tf.Conv3DBackpropFilterV2Attrs, 'filterShape'>>(
   tf.Conv3DBackpropFilterV2,
   () =>

@@ -138,23 +138,7 @@ function pooling2D(x: tf.Tensor, {filterSize, strides, pad, dimRoundingMode}: tf
     batch: info.batchSize,
     channels: info.inChannels,
     outShape: info.outShape,
-    axes: [
-      {input: 1, output: 1, window: 1, stride: 1, before: 0},
-      {
-        input: info.inHeight,
-        output: info.outHeight,
-        window: info.filterHeight,
-        stride: info.strideHeight,
-        before: info.padInfo.top,
-      },
-      {
-        input: info.inWidth,
-        output: info.outWidth,
-        window: info.filterWidth,
-        stride: info.strideWidth,
-        before: info.padInfo.left,
-      },
-    ],
+    axes: [{input: 1, output: 1, window: 1, stride: 1, before: 0}, ...planeAxes(info)],
   };
 }
 
@@ -179,20 +163,28 @@ function pooling3D(x: tf.Tensor, {filterSize, strides, pad, dimRoundingMode}: tf
         stride: info.strideDepth,
         before: info.padInfo.front,
       },
-      {
-        input: info.inHeight,
-        output: info.outHeight,
-        window: info.filterHeight,
-        stride: info.strideHeight,
-        before: info.padInfo.top,
-      },
-      {
-        input: info.inWidth,
-        output: info.outWidth,
-        window: info.filterWidth,
-        stride: info.strideWidth,
-        before: info.padInfo.left,
-      },
+      ...planeAxes(info),
     ],
   };
+}
+
+/** The axes of height and width. */
+function planeAxes(info: tf.backend_util.Conv2DInfo | tf.backend_util.Conv3DInfo): [PoolAxis, PoolAxis] {
+  const {padInfo} = info;
+  return [
+    {
+      input: info.inHeight,
+      output: info.outHeight,
+      window: info.filterHeight,
+      stride: info.strideHeight,
+      before: padInfo.top,
+    },
+    {
+      input: info.inWidth,
+      output: info.outWidth,
+      window: info.filterWidth,
+      stride: info.strideWidth,
+      before: padInfo.left,
+    },
+  ];
 }

@@ -35,7 +35,7 @@ export function tryWebgl(): void {
   }
 }
 
-/** Runs it as a program for each result, on numbers that stand as tfjs's own products leave them, four in a pixel. */
+/** Runs one program for each result, on numbers packed four in a pixel, as tfjs's own products leave them. */
 export function runOnWebgl(
   code: Pointwise,
   inputs: readonly tf.TensorInfo[],

@@ -1,15 +1,15 @@
 import * as tf from '@tensorflow/tfjs';
 import {giveUp, runsOn, tryOut} from '../trial';
 
-// Programs of our own on tfjs's webgpu backend, by its public `runWebGPUProgram`. This declares every input read-only and gives one result;
-// ours have several results, and a shader of their own. It goes in by the field of a program in which the backend looks for its pipeline.
+// Programs of our own on tfjs's webgpu backend, run by its public `runWebGPUProgram`. That declares every input read-only and has one result.
+// Ours have several results and a shader of their own, which is passed in the field where the backend looks for a program's pipeline.
 
 /** Invocations in a workgroup. */
 export const GROUP = 64;
 
 /** A program in WGSL. */
 export interface Program {
-  /** Told apart by it: programs of one name have one code. */
+  /** Programs of the same name have the same code. */
   readonly name: string;
   /** What it reads, in the order in which tensors are given. */
   readonly reads: readonly string[];
@@ -28,7 +28,7 @@ export interface Program {
 /** What is given to a program. */
 export interface Call {
   readonly inputs: readonly tf.TensorInfo[];
-  /** Shapes of the results, or a tensor of one's own that is written to. */
+  /** Shapes of the results, or tensors of the caller that are written to. */
   readonly outputs: readonly (readonly number[] | tf.Tensor)[];
   readonly numbers: readonly number[];
   /** A workgroup for each of so many rows. Default: an invocation for each value of the first result. */
@@ -81,7 +81,7 @@ export function runProgram(program: Program, call: Call): tf.Tensor[] {
 
 function launch(backend: Backend, program: Program, {inputs, outputs, numbers, rows}: Call): tf.TensorInfo[] {
   const results = outputs.map(output => {
-    // An empty tensor is never uploaded, so that it has to have its numbers.
+    // An empty tensor is never uploaded, so it is given its numbers here.
     const values = output instanceof tf.Tensor || !output.includes(0) ? undefined : new Float32Array();
     return output instanceof tf.Tensor ? output : backend.makeTensorInfo(output, 'float32', values);
   });

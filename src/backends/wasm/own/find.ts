@@ -1,17 +1,18 @@
 import * as tf from '@tensorflow/tfjs';
 import type {WasmBackend} from '../kernel';
 import {stockKernel} from '../../registration';
+import {whileOff} from '../../whileOff';
 import {Native} from './native';
 import {agrees} from './trial';
 
 /** By backend: tfjs makes a new one when it is initialized again. */
 const found = new WeakMap<WasmBackend, Native | null>();
 
-let disabled = false;
+const ownModule = {isOff: false};
 
-/** Our module in a backend's memory, or `undefined` where the kernels of before have to do. Loaded and tried out when first asked for. */
+/** Our module in a backend's memory, or `undefined` where it cannot be used. The first call loads it and tries it out. */
 export function nativeOf(backend: WasmBackend): Native | undefined {
-  if (disabled) {
+  if (ownModule.isOff) {
     return undefined;
   }
   let native = found.get(backend);
@@ -32,12 +33,7 @@ export function currentNative(): Native | undefined {
   return tf.getBackend() === 'wasm' ? nativeOf(tf.backend() as unknown as WasmBackend) : undefined;
 }
 
-/** Runs `f` as where our module cannot be loaded. */
-export async function withoutNative<T>(f: () => T | Promise<T>): Promise<T> {
-  disabled = true;
-  try {
-    return await f();
-  } finally {
-    disabled = false;
-  }
+/** Runs `f` without our module, as where it cannot be loaded. */
+export function withoutNative<T>(f: () => T | Promise<T>): Promise<T> {
+  return whileOff(ownModule, f);
 }

@@ -30,7 +30,7 @@ export interface ConvolutionAttributes {
   readonly dimRoundingMode?: Rounding;
 }
 
-/** The geometry of a convolution, or `undefined` where our kernels do not go: other formats, dilations, and images without a pixel. */
+/** The geometry of a convolution, or `undefined` for what our kernels do not compute: other formats, dilations, and images without a pixel. */
 export function geometryOf(
   inputShape: Shape4D,
   kernelShape: Shape4D,

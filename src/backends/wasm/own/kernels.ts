@@ -11,7 +11,7 @@ import {normalize} from './normalization';
 import {clampOf, type Epilogue, multiply, multiplyTransposed} from './products';
 import {isRecorded} from './recorded';
 
-/** A kernel by our module. Where it gives `undefined`, or there is no module, the kernel below runs. */
+/** A kernel by our module. Where it returns `undefined`, or there is no module, the kernel that it wraps runs. */
 function nativeKernel<Inputs, Attributes>(
   name: string,
   compute: (native: Native, call: KernelCall<Inputs, Attributes>) => tf.TensorInfo | undefined,
@@ -62,7 +62,7 @@ const products = [tf.BatchMatMul, tf._FusedMatMul].map(name =>
     const [rowsB = 0, columnsB = 0] = b.shape.slice(-2);
     const [m, k] = transposeA ? [columnsA, rowsA] : [rowsA, columnsA];
     const [n, inner] = transposeB ? [rowsB, columnsB] : [columnsB, rowsB];
-    // The kernel below refuses what is no product.
+    // The wrapped kernel refuses what is no product.
     if (!areFloats(a, b) || a.shape.length < 2 || b.shape.length < 2 || inner !== k) {
       return undefined;
     }
@@ -153,7 +153,7 @@ const convolutions = [tf.Conv2D, tf.FusedConv2D].map(name =>
   ),
 );
 
-/** They sum in another order than the backend's own, and so take part in training alone. */
+/** They sum in another order than the backend's own, and so run only in training. */
 const depthwiseConvolutions = [tf.DepthwiseConv2dNative, tf.FusedDepthwiseConv2D].map(name =>
   nativeKernel<Convolution, ConvolutionAttributes & {readonly activation?: string}>(name, (native, call) =>
     isRecorded()
@@ -280,7 +280,7 @@ const pad = nativeKernel<{readonly x: tf.TensorInfo}, tf.PadV2Attrs>(
   },
 );
 
-/** Kernels by our module. Each stands over the one of before, which runs where the module does not. */
+/** Kernels by our module. Each wraps the kernel that was there before, which runs where the module does not. */
 export const nativeKernels: readonly OwnKernel[] = [
   ...products,
   ...convolutions,

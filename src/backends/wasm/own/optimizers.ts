@@ -56,16 +56,16 @@ function momentum(
   });
 }
 
-/** A new value like `value`, written by `write`. It has a place of its own: others may share that of the old one. */
+/** A new value like `value`, written by `write`. It has memory of its own, since others may share that of the old one. */
 function updated(native: Native, value: tf.Tensor, write: (out: number) => void): tf.Tensor {
   const info = native.output(value.shape);
   write(native.at(info));
   return tf.engine().makeTensorFromTensorInfo(info);
 }
 
-/** Where the numbers of a slot lie, which are about to be changed: no other tensor has them. */
+/** Where the numbers of a slot lie, to be changed in place. If other tensors share them, the slot is copied first. */
 function ownPlace(native: Native, slot: tf.Variable): number {
-  native.at(slot); // brings it here
+  native.at(slot); // fetches it from another backend
   const backend = tf.backend() as unknown as {refCount(dataId: tf.DataId): number};
   if (backend.refCount(slot.dataId) > 1) {
     tf.tidy(() => {

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 
-/** The parts of the engine's state that tell what is going on. They are not public; where they are gone, nothing counts as training. */
+/** The parts of the engine's state that tell what is being computed. They are private; where they are missing, nothing counts as training. */
 interface EngineState {
   readonly gradientDepth?: number;
   readonly scopeStack?: readonly {readonly name?: string}[];

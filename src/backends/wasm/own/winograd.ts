@@ -4,13 +4,13 @@ import {clampArguments, type Epilogue, PANEL_ROW, panelBytes} from './products';
 
 /** Outputs in a tile along an axis. */
 const TILE = 4;
-/** Fewer channels do not pay for the transformations; those of the input are what is transformed most often. */
+/** With fewer channels the transformations cost more than they save; most of them are of the input's channels. */
 const FEWEST_CHANNELS = {from: 16, to: 8};
-/** Of the tiles' outputs this part at least has to be of use. */
+/** At least this share of the tiles' outputs has to be used. */
 const USEFUL = 0.55;
-/** Numbers of one tile that the transformations put aside, in bytes. */
+/** Bytes in which the transformations keep numbers of one tile. */
 const SCRATCH = 1088;
-/** Between the 36 planes, lest they all fall on the same lines of the cache. */
+/** Bytes between the 36 planes, so that they do not all fall on the same lines of the cache. */
 const GAP = 192;
 
 /** The side of the kernels that the method is for; larger ones, up to twice that, are taken in parts. */
@@ -111,7 +111,7 @@ function copyPart(
 ): void {
   const tap = channelsIn * channelsOut;
   native.floats(target, PART * PART * tap).fill(0);
-  // A turned kernel is met from its other end.
+  // A turned kernel is read from its other end.
   const from = (size: number, shifted: number) => (turned ? size - PART - shifted : shifted);
   for (let i = 0; i < PART; i++) {
     for (let j = 0; j < PART; j++) {

@@ -1,6 +1,7 @@
 import type * as tf from '@tensorflow/tfjs';
 import type {AttentionInputs, AttentionSettings} from '../../transformer';
 import {GROUP, type Program, runProgram} from '../program';
+import {programOf} from '../programOf';
 import {each, REDUCE} from './reduce';
 
 /** A workgroup holds the weights of so many keys, and a head of so many numbers. */
@@ -13,7 +14,7 @@ const SETTINGS = {
   floats: ['scale'],
 };
 
-/** How many keys a query may see in its order, and whether it may see one by the mask. */
+/** Whether a query may see a key, by their order and by the mask; where rows begin; and the score of a query and a key. */
 const SEEN = (masked: boolean) => `fn visible(b: i32, query: i32, key: i32) -> bool {
   return (u.causal == 0 || key <= u.keys - u.queries + query)${masked ? ' && f32(mask[b * u.keys + key]) != 0.0' : ''};
 }
@@ -37,8 +38,7 @@ let all = total(sum, lane); let share = select(0.0, 1.0 / all, all > 0.0);`;
 const HELD = `var<workgroup> weights: array<f32, ${MOST_KEYS}>;`;
 
 function forwardProgram(masked: boolean): Program {
-  return {
-    name: `attention,${masked}`,
+  return programOf(`attention,${masked}`, () => ({
     reads: ['q', 'k', 'v', ...(masked ? ['mask'] : [])],
     writes: ['y'],
     ...SETTINGS,
@@ -49,13 +49,12 @@ ${each(
   'u.length',
   `var s = 0.0; for (var j = 0; j < u.keys; j++) { s += weights[j] * v[placeK(b, j, kv, u.fromV) + d]; } y[placeOfY + d] = s * share;`,
 )}`,
-  };
+  }));
 }
 
-/** The gradient in the queries; and of each query the logarithm of its sum and the mean of what its weights are asked for. */
+/** The gradient in the queries; and for each query the logarithm of its sum, and the mean of the gradients in its weights. */
 function queriesProgram(masked: boolean): Program {
-  return {
-    name: `attentionQueries,${masked}`,
+  return programOf(`attentionQueries,${masked}`, () => ({
     reads: ['q', 'k', 'v', 'dy', ...(masked ? ['mask'] : [])],
     writes: ['dq', 'known'],
     ...SETTINGS,
@@ -75,15 +74,14 @@ ${each(
 dq[placeOfQ + d] = s * u.scale;`,
 )}
 if (lane == 0) { known[2 * group] = select(3e38, top + log(all), all > 0.0); known[2 * group + 1] = mean; }`,
-  };
+  }));
 }
 
 /** The gradients in the keys and values, in tensors of their own or beside that in the queries. */
 function keysProgram(masked: boolean, packed: boolean): Program {
   const [dk, dv] = packed ? ['dx', 'dx'] : ['dk', 'dv'];
   const parts = LONGEST / GROUP;
-  return {
-    name: `attentionKeys,${masked},${packed}`,
+  return programOf(`attentionKeys,${masked},${packed}`, () => ({
     reads: ['q', 'k', 'v', 'dy', 'known', ...(masked ? ['mask'] : [])],
     writes: packed ? ['dx'] : ['dk', 'dv'],
     ...SETTINGS,
@@ -109,7 +107,7 @@ for (var h = kv * u.ratio; h < (kv + 1) * u.ratio; h++) { for (var from_ = 0; fr
   workgroupBarrier();
 } }
 for (var t = 0; t < ${parts}; t++) { let d = lane + t * ${GROUP}; if (d < u.length) { ${dk}[ofK + d] = sumsK[t]; ${dv}[ofV + d] = sumsV[t]; } }`,
-  };
+  }));
 }
 
 /** What programs of attention are given; `undefined` for what is too large for a workgroup to hold. */

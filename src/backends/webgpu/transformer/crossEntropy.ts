@@ -9,7 +9,7 @@ let top = largest(m, lane); var s = 0.0;
 ${each('j', 'u.width', 's += exp(x[o + j] - top);')}
 let all = total(s, lane); let known = target_ >= 0 && target_ < u.width;`;
 
-/** Of each row the loss, or 0 if it does not count. */
+/** The loss of each row, or 0 if the row does not count. */
 const ROWS: Program = {
   name: 'crossEntropyRows',
   reads: ['x', 't'],

@@ -1,6 +1,7 @@
 import type * as tf from '@tensorflow/tfjs';
 import type {GateKind, RotationSettings, TransformerKernels} from '../../transformer';
 import {type Program, runProgram, runsPrograms} from '../program';
+import {programOf} from '../programOf';
 import {attend, attendGradient} from './attention';
 import {crossEntropy, crossEntropyGradient} from './crossEntropy';
 import {normalizeRows, normalizeRowsGradient} from './rows';
@@ -25,16 +26,17 @@ let f = c + x * c * (1.0 - c) * (${TWICE} + ${3 * TWICE * CUBIC} * x * x);`,
 };
 
 function gateProgram(kind: GateKind, gated: boolean, back: boolean): Program {
-  const up = gated ? 'let up = in_up[i];' : '';
-  const forward = `y[i] = x * c${gated ? ' * up' : ''};`;
-  const backward = `let g = dy[i]; dx[i] = g * f${gated ? ' * up; du[i] = g * x * c' : ''};`;
-  return {
-    name: ['gate', kind, gated, back].join(),
-    reads: ['in_x', ...(gated ? ['in_up'] : []), ...(back ? ['dy'] : [])],
-    writes: back ? ['dx', ...(gated ? ['du'] : [])] : ['y'],
-    head: FUNCTIONS,
-    body: `let x = in_x[i]; ${up} ${GATES[kind]} ${back ? backward : forward}`,
-  };
+  return programOf(['gate', kind, gated, back].join(), () => {
+    const up = gated ? 'let up = in_up[i];' : '';
+    const forward = `y[i] = x * c${gated ? ' * up' : ''};`;
+    const backward = `let g = dy[i]; dx[i] = g * f${gated ? ' * up; du[i] = g * x * c' : ''};`;
+    return {
+      reads: ['in_x', ...(gated ? ['in_up'] : []), ...(back ? ['dy'] : [])],
+      writes: back ? ['dx', ...(gated ? ['du'] : [])] : ['y'],
+      head: FUNCTIONS,
+      body: `let x = in_x[i]; ${up} ${GATES[kind]} ${back ? backward : forward}`,
+    };
+  });
 }
 
 const ROTATE: Program = {

@@ -1,9 +1,10 @@
 import type * as tf from '@tensorflow/tfjs';
 import type {RowNormSettings} from '../../transformer';
-import {type Program, runProgram} from '../program';
+import {runProgram} from '../program';
+import {programOf} from '../programOf';
 import {each, REDUCE} from './reduce';
 
-/** A row's mean and `1/√(σ² + ε)`, given how a number of it is had. */
+/** A row's mean and `1/√(σ² + ε)`; `number` is the code of one number of the row. */
 function statistics(centered: boolean, number: string): string {
   const mean = centered ? `var s0 = 0.0; ${each('j', 'u.width', `s0 += ${number};`)} mean = total(s0, lane) / n;` : '';
   return `let o = group * u.width; let n = f32(u.width); var mean = 0.0; ${mean}
@@ -11,14 +12,8 @@ var s1 = 0.0; ${each('j', 'u.width', `let d = ${number} - mean; s1 += d * d;`)}
 let inverse = 1.0 / sqrt(total(s1, lane) / n + u.epsilon);`;
 }
 
-/** Programs of one form, made once. */
-const programs = new Map<string, Program>();
-
-function made(name: string, make: () => Omit<Program, 'name' | 'integers' | 'floats' | 'head'>): Program {
-  const program = programs.get(name) ?? {name, integers: ['width'], floats: ['epsilon'], head: REDUCE, ...make()};
-  programs.set(name, program);
-  return program;
-}
+/** What every program of rows is given and declares. */
+const OF_ROWS = {integers: ['width'], floats: ['epsilon'], head: REDUCE};
 
 export function normalizeRows(
   x: tf.Tensor,
@@ -27,10 +22,11 @@ export function normalizeRows(
   {centered, epsilon}: RowNormSettings,
 ): tf.Tensor[] {
   const adds = residual !== null;
-  const program = made(['normalize', centered, adds, beta !== null].join(), () => {
+  const program = programOf(['normalize', centered, adds, beta !== null].join(), () => {
     const number = adds ? '(x[o + j] + r[o + j])' : 'x[o + j]';
     const result = `(v - mean) * inverse * gamma[j]${beta === null ? '' : ' + beta[j]'}`;
     return {
+      ...OF_ROWS,
       reads: ['x', ...(adds ? ['r'] : []), 'gamma', ...(beta ? ['beta'] : [])],
       writes: ['y', ...(adds ? ['sum'] : [])],
       body: `${statistics(centered, number)}
@@ -53,7 +49,8 @@ export function normalizeRowsGradient(
   dy: tf.Tensor,
   {centered, epsilon}: RowNormSettings,
 ): tf.Tensor {
-  const program = made(['normalizeGradient', centered].join(), () => ({
+  const program = programOf(['normalizeGradient', centered].join(), () => ({
+    ...OF_ROWS,
     reads: ['x', 'gamma', 'dy'],
     writes: ['dx'],
     body: `${statistics(centered, 'x[o + j]')}
