@@ -16,21 +16,25 @@ export function hostSteps(gradients: readonly tf.Tensor[]): OptimizerSteps | und
   return isFaster ? STEPS : undefined;
 }
 
+const {fround} = Math;
+
 const STEPS: OptimizerSteps = {
   adam(value, gradient, slots, {learningRate, gradientScale, beta1, beta2, epsilon, corrections, kept}) {
     const [x, g, m, v] = [value, gradient, ...slots].map(numbersOf) as Four;
     const size = x.length;
     const [y, m1, v1] = [x, m, v].map(like) as Three;
-    // Only divisions and roots that differ from number to number stay in the loop.
-    const [rest1, rest2] = [1 - beta1, 1 - beta2];
-    const [rate, root] = [learningRate / corrections[0], 1 / Math.sqrt(corrections[1])];
+    // Each step is rounded as tfjs rounds it: gradients of both signs cancel, and what is left shows every rounding.
+    const [keep1, rest1, keep2, rest2] = [beta1, 1 - beta1, beta2, 1 - beta2].map(fround) as Quartet;
+    const [correction1, correction2, rate, least] = [...corrections, learningRate, epsilon].map(fround) as Quartet;
     for (let i = 0; i < size; i++) {
-      const slope = at(g, i) * gradientScale;
-      const first = at(m, i) * beta1 + slope * rest1;
-      const second = at(v, i) * beta2 + slope * slope * rest2;
+      const slope = fround(at(g, i) * gradientScale);
+      const first = fround(fround(at(m, i) * keep1) + fround(slope * rest1));
+      const second = fround(fround(at(v, i) * keep2) + fround(fround(slope * slope) * rest2));
       m1[i] = first;
       v1[i] = second;
-      y[i] = at(x, i) * kept - (rate * first) / (Math.sqrt(second) * root + epsilon);
+      const root = fround(Math.sqrt(fround(second / correction2)));
+      const change = fround(fround(first / correction1) / fround(root + least));
+      y[i] = fround(at(x, i) * kept) - fround(change * rate);
     }
     replaceSlots(slots, [tensorOf(m1, value), tensorOf(v1, value)]);
     return tensorOf(y, value);
@@ -61,6 +65,7 @@ const STEPS: OptimizerSteps = {
 type Two = [Float32Array, Float32Array];
 type Three = [...Two, Float32Array];
 type Four = [...Three, Float32Array];
+type Quartet = [number, number, number, number];
 
 function numbersOf(tensor: tf.Tensor): Float32Array {
   return tensor.dataSync<'float32'>();
