@@ -231,7 +231,9 @@ test('the module writes its outputs whole, and nothing beside them', async () =>
         ),
       ).toBe(true);
       expect(
-        leavesTheRest([k * m, k * n, m * n], [2], ([a, b, c]) => functions.multiplyTransposed(k, m, n, a!, b!, c!, 3)),
+        leavesTheRest([k * m, k * n, m * n], [2], ([a, b, c]) =>
+          functions.multiplyTransposed(k, m, n, a!, 4 * m, b!, 4 * n, c!, 4 * n, 3),
+        ),
       ).toBe(true);
       expect(leavesTheRest([m * n, m * n], [1], ([a, b]) => functions.transpose(a!, m, n, b!))).toBe(true);
       expect(
