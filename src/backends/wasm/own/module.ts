@@ -27,6 +27,14 @@ export function functionsOf<Functions = NativeFunctions>(
   return new WebAssembly.Instance(module, {env: {memory}}).exports as unknown as Functions;
 }
 
+/** A line of the cache, in bytes. */
+export const LINE = 64;
+
+/** The first address from `address` on at which a line of the cache begins: what lies there shares none with what lies before. */
+export function aligned(address: number): number {
+  return Math.ceil(address / LINE) * LINE;
+}
+
 /** Whether threads can share a memory. */
 export function isShared({buffer}: WebAssembly.Memory): boolean {
   return typeof SharedArrayBuffer === 'function' && buffer instanceof SharedArrayBuffer;

@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import type {WasmBackend} from '../kernel';
 import {BINARY} from './binary';
 import type {NativeFunctions} from './functions';
-import {compiled, functionsOf} from './module';
+import {aligned, compiled, functionsOf, LINE} from './module';
 import {isRecorded} from './recorded';
 import {areFusedSumsWanted, withFusedSums} from './relaxed';
 import {type Part, partsOf, Threads, worthCalling} from './threads';
@@ -25,9 +25,6 @@ interface Internals {
 /** What is computed number by number takes as long as so many multiplications for each, of the time to fetch it. */
 export const BY_NUMBER = 8;
 
-/** Places in memory are multiples of this, so that none shares a cache line with the next. */
-const ALIGNMENT = 64;
-
 /** Our module in the memory of a backend: functions that take places in memory, memory to work in, and threads to work on. */
 export class Native {
   private begin = 0;
@@ -35,8 +32,10 @@ export class Native {
   /** The functions with fused sums, or the same as always where the engine has none. */
   private fused?: NativeFunctions;
 
+  /** @param fusedCode gives the module with fused sums, if the engine has these, compiled when it is first asked for. */
   private constructor(
     private readonly exact: NativeFunctions,
+    private readonly fusedCode: () => WebAssembly.Module | undefined,
     private readonly backend: WasmBackend & Required<Internals>,
     private readonly module: EmscriptenModule,
     private readonly memory: WebAssembly.Memory,
@@ -62,22 +61,24 @@ export class Native {
       return undefined;
     }
     const emscripten = wasm as EmscriptenModule;
+    let fused: {code: WebAssembly.Module | undefined} | undefined;
+    const fusedCode = () => (fused ??= {code: compiled(BINARY, memory, withFusedSums)}).code;
     const threads = Threads.start(emscripten.tfjs?.getThreadsCount?.() ?? 1, {
       memory,
       modules: () => {
-        const fused = compiled(BINARY, memory, withFusedSums);
-        return fused === undefined ? [code] : [code, fused];
+        const withSums = fusedCode();
+        return withSums === undefined ? [code] : [code, withSums];
       },
       allocate: bytes => emscripten._malloc(bytes) >>> 0,
       owner: backend,
     });
     const own = functionsOf(code, memory);
-    return new Native(own, backend as WasmBackend & Required<Internals>, emscripten, memory, threads);
+    return new Native(own, fusedCode, backend as WasmBackend & Required<Internals>, emscripten, memory, threads);
   }
 
   /** The module's functions: those with fused sums while a gradient is taken, if they are wanted. */
   get functions(): NativeFunctions {
-    return fusesSums() ? this.fusedOrExact() : this.exact;
+    return areFusedSumsWanted() && isRecorded() ? this.fusedOrExact() : this.exact;
   }
 
   /**
@@ -108,7 +109,7 @@ export class Native {
 
   private fusedOrExact(): NativeFunctions {
     if (this.fused === undefined) {
-      const code = compiled(BINARY, this.memory, withFusedSums);
+      const code = this.fusedCode();
       this.fused = code === undefined ? this.exact : functionsOf(code, this.memory);
     }
     return this.fused;
@@ -137,19 +138,19 @@ export class Native {
 
   /** Memory to work in until the next call of this: a place for each of the sizes in bytes. */
   reserve(...sizes: number[]): number[] {
-    const rounded = sizes.map(size => Math.ceil(size / ALIGNMENT) * ALIGNMENT);
+    const rounded = sizes.map(aligned);
     const total = rounded.reduce((sum, size) => sum + size, 0);
     if (total > this.size) {
       this.module._free(this.begin);
       this.size = 0;
       // Emscripten gives addresses beyond 2 GB as negative numbers.
-      this.begin = this.module._malloc(total + ALIGNMENT) >>> 0;
+      this.begin = this.module._malloc(total + LINE) >>> 0;
       if (this.begin === 0) {
         throw new Error(`The wasm backend has no ${total} bytes of memory left.`);
       }
       this.size = total;
     }
-    let next = Math.ceil(this.begin / ALIGNMENT) * ALIGNMENT;
+    let next = aligned(this.begin);
     return rounded.map(size => {
       const place = next;
       next += size;
@@ -176,8 +177,4 @@ export class Native {
   floats(place: number, count: number): Float32Array {
     return new Float32Array(this.memory.buffer, place, count);
   }
-}
-
-function fusesSums(): boolean {
-  return areFusedSumsWanted() && isRecorded();
 }

@@ -1,6 +1,6 @@
 import {CALLS, HELPER, WORDS} from './helper';
-import {isShared} from './module';
 import type {NativeFunctions} from './functions';
+import {aligned, isShared, LINE} from './module';
 
 /** Some of the things that are computed: the first of them, and how many. */
 export interface Part {
@@ -19,8 +19,6 @@ export interface Workplace {
   readonly owner: object;
 }
 
-/** A line of the cache, in bytes. */
-const ALIGNMENT = 64;
 /** As many threads as tfjs has at most. */
 const MOST_THREADS = 8;
 /** As many calls of a round go into the table; one with more is computed here. */
@@ -89,12 +87,12 @@ export class Threads {
       return undefined;
     }
     // This memory is never given back: threads look at it as long as they live.
-    const place = workplace.allocate(CALLS.begin + 8 * CALLS.numbers * MOST_CALLS + ALIGNMENT);
+    const place = workplace.allocate(CALLS.begin + 8 * CALLS.numbers * MOST_CALLS + LINE);
     if (place === 0) {
       return undefined;
     }
     try {
-      return new Threads(Math.min(count, MOST_THREADS), Math.ceil(place / ALIGNMENT) * ALIGNMENT, workplace);
+      return new Threads(Math.min(count, MOST_THREADS), aligned(place), workplace);
     } catch {
       return undefined; // the page's policy has no workers of this kind
     }
