@@ -35,6 +35,13 @@ export interface RowNormSettings {
   readonly epsilon: number;
 }
 
+/** The weights of a normalization along the last axis, `[width]` each. */
+export interface RowNormWeights {
+  gamma: tf.Tensor;
+  /** `null` where nothing is added. */
+  beta: tf.Tensor | null;
+}
+
 /** Operations of transformers that a backend has in one launch each. The last bits are not those of a composition. */
 export interface TransformerKernels {
   /** Whether `rotate` can turn some heads alone. */
@@ -65,7 +72,7 @@ export interface TransformerKernels {
   normalizeRows(
     x: tf.Tensor,
     residual: tf.Tensor | null,
-    weights: {gamma: tf.Tensor; beta: tf.Tensor | null},
+    weights: RowNormWeights,
     settings: RowNormSettings,
   ): tf.Tensor[];
   normalizeRowsGradient(x: tf.Tensor, gamma: tf.Tensor, dy: tf.Tensor, settings: RowNormSettings): tf.Tensor;

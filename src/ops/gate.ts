@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import {CUBIC, TWICE} from '../backends/gateCode';
 import type {GateKind} from '../backends/transformer';
 import {runLazyOp} from './lazyOp';
 import {transformerKernels} from './transformerKernels';
@@ -21,10 +22,6 @@ export function gate(x: tf.Tensor, up: tf.Tensor | null, kind: GateKind): tf.Ten
     },
   });
 }
-
-/** `2·√(2/π)`, since `½·(1 + tanh(u)) = sigmoid(2u)`. */
-const TWICE = 2 * Math.sqrt(2 / Math.PI);
-const CUBIC = 0.044715;
 
 /** The factor of `x` in the activation: `f(x) = x·share(x)`. */
 function shareOf(x: tf.Tensor, kind: GateKind): tf.Tensor {

@@ -1,15 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
-import type {RowNormSettings} from '../backends/transformer';
+import type {RowNormSettings, RowNormWeights} from '../backends/transformer';
 import {normalizedRows, normalizedRowsGradient, rowStatistics} from './layerNorm';
 import {isRecording, runLazyOp} from './lazyOp';
 import {transformerKernels} from './transformerKernels';
-
-/** The weights of a normalization along the last axis, `[width]` each. */
-export interface RowNormWeights {
-  gamma: tf.Tensor;
-  /** `null` where nothing is added. */
-  beta: tf.Tensor | null;
-}
 
 /**
  * The rows of `x`, or of `x + residual`, normalized: `γ·(x − μ)/√(σ² + ε) + β`, or, not centered, `γ·x/√(mean of x² + ε)`.

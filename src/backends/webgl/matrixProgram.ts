@@ -56,12 +56,14 @@ function launch(
 ): tf.TensorInfo {
   const read = (x: string) => `vec4 ${x}s(int row, int col) { return getT${x}(row, col); }
 float ${x}(int row, int col) { return getChannel(getT${x}(row, col), vec2(row, col)); }`;
-  const numberByNumber = `float valueAt(int row, int col) { if (row >= ${rows} || col >= ${columns}) return 0.0; ${value} }
+  const main =
+    pixel === undefined
+      ? `float valueAt(int row, int col) { if (row >= ${rows} || col >= ${columns}) return 0.0; ${value} }
 void main() {
   ivec2 at = getOutputCoords(); int row = at.x; int col = at.y;
   setOutput(vec4(valueAt(row, col), valueAt(row, col + 1), valueAt(row + 1, col), valueAt(row + 1, col + 1)));
-}`;
-  const byPixel = `void main() {
+}`
+      : `void main() {
   ivec2 at = getOutputCoords(); int row = at.x; int col = at.y; vec4 result = vec4(0.0);
   ${pixel}
   setOutput(result);
@@ -72,7 +74,7 @@ void main() {
     packedInputs: true,
     packedOutput: true,
     customUniforms: [...integers.map(name => ({name, type: 'int'})), ...floats.map(name => ({name, type: 'float'}))],
-    userCode: [...reads.map(read), head, pixel === undefined ? numberByNumber : byPixel].join('\n'),
+    userCode: [...reads.map(read), head, main].join('\n'),
   };
   return backend.runWebGLProgram(
     program,

@@ -1,4 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
+import {attentionLayout} from '../../attentionLayout';
 import type {AttentionInputs, AttentionSettings} from '../../transformer';
 import {type MatrixProgram, runMatrixProgram} from '../matrixProgram';
 
@@ -118,12 +119,7 @@ const WEIGHTS = {masked: weightsProgram(true), all: weightsProgram(false)};
 /** What programs of attention are given; `undefined` where the scores are too many, there are none, or two by two do not fill pixels. */
 function callOf(inputs: AttentionInputs, mask: tf.Tensor | null, settings: AttentionSettings) {
   const {heads, keyValueHeads, scale, causal} = settings;
-  const isPacked = 'packed' in inputs;
-  const [q, k, v] = isPacked ? [inputs.packed, inputs.packed, inputs.packed] : [inputs.q, inputs.k, inputs.v];
-  const [batch, queries, width] = q.shape;
-  const keys = k.shape[1];
-  const size = width / (isPacked ? heads + 2 * keyValueHeads : heads);
-  const [fromK, fromV] = isPacked ? [heads * size, (heads + keyValueHeads) * size] : [0, 0];
+  const {q, k, v, batch, queries, keys, size, fromK, fromV} = attentionLayout(inputs, settings);
   const rows = batch * heads * queries;
   const isOdd = [queries, keys, size].some(count => count % 2 !== 0);
   if (isOdd || rows * keys > MOST_SCORES || q.size === 0 || k.size === 0) {

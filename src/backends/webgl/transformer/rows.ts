@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import type {RowNormSettings} from '../../transformer';
+import type {RowNormSettings, RowNormWeights} from '../../transformer';
 import {type MatrixProgram, runMatrixProgram} from '../matrixProgram';
 
 /** A row's mean, and `1/√(σ² + ε)`. */
@@ -44,7 +44,7 @@ return (gamma(0, col) * dy(row, col) - level - normal * known(row, 3)) * known(r
 export function normalizeRows(
   x: tf.Tensor,
   residual: tf.Tensor | null,
-  {gamma, beta}: {gamma: tf.Tensor; beta: tf.Tensor | null},
+  {gamma, beta}: RowNormWeights,
   {centered, epsilon}: RowNormSettings,
 ): tf.Tensor[] {
   const rows = residual === null ? x : tf.add(x, residual);

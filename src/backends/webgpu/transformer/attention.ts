@@ -1,4 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
+import {attentionLayout} from '../../attentionLayout';
 import type {AttentionInputs, AttentionSettings} from '../../transformer';
 import {GROUP, type Program, runProgram} from '../program';
 import {programOf} from '../programOf';
@@ -113,12 +114,8 @@ for (var t = 0; t < ${parts}; t++) { let d = lane + t * ${GROUP}; if (d < u.leng
 /** What programs of attention are given; `undefined` for what is too large for a workgroup to hold. */
 function callOf(inputs: AttentionInputs, mask: tf.Tensor | null, settings: AttentionSettings) {
   const {heads, keyValueHeads, scale, causal} = settings;
-  const isPacked = 'packed' in inputs;
-  const [q, k, v] = isPacked ? [inputs.packed, inputs.packed, inputs.packed] : [inputs.q, inputs.k, inputs.v];
-  const [batch, queries, widthQ] = q.shape;
-  const [, keys, widthK] = k.shape;
-  const length = widthQ / (isPacked ? heads + 2 * keyValueHeads : heads);
-  const [fromK, fromV] = isPacked ? [heads * length, (heads + keyValueHeads) * length] : [0, 0];
+  const layout = attentionLayout(inputs, settings);
+  const {q, k, v, batch, queries, keys, size: length, widthQ, widthK, fromK, fromV} = layout;
   if (keys > MOST_KEYS || length > LONGEST || q.size === 0 || k.size === 0) {
     return undefined;
   }

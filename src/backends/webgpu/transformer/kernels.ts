@@ -1,4 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
+import {ERF, GATES, SIGMOID} from '../../gateCode';
 import type {GateKind, RotationSettings, TransformerKernels} from '../../transformer';
 import {type Program, runProgram, runsPrograms} from '../program';
 import {programOf} from '../programOf';
@@ -6,27 +7,12 @@ import {attend, attendGradient} from './attention';
 import {crossEntropy, crossEntropyGradient} from './crossEntropy';
 import {normalizeRows, normalizeRowsGradient} from './rows';
 
-const TWICE = 2 * Math.sqrt(2 / Math.PI); // ½·(1 + tanh(u)) = sigmoid(2u)
-const CUBIC = 0.044715;
-
-/** `1/(1 + exp(−z))` without an overflow, and the error function as tfjs has it (Abramowitz and Stegun, 7.1.26). */
-const FUNCTIONS = `fn sigmoid(z: f32) -> f32 { return 1.0 / (1.0 + exp(-clamp(z, -80.0, 80.0))); }
-fn erf(z: f32) -> f32 {
-  let t = 1.0 / (1.0 + 0.3275911 * abs(z));
-  let p = ((((1.061405429 * t - 1.453152027) * t + 1.421413741) * t - 0.284496736) * t + 0.254829592) * t;
-  return sign(z) * (1.0 - p * exp(-z * z));
-}`;
-
-/** The factor `c` of `x` in the activation, and the activation's slope `f`. */
-const GATES: Record<GateKind, string> = {
-  gelu: `let c = 0.5 + 0.5 * erf(x * ${Math.SQRT1_2}); let f = c + x * ${1 / Math.sqrt(2 * Math.PI)} * exp(-0.5 * x * x);`,
-  gelu_tanh: `let c = sigmoid(x * (${TWICE} + ${TWICE * CUBIC} * x * x));
-let f = c + x * c * (1.0 - c) * (${TWICE} + ${3 * TWICE * CUBIC} * x * x);`,
-  silu: 'let c = sigmoid(x); let f = c + x * c * (1.0 - c);',
-};
+const FUNCTIONS = `fn sigmoid(z: f32) -> f32 { return ${SIGMOID}; }
+fn erf(z: f32) -> f32 { let t = ${ERF.t}; let p = ${ERF.p}; return ${ERF.erf}; }`;
 
 function gateProgram(kind: GateKind, gated: boolean, back: boolean): Program {
   return programOf(['gate', kind, gated, back].join(), () => {
+    const {c, f} = GATES[kind];
     const up = gated ? 'let up = in_up[i];' : '';
     const forward = `y[i] = x * c${gated ? ' * up' : ''};`;
     const backward = `let g = dy[i]; dx[i] = g * f${gated ? ' * up; du[i] = g * x * c' : ''};`;
@@ -34,7 +20,7 @@ function gateProgram(kind: GateKind, gated: boolean, back: boolean): Program {
       reads: ['in_x', ...(gated ? ['in_up'] : []), ...(back ? ['dy'] : [])],
       writes: back ? ['dx', ...(gated ? ['du'] : [])] : ['y'],
       head: FUNCTIONS,
-      body: `let x = in_x[i]; ${up} ${GATES[kind]} ${back ? backward : forward}`,
+      body: `let x = in_x[i]; ${up} let c = ${c}; let f = ${f}; ${back ? backward : forward}`,
     };
   });
 }

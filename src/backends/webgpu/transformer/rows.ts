@@ -1,5 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
-import type {RowNormSettings} from '../../transformer';
+import type {RowNormSettings, RowNormWeights} from '../../transformer';
 import {runProgram} from '../program';
 import {programOf} from '../programOf';
 import {each, REDUCE} from './reduce';
@@ -18,7 +18,7 @@ const OF_ROWS = {integers: ['width'], floats: ['epsilon'], head: REDUCE};
 export function normalizeRows(
   x: tf.Tensor,
   residual: tf.Tensor | null,
-  {gamma, beta}: {gamma: tf.Tensor; beta: tf.Tensor | null},
+  {gamma, beta}: RowNormWeights,
   {centered, epsilon}: RowNormSettings,
 ): tf.Tensor[] {
   const adds = residual !== null;

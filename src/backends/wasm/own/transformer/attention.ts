@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import {attentionLayout} from '../../../attentionLayout';
 import type {AttentionInputs, AttentionSettings} from '../../../transformer';
 import type {Native} from '../native';
 import {PANEL_ROW, panelBytes} from '../products';
@@ -26,13 +27,8 @@ interface Sizes {
 const PLAIN_PRODUCT = [0, 0, 0, 0, 1] as const; // no bias, no clamp, rows outside
 
 export function attentionSizes(inputs: AttentionInputs, {heads, keyValueHeads}: AttentionSettings): Sizes {
-  const shared = {heads, keyValueHeads};
-  if ('packed' in inputs) {
-    const [batch, places, width] = inputs.packed.shape;
-    return {...shared, batch, queries: places, keys: places, size: width / (heads + 2 * keyValueHeads)};
-  }
-  const [batch, queries, width] = inputs.q.shape;
-  return {...shared, batch, queries, keys: inputs.k.shape[1], size: width / heads};
+  const {batch, queries, keys, size} = attentionLayout(inputs, {heads, keyValueHeads});
+  return {batch, queries, keys, size, heads, keyValueHeads};
 }
 
 /** Queries, keys and values in memory, for tensors of the shapes of the inputs. */

@@ -1,0 +1,30 @@
+import type {GateKind} from './transformer';
+
+// Activations by expressions that WGSL and GLSL both know. A program declares what they are called here.
+
+/** `2·√(2/π)`, since `½·(1 + tanh(u)) = sigmoid(2u)`. */
+export const TWICE = 2 * Math.sqrt(2 / Math.PI);
+export const CUBIC = 0.044715;
+
+/** `1/(1 + exp(−z))` without an overflow. */
+export const SIGMOID = '1.0 / (1.0 + exp(-clamp(z, -80.0, 80.0)))';
+
+/** The error function of `z` as tfjs has it (Abramowitz and Stegun, 7.1.26), by `t` and `p`. */
+export const ERF = {
+  t: '1.0 / (1.0 + 0.3275911 * abs(z))',
+  p: '((((1.061405429 * t - 1.453152027) * t + 1.421413741) * t - 0.284496736) * t + 0.254829592) * t',
+  erf: 'sign(z) * (1.0 - p * exp(-z * z))',
+} as const;
+
+/** The factor `c` of `x` in an activation, by the functions `sigmoid` and `erf`; and the activation's slope `f`, by `x` and `c`. */
+export const GATES: Readonly<Record<GateKind, {readonly c: string; readonly f: string}>> = {
+  gelu: {
+    c: `0.5 + 0.5 * erf(x * ${Math.SQRT1_2})`,
+    f: `c + x * ${1 / Math.sqrt(2 * Math.PI)} * exp(-0.5 * x * x)`,
+  },
+  gelu_tanh: {
+    c: `sigmoid(x * (${TWICE} + ${TWICE * CUBIC} * x * x))`,
+    f: `c + x * c * (1.0 - c) * (${TWICE} + ${3 * TWICE * CUBIC} * x * x)`,
+  },
+  silu: {c: 'sigmoid(x)', f: 'c + x * c * (1.0 - c)'},
+};
