@@ -14,7 +14,7 @@ const FEWEST_LETTERS = 9;
 const MOST_ALTERNATIVES = 8;
 
 /** Code of the wasm module, data, and files whose texts are programs, for a graphics card or a thread. */
-const HAS_NO_MESSAGES = /native\/|quickstart\/|webgpu\/|webgl\/|pointwise|wasm\/own\/helper/;
+const HAS_NO_MESSAGES = /native\/|quickstart\/|webgpu\/|webgl\/|pointwise|gateCode|wasm\/own\/helper/;
 
 type Constants = ReadonlyMap<string, ts.Expression>;
 
