@@ -1,14 +1,16 @@
 import fc from 'fast-check';
 import * as tf from '@tensorflow/tfjs';
 import {ensureWasmKernels} from '../../src/backends/wasm';
-import {useBackend} from '../helpers';
+import {withoutNative} from '../../src/backends/wasm/own/find';
+import {numbers, useBackend} from '../helpers';
 import {expectAgreement} from './agreement';
 
 const side = fc.integer({min: 1, max: 3});
 const cases = fc.record({
   n: fc.integer({min: 1, max: 2}),
   size: fc.tuple(fc.integer({min: 3, max: 6}), fc.integer({min: 3, max: 6}), fc.integer({min: 3, max: 6})),
-  channels: side,
+  // Our module takes channels by four.
+  channels: fc.constantFrom(1, 3, 4, 8),
   window: fc.tuple(side, side, side),
   strides: fc.tuple(side, side, side),
   pad: fc.constantFrom<('same' | 'valid')[]>('same', 'valid'),
@@ -52,6 +54,22 @@ test('max pooling in three dimensions and its gradient agree with cpu, also of n
     ),
   );
 });
+
+test.each([true, false])(
+  'NaN and −∞ are no maximum where a window has another number, by our module: %p',
+  async byModule => {
+    await useBackend('wasm');
+    const compute = async () => {
+      // Four channels alike: a window of NaN and numbers, one of −∞ alone, one of equal numbers.
+      const pixels = [NaN, 1, -Infinity, -Infinity, 3, 3, 2, -5, -Infinity, -Infinity, 3, NaN];
+      const x = tf.tile(tf.reshape(tf.tensor1d(pixels), [1, 2, 6, 1]), [1, 1, 1, 4]) as tf.Tensor4D;
+      const dy = tf.tile(tf.reshape(tf.tensor1d([10, 20, 30]), [1, 1, 3, 1]), [1, 1, 1, 4]) as tf.Tensor4D;
+      const dx = tf.grad((z: tf.Tensor4D) => tf.maxPool(z, 2, 2, 'valid'))(x, dy);
+      expect(numbers(tf.slice(dx, [0, 0, 0, 3], [1, 2, 6, 1]))).toEqual([0, 0, 20, 0, 30, 0, 10, 0, 0, 0, 0, 0]);
+    };
+    await (byModule ? compute() : withoutNative(compute));
+  },
+);
 
 test.each([true, false])('the places of maxima agree with cpu, batch in index: %p', includeBatch =>
   expectAgreement(() => {

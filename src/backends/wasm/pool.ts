@@ -1,5 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {heapViews, newKernel, type WasmBackend, wrappedKernel} from './kernel';
+import {nativeOf} from './own/find';
+import {BY_NUMBER, type Native} from './own/native';
 import type {OwnKernel} from '../registration';
 
 /** Along one axis, output `o` pools the inputs `stride·o − before … + window` that exist. */
@@ -68,7 +70,12 @@ export const poolKernels: readonly OwnKernel[] = [
 
 /** dx is dy where x was the maximum of a window, summed over the windows, and zero elsewhere. */
 function poolGradient({dy, input}: Gradient, pooling: Pooling, backend: WasmBackend): tf.TensorInfo {
+  const native = nativeOf(backend);
   const out = backend.makeOutput(input.shape, 'float32');
+  if (native !== undefined && pooling.channels % 4 === 0 && input.dtype === 'float32' && dy.dtype === 'float32') {
+    gradientByModule(native, [native.at(input), native.at(dy), native.at(out)], pooling);
+    return out;
+  }
   const [x, gradients, dx] = heapViews(backend, input, dy, out) as [Float32Array, Float32Array, Float32Array];
   dx.fill(0);
   positionsOfMaxima(x, pooling).forEach((position, i) => {
@@ -77,6 +84,24 @@ function poolGradient({dy, input}: Gradient, pooling: Pooling, backend: WasmBack
     }
   });
   return out;
+}
+
+/** The same by our module. */
+function gradientByModule(
+  native: Native,
+  [x, dy, dx]: readonly [x: number, dy: number, dx: number],
+  {batch, channels, axes}: Pooling,
+): void {
+  const geometry = axes.flatMap(({input, output, window, stride, before}) => [input, output, window, stride, before]);
+  const [inputs, outputs, reads] = [
+    axes.reduce((size, {input}) => size * input, channels),
+    axes.reduce((size, {output}) => size * output, channels),
+    axes.reduce((size, {output, window}) => size * output * window, channels),
+  ];
+  native.runParts(native.partsOf(batch, 1, BY_NUMBER * batch * reads), (own, {first: image, size}) => {
+    const places = [x + 4 * image * inputs, dy + 4 * image * outputs, dx + 4 * image * inputs];
+    own.maxPoolGradient(...places, size, channels, ...geometry);
+  });
 }
 
 /** Where in `x` [n, d, h, w, c] the maximum of each window lies; −1 for a window that holds nothing but padding. */

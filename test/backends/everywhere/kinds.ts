@@ -32,6 +32,9 @@ export interface Kind {
 
 const {layers} = tf;
 
+/** tfjs starts recurrent kernels by a QR decomposition, which takes hundreds of operations on a graphics card. The suite stirs all weights anyway. */
+const RECURRENT = {recurrentInitializer: 'glorotUniform'} as const;
+
 registerAdaptable('Mix', {weights: ['mix_Kernel']});
 
 /** Every kind of layer that can be adapted: a row each is all that the suite needs to know. */
@@ -79,34 +82,43 @@ export const KINDS: readonly Kind[] = [
   },
   {
     name: 'SimpleRNN',
-    inputShape: [4, 3],
-    layer: args => layers.simpleRNN({units: 5, returnSequences: true, ...args}),
+    inputShape: [3, 3],
+    layer: args => layers.simpleRNN({units: 5, returnSequences: true, ...RECURRENT, ...args}),
   },
-  {name: 'GRU', inputShape: [4, 3], layer: args => layers.gru({units: 5, returnSequences: true, ...args})},
-  {name: 'LSTM', inputShape: [4, 3], layer: args => layers.lstm({units: 5, returnSequences: true, ...args})},
+  {
+    name: 'GRU',
+    inputShape: [3, 3],
+    layer: args => layers.gru({units: 5, returnSequences: true, ...RECURRENT, ...args}),
+  },
+  {
+    name: 'LSTM',
+    inputShape: [3, 3],
+    layer: args => layers.lstm({units: 5, returnSequences: true, ...RECURRENT, ...args}),
+  },
   {
     name: 'RNN',
-    inputShape: [4, 3],
+    inputShape: [3, 3],
     layer: ({activation, ...args}) => {
       // The usual hardSigmoid has corners.
-      const smooth = {activation, recurrentActivation: 'sigmoid'} as const;
+      const smooth = {activation, recurrentActivation: 'sigmoid', ...RECURRENT} as const;
       const cell = [layers.lstmCell({units: 5, ...smooth}), layers.gruCell({units: 4, ...smooth})];
       return layers.rnn({cell, returnSequences: true, ...args});
     },
   },
   {
     name: 'Bidirectional',
-    inputShape: [4, 3],
+    inputShape: [3, 3],
     layer: ({activation, recurrentActivation, ...args}) => {
       const gates = recurrentActivation && {recurrentActivation};
-      const layer = layers.gru({units: 4, returnSequences: true, activation, ...gates, name: 'inner'});
+      const layer = layers.gru({units: 4, returnSequences: true, activation, ...gates, ...RECURRENT, name: 'inner'});
       return layers.bidirectional({layer: layer, mergeMode: 'concat', ...args});
     },
   },
   {
     name: 'ConvLSTM2D',
     inputShape: [3, 5, 4, 2],
-    layer: args => layers.convLstm2d({filters: 3, kernelSize: 2, padding: 'same', returnSequences: true, ...args}),
+    layer: args =>
+      layers.convLstm2d({filters: 3, kernelSize: 2, padding: 'same', returnSequences: true, ...RECURRENT, ...args}),
   },
   {
     name: "a class of one's own",

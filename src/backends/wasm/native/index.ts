@@ -7,5 +7,6 @@ export {convolve, pad} from './convolution';
 export {depthwise, depthwiseInputGradient, depthwiseKernelGradient, turnTaps} from './depthwise';
 export {adam, descend, momentum, sumOfSquares} from './optimizers';
 export {packColumns, packRows, transpose} from './panels';
+export {maxPoolGradient} from './pooling';
 export {multiply, multiplyBy4} from './products';
 export {winogradInput, winogradKernel, winogradOutput} from './winograd';

@@ -11,6 +11,7 @@ export type NativeFunctions = Readonly<
     | 'descend'
     | 'maskByBits'
     | 'maskByOutput'
+    | 'maxPoolGradient'
     | 'momentum'
     | 'multiply'
     | 'multiplyBy4'
