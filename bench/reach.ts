@@ -3,7 +3,7 @@ import type {CaseName} from './cases/index';
 import type {CaseResult} from './library';
 import {ratioOf, type Summary} from './measure';
 
-/** A figure that is to be reached. */
+/** A figure to reach. */
 export interface Reach {
   figure: string;
   bar: string;

@@ -219,7 +219,7 @@ function setUp(): void {
   say("trying the package's own download …");
   const own = run('npm', ['rebuild', '@tensorflow/tfjs-node']);
   if (!own.succeeded || !works().succeeded) {
-    say('that is not to be had here; building against the library in the wheel of TensorFlow instead.');
+    say('that is not available here; building against the library in the wheel of TensorFlow instead.');
     const tools = findTools();
     fetchLibrary(tools);
     compileAddon(tools);

@@ -17,7 +17,7 @@ export class LoRAError extends Error {
 /** Errors that say that there is nothing at a place. */
 const absences = new WeakSet();
 
-/** The error for a place where there is nothing, which is not to be taken for one where something is damaged. */
+/** The error for a place that holds nothing. It differs from the error for a damaged file. */
 export function absence(message: string): LoRAError {
   const error = new LoRAError(message);
   absences.add(error);

@@ -36,7 +36,7 @@ function isActivation(activation: string): boolean {
 /** Makes `backend` current, and fails rather than falling back to another. */
 export async function useBackend(backend: string): Promise<void> {
   if (!(await tf.setBackend(backend))) {
-    throw new Error(`Backend ${backend} cannot be had.`);
+    throw new Error(`Backend ${backend} is not available.`);
   }
 }
 

@@ -14,7 +14,7 @@ export function describeUnless(missing: string | undefined, name: string, tests:
   }
 }
 
-/** The folder of a pretrained model, which is brought where it is not here yet; or what is missing, where it cannot be had. */
+/** The folder of a pretrained model, downloaded if it is missing; or, where that fails, what is missing. */
 export function pretrained(name: 'minilm' | 'paraphrase'): {folder: string; missing?: string} {
   const {stdout, stderr} = spawnSync(process.execPath, ['--import', 'tsx', 'scripts/pretrained.ts', name], {
     cwd: join(__dirname, '..'),

@@ -8,7 +8,7 @@ export const LENGTH = 6;
 /** Signs that the model reads: a word, `=`, and the answer but its last letter. */
 export const READ = 2 * LENGTH;
 
-/** What is to be answered to a word. */
+/** The expected answer to a word. */
 export type Task = (word: string) => string;
 
 /** The word once more. */

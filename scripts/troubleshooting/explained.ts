@@ -290,7 +290,7 @@ export const ROOMS: readonly Room[] = [
         title: 'Where the head goes',
         parts: [
           'and a head belongs to one',
-          'Name the last layer that is to be kept',
+          'Name the last layer to keep',
           'It is not clear where the head',
           'so there is no body to keep',
           'after which a head could go',
@@ -980,7 +980,7 @@ export const ROOMS: readonly Room[] = [
         ],
         cause:
           'The files are of another model than the config, a part of a sharded model is missing, or a file was changed.',
-        way: 'Take `config.json` and every `.safetensors` file of one model of the hub. For a head for classes that is to be trained, `{labels: 2}`.',
+        way: 'Take `config.json` and every `.safetensors` file of one model of the hub. For a new head with classes to train, `{labels: 2}`.',
       },
       {
         title: 'Texts and tokenizers',

@@ -34,7 +34,7 @@ const REQUIRED: Readonly<Record<string, string | undefined>> = {
 };
 
 /**
- * Checks what is to be combined, before any tensor is made.
+ * Checks the arguments of `combineAdapters`, before any tensor is made.
  *
  * @throws LoRAError with a line for each fault.
  */
@@ -50,7 +50,7 @@ export function checkCombination(parts: readonly WeightedAdapter[], options: Com
 }
 
 /**
- * Checks what is to be compressed, before any tensor is made.
+ * Checks the arguments of `compressAdapter`, before any tensor is made.
  *
  * @throws LoRAError with a line for each fault.
  */

@@ -75,7 +75,7 @@ function like(numbers: Float32Array): Float32Array {
   return new Float32Array(numbers.length);
 }
 
-/** A number of an array, at an index below its length. */
+/** The number at an index below the length of the array. */
 function at(numbers: Float32Array, i: number): number {
   return numbers[i] as number;
 }

@@ -15,7 +15,7 @@ import type {Constant, Flow, GraphPlan, Pair, Shaped, Value} from './values';
 export interface GraphRequest {
   inputs: {node: string; shape?: (number | null)[]}[];
   outputs: string[];
-  /** Whether a batch size that the graph has is to be freed, or to stay. */
+  /** Whether a fixed batch size of the graph becomes any batch size. */
   batch: 'free' | 'fixed';
 }
 

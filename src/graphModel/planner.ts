@@ -6,7 +6,7 @@ import {consumersOf, type Cut, layerNames} from './order';
 import type {ReadGraph} from './readGraph';
 import type {Fate, Flow, GraphPlan, Pair, PlannedInput, PlannedLayer, PlannedWeight, Shaped, Value} from './values';
 
-/** A call of a layer that is to be planned. */
+/** A planned call of a layer. */
 export interface NewLayer {
   /** What it is named after. Default: the node. */
   part?: string;

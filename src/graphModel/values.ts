@@ -71,7 +71,7 @@ export interface PlannedInput {
   dtype: GraphType;
 }
 
-/** A model that is to be built from a graph. */
+/** The model that a graph is imported into. */
 export interface GraphPlan {
   inputs: PlannedInput[];
   layers: PlannedLayer[];

@@ -23,7 +23,7 @@ export function defaultPlace(model: tf.LayersModel): string {
   const nodes = nodesOf(model);
   const sourceOf = (tensor: tf.SymbolicTensor | undefined) =>
     nodes.find(({outputTensors}) => tensor !== undefined && outputTensors.includes(tensor));
-  const advice = `Name the last layer that is to be kept: {at: '…'}. The model has: ${layersOf(model)}.`;
+  const advice = `Name the last layer to keep: {at: '…'}. The model has: ${layersOf(model)}.`;
   let node = sourceOf(model.outputs[0]);
   for (;;) {
     const [before, ...others] = node?.inputTensors ?? [];

@@ -224,7 +224,7 @@ function where(condition: tf.Tensor, {name, op}: GraphNode): tf.Tensor {
   return tf.tensor2d(found, [condition.rank === 0 ? 0 : found.length / condition.rank, condition.rank], 'int32');
 }
 
-/** A tensor as the node knows it. Numbers that are not floats have no gradient, and nobody is to be asked for one. */
+/** A tensor as the node knows it. Numbers that are not floats have no gradient, so none may be asked for. */
 function asType(x: tf.Tensor, dtype: GraphType): tf.Tensor {
   if (dtype === 'float32') {
     return x.dtype === dtype ? x : tf.cast(x, dtype);

@@ -11,7 +11,7 @@ import type {LoRAConfig, LoRAOverride} from './config';
 import {unmatched} from './targets';
 import {firstNaming, inventory, lineOf, select, type Selection, type UnmatchedEntry} from './targets';
 
-/** What is to be adapted, with every choice made, and the ranks that were lowered. */
+/** What will be adapted, with every choice made, and the ranks that were lowered. */
 export interface Plan {
   config: AdapterConfig;
   /** By layer path: the rank that the config gives, where it was lowered. */

@@ -24,7 +24,7 @@ interface Links {
 /** Links that are not computed yet. */
 type Chain = Links & Deferred;
 
-/** A convolution to be computed with what follows, or `undefined` where it is to be computed at once. */
+/** A convolution that waits for the operations after it, or `undefined` where it runs at once. */
 export function deferConvolution(
   owner: Owner,
   convolution: Omit<PlainConvolution, 'strides' | 'padding'>,

@@ -61,7 +61,7 @@ describe.each(BACKENDS)('on %s', backend => {
       const {grads} = tf.variableGrads(loss, biases);
       return biases.map(({name}) => numbers(grads[name]!));
     };
-    // In inference a stock normalization goes by its moving statistics, as the adapted one does in training too.
+    // In inference a stock normalization uses its moving statistics, as the adapted one does in training too.
     const expected = gradientsOf(model, {training: false});
     expect(expected).toHaveLength(8);
     expectGradients(gradientsOf(adapted, {training: true}), expected);

@@ -28,7 +28,7 @@ def check(folder):
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # missing keys are told by a warning alone
         warnings.filterwarnings("ignore", "LoRA adapter added to ConvNd layer with groups > 1")
-        warnings.filterwarnings("ignore", "fan_in_fan_out is set to")  # PEFT goes by the layer's class itself
+        warnings.filterwarnings("ignore", "fan_in_fan_out is set to")  # PEFT decides by the layer's class itself
         model = PeftModel.from_pretrained(network, folder).eval()
     with safe_open(folder / "adapter_model.safetensors", "pt") as file:
         written = set(file.keys())

@@ -164,7 +164,7 @@ describe('the best adapter', () => {
     tf.dispose([inputs, y]);
   });
 
-  test('goes by more for an accuracy, and by what is asked for', async () => {
+  test('takes the larger accuracy for the better one, and any other quantity that is asked for', async () => {
     const {model, x, y, dispose} = setting();
     const logs = [{val_acc: 0.2}, {val_acc: 0.6}, {val_acc: 0.5}];
     const scripted = () => new tf.CustomCallback({onEpochEnd: (epoch, all) => void Object.assign(all!, logs[epoch])});

@@ -162,7 +162,7 @@ describeUnless(missing, 'paraphrase-MiniLM-L3, read from ONNX', () => {
       const optimizer = adam({learningRate: 1e-3});
       adapted.compile({optimizer, loss: 'meanSquaredError'});
       const given = inputs();
-      // Each text is to be where the next one is.
+      // Each text should move to where the next one is.
       const targets = tf.tensor2d([...EXPECTED.base.slice(1), EXPECTED.base[0]!]);
       const loss = () => tf.tidy(() => numbers(adapted.evaluate(given, targets) as tf.Scalar)[0]!);
       const first = loss();

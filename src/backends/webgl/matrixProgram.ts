@@ -1,20 +1,20 @@
 import * as tf from '@tensorflow/tfjs';
 import {currentWebgl, runsOnWebgl, type WebglBackend} from './program';
 
-// Programs of our own on tfjs's webgl backend that compute a matrix from matrices, number by number, each from whatever it needs. Numbers stand
+// Programs of our own on tfjs's webgl backend that compute a matrix from matrices. Each number may read any of the inputs. Numbers lie
 // as tfjs's own products leave them, four in a pixel, two rows by two columns.
 
 /** A program in GLSL. */
 export interface MatrixProgram {
   /** Names of the matrices: `x(row, col)` in the code. */
   readonly reads: readonly string[];
-  /** Names of the whole numbers that it is given. */
+  /** Names of its whole numbers. */
   readonly integers?: readonly string[];
-  /** Names of the other numbers, which come after. */
+  /** Names of its other numbers, which are passed after the whole ones. */
   readonly floats?: readonly string[];
-  /** Functions before. */
+  /** Functions that the code calls. */
   readonly head?: string;
-  /** What computes the number at `row` and `col`, and returns it. */
+  /** The body of a function that returns the number at `row` and `col`. */
   readonly value?: string;
   /**
    * Instead, what computes the four numbers of a pixel at once, as `result`, whose first is at an even `row` and `col`. It reads four as well, by
@@ -23,16 +23,16 @@ export interface MatrixProgram {
   readonly pixel?: string;
 }
 
-/** What is given to a program. */
+/** The arguments of a program. */
 export interface MatrixCall {
-  /** Tensors, each taken as a matrix: its last axis are the columns. */
+  /** Tensors, each read as a matrix whose columns are its last axis. */
   readonly inputs: readonly tf.Tensor[];
-  /** The shape of the result, of which the last axis are the columns. */
+  /** The shape of the result. Its last axis are the columns. */
   readonly shape: readonly number[];
   readonly numbers?: readonly number[];
 }
 
-/** Rows and columns of a tensor that is taken as a matrix. */
+/** Rows and columns of a tensor that is read as a matrix. */
 function matrixOf(shape: readonly number[]): [rows: number, columns: number] {
   const columns = shape.at(-1) ?? 1;
   return [columns === 0 ? 0 : tf.util.sizeFromShape([...shape]) / columns, columns];

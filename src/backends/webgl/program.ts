@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import type {Pointwise} from '../pointwiseCode';
 import {runsOn, tryOut} from '../trial';
 
-/** What is used of tfjs's webgl backend. */
+/** The parts of tfjs's webgl backend that this library uses. */
 export interface WebglBackend {
   makeTensorInfo(shape: readonly number[], dtype: tf.DataType, values: Float32Array): tf.TensorInfo;
   disposeData(dataId: tf.DataId): boolean;
@@ -27,7 +27,7 @@ export function runsOnWebgl(): boolean {
   return backend !== undefined && runsOn(backend);
 }
 
-/** Has programs tried out on the current backend, if it is webgl. */
+/** Tries out programs of our own on the current backend, if it is webgl. */
 export function tryWebgl(): void {
   const backend = currentWebgl();
   if (backend !== undefined) {
@@ -35,7 +35,7 @@ export function tryWebgl(): void {
   }
 }
 
-/** Runs one program for each result, on numbers packed four in a pixel, as tfjs's own products leave them. */
+/** Runs one program for each result. Numbers are packed four in a pixel, as tfjs's own products leave them. */
 export function runOnWebgl(
   code: Pointwise,
   inputs: readonly tf.TensorInfo[],

@@ -11,27 +11,27 @@ export const GROUP = 64;
 export interface Program {
   /** Programs of the same name have the same code. */
   readonly name: string;
-  /** What it reads, in the order in which tensors are given. */
+  /** Names of the inputs, in the order of the tensors. */
   readonly reads: readonly string[];
-  /** What it writes, at least one. */
+  /** Names of the results, at least one. */
   readonly writes: readonly string[];
-  /** Names of the whole numbers that it is given: `u.name` in the code. */
+  /** Names of its whole numbers: `u.name` in the code. */
   readonly integers?: readonly string[];
-  /** Names of the other numbers, which come after. */
+  /** Names of its other numbers, which are passed after the whole ones. */
   readonly floats?: readonly string[];
   /** Declarations before the main function. */
   readonly head?: string;
-  /** What each invocation does. It knows `group` and `lane`; where no `rows` are given, `i` instead, the number of a value of the first result. */
+  /** The code of each invocation. It may use `group` and `lane`; without `rows`, it uses `i` instead, the index of a value of the first result. */
   readonly body: string;
 }
 
-/** What is given to a program. */
+/** The arguments of a program. */
 export interface Call {
   readonly inputs: readonly tf.TensorInfo[];
-  /** Shapes of the results, or tensors of the caller that are written to. */
+  /** Shapes of the results, or tensors of the caller that the program overwrites. */
   readonly outputs: readonly (readonly number[] | tf.Tensor)[];
   readonly numbers: readonly number[];
-  /** A workgroup for each of so many rows. Default: an invocation for each value of the first result. */
+  /** The number of rows, each of which has a workgroup. Default: an invocation for each value of the first result. */
   readonly rows?: number;
 }
 
@@ -43,7 +43,7 @@ interface Device {
   createComputePipeline(descriptor: {compute: {module: object}; label: string; layout: 'auto'}): object;
 }
 
-/** What is used of tfjs's webgpu backend. */
+/** The parts of tfjs's webgpu backend that this library uses. */
 interface Backend {
   readonly device: Device;
   makeTensorInfo(shape: readonly number[], dtype: tf.DataType, values?: tf.backend_util.TypedArray): tf.TensorInfo;
@@ -58,7 +58,7 @@ interface Backend {
   read(dataId: tf.DataId): Promise<ArrayLike<number>>;
 }
 
-/** By backend: programs that are compiled. */
+/** The compiled programs of each backend. */
 const compiled = new WeakMap<Backend, Map<string, object>>();
 
 /** Whether programs run on the current backend. */
@@ -72,7 +72,7 @@ function current(): Backend | undefined {
   return tf.getBackend() === 'webgpu' ? (tf.engine().registry.webgpu as unknown as Backend | undefined) : undefined;
 }
 
-/** Runs a program on the current backend, on which programs run. The results that it makes are the caller's. */
+/** Runs a program on the current backend, which must run programs. The caller owns the results. */
 export function runProgram(program: Program, call: Call): tf.Tensor[] {
   return launch(current() as Backend, program, call)
     .filter(result => !(result instanceof tf.Tensor))
@@ -81,7 +81,7 @@ export function runProgram(program: Program, call: Call): tf.Tensor[] {
 
 function launch(backend: Backend, program: Program, {inputs, outputs, numbers, rows}: Call): tf.TensorInfo[] {
   const results = outputs.map(output => {
-    // An empty tensor is never uploaded, so it is given its numbers here.
+    // An empty tensor is never uploaded, so its values are set here.
     const values = output instanceof tf.Tensor || !output.includes(0) ? undefined : new Float32Array();
     return output instanceof tf.Tensor ? output : backend.makeTensorInfo(output, 'float32', values);
   });
@@ -162,7 +162,7 @@ const TRIAL: Program = {
   body: 'sum[i] = a[i] + f32(b[i]); product[i] = a[i] * u.share * f32(b[i] * u.times);',
 };
 
-/** Has programs tried out on the current backend, if it is webgpu. */
+/** Tries out programs of our own on the current backend, if it is webgpu. */
 export function tryWebgpu(): void {
   const backend = current();
   if (backend !== undefined) {

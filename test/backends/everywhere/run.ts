@@ -22,7 +22,7 @@ const PATIENCE = 20 * 60_000;
 /** Runs the suite in each order. */
 type Run = (report: (outcome: Outcome) => void) => Promise<void>;
 
-/** A backend, and how the suite is run on it or how the backend is to be had. */
+/** A backend, and how the suite runs on it or how to install it. */
 interface Job {
   report: Report;
   run: Run;

@@ -1,4 +1,4 @@
-/** What `../native/index.ts` exports. Its parameters are told there. */
+/** The exports of `../native/index.ts`, which documents the parameters. */
 export type NativeFunctions = Readonly<
   Record<
     | 'adam'

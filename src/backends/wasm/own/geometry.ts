@@ -74,7 +74,7 @@ function behind({input, output, kernel, stride, before}: AxisGeometry): number {
   return Math.max(0, (output - 1) * stride + kernel - before - input);
 }
 
-/** A kernel in memory; turned, it is `[.., channelsOut, channelsIn]` and to be turned by 180°. */
+/** A kernel in memory; turned, it is `[.., channelsOut, channelsIn]` and is read turned by 180°. */
 export interface KernelPlace {
   readonly place: number;
   readonly turned: boolean;

@@ -1,12 +1,12 @@
-// What a thread of ours runs, as text: a worker is made of it. It is told the modules, the memory and where the table lies, and waits there for
-// rounds. In a round it takes parts as long as there are any, and carries out their calls.
+// The code of a worker, as text. It receives the modules, the memory and the place of the table, and waits at the table for
+// rounds. In a round it takes parts until none is left, and makes their calls.
 
 /** Places in the table, in words: each in a line of the cache of its own. */
 export const WORDS = {round: 0, remaining: 16, done: 32, ready: 48, failed: 64, parts: 80} as const;
 /** Where the calls begin, in bytes, and how many numbers each has: the function's, and its arguments. */
 export const CALLS = {begin: 1024, numbers: 24} as const;
 
-/** So many times a thread looks for a new round before it goes to sleep: about as long as two operations lie apart. */
+/** How often a thread looks for a new round before it sleeps: for about the time between two operations. */
 const LOOKS = 40_000;
 
 export const HELPER = `

@@ -62,7 +62,7 @@ const products = [tf.BatchMatMul, tf._FusedMatMul].map(name =>
     const [rowsB = 0, columnsB = 0] = b.shape.slice(-2);
     const [m, k] = transposeA ? [columnsA, rowsA] : [rowsA, columnsA];
     const [n, inner] = transposeB ? [rowsB, columnsB] : [columnsB, rowsB];
-    // The wrapped kernel refuses what is no product.
+    // The wrapped kernel refuses shapes that have no product.
     if (!areFloats(a, b) || a.shape.length < 2 || b.shape.length < 2 || inner !== k) {
       return undefined;
     }

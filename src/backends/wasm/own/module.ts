@@ -4,7 +4,7 @@ import type {NativeFunctions} from './functions';
  * A module of ours, for a memory; `undefined` where the engine has no SIMD, or compiles nothing of this size at once.
  *
  * @param binary in hexadecimal.
- * @param changed what is made of it first.
+ * @param changed rewrites the module before it is compiled.
  */
 export function compiled(
   binary: string,

@@ -22,7 +22,7 @@ interface Internals {
   getMemoryOffset?(dataId: tf.DataId): number;
 }
 
-/** What is computed number by number takes as long as so many multiplications for each, of the time to fetch it. */
+/** The cost of an operation on single numbers, in multiplications a number: fetching a number takes as long. */
 export const BY_NUMBER = 8;
 
 /** Our module in the memory of a backend: functions that take places in memory, memory to work in, and threads to work on. */
@@ -84,7 +84,7 @@ export class Native {
   /**
    * The parts in which `count` things are to be computed: one for each thread, of as many whole `units` as the others.
    *
-   * @param work about how many multiplications they take. For few, nobody is called.
+   * @param work about how many multiplications they take. For few, no other thread is called.
    */
   partsOf(count: number, unit: number, work: number): Part[] {
     return partsOf(count, unit, worthCalling(this.threads?.available() ?? 1, work));
@@ -126,12 +126,12 @@ export class Native {
     return tensor == null ? 0 : this.backend.getMemoryOffset(tensor.dataId);
   }
 
-  /** A new tensor of floats, whose numbers are still to be written. */
+  /** A new tensor of floats, not yet written. */
   output(shape: number[]): tf.TensorInfo {
     return this.backend.makeOutput(shape, 'float32');
   }
 
-  /** A new tensor of whole numbers, whose numbers are still to be written. */
+  /** A new tensor of whole numbers, not yet written. */
   words(count: number): tf.TensorInfo {
     return this.backend.makeOutput([count], 'int32');
   }
@@ -173,7 +173,7 @@ export class Native {
     new Uint8Array(this.memory.buffer).copyWithin(target, source, source + bytes);
   }
 
-  /** The numbers at a place in memory, until memory is next asked for. */
+  /** The numbers at a place in memory. The view is valid until memory is next allocated. */
   floats(place: number, count: number): Float32Array {
     return new Float32Array(this.memory.buffer, place, count);
   }

@@ -63,7 +63,7 @@ function updated(native: Native, value: tf.Tensor, write: (out: number) => void)
   return tf.engine().makeTensorFromTensorInfo(info);
 }
 
-/** Where the numbers of a slot lie, to be changed in place. If other tensors share them, the slot is copied first. */
+/** The place of a slot's numbers, which the step overwrites. If other tensors share them, the slot is copied first. */
 function ownPlace(native: Native, slot: tf.Variable): number {
   native.at(slot); // fetches it from another backend
   const backend = tf.backend() as unknown as {refCount(dataId: tf.DataId): number};

@@ -13,7 +13,7 @@ const CLAMPS: Readonly<Record<string, Clamp | null>> = {
   relu6: {low: 0, high: 6},
 };
 
-/** The bounds of an activation, `null` for none; `undefined` where an activation is no clamp. */
+/** The bounds of an activation, `null` for no bounds; `undefined` for an activation that is no clamp. */
 export function clampOf(activation: string): Clamp | null | undefined {
   return Object.hasOwn(CLAMPS, activation) ? CLAMPS[activation] : undefined;
 }

@@ -2,7 +2,7 @@ import {CALLS, HELPER, WORDS} from './helper';
 import type {NativeFunctions} from './functions';
 import {aligned, isShared, LINE} from './module';
 
-/** Some of the things that are computed: the first of them, and how many. */
+/** A part of the items to compute: the first of them, and how many. */
 export interface Part {
   readonly first: number;
   readonly size: number;
@@ -13,31 +13,31 @@ export interface Workplace {
   readonly memory: WebAssembly.Memory;
   /** Our module, and with fused sums, where the engine has these. */
   readonly modules: () => readonly [exact: WebAssembly.Module, fused?: WebAssembly.Module];
-  /** Gives 0 where there is no memory left. */
+  /** Returns 0 where no memory is left. */
   readonly allocate: (bytes: number) => number;
-  /** Whose memory it is. When it is gone, the threads end. */
+  /** The owner of the memory. When it is collected, the threads end. */
   readonly owner: object;
 }
 
-/** As many threads as tfjs has at most. */
+/** The most threads that tfjs uses. */
 const MOST_THREADS = 8;
-/** As many calls of a round go into the table; one with more is computed here. */
+/** The most calls of a round that fit into the table. A round with more is computed on this thread. */
 const MOST_CALLS = 1024;
 
-/** A thread is called for as many multiplications: they take longer than to call it. */
+/** A thread is called for at least so many multiplications, which take longer than the call. */
 let worth = 2 ** 19;
 
-/** For tests, to which threads have to be called for less. */
+/** For tests, which call threads for less work. */
 export function callThreadsFor(multiplications: number): void {
   worth = multiplications;
 }
 
-/** How many threads are worth calling, of those there are, for as many multiplications. */
+/** How many of the threads are worth calling for so many multiplications. */
 export function worthCalling(threads: number, work: number): number {
   return Math.min(threads, Math.floor(work / worth));
 }
 
-/** `count` things in at most `most` parts of whole units, the last of which may be less. */
+/** Divides `count` items into at most `most` parts of whole units; the last part may be smaller. */
 export function partsOf(count: number, unit: number, most: number): Part[] {
   const units = Math.ceil(count / unit);
   const parts = Math.max(1, Math.min(most, units));
@@ -46,8 +46,8 @@ export function partsOf(count: number, unit: number, most: number): Part[] {
 }
 
 /**
- * Threads beside this one, in a memory that they share: where the browser lets pages have that, tfjs has threads too. They are told what to do
- * by a table in that memory, since a thread that waits for messages would be late.
+ * Threads beside this one that share its memory: where the browser permits that, tfjs has threads too. They read their work from
+ * a table in that memory, since messages to a thread would arrive late.
  */
 export class Threads {
   private readonly words: Int32Array;
@@ -81,12 +81,12 @@ export class Threads {
     abandoned.register(owner, workers);
   }
 
-  /** Starts as many threads as tfjs has, but this one; `undefined` where there are none. */
+  /** Starts one thread fewer than tfjs has; `undefined` where tfjs has one only. */
   static start(count: number, workplace: Workplace): Threads | undefined {
     if (count < 2 || typeof Worker !== 'function' || !isShared(workplace.memory)) {
       return undefined;
     }
-    // This memory is never given back: threads look at it as long as they live.
+    // This memory is never freed: threads read it as long as they live.
     const place = workplace.allocate(CALLS.begin + 8 * CALLS.numbers * MOST_CALLS + LINE);
     if (place === 0) {
       return undefined;
@@ -107,7 +107,7 @@ export class Threads {
     return this.isReady ? this.count : 1;
   }
 
-  /** Computes parts at the same time, of which this thread takes what the others leave. */
+  /** Computes parts at the same time. This thread takes the parts that the others leave. */
   run(
     parts: readonly Part[],
     compute: (functions: NativeFunctions, part: Part, i: number) => void,
@@ -151,13 +151,13 @@ export class Threads {
     }
   }
 
-  /** The number of a part that nobody has, or below 0. */
+  /** Takes a part that no thread has yet, and returns its number; below 0 if none is left. */
   private takePart(): number {
     return Atomics.sub(this.words, WORDS.remaining, 1) - 1;
   }
 }
 
-/** The threads of a memory that nobody has any more. */
+/** Ends the threads of a memory whose owner is gone. */
 const abandoned = new FinalizationRegistry<readonly Worker[]>(workers => {
   workers.forEach(worker => {
     worker.terminate();

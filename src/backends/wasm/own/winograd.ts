@@ -13,7 +13,7 @@ const SCRATCH = 1088;
 /** Bytes between the 36 planes, so that they do not all fall on the same lines of the cache. */
 const GAP = 192;
 
-/** The side of the kernels that the method is for; larger ones, up to twice that, are taken in parts. */
+/** The side of a kernel that the method computes at once; kernels of up to twice that side are divided into parts. */
 const PART = 3;
 
 export function fitsWinograd({height, width, channelsIn, channelsOut}: Geometry): boolean {

@@ -4,9 +4,9 @@ import type {AttentionInputs, AttentionSettings} from '../../transformer';
 import {type MatrixProgram, runMatrixProgram} from '../matrixProgram';
 
 // Scores, weights and their gradients are matrices of `batch · heads · queries` rows and a column for each key, held for as long as an operation
-// takes. Of each row of scores two numbers are known: the largest that is seen, and the sum of the exponentials beside it.
+// takes. Two numbers are computed for each row of scores: the largest visible score, and the sum of the exponentials relative to it.
 
-/** Numbers in a texture, at most: tfjs splits none. */
+/** The most numbers in a texture: tfjs does not split textures. */
 const MOST_SCORES = 2 ** 24;
 
 const INTEGERS = ['heads', 'ratio', 'size', 'queries', 'keys', 'causal', 'fromK', 'fromV'];
@@ -26,21 +26,21 @@ const ROW =
 const PLACE =
   'int query = row % queries; int b_ = row / queries; int h = col / size; int kv = h / ratio; int r = (b_ * heads + h) * queries + query;';
 
-/** Adds the products of rows of two matrices, `a` and `b`, to a pixel: of two rows each. */
+/** Adds to a pixel the products of two rows of `a` with two rows of `b`. */
 const ROWS_BY_ROWS = `result += vec4(dot(a.rg, b.rg), dot(a.rg, b.ba), dot(a.ba, b.rg), dot(a.ba, b.ba));`;
-/** Of rows of `a` and columns of `b`. */
+/** The same for rows of `a` and columns of `b`. */
 const ROWS_BY_COLUMNS = `result += vec4(a.r * b.rg + a.g * b.ba, a.b * b.rg + a.a * b.ba);`;
-/** Of columns of both. */
+/** The same for columns of both. */
 const COLUMNS_BY_COLUMNS = `result += vec4(a.r * b.rg + a.b * b.ba, a.g * b.rg + a.a * b.ba);`;
 
-/** What a query makes of its keys: their rows of `other`, each as often as `factors` say. */
+/** The sum, for each query, of the rows of `other` that belong to its keys, weighted by `factors`. */
 function sumOfKeys(factors: string, other: string, from: string): string {
   return `for (int j = 0; j < keys; j += 2) {
   vec4 a = ${factors}s(r, j); vec4 b = ${other}s(b_ * keys + j, ${from} + kv * size + col % size); ${ROWS_BY_COLUMNS}
 }`;
 }
 
-/** The sum over all queries that look at a key; `c` is the column beyond those before. */
+/** The sum over all queries that see a key. `c` is the column within this part of the result. */
 function sumOfQueries(factors: string, other: string): string {
   return `int j = row % keys; int b_ = row / keys; int kv = c / size;
 for (int h = kv * ratio; h < (kv + 1) * ratio; h++) { for (int query = 0; query < queries; query += 2) {
@@ -49,7 +49,7 @@ for (int h = kv * ratio; h < (kv + 1) * ratio; h++) { for (int query = 0; query 
 } }`;
 }
 
-/** What each query has with each key: the products of their rows. */
+/** The products of each query's row with each key's row. */
 function pairs(ofQuery: string, ofKey: string, from: string): string {
   return `${ROW} for (int d = 0; d < size; d += 2) {
   vec4 a = ${ofQuery}s(b_ * queries + query, h * size + d); vec4 b = ${ofKey}s(b_ * keys + col, ${from} + kv * size + d); ${ROWS_BY_ROWS}
@@ -92,7 +92,7 @@ else if (col < fromV) { int c = col - fromK; ${TO_KEYS} }
 else { int c = col - fromV; ${TO_VALUES} }`,
 };
 
-/** The numbers that are known of each row of scores. */
+/** Computes the two numbers of each row of scores. */
 function knownProgram(masked: boolean): MatrixProgram {
   return {
     ...SETTINGS,
@@ -116,7 +116,7 @@ function weightsProgram(masked: boolean): MatrixProgram {
 const KNOWN = {masked: knownProgram(true), all: knownProgram(false)};
 const WEIGHTS = {masked: weightsProgram(true), all: weightsProgram(false)};
 
-/** What programs of attention are given; `undefined` where the scores are too many, there are none, or two by two do not fill pixels. */
+/** The arguments of the programs of attention; `undefined` where there are no scores, too many, or odd sizes, which do not fill pixels. */
 function callOf(inputs: AttentionInputs, mask: tf.Tensor | null, settings: AttentionSettings) {
   const {heads, keyValueHeads, scale, causal} = settings;
   const {q, k, v, batch, queries, keys, size, fromK, fromV} = attentionLayout(inputs, settings);

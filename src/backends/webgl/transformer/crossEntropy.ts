@@ -1,7 +1,7 @@
 import type * as tf from '@tensorflow/tfjs';
 import {type MatrixProgram, runMatrixProgram} from '../matrixProgram';
 
-/** Of each row the largest logit, and the sum of the exponentials of all beside it. */
+/** For each row, the largest logit, and the sum of the exponentials relative to it. */
 const SUMS: MatrixProgram = {
   reads: ['x'],
   integers: ['width'],
@@ -10,7 +10,7 @@ if (col == 0) return top;
 float s = 0.0; for (int j = 0; j < width; j++) { s += exp(x(row, j) - top); } return s;`,
 };
 
-/** Of all rows how many count; and the mean of their losses. */
+/** How many rows count, and the mean of their losses. */
 const MEAN: MatrixProgram = {
   reads: ['x', 'sums', 't'],
   integers: ['rows', 'width', 'ignored'],
@@ -32,7 +32,7 @@ const GRADIENT: MatrixProgram = {
 return dy(0, 0) / mean(0, 0) * (exp(x(row, col) - sums(row, 0)) / sums(row, 1) - (target == col ? 1.0 : 0.0));`,
 };
 
-/** The sums, and the number of rows that count with the mean. */
+/** The sums of the rows, and the mean with the number of rows that count. */
 function known(logits: tf.Tensor, targets: tf.Tensor, ignored: number): {sums: tf.Tensor; mean: tf.Tensor} {
   const width = logits.shape.at(-1) ?? 1;
   const rows = logits.size / width;

@@ -9,7 +9,7 @@ import {normalizeRows, normalizeRowsGradient} from './rows';
 const FUNCTIONS = `float sigmoid(float z) { return ${SIGMOID}; }
 float erf(float z) { float t = ${ERF.t}; float p = ${ERF.p}; return ${ERF.erf}; }`;
 
-/** A result of an activation or of its gradient, by what it is of `x`, `c` and `f`. */
+/** A program for one result of an activation or of its gradient, from its expression in `x`, `c` and `f`. */
 function gateProgram(kind: GateKind, reads: readonly string[], result: string): MatrixProgram {
   const {c, f} = GATES[kind];
   return {
@@ -35,7 +35,7 @@ export function webglTransformer(): TransformerKernels | undefined {
   return runsMatrixPrograms() ? KERNELS : undefined;
 }
 
-/** What is made on the way to the results is freed. */
+/** Frees the tensors that are made on the way to the results. */
 function tidied<Args extends unknown[], Result extends tf.TensorContainer | undefined>(
   compute: (...args: Args) => Result,
 ): (...args: Args) => Result {

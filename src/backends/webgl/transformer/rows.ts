@@ -17,7 +17,7 @@ const OF_ROWS: MatrixProgram = {
   value: `${STATISTICS} return 0.0;`,
 };
 
-/** After the two, the means of `g` and of `g·x̂`, with `g = γ·dy`. */
+/** The same two numbers, then the means of `g` and of `g·x̂`, with `g = γ·dy`. */
 const OF_GRADIENTS: MatrixProgram = {
   ...OF_ROWS,
   reads: ['x', 'gamma', 'dy'],

@@ -5,7 +5,7 @@ import {GROUP, type Program, runProgram} from '../program';
 import {programOf} from '../programOf';
 import {each, REDUCE} from './reduce';
 
-/** A workgroup holds the weights of so many keys, and a head of so many numbers. */
+/** The most keys and the widest head that a workgroup can hold. */
 const MOST_KEYS = 1024;
 const LONGEST = 4 * GROUP;
 
@@ -24,7 +24,7 @@ fn placeY(b: i32, query: i32, h: i32) -> i32 { return ((b * u.queries + query) *
 fn placeK(b: i32, key: i32, h: i32, start: i32) -> i32 { return (b * u.keys + key) * u.widthK + start + h * u.length; }
 fn dotQK(x: i32, y: i32) -> f32 { var s = 0.0; for (var d = 0; d < u.length; d++) { s += q[x + d] * k[y + d]; } return s * u.scale; }`;
 
-/** What one query gives each key, in `weights`, before it is divided by `all`; `top` is the largest score. */
+/** The weight of each key for one query, in `weights`, not yet divided by their sum `all`; `top` is the largest score. */
 const WEIGH = `let query = group % u.queries; let h = (group / u.queries) % u.heads; let b = group / (u.queries * u.heads);
 let kv = h / u.ratio; let placeOfQ = placeQ(b, query, h); let placeOfY = placeY(b, query, h); var m = -3e38;
 ${each(
@@ -111,7 +111,7 @@ for (var t = 0; t < ${parts}; t++) { let d = lane + t * ${GROUP}; if (d < u.leng
   }));
 }
 
-/** What programs of attention are given; `undefined` for what is too large for a workgroup to hold. */
+/** The arguments of the programs of attention; `undefined` where the sizes are too large for a workgroup. */
 function callOf(inputs: AttentionInputs, mask: tf.Tensor | null, settings: AttentionSettings) {
   const {heads, keyValueHeads, scale, causal} = settings;
   const layout = attentionLayout(inputs, settings);

@@ -2,7 +2,7 @@ import type * as tf from '@tensorflow/tfjs';
 import {type Program, runProgram} from '../program';
 import {each, REDUCE} from './reduce';
 
-/** The largest logit of a row, and the sum of the exponentials of the others beside it. */
+/** The largest logit of a row, and the sum of the exponentials relative to it. */
 const SUM = `let o = group * u.width; let target_ = t[group]; var m = x[o];
 ${each('j', 'u.width', 'm = max(m, x[o + j]);')}
 let top = largest(m, lane); var s = 0.0;

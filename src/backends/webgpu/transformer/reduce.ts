@@ -1,6 +1,6 @@
 import {GROUP} from '../program';
 
-/** Functions of a workgroup: the sum and the largest of what its invocations have. All of them have to call. */
+/** Functions of a workgroup: the sum and the maximum over its invocations. All invocations must call them. */
 export const REDUCE = `var<workgroup> part: array<f32, ${GROUP}>;
 ${reduction('total', 'a + b')}
 ${reduction('largest', 'max(a, b)')}`;

@@ -12,7 +12,7 @@ var s1 = 0.0; ${each('j', 'u.width', `let d = ${number} - mean; s1 += d * d;`)}
 let inverse = 1.0 / sqrt(total(s1, lane) / n + u.epsilon);`;
 }
 
-/** What every program of rows is given and declares. */
+/** The inputs, numbers and declarations that all programs of rows share. */
 const OF_ROWS = {integers: ['width'], floats: ['epsilon'], head: REDUCE};
 
 export function normalizeRows(

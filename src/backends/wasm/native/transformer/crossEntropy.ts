@@ -46,7 +46,7 @@ function counted(targets: usize, rows: i32, ignored: i32): i32 {
   return count;
 }
 
-/** The mean over the rows that count, 0 where none does; not a number where one that counts is no class. */
+/** The mean over the rows that count, 0 if none does; NaN if the number of such a row is no class. */
 export function crossEntropy(logits: usize, targets: usize, out: usize, rows: i32, classes: i32, ignored: i32): void {
   const stride: usize = (<usize>classes) << 2;
   let sum: f64 = 0;

@@ -1,6 +1,6 @@
 import {madd} from '../lanes';
 
-/** Between two bounds; what is no number stays that. */
+/** Clamps numbers between two bounds; NaN stays NaN. */
 // @ts-ignore: decorator
 @inline
 function within(low: f32, high: f32, x: v128): v128 {

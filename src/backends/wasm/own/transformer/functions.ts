@@ -1,4 +1,4 @@
-/** What `../../native/transformer/index.ts` exports. Its parameters are told there. */
+/** The exports of `../../native/transformer/index.ts`, which documents the parameters. */
 export type TransformerFunctions = Readonly<
   Record<
     | 'addRows'
