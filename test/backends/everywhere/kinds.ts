@@ -82,7 +82,8 @@ export const KINDS: readonly Kind[] = [
   },
   {
     name: 'SimpleRNN',
-    inputShape: [3, 3],
+    // With three steps, a number of this model lies so near the corner of relu that 16 bits carry it across.
+    inputShape: [4, 3],
     layer: args => layers.simpleRNN({units: 5, returnSequences: true, ...RECURRENT, ...args}),
   },
   {
