@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {batchNormKernel} from './batchNorm';
 import {ensureRegistered, layered, type OwnKernel} from './registration';
 import {arrangeKernels} from './wasm/arrange';
+import {broadcastKernels} from './wasm/broadcast';
 import {convolutionKernels} from './wasm/convolution';
 import {convolution3dKernels} from './wasm/convolution3d';
 import {copyKernels} from './wasm/copy';
@@ -23,6 +24,7 @@ const COMPOSED: readonly OwnKernel[] = [
   ...convolution3dKernels,
   ...copyKernels,
   ...arrangeKernels,
+  ...broadcastKernels,
   ...poolKernels,
   ...sumKernels,
   transposeKernel,
