@@ -4,7 +4,7 @@ import {cropAndResizeGradient} from './cropAndResize';
 import {cumprodGradient} from './cumprod';
 import {ensureDepthToSpaceGradient} from './depthToSpace';
 import {einsumGradient, einsumKernel} from './einsum';
-import {type Alignment, bilinear, nearest, resizeGradient, stockResizeIsRight} from './resizing';
+import {type Alignment, bilinear, nearest, resizeGradient} from './resizing';
 import {stridedSliceGradient} from './stridedSlice';
 
 // Gradients that tfjs lacks, or gets wrong, for what graphs are made of. Each is exact.
@@ -175,9 +175,9 @@ function resize(parts: typeof bilinear): (stock: Config) => Config {
     gradFunc: (dy, saved, attrs) => {
       const alignment = attrs as unknown as Alignment;
       const [images] = saved as [tf.Tensor];
-      return stockResizeIsRight(images.shape, alignment)
-        ? stock.gradFunc(dy, saved, attrs)
-        : {images: () => resizeGradient(dy as tf.Tensor, images.shape, parts, alignment)};
+      return alignment.halfPixelCenters || tf.getBackend() === 'cpu'
+        ? {images: () => resizeGradient(dy as tf.Tensor, images.shape, parts, alignment)}
+        : stock.gradFunc(dy, saved, attrs);
     },
   });
 }

@@ -7,6 +7,7 @@ import {supplyOneLaunch} from './oneLaunch';
 import {pointwise} from './pointwise';
 import {pointwiseAffine, pointwiseGradient} from './pointwiseOps';
 import {ensureRegistered} from './registration';
+import {resizeGradients} from './resizing';
 import {ensureTensorFlowKernels} from './tensorflow';
 import {ensureWasmKernels} from './wasm';
 import {tryWebgl} from './webgl/program';
@@ -27,6 +28,6 @@ supplyOneLaunch({
   isHere: () => pointwise() !== undefined,
 });
 addRepair(() => {
-  ensureRegistered('cpu', batchNormKernel.name, [batchNormKernel]);
+  ensureRegistered('cpu', batchNormKernel.name, [batchNormKernel, ...resizeGradients]);
 });
 beforeBackendsStart(ensureKernels); // a backend may come later

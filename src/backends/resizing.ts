@@ -1,7 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
+import type {OwnKernel} from './registration';
 
-// tfjs's gradients ignore `halfPixelCenters`, and those of its cpu backend use an image's height for its width. A resize is linear along each
-// axis, so here it is a product with a matrix.
+// tfjs's gradients ignore `halfPixelCenters`. Those of its cpu backend use an image's height for its width, and the size of an image for that of
+// a resized one, so that only the first of several is right. A resize is linear along each axis, so here it is a product with a matrix.
 
 /** How the pixels of a result lie among those of an image. */
 export interface Alignment {
@@ -47,11 +48,6 @@ function weightsOf(from: number, to: number, parts: Parts, alignment: Alignment)
   return tf.tensor2d(weights, [to, from]);
 }
 
-/** Whether tfjs's own gradient of a resize is right on the current backend. */
-export function stockResizeIsRight([, h, w]: readonly number[], {halfPixelCenters}: Alignment): boolean {
-  return !halfPixelCenters && (h === w || tf.getBackend() !== 'cpu');
-}
-
 /** The gradient in images `[n, h, w, c]`, for one of the resized ones. */
 export function resizeGradient(dy: tf.Tensor, shape: readonly number[], parts: Parts, alignment: Alignment): tf.Tensor {
   return tf.tidy(() => {
@@ -77,3 +73,21 @@ function byLast(x: tf.Tensor, axis: number): tf.Tensor {
   [order[axis], order[3]] = [3, axis];
   return tf.transpose(x, order);
 }
+
+/** The gradients of resizes, in place of those of the cpu backend. */
+export const resizeGradients: readonly OwnKernel[] = (
+  [
+    [tf.ResizeBilinearGrad, bilinear],
+    [tf.ResizeNearestNeighborGrad, nearest],
+  ] as const
+).map(([name, parts]) => ({
+  name,
+  configure: stock =>
+    stock && {
+      ...stock,
+      kernelFunc: ({inputs, attrs}) => {
+        const {images, dy} = inputs as unknown as {images: tf.Tensor; dy: tf.Tensor};
+        return resizeGradient(dy, images.shape, parts, attrs as unknown as Alignment);
+      },
+    },
+}));

@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import '../../src/backends/repairs';
 import {BACKENDS, numbers, random, useBackend} from '../helpers';
+import {expectAgreement} from './agreement';
 
 // Each output is one of the inputs, so the gradient for an upstream dy must have dy at that input. That place is read off the forward pass.
 
@@ -42,3 +43,11 @@ test('the gradient of depthToSpace with the channels first does so too', async (
     expect(numbers(dx)).toEqual(expected);
   });
 });
+
+test.each<[size: number, shape: [number, number, number, number]]>([
+  [2, [2, 3, 5, 8]],
+  [3, [1, 4, 2, 18]],
+  [4, [2, 1, 3, 16]],
+])('depthToSpace by %i moves each number on wasm to where cpu moves it', (size, shape) =>
+  expectAgreement(() => [tf.depthToSpace(random<tf.Rank.R4>(shape, 1), size)]),
+);

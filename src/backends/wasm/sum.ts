@@ -5,7 +5,7 @@ import type {OwnKernel} from '../registration';
 /** Smaller tensors are left to the backend. */
 const SMALL = 2 ** 12;
 
-/** Sums over rows, in the order in which the backend itself would add. */
+/** Sums, over rows in the order in which the backend itself would add. */
 export const sumKernels: readonly OwnKernel[] = [
   /**
    * `UnsortedSegmentSum`: out[s] = Σ x[i] over the rows i with segmentIds[i] = s; rows of other ids are left out.
@@ -53,6 +53,29 @@ export const sumKernels: readonly OwnKernel[] = [
     sumRows(values, sums);
     return out;
   }),
+
+  /**
+   * `ResizeNearestNeighborGrad` of images that were enlarged by whole factors, `UpSampling2D`: each number is the sum over a block. The backend
+   * works out the place of each number; XNNPACK has the means of blocks.
+   */
+  wrappedKernel<{images: tf.Tensor4D; dy: tf.Tensor4D}, tf.ResizeNearestNeighborGradAttrs>(
+    tf.ResizeNearestNeighborGrad,
+    stock => call => {
+      const {
+        inputs: {images, dy},
+        attrs: {alignCorners},
+      } = call;
+      const [rows, columns] = [1, 2].map(axis => (dy.shape[axis] as number) / (images.shape[axis] as number)) as [
+        number,
+        number,
+      ];
+      if (alignCorners || !Number.isInteger(rows) || !Number.isInteger(columns) || dy.dtype !== 'float32') {
+        return stock(call);
+      }
+      const block: [number, number] = [rows, columns];
+      return tf.tidy(() => tf.mul(tf.avgPool(dy, block, block, 'valid'), rows * columns));
+    },
+  ),
 ];
 
 /** sums[j] = Σ values[i, j], four rows at a time, rounded after each addition. */
