@@ -156,7 +156,7 @@ if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.a
   for (const name of asked.length === 0 ? all.keys() : asked) {
     const get = all.get(name);
     if (get === undefined) {
-      throw new Error(`"${name}" is none of ${[...all.keys()].join(', ')}.`);
+      throw new Error(`"${name}" is not one of ${[...all.keys()].join(', ')}.`);
     }
     console.log(get());
   }

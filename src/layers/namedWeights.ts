@@ -98,7 +98,7 @@ export function loadNamedWeights(
 /**
  * Sets one weight of a layer.
  *
- * @throws LoRAError if there is none of that name, or its shape or type is another.
+ * @throws LoRAError if no weight has that name, or its shape or type differs.
  */
 export function setNamedWeight(
   layerName: string,

@@ -54,7 +54,7 @@ const reluForward: Forward = (layer, x) => {
     ? activate(x, {fused: null, apply: tf.relu, gradient: reluGradient, cap: Infinity})
     : activate(x, {
         fused: null,
-        // A launch that changes no number, but on wasm keeps what is none.
+        // A launch that changes no number, but keeps NaN on wasm.
         apply: z => tf.clipByValue(isRecording() && oneLaunch()?.isHere() === true ? z : tf.relu(z), 0, maxValue),
         gradient: cappedReluGradient(maxValue),
         cap: maxValue,

@@ -135,7 +135,7 @@ export function checkConfig(config: LoRAConfig): void {
   throwFaults(faults);
 }
 
-/** What a start of LoRA is that is none, or does not go with a method. */
+/** The faults of `init`: an unknown start, or one that does not fit the method. */
 function initFaults({method = 'lora', init}: Pick<LoRAConfig, 'method' | 'init'>): string[] {
   if (init === undefined) {
     return [];

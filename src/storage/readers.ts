@@ -9,7 +9,7 @@ export type StreamSource = ByteSource | URL | string;
 /**
  * Reads a source piece by piece.
  *
- * @throws LoRAError if it is none, a response is no success, or it has more bytes than are allowed.
+ * @throws LoRAError if it is no source of bytes, a response is no success, or it has more bytes than are allowed.
  */
 export async function readerOf(
   given: StreamSource | PromiseLike<StreamSource>,
@@ -36,7 +36,7 @@ export async function readerOf(
 /**
  * What an address answers.
  *
- * @throws LoRAError if it is none, or there is no answer; the signal's reason if it is aborted.
+ * @throws LoRAError if it is no valid address, or there is no answer; the signal's reason if it is aborted.
  */
 export async function fetched(address: URL | string, {signal}: LoadOptions): Promise<Response> {
   try {

@@ -68,7 +68,7 @@ export function withoutParts(packed: unknown): {config: unknown; parts: unknown}
 /**
  * Gives the tensors of a file back that are parts of others. The inverse of {@link packShared}.
  *
- * @throws LoRAError if a part is none of a tensor that is there, or all of them together are too large. Then the tensors are freed.
+ * @throws LoRAError if a part belongs to no tensor that is there, or all of them together are too large. Then the tensors are freed.
  */
 export function unpackShared(parts: unknown, tensors: Record<string, tf.Tensor>): Record<string, tf.Tensor> {
   if (parts === undefined) {

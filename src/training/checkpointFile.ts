@@ -43,7 +43,7 @@ export interface Checkpoint {
 /**
  * The place of a checkpoint among `keep`.
  *
- * @throws LoRAError if it is none for so many.
+ * @throws LoRAError if it has no place for so many.
  */
 export function placeOf(place: CheckpointPlace, slot: number, keep: number): string | tf.io.IOHandler {
   if (typeof place === 'function') {

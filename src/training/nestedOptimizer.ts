@@ -67,7 +67,7 @@ export function checkOptimizer(optimizer: unknown): asserts optimizer is tf.Opti
 /**
  * The optimizer that a config describes. It may come from a file.
  *
- * @throws LoRAError if no class of that name is registered, or it is none of an optimizer.
+ * @throws LoRAError if no class of that name is registered, or it is no class of optimizers.
  */
 export function optimizerFrom(entry: unknown): tf.Optimizer {
   const {className, config} = (entry ?? {}) as Partial<Record<string, unknown>>;

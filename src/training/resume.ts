@@ -31,7 +31,7 @@ export interface ResumedRun {
 
 /**
  * Lets a compiled model go on where the newest checkpoint of `checkpoint` left off, in the weights, in the optimizer, and in the callbacks of the next
- * fit. A damaged checkpoint, or one of another model, is passed over for the one before it. Where there is none, the run begins.
+ * fit. A damaged checkpoint, or one of another model, is passed over for the one before it. Without a checkpoint, the run begins.
  *
  *     const batches = seededBatches(xs, ys, {batchSize: 32, seed: 7});
  *     await model.fitDataset(batches, {

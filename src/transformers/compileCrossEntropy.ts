@@ -17,7 +17,7 @@ export interface CompileCrossEntropyOptions extends CrossEntropyOptions {
  *     compileCrossEntropy(model, {optimizer: adam(2e-4)});
  *     await model.fit([ids, mask], labels);
  *
- * @throws LoRAError if the model has another number of outputs than one, or an option is none.
+ * @throws LoRAError if the model has another number of outputs than one, or an option is unknown.
  */
 export function compileCrossEntropy(model: tf.LayersModel, options: CompileCrossEntropyOptions): void {
   checkOptions(options, {optimizer: true, ignoreIndex: true});

@@ -20,7 +20,7 @@ export interface EmbedOptions {
  * vector already. Texts of like length are computed together, so that little is filled up.
  *
  * @param model from `loadTransformer`, adapted or not.
- * @throws LoRAError if the tokenizer does not fit the model, or a text is none.
+ * @throws LoRAError if the tokenizer does not fit the model, or a text is not a string.
  */
 export function embed(
   model: tf.LayersModel,

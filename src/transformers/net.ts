@@ -6,7 +6,7 @@ import {FusedLayerNormalization, RMSNormalization} from '../layers/rowNormalizat
 import {type PoolingMode, SequencePooling} from '../layers/sequencePooling';
 import {CheckpointedBlock} from '../layers/checkpointedBlock';
 
-/** A tensor of the graph. There is none while a model is only planned. */
+/** A tensor of the graph. It is missing while a model is only planned. */
 export type Value = tf.SymbolicTensor | null;
 
 /** A weight of a model, and where it stands in a file of the hub. */

@@ -47,7 +47,7 @@ export type TextInput = string | readonly [first: string, second: string];
  *     const {inputIds, attentionMask} = encodeTexts(tokenizer, ['a text', 'another one'], {maxLength: 128});
  *     model.predict([inputIds, attentionMask])
  *
- * @throws LoRAError if there is no tokenizer, a text is none, or the tokenizer gives numbers that the model has no row for.
+ * @throws LoRAError if there is no tokenizer, a text is not a string, or the tokenizer gives numbers that the model has no row for.
  */
 export function encodeTexts(
   tokenizer: TextTokenizer,

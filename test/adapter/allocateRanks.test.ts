@@ -65,7 +65,7 @@ describe.each(BACKENDS)('on %s', backend => {
   });
 });
 
-test('a budget that is none, or too small for any rank, is refused', async () => {
+test('a budget that is invalid, or too small for any rank, is refused', async () => {
   const {model} = adaptedModel([1, 1, 1], [1, 1, 1]);
   const adapter = getAdapter(model);
   await expect(allocateRanks(adapter, {budget: 0})).rejects.toThrow(

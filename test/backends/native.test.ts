@@ -30,7 +30,7 @@ test('it works in the memory of the backend', async () => {
   expect(await withoutNative(() => loraKernels())).toBe('composed');
 });
 
-test('on other backends there is none', async () => {
+test('other backends have no module of ours', async () => {
   await useBackend('cpu');
   expect(currentNative()).toBeUndefined();
   expect(loraKernels()).toBe('backend');
@@ -85,7 +85,7 @@ test('trying it out leaves nothing behind', () => {
   expect(count()).toBe(before);
 });
 
-test('the kernels of before run where there is none', async () => {
+test('the kernels of before run where the module is missing', async () => {
   const x = tf.randomNormal<tf.Rank.R4>([2, 9, 8, 16], 0, 1, 'float32', 1);
   const filter = tf.randomNormal<tf.Rank.R4>([3, 3, 16, 16], 0, 1, 'float32', 2);
   const gradient = () =>

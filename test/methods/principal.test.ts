@@ -140,7 +140,7 @@ test('a plan and a summary count what trains and what there is', () => {
   }
 });
 
-test('a start that is none, or for another method, is refused', () => {
+test('an unknown start, or one for another method, is refused', () => {
   const {model} = mlp();
   expect(() => applyLoRA(model, {init: 'svd' as 'pissa'})).toThrow('init must be one of "pissa", "olora", got "svd".');
   expect(() => applyLoRA(model, {init: 'pissa', method: 'dora'})).toThrow(

@@ -185,7 +185,7 @@ describe('what is wrong with a config', () => {
     ['the exclusion of everything', {exclude: [() => true]}],
     ['options that do not exist, numbers out of range', {ranks: 4, rank: 0, seed: 0.5}],
     ['an initializer that does not exist', {initializer: 'nothing'}],
-    ['a config that is none', null],
+    ['an invalid config', null],
     ['a predicate that throws', {targets: [() => JSON.parse('{') as boolean]}],
     ['a predicate that answers something else', {targets: [() => 1 as unknown as boolean]}],
     ['a predicate that is asynchronous', {targets: [async () => Promise.resolve(true)]}],

@@ -31,9 +31,9 @@ test.each([
   ['is cut off', {name: '{"structure": {"'}],
   ['is no record', {name: '[]'}],
   ['says nothing of its parts', {name: '{"structure": {"": 1}, "capped": {}}'}],
-  ['has a rank that is none', {name: '{"structure": {}, "capped": {"hidden": "x"}}'}],
+  ['has an invalid rank', {name: '{"structure": {}, "capped": {"hidden": "x"}}'}],
   ['has metadata that are none', {name: '{"structure": {"": {"trainable": true, "metadata": [1]}}, "capped": {}}'}],
-  ['has a head that is none', {name: '{"structure": {}, "capped": {}, "head": {"at": 1}}'}],
+  ['has an invalid head', {name: '{"structure": {}, "capped": {}, "head": {"at": 1}}'}],
   ['is no text', {name: 5}],
   ['is not there', 'x'],
 ])('a model whose record %s computes, and all that needs the record is refused', async (_, record) => {

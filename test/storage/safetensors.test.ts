@@ -133,7 +133,7 @@ describe('a file', () => {
       text => text.replace(String.raw`{\"layers`, String.raw`{\"trainable\":[],\"layers`),
       /"trainable" twice/,
     ],
-    ['with a rank that is none', text => text.replace(String.raw`\"rank\":2`, String.raw`\"rank\":-2`), /rank must be/],
+    ['with an invalid rank', text => text.replace(String.raw`\"rank\":2`, String.raw`\"rank\":-2`), /rank must be/],
     ['with integers', text => text.replaceAll('"F32"', '"U32"'), /of type U32, not F32/],
   ])('%s is refused', async (_, change, message) => {
     const {bytes} = await example();

@@ -268,8 +268,8 @@ describe('an adapter that does not fit', () => {
       ({config}) => Object.assign(config.layers.head!, {freezeBaseLayer: false}),
       'head/bias: not in the adapter',
     ],
-    ['has a rank that is none', c => Object.assign(c.config.layers.head!, {rank: 0}), 'rank must be'],
-    ['has an alpha that is none', c => Object.assign(c.config.layers.head!, {alpha: -1}), 'alpha must be'],
+    ['has an invalid rank', c => Object.assign(c.config.layers.head!, {rank: 0}), 'rank must be'],
+    ['has an invalid alpha', c => Object.assign(c.config.layers.head!, {alpha: -1}), 'alpha must be'],
     [
       'does not tell a class',
       ({config}) => Object.assign(config.layers.head!, {className: undefined}),
@@ -350,15 +350,15 @@ describe('loadAdapter and saveAdapter', () => {
     ],
     ['a tensor twice', a => (a.weightSpecs[1]!.name = a.weightSpecs[0]!.name), 'there twice'],
     ['a tensor of another type', a => (a.weightSpecs[0]!.dtype = 'int32'), 'of type int32, not float32'],
-    ['a shape that is none', a => (a.weightSpecs[0]!.shape = [-5, 2]), 'its shape is [-5,2]'],
+    ['an invalid shape', a => (a.weightSpecs[0]!.shape = [-5, 2]), 'its shape is [-5,2]'],
     ['a shape that is no list', a => ((a.weightSpecs[0] as {shape: unknown}).shape = '5,2'), 'hidden/lora_A'],
-    ['an entry that is none', a => (a.weightSpecs as unknown[]).push(null), 'cannot have the name undefined'],
+    ['an invalid entry', a => (a.weightSpecs as unknown[]).push(null), 'cannot have the name undefined'],
     [
       'a tensor that no table can hold',
       a => (a.weightSpecs[0]!.name = '__proto__'),
       'cannot have the name "__proto__"',
     ],
-    ['a list of tensors that is none', a => ((a as {weightSpecs: unknown}).weightSpecs = {}), 'adapter'],
+    ['an invalid list of tensors', a => ((a as {weightSpecs: unknown}).weightSpecs = {}), 'adapter'],
   ])('refuse %s, and leave nothing behind', async (_, change, message) => {
     const {artifacts} = await saved();
     change(artifacts as Artifacts);

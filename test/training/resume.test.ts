@@ -249,8 +249,8 @@ describe('checkpoints', () => {
   });
 
   test.each([
-    ['a state that is none', (state: CheckpointState) => ({...state, epoch: -1})],
-    ['an optimizer’s state that is none', (state: CheckpointState) => ({...state, optimizer: {names: null}})],
+    ['an invalid state', (state: CheckpointState) => ({...state, epoch: -1})],
+    ['an invalid state of the optimizer', (state: CheckpointState) => ({...state, optimizer: {names: null}})],
     ['slots that are not there', (state: CheckpointState) => ({...state, optimizer: {...state.optimizer, names: {}}})],
     ['callbacks that are none', (state: CheckpointState) => ({...state, callbacks: []})],
   ])('whose checksum is right and that have %s are refused', async (_, change) => {
@@ -344,7 +344,7 @@ describe('seeded batches', () => {
     [() => seededBatches([], tf.ones([3]), {seed: 1}), 'xs must be a tensor'],
     [() => seededBatches(tf.ones([2]), tf.ones([2]), {} as never), 'seed'],
     [() => seededBatches(tf.ones([2]), tf.ones([2]), {seed: 1, batchSize: 0}), 'batchSize'],
-  ])('of what is none are refused (%#)', (make, message) => {
+  ])('of unusable tensors or options are refused (%#)', (make, message) => {
     expect(make).toThrow(LoRAError);
     expect(make).toThrow(message);
   });

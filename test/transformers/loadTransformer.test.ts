@@ -212,7 +212,7 @@ describe('what does not fit is refused and leaves nothing', () => {
     ],
     ['an architecture of another family', {architecture: 'LlamaModel'}, [/architecture must be one of BertModel/]],
     ['a pooling of a model with a head', {labels: 2, pooling: 'mean'}, [/gives no pooled states/]],
-    ['an option that is none', {poling: 'mean'} as object, [/no option "poling"/]],
+    ['an invalid option', {poling: 'mean'} as object, [/no option "poling"/]],
     ['a text that is neither a config nor an address', {config: '64'}, [/64 cannot be fetched/]],
     ['no weights', {weights: []}, [/weights is missing/]],
     [
