@@ -89,6 +89,7 @@ describeInBrowser('the page that teaches a digit reader', () => {
     test('downloads the adapter, forgets it, and takes it back when it is dropped', async () => {
       [adapterFile] = (await visit.downloads('#download-adapter', 1)) as [DroppedFile];
       await visit.page.click('#forget');
+      await visit.isIdle();
       await visit.page.waitForSelector('#download-adapter:disabled');
       expect((await visit.shown()).adapted).toEqual([0, 0, 0, 0, 0]);
       await visit.reload();
@@ -143,6 +144,7 @@ describeInBrowser('the page that teaches a digit reader', () => {
 
     test('holds no tensor but the weights of the base when the adapter is forgotten', async () => {
       await visit.page.click('#forget');
+      await visit.isIdle();
       await visit.page.waitForSelector('#download-adapter:disabled');
       await visit.shown(); // no prediction is under way
       expect(await visit.tensors()).toBe(8); // a kernel and a bias of each of four layers
@@ -274,6 +276,7 @@ describeInBrowser('the page that teaches a digit reader', () => {
       expect(userDefinedMetadata).toEqual({labels: ['5', '6', '7', '8', '9', 'circle']});
       const json = {...rest, weightsManifest: [{paths: ['./mine.weights.bin'], weights: weightSpecs}]};
       await page.click('#forget');
+      await visit.isIdle(); // while it forgets, it takes no files
       await page.waitForSelector('#download-adapter:disabled');
       await page.setInputFiles('#file', [
         {name: 'mine.weights.bin', mimeType: 'application/octet-stream', buffer: Buffer.from(weightData, 'base64')},
