@@ -175,7 +175,7 @@ function resize(parts: typeof bilinear): (stock: Config) => Config {
     gradFunc: (dy, saved, attrs) => {
       const alignment = attrs as unknown as Alignment;
       const [images] = saved as [tf.Tensor];
-      return alignment.halfPixelCenters || tf.getBackend() === 'cpu'
+      return alignment.halfPixelCenters
         ? {images: () => resizeGradient(dy as tf.Tensor, images.shape, parts, alignment)}
         : stock.gradFunc(dy, saved, attrs);
     },

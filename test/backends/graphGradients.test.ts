@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import '../../src/backends/repairs';
 import {ensureGraphGradients} from '../../src/backends/graphGradients';
 import {einsumByProducts} from '../../src/backends/einsum';
 import {BACKENDS, numbers, random, useBackend} from '../helpers';
