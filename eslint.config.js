@@ -17,7 +17,7 @@ export default tseslint.config(
       '*.config.js',
       '*.config.ts',
       // AssemblyScript
-      'src/backends/wasm/native/',
+      'src/**/wasm/assembly/',
     ],
   },
   js.configs.recommended,

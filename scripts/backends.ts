@@ -2,7 +2,7 @@
 
 import {dirname, join} from 'node:path';
 import {fileURLToPath} from 'node:url';
-import {readReports, summary, table} from '../test/backends/everywhere/report';
+import {readReports, summary, table} from '../test/kernels/everywhere/report';
 
 const reports = readReports(join(dirname(fileURLToPath(import.meta.url)), '..'));
 if (reports === undefined) {

@@ -1,4 +1,4 @@
-// Compiles the wasm modules in src/backends/wasm/native to the hexadecimal text in files of src/backends/wasm/own, which are committed.
+// Compiles our wasm modules, AssemblyScript in folders named `assembly`, to the hexadecimal text in files that are committed.
 //
 //     npm run build:native              writes it
 //     npm run build:native -- --check   fails where what is committed is not what the source gives
@@ -6,16 +6,20 @@
 import {execFileSync} from 'node:child_process';
 import {existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
 import {tmpdir} from 'node:os';
-import {join} from 'node:path';
+import {dirname, join, relative} from 'node:path';
 import {fileURLToPath} from 'node:url';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const COMPILER = join(ROOT, 'node_modules/assemblyscript/bin/asc.js');
 
-/** Where the source of each module lies, what its file calls it, and the file. The second is for transformers alone. */
+/** Where the source of each module lies, what its file calls it, and the file. */
 const MODULES = [
-  {source: 'native', name: 'BINARY', target: 'own/binary.ts'},
-  {source: 'native/transformer', name: 'TRANSFORMER_BINARY', target: 'own/transformer/binary.ts'},
+  {source: 'src/kernels/wasm/assembly', name: 'BINARY', target: 'src/kernels/wasm/module/binary.ts'},
+  {
+    source: 'src/transformers/kernels/wasm/assembly',
+    name: 'TRANSFORMER_BINARY',
+    target: 'src/transformers/kernels/wasm/binary.ts',
+  },
 ] as const;
 
 /** `shrinkLevel 1` leaves loops as they are: unrolled they are no faster, and a fifth larger. */
@@ -39,17 +43,15 @@ function compile(source: string): Buffer {
 }
 
 for (const {source, name, target} of MODULES) {
-  const folder = 'src/backends/wasm';
-  const depth = '../'.repeat(target.split('/').length - 1);
-  const text = `/** The module in ${depth}${source}, compiled, as hexadecimal digits, which compress better than base64. Written by \`npm run build:native\`. */
+  const text = `/** The module in ${relative(dirname(target), source)}, compiled, as hexadecimal digits, which compress better than base64. Written by \`npm run build:native\`. */
 export const ${name} =
-  '${compile(`${folder}/${source}/index.ts`).toString('hex')}';
+  '${compile(`${source}/index.ts`).toString('hex')}';
 `;
-  const file = join(ROOT, folder, target);
+  const file = join(ROOT, target);
   if (!process.argv.includes('--check')) {
     writeFileSync(file, text);
   } else if (!existsSync(file) || readFileSync(file, 'utf8') !== text) {
-    console.error(`${folder}/${target} is not what its source gives. Run \`npm run build:native\` and commit it.`);
+    console.error(`${target} is not what its source gives. Run \`npm run build:native\` and commit it.`);
     process.exitCode = 1;
   }
 }

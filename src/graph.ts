@@ -1,18 +1,18 @@
-import {addRepair} from './backends/ensure';
-import {ensureGraphGradients} from './backends/graphGradients';
-import './backends/repairs';
+import {addRepair} from './kernels/ensure';
+import {ensureGraphGradients} from './graph/gradients/graphGradients';
+import './kernels/repairs';
 
 // The door to graphs: importing it is what registers the layers that they are made of.
 
-export {fromGraphModel, type GraphModelOptions} from './graphModel/fromGraphModel';
-export {toGraphModel, type ToGraphModelOptions} from './graphModel/toGraphModel';
-export {FusedConv2D, FusedDepthwiseConv2D} from './layers/fusedConvolution';
+export {fromGraphModel, type GraphModelOptions} from './graph/import/fromGraphModel';
+export {toGraphModel, type ToGraphModelOptions} from './graph/export/toGraphModel';
+export {FusedConv2D, FusedDepthwiseConv2D} from './graph/layers/fusedConvolution';
 export {
   type FragmentConstant,
   type FragmentTensor,
   GraphOp,
   type GraphFragment,
   type GraphOpArgs,
-} from './layers/graphOp';
+} from './graph/layers/graphOp';
 
 addRepair(ensureGraphGradients);

@@ -1,4 +1,4 @@
-import './backends/repairs';
+import './kernels/repairs';
 
 // Adapt a model, train it, and take the update into its layers or away.
 export {applyLoRA} from './model/apply';
@@ -98,4 +98,4 @@ export type {AdaptableWeight} from './methods/method';
 export type {LayerEntry} from './tfjs/configs';
 
 // Backends.
-export {type KernelSource, loraKernels, useRelaxedSIMD} from './backends/loraKernels';
+export {type KernelSource, loraKernels, useRelaxedSIMD} from './kernels/loraKernels';

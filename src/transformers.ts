@@ -1,8 +1,8 @@
-import {supplyTransformerKernels} from './backends/transformer';
-import {nativeTransformer} from './backends/wasm/own/transformer/kernels';
-import {webglTransformer} from './backends/webgl/transformer/kernels';
-import {webgpuTransformer} from './backends/webgpu/transformer/kernels';
-import './backends/repairs';
+import {supplyTransformerKernels} from './transformers/kernels/transformer';
+import {nativeTransformer} from './transformers/kernels/wasm/kernels';
+import {webglTransformer} from './transformers/kernels/webgl/kernels';
+import {webgpuTransformer} from './transformers/kernels/webgpu/kernels';
+import './kernels/repairs';
 
 // The door to transformers: importing it is what registers the layers that they are made of.
 
@@ -11,14 +11,18 @@ export {
   type PositionEmbeddingArgs,
   TypeEmbedding,
   type TypeEmbeddingArgs,
-} from './layers/addedEmbeddings';
-export {Attention, type AttentionArgs} from './layers/attention';
-export {CheckpointedBlock} from './layers/checkpointedBlock';
-export {GatedActivation, type GatedActivationArgs, Gelu, type GeluArgs} from './layers/gates';
-export type {Rotary} from './layers/rotaryAngles';
-export {FusedLayerNormalization, RMSNormalization, type RowNormalizationArgs} from './layers/rowNormalization';
-export {type PoolingMode, SequencePooling, type SequencePoolingArgs} from './layers/sequencePooling';
-export {type CrossEntropyOptions, crossEntropyFromLogits} from './ops/crossEntropy';
+} from './transformers/layers/addedEmbeddings';
+export {Attention, type AttentionArgs} from './transformers/layers/attention';
+export {CheckpointedBlock} from './transformers/layers/checkpointedBlock';
+export {GatedActivation, type GatedActivationArgs, Gelu, type GeluArgs} from './transformers/layers/gates';
+export type {Rotary} from './transformers/layers/rotaryAngles';
+export {
+  FusedLayerNormalization,
+  RMSNormalization,
+  type RowNormalizationArgs,
+} from './transformers/layers/rowNormalization';
+export {type PoolingMode, SequencePooling, type SequencePoolingArgs} from './transformers/layers/sequencePooling';
+export {type CrossEntropyOptions, crossEntropyFromLogits} from './transformers/ops/crossEntropy';
 export type {StreamSource} from './storage/readers';
 export type {Pooling} from './transformers/architecture';
 export {compileCrossEntropy, type CompileCrossEntropyOptions} from './transformers/compileCrossEntropy';

@@ -16,7 +16,6 @@ const ROOMS = [
   'training',
   'peft',
   'storage',
-  'graphModel',
   'model',
   'head',
   'rewire',
@@ -24,7 +23,7 @@ const ROOMS = [
   'layers',
   'methods',
   'ops',
-  'backends',
+  'kernels',
   'tfjs',
   'formats',
   'errors',
@@ -108,11 +107,9 @@ describe('in src', () => {
     expect(importers.map(({path}) => path).sort()).toEqual(['node', 'script']);
   });
 
-  test('nothing that index or node reaches is for transformers alone', () => {
-    const ofTransformers =
-      /^(transformers(\/|$)|layers\/(attention|rotaryAngles|rowNormalization|gates|addedEmbeddings|sequencePooling|checkpointedBlock)$|ops\/(attention|rotary|gate|normalizeRows|crossEntropy|transformerKernels)$|backends\/transformer$|backends\/wasm\/own\/transformer\/)/;
-    expect(all.filter(path => ofTransformers.test(path)).length).toBeGreaterThan(20);
-    expect([...reachable('index'), ...reachable('node')].filter(path => ofTransformers.test(path))).toEqual([]);
+  test.each(['transformers', 'graph'])('nothing that index or node reaches is in %s', room => {
+    expect(all.filter(path => roomOf(path) === room).length).toBeGreaterThan(20);
+    expect([...reachable('index'), ...reachable('node')].filter(path => roomOf(path) === room)).toEqual([]);
   });
 
   test('nothing that index, graph or transformers reaches imports a module of Node', () => {
@@ -124,13 +121,6 @@ describe('in src', () => {
     expect(offenders).toEqual([]);
     expect([...reachable('node')]).toContain('node/fileHandler');
     expect([...reachable('index')].filter(path => IN_NODE.test(path))).toEqual([]);
-  });
-
-  test('nothing that index or node reaches is for graphs alone', () => {
-    const ofGraphs =
-      /^(graph$|graphModel\/|layers\/(graphOp|fusedConvolution)$|formats\/graph|backends\/(graphGradients|einsum|stridedSlice)$)/;
-    expect(all.filter(path => ofGraphs.test(path)).length).toBeGreaterThan(20);
-    expect([...reachable('index'), ...reachable('node')].filter(path => ofGraphs.test(path))).toEqual([]);
   });
 
   test('the only package that is imported is tfjs', () => {
@@ -170,8 +160,8 @@ describe('in src', () => {
     expect(found).toEqual([]);
   });
 
-  test.each(all)('%s has at most 300 lines', path => {
+  test.each(all)('%s has at most 400 lines', path => {
     const lines = BY_PATH.get(path)!.text.trimEnd().split('\n').length;
-    expect(lines).toBeLessThanOrEqual(300);
+    expect(lines).toBeLessThanOrEqual(400);
   });
 });

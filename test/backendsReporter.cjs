@@ -3,7 +3,7 @@ const {existsSync, rmSync, writeSync} = require('node:fs');
 const {join} = require('node:path');
 
 const ROOT = join(__dirname, '..');
-const RESULTS = join(ROOT, 'test/backends/results/backends.json');
+const RESULTS = join(ROOT, 'test/kernels/results/backends.json');
 
 /** Says in the last lines of a run on which backends it ran, with the deviations on each. */
 module.exports = class BackendsReporter {

@@ -10,7 +10,7 @@ import {fileURLToPath} from 'node:url';
 import {parseArgs} from 'node:util';
 import * as tf from '@tensorflow/tfjs';
 import {type Browser, chromium} from 'playwright-core';
-import {ARGUMENTS, bundle, findChromium, serve} from '../../test/backends/everywhere/browser';
+import {ARGUMENTS, bundle, findChromium, serve} from '../../test/kernels/everywhere/browser';
 import {loadBody} from '../cases/mobilenet';
 import {printTable} from '../table';
 import {GPTS} from './gpt';

@@ -3,7 +3,7 @@
 import type {AddressInfo} from 'node:net';
 import {fileURLToPath} from 'node:url';
 import {chromium} from 'playwright-core';
-import {ARGUMENTS, bundle, findChromium, manyCores, serve} from '../../test/backends/everywhere/browser';
+import {ARGUMENTS, bundle, findChromium, manyCores, serve} from '../../test/kernels/everywhere/browser';
 import {printTable} from '../table';
 
 const executablePath = findChromium();

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {ensureKernels} from '../backends/ensure';
+import {ensureKernels} from '../kernels/ensure';
 import {Prepared} from '../ops/lazyOp';
 import {cloneConfig, entryOf, innerEntry, type LayerEntry, layerFromEntry, standInArgs} from '../tfjs/configs';
 import {fieldsOf, type LayerInternals} from '../tfjs/fields';

@@ -1,8 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import {type Adapter, layerConfigAt} from '../adapter/adapter';
 import {checkAdapter} from '../adapter/checkAdapter';
-import {ensureKernels} from '../backends/ensure';
-import '../backends/repairs';
+import {ensureKernels} from '../kernels/ensure';
+import '../kernels/repairs';
 import {withHead} from '../head/replaceHead';
 import {loraClassOf} from '../layers/registry';
 import {UnadaptedLayer} from '../layers/unadaptedLayer';

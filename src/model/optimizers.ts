@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {optimizerSteps} from '../backends/current';
+import {optimizerSteps} from '../kernels/current';
 import {checkNumber, checkOptions, type KnownOptions, LoRAError} from '../errors';
 import {
   changedFromOutside,

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
-import {launchesOperations, oneLaunch} from '../backends/oneLaunch';
-import {AFFINE} from '../backends/wasm';
+import {launchesOperations, oneLaunch} from '../kernels/oneLaunch';
+import {AFFINE} from '../kernels/wasm/wasm';
 import {normalizeChain} from './convolutionChain';
 import {hasKernel, run} from './kernels';
 import {type Prepared, runLazyOp} from './lazyOp';

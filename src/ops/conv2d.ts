@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
-import {adjointKernel, conv2dInputGradient} from '../backends/conv2dGradients';
-import {keepsAdjoints} from '../backends/wasm';
+import {adjointKernel, conv2dInputGradient} from '../kernels/conv2dGradients';
+import {keepsAdjoints} from '../kernels/wasm/wasm';
 import {deflate, inflate, inflatedShape} from './dilation';
 import {conv2dBackpropFilter, type Conv2DGeometry, conv2dBackpropInput, fusedConv2d} from './kernels';
 import type {Linear} from './factors';

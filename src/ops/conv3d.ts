@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {conv3dFilterGradient, type Conv3DGeometry, conv3dInputGradient} from '../backends/conv3dGradients';
+import {conv3dFilterGradient, type Conv3DGeometry, conv3dInputGradient} from '../kernels/conv3dGradients';
 import {conv2dOp} from './conv2d';
 import {addBias, type Linear} from './factors';
 import type {FusedActivation} from './kernels';

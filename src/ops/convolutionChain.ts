@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
-import {fusion} from '../backends/current';
-import type {Fusion, PlainConvolution, Scaling} from '../backends/fusion';
+import {fusion} from '../kernels/current';
+import type {Fusion, PlainConvolution, Scaling} from '../kernels/fusion';
 import {defer, type Deferred, deferredOf} from './deferred';
 import {type Conv2DGeometry, fusedConv2d} from './kernels';
 import {isRecording, runLazyOp} from './lazyOp';

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {padZeros} from '../backends/geometry';
+import {padZeros} from '../kernels/geometry';
 
 // tfjs has no gradient for a dilated convolution. It equals one whose kernel is spread out with zeros, and that has a gradient.
 

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {launchesOperations, oneLaunch} from '../backends/oneLaunch';
+import {launchesOperations, oneLaunch} from '../kernels/oneLaunch';
 import {type FusedActivation, product} from './kernels';
 import type {Prepared} from './lazyOp';
 

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {type ActivationGradient, launchesOperations, MATRIX_PRODUCT, oneLaunch} from '../backends/oneLaunch';
+import {type ActivationGradient, launchesOperations, MATRIX_PRODUCT, oneLaunch} from '../kernels/oneLaunch';
 
 // tfjs calls its fused kernels only while no gradient is recorded, and its backward kernels have no public function. An operation with a
 // gradient of its own can call both directly: in training it computes what stock layers compute in `predict`, to the last bit.

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {oneLaunch} from '../backends/oneLaunch';
+import {oneLaunch} from '../kernels/oneLaunch';
 import type {Activation} from './activation';
 import {
   addBias,

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkNumber} from '../errors';
-import {optimizerSteps} from '../backends/current';
+import {optimizerSteps} from '../kernels/current';
 import {type Gradients, mapGradients, presentGradients, type StepChanges, takeStep} from '../model/stepChanges';
 import {NestedOptimizer, optimizerFrom} from './nestedOptimizer';
 

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkOptions, LoRAError, showShape} from '../errors';
-import {type CrossEntropyOptions, crossEntropyFromLogits} from '../ops/crossEntropy';
+import {type CrossEntropyOptions, crossEntropyFromLogits} from './ops/crossEntropy';
 import {checkModel} from '../rewire/walk';
 import {fieldsOf} from '../tfjs/fields';
 

@@ -1,5 +1,5 @@
 import {show} from '../errors';
-import type {Rotary} from '../layers/rotaryAngles';
+import type {Rotary} from './layers/rotaryAngles';
 import type {HubConfig} from './hubConfig';
 
 /** How the angles of places are stretched beyond those of the training, as a config says it. */

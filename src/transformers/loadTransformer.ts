@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {ensureKernels} from '../backends/ensure';
+import {ensureKernels} from '../kernels/ensure';
 import {checkOptions, type KnownOptions, LoRAError, throwFaults} from '../errors';
 import type {ByteReader} from '../formats/byteReader';
 import {type OpenSafetensors, openSafetensors} from '../formats/safetensorsStream';

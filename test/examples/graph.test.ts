@@ -8,7 +8,7 @@ import {makeCutter, type Vocabulary} from '../../examples/graph/pieces';
 import {accuracyOfGraph, fineTune, type Task, write} from '../../examples/graph/story';
 import {emojiTask, spamTask} from '../../examples/graph/tasks';
 import {nsfwMid} from '../../scripts/graphModels/files';
-import {graphOf, input, node} from '../graphModel/graphs';
+import {graphOf, input, node} from '../graph/graphs';
 import {random, useBackend, withoutLeaks} from '../helpers';
 import {MemoryHandler} from '../models';
 

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import '../../src/backends/repairs';
+import '../../src/kernels/repairs';
 import {LoRALSTM} from '../../src/layers/loraRecurrent';
 import {BACKENDS} from '../helpers';
 import {testRecurrent} from './recurrentKind';

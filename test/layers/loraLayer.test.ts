@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import '../../src/backends/repairs';
+import '../../src/kernels/repairs';
 import {LoRAError} from '../../src/errors';
 import {LoRAConv2D} from '../../src/layers/loraConv2d';
 import {LoRADense} from '../../src/layers/loraDense';

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import '../../src/backends/repairs';
+import '../../src/kernels/repairs';
 import {LoRAError} from '../../src/errors';
 import {LoRAWeights} from '../../src/layers/loraWeights';
 import {registerAdaptable} from '../../src/layers/registry';

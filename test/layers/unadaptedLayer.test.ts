@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import '../../src/backends/repairs';
+import '../../src/kernels/repairs';
 import {UnadaptedLayer} from '../../src/layers/unadaptedLayer';
 import {
   ACTIVATIONS,

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
-import {casesOf} from '../backends/everywhere/kindCases';
-import {type Kind, METHOD_KINDS} from '../backends/everywhere/kinds';
+import {casesOf} from '../kernels/everywhere/kindCases';
+import {type Kind, METHOD_KINDS} from '../kernels/everywhere/kinds';
 import {useBackend} from '../helpers';
 
 const ROWS = METHOD_KINDS.map((kind): [name: string, kind: Kind] => [`${kind.label ?? ''}${kind.name}`, kind]);

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {adam, applyLoRA, disposeModel, LoRAError, resetOptimizer, sgd} from 'tfjs-lora';
-import {ensureKernels} from '../../src/backends/ensure';
-import {withoutNative} from '../../src/backends/wasm/own/find';
+import {ensureKernels} from '../../src/kernels/ensure';
+import {withoutNative} from '../../src/kernels/wasm/module/find';
 import {BACKENDS, random, useBackend, withoutLeaks} from '../helpers';
 
 const SHAPES = [[7], [4, 8], [3, 3, 5, 2], [1], [33]];

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import * as tf from '@tensorflow/tfjs';
-import {ensureWasmKernels} from '../../src/backends/wasm';
+import {ensureWasmKernels} from '../../src/kernels/wasm/wasm';
 import {outputActivation} from '../../src/ops/activation';
 import {conv2dTranspose, type Conv2DTransposeGeometry} from '../../src/ops/conv2dTranspose';
 import {

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import * as tf from '@tensorflow/tfjs';
-import type {Conv3DGeometry} from '../../src/backends/conv3dGradients';
-import {ensureWasmKernels} from '../../src/backends/wasm';
+import type {Conv3DGeometry} from '../../src/kernels/conv3dGradients';
+import {ensureWasmKernels} from '../../src/kernels/wasm/wasm';
 import {outputActivation} from '../../src/ops/activation';
 import {conv3dOp} from '../../src/ops/conv3d';
 import {linear} from '../../src/ops/linear';

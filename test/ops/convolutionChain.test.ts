@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, disposeModel, trainableVariables} from 'tfjs-lora';
-import {ensureKernels} from '../../src/backends/ensure';
-import {withoutNative} from '../../src/backends/wasm/own/find';
+import {ensureKernels} from '../../src/kernels/ensure';
+import {withoutNative} from '../../src/kernels/wasm/module/find';
 import {expectGradients, kernelsOf, numbers, random, useBackend, withoutLeaks} from '../helpers';
 
 beforeAll(async () => {

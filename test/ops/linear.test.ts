@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import * as tf from '@tensorflow/tfjs';
-import {ensureWasmKernels} from '../../src/backends/wasm';
+import {ensureWasmKernels} from '../../src/kernels/wasm/wasm';
 import {type Activation, outputActivation} from '../../src/ops/activation';
 import {conv2dOp} from '../../src/ops/conv2d';
 import {denseOp, linear, type LinearUpdate} from '../../src/ops/linear';

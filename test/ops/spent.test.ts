@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
-import {ensureKernels} from '../../src/backends/ensure';
-import '../../src/backends/repairs';
+import {ensureKernels} from '../../src/kernels/ensure';
+import '../../src/kernels/repairs';
 import {runLazyOp} from '../../src/ops/lazyOp';
 import {BACKENDS, useBackend, withoutLeaks} from '../helpers';
 

@@ -13,8 +13,8 @@ import {
   setAdapter,
   sgd,
 } from 'tfjs-lora';
-import {ensureKernels} from '../../src/backends/ensure';
-import {withoutNative} from '../../src/backends/wasm/own/find';
+import {ensureKernels} from '../../src/kernels/ensure';
+import {withoutNative} from '../../src/kernels/wasm/module/find';
 import {BACKENDS, numbers, random, useBackend, withoutLeaks} from '../helpers';
 import {factorsOf, MemoryHandler, mlp} from '../models';
 

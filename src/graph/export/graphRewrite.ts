@@ -1,0 +1,132 @@
+import type * as tf from '@tensorflow/tfjs';
+import {type GraphNode, partsOf} from '../import/graphDef';
+import {type GraphEnd, type ReadGraph, signatureOf} from '../import/readGraph';
+import type {WeightSource} from '../import/values';
+
+/** An output of the written graph that a new head gives. */
+export interface NewEnd {
+  /** The node whose output it is. */
+  node: string;
+  /** The layer that it comes from. */
+  layer: string;
+  shape: tf.Shape;
+  /** Nodes of the graph that the head was put on. */
+  behind: string;
+}
+
+interface Signature {
+  inputs?: Record<string, object>;
+  outputs?: Record<string, {name?: string} & object>;
+}
+
+/** A copy of a graph in the process of being changed. The graph itself stays as it is. */
+export class GraphRewrite {
+  /** Constants of new nodes. */
+  readonly constants = new Map<string, tf.Tensor>();
+
+  private readonly topology: {node: GraphNode[]};
+  private readonly nodes: Map<string, GraphNode>;
+  private readonly neededBefore: Set<string>;
+
+  constructor(private readonly graph: ReadGraph) {
+    this.topology = structuredClone(graph.artifacts.modelTopology) as {node: GraphNode[]};
+    this.nodes = new Map(this.topology.node.map(node => [node.name, node]));
+    this.neededBefore = this.needed(graph.outputs.map(({node}) => node));
+  }
+
+  /** A name that no node has. */
+  freeName(wanted: string): string {
+    let name = wanted;
+    for (let copy = 1; this.nodes.has(name); copy++) {
+      name = `${wanted}_${copy}`;
+    }
+    return name;
+  }
+
+  addConstant(name: string, dtype: string): void {
+    const type = dtype === 'float32' ? 'DT_FLOAT' : dtype === 'bool' ? 'DT_BOOL' : 'DT_INT32';
+    this.addNode({name, op: 'Const', input: [], attr: {dtype: {type}}});
+  }
+
+  addNode(node: GraphNode): void {
+    this.topology.node.push(node);
+    this.nodes.set(node.name, node);
+  }
+
+  /** Has a node take a constant for one of its inputs. */
+  rewire({node: name, index, transposedBy}: WeightSource, constant: string): void {
+    const node = this.nodes.get(name) as GraphNode;
+    node.input = (node.input ?? []).map((input, i) => (i === index ? constant : input));
+    if (transposedBy !== undefined) {
+      node.attr = {...node.attr, [transposedBy]: {b: false}};
+    }
+  }
+
+  /**
+   * The topology and signature with the given new outputs, if any, and the names of constants that nothing needs any longer.
+   *
+   * An output of the graph that hangs on what the head was put on is now the head's. Where that are several, or none, the head's are the
+   * only ones.
+   */
+  finished(ends: readonly NewEnd[]): {topology: object; signature: object | undefined; dropped: string[]} {
+    const signature = structuredClone(signatureOf(this.graph.artifacts)) as Signature | undefined;
+    const outputs = ends.length === 0 ? this.graph.outputs : this.replaceOutputs(ends, signature);
+    const needed = this.needed(outputs.map(({node}) => node));
+    const isLeft = (name: string) => needed.has(name) || !this.neededBefore.has(name);
+    const dropped = this.topology.node.filter(({name}) => !isLeft(name)).map(({name}) => name);
+    this.topology.node = this.topology.node.filter(({name}) => isLeft(name));
+    return {topology: this.topology, signature, dropped};
+  }
+
+  private replaceOutputs(ends: readonly NewEnd[], signature: Signature | undefined): GraphEnd[] {
+    const [end, ...others] = ends;
+    const downstream = this.graph.outputs.filter(({node}) => this.needed([node]).has(end?.behind ?? ''));
+    const [output, ...more] = this.graph.outputs.length === 1 ? this.graph.outputs : downstream;
+    if (end === undefined || others.length > 0 || output === undefined || more.length > 0) {
+      const entries = ends.map(each => [each.layer, entry(each)] as const);
+      if (signature !== undefined) {
+        signature.outputs = Object.fromEntries(entries);
+      }
+      return ends.map(({layer, node}) => ({key: layer, node}));
+    }
+    const [name, index] = partsOf(output.node);
+    const isUsed = this.topology.node.some(({input = []}) =>
+      input.some(each => partsOf(each.replace(/^\^/, ''))[0] === name),
+    );
+    const known = signature?.outputs?.[output.key];
+    if (index === 0 && !isUsed) {
+      // The node stays, under its name, and hands on what the head gives.
+      const node = this.nodes.get(name) as GraphNode;
+      Object.assign(node, {op: 'Identity', input: [end.node], attr: {T: {type: 'DT_FLOAT'}}});
+    }
+    if (signature?.outputs !== undefined && known !== undefined) {
+      const kept = index === 0 && !isUsed ? known.name : `${end.node}:0`;
+      signature.outputs[output.key] = {...known, ...entry(end), ...(kept !== undefined && {name: kept})};
+    }
+    const replaced = {key: output.key, node: index === 0 && !isUsed ? name : end.node};
+    return this.graph.outputs.map(each => (each === output ? replaced : each));
+  }
+
+  /** The nodes that outputs need, those included that only have to run before. */
+  private needed(outputs: readonly string[]): Set<string> {
+    const found = new Set<string>();
+    const open = outputs.map(output => partsOf(output)[0]);
+    for (let name = open.pop(); name !== undefined; name = open.pop()) {
+      const node = this.nodes.get(name);
+      if (node !== undefined && !found.has(name)) {
+        found.add(name);
+        open.push(...(node.input ?? []).map(input => partsOf(input.replace(/^\^/, ''))[0]));
+      }
+    }
+    return found;
+  }
+}
+
+/** An output in a signature. */
+function entry({node, shape}: NewEnd): {name: string; dtype: string; tensorShape: object} {
+  return {
+    name: `${node}:0`,
+    dtype: 'DT_FLOAT',
+    tensorShape: {dim: shape.map(size => ({size: String(size ?? -1)}))},
+  };
+}

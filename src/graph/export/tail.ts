@@ -1,0 +1,180 @@
+import * as tf from '@tensorflow/tfjs';
+import {type GraphNode, inputsOf, keyOf, numberOf, textsOf} from '../import/graphDef';
+import {planOp} from '../import/planOp';
+import type {Planner} from '../import/planner';
+import type {PlannedWeight} from '../import/values';
+
+/** The activations of tfjs's layers, by the ops that compute them. */
+export const ACTIVATIONS: Readonly<Record<string, string>> = {
+  Relu: 'relu',
+  Relu6: 'relu6',
+  Elu: 'elu',
+  Selu: 'selu',
+  Sigmoid: 'sigmoid',
+  Tanh: 'tanh',
+  Softplus: 'softplus',
+  Softsign: 'softsign',
+  Softmax: 'softmax',
+};
+
+/** What follows a convolution or a product, and becomes part of its layer or a layer of its own. */
+export interface Tail {
+  bias?: PlannedWeight;
+  /** The activation of the layer itself. */
+  activation: string;
+  /** A bias that is not one number for each channel, or not a constant: this input of the node, which is added by a layer of its own. */
+  added?: number;
+  /** An activation that is a layer of its own. */
+  after?: LayerAfter | {op: string};
+  /** The nodes behind this one that it stands for. */
+  absorbed: GraphNode[];
+}
+
+/** A layer that follows another. */
+export interface LayerAfter {
+  className: string;
+  config: tf.serialization.ConfigDict;
+  weights?: Record<string, PlannedWeight>;
+}
+
+/** What a linear node is about. */
+interface Linear {
+  filters: number;
+  /** Where the inputs begin that fused operations take. */
+  from: number;
+  /** Whether the channels are the last axis. */
+  channelsLast?: boolean;
+}
+
+/** The bias and the activation of a node: those that are fused into it, and those that alone use it. `undefined` for unknown ones. */
+export function tailOf(node: GraphNode, linear: Linear, planner: Planner): Tail | undefined {
+  const fused = textsOf(node, 'fused_ops').map(op => op.toLowerCase());
+  if (fused.length === 0) {
+    return following(node, {activation: 'linear', absorbed: []}, linear, planner);
+  }
+  const tail = fusedTail(node, fused, linear, planner);
+  const isOpen = tail?.activation === 'linear' && tail.added === undefined && tail.after === undefined;
+  return isOpen ? following(node, tail, linear, planner) : tail;
+}
+
+function fusedTail(
+  node: GraphNode,
+  ops: readonly string[],
+  {filters, from}: Linear,
+  planner: Planner,
+): Tail | undefined {
+  const isBiased = ops[0] === 'biasadd';
+  const [activation, ...others] = isBiased ? ops.slice(1) : ops;
+  if (others.length > 0) {
+    return undefined;
+  }
+  const tensor = isBiased ? planner.constant(inputsOf(node)[from]) : undefined;
+  const bias = tensor && asBias(node, from, tensor, filters, planner);
+  const added = isBiased && bias === undefined;
+  const tail: Tail = {activation: 'linear', absorbed: [], ...(bias && {bias}), ...(added && {added: from})};
+  switch (activation) {
+    case undefined:
+      return tail;
+    case 'leakyrelu':
+      return {...tail, after: {className: 'LeakyReLU', config: {alpha: numberOf(node, 'leakyrelu_alpha', 0.2)}}};
+    case 'prelu': {
+      const after = preluOf(node, from + Number(isBiased), planner);
+      return after && {...tail, after};
+    }
+    case '_fusedhardswish':
+      return {...tail, after: {op: '_FusedHardSwish'}};
+    case '_fusedswish':
+      return {...tail, after: {op: '_FusedSwish'}};
+    default: {
+      const known = Object.values(ACTIVATIONS).find(name => name === activation);
+      if (known === undefined) {
+        return undefined;
+      }
+      return added
+        ? {...tail, after: {className: 'Activation', config: {activation: known}}}
+        : {...tail, activation: known};
+    }
+  }
+}
+
+/** A bias that is one number for each channel, `[channels]` or `[1, 1, 1, channels]`. */
+function asBias(
+  node: GraphNode,
+  index: number,
+  tensor: tf.Tensor,
+  filters: number,
+  planner: Planner,
+): PlannedWeight | undefined {
+  if (tensor.size !== filters || (filters > 1 && tensor.shape.at(-1) !== filters) || tensor.dtype !== 'float32') {
+    return undefined;
+  }
+  const flat = tensor.rank === 1 ? tensor : planner.derive(tensor, 'flat', () => flattened(tensor));
+  return {tensor: flat, source: {node: node.name, index, shape: tensor.shape}};
+}
+
+/** A copy: what shares its data would have the old shape to the wasm backend, which fuses biases of one axis alone. */
+function flattened(tensor: tf.Tensor): tf.Tensor {
+  return tf.tidy(() => tf.slice(tf.reshape(tensor, [tensor.size]), [0], [tensor.size]));
+}
+
+/** A Prelu as a layer, where its slopes fit one. */
+export function preluOf(node: GraphNode, index: number, planner: Planner): LayerAfter | undefined {
+  const names = inputsOf(node);
+  const alpha = planner.constant(names[index]);
+  const rank = planner.floats(names[0])?.shapes[0].length ?? 0;
+  if (alpha === undefined || alpha.dtype !== 'float32' || alpha.rank > rank - 1 || alpha.rank === 0) {
+    return undefined;
+  }
+  const shape = [...new Array<number>(rank - 1 - alpha.rank).fill(1), ...alpha.shape];
+  const fitting = alpha.rank === rank - 1 ? alpha : planner.derive(alpha, shape.join(), () => tf.reshape(alpha, shape));
+  const sharedAxes = shape.flatMap((size, i) => (size === 1 ? [i + 1] : []));
+  return {
+    className: 'PReLU',
+    config: sharedAxes.length > 0 ? {sharedAxes} : {},
+    weights: {alpha: {tensor: fitting, source: {node: node.name, index, shape: alpha.shape}}},
+  };
+}
+
+/** Takes in a bias and an activation that nothing else stands between. */
+function following(node: GraphNode, tail: Tail, {filters, channelsLast = true}: Linear, planner: Planner): Tail {
+  const absorbed: GraphNode[] = [];
+  let {bias} = tail;
+  let last = node;
+  const adds = bias === undefined ? planner.follower(node) : undefined;
+  if (adds && ['BiasAdd', 'Add', 'AddV2'].includes(adds.op)) {
+    const names = inputsOf(adds);
+    const index = names.findIndex(name => keyOf(name) !== `${node.name}:0`);
+    const tensor = index < 0 ? undefined : planner.constant(names[index]);
+    const fits = tensor !== undefined && (channelsLast || adds.op === 'BiasAdd');
+    bias = fits ? asBias(adds, index, tensor, filters, planner) : undefined;
+    if (bias !== undefined) {
+      absorbed.push(adds);
+      last = adds;
+    }
+  }
+  const next = planner.follower(last);
+  const activation = next && Object.hasOwn(ACTIVATIONS, next.op) ? ACTIVATIONS[next.op] : undefined;
+  // A layer fuses what works on each number by itself. Of the others a layer of their own is as good.
+  const joins = activation !== undefined && activation !== 'softmax';
+  return {
+    ...tail,
+    ...(bias && {bias}),
+    activation: joins ? activation : 'linear',
+    absorbed: joins ? [...absorbed, next as GraphNode] : absorbed,
+  };
+}
+
+/** Plans what of a tail is a layer of its own, and says what is done. */
+export function finishTail(node: GraphNode, {added, after, absorbed}: Tail, planner: Planner): void {
+  const {name} = node;
+  if (added !== undefined) {
+    const bias = inputsOf(node)[added] as string;
+    planOp(planner, {name, op: 'AddV2', input: [name, bias]}, {part: 'bias', sources: [0, added]});
+  }
+  if (after !== undefined && 'op' in after) {
+    planOp(planner, {name, op: after.op, input: [name]}, {part: 'activation'});
+  } else if (after !== undefined) {
+    planner.addLayer(node, {...after, part: after.className, inputs: [name]});
+  }
+  planner.absorb(node, absorbed);
+}

@@ -1,0 +1,200 @@
+import * as tf from '@tensorflow/tfjs';
+import {checkOptions, LoRAError} from '../../errors';
+import {encodeWeight, joinWeights, splitWeights, type WeightPart} from '../import/graphWeights';
+import {isWrapper} from '../../layers/wrapperLayer';
+import {checkModel, sitesOf} from '../../rewire/walk';
+import {fieldsOf} from '../../tfjs/fields';
+import {namedWeights} from '../../tfjs/weights';
+import {type GraphModelOptions, planned, RECORD, requestOf} from '../import/fromGraphModel';
+import {GraphRewrite} from './graphRewrite';
+import {reasonNotToWrite} from './headNodes';
+import {type ReadGraph, readGraph} from '../import/readGraph';
+import type {GraphPlan, PlannedLayer, PlannedWeight} from '../import/values';
+import {writeHead} from './writeHead';
+
+/** How a graph is written. */
+export interface ToGraphModelOptions {
+  /** How weights are stored that are not what they were. Default: 'float32'. */
+  dtype?: 'float32' | 'float16';
+}
+
+/**
+ * A new `tf.GraphModel`: a graph with the weights of a model that was imported from it by `fromGraphModel`, trained, and merged. Its names,
+ * inputs, outputs and signature are those of the graph; it needs nothing of this library. Save it with its `save`.
+ *
+ *     const tuned = await toGraphModel(mergeLoRA(model), graph);
+ *     await tuned.save('downloads://tuned');
+ *
+ * Weights that did not change keep their bytes, quantized or not. The others are new constants, of 32 or 16 bits: in 8 bits the update would
+ * be lost. A new head of stock layers (Dense, Conv2D, pooling, Flatten, Dropout, BatchNormalization, activations) is written as nodes, and
+ * what it replaced is left out.
+ *
+ * @param merged what `mergeLoRA` made, or an imported model that trained as it was.
+ * @param graph the graph that the model was imported from, or another copy of it.
+ * @throws LoRAError if the model is adapted still, was not imported from this graph, or has a layer that no nodes compute.
+ */
+export async function toGraphModel(
+  merged: tf.LayersModel,
+  graph: tf.GraphModel,
+  options: ToGraphModelOptions = {},
+): Promise<tf.GraphModel> {
+  checkOptions(options, {dtype: true});
+  const {dtype = 'float32'} = options;
+  if ((dtype as unknown) !== 'float32' && (dtype as unknown) !== 'float16') {
+    throw new LoRAError(
+      `dtype must be 'float32' or 'float16', got ${dtype as string}. In 8 bits the update would be lost.`,
+    );
+  }
+  checkModel(merged);
+  if (sitesOf(merged).some(({layer}) => isWrapper(layer))) {
+    throw new LoRAError('The model is adapted still. Merge it first: toGraphModel(mergeLoRA(model), graph).');
+  }
+  const read = await readGraph(graph);
+  const plan = await planned(read, requestOf(read, optionsOf(merged)));
+  try {
+    checkLayers(merged, plan);
+    const rewrite = new GraphRewrite(read);
+    const parts = await partsOfGraph(read);
+    await writeWeights(merged, plan, {rewrite, parts, half: dtype === 'float16'});
+    const ends = writeHead(merged, plan, rewrite);
+    await addConstants(rewrite, parts, dtype === 'float16');
+    const {topology, signature, dropped} = rewrite.finished(ends);
+    dropped.forEach(name => parts.delete(name));
+    return await load(read, {topology, signature}, parts.values());
+  } finally {
+    plan.dispose();
+  }
+}
+
+/** Which part of the graph the model is. */
+function optionsOf(model: tf.LayersModel): GraphModelOptions {
+  const {userDefinedMetadata} = fieldsOf<{userDefinedMetadata?: Record<string, unknown>}>(model);
+  return userDefinedMetadata?.[RECORD] ?? {};
+}
+
+/** @throws LoRAError with a line for each layer that is neither of the graph nor can be written as nodes. */
+function checkLayers(model: tf.LayersModel, {layers}: GraphPlan): void {
+  const known = new Map(layers.map(({layer}) => [layer.name, layer]));
+  const inputs = new Set(model.inputs.map(({sourceLayer}) => sourceLayer));
+  const faults = sitesOf(model).flatMap(({path, layer}) => {
+    const counterpart = known.get(layer.name);
+    if (inputs.has(layer) || layer.getClassName() === 'InputLayer') {
+      return [];
+    }
+    if (counterpart !== undefined && counterpart.getClassName() === layer.getClassName()) {
+      return [];
+    }
+    const reason = reasonNotToWrite(layer);
+    return reason === undefined ? [] : [`Layer "${path}" ${reason}`];
+  });
+  if (!model.layers.some(({name}) => known.has(name))) {
+    faults.push('None of its layers is one of the graph: it was not imported from this graph by fromGraphModel.');
+  }
+  if (faults.length > 0) {
+    throw new LoRAError(['The model cannot be written as a graph:', ...faults.map(fault => `  ${fault}`)].join('\n'));
+  }
+}
+
+/** The graph's constants with their bytes; encoded again where the graph no longer holds them. */
+async function partsOfGraph({artifacts, weights}: ReadGraph): Promise<Map<string, WeightPart>> {
+  const {weightData, weightSpecs} = artifacts;
+  if (weightData !== undefined && weightSpecs !== undefined) {
+    const parts = splitWeights(weightSpecs, new Uint8Array(tf.io.CompositeArrayBuffer.join(weightData)));
+    if (parts !== undefined) {
+      return parts;
+    }
+  }
+  const list = await Promise.all(
+    [...weights].map(async ([name, tensor]) => {
+      const {shape, dtype} = tensor;
+      return [name, encodeWeight({name, shape, dtype}, await tensor.data(), false)] as const;
+    }),
+  );
+  return new Map(list);
+}
+
+/** Where and how weights are written. */
+interface Target {
+  rewrite: GraphRewrite;
+  parts: Map<string, WeightPart>;
+  half: boolean;
+}
+
+/** Writes the weights that are not what they were as new constants, and wires them into their nodes. */
+async function writeWeights(model: tf.LayersModel, plan: GraphPlan, {rewrite, parts, half}: Target): Promise<void> {
+  const layers = new Map(model.layers.map(layer => [layer.name, layer]));
+  const written = new Map<tf.LayerVariable, string>();
+  for (const {layer, weights} of plan.layers) {
+    const variables = namedWeights(layers.get(layer.name) ?? layer);
+    for (const [name, weight] of Object.entries(layers.has(layer.name) ? weights : {})) {
+      const variable = variables.get(name);
+      if (variable === undefined) {
+        throw new LoRAError(
+          `Layer "${layer.name}" has no weight "${name}". The model was imported from another graph.`,
+        );
+      }
+      const known = written.get(variable);
+      if (known === undefined && !(await differs(variable.read(), weight, layer))) {
+        continue;
+      }
+      const constant = known ?? rewrite.freeName(`${weight.source.node}/merged_${name}`);
+      if (known === undefined) {
+        const {shape} = weight.source.transposedBy
+          ? variable.read()
+          : {shape: weight.source.shape ?? variable.read().shape};
+        const values = (await variable.read().data()) as Float32Array;
+        checkRange(values, half, layer);
+        parts.set(constant, encodeWeight({name: constant, shape, dtype: variable.read().dtype}, values, half));
+        rewrite.addConstant(constant, variable.read().dtype);
+        written.set(variable, constant);
+      }
+      rewrite.rewire(weight.source, constant);
+    }
+  }
+}
+
+async function differs(current: tf.Tensor, {tensor}: PlannedWeight, {name}: PlannedLayer['layer']): Promise<boolean> {
+  if (!tf.util.arraysEqual(current.shape, tensor.shape)) {
+    throw new LoRAError(`A weight of layer "${name}" has another shape than in the graph.`);
+  }
+  if (current.dataId === tensor.dataId || current.dtype === 'string') {
+    return false;
+  }
+  const [now, before] = await Promise.all([current.data(), tensor.data()]);
+  return now.some((value, i) => !Object.is(value, before[i]));
+}
+
+/** @throws LoRAError if a number does not fit 16 bits. */
+function checkRange(values: Float32Array, half: boolean, {name}: tf.layers.Layer): void {
+  if (half && values.some(value => Math.abs(value) >= 65520 && Number.isFinite(value))) {
+    throw new LoRAError(`A weight of layer "${name}" is too large for float16. Write it with {dtype: 'float32'}.`);
+  }
+}
+
+async function addConstants({constants}: GraphRewrite, parts: Map<string, WeightPart>, half: boolean): Promise<void> {
+  for (const [name, tensor] of constants) {
+    const {shape, dtype} = tensor;
+    parts.set(name, encodeWeight({name, shape, dtype}, await tensor.data(), half));
+    tensor.dispose();
+  }
+}
+
+async function load(
+  {artifacts}: ReadGraph,
+  {topology, signature}: {topology: object; signature: object | undefined},
+  parts: Iterable<WeightPart>,
+): Promise<tf.GraphModel> {
+  const {entries, bytes} = joinWeights(parts);
+  const {userDefinedMetadata, getWeightStream: _, ...rest} = artifacts;
+  const inMetadata = userDefinedMetadata?.signature !== undefined;
+  return tf.loadGraphModel(
+    tf.io.fromMemory({
+      ...rest,
+      ...(userDefinedMetadata && {userDefinedMetadata: {...userDefinedMetadata, ...(inMetadata && {signature})}}),
+      ...(!inMetadata && signature && {signature}),
+      modelTopology: topology,
+      weightSpecs: entries as tf.io.WeightsManifestEntry[],
+      weightData: bytes,
+    }),
+  );
+}

@@ -1,0 +1,167 @@
+import type * as tf from '@tensorflow/tfjs';
+import {type GraphNode, inputsOf, numbersOf, textOf} from './graphDef';
+import {FusedConv2D, FusedDepthwiseConv2D} from '../layers/fusedConvolution';
+import type {Planner} from './planner';
+import {finishTail, tailOf} from '../export/tail';
+
+/** How a convolution walks over images. */
+interface Walk {
+  strides: number[];
+  dilations: number[];
+  /** As layers have it. `explicit`: by what is in `pads`. */
+  padding: 'same' | 'valid' | 'explicit';
+  /** Around the images: top and bottom, left and right. */
+  pads: [number[], number[]];
+  channelsLast: boolean;
+}
+
+function walkOf(node: GraphNode): Walk {
+  const channelsLast = textOf(node, 'data_format', 'NHWC') === 'NHWC';
+  const onImages = (list: number[]) => (channelsLast ? list.slice(1, 3) : list.slice(2, 4));
+  const pads = numbersOf(node, 'explicit_paddings');
+  const at = channelsLast ? 2 : 4;
+  return {
+    channelsLast,
+    strides: onImages(numbersOf(node, 'strides', [1, 1, 1, 1])),
+    dilations: onImages(numbersOf(node, 'dilations', [1, 1, 1, 1])),
+    padding: textOf(node, 'padding', 'VALID').toLowerCase() as Walk['padding'],
+    pads: [pads.slice(at, at + 2), pads.slice(at + 2, at + 4)],
+  };
+}
+
+/** What a convolution is called with: its images, with zeros around them where it says how many. */
+function padded(node: GraphNode, {padding, pads, channelsLast}: Walk, planner: Planner): string {
+  const [x = ''] = inputsOf(node);
+  if (padding !== 'explicit') {
+    return x;
+  }
+  planner.addLayer(node, {
+    part: 'pad',
+    className: 'ZeroPadding2D',
+    config: {padding: pads, dataFormat: formatOf(channelsLast)},
+    inputs: [x],
+  });
+  return node.name;
+}
+
+function formatOf(channelsLast: boolean): string {
+  return channelsLast ? 'channelsLast' : 'channelsFirst';
+}
+
+/** A convolution of images as a `Conv2D`, fused with its activation where the stock layer would not. */
+export function planConv2D(node: GraphNode, planner: Planner): boolean {
+  const [x, filter] = inputsOf(node);
+  const kernel = floatKernel(filter, planner);
+  const flow = planner.floats(x);
+  const walk = walkOf(node);
+  // The executor of tfjs reads the strides and dilations of channels-first images wrongly; a GraphOp does what it does.
+  const isPlain = [...walk.strides, ...walk.dilations].every(step => step === 1) && walk.padding !== 'explicit';
+  const known = walk.channelsLast || isPlain;
+  const channels = flow?.shapes[0][walk.channelsLast ? 3 : 1];
+  if (kernel === undefined || !known || channels !== kernel.shape[2]) {
+    return false;
+  }
+  const filters = kernel.shape[3] as number;
+  const tail = tailOf(node, {filters, from: 2, channelsLast: walk.channelsLast}, planner);
+  if (tail === undefined) {
+    return false;
+  }
+  const {bias, activation} = tail;
+  planner.addLayer(node, {
+    className: activation === 'relu6' && walk.channelsLast ? FusedConv2D.className : 'Conv2D',
+    config: {
+      filters,
+      kernelSize: kernel.shape.slice(0, 2),
+      strides: walk.strides,
+      dilationRate: walk.dilations,
+      padding: walk.padding === 'same' ? 'same' : 'valid',
+      dataFormat: formatOf(walk.channelsLast),
+      useBias: bias !== undefined,
+      activation,
+    },
+    inputs: [padded(node, walk, planner)],
+    weights: {kernel: {tensor: kernel, source: {node: node.name, index: 1}}, bias},
+  });
+  finishTail(node, tail, planner);
+  return true;
+}
+
+/** A depthwise convolution, fused with its bias and activation where the graph has them fused. */
+export function planDepthwise(node: GraphNode, planner: Planner): boolean {
+  const [x, filter] = inputsOf(node);
+  const kernel = floatKernel(filter, planner);
+  const walk = walkOf(node);
+  if (kernel === undefined || planner.floats(x) === undefined || !walk.channelsLast) {
+    return false;
+  }
+  const [height = 1, width = 1, channels = 1, depthMultiplier = 1] = kernel.shape;
+  const tail = tailOf(node, {filters: channels * depthMultiplier, from: 2}, planner);
+  if (tail === undefined) {
+    return false;
+  }
+  const {bias, activation} = tail;
+  // What the graph does in steps, the stock layer does in the same steps, to the last bit; but it leaves dilations out of account.
+  const fuses = node.op.startsWith('Fused') || walk.dilations.some(rate => rate > 1);
+  planner.addLayer(node, {
+    className: fuses ? FusedDepthwiseConv2D.className : 'DepthwiseConv2D',
+    config: {
+      kernelSize: [height, width],
+      strides: walk.strides,
+      dilationRate: walk.dilations,
+      depthMultiplier,
+      padding: walk.padding === 'same' ? 'same' : 'valid',
+      useBias: bias !== undefined,
+      activation,
+    },
+    inputs: [padded(node, walk, planner)],
+    weights: {depthwise_kernel: {tensor: kernel, source: {node: node.name, index: 1}}, bias},
+  });
+  finishTail(node, tail, planner);
+  return true;
+}
+
+/** A transposed convolution, where the layer gives the size that the node asks for. */
+export function planConv2DTranspose(node: GraphNode, planner: Planner): boolean {
+  const [target, filter, x = ''] = inputsOf(node);
+  const kernel = floatKernel(filter, planner);
+  const flow = planner.floats(x);
+  const sizes = planner.numbersAt(target);
+  const {strides, padding, channelsLast, dilations} = walkOf(node);
+  if (!kernel || !flow || !sizes || !channelsLast || padding === 'explicit' || dilations.some(rate => rate > 1)) {
+    return false;
+  }
+  const [height = 1, width = 1, filters = 1] = kernel.shape;
+  const length = (size: number, axis: 0 | 1) => {
+    const stride = strides[axis] ?? 1;
+    const overhang = Math.max(([height, width][axis] ?? 1) - stride, 0);
+    return size * stride + (padding === 'same' ? 0 : overhang);
+  };
+  const fits = ([0, 1] as const).every(p =>
+    ([0, 1] as const).every(axis => length(flow.shapes[p][1 + axis] ?? 0, axis) === sizes[p][1 + axis]),
+  );
+  const tail = tailOf(node, {filters, from: 3}, planner);
+  if (!fits || tail === undefined) {
+    return false;
+  }
+  const {bias, activation} = tail;
+  planner.addLayer(node, {
+    className: 'Conv2DTranspose',
+    config: {
+      filters,
+      kernelSize: [height, width],
+      strides,
+      padding,
+      useBias: bias !== undefined,
+      activation,
+    },
+    inputs: [x],
+    weights: {kernel: {tensor: kernel, source: {node: node.name, index: 1}}, bias},
+  });
+  finishTail(node, tail, planner);
+  return true;
+}
+
+function floatKernel(name: string | undefined, planner: Planner): tf.Tensor | undefined {
+  const kernel = planner.constant(name);
+  return kernel?.rank === 4 && kernel.dtype === 'float32' ? kernel : undefined;
+}

@@ -1,0 +1,75 @@
+import {type GraphNode, inputsOf, partsOf, shortName} from './graphDef';
+import type {ReadGraph} from './readGraph';
+
+/** The part of a graph that is wanted: nodes that stand for its inputs, and outputs of nodes. */
+export interface Cut {
+  inputs: readonly string[];
+  outputs: readonly string[];
+}
+
+/** The nodes that the outputs need, each after those that it needs. Constants and inputs need none. */
+export function neededNodes({nodes, weights}: ReadGraph, {inputs, outputs}: Cut): GraphNode[] {
+  const ends = new Set(inputs);
+  const order: GraphNode[] = [];
+  const seen = new Set<string>();
+  const needsOf = (name: string) => {
+    const node = nodes.get(name);
+    return node === undefined || ends.has(name) || weights.has(name)
+      ? []
+      : inputsOf(node).map(input => partsOf(input)[0]);
+  };
+  for (const output of outputs) {
+    // A stack of our own: graphs are deeper than that of JavaScript.
+    const stack: {name: string; needs: string[]}[] = [];
+    const enter = (name: string) => {
+      if (!seen.has(name)) {
+        seen.add(name);
+        stack.push({name, needs: needsOf(name).reverse()});
+      }
+    };
+    enter(partsOf(output)[0]);
+    for (let top = stack.at(-1); top !== undefined; top = stack.at(-1)) {
+      const next = top.needs.pop();
+      if (next !== undefined) {
+        enter(next);
+      } else {
+        stack.pop();
+        const node = nodes.get(top.name);
+        if (node !== undefined) {
+          order.push(node);
+        }
+      }
+    }
+  }
+  return order;
+}
+
+/** By the name of a node: the nodes that use one of its outputs, once for each use. */
+export function consumersOf(order: readonly GraphNode[], {inputs}: Cut): Map<string, GraphNode[]> {
+  const ends = new Set(inputs);
+  const consumers = new Map<string, GraphNode[]>(order.map(({name}) => [name, []]));
+  for (const node of order) {
+    for (const input of ends.has(node.name) ? [] : inputsOf(node)) {
+      consumers.get(partsOf(input)[0])?.push(node);
+    }
+  }
+  return consumers;
+}
+
+/** Names for layers, by the names of the nodes that they come from. The same graph has the same names each time. */
+export function layerNames(nodes: Iterable<string>): Map<string, string> {
+  const names = new Map<string, string>();
+  const taken = new Set<string>();
+  for (const node of nodes) {
+    const short = shortName(node)
+      .replace(/[^-A-Za-z0-9._/]/g, '_')
+      .replace(/^[^A-Za-z0-9]/, 'n$&');
+    let name = short;
+    for (let copy = 1; taken.has(name); copy++) {
+      name = `${short}_${copy}`;
+    }
+    taken.add(name);
+    names.set(node, name);
+  }
+  return names;
+}

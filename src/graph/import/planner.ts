@@ -1,0 +1,233 @@
+import * as tf from '@tensorflow/tfjs';
+import {LoRAError} from '../../errors';
+import {type GraphNode, inputsOf, keyOf, partsOf, typeOf} from './graphDef';
+import {layerFromEntry} from '../../tfjs/configs';
+import {consumersOf, type Cut, layerNames} from './order';
+import type {ReadGraph} from './readGraph';
+import type {Fate, Flow, GraphPlan, Pair, PlannedInput, PlannedLayer, PlannedWeight, Shaped, Value} from './values';
+
+/** A planned call of a layer. */
+export interface NewLayer {
+  /** What it is named after. Default: the node. */
+  part?: string;
+  className: string;
+  config?: tf.serialization.ConfigDict;
+  /** What it is called with, as the graph names it. */
+  inputs: readonly string[];
+  /** By the names that the layer gives them. */
+  weights?: Record<string, PlannedWeight | undefined>;
+}
+
+/** How many numbers may be computed from constants: so many, and so many for each number in the file. */
+const FREE_NUMBERS = 2 ** 22;
+const GROWTH = 16;
+
+/** A plan in the making: what is known of each output of a node, and the layers so far. */
+export class Planner {
+  /** By key. Not there: behind a node that cannot be computed. */
+  readonly values = new Map<string, Value>();
+  readonly fates = new Map<string, Fate>();
+  /** Nodes that cannot be computed, and why. */
+  readonly problems = new Map<string, string>();
+  readonly layers: PlannedLayer[] = [];
+  readonly inputs: PlannedInput[] = [];
+  /** Whether a batch size that the graph was made for is being freed. */
+  frees = false;
+
+  private readonly consumers: Map<string, GraphNode[]>;
+  private readonly names: Map<string, string>;
+  private readonly parts = new Set<string>();
+  private computed = 0;
+  private readonly owned: tf.Tensor[] = [];
+  private readonly derived = new Map<string, tf.Tensor>();
+  private readonly tied = new Map<string, tf.layers.Layer>();
+
+  private readonly materialized = new Map<string, Flow>();
+
+  constructor(
+    readonly graph: ReadGraph,
+    order: readonly GraphNode[],
+    readonly cut: Cut,
+    /** Plans a layer for what is known when a graph is planned. */
+    private readonly materialize: (planner: Planner, value: Shaped) => ReadonlyMap<string, Flow>,
+  ) {
+    this.consumers = consumersOf(order, cut);
+    this.names = layerNames(graph.nodes.keys());
+  }
+
+  /** What a name in the graph stands for. */
+  valueOf(name: string | undefined): Value | undefined {
+    return name === undefined ? undefined : this.values.get(keyOf(name));
+  }
+
+  constant(name: string | undefined): tf.Tensor | undefined {
+    const value = this.valueOf(name);
+    return value?.kind === 'constant' ? value.tensor : undefined;
+  }
+
+  /** The numbers of a small constant. */
+  numbers(name: string | undefined): number[] | undefined {
+    const value = this.valueOf(name);
+    return value?.kind === 'constant' && value.values !== undefined ? Array.from(value.values) : undefined;
+  }
+
+  /** The numbers of a small tensor that is known at either size. */
+  numbersAt(name: string | undefined): Pair<number[]> | undefined {
+    const value = this.valueOf(name);
+    if (value?.kind === 'shaped') {
+      return [Array.from(value.pair[0].values), Array.from(value.pair[1].values)];
+    }
+    const numbers = this.numbers(name);
+    return numbers && [numbers, numbers];
+  }
+
+  /** A flow of floats of at least two axes, which the layers of tfjs are made for. */
+  floats(name: string | undefined): Flow | undefined {
+    const value = this.valueOf(name);
+    return value?.kind === 'flow' && value.dtype === 'float32' && value.shapes[0].length >= 2 ? value : undefined;
+  }
+
+  /**
+   * A value as something that a layer can be called with.
+   *
+   * @throws LoRAError for a constant, which hangs on no input.
+   */
+  flowing(name: string): Flow {
+    const value = this.valueOf(name);
+    if (value?.kind === 'flow') {
+      return value;
+    }
+    if (value?.kind !== 'shaped') {
+      throw new LoRAError(`Output "${name}" hangs on no input: it is a constant.`);
+    }
+    if (!this.materialized.has(value.key)) {
+      this.materialize(this, value).forEach((flow, key) => this.materialized.set(key, flow));
+    }
+    return this.materialized.get(value.key) as Flow;
+  }
+
+  /** The one node that uses a node, if there is one alone. */
+  follower({name}: GraphNode): GraphNode | undefined {
+    const [next, ...others] = this.consumers.get(name) ?? [];
+    const isEnd = this.cut.outputs.some(output => partsOf(output)[0] === name);
+    return next === undefined || others.length > 0 || isEnd || this.cut.inputs.includes(next.name) ? undefined : next;
+  }
+
+  /** The keys of a node's outputs that are used. */
+  keysOf({name}: GraphNode): string[] {
+    const used = [...(this.consumers.get(name) ?? []).flatMap(inputsOf), ...this.cut.outputs]
+      .map(partsOf)
+      .filter(([node]) => node === name)
+      .map(([, output]) => output);
+    return Array.from({length: Math.max(0, ...used) + 1}, (_, i) => `${name}:${i}`);
+  }
+
+  /**
+   * Takes note of numbers that are about to be computed from constants.
+   *
+   * @throws LoRAError if they are many more than those in the file.
+   */
+  reserve(count: number): void {
+    const stored = [...this.graph.weights.values()].reduce((total, {size}) => total + size, 0);
+    this.computed += count;
+    if (this.computed > FREE_NUMBERS + GROWTH * stored) {
+      throw new LoRAError(
+        `what its constants come to would give up to ${this.computed} numbers, and the file has ${stored}`,
+      );
+    }
+  }
+
+  /** A tensor of the plan's own. */
+  keep(tensor: tf.Tensor): tf.Tensor {
+    this.owned.push(tensor);
+    return tf.keep(tensor);
+  }
+
+  /** What is made of a constant in some way: once, so that layers that share it stay tied. */
+  derive(tensor: tf.Tensor, how: string, make: () => tf.Tensor): tf.Tensor {
+    const key = `${tensor.id} ${how}`;
+    const derived = this.derived.get(key) ?? this.keep(make());
+    this.derived.set(key, derived);
+    return derived;
+  }
+
+  /** A name for a layer of a node. */
+  nameOf(node: string, part?: string): string {
+    const own = this.names.get(node) ?? node;
+    if (part === undefined) {
+      return own;
+    }
+    const taken = new Set(this.names.values());
+    let name = `${own}/${part}`;
+    while (taken.has(name) || this.parts.has(name)) {
+      name += '_';
+    }
+    this.parts.add(name);
+    return name;
+  }
+
+  addInput(node: GraphNode, shape: (number | null)[], sizes: Pair<Pair<number>>): void {
+    const dtype = typeOf(node, 'dtype') ?? 'float32';
+    const at = (p: 0 | 1) => shape.map((size, axis) => size ?? sizes[axis === 0 ? 0 : 1][p]);
+    const key = `${node.name}:0`;
+    this.values.set(key, {kind: 'flow', key, shapes: [at(0), at(1)], dtype});
+    this.inputs.push({node: node.name, key, name: this.nameOf(node.name), shape, dtype});
+  }
+
+  /** Plans a call of a layer of tfjs, or of a new one of a registered class, whose result is that of the node so far. */
+  addLayer(node: GraphNode, {part, className, config = {}, inputs, weights = {}}: NewLayer): void {
+    const flows = inputs.map(input => this.flowing(input));
+    const given = Object.entries(weights).filter((entry): entry is [string, PlannedWeight] => entry[1] !== undefined);
+    const ties = JSON.stringify([className, config, given.map(([name, {tensor}]) => [name, tensor.id])]);
+    const make = () => layerFromEntry({className, config: {...config, name: this.nameOf(node.name, part)}});
+    const layer = (given.length > 0 ? this.tied.get(ties) : undefined) ?? make();
+    this.tied.set(ties, layer);
+    const shapesAt = (p: 0 | 1) => {
+      const shapes = flows.map(flow => flow.shapes[p]);
+      return layer.computeOutputShape(shapes.length === 1 ? (shapes[0] as number[]) : shapes) as number[];
+    };
+    this.addCall(
+      {layer, inputs: flows.map(({key}) => key), outputs: [`${node.name}:0`], weights: Object.fromEntries(given)},
+      [{shapes: [shapesAt(0), shapesAt(1)], dtype: 'float32'}],
+    );
+  }
+
+  /** Plans a call of a layer. Its outputs stand for what the node gives from here on. */
+  addCall(call: PlannedLayer, results: readonly Pick<Flow, 'shapes' | 'dtype'>[]): void {
+    // A node can become several layers: what is in between is known to the plan alone.
+    const outputs = call.outputs.map(key => (this.values.has(key) ? `${key}+${this.layers.length}` : key));
+    this.layers.push({...call, outputs});
+    call.outputs.forEach((key, i) => {
+      this.values.set(key, {
+        kind: 'flow',
+        key: outputs[i] as string,
+        ...(results[i] as Pick<Flow, 'shapes' | 'dtype'>),
+      });
+    });
+  }
+
+  /** Says that nodes are computed by the layer of another. */
+  absorb(node: GraphNode, absorbed: readonly GraphNode[]): void {
+    const value = this.values.get(`${node.name}:0`) as Value;
+    for (const {name} of absorbed) {
+      this.values.set(`${name}:0`, value);
+      this.fates.set(name, 'merged');
+    }
+  }
+
+  finished(outputs: string[]): GraphPlan {
+    const {inputs, layers, fates, values} = this;
+    const ends = new Map<string, string>();
+    for (const [name, value] of values) {
+      // The last one: those before it lack a bias or an activation that the layer has.
+      if (value.kind === 'flow' && fates.get(partsOf(name)[0]) !== 'skipped') {
+        ends.set(value.key, name);
+      }
+    }
+    return {inputs, layers, outputs, ends, fates, dispose: () => this.dispose()};
+  }
+
+  dispose(): void {
+    this.owned.forEach(tensor => tensor.isDisposed || tensor.dispose());
+  }
+}

@@ -1,0 +1,132 @@
+import {LoRAError} from '../../errors';
+import {type GraphNode, inputsOf, keyOf, partsOf, shortName} from './graphDef';
+import type {Cut} from './order';
+import type {Planner} from './planner';
+
+/** Nodes that have kernels: a part of a graph without any is not worth training. */
+const KERNELS = /^(?:_Fused)?(?:Conv|Depthwise|FusedDepthwise|MatMul|BatchMatMul|Einsum)|^GatherV2$/;
+
+/** How many names a message lists. */
+const FEW = 6;
+const MANY = 16;
+
+/** Why a graph cannot be imported, by its nodes, and the part of it that can. */
+export function refusal({problems, graph, values}: Planner, order: readonly GraphNode[], cut: Cut): LoRAError {
+  const named = [...problems].slice(0, FEW).map(([name, reason]) => {
+    return `  ${graph.nodes.get(name)?.op ?? ''} "${name}" ${reason}`;
+  });
+  const rest = problems.size > FEW ? [`  and ${problems.size - FEW} more`] : [];
+  const region = largestRegion(order, new Set(problems.keys()), graph.weights, cut);
+  // Numbers that are no floats lead to no loss.
+  const isFloat = (key: string) => {
+    const value = values.get(key);
+    return value?.kind === 'flow' && value.dtype === 'float32';
+  };
+  const floats = region?.outputs.filter(isFloat) ?? [];
+  const part = region && {...region, outputs: floats.length > 0 ? floats : region.outputs};
+  const way =
+    part === undefined ? 'No part of it that has kernels can be.' : `Import a part of it: ${describe(part, cut)}`;
+  return new LoRAError(['The graph cannot be made into layers as a whole:', ...named, ...rest, way].join('\n'));
+}
+
+/** A part of a graph: the outputs of nodes that it needs from outside, and those that are used outside. */
+interface Region {
+  inputs: string[];
+  outputs: string[];
+}
+
+/** Of the parts that the nodes in question divide a graph into, the one with the most kernels. */
+function largestRegion(
+  order: readonly GraphNode[],
+  problems: ReadonlySet<string>,
+  weights: ReadonlyMap<string, unknown>,
+  cut: Cut,
+): Region | undefined {
+  const isData = (name: string) => !weights.has(name) && !/^Const/.test(opOf.get(name) ?? 'Const');
+  const opOf = new Map(order.map(({name, op}) => [name, op]));
+  const isEnd = (name: string) => cut.inputs.includes(name);
+  const parents = new Map<string, string>();
+  const rootOf = (name: string) => {
+    let root = name;
+    for (let next = parents.get(root); next !== undefined; next = parents.get(root)) {
+      root = next;
+    }
+    return root;
+  };
+  const inside = order.filter(({name}) => isData(name) && !problems.has(name));
+  const members = new Set(inside.map(({name}) => name));
+  const dataInputs = (node: GraphNode) =>
+    isEnd(node.name) ? [] : inputsOf(node).map(keyOf).filter(key => isData(partsOf(key)[0])); // prettier-ignore
+  const levels = levelsOf(order, problems, cut);
+  for (const node of inside) {
+    for (const key of dataInputs(node)) {
+      const [source] = partsOf(key);
+      const [one, other] = [rootOf(source), rootOf(node.name)];
+      if (members.has(source) && one !== other && levels.get(source) === levels.get(node.name)) {
+        parents.set(one, other);
+      }
+    }
+  }
+  const kernels = new Map<string, number>();
+  for (const {name, op} of inside) {
+    kernels.set(rootOf(name), (kernels.get(rootOf(name)) ?? 0) + Number(KERNELS.test(op)));
+  }
+  const [best] = [...kernels].sort(([, one], [, other]) => other - one);
+  if (best === undefined || best[1] === 0) {
+    return undefined;
+  }
+  const isMember = (name: string) => members.has(name) && rootOf(name) === best[0];
+  const inputs = new Set<string>();
+  const outputs = new Set(cut.outputs.filter(output => isMember(partsOf(output)[0])));
+  for (const node of order) {
+    for (const key of dataInputs(node)) {
+      const [source] = partsOf(key);
+      if (isMember(node.name) && !isMember(source)) {
+        inputs.add(key);
+      } else if (!isMember(node.name) && isMember(source) && !isShape(node)) {
+        outputs.add(key);
+      }
+    }
+    if (isMember(node.name) && isEnd(node.name)) {
+      inputs.add(node.name);
+    }
+  }
+  return {inputs: [...inputs], outputs: [...outputs]};
+}
+
+/** How many of the nodes in question lie one behind the other on the way to a node. */
+function levelsOf(order: readonly GraphNode[], problems: ReadonlySet<string>, cut: Cut): Map<string, number> {
+  const levels = new Map<string, number>();
+  for (const node of order) {
+    const sources = cut.inputs.includes(node.name) ? [] : inputsOf(node).map(input => partsOf(input)[0]);
+    const own = sources.map(source => {
+      const level = levels.get(source) ?? 0;
+      // A run of them counts once.
+      return problems.has(node.name) && !problems.has(source) ? level + 1 : level;
+    });
+    levels.set(node.name, Math.max(0, ...own));
+  }
+  return levels;
+}
+
+function isShape({op}: GraphNode): boolean {
+  return op === 'Shape' || op === 'Size' || op === 'Rank';
+}
+
+function describe({inputs, outputs}: Region, cut: Cut): string {
+  const names = (list: readonly string[]) => list.map(key => `'${short(key)}'`);
+  const listed = (list: readonly string[]) =>
+    `[${names(list).slice(0, MANY).join(', ')}${list.length > MANY ? `, and ${list.length - MANY} more` : ''}]`;
+  const others = inputs.filter(input => !cut.inputs.includes(input));
+  const shapes = names(others).map(name => `${name}: [its shape without the batch axis]`);
+  const entries = [
+    ...(others.length > 0 ? [`inputs: ${listed(inputs)}`, `inputShapes: {${shapes.slice(0, MANY).join(', ')}}`] : []),
+    `outputs: ${listed(outputs)}`,
+  ];
+  return `fromGraphModel(graph, {${entries.join(', ')}}).`;
+}
+
+function short(key: string): string {
+  const [node, output] = partsOf(key);
+  return output === 0 ? shortName(node) : `${shortName(node)}:${output}`;
+}

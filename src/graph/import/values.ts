@@ -1,0 +1,89 @@
+import type * as tf from '@tensorflow/tfjs';
+import type {GraphType} from './graphDef';
+
+// A graph is planned for two sizes at once, of the batch and of whatever else is open. What differs between the two hangs on a size.
+
+/** Two of something, one for each size that a graph is planned for. */
+export type Pair<T> = readonly [T, T];
+
+/** What a weight of a layer comes from: an input of a node, and how the layer holds it. */
+export interface WeightSource {
+  node: string;
+  /** Which of the node's data inputs. */
+  index: number;
+  /** The flag of the node by which it transposes the input, which the layer holds transposed. */
+  transposedBy?: string;
+  /** The shape that the input has, where the layer holds it in another one. */
+  shape?: number[];
+}
+
+/** A tensor that is known when a graph is planned. */
+export interface Constant {
+  kind: 'constant';
+  tensor: tf.Tensor;
+  /** Its numbers, where it is small. */
+  values?: ArrayLike<number>;
+}
+
+/** A small tensor that hangs on the shapes of the inputs alone. */
+export interface Shaped {
+  kind: 'shaped';
+  pair: Pair<Required<Constant>>;
+  /** The output of a node that it is. */
+  key: string;
+}
+
+/** A tensor that hangs on the inputs: the output of a layer. */
+export interface Flow {
+  kind: 'flow';
+  /** The output of a node, the layer's last one. */
+  key: string;
+  shapes: Pair<number[]>;
+  dtype: GraphType;
+}
+
+export type Value = Constant | Shaped | Flow;
+
+/** A weight of a planned layer. */
+export interface PlannedWeight {
+  tensor: tf.Tensor;
+  source: WeightSource;
+}
+
+/** A call of a layer in a planned model. */
+export interface PlannedLayer {
+  /** Not built. Calls of one layer share it. */
+  layer: tf.layers.Layer;
+  /** By the keys of the flows. */
+  inputs: string[];
+  outputs: string[];
+  /** By the names that the layer gives them. */
+  weights: Record<string, PlannedWeight>;
+}
+
+/** An input of a planned model. */
+export interface PlannedInput {
+  /** Its node in the graph. */
+  node: string;
+  key: string;
+  name: string;
+  shape: (number | null)[];
+  dtype: GraphType;
+}
+
+/** The model that a graph is imported into. */
+export interface GraphPlan {
+  inputs: PlannedInput[];
+  layers: PlannedLayer[];
+  /** Keys of flows. */
+  outputs: string[];
+  /** By the key of a flow: the output of a node that is equal to it. Not there for what is in the middle of a node. */
+  ends: Map<string, string>;
+  /** By the name of a node: what became of it. */
+  fates: Map<string, Fate>;
+  /** Frees what was computed for the plan. The layers that were built share what they need. */
+  dispose(): void;
+}
+
+/** What became of a node: a layer of tfjs, part of such a layer, a `GraphOp`, a constant, a number that hangs on shapes, nothing. */
+export type Fate = 'stock' | 'merged' | 'op' | 'folded' | 'shape' | 'skipped';

@@ -1,0 +1,85 @@
+import * as tf from '@tensorflow/tfjs';
+import {type OptimizerSteps, replaceSlots} from '../optimizerSteps';
+
+/** For variables of more numbers than this TensorFlow's own operations are faster: they divide the work among threads. */
+const FEW = 2 ** 17;
+
+/**
+ * Steps that update a variable in one loop over its numbers, where reading a tensor takes less time than launching an operation: on cpu, and
+ * on tensorflow for variables that are small on average.
+ */
+export function hostSteps(gradients: readonly tf.Tensor[]): OptimizerSteps | undefined {
+  const backend = tf.getBackend();
+  const isFaster =
+    backend === 'cpu' ||
+    (backend === 'tensorflow' && gradients.reduce((sum, {size}) => sum + size, 0) <= FEW * gradients.length);
+  return isFaster ? STEPS : undefined;
+}
+
+const {fround} = Math;
+
+const STEPS: OptimizerSteps = {
+  adam(value, gradient, slots, {learningRate, gradientScale, beta1, beta2, epsilon, corrections, kept}) {
+    const [x, g, m, v] = [value, gradient, ...slots].map(numbersOf) as Four;
+    const size = x.length;
+    const [y, m1, v1] = [x, m, v].map(like) as Three;
+    // Each step is rounded as tfjs rounds it: gradients of both signs cancel, and what is left shows every rounding.
+    const [keep1, rest1, keep2, rest2] = [beta1, 1 - beta1, beta2, 1 - beta2].map(fround) as Quartet;
+    const [correction1, correction2, rate, least] = [...corrections, learningRate, epsilon].map(fround) as Quartet;
+    for (let i = 0; i < size; i++) {
+      const slope = fround(at(g, i) * gradientScale);
+      const first = fround(fround(at(m, i) * keep1) + fround(slope * rest1));
+      const second = fround(fround(at(v, i) * keep2) + fround(fround(slope * slope) * rest2));
+      m1[i] = first;
+      v1[i] = second;
+      const root = fround(Math.sqrt(fround(second / correction2)));
+      const change = fround(fround(first / correction1) / fround(root + least));
+      y[i] = fround(at(x, i) * kept) - fround(change * rate);
+    }
+    replaceSlots(slots, [tensorOf(m1, value), tensorOf(v1, value)]);
+    return tensorOf(y, value);
+  },
+  momentum(value, gradient, slots, {learningRate, gradientScale, momentum, nesterov}) {
+    const [x, g, m] = [value, gradient, ...slots].map(numbersOf) as Three;
+    const size = x.length;
+    const [y, m1] = [x, m].map(like) as Two;
+    for (let i = 0; i < size; i++) {
+      const slope = at(g, i) * gradientScale;
+      const velocity = at(m, i) * momentum + slope;
+      m1[i] = velocity;
+      y[i] = at(x, i) - learningRate * (nesterov ? slope + velocity * momentum : velocity);
+    }
+    replaceSlots(slots, [tensorOf(m1, value)]);
+    return tensorOf(y, value);
+  },
+  descend(value, gradient, {learningRate, gradientScale}) {
+    const [x, g] = [value, gradient].map(numbersOf) as Two;
+    return tensorOf(
+      x.map((number, i) => number - learningRate * gradientScale * at(g, i)),
+      value,
+    );
+  },
+  sumOfSquares: gradient => numbersOf(gradient).reduce((sum, number) => sum + number * number, 0),
+};
+
+type Two = [Float32Array, Float32Array];
+type Three = [...Two, Float32Array];
+type Four = [...Three, Float32Array];
+type Quartet = [number, number, number, number];
+
+function numbersOf(tensor: tf.Tensor): Float32Array {
+  return tensor.dataSync<'float32'>();
+}
+
+function like(numbers: Float32Array): Float32Array {
+  return new Float32Array(numbers.length);
+}
+
+/** The number at an index below the length of the array. */
+function at(numbers: Float32Array, i: number): number {
+  return numbers[i] as number;
+}
+
+function tensorOf(numbers: Float32Array, {shape}: tf.Tensor): tf.Tensor {
+  return tf.tensor(numbers, shape, 'float32');
+}

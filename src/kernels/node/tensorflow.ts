@@ -1,0 +1,94 @@
+import * as tf from '@tensorflow/tfjs';
+import {type ActivationGradient, MATRIX_PRODUCT} from '../oneLaunch';
+
+const BACKEND = 'tensorflow';
+
+/** The part of tfjs-node's backend that is used here: it runs any operation of TensorFlow by its name. */
+interface TensorFlowBackend {
+  readonly binding: {readonly TF_ATTR_TYPE: number; readonly TF_ATTR_BOOL: number; readonly TF_FLOAT: number};
+  executeSingleOutput(name: string, attributes: Attribute[], inputs: tf.TensorInfo[]): tf.Tensor;
+}
+
+interface Attribute {
+  name: string;
+  type: number;
+  value: number | boolean;
+}
+
+/** Up to this many multiplications, the time to start a product matters more than the rate at which it is computed. */
+const SMALL = 2 ** 21;
+
+/**
+ * Up to this length of the inner axis, products use `MatMul`, TensorFlow's fastest. It is fastest beyond this too, but there oneDNN moves the
+ * stack pointer into a small buffer, and a profiler that interrupts it (`node --cpu-prof`) overwrites the memory before that buffer.
+ */
+const SHORT = 128;
+
+interface ProductCall {
+  readonly inputs: {readonly a: tf.Tensor2D; readonly b: tf.Tensor2D};
+  readonly attrs: {readonly transposeA: boolean; readonly transposeB: boolean};
+  readonly backend: TensorFlowBackend;
+}
+
+function matrixProduct({inputs: {a, b}, attrs: {transposeA, transposeB}, backend}: ProductCall): tf.Tensor {
+  const isShort = a.shape[transposeA ? 0 : 1] <= SHORT && a.size * b.shape[transposeB ? 0 : 1] <= SMALL;
+  // The second is what tf.matMul runs.
+  const [name, ofA, ofB] = isShort
+    ? (['MatMul', 'transpose_a', 'transpose_b'] as const)
+    : (['BatchMatMulV2', 'adj_x', 'adj_y'] as const);
+  const type = backend.binding.TF_ATTR_BOOL;
+  const attributes = [floats(backend), {name: ofA, type, value: transposeA}, {name: ofB, type, value: transposeB}];
+  return backend.executeSingleOutput(name, attributes, [a, b]);
+}
+
+/** Gradients of activations by their outputs, `dy · f'(x)` given `y = f(x)`, and the order in which TensorFlow takes the two. */
+const ACTIVATION_GRADIENTS = {
+  ReluGrad: ['dy', 'y'],
+  Relu6Grad: ['dy', 'y'],
+  SigmoidGrad: ['y', 'dy'],
+  TanhGrad: ['y', 'dy'],
+} as const satisfies Record<ActivationGradient, readonly ('dy' | 'y')[]>;
+
+interface GradientCall {
+  readonly inputs: {readonly dy: tf.Tensor; readonly y: tf.Tensor};
+  readonly backend: TensorFlowBackend;
+}
+
+function activationGradient(name: ActivationGradient): (call: GradientCall) => tf.Tensor {
+  const order = ACTIVATION_GRADIENTS[name];
+  return ({inputs, backend}) =>
+    backend.executeSingleOutput(
+      name,
+      [floats(backend)],
+      order.map(input => inputs[input]),
+    );
+}
+
+/** The attribute of an operation on tensors of dtype float32. */
+function floats({binding}: TensorFlowBackend): Attribute {
+  return {name: 'T', type: binding.TF_ATTR_TYPE, value: binding.TF_FLOAT};
+}
+
+/**
+ * Registers kernels of TensorFlow that tfjs-node does not expose and that make a training step faster. It does nothing where the backend
+ * is not loaded, and replaces none of the backend's own kernels.
+ */
+export function ensureTensorFlowKernels(): void {
+  if (!isRegistered(tf.BatchMatMul) || isRegistered(MATRIX_PRODUCT)) {
+    return;
+  }
+  register(MATRIX_PRODUCT, matrixProduct);
+  tf.registerGradient({...tf.getGradient(tf.BatchMatMul), kernelName: MATRIX_PRODUCT});
+  for (const name of Object.keys(ACTIVATION_GRADIENTS) as ActivationGradient[]) {
+    register(name, activationGradient(name));
+  }
+}
+
+function isRegistered(kernelName: string): boolean {
+  // In tfjs's types, every kernel exists.
+  return (tf.getKernel(kernelName, BACKEND) as tf.KernelConfig | undefined) !== undefined;
+}
+
+function register<Call>(kernelName: string, kernel: (call: Call) => tf.TensorInfo): void {
+  tf.registerKernel({kernelName, backendName: BACKEND, kernelFunc: kernel as unknown as tf.KernelFunc});
+}

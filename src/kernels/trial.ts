@@ -1,0 +1,50 @@
+import {whileOff} from './switch';
+
+/** Backends that programs of our own have been tried on, and whether they gave the right numbers. */
+const tried = new WeakMap<object, {works: boolean; readonly over: Promise<void>}>();
+
+const programs = {isOff: false};
+
+/**
+ * Has programs of our own tried out on a backend, once. Numbers come from a graphics card a little later: until then, and where they are wrong,
+ * everything is computed by tfjs's own kernels.
+ *
+ * @param isRight runs programs, and tells whether their results are what they should be.
+ */
+export function tryOut(backend: object, isRight: () => Promise<boolean>): void {
+  if (tried.has(backend)) {
+    return;
+  }
+  const trial = {works: false, over: Promise.resolve()};
+  tried.set(backend, trial);
+  trial.over = isRight().then(
+    right => void (trial.works = right),
+    () => undefined,
+  );
+}
+
+/** Runs no more programs on a backend, which has refused one of them. */
+export function giveUp(backend: object, reason: string): void {
+  const trial = tried.get(backend);
+  if (trial?.works === true) {
+    trial.works = false;
+    console.warn(
+      `tfjs-lora computes with tfjs's own kernels from now on; what this step computes may be wrong. ${reason}`,
+    );
+  }
+}
+
+/** Whether programs of our own run on a backend. */
+export function runsOn(backend: object): boolean {
+  return !programs.isOff && tried.get(backend)?.works === true;
+}
+
+/** Waits until it is known whether programs run on a backend. */
+export async function trialOf(backend: object): Promise<void> {
+  await tried.get(backend)?.over;
+}
+
+/** Runs `f` without our programs. */
+export function withoutPrograms<T>(f: () => T | Promise<T>): Promise<T> {
+  return whileOff(programs, f);
+}

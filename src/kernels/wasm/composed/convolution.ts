@@ -1,0 +1,120 @@
+import * as tf from '@tensorflow/tfjs';
+import {adjointKernel, conv2dFilterGradient, conv2dInputGradient} from '../../conv2dGradients';
+import {depthwiseConv2dFilterGradient, depthwiseConv2dInputGradient} from '../../depthwiseGradients';
+import {convolutionAxes, type Padding} from '../../geometry';
+import {newKernel, wrappedKernel} from './kernel';
+import type {OwnKernel} from '../../registration';
+
+interface Images {
+  readonly x: tf.Tensor4D;
+  readonly dy: tf.Tensor4D;
+}
+
+interface Gradients {
+  readonly dy: tf.Tensor4D;
+  readonly filter: tf.Tensor4D;
+}
+
+const conv2dBackpropFilter = newKernel<Images, tf.Conv2DBackpropFilterAttrs>(
+  tf.Conv2DBackpropFilter,
+  ({inputs: {x, dy}, attrs}) =>
+    tf.tidy(() => {
+      const channelsLast = (image: tf.Tensor4D): tf.Tensor4D =>
+        attrs.dataFormat === 'NCHW' ? tf.transpose(image, [0, 2, 3, 1]) : image;
+      return conv2dFilterGradient(
+        channelsLast(x),
+        channelsLast(dy),
+        attrs.filterShape,
+        attrs.strides,
+        attrs.pad,
+        attrs.dimRoundingMode,
+      );
+    }),
+);
+
+const conv2dBackpropInput = wrappedKernel<Gradients, tf.Conv2DBackpropInputAttrs>(
+  tf.Conv2DBackpropInput,
+  stock => call => {
+    const {
+      inputs: {dy, filter},
+      attrs,
+    } = call;
+    const {inputShape, strides, pad, dimRoundingMode, dataFormat} = attrs;
+    if (dataFormat === 'NCHW') {
+      return stock(call);
+    }
+    const [height, width] = convolutionAxes(inputShape, filter.shape, strides, pad, dimRoundingMode);
+    if (dy.shape[1] !== height.output || dy.shape[2] !== width.output) {
+      // `tf.conv2dTranspose` takes any output shape, also one whose convolution has another size than `dy`.
+      return stock(call);
+    }
+    return tf.tidy(() => conv2dInputGradient(dy, adjointKernel(filter), inputShape, strides, pad, dimRoundingMode));
+  },
+);
+
+const depthwiseBackpropFilter = newKernel<Images, tf.DepthwiseConv2dNativeBackpropFilterAttrs>(
+  tf.DepthwiseConv2dNativeBackpropFilter,
+  ({inputs: {x, dy}, attrs}) =>
+    depthwiseConv2dFilterGradient(x, dy, attrs.filterShape, attrs.strides, attrs.pad, attrs.dimRoundingMode),
+);
+
+const depthwiseBackpropInput = newKernel<Gradients, tf.DepthwiseConv2dNativeBackpropInputAttrs>(
+  tf.DepthwiseConv2dNativeBackpropInput,
+  ({inputs: {dy, filter}, attrs}) =>
+    depthwiseConv2dInputGradient(dy, filter, attrs.inputShape, attrs.strides, attrs.pad, attrs.dimRoundingMode),
+);
+
+/** The gradients of convolutions. */
+export const convolutionKernels: readonly OwnKernel[] = [
+  conv2dBackpropFilter,
+  conv2dBackpropInput,
+  depthwiseBackpropFilter,
+  depthwiseBackpropInput,
+  ...[tf.Conv2D, tf.FusedConv2D].map(name => exactSamePadding(name, false)),
+  ...[tf.DepthwiseConv2dNative, tf.FusedDepthwiseConv2D].map(name => exactSamePadding(name, true)),
+];
+
+interface ConvolutionAttributes {
+  readonly strides: number | [number, number];
+  readonly pad: Padding;
+  /** The layers of tfjs pass `null`. */
+  readonly dilations?: number | [number, number] | null;
+  readonly dimRoundingMode?: 'floor' | 'round' | 'ceil';
+}
+
+/**
+ * A stock convolution that returns zeros where padding 'same' leaves inputs unread (a kernel smaller than its stride): XNNPACK
+ * computes a negative padding. There the same padding is given in numbers.
+ */
+function exactSamePadding(name: string, depthwise: boolean): OwnKernel {
+  return wrappedKernel<{x: tf.Tensor4D; filter: tf.Tensor4D}, ConvolutionAttributes>(name, stock => call => {
+    if (call.attrs.pad !== 'same') {
+      return stock(call);
+    }
+    const {x, filter} = call.inputs;
+    const {strides, dilations} = call.attrs;
+    const info = tf.backend_util.computeConv2DInfo(
+      x.shape,
+      filter.shape,
+      strides,
+      dilations ?? 1,
+      'same',
+      undefined,
+      depthwise,
+    );
+    const unread =
+      (info.outHeight - 1) * info.strideHeight + info.effectiveFilterHeight < info.inHeight ||
+      (info.outWidth - 1) * info.strideWidth + info.effectiveFilterWidth < info.inWidth;
+    if (!unread) {
+      return stock(call);
+    }
+    const {top, bottom, left, right} = info.padInfo;
+    const pad: Padding = [
+      [0, 0],
+      [top, bottom],
+      [left, right],
+      [0, 0],
+    ];
+    return stock({...call, attrs: {...call.attrs, pad}});
+  });
+}

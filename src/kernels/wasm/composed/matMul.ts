@@ -1,0 +1,102 @@
+import * as tf from '@tensorflow/tfjs';
+import {directProducts, matrixProducts, type Multiply} from '../../matrixProducts';
+import {wrappedKernel} from './kernel';
+import type {OwnKernel} from '../../registration';
+
+/** Products of matrices with fewer multiplications than this are left to the backend's own loop. */
+const SMALL = 40_000;
+
+interface Operands {
+  readonly a: tf.Tensor;
+  readonly b: tf.Tensor;
+  readonly bias?: tf.Tensor | null;
+}
+
+interface Attributes {
+  readonly transposeA: boolean;
+  readonly transposeB: boolean;
+  /** Of `_FusedMatMul`. */
+  readonly activation?: string;
+}
+
+/** The shape as which the data of a right-hand matrix was packed. */
+const packedAs = new WeakMap<tf.DataId, string>();
+
+/**
+ * `BatchMatMul` and `_FusedMatMul`.
+ *
+ * The backend has one fast product, that of two matrices as they are. All others, transposed or several at a time, run in a plain
+ * loop fifteen times slower, which in the fused kernel also adds the wrong bias. Here they are made of fast products.
+ */
+export const matMulKernels: readonly OwnKernel[] = [tf.BatchMatMul, tf._FusedMatMul].map(name =>
+  wrappedKernel<Operands, Attributes>(name, stock => call => {
+    const {inputs, attrs} = call;
+    const {a, b, bias} = inputs;
+    const {transposeA, transposeB, activation = 'linear'} = attrs;
+    const counts = [matrixCount(a), matrixCount(b)] as const;
+    const hasFast = a.dtype === 'float32' && b.dtype === 'float32' && a.size > 0 && b.size > 0;
+    const isBroadcast = counts[0] !== counts[1] && !counts.includes(1);
+    if (!hasFast || isBroadcast) {
+      return stock(call);
+    }
+    if (counts[0] === 1 && counts[1] === 1 && !transposeA && !transposeB) {
+      const packable = withOwnPacking(b);
+      const product = stock({...call, inputs: {...inputs, b: packable}});
+      if (packable !== b) {
+        packable.dispose();
+      }
+      return product;
+    }
+    const multiplications = (a.size / counts[0]) * (b.shape.at(transposeB ? -2 : -1) as number);
+    const isPlain = bias == null && activation === 'linear';
+    if (isPlain && multiplications < SMALL) {
+      return stock(call);
+    }
+    const multiply: Multiply = (left, right) =>
+      tf.engine().runKernel(name, {...inputs, a: left, b: right} as unknown as tf.NamedTensorMap, {
+        ...attrs,
+        transposeA: false,
+        transposeB: false,
+      });
+    return tf.tidy(() => {
+      // The fused kernel's bias and activation belong to the columns of the product, which must not be turned.
+      const products = (isPlain ? matrixProducts : directProducts)(
+        asMatrices(a, counts[0]),
+        asMatrices(b, counts[1]),
+        transposeA,
+        transposeB,
+        multiply,
+      );
+      const outer = (counts[0] === 1 ? b : a).shape.slice(0, -2);
+      return tf.reshape(products, [...outer, ...products.shape.slice(1)]);
+    });
+  }),
+);
+
+/**
+ * `b`, or a copy where its data were packed in another shape before. The backend keeps what it packed by the data alone, and would
+ * read and write beyond the ends of both.
+ */
+function withOwnPacking(b: tf.Tensor): tf.Tensor {
+  const shape = b.shape.slice(-2).join();
+  const packed = packedAs.get(b.dataId);
+  if (packed === undefined) {
+    packedAs.set(b.dataId, shape);
+  }
+  if (packed === undefined || packed === shape) {
+    return b;
+  }
+  return tf.slice(
+    b,
+    b.shape.map(() => 0),
+    b.shape,
+  );
+}
+
+function matrixCount(x: tf.Tensor): number {
+  return tf.util.sizeFromShape(x.shape.slice(0, -2));
+}
+
+function asMatrices(x: tf.Tensor, count: number): tf.Tensor3D {
+  return tf.reshape(x, [count, ...(x.shape.slice(-2) as [number, number])]);
+}

@@ -1,0 +1,39 @@
+import * as tf from '@tensorflow/tfjs';
+import type {WasmBackend} from '../composed/kernel';
+import {stockKernel} from '../../registration';
+import {whileOff} from '../../switch';
+import {Native} from './native';
+import {agrees} from './trial';
+
+/** By backend: tfjs makes a new one when it is initialized again. */
+const found = new WeakMap<WasmBackend, Native | null>();
+
+const ownModule = {isOff: false};
+
+/** Our module in a backend's memory, or `undefined` where it cannot be used. The first call loads it and tries it out. */
+export function nativeOf(backend: WasmBackend): Native | undefined {
+  if (ownModule.isOff) {
+    return undefined;
+  }
+  let native = found.get(backend);
+  if (native === undefined) {
+    // While it is tried out, nothing uses it.
+    found.set(backend, null);
+    native = Native.load(backend) ?? null;
+    if (native !== null && !agrees(native, backend, name => stockKernel(name, 'wasm')?.kernelFunc)) {
+      native = null;
+    }
+    found.set(backend, native);
+  }
+  return native ?? undefined;
+}
+
+/** Our module in the memory of the current backend. */
+export function currentNative(): Native | undefined {
+  return tf.getBackend() === 'wasm' ? nativeOf(tf.backend() as unknown as WasmBackend) : undefined;
+}
+
+/** Runs `f` without our module, as where it cannot be loaded. */
+export function withoutNative<T>(f: () => T | Promise<T>): Promise<T> {
+  return whileOff(ownModule, f);
+}

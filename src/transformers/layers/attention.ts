@@ -1,0 +1,210 @@
+import * as tf from '@tensorflow/tfjs';
+import {ensureKernels} from '../../kernels/ensure';
+import {LoRAError, show, showShape, throwFaults} from '../../errors';
+import {attention} from '../ops/attention';
+import {rotate} from '../ops/rotary';
+import {turnsSomeHeads} from '../ops/transformerKernels';
+import {asFloat} from '../../layers/forward';
+import {anglesOf, frequenciesOf, type Rotary, rotaryFaults} from './rotaryAngles';
+import type {CallArgs} from '../../layers/wrapperLayer';
+import {shapesOf} from '../../tfjs/shapes';
+
+/** Arguments of {@link Attention}. */
+export interface AttentionArgs {
+  /** How many heads the queries have. */
+  heads: number;
+  /** How many heads the keys and values have, each for `heads / keyValueHeads` heads of queries. Default: `heads`. */
+  keyValueHeads?: number;
+  /** Whether each query sees the keys up to its own place alone. The last query has the place of the last key. Default: false. */
+  causal?: boolean;
+  /** Whether queries, keys and values come beside each other in one tensor, `[batch, places, (heads + 2·keyValueHeads)·size]`. Default: false. */
+  packed?: boolean;
+  /** Whether the keys and values of former places are two more inputs, and those of all places two more outputs. Default: false. */
+  cache?: boolean;
+  /** Turns queries and keys by the angles of their places (RoPE). Default: they are taken as they are. */
+  rotary?: Rotary | null;
+  /** What products of queries and keys are multiplied with. Default: `1/√size`. */
+  scale?: number | null;
+  name?: string;
+}
+
+/** A layer's inputs, told apart. */
+interface Parts<T> {
+  queries: T[]; // one packed tensor, or queries, keys and values
+  mask: T | undefined;
+  past: T[]; // none, or keys and values
+}
+
+/**
+ * Multi-head attention without weights: `softmax(q·kᵀ·scale)·v` by heads. Projections are layers of the model, such as `Dense`.
+ *
+ *     attention.apply([queries, keys, values])           // [batch, n, heads·size], [batch, m, keyValueHeads·size] twice → [batch, n, heads·size]
+ *     attention.apply([queries, keys, values, mask])     // mask [batch, m]: 0 for keys that nobody sees
+ *     attention.apply([queries, keys, values, mask, pastKeys, pastValues]) // with `cache`: → [y, keys, values], all places so far
+ *
+ * The weights of queries and keys are not kept for the backward pass, but computed again. A query that may see nothing gets zeros, as in
+ * PyTorch's `scaled_dot_product_attention`. (Vaswani et al., arXiv 1706.03762; shared keys and values: Ainslie et al., arXiv 2305.13245.)
+ *
+ * @throws LoRAError if a number is out of range, or inputs do not fit each other.
+ */
+export class Attention extends tf.layers.Layer {
+  static readonly className = 'Attention';
+  private readonly heads: number;
+  private readonly keyValueHeads: number;
+  private readonly causal: boolean;
+  private readonly packed: boolean;
+  private readonly cache: boolean;
+  private readonly rotary: Rotary | null;
+  private readonly scale: number | null;
+
+  constructor(args: AttentionArgs) {
+    const {heads, causal = false, packed = false, cache = false, rotary = null, scale = null, ...rest} = args;
+    const {keyValueHeads = heads, ...others} = rest;
+    checkAttention({heads, keyValueHeads, rotary, scale});
+    super(others);
+    this.heads = heads;
+    this.keyValueHeads = keyValueHeads;
+    this.causal = causal;
+    this.packed = packed;
+    this.cache = cache;
+    this.rotary = rotary;
+    this.scale = scale;
+    ensureKernels();
+  }
+
+  override build(inputShape: tf.Shape | tf.Shape[]): void {
+    this.sizeOf(this.partsOf(shapesOf(inputShape)));
+    this.built = true;
+  }
+
+  override computeOutputShape(inputShape: tf.Shape | tf.Shape[]): tf.Shape | tf.Shape[] {
+    const {queries, past} = this.partsOf(shapesOf(inputShape));
+    const size = this.sizeOf({queries});
+    const [batch = null, places = null] = queries[0] as tf.Shape;
+    const result = [batch, places, size * this.heads];
+    const former = past[0]?.[1];
+    const all = [batch, former == null || places === null ? null : former + places, size * this.keyValueHeads];
+    return this.cache ? [result, all, [...all]] : result;
+  }
+
+  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor | tf.Tensor[] {
+    return tf.tidy(() => {
+      this.invokeCallHook(inputs, kwargs);
+      ensureKernels();
+      const {queries, mask, past} = this.partsOf([inputs].flat().map(asFloat));
+      const size = this.sizeOf({queries: queries.map(({shape}) => shape)});
+      const {heads, keyValueHeads, causal} = this;
+      const settings = {heads, keyValueHeads, causal, scale: this.scale ?? 1 / Math.sqrt(size)};
+      const isWhole = this.rotary === null || turnsSomeHeads();
+      if (this.packed && isWhole && past.length === 0 && !this.cache) {
+        const all = heads + 2 * keyValueHeads;
+        const packed = this.turn(queries[0] as tf.Tensor3D, all, size, 0, heads + keyValueHeads);
+        return attention({packed}, mask ?? null, settings);
+      }
+      const [q, k, v] = (this.packed ? this.unpack(queries[0] as tf.Tensor3D, size) : queries) as [
+        tf.Tensor3D,
+        tf.Tensor3D,
+        tf.Tensor3D,
+      ];
+      const former = past[0]?.shape[1] ?? 0;
+      const turned = this.turn(q, heads, size, former);
+      const keys = joined(past[0], this.turn(k, keyValueHeads, size, former));
+      const values = joined(past[1], v);
+      this.checkKeys(keys, values, mask);
+      const y = attention({q: turned, k: keys, v: values}, mask ?? null, settings);
+      return this.cache ? [y, keys, values] : y;
+    });
+  }
+
+  /** Queries or keys turned by the angles of their places, the first of which is `from`; of all heads those that are `turned`. */
+  private turn(x: tf.Tensor3D, heads: number, size: number, from: number, turned = heads): tf.Tensor3D {
+    if (this.rotary === null) {
+      return x;
+    }
+    const {interleaved = false} = this.rotary;
+    const frequencies = frequenciesOf(this.rotary, size);
+    return rotate(x, () => anglesOf(frequencies, from, x.shape[1]), {heads, turned, interleaved});
+  }
+
+  private unpack(x: tf.Tensor3D, size: number): tf.Tensor3D[] {
+    const {heads, keyValueHeads} = this;
+    return tf.split(x, [heads * size, keyValueHeads * size, keyValueHeads * size], 2);
+  }
+
+  private partsOf<T>(inputs: readonly T[]): Parts<T> {
+    const own = this.packed ? 1 : 3;
+    const others = inputs.length - own;
+    const former = this.cache && others >= 2 ? 2 : 0;
+    if (others - former !== 0 && others - former !== 1) {
+      const wanted = this.packed ? '[packed], [packed, mask]' : '[q, k, v], [q, k, v, mask]';
+      throw new LoRAError(
+        `Attention "${this.name}" takes ${wanted}${this.cache ? ', and after it the past keys and values' : ''}; got ${inputs.length} inputs.`,
+      );
+    }
+    return {
+      queries: inputs.slice(0, own),
+      mask: others - former === 1 ? inputs[own] : undefined,
+      past: inputs.slice(inputs.length - former),
+    };
+  }
+
+  /** Numbers in a head. */
+  private sizeOf({queries}: Pick<Parts<tf.Shape>, 'queries'>): number {
+    const {heads, keyValueHeads, packed} = this;
+    const wrong = () =>
+      new LoRAError(
+        `Attention "${this.name}" has ${heads} heads of queries and ${keyValueHeads} of keys and values, which inputs of shape ` +
+          `${queries.map(shape => showShape(shape)).join(', ')} do not fit.`,
+      );
+    if (queries.some(shape => shape.length !== 3)) {
+      throw wrong();
+    }
+    const [first, ofKeys, ofValues] = queries.map(shape => shape[2] ?? 0);
+    const size = (first ?? 0) / (packed ? heads + 2 * keyValueHeads : heads);
+    const fits = packed || (ofKeys === size * keyValueHeads && ofValues === ofKeys);
+    if (!Number.isInteger(size) || size === 0 || !fits) {
+      throw wrong();
+    }
+    const faults = this.rotary === null ? [] : rotaryFaults(this.rotary, size);
+    throwFaults(faults.map(fault => `Attention "${this.name}": ${fault}`));
+    return size;
+  }
+
+  private checkKeys(keys: tf.Tensor3D, values: tf.Tensor3D, mask: tf.Tensor | undefined): void {
+    const [batch, count] = keys.shape;
+    if (values.shape[1] !== count || (mask && !tf.util.arraysEqual(mask.shape, [batch, count]))) {
+      throw new LoRAError(
+        `Attention "${this.name}" has keys ${showShape(keys.shape)}, values ${showShape(values.shape)}` +
+          `${mask ? ` and a mask ${showShape(mask.shape)}` : ''}: these must have as many places, the mask [batch, places].`,
+      );
+    }
+  }
+
+  override getConfig(): tf.serialization.ConfigDict {
+    const {heads, keyValueHeads, causal, packed, cache, scale} = this;
+    const rotary = this.rotary && {...this.rotary};
+    return {...super.getConfig(), heads, keyValueHeads, causal, packed, cache, rotary, scale};
+  }
+}
+tf.serialization.registerClass(Attention);
+
+function joined(past: tf.Tensor | undefined, x: tf.Tensor3D): tf.Tensor3D {
+  return past === undefined || past.size === 0 ? x : tf.concat([past as tf.Tensor3D, x], 1);
+}
+
+function checkAttention({
+  heads,
+  keyValueHeads,
+  rotary,
+  scale,
+}: Pick<AttentionArgs, 'heads' | 'keyValueHeads' | 'rotary' | 'scale'>): void {
+  const isCount = (value: unknown) => Number.isInteger(value) && (value as number) > 0;
+  throwFaults([
+    ...(isCount(heads) ? [] : [`heads must be a positive integer, got ${show(heads)}.`]),
+    ...(isCount(keyValueHeads) && heads % (keyValueHeads as number) === 0
+      ? []
+      : [`keyValueHeads must divide heads, ${show(heads)}, got ${show(keyValueHeads)}.`]),
+    ...(scale == null || Number.isFinite(scale) ? [] : [`scale must be a number, got ${show(scale)}.`]),
+    ...(rotary == null ? [] : rotaryFaults(rotary)),
+  ]);
+}

@@ -1,0 +1,104 @@
+import * as tf from '@tensorflow/tfjs';
+import {ensureKernels} from '../../kernels/ensure';
+import {LoRAError, show, showShape} from '../../errors';
+import {normalizeRows} from '../ops/normalizeRows';
+import {asFloat} from '../../layers/forward';
+import type {CallArgs} from '../../layers/wrapperLayer';
+import {shapesOf} from '../../tfjs/shapes';
+
+/** Arguments of {@link RMSNormalization} and {@link FusedLayerNormalization}. */
+export interface RowNormalizationArgs {
+  /** Added to the mean square or the variance. Default: 1e-6; of a layer normalization 1e-5. */
+  epsilon?: number;
+  name?: string;
+}
+
+/** Normalizes along the last axis: of one input, or of the sum of two. */
+abstract class RowNormalization extends tf.layers.Layer {
+  protected abstract readonly centered: boolean;
+  private readonly epsilon: number;
+  private gamma!: tf.LayerVariable;
+  private beta: tf.LayerVariable | null = null;
+
+  protected constructor({epsilon, ...rest}: RowNormalizationArgs & {epsilon: number}) {
+    if (!(Number.isFinite(epsilon) && epsilon >= 0)) {
+      throw new LoRAError(`epsilon must be a number from 0 on, got ${show(epsilon)}.`);
+    }
+    super(rest);
+    this.epsilon = epsilon;
+    this.supportsMasking = true;
+    ensureKernels();
+  }
+
+  override build(inputShape: tf.Shape | tf.Shape[]): void {
+    const [shape, other, more] = shapesOf(inputShape);
+    const width = shape.at(-1);
+    if (width == null || more !== undefined || (other !== undefined && other.at(-1) !== width)) {
+      const shapes = shapesOf(inputShape).map(showShape);
+      throw new LoRAError(
+        `"${this.name}" normalizes one input, or the sum of two of one shape, whose last axis is known; got ${shapes.join(', ')}.`,
+      );
+    }
+    this.gamma = this.addWeight('gamma', [width], 'float32', tf.initializers.ones());
+    this.beta = this.centered ? this.addWeight('beta', [width], 'float32', tf.initializers.zeros()) : null;
+    this.built = true;
+  }
+
+  override computeOutputShape(inputShape: tf.Shape | tf.Shape[]): tf.Shape {
+    return shapesOf(inputShape)[0];
+  }
+
+  override computeMask(_: tf.Tensor | tf.Tensor[], mask?: tf.Tensor | tf.Tensor[]): tf.Tensor | tf.Tensor[] {
+    return Array.isArray(mask) ? (mask[0] as tf.Tensor) : (mask as tf.Tensor);
+  }
+
+  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
+    return tf.tidy(() => {
+      this.invokeCallHook(inputs, kwargs);
+      ensureKernels();
+      const [x, residual = null] = [inputs].flat().map(asFloat) as [tf.Tensor, tf.Tensor?];
+      if (residual !== null && !tf.util.arraysEqual(x.shape, residual.shape)) {
+        throw new LoRAError(
+          `"${this.name}" adds inputs of one shape, got ${showShape(x.shape)} and ${showShape(residual.shape)}.`,
+        );
+      }
+      const weights = {gamma: this.gamma.read(), beta: this.beta?.read() ?? null};
+      return normalizeRows(x, residual, weights, {centered: this.centered, epsilon: this.epsilon});
+    });
+  }
+
+  override getConfig(): tf.serialization.ConfigDict {
+    return {...super.getConfig(), epsilon: this.epsilon};
+  }
+}
+
+/**
+ * `γ·x/√(mean of x² + ε)` along the last axis, of one input or of the sum of two. (Zhang and Sennrich, arXiv 1910.07467.)
+ */
+export class RMSNormalization extends RowNormalization {
+  static readonly className = 'RMSNormalization';
+  protected get centered(): boolean {
+    return false;
+  }
+
+  constructor({epsilon = 1e-6, ...rest}: RowNormalizationArgs = {}) {
+    super({epsilon, ...rest});
+  }
+}
+tf.serialization.registerClass(RMSNormalization);
+
+/**
+ * `γ·(x − μ)/√(σ² + ε) + β` along the last axis, of one input or of the sum of two. What a stock `LayerNormalization` computes, in one launch
+ * where the backend has one, and with nothing kept but the rows before the normalization. (Ba et al., arXiv 1607.06450.)
+ */
+export class FusedLayerNormalization extends RowNormalization {
+  static readonly className = 'FusedLayerNormalization';
+  protected get centered(): boolean {
+    return true;
+  }
+
+  constructor({epsilon = 1e-5, ...rest}: RowNormalizationArgs = {}) {
+    super({epsilon, ...rest});
+  }
+}
+tf.serialization.registerClass(FusedLayerNormalization);

@@ -1,0 +1,89 @@
+import * as tf from '@tensorflow/tfjs';
+import {showShape, LoRAError} from '../../errors';
+import {runLazyOp} from '../../ops/lazyOp';
+import {transformerKernels} from './transformerKernels';
+
+/** How a cross-entropy is taken. */
+export interface CrossEntropyOptions {
+  /** The target of places that do not count. Default: −100, as in PyTorch. */
+  ignoreIndex?: number;
+}
+
+/**
+ * The mean over all places that count of `log Σ exp(z) − z[target]`, from logits and whole numbers: no one-hot targets, no probabilities.
+ * Where no place counts it is 0.
+ *
+ *     loss = crossEntropyFromLogits(labels, model.apply([ids, mask]))
+ *
+ * @param targets numbers of classes, of any shape.
+ * @param logits of that shape and one axis more, the classes.
+ * @throws LoRAError if the shapes do not fit each other. A target that is no class, and is not ignored, gives NaN.
+ */
+export function crossEntropyFromLogits(
+  targets: tf.Tensor,
+  logits: tf.Tensor,
+  {ignoreIndex = -100}: CrossEntropyOptions = {},
+): tf.Scalar {
+  const classes = logits.shape.at(-1) ?? 0;
+  const places = classes === 0 ? 0 : logits.size / classes;
+  if (logits.rank < 1 || classes === 0 || targets.size !== places) {
+    throw new LoRAError(
+      `The targets must be whole numbers, one for each place of the logits ${showShape(logits.shape)}: ` +
+        `expected shape ${showShape(logits.shape.slice(0, -1))}, got ${showShape(targets.shape)}.`,
+    );
+  }
+  return runLazyOp({
+    inputs: {x: logits, kernel: targets},
+    save: {x: true, kernel: true, y: false},
+    forward: () =>
+      transformerKernels()?.crossEntropy(logits, tf.cast(targets, 'int32'), ignoreIndex) ??
+      composed(logits, targets, ignoreIndex),
+    gradient: (dy, saved) => ({
+      x: () =>
+        tf.tidy(
+          () =>
+            transformerKernels()?.crossEntropyGradient(saved.x, tf.cast(saved.kernel, 'int32'), dy, ignoreIndex) ??
+            composedGradient(saved.x, saved.kernel, dy, ignoreIndex),
+        ),
+    }),
+  }) as tf.Scalar;
+}
+
+function composed(logits: tf.Tensor, targets: tf.Tensor, ignoreIndex: number): tf.Tensor {
+  const {rows, numbers, counts, classes} = placesOf(logits, targets, ignoreIndex);
+  const chosen = tf.sum(tf.mul(rows, oneHot(numbers, classes)), -1);
+  const losses = tf.where(tf.cast(counts, 'bool'), tf.sub(tf.logSumExp(rows, -1), chosen), tf.zerosLike(chosen));
+  const loss = tf.divNoNan(tf.sum(losses), tf.sum(counts));
+  return tf.where(hasForeign(numbers, counts, classes), NaN, loss);
+}
+
+function composedGradient(logits: tf.Tensor, targets: tf.Tensor, dy: tf.Tensor, ignoreIndex: number): tf.Tensor {
+  const {rows, numbers, counts, classes} = placesOf(logits, targets, ignoreIndex);
+  const share = tf.mul(dy, tf.divNoNan(counts, tf.sum(counts)));
+  const steps = tf.mul(tf.sub(tf.softmax(rows), oneHot(numbers, classes)), tf.reshape(share, [-1, 1]));
+  return tf.reshape(steps, logits.shape);
+}
+
+/** Logits row by row, the targets as whole numbers, and 1 for the places that count. */
+function placesOf(logits: tf.Tensor, targets: tf.Tensor, ignoreIndex: number) {
+  const numbers = tf.cast(tf.reshape(targets, [-1]), 'int32');
+  const classes = logits.shape.at(-1) ?? 1;
+  return {
+    classes,
+    rows: tf.reshape(logits, [-1, classes]),
+    numbers,
+    counts: tf.cast(tf.notEqual(numbers, ignoreIndex), 'float32'),
+  };
+}
+
+/** Zeros for a number that is no class. */
+function oneHot(numbers: tf.Tensor, classes: number): tf.Tensor {
+  // Asked for floats, `tf.oneHot` on wasm returns the bits of integers.
+  return tf.cast(tf.oneHot(numbers as tf.Tensor1D, classes), 'float32');
+}
+
+/** Whether a target that counts is no class. */
+function hasForeign(numbers: tf.Tensor, counts: tf.Tensor, classes: number): tf.Tensor {
+  const isForeign = tf.logicalOr(tf.less(numbers, 0), tf.greaterEqual(numbers, classes));
+  return tf.any(tf.logicalAnd(isForeign, tf.cast(counts, 'bool')));
+}

@@ -1,0 +1,233 @@
+import * as tf from '@tensorflow/tfjs';
+import {applyLoRA, LoRAError, mergeLoRA, removeLoRA, replaceHead, summarizeLoRA} from 'tfjs-lora';
+import {fromGraphModel, type GraphOp} from 'tfjs-lora/graph';
+import {disposeModel} from '../../../src/rewire/dispose';
+import {numbers, random, useBackend, withoutLeaks} from '../../helpers';
+import {stirFactors} from '../../models';
+import {converted, convolution, graphOf, input, node, outputsOf, reloaded} from '../graphs';
+
+beforeEach(() => useBackend('wasm'));
+
+/** A graph for one image: a convolution, what no layer computes, and a product behind two calls. */
+function small(): Promise<tf.GraphModel> {
+  const call = 'StatefulPartitionedCall/PartitionedCall/';
+  return graphOf(
+    [
+      input('x', [1, 6, 6, 2]),
+      node('conv', 'Conv2D', ['x', 'k'], convolution({strides: [2, 2]})),
+      node('relu', 'Relu', ['conv']),
+      node('half', 'Mul', ['relu', 'factor']),
+      node('flat', 'Reshape', ['half', 'shape']),
+      node(`${call}dense/MatMul`, 'MatMul', ['flat', 'w']),
+      node(`${call}dense/BiasAdd`, 'BiasAdd', [`${call}dense/MatMul`, 'b']),
+      node('y', 'Identity', [`${call}dense/BiasAdd`]),
+    ],
+    {
+      k: random([3, 3, 2, 4], 1, 0.3),
+      factor: random([4], 5),
+      shape: tf.tensor1d([1, 36], 'int32'),
+      w: random([36, 3], 2, 0.3),
+      b: random([3], 3),
+    },
+  );
+}
+
+const x = (n = 1) => random([n, 6, 6, 2], 9);
+
+test('an imported model computes what the graph computes, and shares its buffers', async () => {
+  const graph = await small();
+  const before = tf.memory().numDataBuffers;
+  const model = await fromGraphModel(graph);
+  expect(tf.memory().numDataBuffers).toBe(before);
+  const one = x();
+  expect(numbers(model.predict(one) as tf.Tensor)).toBeAllClose(numbers(outputsOf(graph, {x: one})[0]!));
+  expect(model.layers.map(layer => `${layer.name} ${layer.getClassName()}`)).toEqual([
+    'x InputLayer',
+    'conv Conv2D',
+    'half GraphOp',
+    'flat Reshape',
+    'dense/MatMul Dense',
+  ]);
+});
+
+test('a batch size of one is freed: each example is computed by itself', async () => {
+  const model = await fromGraphModel(await small());
+  expect(model.inputs[0]!.shape).toEqual([null, 6, 6, 2]);
+  const batch = x(3);
+  const rows = [0, 1, 2].flatMap(i => numbers(model.predict(tf.slice(batch, i, 1)) as tf.Tensor)); // prettier-ignore
+  expect(numbers(model.predict(batch) as tf.Tensor)).toBeAllClose(rows);
+});
+
+test.each([
+  ['a softmax over the examples', node('t', 'Transpose', ['x', 'with']), [1, 0]],
+  ['a sum of them', node('t', 'Sum', ['x', 'with'], {keep_dims: {b: true}}), [0]],
+  ['the first', node('t', 'GatherV2', ['x', 'with', 'with']), 0],
+])('a batch size stays where the graph computes %s', async (_, first, values) => {
+  const nodes = [input('x', [1, 4]), first, node('u', 'ExpandDims', ['t', 'last']), node('y', 'Softmax', ['u'])];
+  const model = await fromGraphModel(
+    await graphOf(nodes, {with: tf.tensor(values, undefined, 'int32'), last: tf.scalar(-1, 'int32')}),
+  );
+  expect(model.inputs[0]!.shape).toEqual([1, 4]);
+});
+
+test('a model works on when its graph is disposed', async () => {
+  const graph = await small();
+  const model = await fromGraphModel(graph);
+  const one = x();
+  const expected = numbers(outputsOf(graph, {x: one})[0]!);
+  graph.dispose();
+  expect(numbers(model.predict(one) as tf.Tensor)).toBeAllClose(expected);
+});
+
+test('import and dispose leave nothing behind', async () => {
+  const graph = await small();
+  await withoutLeaks(async () => disposeModel(await fromGraphModel(graph)));
+});
+
+test('a model is adapted, trained, merged and reloaded', async () => {
+  const graph = await small();
+  const base = await fromGraphModel(graph);
+  const model = applyLoRA(base, {rank: 2, seed: 1});
+  expect(summarizeLoRA(model).layers.map(({path}) => path)).toEqual(['conv', 'dense/MatMul']);
+  const batch = x(4);
+  expect(numbers(model.predict(batch) as tf.Tensor)).toEqual(numbers(base.predict(batch) as tf.Tensor));
+  model.compile({optimizer: tf.train.adam(0.02), loss: 'meanSquaredError'});
+  const y = random([4, 3], 4);
+  const {history} = await model.fit(batch, y, {epochs: 8, batchSize: 4, shuffle: false, verbose: 0});
+  expect(history.loss!.at(-1)).toBeLessThan((history.loss![0] as number) * 0.9);
+  const trained = numbers(model.predict(batch) as tf.Tensor);
+  expect(numbers(mergeLoRA(model).predict(batch) as tf.Tensor)).toBeAllClose(trained);
+  expect(numbers((await reloaded(model)).predict(batch) as tf.Tensor)).toEqual(trained);
+  expect(numbers(removeLoRA(model).predict(batch) as tf.Tensor)).toEqual(numbers(base.predict(batch) as tf.Tensor));
+});
+
+test('a part is imported by the names of its nodes, with the calls around them or without', async () => {
+  const graph = await small();
+  const shapes = {flat: [36]};
+  for (const name of ['dense/BiasAdd', 'StatefulPartitionedCall/PartitionedCall/dense/BiasAdd']) {
+    const model = await fromGraphModel(graph, {inputs: ['flat'], outputs: [name], inputShapes: shapes});
+    const flat = random([2, 36], 4);
+    const [expected] = outputsOf(graph, {flat: tf.slice(flat, 0, 1)}, ['y']); // prettier-ignore
+    expect(numbers(tf.slice(model.predict(flat) as tf.Tensor, 0, 1))).toBeAllClose(numbers(expected!)); // prettier-ignore
+  }
+});
+
+test('a new head is put on a part', async () => {
+  const body = await fromGraphModel(await small(), {outputs: ['half']});
+  const head = [tf.layers.globalAveragePooling2d({name: 'pool'}), tf.layers.dense({units: 2, name: 'classes'})];
+  const model = applyLoRA(replaceHead(body, head, {at: 'half'}), {rank: 1, seed: 1});
+  expect(summarizeLoRA(model).layers.map(({path}) => path)).toEqual(['conv']);
+  expect(model.getLayer('classes').trainableWeights).toHaveLength(2);
+});
+
+test('what is wrong with the options is told at once, and nothing is left behind', async () => {
+  const graph = await small();
+  await withoutLeaks(async () => {
+    const options = {inputs: ['flat'], outputs: ['dens', 'y', 'y'], inputShapes: {x: [6, 6, 2], flat: [-1]}};
+    const error = await fromGraphModel(graph, options).catch((thrown: unknown) => thrown as Error);
+    expect(error).toBeInstanceOf(LoRAError);
+    expect((error as Error).message.split('\n')).toEqual([
+      expect.stringContaining('no node "dens"'),
+      'outputs names "y" twice.',
+      'inputShapes names "x", which is not among the inputs: flat.',
+      'The shape of "flat" must be a list of sizes without the batch axis, such as [224, 224, 3].',
+    ]);
+  });
+  await expect(fromGraphModel(graph, {input: ['x']} as object)).rejects.toThrow(/input/);
+  await expect(fromGraphModel({} as tf.GraphModel)).rejects.toThrow(/must be a tf.GraphModel/);
+  await expect(fromGraphModel(graph, {outputs: ['k']})).rejects.toThrow(/hangs on no input/);
+});
+
+test('an input whose shape the graph does not know has to be given one', async () => {
+  const graph = await graphOf([{name: 'x', op: 'Placeholder', attr: {}}, node('y', 'Tanh', ['x'])]);
+  await expect(fromGraphModel(graph)).rejects.toThrow(/The shape of input "x" is not known/);
+  const model = await fromGraphModel(graph, {inputShapes: {x: [5]}});
+  expect(model.inputs[0]!.shape[1]).toBe(5);
+});
+
+test('a graph that was disposed is refused', async () => {
+  const graph = await small();
+  graph.dispose();
+  await expect(fromGraphModel(graph)).rejects.toThrow(/was disposed/);
+});
+
+test('applyLoRA on a graph says the way out', async () => {
+  const graph = await small();
+  expect(() => applyLoRA(graph as unknown as tf.LayersModel)).toThrow(/fromGraphModel.*tfjs-lora\/graph/s);
+});
+
+test('integers pass between ops without being rounded', async () => {
+  const graph = await graphOf(
+    [
+      input('x', [-1, 2], 'DT_INT32'),
+      node('big', 'AddV2', ['x', 'much']),
+      node('less', 'Sub', ['big', 'much']),
+      node('y', 'Cast', ['less'], {SrcT: {type: 'DT_INT32'}, DstT: {type: 'DT_FLOAT'}}),
+    ],
+    {much: tf.scalar(2 ** 24 + 1, 'int32')},
+  );
+  const model = await fromGraphModel(graph);
+  expect(numbers(model.predict(tf.tensor2d([[1, 2]], [1, 2], 'int32')) as tf.Tensor)).toEqual([1, 2]);
+});
+
+test('what the public members of a GraphModel give is what is relied on', async () => {
+  const graph = await small();
+  expect(graph.inputNodes).toEqual(['x']);
+  expect(graph.outputNodes).toEqual(['y']);
+  expect(Object.keys(graph.weights).sort()).toEqual(['b', 'factor', 'k', 'shape', 'w']);
+  expect(graph.weights.k![0]!.shape).toEqual([3, 3, 2, 4]);
+});
+
+describe('a graph of the official converter', () => {
+  const images = () => tf.randomUniform([2, 16, 16, 3], 0, 1, 'float32', 3);
+  test.each([
+    ['uNet', images],
+    ['hardSwish', images],
+    ['swish', images],
+    ['denseNet', () => tf.randomUniform([2, 12, 12, 3], 0, 1, 'float32', 3)],
+    ['transformer', () => tf.tensor2d([[1, 2, 3, 4, 5, 6], [0, 9, 19, 3, 3, 1]], [2, 6], 'int32')], // prettier-ignore
+    ['lstm', () => random([2, 5, 4], 3)],
+    ['gru', () => random([2, 5, 4], 3)],
+  ])('%s computes on wasm what it computes on cpu, and trains there', async (name, make) => {
+    const graph = await converted(name);
+    const given = make();
+    // Not all of them run on wasm by themselves.
+    await useBackend('cpu');
+    const expected = numbers(outputsOf(graph, {[graph.inputNodes[0]!]: given})[0]!);
+    await useBackend('wasm');
+    const base = await fromGraphModel(graph);
+    const largest = Math.max(...expected.map(Math.abs));
+    expect(numbers(base.predict(given) as tf.Tensor)).toBeAllClose(expected, {atol: 2e-5 * largest});
+    const model = applyLoRA(base, {rank: 1, seed: 1});
+    stirFactors(model);
+    model.compile({optimizer: tf.train.sgd(0.01), loss: 'meanSquaredError'});
+    const target = tf.zerosLike(base.predict(given) as tf.Tensor);
+    const losses = [await model.trainOnBatch(given, target), await model.trainOnBatch(given, target)] as number[];
+    expect(losses[1]).toBeLessThan(losses[0]!);
+  });
+
+  test.each(['rolledLSTM', 'rolledGRU'])('%s is refused by name, with nothing left behind', async name => {
+    const graph = await converted(name);
+    await withoutLeaks(async () => {
+      const error = await fromGraphModel(graph).catch((thrown: unknown) => thrown as Error);
+      expect((error as Error).message).toMatch(/decides while it runs what is computed/);
+      expect((error as Error).message).toMatch(/fromGraphModel\(graph, \{/);
+    });
+  });
+
+  test('its projections of attention are layers that can be adapted', async () => {
+    const base = await fromGraphModel(await converted('transformer'));
+    const {layers} = summarizeLoRA(applyLoRA(base, {rank: 2, seed: 1}));
+    expect(layers.filter(({path}) => path.includes('multi_head_attention'))).toHaveLength(4);
+  });
+});
+
+test('an op that a graph does not know is refused by name', async () => {
+  const graph = await graphOf([input('x', [-1, 2]), node('y', 'Frobnicate', ['x'])]);
+  await expect(fromGraphModel(graph)).rejects.toThrow(/Frobnicate "y" cannot be computed here/);
+});
+
+test('a GraphOp in a model says which node it is', async () => {
+  const model = await fromGraphModel(await small());
+  expect((model.getLayer('half') as GraphOp).fragment.node.op).toBe('Mul');
+});

@@ -1,0 +1,113 @@
+import * as tf from '@tensorflow/tfjs';
+import {adam, adamW, loraKernels, sgd} from 'tfjs-lora';
+import {withoutPrograms} from '../../../src/kernels/trial';
+import {random} from '../../helpers';
+import {type Case, elsewhere, read, relativeDifference} from './case';
+
+const SHAPES = [[7], [4, 8], [3, 3, 5, 2], [1], [130], [2, 3, 2, 1, 5], [3, 0]];
+const STEPS = 100;
+
+/** The variables after some steps, and what the optimizer keeps of them. */
+async function trained(make: () => tf.Optimizer): Promise<number[][]> {
+  const optimizer = make();
+  const variables = SHAPES.map((shape, i) => tf.tidy(() => tf.variable(random(shape, i + 1))));
+  for (let step = 0; step < STEPS; step++) {
+    tf.tidy(() => {
+      optimizer.applyGradients(
+        variables.map(({name, shape}, i) => ({name, tensor: random(shape, 100 * (step % 10) + i + 1)})),
+      );
+    });
+  }
+  const slots = (await optimizer.getWeights()).slice(1).map(({tensor}) => tensor.clone());
+  const numbers = await read([...variables.map(variable => variable.clone()), ...slots]);
+  tf.dispose(variables);
+  optimizer.dispose();
+  return numbers;
+}
+
+const OPTIMIZERS: [name: string, own: () => tf.Optimizer, stock: () => tf.Optimizer][] = [
+  ['adam', () => adam({learningRate: 0.01, epsilon: 1e-7}), () => tf.train.adam(0.01, 0.9, 0.999, 1e-7)],
+  [
+    'adamW without decay',
+    () => adamW({learningRate: 0.1, beta1: 0.5, epsilon: 1e-3, weightDecay: 0}),
+    () => tf.train.adam(0.1, 0.5, 0.999, 1e-3),
+  ],
+  ['sgd', () => sgd({learningRate: 0.1}), () => tf.train.sgd(0.1)],
+  ['momentum', () => sgd({learningRate: 0.1, momentum: 0.9}), () => tf.train.momentum(0.1, 0.9)],
+  [
+    'momentum of Nesterov',
+    () => sgd({learningRate: 0.1, momentum: 0.9, nesterov: true}),
+    () => tf.train.momentum(0.1, 0.9, true),
+  ],
+];
+
+/** The function of a backend that launches what computes, and how often Adam may call it for each variable. */
+const LAUNCHES: Partial<Record<string, readonly [method: string, allowed: number]>> = {
+  webgpu: ['runWebGPUProgram', 1],
+  webgl: ['runWebGLProgram', 3],
+  // These variables are small: they are updated in a loop.
+  tensorflow: ['executeSingleOutput', 0],
+};
+
+/** How many programs a step of Adam runs, beyond those that it is allowed. */
+async function launches(backend: string): Promise<number> {
+  const [method, allowed] = LAUNCHES[backend] ?? ['', Infinity];
+  const optimizer = adam();
+  const variables = SHAPES.map((shape, i) => tf.tidy(() => tf.variable(random(shape, i + 1))));
+  const gradients = variables.map(({name, shape}, i) => ({name, tensor: random(shape, i + 1)}));
+  const owner = tf.backend() as unknown as Record<string, (...args: unknown[]) => unknown>;
+  const original = owner[method];
+  let count = 0;
+  const step = () => {
+    tf.tidy(() => {
+      optimizer.applyGradients(gradients);
+    });
+  };
+  step();
+  if (original !== undefined) {
+    owner[method] = (...args) => {
+      count++;
+      return original.apply(owner, args);
+    };
+  }
+  step();
+  Reflect.deleteProperty(owner, method);
+  await Promise.all(variables.map(variable => variable.data()));
+  tf.dispose(variables);
+  optimizer.dispose();
+  return Math.max(0, count - allowed * variables.length);
+}
+
+/** What programs of our own have to do where they run, and what is used in their place where not. */
+export const programCases: readonly Case[] = [
+  ...OPTIMIZERS.flatMap(([name, own, stock]): Case[] => [
+    {
+      behaviour: 'an optimizer has the numbers of tfjs on cpu after a hundred steps',
+      kind: name,
+      tolerance: 1e-6,
+      halfTolerance: null,
+      run: async () => relativeDifference(await trained(own), await elsewhere('cpu', () => trained(stock))),
+    },
+    {
+      behaviour: 'an optimizer has them without programs of ours too',
+      kind: name,
+      tolerance: 1e-6,
+      halfTolerance: null,
+      run: async () =>
+        relativeDifference(await withoutPrograms(() => trained(own)), await elsewhere('cpu', () => trained(stock))),
+    },
+  ]),
+  {
+    behaviour: 'programs of ours run on webgpu and webgl',
+    tolerance: 0,
+    run: async backend => {
+      const kernels = [loraKernels(), await withoutPrograms(() => loraKernels())];
+      const expected = [
+        backend.startsWith('webg') ? 'programs' : kernels[0],
+        backend.startsWith('webg') ? 'backend' : kernels[0],
+      ];
+      return kernels.filter((kernel, i) => kernel !== expected[i]).length;
+    },
+  },
+  {behaviour: 'a step of adam runs one program a variable on webgpu, three on webgl', tolerance: 0, run: launches},
+];

@@ -1,0 +1,181 @@
+import * as tf from '@tensorflow/tfjs';
+import {applyLoRA, trainableVariables} from 'tfjs-lora';
+import {
+  Attention,
+  type AttentionArgs,
+  crossEntropyFromLogits,
+  FusedLayerNormalization,
+  GatedActivation,
+  Gelu,
+  PositionEmbedding,
+  RMSNormalization,
+  SequencePooling,
+  TypeEmbedding,
+} from 'tfjs-lora/transformers';
+import {withoutPrograms} from '../../../src/kernels/trial';
+import {random} from '../../helpers';
+import {type Case, elsewhere, read, relativeDifference} from './case';
+
+/** A layer, and the inputs that it is tried with. */
+interface Trial {
+  kind: string;
+  make: () => tf.layers.Layer;
+  inputs: () => tf.Tensor[];
+}
+
+const sequences = (places: number, width: number, seed: number) => random([2, places, width], seed);
+const mask = () => tf.tensor2d([1, 1, 0, 1, 1, 0, 0, 0, 0, 0], [2, 5]);
+const attention = (args: Partial<AttentionArgs>) => () => new Attention({heads: 2, ...args});
+
+/** Of the second example nothing is seen. */
+const EVEN_MASK = [1, 1, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0];
+
+const TRIALS: readonly Trial[] = [
+  {
+    kind: 'Attention',
+    make: attention({}),
+    inputs: () => [sequences(3, 6, 1), sequences(5, 6, 2), sequences(5, 6, 3), mask()],
+  },
+  {
+    kind: 'Attention, causal, of shared keys and rotary places',
+    make: attention({heads: 4, keyValueHeads: 2, causal: true, rotary: {base: 100}}),
+    inputs: () => [sequences(5, 16, 1), sequences(5, 8, 2), sequences(5, 8, 3), mask()],
+  },
+  {
+    kind: 'Attention, packed, with rotary places of some of the numbers',
+    make: attention({
+      ...{heads: 4, keyValueHeads: 2, causal: true, packed: true},
+      rotary: {frequencies: [1, 0.1, 0.01], interleaved: true},
+    }),
+    inputs: () => [sequences(5, 64, 1), mask()],
+  },
+  {
+    kind: 'Attention of even lengths, causal, with a mask, shared keys and rotary places',
+    make: attention({heads: 4, keyValueHeads: 2, causal: true, rotary: {base: 100}}),
+    inputs: () => [sequences(4, 24, 1), sequences(6, 12, 2), sequences(6, 12, 3), tf.tensor2d(EVEN_MASK, [2, 6])],
+  },
+  {
+    kind: 'Attention of even lengths, packed, with a mask and shared keys',
+    make: attention({heads: 4, keyValueHeads: 2, packed: true, rotary: {interleaved: true}}),
+    inputs: () => [sequences(6, 48, 1), tf.tensor2d(EVEN_MASK, [2, 6])],
+  },
+  {
+    kind: 'Attention of more queries than a workgroup has invocations',
+    make: attention({causal: true, rotary: {}}),
+    inputs: () => [sequences(70, 12, 1), sequences(70, 12, 2), sequences(70, 12, 3)],
+  },
+  {
+    kind: 'Attention of long heads',
+    make: attention({}),
+    inputs: () => [sequences(2, 160, 1), sequences(3, 160, 2), sequences(3, 160, 3)],
+  },
+  {
+    kind: 'Attention of more keys than a workgroup holds',
+    make: attention({}),
+    inputs: () => [sequences(2, 4, 1), sequences(1030, 4, 2), sequences(1030, 4, 3)],
+  },
+  {
+    kind: 'Attention of one place, packed',
+    make: attention({causal: true, packed: true}),
+    inputs: () => [sequences(1, 18, 1)],
+  },
+  {kind: 'RMSNormalization', make: () => new RMSNormalization(), inputs: () => [sequences(3, 7, 1)]},
+  {
+    kind: 'FusedLayerNormalization',
+    make: () => new FusedLayerNormalization(),
+    inputs: () => [sequences(3, 7, 1), sequences(3, 7, 2)],
+  },
+  {kind: 'Gelu', make: () => new Gelu(), inputs: () => [sequences(3, 7, 1)]},
+  {kind: 'Gelu by tanh', make: () => new Gelu({approximate: true}), inputs: () => [sequences(3, 7, 1)]},
+  {
+    kind: 'GatedActivation',
+    make: () => new GatedActivation(),
+    inputs: () => [sequences(3, 7, 1), sequences(3, 7, 2)],
+  },
+  {kind: 'PositionEmbedding', make: () => new PositionEmbedding({rows: 5}), inputs: () => [sequences(3, 7, 1)]},
+  {kind: 'TypeEmbedding', make: () => new TypeEmbedding({rows: 2}), inputs: () => [sequences(3, 7, 1)]},
+  {
+    kind: 'SequencePooling',
+    make: () => new SequencePooling({mode: 'mean'}),
+    inputs: () => [sequences(5, 7, 1), mask()],
+  },
+];
+
+/** What a layer gives, and the gradients in its inputs but the mask, and in its weights. */
+async function outcome({make, inputs}: Trial): Promise<number[][]> {
+  const layer = make();
+  const given = inputs();
+  (layer.apply(given.length === 1 ? given[0]! : given) as tf.Tensor).dispose();
+  layer.setWeights(layer.weights.map(({shape}, i) => random(shape as number[], 20 + i)));
+  const sources = given.filter(({rank}) => rank === 3);
+  const others = given.slice(sources.length);
+  const variables = layer.trainableWeights.map(weight => weight.read());
+  const compute = (...xs: tf.Tensor[]) => {
+    const all = [...xs.slice(0, sources.length), ...others];
+    return layer.apply(all.length === 1 ? all[0]! : all) as tf.Tensor;
+  };
+  return read(
+    tf.tidy(() => {
+      const y = compute(...sources);
+      const dy = random(y.shape, 9);
+      const loss = (...xs: tf.Tensor[]) => tf.sum(tf.mul(compute(...xs), dy));
+      return [y, ...tf.grads(loss)([...sources, ...variables])];
+    }),
+  );
+}
+
+/** The losses of a small decoder that is adapted and trained on the next token. */
+async function losses(): Promise<number[]> {
+  const ids = tf.input({shape: [null], dtype: 'int32'});
+  const dense = (units: number, name: string) =>
+    tf.layers.dense({units, name, kernelInitializer: tf.initializers.glorotNormal({seed: units})});
+  const start = tf.initializers.randomNormal({seed: 3, stddev: 1});
+  const words = tf.layers.embedding({inputDim: 11, outputDim: 8, name: 'words', embeddingsInitializer: start});
+  const x = words.apply(ids) as tf.SymbolicTensor;
+  const normal = new RMSNormalization({name: 'first'}).apply(x) as tf.SymbolicTensor;
+  const packed = dense(24, 'attention').apply(normal) as tf.SymbolicTensor;
+  const seen = new Attention({heads: 2, causal: true, packed: true}).apply(packed) as tf.SymbolicTensor;
+  const sum = new FusedLayerNormalization({name: 'second'}).apply([x, seen]) as tf.SymbolicTensor;
+  const active = new Gelu().apply(dense(16, 'wide').apply(sum)) as tf.SymbolicTensor;
+  const base = tf.model({inputs: ids, outputs: dense(11, 'head').apply(active) as tf.SymbolicTensor});
+  const model = applyLoRA(base, {rank: 2, seed: 1, exclude: ['words']});
+  const optimizer = tf.train.sgd(0.1);
+  const tokens = tf.tensor2d([1, 4, 2, 8, 5, 7, 3, 3, 9, 10], [2, 5], 'int32');
+  const targets = tf.tensor2d([4, 2, 8, 5, -100, 3, 3, 9, 10, -100], [2, 5]);
+  const found: number[] = [];
+  for (let step = 0; step < 5; step++) {
+    const loss = optimizer.minimize(
+      () => crossEntropyFromLogits(targets, model.apply(tokens, {training: true}) as tf.Tensor),
+      true,
+      trainableVariables(model),
+    );
+    found.push((await loss!.data())[0]!);
+  }
+  return found;
+}
+
+/** What transformers have to do on every backend. */
+export const transformerCases: readonly Case[] = [
+  ...TRIALS.map((trial): Case => ({
+    behaviour: 'a layer of transformers has the values and gradients of cpu',
+    kind: trial.kind,
+    tolerance: 1e-4,
+    halfTolerance: 5e-2,
+    run: async () => {
+      const here = await outcome(trial);
+      return relativeDifference(here, await elsewhere('cpu', () => outcome(trial)));
+    },
+  })),
+  {
+    behaviour: 'a decoder does so without programs of ours',
+    tolerance: 1e-3,
+    halfTolerance: null,
+    run: async () => relativeDifference([await withoutPrograms(losses)], [await elsewhere('cpu', losses)]),
+  },
+  {
+    behaviour: 'a decoder follows the loss curve of cpu',
+    tolerance: 1e-3,
+    halfTolerance: null,
+    run: async () => relativeDifference([await losses()], [await elsewhere('cpu', losses)]),
+  },
+];

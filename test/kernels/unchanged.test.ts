@@ -1,0 +1,52 @@
+import * as tf from '@tensorflow/tfjs';
+import {ensureWasmKernels} from '../../src/kernels/wasm/wasm';
+import {useBackend} from '../helpers';
+
+/** The backend's own kernels, as they were before. */
+let stock: Map<string, tf.KernelConfig>;
+
+beforeAll(async () => {
+  await useBackend('wasm');
+  stock = new Map(tf.getKernelsForBackend('wasm').map(kernel => [kernel.kernelName, kernel]));
+  ensureWasmKernels();
+});
+
+const x = () => tf.randomNormal([2, 9, 8, 16], 0, 1, 'float32', 1);
+const convolution = {strides: [2, 1], pad: 'same', dilations: [1, 1], dataFormat: 'NHWC'};
+const fused = {...convolution, activation: 'relu'};
+
+test.each<[name: string, inputs: () => tf.NamedTensorMap, attrs: Record<string, unknown>]>([
+  ['Conv2D', () => ({x: x(), filter: tf.randomNormal([3, 3, 16, 5])}), convolution],
+  ['FusedConv2D', () => ({x: x(), filter: tf.randomNormal([3, 3, 16, 5]), bias: tf.randomNormal([5])}), fused],
+  [
+    'DepthwiseConv2dNative',
+    () => ({x: x(), filter: tf.randomNormal([3, 3, 16, 1])}),
+    {...convolution, strides: [1, 1]},
+  ],
+  [
+    'BatchMatMul',
+    () => ({a: tf.randomNormal([31, 67]), b: tf.randomNormal([67, 29])}),
+    {transposeA: false, transposeB: false},
+  ],
+  [
+    '_FusedMatMul',
+    () => ({
+      a: tf.randomNormal([1, 31, 67]),
+      b: tf.randomNormal([1, 67, 29]),
+      bias: tf.randomNormal([29]),
+    }),
+    {transposeA: false, transposeB: false, activation: 'relu'},
+  ],
+  ['Sum', () => ({x: tf.randomNormal([1003, 17])}), {axis: [0], keepDims: false}],
+  ['Sum', () => ({x: x()}), {axis: [0, 1, 2], keepDims: true}],
+  ['Transpose', () => ({x: tf.randomNormal([480, 33])}), {perm: [1, 0]}],
+])('%s gives the numbers that the backend itself gives', (name, inputs, attrs) => {
+  tf.tidy(() => {
+    const call = {inputs: inputs(), attrs: attrs as tf.NamedAttrMap, backend: tf.backend()};
+    const info = stock.get(name)!.kernelFunc(call) as tf.TensorInfo;
+    const expected = tf.engine().makeTensorFromTensorInfo(info);
+    const actual = tf.engine().runKernel<tf.Tensor>(name, call.inputs, call.attrs);
+    expect(actual.shape).toEqual(expected.shape);
+    expect(actual.dataSync()).toEqual(expected.dataSync());
+  });
+});

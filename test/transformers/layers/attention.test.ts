@@ -1,0 +1,200 @@
+import * as tf from '@tensorflow/tfjs';
+import {
+  Attention,
+  type AttentionArgs,
+  FusedLayerNormalization,
+  GatedActivation,
+  Gelu,
+  PositionEmbedding,
+  RMSNormalization,
+  SequencePooling,
+  TypeEmbedding,
+} from 'tfjs-lora/transformers';
+import {BACKENDS, numbers, random, useBackend, withoutLeaks} from '../../helpers';
+
+const three = (places: number, width: number, keyWidth = width) => [
+  random<tf.Rank.R3>([2, places, width], 1),
+  random<tf.Rank.R3>([2, places, keyWidth], 2),
+  random<tf.Rank.R3>([2, places, keyWidth], 3),
+];
+
+describe.each(BACKENDS)('on %s attention', backend => {
+  beforeAll(() => useBackend(backend));
+
+  test.each<[string, AttentionArgs]>([
+    ['with plain places', {heads: 2, causal: true, cache: true}],
+    ['with rotary places and shared keys', {heads: 4, keyValueHeads: 2, causal: true, cache: true, rotary: {base: 50}}],
+  ])('that goes place by place, %s, gives what it gives at once', async (_, args) => {
+    await withoutLeaks(() =>
+      tf.tidy(() => {
+        const [q, k, v] = three(5, 8, args.keyValueHeads === undefined ? 8 : 4) as [
+          tf.Tensor3D,
+          tf.Tensor3D,
+          tf.Tensor3D,
+        ];
+        const atOnce = new Attention({...args, cache: false});
+        const stepwise = new Attention(args);
+        const whole = atOnce.apply([q, k, v]) as tf.Tensor3D;
+        let past = [tf.zeros([2, 0, k.shape[2]]), tf.zeros([2, 0, v.shape[2]])];
+        const parts = [2, 1, 1, 1].reduce<{from: number; parts: tf.Tensor3D[]}>(
+          ({from, parts: former}, count) => {
+            const at = (x: tf.Tensor3D) => tf.slice(x, [0, from, 0], [2, count, -1]);
+            const [y, ...cache] = stepwise.apply([at(q), at(k), at(v), ...past]) as tf.Tensor3D[];
+            past = cache;
+            return {from: from + count, parts: [...former, y!]};
+          },
+          {from: 0, parts: []},
+        ).parts;
+        expect(numbers(tf.concat(parts, 1))).toBeAllClose(numbers(whole));
+        expect(past[0]!.shape).toEqual([2, 5, k.shape[2]]);
+      }),
+    );
+  });
+
+  test('turned by the same angles it depends on distances alone', () => {
+    tf.tidy(() => {
+      const [q, k] = [random<tf.Rank.R3>([1, 1, 6], 1), random<tf.Rank.R3>([1, 1, 6], 2)];
+      const layer = new Attention({heads: 1, causal: true, cache: true, rotary: {base: 10}});
+      // One key two places back: the weight of it against its own stays the same wherever both stand.
+      const outputs = [0, 7].map(shift => {
+        const before = tf.zeros([1, shift, 6]);
+        const first = layer.apply([q, k, tf.ones([1, 1, 6]), before, before]) as tf.Tensor[];
+        const mask = tf.concat([tf.zeros([1, shift]), tf.ones([1, 2])], 1);
+        const [y] = layer.apply([q, k, tf.zeros([1, 1, 6]), mask, first[1]!, first[2]!]) as tf.Tensor[];
+        return numbers(y!);
+      });
+      expect(outputs[1]!).toBeAllClose(outputs[0]!);
+    });
+  });
+});
+
+describe('attention', () => {
+  beforeAll(() => useBackend('cpu'));
+
+  test.each<[object, RegExp]>([
+    [{heads: 0}, /heads must be a positive integer, got 0/],
+    [{heads: 4, keyValueHeads: 3}, /keyValueHeads must divide heads, 4, got 3/],
+    [{heads: 1, scale: NaN}, /scale must be a number/],
+    [{heads: 1, rotary: {base: -1}}, /rotary.base must be a positive number/],
+  ])('refuses %j', (args, message) => {
+    expect(() => new Attention(args as AttentionArgs)).toThrow(message);
+  });
+
+  test('refuses inputs that do not fit each other, and makes nothing', async () => {
+    const inputs = three(3, 8);
+    await withoutLeaks(() => {
+      expect(() => new Attention({heads: 3}).apply(inputs)).toThrow(/3 heads of queries.*do not fit/);
+      expect(() => new Attention({heads: 2}).apply(inputs.slice(0, 2))).toThrow(/takes \[q, k, v\].*got 2 inputs/);
+      const mask = tf.ones([2, 4]);
+      expect(() => new Attention({heads: 2}).apply([...inputs, mask])).toThrow(/a mask \[2, 4\]/);
+      mask.dispose();
+    });
+    tf.dispose(inputs);
+  });
+
+  test('is the same after it went through a file', async () => {
+    const inputs = [tf.input({shape: [null, 8]}), tf.input({shape: [null, 4]}), tf.input({shape: [null, 4]})];
+    const rotary = {frequencies: [1, 0.3], interleaved: true};
+    const layer = new Attention({heads: 2, keyValueHeads: 1, causal: true, rotary, scale: 0.3});
+    const model = tf.model({inputs, outputs: layer.apply(inputs) as tf.SymbolicTensor});
+    let saved: tf.io.ModelArtifacts | undefined;
+    await model.save(
+      tf.io.withSaveHandler(artifacts => {
+        saved = artifacts;
+        return Promise.resolve({modelArtifactsInfo: {dateSaved: new Date(), modelTopologyType: 'JSON'}});
+      }),
+    );
+    const loaded = await tf.loadLayersModel(tf.io.fromMemory(saved!));
+    tf.tidy(() => {
+      const given = three(3, 8, 4);
+      expect(numbers(loaded.predict(given) as tf.Tensor)).toEqual(numbers(model.predict(given) as tf.Tensor));
+    });
+  });
+});
+
+describe('layers of transformers', () => {
+  beforeAll(() => useBackend('cpu'));
+
+  test('without weights leave nothing behind', async () => {
+    const x = random([2, 3, 4], 1);
+    const mask = tf.tensor2d([1, 1, 0, 0, 0, 0], [2, 3]);
+    await withoutLeaks(() => {
+      for (const [layer, inputs] of [
+        [new Gelu(), x],
+        [new Gelu({approximate: true}), x],
+        [new GatedActivation(), [x, x]],
+        [new GatedActivation({activation: 'gelu'}), [x, x]],
+        [new SequencePooling({mode: 'mean'}), [x, mask]],
+      ] as [tf.layers.Layer, tf.Tensor][]) {
+        (layer.apply(inputs) as tf.Tensor).dispose();
+      }
+    });
+    tf.dispose([x, mask]);
+  });
+
+  test.each<['mean' | 'first' | 'last', number[]]>([
+    ['mean', [2.5, 25, 0, 0]],
+    ['first', [2, 20, 0, 0]],
+    ['last', [3, 30, 0, 0]],
+  ])('pooling by %s leaves out what is masked', (mode, expected) => {
+    tf.tidy(() => {
+      const x = tf.tensor3d([1, 10, 2, 20, 3, 30, 4, 40, 5, 50, 6, 60, 7, 70, 8, 80], [2, 4, 2]);
+      const mask = tf.tensor2d([0, 1, 1, 0, 0, 0, 0, 0], [2, 4]);
+      expect(numbers(new SequencePooling({mode}).apply([x, mask]) as tf.Tensor)).toBeAllClose(expected);
+    });
+  });
+
+  test('pooling without a mask counts all places', () => {
+    tf.tidy(() => {
+      const x = tf.tensor3d([1, 2, 6], [1, 3, 1]);
+      const of = (mode: 'mean' | 'first' | 'last') => numbers(new SequencePooling({mode}).apply(x) as tf.Tensor)[0];
+      expect([of('mean'), of('first'), of('last')]).toEqual([expect.closeTo(3, 5), 1, 6]);
+    });
+  });
+
+  test('positions and types are rows of a table', () => {
+    tf.tidy(() => {
+      const x = tf.zeros([1, 2, 3]);
+      const positions = new PositionEmbedding({rows: 4, offset: 1});
+      positions.apply(x);
+      const table = random([4, 3], 1);
+      positions.setWeights([table]);
+      expect(numbers(positions.apply(x) as tf.Tensor)).toEqual(numbers(tf.slice(table, [1, 0], [2, 3])));
+      expect(() => positions.apply(tf.zeros([1, 4, 3]))).toThrow(/has 3 places, and the sequence 4/);
+      const types = new TypeEmbedding({rows: 4});
+      types.apply(x);
+      types.setWeights([table]);
+      expect(numbers(types.apply(x) as tf.Tensor)).toEqual(numbers(tf.tile(tf.slice(table, 0, 1), [2, 1])));
+      expect(numbers(types.apply([x, tf.tensor2d([[3, 2]])]) as tf.Tensor)).toEqual(numbers(tf.gather(table, [3, 2])));
+    });
+  });
+
+  test('a layer normalization computes what the stock one computes', () => {
+    tf.tidy(() => {
+      const x = random([2, 3, 7], 1);
+      const stock = tf.layers.layerNormalization({epsilon: 0.01});
+      const ours = new FusedLayerNormalization({epsilon: 0.01});
+      [stock, ours].forEach(layer => layer.apply(x));
+      const weights = [random([7], 2), random([7], 3)];
+      [stock, ours].forEach(layer => layer.setWeights(weights));
+      expect(numbers(ours.apply(x) as tf.Tensor)).toBeAllClose(numbers(stock.apply(x) as tf.Tensor));
+    });
+  });
+
+  test('the mean square of a row is 1 after its normalization', () => {
+    tf.tidy(() => {
+      const y = new RMSNormalization({epsilon: 0}).apply(random([2, 50], 1)) as tf.Tensor;
+      expect(numbers(tf.mean(tf.square(y), -1))).toBeAllClose([1, 1]);
+    });
+  });
+
+  test.each<[() => unknown, RegExp]>([
+    [() => new SequencePooling({mode: 'middle' as 'mean'}), /mode must be 'mean', 'first' or 'last', got "middle"/],
+    [() => new GatedActivation({activation: 'relu' as 'silu'}), /activation must be 'silu' or 'gelu', got "relu"/],
+    [() => new RMSNormalization({epsilon: -1}), /epsilon must be a number from 0 on, got -1/],
+    [() => new PositionEmbedding({rows: 0}), /rows must be a whole number, 1 or more, got 0/],
+    [() => new RMSNormalization().apply(tf.input({shape: [null, null]})), /whose last axis is known/],
+  ])('what cannot be is refused: %s', (make, message) => {
+    expect(make).toThrow(message);
+  });
+});
