@@ -5,7 +5,7 @@ const SLOW = {
   '': ['dist', 'mnist', 'nullArguments'],
   adapter: ['combine', 'cycles', 'importWork'],
   attack: ['attack'],
-  docs: ['pages', 'troubleshooting'],
+  docs: ['pages'],
   examples: ['attention', 'browser', 'graph', 'methods', 'sentences', 'swap'],
   'graph/gradients': ['graphGradients', 'rowGradients'],
   'graph/import': ['fromGraphModel'],
