@@ -1,4 +1,4 @@
-import * as tf from '@tensorflow/tfjs';
+import type * as tf from '@tensorflow/tfjs';
 import {listed, LoRAError} from '../errors';
 import {markHead} from '../head/headOf';
 import type {LoRALayer} from '../layers/loraLayer';
@@ -8,6 +8,7 @@ import {recordOf, restoreStructure} from '../rewire/record';
 import {rewire} from '../rewire/rewire';
 import {sitesOf} from '../rewire/walk';
 import {type LayerEntry, withoutConstraints} from '../tfjs/configs';
+import {allFinite} from '../tfjs/finite';
 import {shareWeights} from '../tfjs/weights';
 import {adaptedSites} from './adapted';
 
@@ -96,7 +97,7 @@ async function checked(model: tf.LayersModel, merged: tf.LayersModel): Promise<t
   );
   const broken: string[] = [];
   for (const {path, layer} of sitesOf(merged)) {
-    if (changed.has(path) && !(await isFinite(layer))) {
+    if (changed.has(path) && !(await allFinite(layer.weights.map(weight => weight.read())))) {
       broken.push(path);
     }
   }
@@ -113,11 +114,4 @@ async function checked(model: tf.LayersModel, merged: tf.LayersModel): Promise<t
 function changes(layer: tf.layers.Layer): boolean {
   const kind = wrapperKind(layer);
   return kind !== undefined && kind !== 'frozen';
-}
-
-async function isFinite({weights}: tf.layers.Layer): Promise<boolean> {
-  const finite = tf.tidy(() => tf.all(tf.stack(weights.map(weight => tf.all(tf.isFinite(weight.read()))))));
-  const [value] = await finite.data();
-  finite.dispose();
-  return Boolean(value);
 }

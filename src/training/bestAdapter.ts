@@ -2,7 +2,7 @@ import type * as tf from '@tensorflow/tfjs';
 import {checkNumber, checkOptions, listed, LoRAError, show} from '../errors';
 import {type Logs, resolveLogs, TrainingCallback} from './callback';
 import type {CallbackState} from './resumed';
-import {changingVariables, layersNotFinite, Snapshot, writeValues} from './snapshot';
+import {areFinite, changingVariables, layersNotFinite, Snapshot, trainedVariables, writeValues} from './snapshot';
 import {ADVICE, quoted} from './stopOnNaN';
 
 /** Options of `bestAdapter`. */
@@ -54,8 +54,9 @@ export class BestAdapter extends TrainingCallback {
 
   protected override async endEpoch(epoch: number, logs: Logs): Promise<void> {
     const values = await resolveLogs(logs);
-    if (!Number.isFinite(values.loss)) {
-      await this.refuse(epoch);
+    const {loss = NaN} = values;
+    if (!Number.isFinite(loss) || !(await areFinite(trainedVariables(this.subject)))) {
+      await this.refuse(epoch, loss);
     }
     const name = this.options.monitor ?? ('val_loss' in values ? 'val_loss' : 'loss');
     const value = values[name];
@@ -119,9 +120,9 @@ export class BestAdapter extends TrainingCallback {
   }
 
   /** @throws LoRAError which says what is not finite. The model has its best adapter again. */
-  private async refuse(epoch: number): Promise<never> {
+  private async refuse(epoch: number, loss: number): Promise<never> {
     const now = new Snapshot(this.variables);
-    const layers = await layersNotFinite(now.tensors);
+    const layers = await layersNotFinite(trainedVariables(this.subject), now.tensors);
     now.dispose();
     const outcome =
       this.epoch === undefined
@@ -131,18 +132,20 @@ export class BestAdapter extends TrainingCallback {
       this.snapshot?.restore();
     }
     this.all.forEach(callback => callback.abandon());
+    const weights = `the weights of ${quoted(layers)}`;
+    const report = Number.isFinite(loss)
+      ? `${weights} were not finite any more, though the loss was ${loss}`
+      : `the loss was no finite number any more${layers.length > 0 ? `, nor were ${weights}` : ''}`;
     throw new LoRAError(
-      `In epoch ${epoch + 1} the loss was no finite number any more` +
-        (layers.length > 0 ? `, nor were the weights of ${quoted(layers)}` : '') +
-        `. The model ${outcome}. With the callback stopOnNaN() the first step is told, and which layer was first. ${ADVICE}`,
+      `In epoch ${epoch + 1} ${report}. The model ${outcome}. With the callback stopOnNaN() the first step is told, and which layer was first. ${ADVICE}`,
     );
   }
 }
 
 /**
  * A callback that keeps the adapter of the best epoch in memory, and brings it back when the fit is over; with `patience` it ends the fit
- * early. Of a plain model it keeps all that trains. If the loss is not finite at the end of an epoch, the fit ends with an error, and the best
- * adapter is back as well.
+ * early. Of a plain model it keeps all that trains. If the loss, or something that trains, is not finite at the end of an epoch, the fit ends with
+ * an error, and the best adapter is back as well.
  *
  * What it found stands in `epoch` and `value`. The optimizer keeps what it has seen: call `resetOptimizer(model)` before another fit.
  *

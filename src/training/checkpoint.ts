@@ -3,8 +3,9 @@ import {checkCount, checkOptions, kindOf, LoRAError} from '../errors';
 import {type FitParams, type Logs, resolveLogs, TrainingCallback} from './callback';
 import {type CheckpointPlace, placeOf, readCheckpoint, writeCheckpoint} from './checkpointFile';
 import {type CallbackState, resumedAt} from './resumed';
-import {captureRun} from './runState';
+import {captureRun, partsNotFinite} from './runState';
 import {SeededBatches} from './seededBatches';
+import {ADVICE} from './stopOnNaN';
 
 /** Options of `checkpoint`. */
 export interface CheckpointOptions {
@@ -29,6 +30,8 @@ export class Checkpoints extends TrainingCallback {
   private epoch = 0;
   private batch = 0;
   private step = 0;
+  /** Why none was saved that was due. */
+  private fault: string | undefined;
 
   constructor(
     private readonly place: CheckpointPlace,
@@ -50,6 +53,7 @@ export class Checkpoints extends TrainingCallback {
     this.step = this.stepsBefore(firstEpoch);
     this.batch = resumed?.batch ?? 0;
     this.number = resumed?.number;
+    this.fault = undefined;
   }
 
   override async onEpochBegin(epoch: number): Promise<void> {
@@ -79,11 +83,13 @@ export class Checkpoints extends TrainingCallback {
     if ((isDue || isLast) && Number.isFinite((await resolveLogs(logs)).loss)) {
       await this.save(epoch + 1, 0);
     }
+    if (this.fault !== undefined) {
+      this.all.forEach(callback => callback.abandon());
+      throw new LoRAError(`No checkpoint was saved in epoch ${epoch + 1}: ${this.fault} ${ADVICE}`);
+    }
   }
 
   private async save(epoch: number, batch: number): Promise<void> {
-    const number = (this.number ?? (await this.lastNumber())) + 1;
-    const {step, batches} = this;
     const callbacks = new Map<string, CallbackState>();
     for (const callback of this.all) {
       const state = callback.state();
@@ -91,11 +97,17 @@ export class Checkpoints extends TrainingCallback {
         callbacks.set(callback.part, state);
       }
     }
+    const {step, batches} = this;
+    const number = (this.number ?? (await this.lastNumber())) + 1;
     const where = {number, epoch, batch, step, ...(batches && {seed: batches.seed})};
-    await writeCheckpoint(
-      placeOf(this.place, number % this.keep, this.keep),
-      captureRun(this.subject, where, callbacks),
-    );
+    const run = captureRun(this.subject, where, callbacks);
+    const broken = await partsNotFinite(this.subject, run);
+    if (broken !== undefined) {
+      this.fault = `${broken} Those before it are as they were.`;
+      this.model.stopTraining = true; // whoever throws within an epoch leaves the tensors of tfjs's own callbacks behind
+      return;
+    }
+    await writeCheckpoint(placeOf(this.place, number % this.keep, this.keep), run);
     this.number = number;
   }
 

@@ -6,7 +6,7 @@ import {setLearningRate} from './learningRate';
 import {optimizerFrom} from './nestedOptimizer';
 import {copyRandomStates, restoreRandomStates} from './randomState';
 import {type Examples, SeededBatches} from './seededBatches';
-import {changingVariables, Snapshot} from './snapshot';
+import {areFinite, changingVariables, Snapshot, trainedVariables} from './snapshot';
 
 /** Options of `findLearningRate`. */
 export interface SweepOptions {
@@ -106,6 +106,7 @@ async function sweep(
   rates: readonly number[],
 ): Promise<SweepStep[]> {
   const steps: SweepStep[] = [];
+  const variables = trainedVariables(model);
   let iterator = await batches.iterator();
   let sum = 0;
   let least = Infinity;
@@ -126,6 +127,9 @@ async function sweep(
     }
     least = Math.min(least, smoothed);
     steps.push({learningRate, loss, smoothed});
+    if (!(await areFinite(variables))) {
+      break;
+    }
   }
   return steps;
 }

@@ -7,7 +7,7 @@ import {type Checkpoint, type CheckpointPlace, placeOf, readCheckpoint} from './
 import {checkOptimizerState, restoreOptimizer} from './optimizerState';
 import {restoreRandomStates} from './randomState';
 import {setResumed} from './resumed';
-import {checkKept, checkWeights, partsOf} from './runState';
+import {checkKept, checkWeights, partsNotFinite, partsOf} from './runState';
 import type {SeededBatches} from './seededBatches';
 import {changingVariables, writeValues} from './snapshot';
 
@@ -64,12 +64,16 @@ export async function resume(
   }
   const {found, faults} = await findCheckpoints(place, keep);
   try {
+    const broken = await Promise.all(found.map(checkpoint => partsNotFinite(subjectOf(model), checkpoint)));
     if ((subjectOf(model) as unknown as {isTraining: boolean}).isTraining) {
       throw new LoRAError('The model is training. Resume it before.');
     }
-    for (const checkpoint of found) {
+    for (const [i, checkpoint] of found.entries()) {
       try {
         check(subjectOf(model), checkpoint, batches);
+        if (broken[i] !== undefined) {
+          throw new LoRAError(broken[i]);
+        }
       } catch (error) {
         faults.push(messageOf(error));
         continue;

@@ -1,5 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
-import {faultLines, LoRAError, showShape} from '../errors';
+import {faultLines, listed, LoRAError, showShape} from '../errors';
 import {adapterConfig} from '../model/adapted';
 import {isWrapper} from '../layers/wrapperLayer';
 import {sitesOf} from '../rewire/walk';
@@ -7,7 +7,7 @@ import type {Checkpoint, CheckpointState} from './checkpointFile';
 import {stateOfOptimizer} from './optimizerState';
 import {copyRandomStates} from './randomState';
 import type {CallbackState} from './resumed';
-import {changingVariables} from './snapshot';
+import {changingVariables, namesNotFinite, trainedVariables} from './snapshot';
 
 // The kinds of tensors in a checkpoint, which their names begin with.
 const MODEL = 'model/';
@@ -52,6 +52,26 @@ export function partsOf({state, tensors}: Checkpoint): {
     Object.entries(state.callbacks).map(([part, values]) => [part, {values, tensors: below(`${part}/`, kept)}]),
   );
   return {variables: below(MODEL, tensors), slots: below(OPTIMIZER, tensors), callbacks};
+}
+
+/** What a checkpoint of a model holds of what trains that is not finite, as a sentence. */
+export async function partsNotFinite(model: tf.LayersModel, checkpoint: Checkpoint): Promise<string | undefined> {
+  const variables = trainedVariables(model);
+  const {variables: values, slots, callbacks} = partsOf(checkpoint);
+  const trained = (tensors: Readonly<Record<string, tf.Tensor>>, suffix: string) =>
+    Object.entries(tensors)
+      .filter(([name]) => variables.has(name))
+      .map(([name, tensor]) => [name + suffix, tensor] as const);
+  const names = await namesNotFinite(
+    Object.fromEntries([
+      ...trained(values, ''),
+      ...Object.entries(slots).map(([name, tensor]) => [`slot ${name} of the optimizer`, tensor] as const),
+      ...[...callbacks].flatMap(([part, {tensors}]) => trained(tensors, `, kept as ${part},`)),
+    ]),
+  );
+  return names.length === 0
+    ? undefined
+    : `${listed(names, 5)} hold${names.length === 1 ? 's' : ''} NaN or an infinity.`;
 }
 
 /**

@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {isWrapper} from '../layers/wrapperLayer';
 import {sitesOf} from '../rewire/walk';
+import {allFinite} from '../tfjs/finite';
 import {namedWeights, replaceValue} from '../tfjs/weights';
 
 /**
@@ -49,13 +50,34 @@ export function writeValues(
   });
 }
 
-/** The layers of which a value is not finite, in order. */
-export async function layersNotFinite(values: Readonly<Record<string, tf.Tensor>>): Promise<string[]> {
-  const entries = await Promise.all(
-    Object.entries(values).map(async ([name, value]) => {
-      const isFinite = (await value.data<'float32'>()).every(number => Number.isFinite(number));
-      return isFinite ? [] : [name.slice(0, name.lastIndexOf('/'))];
-    }),
+/** Of what training may change, the variables that train. The others may hold infinities, as masks do. */
+export function trainedVariables(model: tf.LayersModel): Map<string, tf.LayerVariable> {
+  const trained = new Set(model.trainableWeights);
+  return new Map([...changingVariables(model)].filter(([, variable]) => trained.has(variable)));
+}
+
+/** Whether variables hold finite numbers alone now. */
+export function areFinite(variables: ReadonlyMap<string, tf.LayerVariable>): Promise<boolean> {
+  return allFinite([...variables.values()].map(variable => variable.read()));
+}
+
+/** The layers of these variables whose values are not finite, in order. */
+export async function layersNotFinite(
+  variables: ReadonlyMap<string, tf.LayerVariable>,
+  values: Readonly<Record<string, tf.Tensor>>,
+): Promise<string[]> {
+  const names = await namesNotFinite(
+    Object.fromEntries(Object.entries(values).filter(([name]) => variables.has(name))),
   );
-  return [...new Set(entries.flat())];
+  return [...new Set(names.map(name => name.slice(0, name.lastIndexOf('/'))))];
+}
+
+/** The names of tensors that are not finite, in order. */
+export async function namesNotFinite(tensors: Readonly<Record<string, tf.Tensor>>): Promise<string[]> {
+  if (await allFinite(Object.values(tensors))) {
+    return [];
+  }
+  const entries = Object.entries(tensors);
+  const finite = await Promise.all(entries.map(([, tensor]) => allFinite([tensor])));
+  return entries.filter((_, i) => !finite[i]).map(([name]) => name);
 }

@@ -1,0 +1,16 @@
+import * as tf from '@tensorflow/tfjs';
+
+/** Whether tensors hold finite numbers alone. What is read is one sum, which is computed where they are. */
+export async function allFinite(tensors: readonly tf.Tensor[]): Promise<boolean> {
+  const sum = tf.tidy(() => {
+    const [first, ...others] = tensors
+      .filter(({dtype}) => dtype === 'float32')
+      .map(tensor => tf.reshape(tensor, [tensor.size]));
+    const all = first === undefined || others.length === 0 ? first : tf.concat([first, ...others]);
+    // 0 · x is NaN for infinities and NaN, and 0 for all other numbers: the sum of these does not overflow.
+    return tf.sum(tf.mul(all ?? 0, 0));
+  });
+  const [value] = await sum.data();
+  sum.dispose();
+  return value === 0;
+}
