@@ -1,6 +1,5 @@
-import {addRepair} from './kernels/ensure';
-import {ensureGraphGradients} from './graph/gradients/graphGradients';
-import './kernels/repairs';
+import {registerGraphGradients} from './graph/gradients/graphGradients';
+import './kernels/backends';
 
 // The door to graphs: importing it is what registers the layers that they are made of.
 
@@ -15,4 +14,4 @@ export {
   type GraphOpArgs,
 } from './graph/layers/graphOp';
 
-addRepair(ensureGraphGradients);
+registerGraphGradients();

@@ -1,4 +1,4 @@
-import './kernels/repairs';
+import './kernels/backends';
 
 // Adapt a model, train it, and take the update into its layers or away.
 export {applyLoRA} from './model/apply';

@@ -2,7 +2,7 @@ import {supplyTransformerKernels} from './transformers/kernels/transformer';
 import {nativeTransformer} from './transformers/kernels/wasm/kernels';
 import {webglTransformer} from './transformers/kernels/webgl/kernels';
 import {webgpuTransformer} from './transformers/kernels/webgpu/kernels';
-import './kernels/repairs';
+import './kernels/backends';
 
 // The door to transformers: importing it is what registers the layers that they are made of.
 

@@ -1,30 +1,23 @@
 import * as tf from '@tensorflow/tfjs';
 
 /**
- * Registers a gradient of `depthToSpace`, the last step of upscalers, which tfjs has on no backend. The operation moves each number; its gradient
- * moves it back.
+ * The gradient of `depthToSpace`, the last step of upscalers, which tfjs has on no backend. The operation moves each number; its gradient moves
+ * it back.
  */
-export function ensureDepthToSpaceGradient(): void {
-  const kernelName = tf.DepthToSpace;
-  // In tfjs's types, it always exists.
-  if ((tf.getGradient(kernelName) as tf.GradConfig | undefined) !== undefined) {
-    return;
-  }
-  tf.registerGradient({
-    kernelName,
-    gradFunc: (dy, _saved, attrs) => {
-      const {blockSize, dataFormat} = attrs as unknown as tf.DepthToSpaceAttrs;
-      const gathered = () => {
-        if (dataFormat === 'NHWC') {
-          return gather(dy as tf.Tensor4D, blockSize);
-        }
-        const last = tf.transpose(dy as tf.Tensor4D, [0, 2, 3, 1]);
-        return tf.transpose(gather(last, blockSize), [0, 3, 1, 2]);
-      };
-      return {x: () => tf.tidy(gathered)};
-    },
-  });
-}
+export const depthToSpaceGradient: tf.GradConfig = {
+  kernelName: tf.DepthToSpace,
+  gradFunc: (dy, _saved, attrs) => {
+    const {blockSize, dataFormat} = attrs as unknown as tf.DepthToSpaceAttrs;
+    const gathered = () => {
+      if (dataFormat === 'NHWC') {
+        return gather(dy as tf.Tensor4D, blockSize);
+      }
+      const last = tf.transpose(dy as tf.Tensor4D, [0, 2, 3, 1]);
+      return tf.transpose(gather(last, blockSize), [0, 3, 1, 2]);
+    };
+    return {x: () => tf.tidy(gathered)};
+  },
+};
 
 /** Makes channels of blocks of pixels. */
 function gather(y: tf.Tensor4D, size: number): tf.Tensor4D {

@@ -1,27 +1,47 @@
 import * as tf from '@tensorflow/tfjs';
 
-/** Marks an engine that is being watched, shared by all copies of the library in a process. */
-const BRAND = Symbol.for('tfjs-lora.arrival');
+/** Told the name of a backend and the backend itself. */
+export type BackendListener = (name: string, backend: object) => void;
 
-/** What is used of the engine of tfjs: it starts a backend when that is set, or needed for the first time. Private in tfjs. */
+/** The listeners of all copies of the library in a process, on the engine that they share. */
+const LISTENERS = Symbol.for('tfjs-lora.backends');
+
+/** What is used of the engine of tfjs. Private in tfjs. */
 interface Engine {
-  initializeBackend: (backend: string) => unknown;
-  [BRAND]?: true;
+  readonly backendName?: string | null;
+  readonly backendInstance?: object | null;
+  setupRegisteredKernels: () => void;
+  [LISTENERS]?: Set<BackendListener>;
 }
 
 /**
- * Calls `repair` whenever a backend is about to start. By then its package has registered all of its kernels, whether it was imported before
- * this library or after; tfjs sets up the kernels that are registered when the backend is there.
+ * Calls `listener` each time that a backend is set: after it has started, and before tfjs sets up the kernels that are registered for it. By then
+ * the backend's package has registered all of its kernels, whether it was imported before this library or after. For the backend that is set
+ * already it is called at once.
  */
-export function beforeBackendsStart(repair: () => void): void {
+export function onBackend(listener: BackendListener): void {
   const engine = tf.engine() as unknown as Engine;
-  if (engine[BRAND] === true) {
-    return;
-  }
-  engine[BRAND] = true;
-  const start = engine.initializeBackend.bind(engine);
-  engine.initializeBackend = backend => {
-    repair();
-    return start(backend);
+  engine[LISTENERS] ??= watched(engine);
+  engine[LISTENERS].add(listener);
+  tell(engine, [listener]);
+}
+
+/** Has listeners told from now on, and returns the set that they are added to. */
+function watched(engine: Engine): Set<BackendListener> {
+  const listeners = new Set<BackendListener>();
+  const setUp = engine.setupRegisteredKernels.bind(engine);
+  engine.setupRegisteredKernels = () => {
+    tell(engine, listeners);
+    setUp();
   };
+  return listeners;
+}
+
+function tell({backendName, backendInstance}: Engine, listeners: Iterable<BackendListener>): void {
+  // While a backend starts, it has a name only.
+  if (backendName != null && backendInstance != null) {
+    for (const listener of listeners) {
+      listener(backendName, backendInstance);
+    }
+  }
 }

@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
+import {gradientOf, kernelOf} from '../tfjs/engine';
 
-/** A kernel of ours: its name in tfjs, and the configuration to register in place of the backend's own. */
+/** A kernel of ours: its name in tfjs, and the configuration to register in place of the backend's own, if there is anything to change. */
 export interface OwnKernel {
   readonly name: string;
   configure(stock: tf.KernelConfig | undefined): tf.KernelConfig | undefined;
@@ -12,40 +13,38 @@ export interface OwnKernel {
  */
 const BRAND = Symbol.for('tfjs-lora.kernel');
 
-/**
- * Registers kernels with a backend, if it is loaded and they are not registered yet.
- *
- * @param witness a kernel of the backend's own that is among those replaced: it tells whether the backend was loaded, or loaded again,
- *     which puts all of the backend's own kernels back. Where it is ours, nothing else is looked at.
- */
-export function ensureRegistered(backend: string, witness: string, kernels: readonly OwnKernel[]): void {
-  const found = registered(witness, backend);
-  if (found === undefined || BRAND in found) {
-    return;
-  }
+/** Registers kernels with a backend that is loaded, those that are not ours yet. */
+export function registerKernels(backend: string, kernels: readonly OwnKernel[]): void {
   for (const kernel of kernels) {
-    const current = registered(kernel.name, backend);
-    if (current === undefined || !(BRAND in current)) {
-      replace(kernel, backend, current);
+    const {name} = kernel;
+    const current = kernelOf(name, backend);
+    if (current !== undefined && BRAND in current) {
+      continue;
+    }
+    const config = kernel.configure(current);
+    if (config === undefined) {
+      continue;
+    }
+    if (current !== undefined) {
+      // tfjs warns about a kernel that is registered twice.
+      tf.unregisterKernel(name, backend);
+    }
+    tf.registerKernel({...config, [BRAND]: current} as tf.KernelConfig);
+  }
+}
+
+/** Registers gradients of kernels that tfjs has none of. */
+export function registerGradients(gradients: readonly tf.GradConfig[]): void {
+  for (const gradient of gradients) {
+    if (gradientOf(gradient.kernelName) === undefined) {
+      tf.registerGradient(gradient);
     }
   }
 }
 
-function replace(kernel: OwnKernel, backend: string, current: tf.KernelConfig | undefined): void {
-  const config = kernel.configure(current);
-  if (config === undefined) {
-    return;
-  }
-  if (current !== undefined) {
-    // tfjs warns about a kernel that is registered twice.
-    tf.unregisterKernel(kernel.name, backend);
-  }
-  tf.registerKernel({...config, [BRAND]: current} as tf.KernelConfig);
-}
-
 /** The backend's own kernel, whose place one of ours may have taken. */
 export function stockKernel(name: string, backend: string): tf.KernelConfig | undefined {
-  const found = registered(name, backend);
+  const found = kernelOf(name, backend);
   return found !== undefined && BRAND in found ? (found as {[BRAND]?: tf.KernelConfig})[BRAND] : found;
 }
 
@@ -59,9 +58,4 @@ export function layered(kernels: readonly OwnKernel[], above: readonly OwnKernel
       : {name: kernel.name, configure: (stock?: tf.KernelConfig) => upper.configure(kernel.configure(stock))};
   });
   return [...over, ...above.filter(({name}) => !names.has(name))];
-}
-
-/** `tf.getKernel` with its true type. */
-function registered(name: string, backend: string): tf.KernelConfig | undefined {
-  return tf.getKernel(name, backend);
 }

@@ -1,5 +1,4 @@
 import * as tf from '@tensorflow/tfjs';
-import {ensureKernels} from '../kernels/ensure';
 import {Prepared} from '../ops/lazyOp';
 import {cloneConfig, entryOf, innerEntry, type LayerEntry, layerFromEntry, standInArgs} from '../tfjs/configs';
 import {fieldsOf, type LayerInternals} from '../tfjs/fields';
@@ -64,7 +63,6 @@ export abstract class WrapperLayer extends tf.layers.Layer {
     this.baseLayer.trainable = baseTraining !== 'nothing';
     this.supportsMasking = this.baseLayer.supportsMasking;
     this.inputSpec = layer.inputSpec; // tfjs refuses inputs by it before it builds
-    ensureKernels();
   }
 
   override build(inputShape: tf.Shape | tf.Shape[]): void {
@@ -110,7 +108,6 @@ export abstract class WrapperLayer extends tf.layers.Layer {
     return tf.tidy(() => {
       this.invokeCallHook(inputs, kwargs);
       checkStep(this, kwargs.training);
-      ensureKernels(); // the wasm backend may have been loaded since
       return this.compute(inputs, kwargs);
     });
   }

@@ -1,8 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {type Adapter, layerConfigAt} from '../adapter/adapter';
 import {checkAdapter} from '../adapter/checkAdapter';
-import {ensureKernels} from '../kernels/ensure';
-import '../kernels/repairs';
 import {withHead} from '../head/replaceHead';
 import {loraClassOf} from '../layers/registry';
 import {UnadaptedLayer} from '../layers/unadaptedLayer';
@@ -36,7 +34,6 @@ import {listed} from '../errors';
  *     cannot be rebuilt from its config. Everything that is wrong is reported at once, and nothing is changed.
  */
 export function applyLoRA(model: tf.LayersModel, configOrAdapter: LoRAConfig | Adapter = {}): tf.LayersModel {
-  ensureKernels();
   checkModel(model);
   if (!isAdapter(configOrAdapter)) {
     const sites = adaptableSites(model);

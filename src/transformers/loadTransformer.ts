@@ -1,5 +1,4 @@
 import * as tf from '@tensorflow/tfjs';
-import {ensureKernels} from '../kernels/ensure';
 import {checkOptions, type KnownOptions, LoRAError, throwFaults} from '../errors';
 import type {ByteReader} from '../formats/byteReader';
 import {type OpenSafetensors, openSafetensors} from '../formats/safetensorsStream';
@@ -94,7 +93,6 @@ export async function loadTransformer(sources: TransformerSources): Promise<tf.L
     if (tokenizer !== undefined) {
       checkTokenizer(tokenizer, architecture.vocabulary(config));
     }
-    ensureKernels();
     const {model, layers} = withoutResidue(() => {
       const net = Net.build({checkpoint});
       const inputs = {ids: net.input('input_ids'), mask: net.input('attention_mask')};

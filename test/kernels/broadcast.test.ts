@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {ensureWasmKernels} from '../../src/kernels/wasm/wasm';
+import '../../src/kernels/backends';
 import {random} from '../helpers';
 import {expectAgreement} from './agreement';
 
@@ -16,10 +16,6 @@ const SHAPES: [string, number[], number[]][] = [
   ['the left side', [2, 1, 1, 40], WHOLE],
   ['both sides', [2, 1, 8, 40], [9, 1, 1]],
 ];
-
-beforeAll(() => {
-  ensureWasmKernels();
-});
 
 describe.each(SHAPES)('of tensors that are repeated, %s,', (_, left, right) => {
   /** Few different numbers, so that many are equal; all positive. */

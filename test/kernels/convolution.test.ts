@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import * as tf from '@tensorflow/tfjs';
-import {ensureWasmKernels} from '../../src/kernels/wasm/wasm';
+import '../../src/kernels/backends';
 import type {Padding, Shape4D} from '../../src/kernels/geometry';
 import {expectAgreement} from './agreement';
 
@@ -93,10 +93,6 @@ const FIXED: Case[] = [
     ],
   },
 ];
-
-beforeAll(() => {
-  ensureWasmKernels();
-});
 
 for (const c of FIXED) {
   const name = `kernel ${c.kh}×${c.kw}, strides ${c.strides.join()}, padding ${JSON.stringify(c.pad)}`;

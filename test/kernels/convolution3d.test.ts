@@ -1,8 +1,6 @@
 import fc from 'fast-check';
 import * as tf from '@tensorflow/tfjs';
-import '../../src/kernels/repairs';
-import {ensureKernels} from '../../src/kernels/ensure';
-import '../../src/kernels/repairs';
+import '../../src/kernels/backends';
 import {BACKENDS, expectGradients, numbers, on, random, useBackend} from '../helpers';
 import {expectAgreement} from './agreement';
 
@@ -53,7 +51,6 @@ function transposed(c: Case): {
 
 beforeAll(async () => {
   await useBackend('wasm');
-  ensureKernels();
 });
 
 test('a transposed 3-D convolution gives on wasm what it gives on cpu, and so do its gradients', () =>

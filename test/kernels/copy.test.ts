@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import * as tf from '@tensorflow/tfjs';
-import {ensureWasmKernels} from '../../src/kernels/wasm/wasm';
+import '../../src/kernels/backends';
 import {useBackend, withoutLeaks} from '../helpers';
 import {expectAgreement} from './agreement';
 
@@ -28,10 +28,6 @@ function agrees<T>(name: string, inputs: fc.Arbitrary<T>, compute: (input: T) =>
     );
   });
 }
-
-beforeAll(() => {
-  ensureWasmKernels();
-});
 
 agrees(
   'slice',

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import * as tf from '@tensorflow/tfjs';
-import {ensureWasmKernels} from '../../src/kernels/wasm/wasm';
+import '../../src/kernels/backends';
 import {useBackend} from '../helpers';
 import {expectAgreement} from './agreement';
 
@@ -42,10 +42,6 @@ const cases = fc
     transposeB: fc.boolean(),
   })
   .filter(({countA, countB}) => countA === countB || countA === 1 || countB === 1);
-
-beforeAll(() => {
-  ensureWasmKernels();
-});
 
 test('matMul agrees with cpu, transposed or not, one matrix or several', async () => {
   await fc.assert(

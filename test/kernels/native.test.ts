@@ -1,8 +1,8 @@
 import {execFileSync} from 'node:child_process';
 import * as tf from '@tensorflow/tfjs';
+import '../../src/kernels/backends';
 import {loraKernels} from '../../src/kernels/loraKernels';
 import {stockKernel} from '../../src/kernels/registration';
-import {ensureWasmKernels} from '../../src/kernels/wasm/wasm';
 import type {WasmBackend} from '../../src/kernels/wasm/composed/kernel';
 import {BINARY} from '../../src/kernels/wasm/module/binary';
 import {currentNative, nativeOf, withoutNative} from '../../src/kernels/wasm/module/find';
@@ -13,7 +13,6 @@ import {useBackend} from '../helpers';
 
 beforeAll(async () => {
   await useBackend('wasm');
-  ensureWasmKernels();
 });
 
 const backend = () => tf.backend() as unknown as WasmBackend;

@@ -1,13 +1,10 @@
 import fc from 'fast-check';
 import * as tf from '@tensorflow/tfjs';
+import '../../src/kernels/backends';
 import type {Shape4D} from '../../src/kernels/geometry';
-import {AFFINE, ensureWasmKernels} from '../../src/kernels/wasm/wasm';
+import {AFFINE} from '../../src/kernels/wasm/wasm';
 import {currentNative} from '../../src/kernels/wasm/module/find';
 import {random, useBackend} from '../helpers';
-
-beforeAll(() => {
-  ensureWasmKernels();
-});
 
 type Inputs = Record<string, () => tf.Tensor>;
 

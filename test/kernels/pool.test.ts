@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import * as tf from '@tensorflow/tfjs';
-import {ensureWasmKernels} from '../../src/kernels/wasm/wasm';
+import '../../src/kernels/backends';
 import {withoutNative} from '../../src/kernels/wasm/module/find';
 import {numbers, useBackend} from '../helpers';
 import {expectAgreement} from './agreement';
@@ -23,10 +23,6 @@ const cases = fc.record({
 function withGradient(op: (x: tf.Tensor) => tf.Tensor, x: tf.Tensor): tf.Tensor[] {
   return [op(x), tf.grad(z => tf.square(op(z)))(x)];
 }
-
-beforeAll(() => {
-  ensureWasmKernels();
-});
 
 test('max pooling and its gradient agree with cpu, also of negative and of equal numbers', async () => {
   await fc.assert(

@@ -1,7 +1,7 @@
 import {setFlagsFromString} from 'node:v8';
 import * as tf from '@tensorflow/tfjs';
+import '../../src/kernels/backends';
 import {useRelaxedSIMD} from '../../src/kernels/loraKernels';
-import {ensureWasmKernels} from '../../src/kernels/wasm/wasm';
 import {BINARY} from '../../src/kernels/wasm/module/binary';
 import {withFusedSums} from '../../src/kernels/wasm/module/relaxed';
 import {useBackend} from '../helpers';
@@ -15,7 +15,6 @@ const NEEDS_RELAXED = Uint8Array.from([
 
 beforeAll(async () => {
   await useBackend('wasm');
-  ensureWasmKernels();
 });
 
 afterEach(() => useRelaxedSIMD(false));

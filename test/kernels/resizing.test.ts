@@ -1,6 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import '../../src/kernels/repairs';
-import {ensureKernels} from '../../src/kernels/ensure';
+import '../../src/kernels/backends';
 import {BACKENDS, numbers, random, useBackend} from '../helpers';
 
 // A resize is linear: the gradient in a pixel is what an image of that pixel alone gives, times the gradient of the result.
@@ -16,7 +15,6 @@ const SIZES: [number, number][] = [
 describe.each(BACKENDS)('on %s', backend => {
   beforeAll(async () => {
     await useBackend(backend);
-    ensureKernels();
   });
 
   test.each(SIZES)('the gradients of resizes to %i×%i are right for two images that are not square', (...size) => {

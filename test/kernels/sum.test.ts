@@ -1,11 +1,7 @@
 import fc from 'fast-check';
 import * as tf from '@tensorflow/tfjs';
-import {ensureWasmKernels} from '../../src/kernels/wasm/wasm';
+import '../../src/kernels/backends';
 import {expectAgreement} from './agreement';
-
-beforeAll(() => {
-  ensureWasmKernels();
-});
 
 test('unsortedSegmentSum agrees with cpu', async () => {
   await fc.assert(

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import * as tf from '@tensorflow/tfjs';
-import '../../src/kernels/repairs';
+import '../../src/kernels/backends';
 import {LoRAConv3D} from '../../src/layers/loraConv3d';
 import type {LoRALayer} from '../../src/layers/loraLayer';
 import {ACTIVATIONS, BACKENDS, expectGradients, numbers, on, random, useBackend} from '../helpers';

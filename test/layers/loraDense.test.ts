@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import '../../src/kernels/repairs';
+import '../../src/kernels/backends';
 import {LoRADense} from '../../src/layers/loraDense';
 import {
   ACTIVATIONS,

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import '../../src/kernels/repairs';
+import '../../src/kernels/backends';
 import {LoRAGRU} from '../../src/layers/loraRecurrent';
 import {BACKENDS} from '../helpers';
 import {testRecurrent} from './recurrentKind';

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import '../../src/kernels/repairs';
+import '../../src/kernels/backends';
 import {LoRAError} from '../../src/errors';
 import {LoRAConv2D} from '../../src/layers/loraConv2d';
 import {LoRADense} from '../../src/layers/loraDense';

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import '../../src/kernels/repairs';
+import '../../src/kernels/backends';
 import {LoRAError} from '../../src/errors';
 import {LoRARNN} from '../../src/layers/loraRecurrent';
 import {BACKENDS, numbers, random, useBackend} from '../helpers';

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import '../../src/kernels/repairs';
+import '../../src/kernels/backends';
 import {LoRAError} from '../../src/errors';
 import {LoRAWeights} from '../../src/layers/loraWeights';
 import {registerAdaptable} from '../../src/layers/registry';

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import * as tf from '@tensorflow/tfjs';
-import '../../src/kernels/repairs';
+import '../../src/kernels/backends';
 import {LoRAError} from '../../src/errors';
 import type {LoRALayerArgs} from '../../src/layers/loraArgs';
 import type {LoRALayer} from '../../src/layers/loraLayer';

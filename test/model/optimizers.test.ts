@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {adam, applyLoRA, disposeModel, LoRAError, resetOptimizer, sgd} from 'tfjs-lora';
-import {ensureKernels} from '../../src/kernels/ensure';
+import '../../src/kernels/backends';
 import {withoutNative} from '../../src/kernels/wasm/module/find';
 import {BACKENDS, random, useBackend, withoutLeaks} from '../helpers';
 
@@ -45,7 +45,6 @@ const KINDS: [name: string, own: () => tf.Optimizer, stock: () => tf.Optimizer][
 describe.each([...BACKENDS, 'wasm without our module'])('on %s', name => {
   const on = async <T>(f: () => Promise<T>): Promise<T> => {
     await useBackend(name === 'cpu' ? 'cpu' : 'wasm');
-    ensureKernels();
     return name.endsWith('module') ? withoutNative(f) : f();
   };
 
@@ -116,7 +115,6 @@ describe.each([...BACKENDS, 'wasm without our module'])('on %s', name => {
 
 test('slots of another shape are refused before anything is written', async () => {
   await useBackend('wasm');
-  ensureKernels();
   const base = tf.sequential({layers: [tf.layers.dense({units: 4, inputShape: [4]})]});
   const model = applyLoRA(base, {rank: 2});
   model.compile({optimizer: adam(), loss: 'meanSquaredError'});

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import * as tf from '@tensorflow/tfjs';
+import '../../src/kernels/backends';
 import {type BatchNormWeights, frozenBatchNorm} from '../../src/ops/batchNorm';
-import '../../src/kernels/repairs';
 import {Prepared} from '../../src/ops/lazyOp';
 import {BACKENDS, expectGradients, kernelsOf, numbers, on, random, useBackend} from '../helpers';
 

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import * as tf from '@tensorflow/tfjs';
-import {ensureWasmKernels} from '../../src/kernels/wasm/wasm';
+import '../../src/kernels/backends';
 import {outputActivation} from '../../src/ops/activation';
 import {conv1dOp, type Conv1DGeometry} from '../../src/ops/conv1d';
 import {linear} from '../../src/ops/linear';
@@ -84,7 +84,6 @@ function expected(c: Case): tf.Tensor[] {
 describe.each(BACKENDS)('on %s', backend => {
   beforeAll(async () => {
     await useBackend(backend);
-    ensureWasmKernels();
   });
 
   test('an updated convolution and its gradients are those of tfjs, whatever its geometry', () =>

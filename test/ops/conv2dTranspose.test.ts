@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import * as tf from '@tensorflow/tfjs';
-import {ensureWasmKernels} from '../../src/kernels/wasm/wasm';
+import '../../src/kernels/backends';
 import {outputActivation} from '../../src/ops/activation';
 import {conv2dTranspose, type Conv2DTransposeGeometry} from '../../src/ops/conv2dTranspose';
 import {
@@ -83,7 +83,6 @@ function expected(c: Case): tf.Tensor[] {
 describe.each(BACKENDS)('on %s', backend => {
   beforeAll(async () => {
     await useBackend(backend);
-    ensureWasmKernels();
   });
 
   test('an updated convolution and its gradients are those of tfjs, whatever its geometry', () =>

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import * as tf from '@tensorflow/tfjs';
+import '../../src/kernels/backends';
 import type {Conv3DGeometry} from '../../src/kernels/conv3dGradients';
-import {ensureWasmKernels} from '../../src/kernels/wasm/wasm';
 import {outputActivation} from '../../src/ops/activation';
 import {conv3dOp} from '../../src/ops/conv3d';
 import {linear} from '../../src/ops/linear';
@@ -95,7 +95,6 @@ function expected(c: Case): tf.Tensor[] {
 describe.each(BACKENDS)('on %s', backend => {
   beforeAll(async () => {
     await useBackend(backend);
-    ensureWasmKernels();
   });
 
   test('an updated convolution and its gradients are those of tfjs, whatever its geometry', () =>

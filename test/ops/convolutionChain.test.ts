@@ -1,12 +1,11 @@
 import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, disposeModel, trainableVariables} from 'tfjs-lora';
-import {ensureKernels} from '../../src/kernels/ensure';
+import '../../src/kernels/backends';
 import {withoutNative} from '../../src/kernels/wasm/module/find';
 import {expectGradients, kernelsOf, numbers, random, useBackend, withoutLeaks} from '../helpers';
 
 beforeAll(async () => {
   await useBackend('wasm');
-  ensureKernels();
 });
 
 type Layers = (input: tf.SymbolicTensor) => tf.SymbolicTensor | tf.SymbolicTensor[];

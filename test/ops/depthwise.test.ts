@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import * as tf from '@tensorflow/tfjs';
-import '../../src/kernels/repairs';
+import '../../src/kernels/backends';
 import {depthwiseConv2d} from '../../src/ops/depthwise';
 import {BACKENDS, expectGradients, on, random} from '../helpers';
 

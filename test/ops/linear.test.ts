@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import * as tf from '@tensorflow/tfjs';
-import {ensureWasmKernels} from '../../src/kernels/wasm/wasm';
+import '../../src/kernels/backends';
 import {type Activation, outputActivation} from '../../src/ops/activation';
 import {conv2dOp} from '../../src/ops/conv2d';
 import {denseOp, linear, type LinearUpdate} from '../../src/ops/linear';
@@ -181,7 +181,6 @@ const FORMS: [name: string, form: Case][] = [
 describe.each(BACKENDS)('on %s', backend => {
   beforeEach(async () => {
     await useBackend(backend);
-    ensureWasmKernels();
   });
 
   test('the value and all gradients of a product are those of the formula', () =>

@@ -1,6 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {ensureKernels} from '../../src/kernels/ensure';
-import '../../src/kernels/repairs';
+import '../../src/kernels/backends';
 import {runLazyOp} from '../../src/ops/lazyOp';
 import {BACKENDS, useBackend, withoutLeaks} from '../helpers';
 
@@ -25,7 +24,6 @@ function same(x: tf.Tensor): tf.Tensor {
 describe.each(BACKENDS)('on %s', backend => {
   beforeAll(async () => {
     await useBackend(backend);
-    ensureKernels();
   });
 
   test('a backward pass holds no more the deeper the model is', () => {

@@ -13,7 +13,7 @@ import {
   setAdapter,
   sgd,
 } from 'tfjs-lora';
-import {ensureKernels} from '../../src/kernels/ensure';
+import '../../src/kernels/backends';
 import {withoutNative} from '../../src/kernels/wasm/module/find';
 import {BACKENDS, numbers, random, useBackend, withoutLeaks} from '../helpers';
 import {factorsOf, MemoryHandler, mlp} from '../models';
@@ -42,7 +42,6 @@ const shaped = (values: number[]) => tf.tensor2d(values, [values.length, 1]);
 describe.each([...BACKENDS, 'wasm without our module'])('on %s', name => {
   const on = async <T>(f: () => T | Promise<T>): Promise<T> => {
     await useBackend(name === 'cpu' ? 'cpu' : 'wasm');
-    ensureKernels();
     return name.endsWith('module') ? withoutNative(async () => f()) : f();
   };
 
@@ -226,7 +225,6 @@ describe.each([...BACKENDS, 'wasm without our module'])('on %s', name => {
 
 test('with our module clipping, accumulating and two rates are part of the one launch for a variable', async () => {
   await useBackend('wasm');
-  ensureKernels();
   const variable = tf.variable(tf.ones([4, 2]), true, 'launch/lora_B');
   const gradient = tf.ones([4, 2]);
   const launches = async (optimizer: tf.Optimizer) => {

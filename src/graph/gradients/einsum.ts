@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import type {OwnKernel} from '../../kernels/registration';
 
 // The wasm backend has no Einsum, and tfjs no gradient of it.
 
@@ -80,17 +81,19 @@ function distinct(letters: string): string[] {
   return [...new Set(letters)];
 }
 
-/** The kernel for backends that have none. */
-export const einsumKernel = {
-  kernelName: tf.Einsum,
-  kernelFunc: ({inputs, attrs}: Parameters<tf.KernelFunc>[0]): tf.TensorInfo => {
-    const {equation} = attrs as unknown as {equation: string};
-    return tf.tidy(() => {
-      const result = einsumByProducts(equation, Object.values(inputs) as tf.Tensor[]);
-      return result === Object.values(inputs)[0] ? tf.clone(result) : result;
-    });
-  },
+/** The kernel for wasm, which has none. */
+export const einsumKernel: OwnKernel = {
+  name: tf.Einsum,
+  configure: stock => (stock ? undefined : {kernelName: tf.Einsum, backendName: 'wasm', kernelFunc: einsum}),
 };
+
+function einsum({inputs, attrs}: Parameters<tf.KernelFunc>[0]): tf.TensorInfo {
+  const {equation} = attrs as unknown as {equation: string};
+  return tf.tidy(() => {
+    const result = einsumByProducts(equation, Object.values(inputs) as tf.Tensor[]);
+    return result === Object.values(inputs)[0] ? tf.clone(result) : result;
+  });
+}
 
 /** The gradient in each operand: the Einsum of the result's gradient with the others. */
 export const einsumGradient: tf.GradConfig = {

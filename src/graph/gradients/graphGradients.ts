@@ -2,9 +2,11 @@ import * as tf from '@tensorflow/tfjs';
 import {shareOfWindows} from './averages';
 import {cropAndResizeGradient} from './cropAndResize';
 import {cumprodGradient} from './cumprod';
-import {ensureDepthToSpaceGradient} from '../../kernels/depthToSpace';
 import {einsumGradient, einsumKernel} from './einsum';
+import {onBackend} from '../../kernels/lifecycle';
+import {registerGradients, registerKernels} from '../../kernels/registration';
 import {type Alignment, bilinear, nearest, resizeGradient} from '../../kernels/resizing';
+import {gradientOf} from '../../tfjs/engine';
 import {stridedSliceGradient} from './stridedSlice';
 
 // Gradients that tfjs lacks, or gets wrong, for what graphs are made of. Each is exact.
@@ -221,30 +223,21 @@ function sumTo(gradient: tf.Tensor, shape: number[]): tf.Tensor {
 /** Marks a gradient as ours. Otherwise two copies of the library in a process would wrap each other's. */
 const BRAND = Symbol.for('tfjs-lora.gradient');
 
-/** Registers what tfjs lacks for training through graphs. Cheap, and meant to be called often, since a backend may be loaded later. */
-export function ensureGraphGradients(): void {
-  // In tfjs's types, kernels and gradients always exist.
-  const hasKernel = (name: string) => (tf.getKernel(name, 'wasm') as tf.KernelConfig | undefined) !== undefined;
-  if (hasKernel(tf.Conv2D) && !hasKernel(tf.Einsum)) {
-    tf.registerKernel({...einsumKernel, backendName: 'wasm'});
-  }
+/** Registers the gradients that graphs need, once in a process, and the kernel that wasm lacks for one of them. */
+export function registerGraphGradients(): void {
+  onBackend(name => {
+    if (name === 'wasm') {
+      registerKernels(name, [einsumKernel]);
+    }
+  });
   if (BRAND in (gradientOf(tf.BatchMatMul) ?? {})) {
     return;
   }
-  ensureDepthToSpaceGradient();
-  for (const config of MISSING) {
-    if (gradientOf(config.kernelName) === undefined) {
-      tf.registerGradient(config);
-    }
-  }
+  registerGradients(MISSING);
   for (const [name, correct] of Object.entries(CORRECTED)) {
     const stock = gradientOf(name);
     if (stock !== undefined) {
       tf.registerGradient({...correct(stock), [BRAND]: true} as Config);
     }
   }
-}
-
-function gradientOf(name: string): Config | undefined {
-  return tf.getGradient(name);
 }

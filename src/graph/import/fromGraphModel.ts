@@ -1,7 +1,4 @@
 import * as tf from '@tensorflow/tfjs';
-import {ensureKernels} from '../../kernels/ensure';
-import {ensureGraphGradients} from '../gradients/graphGradients';
-import '../../kernels/repairs';
 import {asLoRAError, checkOptions, LoRAError, showShape, throwFaults} from '../../errors';
 import {withoutResidue} from '../../rewire/rewire';
 import {namedWeights, replaceValue} from '../../tfjs/weights';
@@ -41,8 +38,6 @@ export const RECORD = 'tfjsLoRAGraph';
  *     the graph that can be imported. Then nothing is left behind.
  */
 export async function fromGraphModel(graph: tf.GraphModel, options: GraphModelOptions = {}): Promise<tf.LayersModel> {
-  ensureKernels();
-  ensureGraphGradients();
   const read = await readGraph(graph);
   const request = requestOf(read, options);
   const plan = await planned(read, request);

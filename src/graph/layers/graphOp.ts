@@ -1,5 +1,4 @@
 import * as tf from '@tensorflow/tfjs';
-import {ensureGraphGradients} from '../gradients/graphGradients';
 import {LoRAError} from '../../errors';
 import type {GraphNode, GraphType} from '../import/graphDef';
 import {largestOutput} from '../import/graphSize';
@@ -64,7 +63,6 @@ export class GraphOp extends tf.layers.Layer {
   }
 
   override build(): void {
-    ensureGraphGradients();
     const {weights} = this.fragment;
     this.variables = weights.map(({name, shape, dtype}) => {
       const initial = tf.initializers.zeros();
@@ -90,8 +88,6 @@ export class GraphOp extends tf.layers.Layer {
   override call(inputs: tf.Tensor | tf.Tensor[], kwargs: Record<string, unknown>): tf.Tensor | tf.Tensor[] {
     return tf.tidy(() => {
       this.invokeCallHook(inputs, kwargs);
-      // A backend may have been loaded since the layer was made.
-      ensureGraphGradients();
       const results = this.run(
         [inputs].flat(),
         this.variables.map(variable => variable.read()),

@@ -1,7 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {type ActivationGradient, MATRIX_PRODUCT} from '../oneLaunch';
-
-const BACKEND = 'tensorflow';
+import type {OwnKernel} from '../registration';
 
 /** The part of tfjs-node's backend that is used here: it runs any operation of TensorFlow by its name. */
 interface TensorFlowBackend {
@@ -69,26 +68,17 @@ function floats({binding}: TensorFlowBackend): Attribute {
   return {name: 'T', type: binding.TF_ATTR_TYPE, value: binding.TF_FLOAT};
 }
 
-/**
- * Registers kernels of TensorFlow that tfjs-node does not expose and that make a training step faster. It does nothing where the backend
- * is not loaded, and replaces none of the backend's own kernels.
- */
-export function ensureTensorFlowKernels(): void {
-  if (!isRegistered(tf.BatchMatMul) || isRegistered(MATRIX_PRODUCT)) {
-    return;
-  }
-  register(MATRIX_PRODUCT, matrixProduct);
-  tf.registerGradient({...tf.getGradient(tf.BatchMatMul), kernelName: MATRIX_PRODUCT});
-  for (const name of Object.keys(ACTIVATION_GRADIENTS) as ActivationGradient[]) {
-    register(name, activationGradient(name));
-  }
-}
+/** The gradient of the product: that of tfjs's own. */
+export const matrixProductGradient: tf.GradConfig = {...tf.getGradient(tf.BatchMatMul), kernelName: MATRIX_PRODUCT};
 
-function isRegistered(kernelName: string): boolean {
-  // In tfjs's types, every kernel exists.
-  return (tf.getKernel(kernelName, BACKEND) as tf.KernelConfig | undefined) !== undefined;
-}
+/** Kernels of TensorFlow that tfjs-node does not expose and that make a training step faster. */
+export const tensorflowKernels: readonly OwnKernel[] = [
+  added(MATRIX_PRODUCT, matrixProduct),
+  ...(Object.keys(ACTIVATION_GRADIENTS) as ActivationGradient[]).map(name => added(name, activationGradient(name))),
+];
 
-function register<Call>(kernelName: string, kernel: (call: Call) => tf.TensorInfo): void {
-  tf.registerKernel({kernelName, backendName: BACKEND, kernelFunc: kernel as unknown as tf.KernelFunc});
+/** A kernel for a backend that has none of its name. */
+function added<Call>(name: string, kernel: (call: Call) => tf.TensorInfo): OwnKernel {
+  const kernelFunc = kernel as unknown as tf.KernelFunc;
+  return {name, configure: stock => (stock ? undefined : {kernelName: name, backendName: 'tensorflow', kernelFunc})};
 }

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {batchNormKernel} from '../batchNorm';
-import {ensureRegistered, layered, type OwnKernel} from '../registration';
+import {layered, type OwnKernel} from '../registration';
 import {arrangeKernels} from './composed/arrange';
 import {broadcastKernels} from './composed/broadcast';
 import {convolutionKernels} from './composed/convolution';
@@ -34,20 +34,7 @@ const COMPOSED: readonly OwnKernel[] = [
 ];
 
 /** All our kernels. Those of our wasm module wrap the composed ones. */
-const KERNELS = layered(COMPOSED, nativeKernels);
-
-/** A kernel of the backend's own that is wrapped: it tells whether the backend was loaded, or loaded again. */
-const WITNESS = tf.Conv2D;
-
-/**
- * Registers what the wasm backend lacks for training, corrects what it gets wrong, and speeds up what is slow in the backward pass.
- *
- * It does nothing where the wasm backend is not loaded, and next to nothing where all is in place. It is meant to be called often:
- * loading the backend after this library puts all of the backend's own kernels back.
- */
-export function ensureWasmKernels(): void {
-  ensureRegistered('wasm', WITNESS, KERNELS);
-}
+export const wasmKernels = layered(COMPOSED, nativeKernels);
 
 /**
  * Whether it pays on the current backend to keep the adjoint of a frozen kernel: XNNPACK then keeps it packed, and the gradient in a

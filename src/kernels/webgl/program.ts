@@ -27,12 +27,9 @@ export function runsOnWebgl(): boolean {
   return backend !== undefined && runsOn(backend);
 }
 
-/** Tries out programs of our own on the current backend, if it is webgl. */
-export function tryWebgl(): void {
-  const backend = currentWebgl();
-  if (backend !== undefined) {
-    tryOut(backend, () => isRight(backend));
-  }
+/** Tries out programs of our own on a backend, once. */
+export function tryWebgl(backend: WebglBackend): void {
+  tryOut(backend, () => isRight(backend));
 }
 
 /** Runs one program for each result. Numbers are packed four in a pixel, as tfjs's own products leave them. */

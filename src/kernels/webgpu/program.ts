@@ -162,12 +162,9 @@ const TRIAL: Program = {
   body: 'sum[i] = a[i] + f32(b[i]); product[i] = a[i] * u.share * f32(b[i] * u.times);',
 };
 
-/** Tries out programs of our own on the current backend, if it is webgpu. */
-export function tryWebgpu(): void {
-  const backend = current();
-  if (backend !== undefined) {
-    tryOut(backend, () => isRight(backend));
-  }
+/** Tries out programs of our own on a backend, once. */
+export function tryWebgpu(backend: Backend): void {
+  tryOut(backend, () => isRight(backend));
 }
 
 async function isRight(backend: Backend): Promise<boolean> {

@@ -1,5 +1,4 @@
 import * as tf from '@tensorflow/tfjs';
-import {ensureKernels} from '../../kernels/ensure';
 import {checkCount, LoRAError, showShape} from '../../errors';
 import {asFloat} from '../../layers/forward';
 import type {CallArgs} from '../../layers/wrapperLayer';
@@ -28,7 +27,6 @@ export class PositionEmbedding extends tf.layers.Layer {
     this.rows = rows;
     this.offset = offset;
     this.supportsMasking = true;
-    ensureKernels();
   }
 
   override build(inputShape: tf.Shape | tf.Shape[]): void {
@@ -74,7 +72,6 @@ export class TypeEmbedding extends tf.layers.Layer {
     super(rest);
     this.rows = rows;
     this.supportsMasking = true;
-    ensureKernels();
   }
 
   override build(inputShape: tf.Shape | tf.Shape[]): void {
@@ -90,7 +87,6 @@ export class TypeEmbedding extends tf.layers.Layer {
   override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
     return tf.tidy(() => {
       this.invokeCallHook(inputs, kwargs);
-      ensureKernels();
       const [x, types] = [inputs].flat() as [tf.Tensor, tf.Tensor | undefined];
       const table = this.embeddings.read();
       const rows =

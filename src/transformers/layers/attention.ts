@@ -1,5 +1,4 @@
 import * as tf from '@tensorflow/tfjs';
-import {ensureKernels} from '../../kernels/ensure';
 import {LoRAError, show, showShape, throwFaults} from '../../errors';
 import {attention} from '../ops/attention';
 import {rotate} from '../ops/rotary';
@@ -69,7 +68,6 @@ export class Attention extends tf.layers.Layer {
     this.cache = cache;
     this.rotary = rotary;
     this.scale = scale;
-    ensureKernels();
   }
 
   override build(inputShape: tf.Shape | tf.Shape[]): void {
@@ -90,7 +88,6 @@ export class Attention extends tf.layers.Layer {
   override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor | tf.Tensor[] {
     return tf.tidy(() => {
       this.invokeCallHook(inputs, kwargs);
-      ensureKernels();
       const {queries, mask, past} = this.partsOf([inputs].flat().map(asFloat));
       const size = this.sizeOf({queries: queries.map(({shape}) => shape)});
       const {heads, keyValueHeads, causal} = this;

@@ -1,6 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
 import type {GateKind} from '../kernels/transformer';
-import {ensureKernels} from '../../kernels/ensure';
 import {LoRAError, show, showShape} from '../../errors';
 import {gate} from '../ops/gate';
 import {asFloat, onlyTensor} from '../../layers/forward';
@@ -26,13 +25,11 @@ export class Gelu extends tf.layers.Layer {
     super(rest);
     this.approximate = approximate;
     this.supportsMasking = true;
-    ensureKernels();
   }
 
   override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
     return tf.tidy(() => {
       this.invokeCallHook(inputs, kwargs);
-      ensureKernels();
       return gate(asFloat(onlyTensor(inputs)), null, this.approximate ? 'gelu_tanh' : 'gelu');
     });
   }
@@ -65,7 +62,6 @@ export class GatedActivation extends tf.layers.Layer {
     super(rest);
     this.activation = activation;
     this.approximate = approximate;
-    ensureKernels();
   }
 
   override computeOutputShape(inputShape: tf.Shape | tf.Shape[]): tf.Shape {
@@ -75,7 +71,6 @@ export class GatedActivation extends tf.layers.Layer {
   override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
     return tf.tidy(() => {
       this.invokeCallHook(inputs, kwargs);
-      ensureKernels();
       const [x, up, more] = [inputs].flat().map(asFloat);
       if (x === undefined || up === undefined || more || !tf.util.arraysEqual(x.shape, up.shape)) {
         const shapes = [inputs].flat().map(({shape}) => showShape(shape));

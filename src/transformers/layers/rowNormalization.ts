@@ -1,5 +1,4 @@
 import * as tf from '@tensorflow/tfjs';
-import {ensureKernels} from '../../kernels/ensure';
 import {LoRAError, show, showShape} from '../../errors';
 import {normalizeRows} from '../ops/normalizeRows';
 import {asFloat} from '../../layers/forward';
@@ -27,7 +26,6 @@ abstract class RowNormalization extends tf.layers.Layer {
     super(rest);
     this.epsilon = epsilon;
     this.supportsMasking = true;
-    ensureKernels();
   }
 
   override build(inputShape: tf.Shape | tf.Shape[]): void {
@@ -55,7 +53,6 @@ abstract class RowNormalization extends tf.layers.Layer {
   override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
     return tf.tidy(() => {
       this.invokeCallHook(inputs, kwargs);
-      ensureKernels();
       const [x, residual = null] = [inputs].flat().map(asFloat) as [tf.Tensor, tf.Tensor?];
       if (residual !== null && !tf.util.arraysEqual(x.shape, residual.shape)) {
         throw new LoRAError(

@@ -1,5 +1,4 @@
 import * as tf from '@tensorflow/tfjs';
-import {ensureKernels} from '../../kernels/ensure';
 import {LoRAError, show, showShape} from '../../errors';
 import {asFloat} from '../../layers/forward';
 import type {CallArgs} from '../../layers/wrapperLayer';
@@ -28,7 +27,6 @@ export class SequencePooling extends tf.layers.Layer {
     }
     super(rest);
     this.mode = mode;
-    ensureKernels();
   }
 
   override computeOutputShape(inputShape: tf.Shape | tf.Shape[]): tf.Shape {
@@ -39,7 +37,6 @@ export class SequencePooling extends tf.layers.Layer {
   override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
     return tf.tidy(() => {
       this.invokeCallHook(inputs, kwargs);
-      ensureKernels();
       const [x, mask, more] = [inputs].flat().map(asFloat);
       if (x?.rank !== 3 || more || (mask && !tf.util.arraysEqual(mask.shape, x.shape.slice(0, 2)))) {
         const shapes = [inputs].flat().map(({shape}) => showShape(shape));

@@ -1,10 +1,10 @@
 import * as tf from '@tensorflow/tfjs';
-import '../../../src/kernels/repairs';
-import {ensureGraphGradients} from '../../../src/graph/gradients/graphGradients';
+import '../../../src/kernels/backends';
+import {registerGraphGradients} from '../../../src/graph/gradients/graphGradients';
 import {einsumByProducts} from '../../../src/graph/gradients/einsum';
 import {BACKENDS, numbers, random, useBackend} from '../../helpers';
 
-ensureGraphGradients();
+registerGraphGradients();
 
 /** The gradient of Σ f(x)·w by central differences, with random w, computed on cpu. */
 async function byDifferences(f: (x: tf.Tensor) => tf.Tensor, x: tf.Tensor): Promise<number[]> {

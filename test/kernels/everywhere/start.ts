@@ -23,11 +23,9 @@ export async function start(name: string, order: Order, {loadBackends, ownCases,
     await use(backend);
   }
   const {casesOn, ORDER_CASES, runCases} = await import('./suite');
-  const {ensureKernels} = await import('../../../src/kernels/ensure');
   const {trialOf} = await import('../../../src/kernels/trial');
   await loadBackends();
   await use(backend);
-  ensureKernels();
   await trialOf(tf.backend());
   const cases =
     order === 'backendFirst' ? ORDER_CASES : [...casesOn(backend, precision), ...((await ownCases?.()) ?? [])];

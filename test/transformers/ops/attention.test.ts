@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import fc from 'fast-check';
-import {ensureKernels} from '../../../src/kernels/ensure';
+import '../../../src/kernels/backends';
 import type {AttentionInputs, AttentionSettings} from '../../../src/transformers/kernels/transformer';
 import {attention} from '../../../src/transformers/ops/attention';
 import '../../../src/transformers';
@@ -86,7 +86,6 @@ async function expectPlain(
 ): Promise<void> {
   const wanted = await expected(sizes, causal, mask, by);
   await useBackend(backend);
-  ensureKernels();
   await withoutLeaks(() =>
     tf.tidy(() => {
       const masks = mask && tf.tensor(mask, [sizes.batch, sizes.keys]);

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import * as tf from '@tensorflow/tfjs';
-import {ensureKernels} from '../../../src/kernels/ensure';
+import '../../../src/kernels/backends';
 import type {GateKind} from '../../../src/transformers/kernels/transformer';
 import {crossEntropyFromLogits} from '../../../src/transformers/ops/crossEntropy';
 import {gate} from '../../../src/transformers/ops/gate';
@@ -27,7 +27,6 @@ async function expectPlain(
   await useBackend('cpu');
   const expected = tf.tidy(() => withGradients(make(), plain));
   await useBackend(backend);
-  ensureKernels();
   await withoutLeaks(() =>
     tf.tidy(() => {
       const actual = withGradients(make(), compute);
@@ -151,7 +150,6 @@ describe.each(BACKENDS)('on %s', backend => {
     const places = 3;
     const angles = Array.from({length: places * half}, (_, i) => 0.3 + i);
     await useBackend(backend);
-    ensureKernels();
     await withoutLeaks(() =>
       tf.tidy(() => {
         const x = random<tf.Rank.R3>([2, places, heads * size], 1);
