@@ -32,6 +32,8 @@ export interface Architecture {
   prefix: string;
   /** The classes of `transformers` that can be had, and their heads. */
   classes: Readonly<Record<string, Head>>;
+  /** The family's own names of fields that have a common name too, by which a config may call them. */
+  commonNames: Readonly<Record<string, string>>;
   /** How many blocks the config says there are. Each has several tensors, which bounds what is built by the bytes that are there. */
   blocks(config: HubConfig): number;
   /** How many rows the table of words has. */

@@ -32,17 +32,18 @@ const POOLINGS: readonly Pooling[] = ['none', 'mean', 'first', 'last', 'pooler']
  * @throws LoRAError if there is no code for it, or an option does not fit.
  */
 export function chooseArchitecture(
-  config: HubConfig,
+  given: HubConfig,
   {architecture: asked, labels, pooling = 'none', tokenTypes = false}: PurposeOptions,
-): {architecture: Architecture; purpose: Purpose} {
-  const type = config.get('model_type');
+): {architecture: Architecture; purpose: Purpose; config: HubConfig} {
+  const type = given.get('model_type');
   const architecture = typeof type === 'string' && Object.hasOwn(ARCHITECTURES, type) ? ARCHITECTURES[type] : undefined;
   if (architecture === undefined) {
     throw new LoRAError(
       `The config is of model_type ${show(type)}, for which there is no code here. Known are ${Object.keys(ARCHITECTURES).join(', ')}.`,
     );
   }
-  const {classes} = architecture;
+  const {classes, commonNames} = architecture;
+  const config = given.named(commonNames);
   const [named] = [config.get('architectures')].flat();
   const ofFile = typeof named === 'string' && Object.hasOwn(classes, named) ? classes[named] : 'none';
   const faults: string[] = [];
@@ -67,13 +68,17 @@ export function chooseArchitecture(
     faults.push('labels is for a head for classes; the architecture has none.');
   }
   throwFaults(faults);
+  config.expect('quantization_config', null);
+  config.expect('per_layer_config', null);
   const counted = labels ?? labelsOf(config);
-  return {architecture, purpose: {head, pooling, labels: counted, isNew: labels !== undefined, tokenTypes}};
+  return {architecture, purpose: {head, pooling, labels: counted, isNew: labels !== undefined, tokenTypes}, config};
 }
 
-/** How many classes the head in the file has. */
+/** How many classes the head in the file has. Where a config has both, transformers takes the number. */
 function labelsOf(config: HubConfig): number {
-  const names = config.get('id2label');
-  const count = typeof names === 'object' && names !== null ? Object.keys(names).length : 0;
-  return count > 0 ? count : config.count('num_labels', 2);
+  const names = config.get('id2label') ?? {};
+  if (typeof names !== 'object' || Array.isArray(names)) {
+    config.fault(`id2label must be an object, got ${show(names)}.`);
+  }
+  return config.count('num_labels', Object.keys(names).length || 2);
 }

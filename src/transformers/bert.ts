@@ -6,8 +6,8 @@ import type {Net, Value} from './net';
 interface Variant {
   prefix: 'bert' | 'roberta';
   classes: Architecture['classes'];
-  /** The place of the first token. */
-  offset(config: HubConfig): number;
+  /** The token that fills up, where places count from the row behind it and leave it out. */
+  padding(config: HubConfig): number | undefined;
   /** The head for classes, over the states. */
   classify(net: Net, states: Value, root: string, width: number, purpose: Purpose & {deviation: number}): Value;
 }
@@ -17,9 +17,10 @@ function encoder(variant: Variant): Architecture {
   return {
     prefix: variant.prefix,
     classes: variant.classes,
+    commonNames: {},
     blocks: config => config.count('num_hidden_layers'),
     vocabulary: config => config.count('vocab_size'),
-    places: config => config.count('max_position_embeddings') - variant.offset(config),
+    places: config => config.count('max_position_embeddings') - offsetOf(variant.padding(config)),
     build: (net, config, inputs, purpose) => build(variant, net, config, inputs, purpose),
   };
 }
@@ -30,7 +31,7 @@ function build(variant: Variant, net: Net, config: HubConfig, {ids, mask, types}
   const inner = config.count('intermediate_size');
   const epsilon = config.number('layer_norm_eps', 1e-12);
   const activation = config.choice('hidden_act', ACTIVATIONS, 'gelu');
-  config.expect('position_embedding_type', 'absolute');
+  config.expect('position_embedding_type', 'absolute', null);
   config.expect('is_decoder', false);
   config.expect('add_cross_attention', false);
   if (width % heads !== 0) {
@@ -42,7 +43,9 @@ function build(variant: Variant, net: Net, config: HubConfig, {ids, mask, types}
   const typeInputs = purpose.tokenTypes ? [x, types] : [x];
   x = net.types(named(embeddings, 'token_type_embeddings'), config.count('type_vocab_size', 2), width, typeInputs);
   const places = config.count('max_position_embeddings');
-  x = net.positions(named(embeddings, 'position_embeddings'), places, width, variant.offset(config), x);
+  const padding = variant.padding(config);
+  const placed = padding === undefined ? [x] : [x, ids];
+  x = net.positions(named(embeddings, 'position_embeddings'), {rows: places, width, padding}, placed);
   x = net.layerNorm(named(embeddings, 'LayerNorm'), width, epsilon, [x]);
   const count = config.count('num_hidden_layers');
   for (let i = 0; i < count; i++) {
@@ -63,7 +66,7 @@ function build(variant: Variant, net: Net, config: HubConfig, {ids, mask, types}
       return net.layerNorm(named(layer, 'output/LayerNorm'), width, epsilon, [narrow, middle]);
     });
   }
-  const deviation = config.number('initializer_range', 0.02);
+  const deviation = config.number('initializer_range', 0.02, 1);
   if (purpose.head === 'classes') {
     return variant.classify(net, x, root, width, {...purpose, deviation});
   }
@@ -75,6 +78,11 @@ function build(variant: Variant, net: Net, config: HubConfig, {ids, mask, types}
     default:
       return net.pool('pooling', purpose.pooling, [x, mask]);
   }
+}
+
+/** The row of the table of places that the first token has. */
+function offsetOf(padding: number | undefined): number {
+  return padding === undefined ? 0 : padding + 1;
 }
 
 /** BERT's own: the state of the first token through a layer with tanh. */
@@ -90,7 +98,7 @@ function pooler(net: Net, states: Value, root: string, width: number): Value {
 export const bert: Architecture = encoder({
   prefix: 'bert',
   classes: {BertModel: 'none', BertForSequenceClassification: 'classes'},
-  offset: () => 0,
+  padding: () => undefined,
   classify: (net, states, root, width, {labels, isNew, deviation}) =>
     net.dense('classifier', [width, labels], pooler(net, states, root, width), isNew ? {fresh: deviation} : {}),
 });
@@ -103,8 +111,7 @@ export const roberta: Architecture = encoder({
     XLMRobertaModel: 'none',
     XLMRobertaForSequenceClassification: 'classes',
   },
-  // Padding has a place of its own, and the first token the one after it. Padding behind the text changes nothing.
-  offset: config => config.count('pad_token_id', 1) + 1,
+  padding: config => config.index('pad_token_id', {otherwise: 1, below: 'vocab_size'}),
   classify: (net, states, _, width, {labels, isNew, deviation}) => {
     const start = isNew ? {fresh: deviation} : {};
     const first = net.pool('classifier/first', 'first', [states]);

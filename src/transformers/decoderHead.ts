@@ -1,4 +1,4 @@
-import type {Purpose} from './architecture';
+import type {Inputs, Purpose} from './architecture';
 import type {HubConfig} from './hubConfig';
 import type {Net, Value} from './net';
 
@@ -6,8 +6,7 @@ import type {Net, Value} from './net';
 export function decoderHead(
   net: Net,
   config: HubConfig,
-  states: Value,
-  mask: Value,
+  {states, ids, mask}: Pick<Inputs, 'ids' | 'mask'> & {states: Value},
   {
     head,
     pooling,
@@ -19,17 +18,37 @@ export function decoderHead(
     isTied,
   }: Purpose & {width: number; vocabulary: number; words: string; isTied: boolean},
 ): Value {
+  // Parts of larger models: transformers would read the numbers of the part.
+  for (const part of ['text_config', 'text_encoder', 'decoder', 'generator']) {
+    config.expect(part, null);
+  }
+  const isOneTable = config.flag('tie_word_embeddings', isTied);
+  const deviation = config.number('initializer_range', 0.02, 1);
   if (head === 'tokens') {
     // A layers model has no way to say that two layers share a weight: a head that shares the table of words has a copy.
-    const tied = config.flag('tie_word_embeddings', isTied) ? {from: `${words.replaceAll('/', '.')}.weight`} : {};
+    const tied = isOneTable ? {orElse: `${words.replaceAll('/', '.')}.weight`} : {};
     return net.dense('lm_head', [width, vocabulary], states, {bias: false, ...tied});
   }
   if (head === 'classes') {
-    const start = isNew ? {fresh: config.number('initializer_range', 0.02)} : {};
-    return net.dense('score', [width, labels], net.pool('last', 'last', [states, mask]), {bias: false, ...start});
+    const start = isNew ? {fresh: deviation} : {};
+    return net.dense('score', [width, labels], lastState(net, config, {states, ids, mask}), {bias: false, ...start});
   }
   if (pooling === 'pooler') {
     config.fault("A decoder has no pooler. Choose another pooling: 'mean', 'first' or 'last'.");
   }
   return pooling === 'none' || pooling === 'pooler' ? states : net.pool('pooling', pooling, [states, mask]);
+}
+
+/**
+ * The state of the last token that is not the one that fills up, even where the mask shows that one: a text may end with it. A config without
+ * such a token is for one text at a time in transformers; here the mask alone tells.
+ */
+function lastState(
+  net: Net,
+  config: HubConfig,
+  {states, ids, mask}: Pick<Inputs, 'ids' | 'mask'> & {states: Value},
+): Value {
+  return (config.get('pad_token_id') ?? null) === null
+    ? net.pool('last', 'last', [states, mask])
+    : net.pool('last', 'last', [states, mask, ids], config.index('pad_token_id', {below: 'vocab_size'}));
 }

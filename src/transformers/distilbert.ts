@@ -4,6 +4,7 @@ import type {Value} from './net';
 /** DistilBERT: BERT without types of tokens and without a pooler. (Sanh et al., arXiv 1910.01108.) */
 export const distilbert: Architecture = {
   prefix: 'distilbert',
+  commonNames: {dim: 'hidden_size', n_heads: 'num_attention_heads', n_layers: 'num_hidden_layers'},
   classes: {DistilBertModel: 'none', DistilBertForSequenceClassification: 'classes'},
   blocks: config => config.count('n_layers'),
   vocabulary: config => config.count('vocab_size'),
@@ -21,7 +22,7 @@ export const distilbert: Architecture = {
     const embeddings = named(root, 'embeddings');
     let x = net.embedding(named(embeddings, 'word_embeddings'), config.count('vocab_size'), width, ids);
     const places = config.count('max_position_embeddings');
-    x = net.positions(named(embeddings, 'position_embeddings'), places, width, 0, x);
+    x = net.positions(named(embeddings, 'position_embeddings'), {rows: places, width}, [x]);
     x = net.layerNorm(named(embeddings, 'LayerNorm'), width, epsilon, [x]);
     const count = config.count('n_layers');
     for (let i = 0; i < count; i++) {
@@ -40,8 +41,9 @@ export const distilbert: Architecture = {
         return net.layerNorm(named(layer, 'output_layer_norm'), width, epsilon, [narrow, middle]);
       });
     }
+    const deviation = config.number('initializer_range', 0.02, 1);
     if (head === 'classes') {
-      const start = isNew ? {fresh: config.number('initializer_range', 0.02)} : {};
+      const start = isNew ? {fresh: deviation} : {};
       const first = net.pool('first', 'first', [x]);
       const dense = net.dense('pre_classifier', [width, width], first, start);
       return net.dense('classifier', [width, labels], net.activation('pre_classifier/relu', 'relu', dense), start);

@@ -27,8 +27,10 @@ export function assignTensors(
 ): Assignment {
   const plain = (name: string) => modern(name.startsWith(`${prefix}.`) ? name.slice(prefix.length + 1) : name);
   const needed = new Map<string, Expected[]>();
+  const present = new Set(files.flatMap(({entries}) => entries.map(([name]) => plain(name))));
   for (const weight of expected) {
-    const name = plain(weight.fileName);
+    const {fileName, orElse = fileName} = weight;
+    const name = plain(present.has(plain(fileName)) ? fileName : orElse);
     needed.set(name, [...(needed.get(name) ?? []), weight]);
   }
   const assigned = new Map<string, Expected[]>();

@@ -5,17 +5,24 @@ import {decoderHead} from './decoderHead';
 export const gpt2: Architecture = {
   prefix: 'transformer',
   classes: {GPT2Model: 'none', GPT2LMHeadModel: 'tokens', GPT2ForSequenceClassification: 'classes'},
+  commonNames: {
+    n_embd: 'hidden_size',
+    n_head: 'num_attention_heads',
+    n_layer: 'num_hidden_layers',
+    n_positions: 'max_position_embeddings',
+  },
   blocks: config => config.count('n_layer'),
   vocabulary: config => config.count('vocab_size'),
   places: config => config.count('n_positions', 1024),
   build: (net, config, {ids, mask}, purpose) => {
     const width = config.count('n_embd');
     const heads = config.count('n_head');
-    const inner = config.count('n_inner', 4 * width);
+    const inner = config.countOr('n_inner', 4 * width);
     const epsilon = config.number('layer_norm_epsilon', 1e-5);
     const activation = config.choice('activation_function', ACTIVATIONS, 'gelu_new');
-    config.expect('scale_attn_weights', true);
-    config.expect('scale_attn_by_inverse_layer_idx', false);
+    const causal = config.flag('is_causal', true);
+    const scale = config.flag('scale_attn_weights', true) ? 1 / Math.sqrt(width / heads) : 1;
+    const scalesByBlock = config.flag('scale_attn_by_inverse_layer_idx', false);
     config.expect('add_cross_attention', false);
     if (width % heads !== 0) {
       config.fault(`n_embd ${width} is no multiple of n_head ${heads}.`);
@@ -24,7 +31,7 @@ export const gpt2: Architecture = {
     const words = named(root, 'wte');
     const vocabulary = config.count('vocab_size');
     let x = net.embedding(words, vocabulary, width, ids);
-    x = net.positions(named(root, 'wpe'), config.count('n_positions', 1024), width, 0, x);
+    x = net.positions(named(root, 'wpe'), {rows: config.count('n_positions', 1024), width}, [x]);
     const stored = {conv1d: true};
     const count = config.count('n_layer');
     for (let i = 0; i < count; i++) {
@@ -32,7 +39,8 @@ export const gpt2: Architecture = {
       x = net.block({name: `${layer}/block`, index: i, count}, [x, mask], ([input = null, seen = null]) => {
         const first = net.layerNorm(named(layer, 'ln_1'), width, epsilon, [input]);
         const packed = net.dense(named(layer, 'attn/c_attn'), [width, 3 * width], first, stored);
-        const attended = net.attention(named(layer, 'attn'), [packed, seen], {heads, causal: true, packed: true});
+        const settings = {heads, causal, packed: true, scale: scalesByBlock ? scale / (i + 1) : scale};
+        const attended = net.attention(named(layer, 'attn'), [packed, seen], settings);
         const projected = net.dense(named(layer, 'attn/c_proj'), [width, width], attended, stored);
         const middle = net.add(named(layer, 'attn/sum'), [input, projected]);
         const second = net.layerNorm(named(layer, 'ln_2'), width, epsilon, [middle]);
@@ -43,6 +51,6 @@ export const gpt2: Architecture = {
       });
     }
     x = net.layerNorm(named(root, 'ln_f'), width, epsilon, [x]);
-    return decoderHead(net, config, x, mask, {...purpose, width, vocabulary, words, isTied: true});
+    return decoderHead(net, config, {states: x, ids, mask}, {...purpose, width, vocabulary, words, isTied: true});
   },
 };

@@ -1,14 +1,18 @@
 import {kindOf, LoRAError, listed, show, throwFaults} from '../errors';
 import {duplicateKeys, nesting} from '../formats/jsonText';
 
+/** The largest number of a 32-bit float. */
+const MOST_OF_FLOAT = 3.4028234663852886e38;
+
 /**
  * Reads the `config.json` of a model of the hub, and collects what is wrong with it. Nothing that it says is believed beyond what is asked
  * of it here.
  */
 export class HubConfig {
-  private readonly faults: string[] = [];
-
-  private constructor(private readonly fields: Readonly<Record<string, unknown>>) {}
+  private constructor(
+    private readonly fields: Readonly<Record<string, unknown>>,
+    private readonly faults: string[] = [],
+  ) {}
 
   /** @throws LoRAError if it is no JSON object. */
   static parse(config: string | object): HubConfig {
@@ -33,14 +37,35 @@ export class HubConfig {
     return new HubConfig(fields as Record<string, unknown>);
   }
 
-  /** A field as it is. */
+  /** The same config with each field under the family's own name for it, where the file has the common one. */
+  named(commonNames: Readonly<Record<string, string>>): HubConfig {
+    const fields = {...this.fields};
+    for (const [name, common] of Object.entries(commonNames)) {
+      const [own, other] = [this.get(name), this.get(common)];
+      if (own !== undefined && other !== undefined && own !== other) {
+        this.faults.push(`${name} is ${show(own)}, and ${common}, another name for it, ${show(other)}.`);
+      }
+      if (other !== undefined) {
+        fields[name] = other;
+      }
+    }
+    return new HubConfig(fields, this.faults);
+  }
+
+  /** A field as it is, `undefined` where it is missing. */
   get(name: string): unknown {
     return Object.hasOwn(this.fields, name) ? this.fields[name] : undefined;
   }
 
+  /** `null` is no way to ask for what stands for a field that is missing: transformers refuses it too. */
+  private valueOf(name: string, otherwise: unknown): unknown {
+    const value = this.get(name);
+    return value === undefined ? otherwise : value;
+  }
+
   /** A positive whole number; without `otherwise` it has to be there. */
   count(name: string, otherwise?: number): number {
-    const value = this.get(name) ?? otherwise;
+    const value = this.valueOf(name, otherwise);
     if (!Number.isSafeInteger(value) || (value as number) <= 0) {
       this.faults.push(`${name} must be a positive integer, got ${show(value)}.`);
       return 1;
@@ -48,18 +73,35 @@ export class HubConfig {
     return value as number;
   }
 
-  /** A positive number. */
-  number(name: string, otherwise: number): number {
-    const value = this.get(name) ?? otherwise;
-    if (typeof value !== 'number' || !(value > 0 && value < Infinity)) {
-      this.faults.push(`${name} must be a positive number, got ${show(value)}.`);
+  /** A positive whole number, which may be missing or `null`. */
+  countOr(name: string, otherwise: number): number {
+    return this.get(name) == null ? otherwise : this.count(name);
+  }
+
+  /** A whole number from 0 on, below the number that another field has. */
+  index(name: string, {otherwise, below}: {otherwise?: number; below: string}): number {
+    const value = this.valueOf(name, otherwise);
+    const count = this.count(below);
+    if (!Number.isSafeInteger(value) || (value as number) < 0 || (value as number) >= count) {
+      this.faults.push(`${name} must be an integer from 0 to ${below} − 1, ${count - 1}, got ${show(value)}.`);
+      return 0;
+    }
+    return value as number;
+  }
+
+  /** A positive number that a 32-bit float can hold, and no larger than `most`. */
+  number(name: string, otherwise: number, most = MOST_OF_FLOAT): number {
+    const value = this.valueOf(name, otherwise);
+    if (typeof value !== 'number' || !(value > 0 && value <= most)) {
+      const limit = most === MOST_OF_FLOAT ? '' : ` of at most ${most}`;
+      this.faults.push(`${name} must be a positive number${limit}, got ${show(value)}.`);
       return otherwise;
     }
     return value;
   }
 
   flag(name: string, otherwise: boolean): boolean {
-    const value = this.get(name) ?? otherwise;
+    const value = this.valueOf(name, otherwise);
     if (typeof value !== 'boolean') {
       this.faults.push(`${name} must be true or false, got ${show(value)}.`);
       return otherwise;
@@ -69,7 +111,7 @@ export class HubConfig {
 
   /** What stands in a table under the name that a field has. */
   choice<T>(name: string, table: Readonly<Record<string, T>>, otherwise: string): T {
-    const value = this.get(name) ?? otherwise;
+    const value = this.valueOf(name, otherwise);
     if (typeof value !== 'string' || !Object.hasOwn(table, value)) {
       this.faults.push(`${name} is ${show(value)}; known are ${Object.keys(table).join(', ')}.`);
       return table[otherwise] as T;
@@ -80,7 +122,7 @@ export class HubConfig {
   /** Refuses a field that has another value than the one that is computed by. */
   expect(name: string, ...allowed: unknown[]): void {
     const value = this.get(name);
-    if (value !== undefined && value !== null && !allowed.includes(value)) {
+    if (value !== undefined && !allowed.includes(value)) {
       this.faults.push(
         `${name} is ${show(value)}, for which there is no code here; it may be ${allowed.map(show).join(' or ')}.`,
       );

@@ -9,20 +9,21 @@ const GATES = {silu: 'silu', swish: 'silu', gelu: 'gelu', gelu_pytorch_tanh: 'ge
 export const llama: Architecture = {
   prefix: 'model',
   classes: {LlamaModel: 'none', LlamaForCausalLM: 'tokens', LlamaForSequenceClassification: 'classes'},
+  commonNames: {},
   blocks: config => config.count('num_hidden_layers'),
   vocabulary: config => config.count('vocab_size'),
   places: config => config.count('max_position_embeddings', 2048),
   build: (net, config, {ids, mask}, purpose) => {
     const width = config.count('hidden_size');
     const heads = config.count('num_attention_heads');
-    const keyValueHeads = config.count('num_key_value_heads', heads);
-    const size = config.count('head_dim', Math.floor(width / heads));
+    const keyValueHeads = config.countOr('num_key_value_heads', heads);
+    const size = config.countOr('head_dim', Math.floor(width / heads));
     const inner = config.count('intermediate_size');
     const epsilon = config.number('rms_norm_eps', 1e-6);
     const gate = config.choice<(typeof GATES)[keyof typeof GATES]>('hidden_act', GATES, 'silu');
     const bias = config.flag('attention_bias', false);
     const wideBias = {bias: config.flag('mlp_bias', false)};
-    config.expect('pretraining_tp', 1);
+    const causal = config.flag('is_causal', true);
     if (heads % keyValueHeads !== 0) {
       config.fault(`num_key_value_heads ${keyValueHeads} does not divide num_attention_heads ${heads}.`);
     }
@@ -44,7 +45,7 @@ export const llama: Architecture = {
         const project = (name: string, number: number): Value =>
           net.dense(named(self, name), [width, number * size], first, {bias});
         const inputs = [project('q_proj', heads), project('k_proj', keyValueHeads), project('v_proj', keyValueHeads)];
-        const attended = net.attention(self, [...inputs, seen], {heads, keyValueHeads, causal: true, rotary});
+        const attended = net.attention(self, [...inputs, seen], {heads, keyValueHeads, causal, rotary});
         const projected = net.dense(named(self, 'o_proj'), [heads * size, width], attended, {bias});
         const middle = net.add(named(self, 'sum'), [input, projected]);
         const second = net.rmsNorm(named(layer, 'post_attention_layernorm'), width, epsilon, [middle]);
@@ -56,6 +57,6 @@ export const llama: Architecture = {
       });
     }
     x = net.rmsNorm(named(root, 'norm'), width, epsilon, [x]);
-    return decoderHead(net, config, x, mask, {...purpose, width, vocabulary, words, isTied: false});
+    return decoderHead(net, config, {states: x, ids, mask}, {...purpose, width, vocabulary, words, isTied: false});
   },
 };

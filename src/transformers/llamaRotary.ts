@@ -1,48 +1,31 @@
-import {show} from '../errors';
+import {kindOf, show} from '../errors';
 import type {Rotary} from './layers/rotaryAngles';
 import type {HubConfig} from './hubConfig';
 
 /** How the angles of places are stretched beyond those of the training, as a config says it. */
-interface Scaling {
-  rope_type?: unknown;
-  type?: unknown;
-  rope_theta?: unknown;
-  factor?: unknown;
-  low_freq_factor?: unknown;
-  high_freq_factor?: unknown;
-  original_max_position_embeddings?: unknown;
-}
+type Scaling = Readonly<Record<string, unknown>>;
 
-/** The angles of a Llama-like model, of heads of `size` numbers. */
+/** The angles of a Llama-like model, of heads of `size` numbers, as transformers reads them. */
 export function rotaryOf(config: HubConfig, size: number): Rotary {
-  // Newer configs have all of it in `rope_parameters`, older ones the base by itself.
-  const given = config.get('rope_parameters') ?? config.get('rope_scaling') ?? {};
-  const scaling = (typeof given === 'object' ? given : {}) as Scaling;
-  const base = typeof scaling.rope_theta === 'number' ? scaling.rope_theta : config.number('rope_theta', 10_000);
-  if (!(base > 0 && base < Infinity)) {
-    config.fault(`rope_theta must be a positive number, got ${show(base)}.`);
-    return {};
-  }
+  const scaling = scalingOf(config);
+  const base = positive(config, 'rope_theta', scaling.rope_theta, config.get('rope_theta'), 10_000);
   const {fround} = Math;
   const plain = Array.from({length: Math.floor(size / 2)}, (_, j) => fround(1 / fround(base ** ((2 * j) / size))));
-  const kind = scaling.rope_type ?? scaling.type ?? 'default';
-  const number = (name: keyof Scaling) => {
-    const value = scaling[name];
-    if (typeof value !== 'number' || !(value > 0 && value < Infinity)) {
-      config.fault(`${name} of the rotary scaling must be a positive number, got ${show(value)}.`);
-      return 1;
-    }
-    return value;
-  };
+  const kind = firstOf(scaling.rope_type, scaling.type, 'default');
+  const factor = () => positive(config, 'factor of the rotary scaling', scaling.factor);
+  if (kind !== 'default' && (scaling.partial_rotary_factor ?? config.get('partial_rotary_factor') ?? 1) !== 1) {
+    config.fault(`partial_rotary_factor must be 1 with the rotary scaling ${show(kind)}.`);
+  }
   switch (kind) {
     case 'default':
       return {base, frequencies: plain};
-    case 'linear':
-      return {base, frequencies: plain.map(frequency => fround(frequency / number('factor')))};
+    case 'linear': {
+      const by = factor();
+      return {base, frequencies: plain.map(frequency => fround(frequency / by))};
+    }
     case 'llama3': {
-      const [factor, low, high] = [number('factor'), number('low_freq_factor'), number('high_freq_factor')];
-      const places = number('original_max_position_embeddings');
-      return {base, frequencies: plain.map(frequency => fround(stretched(frequency, {factor, low, high, places})))};
+      const bounds = {...boundsOf(config, scaling), factor: factor()};
+      return {base, frequencies: plain.map(frequency => fround(stretched(frequency, bounds)))};
     }
     default:
       config.fault(`The rotary scaling ${show(kind)} is not known; known are default, linear and llama3.`);
@@ -50,11 +33,59 @@ export function rotaryOf(config: HubConfig, size: number): Rotary {
   }
 }
 
+/** What a config says of the scaling. If both fields say something, the older one counts, and the other is not looked at. */
+function scalingOf(config: HubConfig): Scaling {
+  const isEmpty = (value: unknown) =>
+    value == null || (typeof value === 'object' && !Array.isArray(value) && Object.keys(value).length === 0);
+  const name = ['rope_scaling', 'rope_parameters'].find(each => !isEmpty(config.get(each)));
+  const value = name === undefined ? {} : config.get(name);
+  if (typeof value !== 'object' || Array.isArray(value)) {
+    config.fault(`${name} must be an object, got ${kindOf(value)}.`);
+    return {};
+  }
+  return value as Scaling;
+}
+
+/** Wavelengths below the first bound stay, those above the second are stretched. */
+function boundsOf(config: HubConfig, scaling: Scaling): Omit<Stretch, 'factor'> {
+  const low = positive(config, 'low_freq_factor of the rotary scaling', scaling.low_freq_factor);
+  const high = positive(config, 'high_freq_factor of the rotary scaling', scaling.high_freq_factor);
+  if (high <= low) {
+    config.fault(`high_freq_factor of the rotary scaling must be above low_freq_factor ${low}, got ${high}.`);
+  }
+  const places = positive(
+    config,
+    'original_max_position_embeddings',
+    config.get('original_max_position_embeddings'),
+    scaling.original_max_position_embeddings,
+    config.count('max_position_embeddings', 2048),
+  );
+  return {low, high, places};
+}
+
+/** The first value that a config gives, which must be a positive number. \`null\` is given, and no number. */
+function positive(config: HubConfig, name: string, ...values: unknown[]): number {
+  const value = firstOf(...values);
+  if (typeof value !== 'number' || !(Math.fround(value) > 0 && Math.fround(value) < Infinity)) {
+    config.fault(`${name} must be a positive number, got ${show(value)}.`);
+    return 1;
+  }
+  return value;
+}
+
+function firstOf(...values: unknown[]): unknown {
+  return values.find(value => value !== undefined);
+}
+
+interface Stretch {
+  factor: number;
+  low: number;
+  high: number;
+  places: number;
+}
+
 /** Slow turns are slowed by the factor, fast ones stay, and those between go from one to the other. */
-function stretched(
-  frequency: number,
-  {factor, low, high, places}: {factor: number; low: number; high: number; places: number},
-): number {
+function stretched(frequency: number, {factor, low, high, places}: Stretch): number {
   const length = (2 * Math.PI) / frequency;
   if (length < places / high) {
     return frequency;

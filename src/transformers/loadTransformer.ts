@@ -4,7 +4,7 @@ import type {ByteReader} from '../formats/byteReader';
 import {type OpenSafetensors, openSafetensors} from '../formats/safetensorsStream';
 import {withoutResidue} from '../rewire/rewire';
 import {disposeModel} from '../rewire/dispose';
-import {checkLimits, type LoadOptions} from '../storage/limits';
+import {checkLimits, type LoadOptions, MOST_FETCHED, tooLarge} from '../storage/limits';
 import {bytesOf, type ByteSource} from '../storage/sources';
 import {fetched, readerOf, type StreamSource} from '../storage/readers';
 import {namedWeights, replaceValue} from '../tfjs/weights';
@@ -69,8 +69,8 @@ export async function loadTransformer(sources: TransformerSources): Promise<tf.L
   const {weights, tokenizer, checkpoint = false, signal, maxBytes} = sources;
   const limits: LoadOptions = {...(signal && {signal}), ...(maxBytes !== undefined && {maxBytes})};
   signal?.throwIfAborted();
-  const config = HubConfig.parse(await configOf(sources.config, limits));
-  const {architecture, purpose} = chooseArchitecture(config, sources);
+  const given = HubConfig.parse(await configOf(sources.config, limits));
+  const {architecture, purpose, config} = chooseArchitecture(given, sources);
   const blocks = architecture.blocks(config);
   config.check();
   const readers: ByteReader[] = [];
@@ -89,6 +89,9 @@ export async function loadTransformer(sources: TransformerSources): Promise<tf.L
     const plan = Net.plan();
     architecture.build(plan, config, {ids: null, mask: null, types: null}, purpose);
     config.check();
+    if (plan.newBytes > (maxBytes ?? MOST_FETCHED)) {
+      throw tooLarge(`A new head for ${purpose.labels} classes`, maxBytes ?? MOST_FETCHED);
+    }
     const assigned = assignTensors(files, plan.expected, architecture);
     if (tokenizer !== undefined) {
       checkTokenizer(tokenizer, architecture.vocabulary(config));

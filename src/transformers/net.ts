@@ -13,6 +13,8 @@ export type Value = tf.SymbolicTensor | null;
 export interface Expected {
   /** `encoder.layer.0.attention.self.query.weight`. */
   fileName: string;
+  /** What serves where the file has nothing of that name. */
+  orElse: string | undefined;
   /** Its shape in the file. */
   shape: number[];
   /** The layer, by its name, and the weight of it, by the name in `addWeight`. */
@@ -31,8 +33,8 @@ interface DenseOptions {
   conv1d?: boolean;
   /** Starts from N(0, deviation) instead of a file. */
   fresh?: number;
-  /** Another name of the weight in the file. */
-  from?: string;
+  /** The weight of the file that serves where the file has none of this name. */
+  orElse?: string;
 }
 
 /**
@@ -42,6 +44,8 @@ interface DenseOptions {
 export class Net {
   readonly expected: Expected[] = [];
   readonly layers = new Map<string, tf.layers.Layer>();
+  /** The bytes of the kernels that no file has. */
+  newBytes = 0;
 
   private constructor(
     /** Whether nothing is made yet: what the config says need not be so. */
@@ -66,9 +70,15 @@ export class Net {
     return this.apply(name, [ids], () => tf.layers.embedding({inputDim: rows, outputDim: width, name}));
   }
 
-  positions(name: string, rows: number, width: number, offset: number, x: Value): Value {
+  /** Inputs are the states, and with `padding` the tokens. */
+  positions(
+    name: string,
+    {rows, width, padding}: {rows: number; width: number; padding?: number | undefined},
+    inputs: Value[],
+  ): Value {
     this.expect(name, 'weight', [rows, width], 'embeddings');
-    return this.apply(name, [x], () => new PositionEmbedding({rows, offset, name}));
+    const start = padding === undefined ? {} : {padding, offset: padding + 1};
+    return this.apply(name, inputs, () => new PositionEmbedding({rows, ...start, name}));
   }
 
   types(name: string, rows: number, width: number, inputs: Value[]): Value {
@@ -88,13 +98,15 @@ export class Net {
   }
 
   dense(name: string, [from, to]: [from: number, to: number], x: Value, options: DenseOptions = {}): Value {
-    const {bias = true, conv1d = false, fresh, from: fileName} = options;
+    const {bias = true, conv1d = false, fresh, orElse} = options;
     if (fresh === undefined) {
       const shape = conv1d ? [from, to] : [to, from];
-      this.expect(name, 'weight', shape, 'kernel', {turned: !conv1d, ...(fileName !== undefined && {fileName})});
+      this.expect(name, 'weight', shape, 'kernel', {turned: !conv1d, orElse});
       if (bias) {
         this.expect(name, 'bias', [to], 'bias');
       }
+    } else {
+      this.newBytes += 4 * from * to;
     }
     const start = fresh === undefined ? {} : {kernelInitializer: tf.initializers.randomNormal({stddev: fresh})};
     const make = () => tf.layers.dense({units: to, useBias: bias, name, ...start});
@@ -130,8 +142,10 @@ export class Net {
     return this.apply(name, inputs, () => tf.layers.add({name}));
   }
 
-  pool(name: string, mode: PoolingMode, inputs: Value[]): Value {
-    return this.apply(name, inputs, () => new SequencePooling({mode, name}));
+  /** Inputs are the states and a mask, and with `padding` the tokens. */
+  pool(name: string, mode: PoolingMode, inputs: Value[], padding?: number): Value {
+    const args = padding === undefined ? {} : {padding};
+    return this.apply(name, inputs, () => new SequencePooling({mode, ...args, name}));
   }
 
   /**
@@ -159,9 +173,9 @@ export class Net {
     torchName: string,
     shape: number[],
     weight: string,
-    {turned = false, fileName = `${layer.replaceAll('/', '.')}.${torchName}`} = {},
+    {turned = false, orElse}: {turned?: boolean; orElse?: string | undefined} = {},
   ): void {
-    this.expected.push({fileName, shape, layer, weight, turned});
+    this.expected.push({fileName: `${layer.replaceAll('/', '.')}.${torchName}`, orElse, shape, layer, weight, turned});
   }
 
   private apply(name: string, inputs: Value[], make: () => tf.layers.Layer, fromFile = true): Value {

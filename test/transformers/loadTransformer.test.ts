@@ -199,6 +199,29 @@ describe('what does not fit is refused and leaves nothing', () => {
       {weights: new Response(new Uint8Array([...bert.weights, 0]))},
       [/behind the last tensor/],
     ],
+    [
+      'a new head that no memory holds',
+      {labels: 1e9},
+      [/A new head for 1000000000 classes has more than the 268,435,456 bytes/],
+    ],
+    [
+      'a new head of more bytes than are allowed',
+      {labels: 5000, maxBytes: 200_000},
+      [/5000 classes has more than the 200,000 bytes/],
+    ],
+    [
+      'a head of more classes than the file has',
+      {
+        weights: fixture('bertClasses').weights,
+        config: {...(JSON.parse(fixture('bertClasses').config) as object), num_labels: 1e9},
+      },
+      [/classifier\.weight: shape \[3, 24\] in the file, \[1000000000, 24\] by the config/],
+    ],
+    [
+      'a start of new weights that is no deviation',
+      {labels: 2, config: {...fields, initializer_range: 1e30}},
+      [/initializer_range must be a positive number of at most 1, got 1e\+30/],
+    ],
     ['bytes of no file', {weights: new Uint8Array(3)}, [/ends at byte 3/]],
     [
       'a response that is no success',

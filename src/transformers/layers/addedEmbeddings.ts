@@ -10,46 +10,78 @@ export interface PositionEmbeddingArgs {
   rows: number;
   /** The row of the first place. Default: 0. */
   offset?: number;
+  /**
+   * The token that fills up: wherever it stands, places are not counted on, and it has the row before the first. The tokens, `[batch, places]`,
+   * are then a second input. Default: places are counted whatever the tokens are.
+   */
+  padding?: number | null;
   name?: string;
 }
 
-/** Adds to each place of a sequence the row of a table for that place: `[batch, places, width]`, table `[rows, width]`. */
+/**
+ * Adds to each place of a sequence the row of a table for that place: `[batch, places, width]`, table `[rows, width]`. With `padding` places
+ * are counted as in RoBERTa, by a second input.
+ */
 export class PositionEmbedding extends tf.layers.Layer {
   static readonly className = 'PositionEmbedding';
   private readonly rows: number;
   private readonly offset: number;
+  private readonly padding: number | null;
   private embeddings!: tf.LayerVariable;
 
-  constructor({rows, offset = 0, ...rest}: PositionEmbeddingArgs) {
+  constructor({rows, offset = 0, padding = null, ...rest}: PositionEmbeddingArgs) {
     checkCount('rows', rows);
-    checkCount('offset', offset, 0);
+    checkCount('offset', offset, padding === null ? 0 : 1);
     super(rest);
     this.rows = rows;
     this.offset = offset;
+    this.padding = padding;
     this.supportsMasking = true;
   }
 
   override build(inputShape: tf.Shape | tf.Shape[]): void {
-    this.embeddings = addTable(this, inputShape as tf.Shape, this.rows, table => this.addWeight(...table));
+    const [shape] = shapesOf(inputShape);
+    this.embeddings = addTable(this, shape, this.rows, table => this.addWeight(...table));
     this.built = true;
+  }
+
+  override computeOutputShape(inputShape: tf.Shape | tf.Shape[]): tf.Shape {
+    return shapesOf(inputShape)[0];
   }
 
   override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
     return tf.tidy(() => {
       this.invokeCallHook(inputs, kwargs);
-      const x = asFloat([inputs].flat()[0] as tf.Tensor);
+      const [given, ids] = [inputs].flat() as [tf.Tensor, tf.Tensor | undefined];
+      const x = asFloat(given);
       const [, places = 0, width = 0] = x.shape;
       if (places + this.offset > this.rows) {
         throw new LoRAError(
           `"${this.name}" has ${this.rows - this.offset} places, and the sequence ${places}. Cut it, or encode it with {maxLength}.`,
         );
       }
-      return tf.add(x, tf.slice(this.embeddings.read(), [this.offset, 0], [places, width]));
+      const table = this.embeddings.read();
+      if (this.padding === null) {
+        return tf.add(x, tf.slice(table, [this.offset, 0], [places, width]));
+      }
+      if (ids === undefined || !tf.util.arraysEqual(ids.shape, x.shape.slice(0, 2))) {
+        throw new LoRAError(
+          `"${this.name}" counts places by tokens, [batch, places], a second input; got ${ids ? showShape(ids.shape) : 'none'}.`,
+        );
+      }
+      return tf.add(x, tf.gather(table, this.rowsOf(ids, this.padding)));
     });
   }
 
+  /** The row of each token. */
+  private rowsOf(ids: tf.Tensor, padding: number): tf.Tensor {
+    const counts = tf.cast(tf.notEqual(ids, padding), 'float32');
+    const order = tf.mul(tf.cumsum(counts, 1), counts);
+    return tf.cast(tf.add(order, this.offset - 1), 'int32');
+  }
+
   override getConfig(): tf.serialization.ConfigDict {
-    return {...super.getConfig(), rows: this.rows, offset: this.offset};
+    return {...super.getConfig(), rows: this.rows, offset: this.offset, padding: this.padding};
   }
 }
 tf.serialization.registerClass(PositionEmbedding);

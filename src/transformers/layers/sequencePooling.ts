@@ -10,6 +10,11 @@ export type PoolingMode = 'mean' | 'first' | 'last';
 /** Arguments of {@link SequencePooling}. */
 export interface SequencePoolingArgs {
   mode: PoolingMode;
+  /**
+   * A token whose places do not count, even where the mask shows them. The tokens, `[batch, places]`, are then a third input, and a sequence
+   * without any other has its first place. Default: none.
+   */
+  padding?: number | null;
   name?: string;
 }
 
@@ -20,13 +25,18 @@ export interface SequencePoolingArgs {
 export class SequencePooling extends tf.layers.Layer {
   static readonly className = 'SequencePooling';
   private readonly mode: PoolingMode;
+  private readonly padding: number | null;
 
-  constructor({mode, ...rest}: SequencePoolingArgs) {
+  constructor({mode, padding = null, ...rest}: SequencePoolingArgs) {
     if (!['mean', 'first', 'last'].includes(mode)) {
       throw new LoRAError(`mode must be 'mean', 'first' or 'last', got ${show(mode)}.`);
     }
+    if (padding !== null && !Number.isSafeInteger(padding)) {
+      throw new LoRAError(`padding must be an integer, the number of a token, got ${show(padding)}.`);
+    }
     super(rest);
     this.mode = mode;
+    this.padding = padding;
   }
 
   override computeOutputShape(inputShape: tf.Shape | tf.Shape[]): tf.Shape {
@@ -37,22 +47,36 @@ export class SequencePooling extends tf.layers.Layer {
   override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
     return tf.tidy(() => {
       this.invokeCallHook(inputs, kwargs);
-      const [x, mask, more] = [inputs].flat().map(asFloat);
-      if (x?.rank !== 3 || more || (mask && !tf.util.arraysEqual(mask.shape, x.shape.slice(0, 2)))) {
+      const [x, ...others] = [inputs].flat().map(asFloat);
+      const fit = others.every(({shape}) => tf.util.arraysEqual(shape, x?.shape.slice(0, 2) ?? []));
+      if (x?.rank !== 3 || !fit || (this.padding === null ? others.length > 1 : others.length !== 2)) {
         const shapes = [inputs].flat().map(({shape}) => showShape(shape));
         throw new LoRAError(
-          `"${this.name}" takes sequences, [batch, places, width], and a mask, [batch, places]; got ${shapes.join(', ')}.`,
+          `"${this.name}" takes sequences, [batch, places, width], and a mask${this.padding === null ? '' : ' and tokens'}, ` +
+            `[batch, places]; got ${shapes.join(', ')}.`,
         );
       }
       const [batch, places, width] = (x as tf.Tensor3D).shape;
-      const weights = tf.reshape<tf.Rank.R3>(this.weightsOf(batch, places, mask), [batch, 1, places]);
+      const [mask = tf.ones([batch, places]), tokens] = others;
+      const counts = this.countsOf(mask, tokens);
+      const weights = tf.reshape<tf.Rank.R3>(this.weightsOf(counts), [batch, 1, places]);
       return tf.reshape(tf.matMul(weights, x as tf.Tensor3D), [batch, width]);
     });
   }
 
-  /** What each place counts, `[batch, places]`. */
-  private weightsOf(batch: number, places: number, mask: tf.Tensor | undefined): tf.Tensor {
-    const seen = mask === undefined ? tf.ones([batch, places]) : tf.cast(tf.notEqual(mask, 0), 'float32');
+  /** 1 for the places that count, `[batch, places]`. */
+  private countsOf(mask: tf.Tensor, tokens: tf.Tensor | undefined): tf.Tensor {
+    const seen = tf.cast(tf.notEqual(mask, 0), 'float32');
+    if (this.padding === null || tokens === undefined) {
+      return seen;
+    }
+    const counts = tf.mul(seen, tf.cast(tf.notEqual(tokens, this.padding), 'float32'));
+    const isFirst = tf.cast(tf.equal(tf.range(0, mask.shape[1] as number), 0), 'float32');
+    return tf.maximum(counts, tf.mul(isFirst, tf.sub(1, tf.max(counts, 1, true))));
+  }
+
+  /** The share of each place in the result, `[batch, places]`. */
+  private weightsOf(seen: tf.Tensor): tf.Tensor {
     if (this.mode === 'mean') {
       return tf.divNoNan(seen, tf.sum(seen, 1, true));
     }
@@ -63,7 +87,7 @@ export class SequencePooling extends tf.layers.Layer {
   }
 
   override getConfig(): tf.serialization.ConfigDict {
-    return {...super.getConfig(), mode: this.mode};
+    return {...super.getConfig(), mode: this.mode, padding: this.padding};
   }
 }
 tf.serialization.registerClass(SequencePooling);

@@ -144,6 +144,38 @@ describe('layers of transformers', () => {
     });
   });
 
+  test('pooling by the last place leaves out the token that fills up, even where the mask shows it', () => {
+    tf.tidy(() => {
+      const x = tf.tensor3d([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12], [3, 4, 1]);
+      const mask = tf.tensor2d([1, 1, 1, 1, 0, 1, 1, 0, 1, 1, 1, 1], [3, 4]);
+      const tokens = tf.tensor2d([5, 9, 5, 9, 9, 5, 7, 5, 9, 9, 9, 9], [3, 4], 'int32');
+      const pooling = new SequencePooling({mode: 'last', padding: 9});
+      // The last 5 before a 9; the last 7, since the mask hides the 5; the first place of a text that is all 9.
+      expect(numbers(pooling.apply([x, mask, tokens]) as tf.Tensor)).toEqual([3, 7, 9]);
+      expect(() => pooling.apply([x, mask])).toThrow(/a mask and tokens, \[batch, places\]; got \[3, 4, 1\], \[3, 4\]/);
+    });
+  });
+
+  test('positions by tokens count on at those that do not fill up, and the table learns by them', async () => {
+    await withoutLeaks(() =>
+      tf.tidy(() => {
+        const x = tf.zeros([2, 4, 1]);
+        const tokens = tf.tensor2d([2, 5, 2, 6, 7, 7, 2, 2], [2, 4], 'int32');
+        const positions = new PositionEmbedding({rows: 7, offset: 3, padding: 2});
+        positions.apply([x, tokens]);
+        positions.setWeights([tf.tensor2d([0, 10, 20, 30, 40, 50, 60], [7, 1])]);
+        // A token that fills up has row 2, the others rows 3, 4, … in their order.
+        expect(numbers(positions.apply([x, tokens]) as tf.Tensor)).toEqual([20, 30, 20, 40, 30, 40, 20, 20]);
+        const {grads} = tf.variableGrads(() => tf.sum<tf.Scalar>(positions.apply([x, tokens]) as tf.Tensor));
+        expect(Object.values(grads).map(numbers)).toEqual([[0, 0, 4, 2, 2, 0, 0]]);
+        expect(() => positions.apply(x)).toThrow(
+          /counts places by tokens, \[batch, places\], a second input; got none/,
+        );
+        positions.dispose();
+      }),
+    );
+  });
+
   test('pooling without a mask counts all places', () => {
     tf.tidy(() => {
       const x = tf.tensor3d([1, 2, 6], [1, 3, 1]);

@@ -1,0 +1,363 @@
+"""Writes random configs of each family of the hub, and what PyTorch computes with them, for `test/transformers/configs.test.ts`:
+
+python test/python/make_configs.py test/fixtures/configs [FAMILY …]
+
+A file holds two things. `cases` are a hundred configs, valid ones and odd ones, each with its inputs and some numbers of the result, or `null`
+where transformers refuses. `settings` is a table of every key of the config that transformers looks up, with what becomes of one model when the
+key is set to this or that: the same result, another one, or an error.
+
+Weights are no part of a file: `values` below and `weightsOf` in TypeScript draw the same numbers from a seed.
+"""
+
+import json
+import math
+import random
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+import transformers
+from safetensors.torch import save_file
+from transformers import PreTrainedConfig
+
+CASES = 100
+VOCABULARY = 13
+SHOWN = 40
+ACTIVATIONS = ["gelu", "gelu_new", "gelu_pytorch_tanh", "gelu_fast", "relu", "silu", "swish"]
+ODD = [None, True, False, 0, 1, 3, 0.5, "x", {}, [1]]
+# What `from_pretrained` takes out of a config before anything looks it up, and what older versions and other families read.
+ALSO_TRIED = ["rope_scaling", "rope_theta", "partial_rotary_factor", "original_max_position_embeddings"]
+ALSO_TRIED += ["position_embedding_type", "pruned_heads", "torch_dtype", "use_bidirectional_attention", "embedding_size"]
+transformers.logging.set_verbosity(transformers.logging.CRITICAL)
+transformers.logging.disable_progress_bar()
+torch.set_num_threads(1)
+
+
+def values(seed, count):
+    """Numbers in [-0.5, 0.5) by mulberry32, as `randomFrom` has them."""
+    wide = np.uint64(0xFFFFFFFF)
+    state = (np.uint64(seed) + np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x6D2B79F5)) & wide
+    mixed = ((state ^ (state >> np.uint64(15))) * (state | np.uint64(1))) & wide
+    mixed ^= (mixed + (((mixed ^ (mixed >> np.uint64(7))) * (mixed | np.uint64(61))) & wide)) & wide
+    return ((mixed ^ (mixed >> np.uint64(14))) & wide).astype(np.float64) / 2**32 - 0.5
+
+
+def weights_of(seed, shapes):
+    """The tensors of a file: those of one axis around 1 if they are weights, around 0 if they are biases."""
+    tensors = {}
+    for i, (name, shape) in enumerate(shapes):
+        center = 1 if len(shape) == 1 and name.endswith("weight") else 0
+        numbers = values(1000 * seed + i, math.prod(shape)) + center
+        tensors[name] = torch.tensor(numbers, dtype=torch.float32).reshape(shape)
+    return tensors
+
+
+def encoder(rng):
+    heads = rng.choice([1, 2, 3])
+    return dict(
+        vocab_size=VOCABULARY,
+        hidden_size=heads * rng.choice([4, 6]),
+        num_hidden_layers=rng.choice([1, 2]),
+        num_attention_heads=heads,
+        intermediate_size=rng.choice([5, 8]),
+        max_position_embeddings=rng.choice([12, 20]),
+        hidden_act=rng.choice(ACTIVATIONS),
+        layer_norm_eps=rng.choice([1e-12, 1e-5, 0.01]),
+        type_vocab_size=rng.choice([1, 2]),
+        num_labels=rng.choice([1, 3]),
+    )
+
+
+def bert(rng):
+    return encoder(rng) | dict(pad_token_id=rng.choice([0, 5, None]))
+
+
+def roberta(rng):
+    return encoder(rng) | dict(pad_token_id=rng.choice([0, 1, 1, 4]))
+
+
+def distilbert(rng):
+    heads = rng.choice([1, 2, 3])
+    return dict(
+        vocab_size=VOCABULARY,
+        dim=heads * rng.choice([4, 6]),
+        n_layers=rng.choice([1, 2]),
+        n_heads=heads,
+        hidden_dim=rng.choice([5, 8]),
+        max_position_embeddings=rng.choice([12, 20]),
+        activation=rng.choice(ACTIVATIONS),
+        sinusoidal_pos_embds=rng.choice([True, False]),
+        num_labels=rng.choice([1, 3]),
+        pad_token_id=rng.choice([0, 5]),
+    )
+
+
+def gpt2(rng):
+    heads = rng.choice([1, 2, 3])
+    return dict(
+        vocab_size=VOCABULARY,
+        n_embd=heads * rng.choice([4, 6]),
+        n_layer=rng.choice([1, 2]),
+        n_head=heads,
+        n_inner=rng.choice([None, 5]),
+        n_positions=rng.choice([12, 20]),
+        activation_function=rng.choice(ACTIVATIONS),
+        layer_norm_epsilon=rng.choice([1e-5, 0.01]),
+        num_labels=rng.choice([1, 3]),
+        pad_token_id=rng.choice([None, 0, 7, 12]),
+        eos_token_id=12,
+        tie_word_embeddings=rng.choice([True, True, False]),
+        is_causal=rng.choice([True, True, False]),
+    )
+
+
+def rope(rng):
+    ways = [
+        {},
+        {"rope_theta": 100.0},
+        {"rope_parameters": {"rope_type": "default", "rope_theta": 50}},
+        {"rope_parameters": {"type": "linear", "factor": 2, "rope_theta": 50.0}},
+        {"rope_parameters": None, "rope_scaling": None, "rope_theta": 20.0},
+        {"rope_scaling": {"rope_type": "linear", "factor": 3.0}, "rope_theta": 77.0},
+        {"rope_scaling": {"type": "linear", "factor": 3.0, "rope_theta": 11.0}, "rope_theta": 77.0},
+        {"rope_parameters": llama3(rng) | {"rope_theta": 80.0}},
+        {"rope_scaling": llama3(rng), "rope_theta": 30.0, "original_max_position_embeddings": rng.choice([4, 9])},
+        {"rope_scaling": {k: v for k, v in llama3(rng).items() if k != "original_max_position_embeddings"}},
+        {"rope_scaling": llama3(rng), "rope_parameters": {"rope_type": "linear", "rope_theta": 9.0, "factor": 2.0}},
+        {"rope_scaling": {}, "rope_parameters": {"rope_type": "linear", "rope_theta": 9.0, "factor": 2.0}},
+        {"partial_rotary_factor": 0.5, "rope_theta": 40.0},
+    ]
+    return rng.choice(ways)
+
+
+def llama3(rng):
+    return {
+        "rope_type": "llama3",
+        "factor": rng.choice([2.0, 8]),
+        "low_freq_factor": 1.0,
+        "high_freq_factor": rng.choice([2.0, 4]),
+        "original_max_position_embeddings": rng.choice([6, 16]),
+    }
+
+
+def llama(rng):
+    groups = rng.choice([1, 2])
+    heads = groups * rng.choice([1, 2])
+    return dict(
+        vocab_size=VOCABULARY,
+        hidden_size=heads * 4,
+        intermediate_size=rng.choice([5, 8]),
+        num_hidden_layers=rng.choice([1, 2]),
+        num_attention_heads=heads,
+        num_key_value_heads=rng.choice([None, groups]),
+        head_dim=rng.choice([None, 2, 6]),
+        max_position_embeddings=rng.choice([12, 20]),
+        hidden_act=rng.choice(["silu", "gelu", "gelu_pytorch_tanh"]),
+        rms_norm_eps=rng.choice([1e-6, 0.01]),
+        attention_bias=rng.choice([True, False]),
+        mlp_bias=rng.choice([True, False]),
+        num_labels=rng.choice([1, 3]),
+        pad_token_id=rng.choice([None, 0, 2]),
+        eos_token_id=2,
+        tie_word_embeddings=rng.choice([True, False]),
+        is_causal=rng.choice([True, True, False]),
+    ) | rope(rng)
+
+
+# What is odd in a config, beside the settings that are tried one by one: (what is set, and what is left out).
+ODD_CHANGES = {
+    "bert": [({"num_labels": 2, "id2label": {"0": "a", "1": "b", "2": "c"}}, []), ({"is_decoder": True}, [])],
+    "roberta": [({"pad_token_id": None}, []), ({"is_decoder": True}, []), ({}, ["pad_token_id"])],
+    "distilbert": [
+        ({"num_attention_heads": 1}, []),
+        ({"hidden_size": 6, "n_heads": 3}, ["dim"]),
+        ({"num_attention_heads": 1}, ["n_heads"]),
+        ({"num_hidden_layers": 1}, ["n_layers"]),
+        ({"num_hidden_layers": 1}, []),
+    ],
+    "gpt2": [
+        ({"num_attention_heads": 1}, []),
+        ({"num_attention_heads": 1}, ["n_head"]),
+        ({"hidden_size": 6, "n_head": 3}, ["n_embd"]),
+        ({"max_position_embeddings": 14}, ["n_positions"]),
+        ({"scale_attn_weights": False}, []),
+        ({"scale_attn_by_inverse_layer_idx": True}, []),
+        ({"reorder_and_upcast_attn": True}, []),
+        ({"n_ctx": 3}, []),
+    ],
+    "llama": [
+        ({"rope_theta": "500000"}, ["rope_parameters", "rope_scaling"]),
+        ({"rope_theta": None}, ["rope_parameters", "rope_scaling"]),
+        ({"rope_parameters": "linear"}, ["rope_scaling"]),
+        ({"rope_parameters": [1]}, ["rope_scaling"]),
+        ({"rope_parameters": True}, ["rope_scaling"]),
+        ({"rope_parameters": {"rope_type": None, "rope_theta": 9.0}}, ["rope_scaling"]),
+        ({"rope_parameters": {"rope_type": "linear", "factor": "2"}}, ["rope_scaling"]),
+        ({"rope_parameters": {"rope_type": "linear"}}, ["rope_scaling"]),
+        ({"rope_parameters": {"rope_theta": None}}, ["rope_scaling"]),
+        ({"rope_parameters": {"full_attention": {"rope_type": "linear", "factor": 2.0}}}, ["rope_scaling"]),
+        ({"rope_scaling": {"rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": 6}}, []),
+        ({"rope_scaling": {"rope_type": "dynamic", "factor": 2.0}}, []),
+        ({"rope_scaling": {"rope_type": "linear", "factor": 2.0}, "partial_rotary_factor": 0.5}, ["rope_parameters"]),
+        ({"rope_parameters": {"rope_type": "linear", "factor": 2.0, "partial_rotary_factor": 0.5}}, ["rope_scaling"]),
+        ({"rope_scaling": {"rope_type": "llama3", "factor": 2.0, "low_freq_factor": 4.0, "high_freq_factor": 1.0}}, []),
+        ({"pretraining_tp": 2}, []),
+        ({"pad_token_id": -1}, []),
+    ],
+}
+ODD_CHANGES["xlm-roberta"] = ODD_CHANGES["roberta"]
+
+FAMILIES = {
+    "bert": (bert, ["BertModel", "BertForSequenceClassification"]),
+    "roberta": (roberta, ["RobertaModel", "RobertaForSequenceClassification"]),
+    "xlm-roberta": (roberta, ["XLMRobertaModel", "XLMRobertaForSequenceClassification"]),
+    "distilbert": (distilbert, ["DistilBertModel", "DistilBertForSequenceClassification"]),
+    "gpt2": (gpt2, ["GPT2Model", "GPT2LMHeadModel", "GPT2ForSequenceClassification"]),
+    "llama": (llama, ["LlamaModel", "LlamaForCausalLM", "LlamaForSequenceClassification"]),
+}
+
+
+def inputs_of(rng, config, class_name):
+    pad = config.get("pad_token_id")
+    fills = pad if isinstance(pad, int) and 0 <= pad < VOCABULARY else 0
+    is_alone = pad is None and class_name.endswith("SequenceClassification")
+    places = rng.choice([1, 4, 6, 7])
+    ids, mask = [], []
+    for _ in range(1 if is_alone else 3):
+        way = "whole" if is_alone else rng.choice(["whole", "right", "left", "inside"])
+        cut = rng.randrange(places)
+        seen = [
+            {"whole": True, "right": i <= cut, "left": i >= cut, "inside": i == 0 or i != cut}[way]
+            for i in range(places)
+        ]
+        mask.append([int(one) for one in seen])
+        # A token that counts may be the one that fills up, such as the end of a text.
+        ids.append([rng.randrange(VOCABULARY) if one else fills for one in seen])
+    return ids, mask
+
+
+def shapes_of(folder, class_name, config, rng):
+    """The tensors of a file for a config, as `save_pretrained` and others write them."""
+    model_class = getattr(transformers, class_name)
+    state = model_class(model_class.config_class.from_dict(config)).state_dict()
+    shapes = [(name, list(tensor.shape)) for name, tensor in state.items()]
+    # Some write the head that is tied to the table of words, with the same numbers or, by mistake, with others.
+    if config.get("tie_word_embeddings") and class_name.endswith(("CausalLM", "LMHeadModel")) and rng.random() < 0.6:
+        shapes = [entry for entry in shapes if entry[0] != "lm_head.weight"]
+    return shapes
+
+
+def result_of(folder, class_name, config, tensors, inputs):
+    (folder / "config.json").write_text(json.dumps(config))
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    model_class = getattr(transformers, class_name)
+    model, info = model_class.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
+    faults = [*info["missing_keys"], *info["mismatched_keys"]]
+    if any("pooler" not in str(name) for name in faults):
+        raise ValueError(f"The file does not fit: {faults}")
+    with torch.no_grad():
+        output = model.eval()(**inputs, return_dict=True)
+    return output.logits if hasattr(output, "logits") else output.last_hidden_state
+
+
+def shown(result, mask):
+    """Some numbers of the result at tokens."""
+    if result.ndim == 3:
+        result = result[torch.tensor(mask) == 1]
+    numbers = result.flatten().tolist()
+    step = math.ceil(len(numbers) / SHOWN)
+    return [float(f"{number:.6g}") for number in numbers[::step]]
+
+
+def case_of(folder, family, seed):
+    make, classes = FAMILIES[family]
+    rng = random.Random(f"{family} {seed}")
+    config = {"model_type": family} | make(rng)
+    class_name = rng.choice(classes)
+    is_odd = rng.random() < 0.35
+    shapes = shapes_of(folder, class_name, config, rng)
+    if is_odd:
+        changes, absent = rng.choice(ODD_CHANGES[family])
+        config = {key: value for key, value in config.items() if key not in absent} | changes
+        try:
+            shapes = shapes_of(folder, class_name, config, rng)
+        except Exception:  # the file is that of the config as it was
+            pass
+    ids, mask = inputs_of(rng, config, class_name)
+    inputs = dict(input_ids=torch.tensor(ids), attention_mask=torch.tensor(mask))
+    case = {"seed": seed, "architecture": class_name, "odd": is_odd, "config": config, "tensors": shapes}
+    case |= {"ids": ids, "mask": mask}
+    try:
+        result = result_of(folder, class_name, config, weights_of(seed, shapes), inputs)
+    except Exception as error:
+        if not is_odd:
+            raise
+        print(f"  {family} {seed}: {config}: {error}"[:300])
+        return case | {"values": None}
+    return case | {"values": shown(result, mask)}
+
+
+def lookups_of(family, run):
+    """The keys of a config that transformers looks up while it makes and runs a model."""
+    seen = set()
+    original = PreTrainedConfig.__getattribute__
+
+    def spy(self, key):
+        seen.add(key)
+        return original(self, key)
+
+    PreTrainedConfig.__getattribute__ = spy
+    try:
+        run()
+    finally:
+        PreTrainedConfig.__getattribute__ = original
+    of_code = {key for key in seen if callable(getattr(PreTrainedConfig, key, None)) or key.startswith("_")}
+    return sorted(seen - of_code - {"attribute_map", "sub_configs", "model_type", "architectures"})
+
+
+def settings_of(folder, family):
+    make, classes = FAMILIES[family]
+    class_name = classes[-1]
+    config = {"model_type": family} | make(random.Random(1))
+    config |= {"pad_token_id": 1, "num_labels": 2}
+    if family == "llama":
+        config |= {"rope_parameters": llama3(random.Random(1)) | {"rope_theta": 80.0}, "rope_scaling": None}
+    shapes = shapes_of(folder, class_name, config, random.Random(1))
+    tensors = weights_of(1, shapes)
+    ids, mask = [[4, 5, 6, 1], [7, 2, 1, 1]], [[1, 1, 1, 1], [1, 1, 1, 0]]
+    inputs = dict(input_ids=torch.tensor(ids), attention_mask=torch.tensor(mask))
+    base = result_of(folder, class_name, config, tensors, inputs)
+    keys = lookups_of(family, lambda: result_of(folder, class_name, config, tensors, inputs))
+    table = {}
+    for key in sorted({*keys, *ALSO_TRIED}):
+        table[key] = []
+        for value in ODD:
+            try:
+                result = result_of(folder, class_name, config | {key: value}, tensors, inputs)
+                table[key].append("same" if torch.allclose(result, base, atol=1e-5) else "other")
+            except Exception:
+                table[key].append("error")
+    case = {"seed": 1, "architecture": class_name, "odd": False, "config": config, "tensors": shapes}
+    return case | {"ids": ids, "mask": mask, "values": shown(base, mask), "tried": ODD, "outcomes": table}
+
+
+def main():
+    folder = Path(sys.argv[1])
+    for family in sys.argv[2:] or FAMILIES:
+        with tempfile.TemporaryDirectory() as scratch:
+            cases = [case_of(Path(scratch), family, seed) for seed in range(1, CASES + 1)]
+            settings = settings_of(Path(scratch), family)
+        names = sorted({name for case in [*cases, settings] for name, _ in case["tensors"]})
+        for case in [*cases, settings]:
+            case["tensors"] = [[names.index(name), *shape] for name, shape in case["tensors"]]
+        line = json.JSONEncoder(separators=(",", ":")).encode
+        lines = ",\n".join(line(case) for case in cases)
+        text = f'{{"transformers":"{transformers.__version__}","names":{line(names)},\n'
+        text += f'"settings":{line(settings)},\n"cases":[\n{lines}\n]}}\n'
+        (folder / f"{family}.json").write_text(text)
+        print(family, len(text))
+
+
+main()

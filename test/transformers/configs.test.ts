@@ -1,0 +1,98 @@
+import {LoRAError} from 'tfjs-lora';
+import {useBackend, withoutLeaks} from '../helpers';
+import {areClose, computed, configsOf, FAMILIES, faultOf} from './configs';
+
+/**
+ * What transformers looks up and no prediction depends on, so that nothing here reads it: the rates of dropout, what training and generation
+ * need, how a model is spread over machines, what is put out beside the result, and where files are.
+ */
+const HARMLESS = [
+  ...['attention_probs_dropout_prob', 'hidden_dropout_prob', 'classifier_dropout', 'dropout', 'attention_dropout'],
+  ...['qa_dropout', 'seq_classif_dropout', 'attn_pdrop', 'embd_pdrop', 'resid_pdrop'],
+  ...['bos_token_id', 'eos_token_id', 'sep_token_id', 'label2id', 'problem_type', 'gradient_checkpointing'],
+  ...['use_cache', 'is_encoder_decoder', 'sliding_window', 'attention_chunk_size', 'kv_sharing_modes'],
+  ...['base_model_ep_plan', 'base_model_fsdp_plan', 'base_model_pp_plan', 'base_model_tp_plan', 'fusion_config'],
+  ...['output_attentions', 'output_cross_attentions', 'output_hidden_states', 'return_dict'],
+  ...['name_or_path', 'transformers_version', 'transformers_weights', 'gguf_file', 'auto_map', 'dtype', 'torch_dtype'],
+  ...['chunk_size_feed_forward', 'reorder_and_upcast_attn', 'pretraining_tp', 'sinusoidal_pos_embds', 'pruned_heads'],
+  ...['summary_activation', 'summary_first_dropout', 'summary_proj_to_labels', 'summary_type', 'summary_use_proj'],
+  ...['layer_types', 'mtp_layer_types', 'is_heterogeneous', 'sub_configs_defaults', 'use_bidirectional_attention'],
+  ...['default_rope_type', 'default_theta', 'ignore_keys_at_rope_validation', 'embedding_size'],
+  ...['vision_aspect_ratio', 'vision_feature_layer', 'vision_feature_select_strategy'],
+];
+/** What is harmless in some families alone. */
+const ALSO_HARMLESS: Readonly<Record<string, string[]>> = {
+  encoder: ['is_causal', 'tie_word_embeddings', 'text_config', 'decoder', 'generator'],
+  bert: ['pad_token_id'],
+  distilbert: ['pad_token_id'],
+  gpt2: [],
+  llama: [],
+};
+const OF_ROTARY = ['rope_parameters', 'rope_scaling', 'rope_theta', 'partial_rotary_factor', 'head_dim'];
+/** Python tells 1 from 1.0, and refuses one of them. JSON has one number for both. */
+const FLOATS = ['layer_norm_eps', 'layer_norm_epsilon', 'rms_norm_eps', 'initializer_range', 'rope_theta'];
+
+function isDecoder(family: string): boolean {
+  return family === 'gpt2' || family === 'llama';
+}
+
+function harmlessIn(family: string): Set<string> {
+  return new Set([
+    ...HARMLESS,
+    ...(isDecoder(family) ? [] : ALSO_HARMLESS.encoder!),
+    ...(family === 'llama' ? [] : [...OF_ROTARY, 'original_max_position_embeddings']),
+    ...(ALSO_HARMLESS[family] ?? []),
+  ]);
+}
+
+beforeAll(() => useBackend('cpu'));
+
+describe.each(FAMILIES)('configs of %s', family => {
+  const {cases, settings} = configsOf(family);
+
+  test('are computed as PyTorch computes them, or refused if they are strange', async () => {
+    const faults: string[] = [];
+    let loaded = 0;
+    await withoutLeaks(async () => {
+      for (const each of cases) {
+        const result = await computed(each);
+        loaded += result instanceof LoRAError ? 0 : 1;
+        const fault = faultOf(each, result);
+        if (fault !== undefined) {
+          faults.push(`seed ${each.seed}, ${each.architecture} ${JSON.stringify(each.config)}: ${fault}`);
+        }
+      }
+    });
+    expect(faults).toEqual([]);
+    expect(loaded).toBeGreaterThan(60);
+  });
+
+  test('have no setting that changes what transformers computes, and is not read', async () => {
+    const {values, config, tried, outcomes} = settings;
+    const harmless = harmlessIn(family);
+    const become = async (key: string, value: unknown) => {
+      const result = await computed(settings, {...config, [key]: value});
+      return result instanceof LoRAError ? 'refused' : areClose(result, values!) ? 'same' : 'other';
+    };
+    const faults: string[] = [];
+    for (const [key, all] of Object.entries(outcomes)) {
+      for (const [i, expected] of all.entries()) {
+        const value = tried[i];
+        const hasNoOther = FLOATS.includes(key) && Number.isInteger(value);
+        // For several texts transformers wants a token that fills up. Here the mask tells.
+        const isLoadedHere = key === 'pad_token_id' && value === null && isDecoder(family);
+        if (hasNoOther || isLoadedHere) {
+          continue;
+        }
+        const outcome = harmless.has(key) ? 'same' : await become(key, value);
+        const isRight = outcome === 'refused' || outcome === expected || (harmless.has(key) && expected !== 'other');
+        if (!isRight) {
+          faults.push(`${key} ${JSON.stringify(value)}: ${outcome}, in transformers ${expected}`);
+        }
+      }
+    }
+    expect(faults).toEqual([]);
+    const odd = Object.fromEntries([...harmless].map(key => [key, 'x']));
+    expect(faultOf(settings, await computed(settings, {...config, ...odd}))).toBeUndefined();
+  });
+});

@@ -1,0 +1,114 @@
+import {readFileSync} from 'node:fs';
+import {join} from 'node:path';
+import * as tf from '@tensorflow/tfjs';
+import {disposeModel, LoRAError} from 'tfjs-lora';
+import {loadTransformer} from 'tfjs-lora/transformers';
+import {encodeSafetensors, type NamedValues} from '../../src/formats/safetensors';
+import {randomFrom} from '../attack/damage';
+
+/** Where `make_configs.py` writes. npm runs its scripts, and jest its tests, in the folder of the project. */
+const FOLDER = 'test/fixtures/configs';
+
+export const FAMILIES = ['bert', 'roberta', 'xlm-roberta', 'distilbert', 'gpt2', 'llama'];
+
+type Config = Readonly<Record<string, unknown>>;
+
+/** A config, inputs, and some numbers of what PyTorch computes with them. */
+export interface ConfigCase {
+  family: string;
+  seed: number;
+  architecture: string;
+  /** Whether something in the config is strange, so that refusing it is right too. */
+  odd: boolean;
+  config: Config;
+  tensors: readonly {name: string; shape: number[]}[];
+  ids: number[][];
+  mask: number[][];
+  /** `null` where transformers refuses. */
+  values: number[] | null;
+}
+
+/** What becomes of a model when a key of its config is set to this or that. */
+export interface Settings extends ConfigCase {
+  tried: unknown[];
+  outcomes: Record<string, ('same' | 'other' | 'error')[]>;
+}
+
+type Stored<T> = Omit<T, 'tensors' | 'family'> & {tensors: [name: number, ...shape: number[]][]};
+
+export function configsOf(family: string): {cases: ConfigCase[]; settings: Settings} {
+  const {names, cases, settings} = JSON.parse(readFileSync(join(FOLDER, `${family}.json`), 'utf8')) as {
+    names: string[];
+    cases: Stored<ConfigCase>[];
+    settings: Stored<Settings>;
+  };
+  const whole = <T>(stored: Stored<T>) => ({
+    ...stored,
+    family,
+    tensors: stored.tensors.map(([name, ...shape]) => ({name: names[name]!, shape})),
+  });
+  return {cases: cases.map(each => whole<ConfigCase>(each)), settings: whole<Settings>(settings)};
+}
+
+/** The file of a case, with the numbers that `make_configs.py` draws. */
+function weightsOf({seed, tensors}: ConfigCase): Uint8Array {
+  return encodeSafetensors(
+    Object.fromEntries(
+      tensors.map(({name, shape}, i): [string, NamedValues] => {
+        const random = randomFrom(1000 * seed + i);
+        const center = shape.length === 1 && name.endsWith('weight') ? 1 : 0;
+        return [name, {shape, data: new Float32Array(tf.util.sizeFromShape(shape)).map(() => random() - 0.5 + center)}];
+      }),
+    ),
+  );
+}
+
+/** The numbers of a case as `make_configs.py` picks them, or the refusal. */
+export async function computed(given: ConfigCase, config: Config = given.config): Promise<number[] | LoRAError> {
+  const {architecture, ids, mask} = given;
+  let model: tf.LayersModel;
+  try {
+    model = await loadTransformer({config: JSON.stringify(config), weights: weightsOf(given), architecture});
+  } catch (error) {
+    if (error instanceof LoRAError) {
+      return error;
+    }
+    throw error;
+  }
+  try {
+    const numbers = tf.tidy(() => {
+      const inputs = [ids, mask].map(rows => tf.tensor2d(rows, undefined, 'int32'));
+      const result = model.predict(inputs) as tf.Tensor;
+      const width = result.shape.at(-1)!;
+      const values = Array.from(result.dataSync());
+      const counts = mask.flat();
+      return result.rank === 3 ? values.filter((_, i) => counts[Math.floor(i / width)] === 1) : values;
+    });
+    const step = Math.ceil(numbers.length / 40);
+    return numbers.filter((_, i) => i % step === 0);
+  } finally {
+    disposeModel(model);
+  }
+}
+
+/** Whether numbers are those of PyTorch, to what 32-bit floats and six digits allow. */
+export function areClose(one: readonly number[], other: readonly number[]): boolean {
+  const largest = Math.max(...other.map(Math.abs), 1);
+  return one.length === other.length && one.every((value, i) => Math.abs(value - other[i]!) <= 1e-4 * largest);
+}
+
+/**
+ * What is wrong with what becomes of a case: something else than PyTorch computes, a refusal of what is ordinary, or no refusal of what
+ * transformers refuses. `undefined` if nothing is.
+ */
+export function faultOf({values, odd}: ConfigCase, result: readonly number[] | LoRAError): string | undefined {
+  if (result instanceof LoRAError) {
+    return odd ? undefined : `It is refused: ${result.message}`;
+  }
+  if (values === null) {
+    return 'It is loaded, and transformers refuses it.';
+  }
+  return areClose(result, values)
+    ? undefined
+    : `It gives ${result.slice(0, 4).join(', ')}, and PyTorch ${values.slice(0, 4).join(', ')}.`;
+}
