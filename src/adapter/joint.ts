@@ -1,6 +1,7 @@
 import type * as tf from '@tensorflow/tfjs';
-import {faultsOf, LoRAError, show, showShape, throwFaults} from '../errors';
+import {faultsOf, LoRAError, showShape, throwFaults} from '../errors';
 import {describeWeights, type LayerConfig} from '../layers/adaptation';
+import {isFloat32, shown} from '../methods/method';
 import {methodOf} from '../methods/registry';
 import {type Adapter, type HeadConfig, layerConfigAt} from './adapter';
 import {asLoRA} from './asLoRA';
@@ -113,7 +114,7 @@ function checkParts(parts: readonly WeightedAdapter[]): void {
     const {adapter, weight} = (part ?? {}) as Partial<WeightedAdapter>;
     return [
       ...faultsOf(() => checkAdapter(adapter)).map(fault => `Entry ${i}: ${fault}`),
-      ...(Number.isFinite(weight) ? [] : [`Entry ${i}: weight must be a finite number, got ${show(weight)}.`]),
+      ...(isFloat32(weight) ? [] : [`Entry ${i}: weight must be a finite number, got ${shown(weight)}.`]),
     ];
   });
   throwFaults(faults);

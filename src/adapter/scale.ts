@@ -23,7 +23,8 @@ export function scaleAdapter(adapter: Adapter, k: number): Adapter {
   }
   const {config} = adapter;
   const layers = Object.entries(config.layers).map(
-    ([path, layer]) => [path, {...layer, ...methodOf(layer.method).scale(resolveStrength(layer), k)}] as const,
+    ([path, layer]) =>
+      [path, {...layer, ...resolveStrength(methodOf(layer.method).scale(resolveStrength(layer), k))}] as const,
   );
   const tensors = Object.entries(adapter.tensors).map(([name, tensor]) => [name, tf.clone(tensor)] as const);
   return makeAdapter({...config, layers: Object.fromEntries(layers)}, Object.fromEntries(tensors));

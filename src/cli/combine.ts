@@ -1,3 +1,5 @@
+import * as tf from '@tensorflow/tfjs';
+import {listed, LoRAError} from '../errors';
 import {type Adapter, combineAdapters, type CombineOptions, compressAdapter, type MajoritySign} from '../node';
 import {type Arguments, type Command, numberOf, required, UsageError} from './command';
 import {besideOf, MODEL_OPTIONS, readAnyAdapter} from './sources';
@@ -32,10 +34,23 @@ export const combine: Command = {
     const parts = adapters.map((adapter, i) => ({adapter, weight: weights[i] ?? 1}));
     const combined =
       rank === undefined ? combineAdapters(parts, options) : await compressAdapter(parts, {...options, rank});
+    checkFinite(combined);
     await writeAdapter(combined, out, beside, given.values.dtype, terminal);
     terminal.out(out);
   },
 };
+
+/** Whether the adapters held other numbers or the weights were too large: a sum that is not finite is of no use. */
+function checkFinite({tensors}: Adapter): void {
+  const broken = Object.keys(tensors).filter(name =>
+    tf.tidy(() => tf.all(tf.isFinite(tensors[name] as tf.Tensor)).dataSync()[0] === 0),
+  );
+  if (broken.length > 0) {
+    throw new LoRAError(
+      `The result is not finite: ${listed(broken)}. Take smaller weights, or look at the adapters with inspect.`,
+    );
+  }
+}
 
 function weightsOf({values}: Arguments, count: number): number[] {
   const text = values.weights;

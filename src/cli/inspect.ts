@@ -1,4 +1,4 @@
-import {readdir, readFile, stat} from 'node:fs/promises';
+import {readdir, stat} from 'node:fs/promises';
 import {dirname, join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import {listed} from '../errors';
@@ -8,6 +8,7 @@ import {reasonNotAdaptable} from '../layers/registry';
 import {isWrapper} from '../layers/wrapperLayer';
 import {count, inColumns} from '../model/table';
 import {type Adapter, fileHandler, loadAdapter, readPEFTFolder, summarizeLoRA} from '../node';
+import {read} from '../node/files';
 import {sitesOf} from '../rewire/walk';
 import type {Command} from './command';
 import {MODEL_OPTIONS, register, type Source, sourceAt} from './sources';
@@ -162,7 +163,9 @@ async function bytesOf({kind, path}: Source): Promise<number> {
 
 /** The weight files that the JSON of a model or an adapter names, beside it. */
 async function weightFiles(json: string): Promise<string[]> {
-  const {weightsManifest = []} = JSON.parse(await readFile(json, 'utf8')) as {weightsManifest?: {paths: string[]}[]};
+  const {weightsManifest = []} = JSON.parse((await read(json, '')).toString()) as {
+    weightsManifest?: {paths: string[]}[];
+  };
   return weightsManifest.flatMap(({paths}) => paths.map(name => join(dirname(json), name)));
 }
 

@@ -1,6 +1,6 @@
 import {LoRAError} from '../errors';
 import {toGraphModel} from '../graph';
-import {applyLoRA, fileHandler, mergeLoRA, scaleAdapter} from '../node';
+import {applyLoRA, fileHandler, safeMergeLoRA, scaleAdapter} from '../node';
 import {type Command, numberOf, required} from './command';
 import {keyMapAt, loadBase, MODEL_OPTIONS, readAnyAdapter, register} from './sources';
 import {pathsOf} from './targets';
@@ -31,7 +31,7 @@ export const merge: Command = {
       const adapter = await readAnyAdapter(adapterPath, {model, keyMap}, terminal);
       adapted = applyLoRA(model, scale === undefined ? adapter : scaleAdapter(adapter, scale));
     }
-    const merged = mergeLoRA(adapted);
+    const merged = await safeMergeLoRA(adapted);
     terminal.err(`Writing ${out}`);
     if (graph === undefined) {
       await merged.save(fileHandler(out));

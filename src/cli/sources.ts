@@ -1,10 +1,11 @@
-import {readdir, readFile, stat} from 'node:fs/promises';
+import {readdir, stat} from 'node:fs/promises';
 import {basename, dirname, join, resolve} from 'node:path';
 import {pathToFileURL} from 'node:url';
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError, messageOf} from '../errors';
 import {type Adapter, fileHandler, importPEFT, type KeyMap, loadAdapter, readPEFTFolder} from '../node';
 import {fromGraphModel} from '../graph';
+import {read} from '../node/files';
 import {closestTo} from '../model/closest';
 import type {Arguments, Terminal} from './command';
 
@@ -34,6 +35,9 @@ export async function sourceAt(path: string): Promise<Source> {
     const advice = closest === undefined ? '' : ` Did you mean ${join(dirname(path), closest)}?`;
     throw new LoRAError(`There is no ${path}.${advice}`);
   }
+  if (!found.isFile() && !found.isDirectory()) {
+    throw new LoRAError(`${path} is neither a file nor a folder.`);
+  }
   if (found.isDirectory()) {
     const names = await readdir(path);
     if (names.includes('adapter_config.json')) {
@@ -52,7 +56,7 @@ export async function sourceAt(path: string): Promise<Source> {
   if (path.endsWith('.safetensors')) {
     return {kind: 'adapter', path};
   }
-  return {kind: kindOf(path, await readFile(path, 'utf8')), path};
+  return {kind: kindOf(path, (await read(path, ADVICE)).toString()), path};
 }
 
 function kindOf(path: string, text: string): Source['kind'] {
@@ -71,6 +75,8 @@ function kindOf(path: string, text: string): Source['kind'] {
   }
   return json?.format === 'graph-model' || topology.node !== undefined ? 'graph model' : 'layers model';
 }
+
+const ADVICE = 'It must be a file that can be read whole.';
 
 /** The options of commands that read a base or an adapter of PEFT. */
 export const MODEL_OPTIONS = {
@@ -126,7 +132,7 @@ export async function keyMapAt(file: string | undefined): Promise<KeyMap | undef
     return undefined;
   }
   try {
-    return JSON.parse(await readFile(file, 'utf8')) as KeyMap;
+    return JSON.parse((await read(file, ADVICE)).toString()) as KeyMap;
   } catch (error) {
     throw new LoRAError(`The key map ${file} cannot be read: ${messageOf(error)}`);
   }

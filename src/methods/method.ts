@@ -34,16 +34,26 @@ export function resolveStrength({
   if (!Number.isInteger(rank) || rank <= 0) {
     throw new LoRAError(`rank must be a positive integer, got ${show(rank)}.`);
   }
-  if (!Number.isFinite(alpha) || alpha < 0) {
-    throw new LoRAError(`alpha must be a finite number that is not negative, got ${show(alpha)}.`);
+  if (!isFloat32(alpha) || alpha < 0) {
+    throw new LoRAError(`alpha must be a finite number that is not negative, got ${shown(alpha)}.`);
   }
   if (typeof rankStabilized !== 'boolean') {
     throw new LoRAError(`rankStabilized must be true or false, got ${show(rankStabilized)}.`);
   }
-  if (share !== undefined && (!Number.isFinite(share) || share < 0)) {
-    throw new LoRAError(`share must be a finite number that is not negative, got ${show(share)}.`);
+  if (share !== undefined && (!isFloat32(share) || share < 0)) {
+    throw new LoRAError(`share must be a finite number that is not negative, got ${shown(share)}.`);
   }
   return {rank, alpha, rankStabilized, ...(share !== undefined && {share})};
+}
+
+/** Whether a number is finite in a tensor too. */
+export function isFloat32(value: unknown): value is number {
+  return Number.isFinite(value) && Number.isFinite(Math.fround(value as number));
+}
+
+/** A number that `isFloat32` refuses, in a message. */
+export function shown(value: unknown): string {
+  return show(value) + (Number.isFinite(value) && !isFloat32(value) ? ', which is infinite in float32' : '');
 }
 
 /**

@@ -143,7 +143,7 @@ export function orthonormal(y: tf.Tensor2D): tf.Tensor2D {
  * The singular value decomposition of a small square matrix, row by row in `values`, by one-sided Jacobi rotations (Hestenes): columns
  * are turned in pairs until all are orthogonal. Their lengths are the singular values. Vectors are lists of components.
  */
-function jacobi(values: ArrayLike<number>, size: number): {u: Float64Array[]; s: number[]; v: Float64Array[]} {
+export function jacobi(values: ArrayLike<number>, size: number): {u: Float64Array[]; s: number[]; v: Float64Array[]} {
   const indices = Array.from({length: size}, (_, i) => i);
   const columns = indices.map(j => Float64Array.from(indices, i => values[i * size + j] ?? 0));
   const turns = indices.map(j => Float64Array.from(indices, i => (i === j ? 1 : 0)));
@@ -179,13 +179,17 @@ function jacobi(values: ArrayLike<number>, size: number): {u: Float64Array[]; s:
 const MAX_SWEEPS = 60;
 
 function dot(one: Float64Array, other: Float64Array): number {
-  return one.reduce((sum, value, i) => sum + value * (other[i] ?? 0), 0);
+  let sum = 0;
+  for (let i = 0; i < one.length; i++) {
+    sum += (one[i] as number) * (other[i] as number);
+  }
+  return sum;
 }
 
 function rotate(one: Float64Array, other: Float64Array, cosine: number, sine: number): void {
-  one.forEach((x, i) => {
-    const y = other[i] ?? 0;
+  for (let i = 0; i < one.length; i++) {
+    const [x, y] = [one[i] as number, other[i] as number];
     one[i] = cosine * x - sine * y;
     other[i] = sine * x + cosine * y;
-  });
+  }
 }

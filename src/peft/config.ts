@@ -3,6 +3,7 @@ import type {Budget} from '../formats/budget';
 import {duplicateKeys} from '../formats/jsonText';
 import {resolveStrength, type Strength} from '../methods/method';
 import {type PEFTType, TYPES} from './methodTypes';
+import type {PrincipalInit} from './methods/principal';
 import {PatternTable} from './patternTable';
 
 /** What of an `adapter_config.json` decides what an adapter computes. */
@@ -10,6 +11,10 @@ export interface PEFTConfig {
   type: PEFTType;
   /** Whether the updates have a magnitude (DoRA). */
   dora: boolean;
+  /** What was taken out of the base and trained as LoRA, if anything was. */
+  init: PrincipalInit | undefined;
+  /** Whether the modules that it adapts are of GPT-2's `Conv1D`. */
+  fanInFanOut: boolean;
   /** The strength of the update of a module, by its dotted path. */
   strengthOf(path: string): Strength;
   /** Whether a module is one of `feedforward_modules`; `undefined` where those are an expression. */
@@ -48,8 +53,8 @@ const KNOWN = new Set([
   ...['decompose_factor', 'projection_prng_key', 'save_projection', 'vera_dropout', 'd_initial'],
 ]);
 
-/** Initialisations that change the base: `A` and `B` fit the changed one alone. */
-const CHANGES_BASE = /^(?:pissa|olora|corda|lora_ga|loftq)/;
+/** Initialisations that change the base in ways that the files do not tell, or that are random. */
+const LOSES_BASE = /^(?:pissa_niter_|corda|lora_ga|loftq)/;
 
 /**
  * Reads an `adapter_config.json`.
@@ -84,6 +89,17 @@ export function readPEFTConfig(config: string | object, warn: (message: string) 
       );
     }
   }
+  const {init_lora_weights: start} = fields;
+  const init = start === 'pissa' ? start : typeof start === 'string' && /^olora$/i.test(start) ? 'olora' : undefined;
+  if (typeof start === 'string' && LOSES_BASE.test(start)) {
+    faults.push(
+      `init_lora_weights is ${brief(start)}: the adapter fits a base that was changed at random or by data. Save it in Python as plain LoRA, by ` +
+        'save_pretrained with path_initial_model_for_weight_conversion.',
+    );
+  }
+  if (init !== undefined && fields.use_dora === true) {
+    faults.push(`use_dora is true, and init_lora_weights ${brief(start)}; they are not carried together.`);
+  }
   if (!isBias(bias)) {
     faults.push(`bias is ${brief(bias)}, not "none", "lora_only" or "all".`);
   }
@@ -110,12 +126,6 @@ export function readPEFTConfig(config: string | object, warn: (message: string) 
       `This adapter_config.json cannot be imported:\n${faults.map(fault => `  ${fault}`).join('\n')}`,
     );
   }
-  if (typeof fields.init_lora_weights === 'string' && CHANGES_BASE.test(fields.init_lora_weights)) {
-    warn(
-      `The adapter was initialised by ${brief(fields.init_lora_weights)}, which changes the base. It fits that changed base alone, unless ` +
-        'it was converted to a plain one when it was saved.',
-    );
-  }
   const unknown = Object.keys(fields).filter(field => !KNOWN.has(field) && isSet(fields[field]));
   if (unknown.length > 0) {
     warn(
@@ -124,7 +134,16 @@ export function readPEFTConfig(config: string | object, warn: (message: string) 
   }
   const isFeedForward = (path: string) =>
     isTextList(feedForward) ? feedForward.some(name => path.endsWith(name)) : undefined;
-  return {type, dora: fields.use_dora === true, strengthOf: strength, isFeedForward, bias, modulesToSave};
+  return {
+    type,
+    dora: fields.use_dora === true,
+    init,
+    fanInFanOut: fields.fan_in_fan_out === true,
+    strengthOf: strength,
+    isFeedForward,
+    bias,
+    modulesToSave,
+  };
 }
 
 function fieldsOf(config: string | object): Record<string, unknown> {

@@ -15,6 +15,7 @@ import {checkFit} from '../model/checkFit';
 import {checkModel, type Site, sitesOf} from '../rewire/walk';
 import {checkRange, floatTypeOf, readValues, type SafetensorsOptions} from '../storage/safetensors';
 import {biasesOf, namedWeights} from '../tfjs/weights';
+import {isConv1D} from './conv1d';
 import {writePEFTConfig, type WrittenModule} from './writeConfig';
 import {type PEFTType, toForeign, typeOf} from './methodTypes';
 import {sharedProjections} from './projections';
@@ -107,7 +108,7 @@ export async function exportPEFT(
     } else if (trainable.includes(path)) {
       modulesToSave.push(module);
       const weights = namedWeights(layer);
-      for (const {torchName, name, toTorch} of torchWeights(layer.getClassName()) ?? []) {
+      for (const {torchName, name, toTorch} of torchWeights(layer) ?? []) {
         if (weights.has(name)) {
           tensors[`${key}.${torchName}`] = toTorch(valueOf(name));
         }
@@ -123,7 +124,9 @@ export async function exportPEFT(
   checkRange(tensors, dtype);
   const dora = Object.values(plain.config.layers).some(({method}) => method === 'dora');
   const all = [...paths.values()];
-  const config = writePEFTConfig(modules, {type, dora, bias: biasOf(adapter), modulesToSave, all});
+  const updated = sites.filter(({path}) => paths.has(path) && layerConfigAt(plain.config, path) !== undefined);
+  const fanInFanOut = updated.every(({layer}) => isConv1D(layer));
+  const config = writePEFTConfig(modules, {type, dora, fanInFanOut, bias: biasOf(adapter), modulesToSave, all});
   return {config, weights: encodeSafetensors({...tensors, ...counters}, {dtype: numbers, metadata: {format: 'pt'}})};
 }
 
@@ -174,8 +177,9 @@ function checkExportable(adapter: Adapter, sites: readonly Site[], paths: Readon
     const className = layer.getClassName();
     const config = layerConfigAt(adapter.config, path);
     const kind = updatedKind(className);
-    if (config !== undefined && !carries(typeOf(config.method ?? 'lora'), kind)) {
-      faults.push(`${path}: PEFT has no updates of the class ${className}${named(config)}`);
+    if (config !== undefined && !carries(typeOf(config.method ?? 'lora'), layer)) {
+      const what = isConv1D(layer) ? "GPT-2's Conv1D" : `the class ${className}`;
+      faults.push(`${path}: PEFT has no updates of ${what}${named(config)}`);
     }
     if (config?.method === 'dora' && kind?.depthwise) {
       faults.push(`${path}: PEFT computes no DoRA of grouped convolutions`);
@@ -191,10 +195,10 @@ function checkExportable(adapter: Adapter, sites: readonly Site[], paths: Readon
         `${path}: its base trains too (freezeBaseLayer: false), which PEFT does not store. Merge the adapter instead`,
       );
     }
-    if (trainable.includes(path) && torchWeights(className) === undefined) {
+    if (trainable.includes(path) && torchWeights(layer) === undefined) {
       faults.push(`${path}: of class ${className}, whose weights have no one module of PyTorch for a counterpart`);
     }
-    if (biases.includes(path) && (torchWeights(className) === undefined || biasesOf(layer).size !== 1)) {
+    if (biases.includes(path) && (torchWeights(layer) === undefined || biasesOf(layer).size !== 1)) {
       faults.push(`${path}: a bias of the class ${className}, which is not one tensor in PyTorch`);
     }
     if (trainable.includes(path)) {

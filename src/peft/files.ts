@@ -2,8 +2,9 @@ import {faultLines, LoRAError, show} from '../errors';
 import type {Budget} from '../formats/budget';
 import {sizeOf, type Values} from '../formats/layout';
 import {decodeSafetensors, type StoredTensor} from '../formats/safetensors';
+import {type Strength, withRank} from '../methods/method';
 import {type PEFTConfig, readPEFTConfig, savedModules} from './config';
-import {type ForeignUpdate, type PEFTType, TYPES} from './methodTypes';
+import {type ForeignUpdate, TYPES} from './methodTypes';
 import type {TorchUpdate} from './update';
 
 // The format is that of PEFT's save_pretrained: adapter_config.json, and adapter_model.safetensors with a tensor for each factor under
@@ -32,6 +33,8 @@ export interface TorchModule {
   update?: TorchUpdate;
   /** The update of an adapter of another type than `LORA`. */
   foreign?: ForeignUpdate;
+  /** The weight of the base, which PEFT writes beside the update of an embedding. */
+  base?: Values;
   /** The module's own bias, changed. */
   bias?: Values;
   /** All of the module's own tensors, changed (`modules_to_save`), by name. */
@@ -39,8 +42,7 @@ export interface TorchModule {
 }
 
 /** What is in the two files. */
-export interface ParsedPEFT {
-  type: PEFTType;
+export interface ParsedPEFT extends Pick<PEFTConfig, 'type' | 'init' | 'fanInFanOut'> {
   modules: Map<string, TorchModule>;
   /** Tensors that all modules share. */
   shared: Map<string, Values>;
@@ -137,7 +139,8 @@ function groupTensors(tensors: ReadonlyMap<string, StoredTensor>, config: PEFTCo
       );
     }
     try {
-      const strength = config.strengthOf(path);
+      const asked = config.strengthOf(path);
+      const strength = config.init === undefined || embedding ? asked : within(asked, a, b);
       faults.push(...shapeFaults(path, a, b, strength.rank));
       moduleAt(path).update = {embedding, a, b, ...(bias && {bias}), ...(magnitude && {magnitude}), strength};
     } catch (error) {
@@ -160,7 +163,8 @@ function groupTensors(tensors: ReadonlyMap<string, StoredTensor>, config: PEFTCo
   if (faults.length > 0) {
     throw new LoRAError(`This PEFT adapter cannot be imported:\n${faultLines(faults)}`);
   }
-  return {type: config.type, modules, shared};
+  const {type, init, fanInFanOut} = config;
+  return {type, init, fanInFanOut, modules, shared};
 
   /** Puts a tensor where it belongs, or says why it belongs nowhere. */
   function place(key: string, values: Values): string | undefined {
@@ -195,9 +199,10 @@ function groupTensors(tensors: ReadonlyMap<string, StoredTensor>, config: PEFTCo
     const [, owner = '', rest = ''] =
       /^(?:(.*)\.)?([^.]+)$/.exec(key.replace(/\.modules_to_save(?:\.[^.]+)?(?=\.)/, '')) ?? [];
     if (owner.endsWith('.base_layer')) {
-      return rest === 'bias'
-        ? putOnce(moduleAt(owner.slice(0, -'.base_layer'.length)), 'bias', values)
-        : 'a weight of the base, which is not carried. Save with save_embedding_layers=False';
+      const part = rest === 'bias' ? 'bias' : rest === 'weight' ? 'base' : undefined;
+      return part === undefined
+        ? 'no weight of a base'
+        : putOnce(moduleAt(owner.slice(0, -'.base_layer'.length)), part, values);
     }
     if (isSaved(owner)) {
       const {saved} = moduleAt(owner);
@@ -217,6 +222,11 @@ function putOnce<K extends string>(target: Partial<Record<K, Values>>, part: K, 
   }
   target[part] = values;
   return undefined;
+}
+
+/** The strength of factors that start from the weight, of which they have no more than its rank. */
+function within(strength: Strength, {shape: [, inputs = 1]}: Values, {shape: [outputs = 1]}: Values): Strength {
+  return withRank(strength, Math.min(strength.rank, inputs, outputs));
 }
 
 function shapeFaults(path: string, {shape: a}: Values, {shape: b}: Values, rank: number): string[] {

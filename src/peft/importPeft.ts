@@ -6,7 +6,7 @@ import {sizeOf, type Values} from '../formats/layout';
 import {headOf} from '../head/headOf';
 import {adaptationOf, reasonNotAdaptable} from '../layers/registry';
 import {baseOf, isWrapper} from '../layers/wrapperLayer';
-import {scalingOf} from '../methods/method';
+import {scalingOf, type Strength} from '../methods/method';
 import {methodOf, namedIn} from '../methods/registry';
 import {checkFit} from '../model/checkFit';
 
@@ -14,9 +14,11 @@ import {recordOf} from '../rewire/record';
 import {checkModel, type Site, sitesOf} from '../rewire/walk';
 import {asTensors} from '../storage/safetensors';
 import {biasesOf, namedWeights} from '../tfjs/weights';
+import {isConv1D} from './conv1d';
 import {parsePEFT, type PEFTFiles, type TorchModule} from './files';
 import type {KeyMap} from './keyMap';
 import {meet} from './modules';
+import {type PrincipalInit, principalStart} from './methods/principal';
 import {fromForeign, type PEFTType} from './methodTypes';
 import {carries, torchWeights, updatedKind} from './torchLayers';
 import {asDepthwise, withinLimit, fromTorchUpdate, type LayerUpdate, type TorchUpdate} from './update';
@@ -48,7 +50,7 @@ export function importPEFT(files: PEFTFiles, model: tf.LayersModel, options: Imp
   const warn = (message: string) => {
     console.warn(message);
   };
-  const {type, modules, shared} = parsePEFT(files, warn, budget);
+  const {type, init, fanInFanOut, modules, shared} = parsePEFT(files, warn, budget);
   const sites = sitesOf(model);
   const config: AdapterConfig = {layers: {}, trainable: []};
   const biases: string[] = [];
@@ -84,11 +86,17 @@ export function importPEFT(files: PEFTFiles, model: tf.LayersModel, options: Imp
   return adapter;
 
   /** Takes what the adapter brings for one layer. */
-  function take({update, foreign, bias, saved}: TorchModule, site: Site): void {
+  function take({update, foreign, base, bias, saved}: TorchModule, site: Site): void {
     const {path} = site;
     const layer = baseOf(site.layer);
+    if (base !== undefined) {
+      checkBase(site, base);
+    }
     if (saved.size > 0) {
       config.trainable.push(path);
+      if (fanInFanOut) {
+        checkOrientation(layer);
+      }
       savedWeights(layer, saved).forEach((weight, name) => values.set(`${path}/${name}`, weight));
     }
     if (bias !== undefined) {
@@ -110,16 +118,21 @@ export function importPEFT(files: PEFTFiles, model: tf.LayersModel, options: Imp
     }
     if (update !== undefined) {
       const {a, b, strength} = layerUpdate(layer, update);
+      const {magnitude} = update;
+      const start = init === undefined || update.embedding ? undefined : startOf(init, site, strength);
       const trainBias = bias !== undefined || update.bias !== undefined;
       config.layers[path] = {
         className: layer.getClassName(),
-        ...(update.magnitude && {method: 'dora'}),
+        ...namedIn(methodOf(magnitude ? 'dora' : start && init)),
         ...strength,
         freezeBaseLayer: true,
         ...(trainBias && {trainBias}),
       };
-      const {magnitude} = update;
-      const named = {lora_A: a, lora_B: b, ...(magnitude && {lora_magnitude_vector: flat(magnitude)})};
+      const named = {
+        ...{lora_A: a, lora_B: b},
+        ...(start && {lora_A0: start.a, lora_B0: start.b}),
+        ...(magnitude && {lora_magnitude_vector: flat(magnitude)}),
+      };
       for (const [name, factor] of Object.entries(named)) {
         values.set(`${path}/${name}`, factor);
       }
@@ -134,14 +147,63 @@ export function importPEFT(files: PEFTFiles, model: tf.LayersModel, options: Imp
 /** The kernel of a layer that can have an update of a type beside `LORA`. */
 function foreignKernel(layer: tf.layers.Layer, type: PEFTType): number[] {
   const className = layer.getClassName();
-  const kind = updatedKind(className);
   const reason = reasonNotAdaptable(layer, true);
-  if (reason !== undefined || !carries(type, kind)) {
+  if (reason !== undefined || !carries(type, layer)) {
     throw new LoRAError(
       `the layer ${reason ?? `is of class ${className}, of which PEFT has no updates of type ${type}.`}`,
     );
   }
   return (adaptationOf(layer)?.weights(layer)[0]?.variable.shape ?? []) as number[];
+}
+
+/** The factors that PEFT took out of the weight of a layer. */
+function startOf(init: PrincipalInit, site: Site, strength: Strength): {a: Values; b: Values} {
+  const layer = baseOf(site.layer);
+  if (updatedKind(layer.getClassName())?.axes !== 2 || (init === 'olora' && isConv1D(layer))) {
+    const what = isConv1D(layer) ? "GPT-2's Conv1D" : layer.getClassName();
+    throw new LoRAError(`an update that starts from the weight (${init}), which PEFT does not make of a ${what}.`);
+  }
+  return principalStart(init, originalNumbers(site, 'kernel'), strength);
+}
+
+/** Checks that the base of an adapter is that of the model: PEFT puts the one in the file in its place. */
+function checkBase(site: Site, base: Values): void {
+  const weight = torchWeights(baseOf(site.layer))?.find(({torchName}) => torchName === 'weight');
+  const own = originalNumbers(site, weight?.name ?? 'kernel');
+  const given = weight?.fromTorch(base, own.shape);
+  const isOfShape = showShape([...own.shape]) === showShape([...(given?.shape ?? [])]);
+  if (!isOfShape || !own.data.every((value, i) => value === given?.data[i])) {
+    throw new LoRAError(
+      'its base_layer.weight is not the weight of this model. The adapter is for another base, or its base was changed. Load that one; or, if ' +
+        'only rounding differs, save the adapter with save_embedding_layers=False.',
+    );
+  }
+}
+
+/** Refuses a weight that may be `[in, out]` as well as `[out, in]`. */
+function checkOrientation(layer: tf.layers.Layer): void {
+  const [inputs, outputs] = layer.getClassName() === 'Dense' ? (namedWeights(layer).get('kernel')?.shape ?? []) : [];
+  if (inputs !== undefined && inputs === outputs && !isConv1D(layer)) {
+    throw new LoRAError(
+      `brings a square weight, which is [in, out] if the module is GPT-2's Conv1D (fan_in_fan_out is true), and [out, in] if it is a Linear. ` +
+        'Load the model with loadTransformer, which knows; or leave the module out with keyMap.',
+    );
+  }
+}
+
+/** What a weight of a layer was before it trained, as numbers. */
+function originalNumbers(site: Site, name: string): Values {
+  if (tf.getBackend() === 'webgpu') {
+    throw new LoRAError(
+      'needs the numbers of the base, which webgpu does not give at once. Import it with the model on another backend, such as wasm.',
+    );
+  }
+  const weight = originalsOf(site).get(name) as tf.LayerVariable;
+  return {shape: weight.shape as number[], data: weight.read().dataSync<'float32'>()};
+}
+
+function originalsOf({layer}: Site): Map<string, tf.LayerVariable> {
+  return isWrapper(layer) ? layer.originalWeights() : namedWeights(layer);
 }
 
 function flat({data}: Values): Values {
@@ -187,7 +249,7 @@ function layerUpdate(layer: tf.layers.Layer, update: TorchUpdate): LayerUpdate {
 /** The weights of a layer that comes whole, in tfjs's layout and under its names. */
 function savedWeights(layer: tf.layers.Layer, saved: ReadonlyMap<string, Values>): Map<string, Values> {
   const className = layer.getClassName();
-  const known = torchWeights(className);
+  const known = torchWeights(layer);
   if (known === undefined) {
     throw new LoRAError(`in modules_to_save, and the layer is of class ${className}, whose weights are not carried.`);
   }
@@ -213,7 +275,7 @@ function savedWeights(layer: tf.layers.Layer, saved: ReadonlyMap<string, Values>
 /** Checks that a layer has a bias like the given one, and returns its name. */
 function checkBias(layer: tf.layers.Layer, {shape}: Values): string {
   const [bias, ...others] = biasesOf(layer);
-  if (bias === undefined || others.length > 0 || torchWeights(layer.getClassName()) === undefined) {
+  if (bias === undefined || others.length > 0 || torchWeights(layer) === undefined) {
     throw new LoRAError(`brings a bias, and the layer, of class ${layer.getClassName()}, has no such one.`);
   }
   const [name, variable] = bias;
@@ -226,10 +288,9 @@ function checkBias(layer: tf.layers.Layer, {shape}: Values): string {
 }
 
 /** A bias with that of `B` taken in: `b + s·b_B`. */
-function shiftedBias({layer}: Site, bias: Values | undefined, {bias: ofB, strength}: TorchUpdate): tf.Tensor {
+function shiftedBias(site: Site, bias: Values | undefined, {bias: ofB, strength}: TorchUpdate): tf.Tensor {
   return tf.tidy(() => {
-    const original = isWrapper(layer) ? layer.originalWeights() : namedWeights(layer);
-    const base = bias ? tf.tensor1d(bias.data) : original.get('bias')?.read();
+    const base = bias ? tf.tensor1d(bias.data) : originalsOf(site).get('bias')?.read();
     const shift = tf.mul(tf.tensor1d(ofB?.data ?? new Float32Array()), scalingOf(strength));
     return base === undefined ? shift : tf.add(base, shift);
   });

@@ -1,6 +1,7 @@
 import {LoRAError, showShape} from '../errors';
 import {fromTorch, multiply, reshape, sizeOf, toTorch, type Values} from '../formats/layout';
 import {scalingOf, type Strength} from '../methods/method';
+import {type LayerUpdate, withinLimit} from './update';
 
 // PEFT has a type of adapter for each method, with names of tensors and fields of a config of its own.
 
@@ -11,6 +12,8 @@ export type PEFTType = 'LORA' | 'IA3' | 'VERA' | 'LOHA' | 'LOKR';
 interface TypeFacts {
   /** How many axes the weights have of which it stores updates, in PyTorch. */
   axes: readonly number[];
+  /** Whether it stores those of GPT-2's `Conv1D`. Default: true. */
+  conv1d?: boolean;
   /** What the fields of its config are called that hold the rank and `alpha`, if it has them. */
   rank?: 'r';
   alpha?: 'lora_alpha' | 'alpha';
@@ -24,16 +27,17 @@ interface TypeFacts {
 
 export const TYPES: Readonly<Record<PEFTType, TypeFacts>> = {
   LORA: {axes: [2, 3, 4, 5], rank: 'r', alpha: 'lora_alpha', parameters: [], refused: [], written: {}},
-  IA3: {axes: [2, 4, 5], parameters: ['ia3_l'], refused: [], written: {fan_in_fan_out: false, init_ia3_weights: true}},
+  IA3: {axes: [2, 4, 5], parameters: ['ia3_l'], refused: [], written: {init_ia3_weights: true}},
   VERA: {
     axes: [2],
     rank: 'r',
     parameters: ['vera_lambda_b', 'vera_lambda_d'],
     refused: [],
-    written: {bias: 'none', d_initial: 0.1, fan_in_fan_out: false, projection_prng_key: 0, save_projection: true},
+    written: {bias: 'none', d_initial: 0.1, projection_prng_key: 0, save_projection: true},
   },
   LOHA: {
     axes: [2, 3, 4],
+    conv1d: false,
     rank: 'r',
     alpha: 'alpha',
     parameters: ['hada_w1_a', 'hada_w1_b', 'hada_w2_a', 'hada_w2_b'],
@@ -42,6 +46,7 @@ export const TYPES: Readonly<Record<PEFTType, TypeFacts>> = {
   },
   LOKR: {
     axes: [2, 3, 4],
+    conv1d: false,
     rank: 'r',
     alpha: 'alpha',
     parameters: ['lokr_w1', 'lokr_w1_a', 'lokr_w1_b', 'lokr_w2', 'lokr_w2_a', 'lokr_w2_b'],
@@ -138,14 +143,18 @@ export function fromForeign(
       };
     }
     case 'LOHA': {
-      const values = Object.fromEntries(
-        TYPES.LOHA.parameters.map(name => {
-          const [outer = 1] = get(name).shape;
-          const torch = name.endsWith('_a') ? get(name) : unfolded(name, get(name), [outer, inputs], space);
-          return [name, fromTorch(torch)];
-        }),
-      );
-      return {method: 'loha', strength, values};
+      const [first, second] = ['hada_w1', 'hada_w2'].map(name => {
+        const [a, b] = [get(`${name}_a`), get(`${name}_b`)];
+        const [outer = 1] = b.shape;
+        if (outer !== strength.rank || a.shape[1] !== outer) {
+          throw new LoRAError(
+            `its ${name} has factors of rank ${a.shape[1] ?? 1} and ${outer}, and the config says ${strength.rank}.`,
+          );
+        }
+        return withinLimit({a: fromTorch(unfolded(`${name}_b`, b, [outer, inputs], space)), b: fromTorch(a), strength});
+      }) as [LayerUpdate, LayerUpdate];
+      const values = {hada_w1_a: first.b, hada_w1_b: first.a, hada_w2_a: second.b, hada_w2_b: second.a};
+      return {method: 'loha', strength: first.strength, values};
     }
     case 'LOKR': {
       const w1 = tensors.get('lokr_w1') ?? product(get('lokr_w1_a'), get('lokr_w1_b'), [outputs, inputs]);

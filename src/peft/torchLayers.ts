@@ -1,3 +1,5 @@
+import type * as tf from '@tensorflow/tfjs';
+import {isConv1D} from './conv1d';
 import {type PEFTType, TYPES} from './methodTypes';
 import {depthwiseFromTorch, depthwiseToTorch, fromTorch, toTorch, type Values} from '../formats/layout';
 
@@ -31,14 +33,14 @@ export function updatedKind(className: string): UpdatedKind | undefined {
   return Object.hasOwn(UPDATED, className) ? UPDATED[className] : undefined;
 }
 
-/** Whether PEFT stores updates of a kind of layer in adapters of a type. */
-export function carries(type: PEFTType, kind: UpdatedKind | undefined): kind is UpdatedKind {
-  if (type === 'LORA') {
+/** Whether PEFT stores updates of a layer in adapters of a type. */
+export function carries(type: PEFTType, layer: tf.layers.Layer): boolean {
+  const kind = updatedKind(layer.getClassName());
+  if (type === 'LORA' || kind === undefined) {
     return kind !== undefined;
   }
-  return (
-    kind !== undefined && kind.embedding !== true && kind.depthwise !== true && TYPES[type].axes.includes(kind.axes)
-  );
+  const {axes, conv1d = true} = TYPES[type];
+  return !kind.embedding && !kind.depthwise && axes.includes(kind.axes) && (conv1d || !isConv1D(layer));
 }
 
 /** A weight under both of its names, and the way between its two layouts. */
@@ -57,6 +59,8 @@ function plain(torchName: string, name: string): TorchWeight {
 
 const BIAS = plain('bias', 'bias');
 const LINEAR: TorchWeight[] = [{torchName: 'weight', name: 'kernel', fromTorch, toTorch}, BIAS];
+/** Those of GPT-2's `Conv1D`. */
+const CONV1D_WEIGHTS = [plain('weight', 'kernel'), BIAS];
 const DEPTHWISE: TorchWeight[] = [
   {
     torchName: 'weight',
@@ -90,7 +94,8 @@ const SAVED: Readonly<Record<string, readonly TorchWeight[]>> = {
   TypeEmbedding: [plain('weight', 'embeddings')],
 };
 
-/** The weights of the layers of a class under both names, or `undefined` if it has no one module of PyTorch for a counterpart. */
-export function torchWeights(className: string): readonly TorchWeight[] | undefined {
-  return Object.hasOwn(SAVED, className) ? SAVED[className] : undefined;
+/** The weights of a layer under both names, or `undefined` if it has no one module of PyTorch for a counterpart. */
+export function torchWeights(layer: tf.layers.Layer): readonly TorchWeight[] | undefined {
+  const className = layer.getClassName();
+  return isConv1D(layer) ? CONV1D_WEIGHTS : Object.hasOwn(SAVED, className) ? SAVED[className] : undefined;
 }

@@ -14,6 +14,8 @@ export interface WrittenModule {
 export interface WrittenConfig {
   type: PEFTType;
   dora: boolean;
+  /** Whether PyTorch has the weights of all modules that are adapted as `[in, out]`. */
+  fanInFanOut: boolean;
   bias: PEFTConfig['bias'];
   modulesToSave: readonly string[];
   /** The paths of all modules that are known, those that are not adapted too. */
@@ -26,7 +28,7 @@ export interface WrittenConfig {
  */
 export function writePEFTConfig(
   modules: readonly WrittenModule[],
-  {type, dora, bias, modulesToSave, all}: WrittenConfig,
+  {type, dora, fanInFanOut, bias, modulesToSave, all}: WrittenConfig,
 ): Record<string, unknown> {
   const stabilized = modules.length > 0 && modules.every(({strength}) => strength.rankStabilized);
   const strengths = modules.map(({path, strength: {rank, alpha, rankStabilized}}) => {
@@ -62,7 +64,7 @@ export function writePEFTConfig(
         ...common,
         alpha_pattern: alphaPattern,
         bias,
-        fan_in_fan_out: false,
+        fan_in_fan_out: fanInFanOut,
         init_lora_weights: true,
         lora_alpha: alpha,
         lora_bias: false,
@@ -74,10 +76,10 @@ export function writePEFTConfig(
       };
     case 'IA3': {
       const feedForward = modules.filter(module => module.feedForward).map(({path}) => path);
-      return {...common, ...TYPES.IA3.written, feedforward_modules: feedForward};
+      return {...common, ...TYPES.IA3.written, fan_in_fan_out: fanInFanOut, feedforward_modules: feedForward};
     }
     case 'VERA':
-      return {...common, ...TYPES.VERA.written, r};
+      return {...common, ...TYPES.VERA.written, fan_in_fan_out: fanInFanOut, r};
     default:
       return {...common, ...TYPES[type].written, r, alpha, rank_pattern: rankPattern, alpha_pattern: alphaPattern};
   }

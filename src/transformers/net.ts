@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import {CONV1D} from '../peft/conv1d';
 import {PositionEmbedding, TypeEmbedding} from './layers/addedEmbeddings';
 import {Attention, type AttentionArgs} from './layers/attention';
 import {GatedActivation, Gelu} from './layers/gates';
@@ -108,7 +109,8 @@ export class Net {
     } else {
       this.newBytes += 4 * from * to;
     }
-    const start = fresh === undefined ? {} : {kernelInitializer: tf.initializers.randomNormal({stddev: fresh})};
+    const random = fresh === undefined ? {} : {kernelInitializer: tf.initializers.randomNormal({stddev: fresh})};
+    const start = conv1d ? CONV1D : random;
     const make = () => tf.layers.dense({units: to, useBias: bias, name, ...start});
     return this.apply(name, [x], make, fresh === undefined);
   }

@@ -1,4 +1,4 @@
-import {existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
+import {existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync} from 'node:fs';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
@@ -193,6 +193,35 @@ describe('what is wrong is told', () => {
     expect(result.code).toBe(code);
     expect(result.err + result.out).toContain(message);
   });
+
+  test.each([
+    [['merge', 'base', 'a.safetensors', '--scale', '1e40'], 'got 1e+40, which is infinite in float32'],
+    [['merge', 'base', 'a.safetensors', '--scale', '2e38'], 'fc'],
+    [['combine', 'a.safetensors', 'a.safetensors', '--weights', '1e39,1'], 'got 1e+39, which is infinite in float32'],
+    [['combine', 'a.safetensors', 'a.safetensors', '--weights', '3e38,3e38'], 'The result is not finite: fc/lora_B'],
+  ])('%j, which would not be finite, is told and writes nothing', async ([command, ...args], message) => {
+    await saveBoth(4);
+    const given = args.map(arg => (/^(base|a\..*)$/.test(arg) ? at(arg) : arg));
+    const out = at(command === 'merge' ? 'merged' : 'sum.safetensors');
+    const {code, err} = await run(command!, ...given, '--out', out);
+    expect({code, exists: existsSync(out)}).toEqual({code: 1, exists: false});
+    expect(err).toContain(message);
+  });
+
+  test.each(['inspect', 'convert', 'combine', 'merge'])(
+    '%s of a device that never ends ends at once',
+    async command => {
+      const out = command === 'inspect' ? [] : ['--out', at(command === 'merge' ? 'm' : 'o.json')];
+      symlinkSync('/dev/zero', at('zero.safetensors'));
+      for (const path of ['/dev/zero', at('zero.safetensors')]) {
+        const {code, err} = await run(command, path, ...out);
+        expect({code, err}).toEqual({code: 1, err: `${path} is neither a file nor a folder.\n`});
+      }
+      await saveBoth();
+      const map = await run('convert', at('a.safetensors'), '--out', at('p'), '--key-map', '/dev/zero');
+      expect(map.err).toContain('The key map /dev/zero cannot be read: ');
+    },
+  );
 
   test('--help shows the options', async () => {
     const {code, out} = await run('combine', '--help');

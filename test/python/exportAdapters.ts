@@ -29,7 +29,20 @@ const IMPORTED: [folder: string[], make: () => Network][] = [
   ),
   ...[
     ...['expression', 'allLinear', 'convolutions', 'transposed', 'embedding', 'biasAll', 'loraBias', 'loraBiasOnly'],
-    ...['modulesToSave', 'depthwise', 'dora', 'doraKinds', 'ia3', 'vera', 'loha', 'lokr', 'lokrBoth'],
+    ...[
+      'modulesToSave',
+      'depthwise',
+      'dora',
+      'doraKinds',
+      'pissa',
+      'olora',
+      'ia3',
+      'vera',
+      'loha',
+      'lohaWide',
+      'lokr',
+      'lokrBoth',
+    ],
   ].map(name => [['made', name], large] as [string[], () => Network]),
 ];
 

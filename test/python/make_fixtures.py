@@ -6,11 +6,13 @@ Run with the Python of `npm run test:peft`: python test/python/make_fixtures.py 
 import json
 import shutil
 import sys
+import tempfile
 import warnings
 from pathlib import Path
 
 import peft
 import torch
+import transformers
 from network import as_json, make_inputs, make_network, weights_of
 from peft import IA3Config, LoHaConfig, LoKrConfig, LoraConfig, PeftModel, VeraConfig, get_peft_model
 
@@ -82,8 +84,40 @@ VARIANTS = {
     "lokr": {
         "config": LoKrConfig(target_modules=["query", "pointwise", "head.0"], r=2, alpha=3, init_weights=False)
     },
+    "pissa": {
+        "config": LoraConfig(
+            init_lora_weights="pissa",
+            target_modules=["query", "out", "mix", "head.0", "tokens"],
+            r=5,
+            lora_alpha=3,
+            rank_pattern={"head.0": 2},
+        )
+    },
+    "olora": {
+        "config": LoraConfig(
+            init_lora_weights="olora", target_modules=["query", "out", "head.0"], r=5, lora_alpha=4, use_rslora=True
+        )
+    },
+    "lohaWide": {
+        "config": LoHaConfig(target_modules=["query", "pointwise", "line"], r=8, alpha=2, init_weights=False)
+    },
     "lokrBoth": {
         "config": LoKrConfig(target_modules=["query", "head.0"], r=1, alpha=1, decompose_both=True, init_weights=False)
+    },
+}
+
+
+# Adapters of the models under test/fixtures/transformers, with parts that layers bring whole.
+OF_TRANSFORMERS = {
+    "gpt2Saved": {
+        "base": "gpt2",
+        "config": config(
+            target_modules=["c_attn"], r=2, lora_alpha=3, modules_to_save=["attn.c_proj", "mlp.c_fc"], fan_in_fan_out=True
+        ),
+    },
+    "llamaEmbeddings": {
+        "base": "llama",
+        "config": config(target_modules=["q_proj", "embed_tokens", "lm_head"], r=2, lora_alpha=3),
     },
 }
 
@@ -120,9 +154,36 @@ def start(init):
     }
 
 
+def load_transformer(name):
+    """A model of the hub that lies under test/fixtures/transformers, without the adapter that lies beside it."""
+    source = FOLDER.parent.parent / "transformers" / name
+    settings = json.loads((source / "config.json").read_text())
+    with tempfile.TemporaryDirectory() as plain:
+        for file in ("config.json", "model.safetensors"):
+            shutil.copy(source / file, plain)
+        model = getattr(transformers, settings["architectures"][0]).from_pretrained(plain).eval()
+    model.name_or_path = name  # which PEFT writes into the adapter's config
+    return model
+
+
+def write_for_transformer(name, base, config):
+    folder = FOLDER / name
+    shutil.rmtree(folder, ignore_errors=True)
+    model = get_peft_model(load_transformer(base), config)
+    stir(model, False)
+    model.save_pretrained(folder)
+    (folder / "README.md").unlink(missing_ok=True)
+    torch.manual_seed(1)
+    ids = torch.randint(2, 61, (2, 5))
+    loaded = PeftModel.from_pretrained(load_transformer(base), folder).eval()
+    expected = {"ids": ids.tolist(), "y": as_json(loaded(input_ids=ids).logits)}
+    (folder / "expected.json").write_text(json.dumps(expected))
+    print(name, {path.name: path.stat().st_size for path in sorted(folder.iterdir())})
+
+
 def main():
     warnings.simplefilter("ignore")
-    names = sys.argv[1:] or [*VARIANTS, "starts"]
+    names = sys.argv[1:] or [*VARIANTS, *OF_TRANSFORMERS, "starts"]
     FOLDER.mkdir(parents=True, exist_ok=True)
     inputs = make_inputs()
     network = make_network()
@@ -138,6 +199,8 @@ def main():
     if "starts" in names:
         (FOLDER / "starts.json").write_text(json.dumps({name: start(name) for name in ("pissa", "olora")}))
     for name in names:
+        if name in OF_TRANSFORMERS:
+            write_for_transformer(name, **OF_TRANSFORMERS[name])
         if name not in VARIANTS:
             continue
         variant = VARIANTS[name]
