@@ -1,6 +1,9 @@
 import config from './jest.config.js';
 
-/** What takes longer than a second, by the names of its files, except for a few. The rest covers every room in less than half a minute on two cores. */
+/**
+ * What takes longer than a second or needs the built library, by the names of its files, except for a few. The rest covers every room, in half a
+ * minute on two cores, in a fresh clone too.
+ */
 const SLOW = {
   '': ['dist', 'mnist', 'nullArguments'],
   adapter: ['combine', 'cycles', 'importWork'],
@@ -21,7 +24,7 @@ const SLOW = {
   model: ['apply', 'bias', 'ignorantLayers', 'optimizers?', 'restore', 'fits', 'split'],
   node: ['fileHandler', 'processes'],
   ops: ['conv3d', 'linear', 'conv1d', 'conv2dTranspose', 'svd'],
-  package: ['bundlers', 'cli', 'pages', 'sizes', 'waysIn'],
+  package: ['bundlers', 'cli', 'package', 'pages', 'sizes', 'waysIn'],
   peft: ['exportPeft', 'importPeft'],
   storage: ['browser', 'safetensors', 'storage', 'limits'],
   tfjs: ['states'],

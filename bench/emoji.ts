@@ -2,7 +2,7 @@
  * What training controls change where data are few: the late blocks of a MobileNetV2 learn six kinds of emoji from 60 drawings each,
  * over several seeds.
  *
- *     npx tsx bench/emoji.ts [--seeds 1,2,3,4,5] [--ways plain,guided,byLoss] [--on test] [--epochs 12] [--rate 1e-3]
+ *     npm run bench -- emoji [--seeds 1,2,3,4,5] [--ways plain,guided,byLoss] [--on test] [--epochs 12] [--rate 1e-3]
  *
  * A seed decides which drawings are trained on, where the factors start, and the order. The test drawings are the same for all seeds; all ways of a seed
  * have the same drawings in the same order. The early blocks are frozen: what they give is computed once.

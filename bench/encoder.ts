@@ -1,6 +1,6 @@
 // A LoRA step of all-MiniLM-L6-v2 (batch 16, 64 tokens, rank 8 on queries and values) beside that of PyTorch with PEFT, in one run:
 //
-//     npm run bench:encoder -- [--backend wasm|tensorflow] [--threads 1] [--clock cpu|wall] [--rounds 7] [--relaxed]
+//     npm run bench -- encoder [--backend wasm|tensorflow] [--threads 1] [--clock cpu|wall] [--rounds 7] [--relaxed]
 
 import {spawn} from 'node:child_process';
 import {createInterface} from 'node:readline';

@@ -1,4 +1,4 @@
-// What a graph costs as a LayersModel: `npx tsx bench/graph.ts`, or where that goes: `… graph.ts where`. With `relaxed` training uses relaxed
+// What a graph costs as a LayersModel: `npm run bench -- graph`, or where that goes: `… graph where`. With `relaxed` training uses relaxed
 // SIMD. In one process: the plain graph before the library is loaded, which brings
 // kernels of its own, then all others in turn. Time is that of the processor, so that other processes count little; medians of the rounds.
 

@@ -2,7 +2,7 @@
  * What to do with a small head whose update has no fewer numbers than its kernel: adapt it all the same, adapt it at a rank at which the
  * update is smaller, train it in full, or leave it.
  *
- *     npx tsx bench/heads.ts [--classes 2,3,5] [--seeds 1,2,3]
+ *     npm run bench -- heads [--classes 2,3,5] [--seeds 1,2,3]
  */
 import {readFileSync} from 'node:fs';
 import * as tf from '@tensorflow/tfjs';

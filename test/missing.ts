@@ -25,5 +25,5 @@ export function pretrained(name: 'minilm' | 'paraphrase'): {folder: string; miss
     return {folder};
   }
   const reason = /^\w*Error: .*/m.exec(stderr)?.[0] ?? stderr.trim();
-  return {folder: '', missing: `\`npm run pretrained -- ${name}\` does not bring the model: ${reason}`};
+  return {folder: '', missing: `\`npm run setup -- pretrained ${name}\` does not bring the model: ${reason}`};
 }

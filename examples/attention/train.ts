@@ -1,7 +1,7 @@
 /**
  * A small transformer, with an attention layer of our own, has learned to write words once more. LoRA teaches it to write them backwards.
  *
- *     npm run example:attention     about 20 seconds of computing
+ *     npm run example -- attention
  */
 import {join} from 'node:path';
 import {fileURLToPath} from 'node:url';

@@ -1,7 +1,7 @@
 /**
  * Builds the page and serves it on this machine.
  *
- *     npm run example:browser
+ *     npm run example -- browser
  */
 import {fileURLToPath} from 'node:url';
 import {servePage} from '../shared/serve';

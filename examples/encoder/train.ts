@@ -2,8 +2,8 @@
  * A pretrained encoder of sentences learns to tell spam by subject lines: a head alone, LoRA, or everything. Then three adapters for three
  * questions share one encoder in memory.
  *
- *     npm run example:encoder              some minutes
- *     npm run example:encoder -- --quick   about one
+ *     npm run example -- encoder
+ *     npm run example -- encoder --quick    one seed, fewer subjects
  */
 import * as tf from '@tensorflow/tfjs';
 import '@tensorflow/tfjs-backend-wasm';

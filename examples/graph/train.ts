@@ -1,8 +1,10 @@
 /**
  * Fine-tunes two GraphModels, which tfjs can only run: a picture classifier sorts emoji, and a sentence encoder tells spam by its subject.
  *
- *     npm run example:graph               some two minutes on two cores: each of the two has a process of its own
- *     npm run example:graph -- --quick    a quarter of it, with less to see
+ *     npm run example -- graph
+ *     npm run example -- graph --quick    one seed, fewer examples
+ *
+ * Each of the two has a process of its own.
  */
 import {fork} from 'node:child_process';
 import {once} from 'node:events';

@@ -1,8 +1,8 @@
 /**
  * Every update method on one task, at about equal numbers of parameters:
  *
- *     npm run example:methods              # some minutes
- *     npm run example:methods -- --quick   # one minute
+ *     npm run example -- methods
+ *     npm run example -- methods --quick    one seed, less training
  */
 import * as tf from '@tensorflow/tfjs';
 import '@tensorflow/tfjs-backend-wasm';

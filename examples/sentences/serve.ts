@@ -1,7 +1,7 @@
 /**
  * Brings the encoder where it is not here yet, builds the page, and serves both on this machine.
  *
- *     npm run example:sentences
+ *     npm run example -- sentences
  */
 import {fileURLToPath} from 'node:url';
 import {minilm} from '../../scripts/pretrained';

@@ -1,8 +1,8 @@
 /**
  * Teaches a pretrained 2× upscaler, which knows photographs, to enlarge emoji: by LoRA, and for comparison by training all of it.
  *
- *     npm run example               two to three minutes
- *     npm run example -- --quick    half a minute, with less to see
+ *     npm run example
+ *     npm run example -- --quick    a tenth of the steps, with less to see
  */
 import {join} from 'node:path';
 import {fileURLToPath} from 'node:url';

@@ -1,7 +1,7 @@
 /**
  * One base in memory, three adapters for three styles of digits: switched, scaled and blended at run time.
  *
- *     npm run example:swap
+ *     npm run example -- swap
  */
 import {rmSync, statSync} from 'node:fs';
 import {join} from 'node:path';

@@ -1,3 +1,4 @@
+import {spawnSync} from 'node:child_process';
 import {cpSync, existsSync, mkdtempSync, readFileSync, rmSync} from 'node:fs';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
@@ -5,6 +6,7 @@ import * as tf from '@tensorflow/tfjs';
 import {main} from '../../src/cli/main';
 import {applyLoRA, exportPEFT, fileHandler, getAdapter, saveAdapter, writePEFTFolder} from '../../src/node';
 import {useBackend} from '../helpers';
+import {PROGRAMS} from '../../scripts/programs';
 import {blocksOf, PAGES} from './pages';
 
 jest.setTimeout(60_000);
@@ -29,6 +31,18 @@ function commandsOf(page: string): string[] {
     .flatMap(line => line.split(' && '));
 }
 
+/** What is wrong with what follows `npm run`. */
+function scriptFault([script = '', dashes, name = '-']: readonly string[]): string | undefined {
+  if (!(script in manifest.scripts)) {
+    return `there is no script ${script}`;
+  }
+  const programs = PROGRAMS[script];
+  if (programs === undefined || (programs.main !== undefined && (dashes === undefined || name.startsWith('-')))) {
+    return undefined;
+  }
+  return name in programs.commands ? undefined : `npm run ${script} has no ${name}`;
+}
+
 /** What is wrong with a command that is not run here. */
 function faultOf(command: string): string | undefined {
   const [program, verb = '', ...rest] = command.split(/\s+/);
@@ -36,7 +50,7 @@ function faultOf(command: string): string | undefined {
     return undefined;
   }
   if (program === 'npm' && verb === 'run') {
-    return rest[0]! in manifest.scripts ? undefined : `there is no script ${rest[0]!}`;
+    return scriptFault(rest);
   }
   if (program === 'npm' && verb === 'install') {
     const known = [manifest.name, ...Object.keys({...manifest.peerDependencies, ...manifest.devDependencies})];
@@ -51,6 +65,31 @@ function faultOf(command: string): string | undefined {
 test.each(WITH_COMMANDS)('the commands of %s are there', page => {
   const faults = commandsOf(page).map(command => [command, faultOf(command)]);
   expect(faults.filter(([, fault]) => fault !== undefined)).toEqual([]);
+});
+
+test('the scripts that texts name are there', () => {
+  const files = spawnSync('git', ['ls-files', '*.md', '*.ts', '*.py', '*.sh', '*.cjs', '.ci'], {
+    encoding: 'utf8',
+  }).stdout;
+  const faults = files
+    .split('\n')
+    .filter(file => file !== '' && existsSync(file))
+    .flatMap(file =>
+      [
+        ...readFileSync(file, 'utf8').matchAll(
+          /(?:`|^\W*)npm run (?:--silent )?([a-z][\w:-]*)(?: (--) ([a-z-][\w-]*))?/gm,
+        ),
+      ].map(([command, ...words]) => [file, command, scriptFault(words)]),
+    )
+    .filter(([, , fault]) => fault !== undefined);
+  expect(faults).toEqual([]);
+});
+
+test('every program that has a name is there', () => {
+  const commands = Object.values(PROGRAMS).flatMap(programs => Object.values(programs.commands));
+  const files = commands.flatMap(command => command.match(/[\w/]+\.(?:ts|sh)/) ?? []);
+  expect(files.length).toBeGreaterThan(20);
+  expect(files.filter(file => !existsSync(join(ROOT, file)))).toEqual([]);
 });
 
 describe('the commands of docs/command-line.md', () => {

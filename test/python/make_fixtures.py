@@ -1,6 +1,6 @@
 """Makes adapters with PEFT, and writes what PEFT computes with them: the fixtures under test/fixtures/peft/made.
 
-Run with the Python of `npm run test:peft`: python test/python/make_fixtures.py [NAME …], with no name for all of them.
+Run with the Python of `npm run check -- peft`: python test/python/make_fixtures.py [NAME …], with no name for all of them.
 """
 
 import json

@@ -1,7 +1,7 @@
 """Makes the graphs in test/fixtures/graph, and larger ones, with the official converter. Weights are random.
 
     python make_graphs.py ../fixtures/graph           the small ones, which the tests read
-    python make_graphs.py --large ~/.cache/tfjs-lora/converted   well-known networks, which `npm run graphs` reads
+    python make_graphs.py --large ~/.cache/tfjs-lora/converted   well-known networks, which `npm run check -- graphs` reads
 
 The converter's requirements do not go together, so it is installed without them:
 

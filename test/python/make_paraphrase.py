@@ -1,7 +1,7 @@
 """Writes what ONNX Runtime computes with paraphrase-MiniLM-L3, and with a LoRA update of its queries and values, for texts of mixed length:
 
     pip install onnx==1.23.2 onnxruntime==1.32.0 tokenizers==0.23.3
-    npm run pretrained -- minilm paraphrase   # prints the folders
+    npm run setup -- pretrained minilm paraphrase   # prints the folders
     python test/python/make_paraphrase.py PARAPHRASE MINILM test/fixtures/paraphrase.json
 
 The graph comes without a tokenizer. That of all-MiniLM-L6-v2 has the same vocabulary.

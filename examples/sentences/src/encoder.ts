@@ -149,7 +149,7 @@ export class SentenceEngine implements Engine {
 async function found(url: string): Promise<Response> {
   const response = await fetch(url);
   if (!response.ok) {
-    throw new Error(`${url} answers ${response.status}. Is the encoder there? npm run pretrained brings it.`);
+    throw new Error(`${url} answers ${response.status}. Is the encoder there? npm run setup -- pretrained brings it.`);
   }
   return response;
 }

@@ -1,5 +1,5 @@
 // Runs the specs of tfjs-core on the wasm backend, without this library and with it. Every spec that passes without it has to pass
-// with it: `npm run test:core-spec`.
+// with it: `npm run check -- core-spec`.
 
 import {spawn} from 'node:child_process';
 import {mkdtempSync, rmSync} from 'node:fs';

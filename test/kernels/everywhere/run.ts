@@ -71,7 +71,8 @@ async function findJobs(names: readonly string[]): Promise<{jobs: Job[]; close: 
   }));
   const hasTfjsNode = existsSync(join(ROOT, 'node_modules/@tensorflow/tfjs-node'));
   const onNode = ['tensorflow', 'wasm', 'cpu'].filter(wanted).map((backend): Job => {
-    const missing = backend === 'tensorflow' && !hasTfjsNode ? {missing: '`npm run setup:tfjs-node` brings it.'} : {};
+    const missing =
+      backend === 'tensorflow' && !hasTfjsNode ? {missing: '`npm run setup -- tfjs-node` brings it.'} : {};
     return {report: {place: 'Node', backend, outcomes: [], ...missing}, run: inNode(backend)};
   });
   return {jobs: [...inChromium, ...onNode], close: () => served?.close()};

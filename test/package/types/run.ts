@@ -1,5 +1,5 @@
 // Compiles programs that use the packed library, with several versions of TypeScript and ways to resolve modules, without `skipLibCheck`:
-// `npm run test:types`. Errors in tfjs's own declarations do not count; there are some.
+// `npm run check -- types`. Errors in tfjs's own declarations do not count; there are some.
 //
 // The compilers are installed once, in a folder for temporary files.
 

@@ -1,0 +1,57 @@
+/** Programs of one kind, each with its command. */
+interface Programs {
+  /** What runs where no name is given. */
+  main?: string;
+  commands: Readonly<Record<string, string>>;
+}
+
+/** What `npm run KIND -- NAME` runs. */
+export const PROGRAMS: Readonly<Record<string, Programs>> = {
+  example: {
+    main: 'superres',
+    commands: {
+      superres: 'tsx examples/superres/train.ts',
+      browser: 'tsx examples/browser/serve.ts',
+      swap: 'tsx examples/swap/swap.ts',
+      attention: 'tsx examples/attention/train.ts',
+      encoder: 'tsx examples/encoder/train.ts',
+      sentences: 'tsx examples/sentences/serve.ts',
+      graph: 'tsx examples/graph/train.ts',
+      methods: 'tsx examples/methods/methods.ts',
+    },
+  },
+  bench: {
+    main: 'steps',
+    commands: {
+      steps: 'tsx bench/run.ts',
+      encoder: 'tsx bench/encoder.ts',
+      graph: 'tsx bench/graph.ts',
+      threads: 'tsx bench/threads/run.ts',
+      launches: 'tsx bench/launches/run.ts',
+      recipe: 'tsx bench/recipe.ts',
+      emoji: 'tsx bench/emoji.ts',
+      heads: 'tsx bench/heads.ts',
+    },
+  },
+  check: {
+    commands: {
+      attack: 'tsx test/attack/run.ts',
+      backends: 'tsx test/kernels/everywhere/run.ts',
+      'core-spec': 'tsx test/kernels/coreSpec/run.ts',
+      graphs: 'tsx scripts/graphModels/run.ts',
+      package: 'npm run build && publint --strict && attw --pack . --profile node16',
+      peft: 'test/python/run.sh',
+      quickstart: 'tsx scripts/quickstart.ts --check',
+      site: 'tsx test/docs/site/run.ts',
+      sizes: 'tsx scripts/sizes.ts',
+      tfjs: 'tsx scripts/tfjsVersions.ts',
+      types: 'tsx test/package/types/run.ts',
+    },
+  },
+  setup: {
+    commands: {
+      'tfjs-node': 'tsx scripts/setupTfjsNode.ts',
+      pretrained: 'tsx scripts/pretrained.ts',
+    },
+  },
+};
