@@ -1,4 +1,4 @@
-import {readdirSync, readFileSync} from 'node:fs';
+import {existsSync, readdirSync, readFileSync} from 'node:fs';
 import {dirname, join, relative} from 'node:path';
 import ts from 'typescript';
 
@@ -163,5 +163,33 @@ describe('in src', () => {
   test.each(all)('%s has at most 400 lines', path => {
     const lines = BY_PATH.get(path)!.text.trimEnd().split('\n').length;
     expect(lines).toBeLessThanOrEqual(400);
+  });
+});
+
+describe('docs/architecture.md', () => {
+  const page = readFileSync(join(__dirname, '../docs/architecture.md'), 'utf8');
+
+  test('draws these rooms, in this order', () => {
+    const [, picture = ''] = /```text\n([^`]*)```/.exec(page) ?? [];
+    const drawn = picture
+      .trim()
+      .split('\n')
+      .flatMap(line => line.split(/ {2,}/).slice(1));
+    expect(drawn).toEqual(ROOMS);
+  });
+
+  test('says of each room what is in it', () => {
+    const [, rows = ''] = /\| room \|[^\n]*\n([^]*?)\n\n/.exec(page) ?? [];
+    const told = rows
+      .split('\n')
+      .flatMap(row => [...row.split(' | ')[0]!.matchAll(/`(\w+)`/g)].map(([, room]) => room));
+    expect(told.sort()).toEqual([...ROOMS].sort());
+  });
+
+  test('names files and folders that are there', () => {
+    const named = [...page.matchAll(/`((?:\w+\/)+(?:\w+(?:\.test)?\.ts)?)`/g)].map(([, path = '']) => path);
+    expect(named.length).toBeGreaterThan(40);
+    const root = join(SRC, '..');
+    expect(named.filter(path => !existsSync(join(root, path)) && !existsSync(join(SRC, path)))).toEqual([]);
   });
 });
