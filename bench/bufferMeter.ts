@@ -8,7 +8,7 @@ export interface Engine {
   removeDataId: (dataId: object, backend: unknown) => void;
 }
 
-/** Counts the bytes in buffers that are made while it is in place, by looking over the engine's shoulder. */
+/** Counts the bytes of the buffers that the engine makes while the meter is in place. */
 export class BufferMeter {
   peak = 0;
   private current = 0;

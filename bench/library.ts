@@ -92,7 +92,7 @@ async function race(
   const batch = makeBatch();
   const optimizers = [adapted, full, naive].map(model => compile(model, loss, adam({learningRate: LEARNING_RATE})));
 
-  // What is served is not what trains meanwhile, since what is kept between forward passes would be made again each time.
+  // A second model predicts: each step of the first one would throw away what a model keeps between forward passes.
   await time(step(adapted, batch), 2);
   const adapter = getAdapter(adapted);
   const served = applyLoRA(base, adapter);

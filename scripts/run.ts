@@ -13,7 +13,7 @@ if (command === undefined) {
   console.error(`npm run ${kind} -- ${Object.keys(commands).join('|')}${name === undefined ? '' : `, not ${name}`}`);
   process.exitCode = 2;
 } else {
-  // In a shell, for those that are several programs.
+  // In a shell, since a command may be several programs.
   const line = [command, ...args.map(argument => JSON.stringify(argument))].join(' ');
   process.exitCode = spawnSync(line, {shell: true, stdio: 'inherit'}).status ?? 1;
 }

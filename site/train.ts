@@ -24,7 +24,7 @@ function percentOf(guesses: ArrayLike<number>, truth: ArrayLike<number>): string
   return `${((100 * right) / truth.length).toFixed(0)} %`;
 }
 
-/** Fills `place` with the digits, and with what trains on them. */
+/** Fills `place` with the digits and the controls of the training. */
 export async function start(place: HTMLElement): Promise<void> {
   locateWasm();
   await tf.setBackend('wasm');

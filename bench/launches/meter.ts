@@ -1,6 +1,6 @@
 import {BufferMeter, type Engine as Counting} from '../bufferMeter';
 
-// Looks at the engine that stands in the page's globals, whoever has loaded it: a peer brings a tfjs of its own.
+// Reads the engine in the page's globals, since a peer brings a tfjs of its own.
 
 /** Parts of a step. */
 export const PHASES = ['forward', 'backward', 'optimizer'] as const;
@@ -45,10 +45,10 @@ const globals = globalThis as unknown as Globals;
 
 /** Bytes of buffers on the device, counted from the start of the page. */
 const device = {bytes: 0, peak: 0};
-/** Told of each program that runs. */
+/** Called for each program that runs. */
 let onLaunch: () => void = () => undefined;
 
-/** Makes the device tell. To be called before a backend is loaded. */
+/** Counts buffers and programs of the device from now on. Call it before a backend is loaded. */
 export function watchDevice(): void {
   const {GPUDevice, GPUBuffer, GPUComputePassEncoder} = globals;
   before(GPUDevice, 'createBuffer', (_, {size}: {size: number}) => {
@@ -64,7 +64,7 @@ export function watchDevice(): void {
   });
 }
 
-/** Has `tell` called before each call of a method. */
+/** Calls `tell` before each call of a method. */
 function before<Argument>(
   owner: Class | undefined,
   name: string,
@@ -144,7 +144,7 @@ export async function measure(step: () => Promise<number>, steps: number): Promi
 
 let meter: BufferMeter | undefined;
 
-/** Makes the engine tell what tensors take. To be called before the first of them is made. */
+/** Counts the bytes of tensors from now on. Call it before the first tensor is made. */
 export function watchTensors(): void {
   meter = new BufferMeter(globals._tfengine);
 }

@@ -96,7 +96,7 @@ async function check(): Promise<void> {
   written.dispose();
 }
 
-/** An adapted model after some steps towards what it gives, moved at random. */
+/** An adapted model after some steps towards its own outputs plus noise. */
 async function trained(base: tf.LayersModel, xs: tf.Tensor[], rate: number): Promise<tf.LayersModel> {
   const model = applyLoRA(base, {rank: RANK, seed: 1});
   outcome.adapted = summarizeLoRA(model).layers.length;

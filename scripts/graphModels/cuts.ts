@@ -31,8 +31,8 @@ export const CUTS: Readonly<Record<string, GraphModelOptions>> = {
 };
 
 /**
- * The parts that train, where that is not all that is imported. On noise, in which there is nobody, this one has a sigmoid of −24 and less at its
- * end: nothing comes back through it.
+ * The parts that train, where that is not all that is imported. On noise this one ends in a sigmoid of −24 and
+ * less, through which no gradient comes.
  */
 export const TRAINED: Readonly<Record<string, GraphModelOptions>> = {
   selfie: {outputs: ['segment_add']},

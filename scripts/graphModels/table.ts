@@ -51,7 +51,7 @@ export function row(outcome: Outcome): string {
   ]);
 }
 
-/** What holds of all of them, and of which of them it does not. */
+/** What all graphs have in common, and which are exceptions. */
 export function summary(outcomes: readonly Outcome[]): string {
   const imported = outcomes.filter(({layers}) => layers !== undefined);
   const back = imported.filter(

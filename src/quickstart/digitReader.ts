@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {bytesOf} from './bytes';
+import {bytesOfBase64} from '../formats/base64';
 import {WEIGHTS} from './data';
 
 /** The network before anything is learned: two convolutions, two dense layers, 3,658 numbers, for images `[14, 14, 1]`. */
@@ -24,7 +24,7 @@ export function untrainedReader(seed: number): tf.Sequential {
  */
 export function digitReader(): tf.Sequential {
   const model = untrainedReader(1);
-  const numbers = new Float32Array(bytesOf(WEIGHTS).buffer);
+  const numbers = new Float32Array(bytesOfBase64(WEIGHTS).buffer);
   let start = 0;
   tf.tidy(() =>
     model.setWeights(

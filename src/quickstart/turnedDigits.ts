@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {bytesOf} from './bytes';
+import {bytesOfBase64} from '../formats/base64';
 import {DIGITS} from './data';
 
 const SIDE = 14;
@@ -19,7 +19,7 @@ export interface Digits {
 export function turnedDigits(): Digits {
   // Two pixels of 16 greys in a byte.
   const greys = Float32Array.from(
-    [...bytesOf(DIGITS)].flatMap(byte => [byte >> 4, byte & 15]),
+    [...bytesOfBase64(DIGITS)].flatMap(byte => [byte >> 4, byte & 15]),
     grey => grey / 15,
   );
   const count = greys.length / (SIDE * SIDE);

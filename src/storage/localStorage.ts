@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {absence, LoRAError, messageOf} from '../errors';
+import {bytesOfBase64} from '../formats/base64';
 
 /** What the entries of one model are called behind its path. Names and contents are those of tfjs, so that it finds what is saved here. */
 const PARTS = ['weight_data', 'weight_specs', 'model_topology', 'model_metadata', 'info'] as const;
@@ -104,7 +105,7 @@ function toBase64(bytes: Uint8Array): string {
 
 function fromBase64(path: string, text: string): ArrayBuffer {
   try {
-    return Uint8Array.from(atob(text), letter => letter.charCodeAt(0)).buffer;
+    return bytesOfBase64(text).buffer;
   } catch {
     throw damaged(path, 'its weights are not in base 64');
   }

@@ -46,7 +46,7 @@ function showSamples(): void {
   showState();
 }
 
-/** What the adapter has learned has the new name from now on. */
+/** Renames a label of the adapter too, if it has learned that one. */
 function renameLabel(from: string, to: string): void {
   if (adapter?.labels.includes(from)) {
     void alone('working', async () => setAdapter(await client.call('renameLabel', from, to)));

@@ -83,7 +83,7 @@ export class Charts {
   }
 }
 
-/** tfjs-vis draws lines over the places of their points, and only single points where their x is. */
+/** As single points: tfjs-vis puts the points of a line at 0, 1, 2 and so on, whatever their x. */
 async function drawRates(chart: HTMLElement, curve: Point[]): Promise<void> {
   const {clientWidth: width, clientHeight: height} = chart;
   if (width > 0 && curve.length > 0) {
