@@ -108,6 +108,7 @@ export default defineConfig({
           ['Performance', 'performance'],
           ['Memory', 'memory'],
           ['Backends', 'backends'],
+          ['What an import changes', 'what-import-changes'],
         ),
       },
       {

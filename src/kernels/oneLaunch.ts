@@ -37,7 +37,5 @@ export function supplyOneLaunch(operations: OneLaunch): void {
 
 /** Those of the current backend. The tape does not record them, so there are none while it records every operation. */
 export function oneLaunch(): OneLaunch | undefined {
-  const {gradientDepth, kernelDepth} = tf.engine().state;
-  const isTaped = gradientDepth > 0 && kernelDepth === 0;
-  return isTaped ? undefined : supplied;
+  return tf.engine().isTapeOn() ? undefined : supplied;
 }

@@ -3,8 +3,9 @@ import {LoRAError} from '../errors';
 
 /** A fit that is going on. */
 export interface Fit {
-  /** The model that it trains. tfjs keeps the flag. */
-  readonly model: {readonly isTraining: boolean};
+  /** The model that it trains. */
+  readonly model: tf.layers.Layer;
+  readonly isGoingOn: () => boolean;
   /** Who watches it. */
   readonly watch: unknown;
   /** Whether its next batch has begun and has not ended. */
@@ -46,7 +47,7 @@ export function checkStep(layer: tf.layers.Layer, training: unknown): void {
     return;
   }
   for (const [fit, begun] of fits) {
-    if (begun !== mark && fit.atStep && fit.model.isTraining) {
+    if (begun !== mark && fit.atStep && fit.isGoingOn()) {
       throw new LoRAError(
         `Layer "${layer.name}" has another adapter than when this fit began: setAdapter or withAdapter changed it meanwhile, and the fit ` +
           'would go on with the wrong one. In a callback of fit, await withAdapter, so that it is over before the next step. To work with ' +

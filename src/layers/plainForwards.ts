@@ -10,7 +10,7 @@ import {
 import {frozenBatchNorm} from '../ops/batchNorm';
 import {rectifyChain} from '../ops/convolutionChain';
 import {frozenLayerNorm} from '../ops/layerNorm';
-import {isRecording} from '../ops/lazyOp';
+import {isRecording} from '../tfjs/engine';
 import {type BatchNormLayer, fieldsOf, type KernelLayer, type LayerNormLayer} from '../tfjs/fields';
 import type {Forward} from './forward';
 

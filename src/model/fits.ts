@@ -3,12 +3,7 @@ import {LoRAError} from '../errors';
 import {type Fit, inForce} from '../layers/inForce';
 import {isWrapper} from '../layers/wrapperLayer';
 import {childrenOf, containersOf, isContainer} from '../rewire/walk';
-import {fieldsOf} from '../tfjs/fields';
-
-/** The field by which tfjs refuses a second fit of a model. It declares it protected. */
-interface Trainee extends tf.layers.Layer {
-  isTraining: boolean;
-}
+import {asTraining, isTraining, trainedIn} from '../tfjs/training';
 
 /** The marks of a model's layers at some time. */
 type Marks = ReadonlyMap<tf.layers.Layer, object>;
@@ -24,15 +19,14 @@ class FitWatch extends tf.Callback {
   private fit: Fit | undefined;
 
   override setModel(model: Parameters<tf.Callback['setModel']>[0]): void {
-    const trainee = model as unknown as Trainee;
-    const began = beginnings.get(trainee);
-    beginnings.delete(trainee);
-    const fit: Fit = {model: trainee, watch: FitWatch, atStep: false};
-    for (const layer of wrappersIn(trainee)) {
+    const began = beginnings.get(model);
+    beginnings.delete(model);
+    const fit: Fit = {model, isGoingOn: () => isTraining(model), watch: FitWatch, atStep: false};
+    for (const layer of wrappersIn(model)) {
       const {fits, mark} = inForce(layer);
       // A fit that failed does not say so. Another copy of this module watches the same fits.
       [...fits.keys()]
-        .filter(other => other.watch === FitWatch && (other.model === trainee || !other.model.isTraining))
+        .filter(other => other.watch === FitWatch && (other.model === model || !other.isGoingOn()))
         .forEach(other => fits.delete(other));
       fits.set(fit, began?.get(layer) ?? mark);
     }
@@ -62,7 +56,7 @@ class FitWatch extends tf.Callback {
   override onTrainEnd(): Promise<void> {
     const {fit} = this;
     if (fit !== undefined) {
-      wrappersIn(fit.model as Trainee).forEach(layer => inForce(layer).fits.delete(fit));
+      wrappersIn(fit.model).forEach(layer => inForce(layer).fits.delete(fit));
     }
     return this.alive(false);
   }
@@ -71,7 +65,7 @@ class FitWatch extends tf.Callback {
     if (this.fit !== undefined) {
       this.fit.atStep = atStep;
       // What changed since its last callback changed during this fit, and not before the first callback of the next one.
-      beginnings.delete(this.fit.model as Trainee);
+      beginnings.delete(this.fit.model);
     }
     return Promise.resolve();
   }
@@ -84,10 +78,10 @@ tf.registerCallbackConstructor(0, FitWatch);
  */
 export function noteBeginnings(model: tf.LayersModel): void {
   for (const [, container] of containersOf(model)) {
-    const trainee = isContainer(container) ? traineeOf(container) : undefined;
-    if (trainee?.isTraining === true && !beginnings.has(trainee)) {
-      beginnings.set(trainee, marksOf(trainee));
-      void forgetIfOver(trainee);
+    const trained = isContainer(container) ? trainedIn(container) : undefined;
+    if (trained !== undefined && isTraining(trained) && !beginnings.has(trained)) {
+      beginnings.set(trained, marksOf(trained));
+      void forgetIfOver(trained);
     }
   }
 }
@@ -96,12 +90,12 @@ export function noteBeginnings(model: tf.LayersModel): void {
 const TURNS = 100;
 
 /** Forgets what was noted of a model if there was no next fit to begin: a fit that was ending, or one that fails before it begins. */
-async function forgetIfOver(trainee: Trainee): Promise<void> {
-  for (let turn = 0; turn < TURNS && trainee.isTraining; turn++) {
+async function forgetIfOver(trained: tf.LayersModel): Promise<void> {
+  for (let turn = 0; turn < TURNS && isTraining(trained); turn++) {
     await Promise.resolve();
   }
-  if (!trainee.isTraining) {
-    beginnings.delete(trainee);
+  if (!isTraining(trained)) {
+    beginnings.delete(trained);
   }
 }
 
@@ -112,18 +106,16 @@ async function forgetIfOver(trainee: Trainee): Promise<void> {
  * @throws LoRAError if the model is training already.
  */
 export async function asFitOf<T>(model: tf.LayersModel, piece: tf.LayersModel, f: () => Promise<T>): Promise<T> {
-  const trainee = traineeOf(model);
-  if (trainee.isTraining) {
+  const trained = trainedIn(model);
+  if (isTraining(trained)) {
     throw new LoRAError('The model is training already: another fit of it is going on. Await that first.');
   }
-  trainee.isTraining = true;
   wholes.set(piece, model);
   beginnings.set(piece, marksOf(piece));
   try {
-    return await f();
+    return await asTraining(trained, f);
   } finally {
-    trainee.isTraining = false;
-    beginnings.delete(trainee);
+    beginnings.delete(trained);
     beginnings.delete(piece);
   }
 }
@@ -133,13 +125,7 @@ const wholes = new WeakMap<tf.layers.Layer, tf.LayersModel>();
 
 /** What is trained when tfjs fits a model, whichever of them one has: the model, what a Sequential holds, or a piece of it. */
 export function subjectOf(model: tf.LayersModel): tf.LayersModel {
-  return traineeOf(wholes.get(model) ?? model) as unknown as tf.LayersModel;
-}
-
-/** What tfjs trains when it fits a model: of a Sequential, the model that it holds. */
-function traineeOf(model: tf.LayersModel): Trainee {
-  const {model: inner} = fieldsOf<{model?: tf.LayersModel}>(model);
-  return (inner ?? model) as unknown as Trainee;
+  return trainedIn(wholes.get(model) ?? model);
 }
 
 function marksOf(model: tf.layers.Layer): Marks {

@@ -1,17 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError} from '../errors';
 import {checkModel} from '../rewire/walk';
-import type {Slot} from './optimizers';
-
-/** The fields of tfjs's optimizers that count steps, beside their slots. tfjs declares them protected or private. */
-interface Counters {
-  iterations_?: number;
-  beta1: number;
-  beta2: number;
-  accBeta1?: tf.Variable;
-  accBeta2?: tf.Variable;
-  iteration?: tf.Variable;
-}
+import {fieldsOf} from '../tfjs/fields';
+import type {Counters, Slot} from '../tfjs/training';
 
 /**
  * Makes the optimizer of a compiled model forget what it has seen, as if it were new: momenta and other slots are freed, and steps are
@@ -45,7 +36,7 @@ export function forgetSteps(optimizer: tf.Optimizer): void {
   if (inner !== undefined) {
     forgetSteps(inner);
   }
-  const counters = optimizer as unknown as Counters;
+  const counters = fieldsOf<Counters>(optimizer);
   counters.iterations_ = 0;
   restart(counters.accBeta1, counters.beta1);
   restart(counters.accBeta2, counters.beta2);

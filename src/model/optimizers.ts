@@ -1,6 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import {optimizerSteps} from '../kernels/current';
 import {checkNumber, checkOptions, type KnownOptions, LoRAError} from '../errors';
+import {fieldsOf} from '../tfjs/fields';
+import type {AdamFields, MomentumFields, Slot} from '../tfjs/training';
 import {
   changedFromOutside,
   type Gradients,
@@ -41,30 +43,6 @@ export interface SGDOptions {
 /** What the stock classes take, by the types of tfjs. */
 type StockGradients = Parameters<tf.AdamOptimizer['applyGradients']>[0];
 
-/** A slot as tfjs's optimizers keep them, one for each variable, by its place in the list. */
-export interface Slot {
-  originalName: string;
-  variable: tf.Variable;
-}
-
-// tfjs declares these fields of its optimizers private.
-
-interface AdamFields {
-  readonly accBeta1: tf.Variable;
-  readonly accBeta2: tf.Variable;
-  readonly accumulatedFirstMoment: Slot[];
-  readonly accumulatedSecondMoment: Slot[];
-  readonly beta1: number;
-  readonly beta2: number;
-  readonly epsilon: number;
-}
-
-interface MomentumFields {
-  readonly accumulations: Slot[];
-  readonly momentum: number;
-  readonly useNesterov: boolean;
-}
-
 /**
  * `tf.AdamOptimizer` with its step of a variable in few launches, or in one loop where the numbers are in this process's memory (cpu, tensorflow).
  * It has the same slots and saved state, and the same config but for the decay.
@@ -98,7 +76,7 @@ export class LoRAAdam extends tf.AdamOptimizer {
       return;
     }
     const {gradientScale = 1, rateOf = () => 1} = changes;
-    const fields = this as unknown as AdamFields;
+    const fields = fieldsOf<AdamFields>(this);
     const {accBeta1, accBeta2, beta1, beta2, epsilon} = fields;
     const powers = [accBeta1, accBeta2].map(power => power.dataSync()[0] ?? 0) as [number, number];
     const corrections = powers.map(power => 1 - power) as [number, number];
@@ -154,7 +132,7 @@ export class LoRAMomentum extends tf.MomentumOptimizer {
       return;
     }
     const {gradientScale = 1, rateOf = () => 1} = changes;
-    const {accumulations, momentum, useNesterov: nesterov} = this as unknown as MomentumFields;
+    const {accumulations, momentum, useNesterov: nesterov} = fieldsOf<MomentumFields>(this);
     updateEach(gradients, (value, gradient, i) => {
       const velocity = slotOf(accumulations, i, value, 'momentum');
       const settings = {learningRate: rateOf(value.name) * this.learningRate, gradientScale, momentum, nesterov};

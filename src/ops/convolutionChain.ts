@@ -3,7 +3,8 @@ import {fusion} from '../kernels/current';
 import type {Fusion, PlainConvolution, Scaling} from '../kernels/fusion';
 import {defer, type Deferred, deferredOf} from './deferred';
 import {type Conv2DGeometry, fusedConv2d} from './kernels';
-import {isRecording, runLazyOp} from './lazyOp';
+import {isRecording} from '../tfjs/engine';
+import {runLazyOp} from './lazyOp';
 
 // In training, a convolution, its frozen normalization and its relu are computed together, though they are layers of their own. The first two
 // return tensors that are not computed yet; the last layer of the chain computes all of it. If something else needs a result in between, such as

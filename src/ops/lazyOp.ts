@@ -48,11 +48,6 @@ export function learns(x: tf.Tensor): boolean {
   return !(x instanceof tf.Variable) || x.trainable;
 }
 
-/** Whether tfjs is recording, so that a gradient may be taken of what is computed now. */
-export function isRecording(): boolean {
-  return tf.engine().state.gradientDepth > 0;
-}
-
 /**
  * Runs an operation as one step of the tape.
  *

@@ -15,7 +15,8 @@ import {
   updatedKernel,
 } from './factors';
 import {type FusedActivation, fusedMatMul, product as multiplied} from './kernels';
-import {isRecording, learns, type Prepared, runLazyOp, type Saved} from './lazyOp';
+import {isRecording} from '../tfjs/engine';
+import {learns, type Prepared, runLazyOp, type Saved} from './lazyOp';
 
 /** What changes a linear operation. The tensors may be computed from others: the tape keeps what the backward pass needs of them. */
 export interface LinearUpdate {

@@ -1,13 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
+import {currentTape, keepingTape, type TapeNode} from '../tfjs/engine';
 import {addAll} from './addAll';
 import {runLazyOp} from './lazyOp';
 import {apart} from './spent';
-
-/** The part of tfjs's tape that says which tensor was computed from which. */
-interface TapeNode {
-  inputs: Record<string, tf.Tensor>;
-  outputs: tf.Tensor[];
-}
 
 /** How far a tape has been read, and which tensors on it depend on a variable that trains. */
 interface Reading {
@@ -16,7 +11,7 @@ interface Reading {
 }
 
 /** By tape: it is a new list for each gradient that is taken. */
-const readings = new WeakMap<TapeNode[], Reading>();
+const readings = new WeakMap<readonly TapeNode[], Reading>();
 
 /**
  * Whether a tensor depends on a variable that trains, according to what is being recorded right now. If not, a training step asks for no
@@ -26,14 +21,14 @@ export function dependsOnTrainable(x: tf.Tensor): boolean {
   if (x instanceof tf.Variable) {
     return x.trainable;
   }
-  const {activeTape} = recordingState();
-  if (!activeTape) {
+  const tape = currentTape();
+  if (tape === undefined) {
     return false;
   }
-  const reading = readings.get(activeTape) ?? {read: 0, dependent: new Set()};
-  readings.set(activeTape, reading);
-  for (; reading.read < activeTape.length; reading.read++) {
-    const {inputs, outputs} = activeTape[reading.read] as TapeNode;
+  const reading = readings.get(tape) ?? {read: 0, dependent: new Set()};
+  readings.set(tape, reading);
+  for (; reading.read < tape.length; reading.read++) {
+    const {inputs, outputs} = tape[reading.read] as TapeNode;
     if (Object.values(inputs).some(input => dependent(input, reading))) {
       outputs.forEach(({id}) => reading.dependent.add(id));
     }
@@ -43,16 +38,6 @@ export function dependsOnTrainable(x: tf.Tensor): boolean {
 
 function dependent(x: tf.Tensor, {dependent: known}: Reading): boolean {
   return known.has(x.id) || (x instanceof tf.Variable && x.trainable);
-}
-
-/** Whether a gradient is being recorded right now. */
-export function isRecording(): boolean {
-  return Boolean(recordingState().activeTape);
-}
-
-/** tfjs has no tape before the first gradient is taken, and `null` between two. */
-function recordingState(): {activeTape?: TapeNode[] | null} {
-  return tf.engine().state;
 }
 
 /**
@@ -87,7 +72,7 @@ export function recomputed(
     forward: () => compute(x, mask),
     gradient: (dy, saved): Record<string, () => tf.Tensor> => {
       const sources = [...(reachesX ? [saved.x] : []), ...variables];
-      const gradients = withinBackwardPass(() => {
+      const gradients = keepingTape(() => {
         const again = () => compute(saved.x, mask === null ? null : saved.mask);
         return apart(() => tf.engine().gradients(again, sources, dy, true)).grads;
       });
@@ -112,23 +97,11 @@ function gradientOf(
   x: tf.Tensor,
   dys: readonly tf.Tensor[],
 ): tf.Tensor {
-  return withinBackwardPass(() => {
+  return keepingTape(() => {
     const product = (z: tf.Tensor) => {
       const terms = [compute(z)].flat().map((y, i) => tf.sum<tf.Scalar>(tf.mul(y, dys[i] ?? 0)));
       return addAll(terms);
     };
     return tf.grad(product)(x);
   });
-}
-
-/** Takes a gradient in the middle of another backward pass. */
-function withinBackwardPass<T>(f: () => T): T {
-  const state = recordingState();
-  const {activeTape} = state;
-  try {
-    return f();
-  } finally {
-    // A backward pass is not recorded, and tfjs forgets the outer tape when an inner one ends outside of any recording.
-    state.activeTape = activeTape;
-  }
 }

@@ -1,4 +1,5 @@
-import * as tf from '@tensorflow/tfjs';
+import type * as tf from '@tensorflow/tfjs';
+import {isRecording, withMade} from '../tfjs/engine';
 
 // tfjs keeps every gradient of a backward pass, and all that the forward pass saved for it, until the pass is over. Once the backward pass has
 // gone through one of our operations, nothing needs these tensors any more: they are freed when the next operation of ours begins.
@@ -19,12 +20,6 @@ export interface Held {
   saved: readonly tf.Tensor[];
 }
 
-/** The parts of the engine that list new tensors. They are private; where they are missing, tensors live until the end of the pass. */
-interface EngineState {
-  readonly gradientDepth?: number;
-  readonly activeScope?: {readonly track?: readonly tf.Tensor[]} | null;
-}
-
 /**
  * Runs an operation's gradient in the backward pass, and has what the operation holds freed when the next one begins.
  *
@@ -34,16 +29,12 @@ export function freeingSpent(
   {gradients, unasked, saved}: Held,
   gradient: () => Record<string, () => tf.Tensor>,
 ): Record<string, () => tf.Tensor> {
-  const {gradientDepth = 1, activeScope} = tf.engine().state as EngineState;
-  if (gradientDepth > 0) {
+  if (isRecording()) {
     // A gradient of the gradient is recorded, and may ask for all of it again.
     return gradient();
   }
   free();
-  const track = activeScope?.track ?? [];
-  const from = track.length;
-  const thunks = gradient();
-  const made = track.slice(from).filter(({kept}) => !kept);
+  const {result: thunks, made} = withMade(gradient);
   unasked.forEach(tensor => tensor.dispose());
   const held = new Set([...gradients.filter(tensor => given.has(tensor)), ...saved, ...made]);
   spent = [...held];

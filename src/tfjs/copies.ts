@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import {holds} from './engine';
 
 // npm may install TensorFlow.js twice, and a page may load it once in a script and once in a bundle. Each copy has its own classes of layers,
 // and copies in different realms have their own tensors too.
@@ -29,8 +30,7 @@ export function isForeignTensor(value: unknown): boolean {
     return false;
   }
   const {dataId, isDisposed} = value as tf.Tensor;
-  const {tensorInfo} = tf.engine().state as {tensorInfo: WeakMap<object, unknown>};
-  return !isDisposed && !(typeof dataId === 'object' && (dataId as object | null) !== null && tensorInfo.has(dataId));
+  return !isDisposed && !holds(dataId);
 }
 
 /** Whether something is a `tf.data.Dataset`, of any copy: what it gives are tensors. */

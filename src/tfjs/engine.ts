@@ -1,28 +1,68 @@
 import * as tf from '@tensorflow/tfjs';
 
+/** What tfjs records of a kernel that ran. */
+export interface TapeNode {
+  inputs: Record<string, tf.Tensor>;
+  outputs: tf.Tensor[];
+}
+
 // What is asked of tfjs's engine and of its tables of kernels and gradients.
 
-/** The parts of the engine's state that tell what it does. They are private; where one is missing, nothing counts as training. */
+/** The parts of the engine's state that are read here. They are private; where one is missing, nothing is being recorded. */
 interface EngineState {
-  readonly gradientDepth?: number;
-  readonly scopeStack?: readonly {readonly name?: string}[];
+  /** How many gradients are being taken whose forward pass is running. */
+  gradientDepth?: number;
+  /** There is none before the first gradient is taken, and `null` between two. It stays for the backward pass. */
+  activeTape?: TapeNode[] | null;
+  activeScope?: {readonly track?: readonly tf.Tensor[]} | null;
+  scopeStack?: readonly {readonly name?: string}[];
+  tensorInfo: WeakMap<object, unknown>;
 }
 
 function state(): EngineState {
   return tf.engine().state;
 }
 
-/** Whether tfjs is recording, so that a gradient may be taken of what is computed now. */
+/** The name of the scope that tfjs opens for a backward pass. */
+const BACKWARD = 'backward';
+
+/** Whether a forward pass is being recorded, so that a gradient may be taken of what is computed now. */
 export function isRecording(): boolean {
   return (state().gradientDepth ?? 0) > 0;
 }
 
-/**
- * Whether a gradient is being taken: a forward pass is recorded, or a backward pass runs. Then the last bits need not be those of `predict`.
- */
+/** Whether a gradient is being taken: a forward pass is recorded, or a backward pass runs. */
 export function isTakingGradient(): boolean {
-  // The name of the scope that tfjs opens for a backward pass.
-  return isRecording() || (state().scopeStack ?? []).some(({name}) => name === 'backward');
+  return isRecording() || (state().scopeStack ?? []).some(({name}) => name === BACKWARD);
+}
+
+/** What has been recorded of the gradient that is being taken: a new list for each. */
+export function currentTape(): readonly TapeNode[] | undefined {
+  return state().activeTape ?? undefined;
+}
+
+/** Runs `f` in the middle of a backward pass. tfjs forgets the tape of that when a gradient that is taken in `f` ends. */
+export function keepingTape<T>(f: () => T): T {
+  const current = state();
+  const {activeTape} = current;
+  try {
+    return f();
+  } finally {
+    current.activeTape = activeTape;
+  }
+}
+
+/** Runs `f`, and says which tensors it made and left to the scope around it. */
+export function withMade<T>(f: () => T): {result: T; made: readonly tf.Tensor[]} {
+  const track = state().activeScope?.track ?? [];
+  const from = track.length;
+  const result = f();
+  return {result, made: track.slice(from).filter(({kept}) => !kept)};
+}
+
+/** Whether the engine holds the numbers of a tensor. */
+export function holds(dataId: unknown): boolean {
+  return typeof dataId === 'object' && dataId !== null && state().tensorInfo.has(dataId);
 }
 
 /** A kernel of a backend, if it has one of that name. */

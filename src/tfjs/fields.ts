@@ -65,7 +65,7 @@ export interface LayerInternals {
   initialWeights: tf.Tensor[] | null;
 }
 
-/** A layer as a view of its fields. The caller knows its class. */
-export function fieldsOf<Fields>(layer: tf.layers.Layer): Fields {
-  return layer as unknown as Fields;
+/** A layer, a model, or an optimizer as a view of its fields. The caller knows its class. */
+export function fieldsOf<Fields>(owner: tf.layers.Layer | tf.Optimizer): Fields {
+  return owner as unknown as Fields;
 }

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkCount, LoRAError} from '../errors';
-import {type Slot, slotOf} from '../model/optimizers';
+import {slotOf} from '../model/optimizers';
 import {
   type Gradients,
   mapGradients,
@@ -9,6 +9,7 @@ import {
   takeStep,
   variableOf,
 } from '../model/stepChanges';
+import type {Slot} from '../tfjs/training';
 import {NestedOptimizer, optimizerFrom} from './nestedOptimizer';
 
 /** Begins the names of what an `Accumulate` saves, beside the state of its inner optimizer. */

@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {checkCount, checkNumber, checkOptions, LoRAError} from '../errors';
 import {asFitOf, subjectOf} from '../model/fits';
 import {checkModel, innermostLayers} from '../rewire/walk';
+import {withOptimizer} from '../tfjs/training';
 import {setLearningRate} from './learningRate';
 import {optimizerFrom} from './nestedOptimizer';
 import {copyRandomStates, restoreRandomStates} from './randomState';
@@ -85,12 +86,9 @@ export async function findLearningRate(
     const before = new Snapshot(changingVariables(subject));
     const random = copyRandomStates(subject);
     const trial = optimizerFrom({className: optimizer.getClassName(), config: optimizer.getConfig()});
-    const fields = subject as unknown as {optimizer_: tf.Optimizer};
     try {
-      fields.optimizer_ = trial;
-      return outcomeOf(await sweep(subject, trial, batches, rates));
+      return outcomeOf(await withOptimizer(subject, trial, () => sweep(subject, trial, batches, rates)));
     } finally {
-      fields.optimizer_ = optimizer;
       before.restore();
       restoreRandomStates(subject, random);
       before.dispose();

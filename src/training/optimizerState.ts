@@ -1,6 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError, show, showShape} from '../errors';
 import {forgetSteps, isSlots} from '../model/optimizer';
+import {fieldsOf} from '../tfjs/fields';
+import type {Counters} from '../tfjs/training';
 import type {NestedOptimizer} from './nestedOptimizer';
 
 /** What an optimizer, and those inside it, have counted and kept. */
@@ -101,7 +103,7 @@ export function restoreOptimizer(
         );
       }
     }
-    (one as unknown as {iterations_: number}).iterations_ = iterations[depth] ?? 0;
+    fieldsOf<Counters>(one).iterations_ = iterations[depth] ?? 0;
   });
 }
 
@@ -113,7 +115,7 @@ function kindOfOptimizer(optimizer: tf.Optimizer): string {
 }
 
 function countOf(optimizer: tf.Optimizer): number {
-  return (optimizer as unknown as {iterations_?: number}).iterations_ ?? 0;
+  return fieldsOf<Counters>(optimizer).iterations_ ?? 0;
 }
 
 function sameShape(tensor: tf.Tensor | undefined, shape: tf.Shape | undefined): boolean {

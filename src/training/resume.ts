@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {checkOptions, faultLines, isAbsence, LoRAError, messageOf} from '../errors';
 import {subjectOf} from '../model/fits';
 import {checkModel} from '../rewire/walk';
+import {isTraining} from '../tfjs/training';
 import {checkBatches, checkPlaces, keptAt} from './checkpoint';
 import {type Checkpoint, type CheckpointPlace, placeOf, readCheckpoint} from './checkpointFile';
 import {checkOptimizerState, restoreOptimizer} from './optimizerState';
@@ -65,7 +66,7 @@ export async function resume(
   const {found, faults} = await findCheckpoints(place, keep);
   try {
     const broken = await Promise.all(found.map(checkpoint => partsNotFinite(subjectOf(model), checkpoint)));
-    if ((subjectOf(model) as unknown as {isTraining: boolean}).isTraining) {
+    if (isTraining(subjectOf(model))) {
       throw new LoRAError('The model is training. Resume it before.');
     }
     for (const [i, checkpoint] of found.entries()) {

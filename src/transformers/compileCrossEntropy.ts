@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {checkOptions, LoRAError, showShape} from '../errors';
 import {type CrossEntropyOptions, crossEntropyFromLogits} from './ops/crossEntropy';
 import {checkModel} from '../rewire/walk';
-import {fieldsOf} from '../tfjs/fields';
+import {takeTargets} from '../tfjs/training';
 
 /** How a model is compiled for targets that are whole numbers. */
 export interface CompileCrossEntropyOptions extends CrossEntropyOptions {
@@ -33,7 +33,5 @@ export function compileCrossEntropy(model: tf.LayersModel, options: CompileCross
   }
   model.compile({optimizer, loss: (targets, logits) => crossEntropyFromLogits(targets, logits, rest)});
   // tfjs takes targets of the shape of the output, but for its own loss from probabilities. A list of numbers it makes [batch, 1].
-  fieldsOf<{feedOutputShapes: tf.Shape[]}>(model).feedOutputShapes = [
-    shape.length === 2 ? [shape[0] ?? null, 1] : shape.slice(0, -1),
-  ];
+  takeTargets(model, shape.length === 2 ? [shape[0] ?? null, 1] : shape.slice(0, -1));
 }

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {Prepared} from '../../ops/lazyOp';
-import {isRecording} from '../../ops/recording';
+import {isRecording} from '../../tfjs/engine';
 import {completedEntry} from '../../tfjs/configs';
 import {type DepthwiseLayer, fieldsOf} from '../../tfjs/fields';
 import {type Forward, onlyTensor} from '../../layers/forward';

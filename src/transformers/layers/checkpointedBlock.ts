@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
-import {isRecording, recomputed} from '../../ops/recording';
+import {recomputed} from '../../ops/recording';
+import {isRecording} from '../../tfjs/engine';
 import type {CallArgs} from '../../layers/wrapperLayer';
 
 /**

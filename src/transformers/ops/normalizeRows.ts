@@ -1,7 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import type {RowNormSettings, RowNormWeights} from '../kernels/transformer';
 import {normalizedRows, normalizedRowsGradient, rowStatistics} from '../../ops/layerNorm';
-import {isRecording, runLazyOp} from '../../ops/lazyOp';
+import {runLazyOp} from '../../ops/lazyOp';
+import {isRecording} from '../../tfjs/engine';
 import {transformerKernels} from './transformerKernels';
 
 /**

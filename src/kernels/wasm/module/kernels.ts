@@ -9,7 +9,7 @@ import {adjointOf, type ConvolutionAttributes, type Geometry, geometryOf} from '
 import type {Native} from './native';
 import {normalize} from './normalization';
 import {clampOf, type Epilogue, multiply, multiplyTransposed} from './products';
-import {isRecorded} from './recorded';
+import {isTakingGradient} from '../../../tfjs/engine';
 
 /** A kernel by our module. Where it returns `undefined`, or there is no module, the kernel that it wraps runs. */
 function nativeKernel<Inputs, Attributes>(
@@ -148,7 +148,7 @@ function forward(
 const convolutions = [tf.Conv2D, tf.FusedConv2D].map(name =>
   nativeKernel<Convolution, ConvolutionAttributes & {readonly activation?: string}>(name, (native, call) =>
     forward(native, call, false, (geometry, x, place, y, epilogue) => {
-      convolve(native, geometry, x, {place, turned: false}, y, epilogue, isRecorded());
+      convolve(native, geometry, x, {place, turned: false}, y, epilogue, isTakingGradient());
     }),
   ),
 );
@@ -156,7 +156,7 @@ const convolutions = [tf.Conv2D, tf.FusedConv2D].map(name =>
 /** They sum in another order than the backend's own, and so run only in training. */
 const depthwiseConvolutions = [tf.DepthwiseConv2dNative, tf.FusedDepthwiseConv2D].map(name =>
   nativeKernel<Convolution, ConvolutionAttributes & {readonly activation?: string}>(name, (native, call) =>
-    isRecorded()
+    isTakingGradient()
       ? forward(native, call, true, (geometry, x, filter, y, epilogue) => {
           depthwise(native, geometry, x, filter, y, epilogue);
         })
@@ -186,7 +186,7 @@ const inputGradient = nativeKernel<Gradients, InputGradientAttributes>(
     }
     const out = native.output(attrs.inputShape);
     const kernel = {place: native.at(filter), turned: true};
-    convolve(native, adjoint, native.at(dy), kernel, native.at(out), undefined, isRecorded());
+    convolve(native, adjoint, native.at(dy), kernel, native.at(out), undefined, isTakingGradient());
     return out;
   },
 );

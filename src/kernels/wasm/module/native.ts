@@ -3,7 +3,7 @@ import type {WasmBackend} from '../composed/kernel';
 import {BINARY} from './binary';
 import type {NativeFunctions} from './functions';
 import {aligned, compiled, functionsOf, LINE} from './module';
-import {isRecorded} from './recorded';
+import {isTakingGradient} from '../../../tfjs/engine';
 import {areFusedSumsWanted, withFusedSums} from './relaxed';
 import {type Part, partsOf, Threads, worthCalling} from './threads';
 
@@ -78,7 +78,7 @@ export class Native {
 
   /** The module's functions: those with fused sums while a gradient is taken, if they are wanted. */
   get functions(): NativeFunctions {
-    return areFusedSumsWanted() && isRecorded() ? this.fusedOrExact() : this.exact;
+    return areFusedSumsWanted() && isTakingGradient() ? this.fusedOrExact() : this.exact;
   }
 
   /**

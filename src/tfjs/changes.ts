@@ -1,0 +1,215 @@
+// Data for docs/what-import-changes.md and the test that compares it with what really changes. Nothing at run time reads it.
+
+/** A change that this library makes to TensorFlow.js outside of its own objects. */
+export interface Change {
+  /** What is changed. */
+  readonly what: string;
+  /** The file of `src` that changes it. */
+  readonly by: string;
+  readonly why: string;
+  /** From when, and for how long. */
+  readonly lasts: string;
+  /** How to be without it. */
+  readonly without: string;
+  /**
+   * What differs in the globals meanwhile: `+` is new, `≠` is replaced, `*` stands for any name. Left out where the change is none of the
+   * globals. Of several rows that fit, the first counts.
+   */
+  readonly globals?: readonly string[];
+}
+
+const NO_IMPORT = 'only by not importing the library, in a page, worker or process of its own';
+
+/** All of them, those of an import first. */
+export const CHANGES: readonly Change[] = [
+  {
+    what: 'The method `setupRegisteredKernels` of `tf.engine()` is wrapped.',
+    by: 'kernels/lifecycle.ts',
+    why: 'Kernels are put right when a backend is set, in whichever order the packages are imported. tfjs tells nobody that one is.',
+    lasts: 'from the import on',
+    without:
+      "`Reflect.deleteProperty(tf.engine(), 'setupRegisteredKernels')`: backends that are set later keep their own kernels",
+    globals: ['+ engine.setupRegisteredKernels', '+ engine.Symbol(*)'],
+  },
+  {
+    what: 'Kernels and gradients whose names begin with `TfjsLoRA` are registered with the current backend.',
+    by: 'ops/lazyOp.ts',
+    why: 'A registered kernel is asked for one gradient at a time. `tf.customGrad` computes all, those of frozen weights too.',
+    lasts: 'from the first time that a layer computes with one on',
+    without: 'they run for layers of this library alone; `removeLoRA` and `mergeLoRA` give stock layers back',
+    globals: ['+ kernel *_TfjsLoRA*', '+ gradient TfjsLoRA*'],
+  },
+  {
+    what:
+      'On **wasm** kernels that training needs are added, some that give wrong numbers (`MaxPoolGrad`) corrected, and slow ones replaced: ' +
+      "`tf.getKernelsForBackend('wasm')` has them, each with what it replaced under `Symbol.for('tfjs-lora.kernel')`.",
+    by: 'kernels/registration.ts',
+    why: 'Without them wasm cannot train a convolution. `predict` of a stock model gives the same bits as before.',
+    lasts: 'from when the backend is set, or from the import on if it is',
+    without: NO_IMPORT,
+    globals: [
+      '+ kernel wasm_Conv2DBackpropFilter',
+      '+ kernel wasm_DepthwiseConv2dNativeBackprop*',
+      '+ kernel wasm_UnsortedSegmentSum',
+      '+ kernel wasm_Relu*Grad',
+      '≠ kernel wasm_*',
+    ],
+  },
+  {
+    what: 'On **cpu** the kernels `FusedBatchNorm`, `ResizeBilinearGrad` and `ResizeNearestNeighborGrad` are replaced.',
+    by: 'kernels/registration.ts',
+    why: 'The first normalizes channels-first images by the wrong statistics, the gradients are wrong for several images and for images that are not square.',
+    lasts: 'from when the backend is set, or from the import on if it is',
+    without: NO_IMPORT,
+    globals: [
+      '≠ kernel cpu_FusedBatchNorm',
+      '≠ kernel cpu_ResizeBilinearGrad',
+      '≠ kernel cpu_ResizeNearestNeighborGrad',
+    ],
+  },
+  {
+    what: 'On **tensorflow** the kernels `MatMul`, `ReluGrad`, `Relu6Grad`, `SigmoidGrad` and `TanhGrad` are added, with a gradient of `MatMul`.',
+    by: 'kernels/node/tensorflow.ts',
+    why: 'TensorFlow has them; tfjs-node does not pass them on. Only layers of this library call them.',
+    lasts: 'from when the backend is set, or from the import on if it is',
+    without: 'nothing of tfjs calls them',
+    globals: ['+ kernel tensorflow_*', '+ gradient MatMul'],
+  },
+  {
+    what: 'Gradients are added of `Conv3DBackpropInputV2` (`tf.conv3dTranspose`) and `DepthToSpace`.',
+    by: 'kernels/backends.ts',
+    why: 'tfjs has none, on any backend.',
+    lasts: 'from the import on',
+    without: NO_IMPORT,
+    globals: ['+ gradient Conv3DBackpropInputV2', '+ gradient DepthToSpace'],
+  },
+  {
+    what: 'A callback stands in every `fit`, before those of the user.',
+    by: 'model/fits.ts',
+    why: 'It tells a training step with which adapter the fit began, so that no step trains the wrong one in silence.',
+    lasts: 'from the import on, by `tf.registerCallbackConstructor`',
+    without: 'it does nothing in a model without layers of this library; `model.trainOnBatch` calls no callbacks',
+    globals: ['+ callback FitWatch'],
+  },
+  {
+    what: 'Classes of layers and optimizers are registered.',
+    by: 'layers/kinds.ts',
+    why: '`tf.loadLayersModel` then loads adapted models.',
+    lasts: 'from the import on, by `tf.serialization.registerClass`',
+    without: 'nothing of tfjs has these names',
+    globals: ['+ class *'],
+  },
+  {
+    what:
+      '**`tfjs-lora/graph`** adds 17 gradients that tfjs lacks (`GatherNd`, `ScatterNd`, `SparseToDense`, `TensorScatterUpdate`, `TopK`, ' +
+      '`StridedSlice`, `Einsum`, `Cumprod`, `CropAndResize`, comparisons), corrects 8 (`AvgPool`, `BatchMatMul`, `Maximum`, `Minimum`, ' +
+      '`SquaredDifference`, `MirrorPad`, `ResizeBilinear`, `ResizeNearestNeighbor`), and adds the kernel `Einsum` on wasm.',
+    by: 'graph/gradients/graphGradients.ts',
+    why: 'Published graphs are made of these. The corrected ones ignore broadcasting, mirrored entries or windows at the border.',
+    lasts: 'from the import of `tfjs-lora/graph` on',
+    without: 'do not import `tfjs-lora/graph`',
+    globals: [
+      '+ kernel wasm_Einsum',
+      ...['GatherNd', 'ScatterNd', 'SparseToDense', 'TensorScatterUpdate', 'TopK', 'StridedSlice'].map(
+        of => `+ gradient ${of}`,
+      ),
+      ...['Einsum', 'Cumprod', 'CropAndResize', 'LogicalNot', 'LogicalAnd', 'LogicalOr'].map(of => `+ gradient ${of}`),
+      ...['Equal', 'NotEqual', 'Greater', 'Less', 'LessEqual'].map(of => `+ gradient ${of}`),
+      ...['AvgPool', 'BatchMatMul', 'Maximum', 'Minimum', 'SquaredDifference'].map(of => `≠ gradient ${of}`),
+      ...['MirrorPad', 'ResizeBilinear', 'ResizeNearestNeighbor'].map(of => `≠ gradient ${of}`),
+    ],
+  },
+  {
+    what: '`tf.layers.Layer.prototype.addWeight` is replaced.',
+    by: 'tfjs/weightLimit.ts',
+    why: 'The layers of a head that comes in a file are built with zeros, and no larger than the file: no config tells how large a weight will be.',
+    lasts: 'while such a layer is built, which is synchronous',
+    without: 'adapters without a new head are read without it',
+    globals: ['≠ tf.layers.Layer.prototype.addWeight'],
+  },
+  {
+    what: 'The entries of `tf.serialization.SerializationMap` are wrapped.',
+    by: 'tfjs/configs.ts',
+    why: 'Custom layers whose constructor ignores its config would lose their names before they are called.',
+    lasts: 'while a model is rebuilt from its config (apply, merge, remove), which is synchronous',
+    without: 'adapted models load by `tf.loadLayersModel` without it',
+    globals: ['≠ class *'],
+  },
+  {
+    what: 'Variables of the layers of an adapted model read as other tensors, and are not written to.',
+    by: 'tfjs/weights.ts',
+    why: 'A layer of any class computes with the updated weight, and keeps its statistics while it is frozen.',
+    lasts: 'while such a layer is called',
+    without: 'they are variables of copies: the layers of the model that was passed in are never touched',
+  },
+  {
+    what: 'Variables of an adapted model get values of another shape, or refuse to be read.',
+    by: 'tfjs/weights.ts',
+    why: '`setAdapter` takes an adapter of another rank or method without compiling the model again.',
+    lasts: 'until another adapter is set',
+    without: 'apply the adapter to the base instead: `applyLoRA(base, adapter)`',
+  },
+  {
+    what: 'Stock recurrent cells in an adapted model have a method `call` of their own.',
+    by: 'layers/recurrentCells.ts',
+    why: 'The stock method records a gradient of frozen weights at every step of a sequence.',
+    lasts: 'as long as the model',
+    without: 'they are copies; `removeLoRA` and `mergeLoRA` give stock cells',
+  },
+  {
+    what: 'The tape of tfjs is read, and put back after a gradient that is taken inside of a backward pass.',
+    by: 'tfjs/engine.ts',
+    why: 'No gradient is prepared for what nothing trainable leads to; checkpointed blocks are computed again.',
+    lasts: 'while a layer of this library computes',
+    without: 'stock layers alone do not need it',
+  },
+  {
+    what: 'Tensors that tfjs keeps until the end of a backward pass are freed in the midst of it.',
+    by: 'ops/spent.ts',
+    why: 'A step takes less memory: what an operation of this library kept is of no use once its gradients are taken.',
+    lasts: 'while a backward pass goes through layers of this library',
+    without: 'only what these operations made is freed',
+  },
+  {
+    what: 'Some results belong to a backend that is in no list and computes them when they are read.',
+    by: 'ops/deferred.ts',
+    why: 'A convolution waits for the normalization and the relu after it, so that wasm computes the three in one.',
+    lasts: 'while an adapted model trains on wasm',
+    without: '`tensor.dataSync()` and every kernel read them as usual; `predict` has none',
+  },
+  {
+    what: 'On wasm a module of this library works in the memory of the backend, with threads of its own where tfjs has some.',
+    by: 'kernels/wasm/module/native.ts',
+    why: 'Gradients in several threads, and in half the time. The module is tried out first, and left where its numbers differ.',
+    lasts: 'from the first kernel that uses it until the backend is disposed',
+    without: '`loraKernels()` says whether it is used; a policy without `script-src blob:` keeps workers away',
+  },
+  {
+    what: 'On webgpu a program passes for one of tfjs and has a pipeline of its own.',
+    by: 'kernels/webgpu/program.ts',
+    why: 'The public `runWebGPUProgram` takes programs of one result; ours have several.',
+    lasts: 'while such a program is launched; those of tfjs are not touched',
+    without: 'they are tried out first, and left where the numbers differ',
+  },
+  {
+    what: 'A model is marked as training, and has another optimizer.',
+    by: 'tfjs/training.ts',
+    why: 'So tfjs refuses a second fit beside `fitOnFeatures` and `findLearningRate`; the latter tries rates with an optimizer of its own.',
+    lasts: 'while one of these two runs',
+    without: 'do not call them',
+  },
+  {
+    what: 'The slots and counters of an optimizer are set.',
+    by: 'model/optimizer.ts',
+    why: 'An optimizer starts again, or goes on where a checkpoint left off, without compiling the model.',
+    lasts: 'by a call of `resetOptimizer` or `resume`',
+    without: 'do not call them',
+  },
+  {
+    what: 'A model takes targets that are numbers of classes.',
+    by: 'tfjs/training.ts',
+    why: 'tfjs takes these for a loss from probabilities alone.',
+    lasts: 'from `compileCrossEntropy` until the model is compiled again',
+    without: 'compile with a loss of your own, and one-hot targets',
+  },
+];

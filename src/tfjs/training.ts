@@ -1,0 +1,87 @@
+import type * as tf from '@tensorflow/tfjs';
+import {fieldsOf} from './fields';
+
+/** What tfjs keeps in a model while it trains, and declares protected. */
+interface TrainingFields {
+  /** The field by which tfjs refuses a second fit of a model. */
+  isTraining: boolean;
+  optimizer_: tf.Optimizer;
+  /** The shapes of targets that `fit` takes, for each output. */
+  feedOutputShapes: tf.Shape[];
+  /** Of a Sequential: the model that it holds. */
+  model?: tf.LayersModel;
+}
+
+/** What tfjs trains when it fits a model: of a Sequential, the model that it holds. */
+export function trainedIn(model: tf.LayersModel): tf.LayersModel {
+  return fieldsOf<TrainingFields>(model).model ?? model;
+}
+
+/** Whether tfjs is fitting a model, which is no Sequential. */
+export function isTraining(trained: tf.layers.Layer): boolean {
+  return fieldsOf<TrainingFields>(trained).isTraining;
+}
+
+/** Runs `f`, which trains a model that is no Sequential. As long as that takes, tfjs refuses to fit it. */
+export async function asTraining<T>(trained: tf.LayersModel, f: () => Promise<T>): Promise<T> {
+  const fields = fieldsOf<TrainingFields>(trained);
+  fields.isTraining = true;
+  try {
+    return await f();
+  } finally {
+    fields.isTraining = false;
+  }
+}
+
+/** Runs `f`, in which a compiled model that is no Sequential has another optimizer. */
+export async function withOptimizer<T>(
+  trained: tf.LayersModel,
+  optimizer: tf.Optimizer,
+  f: () => Promise<T>,
+): Promise<T> {
+  const fields = fieldsOf<TrainingFields>(trained);
+  const own = fields.optimizer_;
+  fields.optimizer_ = optimizer;
+  try {
+    return await f();
+  } finally {
+    fields.optimizer_ = own;
+  }
+}
+
+/** Lets a compiled model of one output take targets of a shape. tfjs takes those of the output's, and of its own losses a few more. */
+export function takeTargets(model: tf.LayersModel, shape: tf.Shape): void {
+  fieldsOf<TrainingFields>(model).feedOutputShapes = [shape];
+}
+
+/** A slot as tfjs's optimizers keep them, one for each variable, by its place in the list. */
+export interface Slot {
+  originalName: string;
+  variable: tf.Variable;
+}
+
+/** What `tf.AdamOptimizer` keeps private. */
+export interface AdamFields {
+  readonly accBeta1: tf.Variable;
+  readonly accBeta2: tf.Variable;
+  readonly accumulatedFirstMoment: Slot[];
+  readonly accumulatedSecondMoment: Slot[];
+  readonly beta1: number;
+  readonly beta2: number;
+  readonly epsilon: number;
+}
+
+/** What `tf.MomentumOptimizer` keeps private. */
+export interface MomentumFields {
+  readonly accumulations: Slot[];
+  readonly momentum: number;
+  readonly useNesterov: boolean;
+}
+
+/** By what tfjs's optimizers count their steps, beside their slots. */
+export interface Counters extends Partial<Pick<AdamFields, 'accBeta1' | 'accBeta2'>> {
+  iterations_?: number;
+  readonly beta1: number;
+  readonly beta2: number;
+  readonly iteration?: tf.Variable;
+}
