@@ -2,13 +2,15 @@ import {LoRAError, show} from '../errors';
 import type {Budget} from '../formats/budget';
 import {duplicateKeys} from '../formats/jsonText';
 import {resolveStrength, type Strength} from '../methods/method';
-import {type PEFTType, TYPES} from './methodTypes';
+import type {PEFTForm} from './methods/form';
+import {lora} from './methods/lora';
 import type {PrincipalInit} from './methods/principal';
+import {formOfType, formTypes} from './methods/table';
 import {PatternTable} from './patternTable';
 
 /** What of an `adapter_config.json` decides what an adapter computes. */
 export interface PEFTConfig {
-  type: PEFTType;
+  form: PEFTForm;
   /** Whether the updates have a magnitude (DoRA). */
   dora: boolean;
   /** What was taken out of the base and trained as LoRA, if anything was. */
@@ -17,8 +19,8 @@ export interface PEFTConfig {
   fanInFanOut: boolean;
   /** The strength of the update of a module, by its dotted path. */
   strengthOf(path: string): Strength;
-  /** Whether a module is one of `feedforward_modules`; `undefined` where those are an expression. */
-  isFeedForward(path: string): boolean | undefined;
+  /** All that the config says. */
+  fields: Readonly<Record<string, unknown>>;
   /** Which biases the adapter brings. */
   bias: 'none' | 'lora_only' | 'all';
   /** Names of modules that it brings whole. */
@@ -69,20 +71,20 @@ const LOSES_BASE = /^(?:pissa_niter_|corda|lora_ga|loftq)/;
 export function readPEFTConfig(config: string | object, warn: (message: string) => void, budget: Budget): PEFTConfig {
   const fields = fieldsOf(config);
   const faults: string[] = [];
-  const {peft_type: given, bias = 'none', feedforward_modules: feedForward = []} = fields;
-  const isKnown = typeof given === 'string' && Object.hasOwn(TYPES, given);
-  const type = isKnown ? (given as PEFTType) : 'LORA';
-  if (!isKnown) {
-    faults.push(`peft_type is ${show(given)}; adapters of the types ${Object.keys(TYPES).join(', ')} are carried.`);
+  const {peft_type: type, bias = 'none'} = fields;
+  const form = formOfType(type) ?? lora;
+  if (form.type !== type) {
+    faults.push(`peft_type is ${show(type)}; adapters of the types ${formTypes().join(', ')} are carried.`);
   }
-  const facts = TYPES[type];
-  const {[facts.rank ?? '']: r = facts.rank === undefined ? 1 : 8} = fields;
-  const {[facts.alpha ?? '']: alpha = facts.alpha === undefined ? r : 8} = fields;
-  const {use_rslora: rankStabilized = false} = type === 'LORA' ? fields : {};
-  if (type === 'LOKR' && (fields.decompose_factor ?? -1) !== -1) {
-    faults.push(`decompose_factor is ${brief(fields.decompose_factor)}, and -1 alone is carried.`);
+  const {[form.rank ?? '']: r = form.rank === undefined ? 1 : 8} = fields;
+  const {[form.alpha ?? '']: alpha = form.alpha === undefined ? r : 8} = fields;
+  const {use_rslora: rankStabilized = false} = form === lora ? fields : {};
+  for (const [field, only] of Object.entries(form.only ?? {})) {
+    if ((fields[field] ?? only) !== only) {
+      faults.push(`${field} is ${brief(fields[field])}, and ${show(only)} alone is carried.`);
+    }
   }
-  for (const field of [...REFUSED, ...facts.refused]) {
+  for (const field of [...REFUSED, ...(form.refused ?? [])]) {
     if (isSet(fields[field])) {
       faults.push(
         `${field} is ${brief(fields[field])}, which is not carried. Merge the adapter in Python, or train one without.`,
@@ -132,15 +134,13 @@ export function readPEFTConfig(config: string | object, warn: (message: string) 
       `adapter_config.json has fields that this library does not know, and leaves out of account: ${brief(unknown)}.`,
     );
   }
-  const isFeedForward = (path: string) =>
-    isTextList(feedForward) ? feedForward.some(name => path.endsWith(name)) : undefined;
   return {
-    type,
+    form,
     dora: fields.use_dora === true,
     init,
     fanInFanOut: fields.fan_in_fan_out === true,
     strengthOf: strength,
-    isFeedForward,
+    fields,
     bias,
     modulesToSave,
   };

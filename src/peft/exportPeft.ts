@@ -16,9 +16,10 @@ import {checkModel, type Site, sitesOf} from '../rewire/walk';
 import {checkRange, floatTypeOf, readValues, type SafetensorsOptions} from '../storage/safetensors';
 import {biasesOf, namedWeights} from '../tfjs/weights';
 import {isConv1D} from './conv1d';
-import {writePEFTConfig, type WrittenModule} from './writeConfig';
-import {type PEFTType, toForeign, typeOf} from './methodTypes';
-import {sharedProjections} from './projections';
+import type {PEFTForm, WrittenModule} from './methods/form';
+import {lora} from './methods/lora';
+import {formOf} from './methods/table';
+import {writePEFTConfig} from './writeConfig';
 import {PEFT_NAMES, type PEFTFiles} from './files';
 import type {KeyMap} from './keyMap';
 import {modulePaths} from './modules';
@@ -62,8 +63,8 @@ export async function exportPEFT(
   checkFit(adapter, sites);
   const paths = modulePaths(sites, keyMap);
   const {trainable, biases = []} = adapter.config;
-  const type = checkExportable(adapter, sites, paths);
-  const plain = asLoRA(adapter, method => isProduct(method) && typeOf(method.name) === 'LORA');
+  const form = checkExportable(adapter, sites, paths);
+  const plain = asLoRA(adapter, method => isProduct(method) && formOf(method.name) === lora);
   const values = await readValues(plain.tensors).finally(() => plain.dispose());
 
   const tensors: Record<string, Values> = {};
@@ -78,20 +79,20 @@ export async function exportPEFT(
     const key = PEFT_NAMES.prefix + module;
     const valueOf = (name: string) => values[`${path}/${name}`] as Values;
     const config = layerConfigAt(plain.config, path);
-    if (config !== undefined && type !== 'LORA') {
+    if (config !== undefined && form.write !== undefined) {
       const method = methodOf(config.method).name;
       const strength = resolveStrength(config);
       const {axes} = updatedKind(config.className) as UpdatedKind;
-      Object.entries(toForeign({method, strength}, axes, valueOf)).forEach(([name, tensor]) => {
+      Object.entries(form.write({method, strength}, axes, valueOf)).forEach(([name, tensor]) => {
         tensors[`${key}.${name}`] = tensor;
       });
-      modules.push({path: module, strength, feedForward: method === 'ia3-feedforward'});
+      modules.push({path: module, method, strength});
     } else if (config !== undefined) {
       const {a, b, strength} = torchUpdate(config, {a: valueOf('lora_A'), b: valueOf('lora_B')});
       const names = config.className === 'Embedding' ? PEFT_NAMES.embedding : PEFT_NAMES.weight;
       tensors[key + names.a] = a;
       tensors[key + names.b] = b;
-      modules.push({path: module, strength});
+      modules.push({path: module, method: methodOf(config.method).name, strength});
       if (config.method === 'dora') {
         const {data} = valueOf('lora_magnitude_vector');
         const ones = a.shape.slice(2).map(() => 1);
@@ -110,7 +111,7 @@ export async function exportPEFT(
       const weights = namedWeights(layer);
       for (const {torchName, name, toTorch} of torchWeights(layer) ?? []) {
         if (weights.has(name)) {
-          tensors[`${key}.${torchName}`] = toTorch(valueOf(name));
+          tensors[`${key}.${torchName}`] = toTorch?.(valueOf(name)) ?? valueOf(name);
         }
       }
       if (layer.getClassName() === 'BatchNormalization') {
@@ -118,15 +119,14 @@ export async function exportPEFT(
       }
     }
   }
-  if (type === 'VERA') {
-    Object.assign(tensors, sharedProjections(plain.config.layers, values));
+  for (const [name, tensor] of Object.entries(form.writeShared?.(plain.config.layers, values) ?? {})) {
+    tensors[PEFT_NAMES.root + name] = tensor;
   }
   checkRange(tensors, dtype);
-  const dora = Object.values(plain.config.layers).some(({method}) => method === 'dora');
   const all = [...paths.values()];
   const updated = sites.filter(({path}) => paths.has(path) && layerConfigAt(plain.config, path) !== undefined);
   const fanInFanOut = updated.every(({layer}) => isConv1D(layer));
-  const config = writePEFTConfig(modules, {type, dora, fanInFanOut, bias: biasOf(adapter), modulesToSave, all});
+  const config = writePEFTConfig(modules, {form, fanInFanOut, bias: biasOf(adapter), modulesToSave, all});
   return {config, weights: encodeSafetensors({...tensors, ...counters}, {dtype: numbers, metadata: {format: 'pt'}})};
 }
 
@@ -160,13 +160,14 @@ function biasOf({config: {layers, biases = []}}: Adapter): 'none' | 'lora_only' 
  *
  * @throws LoRAError with a line for each layer of which PEFT cannot store what the adapter brings.
  */
-function checkExportable(adapter: Adapter, sites: readonly Site[], paths: ReadonlyMap<string, string>): PEFTType {
+function checkExportable(adapter: Adapter, sites: readonly Site[], paths: ReadonlyMap<string, string>): PEFTForm {
   const {layers, trainable, biases = []} = adapter.config;
   const faults: string[] = [];
   const written = Object.entries(layers).filter(([path]) => paths.has(path));
   // One config says for all modules whether they have a magnitude.
-  const kinds = new Set(written.map(([, {method = 'lora'}]) => (method === 'dora' ? 'DoRA' : typeOf(method))));
-  const [type] = written.map(([, {method = 'lora'}]) => typeOf(method));
+  const forms = written.map(([, {method}]) => formOf(methodOf(method).name) ?? lora);
+  const kinds = new Set(written.map(([, {method}], i) => (method === 'dora' ? 'DoRA' : forms[i]?.type)));
+  const [form = lora] = forms;
   if (kinds.size > 1) {
     faults.push(`PEFT has one method in an adapter, and this one has ${[...kinds].join(' and ')}`);
   }
@@ -177,7 +178,7 @@ function checkExportable(adapter: Adapter, sites: readonly Site[], paths: Readon
     const className = layer.getClassName();
     const config = layerConfigAt(adapter.config, path);
     const kind = updatedKind(className);
-    if (config !== undefined && !carries(typeOf(config.method ?? 'lora'), layer)) {
+    if (config !== undefined && !canCarry(config, layer)) {
       const what = isConv1D(layer) ? "GPT-2's Conv1D" : `the class ${className}`;
       faults.push(`${path}: PEFT has no updates of ${what}${named(config)}`);
     }
@@ -187,7 +188,7 @@ function checkExportable(adapter: Adapter, sites: readonly Site[], paths: Readon
     if ((config?.share ?? 1) !== 1) {
       faults.push(`${path}: the adapter was scaled, which DoRA has no number for in PEFT. Merge the adapter instead`);
     }
-    if (config?.trainBias && type !== 'LORA') {
+    if (config?.trainBias && form !== lora) {
       faults.push(`${path}: its bias trains too, which is written with LoRA alone`);
     }
     if (config !== undefined && !config.freezeBaseLayer) {
@@ -219,7 +220,12 @@ function checkExportable(adapter: Adapter, sites: readonly Site[], paths: Readon
   if (faults.length > 0) {
     throw new LoRAError(`The adapter cannot be written for PEFT:\n${faults.map(fault => `  ${fault}.`).join('\n')}`);
   }
-  return type ?? 'LORA';
+  return form;
+}
+
+function canCarry({method}: LayerConfig, layer: tf.layers.Layer): boolean {
+  const form = formOf(methodOf(method).name);
+  return form !== undefined && carries(form, layer);
 }
 
 function named({method}: LayerConfig): string {

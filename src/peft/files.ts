@@ -4,7 +4,8 @@ import {sizeOf, type Values} from '../formats/layout';
 import {decodeSafetensors, type StoredTensor} from '../formats/safetensors';
 import {type Strength, withRank} from '../methods/method';
 import {type PEFTConfig, readPEFTConfig, savedModules} from './config';
-import {type ForeignUpdate, TYPES} from './methodTypes';
+import type {ForeignUpdate} from './methods/form';
+import {lora} from './methods/lora';
 import type {TorchUpdate} from './update';
 
 // The format is that of PEFT's save_pretrained: adapter_config.json, and adapter_model.safetensors with a tensor for each factor under
@@ -42,7 +43,7 @@ export interface TorchModule {
 }
 
 /** What is in the two files. */
-export interface ParsedPEFT extends Pick<PEFTConfig, 'type' | 'init' | 'fanInFanOut'> {
+export interface ParsedPEFT extends Pick<PEFTConfig, 'form' | 'init' | 'fanInFanOut'> {
   modules: Map<string, TorchModule>;
   /** Tensors that all modules share. */
   shared: Map<string, Values>;
@@ -68,8 +69,7 @@ export const PEFT_FILES = {config: 'adapter_config.json', weights: 'adapter_mode
 const FACTOR = /^(.*)\.lora_(A|B)(?:\.[^.]+)?\.(weight|bias)$/;
 const EMBEDDING_FACTOR = /^(.*)\.lora_embedding_(A|B)(?:\.[^.]+)?$/;
 const MAGNITUDE = /^(.*)\.lora_magnitude_vector(?:\.[^.]+)?(?:\.weight)?$/;
-const SHARED = /^base_model\.(vera_[AB])(?:\.[^.]+)?$/;
-const PARAMETER = /^(.*)\.((?:ia3_l|vera_lambda|hada_w[12]|lokr_w[12])(?:_[abd])?)(?:\.[^.]+)?$/;
+const SHARED = /^base_model\.([^.]+)(?:\.[^.]+)?$/;
 const MAX_NAME = 1000;
 const TWICE = 'there under two names';
 
@@ -103,6 +103,9 @@ function groupTensors(tensors: ReadonlyMap<string, StoredTensor>, config: PEFTCo
   const modules = new Map<string, TorchModule>();
   const factors = new Map<string, Partial<Omit<TorchUpdate, 'strength'>>>();
   const faults: string[] = [];
+  const {form} = config;
+  const parameters =
+    form.parameters.length > 0 ? new RegExp(`^(.*)\\.(${form.parameters.join('|')})(?:\\.[^.]+)?$`) : undefined;
   const moduleAt = (path: string) => {
     const module = modules.get(path) ?? {saved: new Map<string, Values>()};
     modules.set(path, module);
@@ -151,11 +154,7 @@ function groupTensors(tensors: ReadonlyMap<string, StoredTensor>, config: PEFTCo
     }
   }
   for (const [path, found] of foreign) {
-    moduleAt(path).foreign = {
-      tensors: found,
-      strength: config.strengthOf(path),
-      feedForward: config.isFeedForward(path),
-    };
+    moduleAt(path).foreign = {path, tensors: found, strength: config.strengthOf(path), fields: config.fields};
   }
   if (faults.length === 0 && modules.size === 0) {
     faults.push('it has no tensors');
@@ -163,19 +162,19 @@ function groupTensors(tensors: ReadonlyMap<string, StoredTensor>, config: PEFTCo
   if (faults.length > 0) {
     throw new LoRAError(`This PEFT adapter cannot be imported:\n${faultLines(faults)}`);
   }
-  const {type, init, fanInFanOut} = config;
-  return {type, init, fanInFanOut, modules, shared};
+  const {init, fanInFanOut} = config;
+  return {form, init, fanInFanOut, modules, shared};
 
   /** Puts a tensor where it belongs, or says why it belongs nowhere. */
   function place(key: string, values: Values): string | undefined {
-    const [, sharedName] = SHARED.exec(key) ?? [];
-    if (sharedName !== undefined && config.type === 'VERA') {
+    const [, sharedName = ''] = SHARED.exec(key) ?? [];
+    if (form.shared?.includes(sharedName)) {
       const twice = shared.has(sharedName);
       shared.set(sharedName, values);
       return twice ? TWICE : undefined;
     }
-    const [, owning = '', parameter = ''] = PARAMETER.exec(key) ?? [];
-    if (TYPES[config.type].parameters.includes(parameter)) {
+    const [, owning = '', parameter] = parameters?.exec(key) ?? [];
+    if (parameter !== undefined) {
       const found = foreign.get(owning) ?? new Map<string, Values>();
       foreign.set(owning, found);
       const twice = found.has(parameter);
@@ -184,7 +183,7 @@ function groupTensors(tensors: ReadonlyMap<string, StoredTensor>, config: PEFTCo
     }
     const [, path = '', letter, kind] = FACTOR.exec(key) ?? [];
     const [, embeddingPath, embeddingLetter] = EMBEDDING_FACTOR.exec(key) ?? [];
-    if (config.type === 'LORA' && (kind === 'weight' || (kind === 'bias' && letter === 'B'))) {
+    if (form === lora && (kind === 'weight' || (kind === 'bias' && letter === 'B'))) {
       const part = kind === 'bias' ? 'bias' : letter === 'A' ? 'a' : 'b';
       return putOnce(factorsAt(path), part, values);
     }
@@ -212,7 +211,7 @@ function groupTensors(tensors: ReadonlyMap<string, StoredTensor>, config: PEFTCo
     }
     return rest === 'bias' && config.bias !== 'none'
       ? putOnce(moduleAt(owner), 'bias', values)
-      : `neither a ${config.type === 'LORA' ? 'factor of LoRA' : `parameter of ${config.type}`} nor of a module in modules_to_save`;
+      : `neither a ${form === lora ? 'factor of LoRA' : `parameter of ${form.type}`} nor of a module in modules_to_save`;
   }
 }
 

@@ -19,7 +19,7 @@ import {parsePEFT, type PEFTFiles, type TorchModule} from './files';
 import type {KeyMap} from './keyMap';
 import {meet} from './modules';
 import {type PrincipalInit, principalStart} from './methods/principal';
-import {fromForeign, type PEFTType} from './methodTypes';
+import type {ForeignUpdate, OwnUpdate, PEFTForm} from './methods/form';
 import {carries, torchWeights, updatedKind} from './torchLayers';
 import {asDepthwise, withinLimit, fromTorchUpdate, type LayerUpdate, type TorchUpdate} from './update';
 
@@ -50,7 +50,7 @@ export function importPEFT(files: PEFTFiles, model: tf.LayersModel, options: Imp
   const warn = (message: string) => {
     console.warn(message);
   };
-  const {type, init, fanInFanOut, modules, shared} = parsePEFT(files, warn, budget);
+  const {form, init, fanInFanOut, modules, shared} = parsePEFT(files, warn, budget);
   const sites = sitesOf(model);
   const config: AdapterConfig = {layers: {}, trainable: []};
   const biases: string[] = [];
@@ -106,7 +106,7 @@ export function importPEFT(files: PEFTFiles, model: tf.LayersModel, options: Imp
       }
     }
     if (foreign !== undefined) {
-      const {method, strength, values: own} = fromForeign(type, foreign, foreignKernel(layer, type), shared);
+      const {method, strength, values: own} = readForeign(form, foreign, layer, shared);
       config.layers[path] = {
         className: layer.getClassName(),
         ...namedIn(methodOf(method)),
@@ -144,16 +144,22 @@ export function importPEFT(files: PEFTFiles, model: tf.LayersModel, options: Imp
   }
 }
 
-/** The kernel of a layer that can have an update of a type beside `LORA`. */
-function foreignKernel(layer: tf.layers.Layer, type: PEFTType): number[] {
+/** An update of another type than `LORA`, for a layer that can have one. */
+function readForeign(
+  form: PEFTForm,
+  update: ForeignUpdate,
+  layer: tf.layers.Layer,
+  shared: ReadonlyMap<string, Values>,
+): OwnUpdate {
   const className = layer.getClassName();
   const reason = reasonNotAdaptable(layer, true);
-  if (reason !== undefined || !carries(type, layer)) {
+  if (reason !== undefined || !carries(form, layer)) {
     throw new LoRAError(
-      `the layer ${reason ?? `is of class ${className}, of which PEFT has no updates of type ${type}.`}`,
+      `the layer ${reason ?? `is of class ${className}, of which PEFT has no updates of type ${form.type}.`}`,
     );
   }
-  return (adaptationOf(layer)?.weights(layer)[0]?.variable.shape ?? []) as number[];
+  const shape = (adaptationOf(layer)?.weights(layer)[0]?.variable.shape ?? []) as number[];
+  return (form.read as NonNullable<PEFTForm['read']>)(update, shape, shared);
 }
 
 /** The factors that PEFT took out of the weight of a layer. */
@@ -170,9 +176,9 @@ function startOf(init: PrincipalInit, site: Site, strength: Strength): {a: Value
 function checkBase(site: Site, base: Values): void {
   const weight = torchWeights(baseOf(site.layer))?.find(({torchName}) => torchName === 'weight');
   const own = originalNumbers(site, weight?.name ?? 'kernel');
-  const given = weight?.fromTorch(base, own.shape);
-  const isOfShape = showShape([...own.shape]) === showShape([...(given?.shape ?? [])]);
-  if (!isOfShape || !own.data.every((value, i) => value === given?.data[i])) {
+  const given = weight?.fromTorch?.(base, own.shape) ?? base;
+  const isOfShape = showShape([...own.shape]) === showShape([...given.shape]);
+  if (!isOfShape || !own.data.every((value, i) => value === given.data[i])) {
     throw new LoRAError(
       'its base_layer.weight is not the weight of this model. The adapter is for another base, or its base was changed. Load that one; or, if ' +
         'only rounding differs, save the adapter with save_embedding_layers=False.',
@@ -261,7 +267,7 @@ function savedWeights(layer: tf.layers.Layer, saved: ReadonlyMap<string, Values>
     if (weight === undefined || shape === undefined) {
       throw new LoRAError(`has a ${torchName}, which the layer, of class ${className}, has not.`);
     }
-    const turned = weight.fromTorch(values, shape as number[]);
+    const turned = weight.fromTorch?.(values, shape as number[]) ?? values;
     if (showShape([...turned.shape]) !== showShape(shape) || sizeOf(turned.shape) !== turned.data.length) {
       throw new LoRAError(
         `has a ${torchName} of shape ${showShape([...turned.shape])}, and the layer's ${weight.name} is ${showShape(shape)}.`,

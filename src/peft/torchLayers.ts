@@ -1,9 +1,9 @@
 import type * as tf from '@tensorflow/tfjs';
-import {isConv1D} from './conv1d';
-import {type PEFTType, TYPES} from './methodTypes';
 import {depthwiseFromTorch, depthwiseToTorch, fromTorch, toTorch, type Values} from '../formats/layout';
+import {isConv1D} from './conv1d';
+import type {PEFTForm} from './methods/form';
 
-// What PyTorch's modules are among tfjs's layers, by the class of the layer.
+// What layers of tfjs are in PyTorch, by their classes. There are no calls beside functions, so that a bundler can drop the table.
 
 /** A kind of layer of which PEFT stores updates. */
 export interface UpdatedKind {
@@ -17,50 +17,27 @@ export interface UpdatedKind {
   depthwise?: boolean;
 }
 
-const UPDATED: Readonly<Record<string, UpdatedKind>> = {
-  Dense: {torchName: 'Linear', axes: 2},
-  Conv1D: {torchName: 'Conv1d', axes: 3},
-  Conv2D: {torchName: 'Conv2d', axes: 4},
-  Conv3D: {torchName: 'Conv3d', axes: 5},
-  DepthwiseConv2D: {torchName: 'Conv2d', axes: 4, depthwise: true},
-  FusedConv2D: {torchName: 'Conv2d', axes: 4},
-  FusedDepthwiseConv2D: {torchName: 'Conv2d', axes: 4, depthwise: true},
-  Embedding: {torchName: 'Embedding', axes: 2, embedding: true},
-};
-
-/** How PEFT stores updates of the layers of a class, or `undefined` if it has none. */
-export function updatedKind(className: string): UpdatedKind | undefined {
-  return Object.hasOwn(UPDATED, className) ? UPDATED[className] : undefined;
-}
-
-/** Whether PEFT stores updates of a layer in adapters of a type. */
-export function carries(type: PEFTType, layer: tf.layers.Layer): boolean {
-  const kind = updatedKind(layer.getClassName());
-  if (type === 'LORA' || kind === undefined) {
-    return kind !== undefined;
-  }
-  const {axes, conv1d = true} = TYPES[type];
-  return !kind.embedding && !kind.depthwise && axes.includes(kind.axes) && (conv1d || !isConv1D(layer));
-}
-
 /** A weight under both of its names, and the way between its two layouts. */
 export interface TorchWeight {
   torchName: string;
   name: string;
-  readonly fromTorch: (values: Values, shape: readonly number[]) => Values;
-  readonly toTorch: (values: Values) => Values;
+  /** From PyTorch's layout to that of a weight of the given shape. Default: as it is. */
+  readonly fromTorch?: (values: Values, shape: readonly number[]) => Values;
+  /** The inverse. */
+  readonly toTorch?: (values: Values) => Values;
 }
 
-const same = (values: Values) => values;
-
-function plain(torchName: string, name: string): TorchWeight {
-  return {torchName, name, fromTorch: same, toTorch: same};
+/** What a class of layers is in PyTorch. */
+interface TorchLayer {
+  weights: readonly TorchWeight[];
+  /** The updates of it that PEFT has. Default: none. */
+  update?: UpdatedKind;
 }
 
-const BIAS = plain('bias', 'bias');
+const BIAS: TorchWeight = {torchName: 'bias', name: 'bias'};
 const LINEAR: TorchWeight[] = [{torchName: 'weight', name: 'kernel', fromTorch, toTorch}, BIAS];
 /** Those of GPT-2's `Conv1D`. */
-const CONV1D_WEIGHTS = [plain('weight', 'kernel'), BIAS];
+const CONV1D_WEIGHTS: TorchWeight[] = [{torchName: 'weight', name: 'kernel'}, BIAS];
 const DEPTHWISE: TorchWeight[] = [
   {
     torchName: 'weight',
@@ -70,32 +47,54 @@ const DEPTHWISE: TorchWeight[] = [
   },
   BIAS,
 ];
-const SCALE_AND_SHIFT = [plain('weight', 'gamma'), plain('bias', 'beta')];
+const SCALE: TorchWeight = {torchName: 'weight', name: 'gamma'};
+const SHIFT: TorchWeight = {torchName: 'bias', name: 'beta'};
+const MEAN: TorchWeight = {torchName: 'running_mean', name: 'moving_mean'};
+const VARIANCE: TorchWeight = {torchName: 'running_var', name: 'moving_variance'};
+const ROWS: TorchWeight[] = [{torchName: 'weight', name: 'embeddings'}];
+const CONV2D: TorchLayer = {weights: LINEAR, update: {torchName: 'Conv2d', axes: 4}};
+const DEPTHWISE_CONV2D: TorchLayer = {weights: DEPTHWISE, update: {torchName: 'Conv2d', axes: 4, depthwise: true}};
 
-const SAVED: Readonly<Record<string, readonly TorchWeight[]>> = {
-  Dense: LINEAR,
-  Conv1D: LINEAR,
-  Conv2D: LINEAR,
-  Conv2DTranspose: LINEAR, // [in, out, kh, kw] and [kh, kw, out, in]
-  Conv3D: LINEAR,
-  DepthwiseConv2D: DEPTHWISE,
-  FusedConv2D: LINEAR,
-  FusedDepthwiseConv2D: DEPTHWISE,
-  Embedding: [plain('weight', 'embeddings')],
-  BatchNormalization: [
-    ...SCALE_AND_SHIFT,
-    plain('running_mean', 'moving_mean'),
-    plain('running_var', 'moving_variance'),
-  ],
-  LayerNormalization: SCALE_AND_SHIFT,
-  FusedLayerNormalization: SCALE_AND_SHIFT,
-  RMSNormalization: [plain('weight', 'gamma')],
-  PositionEmbedding: [plain('weight', 'embeddings')],
-  TypeEmbedding: [plain('weight', 'embeddings')],
+/** A row for each class of layers that has a counterpart in PyTorch. */
+const TORCH_LAYERS: Readonly<Record<string, TorchLayer>> = {
+  Dense: {weights: LINEAR, update: {torchName: 'Linear', axes: 2}},
+  Conv1D: {weights: LINEAR, update: {torchName: 'Conv1d', axes: 3}},
+  Conv2D: CONV2D,
+  Conv3D: {weights: LINEAR, update: {torchName: 'Conv3d', axes: 5}},
+  DepthwiseConv2D: DEPTHWISE_CONV2D,
+  FusedConv2D: CONV2D,
+  FusedDepthwiseConv2D: DEPTHWISE_CONV2D,
+  Embedding: {weights: ROWS, update: {torchName: 'Embedding', axes: 2, embedding: true}},
+  Conv2DTranspose: {weights: LINEAR}, // [in, out, kh, kw] and [kh, kw, out, in]
+  BatchNormalization: {weights: [SCALE, SHIFT, MEAN, VARIANCE]},
+  LayerNormalization: {weights: [SCALE, SHIFT]},
+  FusedLayerNormalization: {weights: [SCALE, SHIFT]},
+  RMSNormalization: {weights: [SCALE]},
+  PositionEmbedding: {weights: ROWS},
+  TypeEmbedding: {weights: ROWS},
 };
+
+function torchLayer(className: string): TorchLayer | undefined {
+  return Object.hasOwn(TORCH_LAYERS, className) ? TORCH_LAYERS[className] : undefined;
+}
+
+/** How PEFT stores updates of the layers of a class, or `undefined` if it has none. */
+export function updatedKind(className: string): UpdatedKind | undefined {
+  return torchLayer(className)?.update;
+}
+
+/** Whether PEFT stores updates of a layer in adapters of a type. */
+export function carries({axes, everyKind = false, conv1d = true}: PEFTForm, layer: tf.layers.Layer): boolean {
+  const kind = updatedKind(layer.getClassName());
+  return (
+    kind !== undefined &&
+    axes.includes(kind.axes) &&
+    (everyKind || (!kind.embedding && !kind.depthwise)) &&
+    (conv1d || !isConv1D(layer))
+  );
+}
 
 /** The weights of a layer under both names, or `undefined` if it has no one module of PyTorch for a counterpart. */
 export function torchWeights(layer: tf.layers.Layer): readonly TorchWeight[] | undefined {
-  const className = layer.getClassName();
-  return isConv1D(layer) ? CONV1D_WEIGHTS : Object.hasOwn(SAVED, className) ? SAVED[className] : undefined;
+  return isConv1D(layer) ? CONV1D_WEIGHTS : torchLayer(layer.getClassName())?.weights;
 }

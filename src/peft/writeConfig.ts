@@ -1,22 +1,8 @@
-import type {LoRAStrength} from '../methods/method';
-import type {PEFTConfig} from './config';
-import {type PEFTType, TYPES} from './methodTypes';
-
-/** A module of an adapter that is written, as far as the config names it. */
-export interface WrittenModule {
-  path: string;
-  strength: Required<LoRAStrength>;
-  /** Whether its inputs are scaled, of IA³. */
-  feedForward?: boolean;
-}
+import type {PEFTForm, WrittenFields, WrittenModule} from './methods/form';
 
 /** What the config of an adapter of one type holds. */
-export interface WrittenConfig {
-  type: PEFTType;
-  dora: boolean;
-  /** Whether PyTorch has the weights of all modules that are adapted as `[in, out]`. */
-  fanInFanOut: boolean;
-  bias: PEFTConfig['bias'];
+export interface WrittenConfig extends Pick<WrittenFields, 'bias' | 'fanInFanOut'> {
+  form: PEFTForm;
   modulesToSave: readonly string[];
   /** The paths of all modules that are known, those that are not adapted too. */
   all: readonly string[];
@@ -28,7 +14,7 @@ export interface WrittenConfig {
  */
 export function writePEFTConfig(
   modules: readonly WrittenModule[],
-  {type, dora, fanInFanOut, bias, modulesToSave, all}: WrittenConfig,
+  {form, fanInFanOut, bias, modulesToSave, all}: WrittenConfig,
 ): Record<string, unknown> {
   const stabilized = modules.length > 0 && modules.every(({strength}) => strength.rankStabilized);
   const strengths = modules.map(({path, strength: {rank, alpha, rankStabilized}}) => {
@@ -42,47 +28,27 @@ export function writePEFTConfig(
   const ambiguous = all.some(other => !own.has(other) && ends(other).some(end => own.has(end)));
   const patterns = (differing: typeof strengths, key: 'rank' | 'alpha') =>
     Object.fromEntries(differing.map(entry => [`^${escaped(entry.path)}`, entry[key]]));
-  const common = {
+  return {
     base_model_name_or_path: null,
     inference_mode: true,
     modules_to_save: modulesToSave.length > 0 ? modulesToSave : null,
-    peft_type: type,
+    peft_type: form.type,
     target_modules: ambiguous ? paths.map(escaped).join('|') : paths,
     task_type: null,
+    ...form.config({
+      ...{modules, r, alpha, stabilized, bias, fanInFanOut},
+      patterns: {
+        alpha_pattern: patterns(
+          strengths.filter(entry => entry.alpha !== alpha),
+          'alpha',
+        ),
+        rank_pattern: patterns(
+          strengths.filter(entry => entry.rank !== r),
+          'rank',
+        ),
+      },
+    }),
   };
-  const rankPattern = patterns(
-    strengths.filter(entry => entry.rank !== r),
-    'rank',
-  );
-  const alphaPattern = patterns(
-    strengths.filter(entry => entry.alpha !== alpha),
-    'alpha',
-  );
-  switch (type) {
-    case 'LORA':
-      return {
-        ...common,
-        alpha_pattern: alphaPattern,
-        bias,
-        fan_in_fan_out: fanInFanOut,
-        init_lora_weights: true,
-        lora_alpha: alpha,
-        lora_bias: false,
-        lora_dropout: 0,
-        r,
-        rank_pattern: rankPattern,
-        use_dora: dora,
-        use_rslora: stabilized,
-      };
-    case 'IA3': {
-      const feedForward = modules.filter(module => module.feedForward).map(({path}) => path);
-      return {...common, ...TYPES.IA3.written, fan_in_fan_out: fanInFanOut, feedforward_modules: feedForward};
-    }
-    case 'VERA':
-      return {...common, ...TYPES.VERA.written, fan_in_fan_out: fanInFanOut, r};
-    default:
-      return {...common, ...TYPES[type].written, r, alpha, rank_pattern: rankPattern, alpha_pattern: alphaPattern};
-  }
 }
 
 /** What stands behind the dots of a path. */

@@ -1,11 +1,11 @@
 import * as tf from '@tensorflow/tfjs';
-import {CONV1D} from '../peft/conv1d';
 import {PositionEmbedding, TypeEmbedding} from './layers/addedEmbeddings';
 import {Attention, type AttentionArgs} from './layers/attention';
 import {GatedActivation, Gelu} from './layers/gates';
 import {FusedLayerNormalization, RMSNormalization} from './layers/rowNormalization';
 import {type PoolingMode, SequencePooling} from './layers/sequencePooling';
 import {CheckpointedBlock} from './layers/checkpointedBlock';
+import {CONV1D} from './layers/conv1dInitializer';
 
 /** A tensor of the graph. It is missing while a model is only planned. */
 export type Value = tf.SymbolicTensor | null;
