@@ -64,7 +64,11 @@ export function rankLimit(method: Method, weights: readonly AdaptableWeight[]): 
 export function frugalRank(method: Method, weights: readonly AdaptableWeight[], rank: number): number {
   const numbers = sizeOf(weights.map(({variable}) => variable));
   const updates = (r: number) =>
-    sizeOf(updateSpecs(method, weights, r).flatMap(({parameters}) => parameters.filter(({shared}) => !shared)));
+    sizeOf(
+      updateSpecs(method, weights, r).flatMap(({parameters}) =>
+        parameters.filter(({name}) => method.shared?.[name] === undefined),
+      ),
+    );
   let frugal = Math.min(rank, rankLimit(method, weights));
   while (frugal > 1 && updates(frugal) >= numbers) {
     frugal--;

@@ -5,6 +5,7 @@ import {
   type Parameters,
   type ParameterSpec,
   resolveStrength,
+  type SharedSide,
   type Start,
   type Strength,
   type UpdateSite,
@@ -109,11 +110,10 @@ export class LayerUpdate {
   }
 
   /** The variables of parameters that are shared with other layers. */
-  shared(): [name: string, variable: tf.LayerVariable][] {
-    return this.current.flatMap(({spec, variables}) =>
-      spec.parameters
-        .filter(({shared}) => shared)
-        .map(({name}): [string, tf.LayerVariable] => [name, variables.get(name) as tf.LayerVariable]),
+  shared(): {name: string; side: SharedSide; variable: tf.LayerVariable}[] {
+    const names = Object.entries(this.method.shared ?? {});
+    return this.current.flatMap(({variables}) =>
+      names.map(([name, side]) => ({name, side, variable: variables.get(name) as tf.LayerVariable})),
     );
   }
 

@@ -126,11 +126,15 @@ export interface ParameterSpec {
   trains: boolean;
   /** What it starts from. */
   initializer: InitializerObject;
-  /** Whether all layers have parts of one tensor. Default: false. */
-  shared?: boolean;
   /** Whether the update changes nothing while the parameter has its start value. Taking the update away brings it back. */
   neutralAtStart: boolean;
 }
+
+/**
+ * Of which part of one tensor all layers of a rank have the beginning: its rows, of a parameter `[...fan-in axes, rank]`, or its columns, of one
+ * `[rank, ...out axes]`.
+ */
+export type SharedSide = 'rows' | 'columns';
 
 /** The parameters of the update of one weight, by the names that the method gives them. */
 export type Parameters = Readonly<Record<string, tf.Tensor>>;
@@ -154,6 +158,8 @@ export interface Method {
   parameters(weight: AdaptableWeight, rank: number, start: Start): ParameterSpec[];
   /** The greatest rank that a weight can use. */
   rankLimit(weight: AdaptableWeight): number;
+  /** The parameters of which all layers have a part of one tensor. Default: none. */
+  readonly shared?: Readonly<Record<string, SharedSide>>;
   /** Whether it has a rank and an `alpha` to choose. Default: true. */
   readonly hasRank?: boolean;
   /** Why layers that compute in some form cannot have the update, as the rest of a sentence about one; `undefined` if they can. */

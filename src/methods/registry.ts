@@ -1,6 +1,6 @@
 import {LoRAError, show} from '../errors';
 import {lora} from './lora';
-import type {Method} from './method';
+import type {Method, SharedSide} from './method';
 
 /** The methods by their names. The first is the default; the others come with `table.ts`, so that a layer does not import them all. */
 const METHODS = new Map([[lora.name, lora]]);
@@ -20,6 +20,11 @@ export function methodOf(name: string = lora.name): Method {
     throw new LoRAError(`method must be one of ${[...METHODS.keys()].map(show).join(', ')}, got ${show(name)}.`);
   }
   return method;
+}
+
+/** The parameters of all methods of which layers have parts of one tensor, by their names. */
+export function sharedParameters(): ReadonlyMap<string, SharedSide> {
+  return new Map([...METHODS.values()].flatMap(({shared = {}}) => Object.entries(shared)));
 }
 
 /** The name as configs hold it: they leave that of the default out. */

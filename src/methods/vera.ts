@@ -14,13 +14,14 @@ import {type Method, type Parameters, scalingOf, type Strength, timesAlpha} from
 export const vera: Method = {
   name: 'vera',
   parameterNames: ['vera_A', 'vera_B', 'vera_lambda_d', 'vera_lambda_b'],
+  shared: {vera_A: 'rows', vera_B: 'columns'},
   parameters: (weight, rank, {seed}) => {
     const {variable, outAxes = 1} = weight;
     const shape = variable.shape as number[];
     const [inputs, outputs] = [shape.slice(0, -outAxes), shape.slice(-outAxes)];
     const fixed = (name: string, own: number[], fanIn: number, i: number) => {
       const initializer = uniform(Math.sqrt(6 / fanIn), seed, i);
-      return {name, shape: own, trains: false, initializer, neutralAtStart: false, shared: true};
+      return {name, shape: own, trains: false, initializer, neutralAtStart: false};
     };
     return [
       fixed('vera_A', [...inputs, rank], tf.util.sizeFromShape(inputs), 0),

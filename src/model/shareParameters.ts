@@ -1,22 +1,22 @@
 import * as tf from '@tensorflow/tfjs';
 import type {LoRALayer} from '../layers/loraLayer';
+import type {SharedSide} from '../methods/method';
 import {replaceValue} from '../tfjs/weights';
 
 /** Gives parameters of which all layers have parts, those of one rank, the beginning of the largest, which is drawn already. */
 export function shareParameters(layers: readonly LoRALayer[]): void {
-  const groups = new Map<string, tf.LayerVariable[]>();
+  const groups = new Map<string, {side: SharedSide; variables: tf.LayerVariable[]}>();
   for (const layer of layers) {
-    for (const [name, variable] of layer.update.shared()) {
+    for (const {name, side, variable} of layer.update.shared()) {
       const key = `${name}, rank ${layer.rank}`;
-      groups.set(key, [...(groups.get(key) ?? []), variable]);
+      groups.set(key, {side, variables: [...(groups.get(key)?.variables ?? []), variable]});
     }
   }
   tf.tidy(() => {
-    for (const [key, variables] of groups) {
-      // As matrices they have the rank on one side.
+    for (const {side, variables} of groups.values()) {
       const matrixOf = (variable: tf.LayerVariable) => {
         const x = variable.read();
-        return key.startsWith('vera_A') ? tf.reshape(x, [-1, x.shape.at(-1) ?? 1]) : tf.reshape(x, [x.shape[0], -1]);
+        return tf.reshape(x, side === 'rows' ? [-1, x.shape.at(-1) ?? 1] : [x.shape[0], -1]);
       };
       const [largest, ...others] = [...variables].sort((one, other) => other.read().size - one.read().size);
       const whole = matrixOf(largest as tf.LayerVariable);

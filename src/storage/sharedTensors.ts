@@ -2,11 +2,11 @@ import * as tf from '@tensorflow/tfjs';
 import type {AdapterConfig} from '../adapter/adapter';
 import {LoRAError, show} from '../errors';
 import {sizeOf, toTorch, type Values} from '../formats/layout';
+import type {SharedSide} from '../methods/method';
+import {sharedParameters} from '../methods/registry';
 
-// The layers of VeRA have parts of two tensors, which a file holds once: the first rows of one, `[fan-in, rank]`, and the first columns of the other,
-// `[rank, out]`. The config of the file says which part each tensor is.
-
-const NAMES = ['vera_A', 'vera_B'] as const;
+// Layers that have parts of one tensor (`Method.shared`) are in a file with the whole of it, once: `[fan-in, rank]`, of which they have the first rows, or
+// `[rank, out]`, of which they have the first columns. The config of the file says which part each tensor is.
 
 /** The shapes of the tensors that are parts of those under the last part of their names. */
 type Parts = Readonly<Record<string, readonly number[]>>;
@@ -21,9 +21,9 @@ export interface Packed {
 export function packShared(config: AdapterConfig, values: Readonly<Record<string, Values>>): Packed {
   const packed = {...values};
   const parts: Record<string, readonly number[]> = {};
-  for (const name of NAMES) {
+  for (const [name, side] of sharedParameters()) {
     const own = Object.keys(values).filter(key => key.endsWith(`/${name}`));
-    const matrices = own.map(key => ({key, ...rowsOf(name, values[key] as Values)}));
+    const matrices = own.map(key => ({key, ...rowsOf(side, values[key] as Values)}));
     const [first, ...others] = [...matrices].sort((one, other) => other.data.length - one.data.length);
     const [, rank] = first?.shape ?? [];
     const alike = others.every(({shape, data}) => shape[1] === rank && data.every((x, i) => x === first?.data[i]));
@@ -34,7 +34,7 @@ export function packShared(config: AdapterConfig, values: Readonly<Record<string
     const whole = values[key] as Values;
     packed[name] = {
       ...whole,
-      shape: name === 'vera_A' ? [first.shape[0], first.shape[1]] : [first.shape[1], first.shape[0]],
+      shape: side === 'rows' ? [first.shape[0], first.shape[1]] : [first.shape[1], first.shape[0]],
     };
     for (const each of own) {
       parts[each] = (values[each] as Values).shape;
@@ -44,11 +44,11 @@ export function packShared(config: AdapterConfig, values: Readonly<Record<string
   return Object.keys(parts).length === 0 ? {config, values} : {config: {...config, parts}, values: packed};
 }
 
-/** A random factor with a row for each input or output. */
-function rowsOf(name: (typeof NAMES)[number], {shape, data}: Values): {shape: [number, number]; data: Float32Array} {
-  const rank = (name === 'vera_A' ? shape.at(-1) : shape[0]) ?? 1;
+/** A part with a row for each input or output. */
+function rowsOf(side: SharedSide, {shape, data}: Values): {shape: [number, number]; data: Float32Array} {
+  const rank = (side === 'rows' ? shape.at(-1) : shape[0]) ?? 1;
   const rows = data.length / rank;
-  return name === 'vera_A'
+  return side === 'rows'
     ? {shape: [rows, rank], data}
     : {shape: [rows, rank], data: toTorch({shape: [rank, rows], data}).data};
 }
@@ -87,11 +87,13 @@ function unpacked(
   tensors: Record<string, tf.Tensor>,
 ): Record<string, tf.Tensor> {
   let numbers = 0;
+  const sides = sharedParameters();
   const checked = entries.map(([key, shape]) => {
-    const name = NAMES.find(each => key.endsWith(`/${each}`));
-    const whole = name === undefined ? undefined : tensors[name];
+    const name = key.slice(key.lastIndexOf('/') + 1);
+    const side = sides.get(name);
+    const whole = side && tensors[name];
     const isShape = Array.isArray(shape) && shape.every(size => Number.isInteger(size) && (size as number) > 0);
-    const slice = isShape && whole !== undefined ? sliceOf(name ?? '', shape as number[]) : [];
+    const slice = isShape && whole !== undefined ? sliceOf(side ?? 'rows', shape as number[]) : [];
     if (whole?.rank !== 2 || slice.length === 0 || !slice.every((size, axis) => size <= (whole.shape[axis] ?? 0))) {
       throw new LoRAError(`The adapter's file is broken: ${key} of shape ${show(shape)} is no part of what it holds.`);
     }
@@ -106,16 +108,16 @@ function unpacked(
   for (const {key, whole, slice, shape} of checked) {
     tensors[key] = tf.tidy(() => tf.reshape(tf.slice(whole, [0, 0], slice), shape));
   }
-  for (const name of NAMES) {
+  for (const name of sides.keys()) {
     tensors[name]?.dispose();
     Reflect.deleteProperty(tensors, name);
   }
   return tensors;
 }
 
-/** A part of a random factor as a matrix. */
-function sliceOf(name: string, shape: number[]): [number, number] {
+/** The shape of a part as a matrix. */
+function sliceOf(side: SharedSide, shape: number[]): [number, number] {
   const last = shape.at(-1) ?? 1;
   const [first = 1] = shape;
-  return name === 'vera_A' ? [sizeOf(shape.slice(0, -1)), last] : [first, sizeOf(shape.slice(1))];
+  return side === 'rows' ? [sizeOf(shape.slice(0, -1)), last] : [first, sizeOf(shape.slice(1))];
 }
