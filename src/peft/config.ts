@@ -44,16 +44,19 @@ const REFUSED = [
 ];
 
 /** Fields that are read, or make no difference to what a saved adapter computes. */
-const KNOWN = new Set([
-  ...REFUSED,
-  ...['peft_type', 'r', 'lora_alpha', 'use_rslora', 'rank_pattern', 'alpha_pattern', 'bias', 'lora_bias'],
-  ...['modules_to_save', 'init_lora_weights', 'fan_in_fan_out', 'lora_dropout', 'inference_mode', 'task_type'],
-  ...['target_modules', 'exclude_modules', 'layers_to_transform', 'layers_pattern', 'auto_mapping', 'peft_version'],
-  ...['base_model_name_or_path', 'revision', 'megatron_core', 'qalora_group_size', 'runtime_config', 'loftq_config'],
-  ...['eva_config', 'corda_config', 'lora_ga_config', 'use_dora', 'feedforward_modules', 'init_ia3_weights', 'alpha'],
-  ...['init_weights', 'rank_dropout', 'module_dropout', 'rank_dropout_scale', 'use_effective_conv2d', 'decompose_both'],
-  ...['decompose_factor', 'projection_prng_key', 'save_projection', 'vera_dropout', 'd_initial'],
-]);
+function knownFields(): Set<string> {
+  return new Set([
+    ...REFUSED,
+    ...['peft_type', 'r', 'lora_alpha', 'use_rslora', 'rank_pattern', 'alpha_pattern', 'bias', 'lora_bias'],
+    ...['modules_to_save', 'init_lora_weights', 'fan_in_fan_out', 'lora_dropout', 'inference_mode', 'task_type'],
+    ...['target_modules', 'exclude_modules', 'layers_to_transform', 'layers_pattern', 'auto_mapping', 'peft_version'],
+    ...['base_model_name_or_path', 'revision', 'megatron_core', 'qalora_group_size', 'runtime_config', 'loftq_config'],
+    ...['eva_config', 'corda_config', 'lora_ga_config', 'use_dora', 'feedforward_modules', 'init_ia3_weights', 'alpha'],
+    ...['init_weights', 'rank_dropout', 'module_dropout'],
+    ...['rank_dropout_scale', 'use_effective_conv2d', 'decompose_both'],
+    ...['decompose_factor', 'projection_prng_key', 'save_projection', 'vera_dropout', 'd_initial'],
+  ]);
+}
 
 /** Initialisations that change the base in ways that the files do not tell, or that are random. */
 const LOSES_BASE = /^(?:pissa_niter_|corda|lora_ga|loftq)/;
@@ -128,7 +131,8 @@ export function readPEFTConfig(config: string | object, warn: (message: string) 
       `This adapter_config.json cannot be imported:\n${faults.map(fault => `  ${fault}`).join('\n')}`,
     );
   }
-  const unknown = Object.keys(fields).filter(field => !KNOWN.has(field) && isSet(fields[field]));
+  const known = knownFields();
+  const unknown = Object.keys(fields).filter(field => !known.has(field) && isSet(fields[field]));
   if (unknown.length > 0) {
     warn(
       `adapter_config.json has fields that this library does not know, and leaves out of account: ${brief(unknown)}.`,
