@@ -15,15 +15,15 @@ export interface AllocateOptions {
   budget: number;
 }
 
-/** What one more rank of a layer brings: the squares of the singular values, and how many numbers it takes. */
+/** One more rank of a layer: the squares of the singular values that it adds, and the numbers that it takes. */
 interface Step {
   energy: number;
   numbers: number;
 }
 
 /**
- * A new adapter in which each layer has the rank that it makes the most of, at a given size: the singular values of all updates are taken
- * in the order of the energy, `σ²`, that they carry for each number of theirs. Layers that get no rank are left out. The adapter is not changed.
+ * A new adapter of at most a given size, whose ranks go where they count most. The singular values of all updates are sorted by `σ²` for each
+ * number that they take, and the first of them are kept. Layers that get no rank are left out. The adapter is not changed.
  *
  *     const small = await allocateRanks(getAdapter(model), {budget: 20_000});
  *
@@ -88,7 +88,7 @@ async function stepsOf(layer: JointLayer): Promise<Step[]> {
   return steps;
 }
 
-/** The rank of each layer: the next step is always the one of the most energy for its numbers among those that the budget has room for. */
+/** The rank of each layer. Of the steps that the budget has room for, the next is always the one with the most energy for each number. */
 function allocate(steps: readonly Step[][], budget: number): number[] {
   const ranks = steps.map(() => 0);
   for (let left = budget; ;) {

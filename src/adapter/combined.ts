@@ -45,7 +45,7 @@ export function firstFactors({members}: JointLayer): WeightFactors[] {
   return members[0]?.factors ?? [];
 }
 
-/** A product in the axes of some factors of the same weight. */
+/** A product as factors with the axes that other factors of the weight have. */
 export function shaped({a, b}: Product, like: {a: tf.Tensor; b: tf.Tensor}): {a: tf.Tensor; b: tf.Tensor} {
   return {
     a: tf.reshape(a, [...like.a.shape.slice(0, -1), a.shape[1]]),
@@ -87,7 +87,7 @@ export function assemble({layers, trainable, biases, full, head}: Joint, combine
   return makeAdapter(config, tensors);
 }
 
-/** Runs `f` and frees the tensors that it made, but for those that it marked to be kept. */
+/** Runs `f` and frees the tensors that it made, other than those that it kept with `tf.keep`. */
 export function scoped<T>(f: () => T): T {
   tf.engine().startScope();
   try {

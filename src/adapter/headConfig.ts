@@ -1,13 +1,13 @@
 import {listed, LoRAError} from '../errors';
 import type {HeadConfig} from './adapter';
 
-/** Far more than wrappers and models in models need, and no strain for what goes through them. */
+/** Wrappers and models in models need far fewer, and recursion can go through so many. */
 const MAX_LEVELS = 200;
-/** More than heads have, and far from what makes tfjs run out of stack. */
+/** Heads have fewer, and with far more tfjs runs out of stack. */
 const MAX_LAYERS = 200;
 const MAX_VALUES = 20_000;
 
-/** Whether two heads attach at the same place and compute alike, up to their weights; so do none and none. */
+/** Whether two heads have the same place and layers, whatever their weights. Two adapters without one are the same. */
 export function sameHead(one: HeadConfig | undefined, other: HeadConfig | undefined): boolean {
   return essence(one) === essence(other);
 }
@@ -67,7 +67,7 @@ function isShallow(value: unknown, levels: number): boolean {
   );
 }
 
-/** Whether one of the entries, or of those inside them, is a piece of a graph. */
+/** Whether one of the layers, or one inside them, computes a node of an imported graph. */
 function holdsGraph(value: unknown): boolean {
   return (
     typeof value === 'object' &&
@@ -81,7 +81,7 @@ function isEntry(entry: unknown): boolean {
   return typeof className === 'string' && typeof config === 'object' && typeof config?.name === 'string';
 }
 
-/** What a head computes, as text: its layers without what counts only before and during training. Independent of the order of keys. */
+/** What a head computes, as text that does not depend on the order of keys: its layers without what matters in training alone. */
 function essence(head: HeadConfig | undefined): string {
   return JSON.stringify(head ?? null, (key, value: unknown) => {
     if (key === 'trainable' || /(?:Initializer|Regularizer|Constraint)$/.test(key)) {

@@ -14,7 +14,7 @@ export interface WeightFactors {
 }
 
 /** The parameters of the update of one weight in an adapter, by their own names. */
-export interface WeightParameters {
+interface WeightParameters {
   path: string;
   prefix: string;
   parameters: Record<string, tf.Tensor>;
@@ -28,8 +28,8 @@ export interface LayerTensors {
 }
 
 /**
- * The tensors that an adapter holds for each of its layers, adapted or brought in full, by path, factors in the order of their names; and a
- * line for each that is not as it should be.
+ * The tensors of an adapter, by the paths of its layers, with factors in the order of their names; and a line for each that is not as it should
+ * be.
  */
 export function tensorsByLayer({config, tensors}: Adapter): {
   layers: Map<string, LayerTensors>;
@@ -86,17 +86,17 @@ export function tensorsByLayer({config, tensors}: Adapter): {
   return {layers, updates, faults};
 }
 
-/** The greatest rank of which a weight makes use, `min(fan-in, fan-out)`. */
+/** The greatest rank that a weight can use, `min(fan-in, fan-out)`. */
 export function limitOf({a, b}: Pick<WeightFactors, 'a' | 'b'>): number {
   return Math.min(tf.util.sizeFromShape(a.shape.slice(0, -1)), tf.util.sizeFromShape(b.shape.slice(1)));
 }
 
-/** More than the names that layers give their weights have, such as `forward_lstm/recurrent_kernel/lora_A`. */
+/** Names within a layer, such as `forward_lstm/recurrent_kernel/lora_A`, have fewer parts. */
 const MAX_PARTS = 16;
 
 /**
- * The layer to which a tensor of an adapter belongs: of those that are given, the one with the longest path before the tensor's name. Its
- * cost depends neither on how many there are nor on how often a name is divided, since a file may name very many, and long ones.
+ * The layer that a tensor of an adapter belongs to: the one with the longest path that begins the tensor's name. A file may have very many names
+ * and very long ones; the cost depends on neither.
  */
 export function ownerOf(name: string, paths: {has(path: string): boolean}): string | undefined {
   let slash = name.length;

@@ -27,7 +27,7 @@ export type Merging = (tensors: readonly tf.Tensor[], weights: readonly number[]
 /** How the majority sign of an entry is found: by the sum of the values, or by their number. */
 export type MajoritySign = 'total' | 'frequency';
 
-/** A matrix of the factors of a weight: its last axes, or its first, joined. */
+/** The factors of a weight as matrices. */
 export function matricesOf({a, b}: {a: tf.Tensor; b: tf.Tensor}): Product {
   return {a: asMatrix(a), b: tf.reshape(b, [lastAxis(a.shape), -1])};
 }
@@ -46,7 +46,7 @@ export function sum(terms: readonly Term[]): Product {
   }));
 }
 
-/** A product as one of inner size `min(m, n)`, where it had more: `(a·b)·I` or `I·(a·b)`. Nothing is lost. */
+/** A product with an inner size of at most `min(m, n)`, without loss: a larger one becomes `(a·b)·I` or `I·(a·b)`. */
 export function reduced({a, b}: Product): Product {
   const [m, n] = [a.shape[0], b.shape[1]];
   if (a.shape[1] <= Math.min(m, n)) {

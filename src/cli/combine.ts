@@ -40,7 +40,7 @@ export const combine: Command = {
   },
 };
 
-/** Whether the adapters held other numbers or the weights were too large: a sum that is not finite is of no use. */
+/** Refuses a result that is not finite, since the weights are too large or an adapter is not finite itself. */
 function checkFinite({tensors}: Adapter): void {
   const broken = Object.keys(tensors).filter(name =>
     tf.tidy(() => tf.all(tf.isFinite(tensors[name] as tf.Tensor)).dataSync()[0] === 0),

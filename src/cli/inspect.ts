@@ -88,12 +88,12 @@ async function peftReport(path: string): Promise<Report> {
   const fields = (typeof config === 'string' ? JSON.parse(config) : config) as Record<string, unknown>;
   const tensors = [...decodeSafetensors(weights).tensors].map(([name, {dtype, shape}]) => ({name, dtype, shape}));
   const numbers = sum(tensors.map(({shape}) => sizeOf(shape)));
-  const told = ['peft_type', 'r', 'lora_alpha', 'base_model_name_or_path', 'target_modules', 'modules_to_save'];
+  const shown = ['peft_type', 'r', 'lora_alpha', 'base_model_name_or_path', 'target_modules', 'modules_to_save'];
   return {
     facts: {config: fields, tensors, numbers},
     rows: [['tensor', 'type', 'shape'], ...tensors.map(({name, dtype, shape}) => [name, dtype, shape.join('×')])],
     notes: [
-      ...told.filter(key => fields[key] != null).map(key => `${key}: ${JSON.stringify(fields[key])}`),
+      ...shown.filter(key => fields[key] != null).map(key => `${key}: ${JSON.stringify(fields[key])}`),
       `${count(numbers)} numbers`,
     ],
   };

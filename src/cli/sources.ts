@@ -17,7 +17,7 @@ export interface Source {
 }
 
 /** A base, and the graph that it was made of, if it was. */
-export interface Base {
+interface Base {
   model: tf.LayersModel;
   graph?: tf.GraphModel;
 }

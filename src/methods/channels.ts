@@ -8,7 +8,7 @@ export function outputShape({variable, outAxes = 1, transposed = false}: Adaptab
   return transposed ? shape.slice(-2, -1) : shape.slice(-outAxes);
 }
 
-/** A kernel in the shape of a weight, with a factor for each output. */
+/** A kernel whose outputs are each multiplied by a factor. */
 export function overOutputs({outAxes = 1, transposed}: AdaptableWeight, kernel: tf.Tensor, gain: tf.Tensor): tf.Tensor {
   if (transposed) {
     return overRows(kernel, gain);
@@ -16,7 +16,7 @@ export function overOutputs({outAxes = 1, transposed}: AdaptableWeight, kernel: 
   return outAxes === 1 ? gained(kernel, gain) : tf.mul(kernel, gain);
 }
 
-/** A kernel with a factor for each place on the axis before the last. */
+/** A kernel multiplied by a factor for each place on the axis before the last. */
 export function overRows(kernel: tf.Tensor, gain: tf.Tensor): tf.Tensor {
   return tf.reshape(tf.mul(stacked(kernel), tf.expandDims(gain, 1)), kernel.shape);
 }

@@ -7,8 +7,8 @@ import {fieldsOf} from '../tfjs/fields';
 export type InitializerObject = ReturnType<typeof tf.initializers.zeros>;
 
 /**
- * The initializer of the factor that starts random, if the other, `zeroFactor`, starts at zero: what was asked for, else for `A`
- * U(−1/√fan-in, 1/√fan-in), which is what PEFT's Kaiming initialisation with a = √5 comes to, and for `B` N(0, 1), as in PEFT.
+ * The initializer of the factor that starts random, while the other, `zeroFactor`, starts at zero: the one that was asked for, or PEFT's, which is
+ * U(−1/√fan-in, 1/√fan-in) for `A` (Kaiming's with a = √5) and N(0, 1) for `B`.
  */
 export function initializerOfRandom(
   zeroFactor: 'A' | 'B',
@@ -24,7 +24,7 @@ function usual(zeroFactor: 'A' | 'B', fanIn: number): InitializerObject {
   return zeroFactor === 'B' ? uniform(1 / Math.sqrt(fanIn)) : tf.initializers.randomNormal({mean: 0, stddev: 1});
 }
 
-/** U(−bound, bound). Where one seed is for several, each has another `i`. */
+/** U(−bound, bound). Initializers that share a seed have different `i`. */
 export function uniform(bound: number, seed?: number, i = 0): InitializerObject {
   return tf.initializers.randomUniform({
     minval: -bound,
@@ -38,7 +38,7 @@ export function uniform(bound: number, seed?: number, i = 0): InitializerObject 
  *
  * @throws LoRAError if no initializer has that name.
  */
-export function resolveInitializer(asked: Initializer): InitializerObject {
+function resolveInitializer(asked: Initializer): InitializerObject {
   // tfjs keeps its table of names to itself; its layers look them up.
   try {
     checkClass(asked);

@@ -38,7 +38,7 @@ export const lokr: Method = {
         ]
       : [small, spec('lokr_w2', [...space, in2, out2], uniform(1 / Math.sqrt(in2 * places), seed))];
   },
-  // From half of its size on, `w₂` is whole.
+  // At half of its size and above, `w₂` is whole.
   rankLimit: () => Infinity,
   merge: (parameters, strength, {weight}) =>
     tf.tidy(() =>
@@ -64,7 +64,7 @@ function lowRank(b: tf.Tensor, a: tf.Tensor): tf.Tensor {
   return tf.reshape(product, [...b.shape.slice(0, -1), a.shape[1] as number]);
 }
 
-/** A weight as space, inputs and outputs, each of the last two in two factors. The channels of a convolution are its inputs. */
+/** The axes of a weight: space, inputs (the channels of a convolution), and outputs, the last two as products of two numbers. */
 function divided({variable, outAxes = 1}: AdaptableWeight): {
   space: number[];
   inputs: [number, number];

@@ -40,12 +40,12 @@ export function limitOf({variable, outAxes}: AdaptableWeight): number {
   return Math.min(fanIn, fanOut);
 }
 
-/** The factors of parameters that are called as LoRA's. */
+/** The factors of an update whose parameters have LoRA's names. */
 export function pair<T>({lora_A: a, lora_B: b}: Readonly<Record<string, T>>): {a: T; b: T} {
   return {a: a as T, b: b as T};
 }
 
-/** The low-rank product of parameters that are called as LoRA's. */
+/** The low-rank product of an update whose parameters have LoRA's names. */
 export function factors(parameters: Parameters, strength: Strength): Factors {
   return {...pair(parameters), scaling: scalingOf(strength)};
 }

@@ -2,8 +2,8 @@ import {lora} from './lora';
 import type {Method} from './method';
 
 /**
- * LoRA-FA: LoRA whose random factor stays as it starts, so that only the other trains. It has no gradient, and where that of the other is
- * `(x ∗ A)ᵀ·dz` the backward pass keeps the `rank` channels of `x ∗ A` instead of `x`. (Zhang et al., "LoRA-FA", arXiv 2308.03303, §3.)
+ * LoRA-FA: LoRA in which only the factor that starts at zero trains. The random one has no gradient, so that the backward pass keeps `x ∗ A`, with
+ * `rank` channels, instead of `x`, where the other's gradient is `(x ∗ A)ᵀ·dz`. (Zhang et al., "LoRA-FA", arXiv 2308.03303, §3.)
  */
 export const loraFA: Method = {
   ...lora,

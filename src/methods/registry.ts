@@ -2,7 +2,7 @@ import {LoRAError, show} from '../errors';
 import {lora} from './lora';
 import type {Method, SharedSide} from './method';
 
-/** The methods by their names. The first is the default; the others come with `table.ts`, so that a layer does not import them all. */
+/** The methods by their names, the default first. The others are added by `table.ts`, so that a layer does not import them all. */
 const METHODS = new Map([[lora.name, lora]]);
 
 export function addMethods(methods: readonly Method[]): void {
@@ -22,12 +22,12 @@ export function methodOf(name: string = lora.name): Method {
   return method;
 }
 
-/** The parameters of all methods of which layers have parts of one tensor, by their names. */
+/** The parameters, of all methods, of which layers have parts of one tensor. */
 export function sharedParameters(): ReadonlyMap<string, SharedSide> {
   return new Map([...METHODS.values()].flatMap(({shared = {}}) => Object.entries(shared)));
 }
 
-/** The name as configs hold it: they leave that of the default out. */
+/** A method in a config, which leaves the default out. */
 export function namedIn({name}: Method): {method?: string} {
   return name === lora.name ? {} : {method: name};
 }

@@ -208,8 +208,8 @@ function readPatterns(
 }
 
 /**
- * Says of a module whether it is one of those that an adapter brings whole, or inside one. PEFT takes the names for ends of paths, of parts
- * of paths too: `classifier` is `pre_classifier`.
+ * Tells whether a module is one that an adapter brings whole, or lies in one. PEFT takes the names as ends of paths and of parts of them, so that
+ * `classifier` means `pre_classifier` too.
  */
 export function savedModules(modulesToSave: readonly string[], budget: Budget): (path: string) => boolean {
   const names = new Set(modulesToSave);

@@ -11,20 +11,19 @@ import {baseOf} from '../layers/wrapperLayer';
 import {resolveStrength} from '../methods/method';
 import {methodOf} from '../methods/registry';
 import {checkFit} from '../model/checkFit';
-
 import {checkModel, type Site, sitesOf} from '../rewire/walk';
 import {checkRange, floatTypeOf, readValues, type SafetensorsOptions} from '../storage/safetensors';
 import {biasesOf, namedWeights} from '../tfjs/weights';
 import {isConv1D} from './conv1d';
+import {PEFT_NAMES, type PEFTFiles} from './files';
+import type {KeyMap} from './keyMap';
 import type {PEFTForm, WrittenModule} from './methods/form';
 import {lora} from './methods/lora';
 import {formOf} from './methods/table';
-import {writePEFTConfig} from './writeConfig';
-import {PEFT_NAMES, type PEFTFiles} from './files';
-import type {KeyMap} from './keyMap';
 import {modulePaths} from './modules';
 import {carries, torchWeights, type UpdatedKind, updatedKind} from './torchLayers';
 import {depthwiseUpdateToTorch, type TorchUpdate, toTorchUpdate} from './update';
+import {writePEFTConfig} from './writeConfig';
 
 /** How an adapter is written for PEFT. */
 export interface ExportOptions extends SafetensorsOptions {

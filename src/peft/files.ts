@@ -4,7 +4,7 @@ import {sizeOf, type Values} from '../formats/layout';
 import {decodeSafetensors, type StoredTensor} from '../formats/safetensors';
 import {type Strength, withRank} from '../methods/method';
 import {type PEFTConfig, readPEFTConfig, savedModules} from './config';
-import type {ForeignUpdate} from './methods/form';
+import type {StoredUpdate} from './methods/form';
 import {lora} from './methods/lora';
 import type {TorchUpdate} from './update';
 
@@ -32,8 +32,8 @@ export function checkFiles(files: unknown): void {
 /** What an adapter brings for one module. */
 export interface TorchModule {
   update?: TorchUpdate;
-  /** The update of an adapter of another type than `LORA`. */
-  foreign?: ForeignUpdate;
+  /** The update, in an adapter of another type than `LORA`. */
+  stored?: StoredUpdate;
   /** The weight of the base, which PEFT writes beside the update of an embedding. */
   base?: Values;
   /** The module's own bias, changed. */
@@ -43,7 +43,7 @@ export interface TorchModule {
 }
 
 /** What is in the two files. */
-export interface ParsedPEFT extends Pick<PEFTConfig, 'form' | 'init' | 'fanInFanOut'> {
+interface ParsedPEFT extends Pick<PEFTConfig, 'form' | 'init' | 'fanInFanOut'> {
   modules: Map<string, TorchModule>;
   /** Tensors that all modules share. */
   shared: Map<string, Values>;
@@ -98,7 +98,7 @@ function isPickle(bytes: unknown): boolean {
 
 function groupTensors(tensors: ReadonlyMap<string, StoredTensor>, config: PEFTConfig, budget: Budget): ParsedPEFT {
   const shared = new Map<string, Values>();
-  const foreign = new Map<string, Map<string, Values>>();
+  const stored = new Map<string, Map<string, Values>>();
   const isSaved = savedModules(config.modulesToSave, budget);
   const modules = new Map<string, TorchModule>();
   const factors = new Map<string, Partial<Omit<TorchUpdate, 'strength'>>>();
@@ -153,8 +153,8 @@ function groupTensors(tensors: ReadonlyMap<string, StoredTensor>, config: PEFTCo
       faults.push(`${path}: ${(error as Error).message}`);
     }
   }
-  for (const [path, found] of foreign) {
-    moduleAt(path).foreign = {path, tensors: found, strength: config.strengthOf(path), fields: config.fields};
+  for (const [path, found] of stored) {
+    moduleAt(path).stored = {path, tensors: found, strength: config.strengthOf(path), fields: config.fields};
   }
   if (faults.length === 0 && modules.size === 0) {
     faults.push('it has no tensors');
@@ -175,8 +175,8 @@ function groupTensors(tensors: ReadonlyMap<string, StoredTensor>, config: PEFTCo
     }
     const [, owning = '', parameter] = parameters?.exec(key) ?? [];
     if (parameter !== undefined) {
-      const found = foreign.get(owning) ?? new Map<string, Values>();
-      foreign.set(owning, found);
+      const found = stored.get(owning) ?? new Map<string, Values>();
+      stored.set(owning, found);
       const twice = found.has(parameter);
       found.set(parameter, values);
       return twice ? TWICE : undefined;

@@ -9,7 +9,6 @@ import {baseOf, isWrapper} from '../layers/wrapperLayer';
 import {scalingOf, type Strength} from '../methods/method';
 import {methodOf, namedIn} from '../methods/registry';
 import {checkFit} from '../model/checkFit';
-
 import {recordOf} from '../rewire/record';
 import {checkModel, type Site, sitesOf} from '../rewire/walk';
 import {asTensors} from '../storage/safetensors';
@@ -17,9 +16,9 @@ import {biasesOf, namedWeights} from '../tfjs/weights';
 import {isConv1D} from './conv1d';
 import {parsePEFT, type PEFTFiles, type TorchModule} from './files';
 import type {KeyMap} from './keyMap';
-import {meet} from './modules';
+import type {StoredUpdate, OwnUpdate, PEFTForm} from './methods/form';
 import {type PrincipalInit, principalStart} from './methods/principal';
-import type {ForeignUpdate, OwnUpdate, PEFTForm} from './methods/form';
+import {meet} from './modules';
 import {carries, torchWeights, updatedKind} from './torchLayers';
 import {asDepthwise, withinLimit, fromTorchUpdate, type LayerUpdate, type TorchUpdate} from './update';
 
@@ -86,7 +85,7 @@ export function importPEFT(files: PEFTFiles, model: tf.LayersModel, options: Imp
   return adapter;
 
   /** Takes what the adapter brings for one layer. */
-  function take({update, foreign, base, bias, saved}: TorchModule, site: Site): void {
+  function take({update, stored, base, bias, saved}: TorchModule, site: Site): void {
     const {path} = site;
     const layer = baseOf(site.layer);
     if (base !== undefined) {
@@ -101,12 +100,12 @@ export function importPEFT(files: PEFTFiles, model: tf.LayersModel, options: Imp
     }
     if (bias !== undefined) {
       values.set(`${path}/${checkBias(layer, bias)}`, bias);
-      if (update === undefined && foreign === undefined) {
+      if (update === undefined && stored === undefined) {
         biases.push(path);
       }
     }
-    if (foreign !== undefined) {
-      const {method, strength, values: own} = readForeign(form, foreign, layer, shared);
+    if (stored !== undefined) {
+      const {method, strength, values: own} = readStored(form, stored, layer, shared);
       config.layers[path] = {
         className: layer.getClassName(),
         ...namedIn(methodOf(method)),
@@ -145,9 +144,9 @@ export function importPEFT(files: PEFTFiles, model: tf.LayersModel, options: Imp
 }
 
 /** An update of another type than `LORA`, for a layer that can have one. */
-function readForeign(
+function readStored(
   form: PEFTForm,
-  update: ForeignUpdate,
+  update: StoredUpdate,
   layer: tf.layers.Layer,
   shared: ReadonlyMap<string, Values>,
 ): OwnUpdate {
@@ -229,8 +228,8 @@ function layerUpdate(layer: tf.layers.Layer, update: TorchUpdate): LayerUpdate {
     throw new LoRAError('DoRA of a grouped convolution, which PEFT does not compute.');
   }
   if (update.a.shape.length !== axes || update.embedding !== embedding) {
-    const foreign = update.embedding ? 'an Embedding' : `a weight with ${update.a.shape.length} axes`;
-    throw new LoRAError(`an update of ${foreign}, and the layer is of class ${className} (${torchName} in PyTorch).`);
+    const what = update.embedding ? 'an Embedding' : `a weight with ${update.a.shape.length} axes`;
+    throw new LoRAError(`an update of ${what}, and the layer is of class ${className} (${torchName} in PyTorch).`);
   }
   let turned: LayerUpdate | undefined = fromTorchUpdate(update);
   if (depthwise) {

@@ -18,7 +18,7 @@ export interface UpdatedKind {
 }
 
 /** A weight under both of its names, and the way between its two layouts. */
-export interface TorchWeight {
+interface TorchWeight {
   torchName: string;
   name: string;
   /** From PyTorch's layout to that of a weight of the given shape. Default: as it is. */

@@ -1,7 +1,7 @@
 import type {PEFTForm, WrittenFields, WrittenModule} from './methods/form';
 
 /** What the config of an adapter of one type holds. */
-export interface WrittenConfig extends Pick<WrittenFields, 'bias' | 'fanInFanOut'> {
+interface WrittenConfig extends Pick<WrittenFields, 'bias' | 'fanInFanOut'> {
   form: PEFTForm;
   modulesToSave: readonly string[];
   /** The paths of all modules that are known, those that are not adapted too. */

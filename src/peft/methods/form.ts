@@ -4,7 +4,7 @@ import type {LayerConfig} from '../../layers/adaptation';
 import type {Strength} from '../../methods/method';
 
 /** An update as PEFT has it: its tensors by name, and what says more about it. */
-export interface ForeignUpdate {
+export interface StoredUpdate {
   /** The path of its module. */
   path: string;
   tensors: ReadonlyMap<string, Values>;
@@ -70,7 +70,7 @@ export interface PEFTForm {
    * @param shared the tensors that all modules share, by name.
    * @throws LoRAError if it fits no such layer.
    */
-  read?(update: ForeignUpdate, kernelShape: readonly number[], shared: ReadonlyMap<string, Values>): OwnUpdate;
+  read?(update: StoredUpdate, kernelShape: readonly number[], shared: ReadonlyMap<string, Values>): OwnUpdate;
   /**
    * An update as PEFT has it, by the names of tensors, of a weight with so many axes. What PEFT has no strength for is in the numbers.
    *
@@ -91,7 +91,7 @@ export interface PEFTForm {
 }
 
 /** A tensor of an update, which must be there. */
-export function tensorOf({tensors}: ForeignUpdate, name: string): Values {
+export function tensorOf({tensors}: StoredUpdate, name: string): Values {
   const values = tensors.get(name);
   if (values === undefined) {
     throw new LoRAError(`its ${name} is missing.`);
