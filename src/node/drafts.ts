@@ -8,8 +8,6 @@ import {basename, dirname, join} from 'node:path';
 
 const HOST = createHash('sha256').update(hostname()).digest('hex').slice(0, 8);
 const DRAFT = /^(?:\.lock)?\.([\da-f]{8}\.\d+\.[\da-f-]{36})\.draft(?:\.|$)/;
-/** How version 0.1.0 named them. */
-const OLD_DRAFT = /^\.[\da-f]{8}-[\da-f-]{27}(?:\.link|\.[12]\.json)?$/;
 /** Of a process on another machine nothing can be asked. No save takes as long. */
 const DAY = 24 * 60 * 60_000;
 
@@ -41,11 +39,11 @@ export async function isWriterGone(tag: string, file: string, age = DAY): Promis
   }
 }
 
-/** The tag in the name of a draft of a file, if it is one; that of version 0.1.0 has none. */
+/** The tag in the name of a draft of a file, if it is one. */
 export function tagOfDraft(target: string, name: string): string | undefined {
   const base = basename(target);
   const rest = name.startsWith(`${base}.`) ? name.slice(base.length) : '';
-  return DRAFT.exec(rest)?.[1] ?? (OLD_DRAFT.test(rest) ? '' : undefined);
+  return DRAFT.exec(rest)?.[1];
 }
 
 /** What killed saves of a file have left beside it. */

@@ -1,5 +1,4 @@
 import * as tf from '@tensorflow/tfjs';
-import {existsSync} from 'node:fs';
 import {join} from 'node:path';
 import {fileURLToPath} from 'node:url';
 import {LoRAError} from '../errors';
@@ -33,16 +32,11 @@ export function fileHandler(path: string): tf.io.IOHandler {
 }
 
 function handlerFor(target: string): tf.io.IOHandler {
-  const inFolder = join(target, 'model.json');
-  // Beside tfjs-node, version 0.1.0 made a folder whatever the name.
-  const load = (one: () => Promise<tf.io.ModelArtifacts>) => (existsSync(inFolder) ? loadModelFiles(inFolder) : one());
   if (/\.safetensors$/i.test(target)) {
-    return {load: () => load(() => loadSafetensors(target)), save: artifacts => saveSafetensors(target, artifacts)};
+    return {load: () => loadSafetensors(target), save: artifacts => saveSafetensors(target, artifacts)};
   }
-  if (target.endsWith('.json')) {
-    return {load: () => load(() => loadModelFiles(target)), save: artifacts => saveModelFiles(target, artifacts)};
-  }
-  return {load: () => loadModelFiles(inFolder), save: artifacts => saveModelFiles(inFolder, artifacts)};
+  const json = target.endsWith('.json') ? target : join(target, 'model.json');
+  return {load: () => loadModelFiles(json), save: artifacts => saveModelFiles(json, artifacts)};
 }
 
 function pathOf(path: string): string {

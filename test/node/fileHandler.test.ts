@@ -525,8 +525,7 @@ describe('what killed saves left', () => {
       `${base}.backup`,
     ];
     [...removed, ...kept].forEach(name => put(name));
-    const old = [`${base}.${elsewhere}.draft`, `${base}.${uuid}.link`];
-    old.forEach(name => put(name, 2));
+    put(`${base}.${elsewhere}.draft`, 2);
     await saveAdapter(written({dense: {a: [[1]], b: [[2]]}}), fileHandler(join(folder, path)));
     const left = files();
     expect(left).toEqual(expect.arrayContaining(kept));
@@ -552,7 +551,7 @@ describe('what killed saves left', () => {
   });
 });
 
-describe('what version 0.1.0 saved', () => {
+describe('an adapter in each form on disk', () => {
   const saved = join(__dirname, '../fixtures/saved');
   const expected = JSON.parse(fs.readFileSync(join(saved, 'expected.json'), 'utf8')) as {
     config: unknown;
@@ -571,11 +570,4 @@ describe('what version 0.1.0 saved', () => {
       }
     },
   );
-
-  test.each(['a.safetensors', 'a.json'])('as a folder of the name %s, beside tfjs-node, is read', async name => {
-    fs.cpSync(join(saved, 'folder'), join(folder, name), {recursive: true});
-    const adapter = await loadAdapter(`file://${join(folder, name)}`);
-    expect(adapter.config).toEqual(expected.config);
-    adapter.dispose();
-  });
 });

@@ -14,7 +14,7 @@ import {
 } from '../../src/node';
 import {useBackend, withoutLeaks} from '../helpers';
 
-const FOLDER = join(__dirname, '../fixtures/before');
+const FOLDER = join(__dirname, '../fixtures/adapted');
 
 interface Values {
   shape: number[];
@@ -40,7 +40,7 @@ function predict(model: tf.LayersModel, {inputs}: Expected): ArrayLike<number> {
 
 beforeAll(() => useBackend('cpu'));
 
-describe.each(Object.entries(EXPECTED))('%s: a file of an earlier version', (name, expected) => {
+describe.each(Object.entries(EXPECTED))('%s: a file on disk', (name, expected) => {
   const file = (path: string) => join(FOLDER, name, path);
   const load = () => tf.loadLayersModel(fileHandler(file('adapted')));
 
