@@ -25,7 +25,7 @@ export {
   LoRASGD,
   sgd,
   type SGDOptions,
-} from './model/optimizers';
+} from './training/optimizers';
 export {Accumulate, accumulate} from './training/accumulate';
 export {ClipByGlobalNorm, clipByGlobalNorm} from './training/clipByGlobalNorm';
 export {LoRAPlus, loraPlus, type LoRAPlusOptions} from './training/loraPlus';
@@ -43,7 +43,7 @@ export {findLearningRate, type LearningRateSweep, type SweepOptions, type SweepS
 export {progress, type ProgressOptions, ProgressReport, type TrainingProgress} from './training/progress';
 export {type Examples, SeededBatches, seededBatches, type SeededBatchesOptions} from './training/seededBatches';
 export {StopOnNaN, stopOnNaN} from './training/stopOnNaN';
-export {resetOptimizer} from './model/optimizer';
+export {resetOptimizer} from './training/resetOptimizer';
 export {replaceHead, type ReplaceHeadOptions} from './head/replaceHead';
 export {type Batches, type FeatureFitArgs, fitOnFeatures} from './model/fitOnFeatures';
 export {type Split, splitAtFirstAdapter} from './model/split';
@@ -62,7 +62,8 @@ export type {WeightedAdapter} from './adapter/joint';
 export type {MajoritySign} from './adapter/mixing';
 
 // Save and load adapters.
-export {loadAdapter, saveAdapter, type SaveOptions} from './storage/storage';
+export {saveAdapter} from './model/saveAdapter';
+export {loadAdapter, type SaveOptions} from './storage/storage';
 export {type ByteSource, readAdapter} from './storage/sources';
 export {fromSafetensors, type SafetensorsOptions, type StoredType, toSafetensors} from './storage/safetensors';
 export type {LoadOptions} from './storage/limits';

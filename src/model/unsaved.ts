@@ -29,17 +29,17 @@ export function unsavedLayers(sites: readonly Site[]): UnsavedLayer[] {
   });
 }
 
-/** What has been told of a model. */
-const told = new WeakMap<tf.LayersModel, string>();
+/** What the last warning said of a model. */
+const warned = new WeakMap<tf.LayersModel, string>();
 
 /** Warns once of what an adapter that is taken from a model does not hold. */
 export function reportUnsaved(model: tf.LayersModel, sites: readonly Site[]): void {
   const unsaved = unsavedLayers(sites);
   const lines = unsaved.map(({path, className, reason}) => `  ${path} (${className}) ${reason}`).join('\n');
-  if (unsaved.length === 0 || told.get(model) === lines) {
+  if (unsaved.length === 0 || warned.get(model) === lines) {
     return;
   }
-  told.set(model, lines);
+  warned.set(model, lines);
   const names = unsaved.map(({path}) => `'${path}'`).join(', ');
   console.warn(
     `The adapter does not hold all that training changes in this model. Plain layers are no part of it:\n${lines}\n` +

@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {listed, LoRAError} from '../errors';
 import {baseOf} from '../layers/wrapperLayer';
 import {cloneConfig, isRegistered, keepingNames, type LayerEntry, completedEntry} from '../tfjs/configs';
+import {withoutResidue} from '../tfjs/engine';
 import {carryFields} from '../tfjs/plainFields';
 import {childrenOf, isContainer, type Site, sitesOf} from './walk';
 
@@ -130,8 +131,8 @@ function pair(
   children.forEach((child, i) => pair(child, counterparts[i] as tf.layers.Layer, visit));
 }
 
-/** What has been told of classes whose configs forget something. */
-const told = new Set<string>();
+/** Of which classes a warning has said what their configs forget. */
+const warned = new Set<string>();
 
 /** Gives a rebuilt custom layer what its class leaves out of its config. */
 function completeCopy({path, layer}: Site, replacement: tf.layers.Layer): void {
@@ -142,24 +143,9 @@ function completeCopy({path, layer}: Site, replacement: tf.layers.Layer): void {
     `Layer "${path}" (${className}) has what its getConfig() does not return: ${listed(fields)}. It is carried over, but a file of the ` +
     'model, plain or adapted, would lose it. Return it from getConfig(), and take it in the constructor.';
   const about = `${className}: ${fields.join(', ')}`;
-  if (fields.length > 0 && !told.has(about)) {
-    told.add(about);
+  if (fields.length > 0 && !warned.has(about)) {
+    warned.add(about);
     console.warn(warning);
-  }
-}
-
-/** Runs `f`; if it fails, frees the variables that it made. */
-export function withoutResidue<T>(f: () => T): T {
-  const before = new Set(Object.keys(tf.engine().registeredVariables));
-  try {
-    return f();
-  } catch (error) {
-    for (const [name, variable] of Object.entries(tf.engine().registeredVariables)) {
-      if (!before.has(name)) {
-        variable.dispose();
-      }
-    }
-    throw error;
   }
 }
 

@@ -2,7 +2,6 @@ import * as tf from '@tensorflow/tfjs';
 import {type Adapter, makeAdapter} from '../adapter/adapter';
 import {checkAdapter, checkAdapterConfig} from '../adapter/checkAdapter';
 import {asLoRAError, checkOptions, faultLines, LoRAError, show} from '../errors';
-import {getAdapter} from '../model/currentAdapter';
 import {checkLimits, limitedFetch, type LoadOptions, tooLarge, unlessAborted} from './limits';
 import {checkPlace, findHandler, isFetched, isSafetensors} from './places';
 import {fromSafetensors, readValues, type SafetensorsOptions, toSafetensors} from './safetensors';
@@ -25,22 +24,12 @@ export interface SaveOptions extends SafetensorsOptions {
 }
 
 /**
- * Saves the adapter of a model, or an adapter: its config and its tensors, and nothing of the base. In files, in IndexedDB and in local storage an
- * earlier one is replaced by all of the new one or stays as it was.
- *
- *     await saveAdapter(model, 'file://out/emoji.safetensors');   // Node: one file, which needs no other beside it
- *     await saveAdapter(model, 'downloads://emoji.safetensors');  // a page: the same file
- *     await saveAdapter(model, 'indexeddb://emoji');
- *
- * @param handlerOrUrl what `model.save` takes: `indexeddb://…`, `localstorage://…`, `downloads://…`, `http(s)://…`, any `tf.io.IOHandler`; in
- *     Node also `file://…`, with or without tfjs-node. A name that ends in `.safetensors` has that format.
- * @throws LoRAError if the model is not adapted, the adapter was disposed, its numbers are lost with a WebGL context, nothing handles the URL, it
- *     cannot be saved there, or an option does not exist.
+ * Saves an adapter as `saveAdapter` does. It is asked for once the place and the options have been checked, and stays the caller's.
  */
-export async function saveAdapter(
-  source: tf.LayersModel | Adapter,
+export async function writeAdapter(
+  take: () => Adapter,
   handlerOrUrl: tf.io.IOHandler | string,
-  options: SaveOptions = {},
+  options: SaveOptions,
 ): Promise<tf.io.SaveResult> {
   checkOptions(options, {format: true, dtype: true});
   const {format: wanted, dtype} = options;
@@ -63,21 +52,15 @@ export async function saveAdapter(
   if (save === undefined) {
     throw new LoRAError('The handler cannot save: it has no save function.');
   }
-  const adapter = source instanceof tf.layers.Layer ? getAdapter(source) : source;
+  const adapter = take();
   checkAdapter(adapter);
-  try {
-    const artifacts =
-      format === 'safetensors'
-        ? safetensorsArtifacts(await toSafetensors(adapter, {...(dtype && {dtype})}))
-        : await tfjsArtifacts(adapter);
-    return await (typeof handlerOrUrl === 'string'
-      ? told(`Cannot save "${handlerOrUrl}"`, () => save.call(handler, artifacts))
-      : save.call(handler, artifacts));
-  } finally {
-    if (adapter !== source) {
-      adapter.dispose();
-    }
-  }
+  const artifacts =
+    format === 'safetensors'
+      ? safetensorsArtifacts(await toSafetensors(adapter, {...(dtype && {dtype})}))
+      : await tfjsArtifacts(adapter);
+  return await (typeof handlerOrUrl === 'string'
+    ? withPlace(`Cannot save "${handlerOrUrl}"`, () => save.call(handler, artifacts))
+    : save.call(handler, artifacts));
 }
 
 /** An adapter as tfjs's handlers carry a model. */
@@ -131,7 +114,7 @@ export async function loadAdapter(handlerOrUrl: tf.io.IOHandler | string, option
   try {
     if (typeof handlerOrUrl === 'string' && isFetched(handlerOrUrl) && isSafetensors(handlerOrUrl)) {
       const init = options.signal && {signal: options.signal};
-      return await told(`Cannot load "${handlerOrUrl}"`, () =>
+      return await withPlace(`Cannot load "${handlerOrUrl}"`, () =>
         readAdapter(fetch(handlerOrUrl, ...(init ? [init] : [])), options),
       );
     }
@@ -152,7 +135,7 @@ async function loadArtifacts(
     throw new LoRAError('The handler cannot load: it has no load function.');
   }
   const artifacts = await (typeof handlerOrUrl === 'string'
-    ? told(`Cannot load "${handlerOrUrl}"`, () => load.call(handler))
+    ? withPlace(`Cannot load "${handlerOrUrl}"`, () => load.call(handler))
     : load.call(handler));
   const {maxBytes = Infinity} = options;
   const {weightData} = artifacts;
@@ -189,8 +172,8 @@ function adapterOf(artifacts: tf.io.ModelArtifacts): Adapter {
   return makeAdapter(config, unpackShared(parts, tf.io.decodeWeights(bytes, weightSpecs)));
 }
 
-/** What `f` gives. What the network or a handler of tfjs throws is told with the URL; a handler of one's own throws its own. */
-async function told<T>(what: string, f: () => Promise<T>): Promise<T> {
+/** What `f` gives. What the network or a handler of tfjs throws says the URL too; a handler of one's own throws its own. */
+async function withPlace<T>(what: string, f: () => Promise<T>): Promise<T> {
   try {
     return await f();
   } catch (error) {

@@ -200,7 +200,7 @@ export const CHANGES: readonly Change[] = [
   },
   {
     what: 'The slots and counters of an optimizer are set.',
-    by: 'model/optimizer.ts',
+    by: 'training/resetOptimizer.ts',
     why: 'An optimizer starts again, or goes on where a checkpoint left off, without compiling the model.',
     lasts: 'by a call of `resetOptimizer` or `resume`',
     without: 'do not call them',

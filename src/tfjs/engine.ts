@@ -65,6 +65,21 @@ export function holds(dataId: unknown): boolean {
   return typeof dataId === 'object' && dataId !== null && state().tensorInfo.has(dataId);
 }
 
+/** Runs `f`; if it fails, frees the variables that it made. */
+export function withoutResidue<T>(f: () => T): T {
+  const before = new Set(Object.keys(tf.engine().registeredVariables));
+  try {
+    return f();
+  } catch (error) {
+    for (const [name, variable] of Object.entries(tf.engine().registeredVariables)) {
+      if (!before.has(name)) {
+        variable.dispose();
+      }
+    }
+    throw error;
+  }
+}
+
 /** A kernel of a backend, if it has one of that name. */
 export function kernelOf(name: string, backend: string): tf.KernelConfig | undefined {
   return tf.getKernel(name, backend); // in tfjs's types, every kernel exists

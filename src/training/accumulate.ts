@@ -1,14 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkCount, LoRAError} from '../errors';
-import {slotOf} from '../model/optimizers';
-import {
-  type Gradients,
-  mapGradients,
-  namedGradients,
-  type StepChanges,
-  takeStep,
-  variableOf,
-} from '../model/stepChanges';
+import {slotOf} from './optimizers';
+import {type Gradients, mapGradients, namedGradients, type StepChanges, takeStep, variableOf} from './stepChanges';
 import type {Slot} from '../tfjs/training';
 import {NestedOptimizer, optimizerFrom} from './nestedOptimizer';
 

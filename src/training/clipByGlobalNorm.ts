@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkNumber} from '../errors';
 import {optimizerSteps} from '../kernels/current';
-import {type Gradients, mapGradients, presentGradients, type StepChanges, takeStep} from '../model/stepChanges';
+import {type Gradients, mapGradients, presentGradients, type StepChanges, takeStep} from './stepChanges';
 import {NestedOptimizer, optimizerFrom} from './nestedOptimizer';
 
 /** An optimizer whose gradients have a norm of at most `maxNorm`. Made by `clipByGlobalNorm`. */

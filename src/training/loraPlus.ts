@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkNumber, checkOptions} from '../errors';
-import {type Gradients, type StepChanges, takeStep} from '../model/stepChanges';
+import {type Gradients, type StepChanges, takeStep} from './stepChanges';
 import {NestedOptimizer, optimizerFrom} from './nestedOptimizer';
 
 /** Options of `loraPlus`. */

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {kindOf, LoRAError, show} from '../errors';
-import {type ChangeableOptimizer, type Gradients, type StepChanges} from '../model/stepChanges';
+import {type ChangeableOptimizer, type Gradients, type StepChanges} from './stepChanges';
 import {isRegistered} from '../tfjs/configs';
 import {learningRateOf, setLearningRate} from './learningRate';
 

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError, show, showShape} from '../errors';
-import {forgetSteps, isSlots} from '../model/optimizer';
+import {forgetSteps, isSlots} from './resetOptimizer';
 import {fieldsOf} from '../tfjs/fields';
 import type {Counters} from '../tfjs/training';
 import type {NestedOptimizer} from './nestedOptimizer';

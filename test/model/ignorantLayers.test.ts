@@ -1,7 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import {getAdapter, setAdapter} from '../../src/model/currentAdapter';
 import {predictWith} from '../../src/model/predictWith';
-import {loadAdapter, saveAdapter} from '../../src/storage/storage';
+import {saveAdapter} from '../../src/model/saveAdapter';
+import {loadAdapter} from '../../src/storage/storage';
 import {applyLoRA} from '../../src/model/apply';
 import {disposeModel} from '../../src/rewire/dispose';
 import {fitOnFeatures} from '../../src/model/fitOnFeatures';

@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {getAdapter, setAdapter, withAdapter} from '../../src/model/currentAdapter';
-import {loadAdapter, saveAdapter} from '../../src/storage/storage';
+import {saveAdapter} from '../../src/model/saveAdapter';
+import {loadAdapter} from '../../src/storage/storage';
 import type * as Library from '../../src/index';
 import {LoRAWeights} from '../../src/layers/loraWeights';
 import {loraClassOf, registerAdaptable} from '../../src/layers/registry';

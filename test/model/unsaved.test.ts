@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {getAdapter, setAdapter, withAdapter} from '../../src/model/currentAdapter';
 import {predictWith} from '../../src/model/predictWith';
-import {saveAdapter} from '../../src/storage/storage';
+import {saveAdapter} from '../../src/model/saveAdapter';
 import {loraLayer} from '../../src/layers/registry';
 import {UnadaptedLayer} from '../../src/layers/unadaptedLayer';
 import {applyLoRA} from '../../src/model/apply';

@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {getAdapter} from '../../src/model/currentAdapter';
-import {loadAdapter, saveAdapter} from '../../src/storage/storage';
+import {saveAdapter} from '../../src/model/saveAdapter';
+import {loadAdapter} from '../../src/storage/storage';
 import {LoRAError} from '../../src/errors';
 import {applyLoRA} from '../../src/model/apply';
 import {disposeModel} from '../../src/rewire/dispose';

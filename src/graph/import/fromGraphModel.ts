@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {asLoRAError, checkOptions, LoRAError, showShape, throwFaults} from '../../errors';
-import {withoutResidue} from '../../rewire/rewire';
+import {withoutResidue} from '../../tfjs/engine';
 import {namedWeights, replaceValue} from '../../tfjs/weights';
 import {BakedBatch, type GraphRequest, planGraph} from './planGraph';
 import {findNode, type ReadGraph, readGraph} from './readGraph';
