@@ -23,8 +23,11 @@ export interface Fusion {
   takes(convolution: PlainConvolution): boolean;
   /** `(x ∗ W + b)·m + t`. */
   normalized(convolution: PlainConvolution, scaling: Scaling): tf.Tensor;
-  /** `y = min(max((x ∗ W + b)·m + t, 0), cap)`, and of each number a bit: whether it lies strictly between the bounds. */
-  rectified(convolution: PlainConvolution, scaling: Scaling, cap: number): [y: tf.Tensor, bits: tf.Tensor];
-  /** `dy` where the bit is set, else 0. */
-  masked(dy: tf.Tensor, bits: tf.Tensor): tf.Tensor;
+  /**
+   * `y = min(max((x ∗ W + b)·m + t, 0), cap)`, and of each number a bit: whether it lies strictly between the bounds. Where some are NaN, a factor
+   * of each instead: 1, 0 or NaN.
+   */
+  rectified(convolution: PlainConvolution, scaling: Scaling, cap: number): [y: tf.Tensor, mask: tf.Tensor];
+  /** `dy` where the bit is set, else 0; `dy` times the factors. */
+  masked(dy: tf.Tensor, mask: tf.Tensor): tf.Tensor;
 }

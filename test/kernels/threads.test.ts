@@ -114,9 +114,10 @@ test('threads compute what one computes, round after round', async () => {
     threads.run(
       parts,
       (own, {first, size}) => {
-        // In two calls, of which the second takes what the first gave.
-        own.affine(x + 4 * first, m, 0, y + 4 * first, size, 4, -Infinity, Infinity);
-        own.affine(y + 4 * first, m, t, y + 4 * first, size, 4, -Infinity, 40);
+        // In three calls, each of which takes what the one before gave.
+        own.affine(x + 4 * first, m, 0, y + 4 * first, size, 4);
+        own.affine(y + 4 * first, m, t, y + 4 * first, size, 4);
+        own.clamp(y + 4 * first, y + 4 * first, size, -Infinity, 40);
       },
       functions,
       false,

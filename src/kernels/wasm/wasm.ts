@@ -3,6 +3,7 @@ import {batchNormKernel} from '../batchNorm';
 import {layered, type OwnKernel} from '../registration';
 import {arrangeKernels} from './composed/arrange';
 import {broadcastKernels} from './composed/broadcast';
+import {clampKernels} from './composed/clamp';
 import {convolutionKernels} from './composed/convolution';
 import {convolution3dKernels} from './composed/convolution3d';
 import {copyKernels} from './composed/copy';
@@ -25,6 +26,7 @@ const COMPOSED: readonly OwnKernel[] = [
   ...copyKernels,
   ...arrangeKernels,
   ...broadcastKernels,
+  ...clampKernels,
   ...poolKernels,
   ...sumKernels,
   transposeKernel,

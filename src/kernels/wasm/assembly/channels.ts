@@ -1,13 +1,47 @@
-import {clampTo, loadTail, storeTail, zeros} from './lanes';
+import {clampTo, load4, store4, zeros} from './lanes';
 
 // What is computed number by number, with weights a channel or without. With weights, channels are multiples of four.
 
-/** `clamp(x·m + t)`, with `m` and `t` a channel; without `t`, `x·m`. */
-export function affine(
-  x: usize, m: usize, t: usize, y: usize, count: i32, channels: i32, lowest: f32, highest: f32,
-): void {
+/** `x` between `lowest` and `highest`; `y` may be `x`. */
+export function clamp(x: usize, y: usize, count: i32, lowest: f32, highest: f32): void {
   const low = f32x4.splat(lowest);
   const high = f32x4.splat(highest);
+  for (; count >= 16; count -= 16) {
+    v128.store(y, clampTo(low, high, v128.load(x)));
+    v128.store(y, clampTo(low, high, v128.load(x, 16)), 16);
+    v128.store(y, clampTo(low, high, v128.load(x, 32)), 32);
+    v128.store(y, clampTo(low, high, v128.load(x, 48)), 48);
+    x += 64;
+    y += 64;
+  }
+  for (; count > 0; count -= 4) {
+    store4(y, clampTo(low, high, load4(x, count)), count);
+    x += 16;
+    y += 16;
+  }
+}
+
+/** Whether one of the numbers is NaN or `value`. */
+export function holds(x: usize, count: i32, value: f32): i32 {
+  const wanted = f32x4.splat(value);
+  let found = zeros();
+  for (; count >= 8; count -= 8) {
+    const one = v128.load(x);
+    const two = v128.load(x, 16);
+    found = v128.or(found, v128.or(f32x4.ne(one, one), f32x4.eq(one, wanted)));
+    found = v128.or(found, v128.or(f32x4.ne(two, two), f32x4.eq(two, wanted)));
+    x += 32;
+  }
+  for (; count > 0; count--) {
+    const number = v128.load32_splat(x);
+    found = v128.or(found, v128.or(f32x4.ne(number, number), f32x4.eq(number, wanted)));
+    x += 4;
+  }
+  return <i32>v128.any_true(found);
+}
+
+/** `x·m + t`, with `m` and `t` a channel; without `t`, `x·m`. */
+export function affine(x: usize, m: usize, t: usize, y: usize, count: i32, channels: i32): void {
   const end: usize = (<usize>count) << 2;
   const pixel: usize = (<usize>channels) << 2;
   if (!t) {
@@ -20,8 +54,7 @@ export function affine(
   }
   for (let i: usize = 0; i < end; i += pixel) {
     for (let j: usize = 0; j < pixel; j += 16) {
-      const z = f32x4.add(f32x4.mul(v128.load(x + i + j), v128.load(m + j)), v128.load(t + j));
-      v128.store(y + i + j, clampTo(low, high, z));
+      v128.store(y + i + j, f32x4.add(f32x4.mul(v128.load(x + i + j), v128.load(m + j)), v128.load(t + j)));
     }
   }
 }
@@ -55,45 +88,41 @@ export function normalize(
   }
 }
 
+/** Where `y` lies strictly between 0 and `cap`, or is NaN. A cap of NaN is none. */
 // @ts-ignore: decorator
 @inline
 function between(y: v128, cap: v128): v128 {
-  return v128.and(f32x4.gt(y, zeros()), f32x4.lt(y, cap));
+  return v128.not(v128.or(f32x4.le(y, zeros()), f32x4.ge(y, cap)));
 }
 
-/** `dy` where `0 < y < cap`, else 0. */
+/** `dy` where `0 < y < cap`, NaN where `y` is, else 0. */
 export function maskByOutput(y: usize, dy: usize, out: usize, count: i32, cap: f32): void {
   const limit = f32x4.splat(cap);
-  const whole: usize = (<usize>(count & ~3)) << 2;
-  for (let i: usize = 0; i < whole; i += 16) {
-    v128.store(out + i, v128.and(v128.load(dy + i), between(v128.load(y + i), limit)));
-  }
-  const rest = count & 3;
-  if (rest) {
-    const masked = v128.and(loadTail(dy + whole, rest), between(loadTail(y + whole, rest), limit));
-    storeTail(out + whole, masked, masked, rest);
+  for (; count > 0; count -= 4) {
+    const value = load4(y, count);
+    const unknown = v128.and(value, f32x4.ne(value, value));
+    store4(out, v128.or(v128.and(load4(dy, count), between(value, limit)), unknown), count);
+    y += 16;
+    dy += 16;
+    out += 16;
   }
 }
 
-/** A bit a number, 32 in a word: whether `0 < y < cap`. */
-export function toBits(y: usize, bits: usize, count: i32, cap: f32): void {
+/** A bit a number, 32 in a word: whether `0 < y < cap`. Writes 1 to `unknown` if one is NaN. */
+export function toBits(y: usize, bits: usize, count: i32, cap: f32, unknown: usize): void {
   const limit = f32x4.splat(cap);
+  let seen = zeros();
   for (let i = 0; i < count; i += 32) {
     let word = 0;
-    const p = y + ((<usize>i) << 2);
-    const rest = count - i;
-    if (rest >= 32) {
-      for (let k = 0; k < 32; k += 4) {
-        word |= i32x4.bitmask(between(v128.load(p + ((<usize>k) << 2)), limit)) << k;
-      }
-    } else {
-      for (let k = 0; k < rest; k++) {
-        const value = load<f32>(p + ((<usize>k) << 2));
-        if (value > 0 && value < cap) word |= 1 << k;
-      }
+    for (let k = 0; k < 32; k += 4) {
+      const value = load4(y, count - i - k);
+      word |= i32x4.bitmask(between(value, limit)) << k;
+      seen = v128.or(seen, f32x4.ne(value, value));
+      y += 16;
     }
     store<i32>(bits + ((<usize>i) >> 3), word);
   }
+  if (v128.any_true(seen)) store<i32>(unknown, 1);
 }
 
 /** `dy·m` where the bit is set, else 0; `m` a channel, or 0 for none. Without it the count may be any. */

@@ -13,10 +13,11 @@ export function madd(c: v128, a: v128, b: v128): v128 {
   return f32x4.add(f32x4.mul(a, b), c);
 }
 
+/** `x` between two bounds; NaN stays NaN, which the order of the operands does. */
 // @ts-ignore: decorator
 @inline
 export function clampTo(low: v128, high: v128, x: v128): v128 {
-  return f32x4.pmin(high, f32x4.pmax(low, x));
+  return f32x4.pmin(f32x4.pmax(x, low), high);
 }
 
 /** The first `count` numbers at `p`, of 0 to 3, and zeros. */

@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
+import {holds} from './clamp';
 import {isNumeric} from './copy';
-import {wrappedKernel} from './kernel';
+import {type KernelCall, wrappedKernel} from './kernel';
 import type {OwnKernel} from '../../registration';
 
 /** Smaller results are left to the backend. */
@@ -11,6 +12,9 @@ const NAMES = [
   ...[tf.Equal, tf.NotEqual, tf.Greater, tf.GreaterEqual, tf.Less, tf.LessEqual, tf.LogicalAnd, tf.LogicalOr],
   ...[tf.Maximum, tf.Minimum, tf.Pow, tf.Mod, tf.FloorDiv, tf.Atan2],
 ];
+
+/** Those of two numbers of which one is NaN give NaN, on the other backends. Here they do so for the first of the two. */
+const KEEPING_NAN: readonly string[] = [tf.Maximum, tf.Minimum];
 
 interface Operands {
   readonly a: tf.Tensor;
@@ -23,7 +27,8 @@ interface Operands {
  * max pooling.
  */
 export const broadcastKernels: readonly OwnKernel[] = NAMES.map(name =>
-  wrappedKernel<Operands, object>(name, stock => call => {
+  wrappedKernel<Operands, object>(name, own => call => {
+    const stock = KEEPING_NAN.includes(name) ? keepingNaN(own) : own;
     const {a, b} = call.inputs;
     const shape = tf.broadcast_util.assertAndGetBroadcastShape(a.shape, b.shape);
     const isFast = [a, b].every(x => repeatsAsAWhole(x, shape)) || ![a, b].every(isNumeric);
@@ -38,6 +43,20 @@ export const broadcastKernels: readonly OwnKernel[] = NAMES.map(name =>
     }
   }),
 );
+
+type Kernel = (call: KernelCall<Operands, object>) => tf.TensorInfo;
+
+/** The larger operand goes first, and the smaller one is searched. */
+function keepingNaN(stock: Kernel): Kernel {
+  return call => {
+    const [a, b] = [call.inputs.a, call.inputs.b].sort((x, y) => y.size - x.size) as [tf.Tensor, tf.Tensor];
+    const result = stock({...call, inputs: {a, b}});
+    if (b.dtype !== 'float32' || !holds(call.backend, b, NaN)) {
+      return result;
+    }
+    return tf.tidy(() => tf.where(tf.isNaN(b), b, tf.engine().makeTensorFromTensorInfo(result)));
+  };
+}
 
 /** Whether a tensor fills a shape by being repeated as a whole, which the backend does fast. */
 function repeatsAsAWhole(x: tf.Tensor, shape: readonly number[]): boolean {

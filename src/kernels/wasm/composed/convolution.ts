@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {adjointKernel, conv2dFilterGradient, conv2dInputGradient} from '../../conv2dGradients';
 import {depthwiseConv2dFilterGradient, depthwiseConv2dInputGradient} from '../../depthwiseGradients';
 import {convolutionAxes, type Padding} from '../../geometry';
+import {withExactClamp} from './clamp';
 import {newKernel, wrappedKernel} from './kernel';
 import type {OwnKernel} from '../../registration';
 
@@ -70,51 +71,52 @@ export const convolutionKernels: readonly OwnKernel[] = [
   conv2dBackpropInput,
   depthwiseBackpropFilter,
   depthwiseBackpropInput,
-  ...[tf.Conv2D, tf.FusedConv2D].map(name => exactSamePadding(name, false)),
-  ...[tf.DepthwiseConv2dNative, tf.FusedDepthwiseConv2D].map(name => exactSamePadding(name, true)),
+  ...[tf.Conv2D, tf.FusedConv2D].map(name => forwardKernel(name, false)),
+  ...[tf.DepthwiseConv2dNative, tf.FusedDepthwiseConv2D].map(name => forwardKernel(name, true)),
 ];
 
 interface ConvolutionAttributes {
   readonly strides: number | [number, number];
   readonly pad: Padding;
+  readonly dataFormat?: string;
   /** The layers of tfjs pass `null`. */
   readonly dilations?: number | [number, number] | null;
   readonly dimRoundingMode?: 'floor' | 'round' | 'ceil';
+  readonly activation?: string;
 }
 
 /**
- * A stock convolution that returns zeros where padding 'same' leaves inputs unread (a kernel smaller than its stride): XNNPACK
- * computes a negative padding. There the same padding is given in numbers.
+ * A convolution by the backend's own kernel, with three corrections. Where the result is empty, the backend's writes beyond it. Where padding
+ * 'same' leaves inputs unread, since a kernel is smaller than its stride, XNNPACK computes a negative padding, and zeros; there the same padding is
+ * given in numbers. And NaN passes a relu.
  */
-function exactSamePadding(name: string, depthwise: boolean): OwnKernel {
-  return wrappedKernel<{x: tf.Tensor4D; filter: tf.Tensor4D}, ConvolutionAttributes>(name, stock => call => {
-    if (call.attrs.pad !== 'same') {
-      return stock(call);
-    }
+function forwardKernel(name: string, depthwise: boolean): OwnKernel {
+  return wrappedKernel<{x: tf.Tensor4D; filter: tf.Tensor4D}, ConvolutionAttributes>(name, own => call => {
+    const stock = withExactClamp(own);
     const {x, filter} = call.inputs;
-    const {strides, dilations} = call.attrs;
+    const {strides, dilations, pad, dimRoundingMode, dataFormat = 'NHWC'} = call.attrs;
+    if (dataFormat !== 'NHWC') {
+      return stock(call); // which refuses it
+    }
     const info = tf.backend_util.computeConv2DInfo(
-      x.shape,
-      filter.shape,
-      strides,
-      dilations ?? 1,
-      'same',
-      undefined,
-      depthwise,
+      ...([x.shape, filter.shape, strides, dilations ?? 1, pad, dimRoundingMode, depthwise] as const),
     );
+    if (info.outShape.includes(0)) {
+      return call.backend.makeOutput(info.outShape, x.dtype);
+    }
     const unread =
       (info.outHeight - 1) * info.strideHeight + info.effectiveFilterHeight < info.inHeight ||
       (info.outWidth - 1) * info.strideWidth + info.effectiveFilterWidth < info.inWidth;
-    if (!unread) {
+    if (pad !== 'same' || !unread) {
       return stock(call);
     }
     const {top, bottom, left, right} = info.padInfo;
-    const pad: Padding = [
+    const inNumbers: Padding = [
       [0, 0],
       [top, bottom],
       [left, right],
       [0, 0],
     ];
-    return stock({...call, attrs: {...call.attrs, pad}});
+    return stock({...call, attrs: {...call.attrs, pad: inNumbers}});
   });
 }

@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {directProducts, matrixProducts, type Multiply} from '../../matrixProducts';
+import {withExactClamp} from './clamp';
 import {wrappedKernel} from './kernel';
 import type {OwnKernel} from '../../registration';
 
@@ -29,7 +30,8 @@ const packedAs = new WeakMap<tf.DataId, string>();
  * loop fifteen times slower, which in the fused kernel also adds the wrong bias. Here they are made of fast products.
  */
 export const matMulKernels: readonly OwnKernel[] = [tf.BatchMatMul, tf._FusedMatMul].map(name =>
-  wrappedKernel<Operands, Attributes>(name, stock => call => {
+  wrappedKernel<Operands, Attributes>(name, own => call => {
+    const stock = withExactClamp(own);
     const {inputs, attrs} = call;
     const {a, b, bias} = inputs;
     const {transposeA, transposeB, activation = 'linear'} = attrs;

@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import {holds} from './clamp';
 import {heapViews, newKernel, type WasmBackend, wrappedKernel} from './kernel';
 import {nativeOf} from '../module/find';
 import {BY_NUMBER, type Native} from '../module/native';
@@ -27,10 +28,25 @@ interface Gradient {
 }
 
 /**
+ * `AvgPool` makes −Infinity of NaN on this backend. That is seldom, so only the results are searched for it.
+ *
  * Max pooling where the backend is wrong: it starts from 1e-38, the smallest positive number, and so misses maxima that are not
  * positive, in the gradients and, but for `MaxPool`, forward too. Of equal maxima the first is taken.
  */
 export const poolKernels: readonly OwnKernel[] = [
+  wrappedKernel<{x: tf.Tensor4D}, tf.AvgPoolAttrs>(tf.AvgPool, stock => call => {
+    const means = stock(call);
+    if (!holds(call.backend, means, -Infinity)) {
+      return means;
+    }
+    const {filterSize, strides, pad, dimRoundingMode} = call.attrs;
+    return tf.tidy(() => {
+      const unknown = tf.avgPool(
+        ...([tf.cast(tf.isNaN(call.inputs.x), 'float32'), filterSize, strides, pad, dimRoundingMode] as const),
+      );
+      return tf.where(tf.greater(unknown, 0), NaN, tf.engine().makeTensorFromTensorInfo(means));
+    });
+  }),
   newKernel<Gradient, tf.MaxPoolGradAttrs>(tf.MaxPoolGrad, ({inputs, attrs, backend}) =>
     poolGradient(inputs, pooling2D(inputs.input, attrs), backend),
   ),

@@ -9,7 +9,7 @@ interface OutputGradient {
   readonly y: tf.Tensor;
 }
 
-/** The gradient of `min(max(x, 0), cap)` from its output: `dy` where that lies strictly between the bounds, else 0. */
+/** The gradient of `min(max(x, 0), cap)`, or of `max(x, 0)`, from its output: `dy` where that lies strictly between the bounds, else 0. */
 function cappedGradient(name: string, cap: number, composed: (call: OutputGradient) => tf.Tensor): OwnKernel {
   return newKernel<OutputGradient, object>(name, ({inputs, backend}) => {
     const native = nativeOf(backend);
@@ -43,14 +43,14 @@ const affine = newKernel<Affine, object>(AFFINE, ({inputs: {x, m, t}, backend}) 
   const out = native.output(x.shape);
   const [from, scale, shift, to] = [x, m, t, out].map(tensor => native.at(tensor)) as [number, number, number, number];
   native.runParts(native.partsOf(x.size, m.size, BY_NUMBER * x.size), (own, {first, size}) => {
-    own.affine(from + 4 * first, scale, shift, to + 4 * first, size, m.size, -Infinity, Infinity);
+    own.affine(from + 4 * first, scale, shift, to + 4 * first, size, m.size);
   });
   return out;
 });
 
 /** Kernels that tfjs does not have, for images channel by channel. */
 export const channelKernels: readonly OwnKernel[] = [
-  cappedGradient('ReluGrad', Infinity, ({dy, y}) => tf.mul(dy, tf.step(y))),
+  cappedGradient('ReluGrad', NaN, ({dy, y}) => tf.mul(dy, tf.step(y))),
   cappedGradient('Relu6Grad', 6, ({dy, y}) => tf.mul(dy, tf.step(tf.mul(y, tf.sub(6, y))))),
   affine,
 ];

@@ -3,6 +3,7 @@ export type NativeFunctions = Readonly<
   Record<
     | 'adam'
     | 'affine'
+    | 'clamp'
     | 'convolutionKernelGradient'
     | 'convolve'
     | 'depthwise'
@@ -29,4 +30,7 @@ export type NativeFunctions = Readonly<
     | 'winogradOutput',
     (...args: number[]) => void
   >
-> & {readonly sumOfSquares: (place: number, count: number) => number};
+> & {
+  readonly holds: (place: number, count: number, value: number) => number;
+  readonly sumOfSquares: (place: number, count: number) => number;
+};

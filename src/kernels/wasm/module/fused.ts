@@ -16,18 +16,30 @@ export function nativeFusion(): Fusion | undefined {
       normalized: (convolution, scaling) => compute(native, convolution, scaling, null),
       rectified: (convolution, scaling, cap) => {
         const y = compute(native, convolution, scaling, {low: 0, high: cap});
-        const bits = tf.engine().makeTensorFromTensorInfo(native.words(Math.ceil(y.size / 32)));
+        const words = Math.ceil(y.size / 32);
+        const bits = tf.engine().makeTensorFromTensorInfo(native.words(words + 1));
         const [from, to] = [native.at(y), native.at(bits)];
+        const unknown = to + 4 * words;
+        native.writeFloats(unknown, [0]);
+        const isOpen = cap === Infinity;
         native.runParts(native.partsOf(y.size, 32, BY_NUMBER * y.size), (own, {first, size}) => {
-          own.toBits(from + 4 * first, to + first / 8, size, cap);
+          own.toBits(from + 4 * first, to + first / 8, size, isOpen ? NaN : cap, unknown);
         });
-        return [y, bits];
+        if (native.floats(unknown, 1)[0] === 0) {
+          return [y, bits];
+        }
+        // A bit cannot say that a number is NaN.
+        bits.dispose();
+        return [y, tf.tidy(() => tf.step(isOpen ? y : tf.mul(y, tf.sub(cap, y))))];
       },
-      masked: (dy, bits) => {
+      masked: (dy, mask) => {
+        if (mask.dtype === 'float32') {
+          return tf.mul(dy, mask);
+        }
         const out = tf.engine().makeTensorFromTensorInfo(native.output(dy.shape));
-        const [mask, from, to] = [bits, dy, out].map(tensor => native.at(tensor)) as [number, number, number];
+        const [bits, from, to] = [mask, dy, out].map(tensor => native.at(tensor)) as [number, number, number];
         native.runParts(native.partsOf(dy.size, 32, BY_NUMBER * dy.size), (own, {first, size}) => {
-          own.maskByBits(mask + first / 8, from + 4 * first, 0, to + 4 * first, size, 0);
+          own.maskByBits(bits + first / 8, from + 4 * first, 0, to + 4 * first, size, 0);
         });
         return out;
       },

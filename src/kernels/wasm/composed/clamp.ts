@@ -1,0 +1,72 @@
+import * as tf from '@tensorflow/tfjs';
+import type {OwnKernel} from '../../registration';
+import {nativeOf} from '../module/find';
+import {BY_NUMBER} from '../module/native';
+import {type Clamp, clampOf} from '../module/products';
+import {heapViews, type KernelCall, type WasmBackend, wrappedKernel} from './kernel';
+
+type Kernel<Inputs, Attributes> = (call: KernelCall<Inputs, Attributes>) => tf.TensorInfo;
+
+/**
+ * `ClipByValue`, `Relu6` and `Relu`. The backend's own make the lower bound of NaN, `Relu` of those with a sign, which processors compute for
+ * ∞ − ∞; `ClipByValue` reads whole numbers as floats.
+ */
+export const clampKernels: readonly OwnKernel[] = [
+  clampKernel<tf.ClipByValueAttrs>(tf.ClipByValue, ({clipValueMin, clipValueMax}) => ({
+    low: clipValueMin,
+    high: clipValueMax,
+  })),
+  clampKernel<object>(tf.Relu6, () => ({low: 0, high: 6})),
+  clampKernel<object>(tf.Relu, () => ({low: 0, high: Infinity})),
+];
+
+function clampKernel<Attributes>(name: string, boundsOf: (attrs: Attributes) => Clamp): OwnKernel {
+  return wrappedKernel<{x: tf.TensorInfo}, Attributes>(name, () => ({inputs: {x}, attrs, backend}) => {
+    const out = backend.makeOutput(x.shape, x.dtype);
+    clampInto(backend, x, out, boundsOf(attrs));
+    return out;
+  });
+}
+
+/** A fused kernel whose relu keeps NaN: the backend's own makes 0 of it. */
+export function withExactClamp<Inputs, Attributes extends {readonly activation?: string}>(
+  stock: Kernel<Inputs, Attributes>,
+): Kernel<Inputs, Attributes> {
+  return call => {
+    const {attrs, backend} = call;
+    const clamp = clampOf(attrs.activation ?? 'linear');
+    if (clamp == null) {
+      return stock(call);
+    }
+    const y = stock({...call, attrs: {...attrs, activation: 'linear'}});
+    clampInto(backend, y, y, clamp);
+    return y;
+  };
+}
+
+/** Whether one of the numbers is NaN or `value`. */
+export function holds(backend: WasmBackend, x: tf.TensorInfo, value: number): boolean {
+  const native = nativeOf(backend);
+  const [numbers] = heapViews(backend, x) as [Float32Array];
+  return native === undefined
+    ? numbers.includes(NaN) || numbers.includes(value)
+    : native.functions.holds(numbers.byteOffset, numbers.length, value) !== 0;
+}
+
+/** Writes `x` between bounds to `out`, which may be `x`. */
+function clampInto(backend: WasmBackend, x: tf.TensorInfo, out: tf.TensorInfo, {low, high}: Clamp): void {
+  const native = nativeOf(backend);
+  const count = tf.util.sizeFromShape(x.shape);
+  if (native !== undefined && x.dtype === 'float32') {
+    const [from, to] = [native.at(x), native.at(out)];
+    native.runParts(native.partsOf(count, 4, BY_NUMBER * count), (own, {first, size}) => {
+      own.clamp(from + 4 * first, to + 4 * first, size, low, high);
+    });
+    return;
+  }
+  const [from, to] = heapViews(backend, x, out) as [Float32Array, Float32Array];
+  for (let i = 0; i < count; i++) {
+    const value = from[i] as number;
+    to[i] = value < low ? low : value > high ? high : value;
+  }
+}
