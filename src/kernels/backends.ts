@@ -1,42 +1,42 @@
 import {batchNormKernel} from './batchNorm';
+import {type Capabilities, supplyCapabilities} from './capabilities';
 import {conv3dTransposeGradient} from './conv3dTranspose';
 import {depthToSpaceGradient} from './depthToSpace';
 import {onBackend} from './lifecycle';
-import {matrixProductGradient, tensorflowKernels} from './node/tensorflow';
-import {supplyOneLaunch} from './oneLaunch';
-import {pointwise} from './pointwise';
-import {pointwiseAffine, pointwiseGradient} from './pointwiseOps';
+import {hostSteps} from './node/hostSteps';
+import {matrixProductGradient, tensorflowCapabilities, tensorflowKernels} from './node/tensorflow';
 import {type OwnKernel, registerGradients, registerKernels} from './registration';
 import {resizeGradients} from './resizing';
-import {wasmKernels} from './wasm/wasm';
+import {wasmCapabilities} from './wasm/capabilities';
+import {wasmKernels} from './wasm/wasmKernels';
+import {webglCapabilities} from './webgl/capabilities';
 import {tryWebgl} from './webgl/program';
-import {addProduct} from './webgpu/addProduct';
+import {webgpuCapabilities} from './webgpu/capabilities';
 import {tryWebgpu} from './webgpu/program';
 
-/** What is done for a backend when it is set. */
+/** What is known of a backend. */
 interface Backend {
   /** Kernels that correct what it gets wrong, add what it lacks, and speed up what is slow in the backward pass. */
   readonly kernels?: readonly OwnKernel[];
-  /** Has programs of our own tried out on it. */
+  /** Has programs of our own tried out on it, when it is set. */
   readonly tryOut?: (backend: never) => void;
+  /** What it can do beside tfjs's operations. */
+  readonly capabilities: () => Capabilities | undefined;
 }
 
-/** A row for each backend. tf.loadLayersModel and stock layers profit too. */
+/** A row for each backend. tf.loadLayersModel and stock layers profit from the kernels too. */
 const BACKENDS: Readonly<Record<string, Backend>> = {
-  cpu: {kernels: [batchNormKernel, ...resizeGradients]},
-  tensorflow: {kernels: tensorflowKernels},
-  wasm: {kernels: wasmKernels},
-  webgl: {tryOut: tryWebgl},
-  webgpu: {tryOut: tryWebgpu},
+  cpu: {kernels: [batchNormKernel, ...resizeGradients], capabilities: () => ({optimizerSteps: () => hostSteps})},
+  tensorflow: {kernels: tensorflowKernels, capabilities: () => tensorflowCapabilities},
+  wasm: {kernels: wasmKernels, capabilities: wasmCapabilities},
+  webgl: {tryOut: tryWebgl, capabilities: webglCapabilities},
+  webgpu: {tryOut: tryWebgpu, capabilities: webgpuCapabilities},
 };
 
-supplyOneLaunch({
-  addProduct,
-  affine: pointwiseAffine,
-  activationGradient: pointwiseGradient,
-  isHere: () => pointwise() !== undefined,
-});
 registerGradients([conv3dTransposeGradient, depthToSpaceGradient, matrixProductGradient]);
+for (const [name, backend] of Object.entries(BACKENDS)) {
+  supplyCapabilities(name, backend.capabilities);
+}
 onBackend((name, backend) => {
   const {kernels = [], tryOut} = (Object.hasOwn(BACKENDS, name) && BACKENDS[name]) || {};
   registerKernels(name, kernels);

@@ -2,10 +2,10 @@ import * as tf from '@tensorflow/tfjs';
 import {
   type Axis,
   behind,
-  convolutionAxes,
   cropNegative,
   type ExplicitPadding,
   everyNth,
+  geometryOf,
   interleave,
   meetsOnlyZeros,
   padOrCrop,
@@ -55,7 +55,7 @@ export function conv2dInputGradient(
   rounding?: Rounding,
 ): tf.Tensor4D {
   const [kh, kw, channelsOut, channelsIn] = adjoint.shape;
-  const [height, width] = convolutionAxes(inputShape, [kh, kw, channelsIn, channelsOut], strides, pad, rounding);
+  const {height, width} = geometryOf(inputShape, [kh, kw, channelsIn, channelsOut], strides, pad, {rounding});
   return tf.tidy(() => {
     const rows = phases(height).map(row =>
       phases(width).map(column => convolvePhase(dy, adjoint, row, column, height.stride, width.stride)),
@@ -106,7 +106,7 @@ export function conv2dFilterGradient(
 ): tf.Tensor4D {
   const [kh, kw, channelsIn, channelsOut] = kernelShape;
   const [n, h, w] = x.shape;
-  const [height, width] = convolutionAxes(x.shape, kernelShape, strides, pad, rounding);
+  const {height, width} = geometryOf(x.shape, kernelShape, strides, pad, {rounding});
   if (meetsOnlyZeros(height) || meetsOnlyZeros(width)) {
     return tf.zeros(kernelShape);
   }

@@ -2,10 +2,10 @@ import * as tf from '@tensorflow/tfjs';
 import {reverseRows} from './conv2dGradients';
 import {
   type Axis,
-  convolutionAxes,
   cropNegative,
   type ExplicitPadding,
   everyNth,
+  geometryOf,
   interleave,
   meetsOnlyZeros,
   padOrCrop,
@@ -44,7 +44,7 @@ export function depthwiseConv2dInputGradient(
 ): tf.Tensor4D {
   const [kh, kw, channels, multiplier] = kernel.shape;
   const [n, h, w] = inputShape;
-  const [height, width] = convolutionAxes(inputShape, kernel.shape, strides, pad, rounding);
+  const {height, width} = geometryOf(inputShape, kernel.shape, strides, pad, {rounding});
   return tf.tidy(() => {
     const turned = tf.reshape<tf.Rank.R4>(reverseRows(tf.reshape(kernel, [kh * kw, channels * multiplier])), [
       kh,
@@ -117,7 +117,7 @@ export function depthwiseConv2dFilterGradient(
 ): tf.Tensor4D {
   const [kh, kw, channelsIn, multiplier] = kernelShape;
   const channels = channelsIn * multiplier;
-  const [height, width] = convolutionAxes(x.shape, kernelShape, strides, pad, rounding);
+  const {height, width} = geometryOf(x.shape, kernelShape, strides, pad, {rounding});
   if (meetsOnlyZeros(height) || meetsOnlyZeros(width)) {
     return tf.zeros(kernelShape);
   }

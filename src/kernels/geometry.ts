@@ -28,31 +28,35 @@ export interface Axis {
   readonly before: number;
 }
 
-/** The two spatial axes of a convolution of `inputShape` [n, h, w, in] with a kernel [kh, kw, in, out]. */
-export function convolutionAxes(
+/** A 2-D convolution of channels-last images, without dilation. */
+export interface Geometry {
+  readonly n: number;
+  readonly height: Axis;
+  readonly width: Axis;
+  readonly channelsIn: number;
+  readonly channelsOut: number;
+}
+
+/** The geometry of a convolution of images `[n, h, w, in]` with a kernel `[kh, kw, in, out]`, or, depthwise, `[kh, kw, in, mult]`. */
+export function geometryOf(
   inputShape: Shape4D,
   kernelShape: Shape4D,
   strides: Strides,
   pad: Padding,
-  rounding?: Rounding,
-): [height: Axis, width: Axis] {
-  const info = tf.backend_util.computeConv2DInfo(inputShape, kernelShape, strides, 1, pad, rounding);
-  return [
-    {
-      input: info.inHeight,
-      output: info.outHeight,
-      kernel: info.filterHeight,
-      stride: info.strideHeight,
-      before: info.padInfo.top,
-    },
-    {
-      input: info.inWidth,
-      output: info.outWidth,
-      kernel: info.filterWidth,
-      stride: info.strideWidth,
-      before: info.padInfo.left,
-    },
-  ];
+  {rounding, depthwise = false}: {rounding?: Rounding; depthwise?: boolean} = {},
+): Geometry {
+  const info = tf.backend_util.computeConv2DInfo(inputShape, kernelShape, strides, 1, pad, rounding, depthwise);
+  const axis = (input: number, output: number, kernel: number, stride: number, before: number): Axis => ({
+    ...{input, output, kernel, stride, before},
+  });
+  const {top, left} = info.padInfo;
+  return {
+    n: info.batchSize,
+    height: axis(info.inHeight, info.outHeight, info.filterHeight, info.strideHeight, top),
+    width: axis(info.inWidth, info.outWidth, info.filterWidth, info.strideWidth, left),
+    channelsIn: info.inChannels,
+    channelsOut: info.outChannels,
+  };
 }
 
 /**

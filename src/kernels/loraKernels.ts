@@ -1,11 +1,9 @@
-import * as tf from '@tensorflow/tfjs';
 import {LoRAError, show} from '../errors';
-import {oneLaunch} from './oneLaunch';
+import {capabilities, type KernelSource} from './capabilities';
 import {currentNative} from './wasm/module/find';
 import {wantFusedSums} from './wasm/module/relaxed';
 
-/** What computes a training step: our wasm module, kernels made of tfjs's own operations, programs of ours, or the backend's own kernels. */
-export type KernelSource = 'module' | 'composed' | 'programs' | 'backend';
+export type {KernelSource};
 
 /**
  * What the current backend computes a training step with.
@@ -18,10 +16,7 @@ export type KernelSource = 'module' | 'composed' | 'programs' | 'backend';
  * fraction of what it would. Until then, which is the time of one read from the graphics card, and on every other backend it is `'backend'`.
  */
 export function loraKernels(): KernelSource {
-  if (tf.getBackend() !== 'wasm') {
-    return oneLaunch()?.isHere() === true ? 'programs' : 'backend';
-  }
-  return currentNative() === undefined ? 'composed' : 'module';
+  return capabilities().source ?? 'backend';
 }
 
 /**

@@ -1,39 +1,41 @@
 import type * as tf from '@tensorflow/tfjs';
-import type {Pointwise} from './pointwiseCode';
-import {runOnWebgl, runsOnWebgl} from './webgl/program';
-import {type Program, runProgram, runsPrograms} from './webgpu/program';
-import {programOf} from './webgpu/programOf';
+import type {OneLaunch, OutputActivationName} from './capabilities';
 
-/** Computes all results. */
-export type RunPointwise = (code: Pointwise, inputs: readonly tf.Tensor[], settings: readonly number[]) => tf.Tensor[];
-
-/** What runs computations of our own on the current backend: in one launch on webgpu, in one for each result on webgl. `undefined` elsewhere. */
-export function pointwise(): RunPointwise | undefined {
-  if (runsPrograms()) {
-    return (code, inputs, settings) => {
-      const {shape} = inputs[0] as tf.Tensor;
-      const outputs = Object.keys(code.outputs).map(() => shape);
-      const numbers = [...(code.vectors ? [shape[shape.length - 1] ?? 1] : []), ...settings];
-      return runProgram(
-        programOf(code.name, () => written(code)),
-        {inputs, outputs, numbers},
-      );
-    };
-  }
-  return runsOnWebgl() ? runOnWebgl : undefined;
+/** A computation number by number, on tensors of one shape. */
+export interface Pointwise {
+  readonly name: string;
+  /** Names of the tensors. */
+  readonly inputs: readonly string[];
+  /** Names of the tensors after these, each a vector along the last axis. */
+  readonly vectors?: readonly string[];
+  /** Names of the numbers. */
+  readonly settings: readonly string[];
+  /** Each result, by an expression of all these and of the results before it that WGSL and GLSL both know. */
+  readonly outputs: Readonly<Record<string, string>>;
 }
 
-function written({inputs, vectors = [], settings, outputs}: Pointwise): Omit<Program, 'name'> {
+/** Computes all results on a backend. */
+export type RunPointwise = (code: Pointwise, inputs: readonly tf.Tensor[], settings: readonly number[]) => tf.Tensor[];
+
+function gradient(name: string, slope: string): Pointwise {
+  return {name, inputs: ['d', 'y'], settings: [], outputs: {x: `d * ${slope}`}};
+}
+
+/** Gradients of activations by their outputs. */
+const GRADIENTS: Readonly<Record<OutputActivationName, Pointwise>> = {
+  relu: gradient('relu', 'sign(y)'),
+  relu6: gradient('relu6', 'sign(y) * sign(6.0 - y)'),
+  sigmoid: gradient('sigmoid', 'y * (1.0 - y)'),
+  tanh: gradient('tanh', '(1.0 - y * y)'),
+};
+
+const SCALE: Pointwise = {name: 'scale', inputs: ['x'], vectors: ['m'], settings: [], outputs: {y: 'x * m'}};
+const AFFINE: Pointwise = {...SCALE, name: 'affine', vectors: ['m', 't'], outputs: {y: 'x * m + t'}};
+
+/** Operations that are computed number by number. */
+export function pointwiseOperations(run: RunPointwise): OneLaunch {
   return {
-    reads: [...inputs, ...vectors].map(x => `in_${x}`),
-    writes: Object.keys(outputs).map(x => `out_${x}`),
-    integers: vectors.length > 0 ? ['width'] : [],
-    floats: settings,
-    body: [
-      ...inputs.map(x => `let ${x} = in_${x}[i];`),
-      ...vectors.map(x => `let ${x} = in_${x}[i % u.width];`),
-      ...settings.map(setting => `let ${setting} = u.${setting};`),
-      ...Object.entries(outputs).map(([x, expression]) => `let ${x} = ${expression}; out_${x}[i] = ${x};`),
-    ].join(' '),
+    affine: (x, m, t) => (x.rank > 4 ? undefined : run(t ? AFFINE : SCALE, t ? [x, m, t] : [x, m], [])[0]),
+    activationGradient: (name, dy, y) => run(GRADIENTS[name], [dy, y], [])[0],
   };
 }

@@ -1,7 +1,6 @@
 import type * as tf from '@tensorflow/tfjs';
 import {type OptimizerSteps, replaceSlots} from './optimizerSteps';
-import {pointwise} from './pointwise';
-import type {Pointwise} from './pointwiseCode';
+import type {Pointwise, RunPointwise} from './pointwise';
 
 // A step changes no tensor in place: others may share its numbers, and reading a tensor of a graphics card takes a while.
 
@@ -33,36 +32,23 @@ const DESCENT: Pointwise = {
   outputs: {y: 'x - rate * (g * scale)'},
 };
 
-/** The steps of a variable in few launches, on the graphics cards on which programs of our own run. */
-export function pointwiseSteps(): OptimizerSteps | undefined {
-  const run = pointwise();
-  return (
-    run && {
-      adam: (value, gradient, slots, settings) => {
-        const {learningRate, gradientScale, beta1, beta2, epsilon, corrections, kept} = settings;
-        const numbers = [
-          gradientScale,
-          beta1,
-          1 - beta1,
-          beta2,
-          1 - beta2,
-          ...corrections,
-          learningRate,
-          epsilon,
-          kept,
-        ];
-        const [m, v, y] = run(ADAM, [value, gradient, ...slots], numbers) as [tf.Tensor, tf.Tensor, tf.Tensor];
-        replaceSlots(slots, [m, v]);
-        return y;
-      },
-      momentum: (value, gradient, slots, {learningRate, gradientScale, momentum, nesterov}) => {
-        const numbers = [gradientScale, momentum, learningRate, nesterov ? 1 : 0];
-        const [m, y] = run(MOMENTUM, [value, gradient, ...slots], numbers) as [tf.Tensor, tf.Tensor];
-        replaceSlots(slots, [m]);
-        return y;
-      },
-      descend: (value, gradient, {learningRate, gradientScale}) =>
-        run(DESCENT, [value, gradient], [gradientScale, learningRate])[0] as tf.Tensor,
-    }
-  );
+/** The steps of a variable in few launches, by programs of our own. */
+export function pointwiseSteps(run: RunPointwise): OptimizerSteps {
+  return {
+    adam: (value, gradient, slots, settings) => {
+      const {learningRate, gradientScale, beta1, beta2, epsilon, corrections, kept} = settings;
+      const numbers = [gradientScale, beta1, 1 - beta1, beta2, 1 - beta2, ...corrections, learningRate, epsilon, kept];
+      const [m, v, y] = run(ADAM, [value, gradient, ...slots], numbers) as [tf.Tensor, tf.Tensor, tf.Tensor];
+      replaceSlots(slots, [m, v]);
+      return y;
+    },
+    momentum: (value, gradient, slots, {learningRate, gradientScale, momentum, nesterov}) => {
+      const numbers = [gradientScale, momentum, learningRate, nesterov ? 1 : 0];
+      const [m, y] = run(MOMENTUM, [value, gradient, ...slots], numbers) as [tf.Tensor, tf.Tensor];
+      replaceSlots(slots, [m]);
+      return y;
+    },
+    descend: (value, gradient, {learningRate, gradientScale}) =>
+      run(DESCENT, [value, gradient], [gradientScale, learningRate])[0] as tf.Tensor,
+  };
 }

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {oneLaunch} from '../kernels/oneLaunch';
+import {capabilities} from '../kernels/capabilities';
 import {
   activate as activateAtOnce,
   type Activation,
@@ -55,7 +55,7 @@ const reluForward: Forward = (layer, x) => {
     : activate(x, {
         fused: null,
         // A launch that changes no number, but keeps NaN on wasm.
-        apply: z => tf.clipByValue(isRecording() && oneLaunch()?.isHere() === true ? z : tf.relu(z), 0, maxValue),
+        apply: z => tf.clipByValue(isRecording() && capabilities().source === 'programs' ? z : tf.relu(z), 0, maxValue),
         gradient: cappedReluGradient(maxValue),
         cap: maxValue,
       });

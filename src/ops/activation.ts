@@ -18,7 +18,7 @@ export interface Activation extends OutputActivation {
 }
 
 /** The gradient of relu from its output: `dy` where that is positive, else 0. */
-export const reluGradient = activationGradient('ReluGrad', (dy, y) => tf.mul(dy, tf.step(y)));
+export const reluGradient = activationGradient('relu', (dy, y) => tf.mul(dy, tf.step(y)));
 
 /** By tfjs's name. Where tfjs's own gradient is ambiguous (relu at 0, relu6 at 0 and 6, hardSigmoid at ±2.5), these give 0. */
 const OUTPUT_ACTIVATIONS: Readonly<Record<string, OutputActivation>> = {
@@ -29,9 +29,9 @@ const OUTPUT_ACTIVATIONS: Readonly<Record<string, OutputActivation>> = {
   hardSigmoid: {fused: null, gradient: (dy, y) => tf.mul(dy, tf.mul(0.2, tf.step(tf.mul(y, tf.sub(1, y)))))},
   sigmoid: {
     fused: null,
-    gradient: activationGradient('SigmoidGrad', (dy, y) => tf.mul(dy, tf.mul(y, tf.sub(1, y)))),
+    gradient: activationGradient('sigmoid', (dy, y) => tf.mul(dy, tf.mul(y, tf.sub(1, y)))),
   },
-  tanh: {fused: null, gradient: activationGradient('TanhGrad', (dy, y) => tf.mul(dy, tf.sub(1, tf.square(y))))},
+  tanh: {fused: null, gradient: activationGradient('tanh', (dy, y) => tf.mul(dy, tf.sub(1, tf.square(y))))},
 };
 
 /** What is known of an activation, by tfjs's name for it; `undefined` where its gradient needs its input. */
@@ -42,7 +42,7 @@ export function outputActivation(name: string): OutputActivation | undefined {
 /** The gradient of `min(max(x, 0), cap)` from its output: `dy` strictly between the bounds, else 0. */
 export function cappedReluGradient(cap: number): (dy: tf.Tensor, y: tf.Tensor) => tf.Tensor {
   const composed = (dy: tf.Tensor, y: tf.Tensor) => tf.mul(dy, tf.step(tf.mul(y, tf.sub(cap, y))));
-  return cap === 6 ? activationGradient('Relu6Grad', composed) : composed;
+  return cap === 6 ? activationGradient('relu6', composed) : composed;
 }
 
 /** An activation by itself, with the gradient from its output: tfjs's own gradient of relu6 takes three slow kernels on wasm. */

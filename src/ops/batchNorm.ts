@@ -1,8 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
-import {launchesOperations, oneLaunch} from '../kernels/oneLaunch';
-import {AFFINE} from '../kernels/wasm/wasm';
+import {capabilities, oneLaunch} from '../kernels/capabilities';
 import {normalizeChain} from './convolutionChain';
-import {hasKernel, run} from './kernels';
 import {type Prepared, runLazyOp} from './lazyOp';
 
 /** The statistics and weights of a batch normalization, each `[c]`. */
@@ -34,7 +32,7 @@ export function frozenBatchNorm(
     inputs: {x, ...(weights.beta && {beta: weights.beta})},
     save: {x: false, y: false},
     forward: () => {
-      if (exact || launchesOperations()) {
+      if (exact || capabilities().launchesOperations === true) {
         const {mean, variance, gamma, beta, epsilon} = weights;
         const offset = beta === null ? undefined : onAxis(beta);
         const scale = gamma === null ? undefined : onAxis(gamma);
@@ -74,10 +72,7 @@ function affine({mean, variance, gamma, beta, epsilon}: BatchNormWeights, prepar
 
 /** `x·m + t`, or `x·m`, with `m` and `t` along the last axis. */
 function scaleAndShift(x: tf.Tensor, m: tf.Tensor, t?: tf.Tensor): tf.Tensor {
-  if (hasKernel(AFFINE)) {
-    return run(AFFINE, {x, m, ...(t && {t})}, {});
-  }
-  return oneLaunch()?.affine(x, m, t) ?? (t === undefined ? tf.mul(x, m) : tf.add(tf.mul(x, m), t));
+  return oneLaunch()?.affine?.(x, m, t) ?? (t === undefined ? tf.mul(x, m) : tf.add(tf.mul(x, m), t));
 }
 
 /** `[c]` in a shape that broadcasts along `axis` of a tensor of `rank` axes. */

@@ -1,6 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {adjointKernel, conv2dInputGradient} from '../kernels/conv2dGradients';
-import {keepsAdjoints} from '../kernels/wasm/wasm';
+import {capabilities} from '../kernels/capabilities';
 import {deflate, inflate, inflatedShape} from './dilation';
 import {conv2dBackpropFilter, type Conv2DGeometry, conv2dBackpropInput, fusedConv2d} from './kernels';
 import type {Linear} from './factors';
@@ -19,11 +18,12 @@ export function conv2dOp(geometry: Conv2DGeometry): Linear {
       const dy = dz as tf.Tensor4D;
       const shape = inputShape as Shape4D;
       const filter = () => inflate(kernel as tf.Tensor4D, dilations);
-      if (prepared === undefined || !keepsAdjoints()) {
+      const {preparedConvolution} = capabilities();
+      if (prepared === undefined || preparedConvolution === undefined) {
         return conv2dBackpropInput(dy, filter(), shape, geometry);
       }
-      const [adjoint] = prepared.get([kernel], () => [adjointKernel(filter())] as const);
-      return conv2dInputGradient(dy, adjoint, shape, geometry.strides, geometry.padding);
+      const [adjoint] = prepared.get([kernel], () => [preparedConvolution.adjointOf(filter())] as const);
+      return preparedConvolution.inputGradient(dy, adjoint, shape, geometry.strides, geometry.padding);
     },
     kernelGradient: (x, dz, kernelShape) => {
       const shape = inflatedShape(kernelShape, dilations);

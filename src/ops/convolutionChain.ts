@@ -1,9 +1,9 @@
 import * as tf from '@tensorflow/tfjs';
-import {fusion} from '../kernels/current';
-import type {Fusion, PlainConvolution, Scaling} from '../kernels/fusion';
+import {capabilities, type FusedConvolution, type PlainConvolution, type Scaling} from '../kernels/capabilities';
+import {geometryOf} from '../kernels/geometry';
+import {isRecording} from '../tfjs/engine';
 import {defer, type Deferred, deferredOf} from './deferred';
 import {type Conv2DGeometry, fusedConv2d} from './kernels';
-import {isRecording} from '../tfjs/engine';
 import {runLazyOp} from './lazyOp';
 
 // In training, a convolution, its frozen normalization and its relu are computed together, though they are layers of their own. The first two
@@ -33,7 +33,7 @@ export function deferConvolution(
 ): tf.Tensor | undefined {
   const plain = {...convolution, strides, padding};
   const isDilated = dilations.some(rate => rate !== 1);
-  if (!isRecording() || isDilated || asked.has(owner) || fusion()?.takes(plain) !== true) {
+  if (!isRecording() || isDilated || asked.has(owner) || capabilities().fusedConvolution?.takes(plain) !== true) {
     return undefined;
   }
   return deferChain(owner, {convolution: plain}, ({convolution: {x, filter, bias, depthwise}}) => {
@@ -75,10 +75,8 @@ function deferChain(owner: Owner, {convolution, scaling}: Links, compute: (links
   };
   const chain: Chain = {...links, held, compute: () => compute(links), onRead: () => void asked.add(owner)};
   const {x, filter, strides, padding, depthwise} = convolution;
-  const {outShape} = tf.backend_util.computeConv2DInfo(
-    ...([x.shape, filter.shape, strides, 1, padding, undefined, depthwise] as const),
-  );
-  return defer(outShape, chain);
+  const {n, height, width, channelsOut} = geometryOf(x.shape, filter.shape, strides, padding, {depthwise});
+  return defer([n, height.output, width.output, channelsOut], chain);
 }
 
 /**
@@ -102,9 +100,9 @@ export function rectifyChain(x: tf.Tensor, cap: number): tf.Tensor | undefined {
   return y;
 }
 
-function chainOf(input: tf.Tensor): {chain: Chain; fused: Fusion} | undefined {
+function chainOf(input: tf.Tensor): {chain: Chain; fused: FusedConvolution} | undefined {
   const deferred = deferredOf(input);
-  const fused = fusion();
+  const fused = capabilities().fusedConvolution;
   return deferred !== undefined && 'convolution' in deferred && fused !== undefined
     ? {chain: deferred as Chain, fused}
     : undefined;

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {launchesOperations, oneLaunch} from '../kernels/oneLaunch';
+import {capabilities, oneLaunch} from '../kernels/capabilities';
 import {type FusedActivation, product} from './kernels';
 import type {Prepared} from './lazyOp';
 
@@ -34,7 +34,7 @@ export function delta({a, b, scaling}: Factors): tf.Tensor {
 export function updatedKernel(kernel: tf.Tensor, factors: Factors | null): tf.Tensor {
   return factors === null
     ? kernel
-    : (oneLaunch()?.addProduct(kernel, factors.a, factors.b, factors.scaling, false) ??
+    : (oneLaunch()?.addProduct?.(kernel, factors.a, factors.b, factors.scaling, false) ??
         tf.tidy(() => tf.add(kernel, delta(factors))));
 }
 
@@ -84,7 +84,7 @@ export interface LowRank {
 
 /** The branch beside a linear operation. */
 export function lowRankOf(op: Linear): LowRank {
-  return op.isProduct && launchesOperations() ? TURNED : alike(op);
+  return op.isProduct && capabilities().launchesOperations ? TURNED : alike(op);
 }
 
 /** With `h` as the operation itself gives it: `[.., r]`. */

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {type ActivationGradient, launchesOperations, MATRIX_PRODUCT, oneLaunch} from '../kernels/oneLaunch';
+import {capabilities, oneLaunch, type OutputActivationName} from '../kernels/capabilities';
 
 // tfjs calls its fused kernels only while no gradient is recorded, and its backward kernels have no public function. An operation with a
 // gradient of its own can call both directly: in training it computes what stock layers compute in `predict`, to the last bit.
@@ -31,7 +31,7 @@ export function fusedMatMul(
         activation,
       },
     );
-  if (launchesOperations()) {
+  if (capabilities().launchesOperations) {
     return multiply(x, kernel) as tf.Tensor2D;
   }
   return tf.tidy(() => {
@@ -42,9 +42,8 @@ export function fusedMatMul(
 
 /** `op(a)·op(b)` of two matrices by the fastest kernel. The last bits may differ from those of a stock layer's product. */
 export function product(a: tf.Tensor, b: tf.Tensor, transposeA = false, transposeB = false): tf.Tensor2D {
-  return hasKernel(MATRIX_PRODUCT)
-    ? (run(MATRIX_PRODUCT, {a, b}, {transposeA, transposeB}) as tf.Tensor2D)
-    : tf.matMul<tf.Tensor2D>(a, b, transposeA, transposeB);
+  const byBackend = capabilities().matrixProduct?.(a, b, transposeA, transposeB) as tf.Tensor2D | undefined;
+  return byBackend ?? tf.matMul<tf.Tensor2D>(a, b, transposeA, transposeB);
 }
 
 /** `activation(x ∗ W + b)`: `[n, h, w, in] ∗ [kh, kw, in, out] → [n, h', w', out]`. */
@@ -154,22 +153,15 @@ export function eluGradient(dy: tf.Tensor, y: tf.Tensor): tf.Tensor {
   return run(tf.EluGrad, {dy, y}, {});
 }
 
-/** The gradient of an activation from its output: by the backend's own kernel, a program of ours, or `composed` where there is neither. */
+/** The gradient of an activation from its output: in one launch, or `composed` where the backend has none. */
 export function activationGradient(
-  kernel: ActivationGradient,
+  name: OutputActivationName,
   composed: (dy: tf.Tensor, y: tf.Tensor) => tf.Tensor,
 ): (dy: tf.Tensor, y: tf.Tensor) => tf.Tensor {
-  return (dy, y) =>
-    hasKernel(kernel) ? run(kernel, {dy, y}, {}) : (oneLaunch()?.activationGradient(kernel, dy, y) ?? composed(dy, y));
-}
-
-/** Whether the current backend has a kernel. */
-export function hasKernel(name: string): boolean {
-  // In tfjs's types, every kernel exists.
-  return (tf.getKernel(name, tf.getBackend()) as tf.KernelConfig | undefined) !== undefined;
+  return (dy, y) => oneLaunch()?.activationGradient?.(name, dy, y) ?? composed(dy, y);
 }
 
 /** Launches a kernel that has no public function. */
-export function run(kernel: string, inputs: Record<string, tf.Tensor>, attributes: object): tf.Tensor {
+function run(kernel: string, inputs: Record<string, tf.Tensor>, attributes: object): tf.Tensor {
   return tf.engine().runKernel(kernel, inputs, attributes as tf.NamedAttrMap);
 }

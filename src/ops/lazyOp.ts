@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
-import {freeingSpent} from './spent';
+import {gradientOf, kernelOf} from '../tfjs/engine';
+import {freeingHeld} from './heldTensors';
 
 /** What was kept of the forward pass. Only what the operation asked for is there. */
 export interface Saved {
@@ -70,17 +71,14 @@ function register({inputs, save}: LazyOp): string {
   const saved: readonly (keyof Saved)[] = [...kept, ...(save.y ? (['y'] as const) : []), ...extra];
   const kernelName = `TfjsLoRA_${saved.join('_')}`;
   const backendName = tf.getBackend();
-  // In tfjs's types, both always exist.
-  const kernel = tf.getKernel(kernelName, backendName) as tf.KernelConfig | undefined;
-  const gradient = tf.getGradient(kernelName) as tf.GradConfig | undefined;
-  if (kernel === undefined) {
+  if (kernelOf(kernelName, backendName) === undefined) {
     tf.registerKernel({
       kernelName,
       backendName,
       kernelFunc: ({attrs}) => tf.tidy(() => opOf(attrs).forward()),
     });
   }
-  if (gradient === undefined) {
+  if (gradientOf(kernelName) === undefined) {
     tf.registerGradient({
       kernelName,
       inputsToSave: [...kept],
@@ -94,12 +92,12 @@ function register({inputs, save}: LazyOp): string {
         ]) as unknown as Saved;
         const hasExtra = extra.length > 0;
         const [ofResult, ...others] = [dy].flat() as [tf.Tensor, ...tf.Tensor[]];
-        const spent = {
+        const held = {
           gradients: [ofResult, ...(hasExtra ? [] : others)],
           unasked: hasExtra ? others : [],
           saved: tensors,
         };
-        return freeingSpent(spent, () => op.gradient((hasExtra ? ofResult : dy) as tf.Tensor, named));
+        return freeingHeld(held, () => op.gradient((hasExtra ? ofResult : dy) as tf.Tensor, named));
       },
     });
   }

@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
-import {oneLaunch} from '../kernels/oneLaunch';
+import {oneLaunch} from '../kernels/capabilities';
+import {isRecording} from '../tfjs/engine';
 import type {Activation} from './activation';
 import {
   addBias,
@@ -15,7 +16,6 @@ import {
   updatedKernel,
 } from './factors';
 import {type FusedActivation, fusedMatMul, product as multiplied} from './kernels';
-import {isRecording} from '../tfjs/engine';
 import {learns, type Prepared, runLazyOp, type Saved} from './lazyOp';
 
 /** What changes a linear operation. The tensors may be computed from others: the tape keeps what the backward pass needs of them. */
@@ -186,7 +186,7 @@ function forward(
 function plusProduct(y: tf.Tensor, {a: h, b, scaling}: Factors, expand: (b: tf.Tensor) => tf.Tensor): tf.Tensor {
   return spending(
     y,
-    () => oneLaunch()?.addProduct(y, h, b, scaling, false) ?? spending(expand(scaled(b, scaling)), z => tf.add(y, z)),
+    () => oneLaunch()?.addProduct?.(y, h, b, scaling, false) ?? spending(expand(scaled(b, scaling)), z => tf.add(y, z)),
   );
 }
 
@@ -216,7 +216,7 @@ function gradients(
     // dh·Aᵀ, where each row of the input has one of the output
     const [width, rank] = [lastAxis(dx.shape), lastAxis(dh.shape)];
     const isProduct = a.size === width * rank && dx.size * rank === dh.size * width;
-    const added = isProduct ? oneLaunch()?.addProduct(dx, dh, a, 1, true) : undefined;
+    const added = isProduct ? oneLaunch()?.addProduct?.(dx, dh, a, 1, true) : undefined;
     return added === undefined ? sumOf(dx, branch.inputGradient(dh, a, inputShape)) : spending(dx, () => added);
   };
   const direct = (dh: () => tf.Tensor) => ({

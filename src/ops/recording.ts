@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {currentTape, keepingTape, type TapeNode} from '../tfjs/engine';
 import {addAll} from './addAll';
 import {runLazyOp} from './lazyOp';
-import {apart} from './spent';
+import {apart} from './heldTensors';
 
 /** How far a tape has been read, and which tensors on it depend on a variable that trains. */
 interface Reading {

@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {absence, LoRAError, messageOf} from '../errors';
 import {bytesOfBase64} from '../formats/base64';
+import {checksumOf} from '../formats/checksum';
 
 /** What the entries of one model are called behind its path. Names and contents are those of tfjs, so that it finds what is saved here. */
 const PARTS = ['weight_data', 'weight_specs', 'model_topology', 'model_metadata', 'info'] as const;
@@ -30,7 +31,7 @@ export function localStorageHandler(path: string): tf.io.IOHandler {
       };
       const entries: Record<Part, string> = {
         ...texts,
-        model_metadata: JSON.stringify({...metadata, checksum: checksumOf(texts)}),
+        model_metadata: JSON.stringify({...metadata, checksum: checksumOf(Object.values(texts).join('\n'))}),
         info: JSON.stringify(modelArtifactsInfo),
       };
       const before = PARTS.map(part => localStorage.getItem(keyOf(part)));
@@ -55,10 +56,7 @@ export function localStorageHandler(path: string): tf.io.IOHandler {
         throw absence(`There is no "${path}" in local storage. tf.io.listModels() says what there is.`);
       }
       const {checksum, ...metadata} = parse<Metadata>(path, metadataText ?? '{}');
-      if (
-        checksum !== undefined &&
-        checksum !== checksumOf({weight_data: data, weight_specs: specs, model_topology: topology})
-      ) {
+      if (checksum !== undefined && checksum !== checksumOf([data, specs, topology].join('\n'))) {
         throw damaged(path, 'its parts are of two saves');
       }
       return Promise.resolve({
@@ -81,18 +79,6 @@ function parse<T>(path: string, text: string): T {
   } catch (error) {
     throw damaged(path, messageOf(error));
   }
-}
-
-/** A number of 64 bits, which is another one for other texts: against accidents, not against someone who looks for two that agree. */
-function checksumOf(texts: Readonly<Record<'weight_data' | 'weight_specs' | 'model_topology', string>>): string {
-  const text = `${texts.weight_data}\n${texts.weight_specs}\n${texts.model_topology}`;
-  let [a, b] = [0x811c9dc5, 0x01000193]; // FNV-1a, from two starts
-  for (let i = 0; i < text.length; i++) {
-    const code = text.charCodeAt(i);
-    a = Math.imul(a ^ code, 0x01000193);
-    b = Math.imul(b ^ (code + i), 0x85ebca6b);
-  }
-  return `${(a >>> 0).toString(16)}-${(b >>> 0).toString(16)}`;
 }
 
 function toBase64(bytes: Uint8Array): string {

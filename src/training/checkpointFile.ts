@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError, show} from '../errors';
+import {checksumOf} from '../formats/checksum';
 import {findHandler, isSafetensors} from '../storage/places';
 import {bytesOfSpecs, isSpec} from '../storage/weightBytes';
 import {readTensor} from '../tfjs/lostContext';
@@ -146,18 +147,4 @@ function checkState(state: unknown): void {
 function isRandomState(value: unknown): boolean {
   const {seed, step} = (value ?? {}) as Partial<Record<keyof RandomState, unknown>>;
   return Number.isFinite(seed) && Number.isSafeInteger(step);
-}
-
-/** A number of 64 bits, which is another one for other contents: against accidents. */
-export function checksumOf(text: string, data: ArrayBuffer): string {
-  let [a, b] = [0x811c9dc5, 0x01000193]; // FNV-1a, from two starts
-  const add = (code: number, i: number) => {
-    a = Math.imul(a ^ code, 0x01000193);
-    b = Math.imul(b ^ (code + i), 0x85ebca6b);
-  };
-  for (let i = 0; i < text.length; i++) {
-    add(text.charCodeAt(i), i);
-  }
-  new Uint8Array(data).forEach(add);
-  return `${(a >>> 0).toString(16)}-${(b >>> 0).toString(16)}`;
 }

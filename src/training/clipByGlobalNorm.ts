@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkNumber} from '../errors';
-import {optimizerSteps} from '../kernels/current';
+import {capabilities} from '../kernels/capabilities';
 import {type Gradients, mapGradients, presentGradients, type StepChanges, takeStep} from './stepChanges';
 import {NestedOptimizer, optimizerFrom} from './nestedOptimizer';
 
@@ -19,7 +19,7 @@ export class ClipByGlobalNorm extends NestedOptimizer {
   applyChanged(gradients: Gradients, changes: StepChanges): void {
     const {gradientScale = 1} = changes;
     const present = presentGradients(gradients);
-    const sumOfSquares = optimizerSteps(present)?.sumOfSquares;
+    const sumOfSquares = capabilities().optimizerSteps?.(present)?.sumOfSquares;
     if (sumOfSquares !== undefined) {
       const norm = gradientScale * Math.sqrt(present.reduce((sum, gradient) => sum + sumOfSquares(gradient), 0));
       const clip = norm <= this.maxNorm ? 1 : this.maxNorm / norm;

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {optimizerSteps} from '../kernels/current';
+import {capabilities} from '../kernels/capabilities';
 import {checkNumber, checkOptions, type KnownOptions, LoRAError} from '../errors';
 import {fieldsOf} from '../tfjs/fields';
 import type {AdamFields, MomentumFields, Slot} from '../tfjs/training';
@@ -68,7 +68,7 @@ export class LoRAAdam extends tf.AdamOptimizer {
   }
 
   applyChanged(gradients: Gradients, changes: StepChanges): void {
-    const steps = optimizerSteps(presentGradients(gradients));
+    const steps = capabilities().optimizerSteps?.(presentGradients(gradients));
     const keptOf = (variable: tf.Variable, factor: number) =>
       decays(variable) ? 1 - factor * this.learningRate * this.weightDecay : 1;
     if (steps === undefined) {
@@ -126,7 +126,7 @@ export class LoRAMomentum extends tf.MomentumOptimizer {
   }
 
   applyChanged(gradients: Gradients, changes: StepChanges): void {
-    const steps = optimizerSteps(presentGradients(gradients));
+    const steps = capabilities().optimizerSteps?.(presentGradients(gradients));
     if (steps === undefined) {
       changedFromOutside(gradients, changes, scaled => super.applyGradients(scaled as StockGradients));
       return;
@@ -154,7 +154,7 @@ export class LoRASGD extends tf.SGDOptimizer {
   }
 
   applyChanged(gradients: Gradients, changes: StepChanges): void {
-    const steps = optimizerSteps(presentGradients(gradients));
+    const steps = capabilities().optimizerSteps?.(presentGradients(gradients));
     if (steps === undefined) {
       changedFromOutside(gradients, changes, scaled => super.applyGradients(scaled));
       return;

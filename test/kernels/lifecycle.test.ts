@@ -1,7 +1,7 @@
 import {execFileSync} from 'node:child_process';
 import * as tf from '@tensorflow/tfjs';
 import {onBackend} from '../../src/kernels/lifecycle';
-import {wasmKernels} from '../../src/kernels/wasm/wasm';
+import {wasmKernels} from '../../src/kernels/wasm/wasmKernels';
 
 // Each order of imports needs a process of its own.
 

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, disposeModel, trainableVariables} from 'tfjs-lora';
-import {fusion} from '../../src/kernels/current';
-import {withoutNative} from '../../src/kernels/wasm/module/find';
+import {capabilities} from '../../src/kernels/capabilities';
+import {withoutOwnCode} from '../../src/kernels/ownCode';
 import {random, useBackend} from '../helpers';
 
 type Unary = (x: tf.Tensor4D) => tf.Tensor;
@@ -68,7 +68,7 @@ describe.each(Object.entries(OPERATIONS))('%s', (_, compute) => {
     await useBackend('cpu');
     const expected = resultsOf(compute);
     await useBackend('wasm');
-    const actual = by === 'our module' ? resultsOf(compute) : await withoutNative(() => resultsOf(compute));
+    const actual = by === 'our module' ? resultsOf(compute) : await withoutOwnCode(() => resultsOf(compute));
     expect(expected.some(numbers => numbers.includes(NaN))).toBe(true);
     for (const [i, numbers] of actual.entries()) {
       expect(Array.from(numbers, Number.isNaN)).toEqual(Array.from(expected[i]!, Number.isNaN));
@@ -80,7 +80,7 @@ describe.each(Object.entries(OPERATIONS))('%s', (_, compute) => {
 test.each(['our module', 'composed kernels'])('whole numbers are clipped as such, by %s', async by => {
   await useBackend('wasm');
   const clip = () => tf.tidy(() => tf.clipByValue(tf.tensor1d([-7, -1, 0, 3, 9], 'int32'), -2, 5).arraySync());
-  expect(by === 'our module' ? clip() : await withoutNative(clip)).toEqual([-2, -1, 0, 3, 5]);
+  expect(by === 'our module' ? clip() : await withoutOwnCode(clip)).toEqual([-2, -1, 0, 3, 5]);
 });
 
 describe.each([undefined, 6])('the layers of a model in training, with relu up to %s,', maxValue => {
@@ -141,14 +141,14 @@ describe.each([
             .runKernel<tf.Tensor>(name, {dy: tf.fill([6], 2), y: tf.tensor1d(outputs)})
             .arraySync(),
         );
-      expect(by === 'our module' ? compute() : await withoutNative(compute)).toEqual(expected);
+      expect(by === 'our module' ? compute() : await withoutOwnCode(compute)).toEqual(expected);
     },
   );
 });
 
 test.each([Infinity, 6])('a convolution with its relu up to %d in one keeps where the result is NaN', async cap => {
   await useBackend('wasm');
-  const fused = fusion()!;
+  const fused = capabilities().fusedConvolution!;
   tf.tidy(() => {
     const convolution = {
       ...{x: image(), filter: random<tf.Rank.R4>([3, 3, 4, 8], 1), bias: null},

@@ -1,14 +1,15 @@
 import {execFileSync} from 'node:child_process';
 import * as tf from '@tensorflow/tfjs';
+import {withoutOwnCode} from '../../src/kernels/ownCode';
 import '../../src/kernels/backends';
 import {loraKernels} from '../../src/kernels/loraKernels';
 import {stockKernel} from '../../src/kernels/registration';
 import type {WasmBackend} from '../../src/kernels/wasm/composed/kernel';
 import {BINARY} from '../../src/kernels/wasm/module/binary';
-import {currentNative, nativeOf, withoutNative} from '../../src/kernels/wasm/module/find';
+import {currentNative, nativeOf} from '../../src/kernels/wasm/module/find';
 import {withSharedMemory} from '../../src/kernels/wasm/module/module';
 import {Native} from '../../src/kernels/wasm/module/native';
-import {agrees} from '../../src/kernels/wasm/module/trial';
+import {agrees} from '../../src/kernels/wasm/module/agrees';
 import {useBackend} from '../helpers';
 
 beforeAll(async () => {
@@ -26,7 +27,7 @@ test('the module that is committed is what its source gives', () => {
 test('it works in the memory of the backend', async () => {
   expect(currentNative()).toBeInstanceOf(Native);
   expect(loraKernels()).toBe('module');
-  expect(await withoutNative(() => loraKernels())).toBe('composed');
+  expect(await withoutOwnCode(() => loraKernels())).toBe('composed');
 });
 
 test('other backends have no module of ours', async () => {
@@ -94,7 +95,7 @@ test('the kernels of before run where the module is missing', async () => {
         .dataSync(),
     );
   const actual = gradient();
-  const expected = await withoutNative(() => {
+  const expected = await withoutOwnCode(() => {
     expect(currentNative()).toBeUndefined();
     return gradient();
   });

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import * as tf from '@tensorflow/tfjs';
 import '../../src/kernels/backends';
 import type {Shape4D} from '../../src/kernels/geometry';
-import {AFFINE} from '../../src/kernels/wasm/wasm';
+import {AFFINE} from '../../src/kernels/wasm/module/channels';
 import {currentNative} from '../../src/kernels/wasm/module/find';
 import {random, useBackend} from '../helpers';
 

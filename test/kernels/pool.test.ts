@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import * as tf from '@tensorflow/tfjs';
 import '../../src/kernels/backends';
-import {withoutNative} from '../../src/kernels/wasm/module/find';
+import {withoutOwnCode} from '../../src/kernels/ownCode';
 import {numbers, useBackend} from '../helpers';
 import {expectAgreement} from './agreement';
 
@@ -66,7 +66,7 @@ test.each([true, false])(
     if (byModule) {
       compute();
     } else {
-      await withoutNative(compute);
+      await withoutOwnCode(compute);
     }
   },
 );

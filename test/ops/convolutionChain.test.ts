@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, disposeModel, trainableVariables} from 'tfjs-lora';
 import '../../src/kernels/backends';
-import {withoutNative} from '../../src/kernels/wasm/module/find';
+import {withoutOwnCode} from '../../src/kernels/ownCode';
 import {expectGradients, kernelsOf, numbers, random, useBackend, withoutLeaks} from '../helpers';
 
 beforeAll(async () => {
@@ -92,7 +92,7 @@ describe.each(Object.entries(MODELS))('%s', (_, layers) => {
     const model = applyLoRA(base, {rank: 2, targets: ['Conv2D'], seed: 1});
     stir(model);
     const x = random<tf.Rank.R4>([2, 9, 8, 3], 5);
-    const expected = await withoutNative(() => gradients(model, x));
+    const expected = await withoutOwnCode(() => gradients(model, x));
     for (let step = 0; step < 3; step++) {
       expectGradients(gradients(model, x), expected);
     }

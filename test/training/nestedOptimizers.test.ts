@@ -14,7 +14,7 @@ import {
   sgd,
 } from 'tfjs-lora';
 import '../../src/kernels/backends';
-import {withoutNative} from '../../src/kernels/wasm/module/find';
+import {withoutOwnCode} from '../../src/kernels/ownCode';
 import {BACKENDS, numbers, random, useBackend, withoutLeaks} from '../helpers';
 import {factorsOf, MemoryHandler, mlp} from '../models';
 
@@ -42,7 +42,7 @@ const shaped = (values: number[]) => tf.tensor2d(values, [values.length, 1]);
 describe.each([...BACKENDS, 'wasm without our module'])('on %s', name => {
   const on = async <T>(f: () => T | Promise<T>): Promise<T> => {
     await useBackend(name === 'cpu' ? 'cpu' : 'wasm');
-    return name.endsWith('module') ? withoutNative(async () => f()) : f();
+    return name.endsWith('module') ? withoutOwnCode(async () => f()) : f();
   };
 
   test.each([

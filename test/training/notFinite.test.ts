@@ -11,7 +11,8 @@ import {
   sgd,
   stopOnNaN,
 } from 'tfjs-lora';
-import {type CheckpointState, checksumOf} from '../../src/training/checkpointFile';
+import {checksumOf} from '../../src/formats/checksum';
+import type {CheckpointState} from '../../src/training/checkpointFile';
 import {BACKENDS, numbers, random, useBackend, withoutLeaks} from '../helpers';
 import {factorsOf, MemoryHandler, mlp} from '../models';
 

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {adam, applyLoRA, disposeModel, LoRAError, resetOptimizer, sgd} from 'tfjs-lora';
 import '../../src/kernels/backends';
-import {withoutNative} from '../../src/kernels/wasm/module/find';
+import {withoutOwnCode} from '../../src/kernels/ownCode';
 import {BACKENDS, random, useBackend, withoutLeaks} from '../helpers';
 
 const SHAPES = [[7], [4, 8], [3, 3, 5, 2], [1], [33]];
@@ -45,7 +45,7 @@ const KINDS: [name: string, own: () => tf.Optimizer, stock: () => tf.Optimizer][
 describe.each([...BACKENDS, 'wasm without our module'])('on %s', name => {
   const on = async <T>(f: () => Promise<T>): Promise<T> => {
     await useBackend(name === 'cpu' ? 'cpu' : 'wasm');
-    return name.endsWith('module') ? withoutNative(f) : f();
+    return name.endsWith('module') ? withoutOwnCode(f) : f();
   };
 
   test.each(KINDS)('%s gives the numbers of tfjs after a hundred steps', (_, own, stock) =>

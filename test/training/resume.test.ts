@@ -14,7 +14,8 @@ import {
   seededBatches,
   sgd,
 } from 'tfjs-lora';
-import {type CheckpointState, checksumOf} from '../../src/training/checkpointFile';
+import {checksumOf} from '../../src/formats/checksum';
+import type {CheckpointState} from '../../src/training/checkpointFile';
 import {BACKENDS, numbers, useBackend, withoutLeaks} from '../helpers';
 import {MemoryHandler, mlp} from '../models';
 import {setting} from './setting';

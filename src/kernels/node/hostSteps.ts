@@ -1,24 +1,10 @@
 import * as tf from '@tensorflow/tfjs';
 import {type OptimizerSteps, replaceSlots} from '../optimizerSteps';
 
-/** For variables of more numbers than this TensorFlow's own operations are faster: they divide the work among threads. */
-const FEW = 2 ** 17;
-
-/**
- * Steps that update a variable in one loop over its numbers, where reading a tensor takes less time than launching an operation: on cpu, and
- * on tensorflow for variables that are small on average.
- */
-export function hostSteps(gradients: readonly tf.Tensor[]): OptimizerSteps | undefined {
-  const backend = tf.getBackend();
-  const isFaster =
-    backend === 'cpu' ||
-    (backend === 'tensorflow' && gradients.reduce((sum, {size}) => sum + size, 0) <= FEW * gradients.length);
-  return isFaster ? STEPS : undefined;
-}
-
 const {fround} = Math;
 
-const STEPS: OptimizerSteps = {
+/** Steps that update a variable in one loop over its numbers, where reading a tensor takes less time than launching an operation. */
+export const hostSteps: OptimizerSteps = {
   adam(value, gradient, slots, {learningRate, gradientScale, beta1, beta2, epsilon, corrections, kept}) {
     const [x, g, m, v] = [value, gradient, ...slots].map(numbersOf) as Four;
     const size = x.length;

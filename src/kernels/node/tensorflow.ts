@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
-import {type ActivationGradient, MATRIX_PRODUCT} from '../oneLaunch';
+import type {Capabilities, OutputActivationName} from '../capabilities';
 import type {OwnKernel} from '../registration';
+import {hostSteps} from './hostSteps';
 
 /** The part of tfjs-node's backend that is used here: it runs any operation of TensorFlow by its name. */
 interface TensorFlowBackend {
@@ -23,6 +24,9 @@ const SMALL = 2 ** 21;
  */
 const SHORT = 128;
 
+/** The name of TensorFlow's product of two matrices, each of them transposed or not. */
+const MATRIX_PRODUCT = 'MatMul';
+
 interface ProductCall {
   readonly inputs: {readonly a: tf.Tensor2D; readonly b: tf.Tensor2D};
   readonly attrs: {readonly transposeA: boolean; readonly transposeB: boolean};
@@ -40,21 +44,20 @@ function matrixProduct({inputs: {a, b}, attrs: {transposeA, transposeB}, backend
   return backend.executeSingleOutput(name, attributes, [a, b]);
 }
 
-/** Gradients of activations by their outputs, `dy · f'(x)` given `y = f(x)`, and the order in which TensorFlow takes the two. */
-const ACTIVATION_GRADIENTS = {
-  ReluGrad: ['dy', 'y'],
-  Relu6Grad: ['dy', 'y'],
-  SigmoidGrad: ['y', 'dy'],
-  TanhGrad: ['y', 'dy'],
-} as const satisfies Record<ActivationGradient, readonly ('dy' | 'y')[]>;
+/** TensorFlow's kernels for the gradients of activations by their outputs, and the order in which they take the gradient and the output. */
+const ACTIVATION_GRADIENTS: Readonly<Record<OutputActivationName, [kernel: string, ...order: ('dy' | 'y')[]]>> = {
+  relu: ['ReluGrad', 'dy', 'y'],
+  relu6: ['Relu6Grad', 'dy', 'y'],
+  sigmoid: ['SigmoidGrad', 'y', 'dy'],
+  tanh: ['TanhGrad', 'y', 'dy'],
+};
 
 interface GradientCall {
   readonly inputs: {readonly dy: tf.Tensor; readonly y: tf.Tensor};
   readonly backend: TensorFlowBackend;
 }
 
-function activationGradient(name: ActivationGradient): (call: GradientCall) => tf.Tensor {
-  const order = ACTIVATION_GRADIENTS[name];
+function activationGradient(name: string, order: readonly ('dy' | 'y')[]): (call: GradientCall) => tf.Tensor {
   return ({inputs, backend}) =>
     backend.executeSingleOutput(
       name,
@@ -74,7 +77,7 @@ export const matrixProductGradient: tf.GradConfig = {...tf.getGradient(tf.BatchM
 /** Kernels of TensorFlow that tfjs-node does not expose and that make a training step faster. */
 export const tensorflowKernels: readonly OwnKernel[] = [
   added(MATRIX_PRODUCT, matrixProduct),
-  ...(Object.keys(ACTIVATION_GRADIENTS) as ActivationGradient[]).map(name => added(name, activationGradient(name))),
+  ...Object.values(ACTIVATION_GRADIENTS).map(([name, ...order]) => added(name, activationGradient(name, order))),
 ];
 
 /** A kernel for a backend that has none of its name. */
@@ -82,3 +85,16 @@ function added<Call>(name: string, kernel: (call: Call) => tf.TensorInfo): OwnKe
   const kernelFunc = kernel as unknown as tf.KernelFunc;
   return {name, configure: stock => (stock ? undefined : {kernelName: name, backendName: 'tensorflow', kernelFunc})};
 }
+
+/** For variables of more numbers than this TensorFlow's own operations are faster: they divide the work among threads. */
+const FEW = 2 ** 17;
+
+/** What TensorFlow can do. */
+export const tensorflowCapabilities: Capabilities = {
+  launchesOperations: true,
+  matrixProduct: (a, b, transposeA, transposeB) =>
+    tf.engine().runKernel(MATRIX_PRODUCT, {a, b}, {transposeA, transposeB}),
+  oneLaunch: {activationGradient: (name, dy, y) => tf.engine().runKernel(ACTIVATION_GRADIENTS[name][0], {dy, y}, {})},
+  optimizerSteps: gradients =>
+    gradients.reduce((sum, {size}) => sum + size, 0) <= FEW * gradients.length ? hostSteps : undefined,
+};

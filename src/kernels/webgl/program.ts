@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
-import type {Pointwise} from '../pointwiseCode';
-import {runsOn, tryOut} from '../trial';
+import type {Pointwise} from '../pointwise';
+import {runsOn, tryOut} from '../tryOut';
 
 /** The parts of tfjs's webgl backend that this library uses. */
 export interface WebglBackend {

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {giveUp, runsOn, tryOut} from '../trial';
+import {giveUp, runsOn, tryOut} from '../tryOut';
 
 // Programs of our own on tfjs's webgpu backend, run by its public `runWebGPUProgram`. That declares every input read-only and has one result.
 // Ours have several results and a shader of their own, which is passed in the field where the backend looks for a program's pipeline.

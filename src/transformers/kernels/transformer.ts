@@ -1,4 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
+import {PerBackend} from '../../kernels/capabilities';
 
 /** An activation that stands by itself or as a gate: exact gelu, gelu by tanh, silu. */
 export type GateKind = 'gelu' | 'gelu_tanh' | 'silu';
@@ -86,15 +87,14 @@ export interface TransformerKernels {
   ): tf.Tensor;
 }
 
-/** By the name of a backend: what returns its kernels, or `undefined` where they turn out to be unavailable. */
-const suppliers = new Map<string, () => TransformerKernels | undefined>();
+const supplied = new PerBackend<TransformerKernels>();
 
-/** Registers what returns the kernels of a backend. */
+/** Supplies the operations of a backend. */
 export function supplyTransformerKernels(backend: string, supplier: () => TransformerKernels | undefined): void {
-  suppliers.set(backend, supplier);
+  supplied.supply(backend, supplier);
 }
 
-/** The kernels of a backend, or `undefined` where the operations are composed of tfjs's own. */
-export function transformerKernelsOf(backend: string): TransformerKernels | undefined {
-  return suppliers.get(backend)?.();
+/** The operations that the current backend has in one launch; `undefined` where they are composed of tfjs's own. */
+export function transformerKernels(): TransformerKernels | undefined {
+  return supplied.current();
 }

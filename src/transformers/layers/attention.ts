@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {LoRAError, show, showShape, throwFaults} from '../../errors';
 import {attention} from '../ops/attention';
 import {rotate} from '../ops/rotary';
-import {turnsSomeHeads} from '../ops/transformerKernels';
+import {transformerKernels} from '../kernels/transformer';
 import {asFloat} from '../../layers/forward';
 import {anglesOf, frequenciesOf, type Rotary, rotaryFaults} from './rotaryAngles';
 import type {CallArgs} from '../../layers/wrapperLayer';
@@ -92,7 +92,7 @@ export class Attention extends tf.layers.Layer {
       const size = this.sizeOf({queries: queries.map(({shape}) => shape)});
       const {heads, keyValueHeads, causal} = this;
       const settings = {heads, keyValueHeads, causal, scale: this.scale ?? 1 / Math.sqrt(size)};
-      const isWhole = this.rotary === null || turnsSomeHeads();
+      const isWhole = this.rotary === null || transformerKernels()?.turnsSome === true;
       if (this.packed && isWhole && past.length === 0 && !this.cache) {
         const all = heads + 2 * keyValueHeads;
         const packed = this.turn(queries[0] as tf.Tensor3D, all, size, 0, heads + keyValueHeads);

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {showShape, LoRAError} from '../../errors';
 import {runLazyOp} from '../../ops/lazyOp';
-import {transformerKernels} from './transformerKernels';
+import {transformerKernels} from '../kernels/transformer';
 
 /** How a cross-entropy is taken. */
 export interface CrossEntropyOptions {

@@ -10,7 +10,7 @@ import {
   resume,
   seededBatches,
 } from 'tfjs-lora';
-import {checksumOf} from '../../../src/training/checkpointFile';
+import {checksumOf} from '../../../src/formats/checksum';
 import {changingVariables} from '../../../src/training/snapshot';
 import {random} from '../../helpers';
 import {type AttackKind, type Json, mustHold, type Parts} from '../kind';

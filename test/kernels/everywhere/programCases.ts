@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {adam, adamW, loraKernels, sgd} from 'tfjs-lora';
-import {withoutPrograms} from '../../../src/kernels/trial';
+import {withoutOwnCode} from '../../../src/kernels/ownCode';
 import {random} from '../../helpers';
 import {type Case, elsewhere, read, relativeDifference} from './case';
 
@@ -94,14 +94,14 @@ export const programCases: readonly Case[] = [
       tolerance: 1e-6,
       halfTolerance: null,
       run: async () =>
-        relativeDifference(await withoutPrograms(() => trained(own)), await elsewhere('cpu', () => trained(stock))),
+        relativeDifference(await withoutOwnCode(() => trained(own)), await elsewhere('cpu', () => trained(stock))),
     },
   ]),
   {
     behaviour: 'programs of ours run on webgpu and webgl',
     tolerance: 0,
     run: async backend => {
-      const kernels = [loraKernels(), await withoutPrograms(() => loraKernels())];
+      const kernels = [loraKernels(), await withoutOwnCode(() => loraKernels())];
       const expected = [
         backend.startsWith('webg') ? 'programs' : kernels[0],
         backend.startsWith('webg') ? 'backend' : kernels[0],

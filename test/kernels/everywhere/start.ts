@@ -23,7 +23,7 @@ export async function start(name: string, order: Order, {loadBackends, ownCases,
     await use(backend);
   }
   const {casesOn, ORDER_CASES, runCases} = await import('./suite');
-  const {trialOf} = await import('../../../src/kernels/trial');
+  const {trialOf} = await import('../../../src/kernels/tryOut');
   await loadBackends();
   await use(backend);
   await trialOf(tf.backend());

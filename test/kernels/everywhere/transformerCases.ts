@@ -12,7 +12,7 @@ import {
   SequencePooling,
   TypeEmbedding,
 } from 'tfjs-lora/transformers';
-import {withoutPrograms} from '../../../src/kernels/trial';
+import {withoutOwnCode} from '../../../src/kernels/ownCode';
 import {random} from '../../helpers';
 import {type Case, elsewhere, read, relativeDifference} from './case';
 
@@ -170,7 +170,7 @@ export const transformerCases: readonly Case[] = [
     behaviour: 'a decoder does so without programs of ours',
     tolerance: 1e-3,
     halfTolerance: null,
-    run: async () => relativeDifference([await withoutPrograms(losses)], [await elsewhere('cpu', losses)]),
+    run: async () => relativeDifference([await withoutOwnCode(losses)], [await elsewhere('cpu', losses)]),
   },
   {
     behaviour: 'a decoder follows the loss curve of cpu',

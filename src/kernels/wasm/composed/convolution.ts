@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {adjointKernel, conv2dFilterGradient, conv2dInputGradient} from '../../conv2dGradients';
 import {depthwiseConv2dFilterGradient, depthwiseConv2dInputGradient} from '../../depthwiseGradients';
-import {convolutionAxes, type Padding} from '../../geometry';
+import {geometryOf, type Padding} from '../../geometry';
 import {withExactClamp} from './clamp';
 import {newKernel, wrappedKernel} from './kernel';
 import type {OwnKernel} from '../../registration';
@@ -44,7 +44,7 @@ const conv2dBackpropInput = wrappedKernel<Gradients, tf.Conv2DBackpropInputAttrs
     if (dataFormat === 'NCHW') {
       return stock(call);
     }
-    const [height, width] = convolutionAxes(inputShape, filter.shape, strides, pad, dimRoundingMode);
+    const {height, width} = geometryOf(inputShape, filter.shape, strides, pad, {rounding: dimRoundingMode});
     if (dy.shape[1] !== height.output || dy.shape[2] !== width.output) {
       // `tf.conv2dTranspose` takes any output shape, also one whose convolution has another size than `dy`.
       return stock(call);

@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import type {OutputActivationName} from '../../capabilities';
 import type {OwnKernel} from '../../registration';
 import {newKernel} from '../composed/kernel';
 import {nativeOf} from './find';
@@ -26,7 +27,13 @@ function cappedGradient(name: string, cap: number, composed: (call: OutputGradie
   });
 }
 
-/** `x·m + t`, or `x·m`, with `m` and `t` along the last axis. */
+/** The kernels for gradients of activations, `{dy, y} → dy · f'(x)` given `y = f(x)`. */
+export const ACTIVATION_GRADIENTS: Readonly<Partial<Record<OutputActivationName, string>>> = {
+  relu: 'ReluGrad',
+  relu6: 'Relu6Grad',
+};
+
+/** The kernel for `x·m + t`, or `x·m`, with `m` and `t` along the last axis. */
 export const AFFINE = 'TfjsLoRAAffine';
 
 interface Affine {

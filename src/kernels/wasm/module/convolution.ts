@@ -1,4 +1,5 @@
-import {type Geometry, type KernelPlace, marginsOf, pad, tapOffsets} from './geometry';
+import type {Geometry} from '../../geometry';
+import {type KernelPlace, marginsOf, pad, tapOffsets} from './geometry';
 import type {Native} from './native';
 import {clampArguments, type Epilogue, multiply, multiplyTransposed, PANEL_ROW, panelBytes, PLAIN} from './products';
 import {convolveByTiles, fitsWinograd} from './winograd';

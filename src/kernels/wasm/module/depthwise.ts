@@ -1,4 +1,4 @@
-import type {Geometry} from './geometry';
+import type {Geometry} from '../../geometry';
 import type {Native} from './native';
 import {type Clamp, type Epilogue, PLAIN} from './products';
 

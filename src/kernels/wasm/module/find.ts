@@ -1,18 +1,16 @@
 import * as tf from '@tensorflow/tfjs';
 import type {WasmBackend} from '../composed/kernel';
 import {stockKernel} from '../../registration';
-import {whileOff} from '../../switch';
+import {mayUseOwnCode} from '../../ownCode';
 import {Native} from './native';
-import {agrees} from './trial';
+import {agrees} from './agrees';
 
 /** By backend: tfjs makes a new one when it is initialized again. */
 const found = new WeakMap<WasmBackend, Native | null>();
 
-const ownModule = {isOff: false};
-
 /** Our module in a backend's memory, or `undefined` where it cannot be used. The first call loads it and tries it out. */
 export function nativeOf(backend: WasmBackend): Native | undefined {
-  if (ownModule.isOff) {
+  if (!mayUseOwnCode()) {
     return undefined;
   }
   let native = found.get(backend);
@@ -31,9 +29,4 @@ export function nativeOf(backend: WasmBackend): Native | undefined {
 /** Our module in the memory of the current backend. */
 export function currentNative(): Native | undefined {
   return tf.getBackend() === 'wasm' ? nativeOf(tf.backend() as unknown as WasmBackend) : undefined;
-}
-
-/** Runs `f` without our module, as where it cannot be loaded. */
-export function withoutNative<T>(f: () => T | Promise<T>): Promise<T> {
-  return whileOff(ownModule, f);
 }

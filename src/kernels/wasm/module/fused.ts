@@ -1,55 +1,52 @@
 import * as tf from '@tensorflow/tfjs';
-import type {Fusion, PlainConvolution, Scaling} from '../../fusion';
+import type {FusedConvolution, PlainConvolution, Scaling} from '../../capabilities';
+import type {Geometry} from '../../geometry';
 import {convolve} from './convolution';
 import {depthwise, takesDepthwise} from './depthwise';
-import {currentNative} from './find';
-import {type Geometry, geometryOf} from './geometry';
+import {nativeGeometry} from './geometry';
 import {BY_NUMBER, type Native} from './native';
 import type {Clamp} from './products';
 
-/** The fused convolution by our module, on the current backend; `undefined` where the module is not in use. */
-export function nativeFusion(): Fusion | undefined {
-  const native = currentNative();
-  return (
-    native && {
-      takes: convolution => takenGeometry(convolution) !== undefined,
-      normalized: (convolution, scaling) => compute(native, convolution, scaling, null),
-      rectified: (convolution, scaling, cap) => {
-        const y = compute(native, convolution, scaling, {low: 0, high: cap});
-        const words = Math.ceil(y.size / 32);
-        const bits = tf.engine().makeTensorFromTensorInfo(native.words(words + 1));
-        const [from, to] = [native.at(y), native.at(bits)];
-        const unknown = to + 4 * words;
-        native.writeFloats(unknown, [0]);
-        const isOpen = cap === Infinity;
-        native.runParts(native.partsOf(y.size, 32, BY_NUMBER * y.size), (own, {first, size}) => {
-          own.toBits(from + 4 * first, to + first / 8, size, isOpen ? NaN : cap, unknown);
-        });
-        if (native.floats(unknown, 1)[0] === 0) {
-          return [y, bits];
-        }
-        // A bit cannot say that a number is NaN.
-        bits.dispose();
-        return [y, tf.tidy(() => tf.step(isOpen ? y : tf.mul(y, tf.sub(cap, y))))];
-      },
-      masked: (dy, mask) => {
-        if (mask.dtype === 'float32') {
-          return tf.mul(dy, mask);
-        }
-        const out = tf.engine().makeTensorFromTensorInfo(native.output(dy.shape));
-        const [bits, from, to] = [mask, dy, out].map(tensor => native.at(tensor)) as [number, number, number];
-        native.runParts(native.partsOf(dy.size, 32, BY_NUMBER * dy.size), (own, {first, size}) => {
-          own.maskByBits(bits + first / 8, from + 4 * first, 0, to + 4 * first, size, 0);
-        });
-        return out;
-      },
-    }
-  );
+/** The fused convolution by our module. */
+export function fusedConvolution(native: Native): FusedConvolution {
+  return {
+    takes: convolution => takenGeometry(convolution) !== undefined,
+    normalized: (convolution, scaling) => compute(native, convolution, scaling, null),
+    rectified: (convolution, scaling, cap) => {
+      const y = compute(native, convolution, scaling, {low: 0, high: cap});
+      const words = Math.ceil(y.size / 32);
+      const bits = tf.engine().makeTensorFromTensorInfo(native.words(words + 1));
+      const [from, to] = [native.at(y), native.at(bits)];
+      const unknown = to + 4 * words;
+      native.writeFloats(unknown, [0]);
+      const isOpen = cap === Infinity;
+      native.runParts(native.partsOf(y.size, 32, BY_NUMBER * y.size), (own, {first, size}) => {
+        own.toBits(from + 4 * first, to + first / 8, size, isOpen ? NaN : cap, unknown);
+      });
+      if (native.floats(unknown, 1)[0] === 0) {
+        return [y, bits];
+      }
+      // A bit cannot say that a number is NaN.
+      bits.dispose();
+      return [y, tf.tidy(() => tf.step(isOpen ? y : tf.mul(y, tf.sub(cap, y))))];
+    },
+    masked: (dy, mask) => {
+      if (mask.dtype === 'float32') {
+        return tf.mul(dy, mask);
+      }
+      const out = tf.engine().makeTensorFromTensorInfo(native.output(dy.shape));
+      const [bits, from, to] = [mask, dy, out].map(tensor => native.at(tensor)) as [number, number, number];
+      native.runParts(native.partsOf(dy.size, 32, BY_NUMBER * dy.size), (own, {first, size}) => {
+        own.maskByBits(bits + first / 8, from + 4 * first, 0, to + 4 * first, size, 0);
+      });
+      return out;
+    },
+  };
 }
 
 function takenGeometry({x, filter, depthwise: isDepthwise, ...rest}: PlainConvolution): Geometry | undefined {
   const attributes = {strides: rest.strides, pad: rest.padding};
-  const geometry = geometryOf(x.shape, filter.shape, attributes, isDepthwise);
+  const geometry = nativeGeometry(x.shape, filter.shape, attributes, isDepthwise);
   const fits = !isDepthwise || (geometry !== undefined && takesDepthwise(geometry));
   return fits && x.dtype === 'float32' ? geometry : undefined;
 }

@@ -1,24 +1,5 @@
-import * as tf from '@tensorflow/tfjs';
-import type {Padding, Rounding, Shape4D} from '../../geometry';
+import {type Axis, behind, type Geometry, geometryOf, type Padding, type Rounding, type Shape4D} from '../../geometry';
 import type {Native} from './native';
-
-/** One axis of a convolution; what lies beyond the input is zero. */
-export interface AxisGeometry {
-  readonly input: number;
-  readonly output: number;
-  readonly kernel: number;
-  readonly stride: number;
-  readonly before: number;
-}
-
-/** A 2-D convolution of channels-last images, without dilation. */
-export interface Geometry {
-  readonly n: number;
-  readonly height: AxisGeometry;
-  readonly width: AxisGeometry;
-  readonly channelsIn: number;
-  readonly channelsOut: number;
-}
 
 /** The attributes of tfjs's kernels that say how a convolution walks over its input. */
 export interface ConvolutionAttributes {
@@ -31,7 +12,7 @@ export interface ConvolutionAttributes {
 }
 
 /** The geometry of a convolution, or `undefined` for what our kernels do not compute: other formats, dilations, and images without a pixel. */
-export function geometryOf(
+export function nativeGeometry(
   inputShape: Shape4D,
   kernelShape: Shape4D,
   {strides, pad, dataFormat = 'NHWC', dilations, dimRoundingMode}: ConvolutionAttributes,
@@ -40,38 +21,20 @@ export function geometryOf(
   if (dataFormat !== 'NHWC' || [dilations ?? 1].flat().some(rate => rate !== 1)) {
     return undefined;
   }
-  const info = tf.backend_util.computeConv2DInfo(
-    ...([inputShape, kernelShape, strides, 1, pad, dimRoundingMode, depthwise] as const),
-  );
-  const {top, left} = info.padInfo;
-  const axis = (input: number, output: number, kernel: number, stride: number, before: number): AxisGeometry => ({
-    ...{input, output, kernel, stride, before},
-  });
-  const isEmpty = info.outShape.includes(0) || inputShape.includes(0) || kernelShape.includes(0);
-  return isEmpty
-    ? undefined
-    : {
-        n: info.batchSize,
-        height: axis(info.inHeight, info.outHeight, info.filterHeight, info.strideHeight, top),
-        width: axis(info.inWidth, info.outWidth, info.filterWidth, info.strideWidth, left),
-        channelsIn: info.inChannels,
-        channelsOut: info.outChannels,
-      };
+  const geometry = geometryOf(inputShape, kernelShape, strides, pad, {rounding: dimRoundingMode, depthwise});
+  const {n, height, width} = geometry;
+  const isEmpty = [n, height.output, width.output, ...inputShape, ...kernelShape].includes(0);
+  return isEmpty ? undefined : geometry;
 }
 
 /** The convolution of the result's gradient that gives the input's, or `undefined` where the strides make it several. */
 export function adjointOf({n, height, width, channelsIn, channelsOut}: Geometry): Geometry | undefined {
-  const turned = ({input, output, kernel, before}: AxisGeometry): AxisGeometry => ({
+  const turned = ({input, output, kernel, before}: Axis): Axis => ({
     ...{input: output, output: input, kernel, stride: 1, before: kernel - 1 - before},
   });
   const adjoint = {n, height: turned(height), width: turned(width), channelsIn: channelsOut, channelsOut: channelsIn};
   const isOne = height.stride === 1 && width.stride === 1;
   return isOne && height.before < height.kernel && width.before < width.kernel ? adjoint : undefined;
-}
-
-/** Zeros behind an axis, so that all windows fit. */
-function behind({input, output, kernel, stride, before}: AxisGeometry): number {
-  return Math.max(0, (output - 1) * stride + kernel - before - input);
 }
 
 /** A kernel in memory; turned, it is `[.., channelsOut, channelsIn]` and is read turned by 180°. */
@@ -95,7 +58,10 @@ export interface Margins {
 /** @param more zeros behind the axes, for tiles that reach beyond the windows. */
 export function marginsOf({n, height, width, channelsIn}: Geometry, more: readonly [number, number] = [0, 0]): Margins {
   const [top, left] = [height.before, width.before];
-  const [bottom, right] = [behind(height) + more[0], behind(width) + more[1]];
+  const [bottom, right] = [height, width].map((axis, i) => Math.max(0, behind(axis)) + (more[i] ?? 0)) as [
+    number,
+    number,
+  ];
   const [paddedHeight, paddedWidth] = [top + height.input + bottom, left + width.input + right];
   const bytes = top + bottom + left + right === 0 ? 0 : 4 * n * paddedHeight * paddedWidth * channelsIn;
   return {top, bottom, left, right, height: paddedHeight, width: paddedWidth, bytes};

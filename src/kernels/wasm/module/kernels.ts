@@ -1,11 +1,11 @@
 import * as tf from '@tensorflow/tfjs';
-import type {Shape4D} from '../../geometry';
+import type {Geometry, Shape4D} from '../../geometry';
 import type {OwnKernel} from '../../registration';
 import {type KernelCall, wrappedKernel} from '../composed/kernel';
 import {convolutionKernelGradient, convolve} from './convolution';
 import {depthwise, depthwiseInputGradient, depthwiseKernelGradient, takesDepthwise} from './depthwise';
 import {nativeOf} from './find';
-import {adjointOf, type ConvolutionAttributes, type Geometry, geometryOf} from './geometry';
+import {adjointOf, type ConvolutionAttributes, nativeGeometry} from './geometry';
 import type {Native} from './native';
 import {normalize} from './normalization';
 import {clampOf, type Epilogue, multiply, multiplyTransposed} from './products';
@@ -135,7 +135,7 @@ function forward(
   if (!areFloats(x, filter)) {
     return undefined;
   }
-  const geometry = geometryOf(x.shape as Shape4D, filter.shape as Shape4D, attrs, isDepthwise);
+  const geometry = nativeGeometry(x.shape as Shape4D, filter.shape as Shape4D, attrs, isDepthwise);
   const epilogue = geometry && epilogueOf(native, inputs, attrs.activation ?? 'linear', geometry.channelsOut);
   if (geometry === undefined || epilogue === undefined || (isDepthwise && !takesDepthwise(geometry))) {
     return undefined;
@@ -179,7 +179,7 @@ type InputGradientAttributes = ConvolutionAttributes & {readonly inputShape: Sha
 const inputGradient = nativeKernel<Gradients, InputGradientAttributes>(
   tf.Conv2DBackpropInput,
   (native, {inputs: {dy, filter}, attrs}) => {
-    const geometry = geometryOf(attrs.inputShape, filter.shape as Shape4D, attrs);
+    const geometry = nativeGeometry(attrs.inputShape, filter.shape as Shape4D, attrs);
     const adjoint = geometry && isResult(dy, geometry) ? adjointOf(geometry) : undefined;
     if (adjoint === undefined || !areFloats(dy, filter)) {
       return undefined;
@@ -201,7 +201,7 @@ type FilterGradientAttributes = ConvolutionAttributes & {readonly filterShape: S
 const filterGradient = nativeKernel<Images, FilterGradientAttributes>(
   tf.Conv2DBackpropFilter,
   (native, {inputs: {x, dy}, attrs}) => {
-    const geometry = geometryOf(x.shape as Shape4D, attrs.filterShape, attrs);
+    const geometry = nativeGeometry(x.shape as Shape4D, attrs.filterShape, attrs);
     if (geometry === undefined || !isResult(dy, geometry) || !areFloats(x, dy)) {
       return undefined;
     }
@@ -214,7 +214,7 @@ const filterGradient = nativeKernel<Images, FilterGradientAttributes>(
 const depthwiseInput = nativeKernel<Gradients, InputGradientAttributes>(
   tf.DepthwiseConv2dNativeBackpropInput,
   (native, {inputs: {dy, filter}, attrs}) => {
-    const geometry = geometryOf(attrs.inputShape, filter.shape as Shape4D, attrs, true);
+    const geometry = nativeGeometry(attrs.inputShape, filter.shape as Shape4D, attrs, true);
     if (geometry === undefined || !takesDepthwise(geometry) || !areFloats(dy, filter)) {
       return undefined;
     }
@@ -227,7 +227,7 @@ const depthwiseInput = nativeKernel<Gradients, InputGradientAttributes>(
 const depthwiseFilter = nativeKernel<Images, FilterGradientAttributes>(
   tf.DepthwiseConv2dNativeBackpropFilter,
   (native, {inputs: {x, dy}, attrs}) => {
-    const geometry = geometryOf(x.shape as Shape4D, attrs.filterShape, attrs, true);
+    const geometry = nativeGeometry(x.shape as Shape4D, attrs.filterShape, attrs, true);
     if (geometry === undefined || !takesDepthwise(geometry) || !areFloats(x, dy)) {
       return undefined;
     }

@@ -1,23 +1,19 @@
 import * as tf from '@tensorflow/tfjs';
 import type {AdamSettings, MomentumSettings, OptimizerSteps} from '../../optimizerSteps';
-import {currentNative} from './find';
 import {BY_NUMBER, type Native} from './native';
 
-/** The steps by our module, on the current backend; `undefined` where the module is not in use. */
-export function nativeSteps(): OptimizerSteps | undefined {
-  const native = currentNative();
-  return (
-    native && {
-      adam: (value, gradient, [first, second], settings) => adam(native, value, gradient, first, second, settings),
-      momentum: (value, gradient, [velocity], settings) => momentum(native, value, gradient, velocity, settings),
-      descend: (value, gradient, {learningRate, gradientScale}) =>
-        updated(native, value, out => {
-          const {size} = value;
-          native.functions.descend(native.at(value), native.at(gradient), out, size, learningRate, gradientScale);
-        }),
-      sumOfSquares: gradient => native.functions.sumOfSquares(native.at(gradient), gradient.size),
-    }
-  );
+/** The steps by our module. */
+export function nativeSteps(native: Native): OptimizerSteps {
+  return {
+    adam: (value, gradient, [first, second], settings) => adam(native, value, gradient, first, second, settings),
+    momentum: (value, gradient, [velocity], settings) => momentum(native, value, gradient, velocity, settings),
+    descend: (value, gradient, {learningRate, gradientScale}) =>
+      updated(native, value, out => {
+        const {size} = value;
+        native.functions.descend(native.at(value), native.at(gradient), out, size, learningRate, gradientScale);
+      }),
+    sumOfSquares: gradient => native.functions.sumOfSquares(native.at(gradient), gradient.size),
+  };
 }
 
 function adam(

@@ -1,4 +1,5 @@
-import {type AxisGeometry, type Geometry, type KernelPlace, marginsOf, pad} from './geometry';
+import type {Axis, Geometry} from '../../geometry';
+import {type KernelPlace, marginsOf, pad} from './geometry';
 import type {Native} from './native';
 import {clampArguments, type Epilogue, PANEL_ROW, panelBytes} from './products';
 
@@ -47,7 +48,7 @@ export function convolveByTiles(
   const inner = parts.length * channelsIn;
   // Tiles and shifted kernels may read beyond the windows.
   const reach = PART - 1 + (shifts.at(-1) ?? 0) + 1 - height.kernel;
-  const beyond = (count: number, {output}: AxisGeometry) => count * TILE - output + reach;
+  const beyond = (count: number, {output}: Axis) => count * TILE - output + reach;
   const margins = marginsOf(geometry, [beyond(down, height), beyond(across, width)]);
   const plane = {
     kernel: panelBytes(inner, channelsOut) + GAP,

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import type {WasmBackend} from '../composed/kernel';
 import {convolve} from './convolution';
-import {geometryOf} from './geometry';
+import {nativeGeometry} from './geometry';
 import type {Native} from './native';
 import {normalize} from './normalization';
 import {clampOf, multiply} from './products';
@@ -53,7 +53,7 @@ export function agrees(native: Native, backend: WasmBackend, stock: StockKernels
   const convolution = (strides: [number, number]): boolean => {
     const [x, filter, bias] = [tensor([2, 7, 6, 5], 4), tensor([3, 3, 5, 11], 5), tensor([11], 6)];
     const attrs = {strides, pad: 'same' as const, dataFormat: 'NHWC', dilations: [1, 1] as [number, number]};
-    const geometry = geometryOf([2, 7, 6, 5], [3, 3, 5, 11], attrs);
+    const geometry = nativeGeometry([2, 7, 6, 5], [3, 3, 5, 11], attrs);
     return same(run(tf.FusedConv2D, {x, filter, bias}, {...attrs, activation: 'linear'}), out => {
       if (geometry !== undefined) {
         const kernel = {place: native.at(filter), turned: false};

@@ -8,7 +8,7 @@ import {isRecording, withMade} from '../tfjs/engine';
 const given = new WeakSet<tf.Tensor>();
 
 /** What the operation held that the running backward pass went through last. */
-let spent: tf.Tensor[] = [];
+let heldLast: tf.Tensor[] = [];
 
 /** What an operation holds in the backward pass. */
 export interface Held {
@@ -25,7 +25,7 @@ export interface Held {
  *
  * @param gradient returns a function for each input.
  */
-export function freeingSpent(
+export function freeingHeld(
   {gradients, unasked, saved}: Held,
   gradient: () => Record<string, () => tf.Tensor>,
 ): Record<string, () => tf.Tensor> {
@@ -37,14 +37,14 @@ export function freeingSpent(
   const {result: thunks, made} = withMade(gradient);
   unasked.forEach(tensor => tensor.dispose());
   const held = new Set([...gradients.filter(tensor => given.has(tensor)), ...saved, ...made]);
-  spent = [...held];
+  heldLast = [...held];
   return Object.fromEntries(
     Object.entries(thunks).map(([name, thunk]) => [
       name,
       () => {
         const result = apart(thunk);
         if (held.has(result)) {
-          spent = spent.filter(tensor => tensor !== result);
+          heldLast = heldLast.filter(tensor => tensor !== result);
         }
         if (!gradients.includes(result)) {
           given.add(result);
@@ -57,17 +57,17 @@ export function freeingSpent(
 
 /** Runs `f`. A backward pass inside it frees only its own tensors. */
 export function apart<T>(f: () => T): T {
-  const own = spent;
-  spent = [];
+  const own = heldLast;
+  heldLast = [];
   try {
     return f();
   } finally {
     free();
-    spent = own;
+    heldLast = own;
   }
 }
 
 function free(): void {
-  spent.forEach(tensor => tensor.dispose());
-  spent = [];
+  heldLast.forEach(tensor => tensor.dispose());
+  heldLast = [];
 }

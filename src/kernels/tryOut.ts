@@ -1,9 +1,7 @@
-import {whileOff} from './switch';
+import {mayUseOwnCode} from './ownCode';
 
 /** Backends that programs of our own have been tried on, and whether they gave the right numbers. */
 const tried = new WeakMap<object, {works: boolean; readonly over: Promise<void>}>();
-
-const programs = {isOff: false};
 
 /**
  * Has programs of our own tried out on a backend, once. Numbers come from a graphics card a little later: until then, and where they are wrong,
@@ -36,15 +34,10 @@ export function giveUp(backend: object, reason: string): void {
 
 /** Whether programs of our own run on a backend. */
 export function runsOn(backend: object): boolean {
-  return !programs.isOff && tried.get(backend)?.works === true;
+  return mayUseOwnCode() && tried.get(backend)?.works === true;
 }
 
 /** Waits until it is known whether programs run on a backend. */
 export async function trialOf(backend: object): Promise<void> {
   await tried.get(backend)?.over;
-}
-
-/** Runs `f` without our programs. */
-export function withoutPrograms<T>(f: () => T | Promise<T>): Promise<T> {
-  return whileOff(programs, f);
 }
