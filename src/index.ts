@@ -89,10 +89,11 @@ export {LoRABidirectional, LoRAGRU, LoRALSTM, LoRARNN, LoRASimpleRNN} from './la
 export {LoRASeparableConv2D} from './layers/loraSeparableConv2d';
 export {LoRAWeights, type LoRAWeightsArgs} from './layers/loraWeights';
 export {UnadaptedLayer, type UnadaptedLayerArgs} from './layers/unadaptedLayer';
-export type {LoRALayerArgs} from './layers/loraArgs';
+export type {LoRALayerArgs} from './layers/layerArgs';
 export type {LoRALayer} from './layers/loraLayer';
 export type {BaseTraining, CallArgs, WrapperArgs, WrapperLayer} from './layers/wrapperLayer';
-export type {Adaptation, LayerConfig, WeightTarget} from './layers/adaptation';
+export type {WeightTarget} from './layers/weightTargets';
+export type {Adaptation, LayerConfig} from './layers/adaptation';
 export type {LowRankPart, UpdatePart} from './layers/layerUpdate';
 export type {LoadReport, NameMapping, WeightsReport} from './layers/namedWeights';
 export type {AdaptableWeight} from './methods/method';

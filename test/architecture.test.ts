@@ -52,8 +52,8 @@ function read(file: string): Source {
     const isTyped = ts.isImportDeclaration(statement)
       ? isOfTypes(statement.importClause, statement.importClause?.namedBindings)
       : ts.isExportDeclaration(statement) && isOfTypes(statement, statement.exportClause);
-    const {moduleSpecifier} = statement as Partial<ts.ImportDeclaration & ts.ExportDeclaration>;
-    return moduleSpecifier === undefined || isTyped ? [] : [from((moduleSpecifier as ts.StringLiteral).text)];
+    const {moduleSpecifier} = statement as {moduleSpecifier?: ts.StringLiteral};
+    return moduleSpecifier === undefined || isTyped ? [] : [from(moduleSpecifier.text)];
   });
   return {path, text, imports, loads};
 }
@@ -118,7 +118,7 @@ describe('in src', () => {
 
   // The file itself is among those that are counted.
   test.each([
-    ['layers/loraDense', 31, 3760],
+    ['layers/loraDense', 30, 3650],
     ['layers/loraConv2d', 40, 4500],
     ['model/apply', 100, 11_000],
   ])('%s loads at most %i files of %i lines', (path, files, lines) => {

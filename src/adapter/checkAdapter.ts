@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {faultsOf, kindOf, listed, LoRAError} from '../errors';
-import {type LayerConfig, resolveWeights} from '../layers/adaptation';
+import {resolveWeights} from '../layers/weightTargets';
+import type {LayerConfig} from '../layers/adaptation';
 import {resolveDropout, resolveStrength} from '../methods/method';
 import {methodOf} from '../methods/registry';
 import {isForeignLayer, isForeignTensor, OTHER_COPY} from '../tfjs/copies';

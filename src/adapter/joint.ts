@@ -1,6 +1,7 @@
 import type * as tf from '@tensorflow/tfjs';
 import {faultsOf, LoRAError, showShape, throwFaults} from '../errors';
-import {describeWeights, type LayerConfig} from '../layers/adaptation';
+import type {LayerConfig} from '../layers/adaptation';
+import {describeWeights} from '../layers/weightTargets';
 import {isFloat32, shown} from '../methods/method';
 import {methodOf} from '../methods/registry';
 import {type Adapter, type HeadConfig, layerConfigAt} from './adapter';

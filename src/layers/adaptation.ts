@@ -1,8 +1,8 @@
 import type * as tf from '@tensorflow/tfjs';
-import {listed, LoRAError, show, showShape, throwFaults} from '../errors';
+import {LoRAError, showShape} from '../errors';
 import type {AdaptableWeight, LoRAStrength, Method, ParameterSpec, Start, UpdateForm} from '../methods/method';
 import type {Forward} from './forward';
-import {checkLayer} from './wrapperArgs';
+import type {WeightTarget} from './weightTargets';
 import {fieldsOf, type KernelLayer} from '../tfjs/fields';
 
 /** A kind of layer: how the layers of one class are adapted. */
@@ -95,25 +95,6 @@ export function plainClass(className: string): string {
 }
 
 /**
- * Refuses what an adaptation is not for.
- *
- * @throws LoRAError if it is no layer, one of another class, or one that cannot be adapted.
- */
-export function checkBase(layer: tf.layers.Layer, adaptation: Adaptation): void {
-  const {baseClassName} = adaptation;
-  checkLayer(layer);
-  if (plainClass(layer.getClassName()) !== baseClassName) {
-    throw new LoRAError(
-      `Layer "${layer.name}" is a ${layer.getClassName()}; LoRA${baseClassName} adapts layers of class ${baseClassName}.`,
-    );
-  }
-  const reason = adaptation.refusal?.(layer);
-  if (reason !== undefined) {
-    throw new LoRAError(`Layer "${layer.name}" ${reason}`);
-  }
-}
-
-/**
  * Refuses a rank that no weight of a layer can use.
  *
  * @throws LoRAError if it is above the limit.
@@ -140,14 +121,6 @@ export function refusedUpdate({form = 'weights'}: Adaptation, method: Method, dr
   );
 }
 
-/** Names a weight of a layer that can have an update, such as `attn_kernel`. */
-export interface WeightTarget {
-  /** The name that the layer gives the weight in `addWeight`. */
-  name: string;
-  /** How many of its last axes are outputs; those before them are the fan-in. Default: 1. */
-  outAxes?: number;
-}
-
 /** How one layer of an adapter updates its base. */
 export interface LayerConfig extends Required<LoRAStrength> {
   /** Class of the layer that is adapted. */
@@ -164,42 +137,6 @@ export interface LayerConfig extends Required<LoRAStrength> {
   freezeBaseLayer: boolean;
   /** Whether the base's bias trains beside the factors though its kernel stays fixed, and is part of the adapter. Default: false. */
   trainBias?: boolean;
-}
-
-/**
- * Fills in the defaults of the weights that are named.
- *
- * @throws LoRAError with a line for each fault.
- */
-export function resolveWeights(weights: unknown): Required<WeightTarget>[] {
-  if (!Array.isArray(weights) || weights.length === 0) {
-    throw new LoRAError(`weights must be a list such as ['attn_kernel'], and not empty, got ${show(weights)}.`);
-  }
-  const faults: string[] = [];
-  const names = new Set<string>();
-  const resolved = weights.map((weight: unknown) => {
-    const {name, outAxes = 1} = (typeof weight === 'string' ? {name: weight} : (weight ?? {})) as Partial<WeightTarget>;
-    if (typeof name !== 'string' || name === '') {
-      faults.push(`weights holds ${show(weight)}, which is neither a name nor such as {name: 'kernel', outAxes: 2}.`);
-      return {name: '', outAxes};
-    }
-    if (names.has(name)) {
-      faults.push(`weights names "${name}" twice.`);
-    }
-    names.add(name);
-    if (!Number.isInteger(outAxes) || outAxes <= 0) {
-      faults.push(`outAxes of weight "${name}" must be a positive integer, got ${show(outAxes)}.`);
-    }
-    return {name, outAxes};
-  });
-  throwFaults(faults);
-  return resolved;
-}
-
-/** Weights as messages list them, in an order of their own. */
-export function describeWeights(weights: readonly WeightTarget[]): string {
-  const named = weights.map(({name, outAxes = 1}) => (outAxes === 1 ? name : `${name} (${outAxes} out axes)`));
-  return listed(named.sort());
 }
 
 /** The kind of a class whose layers have one kernel, `[...fan-in axes, out]`. */

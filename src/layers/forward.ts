@@ -2,11 +2,10 @@ import * as tf from '@tensorflow/tfjs';
 import {LoRAError} from '../errors';
 import {type Activation, outputActivation} from '../ops/activation';
 import {gained, type Linear} from '../ops/factors';
-import type {Conv2DGeometry} from '../ops/kernels';
 import {linear, type LinearWeights} from '../ops/linear';
 import type {Prepared} from '../ops/lazyOp';
 import {changeOf, type Update} from '../ops/update';
-import {type ConvLayer, fieldsOf, type KernelLayer} from '../tfjs/fields';
+import type {KernelLayer} from '../tfjs/fields';
 
 /**
  * Computes what a stock layer computes, with or without an update of its kernel, without a gradient for what is frozen.
@@ -21,35 +20,6 @@ export interface ForwardCall {
   prepared: Prepared;
   /** The keyword arguments of `call`. */
   kwargs: Record<string, unknown>;
-}
-
-/** Whether a layer is a `FusedConv2D` or the like, which computes its bias and activation in one with its convolution. */
-export function isFused(layer: tf.layers.Layer): boolean {
-  return fieldsOf<{fuses?: boolean}>(layer).fuses === true;
-}
-
-/** How a stock 2-D convolution walks over its input. */
-export function conv2dGeometry({
-  strides,
-  padding,
-  dilationRate,
-}: Pick<ConvLayer, 'strides' | 'padding' | 'dilationRate'>): Conv2DGeometry {
-  return {strides: strides as [number, number], padding, dilations: dilationRate as [number, number]};
-}
-
-/** An input with its channels last, and what gives a result the format of the layer. */
-export function channelsLast(
-  x: tf.Tensor,
-  {dataFormat}: Pick<ConvLayer, 'dataFormat'>,
-): {last: tf.Tensor; restore: (y: tf.Tensor) => tf.Tensor} {
-  if (dataFormat === 'channelsLast') {
-    return {last: x, restore: y => y};
-  }
-  const space = Array.from({length: x.rank - 2}, (_, i) => i + 1);
-  return {
-    last: tf.transpose(x, [0, ...space.map(axis => axis + 1), 1]),
-    restore: y => tf.transpose(y, [0, x.rank - 1, ...space]),
-  };
 }
 
 export function asFloat(x: tf.Tensor): tf.Tensor {

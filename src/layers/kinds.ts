@@ -9,7 +9,7 @@ import {LoRAConv3D} from './loraConv3d';
 import {LoRADense} from './loraDense';
 import {LoRADepthwiseConv2D} from './loraDepthwiseConv2d';
 import {LoRAEmbedding} from './loraEmbedding';
-import type {LoRALayerArgs} from './loraArgs';
+import type {LoRALayerArgs} from './layerArgs';
 import type {LoRALayer} from './loraLayer';
 import {LoRABidirectional, LoRAGRU, LoRALSTM, LoRARNN, LoRASimpleRNN} from './loraRecurrent';
 import {LoRASeparableConv2D} from './loraSeparableConv2d';

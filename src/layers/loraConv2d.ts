@@ -2,8 +2,8 @@ import * as tf from '@tensorflow/tfjs';
 import {conv2dOp} from '../ops/conv2d';
 import {type ConvLayer, fieldsOf} from '../tfjs/fields';
 import {kernelAdaptation} from './adaptation';
-import {deferral} from './deferral';
-import {applyLinear, by, channelsLast, conv2dGeometry, type Forward, isFused} from './forward';
+import {channelsLast, conv2dGeometry, deferral, isFused} from './convolutions';
+import {applyLinear, by, type Forward} from './forward';
 import {LoRALayer} from './loraLayer';
 
 /** `Conv2D`: both data formats; as the stock layer, channels-first is transposed before and after. */

@@ -1,7 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import {conv2dTranspose} from '../ops/conv2dTranspose';
 import {type ConvLayer, fieldsOf} from '../tfjs/fields';
-import {applyLinear, channelsLast, type Compute, type Forward} from './forward';
+import {channelsLast} from './convolutions';
+import {applyLinear, type Compute, type Forward} from './forward';
 import {LoRALayer} from './loraLayer';
 import {type Adaptation, kernelAdaptation} from './adaptation';
 

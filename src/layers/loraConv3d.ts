@@ -1,7 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import {conv3dOp} from '../ops/conv3d';
 import {type ConvLayer, fieldsOf} from '../tfjs/fields';
-import {applyLinear, by, channelsLast, type Forward} from './forward';
+import {channelsLast} from './convolutions';
+import {applyLinear, by, type Forward} from './forward';
 import {LoRALayer} from './loraLayer';
 import {kernelAdaptation} from './adaptation';
 

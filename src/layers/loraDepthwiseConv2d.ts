@@ -2,8 +2,8 @@ import * as tf from '@tensorflow/tfjs';
 import {depthwiseConv2d} from '../ops/depthwise';
 import {type DepthwiseLayer, fieldsOf} from '../tfjs/fields';
 import type {Adaptation} from './adaptation';
-import {deferral} from './deferral';
-import {applyLinear, channelsLast, type Compute, conv2dGeometry, type Forward, isFused} from './forward';
+import {channelsLast, conv2dGeometry, deferral, isFused} from './convolutions';
+import {applyLinear, type Compute, type Forward} from './forward';
 import {LoRALayer} from './loraLayer';
 
 /** `DepthwiseConv2D`: both data formats. The stock layer fuses nothing, and leaves a dilation rate out of account; the fused one does neither. */

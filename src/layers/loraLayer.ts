@@ -18,7 +18,7 @@ import {
   setNamedWeight,
   type WeightsReport,
 } from './namedWeights';
-import {type LoRALayerArgs, resolveArgs} from './loraArgs';
+import {type LoRALayerArgs, resolveArgs} from './layerArgs';
 import {type CallArgs, WRAPPER_KIND, WrapperLayer} from './wrapperLayer';
 
 /**

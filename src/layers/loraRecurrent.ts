@@ -6,7 +6,7 @@ import {changeOf, type Update} from '../ops/update';
 import {fieldsOf} from '../tfjs/fields';
 import type {AdaptableWeight} from '../methods/method';
 import type {Adaptation} from './adaptation';
-import type {LoRALayerArgs} from './loraArgs';
+import {type CallArgs, checkArgs, type LoRALayerArgs} from './layerArgs';
 import {LoRALayer} from './loraLayer';
 import {
   type Cell,
@@ -17,7 +17,6 @@ import {
   frozenCellProducts,
   replaceSteps,
 } from './recurrentCells';
-import {type CallArgs, checkArgs} from './wrapperArgs';
 
 /**
  * A recurrent layer with a low-rank update of the kernel and of the recurrent kernel of each of its cells:

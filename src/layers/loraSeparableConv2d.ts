@@ -3,7 +3,8 @@ import {conv2dOp} from '../ops/conv2d';
 import {depthwiseConv2d} from '../ops/depthwise';
 import {fieldsOf, type SeparableLayer} from '../tfjs/fields';
 import type {Adaptation} from './adaptation';
-import {applyLinear, asFloat, by, channelsLast, conv2dGeometry, type Forward, UNFUSED_IDENTITY} from './forward';
+import {channelsLast, conv2dGeometry} from './convolutions';
+import {applyLinear, asFloat, by, type Forward, UNFUSED_IDENTITY} from './forward';
 import {LoRALayer} from './loraLayer';
 
 /** `SeparableConv2D`: a depthwise convolution, and one of size 1×1 of its result, which is the one that can have an update. */

@@ -3,12 +3,12 @@ import {showShape, throwFaults} from '../errors';
 import type {AdaptableWeight} from '../methods/method';
 import {isRegistered} from '../tfjs/configs';
 import {namedWeights, withValues} from '../tfjs/weights';
-import {type Adaptation, type LayerConfig, resolveWeights, type WeightTarget} from './adaptation';
-import type {LoRALayerArgs} from './loraArgs';
+import {resolveWeights, type WeightTarget} from './weightTargets';
+import type {Adaptation, LayerConfig} from './adaptation';
+import {type CallArgs, checkArgs, type LoRALayerArgs} from './layerArgs';
 import {LoRALayer} from './loraLayer';
 import {disposeMasks} from './recurrentCells';
 import {STOCK_BY_WEIGHTS} from './stockByWeights';
-import {type CallArgs, checkArgs} from './wrapperArgs';
 import {wrapperKind} from './wrapperLayer';
 
 /** Arguments of a {@link LoRAWeights}. */

@@ -3,10 +3,10 @@ import {checkOptions, LoRAError, show} from '../errors';
 
 import {isRegistered} from '../tfjs/configs';
 import {namedWeights} from '../tfjs/weights';
-import {type Adaptation, plainClass, resolveWeights, type WeightTarget} from './adaptation';
-import {checkedArgs} from './wrapperArgs';
+import {resolveWeights, type WeightTarget} from './weightTargets';
+import {type Adaptation, plainClass} from './adaptation';
+import {checkedArgs, type LoRALayerArgs} from './layerArgs';
 import {KINDS} from './kinds';
-import type {LoRALayerArgs} from './loraArgs';
 import type {LoRALayer} from './loraLayer';
 import {listed, LoRAWeights, weightsAdaptation} from './loraWeights';
 import {STOCK_BY_WEIGHTS} from './stockByWeights';

@@ -3,9 +3,9 @@ import {type Adapter, layerConfigAt} from '../adapter/adapter';
 import {ownerOf} from '../adapter/layerTensors';
 import {faultsOf, listed, LoRAError, showShape} from '../errors';
 import {isInHead} from '../head/headOf';
+import {describeWeights} from '../layers/weightTargets';
 import {
   type Adaptation,
-  describeWeights,
   type LayerConfig,
   rankLimit,
   refusedUpdate,

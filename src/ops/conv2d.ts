@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {capabilities} from '../kernels/capabilities';
 import {deflate, inflate, inflatedShape} from './dilation';
-import {conv2dBackpropFilter, type Conv2DGeometry, conv2dBackpropInput, fusedConv2d} from './kernels';
+import {conv2dBackpropFilter, type Conv2DGeometry, conv2dBackpropInput, fusedConv2d} from './convolutionKernels';
 import type {Linear} from './factors';
 
 /**

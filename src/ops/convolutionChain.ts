@@ -3,7 +3,7 @@ import {capabilities, type FusedConvolution, type PlainConvolution, type Scaling
 import {geometryOf} from '../kernels/geometry';
 import {isRecording} from '../tfjs/engine';
 import {defer, type Deferred, deferredOf} from './deferred';
-import {type Conv2DGeometry, fusedConv2d} from './kernels';
+import {type Conv2DGeometry, fusedConv2d} from './convolutionKernels';
 import {runLazyOp} from './lazyOp';
 
 // In training, a convolution, its frozen normalization and its relu are computed together, though they are layers of their own. The first two

@@ -2,7 +2,12 @@ import * as tf from '@tensorflow/tfjs';
 import type {Activation} from './activation';
 import {deflate, inflate, inflatedShape} from './dilation';
 import {asMatrix, factorGradients, updatedKernel} from './factors';
-import {type Conv2DGeometry, depthwiseFilterGradient, depthwiseInputGradient, fusedDepthwiseConv2d} from './kernels';
+import {
+  type Conv2DGeometry,
+  depthwiseFilterGradient,
+  depthwiseInputGradient,
+  fusedDepthwiseConv2d,
+} from './convolutionKernels';
 import {runLazyOp} from './lazyOp';
 import type {LinearWeights} from './linear';
 

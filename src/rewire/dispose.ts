@@ -1,5 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
-import {checkLayer} from '../layers/wrapperArgs';
+import {checkLayer} from '../layers/layerArgs';
 import {baseOf, isWrapper} from '../layers/wrapperLayer';
 import {disposeStates} from '../tfjs/states';
 import {innermostLayers, isContainer} from './walk';

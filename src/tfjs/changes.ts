@@ -165,7 +165,7 @@ export const CHANGES: readonly Change[] = [
   },
   {
     what: 'Tensors that tfjs keeps until the end of a backward pass are freed in the midst of it.',
-    by: 'ops/spent.ts',
+    by: 'ops/heldTensors.ts',
     why: 'A step takes less memory: what an operation of this library kept is of no use once its gradients are taken.',
     lasts: 'while a backward pass goes through layers of this library',
     without: 'only what these operations made is freed',

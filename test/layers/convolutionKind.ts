@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import * as tf from '@tensorflow/tfjs';
 import '../../src/kernels/backends';
-import type {LoRALayerArgs} from '../../src/layers/loraArgs';
+import type {LoRALayerArgs} from '../../src/layers/layerArgs';
 import type {LoRALayer} from '../../src/layers/loraLayer';
 import {ACTIVATIONS, numbers, on} from '../helpers';
 import {stir, train} from '../models';

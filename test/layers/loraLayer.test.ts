@@ -3,7 +3,7 @@ import '../../src/kernels/backends';
 import {LoRAError} from '../../src/errors';
 import {LoRAConv2D} from '../../src/layers/loraConv2d';
 import {LoRADense} from '../../src/layers/loraDense';
-import type {LoRALayerArgs} from '../../src/layers/loraArgs';
+import type {LoRALayerArgs} from '../../src/layers/layerArgs';
 import type {LoRALayer} from '../../src/layers/loraLayer';
 import {BACKENDS, numbers, random, useBackend, withoutLeaks} from '../helpers';
 import {predictions, reloaded, stir, stirFactors, train} from '../models';

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import * as tf from '@tensorflow/tfjs';
 import '../../src/kernels/backends';
 import {LoRAError} from '../../src/errors';
-import type {LoRALayerArgs} from '../../src/layers/loraArgs';
+import type {LoRALayerArgs} from '../../src/layers/layerArgs';
 import type {LoRALayer} from '../../src/layers/loraLayer';
 import {cellsOf} from '../../src/layers/recurrentCells';
 import {fieldsOf} from '../../src/tfjs/fields';

@@ -1,8 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {addAll} from '../../ops/addAll';
-import type {AttentionInputs, AttentionSettings} from '../kernels/transformer';
+import {type AttentionInputs, type AttentionSettings, transformerKernels} from '../kernels/transformer';
 import {runLazyOp} from '../../ops/lazyOp';
-import {transformerKernels} from '../kernels/transformer';
 
 /** Scores of at most so many pairs of a query and a key are held at a time. */
 const PAIRS = 2 ** 24;

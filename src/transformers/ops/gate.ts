@@ -1,8 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {CUBIC, TWICE} from '../kernels/gateCode';
-import type {GateKind} from '../kernels/transformer';
+import {type GateKind, transformerKernels} from '../kernels/transformer';
 import {runLazyOp} from '../../ops/lazyOp';
-import {transformerKernels} from '../kernels/transformer';
 
 /**
  * `f(x)·up`, or `f(x)`, differentiable in both. Of the forward pass only the inputs are kept.

@@ -1,9 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
-import type {RowNormSettings, RowNormWeights} from '../kernels/transformer';
+import {type RowNormSettings, type RowNormWeights, transformerKernels} from '../kernels/transformer';
 import {normalizedRows, normalizedRowsGradient, rowStatistics} from '../../ops/layerNorm';
 import {runLazyOp} from '../../ops/lazyOp';
 import {isRecording} from '../../tfjs/engine';
-import {transformerKernels} from '../kernels/transformer';
 
 /**
  * The rows of `x`, or of `x + residual`, normalized: `γ·(x − μ)/√(σ² + ε) + β`, or, not centered, `γ·x/√(mean of x² + ε)`.

@@ -1,7 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
-import type {RotationSettings} from '../kernels/transformer';
+import {type RotationSettings, transformerKernels} from '../kernels/transformer';
 import {runLazyOp} from '../../ops/lazyOp';
-import {transformerKernels} from '../kernels/transformer';
 
 /** Cosines and sines of angles, `[places, half]` each. */
 export interface Angles {

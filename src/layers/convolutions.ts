@@ -1,0 +1,48 @@
+import * as tf from '@tensorflow/tfjs';
+import {deferConvolution} from '../ops/convolutionChain';
+import type {Conv2DGeometry} from '../ops/convolutionKernels';
+import type {Prepared} from '../ops/lazyOp';
+import type {LinearWeights} from '../ops/linear';
+import {type ConvLayer, fieldsOf} from '../tfjs/fields';
+
+/** Whether a layer is a `FusedConv2D` or the like, which computes its bias and activation in one with its convolution. */
+export function isFused(layer: tf.layers.Layer): boolean {
+  return fieldsOf<{fuses?: boolean}>(layer).fuses === true;
+}
+
+/** How a stock 2-D convolution walks over its input. */
+export function conv2dGeometry({
+  strides,
+  padding,
+  dilationRate,
+}: Pick<ConvLayer, 'strides' | 'padding' | 'dilationRate'>): Conv2DGeometry {
+  return {strides: strides as [number, number], padding, dilations: dilationRate as [number, number]};
+}
+
+/** An input with its channels last, and what gives a result the format of the layer. */
+export function channelsLast(
+  x: tf.Tensor,
+  {dataFormat}: Pick<ConvLayer, 'dataFormat'>,
+): {last: tf.Tensor; restore: (y: tf.Tensor) => tf.Tensor} {
+  if (dataFormat === 'channelsLast') {
+    return {last: x, restore: y => y};
+  }
+  const space = Array.from({length: x.rank - 2}, (_, i) => i + 1);
+  return {
+    last: tf.transpose(x, [0, ...space.map(axis => axis + 1), 1]),
+    restore: y => tf.transpose(y, [0, x.rank - 1, ...space]),
+  };
+}
+
+/** Lets a convolution without an activation be computed with the normalization and the relu that follow, in training. */
+export function deferral(
+  owner: Prepared,
+  {activation, dataFormat}: Pick<ConvLayer, 'activation' | 'dataFormat'>,
+  geometry: Conv2DGeometry,
+  depthwise: boolean,
+): LinearWeights['defer'] {
+  return dataFormat === 'channelsLast' && activation.getClassName() === 'linear'
+    ? (x, filter, bias) =>
+        deferConvolution(owner, {x: x as tf.Tensor4D, filter: filter as tf.Tensor4D, bias, depthwise}, geometry)
+    : undefined;
+}
