@@ -40,7 +40,8 @@ export function asLoRAError(error: unknown, what: string): LoRAError {
 
 /** What an error says, also one that is no `Error`. */
 export function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+  // Browsers give errors without a text, such as that of a full disk.
+  return error instanceof Error ? error.message || `${error.name}.` : String(error);
 }
 
 /** A list as a message shows it, by its first entries: `a, b, … and 4,990 more`. */

@@ -13,6 +13,13 @@ export const ARGUMENTS = [
   '--no-first-run',
 ];
 
+/** WebGPU on a machine that has no graphics card. */
+export const WEBGPU_ARGUMENTS = [
+  '--enable-unsafe-webgpu',
+  '--use-webgpu-adapter=swiftshader',
+  '--enable-features=Vulkan',
+];
+
 const TYPES: Record<string, string> = {
   '.html': 'text/html',
   '.js': 'text/javascript',

@@ -1,3 +1,4 @@
+import {guardGraphicsCard} from '../tfjs/guardGraphicsCard';
 import {batchNormKernel} from './batchNorm';
 import {type Capabilities, supplyCapabilities} from './capabilities';
 import {conv3dTransposeGradient} from './conv3dTranspose';
@@ -38,6 +39,7 @@ for (const [name, backend] of Object.entries(BACKENDS)) {
   supplyCapabilities(name, backend.capabilities);
 }
 onBackend((name, backend) => {
+  guardGraphicsCard(backend);
   const {kernels = [], tryOut} = (Object.hasOwn(BACKENDS, name) && BACKENDS[name]) || {};
   registerKernels(name, kernels);
   tryOut?.(backend as never);

@@ -111,7 +111,10 @@ class FeatureStore {
 
   /** All batches as one tensor an input. The store is empty afterwards. */
   join(): tf.Tensor[] {
-    const [first = []] = this.batches;
+    const [first] = this.batches;
+    if (first === undefined) {
+      throw new LoRAError('There is nothing to train on: x has no examples, or the dataset gives no batches.');
+    }
     const joined = first.map((_, i) =>
       tf.concat(this.batches.map(batch => batch[i]).filter(part => part !== undefined)),
     );

@@ -96,10 +96,15 @@ async function checked(model: tf.LayersModel, merged: tf.LayersModel): Promise<t
       .map(({path}) => path),
   );
   const broken: string[] = [];
-  for (const {path, layer} of sitesOf(merged)) {
-    if (changed.has(path) && !(await allFinite(layer.weights.map(weight => weight.read())))) {
-      broken.push(path);
+  try {
+    for (const {path, layer} of sitesOf(merged)) {
+      if (changed.has(path) && !(await allFinite(layer.weights.map(weight => weight.read())))) {
+        broken.push(path);
+      }
     }
+  } catch (error) {
+    disposeModel(merged);
+    throw error;
   }
   if (broken.length > 0) {
     disposeModel(merged);

@@ -13,7 +13,7 @@ import {getAdapter} from './currentAdapter';
  *
  * @param handlerOrUrl what `model.save` takes: `indexeddb://…`, `localstorage://…`, `downloads://…`, `http(s)://…`, any `tf.io.IOHandler`; in
  *     Node also `file://…`, with or without tfjs-node. A name that ends in `.safetensors` has that format.
- * @throws LoRAError if the model is not adapted, the adapter was disposed, its numbers are lost with a WebGL context, nothing handles the URL, it
+ * @throws LoRAError if the model is not adapted, the adapter was disposed, its numbers are lost with a graphics card, nothing handles the URL, it
  *     cannot be saved there, or an option does not exist.
  */
 export async function saveAdapter(

@@ -5,7 +5,6 @@ import {checkOptions, faultLines, listed, LoRAError, show} from '../errors';
 import {duplicateKeys} from '../formats/jsonText';
 import type {Values} from '../formats/layout';
 import {type Bytes, decodeSafetensors, encodeSafetensors, type FloatType} from '../formats/safetensors';
-import {readTensor} from '../tfjs/lostContext';
 import {packShared, unpackShared, withoutParts} from './sharedTensors';
 
 /** How the numbers of an adapter are stored. */
@@ -98,7 +97,7 @@ export function asTensors(values: Iterable<readonly [string, Values]>): Record<s
 /**
  * The numbers of tensors, by name.
  *
- * @throws LoRAError if one is of another type than float32, or its numbers are lost with a WebGL context.
+ * @throws LoRAError if one is of another type than float32, or its numbers are lost with a graphics card.
  */
 export async function readValues(tensors: Adapter['tensors']): Promise<Record<string, Values>> {
   const entries = await Promise.all(
@@ -106,7 +105,7 @@ export async function readValues(tensors: Adapter['tensors']): Promise<Record<st
       if (tensor.dtype !== 'float32') {
         throw new LoRAError(`${name}: of type ${tensor.dtype}, not float32.`);
       }
-      return [name, {shape: tensor.shape.slice(), data: await readTensor(tensor)}] as const;
+      return [name, {shape: tensor.shape.slice(), data: await tensor.data<'float32'>()}] as const;
     }),
   );
   return Object.fromEntries(entries);

@@ -185,6 +185,13 @@ export const CHANGES: readonly Change[] = [
     without: '`loraKernels()` says whether it is used; a policy without `script-src blob:` keeps workers away',
   },
   {
+    what: 'The webgl and webgpu backends have methods `read`, `readSync`, `runWebGLProgram` and `runWebGPUProgram` of their own.',
+    by: 'tfjs/guardGraphicsCard.ts',
+    why: 'Once the graphics card is lost, tfjs waits without end or takes zeros for its numbers. These refuse them, and reads at once from webgpu that give zeros.',
+    lasts: 'from when the backend is set until it is removed',
+    without: NO_IMPORT,
+  },
+  {
     what: 'On webgpu a program passes for one of tfjs and has a pipeline of its own.',
     by: 'kernels/webgpu/program.ts',
     why: 'The public `runWebGPUProgram` takes programs of one result; ours have several.',

@@ -3,7 +3,6 @@ import {LoRAError, show} from '../errors';
 import {checksumOf} from '../formats/checksum';
 import {findHandler, isSafetensors} from '../storage/places';
 import {bytesOfSpecs, isSpec} from '../storage/weightBytes';
-import {readTensor} from '../tfjs/lostContext';
 import type {OptimizerState} from './optimizerState';
 import type {RandomState} from './randomState';
 
@@ -71,7 +70,7 @@ export async function writeCheckpoint(place: string | tf.io.IOHandler, {state, t
     throw new LoRAError('The handler cannot save: it has no save function.');
   }
   const parts = await Promise.all(
-    Object.values(tensors).map(async tensor => (await readTensor(tensor)).slice().buffer),
+    Object.values(tensors).map(async tensor => (await tensor.data<'float32'>()).slice().buffer),
   );
   const weightData = tf.io.CompositeArrayBuffer.join(parts);
   const text = JSON.stringify(state);

@@ -18,8 +18,8 @@ export function describeInBrowser(name: string, tests: () => void): void {
   describeUnless(MISSING_BROWSER, name, tests);
 }
 
-export function launchBrowser(): Promise<Browser> {
-  return chromium.launch({executablePath: CHROMIUM, args: ARGUMENTS});
+export function launchBrowser(more: readonly string[] = []): Promise<Browser> {
+  return chromium.launch({executablePath: CHROMIUM, args: [...ARGUMENTS, ...more]});
 }
 
 /** Builds the page of an example, with the library as it is built. */

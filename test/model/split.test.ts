@@ -104,6 +104,20 @@ describe.each(BACKENDS)('on %s', backend => {
     });
   });
 
+  test('no examples are refused, as tensors and as a dataset', async () => {
+    const base = residualModel();
+    await withoutLeaks(async () => {
+      const model = adapted(base);
+      const [xs, ys] = [tf.zeros([0, 4, 4, 2]), tf.zeros([0, 3])];
+      const none = tf.data.array([]) as unknown as Parameters<typeof fitOnFeatures>[1];
+      await expect(fitOnFeatures(model, xs, ys, fitArgs)).rejects.toThrow('There is nothing to train on');
+      await expect(fitOnFeatures(model, none, null, fitArgs)).rejects.toThrow('There is nothing to train on');
+      model.optimizer.dispose();
+      disposeModel(model);
+      tf.dispose([xs, ys]);
+    });
+  });
+
   test('a model whose first layer is adapted has nothing to run once', () => {
     const model = applyLoRA(
       tf.sequential({layers: [tf.layers.dense({units: 3, inputShape: [2]}), tf.layers.dense({units: 2})]}),

@@ -1,61 +1,35 @@
-import {spawnSync} from 'node:child_process';
-import {mkdtempSync, readFileSync, rmSync} from 'node:fs';
-import {createServer, type Server} from 'node:http';
-import type {AddressInfo} from 'node:net';
-import {tmpdir} from 'node:os';
-import {basename, join} from 'node:path';
+import {readFileSync} from 'node:fs';
+import {join} from 'node:path';
 import type {Browser, Page} from 'playwright-core';
 import {fromSafetensors} from 'tfjs-lora';
 import {describeInBrowser, launchBrowser} from '../examples/site';
 import {useBackend} from '../helpers';
+import {servePage} from '../servedPage';
 import type {} from './page/page';
 
 jest.setTimeout(120_000);
 
 const PLACES = ['indexeddb://tuned', 'localstorage://tuned'];
 
-/** Builds the page into a folder, minified as pages are. */
-function buildPage(folder: string): void {
-  const vite = join(__dirname, '../../node_modules/vite/bin/vite.js');
-  const options = ['--outDir', folder, '--assetsDir', '.', '--logLevel', 'error'];
-  const {status, stderr} = spawnSync(process.execPath, [vite, 'build', join(__dirname, 'page'), ...options], {
-    encoding: 'utf8',
-  });
-  if (status !== 0) {
-    throw new Error(`The page could not be built: ${stderr}`);
-  }
-}
-
 describeInBrowser('in a browser', () => {
   let browser: Browser;
-  let server: Server;
-  let url: string;
-  let folder: string;
+  let served: Awaited<ReturnType<typeof servePage>>;
   let page: Page;
 
   beforeAll(async () => {
     await useBackend('cpu');
-    folder = mkdtempSync(join(tmpdir(), 'storage-'));
-    buildPage(folder);
-    server = createServer((request, response) => {
-      const name = basename(request.url ?? '/') || 'index.html';
-      response.setHeader('content-type', name.endsWith('.js') ? 'text/javascript' : 'text/html');
-      response.end(readFileSync(join(folder, name)));
-    });
-    await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
-    url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
+    served = await servePage(join(__dirname, 'page'));
     browser = await launchBrowser();
   });
 
   afterAll(async () => {
     await browser.close();
-    server.close();
-    rmSync(folder, {recursive: true});
+    served.close();
   });
 
   beforeEach(async () => {
     page = await (await browser.newContext()).newPage();
-    await page.goto(url);
+    await page.goto(served.url);
     await page.waitForFunction(() => 'failure' in window);
     await page.evaluate(() => window.tf.setBackend('cpu'));
   });
@@ -144,6 +118,7 @@ describeInBrowser('in a browser', () => {
       ['a put that throws', 'throw'],
       ['a transaction that is aborted after its puts', 'abort'],
       ['a put that fails', 'fail'],
+      ['a disk that is full, whose error has no text,', 'full'],
     ])('%s leaves the earlier adapter, and says so', async (_, how) => {
       const result = await page.evaluate(
         async ([at, what]) => {
@@ -159,7 +134,13 @@ describeInBrowser('in a browser', () => {
               return this.add(value);
             }
             const request = put.call(this, value);
-            if (what === 'abort') {
+            if (what === 'full') {
+              Object.defineProperty(this.transaction, 'error', {
+                value: new DOMException('', 'QuotaExceededError'),
+                configurable: true,
+              });
+            }
+            if (what === 'abort' || what === 'full') {
               request.onsuccess = () => this.name === 'models_store' && this.transaction.abort();
             }
             return request;
@@ -172,8 +153,9 @@ describeInBrowser('in a browser', () => {
         [place, how] as const,
       );
       expect(result.failure).toMatch(
-        /^LoRAError: Cannot save "tuned" to IndexedDB: .+ What was there before is still there\.$/,
+        /^LoRAError: Cannot save "tuned" to IndexedDB: \S.* What was there before is still there\.$/,
       );
+      expect(result.failure.includes('IndexedDB: QuotaExceededError. What')).toBe(how === 'full');
       expect(result).toMatchObject({value: 1, listed: [place]});
     });
 
@@ -232,67 +214,5 @@ describeInBrowser('in a browser', () => {
     const adapter = fromSafetensors(readFileSync(await file.path()));
     expect(adapter.tensors['dense/lora_A']!.arraySync()).toEqual([[3], [3], [3]]);
     adapter.dispose();
-  });
-
-  describe('a lost WebGL context', () => {
-    /** Loses the context, and with `restore` lets the browser give a new one. */
-    const lose = (restore: boolean) =>
-      page.evaluate(async again => {
-        const {gl} = (window.tf.backend() as unknown as {gpgpu: {gl: WebGLRenderingContext}}).gpgpu;
-        const extension = gl.getExtension('WEBGL_lose_context')!;
-        const event = (name: string) => new Promise(resolve => gl.canvas.addEventListener(name, resolve, {once: true}));
-        const lost = event('webglcontextlost');
-        extension.loseContext();
-        await lost;
-        await new Promise(resolve => setTimeout(resolve)); // the event has been dealt with
-        if (again) {
-          const restored = event('webglcontextrestored');
-          extension.restoreContext();
-          await restored;
-        }
-      }, restore);
-
-    beforeEach(() =>
-      page.evaluate(async () => {
-        await window.tf.setBackend('webgl');
-        window.tf.env().set('WEBGL_CPU_FORWARD', false);
-        await window.lora.saveAdapter(window.adapterOf(1), 'indexeddb://tuned');
-        // Numbers that are on the graphics card alone.
-        const adapter = window.adapterOf(2);
-        const tensors = Object.fromEntries(
-          Object.entries(adapter.tensors).map(([name, tensor]) => [name, window.tf.add(tensor, 1)] as const),
-        );
-        Object.assign(window, {onCard: {...adapter, tensors}, inMemory: window.adapterOf(9)});
-      }),
-    );
-
-    test.each([false, true])('fails a save and changes nothing (context restored: %p)', async restore => {
-      await lose(restore);
-      const result = await page.evaluate(async () => {
-        const {onCard, inMemory} = window as unknown as Record<string, import('../../src/index').Adapter>;
-        const save = (options: object) =>
-          window.failure(window.lora.saveAdapter(onCard!, 'indexeddb://tuned', options));
-        const failures = [await save({format: 'tfjs'}), await save({format: 'safetensors'})];
-        failures.push(await window.failure(window.lora.toSafetensors(onCard!)));
-        const value = await window.valueAt('indexeddb://tuned').catch(String);
-        await window.lora.saveAdapter(inMemory!, 'indexeddb://memory');
-        const artifacts = await window.tf.io.getLoadHandlers('indexeddb://tuned')[0]!.load!();
-        return {failures, value, stored: new Float32Array(artifacts.weightData as ArrayBuffer)[0]};
-      });
-      expect(result.failures).toHaveLength(3);
-      result.failures.forEach(text => expect(text).toMatch(/^LoRAError: The WebGL context was lost/));
-      expect(result.stored).toBe(1);
-    });
-
-    test('fails a save that is under way', async () => {
-      const failure = await page.evaluate(async () => {
-        const {onCard} = window as unknown as Record<string, import('../../src/index').Adapter>;
-        const {gl} = (window.tf.backend() as unknown as {gpgpu: {gl: WebGLRenderingContext}}).gpgpu;
-        const saving = window.failure(window.lora.saveAdapter(onCard!, 'indexeddb://tuned'));
-        gl.getExtension('WEBGL_lose_context')!.loseContext();
-        return saving;
-      });
-      expect(failure).toMatch(/^LoRAError: The WebGL context was lost/);
-    });
   });
 });

@@ -7,7 +7,7 @@ import {setTimeout} from 'node:timers/promises';
 import {fileURLToPath} from 'node:url';
 import {chromium} from 'playwright-core';
 import {build, type Rollup} from 'vite';
-import {ARGUMENTS as COMMON} from '../../chromium';
+import {ARGUMENTS as COMMON, WEBGPU_ARGUMENTS} from '../../chromium';
 import type {Outcome} from './case';
 import type {Order} from './start';
 
@@ -18,10 +18,7 @@ const WASM = join(ROOT, 'node_modules/@tensorflow/tfjs-backend-wasm/dist');
 /** What Chromium is started with. */
 export const ARGUMENTS = [
   ...COMMON,
-  // WebGPU on a machine that has no graphics card.
-  '--enable-unsafe-webgpu',
-  '--use-webgpu-adapter=swiftshader',
-  '--enable-features=Vulkan',
+  ...WEBGPU_ARGUMENTS,
   // SwiftShader compiles the zeroing of workgroup memory into every shader, which doubles the time to compile them. No kernel counts on it.
   '--enable-dawn-features=disable_workgroup_init',
 ];

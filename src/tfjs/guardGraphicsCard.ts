@@ -1,0 +1,171 @@
+import type * as tf from '@tensorflow/tfjs';
+import {LoRAError} from '../errors';
+
+// A page may lose its graphics card: a WebGL context, or a WebGPU device. tfjs does not notice. It waits for numbers without end, or takes zeros
+// for them; and when another backend is set, it moves the zeros there. It also reads at once from WebGPU by way of a canvas, which gives zeros
+// where that does not work.
+
+/** Marks a backend that is guarded, shared by all copies of the library in a process. */
+const BRAND = Symbol.for('tfjs-lora.guarded');
+
+/** What is used of tfjs's backends of graphics cards. It is private in tfjs. */
+interface Backend {
+  [BRAND]?: true;
+  read(dataId: tf.DataId): Promise<tf.backend_util.BackendValues>;
+  readSync(dataId: tf.DataId): tf.backend_util.BackendValues;
+  disposeData(dataId: tf.DataId): boolean;
+}
+
+interface WebGLBackend extends Backend {
+  gpgpu: {gl: WebGLRenderingContext};
+  texData: {get(dataId: tf.DataId): Numbers};
+  runWebGLProgram(...call: unknown[]): tf.TensorInfo;
+}
+
+interface WebGPUBackend extends Backend {
+  device: {lost: Promise<unknown>};
+  tensorMap: {get(dataId: tf.DataId): Numbers};
+  runWebGPUProgram(...call: unknown[]): tf.TensorInfo;
+  makeTensorInfo(shape: number[], dtype: tf.DataType, values: Float32Array): tf.TensorInfo;
+  uploadToGPU(dataId: tf.DataId): void;
+}
+
+/** The numbers of a tensor: in memory, or on the card alone. A slice in WebGL is part of another tensor. */
+interface Numbers {
+  values?: tf.backend_util.BackendValues | null;
+  slice?: object | null;
+}
+
+/** A graphics card that may be lost. */
+interface Card {
+  /** Its name in messages. */
+  name: string;
+  numbersOf(dataId: tf.DataId): Numbers;
+  isLost(): boolean;
+  /** Calls `lose` when it is lost. */
+  watch(lose: () => void): void;
+}
+
+/**
+ * Lets the backend of a graphics card refuse what cannot be had, with a `LoRAError`: every read, and every launch, once the context or device is
+ * lost, and for good, also when the browser restores it, without the numbers; and reads at once from WebGPU where these give other numbers.
+ */
+export function guardGraphicsCard(backend: object): void {
+  if (BRAND in backend) {
+    return;
+  }
+  if ('gpgpu' in backend && 'texData' in backend) {
+    guardWebGL(backend as WebGLBackend);
+  } else if ('device' in backend && 'tensorMap' in backend) {
+    guardWebGPU(backend as WebGPUBackend);
+  }
+}
+
+function guardWebGL(backend: WebGLBackend): void {
+  const {gl} = backend.gpgpu;
+  const check = guardReads(backend, {
+    name: 'WebGL context',
+    numbersOf: dataId => backend.texData.get(dataId),
+    isLost: () => gl.isContextLost(),
+    watch: lose => gl.canvas.addEventListener('webglcontextlost', lose),
+  });
+  const run = backend.runWebGLProgram.bind(backend);
+  backend.runWebGLProgram = (...call) => {
+    check();
+    return run(...call);
+  };
+}
+
+function guardWebGPU(backend: WebGPUBackend): void {
+  const numbersOf = (dataId: tf.DataId) => backend.tensorMap.get(dataId);
+  const stockRead = backend.readSync.bind(backend);
+  let readsAtOnce: boolean | undefined;
+  backend.readSync = dataId => {
+    readsAtOnce ??= isInMemory(numbersOf(dataId)) ? undefined : canRead(backend, stockRead);
+    if (readsAtOnce === false && !isInMemory(numbersOf(dataId))) {
+      throw new LoRAError(
+        'The webgpu backend cannot read at once here what is on the graphics card, as is needed when another backend is set. Bring what you have ' +
+          "over with `await moveTo([model, xs, ys], 'cpu')`, and read tensors with `await tensor.data()`.",
+      );
+    }
+    return stockRead(dataId);
+  };
+  const check = guardReads(backend, {
+    name: 'WebGPU device',
+    numbersOf,
+    isLost: () => false,
+    watch: lose => void backend.device.lost.then(lose),
+  });
+  const run = backend.runWebGPUProgram.bind(backend);
+  backend.runWebGPUProgram = (...call) => {
+    check();
+    return run(...call);
+  };
+}
+
+/** Whether numbers come back as they are. */
+function canRead(backend: WebGPUBackend, read: Backend['readSync']): boolean {
+  const values = Float32Array.of(1.5, -2e-8, 123456.79, 3e38);
+  const {dataId} = backend.makeTensorInfo([values.length], 'float32', values);
+  backend.uploadToGPU(dataId);
+  const found = read(dataId) as Float32Array;
+  backend.disposeData(dataId);
+  return values.every((value, i) => found[i] === value);
+}
+
+/** Lets reads of numbers that are on a card alone fail when it is lost. Returns a function that fails then. */
+function guardReads(backend: Backend, card: Card): () => void {
+  const {name} = card;
+  backend[BRAND] = true;
+  const refusal = (cause?: unknown) =>
+    new LoRAError(
+      `The ${name} was lost, and with it the numbers of tensors that were on the graphics card. What was saved before is still there. Load ` +
+        "that, the model and its data again, in a page that is loaded anew or after tf.setBackend('cpu').",
+      {cause},
+    );
+  let wasLost = false;
+  const reading = new Set<(error: LoRAError) => void>();
+  card.watch(() => {
+    wasLost = true;
+    reading.forEach(fail => fail(refusal()));
+  });
+  const check = () => {
+    wasLost ||= card.isLost();
+    if (wasLost) {
+      throw refusal();
+    }
+  };
+  const [read, readSync] = [backend.read.bind(backend), backend.readSync.bind(backend)];
+  backend.read = async dataId => {
+    if (isInMemory(card.numbersOf(dataId))) {
+      return read(dataId);
+    }
+    check();
+    let fail: (error: LoRAError) => void = () => undefined;
+    const lost = new Promise<never>((_, reject) => reading.add((fail = reject)));
+    try {
+      const values = await Promise.race([read(dataId), lost]);
+      check();
+      return values;
+    } catch (error) {
+      // WebGPU fails reads before it says that the device is lost.
+      throw (error as Partial<Error> | null)?.name === 'AbortError' ? refusal(error) : error;
+    } finally {
+      reading.delete(fail);
+    }
+  };
+  backend.readSync = dataId => {
+    if (isInMemory(card.numbersOf(dataId))) {
+      return readSync(dataId);
+    }
+    check();
+    const values = readSync(dataId);
+    check();
+    return values;
+  };
+  return check;
+}
+
+function isInMemory({values, slice}: Numbers): boolean {
+  return (values ?? null) !== null && (slice ?? null) === null;
+}
