@@ -40,6 +40,7 @@ export {
   type ScheduleShape,
 } from './training/learningRateSchedule';
 export {findLearningRate, type LearningRateSweep, type SweepOptions, type SweepStep} from './training/findLearningRate';
+export {type Movable, moveTo} from './training/moveTo';
 export {progress, type ProgressOptions, ProgressReport, type TrainingProgress} from './training/progress';
 export {type Examples, SeededBatches, seededBatches, type SeededBatchesOptions} from './training/seededBatches';
 export {StopOnNaN, stopOnNaN} from './training/stopOnNaN';

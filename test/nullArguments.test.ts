@@ -93,6 +93,7 @@ const USAGES: Record<string, Usage> = {
   loraPlus: () => [library.adam(), {ratio: 4}],
   measureLoRA: () => [adapted()],
   mergeLoRA: () => [adapted()],
+  moveTo: () => [[compiled(), adapter()], 'cpu'],
   planLoRA: () => [mlp().model, {rank: 2}],
   predictWith: () => [adapted(), tf.ones([2, 5]), [adapter(), adapter()], {batchSize: 1}],
   progress: () => [{label: 'x', onProgress: () => undefined, everyMs: 10}],

@@ -185,6 +185,13 @@ export const CHANGES: readonly Change[] = [
     without: '`loraKernels()` says whether it is used; a policy without `script-src blob:` keeps workers away',
   },
   {
+    what: 'Numbers of tensors are moved to another backend by the method `moveData` of the engine.',
+    by: 'tfjs/move.ts',
+    why: 'tfjs moves a tensor when something needs it, and reads it at once for that.',
+    lasts: 'during a call of `moveTo`',
+    without: 'do not call it',
+  },
+  {
     what: 'The webgl and webgpu backends have methods `read`, `readSync`, `runWebGLProgram` and `runWebGPUProgram` of their own.',
     by: 'tfjs/guardGraphicsCard.ts',
     why: 'Once the graphics card is lost, tfjs waits without end or takes zeros for its numbers. These refuse them, and reads at once from webgpu that give zeros.',

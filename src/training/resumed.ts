@@ -37,6 +37,11 @@ export function forgetResumed(model: tf.LayersModel): void {
   resumed.delete(subjectOf(model));
 }
 
+/** What callbacks kept of a model that was resumed, until they take it. */
+export function statesFor(model: tf.LayersModel): ReadonlyMap<string, CallbackState> | undefined {
+  return resumed.get(subjectOf(model))?.states;
+}
+
 /**
  * Where a model stands, if it was resumed for a fit that begins with this epoch and has taken no step since.
  *

@@ -1,0 +1,53 @@
+import * as tf from '@tensorflow/tfjs';
+
+/** What tfjs knows of numbers: where they are, and the shape of the tensor that had them first. */
+interface DataInfo {
+  backend: tf.KernelBackend;
+  shape: number[];
+}
+
+/** Where tfjs keeps the numbers of each tensor. Private in tfjs. */
+interface Engine {
+  state: {tensorInfo: {get(dataId: tf.DataId): DataInfo | undefined}};
+  moveData(backend: tf.KernelBackend, dataId: tf.DataId): void;
+}
+
+/** Brings the numbers of tensors to the current backend. They are read before, since tfjs itself reads at once what it moves. */
+export async function bringHere(tensors: readonly tf.Tensor[]): Promise<void> {
+  const engine = tf.engine() as unknown as Engine;
+  const here = tf.backend();
+  const infoOf = ({dataId}: tf.Tensor) => engine.state.tensorInfo.get(dataId);
+  const elsewhere = tensors.filter(tensor => !tensor.isDisposed && infoOf(tensor)?.backend !== here);
+  await Promise.all(elsewhere.map(tensor => tensor.data()));
+  for (const tensor of elsewhere) {
+    const info = infoOf(tensor);
+    // Tensors may share their numbers, and some may be gone by now.
+    if (!tensor.isDisposed && info !== undefined && info.backend !== here) {
+      // tfjs-node would take them for a tensor of that first shape, also where this one is a reshape of it.
+      info.shape = tensor.shape;
+      engine.moveData(here, tensor.dataId);
+    }
+  }
+}
+
+/** All tensors that things hold, in their fields and in the fields of what is there: in layers, optimizers, graphs and what is prepared. */
+export function tensorsIn(things: readonly unknown[]): tf.Tensor[] {
+  const tensors: tf.Tensor[] = [];
+  const seen = new Set<unknown>();
+  const waiting = [...things];
+  while (waiting.length > 0) {
+    const thing = waiting.pop();
+    if (typeof thing !== 'object' || thing === null || ArrayBuffer.isView(thing) || seen.has(thing)) {
+      continue;
+    }
+    seen.add(thing);
+    if (thing instanceof tf.Tensor) {
+      tensors.push(thing as tf.Tensor);
+      continue;
+    }
+    for (const value of thing instanceof Map || thing instanceof Set ? thing.values() : Object.values(thing)) {
+      waiting.push(value);
+    }
+  }
+  return tensors;
+}
