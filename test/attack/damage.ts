@@ -11,7 +11,8 @@ export function randomFrom(seed: number): () => number {
   };
 }
 
-type Random = () => number;
+/** Numbers in [0, 1). */
+export type Random = () => number;
 
 /** What one would write in a file to do harm. */
 const HOSTILE: readonly (() => Json)[] = [
@@ -219,10 +220,10 @@ function define(holder: {[key: string]: Json}, key: string, value: Json): void {
   Object.defineProperty(holder, key, {value, enumerable: true, configurable: true, writable: true});
 }
 
-function below(random: Random, count: number): number {
+export function below(random: Random, count: number): number {
   return Math.floor(random() * count);
 }
 
-function pick<T>(random: Random, values: readonly T[]): T {
+export function pick<T>(random: Random, values: readonly T[]): T {
   return values[below(random, values.length)]!;
 }

@@ -1,4 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
+import type {Random} from './damage';
 
 /** What JSON can hold. */
 export type Json = null | boolean | number | string | Json[] | {[key: string]: Json};
@@ -9,6 +10,8 @@ export type Parts = Readonly<Record<string, Json | Uint8Array>>;
 /** A kind of file that is attacked. */
 export interface AttackKind {
   name: string;
+  /** Whether the files are valid, and of interest is what is computed with them. */
+  isValid?: boolean;
   /** Makes what is needed once, for many files. */
   prepare(): Attack | Promise<Attack>;
 }
@@ -17,6 +20,8 @@ export interface AttackKind {
 export interface Attack {
   /** Whole files. The damaged ones are made from these. */
   whole: readonly Parts[];
+  /** Makes files that are valid, where these are tried and not damaged ones. */
+  make?(random: Random): Parts;
   /** Models that must not change. */
   models: readonly tf.LayersModel[];
   /**

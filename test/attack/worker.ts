@@ -3,7 +3,7 @@
 import process from 'node:process';
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError} from 'tfjs-lora';
-import {damaged, randomFrom} from './damage';
+import {damaged, pick, randomFrom} from './damage';
 import type {Attack} from './kind';
 import {KINDS} from './kinds';
 import type {Job, Outcome} from './job';
@@ -41,8 +41,7 @@ function weightsOf({models}: Attack): Uint8Array[] {
 async function carryOut({kind, seed}: Job): Promise<Outcome> {
   const attack = await attackOf(kind);
   const random = randomFrom(seed);
-  const whole = attack.whole[Math.floor(random() * attack.whole.length)]!;
-  const parts = damaged(whole, random);
+  const parts = attack.make?.(random) ?? damaged(pick(random, attack.whole), random);
   const {numTensors, numDataBuffers} = tf.memory();
   let result: Outcome['result'] = 'loaded';
   try {

@@ -1,11 +1,13 @@
-import {flagOf, type GraphNode, inputsOf, numberOf, textOf} from './graphDef';
+import {flagOf, type GraphNode, inputsOf, numberOf, numbersOf, textOf} from './graphDef';
+import {BATCH, KNOWN} from './openSizes';
 import type {Planner} from './planner';
-import type {Pair, Value} from './values';
+import type {Value} from './values';
 
-/** What a rule looks at: the node, and what is known of its inputs. */
+/** What a rule looks at: a node, what is known of its inputs, and how many axes each has. */
 interface Subject {
   node: GraphNode;
   values: readonly Value[];
+  ranks: readonly number[];
   /** The numbers of an input that is a small constant. */
   numbers: (index: number) => number[] | undefined;
 }
@@ -13,141 +15,200 @@ interface Subject {
 type Rule = (subject: Subject) => boolean;
 
 /**
- * Whether a node computes each row of the batch from the same row of its inputs, whatever the size of the batch. Told by the kind of op and
- * its attributes, so that it is proved and not tried; an op that no rule knows is taken to mix rows.
+ * Whether a node, run on inputs whose first axis is the batch, gives outputs whose first axis is the batch, and computes each row from the
+ * same row of its inputs, whatever the size of the batch. Told by the kind of op and its attributes, so that it is proved and not tried; an
+ * op that no rule knows is taken to mix rows.
  */
-export function keepsRows(planner: Planner, node: GraphNode, [one, other]: Pair<number>): boolean {
-  const values = inputsOf(node).map(name => planner.valueOf(name) as Value);
-  const leads = (value: Value | undefined) =>
-    value?.kind !== 'flow' || (value.shapes[0][0] === one && value.shapes[1][0] === other);
-  const outputs = planner.keysOf(node).map(key => planner.values.get(key));
+export function keepsRows(planner: Planner, node: GraphNode): boolean {
+  const names = inputsOf(node);
+  const values = names.map(name => planner.valueOf(name) as Value);
   const rule = Object.hasOwn(RULES, node.op) ? RULES[node.op] : undefined;
-  if (rule === undefined || ![...values, ...outputs].every(leads)) {
-    return false;
-  }
-  return rule({node, values, numbers: index => planner.numbers(inputsOf(node)[index])});
+  return (
+    rule !== undefined &&
+    values.some(({kind}) => kind === 'flow') &&
+    values.every(value => (value.kind === 'flow' ? value.sizes[0] === BATCH : !isFreed(planner, value))) &&
+    rule({
+      node,
+      values,
+      ranks: values.map(value => shapeOf(value).length),
+      numbers: index => planner.numbers(names[index]),
+    })
+  );
 }
 
-const always: Rule = () => true;
+function isFreed({open}: Planner, value: Value): boolean {
+  return value.kind === 'shaped' && open.isFreed(value.sizes);
+}
 
-/** Elementwise, by the rules of broadcasting: what has no row for each example must not be met by the batch axis. */
-const elementwise: Rule = ({values}) => {
-  const rank = Math.max(...values.map(value => shapeOf(value).length));
-  return values.every(value =>
-    value.kind === 'flow' ? shapeOf(value).length === rank : shapeOf(value).length < rank || shapeOf(value)[0] === 1,
+const isFlow = (value: Value | undefined) => value?.kind === 'flow';
+
+/** Whether the first input alone hangs on the inputs of the graph. The others say how it is computed. */
+const ofFirst: Rule = ({values}) => isFlow(values[0]) && !values.slice(1).some(isFlow);
+
+/** By the rules of broadcasting: what has no row for each example must not be met by the batch axis. */
+const elementwise: Rule = ({values, ranks}) => {
+  const rank = Math.max(...ranks);
+  return values.every((value, i) =>
+    isFlow(value) ? ranks[i] === rank : (ranks[i] ?? 0) < rank || shapeOf(value)[0] === 1,
   );
 };
 
-/** An op along axes that are its second input, or an attribute, or the last. */
-function alongAxes(index: number): Rule {
-  return ({values, numbers}) => {
-    const rank = shapeOf(values[0]).length;
-    const axes = numbers(index);
-    return axes?.every(axis => (axis < 0 ? axis + rank : axis) !== 0) ?? false;
-  };
+/** An op along axes that are its second input. */
+const alongAxes: Rule = ({values, ranks, numbers}) => {
+  const axes = numbers(1) ?? [];
+  return isFlow(values[0]) && axes.length > 0 && axes.every(axis => isInside(axis, ranks[0]));
+};
+
+const alongLast: Rule = subject => ofFirst(subject) && (subject.ranks[0] ?? 0) > 1;
+
+/** Whether an axis is not the first one. */
+function isInside(axis: number | undefined, rank = 0): boolean {
+  return axis !== undefined && axis !== 0 && axis !== -rank;
 }
 
-const alongLast: Rule = ({values}) => shapeOf(values[0]).length > 1;
-
-const product: Rule = ({node, values}) => {
-  const [a, b] = values;
-  const [left, right] = [shapeOf(a).length, shapeOf(b).length];
-  if (b?.kind !== 'flow') {
-    const turned = flagOf(node, 'transpose_a') || (flagOf(node, 'adj_x') && left === 2);
-    return !turned && (right < left || right === 2 || shapeOf(b)[0] === 1);
+const product: Rule = ({node, values, ranks}) => {
+  const [a, b, ...more] = values;
+  const [left = 0, right = 0] = ranks;
+  const fits = (value: Value | undefined, rank: number, other: number) =>
+    rank < other || (rank === other && shapeOf(value)[0] === 1);
+  const turns = flagOf(node, 'transpose_a') || (flagOf(node, 'adj_x') && left === 2);
+  // A bias and slopes that are fused into the product.
+  const rows = Math.max(left, right);
+  if (more.some((value, i) => isFlow(value) || !fits(value, ranks[i + 2] ?? 0, rows))) {
+    return false;
   }
-  return right > 2 && (a?.kind === 'flow' ? left === right : left < right || shapeOf(a)[0] === 1);
+  if (!isFlow(b)) {
+    return !turns && (right === 2 ? left >= 2 : fits(b, right, left));
+  }
+  return right > 2 && (isFlow(a) ? left === right : fits(a, left, right));
 };
 
 const einsum: Rule = ({node, values}) => {
   const [left = '', result = ''] = textOf(node, 'equation').replace(/\s/g, '').split('->');
-  const batch = result[0];
+  const batch = result[0] ?? '';
   return (
-    batch !== undefined &&
-    left.split(',').every((letters, i) => {
-      return values[i]?.kind === 'flow' ? letters.indexOf(batch) === 0 : !letters.includes(batch);
-    })
+    /[a-z]/i.test(batch) &&
+    result.lastIndexOf(batch) === 0 &&
+    left
+      .split(',')
+      .every((letters, i) =>
+        isFlow(values[i]) ? letters.startsWith(batch) && letters.lastIndexOf(batch) === 0 : !letters.includes(batch),
+      )
   );
 };
 
-const gather: Rule = ({node, values, numbers}) => {
+const gather: Rule = ({node, values, ranks, numbers}) => {
   const [table, rows] = values;
-  const [axis = 0] = numbers(2) ?? [];
-  if (table?.kind === 'flow') {
-    const along = axis < 0 ? axis + shapeOf(table).length : axis;
-    return along !== 0 && (rows?.kind !== 'flow' || numberOf(node, 'batch_dims', 0) > 0);
+  const [axis] = values.length > 2 ? (numbers(2) ?? []) : [0];
+  const hasBatches = numberOf(node, 'batch_dims', 0) !== 0;
+  if (isFlow(table)) {
+    return isInside(axis, ranks[0]) && isFlow(rows) === hasBatches;
   }
-  return rows?.kind === 'flow' && axis === 0 && shapeOf(rows).length > 0;
+  return isFlow(rows) && !hasBatches && axis === 0;
 };
 
-const stridedSlice: Rule = ({node, numbers}) => {
-  const [step] = numbers(3) ?? [];
+/** All of the batch, in its order. */
+const stridedSlice: Rule = subject => {
+  const {node, numbers} = subject;
   const has = (mask: string) => (numberOf(node, mask, 0) & 1) === 1;
-  return step === 1 && !has('shrink_axis_mask') && !has('new_axis_mask');
+  const [begin] = numbers(1) ?? [];
+  const [step] = numbers(3) ?? [];
+  return (
+    ofFirst(subject) &&
+    step === 1 &&
+    (begin === 0 || has('begin_mask')) &&
+    has('end_mask') &&
+    numberOf(node, 'ellipsis_mask', 0) === 0 &&
+    !has('shrink_axis_mask') &&
+    !has('new_axis_mask')
+  );
 };
 
-/** A piece of each input, whose axis is an attribute. */
-const packed: Rule = ({node, values}) => {
-  const axis = numberOf(node, 'axis', 0);
-  const rank = shapeOf(values[0]).length;
-  return values.every(({kind}) => kind === 'flow') && axis !== 0 && axis !== -rank && axis !== -rank - 1;
+const slice: Rule = subject => ofFirst(subject) && subject.numbers(1)?.[0] === 0 && subject.numbers(2)?.[0] === -1;
+
+const pad: Rule = subject =>
+  ofFirst(subject) &&
+  subject
+    .numbers(1)
+    ?.slice(0, 2)
+    .every(size => size === 0) === true;
+
+const tile: Rule = subject => ofFirst(subject) && subject.numbers(1)?.[0] === 1;
+
+/** What is left open is the batch, if all else is known. */
+const reshape: Rule = subject => {
+  const [x] = subject.values;
+  const [first, ...rest] = subject.numbers(1) ?? [];
+  if (!ofFirst(subject) || x?.kind !== 'flow' || first !== -1 || x.sizes.slice(1).some(size => size !== KNOWN)) {
+    return false;
+  }
+  return productOf(rest) === productOf(x.shapes[0].slice(1));
 };
 
-const concat: Rule = ({node, values, numbers}) => {
-  const parts = values.slice(0, -1);
-  const rank = shapeOf(values[0]).length;
-  const [axis = 0] = numbers(inputsOf(node).length - 1) ?? [];
-  return axis !== 0 && axis !== -rank && parts.every(({kind}) => kind === 'flow');
+function productOf(sizes: readonly number[]): number {
+  return sizes.reduce((total, size) => total * size, 1);
+}
+
+const squeeze: Rule = subject => {
+  const {node, ranks} = subject;
+  const axes = ['axis', 'squeeze_dims'].flatMap(key => numbersOf(node, key));
+  return ofFirst(subject) && axes.length > 0 && axes.every(axis => isInside(axis, ranks[0]));
 };
 
-const transpose: Rule = ({numbers}) => numbers(1)?.[0] === 0;
+const expandDims: Rule = subject => ofFirst(subject) && isInside(subject.numbers(1)?.[0], (subject.ranks[0] ?? 0) + 1);
 
-/** The size of the batch stays, so the pieces of a Reshape are whole rows. */
-const whole: Rule = ({values}) => values[0]?.kind === 'flow';
+/** Of flows, along an axis that is an attribute. */
+const pack: Rule = ({node, values, ranks}) =>
+  values.every(isFlow) && isInside(numberOf(node, 'axis', 0), (ranks[0] ?? 0) + 1);
 
-const split: Rule = ({values, numbers}) => {
-  const rank = shapeOf(values[1]).length;
-  const axis = numbers(0)?.[0] ?? 0;
-  return axis !== 0 && axis !== -rank;
-};
+const unpack: Rule = ({node, ranks}) => isInside(numberOf(node, 'axis', 0), ranks[0]);
 
-const splitSizes: Rule = ({values, numbers}) => {
-  const axis = numbers(2)?.[0] ?? 0;
-  return axis !== 0 && axis !== -shapeOf(values[0]).length;
-};
+const concat: Rule = ({values, ranks, numbers}) =>
+  values.slice(0, -1).every(isFlow) && isInside(numbers(values.length - 1)?.[0], ranks[0]);
+
+const transpose: Rule = subject => ofFirst(subject) && subject.numbers(1)?.[0] === 0;
+
+const split: Rule = ({values, ranks, numbers}) => isFlow(values[1]) && isInside(numbers(0)?.[0], ranks[1]);
+
+const splitSizes: Rule = subject => ofFirst(subject) && isInside(subject.numbers(2)?.[0], subject.ranks[0]);
 
 const RULES: Readonly<Record<string, Rule>> = {
   ...rules(
-    'Relu Relu6 Elu Selu Sigmoid Tanh Softplus Softsign LeakyRelu Neg Abs Exp Expm1 Log Log1p Sqrt Rsqrt Square Reciprocal Inv Sin Cos Tan ' +
-      'Asin Acos Atan Sinh Cosh Asinh Acosh Atanh Erf Floor Ceil Round Rint Sign Cast LogicalNot IsNan IsInf IsFinite ZerosLike OnesLike ' +
-      '_FusedHardSwish _FusedSwish',
-    always,
-  ),
-  ...rules(
-    'Add AddV2 AddN Sub Mul Div RealDiv DivNoNan FloorDiv FloorMod Mod Maximum Minimum Pow SquaredDifference Atan2 Prelu BiasAdd Equal ' +
-      'NotEqual Greater GreaterEqual Less LessEqual LogicalAnd LogicalOr SelectV2 ClipByValue',
-    elementwise,
+    'Identity Relu Relu6 Elu Selu Sigmoid Tanh Softplus Softsign LeakyRelu Neg Abs Exp Expm1 Log Log1p Sqrt Rsqrt Square Reciprocal Inv ' +
+      'Sin Cos Tan Asin Acos Atan Sinh Cosh Asinh Acosh Atanh Erf Floor Ceil Round Rint Sign Cast LogicalNot IsNan IsInf IsFinite ' +
+      'ZerosLike OnesLike _FusedHardSwish _FusedSwish ClipByValue',
+    ofFirst,
   ),
   ...rules(
     'Conv2D _FusedConv2D DepthwiseConv2dNative FusedDepthwiseConv2dNative MaxPool AvgPool FusedBatchNorm FusedBatchNormV2 ' +
       'FusedBatchNormV3 ResizeBilinear ResizeNearestNeighbor DepthToSpace SpaceToDepth LRN Conv3D MaxPool3D AvgPool3D',
-    whole,
+    ofFirst,
   ),
-  Conv2DBackpropInput: ({values}) => values[1]?.kind !== 'flow' && values[2]?.kind === 'flow',
-  ...rules('Mean Sum Max Min Prod All Any ArgMax ArgMin Cumsum Cumprod ReverseV2', alongAxes(1)),
+  ...rules(
+    'Add AddV2 Sub Mul Div RealDiv DivNoNan FloorDiv FloorMod Mod Maximum Minimum Pow SquaredDifference Atan2 Prelu BiasAdd Equal ' +
+      'NotEqual Greater GreaterEqual Less LessEqual LogicalAnd LogicalOr SelectV2',
+    elementwise,
+  ),
+  AddN: subject => subject.values.every(isFlow) && elementwise(subject),
+  ...rules('Mean Sum Max Min Prod All Any ArgMax ArgMin Cumsum Cumprod ReverseV2', alongAxes),
   ...rules('Softmax LogSoftmax TopKV2', alongLast),
   ...rules('MatMul _FusedMatMul BatchMatMul BatchMatMulV2', product),
-  ...rules('Reshape Squeeze ExpandDims Slice Pad PadV2 MirrorPad Tile BroadcastTo', whole),
+  ...rules('Pad PadV2 MirrorPad', pad),
+  Reshape: reshape,
+  Squeeze: squeeze,
+  ExpandDims: expandDims,
+  Slice: slice,
+  StridedSlice: stridedSlice,
+  Tile: tile,
   Einsum: einsum,
   GatherV2: gather,
-  StridedSlice: stridedSlice,
   Transpose: transpose,
   ConcatV2: concat,
-  Pack: packed,
-  Unpack: packed,
+  Pack: pack,
+  Unpack: unpack,
   Split: split,
   SplitV: splitSizes,
-  OneHot: ({node, values}) => values[0]?.kind === 'flow' && numberOf(node, 'axis', -1) !== 0,
+  OneHot: subject => ofFirst(subject) && isInside(numberOf(subject.node, 'axis', -1), (subject.ranks[0] ?? 0) + 1),
 };
 
 function rules(ops: string, rule: Rule): Record<string, Rule> {

@@ -1,6 +1,7 @@
 import type * as tf from '@tensorflow/tfjs';
 import {type GraphNode, inputsOf, numbersOf, textOf} from './graphDef';
 import {FusedConv2D, FusedDepthwiseConv2D} from '../layers/fusedConvolution';
+import {KNOWN} from './openSizes';
 import type {Planner} from './planner';
 import {finishTail, tailOf} from '../export/tail';
 
@@ -125,20 +126,22 @@ export function planConv2DTranspose(node: GraphNode, planner: Planner): boolean 
   const [target, filter, x = ''] = inputsOf(node);
   const kernel = floatKernel(filter, planner);
   const flow = planner.floats(x);
-  const sizes = planner.numbersAt(target);
+  const wanted = planner.numbersAt(target);
   const {strides, padding, channelsLast, dilations} = walkOf(node);
-  if (!kernel || !flow || !sizes || !channelsLast || padding === 'explicit' || dilations.some(rate => rate > 1)) {
+  if (!kernel || !flow || !wanted || !channelsLast || padding === 'explicit' || dilations.some(rate => rate > 1)) {
     return false;
   }
   const [height = 1, width = 1, filters = 1] = kernel.shape;
-  const length = (size: number, axis: 0 | 1) => {
+  // The layer gives `stride · size + overhang`.
+  const fits = ([0, 1] as const).every(axis => {
     const stride = strides[axis] ?? 1;
-    const overhang = Math.max(([height, width][axis] ?? 1) - stride, 0);
-    return size * stride + (padding === 'same' ? 0 : overhang);
-  };
-  const fits = ([0, 1] as const).every(p =>
-    ([0, 1] as const).every(axis => length(flow.shapes[p][1 + axis] ?? 0, axis) === sizes[p][1 + axis]),
-  );
+    const overhang = padding === 'same' ? 0 : Math.max(([height, width][axis] ?? 1) - stride, 0);
+    const [own = KNOWN, target = KNOWN] = [flow.sizes[1 + axis], wanted.sizes[1 + axis]];
+    const {of, times, plus} = planner.open.lineOf(target);
+    return own === KNOWN
+      ? target === KNOWN && (flow.shapes[0][1 + axis] ?? 0) * stride + overhang === wanted.pair[0][1 + axis]
+      : of === own && times === stride && plus === overhang;
+  });
   const tail = tailOf(node, {filters, from: 3}, planner);
   if (!fits || tail === undefined) {
     return false;

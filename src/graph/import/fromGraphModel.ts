@@ -2,7 +2,8 @@ import * as tf from '@tensorflow/tfjs';
 import {asLoRAError, checkOptions, LoRAError, showShape, throwFaults} from '../../errors';
 import {withoutResidue} from '../../tfjs/engine';
 import {namedWeights, replaceValue} from '../../tfjs/weights';
-import {BakedBatch, type GraphRequest, planGraph} from './planGraph';
+import {type GraphRequest, planGraph} from './planGraph';
+import {BakedBatch, UncheckedShape} from './planner';
 import {findNode, type ReadGraph, readGraph} from './readGraph';
 import type {GraphPlan, PlannedLayer} from './values';
 
@@ -15,6 +16,9 @@ export interface GraphModelOptions {
   /** The shapes of inputs, without the batch axis; `null` for a size that is open. Default: what the graph says. */
   inputShapes?: Readonly<Record<string, readonly (number | null)[]>>;
 }
+
+/** Which part of a graph is planned. */
+type GraphPart = Pick<GraphRequest, 'inputs' | 'outputs'>;
 
 /** The key of a model's metadata under which it is recorded which part of a graph it is. */
 export const RECORD = 'tfjsLoRAGraph';
@@ -51,14 +55,25 @@ export async function fromGraphModel(graph: tf.GraphModel, options: GraphModelOp
 }
 
 /** The plan of the layers of a graph, with its batch size freed where that may be. */
-export async function planned(graph: ReadGraph, request: Omit<GraphRequest, 'batch'>): Promise<GraphPlan> {
+export async function planned(graph: ReadGraph, request: GraphPart): Promise<GraphPlan> {
   try {
-    return await planGraph(graph, {...request, batch: 'free'});
+    return await plannedFor(graph, {...request, batch: 'free'});
   } catch (error) {
     if (!(error instanceof BakedBatch)) {
       throw error;
     }
-    return planGraph(graph, {...request, batch: 'fixed'});
+    return plannedFor(graph, {...request, batch: 'fixed'});
+  }
+}
+
+async function plannedFor(graph: ReadGraph, request: Omit<GraphRequest, 'isStrict'>): Promise<GraphPlan> {
+  try {
+    return await planGraph(graph, {...request, isStrict: false});
+  } catch (error) {
+    if (!(error instanceof UncheckedShape)) {
+      throw error;
+    }
+    return planGraph(graph, {...request, isStrict: true});
   }
 }
 
@@ -67,7 +82,7 @@ export async function planned(graph: ReadGraph, request: Omit<GraphRequest, 'bat
  *
  * @throws LoRAError with a line for each that names nothing, or is malformed.
  */
-export function requestOf(graph: ReadGraph, options: GraphModelOptions): Omit<GraphRequest, 'batch'> {
+export function requestOf(graph: ReadGraph, options: GraphModelOptions): GraphPart {
   checkOptions(options, {inputs: true, outputs: true, inputShapes: true});
   const {inputs, outputs, inputShapes = {}} = options;
   const faults: string[] = [];

@@ -2,14 +2,14 @@ import * as tf from '@tensorflow/tfjs';
 import {asLoRAError, LoRAError} from '../../errors';
 import {type GraphNode, inputsOf, keyOf, shapeOf} from './graphDef';
 import {reasonNotToRun, reasonNotToRunHere} from '../layers/graphOp';
-import {keepsRows} from './batch';
 import {neededNodes} from './order';
-import {checkSize, materialize, planOp, runProbe} from './planOp';
-import {Planner} from './planner';
+import {BATCH, KNOWN, sizesOf} from './openSizes';
+import {checkSize, materialize, planAlias, planOp, runProbe} from './planOp';
+import {BakedBatch, Planner} from './planner';
 import type {ReadGraph} from './readGraph';
 import {refusal} from './refuse';
 import {planStock} from './stockLayers';
-import type {Constant, Flow, GraphPlan, Pair, Shaped, Value} from './values';
+import type {Constant, Flow, GraphPlan, Pair, Shaped, Value, SizeId} from './values';
 
 /** What of a graph is planned, with every choice made. */
 export interface GraphRequest {
@@ -17,73 +17,99 @@ export interface GraphRequest {
   outputs: string[];
   /** Whether a fixed batch size of the graph becomes any batch size. */
   batch: 'free' | 'fixed';
+  /** Whether sizes are known that are proved to be so, and no others. */
+  isStrict: boolean;
 }
-
-/** Says that a graph would not compute each example by itself if its batch size were free. */
-export class BakedBatch extends Error {}
 
 /** Ops that hand on what they are given. */
 const HANDS_ON = new Set(['Identity', 'StopGradient', 'Snapshot', 'CheckNumerics', 'PreventGradient', 'EnsureShape']);
 
-/** Sizes that stand for one that is not known: of the batch, and of other axes. */
-const BATCHES: Pair<number> = [2, 3];
+/** Sizes that stand for one that is open: of the batch, and of other axes. */
+const BATCHES: Pair<number> = [2, 5];
 const LENGTHS: Pair<number> = [64, 96];
 
 /** Up to so many numbers of a constant are read. */
 const FEW = 4096;
 
 /**
- * Plans the layers of a model that computes what a graph computes.
+ * Plans the layers of a model that computes what a graph computes, whatever the sizes that the graph leaves open.
  *
  * @throws LoRAError if the graph has nodes that no layer can compute; then nothing is left behind.
- * @throws BakedBatch
+ * @throws BakedBatch if its batch size cannot be freed.
+ * @throws UncheckedShape if it can be planned strictly alone.
  */
 export async function planGraph(graph: ReadGraph, request: GraphRequest): Promise<GraphPlan> {
   const cut = {inputs: request.inputs.map(({node}) => node), outputs: request.outputs};
   const order = neededNodes(graph, cut);
-  const planner = new Planner(graph, order, cut, materialize);
+  const own = ownBatch(graph);
+  const planner = new Planner(
+    graph,
+    order,
+    cut,
+    materialize,
+    request.batch === 'free' && own !== undefined,
+    request.isStrict,
+  );
   try {
-    planner.frees = planInputs(planner, request);
+    planInputs(planner, request, own);
     await readConstants(planner, order);
     for (const node of order) {
       await planNode(planner, node);
-      if (planner.frees) {
-        prove(planner, node);
-      }
     }
     if (request.outputs.some(output => planner.values.get(keyOf(output)) === undefined)) {
       throw refusal(planner, order, cut);
     }
-    const outputs = request.outputs.map(output => planner.flowing(output).key);
-    return planner.finished(outputs);
+    return planner.finished(outputsOf(planner, request.outputs));
   } catch (error) {
     planner.dispose();
     throw error;
   }
 }
 
-/** Plans the inputs. Tells whether the graph has a batch size of its own, so that it must be proved that any will do. */
-function planInputs(planner: Planner, {inputs, batch}: GraphRequest): boolean {
-  const own = planner.graph.inputs.map(({node}) => shapeAt(planner, node));
-  const baked = own.some(shape => shape === undefined || (shape.length > 0 && shape[0] !== null));
+/** The batch size that a graph was made for, if there is one: the first size of its inputs. */
+function ownBatch(graph: ReadGraph): number | 'several' | undefined {
+  const shapes = graph.inputs.flatMap(({node}) => [shapeAt(graph, node) ?? []]);
+  const own = new Set(shapes.flatMap(([size]) => (typeof size === 'number' ? [size] : [])));
+  return own.size > 1 ? 'several' : [...own][0];
+}
+
+function planInputs(planner: Planner, {inputs, batch}: GraphRequest, own: number | 'several' | undefined): void {
   for (const {node: name, shape: given} of inputs) {
     const node = planner.graph.nodes.get(name) as GraphNode;
-    const known = given ?? shapeAt(planner, name);
+    const known = given ?? shapeAt(planner.graph, name);
     if (known === undefined) {
       throw new LoRAError(
         `The shape of input "${name}" is not known. Give it, without the batch axis: {inputShapes: {'${name}': [224, 224, 3]}}.`,
       );
     }
     const [size = null, ...rest] = known;
-    const first = batch === 'fixed' && baked ? (size ?? shapeAt(planner, name)?.[0] ?? 1) : null;
-    planner.addInput(node, known.length === 0 ? [] : [first, ...rest], [BATCHES, LENGTHS]);
+    if (planner.frees && (known.length === 0 || own === 'several')) {
+      throw new BakedBatch(`input "${name}"`);
+    }
+    const fixed = size ?? shapeAt(planner.graph, name)?.[0] ?? (own === 'several' ? null : (own ?? null));
+    const first = batch === 'fixed' ? fixed : null;
+    const stand = planner.frees ? ([own, own] as Pair<number>) : BATCHES;
+    planner.addInput(node, known.length === 0 ? [] : [first, ...rest], [stand, LENGTHS]);
   }
-  return baked && batch === 'free';
 }
 
-function shapeAt({graph}: Planner, name: string): (number | null)[] | undefined {
-  const node = graph.nodes.get(name);
+function shapeAt({nodes}: ReadGraph, name: string): (number | null)[] | undefined {
+  const node = nodes.get(name);
   return node && shapeOf(node, 'shape');
+}
+
+/** The keys of the outputs: one for each, since a model of tfjs gives neither one result twice nor what it is given. */
+function outputsOf(planner: Planner, names: readonly string[]): string[] {
+  const taken = new Set(planner.inputs.map(({key}) => key));
+  return names.map(name => {
+    const flow = planner.flowing(name);
+    if (planner.frees && flow.sizes[0] !== BATCH) {
+      throw new BakedBatch(`output "${name}"`);
+    }
+    const {key} = taken.has(flow.key) ? planAlias(planner, name) : flow;
+    taken.add(key);
+    return key;
+  });
 }
 
 /** Takes up the graph's constants, and reads those that may say how something is computed. */
@@ -130,8 +156,10 @@ async function planNode(planner: Planner, node: GraphNode): Promise<void> {
     if (known.every(({kind}) => kind === 'constant') && known.length > 0) {
       await fold(planner, node, known as Constant[]);
       fates.set(node.name, 'folded');
-    } else if (isShape(node, known) || known.every(({kind}) => kind !== 'flow')) {
-      await foldShapes(planner, node, known);
+    } else if (
+      (isShape(node, known) || known.every(({kind}) => kind !== 'flow')) &&
+      (await foldShapes(planner, node, known))
+    ) {
       fates.set(node.name, 'shape');
     } else if (planStock(node, planner)) {
       fates.set(node.name, 'stock');
@@ -161,26 +189,43 @@ async function fold(planner: Planner, node: GraphNode, inputs: readonly Constant
   }
 }
 
-/** Computes a node that hangs on shapes alone, for either size. Where both give the same, it is a constant. */
-async function foldShapes(planner: Planner, node: GraphNode, inputs: readonly Value[]): Promise<void> {
+/** Computes a node that hangs on shapes alone, for either size. `false` if it gives too many numbers for that. */
+async function foldShapes(planner: Planner, node: GraphNode, inputs: readonly Value[]): Promise<boolean> {
   const keys = planner.keysOf(node);
-  const [one, other] = await Promise.all(
-    ([0, 1] as const).map(async p => {
-      checkSize(node, inputs, p);
-      const results = isShape(node, inputs)
-        ? [shapeTensor(node, (inputs[0] as Flow).shapes[p])]
-        : runProbe(planner, node, (inputs as (Constant | Shaped)[]).map(value => constantAt(value, p).tensor)); // prettier-ignore
+  const shape = isShape(node, inputs) ? (inputs[0] as Flow) : undefined;
+  const known = inputs as (Constant | Shaped)[];
+  if (([0, 1] as const).some(p => shape === undefined && checkSize(node, inputs, p) > FEW)) {
+    return false;
+  }
+  const [one, other] = (await Promise.all(
+    ([0, 1] as const).map(p => {
+      const results = shape
+        ? [shapeTensor(node, shape.shapes[p])]
+        : runProbe(planner, node, known.map(value => constantAt(value, p).tensor)); // prettier-ignore
       return Promise.all(results.map(result => constantOf(planner.keep(result))));
     }),
-  );
-  keys.forEach((key, i) => {
-    const pair = [one?.[i], other?.[i]] as unknown as Pair<Required<Constant>>;
-    const [a, b] = pair;
-    const same =
-      tf.util.arraysEqual(a.tensor.shape, b.tensor.shape) &&
-      tf.util.arraysEqual(Array.from(a.values), Array.from(b.values));
-    planner.values.set(key, same ? a : {kind: 'shaped', pair, key});
+  )) as [Required<Constant>[], Required<Constant>[]];
+  const pairs = one.map((result, i): Pair<Required<Constant>> => [result, other[i] as Required<Constant>]);
+  const sizes = shape
+    ? [sizesOfShape(planner, node, shape)]
+    : await sizesOf(planner.open, {
+        node,
+        inputs: known,
+        counts: pairs.map(([{tensor: a}, {tensor: b}]) => (tf.util.arraysEqual(a.shape, b.shape) ? a.size : undefined)),
+        run: tensors => runProbe(planner, node, tensors),
+      });
+  pairs.forEach((pair, i) => {
+    const [key, own] = [keys[i] as string, sizes[i] as SizeId[]];
+    planner.values.set(key, planner.open.isOpen(own) ? {kind: 'shaped', pair, sizes: own, key} : pair[0]);
   });
+  return true;
+}
+
+function sizesOfShape(planner: Planner, {op}: GraphNode, flow: Flow): SizeId[] {
+  const {open} = planner;
+  const {sizes} = flow;
+  planner.measure(flow);
+  return op === 'Shape' ? sizes : [op === 'Rank' ? KNOWN : open.madeOf(sizes)];
 }
 
 function constantAt(value: Constant | Shaped, p: 0 | 1): Constant {
@@ -191,12 +236,4 @@ function shapeTensor({op}: GraphNode, shape: number[]): tf.Tensor {
   return op === 'Shape'
     ? tf.tensor1d(shape, 'int32')
     : tf.scalar(op === 'Rank' ? shape.length : tf.util.sizeFromShape(shape), 'int32');
-}
-
-/** @throws BakedBatch if a node mixes examples, or takes the number of them for granted. */
-function prove(planner: Planner, node: GraphNode): void {
-  const fate = planner.fates.get(node.name);
-  if ((fate === 'stock' || fate === 'op') && !keepsRows(planner, node, BATCHES)) {
-    throw new BakedBatch(`${node.op} "${node.name}"`);
-  }
 }

@@ -3,7 +3,9 @@ import {LoRAError} from '../../errors';
 import {type GraphNode, type GraphType, inputsOf, keyOf, partsOf} from './graphDef';
 import {largestOutput} from './graphSize';
 import {GraphOp, type GraphFragment, graphOf, MOST_NUMBERS, runNode} from '../layers/graphOp';
-import type {Planner} from './planner';
+import {keepsRows} from './batch';
+import {BATCH, KNOWN} from './openSizes';
+import {BakedBatch, type Planner} from './planner';
 import type {Flow, Pair, PlannedWeight, Shaped, Value} from './values';
 
 /** Constants of more numbers are weights: of floats, of others. */
@@ -16,45 +18,97 @@ interface NodePart {
   part?: string;
   /** Which inputs of the node its own are. */
   sources?: number[];
+  /** Under which keys its outputs are known. Default: those of the node. */
+  keys?: readonly string[];
 }
 
-/** Plans a node as a `GraphOp`. */
-export function planOp(planner: Planner, node: GraphNode, {part, sources}: NodePart = {}): void {
-  const parts = partsOfFragment(planner, node, sources);
-  const {inputs, weights, fragment, values} = parts;
-  const keys = planner.keysOf(node);
-  const results = ([0, 1] as const).map(p =>
+/**
+ * Plans a node as a `GraphOp`.
+ *
+ * @throws BakedBatch if the batch size is being freed, and the node does not compute each row by itself.
+ */
+export function planOp(planner: Planner, node: GraphNode, part: NodePart = {}): void {
+  const isRows = keepsRows(planner, node);
+  if (planner.frees && !isRows) {
+    throw new BakedBatch(`${node.op} "${node.name}"`);
+  }
+  addOp(planner, node, isRows, part);
+}
+
+function addOp(
+  planner: Planner,
+  node: GraphNode,
+  isRows: boolean,
+  {part, sources, keys = planner.keysOf(node)}: NodePart,
+): void {
+  // prettier-ignore
+  const {inputs, weights, fragment, values} = partsOfFragment(planner, node, sources);
+  const outputs = keys.map((_, index) => ({index, dtype: 'float32' as const}));
+  const graph = graphOf(fragment.node);
+  const [one, other] = ([0, 1] as const).map(p =>
     tf.tidy(() => {
       checkSize(node, values, p);
-      const tensors = values.map(value => tensorAt(value, p));
-      return probed(planner, node, tensors, p).map(({shape, dtype}) => ({shape, dtype}));
+      const feed: tf.NamedTensorMap = {};
+      fragment.node.input?.forEach((name, i) => (feed[name] ??= tensorAt(values[i] as Value, p)));
+      // How many places a Where finds hangs on the numbers.
+      const places = () => [tf.zeros([[7, 5][p] as number, Object.values(feed)[0]?.rank ?? 1], 'int32')];
+      const results = node.op === 'Where' ? places() : runNode(graph, {node: fragment.node, outputs}, feed);
+      return results.map(({shape, dtype}) => ({shape, dtype: dtype as GraphType}));
     }),
   ) as unknown as Pair<{shape: number[]; dtype: GraphType}[]>;
-  const open = (one: number[], other: number[] | undefined) =>
-    one.map((size, axis) => (size === other?.[axis] ? size : null));
-  const flows = inputs.map(key => planner.flowing(key));
-  const types = results[0].map(({dtype}) => dtype);
+  const isProved = hasProvedShape(node, values, isRows);
+  const results = one.map(({shape, dtype}, i): Omit<Flow, 'kind' | 'key'> => {
+    const shapes: Pair<number[]> = [shape, other[i]?.shape ?? []];
+    // What is the same for either size is taken to be so for all, and checked.
+    const open = shape.map((size, axis) => ((isRows && axis === 0) || size !== shapes[1][axis] ? null : size));
+    const sizes = open.map((size, axis) =>
+      isRows && axis === 0 ? BATCH : size !== null && (isProved || !planner.isStrict) ? KNOWN : planner.open.another(),
+    );
+    return {shapes, sizes, shape: open, dtype};
+  });
   const whole: GraphFragment = {
     ...fragment,
-    outputs: types.map((dtype, index) => ({index, dtype})),
-    shapes: {
-      inputs: flows.map(({shapes}) => open(...shapes)),
-      outputs: results[0].map(({shape}, i) => open(shape, results[1][i]?.shape)),
-    },
+    outputs: results.map(({dtype}, index) => ({index, dtype})),
+    shapes: {inputs: inputs.map(({shape}) => shape), outputs: results.map(({shape}) => shape)},
   };
+  if (!isProved && !planner.isStrict) {
+    planner.check(keys[0] as string);
+  }
   const layer = new GraphOp({name: planner.nameOf(node.name, part), fragment: {name: JSON.stringify(whole)}});
-  planner.addCall(
-    {layer, inputs: flows.map(({key}) => key), outputs: keys, weights},
-    types.map((dtype, i) => ({dtype, shapes: [results[0][i]?.shape ?? [], results[1][i]?.shape ?? []]})),
+  planner.addCall({layer, inputs: inputs.map(({key}) => key), outputs: [...keys], weights}, results);
+}
+
+/** Whether the shape of what a node gives follows from shapes that are the same in every run, but for the batch. */
+function hasProvedShape({op}: GraphNode, values: readonly Value[], isRows: boolean): boolean {
+  const isKnown = ({sizes}: Flow) => sizes.every((size, axis) => size === KNOWN || (isRows && axis === 0));
+  // Integers that hang on the inputs may say what shape it has.
+  const isData = ({dtype}: Flow, i: number) => dtype !== 'int32' || (i === 0 && op !== 'Fill' && op !== 'Range');
+  return (
+    op !== 'Where' &&
+    values.every(
+      (value, i) => value.kind === 'constant' || (value.kind === 'flow' && isKnown(value) && isData(value, i)),
+    )
   );
 }
 
-/** Plans a layer for what is known when a graph is planned: where another layer has to be called with it, or the model to return it. */
+/** Plans a layer that hands on an output of a node. */
+export function planAlias(planner: Planner, name: string): Flow {
+  const [node] = partsOf(name);
+  const key = `${keyOf(name)}+${planner.layers.length}`;
+  planOp(planner, {name: node, op: 'Identity', input: [name]}, {part: 'output', keys: [key]});
+  return planner.values.get(key) as Flow;
+}
+
+/**
+ * Plans a layer for what is known when a graph is planned: where another layer has to be called with it, or the model to return it.
+ *
+ * While the batch size is being freed, it may hang on that: whoever uses it looks.
+ */
 export function materialize(planner: Planner, {key}: Shaped): Map<string, Flow> {
   const origin = planner.graph.nodes.get(partsOf(key)[0]) as GraphNode;
   const keys = planner.keysOf(origin);
   const known = keys.map(each => planner.values.get(each));
-  planOp(planner, origin);
+  addOp(planner, origin, false, {});
   const flows = new Map(keys.map(each => [each, planner.values.get(each) as Flow]));
   // To the plan the numbers stay known.
   keys.forEach((each, i) => planner.values.set(each, known[i] as Value));
@@ -67,12 +121,13 @@ function partsOfFragment(
   node: GraphNode,
   sources: readonly number[] = [],
 ): {
-  inputs: string[];
+  inputs: Flow[];
   weights: Record<string, PlannedWeight>;
   fragment: Omit<GraphFragment, 'outputs' | 'shapes'>;
   values: Value[];
 } {
-  const inputs: string[] = [];
+  const inputs: Flow[] = [];
+  const places = new Map<string, number>();
   const weights: Record<string, PlannedWeight> = {};
   const fragment: Omit<GraphFragment, 'outputs' | 'shapes'> = {node, inputs: [], weights: [], constants: []};
   const values: Value[] = [];
@@ -80,10 +135,11 @@ function partsOfFragment(
     const value = planner.valueOf(name) as Value;
     values.push(value);
     if (value.kind !== 'constant') {
-      const key = keyOf(name);
-      const at = inputs.includes(key) ? inputs.indexOf(key) : inputs.push(key) - 1;
-      const dtype = value.kind === 'flow' ? value.dtype : (value.pair[0].tensor.dtype as GraphType);
-      fragment.inputs[at] = {name: `x${at}`, dtype};
+      // Under whatever names the node has it: a layer that is called with one tensor twice would be given it once.
+      const flow = planner.flowing(name);
+      const at = places.get(flow.key) ?? inputs.push(flow) - 1;
+      places.set(flow.key, at);
+      fragment.inputs[at] = {name: `x${at}`, dtype: flow.dtype};
       return `x${at}`;
     }
     const {tensor, values: numbers} = value;
@@ -133,14 +189,6 @@ export function checkSize(node: GraphNode, values: readonly Value[], p: 0 | 1 = 
     throw new LoRAError(`it would give up to ${size} numbers, more than ${MOST_NUMBERS}`);
   }
   return size;
-}
-
-/** What a node gives for tensors that stand for others. */
-function probed(planner: Planner, node: GraphNode, tensors: readonly tf.Tensor[], p: 0 | 1): tf.Tensor[] {
-  // How many a Where finds hangs on the numbers.
-  return node.op === 'Where'
-    ? [tf.zeros([[7, 5][p] as number, tensors[0]?.rank ?? 1], 'int32')]
-    : runProbe(planner, node, tensors);
 }
 
 /** What a node gives for tensors, in the order of its used outputs. */

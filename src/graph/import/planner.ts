@@ -3,8 +3,20 @@ import {LoRAError} from '../../errors';
 import {type GraphNode, inputsOf, keyOf, partsOf, typeOf} from './graphDef';
 import {layerFromEntry} from '../../tfjs/configs';
 import {consumersOf, type Cut, layerNames} from './order';
+import {BATCH, KNOWN, OpenSizes} from './openSizes';
 import type {ReadGraph} from './readGraph';
-import type {Fate, Flow, GraphPlan, Pair, PlannedInput, PlannedLayer, PlannedWeight, Shaped, Value} from './values';
+import type {
+  Fate,
+  Flow,
+  GraphPlan,
+  Pair,
+  PlannedInput,
+  PlannedLayer,
+  PlannedWeight,
+  Shaped,
+  Value,
+  SizeId,
+} from './values';
 
 /** A planned call of a layer. */
 export interface NewLayer {
@@ -22,6 +34,15 @@ export interface NewLayer {
 const FREE_NUMBERS = 2 ** 22;
 const GROWTH = 16;
 
+/** Layers of tfjs whose result has the shape of what they are given. */
+const KEEP_SHAPES = new Set(['Activation', 'BatchNormalization', 'LeakyReLU', 'PReLU']);
+
+/** Says that a graph would not compute each example by itself if its batch size were free. */
+export class BakedBatch extends Error {}
+
+/** Says that a plan hangs on the shape of something that no layer of it computes, so that none would see if it is another one. */
+export class UncheckedShape extends Error {}
+
 /** A plan in the making: what is known of each output of a node, and the layers so far. */
 export class Planner {
   /** By key. Not there: behind a node that cannot be computed. */
@@ -31,10 +52,12 @@ export class Planner {
   readonly problems = new Map<string, string>();
   readonly layers: PlannedLayer[] = [];
   readonly inputs: PlannedInput[] = [];
-  /** Whether a batch size that the graph was made for is being freed. */
-  frees = false;
+  readonly open: OpenSizes;
 
   private readonly consumers: Map<string, GraphNode[]>;
+  /** By the name of a node: its last output that is used. */
+  private readonly lastOutputs = new Map<string, number>();
+  private readonly ends: ReadonlySet<string>;
   private readonly names: Map<string, string>;
   private readonly parts = new Set<string>();
   private computed = 0;
@@ -43,6 +66,9 @@ export class Planner {
   private readonly tied = new Map<string, tf.layers.Layer>();
 
   private readonly materialized = new Map<string, Flow>();
+  /** Keys of flows: those whose shapes are part of the plan, and those whose shapes are checked when they are computed. */
+  private readonly measured = new Set<string>();
+  private readonly checked = new Set<string>();
 
   constructor(
     readonly graph: ReadGraph,
@@ -50,8 +76,17 @@ export class Planner {
     readonly cut: Cut,
     /** Plans a layer for what is known when a graph is planned. */
     private readonly materialize: (planner: Planner, value: Shaped) => ReadonlyMap<string, Flow>,
+    /** Whether the batch size that the graph was made for is being freed: then every flow has a row for each example. */
+    readonly frees: boolean,
+    /** Whether sizes are known that are proved to be so, and no others. */
+    readonly isStrict: boolean,
   ) {
+    this.open = new OpenSizes(frees);
     this.consumers = consumersOf(order, cut);
+    this.ends = new Set(cut.outputs.map(output => partsOf(output)[0]));
+    for (const [node, output] of [...order.flatMap(inputsOf), ...cut.outputs].map(partsOf)) {
+      this.lastOutputs.set(node, Math.max(output, this.lastOutputs.get(node) ?? 0));
+    }
     this.names = layerNames(graph.nodes.keys());
   }
 
@@ -71,14 +106,14 @@ export class Planner {
     return value?.kind === 'constant' && value.values !== undefined ? Array.from(value.values) : undefined;
   }
 
-  /** The numbers of a small tensor that is known at either size. */
-  numbersAt(name: string | undefined): Pair<number[]> | undefined {
+  /** The numbers of a small tensor, and what they are made of. */
+  numbersAt(name: string | undefined): {pair: Pair<number[]>; sizes: readonly SizeId[]} | undefined {
     const value = this.valueOf(name);
     if (value?.kind === 'shaped') {
-      return [Array.from(value.pair[0].values), Array.from(value.pair[1].values)];
+      return {pair: [Array.from(value.pair[0].values), Array.from(value.pair[1].values)], sizes: value.sizes};
     }
     const numbers = this.numbers(name);
-    return numbers && [numbers, numbers];
+    return numbers && {pair: [numbers, numbers], sizes: numbers.map(() => KNOWN)};
   }
 
   /** A flow of floats of at least two axes, which the layers of tfjs are made for. */
@@ -106,20 +141,16 @@ export class Planner {
     return this.materialized.get(value.key) as Flow;
   }
 
-  /** The one node that uses a node, if there is one alone. */
+  /** The one node that uses a node, once, if there is one alone. */
   follower({name}: GraphNode): GraphNode | undefined {
     const [next, ...others] = this.consumers.get(name) ?? [];
-    const isEnd = this.cut.outputs.some(output => partsOf(output)[0] === name);
+    const isEnd = this.ends.has(name);
     return next === undefined || others.length > 0 || isEnd || this.cut.inputs.includes(next.name) ? undefined : next;
   }
 
-  /** The keys of a node's outputs that are used. */
+  /** The keys of a node's outputs, up to the last that is used. */
   keysOf({name}: GraphNode): string[] {
-    const used = [...(this.consumers.get(name) ?? []).flatMap(inputsOf), ...this.cut.outputs]
-      .map(partsOf)
-      .filter(([node]) => node === name)
-      .map(([, output]) => output);
-    return Array.from({length: Math.max(0, ...used) + 1}, (_, i) => `${name}:${i}`);
+    return Array.from({length: (this.lastOutputs.get(name) ?? 0) + 1}, (_, i) => `${name}:${i}`);
   }
 
   /**
@@ -166,11 +197,13 @@ export class Planner {
     return name;
   }
 
-  addInput(node: GraphNode, shape: (number | null)[], sizes: Pair<Pair<number>>): void {
+  /** Plans an input that stands for sizes that are open by others. */
+  addInput(node: GraphNode, shape: (number | null)[], [batch, length]: Pair<Pair<number>>): void {
     const dtype = typeOf(node, 'dtype') ?? 'float32';
-    const at = (p: 0 | 1) => shape.map((size, axis) => size ?? sizes[axis === 0 ? 0 : 1][p]);
+    const at = (p: 0 | 1) => shape.map((size, axis) => size ?? (axis === 0 ? batch : length)[p]);
+    const sizes = shape.map((size, axis) => (size !== null ? KNOWN : axis === 0 ? BATCH : this.open.another()));
     const key = `${node.name}:0`;
-    this.values.set(key, {kind: 'flow', key, shapes: [at(0), at(1)], dtype});
+    this.values.set(key, {kind: 'flow', key, shapes: [at(0), at(1)], sizes, shape, dtype});
     this.inputs.push({node: node.name, key, name: this.nameOf(node.name), shape, dtype});
   }
 
@@ -182,27 +215,32 @@ export class Planner {
     const make = () => layerFromEntry({className, config: {...config, name: this.nameOf(node.name, part)}});
     const layer = (given.length > 0 ? this.tied.get(ties) : undefined) ?? make();
     this.tied.set(ties, layer);
-    const shapesAt = (p: 0 | 1) => {
-      const shapes = flows.map(flow => flow.shapes[p]);
-      return layer.computeOutputShape(shapes.length === 1 ? (shapes[0] as number[]) : shapes) as number[];
-    };
+    const shapeFor = (shapes: tf.Shape[]) =>
+      layer.computeOutputShape(shapes.length === 1 ? (shapes[0] as tf.Shape) : shapes) as tf.Shape;
+    const shapesAt = (p: 0 | 1) => shapeFor(flows.map(flow => flow.shapes[p])) as number[];
+    const [flow] = flows as [Flow];
+    // Layers of tfjs compute each row by itself.
+    const keepsLead = flows.every(({sizes}) => sizes[0] === flow.sizes[0]);
+    const sizes = shapeFor(flows.map(knownShape)).map((size, axis) =>
+      (axis === 0 && keepsLead) || (size === null && KEEP_SHAPES.has(className))
+        ? (flow.sizes[axis] as SizeId)
+        : size === null
+          ? this.open.another()
+          : KNOWN,
+    );
     this.addCall(
       {layer, inputs: flows.map(({key}) => key), outputs: [`${node.name}:0`], weights: Object.fromEntries(given)},
-      [{shapes: [shapesAt(0), shapesAt(1)], dtype: 'float32'}],
+      [{shapes: [shapesAt(0), shapesAt(1)], sizes, shape: shapeFor(flows.map(({shape}) => shape)), dtype: 'float32'}],
     );
   }
 
   /** Plans a call of a layer. Its outputs stand for what the node gives from here on. */
-  addCall(call: PlannedLayer, results: readonly Pick<Flow, 'shapes' | 'dtype'>[]): void {
+  addCall(call: PlannedLayer, results: readonly Omit<Flow, 'kind' | 'key'>[]): void {
     // A node can become several layers: what is in between is known to the plan alone.
     const outputs = call.outputs.map(key => (this.values.has(key) ? `${key}+${this.layers.length}` : key));
     this.layers.push({...call, outputs});
     call.outputs.forEach((key, i) => {
-      this.values.set(key, {
-        kind: 'flow',
-        key: outputs[i] as string,
-        ...(results[i] as Pick<Flow, 'shapes' | 'dtype'>),
-      });
+      this.values.set(key, {kind: 'flow', key: outputs[i] as string, ...(results[i] as Omit<Flow, 'kind' | 'key'>)});
     });
   }
 
@@ -215,13 +253,32 @@ export class Planner {
     }
   }
 
+  /** Says that the plan hangs on the shape of a flow. */
+  measure({key}: Flow): void {
+    this.measured.add(key);
+  }
+
+  /** Says that the layer of a flow checks its shape. */
+  check(key: string): void {
+    this.checked.add(key);
+  }
+
+  /** @throws UncheckedShape */
   finished(outputs: string[]): GraphPlan {
-    const {inputs, layers, fates, values} = this;
+    const {inputs, fates, values} = this;
     const ends = new Map<string, string>();
     for (const [name, value] of values) {
       // The last one: those before it lack a bias or an activation that the layer has.
       if (value.kind === 'flow' && fates.get(partsOf(name)[0]) !== 'skipped') {
         ends.set(value.key, name);
+      }
+    }
+    // Of some nodes the shape alone is used, which is known without them.
+    const layers = neededLayers(this.layers, outputs);
+    const called = new Set(layers);
+    for (const layer of neededLayers(this.layers, [...this.measured])) {
+      if (!called.has(layer) && layer.outputs.some(key => this.checked.has(key))) {
+        throw new UncheckedShape(layer.layer.name);
       }
     }
     return {inputs, layers, outputs, ends, fates, dispose: () => this.dispose()};
@@ -230,4 +287,20 @@ export class Planner {
   dispose(): void {
     this.owned.forEach(tensor => tensor.isDisposed || tensor.dispose());
   }
+}
+
+/** The layers that flows need. */
+function neededLayers(layers: readonly PlannedLayer[], flows: readonly string[]): PlannedLayer[] {
+  const needed = new Set(flows);
+  const isNeeded = ({inputs, outputs}: PlannedLayer) => {
+    const found = outputs.some(key => needed.has(key));
+    (found ? inputs : []).forEach(key => needed.add(key));
+    return found;
+  };
+  return [...layers].reverse().filter(isNeeded).reverse();
+}
+
+/** The shape that a flow has in every run; `null` for a size that is not proved to be the same in each. */
+export function knownShape({shapes, sizes}: Flow): tf.Shape {
+  return shapes[0].map((size, axis) => (sizes[axis] === KNOWN ? size : null));
 }

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {flagOf, type GraphNode, inputsOf, textOf} from './graphDef';
-import type {Planner} from './planner';
+import {knownShape, type Planner} from './planner';
 import {finishTail, tailOf} from '../export/tail';
 
 /** A product with a constant matrix, as a `Dense`. */
@@ -57,12 +57,10 @@ export function planEinsum(node: GraphNode, planner: Planner): boolean {
   if (!isProjection || !isPlain || summed === '' || added === '' || kept === '') {
     return false;
   }
-  const own = flow.shapes[0].slice(1, kept.length);
-  const open = own.filter((size, i) => size !== flow.shapes[1][i + 1]).length;
-  if (open > 1) {
+  const sizes = knownShape(flow).slice(1, kept.length).map(size => size ?? -1); // prettier-ignore
+  if (sizes.filter(size => size === -1).length > 1) {
     return false; // a Reshape can work out one size alone
   }
-  const sizes = own.map((size, i) => (size === flow.shapes[1][i + 1] ? size : -1));
   const fanIn = tf.util.sizeFromShape(tensor.shape.slice(0, summed.length));
   const outs = tensor.shape.slice(summed.length);
   const units = tf.util.sizeFromShape(outs);

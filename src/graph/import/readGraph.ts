@@ -49,6 +49,8 @@ export async function readGraph(graph: unknown): Promise<ReadGraph> {
     throw new LoRAError(`The graph was disposed: its weight "${disposed[0]}" is gone. Load it again.`);
   }
   const signature = signatureOf(artifacts);
+  // tfjs gives two outputs of one node the same name.
+  const outputs = Object.keys(signature?.outputs ?? {});
   const ends = (keys: readonly string[], entries: Entries | undefined) =>
     keys.map(key => ({key, node: (entries && Object.hasOwn(entries, key) && entries[key]?.name) || key}));
   return {
@@ -56,7 +58,7 @@ export async function readGraph(graph: unknown): Promise<ReadGraph> {
     weights,
     artifacts,
     inputs: ends(graph.inputNodes, signature?.inputs).map(({key, node}) => ({key, node: partsOf(node)[0]})),
-    outputs: ends(graph.outputNodes, signature?.outputs),
+    outputs: ends(outputs.length === graph.outputNodes.length ? outputs : graph.outputNodes, signature?.outputs),
   };
 }
 

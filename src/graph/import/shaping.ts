@@ -1,82 +1,122 @@
 import * as tf from '@tensorflow/tfjs';
-import {flagOf, type GraphNode, inputsOf} from './graphDef';
-import {planOp, runProbe} from './planOp';
+import {flagOf, type GraphNode, inputsOf, numbersOf} from './graphDef';
+import {BATCH, KNOWN} from './openSizes';
+import {planOp} from './planOp';
 import type {Planner} from './planner';
-import type {Flow} from './values';
+import type {Flow, Pair, SizeId} from './values';
+
+/** What a tensor is to be shaped into: a size of -1 is what is left. */
+interface Target {
+  pair: Pair<number[]>;
+  /** What the numbers are made of. */
+  sizes: readonly SizeId[];
+}
 
 /** A Reshape that leaves the batch alone, as a layer; one in which one size is open, as an op that works it out. */
 export function planReshape(node: GraphNode, planner: Planner): boolean {
   const [x = '', target] = inputsOf(node);
-  const value = planner.valueOf(x);
-  const targets = planner.numbersAt(target);
-  if (value?.kind !== 'flow' || targets === undefined) {
+  const flow = planner.valueOf(x);
+  const wanted = planner.numbersAt(target);
+  if (flow?.kind !== 'flow' || wanted === undefined) {
     return false;
   }
-  const flow = planner.floats(x);
-  const shapes = ([0, 1] as const).map(p => resolved(value.shapes[p], targets[p], planner.frees));
-  if (flow && shapes[0] && shapes[1] && addReshape(node, x, flow, [shapes[0], shapes[1]], planner)) {
+  const rest = restOf(flow, wanted, planner);
+  if (rest !== undefined && addReshape(node, rest, planner)) {
     return true;
   }
-  const pattern = targets[0].map((size, i) => (size === targets[1][i] ? size : -1));
+  const pattern = wanted.pair[0].map((size, i) => (wanted.sizes[i] === KNOWN ? size : -1));
   if (planner.valueOf(target)?.kind === 'shaped' && pattern.filter(size => size === -1).length === 1) {
-    const name = `${node.name}/shape`;
-    const tensor = planner.keep(tf.tensor1d(pattern, 'int32'));
-    planner.values.set(`${name}:0`, {kind: 'constant', tensor, values: pattern});
-    planOp(planner, {...node, input: [x, name]});
+    planOp(planner, {...node, input: [x, namedConstant(node, pattern, planner)]});
     return true;
   }
   return false;
 }
 
-/** The shape that a target asks for, with what it leaves open. The leading 1 of a graph for one example is the batch where that is freed. */
-function resolved(shape: readonly number[], target: readonly number[], frees: boolean): number[] | undefined {
-  const size = tf.util.sizeFromShape([...shape]);
-  const fill = (sizes: readonly number[]) => {
-    const known = sizes.reduce((total, each) => (each === -1 ? total : total * each), 1);
-    return sizes.map(each => (each === -1 ? size / known : each));
-  };
-  const filled = fill(target);
-  const isWhole = (sizes: number[]) => sizes.every(Number.isInteger) && tf.util.sizeFromShape(sizes) === size;
-  const batch = shape[0] ?? 1;
-  if (isWhole(filled) && filled[0] === batch) {
-    return filled;
+/**
+ * The shape of a row after a Reshape that keeps the first axis, with one size of -1 at most; `undefined` where it is not proved that it does.
+ */
+function restOf({shapes, sizes}: Flow, target: Target, {frees}: Planner): number[] | undefined {
+  const [first, ...rest] = target.pair[0].map((size, i) => (target.sizes[i] === KNOWN ? size : -1));
+  const isKnown = sizes.slice(1).every(size => size === KNOWN);
+  const row = tf.util.sizeFromShape(shapes[0].slice(1));
+  const left = rest.filter(size => size === -1).length;
+  const known = tf.util.sizeFromShape(rest.filter(size => size !== -1));
+  const lead = target.sizes[0];
+  const keeps =
+    lead !== KNOWN
+      ? lead === sizes[0]
+      : first === -1
+        ? left === 0 && isKnown && known === row
+        : first === shapes[0][0] && (frees || sizes[0] === KNOWN);
+  if (!keeps || left > 1 || (left === 0 && !(isKnown && known === row))) {
+    return undefined;
   }
-  const freed = fill([batch, ...target.slice(1)]);
-  return frees && target[0] === 1 && isWhole(freed) ? freed : isWhole(filled) ? filled : undefined;
+  const resolved = isKnown ? row / known : -1;
+  return Number.isInteger(resolved) ? rest.map(size => (size === -1 ? resolved : size)) : undefined;
 }
 
-/** A Reshape or Squeeze to known shapes, as a layer, if it keeps the batch and leaves one size open at most. */
-function addReshape(
-  node: GraphNode,
-  x: string,
-  flow: Flow,
-  [one, other]: readonly [number[], number[]],
-  planner: Planner,
-): boolean {
-  const keepsBatch = one.length > 1 && one[0] === flow.shapes[0][0] && other[0] === flow.shapes[1][0];
-  const targetShape = one.slice(1).map((size, i) => (size === other[i + 1] ? size : -1));
-  if (!keepsBatch || targetShape.filter(size => size === -1).length > 1 || one.length !== other.length) {
-    return false;
+/** Plans a node that gives each row of its input another shape. `false` where no layer does. */
+function addReshape(node: GraphNode, rest: number[], planner: Planner): boolean {
+  const [x = ''] = inputsOf(node);
+  if (planner.floats(x) && rest.length > 0) {
+    planner.addLayer(node, {className: 'Reshape', config: {targetShape: rest}, inputs: [x]});
+    return true;
   }
-  planner.addLayer(node, {className: 'Reshape', config: {targetShape}, inputs: [x]});
-  return true;
+  if (planner.frees && !rest.includes(-1)) {
+    planOp(planner, {...node, op: 'Reshape', input: [x, namedConstant(node, [-1, ...rest], planner)]});
+    return true;
+  }
+  return false;
+}
+
+/** A constant of the plan's own, which belongs to a node. */
+function namedConstant({name}: GraphNode, values: number[], planner: Planner): string {
+  const constant = `${name}/shape`;
+  const tensor = planner.keep(tf.tensor1d(values, 'int32'));
+  planner.values.set(`${constant}:0`, {kind: 'constant', tensor, values});
+  return constant;
 }
 
 /** A Squeeze or ExpandDims that leaves the batch alone. */
 export function planSqueeze(node: GraphNode, planner: Planner): boolean {
   const [x = '', axis] = inputsOf(node);
-  const flow = planner.floats(x);
-  const constant = planner.constant(axis);
-  if (flow === undefined || (axis !== undefined && constant === undefined)) {
+  const flow = planner.valueOf(x);
+  if (flow?.kind !== 'flow') {
     return false;
   }
-  const shapes = ([0, 1] as const).map(p =>
-    tf.tidy(() => {
-      const zeros = tf.zeros(flow.shapes[p]);
-      return runProbe(planner, node, constant ? [zeros, constant] : [zeros])[0]?.shape ?? [];
-    }),
-  ) as [number[], number[]];
-  return addReshape(node, x, flow, shapes, planner);
+  const {shapes, sizes} = flow;
+  const axes = shapes[0].map((_, i) => i);
+  const order = node.op === 'Squeeze' ? squeezed(node, flow, planner) : expanded(axes, planner.numbers(axis)?.[0]);
+  if (order === undefined || order.length === 0) {
+    return false;
+  }
+  const shapeAt = (p: 0 | 1) => order.map(place => (place === undefined ? 1 : (shapes[p][place] as number)));
+  const target = {
+    pair: [shapeAt(0), shapeAt(1)] as const,
+    sizes: order.map(place => (place === undefined ? KNOWN : (sizes[place] as SizeId))),
+  };
+  const rest = restOf(flow, target, planner);
+  return rest !== undefined && addReshape(node, rest, planner);
+}
+
+/** The axes that are left by a Squeeze; `undefined` where that hangs on open sizes. */
+function squeezed(node: GraphNode, {shapes, sizes}: Flow, {frees}: Planner): number[] | undefined {
+  const rank = sizes.length;
+  const given = ['axis', 'squeeze_dims'].flatMap(key => numbersOf(node, key));
+  const dropped = given.map(axis => (axis < 0 ? axis + rank : axis));
+  // Without axes, a Squeeze drops whatever happens to be 1.
+  const isExact = given.length > 0 || sizes.every(size => size === KNOWN || (frees && size === BATCH));
+  const isKept = (axis: number) => (given.length > 0 ? !dropped.includes(axis) : shapes[0][axis] !== 1);
+  return isExact ? sizes.map((_, axis) => axis).filter(isKept) : undefined;
+}
+
+/** The axes of a tensor with a new one among them. */
+function expanded(axes: readonly number[], at: number | undefined): (number | undefined)[] | undefined {
+  if (at === undefined) {
+    return undefined;
+  }
+  const place = at < 0 ? at + axes.length + 1 : at;
+  return [...axes.slice(0, place), undefined, ...axes.slice(place)];
 }
 
 /** A Transpose that leaves the batch alone, as a `Permute`. */
@@ -95,18 +135,22 @@ export function planResize(interpolation: string): (node: GraphNode, planner: Pl
   return (node, planner) => {
     const [x = '', size] = inputsOf(node);
     const flow = planner.floats(x);
-    const sizes = planner.numbersAt(size);
-    if (!flow || !sizes || flagOf(node, 'align_corners') || flagOf(node, 'half_pixel_centers')) {
+    const wanted = planner.numbersAt(size);
+    if (!flow || !wanted || flagOf(node, 'align_corners') || flagOf(node, 'half_pixel_centers')) {
       return false;
     }
-    const factors = ([0, 1] as const).map(p =>
-      [0, 1].map(axis => (sizes[p][axis] ?? 0) / (flow.shapes[p][1 + axis] ?? 1)),
-    ) as [number[], number[]];
-    const fits = factors[0].every((factor, axis) => Number.isInteger(factor) && factor === factors[1][axis]);
-    if (!fits || factors[0].some(factor => factor < 1)) {
+    const factors = [0, 1].map(axis => {
+      const [own = KNOWN, target = KNOWN] = [flow.sizes[1 + axis], wanted.sizes[axis]];
+      const {of, times, plus} = planner.open.lineOf(target);
+      if (own === KNOWN) {
+        return target === KNOWN ? (wanted.pair[0][axis] ?? 0) / (flow.shapes[0][1 + axis] ?? 1) : 0;
+      }
+      return of === own && plus === 0 ? times : 0;
+    });
+    if (factors.some(factor => !Number.isInteger(factor) || factor < 1)) {
       return false;
     }
-    planner.addLayer(node, {className: 'UpSampling2D', config: {size: factors[0], interpolation}, inputs: [x]});
+    planner.addLayer(node, {className: 'UpSampling2D', config: {size: factors, interpolation}, inputs: [x]});
     return true;
   };
 }

@@ -101,7 +101,8 @@ const concat: Row = (node, planner) => {
   if (axis === undefined || axis === 0 || axis === -rank || parts.length < 2 || !alike || keys.size < parts.length) {
     return false;
   }
-  planner.addLayer(node, {className: 'Concatenate', config: {axis}, inputs: parts});
+  // The layer takes every negative axis for the last one.
+  planner.addLayer(node, {className: 'Concatenate', config: {axis: axis < 0 ? axis + rank : axis}, inputs: parts});
   return true;
 };
 

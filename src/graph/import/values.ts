@@ -3,6 +3,9 @@ import type {GraphType} from './graphDef';
 
 // A graph is planned for two sizes at once, of the batch and of whatever else is open. What differs between the two hangs on a size.
 
+/** A size, or a number that is made of sizes, by its place among those of a plan: two of one place are equal in every run. */
+export type SizeId = number;
+
 /** Two of something, one for each size that a graph is planned for. */
 export type Pair<T> = readonly [T, T];
 
@@ -29,6 +32,8 @@ export interface Constant {
 export interface Shaped {
   kind: 'shaped';
   pair: Pair<Required<Constant>>;
+  /** What its numbers are made of. */
+  sizes: SizeId[];
   /** The output of a node that it is. */
   key: string;
 }
@@ -39,6 +44,10 @@ export interface Flow {
   /** The output of a node, the layer's last one. */
   key: string;
   shapes: Pair<number[]>;
+  /** Which size each axis has. */
+  sizes: SizeId[];
+  /** The shape of the symbolic tensor that it will be. A number in it that is not known of a size is checked by the layer that gives it. */
+  shape: tf.Shape;
   dtype: GraphType;
 }
 

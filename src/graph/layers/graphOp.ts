@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {LoRAError} from '../../errors';
+import {LoRAError, showShape} from '../../errors';
 import type {GraphNode, GraphType} from '../import/graphDef';
 import {largestOutput} from '../import/graphSize';
 import {unrecorded} from '../../ops/recording';
@@ -88,10 +88,13 @@ export class GraphOp extends tf.layers.Layer {
   override call(inputs: tf.Tensor | tf.Tensor[], kwargs: Record<string, unknown>): tf.Tensor | tf.Tensor[] {
     return tf.tidy(() => {
       this.invokeCallHook(inputs, kwargs);
+      const given = [inputs].flat();
+      this.checkShapes('takes', given, this.fragment.shapes?.inputs);
       const results = this.run(
-        [inputs].flat(),
+        given,
         this.variables.map(variable => variable.read()),
       );
+      this.checkShapes('gives', results, this.fragment.shapes?.outputs);
       return results.length === 1 ? (results[0] as tf.Tensor) : results;
     });
   }
@@ -108,6 +111,24 @@ export class GraphOp extends tf.layers.Layer {
     this.checkSize(feed);
     const execute = () => runNode((this.graph ??= graphOf(fragment.node)), fragment, feed);
     return fragment.outputs.some(({dtype}) => dtype === 'float32') ? execute() : unrecorded(execute);
+  }
+
+  /** What the layers around this one were planned for has to hold, or they would compute something else than the graph. */
+  private checkShapes(verb: 'takes' | 'gives', tensors: readonly tf.Tensor[], known: readonly tf.Shape[] = []): void {
+    for (const [i, expected] of known.entries()) {
+      const shape = tensors[i]?.shape;
+      const fits = (sizes: tf.Shape) =>
+        sizes.length === shape?.length && sizes.every((size, axis) => size === null || size === shape[axis]);
+      if (!fits(expected)) {
+        const isBatch = verb === 'takes' && fits([null, ...expected.slice(1)]);
+        const way = isBatch
+          ? `The graph does not compute each example by itself: give it ${expected[0] ?? 1} at a time, {batchSize: ${expected[0] ?? 1}}.`
+          : 'Import the graph for the sizes that it is used with, fromGraphModel(graph, {inputShapes: {…}}), or use it with others.';
+        throw new LoRAError(
+          `Layer "${this.name}" (${this.fragment.node.op}) ${verb} ${shape ? showShape(shape) : 'nothing'} where the import has ${showShape(expected)}. ${way}`,
+        );
+      }
+    }
   }
 
   private checkSize(feed: Readonly<Record<string, tf.Tensor>>): void {
@@ -155,11 +176,15 @@ export class GraphOp extends tf.layers.Layer {
 }
 tf.serialization.registerClass(GraphOp);
 
+/** The name of the one node of a graph. Its own could be that of one of its inputs. */
+const NODE = 'node';
+
 /** A graph of one node without weights: all that it works on is fed. */
 export function graphOf(node: GraphNode): tf.GraphModel<tf.io.IOHandlerSync> {
   const placeholders = [...new Set(node.input ?? [])].map(name => ({name, op: 'Placeholder', attr: {}}));
   // tfjs writes into the topology that it reads.
-  const modelTopology = {node: [...placeholders, structuredClone(node)], versions: {producer: 0, minConsumer: 0}};
+  const own = {...structuredClone(node), name: NODE};
+  const modelTopology = {node: [...placeholders, own], versions: {producer: 0, minConsumer: 0}};
   return tf.loadGraphModelSync({modelTopology, weightSpecs: [], weightData: new ArrayBuffer(0)});
 }
 
@@ -170,7 +195,7 @@ export function runNode(
   feed: tf.NamedTensorMap,
 ): tf.Tensor[] {
   if (/^(?:Batch)?MatMul/.test(node.op) && Object.values(feed).some(({dtype}) => dtype === 'int32')) {
-    return multipliedIntegers(graph, node, feed);
+    return multipliedIntegers(graph, feed);
   }
   const own = Object.hasOwn(OWN_OPS, node.op) ? OWN_OPS[node.op] : undefined;
   if (own !== undefined) {
@@ -179,19 +204,15 @@ export function runNode(
   return [
     graph.execute(
       feed,
-      outputs.map(({index}) => `${node.name}:${index}`),
+      outputs.map(({index}) => `${NODE}:${index}`),
     ),
   ].flat();
 }
 
 /** Several backends have products of floats alone. */
-function multipliedIntegers(
-  graph: tf.GraphModel<tf.io.IOHandlerSync>,
-  {name}: GraphNode,
-  feed: tf.NamedTensorMap,
-): tf.Tensor[] {
+function multipliedIntegers(graph: tf.GraphModel<tf.io.IOHandlerSync>, feed: tf.NamedTensorMap): tf.Tensor[] {
   const floats = Object.fromEntries(Object.entries(feed).map(([key, x]) => [key, tf.cast(x, 'float32')]));
-  return [tf.cast(graph.execute(floats, name) as tf.Tensor, 'int32')];
+  return [tf.cast(graph.execute(floats, NODE) as tf.Tensor, 'int32')];
 }
 
 /** What the executor of tfjs does not know, or only asynchronously. */

@@ -4,6 +4,7 @@ import {adaptedModel} from './adaptedModel';
 import {adapterJson} from './adapterJson';
 import {adapterSafetensors} from './adapterSafetensors';
 import {checkpointFile} from './checkpointFile';
+import {graphModel} from './graphModel';
 import {keyMap} from './keyMap';
 import {adaptedModels, methodModels} from './models';
 import {peft} from './peft';
@@ -24,4 +25,7 @@ export const KINDS: readonly AttackKind[] = [
   checkpointFile,
   keyMap,
   transformer,
+  graphModel('fixed', 'a fixed batch'),
+  graphModel('open', 'any batch'),
+  graphModel('openLengths', 'any batch and length'),
 ];

@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, LoRAError, mergeLoRA, removeLoRA, replaceHead, summarizeLoRA} from 'tfjs-lora';
-import {fromGraphModel, type GraphOp} from 'tfjs-lora/graph';
+import {fromGraphModel, type GraphOp, toGraphModel} from 'tfjs-lora/graph';
+import type {GraphNode} from '../../../src/graph/import/graphDef';
 import {disposeModel} from '../../../src/rewire/dispose';
 import {numbers, random, useBackend, withoutLeaks} from '../../helpers';
 import {stirFactors} from '../../models';
@@ -68,6 +69,199 @@ test.each([
     await graphOf(nodes, {with: tf.tensor(values, undefined, 'int32'), last: tf.scalar(-1, 'int32')}),
   );
   expect(model.inputs[0]!.shape).toEqual([1, 4]);
+});
+
+describe('a batch size is freed where it is proved that each example is computed by itself:', () => {
+  const x24 = () => random([2, 4], 1);
+  const reduced = (from: string) => node('s', 'StridedSlice', [from, 'zero', 'three', 'one']);
+  const ends = () => ({
+    zero: tf.tensor1d([0], 'int32'),
+    three: tf.tensor1d([3], 'int32'),
+    one: tf.tensor1d([1], 'int32'),
+  });
+
+  /** A model that takes the graph's own batch, gives what the graph gives, and refuses another batch. */
+  async function stays(nodes: GraphNode[], constants: Record<string, tf.Tensor>, given: tf.Tensor): Promise<void> {
+    const graph = await graphOf(nodes, constants);
+    const model = await fromGraphModel(graph);
+    const [rows = 1] = given.shape;
+    expect(model.inputs[0]!.shape[0]).toBe(rows);
+    const [expected] = outputsOf(graph, {x: given});
+    const actual = model.predict(given) as tf.Tensor;
+    expect(actual.shape).toEqual(expected!.shape);
+    expect(numbers(actual)).toBeAllClose(numbers(expected!));
+    const more = tf.concat([given, given]);
+    expect(() => model.predict(more)).toThrow(LoRAError);
+    expect(() => model.predict(more)).toThrow(new RegExp(`${rows} at a time, {batchSize: ${rows}}`));
+    expect(numbers(model.predict(more, {batchSize: rows}) as tf.Tensor)).toBeAllClose([
+      ...numbers(expected!),
+      ...numbers(expected!),
+    ]);
+  }
+
+  test('two rows that become one stay two', async () => {
+    const nodes = [input('x', [2, 4]), node('r', 'Reshape', ['x', 'shape']), node('y', 'Softmax', ['r'])];
+    await stays(nodes, {shape: tf.tensor1d([1, -1], 'int32')}, x24());
+  });
+
+  test.each([
+    ['a row without its axis', [node('y', 'Squeeze', ['x'])], () => ({})],
+    ['a part of it', [node('q', 'Squeeze', ['x']), reduced('q')], ends],
+    ['a Reshape of it', [node('y', 'Reshape', ['x', 'shape'])], () => ({shape: tf.tensor1d([5], 'int32')})],
+    [
+      'what stands before it, as the class token of a transformer',
+      [node('y', 'ConcatV2', ['token', 'x', 'axis'])],
+      () => ({token: random([1, 3], 2), axis: tf.scalar(1, 'int32')}),
+    ],
+  ])('%s needs the batch of one', async (_, nodes, constants) => {
+    await stays([input('x', [1, 5]), ...nodes], constants(), random([1, 5], 1));
+  });
+
+  test.each([
+    [
+      'a sum over a number of values',
+      [
+        node('size', 'Size', ['x']),
+        cast('size'),
+        node('sum', 'Sum', ['x', 'axis']),
+        node('y', 'RealDiv', ['sum', 'f']),
+      ],
+      () => ({axis: tf.scalar(1, 'int32')}),
+    ],
+    [
+      'a product with the number of rows',
+      [node('shape', 'Shape', ['x']), reducedTo('shape'), cast('size'), node('y', 'Mul', ['x', 'f'])],
+      () => ({zero: tf.tensor1d([0], 'int32'), one: tf.tensor1d([1], 'int32')}),
+    ],
+  ])('%s does not hang on how many rows come together', async (_, nodes, constants) => {
+    const graph = await graphOf([input('x', [1, 4]), ...nodes], constants());
+    const model = await fromGraphModel(graph);
+    expect(model.inputs[0]!.shape).toEqual([null, 4]);
+    const rows = [0, 1].flatMap(i => numbers(outputsOf(graph, {x: tf.slice(x24(), i, 1)}, ['y'])[0]!)); // prettier-ignore
+    expect(numbers(model.predict(x24()) as tf.Tensor)).toBeAllClose(rows);
+  });
+
+  function cast(from: string): GraphNode {
+    return node('f', 'Cast', [from], {SrcT: {type: 'DT_INT32'}, DstT: {type: 'DT_FLOAT'}});
+  }
+
+  function reducedTo(from: string): GraphNode {
+    return node('size', 'StridedSlice', [from, 'zero', 'one', 'one'], {shrink_axis_mask: {i: '1'}});
+  }
+});
+
+test('a size that is the same for most batches is looked at in each', async () => {
+  // The first two rows are one in a batch of one, though nothing but their number is used.
+  const nodes = [
+    input('x', [-1, 2]),
+    node('first', 'StridedSlice', ['x', 'zero', 'two', 'one']),
+    node('shape', 'Shape', ['first']),
+    node('rows', 'StridedSlice', ['shape', 'zero', 'one', 'one'], {shrink_axis_mask: {i: '1'}}),
+    node('f', 'Cast', ['rows'], {SrcT: {type: 'DT_INT32'}, DstT: {type: 'DT_FLOAT'}}),
+    node('y', 'Mul', ['x', 'f']),
+  ];
+  const graph = await graphOf(nodes, {
+    zero: tf.tensor1d([0], 'int32'),
+    one: tf.tensor1d([1], 'int32'),
+    two: tf.tensor1d([2], 'int32'),
+  });
+  const model = await fromGraphModel(graph);
+  expect(numbers(model.predict(tf.ones([3, 2])) as tf.Tensor)).toEqual([2, 2, 2, 2, 2, 2]);
+  expect(() => model.predict(tf.ones([1, 2]))).toThrow(
+    /"first" \(StridedSlice\) gives \[1, 2\] where the import has \[2, 2\]/,
+  );
+});
+
+test('a number that is made of an open size is worked out in each batch', async () => {
+  const nodes = [
+    input('x', [-1, 2]),
+    node('shape', 'Shape', ['x']),
+    node('rows', 'StridedSlice', ['shape', 'zero', 'one', 'one'], {shrink_axis_mask: {i: '1'}}),
+    node('few', 'Minimum', ['rows', 'two']),
+    node('f', 'Cast', ['few'], {SrcT: {type: 'DT_INT32'}, DstT: {type: 'DT_FLOAT'}}),
+    node('y', 'Mul', ['x', 'f']),
+  ];
+  const graph = await graphOf(nodes, {
+    zero: tf.tensor1d([0], 'int32'),
+    one: tf.tensor1d([1], 'int32'),
+    two: tf.scalar(2, 'int32'),
+  });
+  const model = await fromGraphModel(graph);
+  expect(numbers(model.predict(tf.ones([1, 2])) as tf.Tensor)).toEqual([1, 1]);
+  expect(numbers(model.predict(tf.ones([3, 2])) as tf.Tensor)).toEqual([2, 2, 2, 2, 2, 2]);
+});
+
+describe('a tensor under two names', () => {
+  const r = node('r', 'Relu', ['x']);
+  const alias = node('i', 'Identity', ['r']);
+
+  test.each([
+    ['is two outputs', ['r', 'i'], [[1, 0], [1, 0]]], // prettier-ignore
+    ['is the input and an output', ['x', 'r'], [[1, -2], [1, 0]]], // prettier-ignore
+  ])('%s', async (_, outputs, expected) => {
+    const graph = await graphOf([input('x', [-1, 2]), r, alias]);
+    const model = await fromGraphModel(graph, {outputs});
+    const x = tf.tensor2d([[1, -2]]);
+    expect((model.predict(x) as tf.Tensor[]).map(numbers)).toEqual(expected);
+    const written = await toGraphModel(model, graph);
+    expect(outputsOf(written, {x}, outputs).map(numbers)).toEqual(expected);
+  });
+
+  test.each([
+    ['Sub', [0, 0]],
+    ['AddV2', [2, 0]],
+  ])('is both operands of %s', async (op, expected) => {
+    const model = await fromGraphModel(await graphOf([input('x', [-1, 2]), r, alias, node('y', op, ['i', 'r'])]));
+    expect(numbers(model.predict(tf.tensor2d([[1, -2]])) as tf.Tensor)).toEqual(expected);
+  });
+});
+
+test('outputs of one node are told apart by a signature', async () => {
+  const graph = await graphOf(
+    [input('x', [-1, 4]), node('s', 'Split', ['axis', 'x'], {num_split: {i: '2'}})],
+    {axis: tf.scalar(1, 'int32')},
+    {inputs: {x: {name: 'x:0'}}, outputs: {left: {name: 's:0'}, right: {name: 's:1'}}},
+  );
+  const model = await fromGraphModel(graph);
+  expect((model.predict(tf.tensor2d([[1, 2, 3, 4]])) as tf.Tensor[]).map(numbers)).toEqual([[1, 2], [3, 4]]); // prettier-ignore
+});
+
+test('a node may be called as a layer calls its inputs', async () => {
+  const nodes = [input('x0', [-1, 2]), node('c1', 'Abs', ['x0']), node('x1', 'Abs', ['c1'])];
+  const model = await fromGraphModel(await graphOf(nodes));
+  expect(numbers(model.predict(tf.tensor2d([[1, -2]])) as tf.Tensor)).toEqual([1, 2]);
+});
+
+test('tensors are joined along an axis that is counted from the last', async () => {
+  const graph = await graphOf([input('x', [-1, 1, 2]), node('a', 'Tanh', ['x']), node('y', 'ConcatV2', ['x', 'a', 'axis'])], {axis: tf.scalar(-2, 'int32')}); // prettier-ignore
+  const x = random([2, 1, 2], 1);
+  const model = await fromGraphModel(graph);
+  const [expected] = outputsOf(graph, {x});
+  expect((model.predict(x) as tf.Tensor).shape).toEqual([2, 2, 2]);
+  expect(numbers(model.predict(x) as tf.Tensor)).toBeAllClose(numbers(expected!));
+});
+
+test('a layer whose shape alone is used is left out, and leaves nothing behind', async () => {
+  const nodes = [
+    input('x', [-1, 2]),
+    node('dead', 'MatMul', ['x', 'k']),
+    node('shape', 'Shape', ['dead']),
+    node('columns', 'StridedSlice', ['shape', 'one', 'two', 'one']),
+    node('sum', 'Sum', ['columns', 'zero']),
+    node('f', 'Cast', ['sum'], {SrcT: {type: 'DT_INT32'}, DstT: {type: 'DT_FLOAT'}}),
+    node('y', 'Mul', ['x', 'f']),
+  ];
+  const graph = await graphOf(nodes, {
+    k: random([2, 3], 1),
+    zero: tf.scalar(0, 'int32'),
+    one: tf.tensor1d([1], 'int32'),
+    two: tf.tensor1d([2], 'int32'),
+  });
+  await withoutLeaks(async () => {
+    const model = await fromGraphModel(graph);
+    expect(model.layers.map(({name}) => name)).toEqual(['x', 'y']);
+    disposeModel(model);
+  });
 });
 
 test('a model works on when its graph is disposed', async () => {

@@ -1,0 +1,185 @@
+import * as tf from '@tensorflow/tfjs';
+import {type GraphNode, typeOf} from './graphDef';
+import type {Constant, Shaped, SizeId} from './values';
+
+/** A number that is the same in every run. */
+export const KNOWN: SizeId = 0;
+/** How many rows the inputs have. */
+export const BATCH: SizeId = 1;
+
+/** What is known of a number that is not the same in every run. */
+interface OpenSize {
+  /** Whether it hangs on a size that the graph leaves open. */
+  isOpen: boolean;
+  /** Whether it hangs on the batch size of the graph's own, while that is freed. The graph counts on it, and the layers are given another. */
+  isFreed: boolean;
+  /** `times · of + plus`. */
+  linear?: {of: SizeId; times: number; plus: number};
+}
+
+/** The sizes that are not known when a graph is planned. */
+export class OpenSizes {
+  private readonly list: OpenSize[];
+  private readonly linear = new Map<string, SizeId>();
+
+  /** @param frees whether the batch size is the graph's own, and being freed. */
+  constructor(frees: boolean) {
+    this.list = [
+      {isOpen: false, isFreed: false},
+      {isOpen: !frees, isFreed: frees},
+    ];
+  }
+
+  /** A size of which nothing is known. */
+  another(): SizeId {
+    return this.list.push({isOpen: true, isFreed: false}) - 1;
+  }
+
+  /** A number of which nothing is known but what it hangs on. */
+  madeOf(sizes: readonly SizeId[]): SizeId {
+    return sizes.every(size => size === KNOWN)
+      ? KNOWN
+      : this.list.push({isOpen: this.isOpen(sizes), isFreed: this.isFreed(sizes)}) - 1;
+  }
+
+  /** `times · size + plus`. */
+  scaled(size: SizeId, times: number, plus: number): SizeId {
+    const {of, ...line} = this.lineOf(size);
+    const linear = {of, times: line.times * times, plus: line.plus * times + plus};
+    if (linear.times === 1 && linear.plus === 0) {
+      return of;
+    }
+    const key = JSON.stringify(linear);
+    const known = this.linear.get(key) ?? this.list.push({...(this.list[of] as OpenSize), linear}) - 1;
+    this.linear.set(key, known);
+    return known;
+  }
+
+  /** A number as a multiple of a size, and what is added. */
+  lineOf(size: SizeId): {of: SizeId; times: number; plus: number} {
+    return this.list[size]?.linear ?? {of: size, times: 1, plus: 0};
+  }
+
+  isOpen(sizes: readonly SizeId[]): boolean {
+    return sizes.some(size => this.list[size]?.isOpen);
+  }
+
+  isFreed(sizes: readonly SizeId[]): boolean {
+    return sizes.some(size => this.list[size]?.isFreed);
+  }
+}
+
+/** What a node does with numbers that are made of sizes. */
+interface Computed {
+  node: GraphNode;
+  inputs: readonly (Constant | Shaped)[];
+  /** How many numbers each output has; `undefined` where that is not the same in every run. */
+  counts: readonly (number | undefined)[];
+  /** Runs the node. */
+  run: (tensors: readonly tf.Tensor[]) => tf.Tensor[];
+}
+
+/**
+ * For each output of a node, what its numbers are made of: one size for each, or one for all of them where it is open how many they are.
+ */
+export async function sizesOf(open: OpenSizes, computed: Computed): Promise<SizeId[][]> {
+  const {node, inputs, counts} = computed;
+  const places = movedInputs(node, inputs.length);
+  const areCounted = counts.every(count => count !== undefined) && inputs.every(isCounted);
+  if (areCounted && places !== undefined && inputs.every(({kind}, i) => places.includes(i) || kind === 'constant')) {
+    return moved(computed, places);
+  }
+  const [count = 0] = counts;
+  if (areCounted && ELEMENTWISE.has(node.op) && inputs.every(input => [1, count].includes(idsOf(input).length))) {
+    return [Array.from({length: count}, (_, i) => combined(open, node, inputs.map(input => numberAt(input, i))))]; // prettier-ignore
+  }
+  const all = inputs.flatMap(input => (input.kind === 'shaped' ? input.sizes : []));
+  return counts.map(each => Array.from({length: each ?? 1}, () => open.madeOf(all)));
+}
+
+function isCounted(input: Constant | Shaped): boolean {
+  return input.kind === 'constant' || input.sizes.length === input.pair[0].tensor.size;
+}
+
+/** The inputs whose numbers an op hands on as they are. The others say which, and where. */
+function movedInputs(node: GraphNode, count: number): number[] | undefined {
+  switch (node.op) {
+    case 'StridedSlice':
+    case 'Slice':
+    case 'GatherV2':
+    case 'Reshape':
+    case 'Squeeze':
+    case 'ExpandDims':
+    case 'Transpose':
+    case 'Unpack':
+    case 'SplitV':
+      return [0];
+    case 'Split':
+      return [1];
+    case 'Pack':
+      return Array.from({length: count}, (_, i) => i);
+    case 'ConcatV2':
+      return Array.from({length: count - 1}, (_, i) => i);
+    case 'Cast':
+      return typeOf(node, 'DstT') === 'bool' ? undefined : [0];
+    default:
+      return undefined;
+  }
+}
+
+/** An op that hands on numbers is run on what the numbers are made of, so that it is known what becomes of each. */
+async function moved({inputs, run}: Computed, places: readonly number[]): Promise<SizeId[][]> {
+  const results = tf.tidy(() =>
+    run(
+      inputs.map((input, i) => {
+        const tensor = tensorOf(input);
+        return places.includes(i) ? tf.tensor(idsOf(input), tensor.shape, 'int32') : tensor;
+      }),
+    ),
+  );
+  try {
+    return await Promise.all(results.map(async result => Array.from(await result.data())));
+  } finally {
+    tf.dispose(results);
+  }
+}
+
+const ELEMENTWISE = new Set('Mul Add AddV2 Sub FloorDiv RealDiv Div FloorMod Maximum Minimum'.split(' '));
+
+/** One number of an input: what it is made of, and its value where that is known. */
+interface SizedNumber {
+  id: SizeId;
+  value: number;
+}
+
+function combined(open: OpenSizes, {op}: GraphNode, numbers: readonly SizedNumber[]): SizeId {
+  const [a, b] = numbers as [SizedNumber, SizedNumber];
+  const [size, known] = a.id === KNOWN && op !== 'Sub' ? [b, a] : [a, b];
+  if (known.id === KNOWN && size.id !== KNOWN) {
+    switch (op) {
+      case 'Mul':
+        return open.scaled(size.id, known.value, 0);
+      case 'Add':
+      case 'AddV2':
+        return open.scaled(size.id, 1, known.value);
+      case 'Sub':
+        return open.scaled(size.id, 1, -known.value);
+    }
+  }
+  return open.madeOf([a.id, b.id]);
+}
+
+function numberAt(input: Constant | Shaped, place: number): SizedNumber {
+  const ids = idsOf(input);
+  const at = ids.length === 1 ? 0 : place;
+  const {values} = input.kind === 'shaped' ? input.pair[0] : input;
+  return {id: ids[at] as SizeId, value: values?.[at] ?? Number.NaN};
+}
+
+function tensorOf(input: Constant | Shaped): tf.Tensor {
+  return input.kind === 'shaped' ? input.pair[0].tensor : input.tensor;
+}
+
+function idsOf(input: Constant | Shaped): readonly SizeId[] {
+  return input.kind === 'shaped' ? input.sizes : new Array<SizeId>(input.tensor.size).fill(KNOWN);
+}

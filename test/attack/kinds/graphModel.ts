@@ -1,0 +1,155 @@
+import * as tf from '@tensorflow/tfjs';
+import {disposeModel, LoRAError} from 'tfjs-lora';
+import {fromGraphModel} from 'tfjs-lora/graph';
+import {shapeOf} from '../../../src/graph/import/graphDef';
+import {graphOf} from '../../graph/graphs';
+import {type AttackKind, type Json, mustHold, type Parts, WrongLoad} from '../kind';
+import {tensorOf} from '../graphBuilder';
+import {type Batch, type RandomGraph, randomGraph} from '../randomGraph';
+
+/** Numbers of a graph and of the layers made of it, which may fuse operations, differ by less. */
+const TOLERANCE = 1e-4;
+/** Rows that an input of any batch is given. */
+const BATCHES = [1, 2, 4, 7];
+/** Sizes that an axis of any length is given, for each batch. */
+const LENGTHS = [2, 5, 4, 3];
+
+/** Valid graphs, which are refused or compute as layers what they compute as graphs, whatever the batch. */
+export const graphModel = (batch: Batch, of: string): AttackKind => ({
+  name: `a graph of ${of}`,
+  isValid: true,
+  prepare: () => ({
+    whole: [],
+    make: random => ({graph: randomGraph(random, batch) as unknown as Json}),
+    models: [],
+    async use({graph: parts}: Parts) {
+      const {nodes, constants, outputs} = parts as unknown as RandomGraph;
+      const inputs = nodes.filter(({op}) => op === 'Placeholder');
+      const named = (names: readonly string[]) => Object.fromEntries(names.map((name, i) => [`${i}`, {name}]));
+      const graph = await graphOf(
+        nodes,
+        Object.fromEntries(Object.entries(constants).map(([name, constant]) => [name, tensorOf(constant)])),
+        {inputs: named(inputs.map(({name}) => name)), outputs: named(outputs)},
+      );
+      try {
+        const model = await fromGraphModel(graph);
+        try {
+          const shapes = inputs.map(each => shapeOf(each, 'shape')!);
+          const subject = {graph, model, inputs: inputs.map(({name}) => name), shapes, outputs};
+          (batch === 'fixed' ? fixedHolds : openHolds)(subject);
+        } finally {
+          disposeModel(model);
+        }
+      } finally {
+        graph.dispose();
+      }
+    },
+  }),
+});
+
+/** A graph and the model made of it. */
+interface Subject {
+  graph: tf.GraphModel;
+  model: tf.LayersModel;
+  inputs: readonly string[];
+  shapes: readonly (number | null)[][];
+  outputs: readonly string[];
+}
+
+/** Inputs of so many rows. */
+function rows({shapes, model}: Subject, count: number, length = 3): tf.Tensor[] {
+  return shapes.map((shape, at) => {
+    const sizes = [count, ...shape.slice(1).map(size => size ?? length)];
+    const x = tf.sin(tf.mul(tf.range(1, tf.util.sizeFromShape(sizes) + 1), 12.9 + at));
+    const isInteger = model.inputs[at]!.dtype === 'int32';
+    return tf.reshape(isInteger ? tf.cast(tf.round(tf.add(x, 1)), 'int32') : tf.mul(x, 1.5), sizes);
+  });
+}
+
+function executed({graph, inputs, outputs}: Subject, xs: readonly tf.Tensor[]): tf.Tensor[] {
+  const feed = Object.fromEntries(inputs.map((name, i) => [name, xs[i]!]));
+  return [graph.execute(feed, [...outputs])].flat();
+}
+
+function predicted({model}: Subject, xs: readonly tf.Tensor[], batchSize: number): tf.Tensor[] {
+  return [model.predict([...xs], {batchSize})].flat();
+}
+
+/** A graph of any batch gives what it gave. */
+function openHolds(subject: Subject): void {
+  for (const [i, count] of BATCHES.entries()) {
+    tf.tidy(() => {
+      const xs = rows(subject, count, LENGTHS[i]);
+      let expected: tf.Tensor[];
+      try {
+        expected = executed(subject, xs);
+      } catch {
+        return; // the graph itself is not for every size
+      }
+      mustBeRefusedOr(() => compare(predicted(subject, xs, count), expected, `${count} rows`));
+    });
+  }
+}
+
+/** Other sizes than those that a model was imported for may be refused. */
+function mustBeRefusedOr(use: () => void): void {
+  try {
+    use();
+  } catch (error) {
+    if (!(error instanceof LoRAError)) {
+      throw error;
+    }
+  }
+}
+
+/** A graph of a fixed batch gives what it gave, and for other batches the same for each row, or refuses them. */
+function fixedHolds(subject: Subject): void {
+  const own = subject.shapes[0]![0]!;
+  const isFree = subject.model.inputs[0]!.shape[0] === null;
+  tf.tidy(() => {
+    const xs = rows(subject, own);
+    compare(predicted(subject, xs, own), executed(subject, xs), 'its own batch');
+  });
+  for (const count of [1, 2, 3, 5].filter(each => each !== own)) {
+    tf.tidy(() => {
+      const xs = rows(subject, count);
+      const use = () => compare(predicted(subject, xs, count), rowByRow(subject, xs, own), `${count} rows`);
+      if (isFree) {
+        use();
+      } else {
+        mustBeRefusedOr(use);
+      }
+    });
+  }
+}
+
+/** What the graph gives for each row, in a batch of its own size that begins with it. */
+function rowByRow(subject: Subject, xs: readonly tf.Tensor[], own: number): tf.Tensor[] {
+  const count = xs[0]!.shape[0];
+  const results = Array.from({length: count}, (_, row) => {
+    const places = Array.from({length: own}, (__, i) => (row + i) % count);
+    const batch = xs.map(x => tf.gather(x, tf.tensor1d(places, 'int32')));
+    return executed(subject, batch).map(y => {
+      mustHold(y.shape[0] === own, 'other batches are taken, and an output has no axis for them');
+      return tf.slice(y, 0, 1); // prettier-ignore
+    });
+  });
+  return subject.outputs.map((_, i) => tf.concat(results.map(result => result[i]!)));
+}
+
+function compare(actual: readonly tf.Tensor[], expected: readonly tf.Tensor[], of: string): void {
+  expected.forEach((y, i) => {
+    const x = actual[i]!;
+    mustHold(
+      tf.util.arraysEqual(x.shape, y.shape),
+      `output ${i}, ${of}: [${x.shape.join()}] instead of [${y.shape.join()}]`,
+    );
+    // Some kernels leave more numbers behind an empty tensor.
+    const [a, b] = [x, y].map(tensor => Array.from(tensor.dataSync()).slice(0, tensor.size)) as [number[], number[]];
+    const largest = Math.max(1, ...b.filter(Number.isFinite).map(Math.abs));
+    const differs = b.findIndex((value, j) => !(Object.is(value, a[j]) || Math.abs(value - a[j]!) <= TOLERANCE * largest)); // prettier-ignore
+    if (differs >= 0) {
+      throw new WrongLoad(`output ${i}, ${of}: ${a[differs]} instead of ${b[differs]}`);
+    }
+  });
+}
