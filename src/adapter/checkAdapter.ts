@@ -4,7 +4,7 @@ import {resolveWeights} from '../layers/weightTargets';
 import type {LayerConfig} from '../layers/adaptation';
 import {resolveDropout, resolveStrength} from '../methods/method';
 import {methodOf} from '../methods/registry';
-import {isForeignLayer, isForeignTensor, OTHER_COPY} from '../tfjs/copies';
+import {isLayerOfOtherCopy, isTensorOfOtherCopy, OTHER_COPY} from '../tfjs/copies';
 import type {Adapter, AdapterConfig} from './adapter';
 import {checkHeadConfig} from './headConfig';
 
@@ -14,7 +14,7 @@ import {checkHeadConfig} from './headConfig';
  * @throws LoRAError if it is something else, its config is not one, or it was disposed.
  */
 export function checkAdapter(value: unknown): asserts value is Adapter {
-  if (isForeignLayer(value)) {
+  if (isLayerOfOtherCopy(value)) {
     throw new LoRAError(`The model is ${OTHER_COPY}`);
   }
   const {config, tensors} = (value ?? {}) as Partial<Adapter>;
@@ -29,7 +29,7 @@ export function checkAdapter(value: unknown): asserts value is Adapter {
     if (tensor.isDisposed) {
       throw new LoRAError(`The adapter was disposed: its ${name} is no longer there.`);
     }
-    if (isForeignTensor(tensor)) {
+    if (isTensorOfOtherCopy(tensor)) {
       throw new LoRAError(`The adapter's ${name} is ${OTHER_COPY}`);
     }
   }

@@ -18,7 +18,7 @@ import type {WeightLimit} from '../tfjs/weightLimit';
 // come with the adapter.
 
 /** Keys of configs under which an object of tfjs stands that is no layer. */
-const KINDS: readonly (readonly [key: RegExp, kind: ConfigKind])[] = [
+const KIND_BY_KEY: readonly (readonly [key: RegExp, kind: ConfigKind])[] = [
   [/Regularizer$/, 'regularizer'],
   [/Constraint$/, 'constraint'],
   [/^(?:recurrentA|a)ctivation$/, 'activation'],
@@ -82,7 +82,7 @@ function startingAtZero(entry: LayerEntry): LayerEntry {
 /** Looks at what a config names, at any depth. */
 function collectFaults(key: string, value: unknown, faults: string[]): void {
   const className = classNameOf(value);
-  const kind = KINDS.find(([pattern]) => pattern.test(key))?.[1];
+  const kind = KIND_BY_KEY.find(([pattern]) => pattern.test(key))?.[1];
   if (/Initializer$/.test(key)) {
     return; // is left out
   }

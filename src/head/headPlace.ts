@@ -47,7 +47,7 @@ export function defaultPlace(model: tf.LayersModel): string {
  *
  * @throws LoRAError if there is no such layer, or it has several outputs.
  */
-export function placeOf(model: tf.LayersModel, at: string): GraphNode {
+export function callBeforeHead(model: tf.LayersModel, at: string): GraphNode {
   const calls = callsOf(model, at);
   const [call] = calls;
   if (call === undefined) {

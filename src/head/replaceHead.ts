@@ -8,7 +8,7 @@ import {carryMetadata} from '../rewire/record';
 import {rewire} from '../rewire/rewire';
 import {containersOf, sitesOf} from '../rewire/walk';
 import {entryOf, type LayerEntry, layerFromEntry} from '../tfjs/configs';
-import {isForeignLayer, OTHER_COPY} from '../tfjs/copies';
+import {isLayerOfOtherCopy, OTHER_COPY} from '../tfjs/copies';
 import {withoutResidue} from '../tfjs/engine';
 import {fieldsOf, type LayerInternals} from '../tfjs/fields';
 import {differingFields} from '../tfjs/plainFields';
@@ -16,7 +16,7 @@ import {withWeightLimit} from '../tfjs/weightLimit';
 import {shareWeights} from '../tfjs/weights';
 import {headOf, markHead} from './headOf';
 import {checkOutput, foreignLayer, weightLimitFor} from './foreignHead';
-import {checkBody, defaultPlace, leadingTo, placeOf} from './headPlace';
+import {checkBody, defaultPlace, leadingTo, callBeforeHead} from './headPlace';
 
 /** Where a new head goes. */
 export interface ReplaceHeadOptions {
@@ -98,7 +98,7 @@ function checkLayers(layers: readonly tf.layers.Layer[]): void {
     throw new LoRAError("layers must be a list of layers, such as [tf.layers.dense({units: 5, name: 'classes'})].");
   }
   const given: readonly unknown[] = layers;
-  if (given.some(isForeignLayer)) {
+  if (given.some(isLayerOfOtherCopy)) {
     throw new LoRAError(`A layer of the new head is ${OTHER_COPY}`);
   }
   const strangers = given.filter(layer => !(layer instanceof tf.layers.Layer));
@@ -117,10 +117,10 @@ function attach(
   {at, layers}: HeadConfig,
   apply: (entry: LayerEntry, input: tf.SymbolicTensor, i: number) => tf.SymbolicTensor,
 ): tf.LayersModel {
-  placeOf(model, at);
+  callBeforeHead(model, at);
   return withoutResidue(() => {
     const whole = copyOf(model);
-    let [tensor] = placeOf(whole, at).outputTensors as [tf.SymbolicTensor];
+    let [tensor] = callBeforeHead(whole, at).outputTensors as [tf.SymbolicTensor];
     const body = leadingTo(whole, tensor);
     const taken = new Set(body.layers.map(({name}) => name));
     layers.forEach((entry, i) => {

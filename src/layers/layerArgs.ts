@@ -10,7 +10,7 @@ import {
   type Strength,
 } from '../methods/method';
 import {methodOf} from '../methods/registry';
-import {isForeignLayer, OTHER_COPY} from '../tfjs/copies';
+import {isLayerOfOtherCopy, OTHER_COPY} from '../tfjs/copies';
 import {type Adaptation, plainClass, refusedUpdate} from './adaptation';
 
 /** Keyword arguments of `call`, such as `training` and `mask`. */
@@ -43,7 +43,7 @@ export function checkArgs(args: unknown): void {
 
 /** @throws LoRAError if it is no layer. */
 export function checkLayer(layer: unknown): void {
-  if (isForeignLayer(layer)) {
+  if (isLayerOfOtherCopy(layer)) {
     throw new LoRAError(`The layer is ${OTHER_COPY}`);
   }
   if (!(layer instanceof tf.layers.Layer)) {

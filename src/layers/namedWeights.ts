@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {kindOf, LoRAError, show, showShape, throwFaults} from '../errors';
-import {isForeignTensor, OTHER_COPY} from '../tfjs/copies';
+import {isTensorOfOtherCopy, OTHER_COPY} from '../tfjs/copies';
 import {replaceValue} from '../tfjs/weights';
 
 /** Says which weight of a layer a foreign name means; `null` skips it. */
@@ -122,7 +122,7 @@ function checkTensors(owner: string, tensors: unknown): void {
     throw new LoRAError(`The weights of ${owner} must be tensors by name, {kernel: …}, got ${kindOf(tensors)}.`);
   }
   const faults = Object.entries(tensors).flatMap(([name, tensor]: [string, unknown]) => {
-    if (isForeignTensor(tensor)) {
+    if (isTensorOfOtherCopy(tensor)) {
       return [`${name} is ${OTHER_COPY}`];
     }
     if (!(tensor instanceof tf.Tensor)) {

@@ -7,7 +7,7 @@ import {recordOf} from '../rewire/record';
 import {checkModel, type Site, sitesOf} from '../rewire/walk';
 
 /** A layer of an adapted model that has an update. */
-export interface LoRASite extends Site {
+interface LoRASite extends Site {
   layer: LoRALayer;
 }
 

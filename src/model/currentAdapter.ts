@@ -9,8 +9,7 @@ import type {LoRALayer} from '../layers/loraLayer';
 import {isWrapper, wrapperKind, type WrapperLayer} from '../layers/wrapperLayer';
 import {recordOf} from '../rewire/record';
 import type {Site} from '../rewire/walk';
-import {isDisposed} from '../tfjs/weights';
-import {replaceValue} from '../tfjs/weights';
+import {isDisposed, replaceValue} from '../tfjs/weights';
 import {adaptedSites, adapterConfig, adapterVariables} from './adapted';
 import {checkFit} from './checkFit';
 import {noteBeginnings} from './fits';
@@ -21,7 +20,7 @@ import {
   closeScope,
   openScope,
   overlap,
-  placeOf,
+  modelAndScope,
   waitWithin,
 } from './scope';
 
@@ -79,7 +78,7 @@ function snapshotOf(model: tf.LayersModel, sites: readonly Site[]): Adapter {
  *     adapter does not fit, with a line for each misfit. Then nothing is changed.
  */
 export function setAdapter(where: tf.LayersModel | AdapterScope, adapter: Adapter | null): void {
-  const {model, given} = placeOf(where);
+  const {model, given} = modelAndScope(where);
   const sites = liveSites(model);
   checkInside('setAdapter', sites, given);
   if (adapter !== null) {
@@ -190,7 +189,7 @@ export function withAdapter<T>(
   if (typeof f !== 'function') {
     throw new LoRAError(`f must be a function, such as () => model.predict(x), got ${kindOf(f)}.`);
   }
-  const {model, given} = placeOf(where);
+  const {model, given} = modelAndScope(where);
   const sites = liveSites(model);
   checkNotOver('withAdapter', given);
   if (adapter !== null) {

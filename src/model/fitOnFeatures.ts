@@ -1,12 +1,12 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkOptions, kindOf, LoRAError} from '../errors';
 import {checkModel} from '../rewire/walk';
-import {isDataset, isForeignTensor, OTHER_COPY} from '../tfjs/copies';
+import {isDataset, isTensorOfOtherCopy, OTHER_COPY} from '../tfjs/copies';
 import {asFitOf} from './fits';
 import {splitAtFirstAdapter} from './split';
 
 /** Options of `model.fit`. */
-export type FitArgs = NonNullable<Parameters<tf.LayersModel['fit']>[2]>;
+type FitArgs = NonNullable<Parameters<tf.LayersModel['fit']>[2]>;
 
 /** How a model is trained on features that are computed once. */
 export interface FeatureFitArgs extends FitArgs {
@@ -80,7 +80,7 @@ export async function fitOnFeatures(
 
 function checkTensors(name: string, value: unknown): void {
   const tensors: unknown[] = [value].flat();
-  if (tensors.some(isForeignTensor)) {
+  if (tensors.some(isTensorOfOtherCopy)) {
     throw new LoRAError(`${name} is ${OTHER_COPY}`);
   }
   const stranger = tensors.findIndex(tensor => !(tensor instanceof tf.Tensor));

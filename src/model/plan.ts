@@ -8,8 +8,7 @@ import {methodOf, namedIn} from '../methods/registry';
 import type {Site} from '../rewire/walk';
 import {biasesOf} from '../tfjs/weights';
 import type {LoRAConfig, LoRAOverride} from './config';
-import {unmatched} from './targets';
-import {firstNaming, inventory, lineOf, select, type Selection, type UnmatchedEntry} from './targets';
+import {firstNaming, inventory, lineOf, select, type Selection, unmatched, type UnmatchedEntry} from './targets';
 
 /** What will be adapted, with every choice made, and the ranks that were lowered. */
 export interface Plan {

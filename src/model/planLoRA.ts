@@ -1,10 +1,8 @@
 import type * as tf from '@tensorflow/tfjs';
 import {layerConfigAt} from '../adapter/adapter';
 import {faultsOf, LoRAError} from '../errors';
-import {isInHead} from '../head/headOf';
-import {headOf} from '../head/headOf';
-import {updateSpecs} from '../layers/adaptation';
-import type {LayerConfig} from '../layers/adaptation';
+import {headOf, isInHead} from '../head/headOf';
+import {type LayerConfig, updateSpecs} from '../layers/adaptation';
 import {adaptationOf, hasKernel, reasonNotAdaptable} from '../layers/registry';
 import {initializerEntry} from '../methods/initializer';
 import {scalingOf} from '../methods/method';

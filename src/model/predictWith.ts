@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import type {Adapter} from '../adapter/adapter';
 import {checkAdapter} from '../adapter/checkAdapter';
 import {checkOptions, faultsOf, LoRAError} from '../errors';
-import {isForeignTensor, OTHER_COPY} from '../tfjs/copies';
+import {isTensorOfOtherCopy, OTHER_COPY} from '../tfjs/copies';
 import {adaptedSites} from './adapted';
 
 import {checkAdapterFits, setAdapter, withAdapter} from './currentAdapter';
@@ -62,7 +62,7 @@ export function predictWith(
 
 /** How many rows the inputs have. */
 function rowsOf(inputs: readonly tf.Tensor[]): number {
-  if (inputs.some(isForeignTensor)) {
+  if (inputs.some(isTensorOfOtherCopy)) {
     throw new LoRAError(`x is ${OTHER_COPY}`);
   }
   if (!inputs.every(input => (input as unknown) instanceof tf.Tensor)) {

@@ -29,7 +29,7 @@ export interface OpenScope extends AdapterScope {
 }
 
 /** The model, and the scope that was passed in its place, if one was. */
-export function placeOf(where: tf.LayersModel | AdapterScope): {model: tf.LayersModel; given?: OpenScope} {
+export function modelAndScope(where: tf.LayersModel | AdapterScope): {model: tf.LayersModel; given?: OpenScope} {
   return isScope(where) ? {model: where.model, given: where as OpenScope} : {model: where};
 }
 

@@ -4,7 +4,7 @@ import {listed, LoRAError} from '../errors';
 import {read, unreadable} from './files';
 
 /** Files whose bytes, one after the other, are weights. */
-export interface Shards {
+interface Shards {
   paths: readonly string[];
   /** How many bytes they should have together, if that is known. */
   size: number | undefined;

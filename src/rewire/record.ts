@@ -3,11 +3,10 @@ import type {HeadConfig} from '../adapter/adapter';
 import {checkHeadConfig} from '../adapter/headConfig';
 import {LoRAError} from '../errors';
 import {isWrapper} from '../layers/wrapperLayer';
-import {fieldsOf} from '../tfjs/fields';
 import {containersOf, isContainer, sitesOf} from './walk';
 
 /** What an adapted model remembers of its original that its layers cannot say of themselves. */
-export interface AdaptationRecord {
+interface AdaptationRecord {
   /** By path, with the model itself as '': the flags and the metadata of the original's containers. */
   structure: Record<string, {trainable: boolean; metadata?: object}>;
   /** By layer path: the rank that was asked for, where it was lowered. */
@@ -115,5 +114,5 @@ function setMetadata(container: tf.layers.Layer, metadata: object | undefined): 
 
 /** The metadata that a model carries. */
 function metadataOf(layer: tf.layers.Layer | undefined): object | undefined {
-  return layer && fieldsOf<{userDefinedMetadata?: object}>(layer).userDefinedMetadata;
+  return layer !== undefined && isContainer(layer) ? layer.getUserDefinedMetadata() : undefined;
 }

@@ -7,7 +7,7 @@ import {carryFields} from '../tfjs/plainFields';
 import {childrenOf, isContainer, type Site, sitesOf} from './walk';
 
 /** What `rewire` does with each layer that holds no others. */
-export interface Rewiring {
+interface Rewiring {
   /** The class and config of the layer that takes this one's place. */
   replace: (site: Site, entry: LayerEntry) => LayerEntry;
   /** Gives the new layer its weights. */

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {kindOf, LoRAError} from '../errors';
 import {wrapperKind} from '../layers/wrapperLayer';
-import {isForeignLayer, isGraphModel, OTHER_COPY} from '../tfjs/copies';
+import {isLayerOfOtherCopy, isGraphModel, OTHER_COPY} from '../tfjs/copies';
 import {fieldsOf} from '../tfjs/fields';
 
 /** A layer of a model that holds no other layers that we look into. */
@@ -38,7 +38,7 @@ export function checkModel(model: unknown): asserts model is tf.LayersModel {
         'toGraphModel turns the merged model back into a graph.',
     );
   }
-  if (isForeignLayer(model)) {
+  if (isLayerOfOtherCopy(model)) {
     throw new LoRAError(`The model is ${OTHER_COPY}`);
   }
   if (!(model instanceof tf.layers.Layer) || !isContainer(model)) {

@@ -12,7 +12,7 @@ import {sharedParameters} from '../methods/registry';
 type Parts = Readonly<Record<string, readonly number[]>>;
 
 /** What a file holds. */
-export interface Packed {
+interface Packed {
   config: AdapterConfig & {parts?: Parts};
   values: Readonly<Record<string, Values>>;
 }

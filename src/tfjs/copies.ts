@@ -11,7 +11,7 @@ export const OTHER_COPY =
   'script or in the bundle, not both.';
 
 /** Whether something is a layer or a layers model of another copy of TensorFlow.js. */
-export function isForeignLayer(value: unknown): boolean {
+export function isLayerOfOtherCopy(value: unknown): boolean {
   return (
     !(value instanceof tf.layers.Layer) && hasAll(value, ['getClassName', 'getConfig', 'apply', 'computeOutputShape'])
   );
@@ -25,7 +25,7 @@ export function isGraphModel(value: unknown): boolean {
 }
 
 /** Whether something is a tensor that the engine of this copy of TensorFlow.js does not hold. */
-export function isForeignTensor(value: unknown): boolean {
+export function isTensorOfOtherCopy(value: unknown): boolean {
   if (typeof value !== 'object' || value === null || !('dataId' in value)) {
     return false;
   }

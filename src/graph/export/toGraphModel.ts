@@ -3,7 +3,6 @@ import {checkOptions, LoRAError} from '../../errors';
 import {encodeWeight, joinWeights, splitWeights, type WeightPart} from '../import/graphWeights';
 import {isWrapper} from '../../layers/wrapperLayer';
 import {checkModel, sitesOf} from '../../rewire/walk';
-import {fieldsOf} from '../../tfjs/fields';
 import {namedWeights} from '../../tfjs/weights';
 import {type GraphModelOptions, planned, RECORD, requestOf} from '../import/fromGraphModel';
 import {GraphRewrite} from './graphRewrite';
@@ -68,8 +67,8 @@ export async function toGraphModel(
 
 /** Which part of the graph the model is. */
 function optionsOf(model: tf.LayersModel): GraphModelOptions {
-  const {userDefinedMetadata} = fieldsOf<{userDefinedMetadata?: Record<string, unknown>}>(model);
-  return userDefinedMetadata?.[RECORD] ?? {};
+  const metadata = model.getUserDefinedMetadata() as Record<string, GraphModelOptions> | undefined;
+  return metadata?.[RECORD] ?? {};
 }
 
 /** @throws LoRAError with a line for each layer that is neither of the graph nor can be written as nodes. */
