@@ -5,7 +5,7 @@ import {asLoRAError, kindOf, listed, LoRAError, show} from '../errors';
 import {inForce} from '../layers/inForce';
 import {subjectOf} from '../model/fits';
 import {checkModel, innermostLayers} from '../rewire/walk';
-import {isForeignTensor, OTHER_COPY} from '../tfjs/copies';
+import {isTensorOfOtherCopy, OTHER_COPY} from '../tfjs/copies';
 import {bringHere, tensorsIn} from '../tfjs/move';
 import {statesFor} from './resumed';
 
@@ -65,7 +65,7 @@ function check(thing: Movable): void {
     if ([...innermostLayers(thing)].some(layer => inForce(layer).scope !== undefined)) {
       throw new LoRAError('A withAdapter on the model is open. Move the model when it is over.');
     }
-  } else if (isForeignTensor(thing)) {
+  } else if (isTensorOfOtherCopy(thing)) {
     throw new LoRAError(`The tensor is ${OTHER_COPY}`);
   } else if (has(thing, 'tensors')) {
     checkAdapter(thing);
