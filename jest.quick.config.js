@@ -41,7 +41,7 @@ const SLOW = {
   tfjs: ['states'],
   training: ['resume', 'callbacks', 'nestedOptimizers'],
   'transformers/ops': ['attention'],
-  transformers: ['loadTransformer', 'models', 'paraphrase', 'texts'],
+  transformers: ['configs', 'loadTransformer', 'models', 'paraphrase', 'texts'],
 };
 
 /** @type {import('jest').Config} */

@@ -71,7 +71,7 @@ describe.each(FAMILIES)('configs of %s', family => {
     const {values, config, tried, outcomes} = settings;
     const harmless = harmlessIn(family);
     const become = async (key: string, value: unknown) => {
-      const result = await computed(settings, {...config, [key]: value});
+      const result = await computed(settings, {config: {...config, [key]: value}});
       return result instanceof LoRAError ? 'refused' : areClose(result, values!) ? 'same' : 'other';
     };
     const faults: string[] = [];
@@ -93,6 +93,6 @@ describe.each(FAMILIES)('configs of %s', family => {
     }
     expect(faults).toEqual([]);
     const odd = Object.fromEntries([...harmless].map(key => [key, 'x']));
-    expect(faultOf(settings, await computed(settings, {...config, ...odd}))).toBeUndefined();
+    expect(faultOf(settings, await computed(settings, {config: {...config, ...odd}}))).toBeUndefined();
   });
 });

@@ -63,12 +63,29 @@ function weightsOf({seed, tensors}: ConfigCase): Uint8Array {
   );
 }
 
+/** What may be done with a case in one way or another, and changes none of its numbers. */
+export interface Ways {
+  config?: Config;
+  checkpoint?: boolean;
+  /** Whether the weights come as a stream. */
+  streams?: boolean;
+  /** So many places more, which the mask hides. */
+  more?: number;
+}
+
 /** The numbers of a case as `make_configs.py` picks them, or the refusal. */
-export async function computed(given: ConfigCase, config: Config = given.config): Promise<number[] | LoRAError> {
-  const {architecture, ids, mask} = given;
+export async function computed(
+  given: ConfigCase,
+  {config = given.config, checkpoint = false, streams = false, more = 0}: Ways = {},
+): Promise<number[] | LoRAError> {
+  const {architecture} = given;
+  const filled = (rows: number[][]) => rows.map(row => [...row, ...Array.from({length: more}, () => 0)]);
+  const [ids, mask] = [filled(given.ids), filled(given.mask)];
   let model: tf.LayersModel;
   try {
-    model = await loadTransformer({config: JSON.stringify(config), weights: weightsOf(given), architecture});
+    const bytes = new Uint8Array(weightsOf(given));
+    const weights = streams ? new Blob([bytes]) : bytes;
+    model = await loadTransformer({config: JSON.stringify(config), weights, architecture, checkpoint});
   } catch (error) {
     if (error instanceof LoRAError) {
       return error;

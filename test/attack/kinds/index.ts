@@ -9,6 +9,7 @@ import {keyMap} from './keyMap';
 import {adaptedModels, methodModels} from './models';
 import {peft} from './peft';
 import {transformer} from './transformer';
+import {transformerConfig} from './transformerConfig';
 
 const OF_LORA = ['lora', 'rslora', 'modules_to_save', 'bias_lora_only'].map(folder => [folder]);
 const OF_METHODS = ['dora', 'doraKinds', 'ia3', 'loha', 'lokr', 'lokrBoth', 'vera'].map(folder => ['made', folder]);
@@ -28,4 +29,5 @@ export const KINDS: readonly AttackKind[] = [
   graphModel('fixed', 'a fixed batch'),
   graphModel('open', 'any batch'),
   graphModel('openLengths', 'any batch and length'),
+  transformerConfig,
 ];
