@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {checkOptions, kindOf, LoRAError} from '../errors';
 import {checkModel} from '../rewire/walk';
 import {isDataset, isTensorOfOtherCopy, OTHER_COPY} from '../tfjs/copies';
+import {takeTargetsOf} from '../tfjs/training';
 import {asFitOf} from './fits';
 import {splitAtFirstAdapter} from './split';
 
@@ -63,6 +64,7 @@ export async function fitOnFeatures(
       const features = store.join();
       const labels = isData ? targets.join() : [y ?? []].flat();
       suffix.compile({optimizer, loss: model.loss, metrics: model.metrics});
+      takeTargetsOf(suffix, model); // their shapes may be others than those of the outputs
       try {
         return await suffix.fit(oneOrMany(features), oneOrMany(labels), fitArgs);
       } finally {

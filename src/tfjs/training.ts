@@ -51,7 +51,13 @@ export async function withOptimizer<T>(
 
 /** Lets a compiled model of one output take targets of a shape. tfjs takes those of the output's, and of its own losses a few more. */
 export function takeTargets(model: tf.LayersModel, shape: tf.Shape): void {
-  fieldsOf<TrainingFields>(model).feedOutputShapes = [shape];
+  fieldsOf<TrainingFields>(trainedIn(model)).feedOutputShapes = [shape];
+}
+
+/** Lets a compiled model take the targets that another one takes, of as many outputs. */
+export function takeTargetsOf(model: tf.LayersModel, other: tf.LayersModel): void {
+  const given = fieldsOf<TrainingFields>(trainedIn(other)).feedOutputShapes;
+  fieldsOf<TrainingFields>(trainedIn(model)).feedOutputShapes = given;
 }
 
 /** A slot as tfjs's optimizers keep them, one for each variable, by its place in the list. */

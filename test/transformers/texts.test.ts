@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {adam, applyLoRA, disposeModel} from 'tfjs-lora';
+import {adam, applyLoRA, disposeModel, fitOnFeatures} from 'tfjs-lora';
 import {compileCrossEntropy, embed, encodeTexts, loadTransformer, type TextTokenizer} from 'tfjs-lora/transformers';
 import {Tokenizer} from '@huggingface/tokenizers';
 import {numbers, useBackend, withoutLeaks} from '../helpers';
@@ -151,6 +151,49 @@ describe('a model that is compiled for targets that are numbers', () => {
     optimizer.dispose();
     tf.dispose([...inputs, labels]);
     [model, base].forEach(disposeModel);
+  });
+
+  test('may be sequential, and learns on features too', async () => {
+    const make = () => {
+      const model = tf.sequential();
+      model.add(tf.layers.dense({units: 4, inputShape: [2], name: 'body', kernelInitializer: 'ones'}));
+      model.add(tf.layers.dense({units: 3, name: 'head', kernelInitializer: 'zeros'}));
+      return model;
+    };
+    const inputs = tf.tensor2d([1, 2, 3, 4, 5, 6, 7, 8], [4, 2]);
+    const labels = tf.tensor1d([2, 0, 1, 2]);
+    const plain = make();
+    compileCrossEntropy(plain, {optimizer: 'sgd'});
+    const history = await plain.fit(inputs, labels, {epochs: 2, batchSize: 4, verbose: 0, shuffle: false});
+    expect(history.history.loss![0]).toBeCloseTo(Math.log(3), 5); // all three classes are as likely
+    expect(numbers(plain.evaluate(inputs, labels, {batchSize: 4}) as tf.Scalar)[0]).toBeLessThan(Math.log(3));
+    const [base, other] = [make(), make()];
+    const [one, two] = [base, other].map(model => applyLoRA(model, {rank: 2, targets: ['head'], seed: 1}));
+    const losses = async (fit: () => Promise<tf.History>) => (await fit()).history.loss as number[];
+    const args = {epochs: 3, batchSize: 4, verbose: 0 as const, shuffle: false};
+    [one, two].forEach(model => compileCrossEntropy(model!, {optimizer: tf.train.sgd(0.1)}));
+    const onFeatures = await losses(() => fitOnFeatures(one!, inputs, labels, args));
+    expect(onFeatures).toBeAllClose(await losses(() => two!.fit(inputs, labels, args)));
+    expect(onFeatures[0]).toBeCloseTo(Math.log(3), 5);
+    tf.dispose([inputs, labels]);
+    [plain, one!, two!, base, other].forEach(disposeModel);
+  });
+
+  test('refuses a target that is no class, and no weight moves', async () => {
+    const model = tf.sequential({layers: [tf.layers.dense({units: 3, inputShape: [2]})]});
+    compileCrossEntropy(model, {optimizer: tf.train.sgd(1)});
+    const before = model.getWeights().map(weight => numbers(weight));
+    const inputs = tf.ones([2, 2]);
+    for (const target of [3, 0.5, NaN]) {
+      const labels = tf.tensor1d([0, target]);
+      await expect(model.fit(inputs, labels, {verbose: 0})).rejects.toThrow(
+        `is ${target}, and must be the number of a class`,
+      );
+      labels.dispose();
+    }
+    expect(model.getWeights().map(weight => numbers(weight))).toEqual(before);
+    inputs.dispose();
+    disposeModel(model);
   });
 
   test('must have one output of logits', async () => {

@@ -17,7 +17,8 @@ export interface CrossEntropyOptions {
  *
  * @param targets numbers of classes, of any shape.
  * @param logits of that shape and one axis more, the classes.
- * @throws LoRAError if the shapes do not fit each other. A target that is no class, and is not ignored, gives NaN.
+ * @throws LoRAError if the shapes do not fit each other, or a target is no class and not ignored. On a graphics card, which would have to be
+ *     waited for, such a target gives NaN instead.
  */
 export function crossEntropyFromLogits(
   targets: tf.Tensor,
@@ -32,6 +33,7 @@ export function crossEntropyFromLogits(
         `expected shape ${showShape(logits.shape.slice(0, -1))}, got ${showShape(targets.shape)}.`,
     );
   }
+  checkTargets(targets, classes, ignoreIndex);
   return runLazyOp({
     inputs: {x: logits, kernel: targets},
     save: {x: true, kernel: true, y: false},
@@ -47,6 +49,23 @@ export function crossEntropyFromLogits(
         ),
     }),
   }) as tf.Scalar;
+}
+
+/** Backends whose numbers lie in the memory of this process, so that reading them waits for nothing. */
+const ON_HOST: readonly string[] = ['cpu', 'wasm', 'tensorflow'];
+
+function checkTargets(targets: tf.Tensor, classes: number, ignoreIndex: number): void {
+  if (!ON_HOST.includes(tf.getBackend())) {
+    return;
+  }
+  const values = targets.dataSync<'float32' | 'int32'>();
+  const wrong = values.findIndex(value => value !== ignoreIndex && !(value >= 0 && value < classes && value % 1 === 0));
+  if (wrong >= 0) {
+    throw new LoRAError(
+      `Target ${wrong} is ${values[wrong]}, and must be the number of a class, a whole number from 0 to ${classes - 1}, ` +
+        `or ${ignoreIndex} for a place that does not count (ignoreIndex).`,
+    );
+  }
 }
 
 function composed(logits: tf.Tensor, targets: tf.Tensor, ignoreIndex: number): tf.Tensor {
