@@ -60,8 +60,8 @@ export interface TransformerKernels {
     settings: AttentionSettings,
   ): tf.Tensor[] | undefined;
   /**
-   * The mean of `log Σ exp(z) − z[target]` over the rows whose target is not `ignored`. Targets are whole numbers; one that counts and is no
-   * class makes the mean NaN.
+   * The mean of `log Σ exp(z) − z[target]` over the rows whose target is not `ignored`. A target that counts and is no class makes the mean
+   * NaN and the gradient zero.
    */
   crossEntropy(logits: tf.Tensor, targets: tf.Tensor, ignored: number): tf.Tensor;
   crossEntropyGradient(logits: tf.Tensor, targets: tf.Tensor, dy: tf.Tensor, ignored: number): tf.Tensor;

@@ -18,7 +18,7 @@ export interface CrossEntropyOptions {
  * @param targets numbers of classes, of any shape.
  * @param logits of that shape and one axis more, the classes.
  * @throws LoRAError if the shapes do not fit each other, or a target is no class and not ignored. On a graphics card, which would have to be
- *     waited for, such a target gives NaN instead.
+ *     waited for, such a target makes the loss NaN and the gradient zero.
  */
 export function crossEntropyFromLogits(
   targets: tf.Tensor,
@@ -38,13 +38,12 @@ export function crossEntropyFromLogits(
     inputs: {x: logits, kernel: targets},
     save: {x: true, kernel: true, y: false},
     forward: () =>
-      transformerKernels()?.crossEntropy(logits, tf.cast(targets, 'int32'), ignoreIndex) ??
-      composed(logits, targets, ignoreIndex),
+      transformerKernels()?.crossEntropy(logits, targets, ignoreIndex) ?? composed(logits, targets, ignoreIndex),
     gradient: (dy, saved) => ({
       x: () =>
         tf.tidy(
           () =>
-            transformerKernels()?.crossEntropyGradient(saved.x, tf.cast(saved.kernel, 'int32'), dy, ignoreIndex) ??
+            transformerKernels()?.crossEntropyGradient(saved.x, saved.kernel, dy, ignoreIndex) ??
             composedGradient(saved.x, saved.kernel, dy, ignoreIndex),
         ),
     }),
@@ -69,29 +68,34 @@ function checkTargets(targets: tf.Tensor, classes: number, ignoreIndex: number):
 }
 
 function composed(logits: tf.Tensor, targets: tf.Tensor, ignoreIndex: number): tf.Tensor {
-  const {rows, numbers, counts, classes} = placesOf(logits, targets, ignoreIndex);
+  const {rows, numbers, counts, classes, hasForeign} = placesOf(logits, targets, ignoreIndex);
   const chosen = tf.sum(tf.mul(rows, oneHot(numbers, classes)), -1);
   const losses = tf.where(tf.cast(counts, 'bool'), tf.sub(tf.logSumExp(rows, -1), chosen), tf.zerosLike(chosen));
   const loss = tf.divNoNan(tf.sum(losses), tf.sum(counts));
-  return tf.where(hasForeign(numbers, counts, classes), NaN, loss);
+  return tf.where(hasForeign, NaN, loss);
 }
 
 function composedGradient(logits: tf.Tensor, targets: tf.Tensor, dy: tf.Tensor, ignoreIndex: number): tf.Tensor {
-  const {rows, numbers, counts, classes} = placesOf(logits, targets, ignoreIndex);
-  const share = tf.mul(dy, tf.divNoNan(counts, tf.sum(counts)));
+  const {rows, numbers, counts, classes, hasForeign} = placesOf(logits, targets, ignoreIndex);
+  const share = tf.where(hasForeign, 0, tf.mul(dy, tf.divNoNan(counts, tf.sum(counts))));
   const steps = tf.mul(tf.sub(tf.softmax(rows), oneHot(numbers, classes)), tf.reshape(share, [-1, 1]));
   return tf.reshape(steps, logits.shape);
 }
 
-/** Logits row by row, the targets as whole numbers, and 1 for the places that count. */
+/** Logits row by row, the targets as whole numbers, 1 for the places that count, and whether one of these has no class for a target. */
 function placesOf(logits: tf.Tensor, targets: tf.Tensor, ignoreIndex: number) {
-  const numbers = tf.cast(tf.reshape(targets, [-1]), 'int32');
+  const given = tf.cast(tf.reshape(targets, [-1]), 'float32');
+  const numbers = tf.cast(given, 'int32');
   const classes = logits.shape.at(-1) ?? 1;
+  const counts = tf.notEqual(given, ignoreIndex);
+  const isClass = tf.logicalAnd(tf.greaterEqual(given, 0), tf.less(given, classes));
+  const isForeign = tf.logicalNot(tf.logicalAnd(isClass, tf.equal(given, tf.floor(given))));
   return {
     classes,
     rows: tf.reshape(logits, [-1, classes]),
     numbers,
-    counts: tf.cast(tf.notEqual(numbers, ignoreIndex), 'float32'),
+    counts: tf.cast(counts, 'float32'),
+    hasForeign: tf.any(tf.logicalAnd(isForeign, counts)),
   };
 }
 
@@ -99,10 +103,4 @@ function placesOf(logits: tf.Tensor, targets: tf.Tensor, ignoreIndex: number) {
 function oneHot(numbers: tf.Tensor, classes: number): tf.Tensor {
   // Asked for floats, `tf.oneHot` on wasm returns the bits of integers.
   return tf.cast(tf.oneHot(numbers as tf.Tensor1D, classes), 'float32');
-}
-
-/** Whether a target that counts is no class. */
-function hasForeign(numbers: tf.Tensor, counts: tf.Tensor, classes: number): tf.Tensor {
-  const isForeign = tf.logicalOr(tf.less(numbers, 0), tf.greaterEqual(numbers, classes));
-  return tf.any(tf.logicalAnd(isForeign, tf.cast(counts, 'bool')));
 }

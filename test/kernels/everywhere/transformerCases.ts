@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {applyLoRA, trainableVariables} from 'tfjs-lora';
+import {applyLoRA, LoRAError, trainableVariables} from 'tfjs-lora';
 import {
   Attention,
   type AttentionArgs,
@@ -154,6 +154,22 @@ async function losses(): Promise<number[]> {
   return found;
 }
 
+/** 0 if a target that is no class is refused, or makes the loss NaN and the gradient zero. */
+async function ofForeign(target: number): Promise<number> {
+  const logits = random([3, 3], 1);
+  const targets = tf.tensor1d([-100, 0, target]);
+  try {
+    const {value, grad} = tf.valueAndGrad((x: tf.Tensor) => crossEntropyFromLogits(targets, x))(logits);
+    const [loss, gradient] = [await value.data(), await grad.data()];
+    tf.dispose([value, grad]);
+    return Number.isNaN(loss[0]) && gradient.every(number => number === 0) ? 0 : 1;
+  } catch (error) {
+    return error instanceof LoRAError ? 0 : 1;
+  } finally {
+    tf.dispose([logits, targets]);
+  }
+}
+
 /** What transformers have to do on every backend. */
 export const transformerCases: readonly Case[] = [
   ...TRIALS.map((trial): Case => ({
@@ -165,6 +181,13 @@ export const transformerCases: readonly Case[] = [
       const here = await outcome(trial);
       return relativeDifference(here, await elsewhere('cpu', () => outcome(trial)));
     },
+  })),
+  ...[3, 0.5, NaN, -1].map((target): Case => ({
+    behaviour: 'a target that is no class is refused, or gives NaN and no gradient',
+    kind: String(target),
+    tolerance: 0,
+    halfTolerance: 0,
+    run: async () => (await ofForeign(target)) + (await withoutOwnCode(() => ofForeign(target))),
   })),
   {
     behaviour: 'a decoder does so without programs of ours',

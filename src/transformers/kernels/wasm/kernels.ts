@@ -40,12 +40,13 @@ function kernelsBy(native: Native, functions: TransformerFunctions): Transformer
       tensors(attendGradient(native, functions, inputs, mask, dy, settings)),
     crossEntropy: (logits, targets, ignored) => {
       const out = native.output([]);
-      functions.crossEntropy(...[logits, targets, out].map(tensor => native.at(tensor)), ...rowsOf(logits), ignored);
+      const numbers = tf.cast(targets, 'int32'); // all of them are classes or ignored
+      functions.crossEntropy(...[logits, numbers, out].map(tensor => native.at(tensor)), ...rowsOf(logits), ignored);
       return only(out);
     },
     crossEntropyGradient: (logits, targets, dy, ignored) => {
       const out = native.output(logits.shape);
-      const places = [logits, targets, dy, out].map(tensor => native.at(tensor));
+      const places = [logits, tf.cast(targets, 'int32'), dy, out].map(tensor => native.at(tensor));
       functions.crossEntropyGradient(...places, ...rowsOf(logits), ignored);
       return only(out);
     },

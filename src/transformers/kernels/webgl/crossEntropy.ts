@@ -10,17 +10,18 @@ if (col == 0) return top;
 float s = 0.0; for (int j = 0; j < width; j++) { s += exp(x(row, j) - top); } return s;`,
 };
 
-/** How many rows count, and the mean of their losses. */
+/** How many rows count, and the mean of their losses; −1 and NaN if the target of one is no class. */
 const MEAN: MatrixProgram = {
   reads: ['x', 'sums', 't'],
   integers: ['rows', 'width', 'ignored'],
   value: `float counted = 0.0; float s = 0.0;
 for (int j = 0; j < rows; j++) {
-  int target = int(t(j, 0));
-  if (target == ignored) continue;
+  float target = t(j, 0);
+  if (target == float(ignored)) continue;
   counted += 1.0;
-  if (target < 0 || target >= width) { s = NAN; }
-  else if (col == 1) { s += log(sums(j, 1)) + sums(j, 0) - x(j, target); }
+  bool known = target >= 0.0 && target < float(width) && target == floor(target);
+  if (!known) { return col == 0 ? -1.0 : NAN; }
+  if (col == 1) { s += log(sums(j, 1)) + sums(j, 0) - x(j, int(target)); }
 }
 return col == 0 ? counted : (counted > 0.0 ? s / counted : 0.0);`,
 };
@@ -28,7 +29,7 @@ return col == 0 ? counted : (counted > 0.0 ? s / counted : 0.0);`,
 const GRADIENT: MatrixProgram = {
   reads: ['x', 'sums', 't', 'mean', 'dy'],
   integers: ['ignored'],
-  value: `int target = int(t(row, 0)); if (target == ignored) return 0.0;
+  value: `int target = int(t(row, 0)); if (target == ignored || mean(0, 0) < 0.0) return 0.0;
 return dy(0, 0) / mean(0, 0) * (exp(x(row, col) - sums(row, 0)) / sums(row, 1) - (target == col ? 1.0 : 0.0));`,
 };
 
