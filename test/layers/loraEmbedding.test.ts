@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import * as tf from '@tensorflow/tfjs';
+import '../../src/kernels/backends';
 import {LoRAEmbedding} from '../../src/layers/loraEmbedding';
 import type {LoRALayer} from '../../src/layers/loraLayer';
 import {applyLoRA} from '../../src/model/apply';

@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import * as tf from '@tensorflow/tfjs';
+import '../../src/kernels/backends';
 import {LoRAError} from '../../src/errors';
 import {LoRAWeights} from '../../src/layers/loraWeights';
 import {applyLoRA} from '../../src/model/apply';

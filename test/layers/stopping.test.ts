@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import '../../src/kernels/backends';
 import type {LoRAConfig} from '../../src/model/config';
 import {applyLoRA} from '../../src/model/apply';
 import {numbers, random, useBackend} from '../helpers';

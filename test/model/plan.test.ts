@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import '../../src/kernels/backends';
 import type {LoRAConfig} from '../../src/model/config';
 import type {LoRAStrength} from '../../src/methods/method';
 import {LoRAError} from '../../src/errors';

@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import '../../src/kernels/backends';
 import {LoRAError} from '../../src/errors';
 import {loraSites} from '../../src/model/adapted';
 import {applyLoRA} from '../../src/model/apply';

@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import '../../src/kernels/backends';
 import {loraSites} from '../../src/model/adapted';
 import {applyLoRA} from '../../src/model/apply';
 import {measureLoRA, summarizeLoRA} from '../../src/model/summary';

@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import '../../src/kernels/backends';
 import {getAdapter, setAdapter, withAdapter} from '../../src/model/currentAdapter';
 import {predictWith} from '../../src/model/predictWith';
 import {saveAdapter} from '../../src/model/saveAdapter';

@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import '../../src/kernels/backends';
 import {LoRADense} from '../../src/layers/loraDense';
 import {applyLoRA} from '../../src/model/apply';
 import {disposeModel, trainableVariables} from '../../src/rewire/dispose';

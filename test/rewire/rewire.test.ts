@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import '../../src/kernels/backends';
 import {getAdapter} from '../../src/model/currentAdapter';
 import {saveAdapter} from '../../src/model/saveAdapter';
 import {loadAdapter} from '../../src/storage/storage';

@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import '../../src/kernels/backends';
 import {LoRALSTM} from '../../src/layers/loraRecurrent';
 import {applyLoRA} from '../../src/model/apply';
 import {disposeModel} from '../../src/rewire/dispose';
