@@ -72,7 +72,7 @@ describe('inspect', () => {
     await saveBoth();
     const paths = [
       at('base'),
-      join(FIXTURES, 'before/images/adapted'),
+      join(FIXTURES, 'adapted/images/adapted'),
       join(FIXTURES, 'graph/uNet'),
       join(FIXTURES, 'peft/lora'),
     ];
@@ -103,7 +103,7 @@ describe('merge', () => {
   });
 
   test('takes an adapted model without an adapter', async () => {
-    await run('merge', join(FIXTURES, 'before/images/adapted'), '--out', at('merged'));
+    await run('merge', join(FIXTURES, 'adapted/images/adapted'), '--out', at('merged'));
     const merged = await tf.loadLayersModel(fileHandler(at('merged')));
     expect(merged.getLayer('conv').getClassName()).toBe('Conv2D');
   });
