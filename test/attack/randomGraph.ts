@@ -55,7 +55,11 @@ const matMul: Step = b =>
         ? b.constant(b.numbers([width, units]))
         : (b.floats(shape => shape.length >= 2 && shape.at(-2) === width) ?? x);
       const isMatrix = b.shape(x).length === 2 && b.shape(other).length === 2;
-      const [y] = b.add(isMatrix ? 'MatMul' : 'BatchMatMulV2', [x, other], isMatrix && b.flip(0.2) ? {transpose_a: {b: true}} : {}); // prettier-ignore
+      const [y] = b.add(
+        isMatrix ? 'MatMul' : 'BatchMatMulV2',
+        [x, other],
+        isMatrix && b.flip(0.2) ? {transpose_a: {b: true}} : {},
+      );
       on(y, sum => b.flip() && b.add('BiasAdd', [sum, b.constant(b.numbers([b.shape(sum).at(-1)!]))]));
     },
   );
@@ -77,8 +81,8 @@ const flowingFilter: Step = b =>
 const pool: Step = b =>
   on(images(b), x => {
     const steps = integers(1, 1 + b.below(2), 1 + b.below(2), 1);
-    b.add(b.pick(['MaxPool', 'AvgPool']), [x], {ksize: steps, strides: steps, ...convolution({padding: 'SAME'}), });
-  }); // prettier-ignore
+    b.add(b.pick(['MaxPool', 'AvgPool']), [x], {ksize: steps, strides: steps, ...convolution({padding: 'SAME'})});
+  });
 
 const normalized: Step = b =>
   on(images(b), x => {
@@ -90,7 +94,10 @@ const normalized: Step = b =>
 
 const resized: Step = b =>
   on(images(b), x => {
-    const sizes = b.shape(x).slice(1, 3).map(size => size * (1 + b.below(2))); // prettier-ignore
+    const sizes = b
+      .shape(x)
+      .slice(1, 3)
+      .map(size => size * (1 + b.below(2)));
     b.add(b.pick(['ResizeBilinear', 'ResizeNearestNeighbor']), [x, b.ints(sizes)]);
   });
 
@@ -136,7 +143,7 @@ const integer: Step = b =>
       switch (b.below(4)) {
         case 0:
           return b.add('OneHot', [x, b.ints(3), b.constant(b.numbers([])), b.constant(b.numbers([]))], {
-            axis: {i: '-1'},
+            T: {type: 'DT_FLOAT'},
           });
         case 1:
           return b.add('GatherV2', [b.constant(b.numbers([16, 3])), x, b.ints(0)]);
@@ -282,8 +289,13 @@ const summed: Step = b =>
     b.floats(shape => shape.length === 2 || shape.length === 3),
     x => {
       const shape = b.shape(x);
-      const y = b.flip() ? b.constant(b.numbers([shape.at(-1)!, 2])) : (b.floats(each => each.at(0) === shape.at(-1)) ?? x); // prettier-ignore
-      const equation = shape.length === 2 ? b.pick(['ab,bc->ac', 'ab,bc->ca', 'ab,ab->a', 'aa,bc->ac']) : b.pick(['abc,cd->abd', 'abc,adc->abd', 'abc,abd->acd']); // prettier-ignore
+      const y = b.flip()
+        ? b.constant(b.numbers([shape.at(-1)!, 2]))
+        : (b.floats(each => each.at(0) === shape.at(-1)) ?? x);
+      const equation =
+        shape.length === 2
+          ? b.pick(['ab,bc->ac', 'ab,bc->ca', 'ab,ab->a', 'aa,bc->ac'])
+          : b.pick(['abc,cd->abd', 'abc,adc->abd', 'abc,abd->acd']);
       b.add('Einsum', [x, y], {equation: {s: btoa(equation)}, N: {i: '2'}});
     },
   );
@@ -296,8 +308,11 @@ const chosen: Step = b =>
 
 const clipped: Step = b =>
   on(b.floats(), x => {
-    const low = b.constant({shape: [], dtype: 'float32', values: [-0.5]});
-    const high = b.flip(0.9) ? b.constant({shape: [], dtype: 'float32', values: [0.5]}) : b.floats(shape => tf.util.sizeFromShape(shape) === 1); // prettier-ignore
+    // Below whatever the other limit may be.
+    const low = b.constant({shape: [], dtype: 'float32', values: [-1e9]});
+    const high = b.flip(0.9)
+      ? b.constant({shape: [], dtype: 'float32', values: [0.5]})
+      : b.floats(shape => tf.util.sizeFromShape(shape) === 1);
     on(high, limit => b.add('ClipByValue', [x, low, limit]));
   });
 
@@ -312,7 +327,9 @@ function sizeOf(b: GraphBuilder, x: string): string | undefined {
     return undefined;
   }
   const at = b.below(rank);
-  const [size] = b.add('StridedSlice', [shape, ...[at, at + 1, 1].map(place => b.ints([place]))], {shrink_axis_mask: {i: '1'}}); // prettier-ignore
+  const [size] = b.add('StridedSlice', [shape, ...[at, at + 1, 1].map(place => b.ints([place]))], {
+    shrink_axis_mask: {i: '1'},
+  });
   return size !== undefined && b.flip(0.3)
     ? b.add(b.pick(['Mul', 'FloorDiv', 'Minimum', 'Maximum', 'AddV2']), [size, b.ints(1 + b.below(4))])[0]
     : size;
@@ -344,9 +361,11 @@ const sized: Step = b =>
               ),
             );
           case 3:
-          return on(b.add('Range', [b.ints(0), size, b.ints(1)])[0], range =>
-            b.flip() ? b.add('GatherV2', [x, range, b.ints(axisOf(b, rank))]) : b.add('Cast', [range], {SrcT: {type: 'DT_INT32'}, DstT: {type: 'DT_FLOAT'}}),
-          ); // prettier-ignore
+            return on(b.add('Range', [b.ints(0), size, b.ints(1)])[0], range =>
+              b.flip()
+                ? b.add('GatherV2', [x, range, b.ints(axisOf(b, rank))])
+                : b.add('Cast', [range], {SrcT: {type: 'DT_INT32'}, DstT: {type: 'DT_FLOAT'}}),
+            );
           default:
             return on(b.add('Pack', [size], {N: {i: '1'}, axis: {i: '0'}})[0], end =>
               b.add('StridedSlice', [x, b.ints([0]), end, b.ints([1])]),
@@ -355,7 +374,6 @@ const sized: Step = b =>
       }),
   );
 
-/** Often, and seldom. */
 const STEPS: readonly Step[] = [
   ...[unary, binary, matMul, reshaped, squeezed, sliced, reduced, along, sized].flatMap(step => [step, step, step]),
   ...[joined, transposed, gathered, repeated, padded, conv, aliased, integer, summed].flatMap(step => [step, step]),
@@ -378,7 +396,7 @@ export function randomGraph(random: Random, batch: Batch): RandomGraph {
     for (let count = 1 + Number(b.flip(0.3)); count > 0; count--) {
       const sizes = [rows, ...Array.from({length: 1 + b.below(3)}, () => 1 + b.below(5))];
       const shape = sizes.map((size, axis) =>
-        batch !== 'fixed' && (axis === 0 || (batch === 'openLengths' && b.flip(0.4))) ? -1 : size,
+        batch !== 'fixed' && (axis === 0 || (batch === 'openLengths' && axis < 3 && b.flip())) ? -1 : size,
       );
       b.addInput(shape, sizes, b.flip(0.15) ? 'int32' : 'float32');
     }

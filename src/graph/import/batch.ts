@@ -66,24 +66,40 @@ function isInside(axis: number | undefined, rank = 0): boolean {
   return axis !== undefined && axis !== 0 && axis !== -rank;
 }
 
+/** Kernels of products start again with the matrices of an operand that has fewer: each row must have as many as the result. */
 const product: Rule = ({node, values, ranks}) => {
   const [a, b, ...more] = values;
   const [left = 0, right = 0] = ranks;
-  const fits = (value: Value | undefined, rank: number, other: number) =>
-    rank < other || (rank === other && shapeOf(value)[0] === 1);
+  const rank = Math.max(left, right);
   const turns = flagOf(node, 'transpose_a') || (flagOf(node, 'adj_x') && left === 2);
   // A bias and slopes that are fused into the product.
-  const rows = Math.max(left, right);
-  if (more.some((value, i) => isFlow(value) || !fits(value, ranks[i + 2] ?? 0, rows))) {
-    return false;
-  }
-  if (!isFlow(b)) {
-    return !turns && (right === 2 ? left >= 2 : fits(b, right, left));
-  }
-  return right > 2 && (isFlow(a) ? left === right : fits(a, left, right));
+  const areUnder = more.every((value, i) => {
+    const own = ranks[i + 2] ?? 0;
+    return !isFlow(value) && (own < rank || (own === rank && shapeOf(value)[0] === 1));
+  });
+  return areUnder && (isFlow(b) ? right > 2 && goesInto(a, b) : !turns && goesInto(b, a));
 };
 
-const einsum: Rule = ({node, values}) => {
+/** Whether an operand of a product has the same matrices for each row as a flow, or as a constant one for several. */
+function goesInto(value: Value | undefined, flow: Value | undefined): boolean {
+  const [own, other] = [matricesOf(value), matricesOf(flow)];
+  const lead = other.length - own.length;
+  return isFlow(value)
+    ? own.join() === other.join()
+    : lead >= 0 && own.every((size, i) => size === ONE || (i + lead > 0 && size === other[i + lead]));
+}
+
+/** The sizes of the axes along which a tensor has matrices. */
+function matricesOf(value: Value | undefined): string[] {
+  const sizes = value?.kind === 'flow' ? value.sizes : [];
+  return shapeOf(value)
+    .slice(0, -2)
+    .map((size, axis) => `${size} ${sizes[axis] ?? KNOWN}`);
+}
+
+const ONE = `1 ${KNOWN}`;
+
+const einsum: Rule = ({node, values, ranks}) => {
   const [left = '', result = ''] = textOf(node, 'equation').replace(/\s/g, '').split('->');
   const batch = result[0] ?? '';
   return (
@@ -92,7 +108,7 @@ const einsum: Rule = ({node, values}) => {
     left
       .split(',')
       .every((letters, i) =>
-        isFlow(values[i]) ? letters.startsWith(batch) && letters.lastIndexOf(batch) === 0 : !letters.includes(batch),
+        isFlow(values[i]) ? letters.length === ranks[i] && letters.lastIndexOf(batch) === 0 : !letters.includes(batch),
       )
   );
 };

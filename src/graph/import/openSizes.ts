@@ -91,7 +91,15 @@ export async function sizesOf(open: OpenSizes, computed: Computed): Promise<Size
   }
   const [count = 0] = counts;
   if (areCounted && ELEMENTWISE.has(node.op) && inputs.every(input => [1, count].includes(idsOf(input).length))) {
-    return [Array.from({length: count}, (_, i) => combined(open, node, inputs.map(input => numberAt(input, i))))]; // prettier-ignore
+    return [
+      Array.from({length: count}, (_, i) =>
+        combined(
+          open,
+          node,
+          inputs.map(input => numberAt(input, i)),
+        ),
+      ),
+    ];
   }
   const all = inputs.flatMap(input => (input.kind === 'shaped' ? input.sizes : []));
   return counts.map(each => Array.from({length: each ?? 1}, () => open.madeOf(all)));

@@ -41,7 +41,6 @@ function addOp(
   isRows: boolean,
   {part, sources, keys = planner.keysOf(node)}: NodePart,
 ): void {
-  // prettier-ignore
   const {inputs, weights, fragment, values} = partsOfFragment(planner, node, sources);
   const outputs = keys.map((_, index) => ({index, dtype: 'float32' as const}));
   const graph = graphOf(fragment.node);

@@ -57,7 +57,9 @@ export function planEinsum(node: GraphNode, planner: Planner): boolean {
   if (!isProjection || !isPlain || summed === '' || added === '' || kept === '') {
     return false;
   }
-  const sizes = knownShape(flow).slice(1, kept.length).map(size => size ?? -1); // prettier-ignore
+  const sizes = knownShape(flow)
+    .slice(1, kept.length)
+    .map(size => size ?? -1);
   if (sizes.filter(size => size === -1).length > 1) {
     return false; // a Reshape can work out one size alone
   }

@@ -56,7 +56,11 @@ function largestRegion(
   const inside = order.filter(({name}) => isData(name) && !problems.has(name));
   const members = new Set(inside.map(({name}) => name));
   const dataInputs = (node: GraphNode) =>
-    isEnd(node.name) ? [] : inputsOf(node).map(keyOf).filter(key => isData(partsOf(key)[0])); // prettier-ignore
+    isEnd(node.name)
+      ? []
+      : inputsOf(node)
+          .map(keyOf)
+          .filter(key => isData(partsOf(key)[0]));
   const levels = levelsOf(order, problems, cut);
   for (const node of inside) {
     for (const key of dataInputs(node)) {
