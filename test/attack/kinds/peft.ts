@@ -16,7 +16,7 @@ export const peft = (of: string, network: () => Network, folders: readonly strin
       // Only methods that have a rank and an alpha to choose have patterns for them.
       const patterns = {
         ...('rank_pattern' in fields && {
-          rank_pattern: {...(fields.rank_pattern as object), 'no.*such(one)+': 3, '[^f]{2}x': 2},
+          rank_pattern: {...(fields.rank_pattern as object), 'no.*such(one|two)': 3, '[^f]{2}x': 2},
         }),
         ...('alpha_pattern' in fields && {alpha_pattern: {...(fields.alpha_pattern as object), '^fc[12]$': 8}}),
       };
