@@ -22,8 +22,11 @@ import * as tf from '${TFJS}';
 
 const classes = Object.keys(tf.serialization.SerializationMap.getMap().classNameMap).sort();
 const brand = Symbol.for('tfjs-lora.kernel');
-const kernels = tf.getKernelsForBackend('cpu').filter(kernel => brand in kernel).map(({kernelName}) => kernelName);
-console.log('REGISTERED ' + JSON.stringify({classes, kernels}));
+// A backend gets its kernels when it is set.
+tf.setBackend('cpu').then(() => {
+  const kernels = tf.getKernelsForBackend('cpu').filter(kernel => brand in kernel).map(({kernelName}) => kernelName);
+  console.log('REGISTERED ' + JSON.stringify({classes, kernels}));
+});
 `;
 
 /** Each makes `out.mjs` or `out.cjs` of `program.mjs` in `folder`, and gives its name. */
