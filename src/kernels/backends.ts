@@ -1,9 +1,11 @@
 import {guardGraphicsCard} from '../tfjs/guardGraphicsCard';
+import {guardHeap} from '../tfjs/guardHeap';
 import {batchNormKernel} from './batchNorm';
 import {type Capabilities, supplyCapabilities} from './capabilities';
 import {conv3dTransposeGradient} from './conv3dTranspose';
 import {depthToSpaceGradient} from './depthToSpace';
 import {onBackend} from './lifecycle';
+import {maxPool3dGradient} from './maxPool3d';
 import {hostSteps} from './node/hostSteps';
 import {matrixProductGradient, tensorflowCapabilities, tensorflowKernels} from './node/tensorflow';
 import {type OwnKernel, registerGradients, registerKernels} from './registration';
@@ -27,7 +29,10 @@ interface Backend {
 
 /** A row for each backend. tf.loadLayersModel and stock layers profit from the kernels too. */
 const BACKENDS: Readonly<Record<string, Backend>> = {
-  cpu: {kernels: [batchNormKernel, ...resizeGradients], capabilities: () => ({optimizerSteps: () => hostSteps})},
+  cpu: {
+    kernels: [batchNormKernel, maxPool3dGradient, ...resizeGradients],
+    capabilities: () => ({optimizerSteps: () => hostSteps}),
+  },
   tensorflow: {kernels: tensorflowKernels, capabilities: () => tensorflowCapabilities},
   wasm: {kernels: wasmKernels, capabilities: wasmCapabilities},
   webgl: {tryOut: tryWebgl, capabilities: webglCapabilities},
@@ -40,6 +45,7 @@ for (const [name, backend] of Object.entries(BACKENDS)) {
 }
 onBackend((name, backend) => {
   guardGraphicsCard(backend);
+  guardHeap(backend);
   const {kernels = [], tryOut} = (Object.hasOwn(BACKENDS, name) && BACKENDS[name]) || {};
   registerKernels(name, kernels);
   tryOut?.(backend as never);

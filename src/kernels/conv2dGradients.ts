@@ -56,6 +56,9 @@ export function conv2dInputGradient(
 ): tf.Tensor4D {
   const [kh, kw, channelsOut, channelsIn] = adjoint.shape;
   const {height, width} = geometryOf(inputShape, [kh, kw, channelsIn, channelsOut], strides, pad, {rounding});
+  if (dy.size === 0) {
+    return tf.zeros(inputShape);
+  }
   return tf.tidy(() => {
     const rows = phases(height).map(row =>
       phases(width).map(column => convolvePhase(dy, adjoint, row, column, height.stride, width.stride)),
@@ -107,7 +110,7 @@ export function conv2dFilterGradient(
   const [kh, kw, channelsIn, channelsOut] = kernelShape;
   const [n, h, w] = x.shape;
   const {height, width} = geometryOf(x.shape, kernelShape, strides, pad, {rounding});
-  if (meetsOnlyZeros(height) || meetsOnlyZeros(width)) {
+  if (dy.size === 0 || meetsOnlyZeros(height) || meetsOnlyZeros(width)) {
     return tf.zeros(kernelShape);
   }
   return tf.tidy(() => {

@@ -45,6 +45,9 @@ export function depthwiseConv2dInputGradient(
   const [kh, kw, channels, multiplier] = kernel.shape;
   const [n, h, w] = inputShape;
   const {height, width} = geometryOf(inputShape, kernel.shape, strides, pad, {rounding});
+  if (dy.size === 0) {
+    return tf.zeros(inputShape);
+  }
   return tf.tidy(() => {
     const turned = tf.reshape<tf.Rank.R4>(reverseRows(tf.reshape(kernel, [kh * kw, channels * multiplier])), [
       kh,
@@ -118,7 +121,7 @@ export function depthwiseConv2dFilterGradient(
   const [kh, kw, channelsIn, multiplier] = kernelShape;
   const channels = channelsIn * multiplier;
   const {height, width} = geometryOf(x.shape, kernelShape, strides, pad, {rounding});
-  if (meetsOnlyZeros(height) || meetsOnlyZeros(width)) {
+  if (dy.size === 0 || meetsOnlyZeros(height) || meetsOnlyZeros(width)) {
     return tf.zeros(kernelShape);
   }
   return tf.tidy(() => {

@@ -56,13 +56,14 @@ export const CHANGES: readonly Change[] = [
     ],
   },
   {
-    what: 'On **cpu** the kernels `FusedBatchNorm`, `ResizeBilinearGrad` and `ResizeNearestNeighborGrad` are replaced.',
+    what: 'On **cpu** the kernels `FusedBatchNorm`, `MaxPool3DGrad`, `ResizeBilinearGrad` and `ResizeNearestNeighborGrad` are replaced.',
     by: 'kernels/registration.ts',
-    why: 'The first normalizes channels-first images by the wrong statistics, the gradients are wrong for several images and for images that are not square.',
+    why: 'The first normalizes channels-first images by the wrong statistics; gradients are wrong for oblong windows, for several images and for images that are not square.',
     lasts: 'from when the backend is set, or from the import on if it is',
     without: NO_IMPORT,
     globals: [
       '≠ kernel cpu_FusedBatchNorm',
+      '≠ kernel cpu_MaxPool3DGrad',
       '≠ kernel cpu_ResizeBilinearGrad',
       '≠ kernel cpu_ResizeNearestNeighborGrad',
     ],
@@ -102,10 +103,11 @@ export const CHANGES: readonly Change[] = [
   {
     what:
       '**`tfjs-lora/graph`** adds 17 gradients that tfjs lacks (`GatherNd`, `ScatterNd`, `SparseToDense`, `TensorScatterUpdate`, `TopK`, ' +
-      '`StridedSlice`, `Einsum`, `Cumprod`, `CropAndResize`, comparisons), corrects 8 (`AvgPool`, `BatchMatMul`, `Maximum`, `Minimum`, ' +
-      '`SquaredDifference`, `MirrorPad`, `ResizeBilinear`, `ResizeNearestNeighbor`), and adds the kernel `Einsum` on wasm.',
+      '`StridedSlice`, `Einsum`, `Cumprod`, `CropAndResize`, comparisons), corrects 11 (`AvgPool`, `BatchMatMul`, `Maximum`, `Minimum`, ' +
+      '`SquaredDifference`, `MirrorPad`, `ResizeBilinear`, `ResizeNearestNeighbor`, `Cumsum`, `Prod`, `Unpack`), corrects the kernels `Cumsum` and ' +
+      '`Cumprod`, on cpu and wasm `StridedSlice`, and adds the kernel `Einsum` on wasm.',
     by: 'graph/gradients/graphGradients.ts',
-    why: 'Published graphs are made of these. The corrected ones ignore broadcasting, mirrored entries or windows at the border.',
+    why: 'Published graphs are made of these. The corrected ones ignore broadcasting, mirrored entries, windows at the border, or axes counted from the end.',
     lasts: 'from the import of `tfjs-lora/graph` on',
     without: 'do not import `tfjs-lora/graph`',
     globals: [
@@ -116,7 +118,9 @@ export const CHANGES: readonly Change[] = [
       ...['Einsum', 'Cumprod', 'CropAndResize', 'LogicalNot', 'LogicalAnd', 'LogicalOr'].map(of => `+ gradient ${of}`),
       ...['Equal', 'NotEqual', 'Greater', 'Less', 'LessEqual'].map(of => `+ gradient ${of}`),
       ...['AvgPool', 'BatchMatMul', 'Maximum', 'Minimum', 'SquaredDifference'].map(of => `≠ gradient ${of}`),
-      ...['MirrorPad', 'ResizeBilinear', 'ResizeNearestNeighbor'].map(of => `≠ gradient ${of}`),
+      ...['MirrorPad', 'ResizeBilinear', 'ResizeNearestNeighbor', 'Cumsum', 'Prod', 'Unpack'].map(
+        of => `≠ gradient ${of}`,
+      ),
     ],
   },
   {
@@ -195,6 +199,13 @@ export const CHANGES: readonly Change[] = [
     what: 'The webgl and webgpu backends have methods `read`, `readSync`, `runWebGLProgram` and `runWebGPUProgram` of their own.',
     by: 'tfjs/guardGraphicsCard.ts',
     why: 'Once the graphics card is lost, tfjs waits without end or takes zeros for its numbers. These refuse them, and reads at once from webgpu that give zeros.',
+    lasts: 'from when the backend is set until it is removed',
+    without: NO_IMPORT,
+  },
+  {
+    what: 'On wasm the function `_malloc` of the compiled module throws where the memory has no room.',
+    by: 'tfjs/guardHeap.ts',
+    why: 'tfjs takes the place 0 that it is given then, and overwrites other tensors.',
     lasts: 'from when the backend is set until it is removed',
     without: NO_IMPORT,
   },

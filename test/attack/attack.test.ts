@@ -41,6 +41,6 @@ test.each(namesOf(false))('%s, damaged, is refused or loaded as it is, and leave
   expect(Math.min(loaded, refused)).toBeGreaterThan(0);
 });
 
-test.each(namesOf(true))('%s is refused by name or computes as layers what it computes as a graph', name => {
+test.each(namesOf(true))('%s is refused by name or computes what it should', name => {
   expect(reportOf(name).loaded).toBeGreaterThan(FILES / 2);
 });

@@ -2,12 +2,14 @@ import * as tf from '@tensorflow/tfjs';
 import {shareOfWindows} from './averages';
 import {cropAndResizeGradient} from './cropAndResize';
 import {cumprodGradient} from './cumprod';
+import {cumsumGradient, cumulativeKernels} from './cumulative';
 import {einsumGradient, einsumKernel} from './einsum';
+import {maxPoolWithArgmax} from './maxPoolWithArgmax';
 import {onBackend} from '../../kernels/lifecycle';
-import {registerGradients, registerKernels} from '../../kernels/registration';
+import {type OwnKernel, registerGradients, registerKernels} from '../../kernels/registration';
 import {type Alignment, bilinear, nearest, resizeGradient} from '../../kernels/resizing';
 import {gradientOf} from '../../tfjs/engine';
-import {stridedSliceGradient} from './stridedSlice';
+import {stridedSliceGradient, stridedSliceKernel} from './stridedSlice';
 
 // Gradients that tfjs lacks, or gets wrong, for what graphs are made of. Each is exact.
 
@@ -177,7 +179,8 @@ function resize(parts: typeof bilinear): (stock: Config) => Config {
     gradFunc: (dy, saved, attrs) => {
       const alignment = attrs as unknown as Alignment;
       const [images] = saved as [tf.Tensor];
-      return alignment.halfPixelCenters
+      // On wasm the gradient of the nearest pixel is zero where corners are aligned and an image has one row or column.
+      return alignment.halfPixelCenters || (alignment.alignCorners && parts === nearest)
         ? {images: () => resizeGradient(dy as tf.Tensor, images.shape, parts, alignment)}
         : stock.gradFunc(dy, saved, attrs);
     },
@@ -208,10 +211,30 @@ const CORRECTED: Readonly<Record<string, (stock: Config) => Config>> = {
   [tf.Maximum]: broadcast,
   [tf.Minimum]: broadcast,
   [tf.MirrorPad]: mirrorPad,
+  [tf.Cumsum]: () => cumsumGradient,
+  [tf.Prod]: prod,
+  [tf.Unpack]: unpack,
   [tf.AvgPool]: averagePool,
   [tf.ResizeBilinear]: resize(bilinear),
   [tf.ResizeNearestNeighbor]: resize(nearest),
 };
+
+/** tfjs takes no negative axes. */
+function prod(stock: Config): Config {
+  return {
+    ...stock,
+    gradFunc: (dy, saved, attrs) => {
+      const [x] = saved as [tf.Tensor];
+      const axis = tf.util.parseAxisParam(attrs.axis as number | number[], x.shape);
+      return stock.gradFunc(dy, saved, {...attrs, axis});
+    },
+  };
+}
+
+/** tfjs takes a single piece for none of several. */
+function unpack(stock: Config): Config {
+  return {...stock, gradFunc: (dy, saved, attrs) => stock.gradFunc([dy].flat() as never, saved, attrs)};
+}
 
 /** Sums a gradient over the axes along which its tensor was broadcast. */
 function sumTo(gradient: tf.Tensor, shape: number[]): tf.Tensor {
@@ -223,12 +246,16 @@ function sumTo(gradient: tf.Tensor, shape: number[]): tf.Tensor {
 /** Marks a gradient as ours. Otherwise two copies of the library in a process would wrap each other's. */
 const BRAND = Symbol.for('tfjs-lora.gradient');
 
-/** Registers the gradients that graphs need, once in a process, and the kernel that wasm lacks for one of them. */
+/** What only graphs meet and backends lack or get wrong. */
+const KERNELS: Readonly<Record<string, readonly OwnKernel[]>> = {
+  cpu: [stridedSliceKernel],
+  wasm: [stridedSliceKernel, einsumKernel, maxPoolWithArgmax],
+};
+
+/** Registers the gradients that graphs need, once in a process, and the kernels. */
 export function registerGraphGradients(): void {
   onBackend(name => {
-    if (name === 'wasm') {
-      registerKernels(name, [einsumKernel]);
-    }
+    registerKernels(name, [...cumulativeKernels, ...((Object.hasOwn(KERNELS, name) && KERNELS[name]) || [])]);
   });
   if (BRAND in (gradientOf(tf.BatchMatMul) ?? {})) {
     return;

@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import type {OwnKernel} from '../../kernels/registration';
 
 /** What a StridedSlice takes out of a tensor. */
 interface Slice {
@@ -21,19 +22,51 @@ export const stridedSliceGradient: tf.GradConfig = {
   }),
 };
 
-function spread(dy: tf.Tensor, shape: number[], slice: Slice): tf.Tensor {
-  const {begin, end, strides} = tf.slice_util.sliceInfo(
-    shape,
-    slice.begin,
-    slice.end,
-    slice.strides,
-    slice.beginMask,
-    slice.endMask,
-    slice.ellipsisMask,
-    slice.newAxisMask,
-    slice.shrinkAxisMask,
+/** What a slice takes along each axis of a tensor, and the shape of the result. */
+function alongAxes(
+  shape: number[],
+  {begin, end, strides, beginMask, endMask, ellipsisMask, newAxisMask, shrinkAxisMask}: Slice,
+): ReturnType<typeof tf.slice_util.sliceInfo> {
+  const info = tf.slice_util.sliceInfo(
+    ...([shape, begin, end, strides, beginMask, endMask, ellipsisMask, newAxisMask, shrinkAxisMask] as const),
   );
-  const sizes = tf.slice_util.computeOutShape(begin, end, strides);
+  // tfjs has fewer than no entries where a slice ends before it begins.
+  return {...info, finalShape: info.finalShape.map(size => Math.max(size, 0))};
+}
+
+/**
+ * The kernel for slices with steps. Those of cpu and wasm take the steps of the axes that are left for those of the tensor, and on wasm whole
+ * numbers come out as floats.
+ */
+export const stridedSliceKernel: OwnKernel = {
+  name: tf.StridedSlice,
+  configure: stock =>
+    stock && {
+      ...stock,
+      kernelFunc: call => {
+        const {x} = call.inputs as {x: tf.Tensor};
+        const info = alongAxes(x.shape, call.attrs as unknown as Slice);
+        if (info.isIdentity || info.sliceDim0 || info.isSimpleSlice) {
+          return stock.kernelFunc(call);
+        }
+        const {begin, end, strides, finalShape} = info;
+        if (finalShape.includes(0)) {
+          return tf.zeros(finalShape, x.dtype);
+        }
+        return tf.tidy(() => {
+          const taken = strides.reduce<tf.Tensor>(
+            (rest, stride, axis) => tf.gather(rest, tf.range(begin[axis] ?? 0, end[axis] ?? 0, stride, 'int32'), axis),
+            x,
+          );
+          return tf.reshape(taken, finalShape);
+        });
+      },
+    },
+};
+
+function spread(dy: tf.Tensor, shape: number[], slice: Slice): tf.Tensor {
+  const {begin, end, strides} = alongAxes(shape, slice);
+  const sizes = tf.slice_util.computeOutShape(begin, end, strides).map(size => Math.max(size, 0));
   let gradient = tf.reshape(dy, sizes);
   const backwards = strides.flatMap((stride, axis) => (stride < 0 ? [axis] : []));
   if (backwards.length > 0) {

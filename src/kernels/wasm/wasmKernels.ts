@@ -11,6 +11,7 @@ import {matMulKernels} from './composed/matMul';
 import {channelKernels} from './module/channels';
 import {nativeKernels} from './module/kernels';
 import {poolKernels} from './composed/pool';
+import {selectKernel} from './composed/select';
 import {sumKernels} from './composed/sum';
 import {transposeKernel} from './composed/transpose';
 
@@ -24,6 +25,7 @@ const COMPOSED: readonly OwnKernel[] = [
   ...broadcastKernels,
   ...clampKernels,
   ...poolKernels,
+  selectKernel,
   ...sumKernels,
   transposeKernel,
   batchNormKernel,

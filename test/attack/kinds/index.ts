@@ -5,6 +5,7 @@ import {adapterJson} from './adapterJson';
 import {adapterSafetensors} from './adapterSafetensors';
 import {checkpointFile} from './checkpointFile';
 import {graphModel} from './graphModel';
+import {kernels} from './kernels';
 import {keyMap} from './keyMap';
 import {adaptedModels, methodModels} from './models';
 import {peft} from './peft';
@@ -30,4 +31,5 @@ export const KINDS: readonly AttackKind[] = [
   graphModel('open', 'any batch'),
   graphModel('openLengths', 'any batch and length'),
   transformerConfig,
+  kernels,
 ];

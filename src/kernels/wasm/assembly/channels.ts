@@ -1,4 +1,4 @@
-import {clampTo, load4, store4, zeros} from './lanes';
+import {clampTo, load4, loadTail, store4, zeros} from './lanes';
 
 // What is computed number by number, with weights a channel or without. With weights, channels are multiples of four.
 
@@ -6,18 +6,16 @@ import {clampTo, load4, store4, zeros} from './lanes';
 export function clamp(x: usize, y: usize, count: i32, lowest: f32, highest: f32): void {
   const low = f32x4.splat(lowest);
   const high = f32x4.splat(highest);
-  for (; count >= 16; count -= 16) {
+  for (; count >= 8; count -= 8) {
     v128.store(y, clampTo(low, high, v128.load(x)));
     v128.store(y, clampTo(low, high, v128.load(x, 16)), 16);
-    v128.store(y, clampTo(low, high, v128.load(x, 32)), 32);
-    v128.store(y, clampTo(low, high, v128.load(x, 48)), 48);
-    x += 64;
-    y += 64;
+    x += 32;
+    y += 32;
   }
-  for (; count > 0; count -= 4) {
-    store4(y, clampTo(low, high, load4(x, count)), count);
-    x += 16;
-    y += 16;
+  for (; count > 0; count--) {
+    v128.store32_lane(y, clampTo(low, high, v128.load32_splat(x)), 0);
+    x += 4;
+    y += 4;
   }
 }
 
@@ -25,17 +23,10 @@ export function clamp(x: usize, y: usize, count: i32, lowest: f32, highest: f32)
 export function holds(x: usize, count: i32, value: f32): i32 {
   const wanted = f32x4.splat(value);
   let found = zeros();
-  for (; count >= 8; count -= 8) {
-    const one = v128.load(x);
-    const two = v128.load(x, 16);
-    found = v128.or(found, v128.or(f32x4.ne(one, one), f32x4.eq(one, wanted)));
-    found = v128.or(found, v128.or(f32x4.ne(two, two), f32x4.eq(two, wanted)));
-    x += 32;
-  }
-  for (; count > 0; count--) {
-    const number = v128.load32_splat(x);
-    found = v128.or(found, v128.or(f32x4.ne(number, number), f32x4.eq(number, wanted)));
-    x += 4;
+  for (; count > 0; count -= 4) {
+    const four = count >= 4 ? v128.load(x) : loadTail(x, count);
+    found = v128.or(found, v128.or(f32x4.ne(four, four), f32x4.eq(four, wanted)));
+    x += 16;
   }
   return <i32>v128.any_true(found);
 }
@@ -100,8 +91,10 @@ export function maskByOutput(y: usize, dy: usize, out: usize, count: i32, cap: f
   const limit = f32x4.splat(cap);
   for (; count > 0; count -= 4) {
     const value = load4(y, count);
+    // A NaN with any other bits is NaN.
     const unknown = v128.and(value, f32x4.ne(value, value));
-    store4(out, v128.or(v128.and(load4(dy, count), between(value, limit)), unknown), count);
+    const masked = v128.or(v128.and(load4(dy, count), between(value, limit)), unknown);
+    store4(out, masked, count);
     y += 16;
     dy += 16;
     out += 16;

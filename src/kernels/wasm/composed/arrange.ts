@@ -8,7 +8,7 @@ export const arrangeKernels: readonly OwnKernel[] = [
   wrappedKernel<{x: tf.Tensor; indices: tf.Tensor}, tf.GatherV2Attrs>(tf.GatherV2, stock => call => {
     const {inputs, attrs, backend} = call;
     const {x, indices} = inputs;
-    if (attrs.batchDims !== 0 || !isNumeric(x) || x.size === 0 || indices.dtype !== 'int32') {
+    if (attrs.batchDims !== 0 || !isNumeric(x) || indices.dtype !== 'int32') {
       return stock(call);
     }
     const axis = tf.util.parseAxisParam(attrs.axis, x.shape)[0] as number;

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {holds} from './clamp';
+import {mayHold} from './clamp';
 import {isNumeric} from './copy';
 import {type KernelCall, wrappedKernel} from './kernel';
 import type {OwnKernel} from '../../registration';
@@ -51,7 +51,7 @@ function keepingNaN(stock: Kernel): Kernel {
   return call => {
     const [a, b] = [call.inputs.a, call.inputs.b].sort((x, y) => y.size - x.size) as [tf.Tensor, tf.Tensor];
     const result = stock({...call, inputs: {a, b}});
-    if (b.dtype !== 'float32' || !holds(call.backend, b, NaN)) {
+    if (b.dtype !== 'float32' || !mayHold(call.backend, b, NaN)) {
       return result;
     }
     return tf.tidy(() => tf.where(tf.isNaN(b), b, tf.engine().makeTensorFromTensorInfo(result)));

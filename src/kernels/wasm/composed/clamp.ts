@@ -44,13 +44,10 @@ export function withExactClamp<Inputs, Attributes extends {readonly activation?:
   };
 }
 
-/** Whether one of the numbers is NaN or `value`. */
-export function holds(backend: WasmBackend, x: tf.TensorInfo, value: number): boolean {
+/** Whether one of the floats may be NaN or `value`. Only our module looks. */
+export function mayHold(backend: WasmBackend, x: tf.TensorInfo, value: number): boolean {
   const native = nativeOf(backend);
-  const [numbers] = heapViews(backend, x) as [Float32Array];
-  return native === undefined
-    ? numbers.includes(NaN) || numbers.includes(value)
-    : native.functions.holds(numbers.byteOffset, numbers.length, value) !== 0;
+  return native?.functions.holds(native.at(x), tf.util.sizeFromShape(x.shape), value) !== 0;
 }
 
 /** Writes `x` between bounds to `out`, which may be `x`. */

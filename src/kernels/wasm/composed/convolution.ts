@@ -78,7 +78,6 @@ export const convolutionKernels: readonly OwnKernel[] = [
 interface ConvolutionAttributes {
   readonly strides: number | [number, number];
   readonly pad: Padding;
-  readonly dataFormat?: string;
   /** The layers of tfjs pass `null`. */
   readonly dilations?: number | [number, number] | null;
   readonly dimRoundingMode?: 'floor' | 'round' | 'ceil';
@@ -94,10 +93,7 @@ function forwardKernel(name: string, depthwise: boolean): OwnKernel {
   return wrappedKernel<{x: tf.Tensor4D; filter: tf.Tensor4D}, ConvolutionAttributes>(name, own => call => {
     const stock = withExactClamp(own);
     const {x, filter} = call.inputs;
-    const {strides, dilations, pad, dimRoundingMode, dataFormat = 'NHWC'} = call.attrs;
-    if (dataFormat !== 'NHWC') {
-      return stock(call); // which refuses it
-    }
+    const {strides, dilations, pad, dimRoundingMode} = call.attrs;
     const info = tf.backend_util.computeConv2DInfo(
       ...([x.shape, filter.shape, strides, dilations ?? 1, pad, dimRoundingMode, depthwise] as const),
     );

@@ -38,6 +38,9 @@ export const matMulKernels: readonly OwnKernel[] = [tf.BatchMatMul, tf._FusedMat
     const counts = [matrixCount(a), matrixCount(b)] as const;
     const hasFast = a.dtype === 'float32' && b.dtype === 'float32' && a.size > 0 && b.size > 0;
     const isBroadcast = counts[0] !== counts[1] && !counts.includes(1);
+    if ((a.size === 0 || b.size === 0) && bias == null) {
+      return nothing(a, b, transposeA, transposeB); // where the backend leaves what its memory held
+    }
     if (!hasFast || isBroadcast) {
       return stock(call);
     }
@@ -74,6 +77,14 @@ export const matMulKernels: readonly OwnKernel[] = [tf.BatchMatMul, tf._FusedMat
     });
   }),
 );
+
+/** The product of matrices of which one has no numbers: zeros. */
+function nothing(a: tf.Tensor, b: tf.Tensor, transposeA: boolean, transposeB: boolean): tf.Tensor {
+  const outer = tf.broadcast_util.assertAndGetBroadcastShape(a.shape.slice(0, -2), b.shape.slice(0, -2));
+  const rows = a.shape.at(transposeA ? -1 : -2) as number;
+  const columns = b.shape.at(transposeB ? -2 : -1) as number;
+  return tf.zeros([...outer, rows, columns]);
+}
 
 /**
  * `b`, or a copy where its data were packed in another shape before. The backend keeps what it packed by the data alone, and would

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
-import {holds} from './clamp';
-import {heapViews, newKernel, type WasmBackend, wrappedKernel} from './kernel';
+import {mayHold} from './clamp';
+import {heapViews, type KernelCall, newKernel, type WasmBackend, wrappedKernel} from './kernel';
 import {nativeOf} from '../module/find';
 import {BY_NUMBER, type Native} from '../module/native';
 import type {OwnKernel} from '../../registration';
@@ -28,24 +28,24 @@ interface Gradient {
 }
 
 /**
- * `AvgPool` makes −Infinity of NaN on this backend. That is seldom, so only the results are searched for it.
+ * `AvgPool` makes −∞ of NaN on this backend. Such an average of what diverged is NaN here, also if it was −∞.
  *
  * Max pooling where the backend is wrong: it starts from 1e-38, the smallest positive number, and so misses maxima that are not
  * positive, in the gradients and, but for `MaxPool`, forward too. Of equal maxima the first is taken.
  */
 export const poolKernels: readonly OwnKernel[] = [
+  wrappedKernel<{x: tf.Tensor4D}, tf.MaxPoolAttrs>(tf.MaxPool, stock => call => nothing(call) ?? stock(call)),
   wrappedKernel<{x: tf.Tensor4D}, tf.AvgPoolAttrs>(tf.AvgPool, stock => call => {
-    const means = stock(call);
-    if (!holds(call.backend, means, -Infinity)) {
-      return means;
+    const empty = nothing(call);
+    if (empty !== undefined) {
+      return empty;
     }
-    const {filterSize, strides, pad, dimRoundingMode} = call.attrs;
-    return tf.tidy(() => {
-      const unknown = tf.avgPool(
-        ...([tf.cast(tf.isNaN(call.inputs.x), 'float32'), filterSize, strides, pad, dimRoundingMode] as const),
-      );
-      return tf.where(tf.greater(unknown, 0), NaN, tf.engine().makeTensorFromTensorInfo(means));
-    });
+    const means = stock(call);
+    if (mayHold(call.backend, means, -Infinity)) {
+      const [numbers] = heapViews(call.backend, means) as [Float32Array];
+      numbers.set(numbers.map(mean => (mean === -Infinity ? NaN : mean)));
+    }
+    return means;
   }),
   newKernel<Gradient, tf.MaxPoolGradAttrs>(tf.MaxPoolGrad, ({inputs, attrs, backend}) =>
     poolGradient(inputs, pooling2D(inputs.input, attrs), backend),
@@ -62,27 +62,17 @@ export const poolKernels: readonly OwnKernel[] = [
     });
     return out;
   }),
-  wrappedKernel<{x: tf.Tensor}, tf.MaxPoolWithArgmaxAttrs, tf.TensorInfo[]>(tf.MaxPoolWithArgmax, stock => call => {
-    const {
-      inputs: {x},
-      attrs,
-      backend,
-    } = call;
-    if (x.shape.length !== 4) {
-      return stock(call); // which refuses it; other poolings are refused before their kernel is called
-    }
-    const pooling = pooling2D(x, attrs);
-    const out = backend.makeOutput(pooling.outShape, x.dtype);
-    const indices = backend.makeOutput(pooling.outShape, 'int32');
-    const [values, maxima, places] = heapViews(backend, x, out, indices) as [Float32Array, Float32Array, Int32Array];
-    const image = x.size / pooling.batch;
-    positionsOfMaxima(values, pooling).forEach((position, i) => {
-      maxima[i] = values[position] ?? -Infinity;
-      places[i] = attrs.includeBatchInIndex ? position : position % image;
-    });
-    return [out, indices];
-  }),
 ];
+
+/** The result of a pooling, if it has no numbers. The backend's own kernels write beyond it. */
+function nothing({
+  inputs: {x},
+  attrs,
+  backend,
+}: KernelCall<{x: tf.Tensor4D}, tf.MaxPoolAttrs>): tf.TensorInfo | undefined {
+  const {outShape} = pooling2D(x, attrs);
+  return outShape.includes(0) ? backend.makeOutput(outShape, 'float32') : undefined;
+}
 
 /** dx is dy where x was the maximum of a window, summed over the windows, and zero elsewhere. */
 function poolGradient({dy, input}: Gradient, pooling: Pooling, backend: WasmBackend): tf.TensorInfo {
@@ -121,7 +111,10 @@ function gradientByModule(
 }
 
 /** Where in `x` [n, d, h, w, c] the maximum of each window lies; −1 for a window that holds nothing but padding. */
-function positionsOfMaxima(x: Float32Array, {batch, channels, axes: [depth, height, width]}: Pooling): Int32Array {
+export function positionsOfMaxima(
+  x: Float32Array,
+  {batch, channels, axes: [depth, height, width]}: Pooling,
+): Int32Array {
   const positions = new Int32Array(batch * depth.output * height.output * width.output * channels);
   const window = new Int32Array(depth.window * height.window * width.window);
   let out = 0;
@@ -166,7 +159,7 @@ function last({input, window, stride, before}: PoolAxis, output: number): number
   return Math.min(input, output * stride - before + window);
 }
 
-function pooling2D(x: tf.Tensor, {filterSize, strides, pad, dimRoundingMode}: tf.MaxPoolGradAttrs): Pooling {
+export function pooling2D(x: tf.Tensor, {filterSize, strides, pad, dimRoundingMode}: tf.MaxPoolGradAttrs): Pooling {
   const info = tf.backend_util.computePool2DInfo(
     x.shape as [number, number, number, number],
     filterSize,
@@ -183,7 +176,7 @@ function pooling2D(x: tf.Tensor, {filterSize, strides, pad, dimRoundingMode}: tf
   };
 }
 
-function pooling3D(x: tf.Tensor, {filterSize, strides, pad, dimRoundingMode}: tf.MaxPool3DGradAttrs): Pooling {
+export function pooling3D(x: tf.Tensor, {filterSize, strides, pad, dimRoundingMode}: tf.MaxPool3DGradAttrs): Pooling {
   const info = tf.backend_util.computePool3DInfo(
     x.shape as [number, number, number, number, number],
     filterSize,

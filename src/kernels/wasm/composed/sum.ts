@@ -34,7 +34,10 @@ export const sumKernels: readonly OwnKernel[] = [
     },
   ),
 
-  /** `Sum` over the leading axes, for which the backend first transposes. It is the gradient of a bias. */
+  /**
+   * `Sum` over the leading axes, for which the backend first transposes. It is the gradient of a bias. A sum of nothing is 0, where the backend
+   * leaves what its memory held.
+   */
   wrappedKernel<{x: tf.Tensor}, tf.SumAttrs>(tf.Sum, stock => call => {
     const {
       inputs: {x},
@@ -42,6 +45,10 @@ export const sumKernels: readonly OwnKernel[] = [
       backend,
     } = call;
     const axes = tf.util.parseAxisParam(attrs.axis, x.shape).sort((a, b) => a - b);
+    if (x.size === 0) {
+      const [shape] = tf.backend_util.computeOutAndReduceShapes(x.shape, axes);
+      return tf.zeros(attrs.keepDims ? tf.backend_util.expandShapeToKeepDim(shape, axes) : shape, x.dtype);
+    }
     const isLeading = axes.length < x.rank && axes.every((axis, i) => axis === i);
     if (!isLeading || x.dtype !== 'float32' || x.size < SMALL) {
       return stock(call);
