@@ -147,7 +147,17 @@ function build({inputs, layers, outputs}: GraphPlan): tf.LayersModel {
     apply(call, symbols);
   }
   const ends = outputs.map(key => symbols.get(key) as tf.SymbolicTensor);
-  return tf.model({inputs: starts, outputs: ends, name: 'graph'});
+  try {
+    return tf.model({inputs: starts, outputs: ends, name: 'graph'});
+  } catch (error) {
+    if (!(error instanceof RangeError)) {
+      throw error;
+    }
+    throw new LoRAError(
+      `${layers.length} layers in a row are more than tfjs can connect: it goes through them by a recursion, for which the stack is too small. ` +
+        'Import a part of the graph: {outputs} names where it ends.',
+    );
+  }
 }
 
 function apply(call: PlannedLayer, symbols: Map<string, tf.SymbolicTensor>): void {

@@ -235,6 +235,14 @@ test('outputs of one node are told apart by a signature', async () => {
   expect((model.predict(tf.tensor2d([[1, 2, 3, 4]])) as tf.Tensor[]).map(numbers)).toEqual([[1, 2], [3, 4]]); // prettier-ignore
 });
 
+test('a chain too long for tfjs is refused, and leaves nothing', async () => {
+  const nodes = [input('n0', [-1, 2]), ...Array.from({length: 20_000}, (_, i) => node(`n${i + 1}`, 'Relu', [`n${i}`]))];
+  const graph = await graphOf(nodes);
+  await withoutLeaks(async () => {
+    await expect(fromGraphModel(graph)).rejects.toThrow('20000 layers in a row are more than tfjs can connect');
+  });
+});
+
 test('a node may be called as a layer calls its inputs', async () => {
   const nodes = [input('x', [-1, 2]), node('x0', 'Abs', ['x']), node('y', 'Abs', ['x0'])];
   const model = await fromGraphModel(await graphOf(nodes));
