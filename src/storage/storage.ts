@@ -141,9 +141,7 @@ async function loadArtifacts(
   const {weightData} = artifacts;
   const pieces: unknown[] = weightData === undefined ? [] : [weightData].flat();
   if (!pieces.every(piece => typeof (piece as Partial<ArrayBuffer> | null)?.byteLength === 'number')) {
-    throw new LoRAError(
-      `The weightData of what the handler loaded must be bytes, one ArrayBuffer or a list, got ${show(weightData)}.`,
-    );
+    throw new LoRAError(`The weightData that was loaded must be one ArrayBuffer or a list, got ${show(weightData)}.`);
   }
   if (weightData !== undefined && [weightData].flat().reduce((sum, {byteLength}) => sum + byteLength, 0) > maxBytes) {
     throw tooLarge('The adapter', maxBytes);

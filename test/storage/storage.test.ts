@@ -343,8 +343,12 @@ describe('loadAdapter and saveAdapter', () => {
     ['no config', a => (a.modelTopology.config = null), 'not the config of an adapter'],
     ['no list of tensors', a => delete (a as {weightSpecs?: object}).weightSpecs, 'no tensors'],
     ['no bytes', a => delete a.weightData, 'no tensors'],
-    ['null for bytes', a => (a.weightData = null as never), 'weightData of what the handler loaded must be bytes'],
-    ['a number for bytes', a => (a.weightData = 5 as never), 'must be bytes, one ArrayBuffer or a list, got 5'],
+    [
+      'null for bytes',
+      a => (a.weightData = null as never),
+      'weightData that was loaded must be one ArrayBuffer or a list, got null',
+    ],
+    ['a number for bytes', a => (a.weightData = 5 as never), 'one ArrayBuffer or a list, got 5'],
     [
       'bytes that are cut off',
       a => (a.weightData = (a.weightData as ArrayBuffer).slice(4)),
