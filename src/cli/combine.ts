@@ -1,6 +1,6 @@
-import * as tf from '@tensorflow/tfjs';
 import {listed, LoRAError} from '../errors';
 import {type Adapter, combineAdapters, type CombineOptions, compressAdapter, type MajoritySign} from '../node';
+import {namesNotFinite} from '../tfjs/finite';
 import {type Arguments, type Command, numberOf, required, UsageError} from './command';
 import {besideOf, MODEL_OPTIONS, readAnyAdapter} from './sources';
 import {ADAPTER_OPTIONS, formatOf, pathsOf, writeAdapter} from './targets';
@@ -34,17 +34,15 @@ export const combine: Command = {
     const parts = adapters.map((adapter, i) => ({adapter, weight: weights[i] ?? 1}));
     const combined =
       rank === undefined ? combineAdapters(parts, options) : await compressAdapter(parts, {...options, rank});
-    checkFinite(combined);
+    await checkFinite(combined);
     await writeAdapter(combined, out, beside, given.values.dtype, terminal);
     terminal.out(out);
   },
 };
 
 /** Refuses a result that is not finite, since the weights are too large or an adapter is not finite itself. */
-function checkFinite({tensors}: Adapter): void {
-  const broken = Object.keys(tensors).filter(name =>
-    tf.tidy(() => tf.all(tf.isFinite(tensors[name] as tf.Tensor)).dataSync()[0] === 0),
-  );
+async function checkFinite({tensors}: Adapter): Promise<void> {
+  const broken = await namesNotFinite(tensors);
   if (broken.length > 0) {
     throw new LoRAError(
       `The result is not finite: ${listed(broken)}. Take smaller weights, or look at the adapters with inspect.`,

@@ -28,25 +28,28 @@ interface Backend {
 }
 
 /** A row for each backend. tf.loadLayersModel and stock layers profit from the kernels too. */
-const BACKENDS: Readonly<Record<string, Backend>> = {
-  cpu: {
-    kernels: [batchNormKernel, maxPool3dGradient, ...resizeGradients],
-    capabilities: () => ({optimizerSteps: () => hostSteps}),
-  },
-  tensorflow: {kernels: tensorflowKernels, capabilities: () => tensorflowCapabilities},
-  wasm: {kernels: wasmKernels, capabilities: wasmCapabilities},
-  webgl: {tryOut: tryWebgl, capabilities: webglCapabilities},
-  webgpu: {tryOut: tryWebgpu, capabilities: webgpuCapabilities},
-};
+const BACKENDS: ReadonlyMap<string, Backend> = new Map<string, Backend>([
+  [
+    'cpu',
+    {
+      kernels: [batchNormKernel, maxPool3dGradient, ...resizeGradients],
+      capabilities: () => ({optimizerSteps: () => hostSteps}),
+    },
+  ],
+  ['tensorflow', {kernels: tensorflowKernels, capabilities: () => tensorflowCapabilities}],
+  ['wasm', {kernels: wasmKernels, capabilities: wasmCapabilities}],
+  ['webgl', {tryOut: tryWebgl, capabilities: webglCapabilities}],
+  ['webgpu', {tryOut: tryWebgpu, capabilities: webgpuCapabilities}],
+]);
 
 registerGradients([conv3dTransposeGradient, depthToSpaceGradient, matrixProductGradient]);
-for (const [name, backend] of Object.entries(BACKENDS)) {
-  supplyCapabilities(name, backend.capabilities);
+for (const [name, {capabilities}] of BACKENDS) {
+  supplyCapabilities(name, capabilities);
 }
 onBackend((name, backend) => {
   guardGraphicsCard(backend);
   guardHeap(backend);
-  const {kernels = [], tryOut} = (Object.hasOwn(BACKENDS, name) && BACKENDS[name]) || {};
+  const {kernels = [], tryOut} = BACKENDS.get(name) ?? {};
   registerKernels(name, kernels);
   tryOut?.(backend as never);
 });

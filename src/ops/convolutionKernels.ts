@@ -37,18 +37,9 @@ export function conv2dBackpropInput(
   dy: tf.Tensor4D,
   filter: tf.Tensor4D,
   inputShape: tf.Tensor4D['shape'],
-  {strides, padding}: Conv2DGeometry,
+  geometry: Conv2DGeometry,
 ): tf.Tensor4D {
-  return run(
-    tf.Conv2DBackpropInput,
-    {dy, filter},
-    {
-      strides,
-      pad: padding,
-      dataFormat: 'NHWC',
-      inputShape,
-    },
-  ) as tf.Tensor4D;
+  return gradient(tf.Conv2DBackpropInput, {dy, filter}, geometry, {dataFormat: 'NHWC', inputShape});
 }
 
 /** The gradient of a convolution without dilation in its filter: `[n, h, w, in], [n, h', w', out] → [kh, kw, in, out]`. */
@@ -56,18 +47,9 @@ export function conv2dBackpropFilter(
   x: tf.Tensor4D,
   dy: tf.Tensor4D,
   filterShape: tf.Tensor4D['shape'],
-  {strides, padding}: Conv2DGeometry,
+  geometry: Conv2DGeometry,
 ): tf.Tensor4D {
-  return run(
-    tf.Conv2DBackpropFilter,
-    {x, dy},
-    {
-      strides,
-      pad: padding,
-      dataFormat: 'NHWC',
-      filterShape,
-    },
-  ) as tf.Tensor4D;
+  return gradient(tf.Conv2DBackpropFilter, {x, dy}, geometry, {dataFormat: 'NHWC', filterShape});
 }
 
 /** The gradient of a depthwise convolution without dilation in its input: `[n, h', w', in·mult] → [n, h, w, in]`. */
@@ -75,18 +57,9 @@ export function depthwiseInputGradient(
   dy: tf.Tensor4D,
   filter: tf.Tensor4D,
   inputShape: tf.Tensor4D['shape'],
-  {strides, padding}: Conv2DGeometry,
+  geometry: Conv2DGeometry,
 ): tf.Tensor4D {
-  return run(
-    tf.DepthwiseConv2dNativeBackpropInput,
-    {dy, filter},
-    {
-      strides,
-      pad: padding,
-      dilations: [1, 1],
-      inputShape,
-    },
-  ) as tf.Tensor4D;
+  return gradient(tf.DepthwiseConv2dNativeBackpropInput, {dy, filter}, geometry, {dilations: [1, 1], inputShape});
 }
 
 /**
@@ -96,16 +69,16 @@ export function depthwiseFilterGradient(
   x: tf.Tensor4D,
   dy: tf.Tensor4D,
   filterShape: tf.Tensor4D['shape'],
-  {strides, padding}: Conv2DGeometry,
+  geometry: Conv2DGeometry,
 ): tf.Tensor4D {
-  return run(
-    tf.DepthwiseConv2dNativeBackpropFilter,
-    {x, dy},
-    {
-      strides,
-      pad: padding,
-      dilations: [1, 1],
-      filterShape,
-    },
-  ) as tf.Tensor4D;
+  return gradient(tf.DepthwiseConv2dNativeBackpropFilter, {x, dy}, geometry, {dilations: [1, 1], filterShape});
+}
+
+function gradient(
+  kernel: string,
+  inputs: Record<string, tf.Tensor>,
+  {strides, padding: pad}: Conv2DGeometry,
+  others: object,
+): tf.Tensor4D {
+  return run(kernel, inputs, {strides, pad, ...others}) as tf.Tensor4D;
 }

@@ -14,3 +14,13 @@ export async function allFinite(tensors: readonly tf.Tensor[]): Promise<boolean>
   sum.dispose();
   return value === 0;
 }
+
+/** The names of tensors that are not finite, in order. */
+export async function namesNotFinite(tensors: Readonly<Record<string, tf.Tensor>>): Promise<string[]> {
+  if (await allFinite(Object.values(tensors))) {
+    return [];
+  }
+  const entries = Object.entries(tensors);
+  const finite = await Promise.all(entries.map(([, tensor]) => allFinite([tensor])));
+  return entries.filter((_, i) => !finite[i]).map(([name]) => name);
+}

@@ -6,10 +6,16 @@ interface DataInfo {
   shape: number[];
 }
 
-/** Where tfjs keeps the numbers of each tensor. Private in tfjs. */
+/** Where tfjs keeps the numbers of each tensor, and what makes each backend. Private in tfjs. */
 interface Engine {
+  registryFactory: object;
   state: {tensorInfo: {get(dataId: tf.DataId): DataInfo | undefined}};
   moveData(backend: tf.KernelBackend, dataId: tf.DataId): void;
+}
+
+/** The names of the backends that are registered, started or not. */
+export function registeredBackends(): string[] {
+  return Object.keys((tf.engine() as unknown as Engine).registryFactory);
 }
 
 /** Brings the numbers of tensors to the current backend. They are read before, since tfjs itself reads at once what it moves. */

@@ -6,7 +6,8 @@ import {inForce} from '../layers/inForce';
 import {subjectOf} from '../model/fits';
 import {checkModel, innermostLayers} from '../rewire/walk';
 import {isTensorOfOtherCopy, OTHER_COPY} from '../tfjs/copies';
-import {bringHere, tensorsIn} from '../tfjs/move';
+import {bringHere, registeredBackends, tensorsIn} from '../tfjs/move';
+import {isTraining} from '../tfjs/training';
 import {statesFor} from './resumed';
 
 /** What `moveTo` brings over. */
@@ -28,11 +29,9 @@ export type Movable = tf.LayersModel | tf.Optimizer | Adapter | tf.Tensor;
 export async function moveTo(what: Movable | readonly Movable[], backend: string): Promise<void> {
   const things: readonly Movable[] = Array.isArray(what) ? what : [what];
   things.forEach(check);
-  const {registryFactory} = tf.engine() as unknown as {registryFactory: Readonly<Record<string, unknown>>};
-  if (typeof backend !== 'string' || !Object.hasOwn(registryFactory, backend)) {
-    throw new LoRAError(
-      `There is no backend ${show(backend)} here, but ${listed(Object.keys(registryFactory))}. Import its package first.`,
-    );
+  const here = registeredBackends();
+  if (!here.includes(backend)) {
+    throw new LoRAError(`There is no backend ${show(backend)} here, but ${listed(here)}. Import its package first.`);
   }
   const former = tf.getBackend();
   try {
@@ -59,7 +58,7 @@ function has<Key extends string>(thing: unknown, field: Key): thing is Record<Ke
 function check(thing: Movable): void {
   if (isModel(thing)) {
     checkModel(thing);
-    if ((subjectOf(thing) as unknown as {isTraining: boolean}).isTraining) {
+    if (isTraining(subjectOf(thing))) {
       throw new LoRAError('The model is training. Move it when the fit is over.');
     }
     if ([...innermostLayers(thing)].some(layer => inForce(layer).scope !== undefined)) {

@@ -3,11 +3,12 @@ import {faultLines, listed, LoRAError, showShape} from '../errors';
 import {adapterConfig} from '../model/adapted';
 import {isWrapper} from '../layers/wrapperLayer';
 import {sitesOf} from '../rewire/walk';
+import {namesNotFinite} from '../tfjs/finite';
 import type {Checkpoint, CheckpointState} from './checkpointFile';
 import {stateOfOptimizer} from './optimizerState';
 import {copyRandomStates} from './randomState';
 import type {CallbackState} from './resumed';
-import {changingVariables, namesNotFinite, trainedVariables} from './snapshot';
+import {changingVariables, trainedVariables} from './snapshot';
 
 // The kinds of tensors in a checkpoint, which their names begin with.
 const MODEL = 'model/';

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {isWrapper} from '../layers/wrapperLayer';
 import {sitesOf} from '../rewire/walk';
-import {allFinite} from '../tfjs/finite';
+import {allFinite, namesNotFinite} from '../tfjs/finite';
 import {namedWeights, replaceValue} from '../tfjs/weights';
 
 /**
@@ -70,14 +70,4 @@ export async function layersNotFinite(
     Object.fromEntries(Object.entries(values).filter(([name]) => variables.has(name))),
   );
   return [...new Set(names.map(name => name.slice(0, name.lastIndexOf('/'))))];
-}
-
-/** The names of tensors that are not finite, in order. */
-export async function namesNotFinite(tensors: Readonly<Record<string, tf.Tensor>>): Promise<string[]> {
-  if (await allFinite(Object.values(tensors))) {
-    return [];
-  }
-  const entries = Object.entries(tensors);
-  const finite = await Promise.all(entries.map(([, tensor]) => allFinite([tensor])));
-  return entries.filter((_, i) => !finite[i]).map(([name]) => name);
 }

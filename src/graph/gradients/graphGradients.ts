@@ -247,15 +247,15 @@ function sumTo(gradient: tf.Tensor, shape: number[]): tf.Tensor {
 const BRAND = Symbol.for('tfjs-lora.gradient');
 
 /** What only graphs meet and backends lack or get wrong. */
-const KERNELS: Readonly<Record<string, readonly OwnKernel[]>> = {
-  cpu: [stridedSliceKernel],
-  wasm: [stridedSliceKernel, einsumKernel, maxPoolWithArgmax],
-};
+const KERNELS: ReadonlyMap<string, readonly OwnKernel[]> = new Map([
+  ['cpu', [stridedSliceKernel]],
+  ['wasm', [stridedSliceKernel, einsumKernel, maxPoolWithArgmax]],
+]);
 
 /** Registers the gradients that graphs need, once in a process, and the kernels. */
 export function registerGraphGradients(): void {
   onBackend(name => {
-    registerKernels(name, [...cumulativeKernels, ...((Object.hasOwn(KERNELS, name) && KERNELS[name]) || [])]);
+    registerKernels(name, [...cumulativeKernels, ...(KERNELS.get(name) ?? [])]);
   });
   if (BRAND in (gradientOf(tf.BatchMatMul) ?? {})) {
     return;

@@ -74,6 +74,15 @@ function nothing({
   return outShape.includes(0) ? backend.makeOutput(outShape, 'float32') : undefined;
 }
 
+/** Adds the gradient of each window to `dx`, where `x` has its maximum. */
+export function addToMaxima(dx: Float32Array, x: Float32Array, gradients: Float32Array, pooling: Pooling): void {
+  positionsOfMaxima(x, pooling).forEach((position, i) => {
+    if (position >= 0) {
+      dx[position] = (dx[position] as number) + (gradients[i] as number);
+    }
+  });
+}
+
 /** dx is dy where x was the maximum of a window, summed over the windows, and zero elsewhere. */
 function poolGradient({dy, input}: Gradient, pooling: Pooling, backend: WasmBackend): tf.TensorInfo {
   const native = nativeOf(backend);
@@ -84,11 +93,7 @@ function poolGradient({dy, input}: Gradient, pooling: Pooling, backend: WasmBack
   }
   const [x, gradients, dx] = heapViews(backend, input, dy, out) as [Float32Array, Float32Array, Float32Array];
   dx.fill(0);
-  positionsOfMaxima(x, pooling).forEach((position, i) => {
-    if (position >= 0) {
-      dx[position] = (dx[position] as number) + (gradients[i] as number);
-    }
-  });
+  addToMaxima(dx, x, gradients, pooling);
   return out;
 }
 
