@@ -146,8 +146,8 @@ describeInBrowser('the page that teaches a digit reader', () => {
       await visit.page.click('#forget');
       await visit.isIdle();
       await visit.page.waitForSelector('#download-adapter:disabled');
-      await visit.shown(); // no prediction is under way
-      expect(await visit.tensors()).toBe(8); // a kernel and a bias of each of four layers
+      const weights = 8; // a kernel and a bias of each of four layers
+      expect(await visit.tensors(weights)).toBe(weights);
     });
 
     test('meets no error that it does not deal with', () => {

@@ -125,13 +125,20 @@ export class DigitPage {
     return this.text('#message-text');
   }
 
-  /** How many tensors there are in the worker. */
-  tensors(): Promise<number> {
+  /** How many tensors the worker holds: as soon as they are `least`, or after ten seconds. A prediction under way holds some more. */
+  async tensors(least: number): Promise<number> {
     const [worker] = this.page.workers();
-    return worker!.evaluate(() => {
-      const {_tfengine} = globalThis as unknown as {_tfengine: {memory(): {numTensors: number}}}; // where tfjs keeps it
-      return _tfengine.memory().numTensors;
-    });
+    const last = Date.now() + 10_000;
+    for (;;) {
+      const count = await worker!.evaluate(() => {
+        const {_tfengine} = globalThis as unknown as {_tfengine: {memory(): {numTensors: number}}}; // where tfjs keeps it
+        return _tfengine.memory().numTensors;
+      });
+      if (count <= least || Date.now() > last) {
+        return count;
+      }
+      await this.page.waitForTimeout(100);
+    }
   }
 
   /** What axe-core finds wrong, a line each. */
