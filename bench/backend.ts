@@ -14,7 +14,8 @@ export async function useBackend(backend: Backend): Promise<void> {
   if (backend === 'wasm') {
     await import('@tensorflow/tfjs-backend-wasm');
   } else if (backend === 'tensorflow') {
-    // Not a dependency of this repository: its install scripts fetch binaries. A variable, lest the compiler looks for it.
+    // Not a dependency of this repository: its install scripts fetch binaries. A variable, lest the compiler looks for
+    // it.
     const tfjsNode = '@tensorflow/tfjs-node';
     await import(tfjsNode);
   }

@@ -1,11 +1,12 @@
 /**
- * What dropout, a schedule and the best epoch gain where data are few: the late blocks of a MobileNetV2 learn six kinds of emoji from 60 drawings each,
- * over several seeds.
+ * What dropout, a schedule and the best epoch gain where data are few: the late blocks of a MobileNetV2 learn six kinds
+ * of emoji from 60 drawings each, over several seeds.
  *
  *     npm run bench -- emoji [--seeds 1,2,3,4,5] [--ways plain,guided,byLoss] [--on test] [--epochs 12] [--rate 1e-3]
  *
- * A seed decides which drawings are trained on, where the factors start, and the order. The test drawings are the same for all seeds; all ways of a seed
- * have the same drawings in the same order. The early blocks are frozen: what they give is computed once.
+ * A seed decides which drawings are trained on, where the factors start, and the order. The test drawings are the same
+ * for all seeds; all ways of a seed have the same drawings in the same order. The early blocks are frozen: what they
+ * give is computed once.
  *
  * The rate of each way was chosen with other seeds and on other drawings: `--seeds 11,12,13 --on rest --rate …`.
  */
@@ -117,7 +118,10 @@ function coarse(pixels: Float32Array): Float32Array {
   return means;
 }
 
-/** Drawings of one kind, the first of number `first`, in groups of such as look alike: a group is never on both sides of a split. */
+/**
+ * Drawings of one kind, the first of number `first`, in groups of such as look alike: a group is never on both sides of
+ * a split.
+ */
 function groupsOf(drawings: Float32Array[], first: number): number[][] {
   const small = drawings.map(coarse);
   const group = drawings.map((_, i) => i);
@@ -282,8 +286,8 @@ for (const seed of SEEDS) {
     const {validation, measured, seconds} = await run(body, way, data, seed);
     results.get(way)!.push(measured);
     console.log(
-      `seed ${seed}, ${way.title}: ${measured.toFixed(1)} % of the drawings of ${MEASURED}, ${validation.toFixed(1)} % for validation, ` +
-        `${seconds.toFixed(0)} s of processor`,
+      `seed ${seed}, ${way.title}: ${measured.toFixed(1)} % of the drawings of ${MEASURED}, ` +
+        `${validation.toFixed(1)} % for validation, ${seconds.toFixed(0)} s of processor`,
     );
   }
   tf.dispose(Object.values(data).flatMap(part => [part.features, part.labels]));

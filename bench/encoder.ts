@@ -1,4 +1,5 @@
-// A LoRA step of all-MiniLM-L6-v2 (batch 16, 64 tokens, rank 8 on queries and values) beside that of PyTorch with PEFT, in one run:
+// A LoRA step of all-MiniLM-L6-v2 (batch 16, 64 tokens, rank 8 on queries and values) beside that of PyTorch with PEFT,
+// in one run:
 //
 //     npm run bench -- encoder [--backend wasm|tensorflow] [--threads 1] [--clock cpu|wall] [--rounds 7] [--relaxed]
 
@@ -102,5 +103,6 @@ printTable(
   ]),
 );
 console.log(
-  `\n${values.backend}, ${values.threads} thread(s) for PyTorch ${versions.torch as string}, PEFT ${versions.peft as string}; medians of ${values.rounds} rounds`,
+  `\n${values.backend}, ${values.threads} thread(s) for PyTorch ${versions.torch as string}, PEFT ` +
+    `${versions.peft as string}; medians of ${values.rounds} rounds`,
 );

@@ -6,7 +6,10 @@ import {compile, LEARNING_RATE, step} from './runs';
 
 /** What one step takes beside time. */
 export interface Footprint {
-  /** Peak of the bytes that tf.profile reports, weights and optimizer included. It counts a buffer once for each tensor on it. */
+  /**
+   * Peak of the bytes that tf.profile reports, weights and optimizer included. It counts a buffer once for each tensor
+   * on it.
+   */
   profiledBytes: number;
   /** Peak of the bytes in buffers, each counted once: what is really allocated. */
   bufferBytes: number;

@@ -1,6 +1,7 @@
-// What a graph costs as a LayersModel: `npm run bench -- graph`, or where that goes: `… graph where`. With `relaxed` training uses relaxed
-// SIMD. In one process: the plain graph before the library is loaded, which brings
-// kernels of its own, then all others in turn. Time is that of the processor, so that other processes count little; medians of the rounds.
+// What a graph costs as a LayersModel: `npm run bench -- graph`, or where that goes: `… graph where`. With `relaxed`
+// training uses relaxed SIMD. In one process: the plain graph before the library is loaded, which brings kernels of its
+// own, then all others in turn. Time is that of the processor, so that other processes count little; medians of the
+// rounds.
 
 import {argv, cpuUsage} from 'node:process';
 import * as tf from '@tensorflow/tfjs';
@@ -18,7 +19,8 @@ await tf.setBackend('wasm');
 const graph = await tf.loadGraphModel(await nsfwMid(SIZE));
 const [input = ''] = graph.inputNodes;
 const end =
-  'StatefulPartitionedCall/sequential/keras_layer/StatefulPartitionedCall/StatefulPartitionedCall/StatefulPartitionedCall/predict/MobilenetV2/Conv_1/Relu6';
+  `StatefulPartitionedCall/sequential/keras_layer/${'StatefulPartitionedCall/'.repeat(3)}` +
+  'predict/MobilenetV2/Conv_1/Relu6';
 const x = tf.randomUniform([BATCH, SIZE, SIZE, 3], 0, 1, 'float32', 1);
 
 const predictGraph = () => spend(graph.execute({[input]: x}, end) as tf.Tensor);
@@ -33,12 +35,26 @@ const {printKernels} = await import('./where');
 const base = await fromGraphModel(graph, {outputs: [end]});
 const at = base.layers.at(-1)!.name;
 const {layers} = tf;
-const headed = replaceHead(base, [layers.globalAveragePooling2d({name: 'pool'}), layers.dense({units: 5, name: 'classes'})], {at}); // prettier-ignore
+const headed = replaceHead(
+  base,
+  [layers.globalAveragePooling2d({name: 'pool'}), layers.dense({units: 5, name: 'classes'})],
+  {at},
+);
 const pointwise = headed.layers.filter(layer => {
   const {kernelSize} = layer as unknown as {kernelSize?: number[]};
-  return layer.getClassName().endsWith('Conv2D') && !layer.getClassName().includes('Depthwise') && kernelSize?.every(size => size === 1);
-}); // prettier-ignore
-const y = tf.oneHot(tf.tensor1d(Array.from({length: BATCH}, (_, i) => i % 5), 'int32'), 5); // prettier-ignore
+  return (
+    layer.getClassName().endsWith('Conv2D') &&
+    !layer.getClassName().includes('Depthwise') &&
+    kernelSize?.every(size => size === 1)
+  );
+});
+const y = tf.oneHot(
+  tf.tensor1d(
+    Array.from({length: BATCH}, (_, i) => i % 5),
+    'int32',
+  ),
+  5,
+);
 const stepOf = (names: string[]) => {
   const model = applyLoRA(headed, {rank: 4, seed: 1, targets: names});
   model.compile({optimizer: adam({learningRate: 1e-4}), loss: 'meanSquaredError'});

@@ -1,6 +1,6 @@
 /**
- * What to do with a small head whose update has no fewer numbers than its kernel: adapt it all the same, adapt it at a rank at which the
- * update is smaller, train it in full, or leave it.
+ * What to do with a small head whose update has no fewer numbers than its kernel: adapt it all the same, adapt it at a
+ * rank at which the update is smaller, train it in full, or leave it.
  *
  *     npm run bench -- heads [--classes 2,3,5] [--seeds 1,2,3]
  */
@@ -29,7 +29,10 @@ interface Digits {
   labels: tf.Tensor2D;
 }
 
-/** What is learned after the base was trained: other digits under the same outputs, or the same ones written in another way. */
+/**
+ * What is learned after the base was trained: other digits under the same outputs, or the same ones written in another
+ * way.
+ */
 const TASKS: Record<string, (classes: number, start: number, count: number) => Digits> = {
   'other digits': (classes, start, count) => digits(5, classes, start, count),
   turned: (classes, start, count) =>
@@ -88,7 +91,10 @@ function styled({images, labels}: Digits, style: (x: tf.Tensor4D) => tf.Tensor4D
   return {images: restyled, labels};
 }
 
-/** The greatest rank, of at most 8, at which the update of a kernel `[WIDTH, classes]` has fewer numbers than the kernel. */
+/**
+ * The greatest rank, of at most 8, at which the update of a kernel `[WIDTH, classes]` has fewer numbers than the
+ * kernel.
+ */
 function smallerRank(classes: number): number {
   return Math.min(8, classes, Math.ceil((WIDTH * classes) / (WIDTH + classes)) - 1);
 }

@@ -14,8 +14,9 @@ export interface Contender {
 export type Outcome = {name: string; samples: (number | undefined)[]} | {name: string; error: string};
 
 /**
- * What runs are timed by: the clock on the wall, or the time that the process computed. On a machine that others use too, the second
- * leaves out what the others took; it is no measure of a backend with threads, or with work beyond the processor.
+ * What runs are timed by: the clock on the wall, or the time that the process computed. On a machine that others use
+ * too, the second leaves out what the others took; it is no measure of a backend with threads, or with work beyond the
+ * processor.
  */
 export const CLOCKS = ['wall', 'cpu'] as const;
 export type Clock = (typeof CLOCKS)[number];
@@ -57,8 +58,8 @@ export function now(clock: Clock): number {
 }
 
 /**
- * Measures contenders in turn, A B C A B C …, so that whatever else happens on the machine meets them all alike. The first runs, which
- * compile and allocate, are not counted.
+ * Measures contenders in turn, A B C A B C …, so that whatever else happens on the machine meets them all alike. The
+ * first runs, which compile and allocate, are not counted.
  */
 export async function measure(contenders: readonly Contender[], {clock, rounds, sampleMs}: Plan): Promise<Outcome[]> {
   const outcomes: Outcome[] = [];

@@ -15,8 +15,8 @@ interface NaiveArgs {
 }
 
 /**
- * LoRA as it is written with the layers that tfjs has, for comparison: the stock layer, frozen by `trainable = false`, beside two
- * small trainable layers of the same kind.
+ * LoRA as it is written with the layers that tfjs has, for comparison: the stock layer, frozen by `trainable = false`,
+ * beside two small trainable layers of the same kind.
  */
 class NaiveLoRA extends tf.layers.Layer {
   static readonly className = 'NaiveLoRA';

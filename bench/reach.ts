@@ -50,7 +50,10 @@ function reachOfWasm(results: readonly CaseResult[]): Reach[] {
   ].flat();
 }
 
-/** TensorFlow computes with all cores, and its rate in small operations is that of their launches, so that the floors are others. */
+/**
+ * TensorFlow computes with all cores, and its rate in small operations is that of their launches, so that the floors
+ * are others.
+ */
 function reachOfTensorFlow(results: readonly CaseResult[]): Reach[] {
   const least = 'MLP: LoRA step / (its seven frozen products + the optimizer)';
   return [
@@ -87,8 +90,9 @@ function ratio(
 }
 
 /**
- * A step against the least it could take, measured in the process with stock tfjs and in this one. Idle in between, the other process can be
- * the slower one, and the library's kernels may make this one the faster: the bar counts as reached only against both.
+ * A step against the least it could take, measured in the process with stock tfjs and in this one. Idle in between, the
+ * other process can be the slower one, and the library's kernels may make this one the faster: the bar counts as
+ * reached only against both.
  */
 function toFloor(
   results: readonly CaseResult[],

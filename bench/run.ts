@@ -201,10 +201,12 @@ async function main(backend: Backend, names: readonly CaseName[], plan: Plan): P
   const environment = await environmentOf(backend, plan);
   const {tfjs, library, node, cpu, cores, date} = environment;
   console.log(
-    `${backend}, tfjs ${tfjs}, tfjs-lora ${library}, Node ${node}, ${cpu}, ${cores} cores${values.relaxed ? ', relaxed SIMD' : ''}, ${date}`,
+    `${backend}, tfjs ${tfjs}, tfjs-lora ${library}, Node ${node}, ${cpu}, ${cores} ` +
+      `cores${values.relaxed ? ', relaxed SIMD' : ''}, ${date}`,
   );
   console.log(
-    `Medians of up to ${plan.rounds} interleaved rounds by the ${plan.clock} clock; the spread is the middle half. Ratios are medians of the rounds' own ratios.`,
+    `Medians of up to ${plan.rounds} interleaved rounds by the ${plan.clock} clock; the spread is the middle half. ` +
+      "Ratios are medians of the rounds' own ratios.",
   );
   const results: CaseResult[] = [];
   for (const name of names) {

@@ -18,13 +18,19 @@ export function step(model: tf.LayersModel, {xs, ys}: Batch): Run {
   };
 }
 
-/** Compiles a model for the steps that are measured. Dispose the optimizer: it was passed in, so the model leaves it alone. */
+/**
+ * Compiles a model for the steps that are measured. Dispose the optimizer: it was passed in, so the model leaves it
+ * alone.
+ */
 export function compile(model: tf.LayersModel, loss: string, optimizer: tf.Optimizer = stockAdam()): tf.Optimizer {
   model.compile({optimizer, loss});
   return optimizer;
 }
 
-/** The optimizer's own part of a step: its update of variables like those that a model trains, by gradients that are there already. */
+/**
+ * The optimizer's own part of a step: its update of variables like those that a model trains, by gradients that are
+ * there already.
+ */
 export function update(model: tf.LayersModel, optimizer: tf.Optimizer = stockAdam()): Run {
   const weights = model.trainableWeights.map(({shape}) => tf.variable(tf.randomNormal(shape as number[])));
   const gradients = weights.map(({name, shape}) => ({name, tensor: tf.randomNormal(shape)}));

@@ -1,4 +1,5 @@
-// The process in which tfjs is as it was installed. Importing the library anywhere in here would put its kernels in place.
+// The process in which tfjs is as it was installed. Importing the library anywhere in here would put its kernels in
+// place.
 import {isBackend, useBackend} from './backend';
 import type {BenchCase} from './cases/case';
 import {CASES, isCaseName} from './cases/index';

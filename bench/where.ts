@@ -48,8 +48,8 @@ async function makeRun(benchCase: BenchCase, of: Look['of']): Promise<Run> {
 }
 
 /**
- * Clocks every kernel of the backend while `run` runs. The kernels in place have to be synchronous, as those of wasm and cpu are;
- * tf.profile counts a kernel that calls others twice.
+ * Clocks every kernel of the backend while `run` runs. The kernels in place have to be synchronous, as those of wasm
+ * and cpu are; tf.profile counts a kernel that calls others twice.
  */
 async function profileKernels(run: Run, clock: Clock): Promise<Entry[]> {
   const entries = new Map<string, Entry>();

@@ -12,7 +12,8 @@ const manifest = JSON.parse(readFileSync(join(dirname(fileURLToPath(import.meta.
 const url = typeof manifest.repository === 'string' ? manifest.repository : manifest.repository?.url;
 if (url === undefined || url === '') {
   console.error(
-    'package.json names no repository. Without it the links and pictures of the README lead nowhere on the registry. Set "repository".',
+    'package.json names no repository. Without it the links and pictures of the README lead nowhere on the ' +
+      'registry. Set "repository".',
   );
   process.exitCode = 1;
 }

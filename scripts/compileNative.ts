@@ -1,4 +1,5 @@
-// Compiles our wasm modules, AssemblyScript in folders named `assembly`, to the hexadecimal text in files that are committed.
+// Compiles our wasm modules, AssemblyScript in folders named `assembly`, to the hexadecimal text in files that are
+// committed.
 //
 //     npm run build:native              writes it
 //     npm run build:native -- --check   fails where what is committed is not what the source gives
@@ -43,7 +44,9 @@ function compile(source: string): Buffer {
 }
 
 for (const {source, name, target} of MODULES) {
-  const text = `/** The module in ${relative(dirname(target), source)}, compiled, as hexadecimal digits, which compress better than base64. Written by \`npm run build:native\`. */
+  const text = `// The module in ${relative(dirname(target), source)}, compiled. Written by \`npm run build:native\`.
+
+/** Hexadecimal digits compress better than base64. */
 export const ${name} =
   '${compile(`${source}/index.ts`).toString('hex')}';
 `;

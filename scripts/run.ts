@@ -1,4 +1,5 @@
-// Runs a program of this repository by its name, and hands on what follows it: `npm run example -- swap`, `npm run check -- backends webgl`.
+// Runs a program of this repository by its name, and hands on what follows it: `npm run example -- swap`,
+// `npm run check -- backends webgl`.
 
 import {spawnSync} from 'node:child_process';
 import {argv} from 'node:process';

@@ -1,7 +1,9 @@
-// Brings @tensorflow/tfjs-node to the node_modules of this checkout, for the suites that run on it: `npm run setup -- tfjs-node`.
+// Brings @tensorflow/tfjs-node to the node_modules of this checkout, for the suites that run on it:
+// `npm run setup -- tfjs-node`.
 //
-// The package downloads the TensorFlow C library when it is installed. Where that fails, the library is taken from PyPI's wheel of
-// TensorFlow and the package's addon is compiled against it. package.json and its lock stay as they are.
+// The package downloads the TensorFlow C library when it is installed. Where that fails, the library is taken from
+// PyPI's wheel of TensorFlow and the package's addon is compiled against it. package.json and its lock stay as they
+// are.
 
 import {spawnSync} from 'node:child_process';
 import {
@@ -129,7 +131,8 @@ function findTools(): Tools {
   }
   if (python === undefined || missing.length > 0) {
     throw new SetupError(
-      `the package's own download failed, and to compile it this is missing:\n${missing.map(line => `  ${line}`).join('\n')}`,
+      "the package's own download failed, and to compile it this is " +
+        `missing:\n${missing.map(line => `  ${line}`).join('\n')}`,
     );
   }
   return {python, nodeGyp};
@@ -185,7 +188,10 @@ function compileAddon({nodeGyp}: Tools): void {
   mustRun('node-gyp', process.execPath, [nodeGyp, 'rebuild', ...headers, ...module, ...napi], PACKAGE);
 }
 
-/** Refuses a package that is not the one that was tried, before any script of it runs. npm has checked the archive against this value. */
+/**
+ * Refuses a package that is not the one that was tried, before any script of it runs. npm has checked the archive
+ * against this value.
+ */
 function refuseOtherPackage(): void {
   const lock = JSON.parse(readFileSync(join(ROOT, 'node_modules/.package-lock.json'), 'utf8')) as {
     packages: Record<string, {integrity?: string} | undefined>;

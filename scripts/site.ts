@@ -1,5 +1,5 @@
-// Builds the documentation as a site, in site/.vitepress/dist: `npm run docs`. With `-- --serve` it serves the pages as they are written, and
-// builds them anew when they change.
+// Builds the documentation as a site, in site/.vitepress/dist: `npm run docs`. With `-- --serve` it serves the pages as
+// they are written, and builds them anew when they change.
 
 import {spawnSync} from 'node:child_process';
 import {rmSync} from 'node:fs';

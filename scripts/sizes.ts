@@ -1,7 +1,8 @@
-// Prints how many bytes a page loads, and which rooms they come from: `npm run check -- sizes`. Fails where a limit is exceeded. A change that
-// needs more raises the limit in sizes.json, and says by how much.
+// Prints how many bytes a page loads, and which rooms they come from: `npm run check -- sizes`. Fails where a limit is
+// exceeded. A change that needs more raises the limit in sizes.json, and says by how much.
 //
-// Minified by esbuild, tfjs external, compressed with brotli. The totals are of the built library, as a page's bundler meets it.
+// Minified by esbuild, tfjs external, compressed with brotli. The totals are of the built library, as a page's bundler
+// meets it.
 
 import {existsSync, readFileSync} from 'node:fs';
 import {dirname, join, relative} from 'node:path';

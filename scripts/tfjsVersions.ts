@@ -1,7 +1,9 @@
-// Runs the suite with other versions of tfjs, each in a copy of the last commit in a folder for temporary files, which is kept for the
-// next time: `npm run check -- tfjs`, or `npm run check -- tfjs 4.20.0 -- test/layers` for one version and some of the tests.
+// Runs the suite with other versions of tfjs, each in a copy of the last commit in a folder for temporary files, which
+// is kept for the next time: `npm run check -- tfjs`, or `npm run check -- tfjs 4.20.0 -- test/layers` for one version
+// and some of the tests.
 //
-// What runs is what jest runs in this repository, save what needs a browser, a build or tools for this repository alone.
+// What runs is what jest runs in this repository, save what needs a browser, a build or tools for this repository
+// alone.
 
 import {spawnSync} from 'node:child_process';
 import {existsSync, mkdirSync, readFileSync, writeFileSync} from 'node:fs';

@@ -15,7 +15,10 @@ function tableOf(changes: readonly Change[]): string {
   ].join('\n');
 }
 
-/** A page with its tables written anew: what changes something in the globals of tfjs, and what changes objects that are passed in. */
+/**
+ * A page with its tables written anew: what changes something in the globals of tfjs, and what changes objects that are
+ * passed in.
+ */
 export function written(page: string): string {
   const tables = [
     CHANGES.filter(({globals}) => globals !== undefined),

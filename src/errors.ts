@@ -3,8 +3,9 @@ const MOST_CHARACTERS = 4000;
 const MOST_OF_A_LINE = 1000;
 
 /**
- * The one class of error that this library throws on purpose. The message says what was expected, what came, and the way out; a
- * line each where several things are wrong at once. It has some 4,000 characters at most, whatever it is about.
+ * The one class of error that this library throws on purpose. The message says what was expected, what came, and the
+ * way out; a line each where several things are wrong at once. It has some 4,000 characters at most, whatever it is
+ * about.
  */
 export class LoRAError extends Error {
   override readonly name = 'LoRAError';
@@ -33,7 +34,10 @@ export function isAbsence(error: unknown): boolean {
   );
 }
 
-/** An error as one of this library: itself if it is one, else one that says what could not be done, and has it for its cause. */
+/**
+ * An error as one of this library: itself if it is one, else one that says what could not be done, and has it for its
+ * cause.
+ */
 export function asLoRAError(error: unknown, what: string): LoRAError {
   return error instanceof LoRAError ? error : new LoRAError(`${what}: ${messageOf(error)}`, {cause: error});
 }

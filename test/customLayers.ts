@@ -45,8 +45,8 @@ export interface PairCall {
 }
 
 /**
- * Two sequences in, two tensors out, with a kernel `[in, heads, size]`, one `[heads, size, out]`, a bias and a table of no use for an
- * update. It keeps what it was called with, and fails when told to.
+ * Two sequences in, two tensors out, with a kernel `[in, heads, size]`, one `[heads, size, out]`, a bias and a table of
+ * no use for an update. It keeps what it was called with, and fails when told to.
  */
 export class Pair extends tf.layers.Layer {
   static readonly className = 'Pair';

@@ -61,7 +61,9 @@ export function random<R extends tf.Rank>(shape: tf.ShapeMap[R], seed: number, d
   return tf.randomNormal<R>(shape, 0, deviation, 'float32', seed);
 }
 
-/** The deviation of inputs of which sums over a fan-in are about 1, where an activation is neither linear nor constant. */
+/**
+ * The deviation of inputs of which sums over a fan-in are about 1, where an activation is neither linear nor constant.
+ */
 export function deviationFor(fanIn: number): number {
   return 1 / Math.sqrt(fanIn);
 }
@@ -76,8 +78,8 @@ export async function on(backend: string, compute: () => tf.Tensor[]): Promise<n
 }
 
 /**
- * `f` of named inputs, then its gradients in all of them, for a random upstream gradient. That is mostly positive, so that a sum over it does
- * not cancel.
+ * `f` of named inputs, then its gradients in all of them, for a random upstream gradient. That is mostly positive, so
+ * that a sum over it does not cancel.
  */
 export function differentiate(
   inputs: Record<string, tf.Tensor>,
@@ -91,8 +93,9 @@ export function differentiate(
 }
 
 /**
- * Expects gradients that agree to 1e-4 of each number, or 1e-5 of the largest where numbers cancel. All may be small where an activation is near its
- * bound: `1 − y²` of tanh rounds by 1.2e-7 there, times an upstream gradient of up to 4, so that 5e-7 are always allowed.
+ * Expects gradients that agree to 1e-4 of each number, or 1e-5 of the largest where numbers cancel. All may be small
+ * where an activation is near its bound: `1 − y²` of tanh rounds by 1.2e-7 there, times an upstream gradient of up to
+ * 4, so that 5e-7 are always allowed.
  */
 export function expectGradients(actual: number[][], expected: number[][]): void {
   expect(actual).toHaveLength(expected.length);

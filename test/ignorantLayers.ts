@@ -2,7 +2,8 @@ import * as tf from '@tensorflow/tfjs';
 import {random} from './helpers';
 import {type Specimen, stir} from './models';
 
-// Layers as many write them: the constructor takes no config, so that tfjs gives each rebuilt layer a new automatic name.
+// Layers as many write them: the constructor takes no config, so that tfjs gives each rebuilt layer a new automatic
+// name.
 
 type Inputs = tf.Tensor | tf.Tensor[];
 

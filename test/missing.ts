@@ -1,7 +1,9 @@
 import {spawnSync} from 'node:child_process';
 import {join} from 'node:path';
 
-/** `describe`, where nothing is missing; else its tests are skipped, or with `CI=true` fail, and say what is missing. */
+/**
+ * `describe`, where nothing is missing; else its tests are skipped, or with `CI=true` fail, and say what is missing.
+ */
 export function describeUnless(missing: string | undefined, name: string, tests: () => void): void {
   if (missing === undefined) {
     describe(name, tests);

@@ -111,7 +111,10 @@ export async function train(
   return history;
 }
 
-/** A place in memory that models and adapters can be saved to and loaded from. What is saved goes through JSON, as a file would. */
+/**
+ * A place in memory that models and adapters can be saved to and loaded from. What is saved goes through JSON, as a
+ * file would.
+ */
 export class MemoryHandler implements tf.io.IOHandler {
   json = '';
   weightData: tf.io.WeightData = new ArrayBuffer(0);

@@ -143,7 +143,9 @@ function affine(torchName: string, layout: Layout = 'kernel', groups?: number): 
   ];
 }
 
-/** The network of the fixtures lora, rslora, modules_to_save and bias_lora_only. Its layers are called as its modules. */
+/**
+ * The network of the fixtures lora, rslora, modules_to_save and bias_lora_only. Its layers are called as its modules.
+ */
 export function smallNetwork(): Network {
   const base = JSON.parse(readText('base.json')) as {
     weights: Record<string, Stored>;

@@ -21,7 +21,8 @@ export interface Batch {
 /**
  * A model, data and targets to measure with.
  *
- * The process that measures stock tfjs loads the cases too, so nothing here may import the library: that would register its kernels.
+ * The process that measures stock tfjs loads the cases too, so nothing here may import the library: that would register
+ * its kernels.
  */
 export interface BenchCase {
   title: string;
@@ -30,7 +31,9 @@ export interface BenchCase {
   build: () => Promise<tf.LayersModel>;
   batch: () => Batch;
   targets: (model: tf.LayersModel) => Targets;
-  /** The least a step can do, where it can be said more closely than by the forward pass: forward and input gradients. */
+  /**
+   * The least a step can do, where it can be said more closely than by the forward pass: forward and input gradients.
+   */
   floor?: (model: tf.LayersModel, xs: tf.Tensor) => Run;
   /** The products with frozen kernels that a step cannot do without, forward and backward, and nothing else. */
   products?: () => Run;

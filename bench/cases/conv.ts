@@ -9,7 +9,9 @@ const DEPTH = 6;
 const CLASSES = 10;
 
 export const conv: BenchCase = {
-  title: `conv net: ${DEPTH} × [Conv2D 3×3, ${CHANNELS} → BatchNormalization → ReLU] on ${SIZE}×${SIZE}×3, batch ${BATCH}, rank 8 on every convolution`,
+  title:
+    `conv net: ${DEPTH} × [Conv2D 3×3, ${CHANNELS} → BatchNormalization → ReLU] on ${SIZE}×${SIZE}×3, batch ` +
+    `${BATCH}, rank 8 on every convolution`,
   loss: 'categoricalCrossentropy',
   build: () => {
     const model = tf.sequential();

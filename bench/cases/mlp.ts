@@ -33,8 +33,8 @@ export const mlp: BenchCase = {
 };
 
 /**
- * The forward pass and, for each layer but the first, `dx = dy·Wᵀ` as a plain product with a transposed kernel that is there already:
- * the rate of the forward pass. The first layer's input is data and needs no gradient.
+ * The forward pass and, for each layer but the first, `dx = dy·Wᵀ` as a plain product with a transposed kernel that is
+ * there already: the rate of the forward pass. The first layer's input is data and needs no gradient.
  */
 function floor(model: tf.LayersModel, xs: tf.Tensor): Run {
   const predict = forward(model, xs);
@@ -52,7 +52,10 @@ function floor(model: tf.LayersModel, xs: tf.Tensor): Run {
   };
 }
 
-/** `x·W` of each wide layer and `dy·Wᵀ` of each but the first. Each has a kernel of its own, as in the model, so that none stays in the cache. */
+/**
+ * `x·W` of each wide layer and `dy·Wᵀ` of each but the first. Each has a kernel of its own, as in the model, so that
+ * none stays in the cache.
+ */
 function products(): Run {
   const kernels = Array.from({length: DEPTH}, () => tf.randomNormal<tf.Rank.R2>([WIDTH, WIDTH]));
   const x = tf.randomNormal<tf.Rank.R2>([BATCH, WIDTH]);

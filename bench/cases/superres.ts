@@ -10,7 +10,9 @@ const SIZE = 32;
 const FOLDER = new URL('../../node_modules/@upscalerjs/default-model/models/', import.meta.url);
 
 export const superres: BenchCase = {
-  title: `super-resolution: 2× upscaler of @upscalerjs/default-model, batch ${BATCH} of ${SIZE} px, rank 8 on every convolution`,
+  title:
+    `super-resolution: 2× upscaler of @upscalerjs/default-model, batch ${BATCH} of ${SIZE} px, rank 8 on every ` +
+    'convolution',
   loss: 'meanSquaredError',
   build: async () => {
     const json = JSON.parse(await readFile(new URL('model.json', FOLDER), 'utf8')) as tf.io.ModelJSON;

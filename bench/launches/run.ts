@@ -1,6 +1,7 @@
 // Counts what a training step launches on a graphics card, and what it holds, in headless Chromium:
 //
-//     npm run bench -- launches [--backend webgpu,webgl] [--case mlp,mobilenet,gpt,gpt-192] [--nanogpt folder] [--steps 5] [--top 8]
+//     npm run bench -- launches [--backend webgpu,webgl] [--case mlp,mobilenet,gpt,gpt-192] [--nanogpt folder] [--steps
+// 5] [--top 8]
 //
 // `--nanogpt` is a folder in which `npm install @genai-fi/nanogpt@1.3.0` was run; its GPT is then measured beside ours.
 

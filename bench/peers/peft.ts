@@ -67,7 +67,8 @@ export async function startPeft(name: CaseName, expected: Record<PeerRun, Counts
     if (theirs.trainable !== ours.trainable || theirs.total !== ours.total) {
       child.stdin.end();
       throw new Error(
-        `The ${run} model of "${name}" trains ${theirs.trainable} of ${theirs.total} numbers in PyTorch and ${ours.trainable} of ${ours.total} here.`,
+        `The ${run} model of "${name}" trains ${theirs.trainable} of ${theirs.total} numbers in PyTorch and ` +
+          `${ours.trainable} of ${ours.total} here.`,
       );
     }
   }

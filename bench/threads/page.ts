@@ -1,4 +1,5 @@
-// Measures in a page: `predict` before the library is loaded, then with it, then a LoRA step, on as many threads of tfjs's wasm backend.
+// Measures in a page: `predict` before the library is loaded, then with it, then a LoRA step, on as many threads of
+// tfjs's wasm backend.
 
 import * as tf from '@tensorflow/tfjs';
 import {getThreadsCount, setThreadsCount, setWasmPaths} from '@tensorflow/tfjs-backend-wasm';

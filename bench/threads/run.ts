@@ -1,4 +1,5 @@
-// What threads gain on wasm, in Chromium: `npm run bench -- threads [1 2 …]`, the numbers of threads that are asked for.
+// What threads gain on wasm, in Chromium: `npm run bench -- threads [1 2 …]`, the numbers of threads that are asked
+// for.
 
 import type {AddressInfo} from 'node:net';
 import {fileURLToPath} from 'node:url';

@@ -21,7 +21,10 @@ export const reverse: Task = word => Array.from(word).reverse().join('');
 export interface Examples {
   /** Numbers of signs, `[n, READ]`. */
   texts: tf.Tensor2D;
-  /** One-hot: at each place the sign that comes next if it belongs to the answer, elsewhere zeros, which no loss counts. `[n, READ, signs]` */
+  /**
+   * One-hot: at each place the sign that comes next if it belongs to the answer, elsewhere zeros, which no loss counts.
+   * `[n, READ, signs]`
+   */
   answers: tf.Tensor3D;
 }
 

@@ -6,7 +6,10 @@ import {CausalSelfAttention, Positions} from './layers';
 const WIDTH = 32;
 const SEED = 5;
 
-/** A transformer of one block that reads signs and says at each place which sign comes next: `[n, READ] → [n, READ, signs]`. */
+/**
+ * A transformer of one block that reads signs and says at each place which sign comes next:
+ * `[n, READ] → [n, READ, signs]`.
+ */
 export function buildWriter(): tf.LayersModel {
   const {layers} = tf;
   let seed = SEED;

@@ -1,5 +1,6 @@
 /**
- * A small transformer, with an attention layer of our own, has learned to write words once more. LoRA teaches it to write them backwards.
+ * A small transformer, with an attention layer of our own, has learned to write words once more. LoRA teaches it to
+ * write them backwards.
  *
  *     npm run example -- attention
  */

@@ -1,6 +1,6 @@
 /**
- * Makes what the page brings along, in `public/`: a CNN that reads the digits 0–4, and sample images of 5–9. Its results are committed;
- * run it to make them again (half a minute on two cores).
+ * Makes what the page brings along, in `public/`: a CNN that reads the digits 0–4, and sample images of 5–9. Its
+ * results are committed; run it to make them again (half a minute on two cores).
  *
  *     npx tsx examples/browser/pretrain.ts
  */

@@ -1,6 +1,6 @@
 /**
- * A pretrained encoder of sentences learns to tell spam by subject lines: a head alone, LoRA, or everything. Then three adapters for three
- * questions share one encoder in memory.
+ * A pretrained encoder of sentences learns to tell spam by subject lines: a head alone, LoRA, or everything. Then three
+ * adapters for three questions share one encoder in memory.
  *
  *     npm run example -- encoder
  *     npm run example -- encoder --quick    one seed, fewer subjects

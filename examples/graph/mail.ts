@@ -15,8 +15,8 @@ export interface Mails {
 }
 
 /**
- * Takes mails out of a folder of SpamAssassin's public corpus, as many of either kind, the same for the same seed. No subject is taken twice: what
- * is sent to a list, and each answer to it, has the same one.
+ * Takes mails out of a folder of SpamAssassin's public corpus, as many of either kind, the same for the same seed. No
+ * subject is taken twice: what is sent to a list, and each answer to it, has the same one.
  */
 export function readMails(folder: string, counts: {train: number; test: number}, seed: number): Mails {
   const subjects = new Map<string, Mail>();
@@ -30,9 +30,17 @@ export function readMails(folder: string, counts: {train: number; test: number},
       }
     }
   }
-  const ofEither = [true, false].map(spam => shuffled([...subjects.values()].filter(mail => mail.spam === spam), seed)); // prettier-ignore
+  const ofEither = [true, false].map(spam =>
+    shuffled(
+      [...subjects.values()].filter(mail => mail.spam === spam),
+      seed,
+    ),
+  );
   const take = (from: number, count: number) =>
-    shuffled(ofEither.flatMap(mails => mails.slice(from / 2, (from + count) / 2)), seed); // prettier-ignore
+    shuffled(
+      ofEither.flatMap(mails => mails.slice(from / 2, (from + count) / 2)),
+      seed,
+    );
   return {test: take(0, counts.test), train: take(counts.test, counts.train)};
 }
 

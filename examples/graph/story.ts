@@ -11,7 +11,10 @@ export interface Features {
   labels: tf.Tensor2D;
 }
 
-/** What trains: a linear classifier on what the graph computes; that, and low-rank updates; that, and every weight behind the cut. */
+/**
+ * What trains: a linear classifier on what the graph computes; that, and low-rank updates; that, and every weight
+ * behind the cut.
+ */
 export type Method = 'probe' | 'lora' | 'full';
 
 /** A graph, and what a part of it is to learn. */
@@ -135,7 +138,8 @@ async function fit(
 }
 
 /**
- * Saves what LoRA learned as a small file, and the whole graph with that baked in: a GraphModel like the one that it came from.
+ * Saves what LoRA learned as a small file, and the whole graph with that baked in: a GraphModel like the one that it
+ * came from.
  *
  * @returns the graph after it was in its file.
  */

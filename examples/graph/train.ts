@@ -1,5 +1,6 @@
 /**
- * Fine-tunes two GraphModels, which tfjs can only run: a picture classifier sorts emoji, and a sentence encoder tells spam by its subject.
+ * Fine-tunes two GraphModels, which tfjs can only run: a picture classifier sorts emoji, and a sentence encoder tells
+ * spam by its subject.
  *
  *     npm run example -- graph
  *     npm run example -- graph --quick    one seed, fewer examples

@@ -26,7 +26,10 @@ export interface Scale {
 export const FULL: Scale = {train: 200, test: 100, epochs: 8, seeds: [1, 2, 3]};
 export const QUICK: Scale = {train: 50, test: 30, epochs: 4, seeds: [1]};
 
-/** A way to adapt the network, and the learning rate that suits it: the best of 4, 8, 16, 32 and 64 thousandths at a seed that is not measured. */
+/**
+ * A way to adapt the network, and the learning rate that suits it: the best of 4, 8, 16, 32 and 64 thousandths at a
+ * seed that is not measured.
+ */
 export interface Way {
   name: string;
   config: LoRAConfig;
@@ -131,7 +134,10 @@ export async function study(scale: Scale, log: (line: string) => void = () => un
   return rows;
 }
 
-/** Trains at twice the rank, and cuts to the size of rank 4: the same rank for all layers, or the rank that each makes the most of. */
+/**
+ * Trains at twice the rank, and cuts to the size of rank 4: the same rank for all layers, or the rank that each makes
+ * the most of.
+ */
 export async function cut(scale: Scale): Promise<{name: string; mean: number; spread: number; parameters: number}[]> {
   const [lora] = WAYS as [Way];
   const percents: Record<string, number[]> = {
@@ -169,7 +175,9 @@ interface Costs {
   peakBytes: number;
 }
 
-/** What a step of each way costs, measured in turn, so that whatever else happens on the machine meets them all alike. */
+/**
+ * What a step of each way costs, measured in turn, so that whatever else happens on the machine meets them all alike.
+ */
 async function costsOf({base, turned}: Task, {epochs}: Scale): Promise<Costs[]> {
   const x = tf.slice(turned.images, 0, 50);
   const y = tf.slice(turned.labels, 0, 50);

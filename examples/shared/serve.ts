@@ -6,7 +6,9 @@ import {build, preview} from 'vite';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 
-/** Builds a page, and the library where it is not built yet or has changed since, and serves the page on this machine. */
+/**
+ * Builds a page, and the library where it is not built yet or has changed since, and serves the page on this machine.
+ */
 export async function servePage(configFile: string): Promise<void> {
   if (!isBuilt()) {
     console.log('Building the library …');

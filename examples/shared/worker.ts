@@ -1,4 +1,5 @@
-// Calls of an object that lives in a worker, where even a long step does not hold up the page. What goes over is copied.
+// Calls of an object that lives in a worker, where even a long step does not hold up the page. What goes over is
+// copied.
 
 /** The names of an object's functions that return promises. */
 type Methods<E> = {[M in keyof E]: E[M] extends (...args: never[]) => Promise<unknown> ? M : never}[keyof E];

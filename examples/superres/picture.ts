@@ -3,7 +3,9 @@ import {Resvg} from '@resvg/resvg-js';
 import type * as tf from '@tensorflow/tfjs';
 import {packageFile} from '../shared/packages';
 
-/** One column of the picture: what is written above it, and images `[n, s, s, 3]` of 0–255, of which each row shows one. */
+/**
+ * One column of the picture: what is written above it, and images `[n, s, s, 3]` of 0–255, of which each row shows one.
+ */
 export interface Column {
   title: string;
   subtitle: string;

@@ -21,8 +21,8 @@ export function toBytes(images: tf.Tensor4D): tf.Tensor4D {
 }
 
 /**
- * Doubles the size of square images `[n, s, s, 3]` by bicubic interpolation with Keys' kernel (a = −½), as image editors do. It is
- * what a trained upscaler has to beat.
+ * Doubles the size of square images `[n, s, s, 3]` by bicubic interpolation with Keys' kernel (a = −½), as image
+ * editors do. It is what a trained upscaler has to beat.
  *
  *     Y = M · X · Mᵀ      with M [2s, s], four weights a row
  */
@@ -38,7 +38,9 @@ export function bicubic(images: tf.Tensor4D): tf.Tensor4D {
   });
 }
 
-/** How much each of `size` pixels gives to each of twice as many; those beyond an edge are taken to be like the edge. */
+/**
+ * How much each of `size` pixels gives to each of twice as many; those beyond an edge are taken to be like the edge.
+ */
 function bicubicWeights(size: number): tf.Tensor2D {
   const weights = tf.buffer<tf.Rank.R2>([2 * size, size]);
   for (let target = 0; target < 2 * size; target++) {

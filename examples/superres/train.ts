@@ -1,5 +1,6 @@
 /**
- * Teaches a pretrained 2× upscaler, which knows photographs, to enlarge emoji: by LoRA, and for comparison by training all of it.
+ * Teaches a pretrained 2× upscaler, which knows photographs, to enlarge emoji: by LoRA, and for comparison by training
+ * all of it.
  *
  *     npm run example
  *     npm run example -- --quick    a tenth of the steps, with less to see
@@ -45,8 +46,10 @@ const mergedFile = fileHandler(join(OUTPUT, 'merged'));
 await mergeLoRA(model).save(mergedFile);
 const merged = await tf.loadLayersModel(mergedFile);
 
-// 6. For comparison, the usual way: as many steps on the same patches with every weight free. (Both learning rates are the best
-//    of several. The wasm backend has no gradients for convolutions of its own; the library brought them along in step 3.)
+// 6. For comparison, the usual way: as many steps on the same patches with every weight free. (Both learning rates are
+// the best
+//    of several. The wasm backend has no gradients for convolutions of its own; the library brought them along in step
+// 3.)
 const full = await tf.loadLayersModel(fileHandler(join(UPSCALER, 'model.json')));
 const fullSeconds = await fit('full fine-tuning', full, 4e-4);
 await full.save(fileHandler(join(OUTPUT, 'full')));

@@ -39,8 +39,8 @@ export interface Outcome {
 export const styles = Object.keys(STYLES) as Style[];
 
 /**
- * Trains a base on plain digits and an adapter for each style; then measures, on one model in memory, the base, each adapter, blends and
- * strengths, on digits of each style.
+ * Trains a base on plain digits and an adapter for each style; then measures, on one model in memory, the base, each
+ * adapter, blends and strengths, on digits of each style.
  */
 export async function swap(
   scale: Scale,

@@ -1,4 +1,5 @@
-// Takes every graph of some npm packages through import, training, merge and back: `npm run check -- graphs`, or with names for some of them.
+// Takes every graph of some npm packages through import, training, merge and back: `npm run check -- graphs`, or with
+// names for some of them.
 
 import {spawnSync} from 'node:child_process';
 import {dirname, join} from 'node:path';

@@ -21,8 +21,8 @@ export interface AdapterConfig {
 }
 
 /**
- * An adapter as a value: a config, and tensors by name (`<layer path>/lora_A`, `<layer path>/lora_B`; for layers that train in full
- * `<layer path>/kernel` and so on). It holds tensors of its own: dispose it when it is no longer needed.
+ * An adapter as a value: a config, and tensors by name (`<layer path>/lora_A`, `<layer path>/lora_B`; for layers that
+ * train in full `<layer path>/kernel` and so on). It holds tensors of its own: dispose it when it is no longer needed.
  */
 export interface Adapter {
   readonly config: AdapterConfig;
@@ -31,7 +31,10 @@ export interface Adapter {
   dispose(): void;
 }
 
-/** How an adapter updates a layer, if it does. A path may be a name that every object has a property of, such as `constructor`. */
+/**
+ * How an adapter updates a layer, if it does. A path may be a name that every object has a property of, such as
+ * `constructor`.
+ */
 export function layerConfigAt({layers}: AdapterConfig, path: string): LayerConfig | undefined {
   return Object.hasOwn(layers, path) ? layers[path] : undefined;
 }

@@ -22,16 +22,18 @@ interface Step {
 }
 
 /**
- * A new adapter of at most a given size, whose ranks go where they count most. The singular values of all updates are sorted by `σ²` for each
- * number that they take, and the first of them are kept. Layers that get no rank are left out. The adapter is not changed.
+ * A new adapter of at most a given size, whose ranks go where they count most. The singular values of all updates are
+ * sorted by `σ²` for each number that they take, and the first of them are kept. Layers that get no rank are left out.
+ * The adapter is not changed.
  *
  *     const small = await allocateRanks(getAdapter(model), {budget: 20_000});
  *
- * It needs no training: train at a higher rank than is needed, then cut. What an adapter brings in full (layers in `trainable`, biases) does not
- * count. (The idea of AdaLoRA, Zhang et al., arXiv 2303.10512, without its training.)
+ * It needs no training: train at a higher rank than is needed, then cut. What an adapter brings in full (layers in
+ * `trainable`, biases) does not count. (The idea of AdaLoRA, Zhang et al., arXiv 2303.10512, without its training.)
  *
  * @returns a promise, since the singular values are read from the backend.
- * @throws LoRAError if the budget is no positive number or too small for a rank of any layer, or an update is no low-rank product.
+ * @throws LoRAError if the budget is no positive number or too small for a rank of any layer, or an update is no
+ * low-rank product.
  */
 export async function allocateRanks(adapter: Adapter, options: AllocateOptions): Promise<Adapter> {
   checkOptions(options, {budget: true});
@@ -88,7 +90,10 @@ async function stepsOf(layer: JointLayer): Promise<Step[]> {
   return steps;
 }
 
-/** The rank of each layer. Of the steps that the budget has room for, the next is always the one with the most energy for each number. */
+/**
+ * The rank of each layer. Of the steps that the budget has room for, the next is always the one with the most energy
+ * for each number.
+ */
 function allocate(steps: readonly Step[][], budget: number): number[] {
   const ranks = steps.map(() => 0);
   for (let left = budget; ;) {

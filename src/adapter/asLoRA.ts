@@ -6,14 +6,17 @@ import {type Adapter, layerConfigAt, makeAdapter} from './adapter';
 import {limitOf, tensorsByLayer} from './layerTensors';
 import {matricesOf, reduced} from './mixing';
 
-/** Whether a method's updates are low-rank products with parameters other than LoRA's two factors, as those of PiSSA, OLoRA and VeRA. */
+/**
+ * Whether a method's updates are low-rank products with parameters other than LoRA's two factors, as those of PiSSA,
+ * OLoRA and VeRA.
+ */
 export function isProduct(method: Method): boolean {
   return method.product !== undefined && method.parametersOf === undefined;
 }
 
 /**
- * An adapter that computes the same, to rounding, by LoRA where its updates are low-rank products. Those of PiSSA and OLoRA have twice the rank
- * then, or what the layer can hold. Other updates stay as they are.
+ * An adapter that computes the same, to rounding, by LoRA where its updates are low-rank products. Those of PiSSA and
+ * OLoRA have twice the rank then, or what the layer can hold. Other updates stay as they are.
  *
  * @param converts says of which methods.
  */
@@ -37,7 +40,8 @@ export function asLoRA(adapter: Adapter, converts: (method: Method) => boolean =
       products[`${start}lora_A`] = tf.reshape(product.a, [...a.shape.slice(0, -1), rank]);
       products[`${start}lora_B`] = tf.reshape(product.b, [rank, ...b.shape.slice(1)]);
       method.parameterNames.forEach(parameter => own.delete(start + parameter));
-      ranks.set(path, Math.max(rank, ranks.get(path) ?? 1)); // a smaller weight of the layer has the rank that it can hold
+      // a smaller weight of the layer has the rank that it can hold
+      ranks.set(path, Math.max(rank, ranks.get(path) ?? 1));
       layers[path] = {...layer, ...withRank(resolveStrength(layer), ranks.get(path) ?? rank)};
     }
     return products;

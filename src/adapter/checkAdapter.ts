@@ -35,7 +35,10 @@ export function checkAdapter(value: unknown): asserts value is Adapter {
   }
 }
 
-/** What an adapter's config may say of a layer. What is not understood may not be passed over: it would compute something else. */
+/**
+ * What an adapter's config may say of a layer. What is not understood may not be passed over: it would compute
+ * something else.
+ */
 const LAYER_FIELDS: Readonly<Record<keyof LayerConfig, true>> = {
   className: true,
   method: true,

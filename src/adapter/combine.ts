@@ -6,23 +6,24 @@ import type {WeightFactors} from './layerTensors';
 import {mergeFactors, type Merging, type Product, reduced, sum, type Term} from './mixing';
 
 /**
- * A new adapter from several, layer by layer. Where only some of them adapt a layer, the others count as an update of 0. Ranks, alphas and
- * rank stabilisation may differ. The adapters are not changed.
+ * A new adapter from several, layer by layer. Where only some of them adapt a layer, the others count as an update of
+ * 0. Ranks, alphas and rank stabilisation may differ. The adapters are not changed.
  *
- * - `'exact'`: `Σ wᵢ·sᵢ·Aᵢ·Bᵢ` to rounding. The factors stand side by side, so the ranks add up; a sum above min(fan-in, fan-out) is rewritten
- *   without loss. Weights may be negative. (PEFT's `cat`.)
- * - `'ties'` (arXiv 2306.01708): trims each adapter to its largest entries, elects a sign for each entry, and takes the mean of those that agree,
- *   `Σ wᵢ·xᵢ / count`. Weights must be positive; the election does not look at them.
+ * - `'exact'`: `Σ wᵢ·sᵢ·Aᵢ·Bᵢ` to rounding. The factors stand side by side, so the ranks add up; a sum above
+ *   min(fan-in, fan-out) is rewritten without loss. Weights may be negative. (PEFT's `cat`.)
+ * - `'ties'` (arXiv 2306.01708): trims each adapter to its largest entries, elects a sign for each entry, and takes the
+ *   mean of those that agree, `Σ wᵢ·xᵢ / count`. Weights must be positive; the election does not look at them.
  * - `'dare'` (arXiv 2311.03099): drops entries at random, rescales the others by `1 / density`, and adds up, `Σ wᵢ·xᵢ`.
  *
- * `'ties'` and `'dare'` work on `A` and `B` separately, with weights `√|wᵢ·sᵢ|`, as PEFT's `ties` and `dare_linear` do. That is quick, and
- * makes sense for adapters of one rank that started from the same `A`. {@link compressAdapter} applies them to the updates themselves.
+ * `'ties'` and `'dare'` work on `A` and `B` separately, with weights `√|wᵢ·sᵢ|`, as PEFT's `ties` and `dare_linear` do.
+ * That is quick, and makes sense for adapters of one rank that started from the same `A`. {@link compressAdapter}
+ * applies them to the updates themselves.
  *
- * Weights that an adapter brings in full (layers in `trainable`, bases and biases that trained) are taken unchanged from the one adapter that
- * brings them, whatever its weight.
+ * Weights that an adapter brings in full (layers in `trainable`, bases and biases that trained) are taken unchanged
+ * from the one adapter that brings them, whatever its weight.
  *
- * @throws LoRAError if an option is missing or belongs to another method, or the adapters do not match: other classes or shapes, different
- *     new heads, or a weight that more than one brings in full. A line for each reason.
+ * @throws LoRAError if an option is missing or belongs to another method, or the adapters do not match: other classes
+ *     or shapes, different new heads, or a weight that more than one brings in full. A line for each reason.
  */
 export function combineAdapters(parts: readonly WeightedAdapter[], options: CombineOptions = {}): Adapter {
   const joint = checkCombination(parts, options);

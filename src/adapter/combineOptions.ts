@@ -87,7 +87,8 @@ function optionFaults(options: CombineOptions, always: readonly string[]): strin
       .filter(([key]) => !known.includes(key))
       .map(
         ([key]) =>
-          `Method '${method}' has no option "${key}". ${known.length === 0 ? 'It has none' : `It has: ${known.join(', ')}`}.`,
+          `Method '${method}' has no option "${key}". ` +
+          `${known.length === 0 ? 'It has none' : `It has: ${known.join(', ')}`}.`,
       ),
     ...(required === undefined || given.some(([key]) => required.startsWith(`${key}:`))
       ? []
@@ -105,7 +106,8 @@ function optionFaults(options: CombineOptions, always: readonly string[]): strin
 function weightFaults(parts: readonly WeightedAdapter[], method: CombineOptions['method']): string[] {
   return method === 'ties' && parts.some(({weight}) => weight <= 0)
     ? [
-        `Method 'ties' takes positive weights, got ${parts.map(({weight}) => weight).join(', ')}. To subtract an adapter: method 'exact'.`,
+        `Method 'ties' takes positive weights, got ${parts.map(({weight}) => weight).join(', ')}. To subtract an ` +
+          "adapter: method 'exact'.",
       ]
     : [];
 }
@@ -116,8 +118,8 @@ function rankFaults({layers}: Joint): string[] {
     const ranks = members.map(({config}) => config.rank);
     return new Set(ranks).size > 1
       ? [
-          `${path}: ranks ${ranks.join(', ')}. 'ties' and 'dare' merge factors, which must be of one rank here. To merge the updates ` +
-            "themselves: compressAdapter(parts, {rank, method: 'ties', density}).",
+          `${path}: ranks ${ranks.join(', ')}. 'ties' and 'dare' merge factors, which must be of one rank here. To ` +
+            "merge the updates themselves: compressAdapter(parts, {rank, method: 'ties', density}).",
         ]
       : [];
   });

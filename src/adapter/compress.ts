@@ -18,14 +18,15 @@ import {limitOf, type WeightFactors} from './layerTensors';
 import {approximated, mergeUpdates, type Merging, sum} from './mixing';
 
 /**
- * A new adapter of a given rank from one adapter, or from several with weights: in each layer the best approximation of the update of that rank
- * (by singular values), or less rank where the update has less. The adapters are not changed.
+ * A new adapter of a given rank from one adapter, or from several with weights: in each layer the best approximation of
+ * the update of that rank (by singular values), or less rank where the update has less. The adapters are not changed.
  *
  *     await compressAdapter(adapter, {rank: 4})
  *     await compressAdapter([{adapter: cats, weight: 0.7}, {adapter: lions, weight: 0.3}], {rank: 8})
  *
- * Several adapters are combined first: by default they are added, `Σ wᵢ·sᵢ·Aᵢ·Bᵢ` (PEFT's `svd`); with `'ties'` and `'dare'` the updates
- * `sᵢ·Aᵢ·Bᵢ` themselves are merged as in {@link combineAdapters} (PEFT's `ties_svd`, `dare_linear_svd`).
+ * Several adapters are combined first: by default they are added, `Σ wᵢ·sᵢ·Aᵢ·Bᵢ` (PEFT's `svd`); with `'ties'` and
+ * `'dare'` the updates `sᵢ·Aᵢ·Bᵢ` themselves are merged as in {@link combineAdapters} (PEFT's `ties_svd`,
+ * `dare_linear_svd`).
  *
  * @returns a promise, since a small matrix is read from the backend.
  * @throws LoRAError as `combineAdapters`.

@@ -30,7 +30,8 @@ export function checkHeadConfig(head: unknown): void {
   const {at, layers} = (head ?? {}) as Partial<HeadConfig>;
   if (typeof at !== 'string' || !Array.isArray(layers) || layers.length === 0 || !layers.every(isEntry)) {
     throw new LoRAError(
-      "The adapter's head must say where it attaches, and list its layers: {at, layers: [{className, config: {name, …}}]}.",
+      "The adapter's head must say where it attaches, and list its layers: {at, layers: [{className, config: " +
+        '{name, …}}]}.',
     );
   }
   if (layers.length > MAX_LAYERS) {
@@ -46,8 +47,8 @@ export function checkHeadConfig(head: unknown): void {
   }
   if (holdsGraph(layers)) {
     throw new LoRAError(
-      "The adapter's head has a GraphOp, which runs part of a TensorFlow graph. An adapter may come from a stranger, so its head holds layers " +
-        'alone. Share what has such a head as a whole model, or as a graph.',
+      "The adapter's head has a GraphOp, which runs part of a TensorFlow graph. An adapter may come from a " +
+        'stranger, so its head holds layers alone. Share what has such a head as a whole model, or as a graph.',
     );
   }
 }
@@ -81,7 +82,10 @@ function isEntry(entry: unknown): boolean {
   return typeof className === 'string' && typeof config === 'object' && typeof config?.name === 'string';
 }
 
-/** What a head computes, as text that does not depend on the order of keys: its layers without what matters in training alone. */
+/**
+ * What a head computes, as text that does not depend on the order of keys: its layers without what matters in training
+ * alone.
+ */
 function essence(head: HeadConfig | undefined): string {
   return JSON.stringify(head ?? null, (key, value: unknown) => {
     if (key === 'trainable' || /(?:Initializer|Regularizer|Constraint)$/.test(key)) {

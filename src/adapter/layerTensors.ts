@@ -28,8 +28,8 @@ export interface LayerTensors {
 }
 
 /**
- * The tensors of an adapter, by the paths of its layers, with factors in the order of their names; and a line for each that is not as it should
- * be.
+ * The tensors of an adapter, by the paths of its layers, with factors in the order of their names; and a line for each
+ * that is not as it should be.
  */
 export function tensorsByLayer({config, tensors}: Adapter): {
   layers: Map<string, LayerTensors>;
@@ -95,8 +95,8 @@ export function limitOf({a, b}: Pick<WeightFactors, 'a' | 'b'>): number {
 const MAX_PARTS = 16;
 
 /**
- * The layer that a tensor of an adapter belongs to: the one with the longest path that begins the tensor's name. A file may have very many names
- * and very long ones; the cost depends on neither.
+ * The layer that a tensor of an adapter belongs to: the one with the longest path that begins the tensor's name. A file
+ * may have very many names and very long ones; the cost depends on neither.
  */
 export function ownerOf(name: string, paths: {has(path: string): boolean}): string | undefined {
   let slash = name.length;

@@ -56,7 +56,9 @@ export function reduced({a, b}: Product): Product {
   return m <= n ? {a: tf.eye(m), b: whole} : {a: whole, b: tf.eye(n)};
 }
 
-/** The best approximation of a product, or of a matrix, of the given rank, `U·diag(S)·Vᵀ`, half of it in each factor. */
+/**
+ * The best approximation of a product, or of a matrix, of the given rank, `U·diag(S)·Vᵀ`, half of it in each factor.
+ */
 export async function approximated(chain: readonly tf.Tensor2D[], rank: number): Promise<Product> {
   const svd = await truncatedSVD(chain, rank);
   const product = tf.tidy(() => {
@@ -94,8 +96,8 @@ export function mergeUpdates(terms: readonly Term[], merge: Merging): tf.Tensor2
 }
 
 /**
- * TIES (arXiv 2306.01708, §4): of each tensor the entries of the largest magnitude are kept, a majority decides the sign of each entry, and
- * those that agree are averaged.
+ * TIES (arXiv 2306.01708, §4): of each tensor the entries of the largest magnitude are kept, a majority decides the
+ * sign of each entry, and those that agree are averaged.
  */
 export function ties(density: number, majoritySign: MajoritySign): Merging {
   return (tensors, weights) =>
@@ -119,7 +121,10 @@ function trim(tensor: tf.Tensor, density: number): tf.Tensor {
   return tf.reshape(tf.mul(flat, tf.cast(kept, 'float32')), tensor.shape);
 }
 
-/** DARE (arXiv 2311.03099, §3.2): entries are dropped at random, the others rescaled by `1 / density`, and the tensors added up. */
+/**
+ * DARE (arXiv 2311.03099, §3.2): entries are dropped at random, the others rescaled by `1 / density`, and the tensors
+ * added up.
+ */
 export function dare(density: number, seed: number | undefined): Merging {
   let next = seed;
   return (tensors, weights) =>

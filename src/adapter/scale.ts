@@ -6,10 +6,12 @@ import {type Adapter, makeAdapter} from './adapter';
 import {checkAdapter} from './checkAdapter';
 
 /**
- * An adapter with `k` times the strength: every `alpha` is multiplied, so that each update becomes `k·s·A·B`. The tensors share their buffers
- * with the adapter's own. With `k = 0` nothing is left of the updates, with `k = 1` nothing changes.
+ * An adapter with `k` times the strength: every `alpha` is multiplied, so that each update becomes `k·s·A·B`. The
+ * tensors share their buffers with the adapter's own. With `k = 0` nothing is left of the updates, with `k = 1` nothing
+ * changes.
  *
- * What the adapter brings in full, layers in `trainable`, a base and biases that trained along, has no strength: it stays as it is.
+ * What the adapter brings in full, layers in `trainable`, a base and biases that trained along, has no strength: it
+ * stays as it is.
  *
  * @param k finite and not negative. (`combineAdapters` takes negative weights.)
  * @throws LoRAError if `k` is out of range, or the adapter was disposed.
@@ -18,7 +20,8 @@ export function scaleAdapter(adapter: Adapter, k: number): Adapter {
   checkAdapter(adapter);
   if (!Number.isFinite(k) || k < 0) {
     throw new LoRAError(
-      `k must be a finite number that is not negative, got ${show(k)}. To subtract: combineAdapters([{adapter, weight: -1}]).`,
+      `k must be a finite number that is not negative, got ${show(k)}. To subtract: combineAdapters([{adapter, ` +
+        'weight: -1}]).',
     );
   }
   const {config} = adapter;

@@ -47,7 +47,8 @@ export async function writeAdapter(
   }
   if (model === undefined) {
     throw new LoRAError(
-      `${out} would be a folder for PEFT, which names modules of PyTorch. Give the model that the adapter is for: --model <path>.`,
+      `${out} would be a folder for PEFT, which names modules of PyTorch. Give the model that the adapter is for: ` +
+        '--model <path>.',
     );
   }
   await writePEFTFolder(out, await exportPEFT(adapter, model, {...(keyMap !== undefined && {keyMap}), ...type}));

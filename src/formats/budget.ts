@@ -4,8 +4,8 @@ import {LoRAError} from '../errors';
 const STEPS = 30_000_000;
 
 /**
- * How much work the files of one import may cause. What compares the names of a file with its patterns spends from it, so that no file
- * takes longer than the largest one that makes sense.
+ * How much work the files of one import may cause. What compares the names of a file with its patterns spends from it,
+ * so that no file takes longer than the largest one that makes sense.
  */
 export class Budget {
   constructor(private left = STEPS) {}
@@ -20,7 +20,8 @@ export class Budget {
     this.left -= steps;
     if (this.left < 0) {
       throw new LoRAError(
-        'Comparing the names in these files with their patterns takes too long. Use fewer or simpler patterns: plain names, for instance.',
+        'Comparing the names in these files with their patterns takes too long. Use fewer or simpler patterns: ' +
+          'plain names, for instance.',
       );
     }
   }

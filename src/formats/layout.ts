@@ -46,7 +46,8 @@ export function sizeOf(shape: readonly number[]): number {
   return shape.reduce((product, size) => product * size, 1);
 }
 
-// PyTorch has the outputs of a weight first, then the inputs, then space: [out, in, ...space]. tfjs has [...space, in, out].
+// PyTorch has the outputs of a weight first, then the inputs, then space: [out, in, ...space]. tfjs has [...space, in,
+// out].
 
 /** A weight of PyTorch, or its factor `A`, in the order of tfjs. */
 export function fromTorch(values: Values): Values {

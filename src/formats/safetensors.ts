@@ -3,8 +3,8 @@ import {toBfloat16, toFloat16} from './halfFloats';
 import {broken, headerLength, isReserved, METADATA, parseHeader, readNumbers, SIZES} from './safetensorsHeader';
 
 // Eight bytes: the length N of the header, little-endian. N bytes of JSON, padded with spaces:
-// {"__metadata__": {text: text}, name: {"dtype", "shape", "data_offsets": [begin, end]}}. Then the tensors' bytes, little-endian, row by
-// row, without gaps. https://github.com/huggingface/safetensors#format
+// {"__metadata__": {text: text}, name: {"dtype", "shape", "data_offsets": [begin, end]}}. Then the tensors' bytes,
+// little-endian, row by row, without gaps. https://github.com/huggingface/safetensors#format
 
 /** The types of numbers that this library reads and writes. */
 export type FloatType = 'F32' | 'F16' | 'BF16';
@@ -32,8 +32,8 @@ export interface Safetensors {
 }
 
 /**
- * Bytes with a buffer of their own, as `Blob` and `fetch` take them: `Uint8Array<ArrayBuffer>`, in a form that TypeScript before 5.7
- * reads too. There `Uint8Array` takes no type argument.
+ * Bytes with a buffer of their own, as `Blob` and `fetch` take them: `Uint8Array<ArrayBuffer>`, in a form that
+ * TypeScript before 5.7 reads too. There `Uint8Array` takes no type argument.
  */
 export type Bytes = ReturnType<typeof Uint8Array.of>;
 
@@ -95,8 +95,8 @@ function writeNumbers(view: DataView, offset: number, data: NamedValues['data'],
 }
 
 /**
- * Reads a safetensors file, and trusts nothing that it says: each claim is checked against the bytes that are there before anything is
- * made of them. The tensors' numbers are copies, 4 bytes for each in the file.
+ * Reads a safetensors file, and trusts nothing that it says: each claim is checked against the bytes that are there
+ * before anything is made of them. The tensors' numbers are copies, 4 bytes for each in the file.
  *
  * @throws LoRAError if the file is damaged or not of this format, with a line for each fault.
  */

@@ -2,7 +2,8 @@ import {faultLines, listed, LoRAError, show} from '../errors';
 import {fromBfloat16, fromFloat16} from './halfFloats';
 import {duplicateKeys, nesting} from './jsonText';
 
-// What a safetensors file says of itself, which nobody need believe: each claim is checked against the bytes that are there.
+// What a safetensors file says of itself, which nobody need believe: each claim is checked against the bytes that are
+// there.
 
 /** Bytes a number, by type. */
 export const SIZES: Readonly<Record<string, number>> = {

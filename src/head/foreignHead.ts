@@ -13,9 +13,9 @@ import {
 } from '../tfjs/configs';
 import type {WeightLimit} from '../tfjs/weightLimit';
 
-// The head that an adapter brings is a list of configs, and an adapter may come from anywhere. tfjs makes whatever a config names: weights of
-// any size, by initializers that may never end, models inside of layers. All that is of use here are the layers themselves; their values
-// come with the adapter.
+// The head that an adapter brings is a list of configs, and an adapter may come from anywhere. tfjs makes whatever a
+// config names: weights of any size, by initializers that may never end, models inside of layers. All that is of use
+// here are the layers themselves; their values come with the adapter.
 
 /** Keys of configs under which an object of tfjs stands that is no layer. */
 const KIND_BY_KEY: readonly (readonly [key: RegExp, kind: ConfigKind])[] = [
@@ -49,11 +49,13 @@ export function foreignLayer(entry: LayerEntry): tf.layers.Layer {
   collectFaults(entry.className, entry, faults);
   if (faults.length > 0) {
     throw new LoRAError(
-      `The new layer "${entry.config.name as string}" (${entry.className}) is refused: ${faults.slice(0, 5).join('; ')}.`,
+      `The new layer "${entry.config.name as string}" (${entry.className}) is refused: ` +
+        `${faults.slice(0, 5).join('; ')}.`,
     );
   }
   const layer = layerFromEntry(startingAtZero(entry));
-  // What the config leaves out, the layer has filled in: an initializer that takes minutes, say, where the model is rebuilt.
+  // What the config leaves out, the layer has filled in: an initializer that takes minutes, say, where the model is
+  // rebuilt.
   const complete = entryOf(layer);
   const plain = startingAtZero(complete);
   return JSON.stringify(plain) === JSON.stringify(complete) ? layer : layerFromEntry(plain);

@@ -12,8 +12,8 @@ export function checkBody(model: tf.LayersModel): void {
   }
   if (model.outputs.length !== 1) {
     throw new LoRAError(
-      `The model has ${model.outputs.length} outputs (${listed(model.outputNames)}), and a head belongs to one. Take a model with one of ` +
-        'them: tf.model({inputs: model.inputs, outputs: model.outputs[0]}).',
+      `The model has ${model.outputs.length} outputs (${listed(model.outputNames)}), and a head belongs to one. ` +
+        'Take a model with one of them: tf.model({inputs: model.inputs, outputs: model.outputs[0]}).',
     );
   }
 }
@@ -58,15 +58,15 @@ export function callBeforeHead(model: tf.LayersModel, at: string): GraphNode {
     throw new LoRAError(
       outer === undefined
         ? `There is no layer "${at}" after which a head could go. The model has: ${layersOf(model)}.`
-        : `Layer "${at}" lies inside "${outer}". A head goes after a layer of the model itself, such as "${outer}"; or take the inner model ` +
-            `as the base: replaceHead(model.getLayer('${outer}'), …).`,
+        : `Layer "${at}" lies inside "${outer}". A head goes after a layer of the model itself, such as ` +
+            `"${outer}"; or take the inner model as the base: replaceHead(model.getLayer('${outer}'), …).`,
     );
   }
   const outputs = calls.flatMap(({outputTensors}) => outputTensors).length;
   if (outputs > 1) {
     throw new LoRAError(
-      `Layer "${at}" has ${outputs} outputs in the model: it is not clear after which the head goes. Name a layer with one. The model has: ` +
-        `${layersOf(model)}.`,
+      `Layer "${at}" has ${outputs} outputs in the model: it is not clear after which the head goes. Name a layer ` +
+        `with one. The model has: ${layersOf(model)}.`,
     );
   }
   return call;
@@ -79,7 +79,8 @@ function callsOf(model: tf.LayersModel, name: string): GraphNode[] {
   if (calls.length > 0) {
     return calls;
   }
-  // A model that begins a Sequential is called by nobody: its calls are the Sequential's own, and the last one of them gives its output.
+  // A model that begins a Sequential is called by nobody: its calls are the Sequential's own, and the last one of them
+  // gives its output.
   const first = model.layers.find(layer => layer.name === name);
   const outputs = first !== undefined && isContainer(first) ? first.outputs : [];
   return nodes.filter(({outputTensors}) => outputs.some(output => outputTensors.includes(output)));

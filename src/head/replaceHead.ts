@@ -25,19 +25,22 @@ export interface ReplaceHeadOptions {
 }
 
 /**
- * Puts new layers on a pretrained body: a new functional model of all that leads up to the layer `at`, and after it the given layers, one after
- * the other. Whatever followed `at` is left out, inputs that only led there too. The original is not touched, and the body shares its buffers.
+ * Puts new layers on a pretrained body: a new functional model of all that leads up to the layer `at`, and after it the
+ * given layers, one after the other. Whatever followed `at` is left out, inputs that only led there too. The original
+ * is not touched, and the body shares its buffers.
  *
- * Adapted by `applyLoRA`, the new layers train in full without being named, and the adapter carries their configs, their weights and where they
- * attach: `applyLoRA(base, adapter)` on the plain base builds the whole model again. `mergeLoRA` gives the plain model with the head that was
- * trained, `removeLoRA` the one with the head as it was before.
+ * Adapted by `applyLoRA`, the new layers train in full without being named, and the adapter carries their configs,
+ * their weights and where they attach: `applyLoRA(base, adapter)` on the plain base builds the whole model again.
+ * `mergeLoRA` gives the plain model with the head that was trained, `removeLoRA` the one with the head as it was
+ * before.
  *
- * Without `at` the old head is taken to be the last layer that has weights, and all that follows it. That suits a classifier; for a model
- * without a head, name its last layer.
+ * Without `at` the old head is taken to be the last layer that has weights, and all that follows it. That suits a
+ * classifier; for a model without a head, name its last layer.
  *
- * @param model any `tf.LayersModel` with one output that is not adapted; it may have several inputs, nested models and shared layers.
- * @param layers new layers of tfjs, or of registered classes. They are re-created from their configs; those that are built pass on their
- *     weights.
+ * @param model any `tf.LayersModel` with one output that is not adapted; it may have several inputs, nested models and
+ * shared layers.
+ * @param layers new layers of tfjs, or of registered classes. They are re-created from their configs; those that are
+ *     built pass on their weights.
  * @throws LoRAError if there is no such place, a name is taken, or the layers do not fit. Then nothing is left behind.
  */
 export function replaceHead(
@@ -59,8 +62,8 @@ export function replaceHead(
 }
 
 /**
- * A model with the head that an adapter brings: the model itself if it has that head already, or none is brought; else a new one, which the
- * caller disposes.
+ * A model with the head that an adapter brings: the model itself if it has that head already, or none is brought; else
+ * a new one, which the caller disposes.
  *
  * @throws LoRAError if the model has another head, or the adapter's does not fit it.
  */
@@ -71,8 +74,8 @@ export function withHead(model: tf.LayersModel, {config: {head}, tensors}: Adapt
   }
   if (own !== undefined || head === undefined) {
     throw new LoRAError(
-      `The adapter does not fit this model: it has ${describeHead(head)}, and the model ${describeHead(own)}. Apply it to the base that it was ` +
-        'made for.',
+      `The adapter does not fit this model: it has ${describeHead(head)}, and the model ${describeHead(own)}. ` +
+        'Apply it to the base that it was made for.',
     );
   }
   checkBody(model);
@@ -203,7 +206,8 @@ function checkCopy(named: string, original: tf.layers.Layer, copy: tf.layers.Lay
   const fields = differingFields(original, copy);
   if (fields.length > 0) {
     throw new LoRAError(
-      `${named} changes when it is re-created from its config: ${listed(fields)}. Its class must return these from getConfig().`,
+      `${named} changes when it is re-created from its config: ${listed(fields)}. Its class must return these from ` +
+        'getConfig().',
     );
   }
 }

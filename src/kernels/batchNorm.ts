@@ -10,8 +10,9 @@ interface Inputs {
 }
 
 /**
- * `FusedBatchNorm` along another axis than the last. The cpu and the wasm backend take the statistics one after the other, whatever the
- * axis, and so normalize channels-first images by the wrong ones. Along the last axis the backend's own kernel runs.
+ * `FusedBatchNorm` along another axis than the last. The cpu and the wasm backend take the statistics one after the
+ * other, whatever the axis, and so normalize channels-first images by the wrong ones. Along the last axis the backend's
+ * own kernel runs.
  */
 export const batchNormKernel: OwnKernel = {
   name: tf.FusedBatchNorm,

@@ -1,8 +1,9 @@
 import * as tf from '@tensorflow/tfjs';
 import type {OptimizerSteps} from './optimizerSteps';
 
-// What operations ask of the current backend beside tfjs's own operations. Each answer is optional: without it, an operation is composed of those.
-// `backends.ts` says which file answers for which backend, so that operations can be read without the backends.
+// What operations ask of the current backend beside tfjs's own operations. Each answer is optional: without it, an
+// operation is composed of those. `backends.ts` says which file answers for which backend, so that operations can be
+// read without the backends.
 
 /** Answers by the name of a backend. */
 export class PerBackend<T> {
@@ -19,7 +20,10 @@ export class PerBackend<T> {
   }
 }
 
-/** What computes a training step: our wasm module, kernels made of tfjs's own operations, programs of ours, or the backend's own kernels. */
+/**
+ * What computes a training step: our wasm module, kernels made of tfjs's own operations, programs of ours, or the
+ * backend's own kernels.
+ */
 export type KernelSource = 'module' | 'composed' | 'programs' | 'backend';
 
 /** What a backend can do. */
@@ -27,8 +31,8 @@ export interface Capabilities {
   /** What computes a training step. Default: the backend's own kernels. */
   readonly source?: KernelSource;
   /**
-   * Whether it takes longer to launch an operation than to compute a small one, as on TensorFlow. A reshape counts as one, and products take
-   * matrices as they are.
+   * Whether it takes longer to launch an operation than to compute a small one, as on TensorFlow. A reshape counts as
+   * one, and products take matrices as they are.
    */
   readonly launchesOperations?: boolean;
   /** `op(a)·op(b)` of two matrices, faster than by `tf.matMul`. The tape records it. */
@@ -45,7 +49,9 @@ export interface Capabilities {
 
 /** Operations in one launch each. They return `undefined` for tensors that they do not take. */
 export interface OneLaunch {
-  /** `c + scale·a·b`, for a rank of few numbers: `[.., width] + [.., rank] · [rank, width]`, or `b` as `[width, rank]`. */
+  /**
+   * `c + scale·a·b`, for a rank of few numbers: `[.., width] + [.., rank] · [rank, width]`, or `b` as `[width, rank]`.
+   */
   addProduct?(c: tf.Tensor, a: tf.Tensor, b: tf.Tensor, scale: number, transposed: boolean): tf.Tensor;
   /** `x·m + t` or `x·m` along the last axis. */
   affine?(x: tf.Tensor, m: tf.Tensor, t: tf.Tensor | undefined): tf.Tensor | undefined;
@@ -73,15 +79,18 @@ export interface Scaling {
   readonly t: tf.Tensor;
 }
 
-/** A convolution, a normalization by fixed statistics and a relu in one. The last bits are not those of the three by themselves. */
+/**
+ * A convolution, a normalization by fixed statistics and a relu in one. The last bits are not those of the three by
+ * themselves.
+ */
 export interface FusedConvolution {
   /** Whether it is faster at this convolution than the three by themselves. */
   takes(convolution: PlainConvolution): boolean;
   /** `(x ∗ W + b)·m + t`. */
   normalized(convolution: PlainConvolution, scaling: Scaling): tf.Tensor;
   /**
-   * `y = min(max((x ∗ W + b)·m + t, 0), cap)`, and of each number a bit: whether it lies strictly between the bounds. Where some are NaN, a factor
-   * of each instead: 1, 0 or NaN.
+   * `y = min(max((x ∗ W + b)·m + t, 0), cap)`, and of each number a bit: whether it lies strictly between the bounds.
+   * Where some are NaN, a factor of each instead: 1, 0 or NaN.
    */
   rectified(convolution: PlainConvolution, scaling: Scaling, cap: number): [y: tf.Tensor, mask: tf.Tensor];
   /** `dy` where the bit is set, else 0; `dy` times the factors. */
@@ -116,7 +125,10 @@ export function capabilities(): Capabilities {
   return supplied.current() ?? NONE;
 }
 
-/** Operations in one launch on the current backend. There are none while the tape records every operation: it would not record these. */
+/**
+ * Operations in one launch on the current backend. There are none while the tape records every operation: it would not
+ * record these.
+ */
 export function oneLaunch(): OneLaunch | undefined {
   return tf.engine().isTapeOn() ? undefined : capabilities().oneLaunch;
 }

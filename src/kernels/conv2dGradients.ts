@@ -92,12 +92,13 @@ function convolvePhase(
 }
 
 /**
- * The gradient of `conv2d(x, kernel)` with respect to the kernel, given the gradient `dy` [n, oh, ow, out] of its result:
+ * The gradient of `conv2d(x, kernel)` with respect to the kernel, given the gradient `dy` [n, oh, ow, out] of its
+ * result:
  *
  *     dK[i, j] = Σ_nyx  x[n, sh·y + i − top, sw·x + j − left]ᵀ · dy[n, y, x]        → [kh, kw, in, out]
  *
- * It is one convolution: the input's channels as images, its images as channels, and `dy` as a kernel as large as the image, dilated
- * by the strides.
+ * It is one convolution: the input's channels as images, its images as channels, and `dy` as a kernel as large as the
+ * image, dilated by the strides.
  */
 export function conv2dFilterGradient(
   x: tf.Tensor4D,

@@ -11,8 +11,8 @@ export interface Conv3DGeometry {
 type Triple = [depth: number, height: number, width: number];
 type Shape5D = tf.Tensor5D['shape'];
 
-// At each depth of its kernel, a 3-D convolution is a 2-D one, without padding, of every plane of the input that this depth meets. Its
-// gradients are sums, or a stack, of those of the 2-D ones.
+// At each depth of its kernel, a 3-D convolution is a 2-D one, without padding, of every plane of the input that this
+// depth meets. Its gradients are sums, or a stack, of those of the 2-D ones.
 
 /** The gradient of the 2-D convolutions in their input, `[n, h, w, in]`. */
 type PlaneInputGradient = (dz: tf.Tensor4D, filter: tf.Tensor4D, inputShape: tf.Tensor4D['shape']) => tf.Tensor;
@@ -49,7 +49,9 @@ export function conv3dInputGradient(
   return padOrCrop(gradient, ...margins.map(([before, after]): Margin => [-before, -after]));
 }
 
-/** The gradient in a kernel of the given shape, from that of the result: `[n, d', h', w', out] → [kd, kh, kw, in, out]`. */
+/**
+ * The gradient in a kernel of the given shape, from that of the result: `[n, d', h', w', out] → [kd, kh, kw, in, out]`.
+ */
 export function conv3dFilterGradient(
   x: tf.Tensor,
   dz: tf.Tensor,

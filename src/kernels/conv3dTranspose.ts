@@ -3,8 +3,8 @@ import * as tf from '@tensorflow/tfjs';
 type Attributes = Pick<tf.Conv3DBackpropInputV2Attrs, 'pad'> & {strides: number | [number, number, number]};
 
 /**
- * The gradient of transposed 3-D convolutions, `x ∗ᵀ W`, which tfjs has on no backend. In `x` it is the convolution with `W`; in `W` it is the
- * filter gradient of a convolution whose input has the shape of the result.
+ * The gradient of transposed 3-D convolutions, `x ∗ᵀ W`, which tfjs has on no backend. In `x` it is the convolution
+ * with `W`; in `W` it is the filter gradient of a convolution whose input has the shape of the result.
  */
 export const conv3dTransposeGradient: tf.GradConfig = {
   kernelName: tf.Conv3DBackpropInputV2,

@@ -1,8 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 
 /**
- * The gradient of `depthToSpace`, the last step of upscalers, which tfjs has on no backend. The operation moves each number; its gradient moves
- * it back.
+ * The gradient of `depthToSpace`, the last step of upscalers, which tfjs has on no backend. The operation moves each
+ * number; its gradient moves it back.
  */
 export const depthToSpaceGradient: tf.GradConfig = {
   kernelName: tf.DepthToSpace,

@@ -17,7 +17,10 @@ import {
   type Strides,
 } from './geometry';
 
-/** Kernels that XNNPACK has code for; others it computes many times slower, as a convolution in as many groups as channels. */
+/**
+ * Kernels that XNNPACK has code for; others it computes many times slower, as a convolution in as many groups as
+ * channels.
+ */
 const FAST_SIZES = [
   [1, 1],
   [1, 3],
@@ -30,7 +33,8 @@ const FAST_SIZES = [
 ] as const;
 
 /**
- * The gradient of `depthwiseConv2d(x, kernel)` with respect to `x`, given the gradient `dy` [n, oh, ow, in · mult] of its result:
+ * The gradient of `depthwiseConv2d(x, kernel)` with respect to `x`, given the gradient `dy` [n, oh, ow, in · mult] of
+ * its result:
  *
  *     dx[·, c] = Σ_ijm  dy[·, c, m] shifted by (i, j) · K[i, j, c, m]              → [n, h, w, in]
  */
@@ -99,14 +103,16 @@ function convolvePhase(
   return tf.depthwiseConv2d(image, padded, 1, pad as ExplicitPadding);
 }
 
-/** The smallest kernel with room for these taps that XNNPACK has code for; where it has no such code, their own size. */
+/**
+ * The smallest kernel with room for these taps that XNNPACK has code for; where it has no such code, their own size.
+ */
 function fastSize(kh: number, kw: number): readonly [number, number] {
   return FAST_SIZES.find(([height, width]) => height >= kh && width >= kw) ?? [kh, kw];
 }
 
 /**
- * The gradient of `depthwiseConv2d(x, kernel)` with respect to the kernel, given the gradient `dy` [n, oh, ow, in · mult] of its
- * result:
+ * The gradient of `depthwiseConv2d(x, kernel)` with respect to the kernel, given the gradient `dy` [n, oh, ow, in ·
+ * mult] of its result:
  *
  *     dK[i, j, c, m] = Σ_nyx  x[n, sh·y + i − top, sw·x + j − left, c] · dy[n, y, x, c, m]        → [kh, kw, in, mult]
  */
@@ -157,7 +163,9 @@ function repeatChannels(x: tf.Tensor4D, times: number): tf.Tensor4D {
   return tf.reshape(tf.tile(tf.reshape(x, [n * h * w, c, 1]), [1, 1, times]), [n, h, w, c * times]);
 }
 
-/** The padded image [n, sh · u, sw · v, c] as [n, u, sh, v, sw · c], of which a window with strides is a plain slice. */
+/**
+ * The padded image [n, sh · u, sw · v, c] as [n, u, sh, v, sw · c], of which a window with strides is a plain slice.
+ */
 function splitPhases(x: tf.Tensor4D, height: Axis, width: Axis): tf.Tensor5D {
   const [n, h, w, c] = x.shape;
   const rows = height.output + Math.floor((height.kernel - 1) / height.stride);

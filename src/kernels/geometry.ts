@@ -16,7 +16,8 @@ export type Strides = number | [number, number];
 export type Shape4D = [number, number, number, number];
 
 /**
- * One spatial axis of a convolution: output `y` reads the inputs `stride·y + tap − before`, where those outside `[0, input)` are zero.
+ * One spatial axis of a convolution: output `y` reads the inputs `stride·y + tap − before`, where those outside
+ * `[0, input)` are zero.
  */
 export interface Axis {
   readonly input: number;
@@ -37,7 +38,10 @@ export interface Geometry {
   readonly channelsOut: number;
 }
 
-/** The geometry of a convolution of images `[n, h, w, in]` with a kernel `[kh, kw, in, out]`, or, depthwise, `[kh, kw, in, mult]`. */
+/**
+ * The geometry of a convolution of images `[n, h, w, in]` with a kernel `[kh, kw, in, out]`, or, depthwise,
+ * `[kh, kw, in, mult]`.
+ */
 export function geometryOf(
   inputShape: Shape4D,
   kernelShape: Shape4D,
@@ -62,8 +66,8 @@ export function geometryOf(
 /**
  * The outputs of a strided convolution that meet one and the same subset of taps when its gradient is taken.
  *
- * The inputs `stride·u + offset` read only the taps `i ≡ offset + before (mod stride)`, so the gradient at them is a convolution without
- * a stride, of `dy` with those taps reversed.
+ * The inputs `stride·u + offset` read only the taps `i ≡ offset + before (mod stride)`, so the gradient at them is a
+ * convolution without a stride, of `dy` with those taps reversed.
  */
 export interface Phase {
   /** First of the reversed taps that take part; the others follow at steps of `stride`. */
@@ -110,7 +114,10 @@ export function meetsOnlyZeros(axis: Axis): boolean {
 /** Zeros before and after an axis; what is negative is cropped instead. */
 export type Margin = [before: number, after: number];
 
-/** Crops what is negative off the axes behind the first, and returns the image with the padding that is left to do on all axes. */
+/**
+ * Crops what is negative off the axes behind the first, and returns the image with the padding that is left to do on
+ * all axes.
+ */
 export function cropNegative<T extends tf.Tensor>(image: T, ...margins: Margin[]): {image: T; pad: Margin[]} {
   const all: Margin[] = [[0, 0], ...margins, [0, 0]];
   const crops = all.map(([before, after]): Margin => [Math.max(0, -before), Math.max(0, -after)]);
@@ -127,14 +134,18 @@ export function cropNegative<T extends tf.Tensor>(image: T, ...margins: Margin[]
   };
 }
 
-/** An image `[n, ...space, c]` with zeros around its axes in between, or, where a number is negative, with so much cropped off. */
+/**
+ * An image `[n, ...space, c]` with zeros around its axes in between, or, where a number is negative, with so much
+ * cropped off.
+ */
 export function padOrCrop<T extends tf.Tensor>(x: T, ...margins: Margin[]): T {
   const {image, pad} = cropNegative(x, ...margins);
   return pad.flat().some(zeros => zeros > 0) ? padZeros(image, pad) : image;
 }
 
 /**
- * `tf.pad`, also on more than four axes, which webgpu cannot pad: an axis that gets no zeros is joined with the one before it.
+ * `tf.pad`, also on more than four axes, which webgpu cannot pad: an axis that gets no zeros is joined with the one
+ * before it.
  */
 export function padZeros<T extends tf.Tensor>(x: T, margins: readonly Margin[]): T {
   if (x.rank <= 4) {

@@ -15,9 +15,9 @@ interface Engine {
 }
 
 /**
- * Calls `listener` each time that a backend is set: after it has started, and before tfjs sets up the kernels that are registered for it. By then
- * the backend's package has registered all of its kernels, whether it was imported before this library or after. For the backend that is set
- * already it is called at once.
+ * Calls `listener` each time that a backend is set: after it has started, and before tfjs sets up the kernels that are
+ * registered for it. By then the backend's package has registered all of its kernels, whether it was imported before
+ * this library or after. For the backend that is set already it is called at once.
  */
 export function onBackend(listener: BackendListener): void {
   const engine = tf.engine() as unknown as Engine;

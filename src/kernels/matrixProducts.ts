@@ -1,6 +1,9 @@
 import * as tf from '@tensorflow/tfjs';
 
-/** From this length on, a sum over the rows of two matrices is taken as a convolution, if its length has a divisor in this range. */
+/**
+ * From this length on, a sum over the rows of two matrices is taken as a convolution, if its length has a divisor in
+ * this range.
+ */
 const MANY_ROWS = 256;
 const SMALLEST_BLOCK = 32;
 const LARGEST_BLOCK = 256;
@@ -24,8 +27,9 @@ export type Multiply = (a: tf.Tensor3D, b: tf.Tensor3D) => tf.Tensor3D;
 /**
  * The products of matrices, transposed or not, made of products of single matrices that are not.
  *
- * [p, m, k] · [p, k, n] → [p, m, n], where p may be 1 on one side. It takes the cheaper of op(a)·op(b) and (op(b)ᵀ·op(a)ᵀ)ᵀ: `dy·Wᵀ`
- * of a small batch becomes `(W·dyᵀ)ᵀ`, which leaves the large matrix as it is. The sum over a long inner axis is taken in parts.
+ * [p, m, k] · [p, k, n] → [p, m, n], where p may be 1 on one side. It takes the cheaper of op(a)·op(b) and
+ * (op(b)ᵀ·op(a)ᵀ)ᵀ: `dy·Wᵀ` of a small batch becomes `(W·dyᵀ)ᵀ`, which leaves the large matrix as it is. The sum over a
+ * long inner axis is taken in parts.
  */
 export function matrixProducts(
   a: tf.Tensor3D,
@@ -49,7 +53,10 @@ export function matrixProducts(
     : directProducts(a, b, transposeA, transposeB, multiply);
 }
 
-/** As `matrixProducts`, with the product always in the order op(a)·op(b), so that `multiply` may do something to its rows. */
+/**
+ * As `matrixProducts`, with the product always in the order op(a)·op(b), so that `multiply` may do something to its
+ * rows.
+ */
 export function directProducts(
   a: tf.Tensor3D,
   b: tf.Tensor3D,
@@ -61,8 +68,9 @@ export function directProducts(
 }
 
 /**
- * aᵀ·b as one convolution: `a`, the wider of the two, becomes an image and the rows of `b`, as they lie, a filter as high as that. The
- * transpose is of small blocks, that stay in the cache, and the product is one kernel instead of several for each part.
+ * aᵀ·b as one convolution: `a`, the wider of the two, becomes an image and the rows of `b`, as they lie, a filter as
+ * high as that. The transpose is of small blocks, that stay in the cache, and the product is one kernel instead of
+ * several for each part.
  *
  *     image [1, k / block, m, block] ∗ filter [k / block, 1, block, n] → [1, 1, m, n]
  */

@@ -24,8 +24,8 @@ export interface MomentumSettings extends StepSettings {
 }
 
 /**
- * An optimizer's step for one variable, in one launch or few. Each gives the variable's new value, as a tensor that the caller owns, and changes the
- * slots.
+ * An optimizer's step for one variable, in one launch or few. Each gives the variable's new value, as a tensor that the
+ * caller owns, and changes the slots.
  */
 export interface OptimizerSteps {
   adam(

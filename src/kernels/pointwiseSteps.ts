@@ -2,7 +2,8 @@ import type * as tf from '@tensorflow/tfjs';
 import {type OptimizerSteps, replaceSlots} from './optimizerSteps';
 import type {Pointwise, RunPointwise} from './pointwise';
 
-// A step changes no tensor in place: others may share its numbers, and reading a tensor of a graphics card takes a while.
+// A step changes no tensor in place: others may share its numbers, and reading a tensor of a graphics card takes a
+// while.
 
 const ADAM: Pointwise = {
   name: 'adam',

@@ -1,15 +1,18 @@
 import * as tf from '@tensorflow/tfjs';
 import {gradientOf, kernelOf} from '../tfjs/engine';
 
-/** A kernel of ours: its name in tfjs, and the configuration to register in place of the backend's own, if there is anything to change. */
+/**
+ * A kernel of ours: its name in tfjs, and the configuration to register in place of the backend's own, if there is
+ * anything to change.
+ */
 export interface OwnKernel {
   readonly name: string;
   configure(stock: tf.KernelConfig | undefined): tf.KernelConfig | undefined;
 }
 
 /**
- * Marks a kernel as ours, with the kernel whose place it took, if any; shared by all copies of the library in a process, which would
- * otherwise replace each other's again and again.
+ * Marks a kernel as ours, with the kernel whose place it took, if any; shared by all copies of the library in a
+ * process, which would otherwise replace each other's again and again.
  */
 const BRAND = Symbol.for('tfjs-lora.kernel');
 

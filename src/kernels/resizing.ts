@@ -1,8 +1,9 @@
 import * as tf from '@tensorflow/tfjs';
 import type {OwnKernel} from './registration';
 
-// tfjs's gradients ignore `halfPixelCenters`. Those of its cpu backend use an image's height for its width, and the size of an image for that of
-// a resized one, so that only the first of several is right. A resize is linear along each axis, so here it is a product with a matrix.
+// tfjs's gradients ignore `halfPixelCenters`. Those of its cpu backend use an image's height for its width, and the
+// size of an image for that of a resized one, so that only the first of several is right. A resize is linear along each
+// axis, so here it is a product with a matrix.
 
 /** How the pixels of a result lie among those of an image. */
 export interface Alignment {

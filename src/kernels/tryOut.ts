@@ -4,8 +4,8 @@ import {mayUseOwnCode} from './ownCode';
 const tried = new WeakMap<object, {works: boolean; readonly over: Promise<void>}>();
 
 /**
- * Has programs of our own tried out on a backend, once. Numbers come from a graphics card a little later: until then, and where they are wrong,
- * everything is computed by tfjs's own kernels.
+ * Has programs of our own tried out on a backend, once. Numbers come from a graphics card a little later: until then,
+ * and where they are wrong, everything is computed by tfjs's own kernels.
  *
  * @param isRight runs programs, and tells whether their results are what they should be.
  */

@@ -23,7 +23,10 @@ export interface Adaptation {
   zeroFactor?: 'A' | 'B';
 }
 
-/** The update of one weight: what stands before the names of its parameters among the weights of its layer, and the parameters. */
+/**
+ * The update of one weight: what stands before the names of its parameters among the weights of its layer, and the
+ * parameters.
+ */
 export interface UpdateSpec {
   weight: AdaptableWeight;
   prefix: string;
@@ -34,8 +37,8 @@ export interface UpdateSpec {
 const SEEDS_APART = 1_000_003;
 
 /**
- * The updates that a method gives the weights of a layer. Parameters are called as the method calls them, and after their weight too where
- * the layer has several: `recurrent_kernel/lora_A`.
+ * The updates that a method gives the weights of a layer. Parameters are called as the method calls them, and after
+ * their weight too where the layer has several: `recurrent_kernel/lora_A`.
  */
 export function updateSpecs(
   method: Method,
@@ -59,7 +62,8 @@ export function rankLimit(method: Method, weights: readonly AdaptableWeight[]): 
 }
 
 /**
- * The greatest rank, of at most `rank`, at which the updates of some weights have fewer numbers than the weights themselves; 1 where none has.
+ * The greatest rank, of at most `rank`, at which the updates of some weights have fewer numbers than the weights
+ * themselves; 1 where none has.
  */
 export function frugalRank(method: Method, weights: readonly AdaptableWeight[], rank: number): number {
   const numbers = sizeOf(weights.map(({variable}) => variable));
@@ -109,14 +113,17 @@ export function checkRank(layerName: string, method: Method, weights: readonly A
   }
 }
 
-/** Why layers of a kind cannot have updates by a method, or with dropout, as the rest of a sentence about one; `undefined` if they can. */
+/**
+ * Why layers of a kind cannot have updates by a method, or with dropout, as the rest of a sentence about one;
+ * `undefined` if they can.
+ */
 export function refusedUpdate({form = 'weights'}: Adaptation, method: Method, dropout: number): string | undefined {
   const refusal = method.refusal?.(form);
   return (
     refusal ??
     (dropout > 0 && form === 'weights'
-      ? 'computes by its own call, whose weights are updated as a whole: it has no input of the update that dropout could work on. ' +
-        'Exclude it, or override its dropout with 0.'
+      ? 'computes by its own call, whose weights are updated as a whole: it has no input of the update that ' +
+        'dropout could work on. Exclude it, or override its dropout with 0.'
       : undefined)
   );
 }
@@ -135,7 +142,10 @@ export interface LayerConfig extends Required<LoRAStrength> {
   weights?: Required<WeightTarget>[];
   /** Whether the base's own weights stay fixed; if not, they are part of the adapter. */
   freezeBaseLayer: boolean;
-  /** Whether the base's bias trains beside the factors though its kernel stays fixed, and is part of the adapter. Default: false. */
+  /**
+   * Whether the base's bias trains beside the factors though its kernel stays fixed, and is part of the adapter.
+   * Default: false.
+   */
   trainBias?: boolean;
 }
 

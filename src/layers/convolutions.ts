@@ -5,7 +5,9 @@ import type {Prepared} from '../ops/lazyOp';
 import type {LinearWeights} from '../ops/linear';
 import {type ConvLayer, fieldsOf} from '../tfjs/fields';
 
-/** Whether a layer is a `FusedConv2D` or the like, which computes its bias and activation in one with its convolution. */
+/**
+ * Whether a layer is a `FusedConv2D` or the like, which computes its bias and activation in one with its convolution.
+ */
 export function isFused(layer: tf.layers.Layer): boolean {
   return fieldsOf<{fuses?: boolean}>(layer).fuses === true;
 }
@@ -34,7 +36,9 @@ export function channelsLast(
   };
 }
 
-/** Lets a convolution without an activation be computed with the normalization and the relu that follow, in training. */
+/**
+ * Lets a convolution without an activation be computed with the normalization and the relu that follow, in training.
+ */
 export function deferral(
   owner: Prepared,
   {activation, dataFormat}: Pick<ConvLayer, 'activation' | 'dataFormat'>,

@@ -50,7 +50,9 @@ interface Manner extends Pick<LinearWeights, 'defer'> {
   fusesMore?: boolean;
 }
 
-/** A linear operation, the layer's activation, and `restore`, which gives the result the layout of the layer's output. */
+/**
+ * A linear operation, the layer's activation, and `restore`, which gives the result the layout of the layer's output.
+ */
 export function applyLinear(
   compute: Compute,
   x: tf.Tensor,
@@ -85,7 +87,8 @@ export function applyLinear(
     const apply = isRelu6 ? tf.relu6 : (z: tf.Tensor) => activation.apply(z);
     return restore(compute(input, weights, {...known, fused, apply}));
   }
-  // The activation's gradient needs its input, or it is not elementwise: it stays a step of its own, where the stock layer has it.
+  // The activation's gradient needs its input, or it is not elementwise: it stays a step of its own, where the stock
+  // layer has it.
   return activation.apply(restore(compute(input, weights, UNFUSED_IDENTITY)));
 }
 
@@ -98,7 +101,10 @@ function biasOf({bias}: KernelLayer, {biasGain}: Update): tf.Tensor | null {
   return own === null || biasGain === undefined ? own : tf.mul(own, biasGain);
 }
 
-/** `x ∗ W + x̃ ∗ ΔW + b`, with numbers of `x` dropped in `x̃`, for an operation or an update that has no branch beside the kernel. */
+/**
+ * `x ∗ W + x̃ ∗ ΔW + b`, with numbers of `x` dropped in `x̃`, for an operation or an update that has no branch beside
+ * the kernel.
+ */
 function inTwoParts(compute: Compute, x: tf.Tensor, layer: KernelLayer, update: Update): tf.Tensor {
   const kernel = layer.kernel.read();
   const own = {kernel, trains: layer.kernel.trainable, bias: biasOf(layer, update), biasApart: true};

@@ -15,8 +15,8 @@ export interface Fit {
 /** What is known of the adapter that a layer has. */
 export interface InForce {
   /**
-   * Stands for the adapter. Setting another one gives another mark; training does not, and setting a snapshot brings the mark back that
-   * the layer had when the snapshot was taken.
+   * Stands for the adapter. Setting another one gives another mark; training does not, and setting a snapshot brings
+   * the mark back that the layer had when the snapshot was taken.
    */
   mark: object;
   /** The innermost `withAdapter` that is open on the layer. */
@@ -35,8 +35,8 @@ export function inForce(layer: tf.layers.Layer): InForce {
 }
 
 /**
- * Refuses a training step of a fit that began with another adapter on the layer. It would train that adapter's factors towards what the
- * other one is for.
+ * Refuses a training step of a fit that began with another adapter on the layer. It would train that adapter's factors
+ * towards what the other one is for.
  *
  * @param training as it comes with the call of the layer.
  * @throws LoRAError if the adapter was changed since.
@@ -49,9 +49,10 @@ export function checkStep(layer: tf.layers.Layer, training: unknown): void {
   for (const [fit, begun] of fits) {
     if (begun !== mark && fit.atStep && fit.isGoingOn()) {
       throw new LoRAError(
-        `Layer "${layer.name}" has another adapter than when this fit began: setAdapter or withAdapter changed it meanwhile, and the fit ` +
-          'would go on with the wrong one. In a callback of fit, await withAdapter, so that it is over before the next step. To work with ' +
-          'another adapter beside a fit, give it a model of its own: applyLoRA(base, adapter).',
+        `Layer "${layer.name}" has another adapter than when this fit began: setAdapter or withAdapter changed it ` +
+          'meanwhile, and the fit would go on with the wrong one. In a callback of fit, await withAdapter, so that ' +
+          'it is over before the next step. To work with another adapter beside a fit, give it a model of its own: ' +
+          'applyLoRA(base, adapter).',
       );
     }
   }

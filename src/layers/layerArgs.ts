@@ -26,9 +26,14 @@ export interface WrapperArgs {
   trainable?: boolean;
   /** The `trainable` flag that the wrapped layer gets back when it is unwrapped. Default: the flag that it has. */
   baseTrainable?: boolean;
-  /** Keep the wrapped layer's original weights beside those that train, so that they can be restored. Default: false. */
+  /**
+   * Keep the wrapped layer's original weights beside those that train, so that they can be restored. Default: false.
+   */
   keepOriginal?: boolean;
-  /** What an adapted model remembers of its original, as text. Under `name`, the only key whose values tfjs keeps as they are in files. */
+  /**
+   * What an adapted model remembers of its original, as text. Under `name`, the only key whose values tfjs keeps as
+   * they are in files.
+   */
   record?: {name: string};
 }
 
@@ -68,9 +73,14 @@ export interface LoRALayerArgs extends WrapperArgs, LoRAStrength {
   freezeBaseLayer?: boolean;
   /** Train the layer's bias along with the factors, though its kernel stays fixed. Default: false. */
   trainBias?: boolean;
-  /** How the kernel is updated: `'lora'`, or another method by its name, such as `'dora'` or `'pissa'`. Default: `'lora'`. */
+  /**
+   * How the kernel is updated: `'lora'`, or another method by its name, such as `'dora'` or `'pissa'`. Default:
+   * `'lora'`.
+   */
   method?: string;
-  /** The probability with which each number of the update's input is dropped in training, from 0 to below 1. Default: 0. */
+  /**
+   * The probability with which each number of the update's input is dropped in training, from 0 to below 1. Default: 0.
+   */
   dropout?: number;
   /** Of an update that was scaled: how much of it counts, `W + share·(W' − W)`. Default: 1. */
   share?: number;
@@ -118,7 +128,8 @@ function checkBase(layer: tf.layers.Layer, adaptation: Adaptation): void {
   checkLayer(layer);
   if (plainClass(layer.getClassName()) !== baseClassName) {
     throw new LoRAError(
-      `Layer "${layer.name}" is a ${layer.getClassName()}; LoRA${baseClassName} adapts layers of class ${baseClassName}.`,
+      `Layer "${layer.name}" is a ${layer.getClassName()}; LoRA${baseClassName} adapts layers of class ` +
+        `${baseClassName}.`,
     );
   }
   const reason = adaptation.refusal?.(layer);

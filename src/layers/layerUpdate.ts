@@ -57,7 +57,10 @@ let unseeded = Math.floor(Math.random() * 2 ** 31);
 export class LayerUpdate {
   /** The dropout of the update, with all of its state. */
   readonly dropout: Dropout;
-  /** Whether parameters that follow from the base's weights are left out when they are made, since all weights are about to be loaded. */
+  /**
+   * Whether parameters that follow from the base's weights are left out when they are made, since all weights are about
+   * to be loaded.
+   */
   isAboutToBeLoaded = false;
   private current: WeightUpdate[] = [];
   private readonly prepared = new Map<string, Prepared>();
@@ -206,13 +209,15 @@ export class LayerUpdate {
     });
   }
 
-  /** Puts the variables of another method in the place of the current ones: those of before, if the layer had it before. */
+  /**
+   * Puts the variables of another method in the place of the current ones: those of before, if the layer had it before.
+   */
   private switchTo(method: Method, specs: UpdateSpec[], values: ReadonlyMap<string, tf.Tensor>): void {
     const [[local, variable] = ['', undefined]] = this.variables();
     const scope = variable?.originalName.slice(0, -local.length) ?? '';
     const refusal =
-      `Layer "${this.owner.name}" has an update of the method "${method.name}", and the model was compiled for one of ` +
-      `"${this.method.name}". Call model.compile(…) before training it.`;
+      `Layer "${this.owner.name}" has an update of the method "${method.name}", and the model was compiled for one ` +
+      `of "${this.method.name}". Call model.compile(…) before training it.`;
     this.variables().forEach((old, name) => {
       withdrawWeight(this.owner, name, old, refusal);
     });

@@ -16,11 +16,12 @@ const conv2dForward: Forward = (layer, x, call) => {
 };
 
 /**
- * A `Conv2D` layer with a low-rank update of its kernel: `y = f(x ∗ (W + s·A·B) + b)`. `A`, `[kh, kw, in, rank]`, is a convolution like
- * the base's with `rank` filters, and `B`, `[rank, out]`, one of size 1×1.
+ * A `Conv2D` layer with a low-rank update of its kernel: `y = f(x ∗ (W + s·A·B) + b)`. `A`, `[kh, kw, in, rank]`, is a
+ * convolution like the base's with `rank` filters, and `B`, `[rank, out]`, one of size 1×1.
  *
- * Takes every stride, padding, data format and dilation that the base takes; trains dilated convolutions too, for which tfjs itself has
- * no gradient. Trains `rank · (kh·kw·in + out)` numbers instead of `kh·kw·in·out`. Factors are laid out as PEFT's, transposed.
+ * Takes every stride, padding, data format and dilation that the base takes; trains dilated convolutions too, for which
+ * tfjs itself has no gradient. Trains `rank · (kh·kw·in + out)` numbers instead of `kh·kw·in·out`. Factors are laid out
+ * as PEFT's, transposed.
  */
 export class LoRAConv2D extends LoRALayer {
   static readonly className = 'LoRAConv2D';

@@ -19,11 +19,12 @@ const conv2dTransposeForward: Forward = (layer, x, call) => {
 /**
  * A `Conv2DTranspose` layer with a low-rank update of its kernel: `y = f(x ∗ᵀ (W + s·A·B) + b)`.
  *
- * The kernel is `[kh, kw, out, in]`, and the factors multiply to that: `A` is `[kh, kw, out, rank]`, a transposed convolution like the
- * base's that starts from `rank` channels, and `B`, `[rank, in]`, one of size 1×1 before it, which makes these channels. As always `A`
- * starts random, here between ±1/√(kh·kw·out), and `B` at zero.
+ * The kernel is `[kh, kw, out, in]`, and the factors multiply to that: `A` is `[kh, kw, out, rank]`, a transposed
+ * convolution like the base's that starts from `rank` channels, and `B`, `[rank, in]`, one of size 1×1 before it, which
+ * makes these channels. As always `A` starts random, here between ±1/√(kh·kw·out), and `B` at zero.
  *
- * Takes every stride, padding and data format that the base takes. Trains `rank · (kh·kw·out + in)` numbers instead of `kh·kw·out·in`.
+ * Takes every stride, padding and data format that the base takes. Trains `rank · (kh·kw·out + in)` numbers instead of
+ * `kh·kw·out·in`.
  */
 export class LoRAConv2DTranspose extends LoRALayer {
   static readonly className = 'LoRAConv2DTranspose';

@@ -6,7 +6,9 @@ import {applyLinear, by, type Forward} from './forward';
 import {LoRALayer} from './loraLayer';
 import {kernelAdaptation} from './adaptation';
 
-/** `Conv3D`: both data formats. The stock layer fuses nothing, and transposes channels-first inputs as `Conv2D` does. */
+/**
+ * `Conv3D`: both data formats. The stock layer fuses nothing, and transposes channels-first inputs as `Conv2D` does.
+ */
 const conv3dForward: Forward = (layer, x, call) => {
   const fields = fieldsOf<ConvLayer>(layer);
   const op = conv3dOp({
@@ -19,12 +21,12 @@ const conv3dForward: Forward = (layer, x, call) => {
 };
 
 /**
- * A `Conv3D` layer with a low-rank update of its kernel: `y = f(x ∗ (W + s·A·B) + b)`. `A`, `[kd, kh, kw, in, rank]`, is a convolution
- * like the base's with `rank` filters, and `B`, `[rank, out]`, one of size 1×1×1.
+ * A `Conv3D` layer with a low-rank update of its kernel: `y = f(x ∗ (W + s·A·B) + b)`. `A`, `[kd, kh, kw, in, rank]`,
+ * is a convolution like the base's with `rank` filters, and `B`, `[rank, out]`, one of size 1×1×1.
  *
- * Takes every stride, padding, data format and dilation that the base takes; trains dilated convolutions too, for which tfjs itself has
- * no gradient, and trains on wasm, where tfjs's own gradients are wrong. Trains `rank · (kd·kh·kw·in + out)` numbers instead of
- * `kd·kh·kw·in·out`. Factors are laid out as PEFT's, transposed.
+ * Takes every stride, padding, data format and dilation that the base takes; trains dilated convolutions too, for which
+ * tfjs itself has no gradient, and trains on wasm, where tfjs's own gradients are wrong. Trains
+ * `rank · (kd·kh·kw·in + out)` numbers instead of `kd·kh·kw·in·out`. Factors are laid out as PEFT's, transposed.
  */
 export class LoRAConv3D extends LoRALayer {
   static readonly className = 'LoRAConv3D';

@@ -6,7 +6,10 @@ import {channelsLast, conv2dGeometry, deferral, isFused} from './convolutions';
 import {applyLinear, type Compute, type Forward} from './forward';
 import {LoRALayer} from './loraLayer';
 
-/** `DepthwiseConv2D`: both data formats. The stock layer fuses nothing, and leaves a dilation rate out of account; the fused one does neither. */
+/**
+ * `DepthwiseConv2D`: both data formats. The stock layer fuses nothing, and leaves a dilation rate out of account; the
+ * fused one does neither.
+ */
 const depthwiseConv2dForward: Forward = (layer, x, call) => {
   const fields = fieldsOf<DepthwiseLayer>(layer);
   const {depthwiseKernel: kernel, bias, activation} = fields;
@@ -28,15 +31,17 @@ const depthwiseConv2dForward: Forward = (layer, x, call) => {
 /**
  * A `DepthwiseConv2D` layer with a low-rank update of its kernel: `y = f(x ∗ (W + s·A·B) + b)`.
  *
- * In a depthwise convolution each channel has a kernel of its own, which has `kh·kw` entries for each of its `mult` outputs. Factors of
- * each of these kernels, as a LoRA of a grouped convolution has them, would have more parameters than the layer. So there is one pair for
- * all channels: `A`, `[kh, kw, rank]`, holds `rank` filters, and `B`, `[rank, in, mult]`, says how much of each every channel takes.
+ * In a depthwise convolution each channel has a kernel of its own, which has `kh·kw` entries for each of its `mult`
+ * outputs. Factors of each of these kernels, as a LoRA of a grouped convolution has them, would have more parameters
+ * than the layer. So there is one pair for all channels: `A`, `[kh, kw, rank]`, holds `rank` filters, and `B`,
+ * `[rank, in, mult]`, says how much of each every channel takes.
  *
- * Trains `rank · (kh·kw + in·mult)` numbers instead of `kh·kw · in·mult`, which is less only at ranks below `kh·kw`: for a kernel of 3×3 the
- * default rank of 8 saves next to nothing. For this reason `'all'` leaves these layers out: name them in `targets` to adapt them all the
- * same.
+ * Trains `rank · (kh·kw + in·mult)` numbers instead of `kh·kw · in·mult`, which is less only at ranks below `kh·kw`:
+ * for a kernel of 3×3 the default rank of 8 saves next to nothing. For this reason `'all'` leaves these layers out:
+ * name them in `targets` to adapt them all the same.
  *
- * Takes every stride, padding, data format and depth multiplier that the base takes. Like the base it computes without its dilation rate.
+ * Takes every stride, padding, data format and depth multiplier that the base takes. Like the base it computes without
+ * its dilation rate.
  */
 export class LoRADepthwiseConv2D extends LoRALayer {
   static readonly className = 'LoRADepthwiseConv2D';

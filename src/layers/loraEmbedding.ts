@@ -20,15 +20,16 @@ const embeddingForward: Forward = (layer, x, {update, prepared}) => {
 };
 
 /**
- * An `Embedding` layer with a low-rank update of its table: `y = E[x] + s·A[x]·B`. `A`, `[vocabulary, rank]`, is a narrow table of the same
- * rows, and `B`, `[rank, dim]`, makes an embedding of one of its rows.
+ * An `Embedding` layer with a low-rank update of its table: `y = E[x] + s·A[x]·B`. `A`, `[vocabulary, rank]`, is a
+ * narrow table of the same rows, and `B`, `[rank, dim]`, makes an embedding of one of its rows.
  *
- * As in PEFT it is `A` that starts at zero, and `B` that starts random, from N(0, 1): rows of `A` that no batch has looked up stay at zero,
- * and their words as they were. `initializer` is that of `B`.
+ * As in PEFT it is `A` that starts at zero, and `B` that starts random, from N(0, 1): rows of `A` that no batch has
+ * looked up stay at zero, and their words as they were. `initializer` is that of `B`.
  *
  * Dropout leaves it out, as in PEFT: a row number is no quantity that could be dropped.
  *
- * Takes what the base takes, and masks what the base masks. Trains `rank · (vocabulary + dim)` numbers instead of `vocabulary · dim`.
+ * Takes what the base takes, and masks what the base masks. Trains `rank · (vocabulary + dim)` numbers instead of
+ * `vocabulary · dim`.
  */
 export class LoRAEmbedding extends LoRALayer {
   static readonly className = 'LoRAEmbedding';

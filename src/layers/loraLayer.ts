@@ -26,12 +26,12 @@ import {type CallArgs, WRAPPER_KIND, WrapperLayer} from './wrapperLayer';
  *
  *     y = f(op(x, W + s·A·B) + b),    s = alpha / rank
  *
- * `A`, `[...fan-in axes, rank]`, starts random and `B`, `[rank, out]`, at zero, so that a new layer computes exactly what its base
- * computes. The update stands before the activation, which is what makes a merge exact. (Hu et al., "LoRA", arXiv 2106.09685, §4;
- * initialisation as in PEFT.)
+ * `A`, `[...fan-in axes, rank]`, starts random and `B`, `[rank, out]`, at zero, so that a new layer computes exactly
+ * what its base computes. The update stands before the activation, which is what makes a merge exact. (Hu et al.,
+ * "LoRA", arXiv 2106.09685, §4; initialisation as in PEFT.)
  *
- * A layer with several kernels has one rank and one strength; a kernel that is too small for the rank has an update of the rank that it
- * can hold.
+ * A layer with several kernels has one rank and one strength; a kernel that is too small for the rank has an update of
+ * the rank that it can hold.
  */
 export abstract class LoRALayer extends WrapperLayer {
   override readonly [WRAPPER_KIND] = 'lora' as const;
@@ -45,7 +45,8 @@ export abstract class LoRALayer extends WrapperLayer {
   private refusal: Error | undefined;
 
   /**
-   * @throws LoRAError if the layer is of another class than this one adapts or one that it cannot adapt, or a number is out of range.
+   * @throws LoRAError if the layer is of another class than this one adapts or one that it cannot adapt, or a number is
+   * out of range.
    */
   constructor(
     args: LoRALayerArgs,
@@ -94,7 +95,8 @@ export abstract class LoRALayer extends WrapperLayer {
   }
 
   /**
-   * The low-rank part: the factors, and their product in the kernel's shape. Of a layer with several kernels, that of the first.
+   * The low-rank part: the factors, and their product in the kernel's shape. Of a layer with several kernels, that of
+   * the first.
    *
    * @throws LoRAError if the layer is not built, or its method has no low-rank factors.
    */
@@ -103,7 +105,8 @@ export abstract class LoRALayer extends WrapperLayer {
     const [first] = this.lowRankParts;
     if (first === undefined) {
       throw new LoRAError(
-        `Layer "${this.name}" has an update of the method "${this.method.name}", which is no product A·B. Its updateParts say what it has.`,
+        `Layer "${this.name}" has an update of the method "${this.method.name}", which is no product A·B. Its ` +
+          'updateParts say what it has.',
       );
     }
     return first;
@@ -119,7 +122,10 @@ export abstract class LoRALayer extends WrapperLayer {
     return this.update.parts();
   }
 
-  /** The dropout of the update, whose masks follow from `seed` and `step`: keep both and set them again to resume a training. */
+  /**
+   * The dropout of the update, whose masks follow from `seed` and `step`: keep both and set them again to resume a
+   * training.
+   */
   get dropout(): Dropout {
     return this.update.dropout;
   }
@@ -155,8 +161,9 @@ export abstract class LoRALayer extends WrapperLayer {
   }
 
   /**
-   * Replaces the update by another, of another rank or method too. The layer's variables stay, since a compiled model holds them, and share
-   * the buffers of the given values. Another method has variables of its own: until the model is compiled again, it refuses to train.
+   * Replaces the update by another, of another rank or method too. The layer's variables stay, since a compiled model
+   * holds them, and share the buffers of the given values. Another method has variables of its own: until the model is
+   * compiled again, it refuses to train.
    *
    * @param valueOf gives the parameters, by the names that they have among the layer's weights.
    */
@@ -184,8 +191,8 @@ export abstract class LoRALayer extends WrapperLayer {
   }
 
   /**
-   * A new stock layer with the update baked in, `W' = W + s·A·B`: as fast as the original, and in need of nothing of this library. It has
-   * no constraints, which the sum need not fulfil. This layer is not changed.
+   * A new stock layer with the update baked in, `W' = W + s·A·B`: as fast as the original, and in need of nothing of
+   * this library. It has no constraints, which the sum need not fulfil. This layer is not changed.
    *
    * @throws LoRAError if the layer is not built.
    */
@@ -209,8 +216,9 @@ export abstract class LoRALayer extends WrapperLayer {
   }
 
   /**
-   * What there is to know about the update, as text: `method`, `rank`, `alpha`, `scaling`, `frozen`, `trainableParameters`, `totalParameters`,
-   * `trainableRatio`, `deltaNorm` (Frobenius) and `deltaToKernelRatio`, its ratio to the norm of the kernel.
+   * What there is to know about the update, as text: `method`, `rank`, `alpha`, `scaling`, `frozen`,
+   * `trainableParameters`, `totalParameters`, `trainableRatio`, `deltaNorm` (Frobenius) and `deltaToKernelRatio`, its
+   * ratio to the norm of the kernel.
    *
    * @throws LoRAError if the layer is not built.
    */
@@ -249,7 +257,10 @@ export abstract class LoRALayer extends WrapperLayer {
     return this.parameters().size;
   }
 
-  /** A weight by its name, or `undefined` if no weight has that name. The tensor belongs to the layer: do not dispose it. */
+  /**
+   * A weight by its name, or `undefined` if no weight has that name. The tensor belongs to the layer: do not dispose
+   * it.
+   */
   tryGetParameter(name: string): tf.Tensor | undefined {
     return this.parameters().get(name)?.read();
   }
@@ -268,7 +279,10 @@ export abstract class LoRALayer extends WrapperLayer {
     setNamedWeight(this.name, this.parameters(), name, value);
   }
 
-  /** Compares names, each first passed through `mapping`, with those of the weights. One that it maps to `null` is skipped. */
+  /**
+   * Compares names, each first passed through `mapping`, with those of the weights. One that it maps to `null` is
+   * skipped.
+   */
   validateWeights(names: readonly string[], mapping?: NameMapping | null): WeightsReport {
     const {matched, unmatched, missing} = matchNames(names, this.parameters(), mapping);
     return {matched, unmatched, missing};
@@ -277,7 +291,8 @@ export abstract class LoRALayer extends WrapperLayer {
   /**
    * Sets weights by name. Names first pass through `mapping`; one that it maps to `null` is skipped.
    *
-   * @param strict Throw, and change nothing, unless the weights are exactly those of the layer. Without it, what fits is set.
+   * @param strict Throw, and change nothing, unless the weights are exactly those of the layer. Without it, what fits
+   * is set.
    * @returns what matched, what is no weight of the layer, what is missing, and what has another shape or type.
    * @throws LoRAError if strict, with a line for each misfit.
    */

@@ -23,7 +23,8 @@ import {
  *
  *     x·(W + s·A·B)    and    h·(U + s·A'·B')
  *
- * in every step. The kernels are merged once for a pass over a sequence. Masks, states, dropout and all options are those of the base.
+ * in every step. The kernels are merged once for a pass over a sequence. Masks, states, dropout and all options are
+ * those of the base.
  */
 export abstract class LoRARecurrentLayer extends LoRALayer {
   /** What the cells multiply with in the pass that is being computed. */
@@ -33,9 +34,9 @@ export abstract class LoRARecurrentLayer extends LoRALayer {
     checkArgs(args);
     if ('goBackwards' in args) {
       throw new LoRAError(
-        `Layer "${args.layer.name}": a LoRA layer cannot be inside a Bidirectional, nor does it take goBackwards. Adapt the whole, ` +
-          'loraLayer({layer: tf.layers.bidirectional({layer: tf.layers.lstm(…)})}), or give goBackwards to the layer that is ' +
-          'adapted.',
+        `Layer "${args.layer.name}": a LoRA layer cannot be inside a Bidirectional, nor does it take goBackwards. ` +
+          'Adapt the whole, loraLayer({layer: tf.layers.bidirectional({layer: tf.layers.lstm(…)})}), or give ' +
+          'goBackwards to the layer that is adapted.',
       );
     }
     super(args);
@@ -68,7 +69,10 @@ export abstract class LoRARecurrentLayer extends LoRALayer {
   }
 }
 
-/** The products with an updated kernel for a batch of `examples`. With dropout, the updates work on inputs and states of their own. */
+/**
+ * The products with an updated kernel for a batch of `examples`. With dropout, the updates work on inputs and states of
+ * their own.
+ */
 function updatedProducts(
   variable: tf.LayerVariable,
   update: Update,
@@ -102,8 +106,8 @@ function recurrentAdaptation(baseClassName: string): Adaptation {
       const foreign = cellsOf(layer).find(({cell}) => cellKind(cell) === undefined)?.cell;
       return (
         foreign &&
-        `works with a ${foreign.getClassName()}; LoRA knows SimpleRNNCell, GRUCell and LSTMCell. Exclude the layer, or let it train in ` +
-          'full.'
+        `works with a ${foreign.getClassName()}; LoRA knows SimpleRNNCell, GRUCell and LSTMCell. Exclude the ` +
+          'layer, or let it train in full.'
       );
     },
   };
@@ -119,8 +123,8 @@ export class LoRASimpleRNN extends LoRARecurrentLayer {
 tf.serialization.registerClass(LoRASimpleRNN);
 
 /**
- * A `GRU` layer with low-rank updates of its kernel, `[in, 3 · units]`, and its recurrent kernel, `[units, 3 · units]`. The gates share
- * one `A` and have columns of `B` of their own.
+ * A `GRU` layer with low-rank updates of its kernel, `[in, 3 · units]`, and its recurrent kernel, `[units, 3 · units]`.
+ * The gates share one `A` and have columns of `B` of their own.
  */
 export class LoRAGRU extends LoRARecurrentLayer {
   static readonly className = 'LoRAGRU';
@@ -129,8 +133,8 @@ export class LoRAGRU extends LoRARecurrentLayer {
 tf.serialization.registerClass(LoRAGRU);
 
 /**
- * An `LSTM` layer with low-rank updates of its kernel, `[in, 4 · units]`, and its recurrent kernel, `[units, 4 · units]`. The gates share
- * one `A` and have columns of `B` of their own.
+ * An `LSTM` layer with low-rank updates of its kernel, `[in, 4 · units]`, and its recurrent kernel,
+ * `[units, 4 · units]`. The gates share one `A` and have columns of `B` of their own.
  */
 export class LoRALSTM extends LoRARecurrentLayer {
   static readonly className = 'LoRALSTM';
@@ -139,8 +143,9 @@ export class LoRALSTM extends LoRARecurrentLayer {
 tf.serialization.registerClass(LoRALSTM);
 
 /**
- * An `RNN` layer around a stock cell, or a stack of them, with low-rank updates of the kernel and the recurrent kernel of each cell. The
- * dropout masks of the cells are drawn again for each pass over a sequence, where the stock layer keeps those of its first batch.
+ * An `RNN` layer around a stock cell, or a stack of them, with low-rank updates of the kernel and the recurrent kernel
+ * of each cell. The dropout masks of the cells are drawn again for each pass over a sequence, where the stock layer
+ * keeps those of its first batch.
  */
 export class LoRARNN extends LoRARecurrentLayer {
   static readonly className = 'LoRARNN';
@@ -149,7 +154,8 @@ export class LoRARNN extends LoRARecurrentLayer {
 tf.serialization.registerClass(LoRARNN);
 
 /**
- * A `Bidirectional` layer around a stock recurrent layer, with low-rank updates of the kernel and the recurrent kernel of each direction.
+ * A `Bidirectional` layer around a stock recurrent layer, with low-rank updates of the kernel and the recurrent kernel
+ * of each direction.
  *
  * It adapts the layer as a whole: `loraLayer({layer: tf.layers.bidirectional({layer: tf.layers.lstm(…)})})`.
  */

@@ -7,7 +7,10 @@ import {channelsLast, conv2dGeometry} from './convolutions';
 import {applyLinear, asFloat, by, type Forward, UNFUSED_IDENTITY} from './forward';
 import {LoRALayer} from './loraLayer';
 
-/** `SeparableConv2D`: a depthwise convolution, and one of size 1×1 of its result, which is the one that can have an update. */
+/**
+ * `SeparableConv2D`: a depthwise convolution, and one of size 1×1 of its result, which is the one that can have an
+ * update.
+ */
 const separableConv2dForward: Forward = (layer, x, call) => {
   const fields = fieldsOf<SeparableLayer>(layer);
   const {depthwiseKernel, pointwiseKernel, bias, activation} = fields;
@@ -25,15 +28,16 @@ const separableConv2dForward: Forward = (layer, x, call) => {
 };
 
 /**
- * A `SeparableConv2D` layer with a low-rank update of its pointwise kernel: `y = f((x ∗ D) ∗ (P + s·A·B) + b)`, with `D` the depthwise
- * kernel, which stays as it is: it has few parameters, and a low-rank update hardly less. `A`, `[1, 1, in, rank]`, and `B`, `[rank, out]`,
- * are convolutions of size 1×1.
+ * A `SeparableConv2D` layer with a low-rank update of its pointwise kernel: `y = f((x ∗ D) ∗ (P + s·A·B) + b)`, with
+ * `D` the depthwise kernel, which stays as it is: it has few parameters, and a low-rank update hardly less. `A`,
+ * `[1, 1, in, rank]`, and `B`, `[rank, out]`, are convolutions of size 1×1.
  *
- * Takes every stride, padding and dilation that the base computes; trains dilated convolutions too, for which tfjs itself has no gradient.
- * Trains `rank · (in + out)` numbers instead of `in·out`.
+ * Takes every stride, padding and dilation that the base computes; trains dilated convolutions too, for which tfjs
+ * itself has no gradient. Trains `rank · (in + out)` numbers instead of `in·out`.
  *
- * @throws LoRAError also for a depth multiplier other than 1, which a stock `SeparableConv2D` leaves out of its config, so that it could
- * be neither saved nor merged; and for channels-first images together with a bias, which it adds along a wrong axis.
+ * @throws LoRAError also for a depth multiplier other than 1, which a stock `SeparableConv2D` leaves out of its config,
+ * so that it could be neither saved nor merged; and for channels-first images together with a bias, which it adds along
+ * a wrong axis.
  */
 export class LoRASeparableConv2D extends LoRALayer {
   static readonly className = 'LoRASeparableConv2D';

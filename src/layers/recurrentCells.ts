@@ -10,7 +10,10 @@ interface ActivationObject {
   getClassName(): string;
 }
 
-/** What a stock recurrent cell holds. The masks live for one pass over a sequence; the layer around the cell clears them. */
+/**
+ * What a stock recurrent cell holds. The masks live for one pass over a sequence; the layer around the cell clears
+ * them.
+ */
 export interface Cell {
   kernel: tf.LayerVariable;
   recurrentKernel: tf.LayerVariable;
@@ -48,8 +51,8 @@ export function cellKind(cell: tf.layers.Layer): CellKind | undefined {
 }
 
 /**
- * Gives the cells of a recurrent layer that is ours alone a step that computes the same and records no gradient for their weights.
- * Layers and cells of other classes stay as they are.
+ * Gives the cells of a recurrent layer that is ours alone a step that computes the same and records no gradient for
+ * their weights. Layers and cells of other classes stay as they are.
  */
 export function freezeCells(layer: tf.layers.Layer): void {
   replaceSteps(layer, frozenCellProducts);
@@ -84,7 +87,10 @@ export function disposeMasks(layer: tf.layers.Layer): void {
   }
 }
 
-/** The innermost cells of a layer: its own, those of a stack, those of both directions. A layer without cells stands for itself. */
+/**
+ * The innermost cells of a layer: its own, those of a stack, those of both directions. A layer without cells stands for
+ * itself.
+ */
 export function cellsOf(layer: tf.layers.Layer): NamedCell[] {
   const {cell, cells, forwardLayer, backwardLayer} = fieldsOf<{
     cell?: tf.layers.Layer;

@@ -35,15 +35,17 @@ const STOCK: ReadonlyMap<string, Kind> = new Map<string, Kind>([
 const registered = new Map<string, Kind>();
 
 /**
- * Makes the layers of a class adaptable by the names of their weights: a class of one's own, or one of tfjs that this library does not
- * know. From then on `applyLoRA` adapts them, by {@link LoRAWeights}. Files and adapters do not depend on the registration.
+ * Makes the layers of a class adaptable by the names of their weights: a class of one's own, or one of tfjs that this
+ * library does not know. From then on `applyLoRA` adapts them, by {@link LoRAWeights}. Files and adapters do not depend
+ * on the registration.
  *
  *     registerAdaptable('CausalSelfAttention', {weights: ['attn_kernel', 'proj_kernel']});
  *
- * @param weights the weights of two axes or more that shall have an update, by the names that the layer gives them in `addWeight`. Their
- *     last axis is the output, unless an entry says that more of them are: `{name: 'query', outAxes: 2}`.
- * @throws LoRAError if the class is not registered with `tf.serialization`, the library adapts it already, it was registered with other
- *     weights, or the list is malformed.
+ * @param weights the weights of two axes or more that shall have an update, by the names that the layer gives them in
+ *     `addWeight`. Their last axis is the output, unless an entry says that more of them are:
+ *     `{name: 'query', outAxes: 2}`.
+ * @throws LoRAError if the class is not registered with `tf.serialization`, the library adapts it already, it was
+ *     registered with other weights, or the list is malformed.
  */
 export function registerAdaptable(
   className: string,
@@ -58,7 +60,8 @@ export function registerAdaptable(
   }
   if (!isRegistered(className)) {
     throw new LoRAError(
-      `There is no layer class "${className}". If it is yours, call tf.serialization.registerClass(${className}) first.`,
+      `There is no layer class "${className}". If it is yours, call tf.serialization.registerClass(${className}) ` +
+        'first.',
     );
   }
   const before = registered.get(className)?.weights;
@@ -96,7 +99,8 @@ export function loraClassOf(className: string, weights?: Required<WeightTarget>[
 }
 
 /**
- * A LoRA layer around a layer: of the class that adapts the layer's class, `LoRADense` for a `Dense`; or by the names of `weights`, any layer.
+ * A LoRA layer around a layer: of the class that adapts the layer's class, `LoRADense` for a `Dense`; or by the names
+ * of `weights`, any layer.
  *
  *     const adapted = loraLayer({layer: tf.layers.dense({units: 8}), rank: 4});
  *

@@ -29,11 +29,11 @@ const NAMES: Readonly<Record<BaseTraining, {className: string; kind: WrapperKind
 /**
  * A layer of an adapted model that has no update. It computes what its base computes; of its weights train
  *
- * - nothing: no gradient is recorded for them, and nothing is kept for the backward pass where nothing before the layer trains; a
- *   `BatchNormalization` uses its moving statistics in training too, and leaves them as they are. (In tfjs, `trainable: false` does none of
- *   this.)
- * - the biases, or the shift of a normalization: no other gradient is computed. (Ben Zaken et al., "BitFit", arXiv 2106.10199; PEFT's
- *   `bias: "all"`.)
+ * - nothing: no gradient is recorded for them, and nothing is kept for the backward pass where nothing before the layer
+ *   trains; a `BatchNormalization` uses its moving statistics in training too, and leaves them as they are. (In tfjs,
+ *   `trainable: false` does none of this.)
+ * - the biases, or the shift of a normalization: no other gradient is computed. (Ben Zaken et al., "BitFit", arXiv
+ *   2106.10199; PEFT's `bias: "all"`.)
  * - everything, as in tfjs.
  *
  * What trains belongs to the adapter. The layer can keep the original values, which it has again when it is removed.

@@ -9,15 +9,17 @@ import {type CallArgs, checkedArgs, type WrapperArgs} from './layerArgs';
 
 export type {CallArgs, WrapperArgs};
 
-/** What a layer of this library does with its base: adapts it, freezes it, trains its bias alone, or trains it in full. */
+/**
+ * What a layer of this library does with its base: adapts it, freezes it, trains its bias alone, or trains it in full.
+ */
 export type WrapperKind = 'lora' | 'frozen' | 'bias' | 'trained';
 
 /** Which of its base's weights a wrapper trains. */
 export type BaseTraining = 'nothing' | 'biases' | 'everything';
 
 /**
- * Marks the layers of this library. A process that uses both `import` and `require` has two copies of every class, so `instanceof`
- * would miss the other copy's layers.
+ * Marks the layers of this library. A process that uses both `import` and `require` has two copies of every class, so
+ * `instanceof` would miss the other copy's layers.
  */
 export const WRAPPER_KIND = Symbol.for('tfjs-lora.layer');
 
@@ -28,8 +30,8 @@ const ORIGINAL = 'original_';
 const adopted = new WeakSet<tf.layers.Layer>();
 
 /**
- * A layer around another, its base, with the base's name, shapes and weight names, so that summaries and checkpoints read as before.
- * Subclasses say whether the base trains and what is computed.
+ * A layer around another, its base, with the base's name, shapes and weight names, so that summaries and checkpoints
+ * read as before. Subclasses say whether the base trains and what is computed.
  */
 export abstract class WrapperLayer extends tf.layers.Layer {
   /** The layer that is wrapped. */
@@ -116,11 +118,12 @@ export abstract class WrapperLayer extends tf.layers.Layer {
   protected abstract compute(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor | tf.Tensor[];
 
   /**
-   * What the base itself computes. What it writes to its weights in training, statistics of its own, counts only where it trains in full;
-   * what a stateful layer writes is its state.
+   * What the base itself computes. What it writes to its weights in training, statistics of its own, counts only where
+   * it trains in full; what a stateful layer writes is its state.
    */
   protected computeBase(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor | tf.Tensor[] {
-    // A stock recurrent layer writes its initial state into the arguments, which tfjs hands to the next layer in training.
+    // A stock recurrent layer writes its initial state into the arguments, which tfjs hands to the next layer in
+    // training.
     const base = () => this.baseLayer.apply(inputs, {...kwargs}) as tf.Tensor | tf.Tensor[];
     const learns = this.baseTraining === 'everything' || this.stateful;
     return kwargs.training === true && !learns ? withoutWrites(this.baseLayer.weights, base) : base();
@@ -141,8 +144,8 @@ export abstract class WrapperLayer extends tf.layers.Layer {
     );
   }
 
-  // Of the base's weights this layer's own list holds those that train: there `layer.trainable` and `model.trainable` reach them, in the
-  // middle of a training too, and none of the frozen ones.
+  // Of the base's weights this layer's own list holds those that train: there `layer.trainable` and `model.trainable`
+  // reach them, in the middle of a training too, and none of the frozen ones.
 
   override get trainableWeights(): tf.LayerVariable[] {
     return this.trainable ? [...this.own(super.trainableWeights), ...this.baseLayer.trainableWeights] : [];

@@ -14,8 +14,9 @@ const MAGNITUDE = 'lora_magnitude_vector';
  *
  *     W' = m ⊙ V / ‖V‖,    V = W + s·A·B
  *
- * with a norm for each output. `m` starts as `‖W‖`. The norm has no gradient of its own (§4.3 of the paper, as in PEFT). Weights that are all
- * zero have no direction: of such an output the update is LoRA's, `W' = V`. (Liu et al., "DoRA", arXiv 2402.09353, §4.)
+ * with a norm for each output. `m` starts as `‖W‖`. The norm has no gradient of its own (§4.3 of the paper, as in
+ * PEFT). Weights that are all zero have no direction: of such an output the update is LoRA's, `W' = V`. (Liu et al.,
+ * "DoRA", arXiv 2402.09353, §4.)
  */
 export const dora: Method = {
   name: 'dora',
@@ -80,7 +81,10 @@ function gainOf(parameters: Parameters, strength: Strength, site: UpdateSite): t
 /** Smaller squares have too few bits left to be divided by. */
 const LEAST = 1e-30;
 
-/** `‖W‖²` for each output, in a row, and whether that is a direction. They are kept as long as the weight stays as it is. */
+/**
+ * `‖W‖²` for each output, in a row, and whether that is a direction. They are kept as long as the weight stays as it
+ * is.
+ */
 function base({weight, prepared}: UpdateSite): readonly [squares: tf.Tensor, hasDirection: tf.Tensor] {
   const kernel = weight.variable.read();
   return prepared.get([kernel], () => {

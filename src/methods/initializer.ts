@@ -7,8 +7,8 @@ import {fieldsOf} from '../tfjs/fields';
 export type InitializerObject = ReturnType<typeof tf.initializers.zeros>;
 
 /**
- * The initializer of the factor that starts random, while the other, `zeroFactor`, starts at zero: the one that was asked for, or PEFT's, which is
- * U(−1/√fan-in, 1/√fan-in) for `A` (Kaiming's with a = √5) and N(0, 1) for `B`.
+ * The initializer of the factor that starts random, while the other, `zeroFactor`, starts at zero: the one that was
+ * asked for, or PEFT's, which is U(−1/√fan-in, 1/√fan-in) for `A` (Kaiming's with a = √5) and N(0, 1) for `B`.
  */
 export function initializerOfRandom(
   zeroFactor: 'A' | 'B',
@@ -61,7 +61,9 @@ function checkClass(asked: Initializer): void {
   }
 }
 
-/** Refuses numbers with which tfjs never stops drawing: it draws until a number lies within two deviations of the mean. */
+/**
+ * Refuses numbers with which tfjs never stops drawing: it draws until a number lies within two deviations of the mean.
+ */
 function checkNumbers(initializer: InitializerObject): void {
   const config = initializer.getConfig();
   for (const key of ['value', 'minval', 'maxval', 'mean', 'stddev', 'scale', 'gain']) {

@@ -8,8 +8,9 @@ import {type Method, type Parameters, scalingOf, type Strength, timesAlpha} from
  *
  *     W' = W + s·(B₁·A₁) ⊙ (B₂·A₂)
  *
- * with PEFT's names: `hada_w1_b`, `[...fan-in axes, rank]`, and `hada_w1_a`, `[rank, ...out axes]`, and the same of `w2`. `hada_w2_a` starts at zero,
- * the others random, from N(0, 1) and N(0, 0.1). (Hyeon-Woo et al., "FedPara", arXiv 2108.06098, §2; Yeh et al., "LyCORIS", arXiv 2309.14859; PEFT.)
+ * with PEFT's names: `hada_w1_b`, `[...fan-in axes, rank]`, and `hada_w1_a`, `[rank, ...out axes]`, and the same of
+ * `w2`. `hada_w2_a` starts at zero, the others random, from N(0, 1) and N(0, 0.1). (Hyeon-Woo et al., "FedPara", arXiv
+ * 2108.06098, §2; Yeh et al., "LyCORIS", arXiv 2309.14859; PEFT.)
  */
 export const loha: Method = {
   name: 'loha',

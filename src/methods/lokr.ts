@@ -15,9 +15,10 @@ import {
  *
  *     W' = W + s·(w₁ ⊗ w₂),    w₂ = w₂b·w₂a
  *
- * with PEFT's names, and inputs before outputs: `lokr_w1`, `[in₁, out₁]`; `lokr_w2`, `[...space, in₂, out₂]`, or `lokr_w2_b`, `[...space, in₂, rank]`, and
- * `lokr_w2_a`, `[rank, out₂]`. The fan-in and the outputs are each divided into two factors that are as close as can be. `lokr_w1` starts at zero, the
- * others as LoRA's `A`. (Yeh et al., "LyCORIS", arXiv 2309.14859, §4.2; PEFT without `decompose_both`.)
+ * with PEFT's names, and inputs before outputs: `lokr_w1`, `[in₁, out₁]`; `lokr_w2`, `[...space, in₂, out₂]`, or
+ * `lokr_w2_b`, `[...space, in₂, rank]`, and `lokr_w2_a`, `[rank, out₂]`. The fan-in and the outputs are each divided
+ * into two factors that are as close as can be. `lokr_w1` starts at zero, the others as LoRA's `A`. (Yeh et al.,
+ * "LyCORIS", arXiv 2309.14859, §4.2; PEFT without `decompose_both`.)
  */
 export const lokr: Method = {
   name: 'lokr',
@@ -64,7 +65,10 @@ function lowRank(b: tf.Tensor, a: tf.Tensor): tf.Tensor {
   return tf.reshape(product, [...b.shape.slice(0, -1), a.shape[1] as number]);
 }
 
-/** The axes of a weight: space, inputs (the channels of a convolution), and outputs, the last two as products of two numbers. */
+/**
+ * The axes of a weight: space, inputs (the channels of a convolution), and outputs, the last two as products of two
+ * numbers.
+ */
 function divided({variable, outAxes = 1}: AdaptableWeight): {
   space: number[];
   inputs: [number, number];

@@ -4,8 +4,8 @@ import {initializerOfRandom} from './initializer';
 import {type AdaptableWeight, type Method, type Parameters, scalingOf, type Strength, timesAlpha} from './method';
 
 /**
- * LoRA: `W + s·A·B`, `s = alpha / rank`. `A`, `[...fan-in axes, rank]`, starts random and `B`, `[rank, ...out axes]`, at zero, or the other
- * way round. (Hu et al., "LoRA", arXiv 2106.09685, §4; initialisation as in PEFT.)
+ * LoRA: `W + s·A·B`, `s = alpha / rank`. `A`, `[...fan-in axes, rank]`, starts random and `B`, `[rank, ...out axes]`,
+ * at zero, or the other way round. (Hu et al., "LoRA", arXiv 2106.09685, §4; initialisation as in PEFT.)
  */
 export const lora: Method = {
   name: 'lora',

@@ -13,12 +13,14 @@ type Beginning = (
 ) => [tf.Tensor, tf.Tensor];
 
 /**
- * A LoRA that starts from a part of the weight itself, `s·A₀·B₀`, and takes the same part away, so that the base need not be changed:
+ * A LoRA that starts from a part of the weight itself, `s·A₀·B₀`, and takes the same part away, so that the base need
+ * not be changed:
  *
  *     W' = W + s·(A·B − A₀·B₀)
  *
- * `A` and `B` train, `A₀` and `B₀` keep where these started. It is computed as one product of twice the rank, `[A − A₀, A₀]·[B; B − B₀]`, which
- * is exactly nothing at the start, and loses nothing by taking large numbers from each other.
+ * `A` and `B` train, `A₀` and `B₀` keep where these started. It is computed as one product of twice the rank,
+ * `[A − A₀, A₀]·[B; B − B₀]`, which is exactly nothing at the start, and loses nothing by taking large numbers from
+ * each other.
  */
 function principal(name: string, begin: Beginning): Method {
   return {
@@ -60,8 +62,8 @@ function factors({lora_A: a, lora_B: b, lora_A0: a0, lora_B0: b0}: Parameters, s
 }
 
 /**
- * PiSSA: LoRA that starts from the principal part of the weight, `U·S·Vᵀ ≈ W` of the given rank: `A₀ = U·√(S/s)`, `B₀ = √(S/s)·Vᵀ`. (Meng et
- * al., "PiSSA", arXiv 2404.02948, §3, with its fast singular value decomposition.)
+ * PiSSA: LoRA that starts from the principal part of the weight, `U·S·Vᵀ ≈ W` of the given rank: `A₀ = U·√(S/s)`,
+ * `B₀ = √(S/s)·Vᵀ`. (Meng et al., "PiSSA", arXiv 2404.02948, §3, with its fast singular value decomposition.)
  */
 export const pissa = principal('pissa', (matrix, rank, scaling, seed) => {
   const {u, s, v} = truncatedSVDNow([matrix], rank, seed);
@@ -70,8 +72,8 @@ export const pissa = principal('pissa', (matrix, rank, scaling, seed) => {
 });
 
 /**
- * OLoRA: LoRA that starts from an orthonormal basis of the first `rank` rows of the weight, `B₀`, and the weight in it, `A₀ = W·B₀ᵀ`. (Büyükakyüz,
- * "OLoRA", arXiv 2406.01775, §3, as in PEFT, whose weights have their inputs for columns.)
+ * OLoRA: LoRA that starts from an orthonormal basis of the first `rank` rows of the weight, `B₀`, and the weight in it,
+ * `A₀ = W·B₀ᵀ`. (Büyükakyüz, "OLoRA", arXiv 2406.01775, §3, as in PEFT, whose weights have their inputs for columns.)
  */
 export const olora = principal('olora', (matrix, rank) => {
   const basis = orthonormal(tf.transpose(tf.slice(matrix, [0, 0], [rank, -1]))); // [n, r]

@@ -2,7 +2,10 @@ import {LoRAError, show} from '../errors';
 import {lora} from './lora';
 import type {Method, SharedSide} from './method';
 
-/** The methods by their names, the default first. The others are added by `table.ts`, so that a layer does not import them all. */
+/**
+ * The methods by their names, the default first. The others are added by `table.ts`, so that a layer does not import
+ * them all.
+ */
 const METHODS = new Map([[lora.name, lora]]);
 
 export function addMethods(methods: readonly Method[]): void {

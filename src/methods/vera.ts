@@ -4,12 +4,14 @@ import {uniform} from './initializer';
 import {type Method, type Parameters, scalingOf, type Strength, timesAlpha} from './method';
 
 /**
- * VeRA: factors that are random, the same for all layers, and never train; what trains is a number for each of the rank and for each output,
+ * VeRA: factors that are random, the same for all layers, and never train; what trains is a number for each of the rank
+ * and for each output,
  *
  *     W' = W + s·A·diag(d)·B·diag(b)
  *
- * `A`, `[...fan-in axes, rank]`, and `B`, `[rank, ...out axes]`, are the first rows and columns of two matrices that are large enough for every layer.
- * `d` starts at 0.1 and `b` at zero. (Kopiczko et al., "VeRA", arXiv 2310.11454, §3; initialisation as in PEFT.)
+ * `A`, `[...fan-in axes, rank]`, and `B`, `[rank, ...out axes]`, are the first rows and columns of two matrices that
+ * are large enough for every layer. `d` starts at 0.1 and `b` at zero. (Kopiczko et al., "VeRA", arXiv 2310.11454, §3;
+ * initialisation as in PEFT.)
  */
 export const vera: Method = {
   name: 'vera',

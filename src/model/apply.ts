@@ -22,16 +22,18 @@ import {adaptableSites, planFor} from './planLoRA';
 import {listed} from '../errors';
 
 /**
- * Adapts a pretrained model: a new model in which the chosen layers have a trainable low-rank update and all others are frozen. It
- * computes exactly what the original computes, until it is trained; compile it and train it with `fit`.
+ * Adapts a pretrained model: a new model in which the chosen layers have a trainable low-rank update and all others are
+ * frozen. It computes exactly what the original computes, until it is trained; compile it and train it with `fit`.
  *
  * The original is not touched. Frozen weights share their buffers with it; each model is disposed by itself.
  *
- * @param model any `tf.LayersModel`: functional, sequential, nested, with shared layers, several inputs and outputs, `TimeDistributed`.
- * @param configOrAdapter what to adapt, and how; or an adapter, whose layers are adapted and whose values are set. `planLoRA` shows what a
- *     config comes to.
- * @throws LoRAError if the config names something that is not there, the adapter does not fit, the model is adapted already, or a layer
- *     cannot be rebuilt from its config. Everything that is wrong is reported at once, and nothing is changed.
+ * @param model any `tf.LayersModel`: functional, sequential, nested, with shared layers, several inputs and outputs,
+ * `TimeDistributed`.
+ * @param configOrAdapter what to adapt, and how; or an adapter, whose layers are adapted and whose values are set.
+ *     `planLoRA` shows what a config comes to.
+ * @throws LoRAError if the config names something that is not there, the adapter does not fit, the model is adapted
+ *     already, or a layer cannot be rebuilt from its config. Everything that is wrong is reported at once, and nothing
+ *     is changed.
  */
 export function applyLoRA(model: tf.LayersModel, configOrAdapter: LoRAConfig | Adapter = {}): tf.LayersModel {
   checkModel(model);

@@ -21,8 +21,9 @@ import {biasesOf, namedWeights} from '../tfjs/weights';
 import {describe} from './targets';
 
 /**
- * Checks that an adapter fits a model: its layers are there and of the right class, its tensors are just those that they need, in the
- * right shapes and types. In a model that is adapted already, its layers must also be adapted, or train in full, as in the adapter.
+ * Checks that an adapter fits a model: its layers are there and of the right class, its tensors are just those that
+ * they need, in the right shapes and types. In a model that is adapted already, its layers must also be adapted, or
+ * train in full, as in the adapter.
  *
  * @throws LoRAError with a line for each misfit.
  */

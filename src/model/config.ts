@@ -4,7 +4,10 @@ import type {Initializer} from '../methods/initializer';
 import {type LoRAStrength, resolveDropout, resolveStrength} from '../methods/method';
 import {methodOf} from '../methods/registry';
 
-/** Names layers: a layer's name, its path (`outer/inner`), its class name, a pattern for its name or path, or a predicate. */
+/**
+ * Names layers: a layer's name, its path (`outer/inner`), its class name, a pattern for its name or path, or a
+ * predicate.
+ */
 export type LayerMatcher = string | RegExp | LayerPredicate;
 
 /** Says of a layer of the plain model whether it is meant. It is asked once for each layer that holds no others. */
@@ -16,28 +19,33 @@ export interface LoRAConfig extends LoRAStrength {
   targets?: 'all' | readonly LayerMatcher[] | LayerPredicate;
   /** Layers to leave as they are, though `targets` names them. */
   exclude?: readonly LayerMatcher[] | LayerPredicate;
-  /** Layers that train in full, beside the factors, and belong to the adapter: a new head, say. They are not adapted. */
+  /**
+   * Layers that train in full, beside the factors, and belong to the adapter: a new head, say. They are not adapted.
+   */
   trainable?: readonly LayerMatcher[] | LayerPredicate;
   /** Other strengths for some layers. For each layer the first entry that matches counts. */
   overrides?: readonly LoRAOverride[];
   /**
-   * How the weights are updated: `'lora'`, `W + s·A·B`, or another method by its name, such as `'dora'`. Default: `'lora'`.
+   * How the weights are updated: `'lora'`, `W + s·A·B`, or another method by its name, such as `'dora'`. Default:
+   * `'lora'`.
    */
   method?: string;
   /**
-   * What LoRA starts from, in place of a random `A` and a zero `B`: `'pissa'`, the principal part of the weight, or `'olora'`, an orthonormal
-   * basis of some of its rows. The layer takes the same part away, so that the base is not touched.
+   * What LoRA starts from, in place of a random `A` and a zero `B`: `'pissa'`, the principal part of the weight, or
+   * `'olora'`, an orthonormal basis of some of its rows. The layer takes the same part away, so that the base is not
+   * touched.
    */
   init?: 'pissa' | 'olora';
   /**
-   * The probability with which each number of the input of an update is dropped in training, from 0 to below 1. Embeddings leave it out. Default: 0.
+   * The probability with which each number of the input of an update is dropped in training, from 0 to below 1.
+   * Embeddings leave it out. Default: 0.
    */
   dropout?: number;
   /** Keep the adapted layers' own weights fixed. Default: true. */
   freezeBaseLayer?: boolean;
   /**
-   * Which biases train beside the factors, and belong to the adapter: none, those of the adapted layers, or those of every layer, shifts of
-   * normalizations included (PEFT's `none`, `lora_only` and `all`). Default: `'none'`.
+   * Which biases train beside the factors, and belong to the adapter: none, those of the adapted layers, or those of
+   * every layer, shifts of normalizations included (PEFT's `none`, `lora_only` and `all`). Default: `'none'`.
    */
   bias?: BiasChoice;
   /** What `A` starts from, as for `tf.layers`: an initializer or its name. Default: U(−1/√fan-in, 1/√fan-in). */
@@ -83,8 +91,8 @@ const CONFIG_OPTIONS: KnownOptions<LoRAConfig> = {
 };
 
 /**
- * Rejects what `applyLoRA` cannot understand, before anything is made: options that do not exist, empty or malformed lists, numbers
- * out of range. Several faults are reported together.
+ * Rejects what `applyLoRA` cannot understand, before anything is made: options that do not exist, empty or malformed
+ * lists, numbers out of range. Several faults are reported together.
  *
  * @throws LoRAError with a line for each fault.
  */

@@ -32,11 +32,13 @@ const origins = new WeakMap<Adapter, Origin>();
 import {reportUnsaved} from './unsaved';
 
 /**
- * The adapter of a model, as a value: a snapshot that shares buffers with the model and is not touched by what happens to it later. It is taken
- * at once, between two training steps of a `fit` that is going on, and not in the middle of one.
+ * The adapter of a model, as a value: a snapshot that shares buffers with the model and is not touched by what happens
+ * to it later. It is taken at once, between two training steps of a `fit` that is going on, and not in the middle of
+ * one.
  *
- * It holds what `applyLoRA` lets train, and the LoRA layers and `UnadaptedLayer`s of a model made by hand. Plain layers that train
- * beside those are not part of it: a warning says so, once for a model, and `summarizeLoRA(model).unsaved` lists them.
+ * It holds what `applyLoRA` lets train, and the LoRA layers and `UnadaptedLayer`s of a model made by hand. Plain layers
+ * that train beside those are not part of it: a warning says so, once for a model, and `summarizeLoRA(model).unsaved`
+ * lists them.
  *
  * @throws LoRAError if the model is not adapted, or was disposed.
  */
@@ -60,22 +62,23 @@ function snapshotOf(model: tf.LayersModel, sites: readonly Site[]): Adapter {
 }
 
 /**
- * Puts another adapter on an adapted model, in place: of any rank and strength, for all or some of the layers that the model adapts. What
- * the adapter does not name computes what its base computes; with `null` that is all of the model. Nothing is copied or compiled: buffers are
- * shared, and a compiled model goes on training.
+ * Puts another adapter on an adapted model, in place: of any rank and strength, for all or some of the layers that the
+ * model adapts. What the adapter does not name computes what its base computes; with `null` that is all of the model.
+ * Nothing is copied or compiled: buffers are shared, and a compiled model goes on training.
  *
- * A `fit` that is going on refuses its next step with a `LoRAError`, unless the adapter is a snapshot of the one that it began with: it would
- * train the wrong one.
+ * A `fit` that is going on refuses its next step with a `LoRAError`, unless the adapter is a snapshot of the one that
+ * it began with: it would train the wrong one.
  *
- * An optimizer with slots (momentum, Adam) keeps those of the former adapter. Call `resetOptimizer(model)` before training the other one, at
- * another rank in any case: slots of another shape make the step fail.
+ * An optimizer with slots (momentum, Adam) keeps those of the former adapter. Call `resetOptimizer(model)` before
+ * training the other one, at another rank in any case: slots of another shape make the step fail.
  *
- * tfjs fixes what a compiled model trains. After an adapter of another method the model predicts at once, and refuses to train until it is
- * compiled again.
+ * tfjs fixes what a compiled model trains. After an adapter of another method the model predicts at once, and refuses
+ * to train until it is compiled again.
  *
- * @param where the model; inside a `withAdapter` whose function has awaited something, the scope that the function was given.
- * @throws LoRAError if the model is not adapted or was disposed, a `withAdapter` is open that this call may come from outside of, or the
- *     adapter does not fit, with a line for each misfit. Then nothing is changed.
+ * @param where the model; inside a `withAdapter` whose function has awaited something, the scope that the function was
+ * given.
+ * @throws LoRAError if the model is not adapted or was disposed, a `withAdapter` is open that this call may come from
+ *     outside of, or the adapter does not fit, with a line for each misfit. Then nothing is changed.
  */
 export function setAdapter(where: tf.LayersModel | AdapterScope, adapter: Adapter | null): void {
   const {model, given} = modelAndScope(where);
@@ -98,7 +101,8 @@ function putOn(sites: readonly Site[], adapter: Adapter | null): void {
       setLayer(layer, adapter === null ? undefined : layerConfigAt(adapter.config, path), tensorOf);
       const state = inForce(layer);
       const taken = origin?.get(layer);
-      // A snapshot from outside of a scope is inside it like any other adapter: what trains there is given up when the scope ends.
+      // A snapshot from outside of a scope is inside it like any other adapter: what trains there is given up when the
+      // scope ends.
       state.mark = taken?.scope === state.scope ? (taken?.mark ?? mark) : mark;
     }
   }
@@ -128,8 +132,8 @@ export function checkAdapterFits(adapter: Adapter, model: tf.LayersModel, sites:
   const {head} = recordOf(model);
   if (!sameHead(adapter.config.head, head)) {
     throw new LoRAError(
-      `The adapter does not fit this model: it has ${describeHead(adapter.config.head)}, and the model ${describeHead(head)}. ` +
-        'Apply it to the plain base instead: applyLoRA(base, adapter).',
+      `The adapter does not fit this model: it has ${describeHead(adapter.config.head)}, and the model ` +
+        `${describeHead(head)}. Apply it to the plain base instead: applyLoRA(base, adapter).`,
     );
   }
   checkFit(adapter, sites);
@@ -161,24 +165,26 @@ function setLayer(
 /**
  * Runs `f` with another adapter on the model, or with none, and puts the former one back afterwards, whatever happens.
  *
- * A function that returns a value is over before anything else runs, so such calls are in order wherever they come from. One that returns a
- * promise keeps the adapter on the model until that is settled: as long as it takes, another call that lasts is refused, unless it shows that
- * it comes from inside. JavaScript in a browser does not tell a function that has awaited something from any other code, so `f` is given a
- * scope to show it with:
+ * A function that returns a value is over before anything else runs, so such calls are in order wherever they come
+ * from. One that returns a promise keeps the adapter on the model until that is settled: as long as it takes, another
+ * call that lasts is refused, unless it shows that it comes from inside. JavaScript in a browser does not tell a
+ * function that has awaited something from any other code, so `f` is given a scope to show it with:
  *
  *     await withAdapter(model, lions, async scope => {
  *       await model.fit(xs, ys);                                    // trains lions
  *       await withAdapter(scope, null, () => model.evaluateDataset(test));
  *     });
  *
- * Meanwhile whatever uses the model itself, `predict` and `getAdapter` included, finds the adapter that is on it. For work that overlaps, give
- * each adapter a model of its own: `applyLoRA(base, adapter)` shares the frozen weights.
+ * Meanwhile whatever uses the model itself, `predict` and `getAdapter` included, finds the adapter that is on it. For
+ * work that overlaps, give each adapter a model of its own: `applyLoRA(base, adapter)` shares the frozen weights.
  *
- * A `fit` goes on with the adapter that it began with. One that was begun outside is at rest while a callback of it awaits `withAdapter`; a step
- * of it that falls into the call otherwise is refused.
+ * A `fit` goes on with the adapter that it began with. One that was begun outside is at rest while a callback of it
+ * awaits `withAdapter`; a step of it that falls into the call otherwise is refused.
  *
- * @param where the model; inside another `withAdapter` whose function has awaited something, the scope that the function was given.
- * @param f may return a promise; the adapter stays until that is settled, and all calls inside that were given the scope.
+ * @param where the model; inside another `withAdapter` whose function has awaited something, the scope that the
+ * function was given.
+ * @param f may return a promise; the adapter stays until that is settled, and all calls inside that were given the
+ * scope.
  * @throws LoRAError as `setAdapter`, and whatever `f` throws.
  */
 export function withAdapter<T>(

@@ -11,7 +11,10 @@ type FitArgs = NonNullable<Parameters<tf.LayersModel['fit']>[2]>;
 
 /** How a model is trained on features that are computed once. */
 export interface FeatureFitArgs extends FitArgs {
-  /** Called after each batch that has passed the prefix. `total` is unknown for a dataset that does not say how large it is. */
+  /**
+   * Called after each batch that has passed the prefix. `total` is unknown for a dataset that does not say how large it
+   * is.
+   */
   onFeatures?: (batches: number, total: number | undefined) => void;
   /** How many bytes the features may take. Default: 1 GiB. */
   maxBytes?: number;
@@ -23,17 +26,19 @@ export type Batches = tf.data.Dataset<{xs: tf.TensorContainer; ys: tf.TensorCont
 const GIBIBYTE = 2 ** 30;
 
 /**
- * Trains an adapted, compiled model like `fit`, but runs everything before the first adapted layer only once: over a tensor, or a
- * `tf.data.Dataset` of batches `{xs, ys}`. From the second epoch on, a step costs only the layers from the first adapted one.
+ * Trains an adapted, compiled model like `fit`, but runs everything before the first adapted layer only once: over a
+ * tensor, or a `tf.data.Dataset` of batches `{xs, ys}`. From the second epoch on, a step costs only the layers from the
+ * first adapted one.
  *
- * The prefix runs as in `predict`, without dropout. The model itself is trained, so its adapter is like any other. It counts as a fit of the
- * model: another one at the same time is refused, and so is a step after the adapter was changed meanwhile.
+ * The prefix runs as in `predict`, without dropout. The model itself is trained, so its adapter is like any other. It
+ * counts as a fit of the model: another one at the same time is refused, and so is a step after the adapter was changed
+ * meanwhile.
  *
  * @param model an adapted model that has been compiled.
  * @param x inputs, as for `fit`; or a dataset, in which case `y` is `null`.
  * @param y targets, as for `fit`.
- * @throws LoRAError if the model is not adapted or compiled, its first layer is adapted, the features take more than `maxBytes`, or another
- *     fit of the model is going on.
+ * @throws LoRAError if the model is not adapted or compiled, its first layer is adapted, the features take more than
+ *     `maxBytes`, or another fit of the model is going on.
  */
 export async function fitOnFeatures(
   model: tf.LayersModel,
@@ -105,8 +110,8 @@ class FeatureStore {
     this.bytes += tensors.reduce((sum, {size}) => sum + 4 * size, 0);
     if (this.bytes > this.maxBytes) {
       throw new LoRAError(
-        `The features of ${this.batches.length} batches take ${mebibytes(this.bytes)}, more than the ${mebibytes(this.maxBytes)} allowed. ` +
-          'Allow more with maxBytes, take fewer examples, or train with fit.',
+        `The features of ${this.batches.length} batches take ${mebibytes(this.bytes)}, more than the ` +
+          `${mebibytes(this.maxBytes)} allowed. Allow more with maxBytes, take fewer examples, or train with fit.`,
       );
     }
   }

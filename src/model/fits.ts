@@ -8,12 +8,14 @@ import {asTraining, isTraining, trainedIn} from '../tfjs/training';
 /** The marks of a model's layers at some time. */
 type Marks = ReadonlyMap<tf.layers.Layer, object>;
 
-/** Of models that are training, the marks that their fit began with, where these have changed before its first callback. */
+/**
+ * Of models that are training, the marks that their fit began with, where these have changed before its first callback.
+ */
 const beginnings = new WeakMap<tf.layers.Layer, Marks>();
 
 /**
- * What tells each fit with which adapter it began. tfjs makes one for every fit of every model and calls it before the callbacks of the
- * user, so a batch that has begun here comes to its step unless a user's `onBatchBegin` holds it up.
+ * What tells each fit with which adapter it began. tfjs makes one for every fit of every model and calls it before the
+ * callbacks of the user, so a batch that has begun here comes to its step unless a user's `onBatchBegin` holds it up.
  */
 class FitWatch extends tf.Callback {
   private fit: Fit | undefined;
@@ -64,7 +66,8 @@ class FitWatch extends tf.Callback {
   private alive(atStep: boolean): Promise<void> {
     if (this.fit !== undefined) {
       this.fit.atStep = atStep;
-      // What changed since its last callback changed during this fit, and not before the first callback of the next one.
+      // What changed since its last callback changed during this fit, and not before the first callback of the next
+      // one.
       beginnings.delete(this.fit.model);
     }
     return Promise.resolve();
@@ -73,8 +76,8 @@ class FitWatch extends tf.Callback {
 tf.registerCallbackConstructor(0, FitWatch);
 
 /**
- * To be called before the adapter of a model changes. A fit may have been called already and have made no callback yet: it began with the
- * adapter that the model has now.
+ * To be called before the adapter of a model changes. A fit may have been called already and have made no callback yet:
+ * it began with the adapter that the model has now.
  */
 export function noteBeginnings(model: tf.LayersModel): void {
   for (const [, container] of containersOf(model)) {
@@ -86,10 +89,15 @@ export function noteBeginnings(model: tf.LayersModel): void {
   }
 }
 
-/** How many turns of the queue of promises a fit takes at most from its last callback to its end. There are about ten. */
+/**
+ * How many turns of the queue of promises a fit takes at most from its last callback to its end. There are about ten.
+ */
 const TURNS = 100;
 
-/** Forgets what was noted of a model if there was no next fit to begin: a fit that was ending, or one that fails before it begins. */
+/**
+ * Forgets what was noted of a model if there was no next fit to begin: a fit that was ending, or one that fails before
+ * it begins.
+ */
 async function forgetIfOver(trained: tf.LayersModel): Promise<void> {
   for (let turn = 0; turn < TURNS && isTraining(trained); turn++) {
     await Promise.resolve();
@@ -100,8 +108,8 @@ async function forgetIfOver(trained: tf.LayersModel): Promise<void> {
 }
 
 /**
- * Runs `f`, which trains a model by a fit of a piece of it. As long as that takes, tfjs refuses another fit of the model, and the fit of the
- * piece counts as begun now.
+ * Runs `f`, which trains a model by a fit of a piece of it. As long as that takes, tfjs refuses another fit of the
+ * model, and the fit of the piece counts as begun now.
  *
  * @throws LoRAError if the model is training already.
  */
@@ -123,7 +131,10 @@ export async function asFitOf<T>(model: tf.LayersModel, piece: tf.LayersModel, f
 /** The models that are trained by a fit of a piece of them, by the piece. */
 const wholes = new WeakMap<tf.layers.Layer, tf.LayersModel>();
 
-/** What is trained when tfjs fits a model, whichever of them one has: the model, what a Sequential holds, or a piece of it. */
+/**
+ * What is trained when tfjs fits a model, whichever of them one has: the model, what a Sequential holds, or a piece of
+ * it.
+ */
 export function subjectOf(model: tf.LayersModel): tf.LayersModel {
   return trainedIn(wholes.get(model) ?? model);
 }

@@ -32,8 +32,9 @@ export interface Plan {
 /**
  * Decides for each layer whether it is adapted, and how strongly.
  *
- * A rank above min(fan-in, fan-out) adds nothing. Where it was asked for a layer by name, it is lowered to that; where a layer has it by default or
- * by `'all'`, further, until the update has fewer numbers than the kernel. The scaling stays the one that was asked for.
+ * A rank above min(fan-in, fan-out) adds nothing. Where it was asked for a layer by name, it is lowered to that; where
+ * a layer has it by default or by `'all'`, further, until the update has fewer numbers than the kernel. The scaling
+ * stays the one that was asked for.
  *
  * @param head the new head of the model, if it has one. Its layers train in full.
  * @returns a plan with a fault for each entry of the config that names nothing, or nothing that can be adapted.
@@ -167,7 +168,10 @@ function strengthOf({rank, alpha, rankStabilized}: LoRAStrength): LoRAStrength {
   };
 }
 
-/** The method that the options name for a layer. What it starts from is an option of its own, which is part of the method here. */
+/**
+ * The method that the options name for a layer. What it starts from is an option of its own, which is part of the
+ * method here.
+ */
 function methodFor(override: LoRAOverride | undefined, {method, init}: LoRAConfig): Method {
   return methodOf(override?.init ?? override?.method ?? init ?? method);
 }

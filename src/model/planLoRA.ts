@@ -20,8 +20,8 @@ export interface PlannedLayer {
   path: string;
   className: string;
   /**
-   * `'adapted'`: it has an update. `'trained'`: it trains in full. `'bias'`: its bias alone trains. `'left'`: it has a kernel, and is frozen as it
-   * is. `'frozen'`: it has no kernel, and is frozen.
+   * `'adapted'`: it has an update. `'trained'`: it trains in full. `'bias'`: its bias alone trains. `'left'`: it has a
+   * kernel, and is frozen as it is. `'frozen'`: it has no kernel, and is frozen.
    */
   role: 'adapted' | 'trained' | 'bias' | 'left' | 'frozen';
   /** Why: the entry of the config that names it, or what keeps it from being adapted. */
@@ -54,11 +54,12 @@ export interface LoRAPlan {
 }
 
 /**
- * Says what `applyLoRA(model, config)` would do, and does nothing: what would be adapted, at which rank, with how many numbers, what would train
- * in full or stay as it is, and why. Print it: `console.log(String(planLoRA(model, config)))`.
+ * Says what `applyLoRA(model, config)` would do, and does nothing: what would be adapted, at which rank, with how many
+ * numbers, what would train in full or stay as it is, and why. Print it:
+ * `console.log(String(planLoRA(model, config)))`.
  *
- * What is wrong with the config stands among the `faults`, which are just what `applyLoRA` refuses it for. That a layer cannot be rebuilt from
- * its own config shows only when it is.
+ * What is wrong with the config stands among the `faults`, which are just what `applyLoRA` refuses it for. That a layer
+ * cannot be rebuilt from its own config shows only when it is.
  *
  * @throws LoRAError if the model cannot be planned with: it is no layers model, not built, or adapted already.
  */

@@ -14,15 +14,16 @@ export interface PredictWithOptions {
 }
 
 /**
- * Predicts each row under an adapter of its own, as if each adapter were set in turn: row `i` under `adapters[i]`, with `null` under none. Rows
- * of one adapter run together, so a call costs one `predict` for each distinct adapter. The model's own adapter is in place again
- * afterwards, whatever happens.
+ * Predicts each row under an adapter of its own, as if each adapter were set in turn: row `i` under `adapters[i]`, with
+ * `null` under none. Rows of one adapter run together, so a call costs one `predict` for each distinct adapter. The
+ * model's own adapter is in place again afterwards, whatever happens.
  *
  * @param x as for `model.predict`: a tensor, or a list of them for several inputs.
  * @param adapters one for each row.
- * @returns what `model.predict` returns: a tensor, or a list of them for several outputs, with the rows in the order of `x`.
- * @throws LoRAError if the model is not adapted, inputs differ in their rows, the number of adapters is not that of the rows, or an adapter
- *     does not fit.
+ * @returns what `model.predict` returns: a tensor, or a list of them for several outputs, with the rows in the order of
+ * `x`.
+ * @throws LoRAError if the model is not adapted, inputs differ in their rows, the number of adapters is not that of the
+ *     rows, or an adapter does not fit.
  */
 export function predictWith(
   model: tf.LayersModel,

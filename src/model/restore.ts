@@ -13,11 +13,11 @@ import {shareWeights} from '../tfjs/weights';
 import {adaptedSites} from './adapted';
 
 /**
- * A new, plain model of stock tfjs layers with every update baked in, `W' = W + s·A·B`: as fast as the original, and loadable without this
- * library. The adapted model is not changed, and can go on training.
+ * A new, plain model of stock tfjs layers with every update baked in, `W' = W + s·A·B`: as fast as the original, and
+ * loadable without this library. The adapted model is not changed, and can go on training.
  *
- * Layers that trained have no constraints in it: tfjs trains without them, and would change the weights to fulfil them when it loads the
- * model from a file.
+ * Layers that trained have no constraints in it: tfjs trains without them, and would change the weights to fulfil them
+ * when it loads the model from a file.
  *
  * @throws LoRAError if the model is not adapted.
  */
@@ -45,8 +45,8 @@ export async function safeMergeLoRA(model: tf.LayersModel): Promise<tf.LayersMod
 }
 
 /**
- * A new model without the adapter: the stock layers, weights and `trainable` flags that the model had before `applyLoRA`. Layers that
- * trained in full get their original weights back. The adapted model is not changed.
+ * A new model without the adapter: the stock layers, weights and `trainable` flags that the model had before
+ * `applyLoRA`. Layers that trained in full get their original weights back. The adapted model is not changed.
  *
  * @throws LoRAError if the model is not adapted.
  */

@@ -7,8 +7,8 @@ import type {Site} from '../rewire/walk';
 const SCOPE = Symbol.for('tfjs-lora.scope');
 
 /**
- * What the function of `withAdapter` is given: the model, as code inside the function may change it. Pass it to `withAdapter` and
- * `setAdapter` in place of the model once the function has awaited something.
+ * What the function of `withAdapter` is given: the model, as code inside the function may change it. Pass it to
+ * `withAdapter` and `setAdapter` in place of the model once the function has awaited something.
  */
 export interface AdapterScope {
   /** The model that the adapter is on. */
@@ -40,8 +40,9 @@ function isScope(where: tf.LayersModel | AdapterScope): where is AdapterScope {
 /**
  * Refuses a lasting change of a model's adapter that may come from outside of an open scope.
  *
- * While the function of a scope is on the stack, whatever runs is part of it. Once it waits for a promise, JavaScript in a browser does not
- * tell its own code from any other: only the scope itself, handed in, shows where a call comes from.
+ * While the function of a scope is on the stack, whatever runs is part of it. Once it waits for a promise, JavaScript
+ * in a browser does not tell its own code from any other: only the scope itself, handed in, shows where a call comes
+ * from.
  *
  * @throws LoRAError if it may, or the scope that was passed is over.
  */
@@ -56,7 +57,8 @@ export function checkInside(what: string, sites: readonly Site[], given: OpenSco
 export function checkNotOver(what: string, given: OpenScope | undefined): void {
   if (given?.phase === 'over') {
     throw new LoRAError(
-      `${what} got the scope of a withAdapter that is over: its promise has settled. Await what its function does with the scope.`,
+      `${what} got the scope of a withAdapter that is over: its promise has settled. Await what its function does ` +
+        'with the scope.',
     );
   }
 }
@@ -113,9 +115,10 @@ export function waitWithin(scope: OpenScope, f: () => Promise<void>): Promise<vo
 /** The error of a call that may come from outside of a scope that is open. */
 export function overlap(what: string): LoRAError {
   return new LoRAError(
-    `A withAdapter on this model is open until the promise of its function settles, and this ${what} may come from outside of it. Inside ` +
-      `the function, pass what it is given in place of the model: withAdapter(model, adapter, async scope => { … ${what}(scope, …) }). ` +
-      'Outside, await that withAdapter first, or use a model of its own, which shares the frozen weights: applyLoRA(base, adapter).',
+    `A withAdapter on this model is open until the promise of its function settles, and this ${what} may come from ` +
+      'outside of it. Inside the function, pass what it is given in place of the model: withAdapter(model, adapter, ' +
+      `async scope => { … ${what}(scope, …) }). Outside, await that withAdapter first, or use a model of its own, ` +
+      'which shares the frozen weights: applyLoRA(base, adapter).',
   );
 }
 

@@ -3,7 +3,10 @@ import type {LoRALayer} from '../layers/loraLayer';
 import type {SharedSide} from '../methods/method';
 import {replaceValue} from '../tfjs/weights';
 
-/** Gives parameters of which all layers have parts, those of one rank, the beginning of the largest, which is drawn already. */
+/**
+ * Gives parameters of which all layers have parts, those of one rank, the beginning of the largest, which is drawn
+ * already.
+ */
 export function shareParameters(layers: readonly LoRALayer[]): void {
   const groups = new Map<string, {side: SharedSide; variables: tf.LayerVariable[]}>();
   for (const layer of layers) {

@@ -22,10 +22,11 @@ interface Placed {
 const splits = new WeakMap<tf.LayersModel, Split>();
 
 /**
- * Splits an adapted model where the first thing that trains comes in, in each branch of the graph, inside nested models too.
+ * Splits an adapted model where the first thing that trains comes in, in each branch of the graph, inside nested models
+ * too.
  *
- * The prefix gives the same features in every epoch, so it need run only once: see {@link fitOnFeatures}. Both pieces consist of the
- * model's own layers. Dispose the model, not the pieces.
+ * The prefix gives the same features in every epoch, so it need run only once: see {@link fitOnFeatures}. Both pieces
+ * consist of the model's own layers. Dispose the model, not the pieces.
  *
  * @throws LoRAError if the model is not adapted, or nothing lies before the first adapted layer.
  */

@@ -23,7 +23,10 @@ export interface LayerSummary {
   kernelShape: number[];
   /** Rank of the update. */
   rank: number;
-  /** The rank that was asked for, or the default, where it was lowered: it would add nothing, or have no fewer numbers than the kernel. */
+  /**
+   * The rank that was asked for, or the default, where it was lowered: it would add nothing, or have no fewer numbers
+   * than the kernel.
+   */
   cappedFrom?: number;
   alpha: number;
   scaling: number;
@@ -51,7 +54,10 @@ export interface LoRASummary {
   trainable: string[];
   /** Paths of the layers of which the bias alone trains. */
   biases: string[];
-  /** Plain layers that change in training and are no part of the adapter: those of a model that was put together by hand. */
+  /**
+   * Plain layers that change in training and are no part of the adapter: those of a model that was put together by
+   * hand.
+   */
   unsaved: UnsavedLayer[];
   trainableParameters: number;
   totalParameters: number;
@@ -170,7 +176,8 @@ function format({
 }
 
 const WHY_LOWERED =
-  '(not n): at rank n the update would add nothing, or have no fewer numbers than the kernel; name the layer to say otherwise';
+  '(not n): at rank n the update would add nothing, or have no fewer numbers than the kernel; name the layer to ' +
+  'say otherwise';
 
 /** A line for each reason. */
 function leftLines(left: readonly LeftLayer[]): string[] {

@@ -11,8 +11,8 @@ export interface UnsavedLayer {
 }
 
 /**
- * The plain layers that change in training, which no adapter of the model holds. `applyLoRA` leaves none; a model that was put together by hand
- * has them, of LoRA layers and others, or of an adapted body and a head.
+ * The plain layers that change in training, which no adapter of the model holds. `applyLoRA` leaves none; a model that
+ * was put together by hand has them, of LoRA layers and others, or of an adapted body and a head.
  */
 export function unsavedLayers(sites: readonly Site[]): UnsavedLayer[] {
   return sites.flatMap(({path, layer, ancestors}) => {
@@ -42,9 +42,9 @@ export function reportUnsaved(model: tf.LayersModel, sites: readonly Site[]): vo
   warned.set(model, lines);
   const names = unsaved.map(({path}) => `'${path}'`).join(', ');
   console.warn(
-    `The adapter does not hold all that training changes in this model. Plain layers are no part of it:\n${lines}\n` +
-      `Let applyLoRA make the model, with {trainable: [${names}]} or after replaceHead; in a model made by hand, wrap such a layer, ` +
-      "new UnadaptedLayer({layer, trains: 'everything'}) to keep it with the adapter or new UnadaptedLayer({layer}) to leave it as it is; or " +
-      'save the whole model with model.save.',
+    'The adapter does not hold all that training changes in this model. Plain layers are no part of ' +
+      `it:\n${lines}\nLet applyLoRA make the model, with {trainable: [${names}]} or after replaceHead; in a model ` +
+      "made by hand, wrap such a layer, new UnadaptedLayer({layer, trains: 'everything'}) to keep it with the " +
+      'adapter or new UnadaptedLayer({layer}) to leave it as it is; or save the whole model with model.save.',
   );
 }

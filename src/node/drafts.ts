@@ -3,8 +3,8 @@ import {readdir, rm, stat} from 'node:fs/promises';
 import {hostname} from 'node:os';
 import {basename, dirname, join} from 'node:path';
 
-// A save writes its files beside those that they replace, under names that say who writes: the machine, the process, and a number of its
-// own. So the next save can tell what a killed one left from what another one is writing right now.
+// A save writes its files beside those that they replace, under names that say who writes: the machine, the process,
+// and a number of its own. So the next save can tell what a killed one left from what another one is writing right now.
 
 const HOST = createHash('sha256').update(hostname()).digest('hex').slice(0, 8);
 const DRAFT = /^(?:\.lock)?\.([\da-f]{8}\.\d+\.[\da-f-]{36})\.draft(?:\.|$)/;
@@ -21,7 +21,10 @@ export function draftOf(target: string, tag = newTag()): string {
   return `${target}.${tag}.draft`;
 }
 
-/** Whether the process that signed a file has ended. If that cannot be asked, whether the file is older than `age` milliseconds. */
+/**
+ * Whether the process that signed a file has ended. If that cannot be asked, whether the file is older than `age`
+ * milliseconds.
+ */
 export async function isWriterGone(tag: string, file: string, age = DAY): Promise<boolean> {
   const [host, pid] = tag.split('.');
   if (host === HOST) {

@@ -7,22 +7,24 @@ import {checkPath, read, replaceFile} from './files';
 import {loadModelFiles, saveModelFiles} from './modelFiles';
 
 /**
- * Reads and writes models and adapters on disk in Node, without tfjs-node and in its file layout, so that the files of one can be
- * read by the other.
+ * Reads and writes models and adapters on disk in Node, without tfjs-node and in its file layout, so that the files of
+ * one can be read by the other.
  *
- *     await saveAdapter(model, fileHandler('out/emoji.safetensors'));  // one file, and the form to prefer for an adapter
- *     await saveAdapter(model, fileHandler('out/emoji.json'));         // out/emoji.json, out/emoji.weights.bin
+ *     await saveAdapter(model, fileHandler('out/emoji.safetensors'));  // one file, and the form to prefer for an
+ *     adapter await saveAdapter(model, fileHandler('out/emoji.json'));         // out/emoji.json, out/emoji.weights.bin
  *     await model.save(fileHandler('out/emoji'));                      // out/emoji/model.json, out/emoji/weights.bin
  *     const base = await tf.loadLayersModel(fileHandler('out/emoji'));
  *
- * A save replaces all of an earlier one or nothing, also when it fails, when its process is killed, and when several processes save to one
- * place. JSON and weights are bound by a digest: `load` gives those of one save, and refuses two that do not belong together.
+ * A save replaces all of an earlier one or nothing, also when it fails, when its process is killed, and when several
+ * processes save to one place. JSON and weights are bound by a digest: `load` gives those of one save, and refuses two
+ * that do not belong together.
  *
- * @param path A folder, in which the files are `model.json` and `weights.bin`; a path that ends in `.json`, beside which the weights lie;
- *     or one that ends in `.safetensors`, of an adapter in one file. Folders are made as needed. A `file://` prefix is allowed: an absolute
- *     one is read as a URL (`%20` is a space), a relative one (`file://./out`) as tfjs-node reads it.
- * @throws LoRAError at once when the path is empty or no file URL, from `load` when a file is missing or damaged, from `save` when
- *     what it is given cannot be written as such files.
+ * @param path A folder, in which the files are `model.json` and `weights.bin`; a path that ends in `.json`, beside
+ *     which the weights lie; or one that ends in `.safetensors`, of an adapter in one file. Folders are made as needed.
+ *     A `file://` prefix is allowed: an absolute one is read as a URL (`%20` is a space), a relative one
+ *     (`file://./out`) as tfjs-node reads it.
+ * @throws LoRAError at once when the path is empty or no file URL, from `load` when a file is missing or damaged, from
+ *     `save` when what it is given cannot be written as such files.
  */
 export function fileHandler(path: string): tf.io.IOHandler {
   checkPath(path);
@@ -63,8 +65,8 @@ async function saveSafetensors(file: string, artifacts: tf.io.ModelArtifacts): P
   const bytes = safetensorsOf(artifacts);
   if (bytes === undefined) {
     throw new LoRAError(
-      `${file} can hold an adapter in the format safetensors and nothing else. Use saveAdapter(model, fileHandler(path)) for an adapter, and ` +
-        'a folder for a model.',
+      `${file} can hold an adapter in the format safetensors and nothing else. Use saveAdapter(model, ` +
+        'fileHandler(path)) for an adapter, and a folder for a model.',
     );
   }
   await replaceFile(file, bytes);

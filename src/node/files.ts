@@ -75,8 +75,8 @@ export async function isFolder(path: string): Promise<boolean> {
 }
 
 /**
- * Puts a file in place of an earlier one: it is written beside that, and renamed when the disk has all of it. A failure leaves nothing behind. The
- * folder is made as needed, and what killed saves left is removed.
+ * Puts a file in place of an earlier one: it is written beside that, and renamed when the disk has all of it. A failure
+ * leaves nothing behind. The folder is made as needed, and what killed saves left is removed.
  *
  * @throws LoRAError if it cannot be written.
  */

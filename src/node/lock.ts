@@ -9,8 +9,8 @@ const PATIENCE = 10_000;
 const STALE = 60_000;
 
 /**
- * Runs `f` while no other process runs one for the same file. It is synchronous, so that what holds the lock is never kept waiting. The lock
- * of a process that was killed is taken over.
+ * Runs `f` while no other process runs one for the same file. It is synchronous, so that what holds the lock is never
+ * kept waiting. The lock of a process that was killed is taken over.
  *
  * @throws LoRAError if another process does not give the lock back.
  */

@@ -10,7 +10,10 @@ import {read, writeThrough} from './files';
 import {locked} from './lock';
 import {damaged, readShards} from './shards';
 
-/** Weights of a manifest, with the SHA-256 of their bytes if this library wrote it. tfjs passes over what it does not know. */
+/**
+ * Weights of a manifest, with the SHA-256 of their bytes if this library wrote it. tfjs passes over what it does not
+ * know.
+ */
 type Group = tf.io.WeightsManifestConfig[number] & {sha256?: string};
 
 /** So many saves may come between a reader's two files before it gives up. */
@@ -47,7 +50,8 @@ async function loadWith(json: string, text: Buffer): Promise<tf.io.ModelArtifact
   }
   if (!isManifest(manifest)) {
     throw new LoRAError(
-      `${json} is damaged: its "weightsManifest" is not a list of {paths, weights} with a name, shape and dtype for each weight.`,
+      `${json} is damaged: its "weightsManifest" is not a list of {paths, weights} with a name, shape and dtype ` +
+        'for each weight.',
     );
   }
   const groups = await readShards(
@@ -77,7 +81,8 @@ function parse(json: string, text: Buffer): tf.io.ModelJSON {
   }
   if (!isRecord(model) || !isRecord(model.modelTopology)) {
     throw new LoRAError(
-      `${json} has no "modelTopology": it is neither a TensorFlow.js model nor an adapter. (The tensorflowjs converter makes one from a Keras file.)`,
+      `${json} has no "modelTopology": it is neither a TensorFlow.js model nor an adapter. (The tensorflowjs ` +
+        'converter makes one from a Keras file.)',
     );
   }
   return model as unknown as tf.io.ModelJSON;
@@ -159,18 +164,23 @@ function jsonFor(artifacts: tf.io.ModelArtifacts, weightsManifest: tf.io.Weights
   };
 }
 
-/** What tfjs itself calls the weights of `model.json`, and for `name.json` a name that keeps several apart in one folder. */
+/**
+ * What tfjs itself calls the weights of `model.json`, and for `name.json` a name that keeps several apart in one
+ * folder.
+ */
 function weightsFileFor(json: string): string {
   const name = basename(json, '.json');
   return name === 'model' ? 'weights.bin' : `${name}.weights.bin`;
 }
 
 /**
- * Puts weights and JSON in place of earlier ones such that at every instant the JSON on disk names complete weights of its own.
+ * Puts weights and JSON in place of earlier ones such that at every instant the JSON on disk names complete weights of
+ * its own.
  *
- * Two files cannot be renamed in one step. So the weights are first given a name that no JSON knows, and the one rename that counts
- * puts in a JSON that names them; only then do the weights take their usual name, for a moment under both, until a second JSON that
- * says so takes over. A crash in between leaves at most a spare file. A lock keeps the renames of two saves from mixing.
+ * Two files cannot be renamed in one step. So the weights are first given a name that no JSON knows, and the one rename
+ * that counts puts in a JSON that names them; only then do the weights take their usual name, for a moment under both,
+ * until a second JSON that says so takes over. A crash in between leaves at most a spare file. A lock keeps the renames
+ * of two saves from mixing.
  */
 async function replace(json: string, bytes: Uint8Array, text: (weightsFile: string) => string): Promise<void> {
   const folder = dirname(json);
@@ -208,7 +218,9 @@ async function replace(json: string, bytes: Uint8Array, text: (weightsFile: stri
 /** Weights of saves of this process that did not come to their usual name. */
 const unusual = new Set<string>();
 
-/** Removes what killed saves left. The JSON may name the weights of one, if it was killed after the rename that counts. */
+/**
+ * Removes what killed saves left. The JSON may name the weights of one, if it was killed after the rename that counts.
+ */
 async function removeSpares(json: string): Promise<void> {
   const target = join(dirname(json), weightsFileFor(json));
   const spares = [...(await findSpares(target)), ...[...unusual].filter(file => file.startsWith(`${target}.`))];

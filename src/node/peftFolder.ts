@@ -8,24 +8,26 @@ import {draftOf, findSpares, newTag, removeAll, tagOfDraft} from './drafts';
 import {checkPath, isFolder, read, readIfThere, writeThrough} from './files';
 import {locked} from './lock';
 
-// Two files under fixed names cannot be replaced in one step. So the config is taken away first, and comes last: at no instant do two files
-// that do not belong together lie there under their names, and whoever reads in between, PEFT too, finds no config rather than a wrong one.
+// Two files under fixed names cannot be replaced in one step. So the config is taken away first, and comes last: at no
+// instant do two files that do not belong together lie there under their names, and whoever reads in between, PEFT too,
+// finds no config rather than a wrong one.
 //
 //     1. the drafts of weights and config are written, in this order
 //     2. the earlier config is put aside
 //     3. the weights take their name
 //     4. the config takes its name
 //
-// A save that is killed can be told from what it left. Before step 3 its weights are still a draft, and the earlier config is put back; after
-// it only the config is, which then takes its name. The next save or read does so. A lock keeps two saves from mixing their steps.
+// A save that is killed can be told from what it left. Before step 3 its weights are still a draft, and the earlier
+// config is put back; after it only the config is, which then takes its name. The next save or read does so. A lock
+// keeps two saves from mixing their steps.
 
 const ADVICE = `A PEFT adapter is ${PEFT_FILES.config} and ${PEFT_FILES.weights} in one folder.`;
 /** A read that fails because of another process's save is tried again, after this many milliseconds. */
 const [ATTEMPTS, PAUSE] = [200, 5];
 
 /**
- * The files of a PEFT adapter in a folder as `save_pretrained` makes it, for `importPEFT`. Beside a process that saves there it gives the files
- * of one save, and what a killed save left half done is brought to an end.
+ * The files of a PEFT adapter in a folder as `save_pretrained` makes it, for `importPEFT`. Beside a process that saves
+ * there it gives the files of one save, and what a killed save left half done is brought to an end.
  *
  *     const adapter = importPEFT(await readPEFTFolder('out/emoji'), base);
  *
@@ -34,7 +36,8 @@ const [ATTEMPTS, PAUSE] = [200, 5];
 export async function readPEFTFolder(folder: string): Promise<PEFTFiles> {
   checkPath(folder);
   const target = filesIn(folder);
-  // Between the saves of others there may be none under way at the moment of looking. The config of none is missing for as long as this.
+  // Between the saves of others there may be none under way at the moment of looking. The config of none is missing for
+  // as long as this.
   let missing = 0;
   for (let attempt = 0; attempt < ATTEMPTS && missing < 5; attempt++) {
     const config = await readIfThere(target.config, ADVICE);
@@ -56,8 +59,8 @@ export async function readPEFTFolder(folder: string): Promise<PEFTFiles> {
 }
 
 /**
- * Writes what `exportPEFT` made as a folder that `PeftModel.from_pretrained` loads. Both files are replaced or none, also when the process is
- * killed or another one saves there too.
+ * Writes what `exportPEFT` made as a folder that `PeftModel.from_pretrained` loads. Both files are replaced or none,
+ * also when the process is killed or another one saves there too.
  *
  *     await writePEFTFolder('out/emoji', await exportPEFT(adapter, base));
  *
@@ -139,7 +142,10 @@ function finish(folder: string, tag: string): void {
   removeDrafts(folder, tag);
 }
 
-/** Whether the weights of a save have their name, and its config has not. Of two drafts that of the weights is written first. */
+/**
+ * Whether the weights of a save have their name, and its config has not. Of two drafts that of the weights is written
+ * first.
+ */
 function isCommitted(folder: string, tag: string): boolean {
   const draft = draftsIn(folder, tag);
   return existsSync(draft.config) && !existsSync(draft.weights);

@@ -11,8 +11,8 @@ interface Shards {
 }
 
 /**
- * Reads the files that a JSON names as its weights: only files in its own folder, each once, and none before it is clear that all of them have
- * the sizes that they should have.
+ * Reads the files that a JSON names as its weights: only files in its own folder, each once, and none before it is
+ * clear that all of them have the sizes that they should have.
  *
  * @returns for each group its bytes.
  * @throws LoRAError if that is not so, or a file cannot be read.
@@ -63,7 +63,8 @@ export async function readShards(json: string, groups: readonly Shards[]): Promi
 /** The error for weights that are not those that the JSON describes. */
 export function damaged(json: string, paths: readonly string[], what: string): LoRAError {
   return new LoRAError(
-    `The weights of ${json} are damaged: ${listed(paths, 5)} ${what}. Copy the weights again from where the JSON came from.`,
+    `The weights of ${json} are damaged: ${listed(paths, 5)} ${what}. Copy the weights again from where the JSON ` +
+      'came from.',
   );
 }
 
@@ -71,12 +72,18 @@ function adviceFor(json: string): string {
   return `${json} names it: put the weights beside the JSON.`;
 }
 
-/** The folder of a JSON without links, and that of the file that the JSON may be a link to: caches keep a model's files so. */
+/**
+ * The folder of a JSON without links, and that of the file that the JSON may be a link to: caches keep a model's files
+ * so.
+ */
 async function ownFolders(json: string): Promise<string[]> {
   return [await realpath(dirname(json)), dirname(await realpath(json))];
 }
 
-/** Where a weights file really is. A model from a stranger must not be able to name, or link to, files elsewhere on the machine. */
+/**
+ * Where a weights file really is. A model from a stranger must not be able to name, or link to, files elsewhere on the
+ * machine.
+ */
 async function locate(json: string, path: string, folders: readonly string[]): Promise<string> {
   const folder = resolve(dirname(json));
   const named = resolve(folder, path);
@@ -102,6 +109,7 @@ function isInside(file: string, folder: string): boolean {
 
 function outside(json: string, path: string): LoRAError {
   return new LoRAError(
-    `${json} names the weights file "${path}", which is not inside its own folder. Put the weights beside the JSON and name them relative to it.`,
+    `${json} names the weights file "${path}", which is not inside its own folder. Put the weights beside the JSON ` +
+      'and name them relative to it.',
   );
 }

@@ -20,7 +20,10 @@ export interface Activation extends OutputActivation {
 /** The gradient of relu from its output: `dy` where that is positive, else 0. */
 export const reluGradient = activationGradient('relu', (dy, y) => tf.mul(dy, tf.step(y)));
 
-/** By tfjs's name. Where tfjs's own gradient is ambiguous (relu at 0, relu6 at 0 and 6, hardSigmoid at ±2.5), these give 0. */
+/**
+ * By tfjs's name. Where tfjs's own gradient is ambiguous (relu at 0, relu6 at 0 and 6, hardSigmoid at ±2.5), these give
+ * 0.
+ */
 const OUTPUT_ACTIVATIONS: Readonly<Record<string, OutputActivation>> = {
   linear: {fused: 'linear', gradient: null},
   relu: {fused: 'relu', gradient: reluGradient, cap: Infinity},
@@ -45,7 +48,10 @@ export function cappedReluGradient(cap: number): (dy: tf.Tensor, y: tf.Tensor) =
   return cap === 6 ? activationGradient('relu6', composed) : composed;
 }
 
-/** An activation by itself, with the gradient from its output: tfjs's own gradient of relu6 takes three slow kernels on wasm. */
+/**
+ * An activation by itself, with the gradient from its output: tfjs's own gradient of relu6 takes three slow kernels on
+ * wasm.
+ */
 export function activate(x: tf.Tensor, {apply, gradient}: Activation): tf.Tensor {
   return runLazyOp({
     inputs: {x},

@@ -15,11 +15,11 @@ export interface BatchNormWeights {
 }
 
 /**
- * Normalization by fixed statistics, `γ·(x − μ)/√(σ² + ε) + β` along `axis`, differentiable in `x` and `β`: the gradients are
- * `dy·γ/√(σ² + ε)` and the sums of `dy`, for which nothing need be kept.
+ * Normalization by fixed statistics, `γ·(x − μ)/√(σ² + ε) + β` along `axis`, differentiable in `x` and `β`: the
+ * gradients are `dy·γ/√(σ² + ε)` and the sums of `dy`, for which nothing need be kept.
  *
- * With `exact`, the result is that of stock inference, bit for bit. Without, it is computed as `x·m + t`, which is several times
- * faster on wasm and may differ in the last bits.
+ * With `exact`, the result is that of stock inference, bit for bit. Without, it is computed as `x·m + t`, which is
+ * several times faster on wasm and may differ in the last bits.
  */
 export function frozenBatchNorm(
   x: tf.Tensor,

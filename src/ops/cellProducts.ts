@@ -20,8 +20,8 @@ export function frozenProducts(kernel: tf.Tensor, widths: readonly number[] = [l
 }
 
 /**
- * Products with `W + s·A·B` for the time steps of one pass over a sequence, differentiable in `A`, `B` and `W`; with `W` itself, if it may
- * train, without factors. The kernel is merged once for all of them.
+ * Products with `W + s·A·B` for the time steps of one pass over a sequence, differentiable in `A`, `B` and `W`; with
+ * `W` itself, if it may train, without factors. The kernel is merged once for all of them.
  */
 export function adaptedProducts(
   kernel: tf.Tensor,
@@ -52,8 +52,9 @@ interface Trace {
 }
 
 /**
- * The product with `w = W + A·B`. The steps of the backward pass compute the gradient of `x` alone and leave a trace; when all of them are
- * through, the gradients of the kernel or of its factors come from one product over the rows of all steps:
+ * The product with `w = W + A·B`. The steps of the backward pass compute the gradient of `x` alone and leave a trace;
+ * when all of them are through, the gradients of the kernel or of its factors come from one product over the rows of
+ * all steps:
  *
  *     dA = Xᵀ·(dZ·Bᵀ)    dB = (X·A)ᵀ·dZ    dW = Xᵀ·dZ
  */
@@ -103,7 +104,8 @@ function startOf(widths: readonly number[], part: number): number {
 }
 
 /**
- * The product with some columns of a kernel. The backward pass slices them again, so that they need not be kept for each step.
+ * The product with some columns of a kernel. The backward pass slices them again, so that they need not be kept for
+ * each step.
  */
 function columns(start: number, width: number): Linear {
   const cut = (kernel: tf.Tensor) => tf.slice(kernel, [0, start], [-1, width]);

@@ -7,7 +7,8 @@ import type {Linear} from './factors';
 /**
  * The convolution `x ∗ W`: `[n, h, w, in] ∗ [kh, kw, in, out] → [n, h', w', out]`.
  *
- * tfjs has no gradient for a dilated convolution. It equals one whose kernel is spread out with zeros, and that has a gradient.
+ * tfjs has no gradient for a dilated convolution. It equals one whose kernel is spread out with zeros, and that has a
+ * gradient.
  */
 export function conv2dOp(geometry: Conv2DGeometry): Linear {
   const {dilations} = geometry;

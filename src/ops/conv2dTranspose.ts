@@ -10,13 +10,14 @@ import type {LinearWeights} from './linear';
 export type Conv2DTransposeGeometry = Omit<Conv2DGeometry, 'dilations'>;
 
 /**
- * `f(x ∗ᵀ (W + s·A·B) + b)`, with `∗ᵀ` the transposed convolution `[n, h, w, in] ∗ᵀ [kh, kw, out, in] → [n, h', w', out]`: the gradient
- * that a convolution of `[n, h', w', out]` with this kernel has in its input. Its own gradients are that convolution, and the gradient of
- * the convolution in its kernel.
+ * `f(x ∗ᵀ (W + s·A·B) + b)`, with `∗ᵀ` the transposed convolution
+ * `[n, h, w, in] ∗ᵀ [kh, kw, out, in] → [n, h', w', out]`: the gradient that a convolution of `[n, h', w', out]` with
+ * this kernel has in its input. Its own gradients are that convolution, and the gradient of the convolution in its
+ * kernel.
  *
- * `A` is `[kh, kw, out, rank]`, a transposed convolution like that with `W`, and `B`, `[rank, in]`, makes the `rank` channels that it
- * starts from. Differentiable in whatever of `x`, `A`, `B`, `W` and `b` is asked for; without factors in `x` and `b`, unless the
- * kernel may train.
+ * `A` is `[kh, kw, out, rank]`, a transposed convolution like that with `W`, and `B`, `[rank, in]`, makes the `rank`
+ * channels that it starts from. Differentiable in whatever of `x`, `A`, `B`, `W` and `b` is asked for; without factors
+ * in `x` and `b`, unless the kernel may train.
  */
 export function conv2dTranspose(
   x: tf.Tensor4D,

@@ -6,9 +6,10 @@ import {defer, type Deferred, deferredOf} from './deferred';
 import {type Conv2DGeometry, fusedConv2d} from './convolutionKernels';
 import {runLazyOp} from './lazyOp';
 
-// In training, a convolution, its frozen normalization and its relu are computed together, though they are layers of their own. The first two
-// return tensors that are not computed yet; the last layer of the chain computes all of it. If something else needs a result in between, such as
-// a second layer that follows or a model that is cut there, that result is computed by itself. The caller sees no difference.
+// In training, a convolution, its frozen normalization and its relu are computed together, though they are layers of
+// their own. The first two return tensors that are not computed yet; the last layer of the chain computes all of it. If
+// something else needs a result in between, such as a second layer that follows or a model that is cut there, that
+// result is computed by itself. The caller sees no difference.
 
 /** What identifies a layer from one step to the next. */
 type Owner = object;
@@ -45,7 +46,10 @@ export function deferConvolution(
   });
 }
 
-/** The normalization of a convolution that is not computed yet: deferred too, or both computed now. `undefined` for any other input. */
+/**
+ * The normalization of a convolution that is not computed yet: deferred too, or both computed now. `undefined` for any
+ * other input.
+ */
 export function normalizeChain(owner: Owner, input: tf.Tensor, scaling: Scaling): tf.Tensor | undefined {
   const found = chainOf(input);
   if (found === undefined || found.chain.scaling !== undefined) {
@@ -80,8 +84,8 @@ function deferChain(owner: Owner, {convolution, scaling}: Links, compute: (links
 }
 
 /**
- * `min(max(x, 0), cap)` where `x` is a convolution and its normalization that are not computed yet: computes all three together, and keeps one
- * bit of each number for the backward pass. `undefined` for any other input.
+ * `min(max(x, 0), cap)` where `x` is a convolution and its normalization that are not computed yet: computes all three
+ * together, and keeps one bit of each number for the backward pass. `undefined` for any other input.
  */
 export function rectifyChain(x: tf.Tensor, cap: number): tf.Tensor | undefined {
   const found = chainOf(x);

@@ -42,7 +42,9 @@ export function conv2dBackpropInput(
   return gradient(tf.Conv2DBackpropInput, {dy, filter}, geometry, {dataFormat: 'NHWC', inputShape});
 }
 
-/** The gradient of a convolution without dilation in its filter: `[n, h, w, in], [n, h', w', out] → [kh, kw, in, out]`. */
+/**
+ * The gradient of a convolution without dilation in its filter: `[n, h, w, in], [n, h', w', out] → [kh, kw, in, out]`.
+ */
 export function conv2dBackpropFilter(
   x: tf.Tensor4D,
   dy: tf.Tensor4D,
@@ -63,7 +65,8 @@ export function depthwiseInputGradient(
 }
 
 /**
- * The gradient of a depthwise convolution without dilation in its filter: `[n, h, w, in], [n, h', w', in·mult] → [kh, kw, in, mult]`.
+ * The gradient of a depthwise convolution without dilation in its filter:
+ * `[n, h, w, in], [n, h', w', in·mult] → [kh, kw, in, mult]`.
  */
 export function depthwiseFilterGradient(
   x: tf.Tensor4D,

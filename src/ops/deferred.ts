@@ -15,8 +15,8 @@ interface Entry extends Deferred {
 }
 
 /**
- * The backend of tensors that are not computed yet. When a kernel of another backend or a reader needs their numbers, tfjs fetches them from
- * here, which computes them.
+ * The backend of tensors that are not computed yet. When a kernel of another backend or a reader needs their numbers,
+ * tfjs fetches them from here, which computes them.
  */
 class DeferredBackend extends tf.KernelBackend {
   private readonly entries = new Map<tf.DataId, Entry>();

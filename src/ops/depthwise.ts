@@ -20,12 +20,13 @@ export interface DepthwiseWeights extends Pick<LinearWeights, 'bias' | 'factors'
 }
 
 /**
- * `f(x ∗ (W + s·A·B) + b)`, with `∗` the depthwise convolution `[n, h, w, in] ∗ [kh, kw, in, mult] → [n, h', w', in·mult]`, in which each
- * channel of the input has `mult` filters of its own.
+ * `f(x ∗ (W + s·A·B) + b)`, with `∗` the depthwise convolution
+ * `[n, h, w, in] ∗ [kh, kw, in, mult] → [n, h', w', in·mult]`, in which each channel of the input has `mult` filters of
+ * its own.
  *
- * The kernel is tiny beside the images, so it is the kernel that is updated: `A` is `[kh, kw, rank]` and `B` `[rank, in, mult]`. Their
- * gradients come from that of the kernel. Differentiable in whatever of `x`, `A`, `B`, `W` and `b` is asked for; without factors in `x` and
- * `b`, unless the kernel may train.
+ * The kernel is tiny beside the images, so it is the kernel that is updated: `A` is `[kh, kw, rank]` and `B`
+ * `[rank, in, mult]`. Their gradients come from that of the kernel. Differentiable in whatever of `x`, `A`, `B`, `W`
+ * and `b` is asked for; without factors in `x` and `b`, unless the kernel may train.
  */
 export function depthwiseConv2d(
   x: tf.Tensor4D,

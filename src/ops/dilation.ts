@@ -1,7 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import {padZeros} from '../kernels/geometry';
 
-// tfjs has no gradient for a dilated convolution. It equals one whose kernel is spread out with zeros, and that has a gradient.
+// tfjs has no gradient for a dilated convolution. It equals one whose kernel is spread out with zeros, and that has a
+// gradient.
 
 /** The dilation rates of an image's two axes. */
 type Rates = [number, number];

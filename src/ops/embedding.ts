@@ -2,8 +2,8 @@ import * as tf from '@tensorflow/tfjs';
 import type {Linear} from './factors';
 
 /**
- * The look-up `E[x]`: row numbers `[n, 1]`, a table `[vocabulary, dim]` → `[n, dim]`. It is the product of `x` as one-hot rows with the
- * table, and so has the form of a product; nothing is ever computed as one.
+ * The look-up `E[x]`: row numbers `[n, 1]`, a table `[vocabulary, dim]` → `[n, dim]`. It is the product of `x` as
+ * one-hot rows with the table, and so has the form of a product; nothing is ever computed as one.
  */
 export const embeddingOp: Linear = {
   forward: (x, table) => tf.gather(table, tf.reshape(x, [x.size])),

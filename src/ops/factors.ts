@@ -3,7 +3,9 @@ import {capabilities, oneLaunch} from '../kernels/capabilities';
 import {type FusedActivation, product} from './kernels';
 import type {Prepared} from './lazyOp';
 
-/** The factors of a low-rank update `s·A·B` of a kernel `[...fan-in axes, ...out axes]`; most kernels have one out axis. */
+/**
+ * The factors of a low-rank update `s·A·B` of a kernel `[...fan-in axes, ...out axes]`; most kernels have one out axis.
+ */
 export interface Factors {
   /** `[...fan-in axes, rank]`. */
   a: tf.Tensor;
@@ -13,7 +15,10 @@ export interface Factors {
   scaling: number;
 }
 
-/** How many numbers one output is computed from, and how many outputs there are, for a kernel `[...fan-in axes, ...out axes]`. */
+/**
+ * How many numbers one output is computed from, and how many outputs there are, for a kernel
+ * `[...fan-in axes, ...out axes]`.
+ */
 export function fans(kernelShape: readonly number[], outAxes = 1): {fanIn: number; fanOut: number} {
   return {
     fanIn: tf.util.sizeFromShape(kernelShape.slice(0, -outAxes)),
@@ -25,7 +30,8 @@ export function fans(kernelShape: readonly number[], outAxes = 1): {fanIn: numbe
 export function delta({a, b, scaling}: Factors): tf.Tensor {
   return tf.tidy(() => {
     const [rank = 1, ...out] = b.shape;
-    const update = product(asMatrix(a), inShape(scaled(b, scaling), [rank, -1])); // [fan-in, r] · [r, out] → [fan-in, out]
+    // [fan-in, r] · [r, out] → [fan-in, out]
+    const update = product(asMatrix(a), inShape(scaled(b, scaling), [rank, -1]));
     return inShape(update, [...a.shape.slice(0, -1), ...out]);
   });
 }
@@ -60,7 +66,10 @@ export interface Linear {
   readonly isProduct?: boolean;
   /** `activation(x ∗ W + b)`: the very call that the stock layer makes. */
   forward(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor | null, activation: FusedActivation): tf.Tensor;
-  /** The gradient in `x`, for a gradient `dz` of `x ∗ W`. With `prepared`, what depends on the kernel alone may be kept there. */
+  /**
+   * The gradient in `x`, for a gradient `dz` of `x ∗ W`. With `prepared`, what depends on the kernel alone may be kept
+   * there.
+   */
   inputGradient(dz: tf.Tensor, kernel: tf.Tensor, inputShape: number[], prepared?: Prepared): tf.Tensor;
   /** The gradient in a kernel of the given shape, for a gradient `dz` of `x ∗ W`. */
   kernelGradient(x: tf.Tensor, dz: tf.Tensor, kernelShape: number[]): tf.Tensor;
@@ -102,8 +111,9 @@ function alike(op: Linear): LowRank {
 }
 
 /**
- * The branch of a product with `h` as `[r, n]`. TensorFlow divides the rows of a result among its threads. For many rows of a few columns that takes
- * longer than the computation; a few rows it computes at once. Transposed operands cost it nothing.
+ * The branch of a product with `h` as `[r, n]`. TensorFlow divides the rows of a result among its threads. For many
+ * rows of a few columns that takes longer than the computation; a few rows it computes at once. Transposed operands
+ * cost it nothing.
  */
 const TURNED: LowRank = {
   project: (x, a) => product(a, x, true, true), // [r, in] · [in, n]
@@ -129,7 +139,10 @@ export function gained(y: tf.Tensor, gain: tf.Tensor): tf.Tensor {
   return perOutput(y, rows => tf.mul(rows, gain));
 }
 
-/** What `f` returns for a tensor and a vector. A tensor of five axes is passed as rows: webgpu's shader for it and a vector is invalid. */
+/**
+ * What `f` returns for a tensor and a vector. A tensor of five axes is passed as rows: webgpu's shader for it and a
+ * vector is invalid.
+ */
 function perOutput(y: tf.Tensor, f: (rows: tf.Tensor) => tf.Tensor): tf.Tensor {
   return y.rank <= 4 ? f(y) : tf.reshape(f(asMatrix(y)), y.shape);
 }

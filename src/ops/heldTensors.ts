@@ -1,10 +1,14 @@
 import type * as tf from '@tensorflow/tfjs';
 import {isRecording, withMade} from '../tfjs/engine';
 
-// tfjs keeps every gradient of a backward pass, and all that the forward pass saved for it, until the pass is over. Once the backward pass has
-// gone through one of our operations, nothing needs these tensors any more: they are freed when the next operation of ours begins.
+// tfjs keeps every gradient of a backward pass, and all that the forward pass saved for it, until the pass is over.
+// Once the backward pass has gone through one of our operations, nothing needs these tensors any more: they are freed
+// when the next operation of ours begins.
 
-/** Gradients that our operations returned. Only the tape holds them; a gradient that a caller passed in is not among them. */
+/**
+ * Gradients that our operations returned. Only the tape holds them; a gradient that a caller passed in is not among
+ * them.
+ */
 const given = new WeakSet<tf.Tensor>();
 
 /** What the operation held that the running backward pass went through last. */

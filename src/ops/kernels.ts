@@ -1,8 +1,9 @@
 import * as tf from '@tensorflow/tfjs';
 import {capabilities, oneLaunch, type OutputActivationName} from '../kernels/capabilities';
 
-// tfjs calls its fused kernels only while no gradient is recorded, and its backward kernels have no public function. An operation with a
-// gradient of its own can call both directly: in training it computes what stock layers compute in `predict`, to the last bit.
+// tfjs calls its fused kernels only while no gradient is recorded, and its backward kernels have no public function. An
+// operation with a gradient of its own can call both directly: in training it computes what stock layers compute in
+// `predict`, to the last bit.
 
 /** Activations that the fused kernels of every backend know. */
 export type FusedActivation = 'linear' | 'relu' | 'elu' | 'relu6';
@@ -33,7 +34,9 @@ export function fusedMatMul(
   });
 }
 
-/** `op(a)·op(b)` of two matrices by the fastest kernel. The last bits may differ from those of a stock layer's product. */
+/**
+ * `op(a)·op(b)` of two matrices by the fastest kernel. The last bits may differ from those of a stock layer's product.
+ */
 export function product(a: tf.Tensor, b: tf.Tensor, transposeA = false, transposeB = false): tf.Tensor2D {
   const byBackend = capabilities().matrixProduct?.(a, b, transposeA, transposeB) as tf.Tensor2D | undefined;
   return byBackend ?? tf.matMul<tf.Tensor2D>(a, b, transposeA, transposeB);

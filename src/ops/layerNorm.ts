@@ -19,11 +19,12 @@ export interface LayerNormWeights {
 }
 
 /**
- * Each row of `x` normalized by its own statistics, `y = γ·x̂ + β`, `x̂ = (x − μ)/√(σ² + ε)`, with a frozen `γ`; differentiable in `x` and `β`.
+ * Each row of `x` normalized by its own statistics, `y = γ·x̂ + β`, `x̂ = (x − μ)/√(σ² + ε)`, with a frozen `γ`;
+ * differentiable in `x` and `β`.
  *
- * tfjs repeats the statistics along the row, and sums the gradient of that number by number, with a launch for each. Here they are broadcast,
- * and computed again in the backward pass. The result may differ from the stock layer's in the last bits. (Ba et al., "Layer Normalization",
- * arXiv 1607.06450.)
+ * tfjs repeats the statistics along the row, and sums the gradient of that number by number, with a launch for each.
+ * Here they are broadcast, and computed again in the backward pass. The result may differ from the stock layer's in the
+ * last bits. (Ba et al., "Layer Normalization", arXiv 1607.06450.)
  */
 export function frozenLayerNorm(x: tf.Tensor, {gamma, beta, epsilon}: LayerNormWeights): tf.Tensor {
   const settings = {centered: true, epsilon};
@@ -59,7 +60,10 @@ export function normalizedRows(
   return beta === null ? scaled : tf.add(scaled, beta);
 }
 
-/** The gradient in the rows: `(g − mean(g) − x̂·mean(g·x̂)) / √(σ² + ε)` with `g = γ·dy`; without `mean(g)` where they are not centered. */
+/**
+ * The gradient in the rows: `(g − mean(g) − x̂·mean(g·x̂)) / √(σ² + ε)` with `g = γ·dy`; without `mean(g)` where they
+ * are not centered.
+ */
 export function normalizedRowsGradient(
   rows: tf.Tensor,
   gamma: tf.Tensor | null,

@@ -38,8 +38,8 @@ export interface LazyOp {
   /** Computes the result, and after it `h` and `z` where they are kept. Nothing in here is recorded. */
   forward(): tf.Tensor | tf.Tensor[];
   /**
-   * Given the gradient of the result, returns a function for each input. tfjs calls only those whose gradient is needed; what is
-   * computed before returning them is computed always.
+   * Given the gradient of the result, returns a function for each input. tfjs calls only those whose gradient is
+   * needed; what is computed before returning them is computed always.
    */
   gradient(dy: tf.Tensor, saved: Saved): Record<string, () => tf.Tensor>;
 }
@@ -52,8 +52,9 @@ export function learns(x: tf.Tensor): boolean {
 /**
  * Runs an operation as one step of the tape.
  *
- * `tf.customGrad` would compute the gradient of every input, wanted or not, and plain ops would keep every intermediate tensor. A
- * registered kernel does neither: tfjs asks a registered gradient for each input by itself, and keeps what the registration names.
+ * `tf.customGrad` would compute the gradient of every input, wanted or not, and plain ops would keep every intermediate
+ * tensor. A registered kernel does neither: tfjs asks a registered gradient for each input by itself, and keeps what
+ * the registration names.
  */
 export function runLazyOp(op: LazyOp & {forward(): tf.Tensor}): tf.Tensor;
 export function runLazyOp(op: LazyOp): tf.Tensor | tf.Tensor[];
@@ -109,8 +110,9 @@ function opOf(attrs: tf.NamedAttrMap | undefined): LazyOp {
 }
 
 /**
- * Tensors that are computed from frozen weights once and kept as long as these stay as they are: a kernel's adjoint, the factors of a
- * normalization. They belong to the layer whose weights they come from, which disposes them with itself.
+ * Tensors that are computed from frozen weights once and kept as long as these stay as they are: a kernel's adjoint,
+ * the factors of a normalization. They belong to the layer whose weights they come from, which disposes them with
+ * itself.
  */
 export class Prepared {
   private sources: readonly tf.DataId[] = [];

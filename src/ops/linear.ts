@@ -18,21 +18,33 @@ import {
 import {type FusedActivation, fusedMatMul, product as multiplied} from './kernels';
 import {learns, type Prepared, runLazyOp, type Saved} from './lazyOp';
 
-/** What changes a linear operation. The tensors may be computed from others: the tape keeps what the backward pass needs of them. */
+/**
+ * What changes a linear operation. The tensors may be computed from others: the tape keeps what the backward pass needs
+ * of them.
+ */
 export interface LinearUpdate {
   /** A low-rank update `s·A·B` of the kernel. */
   factors?: Factors | null | undefined;
   /** `[out]`: what each output is multiplied with before the bias is added. */
   gain?: tf.Tensor | null | undefined;
-  /** The input with some of its numbers dropped: what the factors work on in place of the input. Not together with a gain. */
+  /**
+   * The input with some of its numbers dropped: what the factors work on in place of the input. Not together with a
+   * gain.
+   */
   dropped?: tf.Tensor | undefined;
 }
 
-/** What a linear operation works with. Without `factors` the kernel is frozen, and has no gradient, unless `trains` says otherwise. */
+/**
+ * What a linear operation works with. Without `factors` the kernel is frozen, and has no gradient, unless `trains` says
+ * otherwise.
+ */
 export interface LinearWeights extends LinearUpdate {
   /** `[...fan-in axes, out]`. */
   kernel: tf.Tensor;
-  /** Whether the kernel may train where there are no factors: an updated one, in place of the layer's own. Default: false. */
+  /**
+   * Whether the kernel may train where there are no factors: an updated one, in place of the layer's own. Default:
+   * false.
+   */
   trains?: boolean | undefined;
   /** `[out]`. */
   bias: tf.Tensor | null;
@@ -40,7 +52,10 @@ export interface LinearWeights extends LinearUpdate {
   biasApart: boolean;
   /** Where the operation may keep what depends on its kernel alone. */
   prepared?: Prepared;
-  /** Defers `x ∗ W + b`, to be computed with the layers that follow, if that is possible. Only for a layer without an activation. */
+  /**
+   * Defers `x ∗ W + b`, to be computed with the layers that follow, if that is possible. Only for a layer without an
+   * activation.
+   */
   defer?: ((x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor | null) => tf.Tensor | undefined) | undefined;
 }
 
@@ -62,11 +77,13 @@ interface Form {
 }
 
 /**
- * `f(g ⊙ (x ∗ (W + s·A·B)) + b)`, differentiable in `x`, `A`, `B`, `g`, `W` and `b`. What no gradient will need is not kept.
+ * `f(g ⊙ (x ∗ (W + s·A·B)) + b)`, differentiable in `x`, `A`, `B`, `g`, `W` and `b`. What no gradient will need is not
+ * kept.
  *
- * It has two forms. `x ∗ W + (x ∗ A)·(s·B)` leaves the kernel alone and works on the outputs; `x ∗ (W + s·A·B)` works on the kernel and
- * leaves the outputs alone. The cheaper one is used, by comparing the rows of the output with the fan-in. Both give `f(x ∗ W + b)` bit for
- * bit where `B` is zero. A gain of ones does too, unless its gradient is recorded.
+ * It has two forms. `x ∗ W + (x ∗ A)·(s·B)` leaves the kernel alone and works on the outputs; `x ∗ (W + s·A·B)` works
+ * on the kernel and leaves the outputs alone. The cheaper one is used, by comparing the rows of the output with the
+ * fan-in. Both give `f(x ∗ W + b)` bit for bit where `B` is zero. A gain of ones does too, unless its gradient is
+ * recorded.
  */
 export function linear(op: Linear, x: tf.Tensor, weights: LinearWeights, activation: Activation): tf.Tensor {
   const {kernel, bias, factors = null, gain = null, dropped, trains = false} = weights;
@@ -133,7 +150,8 @@ function formOf(
   const rows = tf.util.sizeFromShape([...inputShape.slice(0, -1)]); // strides aside, an output has as many as the input
   const {fanIn, fanOut} = fans([...a.shape.slice(0, -1), lastAxis(b.shape)]);
   const branches = dropped !== undefined || rows <= (narrow ? Math.min(fanIn, fanOut) : fanIn);
-  // A deferred convolution never makes its outputs. With a kernel of size 1, the kernel's gradient is cheaper than making them.
+  // A deferred convolution never makes its outputs. With a kernel of size 1, the kernel's gradient is cheaper than
+  // making them.
   const gainViaKernel = gainLearns && !branches && defer !== undefined && fanIn === a.shape[a.rank - 2];
   const keepsInput = learns(a) || learns(kernel) || gainViaKernel;
   return {
@@ -195,7 +213,10 @@ function sumOf(a: tf.Tensor, b: tf.Tensor): tf.Tensor {
   return spending(a, () => spending(b, () => tf.add(a, b)));
 }
 
-/** What `f` returns for a tensor, which is then disposed: its memory is still in the cache, and the next result can use it. */
+/**
+ * What `f` returns for a tensor, which is then disposed: its memory is still in the cache, and the next result can use
+ * it.
+ */
 function spending(x: tf.Tensor, f: (x: tf.Tensor) => tf.Tensor): tf.Tensor {
   const y = f(x);
   x.dispose();
@@ -244,7 +265,10 @@ function gradients(
   return {...direct(() => dh), a: () => branch.gradientOfA(dropped ?? x, dh, a.shape), b: ofB};
 }
 
-/** The gradients of `x ∗ (g ⊙ V)`, `V = W + s·A·B`, where rows outnumber the fan-in: all but that of `x` come from the kernel's. */
+/**
+ * The gradients of `x ∗ (g ⊙ V)`, `V = W + s·A·B`, where rows outnumber the fan-in: all but that of `x` come from the
+ * kernel's.
+ */
 function throughKernel(
   op: Linear,
   dz: tf.Tensor,

@@ -14,8 +14,8 @@ interface Reading {
 const readings = new WeakMap<readonly TapeNode[], Reading>();
 
 /**
- * Whether a tensor depends on a variable that trains, according to what is being recorded right now. If not, a training step asks for no
- * gradient of what is computed from it alone.
+ * Whether a tensor depends on a variable that trains, according to what is being recorded right now. If not, a training
+ * step asks for no gradient of what is computed from it alone.
  */
 export function dependsOnTrainable(x: tf.Tensor): boolean {
   if (x instanceof tf.Variable) {
@@ -41,10 +41,11 @@ function dependent(x: tf.Tensor, {dependent: known}: Reading): boolean {
 }
 
 /**
- * Computes something from `x` as one step of the tape, without keeping any tensor in between. If its gradient is asked for, it is computed
- * a second time and recorded (gradient checkpointing, arXiv 1604.06174).
+ * Computes something from `x` as one step of the tape, without keeping any tensor in between. If its gradient is asked
+ * for, it is computed a second time and recorded (gradient checkpointing, arXiv 1604.06174).
  *
- * @param compute must return the same both times, so it must not be random. It must not hold on to tensors that are disposed with the step.
+ * @param compute must return the same both times, so it must not be random. It must not hold on to tensors that are
+ * disposed with the step.
  */
 export function checkpointed<T extends tf.Tensor | tf.Tensor[]>(compute: (x: tf.Tensor) => T, x: tf.Tensor): T {
   return runLazyOp({

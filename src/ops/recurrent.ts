@@ -15,7 +15,10 @@ export interface CellWeights {
   recurrentActivation: (x: tf.Tensor) => tf.Tensor;
 }
 
-/** One step of a cell: the input `[n, in]` and the states, `[n, units]` each, to the new states, of which the first is the output. */
+/**
+ * One step of a cell: the input `[n, in]` and the states, `[n, units]` each, to the new states, of which the first is
+ * the output.
+ */
 export type CellStep = (x: tf.Tensor, states: tf.Tensor[], weights: CellWeights) => tf.Tensor[];
 
 /** A kind of cell. */
@@ -25,8 +28,9 @@ export interface CellKind {
   recurrentParts: readonly number[];
 }
 
-// The steps follow the stock cells operation by operation, so that the results are the same to the last bit. What differs is the
-// backward pass: the stock cells compute the gradient of each kernel at each time step, whether it trains or not.
+// The steps follow the stock cells operation by operation, so that the results are the same to the last bit. What
+// differs is the backward pass: the stock cells compute the gradient of each kernel at each time step, whether it
+// trains or not.
 
 /** `h' = f(x·W + b + h·U)`. */
 export const simpleRNN: CellKind = {
@@ -36,7 +40,10 @@ export const simpleRNN: CellKind = {
   ],
 };
 
-/** Gates `i, f, o` and candidate `g`: `c' = f∘c + i∘g`, `h' = o∘tanh(c')`, with the layer's activations in place of σ and tanh. */
+/**
+ * Gates `i, f, o` and candidate `g`: `c' = f∘c + i∘g`, `h' = o∘tanh(c')`, with the layer's activations in place of σ
+ * and tanh.
+ */
 export const lstm: CellKind = {
   recurrentParts: [4],
   step: (x, [h, c], {input, recurrent, bias, activation, recurrentActivation}) => {

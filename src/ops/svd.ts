@@ -17,12 +17,13 @@ const EXACT = 64;
 const POWER_ITERATIONS = 4;
 
 /**
- * The `rank` largest singular values of a matrix, or of a product of matrices, which is never formed, and their vectors.
+ * The `rank` largest singular values of a matrix, or of a product of matrices, which is never formed, and their
+ * vectors.
  *
- * The range is found by random projection with power iterations (Halko, Martinsson and Tropp, arXiv 0909.4061, algorithm 4.4), in a
- * subspace that is wider than the rank; products whose inner sizes are at most 64 have it whole, so that the result is the best
- * approximation up to rounding. What is left is a small core, which is read and decomposed by Jacobi rotations in double precision. All
- * else stays on the backend and is never read.
+ * The range is found by random projection with power iterations (Halko, Martinsson and Tropp, arXiv 0909.4061,
+ * algorithm 4.4), in a subspace that is wider than the rank; products whose inner sizes are at most 64 have it whole,
+ * so that the result is the best approximation up to rounding. What is left is a small core, which is read and
+ * decomposed by Jacobi rotations in double precision. All else stays on the backend and is never read.
  *
  * @param chain matrices `[m, …]`, …, `[…, n]`, each of which can be multiplied with the next.
  * @param rank at most the smallest size among them.
@@ -54,8 +55,9 @@ export function truncatedSVDNow(chain: readonly tf.Tensor2D[], rank: number, see
 const ALONE_ITERATIONS = 20;
 
 /**
- * The same without reading anything: orthogonal iteration, in which the columns converge to the singular vectors one after the other.
- * `U·diag(S)·Vᵀ` is always the projection of `M` on the span of `U`. Vectors of singular values that are close to each other may be mixed.
+ * The same without reading anything: orthogonal iteration, in which the columns converge to the singular vectors one
+ * after the other. `U·diag(S)·Vᵀ` is always the projection of `M` on the span of `U`. Vectors of singular values that
+ * are close to each other may be mixed.
  */
 export function iteratedSVD(chain: readonly tf.Tensor2D[], rank: number, seed = 1): TruncatedSVD {
   const columns = chain[chain.length - 1]?.shape[1] ?? 0;
@@ -121,8 +123,8 @@ function multiplyTransposed(chain: readonly tf.Tensor2D[], x: tf.Tensor2D): tf.T
 }
 
 /**
- * Orthonormal columns that span what the given ones do; a column that is nothing beside those before it becomes zero. (`tf.linalg.qr`
- * takes a square matrix of the height, and divides by zero for such columns.)
+ * Orthonormal columns that span what the given ones do; a column that is nothing beside those before it becomes zero.
+ * (`tf.linalg.qr` takes a square matrix of the height, and divides by zero for such columns.)
  */
 export function orthonormal(y: tf.Tensor2D): tf.Tensor2D {
   return tf.tidy(() => {
@@ -140,8 +142,9 @@ export function orthonormal(y: tf.Tensor2D): tf.Tensor2D {
 }
 
 /**
- * The singular value decomposition of a small square matrix, row by row in `values`, by one-sided Jacobi rotations (Hestenes): columns
- * are turned in pairs until all are orthogonal. Their lengths are the singular values. Vectors are lists of components.
+ * The singular value decomposition of a small square matrix, row by row in `values`, by one-sided Jacobi rotations
+ * (Hestenes): columns are turned in pairs until all are orthogonal. Their lengths are the singular values. Vectors are
+ * lists of components.
  */
 export function jacobi(values: ArrayLike<number>, size: number): {u: Float64Array[]; s: number[]; v: Float64Array[]} {
   const indices = Array.from({length: size}, (_, i) => i);

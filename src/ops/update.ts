@@ -3,8 +3,8 @@ import {randomNumbers} from '../formats/randomNumbers';
 import {delta, type Factors} from './factors';
 
 /**
- * What changes an operation with a frozen kernel. The tensors may be computed from others: the tape keeps what the backward pass needs of
- * them. Of `factors` and `kernel` there is at most one.
+ * What changes an operation with a frozen kernel. The tensors may be computed from others: the tape keeps what the
+ * backward pass needs of them. Of `factors` and `kernel` there is at most one.
  */
 export interface Update {
   /** A low-rank update `s·A·B` of the kernel. */
@@ -30,12 +30,12 @@ export function changeOf(kernel: tf.Tensor, {factors, kernel: updated}: Update):
 }
 
 /**
- * The dropout of a layer's update: in training, the update works on an input of which each number is zero with probability `rate`, and
- * `1 / (1 − rate)` times itself otherwise, so that its mean stays as it is. What the frozen weights compute is not touched. (Hu et al., arXiv
- * 2106.09685, appendix C; PEFT's `lora_dropout`.)
+ * The dropout of a layer's update: in training, the update works on an input of which each number is zero with
+ * probability `rate`, and `1 / (1 − rate)` times itself otherwise, so that its mean stays as it is. What the frozen
+ * weights compute is not touched. (Hu et al., arXiv 2106.09685, appendix C; PEFT's `lora_dropout`.)
  *
- * All of its state is here: the masks follow from `seed` and `step`, whatever the backend. To go on with a training as if it had not been
- * interrupted, keep both and set them again.
+ * All of its state is here: the masks follow from `seed` and `step`, whatever the backend. To go on with a training as
+ * if it had not been interrupted, keep both and set them again.
  */
 export class Dropout {
   /** How many masks have been drawn. */

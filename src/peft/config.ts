@@ -64,8 +64,8 @@ const LOSES_BASE = /^(?:pissa_niter_|corda|lora_ga|loftq)/;
 /**
  * Reads an `adapter_config.json`.
  *
- * Which modules are adapted is not read from it: the tensors' names say that, whether the config names targets by list, by expression or as
- * `all-linear`.
+ * Which modules are adapted is not read from it: the tensors' names say that, whether the config names targets by list,
+ * by expression or as `all-linear`.
  *
  * @param config the text, or the object that it holds.
  * @param warn told of what is doubtful.
@@ -98,8 +98,8 @@ export function readPEFTConfig(config: string | object, warn: (message: string) 
   const init = start === 'pissa' ? start : typeof start === 'string' && /^olora$/i.test(start) ? 'olora' : undefined;
   if (typeof start === 'string' && LOSES_BASE.test(start)) {
     faults.push(
-      `init_lora_weights is ${brief(start)}: the adapter fits a base that was changed at random or by data. Save it in Python as plain LoRA, by ` +
-        'save_pretrained with path_initial_model_for_weight_conversion.',
+      `init_lora_weights is ${brief(start)}: the adapter fits a base that was changed at random or by data. Save ` +
+        'it in Python as plain LoRA, by save_pretrained with path_initial_model_for_weight_conversion.',
     );
   }
   if (init !== undefined && fields.use_dora === true) {
@@ -199,8 +199,8 @@ function readPatterns(
     if (first !== undefined && other !== undefined && isIndex(first.pattern)) {
       const [index, second] = [first, other].map(({pattern}) => show(pattern));
       throw new LoRAError(
-        `fits the patterns ${index} and ${second} of ${field}. The first in the file counts, and JavaScript puts keys that are whole ` +
-          `numbers before others. Write "(${first.pattern})" for ${index}.`,
+        `fits the patterns ${index} and ${second} of ${field}. The first in the file counts, and JavaScript puts ` +
+          `keys that are whole numbers before others. Write "(${first.pattern})" for ${index}.`,
       );
     }
     return first?.value;
@@ -208,8 +208,8 @@ function readPatterns(
 }
 
 /**
- * Tells whether a module is one that an adapter brings whole, or lies in one. PEFT takes the names as ends of paths and of parts of them, so that
- * `classifier` means `pre_classifier` too.
+ * Tells whether a module is one that an adapter brings whole, or lies in one. PEFT takes the names as ends of paths and
+ * of parts of them, so that `classifier` means `pre_classifier` too.
  */
 export function savedModules(modulesToSave: readonly string[], budget: Budget): (path: string) => boolean {
   const names = new Set(modulesToSave);

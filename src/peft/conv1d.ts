@@ -1,8 +1,9 @@
 import type * as tf from '@tensorflow/tfjs';
 
 /**
- * The class of what the kernel of a `Dense` starts from that GPT-2 has as a `Conv1D`: a linear layer of PyTorch whose weight is `[in, out]`, where
- * that of a `Linear` is `[out, in]`. Of the fields that a `Dense` keeps in files and when it is rebuilt, it is the one that can tell the two apart.
+ * The class of what the kernel of a `Dense` starts from that GPT-2 has as a `Conv1D`: a linear layer of PyTorch whose
+ * weight is `[in, out]`, where that of a `Linear` is `[out, in]`. Of the fields that a `Dense` keeps in files and when
+ * it is rebuilt, it is the one that can tell the two apart.
  */
 export const CONV1D_INITIALIZER = 'Conv1DInitializer';
 

@@ -39,8 +39,8 @@ export interface ExportedPEFT extends PEFTFiles {
 }
 
 /**
- * An adapter as PEFT stores it: what belongs into `adapter_config.json` and `adapter_model.safetensors`, for a PyTorch model with the same base
- * weights. `PeftModel.from_pretrained(model, folder)` loads it.
+ * An adapter as PEFT stores it: what belongs into `adapter_config.json` and `adapter_model.safetensors`, for a PyTorch
+ * model with the same base weights. `PeftModel.from_pretrained(model, folder)` loads it.
  *
  * The result is a promise since a backend may keep the numbers where they cannot be read at once, as webgpu does.
  *
@@ -134,7 +134,8 @@ function checkHead({config: {head}}: Adapter, model: tf.LayersModel): void {
   const names = new Set(model.layers.map(({name}) => name));
   if (head?.layers.some(({config}) => !names.has(config.name as string))) {
     throw new LoRAError(
-      `The adapter has ${describeHead(head)}, which the model has not. Pass the model that has it: applyLoRA(base, adapter).`,
+      `The adapter has ${describeHead(head)}, which the model has not. Pass the model that has it: applyLoRA(base, ` +
+        'adapter).',
     );
   }
 }
@@ -211,7 +212,8 @@ function checkExportable(adapter: Adapter, sites: readonly Site[], paths: Readon
       });
       if (others.length > 0) {
         faults.push(
-          `${path}: PEFT would take ${listed(others.map(other => other.path))} for the same, since the names end alike. Rename it with keyMap`,
+          `${path}: PEFT would take ${listed(others.map(other => other.path))} for the same, since the names end ` +
+            'alike. Rename it with keyMap',
         );
       }
     }

@@ -8,8 +8,8 @@ import type {StoredUpdate} from './methods/form';
 import {lora} from './methods/lora';
 import type {TorchUpdate} from './update';
 
-// The format is that of PEFT's save_pretrained: adapter_config.json, and adapter_model.safetensors with a tensor for each factor under
-// the path of its module. https://github.com/huggingface/peft, tested against 0.21.2.
+// The format is that of PEFT's save_pretrained: adapter_config.json, and adapter_model.safetensors with a tensor for
+// each factor under the path of its module. https://github.com/huggingface/peft, tested against 0.21.2.
 
 /** A PEFT adapter, as its two files hold it. */
 export interface PEFTFiles {
@@ -24,7 +24,8 @@ export function checkFiles(files: unknown): void {
   const {config, weights} = (files ?? {}) as {config?: unknown; weights?: unknown};
   if (config == null || weights == null) {
     throw new LoRAError(
-      'The files of a PEFT adapter are needed, {config, weights}, such as readPEFT, readPEFTFolder and exportPEFT give.',
+      'The files of a PEFT adapter are needed, {config, weights}, such as readPEFT, readPEFTFolder and exportPEFT ' +
+        'give.',
     );
   }
 }
@@ -84,8 +85,8 @@ export function parsePEFT(files: PEFTFiles, warn: (message: string) => void, bud
   const read = readPEFTConfig(config, warn, budget);
   if (isPickle(weights)) {
     throw new LoRAError(
-      'The weights are a pickle (adapter_model.bin), which can run code when it is read. Save the adapter in Python with ' +
-        'save_pretrained(folder, safe_serialization=True) and import adapter_model.safetensors.',
+      'The weights are a pickle (adapter_model.bin), which can run code when it is read. Save the adapter in ' +
+        'Python with save_pretrained(folder, safe_serialization=True) and import adapter_model.safetensors.',
     );
   }
   return groupTensors(decodeSafetensors(weights).tensors, read, budget);
@@ -211,7 +212,8 @@ function groupTensors(tensors: ReadonlyMap<string, StoredTensor>, config: PEFTCo
     }
     return rest === 'bias' && config.bias !== 'none'
       ? putOnce(moduleAt(owner), 'bias', values)
-      : `neither a ${form === lora ? 'factor of LoRA' : `parameter of ${form.type}`} nor of a module in modules_to_save`;
+      : `neither a ${form === lora ? 'factor of LoRA' : `parameter of ${form.type}`} nor of a module in ` +
+          'modules_to_save';
   }
 }
 

@@ -24,22 +24,26 @@ import {asDepthwise, withinLimit, fromTorchUpdate, type LayerUpdate, type TorchU
 
 /** How an adapter of PEFT meets a model. */
 export interface ImportOptions {
-  /** The layer of each module, by name. Default: equal paths, then the last part of the path, where that is unambiguous. */
+  /**
+   * The layer of each module, by name. Default: equal paths, then the last part of the path, where that is unambiguous.
+   */
   keyMap?: KeyMap;
 }
 
 /**
- * An adapter that PEFT saved, for a tfjs model with the same base weights. Apply it with `applyLoRA(model, adapter)` as any other.
+ * An adapter that PEFT saved, for a tfjs model with the same base weights. Apply it with `applyLoRA(model, adapter)` as
+ * any other.
  *
  *     const adapter = importPEFT({config: await file.text(), weights}, base, {keyMap: {'encoder.*.fc': 'dense_*'}});
  *
- * Carries LoRA and DoRA of Linear, Conv1d, Conv2d, Conv3d and Embedding, and IA³, VeRA, LoHa and LoKr where PEFT has them; F32, F16 and BF16;
- * `use_rslora`, `rank_pattern`, `alpha_pattern`, `fan_in_fan_out`, `modules_to_save`, `bias` and `lora_bias`. A rank beyond what a layer can hold
- * is reduced without loss. Refuses whatever else changes what the adapter computes.
+ * Carries LoRA and DoRA of Linear, Conv1d, Conv2d, Conv3d and Embedding, and IA³, VeRA, LoHa and LoKr where PEFT has
+ * them; F32, F16 and BF16; `use_rslora`, `rank_pattern`, `alpha_pattern`, `fan_in_fan_out`, `modules_to_save`, `bias`
+ * and `lora_bias`. A rank beyond what a layer can hold is reduced without loss. Refuses whatever else changes what the
+ * adapter computes.
  *
  * @param model plain or adapted. The layers of a new head, if it has one, must be in `modules_to_save`.
- * @throws LoRAError if a file is damaged, something is not carried, or modules and layers do not fit each other, with a line for each
- *     misfit. The model is not changed in any case.
+ * @throws LoRAError if a file is damaged, something is not carried, or modules and layers do not fit each other, with a
+ *     line for each misfit. The model is not changed in any case.
  */
 export function importPEFT(files: PEFTFiles, model: tf.LayersModel, options: ImportOptions = {}): Adapter {
   checkOptions(options, {keyMap: true});
@@ -179,8 +183,8 @@ function checkBase(site: Site, base: Values): void {
   const isOfShape = showShape([...own.shape]) === showShape([...given.shape]);
   if (!isOfShape || !own.data.every((value, i) => value === given.data[i])) {
     throw new LoRAError(
-      'its base_layer.weight is not the weight of this model. The adapter is for another base, or its base was changed. Load that one; or, if ' +
-        'only rounding differs, save the adapter with save_embedding_layers=False.',
+      'its base_layer.weight is not the weight of this model. The adapter is for another base, or its base was ' +
+        'changed. Load that one; or, if only rounding differs, save the adapter with save_embedding_layers=False.',
     );
   }
 }
@@ -190,8 +194,9 @@ function checkOrientation(layer: tf.layers.Layer): void {
   const [inputs, outputs] = layer.getClassName() === 'Dense' ? (namedWeights(layer).get('kernel')?.shape ?? []) : [];
   if (inputs !== undefined && inputs === outputs && !isConv1D(layer)) {
     throw new LoRAError(
-      `brings a square weight, which is [in, out] if the module is GPT-2's Conv1D (fan_in_fan_out is true), and [out, in] if it is a Linear. ` +
-        'Load the model with loadTransformer, which knows; or leave the module out with keyMap.',
+      "brings a square weight, which is [in, out] if the module is GPT-2's Conv1D (fan_in_fan_out is true), and " +
+        '[out, in] if it is a Linear. Load the model with loadTransformer, which knows; or leave the module out with ' +
+        'keyMap.',
     );
   }
 }
@@ -200,7 +205,8 @@ function checkOrientation(layer: tf.layers.Layer): void {
 function originalNumbers(site: Site, name: string): Values {
   if (tf.getBackend() === 'webgpu') {
     throw new LoRAError(
-      'needs the numbers of the base, which webgpu does not give at once. Import it with the model on another backend, such as wasm.',
+      'needs the numbers of the base, which webgpu does not give at once. Import it with the model on another ' +
+        'backend, such as wasm.',
     );
   }
   const weight = originalsOf(site).get(name) as tf.LayerVariable;
@@ -236,8 +242,9 @@ function layerUpdate(layer: tf.layers.Layer, update: TorchUpdate): LayerUpdate {
     turned = asDepthwise(turned);
     if (turned === undefined) {
       throw new LoRAError(
-        'the update of a grouped convolution. In PEFT it reads all channels, and so mixes what a DepthwiseConv2D keeps apart. Build the ' +
-          'model with a Conv2D in its place, whose kernel is that of the groups and zero elsewhere.',
+        'the update of a grouped convolution. In PEFT it reads all channels, and so mixes what a DepthwiseConv2D ' +
+          'keeps apart. Build the model with a Conv2D in its place, whose kernel is that of the groups and zero ' +
+          'elsewhere.',
       );
     }
   }
@@ -269,7 +276,8 @@ function savedWeights(layer: tf.layers.Layer, saved: ReadonlyMap<string, Values>
     const turned = weight.fromTorch?.(values, shape as number[]) ?? values;
     if (showShape([...turned.shape]) !== showShape(shape) || sizeOf(turned.shape) !== turned.data.length) {
       throw new LoRAError(
-        `has a ${torchName} of shape ${showShape([...turned.shape])}, and the layer's ${weight.name} is ${showShape(shape)}.`,
+        `has a ${torchName} of shape ${showShape([...turned.shape])}, and the layer's ${weight.name} is ` +
+          `${showShape(shape)}.`,
       );
     }
     found.set(weight.name, turned);

@@ -5,13 +5,14 @@ import type {Budget} from '../formats/budget';
 /**
  * Says how the names of PyTorch's modules and of tfjs's layers correspond.
  *
- * A table has a row for each kind of name: a module's path, and the path of its layer. A `*` stands for a part of a name without dots and
- * slashes, the same in both. Of the rows that fit the first of those with the fewest stars counts, and the table serves both ways.
+ * A table has a row for each kind of name: a module's path, and the path of its layer. A `*` stands for a part of a
+ * name without dots and slashes, the same in both. Of the rows that fit the first of those with the fewest stars
+ * counts, and the table serves both ways.
  *
  *     {'encoder.layer.*.attention.query': 'layer_*_query', classifier: 'head'}
  *
- * A function is given a name and returns the other: the layer of a module when importing, the module of a layer when exporting. `null` leaves
- * it out; for `undefined` the default holds.
+ * A function is given a name and returns the other: the layer of a module when importing, the module of a layer when
+ * exporting. `null` leaves it out; for `undefined` the default holds.
  */
 export type KeyMap = Readonly<Record<string, string>> | ((name: string) => string | null | undefined);
 
@@ -83,8 +84,8 @@ function countStars(text: string): number {
 }
 
 /**
- * What the stars of a pattern stand for in a name, or `undefined` if it does not fit. Each stands for as much as it can, the first of them
- * first.
+ * What the stars of a pattern stand for in a name, or `undefined` if it does not fit. Each stands for as much as it
+ * can, the first of them first.
  *
  * @param texts what stands before, between and behind the stars.
  */

@@ -8,8 +8,9 @@ import {checkKeyMap, closest, type KeyMap, lastPart, nameMapper, partsOf} from '
 const SHOWN = 10;
 
 /**
- * Finds the layer of each module: where `keyMap` says; else the one of the same path, whether dots or slashes separate its parts; else the
- * one with the same last part, if one module and one layer alone have it. Modules that `keyMap` maps to `null` are left out.
+ * Finds the layer of each module: where `keyMap` says; else the one of the same path, whether dots or slashes separate
+ * its parts; else the one with the same last part, if one module and one layer alone have it. Modules that `keyMap`
+ * maps to `null` are left out.
  *
  * @throws LoRAError with a line for each module that finds none, or one that another has found.
  */
@@ -76,7 +77,10 @@ export function meet(
 interface LayerIndex {
   byPath: Map<string, Site[]>;
   byName: Map<string, Site[]>;
-  /** Layers with weights, by their paths with dots for slashes. The others are no modules, an input of the same name, say. */
+  /**
+   * Layers with weights, by their paths with dots for slashes. The others are no modules, an input of the same name,
+   * say.
+   */
   byParts: Map<string, Site[]>;
   /** Layers with weights, by the last parts of their paths. */
   byLastPart: Map<string, Site[]>;
@@ -113,8 +117,8 @@ function sitesLike(module: string, {byParts, byLastPart}: LayerIndex, isAlone: b
 }
 
 /**
- * The paths that layers have as modules: what `keyMap` says, else their own with dots for slashes. Layers that it maps to `null` are left
- * out.
+ * The paths that layers have as modules: what `keyMap` says, else their own with dots for slashes. Layers that it maps
+ * to `null` are left out.
  *
  * @throws LoRAError if two layers would be one module.
  */

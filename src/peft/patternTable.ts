@@ -1,9 +1,10 @@
 import {LoRAError, show} from '../errors';
 import type {Budget} from '../formats/budget';
 
-// The patterns of an adapter's config are regular expressions of Python that may come from anywhere, and JavaScript's own engine can take for ever
-// over one. Here a pattern is gone through once, with all the places of a path at which its next part can begin. That takes time in proportion to
-// both, as long as no group is repeated, which is not found in files of PEFT.
+// The patterns of an adapter's config are regular expressions of Python that may come from anywhere, and JavaScript's
+// own engine can take for ever over one. Here a pattern is gone through once, with all the places of a path at which
+// its next part can begin. That takes time in proportion to both, as long as no group is repeated, which is not found
+// in files of PEFT.
 
 const MAX_LENGTH = 2000;
 const MAX_NESTING = 50;
@@ -30,8 +31,9 @@ interface Group {
 }
 
 /**
- * Patterns that name modules, as those of `rank_pattern` and `alpha_pattern`: one must match the path of a module from its start, or from behind one
- * of its dots, to its end (`re.match(r"(.*\.)?(PATTERN)$", path)`). Plain names, as most are, are looked up, however many there are.
+ * Patterns that name modules, as those of `rank_pattern` and `alpha_pattern`: one must match the path of a module from
+ * its start, or from behind one of its dots, to its end (`re.match(r"(.*\.)?(PATTERN)$", path)`). Plain names, as most
+ * are, are looked up, however many there are.
  */
 export class PatternTable {
   private size = 0;
@@ -40,7 +42,10 @@ export class PatternTable {
 
   constructor(private readonly budget: Budget) {}
 
-  /** @throws LoRAError if the pattern is broken, too long, or uses what is not read: repeated groups, lookarounds, backreferences, flags. */
+  /**
+   * @throws LoRAError if the pattern is broken, too long, or uses what is not read: repeated groups, lookarounds,
+   * backreferences, flags.
+   */
   add(row: Row): void {
     const placed = {...row, place: this.size++};
     const [, anchor, plain] = /^(\^?)((?:[^\\^$|()[\]{}*+?]|\\[^a-zA-Z\d])*)\$?$/.exec(row.pattern) ?? [];
@@ -98,7 +103,8 @@ type Test = (character: string) => boolean;
 function parse(pattern: string, budget: Budget): Part {
   const fail = (what: string): never => {
     throw new LoRAError(
-      `The pattern ${show(pattern.slice(0, 100))} ${what}. Write a pattern for each module in its place: the module's name.`,
+      `The pattern ${show(pattern.slice(0, 100))} ${what}. Write a pattern for each module in its place: the ` +
+        "module's name.",
     );
   };
   let place = 0;

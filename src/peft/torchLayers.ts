@@ -3,7 +3,8 @@ import {depthwiseFromTorch, depthwiseToTorch, fromTorch, toTorch, type Values} f
 import {isConv1D} from './conv1d';
 import type {PEFTForm} from './methods/form';
 
-// What layers of tfjs are in PyTorch, by their classes. There are no calls beside functions, so that a bundler can drop the table.
+// What layers of tfjs are in PyTorch, by their classes. There are no calls beside functions, so that a bundler can drop
+// the table.
 
 /** A kind of layer of which PEFT stores updates. */
 export interface UpdatedKind {

@@ -24,8 +24,8 @@ export interface LayerUpdate {
 }
 
 /**
- * An update in the order of tfjs. PEFT gives a grouped convolution an `A` that reads all channels and a `B` in one piece for each group;
- * together they are an update of the kernel of a full convolution.
+ * An update in the order of tfjs. PEFT gives a grouped convolution an `A` that reads all channels and a `B` in one
+ * piece for each group; together they are an update of the kernel of a full convolution.
  */
 export function fromTorchUpdate({a, b, strength}: TorchUpdate): LayerUpdate {
   const [rank = 1] = a.shape;
@@ -45,15 +45,18 @@ export function fromTorchUpdate({a, b, strength}: TorchUpdate): LayerUpdate {
   return {a: fromTorch(a), b: {shape: [rank, out], data: whole}, strength};
 }
 
-/** An update in the order of PyTorch, for a weight with `axes` axes. The inverse of `fromTorchUpdate` for convolutions without groups. */
+/**
+ * An update in the order of PyTorch, for a weight with `axes` axes. The inverse of `fromTorchUpdate` for convolutions
+ * without groups.
+ */
 export function toTorchUpdate({a, b}: Pick<LayerUpdate, 'a' | 'b'>): Pick<TorchUpdate, 'a' | 'b'> {
   const turned = toTorch(b); // [out, rank]
   return {a: toTorch(a), b: reshape(turned, [...turned.shape, ...a.shape.slice(2).map(() => 1)])};
 }
 
 /**
- * The update with a rank of at most min(fan-in, fan-out), which is all that a weight can hold: `A·B` is `(A·B)·I`, or `I·(A·B)`. What it
- * computes stays the same, and so does its scaling.
+ * The update with a rank of at most min(fan-in, fan-out), which is all that a weight can hold: `A·B` is `(A·B)·I`, or
+ * `I·(A·B)`. What it computes stays the same, and so does its scaling.
  */
 export function withinLimit(update: LayerUpdate): LayerUpdate {
   const {a, b, strength} = update;
@@ -73,8 +76,9 @@ export function withinLimit(update: LayerUpdate): LayerUpdate {
 }
 
 /**
- * An update of the kernel of a full convolution, `A`: `[kh, kw, in, rank]`, as one of a depthwise kernel `[kh, kw, in, multiplier]`, `A`:
- * `[kh, kw, rank]`, `B`: `[rank, in, multiplier]`. `undefined` if it mixes channels, which no depthwise kernel does.
+ * An update of the kernel of a full convolution, `A`: `[kh, kw, in, rank]`, as one of a depthwise kernel
+ * `[kh, kw, in, multiplier]`, `A`: `[kh, kw, rank]`, `B`: `[rank, in, multiplier]`. `undefined` if it mixes channels,
+ * which no depthwise kernel does.
  */
 export function asDepthwise({a, b, strength}: LayerUpdate): LayerUpdate | undefined {
   const [kh = 1, kw = 1, channels = 1, rank = 1] = a.shape;
@@ -113,14 +117,15 @@ export function asDepthwise({a, b, strength}: LayerUpdate): LayerUpdate | undefi
 }
 
 /**
- * An update of a depthwise kernel, as PEFT stores that of a grouped convolution with as many groups as channels: a rank for each group,
- * which reads the one channel of it.
+ * An update of a depthwise kernel, as PEFT stores that of a grouped convolution with as many groups as channels: a rank
+ * for each group, which reads the one channel of it.
  */
 export function depthwiseUpdateToTorch({a, b, strength}: LayerUpdate): TorchUpdate {
   const [kh = 1, kw = 1, rank = 1] = a.shape;
   const [, channels = 1, multiplier = 1] = b.shape;
   const out = channels * multiplier;
-  // Per channel the kernel is [kh·kw, multiplier], of a rank of at most the multiplier: the product itself, or the factors as they are.
+  // Per channel the kernel is [kh·kw, multiplier], of a rank of at most the multiplier: the product itself, or the
+  // factors as they are.
   const own = Math.min(rank, multiplier);
   const left = own === rank ? undefined : multiply(a.data, b.data, [kh * kw, rank, out]); // [kh·kw, out]
   const torchA = new Float32Array(channels * own * channels * kh * kw);

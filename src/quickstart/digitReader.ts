@@ -2,7 +2,9 @@ import * as tf from '@tensorflow/tfjs';
 import {bytesOfBase64} from '../formats/base64';
 import {WEIGHTS} from './data';
 
-/** The network before anything is learned: two convolutions, two dense layers, 3,658 numbers, for images `[14, 14, 1]`. */
+/**
+ * The network before anything is learned: two convolutions, two dense layers, 3,658 numbers, for images `[14, 14, 1]`.
+ */
 export function untrainedReader(seed: number): tf.Sequential {
   const {layers} = tf;
   const start = () => ({kernelInitializer: tf.initializers.glorotUniform({seed: seed++})});
@@ -19,8 +21,8 @@ export function untrainedReader(seed: number): tf.Sequential {
 }
 
 /**
- * A small pretrained model to try the library on: it reads handwritten digits, `[batch, 14, 14, 1]` to `[batch, 10]`, of which it gets 93 % right,
- * as long as nobody turns them. A plain `tf.Sequential`, of stock layers alone.
+ * A small pretrained model to try the library on: it reads handwritten digits, `[batch, 14, 14, 1]` to `[batch, 10]`,
+ * of which it gets 93 % right, as long as nobody turns them. A plain `tf.Sequential`, of stock layers alone.
  */
 export function digitReader(): tf.Sequential {
   const model = untrainedReader(1);

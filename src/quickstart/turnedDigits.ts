@@ -13,8 +13,8 @@ export interface Digits {
 }
 
 /**
- * 400 handwritten digits, 0 to 9 in turn, that somebody turned by a quarter: `digitReader` has learned from others, which stood upright, and
- * reads hardly more of these than chance would.
+ * 400 handwritten digits, 0 to 9 in turn, that somebody turned by a quarter: `digitReader` has learned from others,
+ * which stood upright, and reads hardly more of these than chance would.
  */
 export function turnedDigits(): Digits {
   // Two pixels of 16 greys in a byte.

@@ -5,8 +5,8 @@ import {disposeStates} from '../tfjs/states';
 import {innermostLayers, isContainer} from './walk';
 
 /**
- * Frees a model, or a layer: each weight once, those of shared and nested layers included, which `model.dispose()` leaves behind. An
- * optimizer that `compile` made from a name goes with it; one that was passed in is the caller's.
+ * Frees a model, or a layer: each weight once, those of shared and nested layers included, which `model.dispose()`
+ * leaves behind. An optimizer that `compile` made from a name goes with it; one that was passed in is the caller's.
  */
 export function disposeModel(model: tf.LayersModel | tf.layers.Layer): void {
   checkLayer(model);
@@ -26,8 +26,9 @@ export function disposeModel(model: tf.LayersModel | tf.layers.Layer): void {
 }
 
 /**
- * The variables of a model that train, each once: what to pass to `optimizer.minimize(f, false, variables)` in a training loop of one's
- * own. Without such a list tfjs moves every variable, those of layers with `trainable: false` included.
+ * The variables of a model that train, each once: what to pass to `optimizer.minimize(f, false, variables)` in a
+ * training loop of one's own. Without such a list tfjs moves every variable, those of layers with `trainable: false`
+ * included.
  */
 export function trainableVariables(model: tf.LayersModel): tf.Variable[] {
   checkLayer(model);

@@ -15,8 +15,8 @@ interface AdaptationRecord {
   head?: HeadConfig;
 }
 
-// A rebuild from config loses the flags and metadata of nested models, and so does a file. The record is therefore part of a layer's
-// config: the first wrapper's. The metadata of the model would be another place, but it is the user's.
+// A rebuild from config loses the flags and metadata of nested models, and so does a file. The record is therefore part
+// of a layer's config: the first wrapper's. The metadata of the model would be another place, but it is the user's.
 
 /** What to record of a model that is about to be adapted. */
 export function makeRecord(

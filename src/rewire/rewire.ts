@@ -15,11 +15,12 @@ interface Rewiring {
 }
 
 /**
- * Rebuilds a model with other layers in place of its own: same graph, same names, nested models, shared layers and `TimeDistributed`
- * included. The model is not touched.
+ * Rebuilds a model with other layers in place of its own: same graph, same names, nested models, shared layers and
+ * `TimeDistributed` included. The model is not touched.
  *
- * tfjs has no way to clone a model. This one goes through configs, as saving and loading does, and pairs old and new layers by their
- * place in the graph, since names may recur in nested models. Flags and metadata of containers are not carried over.
+ * tfjs has no way to clone a model. This one goes through configs, as saving and loading does, and pairs old and new
+ * layers by their place in the graph, since names may recur in nested models. Flags and metadata of containers are not
+ * carried over.
  *
  * @throws LoRAError if a layer cannot be rebuilt from its config. Then nothing is left behind.
  */
@@ -87,7 +88,8 @@ function rebuild(model: tf.LayersModel, config: tf.serialization.ConfigDict): tf
     throw new LoRAError(`The model is of class ${className}, which is not registered with tf.serialization.`);
   }
   const [modelClass, fromConfig] = registered;
-  // The last argument leaves out initialisers whose values are about to be replaced. tfjs declares it on containers alone.
+  // The last argument leaves out initialisers whose values are about to be replaced. tfjs declares it on containers
+  // alone.
   const build = fromConfig as (...args: unknown[]) => tf.serialization.Serializable;
   return keepingNames(() => build(modelClass, config, {}, true)) as tf.LayersModel;
 }
@@ -125,7 +127,8 @@ function pair(
   const counterparts = childrenOf(rebuilt) ?? [];
   if (counterparts.length !== children.length) {
     throw new LoRAError(
-      `"${old.name}" has ${counterparts.length} layers instead of ${children.length} when it is rebuilt from its config.`,
+      `"${old.name}" has ${counterparts.length} layers instead of ${children.length} when it is rebuilt from its ` +
+        'config.',
     );
   }
   children.forEach((child, i) => pair(child, counterparts[i] as tf.layers.Layer, visit));
@@ -140,8 +143,9 @@ function completeCopy({path, layer}: Site, replacement: tf.layers.Layer): void {
   const fields = carryFields(base, baseOf(replacement));
   const className = base.getClassName();
   const warning =
-    `Layer "${path}" (${className}) has what its getConfig() does not return: ${listed(fields)}. It is carried over, but a file of the ` +
-    'model, plain or adapted, would lose it. Return it from getConfig(), and take it in the constructor.';
+    `Layer "${path}" (${className}) has what its getConfig() does not return: ${listed(fields)}. It is carried ` +
+    'over, but a file of the model, plain or adapted, would lose it. Return it from getConfig(), and take it in ' +
+    'the constructor.';
   const about = `${className}: ${fields.join(', ')}`;
   if (fields.length > 0 && !warned.has(about)) {
     warned.add(about);
@@ -157,8 +161,9 @@ function warnOfDuplicates(model: tf.LayersModel): void {
   }
   if (twice.size > 0) {
     console.warn(
-      `Several weights of the model are called ${listed([...twice])}. It trains, and its adapter can be saved, but tfjs cannot load a ` +
-        'file of the whole model. Give the layers of nested models different names, and build those in a layer of your own by apply.',
+      `Several weights of the model are called ${listed([...twice])}. It trains, and its adapter can be saved, but ` +
+        'tfjs cannot load a file of the whole model. Give the layers of nested models different names, and build ' +
+        'those in a layer of your own by apply.',
     );
   }
 }

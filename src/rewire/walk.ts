@@ -7,8 +7,8 @@ import {fieldsOf} from '../tfjs/fields';
 /** A layer of a model that holds no other layers that we look into. */
 export interface Site {
   /**
-   * The names of the containers around the layer and its own, from the outside in, joined by `/`. The model's own is left out, and those of
-   * blocks, which group layers without being a place.
+   * The names of the containers around the layer and its own, from the outside in, joined by `/`. The model's own is
+   * left out, and those of blocks, which group layers without being a place.
    */
   path: string;
   layer: tf.layers.Layer;
@@ -51,8 +51,8 @@ export function checkModel(model: unknown): asserts model is tf.LayersModel {
 /**
  * All layers of a model, each once, in order, nested ones in the place of their container.
  *
- * @throws LoRAError if a layer with weights sits in two containers: rebuilt, it would be two layers. One without weights, such as the
- *     `InputLayer` of a nested model that is called on its own input, may become two.
+ * @throws LoRAError if a layer with weights sits in two containers: rebuilt, it would be two layers. One without
+ *     weights, such as the `InputLayer` of a nested model that is called on its own input, may become two.
  */
 export function sitesOf(model: tf.LayersModel): Site[] {
   const sites: Site[] = [];
@@ -69,8 +69,8 @@ export function sitesOf(model: tf.LayersModel): Site[] {
         return;
       }
       throw new LoRAError(
-        `Layer "${layer.name}" sits in the model twice, as "${seen}" and as "${path}". Rebuilt, it would become two layers that are no ` +
-          'longer tied. Keep a shared layer in one container.',
+        `Layer "${layer.name}" sits in the model twice, as "${seen}" and as "${path}". Rebuilt, it would become ` +
+          'two layers that are no longer tied. Keep a shared layer in one container.',
       );
     }
     paths.set(layer, path);

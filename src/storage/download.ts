@@ -4,7 +4,8 @@ import * as tf from '@tensorflow/tfjs';
 const KEPT = 60_000;
 
 /**
- * Lets the visitor of a page download a safetensors file as one file of that name, where the handler of tfjs makes a JSON and weights of it.
+ * Lets the visitor of a page download a safetensors file as one file of that name, where the handler of tfjs makes a
+ * JSON and weights of it.
  *
  * @param name the name of the file, with its extension.
  */

@@ -1,9 +1,9 @@
 import * as tf from '@tensorflow/tfjs';
 import {absence, LoRAError, messageOf} from '../errors';
 
-// The database, its stores and its entries are those of tfjs, so that `tf.io.listModels`, `tf.io.removeModel` and the handler of tfjs find what
-// is saved here. That one saves in two transactions and takes a save for done before they are: one that fails may then be told as a
-// success, leave half of an entry, or never settle.
+// The database, its stores and its entries are those of tfjs, so that `tf.io.listModels`, `tf.io.removeModel` and the
+// handler of tfjs find what is saved here. That one saves in two transactions and takes a save for done before they
+// are: one that fails may then be told as a success, leave half of an entry, or never settle.
 const DATABASE = 'tensorflowjs';
 const VERSION = 1;
 const MODELS = 'models_store';
@@ -16,8 +16,8 @@ interface Entry {
 }
 
 /**
- * Saves to IndexedDB and loads from there, where tfjs does. A save is one transaction, which replaces all of an earlier entry or nothing, and
- * is over when the browser has completed it.
+ * Saves to IndexedDB and loads from there, where tfjs does. A save is one transaction, which replaces all of an earlier
+ * entry or nothing, and is over when the browser has completed it.
  *
  * @param path the name of the entry, as behind `indexeddb://`.
  */

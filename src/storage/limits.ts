@@ -5,8 +5,8 @@ export interface LoadOptions {
   /** Ends the load when it is aborted; the promise is then rejected with the signal's reason. */
   signal?: AbortSignal;
   /**
-   * The most bytes that are read, counted after decompression: a few hundred kilobytes of gzip can swell to gigabytes. Default: 268,435,456 (256 MiB)
-   * for what is fetched; what is on this machine has no limit unless one is given.
+   * The most bytes that are read, counted after decompression: a few hundred kilobytes of gzip can swell to gigabytes.
+   * Default: 268,435,456 (256 MiB) for what is fetched; what is on this machine has no limit unless one is given.
    */
   maxBytes?: number;
 }
@@ -29,7 +29,8 @@ export function checkLimits(options: LoadOptions): void {
 /** The error for something that has more bytes than are allowed. */
 export function tooLarge(what: string, maxBytes: number): LoRAError {
   return new LoRAError(
-    `${what} has more than the ${maxBytes.toLocaleString('en')} bytes that are allowed. If it should have, pass {maxBytes}.`,
+    `${what} has more than the ${maxBytes.toLocaleString('en')} bytes that are allowed. If it should have, pass ` +
+      '{maxBytes}.',
   );
 }
 

@@ -3,18 +3,24 @@ import {absence, LoRAError, messageOf} from '../errors';
 import {bytesOfBase64} from '../formats/base64';
 import {checksumOf} from '../formats/checksum';
 
-/** What the entries of one model are called behind its path. Names and contents are those of tfjs, so that it finds what is saved here. */
+/**
+ * What the entries of one model are called behind its path. Names and contents are those of tfjs, so that it finds what
+ * is saved here.
+ */
 const PARTS = ['weight_data', 'weight_specs', 'model_topology', 'model_metadata', 'info'] as const;
 type Part = (typeof PARTS)[number];
 
-/** What tfjs keeps in `model_metadata`. The checksum is ours: it binds entries that a tab might be closed in the midst of writing. */
+/**
+ * What tfjs keeps in `model_metadata`. The checksum is ours: it binds entries that a tab might be closed in the midst
+ * of writing.
+ */
 interface Metadata extends tf.io.ModelArtifacts {
   checksum?: string;
 }
 
 /**
- * Saves to the local storage of a page and loads from there, where tfjs does. A save that fails puts back what was there before, where the handler
- * of tfjs removes it.
+ * Saves to the local storage of a page and loads from there, where tfjs does. A save that fails puts back what was
+ * there before, where the handler of tfjs removes it.
  *
  * @param path the name of the entry, as behind `localstorage://`.
  */
@@ -43,8 +49,9 @@ export function localStorageHandler(path: string): tf.io.IOHandler {
         PARTS.forEach((part, i) => before[i] != null && localStorage.setItem(keyOf(part), before[i]));
         const bytes = Object.values(entries).reduce((sum, text) => sum + text.length, 0);
         throw new LoRAError(
-          `Cannot save "${path}" to local storage: ${messageOf(error)} It takes ${bytes.toLocaleString('en')} characters, and a page has some ` +
-            `5 million in all; indexeddb:// has room for more. ${before.every(text => text === null) ? 'Nothing was saved.' : 'What was there before is still there.'}`,
+          `Cannot save "${path}" to local storage: ${messageOf(error)} It takes ${bytes.toLocaleString('en')} ` +
+            'characters, and a page has some 5 million in all; indexeddb:// has room for more. ' +
+            (before.every(text => text === null) ? 'Nothing was saved.' : 'What was there before is still there.'),
           {cause: error},
         );
       }

@@ -6,8 +6,8 @@ import {indexedDBHandler} from './indexedDB';
 import {localStorageHandler} from './localStorage';
 
 /**
- * Handlers of this library, by scheme. They keep to the places and layouts of tfjs's own, which can lose an adapter or lay it where it is not
- * found again. In Node there is one for `file:` too.
+ * Handlers of this library, by scheme. They keep to the places and layouts of tfjs's own, which can lose an adapter or
+ * lay it where it is not found again. In Node there is one for `file:` too.
  */
 export const ownHandlers = new Map<string, (path: string) => tf.io.IOHandler>([
   ['indexeddb:', indexedDBHandler],
@@ -42,7 +42,8 @@ export function checkPlace(place: unknown, action: 'save' | 'load'): void {
 }
 
 /**
- * The handler of a place: one of this library where it has one, also in the place of a handler of tfjs, else what was given or what tfjs finds.
+ * The handler of a place: one of this library where it has one, also in the place of a handler of tfjs, else what was
+ * given or what tfjs finds.
  *
  * @throws LoRAError if no handler takes the URL, or more than one does.
  */
@@ -69,8 +70,8 @@ export function findHandler(
     return tf.io.http(url, options);
   }
   throw new LoRAError(
-    `Nothing here can ${action} "${url}". In a browser there are indexeddb://, localstorage://, downloads:// and http(s)://; in Node ` +
-      'file:// and fileHandler(path); anywhere, a tf.io.IOHandler of your own.',
+    `Nothing here can ${action} "${url}". In a browser there are indexeddb://, localstorage://, downloads:// and ` +
+      'http(s)://; in Node file:// and fileHandler(path); anywhere, a tf.io.IOHandler of your own.',
   );
 }
 

@@ -12,7 +12,10 @@ export type StoredType = 'float32' | 'float16' | 'bfloat16';
 
 /** How an adapter is written. */
 export interface SafetensorsOptions {
-  /** Half the bytes at `'float16'` or `'bfloat16'`, whose numbers are rounded to 11 and to 8 significant bits. Default: `'float32'`. */
+  /**
+   * Half the bytes at `'float16'` or `'bfloat16'`, whose numbers are rounded to 11 and to 8 significant bits. Default:
+   * `'float32'`.
+   */
   dtype?: StoredType;
 }
 
@@ -21,8 +24,8 @@ const FORMAT = 'tfjs-lora-adapter';
 const VERSION = '1';
 
 /**
- * An adapter as the bytes of a safetensors file: its tensors under their names, and its config as text in the header. The result is a
- * promise since a backend may keep the numbers where they cannot be read at once, as webgpu does.
+ * An adapter as the bytes of a safetensors file: its tensors under their names, and its config as text in the header.
+ * The result is a promise since a backend may keep the numbers where they cannot be read at once, as webgpu does.
  *
  * @throws LoRAError if a number is too large for the type that is asked for, or the adapter was disposed.
  */
@@ -38,8 +41,8 @@ export async function toSafetensors(adapter: Adapter, options: SafetensorsOption
 }
 
 /**
- * The adapter in the bytes of a safetensors file that `toSafetensors` wrote. Apply it with `applyLoRA(base, adapter)`, then dispose it. Its numbers
- * are taken as they are, NaN and infinity too.
+ * The adapter in the bytes of a safetensors file that `toSafetensors` wrote. Apply it with `applyLoRA(base, adapter)`,
+ * then dispose it. Its numbers are taken as they are, NaN and infinity too.
  *
  * @throws LoRAError if the file is damaged or holds something else. Nothing in it is trusted.
  */
@@ -49,7 +52,8 @@ export function fromSafetensors(bytes: Uint8Array): Adapter {
   if (format !== FORMAT) {
     throw new LoRAError(
       format === 'pt'
-        ? 'This safetensors file was saved by PyTorch. Import the adapter of PEFT with importPEFT({config, weights}, model).'
+        ? 'This safetensors file was saved by PyTorch. Import the adapter of PEFT with importPEFT({config, ' +
+            'weights}, model).'
         : `This safetensors file is not an adapter of this library: its format is ${show(format)}.`,
     );
   }

@@ -5,8 +5,9 @@ import {sizeOf, toTorch, type Values} from '../formats/layout';
 import type {SharedSide} from '../methods/method';
 import {sharedParameters} from '../methods/registry';
 
-// Layers that have parts of one tensor (`Method.shared`) are in a file with the whole of it, once: `[fan-in, rank]`, of which they have the first rows, or
-// `[rank, out]`, of which they have the first columns. The config of the file says which part each tensor is.
+// Layers that have parts of one tensor (`Method.shared`) are in a file with the whole of it, once: `[fan-in, rank]`, of
+// which they have the first rows, or `[rank, out]`, of which they have the first columns. The config of the file says
+// which part each tensor is.
 
 /** The shapes of the tensors that are parts of those under the last part of their names. */
 type Parts = Readonly<Record<string, readonly number[]>>;
@@ -68,7 +69,8 @@ export function withoutParts(packed: unknown): {config: unknown; parts: unknown}
 /**
  * Gives the tensors of a file back that are parts of others. The inverse of {@link packShared}.
  *
- * @throws LoRAError if a part belongs to no tensor that is there, or all of them together are too large. Then the tensors are freed.
+ * @throws LoRAError if a part belongs to no tensor that is there, or all of them together are too large. Then the
+ * tensors are freed.
  */
 export function unpackShared(parts: unknown, tensors: Record<string, tf.Tensor>): Record<string, tf.Tensor> {
   if (parts === undefined) {

@@ -12,7 +12,8 @@ export type ByteSource = Blob | Response | ArrayBuffer | Uint8Array;
  *     await readAdapter(fetch('emoji.safetensors'))
  *     await readAdapter(input.files[0])
  *
- * @throws LoRAError if it is not a source, the response failed, it has more bytes than are allowed, or they are not an adapter.
+ * @throws LoRAError if it is not a source, the response failed, it has more bytes than are allowed, or they are not an
+ * adapter.
  */
 export async function readAdapter(
   source: ByteSource | PromiseLike<ByteSource>,

@@ -17,14 +17,15 @@ const VERSION = 1;
 /** How an adapter is saved. */
 export interface SaveOptions extends SafetensorsOptions {
   /**
-   * `'safetensors'`: the bytes of a safetensors file, which other tools read too. `'tfjs'`: JSON and float32 weights, as tfjs saves models.
-   * Default: `'safetensors'` for a place whose name ends in `.safetensors`, else `'tfjs'`.
+   * `'safetensors'`: the bytes of a safetensors file, which other tools read too. `'tfjs'`: JSON and float32 weights,
+   * as tfjs saves models. Default: `'safetensors'` for a place whose name ends in `.safetensors`, else `'tfjs'`.
    */
   format?: 'tfjs' | 'safetensors';
 }
 
 /**
- * Saves an adapter as `saveAdapter` does. It is asked for once the place and the options have been checked, and stays the caller's.
+ * Saves an adapter as `saveAdapter` does. It is asked for once the place and the options have been checked, and stays
+ * the caller's.
  */
 export async function writeAdapter(
   take: () => Adapter,
@@ -100,12 +101,13 @@ export function safetensorsOf({modelTopology, weightData}: tf.io.ModelArtifacts)
 }
 
 /**
- * Loads an adapter that `saveAdapter` saved, in either format. Apply it with `applyLoRA(base, adapter)`, then dispose it.
+ * Loads an adapter that `saveAdapter` saved, in either format. Apply it with `applyLoRA(base, adapter)`, then dispose
+ * it.
  *
- * @param handlerOrUrl what `tf.loadLayersModel` takes; it may be, over `http(s)://` or relative to the page, a `.safetensors` file. In Node also
- *     `file://…`.
- * @throws LoRAError if nothing handles the URL, it cannot be fetched, it has more bytes than are allowed, or what is there is not an adapter; the
- *     signal's reason if it is aborted.
+ * @param handlerOrUrl what `tf.loadLayersModel` takes; it may be, over `http(s)://` or relative to the page, a
+ *     `.safetensors` file. In Node also `file://…`.
+ * @throws LoRAError if nothing handles the URL, it cannot be fetched, it has more bytes than are allowed, or what is
+ *     there is not an adapter; the signal's reason if it is aborted.
  */
 export async function loadAdapter(handlerOrUrl: tf.io.IOHandler | string, options: LoadOptions = {}): Promise<Adapter> {
   checkPlace(handlerOrUrl, 'load');
@@ -155,7 +157,8 @@ function adapterOf(artifacts: tf.io.ModelArtifacts): Adapter {
   const {class_name: className, version, config: packed} = (modelTopology ?? {}) as Record<string, unknown>;
   if (className !== CLASS_NAME) {
     throw new LoRAError(
-      `This is not an adapter but ${className === undefined ? 'something else' : `a ${show(className)}`}. Models are loaded with tf.loadLayersModel.`,
+      `This is not an adapter but ${className === undefined ? 'something else' : `a ${show(className)}`}. Models ` +
+        'are loaded with tf.loadLayersModel.',
     );
   }
   if (version !== VERSION) {
@@ -176,7 +179,9 @@ function adapterOf(artifacts: tf.io.ModelArtifacts): Adapter {
   return makeAdapter(config, unpackShared(parts, tf.io.decodeWeights(bytes, weightSpecs)));
 }
 
-/** What `f` gives. What the network or a handler of tfjs throws says the URL too; a handler of one's own throws its own. */
+/**
+ * What `f` gives. What the network or a handler of tfjs throws says the URL too; a handler of one's own throws its own.
+ */
 async function withPlace<T>(what: string, f: () => Promise<T>): Promise<T> {
   try {
     return await f();

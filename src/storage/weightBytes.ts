@@ -19,8 +19,8 @@ export function isSpec(spec: unknown): spec is tf.io.WeightsManifestEntry {
 }
 
 /**
- * How many bytes weights of these specs take, without looking at any; `undefined` if there are strings among them, which carry their own
- * lengths.
+ * How many bytes weights of these specs take, without looking at any; `undefined` if there are strings among them,
+ * which carry their own lengths.
  *
  * @throws LoRAError if tfjs cannot read a type.
  */
@@ -36,8 +36,8 @@ export function bytesOfSpecs(specs: readonly tf.io.WeightsManifestEntry[]): numb
 }
 
 /**
- * How many bytes weights of these specs take, where strings have the lengths that `bytes` gives them. If `bytes` ends too early it is more than
- * there are, and the work is no more than there are bytes.
+ * How many bytes weights of these specs take, where strings have the lengths that `bytes` gives them. If `bytes` ends
+ * too early it is more than there are, and the work is no more than there are bytes.
  *
  * @throws LoRAError if tfjs cannot read a type.
  */

@@ -1,4 +1,5 @@
-// Data for docs/what-import-changes.md and the test that compares it with what really changes. Nothing at run time reads it.
+// Data for docs/what-import-changes.md and the test that compares it with what really changes. Nothing at run time
+// reads it.
 
 /** A change that this library makes to TensorFlow.js outside of its own objects. */
 export interface Change {
@@ -12,8 +13,8 @@ export interface Change {
   /** How to be without it. */
   readonly without: string;
   /**
-   * What differs in the globals meanwhile: `+` is new, `≠` is replaced, `*` stands for any name. Left out where the change is none of the
-   * globals. Of several rows that fit, the first counts.
+   * What differs in the globals meanwhile: `+` is new, `≠` is replaced, `*` stands for any name. Left out where the
+   * change is none of the globals. Of several rows that fit, the first counts.
    */
   readonly globals?: readonly string[];
 }
@@ -25,24 +26,30 @@ export const CHANGES: readonly Change[] = [
   {
     what: 'The method `setupRegisteredKernels` of `tf.engine()` is wrapped.',
     by: 'kernels/lifecycle.ts',
-    why: 'Kernels are put right when a backend is set, in whichever order the packages are imported. tfjs tells nobody that one is.',
+    why:
+      'Kernels are put right when a backend is set, in whichever order the packages are imported. tfjs tells ' +
+      'nobody that one is.',
     lasts: 'from the import on',
     without:
-      "`Reflect.deleteProperty(tf.engine(), 'setupRegisteredKernels')`: backends that are set later keep their own kernels",
+      "`Reflect.deleteProperty(tf.engine(), 'setupRegisteredKernels')`: backends that are set later keep their " +
+      'own kernels',
     globals: ['+ engine.setupRegisteredKernels', '+ engine.Symbol(*)'],
   },
   {
     what: 'Kernels and gradients whose names begin with `TfjsLoRA` are registered with the current backend.',
     by: 'ops/lazyOp.ts',
-    why: 'A registered kernel is asked for one gradient at a time. `tf.customGrad` computes all, those of frozen weights too.',
+    why:
+      'A registered kernel is asked for one gradient at a time. `tf.customGrad` computes all, those of frozen ' +
+      'weights too.',
     lasts: 'from the first time that a layer computes with one on',
     without: 'they run for layers of this library alone; `removeLoRA` and `mergeLoRA` give stock layers back',
     globals: ['+ kernel *_TfjsLoRA*', '+ gradient TfjsLoRA*'],
   },
   {
     what:
-      'On **wasm** kernels that training needs are added, some that give wrong numbers (`MaxPoolGrad`) corrected, and slow ones replaced: ' +
-      "`tf.getKernelsForBackend('wasm')` has them, each with what it replaced under `Symbol.for('tfjs-lora.kernel')`.",
+      'On **wasm** kernels that training needs are added, some that give wrong numbers (`MaxPoolGrad`) ' +
+      "corrected, and slow ones replaced: `tf.getKernelsForBackend('wasm')` has them, each with what it replaced " +
+      "under `Symbol.for('tfjs-lora.kernel')`.",
     by: 'kernels/registration.ts',
     why: 'Without them wasm cannot train a convolution. `predict` of a stock model gives the same bits as before.',
     lasts: 'from when the backend is set, or from the import on if it is',
@@ -56,9 +63,13 @@ export const CHANGES: readonly Change[] = [
     ],
   },
   {
-    what: 'On **cpu** the kernels `FusedBatchNorm`, `MaxPool3DGrad`, `ResizeBilinearGrad` and `ResizeNearestNeighborGrad` are replaced.',
+    what:
+      'On **cpu** the kernels `FusedBatchNorm`, `MaxPool3DGrad`, `ResizeBilinearGrad` and ' +
+      '`ResizeNearestNeighborGrad` are replaced.',
     by: 'kernels/registration.ts',
-    why: 'The first normalizes channels-first images by the wrong statistics; gradients are wrong for oblong windows, for several images and for images that are not square.',
+    why:
+      'The first normalizes channels-first images by the wrong statistics; gradients are wrong for oblong windows, ' +
+      'for several images and for images that are not square.',
     lasts: 'from when the backend is set, or from the import on if it is',
     without: NO_IMPORT,
     globals: [
@@ -69,7 +80,9 @@ export const CHANGES: readonly Change[] = [
     ],
   },
   {
-    what: 'On **tensorflow** the kernels `MatMul`, `ReluGrad`, `Relu6Grad`, `SigmoidGrad` and `TanhGrad` are added, with a gradient of `MatMul`.',
+    what:
+      'On **tensorflow** the kernels `MatMul`, `ReluGrad`, `Relu6Grad`, `SigmoidGrad` and `TanhGrad` are ' +
+      'added, with a gradient of `MatMul`.',
     by: 'kernels/node/tensorflow.ts',
     why: 'TensorFlow has them; tfjs-node does not pass them on. Only layers of this library call them.',
     lasts: 'from when the backend is set, or from the import on if it is',
@@ -102,12 +115,16 @@ export const CHANGES: readonly Change[] = [
   },
   {
     what:
-      '**`tfjs-lora/graph`** adds 17 gradients that tfjs lacks (`GatherNd`, `ScatterNd`, `SparseToDense`, `TensorScatterUpdate`, `TopK`, ' +
-      '`StridedSlice`, `Einsum`, `Cumprod`, `CropAndResize`, comparisons), corrects 11 (`AvgPool`, `BatchMatMul`, `Maximum`, `Minimum`, ' +
-      '`SquaredDifference`, `MirrorPad`, `ResizeBilinear`, `ResizeNearestNeighbor`, `Cumsum`, `Prod`, `Unpack`), corrects the kernels `Cumsum` and ' +
-      '`Cumprod`, on cpu and wasm `StridedSlice`, and adds the kernel `Einsum` on wasm.',
+      '**`tfjs-lora/graph`** adds 17 gradients that tfjs lacks (`GatherNd`, `ScatterNd`, `SparseToDense`, ' +
+      '`TensorScatterUpdate`, `TopK`, `StridedSlice`, `Einsum`, `Cumprod`, `CropAndResize`, ' +
+      'comparisons), corrects 11 (`AvgPool`, `BatchMatMul`, `Maximum`, `Minimum`, `SquaredDifference`, ' +
+      '`MirrorPad`, `ResizeBilinear`, `ResizeNearestNeighbor`, `Cumsum`, `Prod`, `Unpack`), corrects ' +
+      'the kernels `Cumsum` and `Cumprod`, on cpu and wasm `StridedSlice`, and adds the kernel `Einsum` on ' +
+      'wasm.',
     by: 'graph/gradients/graphGradients.ts',
-    why: 'Published graphs are made of these. The corrected ones ignore broadcasting, mirrored entries, windows at the border, or axes counted from the end.',
+    why:
+      'Published graphs are made of these. The corrected ones ignore broadcasting, mirrored entries, windows at ' +
+      'the border, or axes counted from the end.',
     lasts: 'from the import of `tfjs-lora/graph` on',
     without: 'do not import `tfjs-lora/graph`',
     globals: [
@@ -126,7 +143,9 @@ export const CHANGES: readonly Change[] = [
   {
     what: '`tf.layers.Layer.prototype.addWeight` is replaced.',
     by: 'tfjs/weightLimit.ts',
-    why: 'The layers of a head that comes in a file are built with zeros, and no larger than the file: no config tells how large a weight will be.',
+    why:
+      'The layers of a head that comes in a file are built with zeros, and no larger than the file: no config ' +
+      'tells how large a weight will be.',
     lasts: 'while such a layer is built, which is synchronous',
     without: 'adapters without a new head are read without it',
     globals: ['≠ tf.layers.Layer.prototype.addWeight'],
@@ -182,9 +201,13 @@ export const CHANGES: readonly Change[] = [
     without: '`tensor.dataSync()` and every kernel read them as usual; `predict` has none',
   },
   {
-    what: 'On wasm a module of this library works in the memory of the backend, with threads of its own where tfjs has some.',
+    what:
+      'On wasm a module of this library works in the memory of the backend, with threads of its own where tfjs has ' +
+      'some.',
     by: 'kernels/wasm/module/native.ts',
-    why: 'Gradients in several threads, and in half the time. The module is tried out first, and left where its numbers differ.',
+    why:
+      'Gradients in several threads, and in half the time. The module is tried out first, and left where its ' +
+      'numbers differ.',
     lasts: 'from the first kernel that uses it until the backend is disposed',
     without: '`loraKernels()` says whether it is used; a policy without `script-src blob:` keeps workers away',
   },
@@ -196,9 +219,13 @@ export const CHANGES: readonly Change[] = [
     without: 'do not call it',
   },
   {
-    what: 'The webgl and webgpu backends have methods `read`, `readSync`, `runWebGLProgram` and `runWebGPUProgram` of their own.',
+    what:
+      'The webgl and webgpu backends have methods `read`, `readSync`, `runWebGLProgram` and ' +
+      '`runWebGPUProgram` of their own.',
     by: 'tfjs/guardGraphicsCard.ts',
-    why: 'Once the graphics card is lost, tfjs waits without end or takes zeros for its numbers. These refuse them, and reads at once from webgpu that give zeros.',
+    why:
+      'Once the graphics card is lost, tfjs waits without end or takes zeros for its numbers. These refuse them, ' +
+      'and reads at once from webgpu that give zeros.',
     lasts: 'from when the backend is set until it is removed',
     without: NO_IMPORT,
   },
@@ -219,7 +246,9 @@ export const CHANGES: readonly Change[] = [
   {
     what: 'A model is marked as training, and has another optimizer.',
     by: 'tfjs/training.ts',
-    why: 'So tfjs refuses a second fit beside `fitOnFeatures` and `findLearningRate`; the latter tries rates with an optimizer of its own.',
+    why:
+      'So tfjs refuses a second fit beside `fitOnFeatures` and `findLearningRate`; the latter tries rates with ' +
+      'an optimizer of its own.',
     lasts: 'while one of these two runs',
     without: 'do not call them',
   },

@@ -88,7 +88,9 @@ export function cloneConfig<T>(value: T, replace = (_key: string, entry: unknown
   return value;
 }
 
-/** Whether a layer gives the same for the same input each time, in training too: it has no state and no dropout inside. */
+/**
+ * Whether a layer gives the same for the same input each time, in training too: it has no state and no dropout inside.
+ */
 export function isRepeatable(layer: tf.layers.Layer): boolean {
   const {config} = entryOf(layer);
   return !layer.stateful && !hasDropout(config);
@@ -137,8 +139,8 @@ export function innerEntry(value: unknown, owner: unknown): LayerEntry {
 type FromConfig = (...args: unknown[]) => unknown;
 
 /**
- * Gives a layer the name that its config says. A class whose constructor ignores its config, `constructor() { super({}); }`, gets a new
- * automatic name each time.
+ * Gives a layer the name that its config says. A class whose constructor ignores its config,
+ * `constructor() { super({}); }`, gets a new automatic name each time.
  */
 export function named<T>(made: T, config: unknown): T {
   const {name} = (config ?? {}) as {name?: unknown};
@@ -198,7 +200,8 @@ export function isLayerClass(className: string): boolean {
 /** A layer from an entry, built for inputs of some shape and in no model. */
 export function builtLayer(entry: LayerEntry, shape: tf.Shape | tf.Shape[]): tf.layers.Layer {
   const layer = layerFromEntry(entry);
-  // Applying it to a symbolic input builds it under its own name; the node that this leaves would make `layer.output` ambiguous.
+  // Applying it to a symbolic input builds it under its own name; the node that this leaves would make `layer.output`
+  // ambiguous.
   layer.apply(symbolicInputs(shape));
   layer.inboundNodes.length = 0;
   fieldsOf<LayerInternals>(layer)._refCount = null;

@@ -1,14 +1,14 @@
 import * as tf from '@tensorflow/tfjs';
 import {holds} from './engine';
 
-// npm may install TensorFlow.js twice, and a page may load it once in a script and once in a bundle. Each copy has its own classes of layers,
-// and copies in different realms have their own tensors too.
+// npm may install TensorFlow.js twice, and a page may load it once in a script and once in a bundle. Each copy has its
+// own classes of layers, and copies in different realms have their own tensors too.
 
 /** What is wrong with an object of another copy of TensorFlow.js, and the way out. */
 export const OTHER_COPY =
-  `of another copy of TensorFlow.js than the one that tfjs-lora works with (${tf.version_core}). Both must come from one: see ` +
-  '`npm ls @tensorflow/tfjs-layers`, then `npm dedupe`, or name one version under "overrides" in package.json; in a page, load tfjs either from a ' +
-  'script or in the bundle, not both.';
+  `of another copy of TensorFlow.js than the one that tfjs-lora works with (${tf.version_core}). Both must come ` +
+  'from one: see `npm ls @tensorflow/tfjs-layers`, then `npm dedupe`, or name one version under "overrides" in ' +
+  'package.json; in a page, load tfjs either from a script or in the bundle, not both.';
 
 /** Whether something is a layer or a layers model of another copy of TensorFlow.js. */
 export function isLayerOfOtherCopy(value: unknown): boolean {

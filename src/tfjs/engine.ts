@@ -8,7 +8,10 @@ export interface TapeNode {
 
 // What is asked of tfjs's engine and of its tables of kernels and gradients.
 
-/** The parts of the engine's state that are read here. They are private; where one is missing, nothing is being recorded. */
+/**
+ * The parts of the engine's state that are read here. They are private; where one is missing, nothing is being
+ * recorded.
+ */
 interface EngineState {
   /** How many gradients are being taken whose forward pass is running. */
   gradientDepth?: number;
@@ -41,7 +44,9 @@ export function currentTape(): readonly TapeNode[] | undefined {
   return state().activeTape ?? undefined;
 }
 
-/** Runs `f` in the middle of a backward pass. tfjs forgets the tape of that when a gradient that is taken in `f` ends. */
+/**
+ * Runs `f` in the middle of a backward pass. tfjs forgets the tape of that when a gradient that is taken in `f` ends.
+ */
 export function keepingTape<T>(f: () => T): T {
   const current = state();
   const {activeTape} = current;

@@ -1,5 +1,6 @@
 import type * as tf from '@tensorflow/tfjs';
-// tfjs declares these fields of its layers protected or private. They have kept their names through all of tfjs 2, 3 and 4.
+// tfjs declares these fields of its layers protected or private. They have kept their names through all of tfjs 2, 3
+// and 4.
 
 /** What a stock layer with a kernel holds. */
 export interface KernelLayer {

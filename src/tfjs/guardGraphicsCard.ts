@@ -1,9 +1,9 @@
 import type * as tf from '@tensorflow/tfjs';
 import {LoRAError} from '../errors';
 
-// A page may lose its graphics card: a WebGL context, or a WebGPU device. tfjs does not notice. It waits for numbers without end, or takes zeros
-// for them; and when another backend is set, it moves the zeros there. It also reads at once from WebGPU by way of a canvas, which gives zeros
-// where that does not work.
+// A page may lose its graphics card: a WebGL context, or a WebGPU device. tfjs does not notice. It waits for numbers
+// without end, or takes zeros for them; and when another backend is set, it moves the zeros there. It also reads at
+// once from WebGPU by way of a canvas, which gives zeros where that does not work.
 
 /** Marks a backend that is guarded, shared by all copies of the library in a process. */
 const BRAND = Symbol.for('tfjs-lora.guarded');
@@ -47,8 +47,9 @@ interface Card {
 }
 
 /**
- * Lets the backend of a graphics card refuse what cannot be had, with a `LoRAError`: every read, and every launch, once the context or device is
- * lost, and for good, also when the browser restores it, without the numbers; and reads at once from WebGPU where these give other numbers.
+ * Lets the backend of a graphics card refuse what cannot be had, with a `LoRAError`: every read, and every launch, once
+ * the context or device is lost, and for good, also when the browser restores it, without the numbers; and reads at
+ * once from WebGPU where these give other numbers.
  */
 export function guardGraphicsCard(backend: object): void {
   if (BRAND in backend) {
@@ -84,8 +85,9 @@ function guardWebGPU(backend: WebGPUBackend): void {
     readsAtOnce ??= isInMemory(numbersOf(dataId)) ? undefined : canRead(backend, stockRead);
     if (readsAtOnce === false && !isInMemory(numbersOf(dataId))) {
       throw new LoRAError(
-        'The webgpu backend cannot read at once here what is on the graphics card, as is needed when another backend is set. Bring what you have ' +
-          "over with `await moveTo([model, xs, ys], 'cpu')`, and read tensors with `await tensor.data()`.",
+        'The webgpu backend cannot read at once here what is on the graphics card, as is needed when another ' +
+          "backend is set. Bring what you have over with `await moveTo([model, xs, ys], 'cpu')`, and read tensors " +
+          'with `await tensor.data()`.',
       );
     }
     return stockRead(dataId);
@@ -119,8 +121,9 @@ function guardReads(backend: Backend, card: Card): () => void {
   backend[BRAND] = true;
   const refusal = (cause?: unknown) =>
     new LoRAError(
-      `The ${name} was lost, and with it the numbers of tensors that were on the graphics card. What was saved before is still there. Load ` +
-        "that, the model and its data again, in a page that is loaded anew or after tf.setBackend('cpu').",
+      `The ${name} was lost, and with it the numbers of tensors that were on the graphics card. What was saved ` +
+        'before is still there. Load that, the model and its data again, in a page that is loaded anew or after ' +
+        "tf.setBackend('cpu').",
       {cause},
     );
   let wasLost = false;

@@ -11,8 +11,8 @@ interface Module {
 }
 
 /**
- * Lets the wasm backend refuse, with a `LoRAError`, what its memory has no room for: it grows to 4 GiB. tfjs takes the place 0 that it is given
- * then, and overwrites other tensors.
+ * Lets the wasm backend refuse, with a `LoRAError`, what its memory has no room for: it grows to 4 GiB. tfjs takes the
+ * place 0 that it is given then, and overwrites other tensors.
  */
 export function guardHeap(backend: object): void {
   const {wasm} = backend as {wasm?: Partial<Module>};
@@ -31,8 +31,9 @@ export function guardHeap(backend: object): void {
     }
     if (place === 0 && bytes > 0) {
       throw new LoRAError(
-        `The memory of the wasm backend, 4 GiB at most, has no room for ${Math.ceil(bytes / 2 ** 20)} MiB more. Take a smaller batch, ` +
-          'recompute activations with {checkpoint}, or dispose tensors and models that are no longer needed.',
+        `The memory of the wasm backend, 4 GiB at most, has no room for ${Math.ceil(bytes / 2 ** 20)} MiB more. ` +
+          'Take a smaller batch, recompute activations with {checkpoint}, or dispose tensors and models that are no ' +
+          'longer needed.',
       );
     }
     return place;

@@ -10,7 +10,10 @@ interface HandlerFields {
   modelJsonFileName?: unknown;
 }
 
-/** The scheme for which tfjs, or tfjs-node, made a handler, such as `indexeddb:`; `undefined` for a handler of someone else. */
+/**
+ * The scheme for which tfjs, or tfjs-node, made a handler, such as `indexeddb:`; `undefined` for a handler of someone
+ * else.
+ */
 export function schemeOfHandler(handler: tf.io.IOHandler): string | undefined {
   const {URL_SCHEME: scheme} = handler.constructor as {URL_SCHEME?: unknown};
   return typeof scheme === 'string' ? scheme.replace(/\/\/$/, '') : undefined;

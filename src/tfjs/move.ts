@@ -18,7 +18,10 @@ export function registeredBackends(): string[] {
   return Object.keys((tf.engine() as unknown as Engine).registryFactory);
 }
 
-/** Brings the numbers of tensors to the current backend. They are read before, since tfjs itself reads at once what it moves. */
+/**
+ * Brings the numbers of tensors to the current backend. They are read before, since tfjs itself reads at once what it
+ * moves.
+ */
 export async function bringHere(tensors: readonly tf.Tensor[]): Promise<void> {
   const engine = tf.engine() as unknown as Engine;
   const here = tf.backend();
@@ -36,7 +39,10 @@ export async function bringHere(tensors: readonly tf.Tensor[]): Promise<void> {
   }
 }
 
-/** All tensors that things hold, in their fields and in the fields of what is there: in layers, optimizers, graphs and what is prepared. */
+/**
+ * All tensors that things hold, in their fields and in the fields of what is there: in layers, optimizers, graphs and
+ * what is prepared.
+ */
 export function tensorsIn(things: readonly unknown[]): tf.Tensor[] {
   const tensors: tf.Tensor[] = [];
   const seen = new Set<unknown>();

@@ -13,8 +13,8 @@ const BOOKKEEPING = new Set([
 ]);
 
 /**
- * The plain fields (numbers, texts, flags, and lists of these) in which two layers of a class differ: what the class's `getConfig`
- * forgets.
+ * The plain fields (numbers, texts, flags, and lists of these) in which two layers of a class differ: what the class's
+ * `getConfig` forgets.
  */
 export function differingFields(one: tf.layers.Layer, other: tf.layers.Layer): string[] {
   const fields = fieldsOf(one);

@@ -1,8 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import {fieldsOf} from './fields';
 
-// A recurrent layer takes initial states beside its input: in a list with it, or by keyword. Stock layers change their input
-// specification for the time of such a call.
+// A recurrent layer takes initial states beside its input: in a list with it, or by keyword. Stock layers change their
+// input specification for the time of such a call.
 
 /** What `apply` takes: values, or places in a graph. */
 export type Inputs = tf.Tensor | tf.Tensor[] | tf.SymbolicTensor | tf.SymbolicTensor[];
@@ -13,7 +13,10 @@ export function takesStates(layer: tf.layers.Layer): boolean {
   return cell !== undefined || forwardLayer !== undefined;
 }
 
-/** The arguments of `apply` with states that are part of a model's graph in the list of inputs, where the graph has them. */
+/**
+ * The arguments of `apply` with states that are part of a model's graph in the list of inputs, where the graph has
+ * them.
+ */
 export function withStatesAsInputs(inputs: Inputs, kwargs: {initialState?: unknown}): [inputs: Inputs, kwargs: object] {
   const {initialState, ...others} = kwargs;
   const states = [initialState].flat() as tf.SymbolicTensor[];

@@ -9,10 +9,11 @@ export interface WeightLimit {
 type AddWeight = (this: tf.layers.Layer, name: string, shape: tf.Shape, ...others: unknown[]) => tf.LayerVariable;
 
 /**
- * Runs `f`, in which the weights of layers start at zero, whatever their initializers say, and take no more numbers than a limit allows.
+ * Runs `f`, in which the weights of layers start at zero, whatever their initializers say, and take no more numbers
+ * than a limit allows.
  *
- * All layers of tfjs make their weights by the one function that is replaced for the time of the call. No config tells how large a weight will
- * be, and the layers inside of others are not all known before they are built.
+ * All layers of tfjs make their weights by the one function that is replaced for the time of the call. No config tells
+ * how large a weight will be, and the layers inside of others are not all known before they are built.
  *
  * @throws LoRAError before a weight is made that would exceed the limit.
  */

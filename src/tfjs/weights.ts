@@ -2,7 +2,10 @@ import * as tf from '@tensorflow/tfjs';
 import {LoRAError, showShape} from '../errors';
 import {fieldsOf} from './fields';
 
-/** The weights of a layer, in an order that does not depend on which of them train, under the names that the layer gave them. */
+/**
+ * The weights of a layer, in an order that does not depend on which of them train, under the names that the layer gave
+ * them.
+ */
 export function namedWeights(layer: tf.layers.Layer): Map<string, tf.LayerVariable> {
   const named = new Map<string, tf.LayerVariable>();
   for (const weight of [...layer.weights].sort((one, other) => one.id - other.id)) {
@@ -38,15 +41,16 @@ export function shareWeights(from: tf.layers.Layer, to: tf.layers.Layer): void {
   if (sources.length !== targets.length || sources.some((source, i) => !sameShape(source, targets[i]))) {
     throw new LoRAError(
       `Layer "${from.name}" (${from.getClassName()}) has other weights when it is rebuilt from its config: ` +
-        `${shapes(sources)} before, ${shapes(targets)} after. Its getConfig() must hold all that its weights depend on.`,
+        `${shapes(sources)} before, ${shapes(targets)} after. Its getConfig() must hold all that its weights depend ` +
+        'on.',
     );
   }
   sources.forEach((source, i) => replaceValue(targets[i] as tf.LayerVariable, source.read()));
 }
 
 /**
- * Gives a variable of a layer another value, of another shape too, without a copy. The value comes in as it is, while `write` would put
- * it under the constraint that the variable trains under.
+ * Gives a variable of a layer another value, of another shape too, without a copy. The value comes in as it is, while
+ * `write` would put it under the constraint that the variable trains under.
  */
 export function replaceValue(variable: tf.LayerVariable, value: tf.Tensor): void {
   const current = variable.read() as tf.Variable;
@@ -69,14 +73,19 @@ export function isDisposed(variable: tf.LayerVariable): boolean {
   return (variable as unknown as {val: tf.Variable}).val.isDisposed;
 }
 
-/** Lets the variables of a layer take any value. In tfjs a constraint is no part of training, but changes what is written and loaded. */
+/**
+ * Lets the variables of a layer take any value. In tfjs a constraint is no part of training, but changes what is
+ * written and loaded.
+ */
 export function liftConstraints(layer: tf.layers.Layer): void {
   for (const weight of layer.weights) {
     (weight as unknown as {constraint: unknown}).constraint = null;
   }
 }
 
-/** Runs `f` while variables of layers read as other tensors. Whatever happens in it, they read as themselves afterwards. */
+/**
+ * Runs `f` while variables of layers read as other tensors. Whatever happens in it, they read as themselves afterwards.
+ */
 export function withValues<T>(values: readonly (readonly [tf.LayerVariable, tf.Tensor])[], f: () => T): T {
   const swaps = values.map(([variable, value]) => {
     const fields = variable as unknown as {val: tf.Tensor};
@@ -102,7 +111,10 @@ interface VariableFields {
   originalName: string;
 }
 
-/** Takes a weight from a layer and frees its value. Until it is restored, whoever reads it, as a compiled model does to train, is refused. */
+/**
+ * Takes a weight from a layer and frees its value. Until it is restored, whoever reads it, as a compiled model does to
+ * train, is refused.
+ */
 export function withdrawWeight(
   layer: tf.layers.Layer,
   name: string,

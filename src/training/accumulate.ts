@@ -86,11 +86,11 @@ export class Accumulate extends NestedOptimizer {
 tf.serialization.registerClass(Accumulate);
 
 /**
- * Takes a step for every `batches` batches, by the mean of their gradients: the step of one batch as large as all of them, to rounding, in the memory
- * of one. The batches have to be of one size for that.
+ * Takes a step for every `batches` batches, by the mean of their gradients: the step of one batch as large as all of
+ * them, to rounding, in the memory of one. The batches have to be of one size for that.
  *
- * `loraPlus` and `clipByGlobalNorm` may stand inside or outside: `accumulate(clipByGlobalNorm(adam(), 1), 4)` clips the mean,
- * `clipByGlobalNorm(accumulate(adam(), 4), 1)` each batch.
+ * `loraPlus` and `clipByGlobalNorm` may stand inside or outside: `accumulate(clipByGlobalNorm(adam(), 1), 4)` clips the
+ * mean, `clipByGlobalNorm(accumulate(adam(), 4), 1)` each batch.
  *
  * @throws LoRAError if it is no optimizer, or `batches` is no whole number from 1 on.
  */

@@ -7,7 +7,9 @@ import {ADVICE, quoted} from './stopOnNaN';
 
 /** Options of `bestAdapter`. */
 export interface BestAdapterOptions {
-  /** What is compared, by its name in the logs of an epoch. Default: `'val_loss'` if there is validation, else `'loss'`. */
+  /**
+   * What is compared, by its name in the logs of an epoch. Default: `'val_loss'` if there is validation, else `'loss'`.
+   */
   monitor?: string;
   /** After how many epochs without a better one the fit ends. Default: it goes on to its last epoch. */
   patience?: number;
@@ -137,19 +139,22 @@ export class BestAdapter extends TrainingCallback {
       ? `${weights} were not finite any more, though the loss was ${loss}`
       : `the loss was no finite number any more${layers.length > 0 ? `, nor were ${weights}` : ''}`;
     throw new LoRAError(
-      `In epoch ${epoch + 1} ${report}. The model ${outcome}. With the callback stopOnNaN() the first step is told, and which layer was first. ${ADVICE}`,
+      `In epoch ${epoch + 1} ${report}. The model ${outcome}. With the callback stopOnNaN() the first step is ` +
+        `told, and which layer was first. ${ADVICE}`,
     );
   }
 }
 
 /**
- * A callback that keeps the adapter of the best epoch in memory, and brings it back when the fit is over; with `patience` it ends the fit
- * early. Of a plain model it keeps all that trains. If the loss, or something that trains, is not finite at the end of an epoch, the fit ends with
- * an error, and the best adapter is back as well.
+ * A callback that keeps the adapter of the best epoch in memory, and brings it back when the fit is over; with
+ * `patience` it ends the fit early. Of a plain model it keeps all that trains. If the loss, or something that trains,
+ * is not finite at the end of an epoch, the fit ends with an error, and the best adapter is back as well.
  *
- * What it found stands in `epoch` and `value`. The optimizer keeps what it has seen: call `resetOptimizer(model)` before another fit.
+ * What it found stands in `epoch` and `value`. The optimizer keeps what it has seen: call `resetOptimizer(model)`
+ * before another fit.
  *
- * @throws LoRAError if an option is not in its range; `fit` rejects with one if there is nothing of the name to monitor.
+ * @throws LoRAError if an option is not in its range; `fit` rejects with one if there is nothing of the name to
+ * monitor.
  */
 export function bestAdapter(options: BestAdapterOptions = {}): BestAdapter {
   checkOptions(options, {monitor: true, patience: true, minDelta: true, mode: true});

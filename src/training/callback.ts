@@ -17,7 +17,10 @@ export interface FitParams {
 /** The callbacks of this library in each fit, by the object that tfjs gives to all callbacks of one. */
 const companions = new WeakMap<object, TrainingCallback[]>();
 
-/** After so many milliseconds other things get their turn, as with the callbacks of tfjs that are made of plain functions. */
+/**
+ * After so many milliseconds other things get their turn, as with the callbacks of tfjs that are made of plain
+ * functions.
+ */
 const YIELD_EVERY = 125;
 
 const HOOKS = ['onTrainBegin', 'onTrainEnd', 'onEpochBegin', 'onEpochEnd', 'onBatchBegin', 'onBatchEnd'] as const;
@@ -65,8 +68,8 @@ export abstract class TrainingCallback extends tf.Callback {
   override onTrainBegin(): Promise<void> {
     if ((this.model as tf.LayersModel | null | undefined) == null) {
       throw new LoRAError(
-        'A callback of tfjs-lora stands in a list behind a plain object of functions, where tfjs gives it no model. Make the object a callback: ' +
-          'callbacks: [new tf.CustomCallback({onEpochEnd}), …].',
+        'A callback of tfjs-lora stands in a list behind a plain object of functions, where tfjs gives it no ' +
+          'model. Make the object a callback: callbacks: [new tf.CustomCallback({onEpochEnd}), …].',
       );
     }
     this.isFirstEpoch = true;

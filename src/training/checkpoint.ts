@@ -104,7 +104,8 @@ export class Checkpoints extends TrainingCallback {
     const broken = await partsNotFinite(this.subject, run);
     if (broken !== undefined) {
       this.fault = `${broken} Those before it are as they were.`;
-      this.model.stopTraining = true; // whoever throws within an epoch leaves the tensors of tfjs's own callbacks behind
+      // whoever throws within an epoch leaves the tensors of tfjs's own callbacks behind
+      this.model.stopTraining = true;
       return;
     }
     await writeCheckpoint(placeOf(this.place, number % this.keep, this.keep), run);
@@ -136,7 +137,8 @@ export function keptAt(place: CheckpointPlace): number {
 export function checkPlaces(place: CheckpointPlace, keep: number): void {
   if (!['string', 'function', 'object'].includes(typeof place) || (place as unknown) === null || place === '') {
     throw new LoRAError(
-      `A URL, a tf.io.IOHandler or a function that gives one is needed for checkpoints, got ${place === '' ? 'an empty text' : kindOf(place)}.`,
+      'A URL, a tf.io.IOHandler or a function that gives one is needed for checkpoints, got ' +
+        `${place === '' ? 'an empty text' : kindOf(place)}.`,
     );
   }
   checkCount('keep', keep);
@@ -151,13 +153,15 @@ export function checkBatches(batches: unknown): void {
 }
 
 /**
- * A callback that saves where a run stands: the adapter, or of a plain model all weights; what the optimizer has counted and kept; the schedule, the
- * best adapter so far, epoch and seed. `resume` goes on from there. In files, in IndexedDB and in local storage each is saved whole or not at all.
+ * A callback that saves where a run stands: the adapter, or of a plain model all weights; what the optimizer has
+ * counted and kept; the schedule, the best adapter so far, epoch and seed. `resume` goes on from there. In files, in
+ * IndexedDB and in local storage each is saved whole or not at all.
  *
  *     callbacks: [learningRateSchedule({warmup: 0.1}), bestAdapter(), checkpoint('file://out/run')]
  *
- * @param place a URL, behind which the number of each of the `keep` checkpoints stands, in turn; a handler, with `keep: 1`; or a function from that
- *     number to a place. After the last epoch, or an early end, there is a checkpoint in any case.
+ * @param place a URL, behind which the number of each of the `keep` checkpoints stands, in turn; a handler, with
+ *     `keep: 1`; or a function from that number to a place. After the last epoch, or an early end, there is a
+ *     checkpoint in any case.
  * @throws LoRAError if it is no place, or an option is not in its range.
  */
 export function checkpoint(place: CheckpointPlace, options: CheckpointOptions = {}): Checkpoints {

@@ -11,7 +11,10 @@ const CLASS_NAME = 'LoRACheckpoint';
 const FORMAT = 'tfjs-lora-checkpoint';
 const VERSION = 1;
 
-/** Where checkpoints lie: a URL, which each of several extends by its number; a handler for a single one; or a function from number to place. */
+/**
+ * Where checkpoints lie: a URL, which each of several extends by its number; a handler for a single one; or a function
+ * from number to place.
+ */
 export type CheckpointPlace = string | tf.io.IOHandler | ((slot: number) => string | tf.io.IOHandler);
 
 /** What a checkpoint says beside its tensors. */
@@ -57,7 +60,8 @@ export function placeOf(place: CheckpointPlace, slot: number, keep: number): str
   }
   if (typeof place !== 'string') {
     throw new LoRAError(
-      'A handler is one place. Pass keep: 1, or a URL, or a function that gives a handler for each number: slot => handler.',
+      'A handler is one place. Pass keep: 1, or a URL, or a function that gives a handler for each number: slot => ' +
+        'handler.',
     );
   }
   return place.endsWith('.json') ? place.replace(/\.json$/, `-${slot}.json`) : `${place}-${slot}`;

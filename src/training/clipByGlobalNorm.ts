@@ -31,7 +31,8 @@ export class ClipByGlobalNorm extends NestedOptimizer {
         takeStep(this.inner, gradients, changes);
         return;
       }
-      // On a GPU the norm stays where it is: nothing waits for it. (`tf.addN` of eight tensors or more fails on webgpu without a word.)
+      // On a GPU the norm stays where it is: nothing waits for it. (`tf.addN` of eight tensors or more fails on webgpu
+      // without a word.)
       const norm = tf.mul(
         tf.sqrt(tf.sum(tf.stack(present.map(gradient => tf.sum(tf.square(gradient)))))),
         gradientScale,
@@ -56,7 +57,8 @@ export class ClipByGlobalNorm extends NestedOptimizer {
 tf.serialization.registerClass(ClipByGlobalNorm);
 
 /**
- * Scales all gradients of a step by one factor, such that the norm of them together is at most `maxNorm` (Pascanu et al., arXiv 1211.5063):
+ * Scales all gradients of a step by one factor, such that the norm of them together is at most `maxNorm` (Pascanu et
+ * al., arXiv 1211.5063):
  *
  *     g ← g · min(1, maxNorm / ‖g‖)
  *

@@ -46,11 +46,13 @@ const SMOOTHING = 0.9;
 const EXPLODED = 4;
 
 /**
- * Tries learning rates: one step at each, from tiny to large, on the model as it is, with a new optimizer of the class and options that it was
- * compiled with. What trains, the optimizer and the order of random numbers are as before when it is over. (Smith, arXiv 1506.01186.)
+ * Tries learning rates: one step at each, from tiny to large, on the model as it is, with a new optimizer of the class
+ * and options that it was compiled with. What trains, the optimizer and the order of random numbers are as before when
+ * it is over. (Smith, arXiv 1506.01186.)
  *
  *     const {suggestion, curve} = await findLearningRate(model, xs, ys);
- *     tfvis.render.scatterplot({name: 'loss'}, {values: [curve]}, {xLabel: 'log10 of the learning rate', zoomToFit: true});
+ *     tfvis.render.scatterplot({name: 'loss'}, {values: [curve]},
+ *     {xLabel: 'log10 of the learning rate', zoomToFit: true});
  *
  * A rate somewhat below the one where the loss is least is a good one; the suggestion is where it falls fastest.
  *

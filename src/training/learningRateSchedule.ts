@@ -23,7 +23,9 @@ const SHAPES: Readonly<Record<ScheduleShape, (progress: number) => number>> = {
   constant: () => 1,
 };
 
-/** The rates of optimizers whose schedule is not over, or whose fit failed: the highest, and the one that was set last. */
+/**
+ * The rates of optimizers whose schedule is not over, or whose fit failed: the highest, and the one that was set last.
+ */
 const peaks = new WeakMap<tf.Optimizer, {peak: number; last: number}>();
 
 /** The callback that `learningRateSchedule` makes. */
@@ -68,7 +70,10 @@ export class LearningRateSchedule extends TrainingCallback {
     return SHAPES[this.shape](Math.min(1, (step - warmup) / Math.max(1, total - warmup)));
   }
 
-  /** Sets the rate of an optimizer for a step, counted from 0, in a training loop of one's own. Its rate at first is the highest. */
+  /**
+   * Sets the rate of an optimizer for a step, counted from 0, in a training loop of one's own. Its rate at first is the
+   * highest.
+   */
   set(optimizer: tf.Optimizer, step: number): void {
     const rate = learningRateOf(optimizer);
     const known = peaks.get(optimizer);
@@ -121,8 +126,8 @@ export class LearningRateSchedule extends TrainingCallback {
       );
     if (faults.length > 0) {
       throw new LoRAError(
-        `The schedule is another one than in the run that is resumed:\n${faults.join('\n')}\n` +
-          'Give what it had before, and call resume again; or leave initialEpoch out, for a new run that begins with these weights.',
+        `The schedule is another one than in the run that is resumed:\n${faults.join('\n')}\nGive what it had ` +
+          'before, and call resume again; or leave initialEpoch out, for a new run that begins with these weights.',
       );
     }
   }
@@ -133,8 +138,8 @@ export class LearningRateSchedule extends TrainingCallback {
 }
 
 /**
- * A callback that lets the learning rate rise at first, and fall to the end. The optimizer's own rate is the highest; it has that back after
- * the fit. In step `t` of `T`, with `w` of warm-up, the rate is multiplied by
+ * A callback that lets the learning rate rise at first, and fall to the end. The optimizer's own rate is the highest;
+ * it has that back after the fit. In step `t` of `T`, with `w` of warm-up, the rate is multiplied by
  *
  *     (t + 1) / w                            for t < w
  *     ½ · (1 + cos(π · (t − w) / (T − w)))   cosine

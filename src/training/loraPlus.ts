@@ -45,7 +45,8 @@ function isB(name: string): boolean {
 }
 
 /**
- * LoRA+ (Hayou et al., arXiv 2402.12354): the factor `B` learns at `ratio` times the rate of everything else, which is the optimizer's own.
+ * LoRA+ (Hayou et al., arXiv 2402.12354): the factor `B` learns at `ratio` times the rate of everything else, which is
+ * the optimizer's own.
  *
  *     model.compile({optimizer: loraPlus(adam({learningRate: 2e-4}), {ratio: 16}), loss});
  *

@@ -14,17 +14,19 @@ import {statesFor} from './resumed';
 export type Movable = tf.LayersModel | tf.Optimizer | Adapter | tf.Tensor;
 
 /**
- * Makes another backend the current one, and brings a model over: its weights, what its compiled optimizer has kept, and what its layers have prepared.
- * Training goes on as if it had not moved. Adapters, data and optimizers of one's own come along in a list.
+ * Makes another backend the current one, and brings a model over: its weights, what its compiled optimizer has kept,
+ * and what its layers have prepared. Training goes on as if it had not moved. Adapters, data and optimizers of one's
+ * own come along in a list.
  *
  *     await moveTo(model, 'cpu');
  *     await moveTo([model, adapter, xs, ys], 'webgpu');
  *
- * tfjs by itself moves a tensor when something needs it, and reads it at once for that, which webgpu does by way of a canvas, if at all.
+ * tfjs by itself moves a tensor when something needs it, and reads it at once for that, which webgpu does by way of a
+ * canvas, if at all.
  *
  * @param backend the name of a backend that is registered: its package was imported.
- * @throws LoRAError if something is of another kind, a model is training or in a `withAdapter`, the backend does not start, or numbers are lost with a
- *     graphics card; then the current backend stays.
+ * @throws LoRAError if something is of another kind, a model is training or in a `withAdapter`, the backend does not
+ *     start, or numbers are lost with a graphics card; then the current backend stays.
  */
 export async function moveTo(what: Movable | readonly Movable[], backend: string): Promise<void> {
   const things: readonly Movable[] = Array.isArray(what) ? what : [what];

@@ -5,8 +5,8 @@ import {isRegistered} from '../tfjs/configs';
 import {learningRateOf, setLearningRate} from './learningRate';
 
 /**
- * An optimizer around another one, whose step it changes. The inner one has the learning rate, the slots and the saved state; `compile`,
- * `model.save({includeOptimizer: true})`, schedules and `resetOptimizer` reach through to it.
+ * An optimizer around another one, whose step it changes. The inner one has the learning rate, the slots and the saved
+ * state; `compile`, `model.save({includeOptimizer: true})`, schedules and `resetOptimizer` reach through to it.
  */
 export abstract class NestedOptimizer extends tf.Optimizer implements ChangeableOptimizer {
   /** @throws LoRAError if the inner one is no optimizer. */

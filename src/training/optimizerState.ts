@@ -77,7 +77,8 @@ export function checkOptimizerState(
     );
   if (!isWhole) {
     throw new LoRAError(
-      `What the optimizer kept is not that of ${shapes.length} variables of shapes ${shapes.map(shape => showShape(shape)).join(', ')}.`,
+      `What the optimizer kept is not that of ${shapes.length} variables of shapes ` +
+        `${shapes.map(shape => showShape(shape)).join(', ')}.`,
     );
   }
 }

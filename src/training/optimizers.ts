@@ -44,8 +44,8 @@ export interface SGDOptions {
 type StockGradients = Parameters<tf.AdamOptimizer['applyGradients']>[0];
 
 /**
- * `tf.AdamOptimizer` with its step of a variable in few launches, or in one loop where the numbers are in this process's memory (cpu, tensorflow).
- * It has the same slots and saved state, and the same config but for the decay.
+ * `tf.AdamOptimizer` with its step of a variable in few launches, or in one loop where the numbers are in this
+ * process's memory (cpu, tensorflow). It has the same slots and saved state, and the same config but for the decay.
  */
 export class LoRAAdam extends tf.AdamOptimizer {
   static override get className(): string {
@@ -172,8 +172,9 @@ export class LoRASGD extends tf.SGDOptimizer {
 tf.serialization.registerClass(LoRASGD);
 
 /**
- * Adam (arXiv 1412.6980), as `tf.train.adam` computes it, with the same slots and saved state: for `model.compile` and for loops of one's own.
- * On wasm and webgpu it updates a variable in one launch instead of fourteen, on webgl in three, on cpu and for small variables on tensorflow in one loop.
+ * Adam (arXiv 1412.6980), as `tf.train.adam` computes it, with the same slots and saved state: for `model.compile` and
+ * for loops of one's own. On wasm and webgpu it updates a variable in one launch instead of fourteen, on webgl in
+ * three, on cpu and for small variables on tensorflow in one loop.
  *
  * @throws LoRAError if an option is no number in its range.
  */
@@ -183,8 +184,8 @@ export function adam(options: AdamOptions = {}): LoRAAdam {
 }
 
 /**
- * Adam with decoupled weight decay (arXiv 1711.05101): before its step a weight `w` becomes `(1 − learningRate · weightDecay) · w`. Biases, gains and
- * magnitudes are left alone.
+ * Adam with decoupled weight decay (arXiv 1711.05101): before its step a weight `w` becomes
+ * `(1 − learningRate · weightDecay) · w`. Biases, gains and magnitudes are left alone.
  *
  * Of an update `A·B` the factors decay, and with them the update: what the base knows is never decayed.
  *
@@ -211,8 +212,9 @@ function makeAdam(
 }
 
 /**
- * Gradient descent, with momentum or without, as `tf.train.sgd` and `tf.train.momentum` compute it, with the same slots and saved state. It
- * updates a variable in one launch on wasm and webgpu, and in one loop on cpu and, if it is small, on tensorflow.
+ * Gradient descent, with momentum or without, as `tf.train.sgd` and `tf.train.momentum` compute it, with the same slots
+ * and saved state. It updates a variable in one launch on wasm and webgpu, and in one loop on cpu and, if it is small,
+ * on tensorflow.
  *
  * @throws LoRAError if an option is no number in its range.
  */
@@ -229,7 +231,9 @@ export function sgd(options: SGDOptions = {}): LoRASGD | LoRAMomentum {
   return momentum === 0 ? new LoRASGD(learningRate) : new LoRAMomentum(learningRate, momentum, nesterov);
 }
 
-/** Gives each variable the value that `step` returns for it, if it does; in the order in which tfjs goes through them. */
+/**
+ * Gives each variable the value that `step` returns for it, if it does; in the order in which tfjs goes through them.
+ */
 function updateEach(
   gradients: Gradients,
   step: (value: tf.Variable, gradient: tf.Tensor | null, i: number) => tf.Tensor | null,
@@ -252,8 +256,8 @@ export function slotOf(slots: Slot[], i: number, value: tf.Variable, name: strin
   };
   if (!tf.util.arraysEqual(slot.variable.shape, value.shape)) {
     throw new LoRAError(
-      `The optimizer was used with a variable of shape [${slot.variable.shape.join(', ')}] where ${value.name} has [${value.shape.join(', ')}]. ` +
-        'Call resetOptimizer(model), or make a new optimizer.',
+      `The optimizer was used with a variable of shape [${slot.variable.shape.join(', ')}] where ${value.name} has ` +
+        `[${value.shape.join(', ')}]. Call resetOptimizer(model), or make a new optimizer.`,
     );
   }
   slots[i] = slot;

@@ -29,7 +29,10 @@ export interface ProgressOptions {
   label?: string;
   /** Called in the place of drawing a bar: in a page, or to send it there from a worker. */
   onProgress?: (progress: TrainingProgress) => void;
-  /** How many milliseconds lie between two reports of steps, at least. The loss is read for a report alone. Default: 100. */
+  /**
+   * How many milliseconds lie between two reports of steps, at least. The loss is read for a report alone. Default:
+   * 100.
+   */
   everyMs?: number;
 }
 
@@ -182,8 +185,9 @@ function terminalOfNode(): Terminal | undefined {
 }
 
 /**
- * A callback that shows how far a fit is: in Node as one line of the terminal, with loss, learning rate and the time that is left; with
- * `onProgress` as calls of a function, in a page or a worker. Where there is no terminal Node gets one line at the end.
+ * A callback that shows how far a fit is: in Node as one line of the terminal, with loss, learning rate and the time
+ * that is left; with `onProgress` as calls of a function, in a page or a worker. Where there is no terminal Node gets
+ * one line at the end.
  *
  *     callbacks: [progress({label: 'LoRA'})]
  *     callbacks: [progress({onProgress: ({step, steps}) => (bar.value = step / steps)})]

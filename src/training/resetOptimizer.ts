@@ -5,11 +5,12 @@ import {fieldsOf} from '../tfjs/fields';
 import type {Counters, Slot} from '../tfjs/training';
 
 /**
- * Makes the optimizer of a compiled model forget what it has seen, as if it were new: momenta and other slots are freed, and steps are
- * counted from 0. Nothing is compiled.
+ * Makes the optimizer of a compiled model forget what it has seen, as if it were new: momenta and other slots are
+ * freed, and steps are counted from 0. Nothing is compiled.
  *
- * Adam, Adamax, Momentum, RMSProp, Adagrad and Adadelta keep slots for each variable that trains. After `setAdapter` they are the former
- * adapter's, and of the former rank's shape; after a reset the optimizer starts on the new one. `sgd` keeps nothing.
+ * Adam, Adamax, Momentum, RMSProp, Adagrad and Adadelta keep slots for each variable that trains. After `setAdapter`
+ * they are the former adapter's, and of the former rank's shape; after a reset the optimizer starts on the new one.
+ * `sgd` keeps nothing.
  *
  * @throws LoRAError if the model is not compiled.
  */

@@ -31,8 +31,9 @@ export interface ResumedRun {
 }
 
 /**
- * Lets a compiled model go on where the newest checkpoint of `checkpoint` left off, in the weights, in the optimizer, and in the callbacks of the next
- * fit. A damaged checkpoint, or one of another model, is passed over for the one before it. Without a checkpoint, the run begins.
+ * Lets a compiled model go on where the newest checkpoint of `checkpoint` left off, in the weights, in the optimizer,
+ * and in the callbacks of the next fit. A damaged checkpoint, or one of another model, is passed over for the one
+ * before it. Without a checkpoint, the run begins.
  *
  *     const batches = seededBatches(xs, ys, {batchSize: 32, seed: 7});
  *     await model.fitDataset(batches, {
@@ -41,11 +42,12 @@ export interface ResumedRun {
  *       callbacks: [learningRateSchedule({warmup: 0.1}), checkpoint('file://out/run', {batches})],
  *     });
  *
- * A run that was killed and resumed ends with the numbers of one that was not, if its order is seeded or `shuffle: false`.
+ * A run that was killed and resumed ends with the numbers of one that was not, if its order is seeded or
+ * `shuffle: false`.
  *
  * @param model made, adapted and compiled as in the run that is resumed.
- * @throws LoRAError if the model is not compiled or is training, or there are checkpoints and none is whole and of this model, optimizer and seed; then
- *     nothing is changed.
+ * @throws LoRAError if the model is not compiled or is training, or there are checkpoints and none is whole and of this
+ *     model, optimizer and seed; then nothing is changed.
  */
 export async function resume(
   model: tf.LayersModel,
@@ -120,7 +122,8 @@ function check(model: tf.LayersModel, checkpoint: Checkpoint, batches: SeededBat
   );
   if (batches !== undefined && state.seed !== batches.seed) {
     throw new LoRAError(
-      `The seed of the batches is ${batches.seed}, and was ${state.seed ?? 'not saved: pass batches to checkpoint too'}.`,
+      `The seed of the batches is ${batches.seed}, and was ` +
+        `${state.seed ?? 'not saved: pass batches to checkpoint too'}.`,
     );
   }
 }

@@ -128,7 +128,8 @@ function misfits(name: string, found: tf.Tensor, expected: tf.Tensor): string[] 
   return sameShape && found.dtype === expected.dtype
     ? []
     : [
-        `${name}: ${found.dtype} of shape ${showShape(found.shape)} in the checkpoint, ${expected.dtype} of ${showShape(expected.shape)} in the model`,
+        `${name}: ${found.dtype} of shape ${showShape(found.shape)} in the checkpoint, ${expected.dtype} of ` +
+          `${showShape(expected.shape)} in the model`,
       ];
 }
 

@@ -10,7 +10,9 @@ export interface SeededBatchesOptions {
   seed: number;
 }
 
-/** Tensors of examples along their first axis: one, a list, or an object by the names of a model's inputs or outputs. */
+/**
+ * Tensors of examples along their first axis: one, a list, or an object by the names of a model's inputs or outputs.
+ */
 export type Examples = tf.Tensor | tf.Tensor[] | Record<string, tf.Tensor>;
 
 /** What one batch holds. */
@@ -89,7 +91,8 @@ function tensorsOf(what: string, examples: unknown): tf.Tensor[] {
     isTensor || typeof examples !== 'object' || examples === null ? [examples] : Object.values(examples);
   if (tensors.length === 0 || tensors.some(tensor => !(tensor instanceof tf.Tensor) || tensor.rank === 0)) {
     throw new LoRAError(
-      `${what} must be a tensor with a first axis of examples, a list of such, or an object of them by name, got ${kindOf(examples)}.`,
+      `${what} must be a tensor with a first axis of examples, a list of such, or an object of them by name, got ` +
+        `${kindOf(examples)}.`,
     );
   }
   return tensors as tf.Tensor[];
@@ -100,7 +103,8 @@ function examplesIn(tensors: readonly tf.Tensor[]): number {
   const [count = 0] = counts;
   if (counts.size > 1 || count === 0) {
     throw new LoRAError(
-      `xs and ys must have equally many examples, one at least, got ${tensors.map(({shape}) => showShape(shape)).join(', ')}.`,
+      'xs and ys must have equally many examples, one at least, got ' +
+        `${tensors.map(({shape}) => showShape(shape)).join(', ')}.`,
     );
   }
   return count;
@@ -118,8 +122,8 @@ export function orderOf(count: number, seed: number, epoch: number): Int32Array 
 }
 
 /**
- * Batches of tensors for `fitDataset`, in an order that is random and the same in each run: it follows from the seed and the number of the
- * epoch. tfjs itself shuffles by `Math.random`, which cannot be seeded.
+ * Batches of tensors for `fitDataset`, in an order that is random and the same in each run: it follows from the seed
+ * and the number of the epoch. tfjs itself shuffles by `Math.random`, which cannot be seeded.
  *
  *     await model.fitDataset(seededBatches(xs, ys, {batchSize: 32, seed: 7}), {epochs: 10});
  *

@@ -5,8 +5,9 @@ import {allFinite, namesNotFinite} from '../tfjs/finite';
 import {namedWeights, replaceValue} from '../tfjs/weights';
 
 /**
- * What training may change of a model, by path and name: what belongs to its adapter, and all weights of layers that are not of this library. Of a plain
- * model that is everything: a stock BatchNormalization moves its statistics even where it does not train.
+ * What training may change of a model, by path and name: what belongs to its adapter, and all weights of layers that
+ * are not of this library. Of a plain model that is everything: a stock BatchNormalization moves its statistics even
+ * where it does not train.
  */
 export function changingVariables(model: tf.LayersModel): Map<string, tf.LayerVariable> {
   const variables = new Map<string, tf.LayerVariable>();

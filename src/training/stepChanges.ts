@@ -29,8 +29,8 @@ export function takeStep(optimizer: tf.Optimizer, gradients: Gradients, changes:
 }
 
 /**
- * A changed step by an optimizer that knows one learning rate for all variables. A variable that is divided before the step and multiplied after
- * it moves by as much more; where the factor is a power of two, both are exact.
+ * A changed step by an optimizer that knows one learning rate for all variables. A variable that is divided before the
+ * step and multiplied after it moves by as much more; where the factor is a power of two, both are exact.
  *
  * @param keptOf what decay leaves of a variable before the step, for its factor of the learning rate. Default: all.
  */

@@ -34,7 +34,10 @@ export interface Architecture {
   classes: Readonly<Record<string, Head>>;
   /** The family's own names of fields that have a common name too, by which a config may call them. */
   commonNames: Readonly<Record<string, string>>;
-  /** How many blocks the config says there are. Each has several tensors, which bounds what is built by the bytes that are there. */
+  /**
+   * How many blocks the config says there are. Each has several tensors, which bounds what is built by the bytes that
+   * are there.
+   */
   blocks(config: HubConfig): number;
   /** How many rows the table of words has. */
   vocabulary(config: HubConfig): number;

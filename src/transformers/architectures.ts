@@ -39,7 +39,8 @@ export function chooseArchitecture(
   const architecture = typeof type === 'string' && Object.hasOwn(ARCHITECTURES, type) ? ARCHITECTURES[type] : undefined;
   if (architecture === undefined) {
     throw new LoRAError(
-      `The config is of model_type ${show(type)}, for which there is no code here. Known are ${Object.keys(ARCHITECTURES).join(', ')}.`,
+      `The config is of model_type ${show(type)}, for which there is no code here. Known are ` +
+        `${Object.keys(ARCHITECTURES).join(', ')}.`,
     );
   }
   const {classes, commonNames} = architecture;

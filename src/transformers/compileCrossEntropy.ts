@@ -11,8 +11,9 @@ export interface CompileCrossEntropyOptions extends CrossEntropyOptions {
 }
 
 /**
- * Compiles a model whose output are logits for targets that are numbers of classes: `[batch]` for logits `[batch, classes]`, `[batch, places]`
- * for logits `[batch, places, classes]`. `fit` and `evaluate` then take such targets; tfjs itself wants them one-hot.
+ * Compiles a model whose output are logits for targets that are numbers of classes: `[batch]` for logits
+ * `[batch, classes]`, `[batch, places]` for logits `[batch, places, classes]`. `fit` and `evaluate` then take such
+ * targets; tfjs itself wants them one-hot.
  *
  *     compileCrossEntropy(model, {optimizer: adam(2e-4)});
  *     await model.fit([ids, mask], labels);
@@ -32,6 +33,7 @@ export function compileCrossEntropy(model: tf.LayersModel, options: CompileCross
     );
   }
   model.compile({optimizer, loss: (targets, logits) => crossEntropyFromLogits(targets, logits, rest)});
-  // tfjs takes targets of the shape of the output, but for its own loss from probabilities. A list of numbers it makes [batch, 1].
+  // tfjs takes targets of the shape of the output, but for its own loss from probabilities. A list of numbers it makes
+  // [batch, 1].
   takeTargets(model, shape.length === 2 ? [shape[0] ?? null, 1] : shape.slice(0, -1));
 }

@@ -25,7 +25,8 @@ export function decoderHead(
   const isOneTable = config.flag('tie_word_embeddings', isTied);
   const deviation = config.number('initializer_range', 0.02, 1);
   if (head === 'tokens') {
-    // A layers model has no way to say that two layers share a weight: a head that shares the table of words has a copy.
+    // A layers model has no way to say that two layers share a weight: a head that shares the table of words has a
+    // copy.
     const tied = isOneTable ? {orElse: `${words.replaceAll('/', '.')}.weight`} : {};
     return net.dense('lm_head', [width, vocabulary], states, {bias: false, ...tied});
   }
@@ -40,8 +41,8 @@ export function decoderHead(
 }
 
 /**
- * The state of the last token that is not the one that fills up, even where the mask shows that one: a text may end with it. A config without
- * such a token is for one text at a time in transformers; here the mask alone tells.
+ * The state of the last token that is not the one that fills up, even where the mask shows that one: a text may end
+ * with it. A config without such a token is for one text at a time in transformers; here the mask alone tells.
  */
 function lastState(
   net: Net,

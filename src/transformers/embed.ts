@@ -16,8 +16,8 @@ export interface EmbedOptions {
 }
 
 /**
- * A vector for each text, `[texts, width]`: the mean of the model's states over the text's tokens, or what the model gives if that is one
- * vector already. Texts of like length are computed together, so that little is filled up.
+ * A vector for each text, `[texts, width]`: the mean of the model's states over the text's tokens, or what the model
+ * gives if that is one vector already. Texts of like length are computed together, so that little is filled up.
  *
  * @param model from `loadTransformer`, adapted or not.
  * @throws LoRAError if the tokenizer does not fit the model, or a text is not a string.
@@ -71,7 +71,8 @@ function pooled(
   }
   if (states.rank !== 3) {
     throw new LoRAError(
-      `The model gives ${showShape(states.shape)}, and states, [texts, places, width], or vectors, [texts, width], can be embeddings.`,
+      `The model gives ${showShape(states.shape)}, and states, [texts, places, width], or vectors, [texts, width], ` +
+        'can be embeddings.',
     );
   }
   const mask = tf.cast(attentionMask, 'float32');

@@ -5,7 +5,9 @@ import type {Expected} from './net';
 
 /** Tensors of the hub's files that are no weights: tables that can be computed, and masks. */
 const COMPUTED = /(^|\.)(position_ids|token_type_ids|inv_freq|masked_bias)$|(^|\.)h\.\d+\.attn\.bias$/;
-/** Heads and the pooler, which a model may do without: by the first part of their names, without the prefix of the body. */
+/**
+ * Heads and the pooler, which a model may do without: by the first part of their names, without the prefix of the body.
+ */
 const OPTIONAL = new Set([
   ...['pooler', 'cls', 'classifier', 'pre_classifier', 'score', 'lm_head', 'qa_outputs'],
   ...['vocab_transform', 'vocab_layer_norm', 'vocab_projector'],
@@ -15,8 +17,8 @@ const OPTIONAL = new Set([
 export type Assignment = ReadonlyMap<string, readonly Expected[]>;
 
 /**
- * Compares what the files have with what the model needs, before anything is made. Names count with and without the prefix of the body,
- * which a file of the body alone does not have.
+ * Compares what the files have with what the model needs, before anything is made. Names count with and without the
+ * prefix of the body, which a file of the body alone does not have.
  *
  * @throws LoRAError with a line for each tensor that is missing, surplus, there twice, or of another shape or type.
  */

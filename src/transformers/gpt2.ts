@@ -1,7 +1,10 @@
 import {ACTIVATIONS, type Architecture, named} from './architecture';
 import {decoderHead} from './decoderHead';
 
-/** GPT-2: normalizations before each part, learned places, queries, keys and values of one layer. (Radford et al., 2019.) */
+/**
+ * GPT-2: normalizations before each part, learned places, queries, keys and values of one layer. (Radford et al.,
+ * 2019.)
+ */
 export const gpt2: Architecture = {
   prefix: 'transformer',
   classes: {GPT2Model: 'none', GPT2LMHeadModel: 'tokens', GPT2ForSequenceClassification: 'classes'},

@@ -5,8 +5,8 @@ import {duplicateKeys, nesting} from '../formats/jsonText';
 const MOST_OF_FLOAT = 3.4028234663852886e38;
 
 /**
- * Reads the `config.json` of a model of the hub, and collects what is wrong with it. Nothing that it says is believed beyond what is asked
- * of it here.
+ * Reads the `config.json` of a model of the hub, and collects what is wrong with it. Nothing that it says is believed
+ * beyond what is asked of it here.
  */
 export class HubConfig {
   private constructor(

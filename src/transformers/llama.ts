@@ -5,7 +5,10 @@ import type {Value} from './net';
 
 const GATES = {silu: 'silu', swish: 'silu', gelu: 'gelu', gelu_pytorch_tanh: 'gelu_tanh'} as const;
 
-/** Llama: normalizations by the root mean square, rotary places, shared keys and values, gated feed-forward. (Touvron et al., arXiv 2302.13971.) */
+/**
+ * Llama: normalizations by the root mean square, rotary places, shared keys and values, gated feed-forward. (Touvron et
+ * al., arXiv 2302.13971.)
+ */
 export const llama: Architecture = {
   prefix: 'model',
   classes: {LlamaModel: 'none', LlamaForCausalLM: 'tokens', LlamaForSequenceClassification: 'classes'},

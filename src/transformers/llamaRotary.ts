@@ -33,7 +33,10 @@ export function rotaryOf(config: HubConfig, size: number): Rotary {
   }
 }
 
-/** What a config says of the scaling. If both fields say something, the older one counts, and the other is not looked at. */
+/**
+ * What a config says of the scaling. If both fields say something, the older one counts, and the other is not looked
+ * at.
+ */
 function scalingOf(config: HubConfig): Scaling {
   const isEmpty = (value: unknown) =>
     value == null || (typeof value === 'object' && !Array.isArray(value) && Object.keys(value).length === 0);

@@ -19,19 +19,31 @@ import {checkTokenizer, type TextTokenizer} from './tokenizer';
 export interface TransformerSources extends LoadOptions {
   /** `config.json`: the text, the object that it holds, or where it is. */
   config: StreamSource | PromiseLike<StreamSource> | object;
-  /** The `.safetensors` files: one or several, each as bytes, a `Blob`, a `Response` or a URL. In Node: `await openAsBlob(path)` of `node:fs`. */
+  /**
+   * The `.safetensors` files: one or several, each as bytes, a `Blob`, a `Response` or a URL. In Node:
+   * `await openAsBlob(path)` of `node:fs`.
+   */
   weights: StreamSource | PromiseLike<StreamSource> | readonly (StreamSource | PromiseLike<StreamSource>)[];
   /** The tokenizer of the model, to find out here if it does not fit. */
   tokenizer?: TextTokenizer;
-  /** The class of `transformers` that the model shall be, such as `'BertForSequenceClassification'`. Default: what the config says, or the body alone. */
+  /**
+   * The class of `transformers` that the model shall be, such as `'BertForSequenceClassification'`. Default: what the
+   * config says, or the body alone.
+   */
   architecture?: string;
   /** Gives the model a new head for so many classes, which starts random. */
   labels?: number;
-  /** What a model without a head gives for a text: its states at each place (`'none'`), or one vector. Default: `'none'`. */
+  /**
+   * What a model without a head gives for a text: its states at each place (`'none'`), or one vector. Default:
+   * `'none'`.
+   */
   pooling?: Pooling;
   /** Whether the types of tokens, which tell two texts apart, are a third input. Default: false, all of type 0. */
   tokenTypes?: boolean;
-  /** Whether training computes the tensors of each block again instead of keeping them: less memory, more time. Default: false. */
+  /**
+   * Whether training computes the tensors of each block again instead of keeping them: less memory, more time. Default:
+   * false.
+   */
   checkpoint?: boolean;
 }
 
@@ -51,18 +63,20 @@ const OPTIONS: KnownOptions<TransformerSources> = {
 };
 
 /**
- * A pretrained transformer of the hub as a `tf.LayersModel`: BERT, RoBERTa, DistilBERT (and so MiniLM, E5, …), GPT-2, Llama.
+ * A pretrained transformer of the hub as a `tf.LayersModel`: BERT, RoBERTa, DistilBERT (and so MiniLM, E5, …), GPT-2,
+ * Llama.
  *
- *     const model = await loadTransformer({config: `${url}/config.json`, weights: `${url}/model.safetensors`, pooling: 'mean'});
+ *     const model = await
+ *     loadTransformer({config: `${url}/config.json`, weights: `${url}/model.safetensors`, pooling: 'mean'});
  *
- * It takes the numbers of tokens, `[batch, places]`, and a mask of that shape, 1 for tokens and 0 for padding (`encodeTexts` makes both).
- * Layers have the names of the hub's modules, `encoder/layer/0/attention/self/query`, so that adapters of PEFT need no `keyMap`. Projections
- * are stock `Dense` layers. There is no dropout.
+ * It takes the numbers of tokens, `[batch, places]`, and a mask of that shape, 1 for tokens and 0 for padding
+ * (`encodeTexts` makes both). Layers have the names of the hub's modules, `encoder/layer/0/attention/self/query`, so
+ * that adapters of PEFT need no `keyMap`. Projections are stock `Dense` layers. There is no dropout.
  *
  * Files are read tensor by tensor: F32, F16 and BF16, which become float32.
  *
- * @throws LoRAError if there is no code for the architecture, the config does not hold together, or the files do not fit it, with a line for
- *     each fault. Then nothing is left in memory.
+ * @throws LoRAError if there is no code for the architecture, the config does not hold together, or the files do not
+ *     fit it, with a line for each fault. Then nothing is left in memory.
  */
 export async function loadTransformer(sources: TransformerSources): Promise<tf.LayersModel> {
   checkSources(sources);

@@ -39,8 +39,8 @@ interface DenseOptions {
 }
 
 /**
- * What architectures are written in: each function adds a layer under the name of a module of the hub. A model is planned first, without a
- * tensor made, to compare what it would hold with what the files have, and then built.
+ * What architectures are written in: each function adds a layer under the name of a module of the hub. A model is
+ * planned first, without a tensor made, to compare what it would hold with what the files have, and then built.
  */
 export class Net {
   readonly expected: Expected[] = [];
@@ -151,8 +151,9 @@ export class Net {
   }
 
   /**
-   * One of several equal parts of the model, whose tensors are computed again in the backward pass, if the model checkpoints. The last quarter
-   * keeps its own: the backward pass begins with these, and the peak comes when it reaches the others.
+   * One of several equal parts of the model, whose tensors are computed again in the backward pass, if the model
+   * checkpoints. The last quarter keeps its own: the backward pass begins with these, and the peak comes when it
+   * reaches the others.
    */
   block(
     {name, index, count}: {name: string; index: number; count: number},

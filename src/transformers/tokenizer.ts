@@ -47,7 +47,8 @@ export type TextInput = string | readonly [first: string, second: string];
  *     const {inputIds, attentionMask} = encodeTexts(tokenizer, ['a text', 'another one'], {maxLength: 128});
  *     model.predict([inputIds, attentionMask])
  *
- * @throws LoRAError if there is no tokenizer, a text is not a string, or the tokenizer gives numbers that the model has no row for.
+ * @throws LoRAError if there is no tokenizer, a text is not a string, or the tokenizer gives numbers that the model has
+ * no row for.
  */
 export function encodeTexts(
   tokenizer: TextTokenizer,
@@ -88,8 +89,8 @@ export function checkTokenizer(tokenizer: unknown, vocabulary?: number): asserts
   const {encode, get_vocab: getVocabulary} = (tokenizer ?? {}) as Partial<Record<keyof TextTokenizer, unknown>>;
   if (typeof encode !== 'function') {
     throw new LoRAError(
-      'A tokenizer is needed, such as new Tokenizer(tokenizerJson, tokenizerConfig) of @huggingface/tokenizers, with a function encode; ' +
-        `got ${kindOf(tokenizer)}.`,
+      'A tokenizer is needed, such as new Tokenizer(tokenizerJson, tokenizerConfig) of @huggingface/tokenizers, ' +
+        `with a function encode; got ${kindOf(tokenizer)}.`,
     );
   }
   if (vocabulary === undefined || typeof getVocabulary !== 'function') {
@@ -105,8 +106,8 @@ export function checkTokenizer(tokenizer: unknown, vocabulary?: number): asserts
   }
   if (largest >= vocabulary) {
     throw new LoRAError(
-      `The tokenizer does not fit the model: its token ${show(token)} has number ${largest}, and the table of words ${vocabulary} rows. ` +
-        "Take the tokenizer.json that lies beside the model's weights.",
+      `The tokenizer does not fit the model: its token ${show(token)} has number ${largest}, and the table of ` +
+        `words ${vocabulary} rows. Take the tokenizer.json that lies beside the model's weights.`,
     );
   }
 }
@@ -174,7 +175,8 @@ function checkNumbers(encoded: readonly Encoded[], vocabulary = Infinity): void 
     const wrong = ids.find(number => !Number.isInteger(number) || number < 0 || number >= vocabulary);
     if (wrong !== undefined || !Array.isArray(ids)) {
       throw new LoRAError(
-        `The tokenizer does not fit the model: it gives the number ${show(wrong)}, and the table of words has ${vocabulary} rows.`,
+        `The tokenizer does not fit the model: it gives the number ${show(wrong)}, and the table of words has ` +
+          `${vocabulary} rows.`,
       );
     }
   }

@@ -137,7 +137,8 @@ test('a head and biases go to PEFT and come back, for the model that has the hea
   expect(again.config.trainable.sort()).toEqual(['classes', 'hidden']);
 
   await expect(exportPEFT(adapter, model)).rejects.toThrow(
-    'The adapter has a new head after "norm": hidden (Dense), classes (Dense), which the model has not. Pass the model that has it',
+    'The adapter has a new head after "norm": hidden (Dense), classes (Dense), which the model has not. Pass the ' +
+      'model that has it',
   );
   const withoutHead = applyLoRA(model, {rank: 2, targets: ['outer']});
   const files2 = await exportPEFT(getAdapter(withoutHead), model);

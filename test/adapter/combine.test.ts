@@ -98,7 +98,8 @@ describe.each(BACKENDS)('on %s', backend => {
   });
 
   test.each([
-    // Trimmed to 2 of 4: [4, -3, 0, 0], [0, 5, 2, 0], [0, -4, 3, 0]. Signs by total: +, −, +; by number of signs: +, −, +.
+    // Trimmed to 2 of 4: [4, -3, 0, 0], [0, 5, 2, 0], [0, -4, 3, 0]. Signs by total: +, −, +; by number of signs: +, −,
+    // +.
     ['total', [4, -3.5, 2.5, 0]],
     ['frequency', [4, -3.5, 2.5, 0]],
   ] as const)(
@@ -372,7 +373,8 @@ describe('combineAdapters', () => {
   test('refuses what is no list of adapters with weights', () => {
     expect(() => combineAdapters([])).toThrow('and not an empty one');
     expect(() => combineAdapters([{adapter: written({x: ONE}), weight: NaN}, {} as WeightedAdapter])).toThrow(
-      'Entry 0: weight must be a finite number, got NaN.\nEntry 1: An adapter is needed, such as getAdapter and loadAdapter return, got undefined.',
+      'Entry 0: weight must be a finite number, got NaN.\nEntry 1: An adapter is needed, such as getAdapter and ' +
+        'loadAdapter return, got undefined.',
     );
   });
 });

@@ -3,7 +3,10 @@ import {importPEFT, type KeyMap, LoRAError} from '../../src';
 import {encodeSafetensors} from '../../src/formats/safetensors';
 import {useBackend, withoutLeaks} from '../helpers';
 
-/** Seconds of this process's own time. What is tested here took minutes when it was not bounded; machines differ, and have more to do. */
+/**
+ * Seconds of this process's own time. What is tested here took minutes when it was not bounded; machines differ, and
+ * have more to do.
+ */
 const PATIENCE = 8;
 
 /** A PEFT adapter with a rank-1 update of each module. */

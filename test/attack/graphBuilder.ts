@@ -13,7 +13,10 @@ export interface GraphConstant {
 /** More numbers are in no tensor of these graphs. */
 const MOST = 600;
 
-/** Builds a graph node by node. Each is tried on tensors, so that what stands in the graph is valid for one size of its inputs. */
+/**
+ * Builds a graph node by node. Each is tried on tensors, so that what stands in the graph is valid for one size of its
+ * inputs.
+ */
 export class GraphBuilder {
   readonly nodes: GraphNode[] = [];
   readonly constants: Record<string, GraphConstant> = {};

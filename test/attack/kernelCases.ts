@@ -327,7 +327,9 @@ const stridedSlice = (random: Random): KernelCase => {
   const strides = shape.map((_, i) => (shrunk & (1 << i) ? 1 : pick(random, [1, 1, 2, 3, -1, -2])));
   const [beginMask, endMask] = [mask() & ~shrunk, mask() & ~shrunk];
   return {
-    what: `stridedSlice from ${String(begin)} to ${String(end)} by ${String(strides)}, masks ${beginMask}, ${endMask}, ${shrunk}`,
+    what:
+      `stridedSlice from ${String(begin)} to ${String(end)} by ${String(strides)}, masks ${beginMask}, ${endMask}, ` +
+      `${shrunk}`,
     operands: [{shape, ...(random() < 0.3 ? {below: 100} : {})}],
     compute: x => tf.stridedSlice(x, begin, end, strides, beginMask, endMask, 0, 0, shrunk),
     isLinear: true,

@@ -25,8 +25,8 @@ export interface Attack {
   /** Models that must not change. */
   models: readonly tf.LayersModel[];
   /**
-   * Loads files, uses what they hold, and frees it. What is not whole should be refused with a `LoRAError`; what is loaded all the same must be
-   * what the files say, or a `WrongLoad` is thrown.
+   * Loads files, uses what they hold, and frees it. What is not whole should be refused with a `LoRAError`; what is
+   * loaded all the same must be what the files say, or a `WrongLoad` is thrown.
    */
   use(parts: Parts): Promise<void>;
 }

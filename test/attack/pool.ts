@@ -3,7 +3,9 @@ import {readFileSync} from 'node:fs';
 import {join} from 'node:path';
 import type {Job, Outcome} from './job';
 
-/** What one file may take. The time is the worker's own, where the system tells it: other programs may keep it waiting. */
+/**
+ * What one file may take. The time is the worker's own, where the system tells it: other programs may keep it waiting.
+ */
 const SECONDS = 2;
 const SECONDS_BY_THE_CLOCK = 30;
 const MEGABYTES = 1500;
@@ -11,7 +13,10 @@ const MEGABYTES = 1500;
 const SECONDS_TO_START = 120;
 const CLOCK_TICKS = 100;
 
-/** A process that attacks the library with one file after the other. It is killed and replaced when a file takes too long or too much. */
+/**
+ * A process that attacks the library with one file after the other. It is killed and replaced when a file takes too
+ * long or too much.
+ */
 export class Worker {
   private child: ChildProcess | undefined;
   private readonly warm = new Set<string>();

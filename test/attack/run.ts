@@ -1,5 +1,6 @@
-// Attacks the library with damaged files of every kind, and with valid graphs: `run.ts [--files N] [--kind NAME] [--seed N] [--report FILE]`. A
-// file that shows a fault is told by its kind and its seed; with these and `--files 1` it is tried again.
+// Attacks the library with damaged files of every kind, and with valid graphs:
+// `run.ts [--files N] [--kind NAME] [--seed N] [--report FILE]`. A file that shows a fault is told by its kind and its
+// seed; with these and `--files 1` it is tried again.
 
 import {mkdirSync, writeFileSync} from 'node:fs';
 import {availableParallelism} from 'node:os';

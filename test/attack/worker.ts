@@ -1,4 +1,5 @@
-// Attacks the library with one damaged file after the other, in a process that the runner can kill: `worker.ts`, told `{kind, seed}` by message.
+// Attacks the library with one damaged file after the other, in a process that the runner can kill: `worker.ts`, told
+// `{kind, seed}` by message.
 
 import process from 'node:process';
 import * as tf from '@tensorflow/tfjs';
@@ -59,7 +60,8 @@ async function carryOut({kind, seed}: Job): Promise<Outcome> {
     result = 'refused';
   }
   const left = tf.memory();
-  // A kernel of tfjs that refuses its inputs may leave a buffer behind, and graphs are run for sizes that they turn out not to be for.
+  // A kernel of tfjs that refuses its inputs may leave a buffer behind, and graphs are run for sizes that they turn out
+  // not to be for.
   const leavesBuffers = attack.make === undefined && left.numDataBuffers !== numDataBuffers;
   if (left.numTensors !== numTensors || leavesBuffers) {
     const [tensors, buffers] = [left.numTensors - numTensors, left.numDataBuffers - numDataBuffers];

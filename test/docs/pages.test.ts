@@ -85,7 +85,9 @@ test('the code of every page compiles in strict mode', () => {
       ({messageText, start = 0}) => {
         const place = [...source.text.slice(0, start).matchAll(/\/\/ (\S+\.md:\d+)\n/g)].at(-1)?.[1] ?? page;
         const line = source.text.slice(0, start).split('\n').length - 1;
-        return `${place}: ${source.text.split('\n')[line]!.trim()}: ${ts.flattenDiagnosticMessageText(messageText, '\n')}`;
+        return (
+          `${place}: ${source.text.split('\n')[line]!.trim()}: ` + ts.flattenDiagnosticMessageText(messageText, '\n')
+        );
       },
     );
   });

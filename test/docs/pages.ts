@@ -64,7 +64,10 @@ export function blocksOf(page: string, ...languages: string[]): Block[] {
   return languages.length === 0 ? blocks : blocks.filter(({language}) => languages.includes(language));
 }
 
-/** What a page says that its code prints: in the fence without a language that follows it. A bar of progress is left out. */
+/**
+ * What a page says that its code prints: in the fence without a language that follows it. A bar of progress is left
+ * out.
+ */
 export function printedBy(page: string): string[] {
   const blocks = blocksOf(page);
   const outputs = blocks.filter(({language}, i) => {
@@ -115,8 +118,9 @@ const DOORS = {
 };
 
 /**
- * The TypeScript of a page as one program: `run` runs its blocks in order. Each block knows what those before it declared, and may declare a name
- * again. Names that the page uses and does not import come from its surroundings, or from the doors of the library.
+ * The TypeScript of a page as one program: `run` runs its blocks in order. Each block knows what those before it
+ * declared, and may declare a name again. Names that the page uses and does not import come from its surroundings, or
+ * from the doors of the library.
  */
 export function programOf(page: string): string {
   const blocks = blocksOf(page, 'ts');

@@ -125,16 +125,20 @@ export class DigitPage {
     return this.text('#message-text');
   }
 
-  /** How many tensors the worker holds: as soon as they are `least`, or after ten seconds. A prediction under way holds some more. */
-  async tensors(least: number): Promise<number> {
+  /**
+   * How many tensors the worker holds: once they are as many as expected, or after ten seconds. A prediction that is
+   * under way holds more.
+   */
+  async tensors(expected = Infinity): Promise<number> {
     const [worker] = this.page.workers();
     const last = Date.now() + 10_000;
     for (;;) {
       const count = await worker!.evaluate(() => {
-        const {_tfengine} = globalThis as unknown as {_tfengine: {memory(): {numTensors: number}}}; // where tfjs keeps it
+        // where tfjs keeps it
+        const {_tfengine} = globalThis as unknown as {_tfengine: {memory(): {numTensors: number}}};
         return _tfengine.memory().numTensors;
       });
-      if (count <= least || Date.now() > last) {
+      if (count <= expected || Date.now() > last) {
         return count;
       }
       await this.page.waitForTimeout(100);

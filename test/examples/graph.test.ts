@@ -12,7 +12,8 @@ import {graphOf, input, node} from '../graph/graphs';
 import {random, useBackend, withoutLeaks} from '../helpers';
 import {MemoryHandler} from '../models';
 
-// The example, run on few pictures; and on a sentence encoder that is a small one like USE-Lite, whose package is not installed.
+// The example, run on few pictures; and on a sentence encoder that is a small one like USE-Lite, whose package is not
+// installed.
 
 /** Trains by each method, and gives their accuracies and that of the graph which was written and loaded. */
 async function outcomeOf(task: Task): Promise<Record<'probe' | 'lora' | 'full' | 'again', number>> {
@@ -93,24 +94,27 @@ function mails(count: number): Mail[] {
   });
 }
 
-test('an encoder behind what no layer computes learns to tell spam, and its graph is written and loaded again', async () => {
-  await useBackend('wasm');
-  const graph = await smallEncoder();
-  await withoutLeaks(async () => {
-    const epochs = {probe: 3, lora: 12, full: 12};
-    const data = {train: mails(48), test: mails(24)};
-    const task = await spamTask(graph, VOCABULARY, data, {
-      epochs,
-      rates: {probe: 3e-3, lora: 1e-2},
-      batch: 16,
-      seeds: [1],
-      rank: 4,
+test(
+  'an encoder behind what no layer computes learns to tell spam, and its graph is written and ' + 'loaded again',
+  async () => {
+    await useBackend('wasm');
+    const graph = await smallEncoder();
+    await withoutLeaks(async () => {
+      const epochs = {probe: 3, lora: 12, full: 12};
+      const data = {train: mails(48), test: mails(24)};
+      const task = await spamTask(graph, VOCABULARY, data, {
+        epochs,
+        rates: {probe: 3e-3, lora: 1e-2},
+        batch: 16,
+        seeds: [1],
+        rank: 4,
+      });
+      const {lora, again} = await outcomeOf(task);
+      expect(lora).toBeGreaterThan(0.9);
+      expect(again).toBe(lora);
     });
-    const {lora, again} = await outcomeOf(task);
-    expect(lora).toBeGreaterThan(0.9);
-    expect(again).toBe(lora);
-  });
-});
+  },
+);
 
 test('a text is cut into the pieces that are likeliest together', () => {
   const cut = makeCutter([

@@ -62,27 +62,31 @@ describeUnless(ENCODER.missing ?? MISSING_BROWSER, 'the page that teaches an enc
     await page.screenshot({path: join(SCREENSHOTS, 'before.png'), fullPage: true});
   });
 
-  test('once most sentences are grouped by mood, they are near those of their own mood, and the others nearer than before', async () => {
-    /** The share of the four nearest that have the same mood. */
-    const share = async (when: 'before' | 'after', grouped: boolean) => {
-      const sentences = Array.from({length: COUNT}, (_, i) => i).filter(sentence => isGrouped(sentence) === grouped);
-      let alike = 0;
-      for (const sentence of sentences) {
-        alike += (await near(sentence, when)).filter(other => areAlike(sentence, other)).length;
-      }
-      return alike / (4 * sentences.length);
-    };
-    await page.click('#example');
-    longest = await longestTask(page, async () => {
-      await page.click('#learn');
-      await says('Learned');
-    });
-    const before = await share('before', false);
-    expect(before).toBeLessThan(0.6);
-    expect(await share('after', false)).toBeGreaterThan(before + 0.1);
-    expect(await share('after', true)).toBeGreaterThan(0.9);
-    await page.screenshot({path: join(SCREENSHOTS, 'after.png'), fullPage: true});
-  });
+  test(
+    'once most sentences are grouped by mood, they are near those of their own mood, and the others nearer than ' +
+      'before',
+    async () => {
+      /** The share of the four nearest that have the same mood. */
+      const share = async (when: 'before' | 'after', grouped: boolean) => {
+        const sentences = Array.from({length: COUNT}, (_, i) => i).filter(sentence => isGrouped(sentence) === grouped);
+        let alike = 0;
+        for (const sentence of sentences) {
+          alike += (await near(sentence, when)).filter(other => areAlike(sentence, other)).length;
+        }
+        return alike / (4 * sentences.length);
+      };
+      await page.click('#example');
+      longest = await longestTask(page, async () => {
+        await page.click('#learn');
+        await says('Learned');
+      });
+      const before = await share('before', false);
+      expect(before).toBeLessThan(0.6);
+      expect(await share('after', false)).toBeGreaterThan(before + 0.1);
+      expect(await share('after', true)).toBeGreaterThan(0.9);
+      await page.screenshot({path: join(SCREENSHOTS, 'after.png'), fullPage: true});
+    },
+  );
 
   test('the thread of the page is never busy for more than 100 ms', () => {
     expect(longest).toBeLessThan(100);

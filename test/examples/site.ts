@@ -13,7 +13,9 @@ export const MISSING_BROWSER = existsSync(CHROMIUM)
   ? undefined
   : `No browser at ${CHROMIUM}: install Debian's package chromium, or name another in CHROMIUM.`;
 
-/** `describe`, where there is a browser; else its tests are skipped, or with `CI=true` fail, and say what is missing. */
+/**
+ * `describe`, where there is a browser; else its tests are skipped, or with `CI=true` fail, and say what is missing.
+ */
 export function describeInBrowser(name: string, tests: () => void): void {
   describeUnless(MISSING_BROWSER, name, tests);
 }
@@ -66,8 +68,8 @@ interface TraceEvent {
 }
 
 /**
- * The longest that the page's own thread works at one stretch while `f` runs, in milliseconds. It is the thread's time, not the wall's, so
- * that other programs on the machine do not count.
+ * The longest that the page's own thread works at one stretch while `f` runs, in milliseconds. It is the thread's time,
+ * not the wall's, so that other programs on the machine do not count.
  */
 export async function longestTask(page: Page, f: () => Promise<void>): Promise<number> {
   const browser = page.context().browser()!;

@@ -2,7 +2,8 @@ import {checksumOf} from '../../src/formats/checksum';
 
 const bytes = (...values: number[]) => Uint8Array.from(values).buffer;
 
-// Of each checksum the first 32 bits are those of FNV-1a, whose numbers for some texts are published (draft-eastlake-fnv, appendix C).
+// Of each checksum the first 32 bits are those of FNV-1a, whose numbers for some texts are published
+// (draft-eastlake-fnv, appendix C).
 test.each([
   ['', '811c9dc5'],
   ['a', 'e40c292c'],

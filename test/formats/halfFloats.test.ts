@@ -12,7 +12,10 @@ function numberOf(bits: number): number {
   return view.getFloat32(0);
 }
 
-/** The nearest of `candidates`, which ascend, to a number between two of them; of two equally near, the one at an even place. */
+/**
+ * The nearest of `candidates`, which ascend, to a number between two of them; of two equally near, the one at an even
+ * place.
+ */
 function nearest(candidates: number[], value: number): number {
   const above = candidates.findIndex(candidate => candidate >= value);
   const [low, high] = [candidates[above - 1]!, candidates[above]!];

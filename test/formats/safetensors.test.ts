@@ -113,7 +113,8 @@ describe('is refused:', () => {
     [
       'a name twice',
       file(
-        '{"a":{"dtype":"F32","shape":[],"data_offsets":[0,4]},"\\u0061" :{"dtype":"F32","shape":[],"data_offsets":[4,8]}}',
+        '{"a":{"dtype":"F32","shape":[],"data_offsets":[0,4]},"\\u0061" ' +
+          ':{"dtype":"F32","shape":[],"data_offsets":[4,8]}}',
         TWO,
       ),
       /"a": there twice/,

@@ -139,7 +139,7 @@ describe.each(WAYS)('a head from %s', (_, throughFile) => {
   });
 });
 
-test('a head whose config leaves out its initializers is made without the orthogonal ones that tfjs takes for them', () => {
+test('a head whose config leaves out its initializers is made without the orthogonal ones of tfjs', () => {
   const {model: base} = mlp();
   const lstm = layers.lstm({units: 300, recurrentInitializer: 'zeros', name: 'inner'});
   const steps = [

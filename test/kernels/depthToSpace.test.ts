@@ -3,7 +3,8 @@ import '../../src/kernels/backends';
 import {BACKENDS, numbers, random, useBackend} from '../helpers';
 import {expectAgreement} from './agreement';
 
-// Each output is one of the inputs, so the gradient for an upstream dy must have dy at that input. That place is read off the forward pass.
+// Each output is one of the inputs, so the gradient for an upstream dy must have dy at that input. That place is read
+// off the forward pass.
 
 describe.each(BACKENDS)('on %s', backend => {
   beforeAll(() => useBackend(backend));

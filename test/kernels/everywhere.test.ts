@@ -4,7 +4,8 @@ import {nameOf, readReports} from './everywhere/report';
 
 const ROOT = join(__dirname, '../..');
 
-// The suite runs outside of jest, in a process or a page for each backend. It is over before the tests are named, since they are its cases.
+// The suite runs outside of jest, in a process or a page for each backend. It is over before the tests are named, since
+// they are its cases.
 const {status} = spawnSync(process.execPath, ['--import', 'tsx', join(__dirname, 'everywhere/run.ts')], {
   cwd: ROOT,
   stdio: ['ignore', 'ignore', 'inherit'],

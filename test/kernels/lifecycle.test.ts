@@ -5,7 +5,10 @@ import {wasmKernels} from '../../src/kernels/wasm/wasmKernels';
 
 // Each order of imports needs a process of its own.
 
-/** What a plain conv net of tfjs comes to on the current backend when it trains after `script`, and what stands in the tables then. */
+/**
+ * What a plain conv net of tfjs comes to on the current backend when it trains after `script`, and what stands in the
+ * tables then.
+ */
 function run(script: string): unknown {
   const code = `
     import {createRequire} from 'node:module';
@@ -49,7 +52,8 @@ function run(script: string): unknown {
 const ON_WASM = {backend: 'wasm', trained: [2, 2, 2, 2], ours: wasmKernels.length, warnings: []};
 
 const SET = `await tf.setBackend('wasm');`;
-const AGAIN = `const factory = tf.findBackendFactory('wasm'); tf.removeBackend('wasm'); tf.registerBackend('wasm', factory);`;
+const AGAIN =
+  "const factory = tf.findBackendFactory('wasm'); tf.removeBackend('wasm'); tf.registerBackend('wasm', factory);";
 
 test.each([
   ['library, package, set', `await lib(); wasm(); ${SET}`],
@@ -69,15 +73,20 @@ test.each([
   expect(run(script)).toEqual(ON_WASM);
 });
 
-test('a second copy of a backend’s package, which puts its own kernels in place, gets ours when the backend is set again', () => {
-  const script = `await lib(); wasm(); ${SET} wasmAgain(); const lost = ours().length; ${SET} warnings.splice(0, 0, lost);`;
-  const {warnings, ...found} = run(script) as {warnings: [number, ...string[]]};
-  const {warnings: _, ...expected} = ON_WASM;
-  expect(found).toEqual(expected);
-  const [lost, ...ofTfjs] = warnings;
-  expect(lost).toBeLessThan(wasmKernels.length);
-  expect(ofTfjs.every(warning => warning.includes('already registered'))).toBe(true);
-});
+test(
+  'a second copy of a backend’s package, which puts its own kernels in place, gets ours when the backend is set ' +
+    'again',
+  () => {
+    const script =
+      `await lib(); wasm(); ${SET} wasmAgain(); const lost = ours().length; ${SET} warnings.splice(0, ` + '0, lost);';
+    const {warnings, ...found} = run(script) as {warnings: [number, ...string[]]};
+    const {warnings: _, ...expected} = ON_WASM;
+    expect(found).toEqual(expected);
+    const [lost, ...ofTfjs] = warnings;
+    expect(lost).toBeLessThan(wasmKernels.length);
+    expect(ofTfjs.every(warning => warning.includes('already registered'))).toBe(true);
+  },
+);
 
 test('without its package no kernel is registered for a backend', () => {
   expect(run(`await lib();`)).toEqual({backend: 'cpu', trained: [2, 2, 2, 2], ours: 0, warnings: []});

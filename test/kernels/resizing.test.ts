@@ -2,7 +2,8 @@ import * as tf from '@tensorflow/tfjs';
 import '../../src/kernels/backends';
 import {BACKENDS, numbers, random, useBackend} from '../helpers';
 
-// A resize is linear: the gradient in a pixel is what an image of that pixel alone gives, times the gradient of the result.
+// A resize is linear: the gradient in a pixel is what an image of that pixel alone gives, times the gradient of the
+// result.
 const SHAPE: [number, number, number, number] = [2, 2, 3, 1];
 const SIZES: [number, number][] = [
   [4, 6],

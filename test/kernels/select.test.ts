@@ -14,7 +14,8 @@ describe.each(BACKENDS)('on %s', backend => {
   });
 
   test('a causal mask, the band below the diagonal, can be made again and again', () => {
-    // tfjs's own attention makes one at each call. The kernel of wasm wrote beyond it until the memory was out of order.
+    // tfjs's own attention makes one at each call. The kernel of wasm wrote beyond it until the memory was out of
+    // order.
     for (let length = 2; length < 40; length++) {
       tf.tidy(() => {
         const mask = numbers(tf.linalg.bandPart(tf.ones([1, length, length], 'bool'), -1, 0));

@@ -67,7 +67,7 @@ test.each<[what: string, make: () => Specimen, config: LoRAConfig, layer: string
   },
 );
 
-test('as in a stock model, the flag of the model reaches all that trains in its own layers, and nothing that is frozen', () => {
+test('as in a stock model, the flag of the model reaches all that trains in its layers, and nothing frozen', () => {
   const adapted = applyLoRA(mlp().model, {rank: 2, targets: ['hidden'], trainable: ['head'], bias: 'adapted'});
   const flags = adapted.layers.map(isTrainable);
   adapted.trainable = false;

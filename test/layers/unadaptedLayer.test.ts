@@ -94,7 +94,10 @@ function data({shape}: Stock): tf.Tensor {
   return random([6, ...shape] as [number, number], 3);
 }
 
-/** A layer's config as a file holds it, without what tfjs itself does not keep: undefined, and the name of a stack of cells. */
+/**
+ * A layer's config as a file holds it, without what tfjs itself does not keep: undefined, and the name of a stack of
+ * cells.
+ */
 function configOf(layer: tf.layers.Layer): unknown {
   const json = JSON.stringify(layer.getConfig(), (_, value: unknown) => value ?? null);
   return JSON.parse(json.replace(/stacked_rnn_cells_StackedRNNCells\d+/g, 'stack'));

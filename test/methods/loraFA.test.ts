@@ -99,29 +99,32 @@ describe.each(BACKENDS)('on %s', backend => {
     expect(predictions(applyLoRA(model, read), inputs)).toEqual(predictions(adapted, inputs));
   });
 
-  test('an adapter of another method predicts at once, and the model refuses to train until it is compiled again', async () => {
-    const specimen = mlp();
-    const {model, inputs} = specimen;
-    const adapter = adapterOf(model, 'lora-fa', 7);
-    const adapted = applyLoRA(model, {rank: 3});
-    await train(adapted, specimen.inputs);
-    const own = getAdapter(adapted);
-    const before = predictions(adapted, inputs);
+  test(
+    'an adapter of another method predicts at once, and the model refuses to train until it is ' + 'compiled again',
+    async () => {
+      const specimen = mlp();
+      const {model, inputs} = specimen;
+      const adapter = adapterOf(model, 'lora-fa', 7);
+      const adapted = applyLoRA(model, {rank: 3});
+      await train(adapted, specimen.inputs);
+      const own = getAdapter(adapted);
+      const before = predictions(adapted, inputs);
 
-    setAdapter(adapted, adapter);
-    expect(predictions(adapted, inputs)).toEqual(predictions(applyLoRA(model, adapter), inputs));
-    expect(trainableVariables(adapted)).toHaveLength(Object.keys(adapter.config.layers).length);
-    const y = model.predict(inputs[0]!) as tf.Tensor;
-    await expect(adapted.fit(inputs[0]!, y, {verbose: 0})).rejects.toThrow(
-      /Layer ".*" has an update of the method "lora-fa", and the model was compiled for one of "lora"\. Call model\.compile/,
-    );
-    await train(adapted, specimen.inputs);
+      setAdapter(adapted, adapter);
+      expect(predictions(adapted, inputs)).toEqual(predictions(applyLoRA(model, adapter), inputs));
+      expect(trainableVariables(adapted)).toHaveLength(Object.keys(adapter.config.layers).length);
+      const y = model.predict(inputs[0]!) as tf.Tensor;
+      await expect(adapted.fit(inputs[0]!, y, {verbose: 0})).rejects.toThrow(
+        /Layer ".*" has an update of the method "lora-fa", and the model was compiled for one of "lora"\. Call model\.compile/,
+      );
+      await train(adapted, specimen.inputs);
 
-    setAdapter(adapted, own);
-    expect(predictions(adapted, inputs)).toEqual(before);
-    const again = await reloaded(adapted);
-    expect(predictions(again, inputs)).toEqual(before);
-  });
+      setAdapter(adapted, own);
+      expect(predictions(adapted, inputs)).toEqual(before);
+      const again = await reloaded(adapted);
+      expect(predictions(again, inputs)).toEqual(before);
+    },
+  );
 
   test('after a visit of another method the compiled model goes on training', async () => {
     const specimen = mlp();
@@ -190,7 +193,8 @@ test('adapters are scaled and added up, and those of different methods are not',
 test('a method that does not exist is refused, in options and in files', () => {
   const {model} = mlp();
   const known =
-    'method must be one of "lora", "dora", "lora-fa", "pissa", "olora", "ia3", "ia3-feedforward", "vera", "loha", "lokr", got "vega".';
+    'method must be one of "lora", "dora", "lora-fa", "pissa", "olora", "ia3", "ia3-feedforward", "vera", "loha", ' +
+    '"lokr", got "vega".';
   expect(() => applyLoRA(model, {method: 'vega'})).toThrow(known);
   expect(() => applyLoRA(model, {overrides: [{targets: ['head'], method: 'vega'}]})).toThrow(known);
   const adapter = adapterOf(model, 'lora-fa', 7);

@@ -87,7 +87,7 @@ describe.each(BACKENDS)('on %s', backend => {
     expect(changeOf(base, half, 'dense')).toBeAllClose(changeOf(base, model, 'dense').map(value => value / 2));
   });
 
-  test('VeRA trains one number for each of the rank and for each output, and all layers have parts of the same factors', () => {
+  test('VeRA trains one number for each of the rank and for each output, and all layers share their factors', () => {
     const {base, model, adapter} = adaptedModel({method: 'vera', rank: 3});
     expect(
       trainableVariables(model)

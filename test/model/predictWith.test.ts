@@ -32,7 +32,7 @@ function rowsOf(tensor: tf.Tensor): number[][] {
 describe.each(BACKENDS)('on %s', backend => {
   beforeAll(() => useBackend(backend));
 
-  test('each row is predicted under its own adapter, as by itself, and the own adapter is back afterwards', async () => {
+  test('each row is predicted under its own adapter, as by itself; the former adapter is back then', async () => {
     const {model, inputs} = mlp();
     const [one, other] = adaptersFor(model, [1, 3]) as [Adapter, Adapter];
     const adapted = applyLoRA(model, {rank: 2});

@@ -58,7 +58,8 @@ afterEach(() => {
 
 describe('a class of the user that is not registered', () => {
   const LEFT =
-    "is a Mix, which LoRA does not know. It has mix_Kernel [15, 4]. To adapt these or some of them, register it: registerAdaptable('Mix', {weights: ['mix_Kernel']}).";
+    'is a Mix, which LoRA does not know. It has mix_Kernel [15, 4]. To adapt these or some of them, register it: ' +
+    "registerAdaptable('Mix', {weights: ['mix_Kernel']}).";
 
   test("is left by 'all', which says why and how to register it, with the weights that it has", () => {
     expect(loraClassOf('Mix')).toBeUndefined();

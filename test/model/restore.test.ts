@@ -19,7 +19,10 @@ import {
   train,
 } from '../models';
 
-/** Layers whose weights have constraints, and an input for them. Training leaves constraints out of account, loading does not. */
+/**
+ * Layers whose weights have constraints, and an input for them. Training leaves constraints out of account, loading
+ * does not.
+ */
 function constrained(): Specimen {
   const {layers} = tf;
   const [nonNeg, maxNorm] = [tf.constraints.nonNeg(), tf.constraints.maxNorm({maxValue: 0.1, axis: 0})];

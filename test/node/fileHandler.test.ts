@@ -225,7 +225,8 @@ describe('a load', () => {
   test('names the weights file that is missing', async () => {
     const handler = writeModel([{paths: ['gone.bin'], weights: []}]);
     await expect(load(handler)).rejects.toThrow(
-      `There is no file ${join(folder, 'gone.bin')}. ${join(folder, 'model.json')} names it: put the weights beside the JSON.`,
+      `There is no file ${join(folder, 'gone.bin')}. ${join(folder, 'model.json')} names it: put the weights ` +
+        'beside the JSON.',
     );
   });
 
@@ -244,7 +245,8 @@ describe('a load', () => {
     ['{"modelTopology": {}, "weightsManifest": null}', '"weightsManifest" is not a list'],
     ['{"modelTopology": {}, "weightsManifest": [{"paths": ["a"]}]}', 'is not a list'],
     [
-      '{"modelTopology": {}, "weightsManifest": [{"paths": [], "weights": [{"name": "a", "shape": [-1], "dtype": "float32"}]}]}',
+      '{"modelTopology": {}, "weightsManifest": [{"paths": [], "weights": [{"name": "a", "shape": [-1], "dtype": ' +
+        '"float32"}]}]}',
       'is not a list',
     ],
   ])('refuses %s', async (text, message) => {

@@ -1,4 +1,5 @@
-// A process that saves to one place, or reads from it, until its time is over: `saver.ts <what> <path> <n> <milliseconds>`.
+// A process that saves to one place, or reads from it, until its time is over:
+// `saver.ts <what> <path> <n> <milliseconds>`.
 
 import {argv, stdout} from 'node:process';
 import * as tf from '@tensorflow/tfjs';

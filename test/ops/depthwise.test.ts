@@ -55,7 +55,9 @@ function spreading(size: number, rate: number): tf.Tensor2D {
   );
 }
 
-/** `x ∗ (W + s·A·B)` by tfjs's own operations, with a kernel that has zeros between its entries for one that is dilated. */
+/**
+ * `x ∗ (W + s·A·B)` by tfjs's own operations, with a kernel that has zeros between its entries for one that is dilated.
+ */
 function plain({channels, multiplier, kernelSize: [kh, kw], strides, dilations, padding, rank}: Case) {
   return (x: tf.Tensor, w: tf.Tensor, a: tf.Tensor, b: tf.Tensor) => {
     const columns = channels * multiplier;

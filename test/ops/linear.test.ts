@@ -242,7 +242,7 @@ describe.each(BACKENDS)('on %s', backend => {
       });
     });
 
-    test('has the gradients of the formula where A is fixed, and keeps its rank of channels instead of its input', async () => {
+    test('has the gradients of the formula where A is fixed, and keeps channels, not its input', async () => {
       const wanted = await on('cpu', () => expected(form));
       await useBackend(backend);
       const {a, kernel, ...inputs} = inputsOf(form);

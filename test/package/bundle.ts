@@ -1,5 +1,5 @@
-// Bundles a program that imports the library for its side effects alone, as it is published, with each of four bundlers, and runs what
-// comes out. Prints what tfjs has then, as JSON: `bundle.ts`.
+// Bundles a program that imports the library for its side effects alone, as it is published, with each of four
+// bundlers, and runs what comes out. Prints what tfjs has then, as JSON: `bundle.ts`.
 
 import {spawnSync} from 'node:child_process';
 import {cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync} from 'node:fs';

@@ -11,7 +11,10 @@ jest.setTimeout(120_000);
 const ROOT = join(__dirname, '../..');
 const TFJS = 'node_modules/@tensorflow/tfjs/dist';
 
-/** A step of training, and an adapter through its bytes: what `lora_B` is after the step, and what it is when it is read again. */
+/**
+ * A step of training, and an adapter through its bytes: what `lora_B` is after the step, and what it is when it is read
+ * again.
+ */
 const STEP = `async (tf, lora) => {
   await tf.setBackend('cpu');
   const base = tf.sequential({layers: [tf.layers.dense({units: 2, inputShape: [3], name: 'fc'})]});

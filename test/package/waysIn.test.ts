@@ -9,7 +9,10 @@ const ROOT = process.cwd();
 const MODULES = join(ROOT, 'node_modules');
 const HAS_TFJS_NODE = existsSync(join(MODULES, '@tensorflow/tfjs-node'));
 
-/** Trains a step with `tf` and `lora`, merges, and says `TRAINED` if the merged model computes what the adapted one does. */
+/**
+ * Trains a step with `tf` and `lora`, merges, and says `TRAINED` if the merged model computes what the adapted one
+ * does.
+ */
 const STEP = `
 async function step(tf, lora, {digitReader, turnedDigits}) {
   const base = digitReader();

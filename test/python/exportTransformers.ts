@@ -1,5 +1,5 @@
-// Compares all-MiniLM-L6-v2 with what PyTorch computed, and trains an adapter on it and on each tiny model of the fixtures, which PEFT is
-// then to load:
+// Compares all-MiniLM-L6-v2 with what PyTorch computed, and trains an adapter on it and on each tiny model of the
+// fixtures, which PEFT is then to load:
 //
 //     tsx test/python/exportTransformers.ts EXPECTED FOLDER
 

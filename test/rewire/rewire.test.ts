@@ -134,8 +134,9 @@ describe('custom layers', () => {
     expect(predictions(mergeLoRA(adapted), [x])).toEqual(predictions(model, [x]));
     expect(warn).toHaveBeenCalledTimes(1);
     expect(warn).toHaveBeenCalledWith(
-      'Layer "odd" (TestForgetful) has what its getConfig() does not return: factor. It is carried over, but a file of the model, plain or ' +
-        'adapted, would lose it. Return it from getConfig(), and take it in the constructor.',
+      'Layer "odd" (TestForgetful) has what its getConfig() does not return: factor. It is carried over, but a ' +
+        'file of the model, plain or adapted, would lose it. Return it from getConfig(), and take it in the ' +
+        'constructor.',
     );
   });
 

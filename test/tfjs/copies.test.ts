@@ -27,7 +27,9 @@ import {cnn, MemoryHandler, mlp} from '../models';
 
 type Tfjs = typeof tf;
 
-/** A second copy of tfjs, as npm installs one in the folder of another package: classes of its own, the same tensors. */
+/**
+ * A second copy of tfjs, as npm installs one in the folder of another package: classes of its own, the same tensors.
+ */
 let copy: Tfjs;
 /** One of another realm, as a frame has it: tensors of its own too. */
 let stranger: Tfjs;

@@ -19,8 +19,8 @@ const PASSED_OVER = [
 ];
 
 /**
- * All that a process has one of: the exports of tfjs with their methods, its engine and flags, kernels, gradients, classes of layers, handlers
- * of files, and the globals of JavaScript.
+ * All that a process has one of: the exports of tfjs with their methods, its engine and flags, kernels, gradients,
+ * classes of layers, handlers of files, and the globals of JavaScript.
  */
 export function globalsOf(tf: Tf): Globals {
   const found = new Map<string, unknown>();
@@ -66,7 +66,10 @@ export function globalsOf(tf: Tf): Globals {
   return found;
 }
 
-/** Where the globals differ between two times: `+` is new, `-` is gone, `≠` is another. What is inside of such a thing is not told again. */
+/**
+ * Where the globals differ between two times: `+` is new, `-` is gone, `≠` is another. What is inside of such a thing
+ * is not told again.
+ */
 export function differences(before: Globals, after: Globals): string[] {
   const changed = new Map<string, string>();
   for (const path of new Set([...before.keys(), ...after.keys()])) {

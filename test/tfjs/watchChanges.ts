@@ -1,4 +1,5 @@
-// Run by changes.test.ts in a process of its own: what changes in the globals of tfjs when the library is imported, and while it works.
+// Run by changes.test.ts in a process of its own: what changes in the globals of tfjs when the library is imported, and
+// while it works.
 
 import {createRequire} from 'node:module';
 import {pathToFileURL} from 'node:url';

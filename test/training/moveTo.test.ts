@@ -36,7 +36,10 @@ const OPTIMIZERS: readonly (readonly [string, () => tf.Optimizer])[] = [
   ['nested ones', () => loraPlus(accumulate(clipByGlobalNorm(adamW({learningRate: 0.01, epsilon: 1e-7}), 1), 2))],
 ];
 
-/** Trains a model with convolutions and normalizations, three steps before `between` and five after it. Gives its factors. */
+/**
+ * Trains a model with convolutions and normalizations, three steps before `between` and five after it. Gives its
+ * factors.
+ */
 async function train(optimizer: tf.Optimizer, between: (model: tf.LayersModel, data: tf.Tensor[]) => unknown) {
   const {model: base, inputs} = cnn();
   const model = applyLoRA(base, {rank: 2, targets: ['conv', 'head'], seed: 1});

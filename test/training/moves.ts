@@ -1,4 +1,5 @@
-// A process that moves trainings between all backends of Node, tfjs-node's among them, and says how far each is off one that stays.
+// A process that moves trainings between all backends of Node, tfjs-node's among them, and says how far each is off one
+// that stays.
 
 import {stdout} from 'node:process';
 import * as tf from '@tensorflow/tfjs';

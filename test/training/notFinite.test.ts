@@ -86,7 +86,8 @@ describe.each(BACKENDS)('weights that are not finite under a loss that is, on %s
       const end = fit([scripted, spoil(model, {epoch: 1, batch: 2}), bestAdapter()]);
       await expect(end).rejects.toThrow(LoRAError);
       await expect(end).rejects.toThrow(
-        'In epoch 2 the weights of "hidden" were not finite any more, though the loss was 2. The model has its best adapter again, of epoch 1.',
+        'In epoch 2 the weights of "hidden" were not finite any more, though the loss was 2. The model has its ' +
+          'best adapter again, of epoch 1.',
       );
       expect(factors()).toEqual(first);
       dispose();

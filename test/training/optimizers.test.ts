@@ -6,7 +6,10 @@ import {BACKENDS, random, useBackend, withoutLeaks} from '../helpers';
 
 const SHAPES = [[7], [4, 8], [3, 3, 5, 2], [1], [33]];
 
-/** The variables, and what the optimizer keeps of them, after some steps by gradients that are the same for each optimizer. */
+/**
+ * The variables, and what the optimizer keeps of them, after some steps by gradients that are the same for each
+ * optimizer.
+ */
 async function trained(make: () => tf.Optimizer, steps: number): Promise<Float32Array[]> {
   const optimizer = make();
   const variables = SHAPES.map((shape, i) => tf.tidy(() => tf.variable(random(shape as [number], i + 1))));

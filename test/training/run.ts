@@ -1,4 +1,5 @@
-// A process that trains, saves checkpoints, and goes on where an earlier one was killed: `run.ts <place> <mode>`. It says how far it is.
+// A process that trains, saves checkpoints, and goes on where an earlier one was killed: `run.ts <place> <mode>`. It
+// says how far it is.
 
 import {argv, stdout} from 'node:process';
 import * as tf from '@tensorflow/tfjs';

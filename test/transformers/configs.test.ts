@@ -3,8 +3,9 @@ import {useBackend, withoutLeaks} from '../helpers';
 import {areClose, computed, configsOf, FAMILIES, faultOf} from './configs';
 
 /**
- * What transformers looks up and no prediction depends on, so that nothing here reads it: the rates of dropout, what training and generation
- * need, how a model is spread over machines, what is put out beside the result, and where files are.
+ * What transformers looks up and no prediction depends on, so that nothing here reads it: the rates of dropout, what
+ * training and generation need, how a model is spread over machines, what is put out beside the result, and where files
+ * are.
  */
 const HARMLESS = [
   ...['attention_probs_dropout_prob', 'hidden_dropout_prob', 'classifier_dropout', 'dropout', 'attention_dropout'],

@@ -115,8 +115,8 @@ export function areClose(one: readonly number[], other: readonly number[]): bool
 }
 
 /**
- * What is wrong with what becomes of a case: something else than PyTorch computes, a refusal of what is ordinary, or no refusal of what
- * transformers refuses. `undefined` if nothing is.
+ * What is wrong with what becomes of a case: something else than PyTorch computes, a refusal of what is ordinary, or no
+ * refusal of what transformers refuses. `undefined` if nothing is.
  */
 export function faultOf({values, odd}: ConfigCase, result: readonly number[] | LoRAError): string | undefined {
   if (result instanceof LoRAError) {

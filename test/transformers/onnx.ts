@@ -1,4 +1,5 @@
-// What the tests take of an ONNX file: a message of protocol buffers, https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
+// What the tests take of an ONNX file: a message of protocol buffers,
+// https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
 
 /** A tensor of float32 that the graph brings. */
 export interface OnnxTensor {

@@ -8,7 +8,10 @@ import {numbers, useBackend, withoutLeaks} from '../helpers';
 import {describeUnless, pretrained} from '../missing';
 import {readOnnx} from './onnx';
 
-/** What ONNX Runtime computed with the same file, and with an update that was added to its matrices (`test/python/make_paraphrase.py`). */
+/**
+ * What ONNX Runtime computed with the same file, and with an update that was added to its matrices
+ * (`test/python/make_paraphrase.py`).
+ */
 interface Expectation {
   ids: number[][];
   mask: number[][];
@@ -42,8 +45,9 @@ const QUERY_AND_VALUE: LoRAConfig = {
 };
 
 /**
- * The weights under the hub's names. In the file all but the matrices have these names after a prefix; a matrix is known by the node that multiplies by
- * it, `/model/model.0/auto_model/encoder/layer.0/attention/self/query/MatMul`, and is stored as `[in, out]`.
+ * The weights under the hub's names. In the file all but the matrices have these names after a prefix; a matrix is
+ * known by the node that multiplies by it, `/model/model.0/auto_model/encoder/layer.0/attention/self/query/MatMul`, and
+ * is stored as `[in, out]`.
  */
 function hubWeights(file: Uint8Array): Record<string, NamedValues> {
   const {tensors, nodes} = readOnnx(file);

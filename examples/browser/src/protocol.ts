@@ -1,4 +1,7 @@
-/** What the page asks of the worker, and what the worker tells the page. Everything here is copied from one to the other. */
+/**
+ * What the page asks of the worker, and what the worker tells the page. Everything here is copied from one to the
+ * other.
+ */
 import type {LabelledImages} from './format';
 
 /** The backends of tfjs, the fastest first, as a rule. */
@@ -24,7 +27,10 @@ export interface Engine {
   renameLabel(from: string, to: string): Promise<AdapterState>;
   /** The adapter as a file. */
   adapterFile(): Promise<NamedFile>;
-  /** Takes on the adapter in a file that `adapterFile` made, or in the two files of `saveAdapter(model, 'downloads://…')`. */
+  /**
+   * Takes on the adapter in a file that `adapterFile` made, or in the two files of
+   * `saveAdapter(model, 'downloads://…')`.
+   */
   openAdapter(files: File[]): Promise<AdapterState>;
   /** The adapted model without need of this library, as the files of a plain tfjs model. */
   mergedFiles(): Promise<NamedFile[]>;

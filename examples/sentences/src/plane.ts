@@ -22,8 +22,8 @@ export function inPlane(vectors: readonly Float32Array[]): [x: number, y: number
 }
 
 /**
- * The points turned and mirrored so that they lie as near as can be to where they were (orthogonal Procrustes): a plane has no top, and
- * what is shown one after the other should move no more than it has to.
+ * The points turned and mirrored so that they lie as near as can be to where they were (orthogonal Procrustes): a plane
+ * has no top, and what is shown one after the other should move no more than it has to.
  */
 export function turnedTowards(
   points: readonly [number, number][],

@@ -1,4 +1,7 @@
-/** What the page asks of the worker, and what the worker tells the page. Everything here is copied from one to the other. */
+/**
+ * What the page asks of the worker, and what the worker tells the page. Everything here is copied from one to the
+ * other.
+ */
 
 /** A sentence and the name of the group that it belongs to. */
 export interface Labelled {

@@ -63,10 +63,11 @@ export class GraphRewrite {
   }
 
   /**
-   * The topology and signature with the given new outputs, if any, and the names of constants that nothing needs any longer.
+   * The topology and signature with the given new outputs, if any, and the names of constants that nothing needs any
+   * longer.
    *
-   * An output of the graph that hangs on what the head was put on is now the head's. Where that are several, or none, the head's are the
-   * only ones.
+   * An output of the graph that hangs on what the head was put on is now the head's. Where that are several, or none,
+   * the head's are the only ones.
    */
   finished(ends: readonly NewEnd[]): {topology: object; signature: object | undefined; dropped: string[]} {
     const signature = structuredClone(signatureOf(this.graph.artifacts)) as Signature | undefined;

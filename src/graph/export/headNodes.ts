@@ -99,7 +99,10 @@ function globalPool(op: string): Writer {
   return (layer, input, out) => {
     const {dataFormat} = fieldsOf<ConvLayer>(layer);
     const axes = dataFormat === 'channelsLast' ? [1, 2] : [2, 3];
-    out.node(op, [input, out.constant('axes', tf.tensor1d(axes, 'int32'))], {keep_dims: {b: false}, Tidx: {type: 'DT_INT32'}}); // prettier-ignore
+    out.node(op, [input, out.constant('axes', tf.tensor1d(axes, 'int32'))], {
+      keep_dims: {b: false},
+      Tidx: {type: 'DT_INT32'},
+    });
   };
 }
 
@@ -160,7 +163,10 @@ const WRITERS: Readonly<Record<string, Writer>> = {
   Softmax: (_, input, out) => void out.activate(input, 'softmax'),
 };
 
-/** Why a layer cannot be written as nodes, as the rest of a sentence about it; `undefined` if it can, as far as its class goes. */
+/**
+ * Why a layer cannot be written as nodes, as the rest of a sentence about it; `undefined` if it can, as far as its
+ * class goes.
+ */
 export function reasonNotToWrite(layer: tf.layers.Layer): string | undefined {
   const className = layer.getClassName();
   return Object.hasOwn(WRITERS, className)

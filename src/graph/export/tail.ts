@@ -22,7 +22,10 @@ export interface Tail {
   bias?: PlannedWeight;
   /** The activation of the layer itself. */
   activation: string;
-  /** A bias that is not one number for each channel, or not a constant: this input of the node, which is added by a layer of its own. */
+  /**
+   * A bias that is not one number for each channel, or not a constant: this input of the node, which is added by a
+   * layer of its own.
+   */
   added?: number;
   /** An activation that is a layer of its own. */
   after?: LayerAfter | {op: string};
@@ -46,7 +49,10 @@ interface Linear {
   channelsLast?: boolean;
 }
 
-/** The bias and the activation of a node: those that are fused into it, and those that alone use it. `undefined` for unknown ones. */
+/**
+ * The bias and the activation of a node: those that are fused into it, and those that alone use it. `undefined` for
+ * unknown ones.
+ */
 export function tailOf(node: GraphNode, linear: Linear, planner: Planner): Tail | undefined {
   const fused = textsOf(node, 'fused_ops').map(op => op.toLowerCase());
   if (fused.length === 0) {

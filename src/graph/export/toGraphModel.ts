@@ -18,19 +18,21 @@ export interface ToGraphModelOptions {
 }
 
 /**
- * A new `tf.GraphModel`: a graph with the weights of a model that was imported from it by `fromGraphModel`, trained, and merged. Its names,
- * inputs, outputs and signature are those of the graph; it needs nothing of this library. Save it with its `save`.
+ * A new `tf.GraphModel`: a graph with the weights of a model that was imported from it by `fromGraphModel`, trained,
+ * and merged. Its names, inputs, outputs and signature are those of the graph; it needs nothing of this library. Save
+ * it with its `save`.
  *
  *     const tuned = await toGraphModel(mergeLoRA(model), graph);
  *     await tuned.save('downloads://tuned');
  *
- * Weights that did not change keep their bytes, quantized or not. The others are new constants, of 32 or 16 bits: in 8 bits the update would
- * be lost. A new head of stock layers (Dense, Conv2D, pooling, Flatten, Dropout, BatchNormalization, activations) is written as nodes, and
- * what it replaced is left out.
+ * Weights that did not change keep their bytes, quantized or not. The others are new constants, of 32 or 16 bits: in 8
+ * bits the update would be lost. A new head of stock layers (Dense, Conv2D, pooling, Flatten, Dropout,
+ * BatchNormalization, activations) is written as nodes, and what it replaced is left out.
  *
  * @param merged what `mergeLoRA` made, or an imported model that trained as it was.
  * @param graph the graph that the model was imported from, or another copy of it.
- * @throws LoRAError if the model is adapted still, was not imported from this graph, or has a layer that no nodes compute.
+ * @throws LoRAError if the model is adapted still, was not imported from this graph, or has a layer that no nodes
+ * compute.
  */
 export async function toGraphModel(
   merged: tf.LayersModel,

@@ -35,7 +35,8 @@ export function writeHead(model: tf.LayersModel, plan: GraphPlan, rewrite: Graph
     const name = input && names.get(input);
     if (input === undefined || output === undefined || name === undefined || inputTensors.length > 1) {
       throw new LoRAError(
-        `Layer "${layer.name}" cannot be written as nodes: it is put on something that is no output of a node in the graph.`,
+        `Layer "${layer.name}" cannot be written as nodes: it is put on something that is no output of a node in ` +
+          'the graph.',
       );
     }
     const {nodes, constants} = nodesOfLayer(layer, name, rewrite.freeName(layer.name));

@@ -8,8 +8,9 @@ interface Attributes {
 }
 
 /**
- * Factors for the gradient of an average pool, one for each output, `[1, h, w, 1]`. tfjs divides the gradient by the size of the whole window,
- * also where part of the window lies outside the image and the average is over the rest. `undefined` where all windows lie inside.
+ * Factors for the gradient of an average pool, one for each output, `[1, h, w, 1]`. tfjs divides the gradient by the
+ * size of the whole window, also where part of the window lies outside the image and the average is over the rest.
+ * `undefined` where all windows lie inside.
  */
 export function shareOfWindows(inputShape: readonly number[], attrs: tf.NamedAttrMap): tf.Tensor4D | undefined {
   const {filterSize, strides, pad, dimRoundingMode} = attrs as unknown as Attributes;

@@ -16,8 +16,8 @@ interface Axis {
 }
 
 /**
- * The gradient of `tf.image.cropAndResize` in the images and, where it is bilinear, in the boxes. Each crop is a product of a piece of an image
- * with a matrix along each of its axes, and so is its gradient.
+ * The gradient of `tf.image.cropAndResize` in the images and, where it is bilinear, in the boxes. Each crop is a
+ * product of a piece of an image with a matrix along each of its axes, and so is its gradient.
  */
 export const cropAndResizeGradient: tf.GradConfig = {
   kernelName: tf.CropAndResize,

@@ -2,8 +2,8 @@ import * as tf from '@tensorflow/tfjs';
 import type {OwnKernel} from '../../kernels/registration';
 
 /**
- * `Cumsum` and `Cumprod` along an axis that is counted from the end. tfjs's backends take the number as it is: on cpu the result has another
- * shape, on wasm they write beyond it.
+ * `Cumsum` and `Cumprod` along an axis that is counted from the end. tfjs's backends take the number as it is: on cpu
+ * the result has another shape, on wasm they write beyond it.
  */
 export const cumulativeKernels: readonly OwnKernel[] = [tf.Cumsum, tf.Cumprod].map(name => ({
   name,
@@ -18,7 +18,10 @@ export const cumulativeKernels: readonly OwnKernel[] = [tf.Cumsum, tf.Cumprod].m
     },
 }));
 
-/** The gradient of sums so far: sums of it, the other way round. tfjs's own is transposed along another axis than the last. */
+/**
+ * The gradient of sums so far: sums of it, the other way round. tfjs's own is transposed along another axis than the
+ * last.
+ */
 export const cumsumGradient: tf.GradConfig = {
   kernelName: tf.Cumsum,
   gradFunc: (dy, _, attrs) => {

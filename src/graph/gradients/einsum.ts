@@ -57,7 +57,10 @@ function pairProduct(a: Labelled, b: Labelled, kept: readonly string[]): tf.Tens
     matrices(right, batch + inner + columns, [size(batch), size(inner), size(columns)]),
   );
   const order = batch + rows + columns;
-  const shaped = tf.reshape(product, Array.from(order).map(letter => sizes.get(letter) ?? 1)); // prettier-ignore
+  const shaped = tf.reshape(
+    product,
+    Array.from(order).map(letter => sizes.get(letter) ?? 1),
+  );
   return reordered(shaped, order, wanted);
 }
 
@@ -74,7 +77,12 @@ function only(letters: string, wanted: string): string {
 }
 
 function reordered(tensor: tf.Tensor, letters: string, order: string): tf.Tensor {
-  return letters === order ? tensor : tf.transpose(tensor, Array.from(order).map(letter => letters.indexOf(letter))); // prettier-ignore
+  return letters === order
+    ? tensor
+    : tf.transpose(
+        tensor,
+        Array.from(order).map(letter => letters.indexOf(letter)),
+      );
 }
 
 function distinct(letters: string): string[] {

@@ -87,7 +87,10 @@ const topK: Config = {
   },
 };
 
-/** Comparisons have no gradient. tfjs asks for one all the same inside ops that it composes: `divNoNan` selects by Equal. */
+/**
+ * Comparisons have no gradient. tfjs asks for one all the same inside ops that it composes: `divNoNan` selects by
+ * Equal.
+ */
 function constantIn(kernelName: string, names: readonly string[]): Config {
   return {
     kernelName,

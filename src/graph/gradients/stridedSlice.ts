@@ -35,8 +35,8 @@ function alongAxes(
 }
 
 /**
- * The kernel for slices with steps. Those of cpu and wasm take the steps of the axes that are left for those of the tensor, and on wasm whole
- * numbers come out as floats.
+ * The kernel for slices with steps. Those of cpu and wasm take the steps of the axes that are left for those of the
+ * tensor, and on wasm whole numbers come out as floats.
  */
 export const stridedSliceKernel: OwnKernel = {
   name: tf.StridedSlice,
@@ -97,9 +97,18 @@ function alongAxis(
   const reach = (count - 1) * step + 1;
   let spaced: tf.Tensor = tf.reshape(x, [outer, count, inner]);
   if (step > 1) {
-    const cells = tf.pad(tf.reshape(x, [outer, count, 1, inner]), [[0, 0], [0, 0], [0, step - 1], [0, 0]]); // prettier-ignore
+    const cells = tf.pad(tf.reshape(x, [outer, count, 1, inner]), [
+      [0, 0],
+      [0, 0],
+      [0, step - 1],
+      [0, 0],
+    ]);
     spaced = tf.slice(tf.reshape(cells, [outer, count * step, inner]), [0, 0, 0], [outer, reach, inner]);
   }
-  const placed = tf.pad(spaced, [[0, 0], [first, length - first - reach], [0, 0]]); // prettier-ignore
+  const placed = tf.pad(spaced, [
+    [0, 0],
+    [first, length - first - reach],
+    [0, 0],
+  ]);
   return tf.reshape(placed, shape);
 }

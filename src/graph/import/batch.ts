@@ -15,9 +15,9 @@ interface Subject {
 type Rule = (subject: Subject) => boolean;
 
 /**
- * Whether a node, run on inputs whose first axis is the batch, gives outputs whose first axis is the batch, and computes each row from the
- * same row of its inputs, whatever the size of the batch. Told by the kind of op and its attributes, so that it is proved and not tried; an
- * op that no rule knows is taken to mix rows.
+ * Whether a node, run on inputs whose first axis is the batch, gives outputs whose first axis is the batch, and
+ * computes each row from the same row of its inputs, whatever the size of the batch. Told by the kind of op and its
+ * attributes, so that it is proved and not tried; an op that no rule knows is taken to mix rows.
  */
 export function keepsRows(planner: Planner, node: GraphNode): boolean {
   const names = inputsOf(node);
@@ -66,7 +66,10 @@ function isInside(axis: number | undefined, rank = 0): boolean {
   return axis !== undefined && axis !== 0 && axis !== -rank;
 }
 
-/** Kernels of products start again with the matrices of an operand that has fewer: each row must have as many as the result. */
+/**
+ * Kernels of products start again with the matrices of an operand that has fewer: each row must have as many as the
+ * result.
+ */
 const product: Rule = ({node, values, ranks}) => {
   const [a, b, ...more] = values;
   const [left = 0, right = 0] = ranks;
@@ -190,19 +193,20 @@ const splitSizes: Rule = subject => ofFirst(subject) && isInside(subject.numbers
 
 const RULES: Readonly<Record<string, Rule>> = {
   ...rules(
-    'Identity Relu Relu6 Elu Selu Sigmoid Tanh Softplus Softsign LeakyRelu Neg Abs Exp Expm1 Log Log1p Sqrt Rsqrt Square Reciprocal Inv ' +
-      'Sin Cos Tan Asin Acos Atan Sinh Cosh Asinh Acosh Atanh Erf Floor Ceil Round Rint Sign Cast LogicalNot IsNan IsInf IsFinite ' +
-      'ZerosLike OnesLike _FusedHardSwish _FusedSwish ClipByValue',
+    'Identity Relu Relu6 Elu Selu Sigmoid Tanh Softplus Softsign LeakyRelu Neg Abs Exp Expm1 Log Log1p Sqrt Rsqrt ' +
+      'Square Reciprocal Inv Sin Cos Tan Asin Acos Atan Sinh Cosh Asinh Acosh Atanh Erf Floor Ceil Round Rint Sign ' +
+      'Cast LogicalNot IsNan IsInf IsFinite ZerosLike OnesLike _FusedHardSwish _FusedSwish ClipByValue',
     ofFirst,
   ),
   ...rules(
-    'Conv2D _FusedConv2D DepthwiseConv2dNative FusedDepthwiseConv2dNative MaxPool AvgPool FusedBatchNorm FusedBatchNormV2 ' +
-      'FusedBatchNormV3 ResizeBilinear ResizeNearestNeighbor DepthToSpace SpaceToDepth LRN Conv3D MaxPool3D AvgPool3D',
+    'Conv2D _FusedConv2D DepthwiseConv2dNative FusedDepthwiseConv2dNative MaxPool AvgPool FusedBatchNorm ' +
+      'FusedBatchNormV2 FusedBatchNormV3 ResizeBilinear ResizeNearestNeighbor DepthToSpace SpaceToDepth LRN Conv3D ' +
+      'MaxPool3D AvgPool3D',
     ofFirst,
   ),
   ...rules(
-    'Add AddV2 Sub Mul Div RealDiv DivNoNan FloorDiv FloorMod Mod Maximum Minimum Pow SquaredDifference Atan2 Prelu BiasAdd Equal ' +
-      'NotEqual Greater GreaterEqual Less LessEqual LogicalAnd LogicalOr SelectV2',
+    'Add AddV2 Sub Mul Div RealDiv DivNoNan FloorDiv FloorMod Mod Maximum Minimum Pow SquaredDifference Atan2 ' +
+      'Prelu BiasAdd Equal NotEqual Greater GreaterEqual Less LessEqual LogicalAnd LogicalOr SelectV2',
     elementwise,
   ),
   AddN: subject => subject.values.every(isFlow) && elementwise(subject),

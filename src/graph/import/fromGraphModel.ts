@@ -7,7 +7,10 @@ import {BakedBatch, UncheckedShape} from './planner';
 import {findNode, type ReadGraph, readGraph} from './readGraph';
 import type {GraphPlan, PlannedLayer} from './values';
 
-/** Which part of a graph is imported. Nodes may be named without the calls that they are nested in, `StatefulPartitionedCall/…`. */
+/**
+ * Which part of a graph is imported. Nodes may be named without the calls that they are nested in,
+ * `StatefulPartitionedCall/…`.
+ */
 export interface GraphModelOptions {
   /** The nodes that become the model's inputs. Default: the graph's inputs. */
   inputs?: readonly string[];
@@ -24,22 +27,22 @@ type GraphPart = Pick<GraphRequest, 'inputs' | 'outputs'>;
 export const RECORD = 'tfjsLoRAGraph';
 
 /**
- * A `tf.GraphModel`, which tfjs cannot train, as a `tf.LayersModel`, which it can: adapt it with `applyLoRA`, give it a new head with
- * `replaceHead`, and turn it back into a graph with `toGraphModel`.
+ * A `tf.GraphModel`, which tfjs cannot train, as a `tf.LayersModel`, which it can: adapt it with `applyLoRA`, give it a
+ * new head with `replaceHead`, and turn it back into a graph with `toGraphModel`.
  *
- * A node that says the same as a layer of tfjs becomes that layer, with the bias and the activation that follow it: convolutions, products,
- * normalizations, pools, activations. Every other node becomes a `GraphOp`, which runs it as the graph does. The weights share their
- * buffers with the graph's, and live on when the graph is disposed. A batch size that the graph was made for is freed, where each example
- * is then computed as before; else it stays.
+ * A node that says the same as a layer of tfjs becomes that layer, with the bias and the activation that follow it:
+ * convolutions, products, normalizations, pools, activations. Every other node becomes a `GraphOp`, which runs it as
+ * the graph does. The weights share their buffers with the graph's, and live on when the graph is disposed. A batch
+ * size that the graph was made for is freed, where each example is then computed as before; else it stays.
  *
  *     const base = await fromGraphModel(await tf.loadGraphModel(url));
  *     const model = applyLoRA(base, {rank: 8});
  *
- * To load a file of the model, or of one that is merged from it, import `tfjs-lora/graph`. To deploy it, `toGraphModel` is the way, which
- * needs nothing of this library.
+ * To load a file of the model, or of one that is merged from it, import `tfjs-lora/graph`. To deploy it, `toGraphModel`
+ * is the way, which needs nothing of this library.
  *
- * @throws LoRAError if the graph has nodes that no layer can compute: control flow, state, texts. The message names them, and the part of
- *     the graph that can be imported. Then nothing is left behind.
+ * @throws LoRAError if the graph has nodes that no layer can compute: control flow, state, texts. The message names
+ *     them, and the part of the graph that can be imported. Then nothing is left behind.
  */
 export async function fromGraphModel(graph: tf.GraphModel, options: GraphModelOptions = {}): Promise<tf.LayersModel> {
   const read = await readGraph(graph);
@@ -154,8 +157,8 @@ function build({inputs, layers, outputs}: GraphPlan): tf.LayersModel {
       throw error;
     }
     throw new LoRAError(
-      `${layers.length} layers in a row are more than tfjs can connect: it goes through them by a recursion, for which the stack is too small. ` +
-        'Import a part of the graph: {outputs} names where it ends.',
+      `${layers.length} layers in a row are more than tfjs can connect: it goes through them by a recursion, for ` +
+        'which the stack is too small. Import a part of the graph: {outputs} names where it ends.',
     );
   }
 }

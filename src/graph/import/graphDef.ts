@@ -110,7 +110,10 @@ export function keyOf(name: string): string {
   return partsOf(name).join(':');
 }
 
-/** The name of a node without the calls that it is nested in, which the exporter adds: `StatefulPartitionedCall/dense/MatMul`. */
+/**
+ * The name of a node without the calls that it is nested in, which the exporter adds:
+ * `StatefulPartitionedCall/dense/MatMul`.
+ */
 export function shortName(name: string): string {
   const kept = name.split('/').filter(part => !/^(?:Stateful)?PartitionedCall(?:_\d+)?$/.test(part));
   return kept.length === 0 ? name : kept.join('/');

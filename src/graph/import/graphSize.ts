@@ -13,8 +13,8 @@ type Bound = (inputs: readonly SizedInput[], node: GraphNode) => number;
 /**
  * The largest number of elements that a node gives, so that nothing is computed that a file of a few bytes blows up.
  *
- * The rows are for ops whose result may be larger than all that they are given. `undefined` where a size hangs on numbers that are not
- * known.
+ * The rows are for ops whose result may be larger than all that they are given. `undefined` where a size hangs on
+ * numbers that are not known.
  */
 export function largestOutput(node: GraphNode, inputs: readonly SizedInput[]): number | undefined {
   const bound = Object.hasOwn(BOUNDS, node.op) ? BOUNDS[node.op] : undefined;

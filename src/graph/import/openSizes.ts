@@ -11,7 +11,10 @@ export const BATCH: SizeId = 1;
 interface OpenSize {
   /** Whether it hangs on a size that the graph leaves open. */
   isOpen: boolean;
-  /** Whether it hangs on the batch size of the graph's own, while that is freed. The graph counts on it, and the layers are given another. */
+  /**
+   * Whether it hangs on the batch size of the graph's own, while that is freed. The graph counts on it, and the layers
+   * are given another.
+   */
   isFreed: boolean;
   /** `times · of + plus`. */
   linear?: {of: SizeId; times: number; plus: number};
@@ -80,7 +83,8 @@ interface Computed {
 }
 
 /**
- * For each output of a node, what its numbers are made of: one size for each, or one for all of them where it is open how many they are.
+ * For each output of a node, what its numbers are made of: one size for each, or one for all of them where it is open
+ * how many they are.
  */
 export async function sizesOf(open: OpenSizes, computed: Computed): Promise<SizeId[][]> {
   const {node, inputs, counts} = computed;

@@ -79,7 +79,8 @@ function planInputs(planner: Planner, {inputs, batch}: GraphRequest, own: number
     const known = given ?? shapeAt(planner.graph, name);
     if (known === undefined) {
       throw new LoRAError(
-        `The shape of input "${name}" is not known. Give it, without the batch axis: {inputShapes: {'${name}': [224, 224, 3]}}.`,
+        `The shape of input "${name}" is not known. Give it, without the batch axis: {inputShapes: {'${name}': ` +
+          '[224, 224, 3]}}.',
       );
     }
     const [size = null, ...rest] = known;
@@ -144,7 +145,8 @@ async function planNode(planner: Planner, node: GraphNode): Promise<void> {
   const known = inputs as Value[];
   if (node.op.startsWith('Placeholder') && known.length === 0) {
     throw new LoRAError(
-      `The outputs need "${node.name}", which is not among the inputs. Name it, too: {inputs: [${[...planner.cut.inputs, node.name].map(name => `'${name}'`).join(', ')}]}.`,
+      `The outputs need "${node.name}", which is not among the inputs. Name it, too: {inputs: ` +
+        `[${[...planner.cut.inputs, node.name].map(name => `'${name}'`).join(', ')}]}.`,
     );
   }
   if (HANDS_ON.has(node.op) || node.op === 'PlaceholderWithDefault') {

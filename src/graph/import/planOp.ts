@@ -99,7 +99,8 @@ export function planAlias(planner: Planner, name: string): Flow {
 }
 
 /**
- * Plans a layer for what is known when a graph is planned: where another layer has to be called with it, or the model to return it.
+ * Plans a layer for what is known when a graph is planned: where another layer has to be called with it, or the model
+ * to return it.
  *
  * While the batch size is being freed, it may hang on that: whoever uses it looks.
  */

@@ -40,7 +40,10 @@ const KEEP_SHAPES = new Set(['Activation', 'BatchNormalization', 'LeakyReLU', 'P
 /** Says that a graph would not compute each example by itself if its batch size were free. */
 export class BakedBatch extends Error {}
 
-/** Says that a plan hangs on the shape of something that no layer of it computes, so that none would see if it is another one. */
+/**
+ * Says that a plan hangs on the shape of something that no layer of it computes, so that none would see if it is
+ * another one.
+ */
 export class UncheckedShape extends Error {}
 
 /** A plan in the making: what is known of each output of a node, and the layers so far. */
@@ -66,7 +69,9 @@ export class Planner {
   private readonly tied = new Map<string, tf.layers.Layer>();
 
   private readonly materialized = new Map<string, Flow>();
-  /** Keys of flows: those whose shapes are part of the plan, and those whose shapes are checked when they are computed. */
+  /**
+   * Keys of flows: those whose shapes are part of the plan, and those whose shapes are checked when they are computed.
+   */
   private readonly measured = new Set<string>();
   private readonly checked = new Set<string>();
 
@@ -76,7 +81,9 @@ export class Planner {
     readonly cut: Cut,
     /** Plans a layer for what is known when a graph is planned. */
     private readonly materialize: (planner: Planner, value: Shaped) => ReadonlyMap<string, Flow>,
-    /** Whether the batch size that the graph was made for is being freed: then every flow has a row for each example. */
+    /**
+     * Whether the batch size that the graph was made for is being freed: then every flow has a row for each example.
+     */
     readonly frees: boolean,
     /** Whether sizes are known that are proved to be so, and no others. */
     readonly isStrict: boolean,
@@ -207,7 +214,9 @@ export class Planner {
     this.inputs.push({node: node.name, key, name: this.nameOf(node.name), shape, dtype});
   }
 
-  /** Plans a call of a layer of tfjs, or of a new one of a registered class, whose result is that of the node so far. */
+  /**
+   * Plans a call of a layer of tfjs, or of a new one of a registered class, whose result is that of the node so far.
+   */
   addLayer(node: GraphNode, {part, className, config = {}, inputs, weights = {}}: NewLayer): void {
     const flows = inputs.map(input => this.flowing(input));
     const given = Object.entries(weights).filter((entry): entry is [string, PlannedWeight] => entry[1] !== undefined);

@@ -35,8 +35,8 @@ export function planMatMul(node: GraphNode, planner: Planner): boolean {
 }
 
 /**
- * An Einsum with a constant that sums over the last axes of the other operand, as attention projects its inputs: a `Dense` between two
- * `Reshape`.
+ * An Einsum with a constant that sums over the last axes of the other operand, as attention projects its inputs: a
+ * `Dense` between two `Reshape`.
  */
 export function planEinsum(node: GraphNode, planner: Planner): boolean {
   const [x = '', matrix] = inputsOf(node);

@@ -31,7 +31,8 @@ type Entries = Record<string, {name?: string} | undefined>;
 export async function readGraph(graph: unknown): Promise<ReadGraph> {
   if (!isGraphModel(graph)) {
     throw new LoRAError(
-      'The graph must be a tf.GraphModel, such as tf.loadGraphModel returns. Models of tf.loadLayersModel go to applyLoRA as they are.',
+      'The graph must be a tf.GraphModel, such as tf.loadGraphModel returns. Models of tf.loadLayersModel go to ' +
+        'applyLoRA as they are.',
     );
   }
   const artifacts = await artifactsOf(graph);
@@ -93,7 +94,8 @@ async function artifactsOf(graph: tf.GraphModel): Promise<tf.io.ModelArtifacts> 
 }
 
 /**
- * The node that a user means, and which of its outputs: `dense/MatMul`, `StatefulPartitionedCall/dense/MatMul`, `split:1`.
+ * The node that a user means, and which of its outputs: `dense/MatMul`, `StatefulPartitionedCall/dense/MatMul`,
+ * `split:1`.
  *
  * @throws LoRAError if no signature matches, or several do.
  */

@@ -33,7 +33,8 @@ export function planReshape(node: GraphNode, planner: Planner): boolean {
 }
 
 /**
- * The shape of a row after a Reshape that keeps the first axis, with one size of -1 at most; `undefined` where it is not proved that it does.
+ * The shape of a row after a Reshape that keeps the first axis, with one size of -1 at most; `undefined` where it is
+ * not proved that it does.
  */
 function restOf({shapes, sizes}: Flow, target: Target, {frees}: Planner): number[] | undefined {
   const [first, ...rest] = target.pair[0].map((size, i) => (target.sizes[i] === KNOWN ? size : -1));

@@ -1,9 +1,13 @@
 import type * as tf from '@tensorflow/tfjs';
 import type {GraphType} from './graphDef';
 
-// A graph is planned for two sizes at once, of the batch and of whatever else is open. What differs between the two hangs on a size.
+// A graph is planned for two sizes at once, of the batch and of whatever else is open. What differs between the two
+// hangs on a size.
 
-/** A size, or a number that is made of sizes, by its place among those of a plan: two of one place are equal in every run. */
+/**
+ * A size, or a number that is made of sizes, by its place among those of a plan: two of one place are equal in every
+ * run.
+ */
 export type SizeId = number;
 
 /** Two of something, one for each size that a graph is planned for. */
@@ -46,7 +50,10 @@ export interface Flow {
   shapes: Pair<number[]>;
   /** Which size each axis has. */
   sizes: SizeId[];
-  /** The shape of the symbolic tensor that it will be. A number in it that is not known of a size is checked by the layer that gives it. */
+  /**
+   * The shape of the symbolic tensor that it will be. A number in it that is not known of a size is checked by the
+   * layer that gives it.
+   */
   shape: tf.Shape;
   dtype: GraphType;
 }
@@ -94,5 +101,8 @@ export interface GraphPlan {
   dispose(): void;
 }
 
-/** What became of a node: a layer of tfjs, part of such a layer, a `GraphOp`, a constant, a number that hangs on shapes, nothing. */
+/**
+ * What became of a node: a layer of tfjs, part of such a layer, a `GraphOp`, a constant, a number that hangs on shapes,
+ * nothing.
+ */
 export type Fate = 'stock' | 'merged' | 'op' | 'folded' | 'shape' | 'skipped';

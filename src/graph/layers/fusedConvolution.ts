@@ -7,8 +7,8 @@ import {type Forward, onlyTensor} from '../../layers/forward';
 import {forwardOf} from '../../layers/kinds';
 import type {CallArgs} from '../../layers/wrapperLayer';
 
-// Layers of tfjs fuse few activations into convolutions, and nothing into depthwise ones. The executor of a graph fuses more, so that a
-// graph of stock layers would take twice its time.
+// Layers of tfjs fuse few activations into convolutions, and nothing into depthwise ones. The executor of a graph fuses
+// more, so that a graph of stock layers would take twice its time.
 
 type LayerClass = (new (args: tf.serialization.ConfigDict) => tf.layers.Layer) &
   Pick<typeof tf.layers.Layer, 'fromConfig'>;
@@ -50,7 +50,9 @@ export class FusedConv2D extends stockClass('Conv2D') {
 }
 tf.serialization.registerClass(FusedConv2D);
 
-/** A `DepthwiseConv2D` that computes its bias and activation in one with the convolution, and heeds its dilation rate. */
+/**
+ * A `DepthwiseConv2D` that computes its bias and activation in one with the convolution, and heeds its dilation rate.
+ */
 export class FusedDepthwiseConv2D extends stockClass('DepthwiseConv2D') {
   static readonly className: string = 'FusedDepthwiseConv2D';
   /** Read by the forward pass. */

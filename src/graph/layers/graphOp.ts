@@ -43,8 +43,9 @@ export interface GraphOpArgs {
 export const MOST_NUMBERS = 2 ** 27;
 
 /**
- * A layer that computes one node of a TensorFlow graph, by the public executor of `tf.GraphModel`. `fromGraphModel` makes one of each node
- * that no layer of tfjs computes. It has the node's large constants for its weights, which never train.
+ * A layer that computes one node of a TensorFlow graph, by the public executor of `tf.GraphModel`. `fromGraphModel`
+ * makes one of each node that no layer of tfjs computes. It has the node's large constants for its weights, which never
+ * train.
  *
  * @throws LoRAError on a call that would give more than 2^27 numbers.
  */
@@ -113,7 +114,9 @@ export class GraphOp extends tf.layers.Layer {
     return fragment.outputs.some(({dtype}) => dtype === 'float32') ? execute() : unrecorded(execute);
   }
 
-  /** What the layers around this one were planned for has to hold, or they would compute something else than the graph. */
+  /**
+   * What the layers around this one were planned for has to hold, or they would compute something else than the graph.
+   */
   private checkShapes(verb: 'takes' | 'gives', tensors: readonly tf.Tensor[], known: readonly tf.Shape[] = []): void {
     for (const [i, expected] of known.entries()) {
       const shape = tensors[i]?.shape;
@@ -122,10 +125,13 @@ export class GraphOp extends tf.layers.Layer {
       if (!fits(expected)) {
         const isBatch = verb === 'takes' && fits([null, ...expected.slice(1)]);
         const way = isBatch
-          ? `The graph does not compute each example by itself: give it ${expected[0] ?? 1} at a time, {batchSize: ${expected[0] ?? 1}}.`
-          : 'Import the graph for the sizes that it is used with, fromGraphModel(graph, {inputShapes: {…}}), or use it with others.';
+          ? `The graph does not compute each example by itself: give it ${expected[0] ?? 1} at a time, ` +
+            `{batchSize: ${expected[0] ?? 1}}.`
+          : 'Import the graph for the sizes that it is used with, fromGraphModel(graph, {inputShapes: {…}}), or ' +
+            'use it with others.';
         throw new LoRAError(
-          `Layer "${this.name}" (${this.fragment.node.op}) ${verb} ${shape ? showShape(shape) : 'nothing'} where the import has ${showShape(expected)}. ${way}`,
+          `Layer "${this.name}" (${this.fragment.node.op}) ${verb} ${shape ? showShape(shape) : 'nothing'} where ` +
+            `the import has ${showShape(expected)}. ${way}`,
         );
       }
     }
@@ -227,7 +233,8 @@ function where(condition: tf.Tensor, {name, op}: GraphNode): tf.Tensor {
   const reason = reasonNotToRunHere(op);
   if (reason !== undefined) {
     throw new LoRAError(
-      `${op} "${name}" ${reason}. Use another backend, or cut the graph behind it: fromGraphModel(graph, {inputs: […], inputShapes: {…}}).`,
+      `${op} "${name}" ${reason}. Use another backend, or cut the graph behind it: fromGraphModel(graph, {inputs: ` +
+        '[…], inputShapes: {…}}).',
     );
   }
   const values = condition.dataSync();
@@ -296,7 +303,10 @@ export function reasonNotToRun(op: string): string | undefined {
   return NOT_TO_RUN.find(([pattern]) => pattern.test(op))?.[1];
 }
 
-/** Why an op cannot be computed on the current backend, as the rest of a sentence about it; `undefined` if it can, as far as is known. */
+/**
+ * Why an op cannot be computed on the current backend, as the rest of a sentence about it; `undefined` if it can, as
+ * far as is known.
+ */
 export function reasonNotToRunHere(op: string): string | undefined {
   return op === 'Where' && tf.getBackend() === 'webgpu'
     ? 'has to read a tensor in the middle of a call, which webgpu cannot'

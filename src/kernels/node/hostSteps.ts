@@ -3,7 +3,10 @@ import {type OptimizerSteps, replaceSlots} from '../optimizerSteps';
 
 const {fround} = Math;
 
-/** Steps that update a variable in one loop over its numbers, where reading a tensor takes less time than launching an operation. */
+/**
+ * Steps that update a variable in one loop over its numbers, where reading a tensor takes less time than launching an
+ * operation.
+ */
 export const hostSteps: OptimizerSteps = {
   adam(value, gradient, slots, {learningRate, gradientScale, beta1, beta2, epsilon, corrections, kept}) {
     const [x, g, m, v] = [value, gradient, ...slots].map(numbersOf) as Four;

@@ -19,8 +19,9 @@ interface Attribute {
 const SMALL = 2 ** 21;
 
 /**
- * Up to this length of the inner axis, products use `MatMul`, TensorFlow's fastest. It is fastest beyond this too, but there oneDNN moves the
- * stack pointer into a small buffer, and a profiler that interrupts it (`node --cpu-prof`) overwrites the memory before that buffer.
+ * Up to this length of the inner axis, products use `MatMul`, TensorFlow's fastest. It is fastest beyond this too, but
+ * there oneDNN moves the stack pointer into a small buffer, and a profiler that interrupts it (`node --cpu-prof`)
+ * overwrites the memory before that buffer.
  */
 const SHORT = 128;
 
@@ -44,7 +45,10 @@ function matrixProduct({inputs: {a, b}, attrs: {transposeA, transposeB}, backend
   return backend.executeSingleOutput(name, attributes, [a, b]);
 }
 
-/** TensorFlow's kernels for the gradients of activations by their outputs, and the order in which they take the gradient and the output. */
+/**
+ * TensorFlow's kernels for the gradients of activations by their outputs, and the order in which they take the gradient
+ * and the output.
+ */
 const ACTIVATION_GRADIENTS: Readonly<Record<OutputActivationName, [kernel: string, ...order: ('dy' | 'y')[]]>> = {
   relu: ['ReluGrad', 'dy', 'y'],
   relu6: ['Relu6Grad', 'dy', 'y'],
@@ -86,7 +90,9 @@ function added<Call>(name: string, kernel: (call: Call) => tf.TensorInfo): OwnKe
   return {name, configure: stock => (stock ? undefined : {kernelName: name, backendName: 'tensorflow', kernelFunc})};
 }
 
-/** For variables of more numbers than this TensorFlow's own operations are faster: they divide the work among threads. */
+/**
+ * For variables of more numbers than this TensorFlow's own operations are faster: they divide the work among threads.
+ */
 const FEW = 2 ** 17;
 
 /** What TensorFlow can do. */

@@ -1,8 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import {currentWebgl, runsOnWebgl, type WebglBackend} from './program';
 
-// Programs of our own on tfjs's webgl backend that compute a matrix from matrices. Each number may read any of the inputs. Numbers lie
-// as tfjs's own products leave them, four in a pixel, two rows by two columns.
+// Programs of our own on tfjs's webgl backend that compute a matrix from matrices. Each number may read any of the
+// inputs. Numbers lie as tfjs's own products leave them, four in a pixel, two rows by two columns.
 
 /** A program in GLSL. */
 export interface MatrixProgram {
@@ -17,8 +17,8 @@ export interface MatrixProgram {
   /** The body of a function that returns the number at `row` and `col`. */
   readonly value?: string;
   /**
-   * Instead, what computes the four numbers of a pixel at once, as `result`, whose first is at an even `row` and `col`. It reads four as well, by
-   * `xs(row, col)` at an even place: a row of two in `rg`, the next in `ba`.
+   * Instead, what computes the four numbers of a pixel at once, as `result`, whose first is at an even `row` and `col`.
+   * It reads four as well, by `xs(row, col)` at an even place: a row of two in `rg`, the next in `ba`.
    */
   readonly pixel?: string;
 }

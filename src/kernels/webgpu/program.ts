@@ -1,8 +1,9 @@
 import * as tf from '@tensorflow/tfjs';
 import {giveUp, runsOn, tryOut} from '../tryOut';
 
-// Programs of our own on tfjs's webgpu backend, run by its public `runWebGPUProgram`. That declares every input read-only and has one result.
-// Ours have several results and a shader of their own, which is passed in the field where the backend looks for a program's pipeline.
+// Programs of our own on tfjs's webgpu backend, run by its public `runWebGPUProgram`. That declares every input
+// read-only and has one result. Ours have several results and a shader of their own, which is passed in the field where
+// the backend looks for a program's pipeline.
 
 /** Invocations in a workgroup. */
 export const GROUP = 64;
@@ -21,7 +22,10 @@ export interface Program {
   readonly floats?: readonly string[];
   /** Declarations before the main function. */
   readonly head?: string;
-  /** The code of each invocation. It may use `group` and `lane`; without `rows`, it uses `i` instead, the index of a value of the first result. */
+  /**
+   * The code of each invocation. It may use `group` and `lane`; without `rows`, it uses `i` instead, the index of a
+   * value of the first result.
+   */
   readonly body: string;
 }
 

@@ -40,7 +40,9 @@ export interface WrittenFields {
   fanInFanOut: boolean;
 }
 
-/** A type of adapter of PEFT: how it stores the updates of some methods of ours. One file each, and a row in `table.ts`. */
+/**
+ * A type of adapter of PEFT: how it stores the updates of some methods of ours. One file each, and a row in `table.ts`.
+ */
 export interface PEFTForm {
   /** `peft_type` in the config. */
   readonly type: string;
@@ -72,7 +74,8 @@ export interface PEFTForm {
    */
   read?(update: StoredUpdate, kernelShape: readonly number[], shared: ReadonlyMap<string, Values>): OwnUpdate;
   /**
-   * An update as PEFT has it, by the names of tensors, of a weight with so many axes. What PEFT has no strength for is in the numbers.
+   * An update as PEFT has it, by the names of tensors, of a weight with so many axes. What PEFT has no strength for is
+   * in the numbers.
    *
    * @param valueOf gives the parameters.
    */

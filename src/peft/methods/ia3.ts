@@ -35,11 +35,15 @@ export const ia3: PEFTForm = {
   },
 };
 
-/** Whether a factor for each channel is one of the inputs of a Linear: `[1, in]`, where one of the outputs is `[out, 1]`. */
+/**
+ * Whether a factor for each channel is one of the inputs of a Linear: `[1, in]`, where one of the outputs is
+ * `[out, 1]`.
+ */
 function isRow(shape: readonly number[]): boolean {
   if (shape.length > 2) {
     throw new LoRAError(
-      'the factors of a convolution look alike for inputs and outputs, and feedforward_modules is an expression. Write it as a list.',
+      'the factors of a convolution look alike for inputs and outputs, and feedforward_modules is an expression. ' +
+        'Write it as a list.',
     );
   }
   return shape[0] === 1 && (shape[1] ?? 1) > 1;

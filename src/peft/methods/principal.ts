@@ -6,8 +6,8 @@ import {jacobi} from '../../ops/svd';
 export type PrincipalInit = 'pissa' | 'olora';
 
 /**
- * The factors `A₀`, `[in, rank]`, and `B₀`, `[rank, out]`, that PEFT takes away from a base, `W − s·A₀·B₀`, each time that it loads an adapter
- * that was initialised so. (`pissa_init` and `olora_init` of PEFT.)
+ * The factors `A₀`, `[in, rank]`, and `B₀`, `[rank, out]`, that PEFT takes away from a base, `W − s·A₀·B₀`, each time
+ * that it loads an adapter that was initialised so. (`pissa_init` and `olora_init` of PEFT.)
  *
  * @param kernel `[in, out]`.
  */
@@ -62,8 +62,9 @@ function reflect(x: Float64Array, mirror: Float64Array): void {
 const TOLERANCE = 1e-8;
 
 /**
- * The best approximation of a rank, `Σ uᵢ·σᵢ·vᵢᵀ`, with `√σᵢ` in both parts: by the bidiagonalization of Golub and Kahan, `M·V = U·B`, in double
- * precision. `U` and `V` grow until the largest singular vectors of `B` are those of `M`. (Golub and Van Loan, "Matrix Computations", §10.4.)
+ * The best approximation of a rank, `Σ uᵢ·σᵢ·vᵢᵀ`, with `√σᵢ` in both parts: by the bidiagonalization of Golub and
+ * Kahan, `M·V = U·B`, in double precision. `U` and `V` grow until the largest singular vectors of `B` are those of `M`.
+ * (Golub and Van Loan, "Matrix Computations", §10.4.)
  */
 function principalParts(matrix: Values, rank: number): Part[] {
   const [rows = 1, columns = 1] = matrix.shape;
@@ -97,7 +98,10 @@ function principalParts(matrix: Values, rank: number): Part[] {
   }
 }
 
-/** Makes a vector one of length 1 at right angles to others, and returns what it had of that; 0 if that is no more than rounding. */
+/**
+ * Makes a vector one of length 1 at right angles to others, and returns what it had of that; 0 if that is no more than
+ * rounding.
+ */
 function makeUnit(x: Float64Array, others: readonly Float64Array[], scale: number): number {
   for (let pass = 0; pass < 2; pass++) {
     others.forEach(other => add(x, other, -dot(x, other)));

@@ -3,7 +3,10 @@ import {fromTorch, toTorch, type Values} from '../../formats/layout';
 import {scalingOf} from '../../methods/method';
 import {type PEFTForm, sized, tensorOf} from './form';
 
-/** VeRA: two random matrices that all modules have the first rows and columns of, `vera_A`, `[rank, in]`, and `vera_B`, `[out, rank]`. */
+/**
+ * VeRA: two random matrices that all modules have the first rows and columns of, `vera_A`, `[rank, in]`, and `vera_B`,
+ * `[out, rank]`.
+ */
 export const vera: PEFTForm = {
   type: 'VERA',
   methods: ['vera'],
@@ -26,7 +29,8 @@ export const vera: PEFTForm = {
     const [a, b] = ['vera_A', 'vera_B'].map(name => shared.get(name));
     if (a === undefined || b === undefined) {
       throw new LoRAError(
-        'the file holds no projections. PEFT draws them again with PyTorch’s generator, which no other program has. Save with save_projection=True.',
+        'the file holds no projections. PEFT draws them again with PyTorch’s generator, which no other program ' +
+          'has. Save with save_projection=True.',
       );
     }
     return {
@@ -54,7 +58,8 @@ export const vera: PEFTForm = {
       const [first, ...others] = all.sort((one, other) => other.data.length - one.data.length);
       if (ranks.size > 1 || !others.every(({data}) => data.every((value, i) => value === first?.data[i]))) {
         throw new LoRAError(
-          'The adapter cannot be written for PEFT: its layers have random factors of their own, and in VeRA of PEFT all have parts of the same.',
+          'The adapter cannot be written for PEFT: its layers have random factors of their own, and in VeRA of ' +
+            'PEFT all have parts of the same.',
         );
       }
       return first as Values;

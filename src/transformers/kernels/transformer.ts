@@ -48,8 +48,8 @@ export interface TransformerKernels {
   /** Whether `rotate` can turn some heads alone. */
   readonly turnsSome?: boolean;
   /**
-   * `softmax(scale·q·kᵀ)·v`. `mask`, `[batch, keys]`, is 0 for keys that nobody sees. A query that sees nothing gets zeros.
-   * `undefined` for what is too large.
+   * `softmax(scale·q·kᵀ)·v`. `mask`, `[batch, keys]`, is 0 for keys that nobody sees. A query that sees nothing gets
+   * zeros. `undefined` for what is too large.
    */
   attention(inputs: AttentionInputs, mask: tf.Tensor | null, settings: AttentionSettings): tf.Tensor | undefined;
   /** The gradients in `q`, `k` and `v`, or in the one packed tensor. */
@@ -60,8 +60,8 @@ export interface TransformerKernels {
     settings: AttentionSettings,
   ): tf.Tensor[] | undefined;
   /**
-   * The mean of `log Σ exp(z) − z[target]` over the rows whose target is not `ignored`. A target that counts and is no class makes the mean
-   * NaN and the gradient zero.
+   * The mean of `log Σ exp(z) − z[target]` over the rows whose target is not `ignored`. A target that counts and is no
+   * class makes the mean NaN and the gradient zero.
    */
   crossEntropy(logits: tf.Tensor, targets: tf.Tensor, ignored: number): tf.Tensor;
   crossEntropyGradient(logits: tf.Tensor, targets: tf.Tensor, dy: tf.Tensor, ignored: number): tf.Tensor;

@@ -11,16 +11,16 @@ export interface PositionEmbeddingArgs {
   /** The row of the first place. Default: 0. */
   offset?: number;
   /**
-   * The token that fills up: wherever it stands, places are not counted on, and it has the row before the first. The tokens, `[batch, places]`,
-   * are then a second input. Default: places are counted whatever the tokens are.
+   * The token that fills up: wherever it stands, places are not counted on, and it has the row before the first. The
+   * tokens, `[batch, places]`, are then a second input. Default: places are counted whatever the tokens are.
    */
   padding?: number | null;
   name?: string;
 }
 
 /**
- * Adds to each place of a sequence the row of a table for that place: `[batch, places, width]`, table `[rows, width]`. With `padding` places
- * are counted as in RoBERTa, by a second input.
+ * Adds to each place of a sequence the row of a table for that place: `[batch, places, width]`, table `[rows, width]`.
+ * With `padding` places are counted as in RoBERTa, by a second input.
  */
 export class PositionEmbedding extends tf.layers.Layer {
   static readonly className = 'PositionEmbedding';
@@ -57,7 +57,8 @@ export class PositionEmbedding extends tf.layers.Layer {
       const [, places = 0, width = 0] = x.shape;
       if (places + this.offset > this.rows) {
         throw new LoRAError(
-          `"${this.name}" has ${this.rows - this.offset} places, and the sequence ${places}. Cut it, or encode it with {maxLength}.`,
+          `"${this.name}" has ${this.rows - this.offset} places, and the sequence ${places}. Cut it, or encode it ` +
+            'with {maxLength}.',
         );
       }
       const table = this.embeddings.read();
@@ -66,7 +67,8 @@ export class PositionEmbedding extends tf.layers.Layer {
       }
       if (ids === undefined || !tf.util.arraysEqual(ids.shape, x.shape.slice(0, 2))) {
         throw new LoRAError(
-          `"${this.name}" counts places by tokens, [batch, places], a second input; got ${ids ? showShape(ids.shape) : 'none'}.`,
+          `"${this.name}" counts places by tokens, [batch, places], a second input; got ` +
+            `${ids ? showShape(ids.shape) : 'none'}.`,
         );
       }
       return tf.add(x, tf.gather(table, this.rowsOf(ids, this.padding)));
@@ -93,7 +95,10 @@ export interface TypeEmbeddingArgs {
   name?: string;
 }
 
-/** Adds to each place of a sequence the row of a table for its type: `[batch, places, width]` and types `[batch, places]`; without types, row 0. */
+/**
+ * Adds to each place of a sequence the row of a table for its type: `[batch, places, width]` and types
+ * `[batch, places]`; without types, row 0.
+ */
 export class TypeEmbedding extends tf.layers.Layer {
   static readonly className = 'TypeEmbedding';
   private readonly rows: number;

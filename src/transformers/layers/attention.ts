@@ -14,11 +14,20 @@ export interface AttentionArgs {
   heads: number;
   /** How many heads the keys and values have, each for `heads / keyValueHeads` heads of queries. Default: `heads`. */
   keyValueHeads?: number;
-  /** Whether each query sees the keys up to its own place alone. The last query has the place of the last key. Default: false. */
+  /**
+   * Whether each query sees the keys up to its own place alone. The last query has the place of the last key. Default:
+   * false.
+   */
   causal?: boolean;
-  /** Whether queries, keys and values come beside each other in one tensor, `[batch, places, (heads + 2·keyValueHeads)·size]`. Default: false. */
+  /**
+   * Whether queries, keys and values come beside each other in one tensor,
+   * `[batch, places, (heads + 2·keyValueHeads)·size]`. Default: false.
+   */
   packed?: boolean;
-  /** Whether the keys and values of former places are two more inputs, and those of all places two more outputs. Default: false. */
+  /**
+   * Whether the keys and values of former places are two more inputs, and those of all places two more outputs.
+   * Default: false.
+   */
   cache?: boolean;
   /** Turns queries and keys by the angles of their places (RoPE). Default: they are taken as they are. */
   rotary?: Rotary | null;
@@ -35,14 +44,17 @@ interface Parts<T> {
 }
 
 /**
- * Multi-head attention without weights: `softmax(q·kᵀ·scale)·v` by heads. Projections are layers of the model, such as `Dense`.
+ * Multi-head attention without weights: `softmax(q·kᵀ·scale)·v` by heads. Projections are layers of the model, such as
+ * `Dense`.
  *
- *     attention.apply([queries, keys, values])           // [batch, n, heads·size], [batch, m, keyValueHeads·size] twice → [batch, n, heads·size]
- *     attention.apply([queries, keys, values, mask])     // mask [batch, m]: 0 for keys that nobody sees
- *     attention.apply([queries, keys, values, mask, pastKeys, pastValues]) // with `cache`: → [y, keys, values], all places so far
+ *     attention.apply([queries, keys, values])           // [batch, n, heads·size], [batch, m, keyValueHeads·size]
+ *     twice → [batch, n, heads·size] attention.apply([queries, keys, values, mask])     // mask [batch, m]: 0 for keys
+ *     that nobody sees attention.apply([queries, keys, values, mask, pastKeys, pastValues]) // with `cache`: → [y,
+ *     keys, values], all places so far
  *
- * The weights of queries and keys are not kept for the backward pass, but computed again. A query that may see nothing gets zeros, as in
- * PyTorch's `scaled_dot_product_attention`. (Vaswani et al., arXiv 1706.03762; shared keys and values: Ainslie et al., arXiv 2305.13245.)
+ * The weights of queries and keys are not kept for the backward pass, but computed again. A query that may see nothing
+ * gets zeros, as in PyTorch's `scaled_dot_product_attention`. (Vaswani et al., arXiv 1706.03762; shared keys and
+ * values: Ainslie et al., arXiv 2305.13245.)
  *
  * @throws LoRAError if a number is out of range, or inputs do not fit each other.
  */
@@ -113,7 +125,10 @@ export class Attention extends tf.layers.Layer {
     });
   }
 
-  /** Queries or keys turned by the angles of their places, the first of which is `from`; of all heads those that are `turned`. */
+  /**
+   * Queries or keys turned by the angles of their places, the first of which is `from`; of all heads those that are
+   * `turned`.
+   */
   private turn(x: tf.Tensor3D, heads: number, size: number, from: number, turned = heads): tf.Tensor3D {
     if (this.rotary === null) {
       return x;
@@ -135,7 +150,8 @@ export class Attention extends tf.layers.Layer {
     if (others - former !== 0 && others - former !== 1) {
       const wanted = this.packed ? '[packed], [packed, mask]' : '[q, k, v], [q, k, v, mask]';
       throw new LoRAError(
-        `Attention "${this.name}" takes ${wanted}${this.cache ? ', and after it the past keys and values' : ''}; got ${inputs.length} inputs.`,
+        `Attention "${this.name}" takes ${wanted}${this.cache ? ', and after it the past keys and values' : ''}; ` +
+          `got ${inputs.length} inputs.`,
       );
     }
     return {
@@ -150,8 +166,8 @@ export class Attention extends tf.layers.Layer {
     const {heads, keyValueHeads, packed} = this;
     const wrong = () =>
       new LoRAError(
-        `Attention "${this.name}" has ${heads} heads of queries and ${keyValueHeads} of keys and values, which inputs of shape ` +
-          `${queries.map(shape => showShape(shape)).join(', ')} do not fit.`,
+        `Attention "${this.name}" has ${heads} heads of queries and ${keyValueHeads} of keys and values, which ` +
+          `inputs of shape ${queries.map(shape => showShape(shape)).join(', ')} do not fit.`,
       );
     if (queries.some(shape => shape.length !== 3)) {
       throw wrong();
@@ -171,8 +187,9 @@ export class Attention extends tf.layers.Layer {
     const [batch, count] = keys.shape;
     if (values.shape[1] !== count || (mask && !tf.util.arraysEqual(mask.shape, [batch, count]))) {
       throw new LoRAError(
-        `Attention "${this.name}" has keys ${showShape(keys.shape)}, values ${showShape(values.shape)}` +
-          `${mask ? ` and a mask ${showShape(mask.shape)}` : ''}: these must have as many places, the mask [batch, places].`,
+        `Attention "${this.name}" has keys ${showShape(keys.shape)}, values ` +
+          `${showShape(values.shape)}${mask ? ` and a mask ${showShape(mask.shape)}` : ''}: these must have as many ` +
+          'places, the mask [batch, places].',
       );
     }
   }

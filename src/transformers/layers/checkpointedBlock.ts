@@ -4,8 +4,9 @@ import {isRecording} from '../../tfjs/engine';
 import type {CallArgs} from '../../layers/wrapperLayer';
 
 /**
- * A part of a model of which training keeps nothing but its input: what the backward pass needs is computed a second time. (Chen et al.,
- * "Training Deep Nets with Sublinear Memory Cost", arXiv 1604.06174.) It computes what a nested model computes.
+ * A part of a model of which training keeps nothing but its input: what the backward pass needs is computed a second
+ * time. (Chen et al., "Training Deep Nets with Sublinear Memory Cost", arXiv 1604.06174.) It computes what a nested
+ * model computes.
  *
  * Its layers have in targets and adapters the paths that they would have without it. Nothing in it may be random.
  */

@@ -6,7 +6,10 @@ import type {Angles} from '../ops/rotary';
 export interface Rotary {
   /** The angle of pair `j` at place `p` is `p / base^(2j / size)`. Default: 10000. */
   base?: number;
-  /** The angle of each pair at place 1, where no base gives it. There may be fewer pairs than a head holds; the other numbers stay. */
+  /**
+   * The angle of each pair at place 1, where no base gives it. There may be fewer pairs than a head holds; the other
+   * numbers stay.
+   */
   frequencies?: number[];
   /** Pairs are `(2j, 2j + 1)` instead of `(j, j + half)`. Default: false. */
   interleaved?: boolean;

@@ -34,7 +34,8 @@ abstract class RowNormalization extends tf.layers.Layer {
     if (width == null || more !== undefined || (other !== undefined && other.at(-1) !== width)) {
       const shapes = shapesOf(inputShape).map(showShape);
       throw new LoRAError(
-        `"${this.name}" normalizes one input, or the sum of two of one shape, whose last axis is known; got ${shapes.join(', ')}.`,
+        `"${this.name}" normalizes one input, or the sum of two of one shape, whose last axis is known; got ` +
+          `${shapes.join(', ')}.`,
       );
     }
     this.gamma = this.addWeight('gamma', [width], 'float32', tf.initializers.ones());
@@ -70,7 +71,8 @@ abstract class RowNormalization extends tf.layers.Layer {
 }
 
 /**
- * `γ·x/√(mean of x² + ε)` along the last axis, of one input or of the sum of two. (Zhang and Sennrich, arXiv 1910.07467.)
+ * `γ·x/√(mean of x² + ε)` along the last axis, of one input or of the sum of two. (Zhang and Sennrich, arXiv
+ * 1910.07467.)
  */
 export class RMSNormalization extends RowNormalization {
   static readonly className = 'RMSNormalization';
@@ -85,8 +87,9 @@ export class RMSNormalization extends RowNormalization {
 tf.serialization.registerClass(RMSNormalization);
 
 /**
- * `γ·(x − μ)/√(σ² + ε) + β` along the last axis, of one input or of the sum of two. What a stock `LayerNormalization` computes, in one launch
- * where the backend has one, and with nothing kept but the rows before the normalization. (Ba et al., arXiv 1607.06450.)
+ * `γ·(x − μ)/√(σ² + ε) + β` along the last axis, of one input or of the sum of two. What a stock `LayerNormalization`
+ * computes, in one launch where the backend has one, and with nothing kept but the rows before the normalization. (Ba
+ * et al., arXiv 1607.06450.)
  */
 export class FusedLayerNormalization extends RowNormalization {
   static readonly className = 'FusedLayerNormalization';

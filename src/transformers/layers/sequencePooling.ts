@@ -11,16 +11,16 @@ export type PoolingMode = 'mean' | 'first' | 'last';
 export interface SequencePoolingArgs {
   mode: PoolingMode;
   /**
-   * A token whose places do not count, even where the mask shows them. The tokens, `[batch, places]`, are then a third input, and a sequence
-   * without any other has its first place. Default: none.
+   * A token whose places do not count, even where the mask shows them. The tokens, `[batch, places]`, are then a third
+   * input, and a sequence without any other has its first place. Default: none.
    */
   padding?: number | null;
   name?: string;
 }
 
 /**
- * One vector for each sequence: `[batch, places, width]` and a mask `[batch, places]` → `[batch, width]`. Places whose mask is 0 do not
- * count; a sequence without any other gives zeros.
+ * One vector for each sequence: `[batch, places, width]` and a mask `[batch, places]` → `[batch, width]`. Places whose
+ * mask is 0 do not count; a sequence without any other gives zeros.
  */
 export class SequencePooling extends tf.layers.Layer {
   static readonly className = 'SequencePooling';
@@ -52,8 +52,8 @@ export class SequencePooling extends tf.layers.Layer {
       if (x?.rank !== 3 || !fit || (this.padding === null ? others.length > 1 : others.length !== 2)) {
         const shapes = [inputs].flat().map(({shape}) => showShape(shape));
         throw new LoRAError(
-          `"${this.name}" takes sequences, [batch, places, width], and a mask${this.padding === null ? '' : ' and tokens'}, ` +
-            `[batch, places]; got ${shapes.join(', ')}.`,
+          `"${this.name}" takes sequences, [batch, places, width], and a ` +
+            `mask${this.padding === null ? '' : ' and tokens'}, [batch, places]; got ${shapes.join(', ')}.`,
         );
       }
       const [batch, places, width] = (x as tf.Tensor3D).shape;

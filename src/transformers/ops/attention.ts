@@ -9,11 +9,11 @@ const PAIRS = 2 ** 24;
 const UNSEEN = -3e4; // 16-bit floats hold no more than 65,504, and 0 · ∞ is not a number
 
 /**
- * `softmax(scale·q·kᵀ)·v` by heads, differentiable in `q`, `k` and `v`. What a query may not see, by `mask` or by `causal`, counts for
- * nothing, and a query that may see nothing gets zeros.
+ * `softmax(scale·q·kᵀ)·v` by heads, differentiable in `q`, `k` and `v`. What a query may not see, by `mask` or by
+ * `causal`, counts for nothing, and a query that may see nothing gets zeros.
  *
- * Of the forward pass only the inputs are kept: the weights of queries and keys, `[batch, heads, queries, keys]`, are computed again in the
- * backward pass, in blocks of queries. (Dao et al., "FlashAttention", arXiv 2205.14135, §3.)
+ * Of the forward pass only the inputs are kept: the weights of queries and keys, `[batch, heads, queries, keys]`, are
+ * computed again in the backward pass, in blocks of queries. (Dao et al., "FlashAttention", arXiv 2205.14135, §3.)
  *
  * @param mask `[batch, keys]`, 0 for a key that nobody sees; `null` for none.
  */
@@ -35,7 +35,10 @@ export function attention(inputs: AttentionInputs, mask: tf.Tensor | null, setti
   }) as tf.Tensor3D;
 }
 
-/** Queries, keys and values by heads of the keys; queries of several heads that look at the same keys stand one after the other. */
+/**
+ * Queries, keys and values by heads of the keys; queries of several heads that look at the same keys stand one after
+ * the other.
+ */
 interface ByHead {
   q: tf.Tensor4D; // [batch, keyValueHeads, group · queries, size]
   k: tf.Tensor4D; // [batch, keyValueHeads, keys, size]
@@ -107,7 +110,10 @@ function blocksOf(batch: number, heads: number, queries: number, keys: number): 
   return Array.from({length: Math.ceil(queries / most)}, (_, i) => [i * most, Math.min(most, queries - i * most)]);
 }
 
-/** What is computed block by block: a block of queries, scaled, the weights of the keys for it, and the same places of a tensor like the queries. */
+/**
+ * What is computed block by block: a block of queries, scaled, the weights of the keys for it, and the same places of a
+ * tensor like the queries.
+ */
 interface Block {
   q: tf.Tensor4D;
   weights: tf.Tensor4D;

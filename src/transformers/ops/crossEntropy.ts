@@ -10,15 +10,15 @@ export interface CrossEntropyOptions {
 }
 
 /**
- * The mean over all places that count of `log Σ exp(z) − z[target]`, from logits and whole numbers: no one-hot targets, no probabilities.
- * Where no place counts it is 0.
+ * The mean over all places that count of `log Σ exp(z) − z[target]`, from logits and whole numbers: no one-hot targets,
+ * no probabilities. Where no place counts it is 0.
  *
  *     loss = crossEntropyFromLogits(labels, model.apply([ids, mask]))
  *
  * @param targets numbers of classes, of any shape.
  * @param logits of that shape and one axis more, the classes.
- * @throws LoRAError if the shapes do not fit each other, or a target is no class and not ignored. On a graphics card, which would have to be
- *     waited for, such a target makes the loss NaN and the gradient zero.
+ * @throws LoRAError if the shapes do not fit each other, or a target is no class and not ignored. On a graphics card,
+ *     which would have to be waited for, such a target makes the loss NaN and the gradient zero.
  */
 export function crossEntropyFromLogits(
   targets: tf.Tensor,
@@ -61,8 +61,8 @@ function checkTargets(targets: tf.Tensor, classes: number, ignoreIndex: number):
   const wrong = values.findIndex(value => value !== ignoreIndex && !(value >= 0 && value < classes && value % 1 === 0));
   if (wrong >= 0) {
     throw new LoRAError(
-      `Target ${wrong} is ${values[wrong]}, and must be the number of a class, a whole number from 0 to ${classes - 1}, ` +
-        `or ${ignoreIndex} for a place that does not count (ignoreIndex).`,
+      `Target ${wrong} is ${values[wrong]}, and must be the number of a class, a whole number from 0 to ` +
+        `${classes - 1}, or ${ignoreIndex} for a place that does not count (ignoreIndex).`,
     );
   }
 }
@@ -82,7 +82,10 @@ function composedGradient(logits: tf.Tensor, targets: tf.Tensor, dy: tf.Tensor, 
   return tf.reshape(steps, logits.shape);
 }
 
-/** Logits row by row, the targets as whole numbers, 1 for the places that count, and whether one of these has no class for a target. */
+/**
+ * Logits row by row, the targets as whole numbers, 1 for the places that count, and whether one of these has no class
+ * for a target.
+ */
 function placesOf(logits: tf.Tensor, targets: tf.Tensor, ignoreIndex: number) {
   const given = tf.cast(tf.reshape(targets, [-1]), 'float32');
   const numbers = tf.cast(given, 'int32');

@@ -5,7 +5,8 @@ import {runLazyOp} from '../../ops/lazyOp';
 import {isRecording} from '../../tfjs/engine';
 
 /**
- * The rows of `x`, or of `x + residual`, normalized: `γ·(x − μ)/√(σ² + ε) + β`, or, not centered, `γ·x/√(mean of x² + ε)`.
+ * The rows of `x`, or of `x + residual`, normalized: `γ·(x − μ)/√(σ² + ε) + β`, or, not centered,
+ * `γ·x/√(mean of x² + ε)`.
  *
  * Differentiable in all of it. Kept are the rows before the normalization alone; their statistics are computed again.
  */
@@ -30,7 +31,8 @@ export function normalizeRows(
       const kernels = transformerKernels();
       let dx: tf.Tensor | undefined;
       const ofRows = () => {
-        // The tape adds to a gradient that it is given, and disposes it: each input has one of its own, of the same numbers.
+        // The tape adds to a gradient that it is given, and disposes it: each input has one of its own, of the same
+        // numbers.
         if (dx !== undefined) {
           return tf.clone(dx);
         }

@@ -9,8 +9,9 @@ export interface Angles {
 }
 
 /**
- * Turns pairs of numbers of each head by the angles of its place: `y₁ = x₁·cos − x₂·sin`, `y₂ = x₂·cos + x₁·sin`. The gradient turns back,
- * for which nothing need be kept. (Su et al., "RoFormer", arXiv 2104.09864; the pairs `(j, j + half)` are those of GPT-NeoX and Llama.)
+ * Turns pairs of numbers of each head by the angles of its place: `y₁ = x₁·cos − x₂·sin`, `y₂ = x₂·cos + x₁·sin`. The
+ * gradient turns back, for which nothing need be kept. (Su et al., "RoFormer", arXiv 2104.09864; the pairs
+ * `(j, j + half)` are those of GPT-NeoX and Llama.)
  *
  * @param x `[batch, places, heads · size]`. Numbers of a head beyond `2 · half` stay as they are.
  * @param anglesOf makes the tables, for the backward pass anew.

@@ -93,8 +93,8 @@ function refusalOf(step: () => void): LoRAError | undefined {
 }
 
 /**
- * The model. What this library writes changes how many weights a layer has, and tfjs refuses the file by errors of its own; and when tfjs fails in
- * the middle, it leaves what it has made until then.
+ * The model. What this library writes changes how many weights a layer has, and tfjs refuses the file by errors of its
+ * own; and when tfjs fails in the middle, it leaves what it has made until then.
  */
 async function loaded(artifacts: tf.io.ModelArtifacts): Promise<tf.LayersModel> {
   const before = new Set(Object.keys(tf.engine().registeredVariables));

@@ -21,7 +21,9 @@ export function baseModel(): tf.LayersModel {
   return model;
 }
 
-/** Adapted models of all that an adapter can hold: updates, biases, layers in full, heads of several kinds of layers. */
+/**
+ * Adapted models of all that an adapter can hold: updates, biases, layers in full, heads of several kinds of layers.
+ */
 export function adaptedModels(base: tf.LayersModel): tf.LayersModel[] {
   const heads = [
     [
@@ -141,7 +143,10 @@ function predictedOrRefused(model: tf.LayersModel, inputs: tf.Tensor | tf.Tensor
   }
 }
 
-/** Whether an adapter has a tensor of a file. One that layers share parts of is not in it: its first part has the first number. */
+/**
+ * Whether an adapter has a tensor of a file. One that layers share parts of is not in it: its first part has the first
+ * number.
+ */
 export function isIn({tensors}: Pick<Adapter, 'tensors'>, name: string, numbers: Float32Array): boolean {
   const own = tensors[name];
   return own === undefined

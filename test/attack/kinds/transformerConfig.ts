@@ -6,7 +6,10 @@ import {type AttackKind, mustHold} from '../kind';
 /** The most places that every table of places holds. */
 const PLACES = 7;
 
-/** Valid and strange configs of every family, which give what PyTorch gave, in whatever way they are loaded and filled up, or are refused. */
+/**
+ * Valid and strange configs of every family, which give what PyTorch gave, in whatever way they are loaded and filled
+ * up, or are refused.
+ */
 export const transformerConfig: AttackKind = {
   name: 'a config of a transformer',
   prepare() {

@@ -1,5 +1,6 @@
-// Looks at the built site in Chromium: `npm run docs && npm run check -- site`. In light and dark, at a desk's and at a phone's width it has axe look for
-// what some readers could not use, and it searches and trains. With `-- --pictures <folder>` it keeps pictures.
+// Looks at the built site in Chromium: `npm run docs && npm run check -- site`. In light and dark, at a desk's and at a
+// phone's width it has axe look for what some readers could not use, and it searches and trains. With
+// `-- --pictures <folder>` it keeps pictures.
 
 import {existsSync, mkdirSync, readFileSync} from 'node:fs';
 import {createServer} from 'node:http';

@@ -86,7 +86,6 @@ test('weights that did not change keep their 8 bits; the others have 32 or 16', 
     ['float32', 1e-6],
     ['float16', 2e-3],
   ] as const) {
-    // prettier-ignore
     const written = await toGraphModel(merged, graph, {dtype});
     const {weightSpecs = []} = await artifactsOf(written);
     const kinds = weightSpecs.map(spec => (spec as {quantization?: {dtype: string}}).quantization?.dtype ?? spec.dtype);
@@ -138,7 +137,11 @@ test.each([
 test('layers that no nodes compute are refused by name, and so are models that are not of the graph', async () => {
   const graph = await classifier();
   const body = await fromGraphModel(graph, {outputs: ['relu']});
-  const odd = replaceHead(body, [tf.layers.upSampling2d({name: 'up'}), tf.layers.permute({dims: [3, 1, 2], name: 'p'})], {at: 'conv'}); // prettier-ignore
+  const odd = replaceHead(
+    body,
+    [tf.layers.upSampling2d({name: 'up'}), tf.layers.permute({dims: [3, 1, 2], name: 'p'})],
+    {at: 'conv'},
+  );
   const gelu = replaceHead(body, [tf.layers.dense({units: 2, activation: 'swish', name: 'd'})], {at: 'conv'});
   const other = tf.sequential({layers: [tf.layers.dense({units: 1, inputShape: [2]})]});
   const unmerged = applyLoRA(body, {rank: 1});

@@ -29,7 +29,9 @@ const x2 = () => random([4, 6], 1);
 const oblong = () => random([2, 2, 4, 3], 1);
 const x4 = () => random([2, 4, 4, 4], 1);
 
-/** Within the image, turned around, and beyond it; no pixel of a crop comes to lie near one of an image, or its edge. */
+/**
+ * Within the image, turned around, and beyond it; no pixel of a crop comes to lie near one of an image, or its edge.
+ */
 const owners = () => tf.tensor1d([1, 0, 1], 'int32');
 const boxes = () => tf.tensor2d([0.05, 0.1, 0.8, 0.95, 0.9, 0.7, 0.15, 0.05, -0.4, 0.2, 0.55, 1.3], [3, 4]);
 
@@ -45,31 +47,80 @@ const CASES: GradientCase[] = [
   ['GatherNd', x2, x => tf.gatherND(x, ints([0, 1, 3, 5, 0, 1], [3, 2]))],
   ['ScatterNd', x1, x => tf.scatterND(ints([4, 1, 7, 1, 0], [5, 1]), x, [9])],
   ['SparseToDense', x1, x => tf.sparseToDense(ints([0, 2, 4, 5, 8]), x, [9], 0)],
-  ['SparseToDense in its default', () => random([], 1), x => tf.sparseToDense(ints([0, 2]), tf.tensor1d([1, 2]), [5], x as tf.Scalar)], // prettier-ignore
+  [
+    'SparseToDense in its default',
+    () => random([], 1),
+    x => tf.sparseToDense(ints([0, 2]), tf.tensor1d([1, 2]), [5], x as tf.Scalar),
+  ],
   ['TensorScatterUpdate', x2, x => tf.tensorScatterUpdate(x, ints([2, 0], [2, 1]), random([2, 6], 3))],
-  ['TensorScatterUpdate in its updates', x2, x => tf.tensorScatterUpdate(random([7, 6], 3), ints([2, 0, 6, 1], [4, 1]), x)], // prettier-ignore
+  [
+    'TensorScatterUpdate in its updates',
+    x2,
+    x => tf.tensorScatterUpdate(random([7, 6], 3), ints([2, 0, 6, 1], [4, 1]), x),
+  ],
   // Far enough from each other that none overtakes another.
   ['TopK', () => tf.tensor2d([3, 1, 4, 0, 5, 9, 2, 6, 8, 7, 11, 10], [2, 6]), x => tf.topk(x, 3).values],
-  ...[[false, false], [true, false], [false, true], [true, true]].map(([exclusive, reverse]): GradientCase => [
+  ...[
+    [false, false],
+    [true, false],
+    [false, true],
+    [true, true],
+  ].map(([exclusive, reverse]): GradientCase => [
     `Cumprod${exclusive ? ', exclusive' : ''}${reverse ? ', from the end' : ''}`,
     x2,
     x => tf.cumprod(x, 1, exclusive, reverse),
-  ]), // prettier-ignore
+  ]),
   ['Cumprod along the first axis', x4, x => tf.cumprod(x, 0)],
   ['Cumprod of zeros', () => tf.tensor2d([2, 0, 3, 4, 0, 0, 5, 1], [2, 4]), x => tf.cumprod(x, 1)],
   ['CropAndResize', x4, x => tf.image.cropAndResize(x as tf.Tensor4D, boxes(), owners(), [3, 5])],
   ['CropAndResize to one pixel', x4, x => tf.image.cropAndResize(x as tf.Tensor4D, boxes(), owners(), [1, 1])],
-  ['CropAndResize to the nearest', x4, x => tf.image.cropAndResize(x as tf.Tensor4D, boxes(), owners(), [3, 5], 'nearest')], // prettier-ignore
-  ['CropAndResize in its boxes', boxes, x => tf.image.cropAndResize(x4() as tf.Tensor4D, x as tf.Tensor2D, owners(), [3, 5])], // prettier-ignore
-  ['CropAndResize to one pixel, in its boxes', boxes, x => tf.image.cropAndResize(x4() as tf.Tensor4D, x as tf.Tensor2D, owners(), [1, 1])], // prettier-ignore
+  [
+    'CropAndResize to the nearest',
+    x4,
+    x => tf.image.cropAndResize(x as tf.Tensor4D, boxes(), owners(), [3, 5], 'nearest'),
+  ],
+  [
+    'CropAndResize in its boxes',
+    boxes,
+    x => tf.image.cropAndResize(x4() as tf.Tensor4D, x as tf.Tensor2D, owners(), [3, 5]),
+  ],
+  [
+    'CropAndResize to one pixel, in its boxes',
+    boxes,
+    x => tf.image.cropAndResize(x4() as tf.Tensor4D, x as tf.Tensor2D, owners(), [1, 1]),
+  ],
   ['divNoNan', x2, x => tf.divNoNan(x, tf.add(tf.square(x), 1))],
   ['a broadcast product', () => random([3, 4], 1), x => tf.matMul(random([2, 5, 3], 2), x)],
   ['a broadcast product, transposed', () => random([1, 4, 3], 1), x => tf.matMul(random([2, 5, 3], 2), x, false, true)],
   ['SquaredDifference', () => random([4, 1], 1), x => tf.squaredDifference(x, random([4, 6], 2))],
   ['Maximum', () => random([1, 6], 1), x => tf.maximum(x, random([4, 6], 2))],
   ['Minimum', () => random([6], 1), x => tf.minimum(random([4, 6], 2), x)],
-  ['MirrorPad reflecting', x2, x => tf.mirrorPad(x, [[1, 2], [3, 0]], 'reflect')], // prettier-ignore
-  ['MirrorPad symmetric', x2, x => tf.mirrorPad(x, [[1, 2], [0, 6]], 'symmetric')], // prettier-ignore
+  [
+    'MirrorPad reflecting',
+    x2,
+    x =>
+      tf.mirrorPad(
+        x,
+        [
+          [1, 2],
+          [3, 0],
+        ],
+        'reflect',
+      ),
+  ],
+  [
+    'MirrorPad symmetric',
+    x2,
+    x =>
+      tf.mirrorPad(
+        x,
+        [
+          [1, 2],
+          [0, 6],
+        ],
+        'symmetric',
+      ),
+  ],
   ['ResizeBilinear by centres', x4, x => tf.image.resizeBilinear(x as tf.Tensor4D, [7, 9], false, true)],
   ['ResizeBilinear to a smaller one', x4, x => tf.image.resizeBilinear(x as tf.Tensor4D, [3, 2], false, true)],
   ['ResizeNearestNeighbor by centres', x4, x => tf.image.resizeNearestNeighbor(x as tf.Tensor4D, [6, 5], false, true)],
@@ -116,10 +167,34 @@ describe.each(BACKENDS)('on %s the gradient agrees with differences for', backen
 
 function EINSUMS(): [string, number[][]][] {
   return [
-    ['ab,bc->ac', [[2, 3], [3, 4]]], // prettier-ignore
-    ['abc,cde->abde', [[2, 3, 4], [4, 2, 3]]], // prettier-ignore
-    ['aecd,abcd->acbe', [[2, 3, 2, 4], [2, 5, 2, 4]]], // prettier-ignore
-    ['acbe,aecd->abcd', [[2, 3, 4, 5], [2, 5, 3, 2]]], // prettier-ignore
+    [
+      'ab,bc->ac',
+      [
+        [2, 3],
+        [3, 4],
+      ],
+    ],
+    [
+      'abc,cde->abde',
+      [
+        [2, 3, 4],
+        [4, 2, 3],
+      ],
+    ],
+    [
+      'aecd,abcd->acbe',
+      [
+        [2, 3, 2, 4],
+        [2, 5, 2, 4],
+      ],
+    ],
+    [
+      'acbe,aecd->abcd',
+      [
+        [2, 3, 4, 5],
+        [2, 5, 3, 2],
+      ],
+    ],
     ['abc->ca', [[2, 3, 4]]],
   ];
 }
@@ -135,7 +210,16 @@ test.each(EINSUMS())('Einsum %s by products is what the cpu backend computes', a
 
 test('Einsum by products sums over what one operand alone has', async () => {
   await useBackend('cpu');
-  const [a, b] = [tf.tensor2d([[1, 2], [3, 4]]), tf.tensor2d([[1, 10], [2, 20]])]; // prettier-ignore
+  const [a, b] = [
+    tf.tensor2d([
+      [1, 2],
+      [3, 4],
+    ]),
+    tf.tensor2d([
+      [1, 10],
+      [2, 20],
+    ]),
+  ];
   expect(numbers(einsumByProducts('ab,cb->', [a, b]))).toEqual([4 * 3 + 6 * 30]);
   expect(numbers(einsumByProducts('ab,cb->c', [a, b]))).toEqual([4 + 60, 8 + 120]);
 });

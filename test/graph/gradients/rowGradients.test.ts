@@ -75,7 +75,12 @@ const ROWS: Record<string, Row> = {
   'DepthwiseConv2dNative with two filters a channel': convolved('DepthwiseConv2dNative', {}, [2, 3, 3, 2]),
   'DepthwiseConv2dNative, dilated': convolved('DepthwiseConv2dNative', {dilations: [2, 2]}, [2, 2, 3, 1]),
   FusedDepthwiseConv2dNative: fused('FusedDepthwiseConv2dNative', ['BiasAdd', 'Relu6'], [3, 3, 3, 1]),
-  'FusedDepthwiseConv2dNative with strides': fused('FusedDepthwiseConv2dNative', ['BiasAdd'], [3, 3, 3, 1], convolution({strides: [2, 2]})), // prettier-ignore
+  'FusedDepthwiseConv2dNative with strides': fused(
+    'FusedDepthwiseConv2dNative',
+    ['BiasAdd'],
+    [3, 3, 3, 1],
+    convolution({strides: [2, 2]}),
+  ),
   Conv2DBackpropInput: {
     x: () => random([1, 3, 3, 3], 1),
     nodes: [
@@ -131,7 +136,12 @@ const ROWS: Record<string, Row> = {
   ...Object.fromEntries(['Add', 'AddV2', 'Mul', 'Maximum', 'Minimum'].map(op => [op, merged(op)])),
   AddN: {
     x: vectors,
-    nodes: [vectorNode, node('a', 'Sigmoid', ['x']), node('b', 'Tanh', ['x']), node('y', 'AddN', ['x', 'a', 'b'], {N: {i: '3'}})], // prettier-ignore
+    nodes: [
+      vectorNode,
+      node('a', 'Sigmoid', ['x']),
+      node('b', 'Tanh', ['x']),
+      node('y', 'AddN', ['x', 'a', 'b'], {N: {i: '3'}}),
+    ],
   },
   Mean: {
     x: images,

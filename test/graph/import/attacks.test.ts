@@ -25,7 +25,9 @@ describe('a graph from a stranger', () => {
   });
 
   test('cannot be a chain that doubles without end', async () => {
-    const nodes = Array.from({length: 40}, (_, i) => node(`n${i}`, 'ConcatV2', [i === 0 ? 'c' : `n${i - 1}`, i === 0 ? 'c' : `n${i - 1}`, 'axis'], {N: {i: '2'}})); // prettier-ignore
+    const nodes = Array.from({length: 40}, (_, i) =>
+      node(`n${i}`, 'ConcatV2', [i === 0 ? 'c' : `n${i - 1}`, i === 0 ? 'c' : `n${i - 1}`, 'axis'], {N: {i: '2'}}),
+    );
     const graph = await graphOf([input('x', [-1, 1]), ...nodes, node('y', 'Add', ['x', 'n39'])], {
       c: tf.ones([2 ** 12]),
       axis: tf.scalar(0, 'int32'),
@@ -59,7 +61,13 @@ test("an adapter's head that brings a piece of a graph is refused", async () => 
   await saveAdapter(adapter, handler);
   const artifacts = await handler.load();
   const {config} = artifacts.modelTopology as {config: {head: {layers: object[]}}};
-  const fragment = {node: {name: 'n', op: 'Tanh', input: ['x0']}, inputs: [{name: 'x0', dtype: 'float32'}], weights: [], constants: [], outputs: [{index: 0, dtype: 'float32'}]}; // prettier-ignore
+  const fragment = {
+    node: {name: 'n', op: 'Tanh', input: ['x0']},
+    inputs: [{name: 'x0', dtype: 'float32'}],
+    weights: [],
+    constants: [],
+    outputs: [{index: 0, dtype: 'float32'}],
+  };
   config.head.layers = [{className: 'GraphOp', config: {name: 'head', fragment: {name: JSON.stringify(fragment)}}}];
   await expect(loadAdapter({load: () => Promise.resolve(artifacts)})).rejects.toThrow(/head has a GraphOp/);
 });

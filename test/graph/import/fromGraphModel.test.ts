@@ -55,7 +55,7 @@ test('a batch size of one is freed: each example is computed by itself', async (
   const model = await fromGraphModel(await small());
   expect(model.inputs[0]!.shape).toEqual([null, 6, 6, 2]);
   const batch = x(3);
-  const rows = [0, 1, 2].flatMap(i => numbers(model.predict(tf.slice(batch, i, 1)) as tf.Tensor)); // prettier-ignore
+  const rows = [0, 1, 2].flatMap(i => numbers(model.predict(tf.slice(batch, i, 1)) as tf.Tensor));
   expect(numbers(model.predict(batch) as tf.Tensor)).toBeAllClose(rows);
 });
 
@@ -117,14 +117,17 @@ describe('a batch size is freed where it is proved that each example is computed
     await stays([input('x', [1, 5]), ...nodes], constants(), random([1, 5], 1));
   });
 
-  test('products of which an operand has fewer matrices need the batch, since kernels count them through all rows', async () => {
-    const nodes = [
-      input('x', [1, 3, 2, 2]),
-      node('few', 'Max', ['x', 'axis'], {keep_dims: {b: true}}),
-      node('y', 'BatchMatMulV2', ['x', 'few']),
-    ];
-    await stays(nodes, {axis: tf.scalar(1, 'int32')}, random([1, 3, 2, 2], 1));
-  });
+  test(
+    'products of which an operand has fewer matrices need the batch, since kernels count them through ' + 'all rows',
+    async () => {
+      const nodes = [
+        input('x', [1, 3, 2, 2]),
+        node('few', 'Max', ['x', 'axis'], {keep_dims: {b: true}}),
+        node('y', 'BatchMatMulV2', ['x', 'few']),
+      ];
+      await stays(nodes, {axis: tf.scalar(1, 'int32')}, random([1, 3, 2, 2], 1));
+    },
+  );
 
   test.each([
     [
@@ -146,7 +149,7 @@ describe('a batch size is freed where it is proved that each example is computed
     const graph = await graphOf([input('x', [1, 4]), ...nodes], constants());
     const model = await fromGraphModel(graph);
     expect(model.inputs[0]!.shape).toEqual([null, 4]);
-    const rows = [0, 1].flatMap(i => numbers(outputsOf(graph, {x: tf.slice(x24(), i, 1)}, ['y'])[0]!)); // prettier-ignore
+    const rows = [0, 1].flatMap(i => numbers(outputsOf(graph, {x: tf.slice(x24(), i, 1)}, ['y'])[0]!));
     expect(numbers(model.predict(x24()) as tf.Tensor)).toBeAllClose(rows);
   });
 
@@ -205,8 +208,22 @@ describe('a tensor under two names', () => {
   const alias = node('i', 'Identity', ['r']);
 
   test.each([
-    ['is two outputs', ['r', 'i'], [[1, 0], [1, 0]]], // prettier-ignore
-    ['is the input and an output', ['x', 'r'], [[1, -2], [1, 0]]], // prettier-ignore
+    [
+      'is two outputs',
+      ['r', 'i'],
+      [
+        [1, 0],
+        [1, 0],
+      ],
+    ],
+    [
+      'is the input and an output',
+      ['x', 'r'],
+      [
+        [1, -2],
+        [1, 0],
+      ],
+    ],
   ])('%s', async (_, outputs, expected) => {
     const graph = await graphOf([input('x', [-1, 2]), r, alias]);
     const model = await fromGraphModel(graph, {outputs});
@@ -232,7 +249,10 @@ test('outputs of one node are told apart by a signature', async () => {
     {inputs: {x: {name: 'x:0'}}, outputs: {left: {name: 's:0'}, right: {name: 's:1'}}},
   );
   const model = await fromGraphModel(graph);
-  expect((model.predict(tf.tensor2d([[1, 2, 3, 4]])) as tf.Tensor[]).map(numbers)).toEqual([[1, 2], [3, 4]]); // prettier-ignore
+  expect((model.predict(tf.tensor2d([[1, 2, 3, 4]])) as tf.Tensor[]).map(numbers)).toEqual([
+    [1, 2],
+    [3, 4],
+  ]);
 });
 
 test('a chain too long for tfjs is refused, and leaves nothing', async () => {
@@ -250,7 +270,10 @@ test('a node may be called as a layer calls its inputs', async () => {
 });
 
 test('tensors are joined along an axis that is counted from the last', async () => {
-  const graph = await graphOf([input('x', [-1, 1, 2]), node('a', 'Tanh', ['x']), node('y', 'ConcatV2', ['x', 'a', 'axis'])], {axis: tf.scalar(-2, 'int32')}); // prettier-ignore
+  const graph = await graphOf(
+    [input('x', [-1, 1, 2]), node('a', 'Tanh', ['x']), node('y', 'ConcatV2', ['x', 'a', 'axis'])],
+    {axis: tf.scalar(-2, 'int32')},
+  );
   const x = random([2, 1, 2], 1);
   const model = await fromGraphModel(graph);
   const [expected] = outputsOf(graph, {x});
@@ -318,8 +341,8 @@ test('a part is imported by the names of its nodes, with the calls around them o
   for (const name of ['dense/BiasAdd', 'StatefulPartitionedCall/PartitionedCall/dense/BiasAdd']) {
     const model = await fromGraphModel(graph, {inputs: ['flat'], outputs: [name], inputShapes: shapes});
     const flat = random([2, 36], 4);
-    const [expected] = outputsOf(graph, {flat: tf.slice(flat, 0, 1)}, ['y']); // prettier-ignore
-    expect(numbers(tf.slice(model.predict(flat) as tf.Tensor, 0, 1))).toBeAllClose(numbers(expected!)); // prettier-ignore
+    const [expected] = outputsOf(graph, {flat: tf.slice(flat, 0, 1)}, ['y']);
+    expect(numbers(tf.slice(model.predict(flat) as tf.Tensor, 0, 1))).toBeAllClose(numbers(expected!));
   }
 });
 
@@ -396,7 +419,18 @@ describe('a graph of the official converter', () => {
     ['hardSwish', images],
     ['swish', images],
     ['denseNet', () => tf.randomUniform([2, 12, 12, 3], 0, 1, 'float32', 3)],
-    ['transformer', () => tf.tensor2d([[1, 2, 3, 4, 5, 6], [0, 9, 19, 3, 3, 1]], [2, 6], 'int32')], // prettier-ignore
+    [
+      'transformer',
+      () =>
+        tf.tensor2d(
+          [
+            [1, 2, 3, 4, 5, 6],
+            [0, 9, 19, 3, 3, 1],
+          ],
+          [2, 6],
+          'int32',
+        ),
+    ],
     ['lstm', () => random([2, 5, 4], 3)],
     ['gru', () => random([2, 5, 4], 3)],
   ])('%s computes on wasm what it computes on cpu, and trains there', async (name, make) => {

@@ -8,7 +8,9 @@ import {convolution, graphOf, input, integers, node, outputsOf, text, texts} fro
 
 beforeAll(() => useBackend('cpu'));
 
-/** Expects that a graph with the input `x` computes the same as a model, and gives the classes of the model's layers. */
+/**
+ * Expects that a graph with the input `x` computes the same as a model, and gives the classes of the model's layers.
+ */
 async function sameAsGraph(
   nodes: GraphNode[],
   constants: Record<string, tf.Tensor>,

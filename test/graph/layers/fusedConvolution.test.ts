@@ -45,11 +45,16 @@ describe.each(BACKENDS)('on %s', backend => {
       expect(numbers(model.predict(x()) as tf.Tensor)).toEqual(numbers(base.predict(x()) as tf.Tensor));
       stirFactors(model);
       const weights = model.trainableWeights.map(weight => weight.read() as tf.Variable);
-      const {grads} = tf.variableGrads(() => tf.sum<tf.Scalar>(tf.square(model.apply(x(), {training: true}) as tf.Tensor)), weights); // prettier-ignore
-      expect(numbers(mergeLoRA(model).predict(x()) as tf.Tensor)).toBeAllClose(numbers(model.predict(x()) as tf.Tensor));
+      const {grads} = tf.variableGrads(
+        () => tf.sum<tf.Scalar>(tf.square(model.apply(x(), {training: true}) as tf.Tensor)),
+        weights,
+      );
+      expect(numbers(mergeLoRA(model).predict(x()) as tf.Tensor)).toBeAllClose(
+        numbers(model.predict(x()) as tf.Tensor),
+      );
       expect(numbers(removeLoRA(model).predict(x()) as tf.Tensor)).toEqual(numbers(base.predict(x()) as tf.Tensor));
       return weights.map(({name: key}) => numbers(grads[key]!));
-    }); // prettier-ignore
+    });
     expectGradients(fused!, stock!);
   });
 });
@@ -72,7 +77,10 @@ test.each([
     on('wasm', () => {
       const model = modelOf(make(fused));
       const weights = model.trainableWeights.map(weight => weight.read() as tf.Variable);
-      const {grads} = tf.variableGrads(() => tf.sum<tf.Scalar>(tf.square(model.apply(x(), {training: true}) as tf.Tensor)), weights); // prettier-ignore
+      const {grads} = tf.variableGrads(
+        () => tf.sum<tf.Scalar>(tf.square(model.apply(x(), {training: true}) as tf.Tensor)),
+        weights,
+      );
       return weights.map(({name}) => grads[name]!);
     });
   await useBackend('wasm');

@@ -33,7 +33,12 @@ test('its output shape is found out for shapes that it does not know', () => {
     inputs: [x0, {name: 'x1', dtype: 'float32'}],
     constants: [{name: 'c2', dtype: 'int32', shape: [], values: [1]}],
   });
-  expect(layer.computeOutputShape([[null, 3], [null, 4]])).toEqual([null, 7]); // prettier-ignore
+  expect(
+    layer.computeOutputShape([
+      [null, 3],
+      [null, 4],
+    ]),
+  ).toEqual([null, 7]);
 });
 
 test('outputs keep their types, and integers are not part of a gradient', () => {
@@ -66,7 +71,14 @@ test('Where gives the places of what is true', async () => {
     inputs: [{name: 'x0', dtype: 'bool'}],
     outputs: [{index: 0, dtype: 'int32'}],
   });
-  const condition = tf.tensor2d([[1, 0, 1], [0, 0, 1]], [2, 3], 'bool'); // prettier-ignore
+  const condition = tf.tensor2d(
+    [
+      [1, 0, 1],
+      [0, 0, 1],
+    ],
+    [2, 3],
+    'bool',
+  );
   const expected = await tf.whereAsync(condition);
   expect(numbers(layer.apply(condition) as tf.Tensor)).toEqual(numbers(expected));
 });
@@ -101,15 +113,25 @@ describe('of a file from a stranger', () => {
     ['no JSON', '{'],
     ['no node', '{"inputs": []}'],
     ['no lists', '{"node": {"name": "n", "op": "Add"}}'],
-    ['control flow', '{"node": {"name": "n", "op": "While"}, "inputs": [], "weights": [], "constants": [], "outputs": [{}]}'],
-    ['a random op', '{"node": {"name": "n", "op": "RandomUniform"}, "inputs": [], "weights": [], "constants": [], "outputs": [{}]}'],
+    [
+      'control flow',
+      '{"node": {"name": "n", "op": "While"}, "inputs": [], "weights": [], "constants": [], "outputs": [{}]}',
+    ],
+    [
+      'a random op',
+      '{"node": {"name": "n", "op": "RandomUniform"}, "inputs": [], "weights": [], "constants": [], "outputs": ' +
+        '[{}]}',
+    ],
     [
       'a constant of other numbers than its shape says',
-      '{"node": {"name": "n", "op": "Add"}, "inputs": [], "weights": [], "constants": [{"shape": [1000000000], "values": [1]}], "outputs": [{}]}',
+      '{"node": {"name": "n", "op": "Add"}, "inputs": [], "weights": [], "constants": [{"shape": [1000000000], ' +
+        '"values": [1]}], "outputs": [{}]}',
     ],
   ])('%s is refused', (_, text) => {
-    expect(() => new GraphOp({name: 'op', fragment: {name: text}})).toThrow(/config of layer "op" \(GraphOp\) is broken/);
-  }); // prettier-ignore
+    expect(() => new GraphOp({name: 'op', fragment: {name: text}})).toThrow(
+      /config of layer "op" \(GraphOp\) is broken/,
+    );
+  });
 
   test.each([
     ['Fill', {op: 'Fill', input: ['c1', 'x0']}, [100_000, 100_000]],

@@ -1,5 +1,5 @@
-// Runs the specs of tfjs-core on the wasm backend, without this library and with it. Every spec that passes without it has to pass
-// with it: `npm run check -- core-spec`.
+// Runs the specs of tfjs-core on the wasm backend, without this library and with it. Every spec that passes without it
+// has to pass with it: `npm run check -- core-spec`.
 
 import {spawn} from 'node:child_process';
 import {mkdtempSync, rmSync} from 'node:fs';
@@ -76,7 +76,8 @@ try {
     console.error(`Lost: ${name}\n  ${withLibrary.get(name)?.reasons.join('\n  ') ?? 'it did not run'}`);
   }
   console.log(
-    `tfjs-core on wasm: ${without.size} specs, ${before.length} pass without the library, ${passing(withLibrary).length} with it, ${lost.length} lost.`,
+    `tfjs-core on wasm: ${without.size} specs, ${before.length} pass without the library, ` +
+      `${passing(withLibrary).length} with it, ${lost.length} lost.`,
   );
   if (before.length === 0 || lost.length > 0) {
     process.exitCode = 1;

@@ -1,5 +1,5 @@
-// Runs the specs of tfjs-core on the wasm backend, with this library if `with` is the argument. Prints a line for each spec. It runs
-// bundled, so that specs, backend and library have one copy of tfjs.
+// Runs the specs of tfjs-core on the wasm backend, with this library if `with` is the argument. Prints a line for each
+// spec. It runs bundled, so that specs, backend and library have one copy of tfjs.
 
 const jasmineRequire = require('jasmine-core/lib/jasmine-core/jasmine.js');
 const jasmine = require('jasmine-core/lib/jasmine-core/node_boot.js')(jasmineRequire);

@@ -19,11 +19,15 @@ const WASM = join(ROOT, 'node_modules/@tensorflow/tfjs-backend-wasm/dist');
 export const ARGUMENTS = [
   ...COMMON,
   ...WEBGPU_ARGUMENTS,
-  // SwiftShader compiles the zeroing of workgroup memory into every shader, which doubles the time to compile them. No kernel counts on it.
+  // SwiftShader compiles the zeroing of workgroup memory into every shader, which doubles the time to compile them. No
+  // kernel counts on it.
   '--enable-dawn-features=disable_workgroup_init',
 ];
 
-/** A script that lets a page believe in a number of cores, from which tfjs takes its number of threads on wasm: half of them, at most 8. */
+/**
+ * A script that lets a page believe in a number of cores, from which tfjs takes its number of threads on wasm: half of
+ * them, at most 8.
+ */
 export function manyCores(count: number): string {
   return `Object.defineProperty(navigator, 'hardwareConcurrency', {get: () => ${count}});`;
 }
@@ -106,8 +110,8 @@ export class ServedSuite {
   }
 
   /**
-   * Runs the suite in each of `orders` in a browser of its own, for `patience` milliseconds at most each: a page for each order, in one
-   * browser, which keeps the shaders that it has compiled.
+   * Runs the suite in each of `orders` in a browser of its own, for `patience` milliseconds at most each: a page for
+   * each order, in one browser, which keeps the shaders that it has compiled.
    */
   async run(
     backend: string,

@@ -8,9 +8,15 @@ export interface Case {
   kind?: string;
   /** The largest deviation that is right. */
   tolerance: number;
-  /** The same with 16-bit floats, all that webgl has on some phones; `null` where these leave nothing to measure. Default: no other. */
+  /**
+   * The same with 16-bit floats, all that webgl has on some phones; `null` where these leave nothing to measure.
+   * Default: no other.
+   */
   halfTolerance?: number | null;
-  /** Runs it on a backend that is current, and gives the largest deviation from what is expected; throws where nothing can be measured. */
+  /**
+   * Runs it on a backend that is current, and gives the largest deviation from what is expected; throws where nothing
+   * can be measured.
+   */
   run(backend: string): Promise<number>;
 }
 

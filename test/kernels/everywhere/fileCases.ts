@@ -108,7 +108,8 @@ async function samePlaces(): Promise<number> {
       contents.push(readFileSync(join(root, 'new/deep/emoji.safetensors')));
     }
     const expected =
-      'new new/deep new/deep/emoji.json new/deep/emoji.safetensors new/deep/emoji.weights.bin new/folder new/folder/model.json new/folder/weights.bin';
+      'new new/deep new/deep/emoji.json new/deep/emoji.safetensors new/deep/emoji.weights.bin new/folder ' +
+      'new/folder/model.json new/folder/weights.bin';
     const wrong = found.find(names => names !== expected);
     if (wrong !== undefined) {
       throw new Error(`There are ${wrong}.`);

@@ -92,16 +92,31 @@ function graph(): Promise<tf.GraphModel> {
     {name: 'conv', op: '_FusedConv2D', input: ['x', 'k', 'b'], attr: fused('Relu6')},
     {name: 'depth', op: 'FusedDepthwiseConv2dNative', input: ['conv', 'd', 'c'], attr: fused('Relu6')},
     {name: 'mirror', op: 'MirrorPad', input: ['depth', 'pads'], attr: {mode: {s: btoa('REFLECT')}}},
-    {name: 'slice', op: 'StridedSlice', input: ['mirror', 'begin', 'end', 'steps'], attr: {begin_mask: {i: 9}, end_mask: {i: 9}}},
+    {
+      name: 'slice',
+      op: 'StridedSlice',
+      input: ['mirror', 'begin', 'end', 'steps'],
+      attr: {begin_mask: {i: 9}, end_mask: {i: 9}},
+    },
     {name: 'rows', op: 'Reshape', input: ['slice', 'flat']},
     {name: 'query', op: 'Einsum', input: ['rows', 'q'], attr: {equation: {s: btoa('abc,cde->abde')}, N: {i: 2}}},
-    {name: 'scores', op: 'Einsum', input: ['query', 'query'], attr: {equation: {s: btoa('aecd,abcd->acbe')}, N: {i: 2}}},
+    {
+      name: 'scores',
+      op: 'Einsum',
+      input: ['query', 'query'],
+      attr: {equation: {s: btoa('aecd,abcd->acbe')}, N: {i: 2}},
+    },
     {name: 'weights', op: 'Softmax', input: ['scores']},
-    {name: 'mixed', op: 'Einsum', input: ['weights', 'query'], attr: {equation: {s: btoa('acbe,aecd->abcd')}, N: {i: 2}}},
+    {
+      name: 'mixed',
+      op: 'Einsum',
+      input: ['weights', 'query'],
+      attr: {equation: {s: btoa('acbe,aecd->abcd')}, N: {i: 2}},
+    },
     {name: 'pooled', op: 'Mean', input: ['mixed', 'axis']},
     {name: 'joined', op: 'Reshape', input: ['pooled', 'join']},
     {name: 'y', op: 'MatMul', input: ['joined', 'w'], attr: {transpose_b: {b: true}}},
-  ]; // prettier-ignore
+  ];
   const ints = (values: number[], shape?: number[]) => tf.tensor(values, shape ?? [values.length], 'int32');
   const constants = {
     k: random([3, 3, 3, 4], 1, 0.4),

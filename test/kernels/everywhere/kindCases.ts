@@ -23,8 +23,8 @@ const SMOOTH: Activation = 'tanh';
 const SAMPLE: Activation[] = ['relu', 'softmax'];
 
 /**
- * The step of finite differences, in a direction of length 1 to 2, by the length of the gradient: where that is small, the rounding of the
- * outputs is most of what a small step sees; where it is large, so is the curvature.
+ * The step of finite differences, in a direction of length 1 to 2, by the length of the gradient: where that is small,
+ * the rounding of the outputs is most of what a small step sees; where it is large, so is the curvature.
  */
 function stepFor(length: number): number {
   return Math.min(0.05, Math.max(0.01, 0.025 / Math.sqrt(length)));
@@ -54,8 +54,8 @@ export function casesOf(kind: Kind): Case[] {
   };
   return [
     define('a new adapter changes nothing, bit for bit', 0, () => worst(sample, one => exactAtBirth(kind, one))),
-    // Sums in another order: float32 has 6e-8, and a gradient adds up some hundred products, twice over. float16 has 5e-4, which carries
-    // a number or two across the corner of a relu.
+    // Sums in another order: float32 has 6e-8, and a gradient adds up some hundred products, twice over. float16 has
+    // 5e-4, which carries a number or two across the corner of a relu.
     ...(label === '' || options?.dropout !== undefined
       ? [
           define('gradients are those of the cpu backend', [1e-5, 5e-2], () =>
@@ -68,8 +68,8 @@ export function casesOf(kind: Kind): Case[] {
             worst(sample, one => gradientsAsStock(kind, one)),
           ),
         ]),
-    // Of the gradient's length. Rounding of the outputs, 1e-7, over the step, some 2e-2, is 1e-5 of an output's size; there are more of
-    // these than there is gradient. With float16 the rounding is all there is.
+    // Of the gradient's length. Rounding of the outputs, 1e-7, over the step, some 2e-2, is 1e-5 of an output's size;
+    // there are more of these than there is gradient. With float16 the rounding is all there is.
     ...(label === '' || (options?.dropout !== undefined && options.method === undefined)
       ? [define('gradients are those of finite differences', [1e-3, null], () => gradientsAsDifferences(kind, smooth))]
       : []),
@@ -160,8 +160,8 @@ async function gradientsAsOnCpu(kind: Kind, activation?: Activation): Promise<nu
 }
 
 /**
- * The gradients of an adapted layer, and those of a stock layer that reads the updated weights in place of its own. These are computed by public
- * ops from the parameters, so that both are asked for the same.
+ * The gradients of an adapted layer, and those of a stock layer that reads the updated weights in place of its own.
+ * These are computed by public ops from the parameters, so that both are asked for the same.
  */
 async function gradientsAsStock(kind: Kind, activation?: Activation): Promise<number> {
   const args = activation === undefined ? {} : {activation};
@@ -199,7 +199,10 @@ async function gradientsAsStock(kind: Kind, activation?: Activation): Promise<nu
   return relativeDifference([(await read(found!)).flat()], [(await read(wanted!)).flat()]);
 }
 
-/** The difference of both in a direction that is half the gradient's own and half random, relative to the length of the gradient. */
+/**
+ * The difference of both in a direction that is half the gradient's own and half random, relative to the length of the
+ * gradient.
+ */
 async function gradientsAsDifferences(kind: Kind, activation?: Activation): Promise<number> {
   const gradients = await gradientsOf(kind, activation);
   const model = adapt(makeModel(kind, activation), kind);

@@ -6,7 +6,10 @@ import type {ACTIVATIONS} from '../../helpers';
 /** An activation of tfjs. */
 export type Activation = (typeof ACTIVATIONS)[number];
 
-/** What the suite gives a layer: a name, the shape of the input if it is the first of a model, and an activation if it has one. */
+/**
+ * What the suite gives a layer: a name, the shape of the input if it is the first of a model, and an activation if it
+ * has one.
+ */
 export interface LayerArgs {
   name: string;
   inputShape?: number[];
@@ -19,7 +22,10 @@ export interface LayerArgs {
 export interface Kind {
   name: string;
   layer(args: LayerArgs): tf.layers.Layer;
-  /** Of one example. What the layer answers has to be of rank 3 at least, the batch included, and an input for another such layer. */
+  /**
+   * Of one example. What the layer answers has to be of rank 3 at least, the batch included, and an input for another
+   * such layer.
+   */
   inputShape: number[];
   /** Inputs are whole numbers below this, not differentiable, and no layer of the kind can follow another. */
   tokens?: number;
@@ -32,7 +38,10 @@ export interface Kind {
 
 const {layers} = tf;
 
-/** tfjs starts recurrent kernels by a QR decomposition, which takes hundreds of operations on a graphics card. The suite stirs all weights anyway. */
+/**
+ * tfjs starts recurrent kernels by a QR decomposition, which takes hundreds of operations on a graphics card. The suite
+ * stirs all weights anyway.
+ */
 const RECURRENT = {recurrentInitializer: 'glorotUniform'} as const;
 
 registerAdaptable('Mix', {weights: ['mix_Kernel']});

@@ -76,7 +76,10 @@ export const orderCases: readonly Case[] = [
   },
 ];
 
-/** A model of convolutions, a pool, batch normalization and dense layers, some adapted, some frozen, one that trains in full. */
+/**
+ * A model of convolutions, a pool, batch normalization and dense layers, some adapted, some frozen, one that trains in
+ * full.
+ */
 export function makeBase(): tf.LayersModel {
   const {layers} = tf;
   const model = tf.sequential({
@@ -199,7 +202,8 @@ async function synchronousReads(backend: string): Promise<number> {
   const engine = tf.engine() as unknown as {moveData: (this: unknown, ...args: unknown[]) => unknown};
   const {moveData} = engine;
   if (backend === 'wasm') {
-    // A convolution that was put off is moved when somebody asks for it: from the backend's memory into the same memory.
+    // A convolution that was put off is moved when somebody asks for it: from the backend's memory into the same
+    // memory.
     engine.moveData = function (...args) {
       isMoving = true;
       try {
@@ -238,8 +242,8 @@ async function synchronousReads(backend: string): Promise<number> {
 }
 
 /**
- * Tensors that are there after training and were not before, of a model with convolutions that are frozen. The composed kernels of wasm want them;
- * our module does not.
+ * Tensors that are there after training and were not before, of a model with convolutions that are frozen. The composed
+ * kernels of wasm want them; our module does not.
  */
 async function preparedForWasm(): Promise<number> {
   const {layers} = tf;

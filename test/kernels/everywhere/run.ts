@@ -1,5 +1,5 @@
-// Runs the suite on the backends that this machine has, or on those that are named, and leaves the reports beside it as JSON:
-// `run.ts [backend …]`, for instance `run.ts webgl webgpu`.
+// Runs the suite on the backends that this machine has, or on those that are named, and leaves the reports beside it as
+// JSON: `run.ts [backend …]`, for instance `run.ts webgl webgpu`.
 
 import {spawn} from 'node:child_process';
 import {existsSync, mkdirSync, writeFileSync} from 'node:fs';

@@ -19,8 +19,9 @@ const methodCases = METHOD_KINDS.flatMap(kind =>
 );
 
 /**
- * Whether a case of a method is for a backend. Those that compile a shader for each operation and shape have the forms, and of the other kinds the
- * gradients with a gain and with a whole kernel: all kinds with all methods take minutes there, and are made of the same operations.
+ * Whether a case of a method is for a backend. Those that compile a shader for each operation and shape have the forms,
+ * and of the other kinds the gradients with a gain and with a whole kernel: all kinds with all methods take minutes
+ * there, and are made of the same operations.
  */
 function isFor(backend: string, precision: Precision, {kind = '', behaviour}: Case): boolean {
   const compiles = backend.startsWith('web');

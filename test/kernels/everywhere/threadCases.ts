@@ -89,7 +89,9 @@ function threadCount(): number {
   return currentNative()?.partsOf(64, 1, 2 ** 40).length ?? 0;
 }
 
-/** What threads have to do, where the backend has them. The others run on threads too: they are called for the least. */
+/**
+ * What threads have to do, where the backend has them. The others run on threads too: they are called for the least.
+ */
 export const threadCases: readonly Case[] = [
   {behaviour: 'threads of ours compute on wasm', tolerance: 0, run: () => Promise.resolve(threadCount() >= 2 ? 0 : 1)},
   ...OPERATIONS.map(([kind, compute]): Case => ({

@@ -1,5 +1,5 @@
-// Compiles programs that use the packed library, with several versions of TypeScript and ways to resolve modules, without `skipLibCheck`:
-// `npm run check -- types`. Errors in tfjs's own declarations do not count; there are some.
+// Compiles programs that use the packed library, with several versions of TypeScript and ways to resolve modules,
+// without `skipLibCheck`: `npm run check -- types`. Errors in tfjs's own declarations do not count; there are some.
 //
 // The compilers are installed once, in a folder for temporary files.
 
@@ -70,7 +70,8 @@ try {
       // TypeScript 6 reports at its own library what that of tfjs's @webgpu/types declares once more.
       const ours = errors.filter(line => !line.includes('node_modules/') || line.includes('node_modules/tfjs-lora/'));
       console.log(
-        `TypeScript ${version}, ${resolution.moduleResolution}: ${ours.length} errors, ${errors.length - ours.length} in tfjs`,
+        `TypeScript ${version}, ${resolution.moduleResolution}: ${ours.length} errors, ` +
+          `${errors.length - ours.length} in tfjs`,
       );
       ours.forEach(line => console.error(`  ${line}`));
       failed += ours.length;

@@ -27,7 +27,10 @@ function inputsFor({batch, queries, keys, size, keyValueHeads, group}: Sizes): [
   ];
 }
 
-/** Attention as the paper has it, in operations of tfjs that have gradients of their own, a head of keys for each of queries. */
+/**
+ * Attention as the paper has it, in operations of tfjs that have gradients of their own, a head of keys for each of
+ * queries.
+ */
 function plainAttention(
   q: tf.Tensor3D,
   k: tf.Tensor3D,

@@ -109,8 +109,8 @@ function inOrder(values: number[]): Point[] {
 }
 
 /**
- * A line for each of `series`. In a window that leaves no width nothing is drawn (tfjs-vis would make up a width, a negative one): the
- * size is observed, and there is another drawing when there is room again.
+ * A line for each of `series`. In a window that leaves no width nothing is drawn (tfjs-vis would make up a width, a
+ * negative one): the size is observed, and there is another drawing when there is room again.
  */
 async function drawLines(chart: HTMLElement, series: Record<string, Point[]>, options: LineOptions): Promise<void> {
   const {clientWidth: width, clientHeight: height} = chart;

@@ -4,8 +4,8 @@ import {PIXELS, SIDE} from '../format';
 const DIGIT_SIDE = 20;
 
 /**
- * What is drawn on a canvas, as images of digits are made: scaled to 20 pixels, its centre of mass in the middle of 28×28.
- * `null` if nothing is drawn.
+ * What is drawn on a canvas, as images of digits are made: scaled to 20 pixels, its centre of mass in the middle of
+ * 28×28. `null` if nothing is drawn.
  */
 export function imageOf(canvas: HTMLCanvasElement): Uint8Array | null {
   const {width, height} = canvas;

@@ -4,7 +4,10 @@ import {showBars} from './bars';
 import type {Client} from './client';
 import {byId} from '../../../shared/dom';
 
-/** Shows what both models make of an image, one question at a time: while one is being answered only the latest image waits. */
+/**
+ * Shows what both models make of an image, one question at a time: while one is being answered only the latest image
+ * waits.
+ */
 export class Predictions {
   private latest: Uint8Array | null = null;
   private asking = false;

@@ -1,7 +1,10 @@
 import * as tf from '@tensorflow/tfjs';
 import type {NamedFile} from '../protocol';
 
-/** A model as the two files that `model.save('downloads://…')` makes. Only a page can download, so the worker hands them over. */
+/**
+ * A model as the two files that `model.save('downloads://…')` makes. Only a page can download, so the worker hands them
+ * over.
+ */
 export async function mergedModelFiles(model: tf.LayersModel, name: string): Promise<NamedFile[]> {
   let files: NamedFile[] = [];
   await model.save(

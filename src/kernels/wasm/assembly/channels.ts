@@ -59,8 +59,8 @@ function normalizeHalf(u: v128, root: v128, offset: v128): v128 {
 }
 
 /**
- * `(x − mean)·scale / root + offset`, with `root = √(variance + ε)`: difference and product in single precision, the rest in double, as the
- * backend's own kernel does it.
+ * `(x − mean)·scale / root + offset`, with `root = √(variance + ε)`: difference and product in single precision, the
+ * rest in double, as the backend's own kernel does it.
  */
 export function normalize(
   x: usize, mean: usize, root: usize, scale: usize, offset: usize, y: usize, count: i32, channels: i32,

@@ -1,7 +1,8 @@
 import {load4, madd, zeros} from './lanes';
 import {storeTile} from './tile';
 
-// Products `aᵀ·b` over many rows, as the gradients of weights are: a tile of the result takes a part of the rows that stays in the cache.
+// Products `aᵀ·b` over many rows, as the gradients of weights are: a tile of the result takes a part of the rows that
+// stays in the cache.
 
 /**
  * Adds to a tile `out[height, width]`, at most 4 × 8, the products `aᵀ·b` over `lines` of `count` rows each.
@@ -90,8 +91,8 @@ function addTile(
 }
 
 /**
- * `out[m, n] = a[rows, m]ᵀ · b[rows, n]`, `chunk` rows at a time, which stay in the cache. Rows lie `strideA`, `strideB` and `strideOut` bytes
- * apart.
+ * `out[m, n] = a[rows, m]ᵀ · b[rows, n]`, `chunk` rows at a time, which stay in the cache. Rows lie `strideA`,
+ * `strideB` and `strideOut` bytes apart.
  */
 export function multiplyTransposed(
   rows: i32, m: i32, n: i32,
@@ -119,7 +120,8 @@ export function multiplyTransposed(
 }
 
 /**
- * The gradient of a convolution in its kernel, transposed: `out[tap, out, in] = Σ dy[pixel, out]ᵀ · x[pixel at the tap, in]`.
+ * The gradient of a convolution in its kernel, transposed:
+ * `out[tap, out, in] = Σ dy[pixel, out]ᵀ · x[pixel at the tap, in]`.
  *
  * @param x the image, padded: `[n, height, width, channelsIn]`.
  * @param taps where the taps lie from a pixel on, in bytes.

@@ -28,8 +28,8 @@ export function pad(
 }
 
 /**
- * `y[n, outHeight, outWidth, channelsOut] = clamp(x ∗ W + bias)`, summed in the order of the taps and, within a tap, of the channels, as
- * XNNPACK does it.
+ * `y[n, outHeight, outWidth, channelsOut] = clamp(x ∗ W + bias)`, summed in the order of the taps and, within a tap, of
+ * the channels, as XNNPACK does it.
  *
  * @param x the image, padded: `[n, height, width, channelsIn]`.
  * @param taps where the taps lie from a pixel on, in bytes.

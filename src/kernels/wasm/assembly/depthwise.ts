@@ -9,7 +9,9 @@ function ceilDivide(a: i32, b: i32): i32 {
   return a > 0 ? (a + b - 1) / b : -(-a / b);
 }
 
-/** `y = clamp(x ∗ W + bias)`: `[n, height, width, c] ∗ [kernelHeight, kernelWidth, c] → [n, outHeight, outWidth, c]`. */
+/**
+ * `y = clamp(x ∗ W + bias)`: `[n, height, width, c] ∗ [kernelHeight, kernelWidth, c] → [n, outHeight, outWidth, c]`.
+ */
 export function depthwise(
   x: usize, n: i32, height: i32, width: i32, channels: i32,
   kernel: usize, kernelHeight: i32, kernelWidth: i32,
@@ -136,8 +138,8 @@ export function depthwise(
 }
 
 /**
- * The gradient in the input, `[n, outHeight, outWidth, c] → [n, height, width, c]`: each number gathers what the outputs give that it had a
- * part in. With a stride those are few, at every stride-th tap.
+ * The gradient in the input, `[n, outHeight, outWidth, c] → [n, height, width, c]`: each number gathers what the
+ * outputs give that it had a part in. With a stride those are few, at every stride-th tap.
  */
 export function depthwiseInputGradient(
   dy: usize, n: i32, outHeight: i32, outWidth: i32, channels: i32,

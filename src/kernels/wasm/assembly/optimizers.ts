@@ -1,8 +1,8 @@
 import {loadTail, storeTail} from './lanes';
 
-// A step of an optimizer over `count` numbers, as tfjs computes it. The new weights go to a place of their own, since others may share the
-// old ones; what the optimizer keeps is changed in place. Gradients are multiplied by `scale` first, which clips them or makes a sum a mean; by
-// 1 the bits are those of the step without it.
+// A step of an optimizer over `count` numbers, as tfjs computes it. The new weights go to a place of their own, since
+// others may share the old ones; what the optimizer keeps is changed in place. Gradients are multiplied by `scale`
+// first, which clips them or makes a sum a mean; by 1 the bits are those of the step without it.
 
 /** Four numbers of Adam's step; the same code for the last ones, of which fewer may be there. */
 // @ts-ignore: decorator

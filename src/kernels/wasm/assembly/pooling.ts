@@ -1,10 +1,11 @@
 import {zeros} from './lanes';
 
 /**
- * The gradient of max pooling, `[n, outDepth, outHeight, outWidth, c] → [n, depth, height, width, c]`: each number of `dy` is added where `x`
- * has the first maximum of its window. NaN is no maximum. Channels are multiples of four.
+ * The gradient of max pooling, `[n, outDepth, outHeight, outWidth, c] → [n, depth, height, width, c]`: each number of
+ * `dy` is added where `x` has the first maximum of its window. NaN is no maximum. Channels are multiples of four.
  *
- * @param front how many places a window begins ahead of its number times the stride, along the depth; `top` and `left` along the others.
+ * @param front how many places a window begins ahead of its number times the stride, along the depth; `top` and `left`
+ * along the others.
  */
 export function maxPoolGradient(
   x: usize, dy: usize, dx: usize, n: i32, channels: i32,

@@ -1,10 +1,12 @@
 import {load4, madd, zeros} from './lanes';
 import {storeClamped} from './tile';
 
-// Products of matrices. The right-hand one is first copied into panels of eight columns, each as long as the matrix is high. Each number of
-// the result is summed in the order of the inner axis, beginning with the bias, as XNNPACK does it, and so comes out the same to the last bit.
+// Products of matrices. The right-hand one is first copied into panels of eight columns, each as long as the matrix is
+// high. Each number of the result is summed in the order of the inner axis, beginning with the bias, as XNNPACK does
+// it, and so comes out the same to the last bit.
 //
-// A tile of 4 × 8 numbers of the result is held in registers. V8 spills anything larger, and unrolling makes it no faster.
+// A tile of 4 × 8 numbers of the result is held in registers. V8 spills anything larger, and unrolling makes it no
+// faster.
 
 /**
  * `c[rows, columns] = clamp(a[rows, inner] · panels + bias)`.

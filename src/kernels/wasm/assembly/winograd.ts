@@ -1,7 +1,8 @@
 import {clampTo, zeros} from './lanes';
 
-// Winograd's F(4×4, 3×3) (Lavin and Gray, arXiv 1509.09308): a tile of 4 × 4 outputs from 6 × 6 inputs with 36 products in place of 144.
-// Transformed tiles lie as `[36, tiles, channels]`, so that what is left are 36 products of matrices. Channels are multiples of four.
+// Winograd's F(4×4, 3×3) (Lavin and Gray, arXiv 1509.09308): a tile of 4 × 4 outputs from 6 × 6 inputs with 36 products
+// in place of 144. Transformed tiles lie as `[36, tiles, channels]`, so that what is left are 36 products of matrices.
+// Channels are multiples of four.
 
 /** One row or column of `Bᵀ·d`. */
 // @ts-ignore: decorator
@@ -192,7 +193,8 @@ function transformTaps(g0: v128, g1: v128, g2: v128, o: usize, step: usize): voi
 /**
  * `G·g·Gᵀ` of a kernel `[3, 3, channelsIn, channelsOut]`, into 36 times the panels of `[channelsIn, channelsOut]`.
  *
- * @param turned whether the kernel is `[3, 3, channelsOut, channelsIn]`, to be turned by 180°, as the gradient in the input takes it.
+ * @param turned whether the kernel is `[3, 3, channelsOut, channelsIn]`, to be turned by 180°, as the gradient in the
+ * input takes it.
  * @param panel bytes from one panel to the next.
  * @param plane bytes from one of the 36 to the next.
  * @param scratch 1088 bytes.

@@ -3,7 +3,10 @@ import {copyRun, isNumeric} from './copy';
 import {heapViews, wholeHeap, wrappedKernel} from './kernel';
 import type {OwnKernel} from '../../registration';
 
-/** `GatherV2`, `Reverse`, `Tile` and `DepthToSpace`, which the backend does number by number, working out the place of each one (30 ns). */
+/**
+ * `GatherV2`, `Reverse`, `Tile` and `DepthToSpace`, which the backend does number by number, working out the place of
+ * each one (30 ns).
+ */
 export const arrangeKernels: readonly OwnKernel[] = [
   wrappedKernel<{x: tf.Tensor; indices: tf.Tensor}, tf.GatherV2Attrs>(tf.GatherV2, stock => call => {
     const {inputs, attrs, backend} = call;

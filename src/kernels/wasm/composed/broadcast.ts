@@ -13,7 +13,9 @@ const NAMES = [
   ...[tf.Maximum, tf.Minimum, tf.Pow, tf.Mod, tf.FloorDiv, tf.Atan2],
 ];
 
-/** Those of two numbers of which one is NaN give NaN, on the other backends. Here they do so for the first of the two. */
+/**
+ * Those of two numbers of which one is NaN give NaN, on the other backends. Here they do so for the first of the two.
+ */
 const KEEPING_NAN: readonly string[] = [tf.Maximum, tf.Minimum];
 
 interface Operands {
@@ -22,9 +24,9 @@ interface Operands {
 }
 
 /**
- * Operations of two tensors of which one is repeated along an inner axis, such as `[n, h, w, c]` and `[n, 1, 1, c]`. The backend works out the
- * place of each number (60 ns); here the tensor is repeated first. The gradients of `max` and `min` compare in this way, and so that of a global
- * max pooling.
+ * Operations of two tensors of which one is repeated along an inner axis, such as `[n, h, w, c]` and `[n, 1, 1, c]`.
+ * The backend works out the place of each number (60 ns); here the tensor is repeated first. The gradients of `max` and
+ * `min` compare in this way, and so that of a global max pooling.
  */
 export const broadcastKernels: readonly OwnKernel[] = NAMES.map(name =>
   wrappedKernel<Operands, object>(name, own => call => {

@@ -8,8 +8,8 @@ import {heapViews, type KernelCall, type WasmBackend, wrappedKernel} from './ker
 type Kernel<Inputs, Attributes> = (call: KernelCall<Inputs, Attributes>) => tf.TensorInfo;
 
 /**
- * `ClipByValue`, `Relu6` and `Relu`. The backend's own make the lower bound of NaN, `Relu` of those with a sign, which processors compute for
- * ∞ − ∞; `ClipByValue` reads whole numbers as floats.
+ * `ClipByValue`, `Relu6` and `Relu`. The backend's own make the lower bound of NaN, `Relu` of those with a sign, which
+ * processors compute for ∞ − ∞; `ClipByValue` reads whole numbers as floats.
  */
 export const clampKernels: readonly OwnKernel[] = [
   clampKernel<tf.ClipByValueAttrs>(tf.ClipByValue, ({clipValueMin, clipValueMax}) => ({

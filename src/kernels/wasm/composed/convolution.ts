@@ -85,9 +85,9 @@ interface ConvolutionAttributes {
 }
 
 /**
- * A convolution by the backend's own kernel, with three corrections. Where the result is empty, the backend's writes beyond it. Where padding
- * 'same' leaves inputs unread, since a kernel is smaller than its stride, XNNPACK computes a negative padding, and zeros; there the same padding is
- * given in numbers. And NaN passes a relu.
+ * A convolution by the backend's own kernel, with three corrections. Where the result is empty, the backend's writes
+ * beyond it. Where padding 'same' leaves inputs unread, since a kernel is smaller than its stride, XNNPACK computes a
+ * negative padding, and zeros; there the same padding is given in numbers. And NaN passes a relu.
  */
 function forwardKernel(name: string, depthwise: boolean): OwnKernel {
   return wrappedKernel<{x: tf.Tensor4D; filter: tf.Tensor4D}, ConvolutionAttributes>(name, own => call => {

@@ -19,7 +19,9 @@ interface Attributes {
   readonly pad: 'valid' | 'same';
 }
 
-/** The gradient of a 3-D convolution in its input, which is a transposed convolution too. The backend's own is wrong. */
+/**
+ * The gradient of a 3-D convolution in its input, which is a transposed convolution too. The backend's own is wrong.
+ */
 const conv3dBackpropInput = wrappedKernel<Gradients, Attributes & Pick<tf.Conv3DBackpropInputV2Attrs, 'inputShape'>>(
   tf.Conv3DBackpropInputV2,
   stock => call => {
@@ -41,7 +43,9 @@ const conv3dBackpropInput = wrappedKernel<Gradients, Attributes & Pick<tf.Conv3D
   },
 );
 
-/** `tf.conv3dTranspose` may be asked for an output whose convolution is smaller than `dy`. The rest of `dy` is not read. */
+/**
+ * `tf.conv3dTranspose` may be asked for an output whose convolution is smaller than `dy`. The rest of `dy` is not read.
+ */
 function cropTo(dy: tf.Tensor5D, shape: [number, number, number, number, number]): tf.Tensor5D {
   return dy.shape.every((size, i) => size === shape[i]) ? dy : tf.slice(dy, [0, 0, 0, 0, 0], shape);
 }

@@ -11,8 +11,9 @@ interface SliceAttributes {
 }
 
 /**
- * `Slice`, `SplitV` and `Unpack`, for each piece of which the backend first copies the whole of `x`, and `Concat`, which makes two
- * views for each run of numbers. Here runs are copied within the heap, as long as the axes that are taken whole allow.
+ * `Slice`, `SplitV` and `Unpack`, for each piece of which the backend first copies the whole of `x`, and `Concat`,
+ * which makes two views for each run of numbers. Here runs are copied within the heap, as long as the axes that are
+ * taken whole allow.
  */
 export const copyKernels: readonly OwnKernel[] = [
   wrappedKernel<{x: tf.Tensor}, SliceAttributes>(tf.Slice, stock => call => {

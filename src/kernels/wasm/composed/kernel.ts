@@ -48,8 +48,8 @@ export function wrappedKernel<Inputs, Attributes, Output = tf.TensorInfo>(
 }
 
 /**
- * Views of the memory of `tensors`. Fetching a tensor from another backend may grow the heap, which detaches the views taken
- * before, so all are fetched first.
+ * Views of the memory of `tensors`. Fetching a tensor from another backend may grow the heap, which detaches the views
+ * taken before, so all are fetched first.
  */
 export function heapViews(
   backend: WasmBackend,
@@ -61,7 +61,9 @@ export function heapViews(
   return tensors.map(tensor => backend.typedArrayFromHeap(tensor));
 }
 
-/** The heap as one array in units of the tensors' numbers, and where in it each of `tensors`, all of one dtype, begins. */
+/**
+ * The heap as one array in units of the tensors' numbers, and where in it each of `tensors`, all of one dtype, begins.
+ */
 export function wholeHeap(
   backend: WasmBackend,
   ...tensors: tf.TensorInfo[]

@@ -26,8 +26,9 @@ const packedAs = new WeakMap<tf.DataId, string>();
 /**
  * `BatchMatMul` and `_FusedMatMul`.
  *
- * The backend has one fast product, that of two matrices as they are. All others, transposed or several at a time, run in a plain
- * loop fifteen times slower, which in the fused kernel also adds the wrong bias. Here they are made of fast products.
+ * The backend has one fast product, that of two matrices as they are. All others, transposed or several at a time, run
+ * in a plain loop fifteen times slower, which in the fused kernel also adds the wrong bias. Here they are made of fast
+ * products.
  */
 export const matMulKernels: readonly OwnKernel[] = [tf.BatchMatMul, tf._FusedMatMul].map(name =>
   wrappedKernel<Operands, Attributes>(name, own => call => {
@@ -87,8 +88,8 @@ function nothing(a: tf.Tensor, b: tf.Tensor, transposeA: boolean, transposeB: bo
 }
 
 /**
- * `b`, or a copy where its data were packed in another shape before. The backend keeps what it packed by the data alone, and would
- * read and write beyond the ends of both.
+ * `b`, or a copy where its data were packed in another shape before. The backend keeps what it packed by the data
+ * alone, and would read and write beyond the ends of both.
  */
 function withOwnPacking(b: tf.Tensor): tf.Tensor {
   const shape = b.shape.slice(-2).join();

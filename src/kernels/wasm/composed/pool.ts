@@ -30,8 +30,8 @@ interface Gradient {
 /**
  * `AvgPool` makes −∞ of NaN on this backend. Such an average of what diverged is NaN here, also if it was −∞.
  *
- * Max pooling where the backend is wrong: it starts from 1e-38, the smallest positive number, and so misses maxima that are not
- * positive, in the gradients and, but for `MaxPool`, forward too. Of equal maxima the first is taken.
+ * Max pooling where the backend is wrong: it starts from 1e-38, the smallest positive number, and so misses maxima that
+ * are not positive, in the gradients and, but for `MaxPool`, forward too. Of equal maxima the first is taken.
  */
 export const poolKernels: readonly OwnKernel[] = [
   wrappedKernel<{x: tf.Tensor4D}, tf.MaxPoolAttrs>(tf.MaxPool, stock => call => nothing(call) ?? stock(call)),

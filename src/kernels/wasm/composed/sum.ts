@@ -35,8 +35,8 @@ export const sumKernels: readonly OwnKernel[] = [
   ),
 
   /**
-   * `Sum` over the leading axes, for which the backend first transposes. It is the gradient of a bias. A sum of nothing is 0, where the backend
-   * leaves what its memory held.
+   * `Sum` over the leading axes, for which the backend first transposes. It is the gradient of a bias. A sum of nothing
+   * is 0, where the backend leaves what its memory held.
    */
   wrappedKernel<{x: tf.Tensor}, tf.SumAttrs>(tf.Sum, stock => call => {
     const {
@@ -62,8 +62,8 @@ export const sumKernels: readonly OwnKernel[] = [
   }),
 
   /**
-   * `ResizeNearestNeighborGrad` of images that were enlarged by whole factors, `UpSampling2D`: each number is the sum over a block. The backend
-   * works out the place of each number; XNNPACK has the means of blocks.
+   * `ResizeNearestNeighborGrad` of images that were enlarged by whole factors, `UpSampling2D`: each number is the sum
+   * over a block. The backend works out the place of each number; XNNPACK has the means of blocks.
    */
   wrappedKernel<{images: tf.Tensor4D; dy: tf.Tensor4D}, tf.ResizeNearestNeighborGradAttrs>(
     tf.ResizeNearestNeighborGrad,

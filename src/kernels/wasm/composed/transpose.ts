@@ -11,8 +11,8 @@ const SMALLEST_BLOCK = 24;
 const LARGEST_BLOCK = 144;
 
 /**
- * `Transpose`, in blocks of rows where it is that of one or several tall matrices: column by column, the backend's own runs through
- * the whole matrix and out of the cache.
+ * `Transpose`, in blocks of rows where it is that of one or several tall matrices: column by column, the backend's own
+ * runs through the whole matrix and out of the cache.
  *
  *     [rows, columns] → [blocks, columns, block] → [columns, blocks, block]
  */
@@ -46,7 +46,10 @@ interface Matrices {
   readonly columns: number;
 }
 
-/** The matrices that a permutation of axes transposes, if it does just that: leading axes stay, two groups of axes change places. */
+/**
+ * The matrices that a permutation of axes transposes, if it does just that: leading axes stay, two groups of axes
+ * change places.
+ */
 function asMatrices(shape: readonly number[], perm: readonly number[]): Matrices | undefined {
   const first = perm.findIndex((axis, i) => axis !== i);
   if (first < 0) {

@@ -10,8 +10,9 @@ import {clampOf, multiply} from './products';
 export type StockKernels = (name: string) => tf.KernelFunc | undefined;
 
 /**
- * Whether our kernels return what the backend's own return, bit for bit: another version of tfjs, or another processor, may sum in another
- * order. The operands are small, of sizes that fill no tile, and try bias, activation, stride and padding.
+ * Whether our kernels return what the backend's own return, bit for bit: another version of tfjs, or another processor,
+ * may sum in another order. The operands are small, of sizes that fill no tile, and try bias, activation, stride and
+ * padding.
  */
 export function agrees(native: Native, backend: WasmBackend, stock: StockKernels): boolean {
   const made: tf.TensorInfo[] = [];

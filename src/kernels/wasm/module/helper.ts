@@ -1,5 +1,5 @@
-// The code of a worker, as text. It receives the modules, the memory and the place of the table, and waits at the table for
-// rounds. In a round it takes parts until none is left, and makes their calls.
+// The code of a worker, as text. It receives the modules, the memory and the place of the table, and waits at the table
+// for rounds. In a round it takes parts until none is left, and makes their calls.
 
 /** Places in the table, in words: each in a line of the cache of its own. */
 export const WORDS = {round: 0, remaining: 16, done: 32, ready: 48, failed: 64, parts: 80} as const;

@@ -7,7 +7,10 @@ import {isTakingGradient} from '../../../tfjs/engine';
 import {areFusedSumsWanted, withFusedSums} from './relaxed';
 import {type Part, partsOf, Threads, worthCalling} from './threads';
 
-/** The parts of tfjs's wasm backend that are not public: its Emscripten module, in its plain build and in the one with threads. */
+/**
+ * The parts of tfjs's wasm backend that are not public: its Emscripten module, in its plain build and in the one with
+ * threads.
+ */
 interface EmscriptenModule {
   readonly HEAPU8: Uint8Array;
   readonly asm?: {readonly memory?: unknown};
@@ -25,14 +28,19 @@ interface Internals {
 /** The cost of an operation on single numbers, in multiplications a number: fetching a number takes as long. */
 export const BY_NUMBER = 8;
 
-/** Our module in the memory of a backend: functions that take places in memory, memory to work in, and threads to work on. */
+/**
+ * Our module in the memory of a backend: functions that take places in memory, memory to work in, and threads to work
+ * on.
+ */
 export class Native {
   private begin = 0;
   private size = 0;
   /** The functions with fused sums, or the same as always where the engine has none. */
   private fused?: NativeFunctions;
 
-  /** @param fusedCode gives the module with fused sums, if the engine has these, compiled when it is first asked for. */
+  /**
+   * @param fusedCode gives the module with fused sums, if the engine has these, compiled when it is first asked for.
+   */
   private constructor(
     private readonly exact: NativeFunctions,
     private readonly fusedCode: () => WebAssembly.Module | undefined,

@@ -23,7 +23,10 @@ export function clampArguments(clamp: Clamp | null): [isClamped: number, low: nu
   return clamp === null ? [0, 0, 0] : [1, clamp.low, clamp.high];
 }
 
-/** Right-hand matrices of at most this many bytes are packed as a whole; of others a few columns at a time, that stay in the cache. */
+/**
+ * Right-hand matrices of at most this many bytes are packed as a whole; of others a few columns at a time, that stay in
+ * the cache.
+ */
 const SMALL = 512 * 1024;
 const COLUMNS = 32;
 /** Bytes of a row of a panel. */

@@ -1,6 +1,7 @@
-// The module as it is compiled multiplies and adds in two instructions, each of which rounds, as the backend's own kernels do. Relaxed SIMD has one
-// instruction for both, which rounds once where the processor has it: a quarter to a third faster, with other last bits. It is put in
-// place of the two when the module is loaded, so that nothing more has to be sent.
+// The module as it is compiled multiplies and adds in two instructions, each of which rounds, as the backend's own
+// kernels do. Relaxed SIMD has one instruction for both, which rounds once where the processor has it: a quarter to a
+// third faster, with other last bits. It is put in place of the two when the module is loaded, so that nothing more has
+// to be sent.
 
 let wanted = false;
 
@@ -21,8 +22,8 @@ const RELAXED_MADD = [0xfd, 0x85, 0x02];
 const NOP = 0x01;
 
 /**
- * The module with `a · b` and the addition of a local variable fused: `a b mul, get c, add` becomes `a b, get c, relaxed_madd`. Whether an
- * engine has the instruction shows when it compiles the result.
+ * The module with `a · b` and the addition of a local variable fused: `a b mul, get c, add` becomes
+ * `a b, get c, relaxed_madd`. Whether an engine has the instruction shows when it compiles the result.
  */
 export function withFusedSums(module: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
   const fused = module.slice();

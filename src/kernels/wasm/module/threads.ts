@@ -46,8 +46,8 @@ export function partsOf(count: number, unit: number, most: number): Part[] {
 }
 
 /**
- * Threads beside this one that share its memory: where the browser permits that, tfjs has threads too. They read their work from
- * a table in that memory, since messages to a thread would arrive late.
+ * Threads beside this one that share its memory: where the browser permits that, tfjs has threads too. They read their
+ * work from a table in that memory, since messages to a thread would arrive late.
  */
 export class Threads {
   private readonly words: Int32Array;

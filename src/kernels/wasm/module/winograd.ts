@@ -28,8 +28,8 @@ export function fitsWinograd({height, width, channelsIn, channelsOut}: Geometry)
 }
 
 /**
- * By Winograd's method, an image at a time. A 5×5 kernel is four of 3×3, with zeros where it ends, of the image shifted by three: the sum over
- * the four is taken with that over the channels.
+ * By Winograd's method, an image at a time. A 5×5 kernel is four of 3×3, with zeros where it ends, of the image shifted
+ * by three: the sum over the four is taken with that over the channels.
  */
 export function convolveByTiles(
   native: Native,

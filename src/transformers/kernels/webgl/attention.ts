@@ -3,8 +3,9 @@ import {attentionLayout} from '../attentionLayout';
 import type {AttentionInputs, AttentionSettings} from '../transformer';
 import {type MatrixProgram, runMatrixProgram} from '../../../kernels/webgl/matrixProgram';
 
-// Scores, weights and their gradients are matrices of `batch · heads · queries` rows and a column for each key, held for as long as an operation
-// takes. Two numbers are computed for each row of scores: the largest visible score, and the sum of the exponentials relative to it.
+// Scores, weights and their gradients are matrices of `batch · heads · queries` rows and a column for each key, held
+// for as long as an operation takes. Two numbers are computed for each row of scores: the largest visible score, and
+// the sum of the exponentials relative to it.
 
 /** The most numbers in a texture: tfjs does not split textures. */
 const MOST_SCORES = 2 ** 24;
@@ -24,7 +25,8 @@ const ROW =
   'int query = row % queries; int h = (row / queries) % heads; int b_ = row / (queries * heads); int kv = h / ratio;';
 /** The example, query and head of a place in the outputs. */
 const PLACE =
-  'int query = row % queries; int b_ = row / queries; int h = col / size; int kv = h / ratio; int r = (b_ * heads + h) * queries + query;';
+  'int query = row % queries; int b_ = row / queries; int h = col / size; int kv = h / ratio; int r = (b_ * heads ' +
+  '+ h) * queries + query;';
 
 /** Adds to a pixel the products of two rows of `a` with two rows of `b`. */
 const ROWS_BY_ROWS = `result += vec4(dot(a.rg, b.rg), dot(a.rg, b.ba), dot(a.ba, b.rg), dot(a.ba, b.ba));`;
@@ -116,7 +118,10 @@ function weightsProgram(masked: boolean): MatrixProgram {
 const KNOWN = {masked: knownProgram(true), all: knownProgram(false)};
 const WEIGHTS = {masked: weightsProgram(true), all: weightsProgram(false)};
 
-/** The arguments of the programs of attention; `undefined` where there are no scores, too many, or odd sizes, which do not fill pixels. */
+/**
+ * The arguments of the programs of attention; `undefined` where there are no scores, too many, or odd sizes, which do
+ * not fill pixels.
+ */
 function callOf(inputs: AttentionInputs, mask: tf.Tensor | null, settings: AttentionSettings) {
   const {heads, keyValueHeads, scale, causal} = settings;
   const {q, k, v, batch, queries, keys, size, fromK, fromV} = attentionLayout(inputs, settings);

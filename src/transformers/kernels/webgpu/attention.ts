@@ -9,13 +9,17 @@ import {each, REDUCE} from './reduce';
 const MOST_KEYS = 1024;
 const LONGEST = 4 * GROUP;
 
-/** The widths are those of a place; `fromK` and `fromV` tell where the keys and values of the first head stand in it. */
+/**
+ * The widths are those of a place; `fromK` and `fromV` tell where the keys and values of the first head stand in it.
+ */
 const SETTINGS = {
   integers: ['heads', 'ratio', 'length', 'queries', 'keys', 'causal', 'widthQ', 'widthK', 'fromK', 'fromV'],
   floats: ['scale'],
 };
 
-/** Whether a query may see a key, by their order and by the mask; where rows begin; and the score of a query and a key. */
+/**
+ * Whether a query may see a key, by their order and by the mask; where rows begin; and the score of a query and a key.
+ */
 const SEEN = (masked: boolean) => `fn visible(b: i32, query: i32, key: i32) -> bool {
   return (u.causal == 0 || key <= u.keys - u.queries + query)${masked ? ' && f32(mask[b * u.keys + key]) != 0.0' : ''};
 }
@@ -24,13 +28,16 @@ fn placeY(b: i32, query: i32, h: i32) -> i32 { return ((b * u.queries + query) *
 fn placeK(b: i32, key: i32, h: i32, start: i32) -> i32 { return (b * u.keys + key) * u.widthK + start + h * u.length; }
 fn dotQK(x: i32, y: i32) -> f32 { var s = 0.0; for (var d = 0; d < u.length; d++) { s += q[x + d] * k[y + d]; } return s * u.scale; }`;
 
-/** The weight of each key for one query, in `weights`, not yet divided by their sum `all`; `top` is the largest score. */
+/**
+ * The weight of each key for one query, in `weights`, not yet divided by their sum `all`; `top` is the largest score.
+ */
 const WEIGH = `let query = group % u.queries; let h = (group / u.queries) % u.heads; let b = group / (u.queries * u.heads);
 let kv = h / u.ratio; let placeOfQ = placeQ(b, query, h); let placeOfY = placeY(b, query, h); var m = -3e38;
 ${each(
   'j',
   'u.keys',
-  `var s = -3e38; if (visible(b, query, j)) { s = dotQK(placeOfQ, placeK(b, j, kv, u.fromK)); m = max(m, s); } weights[j] = s;`,
+  'var s = -3e38; if (visible(b, query, j)) { s = dotQK(placeOfQ, placeK(b, j, kv, u.fromK)); m = max(m, s); } ' +
+    'weights[j] = s;',
 )}
 let top = largest(m, lane); var sum = 0.0;
 ${each('j', 'u.keys', 'let s = weights[j]; let e = select(0.0, exp(s - top), s > -1e38); weights[j] = e; sum += e;')}
@@ -48,12 +55,16 @@ function forwardProgram(masked: boolean): Program {
 ${each(
   'd',
   'u.length',
-  `var s = 0.0; for (var j = 0; j < u.keys; j++) { s += weights[j] * v[placeK(b, j, kv, u.fromV) + d]; } y[placeOfY + d] = s * share;`,
+  'var s = 0.0; for (var j = 0; j < u.keys; j++) { s += weights[j] * v[placeK(b, j, kv, u.fromV) + d]; } ' +
+    'y[placeOfY + d] = s * share;',
 )}`,
   }));
 }
 
-/** The gradient in the queries; and for each query the logarithm of its sum, and the mean of the gradients in its weights. */
+/**
+ * The gradient in the queries; and for each query the logarithm of its sum, and the mean of the gradients in its
+ * weights.
+ */
 function queriesProgram(masked: boolean): Program {
   return programOf(`attentionQueries,${masked}`, () => ({
     reads: ['q', 'k', 'v', 'dy', ...(masked ? ['mask'] : [])],

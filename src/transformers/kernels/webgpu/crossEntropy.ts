@@ -29,7 +29,9 @@ if (lane == 0) {
 };
 
 /** How many rows count. */
-const COUNT = `var c = 0.0; ${each('j', 'u.rows', 'c += select(1.0, 0.0, f32(t[j]) == f32(u.ignored));')} let counted = total(c, lane);`;
+const COUNT =
+  `var c = 0.0; ${each('j', 'u.rows', 'c += select(1.0, 0.0, f32(t[j]) == f32(u.ignored));')} let counted = ` +
+  'total(c, lane);';
 
 /** How many rows count and have no class for a target. */
 const FOREIGN = `var f = 0.0;

@@ -1,6 +1,7 @@
 /**
- * Turns pairs of numbers of each head by the angles of its position: `y₁ = x₁·cos − x₂·sin`, `y₂ = x₂·cos + x₁·sin`. The pairs are
- * `(j, j + half)`, or `(2j, 2j + 1)` where they are interleaved; numbers beyond `2·half` stay as they are.
+ * Turns pairs of numbers of each head by the angles of its position: `y₁ = x₁·cos − x₂·sin`, `y₂ = x₂·cos + x₁·sin`.
+ * The pairs are `(j, j + half)`, or `(2j, 2j + 1)` where they are interleaved; numbers beyond `2·half` stay as they
+ * are.
  *
  * @param cosines `[positions, half]`, as the sines are. Row `i` of `x` has position `i % positions`.
  * @param sign −1 turns back.

@@ -11,10 +11,12 @@ function seen(mask: usize, j: i32, limit: i32): v128 {
 }
 
 /**
- * The softmax of the rows of `s` times `scale`, in place. Columns that a row does not see get 0; a row that sees nothing gets zeros.
+ * The softmax of the rows of `s` times `scale`, in place. Columns that a row does not see get 0; a row that sees
+ * nothing gets zeros.
  *
  * @param mask `[columns]`, or 0 for none.
- * @param ahead how many columns the first row sees, and each row one more than the one before; negative where all rows see all.
+ * @param ahead how many columns the first row sees, and each row one more than the one before; negative where all rows
+ * see all.
  */
 export function softmaxRows(s: usize, rows: i32, columns: i32, scale: f32, mask: usize, ahead: i32): void {
   const stride: usize = (<usize>columns) << 2;
