@@ -119,7 +119,7 @@ function rankFaults({layers}: Joint): string[] {
     return new Set(ranks).size > 1
       ? [
           `${path}: ranks ${ranks.join(', ')}. 'ties' and 'dare' merge factors, which must be of one rank here. To ` +
-            "merge the updates themselves: compressAdapter(parts, {rank, method: 'ties', density}).",
+            'merge the updates themselves, say which rank the result has: compressAdapter, or --rank.',
         ]
       : [];
   });

@@ -1,13 +1,13 @@
 import {listed, LoRAError} from '../errors';
 import {type Adapter, combineAdapters, type CombineOptions, compressAdapter, type MajoritySign} from '../node';
 import {namesNotFinite} from '../tfjs/finite';
-import {type Arguments, type Command, numberOf, required, UsageError} from './command';
+import {type Arguments, type Command, integerOf, nameOf, numberOf, required, UsageError} from './command';
 import {besideOf, MODEL_OPTIONS, readAnyAdapter} from './sources';
-import {ADAPTER_OPTIONS, formatOf, pathsOf, writeAdapter} from './targets';
+import {ADAPTER_OPTIONS, adapterTarget, pathsOf, writeAdapter} from './targets';
 
 /** Makes one adapter of several. */
 export const combine: Command = {
-  usage: '<adapter>… --weights 0.7,0.3 --out <path> [--method ties --density 0.2] [--rank 8]',
+  usage: '<adapter>… --weights 0.7,0.3 --out <path> [--method ties --density 0.2] [--rank 8] [--force]',
   summary: 'makes one adapter of several, or one of lower rank of one',
   options: {
     weights: {value: '<w,w,…>', help: 'the weight of each adapter. Default for one adapter: 1'},
@@ -22,10 +22,10 @@ export const combine: Command = {
   run: async (given, terminal) => {
     const paths = pathsOf(given, 1, Infinity, 'one adapter or several');
     const out = required(given, 'out', 'combined.safetensors');
-    formatOf(out);
-    const weights = weightsOf(given, paths.length);
-    const rank = numberOf(given, 'rank');
+    const rank = integerOf(given, 'rank', 1);
     const options = optionsOf(given);
+    const weights = weightsOf(given, paths.length, options);
+    const target = await adapterTarget(given, out);
     const beside = await besideOf(given, terminal);
     const adapters: Adapter[] = [];
     for (const path of paths) {
@@ -35,7 +35,7 @@ export const combine: Command = {
     const combined =
       rank === undefined ? combineAdapters(parts, options) : await compressAdapter(parts, {...options, rank});
     await checkFinite(combined);
-    await writeAdapter(combined, out, beside, given.values.dtype, terminal);
+    await writeAdapter(combined, target, beside, terminal);
     terminal.out(out);
   },
 };
@@ -50,7 +50,7 @@ async function checkFinite({tensors}: Adapter): Promise<void> {
   }
 }
 
-function weightsOf({values}: Arguments, count: number): number[] {
+function weightsOf({values}: Arguments, count: number, {method}: CombineOptions): number[] {
   const text = values.weights;
   if (text === undefined) {
     if (count > 1) {
@@ -64,16 +64,42 @@ function weightsOf({values}: Arguments, count: number): number[] {
   if (weights.length !== count || !weights.every(Number.isFinite)) {
     throw new UsageError(`--weights must be ${count} numbers with commas between, got "${text}".`);
   }
+  if (method === 'ties' && weights.some(weight => weight <= 0)) {
+    throw new UsageError(`--method ties takes positive weights, got "${text}". To subtract: --method exact.`);
+  }
   return weights;
 }
 
+/** The methods, with the options that each takes, and those that it needs with an example. */
+const METHODS = {
+  exact: {takes: [], needs: []},
+  ties: {takes: ['density', 'majority-sign'], needs: [['density', '0.2']]},
+  dare: {takes: ['density', 'seed'], needs: [['density', '0.5']]},
+} as const;
+
 function optionsOf(given: Arguments): CombineOptions {
-  const {method, 'majority-sign': majoritySign} = given.values;
-  const [density, seed] = [numberOf(given, 'density'), numberOf(given, 'seed')];
+  const methods = Object.keys(METHODS) as (keyof typeof METHODS)[];
+  const method = nameOf(given, 'method', methods);
+  const {takes, needs} = METHODS[method ?? 'exact'] as {takes: readonly string[]; needs: readonly string[][]};
+  for (const option of ['density', 'majority-sign', 'seed']) {
+    if (given.values[option] !== undefined && !takes.includes(option)) {
+      const which = methods.filter(name => (METHODS[name].takes as readonly string[]).includes(option));
+      throw new UsageError(`--${option} is for --method ${which.join(' or ')}.`);
+    }
+  }
+  for (const [option = '', example = ''] of needs) {
+    required(given, option, example);
+  }
+  const density = numberOf(given, 'density');
+  if (density !== undefined && !(density > 0 && density <= 1)) {
+    throw new UsageError(`--density must be above 0 and at most 1, got "${given.values.density}".`);
+  }
+  const majoritySign = nameOf<MajoritySign>(given, 'majority-sign', ['total', 'frequency']);
+  const seed = integerOf(given, 'seed');
   return {
-    ...(method !== undefined && {method: method as 'exact'}),
+    ...(method !== undefined && {method}),
     ...(density !== undefined && {density}),
-    ...(majoritySign !== undefined && {majoritySign: majoritySign as MajoritySign}),
+    ...(majoritySign !== undefined && {majoritySign}),
     ...(seed !== undefined && {seed}),
   };
 }

@@ -113,6 +113,34 @@ export function numberOf({values}: Arguments, option: string): number | undefine
 }
 
 /**
+ * The whole number that an option has, of `least` or more.
+ *
+ * @throws UsageError if it is something else.
+ */
+export function integerOf(given: Arguments, option: string, least = -Infinity): number | undefined {
+  const value = numberOf(given, option);
+  if (value !== undefined && !(Number.isSafeInteger(value) && value >= least)) {
+    const expected = least > 0 ? 'a positive integer' : 'an integer';
+    throw new UsageError(`--${option} must be ${expected}, got "${given.values[option]}".`);
+  }
+  return value;
+}
+
+/**
+ * The name that an option has, one of several.
+ *
+ * @throws UsageError if it is another.
+ */
+export function nameOf<T extends string>({values}: Arguments, option: string, names: readonly T[]): T | undefined {
+  const text = values[option];
+  if (text === undefined || (names as readonly string[]).includes(text)) {
+    return text as T | undefined;
+  }
+  const last = names.at(-1);
+  throw new UsageError(`--${option} must be ${names.slice(0, -1).join(', ')} or ${last}, got "${text}".`);
+}
+
+/**
  * The value of an option that must be there.
  *
  * @throws UsageError if it is missing.

@@ -11,7 +11,7 @@ import {type Adapter, fileHandler, loadAdapter, readPEFTFolder, summarizeLoRA} f
 import {read} from '../node/files';
 import {sitesOf} from '../rewire/walk';
 import type {Command} from './command';
-import {MODEL_OPTIONS, register, type Source, sourceAt} from './sources';
+import {MODEL_OPTIONS, named, register, type Source, sourceAt} from './sources';
 import {pathsOf} from './targets';
 
 /** What is told of one path: facts for `--json`, and a table with lines below it for people. */
@@ -32,7 +32,7 @@ export const inspect: Command = {
     const entries: Record<string, unknown>[] = [];
     for (const path of paths) {
       const source = await sourceAt(path);
-      const {facts, rows, notes} = await REPORTS[source.kind](source.path);
+      const {facts, rows, notes} = await named(source.path, () => REPORTS[source.kind](source.path));
       const bytes = await bytesOf(source);
       entries.push({path, kind: source.kind, bytes, ...facts});
       if (!given.switches.has('json')) {

@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import {version} from '../../package.json';
 import {messageOf} from '../errors';
 import {closestTo} from '../model/closest';
 import {combine} from './combine';
@@ -25,6 +26,10 @@ export async function main(args: readonly string[], terminal = PROCESS): Promise
   if (name === undefined || ['help', '--help', '-h'].includes(name)) {
     terminal.out(usage());
     return name === undefined ? 2 : 0;
+  }
+  if (name === '--version' || name === '-v') {
+    terminal.out(version);
+    return 0;
   }
   const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
   if (command === undefined) {
@@ -57,6 +62,6 @@ function usage(): string {
     ...Object.entries(COMMANDS).map(([name, {summary}]) => `  ${name.padEnd(8)}  ${summary}`),
     '',
     'Paths are files or folders: adapters (.safetensors, .json), PEFT folders, layers models, graph models.',
-    'tfjs-lora <command> --help tells the options.',
+    'tfjs-lora <command> --help tells the options, tfjs-lora --version the version.',
   ].join('\n');
 }

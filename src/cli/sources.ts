@@ -78,6 +78,20 @@ function kindOf(path: string, text: string): Source['kind'] {
 
 const ADVICE = 'It must be a file that can be read whole.';
 
+/**
+ * What `load` makes of a file.
+ *
+ * @throws LoRAError that names the file, if it cannot be read.
+ */
+export async function named<T>(path: string, load: () => T | Promise<T>): Promise<T> {
+  try {
+    return await load();
+  } catch (error) {
+    const message = messageOf(error);
+    throw message.includes(path) ? error : new LoRAError(`${path} cannot be read: ${message}`, {cause: error});
+  }
+}
+
 /** The options of commands that read a base or an adapter of PEFT. */
 export const MODEL_OPTIONS = {
   'key-map': {value: '<file.json>', help: 'which layer belongs to which module of PEFT, as importPEFT takes it'},
@@ -95,11 +109,13 @@ export async function loadBase(path: string, {err}: Terminal): Promise<Base> {
     throw new LoRAError(`${path} is an adapter, not a model.`);
   }
   err(`Reading the ${source.kind} ${source.path}`);
-  if (source.kind === 'layers model') {
-    return {model: await tf.loadLayersModel(fileHandler(source.path))};
-  }
-  const graph = await tf.loadGraphModel(fileHandler(source.path));
-  return {model: await fromGraphModel(graph), graph};
+  return named(source.path, async () => {
+    if (source.kind === 'layers model') {
+      return {model: await tf.loadLayersModel(fileHandler(source.path))};
+    }
+    const graph = await tf.loadGraphModel(fileHandler(source.path));
+    return {model: await fromGraphModel(graph), graph};
+  });
 }
 
 /**
@@ -112,7 +128,7 @@ export async function readAnyAdapter(path: string, {model, keyMap}: Beside, {err
   const source = await sourceAt(path);
   if (source.kind === 'adapter') {
     err(`Reading the adapter ${source.path}`);
-    return loadAdapter(fileHandler(source.path));
+    return named(source.path, () => loadAdapter(fileHandler(source.path)));
   }
   if (source.kind !== 'PEFT adapter') {
     throw new LoRAError(`${path} is a ${source.kind}, not an adapter.`);
@@ -123,7 +139,9 @@ export async function readAnyAdapter(path: string, {model, keyMap}: Beside, {err
     );
   }
   err(`Reading the PEFT adapter ${source.path}`);
-  return importPEFT(await readPEFTFolder(source.path), model, keyMap === undefined ? {} : {keyMap});
+  return named(source.path, async () =>
+    importPEFT(await readPEFTFolder(source.path), model, keyMap === undefined ? {} : {keyMap}),
+  );
 }
 
 /** The key map in a JSON file. */

@@ -1,30 +1,114 @@
-import {extname} from 'node:path';
+import {readdir, realpath, stat} from 'node:fs/promises';
+import {basename, dirname, extname} from 'node:path';
 import {LoRAError} from '../errors';
 import {type Adapter, exportPEFT, fileHandler, saveAdapter, type StoredType, writePEFTFolder} from '../node';
-import {type Arguments, type Terminal, UsageError} from './command';
-import type {Beside} from './sources';
+import {type Arguments, nameOf, type Terminal, UsageError} from './command';
+import {type Beside, type Source, sourceAt} from './sources';
+
+/** What lets a command replace what exists. */
+export const FORCE_OPTION = {force: {help: 'replaces what --out names, if it exists'}} as const;
 
 /** The options of commands that write an adapter. */
 export const ADAPTER_OPTIONS = {
   out: {value: '<path>', help: 'where to write: a .safetensors file, a .json file, or a folder for PEFT'},
   dtype: {value: '<type>', help: 'float32, float16 or bfloat16; .json holds float32 alone. Default: float32'},
   model: {value: '<path>', help: 'the base, which adapters of PEFT need'},
+  ...FORCE_OPTION,
 } as const;
 
 const FORMATS = {'.safetensors': 'safetensors', '.json': 'tfjs', '': 'peft'} as const;
 
+/** Where an adapter is written, and as what. */
+interface AdapterTarget {
+  out: string;
+  format: (typeof FORMATS)[keyof typeof FORMATS];
+  dtype: StoredType | undefined;
+}
+
 /**
- * What an adapter is written as, by the name of the place.
+ * Where an adapter is to be written, before anything is read.
  *
- * @throws UsageError if the name says nothing.
+ * @throws UsageError if the name of the place does not say in which format, or that has no such `--dtype`; LoRAError if
+ *     something is there that stays.
  */
-export function formatOf(out: string): (typeof FORMATS)[keyof typeof FORMATS] {
-  const extension = extname(out);
+export async function adapterTarget(given: Arguments, out: string): Promise<AdapterTarget> {
+  const extension = extname(basename(out));
   if (!Object.hasOwn(FORMATS, extension)) {
     throw new UsageError(`--out must end in .safetensors or .json, or be a folder for PEFT, got "${out}".`);
   }
-  return FORMATS[extension as keyof typeof FORMATS];
+  const format = FORMATS[extension as keyof typeof FORMATS];
+  const dtype = nameOf<StoredType>(given, 'dtype', ['float32', 'float16', 'bfloat16']);
+  if (format === 'tfjs' && dtype !== undefined && dtype !== 'float32') {
+    throw new UsageError(`A .json file holds float32. For --dtype ${dtype} let --out end in .safetensors.`);
+  }
+  if (format === 'peft' && given.values.model === undefined) {
+    throw new UsageError(
+      `${out} would be a folder for PEFT, which names modules of PyTorch. Give the model that the adapter is for: ` +
+        '--model <path>.',
+    );
+  }
+  await checkOut(given, out, format === 'peft' ? 'an adapter of PEFT' : 'an adapter');
+  return {out, format, dtype};
 }
+
+/** The kinds of what commands write. Whether a model is of layers or a graph shows when it has been read. */
+type Written = 'an adapter' | 'an adapter of PEFT' | 'a model';
+
+const KINDS: Readonly<Record<Source['kind'], Written>> = {
+  adapter: 'an adapter',
+  'PEFT adapter': 'an adapter of PEFT',
+  'layers model': 'a model',
+  'graph model': 'a model',
+};
+
+/**
+ * Checks that a place is free, or may be replaced. An empty folder is free.
+ *
+ * With `--force` an adapter takes the place of an adapter, and a model that of a model. Something else is never
+ * replaced: a model's folder that gets the files of an adapter too could not be read as a model any more.
+ *
+ * @throws LoRAError if it is not.
+ */
+export async function checkOut(given: Arguments, out: string, kind: Written): Promise<void> {
+  const found = await stat(out).catch(() => undefined);
+  if (found === undefined || (found.isDirectory() && (await readdir(out)).length === 0)) {
+    return;
+  }
+  const isFile = ['.json', '.safetensors'].includes(extname(basename(out)));
+  if (found.isDirectory() === isFile) {
+    throw new LoRAError(`${out} is a ${isFile ? 'folder, and --out names a file' : 'file, and --out names a folder'}.`);
+  }
+  const there = await sourceAt(out).then(
+    source => KINDS[source.kind],
+    () => undefined,
+  );
+  const {out: _, ...others} = given.values;
+  const isInput = await isOneOf(out, [...given.paths, ...Object.values(others)]);
+  if (there === undefined ? isInput : there !== kind) {
+    throw new LoRAError(
+      `${out} ${there === undefined ? 'is read by this command' : `holds ${there}`}, and would get ${kind}. ` +
+        'Give another --out.',
+    );
+  }
+  if (!given.switches.has('force')) {
+    throw new LoRAError(
+      `${out} ${isInput ? 'is what this command reads' : 'exists'}. Give another --out, or replace it with --force.`,
+    );
+  }
+}
+
+/** Whether a path leads to one of several, by whichever name. Some values of options are no paths. */
+async function isOneOf(path: string, others: readonly (string | undefined)[]): Promise<boolean> {
+  const place = async (name: string) => {
+    const real = await realpath(name).catch(() => undefined);
+    return real !== undefined && OF_A_FOLDER.test(basename(real)) ? dirname(real) : real;
+  };
+  const places = await Promise.all(others.flatMap(other => (other === undefined ? [] : [place(other)])));
+  return places.includes(await place(path));
+}
+
+/** A file that names what its folder holds. */
+const OF_A_FOLDER = /^(?:model\.json|adapter_config\.json|adapter_model\.safetensors)$/;
 
 /**
  * Writes an adapter.
@@ -33,25 +117,22 @@ export function formatOf(out: string): (typeof FORMATS)[keyof typeof FORMATS] {
  */
 export async function writeAdapter(
   adapter: Adapter,
-  out: string,
+  {out, format, dtype}: AdapterTarget,
   {model, keyMap}: Beside,
-  dtype: string | undefined,
   {err}: Terminal,
 ): Promise<void> {
-  const type = {...(dtype !== undefined && {dtype: dtype as StoredType})};
-  const format = formatOf(out);
-  err(`Writing ${out}`);
-  if (format !== 'peft') {
-    await saveAdapter(adapter, fileHandler(out), {format, ...type});
+  const type = {...(dtype !== undefined && {dtype})};
+  if (format === 'peft') {
+    const files = await exportPEFT(adapter, model as NonNullable<typeof model>, {
+      ...(keyMap !== undefined && {keyMap}),
+      ...type,
+    });
+    err(`Writing ${out}`);
+    await writePEFTFolder(out, files);
     return;
   }
-  if (model === undefined) {
-    throw new LoRAError(
-      `${out} would be a folder for PEFT, which names modules of PyTorch. Give the model that the adapter is for: ` +
-        '--model <path>.',
-    );
-  }
-  await writePEFTFolder(out, await exportPEFT(adapter, model, {...(keyMap !== undefined && {keyMap}), ...type}));
+  err(`Writing ${out}`);
+  await saveAdapter(adapter, fileHandler(out), {format, ...type});
 }
 
 /** Paths that a command takes, of a number that it can use. */

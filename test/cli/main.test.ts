@@ -1,4 +1,14 @@
-import {existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync} from 'node:fs';
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
@@ -172,9 +182,99 @@ describe('combine', () => {
   });
 });
 
+describe('what is there stays', () => {
+  const contents = () =>
+    readdirSync(folder, {recursive: true, encoding: 'utf8'})
+      .sort()
+      .map(name => [name, lstatSync(at(name)).isFile() ? readFileSync(at(name), 'base64') : '']);
+
+  beforeEach(async () => {
+    await saveBoth();
+    await saveBoth(4, 'b.safetensors');
+    mkdirSync(at('full'));
+    writeFileSync(at('full/notes.txt'), 'mine');
+    mkdirSync(at('empty'));
+    symlinkSync(at('base'), at('link'));
+    symlinkSync(at('a.safetensors'), at('link.safetensors'));
+  });
+
+  test.each([
+    [['merge', 'base', 'a.safetensors', '--out', 'base'], 'is what this command reads'],
+    [['merge', 'base', 'a.safetensors', '--out', 'base/model.json'], 'is what this command reads'],
+    [['merge', 'base/model.json', 'a.safetensors', '--out', 'link'], 'is what this command reads'],
+    [['merge', 'link', 'a.safetensors', '--out', './base/.'], 'is what this command reads'],
+    [['merge', 'base', 'a.safetensors', '--out', 'full'], 'exists'],
+    [['convert', 'b.safetensors', '--out', './b.safetensors', '--dtype', 'float16'], 'is what this command reads'],
+    [['convert', 'a.safetensors', '--out', 'link.safetensors'], 'is what this command reads'],
+    [['convert', 'a.safetensors', '--out', 'b.safetensors'], 'exists'],
+    [
+      ['combine', 'a.safetensors', 'b.safetensors', '--weights', '1,1', '--out', 'b.safetensors'],
+      'is what this command',
+    ],
+  ])('%j is refused before anything is read, and done with --force', async (args, message) => {
+    const given = args.map(arg => (/^(\.|base|full|link|a\.|b\.)/.test(arg) ? `${folder}/${arg}` : arg));
+    const before = contents();
+    const {code, err, out} = await run(...given);
+    expect({code, out}).toEqual({code: 1, out: ''});
+    expect(err).toContain(`${given[given.indexOf('--out') + 1]!} ${message}`);
+    expect(err).toMatch(/^[^\n]* or replace it with --force\.\n$/);
+    expect(contents()).toEqual(before);
+    expect(await run(...given, '--force')).toMatchObject({code: 0});
+    expect(contents()).not.toEqual(before);
+  });
+
+  test.each([
+    [
+      ['convert', 'a.safetensors', '--model', 'base', '--out', 'base'],
+      'holds a model, and would get an adapter of PEFT',
+    ],
+    [
+      ['convert', 'a.safetensors', '--model', 'base', '--out', 'link'],
+      'holds a model, and would get an adapter of PEFT',
+    ],
+    [['convert', 'a.safetensors', '--out', 'base/model.json'], 'holds a model, and would get an adapter'],
+    [['convert', 'a.safetensors', '--key-map', 'map.json', '--out', 'map.json'], 'is read by this command'],
+    [['merge', 'base', 'a.safetensors', '--out', 'a.json'], 'holds an adapter, and would get a model'],
+    [['merge', 'base', 'a.safetensors', '--out', 'file'], 'is a file, and --out names a folder'],
+    [['convert', 'a.safetensors', '--out', 'empty.json'], 'is a folder, and --out names a file'],
+  ])('%j is refused with --force too', async (args, message) => {
+    await run('convert', at('a.safetensors'), '--out', at('a.json'));
+    writeFileSync(at('map.json'), '{}');
+    writeFileSync(at('file'), 'mine');
+    mkdirSync(at('empty.json'));
+    writeFileSync(at('empty.json/notes.txt'), 'mine');
+    const before = contents();
+    const {code, err} = await run(
+      ...args.map(arg => (/^[^-]/.test(arg) && arg !== args[0] ? at(arg) : arg)),
+      '--force',
+    );
+    expect(code).toBe(1);
+    expect(err).toContain(message);
+    expect(contents()).toEqual(before);
+  });
+
+  test('an empty folder is free', async () => {
+    expect(await run('merge', at('base'), at('a.safetensors'), '--out', at('empty'))).toMatchObject({code: 0});
+    expect(await kernelAt(at('empty'))).toEqual([2, 1, 5, 2, 5, 6]);
+  });
+});
+
 describe('what is wrong is told', () => {
   test.each([
     [[], 2, 'tfjs-lora <command>'],
+    [['merge', 'x', '--out', 'y', '--scale', '2'], 2, '--scale is for an adapter of its own file'],
+    [['merge', join(FIXTURES, 'adapted/images/adapted'), '--out', 'y', '--dtype', 'float16'], 2, '--dtype is for'],
+    [['merge', 'x', '--out', 'y', '--dtype', 'bfloat16'], 2, '--dtype must be float32 or float16, got "bfloat16".'],
+    [['merge', 'x', '--out', 'y.safetensors'], 2, '--out must be a folder, or a .json file, of a model'],
+    [['convert', 'x', '--out', 'y.json', '--dtype', 'float16'], 2, 'A .json file holds float32.'],
+    [['convert', 'x', '--out', 'y', '--dtype', 'int8'], 2, '--dtype must be float32, float16 or bfloat16, got "int8".'],
+    [['convert', 'x', '--out', 'y'], 2, 'Give the model that the adapter is for: --model <path>.'],
+    [['combine', 'x', '--out', 'y.json', '--rank', '0'], 2, '--rank must be a positive integer, got "0".'],
+    [['combine', 'x', '--out', 'y.json', '--method', 'sum'], 2, '--method must be exact, ties or dare, got "sum".'],
+    [['combine', 'x', '--out', 'y.json', '--density', '0.2'], 2, '--density is for --method ties or dare.'],
+    [['combine', 'x', '--out', 'y.json', '--method', 'ties'], 2, '--density is missing, such as --density 0.2.'],
+    [['combine', 'x', '--out', 'y.json', '--method', 'dare', '--density', '2'], 2, '--density must be above 0'],
+    [['combine', 'x', '--out', 'y.json', '--method', 'ties', '--density', '1', '--weights', '-1'], 2, 'positive'],
     [['insect'], 2, 'Did you mean "inspect"?'],
     [['inspect', '--jsn', 'x'], 2, 'There is no option "--jsn". Did you mean "--json"?'],
     [['inspect'], 2, 'got no path'],
@@ -218,10 +318,26 @@ describe('what is wrong is told', () => {
         expect({code, err}).toEqual({code: 1, err: `${path} is neither a file nor a folder.\n`});
       }
       await saveBoth();
-      const map = await run('convert', at('a.safetensors'), '--out', at('p'), '--key-map', '/dev/zero');
+      const map = await run('convert', at('a.safetensors'), '--out', at('p.json'), '--key-map', '/dev/zero');
       expect(map.err).toContain('The key map /dev/zero cannot be read: ');
     },
   );
+
+  test('a damaged file is named', async () => {
+    await saveBoth();
+    const bytes = readFileSync(at('a.safetensors'));
+    writeFileSync(at('half.safetensors'), bytes.subarray(0, bytes.length / 2));
+    for (const args of [['inspect'], ['convert', '--out', at('o.json')], ['combine', '--out', at('o.json')]]) {
+      const {code, err} = await run(...args, at('half.safetensors'));
+      expect(code).toBe(1);
+      expect(err).toContain(`${at('half.safetensors')} cannot be read: `);
+    }
+  });
+
+  test('--version tells the version', async () => {
+    const {version} = JSON.parse(readFileSync(join(__dirname, '../../package.json'), 'utf8')) as {version: string};
+    expect(await run('--version')).toEqual({code: 0, out: `${version}\n`, err: ''});
+  });
 
   test('--help shows the options', async () => {
     const {code, out} = await run('combine', '--help');
