@@ -46,6 +46,7 @@ export {type Examples, SeededBatches, seededBatches, type SeededBatchesOptions} 
 export {StopOnNaN, stopOnNaN} from './training/stopOnNaN';
 export {resetOptimizer} from './training/resetOptimizer';
 export {replaceHead, type ReplaceHeadOptions} from './head/replaceHead';
+export type {HeadPlace} from './head/headPlace';
 export {type Batches, type FeatureFitArgs, fitOnFeatures} from './model/fitOnFeatures';
 export {type Split, splitAtFirstAdapter} from './model/split';
 

@@ -1,5 +1,6 @@
 import type * as tf from '@tensorflow/tfjs';
 import {listed, LoRAError} from '../errors';
+import {hasKernel} from '../layers/registry';
 import {checkModel, checkNotAdapted, type GraphNode, isContainer, nodesOf, sitesOf} from '../rewire/walk';
 
 /** Refuses a model on which no new head can go. */
@@ -18,28 +19,90 @@ export function checkBody(model: tf.LayersModel): void {
   }
 }
 
-/** The name of the layer before the last one that has weights. */
-export function defaultPlace(model: tf.LayersModel): string {
-  const nodes = nodesOf(model);
-  const sourceOf = (tensor: tf.SymbolicTensor | undefined) =>
-    nodes.find(({outputTensors}) => tensor !== undefined && outputTensors.includes(tensor));
+/** Where a new head goes, and why, as the rest of a sentence. */
+export interface HeadPlace {
+  at: string;
+  reason: string;
+}
+
+/**
+ * The place of a new head where none is named: the last layer whose outputs are features.
+ *
+ * The old head is the last layer that has weights. Dense layers before it belong to it as well where they are narrower
+ * than what they are made of: they have kept what the old classes need, and little else. A layer that is made of a
+ * flattened map is compared with the map's channels. At least one layer with a kernel is left as the body.
+ */
+export function defaultPlace(model: tf.LayersModel): HeadPlace {
   const advice = `Name the last layer to keep: {at: '…'}. The model has: ${layersOf(model)}.`;
-  let node = sourceOf(model.outputs[0]);
+  const chain = chainBack(model);
+  const last = chain.findIndex(({outboundLayer}) => outboundLayer.weights.length > 0);
+  const isClear = ({outboundLayer, inputTensors}: GraphNode) =>
+    inputTensors.length === 1 && !isContainer(outboundLayer);
+  const head = chain[last];
+  if (head === undefined || !chain.slice(0, last + 1).every(isClear)) {
+    throw new LoRAError(`It is not clear where the head of the model begins. ${advice}`);
+  }
+  let kept = last + 1;
+  const narrow: tf.layers.Layer[] = [];
   for (;;) {
-    const [before, ...others] = node?.inputTensors ?? [];
-    if (node === undefined || others.length > 0 || isContainer(node.outboundLayer)) {
-      throw new LoRAError(`It is not clear where the head of the model begins. ${advice}`);
-    }
-    const isHead = node.outboundLayer.weights.length > 0;
-    node = sourceOf(before);
-    if (isHead) {
+    const next = kept + chain.slice(kept).findIndex(({outboundLayer}) => hasKernel(outboundLayer));
+    const call = next < kept ? undefined : chain[next];
+    const isAlone = chain.slice(kept, next + 1).every(isClear);
+    if (call === undefined || !isAlone || !narrows(call, chain.slice(next + 1)) || !hasBody(model, call)) {
       break;
     }
+    narrow.unshift(call.outboundLayer);
+    kept = next + 1;
   }
-  if (node === undefined) {
+  const at = chain[kept]?.outboundLayer.name;
+  if (at === undefined) {
     throw new LoRAError(`Nothing comes before the only layer with weights, so there is no body to keep. ${advice}`);
   }
-  return node.outboundLayer.name;
+  const widths = narrow.map(layer => `${layer.name} (${layer.getConfig().units as number})`);
+  return {
+    at,
+    reason:
+      narrow.length === 0
+        ? `it comes before ${head.outboundLayer.name}, the last layer with weights`
+        : `it gives ${widthOf(chain[kept]?.outputTensors[0]) ?? '?'} features, and what follows is narrower: ` +
+          listed(widths),
+  };
+}
+
+/** The calls that lead to the output of a model one by one, the last one first, up to one of several inputs. */
+function chainBack(model: tf.LayersModel): GraphNode[] {
+  const nodes = nodesOf(model);
+  const chain: GraphNode[] = [];
+  let tensors: readonly tf.SymbolicTensor[] = model.outputs;
+  for (;;) {
+    const [tensor, ...others] = tensors;
+    const node = nodes.find(({outputTensors}) => tensor !== undefined && outputTensors.includes(tensor));
+    if (node === undefined || others.length > 0) {
+      return chain;
+    }
+    chain.push(node);
+    tensors = node.inputTensors;
+  }
+}
+
+/** Whether something that has learned comes before a call. */
+function hasBody(model: tf.LayersModel, {inputTensors}: GraphNode): boolean {
+  return inputTensors.some(input =>
+    leadingTo(model, input).layers.some(({weights}) => weights.some(({shape}) => shape.length >= 2)),
+  );
+}
+
+/** Whether a Dense layer is narrower than what it is made of. */
+function narrows({outboundLayer, inputTensors}: GraphNode, before: readonly GraphNode[]): boolean {
+  const flattened = before.findIndex(({outboundLayer: layer}) => layer.getClassName() === 'Flatten');
+  const isOfMap = flattened >= 0 && before.slice(0, flattened).every(({outboundLayer: layer}) => !hasKernel(layer));
+  const source = isOfMap ? before[flattened]?.inputTensors[0] : inputTensors[0];
+  const {units} = outboundLayer.getConfig();
+  return outboundLayer.getClassName() === 'Dense' && (units as number) < (widthOf(source) ?? 0);
+}
+
+function widthOf(tensor: tf.SymbolicTensor | undefined): number | undefined {
+  return tensor?.shape.at(-1) ?? undefined;
 }
 
 /**

@@ -20,7 +20,10 @@ import {checkBody, defaultPlace, leadingTo, callBeforeHead} from './headPlace';
 
 /** Where a new head goes. */
 export interface ReplaceHeadOptions {
-  /** Name of the last layer that is kept. Default: the one before the last layer that has weights. */
+  /**
+   * Name of the last layer that is kept. Default: the one before the last layer that has weights, or before the Dense
+   * layers in front of that which are narrower than what they are made of.
+   */
   at?: string;
 }
 
@@ -34,7 +37,9 @@ export interface ReplaceHeadOptions {
  * `mergeLoRA` gives the plain model with the head that was trained, `removeLoRA` the one with the head as it was
  * before.
  *
- * Without `at` the old head is taken to be the last layer that has weights, and all that follows it. That suits a
+ * Without `at` the old head is taken to be the last layer that has weights, and all that follows it. Dense layers just
+ * before it belong to it where they are narrower than what they are made of, since they have kept only what the old
+ * classes need; of a flattened map the channels count. `planLoRA` says where the new head went, and why. That suits a
  * classifier; for a model without a head, name its last layer.
  *
  * @param model any `tf.LayersModel` with one output that is not adapted; it may have several inputs, nested models and
@@ -52,12 +57,11 @@ export function replaceHead(
   const {at} = options;
   checkLayers(layers);
   checkBody(model);
-  const place = at ?? defaultPlace(model);
+  const place = at === undefined ? defaultPlace(model) : {at, reason: 'it was named'};
   const entries = layers.map(entryOf);
-  const built = attach(model, {at: place, layers: entries}, (entry, input, i) =>
-    applied(layerFromEntry(entry), input, layers[i]),
-  );
-  markHead(built, continued(headOf(model), {at: place, layers: entries}));
+  const head = {at: place.at, layers: entries};
+  const built = attach(model, head, (entry, input, i) => applied(layerFromEntry(entry), input, layers[i]));
+  markHead(built, continued(headOf(model), head), place);
   return built;
 }
 

@@ -1,7 +1,8 @@
 import type * as tf from '@tensorflow/tfjs';
 import {layerConfigAt} from '../adapter/adapter';
 import {faultsOf, LoRAError} from '../errors';
-import {headOf, isInHead} from '../head/headOf';
+import {headOf, isInHead, placeOf} from '../head/headOf';
+import type {HeadPlace} from '../head/headPlace';
 import {type LayerConfig, updateSpecs} from '../layers/adaptation';
 import {adaptationOf, hasKernel, reasonNotAdaptable} from '../layers/registry';
 import {initializerEntry} from '../methods/initializer';
@@ -42,6 +43,8 @@ export interface PlannedLayer {
 export interface LoRAPlan {
   /** The layers that have weights, in the order of the model. Empty if the config itself is malformed. */
   layers: PlannedLayer[];
+  /** Of a model that `replaceHead` made: after which layer the new head was put, and why. */
+  head?: HeadPlace;
   /** The entries of the config that name no layer, with the closest names. */
   unmatched: UnmatchedEntry[];
   /** Why `applyLoRA` would refuse, a line for each fault; empty if it would not. */
@@ -74,7 +77,8 @@ export function planLoRA(model: tf.LayersModel, config: LoRAConfig = {}): LoRAPl
   const factors = planned.reduce((sum, site) => sum + numbersIn(site, layerConfigAt(plan.config, site.path), false), 0);
   const trainableParameters = layers.reduce((sum, layer) => sum + layer.trainableParameters, 0);
   const totalParameters = countNumbers(variables) + factors;
-  const whole = {layers, unmatched, faults, trainableParameters, totalParameters};
+  const head = placeOf(model);
+  const whole = {layers, ...(head && {head}), unmatched, faults, trainableParameters, totalParameters};
   return {...whole, toString: () => format(whole)};
 }
 
@@ -207,6 +211,7 @@ function trainableOf(layer: tf.layers.Layer): tf.LayerVariable[] {
 
 function format({
   layers,
+  head,
   faults,
   trainableParameters,
   totalParameters,
@@ -224,6 +229,7 @@ function format({
   );
   return [
     ...(layers.length > 0 ? inColumns([['layer', 'class', 'role', 'rank', 'alpha', 'trainable', 'why'], ...rows]) : []),
+    ...(head === undefined ? [] : [`The new head goes after "${head.at}": ${head.reason}.`]),
     ...(faults.length > 0
       ? ['applyLoRA refuses this:', ...faults.map(fault => `  ${fault}`)]
       : [countsLine(trainableParameters, totalParameters)]),
