@@ -24,7 +24,7 @@ export type BaseTraining = 'nothing' | 'biases' | 'everything';
 export const WRAPPER_KIND = Symbol.for('tfjs-lora.layer');
 
 /** Prefix of the weights in which a layer keeps the original values of those that train. */
-const ORIGINAL = 'original_';
+export const ORIGINAL = 'original_';
 
 /** Layers that some wrapper has taken over. */
 const adopted = new WeakSet<tf.layers.Layer>();

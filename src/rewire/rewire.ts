@@ -1,9 +1,10 @@
 import * as tf from '@tensorflow/tfjs';
 import {listed, LoRAError} from '../errors';
-import {baseOf} from '../layers/wrapperLayer';
+import {baseOf, isWrapper, ORIGINAL} from '../layers/wrapperLayer';
 import {cloneConfig, isRegistered, keepingNames, type LayerEntry, completedEntry} from '../tfjs/configs';
 import {withoutResidue} from '../tfjs/engine';
 import {carryFields} from '../tfjs/plainFields';
+import {withoutInitializers} from '../tfjs/weightLimit';
 import {childrenOf, isContainer, type Site, sitesOf} from './walk';
 
 /** What `rewire` does with each layer that holds no others. */
@@ -31,7 +32,11 @@ export function rewire(model: tf.LayersModel, {replace, transfer}: Rewiring): tf
     return site === undefined ? entry : replace(site, entry);
   });
   return withoutResidue(() => {
-    const rebuilt = rebuild(model, config);
+    const rebuilt = withoutInitializers(
+      model.weights,
+      (layer, name) => !isWrapper(layer) || name.startsWith(ORIGINAL),
+      () => rebuild(model, config),
+    );
     pair(model, rebuilt, (layer, replacement) => {
       const site = sites.get(layer);
       if (site !== undefined) {

@@ -144,10 +144,11 @@ export const CHANGES: readonly Change[] = [
     what: '`tf.layers.Layer.prototype.addWeight` is replaced.',
     by: 'tfjs/weightLimit.ts',
     why:
-      'The layers of a head that comes in a file are built with zeros, and no larger than the file: no config ' +
-      'tells how large a weight will be.',
-    lasts: 'while such a layer is built, which is synchronous',
-    without: 'adapters without a new head are read without it',
+      'A model that is adapted, merged or restored is built on the buffers of the old one, without memory for a ' +
+      'second. The layers of a head that comes in a file are built with zeros, and no larger than the file: no ' +
+      'config tells how large a weight will be.',
+    lasts: 'while such layers are built, which is synchronous',
+    without: 'adapted models load by `tf.loadLayersModel` without it',
     globals: ['≠ tf.layers.Layer.prototype.addWeight'],
   },
   {

@@ -10,30 +10,59 @@ type AddWeight = (this: tf.layers.Layer, name: string, shape: tf.Shape, ...other
 
 /**
  * Runs `f`, in which the weights of layers start at zero, whatever their initializers say, and take no more numbers
- * than a limit allows.
- *
- * All layers of tfjs make their weights by the one function that is replaced for the time of the call. No config tells
- * how large a weight will be, and the layers inside of others are not all known before they are built.
+ * than a limit allows. No config tells how large a weight will be, and the layers inside of others are not all known
+ * before they are built.
  *
  * @throws LoRAError before a weight is made that would exceed the limit.
  */
 export function withWeightLimit<T>(limit: WeightLimit, f: () => T): T {
+  const zeros = tf.initializers.zeros();
+  const limited = (addWeight: AddWeight): AddWeight =>
+    function (name, shape, dtype, _initializer, ...others) {
+      limit.left -= tf.util.sizeFromShape(shape as number[]) + 1;
+      if (!(limit.left >= 0)) {
+        const what = `its weight ${name} would be of shape [${shape.map(String).join(', ')}]`;
+        throw new LoRAError(`${what}, which is too large`);
+      }
+      // A name that tfjs refuses would leave the value that was made for it.
+      tf.engine().startScope();
+      try {
+        return addWeight.call(this, name, shape, dtype, zeros, ...others);
+      } finally {
+        tf.engine().endScope();
+      }
+    };
+  return withAddWeight(limited, f);
+}
+
+/**
+ * Runs `f`, in which the weights that get their values afterwards start with the buffer of a given weight of the same
+ * shape. So a model is rebuilt without the memory and the random numbers of a second one.
+ */
+export function withoutInitializers<T>(
+  given: readonly tf.LayerVariable[],
+  getsValue: (layer: tf.layers.Layer, name: string) => boolean,
+  f: () => T,
+): T {
+  const formOf = (shape: tf.Shape, dtype: unknown) => `${dtype as string} ${shape.map(String).join()}`;
+  const byForm = new Map(given.map(weight => [formOf(weight.shape, weight.dtype), weight]));
+  const sharing = (addWeight: AddWeight): AddWeight =>
+    function (name, shape, dtype, initializer, regularizer, trainable, constraint, ...others) {
+      const alike = getsValue(this, name) ? byForm.get(formOf(shape, dtype ?? 'float32')) : undefined;
+      if (alike === undefined) {
+        return addWeight.call(this, name, shape, dtype, initializer, regularizer, trainable, constraint, ...others);
+      }
+      const start = {apply: () => alike.read().clone()};
+      return addWeight.call(this, name, shape, dtype, start, regularizer, trainable, constraint, () => start);
+    };
+  return withAddWeight(sharing, f);
+}
+
+/** Runs `f` with another of the one function by which all layers of tfjs make their weights. */
+function withAddWeight<T>(change: (addWeight: AddWeight) => AddWeight, f: () => T): T {
   const prototype = tf.layers.Layer.prototype as unknown as {addWeight: AddWeight};
   const {addWeight} = prototype;
-  const zeros = tf.initializers.zeros();
-  prototype.addWeight = function (name, shape, dtype, _initializer, ...others) {
-    limit.left -= tf.util.sizeFromShape(shape as number[]) + 1;
-    if (!(limit.left >= 0)) {
-      throw new LoRAError(`its weight ${name} would be of shape [${shape.map(String).join(', ')}], which is too large`);
-    }
-    // A name that tfjs refuses would leave the value that was made for it.
-    tf.engine().startScope();
-    try {
-      return addWeight.call(this, name, shape, dtype, zeros, ...others);
-    } finally {
-      tf.engine().endScope();
-    }
-  };
+  prototype.addWeight = change(addWeight);
   try {
     return f();
   } finally {
