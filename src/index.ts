@@ -7,7 +7,7 @@ export {mergeLoRA, removeLoRA, safeMergeLoRA} from './model/restore';
 export {type LayerSummary, type LeftLayer, type LoRASummary, measureLoRA, summarizeLoRA} from './model/summary';
 export type {BiasChoice, LayerMatcher, LayerPredicate, LoRAConfig, LoRAOverride} from './model/config';
 export type {UnmatchedEntry} from './model/targets';
-export type {UnsavedLayer} from './model/unsaved';
+export type {UnsavedLayer} from './model/adapted';
 export type {LoRAStrength} from './methods/method';
 export type {Initializer} from './methods/initializer';
 export type {Dropout} from './ops/update';
@@ -66,8 +66,14 @@ export type {MajoritySign} from './adapter/mixing';
 // Save and load adapters.
 export {saveAdapter} from './model/saveAdapter';
 export {loadAdapter, type SaveOptions} from './storage/storage';
-export {type ByteSource, readAdapter} from './storage/sources';
-export {fromSafetensors, type SafetensorsOptions, type StoredType, toSafetensors} from './storage/safetensors';
+export {
+  fromSafetensors,
+  readAdapter,
+  type SafetensorsOptions,
+  type StoredType,
+  toSafetensors,
+} from './storage/safetensors';
+export type {ByteSource} from './storage/sources';
 export type {LoadOptions} from './storage/limits';
 export type {Bytes} from './formats/safetensors';
 
@@ -75,7 +81,7 @@ export type {Bytes} from './formats/safetensors';
 export {type ExportedPEFT, exportPEFT, type ExportOptions} from './peft/exportPeft';
 export {importPEFT, type ImportOptions} from './peft/importPeft';
 export {type PEFTSources, readPEFT} from './peft/readPeft';
-export type {KeyMap} from './peft/keyMap';
+export type {KeyMap} from './peft/modules';
 export type {PEFTFiles} from './peft/files';
 
 // Single layers.

@@ -23,7 +23,7 @@ export {
 } from './transformers/layers/rowNormalization';
 export {type PoolingMode, SequencePooling, type SequencePoolingArgs} from './transformers/layers/sequencePooling';
 export {type CrossEntropyOptions, crossEntropyFromLogits} from './transformers/ops/crossEntropy';
-export type {StreamSource} from './storage/readers';
+export type {StreamSource} from './storage/sources';
 export type {Pooling} from './transformers/architecture';
 export {compileCrossEntropy, type CompileCrossEntropyOptions} from './transformers/compileCrossEntropy';
 export {embed, type EmbedOptions} from './transformers/embed';

@@ -3,7 +3,7 @@ import {checkOptions, LoRAError, show} from '../errors';
 import {truncatedSVD} from '../ops/svd';
 import type {Adapter} from './adapter';
 import {checkCombination} from './combineOptions';
-import {assemble, type Combined, limitOfLayer, rankOf, scoped, termsOf} from './combined';
+import {assemble, type Combined, limitOfLayer, rankOf, scoped, termsOf} from './combine';
 import {compressLayer} from './compress';
 import type {JointLayer} from './joint';
 import {limitOf} from './layerTensors';

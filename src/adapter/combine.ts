@@ -1,9 +1,12 @@
-import {type Adapter} from './adapter';
+import * as tf from '@tensorflow/tfjs';
+import type {LayerConfig} from '../layers/adaptation';
+import {scalingOf} from '../methods/method';
+import {methodOf} from '../methods/registry';
+import {type Adapter, type AdapterConfig, makeAdapter} from './adapter';
 import {checkCombination, type CombineOptions, mergingOf} from './combineOptions';
-import {alone, assemble, type Combined, firstFactors, rankOf, scoped, shaped, termsOf, unscaled} from './combined';
-import type {JointLayer, WeightedAdapter} from './joint';
-import type {WeightFactors} from './layerTensors';
-import {mergeFactors, type Merging, type Product, reduced, sum, type Term} from './mixing';
+import type {Joint, JointLayer, Member, WeightedAdapter} from './joint';
+import {limitOf, type WeightFactors} from './layerTensors';
+import {matricesOf, mergeFactors, type Merging, type Product, reduced, sum, type Term} from './mixing';
 
 /**
  * A new adapter from several, layer by layer. Where only some of them adapt a layer, the others count as an update of
@@ -60,4 +63,94 @@ function combineLayer(layer: JointLayer, merging: Merging | undefined): Combined
 /** What `combine` makes of each weight of a layer. */
 function eachWeight(layer: JointLayer, combine: (terms: Term[]) => Product): WeightFactors[] {
   return firstFactors(layer).map(({prefix, a, b}, i) => ({prefix, ...shaped(combine(termsOf(layer, i)), {a, b})}));
+}
+
+/** A layer of the result: its rank and strength, and its factors. */
+export interface Combined {
+  strength: Pick<LayerConfig, 'rank' | 'alpha' | 'rankStabilized'>;
+  factors: WeightFactors[];
+}
+
+/** A layer that one adapter alone brings: its own factors, the weight in `alpha`. */
+export function alone({members: [member, ...others]}: JointLayer): Combined | undefined {
+  if (member === undefined || others.length > 0) {
+    return undefined;
+  }
+  const {rank, alpha, rankStabilized} = member.config;
+  return {
+    strength: {rank, alpha: alpha * Math.abs(member.weight), rankStabilized},
+    factors: member.factors.map(({prefix, a, b}) => ({
+      prefix,
+      a: tf.clone(a),
+      b: member.weight < 0 ? tf.neg(b) : tf.clone(b),
+    })),
+  };
+}
+
+/** Factors that hold their strength themselves. */
+export function unscaled(rank: number, factors: WeightFactors[]): Combined {
+  return {strength: {rank, alpha: rank, rankStabilized: false}, factors};
+}
+
+export function termsOf({members}: JointLayer, i: number): Term[] {
+  return members.map(({config, weight, factors}) => {
+    const scaling = scalingOf(config);
+    return {...matricesOf(factors[i] as WeightFactors), scaling, weight, strength: scaling * weight};
+  });
+}
+
+export function firstFactors({members}: JointLayer): WeightFactors[] {
+  return members[0]?.factors ?? [];
+}
+
+/** A product as factors with the axes that other factors of the weight have. */
+export function shaped({a, b}: Product, like: {a: tf.Tensor; b: tf.Tensor}): {a: tf.Tensor; b: tf.Tensor} {
+  return {
+    a: tf.reshape(a, [...like.a.shape.slice(0, -1), a.shape[1]]),
+    b: tf.reshape(b, [b.shape[0], ...like.b.shape.slice(1)]),
+  };
+}
+
+/** The ranks of the adapters together, or what the layer holds if that is less. */
+export function rankOf(layer: JointLayer): number {
+  const ranks = layer.members.reduce((total, {config}) => total + config.rank, 0);
+  return Math.min(ranks, limitOfLayer(layer));
+}
+
+export function limitOfLayer(layer: JointLayer): number {
+  return Math.max(...firstFactors(layer).map(limitOf));
+}
+
+/** The adapter of layers that were combined. It shares their buffers. */
+export function assemble({layers, trainable, biases, full, head}: Joint, combined: readonly Combined[]): Adapter {
+  const config: AdapterConfig = {layers: {}, trainable, ...(biases.length > 0 && {biases}), ...(head && {head})};
+  const tensors: Record<string, tf.Tensor> = {};
+  layers.forEach(({path, members, trainBias}, i) => {
+    const {strength, factors} = combined[i] as Combined;
+    const {trainBias: _, ...first} = (members[0] as Member).config;
+    const freezeBaseLayer = members.every(member => member.config.freezeBaseLayer);
+    config.layers[path] = {
+      ...first,
+      ...strength,
+      freezeBaseLayer,
+      ...(freezeBaseLayer && trainBias && {trainBias}),
+    };
+    for (const {prefix, a, b} of factors) {
+      for (const [name, tensor] of Object.entries(methodOf(first.method).parametersOf?.({a, b}) ?? {})) {
+        tensors[`${path}/${prefix}${name}`] = tf.clone(tensor);
+      }
+    }
+  });
+  Object.entries(full).forEach(([name, tensor]) => (tensors[name] = tf.clone(tensor)));
+  return makeAdapter(config, tensors);
+}
+
+/** Runs `f` and frees the tensors that it made, other than those that it kept with `tf.keep`. */
+export function scoped<T>(f: () => T): T {
+  tf.engine().startScope();
+  try {
+    return f();
+  } finally {
+    tf.engine().endScope();
+  }
 }

@@ -12,7 +12,7 @@ import {
   shaped,
   termsOf,
   unscaled,
-} from './combined';
+} from './combine';
 import type {JointLayer, WeightedAdapter} from './joint';
 import {limitOf, type WeightFactors} from './layerTensors';
 import {approximated, mergeUpdates, type Merging, sum} from './mixing';

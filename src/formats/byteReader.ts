@@ -1,8 +1,9 @@
 import {LoRAError} from '../errors';
 
-/** Reads bytes one after the other, as they come, and holds no more of them than was asked for. */
+/** Reads bytes one after the other, as they come. It holds no more of them than it was asked for. */
 export class ByteReader {
-  private rest: Uint8Array = new Uint8Array(0);
+  /** What came and is not taken yet. */
+  private chunk: Uint8Array = new Uint8Array(0);
   /** How many bytes have been read. */
   position = 0;
 
@@ -19,13 +20,8 @@ export class ByteReader {
 
   /** Reads bytes that are there as a whole. */
   static of(bytes: Uint8Array): ByteReader {
-    let given = false;
-    const next = () => {
-      const first = given ? undefined : bytes;
-      given = true;
-      return Promise.resolve(first);
-    };
-    return new ByteReader(next, bytes.length);
+    const chunks = [bytes];
+    return new ByteReader(() => Promise.resolve(chunks.pop()), bytes.length);
   }
 
   /**
@@ -34,40 +30,55 @@ export class ByteReader {
    * @throws LoRAError if there are not so many.
    */
   async take(count: number): Promise<Uint8Array<ArrayBuffer>> {
+    const end = (missing: number) =>
+      new LoRAError(`The file ends at byte ${this.size ?? this.position}, where ${missing} more should follow.`);
     if (this.size !== null && count > this.size - this.position) {
-      throw this.ended(count);
+      throw end(count);
     }
     const taken = new Uint8Array(count);
     for (let filled = 0; filled < count;) {
-      if (this.rest.length === 0) {
-        const chunk = await this.next();
-        if (chunk === undefined) {
-          throw this.ended(count - filled);
-        }
-        this.rest = chunk;
+      if (!(await this.hasMore())) {
+        throw end(count - filled);
       }
-      const part = this.rest.subarray(0, count - filled);
+      const part = this.takeChunk(count - filled);
       taken.set(part, filled);
       filled += part.length;
-      this.position += part.length;
-      this.rest = this.rest.subarray(part.length);
+    }
+    return taken;
+  }
+
+  /** All bytes that are left, as a copy. */
+  async takeAll(): Promise<Uint8Array<ArrayBuffer>> {
+    const parts: Uint8Array[] = [];
+    const start = this.position;
+    while (await this.hasMore()) {
+      parts.push(this.takeChunk(Infinity));
+    }
+    const taken = new Uint8Array(this.position - start);
+    let filled = 0;
+    for (const part of parts) {
+      taken.set(part, filled);
+      filled += part.length;
     }
     return taken;
   }
 
   /** Whether there are more bytes. */
   async hasMore(): Promise<boolean> {
-    while (this.rest.length === 0) {
+    while (this.chunk.length === 0) {
       const chunk = await this.next();
       if (chunk === undefined) {
         return false;
       }
-      this.rest = chunk;
+      this.chunk = chunk;
     }
     return true;
   }
 
-  private ended(wanted: number): LoRAError {
-    return new LoRAError(`The file ends at byte ${this.size ?? this.position}, where ${wanted} more should follow.`);
+  private takeChunk(most: number): Uint8Array {
+    const part = this.chunk.subarray(0, most);
+    this.chunk = this.chunk.subarray(part.length);
+    this.position += part.length;
+    return part;
   }
 }

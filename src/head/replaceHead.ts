@@ -14,9 +14,8 @@ import {fieldsOf, type LayerInternals} from '../tfjs/fields';
 import {differingFields} from '../tfjs/plainFields';
 import {withWeightLimit} from '../tfjs/weightLimit';
 import {shareWeights} from '../tfjs/weights';
-import {headOf, markHead} from './headOf';
+import {callBeforeHead, checkBody, defaultPlace, headOf, leadingTo, markHead} from './headPlace';
 import {checkOutput, foreignLayer, weightLimitFor} from './foreignHead';
-import {checkBody, defaultPlace, leadingTo, callBeforeHead} from './headPlace';
 
 /** Where a new head goes. */
 export interface ReplaceHeadOptions {

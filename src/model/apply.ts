@@ -1,12 +1,14 @@
 import * as tf from '@tensorflow/tfjs';
 import {type Adapter, layerConfigAt} from '../adapter/adapter';
 import {checkAdapter} from '../adapter/checkAdapter';
+import {listed} from '../errors';
 import {withHead} from '../head/replaceHead';
+import type {LoRALayer} from '../layers/loraLayer';
 import {loraClassOf} from '../layers/registry';
 import {UnadaptedLayer} from '../layers/unadaptedLayer';
-import type {LoRALayer} from '../layers/loraLayer';
 import {baseOf, isWrapper, wrapperKind} from '../layers/wrapperLayer';
 import {initializerEntry} from '../methods/initializer';
+import type {SharedSide} from '../methods/method';
 import {disposeModel} from '../rewire/dispose';
 import {carryMetadata, makeRecord} from '../rewire/record';
 import {rewire} from '../rewire/rewire';
@@ -16,10 +18,8 @@ import {replaceValue, shareWeights} from '../tfjs/weights';
 import {adapterVariables, loraSites} from './adapted';
 import {checkFit} from './checkFit';
 import type {LoRAConfig} from './config';
-import {shareParameters} from './shareParameters';
 import {checkPlan, linesOf, type Plan} from './plan';
 import {adaptableSites, planFor} from './planLoRA';
-import {listed} from '../errors';
 
 /**
  * Adapts a pretrained model: a new model in which the chosen layers have a trainable low-rank update and all others are
@@ -158,4 +158,32 @@ function reportLeft({left}: Plan): void {
   if (lines.length > 0) {
     console.warn(`Left as they are:\n${lines.join('\n')}`);
   }
+}
+
+/**
+ * Gives parameters of which all layers have parts, those of one rank, the beginning of the largest, which is drawn
+ * already.
+ */
+export function shareParameters(layers: readonly LoRALayer[]): void {
+  const groups = new Map<string, {side: SharedSide; variables: tf.LayerVariable[]}>();
+  for (const layer of layers) {
+    for (const {name, side, variable} of layer.update.shared()) {
+      const key = `${name}, rank ${layer.rank}`;
+      groups.set(key, {side, variables: [...(groups.get(key)?.variables ?? []), variable]});
+    }
+  }
+  tf.tidy(() => {
+    for (const {side, variables} of groups.values()) {
+      const matrixOf = (variable: tf.LayerVariable) => {
+        const x = variable.read();
+        return tf.reshape(x, side === 'rows' ? [-1, x.shape.at(-1) ?? 1] : [x.shape[0], -1]);
+      };
+      const [largest, ...others] = [...variables].sort((one, other) => other.read().size - one.read().size);
+      const whole = matrixOf(largest as tf.LayerVariable);
+      for (const variable of others) {
+        const {shape} = matrixOf(variable);
+        replaceValue(variable, tf.reshape(tf.slice(whole, [0, 0], shape), variable.read().shape));
+      }
+    }
+  });
 }

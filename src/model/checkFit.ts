@@ -2,7 +2,7 @@ import type * as tf from '@tensorflow/tfjs';
 import {type Adapter, layerConfigAt} from '../adapter/adapter';
 import {ownerOf} from '../adapter/layerTensors';
 import {faultsOf, listed, LoRAError, showShape} from '../errors';
-import {isInHead} from '../head/headOf';
+import {isInHead} from '../head/headPlace';
 import {describeWeights} from '../layers/weightTargets';
 import {
   type Adaptation,

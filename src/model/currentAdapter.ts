@@ -10,7 +10,7 @@ import {isWrapper, wrapperKind, type WrapperLayer} from '../layers/wrapperLayer'
 import {recordOf} from '../rewire/record';
 import type {Site} from '../rewire/walk';
 import {isDisposed, replaceValue} from '../tfjs/weights';
-import {adaptedSites, adapterConfig, adapterVariables} from './adapted';
+import {adaptedSites, adapterConfig, adapterVariables, reportUnsaved} from './adapted';
 import {checkFit} from './checkFit';
 import {noteBeginnings} from './fits';
 import {
@@ -18,9 +18,9 @@ import {
   checkInside,
   checkNotOver,
   closeScope,
+  modelAndScope,
   openScope,
   overlap,
-  modelAndScope,
   waitWithin,
 } from './scope';
 
@@ -29,7 +29,6 @@ type Origin = WeakMap<tf.layers.Layer, Readonly<Pick<InForce, 'mark' | 'scope'>>
 
 /** Where snapshots come from. */
 const origins = new WeakMap<Adapter, Origin>();
-import {reportUnsaved} from './unsaved';
 
 /**
  * The adapter of a model, as a value: a snapshot that shares buffers with the model and is not touched by what happens

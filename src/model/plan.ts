@@ -1,6 +1,6 @@
 import type {AdapterConfig, HeadConfig} from '../adapter/adapter';
 import {faultsOf, LoRAError} from '../errors';
-import {isInHead} from '../head/headOf';
+import {isInHead} from '../head/headPlace';
 import {type Adaptation, frugalRank, rankLimit, refusedUpdate} from '../layers/adaptation';
 import {adaptableClasses, adaptationOf, hasKernel, loraClassOf, reasonNotAdaptable} from '../layers/registry';
 import {type LoRAStrength, type Method, resolveStrength, withRank} from '../methods/method';

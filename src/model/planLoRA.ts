@@ -1,8 +1,7 @@
 import type * as tf from '@tensorflow/tfjs';
 import {layerConfigAt} from '../adapter/adapter';
 import {faultsOf, LoRAError} from '../errors';
-import {headOf, isInHead, placeOf} from '../head/headOf';
-import type {HeadPlace} from '../head/headPlace';
+import {type HeadPlace, headOf, isInHead, placeOf} from '../head/headPlace';
 import {type LayerConfig, updateSpecs} from '../layers/adaptation';
 import {adaptationOf, hasKernel, reasonNotAdaptable} from '../layers/registry';
 import {initializerEntry} from '../methods/initializer';

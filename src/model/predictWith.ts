@@ -4,7 +4,6 @@ import {checkAdapter} from '../adapter/checkAdapter';
 import {checkOptions, faultsOf, LoRAError} from '../errors';
 import {isTensorOfOtherCopy, OTHER_COPY} from '../tfjs/copies';
 import {adaptedSites} from './adapted';
-
 import {checkAdapterFits, setAdapter, withAdapter} from './currentAdapter';
 
 /** Options of `predictWith`. */

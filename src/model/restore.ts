@@ -1,6 +1,6 @@
 import type * as tf from '@tensorflow/tfjs';
 import {listed, LoRAError} from '../errors';
-import {markHead} from '../head/headOf';
+import {markHead} from '../head/headPlace';
 import type {LoRALayer} from '../layers/loraLayer';
 import {baseOf, isWrapper, wrapperKind, type WrapperLayer} from '../layers/wrapperLayer';
 import {disposeModel} from '../rewire/dispose';

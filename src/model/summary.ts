@@ -6,9 +6,8 @@ import {hasKernel, reasonNotAdaptable} from '../layers/registry';
 import {baseOf, wrapperKind, type WrapperKind} from '../layers/wrapperLayer';
 import {recordOf} from '../rewire/record';
 import {countNumbers, namedWeights} from '../tfjs/weights';
-import {adaptedSites, loraSites} from './adapted';
+import {adaptedSites, loraSites, type UnsavedLayer, unsavedLayers} from './adapted';
 import {count, countsLine, inColumns, short} from './table';
-import {type UnsavedLayer, unsavedLayers} from './unsaved';
 
 /** One adapted layer in a summary, or one kernel of a layer that has several. */
 export interface LayerSummary {

@@ -14,16 +14,14 @@ import {checkFit} from '../model/checkFit';
 import {checkModel, type Site, sitesOf} from '../rewire/walk';
 import {checkRange, floatTypeOf, readValues, type SafetensorsOptions} from '../storage/safetensors';
 import {biasesOf, namedWeights} from '../tfjs/weights';
-import {isConv1D} from './conv1d';
+import {carries, isConv1D, torchWeights, type UpdatedKind, updatedKind} from './torchLayers';
 import {PEFT_NAMES, type PEFTFiles} from './files';
-import type {KeyMap} from './keyMap';
+import {type KeyMap, modulePaths} from './modules';
 import type {PEFTForm, WrittenModule} from './methods/form';
 import {lora} from './methods/lora';
 import {formOf} from './methods/table';
-import {modulePaths} from './modules';
-import {carries, torchWeights, type UpdatedKind, updatedKind} from './torchLayers';
 import {depthwiseUpdateToTorch, type TorchUpdate, toTorchUpdate} from './update';
-import {writePEFTConfig} from './writeConfig';
+import {writePEFTConfig} from './config';
 
 /** How an adapter is written for PEFT. */
 export interface ExportOptions extends SafetensorsOptions {

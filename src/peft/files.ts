@@ -1,5 +1,5 @@
 import {faultLines, LoRAError, show} from '../errors';
-import type {Budget} from '../formats/budget';
+import type {Budget} from './patternTable';
 import {sizeOf, type Values} from '../formats/layout';
 import {decodeSafetensors, type StoredTensor} from '../formats/safetensors';
 import {type Strength, withRank} from '../methods/method';

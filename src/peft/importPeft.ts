@@ -1,9 +1,9 @@
 import * as tf from '@tensorflow/tfjs';
 import {type Adapter, type AdapterConfig, makeAdapter} from '../adapter/adapter';
 import {checkOptions, LoRAError, showShape} from '../errors';
-import {Budget} from '../formats/budget';
+import {Budget} from './patternTable';
 import {sizeOf, type Values} from '../formats/layout';
-import {headOf} from '../head/headOf';
+import {headOf} from '../head/headPlace';
 import {adaptationOf, reasonNotAdaptable} from '../layers/registry';
 import {baseOf, isWrapper} from '../layers/wrapperLayer';
 import {scalingOf, type Strength} from '../methods/method';
@@ -13,13 +13,11 @@ import {recordOf} from '../rewire/record';
 import {checkModel, type Site, sitesOf} from '../rewire/walk';
 import {asTensors} from '../storage/safetensors';
 import {biasesOf, namedWeights} from '../tfjs/weights';
-import {isConv1D} from './conv1d';
+import {carries, isConv1D, torchWeights, updatedKind} from './torchLayers';
 import {parsePEFT, type PEFTFiles, type TorchModule} from './files';
-import type {KeyMap} from './keyMap';
+import {type KeyMap, meet} from './modules';
 import type {StoredUpdate, OwnUpdate, PEFTForm} from './methods/form';
 import {type PrincipalInit, principalStart} from './methods/principal';
-import {meet} from './modules';
-import {carries, torchWeights, updatedKind} from './torchLayers';
 import {asDepthwise, withinLimit, fromTorchUpdate, type LayerUpdate, type TorchUpdate} from './update';
 
 /** How an adapter of PEFT meets a model. */

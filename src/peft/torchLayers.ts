@@ -1,6 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
 import {depthwiseFromTorch, depthwiseToTorch, fromTorch, toTorch, type Values} from '../formats/layout';
-import {isConv1D} from './conv1d';
 import type {PEFTForm} from './methods/form';
 
 // What layers of tfjs are in PyTorch, by their classes. There are no calls beside functions, so that a bundler can drop
@@ -98,4 +97,17 @@ export function carries({axes, everyKind = false, conv1d = true}: PEFTForm, laye
 /** The weights of a layer under both names, or `undefined` if it has no one module of PyTorch for a counterpart. */
 export function torchWeights(layer: tf.layers.Layer): readonly TorchWeight[] | undefined {
   return isConv1D(layer) ? CONV1D_WEIGHTS : torchLayer(layer.getClassName())?.weights;
+}
+
+/**
+ * The class of what the kernel of a `Dense` starts from that GPT-2 has as a `Conv1D`: a linear layer of PyTorch whose
+ * weight is `[in, out]`, where that of a `Linear` is `[out, in]`. Of the fields that a `Dense` keeps in files and when
+ * it is rebuilt, it is the one that can tell the two apart.
+ */
+export const CONV1D_INITIALIZER = 'Conv1DInitializer';
+
+/** Whether a layer is a `Conv1D` of GPT-2. */
+export function isConv1D(layer: tf.layers.Layer): boolean {
+  const {kernelInitializer} = layer.getConfig() as {kernelInitializer?: {className?: unknown} | null};
+  return layer.getClassName() === 'Dense' && kernelInitializer?.className === CONV1D_INITIALIZER;
 }

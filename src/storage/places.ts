@@ -1,9 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {asLoRAError, kindOf, LoRAError} from '../errors';
 import {pathOfHandler, schemeOfHandler} from '../tfjs/handlers';
-import {downloadHandler} from './download';
-import {indexedDBHandler} from './indexedDB';
-import {localStorageHandler} from './localStorage';
+import {downloadHandler, indexedDBHandler, localStorageHandler} from './browserHandlers';
 
 /**
  * Handlers of this library, by scheme. They keep to the places and layouts of tfjs's own, which can lose an adapter or

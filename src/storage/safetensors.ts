@@ -5,7 +5,9 @@ import {checkOptions, faultLines, listed, LoRAError, show} from '../errors';
 import {duplicateKeys} from '../formats/jsonText';
 import type {Values} from '../formats/layout';
 import {type Bytes, decodeSafetensors, encodeSafetensors, type FloatType} from '../formats/safetensors';
+import {checkLimits, type LoadOptions} from './limits';
 import {packShared, unpackShared, withoutParts} from './sharedTensors';
+import {bytesOf, type ByteSource} from './sources';
 
 /** How the numbers of an adapter are stored. */
 export type StoredType = 'float32' | 'float16' | 'bfloat16';
@@ -77,6 +79,23 @@ export function fromSafetensors(bytes: Uint8Array): Adapter {
     throw new LoRAError(`The adapter's file is broken:\n${faultLines(faults)}`);
   }
   return makeAdapter(config, unpackShared(parts, asTensors(values)));
+}
+
+/**
+ * The adapter in a safetensors file, from wherever a browser has it.
+ *
+ *     await readAdapter(fetch('emoji.safetensors'))
+ *     await readAdapter(input.files[0])
+ *
+ * @throws LoRAError if it is not a source, the response failed, it has more bytes than are allowed, or they are not an
+ * adapter.
+ */
+export async function readAdapter(
+  source: ByteSource | PromiseLike<ByteSource>,
+  options: LoadOptions = {},
+): Promise<Adapter> {
+  checkLimits(options);
+  return fromSafetensors(await bytesOf(source, options));
 }
 
 function configOf(text = ''): unknown {

@@ -1,61 +1,136 @@
-import type {Adapter} from '../adapter/adapter';
-import {kindOf, LoRAError} from '../errors';
-import {checkLimits, type LoadOptions, readBody, tooLarge, unlessAborted} from './limits';
-import {fromSafetensors} from './safetensors';
+import {asLoRAError, kindOf, LoRAError} from '../errors';
+import {ByteReader} from '../formats/byteReader';
+import {type LoadOptions, MOST_FETCHED, tooLarge, unlessAborted} from './limits';
 
 /** Where bytes come from in a browser: a file that was picked or dropped, a response of `fetch`, bytes. */
 export type ByteSource = Blob | Response | ArrayBuffer | Uint8Array;
 
+/** Where the bytes of a large file come from: what `ByteSource` names, or a URL. */
+export type StreamSource = ByteSource | URL | string;
+
 /**
- * The adapter in a safetensors file, from wherever a browser has it.
+ * All bytes of a source.
  *
- *     await readAdapter(fetch('emoji.safetensors'))
- *     await readAdapter(input.files[0])
- *
- * @throws LoRAError if it is not a source, the response failed, it has more bytes than are allowed, or they are not an
- * adapter.
+ * @throws LoRAError if it is no source of bytes, a response is no success, or it has more bytes than are allowed.
  */
-export async function readAdapter(
-  source: ByteSource | PromiseLike<ByteSource>,
-  options: LoadOptions = {},
-): Promise<Adapter> {
-  checkLimits(options);
-  return fromSafetensors(await bytesOf(source, options));
+export async function bytesOf(given: ByteSource | PromiseLike<ByteSource>, options: LoadOptions): Promise<Uint8Array> {
+  const source = await unlessAborted(Promise.resolve(given), options.signal);
+  return readAll(await open(source, options));
 }
 
-export async function bytesOf(given: ByteSource | PromiseLike<ByteSource>, options: LoadOptions): Promise<Uint8Array> {
-  const {signal, maxBytes} = options;
-  const source = await unlessAborted(Promise.resolve(given), signal);
-  if (isResponse(source)) {
+/**
+ * Reads a source piece by piece.
+ *
+ * @throws LoRAError as `bytesOf`.
+ */
+export async function readerOf(
+  given: StreamSource | PromiseLike<StreamSource>,
+  options: LoadOptions,
+): Promise<ByteReader> {
+  const source = await unlessAborted(Promise.resolve(given), options.signal);
+  return open(typeof source === 'string' || source instanceof URL ? await fetched(source, options) : source, options);
+}
+
+/**
+ * The response to the request of an address.
+ *
+ * @throws LoRAError if it is no valid address, or there is no response; the signal's reason if it is aborted.
+ */
+export async function fetched(address: URL | string, {signal}: LoadOptions): Promise<Response> {
+  try {
+    return await fetch(address, signal ? {signal} : undefined);
+  } catch (error) {
+    signal?.throwIfAborted();
+    const text = String(address);
+    throw asLoRAError(error, `${text.length > 200 ? `${text.slice(0, 200)}…` : text} cannot be fetched`);
+  }
+}
+
+/** A `fetch` for several files that together have the limit of one. When one fails, the others end. */
+export function limitedFetch({signal, maxBytes = MOST_FETCHED}: LoadOptions): typeof fetch {
+  let left = maxBytes;
+  const all = new AbortController();
+  signal?.addEventListener('abort', () => all.abort(signal.reason), {signal: all.signal});
+  return async (input, init) => {
+    try {
+      const response = await fetch(input, {...init, signal: all.signal});
+      const bytes = await readAll(await openBody(response, {maxBytes, signal: all.signal}));
+      left -= bytes.length;
+      if (left < 0) {
+        throw tooLarge(`What ${response.url || 'the URL'} names`, maxBytes);
+      }
+      const {status, statusText, headers} = response;
+      const isEmpty = [101, 204, 205, 304].includes(status);
+      return new Response(isEmpty ? null : bytes, {status, statusText, headers});
+    } catch (error) {
+      all.abort(error);
+      throw error;
+    }
+  };
+}
+
+async function open(source: ByteSource, options: LoadOptions): Promise<ByteReader> {
+  const {signal, maxBytes = Infinity} = options;
+  if (typeof (source as Partial<Response> | null | undefined)?.body === 'object' && 'ok' in source) {
     if (!source.ok) {
       throw new LoRAError(`${source.url || 'The response'}: ${source.status} ${source.statusText}`.trim() + '.');
     }
-    return readBody(source, options);
+    return openBody(source, options);
   }
-  const bytes = withinLimit(source, maxBytes);
-  if (bytes instanceof Uint8Array) {
-    return bytes;
+  const bytes = source instanceof ArrayBuffer ? new Uint8Array(source) : (source as Uint8Array | Blob);
+  const isBytes = bytes instanceof Uint8Array;
+  if (!isBytes && typeof (bytes as Partial<Blob> | null | undefined)?.stream !== 'function') {
+    throw new LoRAError(
+      `Give a URL, a File, a Blob, a Response, an ArrayBuffer or a Uint8Array, got ${kindOf(source)}.`,
+    );
   }
-  if (typeof (bytes as Partial<Blob> | null | undefined)?.arrayBuffer !== 'function') {
-    throw new LoRAError(`Give a File, a Blob, a Response, an ArrayBuffer or a Uint8Array, got ${kindOf(source)}.`);
-  }
-  return new Uint8Array(await unlessAborted(bytes.arrayBuffer(), signal));
-}
-
-export function isResponse(source: ByteSource): source is Response {
-  return typeof (source as Partial<Response> | null | undefined)?.body === 'object' && 'ok' in source;
-}
-
-/**
- * A file or bytes. What is something else has no size, and is left to the caller to refuse.
- *
- * @throws LoRAError if there are more bytes than are allowed.
- */
-export function withinLimit(source: Blob | ArrayBuffer | Uint8Array, maxBytes: number | undefined): Blob | Uint8Array {
-  const bytes = source instanceof ArrayBuffer ? new Uint8Array(source) : source;
-  const size = bytes instanceof Uint8Array ? bytes.length : (bytes as Partial<Blob> | null | undefined)?.size;
-  if (maxBytes !== undefined && size !== undefined && size > maxBytes) {
+  if ((isBytes ? bytes.length : bytes.size) > maxBytes) {
     throw tooLarge('The file', maxBytes);
   }
-  return bytes;
+  return isBytes ? ByteReader.of(bytes) : readStream(bytes.stream(), bytes.size, {signal});
+}
+
+/** The body of a response, of which no more is read than is allowed. */
+async function openBody(
+  {url, headers, body}: Response,
+  {signal, maxBytes = MOST_FETCHED}: LoadOptions,
+): Promise<ByteReader> {
+  const what = url || 'The response';
+  if (Number(headers.get('content-length') ?? 0) > maxBytes) {
+    await body?.cancel();
+    throw tooLarge(what, maxBytes);
+  }
+  // No size: where it was compressed, the length that is sent is not the length that arrives.
+  return body === null ? ByteReader.of(new Uint8Array(0)) : readStream(body, null, {signal, limit: {what, maxBytes}});
+}
+
+function readStream(
+  stream: ReadableStream<Uint8Array>,
+  size: number | null,
+  {signal, limit}: {signal?: AbortSignal | undefined; limit?: {what: string; maxBytes: number}},
+): ByteReader {
+  const reader = stream.getReader();
+  let length = 0;
+  const cancel = (reason: unknown) => {
+    // Not awaited: a sender that never ends need not agree.
+    reader.cancel(reason).catch(() => undefined);
+  };
+  const next = async () => {
+    const {done, value} = await unlessAborted(reader.read(), signal);
+    length += value?.length ?? 0;
+    if (limit !== undefined && length > limit.maxBytes) {
+      throw tooLarge(limit.what, limit.maxBytes);
+    }
+    return done ? undefined : value;
+  };
+  return new ByteReader(next, size, cancel);
+}
+
+async function readAll(reader: ByteReader): Promise<Uint8Array<ArrayBuffer>> {
+  try {
+    return await reader.takeAll();
+  } catch (error) {
+    reader.cancel(error);
+    throw error;
+  }
 }

@@ -2,10 +2,10 @@ import * as tf from '@tensorflow/tfjs';
 import {type Adapter, makeAdapter} from '../adapter/adapter';
 import {checkAdapter, checkAdapterConfig} from '../adapter/checkAdapter';
 import {asLoRAError, checkOptions, faultLines, LoRAError, show} from '../errors';
-import {checkLimits, limitedFetch, type LoadOptions, tooLarge, unlessAborted} from './limits';
+import {checkLimits, type LoadOptions, tooLarge, unlessAborted} from './limits';
 import {checkPlace, findHandler, isFetched, isSafetensors} from './places';
-import {fromSafetensors, readValues, type SafetensorsOptions, toSafetensors} from './safetensors';
-import {readAdapter} from './sources';
+import {fromSafetensors, readAdapter, readValues, type SafetensorsOptions, toSafetensors} from './safetensors';
+import {limitedFetch} from './sources';
 import {packShared, unpackShared, withoutParts} from './sharedTensors';
 import {bytesOfSpecs, isSpec} from './weightBytes';
 

@@ -1,6 +1,16 @@
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError} from '../errors';
-import {BYTES} from '../formats/dtypes';
+
+/** Bytes a number takes, by the type in which tfjs stores it. */
+const BYTES: Partial<Record<string, number>> = {
+  float32: 4,
+  int32: 4,
+  bool: 1,
+  complex64: 8,
+  float16: 2,
+  uint16: 2,
+  uint8: 1,
+};
 
 /** Before each string stands its length. */
 const STRING_LENGTH_BYTES = 4;

@@ -1,5 +1,5 @@
 import {faultLines, LoRAError, showShape} from '../errors';
-import type {OpenSafetensors} from '../formats/safetensorsStream';
+import type {OpenSafetensors} from '../formats/safetensors';
 import type {Architecture} from './architecture';
 import type {Expected} from './net';
 

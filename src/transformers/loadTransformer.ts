@@ -1,11 +1,9 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkOptions, type KnownOptions, LoRAError, throwFaults} from '../errors';
 import type {ByteReader} from '../formats/byteReader';
-import {type OpenSafetensors, openSafetensors} from '../formats/safetensorsStream';
-import {disposeModel} from '../rewire/dispose';
+import {type OpenSafetensors, openSafetensors} from '../formats/safetensors';
 import {checkLimits, type LoadOptions, MOST_FETCHED, tooLarge} from '../storage/limits';
-import {bytesOf, type ByteSource} from '../storage/sources';
-import {fetched, readerOf, type StreamSource} from '../storage/readers';
+import {bytesOf, type ByteSource, fetched, readerOf, type StreamSource} from '../storage/sources';
 import {withoutResidue} from '../tfjs/engine';
 import {namedWeights, replaceValue} from '../tfjs/weights';
 import type {Pooling} from './architecture';
@@ -123,7 +121,8 @@ export async function loadTransformer(sources: TransformerSources): Promise<tf.L
         await fill(file, assigned, layers, signal);
       }
     } catch (error) {
-      disposeModel(model);
+      // All that the model holds. `model.dispose()` would forget the layers of blocks.
+      tf.dispose([...layers.values()].flatMap(({weights}) => weights.map(weight => weight.read())));
       throw error;
     }
     return model;

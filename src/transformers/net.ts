@@ -1,11 +1,11 @@
 import * as tf from '@tensorflow/tfjs';
+import {CONV1D_INITIALIZER} from '../peft/torchLayers';
 import {PositionEmbedding, TypeEmbedding} from './layers/addedEmbeddings';
 import {Attention, type AttentionArgs} from './layers/attention';
+import {CheckpointedBlock} from './layers/checkpointedBlock';
 import {GatedActivation, Gelu} from './layers/gates';
 import {FusedLayerNormalization, RMSNormalization} from './layers/rowNormalization';
 import {type PoolingMode, SequencePooling} from './layers/sequencePooling';
-import {CheckpointedBlock} from './layers/checkpointedBlock';
-import {CONV1D} from './layers/conv1dInitializer';
 
 /** A tensor of the graph. It is missing while a model is only planned. */
 export type Value = tf.SymbolicTensor | null;
@@ -194,3 +194,22 @@ export class Net {
     return layer.apply(given.length === 1 ? (given[0] as tf.SymbolicTensor) : given) as tf.SymbolicTensor;
   }
 }
+
+/** N(0, 0.02), as in `transformers`; and a mark of the `Dense` layers that are `Conv1D` there. */
+class Conv1DInitializer extends tf.serialization.Serializable {
+  static readonly className = CONV1D_INITIALIZER;
+
+  apply(shape: number[]): tf.Tensor {
+    return tf.randomNormal(shape, 0, 0.02);
+  }
+
+  override getConfig(): tf.serialization.ConfigDict {
+    return {};
+  }
+}
+tf.serialization.registerClass(Conv1DInitializer);
+
+/** As an option of `tf.layers.dense`, which takes an initializer that is not tfjs's own by its config alone. */
+export const CONV1D = {
+  kernelInitializer: {className: CONV1D_INITIALIZER, config: {}} as unknown as 'randomNormal',
+};

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import type {GraphAttribute, GraphNode} from '../../src/graph/import/graphDef';
+import type {GraphAttribute, GraphNode} from '../../src/graph/graphDef';
 import {input, node} from '../graph/graphs';
 import {below, pick, type Random} from './damage';
 

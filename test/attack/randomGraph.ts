@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import type {GraphNode} from '../../src/graph/import/graphDef';
+import type {GraphNode} from '../../src/graph/graphDef';
 import {convolution, integers} from '../graph/graphs';
 import type {Random} from './damage';
 import {GraphBuilder, type GraphConstant} from './graphBuilder';

@@ -1,7 +1,7 @@
 import {readFileSync} from 'node:fs';
 import {join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
-import type {GraphAttribute, GraphNode} from '../../src/graph/import/graphDef';
+import type {GraphAttribute, GraphNode} from '../../src/graph/graphDef';
 
 // Graphs that are written by hand, node by node.
 

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
-import {Budget} from '../../src/formats/budget';
-import {checkKeyMap, closest, type KeyMap, nameMapper} from '../../src/peft/keyMap';
+import {Budget} from '../../src/peft/patternTable';
+import {checkKeyMap, closest, type KeyMap, nameMapper} from '../../src/peft/modules';
 
 function mapName(keyMap: KeyMap, name: string, way: 'import' | 'export'): string | null | undefined {
   return nameMapper(keyMap, way, new Budget())(name);

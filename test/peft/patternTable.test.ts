@@ -1,7 +1,6 @@
 import fc from 'fast-check';
 import {LoRAError} from '../../src/errors';
-import {Budget} from '../../src/formats/budget';
-import {PatternTable} from '../../src/peft/patternTable';
+import {Budget, PatternTable} from '../../src/peft/patternTable';
 
 /** Whether a table of one pattern finds a path. */
 function matches(pattern: string, path: string): boolean {

@@ -1,5 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
-import {type GraphNode, partsOf} from '../import/graphDef';
+import {type GraphNode, partsOf} from '../graphDef';
 import {type GraphEnd, type ReadGraph, signatureOf} from '../import/readGraph';
 import type {WeightSource} from '../import/values';
 

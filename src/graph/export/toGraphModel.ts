@@ -1,15 +1,14 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkOptions, LoRAError} from '../../errors';
-import {encodeWeight, joinWeights, splitWeights, type WeightPart} from '../import/graphWeights';
+import {encodeWeight, joinWeights, splitWeights, type WeightPart} from './graphWeights';
 import {isWrapper} from '../../layers/wrapperLayer';
 import {checkModel, sitesOf} from '../../rewire/walk';
 import {namedWeights} from '../../tfjs/weights';
 import {type GraphModelOptions, planned, RECORD, requestOf} from '../import/fromGraphModel';
 import {GraphRewrite} from './graphRewrite';
-import {reasonNotToWrite} from './headNodes';
+import {reasonNotToWrite, writeHead} from './writeHead';
 import {type ReadGraph, readGraph} from '../import/readGraph';
 import type {GraphPlan, PlannedLayer, PlannedWeight} from '../import/values';
-import {writeHead} from './writeHead';
 
 /** How a graph is written. */
 export interface ToGraphModelOptions {
@@ -194,7 +193,7 @@ async function load(
       ...(userDefinedMetadata && {userDefinedMetadata: {...userDefinedMetadata, ...(inMetadata && {signature})}}),
       ...(!inMetadata && signature && {signature}),
       modelTopology: topology,
-      weightSpecs: entries as tf.io.WeightsManifestEntry[],
+      weightSpecs: entries,
       weightData: bytes,
     }),
   );

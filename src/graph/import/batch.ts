@@ -1,4 +1,4 @@
-import {flagOf, type GraphNode, inputsOf, numberOf, numbersOf, textOf} from './graphDef';
+import {flagOf, type GraphNode, inputsOf, numberOf, numbersOf, textOf} from '../graphDef';
 import {BATCH, KNOWN} from './openSizes';
 import type {Planner} from './planner';
 import type {Value} from './values';

@@ -1,9 +1,9 @@
 import type * as tf from '@tensorflow/tfjs';
-import {type GraphNode, inputsOf, numbersOf, textOf} from './graphDef';
+import {type GraphNode, inputsOf, numbersOf, textOf} from '../graphDef';
 import {FusedConv2D, FusedDepthwiseConv2D} from '../layers/fusedConvolution';
 import {KNOWN} from './openSizes';
 import type {Planner} from './planner';
-import {finishTail, tailOf} from '../export/tail';
+import {finishTail, tailOf} from './tail';
 
 /** How a convolution walks over images. */
 interface Walk {

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {type GraphNode, typeOf} from './graphDef';
+import {type GraphNode, typeOf} from '../graphDef';
 import type {Constant, Shaped, SizeId} from './values';
 
 /** A number that is the same in every run. */

@@ -1,4 +1,4 @@
-import {type GraphNode, inputsOf, partsOf, shortName} from './graphDef';
+import {type GraphNode, inputsOf, partsOf, shortName} from '../graphDef';
 import type {ReadGraph} from './readGraph';
 
 /** The part of a graph that is wanted: nodes that stand for its inputs, and outputs of nodes. */

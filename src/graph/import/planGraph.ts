@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {asLoRAError, LoRAError} from '../../errors';
-import {type GraphNode, inputsOf, keyOf, shapeOf} from './graphDef';
+import {type GraphNode, inputsOf, keyOf, shapeOf} from '../graphDef';
 import {reasonNotToRun, reasonNotToRunHere} from '../layers/graphOp';
 import {neededNodes} from './order';
 import {BATCH, KNOWN, sizesOf} from './openSizes';

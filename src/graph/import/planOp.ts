@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError} from '../../errors';
-import {type GraphNode, type GraphType, inputsOf, keyOf, partsOf} from './graphDef';
-import {largestOutput} from './graphSize';
+import {type GraphNode, type GraphType, inputsOf, keyOf, partsOf} from '../graphDef';
+import {largestOutput} from '../graphSize';
 import {GraphOp, type GraphFragment, graphOf, MOST_NUMBERS, runNode} from '../layers/graphOp';
 import {keepsRows} from './batch';
 import {BATCH, KNOWN} from './openSizes';

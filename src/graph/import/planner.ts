@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError} from '../../errors';
-import {type GraphNode, inputsOf, keyOf, partsOf, typeOf} from './graphDef';
+import {type GraphNode, inputsOf, keyOf, partsOf, typeOf} from '../graphDef';
 import {layerFromEntry} from '../../tfjs/configs';
 import {consumersOf, type Cut, layerNames} from './order';
 import {BATCH, KNOWN, OpenSizes} from './openSizes';

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
-import {flagOf, type GraphNode, inputsOf, textOf} from './graphDef';
+import {flagOf, type GraphNode, inputsOf, textOf} from '../graphDef';
 import {knownShape, type Planner} from './planner';
-import {finishTail, tailOf} from '../export/tail';
+import {finishTail, tailOf} from './tail';
 
 /** A product with a constant matrix, as a `Dense`. */
 export function planMatMul(node: GraphNode, planner: Planner): boolean {

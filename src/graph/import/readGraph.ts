@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError} from '../../errors';
-import {type GraphNode, partsOf, shortName} from './graphDef';
+import {type GraphNode, partsOf, shortName} from '../graphDef';
 
 /** What a `tf.GraphModel` is made of, by its public members alone. */
 export interface ReadGraph {

@@ -1,5 +1,5 @@
 import {LoRAError} from '../../errors';
-import {type GraphNode, inputsOf, keyOf, partsOf, shortName} from './graphDef';
+import {type GraphNode, inputsOf, keyOf, partsOf, shortName} from '../graphDef';
 import type {Cut} from './order';
 import type {Planner} from './planner';
 

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {flagOf, type GraphNode, inputsOf, numbersOf} from './graphDef';
+import {flagOf, type GraphNode, inputsOf, numbersOf} from '../graphDef';
 import {BATCH, KNOWN} from './openSizes';
 import {planOp} from './planOp';
 import type {Planner} from './planner';

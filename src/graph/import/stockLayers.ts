@@ -1,10 +1,10 @@
 import type * as tf from '@tensorflow/tfjs';
-import {flagOf, type GraphNode, inputsOf, numberOf, numbersOf, textOf} from './graphDef';
+import {flagOf, type GraphNode, inputsOf, numberOf, numbersOf, textOf} from '../graphDef';
 import {planConv2D, planConv2DTranspose, planDepthwise} from './convolutions';
 import {planEinsum, planMatMul} from './products';
 import type {Planner} from './planner';
 import {planReshape, planResize, planSqueeze, planTranspose} from './shaping';
-import {ACTIVATIONS, preluOf} from '../export/tail';
+import {ACTIVATIONS, preluOf} from './tail';
 
 /** Plans a node as a layer of tfjs. `false` if no such layer computes the same. */
 export type Row = (node: GraphNode, planner: Planner) => boolean;

@@ -1,5 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
-import type {GraphType} from './graphDef';
+import type {GraphType} from '../graphDef';
 
 // A graph is planned for two sizes at once, of the batch and of whatever else is open. What differs between the two
 // hangs on a size.

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError, showShape} from '../../errors';
-import type {GraphNode, GraphType} from '../import/graphDef';
-import {largestOutput} from '../import/graphSize';
+import type {GraphNode, GraphType} from '../graphDef';
+import {largestOutput} from '../graphSize';
 import {unrecorded} from '../../ops/recording';
 import {shapesOf} from '../../tfjs/shapes';
 

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {disposeModel, LoRAError} from 'tfjs-lora';
 import {fromGraphModel} from 'tfjs-lora/graph';
-import {shapeOf} from '../../../src/graph/import/graphDef';
+import {shapeOf} from '../../../src/graph/graphDef';
 import {graphOf} from '../../graph/graphs';
 import {type AttackKind, type Json, mustHold, type Parts, WrongLoad} from '../kind';
 import {tensorOf} from '../graphBuilder';

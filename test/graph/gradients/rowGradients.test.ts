@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, mergeLoRA} from '../../../src/index';
-import type {GraphNode} from '../../../src/graph/import/graphDef';
+import type {GraphNode} from '../../../src/graph/graphDef';
 import {fromGraphModel, toGraphModel} from '../../../src/graph';
 import {disposeModel} from '../../../src/rewire/dispose';
 import {BACKENDS, numbers, random, useBackend} from '../../helpers';

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, LoRAError, mergeLoRA, removeLoRA, replaceHead, summarizeLoRA} from 'tfjs-lora';
 import {fromGraphModel, type GraphOp, toGraphModel} from 'tfjs-lora/graph';
-import type {GraphNode} from '../../../src/graph/import/graphDef';
+import type {GraphNode} from '../../../src/graph/graphDef';
 import {disposeModel} from '../../../src/rewire/dispose';
 import {numbers, random, useBackend, withoutLeaks} from '../../helpers';
 import {stirFactors} from '../../models';

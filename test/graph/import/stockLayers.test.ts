@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import fc from 'fast-check';
 import {fromGraphModel} from '../../../src/graph';
-import type {GraphNode} from '../../../src/graph/import/graphDef';
+import type {GraphNode} from '../../../src/graph/graphDef';
 import {disposeModel} from '../../../src/rewire/dispose';
 import {numbers, random, useBackend} from '../../helpers';
 import {convolution, graphOf, input, integers, node, outputsOf, text, texts} from '../graphs';

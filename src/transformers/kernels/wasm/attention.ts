@@ -1,6 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {attentionLayout} from '../attentionLayout';
-import type {AttentionInputs, AttentionSettings} from '../transformer';
+import {type AttentionInputs, attentionLayout, type AttentionSettings} from '../transformer';
 import type {Native} from '../../../kernels/wasm/module/native';
 import {PANEL_ROW, panelBytes} from '../../../kernels/wasm/module/products';
 import type {TransformerFunctions} from './functions';

@@ -1,6 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
-import {attentionLayout} from '../attentionLayout';
-import type {AttentionInputs, AttentionSettings} from '../transformer';
+import {type AttentionInputs, attentionLayout, type AttentionSettings} from '../transformer';
 import {type MatrixProgram, runMatrixProgram} from '../../../kernels/webgl/matrixProgram';
 
 // Scores, weights and their gradients are matrices of `batch · heads · queries` rows and a column for each key, held

@@ -1,6 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
-import {attentionLayout} from '../attentionLayout';
-import type {AttentionInputs, AttentionSettings} from '../transformer';
+import {type AttentionInputs, attentionLayout, type AttentionSettings} from '../transformer';
 import {GROUP, type Program, runProgram} from '../../../kernels/webgpu/program';
 import {programOf} from '../../../kernels/webgpu/programOf';
 import {each, REDUCE} from './reduce';

@@ -1,6 +1,7 @@
-import {encodeWeight, joinWeights, splitWeights, type WeightEntry} from '../../../src/graph/import/graphWeights';
+import type * as tf from '@tensorflow/tfjs';
+import {encodeWeight, joinWeights, splitWeights} from '../../../src/graph/export/graphWeights';
 
-const entries: WeightEntry[] = [
+const entries: tf.io.WeightsManifestEntry[] = [
   {name: 'a', shape: [2], dtype: 'float32'},
   {name: 'b', shape: [3], dtype: 'bool'},
   {name: 'c', shape: [2, 1], dtype: 'float32', quantization: {dtype: 'uint8', scale: 0.5, min: -1}},
@@ -38,14 +39,18 @@ test('joined again they are the list and the bytes that they were', () => {
   expect(new Uint8Array(joined.bytes)).toEqual(bytes);
 });
 
-test.each([
+test.each<[string, tf.io.WeightsManifestEntry[], Uint8Array]>([
   ['a byte too few', entries, bytes.slice(0, -1)],
   ['a byte too many', entries, Uint8Array.from([...bytes, 0])],
-  ['a type of no known size', [{name: 'a', shape: [1], dtype: 'float64'}], bytes.slice(0, 8)],
   ['a text that is longer than the file', [{name: 'a', shape: [1], dtype: 'string'}], Uint8Array.of(9, 0, 0, 0, 65)],
   ['a text without its length', [{name: 'a', shape: [1], dtype: 'string'}], Uint8Array.of(9, 0)],
 ])('%s is not read', (_, list, data) => {
   expect(splitWeights(list, data)).toBeUndefined();
+});
+
+test('a type that tfjs does not know is refused by name', () => {
+  const list = [{name: 'a', shape: [1], dtype: 'float64' as 'float32'}];
+  expect(() => splitWeights(list, bytes.slice(0, 8))).toThrow('Weight "a" is stored as float64');
 });
 
 test('floats are stored in 32 bits, or in 16, each as IEEE 754 has it', () => {

@@ -11,7 +11,7 @@ import {
   textOf,
   textsOf,
   typeOf,
-} from '../../../src/graph/import/graphDef';
+} from '../../src/graph/graphDef';
 
 const node: GraphNode = {
   name: 'n',

@@ -1,15 +1,11 @@
-import {BYTES} from '../../formats/dtypes';
+import type * as tf from '@tensorflow/tfjs';
 import {toFloat16} from '../../formats/halfFloats';
+import {measureSpecs} from '../../storage/weightBytes';
 
 // The weights of a graph in a file: a list of tensors, and their bytes one after the other.
 
 /** A tensor in the list. */
-export interface WeightEntry {
-  name: string;
-  shape: number[];
-  dtype: string;
-  quantization?: {dtype: string; scale?: number; min?: number; original_dtype?: string};
-}
+type WeightEntry = tf.io.WeightsManifestEntry;
 
 /** A tensor and its bytes. */
 export interface WeightPart {
@@ -26,31 +22,14 @@ export function splitWeights(entries: readonly WeightEntry[], bytes: Uint8Array)
   const parts = new Map<string, WeightPart>();
   let at = 0;
   for (const entry of entries) {
-    const count = entry.shape.reduce((total, size) => total * size, 1);
-    const length =
-      entry.dtype === 'string'
-        ? textBytes(bytes, at, count)
-        : count * (BYTES[entry.quantization?.dtype ?? entry.dtype] ?? Number.NaN);
-    if (!(at + length <= bytes.length)) {
+    const end = at + measureSpecs([entry], bytes.subarray(at));
+    if (end > bytes.length) {
       return undefined;
     }
-    parts.set(entry.name, {entry, bytes: bytes.subarray(at, at + length)});
-    at += length;
+    parts.set(entry.name, {entry, bytes: bytes.subarray(at, end)});
+    at = end;
   }
   return at === bytes.length ? parts : undefined;
-}
-
-/** The bytes of so many texts, each after its length. */
-function textBytes(bytes: Uint8Array, start: number, count: number): number {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  let at = start;
-  for (let i = 0; i < count; i++) {
-    if (at + 4 > bytes.length) {
-      return Number.NaN;
-    }
-    at += 4 + view.getUint32(at, true);
-  }
-  return at - start;
 }
 
 /** The list and the bytes of tensors. */
@@ -71,17 +50,17 @@ export function joinWeights(parts: Iterable<WeightPart>): {entries: WeightEntry[
  * @param half store floats in 16 bits.
  */
 export function encodeWeight(
-  entry: Pick<WeightEntry, 'name' | 'shape' | 'dtype'>,
+  {name, shape, dtype}: {name: string; shape: number[]; dtype: string},
   values: Float32Array | Int32Array | Uint8Array,
   half: boolean,
 ): WeightPart {
-  const {name, shape, dtype} = entry;
+  const entry = {name, shape, dtype: dtype as WeightEntry['dtype']};
   if (half && dtype === 'float32') {
     const bits = new Uint32Array(Float32Array.from(values).buffer);
     const halves = Uint16Array.from(bits, toFloat16);
-    const quantization = {dtype: 'float16', original_dtype: 'float32'};
-    return {entry: {name, shape, dtype, quantization}, bytes: new Uint8Array(halves.buffer)};
+    const quantization = {dtype: 'float16', original_dtype: 'float32'} as const;
+    return {entry: {...entry, quantization}, bytes: new Uint8Array(halves.buffer)};
   }
   const copy = values.slice();
-  return {entry: {name, shape, dtype}, bytes: new Uint8Array(copy.buffer, copy.byteOffset, copy.byteLength)};
+  return {entry, bytes: new Uint8Array(copy.buffer, copy.byteOffset, copy.byteLength)};
 }

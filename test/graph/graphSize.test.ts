@@ -1,5 +1,5 @@
-import type {GraphAttribute} from '../../../src/graph/import/graphDef';
-import {largestOutput, type SizedInput} from '../../../src/graph/import/graphSize';
+import type {GraphAttribute} from '../../src/graph/graphDef';
+import {largestOutput, type SizedInput} from '../../src/graph/graphSize';
 
 /** A tensor whose numbers are not known. */
 const shaped = (...shape: number[]): SizedInput => ({shape});

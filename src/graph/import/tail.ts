@@ -1,8 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
-import {type GraphNode, inputsOf, keyOf, numberOf, textsOf} from '../import/graphDef';
-import {planOp} from '../import/planOp';
-import type {Planner} from '../import/planner';
-import type {PlannedWeight} from '../import/values';
+import {type GraphNode, inputsOf, keyOf, numberOf, textsOf} from '../graphDef';
+import {planOp} from './planOp';
+import type {Planner} from './planner';
+import type {PlannedWeight} from './values';
 
 /** The activations of tfjs's layers, by the ops that compute them. */
 export const ACTIVATIONS: Readonly<Record<string, string>> = {
