@@ -1,5 +1,15 @@
 import {LoRAError} from '../errors';
 
+/** Bytes that come piece by piece. */
+export interface ByteStream {
+  /** The next bytes, of any number; `undefined` after the last. */
+  next(): Promise<Uint8Array | undefined>;
+  /** How many bytes there are in all; `null` where that is not known. */
+  readonly size: number | null;
+  /** Says that no more are wanted. */
+  cancel(reason: unknown): void;
+}
+
 /** Reads bytes one after the other, as they come. It holds no more of them than it was asked for. */
 export class ByteReader {
   /** What came and is not taken yet. */
@@ -7,21 +17,14 @@ export class ByteReader {
   /** How many bytes have been read. */
   position = 0;
 
-  /**
-   * @param next the next bytes, of any number; `undefined` after the last.
-   * @param size how many bytes there are in all; `null` where that is not known.
-   * @param cancel says that no more are wanted.
-   */
-  constructor(
-    private readonly next: () => Promise<Uint8Array | undefined>,
-    readonly size: number | null,
-    readonly cancel: (reason: unknown) => void = () => undefined,
-  ) {}
+  constructor(private readonly stream: ByteStream) {}
 
-  /** Reads bytes that are there as a whole. */
-  static of(bytes: Uint8Array): ByteReader {
-    const chunks = [bytes];
-    return new ByteReader(() => Promise.resolve(chunks.pop()), bytes.length);
+  get size(): number | null {
+    return this.stream.size;
+  }
+
+  cancel(reason: unknown): void {
+    this.stream.cancel(reason);
   }
 
   /**
@@ -40,25 +43,11 @@ export class ByteReader {
       if (!(await this.hasMore())) {
         throw end(count - filled);
       }
-      const part = this.takeChunk(count - filled);
+      const part = this.chunk.subarray(0, count - filled);
       taken.set(part, filled);
       filled += part.length;
-    }
-    return taken;
-  }
-
-  /** All bytes that are left, as a copy. */
-  async takeAll(): Promise<Uint8Array<ArrayBuffer>> {
-    const parts: Uint8Array[] = [];
-    const start = this.position;
-    while (await this.hasMore()) {
-      parts.push(this.takeChunk(Infinity));
-    }
-    const taken = new Uint8Array(this.position - start);
-    let filled = 0;
-    for (const part of parts) {
-      taken.set(part, filled);
-      filled += part.length;
+      this.position += part.length;
+      this.chunk = this.chunk.subarray(part.length);
     }
     return taken;
   }
@@ -66,19 +55,12 @@ export class ByteReader {
   /** Whether there are more bytes. */
   async hasMore(): Promise<boolean> {
     while (this.chunk.length === 0) {
-      const chunk = await this.next();
+      const chunk = await this.stream.next();
       if (chunk === undefined) {
         return false;
       }
       this.chunk = chunk;
     }
     return true;
-  }
-
-  private takeChunk(most: number): Uint8Array {
-    const part = this.chunk.subarray(0, most);
-    this.chunk = this.chunk.subarray(part.length);
-    this.position += part.length;
-    return part;
   }
 }

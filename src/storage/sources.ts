@@ -1,5 +1,5 @@
 import {asLoRAError, kindOf, LoRAError} from '../errors';
-import {ByteReader} from '../formats/byteReader';
+import {ByteReader, type ByteStream} from '../formats/byteReader';
 import {type LoadOptions, MOST_FETCHED, tooLarge, unlessAborted} from './limits';
 
 /** Where bytes come from in a browser: a file that was picked or dropped, a response of `fetch`, bytes. */
@@ -28,7 +28,8 @@ export async function readerOf(
   options: LoadOptions,
 ): Promise<ByteReader> {
   const source = await unlessAborted(Promise.resolve(given), options.signal);
-  return open(typeof source === 'string' || source instanceof URL ? await fetched(source, options) : source, options);
+  const isAddress = typeof source === 'string' || source instanceof URL;
+  return new ByteReader(await open(isAddress ? await fetched(source, options) : source, options));
 }
 
 /**
@@ -69,7 +70,7 @@ export function limitedFetch({signal, maxBytes = MOST_FETCHED}: LoadOptions): ty
   };
 }
 
-async function open(source: ByteSource, options: LoadOptions): Promise<ByteReader> {
+async function open(source: ByteSource, options: LoadOptions): Promise<ByteStream> {
   const {signal, maxBytes = Infinity} = options;
   if (typeof (source as Partial<Response> | null | undefined)?.body === 'object' && 'ok' in source) {
     if (!source.ok) {
@@ -87,28 +88,33 @@ async function open(source: ByteSource, options: LoadOptions): Promise<ByteReade
   if ((isBytes ? bytes.length : bytes.size) > maxBytes) {
     throw tooLarge('The file', maxBytes);
   }
-  return isBytes ? ByteReader.of(bytes) : readStream(bytes.stream(), bytes.size, {signal});
+  return isBytes ? whole(bytes) : readStream(bytes.stream(), bytes.size, {signal});
 }
 
 /** The body of a response, of which no more is read than is allowed. */
 async function openBody(
   {url, headers, body}: Response,
   {signal, maxBytes = MOST_FETCHED}: LoadOptions,
-): Promise<ByteReader> {
+): Promise<ByteStream> {
   const what = url || 'The response';
   if (Number(headers.get('content-length') ?? 0) > maxBytes) {
     await body?.cancel();
     throw tooLarge(what, maxBytes);
   }
   // No size: where it was compressed, the length that is sent is not the length that arrives.
-  return body === null ? ByteReader.of(new Uint8Array(0)) : readStream(body, null, {signal, limit: {what, maxBytes}});
+  return body === null ? whole(new Uint8Array(0)) : readStream(body, null, {signal, limit: {what, maxBytes}});
+}
+
+function whole(bytes: Uint8Array): ByteStream {
+  const chunks = [bytes];
+  return {next: () => Promise.resolve(chunks.pop()), size: bytes.length, cancel: () => undefined};
 }
 
 function readStream(
   stream: ReadableStream<Uint8Array>,
   size: number | null,
   {signal, limit}: {signal?: AbortSignal | undefined; limit?: {what: string; maxBytes: number}},
-): ByteReader {
+): ByteStream {
   const reader = stream.getReader();
   let length = 0;
   const cancel = (reason: unknown) => {
@@ -123,14 +129,26 @@ function readStream(
     }
     return done ? undefined : value;
   };
-  return new ByteReader(next, size, cancel);
+  return {next, size, cancel};
 }
 
-async function readAll(reader: ByteReader): Promise<Uint8Array<ArrayBuffer>> {
+async function readAll(stream: ByteStream): Promise<Uint8Array<ArrayBuffer>> {
+  const chunks: Uint8Array[] = [];
+  let length = 0;
   try {
-    return await reader.takeAll();
+    for (let chunk = await stream.next(); chunk !== undefined; chunk = await stream.next()) {
+      chunks.push(chunk);
+      length += chunk.length;
+    }
   } catch (error) {
-    reader.cancel(error);
+    stream.cancel(error);
     throw error;
   }
+  const bytes = new Uint8Array(length);
+  let offset = 0;
+  for (const chunk of chunks) {
+    bytes.set(chunk, offset);
+    offset += chunk.length;
+  }
+  return bytes;
 }
