@@ -61,7 +61,7 @@ const BOUNDS: Readonly<Record<string, Bound>> = {
   _FusedMatMul: multiplied,
   BatchMatMul: multiplied,
   BatchMatMulV2: multiplied,
-  Einsum: inputs => product(inputs.map(sizeOf)),
+  Einsum: contracted,
   Bincount: ([, size]) => valueOf(size),
   DenseBincount: ([x, size]) => valueOf(size) * (x?.shape[0] ?? 1),
   SpaceToBatchND: ([x, , paddings]) => {
@@ -112,6 +112,37 @@ function multiplied([a, b]: readonly SizedInput[], node: GraphNode): number {
   const rows = a?.shape.at(flagOf(node, 'transpose_a') || flagOf(node, 'adj_x') ? -1 : -2) ?? 1;
   const columns = b?.shape.at(flagOf(node, 'transpose_b') || flagOf(node, 'adj_y') ? -2 : -1) ?? 1;
   return rows * columns * broadcastSize([a, b].map(x => ({shape: x?.shape.slice(0, -2) ?? []})));
+}
+
+/**
+ * The largest of the products that an equation such as `ab,bc->ac` is computed by: from left to right, each with the
+ * letters that the result or a later operand still needs. A letter is the size of an axis; `...` stands for any axes,
+ * which are broadcast. Without an arrow the result has the letters that stand once.
+ */
+function contracted(inputs: readonly SizedInput[], node: GraphNode): number {
+  const [left = '', right] = textOf(node, 'equation').replace(/\s/g, '').split('->');
+  const operands = left.split(',');
+  const letters = Array.from(left.replace(/[,.]/g, ''));
+  const once = letters.filter(letter => letters.indexOf(letter) === letters.lastIndexOf(letter));
+  const result = right ?? once.join('') + (left.includes('...') ? '...' : '');
+  const sizes = new Map<string, number>();
+  const rests = operands.map((operand, i) => {
+    const shape = inputs[i]?.shape ?? [];
+    const [before = '', after] = operand.split('...');
+    const end = after === undefined ? before.length : shape.length - after.length;
+    const keep = (letter: string, size = 1) => sizes.set(letter, Math.max(size, sizes.get(letter) ?? 1));
+    Array.from(before).forEach((letter, axis) => keep(letter, shape[axis]));
+    Array.from(after ?? '').forEach((letter, axis) => keep(letter, shape[end + axis]));
+    return {shape: shape.slice(before.length, end)};
+  });
+  const rest = broadcastSize(rests);
+  const products = operands.map((_, i) => {
+    const needed = result + operands.slice(i + 1).join('');
+    const kept = [...new Set(operands.slice(0, i + 1).join(''))].filter(letter => needed.includes(letter));
+    const isOf = (letter: string) => letter !== '.';
+    return product(kept.filter(isOf).map(letter => sizes.get(letter) ?? 1)) * (needed.includes('...') ? rest : 1);
+  });
+  return Math.max(...products);
 }
 
 /** The size of what elementwise ops give, by the rules of broadcasting. */

@@ -119,12 +119,12 @@ export const CHANGES: readonly Change[] = [
       '`TensorScatterUpdate`, `TopK`, `StridedSlice`, `Einsum`, `Cumprod`, `CropAndResize`, ' +
       'comparisons), corrects 11 (`AvgPool`, `BatchMatMul`, `Maximum`, `Minimum`, `SquaredDifference`, ' +
       '`MirrorPad`, `ResizeBilinear`, `ResizeNearestNeighbor`, `Cumsum`, `Prod`, `Unpack`), corrects ' +
-      'the kernels `Cumsum` and `Cumprod`, on cpu and wasm `StridedSlice`, and adds the kernel `Einsum` on ' +
-      'wasm.',
+      'the kernels `Cumsum` and `Cumprod`, on cpu and wasm `StridedSlice`, and computes `Einsum` by products on ' +
+      'cpu, wasm (which has none), webgl and webgpu.',
     by: 'graph/gradients/graphGradients.ts',
     why:
       'Published graphs are made of these. The corrected ones ignore broadcasting, mirrored entries, windows at ' +
-      'the border, or axes counted from the end.',
+      'the border, or axes counted from the end. The stock `Einsum` takes the memory of all axes together.',
     lasts: 'from the import of `tfjs-lora/graph` on',
     without: 'do not import `tfjs-lora/graph`',
     globals: [

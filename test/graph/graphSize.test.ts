@@ -48,7 +48,17 @@ test.each<[op: string, inputs: SizedInput[], attr: Record<string, GraphAttribute
   ['MatMul', [shaped(3, 2), shaped(5, 3)], {transpose_a: {b: true}, transpose_b: {b: true}}, 10],
   // Batches [4, 1] and [6] are [4, 6].
   ['BatchMatMulV2', [shaped(4, 1, 2, 3), shaped(6, 5, 3)], {adj_y: {b: true}}, 240],
-  ['Einsum', [shaped(2, 3), shaped(3, 5)], {}, 90],
+  ['Einsum', [shaped(2, 3), shaped(3, 5)], {equation: text('ab,bc->ac')}, 10],
+  // The attention of a ViT: 197 places ask 197 others in 12 heads of width 64.
+  ['Einsum', [shaped(1, 197, 12, 64), shaped(1, 197, 12, 64)], {equation: text('aecd, abcd -> acbe')}, 12 * 197 * 197],
+  ['Einsum', [shaped(2, 3, 4, 5), shaped(6, 3, 5, 7)], {equation: text('...ab,...bc->...ac')}, 6 * 3 * 4 * 7],
+  ['Einsum', [shaped(2, 3, 4), shaped(4, 5)], {equation: text('...b,bc')}, 2 * 3 * 5],
+  ['Einsum', [shaped(3, 4), shaped(4, 5)], {equation: text('ab,bc')}, 15],
+  ['Einsum', [shaped(4, 4)], {equation: text('aa->a')}, 4],
+  ['Einsum', [shaped(4, 4)], {equation: text('aa')}, 1],
+  ['Einsum', [shaped(2, 3)], {equation: text('ab->')}, 1],
+  // The first two give [1000, 2000], from which the third leaves one number.
+  ['Einsum', [shaped(1000), shaped(2000), shaped(1000, 2000)], {equation: text('a,b,ab->')}, 2e6],
   ['DenseBincount', [shaped(3, 9), scalar(4)], {}, 12],
   // [2, 4 + 1 + 1, 3].
   ['SpaceToBatchND', [shaped(2, 4, 3), list(2), {shape: [1, 2], values: [1, 1]}], {}, 36],

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import type {OwnKernel} from '../../kernels/registration';
 
-// The wasm backend has no Einsum, and tfjs no gradient of it.
+// tfjs has no gradient of Einsum, and no kernel that does without the product of all its operands.
 
 /** `ab,bc->ac`, parsed. */
 interface Equation {
@@ -89,11 +89,13 @@ function distinct(letters: string): string[] {
   return [...new Set(letters)];
 }
 
-/** The kernel for wasm, which has none. */
-export const einsumKernel: OwnKernel = {
-  name: tf.Einsum,
-  configure: stock => (stock ? undefined : {kernelName: tf.Einsum, backendName: 'wasm', kernelFunc: einsum}),
-};
+/**
+ * The kernel by products. That of wasm is missing. Those of cpu, webgl and webgpu multiply number by number before they
+ * sum, which takes the memory of all axes together: 64 times that of the scores in an attention.
+ */
+export function einsumKernel(backendName: string): OwnKernel {
+  return {name: tf.Einsum, configure: stock => ({...stock, kernelName: tf.Einsum, backendName, kernelFunc: einsum})};
+}
 
 function einsum({inputs, attrs}: Parameters<tf.KernelFunc>[0]): tf.TensorInfo {
   const {equation} = attrs as unknown as {equation: string};

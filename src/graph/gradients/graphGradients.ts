@@ -249,8 +249,10 @@ const BRAND = Symbol.for('tfjs-lora.gradient');
 
 /** What only graphs meet and backends lack or get wrong. */
 const KERNELS: ReadonlyMap<string, readonly OwnKernel[]> = new Map([
-  ['cpu', [stridedSliceKernel]],
-  ['wasm', [stridedSliceKernel, einsumKernel, maxPoolWithArgmax]],
+  ['cpu', [stridedSliceKernel, einsumKernel('cpu')]],
+  ['wasm', [stridedSliceKernel, einsumKernel('wasm'), maxPoolWithArgmax]],
+  ['webgl', [einsumKernel('webgl')]],
+  ['webgpu', [einsumKernel('webgpu')]],
 ]);
 
 /** Registers the gradients that graphs need, once in a process, and the kernels. */
