@@ -122,3 +122,22 @@ test('what is no product is refused on wasm as in plain tfjs', async () => {
   }
   expect(() => tf.matMul(tf.ones([3]), tf.ones([3, 2]))).toThrow();
 });
+
+test.each(['linear', 'relu', 'relu6', 'elu', 'sigmoid', 'leakyrelu', 'prelu'] as const)(
+  'a bias of several axes, with %s, is added as on cpu',
+  activation =>
+    expectAgreement(() => {
+      const [a, b] = operands({countA: 2, countB: 2, m: 4, k: 30, n: 5, transposeA: false, transposeB: true});
+      const alpha = activation === 'prelu' && {preluActivationWeights: tf.tensor1d([0.1, 0.2, 0.3, 0.4, 0.5])};
+      return [
+        [1, 5],
+        [4, 5],
+        [4, 1],
+        [2, 4, 5],
+        [2, 1, 5],
+      ].map(shape => {
+        const bias = tf.randomNormal(shape, 0, 1, 'float32', 3);
+        return tf.fused.matMul({a, b, transposeB: true, bias, activation, leakyreluAlpha: 0.3, ...alpha});
+      });
+    }),
+);

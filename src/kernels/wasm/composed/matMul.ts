@@ -11,6 +11,7 @@ interface Operands {
   readonly a: tf.Tensor;
   readonly b: tf.Tensor;
   readonly bias?: tf.Tensor | null;
+  readonly preluActivationWeights?: tf.Tensor | null;
 }
 
 interface Attributes {
@@ -18,6 +19,7 @@ interface Attributes {
   readonly transposeB: boolean;
   /** Of `_FusedMatMul`. */
   readonly activation?: string;
+  readonly leakyreluAlpha?: number;
 }
 
 /** The shape as which the data of a right-hand matrix was packed. */
@@ -28,7 +30,7 @@ const packedAs = new WeakMap<tf.DataId, string>();
  *
  * The backend has one fast product, that of two matrices as they are. All others, transposed or several at a time, run
  * in a plain loop fifteen times slower, which in the fused kernel also adds the wrong bias. Here they are made of fast
- * products.
+ * products. A bias of several axes, which the fused kernel refuses, is added to the product.
  */
 export const matMulKernels: readonly OwnKernel[] = [tf.BatchMatMul, tf._FusedMatMul].map(name =>
   wrappedKernel<Operands, Attributes>(name, own => call => {
@@ -36,6 +38,9 @@ export const matMulKernels: readonly OwnKernel[] = [tf.BatchMatMul, tf._FusedMat
     const {inputs, attrs} = call;
     const {a, b, bias} = inputs;
     const {transposeA, transposeB, activation = 'linear'} = attrs;
+    if (bias != null && bias.shape.length > 1) {
+      return withWideBias(inputs, bias, attrs);
+    }
     const counts = [matrixCount(a), matrixCount(b)] as const;
     const hasFast = a.dtype === 'float32' && b.dtype === 'float32' && a.size > 0 && b.size > 0;
     const isBroadcast = counts[0] !== counts[1] && !counts.includes(1);
@@ -78,6 +83,34 @@ export const matMulKernels: readonly OwnKernel[] = [tf.BatchMatMul, tf._FusedMat
     });
   }),
 );
+
+/** The kernels of what may be fused behind a product. */
+const ACTIVATIONS: Readonly<Record<string, string>> = {
+  relu: tf.Relu,
+  relu6: tf.Relu6,
+  elu: tf.Elu,
+  sigmoid: tf.Sigmoid,
+  tanh: tf.Tanh,
+  leakyrelu: tf.LeakyRelu,
+  prelu: tf.Prelu,
+};
+
+function withWideBias({a, b, preluActivationWeights}: Operands, bias: tf.Tensor, attrs: Attributes): tf.Tensor {
+  const {transposeA, transposeB, activation = 'linear', leakyreluAlpha} = attrs;
+  return tf.tidy(() => {
+    const sum = tf.add(tf.matMul(a, b, transposeA, transposeB), bias);
+    const kernel = ACTIVATIONS[activation];
+    return kernel === undefined
+      ? sum
+      : tf
+          .engine()
+          .runKernel(
+            kernel,
+            {x: sum, ...(preluActivationWeights && {alpha: preluActivationWeights})},
+            {alpha: leakyreluAlpha ?? 0},
+          );
+  });
+}
 
 /** The product of matrices of which one has no numbers: zeros. */
 function nothing(a: tf.Tensor, b: tf.Tensor, transposeA: boolean, transposeB: boolean): tf.Tensor {
