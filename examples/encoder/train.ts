@@ -9,7 +9,7 @@ import * as tf from '@tensorflow/tfjs';
 import '@tensorflow/tfjs-backend-wasm';
 import {disposeModel} from 'tfjs-lora';
 import {mails, minilm} from '../../scripts/pretrained';
-import {table} from '../shared/report';
+import {SHORT, table} from '../shared/report';
 import {makeTasks} from './data';
 import {learn, type Outcome, WAYS} from './learn';
 import {shareOneEncoder} from './share';
@@ -29,7 +29,7 @@ const mean = (values: number[]) => values.reduce((sum, value) => sum + value, 0)
 
 const {train, test, name} = tasks.spam;
 console.log(
-  `${name}: ${train.length} subjects to learn from, ${test.length} others to be asked; ${seeds.length} seeds\n`,
+  `${name}: ${train.length} subjects to learn from, ${test.length} others to be asked; ${isQuick ? 'one seed' : `${seeds.length} seeds`}\n`,
 );
 const rows: string[][] = [];
 for (const way of WAYS) {
@@ -64,3 +64,6 @@ console.log(
   ])}`,
 );
 console.log(`\n${((Date.now() - begin) / 1000).toFixed(0)} s`);
+if (isQuick) {
+  console.log(SHORT);
+}

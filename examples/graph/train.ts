@@ -19,7 +19,7 @@ import {toGraphModel} from 'tfjs-lora/graph';
 import {cached, install} from '../../scripts/graphModels/cache';
 import {nsfwMid, useLite} from '../../scripts/graphModels/files';
 import {packageFile} from '../shared/packages';
-import {kilobytes, table} from '../shared/report';
+import {kilobytes, SHORT, table} from '../shared/report';
 import {drawEmoji, type EmojiSet, SIZE} from './emoji';
 import {readMails} from './mail';
 import type {Vocabulary} from './pieces';
@@ -88,6 +88,9 @@ async function main(): Promise<void> {
   const head = ['', 'right', 'each seed', 'trained', 'seconds', 'file, kB'];
   console.log(`\n${table([head, ...parts.flat()])}\n`);
   console.log(`${((Date.now() - begin) / 1000).toFixed(0)} s. The files are in ${OUTPUT}`);
+  if (quick) {
+    console.log(SHORT);
+  }
 }
 
 /** Trains, writes the outcome, loads it again, and gives the rows of the table. */

@@ -6,16 +6,19 @@
  */
 import * as tf from '@tensorflow/tfjs';
 import '@tensorflow/tfjs-backend-wasm';
-import {table} from '../shared/report';
+import {SHORT, table} from '../shared/report';
 import {cut, FULL, QUICK, study} from './study';
 
 await tf.setBackend('wasm');
 const begin = Date.now();
-const scale = process.argv.includes('--quick') ? QUICK : FULL;
+const isQuick = process.argv.includes('--quick');
+const scale = isQuick ? QUICK : FULL;
+const spread =
+  scale.seeds.length === 1 ? 'one seed' : `mean of ${scale.seeds.length} seeds, and the greatest less the least`;
 
 const rows = await study(scale, line => console.log(line));
 console.log(
-  `\nTurned digits recognised, %: mean of ${scale.seeds.length} seeds, and the greatest less the least\n\n${table([
+  `\nTurned digits recognised, %: ${spread}\n\n${table([
     ['method', 'mean', 'spread', 'parameters', 'ms a step', 'peak MB', 'file kB'],
     ...rows.map(row => [
       row.name,
@@ -35,3 +38,6 @@ console.log(
   ])}\n`,
 );
 console.log(`${((Date.now() - begin) / 1000).toFixed(0)} s`);
+if (isQuick) {
+  console.log(SHORT);
+}

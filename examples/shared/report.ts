@@ -1,6 +1,10 @@
 import {readdirSync, statSync} from 'node:fs';
 import {dirname, join} from 'node:path';
 
+/** What a short form says behind its tables. */
+export const SHORT =
+  'This is the short form. It shows that everything runs; it trains too little to show which way is better.';
+
 /** Rows of text as aligned columns, the first to the left and the others to the right. */
 export function table(rows: string[][]): string {
   const widths = rows[0]!.map((_, column) => Math.max(...rows.map(row => row[column]!.length)));

@@ -14,10 +14,11 @@ import {packageFile} from '../shared/packages';
 import {cutPatches, loadEmoji} from './data';
 import {writePicture} from './picture';
 import {bicubic, psnr, toBytes} from './quality';
-import {kilobytes, table} from '../shared/report';
+import {kilobytes, SHORT, table} from '../shared/report';
 
 const SEED = 7;
-const STEPS = process.argv.includes('--quick') ? 50 : 500;
+const QUICK = process.argv.includes('--quick');
+const STEPS = QUICK ? 50 : 500;
 const BATCH = 8;
 const UPSCALER = packageFile('@upscalerjs/default-model/models/');
 const OUTPUT = fileURLToPath(new URL('output/', import.meta.url));
@@ -99,6 +100,9 @@ await writePicture(join(OUTPUT, 'comparison.png'), [
   {title: 'original', subtitle: '64 px', images: shown(test.large)},
 ]);
 console.log(`Adapter, merged model and pictures are in ${OUTPUT}`);
+if (QUICK) {
+  console.log(SHORT);
+}
 
 /** Trains on every patch once, in their order, and says how many seconds that took. */
 async function fit(label: string, trained: tf.LayersModel, learningRate: number): Promise<string> {

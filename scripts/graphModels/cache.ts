@@ -23,6 +23,7 @@ export function install(packages: readonly string[]): void {
   if (!existsSync(join(CACHE, 'package.json'))) {
     writeFileSync(join(CACHE, 'package.json'), '{"private": true}\n');
   }
-  const options = ['--ignore-scripts', '--legacy-peer-deps', '--no-audit', '--no-fund'];
-  execFileSync('npm', ['install', ...options, ...missing], {cwd: CACHE, stdio: 'inherit'});
+  console.log(`Fetching ${missing.join(' and ')} from npm, to ${CACHE}. This is done once.`);
+  const options = ['--ignore-scripts', '--legacy-peer-deps', '--no-audit', '--no-fund', '--loglevel', 'error'];
+  execFileSync('npm', ['install', ...options, ...missing], {cwd: CACHE, stdio: ['ignore', 'ignore', 'inherit']});
 }
