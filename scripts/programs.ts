@@ -12,6 +12,8 @@ export const PROGRAMS: Readonly<Record<string, Programs>> = {
     commands: {
       superres: 'tsx examples/superres/train.ts',
       browser: 'tsx examples/browser/serve.ts',
+      pictures: 'tsx examples/pictures/train.ts',
+      'pictures-page': 'tsx examples/pictures/serve.ts',
       swap: 'tsx examples/swap/swap.ts',
       attention: 'tsx examples/attention/train.ts',
       encoder: 'tsx examples/encoder/train.ts',

@@ -1,0 +1,325 @@
+import * as tf from '@tensorflow/tfjs';
+import {
+  applyLoRA,
+  disposeModel,
+  fromSafetensors,
+  loadAdapter,
+  mergeLoRA,
+  saveAdapter,
+  trainableVariables,
+} from 'tfjs-lora';
+import drawings from 'virtual:samples';
+import {byId, make, percent, wholeNumberIn} from '../../shared/dom';
+import {locateWasm} from '../../shared/wasm';
+import {loadBase, SIZE} from './base';
+import {accuracyOf, chancesOf, learn, type Pictures, type Way} from './learn';
+import {closeWebcam, openWebcam, pictureOfFile, pictureOfImage, pictureOfVideo, tensorOf} from './picture';
+
+interface PictureClass {
+  name: string;
+  pictures: HTMLCanvasElement[];
+}
+
+/** Every fifth picture of a class is held out. */
+const isHeldOut = (_: unknown, i: number) => i % 5 === 4;
+const NEEDED = 5;
+const KEPT = 'indexeddb://pictures';
+const KEPT_NAMES = 'pictures: names of the classes';
+
+const statusLine = byId('status');
+const progress = byId<HTMLProgressElement>('progress');
+const video = byId<HTMLVideoElement>('video');
+const backend = byId<HTMLSelectElement>('backend');
+
+const classes: PictureClass[] = [];
+const unseen: HTMLCanvasElement[] = [];
+let base: tf.LayersModel | undefined;
+/** The model that was trained or opened, and the names of its classes. */
+let learned: {model: tf.LayersModel; names: readonly string[]} | undefined;
+let chosen: HTMLCanvasElement | undefined;
+let takePicture: ((picture: HTMLCanvasElement) => void) | undefined;
+let isBusy = true;
+
+/** Does something that takes a while, with everything disabled that would disturb it, and says how it ended. */
+async function work(doing: () => Promise<string>): Promise<void> {
+  isBusy = true;
+  show();
+  try {
+    statusLine.textContent = await doing();
+    statusLine.classList.remove('fault');
+  } catch (error) {
+    statusLine.textContent = (error as Error).message;
+    statusLine.classList.add('fault');
+  }
+  isBusy = false;
+  show();
+}
+
+async function start(): Promise<string> {
+  for (const {kind, body} of drawings) {
+    const svg = `<svg xmlns="http://www.w3.org/2000/svg" width="${SIZE}" height="${SIZE}" viewBox="0 0 32 32">${body}</svg>`;
+    const image = Object.assign(new Image(), {src: `data:image/svg+xml,${encodeURIComponent(svg)}`});
+    const picture = await pictureOfImage(image);
+    const known = classes.find(({name}) => name === kind) ?? classes[classes.push({name: kind, pictures: []}) - 1]!;
+    (known.pictures.length < 10 ? known.pictures : unseen).push(picture);
+  }
+  tf.enableProdMode();
+  locateWasm();
+  return useBackend();
+}
+
+/** Starts a backend, with the base on it, and what was learned before if there is any. */
+async function useBackend(): Promise<string> {
+  statusLine.textContent = 'Loading the base …';
+  if (base !== undefined) {
+    disposeModel(base);
+  }
+  take(undefined);
+  if (!(await tf.setBackend(backend.value))) {
+    throw new Error(`This browser could not start the ${backend.value} backend.`);
+  }
+  base = await loadBase();
+  if (!(KEPT in (await tf.io.listModels()))) {
+    return 'Ready.';
+  }
+  const adapter = await loadAdapter(KEPT);
+  take(applyLoRA(base, adapter), JSON.parse(localStorage.getItem(KEPT_NAMES) ?? '[]') as string[]);
+  adapter.dispose();
+  return 'Ready, with what was learned before.';
+}
+
+/** Makes a model the one that is tried and kept. */
+function take(model: tf.LayersModel | undefined, names: readonly string[] = []): void {
+  if (learned !== undefined) {
+    disposeModel(learned.model);
+  }
+  learned = model && {model, names};
+}
+
+/** The pictures of all classes that are held out, or that are not, with their labels. */
+function picturesOf(heldOut: boolean): Pictures {
+  const own = classes.map(({pictures}) => pictures.filter((picture, i) => isHeldOut(picture, i) === heldOut));
+  return tf.tidy(() => {
+    const labels = tf.tensor1d(own.flatMap((pictures, label) => pictures.map(() => label)), 'int32'); // prettier-ignore
+    return {
+      images: tensorOf(own.flat()),
+      labels: tf.cast(tf.oneHot(labels, classes.length), 'float32') as tf.Tensor2D,
+    };
+  });
+}
+
+async function train(): Promise<string> {
+  const way = byId<HTMLSelectElement>('way').value as Way;
+  const [epochs, copies] = ['epochs', 'copies'].map(id => wholeNumberIn(byId<HTMLInputElement>(id))) as [
+    number,
+    number,
+  ];
+  const names = classes.map(({name}) => name);
+  const [trained, heldOut] = [picturesOf(false), picturesOf(true)];
+  const begin = performance.now();
+  statusLine.textContent = 'Training …';
+  try {
+    const model = await learn(base!, trained, heldOut, way, {
+      epochs,
+      copies,
+      onProgress: share => (progress.value = share),
+    });
+    take(model, names);
+    const seconds = (performance.now() - begin) / 1000;
+    const right = await accuracyOf(model, heldOut);
+    await saveAdapter(model, KEPT);
+    localStorage.setItem(KEPT_NAMES, JSON.stringify(names));
+    const parameters = trainableVariables(model).reduce((sum, {size}) => sum + size, 0);
+    const cells = [way, percent(right), parameters.toLocaleString('en'), seconds.toFixed(1)];
+    byId('results').hidden = false;
+    byId('results')
+      .querySelector('tbody')!
+      .append(make('tr', {}, ...cells.map(text => make('td', {}, text))));
+    return `Trained. ${percent(right)} of ${heldOut.labels.shape[0]} pictures that were held out are right.`;
+  } finally {
+    tf.dispose([trained, heldOut] as unknown as tf.TensorContainer);
+    progress.value = 0;
+  }
+}
+
+async function tryIt(picture: HTMLCanvasElement): Promise<string> {
+  statusLine.textContent = 'Looking …';
+  chosen = picture;
+  const {model, names} = learned!;
+  const images = tensorOf([picture]);
+  const [chances] = await chancesOf(model, images);
+  images.dispose();
+  byId('chances').replaceChildren(
+    ...chances!.map((chance, i) =>
+      make(
+        'div',
+        {className: 'chance'},
+        make('span', {}, names[i] ?? `Class ${i + 1}`),
+        make('span', {}, percent(chance)),
+        make('meter', {value: chance, ariaLabel: names[i] ?? `Class ${i + 1}`}),
+      ),
+    ),
+  );
+  const best = chances!.indexOf(Math.max(...chances!));
+  return `Most likely: ${names[best] ?? `class ${best + 1}`}.`;
+}
+
+async function open(file: File): Promise<string> {
+  const adapter = fromSafetensors(new Uint8Array(await file.arrayBuffer()));
+  try {
+    const model = applyLoRA(base!, adapter);
+    const names = classes.map(({name}) => name);
+    take(model, names.length === model.outputs[0]!.shape[1] ? names : []);
+    return `Opened ${file.name}.`;
+  } finally {
+    adapter.dispose();
+  }
+}
+
+/** Shows everything as it is now. */
+function show(): void {
+  const short = classes.filter(({pictures}) => pictures.length < NEEDED).map(({name}) => name);
+  const missing =
+    classes.length < 2
+      ? 'Two classes are needed to tell apart.'
+      : short.length > 0
+        ? `Each class needs ${NEEDED} pictures: ${short.join(', ')} has fewer.`
+        : '';
+  byId<HTMLButtonElement>('learn').disabled = isBusy || missing !== '';
+  byId('missing').textContent = missing;
+  ['backend', 'open'].forEach(id => (byId<HTMLInputElement>(id).disabled = isBusy));
+  ['save-adapter', 'save-model', 'try-file', 'try-camera'].forEach(
+    id => (byId<HTMLButtonElement>(id).disabled = isBusy || learned === undefined),
+  );
+  byId('classes').replaceChildren(...classes.map(cardOf));
+  byId('unseen').replaceChildren(
+    ...unseen.map((picture, i) => {
+      const button = pictureButton(picture, `Try picture ${i + 1}`, () => void work(() => tryIt(picture)));
+      button.disabled = isBusy || learned === undefined;
+      button.classList.toggle('chosen', picture === chosen);
+      return button;
+    }),
+  );
+}
+
+function cardOf(own: PictureClass): HTMLElement {
+  const {name, pictures} = own;
+  const add = (picture: HTMLCanvasElement) => {
+    pictures.push(picture);
+    show();
+  };
+  const addFiles = async (files: Iterable<File>) => {
+    for (const file of files) {
+      pictures.push(await pictureOfFile(file));
+    }
+    return `${name} has ${pictures.length} pictures.`;
+  };
+  const files = make('input', {type: 'file', accept: 'image/*', multiple: true, ariaLabel: `Files for ${name}`});
+  files.addEventListener('change', () => void work(() => addFiles(files.files ?? [])));
+  const card = make(
+    'section',
+    {className: 'class'},
+    make(
+      'header',
+      {},
+      make('h3', {}, `${name} (${pictures.length})`),
+      make('button', {type: 'button', textContent: 'Webcam', onclick: () => void work(() => useCamera(add))}),
+      make('button', {
+        ...{type: 'button', className: 'quiet', textContent: 'Remove'},
+        onclick: () => {
+          if (confirm(`Remove ${name} and its pictures?`)) {
+            classes.splice(classes.indexOf(own), 1);
+            show();
+          }
+        },
+      }),
+    ),
+    files,
+    make(
+      'div',
+      {className: 'pictures'},
+      ...pictures.map((picture, i) =>
+        pictureButton(picture, `Remove picture ${i + 1} of ${name}`, () => {
+          pictures.splice(i, 1);
+          show();
+        }),
+      ),
+    ),
+  );
+  card.querySelectorAll<HTMLButtonElement>('button, input').forEach(control => (control.disabled = isBusy));
+  card.addEventListener('dragover', event => event.preventDefault());
+  card.addEventListener('drop', event => {
+    event.preventDefault();
+    if (!isBusy) {
+      void work(() => addFiles(event.dataTransfer?.files ?? []));
+    }
+  });
+  return card;
+}
+
+function pictureButton(picture: HTMLCanvasElement, label: string, onclick: () => void): HTMLButtonElement {
+  return make('button', {type: 'button', title: label, ariaLabel: label, onclick}, picture);
+}
+
+async function useCamera(then: (picture: HTMLCanvasElement) => void): Promise<string> {
+  takePicture = then;
+  byId('camera').hidden = false;
+  try {
+    await openWebcam(video);
+  } catch (error) {
+    byId('camera').hidden = true;
+    throw new Error(`The webcam cannot be used: ${(error as Error).message}`, {cause: error});
+  }
+  return 'Hold something up, and take pictures of it from several sides.';
+}
+
+byId('take').addEventListener('click', () => takePicture?.(pictureOfVideo(video)));
+byId('close-camera').addEventListener('click', () => {
+  closeWebcam(video);
+  byId('camera').hidden = true;
+});
+byId('new-class').addEventListener('submit', event => {
+  event.preventDefault();
+  const field = byId<HTMLInputElement>('class-name');
+  const name = field.value.trim();
+  if (name !== '' && !classes.some(known => known.name === name)) {
+    classes.push({name, pictures: []});
+    field.value = '';
+    show();
+  }
+});
+byId('learn').addEventListener('click', () => void work(train));
+backend.addEventListener('change', () => void work(useBackend));
+byId('try-camera').addEventListener(
+  'click',
+  () => void work(() => useCamera(picture => void work(() => tryIt(picture)))),
+);
+const onFile = (id: string, doing: (file: File) => Promise<string>) =>
+  byId<HTMLInputElement>(id).addEventListener('change', event => {
+    const [file] = (event.target as HTMLInputElement).files ?? [];
+    if (file !== undefined) {
+      void work(() => doing(file));
+    }
+  });
+onFile('try-file', async file => tryIt(await pictureOfFile(file)));
+onFile('open', open);
+byId('save-adapter').addEventListener(
+  'click',
+  () =>
+    void work(async () => {
+      await saveAdapter(learned!.model, 'downloads://pictures.safetensors');
+      return 'The adapter is a file.';
+    }),
+);
+byId('save-model').addEventListener(
+  'click',
+  () =>
+    void work(async () => {
+      const merged = mergeLoRA(learned!.model);
+      await merged.save('downloads://pictures');
+      disposeModel(merged);
+      return 'The model is two files, which tf.loadLayersModel takes.';
+    }),
+);
+
+void work(start);

@@ -1,0 +1,22 @@
+import {fileURLToPath} from 'node:url';
+import {defineConfig, type Plugin} from 'vite';
+import {samples} from './data';
+
+/** Three kinds of drawings to begin with, ten to learn from and four to try, as the module `virtual:samples`. */
+const drawings: Plugin = {
+  name: 'samples',
+  resolveId: id => (id === 'virtual:samples' ? '\0samples' : undefined),
+  load: id => (id === '\0samples' ? `export default ${JSON.stringify(samples(3, 0, 14))}` : undefined),
+};
+
+export default defineConfig({
+  root: fileURLToPath(new URL('.', import.meta.url)),
+  base: './',
+  // As in a project that has installed the library.
+  resolve: {alias: {'tfjs-lora': fileURLToPath(new URL('../../dist/index.js', import.meta.url))}},
+  plugins: [drawings],
+  server: {host: '127.0.0.1'},
+  preview: {host: '127.0.0.1'},
+  // The base is a module of 3.5 MB, and TensorFlow.js is large; that is known.
+  build: {outDir: 'output/site', emptyOutDir: true, chunkSizeWarningLimit: 5000},
+});

@@ -1,0 +1,174 @@
+import {mkdirSync} from 'node:fs';
+import type {Server} from 'node:http';
+import {join} from 'node:path';
+import * as tf from '@tensorflow/tfjs';
+import type {Browser, BrowserContext, Page} from 'playwright-core';
+import {augment} from '../../examples/pictures/src/augment';
+import {fromSafetensors} from '../../src/storage/safetensors';
+import {numbers, useBackend, withoutLeaks} from '../helpers';
+import {buildSite, describeInBrowser, launchBrowser, serveSite} from './site';
+
+const SCREENSHOTS = join(__dirname, '../../examples/pictures/output/screenshots');
+
+jest.setTimeout(240_000);
+
+test('altered copies follow the pictures themselves, and are the same each time', async () => {
+  await useBackend('cpu');
+  await withoutLeaks(() => {
+    tf.tidy(() => {
+      const images = tf.randomUniform<tf.Rank.R4>([3, 8, 8, 3], 0, 1, 'float32', 1);
+      const [once, again] = [augment(images, 2, 1), augment(images, 2, 1)];
+      expect(once.shape).toEqual([9, 8, 8, 3]);
+      expect(numbers(tf.slice(once, 0, 3))).toEqual(numbers(images));
+      expect(numbers(once)).toEqual(numbers(again));
+      const copies = [1, 2].map(copy => numbers(tf.slice(once, 3 * copy, 3)));
+      expect(copies[0]).not.toEqual(copies[1]);
+      copies.flat().forEach(value => expect(value >= 0 && value <= 1).toBe(true));
+      // A picture of one colour stays one, and gets up to a fifth lighter or darker.
+      const grey = numbers(tf.slice(augment(tf.fill([4, 8, 8, 3], 0.5), 1, 3), 4, 4));
+      expect(Math.min(...grey)).toBeGreaterThan(0.39);
+      expect(Math.max(...grey)).toBeLessThan(0.61);
+      expect(new Set(grey.map(value => value.toFixed(4))).size).toBe(4);
+    });
+  });
+});
+
+describeInBrowser('the page that teaches a picture classifier', () => {
+  let browser: Browser;
+  let server: Server;
+  let url: string;
+
+  beforeAll(async () => {
+    buildSite('pictures');
+    ({url, server} = await serveSite('pictures'));
+    browser = await launchBrowser(['--use-fake-device-for-media-stream', '--use-fake-ui-for-media-stream']);
+    mkdirSync(SCREENSHOTS, {recursive: true});
+  });
+
+  afterAll(async () => {
+    await browser.close();
+    server.close();
+  });
+
+  describe.each(['wasm', 'webgl'])('on %s', backend => {
+    let context: BrowserContext;
+    let page: Page;
+    let chances: string[];
+    let file: Buffer;
+    const errors: string[] = [];
+
+    /** Waits until the page says something that begins so. */
+    const says = (begin: string) =>
+      page.locator('#status', {hasText: new RegExp(`^${begin}`)}).waitFor({timeout: 150_000});
+    const first = () => page.$$eval('.chance span:nth-child(2)', cells => cells.map(({textContent}) => textContent));
+    const tryFirst = async () => {
+      await page.dispatchEvent('#unseen button:first-child', 'click');
+      await says('Most likely');
+      return first();
+    };
+
+    beforeAll(async () => {
+      context = await browser.newContext({viewport: {width: 1280, height: 1000}});
+      page = await context.newPage();
+      page.on('pageerror', error => errors.push(error.message));
+      page.on('console', message => message.type() === 'error' && errors.push(message.text()));
+      page.on('dialog', dialog => void dialog.accept());
+      await page.goto(url);
+      await says('Ready');
+      if (backend !== 'wasm') {
+        await page.selectOption('#backend', backend);
+        await says('Ready');
+      }
+    });
+
+    afterAll(() => context.close());
+
+    // What no backend has to do with is seen on one.
+    const once = (name: string, run: () => Promise<void>) => {
+      if (backend === 'wasm') {
+        test(name, run);
+      }
+    };
+
+    once('says why it cannot train, takes pictures from a file and the webcam, and gives them back', async () => {
+      await page.fill('#class-name', 'toys');
+      await page.click('#new-class button');
+      expect(await page.isDisabled('#learn')).toBe(true);
+      expect(await page.textContent('#missing')).toBe('Each class needs 5 pictures: toys has fewer.');
+      const toys = page.locator('.class', {hasText: 'toys'});
+      await toys.locator('input').setInputFiles(join(__dirname, '../../examples/browser/page-light.jpg'));
+      await toys.locator('.pictures button').waitFor();
+      await toys.getByText('Webcam').click();
+      await says('Hold');
+      await page.click('#take');
+      await page.click('#close-camera');
+      expect(await toys.locator('h3').textContent()).toBe('toys (2)');
+      await toys.locator('.pictures button').first().click();
+      expect(await toys.locator('h3').textContent()).toBe('toys (1)');
+      await toys.getByText('Remove').click();
+      expect(await page.isEnabled('#learn')).toBe(true);
+    });
+
+    test('learns from a few pictures, and tells others apart', async () => {
+      // Two classes of five are soon learned, on a machine without a graphics card too.
+      await page.locator('.class', {hasText: 'vehicles'}).getByText('Remove').click();
+      for (const name of ['animals', 'fruit']) {
+        for (let i = 0; i < 5; i++) {
+          await page.locator('.class', {hasText: name}).locator('.pictures button').last().click();
+        }
+      }
+      await page.fill('#copies', '0');
+      await page.fill('#epochs', backend === 'wasm' ? '6' : '3');
+      await page.dispatchEvent('#learn', 'click'); // without waiting for a thread that is at work
+      await says('Trained');
+      const cells = await page.$$eval('#results td', all => all.map(({textContent}) => textContent));
+      // Factors of 160×960, 960×320 and 320×1280 at rank 4, and the head of 1280×2 and 2.
+      expect(cells[2]).toBe((4 * (160 + 960 + 960 + 320 + 320 + 1280) + 2 * 1281).toLocaleString('en'));
+      chances = await tryFirst();
+      expect(parseFloat(chances[0]!)).toBeGreaterThan(50); // it is an animal
+      await page.screenshot({path: join(SCREENSHOTS, `${backend}.png`), fullPage: true});
+    });
+
+    test('has it again after a reload, and as a file', async () => {
+      const [download] = await Promise.all([page.waitForEvent('download'), page.click('#save-adapter')]);
+      await says('The adapter');
+      const chunks: Buffer[] = [];
+      for await (const chunk of await download.createReadStream()) {
+        chunks.push(chunk as Buffer);
+      }
+      file = Buffer.concat(chunks);
+      await useBackend('cpu');
+      const adapter = fromSafetensors(new Uint8Array(file));
+      expect(Object.keys(adapter.config.layers).sort()).toEqual(['Conv_1', 'block_16_expand', 'block_16_project']);
+      expect(adapter.config.head!.at).toBe('flatten_1');
+      adapter.dispose();
+
+      await page.reload();
+      await says('Ready, with');
+      if (backend !== 'wasm') {
+        await page.selectOption('#backend', backend);
+        await says('Ready, with');
+      }
+      expect(await tryFirst()).toEqual(chances);
+      expect(errors).toEqual([]);
+    });
+
+    once('opens an adapter', async () => {
+      await page.setInputFiles('#open', {name: 'own.safetensors', mimeType: '', buffer: file});
+      await says('Opened');
+      expect(await tryFirst()).toEqual(chances);
+      expect(errors).toEqual([]);
+    });
+
+    once('is legible in light and dark, and fits a phone', async () => {
+      for (const colorScheme of ['light', 'dark'] as const) {
+        await page.emulateMedia({colorScheme});
+        for (const width of [1280, 390]) {
+          await page.setViewportSize({width, height: 900});
+          expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(width);
+          await page.screenshot({path: join(SCREENSHOTS, `${colorScheme}-${width}.png`), fullPage: true});
+        }
+      }
+    });
+  });
+});
