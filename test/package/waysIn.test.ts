@@ -1,4 +1,4 @@
-import {existsSync, readdirSync, rmSync, writeFileSync} from 'node:fs';
+import {existsSync, readFileSync, readdirSync, rmSync, writeFileSync} from 'node:fs';
 import {join} from 'node:path';
 import {blocksOf} from '../docs/pages';
 import {makeProject, runIn} from './project';
@@ -116,17 +116,28 @@ afterAll(async () => {
   rmSync(project, {recursive: true, force: true});
 });
 
-test('the tarball holds the whole build, README, LICENSE and CHANGELOG, and nothing of the source', () => {
+test('the tarball holds the whole build and what there is to read, and nothing of the source', () => {
   const library = join(project, 'node_modules/tfjs-lora');
   expect(readdirSync(library).sort()).toEqual([
     'CHANGELOG.md',
+    'CONTRIBUTING.md',
     'LICENSE',
     'README.md',
     'SECURITY.md',
     'dist',
+    'docs',
+    'examples',
     'package.json',
   ]);
   expect(readdirSync(join(library, 'dist')).sort()).toEqual(readdirSync(join(ROOT, 'dist')).sort());
+});
+
+test('the links of its README lead to files that are in the tarball', () => {
+  const library = join(project, 'node_modules/tfjs-lora');
+  const links = [...readFileSync(join(library, 'README.md'), 'utf8').matchAll(/\]\(([^)\s#]+)/g)];
+  const local = links.map(([, link = '']) => link).filter(link => !link.startsWith('https://'));
+  expect(local.length).toBeGreaterThan(30);
+  expect(local.filter(link => !existsSync(join(library, link)))).toEqual([]);
 });
 
 test.each([
