@@ -176,7 +176,7 @@ learnButton.addEventListener('click', () => {
     hasLearned = true;
     await place();
     switched.checked = true;
-    const size = `${parameters.toLocaleString('en')} numbers, a file of ${(bytes / 1000).toFixed(0)} kB`;
+    const size = `${parameters.toLocaleString('en')} parameters, a file of ${(bytes / 1000).toFixed(0)} kB`;
     return `Learned from ${examples.length} sentences in ${seconds.toFixed(1)} s: ${size}.`;
   });
 });

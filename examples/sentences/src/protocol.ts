@@ -34,7 +34,7 @@ export interface Places {
 }
 
 export interface Learned {
-  /** How many numbers were trained, and the bytes of a file of them. */
+  /** How many parameters were trained, and the bytes of a file of them. */
   parameters: number;
   bytes: number;
   seconds: number;
