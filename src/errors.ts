@@ -171,6 +171,12 @@ export function show(value: unknown): string {
   }
 }
 
+/** A value of a file, as messages show it: not at full length, since who wrote it is not known. */
+export function brief(value: unknown): string {
+  const text = show(value);
+  return text.length > 100 ? `${text.slice(0, 100)}…` : text;
+}
+
 /** What kind of value something is, as an error message says it that does not show the value. */
 export function kindOf(value: unknown): string {
   return value === null ? 'null' : isPromise(value) ? 'a promise: await it' : typeof value;

@@ -6,8 +6,8 @@ import {checkCombination} from './combineOptions';
 import {assemble, type Combined, limitOfLayer, rankOf, scoped, termsOf} from './combine';
 import {compressLayer} from './compress';
 import type {JointLayer} from './joint';
-import {limitOf} from './layerTensors';
-import {sum} from './mixing';
+import {rankLimitOf} from './layerTensors';
+import {sumOfProducts} from './mixing';
 
 /** How ranks are allocated. */
 export interface AllocateOptions {
@@ -75,10 +75,10 @@ async function stepsOf(layer: JointLayer): Promise<Step[]> {
   const {factors = []} = layer.members[0] ?? {};
   for (const [i, {a, b}] of factors.entries()) {
     const [left, right] = tf.tidy(() => {
-      const product = sum(termsOf(layer, i));
+      const product = sumOfProducts(termsOf(layer, i));
       return [product.a, product.b] as [tf.Tensor2D, tf.Tensor2D];
     });
-    const rank = Math.min(steps.length, limitOf({a, b}));
+    const rank = Math.min(steps.length, rankLimitOf({a, b}));
     const {u, s, v} = await truncatedSVD([left, right], rank);
     const values = await s.data();
     tf.dispose([left, right, u, s, v]);

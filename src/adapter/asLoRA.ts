@@ -3,7 +3,7 @@ import type {LayerConfig} from '../layers/adaptation';
 import {type Method, resolveStrength, withRank} from '../methods/method';
 import {methodOf} from '../methods/registry';
 import {type Adapter, layerConfigAt, makeAdapter} from './adapter';
-import {limitOf, tensorsByLayer} from './layerTensors';
+import {rankLimitOf, tensorsByLayer} from './layerTensors';
 import {matricesOf, reduced} from './mixing';
 
 /**
@@ -35,7 +35,7 @@ export function asLoRA(adapter: Adapter, converts: (method: Method) => boolean =
         continue;
       }
       const {a, b} = method.product(parameters);
-      const product = limitOf({a, b}) < b.shape[0] ? reduced(matricesOf({a, b})) : {a, b};
+      const product = rankLimitOf({a, b}) < b.shape[0] ? reduced(matricesOf({a, b})) : {a, b};
       const rank = product.b.shape[0];
       products[`${start}lora_A`] = tf.reshape(product.a, [...a.shape.slice(0, -1), rank]);
       products[`${start}lora_B`] = tf.reshape(product.b, [rank, ...b.shape.slice(1)]);

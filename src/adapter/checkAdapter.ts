@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {faultsOf, kindOf, listed, LoRAError} from '../errors';
+import {isTextList} from '../formats/jsonText';
 import {resolveWeights} from '../layers/weightTargets';
 import type {LayerConfig} from '../layers/adaptation';
 import {resolveDropout, resolveStrength} from '../methods/method';
@@ -99,8 +100,4 @@ export function checkAdapterConfig(config: unknown): asserts config is AdapterCo
     }
   }
   checkHeadConfig((config as AdapterConfig).head);
-}
-
-function isTextList(value: unknown): value is string[] {
-  return Array.isArray(value) && value.every(entry => typeof entry === 'string');
 }

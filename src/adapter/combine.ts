@@ -5,8 +5,8 @@ import {methodOf} from '../methods/registry';
 import {type Adapter, type AdapterConfig, makeAdapter} from './adapter';
 import {checkCombination, type CombineOptions, mergingOf} from './combineOptions';
 import type {Joint, JointLayer, Member, WeightedAdapter} from './joint';
-import {limitOf, type WeightFactors} from './layerTensors';
-import {matricesOf, mergeFactors, type Merging, type Product, reduced, sum, type Term} from './mixing';
+import {rankLimitOf, type WeightFactors} from './layerTensors';
+import {matricesOf, mergeFactors, type Merging, type Product, reduced, sumOfProducts, type Term} from './mixing';
 
 /**
  * A new adapter from several, layer by layer. Where only some of them adapt a layer, the others count as an update of
@@ -55,7 +55,7 @@ function combineLayer(layer: JointLayer, merging: Merging | undefined): Combined
     alone(layer) ??
     unscaled(
       rankOf(layer),
-      eachWeight(layer, terms => reduced(sum(terms))),
+      eachWeight(layer, terms => reduced(sumOfProducts(terms))),
     )
   );
 }
@@ -118,7 +118,7 @@ export function rankOf(layer: JointLayer): number {
 }
 
 export function limitOfLayer(layer: JointLayer): number {
-  return Math.max(...firstFactors(layer).map(limitOf));
+  return Math.max(...firstFactors(layer).map(rankLimitOf));
 }
 
 /** The adapter of layers that were combined. It shares their buffers. */

@@ -14,8 +14,8 @@ import {
   unscaled,
 } from './combine';
 import type {JointLayer, WeightedAdapter} from './joint';
-import {limitOf, type WeightFactors} from './layerTensors';
-import {approximated, mergeUpdates, type Merging, sum} from './mixing';
+import {rankLimitOf, type WeightFactors} from './layerTensors';
+import {approximated, mergeUpdates, type Merging, sumOfProducts} from './mixing';
 
 /**
  * A new adapter of a given rank from one adapter, or from several with weights: in each layer the best approximation of
@@ -69,10 +69,10 @@ export async function compressLayer(layer: JointLayer, asked: number, merging: M
         if (merging !== undefined) {
           return [mergeUpdates(terms, merging)];
         }
-        const product = sum(terms);
+        const product = sumOfProducts(terms);
         return [product.a, product.b];
       });
-      const product = await approximated(chain, Math.min(rank, limitOf({a, b})));
+      const product = await approximated(chain, Math.min(rank, rankLimitOf({a, b})));
       tf.dispose(chain);
       factors.push({prefix, ...shaped(product, {a, b})});
       tf.dispose({...product});

@@ -8,7 +8,7 @@ import {type Adapter, type HeadConfig, layerConfigAt} from './adapter';
 import {asLoRA} from './asLoRA';
 import {checkAdapter} from './checkAdapter';
 import {describeHead, sameHead} from './headConfig';
-import {type LayerTensors, limitOf, tensorsByLayer, type WeightFactors} from './layerTensors';
+import {type LayerTensors, rankLimitOf, tensorsByLayer, type WeightFactors} from './layerTensors';
 
 /** An adapter, and how much of it goes into a combination. */
 export interface WeightedAdapter {
@@ -124,7 +124,7 @@ function checkParts(parts: readonly WeightedAdapter[]): void {
 /** Whether the factors are of the rank that the config says. */
 function rankFaults(path: string, config: LayerConfig | undefined, {factors}: LayerTensors): string[] {
   return factors
-    .filter(factor => config !== undefined && factor.b.shape[0] !== Math.min(config.rank, limitOf(factor)))
+    .filter(factor => config !== undefined && factor.b.shape[0] !== Math.min(config.rank, rankLimitOf(factor)))
     .map(({prefix, b}) => {
       const weight = prefix === '' ? path : `${path}/${prefix.slice(0, -1)}`;
       return `${weight}: factors of rank ${b.shape.slice(0, 1).join()}, and ${config?.rank ?? 0} in the config`;

@@ -87,7 +87,7 @@ export function tensorsByLayer({config, tensors}: Adapter): {
 }
 
 /** The greatest rank that a weight can use, `min(fan-in, fan-out)`. */
-export function limitOf({a, b}: Pick<WeightFactors, 'a' | 'b'>): number {
+export function rankLimitOf({a, b}: Pick<WeightFactors, 'a' | 'b'>): number {
   return Math.min(tf.util.sizeFromShape(a.shape.slice(0, -1)), tf.util.sizeFromShape(b.shape.slice(1)));
 }
 

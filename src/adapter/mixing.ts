@@ -33,7 +33,7 @@ export function matricesOf({a, b}: {a: tf.Tensor; b: tf.Tensor}): Product {
 }
 
 /** The exact sum of updates, as one product: factors side by side, the strengths in `b`. */
-export function sum(terms: readonly Term[]): Product {
+export function sumOfProducts(terms: readonly Term[]): Product {
   return tf.tidy(() => ({
     a: tf.concat(
       terms.map(({a}) => a),

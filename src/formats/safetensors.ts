@@ -1,4 +1,4 @@
-import {faultLines, listed, LoRAError, show} from '../errors';
+import {brief, faultLines, listed, LoRAError, show} from '../errors';
 import type {ByteReader} from './byteReader';
 import {fromBfloat16, fromFloat16, toBfloat16, toFloat16} from './halfFloats';
 import {duplicateKeys, nesting} from './jsonText';
@@ -135,7 +135,7 @@ const MAX_HEADER = 16 * 2 ** 20;
 const MAX_FAULTS = 10;
 
 /** Where a tensor lies among the bytes behind the header. */
-export interface Entry {
+export interface TensorEntry {
   dtype: string;
   shape: number[];
   begin: number;
@@ -169,17 +169,17 @@ export function headerLength(start: Uint8Array, available: number): number {
 export function parseHeader(
   bytes: Uint8Array,
   dataLength: number | null,
-): {metadata: Map<string, string>; entries: [name: string, entry: Entry][]} {
+): {metadata: Map<string, string>; entries: [name: string, entry: TensorEntry][]} {
   const faults: string[] = [];
   const metadata = new Map<string, string>();
-  const entries: [name: string, entry: Entry][] = [];
+  const entries: [name: string, entry: TensorEntry][] = [];
   for (const [name, value] of Object.entries(headerObject(bytes))) {
     if (name === METADATA) {
       readMetadata(value, metadata, faults);
     } else if (isReserved(name)) {
       faults.push(`a tensor cannot have the name ${show(name)}`);
     } else {
-      const entry = entryOf(value);
+      const entry = readEntry(value);
       if (typeof entry === 'string') {
         faults.push(`${name}: ${entry}`);
       } else {
@@ -234,7 +234,7 @@ function readMetadata(value: unknown, metadata: Map<string, string>, faults: str
 }
 
 /** A tensor's entry of the header, or what is wrong with it. */
-function entryOf(value: unknown): Entry | string {
+function readEntry(value: unknown): TensorEntry | string {
   const {dtype, shape, data_offsets: offsets} = (value ?? {}) as Record<string, unknown>;
   if (typeof dtype !== 'string' || !Object.hasOwn(SIZES, dtype)) {
     return `of type ${brief(dtype)}; there are ${Object.keys(SIZES).join(', ')}`;
@@ -253,7 +253,7 @@ function entryOf(value: unknown): Entry | string {
 }
 
 /** Checks that the tensors cover the bytes one after the other, each byte once. */
-function layoutFaults(entries: readonly [string, Entry][], length: number): string[] {
+function layoutFaults(entries: readonly [string, TensorEntry][], length: number): string[] {
   const faults: string[] = [];
   let covered = 0;
   for (const [name, {begin, end}] of [...entries].sort(
@@ -302,12 +302,6 @@ function isSizes(value: unknown): value is number[] {
   return Array.isArray(value) && value.every(size => Number.isSafeInteger(size) && size >= 0);
 }
 
-/** A value of the header, not at full length: who wrote it is not known. */
-function brief(value: unknown): string {
-  const text = show(value);
-  return text.length > 100 ? `${text.slice(0, 100)}…` : text;
-}
-
 /** The error for a file that is damaged. */
 export function broken(faults: readonly string[]): LoRAError {
   return new LoRAError(`This is not a whole safetensors file:\n${faultLines(faults, MAX_FAULTS)}`);
@@ -316,14 +310,14 @@ export function broken(faults: readonly string[]): LoRAError {
 /** A safetensors file whose header has been read, and whose tensors are still to come. */
 export interface OpenSafetensors {
   /** What the header says of each tensor, in the order of their bytes. */
-  entries: [name: string, entry: Entry][];
+  entries: [name: string, entry: TensorEntry][];
   /**
    * Reads the tensors one after the other, and holds one at a time.
    *
    * @param visit is given the numbers; `null` for types other than `F32`, `F16` and `BF16`.
    * @throws LoRAError if the file ends before the last, or goes on behind it.
    */
-  read(visit: (name: string, entry: Entry, data: Float32Array | null) => void): Promise<void>;
+  read(visit: (name: string, entry: TensorEntry, data: Float32Array | null) => void): Promise<void>;
 }
 
 /** Whether numbers lie in memory as files have them. */
@@ -343,7 +337,7 @@ export async function openSafetensors(reader: ByteReader): Promise<OpenSafetenso
     entries,
     read: async visit => {
       for (const [name, entry] of entries) {
-        visit(name, entry, numbersOf(await reader.take(entry.end - entry.begin), entry));
+        visit(name, entry, takeNumbers(await reader.take(entry.end - entry.begin), entry));
       }
       if (await reader.hasMore()) {
         throw broken(['bytes behind the last tensor belong to none']);
@@ -352,7 +346,7 @@ export async function openSafetensors(reader: ByteReader): Promise<OpenSafetenso
   };
 }
 
-function numbersOf(bytes: Uint8Array<ArrayBuffer>, {dtype}: Entry): Float32Array | null {
+function takeNumbers(bytes: Uint8Array<ArrayBuffer>, {dtype}: TensorEntry): Float32Array | null {
   return dtype === 'F32' && IS_LITTLE_ENDIAN
     ? new Float32Array(bytes.buffer)
     : readNumbers(new DataView(bytes.buffer), dtype, 0, bytes.length);

@@ -99,15 +99,20 @@ export function inputsOf({input = []}: GraphNode): string[] {
   return input.filter(name => !name.startsWith('^'));
 }
 
+/** Whether a node gives what is known of a tensor without its numbers. */
+export function asksForShape({op}: GraphNode): boolean {
+  return op === 'Shape' || op === 'Size' || op === 'Rank';
+}
+
 /** The node and the output that an input names: `node:1` is `['node', 1]`. */
-export function partsOf(name: string): [node: string, output: number] {
+export function nodeAndOutput(name: string): [node: string, output: number] {
   const at = name.lastIndexOf(':');
   return at < 0 || !/^\d+$/.test(name.slice(at + 1)) ? [name, 0] : [name.slice(0, at), Number(name.slice(at + 1))];
 }
 
 /** One spelling for each output of a node: `node` and `node:0` are both `node:0`. */
 export function keyOf(name: string): string {
-  return partsOf(name).join(':');
+  return nodeAndOutput(name).join(':');
 }
 
 /**

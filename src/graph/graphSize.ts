@@ -45,9 +45,9 @@ const BOUNDS: Readonly<Record<string, Bound>> = {
     const depth = indices?.shape.at(-1) ?? 0;
     return (sizeOf(indices) / Math.max(1, depth)) * product(x?.shape.slice(depth) ?? []);
   },
-  ConcatV2: inputs => sum(inputs.map(sizeOf)),
-  Concat: inputs => sum(inputs.map(sizeOf)),
-  Pack: inputs => sum(inputs.map(sizeOf)),
+  ConcatV2: inputs => total(inputs.map(sizeOf)),
+  Concat: inputs => total(inputs.map(sizeOf)),
+  Pack: inputs => total(inputs.map(sizeOf)),
   AddN: inputs => Math.max(...inputs.map(sizeOf)),
   Conv2DBackpropInput: ([dims]) => product(valuesOf(dims)),
   Conv2D: convolved,
@@ -169,6 +169,6 @@ function product(sizes: readonly number[]): number {
   return sizes.reduce((total, size) => total * size, 1);
 }
 
-function sum(sizes: readonly number[]): number {
+function total(sizes: readonly number[]): number {
   return sizes.reduce((total, size) => total + size, 0);
 }

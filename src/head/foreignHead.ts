@@ -1,6 +1,6 @@
 import type * as tf from '@tensorflow/tfjs';
 import type {Adapter} from '../adapter/adapter';
-import {LoRAError, show, showShape} from '../errors';
+import {brief, LoRAError, showShape} from '../errors';
 import {
   cloneConfig,
   type ConfigKind,
@@ -118,7 +118,3 @@ function isKnown(kind: ConfigKind, className: string): boolean {
 const SHORT_NAMES: Readonly<Record<string, string>> = {
   ...{l1l2: 'L1L2', maxNorm: 'MaxNorm', minMaxNorm: 'MinMaxNorm', nonNeg: 'NonNeg', unitNorm: 'UnitNorm'},
 };
-
-function brief(value: unknown): string {
-  return show(value).slice(0, 100);
-}

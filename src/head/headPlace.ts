@@ -2,7 +2,7 @@ import type * as tf from '@tensorflow/tfjs';
 import type {HeadConfig} from '../adapter/adapter';
 import {listed, LoRAError} from '../errors';
 import {hasKernel} from '../layers/registry';
-import {checkModel, checkNotAdapted, type GraphNode, isContainer, nodesOf, type Site, sitesOf} from '../rewire/walk';
+import {checkModel, checkNotAdapted, type LayerCall, isContainer, callsOf, type Site, sitesOf} from '../rewire/walk';
 
 /** Refuses a model on which no new head can go. */
 export function checkBody(model: tf.LayersModel): void {
@@ -37,7 +37,7 @@ export function defaultPlace(model: tf.LayersModel): HeadPlace {
   const advice = `Name the last layer to keep: {at: '…'}. The model has: ${layersOf(model)}.`;
   const chain = chainBack(model);
   const last = chain.findIndex(({outboundLayer}) => outboundLayer.weights.length > 0);
-  const isClear = ({outboundLayer, inputTensors}: GraphNode) =>
+  const isClear = ({outboundLayer, inputTensors}: LayerCall) =>
     inputTensors.length === 1 && !isContainer(outboundLayer);
   const head = chain[last];
   if (head === undefined || !chain.slice(0, last + 1).every(isClear)) {
@@ -71,9 +71,9 @@ export function defaultPlace(model: tf.LayersModel): HeadPlace {
 }
 
 /** The calls that lead to the output of a model one by one, the last one first, up to one of several inputs. */
-function chainBack(model: tf.LayersModel): GraphNode[] {
-  const nodes = nodesOf(model);
-  const chain: GraphNode[] = [];
+function chainBack(model: tf.LayersModel): LayerCall[] {
+  const nodes = callsOf(model);
+  const chain: LayerCall[] = [];
   let tensors: readonly tf.SymbolicTensor[] = model.outputs;
   for (;;) {
     const [tensor, ...others] = tensors;
@@ -87,14 +87,14 @@ function chainBack(model: tf.LayersModel): GraphNode[] {
 }
 
 /** Whether something that has learned comes before a call. */
-function hasBody(model: tf.LayersModel, {inputTensors}: GraphNode): boolean {
+function hasBody(model: tf.LayersModel, {inputTensors}: LayerCall): boolean {
   return inputTensors.some(input =>
     leadingTo(model, input).layers.some(({weights}) => weights.some(({shape}) => shape.length >= 2)),
   );
 }
 
 /** Whether a Dense layer is narrower than what it is made of. */
-function narrows({outboundLayer, inputTensors}: GraphNode, before: readonly GraphNode[]): boolean {
+function narrows({outboundLayer, inputTensors}: LayerCall, before: readonly LayerCall[]): boolean {
   const flattened = before.findIndex(({outboundLayer: layer}) => layer.getClassName() === 'Flatten');
   const isOfMap = flattened >= 0 && before.slice(0, flattened).every(({outboundLayer: layer}) => !hasKernel(layer));
   const source = isOfMap ? before[flattened]?.inputTensors[0] : inputTensors[0];
@@ -111,8 +111,8 @@ function widthOf(tensor: tf.SymbolicTensor | undefined): number | undefined {
  *
  * @throws LoRAError if there is no such layer, or it has several outputs.
  */
-export function callBeforeHead(model: tf.LayersModel, at: string): GraphNode {
-  const calls = callsOf(model, at);
+export function callBeforeHead(model: tf.LayersModel, at: string): LayerCall {
+  const calls = callsNamed(model, at);
   const [call] = calls;
   if (call === undefined) {
     const inside = sitesOf(model).find(
@@ -137,8 +137,8 @@ export function callBeforeHead(model: tf.LayersModel, at: string): GraphNode {
 }
 
 /** The calls that give the outputs of a layer of a model itself. */
-function callsOf(model: tf.LayersModel, name: string): GraphNode[] {
-  const nodes = nodesOf(model);
+function callsNamed(model: tf.LayersModel, name: string): LayerCall[] {
+  const nodes = callsOf(model);
   const calls = nodes.filter(({outboundLayer}) => outboundLayer.name === name);
   if (calls.length > 0) {
     return calls;
@@ -157,7 +157,7 @@ export function leadingTo(
 ): {inputs: tf.SymbolicTensor[]; layers: tf.layers.Layer[]} {
   const needed = new Set([tensor]);
   const layers: tf.layers.Layer[] = [];
-  for (const {outboundLayer, inputTensors, outputTensors} of nodesOf(model).reverse()) {
+  for (const {outboundLayer, inputTensors, outputTensors} of callsOf(model).reverse()) {
     if (outputTensors.some(output => needed.has(output))) {
       layers.push(outboundLayer);
       inputTensors.forEach(input => needed.add(input));

@@ -18,7 +18,7 @@ import {baseOf, isWrapper, wrapperKind} from '../layers/wrapperLayer';
 import {methodOf} from '../methods/registry';
 import type {Site} from '../rewire/walk';
 import {biasesOf, namedWeights} from '../tfjs/weights';
-import {describe} from './targets';
+import {describeSite} from './targets';
 
 /**
  * Checks that an adapter fits a model: its layers are there and of the right class, its tensors are just those that
@@ -88,7 +88,7 @@ export function checkFit({config, tensors}: Adapter, sites: readonly Site[]): vo
   if (faults.length > 0) {
     const lines = faults.map(fault => `  ${fault}`);
     if ([...misfits.values()].includes(NOT_THERE)) {
-      lines.push(`The model has: ${listed(sites.map(describe))}.`);
+      lines.push(`The model has: ${listed(sites.map(describeSite))}.`);
     }
     throw new LoRAError(`The adapter does not fit this model:\n${lines.join('\n')}`);
   }

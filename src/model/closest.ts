@@ -8,7 +8,7 @@ const TOLERANCE = 0.5;
 const SPREAD = 0.25;
 
 /** How different a text counts that is part of a name, or has it for a part. */
-const PART = 0.4;
+const PART_DIFFERENCE = 0.4;
 
 /** Names longer than this are compared by their beginning, so that the time is bounded. */
 const COMPARED = 80;
@@ -34,7 +34,7 @@ function differenceOf(text: string, name: string): number {
     return 1;
   }
   const difference = editsBetween(one, other) / long.length;
-  return long.includes(short) ? Math.min(difference, PART) : difference;
+  return long.includes(short) ? Math.min(difference, PART_DIFFERENCE) : difference;
 }
 
 /** How many characters have to be put in, left out or changed to make one text the other (Levenshtein). */

@@ -11,7 +11,7 @@ import {fieldsOf} from '../tfjs/fields';
 import {biasesOf, countNumbers} from '../tfjs/weights';
 import {checkConfig, type LoRAConfig} from './config';
 import {makePlan, type Plan} from './plan';
-import {count, countsLine, inColumns, short} from './table';
+import {count, countsLine, inColumns, fourDigits} from './table';
 import {firstNaming, type Selection, showMatcher, type UnmatchedEntry} from './targets';
 import {methodOf} from '../methods/registry';
 
@@ -221,7 +221,7 @@ function format({
       method === undefined ? className : `${className}, ${method}`,
       role,
       rank === undefined ? '' : cappedFrom === undefined ? String(rank) : `${rank} (not ${cappedFrom})`,
-      alpha === undefined ? '' : short(alpha),
+      alpha === undefined ? '' : fourDigits(alpha),
       numbers === 0 ? '' : count(numbers),
       reason,
     ],

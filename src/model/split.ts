@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError} from '../errors';
 import {wrapperKind} from '../layers/wrapperLayer';
-import {childrenOf, type GraphNode, isContainer, nodesOf} from '../rewire/walk';
+import {childrenOf, type LayerCall, isContainer, callsOf} from '../rewire/walk';
 import {adaptedSites} from './adapted';
 
 /** A model in two pieces, which share their layers with it: what trains one trains the other. */
@@ -13,7 +13,7 @@ export interface Split {
 }
 
 /** A tensor of the model, in the piece in which it is computed. */
-interface Placed {
+interface PlacedTensor {
   piece: 'prefix' | 'suffix';
   tensor: tf.SymbolicTensor;
 }
@@ -69,18 +69,18 @@ class Splitter {
   }
 
   /** Applies the layers of a model again, each in the piece where it belongs, and returns the model's outputs. */
-  private replay(model: tf.LayersModel, inputs: readonly Placed[]): Placed[] {
+  private replay(model: tf.LayersModel, inputs: readonly PlacedTensor[]): PlacedTensor[] {
     if (!model.built) {
       model.build([]); // a Sequential has no graph before
     }
-    const placed = new Map<tf.SymbolicTensor, Placed>();
+    const placed = new Map<tf.SymbolicTensor, PlacedTensor>();
     model.inputs.forEach((tensor, i) => {
       const input = inputs[i];
       if (input !== undefined) {
         placed.set(tensor, input);
       }
     });
-    for (const node of nodesOf(model)) {
+    for (const node of callsOf(model)) {
       const arguments_ = node.inputTensors.map(tensor => placed.get(tensor)).filter(value => value !== undefined);
       const results = this.call(node, arguments_);
       node.outputTensors.forEach((tensor, i) => {
@@ -93,7 +93,7 @@ class Splitter {
     return model.outputs.map(tensor => placed.get(tensor)).filter(value => value !== undefined);
   }
 
-  private call({outboundLayer: layer, callArgs}: GraphNode, inputs: readonly Placed[]): Placed[] {
+  private call({outboundLayer: layer, callArgs}: LayerCall, inputs: readonly PlacedTensor[]): PlacedTensor[] {
     const early = inputs.every(({piece}) => piece === 'prefix');
     if (isContainer(layer) && early && trains(layer)) {
       return this.replay(layer, inputs); // the cut is inside
@@ -106,7 +106,7 @@ class Splitter {
     return [output].flat().map(tensor => ({piece, tensor: tensor as tf.SymbolicTensor}));
   }
 
-  private inSuffix({piece, tensor}: Placed): tf.SymbolicTensor {
+  private inSuffix({piece, tensor}: PlacedTensor): tf.SymbolicTensor {
     if (piece === 'suffix') {
       return tensor;
     }

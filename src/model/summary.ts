@@ -7,7 +7,7 @@ import {baseOf, wrapperKind, type WrapperKind} from '../layers/wrapperLayer';
 import {recordOf} from '../rewire/record';
 import {countNumbers, namedWeights} from '../tfjs/weights';
 import {adaptedSites, loraSites, type UnsavedLayer, unsavedLayers} from './adapted';
-import {count, countsLine, inColumns, short} from './table';
+import {count, countsLine, inColumns, fourDigits} from './table';
 
 /** One adapted layer in a summary, or one kernel of a layer that has several. */
 export interface LayerSummary {
@@ -158,9 +158,9 @@ function format({
       row.method === undefined ? row.className : `${row.className}, ${row.method}`,
       row.kernelShape.join('×'),
       row.cappedFrom === undefined ? String(row.rank) : `${row.rank} (not ${row.cappedFrom})`,
-      short(row.alpha),
+      fourDigits(row.alpha),
       count(row.trainableParameters),
-      ...(withNorms ? [short(row.deltaNorm ?? NaN), short(row.deltaToKernelRatio ?? NaN)] : []),
+      ...(withNorms ? [fourDigits(row.deltaNorm ?? NaN), fourDigits(row.deltaToKernelRatio ?? NaN)] : []),
     ]),
   ];
   return [

@@ -21,6 +21,6 @@ export function count(value: number): string {
 }
 
 /** A number to four digits. */
-export function short(value: number): string {
+export function fourDigits(value: number): string {
   return String(Number(value.toPrecision(4)));
 }

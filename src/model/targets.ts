@@ -83,13 +83,13 @@ export function showMatcher(matcher: LayerMatcher): string {
 const LONGEST = 80;
 
 /** A layer as messages name it: `outer/dense_1 (Dense)`. */
-export function describe({path, layer}: Site): string {
+export function describeSite({path, layer}: Site): string {
   return `${path} (${classNameOf(layer)})`;
 }
 
 /** The layers of a model as a message lists them. */
 export function inventory(sites: readonly Site[]): string {
-  return `The model has: ${listed(sites.map(describe))}.`;
+  return `The model has: ${listed(sites.map(describeSite))}.`;
 }
 
 /** Whether a name or a pattern names a layer: by name, path or class, its own or that of a container around it. */

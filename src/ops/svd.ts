@@ -181,7 +181,7 @@ export function jacobi(values: ArrayLike<number>, size: number): {u: Float64Arra
 /** It takes about ten. */
 const MAX_SWEEPS = 60;
 
-function dot(one: Float64Array, other: Float64Array): number {
+export function dot(one: Float64Array, other: Float64Array): number {
   let sum = 0;
   for (let i = 0; i < one.length; i++) {
     sum += (one[i] as number) * (other[i] as number);

@@ -1,5 +1,5 @@
-import {LoRAError, show} from '../errors';
-import {duplicateKeys} from '../formats/jsonText';
+import {brief, LoRAError, show} from '../errors';
+import {duplicateKeys, isTextList} from '../formats/jsonText';
 import {resolveStrength, type Strength} from '../methods/method';
 import type {PEFTForm, WrittenFields, WrittenModule} from './methods/form';
 import {lora} from './methods/lora';
@@ -71,7 +71,7 @@ const LOSES_BASE = /^(?:pissa_niter_|corda|lora_ga|loftq)/;
  * @throws LoRAError with a line for each thing that is wrong or is not carried.
  */
 export function readPEFTConfig(config: string | object, warn: (message: string) => void, budget: Budget): PEFTConfig {
-  const fields = fieldsOf(config);
+  const fields = parseConfig(config);
   const faults: string[] = [];
   const {peft_type: type, bias = 'none'} = fields;
   const form = formOfType(type) ?? lora;
@@ -149,7 +149,7 @@ export function readPEFTConfig(config: string | object, warn: (message: string) 
   };
 }
 
-function fieldsOf(config: string | object): Record<string, unknown> {
+function parseConfig(config: string | object): Record<string, unknown> {
   let fields: unknown = config;
   if (typeof config === 'string') {
     try {
@@ -243,15 +243,6 @@ function isSet(value: unknown): boolean {
 
 function isBias(value: unknown): value is PEFTConfig['bias'] {
   return value === 'none' || value === 'lora_only' || value === 'all';
-}
-
-function isTextList(value: unknown): value is string[] {
-  return Array.isArray(value) && value.every(entry => typeof entry === 'string');
-}
-
-function brief(value: unknown): string {
-  const text = show(value);
-  return text.length > 100 ? `${text.slice(0, 100)}…` : text;
 }
 
 /** What the config of an adapter of one type holds. */

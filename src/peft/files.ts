@@ -72,7 +72,7 @@ const EMBEDDING_FACTOR = /^(.*)\.lora_embedding_(A|B)(?:\.[^.]+)?$/;
 const MAGNITUDE = /^(.*)\.lora_magnitude_vector(?:\.[^.]+)?(?:\.weight)?$/;
 const SHARED = /^base_model\.([^.]+)(?:\.[^.]+)?$/;
 const MAX_NAME = 1000;
-const TWICE = 'there under two names';
+const GIVEN_TWICE = 'there under two names';
 
 /**
  * Reads a PEFT adapter, module by module, under the dotted paths that modules have in PyTorch.
@@ -172,7 +172,7 @@ function groupTensors(tensors: ReadonlyMap<string, StoredTensor>, config: PEFTCo
     if (form.shared?.includes(sharedName)) {
       const twice = shared.has(sharedName);
       shared.set(sharedName, values);
-      return twice ? TWICE : undefined;
+      return twice ? GIVEN_TWICE : undefined;
     }
     const [, owning = '', parameter] = parameters?.exec(key) ?? [];
     if (parameter !== undefined) {
@@ -180,7 +180,7 @@ function groupTensors(tensors: ReadonlyMap<string, StoredTensor>, config: PEFTCo
       stored.set(owning, found);
       const twice = found.has(parameter);
       found.set(parameter, values);
-      return twice ? TWICE : undefined;
+      return twice ? GIVEN_TWICE : undefined;
     }
     const [, path = '', letter, kind] = FACTOR.exec(key) ?? [];
     const [, embeddingPath, embeddingLetter] = EMBEDDING_FACTOR.exec(key) ?? [];
@@ -206,7 +206,7 @@ function groupTensors(tensors: ReadonlyMap<string, StoredTensor>, config: PEFTCo
     }
     if (isSaved(owner)) {
       const {saved} = moduleAt(owner);
-      const fault = saved.has(rest) ? TWICE : undefined;
+      const fault = saved.has(rest) ? GIVEN_TWICE : undefined;
       saved.set(rest, values);
       return fault;
     }
@@ -219,7 +219,7 @@ function groupTensors(tensors: ReadonlyMap<string, StoredTensor>, config: PEFTCo
 
 function putOnce<K extends string>(target: Partial<Record<K, Values>>, part: K, values: Values): string | undefined {
   if (target[part] !== undefined) {
-    return TWICE;
+    return GIVEN_TWICE;
   }
   target[part] = values;
   return undefined;

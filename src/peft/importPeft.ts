@@ -18,7 +18,7 @@ import {parsePEFT, type PEFTFiles, type TorchModule} from './files';
 import {type KeyMap, meet} from './modules';
 import type {StoredUpdate, OwnUpdate, PEFTForm} from './methods/form';
 import {type PrincipalInit, principalStart} from './methods/principal';
-import {asDepthwise, withinLimit, fromTorchUpdate, type LayerUpdate, type TorchUpdate} from './update';
+import {asDepthwise, withinRankLimit, fromTorchUpdate, type TfjsUpdate, type TorchUpdate} from './update';
 
 /** How an adapter of PEFT meets a model. */
 export interface ImportOptions {
@@ -220,7 +220,7 @@ function flat({data}: Values): Values {
 }
 
 /** An update in the layout of a layer, of a rank that it can hold. */
-function layerUpdate(layer: tf.layers.Layer, update: TorchUpdate): LayerUpdate {
+function layerUpdate(layer: tf.layers.Layer, update: TorchUpdate): TfjsUpdate {
   const className = layer.getClassName();
   const kind = updatedKind(className);
   const reason = reasonNotAdaptable(layer, true);
@@ -235,7 +235,7 @@ function layerUpdate(layer: tf.layers.Layer, update: TorchUpdate): LayerUpdate {
     const what = update.embedding ? 'an Embedding' : `a weight with ${update.a.shape.length} axes`;
     throw new LoRAError(`an update of ${what}, and the layer is of class ${className} (${torchName} in PyTorch).`);
   }
-  let turned: LayerUpdate | undefined = fromTorchUpdate(update);
+  let turned: TfjsUpdate | undefined = fromTorchUpdate(update);
   if (depthwise) {
     turned = asDepthwise(turned);
     if (turned === undefined) {
@@ -253,7 +253,7 @@ function layerUpdate(layer: tf.layers.Layer, update: TorchUpdate): LayerUpdate {
       `an update of a weight of shape ${showShape(shape)}, and the layer's is ${showShape(expected)}.`,
     );
   }
-  return withinLimit(turned);
+  return withinRankLimit(turned);
 }
 
 /** The weights of a layer that comes whole, in tfjs's layout and under its names. */

@@ -1,6 +1,6 @@
 import {listed, LoRAError, show} from '../errors';
 import {editsBetween} from '../model/closest';
-import {describe} from '../model/targets';
+import {describeSite} from '../model/targets';
 import type {Site} from '../rewire/walk';
 import {Budget} from './patternTable';
 
@@ -134,12 +134,12 @@ function isSeparator(character: string | undefined): boolean {
 }
 
 /** A name's parts, whichever way they are separated. */
-export function partsOf(name: string): string[] {
+export function partsOfName(name: string): string[] {
   return name.split(/[./]/);
 }
 
 /** The candidates that look most like a name. */
-export function closest(name: string, candidates: readonly string[], count = 3): string[] {
+export function closestNames(name: string, candidates: readonly string[], count = 3): string[] {
   const plain = simplified(name);
   return candidates
     .map(candidate => ({
@@ -156,7 +156,7 @@ export function closest(name: string, candidates: readonly string[], count = 3):
 
 /** The last part of a name. */
 export function lastPart(name: string): string {
-  return partsOf(name).at(-1) ?? name;
+  return partsOfName(name).at(-1) ?? name;
 }
 
 /** A name without what spellings differ in. */
@@ -208,7 +208,7 @@ export function meet(
     const what = mapped === undefined ? '' : `keyMap gives ${show(mapped)}; `;
     faults.push(() =>
       site === undefined
-        ? `${module}: ${what}there is no such layer. Closest: ${closest(mapped ?? module, names).join(', ')}`
+        ? `${module}: ${what}there is no such layer. Closest: ${closestNames(mapped ?? module, names).join(', ')}`
         : `${module}: ${what}could be ${fits.map(({path}) => path).join(' or ')}`,
     );
   }
@@ -229,7 +229,7 @@ export function meet(
         ...shown,
         ...more,
         "Say which is which with keyMap, such as {'encoder.layer.*.attention.query': 'layer_*_query'}.",
-        `The model has: ${listed(sites.map(describe))}.`,
+        `The model has: ${listed(sites.map(describeSite))}.`,
       ].join('\n'),
     );
   }
@@ -254,7 +254,7 @@ function indexOf(sites: readonly Site[]): LayerIndex {
   return {
     byPath: groupBy(sites, ({path}) => path),
     byName: groupBy(sites, ({layer}) => layer.name),
-    byParts: groupBy(weighty, ({path}) => partsOf(path).join('.')),
+    byParts: groupBy(weighty, ({path}) => partsOfName(path).join('.')),
     byLastPart: groupBy(weighty, ({path}) => lastPart(path)),
   };
 }
@@ -276,7 +276,7 @@ function groupBy(sites: readonly Site[], keyOf: (site: Site) => string): Map<str
  */
 function sitesLike(module: string, {byParts, byLastPart}: LayerIndex, isAlone: boolean): Site[] {
   // Several modules of one last part are several layers, of which we cannot say which is which.
-  return byParts.get(partsOf(module).join('.')) ?? (isAlone ? byLastPart.get(lastPart(module)) : undefined) ?? [];
+  return byParts.get(partsOfName(module).join('.')) ?? (isAlone ? byLastPart.get(lastPart(module)) : undefined) ?? [];
 }
 
 /**

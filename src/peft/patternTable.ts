@@ -39,12 +39,12 @@ const MAX_REPEAT = 1000;
 const STEPS_PER_CHARACTER = 25;
 
 /** A pattern and what it gives the paths that it matches. */
-export interface Row {
+export interface PatternRow {
   pattern: string;
   value: number;
 }
 
-interface Placed extends Row {
+interface PlacedRow extends PatternRow {
   /** Its place in the table. */
   place: number;
 }
@@ -53,7 +53,7 @@ interface Placed extends Row {
 interface Group {
   wildcards: number[];
   length: number;
-  rows: Map<string, Placed[]>;
+  rows: Map<string, PlacedRow[]>;
 }
 
 /**
@@ -64,7 +64,7 @@ interface Group {
 export class PatternTable {
   private size = 0;
   private readonly groups = new Map<string, Group>();
-  private readonly others: (Placed & {part: Part})[] = [];
+  private readonly others: (PlacedRow & {part: Part})[] = [];
 
   constructor(private readonly budget: Budget) {}
 
@@ -72,7 +72,7 @@ export class PatternTable {
    * @throws LoRAError if the pattern is broken, too long, or uses what is not read: repeated groups, lookarounds,
    * backreferences, flags.
    */
-  add(row: Row): void {
+  add(row: PatternRow): void {
     const placed = {...row, place: this.size++};
     const [, anchor, plain] = /^(\^?)((?:[^\\^$|()[\]{}*+?]|\\[^a-zA-Z\d])*)\$?$/.exec(row.pattern) ?? [];
     if (plain === undefined) {
@@ -84,19 +84,19 @@ export class PatternTable {
     const wildcards = characters.flatMap((character, i) => (character === '.' ? [i] : []));
     const {length} = characters;
     const group = getOrAdd(this.groups, `${length}: ${wildcards.join()}`, () => {
-      return {wildcards, length, rows: new Map<string, Placed[]>()};
+      return {wildcards, length, rows: new Map<string, PlacedRow[]>()};
     });
     const between = characters.filter(character => character !== '.').map(character => character.replace(/^\\/, ''));
     getOrAdd(group.rows, `${anchor} ${between.join('')}`, () => []).push(placed);
   }
 
   /** The rows whose patterns match a path, in their order. */
-  rowsFor(text: string): Row[] {
+  rowsFor(text: string): PatternRow[] {
     const path = Array.from(text); // by code points, as Python counts them
     const begins = new Uint8Array(path.length + 1);
     begins[0] = 1;
     path.forEach((character, i) => (begins[i + 1] = character === '.' ? 1 : 0));
-    const found: Placed[] = this.others.filter(({part}) => part(begins, path)[path.length] === 1);
+    const found: PlacedRow[] = this.others.filter(({part}) => part(begins, path)[path.length] === 1);
     for (const {wildcards, length, rows} of this.groups.values()) {
       this.budget.spend(1);
       const start = path.length - length;

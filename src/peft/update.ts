@@ -17,7 +17,7 @@ export interface TorchUpdate {
 }
 
 /** The factors of an update in the order of tfjs: `A`: `[...space, in, rank]`, `B`: `[rank, out]`, and its strength. */
-export interface LayerUpdate {
+export interface TfjsUpdate {
   a: Values;
   b: Values;
   strength: Required<LoRAStrength>;
@@ -27,7 +27,7 @@ export interface LayerUpdate {
  * An update in the order of tfjs. PEFT gives a grouped convolution an `A` that reads all channels and a `B` in one
  * piece for each group; together they are an update of the kernel of a full convolution.
  */
-export function fromTorchUpdate({a, b, strength}: TorchUpdate): LayerUpdate {
+export function fromTorchUpdate({a, b, strength}: TorchUpdate): TfjsUpdate {
   const [rank = 1] = a.shape;
   const [out = 1, rankPerGroup = 1] = b.shape;
   const pieces = fromTorch(reshape(b, [out, rankPerGroup])); // [rank / groups, out]
@@ -49,7 +49,7 @@ export function fromTorchUpdate({a, b, strength}: TorchUpdate): LayerUpdate {
  * An update in the order of PyTorch, for a weight with `axes` axes. The inverse of `fromTorchUpdate` for convolutions
  * without groups.
  */
-export function toTorchUpdate({a, b}: Pick<LayerUpdate, 'a' | 'b'>): Pick<TorchUpdate, 'a' | 'b'> {
+export function toTorchUpdate({a, b}: Pick<TfjsUpdate, 'a' | 'b'>): Pick<TorchUpdate, 'a' | 'b'> {
   const turned = toTorch(b); // [out, rank]
   return {a: toTorch(a), b: reshape(turned, [...turned.shape, ...a.shape.slice(2).map(() => 1)])};
 }
@@ -58,7 +58,7 @@ export function toTorchUpdate({a, b}: Pick<LayerUpdate, 'a' | 'b'>): Pick<TorchU
  * The update with a rank of at most min(fan-in, fan-out), which is all that a weight can hold: `A·B` is `(A·B)·I`, or
  * `I·(A·B)`. What it computes stays the same, and so does its scaling.
  */
-export function withinLimit(update: LayerUpdate): LayerUpdate {
+export function withinRankLimit(update: TfjsUpdate): TfjsUpdate {
   const {a, b, strength} = update;
   const [rank = 1, ...outAxes] = b.shape;
   const space = a.shape.slice(0, -1);
@@ -80,7 +80,7 @@ export function withinLimit(update: LayerUpdate): LayerUpdate {
  * `[kh, kw, in, multiplier]`, `A`: `[kh, kw, rank]`, `B`: `[rank, in, multiplier]`. `undefined` if it mixes channels,
  * which no depthwise kernel does.
  */
-export function asDepthwise({a, b, strength}: LayerUpdate): LayerUpdate | undefined {
+export function asDepthwise({a, b, strength}: TfjsUpdate): TfjsUpdate | undefined {
   const [kh = 1, kw = 1, channels = 1, rank = 1] = a.shape;
   const [, out = 1] = b.shape;
   const multiplier = out / channels;
@@ -120,7 +120,7 @@ export function asDepthwise({a, b, strength}: LayerUpdate): LayerUpdate | undefi
  * An update of a depthwise kernel, as PEFT stores that of a grouped convolution with as many groups as channels: a rank
  * for each group, which reads the one channel of it.
  */
-export function depthwiseUpdateToTorch({a, b, strength}: LayerUpdate): TorchUpdate {
+export function depthwiseUpdateToTorch({a, b, strength}: TfjsUpdate): TorchUpdate {
   const [kh = 1, kw = 1, rank = 1] = a.shape;
   const [, channels = 1, multiplier = 1] = b.shape;
   const out = channels * multiplier;

@@ -37,7 +37,7 @@ export function rewire(model: tf.LayersModel, {replace, transfer}: Rewiring): tf
       (layer, name) => !isWrapper(layer) || name.startsWith(ORIGINAL),
       () => rebuild(model, config),
     );
-    pair(model, rebuilt, (layer, replacement) => {
+    forEachPair(model, rebuilt, (layer, replacement) => {
       const site = sites.get(layer);
       if (site !== undefined) {
         completeCopy(site, replacement);
@@ -119,7 +119,7 @@ function checkRegistered(entries: readonly LayerEntry[]): void {
 }
 
 /** Walks two models of the same form together. Their layers stand in the same order, which follows from the graph. */
-function pair(
+function forEachPair(
   old: tf.layers.Layer,
   rebuilt: tf.layers.Layer,
   visit: (old: tf.layers.Layer, rebuilt: tf.layers.Layer) => void,
@@ -136,7 +136,7 @@ function pair(
         'config.',
     );
   }
-  children.forEach((child, i) => pair(child, counterparts[i] as tf.layers.Layer, visit));
+  children.forEach((child, i) => forEachPair(child, counterparts[i] as tf.layers.Layer, visit));
 }
 
 /** Of which classes a warning has said what their configs forget. */

@@ -105,7 +105,7 @@ export function containersOf(model: tf.LayersModel): [path: string, container: t
 }
 
 /** A call of a layer in the graph of a model. */
-export interface GraphNode {
+export interface LayerCall {
   outboundLayer: tf.layers.Layer;
   inputTensors: tf.SymbolicTensor[];
   outputTensors: tf.SymbolicTensor[];
@@ -113,11 +113,11 @@ export interface GraphNode {
 }
 
 /** The calls in a model, in an order in which each comes after those that it depends on. */
-export function nodesOf(model: tf.LayersModel): GraphNode[] {
+export function callsOf(model: tf.LayersModel): LayerCall[] {
   if (!model.built) {
     model.countParams(); // a Sequential lays out its graph when it is first used
   }
-  const {nodesByDepth} = fieldsOf<{nodesByDepth: Record<string, GraphNode[]>}>(model);
+  const {nodesByDepth} = fieldsOf<{nodesByDepth: Record<string, LayerCall[]>}>(model);
   return Object.keys(nodesByDepth)
     .sort((one, other) => Number(other) - Number(one))
     .flatMap(depth => nodesByDepth[depth] ?? [])

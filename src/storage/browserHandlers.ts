@@ -31,11 +31,11 @@ export function downloadHandler(name: string): tf.io.IOHandler {
 // handler of tfjs find what is saved here. That one saves in two transactions and takes a save for done before they
 // are: one that fails may then be told as a success, leave half of an entry, or never settle.
 const DATABASE = 'tensorflowjs';
-const VERSION = 1;
+const DATABASE_VERSION = 1;
 const MODELS = 'models_store';
 const INFOS = 'model_info_store';
 
-interface Entry {
+interface StoredModel {
   modelPath: string;
   modelArtifacts: tf.io.ModelArtifacts;
   modelArtifactsInfo: tf.io.ModelArtifactsInfo;
@@ -53,7 +53,7 @@ export function indexedDBHandler(path: string): tf.io.IOHandler {
       const weightData = tf.io.CompositeArrayBuffer.join(artifacts.weightData);
       const modelArtifacts = {...artifacts, weightData};
       const modelArtifactsInfo = tf.io.getModelArtifactsInfoForJSON(modelArtifacts);
-      const entry: Entry = {modelPath: path, modelArtifacts, modelArtifactsInfo};
+      const entry: StoredModel = {modelPath: path, modelArtifacts, modelArtifactsInfo};
       try {
         await transact('readwrite', transaction => {
           transaction.objectStore(INFOS).put({modelPath: path, modelArtifactsInfo});
@@ -68,7 +68,7 @@ export function indexedDBHandler(path: string): tf.io.IOHandler {
       return {modelArtifactsInfo};
     },
     async load() {
-      let entry: Entry | undefined;
+      let entry: StoredModel | undefined;
       try {
         entry = (await transact('readonly', transaction => transaction.objectStore(MODELS).get(path))) as typeof entry;
       } catch (error) {
@@ -106,7 +106,7 @@ async function transact(mode: IDBTransactionMode, work: (transaction: IDBTransac
 
 function openDatabase(): Promise<IDBDatabase> {
   return new Promise((resolve, reject) => {
-    const request = indexedDB.open(DATABASE, VERSION);
+    const request = indexedDB.open(DATABASE, DATABASE_VERSION);
     request.onupgradeneeded = () => {
       request.result.createObjectStore(MODELS, {keyPath: 'modelPath'});
       request.result.createObjectStore(INFOS, {keyPath: 'modelPath'});

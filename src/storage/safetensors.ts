@@ -22,7 +22,8 @@ export interface SafetensorsOptions {
 }
 
 const TYPES: Readonly<Record<StoredType, FloatType>> = {float32: 'F32', float16: 'F16', bfloat16: 'BF16'};
-const FORMAT = 'tfjs-lora-adapter';
+/** What files of adapters call their format. */
+export const FORMAT = 'tfjs-lora-adapter';
 const VERSION = '1';
 
 /**

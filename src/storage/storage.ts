@@ -4,14 +4,13 @@ import {checkAdapter, checkAdapterConfig} from '../adapter/checkAdapter';
 import {asLoRAError, checkOptions, faultLines, LoRAError, show} from '../errors';
 import {checkLimits, type LoadOptions, tooLarge, unlessAborted} from './limits';
 import {checkPlace, findHandler, isFetched, isSafetensors} from './places';
-import {fromSafetensors, readAdapter, readValues, type SafetensorsOptions, toSafetensors} from './safetensors';
+import {FORMAT, fromSafetensors, readAdapter, readValues, type SafetensorsOptions, toSafetensors} from './safetensors';
 import {limitedFetch} from './sources';
 import {packShared, unpackShared, withoutParts} from './sharedTensors';
 import {bytesOfSpecs, isSpec} from './weightBytes';
 
 /** Marks a file as an adapter, where the file of a model holds its topology. */
 const CLASS_NAME = 'LoRAAdapter';
-const FORMAT = 'tfjs-lora-adapter';
 const VERSION = 1;
 
 /** How an adapter is saved. */

@@ -1,5 +1,5 @@
 import type {HubConfig} from './hubConfig';
-import type {ActivationName, Net, Value} from './net';
+import type {ActivationName, Net, NetTensor} from './net';
 
 /** What a model gives: its states, class scores of a text, or scores of the next token at each place. */
 export type Head = 'none' | 'classes' | 'tokens';
@@ -20,10 +20,10 @@ export interface Purpose {
 }
 
 /** The inputs of a model. */
-export interface Inputs {
-  ids: Value;
-  mask: Value;
-  types: Value;
+export interface ModelInputs {
+  ids: NetTensor;
+  mask: NetTensor;
+  types: NetTensor;
 }
 
 /** A family of models. */
@@ -44,11 +44,11 @@ export interface Architecture {
   /** The most places that a text can have. */
   places(config: HubConfig): number;
   /** Reads the config and adds the layers. */
-  build(net: Net, config: HubConfig, inputs: Inputs, purpose: Purpose): Value;
+  build(net: Net, config: HubConfig, inputs: ModelInputs, purpose: Purpose): NetTensor;
 }
 
 /** The activations that configs name. */
-export const ACTIVATIONS: Readonly<Record<string, ActivationName>> = {
+export const HUB_ACTIVATIONS: Readonly<Record<string, ActivationName>> = {
   gelu: 'gelu',
   gelu_new: 'gelu_tanh',
   gelu_pytorch_tanh: 'gelu_tanh',
@@ -59,6 +59,6 @@ export const ACTIVATIONS: Readonly<Record<string, ActivationName>> = {
 };
 
 /** Joins the parts of a layer's name. */
-export function named(...parts: (string | number)[]): string {
+export function nameOf(...parts: (string | number)[]): string {
   return parts.filter(part => part !== '').join('/');
 }

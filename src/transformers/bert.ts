@@ -1,6 +1,6 @@
-import {ACTIVATIONS, type Architecture, type Inputs, named, type Purpose} from './architecture';
+import {HUB_ACTIVATIONS, type Architecture, type ModelInputs, nameOf, type Purpose} from './architecture';
 import type {HubConfig} from './hubConfig';
-import type {Net, Value} from './net';
+import type {Net, NetTensor} from './net';
 
 /** What differs between BERT and RoBERTa. */
 interface Variant {
@@ -9,7 +9,7 @@ interface Variant {
   /** The token that fills up, where places count from the row behind it and leave it out. */
   padding(config: HubConfig): number | undefined;
   /** The head for classes, over the states. */
-  classify(net: Net, states: Value, root: string, width: number, purpose: Purpose & {deviation: number}): Value;
+  classify(net: Net, states: NetTensor, root: string, width: number, purpose: Purpose & {deviation: number}): NetTensor;
 }
 
 /** Encoders whose normalizations follow the sums, as those of BERT. (Devlin et al., arXiv 1810.04805.) */
@@ -25,12 +25,18 @@ function encoder(variant: Variant): Architecture {
   };
 }
 
-function build(variant: Variant, net: Net, config: HubConfig, {ids, mask, types}: Inputs, purpose: Purpose): Value {
+function build(
+  variant: Variant,
+  net: Net,
+  config: HubConfig,
+  {ids, mask, types}: ModelInputs,
+  purpose: Purpose,
+): NetTensor {
   const width = config.count('hidden_size');
   const heads = config.count('num_attention_heads');
   const inner = config.count('intermediate_size');
   const epsilon = config.number('layer_norm_eps', 1e-12);
-  const activation = config.choice('hidden_act', ACTIVATIONS, 'gelu');
+  const activation = config.choice('hidden_act', HUB_ACTIVATIONS, 'gelu');
   config.expect('position_embedding_type', 'absolute', null);
   config.expect('is_decoder', false);
   config.expect('add_cross_attention', false);
@@ -38,32 +44,32 @@ function build(variant: Variant, net: Net, config: HubConfig, {ids, mask, types}
     config.fault(`hidden_size ${width} is no multiple of num_attention_heads ${heads}.`);
   }
   const root = purpose.head === 'none' ? '' : variant.prefix;
-  const embeddings = named(root, 'embeddings');
-  let x = net.embedding(named(embeddings, 'word_embeddings'), config.count('vocab_size'), width, ids);
+  const embeddings = nameOf(root, 'embeddings');
+  let x = net.embedding(nameOf(embeddings, 'word_embeddings'), config.count('vocab_size'), width, ids);
   const typeInputs = purpose.tokenTypes ? [x, types] : [x];
-  x = net.types(named(embeddings, 'token_type_embeddings'), config.count('type_vocab_size', 2), width, typeInputs);
+  x = net.types(nameOf(embeddings, 'token_type_embeddings'), config.count('type_vocab_size', 2), width, typeInputs);
   const places = config.count('max_position_embeddings');
   const padding = variant.padding(config);
   const placed = padding === undefined ? [x] : [x, ids];
-  x = net.positions(named(embeddings, 'position_embeddings'), {rows: places, width, padding}, placed);
-  x = net.layerNorm(named(embeddings, 'LayerNorm'), width, epsilon, [x]);
+  x = net.positions(nameOf(embeddings, 'position_embeddings'), {rows: places, width, padding}, placed);
+  x = net.layerNorm(nameOf(embeddings, 'LayerNorm'), width, epsilon, [x]);
   const count = config.count('num_hidden_layers');
   for (let i = 0; i < count; i++) {
-    const layer = named(root, 'encoder/layer', i);
+    const layer = nameOf(root, 'encoder/layer', i);
     x = net.block({name: `${layer}/block`, index: i, count}, [x, mask], ([input = null, seen = null]) => {
-      const self = named(layer, 'attention/self');
-      const [q, k, v] = ['query', 'key', 'value'].map(name => net.dense(named(self, name), [width, width], input)) as [
-        Value,
-        Value,
-        Value,
+      const self = nameOf(layer, 'attention/self');
+      const [q, k, v] = ['query', 'key', 'value'].map(name => net.dense(nameOf(self, name), [width, width], input)) as [
+        NetTensor,
+        NetTensor,
+        NetTensor,
       ];
       const attended = net.attention(self, [q, k, v, seen], {heads});
-      const projected = net.dense(named(layer, 'attention/output/dense'), [width, width], attended);
-      const middle = net.layerNorm(named(layer, 'attention/output/LayerNorm'), width, epsilon, [projected, input]);
-      const wide = net.dense(named(layer, 'intermediate/dense'), [width, inner], middle);
-      const active = net.activation(named(layer, 'intermediate/intermediate_act_fn'), activation, wide);
-      const narrow = net.dense(named(layer, 'output/dense'), [inner, width], active);
-      return net.layerNorm(named(layer, 'output/LayerNorm'), width, epsilon, [narrow, middle]);
+      const projected = net.dense(nameOf(layer, 'attention/output/dense'), [width, width], attended);
+      const middle = net.layerNorm(nameOf(layer, 'attention/output/LayerNorm'), width, epsilon, [projected, input]);
+      const wide = net.dense(nameOf(layer, 'intermediate/dense'), [width, inner], middle);
+      const active = net.activation(nameOf(layer, 'intermediate/intermediate_act_fn'), activation, wide);
+      const narrow = net.dense(nameOf(layer, 'output/dense'), [inner, width], active);
+      return net.layerNorm(nameOf(layer, 'output/LayerNorm'), width, epsilon, [narrow, middle]);
     });
   }
   const deviation = config.number('initializer_range', 0.02, 1);
@@ -86,12 +92,12 @@ function offsetOf(padding: number | undefined): number {
 }
 
 /** BERT's own: the state of the first token through a layer with tanh. */
-function pooler(net: Net, states: Value, root: string, width: number): Value {
-  const first = net.pool(named(root, 'pooler/first'), 'first', [states]);
+function pooler(net: Net, states: NetTensor, root: string, width: number): NetTensor {
+  const first = net.pool(nameOf(root, 'pooler/first'), 'first', [states]);
   return net.activation(
-    named(root, 'pooler/activation'),
+    nameOf(root, 'pooler/activation'),
     'tanh',
-    net.dense(named(root, 'pooler/dense'), [width, width], first),
+    net.dense(nameOf(root, 'pooler/dense'), [width, width], first),
   );
 }
 

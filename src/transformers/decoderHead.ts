@@ -1,12 +1,12 @@
-import type {Inputs, Purpose} from './architecture';
+import type {ModelInputs, Purpose} from './architecture';
 import type {HubConfig} from './hubConfig';
-import type {Net, Value} from './net';
+import type {Net, NetTensor} from './net';
 
 /** What follows the last normalization of a decoder. */
 export function decoderHead(
   net: Net,
   config: HubConfig,
-  {states, ids, mask}: Pick<Inputs, 'ids' | 'mask'> & {states: Value},
+  {states, ids, mask}: Pick<ModelInputs, 'ids' | 'mask'> & {states: NetTensor},
   {
     head,
     pooling,
@@ -17,7 +17,7 @@ export function decoderHead(
     words,
     isTied,
   }: Purpose & {width: number; vocabulary: number; words: string; isTied: boolean},
-): Value {
+): NetTensor {
   // Parts of larger models: transformers would read the numbers of the part.
   for (const part of ['text_config', 'text_encoder', 'decoder', 'generator']) {
     config.expect(part, null);
@@ -47,8 +47,8 @@ export function decoderHead(
 function lastState(
   net: Net,
   config: HubConfig,
-  {states, ids, mask}: Pick<Inputs, 'ids' | 'mask'> & {states: Value},
-): Value {
+  {states, ids, mask}: Pick<ModelInputs, 'ids' | 'mask'> & {states: NetTensor},
+): NetTensor {
   return (config.get('pad_token_id') ?? null) === null
     ? net.pool('last', 'last', [states, mask])
     : net.pool('last', 'last', [states, mask, ids], config.index('pad_token_id', {below: 'vocab_size'}));

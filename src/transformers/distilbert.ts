@@ -1,5 +1,5 @@
-import {ACTIVATIONS, type Architecture, named} from './architecture';
-import type {Value} from './net';
+import {HUB_ACTIVATIONS, type Architecture, nameOf} from './architecture';
+import type {NetTensor} from './net';
 
 /** DistilBERT: BERT without types of tokens and without a pooler. (Sanh et al., arXiv 1910.01108.) */
 export const distilbert: Architecture = {
@@ -14,31 +14,31 @@ export const distilbert: Architecture = {
     const heads = config.count('n_heads');
     const inner = config.count('hidden_dim');
     const epsilon = 1e-12;
-    const activation = config.choice('activation', ACTIVATIONS, 'gelu');
+    const activation = config.choice('activation', HUB_ACTIVATIONS, 'gelu');
     if (width % heads !== 0) {
       config.fault(`dim ${width} is no multiple of n_heads ${heads}.`);
     }
     const root = head === 'none' ? '' : 'distilbert';
-    const embeddings = named(root, 'embeddings');
-    let x = net.embedding(named(embeddings, 'word_embeddings'), config.count('vocab_size'), width, ids);
+    const embeddings = nameOf(root, 'embeddings');
+    let x = net.embedding(nameOf(embeddings, 'word_embeddings'), config.count('vocab_size'), width, ids);
     const places = config.count('max_position_embeddings');
-    x = net.positions(named(embeddings, 'position_embeddings'), {rows: places, width}, [x]);
-    x = net.layerNorm(named(embeddings, 'LayerNorm'), width, epsilon, [x]);
+    x = net.positions(nameOf(embeddings, 'position_embeddings'), {rows: places, width}, [x]);
+    x = net.layerNorm(nameOf(embeddings, 'LayerNorm'), width, epsilon, [x]);
     const count = config.count('n_layers');
     for (let i = 0; i < count; i++) {
-      const layer = named(root, 'transformer/layer', i);
+      const layer = nameOf(root, 'transformer/layer', i);
       x = net.block({name: `${layer}/block`, index: i, count}, [x, mask], ([input = null, seen = null]) => {
-        const self = named(layer, 'attention');
+        const self = nameOf(layer, 'attention');
         const [q, k, v] = ['q_lin', 'k_lin', 'v_lin'].map(name =>
-          net.dense(named(self, name), [width, width], input),
-        ) as [Value, Value, Value];
+          net.dense(nameOf(self, name), [width, width], input),
+        ) as [NetTensor, NetTensor, NetTensor];
         const attended = net.attention(self, [q, k, v, seen], {heads});
-        const projected = net.dense(named(self, 'out_lin'), [width, width], attended);
-        const middle = net.layerNorm(named(layer, 'sa_layer_norm'), width, epsilon, [projected, input]);
-        const wide = net.dense(named(layer, 'ffn/lin1'), [width, inner], middle);
-        const active = net.activation(named(layer, 'ffn/activation'), activation, wide);
-        const narrow = net.dense(named(layer, 'ffn/lin2'), [inner, width], active);
-        return net.layerNorm(named(layer, 'output_layer_norm'), width, epsilon, [narrow, middle]);
+        const projected = net.dense(nameOf(self, 'out_lin'), [width, width], attended);
+        const middle = net.layerNorm(nameOf(layer, 'sa_layer_norm'), width, epsilon, [projected, input]);
+        const wide = net.dense(nameOf(layer, 'ffn/lin1'), [width, inner], middle);
+        const active = net.activation(nameOf(layer, 'ffn/activation'), activation, wide);
+        const narrow = net.dense(nameOf(layer, 'ffn/lin2'), [inner, width], active);
+        return net.layerNorm(nameOf(layer, 'output_layer_norm'), width, epsilon, [narrow, middle]);
       });
     }
     const deviation = config.number('initializer_range', 0.02, 1);

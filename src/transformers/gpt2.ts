@@ -1,4 +1,4 @@
-import {ACTIVATIONS, type Architecture, named} from './architecture';
+import {HUB_ACTIVATIONS, type Architecture, nameOf} from './architecture';
 import {decoderHead} from './decoderHead';
 
 /**
@@ -22,7 +22,7 @@ export const gpt2: Architecture = {
     const heads = config.count('n_head');
     const inner = config.countOr('n_inner', 4 * width);
     const epsilon = config.number('layer_norm_epsilon', 1e-5);
-    const activation = config.choice('activation_function', ACTIVATIONS, 'gelu_new');
+    const activation = config.choice('activation_function', HUB_ACTIVATIONS, 'gelu_new');
     const causal = config.flag('is_causal', true);
     const scale = config.flag('scale_attn_weights', true) ? 1 / Math.sqrt(width / heads) : 1;
     const scalesByBlock = config.flag('scale_attn_by_inverse_layer_idx', false);
@@ -31,29 +31,29 @@ export const gpt2: Architecture = {
       config.fault(`n_embd ${width} is no multiple of n_head ${heads}.`);
     }
     const root = purpose.head === 'none' ? '' : 'transformer';
-    const words = named(root, 'wte');
+    const words = nameOf(root, 'wte');
     const vocabulary = config.count('vocab_size');
     let x = net.embedding(words, vocabulary, width, ids);
-    x = net.positions(named(root, 'wpe'), {rows: config.count('n_positions', 1024), width}, [x]);
+    x = net.positions(nameOf(root, 'wpe'), {rows: config.count('n_positions', 1024), width}, [x]);
     const stored = {conv1d: true};
     const count = config.count('n_layer');
     for (let i = 0; i < count; i++) {
-      const layer = named(root, 'h', i);
+      const layer = nameOf(root, 'h', i);
       x = net.block({name: `${layer}/block`, index: i, count}, [x, mask], ([input = null, seen = null]) => {
-        const first = net.layerNorm(named(layer, 'ln_1'), width, epsilon, [input]);
-        const packed = net.dense(named(layer, 'attn/c_attn'), [width, 3 * width], first, stored);
+        const first = net.layerNorm(nameOf(layer, 'ln_1'), width, epsilon, [input]);
+        const packed = net.dense(nameOf(layer, 'attn/c_attn'), [width, 3 * width], first, stored);
         const settings = {heads, causal, packed: true, scale: scalesByBlock ? scale / (i + 1) : scale};
-        const attended = net.attention(named(layer, 'attn'), [packed, seen], settings);
-        const projected = net.dense(named(layer, 'attn/c_proj'), [width, width], attended, stored);
-        const middle = net.add(named(layer, 'attn/sum'), [input, projected]);
-        const second = net.layerNorm(named(layer, 'ln_2'), width, epsilon, [middle]);
-        const wide = net.dense(named(layer, 'mlp/c_fc'), [width, inner], second, stored);
-        const active = net.activation(named(layer, 'mlp/act'), activation, wide);
-        const narrow = net.dense(named(layer, 'mlp/c_proj'), [inner, width], active, stored);
-        return net.add(named(layer, 'mlp/sum'), [middle, narrow]);
+        const attended = net.attention(nameOf(layer, 'attn'), [packed, seen], settings);
+        const projected = net.dense(nameOf(layer, 'attn/c_proj'), [width, width], attended, stored);
+        const middle = net.add(nameOf(layer, 'attn/sum'), [input, projected]);
+        const second = net.layerNorm(nameOf(layer, 'ln_2'), width, epsilon, [middle]);
+        const wide = net.dense(nameOf(layer, 'mlp/c_fc'), [width, inner], second, stored);
+        const active = net.activation(nameOf(layer, 'mlp/act'), activation, wide);
+        const narrow = net.dense(nameOf(layer, 'mlp/c_proj'), [inner, width], active, stored);
+        return net.add(nameOf(layer, 'mlp/sum'), [middle, narrow]);
       });
     }
-    x = net.layerNorm(named(root, 'ln_f'), width, epsilon, [x]);
+    x = net.layerNorm(nameOf(root, 'ln_f'), width, epsilon, [x]);
     return decoderHead(net, config, {states: x, ids, mask}, {...purpose, width, vocabulary, words, isTied: true});
   },
 };

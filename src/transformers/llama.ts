@@ -1,9 +1,9 @@
-import {type Architecture, named} from './architecture';
+import {type Architecture, nameOf} from './architecture';
 import {decoderHead} from './decoderHead';
 import {rotaryOf} from './llamaRotary';
-import type {Value} from './net';
+import type {NetTensor} from './net';
 
-const GATES = {silu: 'silu', swish: 'silu', gelu: 'gelu', gelu_pytorch_tanh: 'gelu_tanh'} as const;
+const LLAMA_GATES = {silu: 'silu', swish: 'silu', gelu: 'gelu', gelu_pytorch_tanh: 'gelu_tanh'} as const;
 
 /**
  * Llama: normalizations by the root mean square, rotary places, shared keys and values, gated feed-forward. (Touvron et
@@ -23,7 +23,7 @@ export const llama: Architecture = {
     const size = config.countOr('head_dim', Math.floor(width / heads));
     const inner = config.count('intermediate_size');
     const epsilon = config.number('rms_norm_eps', 1e-6);
-    const gate = config.choice<(typeof GATES)[keyof typeof GATES]>('hidden_act', GATES, 'silu');
+    const gate = config.choice<(typeof LLAMA_GATES)[keyof typeof LLAMA_GATES]>('hidden_act', LLAMA_GATES, 'silu');
     const bias = config.flag('attention_bias', false);
     const wideBias = {bias: config.flag('mlp_bias', false)};
     const causal = config.flag('is_causal', true);
@@ -36,30 +36,30 @@ export const llama: Architecture = {
     // As long as the sizes are not compared with those of the files, no table is made by them.
     const rotary = rotaryOf(config, net.isPlan ? 2 : size);
     const root = purpose.head === 'none' ? '' : 'model';
-    const words = named(root, 'embed_tokens');
+    const words = nameOf(root, 'embed_tokens');
     const vocabulary = config.count('vocab_size');
     let x = net.embedding(words, vocabulary, width, ids);
     const count = config.count('num_hidden_layers');
     for (let i = 0; i < count; i++) {
-      const layer = named(root, 'layers', i);
+      const layer = nameOf(root, 'layers', i);
       x = net.block({name: `${layer}/block`, index: i, count}, [x, mask], ([input = null, seen = null]) => {
-        const first = net.rmsNorm(named(layer, 'input_layernorm'), width, epsilon, [input]);
-        const self = named(layer, 'self_attn');
-        const project = (name: string, number: number): Value =>
-          net.dense(named(self, name), [width, number * size], first, {bias});
+        const first = net.rmsNorm(nameOf(layer, 'input_layernorm'), width, epsilon, [input]);
+        const self = nameOf(layer, 'self_attn');
+        const project = (name: string, number: number): NetTensor =>
+          net.dense(nameOf(self, name), [width, number * size], first, {bias});
         const inputs = [project('q_proj', heads), project('k_proj', keyValueHeads), project('v_proj', keyValueHeads)];
         const attended = net.attention(self, [...inputs, seen], {heads, keyValueHeads, causal, rotary});
-        const projected = net.dense(named(self, 'o_proj'), [heads * size, width], attended, {bias});
-        const middle = net.add(named(self, 'sum'), [input, projected]);
-        const second = net.rmsNorm(named(layer, 'post_attention_layernorm'), width, epsilon, [middle]);
-        const mlp = named(layer, 'mlp');
-        const up = ['gate_proj', 'up_proj'].map(name => net.dense(named(mlp, name), [width, inner], second, wideBias));
-        const gated = net.gate(named(mlp, 'act_fn'), gate, up as [Value, Value]);
-        const narrow = net.dense(named(mlp, 'down_proj'), [inner, width], gated, wideBias);
-        return net.add(named(mlp, 'sum'), [middle, narrow]);
+        const projected = net.dense(nameOf(self, 'o_proj'), [heads * size, width], attended, {bias});
+        const middle = net.add(nameOf(self, 'sum'), [input, projected]);
+        const second = net.rmsNorm(nameOf(layer, 'post_attention_layernorm'), width, epsilon, [middle]);
+        const mlp = nameOf(layer, 'mlp');
+        const up = ['gate_proj', 'up_proj'].map(name => net.dense(nameOf(mlp, name), [width, inner], second, wideBias));
+        const gated = net.gate(nameOf(mlp, 'act_fn'), gate, up as [NetTensor, NetTensor]);
+        const narrow = net.dense(nameOf(mlp, 'down_proj'), [inner, width], gated, wideBias);
+        return net.add(nameOf(mlp, 'sum'), [middle, narrow]);
       });
     }
-    x = net.rmsNorm(named(root, 'norm'), width, epsilon, [x]);
+    x = net.rmsNorm(nameOf(root, 'norm'), width, epsilon, [x]);
     return decoderHead(net, config, {states: x, ids, mask}, {...purpose, width, vocabulary, words, isTied: false});
   },
 };

@@ -1,5 +1,5 @@
 import {kindOf, show} from '../errors';
-import type {Rotary} from './layers/rotaryAngles';
+import {frequenciesOf, type Rotary} from './layers/rotaryAngles';
 import type {HubConfig} from './hubConfig';
 
 /** How the angles of places are stretched beyond those of the training, as a config says it. */
@@ -7,10 +7,10 @@ type Scaling = Readonly<Record<string, unknown>>;
 
 /** The angles of a Llama-like model, of heads of `size` numbers, as transformers reads them. */
 export function rotaryOf(config: HubConfig, size: number): Rotary {
-  const scaling = scalingOf(config);
+  const scaling = scalingFieldsOf(config);
   const base = positive(config, 'rope_theta', scaling.rope_theta, config.get('rope_theta'), 10_000);
   const {fround} = Math;
-  const plain = Array.from({length: Math.floor(size / 2)}, (_, j) => fround(1 / fround(base ** ((2 * j) / size))));
+  const plain = frequenciesOf({base}, size);
   const kind = firstOf(scaling.rope_type, scaling.type, 'default');
   const factor = () => positive(config, 'factor of the rotary scaling', scaling.factor);
   if (kind !== 'default' && (scaling.partial_rotary_factor ?? config.get('partial_rotary_factor') ?? 1) !== 1) {
@@ -37,7 +37,7 @@ export function rotaryOf(config: HubConfig, size: number): Rotary {
  * What a config says of the scaling. If both fields say something, the older one counts, and the other is not looked
  * at.
  */
-function scalingOf(config: HubConfig): Scaling {
+function scalingFieldsOf(config: HubConfig): Scaling {
   const isEmpty = (value: unknown) =>
     value == null || (typeof value === 'object' && !Array.isArray(value) && Object.keys(value).length === 0);
   const name = ['rope_scaling', 'rope_parameters'].find(each => !isEmpty(config.get(each)));
@@ -66,7 +66,7 @@ function boundsOf(config: HubConfig, scaling: Scaling): Omit<Stretch, 'factor'> 
   return {low, high, places};
 }
 
-/** The first value that a config gives, which must be a positive number. \`null\` is given, and no number. */
+/** The first value that a config gives, which must be a positive number. `null` is given, and no number. */
 function positive(config: HubConfig, name: string, ...values: unknown[]): number {
   const value = firstOf(...values);
   if (typeof value !== 'number' || !(Math.fround(value) > 0 && Math.fround(value) < Infinity)) {

@@ -8,7 +8,7 @@ import {FusedLayerNormalization, RMSNormalization} from './layers/rowNormalizati
 import {type PoolingMode, SequencePooling} from './layers/sequencePooling';
 
 /** A tensor of the graph. It is missing while a model is only planned. */
-export type Value = tf.SymbolicTensor | null;
+export type NetTensor = tf.SymbolicTensor | null;
 
 /** A weight of a model, and where it stands in a file of the hub. */
 export interface Expected {
@@ -62,11 +62,11 @@ export class Net {
     return new Net(false, checkpoint);
   }
 
-  input(name: string): Value {
+  input(name: string): NetTensor {
     return this.isPlan ? null : tf.input({shape: [null], dtype: 'int32', name});
   }
 
-  embedding(name: string, rows: number, width: number, ids: Value): Value {
+  embedding(name: string, rows: number, width: number, ids: NetTensor): NetTensor {
     this.expect(name, 'weight', [rows, width], 'embeddings');
     return this.apply(name, [ids], () => tf.layers.embedding({inputDim: rows, outputDim: width, name}));
   }
@@ -75,30 +75,30 @@ export class Net {
   positions(
     name: string,
     {rows, width, padding}: {rows: number; width: number; padding?: number | undefined},
-    inputs: Value[],
-  ): Value {
+    inputs: NetTensor[],
+  ): NetTensor {
     this.expect(name, 'weight', [rows, width], 'embeddings');
     const start = padding === undefined ? {} : {padding, offset: padding + 1};
     return this.apply(name, inputs, () => new PositionEmbedding({rows, ...start, name}));
   }
 
-  types(name: string, rows: number, width: number, inputs: Value[]): Value {
+  types(name: string, rows: number, width: number, inputs: NetTensor[]): NetTensor {
     this.expect(name, 'weight', [rows, width], 'embeddings');
     return this.apply(name, inputs, () => new TypeEmbedding({rows, name}));
   }
 
-  layerNorm(name: string, width: number, epsilon: number, inputs: Value[]): Value {
+  layerNorm(name: string, width: number, epsilon: number, inputs: NetTensor[]): NetTensor {
     this.expect(name, 'weight', [width], 'gamma');
     this.expect(name, 'bias', [width], 'beta');
     return this.apply(name, inputs, () => new FusedLayerNormalization({epsilon, name}));
   }
 
-  rmsNorm(name: string, width: number, epsilon: number, inputs: Value[]): Value {
+  rmsNorm(name: string, width: number, epsilon: number, inputs: NetTensor[]): NetTensor {
     this.expect(name, 'weight', [width], 'gamma');
     return this.apply(name, inputs, () => new RMSNormalization({epsilon, name}));
   }
 
-  dense(name: string, [from, to]: [from: number, to: number], x: Value, options: DenseOptions = {}): Value {
+  dense(name: string, [from, to]: [from: number, to: number], x: NetTensor, options: DenseOptions = {}): NetTensor {
     const {bias = true, conv1d = false, fresh, orElse} = options;
     if (fresh === undefined) {
       const shape = conv1d ? [from, to] : [to, from];
@@ -115,11 +115,11 @@ export class Net {
     return this.apply(name, [x], make, fresh === undefined);
   }
 
-  attention(name: string, inputs: Value[], args: AttentionArgs): Value {
+  attention(name: string, inputs: NetTensor[], args: AttentionArgs): NetTensor {
     return this.apply(name, inputs, () => new Attention({...args, name}));
   }
 
-  activation(name: string, kind: ActivationName, x: Value): Value {
+  activation(name: string, kind: ActivationName, x: NetTensor): NetTensor {
     return this.apply(name, [x], () => {
       switch (kind) {
         case 'gelu':
@@ -135,17 +135,17 @@ export class Net {
     });
   }
 
-  gate(name: string, kind: 'silu' | 'gelu' | 'gelu_tanh', inputs: [gate: Value, up: Value]): Value {
+  gate(name: string, kind: 'silu' | 'gelu' | 'gelu_tanh', inputs: [gate: NetTensor, up: NetTensor]): NetTensor {
     const args = kind === 'silu' ? {} : {activation: 'gelu' as const, approximate: kind === 'gelu_tanh'};
     return this.apply(name, inputs, () => new GatedActivation({...args, name}));
   }
 
-  add(name: string, inputs: [Value, Value]): Value {
+  add(name: string, inputs: [NetTensor, NetTensor]): NetTensor {
     return this.apply(name, inputs, () => tf.layers.add({name}));
   }
 
   /** Inputs are the states and a mask, and with `padding` the tokens. */
-  pool(name: string, mode: PoolingMode, inputs: Value[], padding?: number): Value {
+  pool(name: string, mode: PoolingMode, inputs: NetTensor[], padding?: number): NetTensor {
     const args = padding === undefined ? {} : {padding};
     return this.apply(name, inputs, () => new SequencePooling({mode, ...args, name}));
   }
@@ -157,9 +157,9 @@ export class Net {
    */
   block(
     {name, index, count}: {name: string; index: number; count: number},
-    inputs: Value[],
-    part: (inputs: Value[]) => Value,
-  ): Value {
+    inputs: NetTensor[],
+    part: (inputs: NetTensor[]) => NetTensor,
+  ): NetTensor {
     if (!this.checkpoint || index >= count - Math.floor(count / 4)) {
       return part(inputs);
     }
@@ -181,7 +181,7 @@ export class Net {
     this.expected.push({fileName: `${layer.replaceAll('/', '.')}.${torchName}`, orElse, shape, layer, weight, turned});
   }
 
-  private apply(name: string, inputs: Value[], make: () => tf.layers.Layer, fromFile = true): Value {
+  private apply(name: string, inputs: NetTensor[], make: () => tf.layers.Layer, fromFile = true): NetTensor {
     if (this.isPlan) {
       return null;
     }

@@ -1,14 +1,11 @@
-import {mkdirSync, readFileSync, statSync} from 'node:fs';
-import type {Server} from 'node:http';
+import {readFileSync, statSync} from 'node:fs';
 import {join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
-import type {Browser} from 'playwright-core';
 import {numbers} from '../helpers';
 import {DigitPage, type DroppedFile} from './digitPage';
-import {buildSite, describeInBrowser, launchBrowser, longestTask, serveSite} from './site';
+import {describeInBrowser, longestTask, openSite} from './site';
 
 const EXAMPLE = join(__dirname, '../../examples/browser');
-const SCREENSHOTS = join(EXAMPLE, 'output/screenshots');
 const PIXELS = 28 * 28;
 /** Images of each digit in the page to train on; the first that it holds out comes next. */
 const TRAINING = 100;
@@ -28,21 +25,7 @@ test('the pretrained model that comes with the page has less than 400 kB', () =>
 });
 
 describeInBrowser('the page that teaches a digit reader', () => {
-  let browser: Browser;
-  let server: Server;
-  let url: string;
-
-  beforeAll(async () => {
-    buildSite('browser');
-    ({url, server} = await serveSite('browser'));
-    browser = await launchBrowser();
-    mkdirSync(SCREENSHOTS, {recursive: true});
-  });
-
-  afterAll(async () => {
-    await browser.close();
-    server.close();
-  });
+  const site = openSite('browser');
 
   describe.each(['wasm', 'webgl'])('on %s', backend => {
     let visit: DigitPage;
@@ -51,7 +34,7 @@ describeInBrowser('the page that teaches a digit reader', () => {
     let adapterFile: DroppedFile;
 
     beforeAll(async () => {
-      visit = await DigitPage.open(browser, url);
+      visit = await DigitPage.open(site);
       await visit.useBackend(backend);
       await visit.take(40);
       longest = await longestTask(visit.page, () => visit.train(3));
@@ -159,7 +142,7 @@ describeInBrowser('the page that teaches a digit reader', () => {
     let visit: DigitPage;
 
     beforeAll(async () => {
-      visit = await DigitPage.open(browser, url);
+      visit = await DigitPage.open(site);
     });
 
     afterAll(async () => {
@@ -338,7 +321,7 @@ describeInBrowser('the page that teaches a digit reader', () => {
       await page.emulateMedia({colorScheme, reducedMotion: 'reduce'});
       await page.setViewportSize({width, height});
       await page.waitForTimeout(1000); // the charts take on the new width
-      await page.screenshot({path: join(SCREENSHOTS, `${name}-${colorScheme}.png`), fullPage: true});
+      await page.screenshot({path: join(site.screenshots, `${name}-${colorScheme}.png`), fullPage: true});
       expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBe(width);
       expect(await visit.violations()).toEqual([]);
     });

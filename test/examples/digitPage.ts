@@ -1,6 +1,7 @@
 import {readFileSync} from 'node:fs';
 import {join} from 'node:path';
 import type {Browser, BrowserContext, Download, Page} from 'playwright-core';
+import {collectErrors} from './site';
 
 /** A file as a visitor would drop it. */
 export interface DroppedFile {
@@ -11,22 +12,17 @@ export interface DroppedFile {
 /** What a visitor does with the page. */
 export class DigitPage {
   /** Errors that the page did not deal with. */
-  readonly errors: string[] = [];
+  readonly errors: string[];
 
   private constructor(
     readonly context: BrowserContext,
     readonly page: Page,
   ) {
-    page.on('pageerror', error => this.errors.push(error.message));
-    page.on('console', message => {
-      if (message.type() === 'error') {
-        this.errors.push(message.text());
-      }
-    });
+    this.errors = collectErrors(page);
   }
 
   /** Opens the page as somebody who has never been there. */
-  static async open(browser: Browser, url: string): Promise<DigitPage> {
+  static async open({browser, url}: {browser: Browser; url: string}): Promise<DigitPage> {
     const context = await browser.newContext({acceptDownloads: true, viewport: {width: 1280, height: 900}});
     const opened = new DigitPage(context, await context.newPage());
     await opened.page.goto(url);

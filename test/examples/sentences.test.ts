@@ -1,14 +1,10 @@
-import {mkdirSync} from 'node:fs';
-import type {Server} from 'node:http';
 import {join} from 'node:path';
-import type {Browser, Page} from 'playwright-core';
+import type {Page} from 'playwright-core';
 import {fromSafetensors} from '../../src/storage/safetensors';
 import {useBackend} from '../helpers';
 import {describeUnless, pretrained} from '../missing';
-import {buildSite, launchBrowser, longestTask, MISSING_BROWSER, serveSite} from './site';
+import {collectErrors, longestTask, MISSING_BROWSER, openSite} from './site';
 
-const ROOT = join(__dirname, '../..');
-const SCREENSHOTS = join(ROOT, 'examples/sentences/output/screenshots');
 /** Of every six sentences, on one subject each, every other one is praise, and the first four are put into groups. */
 const COUNT = 24;
 const isGrouped = (sentence: number) => sentence % 6 < 4;
@@ -19,28 +15,16 @@ jest.setTimeout(240_000);
 const ENCODER = pretrained('minilm');
 
 describeUnless(ENCODER.missing ?? MISSING_BROWSER, 'the page that teaches an encoder of sentences', () => {
-  let browser: Browser;
-  let server: Server;
+  const site = openSite('sentences', ENCODER.folder);
   let page: Page;
   let longest: number;
-  const errors: string[] = [];
+  let errors: string[];
 
   beforeAll(async () => {
-    buildSite('sentences');
-    const {url, server: started} = await serveSite('sentences', ENCODER.folder);
-    server = started;
-    browser = await launchBrowser();
-    mkdirSync(SCREENSHOTS, {recursive: true});
-    page = await browser.newPage({viewport: {width: 1280, height: 1000}});
-    page.on('pageerror', error => errors.push(error.message));
-    page.on('console', message => message.type() === 'error' && errors.push(message.text()));
-    await page.goto(url);
+    page = await site.browser.newPage({viewport: {width: 1280, height: 1000}});
+    errors = collectErrors(page);
+    await page.goto(site.url);
     await says('Ready');
-  });
-
-  afterAll(async () => {
-    await browser.close();
-    server.close();
   });
 
   /** Waits until the page says something that begins so. */
@@ -59,7 +43,7 @@ describeUnless(ENCODER.missing ?? MISSING_BROWSER, 'the page that teaches an enc
       expect(Math.floor((await near(sentence, 'before'))[0]! / 6)).toBe(Math.floor(sentence / 6));
     }
     expect(await page.textContent('#status')).toContain('22.6 million');
-    await page.screenshot({path: join(SCREENSHOTS, 'before.png'), fullPage: true});
+    await page.screenshot({path: join(site.screenshots, 'before.png'), fullPage: true});
   });
 
   test(
@@ -84,7 +68,7 @@ describeUnless(ENCODER.missing ?? MISSING_BROWSER, 'the page that teaches an enc
       expect(before).toBeLessThan(0.6);
       expect(await share('after', false)).toBeGreaterThan(before + 0.1);
       expect(await share('after', true)).toBeGreaterThan(0.9);
-      await page.screenshot({path: join(SCREENSHOTS, 'after.png'), fullPage: true});
+      await page.screenshot({path: join(site.screenshots, 'after.png'), fullPage: true});
     },
   );
 
@@ -114,10 +98,10 @@ describeUnless(ENCODER.missing ?? MISSING_BROWSER, 'the page that teaches an enc
 
   test('it works in the dark and on a phone', async () => {
     await page.emulateMedia({colorScheme: 'dark'});
-    await page.screenshot({path: join(SCREENSHOTS, 'dark.png'), fullPage: true});
+    await page.screenshot({path: join(site.screenshots, 'dark.png'), fullPage: true});
     await page.setViewportSize({width: 375, height: 800});
     expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(375);
-    await page.screenshot({path: join(SCREENSHOTS, 'phone.png'), fullPage: true});
+    await page.screenshot({path: join(site.screenshots, 'phone.png'), fullPage: true});
     expect(errors).toEqual([]);
   });
 });

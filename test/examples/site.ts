@@ -1,5 +1,5 @@
 import {spawnSync} from 'node:child_process';
-import {existsSync, readFileSync} from 'node:fs';
+import {existsSync, mkdirSync, readFileSync} from 'node:fs';
 import {createServer, type Server} from 'node:http';
 import {join} from 'node:path';
 import {type Browser, chromium, type Page} from 'playwright-core';
@@ -55,6 +55,41 @@ export async function serveSite(example: string, models = ''): Promise<{url: str
     response.end(readFileSync(file));
   });
   return {url: `${await listen(server)}/`, server};
+}
+
+/** What the tests of an example's page have: a browser, the address of the page, and a folder for pictures of it. */
+interface OpenedSite {
+  browser: Browser;
+  url: string;
+  screenshots: string;
+}
+
+/**
+ * Builds the page of an example, serves it and starts a browser, before the tests of a block; and ends both after them.
+ */
+export function openSite(example: string, models?: string): OpenedSite {
+  const opened = {screenshots: join(ROOT, 'examples', example, 'output/screenshots')} as OpenedSite;
+  let server: Server;
+  beforeAll(async () => {
+    buildSite(example);
+    const served = await serveSite(example, models);
+    server = served.server;
+    mkdirSync(opened.screenshots, {recursive: true});
+    Object.assign(opened, {url: served.url, browser: await launchBrowser()});
+  });
+  afterAll(async () => {
+    await opened.browser.close();
+    server.close();
+  });
+  return opened;
+}
+
+/** Lists what a page does not deal with, and what it says are errors, as they come. */
+export function collectErrors(page: Page): string[] {
+  const errors: string[] = [];
+  page.on('pageerror', error => errors.push(error.message));
+  page.on('console', message => message.type() === 'error' && errors.push(message.text()));
+  return errors;
 }
 
 /** An event of Chromium's tracing. */

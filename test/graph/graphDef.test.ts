@@ -5,7 +5,7 @@ import {
   keyOf,
   numberOf,
   numbersOf,
-  partsOf,
+  nodeAndOutput,
   shapeOf,
   shortName,
   textOf,
@@ -86,9 +86,9 @@ test('inputs that only order the execution are left out', () => {
 });
 
 test('an input names a node and its output, the first where it names none', () => {
-  expect(partsOf('split:2')).toEqual(['split', 2]);
-  expect(partsOf('split')).toEqual(['split', 0]);
-  expect(partsOf('scope:a/b')).toEqual(['scope:a/b', 0]);
+  expect(nodeAndOutput('split:2')).toEqual(['split', 2]);
+  expect(nodeAndOutput('split')).toEqual(['split', 0]);
+  expect(nodeAndOutput('scope:a/b')).toEqual(['scope:a/b', 0]);
   expect([keyOf('x'), keyOf('x:0'), keyOf('x:1')]).toEqual(['x:0', 'x:0', 'x:1']);
 });
 

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import {Budget} from '../../src/peft/patternTable';
-import {checkKeyMap, closest, type KeyMap, nameMapper} from '../../src/peft/modules';
+import {checkKeyMap, closestNames, type KeyMap, nameMapper} from '../../src/peft/modules';
 
 function mapName(keyMap: KeyMap, name: string, way: 'import' | 'export'): string | null | undefined {
   return nameMapper(keyMap, way, new Budget())(name);
@@ -72,7 +72,7 @@ test('a function of names is asked either way', () => {
 
 test('the closest names are those with the fewest changes, whatever the separators', () => {
   const layers = ['conv2d_1', 'layer_0_query', 'layer_0/value', 'head'];
-  expect(closest('layer.0.value', layers, 2)).toEqual(['layer_0/value', 'layer_0_query']);
-  expect(closest('net.Head', layers, 1)).toEqual(['head']);
-  expect(closest('conv2d1', layers, 1)).toEqual(['conv2d_1']);
+  expect(closestNames('layer.0.value', layers, 2)).toEqual(['layer_0/value', 'layer_0_query']);
+  expect(closestNames('net.Head', layers, 1)).toEqual(['head']);
+  expect(closestNames('conv2d1', layers, 1)).toEqual(['conv2d_1']);
 });

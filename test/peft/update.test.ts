@@ -9,10 +9,10 @@ import {
 } from '../../src/formats/layout';
 import {
   asDepthwise,
-  withinLimit,
+  withinRankLimit,
   depthwiseUpdateToTorch,
   fromTorchUpdate,
-  type LayerUpdate,
+  type TfjsUpdate,
   type TorchUpdate,
   toTorchUpdate,
 } from '../../src/peft/update';
@@ -32,11 +32,11 @@ function at({shape, data}: Values, ...index: number[]): number {
 }
 
 const strength = (rank: number) => ({rank, alpha: 3, rankStabilized: false});
-const scaling = ({strength: {rank, alpha, rankStabilized}}: Pick<LayerUpdate, 'strength'>) =>
+const scaling = ({strength: {rank, alpha, rankStabilized}}: Pick<TfjsUpdate, 'strength'>) =>
   alpha / (rankStabilized ? Math.sqrt(rank) : rank);
 
 /** `s·A·B` in plain loops, `[fan-in, out]`. */
-function delta(update: LayerUpdate): number[] {
+function delta(update: TfjsUpdate): number[] {
   const [rank = 1, ...outAxes] = update.b.shape;
   const out = outAxes.reduce((product, axis) => product * axis, 1);
   const fanIn = update.a.data.length / rank;
@@ -113,7 +113,7 @@ describe('an update', () => {
   ])('with %s is withinLimit to what the weight can hold, without loss', (_, a, b, rank) => {
     for (const rankStabilized of [false, true]) {
       const update = {a: filled(a, 1), b: filled(b, 2), strength: {rank: b[0]!, alpha: 3, rankStabilized}};
-      const small = withinLimit(update);
+      const small = withinRankLimit(update);
       expect([small.a.shape.at(-1), small.b.shape[0], small.strength.rank]).toEqual([rank, rank, rank]);
       expect(scaling(small)).toBeCloseTo(scaling(update), 12);
       expect(delta(small)).toBeAllClose(delta(update), {atol: 1e-6, rtol: 1e-6});

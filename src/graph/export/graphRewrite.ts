@@ -1,5 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
-import {type GraphNode, partsOf} from '../graphDef';
+import {type GraphNode, nodeAndOutput} from '../graphDef';
 import {type GraphEnd, type ReadGraph, signatureOf} from '../import/readGraph';
 import type {WeightSource} from '../import/values';
 
@@ -90,9 +90,9 @@ export class GraphRewrite {
       }
       return ends.map(({layer, node}) => ({key: layer, node}));
     }
-    const [name, index] = partsOf(output.node);
+    const [name, index] = nodeAndOutput(output.node);
     const isUsed = this.topology.node.some(({input = []}) =>
-      input.some(each => partsOf(each.replace(/^\^/, ''))[0] === name),
+      input.some(each => nodeAndOutput(each.replace(/^\^/, ''))[0] === name),
     );
     const known = signature?.outputs?.[output.key];
     if (index === 0 && !isUsed) {
@@ -111,12 +111,12 @@ export class GraphRewrite {
   /** The nodes that outputs need, those included that only have to run before. */
   private needed(outputs: readonly string[]): Set<string> {
     const found = new Set<string>();
-    const open = outputs.map(output => partsOf(output)[0]);
+    const open = outputs.map(output => nodeAndOutput(output)[0]);
     for (let name = open.pop(); name !== undefined; name = open.pop()) {
       const node = this.nodes.get(name);
       if (node !== undefined && !found.has(name)) {
         found.add(name);
-        open.push(...(node.input ?? []).map(input => partsOf(input.replace(/^\^/, ''))[0]));
+        open.push(...(node.input ?? []).map(input => nodeAndOutput(input.replace(/^\^/, ''))[0]));
       }
     }
     return found;

@@ -8,7 +8,7 @@ import {type GraphModelOptions, planned, RECORD, requestOf} from '../import/from
 import {GraphRewrite} from './graphRewrite';
 import {reasonNotToWrite, writeHead} from './writeHead';
 import {type ReadGraph, readGraph} from '../import/readGraph';
-import type {GraphPlan, PlannedLayer, PlannedWeight} from '../import/values';
+import type {GraphPlan, PlannedCall, PlannedWeight} from '../import/values';
 
 /** How a graph is written. */
 export interface ToGraphModelOptions {
@@ -143,7 +143,7 @@ async function writeWeights(model: tf.LayersModel, plan: GraphPlan, {rewrite, pa
           ? variable.read()
           : {shape: weight.source.shape ?? variable.read().shape};
         const values = (await variable.read().data()) as Float32Array;
-        checkRange(values, half, layer);
+        checkHalfRange(values, half, layer);
         parts.set(constant, encodeWeight({name: constant, shape, dtype: variable.read().dtype}, values, half));
         rewrite.addConstant(constant, variable.read().dtype);
         written.set(variable, constant);
@@ -153,7 +153,7 @@ async function writeWeights(model: tf.LayersModel, plan: GraphPlan, {rewrite, pa
   }
 }
 
-async function differs(current: tf.Tensor, {tensor}: PlannedWeight, {name}: PlannedLayer['layer']): Promise<boolean> {
+async function differs(current: tf.Tensor, {tensor}: PlannedWeight, {name}: PlannedCall['layer']): Promise<boolean> {
   if (!tf.util.arraysEqual(current.shape, tensor.shape)) {
     throw new LoRAError(`A weight of layer "${name}" has another shape than in the graph.`);
   }
@@ -165,7 +165,7 @@ async function differs(current: tf.Tensor, {tensor}: PlannedWeight, {name}: Plan
 }
 
 /** @throws LoRAError if a number does not fit 16 bits. */
-function checkRange(values: Float32Array, half: boolean, {name}: tf.layers.Layer): void {
+function checkHalfRange(values: Float32Array, half: boolean, {name}: tf.layers.Layer): void {
   if (half && values.some(value => Math.abs(value) >= 65520 && Number.isFinite(value))) {
     throw new LoRAError(`A weight of layer "${name}" is too large for float16. Write it with {dtype: 'float32'}.`);
   }

@@ -1,9 +1,9 @@
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError} from '../../errors';
-import {type GraphAttribute, type GraphNode, partsOf} from '../graphDef';
-import {ACTIVATIONS} from '../import/tail';
+import {type GraphAttribute, type GraphNode, nodeAndOutput} from '../graphDef';
+import {ACTIVATION_OPS} from '../import/tail';
 import type {GraphPlan} from '../import/values';
-import {nodesOf} from '../../rewire/walk';
+import {callsOf} from '../../rewire/walk';
 import {type BatchNormLayer, type ConvLayer, fieldsOf, type KernelLayer} from '../../tfjs/fields';
 import type {GraphRewrite, NewEnd} from './graphRewrite';
 
@@ -25,7 +25,7 @@ export function writeHead(model: tf.LayersModel, plan: GraphPlan, rewrite: Graph
     const planned = plan.inputs.find(({name}) => name === input.sourceLayer.name);
     names.set(input, planned?.node);
   });
-  for (const {outboundLayer: layer, inputTensors, outputTensors} of nodesOf(model)) {
+  for (const {outboundLayer: layer, inputTensors, outputTensors} of callsOf(model)) {
     const keys = calls.get(layer.name)?.shift();
     if (keys !== undefined) {
       outputTensors.forEach((tensor, i) => names.set(tensor, plan.ends.get(keys[i] ?? '')?.replace(/:0$/, '')));
@@ -47,7 +47,7 @@ export function writeHead(model: tf.LayersModel, plan: GraphPlan, rewrite: Graph
     });
     nodes.forEach(node => rewrite.addNode(node));
     names.set(output, nodes.at(-1)?.name ?? name);
-    behind.set(output, behind.get(input) ?? partsOf(name)[0]);
+    behind.set(output, behind.get(input) ?? nodeAndOutput(name)[0]);
   }
   return model.outputs.some(output => behind.has(output))
     ? model.outputs.map(output => ({
@@ -69,7 +69,7 @@ export interface LayerNodes {
 type Writer = (layer: tf.layers.Layer, input: string, out: NodeWriter) => void;
 
 const OPS: Readonly<Record<string, string>> = Object.fromEntries(
-  Object.entries(ACTIVATIONS).map(([op, activation]) => [activation, op]),
+  Object.entries(ACTIVATION_OPS).map(([op, activation]) => [activation, op]),
 );
 
 /** Collects the nodes of a layer. Each has the layer's name and a part of its own. */

@@ -1,3 +1,4 @@
+import {sizeOf} from '../../formats/layout';
 import {flagOf, type GraphNode, inputsOf, numberOf, numbersOf, textOf} from '../graphDef';
 import {BATCH, KNOWN} from './openSizes';
 import type {Planner} from './planner';
@@ -161,12 +162,8 @@ const reshape: Rule = subject => {
   if (!ofFirst(subject) || x?.kind !== 'flow' || first !== -1 || x.sizes.slice(1).some(size => size !== KNOWN)) {
     return false;
   }
-  return productOf(rest) === productOf(x.shapes[0].slice(1));
+  return sizeOf(rest) === sizeOf(x.shapes[0].slice(1));
 };
-
-function productOf(sizes: readonly number[]): number {
-  return sizes.reduce((total, size) => total * size, 1);
-}
 
 const squeeze: Rule = subject => {
   const {node, ranks} = subject;

@@ -5,7 +5,7 @@ import {namedWeights, replaceValue} from '../../tfjs/weights';
 import {type GraphRequest, planGraph} from './planGraph';
 import {BakedBatch, UncheckedShape} from './planner';
 import {findNode, type ReadGraph, readGraph} from './readGraph';
-import type {GraphPlan, PlannedLayer} from './values';
+import type {GraphPlan, PlannedCall} from './values';
 
 /**
  * Which part of a graph is imported. Nodes may be named without the calls that they are nested in,
@@ -163,7 +163,7 @@ function build({inputs, layers, outputs}: GraphPlan): tf.LayersModel {
   }
 }
 
-function apply(call: PlannedLayer, symbols: Map<string, tf.SymbolicTensor>): void {
+function apply(call: PlannedCall, symbols: Map<string, tf.SymbolicTensor>): void {
   const {layer, inputs, outputs, weights} = call;
   const given = inputs.map(key => symbols.get(key) as tf.SymbolicTensor);
   const isNew = !layer.built;

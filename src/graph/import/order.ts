@@ -1,4 +1,4 @@
-import {type GraphNode, inputsOf, partsOf, shortName} from '../graphDef';
+import {type GraphNode, inputsOf, nodeAndOutput, shortName} from '../graphDef';
 import type {ReadGraph} from './readGraph';
 
 /** The part of a graph that is wanted: nodes that stand for its inputs, and outputs of nodes. */
@@ -16,7 +16,7 @@ export function neededNodes({nodes, weights}: ReadGraph, {inputs, outputs}: Cut)
     const node = nodes.get(name);
     return node === undefined || ends.has(name) || weights.has(name)
       ? []
-      : inputsOf(node).map(input => partsOf(input)[0]);
+      : inputsOf(node).map(input => nodeAndOutput(input)[0]);
   };
   for (const output of outputs) {
     // A stack of our own: graphs are deeper than that of JavaScript.
@@ -27,7 +27,7 @@ export function neededNodes({nodes, weights}: ReadGraph, {inputs, outputs}: Cut)
         stack.push({name, needs: needsOf(name).reverse()});
       }
     };
-    enter(partsOf(output)[0]);
+    enter(nodeAndOutput(output)[0]);
     for (let top = stack.at(-1); top !== undefined; top = stack.at(-1)) {
       const next = top.needs.pop();
       if (next !== undefined) {
@@ -50,7 +50,7 @@ export function consumersOf(order: readonly GraphNode[], {inputs}: Cut): Map<str
   const consumers = new Map<string, GraphNode[]>(order.map(({name}) => [name, []]));
   for (const node of order) {
     for (const input of ends.has(node.name) ? [] : inputsOf(node)) {
-      consumers.get(partsOf(input)[0])?.push(node);
+      consumers.get(nodeAndOutput(input)[0])?.push(node);
     }
   }
   return consumers;

@@ -1,13 +1,13 @@
 import * as tf from '@tensorflow/tfjs';
 import {asLoRAError, LoRAError} from '../../errors';
-import {type GraphNode, inputsOf, keyOf, shapeOf} from '../graphDef';
+import {asksForShape, type GraphNode, inputsOf, keyOf, shapeOf} from '../graphDef';
 import {reasonNotToRun, reasonNotToRunHere} from '../layers/graphOp';
 import {neededNodes} from './order';
 import {BATCH, KNOWN, sizesOf} from './openSizes';
 import {checkSize, materialize, planAlias, planOp, runProbe} from './planOp';
 import {BakedBatch, Planner} from './planner';
 import type {ReadGraph} from './readGraph';
-import {refusal} from './refuse';
+import {refusedImport} from './refuse';
 import {planStock} from './stockLayers';
 import type {Constant, Flow, GraphPlan, Pair, Shaped, Value, SizeId} from './values';
 
@@ -57,7 +57,7 @@ export async function planGraph(graph: ReadGraph, request: GraphRequest): Promis
       await planNode(planner, node);
     }
     if (request.outputs.some(output => planner.values.get(keyOf(output)) === undefined)) {
-      throw refusal(planner, order, cut);
+      throw refusedImport(planner, order, cut);
     }
     return planner.finished(outputsOf(planner, request.outputs));
   } catch (error) {
@@ -177,8 +177,8 @@ async function planNode(planner: Planner, node: GraphNode): Promise<void> {
   }
 }
 
-function isShape({op}: GraphNode, [x]: readonly Value[]): boolean {
-  return (op === 'Shape' || op === 'Size' || op === 'Rank') && x?.kind === 'flow';
+function isShape(node: GraphNode, [x]: readonly Value[]): boolean {
+  return asksForShape(node) && x?.kind === 'flow';
 }
 
 /** Computes a node of constants. */

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError} from '../../errors';
-import {type GraphNode, type GraphType, inputsOf, keyOf, partsOf} from '../graphDef';
+import {type GraphNode, type GraphType, inputsOf, keyOf, nodeAndOutput} from '../graphDef';
 import {largestOutput} from '../graphSize';
 import {GraphOp, type GraphFragment, graphOf, MOST_NUMBERS, runNode} from '../layers/graphOp';
 import {keepsRows} from './batch';
@@ -92,7 +92,7 @@ function hasProvedShape({op}: GraphNode, values: readonly Value[], isRows: boole
 
 /** Plans a layer that hands on an output of a node. */
 export function planAlias(planner: Planner, name: string): Flow {
-  const [node] = partsOf(name);
+  const [node] = nodeAndOutput(name);
   const key = `${keyOf(name)}+${planner.layers.length}`;
   planOp(planner, {name: node, op: 'Identity', input: [name]}, {part: 'output', keys: [key]});
   return planner.values.get(key) as Flow;
@@ -105,7 +105,7 @@ export function planAlias(planner: Planner, name: string): Flow {
  * While the batch size is being freed, it may hang on that: whoever uses it looks.
  */
 export function materialize(planner: Planner, {key}: Shaped): Map<string, Flow> {
-  const origin = planner.graph.nodes.get(partsOf(key)[0]) as GraphNode;
+  const origin = planner.graph.nodes.get(nodeAndOutput(key)[0]) as GraphNode;
   const keys = planner.keysOf(origin);
   const known = keys.map(each => planner.values.get(each));
   addOp(planner, origin, false, {});

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError} from '../../errors';
-import {type GraphNode, inputsOf, keyOf, partsOf, typeOf} from '../graphDef';
+import {type GraphNode, inputsOf, keyOf, nodeAndOutput, typeOf} from '../graphDef';
 import {layerFromEntry} from '../../tfjs/configs';
 import {consumersOf, type Cut, layerNames} from './order';
 import {BATCH, KNOWN, OpenSizes} from './openSizes';
@@ -11,7 +11,7 @@ import type {
   GraphPlan,
   Pair,
   PlannedInput,
-  PlannedLayer,
+  PlannedCall,
   PlannedWeight,
   Shaped,
   Value,
@@ -53,7 +53,7 @@ export class Planner {
   readonly fates = new Map<string, Fate>();
   /** Nodes that cannot be computed, and why. */
   readonly problems = new Map<string, string>();
-  readonly layers: PlannedLayer[] = [];
+  readonly layers: PlannedCall[] = [];
   readonly inputs: PlannedInput[] = [];
   readonly open: OpenSizes;
 
@@ -90,8 +90,8 @@ export class Planner {
   ) {
     this.open = new OpenSizes(frees);
     this.consumers = consumersOf(order, cut);
-    this.ends = new Set(cut.outputs.map(output => partsOf(output)[0]));
-    for (const [node, output] of [...order.flatMap(inputsOf), ...cut.outputs].map(partsOf)) {
+    this.ends = new Set(cut.outputs.map(output => nodeAndOutput(output)[0]));
+    for (const [node, output] of [...order.flatMap(inputsOf), ...cut.outputs].map(nodeAndOutput)) {
       this.lastOutputs.set(node, Math.max(output, this.lastOutputs.get(node) ?? 0));
     }
     this.names = layerNames(graph.nodes.keys());
@@ -244,7 +244,7 @@ export class Planner {
   }
 
   /** Plans a call of a layer. Its outputs stand for what the node gives from here on. */
-  addCall(call: PlannedLayer, results: readonly Omit<Flow, 'kind' | 'key'>[]): void {
+  addCall(call: PlannedCall, results: readonly Omit<Flow, 'kind' | 'key'>[]): void {
     // A node can become several layers: what is in between is known to the plan alone.
     const outputs = call.outputs.map(key => (this.values.has(key) ? `${key}+${this.layers.length}` : key));
     this.layers.push({...call, outputs});
@@ -278,7 +278,7 @@ export class Planner {
     const ends = new Map<string, string>();
     for (const [name, value] of values) {
       // The last one: those before it lack a bias or an activation that the layer has.
-      if (value.kind === 'flow' && fates.get(partsOf(name)[0]) !== 'skipped') {
+      if (value.kind === 'flow' && fates.get(nodeAndOutput(name)[0]) !== 'skipped') {
         ends.set(value.key, name);
       }
     }
@@ -299,9 +299,9 @@ export class Planner {
 }
 
 /** The layers that flows need. */
-function neededLayers(layers: readonly PlannedLayer[], flows: readonly string[]): PlannedLayer[] {
+function neededLayers(layers: readonly PlannedCall[], flows: readonly string[]): PlannedCall[] {
   const needed = new Set(flows);
-  const isNeeded = ({inputs, outputs}: PlannedLayer) => {
+  const isNeeded = ({inputs, outputs}: PlannedCall) => {
     const found = outputs.some(key => needed.has(key));
     (found ? inputs : []).forEach(key => needed.add(key));
     return found;

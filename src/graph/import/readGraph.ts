@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError} from '../../errors';
-import {type GraphNode, partsOf, shortName} from '../graphDef';
+import {type GraphNode, nodeAndOutput, shortName} from '../graphDef';
 
 /** What a `tf.GraphModel` is made of, by its public members alone. */
 export interface ReadGraph {
@@ -29,7 +29,7 @@ type Entries = Record<string, {name?: string} | undefined>;
  * @throws LoRAError if it is no `tf.GraphModel`, or was disposed.
  */
 export async function readGraph(graph: unknown): Promise<ReadGraph> {
-  if (!isGraphModel(graph)) {
+  if (!isSavableGraph(graph)) {
     throw new LoRAError(
       'The graph must be a tf.GraphModel, such as tf.loadGraphModel returns. Models of tf.loadLayersModel go to ' +
         'applyLoRA as they are.',
@@ -58,7 +58,7 @@ export async function readGraph(graph: unknown): Promise<ReadGraph> {
     nodes: new Map(list.map(node => [node.name, node])),
     weights,
     artifacts,
-    inputs: ends(graph.inputNodes, signature?.inputs).map(({key, node}) => ({key, node: partsOf(node)[0]})),
+    inputs: ends(graph.inputNodes, signature?.inputs).map(({key, node}) => ({key, node: nodeAndOutput(node)[0]})),
     outputs: ends(outputs.length === graph.outputNodes.length ? outputs : graph.outputNodes, signature?.outputs),
   };
 }
@@ -72,7 +72,7 @@ export function signatureOf({
 }
 
 /** A process can have two copies of tfjs, so the class would not do. */
-function isGraphModel(value: unknown): value is tf.GraphModel {
+function isSavableGraph(value: unknown): value is tf.GraphModel {
   const {save, execute, inputNodes, weights} = (value ?? {}) as Partial<tf.GraphModel>;
   return (
     typeof save === 'function' &&
@@ -100,7 +100,7 @@ async function artifactsOf(graph: tf.GraphModel): Promise<tf.io.ModelArtifacts> 
  * @throws LoRAError if no signature matches, or several do.
  */
 export function findNode({nodes}: Pick<ReadGraph, 'nodes'>, name: string): string {
-  const [node, output] = partsOf(name);
+  const [node, output] = nodeAndOutput(name);
   const suffix = output === 0 ? '' : `:${output}`;
   if (nodes.has(node)) {
     return node + suffix;

@@ -1,17 +1,17 @@
 import {LoRAError} from '../../errors';
-import {type GraphNode, inputsOf, keyOf, partsOf, shortName} from '../graphDef';
+import {asksForShape, type GraphNode, inputsOf, keyOf, nodeAndOutput, shortName} from '../graphDef';
 import type {Cut} from './order';
 import type {Planner} from './planner';
 
 /** Nodes that have kernels: a part of a graph without any is not worth training. */
-const KERNELS = /^(?:_Fused)?(?:Conv|Depthwise|FusedDepthwise|MatMul|BatchMatMul|Einsum)|^GatherV2$/;
+const KERNEL_OPS = /^(?:_Fused)?(?:Conv|Depthwise|FusedDepthwise|MatMul|BatchMatMul|Einsum)|^GatherV2$/;
 
 /** How many names a message lists. */
 const FEW = 6;
 const MANY = 16;
 
 /** Why a graph cannot be imported, by its nodes, and the part of it that can. */
-export function refusal({problems, graph, values}: Planner, order: readonly GraphNode[], cut: Cut): LoRAError {
+export function refusedImport({problems, graph, values}: Planner, order: readonly GraphNode[], cut: Cut): LoRAError {
   const named = [...problems].slice(0, FEW).map(([name, reason]) => {
     return `  ${graph.nodes.get(name)?.op ?? ''} "${name}" ${reason}`;
   });
@@ -25,7 +25,7 @@ export function refusal({problems, graph, values}: Planner, order: readonly Grap
   const floats = region?.outputs.filter(isFloat) ?? [];
   const part = region && {...region, outputs: floats.length > 0 ? floats : region.outputs};
   const way =
-    part === undefined ? 'No part of it that has kernels can be.' : `Import a part of it: ${describe(part, cut)}`;
+    part === undefined ? 'No part of it that has kernels can be.' : `Import a part of it: ${describeRegion(part, cut)}`;
   return new LoRAError(['The graph cannot be made into layers as a whole:', ...named, ...rest, way].join('\n'));
 }
 
@@ -60,11 +60,11 @@ function largestRegion(
       ? []
       : inputsOf(node)
           .map(keyOf)
-          .filter(key => isData(partsOf(key)[0]));
+          .filter(key => isData(nodeAndOutput(key)[0]));
   const levels = levelsOf(order, problems, cut);
   for (const node of inside) {
     for (const key of dataInputs(node)) {
-      const [source] = partsOf(key);
+      const [source] = nodeAndOutput(key);
       const [one, other] = [rootOf(source), rootOf(node.name)];
       if (members.has(source) && one !== other && levels.get(source) === levels.get(node.name)) {
         parents.set(one, other);
@@ -73,7 +73,7 @@ function largestRegion(
   }
   const kernels = new Map<string, number>();
   for (const {name, op} of inside) {
-    kernels.set(rootOf(name), (kernels.get(rootOf(name)) ?? 0) + Number(KERNELS.test(op)));
+    kernels.set(rootOf(name), (kernels.get(rootOf(name)) ?? 0) + Number(KERNEL_OPS.test(op)));
   }
   const [best] = [...kernels].sort(([, one], [, other]) => other - one);
   if (best === undefined || best[1] === 0) {
@@ -81,13 +81,13 @@ function largestRegion(
   }
   const isMember = (name: string) => members.has(name) && rootOf(name) === best[0];
   const inputs = new Set<string>();
-  const outputs = new Set(cut.outputs.filter(output => isMember(partsOf(output)[0])));
+  const outputs = new Set(cut.outputs.filter(output => isMember(nodeAndOutput(output)[0])));
   for (const node of order) {
     for (const key of dataInputs(node)) {
-      const [source] = partsOf(key);
+      const [source] = nodeAndOutput(key);
       if (isMember(node.name) && !isMember(source)) {
         inputs.add(key);
-      } else if (!isMember(node.name) && isMember(source) && !isShape(node)) {
+      } else if (!isMember(node.name) && isMember(source) && !asksForShape(node)) {
         outputs.add(key);
       }
     }
@@ -102,7 +102,7 @@ function largestRegion(
 function levelsOf(order: readonly GraphNode[], problems: ReadonlySet<string>, cut: Cut): Map<string, number> {
   const levels = new Map<string, number>();
   for (const node of order) {
-    const sources = cut.inputs.includes(node.name) ? [] : inputsOf(node).map(input => partsOf(input)[0]);
+    const sources = cut.inputs.includes(node.name) ? [] : inputsOf(node).map(input => nodeAndOutput(input)[0]);
     const own = sources.map(source => {
       const level = levels.get(source) ?? 0;
       // A run of them counts once.
@@ -113,12 +113,8 @@ function levelsOf(order: readonly GraphNode[], problems: ReadonlySet<string>, cu
   return levels;
 }
 
-function isShape({op}: GraphNode): boolean {
-  return op === 'Shape' || op === 'Size' || op === 'Rank';
-}
-
-function describe({inputs, outputs}: Region, cut: Cut): string {
-  const names = (list: readonly string[]) => list.map(key => `'${short(key)}'`);
+function describeRegion({inputs, outputs}: Region, cut: Cut): string {
+  const names = (list: readonly string[]) => list.map(key => `'${shortOutput(key)}'`);
   const listed = (list: readonly string[]) =>
     `[${names(list).slice(0, MANY).join(', ')}${list.length > MANY ? `, and ${list.length - MANY} more` : ''}]`;
   const others = inputs.filter(input => !cut.inputs.includes(input));
@@ -130,7 +126,7 @@ function describe({inputs, outputs}: Region, cut: Cut): string {
   return `fromGraphModel(graph, {${entries.join(', ')}}).`;
 }
 
-function short(key: string): string {
-  const [node, output] = partsOf(key);
+function shortOutput(key: string): string {
+  const [node, output] = nodeAndOutput(key);
   return output === 0 ? shortName(node) : `${shortName(node)}:${output}`;
 }

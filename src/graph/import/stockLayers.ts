@@ -4,10 +4,10 @@ import {planConv2D, planConv2DTranspose, planDepthwise} from './convolutions';
 import {planEinsum, planMatMul} from './products';
 import type {Planner} from './planner';
 import {planReshape, planResize, planSqueeze, planTranspose} from './shaping';
-import {ACTIVATIONS, preluOf} from './tail';
+import {ACTIVATION_OPS, preluOf} from './tail';
 
 /** Plans a node as a layer of tfjs. `false` if no such layer computes the same. */
-export type Row = (node: GraphNode, planner: Planner) => boolean;
+export type StockRule = (node: GraphNode, planner: Planner) => boolean;
 
 /** Plans a node as layers of tfjs, if there are any that compute the same. */
 export function planStock(node: GraphNode, planner: Planner): boolean {
@@ -15,7 +15,7 @@ export function planStock(node: GraphNode, planner: Planner): boolean {
   return row?.(node, planner) ?? false;
 }
 
-const batchNorm: Row = (node, planner) => {
+const batchNorm: StockRule = (node, planner) => {
   const names = inputsOf(node);
   const [gamma, beta, mean, variance] = names.slice(1).map(name => planner.constant(name));
   const x = planner.floats(names[0]);
@@ -39,7 +39,7 @@ const batchNorm: Row = (node, planner) => {
 };
 
 /** A pool of images, channels last. */
-function pool(className: string): Row {
+function pool(className: string): StockRule {
   return (node, planner) => {
     const padding = textOf(node, 'padding', 'VALID');
     const [x = ''] = inputsOf(node);
@@ -59,21 +59,21 @@ function pool(className: string): Row {
   };
 }
 
-const activation: Row = (node, planner) => {
+const activation: StockRule = (node, planner) => {
   const [x = ''] = inputsOf(node);
   if (!planner.floats(x)) {
     return false;
   }
   planner.addLayer(node, {
     className: 'Activation',
-    config: {activation: ACTIVATIONS[node.op] as string},
+    config: {activation: ACTIVATION_OPS[node.op] as string},
     inputs: [x],
   });
   return true;
 };
 
 /** A sum, a product, an extreme of tensors of one shape. */
-function merge(className: string): Row {
+function merge(className: string): StockRule {
   return (node, planner) => {
     const names = inputsOf(node);
     const flows = names.map(name => planner.floats(name));
@@ -90,7 +90,7 @@ function merge(className: string): Row {
   };
 }
 
-const concat: Row = (node, planner) => {
+const concat: StockRule = (node, planner) => {
   const names = inputsOf(node);
   const parts = names.slice(0, -1);
   const [axis] = planner.numbers(names.at(-1)) ?? [];
@@ -107,7 +107,7 @@ const concat: Row = (node, planner) => {
 };
 
 /** The mean of all places of an image. */
-const mean: Row = (node, planner) => {
+const mean: StockRule = (node, planner) => {
   const [x = '', axes] = inputsOf(node);
   const flow = planner.floats(x);
   const list = planner.numbers(axes)?.map(axis => (axis < 0 ? axis + 4 : axis));
@@ -127,7 +127,7 @@ const mean: Row = (node, planner) => {
   return true;
 };
 
-const pad: Row = (node, planner) => {
+const pad: StockRule = (node, planner) => {
   const [x = '', paddings, constant] = inputsOf(node);
   const pads = planner.numbers(paddings) ?? [];
   const value = constant === undefined ? 0 : planner.numbers(constant)?.[0];
@@ -149,7 +149,7 @@ const pad: Row = (node, planner) => {
   return true;
 };
 
-const prelu: Row = (node, planner) => {
+const prelu: StockRule = (node, planner) => {
   const after = preluOf(node, 1, planner);
   if (after !== undefined) {
     planner.addLayer(node, {...after, inputs: inputsOf(node).slice(0, 1)});
@@ -157,7 +157,7 @@ const prelu: Row = (node, planner) => {
   return after !== undefined;
 };
 
-const leakyRelu: Row = (node, planner) => {
+const leakyRelu: StockRule = (node, planner) => {
   const [x = ''] = inputsOf(node);
   if (!planner.floats(x)) {
     return false;
@@ -167,7 +167,7 @@ const leakyRelu: Row = (node, planner) => {
 };
 
 /** The rows of a table. */
-const gather: Row = (node, planner) => {
+const gather: StockRule = (node, planner) => {
   const [table, rows = '', axis] = inputsOf(node);
   const tensor = planner.constant(table);
   const at = axis === undefined ? 0 : planner.numbers(axis)?.[0];
@@ -187,7 +187,7 @@ const gather: Row = (node, planner) => {
 };
 
 /** A row for each op that layers of tfjs compute. Every other op is a `GraphOp`. */
-const ROWS: Readonly<Record<string, Row>> = {
+const ROWS: Readonly<Record<string, StockRule>> = {
   Conv2D: planConv2D,
   _FusedConv2D: planConv2D,
   DepthwiseConv2dNative: planDepthwise,
@@ -201,7 +201,7 @@ const ROWS: Readonly<Record<string, Row>> = {
   FusedBatchNorm: batchNorm,
   FusedBatchNormV2: batchNorm,
   FusedBatchNormV3: batchNorm,
-  ...Object.fromEntries(Object.keys(ACTIVATIONS).map(op => [op, activation])),
+  ...Object.fromEntries(Object.keys(ACTIVATION_OPS).map(op => [op, activation])),
   Prelu: prelu,
   LeakyRelu: leakyRelu,
   MaxPool: pool('MaxPooling2D'),

@@ -5,7 +5,7 @@ import type {Planner} from './planner';
 import type {PlannedWeight} from './values';
 
 /** The activations of tfjs's layers, by the ops that compute them. */
-export const ACTIVATIONS: Readonly<Record<string, string>> = {
+export const ACTIVATION_OPS: Readonly<Record<string, string>> = {
   Relu: 'relu',
   Relu6: 'relu6',
   Elu: 'elu',
@@ -41,7 +41,7 @@ export interface LayerAfter {
 }
 
 /** What a linear node is about. */
-interface Linear {
+interface LinearNode {
   filters: number;
   /** Where the inputs begin that fused operations take. */
   from: number;
@@ -53,7 +53,7 @@ interface Linear {
  * The bias and the activation of a node: those that are fused into it, and those that alone use it. `undefined` for
  * unknown ones.
  */
-export function tailOf(node: GraphNode, linear: Linear, planner: Planner): Tail | undefined {
+export function tailOf(node: GraphNode, linear: LinearNode, planner: Planner): Tail | undefined {
   const fused = textsOf(node, 'fused_ops').map(op => op.toLowerCase());
   if (fused.length === 0) {
     return following(node, {activation: 'linear', absorbed: []}, linear, planner);
@@ -66,7 +66,7 @@ export function tailOf(node: GraphNode, linear: Linear, planner: Planner): Tail 
 function fusedTail(
   node: GraphNode,
   ops: readonly string[],
-  {filters, from}: Linear,
+  {filters, from}: LinearNode,
   planner: Planner,
 ): Tail | undefined {
   const isBiased = ops[0] === 'biasadd';
@@ -92,7 +92,7 @@ function fusedTail(
     case '_fusedswish':
       return {...tail, after: {op: '_FusedSwish'}};
     default: {
-      const known = Object.values(ACTIVATIONS).find(name => name === activation);
+      const known = Object.values(ACTIVATION_OPS).find(name => name === activation);
       if (known === undefined) {
         return undefined;
       }
@@ -142,7 +142,7 @@ export function preluOf(node: GraphNode, index: number, planner: Planner): Layer
 }
 
 /** Takes in a bias and an activation that nothing else stands between. */
-function following(node: GraphNode, tail: Tail, {filters, channelsLast = true}: Linear, planner: Planner): Tail {
+function following(node: GraphNode, tail: Tail, {filters, channelsLast = true}: LinearNode, planner: Planner): Tail {
   const absorbed: GraphNode[] = [];
   let {bias} = tail;
   let last = node;
@@ -159,7 +159,7 @@ function following(node: GraphNode, tail: Tail, {filters, channelsLast = true}: 
     }
   }
   const next = planner.follower(last);
-  const activation = next && Object.hasOwn(ACTIVATIONS, next.op) ? ACTIVATIONS[next.op] : undefined;
+  const activation = next && Object.hasOwn(ACTIVATION_OPS, next.op) ? ACTIVATION_OPS[next.op] : undefined;
   // A layer fuses what works on each number by itself. Of the others a layer of their own is as good.
   const joins = activation !== undefined && activation !== 'softmax';
   return {

@@ -67,7 +67,7 @@ export interface PlannedWeight {
 }
 
 /** A call of a layer in a planned model. */
-export interface PlannedLayer {
+export interface PlannedCall {
   /** Not built. Calls of one layer share it. */
   layer: tf.layers.Layer;
   /** By the keys of the flows. */
@@ -90,7 +90,7 @@ export interface PlannedInput {
 /** The model that a graph is imported into. */
 export interface GraphPlan {
   inputs: PlannedInput[];
-  layers: PlannedLayer[];
+  layers: PlannedCall[];
   /** Keys of flows. */
   outputs: string[];
   /** By the key of a flow: the output of a node that is equal to it. Not there for what is in the middle of a node. */

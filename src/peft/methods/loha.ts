@@ -1,6 +1,6 @@
 import {LoRAError} from '../../errors';
 import {fromTorch, toTorch, type Values} from '../../formats/layout';
-import {type LayerUpdate, withinLimit} from '../update';
+import {type TfjsUpdate, withinRankLimit} from '../update';
 import {flattened, type PEFTForm, sized, tensorOf} from './form';
 
 /** LoHa: two low-rank products, `hada_w1_a·hada_w1_b` and the same of `w2`, multiplied entry by entry. */
@@ -27,8 +27,8 @@ export const loha: PEFTForm = {
         );
       }
       const unfolded = sized(`${name}_b`, b, [rank, inputs, ...space]);
-      return withinLimit({a: fromTorch(unfolded), b: fromTorch(a), strength});
-    }) as [LayerUpdate, LayerUpdate];
+      return withinRankLimit({a: fromTorch(unfolded), b: fromTorch(a), strength});
+    }) as [TfjsUpdate, TfjsUpdate];
     return {
       method: 'loha',
       strength: first.strength,

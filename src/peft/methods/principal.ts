@@ -1,6 +1,6 @@
 import {type Values} from '../../formats/layout';
 import {scalingOf, type Strength} from '../../methods/method';
-import {jacobi} from '../../ops/svd';
+import {dot, jacobi} from '../../ops/svd';
 
 /** The initialisations of PEFT that take a part of the weight out of the base and train it as LoRA. */
 export type PrincipalInit = 'pissa' | 'olora';
@@ -59,7 +59,7 @@ function reflect(x: Float64Array, mirror: Float64Array): void {
 }
 
 /** How exact singular vectors are, of the largest singular value. */
-const TOLERANCE = 1e-8;
+const SINGULAR_TOLERANCE = 1e-8;
 
 /**
  * The best approximation of a rank, `Σ uᵢ·σᵢ·vᵢᵀ`, with `√σᵢ` in both parts: by the bidiagonalization of Golub and
@@ -86,7 +86,7 @@ function principalParts(matrix: Values, rank: number): Part[] {
       above.slice(0, -1).forEach((value, i) => (core[i * size + i + 1] = value));
       const {u: left, s, v: right} = jacobi(core, size);
       const open = (above.at(-1) ?? 0) * Math.max(...left.slice(0, rank).map(each => Math.abs(each[size - 1] ?? 0)));
-      if (open <= TOLERANCE * (s[0] ?? 0) || size === most) {
+      if (open <= SINGULAR_TOLERANCE * (s[0] ?? 0) || size === most) {
         return Array.from({length: rank}, (_, i) => {
           const root = Math.sqrt(s[i] ?? 0);
           return {column: combined(us, left[i], root), row: combined(vs, right[i], root)};
@@ -147,14 +147,6 @@ function timesTransposed({data}: Values, x: Float64Array, columns: number): Floa
     }
   });
   return product;
-}
-
-function dot(one: Float64Array, other: Float64Array): number {
-  let sum = 0;
-  for (let i = 0; i < one.length; i++) {
-    sum += (one[i] as number) * (other[i] as number);
-  }
-  return sum;
 }
 
 function add(x: Float64Array, other: Float64Array, factor: number): void {

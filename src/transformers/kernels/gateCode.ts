@@ -3,8 +3,8 @@ import type {GateKind} from './transformer';
 // Activations by expressions that WGSL and GLSL both know. A program declares what they are called here.
 
 /** `2·√(2/π)`, since `½·(1 + tanh(u)) = sigmoid(2u)`. */
-export const TWICE = 2 * Math.sqrt(2 / Math.PI);
-export const CUBIC = 0.044715;
+export const TANH_SLOPE = 2 * Math.sqrt(2 / Math.PI);
+export const TANH_CUBIC = 0.044715;
 
 /** `1/(1 + exp(−z))` without an overflow. */
 export const SIGMOID = '1.0 / (1.0 + exp(-clamp(z, -80.0, 80.0)))';
@@ -26,8 +26,8 @@ export const GATES: Readonly<Record<GateKind, {readonly c: string; readonly f: s
     f: `c + x * ${1 / Math.sqrt(2 * Math.PI)} * exp(-0.5 * x * x)`,
   },
   gelu_tanh: {
-    c: `sigmoid(x * (${TWICE} + ${TWICE * CUBIC} * x * x))`,
-    f: `c + x * c * (1.0 - c) * (${TWICE} + ${3 * TWICE * CUBIC} * x * x)`,
+    c: `sigmoid(x * (${TANH_SLOPE} + ${TANH_SLOPE * TANH_CUBIC} * x * x))`,
+    f: `c + x * c * (1.0 - c) * (${TANH_SLOPE} + ${3 * TANH_SLOPE * TANH_CUBIC} * x * x)`,
   },
   silu: {c: 'sigmoid(x)', f: 'c + x * c * (1.0 - c)'},
 };

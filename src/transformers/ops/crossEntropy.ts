@@ -68,16 +68,16 @@ function checkTargets(targets: tf.Tensor, classes: number, ignoreIndex: number):
 }
 
 function composed(logits: tf.Tensor, targets: tf.Tensor, ignoreIndex: number): tf.Tensor {
-  const {rows, numbers, counts, classes, hasForeign} = placesOf(logits, targets, ignoreIndex);
+  const {rows, numbers, counts, classes, hasWrong} = placesOf(logits, targets, ignoreIndex);
   const chosen = tf.sum(tf.mul(rows, oneHot(numbers, classes)), -1);
   const losses = tf.where(tf.cast(counts, 'bool'), tf.sub(tf.logSumExp(rows, -1), chosen), tf.zerosLike(chosen));
   const loss = tf.divNoNan(tf.sum(losses), tf.sum(counts));
-  return tf.where(hasForeign, NaN, loss);
+  return tf.where(hasWrong, NaN, loss);
 }
 
 function composedGradient(logits: tf.Tensor, targets: tf.Tensor, dy: tf.Tensor, ignoreIndex: number): tf.Tensor {
-  const {rows, numbers, counts, classes, hasForeign} = placesOf(logits, targets, ignoreIndex);
-  const share = tf.where(hasForeign, 0, tf.mul(dy, tf.divNoNan(counts, tf.sum(counts))));
+  const {rows, numbers, counts, classes, hasWrong} = placesOf(logits, targets, ignoreIndex);
+  const share = tf.where(hasWrong, 0, tf.mul(dy, tf.divNoNan(counts, tf.sum(counts))));
   const steps = tf.mul(tf.sub(tf.softmax(rows), oneHot(numbers, classes)), tf.reshape(share, [-1, 1]));
   return tf.reshape(steps, logits.shape);
 }
@@ -92,13 +92,13 @@ function placesOf(logits: tf.Tensor, targets: tf.Tensor, ignoreIndex: number) {
   const classes = logits.shape.at(-1) ?? 1;
   const counts = tf.notEqual(given, ignoreIndex);
   const isClass = tf.logicalAnd(tf.greaterEqual(given, 0), tf.less(given, classes));
-  const isForeign = tf.logicalNot(tf.logicalAnd(isClass, tf.equal(given, tf.floor(given))));
+  const isWrong = tf.logicalNot(tf.logicalAnd(isClass, tf.equal(given, tf.floor(given))));
   return {
     classes,
     rows: tf.reshape(logits, [-1, classes]),
     numbers,
     counts: tf.cast(counts, 'float32'),
-    hasForeign: tf.any(tf.logicalAnd(isForeign, counts)),
+    hasWrong: tf.any(tf.logicalAnd(isWrong, counts)),
   };
 }
 

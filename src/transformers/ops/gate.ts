@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {CUBIC, TWICE} from '../kernels/gateCode';
+import {TANH_CUBIC, TANH_SLOPE} from '../kernels/gateCode';
 import {type GateKind, transformerKernels} from '../kernels/transformer';
 import {runLazyOp} from '../../ops/lazyOp';
 
@@ -28,7 +28,7 @@ function shareOf(x: tf.Tensor, kind: GateKind): tf.Tensor {
     case 'gelu':
       return tf.add(0.5, tf.mul(0.5, tf.erf(tf.mul(x, Math.SQRT1_2))));
     case 'gelu_tanh':
-      return tf.sigmoid(tf.mul(x, tf.add(TWICE, tf.mul(TWICE * CUBIC, tf.square(x)))));
+      return tf.sigmoid(tf.mul(x, tf.add(TANH_SLOPE, tf.mul(TANH_SLOPE * TANH_CUBIC, tf.square(x)))));
     case 'silu':
       return tf.sigmoid(x);
   }
@@ -40,7 +40,7 @@ function slopeOf(x: tf.Tensor, share: tf.Tensor, kind: GateKind): tf.Tensor {
     return tf.add(share, tf.mul(x, density));
   }
   const steep = tf.mul(share, tf.sub(1, share)); // the derivative of the sigmoid
-  const inner = kind === 'silu' ? 1 : tf.add(TWICE, tf.mul(3 * TWICE * CUBIC, tf.square(x)));
+  const inner = kind === 'silu' ? 1 : tf.add(TANH_SLOPE, tf.mul(3 * TANH_SLOPE * TANH_CUBIC, tf.square(x)));
   return tf.add(share, tf.mul(tf.mul(x, steep), inner));
 }
 

@@ -57,7 +57,7 @@ function listOf(inputs: AttentionInputs): tf.Tensor[] {
 }
 
 /** The rows of one head in one example. */
-function headOf({place, stride}: Rows, example: number, rows: number, head: number, size: number): Rows {
+function rowsOfHead({place, stride}: Rows, example: number, rows: number, head: number, size: number): Rows {
   return {place: place + example * rows * stride + 4 * head * size, stride};
 }
 
@@ -107,12 +107,12 @@ export function attend(
     ...[4 * Math.min(QUERIES, queries) * keys, panelBytes(size, keys), panelBytes(keys, size)],
   ) as [number, number, number];
   forEachHead(sizes, (example, shared) => {
-    const [ownK, ownV] = [k, v].map(rows => headOf(rows, example, keys, shared, size)) as [Rows, Rows];
+    const [ownK, ownV] = [k, v].map(rows => rowsOfHead(rows, example, keys, shared, size)) as [Rows, Rows];
     packColumns(ownK.place, ownK.stride, size, keys, keyPanels, size * PANEL_ROW);
     packRows(ownV.place, ownV.stride, keys, size, valuePanels, keys * PANEL_ROW);
     forEachBlock(sizes, shared, (head, from, rows) => {
-      const ownQ = headOf(q, example, queries, head, size);
-      const ownY = headOf(y, example, queries, head, size);
+      const ownQ = rowsOfHead(q, example, queries, head, size);
+      const ownY = rowsOfHead(y, example, queries, head, size);
       const left = ownQ.place + from * ownQ.stride;
       multiply(rows, keys, size, left, ownQ.stride, keyPanels, size * PANEL_ROW, scores, 4 * keys, ...PLAIN_PRODUCT);
       functions.softmaxRows(
@@ -167,7 +167,7 @@ export function attendGradient(
   };
 
   forEachHead(sizes, (example, shared) => {
-    const [ownK, ownV, toK, toV] = [k, v, dk, dv].map(rows => headOf(rows, example, keys, shared, size)) as [
+    const [ownK, ownV, toK, toV] = [k, v, dk, dv].map(rows => rowsOfHead(rows, example, keys, shared, size)) as [
       Rows,
       Rows,
       Rows,
@@ -178,7 +178,7 @@ export function attendGradient(
     packRows(ownK.place, ownK.stride, keys, size, kRows, keys * PANEL_ROW);
     forEachBlock(sizes, shared, (head, from, rows, isFirst) => {
       const [ownQ, ownG, toQ] = [q, g, dq].map(all => {
-        const {place, stride} = headOf(all, example, queries, head, size);
+        const {place, stride} = rowsOfHead(all, example, queries, head, size);
         return {place: place + from * stride, stride};
       }) as [Rows, Rows, Rows];
       multiply(

@@ -6,7 +6,7 @@ import {attend, attendGradient} from './attention';
 import {TRANSFORMER_BINARY} from './binary';
 import type {TransformerFunctions} from './functions';
 
-const KINDS: Readonly<Record<GateKind, number>> = {gelu: 0, gelu_tanh: 1, silu: 2};
+const GATE_CODES: Readonly<Record<GateKind, number>> = {gelu: 0, gelu_tanh: 1, silu: 2};
 
 /** By the memory that they work in. */
 const loaded = new WeakMap<Native, TransformerKernels | null>();
@@ -52,13 +52,13 @@ function kernelsBy(native: Native, functions: TransformerFunctions): Transformer
     },
     gate: (x, up, kind) => {
       const out = native.output(x.shape);
-      functions.gate(native.at(x), native.at(up), native.at(out), x.size, KINDS[kind]);
+      functions.gate(native.at(x), native.at(up), native.at(out), x.size, GATE_CODES[kind]);
       return only(out);
     },
     gateGradient: (x, up, dy, kind) => {
       const outs = [x, ...(up ? [up] : [])].map(({shape}) => native.output(shape));
       const [dx, du] = outs as [tf.TensorInfo, tf.TensorInfo | undefined];
-      functions.gateGradient(...[x, up, dy, dx, du].map(tensor => native.at(tensor)), ...[x.size, KINDS[kind]]);
+      functions.gateGradient(...[x, up, dy, dx, du].map(tensor => native.at(tensor)), ...[x.size, GATE_CODES[kind]]);
       return tensors(outs);
     },
     normalizeRows: (x, residual, {gamma, beta}, settings) => {

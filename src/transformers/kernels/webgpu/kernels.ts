@@ -106,9 +106,9 @@ const COUNT =
   'total(c, lane);';
 
 /** How many rows count and have no class for a target. */
-const FOREIGN = `var f = 0.0;
-${each('j', 'u.rows', 'f += select(1.0, 0.0, f32(t[j]) == f32(u.ignored) || isClass(f32(t[j]), u.width));')}
-let foreign = total(f, lane);`;
+const WRONG_TARGETS = `var w = 0.0;
+${each('j', 'u.rows', 'w += select(1.0, 0.0, f32(t[j]) == f32(u.ignored) || isClass(f32(t[j]), u.width));')}
+let wrong = total(w, lane);`;
 
 const MEAN: Program = {
   name: 'crossEntropyMean',
@@ -126,8 +126,8 @@ const GRADIENT: Program = {
   writes: ['dx'],
   integers: ['width', 'ignored', 'rows'],
   head: REDUCE + CLASS,
-  body: `${SUM} ${COUNT} ${FOREIGN}
-let share = select(dy[0] / max(counted, 1.0), 0.0, given == f32(u.ignored) || foreign > 0.0);
+  body: `${SUM} ${COUNT} ${WRONG_TARGETS}
+let share = select(dy[0] / max(counted, 1.0), 0.0, given == f32(u.ignored) || wrong > 0.0);
 ${each('j', 'u.width', 'dx[o + j] = share * (exp(x[o + j] - top) / all - select(0.0, 1.0, j == target_ && known));')}`,
 };
 
