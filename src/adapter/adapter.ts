@@ -31,10 +31,7 @@ export interface Adapter {
   dispose(): void;
 }
 
-/**
- * How an adapter updates a layer, if it does. A path may be a name that every object has a property of, such as
- * `constructor`.
- */
+/** How an adapter updates a layer, if it does. A path may be `constructor` or another property of every object. */
 export function layerConfigAt({layers}: AdapterConfig, path: string): LayerConfig | undefined {
   return Object.hasOwn(layers, path) ? layers[path] : undefined;
 }

@@ -37,8 +37,8 @@ export function checkAdapter(value: unknown): asserts value is Adapter {
 }
 
 /**
- * What an adapter's config may say of a layer. What is not understood may not be passed over: it would compute
- * something else.
+ * What an adapter's config may say of a layer. Any other key is refused: without it the adapter would compute something
+ * else.
  */
 const LAYER_FIELDS: Readonly<Record<keyof LayerConfig, true>> = {
   className: true,

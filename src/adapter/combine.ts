@@ -87,7 +87,7 @@ export function alone({members: [member, ...others]}: JointLayer): Combined | un
   };
 }
 
-/** Factors that hold their strength themselves. */
+/** A layer whose factors contain their strength: alpha is the rank. */
 export function unscaled(rank: number, factors: WeightFactors[]): Combined {
   return {strength: {rank, alpha: rank, rankStabilized: false}, factors};
 }

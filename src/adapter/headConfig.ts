@@ -1,9 +1,9 @@
 import {listed, LoRAError} from '../errors';
 import type {HeadConfig} from './adapter';
 
-/** Wrappers and models in models need far fewer, and recursion can go through so many. */
+/** Wrappers and nested models need far fewer. Recursion still manages so many. */
 const MAX_LEVELS = 200;
-/** Heads have fewer, and with far more tfjs runs out of stack. */
+/** Heads have fewer. With far more layers tfjs runs out of stack. */
 const MAX_LAYERS = 200;
 const MAX_VALUES = 20_000;
 
@@ -82,10 +82,7 @@ function isEntry(entry: unknown): boolean {
   return typeof className === 'string' && typeof config === 'object' && typeof config?.name === 'string';
 }
 
-/**
- * What a head computes, as text that does not depend on the order of keys: its layers without what matters in training
- * alone.
- */
+/** A head as text, whatever the order of its keys. What matters in training alone is left out. */
 function essence(head: HeadConfig | undefined): string {
   return JSON.stringify(head ?? null, (key, value: unknown) => {
     if (key === 'trainable' || /(?:Initializer|Regularizer|Constraint)$/.test(key)) {

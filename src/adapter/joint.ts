@@ -32,10 +32,10 @@ export interface JointLayer {
   trainBias: boolean;
 }
 
-/** Several adapters side by side, found to go together. */
+/** Several adapters side by side, after the check that they go together. */
 export interface Joint {
   layers: JointLayer[];
-  /** Paths of what some adapter brings whole. */
+  /** Paths of the layers that some adapter brings whole. */
   trainable: string[];
   /** Paths of the other layers of which some adapter brings the bias alone. */
   biases: string[];

@@ -5,7 +5,7 @@ import {type Adapter, layerConfigAt} from './adapter';
 
 /** The factors of one weight in an adapter. */
 export interface WeightFactors {
-  /** What stands before the parameters in the names of a layer's tensors: nothing, or the weight's name and a slash. */
+  /** What precedes the parameter in a tensor's name: nothing, or the weight's name and a slash. */
   prefix: string;
   /** `[...fan-in axes, rank]`. */
   a: tf.Tensor;
@@ -28,12 +28,11 @@ export interface LayerTensors {
 }
 
 /**
- * The tensors of an adapter, by the paths of its layers, with factors in the order of their names; and a line for each
- * that is not as it should be.
+ * The tensors of an adapter by layer path, with factors in the order of their names; and a line for each that is wrong.
  */
 export function tensorsByLayer({config, tensors}: Adapter): {
   layers: Map<string, LayerTensors>;
-  /** The parameters of each update, by what stands before their names. */
+  /** The parameters of each update, by the beginning of their names. */
   updates: Map<string, WeightParameters>;
   faults: string[];
 } {

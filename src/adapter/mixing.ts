@@ -21,7 +21,7 @@ export interface Product {
   b: tf.Tensor2D;
 }
 
-/** How tensors are merged that stand for the same weights. */
+/** Merges tensors of several adapters for the same weights. */
 export type Merging = (tensors: readonly tf.Tensor[], weights: readonly number[]) => tf.Tensor;
 
 /** How the majority sign of an entry is found: by the sum of the values, or by their number. */

@@ -1,5 +1,4 @@
-// JSON.parse keeps the last of two equal keys and says nothing. What it has accepted is therefore looked through once
-// more.
+// JSON.parse keeps the last of two equal keys and says nothing, so its text is searched for them.
 
 /** The keys that a JSON text gives twice in one object. The text must be one that `JSON.parse` accepts. */
 export function duplicateKeys(json: string): string[] {

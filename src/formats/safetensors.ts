@@ -27,7 +27,7 @@ export interface StoredTensor {
 }
 
 /** What a safetensors file holds. */
-export interface Safetensors {
+interface Safetensors {
   metadata: Map<string, string>;
   tensors: Map<string, StoredTensor>;
 }
@@ -120,22 +120,21 @@ export function decodeSafetensors(bytes: Uint8Array): Safetensors {
   return {metadata, tensors};
 }
 
-// What a safetensors file says of itself, which nobody need believe: each claim is checked against the bytes that are
-// there.
+// Each claim of the header is checked against the bytes that are there.
 
 /** Bytes a number, by type. */
-export const SIZES: Readonly<Record<string, number>> = {
+const SIZES: Readonly<Record<string, number>> = {
   ...{BOOL: 1, U8: 1, I8: 1, F8_E4M3: 1, F8_E5M2: 1, F8_E8M0: 1, U16: 2, I16: 2, F16: 2, BF16: 2},
   ...{U32: 4, I32: 4, F32: 4, U64: 8, I64: 8, F64: 8, C64: 8},
 };
 /** The name under which the header has texts. */
-export const METADATA = '__metadata__';
-/** Some hundred thousand tensors' worth. Enough for any adapter, and a bound on what a parser may be made to hold. */
+const METADATA = '__metadata__';
+/** Enough for some hundred thousand tensors, and a bound on what the parser holds. */
 const MAX_HEADER = 16 * 2 ** 20;
 const MAX_FAULTS = 10;
 
 /** Where a tensor lies among the bytes behind the header. */
-export interface TensorEntry {
+interface TensorEntry {
   dtype: string;
   shape: number[];
   begin: number;
@@ -148,7 +147,7 @@ export interface TensorEntry {
  * @param available how many bytes the file has; `Infinity` where that is not known yet.
  * @throws LoRAError if so many are not there, or not allowed.
  */
-export function headerLength(start: Uint8Array, available: number): number {
+function headerLength(start: Uint8Array, available: number): number {
   const view = new DataView(start.buffer, start.byteOffset, start.length);
   const length = view.getUint32(0, true) + view.getUint32(4, true) * 2 ** 32;
   if (length > available - 8) {
@@ -166,7 +165,7 @@ export function headerLength(start: Uint8Array, available: number): number {
  * @param dataLength how many bytes follow it; `null` where that is not known yet.
  * @throws LoRAError if it is damaged, or the tensors do not cover the bytes, with a line for each fault.
  */
-export function parseHeader(
+function parseHeader(
   bytes: Uint8Array,
   dataLength: number | null,
 ): {metadata: Map<string, string>; entries: [name: string, entry: TensorEntry][]} {
@@ -275,7 +274,7 @@ function layoutFaults(entries: readonly [string, TensorEntry][], length: number)
 }
 
 /** The numbers of a tensor; `null` for types other than `F32`, `F16` and `BF16`. */
-export function readNumbers(view: DataView, dtype: string, begin: number, end: number): Float32Array | null {
+function readNumbers(view: DataView, dtype: string, begin: number, end: number): Float32Array | null {
   if (dtype !== 'F32' && dtype !== 'F16' && dtype !== 'BF16') {
     return null;
   }
@@ -294,7 +293,7 @@ export function readNumbers(view: DataView, dtype: string, begin: number, end: n
 }
 
 /** Whether no tensor can have a name. */
-export function isReserved(name: string): boolean {
+function isReserved(name: string): boolean {
   return name === METADATA || name === '__proto__';
 }
 
@@ -303,7 +302,7 @@ function isSizes(value: unknown): value is number[] {
 }
 
 /** The error for a file that is damaged. */
-export function broken(faults: readonly string[]): LoRAError {
+function broken(faults: readonly string[]): LoRAError {
   return new LoRAError(`This is not a whole safetensors file:\n${faultLines(faults, MAX_FAULTS)}`);
 }
 

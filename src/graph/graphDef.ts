@@ -12,7 +12,7 @@ export interface GraphAttribute {
 }
 
 /** A shape in a graph. A size of -1 is unknown. */
-export interface GraphShape {
+interface GraphShape {
   unknownRank?: boolean;
   dim?: {size?: number | string}[];
 }

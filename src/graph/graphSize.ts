@@ -7,14 +7,14 @@ export interface SizedInput {
   values?: ArrayLike<number> | undefined;
 }
 
-/** Tells how many numbers a node gives, or gives no more than. */
+/** How many numbers a node gives at most. */
 type Bound = (inputs: readonly SizedInput[], node: GraphNode) => number;
 
 /**
- * The largest number of elements that a node gives, so that nothing is computed that a file of a few bytes blows up.
+ * How many numbers a node gives at most. It bounds what a file of a few bytes can make us compute.
  *
- * The rows are for ops whose result may be larger than all that they are given. `undefined` where a size hangs on
- * numbers that are not known.
+ * `BOUNDS` has a row for each op whose result may be larger than its inputs. `undefined` where a size depends on
+ * unknown numbers.
  */
 export function largestOutput(node: GraphNode, inputs: readonly SizedInput[]): number | undefined {
   const bound = Object.hasOwn(BOUNDS, node.op) ? BOUNDS[node.op] : undefined;

@@ -14,10 +14,10 @@ import {
 import type {WeightLimit} from '../tfjs/weightLimit';
 
 // The head that an adapter brings is a list of configs, and an adapter may come from anywhere. tfjs makes whatever a
-// config names: weights of any size, by initializers that may never end, models inside of layers. All that is of use
-// here are the layers themselves; their values come with the adapter.
+// config names: weights of any size, by initializers that may never end, models inside of layers. Only the layers
+// themselves are needed here: their values come with the adapter.
 
-/** Keys of configs under which an object of tfjs stands that is no layer. */
+/** Keys of configs under which there is an object of tfjs other than a layer. */
 const KIND_BY_KEY: readonly (readonly [key: RegExp, kind: ConfigKind])[] = [
   [/Regularizer$/, 'regularizer'],
   [/Constraint$/, 'constraint'],
@@ -29,9 +29,9 @@ const INNER_LAYERS = /^(?:layer|cells?|forwardLayer|backwardLayer)$/;
 
 const ZEROS = {className: 'Zeros', config: {}};
 
-/** Enough for a misfit of ordinary layers to be told with their shapes. */
+/** Enough for ordinary layers that do not fit, so that the message can give their shapes. */
 const SPARE_NUMBERS = 2 ** 20;
-/** 64 MiB: more than the outputs of layers are, and a bound on what a layer without weights may be made to repeat. */
+/** 64 MiB, more than outputs of layers have. It bounds what a layer without weights can repeat. */
 const MAX_OUTPUT = 2 ** 24;
 
 /** How many numbers the weights of a new head may take, given the tensors that are to become their values. */
@@ -54,7 +54,7 @@ export function foreignLayer(entry: LayerEntry): tf.layers.Layer {
     );
   }
   const layer = layerFromEntry(startingAtZero(entry));
-  // What the config leaves out, the layer has filled in: an initializer that takes minutes, say, where the model is
+  // The layer has filled in what the config leaves out. An initializer among it could take minutes when the model is
   // rebuilt.
   const complete = entryOf(layer);
   const plain = startingAtZero(complete);
@@ -104,7 +104,7 @@ function collectFaults(key: string, value: unknown, faults: string[]): void {
   }
 }
 
-/** Of an object that tfjs would make, the class; it stands for itself where it needs no more. */
+/** The class of an object that tfjs would make. A config may give the name alone. */
 function classNameOf(value: unknown): string | undefined {
   const name: unknown = typeof value === 'string' ? value : (value as {className?: unknown} | null)?.className;
   return typeof name === 'string' ? name : undefined;

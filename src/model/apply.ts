@@ -164,7 +164,7 @@ function reportLeft({left}: Plan): void {
  * Gives parameters of which all layers have parts, those of one rank, the beginning of the largest, which is drawn
  * already.
  */
-export function shareParameters(layers: readonly LoRALayer[]): void {
+function shareParameters(layers: readonly LoRALayer[]): void {
   const groups = new Map<string, {side: SharedSide; variables: tf.LayerVariable[]}>();
   for (const layer of layers) {
     for (const {name, side, variable} of layer.update.shared()) {

@@ -7,7 +7,7 @@ const TOLERANCE = 0.5;
 /** How much more different than the closest one a suggestion may be. */
 const SPREAD = 0.25;
 
-/** How different a text counts that is part of a name, or has it for a part. */
+/** The difference of a text that is part of a name, or contains it, at most. */
 const PART_DIFFERENCE = 0.4;
 
 /** Names longer than this are compared by their beginning, so that the time is bounded. */

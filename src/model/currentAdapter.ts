@@ -24,10 +24,10 @@ import {
   waitWithin,
 } from './scope';
 
-/** The marks that layers had when a snapshot of them was taken, and the scope that was open on them. */
+/** What layers had when a snapshot of them was taken: their marks, and the scope that was open on them. */
 type Origin = WeakMap<tf.layers.Layer, Readonly<Pick<InForce, 'mark' | 'scope'>>>;
 
-/** Where snapshots come from. */
+/** For each snapshot: what its layers had. */
 const origins = new WeakMap<Adapter, Origin>();
 
 /**
@@ -100,8 +100,7 @@ function putOn(sites: readonly Site[], adapter: Adapter | null): void {
       setLayer(layer, adapter === null ? undefined : layerConfigAt(adapter.config, path), tensorOf);
       const state = inForce(layer);
       const taken = origin?.get(layer);
-      // A snapshot from outside of a scope is inside it like any other adapter: what trains there is given up when the
-      // scope ends.
+      // Inside a scope, a snapshot from outside is an adapter like any other: what it trains there ends with the scope.
       state.mark = taken?.scope === state.scope ? (taken?.mark ?? mark) : mark;
     }
   }
@@ -116,7 +115,7 @@ function liveSites(model: tf.LayersModel): Site[] {
   return sites;
 }
 
-/** Whether a layer has lost what belongs to its adapter. */
+/** Whether the variables of a layer's adapter are disposed. */
 function isEmptied(layer: WrapperLayer): boolean {
   return [...layer.adapterWeights().values()].some(isDisposed);
 }

@@ -179,7 +179,7 @@ function run(prefix: tf.LayersModel, inputs: tf.Tensor[]): tf.Tensor[] {
   return [outputs].flat().map(output => tf.keep(output));
 }
 
-/** The tensors in what a dataset gives for the inputs or the targets of a model: one, a list, or an object by name. */
+/** The tensors that a dataset gives for inputs or targets: one, a list, or an object by name. */
 function tensorsIn(value: tf.TensorContainer, names: readonly string[]): tf.Tensor[] {
   if (value instanceof tf.Tensor) {
     return [value];

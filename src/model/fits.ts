@@ -8,14 +8,12 @@ import {asTraining, isTraining, trainedIn} from '../tfjs/training';
 /** The marks of a model's layers at some time. */
 type Marks = ReadonlyMap<tf.layers.Layer, object>;
 
-/**
- * Of models that are training, the marks that their fit began with, where these have changed before its first callback.
- */
+/** By model that trains: the marks that its fit began with, if they changed before the first callback of the fit. */
 const beginnings = new WeakMap<tf.layers.Layer, Marks>();
 
 /**
- * What tells each fit with which adapter it began. tfjs makes one for every fit of every model and calls it before the
- * callbacks of the user, so a batch that has begun here comes to its step unless a user's `onBatchBegin` holds it up.
+ * Notes for each fit with which adapter it began. tfjs makes one for every fit of every model, and calls it before the
+ * callbacks of the user. So a step follows each `onBatchBegin` of it, unless the user's own holds it up.
  */
 class FitWatch extends tf.Callback {
   private fit: Fit | undefined;
@@ -26,7 +24,7 @@ class FitWatch extends tf.Callback {
     const fit: Fit = {model, isGoingOn: () => isTraining(model), watch: FitWatch, atStep: false};
     for (const layer of wrappersIn(model)) {
       const {fits, mark} = inForce(layer);
-      // A fit that failed does not say so. Another copy of this module watches the same fits.
+      // A fit that failed does not end with a callback. Entries of another copy of this module stay.
       [...fits.keys()]
         .filter(other => other.watch === FitWatch && (other.model === model || !other.isGoingOn()))
         .forEach(other => fits.delete(other));
@@ -66,8 +64,7 @@ class FitWatch extends tf.Callback {
   private alive(atStep: boolean): Promise<void> {
     if (this.fit !== undefined) {
       this.fit.atStep = atStep;
-      // What changed since its last callback changed during this fit, and not before the first callback of the next
-      // one.
+      // What has changed since the last callback changed during this fit, not before the next one.
       beginnings.delete(this.fit.model);
     }
     return Promise.resolve();
@@ -76,8 +73,8 @@ class FitWatch extends tf.Callback {
 tf.registerCallbackConstructor(0, FitWatch);
 
 /**
- * To be called before the adapter of a model changes. A fit may have been called already and have made no callback yet:
- * it began with the adapter that the model has now.
+ * Call this before the adapter of a model changes. A fit that has made no callback yet began with the adapter that the
+ * model has now.
  */
 export function noteBeginnings(model: tf.LayersModel): void {
   for (const [, container] of containersOf(model)) {
@@ -89,14 +86,11 @@ export function noteBeginnings(model: tf.LayersModel): void {
   }
 }
 
-/**
- * How many turns of the queue of promises a fit takes at most from its last callback to its end. There are about ten.
- */
+/** How many turns of the promise queue are waited for. From its last callback to its end a fit takes about ten. */
 const TURNS = 100;
 
 /**
- * Forgets what was noted of a model if there was no next fit to begin: a fit that was ending, or one that fails before
- * it begins.
+ * Forgets the noted marks if no fit begins: the one that was going on was about to end, or the next one failed early.
  */
 async function forgetIfOver(trained: tf.LayersModel): Promise<void> {
   for (let turn = 0; turn < TURNS && isTraining(trained); turn++) {
@@ -128,13 +122,10 @@ export async function asFitOf<T>(model: tf.LayersModel, piece: tf.LayersModel, f
   }
 }
 
-/** The models that are trained by a fit of a piece of them, by the piece. */
+/** By piece: the model that a fit of the piece trains. */
 const wholes = new WeakMap<tf.layers.Layer, tf.LayersModel>();
 
-/**
- * What is trained when tfjs fits a model, whichever of them one has: the model, what a Sequential holds, or a piece of
- * it.
- */
+/** The model that tfjs fits, given the model itself, a Sequential around it, or a piece of it. */
 export function subjectOf(model: tf.LayersModel): tf.LayersModel {
   return trainedIn(wholes.get(model) ?? model);
 }
@@ -143,7 +134,7 @@ function marksOf(model: tf.layers.Layer): Marks {
   return new Map(wrappersIn(model).map(layer => [layer, inForce(layer).mark]));
 }
 
-/** The layers of this library in any model: unlike `sitesOf`, this takes every model that tfjs trains. */
+/** The layers of this library in a model. Unlike `sitesOf`, this refuses no model that tfjs trains. */
 function wrappersIn(model: tf.layers.Layer): tf.layers.Layer[] {
   const found = new Set<tf.layers.Layer>();
   const visit = (layer: tf.layers.Layer) => {

@@ -17,7 +17,7 @@ export interface Plan {
   capped: Record<string, number>;
   /** Paths of layers whose rank was lowered though it was asked for by naming them. */
   askedFor: string[];
-  /** Layers with a kernel that `'all'` leaves as they are though nobody excluded them, and why, by path. */
+  /** By path: why `'all'` leaves a layer with a kernel as it is, though nobody excluded it. */
   left: Record<string, string>;
   /** The layers that the entries of the config name. */
   selections: Record<'targets' | 'exclude' | 'trainable' | 'overrides', readonly Selection[]>;
@@ -79,7 +79,7 @@ export function makePlan(sites: readonly Site[], config: LoRAConfig, head?: Head
     const known = `Adaptable: ${adaptableClasses().join(', ')}. ${inventory(sites)}`;
     faults.push(`There is nothing to adapt. ${known}`, ...linesOf(left));
   }
-  // What a user registered may not fit the class.
+  // An adaptation that a user registered may not fit the class.
   const misfits = new Map(
     chosen.map(site => [site, faultsOf(() => adaptationOf(site.layer)?.weights(site.layer))] as const),
   );
@@ -168,10 +168,7 @@ function strengthOf({rank, alpha, rankStabilized}: LoRAStrength): LoRAStrength {
   };
 }
 
-/**
- * The method that the options name for a layer. What it starts from is an option of its own, which is part of the
- * method here.
- */
+/** The method of a layer by its options. `init` is an option of its own for users; here it names a method. */
 function methodFor(override: LoRAOverride | undefined, {method, init}: LoRAConfig): Method {
   return methodOf(override?.init ?? override?.method ?? init ?? method);
 }

@@ -162,7 +162,7 @@ function rowOf(site: Site, plan: Plan, options: LoRAConfig): PlannedLayer {
   return {...named, role, reason: reasonLeft(site, plan), trainableParameters: 0};
 }
 
-/** Why a layer stays as it is. */
+/** Why a layer is frozen. */
 function reasonLeft(site: Site, {left, selections: {targets, exclude}}: Plan): string {
   const {path, layer} = site;
   if (!hasKernel(layer)) {

@@ -17,10 +17,10 @@ export interface AdapterScope {
 }
 
 /** An open `withAdapter`. */
-export interface OpenScope extends AdapterScope {
+interface OpenScope extends AdapterScope {
   /** `running` while its function is on the stack, `waiting` for the function's promise, then `over`. */
   phase: 'running' | 'waiting' | 'over';
-  /** Whether its function may return a promise. If not, another scope waits below it. */
+  /** Whether its function may return a promise. It may not while a scope around it waits. */
   readonly mayWait: boolean;
   /** The ends of the scopes inside it that wait. */
   readonly inside: Set<Promise<void>>;

@@ -6,7 +6,7 @@ import {adaptedSites} from './adapted';
 
 /** A model in two pieces, which share their layers with it: what trains one trains the other. */
 export interface Split {
-  /** From the model's inputs to the features: all that does not depend on what trains. */
+  /** From the model's inputs to the features. Nothing in it depends on what trains. */
   prefix: tf.LayersModel;
   /** From the features to the model's outputs: all adapted layers, and those that train. */
   suffix: tf.LayersModel;
@@ -22,8 +22,7 @@ interface PlacedTensor {
 const splits = new WeakMap<tf.LayersModel, Split>();
 
 /**
- * Splits an adapted model where the first thing that trains comes in, in each branch of the graph, inside nested models
- * too.
+ * Splits an adapted model before the first layer that trains, in each branch of the graph, inside nested models too.
  *
  * The prefix gives the same features in every epoch, so it need run only once: see {@link fitOnFeatures}. Both pieces
  * consist of the model's own layers. Dispose the model, not the pieces.

@@ -83,7 +83,7 @@ export function summarizeLoRA(model: tf.LayersModel): LoRASummary {
     biases: pathsOf('bias'),
     unsaved: unsavedLayers(sites),
     trainableParameters: countNumbers(model.trainableWeights),
-    // The originals that layers keep beside weights that train are no parameters of the model.
+    // Originals that layers keep for weights that train are no parameters of the model.
     totalParameters: sites.reduce((sum, {layer}) => sum + parametersOf(layer), 0),
   });
 }
@@ -112,7 +112,7 @@ function printable(facts: Omit<LoRASummary, 'toString'>): LoRASummary {
 function rowsOf(path: string, layer: LoRALayer, askedRank: number | undefined): LayerSummary[] {
   const {updateParts: parts} = layer;
   const {trainableBase} = parameterCounts(layer);
-  // Another adapter may have come in since, of a lower rank for reasons of its own.
+  // An adapter that was set later may have a lower rank of its own.
   const kernels = layer.adaptation.weights(layer.baseLayer);
   const capped =
     askedRank !== undefined && [layer.rankLimit, frugalRank(layer.method, kernels, askedRank)].includes(layer.rank);

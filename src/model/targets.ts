@@ -119,7 +119,7 @@ function ask(predicate: LayerPredicate, {layer, path}: Site): boolean | {fault: 
   }
 }
 
-/** What of an entry can be like a name. */
+/** The text of an entry that is compared with names. */
 function textOf(matcher: LayerMatcher): string {
   switch (typeof matcher) {
     case 'string':

@@ -42,7 +42,7 @@ const REFUSED = [
   'ensure_weight_tying',
 ];
 
-/** Fields that are read, or make no difference to what a saved adapter computes. */
+/** Fields that are read, refused, or make no difference to what a saved adapter computes. */
 function knownFields(): Set<string> {
   return new Set([
     ...REFUSED,
@@ -67,7 +67,7 @@ const LOSES_BASE = /^(?:pissa_niter_|corda|lora_ga|loftq)/;
  * by expression or as `all-linear`.
  *
  * @param config the text, or the object that it holds.
- * @param warn told of what is doubtful.
+ * @param warn is called with what is doubtful.
  * @throws LoRAError with a line for each thing that is wrong or is not carried.
  */
 export function readPEFTConfig(config: string | object, warn: (message: string) => void, budget: Budget): PEFTConfig {
@@ -207,8 +207,8 @@ function readPatterns(
 }
 
 /**
- * Tells whether a module is one that an adapter brings whole, or lies in one. PEFT takes the names as ends of paths and
- * of parts of them, so that `classifier` means `pre_classifier` too.
+ * Whether an adapter brings a module whole, or one around it. For PEFT each name is the end of a path, so that
+ * `classifier` means `pre_classifier` too.
  */
 export function savedModules(modulesToSave: readonly string[], budget: Budget): (path: string) => boolean {
   const names = new Set(modulesToSave);
@@ -220,7 +220,7 @@ export function savedModules(modulesToSave: readonly string[], budget: Budget): 
       return length <= path.length && names.has(path.slice(path.length - length));
     });
   return path => {
-    // From the outermost module inwards, each of them once for all that is in it.
+    // From the outermost module inwards. The result for each is kept for all that is in it.
     for (let end = path.indexOf('.'); ; end = path.indexOf('.', end + 1)) {
       const outer = end < 0 ? path : path.slice(0, end);
       const saved = known.get(outer) ?? isSaved(outer);
@@ -232,7 +232,7 @@ export function savedModules(modulesToSave: readonly string[], budget: Budget): 
   };
 }
 
-/** Whether objects have a key before all others, wherever it was written. */
+/** Whether objects put a key before the others, wherever it was written. */
 function isIndex(key: string): boolean {
   return /^(?:0|[1-9]\d*)$/.test(key);
 }

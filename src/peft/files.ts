@@ -225,7 +225,7 @@ function putOnce<K extends string>(target: Partial<Record<K, Values>>, part: K, 
   return undefined;
 }
 
-/** The strength of factors that start from the weight, of which they have no more than its rank. */
+/** The strength of factors that start from the weight: their rank is at most that of the weight. */
 function within(strength: Strength, {shape: [, inputs = 1]}: Values, {shape: [outputs = 1]}: Values): Strength {
   return withRank(strength, Math.min(strength.rank, inputs, outputs));
 }

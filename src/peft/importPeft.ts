@@ -68,7 +68,7 @@ export function importPEFT(files: PEFTFiles, model: tf.LayersModel, options: Imp
   if (faults.length > 0) {
     throw new LoRAError(`The PEFT adapter does not fit this model:\n${faults.map(fault => `  ${fault}`).join('\n')}`);
   }
-  // PEFT's whole modules are the weights of the model's new head, too, if it has one.
+  // If the model has a new head, its weights are among PEFT's whole modules.
   const head = headOf(model) ?? recordOf(model).head;
   const tensors = asTensors(values);
   for (const {site, bias, update} of shifts) {
@@ -173,7 +173,7 @@ function startOf(init: PrincipalInit, site: Site, strength: Strength): {a: Value
   return principalStart(init, originalNumbers(site, 'kernel'), strength);
 }
 
-/** Checks that the base of an adapter is that of the model: PEFT puts the one in the file in its place. */
+/** Checks that a base weight in the file equals the model's. PEFT would put the one of the file in its place. */
 function checkBase(site: Site, base: Values): void {
   const weight = torchWeights(baseOf(site.layer))?.find(({torchName}) => torchName === 'weight');
   const own = originalNumbers(site, weight?.name ?? 'kernel');

@@ -134,7 +134,7 @@ function isSeparator(character: string | undefined): boolean {
 }
 
 /** A name's parts, whichever way they are separated. */
-export function partsOfName(name: string): string[] {
+function partsOfName(name: string): string[] {
   return name.split(/[./]/);
 }
 
@@ -155,7 +155,7 @@ export function closestNames(name: string, candidates: readonly string[], count 
 }
 
 /** The last part of a name. */
-export function lastPart(name: string): string {
+function lastPart(name: string): string {
   return partsOfName(name).at(-1) ?? name;
 }
 
@@ -275,7 +275,7 @@ function groupBy(sites: readonly Site[], keyOf: (site: Site) => string): Map<str
  * @param isAlone whether no other module has the same last part.
  */
 function sitesLike(module: string, {byParts, byLastPart}: LayerIndex, isAlone: boolean): Site[] {
-  // Several modules of one last part are several layers, of which we cannot say which is which.
+  // Modules with the same last part may be several layers: it is not known which is which.
   return byParts.get(partsOfName(module).join('.')) ?? (isAlone ? byLastPart.get(lastPart(module)) : undefined) ?? [];
 }
 

@@ -4,8 +4,8 @@ import {LoRAError, show} from '../errors';
 const STEPS = 30_000_000;
 
 /**
- * How much work the files of one import may cause. What compares the names of a file with its patterns spends from it,
- * so that no file takes longer than the largest one that makes sense.
+ * How much work the files of one import may cause. Comparing names with patterns spends from it, so that no file takes
+ * longer than the largest sensible one.
  */
 export class Budget {
   constructor(private left = STEPS) {}
@@ -28,18 +28,18 @@ export class Budget {
 }
 
 // The patterns of an adapter's config are regular expressions of Python that may come from anywhere, and JavaScript's
-// own engine can take for ever over one. Here a pattern is gone through once, with all the places of a path at which
-// its next part can begin. That takes time in proportion to both, as long as no group is repeated, which is not found
-// in files of PEFT.
+// own engine can take for ever over one. Here each pattern is read once, with all places of a path at which its next
+// part can begin. The time is proportional to both lengths, since repeated groups, which files of PEFT do not have, are
+// refused.
 
 const MAX_LENGTH = 2000;
 const MAX_NESTING = 50;
 const MAX_REPEAT = 1000;
-/** To read a character of a pattern takes about as long as so many steps. */
+/** Reading a character of a pattern takes about as long as so many steps. */
 const STEPS_PER_CHARACTER = 25;
 
 /** A pattern and what it gives the paths that it matches. */
-export interface PatternRow {
+interface PatternRow {
   pattern: string;
   value: number;
 }
@@ -49,7 +49,7 @@ interface PlacedRow extends PatternRow {
   place: number;
 }
 
-/** Rows of as many characters, with wildcards at the same places, by the characters between them. */
+/** Rows of one length with wildcards at the same places, by their other characters. */
 interface Group {
   wildcards: number[];
   length: number;

@@ -15,9 +15,8 @@ export interface PEFTSources {
  * The two files of a PEFT adapter, for `importPEFT`.
  *
  *     importPEFT(await readPEFT(input.files), model)
- *     importPEFT(await
- *     readPEFT({config: fetch(`${url}/adapter_config.json`), weights: fetch(`${url}/adapter_model.safetensors`)}),
- *     model)
+ *     const [config, weights] = ['adapter_config.json', 'adapter_model.safetensors'].map(name => fetch(url + name));
+ *     importPEFT(await readPEFT({config, weights}), model)
  *
  * @param sources the two, or files among which those of their names are.
  * @throws LoRAError if one is missing, a response is no success, or one has more bytes than are allowed.

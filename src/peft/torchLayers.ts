@@ -2,8 +2,8 @@ import type * as tf from '@tensorflow/tfjs';
 import {depthwiseFromTorch, depthwiseToTorch, fromTorch, toTorch, type Values} from '../formats/layout';
 import type {PEFTForm} from './methods/form';
 
-// What layers of tfjs are in PyTorch, by their classes. There are no calls beside functions, so that a bundler can drop
-// the table.
+// What layers of tfjs are in PyTorch, by class. No call stands outside of functions, so that a bundler can drop the
+// table.
 
 /** A kind of layer of which PEFT stores updates. */
 export interface UpdatedKind {
@@ -94,15 +94,15 @@ export function carries({axes, everyKind = false, conv1d = true}: PEFTForm, laye
   );
 }
 
-/** The weights of a layer under both names, or `undefined` if it has no one module of PyTorch for a counterpart. */
+/** The weights of a layer under both names; `undefined` if it is not one module in PyTorch. */
 export function torchWeights(layer: tf.layers.Layer): readonly TorchWeight[] | undefined {
   return isConv1D(layer) ? CONV1D_WEIGHTS : torchLayer(layer.getClassName())?.weights;
 }
 
 /**
- * The class of what the kernel of a `Dense` starts from that GPT-2 has as a `Conv1D`: a linear layer of PyTorch whose
- * weight is `[in, out]`, where that of a `Linear` is `[out, in]`. Of the fields that a `Dense` keeps in files and when
- * it is rebuilt, it is the one that can tell the two apart.
+ * The initializer's class in a `Dense` that is a `Conv1D` in GPT-2: a linear layer whose weight is `[in, out]` in
+ * PyTorch, where that of a `Linear` is `[out, in]`. The initializer tells the two apart, since a `Dense` keeps it in
+ * files and when it is rebuilt.
  */
 export const CONV1D_INITIALIZER = 'Conv1DInitializer';
 

@@ -5,7 +5,7 @@ import {LoRAError} from '../errors';
 import {isWrapper} from '../layers/wrapperLayer';
 import {containersOf, isContainer, sitesOf} from './walk';
 
-/** What an adapted model remembers of its original that its layers cannot say of themselves. */
+/** What an adapted model remembers of its original and its layers do not hold. */
 interface AdaptationRecord {
   /** By path, with the model itself as '': the flags and the metadata of the original's containers. */
   structure: Record<string, {trainable: boolean; metadata?: object}>;
@@ -15,8 +15,8 @@ interface AdaptationRecord {
   head?: HeadConfig;
 }
 
-// A rebuild from config loses the flags and metadata of nested models, and so does a file. The record is therefore part
-// of a layer's config: the first wrapper's. The metadata of the model would be another place, but it is the user's.
+// A rebuild from config loses the flags and metadata of nested models, and so does a file. So the record is in the
+// config of the first wrapper. The model's own metadata is the user's.
 
 /** What to record of a model that is about to be adapted. */
 export function makeRecord(

@@ -93,8 +93,7 @@ function rebuild(model: tf.LayersModel, config: tf.serialization.ConfigDict): tf
     throw new LoRAError(`The model is of class ${className}, which is not registered with tf.serialization.`);
   }
   const [modelClass, fromConfig] = registered;
-  // The last argument leaves out initialisers whose values are about to be replaced. tfjs declares it on containers
-  // alone.
+  // The last argument skips the initialisers, whose values are replaced anyway. tfjs declares it on containers alone.
   const build = fromConfig as (...args: unknown[]) => tf.serialization.Serializable;
   return keepingNames(() => build(modelClass, config, {}, true)) as tf.LayersModel;
 }
@@ -118,7 +117,7 @@ function checkRegistered(entries: readonly LayerEntry[]): void {
   }
 }
 
-/** Walks two models of the same form together. Their layers stand in the same order, which follows from the graph. */
+/** Visits the layers of two models of the same form in pairs. The graph gives both the same order. */
 function forEachPair(
   old: tf.layers.Layer,
   rebuilt: tf.layers.Layer,
@@ -139,7 +138,7 @@ function forEachPair(
   children.forEach((child, i) => forEachPair(child, counterparts[i] as tf.layers.Layer, visit));
 }
 
-/** Of which classes a warning has said what their configs forget. */
+/** What the warnings about incomplete configs have said, once for each class. */
 const warned = new Set<string>();
 
 /** Gives a rebuilt custom layer what its class leaves out of its config. */

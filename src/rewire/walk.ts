@@ -4,7 +4,7 @@ import {wrapperKind} from '../layers/wrapperLayer';
 import {isLayerOfOtherCopy, isGraphModel, OTHER_COPY} from '../tfjs/copies';
 import {fieldsOf} from '../tfjs/fields';
 
-/** A layer of a model that holds no other layers that we look into. */
+/** A layer of a model, other than a container: what a container holds are sites of their own. */
 export interface Site {
   /**
    * The names of the containers around the layer and its own, from the outside in, joined by `/`. The model's own is
@@ -84,7 +84,7 @@ export function sitesOf(model: tf.LayersModel): Site[] {
   return sites;
 }
 
-/** The layers of a model that hold no others that we look into, each once, wherever they sit. */
+/** The layers of a model that are no containers, each once, wherever they sit. */
 export function innermostLayers(model: tf.layers.Layer): Set<tf.layers.Layer> {
   const children = childrenOf(model);
   return children === undefined ? new Set([model]) : new Set(children.flatMap(child => [...innermostLayers(child)]));

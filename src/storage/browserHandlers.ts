@@ -7,8 +7,8 @@ import {checksumOf} from '../formats/checksum';
 const KEPT = 60_000;
 
 /**
- * Lets the visitor of a page download a safetensors file as one file of that name, where the handler of tfjs makes a
- * JSON and weights of it.
+ * Downloads a safetensors file as one file of that name. The handler of tfjs would make a JSON and a file of weights of
+ * it.
  *
  * @param name the name of the file, with its extension.
  */
@@ -28,8 +28,8 @@ export function downloadHandler(name: string): tf.io.IOHandler {
 }
 
 // The database, its stores and its entries are those of tfjs, so that `tf.io.listModels`, `tf.io.removeModel` and the
-// handler of tfjs find what is saved here. That one saves in two transactions and takes a save for done before they
-// are: one that fails may then be told as a success, leave half of an entry, or never settle.
+// handler of tfjs find what is saved here. That one saves in two transactions and does not wait for their end: a save
+// that fails may be reported as a success, leave half of an entry, or never settle.
 const DATABASE = 'tensorflowjs';
 const DATABASE_VERSION = 1;
 const MODELS = 'models_store';
@@ -124,8 +124,8 @@ const PARTS = ['weight_data', 'weight_specs', 'model_topology', 'model_metadata'
 type Part = (typeof PARTS)[number];
 
 /**
- * What tfjs keeps in `model_metadata`. The checksum is ours: it binds entries that a tab might be closed in the midst
- * of writing.
+ * What tfjs keeps in `model_metadata`. The checksum is ours: it shows entries of two saves, as when a tab is closed in
+ * the middle of one.
  */
 interface Metadata extends tf.io.ModelArtifacts {
   checksum?: string;

@@ -4,8 +4,8 @@ import {pathOfHandler, schemeOfHandler} from '../tfjs/handlers';
 import {downloadHandler, indexedDBHandler, localStorageHandler} from './browserHandlers';
 
 /**
- * Handlers of this library, by scheme. They keep to the places and layouts of tfjs's own, which can lose an adapter or
- * lay it where it is not found again. In Node there is one for `file:` too.
+ * Handlers of this library, by scheme. They use the places and layouts of tfjs's handlers, which can lose an adapter or
+ * save it where it is not found again. In Node there is one for `file:` too.
  */
 export const ownHandlers = new Map<string, (path: string) => tf.io.IOHandler>([
   ['indexeddb:', indexedDBHandler],

@@ -143,7 +143,7 @@ export function floatTypeOf(dtype: StoredType): FloatType {
   return TYPES[dtype];
 }
 
-/** The greatest number that does not round to infinity, and those of float32 all do not. */
+/** From these magnitudes on, numbers round to infinity. */
 const LIMITS: Readonly<Record<StoredType, number>> = {
   float32: Infinity,
   float16: 65520,

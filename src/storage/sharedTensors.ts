@@ -9,7 +9,7 @@ import {sharedParameters} from '../methods/registry';
 // which they have the first rows, or `[rank, out]`, of which they have the first columns. The config of the file says
 // which part each tensor is.
 
-/** The shapes of the tensors that are parts of those under the last part of their names. */
+/** The shapes of tensors that are parts of another one, which has the last part of their names. */
 type Parts = Readonly<Record<string, readonly number[]>>;
 
 /** What a file holds. */
@@ -18,7 +18,7 @@ interface Packed {
   values: Readonly<Record<string, Values>>;
 }
 
-/** Puts tensors that are the beginning of one together. Where layers have random factors of their own, these stay. */
+/** Puts tensors together that are beginnings of one. Random factors that layers have of their own stay. */
 export function packShared(config: AdapterConfig, values: Readonly<Record<string, Values>>): Packed {
   const packed = {...values};
   const parts: Record<string, readonly number[]> = {};
@@ -54,7 +54,7 @@ function rowsOf(side: SharedSide, {shape, data}: Values): {shape: [number, numbe
     : {shape: [rows, rank], data: toTorch({shape: [rank, rows], data}).data};
 }
 
-/** As many numbers as are made of a file that says so: 256 MiB. */
+/** The most numbers that shared tensors are unpacked to: 256 MiB. */
 const MOST_NUMBERS = 2 ** 26;
 
 /** The config of an adapter in that of a file, and what the file says of parts. */

@@ -23,8 +23,8 @@ export interface SaveOptions extends SafetensorsOptions {
 }
 
 /**
- * Saves an adapter as `saveAdapter` does. It is asked for once the place and the options have been checked, and stays
- * the caller's.
+ * Saves an adapter as `saveAdapter` does. `take` is called after the place and the options are checked. The adapter
+ * stays the caller's.
  */
 export async function writeAdapter(
   take: () => Adapter,
@@ -85,7 +85,7 @@ export function safetensorsArtifacts(bytes: Uint8Array): tf.io.ModelArtifacts {
     generatedBy: 'tfjs-lora',
     convertedBy: null,
     modelTopology: {class_name: CLASS_NAME, version: VERSION, format: 'safetensors'},
-    // Of the types that a spec can have, the one of a single byte.
+    // The type whose numbers take a single byte.
     weightSpecs: [{name: 'adapter.safetensors', shape: [bytes.length], dtype: 'bool'}],
     weightData: bytes.slice().buffer,
   };
@@ -178,9 +178,7 @@ function adapterOf(artifacts: tf.io.ModelArtifacts): Adapter {
   return makeAdapter(config, unpackShared(parts, tf.io.decodeWeights(bytes, weightSpecs)));
 }
 
-/**
- * What `f` gives. What the network or a handler of tfjs throws says the URL too; a handler of one's own throws its own.
- */
+/** The result of `f`. Errors of the network and of tfjs's handlers get the URL; a user's own handler throws its own. */
 async function withPlace<T>(what: string, f: () => Promise<T>): Promise<T> {
   try {
     return await f();

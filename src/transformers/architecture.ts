@@ -32,11 +32,11 @@ export interface Architecture {
   prefix: string;
   /** The classes of `transformers` that can be had, and their heads. */
   classes: Readonly<Record<string, Head>>;
-  /** The family's own names of fields that have a common name too, by which a config may call them. */
+  /** By the family's own name of a field: the common name, under which a config may have it as well. */
   commonNames: Readonly<Record<string, string>>;
   /**
-   * How many blocks the config says there are. Each has several tensors, which bounds what is built by the bytes that
-   * are there.
+   * How many blocks the config says there are. A block has several tensors, so more blocks than tensors in the files
+   * are refused.
    */
   blocks(config: HubConfig): number;
   /** How many rows the table of words has. */

@@ -17,7 +17,7 @@ const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
 };
 
 /** What the caller says of the model beside its config. */
-export interface PurposeOptions {
+interface PurposeOptions {
   architecture?: string;
   labels?: number;
   pooling?: Pooling;

@@ -6,7 +6,7 @@ import type {Net, NetTensor} from './net';
 interface Variant {
   prefix: 'bert' | 'roberta';
   classes: Architecture['classes'];
-  /** The token that fills up, where places count from the row behind it and leave it out. */
+  /** The padding token, where places begin at the row behind it and skip it. */
   padding(config: HubConfig): number | undefined;
   /** The head for classes, over the states. */
   classify(net: Net, states: NetTensor, root: string, width: number, purpose: Purpose & {deviation: number}): NetTensor;

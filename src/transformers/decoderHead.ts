@@ -18,7 +18,7 @@ export function decoderHead(
     isTied,
   }: Purpose & {width: number; vocabulary: number; words: string; isTied: boolean},
 ): NetTensor {
-  // Parts of larger models: transformers would read the numbers of the part.
+  // A config of a larger model has these parts, from which transformers would take its numbers.
   for (const part of ['text_config', 'text_encoder', 'decoder', 'generator']) {
     config.expect(part, null);
   }
@@ -41,8 +41,8 @@ export function decoderHead(
 }
 
 /**
- * The state of the last token that is not the one that fills up, even where the mask shows that one: a text may end
- * with it. A config without such a token is for one text at a time in transformers; here the mask alone tells.
+ * The state of the last token other than padding, even where the mask shows the padding token: a text may end with it.
+ * Without a padding token in the config transformers takes one text at a time; here the mask alone counts.
  */
 function lastState(
   net: Net,

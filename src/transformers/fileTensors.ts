@@ -13,7 +13,7 @@ const OPTIONAL = new Set([
   ...['vocab_transform', 'vocab_layer_norm', 'vocab_projector'],
 ]);
 
-/** What of the files becomes of each weight: tensors of one name may be several weights. */
+/** The weights of each tensor in the files. A tensor may be several weights. */
 export type Assignment = ReadonlyMap<string, readonly Expected[]>;
 
 /**

@@ -57,7 +57,7 @@ export class HubConfig {
     return Object.hasOwn(this.fields, name) ? this.fields[name] : undefined;
   }
 
-  /** `null` is no way to ask for what stands for a field that is missing: transformers refuses it too. */
+  /** `null` does not count as missing: transformers refuses it too. */
   private valueOf(name: string, otherwise: unknown): unknown {
     const value = this.get(name);
     return value === undefined ? otherwise : value;
@@ -119,7 +119,7 @@ export class HubConfig {
     return table[value] as T;
   }
 
-  /** Refuses a field that has another value than the one that is computed by. */
+  /** Refuses a field with any other value than those that there is code for. */
   expect(name: string, ...allowed: unknown[]): void {
     const value = this.get(name);
     if (value !== undefined && !allowed.includes(value)) {

@@ -33,7 +33,7 @@ export const llama: Architecture = {
     if (size % 2 !== 0) {
       config.fault(`Heads of ${size} numbers have no pairs to turn.`);
     }
-    // As long as the sizes are not compared with those of the files, no table is made by them.
+    // A plan makes no table: its sizes are not compared with the files yet.
     const rotary = rotaryOf(config, net.isPlan ? 2 : size);
     const root = purpose.head === 'none' ? '' : 'model';
     const words = nameOf(root, 'embed_tokens');

@@ -33,10 +33,7 @@ export function rotaryOf(config: HubConfig, size: number): Rotary {
   }
 }
 
-/**
- * What a config says of the scaling. If both fields say something, the older one counts, and the other is not looked
- * at.
- */
+/** What a config says of the scaling. If both fields are there, the older one alone counts. */
 function scalingFieldsOf(config: HubConfig): Scaling {
   const isEmpty = (value: unknown) =>
     value == null || (typeof value === 'object' && !Array.isArray(value) && Object.keys(value).length === 0);

@@ -64,8 +64,8 @@ const OPTIONS: KnownOptions<TransformerSources> = {
  * A pretrained transformer of the hub as a `tf.LayersModel`: BERT, RoBERTa, DistilBERT (and so MiniLM, E5, …), GPT-2,
  * Llama.
  *
- *     const model = await
- *     loadTransformer({config: `${url}/config.json`, weights: `${url}/model.safetensors`, pooling: 'mean'});
+ *     const [config, weights] = [`${url}/config.json`, `${url}/model.safetensors`];
+ *     const model = await loadTransformer({config, weights, pooling: 'mean'});
  *
  * It takes the numbers of tokens, `[batch, places]`, and a mask of that shape, 1 for tokens and 0 for padding
  * (`encodeTexts` makes both). Layers have the names of the hub's modules, `encoder/layer/0/attention/self/query`, so
@@ -157,7 +157,7 @@ async function configOf(given: TransformerSources['config'], limits: LoadOptions
   return new TextDecoder().decode(await bytesOf(found, {maxBytes: MOST_OF_CONFIG, ...limits}));
 }
 
-/** Configs list the names of classes, of which there may be thousands. */
+/** Configs list the names of classes, and there may be thousands. */
 const MOST_OF_CONFIG = 2 ** 23;
 
 /** Reads the tensors of a file into the weights of layers. */

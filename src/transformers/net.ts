@@ -21,7 +21,7 @@ export interface Expected {
   /** The layer, by its name, and the weight of it, by the name in `addWeight`. */
   layer: string;
   weight: string;
-  /** Whether the file has rows and columns the other way round. */
+  /** Whether the file has the weight transposed. */
   turned: boolean;
 }
 
@@ -39,7 +39,7 @@ interface DenseOptions {
 }
 
 /**
- * What architectures are written in: each function adds a layer under the name of a module of the hub. A model is
+ * Architectures are written with it: each function adds a layer under the name of a module of the hub. A model is
  * planned first, without a tensor made, to compare what it would hold with what the files have, and then built.
  */
 export class Net {
@@ -49,7 +49,7 @@ export class Net {
   newBytes = 0;
 
   private constructor(
-    /** Whether nothing is made yet: what the config says need not be so. */
+    /** Whether this is the plan, in which nothing is made. Sizes in the config are not compared with the files yet. */
     readonly isPlan: boolean,
     private readonly checkpoint: boolean,
   ) {}
@@ -152,8 +152,8 @@ export class Net {
 
   /**
    * One of several equal parts of the model, whose tensors are computed again in the backward pass, if the model
-   * checkpoints. The last quarter keeps its own: the backward pass begins with these, and the peak comes when it
-   * reaches the others.
+   * checkpoints. The last quarter keeps its tensors: the backward pass frees these first, before its peak in the other
+   * blocks.
    */
   block(
     {name, index, count}: {name: string; index: number; count: number},
@@ -210,6 +210,6 @@ class Conv1DInitializer extends tf.serialization.Serializable {
 tf.serialization.registerClass(Conv1DInitializer);
 
 /** As an option of `tf.layers.dense`, which takes an initializer that is not tfjs's own by its config alone. */
-export const CONV1D = {
+const CONV1D = {
   kernelInitializer: {className: CONV1D_INITIALIZER, config: {}} as unknown as 'randomNormal',
 };

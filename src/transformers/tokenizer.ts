@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkOptions, kindOf, LoRAError, show, throwFaults} from '../errors';
 
-/** What is used of a tokenizer: the `Tokenizer` of `@huggingface/tokenizers` has it, and so can any other. */
+/** What a tokenizer must have. The `Tokenizer` of `@huggingface/tokenizers` has it. */
 export interface TextTokenizer {
   /** The numbers of a text's tokens, with those that the model wants at the ends. */
   encode(

@@ -66,8 +66,8 @@ export class GraphRewrite {
    * The topology and signature with the given new outputs, if any, and the names of constants that nothing needs any
    * longer.
    *
-   * An output of the graph that hangs on what the head was put on is now the head's. Where that are several, or none,
-   * the head's are the only ones.
+   * The head's output takes the place of the graph's output that depends on the layer under the head. If there are
+   * several or none of these, the head's outputs are the only ones.
    */
   finished(ends: readonly NewEnd[]): {topology: object; signature: object | undefined; dropped: string[]} {
     const signature = structuredClone(signatureOf(this.graph.artifacts)) as Signature | undefined;

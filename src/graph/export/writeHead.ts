@@ -60,7 +60,7 @@ export function writeHead(model: tf.LayersModel, plan: GraphPlan, rewrite: Graph
 }
 
 /** A layer as nodes of a graph, with the constants that they use. The last node is its output. */
-export interface LayerNodes {
+interface LayerNodes {
   nodes: GraphNode[];
   constants: Map<string, tf.Tensor>;
 }
@@ -236,7 +236,7 @@ export function reasonNotToWrite(layer: tf.layers.Layer): string | undefined {
  * @param name one that no node has, which those of the layer begin with.
  * @throws LoRAError if it has a setting that no node has.
  */
-export function nodesOfLayer(layer: tf.layers.Layer, input: string, name: string): LayerNodes {
+function nodesOfLayer(layer: tf.layers.Layer, input: string, name: string): LayerNodes {
   const out = new NodeWriter(name);
   WRITERS[layer.getClassName()]?.(layer, input, out);
   if (out.faults.length > 0) {

@@ -5,11 +5,11 @@ interface Attributes {
   cropSize: [number, number];
 }
 
-/** One axis of the crops: where their pixels lie in the image, and what that depends on. */
+/** One axis of the crops: where their pixels lie in the image. */
 interface Axis {
   /** `[boxes, crop]`. */
   places: tf.Tensor;
-  /** How much of the second end of the box is in each place, the rest being the first end: `[crop]`. */
+  /** The share of the box's second end in each place, `[crop]`. The rest is that of its first end. */
   shares: tf.Tensor;
   /** The length of the image. */
   length: number;

@@ -39,8 +39,8 @@ interface Attributes {
 /**
  * The gradient of products of the numbers so far, `y[i] = x[0] ⋯ x[i]`, or `⋯ x[i − 1]` where they are exclusive:
  *
- *     dx[k] = (x[0] ⋯ x[k − 1]) · r[k],   r[k] = dy[k] + x[k + 1] · r[k + 1],   exclusive: r[k] = dy[k + 1] + x[k + 1]
- *     · r[k + 1]
+ *     dx[k] = (x[0] ⋯ x[k − 1]) · r[k],   r[k] = dy[k] + x[k + 1] · r[k + 1]
+ *     exclusive:   r[k] = dy[k + 1] + x[k + 1] · r[k + 1]
  *
  * Without a division, so that it is right where numbers are zero.
  */

@@ -232,7 +232,7 @@ function prod(stock: Config): Config {
   };
 }
 
-/** tfjs takes a single piece for none of several. */
+/** tfjs gives the gradient of a single piece not as a list. */
 function unpack(stock: Config): Config {
   return {...stock, gradFunc: (dy, saved, attrs) => stock.gradFunc([dy].flat() as never, saved, attrs)};
 }
@@ -284,7 +284,7 @@ interface Attributes {
  * size of the whole window, also where part of the window lies outside the image and the average is over the rest.
  * `undefined` where all windows lie inside.
  */
-export function shareOfWindows(inputShape: readonly number[], attrs: tf.NamedAttrMap): tf.Tensor4D | undefined {
+function shareOfWindows(inputShape: readonly number[], attrs: tf.NamedAttrMap): tf.Tensor4D | undefined {
   const {filterSize, strides, pad, dimRoundingMode} = attrs as unknown as Attributes;
   const shape = inputShape as [number, number, number, number];
   const info = tf.backend_util.computePool2DInfo(shape, filterSize, strides, 1, pad, dimRoundingMode);

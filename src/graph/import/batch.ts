@@ -16,9 +16,9 @@ interface Subject {
 type Rule = (subject: Subject) => boolean;
 
 /**
- * Whether a node, run on inputs whose first axis is the batch, gives outputs whose first axis is the batch, and
- * computes each row from the same row of its inputs, whatever the size of the batch. Told by the kind of op and its
- * attributes, so that it is proved and not tried; an op that no rule knows is taken to mix rows.
+ * Whether a node computes each row of its outputs from the same row of its inputs, whatever the size of the batch,
+ * which is the first axis of both. A rule for the op and its attributes proves it; an op without a rule counts as
+ * mixing rows.
  */
 export function keepsRows(planner: Planner, node: GraphNode): boolean {
   const names = inputsOf(node);
@@ -43,10 +43,10 @@ function isFreed({open}: Planner, value: Value): boolean {
 
 const isFlow = (value: Value | undefined) => value?.kind === 'flow';
 
-/** Whether the first input alone hangs on the inputs of the graph. The others say how it is computed. */
+/** Whether only the first input depends on the inputs of the graph. The others say how it is computed. */
 const ofFirst: Rule = ({values}) => isFlow(values[0]) && !values.slice(1).some(isFlow);
 
-/** By the rules of broadcasting: what has no row for each example must not be met by the batch axis. */
+/** By the rules of broadcasting: an input without rows must not reach the batch axis. */
 const elementwise: Rule = ({values, ranks}) => {
   const rank = Math.max(...ranks);
   return values.every((value, i) =>
@@ -68,8 +68,7 @@ function isInside(axis: number | undefined, rank = 0): boolean {
 }
 
 /**
- * Kernels of products start again with the matrices of an operand that has fewer: each row must have as many as the
- * result.
+ * Where an operand has fewer matrices, kernels of products repeat them. So each row must have as many as the result.
  */
 const product: Rule = ({node, values, ranks}) => {
   const [a, b, ...more] = values;
@@ -84,7 +83,9 @@ const product: Rule = ({node, values, ranks}) => {
   return areUnder && (isFlow(b) ? right > 2 && goesInto(a, b) : !turns && goesInto(b, a));
 };
 
-/** Whether an operand of a product has the same matrices for each row as a flow, or as a constant one for several. */
+/**
+ * Whether an operand of a product has for each row the same matrices as the other, or, as a constant, one for several.
+ */
 function goesInto(value: Value | undefined, flow: Value | undefined): boolean {
   const [own, other] = [matricesOf(value), matricesOf(flow)];
   const lead = other.length - own.length;

@@ -9,11 +9,11 @@ export const BATCH: SizeId = 1;
 
 /** What is known of a number that is not the same in every run. */
 interface OpenSize {
-  /** Whether it hangs on a size that the graph leaves open. */
+  /** Whether it depends on a size that the graph leaves open. */
   isOpen: boolean;
   /**
-   * Whether it hangs on the batch size of the graph's own, while that is freed. The graph counts on it, and the layers
-   * are given another.
+   * Whether it depends on the graph's own batch size while that is being freed. Then it would be wrong for other
+   * batches.
    */
   isFreed: boolean;
   /** `times · of + plus`. */
@@ -38,7 +38,7 @@ export class OpenSizes {
     return this.list.push({isOpen: true, isFreed: false}) - 1;
   }
 
-  /** A number of which nothing is known but what it hangs on. */
+  /** A number of which only is known on which sizes it depends. */
   madeOf(sizes: readonly SizeId[]): SizeId {
     return sizes.every(size => size === KNOWN)
       ? KNOWN
@@ -83,8 +83,7 @@ interface Computed {
 }
 
 /**
- * For each output of a node, what its numbers are made of: one size for each, or one for all of them where it is open
- * how many they are.
+ * What the numbers of each output of a node are made of: a size for each number, or one for all if their count is open.
  */
 export async function sizesOf(open: OpenSizes, computed: Computed): Promise<SizeId[][]> {
   const {node, inputs, counts} = computed;
@@ -113,7 +112,7 @@ function isCounted(input: Constant | Shaped): boolean {
   return input.kind === 'constant' || input.sizes.length === input.pair[0].tensor.size;
 }
 
-/** The inputs whose numbers an op hands on as they are. The others say which, and where. */
+/** The inputs whose numbers an op hands on unchanged. Its other inputs say which numbers, and where to. */
 function movedInputs(node: GraphNode, count: number): number[] | undefined {
   switch (node.op) {
     case 'StridedSlice':
@@ -139,7 +138,7 @@ function movedInputs(node: GraphNode, count: number): number[] | undefined {
   }
 }
 
-/** An op that hands on numbers is run on what the numbers are made of, so that it is known what becomes of each. */
+/** Runs an op that hands on numbers with the ids of their sizes in their place, to learn where each goes. */
 async function moved({inputs, run}: Computed, places: readonly number[]): Promise<SizeId[][]> {
   const results = tf.tidy(() =>
     run(
@@ -158,7 +157,7 @@ async function moved({inputs, run}: Computed, places: readonly number[]): Promis
 
 const ELEMENTWISE = new Set('Mul Add AddV2 Sub FloorDiv RealDiv Div FloorMod Maximum Minimum'.split(' '));
 
-/** One number of an input: what it is made of, and its value where that is known. */
+/** One number of an input: the size that it is made of, and its value if it is known. */
 interface SizedNumber {
   id: SizeId;
   value: number;

@@ -11,20 +11,20 @@ import {refusedImport} from './refuse';
 import {planStock} from './stockLayers';
 import type {Constant, Flow, GraphPlan, Pair, Shaped, Value, SizeId} from './values';
 
-/** What of a graph is planned, with every choice made. */
+/** The part of a graph that is planned, with every choice made. */
 export interface GraphRequest {
   inputs: {node: string; shape?: (number | null)[]}[];
   outputs: string[];
   /** Whether a fixed batch size of the graph becomes any batch size. */
   batch: 'free' | 'fixed';
-  /** Whether sizes are known that are proved to be so, and no others. */
+  /** Whether only proved sizes count as known. */
   isStrict: boolean;
 }
 
 /** Ops that hand on what they are given. */
 const HANDS_ON = new Set(['Identity', 'StopGradient', 'Snapshot', 'CheckNumerics', 'PreventGradient', 'EnsureShape']);
 
-/** Sizes that stand for one that is open: of the batch, and of other axes. */
+/** What stands for open sizes: of the batch, and of other axes. */
 const BATCHES: Pair<number> = [2, 3];
 const LENGTHS: Pair<number> = [64, 96];
 
@@ -195,7 +195,7 @@ async function fold(planner: Planner, node: GraphNode, inputs: readonly Constant
   }
 }
 
-/** Computes a node that hangs on shapes alone, for either size. `false` if it gives too many numbers for that. */
+/** Computes a node that depends on shapes alone, for both sizes. `false` if it gives too many numbers. */
 async function foldShapes(planner: Planner, node: GraphNode, inputs: readonly Value[]): Promise<boolean> {
   const keys = planner.keysOf(node);
   const shape = isShape(node, inputs) ? (inputs[0] as Flow) : undefined;

@@ -49,7 +49,7 @@ function addOp(
       checkSize(node, values, p);
       const feed: tf.NamedTensorMap = {};
       fragment.node.input?.forEach((name, i) => (feed[name] ??= tensorAt(values[i] as Value, p)));
-      // How many places a Where finds hangs on the numbers.
+      // How many places a Where finds depends on the numbers.
       const places = () => [tf.zeros([[7, 5][p] as number, Object.values(feed)[0]?.rank ?? 1], 'int32')];
       const results = node.op === 'Where' ? places() : runNode(graph, {node: fragment.node, outputs}, feed);
       return results.map(({shape, dtype}) => ({shape, dtype: dtype as GraphType}));
@@ -58,7 +58,7 @@ function addOp(
   const isProved = hasProvedShape(node, values, isRows);
   const results = one.map(({shape, dtype}, i): Omit<Flow, 'kind' | 'key'> => {
     const shapes: Pair<number[]> = [shape, other[i]?.shape ?? []];
-    // What is the same for either size is taken to be so for all, and checked.
+    // A size that is the same in both runs is assumed to be fixed. The layer checks it.
     const open = shape.map((size, axis) => ((isRows && axis === 0) || size !== shapes[1][axis] ? null : size));
     const sizes = open.map((size, axis) =>
       isRows && axis === 0 ? BATCH : size !== null && (isProved || !planner.isStrict) ? KNOWN : planner.open.another(),
@@ -80,7 +80,7 @@ function addOp(
 /** Whether the shape of what a node gives follows from shapes that are the same in every run, but for the batch. */
 function hasProvedShape({op}: GraphNode, values: readonly Value[], isRows: boolean): boolean {
   const isKnown = ({sizes}: Flow) => sizes.every((size, axis) => size === KNOWN || (isRows && axis === 0));
-  // Integers that hang on the inputs may say what shape it has.
+  // Integers that depend on the inputs may decide the shape.
   const isData = ({dtype}: Flow, i: number) => dtype !== 'int32' || (i === 0 && op !== 'Fill' && op !== 'Range');
   return (
     op !== 'Where' &&
@@ -99,10 +99,10 @@ export function planAlias(planner: Planner, name: string): Flow {
 }
 
 /**
- * Plans a layer for what is known when a graph is planned: where another layer has to be called with it, or the model
- * to return it.
+ * Plans a layer for a value that the plan knows, so that another layer can be called with it or the model can return
+ * it.
  *
- * While the batch size is being freed, it may hang on that: whoever uses it looks.
+ * While the batch size is being freed, the value may depend on it. Callers check that.
  */
 export function materialize(planner: Planner, {key}: Shaped): Map<string, Flow> {
   const origin = planner.graph.nodes.get(nodeAndOutput(key)[0]) as GraphNode;
@@ -115,7 +115,7 @@ export function materialize(planner: Planner, {key}: Shaped): Map<string, Flow> 
   return flows;
 }
 
-/** What a node is called with, sorted: flows, constants that are written down, constants that are weights. */
+/** The inputs of a node, sorted: flows, small constants for its config, and large ones that become weights. */
 function partsOfFragment(
   planner: Planner,
   node: GraphNode,

@@ -19,7 +19,7 @@ import type {
 } from './values';
 
 /** A planned call of a layer. */
-export interface NewLayer {
+interface NewLayer {
   /** What it is named after. Default: the node. */
   part?: string;
   className: string;
@@ -30,7 +30,7 @@ export interface NewLayer {
   weights?: Record<string, PlannedWeight | undefined>;
 }
 
-/** How many numbers may be computed from constants: so many, and so many for each number in the file. */
+/** Numbers that may be computed from constants: a fixed number, and `GROWTH` more for each number in the file. */
 const FREE_NUMBERS = 2 ** 22;
 const GROWTH = 16;
 
@@ -41,14 +41,13 @@ const KEEP_SHAPES = new Set(['Activation', 'BatchNormalization', 'LeakyReLU', 'P
 export class BakedBatch extends Error {}
 
 /**
- * Says that a plan hangs on the shape of something that no layer of it computes, so that none would see if it is
- * another one.
+ * Says that a plan depends on the shape of a node that no layer computes, so that no layer would notice another shape.
  */
 export class UncheckedShape extends Error {}
 
 /** A plan in the making: what is known of each output of a node, and the layers so far. */
 export class Planner {
-  /** By key. Not there: behind a node that cannot be computed. */
+  /** By key. What is behind a node that cannot be computed is missing. */
   readonly values = new Map<string, Value>();
   readonly fates = new Map<string, Fate>();
   /** Nodes that cannot be computed, and why. */
@@ -69,9 +68,7 @@ export class Planner {
   private readonly tied = new Map<string, tf.layers.Layer>();
 
   private readonly materialized = new Map<string, Flow>();
-  /**
-   * Keys of flows: those whose shapes are part of the plan, and those whose shapes are checked when they are computed.
-   */
+  /** Keys of flows whose shapes the plan depends on, and of those whose shapes are checked when they are computed. */
   private readonly measured = new Set<string>();
   private readonly checked = new Set<string>();
 
@@ -85,7 +82,7 @@ export class Planner {
      * Whether the batch size that the graph was made for is being freed: then every flow has a row for each example.
      */
     readonly frees: boolean,
-    /** Whether sizes are known that are proved to be so, and no others. */
+    /** Whether only proved sizes count as known. */
     readonly isStrict: boolean,
   ) {
     this.open = new OpenSizes(frees);
@@ -161,7 +158,7 @@ export class Planner {
   }
 
   /**
-   * Takes note of numbers that are about to be computed from constants.
+   * Counts numbers that are about to be computed from constants.
    *
    * @throws LoRAError if they are many more than those in the file.
    */
@@ -181,7 +178,7 @@ export class Planner {
     return tf.keep(tensor);
   }
 
-  /** What is made of a constant in some way: once, so that layers that share it stay tied. */
+  /** A tensor made of a constant. It is made once, so that layers that share it stay tied. */
   derive(tensor: tf.Tensor, how: string, make: () => tf.Tensor): tf.Tensor {
     const key = `${tensor.id} ${how}`;
     const derived = this.derived.get(key) ?? this.keep(make());
@@ -204,7 +201,7 @@ export class Planner {
     return name;
   }
 
-  /** Plans an input that stands for sizes that are open by others. */
+  /** Plans an input. The pairs stand for open sizes: of the batch, and of other axes. */
   addInput(node: GraphNode, shape: (number | null)[], [batch, length]: Pair<Pair<number>>): void {
     const dtype = typeOf(node, 'dtype') ?? 'float32';
     const at = (p: 0 | 1) => shape.map((size, axis) => size ?? (axis === 0 ? batch : length)[p]);
@@ -245,7 +242,7 @@ export class Planner {
 
   /** Plans a call of a layer. Its outputs stand for what the node gives from here on. */
   addCall(call: PlannedCall, results: readonly Omit<Flow, 'kind' | 'key'>[]): void {
-    // A node can become several layers: what is in between is known to the plan alone.
+    // A node can become several layers. The outputs between them have keys of their own.
     const outputs = call.outputs.map(key => (this.values.has(key) ? `${key}+${this.layers.length}` : key));
     this.layers.push({...call, outputs});
     call.outputs.forEach((key, i) => {
@@ -253,7 +250,7 @@ export class Planner {
     });
   }
 
-  /** Says that nodes are computed by the layer of another. */
+  /** Notes that the layer of a node computes others too. */
   absorb(node: GraphNode, absorbed: readonly GraphNode[]): void {
     const value = this.values.get(`${node.name}:0`) as Value;
     for (const {name} of absorbed) {
@@ -262,12 +259,12 @@ export class Planner {
     }
   }
 
-  /** Says that the plan hangs on the shape of a flow. */
+  /** Notes that the plan depends on the shape of a flow. */
   measure({key}: Flow): void {
     this.measured.add(key);
   }
 
-  /** Says that the layer of a flow checks its shape. */
+  /** Notes that the layer of a flow checks its shape. */
   check(key: string): void {
     this.checked.add(key);
   }
@@ -282,7 +279,7 @@ export class Planner {
         ends.set(value.key, name);
       }
     }
-    // Of some nodes the shape alone is used, which is known without them.
+    // Of some nodes only the shape is used. The plan has it, so they need no layer.
     const layers = neededLayers(this.layers, outputs);
     const called = new Set(layers);
     for (const layer of neededLayers(this.layers, [...this.measured])) {

@@ -12,7 +12,7 @@ interface Target {
   sizes: readonly SizeId[];
 }
 
-/** A Reshape that leaves the batch alone, as a layer; one in which one size is open, as an op that works it out. */
+/** A Reshape that keeps the batch, as a layer; one with an open size, as an op that computes the size. */
 export function planReshape(node: GraphNode, planner: Planner): boolean {
   const [x = '', target] = inputsOf(node);
   const flow = planner.valueOf(x);
@@ -33,8 +33,8 @@ export function planReshape(node: GraphNode, planner: Planner): boolean {
 }
 
 /**
- * The shape of a row after a Reshape that keeps the first axis, with one size of -1 at most; `undefined` where it is
- * not proved that it does.
+ * The shape of a row after a Reshape that keeps the first axis, with at most one size of -1; `undefined` where that is
+ * not proved.
  */
 function restOf({shapes, sizes}: Flow, target: Target, {frees}: Planner): number[] | undefined {
   const [first, ...rest] = target.pair[0].map((size, i) => (target.sizes[i] === KNOWN ? size : -1));
@@ -100,7 +100,7 @@ export function planSqueeze(node: GraphNode, planner: Planner): boolean {
   return rest !== undefined && addReshape(node, rest, planner);
 }
 
-/** The axes that are left by a Squeeze; `undefined` where that hangs on open sizes. */
+/** The axes that a Squeeze leaves; `undefined` where that depends on open sizes. */
 function squeezed(node: GraphNode, {shapes, sizes}: Flow, {frees}: Planner): number[] | undefined {
   const rank = sizes.length;
   const given = ['axis', 'squeeze_dims'].flatMap(key => numbersOf(node, key));

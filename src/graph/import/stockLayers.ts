@@ -7,7 +7,7 @@ import {planReshape, planResize, planSqueeze, planTranspose} from './shaping';
 import {ACTIVATION_OPS, preluOf} from './tail';
 
 /** Plans a node as a layer of tfjs. `false` if no such layer computes the same. */
-export type StockRule = (node: GraphNode, planner: Planner) => boolean;
+type StockRule = (node: GraphNode, planner: Planner) => boolean;
 
 /** Plans a node as layers of tfjs, if there are any that compute the same. */
 export function planStock(node: GraphNode, planner: Planner): boolean {

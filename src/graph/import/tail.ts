@@ -18,29 +18,26 @@ export const ACTIVATION_OPS: Readonly<Record<string, string>> = {
 };
 
 /** What follows a convolution or a product, and becomes part of its layer or a layer of its own. */
-export interface Tail {
+interface Tail {
   bias?: PlannedWeight;
   /** The activation of the layer itself. */
   activation: string;
-  /**
-   * A bias that is not one number for each channel, or not a constant: this input of the node, which is added by a
-   * layer of its own.
-   */
+  /** The input that a layer of its own adds: a bias that is no constant, or has not one number for each channel. */
   added?: number;
   /** An activation that is a layer of its own. */
   after?: LayerAfter | {op: string};
-  /** The nodes behind this one that it stands for. */
+  /** The nodes behind this one that its layer computes too. */
   absorbed: GraphNode[];
 }
 
 /** A layer that follows another. */
-export interface LayerAfter {
+interface LayerAfter {
   className: string;
   config: tf.serialization.ConfigDict;
   weights?: Record<string, PlannedWeight>;
 }
 
-/** What a linear node is about. */
+/** A node with a kernel, as far as its tail depends on it. */
 interface LinearNode {
   filters: number;
   /** Where the inputs begin that fused operations take. */
@@ -50,7 +47,7 @@ interface LinearNode {
 }
 
 /**
- * The bias and the activation of a node: those that are fused into it, and those that alone use it. `undefined` for
+ * The bias and the activation of a node: fused into it, or in nodes of their own that alone use it. `undefined` for
  * unknown ones.
  */
 export function tailOf(node: GraphNode, linear: LinearNode, planner: Planner): Tail | undefined {
@@ -118,7 +115,7 @@ function asBias(
   return {tensor: flat, source: {node: node.name, index, shape: tensor.shape}};
 }
 
-/** A copy: what shares its data would have the old shape to the wasm backend, which fuses biases of one axis alone. */
+/** A copy, since the wasm backend knows the old shape of shared data, and fuses biases of one axis alone. */
 function flattened(tensor: tf.Tensor): tf.Tensor {
   return tf.tidy(() => tf.slice(tf.reshape(tensor, [tensor.size]), [0], [tensor.size]));
 }
@@ -160,7 +157,7 @@ function following(node: GraphNode, tail: Tail, {filters, channelsLast = true}: 
   }
   const next = planner.follower(last);
   const activation = next && Object.hasOwn(ACTIVATION_OPS, next.op) ? ACTIVATION_OPS[next.op] : undefined;
-  // A layer fuses what works on each number by itself. Of the others a layer of their own is as good.
+  // A layer fuses activations of single numbers. For others a layer of their own is as good.
   const joins = activation !== undefined && activation !== 'softmax';
   return {
     ...tail,

@@ -1,16 +1,15 @@
 import type * as tf from '@tensorflow/tfjs';
 import type {GraphType} from '../graphDef';
 
-// A graph is planned for two sizes at once, of the batch and of whatever else is open. What differs between the two
-// hangs on a size.
+// A graph is planned for two sizes at once, of the batch and of each other open axis. What differs between the two
+// depends on a size.
 
 /**
- * A size, or a number that is made of sizes, by its place among those of a plan: two of one place are equal in every
- * run.
+ * A size, or a number made of sizes, by its place in the plan's list. Two with the same place are equal in every run.
  */
 export type SizeId = number;
 
-/** Two of something, one for each size that a graph is planned for. */
+/** A value for each of the two sizes that a graph is planned for. */
 export type Pair<T> = readonly [T, T];
 
 /** What a weight of a layer comes from: an input of a node, and how the layer holds it. */
@@ -32,7 +31,7 @@ export interface Constant {
   values?: ArrayLike<number>;
 }
 
-/** A small tensor that hangs on the shapes of the inputs alone. */
+/** A small tensor that depends on the shapes of the inputs alone. */
 export interface Shaped {
   kind: 'shaped';
   pair: Pair<Required<Constant>>;
@@ -42,7 +41,7 @@ export interface Shaped {
   key: string;
 }
 
-/** A tensor that hangs on the inputs: the output of a layer. */
+/** A tensor that depends on the inputs: the output of a layer. */
 export interface Flow {
   kind: 'flow';
   /** The output of a node, the layer's last one. */
@@ -51,8 +50,8 @@ export interface Flow {
   /** Which size each axis has. */
   sizes: SizeId[];
   /**
-   * The shape of the symbolic tensor that it will be. A number in it that is not known of a size is checked by the
-   * layer that gives it.
+   * The shape of its symbolic tensor. Where it has a number and the size is not proved, the layer that computes it
+   * checks that.
    */
   shape: tf.Shape;
   dtype: GraphType;
@@ -93,7 +92,7 @@ export interface GraphPlan {
   layers: PlannedCall[];
   /** Keys of flows. */
   outputs: string[];
-  /** By the key of a flow: the output of a node that is equal to it. Not there for what is in the middle of a node. */
+  /** By the key of a flow: the output of a node that is equal to it. Flows between the layers of one node have none. */
   ends: Map<string, string>;
   /** By the name of a node: what became of it. */
   fates: Map<string, Fate>;
@@ -102,7 +101,7 @@ export interface GraphPlan {
 }
 
 /**
- * What became of a node: a layer of tfjs, part of such a layer, a `GraphOp`, a constant, a number that hangs on shapes,
+ * What became of a node: a layer of tfjs, part of such a layer, a `GraphOp`, a constant, a number made of shapes,
  * nothing.
  */
 export type Fate = 'stock' | 'merged' | 'op' | 'folded' | 'shape' | 'skipped';

@@ -27,7 +27,7 @@ export interface GraphFragment {
   constants: FragmentConstant[];
   /** The outputs that are used, by their number, and their types. */
   outputs: {index: number; dtype: GraphType}[];
-  /** The shapes that the outputs have for inputs of the given shapes, so that they need not be found out. */
+  /** The shapes of the outputs for inputs of the given shapes, so that no trial run is needed. */
   shapes?: {inputs: tf.Shape[]; outputs: tf.Shape[]};
 }
 
@@ -39,7 +39,7 @@ export interface GraphOpArgs {
   fragment: {name: string};
 }
 
-/** More numbers than this are in no tensor that a graph for a browser makes of an example: half a gigabyte. */
+/** Half a gigabyte: no graph for a browser makes a larger tensor of an example. */
 export const MOST_NUMBERS = 2 ** 27;
 
 /**
@@ -107,7 +107,7 @@ export class GraphOp extends tf.layers.Layer {
     // tfjs casts what goes from one layer to the next.
     fragment.inputs.forEach(({name, dtype}, i) => (feed[name] = asType(inputs[i] as tf.Tensor, dtype)));
     fragment.weights.forEach(({name}, i) => (feed[name] = weights[i] as tf.Tensor));
-    // Made for each call: kept, they would have to be disposed, and to follow from one backend to the next.
+    // Made for each call. Kept ones would have to be disposed, and to move to another backend.
     fragment.constants.forEach(({name, shape, dtype, values}) => (feed[name] = tf.tensor(values, shape, dtype)));
     this.checkSize(feed);
     const execute = () => runNode((this.graph ??= graphOf(fragment.node)), fragment, feed);
@@ -115,7 +115,8 @@ export class GraphOp extends tf.layers.Layer {
   }
 
   /**
-   * What the layers around this one were planned for has to hold, or they would compute something else than the graph.
+   * Refuses other shapes than those of the plan: with these the layers around would not compute what the graph
+   * computes.
    */
   private checkShapes(verb: 'takes' | 'gives', tensors: readonly tf.Tensor[], known: readonly tf.Shape[] = []): void {
     for (const [i, expected] of known.entries()) {

@@ -3,7 +3,7 @@ import {reshape, sizeOf, type Values} from '../../formats/layout';
 import type {LayerConfig} from '../../layers/adaptation';
 import type {Strength} from '../../methods/method';
 
-/** An update as PEFT has it: its tensors by name, and what says more about it. */
+/** An update as PEFT stores it: its tensors by name, and what the config says about it. */
 export interface StoredUpdate {
   /** The path of its module. */
   path: string;
@@ -74,8 +74,8 @@ export interface PEFTForm {
    */
   read?(update: StoredUpdate, kernelShape: readonly number[], shared: ReadonlyMap<string, Values>): OwnUpdate;
   /**
-   * An update as PEFT has it, by the names of tensors, of a weight with so many axes. What PEFT has no strength for is
-   * in the numbers.
+   * An update as PEFT stores it, by the names of tensors, for a weight with so many axes. Where PEFT has no strength,
+   * the numbers contain it.
    *
    * @param valueOf gives the parameters.
    */

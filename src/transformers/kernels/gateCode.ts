@@ -1,6 +1,6 @@
 import type {GateKind} from './transformer';
 
-// Activations by expressions that WGSL and GLSL both know. A program declares what they are called here.
+// Activations as expressions for WGSL and GLSL. A program declares the variables in them.
 
 /** `2·√(2/π)`, since `½·(1 + tanh(u)) = sigmoid(2u)`. */
 export const TANH_SLOPE = 2 * Math.sqrt(2 / Math.PI);

@@ -100,7 +100,7 @@ export function transformerKernels(): TransformerKernels | undefined {
 }
 
 /** Where queries, keys and values stand in their tensors. */
-export interface AttentionLayout {
+interface AttentionLayout {
   readonly q: tf.Tensor3D;
   readonly k: tf.Tensor3D;
   readonly v: tf.Tensor3D;

@@ -47,10 +47,12 @@ interface Parts<T> {
  * Multi-head attention without weights: `softmax(q·kᵀ·scale)·v` by heads. Projections are layers of the model, such as
  * `Dense`.
  *
- *     attention.apply([queries, keys, values])           // [batch, n, heads·size], [batch, m, keyValueHeads·size]
- *     twice → [batch, n, heads·size] attention.apply([queries, keys, values, mask])     // mask [batch, m]: 0 for keys
- *     that nobody sees attention.apply([queries, keys, values, mask, pastKeys, pastValues]) // with `cache`: → [y,
- *     keys, values], all places so far
+ *     // [batch, n, heads·size], [batch, m, keyValueHeads·size] twice → [batch, n, heads·size]
+ *     attention.apply([queries, keys, values])
+ *     // mask [batch, m]: 0 for keys that nobody sees
+ *     attention.apply([queries, keys, values, mask])
+ *     // with `cache`: → [y, keys, values], all places so far
+ *     attention.apply([queries, keys, values, mask, pastKeys, pastValues])
  *
  * The weights of queries and keys are not kept for the backward pass, but computed again. A query that may see nothing
  * gets zeros, as in PyTorch's `scaled_dot_product_attention`. (Vaswani et al., arXiv 1706.03762; shared keys and

@@ -111,8 +111,8 @@ function blocksOf(batch: number, heads: number, queries: number, keys: number): 
 }
 
 /**
- * What is computed block by block: a block of queries, scaled, the weights of the keys for it, and the same places of a
- * tensor like the queries.
+ * A block of queries, scaled; the weights of the keys for it; and a function for the same places of a tensor like the
+ * queries.
  */
 interface Block {
   q: tf.Tensor4D;

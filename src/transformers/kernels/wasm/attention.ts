@@ -25,7 +25,7 @@ interface Sizes {
 
 const PLAIN_PRODUCT = [0, 0, 0, 0, 1] as const; // no bias, no clamp, rows outside
 
-export function attentionSizes(inputs: AttentionInputs, {heads, keyValueHeads}: AttentionSettings): Sizes {
+function attentionSizes(inputs: AttentionInputs, {heads, keyValueHeads}: AttentionSettings): Sizes {
   const {batch, queries, keys, size} = attentionLayout(inputs, {heads, keyValueHeads});
   return {batch, queries, keys, size, heads, keyValueHeads};
 }

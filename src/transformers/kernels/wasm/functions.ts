@@ -1,4 +1,4 @@
-/** The exports of `../../native/transformer/index.ts`, which documents the parameters. */
+/** The exports of `assembly/index.ts`. The files there document the parameters. */
 export type TransformerFunctions = Readonly<
   Record<
     | 'addRows'
