@@ -71,6 +71,10 @@ describeInBrowser('the page that teaches a digit reader', () => {
 
     test('downloads the adapter, forgets it, and takes it back when it is dropped', async () => {
       [adapterFile] = (await visit.downloads('#download-adapter', 1)) as [DroppedFile];
+      visit.agrees = false;
+      await visit.page.click('#forget');
+      expect(await visit.page.isEnabled('#download-adapter')).toBe(true); // nothing is lost
+      visit.agrees = true;
       await visit.page.click('#forget');
       await visit.isIdle();
       await visit.page.waitForSelector('#download-adapter:disabled');
@@ -147,6 +151,15 @@ describeInBrowser('the page that teaches a digit reader', () => {
 
     afterAll(async () => {
       await visit.context.close();
+    });
+
+    test('says why it cannot train yet', async () => {
+      expect(await visit.page.isDisabled('#train')).toBe(true);
+      expect(await visit.text('#train-note')).toContain('Two labels with images are needed');
+      expect(await visit.page.isVisible('#train-note')).toBe(true);
+      await visit.take(1);
+      expect(await visit.page.isEnabled('#train')).toBe(true);
+      expect(await visit.page.isVisible('#train-note')).toBe(false);
     });
 
     test('lets all controls be reached by the keyboard, with a focus that can be seen', async () => {

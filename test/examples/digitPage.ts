@@ -13,12 +13,15 @@ export interface DroppedFile {
 export class DigitPage {
   /** Errors that the page did not deal with. */
   readonly errors: string[];
+  /** Whether the visitor says yes to what the page asks. */
+  agrees = true;
 
   private constructor(
     readonly context: BrowserContext,
     readonly page: Page,
   ) {
     this.errors = collectErrors(page);
+    page.on('dialog', dialog => void (this.agrees ? dialog.accept() : dialog.dismiss()));
   }
 
   /** Opens the page as somebody who has never been there. */

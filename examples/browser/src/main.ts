@@ -87,6 +87,12 @@ function showState(): void {
   for (const [id, isEnabled] of Object.entries(enabled)) {
     byId<HTMLButtonElement>(id).disabled = !isEnabled;
   }
+  byId('train-note').hidden = labels.length >= 2;
+}
+
+/** Whether the visitor lets go of the adapter, if there is one. */
+function mayReplace(): boolean {
+  return adapter === null || confirm('The adapter that was trained here goes, and cannot be brought back. Go on?');
 }
 
 /** Does something with the worker alone, and says so if it fails. */
@@ -207,13 +213,15 @@ onClick('find-rate', findRate);
 onClick('stop', () => client.call('stop'));
 onClick('download-adapter', () => alone('working', async () => download(await client.call('adapterFile'))));
 onClick('download-model', () => alone('working', async () => download(...(await client.call('mergedFiles')))));
-onClick('forget', () =>
-  alone('working', async () => {
-    await client.call('forget');
-    setAdapter(null);
-    showEnd('The adapter is gone.');
-  }),
-);
+onClick('forget', async () => {
+  if (mayReplace()) {
+    await alone('working', async () => {
+      await client.call('forget');
+      setAdapter(null);
+      showEnd('The adapter is gone.');
+    });
+  }
+});
 byId('on').addEventListener('change', setStrength);
 byId('strength').addEventListener('input', setStrength);
 byId<HTMLSelectElement>('backend').addEventListener('change', ({target}) => {
