@@ -21,8 +21,11 @@ export interface Batch extends tf.TensorContainerObject {
   ys: tf.TensorContainer;
 }
 
+// Bundlers take reading `tf.data.Dataset` for an effect, and would keep the class in pages that do not use it.
+const Dataset = /* @__PURE__ */ (() => tf.data.Dataset<Batch>)();
+
 /** Batches in an order that a seed decides. Made by `seededBatches`. */
-export class SeededBatches extends tf.data.Dataset<Batch> {
+export class SeededBatches extends Dataset {
   override readonly size: number;
   readonly seed: number;
   private readonly batchSize: number;
