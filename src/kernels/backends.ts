@@ -1,15 +1,11 @@
-import {guardGraphicsCard} from '../tfjs/guardGraphicsCard';
-import {guardHeap} from '../tfjs/guardHeap';
-import {batchNormKernel} from './batchNorm';
+import {guardGraphicsCard, guardHeap} from '../tfjs/guards';
+import {conv3dTransposeGradient, depthToSpaceGradient} from './addedGradients';
 import {type Capabilities, supplyCapabilities} from './capabilities';
-import {conv3dTransposeGradient} from './conv3dTranspose';
-import {depthToSpaceGradient} from './depthToSpace';
+import {cpuKernels} from './cpuKernels';
 import {onBackend} from './lifecycle';
-import {maxPool3dGradient} from './maxPool3d';
 import {hostSteps} from './node/hostSteps';
 import {matrixProductGradient, tensorflowCapabilities, tensorflowKernels} from './node/tensorflow';
 import {type OwnKernel, registerGradients, registerKernels} from './registration';
-import {resizeGradients} from './resizing';
 import {wasmCapabilities} from './wasm/capabilities';
 import {wasmKernels} from './wasm/wasmKernels';
 import {webglCapabilities} from './webgl/capabilities';
@@ -32,7 +28,7 @@ const BACKENDS: ReadonlyMap<string, Backend> = new Map<string, Backend>([
   [
     'cpu',
     {
-      kernels: [batchNormKernel, maxPool3dGradient, ...resizeGradients],
+      kernels: cpuKernels,
       capabilities: () => ({optimizerSteps: () => hostSteps}),
     },
   ],

@@ -5,13 +5,13 @@ import {
   cropNegative,
   type ExplicitPadding,
   everyNth,
+  type Geometry,
   geometryOf,
-  interleave,
+  type Margin,
   meetsOnlyZeros,
   padOrCrop,
-  phases,
+  padZeros,
   type Padding,
-  type Phase,
   type Rounding,
   type Shape4D,
   type Strides,
@@ -55,40 +55,13 @@ export function conv2dInputGradient(
   rounding?: Rounding,
 ): tf.Tensor4D {
   const [kh, kw, channelsOut, channelsIn] = adjoint.shape;
-  const {height, width} = geometryOf(inputShape, [kh, kw, channelsIn, channelsOut], strides, pad, {rounding});
+  const geometry = geometryOf(inputShape, [kh, kw, channelsIn, channelsOut], strides, pad, {rounding});
   if (dy.size === 0) {
     return tf.zeros(inputShape);
   }
-  return tf.tidy(() => {
-    const rows = phases(height).map(row =>
-      phases(width).map(column => convolvePhase(dy, adjoint, row, column, height.stride, width.stride)),
-    );
-    return interleave(rows, width.stride, inputShape);
-  });
-}
-
-/** The gradient at the inputs of one phase: `dy` * the taps that reach them → [n, u, v, in]. */
-function convolvePhase(
-  dy: tf.Tensor4D,
-  adjoint: tf.Tensor4D,
-  row: Phase,
-  column: Phase,
-  strideHeight: number,
-  strideWidth: number,
-): tf.Tensor4D {
-  const n = dy.shape[0];
-  if (row.taps === 0 || column.taps === 0) {
-    return tf.zeros([n, row.size, column.size, adjoint.shape[3]]);
-  }
-  const {image, pad} = cropNegative(dy, [row.before, row.after], [column.before, column.after]);
-  const kernel = everyNth(
-    everyNth(adjoint, 0, row.firstTap, row.taps, strideHeight),
-    1,
-    column.firstTap,
-    column.taps,
-    strideWidth,
+  return tf.tidy(() =>
+    gradientByPhases(dy, adjoint, geometry, inputShape, (image, kernel, zeros) => tf.conv2d(image, kernel, 1, zeros)),
   );
-  return tf.conv2d(image, kernel, 1, pad as ExplicitPadding);
 }
 
 /**
@@ -153,4 +126,102 @@ function productOverPixels(x: tf.Tensor4D, dy: tf.Tensor4D, height: Axis, width:
   const padded = padOrCrop(x, [height.before, behind(height)], [width.before, behind(width)]);
   const read = everyNth(everyNth(padded, 1, 0, oh, height.stride), 2, 0, ow, width.stride);
   return tf.matMul(tf.reshape<tf.Rank.R2>(read, [-1, channelsIn]), tf.reshape<tf.Rank.R2>(dy, [-1, channelsOut]), true);
+}
+
+/**
+ * The gradient of a convolution with respect to its input, `[n, h, w, c]`, phase by phase: at the inputs of one it is a
+ * convolution of `dy` without a stride, with the taps that reach them.
+ *
+ * @param turned the kernel with its taps reversed, `[kh, kw, ..]`.
+ * @param sizeOf the size of the kernel to convolve with, for that of a phase. What is more is filled with zeros.
+ */
+export function gradientByPhases(
+  dy: tf.Tensor4D,
+  turned: tf.Tensor4D,
+  {height, width}: Pick<Geometry, 'height' | 'width'>,
+  shape: Shape4D,
+  convolve: (image: tf.Tensor4D, kernel: tf.Tensor4D, pad: ExplicitPadding) => tf.Tensor4D,
+  sizeOf = (kh: number, kw: number): readonly [number, number] => [kh, kw],
+): tf.Tensor4D {
+  const ofPhase = (row: Phase, column: Phase): tf.Tensor4D => {
+    if (row.taps === 0 || column.taps === 0) {
+      return tf.zeros([dy.shape[0], row.size, column.size, shape[3]]);
+    }
+    const [kh, kw] = sizeOf(row.taps, column.taps);
+    const [below, right] = [kh - row.taps, kw - column.taps];
+    const rows = everyNth(turned, 0, row.firstTap, row.taps, height.stride);
+    const kernel = everyNth(rows, 1, column.firstTap, column.taps, width.stride);
+    const {image, pad} = cropNegative(dy, [row.before, row.after + below], [column.before, column.after + right]);
+    const margins: Margin[] = [
+      [0, below],
+      [0, right],
+      [0, 0],
+      [0, 0],
+    ];
+    return convolve(image, below + right === 0 ? kernel : padZeros(kernel, margins), pad as ExplicitPadding);
+  };
+  const rows = phases(height).map(row => phases(width).map(column => ofPhase(row, column)));
+  return interleave(rows, width.stride, shape);
+}
+
+/**
+ * The outputs of a strided convolution that meet one and the same subset of taps when its gradient is taken.
+ *
+ * The inputs `stride·u + offset` read only the taps `i ≡ offset + before (mod stride)`, so the gradient at them is a
+ * convolution without a stride, of `dy` with those taps reversed.
+ */
+interface Phase {
+  /** First of the reversed taps that take part; the others follow at steps of `stride`. */
+  readonly firstTap: number;
+  /** Number of taps that take part; may be zero. */
+  readonly taps: number;
+  /** Zeros in front of and behind `dy`; a negative number crops. */
+  readonly before: number;
+  readonly after: number;
+  /** Number of inputs in the phase: `ceil(input / stride)`, so that all phases are of one size. */
+  readonly size: number;
+}
+
+/** The phases `0 … stride − 1` of an axis; each has `ceil(input / stride)` outputs. */
+function phases({input, output, kernel, stride, before: padding}: Axis): Phase[] {
+  const size = Math.ceil(input / stride);
+  return Array.from({length: stride}, (_, offset) => {
+    const residue = (offset + padding) % stride;
+    const shift = Math.floor((offset + padding) / stride);
+    const taps = Math.max(0, Math.ceil((kernel - residue) / stride));
+    const before = taps - 1 - shift;
+    const after = shift + size - output;
+    const meetsNothing = taps === 0 || -before >= output || -after >= output;
+    return {
+      firstTap: kernel - 1 - residue - stride * (taps - 1),
+      taps: meetsNothing ? 0 : taps,
+      before,
+      after,
+      size,
+    };
+  });
+}
+
+/**
+ * Puts the phases of an image together: pixel (sh·u + i, sw·v + j) is pixel (u, v) of `rows[i][j]`.
+ *
+ * sh × sw images [n, u, v, c] → [n, h, w, c]; of the last pixels, those beyond h and w are cropped.
+ */
+function interleave(
+  rows: readonly (readonly tf.Tensor4D[])[],
+  strideWidth: number,
+  [n, h, w, c]: Shape4D,
+): tf.Tensor4D {
+  const u = Math.ceil(h / rows.length);
+  const v = Math.ceil(w / strideWidth);
+  // [n, u, v, c] × sw → [n, u, v, sw · c], read as [n, u, 1, v · sw · c]; × sh → [n, u, sh, v · sw · c]
+  const lines = rows.map(row => tf.reshape(concat(row, 3), [n, u, 1, v * strideWidth * c]));
+  const image = tf.reshape<tf.Rank.R4>(concat(lines, 2), [n, u * rows.length, v * strideWidth, c]);
+  return image.shape[1] === h && image.shape[2] === w ? image : tf.slice(image, [0, 0, 0, 0], [n, h, w, c]);
+}
+
+/** `tf.concat`, which copies even a single tensor. */
+function concat<T extends tf.Tensor>(tensors: readonly T[], axis: number): T {
+  const [first, ...others] = tensors as [T, ...T[]];
+  return others.length === 0 ? first : tf.concat<T>([first, ...others], axis);
 }

@@ -1,17 +1,11 @@
 import * as tf from '@tensorflow/tfjs';
-import {reverseRows} from './conv2dGradients';
+import {gradientByPhases, reverseRows} from './conv2dGradients';
 import {
   type Axis,
-  cropNegative,
-  type ExplicitPadding,
-  everyNth,
   geometryOf,
-  interleave,
   meetsOnlyZeros,
   padOrCrop,
-  phases,
   type Padding,
-  type Phase,
   type Rounding,
   type Shape4D,
   type Strides,
@@ -48,59 +42,20 @@ export function depthwiseConv2dInputGradient(
 ): tf.Tensor4D {
   const [kh, kw, channels, multiplier] = kernel.shape;
   const [n, h, w] = inputShape;
-  const {height, width} = geometryOf(inputShape, kernel.shape, strides, pad, {rounding});
+  const geometry = geometryOf(inputShape, kernel.shape, strides, pad, {rounding});
   if (dy.size === 0) {
     return tf.zeros(inputShape);
   }
   return tf.tidy(() => {
-    const turned = tf.reshape<tf.Rank.R4>(reverseRows(tf.reshape(kernel, [kh * kw, channels * multiplier])), [
-      kh,
-      kw,
-      channels * multiplier,
-      1,
-    ]);
-    const rows = phases(height).map(row =>
-      phases(width).map(column => convolvePhase(dy, turned, row, column, height.stride, width.stride)),
+    const outputs = channels * multiplier;
+    const turned = tf.reshape<tf.Rank.R4>(reverseRows(tf.reshape(kernel, [kh * kw, outputs])), [kh, kw, outputs, 1]);
+    const gradient = gradientByPhases(
+      ...([dy, turned, geometry, [n, h, w, outputs] as Shape4D] as const),
+      (image, taps, zeros) => tf.depthwiseConv2d(image, taps, 1, zeros),
+      fastSize,
     );
-    const gradient = interleave(rows, width.stride, [n, h, w, channels * multiplier]);
     return multiplier === 1 ? gradient : tf.sum<tf.Tensor4D>(tf.reshape(gradient, [n, h, w, channels, multiplier]), -1);
   });
-}
-
-/** The gradient at the inputs of one phase: `dy` * the taps that reach them → [n, u, v, in · mult]. */
-function convolvePhase(
-  dy: tf.Tensor4D,
-  turned: tf.Tensor4D,
-  row: Phase,
-  column: Phase,
-  strideHeight: number,
-  strideWidth: number,
-): tf.Tensor4D {
-  const [n, , , channels] = dy.shape;
-  if (row.taps === 0 || column.taps === 0) {
-    return tf.zeros([n, row.size, column.size, channels]);
-  }
-  const [kh, kw] = fastSize(row.taps, column.taps);
-  const below = kh - row.taps;
-  const right = kw - column.taps;
-  const kernel = everyNth(
-    everyNth(turned, 0, row.firstTap, row.taps, strideHeight),
-    1,
-    column.firstTap,
-    column.taps,
-    strideWidth,
-  );
-  const {image, pad} = cropNegative(dy, [row.before, row.after + below], [column.before, column.after + right]);
-  const padded =
-    below === 0 && right === 0
-      ? kernel
-      : tf.pad(kernel, [
-          [0, below],
-          [0, right],
-          [0, 0],
-          [0, 0],
-        ]);
-  return tf.depthwiseConv2d(image, padded, 1, pad as ExplicitPadding);
 }
 
 /**

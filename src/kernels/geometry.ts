@@ -16,13 +16,13 @@ export type Strides = number | [number, number];
 export type Shape4D = [number, number, number, number];
 
 /**
- * One spatial axis of a convolution: output `y` reads the inputs `stride·y + tap − before`, where those outside
- * `[0, input)` are zero.
+ * One spatial axis of a convolution or a pooling: output `y` reads the inputs `stride·y + tap − before`. Those outside
+ * `[0, input)` are zero; a pooling passes over them.
  */
 export interface Axis {
   readonly input: number;
   readonly output: number;
-  /** Number of taps of the kernel. */
+  /** Number of taps of the kernel, or the size of the window. */
   readonly kernel: number;
   readonly stride: number;
   /** Zeros in front. */
@@ -50,55 +50,20 @@ export function geometryOf(
   {rounding, depthwise = false}: {rounding?: Rounding; depthwise?: boolean} = {},
 ): Geometry {
   const info = tf.backend_util.computeConv2DInfo(inputShape, kernelShape, strides, 1, pad, rounding, depthwise);
-  const axis = (input: number, output: number, kernel: number, stride: number, before: number): Axis => ({
-    ...{input, output, kernel, stride, before},
-  });
   const {top, left} = info.padInfo;
   return {
     n: info.batchSize,
-    height: axis(info.inHeight, info.outHeight, info.filterHeight, info.strideHeight, top),
-    width: axis(info.inWidth, info.outWidth, info.filterWidth, info.strideWidth, left),
+    height: axisOf(info, 'Height', top),
+    width: axisOf(info, 'Width', left),
     channelsIn: info.inChannels,
     channelsOut: info.outChannels,
   };
 }
 
-/**
- * The outputs of a strided convolution that meet one and the same subset of taps when its gradient is taken.
- *
- * The inputs `stride·u + offset` read only the taps `i ≡ offset + before (mod stride)`, so the gradient at them is a
- * convolution without a stride, of `dy` with those taps reversed.
- */
-export interface Phase {
-  /** First of the reversed taps that take part; the others follow at steps of `stride`. */
-  readonly firstTap: number;
-  /** Number of taps that take part; may be zero. */
-  readonly taps: number;
-  /** Zeros in front of and behind `dy`; a negative number crops. */
-  readonly before: number;
-  readonly after: number;
-  /** Number of inputs in the phase: `ceil(input / stride)`, so that all phases are of one size. */
-  readonly size: number;
-}
-
-/** The phases `0 … stride − 1` of an axis; each has `ceil(input / stride)` outputs. */
-export function phases({input, output, kernel, stride, before: padding}: Axis): Phase[] {
-  const size = Math.ceil(input / stride);
-  return Array.from({length: stride}, (_, offset) => {
-    const residue = (offset + padding) % stride;
-    const shift = Math.floor((offset + padding) / stride);
-    const taps = Math.max(0, Math.ceil((kernel - residue) / stride));
-    const before = taps - 1 - shift;
-    const after = shift + size - output;
-    const meetsNothing = taps === 0 || -before >= output || -after >= output;
-    return {
-      firstTap: kernel - 1 - residue - stride * (taps - 1),
-      taps: meetsNothing ? 0 : taps,
-      before,
-      after,
-      size,
-    };
-  });
+/** One axis of what tfjs works out of a convolution or a pooling. */
+export function axisOf(info: object, name: 'Depth' | 'Height' | 'Width', before: number): Axis {
+  const of = (what: string) => (info as Record<string, number>)[what + name] as number;
+  return {input: of('in'), output: of('out'), kernel: of('filter'), stride: of('stride'), before};
 }
 
 /** Zeros to add behind an axis (negative: inputs to drop), so that the windows of all outputs fit exactly. */
@@ -198,28 +163,4 @@ export function everyNth<T extends tf.Tensor>(x: T, axis: number, first: number,
     ),
   );
   return tf.concat<T>(slices, axis);
-}
-
-/**
- * Puts the phases of an image together: pixel (sh·u + i, sw·v + j) is pixel (u, v) of `rows[i][j]`.
- *
- * sh × sw images [n, u, v, c] → [n, h, w, c]; of the last pixels, those beyond h and w are cropped.
- */
-export function interleave(
-  rows: readonly (readonly tf.Tensor4D[])[],
-  strideWidth: number,
-  [n, h, w, c]: Shape4D,
-): tf.Tensor4D {
-  const u = Math.ceil(h / rows.length);
-  const v = Math.ceil(w / strideWidth);
-  // [n, u, v, c] × sw → [n, u, v, sw · c], read as [n, u, 1, v · sw · c]; × sh → [n, u, sh, v · sw · c]
-  const lines = rows.map(row => tf.reshape(concat(row, 3), [n, u, 1, v * strideWidth * c]));
-  const image = tf.reshape<tf.Rank.R4>(concat(lines, 2), [n, u * rows.length, v * strideWidth, c]);
-  return image.shape[1] === h && image.shape[2] === w ? image : tf.slice(image, [0, 0, 0, 0], [n, h, w, c]);
-}
-
-/** `tf.concat`, which copies even a single tensor. */
-function concat<T extends tf.Tensor>(tensors: readonly T[], axis: number): T {
-  const [first, ...others] = tensors as [T, ...T[]];
-  return others.length === 0 ? first : tf.concat<T>([first, ...others], axis);
 }

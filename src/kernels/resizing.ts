@@ -1,5 +1,4 @@
 import * as tf from '@tensorflow/tfjs';
-import type {OwnKernel} from './registration';
 
 // tfjs's gradients ignore `halfPixelCenters`. Those of its cpu backend use an image's height for its width, and the
 // size of an image for that of a resized one, so that only the first of several is right. A resize is linear along each
@@ -74,21 +73,3 @@ function byLast(x: tf.Tensor, axis: number): tf.Tensor {
   [order[axis], order[3]] = [3, axis];
   return tf.transpose(x, order);
 }
-
-/** The gradients of resizes, in place of those of the cpu backend. */
-export const resizeGradients: readonly OwnKernel[] = (
-  [
-    [tf.ResizeBilinearGrad, bilinear],
-    [tf.ResizeNearestNeighborGrad, nearest],
-  ] as const
-).map(([name, parts]) => ({
-  name,
-  configure: stock =>
-    stock && {
-      ...stock,
-      kernelFunc: ({inputs, attrs}) => {
-        const {images, dy} = inputs as unknown as {images: tf.Tensor; dy: tf.Tensor};
-        return resizeGradient(dy, images.shape, parts, attrs as unknown as Alignment);
-      },
-    },
-}));

@@ -61,32 +61,6 @@ export function rankLimit(method: Method, weights: readonly AdaptableWeight[]): 
   return Math.max(...weights.map(weight => method.rankLimit(weight)));
 }
 
-/**
- * The greatest rank, of at most `rank`, at which the updates of some weights have fewer numbers than the weights
- * themselves; 1 where none has.
- */
-export function frugalRank(method: Method, weights: readonly AdaptableWeight[], rank: number): number {
-  const numbers = sizeOf(weights.map(({variable}) => variable));
-  const updates = (r: number) =>
-    sizeOf(
-      updateSpecs(method, weights, r).flatMap(({parameters}) =>
-        parameters.filter(({name}) => method.shared?.[name] === undefined),
-      ),
-    );
-  let frugal = Math.min(rank, rankLimit(method, weights));
-  while (frugal > 1 && updates(frugal) >= numbers) {
-    frugal--;
-  }
-  return frugal;
-}
-
-function sizeOf(shaped: readonly {shape: tf.Shape}[]): number {
-  return shaped.reduce(
-    (sum, {shape}) => sum + shape.reduce<number>((product, length) => product * (length ?? 1), 1),
-    0,
-  );
-}
-
 /** Classes of ours that compute what a stock class computes, but faster. */
 const FUSED: Readonly<Record<string, string>> = {
   FusedConv2D: 'Conv2D',

@@ -2,9 +2,9 @@ import * as tf from '@tensorflow/tfjs';
 import {Prepared} from '../ops/lazyOp';
 import {cloneConfig, entryOf, innerEntry, type LayerEntry, layerFromEntry, standInArgs} from '../tfjs/configs';
 import {fieldsOf, type LayerInternals} from '../tfjs/fields';
-import {disposeStates, type Inputs, takesStates, withStatesAsInputs} from '../tfjs/states';
+import {disposeStates, type Inputs, takesStates, withStatesAsInputs} from '../tfjs/inputs';
 import {biasesOf, liftConstraints, namedWeights, replaceValue, shareWeights, withoutWrites} from '../tfjs/weights';
-import {checkStep} from './inForce';
+import {checkStep} from './adapterState';
 import {type CallArgs, checkedArgs, type WrapperArgs} from './layerArgs';
 
 export type {CallArgs, WrapperArgs};

@@ -1,6 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {asMatrix, inShape, scaled, updatedKernel} from '../ops/factors';
-import {product} from '../ops/kernels';
+import {asMatrix, inShape, product, scaled, updatedKernel} from '../ops/factors';
 import {runLazyOp} from '../ops/lazyOp';
 import {unrecorded} from '../ops/recording';
 import {outputShape, overOutputs, stacked} from './channels';

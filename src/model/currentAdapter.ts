@@ -4,7 +4,7 @@ import {checkAdapter} from '../adapter/checkAdapter';
 import {describeHead, sameHead} from '../adapter/headConfig';
 import {isPromise, kindOf, LoRAError} from '../errors';
 import type {LayerConfig} from '../layers/adaptation';
-import {inForce, type InForce} from '../layers/inForce';
+import {adapterState, type AdapterState} from '../layers/adapterState';
 import type {LoRALayer} from '../layers/loraLayer';
 import {isWrapper, wrapperKind, type WrapperLayer} from '../layers/wrapperLayer';
 import {recordOf} from '../rewire/record';
@@ -25,7 +25,7 @@ import {
 } from './scope';
 
 /** What layers had when a snapshot of them was taken: their marks, and the scope that was open on them. */
-type Origin = WeakMap<tf.layers.Layer, Readonly<Pick<InForce, 'mark' | 'scope'>>>;
+type Origin = WeakMap<tf.layers.Layer, Readonly<Pick<AdapterState, 'mark' | 'scope'>>>;
 
 /** For each snapshot: what its layers had. */
 const origins = new WeakMap<Adapter, Origin>();
@@ -53,7 +53,7 @@ function snapshotOf(model: tf.LayersModel, sites: readonly Site[]): Adapter {
   const adapter = makeAdapter(config, Object.fromEntries(entries));
   const origin: Origin = new WeakMap();
   for (const {layer} of sites) {
-    const {mark, scope} = inForce(layer);
+    const {mark, scope} = adapterState(layer);
     origin.set(layer, {mark, scope});
   }
   origins.set(adapter, origin);
@@ -98,7 +98,7 @@ function putOn(sites: readonly Site[], adapter: Adapter | null): void {
     if (isWrapper(layer)) {
       const tensorOf = (name: string) => adapter?.tensors[`${path}/${name}`];
       setLayer(layer, adapter === null ? undefined : layerConfigAt(adapter.config, path), tensorOf);
-      const state = inForce(layer);
+      const state = adapterState(layer);
       const taken = origin?.get(layer);
       // Inside a scope, a snapshot from outside is an adapter like any other: what it trains there ends with the scope.
       state.mark = taken?.scope === state.scope ? (taken?.mark ?? mark) : mark;

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError} from '../errors';
-import {type Fit, inForce} from '../layers/inForce';
+import {type Fit, adapterState} from '../layers/adapterState';
 import {isWrapper} from '../layers/wrapperLayer';
 import {childrenOf, containersOf, isContainer} from '../rewire/walk';
 import {asTraining, isTraining, trainedIn} from '../tfjs/training';
@@ -23,7 +23,7 @@ class FitWatch extends tf.Callback {
     beginnings.delete(model);
     const fit: Fit = {model, isGoingOn: () => isTraining(model), watch: FitWatch, atStep: false};
     for (const layer of wrappersIn(model)) {
-      const {fits, mark} = inForce(layer);
+      const {fits, mark} = adapterState(layer);
       // A fit that failed does not end with a callback. Entries of another copy of this module stay.
       [...fits.keys()]
         .filter(other => other.watch === FitWatch && (other.model === model || !other.isGoingOn()))
@@ -56,7 +56,7 @@ class FitWatch extends tf.Callback {
   override onTrainEnd(): Promise<void> {
     const {fit} = this;
     if (fit !== undefined) {
-      wrappersIn(fit.model).forEach(layer => inForce(layer).fits.delete(fit));
+      wrappersIn(fit.model).forEach(layer => adapterState(layer).fits.delete(fit));
     }
     return this.alive(false);
   }
@@ -131,7 +131,7 @@ export function subjectOf(model: tf.LayersModel): tf.LayersModel {
 }
 
 function marksOf(model: tf.layers.Layer): Marks {
-  return new Map(wrappersIn(model).map(layer => [layer, inForce(layer).mark]));
+  return new Map(wrappersIn(model).map(layer => [layer, adapterState(layer).mark]));
 }
 
 /** The layers of this library in a model. Unlike `sitesOf`, this refuses no model that tfjs trains. */

@@ -1,9 +1,10 @@
+import type * as tf from '@tensorflow/tfjs';
 import type {AdapterConfig, HeadConfig} from '../adapter/adapter';
 import {faultsOf, LoRAError} from '../errors';
 import {isInHead} from '../head/headPlace';
-import {type Adaptation, frugalRank, rankLimit, refusedUpdate} from '../layers/adaptation';
+import {type Adaptation, rankLimit, refusedUpdate, updateSpecs} from '../layers/adaptation';
 import {adaptableClasses, adaptationOf, hasKernel, loraClassOf, reasonNotAdaptable} from '../layers/registry';
-import {type LoRAStrength, type Method, resolveStrength, withRank} from '../methods/method';
+import {type AdaptableWeight, type LoRAStrength, type Method, resolveStrength, withRank} from '../methods/method';
 import {methodOf, namedIn} from '../methods/registry';
 import type {Site} from '../rewire/walk';
 import {biasesOf} from '../tfjs/weights';
@@ -184,4 +185,30 @@ function weightless({sites}: Selection): string[] {
   return named.some(({layer}) => layer.weights.length > 0)
     ? []
     : named.map(({path, layer}) => `Layer "${path}" is a ${layer.getClassName()}, which has no weights to train.`);
+}
+
+/**
+ * The greatest rank, of at most `rank`, at which the updates of some weights have fewer numbers than the weights
+ * themselves; 1 where none has.
+ */
+export function frugalRank(method: Method, weights: readonly AdaptableWeight[], rank: number): number {
+  const numbers = sizeOf(weights.map(({variable}) => variable));
+  const updates = (r: number) =>
+    sizeOf(
+      updateSpecs(method, weights, r).flatMap(({parameters}) =>
+        parameters.filter(({name}) => method.shared?.[name] === undefined),
+      ),
+    );
+  let frugal = Math.min(rank, rankLimit(method, weights));
+  while (frugal > 1 && updates(frugal) >= numbers) {
+    frugal--;
+  }
+  return frugal;
+}
+
+function sizeOf(shaped: readonly {shape: tf.Shape}[]): number {
+  return shaped.reduce(
+    (sum, {shape}) => sum + shape.reduce<number>((product, length) => product * (length ?? 1), 1),
+    0,
+  );
 }

@@ -1,6 +1,6 @@
 import type * as tf from '@tensorflow/tfjs';
 import {LoRAError} from '../errors';
-import {inForce} from '../layers/inForce';
+import {adapterState} from '../layers/adapterState';
 import {isWrapper} from '../layers/wrapperLayer';
 import type {Site} from '../rewire/walk';
 
@@ -76,7 +76,7 @@ export function openScope(model: tf.LayersModel, sites: readonly Site[], given: 
     inside: new Set(),
     around,
   };
-  layers.forEach(layer => (inForce(layer).scope = scope));
+  layers.forEach(layer => (adapterState(layer).scope = scope));
   return scope;
 }
 
@@ -89,7 +89,7 @@ export function openScope(model: tf.LayersModel, sites: readonly Site[], given: 
 export function closeScope(scope: OpenScope, restore: () => void): Promise<void> | undefined {
   scope.phase = 'over';
   const close = () => {
-    scope.around.forEach((outer, layer) => (inForce(layer).scope = outer));
+    scope.around.forEach((outer, layer) => (adapterState(layer).scope = outer));
     restore();
   };
   if (scope.inside.size === 0) {
@@ -131,7 +131,7 @@ function isInside(sites: readonly Site[], given: OpenScope | undefined): boolean
 }
 
 function scopeOn(layer: tf.layers.Layer): OpenScope | undefined {
-  return inForce(layer).scope as OpenScope | undefined;
+  return adapterState(layer).scope as OpenScope | undefined;
 }
 
 function layersOf(sites: readonly Site[]): tf.layers.Layer[] {

@@ -1,5 +1,4 @@
 import type * as tf from '@tensorflow/tfjs';
-import {frugalRank} from '../layers/adaptation';
 import {normsOf, parameterCounts} from '../layers/diagnostics';
 import type {LoRALayer} from '../layers/loraLayer';
 import {hasKernel, reasonNotAdaptable} from '../layers/registry';
@@ -7,6 +6,7 @@ import {baseOf, wrapperKind, type WrapperKind} from '../layers/wrapperLayer';
 import {recordOf} from '../rewire/record';
 import {countNumbers, namedWeights} from '../tfjs/weights';
 import {adaptedSites, loraSites, type UnsavedLayer, unsavedLayers} from './adapted';
+import {frugalRank} from './plan';
 import {count, countsLine, inColumns, fourDigits} from './table';
 
 /** One adapted layer in a summary, or one kernel of a layer that has several. */

@@ -1,6 +1,10 @@
 import * as tf from '@tensorflow/tfjs';
-import {activationGradient, eluGradient, type FusedActivation} from './kernels';
+import {oneLaunch, type OutputActivationName} from '../kernels/capabilities';
+import {run} from '../tfjs/engine';
 import {runLazyOp} from './lazyOp';
+
+/** Activations that the fused kernels of every backend know. */
+export type FusedActivation = 'linear' | 'relu' | 'elu' | 'relu6';
 
 /** An activation whose gradient needs only its output, so that its input is not kept. */
 export interface OutputActivation {
@@ -59,4 +63,17 @@ export function activate(x: tf.Tensor, {apply, gradient}: Activation): tf.Tensor
     forward: () => apply(x),
     gradient: (dy, {y}) => ({x: () => (gradient === null ? dy : gradient(dy, y))}),
   });
+}
+
+/** The gradient of elu, from its output. */
+function eluGradient(dy: tf.Tensor, y: tf.Tensor): tf.Tensor {
+  return run(tf.EluGrad, {dy, y}, {});
+}
+
+/** The gradient of an activation from its output: in one launch, or `composed` where the backend has none. */
+function activationGradient(
+  name: OutputActivationName,
+  composed: (dy: tf.Tensor, y: tf.Tensor) => tf.Tensor,
+): (dy: tf.Tensor, y: tf.Tensor) => tf.Tensor {
+  return (dy, y) => oneLaunch()?.activationGradient?.(name, dy, y) ?? composed(dy, y);
 }

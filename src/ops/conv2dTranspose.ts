@@ -1,8 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import type {Activation} from './activation';
-import {asMatrix, fromMatrix, scaled, updatedKernel} from './factors';
+import {asMatrix, fromMatrix, product, scaled, updatedKernel} from './factors';
 import {conv2dBackpropFilter, type Conv2DGeometry, conv2dBackpropInput, fusedConv2d} from './convolutionKernels';
-import {product} from './kernels';
 import {runLazyOp} from './lazyOp';
 import type {LinearWeights} from './linear';
 

@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {conv3dFilterGradient, type Conv3DGeometry, conv3dInputGradient} from '../kernels/conv3dGradients';
 import {conv2dOp} from './conv2d';
 import {addBias, type Linear} from './factors';
-import type {FusedActivation} from './kernels';
+import type {FusedActivation} from './activation';
 
 /**
  * The convolution `x ∗ W`: `[n, d, h, w, in] ∗ [kd, kh, kw, in, out] → [n, d', h', w', out]`.

@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
-import {type FusedActivation, run} from './kernels';
+import {run} from '../tfjs/engine';
+import type {FusedActivation} from './activation';
 
 /** How a 2-D convolution walks over its input, `[n, h, w, c]`. */
 export interface Conv2DGeometry {

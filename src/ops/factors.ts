@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {capabilities, oneLaunch} from '../kernels/capabilities';
-import {type FusedActivation, product} from './kernels';
+import type {FusedActivation} from './activation';
 import type {Prepared} from './lazyOp';
 
 /**
@@ -166,4 +166,12 @@ export function scaled<T extends tf.Tensor>(b: T, scaling: number): T {
 /** The length of the last axis. */
 export function lastAxis(shape: readonly number[]): number {
   return shape[shape.length - 1] ?? 1;
+}
+
+/**
+ * `op(a)·op(b)` of two matrices by the fastest kernel. The last bits may differ from those of a stock layer's product.
+ */
+export function product(a: tf.Tensor, b: tf.Tensor, transposeA = false, transposeB = false): tf.Tensor2D {
+  const byBackend = capabilities().matrixProduct?.(a, b, transposeA, transposeB) as tf.Tensor2D | undefined;
+  return byBackend ?? tf.matMul<tf.Tensor2D>(a, b, transposeA, transposeB);
 }

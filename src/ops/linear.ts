@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
-import {oneLaunch} from '../kernels/capabilities';
-import {isRecording} from '../tfjs/engine';
-import type {Activation} from './activation';
+import {capabilities, oneLaunch} from '../kernels/capabilities';
+import {isRecording, run} from '../tfjs/engine';
+import type {Activation, FusedActivation} from './activation';
 import {
   addBias,
   asMatrix,
@@ -12,10 +12,10 @@ import {
   lastAxis,
   type Linear,
   lowRankOf,
+  product as multiplied,
   scaled,
   updatedKernel,
 } from './factors';
-import {type FusedActivation, fusedMatMul, product as multiplied} from './kernels';
 import {learns, type Prepared, runLazyOp, type Saved} from './lazyOp';
 
 /**
@@ -294,3 +294,23 @@ export const denseOp: Linear = {
   inputGradient: (dz, kernel) => multiplied(dz, kernel, false, true), // [n, out] · [out, in]
   kernelGradient: (x, dz) => multiplied(x, dz, true), // [in, n] · [n, out]
 };
+
+/** `activation(x·W + b)`: `[n, in] · [in, out] → [n, out]`. */
+function fusedMatMul(
+  x: tf.Tensor2D,
+  kernel: tf.Tensor2D,
+  bias: tf.Tensor | null,
+  activation: FusedActivation,
+): tf.Tensor2D {
+  const multiply = (a: tf.Tensor, b: tf.Tensor) =>
+    run(
+      ...([tf._FusedMatMul, {a, b, ...(bias && {bias})}, {transposeA: false, transposeB: false, activation}] as const),
+    );
+  if (capabilities().launchesOperations) {
+    return multiply(x, kernel) as tf.Tensor2D;
+  }
+  return tf.tidy(() => {
+    const y = multiply(tf.reshape(x, [1, ...x.shape]), tf.reshape(kernel, [1, ...kernel.shape]));
+    return tf.reshape(y, [x.shape[0], kernel.shape[1]]);
+  });
+}

@@ -1,7 +1,7 @@
 import type * as tf from '@tensorflow/tfjs';
 import {checkLayer} from '../layers/layerArgs';
 import {baseOf, isWrapper} from '../layers/wrapperLayer';
-import {disposeStates} from '../tfjs/states';
+import {disposeStates} from '../tfjs/inputs';
 import {innermostLayers, isContainer} from './walk';
 
 /**

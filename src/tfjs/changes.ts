@@ -223,7 +223,7 @@ export const CHANGES: readonly Change[] = [
     what:
       'The webgl and webgpu backends have methods `read`, `readSync`, `runWebGLProgram` and ' +
       '`runWebGPUProgram` of their own.',
-    by: 'tfjs/guardGraphicsCard.ts',
+    by: 'tfjs/guards.ts',
     why:
       'Once the graphics card is lost, tfjs waits without end or takes zeros for its numbers. These refuse them, ' +
       'and reads at once from webgpu that give zeros.',
@@ -232,7 +232,7 @@ export const CHANGES: readonly Change[] = [
   },
   {
     what: 'On wasm the function `_malloc` of the compiled module throws where the memory has no room.',
-    by: 'tfjs/guardHeap.ts',
+    by: 'tfjs/guards.ts',
     why: 'tfjs takes the place 0 that it is given then, and overwrites other tensors.',
     lasts: 'from when the backend is set until it is removed',
     without: NO_IMPORT,

@@ -6,9 +6,9 @@ import {holds} from './engine';
 
 /** What is wrong with an object of another copy of TensorFlow.js, and the way out. */
 export const OTHER_COPY =
-  `of another copy of TensorFlow.js than the one that tfjs-lora works with (${tf.version_core}). Both must come ` +
-  'from one: see `npm ls @tensorflow/tfjs-layers`, then `npm dedupe`, or name one version under "overrides" in ' +
-  'package.json; in a page, load tfjs either from a script or in the bundle, not both.';
+  `of another copy of TensorFlow.js than the one that tfjs-lora works with (${tf.version_core}). See ` +
+  '`npm ls @tensorflow/tfjs-layers`, then `npm dedupe`, or name one version under "overrides" in package.json; a ' +
+  'page loads tfjs from a script or in the bundle, not both.';
 
 /** Whether something is a layer or a layers model of another copy of TensorFlow.js. */
 export function isLayerOfOtherCopy(value: unknown): boolean {

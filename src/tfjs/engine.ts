@@ -94,3 +94,12 @@ export function kernelOf(name: string, backend: string): tf.KernelConfig | undef
 export function gradientOf(kernelName: string): tf.GradConfig | undefined {
   return tf.getGradient(kernelName); // in tfjs's types, every gradient exists
 }
+
+/**
+ * Launches a kernel that has no public function. tfjs calls its fused kernels only while no gradient is recorded; an
+ * operation with a gradient of its own can call them in training too, and so computes what stock layers compute in
+ * `predict`, to the last bit.
+ */
+export function run(kernel: string, inputs: Record<string, tf.Tensor>, attributes: object): tf.Tensor {
+  return tf.engine().runKernel(kernel, inputs, attributes as tf.NamedAttrMap);
+}

@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import type {Adapter} from '../adapter/adapter';
 import {checkAdapter} from '../adapter/checkAdapter';
 import {asLoRAError, kindOf, listed, LoRAError, show} from '../errors';
-import {inForce} from '../layers/inForce';
+import {adapterState} from '../layers/adapterState';
 import {subjectOf} from '../model/fits';
 import {checkModel, innermostLayers} from '../rewire/walk';
 import {isTensorOfOtherCopy, OTHER_COPY} from '../tfjs/copies';
@@ -63,7 +63,7 @@ function check(thing: Movable): void {
     if (isTraining(subjectOf(thing))) {
       throw new LoRAError('The model is training. Move it when the fit is over.');
     }
-    if ([...innermostLayers(thing)].some(layer => inForce(layer).scope !== undefined)) {
+    if ([...innermostLayers(thing)].some(layer => adapterState(layer).scope !== undefined)) {
       throw new LoRAError('A withAdapter on the model is open. Move the model when it is over.');
     }
   } else if (isTensorOfOtherCopy(thing)) {

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, disposeModel, trainableVariables} from 'tfjs-lora';
 import {capabilities} from '../../src/kernels/capabilities';
-import {withoutOwnCode} from '../../src/kernels/ownCode';
+import {withoutOwnCode} from '../../src/kernels/tryOut';
 import {random, useBackend} from '../helpers';
 
 type Unary = (x: tf.Tensor4D) => tf.Tensor;

@@ -1,13 +1,13 @@
 import {execFileSync} from 'node:child_process';
 import * as tf from '@tensorflow/tfjs';
-import {withoutOwnCode} from '../../src/kernels/ownCode';
+import {withoutOwnCode} from '../../src/kernels/tryOut';
 import '../../src/kernels/backends';
 import {loraKernels} from '../../src/kernels/loraKernels';
 import {stockKernel} from '../../src/kernels/registration';
 import type {WasmBackend} from '../../src/kernels/wasm/composed/kernel';
 import {BINARY} from '../../src/kernels/wasm/module/binary';
 import {currentNative, nativeOf} from '../../src/kernels/wasm/module/find';
-import {withSharedMemory} from '../../src/kernels/wasm/module/module';
+import {bytesOf, withSharedMemory} from '../../src/kernels/wasm/module/module';
 import {Native} from '../../src/kernels/wasm/module/native';
 import {agrees} from '../../src/kernels/wasm/module/agrees';
 import {useBackend} from '../helpers';
@@ -105,7 +105,7 @@ test('the kernels of before run where the module is missing', async () => {
 });
 
 test('the module for a memory that threads share is the same, with another import', () => {
-  const bytes = Uint8Array.from(Buffer.from(BINARY, 'hex'));
+  const bytes = bytesOf(BINARY);
   const shared = withSharedMemory(bytes);
   const memory = new WebAssembly.Memory({initial: 1, maximum: 10, shared: true});
   const {exports} = new WebAssembly.Instance(new WebAssembly.Module(shared), {env: {memory}});

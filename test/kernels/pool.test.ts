@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import * as tf from '@tensorflow/tfjs';
 import '../../src/kernels/backends';
-import {withoutOwnCode} from '../../src/kernels/ownCode';
+import {withoutOwnCode} from '../../src/kernels/tryOut';
 import {numbers, useBackend} from '../helpers';
 import {expectAgreement} from './agreement';
 

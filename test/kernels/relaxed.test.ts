@@ -3,10 +3,11 @@ import * as tf from '@tensorflow/tfjs';
 import '../../src/kernels/backends';
 import {useRelaxedSIMD} from '../../src/kernels/loraKernels';
 import {BINARY} from '../../src/kernels/wasm/module/binary';
+import {bytesOf} from '../../src/kernels/wasm/module/module';
 import {withFusedSums} from '../../src/kernels/wasm/module/relaxed';
 import {useBackend} from '../helpers';
 
-const compiled = Uint8Array.from(Buffer.from(BINARY, 'hex'));
+const compiled = bytesOf(BINARY);
 /** A module with one function, which drops the `f32x4.relaxed_madd` of three splats. */
 const NEEDS_RELAXED = Uint8Array.from([
   ...[0, 0x61, 0x73, 0x6d, 1, 0, 0, 0, 1, 4, 1, 0x60, 0, 0, 3, 2, 1, 0, 10, 20, 1, 18, 0],

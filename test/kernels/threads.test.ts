@@ -1,8 +1,7 @@
 import {Worker as NodeWorker} from 'node:worker_threads';
 import {BINARY} from '../../src/kernels/wasm/module/binary';
-import {HELPER} from '../../src/kernels/wasm/module/helper';
 import {compiled, functionsOf} from '../../src/kernels/wasm/module/module';
-import {partsOf, Threads, type Workplace} from '../../src/kernels/wasm/module/threads';
+import {HELPER, partsOf, Threads, type Workplace} from '../../src/kernels/wasm/module/threads';
 
 describe('parts', () => {
   test.each([

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, disposeModel, trainableVariables} from 'tfjs-lora';
 import '../../src/kernels/backends';
-import {withoutOwnCode} from '../../src/kernels/ownCode';
+import {withoutOwnCode} from '../../src/kernels/tryOut';
 import {expectGradients, kernelsOf, numbers, random, useBackend, withoutLeaks} from '../helpers';
 
 beforeAll(async () => {

@@ -14,7 +14,7 @@ import {
   sgd,
 } from 'tfjs-lora';
 import '../../src/kernels/backends';
-import {withoutOwnCode} from '../../src/kernels/ownCode';
+import {withoutOwnCode} from '../../src/kernels/tryOut';
 import {BACKENDS, numbers, random, useBackend, withoutLeaks} from '../helpers';
 import {factorsOf, MemoryHandler, mlp} from '../models';
 

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {adam, applyLoRA, disposeModel, LoRAError, resetOptimizer, sgd} from 'tfjs-lora';
 import '../../src/kernels/backends';
-import {withoutOwnCode} from '../../src/kernels/ownCode';
+import {withoutOwnCode} from '../../src/kernels/tryOut';
 import {BACKENDS, random, useBackend, withoutLeaks} from '../helpers';
 
 const SHAPES = [[7], [4, 8], [3, 3, 5, 2], [1], [33]];

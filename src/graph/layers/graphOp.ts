@@ -3,7 +3,7 @@ import {LoRAError, showShape} from '../../errors';
 import type {GraphNode, GraphType} from '../graphDef';
 import {largestOutput} from '../graphSize';
 import {unrecorded} from '../../ops/recording';
-import {shapesOf} from '../../tfjs/shapes';
+import {shapesOf} from '../../tfjs/inputs';
 
 /** A tensor that a fragment works on. */
 export interface FragmentTensor {

@@ -2,16 +2,14 @@ import {batchNormKernel} from '../batchNorm';
 import {layered, type OwnKernel} from '../registration';
 import {arrangeKernels} from './composed/arrange';
 import {broadcastKernels} from './composed/broadcast';
-import {clampKernels} from './composed/clamp';
+import {clampKernels, selectKernel} from './composed/pointwise';
 import {convolutionKernels} from './composed/convolution';
 import {convolution3dKernels} from './composed/convolution3d';
 import {copyKernels} from './composed/copy';
-import {identityKernel} from './composed/identity';
 import {matMulKernels} from './composed/matMul';
 import {channelKernels} from './module/channels';
 import {nativeKernels} from './module/kernels';
 import {poolKernels} from './composed/pool';
-import {selectKernel} from './composed/select';
 import {sumKernels} from './composed/sum';
 import {transposeKernel} from './composed/transpose';
 
@@ -29,7 +27,6 @@ const COMPOSED: readonly OwnKernel[] = [
   ...sumKernels,
   transposeKernel,
   batchNormKernel,
-  identityKernel,
   ...channelKernels,
 ];
 

@@ -1,6 +1,5 @@
 import type {Capabilities} from '../capabilities';
-import {pointwiseOperations} from '../pointwise';
-import {pointwiseSteps} from '../pointwiseSteps';
+import {pointwiseOperations, pointwiseSteps} from '../pointwise';
 import {runOnWebgl, runsOnWebgl} from './program';
 
 const CAPABILITIES: Capabilities = {

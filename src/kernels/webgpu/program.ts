@@ -39,6 +39,15 @@ export interface Call {
   readonly rows?: number;
 }
 
+const programs = new Map<string, Program>();
+
+/** The program of a name. Its code is written the first time it is asked for; later launches find it here. */
+export function programOf(name: string, write: () => Omit<Program, 'name'>): Program {
+  const program = programs.get(name) ?? {name, ...write()};
+  programs.set(name, program);
+  return program;
+}
+
 /** Parts of the WebGPU API, whose types are not in the DOM library. */
 interface Device {
   pushErrorScope(kind: 'validation'): void;

@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {checkCount, LoRAError, showShape} from '../../errors';
 import {asFloat} from '../../layers/forward';
 import type {CallArgs} from '../../layers/wrapperLayer';
-import {shapesOf} from '../../tfjs/shapes';
+import {shapesOf} from '../../tfjs/inputs';
 
 /** Arguments of {@link PositionEmbedding}. */
 export interface PositionEmbeddingArgs {

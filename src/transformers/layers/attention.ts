@@ -6,7 +6,7 @@ import {transformerKernels} from '../kernels/transformer';
 import {asFloat} from '../../layers/forward';
 import {anglesOf, frequenciesOf, type Rotary, rotaryFaults} from './rotaryAngles';
 import type {CallArgs} from '../../layers/wrapperLayer';
-import {shapesOf} from '../../tfjs/shapes';
+import {shapesOf} from '../../tfjs/inputs';
 
 /** Arguments of {@link Attention}. */
 export interface AttentionArgs {

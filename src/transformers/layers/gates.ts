@@ -4,7 +4,7 @@ import {LoRAError, show, showShape} from '../../errors';
 import {gate} from '../ops/gate';
 import {asFloat, onlyTensor} from '../../layers/forward';
 import type {CallArgs} from '../../layers/wrapperLayer';
-import {shapesOf} from '../../tfjs/shapes';
+import {shapesOf} from '../../tfjs/inputs';
 
 /** Arguments of {@link Gelu}. */
 export interface GeluArgs {

@@ -3,7 +3,7 @@ import {LoRAError, show, showShape} from '../../errors';
 import {normalizeRows} from '../ops/normalizeRows';
 import {asFloat} from '../../layers/forward';
 import type {CallArgs} from '../../layers/wrapperLayer';
-import {shapesOf} from '../../tfjs/shapes';
+import {shapesOf} from '../../tfjs/inputs';
 
 /** Arguments of {@link RMSNormalization} and {@link FusedLayerNormalization}. */
 export interface RowNormalizationArgs {

@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {LoRAError, show, showShape} from '../../errors';
 import {asFloat} from '../../layers/forward';
 import type {CallArgs} from '../../layers/wrapperLayer';
-import {shapesOf} from '../../tfjs/shapes';
+import {shapesOf} from '../../tfjs/inputs';
 
 /** What stands for a whole sequence: the mean of its places, its first or its last. */
 export type PoolingMode = 'mean' | 'first' | 'last';

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {adam, adamW, loraKernels, sgd} from 'tfjs-lora';
-import {withoutOwnCode} from '../../../src/kernels/ownCode';
+import {withoutOwnCode} from '../../../src/kernels/tryOut';
 import {random} from '../../helpers';
 import {type Case, elsewhere, read, relativeDifference} from './case';
 

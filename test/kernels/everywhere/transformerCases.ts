@@ -12,7 +12,7 @@ import {
   SequencePooling,
   TypeEmbedding,
 } from 'tfjs-lora/transformers';
-import {withoutOwnCode} from '../../../src/kernels/ownCode';
+import {withoutOwnCode} from '../../../src/kernels/tryOut';
 import {random} from '../../helpers';
 import {type Case, elsewhere, read, relativeDifference} from './case';
 

@@ -118,23 +118,15 @@ export function toBits(y: usize, bits: usize, count: i32, cap: f32, unknown: usi
   if (v128.any_true(seen)) store<i32>(unknown, 1);
 }
 
-/** `dy·m` where the bit is set, else 0; `m` a channel, or 0 for none. Without it the count may be any. */
-export function maskByBits(bits: usize, dy: usize, m: usize, out: usize, count: i32, channels: i32): void {
+/** `dy` where the bit is set, else 0. */
+export function maskByBits(bits: usize, dy: usize, out: usize, count: i32): void {
   const lanes = i32x4(1, 2, 4, 8);
-  const pixel: usize = (<usize>channels) << 2;
   const whole = count & ~3;
-  let j: usize = 0;
   for (let i = 0; i < whole; i += 4) {
     const four = (<i32>load<u8>(bits + ((<usize>i) >> 3))) >> (i & 4);
     const mask = i32x4.eq(v128.and(i32x4.splat(four), lanes), lanes);
     const at: usize = (<usize>i) << 2;
-    let g = v128.and(v128.load(dy + at), mask);
-    if (m) {
-      g = f32x4.mul(g, v128.load(m + j));
-      j += 16;
-      if (j == pixel) j = 0;
-    }
-    v128.store(out + at, g);
+    v128.store(out + at, v128.and(v128.load(dy + at), mask));
   }
   for (let i = whole; i < count; i++) {
     const at: usize = (<usize>i) << 2;

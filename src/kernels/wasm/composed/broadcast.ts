@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {mayHold} from './clamp';
+import {mayHold} from './pointwise';
 import {isNumeric} from './copy';
 import {type KernelCall, wrappedKernel} from './kernel';
 import type {OwnKernel} from '../../registration';

@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {adjointKernel, conv2dFilterGradient, conv2dInputGradient} from '../../conv2dGradients';
 import {depthwiseConv2dFilterGradient, depthwiseConv2dInputGradient} from '../../depthwiseGradients';
 import {geometryOf, type Padding} from '../../geometry';
-import {withExactClamp} from './clamp';
+import {withExactClamp} from './pointwise';
 import {newKernel, wrappedKernel} from './kernel';
 import type {OwnKernel} from '../../registration';
 

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {wholeHeap, wrappedKernel, type WasmBackend} from './kernel';
+import {newKernel, wholeHeap, wrappedKernel, type WasmBackend} from './kernel';
 import type {OwnKernel} from '../../registration';
 
 /** Shorter runs are copied number by number: `copyWithin` costs as much for one as for eight. */
@@ -11,11 +11,22 @@ interface SliceAttributes {
 }
 
 /**
+ * `Identity`, sharing the data as the other backends do. The backend's own copies them, and tfjs clones whatever it
+ * keeps for a backward pass: the input and the output of nearly every step.
+ */
+const identity = newKernel<{x: tf.TensorInfo}, object>(tf.Identity, ({inputs: {x}, backend}) => {
+  backend.incRef(x.dataId);
+  return {dataId: x.dataId, shape: x.shape, dtype: x.dtype};
+});
+
+/**
  * `Slice`, `SplitV` and `Unpack`, for each piece of which the backend first copies the whole of `x`, and `Concat`,
  * which makes two views for each run of numbers. Here runs are copied within the heap, as long as the axes that are
  * taken whole allow.
  */
 export const copyKernels: readonly OwnKernel[] = [
+  identity,
+
   wrappedKernel<{x: tf.Tensor}, SliceAttributes>(tf.Slice, stock => call => {
     const {inputs, attrs, backend} = call;
     if (!isNumeric(inputs.x)) {

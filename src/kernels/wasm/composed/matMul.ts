@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {directProducts, matrixProducts, type Multiply} from '../../matrixProducts';
-import {withExactClamp} from './clamp';
+import {withExactClamp} from './pointwise';
 import {wrappedKernel} from './kernel';
 import type {OwnKernel} from '../../registration';
 

@@ -1,24 +1,16 @@
 import * as tf from '@tensorflow/tfjs';
-import {mayHold} from './clamp';
+import {mayHold} from './pointwise';
 import {heapViews, type KernelCall, newKernel, type WasmBackend, wrappedKernel} from './kernel';
 import {nativeOf} from '../module/find';
 import {BY_NUMBER, type Native} from '../module/native';
+import {type Axis, axisOf} from '../../geometry';
 import type {OwnKernel} from '../../registration';
-
-/** Along one axis, output `o` pools the inputs `stride·o − before … + window` that exist. */
-interface PoolAxis {
-  readonly input: number;
-  readonly output: number;
-  readonly window: number;
-  readonly stride: number;
-  readonly before: number;
-}
 
 /** A pooling over depth, height and width; one over height and width has depth 1. */
 interface Pooling {
   readonly batch: number;
   readonly channels: number;
-  readonly axes: readonly [depth: PoolAxis, height: PoolAxis, width: PoolAxis];
+  readonly axes: readonly [depth: Axis, height: Axis, width: Axis];
   readonly outShape: number[];
 }
 
@@ -103,11 +95,11 @@ function gradientByModule(
   [x, dy, dx]: readonly [x: number, dy: number, dx: number],
   {batch, channels, axes}: Pooling,
 ): void {
-  const geometry = axes.flatMap(({input, output, window, stride, before}) => [input, output, window, stride, before]);
+  const geometry = axes.flatMap(({input, output, kernel, stride, before}) => [input, output, kernel, stride, before]);
   const [inputs, outputs, reads] = [
     axes.reduce((size, {input}) => size * input, channels),
     axes.reduce((size, {output}) => size * output, channels),
-    axes.reduce((size, {output, window}) => size * output * window, channels),
+    axes.reduce((size, {output, kernel}) => size * output * kernel, channels),
   ];
   native.runParts(native.partsOf(batch, 1, BY_NUMBER * batch * reads), (own, {first: image, size}) => {
     const places = [x + 4 * image * inputs, dy + 4 * image * outputs, dx + 4 * image * inputs];
@@ -121,7 +113,7 @@ export function positionsOfMaxima(
   {batch, channels, axes: [depth, height, width]}: Pooling,
 ): Int32Array {
   const positions = new Int32Array(batch * depth.output * height.output * width.output * channels);
-  const window = new Int32Array(depth.window * height.window * width.window);
+  const window = new Int32Array(depth.kernel * height.kernel * width.kernel);
   let out = 0;
   for (let n = 0; n < batch; n++) {
     for (let z = 0; z < depth.output; z++) {
@@ -156,12 +148,12 @@ export function positionsOfMaxima(
   return positions;
 }
 
-function first({stride, before}: PoolAxis, output: number): number {
+function first({stride, before}: Axis, output: number): number {
   return Math.max(0, output * stride - before);
 }
 
-function last({input, window, stride, before}: PoolAxis, output: number): number {
-  return Math.min(input, output * stride - before + window);
+function last({input, kernel, stride, before}: Axis, output: number): number {
+  return Math.min(input, output * stride - before + kernel);
 }
 
 export function pooling2D(x: tf.Tensor, {filterSize, strides, pad, dimRoundingMode}: tf.MaxPoolGradAttrs): Pooling {
@@ -177,7 +169,7 @@ export function pooling2D(x: tf.Tensor, {filterSize, strides, pad, dimRoundingMo
     batch: info.batchSize,
     channels: info.inChannels,
     outShape: info.outShape,
-    axes: [{input: 1, output: 1, window: 1, stride: 1, before: 0}, ...planeAxes(info)],
+    axes: [{input: 1, output: 1, kernel: 1, stride: 1, before: 0}, ...planeAxes(info)],
   };
 }
 
@@ -194,36 +186,11 @@ export function pooling3D(x: tf.Tensor, {filterSize, strides, pad, dimRoundingMo
     batch: info.batchSize,
     channels: info.inChannels,
     outShape: info.outShape,
-    axes: [
-      {
-        input: info.inDepth,
-        output: info.outDepth,
-        window: info.filterDepth,
-        stride: info.strideDepth,
-        before: info.padInfo.front,
-      },
-      ...planeAxes(info),
-    ],
+    axes: [axisOf(info, 'Depth', info.padInfo.front), ...planeAxes(info)],
   };
 }
 
-/** The axes of height and width. */
-function planeAxes(info: tf.backend_util.Conv2DInfo | tf.backend_util.Conv3DInfo): [PoolAxis, PoolAxis] {
-  const {padInfo} = info;
-  return [
-    {
-      input: info.inHeight,
-      output: info.outHeight,
-      window: info.filterHeight,
-      stride: info.strideHeight,
-      before: padInfo.top,
-    },
-    {
-      input: info.inWidth,
-      output: info.outWidth,
-      window: info.filterWidth,
-      stride: info.strideWidth,
-      before: padInfo.left,
-    },
-  ];
+function planeAxes(info: tf.backend_util.Conv2DInfo | tf.backend_util.Conv3DInfo): [height: Axis, width: Axis] {
+  const {top, left} = info.padInfo;
+  return [axisOf(info, 'Height', top), axisOf(info, 'Width', left)];
 }

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import type {WasmBackend} from '../composed/kernel';
 import {stockKernel} from '../../registration';
-import {mayUseOwnCode} from '../../ownCode';
+import {mayUseOwnCode} from '../../tryOut';
 import {Native} from './native';
 import {agrees} from './agrees';
 

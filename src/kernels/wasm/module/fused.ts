@@ -37,7 +37,7 @@ export function fusedConvolution(native: Native): FusedConvolution {
       const out = tf.engine().makeTensorFromTensorInfo(native.output(dy.shape));
       const [bits, from, to] = [mask, dy, out].map(tensor => native.at(tensor)) as [number, number, number];
       native.runParts(native.partsOf(dy.size, 32, BY_NUMBER * dy.size), (own, {first, size}) => {
-        own.maskByBits(bits + first / 8, from + 4 * first, 0, to + 4 * first, size, 0);
+        own.maskByBits(bits + first / 8, from + 4 * first, to + 4 * first, size);
       });
       return out;
     },

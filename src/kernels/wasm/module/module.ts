@@ -1,9 +1,44 @@
-import type {NativeFunctions} from './functions';
+/** The exports of `../assembly/index.ts`, which documents the parameters. */
+export type NativeFunctions = Readonly<
+  Record<
+    | 'adam'
+    | 'affine'
+    | 'clamp'
+    | 'convolutionKernelGradient'
+    | 'convolve'
+    | 'depthwise'
+    | 'depthwiseInputGradient'
+    | 'depthwiseKernelGradient'
+    | 'descend'
+    | 'maskByBits'
+    | 'maskByOutput'
+    | 'maxPoolGradient'
+    | 'momentum'
+    | 'multiply'
+    | 'multiplyBy4'
+    | 'multiplyTransposed'
+    | 'normalize'
+    | 'packColumns'
+    | 'packRows'
+    | 'pad'
+    | 'scaleColumns'
+    | 'toBits'
+    | 'transpose'
+    | 'turnTaps'
+    | 'winogradInput'
+    | 'winogradKernel'
+    | 'winogradOutput',
+    (...args: number[]) => void
+  >
+> & {
+  readonly holds: (place: number, count: number, value: number) => number;
+  readonly sumOfSquares: (place: number, count: number) => number;
+};
 
 /**
  * A module of ours, for a memory; `undefined` where the engine has no SIMD, or compiles nothing of this size at once.
  *
- * @param binary in hexadecimal.
+ * @param binary as text, see `bytesOf`.
  * @param changed rewrites the module before it is compiled.
  */
 export function compiled(
@@ -43,8 +78,10 @@ export function isShared({buffer}: WebAssembly.Memory): boolean {
   return typeof SharedArrayBuffer === 'function' && buffer instanceof SharedArrayBuffer;
 }
 
-function bytesOf(hexadecimal: string): Uint8Array<ArrayBuffer> {
-  return Uint8Array.from({length: hexadecimal.length / 2}, (_, i) => parseInt(hexadecimal.slice(2 * i, 2 * i + 2), 16));
+/** Bytes that are written as text: `90·q + r` as `q` tildes and the character `35 + r`. */
+export function bytesOf(text: string): Uint8Array<ArrayBuffer> {
+  const bytes = text.match(/~*./g) ?? [];
+  return Uint8Array.from(bytes, byte => 90 * (byte.length - 1) + byte.charCodeAt(byte.length - 1) - 35);
 }
 
 /** The number of a WebAssembly section that lists imports. */

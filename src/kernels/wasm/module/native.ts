@@ -1,8 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import type {WasmBackend} from '../composed/kernel';
 import {BINARY} from './binary';
-import type {NativeFunctions} from './functions';
-import {aligned, compiled, functionsOf, LINE} from './module';
+import {aligned, compiled, functionsOf, LINE, type NativeFunctions} from './module';
 import {isTakingGradient} from '../../../tfjs/engine';
 import {areFusedSumsWanted, withFusedSums} from './relaxed';
 import {type Part, partsOf, Threads, worthCalling} from './threads';

@@ -1,4 +1,4 @@
-import type {NativeFunctions} from './functions';
+import type {NativeFunctions} from './module';
 import type {Native} from './native';
 
 /** What follows a product or a convolution: nothing, or an activation that keeps its numbers between bounds. */

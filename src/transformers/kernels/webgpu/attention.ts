@@ -1,7 +1,6 @@
 import type * as tf from '@tensorflow/tfjs';
 import {type AttentionInputs, attentionLayout, type AttentionSettings} from '../transformer';
-import {GROUP, type Program, runProgram} from '../../../kernels/webgpu/program';
-import {programOf} from '../../../kernels/webgpu/programOf';
+import {GROUP, type Program, programOf, runProgram} from '../../../kernels/webgpu/program';
 import {each, REDUCE} from './reduce';
 
 /** The most keys and the widest head that a workgroup can hold. */

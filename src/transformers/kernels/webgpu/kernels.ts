@@ -1,6 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
-import {type Program, runProgram, runsPrograms} from '../../../kernels/webgpu/program';
-import {programOf} from '../../../kernels/webgpu/programOf';
+import {type Program, programOf, runProgram, runsPrograms} from '../../../kernels/webgpu/program';
 import {ERF, GATES, SIGMOID} from '../gateCode';
 import type {GateKind, RotationSettings, RowNormSettings, RowNormWeights, TransformerKernels} from '../transformer';
 import {attend, attendGradient} from './attention';

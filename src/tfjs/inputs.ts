@@ -1,6 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import {fieldsOf} from './fields';
 
+// The inputs of a layer, as tfjs passes them.
+//
 // A recurrent layer takes initial states beside its input: in a list with it, or by keyword. Stock layers change their
 // input specification for the time of such a call.
 
@@ -35,4 +37,9 @@ export function disposeStates(layer: tf.layers.Layer): void {
   const fields = fieldsOf<Stateful>(layer);
   tf.dispose([fields.states_ ?? [], fields.keptStates ?? []]);
   [fields.forwardLayer, fields.backwardLayer].forEach(direction => direction && disposeStates(direction));
+}
+
+/** The shapes of the inputs of a layer, of which tfjs passes a single one by itself. */
+export function shapesOf(inputShape: tf.Shape | tf.Shape[]): [tf.Shape, ...tf.Shape[]] {
+  return (Array.isArray(inputShape[0]) ? inputShape : [inputShape]) as [tf.Shape, ...tf.Shape[]];
 }

@@ -7,6 +7,8 @@ import {heapViews, type KernelCall, type WasmBackend, wrappedKernel} from './ker
 
 type Kernel<Inputs, Attributes> = (call: KernelCall<Inputs, Attributes>) => tf.TensorInfo;
 
+// What is computed number by number, and what the backend gets wrong in it.
+
 /**
  * `ClipByValue`, `Relu6` and `Relu`. The backend's own make the lower bound of NaN, `Relu` of those with a sign, which
  * processors compute for ∞ − ∞; `ClipByValue` reads whole numbers as floats.
@@ -67,3 +69,13 @@ function clampInto(backend: WasmBackend, x: tf.TensorInfo, out: tf.TensorInfo, {
     to[i] = value < low ? low : value > high ? high : value;
   }
 }
+
+/** `Select` of truth values, which have a byte each. The backend's own writes four, beyond the result. */
+export const selectKernel = wrappedKernel<tf.SelectInputs, object>(tf.Select, stock => call => {
+  const {condition, t, e} = call.inputs as Record<keyof tf.SelectInputs, tf.Tensor>;
+  if (t.dtype !== 'bool') {
+    return stock(call);
+  }
+  const chosen = (x: tf.Tensor) => tf.cast(x, 'int32');
+  return tf.tidy(() => tf.cast(tf.where(condition, chosen(t), chosen(e)), 'bool'));
+});

@@ -13,7 +13,7 @@ export interface Fit {
 }
 
 /** What is known of the adapter that a layer has. */
-export interface InForce {
+export interface AdapterState {
   /**
    * Stands for the adapter. Setting another one gives another mark; training does not, and setting a snapshot brings
    * the mark back that the layer had when the snapshot was taken.
@@ -29,8 +29,8 @@ export interface InForce {
 const IN_FORCE = Symbol.for('tfjs-lora.inForce');
 
 /** What is known of the adapter that a layer of this library has. */
-export function inForce(layer: tf.layers.Layer): InForce {
-  const holder = layer as {[IN_FORCE]?: InForce};
+export function adapterState(layer: tf.layers.Layer): AdapterState {
+  const holder = layer as {[IN_FORCE]?: AdapterState};
   return (holder[IN_FORCE] ??= {mark: {}, scope: undefined, fits: new Map()});
 }
 
@@ -42,17 +42,16 @@ export function inForce(layer: tf.layers.Layer): InForce {
  * @throws LoRAError if the adapter was changed since.
  */
 export function checkStep(layer: tf.layers.Layer, training: unknown): void {
-  const {fits, mark} = (layer as {[IN_FORCE]?: InForce})[IN_FORCE] ?? {};
+  const {fits, mark} = (layer as {[IN_FORCE]?: AdapterState})[IN_FORCE] ?? {};
   if (training !== true || fits === undefined || fits.size === 0 || !tf.engine().isTapeOn()) {
     return;
   }
   for (const [fit, begun] of fits) {
     if (begun !== mark && fit.atStep && fit.isGoingOn()) {
       throw new LoRAError(
-        `Layer "${layer.name}" has another adapter than when this fit began: setAdapter or withAdapter changed it ` +
-          'meanwhile, and the fit would go on with the wrong one. In a callback of fit, await withAdapter, so that ' +
-          'it is over before the next step. To work with another adapter beside a fit, give it a model of its own: ' +
-          'applyLoRA(base, adapter).',
+        `Layer "${layer.name}" has another adapter than when this fit began. In a callback of fit, await ` +
+          'withAdapter, so that it is over before the next step. To use another adapter beside a fit, give it a ' +
+          'model of its own: applyLoRA(base, adapter).',
       );
     }
   }

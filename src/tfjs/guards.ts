@@ -1,6 +1,8 @@
 import type * as tf from '@tensorflow/tfjs';
 import {LoRAError} from '../errors';
 
+// Backends refuse what tfjs would go on with by wrong numbers.
+//
 // A page may lose its graphics card: a WebGL context, or a WebGPU device. tfjs does not notice. It waits for numbers
 // without end, or takes zeros for them; and when another backend is set, it moves the zeros there. It also reads at
 // once from WebGPU by way of a canvas, which gives zeros where that does not work.
@@ -64,17 +66,12 @@ export function guardGraphicsCard(backend: object): void {
 
 function guardWebGL(backend: WebGLBackend): void {
   const {gl} = backend.gpgpu;
-  const check = guardReads(backend, {
+  guard(backend, 'runWebGLProgram', {
     name: 'WebGL context',
     numbersOf: dataId => backend.texData.get(dataId),
     isLost: () => gl.isContextLost(),
     watch: lose => gl.canvas.addEventListener('webglcontextlost', lose),
   });
-  const run = backend.runWebGLProgram.bind(backend);
-  backend.runWebGLProgram = (...call) => {
-    check();
-    return run(...call);
-  };
 }
 
 function guardWebGPU(backend: WebGPUBackend): void {
@@ -85,24 +82,18 @@ function guardWebGPU(backend: WebGPUBackend): void {
     readsAtOnce ??= isInMemory(numbersOf(dataId)) ? undefined : canRead(backend, stockRead);
     if (readsAtOnce === false && !isInMemory(numbersOf(dataId))) {
       throw new LoRAError(
-        'The webgpu backend cannot read at once here what is on the graphics card, as is needed when another ' +
-          "backend is set. Bring what you have over with `await moveTo([model, xs, ys], 'cpu')`, and read tensors " +
-          'with `await tensor.data()`.',
+        'The webgpu backend cannot read at once here, as is needed when another backend is set. Bring what you have ' +
+          "over with `await moveTo([model, xs, ys], 'cpu')`, and read tensors with `await tensor.data()`.",
       );
     }
     return stockRead(dataId);
   };
-  const check = guardReads(backend, {
+  guard(backend, 'runWebGPUProgram', {
     name: 'WebGPU device',
     numbersOf,
     isLost: () => false,
     watch: lose => void backend.device.lost.then(lose),
   });
-  const run = backend.runWebGPUProgram.bind(backend);
-  backend.runWebGPUProgram = (...call) => {
-    check();
-    return run(...call);
-  };
 }
 
 /** Whether numbers come back as they are. */
@@ -115,15 +106,18 @@ function canRead(backend: WebGPUBackend, read: Backend['readSync']): boolean {
   return values.every((value, i) => found[i] === value);
 }
 
-/** Lets reads of numbers that are on a card alone fail when it is lost. Returns a function that fails then. */
-function guardReads(backend: Backend, card: Card): () => void {
+/** Lets launches, and reads of numbers that are on a card alone, fail when it is lost. */
+function guard<Launch extends string>(
+  backend: Backend & Record<Launch, (...call: unknown[]) => tf.TensorInfo>,
+  launch: Launch,
+  card: Card,
+): void {
   const {name} = card;
   backend[BRAND] = true;
   const refusal = (cause?: unknown) =>
     new LoRAError(
-      `The ${name} was lost, and with it the numbers of tensors that were on the graphics card. What was saved ` +
-        'before is still there. Load that, the model and its data again, in a page that is loaded anew or after ' +
-        "tf.setBackend('cpu').",
+      `The ${name} was lost, and with it the numbers of tensors on the graphics card. Load the model, its data and ` +
+        "what was saved again, in a page that is loaded anew or after tf.setBackend('cpu').",
       {cause},
     );
   let wasLost = false;
@@ -166,9 +160,53 @@ function guardReads(backend: Backend, card: Card): () => void {
     check();
     return values;
   };
-  return check;
+  const run = backend[launch].bind(backend);
+  (backend as Record<string, unknown>)[launch] = (...call: unknown[]) => {
+    check();
+    return run(...call);
+  };
 }
 
 function isInMemory({values, slice}: Numbers): boolean {
   return (values ?? null) !== null && (slice ?? null) === null;
+}
+
+/** Marks a module that is guarded, shared by all copies of the library in a process. */
+const GUARDED = Symbol.for('tfjs-lora.guardedHeap');
+
+/** What is used of the compiled module of tfjs's wasm backend. It is private in tfjs. */
+interface Module {
+  [GUARDED]?: true;
+  /** The place of so many bytes; 0 where there is no room for them. */
+  _malloc: (bytes: number) => number;
+}
+
+/**
+ * Lets the wasm backend refuse, with a `LoRAError`, what its memory has no room for: it grows to 4 GiB. tfjs takes the
+ * place 0 that it is given then, and overwrites other tensors.
+ */
+export function guardHeap(backend: object): void {
+  const {wasm} = backend as {wasm?: Partial<Module>};
+  if (wasm?._malloc === undefined || GUARDED in wasm) {
+    return;
+  }
+  const module = wasm as Module;
+  module[GUARDED] = true;
+  let allocate = module._malloc;
+  const guarded = (bytes: number): number => {
+    const place = allocate(bytes);
+    if (module._malloc !== guarded) {
+      // At its first call the function puts another in its own place.
+      allocate = module._malloc;
+      module._malloc = guarded;
+    }
+    if (place === 0 && bytes > 0) {
+      throw new LoRAError(
+        `The memory of the wasm backend, 4 GiB at most, has no room for ${Math.ceil(bytes / 2 ** 20)} MiB more. ` +
+          'Take a smaller batch, recompute activations with {checkpoint}, or dispose what is no longer needed.',
+      );
+    }
+    return place;
+  };
+  module._malloc = guarded;
 }
