@@ -86,6 +86,23 @@ export function typeOf(node: GraphNode, key: string): GraphType | undefined {
   return type === undefined || !Object.hasOwn(TYPES, type) ? undefined : TYPES[type];
 }
 
+/** Ops that tell true from false, whatever type their attributes name. */
+const TESTS =
+  /^(?:Equal|NotEqual|Greater|GreaterEqual|Less|LessEqual|Logical(?:And|Or|Not)|Is(?:Nan|Inf|Finite)|All|Any)$/;
+/** Attributes that name the type of a result, the narrower before the wider. */
+const RESULT_TYPES = ['dtype', 'DstT', 'out_type', 'output_type', 'Tparams', 'T'];
+
+/** The type of what a node gives, as far as its op and its attributes say. */
+export function resultTypeOf(node: GraphNode): GraphType {
+  if (TESTS.test(node.op)) {
+    return 'bool';
+  }
+  if (/^(?:Arg(?:Max|Min)|Where|Shape|Size|Rank)$/.test(node.op)) {
+    return 'int32';
+  }
+  return RESULT_TYPES.map(key => typeOf(node, key)).find(type => type !== undefined) ?? 'float32';
+}
+
 /** A shape, `null` for sizes that are not known; `undefined` where not even the rank is. */
 export function shapeOf(node: GraphNode, key: string): (number | null)[] | undefined {
   const shape = attributeOf(node, key)?.shape;

@@ -50,6 +50,9 @@ export async function fromGraphModel(graph: tf.GraphModel, options: GraphModelOp
   const plan = await planned(read, request);
   try {
     const model = withoutResidue(() => build(plan));
+    if (plan.advice !== undefined) {
+      console.warn(plan.advice);
+    }
     model.setUserDefinedMetadata({[RECORD]: recorded(options)});
     return model;
   } finally {

@@ -7,7 +7,7 @@ import {BATCH, KNOWN, sizesOf} from './openSizes';
 import {checkSize, materialize, planAlias, planOp, runProbe} from './planOp';
 import {BakedBatch, Planner} from './planner';
 import type {ReadGraph} from './readGraph';
-import {refusedImport} from './refuse';
+import {adviceOn, refusedImport} from './refuse';
 import {planStock} from './stockLayers';
 import type {Constant, Flow, GraphPlan, Pair, Shaped, Value, SizeId} from './values';
 
@@ -59,7 +59,8 @@ export async function planGraph(graph: ReadGraph, request: GraphRequest): Promis
     if (request.outputs.some(output => planner.values.get(keyOf(output)) === undefined)) {
       throw refusedImport(planner, order, cut);
     }
-    return planner.finished(outputsOf(planner, request.outputs));
+    const plan = planner.finished(outputsOf(planner, request.outputs));
+    return {...plan, advice: adviceOn(planner, request.outputs, cut)};
   } catch (error) {
     planner.dispose();
     throw error;

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError} from '../../errors';
-import {type GraphNode, inputsOf, keyOf, nodeAndOutput, typeOf} from '../graphDef';
+import {type GraphNode, inputsOf, keyOf, nodeAndOutput, resultTypeOf} from '../graphDef';
 import {layerFromEntry} from '../../tfjs/configs';
 import {consumersOf, type Cut, layerNames} from './order';
 import {BATCH, KNOWN, OpenSizes} from './openSizes';
@@ -203,7 +203,7 @@ export class Planner {
 
   /** Plans an input. The pairs stand for open sizes: of the batch, and of other axes. */
   addInput(node: GraphNode, shape: (number | null)[], [batch, length]: Pair<Pair<number>>): void {
-    const dtype = typeOf(node, 'dtype') ?? 'float32';
+    const dtype = resultTypeOf(node);
     const at = (p: 0 | 1) => shape.map((size, axis) => size ?? (axis === 0 ? batch : length)[p]);
     const sizes = shape.map((size, axis) => (size !== null ? KNOWN : axis === 0 ? BATCH : this.open.another()));
     const key = `${node.name}:0`;

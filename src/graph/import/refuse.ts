@@ -29,6 +29,39 @@ export function refusedImport({problems, graph, values}: Planner, order: readonl
   return new LoRAError(['The graph cannot be made into layers as a whole:', ...named, ...rest, way].join('\n'));
 }
 
+/**
+ * What to say of outputs that are no floats, such as those of an `ArgMax`: no gradient leads to them, and tfjs says so
+ * in its own words when it trains. `undefined` if there are none.
+ */
+export function adviceOn({graph, values}: Planner, outputs: readonly string[], cut: Cut): string | undefined {
+  const typeAt = (key: string) => {
+    const value = values.get(key);
+    return value?.kind === 'flow' ? value.dtype : undefined;
+  };
+  const whole = outputs.map(keyOf).filter(key => ![undefined, 'float32'].includes(typeAt(key)));
+  if (whole.length === 0) {
+    return undefined;
+  }
+  const ends = new Set<string>();
+  const seen = new Set<string>();
+  const queue = outputs.map(keyOf).reverse();
+  for (let key = queue.pop(); key !== undefined; key = queue.pop()) {
+    const [name] = nodeAndOutput(key);
+    if (typeAt(key) === 'float32') {
+      ends.add(key);
+    } else if (!seen.has(key) && !cut.inputs.includes(name)) {
+      seen.add(key);
+      queue.push(...inputsOf(graph.nodes.get(name) as GraphNode).map(keyOf));
+    }
+  }
+  const named = whole.map(key => `"${shortOutput(key)}" gives ${typeAt(key) ?? ''}`).join(', ');
+  const way =
+    ends.size === 0
+      ? 'Nothing before it can train either.'
+      : `To train, end before it: ${describeRegion({inputs: [], outputs: [...ends]}, cut)}`;
+  return `Output ${named}, to which no gradient leads: the model predicts, but cannot train. ${way}`;
+}
+
 /** A part of a graph: the outputs of nodes that it needs from outside, and those that are used outside. */
 interface Region {
   inputs: string[];

@@ -96,6 +96,8 @@ export interface GraphPlan {
   ends: Map<string, string>;
   /** By the name of a node: what became of it. */
   fates: Map<string, Fate>;
+  /** What to say of outputs that cannot train. */
+  advice?: string | undefined;
   /** Frees what was computed for the plan. The layers that were built share what they need. */
   dispose(): void;
 }

@@ -476,3 +476,65 @@ test('a GraphOp in a model says which node it is', async () => {
   const model = await fromGraphModel(await small());
   expect((model.getLayer('half') as GraphOp).fragment.node.op).toBe('Mul');
 });
+
+describe('a graph of numbers that are no floats', () => {
+  /** Classes of rows, and the rows where a test holds. */
+  function decisions(): Promise<tf.GraphModel> {
+    return graphOf(
+      [
+        input('x', [-1, 3]),
+        node('logits', 'MatMul', ['x', 'w']),
+        node('class', 'ArgMax', ['logits', 'axis'], {T: {type: 'DT_FLOAT'}, output_type: {type: 'DT_INT32'}}),
+        node('isHigh', 'Greater', ['logits', 'zero'], {T: {type: 'DT_FLOAT'}}),
+        node('chosen', 'SelectV2', ['isHigh', 'logits', 'x'], {T: {type: 'DT_FLOAT'}}),
+      ],
+      {
+        w: tf.tensor2d([
+          [1, 0, -1],
+          [0, 1, 0],
+          [2, 0, 1],
+        ]),
+        axis: tf.scalar(1, 'int32'),
+        zero: tf.scalar(0),
+      },
+    );
+  }
+  const rows = () =>
+    tf.tensor2d([
+      [1, 2, 3],
+      [-1, 5, 0],
+    ]);
+
+  test('that ends in an ArgMax predicts, and says where to end it to train', async () => {
+    const warn = jest.spyOn(console, 'warn').mockImplementation();
+    const model = await fromGraphModel(await decisions(), {outputs: ['class']});
+    expect(warn.mock.calls).toEqual([
+      [
+        'Output "class" gives int32, to which no gradient leads: the model predicts, but cannot train. To train, end ' +
+          "before it: fromGraphModel(graph, {outputs: ['logits']}).",
+      ],
+    ]);
+    warn.mockClear();
+    // [1 + 6, 2, −1 + 3] and [−1, 5, 1].
+    expect(numbers(model.predict(rows()) as tf.Tensor)).toEqual([0, 1]);
+    const whole = await fromGraphModel(await decisions(), {outputs: ['logits']});
+    expect(warn).not.toHaveBeenCalled();
+    warn.mockRestore();
+    const adapted = applyLoRA(whole, {rank: 1});
+    adapted.compile({optimizer: 'sgd', loss: 'meanSquaredError'});
+    const {history} = await adapted.fit(rows(), rows(), {epochs: 2, verbose: 0});
+    expect(history.loss![1]).toBeLessThan(history.loss![0] as number);
+  });
+
+  test('can be cut at a test, whose values are given as they are', async () => {
+    const model = await fromGraphModel(await decisions(), {
+      inputs: ['x', 'logits', 'isHigh'],
+      inputShapes: {logits: [3], isHigh: [3]},
+      outputs: ['chosen'],
+    });
+    expect(model.inputs.map(({dtype}) => dtype)).toEqual(['float32', 'float32', 'bool']);
+    const isHigh = tf.tensor2d([1, 0, 0, 0, 1, 1], [2, 3], 'bool');
+    const chosen = model.predict([rows(), tf.neg(rows()), isHigh]) as tf.Tensor;
+    expect(numbers(chosen)).toEqual([-1, 2, 3, -1, -5, 0]);
+  });
+});
