@@ -80,10 +80,14 @@ function largestRegion(
   const isEnd = (name: string) => cut.inputs.includes(name);
   const parents = new Map<string, string>();
   const rootOf = (name: string) => {
+    const way: string[] = [];
     let root = name;
     for (let next = parents.get(root); next !== undefined; next = parents.get(root)) {
+      way.push(root);
       root = next;
     }
+    // A graph may be one long chain: each member is led to its root by one step from now on.
+    way.forEach(member => parents.set(member, root));
     return root;
   };
   const inside = order.filter(({name}) => isData(name) && !problems.has(name));
