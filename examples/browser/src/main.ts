@@ -135,7 +135,9 @@ function findRate(): Promise<void> {
     const {curve, suggestion} = await client.call('tryRates', {labels, samples: images});
     byId('rates').hidden = false;
     byId('rates-text').textContent =
-      suggestion === null ? 'It falls at none.' : `It falls fastest at ${suggestion.toPrecision(2)}.`;
+      suggestion === null
+        ? 'No suggestion: nowhere does it fall by more than from batch to batch. The adapter has learned what it can.'
+        : `It falls fastest at ${suggestion.toPrecision(2)}.`;
     charts.showRates(curve);
   });
 }

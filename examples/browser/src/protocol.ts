@@ -77,7 +77,7 @@ export type RatesJob = Pick<TrainingJob, 'labels' | 'samples'>;
 export interface Rates {
   /** The loss over the logarithm of the rate to base 10. */
   curve: {x: number; y: number}[];
-  /** Where the loss falls fastest, if it falls. */
+  /** Where the loss falls fastest, if it falls beyond its noise. */
   suggestion: number | null;
 }
 
