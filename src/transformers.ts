@@ -29,6 +29,16 @@ export {compileCrossEntropy, type CompileCrossEntropyOptions} from './transforme
 export {embed, type EmbedOptions} from './transformers/embed';
 export {loadTransformer, type TransformerSources} from './transformers/loadTransformer';
 export {
+  accuracy,
+  type F1Options,
+  f1Score,
+  type Metric,
+  type MetricName,
+  perplexity,
+  topKAccuracy,
+  type TopKOptions,
+} from './transformers/metrics';
+export {
   type EncodedTexts,
   encodeTexts,
   type EncodeTextsOptions,

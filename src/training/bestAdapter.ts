@@ -15,7 +15,7 @@ export interface BestAdapterOptions {
   patience?: number;
   /** By how much an epoch has to be better. Default: 0. */
   minDelta?: number;
-  /** Whether less is better, or more. Default: more for accuracies, else less. */
+  /** Whether less is better, or more. Default: more for accuracies and F1, else less. */
   mode?: 'min' | 'max';
 }
 
@@ -67,7 +67,7 @@ export class BestAdapter extends TrainingCallback {
         `There is no ${show(name)} to monitor. The logs of an epoch have: ${listed(Object.keys(values))}.`,
       );
     }
-    const {patience = Infinity, minDelta = 0, mode = /acc/i.test(name) ? 'max' : 'min'} = this.options;
+    const {patience = Infinity, minDelta = 0, mode = /acc|f1|top\d/i.test(name) ? 'max' : 'min'} = this.options;
     const gain = (mode === 'max' ? 1 : -1) * (value - (this.value ?? NaN));
     if (!Number.isNaN(value) && (this.value === undefined || gain > minDelta)) {
       this.keep(epoch, value);

@@ -37,8 +37,7 @@ export function crossEntropyFromLogits(
   return runLazyOp({
     inputs: {x: logits, kernel: targets},
     save: {x: true, kernel: true, y: false},
-    forward: () =>
-      transformerKernels()?.crossEntropy(logits, targets, ignoreIndex) ?? composed(logits, targets, ignoreIndex),
+    forward: () => crossEntropyValue(targets, logits, ignoreIndex),
     gradient: (dy, saved) => ({
       x: () =>
         tf.tidy(
@@ -48,6 +47,11 @@ export function crossEntropyFromLogits(
         ),
     }),
   }) as tf.Scalar;
+}
+
+/** The value alone, of targets that were checked; it has no gradient. */
+export function crossEntropyValue(targets: tf.Tensor, logits: tf.Tensor, ignoreIndex: number): tf.Tensor {
+  return transformerKernels()?.crossEntropy(logits, targets, ignoreIndex) ?? composed(logits, targets, ignoreIndex);
 }
 
 /** Backends whose numbers lie in the memory of this process, so that reading them waits for nothing. */
@@ -86,7 +90,7 @@ function composedGradient(logits: tf.Tensor, targets: tf.Tensor, dy: tf.Tensor, 
  * Logits row by row, the targets as whole numbers, 1 for the places that count, and whether one of these has no class
  * for a target.
  */
-function placesOf(logits: tf.Tensor, targets: tf.Tensor, ignoreIndex: number) {
+export function placesOf(logits: tf.Tensor, targets: tf.Tensor, ignoreIndex: number) {
   const given = tf.cast(tf.reshape(targets, [-1]), 'float32');
   const numbers = tf.cast(given, 'int32');
   const classes = logits.shape.at(-1) ?? 1;
@@ -103,7 +107,7 @@ function placesOf(logits: tf.Tensor, targets: tf.Tensor, ignoreIndex: number) {
 }
 
 /** Zeros for a number that is no class. */
-function oneHot(numbers: tf.Tensor, classes: number): tf.Tensor {
+export function oneHot(numbers: tf.Tensor, classes: number): tf.Tensor {
   // Asked for floats, `tf.oneHot` on wasm returns the bits of integers.
   return tf.cast(tf.oneHot(numbers as tf.Tensor1D, classes), 'float32');
 }

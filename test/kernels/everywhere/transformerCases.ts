@@ -1,15 +1,18 @@
 import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, LoRAError, trainableVariables} from 'tfjs-lora';
 import {
+  accuracy,
   Attention,
   type AttentionArgs,
   crossEntropyFromLogits,
+  f1Score,
   FusedLayerNormalization,
   GatedActivation,
   Gelu,
   PositionEmbedding,
   RMSNormalization,
   SequencePooling,
+  topKAccuracy,
   TypeEmbedding,
 } from 'tfjs-lora/transformers';
 import {withoutOwnCode} from '../../../src/kernels/tryOut';
@@ -170,6 +173,23 @@ async function ofForeign(target: number): Promise<number> {
   }
 }
 
+/**
+ * Metrics of four places, of which the last does not count: the guesses are 0, 1 and 2, and the targets 0, 2 and 2. Of
+ * F1 class 0 has 1, class 1 0, and class 2 with one found and one missed 2/3.
+ */
+async function metrics(): Promise<number[]> {
+  const logits = tf.tensor2d([3, 1, 2, 0, 5, 1, 1, 2, 4, 9, 0, 0], [4, 3]);
+  const targets = tf.tensor2d([0, 2, 2, -100], [4, 1]);
+  const found: number[] = [];
+  for (const metric of [accuracy(), topKAccuracy({k: 2}), f1Score(), f1Score({positive: 2})]) {
+    const value = metric(targets, logits);
+    found.push((await value.data())[0]!);
+    value.dispose();
+  }
+  tf.dispose([logits, targets]);
+  return found;
+}
+
 /** What transformers have to do on every backend. */
 export const transformerCases: readonly Case[] = [
   ...TRIALS.map((trial): Case => ({
@@ -189,6 +209,12 @@ export const transformerCases: readonly Case[] = [
     halfTolerance: 0,
     run: async () => (await ofForeign(target)) + (await withoutOwnCode(() => ofForeign(target))),
   })),
+  {
+    behaviour: 'metrics of targets that are numbers are what they are by hand',
+    tolerance: 1e-5,
+    halfTolerance: 1e-2,
+    run: async () => relativeDifference([await metrics()], [[2 / 3, 1, 5 / 9, 2 / 3]]),
+  },
   {
     behaviour: 'a decoder does so without programs of ours',
     tolerance: 1e-3,
