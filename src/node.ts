@@ -1,9 +1,13 @@
 import {fileHandler} from './node/fileHandler';
+import {registerFileRouter} from './node/fileRouter';
+import {localFiles} from './node/localFiles';
 import {readPEFTFolder, writePEFTFolder} from './node/peftFolder';
 import {ownHandlers} from './storage/places';
+import {supplyLocalFiles} from './storage/sources';
 
-// Registering a router with tfjs would leave two beside tfjs-node, which brings one.
 ownHandlers.set('file:', fileHandler);
+registerFileRouter();
+supplyLocalFiles(localFiles);
 
 // The front door in Node: that of the browser, and files. These are few names more, not another list of names to keep
 // in step.

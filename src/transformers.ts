@@ -27,7 +27,7 @@ export type {StreamSource} from './storage/sources';
 export type {Pooling} from './transformers/architecture';
 export {compileCrossEntropy, type CompileCrossEntropyOptions} from './transformers/compileCrossEntropy';
 export {embed, type EmbedOptions} from './transformers/embed';
-export {loadTransformer, type TransformerSources} from './transformers/loadTransformer';
+export {loadTransformer, type TransformerOptions, type TransformerSources} from './transformers/loadTransformer';
 export {
   accuracy,
   type F1Options,

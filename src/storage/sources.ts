@@ -5,8 +5,28 @@ import {type LoadOptions, MOST_FETCHED, tooLarge, unlessAborted} from './limits'
 /** Where bytes come from in a browser: a file that was picked or dropped, a response of `fetch`, bytes. */
 export type ByteSource = Blob | Response | ArrayBuffer | Uint8Array;
 
-/** Where the bytes of a large file come from: what `ByteSource` names, or a URL. */
+/** Where the bytes of a large file come from: what `ByteSource` names, or a URL; in Node a path too. */
 export type StreamSource = ByteSource | URL | string;
+
+/** What Node has and a browser has not: files by their paths and `file:` URLs. */
+export interface LocalFiles {
+  open(place: string): Promise<Blob>;
+  /** The paths of what is in a folder; `undefined` if it is none. */
+  list(place: string): Promise<string[] | undefined>;
+}
+
+let localFiles: LocalFiles | undefined;
+
+/** The door of Node brings its files. */
+export function supplyLocalFiles(files: LocalFiles): void {
+  localFiles = files;
+}
+
+/** The files of this machine, if an address is that of one. A single letter before a colon is a drive of Windows. */
+export function localFilesFor(address: URL | string): LocalFiles | undefined {
+  const [, scheme = 'file'] = /^([a-z][a-z\d+.-]+):/i.exec(String(address)) ?? [];
+  return scheme.toLowerCase() === 'file' ? localFiles : undefined;
+}
 
 /**
  * All bytes of a source.
@@ -33,11 +53,15 @@ export async function readerOf(
 }
 
 /**
- * The response to the request of an address.
+ * The response to the request of an address, or in Node the file that it names.
  *
  * @throws LoRAError if it is no valid address, or there is no response; the signal's reason if it is aborted.
  */
-export async function fetched(address: URL | string, {signal}: LoadOptions): Promise<Response> {
+export async function fetched(address: URL | string, {signal}: LoadOptions): Promise<Response | Blob> {
+  const files = localFilesFor(address);
+  if (files !== undefined) {
+    return files.open(String(address));
+  }
   try {
     return await fetch(address, signal ? {signal} : undefined);
   } catch (error) {

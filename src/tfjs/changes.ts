@@ -36,6 +36,15 @@ export const CHANGES: readonly Change[] = [
     globals: ['+ engine.setupRegisteredKernels', '+ engine.Symbol(*)'],
   },
   {
+    what: 'In **Node** tfjs gets a handler for `file://`, with which `model.save` and `tf.loadLayersModel` reach the disk.',
+    by: 'node/fileRouter.ts',
+    why:
+      'Plain tfjs has none in Node. It answers only where no other one does: that of tfjs-node counts, whichever is ' +
+      'loaded first.',
+    lasts: 'from the import on',
+    without: 'register a handler of your own for `file://`, before or after',
+  },
+  {
     what: 'Kernels and gradients whose names begin with `TfjsLoRA` are registered with the current backend.',
     by: 'ops/lazyOp.ts',
     why:

@@ -43,7 +43,7 @@ export function compileCrossEntropy(model: tf.LayersModel, options: CompileCross
   model.compile({
     optimizer,
     loss: (targets, logits) => crossEntropyFromLogits(targets, logits, rest),
-    metrics: measures as NonNullable<tf.ModelCompileArgs['metrics']>,
+    metrics: measures,
   });
   // tfjs takes targets of the shape of the output, but for its own loss from probabilities. A list of numbers it makes
   // [batch, 1].

@@ -3,7 +3,7 @@ import {checkOptions, type KnownOptions, LoRAError, throwFaults} from '../errors
 import type {ByteReader} from '../formats/byteReader';
 import {type OpenSafetensors, openSafetensors} from '../formats/safetensors';
 import {checkLimits, type LoadOptions, MOST_FETCHED, tooLarge} from '../storage/limits';
-import {bytesOf, type ByteSource, fetched, readerOf, type StreamSource} from '../storage/sources';
+import {bytesOf, type ByteSource, fetched, localFilesFor, readerOf, type StreamSource} from '../storage/sources';
 import {withoutResidue} from '../tfjs/engine';
 import {namedWeights, replaceValue} from '../tfjs/weights';
 import type {Pooling} from './architecture';
@@ -18,8 +18,7 @@ export interface TransformerSources extends LoadOptions {
   /** `config.json`: the text, the object that it holds, or where it is. */
   config: StreamSource | PromiseLike<StreamSource> | object;
   /**
-   * The `.safetensors` files: one or several, each as bytes, a `Blob`, a `Response` or a URL. In Node:
-   * `await openAsBlob(path)` of `node:fs`.
+   * The `.safetensors` files: one or several, each as bytes, a `Blob`, a `Response` or a URL; in Node a path too.
    */
   weights: StreamSource | PromiseLike<StreamSource> | readonly (StreamSource | PromiseLike<StreamSource>)[];
   /** The tokenizer of the model, to find out here if it does not fit. */
@@ -45,6 +44,9 @@ export interface TransformerSources extends LoadOptions {
   checkpoint?: boolean;
 }
 
+/** How a model in a folder is read: all of `TransformerSources` but where its files are. */
+export type TransformerOptions = Omit<TransformerSources, 'config' | 'weights'>;
+
 type GivenSource = StreamSource | PromiseLike<StreamSource>;
 
 const OPTIONS: KnownOptions<TransformerSources> = {
@@ -67,6 +69,11 @@ const OPTIONS: KnownOptions<TransformerSources> = {
  *     const [config, weights] = [`${url}/config.json`, `${url}/model.safetensors`];
  *     const model = await loadTransformer({config, weights, pooling: 'mean'});
  *
+ * Where the files lie beside each other, as on the hub, their folder is enough, or the address of `config.json`. In
+ * Node this may be a path or a `file:` URL too, once `tfjs-lora` or `tfjs-lora/node` is imported:
+ *
+ *     const model = await loadTransformer('models/bert', {pooling: 'mean'});
+ *
  * It takes the numbers of tokens, `[batch, places]`, and a mask of that shape, 1 for tokens and 0 for padding
  * (`encodeTexts` makes both). Layers have the names of the hub's modules, `encoder/layer/0/attention/self/query`, so
  * that adapters of PEFT need no `keyMap`. Projections are stock `Dense` layers. There is no dropout.
@@ -76,13 +83,18 @@ const OPTIONS: KnownOptions<TransformerSources> = {
  * @throws LoRAError if there is no code for the architecture, the config does not hold together, or the files do not
  *     fit it, with a line for each fault. Then nothing is left in memory.
  */
-export async function loadTransformer(sources: TransformerSources): Promise<tf.LayersModel> {
+export async function loadTransformer(
+  given: TransformerSources | URL | string,
+  options: TransformerOptions = {},
+): Promise<tf.LayersModel> {
+  const isAddress = typeof given === 'string' || given instanceof URL;
+  const sources = isAddress ? {...(await filesAt(given)), ...options} : given;
   checkSources(sources);
   const {weights, tokenizer, checkpoint = false, signal, maxBytes} = sources;
   const limits: LoadOptions = {...(signal && {signal}), ...(maxBytes !== undefined && {maxBytes})};
   signal?.throwIfAborted();
-  const given = HubConfig.parse(await configOf(sources.config, limits));
-  const {architecture, purpose, config} = chooseArchitecture(given, sources);
+  const hubConfig = HubConfig.parse(await configOf(sources.config, limits));
+  const {architecture, purpose, config} = chooseArchitecture(hubConfig, sources);
   const blocks = architecture.blocks(config);
   config.check();
   const readers: ByteReader[] = [];
@@ -130,6 +142,19 @@ export async function loadTransformer(sources: TransformerSources): Promise<tf.L
     readers.forEach(reader => reader.cancel(error));
     throw error;
   }
+}
+
+/** Where the files of a model are, by their folder or its `config.json`. */
+async function filesAt(address: URL | string): Promise<Pick<TransformerSources, 'config' | 'weights'>> {
+  const folder = String(address).replace(/[/\\]?(?:config\.json)?$/, '');
+  const at = (name: string) => (folder === '' ? name : `${folder}/${name}`);
+  // The hub calls the only file so, and numbers several: `model-00001-of-00002.safetensors`.
+  const listed = await localFilesFor(address)?.list(folder === '' ? '.' : folder);
+  const weights = listed?.filter(path => /(?:^|[/\\])model(?:-\d+-of-\d+)?\.safetensors$/.test(path)).sort();
+  if (weights?.length === 0) {
+    throw new LoRAError(`${folder} has no model.safetensors. Convert a pytorch_model.bin with save_pretrained first.`);
+  }
+  return {config: at('config.json'), weights: weights ?? at('model.safetensors')};
 }
 
 function checkSources(sources: TransformerSources): void {

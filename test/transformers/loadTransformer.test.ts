@@ -1,3 +1,7 @@
+import {mkdtempSync, rmSync, writeFileSync} from 'node:fs';
+import {tmpdir} from 'node:os';
+import {join, relative} from 'node:path';
+import {pathToFileURL} from 'node:url';
 import * as tf from '@tensorflow/tfjs';
 import fc from 'fast-check';
 import {disposeModel} from 'tfjs-lora';
@@ -18,7 +22,11 @@ function tensorsOf(bytes: Uint8Array): Record<string, NamedValues> {
 const stored = tensorsOf(bert.weights);
 
 async function outputOf(sources: Partial<TransformerSources>): Promise<number[]> {
-  const model = await loadTransformer({config: bert.config, weights: bert.weights, ...sources});
+  return outputsOf(await loadTransformer({config: bert.config, weights: bert.weights, ...sources}));
+}
+
+/** What a model computes of the tokens of the fixture. It is disposed. */
+function outputsOf(model: tf.LayersModel): number[] {
   const values = tf.tidy(() => {
     const {ids, mask} = bert.expected;
     return numbers(model.predict([tf.tensor2d(ids, undefined, 'int32'), tf.tensor2d(mask)]) as tf.Tensor);
@@ -49,6 +57,35 @@ describe('a model', () => {
     const config = new Blob([bert.config]);
     expect(await outputOf({config})).toEqual(expected);
     expect(await outputOf({config: fields})).toEqual(expected);
+  });
+
+  test('comes from a folder, a path and a URL of files in Node', async () => {
+    const expected = await outputOf({});
+    const folder = join(__dirname, '../fixtures/transformers/bert');
+    const relativeFolder = relative(process.cwd(), folder);
+    const url = pathToFileURL(folder);
+    for (const place of [folder, `${folder}/`, relativeFolder, join(folder, 'config.json'), url, `${url.href}/`]) {
+      const model = await loadTransformer(place, {tokenTypes: false});
+      expect(outputsOf(model)).toEqual(expected);
+    }
+    const config = join(relativeFolder, 'config.json');
+    expect(await outputOf({config, weights: `${url.href}/model.safetensors`})).toEqual(expected);
+    expect(await outputOf({config, weights: [join(folder, 'model.safetensors')]})).toEqual(expected);
+  });
+
+  test('comes from several numbered files of a folder', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'tfjs-lora-transformer-'));
+    const names = Object.keys(stored);
+    const part = (from: number, to: number) =>
+      encodeSafetensors(Object.fromEntries(names.slice(from, to).map(name => [name, stored[name]!])));
+    writeFileSync(join(folder, 'config.json'), bert.config);
+    writeFileSync(join(folder, 'adapter_model.safetensors'), 'no part of the model');
+    await expect(loadTransformer(folder)).rejects.toThrow(`${folder} has no model.safetensors.`);
+    writeFileSync(join(folder, 'model-00001-of-00002.safetensors'), part(0, 5));
+    writeFileSync(join(folder, 'model-00002-of-00002.safetensors'), part(5, names.length));
+    expect(outputsOf(await loadTransformer(folder))).toEqual(await outputOf({}));
+    rmSync(folder, {recursive: true});
+    await expect(loadTransformer(folder)).rejects.toThrow(`There is no file ${join(folder, 'config.json')}.`);
   });
 
   test.each(['F16', 'BF16'] as const)('of %s has the numbers that were rounded', async dtype => {
@@ -236,7 +273,7 @@ describe('what does not fit is refused and leaves nothing', () => {
     ['an architecture of another family', {architecture: 'LlamaModel'}, [/architecture must be one of BertModel/]],
     ['a pooling of a model with a head', {labels: 2, pooling: 'mean'}, [/gives no pooled states/]],
     ['an invalid option', {poling: 'mean'} as object, [/no option "poling"/]],
-    ['a text that is neither a config nor an address', {config: '64'}, [/64 cannot be fetched/]],
+    ['a text that is neither a config nor an address', {config: '64'}, [/There is no file 64\./]],
     ['no weights', {weights: []}, [/weights is missing/]],
     [
       'a tokenizer of another model',
