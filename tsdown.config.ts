@@ -10,6 +10,15 @@ function forgetDeclarationMaps(folder: string): void {
   }
 }
 
+/**
+ * A page that says no charset is read as Latin-1 or as what the machine has, and its scripts with it. The characters
+ * that are not ASCII stand in strings, templates and patterns, where an escape means the same.
+ */
+function escapeToASCII(file: string): void {
+  const escaped = (character: string) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`;
+  writeFileSync(file, readFileSync(file, 'utf8').replace(/[^\0-\x7f]/g, escaped));
+}
+
 const shared = {platform: 'neutral', target: 'es2022'} as const;
 
 export default defineConfig([
@@ -33,5 +42,6 @@ export default defineConfig([
     minify: true,
     dts: false,
     clean: false,
+    hooks: {'build:done': ({options}) => escapeToASCII(join(options.outDir, 'tfjs-lora.min.js'))},
   },
 ]);

@@ -36,6 +36,7 @@ const [ATTEMPTS, PAUSE] = [200, 5];
 export async function readPEFTFolder(folder: string): Promise<PEFTFiles> {
   checkPath(folder);
   const target = filesIn(folder);
+  await refusePickle(folder);
   // Between the saves of others there may be none under way at the moment of looking. The config of none is missing for
   // as long as this.
   let missing = 0;
@@ -56,6 +57,18 @@ export async function readPEFTFolder(folder: string): Promise<PEFTFiles> {
   }
   await read(target.config, ADVICE);
   throw new LoRAError(`Another process saves to ${folder} all the time. Read it when that is done.`);
+}
+
+/** @throws LoRAError if a folder has weights as earlier versions of PEFT saved them, and no others. */
+async function refusePickle(folder: string): Promise<void> {
+  const names = await readdir(folder).catch((): string[] => []);
+  if (names.includes('adapter_model.bin') && !names.includes(PEFT_FILES.weights)) {
+    throw new LoRAError(
+      `${join(folder, 'adapter_model.bin')} is a pickle of PyTorch, which can run code when it is read. Convert it in ` +
+        'Python: load the adapter with PeftModel.from_pretrained, and save it with ' +
+        `model.save_pretrained(folder, safe_serialization=True), which writes ${PEFT_FILES.weights}.`,
+    );
+  }
 }
 
 /**

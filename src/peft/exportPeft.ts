@@ -3,7 +3,7 @@ import {type Adapter, layerConfigAt} from '../adapter/adapter';
 import {asLoRA, isProduct} from '../adapter/asLoRA';
 import {checkAdapter} from '../adapter/checkAdapter';
 import {describeHead} from '../adapter/headConfig';
-import {checkOptions, listed, LoRAError} from '../errors';
+import {checkOptions, listed, LoRAError, show} from '../errors';
 import type {Values} from '../formats/layout';
 import {type Bytes, encodeSafetensors, type NamedValues} from '../formats/safetensors';
 import type {LayerConfig} from '../layers/adaptation';
@@ -27,6 +27,11 @@ import {writePEFTConfig} from './config';
 export interface ExportOptions extends SafetensorsOptions {
   /** The module of each layer, by name. Default: the layer's path with dots for slashes. */
   keyMap?: KeyMap;
+  /**
+   * The name or path of the PyTorch base, `base_model_name_or_path` in the config, by which `AutoPeftModel` finds it.
+   * Default: none.
+   */
+  baseModel?: string;
 }
 
 /** A PEFT adapter as it is written. */
@@ -50,8 +55,11 @@ export async function exportPEFT(
   model: tf.LayersModel,
   options: ExportOptions = {},
 ): Promise<ExportedPEFT> {
-  checkOptions(options, {keyMap: true, dtype: true});
-  const {keyMap, dtype = 'float32'} = options;
+  checkOptions(options, {keyMap: true, baseModel: true, dtype: true});
+  const {keyMap, baseModel, dtype = 'float32'} = options;
+  if (baseModel !== undefined && (typeof baseModel !== 'string' || baseModel === '')) {
+    throw new LoRAError(`baseModel must be the name or path of a model, got ${show(baseModel)}.`);
+  }
   const numbers = floatTypeOf(dtype);
   checkModel(model);
   checkAdapter(adapter);
@@ -123,7 +131,10 @@ export async function exportPEFT(
   const all = [...paths.values()];
   const updated = sites.filter(({path}) => paths.has(path) && layerConfigAt(plain.config, path) !== undefined);
   const fanInFanOut = updated.every(({layer}) => isConv1D(layer));
-  const config = writePEFTConfig(modules, {form, fanInFanOut, bias: biasOf(adapter), modulesToSave, all});
+  const config = {
+    ...writePEFTConfig(modules, {form, fanInFanOut, bias: biasOf(adapter), modulesToSave, all}),
+    ...(baseModel !== undefined && {base_model_name_or_path: baseModel}),
+  };
   return {config, weights: encodeSafetensors({...tensors, ...counters}, {dtype: numbers, metadata: {format: 'pt'}})};
 }
 

@@ -68,6 +68,15 @@ describe('a folder of PEFT', () => {
     );
   });
 
+  test('that holds a pickle is refused, with how to convert it', async () => {
+    fs.writeFileSync(join(folder, 'adapter_config.json'), '{}');
+    fs.writeFileSync(join(folder, 'adapter_model.bin'), 'PK');
+    await expect(readPEFTFolder(folder)).rejects.toThrow(LoRAError);
+    await expect(readPEFTFolder(folder)).rejects.toThrow(
+      /adapter_model\.bin is a pickle of PyTorch.*save_pretrained\(folder, safe_serialization=True\)/,
+    );
+  });
+
   test('that cannot be written is left as it was', async () => {
     const peft = peftFiles('lora');
     await writePEFTFolder(folder, peft);

@@ -27,6 +27,12 @@ describe('the package', () => {
     expect(named.filter(path => !existsSync(join(ROOT, path)))).toEqual([]);
   });
 
+  test('has a file for script tags that any charset reads alike', () => {
+    const text = readFileSync(join(DIST, 'tfjs-lora.min.js'), 'latin1');
+    expect(/[^\0-\x7f]/.exec(text)).toBeNull();
+    expect(text).toContain('\\u00d7'); // as in 3×2
+  });
+
   test('names no map that it does not ship', () => {
     const missing = readdirSync(DIST).flatMap(name => {
       const map = /^\/\/# sourceMappingURL=(.+)$/m.exec(readFileSync(join(DIST, name), 'utf8'))?.[1];

@@ -33,6 +33,14 @@ async function exportOf(model: tf.LayersModel, config: LoRAConfig, options = {})
 describe.each(BACKENDS)('on %s', backend => {
   beforeEach(() => useBackend(backend));
 
+  test('the config names the base that is given', async () => {
+    const model = mlp(['fc', 2]);
+    expect((await exportOf(model, {rank: 1})).config.base_model_name_or_path).toBeNull();
+    const {config} = await exportOf(model, {rank: 1}, {baseModel: 'google/mnist'});
+    expect(config.base_model_name_or_path).toBe('google/mnist');
+    await expect(exportOf(model, {rank: 1}, {baseModel: ''})).rejects.toThrow('baseModel must be the name or path');
+  });
+
   test.each(['lora', 'rslora', 'modules_to_save', 'bias_lora_only'])(
     'what is imported from %s is exported as PEFT wrote it',
     async name => {
