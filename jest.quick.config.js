@@ -22,7 +22,7 @@ const QUICK = {
   rewire: ['record', 'rewire'],
   storage: ['sharedTensors', 'sources'],
   tfjs: ['configs', 'copies'],
-  training: ['findLearningRate', 'randomState', 'resetOptimizer'],
+  training: ['randomState', 'resetOptimizer'],
   'transformers/layers': ['attention'],
 };
 
