@@ -20,6 +20,8 @@ const WAYS = [
   {module: 'esnext', moduleResolution: 'bundler', programs: ['browser.ts', 'node.ts']},
   {module: 'node16', moduleResolution: 'node16', programs: ['browser.ts', 'node.ts', 'required.cts']},
   {module: 'nodenext', moduleResolution: 'nodenext', programs: ['browser.ts', 'node.ts', 'required.cts']},
+  // The old way, which reads `typesVersions`. TypeScript 6 has it no longer.
+  {module: 'commonjs', moduleResolution: 'node10', programs: ['browser.ts', 'node.ts']},
 ] as const;
 
 function run(command: string, args: string[], cwd: string): {status: number | null; stdout: string} {
@@ -55,6 +57,9 @@ try {
   for (const version of VERSIONS) {
     const compiler = compilerOf(version);
     for (const {programs, ...resolution} of WAYS) {
+      if (resolution.moduleResolution === 'node10' && Number.parseInt(version) > 5) {
+        continue;
+      }
       const compilerOptions = {
         ...resolution,
         target: 'es2022',
