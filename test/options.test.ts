@@ -25,7 +25,7 @@ test('an option that does not exist is refused wherever there are options', asyn
   const uses: [known: string, use: () => unknown][] = [
     ['dtype', () => toSafetensors(adapter, wrong)],
     ['format, dtype', () => saveAdapter(adapter, handler, wrong)],
-    ['keyMap, dtype', () => exportPEFT(adapter, model, wrong)],
+    ['keyMap, baseModel, dtype', () => exportPEFT(adapter, model, wrong)],
     ['keyMap', () => importPEFT(peftFiles('lora'), smallNetwork().model, wrong)],
     ['batchSize', () => predictWith(adapted, inputs[0]!, [null, null, null, null], wrong)],
     ['at', () => replaceHead(model, [tf.layers.dense({units: 2, name: 'new'})], wrong)],
