@@ -57,6 +57,14 @@ export interface LoRAConfig extends LoRAStrength {
 /** Which biases train beside the factors. */
 export type BiasChoice = 'none' | 'adapted' | 'all';
 
+/** What PEFT calls these options. */
+const PEFT_NAMES = [
+  ['r', 'rank'],
+  ['lora_alpha', 'alpha'],
+  ['lora_dropout', 'dropout'],
+  ['target_modules', 'targets'],
+] as const;
+
 const INITS: readonly string[] = ['pissa', 'olora'];
 
 const BIAS_CHOICES: readonly BiasChoice[] = ['none', 'adapted', 'all'];
@@ -105,6 +113,7 @@ export function checkConfig(config: LoRAConfig): void {
   }
   const faults = [
     ...unknownOptions(config, CONFIG_OPTIONS),
+    ...PEFT_NAMES.filter(([name]) => name in config).map(([name, own]) => `PEFT's "${name}" is called ${own} here.`),
     ...faultsOf(() => resolveStrength(config)),
     ...faultsOf(() => methodOf(config.method)),
     ...faultsOf(() => resolveDropout(config.dropout)),

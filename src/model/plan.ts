@@ -147,7 +147,8 @@ export function makePlan(sites: readonly Site[], config: LoRAConfig, head?: Head
  */
 export function checkPlan({faults, unmatched: entries}: Plan, sites: readonly Site[]): void {
   if (faults.length > 0) {
-    throw new LoRAError([...faults, ...(entries.length > 0 ? [inventory(sites)] : [])].join('\n'));
+    const like = entries.flatMap(({closest}) => closest);
+    throw new LoRAError([...faults, ...(entries.length > 0 ? [inventory(sites, like)] : [])].join('\n'));
   }
 }
 

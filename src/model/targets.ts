@@ -1,5 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
-import {kindOf, listed} from '../errors';
+import {kindOf} from '../errors';
 import {plainClass} from '../layers/adaptation';
 import {baseOf} from '../layers/wrapperLayer';
 import type {Site} from '../rewire/walk';
@@ -87,9 +87,20 @@ export function describeSite({path, layer}: Site): string {
   return `${path} (${classNameOf(layer)})`;
 }
 
-/** The layers of a model as a message lists them. */
-export function inventory(sites: readonly Site[]): string {
-  return `The model has: ${listed(sites.map(describeSite))}.`;
+/** How many layers a message lists. */
+const FEW = 5;
+
+/** The layers of a model as a message lists them: all of few, else those that are most like names, one a line. */
+export function inventory(sites: readonly Site[], like: readonly string[] = []): string {
+  if (sites.length <= FEW) {
+    return `The model has: ${sites.map(describeSite).join(', ')}.`;
+  }
+  const places = new Map(like.map((name, i) => [name, i]));
+  const placeOf = (site: Site) => Math.min(...namesOf(site).map(name => places.get(name) ?? like.length));
+  const closest = [...sites].sort((one, other) => placeOf(one) - placeOf(other)).slice(0, FEW);
+  return [`The model has ${sites.length} layers, such as:`, ...closest.map(site => `  ${describeSite(site)}`)].join(
+    '\n',
+  );
 }
 
 /** Whether a name or a pattern names a layer: by name, path or class, its own or that of a container around it. */

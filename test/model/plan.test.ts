@@ -210,6 +210,8 @@ describe('applyLoRA refuses', () => {
 
   test.each<[what: string, config: unknown, ...messages: (string | RegExp)[]]>([
     ['an invalid rank', {rank: 0}, 'rank must be a positive integer, got 0.'],
+    ["PEFT's name of the rank", {r: 4}, 'There is no option "r".', 'PEFT\'s "r" is called rank here.'],
+    ["PEFT's names", {lora_alpha: 8, target_modules: ['q']}, 'is called alpha here', 'is called targets here'],
     ['an invalid alpha', {alpha: NaN}, 'alpha must be a finite number', 'got NaN'],
     ['an option that does not exist', {ranks: 4}, 'There is no option "ranks"', 'rank, alpha'],
     ['an empty list of targets', {targets: []}, /targets must be a list.*not empty/],
@@ -257,6 +259,23 @@ describe('applyLoRA refuses', () => {
     });
     expect(baseWeights(model)).toEqual(before);
     expect(model.trainableWeights).toHaveLength(4);
+  });
+
+  test('a target that names nothing in a model of many layers, with the five that are most like it', () => {
+    const names = ['stem', 'one', 'two', 'three', 'query', 'key', 'value', 'tail'];
+    const layers = names.map(name => tf.layers.dense({units: 3, inputShape: [3], name}));
+    expect(() => applyLoRA(tf.sequential({layers}), {targets: ['querys', 'valu']})).toThrow(
+      [
+        'No layer matches target "querys". Closest: query.',
+        'No layer matches target "valu". Closest: value.',
+        'The model has 8 layers, such as:',
+        '  query (Dense)',
+        '  value (Dense)',
+        '  stem (Dense)',
+        '  one (Dense)',
+        '  two (Dense)',
+      ].join('\n'),
+    );
   });
 
   test('a target that cannot be adapted, saying what can', () => {
