@@ -241,15 +241,16 @@ function repeat(
   path: readonly string[],
   budget: Budget,
 ): Places {
-  /** Goes one character on; where `to` is `from`, as many as there are. */
-  const step = (from: Places, to: Places): Places => {
+  /** Goes one character on, to `to` and `all`; where `to` is `from`, as many as there are. */
+  const step = (from: Places, to: Places, all = to): Places => {
     let tests = 0;
-    path.forEach((character, i) => {
-      if (from[i] === 1) {
-        tests++;
-        to[i + 1] = test(character) ? 1 : (to[i + 1] ?? 0);
+    for (let i = from.indexOf(1); i >= 0 && i < path.length; i = from.indexOf(1, i + 1)) {
+      tests++;
+      if (test(path[i] as string)) {
+        to[i + 1] = 1;
+        all[i + 1] = 1;
       }
-    });
+    }
     budget.spend(1 + path.length / 16 + tests);
     return to;
   };
@@ -257,14 +258,12 @@ function repeat(
   for (let i = 0; i < least && places.includes(1); i++) {
     places = step(places, new Uint8Array(begins.length));
   }
+  const all = places.slice();
   if (most === Infinity) {
-    const all = places.slice();
     return step(all, all);
   }
-  let all = places;
   for (let i = least; i < most && places.includes(1); i++) {
-    places = step(places, new Uint8Array(begins.length));
-    all = either(all, places);
+    places = step(places, new Uint8Array(begins.length), all);
   }
   return all;
 }

@@ -7,7 +7,7 @@ import {useBackend, withoutLeaks} from '../helpers';
  * Seconds of this process's own time. What is tested here took minutes when it was not bounded; machines differ, and
  * have more to do.
  */
-const PATIENCE = 30;
+const PATIENCE = 8;
 
 /** A PEFT adapter with a rank-1 update of each module. */
 function adapterOf(modules: readonly string[], config: object) {
