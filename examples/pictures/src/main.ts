@@ -9,7 +9,7 @@ import {
   trainableVariables,
 } from 'tfjs-lora';
 import drawings from 'virtual:samples';
-import {byId, make, percent, wholeNumberIn} from '../../shared/dom';
+import {byId, make, percent, sayOutcome, wholeNumberIn} from '../../shared/dom';
 import {locateWasm} from '../../shared/wasm';
 import {loadBase, SIZE} from './base';
 import {accuracyOf, chancesOf, learn, type Pictures, type Way} from './learn';
@@ -44,13 +44,7 @@ let isBusy = true;
 async function work(doing: () => Promise<string>): Promise<void> {
   isBusy = true;
   show();
-  try {
-    statusLine.textContent = await doing();
-    statusLine.classList.remove('fault');
-  } catch (error) {
-    statusLine.textContent = (error as Error).message;
-    statusLine.classList.add('fault');
-  }
+  await sayOutcome(statusLine, doing);
   isBusy = false;
   show();
 }

@@ -1,4 +1,4 @@
-import {byId} from '../../shared/dom';
+import {byId, sayOutcome} from '../../shared/dom';
 import {Remote} from '../../shared/worker';
 import {type Dot, SentenceMap} from './map';
 import {turnedTowards} from './plane';
@@ -52,13 +52,7 @@ function megabytes(bytes: number): string {
 async function work(doing: () => Promise<string>): Promise<void> {
   busy = true;
   showState();
-  try {
-    statusLine.textContent = await doing();
-    statusLine.classList.remove('fault');
-  } catch (error) {
-    statusLine.textContent = (error as Error).message;
-    statusLine.classList.add('fault');
-  }
+  await sayOutcome(statusLine, doing);
   busy = false;
   showState();
 }
