@@ -1,5 +1,5 @@
 import {LoRAError} from '../../errors';
-import {asksForShape, type GraphNode, inputsOf, keyOf, nodeAndOutput, shortName} from '../graphDef';
+import {asksForShape, type GraphNode, type GraphType, inputsOf, keyOf, nodeAndOutput, shortName} from '../graphDef';
 import type {Cut} from './order';
 import type {Planner} from './planner';
 
@@ -18,10 +18,7 @@ export function refusedImport({problems, graph, values}: Planner, order: readonl
   const rest = problems.size > FEW ? [`  and ${problems.size - FEW} more`] : [];
   const region = largestRegion(order, new Set(problems.keys()), graph.weights, cut);
   // Numbers that are no floats lead to no loss.
-  const isFloat = (key: string) => {
-    const value = values.get(key);
-    return value?.kind === 'flow' && value.dtype === 'float32';
-  };
+  const isFloat = (key: string) => typeAt(values, key) === 'float32';
   const floats = region?.outputs.filter(isFloat) ?? [];
   const part = region && {...region, outputs: floats.length > 0 ? floats : region.outputs};
   const way =
@@ -29,16 +26,18 @@ export function refusedImport({problems, graph, values}: Planner, order: readonl
   return new LoRAError(['The graph cannot be made into layers as a whole:', ...named, ...rest, way].join('\n'));
 }
 
+/** The type of what flows at a key, `undefined` where nothing does. */
+function typeAt(values: Planner['values'], key: string): GraphType | undefined {
+  const value = values.get(key);
+  return value?.kind === 'flow' ? value.dtype : undefined;
+}
+
 /**
  * What to say of outputs that are no floats, such as those of an `ArgMax`: no gradient leads to them, and tfjs says so
  * in its own words when it trains. `undefined` if there are none.
  */
 export function adviceOn({graph, values}: Planner, outputs: readonly string[], cut: Cut): string | undefined {
-  const typeAt = (key: string) => {
-    const value = values.get(key);
-    return value?.kind === 'flow' ? value.dtype : undefined;
-  };
-  const whole = outputs.map(keyOf).filter(key => ![undefined, 'float32'].includes(typeAt(key)));
+  const whole = outputs.map(keyOf).filter(key => ![undefined, 'float32'].includes(typeAt(values, key)));
   if (whole.length === 0) {
     return undefined;
   }
@@ -47,14 +46,14 @@ export function adviceOn({graph, values}: Planner, outputs: readonly string[], c
   const queue = outputs.map(keyOf).reverse();
   for (let key = queue.pop(); key !== undefined; key = queue.pop()) {
     const [name] = nodeAndOutput(key);
-    if (typeAt(key) === 'float32') {
+    if (typeAt(values, key) === 'float32') {
       ends.add(key);
     } else if (!seen.has(key) && !cut.inputs.includes(name)) {
       seen.add(key);
       queue.push(...inputsOf(graph.nodes.get(name) as GraphNode).map(keyOf));
     }
   }
-  const named = whole.map(key => `"${shortOutput(key)}" gives ${typeAt(key) ?? ''}`).join(', ');
+  const named = whole.map(key => `"${shortOutput(key)}" gives ${typeAt(values, key) ?? ''}`).join(', ');
   const way =
     ends.size === 0
       ? 'Nothing before it can train either.'
