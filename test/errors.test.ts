@@ -35,14 +35,15 @@ test('a list is told by its first entries and the number of the others', () => {
   expect(faultLines(names(4992), 2)).toBe('  layer_0\n  layer_1\n  … and 4,990 more');
 });
 
-test('an error about a model of very many layers has a few kilobytes, and says how many it does not name', () => {
+test('an error about a model of very many layers names a few of them, and says how many it has', () => {
   const model = tf.sequential();
   for (let i = 0; i < 300; i++) {
     model.add(tf.layers.dense({units: 1, name: `a_layer_with_a_long_name_${i}`, ...(i === 0 && {inputShape: [1]})}));
   }
   const apply = () => applyLoRA(model, {targets: ['none']});
-  expect(apply).toThrow('a_layer_with_a_long_name_0 (Dense), a_layer_with_a_long_name_1 (Dense)');
-  expect(apply).toThrow(/… and 26\d more\.$/);
+  expect(apply).toThrow(
+    'The model has 300 layers, such as:\n  a_layer_with_a_long_name_0 (Dense)\n  a_layer_with_a_long_name_1 (Dense)\n',
+  );
   try {
     apply();
   } catch (error) {
