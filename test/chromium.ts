@@ -20,6 +20,14 @@ export const WEBGPU_ARGUMENTS = [
   '--enable-features=Vulkan',
 ];
 
+/**
+ * A script that lets a page believe in a number of cores, from which tfjs takes its number of threads on wasm: half of
+ * them, at most 8.
+ */
+export function manyCores(count: number): string {
+  return `Object.defineProperty(navigator, 'hardwareConcurrency', {get: () => ${count}});`;
+}
+
 const TYPES: Record<string, string> = {
   '.html': 'text/html',
   '.js': 'text/javascript',

@@ -4,7 +4,8 @@
 import type {AddressInfo} from 'node:net';
 import {fileURLToPath} from 'node:url';
 import {chromium} from 'playwright-core';
-import {ARGUMENTS, bundle, findChromium, manyCores, serve} from '../../test/kernels/everywhere/browser';
+import {ARGUMENTS, bundle, findChromium, serve} from '../../test/kernels/everywhere/browser';
+import {manyCores} from '../../test/chromium';
 import {printTable} from '../table';
 
 const executablePath = findChromium();

@@ -46,7 +46,8 @@ function scriptFault([script = '', dashes, name = '-']: readonly string[]): stri
 /** What is wrong with a command that is not run here. */
 function faultOf(command: string): string | undefined {
   const [program, verb = '', ...rest] = command.split(/\s+/);
-  if (program === 'npm' && ['ci', 'test', 'publish'].includes(verb)) {
+  const isPlain = program === 'mkdir' || program === 'cp';
+  if (isPlain || (program === 'npm' && ['ci', 'test', 'publish'].includes(verb))) {
     return undefined;
   }
   if (program === 'npm' && verb === 'run') {

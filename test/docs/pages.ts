@@ -12,6 +12,8 @@ export interface Block {
   text: string;
   /** Where it begins, from 1. */
   line: number;
+  /** The heading above it, without its signs. */
+  heading: string;
 }
 
 /** Paths of the pages whose code runs: the README, what is in docs, and what explains an example. */
@@ -45,14 +47,18 @@ export function readPage(page: string): string {
 export function blocksOf(page: string, ...languages: string[]): Block[] {
   const blocks: Block[] = [];
   let open: Block | undefined;
+  let heading = '';
   readPage(page)
     .split('\n')
     .forEach((text, i) => {
+      if (open === undefined) {
+        heading = /^#+ (.*)$/.exec(text)?.[1] ?? heading;
+      }
       const fence = /^ *```(\w*)/.exec(text);
       if (fence === null && open !== undefined) {
         open.text += `${text}\n`;
       } else if (fence !== null && open === undefined) {
-        open = {language: fence[1]!, text: '', line: i + 2};
+        open = {language: fence[1]!, text: '', line: i + 2, heading};
       } else if (open !== undefined) {
         blocks.push(open);
         open = undefined;
@@ -62,6 +68,17 @@ export function blocksOf(page: string, ...languages: string[]): Block[] {
     throw new Error(`${page} has a fence that nothing closes.`);
   }
   return languages.length === 0 ? blocks : blocks.filter(({language}) => languages.includes(language));
+}
+
+/** The texts of the blocks under a heading of a page, of one language. */
+export function textsUnder(page: string, heading: string, language: string): string[] {
+  const texts = blocksOf(page, language)
+    .filter(block => block.heading === heading)
+    .map(({text}) => text);
+  if (texts.length === 0) {
+    throw new Error(`${page} has no ${language} under "${heading}".`);
+  }
+  return texts;
 }
 
 /**

@@ -7,7 +7,7 @@ import {setTimeout} from 'node:timers/promises';
 import {fileURLToPath} from 'node:url';
 import {chromium} from 'playwright-core';
 import {build, type Rollup} from 'vite';
-import {ARGUMENTS as COMMON, WEBGPU_ARGUMENTS} from '../../chromium';
+import {ARGUMENTS as COMMON, manyCores, WEBGPU_ARGUMENTS} from '../../chromium';
 import type {Outcome} from './case';
 import type {Order} from './start';
 
@@ -23,14 +23,6 @@ export const ARGUMENTS = [
   // kernel counts on it.
   '--enable-dawn-features=disable_workgroup_init',
 ];
-
-/**
- * A script that lets a page believe in a number of cores, from which tfjs takes its number of threads on wasm: half of
- * them, at most 8.
- */
-export function manyCores(count: number): string {
-  return `Object.defineProperty(navigator, 'hardwareConcurrency', {get: () => ${count}});`;
-}
 
 /** The browser of this machine, or `undefined`. */
 export function findChromium(): string | undefined {
