@@ -5,7 +5,7 @@ export default tseslint.config(
   {
     ignores: [
       '**/*.cjs',
-      'test/package/types/consumer/',
+      'test/package/*/consumer/',
       'dist/',
       'coverage/',
       'site/.vitepress/dist/',

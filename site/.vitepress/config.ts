@@ -108,6 +108,8 @@ export default defineConfig({
           ['Performance', 'performance'],
           ['Memory', 'memory'],
           ['Backends', 'backends'],
+          ['Bundlers', 'bundlers'],
+          ['Browsers and runtimes', 'runtimes'],
           ['What an import changes', 'what-import-changes'],
         ),
       },

@@ -13,7 +13,7 @@ jest.setTimeout(240_000);
 // What docs/bundlers.md says, in projects that have the packed library.
 
 const PAGE = 'docs/bundlers.md';
-const [ADDRESSES = ''] = textsUnder(PAGE, 'Vite and webpack', 'js');
+const [FILES = '', ADDRESSES = ''] = textsUnder(PAGE, 'Vite and webpack', 'js');
 const [FOLDER = ''] = textsUnder(PAGE, 'Next, and any bundler', 'js');
 const [COPY = ''] = textsUnder(PAGE, 'Next, and any bundler', 'sh');
 const [SCRIPTS = ''] = textsUnder(PAGE, 'A script tag', 'html');
@@ -64,6 +64,7 @@ describeInBrowser('the wasm backend in a page', () => {
   beforeAll(async () => {
     project = makeProject(['@tensorflow', 'vite', 'webpack']);
     writeFileSync(join(project, 'index.html'), '<!doctype html><script type="module" src="/main.js"></script>');
+    writeFileSync(join(project, 'wasmFiles.js'), FILES);
     writeFileSync(join(project, 'tfjsThreads.cjs'), LOADER);
     writeFileSync(join(project, 'webpack.config.cjs'), WEBPACK);
     writeFileSync(
