@@ -22,6 +22,7 @@ export {
   type RowNormalizationArgs,
 } from './transformers/layers/rowNormalization';
 export {type PoolingMode, SequencePooling, type SequencePoolingArgs} from './transformers/layers/sequencePooling';
+export {LoRATiedDense, TiedDense, type TiedDenseArgs} from './transformers/layers/tiedDense';
 export {type CrossEntropyOptions, crossEntropyFromLogits} from './transformers/ops/crossEntropy';
 export type {StreamSource} from './storage/sources';
 export type {Pooling} from './transformers/architecture';

@@ -6,7 +6,7 @@ import {namedWeights} from '../tfjs/weights';
 import {resolveWeights, type WeightTarget} from './weightTargets';
 import {type Adaptation, plainClass} from './adaptation';
 import {checkedArgs, type LoRALayerArgs} from './layerArgs';
-import {KINDS} from './kinds';
+import {KINDS, type LoRALayerClass} from './kinds';
 import type {LoRALayer} from './loraLayer';
 import {listed, LoRAWeights, weightsAdaptation} from './loraWeights';
 import {STOCK_BY_WEIGHTS} from './stockByWeights';
@@ -21,15 +21,17 @@ interface Kind {
 }
 
 /** The classes of tfjs that can be adapted. */
-const STOCK: ReadonlyMap<string, Kind> = new Map<string, Kind>([
-  ...[...KINDS].map(([name, loraClass]) => {
-    const {className, adaptation} = loraClass;
-    return [name, {className, adaptation, make: (args: LoRALayerArgs) => new loraClass(args)}] as const;
-  }),
-  ...Object.entries(STOCK_BY_WEIGHTS).map(
-    ([name, {weights}]) => [name, byWeights(name, resolveWeights(weights))] as const,
-  ),
-]);
+const STOCK = new Map<string, Kind>();
+KINDS.forEach(registerKind);
+Object.entries(STOCK_BY_WEIGHTS).forEach(([name, {weights}]) =>
+  STOCK.set(name, byWeights(name, resolveWeights(weights))),
+);
+
+/** Lets the layers of a class be adapted by a class of ours, one that an entry of its own has too. */
+export function registerKind(loraClass: LoRALayerClass): void {
+  const {className, adaptation} = loraClass;
+  STOCK.set(adaptation.baseClassName, {className, adaptation, make: args => new loraClass(args)});
+}
 
 /** The classes that users registered. */
 const registered = new Map<string, Kind>();

@@ -5,6 +5,7 @@ import {fieldsOf, type LayerInternals} from '../tfjs/fields';
 import {disposeStates, type Inputs, takesStates, withStatesAsInputs} from '../tfjs/inputs';
 import {biasesOf, liftConstraints, namedWeights, replaceValue, shareWeights, withoutWrites} from '../tfjs/weights';
 import {checkStep} from './adapterState';
+import type {BorrowingLayer} from './borrowingLayer';
 import {type CallArgs, checkedArgs, type WrapperArgs} from './layerArgs';
 
 export type {CallArgs, WrapperArgs};
@@ -96,6 +97,7 @@ export abstract class WrapperLayer extends tf.layers.Layer {
   }
 
   override apply(inputs: Inputs, kwargs?: CallArgs | null): Inputs {
+    (this.baseLayer as Partial<BorrowingLayer>).borrow?.(inputs);
     return super.apply(...withStatesAsInputs(inputs, kwargs ?? {}));
   }
 

@@ -2,6 +2,7 @@ import type * as tf from '@tensorflow/tfjs';
 import type {AdapterConfig, HeadConfig} from '../adapter/adapter';
 import {faultsOf, LoRAError} from '../errors';
 import {isInHead} from '../head/headPlace';
+import {borrowing} from '../layers/borrowingLayer';
 import {type Adaptation, rankLimit, refusedUpdate, updateSpecs} from '../layers/adaptation';
 import {adaptableClasses, adaptationOf, hasKernel, loraClassOf, reasonNotAdaptable} from '../layers/registry';
 import {type AdaptableWeight, type LoRAStrength, type Method, resolveStrength, withRank} from '../methods/method';
@@ -183,9 +184,12 @@ function unadaptable({sites}: Selection): string[] {
 
 function weightless({sites}: Selection): string[] {
   const named = [...sites];
-  return named.some(({layer}) => layer.weights.length > 0)
+  return named.some(({layer}) => layer.weights.length > 0 && borrowing(layer) === undefined)
     ? []
-    : named.map(({path, layer}) => `Layer "${path}" is a ${layer.getClassName()}, which has no weights to train.`);
+    : named.map(({path, layer}) => {
+        const reason = `is a ${layer.getClassName()}, which has no weights to train.`;
+        return `Layer "${path}" ${borrowing(layer)?.whyUntrained ?? reason}`;
+      });
 }
 
 /**

@@ -2,6 +2,7 @@ import type * as tf from '@tensorflow/tfjs';
 import {layerConfigAt} from '../adapter/adapter';
 import {faultsOf, LoRAError} from '../errors';
 import {type HeadPlace, headOf, isInHead, placeOf} from '../head/headPlace';
+import {borrowing} from '../layers/borrowingLayer';
 import {type LayerConfig, updateSpecs} from '../layers/adaptation';
 import {adaptationOf, hasKernel, reasonNotAdaptable} from '../layers/registry';
 import {initializerEntry} from '../methods/initializer';
@@ -70,7 +71,7 @@ export function planLoRA(model: tf.LayersModel, config: LoRAConfig = {}): LoRAPl
   const sites = adaptableSites(model);
   const plan = planFor(model, sites, config);
   const {unmatched, faults, malformed} = plan;
-  const planned = sites.filter(({layer}) => !malformed && layer.weights.length > 0);
+  const planned = sites.filter(({layer}) => !malformed && (layer.weights.length > 0 || borrowing(layer) !== undefined));
   const layers = planned.map(site => rowOf(site, plan, config));
   const variables = new Set(sites.flatMap(({layer}) => layer.weights));
   const factors = planned.reduce((sum, site) => sum + numbersIn(site, layerConfigAt(plan.config, site.path), false), 0);

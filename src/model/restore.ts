@@ -1,8 +1,9 @@
 import type * as tf from '@tensorflow/tfjs';
 import {listed, LoRAError} from '../errors';
 import {markHead} from '../head/headPlace';
+import {type BorrowingLayer, borrowing} from '../layers/borrowingLayer';
 import type {LoRALayer} from '../layers/loraLayer';
-import {baseOf, isWrapper, wrapperKind, type WrapperLayer} from '../layers/wrapperLayer';
+import {baseOf, isWrapper, wrapperKind} from '../layers/wrapperLayer';
 import {disposeModel} from '../rewire/dispose';
 import {recordOf, restoreStructure} from '../rewire/record';
 import {rewire} from '../rewire/rewire';
@@ -23,10 +24,16 @@ import {adaptedSites} from './adapted';
  */
 export function mergeLoRA(model: tf.LayersModel): tf.LayersModel {
   return unwrap(model, {
-    entryOf: layer => (changes(layer) ? withoutConstraints(layer.baseEntry()) : layer.baseEntry()),
+    entryOf: (layer, entry) => {
+      const base = isWrapper(layer) ? layer.baseEntry() : entry;
+      return partedFrom(layer)?.ownEntry() ?? (changes(layer) ? withoutConstraints(base) : base);
+    },
     transfer: (layer, plain) => {
+      const parted = partedFrom(layer);
       if (wrapperKind(layer) === 'lora') {
         (layer as LoRALayer).mergeInto(plain);
+      } else if (parted !== undefined) {
+        parted.giveOwn(plain);
       } else {
         shareWeights(baseOf(layer), plain);
       }
@@ -52,7 +59,7 @@ export async function safeMergeLoRA(model: tf.LayersModel): Promise<tf.LayersMod
  */
 export function removeLoRA(model: tf.LayersModel): tf.LayersModel {
   const plain = unwrap(model, {
-    entryOf: layer => layer.baseEntry(),
+    entryOf: (layer, entry) => (isWrapper(layer) ? layer.baseEntry() : entry),
     transfer: (layer, stock) => {
       if (isWrapper(layer)) {
         layer.shareOriginal(stock);
@@ -67,7 +74,7 @@ export function removeLoRA(model: tf.LayersModel): tf.LayersModel {
 
 /** What takes the place of the wrappers. */
 interface Unwrapping {
-  entryOf: (layer: WrapperLayer) => LayerEntry;
+  entryOf: (layer: tf.layers.Layer, entry: LayerEntry) => LayerEntry;
   /** Gives the new layer its weights. */
   transfer: (layer: tf.layers.Layer, plain: tf.layers.Layer) => void;
 }
@@ -76,7 +83,7 @@ function unwrap(model: tf.LayersModel, {entryOf, transfer}: Unwrapping): tf.Laye
   adaptedSites(model);
   recordOf(model); // refuses a damaged one before anything is made
   const plain = rewire(model, {
-    replace: ({layer}, entry) => (isWrapper(layer) ? entryOf(layer) : entry),
+    replace: ({layer}, entry) => entryOf(layer, entry),
     transfer: ({layer}, replacement) => {
       transfer(layer, replacement);
       if (!replacement.trainable) {
@@ -113,6 +120,12 @@ async function checked(model: tf.LayersModel, merged: tf.LayersModel): Promise<t
     );
   }
   return merged;
+}
+
+/** A layer that borrows a weight and, merged, has one of its own: it has an update, or the one that lends it. */
+function partedFrom(layer: tf.layers.Layer): BorrowingLayer | undefined {
+  const base = borrowing(baseOf(layer));
+  return [layer, base?.lender].some(each => each && wrapperKind(each) === 'lora') ? base : undefined;
 }
 
 /** Whether a layer is not what it was in the original. */

@@ -24,6 +24,8 @@ export interface PEFTConfig {
   bias: 'none' | 'lora_only' | 'all';
   /** Names of modules that it brings whole. */
   modulesToSave: string[];
+  /** Whether it brings a module whole, too, whose weight is that of one of these. */
+  tied: boolean;
 }
 
 /** Fields that change what an adapter computes in ways that this library does not carry. */
@@ -39,7 +41,6 @@ const REFUSED = [
   'target_parameters',
   'layer_replication',
   'trainable_token_indices',
-  'ensure_weight_tying',
 ];
 
 /** Fields that are read, refused, or make no difference to what a saved adapter computes. */
@@ -51,7 +52,7 @@ function knownFields(): Set<string> {
     ...['target_modules', 'exclude_modules', 'layers_to_transform', 'layers_pattern', 'auto_mapping', 'peft_version'],
     ...['base_model_name_or_path', 'revision', 'megatron_core', 'qalora_group_size', 'runtime_config', 'loftq_config'],
     ...['eva_config', 'corda_config', 'lora_ga_config', 'use_dora', 'feedforward_modules', 'init_ia3_weights', 'alpha'],
-    ...['init_weights', 'rank_dropout', 'module_dropout'],
+    ...['init_weights', 'rank_dropout', 'module_dropout', 'ensure_weight_tying'],
     ...['rank_dropout_scale', 'use_effective_conv2d', 'decompose_both'],
     ...['decompose_factor', 'projection_prng_key', 'save_projection', 'vera_dropout', 'd_initial'],
   ]);
@@ -108,6 +109,10 @@ export function readPEFTConfig(config: string | object, warn: (message: string) 
     faults.push(`bias is ${brief(bias)}, not "none", "lora_only" or "all".`);
   }
   const modulesToSave = fields.modules_to_save ?? [];
+  const tied = isSet(fields.ensure_weight_tying);
+  if (tied && !isSet(modulesToSave)) {
+    faults.push('ensure_weight_tying is set, which is carried for modules_to_save alone. Merge the adapter in Python.');
+  }
   if (!isTextList(modulesToSave)) {
     faults.push(`modules_to_save is ${brief(modulesToSave)}, not a list of names.`);
   }
@@ -146,6 +151,7 @@ export function readPEFTConfig(config: string | object, warn: (message: string) 
     fields,
     bias,
     modulesToSave,
+    tied,
   };
 }
 

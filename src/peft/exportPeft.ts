@@ -7,6 +7,7 @@ import {checkOptions, listed, LoRAError, show} from '../errors';
 import type {Values} from '../formats/layout';
 import {type Bytes, encodeSafetensors, type NamedValues} from '../formats/safetensors';
 import type {LayerConfig} from '../layers/adaptation';
+import {borrowing} from '../layers/borrowingLayer';
 import {baseOf} from '../layers/wrapperLayer';
 import {resolveStrength} from '../methods/method';
 import {methodOf} from '../methods/registry';
@@ -119,6 +120,12 @@ export async function exportPEFT(
           tensors[`${key}.${torchName}`] = toTorch?.(valueOf(name)) ?? valueOf(name);
         }
       }
+      for (const other of sites.filter(site => isLentTo(layer, site))) {
+        // PEFT makes a copy of each module that it saves.
+        const head = paths.get(other.path) ?? '';
+        modulesToSave.push(head);
+        tensors[`${PEFT_NAMES.prefix}${head}.weight`] = valueOf('embeddings');
+      }
       if (layer.getClassName() === 'BatchNormalization') {
         counters[key + PEFT_NAMES.counter] = {shape: [], data: new BigInt64Array(1)}; // PEFT misses it
       }
@@ -208,6 +215,10 @@ function checkExportable(adapter: Adapter, sites: readonly Site[], paths: Readon
     if (trainable.includes(path) && torchWeights(layer) === undefined) {
       faults.push(`${path}: of class ${className}, whose weights have no one module of PyTorch for a counterpart`);
     }
+    const lent = sites.find(site => isLentTo(layer, site) && layerConfigAt(adapter.config, site.path) !== undefined);
+    if (trainable.includes(path) && lent !== undefined) {
+      faults.push(`${path}: its table trains, and ${lent.path}, which computes with it, has an update beside`);
+    }
     if (biases.includes(path) && (torchWeights(layer) === undefined || biasesOf(layer).size !== 1)) {
       faults.push(`${path}: a bias of the class ${className}, which is not one tensor in PyTorch`);
     }
@@ -231,6 +242,12 @@ function checkExportable(adapter: Adapter, sites: readonly Site[], paths: Readon
     throw new LoRAError(`The adapter cannot be written for PEFT:\n${faults.map(fault => `  ${fault}.`).join('\n')}`);
   }
   return form;
+}
+
+/** Whether a layer computes with the table of another. */
+function isLentTo(lender: tf.layers.Layer, {layer}: Site): boolean {
+  const owner = borrowing(layer)?.lender;
+  return owner !== undefined && baseOf(owner) === lender;
 }
 
 function canCarry({method}: LayerConfig, layer: tf.layers.Layer): boolean {

@@ -204,7 +204,7 @@ function groupTensors(tensors: ReadonlyMap<string, StoredTensor>, config: PEFTCo
         ? 'no weight of a base'
         : putOnce(moduleAt(owner.slice(0, -'.base_layer'.length)), part, values);
     }
-    if (isSaved(owner)) {
+    if (isSaved(owner) || (config.tied && rest === 'weight')) {
       const {saved} = moduleAt(owner);
       const fault = saved.has(rest) ? GIVEN_TWICE : undefined;
       saved.set(rest, values);

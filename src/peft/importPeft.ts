@@ -4,6 +4,7 @@ import {checkOptions, LoRAError, showShape} from '../errors';
 import {Budget} from './patternTable';
 import {sizeOf, type Values} from '../formats/layout';
 import {headOf} from '../head/headPlace';
+import {borrowing} from '../layers/borrowingLayer';
 import {adaptationOf, reasonNotAdaptable} from '../layers/registry';
 import {baseOf, isWrapper} from '../layers/wrapperLayer';
 import {scalingOf, type Strength} from '../methods/method';
@@ -58,7 +59,9 @@ export function importPEFT(files: PEFTFiles, model: tf.LayersModel, options: Imp
   const values = new Map<string, Values>();
   const shifts: {site: Site; bias: Values | undefined; update: TorchUpdate}[] = [];
   const faults: string[] = [];
-  for (const [path, site] of meet([...modules.keys()], sites, keyMap, budget)) {
+  const met = meet([...modules.keys()], sites, keyMap, budget);
+  faults.push(...partTied(met, modules, sites));
+  for (const [path, site] of met) {
     try {
       take(modules.get(path) as TorchModule, site);
     } catch (error) {
@@ -145,6 +148,34 @@ export function importPEFT(files: PEFTFiles, model: tf.LayersModel, options: Imp
   }
 }
 
+/**
+ * Takes the weight of a head that computes with the table of another layer out of what is saved, where it is the same
+ * as that of the table; says so where the two part.
+ */
+function partTied(
+  met: ReadonlyMap<string, Site>,
+  modules: ReadonlyMap<string, TorchModule>,
+  sites: readonly Site[],
+): string[] {
+  const bySite = new Map([...met].map(([path, site]) => [site, modules.get(path)?.saved]));
+  return sites.flatMap(site => {
+    const borrower = borrowing(baseOf(site.layer));
+    const lender = sites.find(({layer}) => layer === borrower?.lender);
+    const [own, lent] = [site, lender].map(each => (each === undefined ? undefined : bySite.get(each)?.get('weight')));
+    if (borrower === undefined || lender === undefined || (own === undefined && lent === undefined)) {
+      return [];
+    }
+    if (own === undefined || lent === undefined || !own.data.every((value, i) => value === lent.data[i])) {
+      return [
+        `${site.path}: it and the table of ${lender.path}, one in this model, are two in the adapter. Load the model ` +
+          'by loadTransformer with {tied: false}',
+      ];
+    }
+    bySite.get(site)?.delete('weight');
+    return [];
+  });
+}
+
 /** An update of another type than `LORA`, for a layer that can have one. */
 function readStored(
   form: PEFTForm,
@@ -207,8 +238,12 @@ function originalNumbers(site: Site, name: string): Values {
         'backend, such as wasm.',
     );
   }
-  const weight = originalsOf(site).get(name) as tf.LayerVariable;
-  return {shape: weight.shape as number[], data: weight.read().dataSync<'float32'>()};
+  const layer = baseOf(site.layer);
+  const weight = originalsOf(site).get(name) ?? adaptationOf(layer)?.weights(layer)[0]?.variable;
+  return tf.tidy(() => ({
+    shape: (weight?.shape ?? []) as number[],
+    data: weight?.read().dataSync<'float32'>() ?? new Float32Array(),
+  }));
 }
 
 function originalsOf({layer}: Site): Map<string, tf.LayerVariable> {

@@ -1,4 +1,6 @@
 import {listed, LoRAError, show} from '../errors';
+import {borrowing} from '../layers/borrowingLayer';
+import {baseOf} from '../layers/wrapperLayer';
 import {editsBetween} from '../model/closest';
 import {describeSite} from '../model/targets';
 import type {Site} from '../rewire/walk';
@@ -241,8 +243,8 @@ interface LayerIndex {
   byPath: Map<string, Site[]>;
   byName: Map<string, Site[]>;
   /**
-   * Layers with weights, by their paths with dots for slashes. The others are no modules, an input of the same name,
-   * say.
+   * Layers with weights, their own or others', by their paths with dots for slashes. The others are no modules, an
+   * input of the same name, say.
    */
   byParts: Map<string, Site[]>;
   /** Layers with weights, by the last parts of their paths. */
@@ -250,7 +252,7 @@ interface LayerIndex {
 }
 
 function indexOf(sites: readonly Site[]): LayerIndex {
-  const weighty = sites.filter(({layer}) => layer.weights.length > 0);
+  const weighty = sites.filter(({layer}) => layer.weights.length > 0 || borrowing(baseOf(layer)) !== undefined);
   return {
     byPath: groupBy(sites, ({path}) => path),
     byName: groupBy(sites, ({layer}) => layer.name),

@@ -58,6 +58,7 @@ const DEPTHWISE_CONV2D: TorchLayer = {weights: DEPTHWISE, update: {torchName: 'C
 /** A row for each class of layers that has a counterpart in PyTorch. */
 const TORCH_LAYERS: Readonly<Record<string, TorchLayer>> = {
   Dense: {weights: LINEAR, update: {torchName: 'Linear', axes: 2}},
+  TiedDense: {weights: [BIAS], update: {torchName: 'Linear', axes: 2}},
   Conv1D: {weights: LINEAR, update: {torchName: 'Conv1d', axes: 3}},
   Conv2D: CONV2D,
   Conv3D: {weights: LINEAR, update: {torchName: 'Conv3d', axes: 5}},

@@ -144,8 +144,11 @@ const warned = new Set<string>();
 /** Gives a rebuilt custom layer what its class leaves out of its config. */
 function completeCopy({path, layer}: Site, replacement: tf.layers.Layer): void {
   const base = baseOf(layer);
-  const fields = carryFields(base, baseOf(replacement));
   const className = base.getClassName();
+  if (baseOf(replacement).getClassName() !== className) {
+    return;
+  }
+  const fields = carryFields(base, baseOf(replacement));
   const warning =
     `Layer "${path}" (${className}) has what its getConfig() does not return: ${listed(fields)}. It is carried ` +
     'over, but a file of the model, plain or adapted, would lose it. Return it from getConfig(), and take it in ' +

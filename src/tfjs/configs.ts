@@ -40,7 +40,7 @@ const OF_ENTRIES: Readonly<Record<string, readonly string[]>> = {
   graph: ['GraphOp', 'FusedConv2D', 'FusedDepthwiseConv2D'],
   transformers: [
     ...['Attention', 'RMSNormalization', 'FusedLayerNormalization', 'Gelu', 'GatedActivation'],
-    ...['PositionEmbedding', 'TypeEmbedding', 'SequencePooling', 'CheckpointedBlock'],
+    ...['PositionEmbedding', 'TypeEmbedding', 'SequencePooling', 'TiedDense', 'CheckpointedBlock'],
   ],
 };
 

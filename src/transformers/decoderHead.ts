@@ -25,10 +25,9 @@ export function decoderHead(
   const isOneTable = config.flag('tie_word_embeddings', isTied);
   const deviation = config.number('initializer_range', 0.02, 1);
   if (head === 'tokens') {
-    // A layers model has no way to say that two layers share a weight: a head that shares the table of words has a
-    // copy.
-    const tied = isOneTable ? {orElse: `${words.replaceAll('/', '.')}.weight`} : {};
-    return net.dense('lm_head', [width, vocabulary], states, {bias: false, ...tied});
+    return isOneTable
+      ? net.tied('lm_head', words, [width, vocabulary], states)
+      : net.dense('lm_head', [width, vocabulary], states, {bias: false});
   }
   if (head === 'classes') {
     const start = isNew ? {fresh: deviation} : {};

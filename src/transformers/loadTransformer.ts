@@ -38,6 +38,12 @@ export interface TransformerSources extends LoadOptions {
   /** Whether the types of tokens, which tell two texts apart, are a third input. Default: false, all of type 0. */
   tokenTypes?: boolean;
   /**
+   * Whether a head that shares the table of words with the `Embedding` computes with that table itself. With false it
+   * has a copy, which can train apart from it, as in an adapter of PEFT with the head in `modules_to_save`. Default:
+   * true.
+   */
+  tied?: boolean;
+  /**
    * Whether training computes the tensors of each block again instead of keeping them: less memory, more time. Default:
    * false.
    */
@@ -57,6 +63,7 @@ const OPTIONS: KnownOptions<TransformerSources> = {
   labels: true,
   pooling: true,
   tokenTypes: true,
+  tied: true,
   checkpoint: true,
   maxBytes: true,
   signal: true,
@@ -90,7 +97,7 @@ export async function loadTransformer(
   const isAddress = typeof given === 'string' || given instanceof URL;
   const sources = isAddress ? {...(await filesAt(given)), ...options} : given;
   checkSources(sources);
-  const {weights, tokenizer, checkpoint = false, signal, maxBytes} = sources;
+  const {weights, tokenizer, tied = true, checkpoint = false, signal, maxBytes} = sources;
   const limits: LoadOptions = {...(signal && {signal}), ...(maxBytes !== undefined && {maxBytes})};
   signal?.throwIfAborted();
   const hubConfig = HubConfig.parse(await configOf(sources.config, limits));
@@ -110,7 +117,9 @@ export async function loadTransformer(
     if (blocks > tensors) {
       throw new LoRAError(`The config says that there are ${blocks} blocks, and the files have ${tensors} tensors.`);
     }
-    const plan = Net.plan();
+    const names = new Set(files.flatMap(({entries}) => entries.map(([name]) => name)));
+    const tiesTo = (head: string) => tied && !names.has(head);
+    const plan = Net.plan(tiesTo);
     architecture.build(plan, config, {ids: null, mask: null, types: null}, purpose);
     config.check();
     if (plan.newBytes > (maxBytes ?? MOST_FETCHED)) {
@@ -121,7 +130,7 @@ export async function loadTransformer(
       checkTokenizer(tokenizer, architecture.vocabulary(config));
     }
     const {model, layers} = withoutResidue(() => {
-      const net = Net.build({checkpoint});
+      const net = Net.build({checkpoint, tiesTo});
       const inputs = {ids: net.input('input_ids'), mask: net.input('attention_mask')};
       const types = purpose.tokenTypes ? net.input('token_type_ids') : null;
       const outputs = architecture.build(net, config, {...inputs, types}, purpose) as tf.SymbolicTensor;

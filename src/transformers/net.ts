@@ -6,6 +6,7 @@ import {CheckpointedBlock} from './layers/checkpointedBlock';
 import {GatedActivation, Gelu} from './layers/gates';
 import {FusedLayerNormalization, RMSNormalization} from './layers/rowNormalization';
 import {type PoolingMode, SequencePooling} from './layers/sequencePooling';
+import {TiedDense} from './layers/tiedDense';
 
 /** A tensor of the graph. It is missing while a model is only planned. */
 export type NetTensor = tf.SymbolicTensor | null;
@@ -27,6 +28,9 @@ export interface Expected {
 
 /** Activations by the names that configs have for them. */
 export type ActivationName = 'gelu' | 'gelu_tanh' | 'relu' | 'silu' | 'tanh';
+
+/** Whether a head, by its name in the files, computes with the table of words itself where the config ties the two. */
+type TiesTo = (fileName: string) => boolean;
 
 /** How a linear layer is stored: as PyTorch's `Linear`, `[out, in]`, or as GPT-2's `Conv1D`, `[in, out]`. */
 interface DenseOptions {
@@ -52,14 +56,15 @@ export class Net {
     /** Whether this is the plan, in which nothing is made. Sizes in the config are not compared with the files yet. */
     readonly isPlan: boolean,
     private readonly checkpoint: boolean,
+    private readonly tiesTo: TiesTo,
   ) {}
 
-  static plan(): Net {
-    return new Net(true, false);
+  static plan(tiesTo: TiesTo): Net {
+    return new Net(true, false, tiesTo);
   }
 
-  static build({checkpoint}: {checkpoint: boolean}): Net {
-    return new Net(false, checkpoint);
+  static build({checkpoint, tiesTo}: {checkpoint: boolean; tiesTo: TiesTo}): Net {
+    return new Net(false, checkpoint, tiesTo);
   }
 
   input(name: string): NetTensor {
@@ -113,6 +118,26 @@ export class Net {
     const start = conv1d ? CONV1D : random;
     const make = () => tf.layers.dense({units: to, useBias: bias, name, ...start});
     return this.apply(name, [x], make, fresh === undefined);
+  }
+
+  /**
+   * A head that gives each word a score by the table of words. One that the files have all the same, or that shall have
+   * a table of its own, is a `Dense`.
+   */
+  tied(
+    name: string,
+    table: string,
+    [from, to]: [from: number, to: number],
+    x: NetTensor,
+    {bias = false}: {bias?: boolean} = {},
+  ): NetTensor {
+    if (!this.tiesTo(fileNameOf(name, 'weight'))) {
+      return this.dense(name, [from, to], x, {bias, orElse: fileNameOf(table, 'weight')});
+    }
+    if (bias) {
+      this.expect(name, 'bias', [to], 'bias');
+    }
+    return this.apply(name, [x], () => new TiedDense({table: {name: table}, useBias: bias, name}));
   }
 
   attention(name: string, inputs: NetTensor[], args: AttentionArgs): NetTensor {
@@ -178,7 +203,7 @@ export class Net {
     weight: string,
     {turned = false, orElse}: {turned?: boolean; orElse?: string | undefined} = {},
   ): void {
-    this.expected.push({fileName: `${layer.replaceAll('/', '.')}.${torchName}`, orElse, shape, layer, weight, turned});
+    this.expected.push({fileName: fileNameOf(layer, torchName), orElse, shape, layer, weight, turned});
   }
 
   private apply(name: string, inputs: NetTensor[], make: () => tf.layers.Layer, fromFile = true): NetTensor {
@@ -193,6 +218,11 @@ export class Net {
     const given = inputs as tf.SymbolicTensor[];
     return layer.apply(given.length === 1 ? (given[0] as tf.SymbolicTensor) : given) as tf.SymbolicTensor;
   }
+}
+
+/** The name that a weight of a layer has in files of the hub. */
+function fileNameOf(layer: string, torchName: string): string {
+  return `${layer.replaceAll('/', '.')}.${torchName}`;
 }
 
 /** N(0, 0.02), as in `transformers`; and a mark of the `Dense` layers that are `Conv1D` there. */

@@ -1,6 +1,6 @@
 """Writes tiny random models of the hub's architectures, adapters that PEFT trained on them, and what PyTorch computes with both:
 
-python test/python/make_transformers.py FOLDER
+python test/python/make_transformers.py FOLDER [NAME …]
 """
 
 import json
@@ -33,6 +33,16 @@ BERT = dict(
     num_attention_heads=3,
     intermediate_size=40,
     max_position_embeddings=20,
+)
+GPT2 = dict(vocab_size=13, n_embd=8, n_layer=1, n_head=2, n_inner=6, n_positions=9, bos_token_id=1, eos_token_id=1)
+LLAMA = dict(
+    vocab_size=13,
+    hidden_size=8,
+    intermediate_size=6,
+    num_hidden_layers=1,
+    num_attention_heads=2,
+    num_key_value_heads=1,
+    max_position_embeddings=9,
 )
 MODELS = {
     "bert": (BertModel, BertConfig(**BERT), ["query", "value"]),
@@ -100,6 +110,26 @@ MODELS = {
         ),
         ["k_proj", "o_proj"],
     ),
+    # An update of the table of words, of the head that it is too, of both; and the table trained in full, for its
+    # rows alone, and for both uses.
+    "gpt2TiedTable": (GPT2LMHeadModel, GPT2Config(**GPT2), ["wte"]),
+    "gpt2TiedHead": (GPT2LMHeadModel, GPT2Config(**GPT2), ["lm_head", "c_fc"]),
+    "gpt2TiedApart": (
+        GPT2LMHeadModel,
+        GPT2Config(**GPT2),
+        dict(target_modules=["c_fc"], modules_to_save=["wte"]),
+    ),
+    "llamaTied": (LlamaForCausalLM, LlamaConfig(**LLAMA, tie_word_embeddings=True), ["embed_tokens", "lm_head"]),
+    "llamaTiedHead": (
+        LlamaForCausalLM,
+        LlamaConfig(**LLAMA, tie_word_embeddings=True),
+        dict(target_modules=["lm_head"], use_dora=True),
+    ),
+    "llamaTiedTrained": (
+        LlamaForCausalLM,
+        LlamaConfig(**LLAMA, tie_word_embeddings=True),
+        dict(target_modules=["q_proj"], modules_to_save=["embed_tokens"], ensure_weight_tying=True),
+    ),
 }
 
 
@@ -125,16 +155,19 @@ def write(folder, name, model_class, config, targets):
     target = folder / name
     model.save_pretrained(target, safe_serialization=True)
 
-    ids = torch.randint(2, VOCABULARY, (3, 7))
+    ids = torch.randint(2, config.vocab_size, (3, 7) if config.vocab_size == VOCABULARY else (2, 5))
     mask = torch.ones_like(ids)
     mask[1, 4:] = 0
-    mask[2, 1:] = 0
+    mask[2:, 1:] = 0
     ids[mask == 0] = config.pad_token_id if isinstance(config.pad_token_id, int) else 0
     inputs = dict(input_ids=ids, attention_mask=mask)
     base = result(model(**inputs))
-    peft = get_peft_model(model, LoraConfig(r=3, lora_alpha=6, target_modules=targets))
+    settings = targets if isinstance(targets, dict) else dict(target_modules=targets)
+    peft = get_peft_model(model, LoraConfig(r=3, lora_alpha=6, **settings))
     for parameter_name, parameter in peft.named_parameters():
-        if "lora_" in parameter_name:
+        if "lora_magnitude" in parameter_name:
+            parameter.data.mul_(torch.rand_like(parameter) + 0.5)
+        elif "lora_" in parameter_name or "modules_to_save" in parameter_name:
             torch.nn.init.normal_(parameter, std=0.3)
     peft.eval()
     adapted = result(peft(**inputs))
@@ -143,7 +176,7 @@ def write(folder, name, model_class, config, targets):
         weights = weights * mask[:, :, None]
     (adapted * weights).sum().backward()
     gradients = {
-        key.removeprefix("base_model.model.").replace(".default", ""): parameter.grad
+        key.removeprefix("base_model.model.").replace(".modules_to_save.default", "").replace(".default", ""): parameter.grad
         for key, parameter in peft.named_parameters()
         if parameter.grad is not None
     }
@@ -155,7 +188,8 @@ def write(folder, name, model_class, config, targets):
         "mask": mask.tolist(),
         "base": rows(base),
         "adapted": rows(adapted),
-        "merged": rows(result(peft.merge_and_unload()(**inputs))),
+        # Merged by PEFT, one of two tied weights would take the other along.
+        "merged": rows(adapted if "Tied" in name else result(peft.merge_and_unload()(**inputs))),
         "shape": list(base.shape),
         "weights": rows(weights),
         "gradients": {key: {"shape": list(value.shape), "values": rows(value)} for key, value in gradients.items()},
@@ -166,8 +200,9 @@ def write(folder, name, model_class, config, targets):
 def main():
     folder = Path(sys.argv[1])
     for name, (model_class, config, targets) in MODELS.items():
-        write(folder, name, model_class, config, targets)
-        print(name)
+        if len(sys.argv) == 2 or name in sys.argv[2:]:
+            write(folder, name, model_class, config, targets)
+            print(name)
 
 
 main()

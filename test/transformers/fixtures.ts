@@ -21,6 +21,8 @@ export interface Fixture {
   name: string;
   config: string;
   weights: Uint8Array;
+  /** Whether the adapter is for a model in which the table of words and the head are one. */
+  tied: boolean;
   adapter: {config: string; weights: Uint8Array};
   expected: Expectation;
 }
@@ -34,6 +36,7 @@ export function fixture(name: string): Fixture {
     name,
     config: text('config.json'),
     weights: bytes('model.safetensors'),
+    tied: !name.endsWith('Apart'),
     adapter: {config: text('adapter_config.json'), weights: bytes('adapter_model.safetensors')},
     expected: JSON.parse(text('expected.json')) as Expectation,
   };

@@ -23,6 +23,17 @@ function predicted(model: tf.LayersModel, expected: Expectation): number[] {
   return tf.tidy(() => atTokens((model.predict(inputsOf(expected)) as tf.Tensor).dataSync(), expected));
 }
 
+/** What PyTorch has for the gradient of a weight of a layer, and whether it is transposed there. */
+function gradientOf({gradients}: Expectation, module: string, weight: string) {
+  const names: [name: string, isTurned: boolean][] = [
+    [`${weight}.weight`, true],
+    [weight.replace('lora_', 'lora_embedding_'), true],
+    [weight === 'bias' ? 'bias' : 'weight', weight === 'kernel'],
+  ];
+  const [name, isTurned] = names.find(([each]) => gradients[`${module}.${each}`] !== undefined)!;
+  return {wanted: gradients[`${module}.${name}`]!, isTurned};
+}
+
 test('there are models of every family', () => {
   expect(NAMES).toEqual(expect.arrayContaining(['bert', 'distilbert', 'gpt2', 'llama', 'roberta']));
 });
@@ -31,18 +42,18 @@ describe.each(BACKENDS)('on %s', backend => {
   beforeAll(() => useBackend(backend));
 
   test.each(NAMES)('%s computes what PyTorch computes', async name => {
-    const {config, weights, expected} = fixture(name);
+    const {config, weights, tied, expected} = fixture(name);
     await withoutLeaks(async () => {
-      const model = await loadTransformer({config, weights});
+      const model = await loadTransformer({config, weights, tied});
       expect(predicted(model, expected)).toBeAllClose(atTokens(expected.base, expected), {rtol: 2e-5, atol: 2e-5});
       disposeModel(model);
     });
   });
 
   test.each(NAMES)('%s runs an adapter of PEFT without a map of names, merged too, and gives it back', async name => {
-    const {config, weights, adapter: files, expected} = fixture(name);
+    const {config, weights, tied, adapter: files, expected} = fixture(name);
     await withoutLeaks(async () => {
-      const model = await loadTransformer({config, weights});
+      const model = await loadTransformer({config, weights, tied});
       const adapter = importPEFT(files, model);
       const adapted = applyLoRA(model, adapter);
       const close = {rtol: 5e-5, atol: 5e-5};
@@ -62,14 +73,15 @@ describe.each(BACKENDS)('on %s', backend => {
 
   describe.each([false, true])('with checkpoints: %s', checkpoint => {
     test.each(NAMES)('the gradients of the factors of %s are those of PyTorch', async name => {
-      const {config, weights, adapter: files, expected} = fixture(name);
-      const model = await loadTransformer({config, weights, checkpoint});
+      const {config, weights, tied, adapter: files, expected} = fixture(name);
+      const model = await loadTransformer({config, weights, tied, checkpoint});
       const adapted = applyLoRA(model, importPEFT(files, model));
       const paths = new Map(
         sitesOf(adapted).flatMap(({path, layer}) =>
           layer.trainableWeights.map(weight => [(weight.read() as tf.Variable).name, {path, weight}]),
         ),
       );
+      predicted(adapted, expected); // DoRA keeps what it makes of the base's weights
       await withoutLeaks(() =>
         tf.tidy(() => {
           const {grads} = tf.variableGrads(() => {
@@ -81,8 +93,9 @@ describe.each(BACKENDS)('on %s', backend => {
           for (const [variable, gradient] of entries) {
             const {path, weight} = paths.get(variable)!;
             const factor = weight.originalName.slice(path.length + 1);
-            const wanted = expected.gradients[`${path.replaceAll('/', '.')}.${factor}.weight`]!;
-            const turned = tf.transpose(tf.tensor(wanted.values, wanted.shape));
+            const {wanted, isTurned} = gradientOf(expected, path.replaceAll('/', '.'), factor);
+            const given = tf.tensor(wanted.values, wanted.shape);
+            const turned = isTurned ? tf.transpose(given) : given;
             const largest = Math.max(...wanted.values.map(Math.abs));
             expect([...gradient.dataSync()]).toBeAllClose([...turned.dataSync()], {rtol: 1e-4, atol: 2e-5 * largest});
           }

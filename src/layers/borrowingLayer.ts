@@ -1,0 +1,25 @@
+import type * as tf from '@tensorflow/tfjs';
+import type {LayerEntry} from '../tfjs/configs';
+
+/**
+ * A layer that computes with a weight of another layer of its model, and so has none for it: the head of a language
+ * model that is the table of words turned over. One tensor serves both; a file holds it once, and a gradient is the sum
+ * of those of both uses.
+ */
+export interface BorrowingLayer extends tf.layers.Layer {
+  /** The layer that has the weight, once it is known. */
+  readonly lender: tf.layers.Layer | undefined;
+  /** Finds that layer among those that a symbolic input comes from. */
+  borrow(inputs: unknown): void;
+  /** A layer with a weight of its own that computes the same, for where the two part. */
+  ownEntry(): LayerEntry;
+  /** Gives such a layer its weights. */
+  giveOwn(layer: tf.layers.Layer): void;
+  /** Why the weight cannot be trained by this layer's name, as the rest of a sentence about it. */
+  readonly whyUntrained: string;
+}
+
+/** A layer as one that borrows a weight, if it does. */
+export function borrowing(layer: tf.layers.Layer): BorrowingLayer | undefined {
+  return 'lender' in layer ? (layer as BorrowingLayer) : undefined;
+}
