@@ -8,12 +8,7 @@ export default defineConfig({
   resolve: {alias: {'tfjs-lora': fileURLToPath(new URL('../../dist/index.js', import.meta.url))}},
   // Known beforehand, or the development server finds some of them late and loads the page again.
   optimizeDeps: {
-    include: [
-      '@tensorflow/tfjs',
-      '@tensorflow/tfjs-backend-wasm',
-      '@tensorflow/tfjs-backend-webgpu',
-      '@tensorflow/tfjs-vis',
-    ],
+    include: ['@tensorflow/tfjs', '@tensorflow/tfjs-backend-wasm', '@tensorflow/tfjs-backend-webgpu'],
   },
   server: {host: '127.0.0.1'},
   preview: {host: '127.0.0.1'},
@@ -21,7 +16,7 @@ export default defineConfig({
   build: {
     outDir: 'output/site',
     emptyOutDir: true,
-    // TensorFlow.js and Vega are large; that is known.
+    // TensorFlow.js is large; that is known.
     chunkSizeWarningLimit: 3000,
   },
 });
