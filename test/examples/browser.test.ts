@@ -1,6 +1,8 @@
 import {readFileSync, statSync} from 'node:fs';
 import {join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
+import {loadAdapter, toSafetensors} from 'tfjs-lora';
+import {divergenceOf, partsOf} from '../../examples/browser/src/worker/training';
 import {numbers} from '../helpers';
 import {DigitPage, type DroppedFile} from './digitPage';
 import {describeInBrowser, longestTask, openSite} from './site';
@@ -22,6 +24,28 @@ interface AdapterJSON {
 test('the pretrained model that comes with the page has less than 400 kB', () => {
   const bytes = ['model.json', 'weights.bin'].map(name => statSync(join(EXAMPLE, 'public/model', name)).size);
   expect(bytes[0]! + bytes[1]!).toBeLessThan(400_000);
+});
+
+test('every sample is left out once, of a label with two or more, and none loses all its samples', () => {
+  const classes = [0, 0, 0, 0, 0, 0, 0, 1, 2, 2];
+  const {parts, judged} = partsOf(classes);
+  expect(parts).toEqual([[0, 5, 8], [1, 6, 9], [2], [3], [4]]);
+  expect(judged).toBe(9); // label 1 has no other sample
+  expect(partsOf([0, 1])).toEqual({parts: [], judged: 0});
+});
+
+test('a training has diverged when its loss is no number, or above its start and no better than guessing', () => {
+  const guessing = Math.log(5);
+  const flat = (value: number) => Array.from({length: 8}, () => value);
+  expect(divergenceOf([guessing, NaN], 5, false)).toEqual({from: guessing, to: NaN});
+  expect(divergenceOf([guessing, Infinity], 5, false)).toEqual({from: guessing, to: NaN});
+  expect(divergenceOf([guessing, ...flat(12)], 5, false)).toEqual({from: guessing, to: 12});
+  expect(divergenceOf([0.05, ...flat(1.75)], 5, false)).toEqual({from: 0.05, to: 1.75});
+  expect(divergenceOf([guessing, ...flat(1.75)], 5, false)).toBeNull(); // a slow start
+  expect(divergenceOf([guessing, ...flat(1.75)], 5, true)).toEqual({from: guessing, to: 1.75});
+  expect(divergenceOf([guessing, ...flat(1.5)], 5, true)).toBeNull(); // it learns
+  expect(divergenceOf([0.05, ...flat(0.5)], 5, true)).toBeNull(); // from batch to batch
+  expect(divergenceOf([0.05, 16], 5, false)).toBeNull(); // one batch
 });
 
 describeInBrowser('the page that teaches a digit reader', () => {
@@ -71,10 +95,11 @@ describeInBrowser('the page that teaches a digit reader', () => {
 
     test('downloads the adapter, forgets it, and takes it back when it is dropped', async () => {
       [adapterFile] = (await visit.downloads('#download-adapter', 1)) as [DroppedFile];
-      visit.agrees = false;
       await visit.page.click('#forget');
-      expect(await visit.page.isEnabled('#download-adapter')).toBe(true); // nothing is lost
-      visit.agrees = true;
+      await visit.isIdle();
+      await visit.undo('adapter forgotten');
+      expect(await visit.page.isEnabled('#download-adapter')).toBe(true);
+      expect(await visit.shown()).toEqual(trained); // nothing is lost
       await visit.page.click('#forget');
       await visit.isIdle();
       await visit.page.waitForSelector('#download-adapter:disabled');
@@ -103,12 +128,31 @@ describeInBrowser('the page that teaches a digit reader', () => {
       expect(output).toBeAllClose(trained.adapted, {rtol: 1e-4, atol: 1e-5});
     });
 
+    test('opens a safetensors file, whose labels it gives numbers, and undoes that', async () => {
+      const {weightData, ...rest} = JSON.parse(adapterFile.content.toString()) as AdapterJSON;
+      await tf.setBackend('cpu');
+      const artifacts = {...rest, weightData: new Uint8Array(Buffer.from(weightData, 'base64')).buffer};
+      const adapter = await loadAdapter(tf.io.fromMemory(artifacts));
+      const content = Buffer.from(await toSafetensors(adapter));
+      const labels = [1, 2, 3, 4, 5].map(number => `symbol ${number}`);
+      expect(await visit.drop({name: 'mine.safetensors', content})).toBe(
+        `Loaded mine.safetensors. It reads: ${labels.join(', ')}.`,
+      );
+      expect(await visit.shown()).toEqual(trained);
+      expect(await visit.collected()).toEqual(labels.map(label => `0 samples of ${label}`));
+      await visit.undo('file opened');
+      expect(await visit.collected()).toEqual([5, 6, 7, 8, 9].map(digit => `40 samples of ${digit}`));
+      expect(await visit.shown()).toEqual(trained);
+      expect(await visit.page.$$eval('#adapted-bars .bar-label', names => names[0]!.textContent)).toBe('5');
+    });
+
     test('says what is wrong with bad files, and changes nothing', async () => {
       const broken = JSON.parse(adapterFile.content.toString()) as Record<string, unknown> & {weightData: string};
       const file = (name: string, text: string) => ({name, content: Buffer.from(text)});
       const cases: [DroppedFile[], RegExp][] = [
         [[file('letter.json', 'Dear page,')], /^letter\.json: .*not even JSON/],
         [[file('numbers.json', '[1, 2]')], /^numbers\.json: This is not an adapter/],
+        [[file('letter.safetensors', 'Dear page,')], /^letter\.safetensors: .*safetensors/],
         [
           [file('half.json', JSON.stringify({...broken, weightData: broken.weightData.slice(0, 400)}))],
           /^half\.json: The adapter's file is broken/,
@@ -117,7 +161,10 @@ describeInBrowser('the page that teaches a digit reader', () => {
           [file('other.json', adapterFile.content.toString().replaceAll('conv_1', 'conv_9'))],
           /The adapter does not fit this model:\n.*conv_9/,
         ],
-        [[file('a.bin', 'a'), file('b.bin', 'b'), file('c.bin', 'c')], /an adapter is one \.json file/],
+        [
+          [file('a.bin', 'a'), file('b.bin', 'b'), file('c.bin', 'c')],
+          /an adapter is one \.json or \.safetensors file/,
+        ],
       ];
       for (const [files, message] of cases) {
         expect(await visit.drop(...files)).toMatch(message);
@@ -189,6 +236,7 @@ describeInBrowser('the page that teaches a digit reader', () => {
         'train',
         'rate',
         'find-rate',
+        'leave-out',
         'file',
       ];
       expect([...reached]).toEqual(expect.arrayContaining(expected.map(id => `${id} solid`)));
@@ -207,6 +255,25 @@ describeInBrowser('the page that teaches a digit reader', () => {
       expect(await page.getAttribute('#labels li.selected canvas', 'aria-label')).toBe('1 samples of circle');
       expect(await page.isDisabled('#add-drawing')).toBe(true); // the pad is clear again
       expect(await page.isDisabled('#train')).toBe(true); // one label is nothing to tell apart
+    });
+
+    test('undoes what took samples or labels away, and has all of it again after a reload', async () => {
+      const {page} = visit;
+      const before = await visit.collected();
+      expect(before.at(-1)).toBe('1 samples of circle');
+      await page.click('[aria-label="Remove label circle"]');
+      expect(await visit.collected()).toEqual(before.slice(0, -1));
+      await visit.undo('“circle” removed');
+      await page.click('#clear-samples');
+      await visit.undo('samples removed');
+      expect(await visit.collected()).toEqual(before);
+      await visit.reload();
+      expect(await visit.collected()).toEqual(before);
+      await page.click('#add-label');
+      await page.keyboard.press('Escape');
+      await page.focus('#take');
+      await page.keyboard.press('Control+z');
+      expect(await visit.collected()).toEqual(before);
     });
 
     test('is drawn on with a finger, and does not scroll then', async () => {
@@ -299,7 +366,7 @@ describeInBrowser('the page that teaches a digit reader', () => {
       const before = {...(await visit.readUnseen()), tensors: await visit.tensors()};
       await visit.take(20);
       await page.click('#find-rate');
-      await page.waitForSelector('#rates:not([hidden]) canvas');
+      await page.waitForSelector('#rates:not([hidden]) .plot');
       await visit.isIdle();
       const [, rate] = /falls fastest at (\d\.\d+)\.$/.exec(await visit.text('#rates figcaption')) ?? [];
       expect(Number(rate)).toBeGreaterThan(1e-4);
@@ -309,7 +376,35 @@ describeInBrowser('the page that teaches a digit reader', () => {
       await page.click('#train');
       await visit.isIdle();
       expect(await page.inputValue('#rate')).toBe('1'); // the greatest
+      await visit.undo('training');
       await page.fill('#rate', '0.008');
+    });
+
+    test('says that a training diverged, and goes back to what was before', async () => {
+      const {page} = visit;
+      const before = await visit.readUnseen();
+      await page.fill('#rate', '1');
+      await visit.train(10);
+      expect(await visit.text('#message-text')).toMatch(/^The training diverged: .*learning rate below 1\.$/);
+      await page.click('#message-offer');
+      await visit.isIdle();
+      expect(await visit.shown()).toEqual(before);
+      await page.fill('#rate', '0.008');
+    });
+
+    test('counts the samples that readers read which trained without them', async () => {
+      const {page} = visit;
+      await page.fill('#epochs', '5');
+      await page.click('#leave-out');
+      await visit.isIdle();
+      const [, right, judged] = /^(\d+) of (\d+) samples are read by the one of 5 new/.exec(
+        await visit.text('#progress-text'),
+      )!;
+      expect(await visit.text('#left-out')).toBe(`${right} of ${judged}`);
+      expect(Number(right) / Number(judged)).toBeGreaterThan(0.6); // by chance it were a sixth
+      await visit.take(1);
+      expect(await visit.text('#left-out')).toBe('–'); // the samples are others
+      await visit.undo('samples taken');
     });
 
     test('stops a training when it is told to', async () => {
@@ -339,17 +434,45 @@ describeInBrowser('the page that teaches a digit reader', () => {
       expect(await visit.violations()).toEqual([]);
     });
 
+    test('draws plots with short figures that nothing cuts, and leaves no void in the last card', async () => {
+      const {page} = visit;
+      await page.setViewportSize({width: 1280, height: 900});
+      await page.waitForTimeout(300);
+      const plots = await page.$$eval('.plot', drawings =>
+        drawings.map(drawing => {
+          const frame = drawing.getBoundingClientRect();
+          const texts = [...drawing.querySelectorAll('text')];
+          const parts = [...drawing.querySelectorAll('text, polyline')].map(part => part.getBoundingClientRect());
+          return {
+            texts: texts.map(({textContent}) => textContent),
+            isWhole: parts.every(
+              ({left, right, top, bottom}) =>
+                left >= frame.left && right <= frame.right && top >= frame.top && bottom <= frame.bottom,
+            ),
+          };
+        }),
+      );
+      expect(plots).toHaveLength(3);
+      for (const {texts, isWhole} of plots) {
+        expect(texts.length).toBeGreaterThan(2);
+        texts
+          .filter(text => text !== 'learning rate')
+          .forEach(text => expect(text).toMatch(/^(\d+(\.\d{1,3})?|\d(\.\d)?e-?\d+)$/));
+        expect(isWhole).toBe(true);
+      }
+      const below = (card: Element) =>
+        card.getBoundingClientRect().bottom - card.lastElementChild!.getBoundingClientRect().bottom;
+      expect(await page.$eval('#adapter', below)).toBeLessThan(60);
+    });
+
     test('waits with the charts for a window that has room for them', async () => {
       const {page} = visit;
-      const width = () => page.$eval('#loss-chart', chart => chart.clientWidth);
       await page.setViewportSize({width: 40, height: 900});
-      await page.waitForTimeout(1000); // longer than drawing both
-      expect(await width()).toBe(0);
+      await page.waitForFunction(() => document.querySelector('.plot') === null);
       await page.setViewportSize({width: 390, height: 844});
       await page.waitForFunction(
         () =>
-          document.querySelector('#loss-chart canvas')!.clientWidth ===
-          document.querySelector('#loss-chart')!.clientWidth,
+          document.querySelector('#loss-chart svg')?.clientWidth === document.querySelector('#loss-chart')!.clientWidth,
       );
     });
 

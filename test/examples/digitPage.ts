@@ -13,15 +13,12 @@ export interface DroppedFile {
 export class DigitPage {
   /** Errors that the page did not deal with. */
   readonly errors: string[];
-  /** Whether the visitor says yes to what the page asks. */
-  agrees = true;
 
   private constructor(
     readonly context: BrowserContext,
     readonly page: Page,
   ) {
     this.errors = collectErrors(page);
-    page.on('dialog', dialog => void (this.agrees ? dialog.accept() : dialog.dismiss()));
   }
 
   /** Opens the page as somebody who has never been there. */
@@ -57,6 +54,17 @@ export class DigitPage {
     await this.page.fill('#epochs', String(epochs));
     await this.page.click('#train'); // the page is busy at once, and a short training may be over before somebody looks
     await this.isIdle();
+  }
+
+  /** Undoes the latest step, which the button names. */
+  async undo(what: string): Promise<void> {
+    await this.page.click(`#undo:text-is("Undo: ${what}")`);
+    await this.isIdle();
+  }
+
+  /** The labels and how many samples each has. */
+  collected(): Promise<string[]> {
+    return this.page.$$eval('#labels canvas', strips => strips.map(strip => strip.getAttribute('aria-label')!));
   }
 
   text(selector: string): Promise<string> {

@@ -3,15 +3,17 @@ import {rememberBackend, rememberedBackend} from './page/backendChoice';
 import {Charts} from './page/charts';
 import {Client} from './page/client';
 import {byId, numberIn, percent, wholeNumberIn} from '../../shared/dom';
+import {History} from '../../shared/history';
+import {Kept} from '../../shared/kept';
+import {hideMessage, showMessage} from '../../shared/message';
 import {DigitImages} from './page/digits';
-import {showAdapter, showEnd, showProgress, showStart} from './page/figures';
+import {showAccuracy, showAdapter, showEnd, showLeftOut, showProgress, showStart} from './page/figures';
 import {download, onFiles} from './page/files';
 import {LabelList} from './page/labelList';
-import {hideMessage, showMessage} from './page/message';
 import {Pad} from './page/pad';
 import {Predictions} from './page/predictions';
-import {Samples} from './page/samples';
-import type {AdapterState, Backend} from './protocol';
+import {type Collection, Samples} from './page/samples';
+import type {AdapterState, Backend, Divergence, Settings} from './protocol';
 
 const charts = new Charts(byId('loss-chart'), byId('accuracy-chart'), byId('rates-chart'));
 const client = new Client(progress => {
@@ -22,7 +24,16 @@ const client = new Client(progress => {
   }
 });
 const labelList = new LabelList(byId('labels'));
-const samples = new Samples(NEW_DIGITS.map(String), {change: showSamples, rename: renameLabel});
+const history = new History(byId('undo'));
+const keptSamples = new Kept<Collection>('digit-reader-samples');
+const samples = new Samples(NEW_DIGITS.map(String), {
+  before: rememberSamples,
+  change: () => {
+    showSamples();
+    void keptSamples.write(samples.collection);
+  },
+  rename: renameLabel,
+});
 const predictions = new Predictions(client, () => adapter?.labels ?? samples.labels.map(({name}) => name));
 const pad = new Pad(byId('pad'), image => {
   byId('pad-hint').hidden = image !== null;
@@ -41,6 +52,7 @@ let activity: 'starting' | 'training' | 'working' | null = 'starting';
 /** Shows what has been collected. */
 function showSamples(): void {
   labelList.show(samples);
+  showLeftOut(null);
   byId('add-drawing').textContent = `Add drawing to “${samples.selected.name}”`;
   predictions.refresh();
   showState();
@@ -51,6 +63,37 @@ function renameLabel(from: string, to: string): void {
   if (adapter?.labels.includes(from)) {
     void alone('working', async () => setAdapter(await client.call('renameLabel', from, to)));
   }
+}
+
+/** Lets the visitor undo what is about to happen to the samples. */
+function rememberSamples(what: string): void {
+  const {collection} = samples;
+  history.add(what, () => {
+    const present = samples.labels.map(({name}) => name);
+    samples.restore(collection);
+    // A renamed label has another name at the same place.
+    const names = collection.labels.map(({name}) => name);
+    const at = names.findIndex((name, i) => name !== present[i]);
+    if (at >= 0 && names.length === present.length) {
+      renameLabel(present[at]!, names[at]!);
+    }
+  });
+}
+
+/** The adapter that there is, as a way back to it. To be called before another one takes its place. */
+async function wayBack(): Promise<() => Promise<void>> {
+  const file = adapter === null ? null : await client.call('adapterFile');
+  return () =>
+    alone('working', async () => {
+      if (file === null) {
+        await client.call('forget');
+        setAdapter(null);
+      } else {
+        setAdapter(await client.call('openAdapter', [new File([file.content], file.name)]));
+      }
+      showAccuracy(null);
+      showEnd(file === null ? 'Not trained yet.' : 'The former adapter is back.');
+    });
 }
 
 function setAdapter(value: AdapterState | null): void {
@@ -75,6 +118,7 @@ function showState(): void {
     'clear-samples': collected.images.length > 0,
     train: idle && labels.length >= 2,
     'find-rate': idle && labels.length >= 2,
+    'leave-out': idle && labels.length >= 2,
     stop: activity === 'training',
     backend: idle,
     on: idle && adapter !== null,
@@ -88,11 +132,7 @@ function showState(): void {
     byId<HTMLButtonElement>(id).disabled = !isEnabled;
   }
   byId('train-note').hidden = labels.length >= 2;
-}
-
-/** Whether the visitor lets go of the adapter, if there is one. */
-function mayReplace(): boolean {
-  return adapter === null || confirm('The adapter that was trained here goes, and cannot be brought back. Go on?');
+  history.allow(idle);
 }
 
 /** Does something with the worker alone, and says so if it fails. */
@@ -111,21 +151,67 @@ async function alone(what: 'training' | 'working', work: () => Promise<void>): P
   }
 }
 
+function settings(): Settings {
+  return {epochs: wholeNumberIn(byId('epochs')), learningRate: numberIn(byId('rate'))};
+}
+
 function train(): Promise<void> {
   return alone('training', async () => {
     const {labels, samples: images} = samples.forTraining();
+    const before = adapter;
+    const goBack = await wayBack();
     charts.reset();
     showStart();
-    const settings = {epochs: wholeNumberIn(byId('epochs')), learningRate: numberIn(byId('rate'))};
-    const job = {labels, samples: images, heldOut: digits.heldOut(labels), ...settings};
-    const {adapter: trained, stopped, heldOutAccuracy} = await client.call('train', job);
+    const job = {labels, samples: images, heldOut: digits.heldOut(labels), ...settings()};
+    const {adapter: trained, stopped, diverged, heldOutAccuracy} = await client.call('train', job);
     setAdapter(trained);
+    history.add('training', goBack);
+    if (diverged !== null) {
+      sayDiverged(diverged, job.learningRate);
+      return;
+    }
     const read =
       heldOutAccuracy === null
         ? ''
         : ` Reads ${percent(heldOutAccuracy)} of ${job.heldOut.images.length} unseen digits.`;
     const kept = trained.kept ? '' : ' This browser will not keep the adapter beyond a reload: download it.';
-    showEnd(`${stopped ? 'Stopped.' : 'Done.'}${read}${kept}`);
+    const replaced =
+      before === null || before.labels.join('\n') === labels.join('\n')
+        ? ''
+        : ` It began anew, since the labels are others: Undo brings back the adapter for ${before.labels.join(', ')}.`;
+    showEnd(`${stopped ? 'Stopped.' : 'Done.'}${read}${kept}${replaced}`);
+  });
+}
+
+function sayDiverged({from, to}: Divergence, rate: number): void {
+  const isHigher = !(to <= 1.5 * from);
+  const end = Number.isNaN(to) ? 'is no number any more' : `ended at ${to.toFixed(2)}`;
+  showEnd(isHigher ? 'Ended: the loss went up and not down.' : 'Ended: it is no better than guessing.');
+  showMessage(
+    `The training ${isHigher ? 'diverged' : 'taught it nothing'}: the loss began at ${from.toFixed(2)} and ${end}. ` +
+      `Go back, and take a learning rate below ${rate}.`,
+    'fault',
+    {text: 'Go back', act: () => history.undo()},
+  );
+}
+
+/** Says how many samples are read by readers that trained without them. */
+function leaveOut(): Promise<void> {
+  return alone('training', async () => {
+    const {labels, samples: images} = samples.forTraining();
+    showStart();
+    const result = await client.call('leaveOut', {labels, samples: images, ...settings()});
+    if (result.stopped) {
+      showEnd('Stopped.');
+      return;
+    }
+    showLeftOut(result);
+    const {right, judged, readers} = result;
+    const alone = images.images.length - judged;
+    const single = alone === 0 ? '' : ` ${alone} could not be left out: a label with one sample has no other.`;
+    showEnd(
+      `${right} of ${judged} samples are read by the one of ${readers} new readers that had not seen them.${single}`,
+    );
   });
 }
 
@@ -144,15 +230,8 @@ function findRate(): Promise<void> {
 
 function takeSamples(): void {
   const count = wholeNumberIn(byId('count'));
-  let taken = 0;
-  for (const digit of NEW_DIGITS) {
-    const label = samples.named(String(digit));
-    if (label !== undefined) {
-      const images = digits.take(digit, count);
-      samples.add(label, ...images);
-      taken += images.length;
-    }
-  }
+  const present = samples.forTraining().samples.images;
+  const taken = samples.take(NEW_DIGITS.map(String), name => digits.take(Number(name), count, present));
   if (taken === 0) {
     showMessage('All sample images are taken already.');
   }
@@ -164,11 +243,21 @@ function openFiles(files: File[]): void {
     return;
   }
   void alone('working', async () => {
+    const {collection} = samples;
+    const goBack = await wayBack();
     const opened = await client.call('openAdapter', files);
     setAdapter(opened);
     samples.setLabels(opened.labels);
+    history.add('file opened', () => {
+      samples.restore(collection);
+      return goBack();
+    });
+    showAccuracy(null);
     showEnd('Adapter loaded from a file.');
-    showMessage(`Loaded ${files[0]!.name}. It reads: ${opened.labels.join(', ')}.`);
+    showMessage(`Loaded ${files[0]!.name}. It reads: ${opened.labels.join(', ')}.`, 'news', {
+      text: 'Undo',
+      act: () => history.undo(),
+    });
   });
 }
 
@@ -202,28 +291,27 @@ onClick('add-label', () => {
   labelList.edit(samples.selected);
 });
 onClick('add-drawing', () => {
-  samples.add(samples.selected, pad.image!);
+  samples.add(pad.image!);
   pad.clear();
 });
 onClick('take', takeSamples);
-onClick('clear-samples', () => {
-  samples.clear();
-  digits.putBack();
-});
+onClick('clear-samples', () => samples.clear());
 onClick('train', train);
 onClick('find-rate', findRate);
+onClick('leave-out', leaveOut);
 onClick('stop', () => client.call('stop'));
 onClick('download-adapter', () => alone('working', async () => download(await client.call('adapterFile'))));
 onClick('download-model', () => alone('working', async () => download(...(await client.call('mergedFiles')))));
-onClick('forget', async () => {
-  if (mayReplace()) {
-    await alone('working', async () => {
-      await client.call('forget');
-      setAdapter(null);
-      showEnd('The adapter is gone.');
-    });
-  }
-});
+onClick('forget', () =>
+  alone('working', async () => {
+    const goBack = await wayBack();
+    await client.call('forget');
+    setAdapter(null);
+    history.add('adapter forgotten', goBack);
+    showAccuracy(null);
+    showEnd('The adapter is gone. Undo brings it back, until the page is loaded again.');
+  }),
+);
 byId('on').addEventListener('change', setStrength);
 byId('strength').addEventListener('input', setStrength);
 byId<HTMLSelectElement>('backend').addEventListener('change', ({target}) => {
@@ -239,17 +327,22 @@ byId<HTMLSelectElement>('backend').addEventListener('change', ({target}) => {
 onFiles(byId('file'), byId('drop'), openFiles);
 
 async function start(): Promise<void> {
-  const [started, images] = await Promise.all([
+  const [started, images, collection] = await Promise.all([
     client.call('start', new URL('model/model.json', document.baseURI).href, rememberedBackend()),
     DigitImages.load('samples.bin'),
+    keptSamples.read(),
   ]);
   digits = images;
   baseParameters = started.baseParameters;
   byId('backend').replaceChildren(...started.backends.map(name => new Option(name, name)));
   showBackend(started.backend);
   setAdapter(started.adapter);
-  if (started.adapter !== null) {
+  if (collection !== null) {
+    samples.restore(collection);
+  } else if (started.adapter !== null) {
     samples.setLabels(started.adapter.labels);
+  }
+  if (started.adapter !== null) {
     showEnd('Your adapter from last time is here again.');
   }
   if (started.fault !== null) {

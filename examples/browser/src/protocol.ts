@@ -17,6 +17,11 @@ export interface Engine {
   predict(image: Uint8Array): Promise<Prediction>;
   /** Trains, further where the labels are those of the present adapter, and keeps the adapter in the browser. */
   train(job: TrainingJob): Promise<Training>;
+  /**
+   * Counts how many samples are read right by readers that trained without them, from the beginning: five readers at
+   * most, each without another part of every label's samples. The adapter stays as it is.
+   */
+  leaveOut(job: RatesJob & Settings): Promise<LeftOut>;
   /** Tries learning rates on the adapter, or on a new one, and leaves it as it is. */
   tryRates(job: RatesJob): Promise<Rates>;
   /** Ends the training after the present step. */
@@ -28,7 +33,7 @@ export interface Engine {
   /** The adapter as a file. */
   adapterFile(): Promise<NamedFile>;
   /**
-   * Takes on the adapter in a file that `adapterFile` made, or in the two files of
+   * Takes on the adapter in a file that `adapterFile` or `toSafetensors` made, or in the two files of
    * `saveAdapter(model, 'downloads://…')`.
    */
   openAdapter(files: File[]): Promise<AdapterState>;
@@ -63,13 +68,17 @@ export interface Prediction {
   adapted: {labels: readonly string[]; probabilities: number[]} | null;
 }
 
-export interface TrainingJob {
+/** How to train. */
+export interface Settings {
+  epochs: number;
+  learningRate: number;
+}
+
+export interface TrainingJob extends Settings {
   labels: string[];
   samples: LabelledImages;
   /** Images to be judged by, if there are any of these labels. */
   heldOut: LabelledImages;
-  epochs: number;
-  learningRate: number;
 }
 
 export type RatesJob = Pick<TrainingJob, 'labels' | 'samples'>;
@@ -84,12 +93,31 @@ export interface Rates {
 export interface Training {
   adapter: AdapterState;
   stopped: boolean;
+  /** The loss at the start and at the end, if it went up and not down, or is no better than guessing. */
+  diverged: Divergence | null;
   /** Share of the held-out images that were read right at the end, if there are any. */
   heldOutAccuracy: number | null;
 }
 
-/** News from a training. */
+export interface Divergence {
+  from: number;
+  /** NaN where it is no number any more. */
+  to: number;
+}
+
+export interface LeftOut {
+  /** How many samples were read right by a reader that trained without them, … */
+  right: number;
+  /** … of how many: those of labels that have two samples or more. */
+  judged: number;
+  /** How many readers were trained. */
+  readers: number;
+  stopped: boolean;
+}
+
+/** News from a training, or from one of several. */
 export type Progress =
+  | {kind: 'part'; done: number; reader: number; readers: number}
   | {kind: 'step'; step: number; steps: number; epoch: number; loss: number; milliseconds: number}
   | {kind: 'epoch'; accuracy: number | null; heldOutAccuracy: number | null};
 

@@ -2,7 +2,6 @@ import {HELD_OUT, type LabelledImages, NEW_DIGITS, PIXELS, TRAINING} from '../fo
 
 /** The images of new digits that come with the page. */
 export class DigitImages {
-  private readonly taken = new Map<number, number>();
   private shown = 0;
 
   private constructor(private readonly images: readonly Uint8Array[]) {}
@@ -12,20 +11,15 @@ export class DigitImages {
     const unpacked = new Response(body!.pipeThrough(new DecompressionStream('deflate')));
     const bytes = new Uint8Array(await unpacked.arrayBuffer());
     const count = bytes.length / PIXELS;
-    return new DigitImages(Array.from({length: count}, (_, i) => bytes.subarray(i * PIXELS, (i + 1) * PIXELS)));
+    return new DigitImages(Array.from({length: count}, (_, i) => bytes.slice(i * PIXELS, (i + 1) * PIXELS)));
   }
 
-  /** The next images of a digit to train on. When all are taken there are no more. */
-  take(digit: number, count: number): Uint8Array[] {
-    const from = this.taken.get(digit) ?? 0;
-    const to = Math.min(TRAINING, from + count);
-    this.taken.set(digit, to);
-    return this.imagesOf(digit).slice(from, to);
-  }
-
-  /** Takes images from the beginning again. */
-  putBack(): void {
-    this.taken.clear();
+  /** The next images of a digit to train on which are not among `present`. When all are there are no more. */
+  take(digit: number, count: number, present: readonly Uint8Array[]): Uint8Array[] {
+    const free = this.imagesOf(digit)
+      .slice(0, TRAINING)
+      .filter(image => !present.some(other => isSame(image, other)));
+    return free.slice(0, count);
   }
 
   /** One of those that are held out, another each time. */
@@ -54,4 +48,8 @@ export class DigitImages {
     const start = NEW_DIGITS.indexOf(digit) * (TRAINING + HELD_OUT);
     return this.images.slice(start, start + TRAINING + HELD_OUT);
   }
+}
+
+function isSame(image: Uint8Array, other: Uint8Array): boolean {
+  return image.every((value, i) => value === other[i]);
 }

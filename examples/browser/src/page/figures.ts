@@ -1,4 +1,4 @@
-import type {AdapterState, Progress} from '../protocol';
+import type {AdapterState, LeftOut, Progress} from '../protocol';
 import {byId, percent} from '../../../shared/dom';
 
 const progressBar = byId<HTMLProgressElement>('progress');
@@ -16,7 +16,12 @@ export function showStart(): void {
 
 export function showProgress(progress: Progress): void {
   if (progress.kind === 'epoch') {
-    byId('accuracy').textContent = progress.heldOutAccuracy === null ? '–' : percent(progress.heldOutAccuracy);
+    showAccuracy(progress.heldOutAccuracy);
+    return;
+  }
+  if (progress.kind === 'part') {
+    progressBar.value = progress.done;
+    progressText.textContent = `Reader ${progress.reader} of ${progress.readers} learns without a part of the samples …`;
     return;
   }
   const {step, steps, epoch, loss, milliseconds} = progress;
@@ -26,8 +31,18 @@ export function showProgress(progress: Progress): void {
   byId('milliseconds').textContent = `${median(durations).toFixed(1)} ms`;
 }
 
+/** The share of unseen digits that is read; `null` where that is not known. */
+export function showAccuracy(share: number | null): void {
+  byId('accuracy').textContent = share === null ? '–' : percent(share);
+}
+
 export function showEnd(text: string): void {
   progressText.textContent = text;
+}
+
+/** How many samples were read that were left out; `null` where that is not known of these samples. */
+export function showLeftOut(result: LeftOut | null): void {
+  byId('left-out').textContent = result === null ? '–' : `${result.right} of ${result.judged}`;
 }
 
 /** Sizes, as far as there is an adapter. */

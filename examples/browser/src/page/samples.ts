@@ -3,7 +3,23 @@ import type {LabelledImages} from '../format';
 /** A label of the visitor's, and the samples of it. */
 export interface Label {
   name: string;
-  samples: Uint8Array[];
+  samples: readonly Uint8Array[];
+}
+
+/** All labels and samples at one time, to be kept and to be brought back. */
+export interface Collection {
+  labels: readonly Label[];
+  selection: number;
+}
+
+/** What has to know of changes. */
+interface Listeners {
+  /** Is called before every change, with what it will be in a few words. */
+  before: (what: string) => void;
+  /** Is called after every change. */
+  change: () => void;
+  /** Is called when a label has got another name. */
+  rename: (from: string, to: string) => void;
 }
 
 /** As many as the page has room for. */
@@ -14,10 +30,9 @@ export class Samples {
   private entries: Label[];
   private selection = 0;
 
-  /** @param on.change is called after every change, `on.rename` when a label has got another name. */
   constructor(
     names: readonly string[],
-    private readonly on: {change: () => void; rename: (from: string, to: string) => void},
+    private readonly on: Listeners,
   ) {
     this.entries = names.map(name => ({name, samples: []}));
   }
@@ -34,6 +49,18 @@ export class Samples {
     return this.entries.length < MOST_LABELS;
   }
 
+  /** What is collected now. It does not change with later changes. */
+  get collection(): Collection {
+    return {labels: this.entries.map(label => ({...label})), selection: this.selection};
+  }
+
+  /** Brings back what was collected at another time. */
+  restore({labels, selection}: Collection): void {
+    this.entries = labels.map(label => ({...label}));
+    this.selection = selection;
+    this.on.change();
+  }
+
   select(label: Label): void {
     if (label !== this.selected) {
       this.selection = this.entries.indexOf(label);
@@ -43,23 +70,12 @@ export class Samples {
 
   rename(label: Label, name: string): void {
     if (name !== '' && !this.entries.some(other => other.name === name)) {
+      this.on.before(`“${label.name}” renamed`);
       const former = label.name;
       label.name = name;
       this.on.rename(former, name);
     }
     this.on.change();
-  }
-
-  /** The label of that name, a new one where it is missing and there is room for it. */
-  named(name: string): Label | undefined {
-    const present = this.entries.find(label => label.name === name);
-    if (present !== undefined || !this.canAddLabel) {
-      return present;
-    }
-    const label: Label = {name, samples: []};
-    this.entries.push(label);
-    this.on.change();
-    return label;
   }
 
   /** A label with a name that is still free. */
@@ -68,24 +84,46 @@ export class Samples {
     while (this.entries.some(({name}) => name === `symbol ${number}`)) {
       number++;
     }
-    const label = this.named(`symbol ${number}`);
-    if (label !== undefined) {
-      this.select(label);
-    }
+    this.on.before('new label');
+    this.selection = this.entries.push({name: `symbol ${number}`, samples: []}) - 1;
+    this.on.change();
   }
 
   remove(label: Label): void {
+    this.on.before(`“${label.name}” removed`);
     this.entries = this.entries.filter(other => other !== label);
     this.selection = Math.min(this.selection, this.entries.length - 1);
     this.on.change();
   }
 
-  add(label: Label, ...images: readonly Uint8Array[]): void {
-    label.samples.push(...images);
+  /** Adds a drawing to the selected label. */
+  add(image: Uint8Array): void {
+    this.on.before('drawing added');
+    this.selected.samples = [...this.selected.samples, image];
     this.on.change();
   }
 
+  /** Adds images to labels by name, to new ones where there is room for them. Returns how many there were. */
+  take(names: readonly string[], imagesOf: (name: string) => readonly Uint8Array[]): number {
+    const missing = names.filter(name => !this.entries.some(label => label.name === name));
+    const made = missing.slice(0, MOST_LABELS - this.entries.length).map(name => ({name, samples: []}));
+    const more = new Map(
+      [...this.entries, ...made].filter(({name}) => names.includes(name)).map(({name}) => [name, imagesOf(name)]),
+    );
+    const count = [...more.values()].flat().length;
+    if (count > 0) {
+      this.on.before('samples taken');
+      this.entries.push(...made);
+      for (const label of this.entries) {
+        label.samples = [...label.samples, ...(more.get(label.name) ?? [])];
+      }
+      this.on.change();
+    }
+    return count;
+  }
+
   clear(): void {
+    this.on.before('samples removed');
     this.entries.forEach(label => (label.samples = []));
     this.on.change();
   }

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {type Adapter, loadAdapter, saveAdapter} from 'tfjs-lora';
+import {type Adapter, fromSafetensors, loadAdapter, saveAdapter} from 'tfjs-lora';
 import {labelCount} from './reader';
 
 /** Where the browser keeps the adapter. */
@@ -55,7 +55,7 @@ export async function toFile(labelled: LabelledAdapter): Promise<Blob> {
 }
 
 /**
- * Reads an adapter from a file of `toFile`, or from the two files of `saveAdapter(model, 'downloads://…')`.
+ * Reads an adapter from a file of `toFile`, from one of `toSafetensors`, which knows of no labels, or from the two files of `saveAdapter(model, 'downloads://…')`.
  *
  * @throws Error that names the files and says what is wrong with them.
  */
@@ -66,9 +66,13 @@ export async function fromFiles(files: readonly File[]): Promise<LabelledAdapter
     throw new Error(`${names}: ${(bytes / 2 ** 20).toFixed(0)} MiB are too much for an adapter of this page.`);
   }
   try {
-    const [json, ...weights] = [...files].sort((a, b) => Number(isJson(b)) - Number(isJson(a)));
+    const [first] = files;
+    if (files.length === 1 && first !== undefined && endsWith(first, '.safetensors')) {
+      return withLabels(fromSafetensors(new Uint8Array(await first.arrayBuffer())), {});
+    }
+    const [json, ...weights] = [...files].sort((a, b) => Number(endsWith(b, '.json')) - Number(endsWith(a, '.json')));
     if (json === undefined || weights.length > 1) {
-      throw new Error('an adapter is one .json file, or a .json and a .bin file');
+      throw new Error('an adapter is one .json or .safetensors file, or a .json and a .bin file');
     }
     return await (weights.length === 1 ? load(tf.io.browserFiles([json, ...weights])) : fromOneFile(json));
   } catch (error) {
@@ -99,8 +103,8 @@ function decode(base64: string): ArrayBuffer {
   }
 }
 
-function isJson({name}: File): boolean {
-  return name.toLowerCase().endsWith('.json');
+function endsWith({name}: File, ending: string): boolean {
+  return name.toLowerCase().endsWith(ending);
 }
 
 function browserHandler(): tf.io.IOHandler {
@@ -121,8 +125,17 @@ async function save({adapter, labels}: LabelledAdapter, handler: tf.io.IOHandler
 
 async function load(handler: tf.io.IOHandler): Promise<LabelledAdapter> {
   const artifacts = await handler.load!();
-  const adapter = await loadAdapter(tf.io.fromMemory(artifacts));
-  return {adapter, labels: labelsOf(artifacts, labelCount(adapter))};
+  return withLabels(await loadAdapter(tf.io.fromMemory(artifacts)), artifacts);
+}
+
+/** @throws Error if the adapter brings no head, as one of another program may. */
+function withLabels(adapter: Adapter, artifacts: tf.io.ModelArtifacts): LabelledAdapter {
+  const count = labelCount(adapter);
+  if (count === 0) {
+    adapter.dispose();
+    throw new Error('The adapter has no head that tells labels apart. It is none of this page.');
+  }
+  return {adapter, labels: labelsOf(artifacts, count)};
 }
 
 /** The labels in a file; where it holds none that fit, numbers. */

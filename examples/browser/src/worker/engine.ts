@@ -4,11 +4,13 @@ import type {
   AdapterState,
   Backend,
   Engine,
+  LeftOut,
   NamedFile,
   Prediction,
   Progress,
   Rates,
   RatesJob,
+  Settings,
   Start,
   Training,
   TrainingJob,
@@ -24,10 +26,10 @@ import {
   toFile,
 } from './adapterStorage';
 import {startBackend, switchBackend} from './backends';
-import {imageTensor} from './images';
+import {imageTensor, selected} from './images';
 import {mergedModelFiles} from './mergedModel';
 import {AdaptedReader} from './reader';
-import {train, tryRates} from './training';
+import {type Outcome, partsOf, train, tryRates} from './training';
 
 /** The base model, the adapted model, and what the page does with them. */
 export class DigitEngine implements Engine {
@@ -78,14 +80,47 @@ export class DigitEngine implements Engine {
     this.stopped = false;
     const reader = this.readerFor(job) ?? this.replaceReader(AdaptedReader.untrained(this.loaded, job.labels));
     reader.setStrength(1);
-    let heldOutAccuracy: number | null;
+    let outcome: Outcome;
     try {
-      heldOutAccuracy = await train(reader.model, job, this.report, () => this.stopped);
+      outcome = await train(reader.model, job, this.report, () => this.stopped);
     } finally {
       reader.keepTraining();
       reader.setStrength(this.strength);
     }
-    return {adapter: await this.keep(reader), stopped: this.stopped, heldOutAccuracy};
+    // The browser goes on keeping what was there before a training that led nowhere.
+    const adapter = outcome.diverged === null ? await this.keep(reader) : {...reader.state, kept: false};
+    return {adapter, stopped: this.stopped, ...outcome};
+  }
+
+  async leaveOut({labels, samples, ...settings}: RatesJob & Settings): Promise<LeftOut> {
+    this.stopped = false;
+    const stopped = () => this.stopped;
+    const {parts, judged} = partsOf(samples.classes);
+    if (judged === 0) {
+      throw new Error('Two samples of a label are needed: one to learn from, and one to leave out.');
+    }
+    const counted = {right: 0, judged, readers: parts.length, stopped: false};
+    for (const [i, part] of parts.entries()) {
+      const heldOut = selected(samples, index => part.includes(index));
+      const job = {labels, samples: selected(samples, index => !part.includes(index)), heldOut, ...settings};
+      const report = (progress: Progress) => {
+        if (progress.kind === 'step') {
+          const done = (i + progress.step / progress.steps) / parts.length;
+          this.report({kind: 'part', done, reader: i + 1, readers: parts.length});
+        }
+      };
+      const reader = AdaptedReader.untrained(this.loaded, labels);
+      try {
+        const {heldOutAccuracy} = await train(reader.model, job, report, stopped);
+        counted.right += Math.round((heldOutAccuracy ?? 0) * part.length);
+      } finally {
+        reader.dispose();
+      }
+      if (stopped()) {
+        return {...counted, stopped: true};
+      }
+    }
+    return counted;
   }
 
   async tryRates(job: RatesJob): Promise<Rates> {

@@ -38,6 +38,14 @@ export function shuffledAndShifted({images, classes}: LabelledImages, random: ()
   };
 }
 
+/** Some of the images, by their numbers. */
+export function selected({images, classes}: LabelledImages, isWanted: (index: number) => boolean): LabelledImages {
+  return {
+    images: images.filter((_, i) => isWanted(i)),
+    classes: classes.filter((_, i) => isWanted(i)),
+  };
+}
+
 function shifted(image: Uint8Array, right: number, down: number): Uint8Array {
   const result = new Uint8Array(PIXELS);
   for (let y = Math.max(0, down); y < Math.min(SIDE, SIDE + down); y++) {

@@ -1,20 +1,32 @@
 import * as tf from '@tensorflow/tfjs';
 import {adam, findLearningRate, progress} from 'tfjs-lora';
 import type {LabelledImages} from '../format';
-import type {Progress, Rates, RatesJob, TrainingJob} from '../protocol';
+import type {Divergence, Progress, Rates, RatesJob, TrainingJob} from '../protocol';
 import {classTensor, imageTensor, seededRandom, shuffledAndShifted} from './images';
 
 const BATCH = 16;
 /** How long the worker trains before it looks whether the page wants something, in milliseconds. */
 const PATIENCE = 30;
+/** In how many trainings samples are left out. */
+const MOST_PARTS = 5;
 
-/** Trains a model in place, until it is done or `stopped` says so. Returns the last accuracy on the held-out images. */
+/** How many of the latest losses are taken together: those of single batches differ much. */
+const RECENT = 8;
+
+/** How a training went. */
+export interface Outcome {
+  /** The last accuracy on the held-out images, if there are any. */
+  heldOutAccuracy: number | null;
+  diverged: Divergence | null;
+}
+
+/** Trains a model in place, until it is done, `stopped` says so, or the loss goes far up. */
 export async function train(
   model: tf.LayersModel,
   {labels, samples, heldOut, epochs, learningRate}: TrainingJob,
   report: (progress: Progress) => void,
   stopped: () => boolean,
-): Promise<number | null> {
+): Promise<Outcome> {
   const optimizer = adam({learningRate});
   model.compile({optimizer, loss: 'categoricalCrossentropy', metrics: ['accuracy']});
   const random = seededRandom(1);
@@ -31,20 +43,23 @@ export async function train(
   const steps = epochs * Math.ceil(samples.images.length / BATCH);
   let heldOutAccuracy = await accuracyOf(model, heldOut);
   report({kind: 'epoch', accuracy: null, heldOutAccuracy});
+  const losses: number[] = [];
   let last = 0;
   const inPage = progress({
     everyMs: 0,
     onProgress: ({at, step, epoch, logs, seconds}) => {
       if (at === 'step') {
-        report({kind: 'step', step, steps, epoch, loss: logs.loss ?? NaN, milliseconds: 1000 * (seconds - last)});
+        const loss = logs.loss ?? NaN;
+        report({kind: 'step', step, steps, epoch, loss, milliseconds: 1000 * (seconds - last)});
         last = seconds;
+        losses.push(loss);
       }
     },
   });
   const judge = new tf.CustomCallback(
     {
       onBatchEnd: () => {
-        model.stopTraining = stopped();
+        model.stopTraining = stopped() || divergenceOf(losses, labels.length, false) !== null;
       },
       onEpochEnd: async (_epoch, logs) => {
         heldOutAccuracy = await accuracyOf(model, heldOut);
@@ -61,7 +76,35 @@ export async function train(
   } finally {
     optimizer.dispose();
   }
-  return heldOutAccuracy;
+  return {heldOutAccuracy, diverged: divergenceOf(losses, labels.length, !stopped())};
+}
+
+/**
+ * Whether the loss went the wrong way: it is no number, or the mean of the latest ones is half as much again as at the
+ * start, and no better than guessing, whose loss is the logarithm of the count of labels. When the training is over it
+ * is enough that it has not fallen.
+ */
+export function divergenceOf(losses: readonly number[], labels: number, isOver: boolean): Divergence | null {
+  const from = losses[0] ?? 0;
+  if (!Number.isFinite(losses.at(-1) ?? 0)) {
+    return {from, to: NaN};
+  }
+  const recent = losses.slice(-RECENT);
+  const to = recent.reduce((sum, loss) => sum + loss, 0) / recent.length;
+  const isMany = losses.length > RECENT;
+  return isMany && to > (isOver ? 0.97 : 1.5) * from && to > 0.9 * Math.log(labels) ? {from, to} : null;
+}
+
+/** The parts of the samples that are left out one after the other: of every label as equal a share as can be. */
+export function partsOf(classes: readonly number[]): {parts: number[][]; judged: number} {
+  const lists = [...new Set(classes)].map(label => classes.flatMap((other, i) => (other === label ? [i] : [])));
+  // A label of one sample would have none to learn from.
+  const enough = lists.filter(({length}) => length >= 2);
+  const count = Math.min(MOST_PARTS, Math.max(0, ...enough.map(({length}) => length)));
+  const parts = Array.from({length: count}, (_, part) =>
+    enough.flatMap(list => list.filter((_, i) => i % count === part)),
+  );
+  return {parts, judged: enough.flat().length};
 }
 
 /** Takes a step at each of many learning rates, and puts the model back. */

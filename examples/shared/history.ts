@@ -1,0 +1,51 @@
+/** As many steps back as anybody will go. */
+const MOST = 100;
+
+interface Step {
+  what: string;
+  undo: () => unknown;
+}
+
+/** What a visitor did, to be undone by a button or by Ctrl+Z, the latest first. */
+export class History {
+  private steps: Step[] = [];
+  private isFree = true;
+
+  constructor(private readonly button: HTMLButtonElement) {
+    button.addEventListener('click', () => this.undo());
+    document.addEventListener('keydown', event => {
+      const isUndo = event.key === 'z' && (event.ctrlKey || event.metaKey) && !event.shiftKey;
+      // In a field the browser undoes what is typed.
+      if (isUndo && !(event.target instanceof HTMLInputElement && event.target.type === 'text')) {
+        event.preventDefault();
+        this.undo();
+      }
+    });
+    this.show();
+  }
+
+  /** Remembers a step: what it was, in a few words, and how it is undone. */
+  add(what: string, undo: () => unknown): void {
+    this.steps = [...this.steps.slice(1 - MOST), {what, undo}];
+    this.show();
+  }
+
+  /** Takes back the latest step, if there is one and the page is free. */
+  undo(): void {
+    const step = this.isFree ? this.steps.pop() : undefined;
+    this.show();
+    step?.undo();
+  }
+
+  /** Says whether the page can undo anything now. */
+  allow(isFree: boolean): void {
+    this.isFree = isFree;
+    this.show();
+  }
+
+  private show(): void {
+    const step = this.steps.at(-1);
+    this.button.disabled = !this.isFree || step === undefined;
+    this.button.textContent = step === undefined ? 'Undo' : `Undo: ${step.what}`;
+  }
+}
