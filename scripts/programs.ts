@@ -44,6 +44,7 @@ export const PROGRAMS: Readonly<Record<string, Programs>> = {
       package: 'npm run build && publint --strict && attw --pack . --profile node16',
       peft: 'test/python/run.sh',
       quickstart: 'tsx scripts/quickstart.ts --check',
+      react: 'tsx test/package/react/run.ts',
       runtimes: 'tsx test/package/runtimes/run.ts',
       site: 'tsx test/docs/site/run.ts',
       sizes: 'tsx scripts/sizes.ts',

@@ -109,6 +109,7 @@ export default defineConfig({
           ['Memory', 'memory'],
           ['Backends', 'backends'],
           ['Bundlers', 'bundlers'],
+          ['React and workers', 'react'],
           ['Browsers and runtimes', 'runtimes'],
           ['What an import changes', 'what-import-changes'],
         ),

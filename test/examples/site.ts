@@ -6,7 +6,8 @@ import {type Browser, chromium, type Page} from 'playwright-core';
 import {ARGUMENTS, CHROMIUM, contentType, listen} from '../chromium';
 import {describeUnless} from '../missing';
 
-const ROOT = join(__dirname, '../..');
+/** Both jest and npm run in the folder of the project. */
+const ROOT = process.cwd();
 
 /** What tests of pages miss here, if anything. */
 export const MISSING_BROWSER = existsSync(CHROMIUM)
