@@ -14,6 +14,7 @@ export {
 } from './transformers/layers/addedEmbeddings';
 export {Attention, type AttentionArgs} from './transformers/layers/attention';
 export {CheckpointedBlock} from './transformers/layers/checkpointedBlock';
+export {ChoiceRows, ChoiceScores} from './transformers/layers/choices';
 export {GatedActivation, type GatedActivationArgs, Gelu, type GeluArgs} from './transformers/layers/gates';
 export type {Rotary} from './transformers/layers/rotaryAngles';
 export {

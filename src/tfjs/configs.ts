@@ -41,6 +41,7 @@ const OF_ENTRIES: Readonly<Record<string, readonly string[]>> = {
   transformers: [
     ...['Attention', 'RMSNormalization', 'FusedLayerNormalization', 'Gelu', 'GatedActivation'],
     ...['PositionEmbedding', 'TypeEmbedding', 'SequencePooling', 'TiedDense', 'CheckpointedBlock'],
+    ...['ChoiceRows', 'ChoiceScores'],
   ],
 };
 

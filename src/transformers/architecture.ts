@@ -1,8 +1,19 @@
 import type {HubConfig} from './hubConfig';
 import type {ActivationName, Net, NetTensor} from './net';
 
-/** What a model gives: its states, class scores of a text, or scores of the next token at each place. */
-export type Head = 'none' | 'classes' | 'tokens';
+/**
+ * What a model gives: its states; scores of classes, of a text or at each place; scores of all words at each place; of
+ * each place as the start and the end of a span; of choices.
+ */
+export type Head = 'none' | 'classes' | 'tokenClasses' | 'tokens' | 'spans' | 'choices';
+
+/** How many outputs a new head has to have: any number (`Infinity`), or just so many. */
+export const NEW_HEADS: Readonly<Partial<Record<Head, number>>> = {
+  classes: Infinity,
+  tokenClasses: Infinity,
+  spans: 2,
+  choices: 1,
+};
 
 /** What stands for a text where the model has no head of its own. */
 export type Pooling = 'none' | 'mean' | 'first' | 'last' | 'pooler';
@@ -11,7 +22,7 @@ export type Pooling = 'none' | 'mean' | 'first' | 'last' | 'pooler';
 export interface Purpose {
   head: Head;
   pooling: Pooling;
-  /** How many classes a head has. */
+  /** How many outputs a head has. */
   labels: number;
   /** Whether the head starts anew instead of coming from the file. */
   isNew: boolean;

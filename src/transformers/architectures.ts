@@ -1,5 +1,5 @@
 import {listed, LoRAError, show, throwFaults} from '../errors';
-import type {Architecture, Head, Pooling, Purpose} from './architecture';
+import {type Architecture, type Head, NEW_HEADS, type Pooling, type Purpose} from './architecture';
 import {bert, roberta} from './bert';
 import {distilbert} from './distilbert';
 import {gpt2} from './gpt2';
@@ -57,21 +57,28 @@ export function chooseArchitecture(
   if (!POOLINGS.includes(pooling)) {
     faults.push(`pooling must be one of ${POOLINGS.map(show).join(', ')}, got ${show(pooling)}.`);
   }
-  const head: Head =
-    (asked === undefined ? undefined : classes[asked]) ?? (labels !== undefined ? 'classes' : ofFile) ?? 'none';
+  // Who asks for vectors asks for the body.
+  const unasked = labels !== undefined ? 'classes' : pooling === 'none' ? ofFile : 'none';
+  const head: Head = (asked === undefined ? undefined : classes[asked]) ?? unasked ?? 'none';
   if (pooling !== 'none' && head !== 'none') {
     const plain = Object.keys(classes).find(name => classes[name] === 'none') ?? '';
     faults.push(
       `A model with a head gives no pooled states. Leave out pooling, or the head with {architecture: ${show(plain)}}.`,
     );
   }
-  if (labels !== undefined && head !== 'classes') {
-    faults.push('labels is for a head for classes; the architecture has none.');
+  const number = NEW_HEADS[head];
+  if (labels !== undefined && number === undefined) {
+    faults.push('labels is for a head for classes, spans or choices; the architecture has none.');
+  } else if (labels !== undefined && number !== Infinity && labels !== number) {
+    faults.push(`labels must be ${number} for a new head of this architecture, got ${show(labels)}.`);
   }
   throwFaults(faults);
   config.expect('quantization_config', null);
   config.expect('per_layer_config', null);
-  const counted = labels ?? labelsOf(config);
+  const counted = labels ?? (head === 'choices' ? 1 : labelsOf(config));
+  if (head === 'spans' && counted !== 2) {
+    config.fault(`num_labels must be 2, a start and an end, got ${counted}.`);
+  }
   return {architecture, purpose: {head, pooling, labels: counted, isNew: labels !== undefined, tokenTypes}, config};
 }
 

@@ -1,6 +1,7 @@
-import {HUB_ACTIVATIONS, type Architecture, type ModelInputs, nameOf, type Purpose} from './architecture';
+import {HUB_ACTIVATIONS, type Architecture, type Head, type ModelInputs, nameOf, type Purpose} from './architecture';
+import {encoderHead, maskedWords} from './encoderHeads';
 import type {HubConfig} from './hubConfig';
-import type {Net, NetTensor} from './net';
+import type {ActivationName, Net, NetTensor} from './net';
 
 /** What differs between BERT and RoBERTa. */
 interface Variant {
@@ -10,6 +11,8 @@ interface Variant {
   padding(config: HubConfig): number | undefined;
   /** The head for classes, over the states. */
   classify(net: Net, states: NetTensor, root: string, width: number, purpose: Purpose & {deviation: number}): NetTensor;
+  /** The modules of the head for masked words, and its activation if the config does not say it. */
+  masked: {transform: string; norm: string; decoder: string; bias: string; activation?: ActivationName};
 }
 
 /** Encoders whose normalizations follow the sums, as those of BERT. (Devlin et al., arXiv 1810.04805.) */
@@ -45,7 +48,9 @@ function build(
   }
   const root = purpose.head === 'none' ? '' : variant.prefix;
   const embeddings = nameOf(root, 'embeddings');
-  let x = net.embedding(nameOf(embeddings, 'word_embeddings'), config.count('vocab_size'), width, ids);
+  const words = nameOf(embeddings, 'word_embeddings');
+  const vocabulary = config.count('vocab_size');
+  let x = net.embedding(words, vocabulary, width, ids);
   const typeInputs = purpose.tokenTypes ? [x, types] : [x];
   x = net.types(nameOf(embeddings, 'token_type_embeddings'), config.count('type_vocab_size', 2), width, typeInputs);
   const places = config.count('max_position_embeddings');
@@ -73,12 +78,16 @@ function build(
     });
   }
   const deviation = config.number('initializer_range', 0.02, 1);
+  const started = {...purpose, deviation};
   if (purpose.head === 'classes') {
-    return variant.classify(net, x, root, width, {...purpose, deviation});
+    return variant.classify(net, x, root, width, started);
+  }
+  if (purpose.head === 'tokens') {
+    return maskedWords(net, config, x, {activation, ...variant.masked, epsilon, width, vocabulary, words});
   }
   switch (purpose.pooling) {
     case 'none':
-      return x;
+      return encoderHead(net, x, {...started, width, pooled: () => pooler(net, x, root, width, started)});
     case 'pooler':
       return pooler(net, x, root, width);
     default:
@@ -91,32 +100,59 @@ function offsetOf(padding: number | undefined): number {
   return padding === undefined ? 0 : padding + 1;
 }
 
-/** BERT's own: the state of the first token through a layer with tanh. */
-function pooler(net: Net, states: NetTensor, root: string, width: number): NetTensor {
+/**
+ * BERT's own: the state of the first token through a layer with tanh. Under a new head it starts anew too where the
+ * files have none.
+ */
+function pooler(
+  net: Net,
+  states: NetTensor,
+  root: string,
+  width: number,
+  {isNew, deviation}: {isNew: boolean; deviation: number} = {isNew: false, deviation: 0},
+): NetTensor {
   const first = net.pool(nameOf(root, 'pooler/first'), 'first', [states]);
-  return net.activation(
-    nameOf(root, 'pooler/activation'),
-    'tanh',
-    net.dense(nameOf(root, 'pooler/dense'), [width, width], first),
-  );
+  const name = nameOf(root, 'pooler/dense');
+  const start = isNew && !net.hasLinear(name) ? {fresh: deviation} : {};
+  return net.activation(nameOf(root, 'pooler/activation'), 'tanh', net.dense(name, [width, width], first, start));
 }
 
 export const bert: Architecture = encoder({
   prefix: 'bert',
-  classes: {BertModel: 'none', BertForSequenceClassification: 'classes'},
+  classes: {
+    BertModel: 'none',
+    BertForSequenceClassification: 'classes',
+    BertForTokenClassification: 'tokenClasses',
+    BertForQuestionAnswering: 'spans',
+    BertForMaskedLM: 'tokens',
+    BertForMultipleChoice: 'choices',
+  },
   padding: () => undefined,
-  classify: (net, states, root, width, {labels, isNew, deviation}) =>
-    net.dense('classifier', [width, labels], pooler(net, states, root, width), isNew ? {fresh: deviation} : {}),
+  classify: (net, states, root, width, purpose) => {
+    const {labels, isNew, deviation} = purpose;
+    const pooled = pooler(net, states, root, width, purpose);
+    return net.dense('classifier', [width, labels], pooled, isNew ? {fresh: deviation} : {});
+  },
+  masked: {
+    transform: 'cls/predictions/transform/dense',
+    norm: 'cls/predictions/transform/LayerNorm',
+    decoder: 'cls/predictions/decoder',
+    bias: 'cls.predictions.bias',
+  },
 });
 
 export const roberta: Architecture = encoder({
   prefix: 'roberta',
-  classes: {
-    RobertaModel: 'none',
-    RobertaForSequenceClassification: 'classes',
-    XLMRobertaModel: 'none',
-    XLMRobertaForSequenceClassification: 'classes',
-  },
+  classes: Object.fromEntries(
+    ['Roberta', 'XLMRoberta'].flatMap((family): [string, Head][] => [
+      [`${family}Model`, 'none'],
+      [`${family}ForSequenceClassification`, 'classes'],
+      [`${family}ForTokenClassification`, 'tokenClasses'],
+      [`${family}ForQuestionAnswering`, 'spans'],
+      [`${family}ForMaskedLM`, 'tokens'],
+      [`${family}ForMultipleChoice`, 'choices'],
+    ]),
+  ),
   padding: config => config.index('pad_token_id', {otherwise: 1, below: 'vocab_size'}),
   classify: (net, states, _, width, {labels, isNew, deviation}) => {
     const start = isNew ? {fresh: deviation} : {};
@@ -124,5 +160,12 @@ export const roberta: Architecture = encoder({
     const dense = net.dense('classifier/dense', [width, width], first, start);
     const active = net.activation('classifier/activation', 'tanh', dense);
     return net.dense('classifier/out_proj', [width, labels], active, start);
+  },
+  masked: {
+    transform: 'lm_head/dense',
+    norm: 'lm_head/layer_norm',
+    decoder: 'lm_head/decoder',
+    bias: 'lm_head.bias',
+    activation: 'gelu',
   },
 });

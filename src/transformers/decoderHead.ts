@@ -16,7 +16,8 @@ export function decoderHead(
     vocabulary,
     words,
     isTied,
-  }: Purpose & {width: number; vocabulary: number; words: string; isTied: boolean},
+    tokenHead,
+  }: Purpose & {width: number; vocabulary: number; words: string; isTied: boolean; tokenHead: string},
 ): NetTensor {
   // A config of a larger model has these parts, from which transformers would take its numbers.
   for (const part of ['text_config', 'text_encoder', 'decoder', 'generator']) {
@@ -29,8 +30,11 @@ export function decoderHead(
       ? net.tied('lm_head', words, [width, vocabulary], states)
       : net.dense('lm_head', [width, vocabulary], states, {bias: false});
   }
+  const start = isNew ? {fresh: deviation} : {};
+  if (head === 'tokenClasses') {
+    return net.dense(tokenHead, [width, labels], states, start);
+  }
   if (head === 'classes') {
-    const start = isNew ? {fresh: deviation} : {};
     return net.dense('score', [width, labels], lastState(net, config, {states, ids, mask}), {bias: false, ...start});
   }
   if (pooling === 'pooler') {

@@ -1,15 +1,24 @@
 import {HUB_ACTIVATIONS, type Architecture, nameOf} from './architecture';
+import {encoderHead, maskedWords} from './encoderHeads';
 import type {NetTensor} from './net';
 
 /** DistilBERT: BERT without types of tokens and without a pooler. (Sanh et al., arXiv 1910.01108.) */
 export const distilbert: Architecture = {
   prefix: 'distilbert',
   commonNames: {dim: 'hidden_size', n_heads: 'num_attention_heads', n_layers: 'num_hidden_layers'},
-  classes: {DistilBertModel: 'none', DistilBertForSequenceClassification: 'classes'},
+  classes: {
+    DistilBertModel: 'none',
+    DistilBertForSequenceClassification: 'classes',
+    DistilBertForTokenClassification: 'tokenClasses',
+    DistilBertForQuestionAnswering: 'spans',
+    DistilBertForMaskedLM: 'tokens',
+    DistilBertForMultipleChoice: 'choices',
+  },
   blocks: config => config.count('n_layers'),
   vocabulary: config => config.count('vocab_size'),
   places: config => config.count('max_position_embeddings'),
-  build: (net, config, {ids, mask}, {head, pooling, labels, isNew}) => {
+  build: (net, config, {ids, mask}, purpose) => {
+    const {head, pooling, labels, isNew} = purpose;
     const width = config.count('dim');
     const heads = config.count('n_heads');
     const inner = config.count('hidden_dim');
@@ -20,7 +29,9 @@ export const distilbert: Architecture = {
     }
     const root = head === 'none' ? '' : 'distilbert';
     const embeddings = nameOf(root, 'embeddings');
-    let x = net.embedding(nameOf(embeddings, 'word_embeddings'), config.count('vocab_size'), width, ids);
+    const words = nameOf(embeddings, 'word_embeddings');
+    const vocabulary = config.count('vocab_size');
+    let x = net.embedding(words, vocabulary, width, ids);
     const places = config.count('max_position_embeddings');
     x = net.positions(nameOf(embeddings, 'position_embeddings'), {rows: places, width}, [x]);
     x = net.layerNorm(nameOf(embeddings, 'LayerNorm'), width, epsilon, [x]);
@@ -42,11 +53,23 @@ export const distilbert: Architecture = {
       });
     }
     const deviation = config.number('initializer_range', 0.02, 1);
-    if (head === 'classes') {
-      const start = isNew ? {fresh: deviation} : {};
+    const start = isNew ? {fresh: deviation} : {};
+    const pooled = (): NetTensor => {
       const first = net.pool('first', 'first', [x]);
       const dense = net.dense('pre_classifier', [width, width], first, start);
-      return net.dense('classifier', [width, labels], net.activation('pre_classifier/relu', 'relu', dense), start);
+      return net.activation('pre_classifier/relu', 'relu', dense);
+    };
+    switch (head) {
+      case 'none':
+        break;
+      case 'classes':
+        return net.dense('classifier', [width, labels], pooled(), start);
+      case 'tokens': {
+        const names = {transform: 'vocab_transform', norm: 'vocab_layer_norm', decoder: 'vocab_projector'};
+        return maskedWords(net, config, x, {...names, activation, epsilon, width, vocabulary, words});
+      }
+      default:
+        return encoderHead(net, x, {...purpose, width, deviation, pooled});
     }
     if (pooling === 'pooler') {
       config.fault("DistilBERT has no pooler. Choose another pooling: 'mean', 'first' or 'last'.");

@@ -1,4 +1,4 @@
-import {faultLines, LoRAError, showShape} from '../errors';
+import {faultLines, listed, LoRAError, show, showShape} from '../errors';
 import type {OpenSafetensors} from '../formats/safetensors';
 import type {Architecture} from './architecture';
 import type {Expected} from './net';
@@ -13,8 +13,25 @@ const OPTIONAL = new Set([
   ...['vocab_transform', 'vocab_layer_norm', 'vocab_projector'],
 ]);
 
-/** The weights of each tensor in the files. A tensor may be several weights. */
-export type Assignment = ReadonlyMap<string, readonly Expected[]>;
+/** Which weights the tensors in the files are. */
+export interface Assignment {
+  /** The weights of each tensor. A tensor may be several weights. */
+  weights: ReadonlyMap<string, readonly Expected[]>;
+  /** The tensors of heads that the model has not. */
+  leftOut: readonly string[];
+}
+
+/** Names as files of the body alone have them today, without its prefix. */
+function plainer({prefix}: Pick<Architecture, 'prefix'>): (name: string) => string {
+  return name => modern(name.startsWith(`${prefix}.`) ? name.slice(prefix.length + 1) : name);
+}
+
+/** The names in the files, to ask for one with the prefix of the body or without. */
+export function namesIn(files: readonly OpenSafetensors[], architecture: Architecture): (name: string) => boolean {
+  const plain = plainer(architecture);
+  const names = new Set(files.flatMap(({entries}) => entries.map(([name]) => plain(name))));
+  return name => names.has(plain(name));
+}
 
 /**
  * Compares what the files have with what the model needs, before anything is made. Names count with and without the
@@ -25,14 +42,15 @@ export type Assignment = ReadonlyMap<string, readonly Expected[]>;
 export function assignTensors(
   files: readonly OpenSafetensors[],
   expected: readonly Expected[],
-  {prefix}: Architecture,
+  architecture: Architecture,
 ): Assignment {
-  const plain = (name: string) => modern(name.startsWith(`${prefix}.`) ? name.slice(prefix.length + 1) : name);
+  const plain = plainer(architecture);
   const needed = new Map<string, Expected[]>();
-  const present = new Set(files.flatMap(({entries}) => entries.map(([name]) => plain(name))));
+  const isPresent = namesIn(files, architecture);
+  const leftOut: string[] = [];
   for (const weight of expected) {
     const {fileName, orElse = fileName} = weight;
-    const name = plain(present.has(plain(fileName)) ? fileName : orElse);
+    const name = plain(isPresent(fileName) ? fileName : orElse);
     needed.set(name, [...(needed.get(name) ?? []), weight]);
   }
   const assigned = new Map<string, Expected[]>();
@@ -44,6 +62,8 @@ export function assignTensors(
       const [first = ''] = plain(name).split('.');
       if (!COMPUTED.test(name) && !OPTIONAL.has(first)) {
         faults.push(`${name}: no weight of the model`);
+      } else if (OPTIONAL.has(first) && first !== 'pooler') {
+        leftOut.push(name);
       }
       continue;
     }
@@ -61,14 +81,30 @@ export function assignTensors(
   }
   for (const [name, [weight]] of needed) {
     if (!found.has(name)) {
-      const isHead = OPTIONAL.has(name.split('.')[0] ?? '') ? '; a new head for classes is made with {labels}' : '';
+      const isHead = OPTIONAL.has(name.split('.')[0] ?? '') ? `; ${bodyAlone(architecture)}` : '';
       faults.push(`${weight?.fileName ?? name}: not in the files${isHead}`);
     }
   }
   if (faults.length > 0) {
     throw new LoRAError(`The files do not fit the model's config:\n${faultLines(faults)}`);
   }
-  return assigned;
+  return {weights: assigned, leftOut};
+}
+
+function bodyAlone({classes}: Architecture): string {
+  const body = Object.keys(classes).find(name => classes[name] === 'none') ?? '';
+  return `{architecture: ${show(body)}} loads the body alone, and {labels} begins a new head`;
+}
+
+/** Says which tensors of heads a model goes without, and which class has them. */
+export function warnOfLeftOut(leftOut: readonly string[], owners: readonly string[]): void {
+  if (leftOut.length > 0) {
+    const way =
+      owners.length > 0
+        ? `Load it by its class: {architecture: ${owners.map(show).join(' or ')}}.`
+        : 'There is no class here that has it; say that it shall be left out with {architecture}.';
+    console.warn(`The files have a head that is left out: ${listed([...leftOut])}. ${way}`);
+  }
 }
 
 /** Old files of BERT have TensorFlow's names for the weights of normalizations. */

@@ -7,7 +7,12 @@ import {decoderHead} from './decoderHead';
  */
 export const gpt2: Architecture = {
   prefix: 'transformer',
-  classes: {GPT2Model: 'none', GPT2LMHeadModel: 'tokens', GPT2ForSequenceClassification: 'classes'},
+  classes: {
+    GPT2Model: 'none',
+    GPT2LMHeadModel: 'tokens',
+    GPT2ForSequenceClassification: 'classes',
+    GPT2ForTokenClassification: 'tokenClasses',
+  },
   commonNames: {
     n_embd: 'hidden_size',
     n_head: 'num_attention_heads',
@@ -54,6 +59,16 @@ export const gpt2: Architecture = {
       });
     }
     x = net.layerNorm(nameOf(root, 'ln_f'), width, epsilon, [x]);
-    return decoderHead(net, config, {states: x, ids, mask}, {...purpose, width, vocabulary, words, isTied: true});
+    return decoderHead(
+      net,
+      config,
+      {states: x, ids, mask},
+      {
+        ...purpose,
+        ...{width, vocabulary, words},
+        isTied: true,
+        tokenHead: 'classifier',
+      },
+    );
   },
 };

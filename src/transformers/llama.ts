@@ -11,7 +11,12 @@ const LLAMA_GATES = {silu: 'silu', swish: 'silu', gelu: 'gelu', gelu_pytorch_tan
  */
 export const llama: Architecture = {
   prefix: 'model',
-  classes: {LlamaModel: 'none', LlamaForCausalLM: 'tokens', LlamaForSequenceClassification: 'classes'},
+  classes: {
+    LlamaModel: 'none',
+    LlamaForCausalLM: 'tokens',
+    LlamaForSequenceClassification: 'classes',
+    LlamaForTokenClassification: 'tokenClasses',
+  },
   commonNames: {},
   blocks: config => config.count('num_hidden_layers'),
   vocabulary: config => config.count('vocab_size'),
@@ -60,6 +65,16 @@ export const llama: Architecture = {
       });
     }
     x = net.rmsNorm(nameOf(root, 'norm'), width, epsilon, [x]);
-    return decoderHead(net, config, {states: x, ids, mask}, {...purpose, width, vocabulary, words, isTied: false});
+    return decoderHead(
+      net,
+      config,
+      {states: x, ids, mask},
+      {
+        ...purpose,
+        ...{width, vocabulary, words},
+        isTied: false,
+        tokenHead: 'score',
+      },
+    );
   },
 };

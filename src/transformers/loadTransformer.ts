@@ -6,11 +6,11 @@ import {checkLimits, type LoadOptions, MOST_FETCHED, tooLarge} from '../storage/
 import {bytesOf, type ByteSource, fetched, localFilesFor, readerOf, type StreamSource} from '../storage/sources';
 import {withoutResidue} from '../tfjs/engine';
 import {namedWeights, replaceValue} from '../tfjs/weights';
-import type {Pooling} from './architecture';
+import type {Architecture, Pooling, Purpose} from './architecture';
 import {chooseArchitecture} from './architectures';
-import {type Assignment, assignTensors} from './fileTensors';
+import {type Assignment, assignTensors, namesIn, warnOfLeftOut} from './fileTensors';
 import {HubConfig} from './hubConfig';
-import {type Expected, Net} from './net';
+import {type Expected, Net, type NetSources} from './net';
 import {checkTokenizer, type TextTokenizer} from './tokenizer';
 
 /** What a model is made of. */
@@ -28,11 +28,14 @@ export interface TransformerSources extends LoadOptions {
    * config says, or the body alone.
    */
   architecture?: string;
-  /** Gives the model a new head for so many classes, which starts random. */
+  /**
+   * Gives the model a new head for so many classes, which starts random: of a text, or what `architecture` says. One
+   * for spans has 2, one for choices 1.
+   */
   labels?: number;
   /**
-   * What a model without a head gives for a text: its states at each place (`'none'`), or one vector. Default:
-   * `'none'`.
+   * What a model without a head gives for a text: its states at each place (`'none'`), or one vector, which leaves out
+   * the head that the config names. Default: `'none'`.
    */
   pooling?: Pooling;
   /** Whether the types of tokens, which tell two texts apart, are a third input. Default: false, all of type 0. */
@@ -71,7 +74,8 @@ const OPTIONS: KnownOptions<TransformerSources> = {
 
 /**
  * A pretrained transformer of the hub as a `tf.LayersModel`: BERT, RoBERTa, DistilBERT (and so MiniLM, E5, …), GPT-2,
- * Llama.
+ * Llama, with their heads for classes of a text or of its tokens, spans that answer a question, masked words, choices,
+ * and the next token.
  *
  *     const [config, weights] = [`${url}/config.json`, `${url}/model.safetensors`];
  *     const model = await loadTransformer({config, weights, pooling: 'mean'});
@@ -117,29 +121,23 @@ export async function loadTransformer(
     if (blocks > tensors) {
       throw new LoRAError(`The config says that there are ${blocks} blocks, and the files have ${tensors} tensors.`);
     }
-    const names = new Set(files.flatMap(({entries}) => entries.map(([name]) => name)));
-    const tiesTo = (head: string) => tied && !names.has(head);
-    const plan = Net.plan(tiesTo);
-    architecture.build(plan, config, {ids: null, mask: null, types: null}, purpose);
+    const made: Making = {architecture, config, purpose, sources: {has: namesIn(files, architecture), tied}};
+    const plan = planOf(made);
     config.check();
     if (plan.newBytes > (maxBytes ?? MOST_FETCHED)) {
       throw tooLarge(`A new head for ${purpose.labels} classes`, maxBytes ?? MOST_FETCHED);
     }
     const assigned = assignTensors(files, plan.expected, architecture);
+    if (sources.architecture === undefined && sources.labels === undefined && purpose.pooling === 'none') {
+      warnOfLeftOut(assigned.leftOut, ownersOf(assigned.leftOut, made));
+    }
     if (tokenizer !== undefined) {
       checkTokenizer(tokenizer, architecture.vocabulary(config));
     }
-    const {model, layers} = withoutResidue(() => {
-      const net = Net.build({checkpoint, tiesTo});
-      const inputs = {ids: net.input('input_ids'), mask: net.input('attention_mask')};
-      const types = purpose.tokenTypes ? net.input('token_type_ids') : null;
-      const outputs = architecture.build(net, config, {...inputs, types}, purpose) as tf.SymbolicTensor;
-      const given = [inputs.ids, inputs.mask, ...(types === null ? [] : [types])] as tf.SymbolicTensor[];
-      return {model: tf.model({inputs: given, outputs}), layers: net.layers};
-    });
+    const {model, layers} = withoutResidue(() => buildModel(made, checkpoint));
     try {
       for (const file of files) {
-        await fill(file, assigned, layers, signal);
+        await fill(file, assigned.weights, layers, signal);
       }
     } catch (error) {
       // All that the model holds. `model.dispose()` would forget the layers of blocks.
@@ -151,6 +149,49 @@ export async function loadTransformer(
     readers.forEach(reader => reader.cancel(error));
     throw error;
   }
+}
+
+/** What a model is made of, as it is planned and built. */
+interface Making {
+  architecture: Architecture;
+  config: HubConfig;
+  purpose: Purpose;
+  sources: NetSources;
+}
+
+function planOf({architecture, config, purpose, sources}: Making): Net {
+  const plan = Net.plan(sources);
+  architecture.build(plan, config, {ids: null, mask: null, types: null}, purpose);
+  return plan;
+}
+
+function buildModel(
+  {architecture, config, purpose, sources}: Making,
+  checkpoint: boolean,
+): {model: tf.LayersModel; layers: ReadonlyMap<string, tf.layers.Layer>} {
+  const net = Net.build({checkpoint, ...sources});
+  const hasChoices = purpose.head === 'choices';
+  const names = ['input_ids', 'attention_mask', ...(purpose.tokenTypes ? ['token_type_ids'] : [])];
+  const inputs = names.map(name => net.input(name, hasChoices ? 2 : 1));
+  const [ids = null, mask = null, types = null] = hasChoices
+    ? inputs.map((input, i) => net.choiceRows(`${names[i] ?? ''}/rows`, input))
+    : inputs;
+  const given = architecture.build(net, config, {ids, mask, types}, purpose);
+  const outputs = hasChoices ? net.choiceScores('choices', [given, inputs[0] ?? null]) : given;
+  const model = tf.model({inputs: inputs as tf.SymbolicTensor[], outputs: outputs as tf.SymbolicTensor});
+  return {model, layers: net.layers};
+}
+
+/** The classes of a family whose weights the files have, with some of the tensors that are left out. */
+function ownersOf(leftOut: readonly string[], made: Making): string[] {
+  const {has} = made.sources;
+  return Object.entries(made.architecture.classes)
+    .filter(([, head]) => {
+      const {expected} = planOf({...made, purpose: {...made.purpose, head}});
+      const names = expected.map(({fileName, orElse = fileName}) => (has(fileName) ? fileName : orElse));
+      return names.every(has) && names.some(name => leftOut.includes(name));
+    })
+    .map(([name]) => name);
 }
 
 /** Where the files of a model are, by their folder or its `config.json`. */
@@ -197,7 +238,7 @@ const MOST_OF_CONFIG = 2 ** 23;
 /** Reads the tensors of a file into the weights of layers. */
 async function fill(
   file: OpenSafetensors,
-  assigned: Assignment,
+  assigned: Assignment['weights'],
   layers: ReadonlyMap<string, tf.layers.Layer>,
   signal: AbortSignal | undefined,
 ): Promise<void> {

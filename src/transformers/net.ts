@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {CONV1D_INITIALIZER} from '../peft/torchLayers';
 import {PositionEmbedding, TypeEmbedding} from './layers/addedEmbeddings';
 import {Attention, type AttentionArgs} from './layers/attention';
+import {ChoiceRows, ChoiceScores} from './layers/choices';
 import {CheckpointedBlock} from './layers/checkpointedBlock';
 import {GatedActivation, Gelu} from './layers/gates';
 import {FusedLayerNormalization, RMSNormalization} from './layers/rowNormalization';
@@ -29,8 +30,13 @@ export interface Expected {
 /** Activations by the names that configs have for them. */
 export type ActivationName = 'gelu' | 'gelu_tanh' | 'relu' | 'silu' | 'tanh';
 
-/** Whether a head, by its name in the files, computes with the table of words itself where the config ties the two. */
-type TiesTo = (fileName: string) => boolean;
+/** What a model is made of beside its config. */
+export interface NetSources {
+  /** Whether the files have a tensor of a name, with or without the prefix of the body. */
+  has: (fileName: string) => boolean;
+  /** Whether a head that shares the table of words computes with the table itself. */
+  tied: boolean;
+}
 
 /** How a linear layer is stored: as PyTorch's `Linear`, `[out, in]`, or as GPT-2's `Conv1D`, `[in, out]`. */
 interface DenseOptions {
@@ -38,8 +44,9 @@ interface DenseOptions {
   conv1d?: boolean;
   /** Starts from N(0, deviation) instead of a file. */
   fresh?: number;
-  /** The weight of the file that serves where the file has none of this name. */
-  orElse?: string;
+  /** The weights of the file that serve where the file has none of these names. */
+  orElse?: string | undefined;
+  biasOrElse?: string | undefined;
 }
 
 /**
@@ -56,19 +63,34 @@ export class Net {
     /** Whether this is the plan, in which nothing is made. Sizes in the config are not compared with the files yet. */
     readonly isPlan: boolean,
     private readonly checkpoint: boolean,
-    private readonly tiesTo: TiesTo,
+    private readonly sources: NetSources,
   ) {}
 
-  static plan(tiesTo: TiesTo): Net {
-    return new Net(true, false, tiesTo);
+  static plan(sources: NetSources): Net {
+    return new Net(true, false, sources);
   }
 
-  static build({checkpoint, tiesTo}: {checkpoint: boolean; tiesTo: TiesTo}): Net {
-    return new Net(false, checkpoint, tiesTo);
+  static build({checkpoint, ...sources}: NetSources & {checkpoint: boolean}): Net {
+    return new Net(false, checkpoint, sources);
   }
 
-  input(name: string): NetTensor {
-    return this.isPlan ? null : tf.input({shape: [null], dtype: 'int32', name});
+  /** Numbers of each place, `[batch, places]`; with `axes` of 2, of each place in several choices. */
+  input(name: string, axes = 1): NetTensor {
+    return this.isPlan ? null : tf.input({shape: new Array<null>(axes).fill(null), dtype: 'int32', name});
+  }
+
+  /** Whether the files have the weights of a linear layer. */
+  hasLinear(name: string): boolean {
+    return this.sources.has(fileNameOf(name, 'weight'));
+  }
+
+  choiceRows(name: string, x: NetTensor): NetTensor {
+    return this.apply(name, [x], () => new ChoiceRows({name}));
+  }
+
+  /** Inputs are the scores and the tokens. */
+  choiceScores(name: string, inputs: NetTensor[]): NetTensor {
+    return this.apply(name, inputs, () => new ChoiceScores({name}));
   }
 
   embedding(name: string, rows: number, width: number, ids: NetTensor): NetTensor {
@@ -104,12 +126,12 @@ export class Net {
   }
 
   dense(name: string, [from, to]: [from: number, to: number], x: NetTensor, options: DenseOptions = {}): NetTensor {
-    const {bias = true, conv1d = false, fresh, orElse} = options;
+    const {bias = true, conv1d = false, fresh, orElse, biasOrElse} = options;
     if (fresh === undefined) {
       const shape = conv1d ? [from, to] : [to, from];
       this.expect(name, 'weight', shape, 'kernel', {turned: !conv1d, orElse});
       if (bias) {
-        this.expect(name, 'bias', [to], 'bias');
+        this.expect(name, 'bias', [to], 'bias', {orElse: biasOrElse});
       }
     } else {
       this.newBytes += 4 * from * to;
@@ -129,13 +151,13 @@ export class Net {
     table: string,
     [from, to]: [from: number, to: number],
     x: NetTensor,
-    {bias = false}: {bias?: boolean} = {},
+    {bias = false, biasOrElse}: Pick<DenseOptions, 'bias' | 'biasOrElse'> = {},
   ): NetTensor {
-    if (!this.tiesTo(fileNameOf(name, 'weight'))) {
-      return this.dense(name, [from, to], x, {bias, orElse: fileNameOf(table, 'weight')});
+    if (!this.sources.tied || this.hasLinear(name)) {
+      return this.dense(name, [from, to], x, {bias, orElse: fileNameOf(table, 'weight'), biasOrElse});
     }
     if (bias) {
-      this.expect(name, 'bias', [to], 'bias');
+      this.expect(name, 'bias', [to], 'bias', {orElse: biasOrElse});
     }
     return this.apply(name, [x], () => new TiedDense({table: {name: table}, useBias: bias, name}));
   }

@@ -33,7 +33,10 @@ def check(folder, source):
     mask = torch.tensor(result["mask"])
     with torch.no_grad():
         output = model(input_ids=torch.tensor(result["ids"]), attention_mask=mask)
-    values = output.logits if hasattr(output, "logits") else output.last_hidden_state
+    if hasattr(output, "start_logits"):
+        values = torch.stack([output.start_logits, output.end_logits], -1)
+    else:
+        values = output.logits if hasattr(output, "logits") else output.last_hidden_state
     expected = torch.tensor(result["output"]).reshape(values.shape)
     differences = (values - expected).abs()
     if values.ndim == 3:

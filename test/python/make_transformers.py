@@ -130,7 +130,50 @@ MODELS = {
         LlamaConfig(**LLAMA, tie_word_embeddings=True),
         dict(target_modules=["q_proj"], modules_to_save=["embed_tokens"], ensure_weight_tying=True),
     ),
+    "gpt2TokenClasses": (
+        transformers.GPT2ForTokenClassification,
+        GPT2Config(**GPT2, num_labels=3),
+        dict(target_modules=["c_attn"], task_type="TOKEN_CLS"),
+    ),
+    "llamaTokenClasses": (
+        transformers.LlamaForTokenClassification,
+        LlamaConfig(**LLAMA, num_labels=3),
+        dict(target_modules=["v_proj"], task_type="TOKEN_CLS"),
+    ),
 }
+SMALL = dict(
+    vocab_size=13,
+    hidden_size=8,
+    num_hidden_layers=1,
+    num_attention_heads=2,
+    intermediate_size=6,
+    max_position_embeddings=9,
+)
+SMALL_DISTILBERT = dict(vocab_size=13, dim=8, n_layers=1, n_heads=2, hidden_dim=6, max_position_embeddings=9)
+ENCODERS = {
+    "bert": ("Bert", BertConfig, SMALL | dict(hidden_act="gelu_new"), "query"),
+    "roberta": ("Roberta", RobertaConfig, SMALL | dict(pad_token_id=1), "query"),
+    "xlmRoberta": ("XLMRoberta", transformers.XLMRobertaConfig, SMALL | dict(pad_token_id=1), "query"),
+    "distilbert": ("DistilBert", DistilBertConfig, SMALL_DISTILBERT | dict(activation="relu"), "q_lin"),
+}
+# What PEFT trains for a task, and what it stores with it: a new head in full, or updates of the one for words.
+TASKS = {
+    "TokenClasses": ("TokenClassification", dict(num_labels=3), lambda q: dict(target_modules=[q], task_type="TOKEN_CLS")),
+    "Spans": ("QuestionAnswering", {}, lambda q: dict(target_modules=[q], task_type="QUESTION_ANS")),
+    "Choices": ("MultipleChoice", {}, lambda q: dict(target_modules=[q], modules_to_save=["classifier"])),
+}
+DECODERS = {
+    "bert": ["decoder", "transform.dense"],
+    "roberta": ["decoder", "lm_head.dense"],
+    "xlmRoberta": ["decoder"],
+    "distilbert": ["vocab_projector", "vocab_transform"],
+}
+for name, (family, config_class, sizes, query) in ENCODERS.items():
+    for task, (suffix, labels, settings) in TASKS.items():
+        model_class = getattr(transformers, f"{family}For{suffix}")
+        MODELS[name + task] = (model_class, config_class(**sizes, **labels), settings(query))
+    masked = getattr(transformers, f"{family}ForMaskedLM")
+    MODELS[name + "TiedWords"] = (masked, config_class(**sizes), [query, *DECODERS[name]])
 
 
 def rows(tensor):
@@ -138,6 +181,8 @@ def rows(tensor):
 
 
 def result(output):
+    if hasattr(output, "start_logits"):
+        return torch.stack([output.start_logits, output.end_logits], -1)
     for name in ("logits", "last_hidden_state"):
         if hasattr(output, name):
             return getattr(output, name)
@@ -155,9 +200,10 @@ def write(folder, name, model_class, config, targets):
     target = folder / name
     model.save_pretrained(target, safe_serialization=True)
 
-    ids = torch.randint(2, config.vocab_size, (3, 7) if config.vocab_size == VOCABULARY else (2, 5))
+    shape = (3, 7) if config.vocab_size == VOCABULARY else (2, 3, 5) if name.endswith("Choices") else (2, 5)
+    ids = torch.randint(2, config.vocab_size, shape)
     mask = torch.ones_like(ids)
-    mask[1, 4:] = 0
+    mask[1, ..., 4:] = 0
     mask[2:, 1:] = 0
     ids[mask == 0] = config.pad_token_id if isinstance(config.pad_token_id, int) else 0
     inputs = dict(input_ids=ids, attention_mask=mask)

@@ -5,6 +5,7 @@ const FOLDER = join(__dirname, '../fixtures/transformers');
 
 /** What PyTorch and PEFT computed with a model of the hub. */
 export interface Expectation {
+  /** Of a model for choices with an axis more. */
   ids: number[][];
   mask: number[][];
   base: number[];

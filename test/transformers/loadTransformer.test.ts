@@ -4,10 +4,11 @@ import {join, relative} from 'node:path';
 import {pathToFileURL} from 'node:url';
 import * as tf from '@tensorflow/tfjs';
 import fc from 'fast-check';
-import {disposeModel} from 'tfjs-lora';
-import {loadTransformer, type TransformerSources} from 'tfjs-lora/transformers';
+import {applyLoRA, disposeModel} from 'tfjs-lora';
+import {compileCrossEntropy, loadTransformer, type TransformerSources} from 'tfjs-lora/transformers';
 import {decodeSafetensors, encodeSafetensors, type NamedValues} from '../../src/formats/safetensors';
 import {numbers, useBackend, withoutLeaks} from '../helpers';
+import {reloaded} from '../models';
 import {fixture} from './fixtures';
 
 const bert = fixture('bert');
@@ -142,6 +143,63 @@ describe('a model', () => {
     disposeModel(model);
   });
 
+  test('of a file with a head gives vectors where these are asked for', async () => {
+    const {config, weights} = fixture('bertTiedWords');
+    const model = await loadTransformer({config, weights, pooling: 'mean'});
+    expect(model.outputs[0]!.shape).toEqual([null, 8]);
+    disposeModel(model);
+  });
+
+  test('takes a new head for tokens or spans, of the class that is asked for', async () => {
+    for (const [architecture, labels, width] of [
+      ['BertForTokenClassification', 4, 4],
+      ['BertForQuestionAnswering', 2, 2],
+    ] as const) {
+      const model = await loadTransformer({config: bert.config, weights: bert.weights, architecture, labels});
+      expect(model.outputs[0]!.shape).toEqual([null, null, width]);
+      disposeModel(model);
+    }
+  });
+
+  test('takes a new head over a new pooler where the files have none', async () => {
+    const {config, weights} = fixture('bertTokenClasses');
+    expect(Object.keys(tensorsOf(weights)).filter(name => name.includes('pooler'))).toEqual([]);
+    await withoutLeaks(async () => {
+      for (const given of [{labels: 5}, {architecture: 'BertForMultipleChoice', labels: 1}]) {
+        const model = await loadTransformer({config, weights, ...given});
+        const [kernel, bias] = model.getLayer('bert/pooler/dense').getWeights() as [tf.Tensor, tf.Tensor];
+        const {mean, deviation} = tf.tidy(() => {
+          const {mean: center, variance} = tf.moments(kernel);
+          return {mean: center.dataSync()[0], deviation: Math.sqrt(variance.dataSync()[0]!)};
+        });
+        expect(Math.abs(mean!)).toBeLessThan(0.01);
+        expect(deviation).toBeGreaterThan(0.01);
+        expect(deviation).toBeLessThan(0.03); // initializer_range is 0.02
+        expect(numbers(bias)).toEqual(new Array(8).fill(0));
+        disposeModel(model);
+      }
+    });
+  });
+
+  test('for choices is trained on their numbers, saved and loaded', async () => {
+    const {config, weights, expected} = fixture('bertChoices');
+    const base = await loadTransformer({config, weights});
+    const model = applyLoRA(base, {rank: 2, targets: [/query$/]});
+    compileCrossEntropy(model, {optimizer: 'sgd', metrics: ['accuracy']});
+    const inputs = [tf.tensor(expected.ids, undefined, 'int32'), tf.tensor(expected.mask)];
+    const targets = tf.tensor1d([2, 0]);
+    const {history} = await model.fit(inputs, targets, {epochs: 2, verbose: 0, batchSize: 1});
+    expect(Object.keys(history)).toEqual(['loss', 'acc']);
+    const loaded = await reloaded(model);
+    const [ours, theirs] = tf.tidy(() => [model, loaded].map(each => numbers(each.predict(inputs) as tf.Tensor)));
+    expect(theirs).toEqual(ours);
+    expect(ours!.length).toBe(6);
+    const flat = tf.tensor2d([[1, 2]], undefined, 'int32');
+    expect(() => base.predict([flat, flat])).toThrow();
+    tf.dispose([...inputs, targets, flat]);
+    [loaded, model, base].forEach(disposeModel);
+  });
+
   test('takes types of tokens as a third input', async () => {
     const model = await loadTransformer({config: bert.config, weights: bert.weights, tokenTypes: true});
     const given = await outputOf({});
@@ -172,6 +230,55 @@ const query = 'encoder.layer.0.attention.self.query.weight';
 function without(name: string): Record<string, NamedValues> {
   return Object.fromEntries(Object.entries(stored).filter(([other]) => other !== name));
 }
+
+describe('a head in the files that is left out', () => {
+  const warnings = () => {
+    const warn = jest.spyOn(console, 'warn').mockImplementation(() => undefined);
+    return {
+      warn,
+      lines: () => {
+        const lines = warn.mock.calls.map(([line]) => line as string);
+        warn.mockClear();
+        return lines;
+      },
+    };
+  };
+
+  const loaded = async (name: string, options: Partial<TransformerSources>) => {
+    const {config, weights} = fixture(name);
+    const fields = {...(JSON.parse(config) as object), architectures: ['BertForPreTraining']};
+    disposeModel(await loadTransformer({config: fields, weights, ...options}));
+  };
+
+  test('is said, with its tensors and the class that has them', async () => {
+    const {warn, lines} = warnings();
+    await loaded('bertSpans', {});
+    expect(lines()).toEqual([
+      'The files have a head that is left out: qa_outputs.bias, qa_outputs.weight. Load it by its class: ' +
+        '{architecture: "BertForQuestionAnswering"}.',
+    ]);
+    await loaded('bertTiedWords', {});
+    expect(lines()).toEqual([expect.stringMatching(/cls\.predictions\.bias, .*"BertForMaskedLM"\}\.$/)]);
+    const {config, weights} = fixture('bertSpans');
+    const unknown = {...tensorsOf(weights), 'cls.seq_relationship.bias': {shape: [2], data: new Float32Array(2)}};
+    disposeModel(await loadTransformer({config, weights: encodeSafetensors(unknown)}));
+    expect(lines()).toEqual([
+      'The files have a head that is left out: cls.seq_relationship.bias. There is no class here that has it; say ' +
+        'that it shall be left out with {architecture}.',
+    ]);
+    warn.mockRestore();
+  });
+
+  test('is not said where it was chosen', async () => {
+    const {warn, lines} = warnings();
+    await loaded('bertSpans', {architecture: 'BertModel'});
+    await loaded('bertSpans', {labels: 2});
+    await loaded('bertSpans', {pooling: 'mean'});
+    await outputOf({});
+    expect(lines()).toEqual([]);
+    warn.mockRestore();
+  });
+});
 
 describe('what does not fit is refused and leaves nothing', () => {
   const ofTensors = (tensors: Record<string, NamedValues>) => encodeSafetensors(tensors);
@@ -272,6 +379,31 @@ describe('what does not fit is refused and leaves nothing', () => {
     ],
     ['an architecture of another family', {architecture: 'LlamaModel'}, [/architecture must be one of BertModel/]],
     ['a pooling of a model with a head', {labels: 2, pooling: 'mean'}, [/gives no pooled states/]],
+    [
+      'a new head for another number of spans',
+      {architecture: 'BertForQuestionAnswering', labels: 3},
+      [/labels must be 2 for a new head of this architecture, got 3/],
+    ],
+    [
+      'a new head for words',
+      {architecture: 'BertForMaskedLM', labels: 3},
+      [/labels is for a head for classes, spans or choices/],
+    ],
+    [
+      'a head that the files have not',
+      {architecture: 'BertForTokenClassification'},
+      [
+        /classifier\.weight: not in the files; \{architecture: "BertModel"\} loads the body alone, and \{labels\} begins/,
+      ],
+    ],
+    [
+      'more than a start and an end',
+      {
+        config: {...(JSON.parse(fixture('bertSpans').config) as object), num_labels: 3},
+        weights: fixture('bertSpans').weights,
+      },
+      [/num_labels must be 2, a start and an end, got 3/],
+    ],
     ['an invalid option', {poling: 'mean'} as object, [/no option "poling"/]],
     ['a text that is neither a config nor an address', {config: '64'}, [/There is no file 64\./]],
     ['no weights', {weights: []}, [/weights is missing/]],

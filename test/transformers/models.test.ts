@@ -15,8 +15,8 @@ import {sitesOf} from '../../src/rewire/walk';
 import {BACKENDS, useBackend, withoutLeaks} from '../helpers';
 import {atTokens, type Expectation, fixture, NAMES} from './fixtures';
 
-function inputsOf({ids, mask}: Expectation): tf.Tensor2D[] {
-  return [tf.tensor2d(ids, undefined, 'int32'), tf.tensor2d(mask, undefined, 'int32')];
+function inputsOf({ids, mask}: Expectation): tf.Tensor[] {
+  return [tf.tensor(ids, undefined, 'int32'), tf.tensor(mask, undefined, 'int32')];
 }
 
 function predicted(model: tf.LayersModel, expected: Expectation): number[] {
