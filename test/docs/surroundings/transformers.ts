@@ -1,8 +1,11 @@
 import {fixture} from '../../transformers/fixtures';
 
 export const url = 'https://example.com/bert';
+export const decoderUrl = 'https://example.com/llama';
 
-/** Of a tokenizer that knows two words. */
+const WORDS = ['?', 'yes', 'no', 'a', 'the', 'cat', 'dog', 'sat', 'slept', 'on', 'in', 'mat', 'sun', '<end>'];
+
+/** Of a tokenizer that knows a few words. */
 export const tokenizerJson = {
   version: '1.0',
   added_tokens: [],
@@ -10,11 +13,14 @@ export const tokenizerJson = {
   pre_tokenizer: {type: 'WhitespaceSplit'},
   post_processor: null,
   decoder: null,
-  model: {type: 'WordLevel', unk_token: '?', vocab: {'?': 0, yes: 1, no: 2}},
+  model: {type: 'WordLevel', unk_token: '?', vocab: Object.fromEntries(WORDS.map((word, i) => [word, i]))},
 };
 export const tokenizerConfig = {tokenizer_class: 'PreTrainedTokenizer', unk_token: '?'};
 
 export function files() {
-  const {config, weights} = fixture('bert');
-  return Promise.resolve({[`${url}/config.json`]: config, [`${url}/model.safetensors`]: weights});
+  const filesOf = (at: string, name: string) => {
+    const {config, weights} = fixture(name);
+    return {[`${at}/config.json`]: config, [`${at}/model.safetensors`]: weights};
+  };
+  return Promise.resolve({...filesOf(url, 'bert'), ...filesOf(decoderUrl, 'llama')});
 }
