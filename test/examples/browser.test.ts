@@ -5,7 +5,7 @@ import {loadAdapter, toSafetensors} from 'tfjs-lora';
 import {divergenceOf, partsOf} from '../../examples/browser/src/worker/training';
 import {numbers} from '../helpers';
 import {DigitPage, type DroppedFile} from './digitPage';
-import {describeInBrowser, longestTask, openSite} from './site';
+import {describeInBrowser, longestTask, openSite, violations} from './site';
 
 const EXAMPLE = join(__dirname, '../../examples/browser');
 const PIXELS = 28 * 28;
@@ -431,7 +431,7 @@ describeInBrowser('the page that teaches a digit reader', () => {
       await page.waitForTimeout(1000); // the charts take on the new width
       await page.screenshot({path: join(site.screenshots, `${name}-${colorScheme}.png`), fullPage: true});
       expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBe(width);
-      expect(await visit.violations()).toEqual([]);
+      expect(await violations(page)).toEqual([]);
     });
 
     test('draws plots with short figures that nothing cuts, and leaves no void in the last card', async () => {

@@ -1,5 +1,4 @@
 import {readFileSync} from 'node:fs';
-import {join} from 'node:path';
 import type {Browser, BrowserContext, Download, Page} from 'playwright-core';
 import {collectErrors} from './site';
 
@@ -150,15 +149,5 @@ export class DigitPage {
       }
       await this.page.waitForTimeout(100);
     }
-  }
-
-  /** What axe-core finds wrong, a line each. */
-  async violations(): Promise<string[]> {
-    await this.page.addScriptTag({path: join(__dirname, '../../node_modules/axe-core/axe.min.js')});
-    return this.page.evaluate(async () => {
-      const {axe} = window as unknown as {axe: typeof import('axe-core')};
-      const {violations} = await axe.run();
-      return violations.flatMap(({id, nodes}) => nodes.map(({target}) => `${id}: ${target.join(' ')}`));
-    });
   }
 }

@@ -1,9 +1,11 @@
 import {join} from 'node:path';
 import type {Page} from 'playwright-core';
+import {encodeSafetensors} from '../../src/formats/safetensors';
 import {fromSafetensors} from '../../src/storage/safetensors';
 import {useBackend} from '../helpers';
 import {describeUnless, pretrained} from '../missing';
-import {collectErrors, longestTask, MISSING_BROWSER, openSite} from './site';
+import {movedApart} from '../../examples/sentences/src/plane';
+import {collectErrors, longestTask, MISSING_BROWSER, openSite, violations} from './site';
 
 /** Of every six sentences, on one subject each, every other one is praise, and the first four are put into groups. */
 const COUNT = 24;
@@ -13,6 +15,30 @@ const areAlike = (one: number, other: number) => (one - other) % 2 === 0;
 jest.setTimeout(240_000);
 
 const ENCODER = pretrained('minilm');
+
+test('points that are too near each other part, and stay on the map', () => {
+  const near = (count: number) => Array.from({length: count}, (_, i): [number, number] => [1 - 1e-3 * i, 1]);
+  for (const points of [near(24), Array.from({length: 60}, (): [number, number] => [0.2, 0.2])]) {
+    const apart = movedApart(points, 0.145, 1.06);
+    apart.flat().forEach(value => expect(Math.abs(value)).toBeLessThanOrEqual(1.06));
+    apart.forEach(([x, y], i) =>
+      apart.slice(i + 1).forEach(([u, v]) => expect(Math.hypot(x - u, y - v)).toBeGreaterThan(0.14)),
+    );
+  }
+  expect(
+    movedApart(
+      [
+        [0, 0],
+        [0.5, 0.5],
+      ],
+      0.145,
+      1.06,
+    ),
+  ).toEqual([
+    [0, 0],
+    [0.5, 0.5],
+  ]);
+});
 
 describeUnless(ENCODER.missing ?? MISSING_BROWSER, 'the page that teaches an encoder of sentences', () => {
   const site = openSite('sentences', ENCODER.folder);
@@ -34,7 +60,7 @@ describeUnless(ENCODER.missing ?? MISSING_BROWSER, 'the page that teaches an enc
 
   /** The numbers of the sentences nearest to one, from 0. */
   async function near(sentence: number, when: 'before' | 'after'): Promise<number[]> {
-    await page.click(`#sentences li:nth-child(${sentence + 1}) button`);
+    await page.click(`#sentences li:nth-child(${sentence + 1}) .sentence`);
     return page.$$eval(`#${when} li`, rows => rows.map(row => Number((row as HTMLElement).dataset['index'])));
   }
 
@@ -43,7 +69,6 @@ describeUnless(ENCODER.missing ?? MISSING_BROWSER, 'the page that teaches an enc
       expect(Math.floor((await near(sentence, 'before'))[0]! / 6)).toBe(Math.floor(sentence / 6));
     }
     expect(await page.textContent('#status')).toContain('22.6 million');
-    await page.screenshot({path: join(site.screenshots, 'before.png'), fullPage: true});
   });
 
   test(
@@ -68,7 +93,6 @@ describeUnless(ENCODER.missing ?? MISSING_BROWSER, 'the page that teaches an enc
       expect(before).toBeLessThan(0.6);
       expect(await share('after', false)).toBeGreaterThan(before + 0.1);
       expect(await share('after', true)).toBeGreaterThan(0.9);
-      await page.screenshot({path: join(site.screenshots, 'after.png'), fullPage: true});
     },
   );
 
@@ -76,32 +100,130 @@ describeUnless(ENCODER.missing ?? MISSING_BROWSER, 'the page that teaches an enc
     expect(longest).toBeLessThan(100);
   });
 
+  test('dots do not hide each other', async () => {
+    const {places, radius} = await page.$$eval('#map .dot', dots => ({
+      places: dots.map(dot => {
+        const {a, e, f} = new DOMMatrix((dot as SVGGElement).style.transform);
+        return [e, f, a] as const;
+      }),
+      radius: Number(dots[0]!.querySelector('circle')!.getAttribute('r')),
+    }));
+    expect(places).toHaveLength(COUNT);
+    places.forEach(([x, y, scale], i) =>
+      places
+        .slice(i + 1)
+        .forEach(([u, v]) => expect(Math.hypot(x - u, y - v)).toBeGreaterThanOrEqual(2 * scale * radius)),
+    );
+  });
+
+  let file: Buffer;
+
   test('the adapter is a file', async () => {
     const [download] = await Promise.all([page.waitForEvent('download'), page.click('#save')]);
     const chunks: Buffer[] = [];
     for await (const chunk of await download.createReadStream()) {
       chunks.push(chunk as Buffer);
     }
+    file = Buffer.concat(chunks);
     await useBackend('cpu');
-    const {config} = fromSafetensors(new Uint8Array(Buffer.concat(chunks)));
+    const {config} = fromSafetensors(new Uint8Array(file));
     expect(Object.keys(config.layers)).toHaveLength(6 * 5);
   });
 
+  test('the adapter can be forgotten, brought back, and opened from its file', async () => {
+    const learned = await near(4, 'after');
+    await page.click('#forget');
+    await says('The adapter is gone');
+    expect(await page.locator('#after li').count()).toBe(0);
+    await page.setInputFiles('#file', {name: 'letter.safetensors', mimeType: '', buffer: Buffer.from('Dear page,')});
+    await says('letter.safetensors: ');
+    await page.setInputFiles('#file', {name: 'mine.safetensors', mimeType: '', buffer: file});
+    await says('Opened mine.safetensors: 148,226 parameters');
+    expect(await near(4, 'after')).toEqual(learned);
+    await page.click('#undo:text-is("Undo: file opened")');
+    await says('Undone');
+    expect(await page.locator('#after li').count()).toBe(0);
+    await page.click('#undo:text-is("Undo: adapter forgotten")');
+    await page.waitForSelector('#after li');
+    expect(await near(4, 'after')).toEqual(learned);
+  });
+
+  test('the two files of an adapter of PEFT open: one that adds nothing moves nothing', async () => {
+    const query = 'base_model.model.encoder.layer.0.attention.self.query';
+    const weights = encodeSafetensors({
+      [`${query}.lora_A.weight`]: {shape: [1, 384], data: new Float32Array(384).fill(1)},
+      [`${query}.lora_B.weight`]: {shape: [384, 1], data: new Float32Array(384)},
+    });
+    const config = {peft_type: 'LORA', r: 1, lora_alpha: 1, target_modules: ['query']};
+    await page.setInputFiles('#file', [
+      {name: 'adapter_config.json', mimeType: '', buffer: Buffer.from(JSON.stringify(config))},
+      {name: 'adapter_model.safetensors', mimeType: '', buffer: Buffer.from(weights)},
+    ]);
+    await says('Opened adapter_config.json and adapter_model.safetensors: 768 parameters');
+    expect(await near(4, 'after')).toEqual(await near(4, 'before'));
+    await page.click('#undo:text-is("Undo: file opened")');
+    await says('Undone');
+  });
+
   test('a sentence of one’s own is placed', async () => {
-    await page.waitForSelector('#add button:enabled');
+    await page.waitForSelector('#add-sentence:enabled');
     await page.fill('#text', 'The soup was wonderful.');
-    await page.click('#add button');
+    await page.click('#add-sentence');
     await says('Added');
     expect(await page.locator('#sentences li').count()).toBe(COUNT + 1);
     expect(await page.locator('#after li').count()).toBe(4);
   });
 
-  test('it works in the dark and on a phone', async () => {
-    await page.emulateMedia({colorScheme: 'dark'});
-    await page.screenshot({path: join(site.screenshots, 'dark.png'), fullPage: true});
-    await page.setViewportSize({width: 375, height: 800});
-    expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(375);
-    await page.screenshot({path: join(site.screenshots, 'phone.png'), fullPage: true});
+  test('sentences can be deleted, and brought back', async () => {
+    const texts = () => page.locator('#sentences .sentence').allTextContents();
+    const before = await texts();
+    await page.click('[aria-label="Delete sentence 3"]');
+    await says('Deleted');
+    expect(await texts()).toEqual(before.filter((_, i) => i !== 2));
+    expect(await page.locator('#map .dot').count()).toBe(COUNT);
+    expect(await page.evaluate(() => document.activeElement!.getAttribute('aria-label'))).toBe('Delete sentence 3');
+    await page.keyboard.press('Control+z');
+    await says('Undone');
+    expect(await texts()).toEqual(before);
+  });
+
+  test('there are eight groups, and all is here again after a reload', async () => {
+    await page.selectOption('[aria-label="Group of sentence 25"]', 'H');
+    expect(await page.locator('[aria-label="Group of sentence 25"] option').allTextContents()).toHaveLength(1 + 8);
+    const shown = () =>
+      page.evaluate(() => ({
+        texts: [...document.querySelectorAll('#sentences .sentence')].map(({textContent}) => textContent),
+        groups: [...document.querySelectorAll<HTMLSelectElement>('#sentences select')].map(({value}) => value),
+        chosen: document.querySelector('#chosen')!.textContent,
+        near: document.querySelector('#after')!.textContent,
+      }));
+    const before = await shown();
+    expect(before.groups[24]).toBe('H');
+    await page.reload();
+    await says('Ready: .* Your adapter from last time is here again');
+    expect(await shown()).toEqual(before);
+  });
+
+  test.each([
+    ['light', 'desk', 1280, 900],
+    ['dark', 'desk', 1280, 900],
+    ['light', 'phone', 390, 844],
+    ['dark', 'phone', 390, 844],
+  ] as const)('it is %s on a %s, tidy, and without a finding of axe-core', async (colorScheme, name, width, height) => {
+    await page.emulateMedia({colorScheme, reducedMotion: 'reduce'});
+    await page.setViewportSize({width, height});
+    await page.screenshot({path: join(site.screenshots, `${name}-${colorScheme}.png`), fullPage: true});
+    expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBe(width);
+    expect(await violations(page)).toEqual([]);
+  });
+
+  test('on a phone the map follows the list closely: both are in sight', async () => {
+    const [list, drawing] = await Promise.all(['#sentences', '#map'].map(id => page.locator(id).boundingBox()));
+    expect(drawing!.y - (list!.y + list!.height)).toBeLessThan(120);
+    expect(drawing!.y + drawing!.height - list!.y).toBeLessThan(844);
+  });
+
+  test('it meets no error that it does not deal with', () => {
     expect(errors).toEqual([]);
   });
 });

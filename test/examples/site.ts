@@ -93,6 +93,16 @@ export function collectErrors(page: Page): string[] {
   return errors;
 }
 
+/** What axe-core finds wrong with a page, a line each. */
+export async function violations(page: Page): Promise<string[]> {
+  await page.addScriptTag({path: join(ROOT, 'node_modules/axe-core/axe.min.js')});
+  return page.evaluate(async () => {
+    const {axe} = window as unknown as {axe: typeof import('axe-core')};
+    const {violations: found} = await axe.run();
+    return found.flatMap(({id, nodes}) => nodes.map(({target}) => `${id}: ${target.join(' ')}`));
+  });
+}
+
 /** An event of Chromium's tracing. */
 interface TraceEvent {
   name: string;

@@ -2,6 +2,7 @@
  * What the page asks of the worker, and what the worker tells the page. Everything here is copied from one to the
  * other.
  */
+import type {NamedFile} from '../../shared/files';
 import type {LabelledImages} from './format';
 
 /** The backends of tfjs, the fastest first, as a rule. */
@@ -120,8 +121,3 @@ export type Progress =
   | {kind: 'part'; done: number; reader: number; readers: number}
   | {kind: 'step'; step: number; steps: number; epoch: number; loss: number; milliseconds: number}
   | {kind: 'epoch'; accuracy: number | null; heldOutAccuracy: number | null};
-
-export interface NamedFile {
-  name: string;
-  content: Blob;
-}

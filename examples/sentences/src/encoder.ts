@@ -2,26 +2,34 @@ import * as tf from '@tensorflow/tfjs';
 import {Tokenizer} from '@huggingface/tokenizers';
 import {
   adam,
+  type Adapter,
   applyLoRA,
   disposeModel,
+  fromSafetensors,
   getAdapter,
+  importPEFT,
   learningRateSchedule,
   type LoRAConfig,
+  readPEFT,
   toSafetensors,
   trainableVariables,
 } from 'tfjs-lora';
 import {compileCrossEntropy, embed, encodeTexts, loadTransformer} from 'tfjs-lora/transformers';
 import {locateWasm} from '../../shared/wasm';
 import {inPlane} from './plane';
-import type {Engine, Labelled, Learned, News, Places, Start} from './protocol';
+import type {Engine, Labelled, Learned, News, Places, Size, Start} from './protocol';
 
+/** The layer that tells the groups apart. It trains in full, and no map needs it. */
+const HEAD = 'groups';
 /** Queries, values and both feed-forward layers; the head has the groups for outputs. */
 const LORA: LoRAConfig = {
   rank: 4,
   seed: 1,
   targets: [/attention\/self\/(query|value)$/, /(intermediate|output)\/dense$/],
-  trainable: ['groups'],
+  trainable: [HEAD],
 };
+/** No adapter of this encoder comes near it. */
+const MOST_BYTES = 2 ** 26;
 /** Sentences of more tokens are cut. */
 const PLACES = 48;
 const BATCH = 8;
@@ -60,15 +68,12 @@ export class SentenceEngine implements Engine {
   }
 
   async learn(examples: readonly Labelled[], epochs: number): Promise<Learned> {
-    const {body, tokenizer} = this.loaded();
+    const {tokenizer} = this.loaded();
     const groups = [...new Set(examples.map(({group}) => group))];
     if (groups.length < 2) {
       throw new Error('Put sentences into two groups at least: what is alike shows by what is not.');
     }
-    const kernelInitializer = tf.initializers.randomNormal({stddev: 0.02, seed: 1});
-    const head = tf.layers.dense({name: 'groups', units: groups.length, kernelInitializer});
-    const outputs = head.apply(body.outputs[0]!) as tf.SymbolicTensor;
-    const model = applyLoRA(tf.model({inputs: body.inputs, outputs}), LORA);
+    const model = this.withHead(groups.length, classifier => applyLoRA(classifier, LORA));
     const optimizer = adam({learningRate: 3e-3});
     compileCrossEntropy(model, {optimizer});
     const begin = performance.now();
@@ -100,13 +105,7 @@ export class SentenceEngine implements Engine {
       tf.dispose([inputIds, attentionMask, tokenTypeIds, labels]);
       optimizer.dispose();
     }
-    if (this.adapted !== undefined) {
-      disposeModel(this.adapted);
-    }
-    this.adapted = model;
-    const parameters = trainableVariables(model).reduce((sum, variable) => sum + variable.size, 0);
-    const {size: bytes} = await this.file();
-    return {parameters, bytes, seconds: (performance.now() - begin) / 1000};
+    return {...(await this.takeOn(model)), seconds: (performance.now() - begin) / 1000};
   }
 
   async file(): Promise<Blob> {
@@ -114,6 +113,58 @@ export class SentenceEngine implements Engine {
       throw new Error('Nothing has been learned yet.');
     }
     return new Blob([await toSafetensors(getAdapter(this.adapted))]);
+  }
+
+  async open(files: readonly File[]): Promise<Size> {
+    const {body} = this.loaded();
+    const names = files.map(({name}) => name).join(' and ');
+    if (files.reduce((sum, {size}) => sum + size, 0) > MOST_BYTES) {
+      throw new Error(`${names}: too large for an adapter of this encoder.`);
+    }
+    let adapter: Adapter | undefined;
+    try {
+      adapter =
+        files.length === 1
+          ? fromSafetensors(new Uint8Array(await files[0]!.arrayBuffer()))
+          : importPEFT(await readPEFT([...files]), body);
+      const read = adapter;
+      const units = read.tensors[`${HEAD}/bias`]?.size;
+      const adapted = units === undefined ? applyLoRA(body, read) : this.withHead(units, base => applyLoRA(base, read));
+      return await this.takeOn(adapted);
+    } catch (error) {
+      throw new Error(`${names}: ${(error as Error).message}`, {cause: error});
+    } finally {
+      adapter?.dispose();
+    }
+  }
+
+  forget(): Promise<void> {
+    if (this.adapted !== undefined) {
+      disposeModel(this.adapted);
+      this.adapted = undefined;
+    }
+    return Promise.resolve();
+  }
+
+  /** Puts another adapted model in the place of the present one. */
+  private async takeOn(model: tf.LayersModel): Promise<Size> {
+    await this.forget();
+    this.adapted = model;
+    const parameters = trainableVariables(model).reduce((sum, variable) => sum + variable.size, 0);
+    const {size: bytes} = await this.file();
+    return {parameters, bytes};
+  }
+
+  /** Puts an untrained head on the encoder and adapts that. The encoder stays as it is. */
+  private withHead(units: number, adapt: (classifier: tf.LayersModel) => tf.LayersModel): tf.LayersModel {
+    const {body} = this.loaded();
+    const kernelInitializer = tf.initializers.randomNormal({stddev: 0.02, seed: 1});
+    const head = tf.layers.dense({name: HEAD, units, kernelInitializer});
+    try {
+      return adapt(tf.model({inputs: body.inputs, outputs: head.apply(body.outputs[0]!) as tf.SymbolicTensor}));
+    } finally {
+      head.dispose(); // the adapted model has its own
+    }
   }
 
   /** The adapted encoder without its head. It has the adapted model's layers. */

@@ -1,36 +1,45 @@
-import {byId, sayOutcome} from '../../shared/dom';
+import {byId, make, sayOutcome, wholeNumberIn} from '../../shared/dom';
+import {download, onFiles} from '../../shared/files';
+import {History} from '../../shared/history';
+import {Kept} from '../../shared/kept';
 import {Remote} from '../../shared/worker';
 import {type Dot, SentenceMap} from './map';
 import {turnedTowards} from './plane';
-import type {Engine, News, Places} from './protocol';
+import type {Engine, News, Places, Size} from './protocol';
+import {SentenceRows} from './rows';
 import {SAMPLES} from './samples';
 
-const GROUPS = ['', 'A', 'B', 'C'];
+const GROUPS = ['', 'A', 'B', 'C', 'D', 'E', 'F', 'G', 'H'];
 const NEIGHBOURS = 4;
 
-const [list, statusLine, progress] = [
-  byId<HTMLOListElement>('sentences'),
-  byId('status'),
-  byId<HTMLProgressElement>('progress'),
-];
-const [learnButton, saveButton] = ['learn', 'save'].map(id => byId<HTMLButtonElement>(id)) as [
-  HTMLButtonElement,
-  HTMLButtonElement,
-];
-const [epochs, switched, field] = ['epochs', 'on', 'text'].map(id => byId<HTMLInputElement>(id)) as [
+/** All that the visitor made, to be kept and to be brought back. */
+interface State {
+  sentences: readonly Dot[];
+  chosen: number;
+  /** The file of the adapter, if there is one. */
+  adapter: Blob | null;
+}
+
+const [statusLine, progress] = [byId('status'), byId<HTMLProgressElement>('progress')];
+const [epochs, switched, field] = (['epochs', 'on', 'text'] as const).map(id => byId<HTMLInputElement>(id)) as [
   HTMLInputElement,
   HTMLInputElement,
   HTMLInputElement,
 ];
 
-const sentences: Dot[] = SAMPLES.map(({text}) => ({text, group: ''}));
-let chosen = 0;
+let state: State = {sentences: examples(), chosen: 0, adapter: null};
 let places: {before: Places; after: Places | null} | null = null;
 let busy = true;
-let hasLearned = false;
 
 const engine = new Remote<Engine, News>(new Worker(new URL('worker.ts', import.meta.url), {type: 'module'}), showNews);
+const history = new History(byId('undo'));
+const kept = new Kept<State>('sentences');
+const rows = new SentenceRows(byId('sentences'), GROUPS, {choose, group: giveGroup, remove});
 const map = new SentenceMap(byId<SVGSVGElement>('map'), choose, NEIGHBOURS);
+
+function examples(): Dot[] {
+  return SAMPLES.map(({text}) => ({text, group: ''}));
+}
 
 function showNews(news: News): void {
   if (news.kind === 'loading') {
@@ -48,6 +57,10 @@ function megabytes(bytes: number): string {
   return (bytes / 1e6).toFixed(0);
 }
 
+function sizeText({parameters, bytes}: Size): string {
+  return `${parameters.toLocaleString('en')} parameters, a file of ${(bytes / 1000).toFixed(0)} kB`;
+}
+
 /** Does something in the worker, with everything disabled that would disturb it. */
 async function work(doing: () => Promise<string>): Promise<void> {
   busy = true;
@@ -57,11 +70,47 @@ async function work(doing: () => Promise<string>): Promise<void> {
   showState();
 }
 
+/** Takes on another state, which the browser keeps. */
+function become(next: State): void {
+  state = next;
+  void kept.write(state);
+}
+
+/** Does a step that can be undone, and does not need the worker. */
+function step(what: string, next: Partial<State>): void {
+  const former = state;
+  history.add(what, () => bringBack(former));
+  become({...state, ...next});
+  showState();
+}
+
+/** Goes back to another state, whatever the worker has to do for it. */
+function bringBack(former: State): void {
+  void work(async () => {
+    const {adapter} = state;
+    become(former);
+    if (former.adapter !== adapter) {
+      await openKept();
+    }
+    await place();
+    return 'Undone.';
+  });
+}
+
+/** Gives the worker the adapter that the page has. */
+async function openKept(): Promise<void> {
+  if (state.adapter === null) {
+    await engine.call('forget');
+  } else {
+    await engine.call('open', [new File([state.adapter], 'sentences.safetensors')]);
+  }
+}
+
 /** Asks where the sentences lie, before and after learning. What is seen moves as little as it can. */
 async function place(): Promise<void> {
-  const texts = sentences.map(({text}) => text);
+  const texts = state.sentences.map(({text}) => text);
   const before = await engine.call('place', texts, false);
-  const after = hasLearned ? await engine.call('place', texts, true) : null;
+  const after = state.adapter === null ? null : await engine.call('place', texts, true);
   const seen = places?.before.points;
   const settled = seen === undefined ? before.points : turnedTowards(before.points, seen);
   places = {
@@ -71,27 +120,36 @@ async function place(): Promise<void> {
 }
 
 function nearest(from: Places): number[] {
-  const cosines = from.cosines[chosen]!;
+  const cosines = from.cosines[state.chosen]!;
   return cosines
     .map((_, i) => i)
-    .filter(i => i !== chosen)
+    .filter(i => i !== state.chosen)
     .sort((one, other) => cosines[other]! - cosines[one]!)
     .slice(0, NEIGHBOURS);
 }
 
 function showState(): void {
+  const {sentences, chosen, adapter} = state;
   const groups = new Set(sentences.map(({group}) => group).filter(group => group !== ''));
-  learnButton.disabled = busy || groups.size < 2;
-  saveButton.disabled = busy || !hasLearned;
-  switched.disabled = busy || places?.after == null;
-  byId<HTMLButtonElement>('add').querySelector('button')!.disabled = busy;
-  [...list.children].forEach((row, i) => {
-    row.classList.toggle('chosen', i === chosen);
-    (row as HTMLElement).dataset['group'] = sentences[i]!.group;
-    row.querySelector('select')!.value = sentences[i]!.group;
-  });
-  if (places === null) {
-    return;
+  const enabled: Record<string, boolean> = {
+    learn: !busy && groups.size >= 2,
+    save: !busy && adapter !== null,
+    forget: !busy && adapter !== null,
+    file: !busy,
+    on: !busy && places?.after != null,
+    list: !busy,
+    'add-sentence': !busy,
+    example: !busy,
+    ungroup: !busy && groups.size > 0,
+    samples: !busy,
+  };
+  for (const [id, isEnabled] of Object.entries(enabled)) {
+    byId<HTMLButtonElement>(id).disabled = !isEnabled;
+  }
+  history.allow(!busy);
+  rows.show(sentences, chosen);
+  if (places?.before.points.length !== sentences.length) {
+    return; // they are being asked for
   }
   const seen = (switched.checked ? places.after : null) ?? places.before;
   map.show(sentences, seen.points, chosen, nearest(seen));
@@ -101,93 +159,127 @@ function showState(): void {
 }
 
 function showNear(id: string, from: Places | null): void {
-  const rows = from === null ? [] : nearest(from);
+  const indices = from === null ? [] : nearest(from);
   byId(id).replaceChildren(
-    ...rows.map(i => {
-      const row = document.createElement('li');
-      row.dataset['group'] = sentences[i]!.group;
-      row.dataset['index'] = String(i);
-      const cosine = document.createElement('span');
-      cosine.textContent = from!.cosines[chosen]![i]!.toFixed(2);
-      row.append(cosine, ` ${i + 1}. ${sentences[i]!.text}`);
+    ...indices.map(i => {
+      const {text, group} = state.sentences[i]!;
+      const cosine = make('span', {}, from!.cosines[state.chosen]![i]!.toFixed(2));
+      const row = make('li', {}, cosine, ` ${i + 1}. ${text}`);
+      Object.assign(row.dataset, {group, index: String(i)});
       return row;
     }),
   );
 }
 
-function choose(index: number): void {
-  chosen = index;
-  showState();
-}
-
-function addRow({text, group}: Dot): void {
-  const index = list.children.length;
-  const row = document.createElement('li');
-  const button = document.createElement('button');
-  button.className = 'sentence';
-  button.textContent = text;
-  button.addEventListener('click', () => choose(index));
-  const select = document.createElement('select');
-  select.setAttribute('aria-label', `Group of sentence ${index + 1}`);
-  select.append(...GROUPS.map(name => new Option(name === '' ? '–' : name, name)));
-  select.value = group;
-  select.addEventListener('change', () => {
-    sentences[index]!.group = select.value;
+function choose(chosen: number): void {
+  if (!busy) {
+    become({...state, chosen});
     showState();
-  });
-  row.append(button, select);
-  list.append(row);
+    rows.reveal(chosen);
+  }
 }
 
-function giveGroups(groupOf: (index: number) => string): void {
-  sentences.forEach((sentence, i) => (sentence.group = groupOf(i)));
-  showState();
+function giveGroup(index: number, group: string): void {
+  step('group changed', {sentences: state.sentences.map((dot, i) => (i === index ? {...dot, group} : dot))});
+}
+
+/** Shows other sentences, with one of them chosen. */
+function replaceSentences(
+  what: string,
+  sentences: readonly Dot[],
+  chosen: number,
+  said: string,
+  then?: () => void,
+): void {
+  step(what, {sentences, chosen: Math.min(chosen, sentences.length - 1)});
+  rows.reveal(state.chosen);
+  void work(async () => {
+    await place();
+    return said;
+  }).then(then);
+}
+
+function remove(index: number): void {
+  const rest = state.sentences.filter((_, i) => i !== index);
+  const chosen = state.chosen > index ? state.chosen - 1 : state.chosen;
+  replaceSentences('sentence deleted', rest, chosen, 'Deleted. Undo brings it back.', () => rows.focus(index));
+}
+
+/** Does what gives another adapter, or none, and lets the visitor undo it. */
+function changeAdapter(what: string, doing: () => Promise<string>): void {
+  const former = state;
+  void work(async () => {
+    const said = await doing();
+    const adapter = what === 'adapter forgotten' ? null : await engine.call('file');
+    history.add(what, () => bringBack(former));
+    become({...state, adapter});
+    await place();
+    switched.checked = adapter !== null;
+    return said;
+  });
 }
 
 byId('add').addEventListener('submit', event => {
   event.preventDefault();
   const text = field.value.trim();
   if (text !== '' && !busy) {
-    const sentence = {text, group: ''};
-    sentences.push(sentence);
-    addRow(sentence);
     field.value = '';
-    chosen = sentences.length - 1;
-    places = null;
-    void work(async () => {
-      await place();
-      return 'Added. Its nearest are on the right.';
+    const {sentences} = state;
+    const said = 'Added. Its nearest are below the map.';
+    replaceSentences('sentence added', [...sentences, {text, group: ''}], sentences.length, said);
+  }
+});
+byId('example').addEventListener('click', () => {
+  const moods = new Map(SAMPLES.map(({text, mood}) => [text, mood ?? '']));
+  step('grouped by mood', {
+    sentences: state.sentences.map(({text, group}) => ({text, group: moods.get(text) ?? group})),
+  });
+});
+byId('ungroup').addEventListener('click', () =>
+  step('groups cleared', {sentences: state.sentences.map(({text}) => ({text, group: ''}))}),
+);
+byId('samples').addEventListener('click', () =>
+  replaceSentences('sentences replaced', examples(), 0, 'Here are the example sentences. Undo brings yours back.'),
+);
+switched.addEventListener('change', showState);
+byId('learn').addEventListener('click', () =>
+  changeAdapter('training', async () => {
+    const grouped = state.sentences.filter(({group}) => group !== '');
+    const learned = await engine.call('learn', grouped, wholeNumberIn(epochs));
+    return `Learned from ${grouped.length} sentences in ${learned.seconds.toFixed(1)} s: ${sizeText(learned)}.`;
+  }),
+);
+byId('save').addEventListener('click', () => {
+  download({name: 'sentences.safetensors', content: state.adapter!});
+  statusLine.textContent = 'Downloaded. loadAdapter reads it.';
+});
+byId('forget').addEventListener('click', () =>
+  changeAdapter('adapter forgotten', async () => {
+    await engine.call('forget');
+    return 'The adapter is gone. Undo brings it back, until the page is loaded again.';
+  }),
+);
+onFiles(byId('file'), byId('drop'), files => {
+  if (!busy) {
+    changeAdapter('file opened', async () => {
+      const size = await engine.call('open', files);
+      return `Opened ${files.map(({name}) => name).join(' and ')}: ${sizeText(size)}.`;
     });
   }
 });
-byId('example').addEventListener('click', () => giveGroups(i => SAMPLES[i]?.mood ?? ''));
-byId('ungroup').addEventListener('click', () => giveGroups(() => ''));
-switched.addEventListener('change', showState);
-learnButton.addEventListener('click', () => {
-  const examples = sentences.filter(({group}) => group !== '');
-  void work(async () => {
-    const {parameters, bytes, seconds} = await engine.call('learn', examples, epochs.valueAsNumber || 8);
-    hasLearned = true;
-    await place();
-    switched.checked = true;
-    const size = `${parameters.toLocaleString('en')} parameters, a file of ${(bytes / 1000).toFixed(0)} kB`;
-    return `Learned from ${examples.length} sentences in ${seconds.toFixed(1)} s: ${size}.`;
-  });
-});
-saveButton.addEventListener('click', () => {
-  void work(async () => {
-    const url = URL.createObjectURL(await engine.call('file'));
-    Object.assign(document.createElement('a'), {href: url, download: 'sentences.safetensors'}).click();
-    URL.revokeObjectURL(url);
-    return 'Downloaded. loadAdapter reads it.';
-  });
-});
 
-sentences.forEach(addRow);
 showState();
 void work(async () => {
+  state = (await kept.read()) ?? state;
+  showState();
   const {parameters} = await engine.call('start', new URL('model', document.baseURI).href);
+  if (state.adapter !== null) {
+    await openKept();
+  }
   await place();
+  switched.checked = state.adapter !== null;
   progress.value = 0;
-  return `Ready: ${(parameters / 1e6).toFixed(1)} million weights. Choose a sentence to see what is near it.`;
+  rows.reveal(state.chosen);
+  const again = state.adapter === null ? '' : ' Your adapter from last time is here again.';
+  return `Ready: ${(parameters / 1e6).toFixed(1)} million parameters.${again} Choose a sentence to see what is near it.`;
 });

@@ -48,6 +48,43 @@ export function turnedTowards(
   return points.map(([x, y]) => [cos * x - sin * mirror * y, sin * x + cos * mirror * y]);
 }
 
+/**
+ * The points moved so far that each two are at least `distance` apart, and none is further than `bound` from the middle
+ * on either axis. Points that are apart already stay.
+ */
+export function movedApart(
+  points: readonly [number, number][],
+  distance: number,
+  bound: number,
+): [x: number, y: number][] {
+  const moved = points.map(([x, y]): [number, number] => [x, y]);
+  for (let round = 0, isClose = true; isClose && round < 500; round++) {
+    isClose = false;
+    for (let i = 0; i < moved.length; i++) {
+      for (let j = 0; j < i; j++) {
+        const [one, other] = [moved[i]!, moved[j]!];
+        const [x, y] = [one[0] - other[0], one[1] - other[1]];
+        const length = Math.hypot(x, y);
+        if (length < distance - 1e-6) {
+          isClose = true;
+          // Two in the same place part in a direction of their own.
+          const [right, up] = length > 1e-9 ? [x / length, y / length] : [Math.cos(i + 1), Math.sin(i + 1)];
+          const way = (distance - length) / 2;
+          one[0] += way * right;
+          one[1] += way * up;
+          other[0] -= way * right;
+          other[1] -= way * up;
+        }
+      }
+    }
+    for (const point of moved) {
+      point[0] = Math.min(bound, Math.max(-bound, point[0]));
+      point[1] = Math.min(bound, Math.max(-bound, point[1]));
+    }
+  }
+  return moved;
+}
+
 function dot(a: Float64Array, b: Float64Array): number {
   return a.reduce((sum, value, i) => sum + value * b[i]!, 0);
 }

@@ -19,6 +19,10 @@ export interface Engine {
   learn(examples: readonly Labelled[], epochs: number): Promise<Learned>;
   /** The adapter as a safetensors file. */
   file(): Promise<Blob>;
+  /** Takes on the adapter in a file of `file`, or in the two files of an adapter that PEFT saved. */
+  open(files: readonly File[]): Promise<Size>;
+  /** Lets go of the adapter. */
+  forget(): Promise<void>;
 }
 
 export interface Start {
@@ -33,10 +37,13 @@ export interface Places {
   cosines: number[][];
 }
 
-export interface Learned {
-  /** How many parameters were trained, and the bytes of a file of them. */
+/** How many parameters an adapter has, and how many bytes its file. */
+export interface Size {
   parameters: number;
   bytes: number;
+}
+
+export interface Learned extends Size {
   seconds: number;
 }
 

@@ -1,11 +1,11 @@
 import * as tf from '@tensorflow/tfjs';
 import {disposeModel} from 'tfjs-lora';
+import type {NamedFile} from '../../../shared/files';
 import type {
   AdapterState,
   Backend,
   Engine,
   LeftOut,
-  NamedFile,
   Prediction,
   Progress,
   Rates,

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import type {NamedFile} from '../protocol';
+import type {NamedFile} from '../../../shared/files';
 
 /**
  * A model as the two files that `model.save('downloads://…')` makes. Only a page can download, so the worker hands them

@@ -1,4 +1,7 @@
-import type {NamedFile} from '../protocol';
+export interface NamedFile {
+  name: string;
+  content: Blob;
+}
 
 /** Gives files to the visitor, as downloads. */
 export function download(...files: readonly NamedFile[]): void {
