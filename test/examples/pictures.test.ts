@@ -105,7 +105,27 @@ describeInBrowser('the page that teaches a picture classifier', () => {
       expect(await toys.locator('h3').textContent()).toBe('toys (2)');
       await toys.locator('.pictures button').first().click();
       expect(await toys.locator('h3').textContent()).toBe('toys (1)');
-      await toys.getByText('Remove').click();
+    });
+
+    once('keeps classes and pictures over a reload, and begins again when it is told to', async () => {
+      const pixels = () =>
+        page
+          .locator('.class', {hasText: 'toys'})
+          .locator('canvas')
+          .evaluate(canvas => {
+            const {width, height} = canvas as HTMLCanvasElement;
+            return [...(canvas as HTMLCanvasElement).getContext('2d')!.getImageData(0, 0, width, height).data].join();
+          });
+      const heads = () => page.locator('.class h3').allTextContents();
+      await page.locator('#kept', {hasText: 'Your pictures are kept'}).waitFor();
+      const [before, own] = [await heads(), await pixels()];
+      await page.reload();
+      await says('Ready');
+      expect(await heads()).toEqual(before);
+      expect(await heads()).toContain('toys (1)');
+      expect(await pixels()).toBe(own);
+      await page.click('#begin-again');
+      expect(await heads()).toEqual(['animals (10)', 'fruit (10)', 'vehicles (10)']);
       expect(await page.isEnabled('#learn')).toBe(true);
     });
 

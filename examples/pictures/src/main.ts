@@ -10,14 +10,21 @@ import {
 } from 'tfjs-lora';
 import drawings from 'virtual:samples';
 import {byId, make, percent, sayOutcome, wholeNumberIn} from '../../shared/dom';
+import {Kept} from '../../shared/kept';
 import {locateWasm} from '../../shared/wasm';
 import {loadBase, SIZE} from './base';
 import {accuracyOf, chancesOf, learn, type Pictures, type Way} from './learn';
-import {closeWebcam, openWebcam, pictureOfFile, pictureOfImage, pictureOfVideo, tensorOf} from './picture';
+import {closeWebcam, fileOf, openWebcam, pictureOfFile, pictureOfImage, pictureOfVideo, tensorOf} from './picture';
 
 interface PictureClass {
   name: string;
   pictures: HTMLCanvasElement[];
+}
+
+/** A class as the browser keeps it. */
+interface KeptClass {
+  name: string;
+  pictures: File[];
 }
 
 /** Every fifth picture of a class is held out. */
@@ -25,6 +32,8 @@ const isHeldOut = (_: unknown, i: number) => i % 5 === 4;
 const NEEDED = 5;
 const KEPT = 'indexeddb://pictures';
 const KEPT_NAMES = 'pictures: names of the classes';
+/** Of the drawings of a kind, so many are there to learn from, and the others to try. */
+const TO_LEARN = 10;
 
 const statusLine = byId('status');
 const progress = byId<HTMLProgressElement>('progress');
@@ -32,6 +41,11 @@ const video = byId<HTMLVideoElement>('video');
 const backend = byId<HTMLSelectElement>('backend');
 
 const classes: PictureClass[] = [];
+const keptClasses = new Kept<KeptClass[]>('pictures');
+const files = new WeakMap<HTMLCanvasElement, Promise<File>>();
+let changes = 0;
+/** The drawings by their kinds, to begin with. */
+let drawn: PictureClass[] = [];
 const unseen: HTMLCanvasElement[] = [];
 let base: tf.LayersModel | undefined;
 /** The model that was trained or opened, and the names of its classes. */
@@ -50,16 +64,59 @@ async function work(doing: () => Promise<string>): Promise<void> {
 }
 
 async function start(): Promise<string> {
-  for (const {kind, body} of drawings) {
-    const svg = `<svg xmlns="http://www.w3.org/2000/svg" width="${SIZE}" height="${SIZE}" viewBox="0 0 32 32">${body}</svg>`;
-    const image = Object.assign(new Image(), {src: `data:image/svg+xml,${encodeURIComponent(svg)}`});
-    const picture = await pictureOfImage(image);
-    const known = classes.find(({name}) => name === kind) ?? classes[classes.push({name: kind, pictures: []}) - 1]!;
-    (known.pictures.length < 10 ? known.pictures : unseen).push(picture);
+  drawn = await drawAll();
+  unseen.push(...drawn.flatMap(({pictures}) => pictures.slice(TO_LEARN)));
+  const kept = await keptClasses.read();
+  if (kept === null) {
+    beginAgain();
+  } else {
+    classes.push(...(await Promise.all(kept.map(opened))));
   }
   tf.enableProdMode();
   locateWasm();
   return useBackend();
+}
+
+async function drawAll(): Promise<PictureClass[]> {
+  const kinds = new Map<string, HTMLCanvasElement[]>();
+  for (const {kind, body} of drawings) {
+    const svg = `<svg xmlns="http://www.w3.org/2000/svg" width="${SIZE}" height="${SIZE}" viewBox="0 0 32 32">${body}</svg>`;
+    const image = Object.assign(new Image(), {src: `data:image/svg+xml,${encodeURIComponent(svg)}`});
+    kinds.set(kind, [...(kinds.get(kind) ?? []), await pictureOfImage(image)]);
+  }
+  return [...kinds].map(([name, pictures]) => ({name, pictures}));
+}
+
+/** Puts the drawings in place of all classes. */
+function beginAgain(): void {
+  const first = drawn.map(({name, pictures}) => ({name, pictures: pictures.slice(0, TO_LEARN)}));
+  classes.splice(0, classes.length, ...first);
+}
+
+async function opened({name, pictures}: KeptClass): Promise<PictureClass> {
+  return {name, pictures: await Promise.all(pictures.map(pictureOfFile))};
+}
+
+/** Shows the classes and their pictures as they are now, and keeps them in this browser. */
+async function keep(): Promise<void> {
+  show();
+  const change = ++changes;
+  byId('kept').textContent = 'Keeping …';
+  const fileOnce = (picture: HTMLCanvasElement) => {
+    const file = files.get(picture) ?? fileOf(picture);
+    files.set(picture, file);
+    return file;
+  };
+  const value = await Promise.all(
+    classes.map(async ({name, pictures}) => ({name, pictures: await Promise.all(pictures.map(fileOnce))})),
+  );
+  // If there was another change since, its call keeps all.
+  const isKept = change === changes && (await keptClasses.write(value));
+  if (change === changes) {
+    byId('kept').textContent = isKept
+      ? 'Your pictures are kept in this browser.'
+      : 'This browser keeps no pictures: they are gone after a reload.';
+  }
 }
 
 /** Starts a backend, with the base on it, and what was learned before if there is any. */
@@ -181,7 +238,7 @@ function show(): void {
         : '';
   byId<HTMLButtonElement>('learn').disabled = isBusy || missing !== '';
   byId('missing').textContent = missing;
-  ['backend', 'open'].forEach(id => (byId<HTMLInputElement>(id).disabled = isBusy));
+  ['backend', 'open', 'begin-again'].forEach(id => (byId<HTMLInputElement>(id).disabled = isBusy));
   ['save-adapter', 'save-model', 'try-file', 'try-camera'].forEach(
     id => (byId<HTMLButtonElement>(id).disabled = isBusy || learned === undefined),
   );
@@ -200,12 +257,13 @@ function cardOf(own: PictureClass): HTMLElement {
   const {name, pictures} = own;
   const add = (picture: HTMLCanvasElement) => {
     pictures.push(picture);
-    show();
+    void keep();
   };
   const addFiles = async (files: Iterable<File>) => {
     for (const file of files) {
       pictures.push(await pictureOfFile(file));
     }
+    void keep();
     return `${name} has ${pictures.length} pictures.`;
   };
   const files = make('input', {type: 'file', accept: 'image/*', multiple: true, ariaLabel: `Files for ${name}`});
@@ -223,7 +281,7 @@ function cardOf(own: PictureClass): HTMLElement {
         onclick: () => {
           if (confirm(`Remove ${name} and its pictures?`)) {
             classes.splice(classes.indexOf(own), 1);
-            show();
+            void keep();
           }
         },
       }),
@@ -235,7 +293,7 @@ function cardOf(own: PictureClass): HTMLElement {
       ...pictures.map((picture, i) =>
         pictureButton(picture, `Remove picture ${i + 1} of ${name}`, () => {
           pictures.splice(i, 1);
-          show();
+          void keep();
         }),
       ),
     ),
@@ -279,7 +337,13 @@ byId('new-class').addEventListener('submit', event => {
   if (name !== '' && !classes.some(known => known.name === name)) {
     classes.push({name, pictures: []});
     field.value = '';
-    show();
+    void keep();
+  }
+});
+byId('begin-again').addEventListener('click', () => {
+  if (confirm('Remove all classes and pictures, and begin with the drawings again?')) {
+    beginAgain();
+    void keep();
   }
 });
 byId('learn').addEventListener('click', () => void work(train));

@@ -31,6 +31,19 @@ export async function pictureOfFile(file: File): Promise<HTMLCanvasElement> {
   }
 }
 
+/** The picture as a file, which has every pixel as it is. */
+export function fileOf(picture: HTMLCanvasElement): Promise<File> {
+  return new Promise((resolve, reject) => {
+    picture.toBlob(blob => {
+      if (blob === null) {
+        reject(new Error('The browser could not make a file of a picture.'));
+      } else {
+        resolve(new File([blob], 'picture.png', {type: blob.type}));
+      }
+    });
+  });
+}
+
 /** Lets a `<video>` show the webcam. */
 export async function openWebcam(video: HTMLVideoElement): Promise<void> {
   video.srcObject = await navigator.mediaDevices.getUserMedia({video: {width: 640, height: 480}});
