@@ -28,6 +28,7 @@ export {type CrossEntropyOptions, crossEntropyFromLogits} from './transformers/o
 export type {StreamSource} from './storage/sources';
 export type {Pooling} from './transformers/architecture';
 export {compileCrossEntropy, type CompileCrossEntropyOptions} from './transformers/compileCrossEntropy';
+export {cosineLoss, rankingLoss, type RankingOptions, similarities, type Similarity} from './transformers/contrastive';
 export {embed, type EmbedOptions} from './transformers/embed';
 export {loadTransformer, type TransformerOptions, type TransformerSources} from './transformers/loadTransformer';
 export {
@@ -40,6 +41,7 @@ export {
   topKAccuracy,
   type TopKOptions,
 } from './transformers/metrics';
+export {compileSpans, type CompileSpansOptions, spanAccuracy, spanCrossEntropy, spanF1} from './transformers/spans';
 export {
   type EncodedTexts,
   encodeTexts,
