@@ -1,6 +1,7 @@
 import type * as tf from '@tensorflow/tfjs';
 import type {HeadConfig} from '../adapter/adapter';
 import {listed, LoRAError} from '../errors';
+import {borrowing} from '../layers/borrowingLayer';
 import {hasKernel} from '../layers/registry';
 import {checkModel, checkNotAdapted, type LayerCall, isContainer, callsOf, type Site, sitesOf} from '../rewire/walk';
 
@@ -36,7 +37,9 @@ export interface HeadPlace {
 export function defaultPlace(model: tf.LayersModel): HeadPlace {
   const advice = `Name the last layer to keep: {at: '…'}. The model has: ${layersOf(model)}.`;
   const chain = chainBack(model);
-  const last = chain.findIndex(({outboundLayer}) => outboundLayer.weights.length > 0);
+  const last = chain.findIndex(
+    ({outboundLayer}) => outboundLayer.weights.length > 0 || borrowing(outboundLayer) !== undefined,
+  );
   const isClear = ({outboundLayer, inputTensors}: LayerCall) =>
     inputTensors.length === 1 && !isContainer(outboundLayer);
   const head = chain[last];

@@ -11,6 +11,7 @@ import {
   mergeLoRA,
   planLoRA,
   removeLoRA,
+  replaceHead,
   trainableVariables,
 } from 'tfjs-lora';
 import {loadTransformer, type LoRATiedDense, TiedDense} from 'tfjs-lora/transformers';
@@ -220,6 +221,15 @@ describe('a tied head', () => {
       expect(layer.getClassName()).toBe('Dense');
       expect(numbers(layer.getWeights()[0]!)).toEqual(numbers(merged.getLayer('lm_head').getWeights()[0]!));
       [layer, merged, adapted, model].forEach(disposeModel);
+    });
+  });
+
+  test('is the old head that a new one takes the place of', async () => {
+    await withoutLeaks(async () => {
+      const model = await load('gpt2TiedHead');
+      const headed = replaceHead(model, [tf.layers.dense({units: 3, name: 'classes'})]);
+      expect(headed.layers.map(({name}) => name).slice(-2)).toEqual(['transformer/ln_f', 'classes']);
+      [headed, model].forEach(disposeModel);
     });
   });
 
