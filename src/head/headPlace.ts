@@ -3,7 +3,8 @@ import type {HeadConfig} from '../adapter/adapter';
 import {listed, LoRAError} from '../errors';
 import {borrowing} from '../layers/borrowingLayer';
 import {hasKernel} from '../layers/registry';
-import {checkModel, checkNotAdapted, type LayerCall, isContainer, callsOf, type Site, sitesOf} from '../rewire/walk';
+import {checkModel, checkNotAdapted, isContainer, callsOf, type Site, sitesOf} from '../rewire/walk';
+import type {LayerCall} from '../tfjs/layerFields';
 
 /** Refuses a model on which no new head can go. */
 export function checkBody(model: tf.LayersModel): void {

@@ -35,6 +35,8 @@ export interface Capabilities {
    * one, and products take matrices as they are.
    */
   readonly launchesOperations?: boolean;
+  /** Whether numbers on the backend come by a promise alone, so that `dataSync` fails. */
+  readonly readsByPromise?: boolean;
   /** `op(a)·op(b)` of two matrices, faster than by `tf.matMul`. The tape records it. */
   matrixProduct?(a: tf.Tensor, b: tf.Tensor, transposeA: boolean, transposeB: boolean): tf.Tensor;
   /** Operations in one launch, which the tape does not record. */

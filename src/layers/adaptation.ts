@@ -3,7 +3,8 @@ import {LoRAError, showShape} from '../errors';
 import type {AdaptableWeight, LoRAStrength, Method, ParameterSpec, Start, UpdateForm} from '../methods/method';
 import type {Forward} from './forward';
 import type {WeightTarget} from './weightTargets';
-import {fieldsOf, type KernelLayer} from '../tfjs/fields';
+import {fieldsOf} from '../tfjs/fields';
+import type {KernelLayer} from '../tfjs/layerFields';
 
 /** A kind of layer: how the layers of one class are adapted. */
 export interface Adaptation {

@@ -3,7 +3,8 @@ import {deferConvolution} from '../ops/convolutionChain';
 import type {Conv2DGeometry} from '../ops/convolutionKernels';
 import type {Prepared} from '../ops/lazyOp';
 import type {LinearWeights} from '../ops/linear';
-import {type ConvLayer, fieldsOf} from '../tfjs/fields';
+import {fieldsOf} from '../tfjs/fields';
+import type {ConvLayer} from '../tfjs/layerFields';
 
 /**
  * Whether a layer is a `FusedConv2D` or the like, which computes its bias and activation in one with its convolution.

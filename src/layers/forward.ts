@@ -5,7 +5,7 @@ import {gained, type Linear} from '../ops/factors';
 import {linear, type LinearWeights} from '../ops/linear';
 import type {Prepared} from '../ops/lazyOp';
 import {changeOf, type Update} from '../ops/update';
-import type {KernelLayer} from '../tfjs/fields';
+import type {KernelLayer} from '../tfjs/layerFields';
 
 /**
  * Computes what a stock layer computes, with or without an update of its kernel, without a gradient for what is frozen.

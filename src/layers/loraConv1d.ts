@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {conv1dOp} from '../ops/conv1d';
-import {type ConvLayer, fieldsOf} from '../tfjs/fields';
+import {fieldsOf} from '../tfjs/fields';
+import type {Conv1DLayer, ConvLayer} from '../tfjs/layerFields';
 import {channelsLast} from './convolutions';
 import {applyLinear, by, type Forward} from './forward';
 import {LoRALayer} from './loraLayer';
@@ -33,7 +34,7 @@ export class LoRAConv1D extends LoRALayer {
 tf.serialization.registerClass(LoRAConv1D);
 
 function refusal(layer: tf.layers.Layer): string | undefined {
-  const {padding, dataFormat} = fieldsOf<Pick<ConvLayer, 'dataFormat'> & {padding: string}>(layer);
+  const {padding, dataFormat} = fieldsOf<Conv1DLayer>(layer);
   if (padding === 'causal') {
     return (
       'has padding "causal", which tfjs does not compute. ' +

@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {conv2dOp} from '../ops/conv2d';
-import {type ConvLayer, fieldsOf} from '../tfjs/fields';
+import {fieldsOf} from '../tfjs/fields';
+import type {ConvLayer} from '../tfjs/layerFields';
 import {kernelAdaptation} from './adaptation';
 import {channelsLast, conv2dGeometry, deferral, isFused} from './convolutions';
 import {applyLinear, by, type Forward} from './forward';

@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {conv2dTranspose} from '../ops/conv2dTranspose';
-import {type ConvLayer, fieldsOf} from '../tfjs/fields';
+import {fieldsOf} from '../tfjs/fields';
+import type {ConvLayer} from '../tfjs/layerFields';
 import {channelsLast} from './convolutions';
 import {applyLinear, type Compute, type Forward} from './forward';
 import {LoRALayer} from './loraLayer';

@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {conv3dOp} from '../ops/conv3d';
-import {type ConvLayer, fieldsOf} from '../tfjs/fields';
+import {fieldsOf} from '../tfjs/fields';
+import type {ConvLayer} from '../tfjs/layerFields';
 import {channelsLast} from './convolutions';
 import {applyLinear, by, type Forward} from './forward';
 import {LoRALayer} from './loraLayer';

@@ -1,7 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import {denseOp} from '../ops/linear';
 import {asMatrix} from '../ops/factors';
-import {type DenseLayer, fieldsOf} from '../tfjs/fields';
+import {fieldsOf} from '../tfjs/fields';
+import type {DenseLayer} from '../tfjs/layerFields';
 import {applyLinear, by, type Forward} from './forward';
 import {LoRALayer} from './loraLayer';
 import {kernelAdaptation} from './adaptation';

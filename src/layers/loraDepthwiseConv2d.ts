@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {depthwiseConv2d} from '../ops/depthwise';
-import {type DepthwiseLayer, fieldsOf} from '../tfjs/fields';
+import {fieldsOf} from '../tfjs/fields';
+import type {DepthwiseLayer} from '../tfjs/layerFields';
 import type {Adaptation} from './adaptation';
 import {channelsLast, conv2dGeometry, deferral, isFused} from './convolutions';
 import {applyLinear, type Compute, type Forward} from './forward';

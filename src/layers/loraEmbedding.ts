@@ -1,7 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import {embeddingOp} from '../ops/embedding';
 import {linear} from '../ops/linear';
-import {type EmbeddingLayer, fieldsOf} from '../tfjs/fields';
+import {fieldsOf} from '../tfjs/fields';
+import type {EmbeddingLayer} from '../tfjs/layerFields';
 import type {Adaptation} from './adaptation';
 import {type Forward, onlyShape, UNFUSED_IDENTITY} from './forward';
 import {LoRALayer} from './loraLayer';

@@ -4,12 +4,12 @@ import {adaptedProducts, type CellProduct, frozenProducts, masked} from '../ops/
 import {type CellKind, partWidths} from '../ops/recurrent';
 import {changeOf, type Update} from '../ops/update';
 import {fieldsOf} from '../tfjs/fields';
+import type {Cell} from '../tfjs/layerFields';
 import type {AdaptableWeight} from '../methods/method';
 import type {Adaptation} from './adaptation';
 import {type CallArgs, checkArgs, type LoRALayerArgs} from './layerArgs';
 import {LoRALayer} from './loraLayer';
 import {
-  type Cell,
   cellKind,
   type CellProducts,
   cellsOf,

@@ -1,7 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import {conv2dOp} from '../ops/conv2d';
 import {depthwiseConv2d} from '../ops/depthwise';
-import {fieldsOf, type SeparableLayer} from '../tfjs/fields';
+import {fieldsOf} from '../tfjs/fields';
+import type {SeparableLayer} from '../tfjs/layerFields';
 import type {Adaptation} from './adaptation';
 import {channelsLast, conv2dGeometry} from './convolutions';
 import {applyLinear, asFloat, by, type Forward, UNFUSED_IDENTITY} from './forward';

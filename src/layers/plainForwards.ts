@@ -11,7 +11,8 @@ import {frozenBatchNorm} from '../ops/batchNorm';
 import {rectifyChain} from '../ops/convolutionChain';
 import {frozenLayerNorm} from '../ops/layerNorm';
 import {isRecording} from '../tfjs/engine';
-import {type BatchNormLayer, fieldsOf, type KernelLayer, type LayerNormLayer} from '../tfjs/fields';
+import {fieldsOf} from '../tfjs/fields';
+import type {BatchNormLayer, KernelLayer, LayerNormLayer, ReluLayer} from '../tfjs/layerFields';
 import type {Forward} from './forward';
 
 /** `BatchNormalization` by its moving statistics, in training too. */
@@ -52,7 +53,7 @@ const activationForward: Forward = (layer, x) => {
 
 /** `ReLU`, with a maximum or without. */
 const reluForward: Forward = (layer, x) => {
-  const {maxValue} = fieldsOf<{maxValue?: number | null}>(layer);
+  const {maxValue} = fieldsOf<ReluLayer>(layer);
   return maxValue == null
     ? activate(x, {fused: null, apply: tf.relu, gradient: reluGradient, cap: Infinity})
     : activate(x, {

@@ -3,30 +3,8 @@ import {activate, outputActivation} from '../ops/activation';
 import {frozenProducts} from '../ops/cellProducts';
 import {type CellKind, type CellWeights, gru, lstm, partWidths, simpleRNN} from '../ops/recurrent';
 import {fieldsOf} from '../tfjs/fields';
+import type {ActivationObject, Cell, InnerLayers} from '../tfjs/layerFields';
 import type {CallArgs} from './wrapperLayer';
-
-interface ActivationObject {
-  apply(x: tf.Tensor): tf.Tensor;
-  getClassName(): string;
-}
-
-/**
- * What a stock recurrent cell holds. The masks live for one pass over a sequence; the layer around the cell clears
- * them.
- */
-export interface Cell {
-  kernel: tf.LayerVariable;
-  recurrentKernel: tf.LayerVariable;
-  bias: tf.LayerVariable | null;
-  activation: ActivationObject;
-  recurrentActivation?: ActivationObject;
-  dropout: number;
-  recurrentDropout: number;
-  dropoutFunc?: (x: tf.Tensor, rate: number) => tf.Tensor;
-  dropoutMask: tf.Tensor | tf.Tensor[] | null;
-  recurrentDropoutMask: tf.Tensor | tf.Tensor[] | null;
-  call(inputs: tf.Tensor[], kwargs: CallArgs): tf.Tensor[];
-}
 
 /** What a cell multiplies with. */
 export type CellProducts = Pick<CellWeights, 'input' | 'recurrent'>;
@@ -92,12 +70,7 @@ export function disposeMasks(layer: tf.layers.Layer): void {
  * itself.
  */
 export function cellsOf(layer: tf.layers.Layer): NamedCell[] {
-  const {cell, cells, forwardLayer, backwardLayer} = fieldsOf<{
-    cell?: tf.layers.Layer;
-    cells?: tf.layers.Layer[];
-    forwardLayer?: tf.layers.Layer;
-    backwardLayer?: tf.layers.Layer;
-  }>(layer);
+  const {cell, cells, forwardLayer, backwardLayer} = fieldsOf<InnerLayers>(layer);
   const parts = [
     {prefix: '', part: cell},
     ...(cells ?? []).map((part, i) => ({prefix: `RNNCell_${i}/`, part})),

@@ -1,6 +1,7 @@
 import type * as tf from '@tensorflow/tfjs';
 import {showShape} from '../errors';
 import {fieldsOf} from '../tfjs/fields';
+import type {ConvLayer, InnerLayers} from '../tfjs/layerFields';
 
 /** How a stock class without a LoRA layer of its own is adapted. */
 interface StockByWeights {
@@ -17,7 +18,7 @@ export const STOCK_BY_WEIGHTS: Readonly<Record<string, StockByWeights>> = {
 };
 
 function refuseDilation(layer: tf.layers.Layer): string | undefined {
-  const {dilationRate} = fieldsOf<{cell: {dilationRate: number[]}}>(layer).cell;
+  const {dilationRate} = fieldsOf<ConvLayer>(fieldsOf<Required<InnerLayers>>(layer).cell);
   return dilationRate.some(rate => rate > 1)
     ? `has dilationRate ${showShape(dilationRate)}, for which tfjs has no gradient in a ConvLSTM2D. Exclude the layer.`
     : undefined;

@@ -1,7 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import {Prepared} from '../ops/lazyOp';
 import {cloneConfig, entryOf, innerEntry, type LayerEntry, layerFromEntry, standInArgs} from '../tfjs/configs';
-import {fieldsOf, type LayerInternals} from '../tfjs/fields';
+import {fieldsOf} from '../tfjs/fields';
+import type {LayerInternals} from '../tfjs/layerFields';
 import {disposeStates, type Inputs, takesStates, withStatesAsInputs} from '../tfjs/inputs';
 import {biasesOf, liftConstraints, namedWeights, replaceValue, shareWeights, withoutWrites} from '../tfjs/weights';
 import {checkStep} from './adapterState';
@@ -141,9 +142,7 @@ export abstract class WrapperLayer extends tf.layers.Layer {
 
   /** Some layers take inputs of more axes than they were made for. */
   protected override warnOnIncompatibleInputShape(inputShape: tf.Shape): void {
-    fieldsOf<{warnOnIncompatibleInputShape(shape: tf.Shape): void}>(this.baseLayer).warnOnIncompatibleInputShape(
-      inputShape,
-    );
+    fieldsOf<LayerInternals>(this.baseLayer).warnOnIncompatibleInputShape(inputShape);
   }
 
   // Of the base's weights this layer's own list holds those that train: there `layer.trainable` and `model.trainable`
@@ -182,7 +181,7 @@ export abstract class WrapperLayer extends tf.layers.Layer {
 
   /** Starts again from zeros, or, like stock recurrent layers, from the given states. */
   override resetStates(states?: tf.Tensor | tf.Tensor[]): void {
-    fieldsOf<{resetStates(states?: tf.Tensor | tf.Tensor[]): void}>(this.baseLayer).resetStates(states);
+    fieldsOf<LayerInternals>(this.baseLayer).resetStates(states);
   }
 
   /** Frees what the layer keeps beside its weights. It can still be used. */

@@ -9,6 +9,7 @@ import {initializerEntry} from '../methods/initializer';
 import {scalingOf} from '../methods/method';
 import {checkModel, checkNotAdapted, type Site, sitesOf} from '../rewire/walk';
 import {fieldsOf} from '../tfjs/fields';
+import type {LayerInternals} from '../tfjs/layerFields';
 import {biasesOf, countNumbers} from '../tfjs/weights';
 import {checkConfig, type LoRAConfig} from './config';
 import {makePlan, type Plan} from './plan';
@@ -205,7 +206,7 @@ function trainableOf(layer: tf.layers.Layer): tf.LayerVariable[] {
     return layer.trainableWeights;
   }
   // A frozen layer lists all of its weights as such.
-  const {_nonTrainableWeights: never} = fieldsOf<{_nonTrainableWeights: tf.LayerVariable[]}>(layer);
+  const {_nonTrainableWeights: never} = fieldsOf<LayerInternals>(layer);
   return layer.weights.filter(weight => !never.includes(weight));
 }
 

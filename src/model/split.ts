@@ -1,7 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError} from '../errors';
 import {wrapperKind} from '../layers/wrapperLayer';
-import {childrenOf, type LayerCall, isContainer, callsOf} from '../rewire/walk';
+import {childrenOf, isContainer, callsOf} from '../rewire/walk';
+import type {LayerCall} from '../tfjs/layerFields';
 import {adaptedSites} from './adapted';
 
 /** A model in two pieces, which share their layers with it: what trains one trains the other. */

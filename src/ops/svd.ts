@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import {capabilities} from '../kernels/capabilities';
 
 /** A truncated singular value decomposition, `M ≈ U·diag(S)·Vᵀ`, with the singular values in descending order. */
 export interface TruncatedSVD {
@@ -38,9 +39,9 @@ export async function truncatedSVD(chain: readonly tf.Tensor2D[], rank: number, 
   }
 }
 
-/** The same without a promise; by iteration on webgpu, where tensors cannot be read synchronously. */
+/** The same without a promise: by iteration where tensors cannot be read synchronously, as on webgpu. */
 export function truncatedSVDNow(chain: readonly tf.Tensor2D[], rank: number, seed = 1): TruncatedSVD {
-  if (tf.getBackend() === 'webgpu') {
+  if (capabilities().readsByPromise) {
     return iteratedSVD(chain, rank, seed);
   }
   const projection = project(chain, rank, seed);

@@ -4,6 +4,7 @@ import {checkOptions, LoRAError, showShape} from '../errors';
 import {Budget} from './patternTable';
 import {sizeOf, type Values} from '../formats/layout';
 import {headOf} from '../head/headPlace';
+import {capabilities} from '../kernels/capabilities';
 import {borrowing} from '../layers/borrowingLayer';
 import {adaptationOf, reasonNotAdaptable} from '../layers/registry';
 import {baseOf, isWrapper} from '../layers/wrapperLayer';
@@ -232,10 +233,10 @@ function checkOrientation(layer: tf.layers.Layer): void {
 
 /** What a weight of a layer was before it trained, as numbers. */
 function originalNumbers(site: Site, name: string): Values {
-  if (tf.getBackend() === 'webgpu') {
+  if (capabilities().readsByPromise) {
     throw new LoRAError(
-      'needs the numbers of the base, which webgpu does not give at once. Import it with the model on another ' +
-        'backend, such as wasm.',
+      `needs the numbers of the base, which ${tf.getBackend()} does not give at once. Import it with the model on ` +
+        'another backend, such as wasm.',
     );
   }
   const layer = baseOf(site.layer);

@@ -3,6 +3,7 @@ import {kindOf, LoRAError} from '../errors';
 import {wrapperKind} from '../layers/wrapperLayer';
 import {isLayerOfOtherCopy, isGraphModel, OTHER_COPY} from '../tfjs/copies';
 import {fieldsOf} from '../tfjs/fields';
+import type {InnerLayers, LayerCall, ModelFields} from '../tfjs/layerFields';
 
 /** A layer of a model, other than a container: what a container holds are sites of their own. */
 export interface Site {
@@ -21,12 +22,12 @@ export function childrenOf(layer: tf.layers.Layer): readonly tf.layers.Layer[] |
   if (isContainer(layer)) {
     return layer.layers;
   }
-  return layer.getClassName() === 'TimeDistributed' ? [fieldsOf<{layer: tf.layers.Layer}>(layer).layer] : undefined;
+  return layer.getClassName() === 'TimeDistributed' ? [fieldsOf<Required<InnerLayers>>(layer).layer] : undefined;
 }
 
 /** Whether a layer is a model. */
 export function isContainer(layer: tf.layers.Layer): layer is tf.LayersModel {
-  return Array.isArray(fieldsOf<{layers?: unknown}>(layer).layers) && 'inputLayers' in layer;
+  return Array.isArray(fieldsOf<Partial<ModelFields>>(layer).layers) && 'inputLayers' in layer;
 }
 
 /** @throws LoRAError if it is not a layers model. */
@@ -104,20 +105,12 @@ export function containersOf(model: tf.LayersModel): [path: string, container: t
   return found;
 }
 
-/** A call of a layer in the graph of a model. */
-export interface LayerCall {
-  outboundLayer: tf.layers.Layer;
-  inputTensors: tf.SymbolicTensor[];
-  outputTensors: tf.SymbolicTensor[];
-  callArgs: Record<string, unknown> | null;
-}
-
 /** The calls in a model, in an order in which each comes after those that it depends on. */
 export function callsOf(model: tf.LayersModel): LayerCall[] {
   if (!model.built) {
     model.countParams(); // a Sequential lays out its graph when it is first used
   }
-  const {nodesByDepth} = fieldsOf<{nodesByDepth: Record<string, LayerCall[]>}>(model);
+  const {nodesByDepth} = fieldsOf<ModelFields>(model);
   return Object.keys(nodesByDepth)
     .sort((one, other) => Number(other) - Number(one))
     .flatMap(depth => nodesByDepth[depth] ?? [])

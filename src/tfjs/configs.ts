@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {asLoRAError, LoRAError, show} from '../errors';
-import {fieldsOf, type LayerInternals, type SeparableLayer} from './fields';
+import {fieldsOf} from './fields';
+import type {LayerInternals, SeparableLayer} from './layerFields';
 
 /** The arguments for tfjs's constructor of a layer that shall stand where `layer` stood: its own. */
 export function standInArgs(

@@ -3,6 +3,7 @@ import {baseOf} from '../layers/wrapperLayer';
 import {checkOptions, LoRAError, show, showShape, throwFaults} from '../errors';
 import {checkModel, sitesOf} from '../rewire/walk';
 import {fieldsOf} from '../tfjs/fields';
+import type {EmbeddingLayer} from '../tfjs/layerFields';
 import {encodeTexts, type EncodeTextsOptions, type TextInput, type TextTokenizer} from './tokenizer';
 
 /** How texts are embedded. */
@@ -88,7 +89,7 @@ function limitsOf(model: tf.LayersModel): {vocabulary: number | undefined; place
   for (const {layer} of sitesOf(model)) {
     const base = baseOf(layer);
     if (base.getClassName() === 'Embedding') {
-      vocabulary ??= fieldsOf<{inputDim: number}>(base).inputDim;
+      vocabulary ??= fieldsOf<EmbeddingLayer>(base).inputDim;
     } else if (base.getClassName() === 'PositionEmbedding') {
       const {rows, offset} = fieldsOf<{rows: number; offset: number}>(base);
       places = Math.min(places, rows - offset);

@@ -4,7 +4,8 @@ import {type GraphAttribute, type GraphNode, nodeAndOutput} from '../graphDef';
 import {ACTIVATION_OPS} from '../import/tail';
 import type {GraphPlan} from '../import/values';
 import {callsOf} from '../../rewire/walk';
-import {type BatchNormLayer, type ConvLayer, fieldsOf, type KernelLayer} from '../../tfjs/fields';
+import {fieldsOf} from '../../tfjs/fields';
+import type {BatchNormLayer, ConvLayer, KernelLayer, PoolLayer, ReluLayer} from '../../tfjs/layerFields';
 import type {GraphRewrite, NewEnd} from './graphRewrite';
 
 /**
@@ -137,7 +138,7 @@ const conv2d: Writer = (layer, input, out) => {
 
 function pool(op: string): Writer {
   return (layer, input, out) => {
-    const {poolSize, strides, padding, dataFormat} = fieldsOf<ConvLayer & {poolSize: number[]}>(layer);
+    const {poolSize, strides, padding, dataFormat} = fieldsOf<PoolLayer>(layer);
     if (dataFormat !== 'channelsLast') {
       out.faults.push('its images have their channels first');
     }
@@ -191,7 +192,7 @@ const activation: Writer = (layer, input, out) => {
 };
 
 const relu: Writer = (layer, input, out) => {
-  const {maxValue} = fieldsOf<{maxValue?: number | null}>(layer);
+  const {maxValue} = fieldsOf<ReluLayer>(layer);
   if (maxValue == null) {
     out.node('Relu', [input]);
   } else {

@@ -2,7 +2,8 @@ import * as tf from '@tensorflow/tfjs';
 import {Prepared} from '../../ops/lazyOp';
 import {isRecording} from '../../tfjs/engine';
 import {completedEntry} from '../../tfjs/configs';
-import {type DepthwiseLayer, fieldsOf} from '../../tfjs/fields';
+import {fieldsOf} from '../../tfjs/fields';
+import type {DepthwiseLayer, KernelLayer} from '../../tfjs/layerFields';
 import {type Forward, onlyTensor} from '../../layers/forward';
 import {forwardOf} from '../../layers/kinds';
 import type {CallArgs} from '../../layers/wrapperLayer';
@@ -32,7 +33,7 @@ export class FusedConv2D extends stockClass('Conv2D') {
   private readonly prepared = new Prepared();
 
   override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor | tf.Tensor[] {
-    const {kernel} = fieldsOf<{kernel: tf.LayerVariable}>(this);
+    const {kernel} = fieldsOf<KernelLayer>(this);
     // The fused form has no gradient in the kernel.
     if (isRecording() && kernel.trainable) {
       return super.call(inputs, kwargs);

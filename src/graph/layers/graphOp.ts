@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {LoRAError, showShape} from '../../errors';
 import type {GraphNode, GraphType} from '../graphDef';
 import {largestOutput} from '../graphSize';
+import {capabilities} from '../../kernels/capabilities';
 import {unrecorded} from '../../ops/recording';
 import {shapesOf} from '../../tfjs/inputs';
 
@@ -309,7 +310,7 @@ export function reasonNotToRun(op: string): string | undefined {
  * far as is known.
  */
 export function reasonNotToRunHere(op: string): string | undefined {
-  return op === 'Where' && tf.getBackend() === 'webgpu'
-    ? 'has to read a tensor in the middle of a call, which webgpu cannot'
+  return op === 'Where' && capabilities().readsByPromise
+    ? `has to read a tensor in the middle of a call, which ${tf.getBackend()} cannot`
     : undefined;
 }

@@ -53,14 +53,17 @@ function addProduct(c: tf.Tensor, a: tf.Tensor, b: tf.Tensor, scale: number, tra
   return y as tf.Tensor;
 }
 
-const CAPABILITIES: Capabilities = {
+const STOCK: Capabilities = {readsByPromise: true};
+
+const WITH_PROGRAMS: Capabilities = {
+  ...STOCK,
   source: 'programs',
   oneLaunch: {...pointwiseOperations(runPointwise), addProduct},
   optimizerSteps: () => STEPS,
 };
 const STEPS = pointwiseSteps(runPointwise);
 
-/** What webgpu can do once our programs have been tried out. */
-export function webgpuCapabilities(): Capabilities | undefined {
-  return runsPrograms() ? CAPABILITIES : undefined;
+/** What webgpu can do, with our programs once they have been tried out. */
+export function webgpuCapabilities(): Capabilities {
+  return runsPrograms() ? WITH_PROGRAMS : STOCK;
 }

@@ -10,7 +10,8 @@ import {addBias, asMatrix, type Linear, product} from '../../ops/factors';
 import {learns, Prepared} from '../../ops/lazyOp';
 import {denseOp, linear} from '../../ops/linear';
 import {builtLayer, type LayerEntry} from '../../tfjs/configs';
-import {type EmbeddingLayer, fieldsOf, type KernelLayer} from '../../tfjs/fields';
+import {fieldsOf} from '../../tfjs/fields';
+import type {EmbeddingLayer, KernelLayer} from '../../tfjs/layerFields';
 import {namedWeights, replaceValue} from '../../tfjs/weights';
 
 /** Arguments of {@link TiedDense}. */
