@@ -36,7 +36,7 @@ export interface Way {
   rate: number;
 }
 
-/** About 2,500 numbers train in each, or as many as the method has if that is less. */
+/** About 2,500 parameters train in each, or as many as the method has if that is less. */
 export const WAYS: readonly Way[] = [
   {name: 'LoRA', config: {rank: 4}, rate: 8e-3},
   {name: 'LoRA, dropout 0.1', config: {rank: 4, dropout: 0.1}, rate: 16e-3},

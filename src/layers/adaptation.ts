@@ -34,7 +34,7 @@ export interface UpdateSpec {
   parameters: ParameterSpec[];
 }
 
-/** Between the seeds of the kernels of one layer; those of layers are 1 apart. */
+/** How far the seeds of a layer's kernels are apart. Those of layers are 1 apart. */
 const SEEDS_APART = 1_000_003;
 
 /**

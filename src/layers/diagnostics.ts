@@ -54,7 +54,7 @@ export async function normsOf({baseLayer, adaptation, updateParts}: Updated): Pr
   return updateParts.map((_, i) => ({deltaNorm: values[2 * i] ?? NaN, kernelNorm: values[2 * i + 1] ?? NaN}));
 }
 
-/** How many numbers train, of the update and of the base, and how many there are. */
+/** How many parameters of the update and of the base train, and how many there are. */
 export function parameterCounts({baseLayer, updateParts}: Updated): {
   trainable: number;
   trainableBase: number;

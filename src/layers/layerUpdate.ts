@@ -23,7 +23,7 @@ export interface UpdatePart {
   readonly shape: number[];
   /** Its rank: that of the layer, or what the weight can use of it. */
   readonly rank: number;
-  /** How many numbers the update has, and how many of them train. */
+  /** How many parameters the update has, and how many of them train. */
   readonly parameters: number;
   readonly trainableParameters: number;
   /** What the update adds to the weight, a new tensor. */

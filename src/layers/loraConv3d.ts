@@ -27,7 +27,7 @@ const conv3dForward: Forward = (layer, x, call) => {
  *
  * Takes every stride, padding, data format and dilation that the base takes; trains dilated convolutions too, for which
  * tfjs itself has no gradient, and trains on wasm, where tfjs's own gradients are wrong. Trains
- * `rank · (kd·kh·kw·in + out)` numbers instead of `kd·kh·kw·in·out`. Factors are laid out as PEFT's, transposed.
+ * `rank · (kd·kh·kw·in + out)` parameters instead of `kd·kh·kw·in·out`. Factors are laid out as PEFT's, transposed.
  */
 export class LoRAConv3D extends LoRALayer {
   static readonly className = 'LoRAConv3D';

@@ -20,7 +20,7 @@ const denseForward: Forward = (layer, x, call) => {
  * A `Dense` layer with a low-rank update of its kernel: `y = f(x·(W + s·A·B) + b)`, `A`: `[in, rank]`, `B`:
  * `[rank, out]`.
  *
- * Takes inputs of any rank from 2, the last axis being the features. Trains `rank · (in + out)` numbers instead of
+ * Takes inputs of any rank from 2, the last axis being the features. Trains `rank · (in + out)` parameters instead of
  * `in · out`.
  */
 export class LoRADense extends LoRALayer {

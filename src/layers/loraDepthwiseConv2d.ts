@@ -37,7 +37,7 @@ const depthwiseConv2dForward: Forward = (layer, x, call) => {
  * than the layer. So there is one pair for all channels: `A`, `[kh, kw, rank]`, holds `rank` filters, and `B`,
  * `[rank, in, mult]`, says how much of each every channel takes.
  *
- * Trains `rank · (kh·kw + in·mult)` numbers instead of `kh·kw · in·mult`, which is less only at ranks below `kh·kw`:
+ * Trains `rank · (kh·kw + in·mult)` parameters instead of `kh·kw · in·mult`, which is less only at ranks below `kh·kw`:
  * for a kernel of 3×3 the default rank of 8 saves next to nothing. For this reason `'all'` leaves these layers out:
  * name them in `targets` to adapt them all the same.
  *

@@ -29,7 +29,7 @@ const embeddingForward: Forward = (layer, x, {update, prepared}) => {
  *
  * Dropout leaves it out, as in PEFT: a row number is no quantity that could be dropped.
  *
- * Takes what the base takes, and masks what the base masks. Trains `rank · (vocabulary + dim)` numbers instead of
+ * Takes what the base takes, and masks what the base masks. Trains `rank · (vocabulary + dim)` parameters instead of
  * `vocabulary · dim`.
  */
 export class LoRAEmbedding extends LoRALayer {

@@ -34,7 +34,7 @@ const separableConv2dForward: Forward = (layer, x, call) => {
  * `[1, 1, in, rank]`, and `B`, `[rank, out]`, are convolutions of size 1×1.
  *
  * Takes every stride, padding and dilation that the base computes; trains dilated convolutions too, for which tfjs
- * itself has no gradient. Trains `rank · (in + out)` numbers instead of `in·out`.
+ * itself has no gradient. Trains `rank · (in + out)` parameters instead of `in·out`.
  *
  * @throws LoRAError also for a depth multiplier other than 1, which a stock `SeparableConv2D` leaves out of its config,
  * so that it could be neither saved nor merged; and for channels-first images together with a bias, which it adds along

@@ -36,7 +36,7 @@ export interface PlannedLayer {
   cappedFrom?: number;
   alpha?: number;
   scaling?: number;
-  /** How many numbers would train: of factors, biases, or all of the layer. */
+  /** How many parameters would train: those of factors, of biases, or all of the layer. */
   trainableParameters: number;
 }
 
@@ -183,7 +183,7 @@ function reasonBy(selections: readonly Selection[], site: Site): string | undefi
   return selection && `${selection.option} ${showMatcher(selection.matcher)}`;
 }
 
-/** How many numbers an update has, or how many of them train. */
+/** How many parameters an update has, or how many of them train. */
 function numbersIn({layer}: Site, update: LayerConfig | undefined, trainedAlone: boolean): number {
   const weights = update === undefined ? [] : (adaptationOf(layer)?.weights(layer) ?? []);
   return updateSpecs(methodOf(update?.method), weights, update?.rank ?? 1)

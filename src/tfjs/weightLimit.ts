@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError} from '../errors';
 
-/** How many numbers layers may still make weights of. */
+/** How many parameters the layers may still have. */
 export interface WeightLimit {
   left: number;
 }

@@ -24,7 +24,7 @@ export function namedWeights(layer: tf.layers.Layer): Map<string, tf.LayerVariab
   return named;
 }
 
-/** How many numbers variables hold. One that is there several times counts once. */
+/** How many parameters variables hold. A variable that is listed twice counts once. */
 export function countNumbers(variables: Iterable<tf.LayerVariable>): number {
   return [...new Set(variables)].reduce((sum, variable) => sum + variable.read().size, 0);
 }

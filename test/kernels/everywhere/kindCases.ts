@@ -201,43 +201,50 @@ async function gradientsAsStock(kind: Kind, activation?: Activation): Promise<nu
 
 /**
  * The difference of both in a direction that is half the gradient's own and half random, relative to the length of the
- * gradient.
+ * gradient. The gradient is that of the backend. The forward pass, which each backend must share with cpu, is on cpu:
+ * it has the fewest launches and the smallest rounding there.
  */
 async function gradientsAsDifferences(kind: Kind, activation?: Activation): Promise<number> {
   const gradients = await gradientsOf(kind, activation);
-  const model = adapt(makeModel(kind, activation), kind);
-  stirOf(kind)(model);
-  const x = tf.variable(makeInputs(kind));
-  const points = [...(kind.tokens === undefined ? [x] : []), ...trainableVariables(model)];
-  const f = async () => {
-    rewind(model);
-    const y = model.apply(x, {training: true}) as tf.Tensor;
-    const [values, weights] = await read([y, random(y.shape as Shape, 8)]);
-    // In float64, which does not round.
-    return values!.reduce((sum, value, i) => sum + value * weights![i]!, 0);
-  };
-  let largest = 0;
-  for (const [i, point] of points.entries()) {
-    const gradient = gradients[i]!;
-    const length = Math.hypot(...gradient);
-    const [noise] = await read([random(point.shape as Shape, 40 + i)]);
-    // Of a single number the two may be opposite.
-    const share = gradient.length === 1 ? 0 : 1;
-    const direction = gradient.map((value, j) => value / length + (share * noise![j]!) / Math.hypot(...noise!));
-    const start = tf.clone(point);
-    const at = async (distance: number) => {
-      point.assign(tf.add(start, tf.mul(tf.tensor(direction, point.shape), distance)));
-      return f();
+  return elsewhere('cpu', async () => {
+    const model = adapt(makeModel(kind, activation), kind);
+    stirOf(kind)(model);
+    const x = tf.variable(makeInputs(kind));
+    const points = [...(kind.tokens === undefined ? [x] : []), ...trainableVariables(model)];
+    const f = async () => {
+      rewind(model);
+      const y = model.apply(x, {training: true}) as tf.Tensor;
+      const [values, weights] = await read([y, random(y.shape as Shape, 8)]);
+      // In float64, which does not round.
+      return values!.reduce((sum, value, i) => sum + value * weights![i]!, 0);
     };
-    const slope = async (h: number) => ((await at(h)) - (await at(-h))) / (2 * h);
-    // Richardson's extrapolation: what is left of the curvature is of the order h⁴.
-    const step = stepFor(length);
-    const measured = (4 * (await slope(step / 2)) - (await slope(step))) / 3;
-    point.assign(start);
-    const expected = gradient.reduce((sum, value, j) => sum + value * direction[j]!, 0);
-    largest = Math.max(largest, Math.abs(measured - expected) / (length * Math.hypot(...direction)));
-  }
-  return largest;
+    let largest = 0;
+    for (const [i, point] of points.entries()) {
+      largest = Math.max(largest, await slopeError(point, gradients[i]!, 40 + i, f));
+    }
+    return largest;
+  });
+}
+
+/** How far the slope of `f` at `point` is from a gradient in that direction, relative to the gradient's length. */
+async function slopeError(point: tf.Variable, gradient: number[], seed: number, f: () => Promise<number>) {
+  const length = Math.hypot(...gradient);
+  const [noise] = await read([random(point.shape as Shape, seed)]);
+  // Of a single number the two may be opposite.
+  const share = gradient.length === 1 ? 0 : 1;
+  const direction = gradient.map((value, j) => value / length + (share * noise![j]!) / Math.hypot(...noise!));
+  const start = tf.clone(point);
+  const at = async (distance: number) => {
+    point.assign(tf.add(start, tf.mul(tf.tensor(direction, point.shape), distance)));
+    return f();
+  };
+  const slope = async (h: number) => ((await at(h)) - (await at(-h))) / (2 * h);
+  // Richardson's extrapolation: what is left of the curvature is of the order h⁴.
+  const step = stepFor(length);
+  const measured = (4 * (await slope(step / 2)) - (await slope(step))) / 3;
+  point.assign(start);
+  const expected = gradient.reduce((sum, value, j) => sum + value * direction[j]!, 0);
+  return Math.abs(measured - expected) / (length * Math.hypot(...direction));
 }
 
 async function trainStep(model: tf.LayersModel, x: tf.Tensor): Promise<void> {
