@@ -1,3 +1,6 @@
+import {supplyBackend} from './kernels/backends';
+import {matrixProductGradient, tensorflowCapabilities, tensorflowKernels} from './kernels/node/tensorflow';
+import {registerGradients} from './kernels/registration';
 import {fileHandler} from './node/fileHandler';
 import {registerFileRouter} from './node/fileRouter';
 import {localFiles} from './node/localFiles';
@@ -5,6 +8,8 @@ import {readPEFTFolder, writePEFTFolder} from './node/peftFolder';
 import {ownHandlers} from './storage/places';
 import {supplyLocalFiles} from './storage/sources';
 
+registerGradients([matrixProductGradient]);
+supplyBackend('tensorflow', {kernels: tensorflowKernels, capabilities: () => tensorflowCapabilities});
 ownHandlers.set('file:', fileHandler);
 registerFileRouter();
 supplyLocalFiles(localFiles);

@@ -3,8 +3,7 @@ import {conv3dTransposeGradient, depthToSpaceGradient} from './addedGradients';
 import {type Capabilities, supplyCapabilities} from './capabilities';
 import {cpuKernels} from './cpuKernels';
 import {onBackend} from './lifecycle';
-import {hostSteps} from './node/hostSteps';
-import {matrixProductGradient, tensorflowCapabilities, tensorflowKernels} from './node/tensorflow';
+import {hostSteps} from './hostSteps';
 import {type OwnKernel, registerGradients, registerKernels} from './registration';
 import {wasmCapabilities} from './wasm/capabilities';
 import {wasmKernels} from './wasm/wasmKernels';
@@ -23,29 +22,24 @@ interface Backend {
   readonly capabilities: () => Capabilities | undefined;
 }
 
-/** A row for each backend. tf.loadLayersModel and stock layers profit from the kernels too. */
-const BACKENDS: ReadonlyMap<string, Backend> = new Map<string, Backend>([
-  [
-    'cpu',
-    {
-      kernels: cpuKernels,
-      capabilities: () => ({optimizerSteps: () => hostSteps}),
-    },
-  ],
-  ['tensorflow', {kernels: tensorflowKernels, capabilities: () => tensorflowCapabilities}],
-  ['wasm', {kernels: wasmKernels, capabilities: wasmCapabilities}],
-  ['webgl', {tryOut: tryWebgl, capabilities: webglCapabilities}],
-  ['webgpu', {tryOut: tryWebgpu, capabilities: webgpuCapabilities}],
-]);
-
-registerGradients([conv3dTransposeGradient, depthToSpaceGradient, matrixProductGradient]);
-for (const [name, {capabilities}] of BACKENDS) {
+/** Supplies what is known of a backend. `tf.loadLayersModel` and stock layers profit from the kernels too. */
+export function supplyBackend(name: string, {kernels = [], tryOut, capabilities}: Backend): void {
   supplyCapabilities(name, capabilities);
+  onBackend((current, backend) => {
+    if (current === name) {
+      registerKernels(name, kernels);
+      tryOut?.(backend as never);
+    }
+  });
 }
-onBackend((name, backend) => {
+
+registerGradients([conv3dTransposeGradient, depthToSpaceGradient]);
+onBackend((_name, backend) => {
   guardGraphicsCard(backend);
   guardHeap(backend);
-  const {kernels = [], tryOut} = BACKENDS.get(name) ?? {};
-  registerKernels(name, kernels);
-  tryOut?.(backend as never);
 });
+// The backends of a page; what Node alone has comes by the door `node.ts`.
+supplyBackend('cpu', {kernels: cpuKernels, capabilities: () => ({optimizerSteps: () => hostSteps})});
+supplyBackend('wasm', {kernels: wasmKernels, capabilities: wasmCapabilities});
+supplyBackend('webgl', {tryOut: tryWebgl, capabilities: webglCapabilities});
+supplyBackend('webgpu', {tryOut: tryWebgpu, capabilities: webgpuCapabilities});

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import type {Capabilities, OutputActivationName} from '../capabilities';
 import type {OwnKernel} from '../registration';
-import {hostSteps} from './hostSteps';
+import {hostSteps} from '../hostSteps';
 
 /** The part of tfjs-node's backend that is used here: it runs any operation of TensorFlow by its name. */
 interface TensorFlowBackend {

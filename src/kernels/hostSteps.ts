@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {type OptimizerSteps, replaceSlots} from '../optimizerSteps';
+import {type OptimizerSteps, replaceSlots} from './optimizerSteps';
 
 const {fround} = Math;
 
