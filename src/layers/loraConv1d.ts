@@ -21,8 +21,8 @@ const conv1dForward: Forward = (layer, x, call) => {
  * convolution like the base's with `rank` filters, and `B`, `[rank, out]`, one of size 1.
  *
  * Takes every stride, padding and dilation that the base computes; trains dilated convolutions too, for which tfjs
- * itself has no gradient. Trains `rank · (k·in + out)` parameters instead of `k·in·out`. Factors are laid out as PEFT's,
- * transposed.
+ * itself has no gradient. Trains `rank · (k·in + out)` parameters instead of `k·in·out`. Factors are laid out as
+ * PEFT's, transposed.
  *
  * @throws LoRAError also for the padding `causal`, which tfjs declares and does not compute, and for channels-first
  * inputs: a stock `Conv1D` leaves its data format out of its config, so that it could be neither saved nor merged.

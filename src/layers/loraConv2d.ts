@@ -21,8 +21,8 @@ const conv2dForward: Forward = (layer, x, call) => {
  * convolution like the base's with `rank` filters, and `B`, `[rank, out]`, one of size 1×1.
  *
  * Takes every stride, padding, data format and dilation that the base takes; trains dilated convolutions too, for which
- * tfjs itself has no gradient. Trains `rank · (kh·kw·in + out)` parameters instead of `kh·kw·in·out`. Factors are laid out
- * as PEFT's, transposed.
+ * tfjs itself has no gradient. Trains `rank · (kh·kw·in + out)` parameters instead of `kh·kw·in·out`. Factors are laid
+ * out as PEFT's, transposed.
  */
 export class LoRAConv2D extends LoRALayer {
   static readonly className = 'LoRAConv2D';

@@ -24,8 +24,8 @@ const conv2dTransposeForward: Forward = (layer, x, call) => {
  * convolution like the base's that starts from `rank` channels, and `B`, `[rank, in]`, one of size 1×1 before it, which
  * makes these channels. As always `A` starts random, here between ±1/√(kh·kw·out), and `B` at zero.
  *
- * Takes every stride, padding and data format that the base takes. Trains `rank · (kh·kw·out + in)` parameters instead of
- * `kh·kw·out·in`.
+ * Takes every stride, padding and data format that the base takes. Trains `rank · (kh·kw·out + in)` parameters instead
+ * of `kh·kw·out·in`.
  */
 export class LoRAConv2DTranspose extends LoRALayer {
   static readonly className = 'LoRAConv2DTranspose';
