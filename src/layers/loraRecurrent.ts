@@ -9,14 +9,7 @@ import type {AdaptableWeight} from '../methods/method';
 import type {Adaptation} from './adaptation';
 import {type CallArgs, checkArgs, type LoRALayerArgs} from './layerArgs';
 import {LoRALayer} from './loraLayer';
-import {
-  cellKind,
-  type CellProducts,
-  cellsOf,
-  disposeMasks,
-  frozenCellProducts,
-  replaceSteps,
-} from './recurrentCells';
+import {cellKind, type CellProducts, cellsOf, disposeMasks, frozenCellProducts, replaceSteps} from './recurrentCells';
 
 /**
  * A recurrent layer with a low-rank update of the kernel and of the recurrent kernel of each of its cells:
