@@ -43,6 +43,7 @@ export const CHANGES: readonly Change[] = [
       'loaded first.',
     lasts: 'from the import on',
     without: 'register a handler of your own for `file://`, before or after',
+    globals: ['≠ router to save file://', '≠ router to load file://'],
   },
   {
     what: 'Kernels and gradients whose names begin with `TfjsLoRA` are registered with the current backend.',

@@ -71,7 +71,7 @@ async function watch(): Promise<Seen> {
   looks = [];
   let before = globalsOf(tf);
 
-  const {applyLoRA} = (await source('index')) as typeof import('../../src');
+  const {applyLoRA} = (await source('node')) as typeof import('../../src/node');
   seen['the import'] = differences(before, globalsOf(tf));
   before = globalsOf(tf);
 
