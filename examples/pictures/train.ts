@@ -8,9 +8,11 @@ import {fileURLToPath} from 'node:url';
 import * as tf from '@tensorflow/tfjs';
 import '@tensorflow/tfjs-backend-wasm';
 import {applyLoRA, disposeModel, fileHandler, loadAdapter, mergeLoRA, planLoRA, saveAdapter} from 'tfjs-lora';
+import {fromGraphModel, toGraphModel} from 'tfjs-lora/graph';
 import {rasterise} from '../shared/drawings';
 import {kilobytes, SHORT, table} from '../shared/report';
 import {type Sample, samples} from './data';
+import {loadGraph} from './graphBase';
 import {loadBase, SIZE} from './src/base';
 import {accuracyOf, chancesOf, learn, type Pictures, type Way, WAYS, withNewHead} from './src/learn';
 
@@ -39,38 +41,56 @@ disposeModel(headed);
 const rows: string[][] = [];
 const models = {} as Record<Way, tf.LayersModel>;
 for (const way of Object.keys(WAYS) as Way[]) {
-  const start = Date.now();
-  models[way] = await learn(base, train, validation, way, SETTINGS);
-  const seconds = (Date.now() - start) / 1000;
-  const shares = [await accuracyOf(models[way], validation), await accuracyOf(models[way], test)];
-  const parameters = models[way].trainableWeights.reduce(
-    (sum, {shape}) => sum + tf.util.sizeFromShape(shape as number[]),
-    0,
-  );
-  rows.push([way, ...shares.map(percent), parameters.toLocaleString('en'), seconds.toFixed(0)]);
+  models[way] = await measured(way, base, way);
 }
+
+// 4. A base that is a GraphModel goes the same way.
+const graph = await loadGraph();
+const imported = await measured('LoRA, base a GraphModel', await fromGraphModel(graph), 'LoRA');
 console.log(table([['', 'validation', 'held out', 'parameters', 'seconds'], ...rows]));
 
-// 4. What was learned is a small file, and that with the base is the model again.
+// 5. What was learned is a small file, and that with the base is the model again.
 await saveAdapter(models.LoRA, `file://${OUTPUT}pictures.safetensors`);
 const again = applyLoRA(base, await loadAdapter(`file://${OUTPUT}pictures.safetensors`));
 
-// 5. Merged it is a plain layers model, which any page loads with tf.loadLayersModel.
+// 6. Merged it is a plain layers model, which any page loads with tf.loadLayersModel.
 const merged = fileHandler(`${OUTPUT}merged`);
 await mergeLoRA(models.LoRA).save(merged);
 const plain = await tf.loadLayersModel(merged);
 const [first, ...others] = await Promise.all(
   [models.LoRA, again, plain].map(model => chancesOf(model, tf.slice(test.images, 0, 3))),
 );
-const differences = others.map(chances =>
-  Math.max(...chances.flat().map((chance, i) => Math.abs(chance - first!.flat()[i]!))),
-);
 console.log(
   `\nThe adapter has ${kilobytes(`${OUTPUT}pictures.safetensors`)} kB, the merged model ${kilobytes(`${OUTPUT}merged`)} kB. ` +
-    `From their files they compute what the trained model does, to ${differences.map(value => value.toExponential(0)).join(' and ')}.`,
+    `From their files they compute what the trained model does, to ${others.map(chances => largestDifference(first!, chances)).join(' and ')}.`,
+);
+
+// 7. What came from a GraphModel goes back into it, for pages that load it with tf.loadGraphModel.
+const written = fileHandler(`${OUTPUT}graph`);
+await (await toGraphModel(mergeLoRA(imported), graph)).save(written);
+const few: tf.Tensor4D = tf.slice(test.images, 0, 3);
+const [trained, deployed] = [await chancesOf(imported, few), await chancesOf(await tf.loadGraphModel(written), few)];
+console.log(
+  `The GraphModel has ${kilobytes(`${OUTPUT}graph`)} kB, and computes what was trained, to ${largestDifference(trained, deployed)}.`,
 );
 if (QUICK) {
   console.log(`\n${SHORT}`);
+}
+
+/** Trains, and adds a row that says how good it got. */
+async function measured(name: string, on: tf.LayersModel, way: Way): Promise<tf.LayersModel> {
+  const start = Date.now();
+  const model = await learn(on, train, validation, way, SETTINGS);
+  const seconds = (Date.now() - start) / 1000;
+  const shares = [await accuracyOf(model, validation), await accuracyOf(model, test)];
+  const parameters = model.trainableWeights.reduce((sum, {shape}) => sum + tf.util.sizeFromShape(shape as number[]), 0);
+  rows.push([name, ...shares.map(percent), parameters.toLocaleString('en'), seconds.toFixed(0)]);
+  return model;
+}
+
+function largestDifference(one: number[][], other: number[][]): string {
+  const others = other.flat();
+  return Math.max(...one.flat().map((chance, i) => Math.abs(chance - others[i]!))).toExponential(0);
 }
 
 function toPictures(drawings: Sample[]): Pictures {

@@ -22,7 +22,8 @@ export interface Pictures {
 /** What trains beside the new head: nothing, or low-rank updates of the last convolutions. */
 export const WAYS = {
   'head alone': {exclude: [() => true]},
-  LoRA: {rank: 4, targets: [/^block_16_(expand|project)$/, 'Conv_1'], seed: 1},
+  // By the names that Keras gave them, and by those of a graph, `…/expanded_conv_16/expand/Relu6`.
+  LoRA: {rank: 4, targets: [/(block|expanded_conv)_16[_/](expand|project)(\/|$)/, /(^|\/)Conv_1(\/|$)/], seed: 1},
 } satisfies Record<string, LoRAConfig>;
 
 export type Way = keyof typeof WAYS;
@@ -94,10 +95,10 @@ export async function learn(
 }
 
 /** Of each picture the chance of each class, one at a time so that a page can draw in between. */
-export async function chancesOf(model: tf.LayersModel, images: tf.Tensor4D): Promise<number[][]> {
+export async function chancesOf(model: tf.LayersModel | tf.GraphModel, images: tf.Tensor4D): Promise<number[][]> {
   const rows: number[][] = [];
   for (let i = 0; i < images.shape[0]; i++) {
-    const chances = tf.tidy(() => model.predict(tf.slice(images, i, 1)) as tf.Tensor2D);
+    const chances = tf.tidy(() => model.predict(tf.slice(images, i, 1)) as tf.Tensor);
     rows.push([...(await chances.data())]);
     chances.dispose();
     await tf.nextFrame();

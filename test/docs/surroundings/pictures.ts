@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import {convolution, graphOf, input, node} from '../../graph/graphs';
 import {modelFiles} from '../makeFiles';
 
 /** A classifier with the names of the real one, and few numbers. */
@@ -20,10 +21,40 @@ function classifier(): tf.LayersModel {
   });
 }
 
+/** A graph with some of the names of the real one. */
+function graph(): Promise<tf.GraphModel> {
+  const pointwise = (name: string, from: string, kernel: string) =>
+    node(`net/${name}`, 'Conv2D', [from, kernel], convolution());
+  return graphOf(
+    [
+      input('input', [-1, 8, 8, 3]),
+      pointwise('Conv/Relu6', 'input', 'first'),
+      pointwise('expanded_conv_16/expand/Relu6', 'net/Conv/Relu6', 'expand'),
+      pointwise('expanded_conv_16/project/FusedBatchNormV3', 'net/expanded_conv_16/expand/Relu6', 'project'),
+      pointwise('Conv_1/Relu6', 'net/expanded_conv_16/project/FusedBatchNormV3', 'last'),
+      node('net/Logits', 'Mean', ['net/Conv_1/Relu6', 'axes'], {keep_dims: {b: false}}),
+      node('dense', 'MatMul', ['net/Logits', 'w']),
+      node('classes_of_old', 'Softmax', ['dense']),
+    ],
+    {
+      first: tf.randomNormal([1, 1, 3, 4]),
+      expand: tf.randomNormal([1, 1, 4, 8]),
+      project: tf.randomNormal([1, 1, 8, 6]),
+      last: tf.randomNormal([1, 1, 6, 16]),
+      axes: tf.tensor1d([1, 2], 'int32'),
+      w: tf.randomNormal([16, 5]),
+    },
+  );
+}
+
 export const url = 'https://example.com/pictures/model.json';
+export const graphUrl = 'https://example.com/graph/model.json';
 export const images = tf.ones([10, 8, 8, 3]);
 export const labels = tf.oneHot(tf.tensor1d([0, 1, 2, 3, 4, 0, 1, 2, 3, 4], 'int32'), 5).toFloat();
 
-export function files() {
-  return modelFiles('https://example.com/pictures', classifier());
+export async function files() {
+  return {
+    ...(await modelFiles('https://example.com/pictures', classifier())),
+    ...(await modelFiles('https://example.com/graph', await graph())),
+  };
 }

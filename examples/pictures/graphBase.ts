@@ -1,0 +1,19 @@
+import * as tf from '@tensorflow/tfjs';
+
+/**
+ * A larger MobileNetV2 (1.4), which `nsfwjs` brings as a GraphModel with weights of 8 bits: `[n, 224, 224, 3]`, values
+ * from 0 to 1. For one that is files at an address, this is `tf.loadGraphModel(url)`.
+ */
+export async function loadGraph(): Promise<tf.GraphModel> {
+  const {MobileNetV2MidModel} = await import('nsfwjs/models/mobilenet_v2_mid');
+  const {modelTopology, weightsManifest} = (await MobileNetV2MidModel.modelJson()).default;
+  const shards = await Promise.all(MobileNetV2MidModel.weightBundles.map(load => load()));
+  const weights = shards.map(({default: base64}) => Uint8Array.from(atob(base64), byte => byte.charCodeAt(0)));
+  return tf.loadGraphModel(
+    tf.io.fromMemory({
+      modelTopology,
+      weightSpecs: weightsManifest.flatMap(group => group.weights),
+      weightData: await new Blob(weights).arrayBuffer(),
+    }),
+  );
+}
