@@ -4,4 +4,9 @@ declare module '*?url' {
   export default url;
 }
 
+declare module '*.jpg' {
+  const url: string;
+  export default url;
+}
+
 declare module '*.css';

@@ -1,10 +1,12 @@
 import {existsSync, readdirSync} from 'node:fs';
-import {dirname, join} from 'node:path';
+import {dirname, join, posix} from 'node:path';
 import {fileURLToPath} from 'node:url';
 import {type DefaultTheme, defineConfig} from 'vitepress';
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), '../..');
-const EXAMPLES = ['superres', 'browser', 'swap', 'attention', 'encoder', 'sentences', 'graph', 'methods'];
+const EXAMPLES = readdirSync(join(ROOT, 'examples')).filter(name =>
+  existsSync(join(ROOT, `examples/${name}/README.md`)),
+);
 const KINDS = {
   functions: 'Functions',
   classes: 'Classes',
@@ -40,6 +42,32 @@ function apiPages(): DefaultTheme.SidebarItem[] {
   }));
 }
 
+/** What VitePress knows of the page that it renders. */
+interface Page {
+  /** Where it will stand in the site. */
+  relativePath: string;
+}
+
+/** A link to a README leads to the page that stands for it, and the opening page stands above its folder. */
+function linkToPage(href: string, {relativePath}: Page): string {
+  const [file = '', fragment] = href.split('#');
+  if (/^https?:/.test(href)) {
+    return href;
+  }
+  const path = relativePath === 'index.md' ? file.replace(/^\.\.\//, '') : file;
+  const isRoot = posix.join(posix.dirname(relativePath), path) === 'README.md';
+  const page = path.replace(/README\.md$/, isRoot ? 'overview.md' : 'index.md');
+  return fragment === undefined ? page : `${page}#${fragment}`;
+}
+
+// Pictures of pages are there twice. GitHub shows one by the system's setting, and the site by its own switch.
+const [LIGHT, DARK] = ['-light.jpg', '-dark.jpg'];
+const PICTURE = /<picture>[^]*?<img src="([^"]*)-light\.jpg" alt="([^"]*)">\s*<\/picture>/g;
+
+function inBothLights(_: string, path: string, alt: string): string {
+  return ['light', 'dark'].map(mode => `<img class="${mode}-only" src="${path}-${mode}.jpg" alt="${alt}">`).join('');
+}
+
 export default defineConfig({
   title: 'tfjs-lora',
   description: 'LoRA fine-tuning for TensorFlow.js',
@@ -50,7 +78,8 @@ export default defineConfig({
   outDir: './.vitepress/dist',
   cacheDir: './.vitepress/cache',
   rewrites: {
-    'README.md': 'index.md',
+    'site/index.md': 'index.md',
+    'README.md': 'overview.md',
     'examples/README.md': 'examples/index.md',
     'bench/README.md': 'bench/index.md',
     ...Object.fromEntries(EXAMPLES.map(name => [`examples/${name}/README.md`, `examples/${name}/index.md`])),
@@ -61,14 +90,28 @@ export default defineConfig({
   markdown: {
     theme: {light: 'github-light-high-contrast', dark: 'github-dark-high-contrast'},
     config: md => {
-      // A link to a README leads to the page that stands for it.
-      md.core.ruler.push('readme-links', state => {
-        const links = state.tokens.flatMap(({children}) => children ?? []).filter(({type}) => type === 'link_open');
+      md.core.ruler.push('readme-links', ({tokens, env}) => {
+        const links = tokens.flatMap(({children}) => children ?? []).filter(({type}) => type === 'link_open');
         for (const link of links) {
-          const href = link.attrGet('href') ?? '';
-          if (!/^https?:/.test(href)) {
-            link.attrSet('href', href.replace(/README\.md(?=#|$)/, 'index.md'));
-          }
+          link.attrSet('href', linkToPage(link.attrGet('href') ?? '', env as Page));
+        }
+      });
+      md.core.ruler.push('pictures', ({tokens}) => {
+        for (const token of tokens) {
+          token.content = token.type === 'html_block' ? token.content.replace(PICTURE, inBothLights) : token.content;
+          token.children = (token.children ?? []).flatMap(child => {
+            const source = child.type === 'image' ? (child.attrGet('src') ?? '') : '';
+            if (!source.endsWith(LIGHT)) {
+              return [child];
+            }
+            child.attrSet('class', 'light-only');
+            const twin = Object.assign(Object.create(child) as typeof child, {
+              attrs: child.attrs!.map(([name, value]) => [name, value]),
+            });
+            twin.attrSet('class', 'dark-only');
+            twin.attrSet('src', source.replace(LIGHT, DARK));
+            return [child, twin];
+          });
         }
       });
     },
@@ -93,9 +136,10 @@ export default defineConfig({
       {
         text: 'Start',
         items: [
-          {text: 'Overview', link: '/'},
+          {text: 'Overview', link: '/overview'},
           ...docs(['Quick start', 'quick-start']),
           {text: 'Try it here', link: '/site/try'},
+          ...docs(['Pictures', 'pictures']),
           ...docs(['Targets, ranks and heads', 'choosing'], ['Methods', 'methods'], ['Layers', 'layers']),
         ],
       },
@@ -107,16 +151,22 @@ export default defineConfig({
           ['Ranks of small heads', 'small-heads'],
           ['Performance', 'performance'],
           ['Memory', 'memory'],
+        ),
+      },
+      {
+        text: 'Where it runs',
+        items: docs(
           ['Backends', 'backends'],
+          ['Browsers and runtimes', 'runtimes'],
           ['Bundlers', 'bundlers'],
           ['React and workers', 'react'],
-          ['Browsers and runtimes', 'runtimes'],
           ['What an import changes', 'what-import-changes'],
         ),
       },
       {
         text: 'Models',
         items: docs(
+          ['From Keras and PyTorch', 'converting'],
           ['Your own layers', 'own-layers'],
           ['GraphModels', 'graphModels'],
           ['Transformers', 'transformers'],

@@ -11,7 +11,9 @@ import {ARGUMENTS, CHROMIUM, contentType, listen} from '../../chromium';
 const SITE = 'site/.vitepress/dist';
 const PAGES = [
   'index.html',
+  'overview.html',
   'docs/quick-start.html',
+  'docs/peft.html',
   'docs/backends.html',
   'docs/graphModels.html',
   'docs/troubleshooting.html',
@@ -75,6 +77,24 @@ for (const colorScheme of ['light', 'dark'] as const) {
       if (width > viewport.width) {
         faults.push(`${place}: it is ${width} px wide.`);
       }
+      const cut = await page.$$eval(
+        '.vp-doc pre',
+        blocks => blocks.filter(pre => pre.scrollWidth > pre.clientWidth).length,
+      );
+      if (cut > 0) {
+        faults.push(`${place}: ${cut} blocks of code are cut.`);
+      }
+      const wrong = colorScheme === 'light' ? /-dark\b/ : /-light\b/;
+      const shown = await page.evaluate(() =>
+        [...document.querySelectorAll<HTMLImageElement>('.VPContent img')]
+          .filter(({offsetWidth}) => offsetWidth > 0)
+          .map(({src, naturalWidth}) => ({src, naturalWidth})),
+      );
+      for (const {src, naturalWidth} of shown) {
+        if (wrong.test(src) || naturalWidth === 0) {
+          faults.push(`${place}: ${src} is shown, or is not there.`);
+        }
+      }
       if (pictures !== undefined) {
         const name = `${path.replaceAll('/', '-').replace('.html', '')}-${colorScheme}-${viewport.width}.png`;
         await page.screenshot({path: join(pictures, name)});
@@ -88,8 +108,8 @@ console.log(`${PAGES.length} pages in light and dark, at ${DESK.width} and ${PHO
 const page = await browser.newPage({viewport: DESK});
 await page.goto(`${origin}/`);
 await page.getByRole('button', {name: 'Search'}).first().click();
-await page.getByRole('searchbox').fill('The model has no LoRA layers. Adapt it first');
-const results = page.locator('.VPLocalSearchBox .result').filter({hasText: 'Not adapted yet'});
+await page.getByRole('searchbox').fill('The model has no LoRA layers');
+const results = page.locator('.VPLocalSearchBox .result').filter({hasText: 'The model has no LoRA layers'});
 await results.first().waitFor({timeout: 20_000});
 console.log('The search finds the way out for a message.');
 
