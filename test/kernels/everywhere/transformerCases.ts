@@ -12,6 +12,7 @@ import {
   PositionEmbedding,
   RMSNormalization,
   SequencePooling,
+  TiedDense,
   topKAccuracy,
   TypeEmbedding,
 } from 'tfjs-lora/transformers';
@@ -127,8 +128,8 @@ async function outcome({make, inputs}: Trial): Promise<number[][]> {
   );
 }
 
-/** The losses of a small decoder that is adapted and trained on the next token. */
-async function losses(): Promise<number[]> {
+/** The losses of a small decoder that is adapted and trained on the next token. A tied head is adapted, and its table. */
+async function losses({tied = false} = {}): Promise<number[]> {
   const ids = tf.input({shape: [null], dtype: 'int32'});
   const dense = (units: number, name: string) =>
     tf.layers.dense({units, name, kernelInitializer: tf.initializers.glorotNormal({seed: units})});
@@ -140,8 +141,11 @@ async function losses(): Promise<number[]> {
   const seen = new Attention({heads: 2, causal: true, packed: true}).apply(packed) as tf.SymbolicTensor;
   const sum = new FusedLayerNormalization({name: 'second'}).apply([x, seen]) as tf.SymbolicTensor;
   const active = new Gelu().apply(dense(16, 'wide').apply(sum)) as tf.SymbolicTensor;
-  const base = tf.model({inputs: ids, outputs: dense(11, 'head').apply(active) as tf.SymbolicTensor});
-  const model = applyLoRA(base, {rank: 2, seed: 1, exclude: ['words']});
+  const scores = tied
+    ? new TiedDense({name: 'head', table: {name: 'words'}}).apply(dense(8, 'narrow').apply(active))
+    : dense(11, 'head').apply(active);
+  const base = tf.model({inputs: ids, outputs: scores as tf.SymbolicTensor});
+  const model = applyLoRA(base, {rank: 2, seed: 1, ...(!tied && {exclude: ['words']})});
   const optimizer = tf.train.sgd(0.1);
   const tokens = tf.tensor2d([1, 4, 2, 8, 5, 7, 3, 3, 9, 10], [2, 5], 'int32');
   const targets = tf.tensor2d([4, 2, 8, 5, -100, 3, 3, 9, 10, -100], [2, 5]);
@@ -226,5 +230,12 @@ export const transformerCases: readonly Case[] = [
     tolerance: 1e-3,
     halfTolerance: null,
     run: async () => relativeDifference([await losses()], [await elsewhere('cpu', losses)]),
+  },
+  {
+    behaviour: 'a decoder with a tied head follows the loss curve of cpu',
+    tolerance: 1e-3,
+    halfTolerance: null,
+    run: async () =>
+      relativeDifference([await losses({tied: true})], [await elsewhere('cpu', () => losses({tied: true}))]),
   },
 ];
