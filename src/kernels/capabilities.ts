@@ -37,6 +37,8 @@ export interface Capabilities {
   readonly launchesOperations?: boolean;
   /** Whether numbers on the backend come by a promise alone, so that `dataSync` fails. */
   readonly readsByPromise?: boolean;
+  /** How many bytes all tensors can take at most. Default: what the machine has, which nothing here knows. */
+  readonly mostBytes?: number;
   /** `op(a)·op(b)` of two matrices, faster than by `tf.matMul`. The tape records it. */
   matrixProduct?(a: tf.Tensor, b: tf.Tensor, transposeA: boolean, transposeB: boolean): tf.Tensor;
   /** Operations in one launch, which the tape does not record. */

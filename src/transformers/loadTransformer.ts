@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {checkOptions, type KnownOptions, LoRAError, throwFaults} from '../errors';
 import type {ByteReader} from '../formats/byteReader';
 import {type OpenSafetensors, openSafetensors} from '../formats/safetensors';
+import {capabilities} from '../kernels/capabilities';
 import {checkLimits, type LoadOptions, MOST_FETCHED, tooLarge} from '../storage/limits';
 import {bytesOf, type ByteSource, fetched, localFilesFor, readerOf, type StreamSource} from '../storage/sources';
 import {withoutResidue} from '../tfjs/engine';
@@ -124,6 +125,7 @@ export async function loadTransformer(
     const made: Making = {architecture, config, purpose, sources: {has: namesIn(files, architecture), tied}};
     const plan = planOf(made);
     config.check();
+    checkRoom(plan);
     if (plan.newBytes > (maxBytes ?? MOST_FETCHED)) {
       throw tooLarge(`A new head for ${purpose.labels} classes`, maxBytes ?? MOST_FETCHED);
     }
@@ -163,6 +165,19 @@ function planOf({architecture, config, purpose, sources}: Making): Net {
   const plan = Net.plan(sources);
   architecture.build(plan, config, {ids: null, mask: null, types: null}, purpose);
   return plan;
+}
+
+/** Refuses a model whose weights alone are more than the backend can hold. */
+function checkRoom({expected, newBytes}: Net): void {
+  const bytes = expected.reduce((sum, {shape}) => sum + 4 * tf.util.sizeFromShape(shape), newBytes);
+  const {mostBytes = Infinity} = capabilities();
+  if (bytes > mostBytes) {
+    const inGiB = (count: number) => (count / 2 ** 30).toFixed(1);
+    throw new LoRAError(
+      `The weights take ${inGiB(bytes)} GiB as float32, and the ${tf.getBackend()} backend has ${inGiB(mostBytes)} ` +
+        'GiB for all there is. Take a smaller model, or another backend, such as webgpu or that of tfjs-node.',
+    );
+  }
 }
 
 function buildModel(

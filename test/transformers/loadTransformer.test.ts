@@ -7,6 +7,8 @@ import fc from 'fast-check';
 import {applyLoRA, disposeModel} from 'tfjs-lora';
 import {compileCrossEntropy, loadTransformer, type TransformerSources} from 'tfjs-lora/transformers';
 import {decodeSafetensors, encodeSafetensors, type NamedValues} from '../../src/formats/safetensors';
+import {capabilities, supplyCapabilities} from '../../src/kernels/capabilities';
+import {wasmCapabilities} from '../../src/kernels/wasm/capabilities';
 import {numbers, useBackend, withoutLeaks} from '../helpers';
 import {reloaded} from '../models';
 import {fixture} from './fixtures';
@@ -448,5 +450,28 @@ describe('what does not fit is refused and leaves nothing', () => {
       }),
       {numRuns: 30},
     );
+  });
+});
+
+describe('a model that is too large for the backend', () => {
+  afterEach(async () => {
+    supplyCapabilities('wasm', wasmCapabilities);
+    await useBackend('cpu');
+  });
+
+  test('is refused before a tensor is read, with the room that it needs', async () => {
+    await useBackend('wasm');
+    expect(capabilities().mostBytes).toBe(2 ** 32);
+    const parameters = Object.values(stored).reduce((sum, {shape}) => sum + tf.util.sizeFromShape([...shape]), 0);
+    const room = (mostBytes: number) => supplyCapabilities('wasm', () => ({...wasmCapabilities(), mostBytes}));
+    room(4 * parameters);
+    disposeModel(await loadTransformer({config: bert.config, weights: bert.weights}));
+    // Of the weights that the model has: the files may have a head beside them.
+    room(2 ** 10);
+    await withoutLeaks(async () => {
+      await expect(loadTransformer({config: bert.config, weights: bert.weights})).rejects.toThrow(
+        /^The weights take 0\.0 GiB as float32, and the wasm backend has 0\.0 GiB for all there is\./,
+      );
+    });
   });
 });

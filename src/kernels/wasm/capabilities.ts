@@ -15,9 +15,13 @@ const oneLaunch: OneLaunch = {
   },
 };
 
+/** What 32 bits can address. */
+const MOST_BYTES = 2 ** 32;
+
 /** XNNPACK keeps a frozen kernel packed, so that the gradient in a convolution's input is as fast as a convolution. */
 const COMPOSED: Capabilities = {
   source: 'composed',
+  mostBytes: MOST_BYTES,
   oneLaunch,
   preparedConvolution: {adjointOf: adjointKernel, inputGradient: conv2dInputGradient},
 };
@@ -38,5 +42,11 @@ export function wasmCapabilities(): Capabilities {
 
 function byModule(native: Native): Capabilities {
   const steps = nativeSteps(native);
-  return {source: 'module', oneLaunch, fusedConvolution: fusedConvolution(native), optimizerSteps: () => steps};
+  return {
+    source: 'module',
+    mostBytes: MOST_BYTES,
+    oneLaunch,
+    fusedConvolution: fusedConvolution(native),
+    optimizerSteps: () => steps,
+  };
 }
