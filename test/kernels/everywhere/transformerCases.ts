@@ -128,7 +128,7 @@ async function outcome({make, inputs}: Trial): Promise<number[][]> {
   );
 }
 
-/** The losses of a small decoder that is adapted and trained on the next token. A tied head is adapted, and its table. */
+/** The losses of a small decoder that is adapted and trained on the next token. A tied head has an update too. */
 async function losses({tied = false} = {}): Promise<number[]> {
   const ids = tf.input({shape: [null], dtype: 'int32'});
   const dense = (units: number, name: string) =>
