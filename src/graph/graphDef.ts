@@ -129,7 +129,8 @@ export function nodeAndOutput(name: string): [node: string, output: number] {
 
 /** One spelling for each output of a node: `node` and `node:0` are both `node:0`. */
 export function keyOf(name: string): string {
-  return nodeAndOutput(name).join(':');
+  const [node, output] = nodeAndOutput(name);
+  return `${node}:${output}`;
 }
 
 /**

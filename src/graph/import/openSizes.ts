@@ -40,9 +40,13 @@ export class OpenSizes {
 
   /** A number of which only is known on which sizes it depends. */
   madeOf(sizes: readonly SizeId[]): SizeId {
-    return sizes.every(size => size === KNOWN)
-      ? KNOWN
-      : this.list.push({isOpen: this.isOpen(sizes), isFreed: this.isFreed(sizes)}) - 1;
+    return this.eachMadeOf(sizes, 1)[0] as SizeId;
+  }
+
+  /** Several numbers, of each of which only is known on which sizes it depends. */
+  eachMadeOf(sizes: readonly SizeId[], count: number): SizeId[] {
+    const made = sizes.some(size => size !== KNOWN) && {isOpen: this.isOpen(sizes), isFreed: this.isFreed(sizes)};
+    return Array.from({length: count}, () => (made ? this.list.push(made) - 1 : KNOWN));
   }
 
   /** `times · size + plus`. */
@@ -105,7 +109,7 @@ export async function sizesOf(open: OpenSizes, computed: Computed): Promise<Size
     ];
   }
   const all = inputs.flatMap(input => (input.kind === 'shaped' ? input.sizes : []));
-  return counts.map(each => Array.from({length: each ?? 1}, () => open.madeOf(all)));
+  return counts.map(each => open.eachMadeOf(all, each ?? 1));
 }
 
 function isCounted(input: Constant | Shaped): boolean {

@@ -60,14 +60,18 @@ export function consumersOf(order: readonly GraphNode[], {inputs}: Cut): Map<str
 export function layerNames(nodes: Iterable<string>): Map<string, string> {
   const names = new Map<string, string>();
   const taken = new Set<string>();
+  // Where to go on counting: a graph may give one name to all its nodes.
+  const copies = new Map<string, number>();
   for (const node of nodes) {
     const short = shortName(node)
       .replace(/[^-A-Za-z0-9._/]/g, '_')
       .replace(/^[^A-Za-z0-9]/, 'n$&');
     let name = short;
-    for (let copy = 1; taken.has(name); copy++) {
-      name = `${short}_${copy}`;
+    let copy = copies.get(short) ?? 0;
+    while (taken.has(name)) {
+      name = `${short}_${++copy}`;
     }
+    copies.set(short, copy);
     taken.add(name);
     names.set(node, name);
   }

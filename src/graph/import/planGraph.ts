@@ -4,12 +4,12 @@ import {asksForShape, type GraphNode, inputsOf, keyOf, shapeOf} from '../graphDe
 import {reasonNotToRun, reasonNotToRunHere} from '../layers/graphOp';
 import {neededNodes} from './order';
 import {BATCH, KNOWN, sizesOf} from './openSizes';
-import {checkSize, materialize, planAlias, planOp, runProbe} from './planOp';
+import {alikeness, checkSize, materialize, planAlias, planOp, runProbe} from './planOp';
 import {BakedBatch, Planner} from './planner';
 import type {ReadGraph} from './readGraph';
 import {adviceOn, refusedImport} from './refuse';
 import {planStock} from './stockLayers';
-import type {Constant, Flow, GraphPlan, Pair, Shaped, Value, SizeId} from './values';
+import type {Constant, Flow, Folded, GraphPlan, Pair, Shaped, Value, SizeId} from './values';
 
 /** The part of a graph that is planned, with every choice made. */
 export interface GraphRequest {
@@ -204,6 +204,25 @@ async function foldShapes(planner: Planner, node: GraphNode, inputs: readonly Va
   if (([0, 1] as const).some(p => shape === undefined && checkSize(node, inputs, p) > FEW)) {
     return false;
   }
+  const alike = shape === undefined ? alikeness(node, inputs, keys.length) : '';
+  const folded = planner.folded.get(alike) ?? (await foldedShapes(planner, node, known, shape));
+  // Floats may be weights, which must not be tied because they are equal.
+  if (shape === undefined && folded.every(({pair}) => pair[0].tensor.dtype !== 'float32')) {
+    planner.folded.set(alike, folded);
+  }
+  folded.forEach(({pair, sizes}, i) => {
+    const key = keys[i] as string;
+    planner.values.set(key, planner.open.isOpen(sizes) ? {kind: 'shaped', pair, sizes, key} : pair[0]);
+  });
+  return true;
+}
+
+async function foldedShapes(
+  planner: Planner,
+  node: GraphNode,
+  known: readonly (Constant | Shaped)[],
+  shape: Flow | undefined,
+): Promise<Folded[]> {
   const [one, other] = (await Promise.all(
     ([0, 1] as const).map(p => {
       const results = shape
@@ -225,11 +244,7 @@ async function foldShapes(planner: Planner, node: GraphNode, inputs: readonly Va
         counts: pairs.map(([{tensor: a}, {tensor: b}]) => (tf.util.arraysEqual(a.shape, b.shape) ? a.size : undefined)),
         run: tensors => runProbe(planner, node, tensors),
       });
-  pairs.forEach((pair, i) => {
-    const [key, own] = [keys[i] as string, sizes[i] as SizeId[]];
-    planner.values.set(key, planner.open.isOpen(own) ? {kind: 'shaped', pair, sizes: own, key} : pair[0]);
-  });
-  return true;
+  return pairs.map((pair, i) => ({pair, sizes: sizes[i] as SizeId[]}));
 }
 
 function sizesOfShape(planner: Planner, {op}: GraphNode, flow: Flow): SizeId[] {

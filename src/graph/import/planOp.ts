@@ -6,7 +6,7 @@ import {GraphOp, type GraphFragment, graphOf, MOST_NUMBERS, runNode} from '../la
 import {keepsRows} from './batch';
 import {BATCH, KNOWN} from './openSizes';
 import {BakedBatch, type Planner} from './planner';
-import type {Flow, Pair, PlannedWeight, Shaped, Value} from './values';
+import type {Flow, Pair, PlannedWeight, Shaped, TensorLooks, Value} from './values';
 
 /** Constants of more numbers are weights: of floats, of others. */
 const FEW_FLOATS = 1;
@@ -42,19 +42,9 @@ function addOp(
   {part, sources, keys = planner.keysOf(node)}: NodePart,
 ): void {
   const {inputs, weights, fragment, values} = partsOfFragment(planner, node, sources);
-  const outputs = keys.map((_, index) => ({index, dtype: 'float32' as const}));
-  const graph = graphOf(fragment.node);
-  const [one, other] = ([0, 1] as const).map(p =>
-    tf.tidy(() => {
-      checkSize(node, values, p);
-      const feed: tf.NamedTensorMap = {};
-      fragment.node.input?.forEach((name, i) => (feed[name] ??= tensorAt(values[i] as Value, p)));
-      // How many places a Where finds depends on the numbers.
-      const places = () => [tf.zeros([[7, 5][p] as number, Object.values(feed)[0]?.rank ?? 1], 'int32')];
-      const results = node.op === 'Where' ? places() : runNode(graph, {node: fragment.node, outputs}, feed);
-      return results.map(({shape, dtype}) => ({shape, dtype: dtype as GraphType}));
-    }),
-  ) as unknown as Pair<{shape: number[]; dtype: GraphType}[]>;
+  const alike = alikeness(fragment.node, values, keys.length);
+  const [one, other] = planner.trials.get(alike) ?? tryOut(planner, fragment.node, values, keys.length);
+  planner.trials.set(alike, [one, other]);
   const isProved = hasProvedShape(node, values, isRows);
   const results = one.map(({shape, dtype}, i): Omit<Flow, 'kind' | 'key'> => {
     const shapes: Pair<number[]> = [shape, other[i]?.shape ?? []];
@@ -73,8 +63,41 @@ function addOp(
   if (!isProved && !planner.isStrict) {
     planner.check(keys[0] as string);
   }
-  const layer = new GraphOp({name: planner.nameOf(node.name, part), fragment: {name: JSON.stringify(whole)}});
+  const name = planner.nameOf(node.name, part);
+  const layer = () => new GraphOp({name, fragment: {name: JSON.stringify(whole)}});
   planner.addCall({layer, inputs: inputs.map(({key}) => key), outputs: [...keys], weights}, results);
+}
+
+/** The same for nodes that give tensors of the same shapes and, of numbers that are no floats, the same numbers. */
+export function alikeness({op, attr}: GraphNode, values: readonly Value[], count: number): string {
+  return JSON.stringify([op, attr, count, values.map(looks)]);
+}
+
+function looks(value: Value): unknown {
+  switch (value.kind) {
+    case 'constant':
+      return value.values === undefined || value.tensor.size > FEW_INTEGERS
+        ? value.tensor.id
+        : [value.tensor.dtype, value.tensor.shape, Array.from(value.values, String)];
+    case 'shaped':
+      return [value.pair[0].tensor.id, value.pair[1].tensor.id];
+    case 'flow':
+      return [value.dtype, value.shapes];
+  }
+}
+
+/** What a node gives for both sizes, from runs of it. */
+function tryOut(planner: Planner, node: GraphNode, values: readonly Value[], count: number): Pair<TensorLooks[]> {
+  return ([0, 1] as const).map(p =>
+    tf.tidy(() => {
+      checkSize(node, values, p);
+      const tensors = values.map(value => tensorAt(value, p));
+      // How many places a Where finds depends on the numbers.
+      const places = () => [tf.zeros([[7, 5][p] as number, tensors[0]?.rank ?? 1], 'int32')];
+      const results = node.op === 'Where' ? places() : run(planner, node, tensors, count);
+      return results.map(({shape, dtype}) => ({shape, dtype: dtype as GraphType}));
+    }),
+  ) as unknown as Pair<TensorLooks[]>;
 }
 
 /** Whether the shape of what a node gives follows from shapes that are the same in every run, but for the batch. */
@@ -193,10 +216,15 @@ export function checkSize(node: GraphNode, values: readonly Value[], p: 0 | 1 = 
 
 /** What a node gives for tensors, in the order of its used outputs. */
 export function runProbe(planner: Planner, node: GraphNode, tensors: readonly tf.Tensor[]): tf.Tensor[] {
-  const outputs = planner.keysOf(node).map((_, index) => ({index, dtype: 'float32' as const}));
-  const names = tensors.map((_, i) => `x${i}`);
-  const {name, op, attr} = node;
-  const own = {name, op, input: names, ...(attr && {attr})};
-  const feed = Object.fromEntries(names.map((local, i) => [local, tensors[i] as tf.Tensor]));
-  return tf.tidy(() => runNode(graphOf(own), {node: own, outputs}, feed));
+  return tf.tidy(() => run(planner, node, tensors, planner.keysOf(node).length));
+}
+
+function run(planner: Planner, {op, attr}: GraphNode, tensors: readonly tf.Tensor[], count: number): tf.Tensor[] {
+  const outputs = Array.from({length: count}, (_, index) => ({index, dtype: 'float32' as const}));
+  const input = tensors.map((_, i) => `x${i}`);
+  const node = {name: op, op, input, ...(attr && {attr})};
+  const key = JSON.stringify([node, count]);
+  const graph = planner.graphs.get(key) ?? graphOf(node);
+  planner.graphs.set(key, graph);
+  return runNode(graph, {node, outputs}, Object.fromEntries(input.map((name, i) => [name, tensors[i] as tf.Tensor])));
 }

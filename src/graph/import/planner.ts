@@ -1,21 +1,24 @@
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError} from '../../errors';
 import {type GraphNode, inputsOf, keyOf, nodeAndOutput, resultTypeOf} from '../graphDef';
-import {layerFromEntry} from '../../tfjs/configs';
+import {type LayerEntry, layerFromEntry} from '../../tfjs/configs';
+import type {graphOf} from '../layers/graphOp';
 import {consumersOf, type Cut, layerNames} from './order';
 import {BATCH, KNOWN, OpenSizes} from './openSizes';
 import type {ReadGraph} from './readGraph';
 import type {
   Fate,
   Flow,
+  Folded,
   GraphPlan,
   Pair,
   PlannedInput,
   PlannedCall,
   PlannedWeight,
   Shaped,
-  Value,
   SizeId,
+  TensorLooks,
+  Value,
 } from './values';
 
 /** A planned call of a layer. */
@@ -29,6 +32,12 @@ interface NewLayer {
   /** By the names that the layer gives them. */
   weights?: Record<string, PlannedWeight | undefined>;
 }
+
+/** Makes a layer, the same one each time. A plan that is refused, or made anew, makes none. */
+type LazyLayer = () => tf.layers.Layer;
+
+/** A call in a plan that is not finished. */
+type CallInPlan = Omit<PlannedCall, 'layer'> & {layer: LazyLayer};
 
 /** Numbers that may be computed from constants: a fixed number, and `GROWTH` more for each number in the file. */
 const FREE_NUMBERS = 2 ** 22;
@@ -52,20 +61,27 @@ export class Planner {
   readonly fates = new Map<string, Fate>();
   /** Nodes that cannot be computed, and why. */
   readonly problems = new Map<string, string>();
-  readonly layers: PlannedCall[] = [];
+  readonly layers: CallInPlan[] = [];
   readonly inputs: PlannedInput[] = [];
   readonly open: OpenSizes;
+  // Graphs repeat their blocks, so what a node came to serves for all that are alike.
+  readonly graphs = new Map<string, ReturnType<typeof graphOf>>();
+  readonly trials = new Map<string, Pair<TensorLooks[]>>();
+  readonly folded = new Map<string, Folded[]>();
 
   private readonly consumers: Map<string, GraphNode[]>;
   /** By the name of a node: its last output that is used. */
   private readonly lastOutputs = new Map<string, number>();
   private readonly ends: ReadonlySet<string>;
   private readonly names: Map<string, string>;
-  private readonly parts = new Set<string>();
+  private readonly taken: Set<string>;
+  private readonly stored: number;
   private computed = 0;
   private readonly owned: tf.Tensor[] = [];
   private readonly derived = new Map<string, tf.Tensor>();
-  private readonly tied = new Map<string, tf.layers.Layer>();
+  private readonly tied = new Map<string, LazyLayer>();
+  /** By class and config: a layer that says what shapes it gives. */
+  private readonly samples = new Map<string, tf.layers.Layer>();
 
   private readonly materialized = new Map<string, Flow>();
   /** Keys of flows whose shapes the plan depends on, and of those whose shapes are checked when they are computed. */
@@ -92,6 +108,8 @@ export class Planner {
       this.lastOutputs.set(node, Math.max(output, this.lastOutputs.get(node) ?? 0));
     }
     this.names = layerNames(graph.nodes.keys());
+    this.taken = new Set(this.names.values());
+    this.stored = [...graph.weights.values()].reduce((total, {size}) => total + size, 0);
   }
 
   /** What a name in the graph stands for. */
@@ -163,7 +181,7 @@ export class Planner {
    * @throws LoRAError if they are many more than those in the file.
    */
   reserve(count: number): void {
-    const stored = [...this.graph.weights.values()].reduce((total, {size}) => total + size, 0);
+    const {stored} = this;
     this.computed += count;
     if (this.computed > FREE_NUMBERS + GROWTH * stored) {
       throw new LoRAError(
@@ -192,12 +210,11 @@ export class Planner {
     if (part === undefined) {
       return own;
     }
-    const taken = new Set(this.names.values());
     let name = `${own}/${part}`;
-    while (taken.has(name) || this.parts.has(name)) {
+    while (this.taken.has(name)) {
       name += '_';
     }
-    this.parts.add(name);
+    this.taken.add(name);
     return name;
   }
 
@@ -217,12 +234,16 @@ export class Planner {
   addLayer(node: GraphNode, {part, className, config = {}, inputs, weights = {}}: NewLayer): void {
     const flows = inputs.map(input => this.flowing(input));
     const given = Object.entries(weights).filter((entry): entry is [string, PlannedWeight] => entry[1] !== undefined);
-    const ties = JSON.stringify([className, config, given.map(([name, {tensor}]) => [name, tensor.id])]);
-    const make = () => layerFromEntry({className, config: {...config, name: this.nameOf(node.name, part)}});
-    const layer = (given.length > 0 ? this.tied.get(ties) : undefined) ?? make();
+    const kind = JSON.stringify([className, config]);
+    const ties = [kind, ...given.map(([name, {tensor}]) => `${name} ${tensor.id}`)].join();
+    const sample = this.samples.get(kind) ?? layerFromEntry({className, config: {...config, name: node.name}});
+    this.samples.set(kind, sample);
+    const layer =
+      (given.length > 0 ? this.tied.get(ties) : undefined) ??
+      once({className, config: {...config, name: this.nameOf(node.name, part)}});
     this.tied.set(ties, layer);
     const shapeFor = (shapes: tf.Shape[]) =>
-      layer.computeOutputShape(shapes.length === 1 ? (shapes[0] as tf.Shape) : shapes) as tf.Shape;
+      sample.computeOutputShape(shapes.length === 1 ? (shapes[0] as tf.Shape) : shapes) as tf.Shape;
     const shapesAt = (p: 0 | 1) => shapeFor(flows.map(flow => flow.shapes[p])) as number[];
     const [flow] = flows as [Flow];
     // Layers of tfjs compute each row by itself.
@@ -241,7 +262,7 @@ export class Planner {
   }
 
   /** Plans a call of a layer. Its outputs stand for what the node gives from here on. */
-  addCall(call: PlannedCall, results: readonly Omit<Flow, 'kind' | 'key'>[]): void {
+  addCall(call: CallInPlan, results: readonly Omit<Flow, 'kind' | 'key'>[]): void {
     // A node can become several layers. The outputs between them have keys of their own.
     const outputs = call.outputs.map(key => (this.values.has(key) ? `${key}+${this.layers.length}` : key));
     this.layers.push({...call, outputs});
@@ -284,10 +305,17 @@ export class Planner {
     const called = new Set(layers);
     for (const layer of neededLayers(this.layers, [...this.measured])) {
       if (!called.has(layer) && layer.outputs.some(key => this.checked.has(key))) {
-        throw new UncheckedShape(layer.layer.name);
+        throw new UncheckedShape(layer.outputs.join());
       }
     }
-    return {inputs, layers, outputs, ends, fates, dispose: () => this.dispose()};
+    return {
+      inputs,
+      layers: layers.map(call => ({...call, layer: call.layer()})),
+      outputs,
+      ends,
+      fates,
+      dispose: () => this.dispose(),
+    };
   }
 
   dispose(): void {
@@ -295,10 +323,15 @@ export class Planner {
   }
 }
 
+function once(entry: LayerEntry): LazyLayer {
+  let layer: tf.layers.Layer | undefined;
+  return () => (layer ??= layerFromEntry(entry));
+}
+
 /** The layers that flows need. */
-function neededLayers(layers: readonly PlannedCall[], flows: readonly string[]): PlannedCall[] {
+function neededLayers(layers: readonly CallInPlan[], flows: readonly string[]): CallInPlan[] {
   const needed = new Set(flows);
-  const isNeeded = ({inputs, outputs}: PlannedCall) => {
+  const isNeeded = ({inputs, outputs}: CallInPlan) => {
     const found = outputs.some(key => needed.has(key));
     (found ? inputs : []).forEach(key => needed.add(key));
     return found;

@@ -74,8 +74,7 @@ function largestRegion(
   weights: ReadonlyMap<string, unknown>,
   cut: Cut,
 ): Region | undefined {
-  const isData = (name: string) => !weights.has(name) && !/^Const/.test(opOf.get(name) ?? 'Const');
-  const opOf = new Map(order.map(({name, op}) => [name, op]));
+  const data = new Set(order.flatMap(({name, op}) => (weights.has(name) || op.startsWith('Const') ? [] : [name])));
   const isEnd = (name: string) => cut.inputs.includes(name);
   const parents = new Map<string, string>();
   const rootOf = (name: string) => {
@@ -89,20 +88,19 @@ function largestRegion(
     way.forEach(member => parents.set(member, root));
     return root;
   };
-  const inside = order.filter(({name}) => isData(name) && !problems.has(name));
+  const inside = order.filter(({name}) => data.has(name) && !problems.has(name));
   const members = new Set(inside.map(({name}) => name));
-  const dataInputs = (node: GraphNode) =>
-    isEnd(node.name)
-      ? []
-      : inputsOf(node)
-          .map(keyOf)
-          .filter(key => isData(nodeAndOutput(key)[0]));
+  const links = order.flatMap(node =>
+    (isEnd(node.name) ? [] : inputsOf(node)).flatMap(name => {
+      const [source, output] = nodeAndOutput(name);
+      return data.has(source) ? [{node, source, key: `${source}:${output}`}] : [];
+    }),
+  );
   const levels = levelsOf(order, problems, cut);
-  for (const node of inside) {
-    for (const key of dataInputs(node)) {
-      const [source] = nodeAndOutput(key);
+  for (const {node, source} of links) {
+    if (members.has(source) && members.has(node.name) && levels.get(source) === levels.get(node.name)) {
       const [one, other] = [rootOf(source), rootOf(node.name)];
-      if (members.has(source) && one !== other && levels.get(source) === levels.get(node.name)) {
+      if (one !== other) {
         parents.set(one, other);
       }
     }
@@ -118,19 +116,14 @@ function largestRegion(
   const isMember = (name: string) => members.has(name) && rootOf(name) === best[0];
   const inputs = new Set<string>();
   const outputs = new Set(cut.outputs.filter(output => isMember(nodeAndOutput(output)[0])));
-  for (const node of order) {
-    for (const key of dataInputs(node)) {
-      const [source] = nodeAndOutput(key);
-      if (isMember(node.name) && !isMember(source)) {
-        inputs.add(key);
-      } else if (!isMember(node.name) && isMember(source) && !asksForShape(node)) {
-        outputs.add(key);
-      }
-    }
-    if (isMember(node.name) && isEnd(node.name)) {
-      inputs.add(node.name);
+  for (const {node, source, key} of links) {
+    if (isMember(node.name) && !isMember(source)) {
+      inputs.add(key);
+    } else if (!isMember(node.name) && isMember(source) && !asksForShape(node)) {
+      outputs.add(key);
     }
   }
+  order.filter(({name}) => isEnd(name) && isMember(name)).forEach(({name}) => inputs.add(name));
   return {inputs: [...inputs], outputs: [...outputs]};
 }
 

@@ -23,6 +23,12 @@ export interface WeightSource {
   shape?: number[];
 }
 
+/** What a tensor is without its numbers. */
+export interface TensorLooks {
+  shape: number[];
+  dtype: GraphType;
+}
+
 /** A tensor that is known when a graph is planned. */
 export interface Constant {
   kind: 'constant';
@@ -31,12 +37,16 @@ export interface Constant {
   values?: ArrayLike<number>;
 }
 
-/** A small tensor that depends on the shapes of the inputs alone. */
-export interface Shaped {
-  kind: 'shaped';
+/** What a node gives that depends on the shapes of the inputs alone. */
+export interface Folded {
   pair: Pair<Required<Constant>>;
   /** What its numbers are made of. */
   sizes: SizeId[];
+}
+
+/** A small tensor that depends on the shapes of the inputs alone. */
+export interface Shaped extends Folded {
+  kind: 'shaped';
   /** The output of a node that it is. */
   key: string;
 }
