@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {asLoRAError, checkOptions, LoRAError, showShape, throwFaults} from '../../errors';
 import {withoutResidue} from '../../tfjs/engine';
 import {namedWeights, replaceValue} from '../../tfjs/weights';
+import {inputsOf} from '../graphDef';
 import {type GraphRequest, planGraph} from './planGraph';
 import {BakedBatch, UncheckedShape} from './planner';
 import {findNode, type ReadGraph, readGraph} from './readGraph';
@@ -12,7 +13,10 @@ import type {GraphPlan, PlannedCall} from './values';
  * `StatefulPartitionedCall/…`.
  */
 export interface GraphModelOptions {
-  /** The nodes that become the model's inputs. Default: the graph's inputs. */
+  /**
+   * The nodes that become the model's inputs. Default: the graph's inputs, without single bools that have a default,
+   * such as whether the graph trains.
+   */
   inputs?: readonly string[];
   /** The nodes that become its outputs. Default: the graph's outputs. */
   outputs?: readonly string[];
@@ -112,7 +116,7 @@ export function requestOf(graph: ReadGraph, options: GraphModelOptions): GraphPa
     }
     return named;
   };
-  const starts = listOf('inputs', inputs ?? graph.inputs.map(({node}) => node));
+  const starts = listOf('inputs', inputs ?? graph.inputs.map(({node}) => node).filter(node => !isFlag(graph, node)));
   const ends = listOf('outputs', outputs ?? graph.outputs.map(({node}) => node));
   const shapes = new Map<string, (number | null)[]>();
   for (const [name, shape] of Object.entries(inputShapes)) {
@@ -134,6 +138,14 @@ export function requestOf(graph: ReadGraph, options: GraphModelOptions): GraphPa
     inputs: starts.map(node => ({node, ...(shapes.has(node) && {shape: shapes.get(node)})})),
     outputs: ends,
   };
+}
+
+/** Whether an input says how to compute rather than what: a single bool with a default, which it then has. */
+function isFlag({nodes, weights}: ReadGraph, name: string): boolean {
+  const node = nodes.get(name);
+  const [value] = node?.op === 'PlaceholderWithDefault' ? inputsOf(node) : [];
+  const tensor = weights.get(value ?? '');
+  return tensor?.dtype === 'bool' && tensor.rank === 0;
 }
 
 /** Options as a model remembers them. */

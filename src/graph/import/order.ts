@@ -12,11 +12,19 @@ export function neededNodes({nodes, weights}: ReadGraph, {inputs, outputs}: Cut)
   const ends = new Set(inputs);
   const order: GraphNode[] = [];
   const seen = new Set<string>();
+  const sourcesOf = (node: GraphNode) => inputsOf(node).map(input => nodeAndOutput(input)[0]);
   const needsOf = (name: string) => {
     const node = nodes.get(name);
-    return node === undefined || ends.has(name) || weights.has(name)
-      ? []
-      : inputsOf(node).map(input => nodeAndOutput(input)[0]);
+    if (node === undefined || ends.has(name)) {
+      return [];
+    }
+    // What is computed on one way of a Switch alone has nothing else that says so.
+    const ways = (node.input ?? []).flatMap(input => (input.startsWith('^') ? [input.slice(1)] : []));
+    const isWay = (way: string) => {
+      const [source = ''] = sourcesOf(nodes.get(way) ?? {name: way, op: ''});
+      return nodes.get(way)?.op === 'Identity' && nodes.get(source)?.op === 'Switch';
+    };
+    return [...(weights.has(name) ? [] : sourcesOf(node)), ...ways.filter(isWay)];
   };
   for (const output of outputs) {
     // A stack of our own: graphs are deeper than that of JavaScript.

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {asLoRAError, LoRAError} from '../../errors';
-import {asksForShape, type GraphNode, inputsOf, keyOf, shapeOf} from '../graphDef';
+import {asksForShape, type GraphNode, inputsOf, keyOf, nodeAndOutput, shapeOf} from '../graphDef';
 import {reasonNotToRun, reasonNotToRunHere} from '../layers/graphOp';
 import {neededNodes} from './order';
 import {BATCH, KNOWN, sizesOf} from './openSizes';
@@ -55,6 +55,9 @@ export async function planGraph(graph: ReadGraph, request: GraphRequest): Promis
     await readConstants(planner, order);
     for (const node of order) {
       await planNode(planner, node);
+    }
+    for (const output of request.outputs.filter(name => planner.dead.has(keyOf(name)))) {
+      planner.problems.set(nodeAndOutput(output)[0], 'is on a way that a constant decides not to take');
     }
     if (request.outputs.some(output => planner.values.get(keyOf(output)) === undefined)) {
       throw refusedImport(planner, order, cut);
@@ -130,8 +133,19 @@ async function constantOf(tensor: tf.Tensor): Promise<Constant> {
 
 async function planNode(planner: Planner, node: GraphNode): Promise<void> {
   const {values, fates} = planner;
-  if (values.has(`${node.name}:0`)) {
-    return; // an input, a constant, or part of a layer before it
+  const isConstant = planner.graph.weights.has(node.name);
+  if (values.has(`${node.name}:0`) && !isConstant) {
+    return; // an input, or part of a layer before it
+  }
+  if (isDead(planner, node)) {
+    for (const key of planner.keysOf(node)) {
+      values.delete(key);
+      planner.dead.add(key);
+    }
+    return;
+  }
+  if (isConstant || (await planDecided(planner, node))) {
+    return;
   }
   const names = inputsOf(node);
   const inputs = names.map(name => values.get(keyOf(name)));
@@ -175,6 +189,43 @@ async function planNode(planner: Planner, node: GraphNode): Promise<void> {
       throw error;
     }
     planner.problems.set(node.name, `cannot be computed here: ${asLoRAError(error, node.op).message.slice(0, 200)}`);
+  }
+}
+
+/** Whether a constant decides that a node is not computed: something that it needs is not. */
+function isDead({dead, graph}: Planner, {op, input = []}: GraphNode): boolean {
+  const isGone = (name: string) =>
+    name.startsWith('^')
+      ? dead.has(`${name.slice(1)}:0`) && graph.nodes.get(name.slice(1))?.op !== 'Switch'
+      : dead.has(keyOf(name));
+  return op === 'Merge' ? input.every(isGone) : input.some(isGone);
+}
+
+/** Plans what a constant decides: the way that a `Switch` takes, and the `Merge` of ways. `false` if none decides. */
+async function planDecided(planner: Planner, node: GraphNode): Promise<boolean> {
+  const {dead, fates} = planner;
+  const names = inputsOf(node);
+  const taken = planner.numbers(names[1])?.[0];
+  const live = names.filter(name => !dead.has(keyOf(name)));
+  if (node.op === 'Switch' && taken !== undefined) {
+    handOn(planner, names[0], `${node.name}:${taken === 0 ? 0 : 1}`);
+    dead.add(`${node.name}:${taken === 0 ? 1 : 0}`);
+  } else if (node.op === 'Merge' && live.length === 1 && names.length > 1) {
+    handOn(planner, live[0], `${node.name}:0`);
+    const index = tf.scalar(names.indexOf(live[0] as string), 'int32');
+    planner.values.set(`${node.name}:1`, await constantOf(planner.keep(index)));
+  } else {
+    return false;
+  }
+  fates.set(node.name, 'skipped');
+  return true;
+}
+
+/** Gives an output what another stands for, if that is known. */
+function handOn(planner: Planner, from: string | undefined, to: string): void {
+  const value = planner.valueOf(from);
+  if (value !== undefined) {
+    planner.values.set(to, value);
   }
 }
 

@@ -58,6 +58,8 @@ export class UncheckedShape extends Error {}
 export class Planner {
   /** By key. What is behind a node that cannot be computed is missing. */
   readonly values = new Map<string, Value>();
+  /** Keys of what a constant decides not to compute. */
+  readonly dead = new Set<string>();
   readonly fates = new Map<string, Fate>();
   /** Nodes that cannot be computed, and why. */
   readonly problems = new Map<string, string>();
