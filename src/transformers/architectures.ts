@@ -1,17 +1,20 @@
 import {listed, LoRAError, show, throwFaults} from '../errors';
 import {type Architecture, type Head, NEW_HEADS, type Pooling, type Purpose} from './architecture';
-import {bert, roberta} from './bert';
-import {distilbert} from './distilbert';
-import {gpt2} from './gpt2';
 import type {HubConfig} from './hubConfig';
-import {llama} from './llama';
 
-/** A row for each `model_type` of the hub. */
-const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
-  bert,
-  distilbert,
-  gpt2,
-  llama,
+const roberta = async () => (await import('./roberta')).roberta;
+
+/** A row for each `model_type` of the hub. A page loads the families that it names alone. */
+const ARCHITECTURES: Readonly<Record<string, () => Promise<Architecture>>> = {
+  bert: async () => (await import('./bert')).bert,
+  camembert: roberta,
+  distilbert: async () => (await import('./distilbert')).distilbert,
+  electra: async () => (await import('./electra')).electra,
+  gpt2: async () => (await import('./gpt2')).gpt2,
+  llama: async () => (await import('./llama')).llama,
+  mistral: async () => (await import('./mistral')).mistral,
+  qwen2: async () => (await import('./qwen2')).qwen2,
+  qwen3: async () => (await import('./qwen3')).qwen3,
   roberta,
   'xlm-roberta': roberta,
 };
@@ -31,18 +34,19 @@ const POOLINGS: readonly Pooling[] = ['none', 'mean', 'first', 'last', 'pooler']
  *
  * @throws LoRAError if there is no code for it, or an option does not fit.
  */
-export function chooseArchitecture(
+export async function chooseArchitecture(
   given: HubConfig,
   {architecture: asked, labels, pooling = 'none', tokenTypes = false}: PurposeOptions,
-): {architecture: Architecture; purpose: Purpose; config: HubConfig} {
+): Promise<{architecture: Architecture; purpose: Purpose; config: HubConfig}> {
   const type = given.get('model_type');
-  const architecture = typeof type === 'string' && Object.hasOwn(ARCHITECTURES, type) ? ARCHITECTURES[type] : undefined;
-  if (architecture === undefined) {
+  const load = typeof type === 'string' && Object.hasOwn(ARCHITECTURES, type) ? ARCHITECTURES[type] : undefined;
+  if (load === undefined) {
     throw new LoRAError(
       `The config is of model_type ${show(type)}, for which there is no code here. Known are ` +
         `${Object.keys(ARCHITECTURES).join(', ')}.`,
     );
   }
+  const architecture = await load();
   const {classes, commonNames} = architecture;
   const config = given.named(commonNames);
   const [named] = [config.get('architectures')].flat();

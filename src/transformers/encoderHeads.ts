@@ -40,6 +40,8 @@ interface MaskedWords {
   activation: ActivationName;
   epsilon: number;
   width: number;
+  /** How wide the table of words is. Default: `width`. */
+  tableWidth?: number;
   vocabulary: number;
   /** The table of words, which the decoder shares. */
   words: string;
@@ -50,12 +52,12 @@ export function maskedWords(
   net: Net,
   config: HubConfig,
   states: NetTensor,
-  {transform, norm, decoder, bias, activation, epsilon, width, vocabulary, words}: MaskedWords,
+  {transform, norm, decoder, bias, activation, epsilon, width, tableWidth = width, vocabulary, words}: MaskedWords,
 ): NetTensor {
-  const dense = net.dense(transform, [width, width], states);
+  const dense = net.dense(transform, [width, tableWidth], states);
   const active = net.activation(nameOf(transform, 'activation'), activation, dense);
-  const normal = net.layerNorm(norm, width, epsilon, [active]);
-  const sizes: [number, number] = [width, vocabulary];
+  const normal = net.layerNorm(norm, tableWidth, epsilon, [active]);
+  const sizes: [number, number] = [tableWidth, vocabulary];
   return config.flag('tie_word_embeddings', true)
     ? net.tied(decoder, words, sizes, normal, {bias: true, biasOrElse: bias})
     : net.dense(decoder, sizes, normal, {biasOrElse: bias});

@@ -74,9 +74,9 @@ const OPTIONS: KnownOptions<TransformerSources> = {
 };
 
 /**
- * A pretrained transformer of the hub as a `tf.LayersModel`: BERT, RoBERTa, DistilBERT (and so MiniLM, E5, …), GPT-2,
- * Llama, with their heads for classes of a text or of its tokens, spans that answer a question, masked words, choices,
- * and the next token.
+ * A pretrained transformer of the hub as a `tf.LayersModel`: BERT, RoBERTa, DistilBERT, ELECTRA (and so MiniLM, E5, …),
+ * GPT-2, Llama, Mistral, Qwen2 and Qwen3, with their heads for classes of a text or of its tokens, spans that answer a
+ * question, masked words, choices, and the next token. The code of a family is loaded when a config names it.
  *
  *     const [config, weights] = [`${url}/config.json`, `${url}/model.safetensors`];
  *     const model = await loadTransformer({config, weights, pooling: 'mean'});
@@ -106,7 +106,7 @@ export async function loadTransformer(
   const limits: LoadOptions = {...(signal && {signal}), ...(maxBytes !== undefined && {maxBytes})};
   signal?.throwIfAborted();
   const hubConfig = HubConfig.parse(await configOf(sources.config, limits));
-  const {architecture, purpose, config} = chooseArchitecture(hubConfig, sources);
+  const {architecture, purpose, config} = await chooseArchitecture(hubConfig, sources);
   const blocks = architecture.blocks(config);
   config.check();
   const readers: ByteReader[] = [];

@@ -125,6 +125,12 @@ export class Net {
     return this.apply(name, inputs, () => new RMSNormalization({epsilon, name}));
   }
 
+  /** Normalizes each head, of `size` numbers, by itself. */
+  headNorm(name: string, size: number, epsilon: number, x: NetTensor): NetTensor {
+    this.expect(name, 'weight', [size], 'gamma');
+    return this.apply(name, [x], () => new RMSNormalization({epsilon, size, name}));
+  }
+
   dense(name: string, [from, to]: [from: number, to: number], x: NetTensor, options: DenseOptions = {}): NetTensor {
     const {bias = true, conv1d = false, fresh, orElse, biasOrElse} = options;
     if (fresh === undefined) {

@@ -140,6 +140,31 @@ MODELS = {
         LlamaConfig(**LLAMA, num_labels=3),
         dict(target_modules=["v_proj"], task_type="TOKEN_CLS"),
     ),
+    "mistral": (
+        transformers.MistralForCausalLM,
+        transformers.MistralConfig(**LLAMA, sliding_window=None),
+        ["q_proj", "down_proj"],
+    ),
+    "qwen2": (
+        transformers.Qwen2ForCausalLM,
+        transformers.Qwen2Config(**LLAMA, tie_word_embeddings=True),
+        ["k_proj", "v_proj", "gate_proj"],
+    ),
+    "qwen2Classes": (
+        transformers.Qwen2ForSequenceClassification,
+        transformers.Qwen2Config(**LLAMA, num_labels=3, pad_token_id=0),
+        dict(target_modules=["q_proj"], task_type="SEQ_CLS"),
+    ),
+    "qwen3": (
+        transformers.Qwen3ForCausalLM,
+        transformers.Qwen3Config(**LLAMA, head_dim=6, attention_bias=True),
+        ["q_proj", "k_proj", "o_proj"],
+    ),
+    "qwen3TokenClasses": (
+        transformers.Qwen3ForTokenClassification,
+        transformers.Qwen3Config(**LLAMA, head_dim=4, num_labels=3),
+        dict(target_modules=["v_proj"], task_type="TOKEN_CLS"),
+    ),
 }
 SMALL = dict(
     vocab_size=13,
@@ -149,11 +174,23 @@ SMALL = dict(
     intermediate_size=6,
     max_position_embeddings=9,
 )
+MODELS["electra"] = (
+    transformers.ElectraModel,
+    transformers.ElectraConfig(**SMALL, embedding_size=6),
+    ["query", "embeddings_project"],
+)
+MODELS["electraClasses"] = (
+    transformers.ElectraForSequenceClassification,
+    transformers.ElectraConfig(**SMALL, embedding_size=8, num_labels=3),
+    dict(target_modules=["value"], task_type="SEQ_CLS"),
+)
 SMALL_DISTILBERT = dict(vocab_size=13, dim=8, n_layers=1, n_heads=2, hidden_dim=6, max_position_embeddings=9)
 ENCODERS = {
     "bert": ("Bert", BertConfig, SMALL | dict(hidden_act="gelu_new"), "query"),
     "roberta": ("Roberta", RobertaConfig, SMALL | dict(pad_token_id=1), "query"),
     "xlmRoberta": ("XLMRoberta", transformers.XLMRobertaConfig, SMALL | dict(pad_token_id=1), "query"),
+    "camembert": ("Camembert", transformers.CamembertConfig, SMALL | dict(pad_token_id=1), "query"),
+    "electra": ("Electra", transformers.ElectraConfig, SMALL | dict(embedding_size=6), "query"),
     "distilbert": ("DistilBert", DistilBertConfig, SMALL_DISTILBERT | dict(activation="relu"), "q_lin"),
 }
 # What PEFT trains for a task, and what it stores with it: a new head in full, or updates of the one for words.
@@ -166,6 +203,8 @@ DECODERS = {
     "bert": ["decoder", "transform.dense"],
     "roberta": ["decoder", "lm_head.dense"],
     "xlmRoberta": ["decoder"],
+    "camembert": ["decoder"],
+    "electra": ["generator_lm_head", "generator_predictions.dense"],
     "distilbert": ["vocab_projector", "vocab_transform"],
 }
 for name, (family, config_class, sizes, query) in ENCODERS.items():

@@ -453,6 +453,38 @@ describe('what does not fit is refused and leaves nothing', () => {
   });
 });
 
+describe('a window of attention is refused by its name', () => {
+  const ofFixture = (name: string, changes: object) => {
+    const {config, weights} = fixture(name);
+    return loadTransformer({config: {...(JSON.parse(config) as object), ...changes}, weights});
+  };
+
+  test('of Mistral wherever there is one, which its config may leave out', async () => {
+    await expect(ofFixture('mistral', {sliding_window: 4})).rejects.toThrow('sliding_window is 4, for which');
+    await expect(ofFixture('mistral', {sliding_window: undefined})).rejects.toThrow(
+      'sliding_window is 4096, for which',
+    );
+  });
+
+  test('of Qwen where it is switched on', async () => {
+    disposeModel(await ofFixture('qwen2', {sliding_window: 4}));
+    for (const name of ['qwen2', 'qwen3']) {
+      const changes = {use_sliding_window: true, sliding_window: 4};
+      await expect(ofFixture(name, changes)).rejects.toThrow('sliding_window is 4, for which');
+    }
+  });
+});
+
+test('a summary of ELECTRA that there is no code for is refused, and a pooler, which it does not have', async () => {
+  const {config, weights} = fixture('electraChoices');
+  const changed = {...(JSON.parse(config) as object), summary_type: 'mean'};
+  await expect(loadTransformer({config: changed, weights})).rejects.toThrow('summary_type is "mean"');
+  const body = fixture('electra');
+  await expect(loadTransformer({config: body.config, weights: body.weights, pooling: 'pooler'})).rejects.toThrow(
+    'There is no pooler in the model.',
+  );
+});
+
 describe('a model that is too large for the backend', () => {
   afterEach(async () => {
     supplyCapabilities('wasm', wasmCapabilities);

@@ -35,7 +35,9 @@ function gradientOf({gradients}: Expectation, module: string, weight: string) {
 }
 
 test('there are models of every family', () => {
-  expect(NAMES).toEqual(expect.arrayContaining(['bert', 'distilbert', 'gpt2', 'llama', 'roberta']));
+  expect(NAMES).toEqual(
+    expect.arrayContaining(['bert', 'distilbert', 'electra', 'gpt2', 'llama', 'mistral', 'qwen2', 'qwen3', 'roberta']),
+  );
 });
 
 describe.each(BACKENDS)('on %s', backend => {

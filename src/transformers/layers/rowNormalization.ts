@@ -9,6 +9,8 @@ import {shapesOf} from '../../tfjs/inputs';
 export interface RowNormalizationArgs {
   /** Added to the mean square or the variance. Default: 1e-6; of a layer normalization 1e-5. */
   epsilon?: number;
+  /** Normalizes each piece of the last axis of this size by itself, such as each head. Default: all of it. */
+  size?: number;
   name?: string;
 }
 
@@ -16,15 +18,20 @@ export interface RowNormalizationArgs {
 abstract class RowNormalization extends tf.layers.Layer {
   protected abstract readonly centered: boolean;
   private readonly epsilon: number;
+  private readonly size: number | undefined;
   private gamma!: tf.LayerVariable;
   private beta: tf.LayerVariable | null = null;
 
-  protected constructor({epsilon, ...rest}: RowNormalizationArgs & {epsilon: number}) {
+  protected constructor({epsilon, size, ...rest}: RowNormalizationArgs & {epsilon: number}) {
     if (!(Number.isFinite(epsilon) && epsilon >= 0)) {
       throw new LoRAError(`epsilon must be a number from 0 on, got ${show(epsilon)}.`);
     }
+    if (size !== undefined && !(Number.isInteger(size) && size > 0)) {
+      throw new LoRAError(`size must be a positive integer, got ${show(size)}.`);
+    }
     super(rest);
     this.epsilon = epsilon;
+    this.size = size;
     this.supportsMasking = true;
   }
 
@@ -38,8 +45,12 @@ abstract class RowNormalization extends tf.layers.Layer {
           `${shapes.join(', ')}.`,
       );
     }
-    this.gamma = this.addWeight('gamma', [width], 'float32', tf.initializers.ones());
-    this.beta = this.centered ? this.addWeight('beta', [width], 'float32', tf.initializers.zeros()) : null;
+    const {size = width} = this;
+    if (width % size !== 0) {
+      throw new LoRAError(`"${this.name}" normalizes pieces of ${size} numbers, got an axis of ${width}.`);
+    }
+    this.gamma = this.addWeight('gamma', [size], 'float32', tf.initializers.ones());
+    this.beta = this.centered ? this.addWeight('beta', [size], 'float32', tf.initializers.zeros()) : null;
     this.built = true;
   }
 
@@ -61,12 +72,19 @@ abstract class RowNormalization extends tf.layers.Layer {
         );
       }
       const weights = {gamma: this.gamma.read(), beta: this.beta?.read() ?? null};
-      return normalizeRows(x, residual, weights, {centered: this.centered, epsilon: this.epsilon});
+      const settings = {centered: this.centered, epsilon: this.epsilon};
+      const {size} = this;
+      if (size === undefined || size === x.shape.at(-1)) {
+        return normalizeRows(x, residual, weights, settings);
+      }
+      const inPieces = (whole: tf.Tensor) => tf.reshape(whole, [-1, size]);
+      const y = normalizeRows(inPieces(x), residual && inPieces(residual), weights, settings);
+      return tf.reshape(y, x.shape);
     });
   }
 
   override getConfig(): tf.serialization.ConfigDict {
-    return {...super.getConfig(), epsilon: this.epsilon};
+    return {...super.getConfig(), epsilon: this.epsilon, ...(this.size !== undefined && {size: this.size})};
   }
 }
 

@@ -85,6 +85,11 @@ const TRIALS: readonly Trial[] = [
   },
   {kind: 'RMSNormalization', make: () => new RMSNormalization(), inputs: () => [sequences(3, 7, 1)]},
   {
+    kind: 'RMSNormalization of each head',
+    make: () => new RMSNormalization({size: 4}),
+    inputs: () => [sequences(3, 12, 1)],
+  },
+  {
     kind: 'FusedLayerNormalization',
     make: () => new FusedLayerNormalization(),
     inputs: () => [sequences(3, 7, 1), sequences(3, 7, 2)],

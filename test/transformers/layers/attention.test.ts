@@ -220,10 +220,27 @@ describe('layers of transformers', () => {
     });
   });
 
+  test('so is that of each piece of a row that it normalizes by itself, after it was rebuilt too', () => {
+    tf.tidy(() => {
+      const layer = new RMSNormalization({epsilon: 0, size: 10});
+      const again = new RMSNormalization(layer.getConfig());
+      for (const one of [layer, again]) {
+        const pieces = tf.reshape(one.apply(random([2, 3, 50], 1)) as tf.Tensor, [30, 10]);
+        expect(numbers(tf.mean(tf.square(pieces), -1))).toBeAllClose(new Array<number>(30).fill(1));
+        expect(one.weights.map(({shape}) => shape)).toEqual([[10]]);
+      }
+    });
+  });
+
   test.each<[() => unknown, RegExp]>([
     [() => new SequencePooling({mode: 'middle' as 'mean'}), /mode must be 'mean', 'first' or 'last', got "middle"/],
     [() => new GatedActivation({activation: 'relu' as 'silu'}), /activation must be 'silu' or 'gelu', got "relu"/],
     [() => new RMSNormalization({epsilon: -1}), /epsilon must be a number from 0 on, got -1/],
+    [() => new RMSNormalization({size: 0}), /size must be a positive integer, got 0/],
+    [
+      () => new RMSNormalization({size: 4}).apply(tf.input({shape: [3, 6]})),
+      /normalizes pieces of 4 numbers, got an axis of 6/,
+    ],
     [() => new PositionEmbedding({rows: 0}), /rows must be a whole number, 1 or more, got 0/],
     [() => new RMSNormalization().apply(tf.input({shape: [null, null]})), /whose last axis is known/],
   ])('what cannot be is refused: %s', (make, message) => {

@@ -1,0 +1,39 @@
+import {encoder} from './encoder';
+
+/** ELECTRA, whose tables may be narrower than its blocks. (Clark et al., arXiv 2003.10555.) */
+export const electra = encoder({
+  prefix: 'electra',
+  classes: {
+    ElectraModel: 'none',
+    ElectraForSequenceClassification: 'classes',
+    ElectraForTokenClassification: 'tokenClasses',
+    ElectraForQuestionAnswering: 'spans',
+    ElectraForMaskedLM: 'tokens',
+    ElectraForMultipleChoice: 'choices',
+  },
+  tableWidth: config => config.count('embedding_size', 128),
+  padding: () => undefined,
+  classify: (net, states, _, width, {labels, isNew, deviation}) => {
+    const start = isNew ? {fresh: deviation} : {};
+    const first = net.pool('classifier/first', 'first', [states]);
+    const dense = net.dense('classifier/dense', [width, width], first, start);
+    const active = net.activation('classifier/activation', 'gelu', dense);
+    return net.dense('classifier/out_proj', [width, labels], active, start);
+  },
+  summarize: (net, config, states, width, {isNew, deviation}) => {
+    config.expect('summary_type', 'first');
+    config.expect('summary_use_proj', true);
+    config.expect('summary_activation', 'gelu');
+    const first = net.pool('sequence_summary/first', 'first', [states]);
+    const start = isNew ? {fresh: deviation} : {};
+    const dense = net.dense('sequence_summary/summary', [width, width], first, start);
+    return net.activation('sequence_summary/activation', 'gelu', dense);
+  },
+  masked: {
+    transform: 'generator_predictions/dense',
+    norm: 'generator_predictions/LayerNorm',
+    decoder: 'generator_lm_head',
+    bias: 'generator_lm_head.bias',
+    activation: 'gelu',
+  },
+});

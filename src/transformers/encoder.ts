@@ -1,0 +1,140 @@
+import {HUB_ACTIVATIONS, type Architecture, type ModelInputs, nameOf, type Purpose} from './architecture';
+import {encoderHead, maskedWords} from './encoderHeads';
+import type {HubConfig} from './hubConfig';
+import type {ActivationName, Net, NetTensor} from './net';
+
+/** What differs between BERT and those built like it. */
+interface Variant {
+  prefix: string;
+  classes: Architecture['classes'];
+  /** How wide the tables of words, places and types are. Default: as the blocks. */
+  tableWidth?(config: HubConfig): number;
+  /** The padding token, where places begin at the row behind it and skip it. */
+  padding(config: HubConfig): number | undefined;
+  /** The head for classes, over the states. */
+  classify(net: Net, states: NetTensor, root: string, width: number, purpose: Purpose & {deviation: number}): NetTensor;
+  /** The state that stands for a text in choices. Default: BERT's pooler, which a body without a head may have too. */
+  summarize?(
+    net: Net,
+    config: HubConfig,
+    states: NetTensor,
+    width: number,
+    purpose: Purpose & {deviation: number},
+  ): NetTensor;
+  /** The modules of the head for masked words, and its activation if the config does not say it. */
+  masked: {transform: string; norm: string; decoder: string; bias: string; activation?: ActivationName};
+}
+
+/** Encoders whose normalizations follow the sums, as those of BERT. */
+export function encoder(variant: Variant): Architecture {
+  return {
+    prefix: variant.prefix,
+    classes: variant.classes,
+    commonNames: {},
+    blocks: config => config.count('num_hidden_layers'),
+    vocabulary: config => config.count('vocab_size'),
+    places: config => config.count('max_position_embeddings') - offsetOf(variant.padding(config)),
+    build: (net, config, inputs, purpose) => build(variant, net, config, inputs, purpose),
+  };
+}
+
+function build(
+  variant: Variant,
+  net: Net,
+  config: HubConfig,
+  {ids, mask, types}: ModelInputs,
+  purpose: Purpose,
+): NetTensor {
+  const width = config.count('hidden_size');
+  const heads = config.count('num_attention_heads');
+  const inner = config.count('intermediate_size');
+  const epsilon = config.number('layer_norm_eps', 1e-12);
+  const activation = config.choice('hidden_act', HUB_ACTIVATIONS, 'gelu');
+  config.expect('position_embedding_type', 'absolute', null);
+  config.expect('is_decoder', false);
+  config.expect('add_cross_attention', false);
+  if (width % heads !== 0) {
+    config.fault(`hidden_size ${width} is no multiple of num_attention_heads ${heads}.`);
+  }
+  const root = purpose.head === 'none' ? '' : variant.prefix;
+  const embeddings = nameOf(root, 'embeddings');
+  const words = nameOf(embeddings, 'word_embeddings');
+  const vocabulary = config.count('vocab_size');
+  const tableWidth = variant.tableWidth?.(config) ?? width;
+  let x = net.embedding(words, vocabulary, tableWidth, ids);
+  const typeInputs = purpose.tokenTypes ? [x, types] : [x];
+  const typeCount = config.count('type_vocab_size', 2);
+  x = net.types(nameOf(embeddings, 'token_type_embeddings'), typeCount, tableWidth, typeInputs);
+  const places = config.count('max_position_embeddings');
+  const padding = variant.padding(config);
+  const placed = padding === undefined ? [x] : [x, ids];
+  x = net.positions(nameOf(embeddings, 'position_embeddings'), {rows: places, width: tableWidth, padding}, placed);
+  x = net.layerNorm(nameOf(embeddings, 'LayerNorm'), tableWidth, epsilon, [x]);
+  if (tableWidth !== width) {
+    x = net.dense(nameOf(root, 'embeddings_project'), [tableWidth, width], x);
+  }
+  const count = config.count('num_hidden_layers');
+  for (let i = 0; i < count; i++) {
+    const layer = nameOf(root, 'encoder/layer', i);
+    x = net.block({name: `${layer}/block`, index: i, count}, [x, mask], ([input = null, seen = null]) => {
+      const self = nameOf(layer, 'attention/self');
+      const [q, k, v] = ['query', 'key', 'value'].map(name => net.dense(nameOf(self, name), [width, width], input)) as [
+        NetTensor,
+        NetTensor,
+        NetTensor,
+      ];
+      const attended = net.attention(self, [q, k, v, seen], {heads});
+      const projected = net.dense(nameOf(layer, 'attention/output/dense'), [width, width], attended);
+      const middle = net.layerNorm(nameOf(layer, 'attention/output/LayerNorm'), width, epsilon, [projected, input]);
+      const wide = net.dense(nameOf(layer, 'intermediate/dense'), [width, inner], middle);
+      const active = net.activation(nameOf(layer, 'intermediate/intermediate_act_fn'), activation, wide);
+      const narrow = net.dense(nameOf(layer, 'output/dense'), [inner, width], active);
+      return net.layerNorm(nameOf(layer, 'output/LayerNorm'), width, epsilon, [narrow, middle]);
+    });
+  }
+  const deviation = config.number('initializer_range', 0.02, 1);
+  const started = {...purpose, deviation};
+  if (purpose.head === 'classes') {
+    return variant.classify(net, x, root, width, started);
+  }
+  if (purpose.head === 'tokens') {
+    return maskedWords(net, config, x, {activation, ...variant.masked, epsilon, width, tableWidth, vocabulary, words});
+  }
+  const pooled = () =>
+    variant.summarize === undefined
+      ? pooler(net, x, root, width, started)
+      : variant.summarize(net, config, x, width, started);
+  switch (purpose.pooling) {
+    case 'none':
+      return encoderHead(net, x, {...started, width, pooled});
+    case 'pooler':
+      if (variant.summarize !== undefined) {
+        config.fault("There is no pooler in the model. Choose another pooling: 'mean', 'first' or 'last'.");
+      }
+      return pooler(net, x, root, width);
+    default:
+      return net.pool('pooling', purpose.pooling, [x, mask]);
+  }
+}
+
+/** The row of the table of places that the first token has. */
+function offsetOf(padding: number | undefined): number {
+  return padding === undefined ? 0 : padding + 1;
+}
+
+/**
+ * BERT's own: the state of the first token through a layer with tanh. Under a new head it starts anew too where the
+ * files have none.
+ */
+export function pooler(
+  net: Net,
+  states: NetTensor,
+  root: string,
+  width: number,
+  {isNew, deviation}: {isNew: boolean; deviation: number} = {isNew: false, deviation: 0},
+): NetTensor {
+  const first = net.pool(nameOf(root, 'pooler/first'), 'first', [states]);
+  const name = nameOf(root, 'pooler/dense');
+  const start = isNew && !net.hasLinear(name) ? {fresh: deviation} : {};
+  return net.activation(nameOf(root, 'pooler/activation'), 'tanh', net.dense(name, [width, width], first, start));
+}
