@@ -107,5 +107,8 @@ export type {LoadReport, NameMapping, WeightsReport} from './layers/namedWeights
 export type {AdaptableWeight} from './methods/method';
 export type {LayerEntry} from './tfjs/configs';
 
+// Load a base that Keras wrote.
+export {loadKerasModel} from './keras/loadKerasModel';
+
 // Backends.
 export {type KernelSource, loraKernels, useRelaxedSIMD} from './kernels/loraKernels';

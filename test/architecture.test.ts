@@ -15,6 +15,7 @@ const ROOMS = [
   'quickstart',
   'training',
   'peft',
+  'keras',
   'model',
   'head',
   'rewire',

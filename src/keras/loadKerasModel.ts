@@ -1,0 +1,86 @@
+import * as tf from '@tensorflow/tfjs';
+import {faultLines, kindOf, listed, LoRAError, messageOf} from '../errors';
+import {sizeOf} from '../formats/layout';
+import {keepingNames, type LayerEntry} from '../tfjs/configs';
+import {withoutResidue} from '../tfjs/engine';
+import {withWeightLimit} from '../tfjs/weightLimit';
+import {type KerasFile, recognize} from './recognize';
+import {readTopology} from './topology';
+import {fillWeights} from './weights';
+
+/**
+ * Loads a layers model as `tf.loadLayersModel` does, and those that it cannot read: what the converter makes of Keras 3
+ * (`.h5` and `.keras`), of Keras 2.13 with its names of regularizers, and of models with `MultiHeadAttention`.
+ *
+ *     const model = await loadKerasModel('https://…/base/model.json');
+ *     const adapted = applyLoRA(model, {rank: 8});
+ *
+ * A `MultiHeadAttention` called `attention` becomes `Dense` layers `attention_query`, `attention_key`,
+ * `attention_value` and `attention_output`, which LoRA adapts, around the `Attention` of `tfjs-lora/transformers`,
+ * which has to be imported. All computes what Keras computes; what would not, such as `hard_sigmoid` of Keras 3, is
+ * refused. Every other file goes to tfjs as it is.
+ *
+ * @param source what `tf.loadLayersModel` takes: a URL, or a handler of `tf.io`.
+ * @throws LoRAError if tfjs has no such layer or setting, or the weights do not fit, with a line for each fault. Then
+ *     nothing is left in memory.
+ */
+export async function loadKerasModel(source: string | tf.io.IOHandler): Promise<tf.LayersModel> {
+  const artifacts = await handlerOf(source).load();
+  const found = recognize(artifacts);
+  return found === undefined ? tf.loadLayersModel({load: () => Promise.resolve(artifacts)}) : build(found, artifacts);
+}
+
+type Loading = tf.io.IOHandler & Required<Pick<tf.io.IOHandler, 'load'>>;
+
+function handlerOf(source: string | tf.io.IOHandler): Loading {
+  const [handler = source] = typeof source === 'string' ? tf.io.getLoadHandlers(source) : [source];
+  const found = typeof handler === 'string' ? tf.io.browserHTTPRequest(handler) : handler;
+  if (typeof (found as Partial<tf.io.IOHandler> | null | undefined)?.load !== 'function') {
+    throw new LoRAError(`The source must be a URL or a handler of tf.io that can load, got ${kindOf(source)}.`);
+  }
+  return found as Loading;
+}
+
+function build({given, isKeras3}: KerasFile, artifacts: tf.io.ModelArtifacts): tf.LayersModel {
+  const {weightData, weightSpecs, userDefinedMetadata} = artifacts;
+  const {entry, model: layers, faults, warnings} = readTopology(given, isKeras3);
+  if (weightData === undefined || weightSpecs === undefined) {
+    faults.push('The weights are missing: loadKerasModel needs them beside the topology.');
+  }
+  refuse(faults);
+  const numbers = (weightSpecs ?? []).reduce((sum, {shape}) => sum + sizeOf(shape) + 1, 0);
+  const model = withoutResidue(() => {
+    const made = makeModel(entry, numbers);
+    tf.tidy(() => {
+      const tensors = tf.io.decodeWeights(weightData ?? new ArrayBuffer(0), weightSpecs ?? []);
+      refuse(fillWeights(made, layers, tensors));
+    });
+    return made;
+  });
+  if (userDefinedMetadata !== undefined) {
+    model.setUserDefinedMetadata(userDefinedMetadata);
+  }
+  if (warnings.length > 0) {
+    console.warn(`The model computes in training what Keras would not: ${listed(warnings)}`);
+  }
+  return model;
+}
+
+function refuse(faults: readonly string[]): void {
+  if (faults.length > 0) {
+    throw new LoRAError(`The model of Keras cannot be loaded:\n${faultLines(faults)}`);
+  }
+}
+
+/** Builds a model with weights of zeros, and no more numbers in them than the file has. */
+function makeModel({className, config}: LayerEntry, numbers: number): tf.LayersModel {
+  const registered = tf.serialization.SerializationMap.getMap().classNameMap[className];
+  try {
+    const [modelClass, fromConfig] = registered as NonNullable<typeof registered>;
+    return keepingNames(() =>
+      withWeightLimit({left: numbers}, () => fromConfig(modelClass, config)),
+    ) as unknown as tf.LayersModel;
+  } catch (error) {
+    throw new LoRAError(`The model of Keras cannot be loaded:\n  ${messageOf(error)}`, {cause: error});
+  }
+}
