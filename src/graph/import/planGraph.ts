@@ -7,7 +7,7 @@ import {BATCH, KNOWN, sizesOf} from './openSizes';
 import {alikeness, checkSize, materialize, planAlias, planOp, runProbe} from './planOp';
 import {BakedBatch, Planner} from './planner';
 import type {ReadGraph} from './readGraph';
-import {adviceOn, refusedImport} from './refuse';
+import {adviceOn, FAILED, refusedImport} from './refuse';
 import {planStock} from './stockLayers';
 import type {Constant, Flow, Folded, GraphPlan, Pair, Shaped, Value, SizeId} from './values';
 
@@ -188,7 +188,7 @@ async function planNode(planner: Planner, node: GraphNode): Promise<void> {
     if (error instanceof BakedBatch) {
       throw error;
     }
-    planner.problems.set(node.name, `cannot be computed here: ${asLoRAError(error, node.op).message.slice(0, 200)}`);
+    planner.problems.set(node.name, `${FAILED}: ${asLoRAError(error, node.op).message.slice(0, 200)}`);
   }
 }
 

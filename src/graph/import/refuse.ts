@@ -1,4 +1,4 @@
-import {LoRAError} from '../../errors';
+import {LoRAError, showShape} from '../../errors';
 import {asksForShape, type GraphNode, type GraphType, inputsOf, keyOf, nodeAndOutput, shortName} from '../graphDef';
 import type {Cut} from './order';
 import type {Planner} from './planner';
@@ -6,12 +6,19 @@ import type {Planner} from './planner';
 /** Nodes that have kernels: a part of a graph without any is not worth training. */
 const KERNEL_OPS = /^(?:_Fused)?(?:Conv|Depthwise|FusedDepthwise|MatMul|BatchMatMul|Einsum)|^GatherV2$/;
 
+/** How the reason of a node begins that failed when it was tried. */
+export const FAILED = 'cannot be computed here';
+
 /** How many names a message lists. */
 const FEW = 6;
 const MANY = 16;
 
 /** Why a graph cannot be imported, by its nodes, and the part of it that can. */
-export function refusedImport({problems, graph, values}: Planner, order: readonly GraphNode[], cut: Cut): LoRAError {
+export function refusedImport(
+  {problems, graph, values, inputs}: Planner,
+  order: readonly GraphNode[],
+  cut: Cut,
+): LoRAError {
   const named = [...problems].slice(0, FEW).map(([name, reason]) => {
     return `  ${graph.nodes.get(name)?.op ?? ''} "${name}" ${reason}`;
   });
@@ -23,7 +30,17 @@ export function refusedImport({problems, graph, values}: Planner, order: readonl
   const part = region && {...region, outputs: floats.length > 0 ? floats : region.outputs};
   const way =
     part === undefined ? 'No part of it that has kernels can be.' : `Import a part of it: ${describeRegion(part, cut)}`;
-  return new LoRAError(['The graph cannot be made into layers as a whole:', ...named, ...rest, way].join('\n'));
+  const open = inputs.find(({shape}) => shape.slice(1).includes(null));
+  const failed = open !== undefined && [...problems.values()].some(reason => reason.startsWith(FAILED));
+  const sizes = failed
+    ? [
+        `It leaves sizes of "${open.name}" open, and may compute some of them alone. Name one that it computes, as in ` +
+          `{inputShapes: {'${shortName(open.node)}': ${showShape(open.shape.slice(1).map(size => size ?? 64))}}}.`,
+      ]
+    : [];
+  return new LoRAError(
+    ['The graph cannot be made into layers as a whole:', ...named, ...rest, ...sizes, way].join('\n'),
+  );
 }
 
 /** The type of what flows at a key, `undefined` where nothing does. */

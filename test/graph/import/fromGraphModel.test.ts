@@ -379,6 +379,16 @@ test('an input whose shape the graph does not know has to be given one', async (
   expect(model.inputs[0]!.shape[1]).toBe(5);
 });
 
+test('a graph that computes some sizes alone says which inputs to name a size of', async () => {
+  const nodes = [input('x', [-1, -1, 4]), node('r', 'Reshape', ['x', 'fives']), node('y', 'MatMul', ['r', 'kernel'])];
+  const graph = await graphOf(nodes, {fives: tf.tensor1d([-1, 20], 'int32'), kernel: random([20, 2], 1)});
+  await expect(fromGraphModel(graph)).rejects.toThrow(
+    /Name one that it computes, as in \{inputShapes: \{'x': \[64, 4\]\}\}/,
+  );
+  const model = await fromGraphModel(graph, {inputShapes: {x: [5, 4]}});
+  expect(model.outputs[0]!.shape).toEqual([null, 2]);
+});
+
 test('a graph that was disposed is refused', async () => {
   const graph = await small();
   graph.dispose();
