@@ -21,6 +21,7 @@ const CONVOLUTION: Fixed = {groups: [1]};
 const POOLED: Fixed = {keepdims: [false]};
 const RECURRENT: Fixed = {time_major: [false]};
 
+// Written out: a bundler keeps objects with spreads in a page that never reads them.
 /** The layers that tfjs computes as Keras does, and what they must not say for it. */
 const STOCK: Readonly<Record<string, Fixed>> = {
   Activation: {},
@@ -34,11 +35,11 @@ const STOCK: Readonly<Record<string, Fixed>> = {
   Bidirectional: {},
   Concatenate: {},
   // tfjs loads causal padding, and does not compute it.
-  Conv1D: {...CONVOLUTION, padding: ['valid', 'same']},
+  Conv1D: {groups: [1], padding: ['valid', 'same']},
   Conv2D: CONVOLUTION,
-  Conv2DTranspose: {...CONVOLUTION, output_padding: [], dilation_rate: [1]},
+  Conv2DTranspose: {groups: [1], output_padding: [], dilation_rate: [1]},
   Conv3D: CONVOLUTION,
-  Conv3DTranspose: {...CONVOLUTION, output_padding: [], dilation_rate: [1]},
+  Conv3DTranspose: {groups: [1], output_padding: [], dilation_rate: [1]},
   Cropping2D: {},
   Dense: {lora_rank: [], quantization_config: []},
   DepthwiseConv2D: CONVOLUTION,
@@ -49,11 +50,11 @@ const STOCK: Readonly<Record<string, Fixed>> = {
   Flatten: {data_format: ['channels_last']},
   GaussianDropout: {},
   GaussianNoise: {},
-  GlobalAveragePooling1D: {...POOLED, data_format: ['channels_last']},
+  GlobalAveragePooling1D: {keepdims: [false], data_format: ['channels_last']},
   GlobalAveragePooling2D: POOLED,
-  GlobalMaxPooling1D: {...POOLED, data_format: ['channels_last']},
+  GlobalMaxPooling1D: {keepdims: [false], data_format: ['channels_last']},
   GlobalMaxPooling2D: POOLED,
-  GRU: {...RECURRENT, reset_after: [false]},
+  GRU: {time_major: [false], reset_after: [false]},
   InputLayer: {sparse: [false], ragged: [false], optional: [false]},
   LayerNormalization: {rms_scaling: [false]},
   LeakyReLU: {},
