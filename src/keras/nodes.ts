@@ -71,7 +71,7 @@ export function tensorsOf({args, kwargs}: KerasCall): {tensors: KerasTensor[]; o
   const list = Array.isArray(given) ? (given as unknown[]) : [given];
   const tensors = list.filter(isTensor);
   const others = [...list.filter(value => !isTensor(value)), ...more].map(brief);
-  // Inference is what a model does without being asked; training is decided by who calls.
+  // Keras itself sets `training` anew in `fit`, whatever a call said.
   const isIdle = ([key, value]: [string, unknown]) => value == null || (key === 'training' && value === false);
   const named = Object.entries(kwargs).flatMap(entry => (isIdle(entry) ? [] : [`${entry[0]}=${brief(entry[1])}`]));
   const all = [...others, ...named];

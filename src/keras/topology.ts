@@ -238,9 +238,6 @@ class Graph {
       }
       return found;
     });
-    if (calls.some(({kwargs}) => kwargs.training === false)) {
-      this.reading.warnings.push(`${label} is called with training=False in Keras.`);
-    }
     this.push(entry, tensors);
   }
 
