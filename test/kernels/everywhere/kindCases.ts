@@ -201,12 +201,13 @@ async function gradientsAsStock(kind: Kind, activation?: Activation): Promise<nu
 
 /**
  * The difference of both in a direction that is half the gradient's own and half random, relative to the length of the
- * gradient. The gradient is that of the backend. The forward pass, which each backend must share with cpu, is on cpu:
- * it has the fewest launches and the smallest rounding there.
+ * gradient. On a graphics card, which takes long to launch so many, the forward pass of the differences is on cpu, with
+ * which it has to agree anyway. The gradient is always that of the backend.
  */
 async function gradientsAsDifferences(kind: Kind, activation?: Activation): Promise<number> {
   const gradients = await gradientsOf(kind, activation);
-  return elsewhere('cpu', async () => {
+  const backend = tf.getBackend();
+  return elsewhere(backend.startsWith('web') ? 'cpu' : backend, async () => {
     const model = adapt(makeModel(kind, activation), kind);
     stirOf(kind)(model);
     const x = tf.variable(makeInputs(kind));
