@@ -1,7 +1,7 @@
 import {brief} from '../errors';
 import {isRegistered, type LayerEntry} from '../tfjs/configs';
 import type {KerasEntry} from './json';
-import {layerConfig, type Reading} from './layerConfigs';
+import {type Fixed, layerConfig, type Reading, settingsBeyond} from './layerConfigs';
 import {isTensor, type KerasCall, type KerasTensor} from './nodes';
 
 /** The layers in whose place a `MultiHeadAttention` comes, by what Keras calls the weights of each. */
@@ -13,7 +13,7 @@ export function projectionOf(part: string): (typeof PROJECTIONS)[number] | undef
 }
 
 /** Settings of Keras that the layers here do not have, by the values that they may have. */
-const FIXED: Readonly<Record<string, readonly unknown[]>> = {
+const FIXED: Fixed = {
   attention_axes: [1],
   use_gate: [false],
   sliding_window: [],
@@ -47,11 +47,7 @@ export function attentionParts(
   const {config} = entry;
   const {num_heads: heads, key_dim: size, value_dim: valueSize, dropout, output_shape: given} = config;
   const {faults} = reading;
-  for (const [key, values] of Object.entries(FIXED)) {
-    if ([config[key]].flat().some(value => value != null && !values.includes(value))) {
-      faults.push(`${label}: there is no ${key}=${brief(config[key])} here.`);
-    }
-  }
+  faults.push(...settingsBeyond(FIXED, config).map(setting => `${label}: there is no ${setting} here.`));
   if (!isRegistered('Attention')) {
     faults.push(`${label} is computed by Attention. Import it first: import 'tfjs-lora/transformers'.`);
   }

@@ -1,9 +1,19 @@
+/** How `.keras` files name weights: by their places in a layer. */
+export const BY_PLACE = /\/vars\/\d+$/;
+
 /** An object of a file, of which nothing is known yet. */
 export type Json = Readonly<Record<string, unknown>>;
 
 /** Whether a value of a file is an object. */
 export function isJson(value: unknown): value is Json {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/** Whether an object that a value of a file holds, or is, passes a test. */
+export function someInside(value: unknown, test: (found: Json) => boolean): boolean {
+  return Array.isArray(value)
+    ? value.some(entry => someInside(entry, test))
+    : isJson(value) && (test(value) || Object.values(value).some(entry => someInside(entry, test)));
 }
 
 /** A class name and a config, as Keras writes layers, initializers, regularizers and dtype policies. */

@@ -1,6 +1,6 @@
 import type * as tf from '@tensorflow/tfjs';
 import {brief} from '../errors';
-import {camelCase, camelCased, isJson, type Json, kerasEntry, type KerasEntry} from './json';
+import {camelCase, camelCased, type Json, kerasEntry, type KerasEntry} from './json';
 
 /** What is known of the file while its layers are read. */
 export interface Reading {
@@ -15,7 +15,14 @@ export interface Reading {
 }
 
 /** The values that a setting may have, as tfjs has it no other way; one that is missing or null is always right. */
-type Fixed = Readonly<Record<string, readonly unknown[]>>;
+export type Fixed = Readonly<Record<string, readonly unknown[]>>;
+
+/** The settings of a config that are not among these, as a fault says them. */
+export function settingsBeyond(fixed: Fixed, config: Json): string[] {
+  const isBeyond = ([key, values]: [string, readonly unknown[]]) =>
+    [config[key]].flat().some(value => value != null && !values.includes(value));
+  return Object.entries(fixed).flatMap(pair => (isBeyond(pair) ? [`${pair[0]}=${brief(config[pair[0]])}`] : []));
+}
 
 const CONVOLUTION: Fixed = {groups: [1]};
 const POOLED: Fixed = {keepdims: [false]};
@@ -134,11 +141,8 @@ export function layerConfig(
   label: string,
   reading: Reading,
 ): tf.serialization.ConfigDict {
-  for (const [key, values] of Object.entries(STOCK[className] ?? {})) {
-    const given = [config[key]].flat();
-    if (given.some(value => value != null && !values.includes(value))) {
-      reading.faults.push(`${label}: tfjs has no ${key}=${brief(config[key])}.`);
-    }
+  for (const setting of settingsBeyond(STOCK[className] ?? {}, config)) {
+    reading.faults.push(`${label}: tfjs has no ${setting}.`);
   }
   if (reading.isMasked && (HEED_MASKS.includes(className) || config.zero_output_for_mask === true)) {
     reading.faults.push(`${label} heeds the mask of mask_zero or Masking in Keras, and not in tfjs.`);
@@ -257,18 +261,11 @@ function constraint(key: string, value: unknown, label: string, {faults}: Readin
 /** What Keras 2 writes into a SeparableConv2D without any use, and tfjs refuses. */
 const UNUSED = ['kernel_initializer', 'kernel_regularizer', 'kernel_constraint'];
 
-/** Whether a layer of Keras 2, or one inside of it, has what tfjs refuses and can be said as tfjs does. */
-export function hasOtherForm(value: unknown): boolean {
-  if (!isJson(value)) {
-    return Array.isArray(value) && value.some(hasOtherForm);
-  }
+/** Whether an object of a file of Keras 2 is, or has, what tfjs refuses and can be said as tfjs does. */
+export function hasOtherForm(value: Json): boolean {
   const entry = kerasEntry(value);
   const isSeparable = entry?.className === 'SeparableConv2D' && UNUSED.some(key => entry.config[key] != null);
   const isOther = ([key, inner]: [string, unknown]) =>
     key.endsWith('_regularizer') && ['l1', 'l2'].includes(kerasEntry(inner)?.className.toLowerCase() ?? '');
-  return (
-    isSeparable ||
-    entry?.className === 'MultiHeadAttention' ||
-    Object.entries(value).some(pair => isOther(pair) || hasOtherForm(pair[1]))
-  );
+  return isSeparable || entry?.className === 'MultiHeadAttention' || Object.entries(value).some(isOther);
 }

@@ -1,5 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
-import {isJson, kerasEntry, type KerasEntry} from './json';
+import {BY_PLACE, isJson, type Json, kerasEntry, type KerasEntry, someInside} from './json';
 import {hasOtherForm} from './layerConfigs';
 
 /** A file of Keras that tfjs cannot read. */
@@ -14,19 +14,14 @@ export interface KerasFile {
 export function recognize({modelTopology, weightSpecs = []}: tf.io.ModelArtifacts): KerasFile | undefined {
   const {model_config: inner = modelTopology, keras_version: version} = isJson(modelTopology) ? modelTopology : {};
   const given = kerasEntry(inner);
-  const isKeras3 = /^([3-9]|\d\d)\./.test(String(version)) || isModern(inner);
-  // `.keras` files name weights by their places.
-  const isByPlace = weightSpecs.some(({name}) => /\/vars\/\d+$/.test(name));
-  const isForeign = isKeras3 || isByPlace || hasOtherForm(inner);
+  const isKeras3 = /^([3-9]|\d\d)\./.test(String(version)) || someInside(inner, isModern);
+  const isByPlace = weightSpecs.some(({name}) => BY_PLACE.test(name));
+  const isForeign = isKeras3 || isByPlace || someInside(inner, hasOtherForm);
   const known = typeof version === 'string' ? version : undefined;
   return given !== undefined && isForeign ? {given, isKeras3, version: known} : undefined;
 }
 
-/** Whether a topology without a version has what Keras 3 alone writes. */
-function isModern(value: unknown): boolean {
-  if (!isJson(value)) {
-    return Array.isArray(value) && value.some(isModern);
-  }
-  const isMark = value.class_name === '__keras_tensor__' || value.class_name === 'DTypePolicy';
-  return isMark || value.batch_shape !== undefined || Object.values(value).some(isModern);
+/** Whether an object of a topology without a version is what Keras 3 alone writes. */
+function isModern({class_name: className, batch_shape: shape}: Json): boolean {
+  return className === '__keras_tensor__' || className === 'DTypePolicy' || shape !== undefined;
 }

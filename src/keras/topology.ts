@@ -2,7 +2,7 @@ import type * as tf from '@tensorflow/tfjs';
 import {brief} from '../errors';
 import {isRegistered, type LayerEntry} from '../tfjs/configs';
 import {attentionParts, partName} from './attention';
-import {isJson, type Json, kerasEntry, type KerasEntry} from './json';
+import {isJson, type Json, kerasEntry, type KerasEntry, someInside} from './json';
 import {isStock, layerConfig, type Reading} from './layerConfigs';
 import {historyOf, isTensor, type KerasCall, type KerasTensor, readCall, tensorsOf} from './nodes';
 
@@ -32,7 +32,7 @@ const NAMESAKES = ['Attention', 'PositionEmbedding', 'RMSNormalization'];
 
 /** Reads what Keras wrote of a model. What tfjs cannot compute as Keras does becomes a fault. */
 export function readTopology(given: KerasEntry, isKeras3: boolean): Topology {
-  const reading: Reading = {isKeras3, isMasked: hidesPlaces(given.config), faults: [], warnings: []};
+  const reading: Reading = {isKeras3, isMasked: someInside(given.config, hidesPlaces), faults: [], warnings: []};
   const {entry, layer: model} = readLayer(given, undefined, reading);
   if (model.layers === undefined) {
     reading.faults.push(`${labelOf(model.className, [model.name])} is not a model.`);
@@ -41,11 +41,8 @@ export function readTopology(given: KerasEntry, isKeras3: boolean): Topology {
 }
 
 /** Whether a layer of a config tells those after it which places do not count. */
-function hidesPlaces(value: unknown): boolean {
-  return Array.isArray(value)
-    ? value.some(hidesPlaces)
-    : isJson(value) &&
-        (value.mask_zero === true || value.class_name === 'Masking' || Object.values(value).some(hidesPlaces));
+function hidesPlaces(value: Json): boolean {
+  return value.mask_zero === true || value.class_name === 'Masking';
 }
 
 function labelOf(className: string, path: readonly string[]): string {

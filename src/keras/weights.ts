@@ -2,7 +2,9 @@ import * as tf from '@tensorflow/tfjs';
 import {showShape} from '../errors';
 import {childrenOf} from '../rewire/walk';
 import {fieldsOf} from '../tfjs/fields';
+import type {InnerLayers} from '../tfjs/layerFields';
 import {partName, projectionOf} from './attention';
+import {BY_PLACE} from './json';
 import type {KerasLayer} from './topology';
 
 /** A weight of a file, and of which layer it is. */
@@ -61,8 +63,7 @@ function fits({shape}: tf.LayerVariable, tensor: tf.Tensor, isPart: boolean): bo
 
 function place(name: string, model: KerasLayer): Placed | undefined {
   const tokens = name.split('/').filter(token => token !== 'vars');
-  const isByPlace = /\/vars\/\d+$/.test(name);
-  return isByPlace ? placeByClass(tokens, model, []) : placeByName(tokens, model, []);
+  return BY_PLACE.test(name) ? placeByClass(tokens, model, []) : placeByName(tokens, model, []);
 }
 
 /** `.keras` files count the layers of a class: `layers/functional/layers/dense_1/vars/0`. */
@@ -157,6 +158,6 @@ function weightsOf(layer: tf.layers.Layer, parts: readonly string[]): tf.LayerVa
   if (layer.getClassName() !== 'Bidirectional') {
     return layer.weights;
   }
-  const {forwardLayer, backwardLayer} = fieldsOf<Record<'forwardLayer' | 'backwardLayer', tf.layers.Layer>>(layer);
+  const {forwardLayer, backwardLayer} = fieldsOf<Required<InnerLayers>>(layer);
   return (parts[0]?.startsWith('backward') ? backwardLayer : forwardLayer).weights;
 }

@@ -240,11 +240,9 @@ function originalNumbers(site: Site, name: string): Values {
     );
   }
   const layer = baseOf(site.layer);
-  const weight = originalsOf(site).get(name) ?? adaptationOf(layer)?.weights(layer)[0]?.variable;
-  return tf.tidy(() => ({
-    shape: (weight?.shape ?? []) as number[],
-    data: weight?.read().dataSync<'float32'>() ?? new Float32Array(),
-  }));
+  // A layer that borrows its weight has none of the name.
+  const weight = (originalsOf(site).get(name) ?? adaptationOf(layer)?.weights(layer)[0]?.variable) as tf.LayerVariable;
+  return tf.tidy(() => ({shape: weight.shape as number[], data: weight.read().dataSync<'float32'>()}));
 }
 
 function originalsOf({layer}: Site): Map<string, tf.LayerVariable> {

@@ -1,4 +1,4 @@
-import {encoder} from './encoder';
+import {encoder, firstClassifier} from './encoder';
 
 /** ELECTRA, whose tables may be narrower than its blocks. (Clark et al., arXiv 2003.10555.) */
 export const electra = encoder({
@@ -13,13 +13,7 @@ export const electra = encoder({
   },
   tableWidth: config => config.count('embedding_size', 128),
   padding: () => undefined,
-  classify: (net, states, _, width, {labels, isNew, deviation}) => {
-    const start = isNew ? {fresh: deviation} : {};
-    const first = net.pool('classifier/first', 'first', [states]);
-    const dense = net.dense('classifier/dense', [width, width], first, start);
-    const active = net.activation('classifier/activation', 'gelu', dense);
-    return net.dense('classifier/out_proj', [width, labels], active, start);
-  },
+  classify: firstClassifier('gelu'),
   summarize: (net, config, states, width, {isNew, deviation}) => {
     config.expect('summary_type', 'first');
     config.expect('summary_use_proj', true);

@@ -138,3 +138,14 @@ export function pooler(
   const start = isNew && !net.hasLinear(name) ? {fresh: deviation} : {};
   return net.activation(nameOf(root, 'pooler/activation'), 'tanh', net.dense(name, [width, width], first, start));
 }
+
+/** A head for classes over the state of the first token: a layer as wide, its activation, and one for the classes. */
+export function firstClassifier(activation: ActivationName): Variant['classify'] {
+  return (net, states, _, width, {labels, isNew, deviation}) => {
+    const start = isNew ? {fresh: deviation} : {};
+    const first = net.pool('classifier/first', 'first', [states]);
+    const dense = net.dense('classifier/dense', [width, width], first, start);
+    const active = net.activation('classifier/activation', activation, dense);
+    return net.dense('classifier/out_proj', [width, labels], active, start);
+  };
+}

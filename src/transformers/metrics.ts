@@ -95,7 +95,7 @@ export function perplexity(options: CrossEntropyOptions = {}): Metric {
 
 type Places = ReturnType<typeof placesOf>;
 
-/** A metric by its name in the logs. tfjs asks a function for its name. */
+/** A metric of places by its name in the logs. tfjs asks a function for its name. */
 function metric(
   name: string,
   {ignoreIndex = -100}: CrossEntropyOptions,
@@ -112,6 +112,11 @@ function metric(
       }
       return compute(placesOf(predictions, targets, ignoreIndex), targets, predictions);
     });
+  return withName(name, measure);
+}
+
+/** A metric under a name for the logs. */
+export function withName(name: string, measure: Metric): Metric {
   return Object.defineProperty(measure, 'name', {value: name});
 }
 
@@ -132,16 +137,30 @@ export type MetricName = keyof typeof NAMED;
  * @throws LoRAError if there is no such name.
  */
 export function metricsOf(metrics: readonly (MetricName | Metric)[], options: CrossEntropyOptions): Metric[] {
+  return metricsIn(NAMED, metrics, options, {targets: 'targets that are whole numbers', others: ['topKAccuracy({k})']});
+}
+
+/**
+ * The same of a table of names.
+ *
+ * @param what what the metrics are for, and which others there are, as an error says it.
+ */
+export function metricsIn<Name extends string>(
+  table: Readonly<Record<Name, (options: CrossEntropyOptions) => Metric>>,
+  metrics: readonly (Name | Metric)[],
+  options: CrossEntropyOptions,
+  {targets, others = []}: {targets: string; others?: readonly string[]},
+): Metric[] {
   return metrics.map(each => {
     if (typeof each === 'function') {
       return each;
     }
-    if (!Object.hasOwn(NAMED, each)) {
+    if (!Object.hasOwn(table, each)) {
       throw new LoRAError(
-        `There is no metric ${show(each)} for targets that are whole numbers. There are ` +
-          `${Object.keys(NAMED).join(', ')}, topKAccuracy({k}), and functions of your own.`,
+        `There is no metric ${show(each)} for ${targets}. There are ` +
+          `${[...Object.keys(table), ...others].join(', ')}, and functions of your own.`,
       );
     }
-    return NAMED[each](options);
+    return table[each](options);
   });
 }

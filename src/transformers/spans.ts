@@ -1,8 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
-import {checkOptions, listed, LoRAError, show, showShape} from '../errors';
+import {checkOptions, LoRAError, showShape} from '../errors';
 import {checkModel} from '../rewire/walk';
 import {takeTargets} from '../tfjs/training';
-import type {Metric} from './metrics';
+import {type Metric, metricsIn, withName} from './metrics';
 import {type CrossEntropyOptions, crossEntropyFromLogits} from './ops/crossEntropy';
 
 /** How a model for spans is compiled. */
@@ -83,17 +83,7 @@ export function compileSpans(model: tf.LayersModel, options: CompileSpansOptions
   checkOptions(options, {optimizer: true, ignoreIndex: true, metrics: true});
   checkModel(model);
   const {optimizer, metrics = [], ...rest} = options;
-  const measures = [metrics].flat().map(each => {
-    if (typeof each === 'function') {
-      return each;
-    }
-    if (!Object.hasOwn(NAMED, each)) {
-      throw new LoRAError(
-        `There is no metric ${show(each)} for spans. There are ${listed(Object.keys(NAMED))}, and functions of your own.`,
-      );
-    }
-    return NAMED[each](rest);
-  });
+  const measures = metricsIn(NAMED, [metrics].flat(), rest, {targets: 'spans'});
   const [shape = [], ...others] = model.outputs.map(output => output.shape);
   if (others.length > 0 || shape.length !== 3 || shape[2] !== 2) {
     throw new LoRAError(
@@ -135,7 +125,7 @@ function spanMetric(
       const scores = tf.mul(compute({guess: spanOf(guesses), target: spanOf(given)}), counts);
       return tf.divNoNan(tf.sum(scores), tf.sum(counts));
     });
-  return Object.defineProperty(measure, 'name', {value: name});
+  return withName(name, measure);
 }
 
 function checkShapes(targets: tf.Tensor, logits: tf.Tensor): void {

@@ -15,14 +15,13 @@ const oneLaunch: OneLaunch = {
   },
 };
 
-/** What 32 bits can address. */
-const MOST_BYTES = 2 ** 32;
+/** With our module or without. The memory is what 32 bits can address. */
+const ALWAYS: Capabilities = {mostBytes: 2 ** 32, oneLaunch};
 
 /** XNNPACK keeps a frozen kernel packed, so that the gradient in a convolution's input is as fast as a convolution. */
 const COMPOSED: Capabilities = {
+  ...ALWAYS,
   source: 'composed',
-  mostBytes: MOST_BYTES,
-  oneLaunch,
   preparedConvolution: {adjointOf: adjointKernel, inputGradient: conv2dInputGradient},
 };
 
@@ -42,11 +41,5 @@ export function wasmCapabilities(): Capabilities {
 
 function byModule(native: Native): Capabilities {
   const steps = nativeSteps(native);
-  return {
-    source: 'module',
-    mostBytes: MOST_BYTES,
-    oneLaunch,
-    fusedConvolution: fusedConvolution(native),
-    optimizerSteps: () => steps,
-  };
+  return {...ALWAYS, source: 'module', fusedConvolution: fusedConvolution(native), optimizerSteps: () => steps};
 }
