@@ -45,7 +45,7 @@ function prepare(version: string): string {
       manifest.devDependencies[name] = version;
     }
   }
-  // They ask for a tfjs of their own, and only the examples use them.
+  // They ask for a tfjs of their own, and only the examples and a page of the docs use them.
   for (const name of ['@tensorflow/tfjs-vis', '@upscalerjs/default-model', 'nsfwjs']) {
     Reflect.deleteProperty(manifest.devDependencies, name);
   }
