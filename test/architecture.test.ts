@@ -11,6 +11,7 @@ const ROOMS = [
   'index',
   'node',
   'graph',
+  'quantized',
   'transformers',
   'quickstart',
   'training',
