@@ -16,6 +16,8 @@ export {Attention, type AttentionArgs} from './transformers/layers/attention';
 export {CheckpointedBlock} from './transformers/layers/checkpointedBlock';
 export {ChoiceRows, ChoiceScores} from './transformers/layers/choices';
 export {GatedActivation, type GatedActivationArgs, Gelu, type GeluArgs} from './transformers/layers/gates';
+export {PatchSequence, type PatchSequenceArgs} from './transformers/layers/patchSequence';
+export {LayerScale, QuickGelu} from './transformers/layers/pictureLayers';
 export type {Rotary} from './transformers/layers/rotaryAngles';
 export {
   FusedLayerNormalization,

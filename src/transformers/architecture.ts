@@ -3,14 +3,15 @@ import type {ActivationName, Net, NetTensor} from './net';
 
 /**
  * What a model gives: its states; scores of classes, of a text or at each place; scores of all words at each place; of
- * each place as the start and the end of a span; of choices.
+ * each place as the start and the end of a span; of choices; of classes, by the tokens for the class and for a teacher.
  */
-export type Head = 'none' | 'classes' | 'tokenClasses' | 'tokens' | 'spans' | 'choices';
+export type Head = 'none' | 'classes' | 'tokenClasses' | 'tokens' | 'spans' | 'choices' | 'taught';
 
 /** How many outputs a new head has to have: any number (`Infinity`), or just so many. */
 export const NEW_HEADS: Readonly<Partial<Record<Head, number>>> = {
   classes: Infinity,
   tokenClasses: Infinity,
+  taught: Infinity,
   spans: 2,
   choices: 1,
 };
@@ -35,12 +36,21 @@ export interface ModelInputs {
   ids: NetTensor;
   mask: NetTensor;
   types: NetTensor;
+  pixels: NetTensor;
 }
 
 /** A family of models. */
 export interface Architecture {
   /** What stands before the modules of the body where there is a head: `bert`. */
   prefix: string;
+  /** Tensors in the files that no model of the family computes with, by their names without the prefix. */
+  unused?: RegExp;
+  /** The name that a tensor of older files has today. */
+  renamed?: (name: string) => string;
+  /** What is given to a model. Default: texts. */
+  takes?: 'texts' | 'pictures';
+  /** How many colors pictures have. */
+  channels?(config: HubConfig): number;
   /** The classes of `transformers` that can be had, and their heads. */
   classes: Readonly<Record<string, Head>>;
   /** By the family's own name of a field: the common name, under which a config may have it as well. */
@@ -50,10 +60,10 @@ export interface Architecture {
    * are refused.
    */
   blocks(config: HubConfig): number;
-  /** How many rows the table of words has. */
-  vocabulary(config: HubConfig): number;
+  /** How many rows the table of words has, of a model for texts. */
+  vocabulary?(config: HubConfig): number;
   /** The most places that a text can have. */
-  places(config: HubConfig): number;
+  places?(config: HubConfig): number;
   /** Reads the config and adds the layers. */
   build(net: Net, config: HubConfig, inputs: ModelInputs, purpose: Purpose): NetTensor;
 }
@@ -64,6 +74,7 @@ export const HUB_ACTIVATIONS: Readonly<Record<string, ActivationName>> = {
   gelu_new: 'gelu_tanh',
   gelu_pytorch_tanh: 'gelu_tanh',
   gelu_fast: 'gelu_tanh',
+  quick_gelu: 'quick_gelu',
   relu: 'relu',
   silu: 'silu',
   swish: 'silu',

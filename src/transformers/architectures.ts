@@ -8,6 +8,7 @@ const roberta = async () => (await import('./roberta')).roberta;
 const ARCHITECTURES: Readonly<Record<string, () => Promise<Architecture>>> = {
   bert: async () => (await import('./bert')).bert,
   camembert: roberta,
+  deit: async () => (await import('./deit')).deit,
   distilbert: async () => (await import('./distilbert')).distilbert,
   electra: async () => (await import('./electra')).electra,
   gpt2: async () => (await import('./gpt2')).gpt2,
@@ -16,6 +17,7 @@ const ARCHITECTURES: Readonly<Record<string, () => Promise<Architecture>>> = {
   qwen2: async () => (await import('./qwen2')).qwen2,
   qwen3: async () => (await import('./qwen3')).qwen3,
   roberta,
+  vit: async () => (await import('./vit')).vit,
   'xlm-roberta': roberta,
 };
 

@@ -9,7 +9,17 @@ const COMPUTED = /(^|\.)(position_ids|token_type_ids|inv_freq|masked_bias)$|(^|\
  * Heads and the pooler, which a model may do without: by the first part of their names, without the prefix of the body.
  */
 const OPTIONAL = new Set([
-  ...['pooler', 'cls', 'classifier', 'pre_classifier', 'score', 'lm_head', 'qa_outputs'],
+  ...[
+    'cls_classifier',
+    'distillation_classifier',
+    'pooler',
+    'cls',
+    'classifier',
+    'pre_classifier',
+    'score',
+    'lm_head',
+    'qa_outputs',
+  ],
   ...['vocab_transform', 'vocab_layer_norm', 'vocab_projector'],
 ]);
 
@@ -22,8 +32,8 @@ export interface Assignment {
 }
 
 /** Names as files of the body alone have them today, without its prefix. */
-function plainer({prefix}: Pick<Architecture, 'prefix'>): (name: string) => string {
-  return name => modern(name.startsWith(`${prefix}.`) ? name.slice(prefix.length + 1) : name);
+function plainer({prefix, renamed = name => name}: Architecture): (name: string) => string {
+  return name => renamed(modern(name.startsWith(`${prefix}.`) ? name.slice(prefix.length + 1) : name));
 }
 
 /** The names in the files, to ask for one with the prefix of the body or without. */
@@ -50,8 +60,9 @@ export function assignTensors(
   const leftOut: string[] = [];
   for (const weight of expected) {
     const {fileName, orElse = fileName} = weight;
-    const name = plain(isPresent(fileName) ? fileName : orElse);
-    needed.set(name, [...(needed.get(name) ?? []), weight]);
+    const isOwn = isPresent(fileName);
+    const name = plain(isOwn ? fileName : orElse);
+    needed.set(name, [...(needed.get(name) ?? []), isOwn ? {...weight, part: undefined} : weight]);
   }
   const assigned = new Map<string, Expected[]>();
   const found = new Map<string, string>();
@@ -60,7 +71,7 @@ export function assignTensors(
     const weights = needed.get(plain(name));
     if (weights === undefined) {
       const [first = ''] = plain(name).split('.');
-      if (!COMPUTED.test(name) && !OPTIONAL.has(first)) {
+      if (!COMPUTED.test(name) && !OPTIONAL.has(first) && architecture.unused?.test(plain(name)) !== true) {
         faults.push(`${name}: no weight of the model`);
       } else if (OPTIONAL.has(first) && first !== 'pooler') {
         leftOut.push(name);
@@ -68,7 +79,7 @@ export function assignTensors(
       continue;
     }
     const other = found.get(plain(name));
-    const [{shape: wanted}] = weights as [Expected];
+    const wanted = shapeInFile((weights as [Expected])[0]);
     if (other !== undefined) {
       faults.push(`${name}: there is ${other} too`);
     } else if (!['F32', 'F16', 'BF16'].includes(dtype)) {
@@ -89,6 +100,12 @@ export function assignTensors(
     throw new LoRAError(`The files do not fit the model's config:\n${faultLines(faults)}`);
   }
   return {weights: assigned, leftOut};
+}
+
+/** The shape that the file has to have for a weight. */
+function shapeInFile({shape, part}: Expected): number[] {
+  const [rows = 1, ...others] = shape;
+  return part === undefined ? shape : [rows * part.of, ...others];
 }
 
 function bodyAlone({classes}: Architecture): string {

@@ -134,7 +134,7 @@ export async function loadTransformer(
       warnOfLeftOut(assigned.leftOut, ownersOf(assigned.leftOut, made));
     }
     if (tokenizer !== undefined) {
-      checkTokenizer(tokenizer, architecture.vocabulary(config));
+      checkTokenizer(tokenizer, architecture.vocabulary?.(config));
     }
     const {model, layers} = withoutResidue(() => buildModel(made, checkpoint));
     try {
@@ -163,7 +163,7 @@ interface Making {
 
 function planOf({architecture, config, purpose, sources}: Making): Net {
   const plan = Net.plan(sources);
-  architecture.build(plan, config, {ids: null, mask: null, types: null}, purpose);
+  architecture.build(plan, config, {ids: null, mask: null, types: null, pixels: null}, purpose);
   return plan;
 }
 
@@ -185,13 +185,19 @@ function buildModel(
   checkpoint: boolean,
 ): {model: tf.LayersModel; layers: ReadonlyMap<string, tf.layers.Layer>} {
   const net = Net.build({checkpoint, ...sources});
+  if (architecture.takes === 'pictures') {
+    const pixels = net.pictures('pixel_values', architecture.channels?.(config) ?? 3);
+    const outputs = architecture.build(net, config, {ids: null, mask: null, types: null, pixels}, purpose);
+    const model = tf.model({inputs: pixels as tf.SymbolicTensor, outputs: outputs as tf.SymbolicTensor});
+    return {model, layers: net.layers};
+  }
   const hasChoices = purpose.head === 'choices';
   const names = ['input_ids', 'attention_mask', ...(purpose.tokenTypes ? ['token_type_ids'] : [])];
   const inputs = names.map(name => net.input(name, hasChoices ? 2 : 1));
   const [ids = null, mask = null, types = null] = hasChoices
     ? inputs.map((input, i) => net.choiceRows(`${names[i] ?? ''}/rows`, input))
     : inputs;
-  const given = architecture.build(net, config, {ids, mask, types}, purpose);
+  const given = architecture.build(net, config, {ids, mask, types, pixels: null}, purpose);
   const outputs = hasChoices ? net.choiceScores('choices', [given, inputs[0] ?? null]) : given;
   const model = tf.model({inputs: inputs as tf.SymbolicTensor[], outputs: outputs as tf.SymbolicTensor});
   return {model, layers: net.layers};
@@ -262,10 +268,16 @@ async function fill(
     for (const weight of data === null ? [] : (assigned.get(name) ?? [])) {
       tf.tidy(() => {
         const stored = tf.tensor(data as Float32Array, shape, 'float32');
-        setWeight(layers, weight, weight.turned ? tf.transpose(stored) : stored);
+        setWeight(layers, weight, fromFile(stored, weight));
       });
     }
   });
+}
+
+/** A tensor of a file as the weight that it is. */
+function fromFile(stored: tf.Tensor, {axes, part}: Expected): tf.Tensor {
+  const own = part === undefined ? stored : (tf.split(stored, part.of)[part.index] as tf.Tensor);
+  return axes === undefined ? own : tf.transpose(own, [...axes]);
 }
 
 function setWeight(layers: ReadonlyMap<string, tf.layers.Layer>, {layer, weight}: Expected, value: tf.Tensor): void {
@@ -274,5 +286,5 @@ function setWeight(layers: ReadonlyMap<string, tf.layers.Layer>, {layer, weight}
   if (found === undefined) {
     throw new LoRAError(`Layer "${layer}" has no weight "${weight}".`);
   }
-  replaceValue(found, value);
+  replaceValue(found, tf.reshape(value, found.shape as number[]));
 }

@@ -5,6 +5,8 @@ import {Attention, type AttentionArgs} from './layers/attention';
 import {ChoiceRows, ChoiceScores} from './layers/choices';
 import {CheckpointedBlock} from './layers/checkpointedBlock';
 import {GatedActivation, Gelu} from './layers/gates';
+import {PatchSequence, type PatchSequenceArgs} from './layers/patchSequence';
+import {LayerScale, QuickGelu} from './layers/pictureLayers';
 import {FusedLayerNormalization, RMSNormalization} from './layers/rowNormalization';
 import {type PoolingMode, SequencePooling} from './layers/sequencePooling';
 import {TiedDense} from './layers/tiedDense';
@@ -23,12 +25,23 @@ export interface Expected {
   /** The layer, by its name, and the weight of it, by the name in `addWeight`. */
   layer: string;
   weight: string;
-  /** Whether the file has the weight transposed. */
-  turned: boolean;
+  /** The order in which the axes of the file are those of the weight, if it is another one. */
+  axes: readonly number[] | undefined;
+  /** Which of several equal parts of the first axis it is of what serves. Default: all of it. */
+  part: Part | undefined;
+}
+
+/** One of several equal parts of a tensor, along its first axis in the file. */
+export interface Part {
+  index: number;
+  of: number;
 }
 
 /** Activations by the names that configs have for them. */
-export type ActivationName = 'gelu' | 'gelu_tanh' | 'relu' | 'silu' | 'tanh';
+export type ActivationName = 'gelu' | 'gelu_tanh' | 'quick_gelu' | 'relu' | 'silu' | 'tanh';
+
+/** The name in a file of a weight that is no module's, behind that of its module, and its shape. */
+export type InFile = [name: string, shape: number[]];
 
 /** What a model is made of beside its config. */
 export interface NetSources {
@@ -47,6 +60,8 @@ interface DenseOptions {
   /** The weights of the file that serve where the file has none of these names. */
   orElse?: string | undefined;
   biasOrElse?: string | undefined;
+  /** Which part of what serves it is. */
+  part?: Part | undefined;
 }
 
 /**
@@ -77,6 +92,53 @@ export class Net {
   /** Numbers of each place, `[batch, places]`; with `axes` of 2, of each place in several choices. */
   input(name: string, axes = 1): NetTensor {
     return this.isPlan ? null : tf.input({shape: new Array<null>(axes).fill(null), dtype: 'int32', name});
+  }
+
+  /** Pictures, `[batch, height, width, channels]`. */
+  pictures(name: string, channels: number): NetTensor {
+    return this.isPlan ? null : tf.input({shape: [null, null, channels], name});
+  }
+
+  /** Cuts pictures into patches, each of which is projected to `width` numbers. */
+  patches(
+    name: string,
+    {channels, width, size, bias = true}: {channels: number; width: number; size: [number, number]; bias?: boolean},
+    x: NetTensor,
+  ): NetTensor {
+    this.expect(name, 'weight', [width, channels, ...size], 'kernel', {axes: [2, 3, 1, 0]});
+    if (bias) {
+      this.expect(name, 'bias', [width], 'bias');
+    }
+    const settings = {filters: width, kernelSize: size, strides: size, useBias: bias, name};
+    return this.apply(name, [x], () => tf.layers.conv2d({...settings, padding: 'valid'}));
+  }
+
+  /**
+   * Makes a sequence of patches. `tokens` are the names and shapes in the files of the tokens before it, `positions` of
+   * the table of places.
+   */
+  sequence(
+    name: string,
+    args: Omit<PatchSequenceArgs, 'tokens' | 'registers' | 'name'> & {
+      tokens: readonly InFile[];
+      registers?: InFile | undefined;
+      positions: InFile;
+    },
+    x: NetTensor,
+  ): NetTensor {
+    const {tokens, registers, positions, ...rest} = args;
+    tokens.forEach((token, i) => this.expect(name, ...token, `token_${i}`));
+    if (registers !== undefined) {
+      this.expect(name, ...registers, 'registers');
+    }
+    this.expect(name, ...positions, 'positions');
+    const counts = {tokens: tokens.length, registers: registers?.[1].at(-2) ?? 0};
+    return this.apply(name, [x], () => new PatchSequence({...rest, ...counts, name}));
+  }
+
+  layerScale(name: string, width: number, x: NetTensor): NetTensor {
+    this.expect(name, 'lambda1', [width], 'lambda1');
+    return this.apply(name, [x], () => new LayerScale({name}));
   }
 
   /** Whether the files have the weights of a linear layer. */
@@ -132,12 +194,12 @@ export class Net {
   }
 
   dense(name: string, [from, to]: [from: number, to: number], x: NetTensor, options: DenseOptions = {}): NetTensor {
-    const {bias = true, conv1d = false, fresh, orElse, biasOrElse} = options;
+    const {bias = true, conv1d = false, fresh, orElse, biasOrElse, part} = options;
     if (fresh === undefined) {
       const shape = conv1d ? [from, to] : [to, from];
-      this.expect(name, 'weight', shape, 'kernel', {turned: !conv1d, orElse});
+      this.expect(name, 'weight', shape, 'kernel', {...(!conv1d && {axes: [1, 0]}), orElse, part});
       if (bias) {
-        this.expect(name, 'bias', [to], 'bias', {orElse: biasOrElse});
+        this.expect(name, 'bias', [to], 'bias', {orElse: biasOrElse, part});
       }
     } else {
       this.newBytes += 4 * from * to;
@@ -179,6 +241,8 @@ export class Net {
           return new Gelu({name});
         case 'gelu_tanh':
           return new Gelu({approximate: true, name});
+        case 'quick_gelu':
+          return new QuickGelu({name});
         case 'silu':
           return tf.layers.activation({activation: 'swish', name});
         case 'relu':
@@ -193,6 +257,15 @@ export class Net {
     return this.apply(name, inputs, () => new GatedActivation({...args, name}));
   }
 
+  /** Inputs behind each other along the last axis. */
+  concatenate(name: string, inputs: NetTensor[]): NetTensor {
+    return this.apply(name, inputs, () => tf.layers.concatenate({name}));
+  }
+
+  average(name: string, inputs: NetTensor[]): NetTensor {
+    return this.apply(name, inputs, () => tf.layers.average({name}));
+  }
+
   add(name: string, inputs: [NetTensor, NetTensor]): NetTensor {
     return this.apply(name, inputs, () => tf.layers.add({name}));
   }
@@ -201,6 +274,11 @@ export class Net {
   pool(name: string, mode: PoolingMode, inputs: NetTensor[], padding?: number): NetTensor {
     const args = padding === undefined ? {} : {padding};
     return this.apply(name, inputs, () => new SequencePooling({mode, ...args, name}));
+  }
+
+  /** Of the places behind the first `skip`. */
+  poolBehind(name: string, skip: number, mode: PoolingMode, x: NetTensor): NetTensor {
+    return this.apply(name, [x], () => new SequencePooling({mode, skip, name}));
   }
 
   /**
@@ -229,9 +307,9 @@ export class Net {
     torchName: string,
     shape: number[],
     weight: string,
-    {turned = false, orElse}: {turned?: boolean; orElse?: string | undefined} = {},
+    {axes, orElse, part}: Partial<Pick<Expected, 'axes' | 'orElse' | 'part'>> = {},
   ): void {
-    this.expected.push({fileName: fileNameOf(layer, torchName), orElse, shape, layer, weight, turned});
+    this.expected.push({fileName: fileNameOf(layer, torchName), orElse, shape, layer, weight, axes, part});
   }
 
   private apply(name: string, inputs: NetTensor[], make: () => tf.layers.Layer, fromFile = true): NetTensor {

@@ -215,6 +215,32 @@ for name, (family, config_class, sizes, query) in ENCODERS.items():
     MODELS[name + "TiedWords"] = (masked, config_class(**sizes), [query, *DECODERS[name]])
 
 
+PATCHES = dict(
+    hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=6, image_size=9, patch_size=3
+)
+PICTURES = {
+    "vit": (transformers.ViTModel, transformers.ViTConfig(**PATCHES), ["q_proj", "v_proj", "projection"]),
+    "vitClasses": (
+        transformers.ViTForImageClassification,
+        transformers.ViTConfig(**PATCHES | dict(num_hidden_layers=2), num_labels=3, qkv_bias=False, hidden_act="relu"),
+        dict(target_modules=["o_proj", "fc1"], modules_to_save=["classifier"], use_dora=True),
+    ),
+    "deit": (
+        transformers.DeiTModel,
+        transformers.DeiTConfig(**PATCHES),
+        dict(target_modules=["k_proj", "fc2", "projection"], use_dora=True),
+    ),
+    "deitTaught": (
+        transformers.DeiTForImageClassificationWithTeacher,
+        transformers.DeiTConfig(**PATCHES, num_labels=3),
+        dict(target_modules=["v_proj"], modules_to_save=["cls_classifier", "distillation_classifier"]),
+    ),
+}
+MODELS |= PICTURES
+# Their models interpolate places without being asked to.
+ALWAYS_INTERPOLATED = ["dinov2", "dinov2_with_registers"]
+
+
 def rows(tensor):
     return [round(value, 8) for value in tensor.detach().float().flatten().tolist()]
 
@@ -228,6 +254,38 @@ def result(output):
     raise ValueError(output)
 
 
+def texts_for(name, config):
+    shape = (3, 7) if config.vocab_size == VOCABULARY else (2, 3, 5) if name.endswith("Choices") else (2, 5)
+    ids = torch.randint(2, config.vocab_size, shape)
+    mask = torch.ones_like(ids)
+    mask[1, ..., 4:] = 0
+    mask[2:, 1:] = 0
+    ids[mask == 0] = config.pad_token_id if isinstance(config.pad_token_id, int) else 0
+    return dict(input_ids=ids, attention_mask=mask)
+
+
+def stored_texts(inputs):
+    return {"ids": inputs["input_ids"].tolist(), "mask": inputs["attention_mask"].tolist()}
+
+
+def pictures_for(model, height=9, width=9):
+    return dict(pixel_values=torch.randint(-16, 17, (2, 3, height, width)) / 8)
+
+
+def stored_pictures(inputs):
+    """Pictures as tfjs has them, [batch, height, width, channels]."""
+    pixels = inputs["pixel_values"].permute(0, 2, 3, 1)
+    return {"ids": [], "mask": [], "pixels": {"shape": list(pixels.shape), "values": rows(pixels)}}
+
+
+def other_pictures(model):
+    """Pictures of another size than that of the config, whose places are interpolated: higher, and less wide."""
+    inputs = pictures_for(model, 15, 7)
+    ways = dict(interpolate_pos_encoding=True) if model.config.model_type not in ALWAYS_INTERPOLATED else {}
+    given = result(model(**inputs, **ways))
+    return {**stored_pictures(inputs)["pixels"], "base": rows(given), "baseShape": list(given.shape)}
+
+
 def write(folder, name, model_class, config, targets):
     torch.manual_seed(len(name))
     model = model_class(config).eval()
@@ -239,14 +297,10 @@ def write(folder, name, model_class, config, targets):
     target = folder / name
     model.save_pretrained(target, safe_serialization=True)
 
-    shape = (3, 7) if config.vocab_size == VOCABULARY else (2, 3, 5) if name.endswith("Choices") else (2, 5)
-    ids = torch.randint(2, config.vocab_size, shape)
-    mask = torch.ones_like(ids)
-    mask[1, ..., 4:] = 0
-    mask[2:, 1:] = 0
-    ids[mask == 0] = config.pad_token_id if isinstance(config.pad_token_id, int) else 0
-    inputs = dict(input_ids=ids, attention_mask=mask)
+    pictures = name in PICTURES
+    inputs = pictures_for(model) if pictures else texts_for(name, config)
     base = result(model(**inputs))
+    other = other_pictures(model) if pictures else None
     settings = targets if isinstance(targets, dict) else dict(target_modules=targets)
     peft = get_peft_model(model, LoraConfig(r=3, lora_alpha=6, **settings))
     for parameter_name, parameter in peft.named_parameters():
@@ -257,8 +311,8 @@ def write(folder, name, model_class, config, targets):
     peft.eval()
     adapted = result(peft(**inputs))
     weights = torch.randn_like(adapted)
-    if adapted.ndim == 3:
-        weights = weights * mask[:, :, None]
+    if adapted.ndim == 3 and not pictures:
+        weights = weights * inputs["attention_mask"][:, :, None]
     (adapted * weights).sum().backward()
     gradients = {
         key.removeprefix("base_model.model.").replace(".modules_to_save.default", "").replace(".default", ""): parameter.grad
@@ -269,8 +323,7 @@ def write(folder, name, model_class, config, targets):
     (target / "README.md").unlink(missing_ok=True)
     expected = {
         "transformers": transformers.__version__,
-        "ids": ids.tolist(),
-        "mask": mask.tolist(),
+        **(stored_pictures(inputs) | {"other": other} if pictures else stored_texts(inputs)),
         "base": rows(base),
         "adapted": rows(adapted),
         # Merged by PEFT, one of two tied weights would take the other along.

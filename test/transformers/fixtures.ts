@@ -3,18 +3,27 @@ import {join} from 'node:path';
 
 const FOLDER = join(__dirname, '../fixtures/transformers');
 
+interface Numbers {
+  shape: number[];
+  values: number[];
+}
+
 /** What PyTorch and PEFT computed with a model of the hub. */
 export interface Expectation {
   /** Of a model for choices with an axis more. */
   ids: number[][];
   mask: number[][];
+  /** Of a model for pictures, `[batch, height, width, channels]`. It has no tokens. */
+  pixels?: Numbers;
+  /** Pictures of another size than that of the config, and what the model gives for them. */
+  other?: Numbers & {base: number[]; baseShape: number[]};
   base: number[];
   adapted: number[];
   merged: number[];
   shape: number[];
   /** The gradient of the result that the gradients of the factors are for. */
   weights: number[];
-  gradients: Record<string, {shape: number[]; values: number[]}>;
+  gradients: Record<string, Numbers>;
 }
 
 /** A tiny model that `transformers` wrote, and an adapter of PEFT for it. */
@@ -45,7 +54,7 @@ export function fixture(name: string): Fixture {
 
 /** Which of the numbers of a result belong to tokens, and not to what fills up. */
 export function atTokens(values: ArrayLike<number>, {mask, shape}: Expectation): number[] {
-  if (shape.length === 2) {
+  if (shape.length === 2 || mask.length === 0) {
     return Array.from(values);
   }
   const width = shape.at(-1)!;

@@ -15,7 +15,10 @@ import {sitesOf} from '../../src/rewire/walk';
 import {BACKENDS, useBackend, withoutLeaks} from '../helpers';
 import {atTokens, type Expectation, fixture, NAMES} from './fixtures';
 
-function inputsOf({ids, mask}: Expectation): tf.Tensor[] {
+function inputsOf({ids, mask, pixels}: Expectation): tf.Tensor[] {
+  if (pixels !== undefined) {
+    return [tf.tensor(pixels.values, pixels.shape)];
+  }
   return [tf.tensor(ids, undefined, 'int32'), tf.tensor(mask, undefined, 'int32')];
 }
 
@@ -36,9 +39,22 @@ function gradientOf({gradients}: Expectation, module: string, weight: string) {
 
 test('there are models of every family', () => {
   expect(NAMES).toEqual(
-    expect.arrayContaining(['bert', 'distilbert', 'electra', 'gpt2', 'llama', 'mistral', 'qwen2', 'qwen3', 'roberta']),
+    expect.arrayContaining([
+      'bert',
+      'distilbert',
+      'electra',
+      'gpt2',
+      'llama',
+      'mistral',
+      'qwen2',
+      'qwen3',
+      'roberta',
+      'vit',
+    ]),
   );
 });
+
+const PICTURES = NAMES.filter(name => fixture(name).expected.pixels !== undefined);
 
 describe.each(BACKENDS)('on %s', backend => {
   beforeAll(() => useBackend(backend));
@@ -50,6 +66,17 @@ describe.each(BACKENDS)('on %s', backend => {
       expect(predicted(model, expected)).toBeAllClose(atTokens(expected.base, expected), {rtol: 2e-5, atol: 2e-5});
       disposeModel(model);
     });
+  });
+
+  test.each(PICTURES)('%s interpolates its places for pictures of another size', async name => {
+    const {config, weights, expected} = fixture(name);
+    const model = await loadTransformer({config, weights});
+    const {shape, values, base, baseShape} = expected.other!;
+    const y = model.predict(tf.tensor(values, shape)) as tf.Tensor;
+    expect(y.shape).toEqual(baseShape);
+    expect([...y.dataSync()]).toBeAllClose(base, {rtol: 2e-5, atol: 2e-5});
+    y.dispose();
+    disposeModel(model);
   });
 
   test.each(NAMES)('%s runs an adapter of PEFT without a map of names, merged too, and gives it back', async name => {
@@ -97,7 +124,8 @@ describe.each(BACKENDS)('on %s', backend => {
             const factor = weight.originalName.slice(path.length + 1);
             const {wanted, isTurned} = gradientOf(expected, path.replaceAll('/', '.'), factor);
             const given = tf.tensor(wanted.values, wanted.shape);
-            const turned = isTurned ? tf.transpose(given) : given;
+            const order = wanted.shape.length === 4 ? [2, 3, 1, 0] : undefined;
+            const turned = isTurned ? tf.transpose(given, order) : given;
             const largest = Math.max(...wanted.values.map(Math.abs));
             expect([...gradient.dataSync()]).toBeAllClose([...turned.dataSync()], {rtol: 1e-4, atol: 2e-5 * largest});
           }

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {LoRAError, show, showShape} from '../../errors';
+import {checkCount, LoRAError, show, showShape} from '../../errors';
 import {asFloat} from '../../layers/forward';
 import type {CallArgs} from '../../layers/wrapperLayer';
 import {shapesOf} from '../../tfjs/inputs';
@@ -15,6 +15,8 @@ export interface SequencePoolingArgs {
    * input, and a sequence without any other has its first place. Default: none.
    */
   padding?: number | null;
+  /** How many places at the start do not count, such as those of tokens that are no part of a picture. Default: 0. */
+  skip?: number;
   name?: string;
 }
 
@@ -26,17 +28,20 @@ export class SequencePooling extends tf.layers.Layer {
   static readonly className = 'SequencePooling';
   private readonly mode: PoolingMode;
   private readonly padding: number | null;
+  private readonly skip: number;
 
-  constructor({mode, padding = null, ...rest}: SequencePoolingArgs) {
+  constructor({mode, padding = null, skip = 0, ...rest}: SequencePoolingArgs) {
     if (!['mean', 'first', 'last'].includes(mode)) {
       throw new LoRAError(`mode must be 'mean', 'first' or 'last', got ${show(mode)}.`);
     }
     if (padding !== null && !Number.isSafeInteger(padding)) {
       throw new LoRAError(`padding must be an integer, the number of a token, got ${show(padding)}.`);
     }
+    checkCount('skip', skip, 0);
     super(rest);
     this.mode = mode;
     this.padding = padding;
+    this.skip = skip;
   }
 
   override computeOutputShape(inputShape: tf.Shape | tf.Shape[]): tf.Shape {
@@ -66,7 +71,12 @@ export class SequencePooling extends tf.layers.Layer {
 
   /** 1 for the places that count, `[batch, places]`. */
   private countsOf(mask: tf.Tensor, tokens: tf.Tensor | undefined): tf.Tensor {
-    const seen = tf.cast(tf.notEqual(mask, 0), 'float32');
+    const shown = tf.cast(tf.notEqual(mask, 0), 'float32');
+    const {skip} = this;
+    const seen =
+      skip === 0
+        ? shown
+        : tf.mul(shown, tf.cast(tf.greaterEqual(tf.range(0, mask.shape[1] as number), skip), 'float32'));
     if (this.padding === null || tokens === undefined) {
       return seen;
     }
@@ -87,7 +97,7 @@ export class SequencePooling extends tf.layers.Layer {
   }
 
   override getConfig(): tf.serialization.ConfigDict {
-    return {...super.getConfig(), mode: this.mode, padding: this.padding};
+    return {...super.getConfig(), mode: this.mode, padding: this.padding, skip: this.skip};
   }
 }
 tf.serialization.registerClass(SequencePooling);
