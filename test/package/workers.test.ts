@@ -45,6 +45,7 @@ describeInBrowser('a worker that a bundler builds', () => {
   beforeAll(async () => {
     site = await BundledSite.open();
     site.write({'train.worker.js': WORKER, 'train.js': CLIENT, 'main.js': MAIN});
+    await site.buildWithVite(VITE_CONFIG);
   });
 
   afterAll(() => site.close());
@@ -58,7 +59,6 @@ describeInBrowser('a worker that a bundler builds', () => {
   }
 
   test.each([false, true])('trains, reports and can be ended, by Vite; isolated: %p', async isolated => {
-    await site.buildWithVite(VITE_CONFIG);
     site.serve('dist', isolated);
     await expectTraining();
   });

@@ -29,6 +29,7 @@ window.startSuite = (backend, order) => {
     tf.env().set('WEBGL_CPU_FORWARD', false);
   }
   return start(backend, order, {
+    site: 'Chromium',
     loadBackends: async () => {
       await PACKAGES[backend]?.();
       if (backend === 'webgpu' && order === 'libraryFirst') {

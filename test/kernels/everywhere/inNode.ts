@@ -15,6 +15,7 @@ const require = createRequire(import.meta.url);
 tf.enableProdMode();
 
 await start(backend, order as Order, {
+  site: 'Node',
   loadBackends: () => {
     const name = PACKAGES[backend];
     return Promise.resolve(name === undefined ? undefined : require(name));

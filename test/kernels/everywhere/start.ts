@@ -3,6 +3,7 @@ import {type Case, type Outcome, use} from './case';
 
 /** Where the suite is started: what has to be imported to have a backend. */
 export interface Place {
+  site: 'Node' | 'Chromium';
   loadBackends: () => Promise<unknown>;
   /** Cases for this place alone. */
   ownCases?: () => Promise<readonly Case[]>;
@@ -16,7 +17,7 @@ export type Order = 'libraryFirst' | 'backendFirst';
 export const HALF_WEBGL = 'webgl-float16';
 
 /** Runs the whole suite, or, with the backend first, what this might make a difference to. */
-export async function start(name: string, order: Order, {loadBackends, ownCases, report}: Place): Promise<void> {
+export async function start(name: string, order: Order, {site, loadBackends, ownCases, report}: Place): Promise<void> {
   const [backend, precision] = name === HALF_WEBGL ? (['webgl', 16] as const) : ([name, 32] as const);
   if (order === 'backendFirst') {
     await loadBackends();
@@ -28,6 +29,6 @@ export async function start(name: string, order: Order, {loadBackends, ownCases,
   await use(backend);
   await trialOf(tf.backend());
   const cases =
-    order === 'backendFirst' ? ORDER_CASES : [...casesOn(backend, precision), ...((await ownCases?.()) ?? [])];
+    order === 'backendFirst' ? ORDER_CASES : [...casesOn(backend, precision, site), ...((await ownCases?.()) ?? [])];
   await runCases(cases, backend, precision, report);
 }

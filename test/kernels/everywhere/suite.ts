@@ -6,10 +6,15 @@ import {KINDS, METHOD_KINDS} from './kinds';
 import {modelCases, orderCases} from './modelCases';
 import {programCases} from './programCases';
 import {trainingCases} from './trainingCases';
+import type {Place} from './start';
 import {transformerCases} from './transformerCases';
 
 /** A kind with a product, one with a convolution and one with a look-up. The operations of the others are these. */
-const FORMS = ['Dense', 'Conv2D', 'Embedding'];
+const FORMS = /^(?:Dense|Conv2D|Embedding)$/;
+/** Those, a kind with a state and two whose convolutions are of other operations. */
+const EACH_OPERATION = /^(?:Dense|Conv2D|Embedding|GRU|DepthwiseConv2D|Conv3D)$/;
+/** Kinds that hold cells or layers of other kinds. */
+const WRAPPERS = /^(?:RNN|Bidirectional)$/;
 
 /** What depends on the backend, of each method. The rest is tested on wasm in `test/methods/everyKind.test.ts`. */
 const methodCases = METHOD_KINDS.flatMap(kind =>
@@ -18,21 +23,37 @@ const methodCases = METHOD_KINDS.flatMap(kind =>
   ),
 );
 
+const ofKinds = (cases: readonly Case[], kinds: RegExp) => cases.filter(({kind = ''}) => kinds.test(kind));
+
 /**
- * Whether a case of a method is for a backend. Those that compile a shader for each operation and shape have the forms,
- * and of the other kinds the gradients with a gain and with a whole kernel: all kinds with all methods take minutes
- * there, and are made of the same operations.
+ * The cases of layers that are for a backend. All kinds with all methods and activations take minutes where each
+ * operation and shape compiles a shader, and are made of the same operations; with 16-bit floats these are the same
+ * shaders once more. cpu is the same code in Chromium as in Node.
  */
-function isFor(backend: string, precision: Precision, {kind = '', behaviour}: Case): boolean {
+function layerCases(backend: string, precision: Precision, site: Place['site']): Case[] {
+  const few = precision === 16 || (backend === 'cpu' && site === 'Chromium');
   const compiles = backend.startsWith('web');
-  return FORMS.includes(kind) || !compiles || (precision === 32 && /^(?:dora|loha): gradients/.test(behaviour));
+  const kinds = KINDS.flatMap(kind => casesOf(kind, (!few && !compiles) || FORMS.test(kind.name)));
+  if (few) {
+    return [...ofKinds(kinds, EACH_OPERATION), ...ofKinds(methodCases, FORMS)];
+  }
+  if (compiles) {
+    const isFor = ({kind = '', behaviour}: Case) =>
+      !WRAPPERS.test(kind) || /changes nothing|of the cpu backend|load as/.test(behaviour);
+    const gradients = methodCases.filter(({behaviour}) => /^(?:dora|loha): gradients/.test(behaviour));
+    return [
+      ...kinds.filter(isFor),
+      ...ofKinds(methodCases, FORMS),
+      ...gradients.filter(({kind = ''}) => !FORMS.test(kind) && !WRAPPERS.test(kind)),
+    ];
+  }
+  return [...kinds, ...(backend === 'wasm' ? ofKinds(methodCases, FORMS) : methodCases)];
 }
 
 /** Everything that has to hold on a backend. */
-export function casesOn(backend: string, precision: Precision): Case[] {
+export function casesOn(backend: string, precision: Precision, site: Place['site']): Case[] {
   return [
-    ...KINDS.flatMap(casesOf),
-    ...methodCases.filter(one => isFor(backend, precision, one)),
+    ...layerCases(backend, precision, site),
     ...modelCases,
     ...trainingCases,
     ...programCases,
