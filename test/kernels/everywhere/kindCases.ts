@@ -82,9 +82,7 @@ export function casesOf(kind: Kind, everyActivation = true): Case[] {
       stepMovesFactorsAlone(kind, smooth),
     ),
     // `x·W + (x·A)·B` against `x·(W + A·B)`: the same numbers, rounded elsewhere.
-    define('a merged model computes the same', [1e-5, 1e-2], () =>
-      worst(activations, one => merges(kind, one)),
-    ),
+    define('a merged model computes the same', [1e-5, 1e-2], () => worst(activations, one => merges(kind, one))),
     define('models and adapters load as they were saved, bit for bit', 0, () => savesAndLoads(kind, smooth)),
     define('no tensor and no buffer is left behind', 0, () => leaks(kind, smooth)),
   ];
