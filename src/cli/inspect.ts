@@ -7,7 +7,7 @@ import {decodeSafetensors} from '../formats/safetensors';
 import {reasonNotAdaptable} from '../layers/registry';
 import {isWrapper} from '../layers/wrapperLayer';
 import {count, inColumns} from '../model/table';
-import {type Adapter, fileHandler, loadAdapter, readPEFTFolder, summarizeLoRA} from '../node';
+import {type Adapter, fileHandler, loadAdapter, loadKerasModel, readPEFTFolder, summarizeLoRA} from '../node';
 import {read} from '../node/files';
 import {sitesOf} from '../rewire/walk';
 import type {Command} from './command';
@@ -52,7 +52,7 @@ export const inspect: Command = {
 const REPORTS: Readonly<Record<Source['kind'], (path: string) => Promise<Report>>> = {
   adapter: async path => adapterReport(await loadAdapter(fileHandler(path))),
   'PEFT adapter': peftReport,
-  'layers model': async path => modelReport(await tf.loadLayersModel(fileHandler(path))),
+  'layers model': async path => modelReport(await loadKerasModel(fileHandler(path))),
   'graph model': async path => graphReport(await tf.loadGraphModel(fileHandler(path))),
 };
 

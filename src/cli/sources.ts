@@ -3,7 +3,7 @@ import {basename, dirname, join, resolve} from 'node:path';
 import {pathToFileURL} from 'node:url';
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError, messageOf} from '../errors';
-import {type Adapter, fileHandler, importPEFT, type KeyMap, loadAdapter, readPEFTFolder} from '../node';
+import {type Adapter, fileHandler, importPEFT, type KeyMap, loadAdapter, loadKerasModel, readPEFTFolder} from '../node';
 import {fromGraphModel} from '../graph';
 import {read} from '../node/files';
 import {closestTo} from '../model/closest';
@@ -111,7 +111,7 @@ export async function loadBase(path: string, {err}: Terminal): Promise<Base> {
   err(`Reading the ${source.kind} ${source.path}`);
   return named(source.path, async () => {
     if (source.kind === 'layers model') {
-      return {model: await tf.loadLayersModel(fileHandler(source.path))};
+      return {model: await loadKerasModel(fileHandler(source.path))};
     }
     const graph = await tf.loadGraphModel(fileHandler(source.path));
     return {model: await fromGraphModel(graph), graph};

@@ -12,9 +12,10 @@ import {
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
-import {applyLoRA, fileHandler, loadAdapter, saveAdapter} from 'tfjs-lora';
+import {applyLoRA, fileHandler, loadAdapter, loadKerasModel, saveAdapter} from 'tfjs-lora';
 import {main} from '../../src/cli/main';
-import {numbers, useBackend} from '../helpers';
+import {numbers, random, useBackend} from '../helpers';
+import {stirFactors} from '../models';
 
 const FIXTURES = join(__dirname, '../fixtures');
 let folder: string;
@@ -52,6 +53,9 @@ async function saveBoth(k = 1, name = 'a.safetensors'): Promise<void> {
   layer.setParameter('lora_B', tf.tensor2d([[k, -k]]));
   await saveAdapter(adapted, fileHandler(at(name)));
 }
+
+/** The model of Keras 3 that tfjs alone does not load, as the converter left it. */
+const KERAS3 = join(FIXTURES, 'keras/keras-3.15-keras-conv');
 
 async function kernelAt(path: string): Promise<number[]> {
   const model = await tf.loadLayersModel(fileHandler(path));
@@ -93,6 +97,12 @@ describe('inspect', () => {
     expect(out).toMatch(/uNet: graph model, .*\n.*\n {2}input +keras_tensor +float32/);
     expect(out).toMatch(/lora: PEFT adapter, .*\n(.*\n)* {2}base_model.model.fc1.lora_A.weight +F32 +3×8\n/);
   });
+
+  test('tells what a model of Keras 3 is, which tfjs alone does not load', async () => {
+    const {code, out, err} = await run('inspect', KERAS3);
+    expect({code, err}).toEqual({code: 0, err: ''});
+    expect(out).toMatch(/keras-3.15-keras-conv: layers model, .*\n(.*\n)* {2}\S+ +Conv2D +\d+ +yes\n/);
+  });
 });
 
 describe('merge', () => {
@@ -116,6 +126,19 @@ describe('merge', () => {
     await run('merge', join(FIXTURES, 'adapted/images/adapted'), '--out', at('merged'));
     const merged = await tf.loadLayersModel(fileHandler(at('merged')));
     expect(merged.getLayer('conv').getClassName()).toBe('Conv2D');
+  });
+
+  test('takes a base of Keras 3 and an adapter for it', async () => {
+    const base = await loadKerasModel(fileHandler(KERAS3));
+    const adapted = applyLoRA(base, {rank: 1});
+    stirFactors(adapted);
+    await saveAdapter(adapted, fileHandler(at('a.safetensors')));
+    const {code} = await run('merge', KERAS3, at('a.safetensors'), '--out', at('merged'));
+    expect(code).toBe(0);
+    const merged = await tf.loadLayersModel(fileHandler(at('merged')));
+    const x = random([2, ...base.inputs[0]!.shape.slice(1)] as [number, number], 1);
+    const [found, expected] = [merged, adapted].map(each => numbers(each.predict(x) as tf.Tensor));
+    found!.forEach((value, i) => expect(value).toBeCloseTo(expected![i]!, 5));
   });
 
   test('writes a graph back as a graph', async () => {
