@@ -14,6 +14,20 @@ export interface AttentionSettings {
   readonly scale: number;
   /** Whether each query sees the keys up to its own place alone; the last query has the place of the last key. */
   readonly causal: boolean;
+  /** A query sees the keys less than so many places from its own. Default: all. */
+  readonly window?: number | null;
+}
+
+/** More places than a sequence has. */
+const FAR = 2 ** 30;
+
+/** How many places behind its own and ahead of it a query sees. The last query has the place of the last key. */
+export function reachOf({causal, window}: Pick<AttentionSettings, 'causal' | 'window'>): {
+  behind: number;
+  ahead: number;
+} {
+  const reach = Math.min(window ?? FAR, FAR) - 1;
+  return {behind: reach, ahead: causal ? 0 : reach};
 }
 
 /** Queries, keys and values, by themselves, `[batch, places, heads · size]`, or beside each other in one tensor. */

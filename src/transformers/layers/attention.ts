@@ -20,6 +20,11 @@ export interface AttentionArgs {
    */
   causal?: boolean;
   /**
+   * A query sees the keys less than so many places from its own: of a causal layer the `window` last, its own among
+   * them. Default: all.
+   */
+  window?: number | null;
+  /**
    * Whether queries, keys and values come beside each other in one tensor,
    * `[batch, places, (heads + 2·keyValueHeads)·size]`. Default: false.
    */
@@ -65,6 +70,7 @@ export class Attention extends tf.layers.Layer {
   private readonly heads: number;
   private readonly keyValueHeads: number;
   private readonly causal: boolean;
+  private readonly window: number | null;
   private readonly packed: boolean;
   private readonly cache: boolean;
   private readonly rotary: Rotary | null;
@@ -72,12 +78,13 @@ export class Attention extends tf.layers.Layer {
 
   constructor(args: AttentionArgs) {
     const {heads, causal = false, packed = false, cache = false, rotary = null, scale = null, ...rest} = args;
-    const {keyValueHeads = heads, ...others} = rest;
-    checkAttention({heads, keyValueHeads, rotary, scale});
+    const {keyValueHeads = heads, window = null, ...others} = rest;
+    checkAttention({heads, keyValueHeads, rotary, scale, window});
     super(others);
     this.heads = heads;
     this.keyValueHeads = keyValueHeads;
     this.causal = causal;
+    this.window = window;
     this.packed = packed;
     this.cache = cache;
     this.rotary = rotary;
@@ -104,8 +111,8 @@ export class Attention extends tf.layers.Layer {
       this.invokeCallHook(inputs, kwargs);
       const {queries, mask, past} = this.partsOf([inputs].flat().map(asFloat));
       const size = this.sizeOf({queries: queries.map(({shape}) => shape)});
-      const {heads, keyValueHeads, causal} = this;
-      const settings = {heads, keyValueHeads, causal, scale: this.scale ?? 1 / Math.sqrt(size)};
+      const {heads, keyValueHeads, causal, window} = this;
+      const settings = {heads, keyValueHeads, causal, window, scale: this.scale ?? 1 / Math.sqrt(size)};
       const isWhole = this.rotary === null || transformerKernels()?.turnsSome === true;
       if (this.packed && isWhole && past.length === 0 && !this.cache) {
         const all = heads + 2 * keyValueHeads;
@@ -199,7 +206,13 @@ export class Attention extends tf.layers.Layer {
   override getConfig(): tf.serialization.ConfigDict {
     const {heads, keyValueHeads, causal, packed, cache, scale} = this;
     const rotary = this.rotary && {...this.rotary};
-    return {...super.getConfig(), heads, keyValueHeads, causal, packed, cache, rotary, scale};
+    const {window} = this;
+    // Files without a window stay as they were.
+    return {
+      ...super.getConfig(),
+      ...{heads, keyValueHeads, causal, packed, cache, rotary, scale},
+      ...(window !== null && {window}),
+    };
   }
 }
 tf.serialization.registerClass(Attention);
@@ -213,13 +226,15 @@ function checkAttention({
   keyValueHeads,
   rotary,
   scale,
-}: Pick<AttentionArgs, 'heads' | 'keyValueHeads' | 'rotary' | 'scale'>): void {
+  window,
+}: Pick<AttentionArgs, 'heads' | 'keyValueHeads' | 'rotary' | 'scale' | 'window'>): void {
   const isCount = (value: unknown) => Number.isInteger(value) && (value as number) > 0;
   throwFaults([
     ...(isCount(heads) ? [] : [`heads must be a positive integer, got ${show(heads)}.`]),
     ...(isCount(keyValueHeads) && heads % (keyValueHeads as number) === 0
       ? []
       : [`keyValueHeads must divide heads, ${show(heads)}, got ${show(keyValueHeads)}.`]),
+    ...(window == null || isCount(window) ? [] : [`window must be a positive integer, got ${show(window)}.`]),
     ...(scale == null || Number.isFinite(scale) ? [] : [`scale must be a number, got ${show(scale)}.`]),
     ...(rotary == null ? [] : rotaryFaults(rotary)),
   ]);

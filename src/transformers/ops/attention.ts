@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {addAll} from '../../ops/addAll';
-import {type AttentionInputs, type AttentionSettings, transformerKernels} from '../kernels/transformer';
+import {type AttentionInputs, type AttentionSettings, reachOf, transformerKernels} from '../kernels/transformer';
 import {runLazyOp} from '../../ops/lazyOp';
 
 /** Scores of at most so many pairs of a query and a key are held at a time. */
@@ -9,8 +9,8 @@ const PAIRS = 2 ** 24;
 const UNSEEN = -3e4; // 16-bit floats hold no more than 65,504, and 0 · ∞ is not a number
 
 /**
- * `softmax(scale·q·kᵀ)·v` by heads, differentiable in `q`, `k` and `v`. What a query may not see, by `mask` or by
- * `causal`, counts for nothing, and a query that may see nothing gets zeros.
+ * `softmax(scale·q·kᵀ)·v` by heads, differentiable in `q`, `k` and `v`. What a query may not see, by `mask`, `causal`
+ * or `window`, counts for nothing, and a query that may see nothing gets zeros.
  *
  * Of the forward pass only the inputs are kept: the weights of queries and keys, `[batch, heads, queries, keys]`, are
  * computed again in the backward pass, in blocks of queries. (Dao et al., "FlashAttention", arXiv 2205.14135, §3.)
@@ -80,15 +80,18 @@ function fromHeads(y: tf.Tensor4D, heads: number): tf.Tensor3D {
 /** What blocks of queries may see: 1 or 0, `[batch or 1, 1, group · queries or 1, keys]`; `null` where they see all. */
 function visibility(
   mask: tf.Tensor | null,
-  {causal, heads, keyValueHeads}: AttentionSettings,
+  {causal, window, heads, keyValueHeads}: AttentionSettings,
   {from, rows, queries, keys}: {from: number; rows: number; queries: number; keys: number},
 ): tf.Tensor | null {
   const ofMask = mask && tf.reshape(tf.cast(tf.notEqual(mask, 0), 'float32'), [mask.shape[0], 1, 1, keys]);
-  if (!causal) {
+  if (!causal && window == null) {
     return ofMask;
   }
+  const {behind, ahead} = reachOf({causal, window: window ?? null});
   const places = tf.reshape(tf.range(keys - queries + from, keys - queries + from + rows), [rows, 1]);
-  const seen = tf.cast(tf.lessEqual(tf.range(0, keys), places), 'float32'); // [rows, keys]
+  const distances = tf.sub(tf.range(0, keys), places); // [rows, keys]
+  const isNear = tf.logicalAnd(tf.lessEqual(distances, ahead), tf.greaterEqual(distances, -behind));
+  const seen = tf.cast(isNear, 'float32');
   const group = heads / keyValueHeads;
   const ofOrder = tf.reshape(group === 1 ? seen : tf.tile(seen, [group, 1]), [1, 1, group * rows, keys]);
   return ofMask === null ? ofOrder : tf.mul(ofMask, ofOrder);

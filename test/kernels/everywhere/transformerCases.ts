@@ -64,6 +64,21 @@ const TRIALS: readonly Trial[] = [
     inputs: () => [sequences(6, 48, 1), tf.tensor2d(EVEN_MASK, [2, 6])],
   },
   {
+    kind: 'Attention in a window, causal, of shared keys',
+    make: attention({heads: 4, keyValueHeads: 2, causal: true, window: 3}),
+    inputs: () => [sequences(6, 24, 1), sequences(8, 12, 2), sequences(8, 12, 3)],
+  },
+  {
+    kind: 'Attention in a window to both sides, packed, with a mask and shared keys',
+    make: attention({heads: 4, keyValueHeads: 2, packed: true, window: 2, rotary: {}}),
+    inputs: () => [sequences(6, 48, 1), tf.tensor2d(EVEN_MASK, [2, 6])],
+  },
+  {
+    kind: 'Attention in a window, of more queries than a workgroup has invocations',
+    make: attention({window: 20}),
+    inputs: () => [sequences(150, 12, 1), sequences(150, 12, 2), sequences(150, 12, 3)],
+  },
+  {
     kind: 'Attention of more queries than a workgroup has invocations',
     make: attention({causal: true, rotary: {}}),
     inputs: () => [sequences(70, 12, 1), sequences(70, 12, 2), sequences(70, 12, 3)],

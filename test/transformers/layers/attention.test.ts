@@ -24,6 +24,7 @@ describe.each(BACKENDS)('on %s attention', backend => {
   test.each<[string, AttentionArgs]>([
     ['with plain places', {heads: 2, causal: true, cache: true}],
     ['with rotary places and shared keys', {heads: 4, keyValueHeads: 2, causal: true, cache: true, rotary: {base: 50}}],
+    ['with a window', {heads: 2, causal: true, cache: true, window: 2}],
   ])('that goes place by place, %s, gives what it gives at once', async (_, args) => {
     await withoutLeaks(() =>
       tf.tidy(() => {

@@ -15,8 +15,11 @@ interface Sizes {
   group: number;
 }
 
-function settingsFor({keyValueHeads, group, size}: Sizes, causal: boolean): AttentionSettings {
-  return {heads: keyValueHeads * group, keyValueHeads, scale: 1 / Math.sqrt(size), causal};
+/** Which keys a query sees by their places. */
+type Order = Pick<AttentionSettings, 'causal' | 'window'>;
+
+function settingsFor({keyValueHeads, group, size}: Sizes, order: Order): AttentionSettings {
+  return {heads: keyValueHeads * group, keyValueHeads, scale: 1 / Math.sqrt(size), ...order};
 }
 
 function inputsFor({batch, queries, keys, size, keyValueHeads, group}: Sizes): [tf.Tensor3D, tf.Tensor3D, tf.Tensor3D] {
@@ -36,7 +39,7 @@ function plainAttention(
   k: tf.Tensor3D,
   v: tf.Tensor3D,
   mask: tf.Tensor | null,
-  {heads, keyValueHeads, scale, causal}: AttentionSettings,
+  {heads, keyValueHeads, scale, causal, window}: AttentionSettings,
 ): tf.Tensor {
   const [batch, queries, width] = q.shape;
   const keys = k.shape[1];
@@ -44,8 +47,14 @@ function plainAttention(
   const group = heads / keyValueHeads;
   const seen = tf.tidy(() => {
     const ones = tf.ones([batch, 1, queries, keys]);
-    const order = tf.linalg.bandPart(tf.ones<tf.Rank.R2>([queries, keys]), -1, keys - queries);
-    const all = causal ? tf.mul(ones, order) : ones;
+    const order = Array.from({length: queries}, (_, query) =>
+      Array.from({length: keys}, (_, key) => {
+        const place = query + keys - queries;
+        const isNear = window == null || Math.abs(key - place) < window;
+        return isNear && (!causal || key <= place) ? 1 : 0;
+      }),
+    );
+    const all = tf.mul(ones, tf.tensor2d(order));
     return mask ? tf.mul(all, tf.reshape(mask, [batch, 1, 1, keys])) : all;
   });
   const split = (x: tf.Tensor3D, count: number) =>
@@ -67,12 +76,12 @@ function withGradients(tensors: tf.Tensor[], compute: (...tensors: tf.Tensor[]) 
   return [y, ...gradients].map(tensor => [...tensor.dataSync()]);
 }
 
-async function expected(sizes: Sizes, causal: boolean, mask: number[] | null, by = 'cpu'): Promise<number[][]> {
+async function expected(sizes: Sizes, order: Order, mask: number[] | null, by = 'cpu'): Promise<number[][]> {
   await useBackend(by);
   return tf.tidy(() => {
     const masks = mask && tf.tensor(mask, [sizes.batch, sizes.keys]);
     return withGradients(inputsFor(sizes), (q, k, v) =>
-      plainAttention(q as tf.Tensor3D, k as tf.Tensor3D, v as tf.Tensor3D, masks, settingsFor(sizes, causal)),
+      plainAttention(q as tf.Tensor3D, k as tf.Tensor3D, v as tf.Tensor3D, masks, settingsFor(sizes, order)),
     );
   });
 }
@@ -83,17 +92,17 @@ const tolerance = {rtol: 1e-4, atol: 2e-5};
 async function expectPlain(
   backend: string,
   sizes: Sizes,
-  causal: boolean,
+  order: Order,
   mask: number[] | null,
   by = 'cpu',
 ): Promise<void> {
-  const wanted = await expected(sizes, causal, mask, by);
+  const wanted = await expected(sizes, order, mask, by);
   await useBackend(backend);
   await withoutLeaks(() =>
     tf.tidy(() => {
       const masks = mask && tf.tensor(mask, [sizes.batch, sizes.keys]);
       const actual = withGradients(inputsFor(sizes), (q, k, v) =>
-        attention({q, k, v} as AttentionInputs, masks, settingsFor(sizes, causal)),
+        attention({q, k, v} as AttentionInputs, masks, settingsFor(sizes, order)),
       );
       actual.forEach((values, i) => expect(values).toBeAllClose(wanted[i]!, tolerance));
     }),
@@ -135,28 +144,30 @@ describe.each(BACKENDS)('on %s attention', backend => {
       fc.asyncProperty(
         sizes,
         fc.boolean(),
+        fc.option(fc.integer({min: 1, max: 14})),
         fc.boolean(),
         fc.infiniteStream(fc.constantFrom(0, 1, 1)),
-        async (chosen, causal, masked, bits) => {
+        async (chosen, causal, window, masked, bits) => {
           const {batch, keys, queries} = chosen;
           const fitting = {...chosen, queries: causal ? Math.min(queries, keys) : queries};
           const mask = masked ? Array.from({length: batch * keys}, () => bits.next().value as number) : null;
-          await expectPlain(backend, fitting, causal, mask);
+          await expectPlain(backend, fitting, {causal, window}, mask);
         },
       ),
-      {numRuns: 25},
+      {numRuns: 40},
     );
   });
 
   test.each([false, true])(
     'a query that may see nothing gets zeros and gives no gradient (causal: %s)',
     async causal => {
+      const order = {causal};
       const sizes = {batch: 2, queries: 3, keys: 3, size: 4, keyValueHeads: 1, group: 2};
-      await expectPlain(backend, sizes, causal, [0, 0, 0, 1, 1, 0]);
+      await expectPlain(backend, sizes, order, [0, 0, 0, 1, 1, 0]);
       await useBackend(backend);
       tf.tidy(() => {
         const [q, k, v] = inputsFor(sizes);
-        const y = attention({q, k, v}, tf.tensor([0, 0, 0, 1, 1, 0], [2, 3]), settingsFor(sizes, causal));
+        const y = attention({q, k, v}, tf.tensor([0, 0, 0, 1, 1, 0], [2, 3]), settingsFor(sizes, order));
         expect([...tf.slice(y, 0, 1).dataSync()]).toEqual(new Array(24).fill(0));
       });
     },
@@ -164,12 +175,13 @@ describe.each(BACKENDS)('on %s attention', backend => {
 
   test('of one packed tensor computes what it computes of its three parts', async () => {
     const sizes = {batch: 2, queries: 5, keys: 5, size: 3, keyValueHeads: 2, group: 2};
-    const [y, ...gradients] = await expected(sizes, true, null);
+    const order = {causal: true, window: 3};
+    const [y, ...gradients] = await expected(sizes, order, null);
     await useBackend(backend);
     tf.tidy(() => {
       const packed = tf.concat(inputsFor(sizes), 2);
       const [actual, gradient] = withGradients([packed], x =>
-        attention({packed: x as tf.Tensor3D}, null, settingsFor(sizes, true)),
+        attention({packed: x as tf.Tensor3D}, null, settingsFor(sizes, order)),
       );
       expect(actual!).toBeAllClose(y!, tolerance);
       const parts = [12, 6, 6].map((width, i) => tf.tensor(gradients[i]!, [2, 5, width]));
@@ -193,7 +205,31 @@ describe.each(BACKENDS)('on %s attention', backend => {
   });
 });
 
-test('on wasm more queries than are held at a time give what plain operations give', async () => {
-  const sizes = {batch: 1, queries: 700, keys: 700, size: 2, keyValueHeads: 1, group: 2};
-  await expectPlain('wasm', sizes, true, null, 'wasm');
+describe('on wasm more queries than are held at a time', () => {
+  test.each<[order: string, Order, queries: number]>([
+    ['that see all keys', {causal: false}, 700],
+    ['that see those before them', {causal: true}, 700],
+    ['of which the first have many before them', {causal: true}, 300],
+    ['that see a few', {causal: true, window: 5}, 700],
+    ['that see more of them than are held', {causal: true, window: 301}, 700],
+    ['that see both sides', {causal: false, window: 90}, 700],
+    ['that see both sides, the first with many before them', {causal: false, window: 33}, 301],
+  ])('give what plain operations give: %s', async (_, order, queries) => {
+    const sizes = {batch: 1, queries, keys: 700, size: 2, keyValueHeads: 1, group: 2};
+    await expectPlain('wasm', sizes, order, null, 'wasm');
+    const masked = Array.from({length: 700}, (_, i) => (i % 7 === 3 || (i > 100 && i < 120) ? 0 : 1));
+    await expectPlain('wasm', sizes, order, masked, 'wasm');
+  });
+});
+
+test('a window wider than the text changes no bit', async () => {
+  await useBackend('wasm');
+  tf.tidy(() => {
+    const sizes = {batch: 1, queries: 9, keys: 9, size: 3, keyValueHeads: 1, group: 1};
+    const [q, k, v] = inputsFor(sizes);
+    const of = (window: number | null) =>
+      attention({q, k, v}, null, settingsFor(sizes, {causal: true, window})).dataSync();
+    expect(of(9)).toEqual(of(null));
+    expect(of(8)).not.toEqual(of(null));
+  });
 });

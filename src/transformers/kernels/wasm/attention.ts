@@ -1,11 +1,16 @@
 import * as tf from '@tensorflow/tfjs';
-import {type AttentionInputs, attentionLayout, type AttentionSettings} from '../transformer';
+import {type AttentionInputs, attentionLayout, type AttentionSettings, reachOf} from '../transformer';
 import type {Native} from '../../../kernels/wasm/module/native';
 import {PANEL_ROW, panelBytes} from '../../../kernels/wasm/module/products';
 import type {TransformerFunctions} from './functions';
 
-/** Scores of so many queries are held at a time. */
+/**
+ * Scores of so many queries are held at a time. Where queries see some keys alone, fewer are, so that few scores are
+ * computed of keys that only others of them see.
+ */
 const QUERIES = 512;
+const LIMITED_QUERIES = 128;
+const LEAST_QUERIES = 32;
 
 /** Rows of numbers in memory: where the first begins, and how many bytes lie between two. */
 interface Rows {
@@ -21,13 +26,27 @@ interface Sizes {
   readonly size: number;
   readonly heads: number;
   readonly keyValueHeads: number;
+  /** How many places behind its own and ahead of it a query sees. */
+  readonly behind: number;
+  readonly ahead: number;
+  /** The most queries of a block, and the most keys that those of one see. */
+  readonly most: number;
+  readonly mostKeys: number;
 }
 
+const PANEL_COLUMNS = PANEL_ROW / 4;
 const PLAIN_PRODUCT = [0, 0, 0, 0, 1] as const; // no bias, no clamp, rows outside
 
-function attentionSizes(inputs: AttentionInputs, {heads, keyValueHeads}: AttentionSettings): Sizes {
-  const {batch, queries, keys, size} = attentionLayout(inputs, {heads, keyValueHeads});
-  return {batch, queries, keys, size, heads, keyValueHeads};
+function attentionSizes(inputs: AttentionInputs, settings: AttentionSettings): Sizes {
+  const {heads, keyValueHeads} = settings;
+  const {batch, queries, keys, size} = attentionLayout(inputs, settings);
+  const {behind, ahead} = reachOf(settings);
+  const reach = behind + ahead + 1;
+  const isLimited = Math.min(behind, ahead) < keys - 1;
+  const fitting = 4 * Math.ceil(Math.min(LIMITED_QUERIES, Math.max(LEAST_QUERIES, reach / 2)) / 4); // rows of tiles
+  const most = Math.min(queries, isLimited ? fitting : QUERIES);
+  const mostKeys = Math.min(keys, reach + most + PANEL_COLUMNS);
+  return {batch, queries, keys, size, heads, keyValueHeads, behind, ahead, most, mostKeys};
 }
 
 /** Queries, keys and values in memory, for tensors of the shapes of the inputs. */
@@ -70,23 +89,35 @@ function forEachHead({batch, keyValueHeads}: Sizes, f: (example: number, shared:
   }
 }
 
+/** A block of queries of one head, from `from` on, and the keys that one of them at least sees, from `first` on. */
+interface Block {
+  readonly head: number;
+  readonly from: number;
+  readonly rows: number;
+  readonly first: number;
+  readonly columns: number;
+  /** Which of these keys its first query sees: from `start` to before `end`. The next query sees one further. */
+  readonly start: number;
+  readonly end: number;
+}
+
 /** Calls `f` with each block of queries of each head that looks at one head of keys. */
 function forEachBlock(
-  {heads, keyValueHeads, queries}: Sizes,
+  {heads, keyValueHeads, queries, keys, behind, ahead, most}: Sizes,
   shared: number,
-  f: (head: number, from: number, rows: number, isFirst: boolean) => void,
+  f: (block: Block) => void,
 ): void {
   const group = heads / keyValueHeads;
   for (let head = shared * group; head < (shared + 1) * group; head++) {
-    for (let from = 0; from < queries; from += QUERIES) {
-      f(head, from, Math.min(QUERIES, queries - from), head === shared * group && from === 0);
+    for (let from = 0; from < queries; from += most) {
+      const rows = Math.min(most, queries - from);
+      const place = keys - queries + from;
+      const seen = Math.max(0, place - behind);
+      const first = seen - (seen % PANEL_COLUMNS);
+      const columns = Math.max(0, Math.min(keys, place + rows + ahead) - first);
+      f({head, from, rows, first, columns, start: place - behind - first, end: place + ahead + 1 - first});
     }
   }
-}
-
-/** How many keys the query at `from` sees; negative where it sees all. */
-function aheadOf({queries, keys}: Sizes, causal: boolean, from: number): number {
-  return causal ? Math.max(0, keys - queries + from + 1) : -1;
 }
 
 export function attend(
@@ -94,33 +125,35 @@ export function attend(
   functions: TransformerFunctions,
   inputs: AttentionInputs,
   mask: tf.Tensor | null,
-  {scale, causal, ...settings}: AttentionSettings,
+  settings: AttentionSettings,
 ): tf.TensorInfo {
-  const sizes = attentionSizes(inputs, {scale, causal, ...settings});
-  const {batch, queries, keys, size, heads} = sizes;
+  const {scale} = settings;
+  const sizes = attentionSizes(inputs, settings);
+  const {batch, queries, keys, size, heads, most, mostKeys} = sizes;
   const out = native.output([batch, queries, heads * size]);
   const [q, k, v] = rowsOf(native, listOf(inputs), sizes);
   const masks = native.at(mask);
   const y = {place: native.at(out), stride: 4 * heads * size};
   const {packColumns, packRows, multiply} = native.functions;
   const [scores, keyPanels, valuePanels] = native.reserve(
-    ...[4 * Math.min(QUERIES, queries) * keys, panelBytes(size, keys), panelBytes(keys, size)],
+    ...[4 * most * mostKeys, panelBytes(size, keys), panelBytes(keys, size)],
   ) as [number, number, number];
   forEachHead(sizes, (example, shared) => {
     const [ownK, ownV] = [k, v].map(rows => rowsOfHead(rows, example, keys, shared, size)) as [Rows, Rows];
     packColumns(ownK.place, ownK.stride, size, keys, keyPanels, size * PANEL_ROW);
     packRows(ownV.place, ownV.stride, keys, size, valuePanels, keys * PANEL_ROW);
-    forEachBlock(sizes, shared, (head, from, rows) => {
+    forEachBlock(sizes, shared, ({head, from, rows, first, columns, start, end}) => {
       const ownQ = rowsOfHead(q, example, queries, head, size);
       const ownY = rowsOfHead(y, example, queries, head, size);
       const left = ownQ.place + from * ownQ.stride;
-      multiply(rows, keys, size, left, ownQ.stride, keyPanels, size * PANEL_ROW, scores, 4 * keys, ...PLAIN_PRODUCT);
-      functions.softmaxRows(
-        ...[scores, rows, keys, scale, masks && masks + 4 * example * keys, aheadOf(sizes, causal, from)],
-      );
+      const panels = keyPanels + (first / PANEL_COLUMNS) * size * PANEL_ROW;
+      multiply(rows, columns, size, left, ownQ.stride, panels, size * PANEL_ROW, scores, 4 * columns, ...PLAIN_PRODUCT);
+      const ownMask = masks && masks + 4 * (example * keys + first);
+      functions.softmaxRows(scores, rows, columns, scale, ownMask, start, end);
       const target = ownY.place + from * ownY.stride;
       multiply(
-        ...[rows, size, keys, scores, 4 * keys, valuePanels, keys * PANEL_ROW, target, ownY.stride],
+        ...[rows, size, columns, scores, 4 * columns],
+        ...[valuePanels + first * PANEL_ROW, keys * PANEL_ROW, target, ownY.stride],
         ...PLAIN_PRODUCT,
       );
     });
@@ -134,36 +167,33 @@ export function attendGradient(
   inputs: AttentionInputs,
   mask: tf.Tensor | null,
   dy: tf.Tensor,
-  {scale, causal, ...settings}: AttentionSettings,
+  settings: AttentionSettings,
 ): tf.TensorInfo[] {
-  const sizes = attentionSizes(inputs, {scale, causal, ...settings});
-  const {queries, keys, size, heads} = sizes;
+  const {scale} = settings;
+  const sizes = attentionSizes(inputs, settings);
+  const {queries, keys, size, heads, most, mostKeys} = sizes;
   const outs = listOf(inputs).map(({shape}) => native.output(shape));
   const [q, k, v] = rowsOf(native, listOf(inputs), sizes);
   const [dq, dk, dv] = rowsOf(native, outs, sizes);
   const masks = native.at(mask);
   const g = {place: native.at(dy), stride: 4 * heads * size};
   const {packColumns, packRows, multiply, transpose} = native.functions;
-  const most = Math.min(QUERIES, queries);
-  const scoreBytes = 4 * most * keys;
+  const scoreBytes = 4 * most * mostKeys;
   const [scores, steps, turned, kColumns, vColumns, kRows, queryPanels, sums] = native.reserve(
     ...[scoreBytes, scoreBytes, scoreBytes],
     ...[panelBytes(size, keys), panelBytes(size, keys), panelBytes(keys, size), panelBytes(most, size)],
-    4 * keys * size,
+    4 * mostKeys * size,
   ) as [number, number, number, number, number, number, number, number];
 
-  /** `target = matrixᵀ · rows`, or added to it: `[rows, keys]ᵀ · [rows, size]`. */
-  const collect = (matrix: number, {place, stride}: Rows, rows: number, target: Rows, isFirst: boolean) => {
-    transpose(matrix, rows, keys, turned);
+  /** Adds `matrixᵀ · own` to the rows of the block's keys: `[rows, columns]ᵀ · [rows, size]`. */
+  const collect = (matrix: number, {place, stride}: Rows, {rows, first, columns}: Block, target: Rows) => {
+    transpose(matrix, rows, columns, turned);
     packRows(place, stride, rows, size, queryPanels, rows * PANEL_ROW);
-    const to = isFirst ? target : {place: sums, stride: 4 * size};
     multiply(
-      ...[keys, size, rows, turned, 4 * rows, queryPanels, rows * PANEL_ROW, to.place, to.stride],
+      ...[columns, size, rows, turned, 4 * rows, queryPanels, rows * PANEL_ROW, sums, 4 * size],
       ...PLAIN_PRODUCT,
     );
-    if (!isFirst) {
-      functions.addRows(sums, target.place, target.stride, keys, size);
-    }
+    functions.addRows(sums, target.place + first * target.stride, target.stride, columns, size);
   };
 
   forEachHead(sizes, (example, shared) => {
@@ -176,29 +206,34 @@ export function attendGradient(
     packColumns(ownK.place, ownK.stride, size, keys, kColumns, size * PANEL_ROW);
     packColumns(ownV.place, ownV.stride, size, keys, vColumns, size * PANEL_ROW);
     packRows(ownK.place, ownK.stride, keys, size, kRows, keys * PANEL_ROW);
-    forEachBlock(sizes, shared, (head, from, rows, isFirst) => {
+    // A sum of no products is zero.
+    for (const {place, stride} of [toK, toV]) {
+      multiply(keys, size, 0, place, 0, kColumns, 0, place, stride, ...PLAIN_PRODUCT);
+    }
+    forEachBlock(sizes, shared, block => {
+      const {head, from, rows, first, columns, start, end} = block;
+      const panelsFrom = (first / PANEL_COLUMNS) * size * PANEL_ROW;
       const [ownQ, ownG, toQ] = [q, g, dq].map(all => {
         const {place, stride} = rowsOfHead(all, example, queries, head, size);
         return {place: place + from * stride, stride};
       }) as [Rows, Rows, Rows];
       multiply(
-        ...[rows, keys, size, ownQ.place, ownQ.stride, kColumns, size * PANEL_ROW, scores, 4 * keys],
-        ...PLAIN_PRODUCT,
+        ...[rows, columns, size, ownQ.place, ownQ.stride, kColumns + panelsFrom, size * PANEL_ROW],
+        ...[scores, 4 * columns, ...PLAIN_PRODUCT],
       );
-      functions.softmaxRows(
-        ...[scores, rows, keys, scale, masks && masks + 4 * example * keys, aheadOf(sizes, causal, from)],
-      );
+      const ownMask = masks && masks + 4 * (example * keys + first);
+      functions.softmaxRows(scores, rows, columns, scale, ownMask, start, end);
       multiply(
-        ...[rows, keys, size, ownG.place, ownG.stride, vColumns, size * PANEL_ROW, steps, 4 * keys],
-        ...PLAIN_PRODUCT,
+        ...[rows, columns, size, ownG.place, ownG.stride, vColumns + panelsFrom, size * PANEL_ROW],
+        ...[steps, 4 * columns, ...PLAIN_PRODUCT],
       );
-      collect(scores, ownG, rows, toV, isFirst);
-      functions.softmaxGradient(scores, steps, rows, keys, scale);
+      collect(scores, ownG, block, toV);
+      functions.softmaxGradient(scores, steps, rows, columns, scale);
       multiply(
-        ...[rows, size, keys, steps, 4 * keys, kRows, keys * PANEL_ROW, toQ.place, toQ.stride],
-        ...PLAIN_PRODUCT,
+        ...[rows, size, columns, steps, 4 * columns, kRows + first * PANEL_ROW, keys * PANEL_ROW],
+        ...[toQ.place, toQ.stride, ...PLAIN_PRODUCT],
       );
-      collect(steps, ownQ, rows, toK, isFirst);
+      collect(steps, ownQ, block, toK);
     });
   });
   return outs;

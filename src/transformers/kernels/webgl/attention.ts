@@ -1,5 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
-import {type AttentionInputs, attentionLayout, type AttentionSettings} from '../transformer';
+import {type AttentionInputs, attentionLayout, type AttentionSettings, reachOf} from '../transformer';
 import {type MatrixProgram, runMatrixProgram} from '../../../kernels/webgl/matrixProgram';
 
 // Scores, weights and their gradients are matrices of `batch · heads · queries` rows and a column for each key, held
@@ -9,15 +9,25 @@ import {type MatrixProgram, runMatrixProgram} from '../../../kernels/webgl/matri
 /** The most numbers in a texture: tfjs does not split textures. */
 const MOST_SCORES = 2 ** 24;
 
-const INTEGERS = ['heads', 'ratio', 'size', 'queries', 'keys', 'causal', 'fromK', 'fromV'];
+const INTEGERS = ['heads', 'ratio', 'size', 'queries', 'keys', 'behind', 'ahead', 'fromK', 'fromV'];
 const SETTINGS = {integers: INTEGERS, floats: ['scale']};
 
 /** Whether a query may see a key. */
 function seen(masked: boolean): string {
   return `bool visible(int b, int query, int key) {
-  return (causal == 0 || key <= keys - queries + query)${masked ? ' && mask(b, key) != 0.0' : ''};
+  int distance = key - (keys - queries + query);
+  return distance <= ahead && distance >= -behind${masked ? ' && mask(b, key) != 0.0' : ''};
 }`;
 }
+
+/** The keys from `first` to before `end` are all that two queries beside each other, from `query` on, may see. */
+const KEYS_IN_REACH =
+  'int place = keys - queries + query; int first = max(0, place - behind) / 2 * 2; ' +
+  'int end = min(keys, place + ahead + 2);';
+/** The queries from `first` to before `end` are all that may see two keys beside each other, from `j` on. */
+const QUERIES_IN_REACH =
+  'int shift = j - keys + queries; int first = max(0, shift - ahead) / 2 * 2; ' +
+  'int end = min(queries, shift + behind + 2);';
 
 /** The query, head and example of a row of scores. */
 const ROW =
@@ -36,15 +46,15 @@ const COLUMNS_BY_COLUMNS = `result += vec4(a.r * b.rg + a.b * b.ba, a.g * b.rg +
 
 /** The sum, for each query, of the rows of `other` that belong to its keys, weighted by `factors`. */
 function sumOfKeys(factors: string, other: string, from: string): string {
-  return `for (int j = 0; j < keys; j += 2) {
+  return `${KEYS_IN_REACH} for (int j = first; j < end; j += 2) {
   vec4 a = ${factors}s(r, j); vec4 b = ${other}s(b_ * keys + j, ${from} + kv * size + col % size); ${ROWS_BY_COLUMNS}
 }`;
 }
 
 /** The sum over all queries that see a key. `c` is the column within this part of the result. */
 function sumOfQueries(factors: string, other: string): string {
-  return `int j = row % keys; int b_ = row / keys; int kv = c / size;
-for (int h = kv * ratio; h < (kv + 1) * ratio; h++) { for (int query = 0; query < queries; query += 2) {
+  return `int j = row % keys; int b_ = row / keys; int kv = c / size; ${QUERIES_IN_REACH}
+for (int h = kv * ratio; h < (kv + 1) * ratio; h++) { for (int query = first; query < end; query += 2) {
   vec4 a = ${factors}s((b_ * heads + h) * queries + query, j); vec4 b = ${other}s(b_ * queries + query, h * size + c % size);
   ${COLUMNS_BY_COLUMNS}
 } }`;
@@ -52,7 +62,7 @@ for (int h = kv * ratio; h < (kv + 1) * ratio; h++) { for (int query = 0; query 
 
 /** The products of each query's row with each key's row. */
 function pairs(ofQuery: string, ofKey: string, from: string): string {
-  return `${ROW} for (int d = 0; d < size; d += 2) {
+  return `${ROW} ${KEYS_IN_REACH} if (col >= first && col < end) for (int d = 0; d < size; d += 2) {
   vec4 a = ${ofQuery}s(b_ * queries + query, h * size + d); vec4 b = ${ofKey}s(b_ * keys + col, ${from} + kv * size + d); ${ROWS_BY_ROWS}
 }`;
 }
@@ -75,7 +85,8 @@ const ASKED: MatrixProgram = {...SETTINGS, reads: ['dy', 'v'], pixel: pairs('dy'
 const ALONG: MatrixProgram = {
   ...SETTINGS,
   reads: ['weights', 'asked'],
-  value: 'float s = 0.0; for (int j = 0; j < keys; j++) { s += weights(row, j) * asked(row, j); } return s;',
+  value: `${ROW} ${KEYS_IN_REACH} float s = 0.0;
+for (int j = first; j < end; j++) { s += weights(row, j) * asked(row, j); } return s;`,
 };
 const SLOPES: MatrixProgram = {
   ...SETTINGS,
@@ -99,9 +110,9 @@ function knownProgram(masked: boolean): MatrixProgram {
     ...SETTINGS,
     reads: ['scores', ...(masked ? ['mask'] : [])],
     head: seen(masked),
-    value: `${ROW} float top = -6e4; for (int j = 0; j < keys; j++) { if (visible(b_, query, j)) { top = max(top, scores(row, j)); } }
+    value: `${ROW} ${KEYS_IN_REACH} float top = -6e4; for (int j = first; j < end; j++) { if (visible(b_, query, j)) { top = max(top, scores(row, j)); } }
 if (col == 0) return top;
-float s = 0.0; for (int j = 0; j < keys; j++) { if (visible(b_, query, j)) { s += exp(scores(row, j) - top); } } return s;`,
+float s = 0.0; for (int j = first; j < end; j++) { if (visible(b_, query, j)) { s += exp(scores(row, j) - top); } } return s;`,
   };
 }
 
@@ -122,14 +133,15 @@ const WEIGHTS = {masked: weightsProgram(true), all: weightsProgram(false)};
  * not fill pixels.
  */
 function callOf(inputs: AttentionInputs, mask: tf.Tensor | null, settings: AttentionSettings) {
-  const {heads, keyValueHeads, scale, causal} = settings;
+  const {heads, keyValueHeads, scale} = settings;
+  const {behind, ahead} = reachOf(settings);
   const {q, k, v, batch, queries, keys, size, fromK, fromV} = attentionLayout(inputs, settings);
   const rows = batch * heads * queries;
   const isOdd = [queries, keys, size].some(count => count % 2 !== 0);
   if (isOdd || rows * keys > MOST_SCORES || q.size === 0 || k.size === 0) {
     return undefined;
   }
-  const numbers = [heads, heads / keyValueHeads, size, queries, keys, causal ? 1 : 0, fromK, fromV, scale];
+  const numbers = [heads, heads / keyValueHeads, size, queries, keys, behind, ahead, fromK, fromV, scale];
   const run = (program: MatrixProgram, given: readonly tf.Tensor[], shape: readonly number[]) =>
     runMatrixProgram(program, {inputs: given, shape, numbers});
   const [how, masks] = mask ? (['masked', [mask]] as const) : (['all', []] as const);

@@ -1,5 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
-import {type AttentionInputs, attentionLayout, type AttentionSettings} from '../transformer';
+import {type AttentionInputs, attentionLayout, type AttentionSettings, reachOf} from '../transformer';
 import {GROUP, type Program, programOf, runProgram} from '../../../kernels/webgpu/program';
 import {each, REDUCE} from './reduce';
 
@@ -11,16 +11,14 @@ const LONGEST = 4 * GROUP;
  * The widths are those of a place; `fromK` and `fromV` tell where the keys and values of the first head stand in it.
  */
 const SETTINGS = {
-  integers: ['heads', 'ratio', 'length', 'queries', 'keys', 'causal', 'widthQ', 'widthK', 'fromK', 'fromV'],
+  integers: ['heads', 'ratio', 'length', 'queries', 'keys', 'behind', 'ahead', 'widthQ', 'widthK', 'fromK', 'fromV'],
   floats: ['scale'],
 };
 
-/**
- * Whether a query may see a key, by their order and by the mask; where rows begin; and the score of a query and a key.
- */
-const SEEN = (masked: boolean) => `fn visible(b: i32, query: i32, key: i32) -> bool {
-  return (u.causal == 0 || key <= u.keys - u.queries + query)${masked ? ' && f32(mask[b * u.keys + key]) != 0.0' : ''};
-}
+/** Whether the mask shows a key; where rows begin; and the score of a query and a key. */
+const SEEN = (
+  masked: boolean,
+) => `fn visible(b: i32, key: i32) -> bool { return ${masked ? 'f32(mask[b * u.keys + key]) != 0.0' : 'true'}; }
 fn placeQ(b: i32, query: i32, h: i32) -> i32 { return (b * u.queries + query) * u.widthQ + h * u.length; }
 fn placeY(b: i32, query: i32, h: i32) -> i32 { return ((b * u.queries + query) * u.heads + h) * u.length; }
 fn placeK(b: i32, key: i32, h: i32, start: i32) -> i32 { return (b * u.keys + key) * u.widthK + start + h * u.length; }
@@ -31,15 +29,19 @@ fn dotQK(x: i32, y: i32) -> f32 { var s = 0.0; for (var d = 0; d < u.length; d++
  */
 const WEIGH = `let query = group % u.queries; let h = (group / u.queries) % u.heads; let b = group / (u.queries * u.heads);
 let kv = h / u.ratio; let placeOfQ = placeQ(b, query, h); let placeOfY = placeY(b, query, h); var m = -3e38;
-${each(
-  'j',
-  'u.keys',
-  'var s = -3e38; if (visible(b, query, j)) { s = dotQK(placeOfQ, placeK(b, j, kv, u.fromK)); m = max(m, s); } ' +
+let place = u.keys - u.queries + query; let first = max(0, place - u.behind); let end = min(u.keys, place + u.ahead + 1);
+${eachSeen(
+  'var s = -3e38; if (visible(b, j)) { s = dotQK(placeOfQ, placeK(b, j, kv, u.fromK)); m = max(m, s); } ' +
     'weights[j] = s;',
 )}
 let top = largest(m, lane); var sum = 0.0;
-${each('j', 'u.keys', 'let s = weights[j]; let e = select(0.0, exp(s - top), s > -1e38); weights[j] = e; sum += e;')}
+${eachSeen('let s = weights[j]; let e = select(0.0, exp(s - top), s > -1e38); weights[j] = e; sum += e;')}
 let all = total(sum, lane); let share = select(0.0, 1.0 / all, all > 0.0);`;
+
+/** A loop over the keys that the order lets the query see, in which the invocations take turns. */
+function eachSeen(body: string): string {
+  return `for (var j = first + lane; j < end; j += ${GROUP}) { ${body} }`;
+}
 
 const HELD = `var<workgroup> weights: array<f32, ${MOST_KEYS}>;`;
 
@@ -53,7 +55,7 @@ function forwardProgram(masked: boolean): Program {
 ${each(
   'd',
   'u.length',
-  'var s = 0.0; for (var j = 0; j < u.keys; j++) { s += weights[j] * v[placeK(b, j, kv, u.fromV) + d]; } ' +
+  'var s = 0.0; for (var j = first; j < end; j++) { s += weights[j] * v[placeK(b, j, kv, u.fromV) + d]; } ' +
     'y[placeOfY + d] = s * share;',
 )}`,
   }));
@@ -70,9 +72,7 @@ function queriesProgram(masked: boolean): Program {
     ...SETTINGS,
     head: `${REDUCE} ${HELD} var<workgroup> asked: array<f32, ${MOST_KEYS}>; ${SEEN(masked)}`,
     body: `${WEIGH} var along = 0.0;
-${each(
-  'j',
-  'u.keys',
+${eachSeen(
   `let o = placeK(b, j, kv, u.fromV); var s = 0.0; for (var d = 0; d < u.length; d++) { s += dy[placeOfY + d] * v[o + d]; }
 asked[j] = s; along += s * weights[j] * share;`,
 )}
@@ -80,7 +80,7 @@ let mean = total(along, lane);
 ${each(
   'd',
   'u.length',
-  `var s = 0.0; for (var j = 0; j < u.keys; j++) { s += weights[j] * share * (asked[j] - mean) * k[placeK(b, j, kv, u.fromK) + d]; }
+  `var s = 0.0; for (var j = first; j < end; j++) { s += weights[j] * share * (asked[j] - mean) * k[placeK(b, j, kv, u.fromK) + d]; }
 dq[placeOfQ + d] = s * u.scale;`,
 )}
 if (lane == 0) { known[2 * group] = select(3e38, top + log(all), all > 0.0); known[2 * group + 1] = mean; }`,
@@ -99,9 +99,10 @@ function keysProgram(masked: boolean, packed: boolean): Program {
     body: `let j = group % u.keys; let kv = (group / u.keys) % (u.heads / u.ratio); let b = group / (u.keys * (u.heads / u.ratio));
 let ofK = placeK(b, j, kv, u.fromK); let ofV = placeK(b, j, kv, u.fromV);
 var sumsK: array<f32, ${parts}>; var sumsV: array<f32, ${parts}>;
-for (var h = kv * u.ratio; h < (kv + 1) * u.ratio; h++) { for (var from_ = 0; from_ < u.queries; from_ += ${GROUP}) {
+let shift = j - u.keys + u.queries; let first = max(0, shift - u.ahead); let end = min(u.queries, shift + u.behind + 1);
+for (var h = kv * u.ratio; h < (kv + 1) * u.ratio; h++) { for (var from_ = first; from_ < end; from_ += ${GROUP}) {
   let query = from_ + lane; var p = 0.0; var slope = 0.0;
-  if (query < u.queries && visible(b, query, j)) {
+  if (query < end && visible(b, j)) {
     let row = (b * u.heads + h) * u.queries + query; let o = placeY(b, query, h);
     p = exp(dotQK(placeQ(b, query, h), ofK) - known[2 * row]);
     var s = 0.0; for (var d = 0; d < u.length; d++) { s += dy[o + d] * v[ofV + d]; }
@@ -109,7 +110,7 @@ for (var h = kv * u.ratio; h < (kv + 1) * u.ratio; h++) { for (var from_ = 0; fr
   }
   weights[lane] = p; slopes[lane] = slope;
   workgroupBarrier();
-  let count = min(${GROUP}, u.queries - from_);
+  let count = min(${GROUP}, end - from_);
   for (var i = 0; i < count; i++) {
     let x = placeQ(b, from_ + i, h); let y = placeY(b, from_ + i, h); let w = weights[i]; let g = slopes[i];
     for (var t = 0; t < ${parts}; t++) { let d = lane + t * ${GROUP}; if (d < u.length) { sumsK[t] += g * q[x + d]; sumsV[t] += w * dy[y + d]; } }
@@ -122,13 +123,14 @@ for (var t = 0; t < ${parts}; t++) { let d = lane + t * ${GROUP}; if (d < u.leng
 
 /** The arguments of the programs of attention; `undefined` where the sizes are too large for a workgroup. */
 function callOf(inputs: AttentionInputs, mask: tf.Tensor | null, settings: AttentionSettings) {
-  const {heads, keyValueHeads, scale, causal} = settings;
+  const {heads, keyValueHeads, scale} = settings;
+  const {behind, ahead} = reachOf(settings);
   const layout = attentionLayout(inputs, settings);
   const {q, k, v, batch, queries, keys, size: length, widthQ, widthK, fromK, fromV} = layout;
   if (keys > MOST_KEYS || length > LONGEST || q.size === 0 || k.size === 0) {
     return undefined;
   }
-  const numbers = [heads, heads / keyValueHeads, length, queries, keys, causal ? 1 : 0];
+  const numbers = [heads, heads / keyValueHeads, length, queries, keys, behind, ahead];
   return {
     reads: [q, k, v],
     masks: mask ? [mask] : [],

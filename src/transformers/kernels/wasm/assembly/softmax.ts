@@ -1,13 +1,23 @@
 import {load4, madd, store4, zeros} from '../../../../kernels/wasm/assembly/lanes';
 import {exp4, total} from './exp';
 
-/** The numbers of four columns that are seen: those before `limit` whose mask is not zero. */
+/** The numbers of four columns that are seen: those from `from` to before `limit` whose mask is not zero. */
 // @ts-ignore: decorator
 @inline
-function seen(mask: usize, j: i32, limit: i32): v128 {
-  const within = i32x4.lt_s(i32x4.add(i32x4(0, 1, 2, 3), i32x4.splat(j)), i32x4.splat(limit));
+function seen(mask: usize, j: i32, from: i32, limit: i32): v128 {
+  const columns = i32x4.add(i32x4(0, 1, 2, 3), i32x4.splat(j));
+  const within = v128.and(i32x4.ge_s(columns, i32x4.splat(from)), i32x4.lt_s(columns, i32x4.splat(limit)));
   if (!mask) return within;
   return v128.and(within, f32x4.ne(load4(mask + ((<usize>j) << 2), limit - j), zeros()));
+}
+
+/** Four exponentials relative to the largest score, in place: zero for columns that are not seen. */
+function exponentials(s: usize, columns: i32, j: i32, factor: v128, largest: v128, isSeen: v128): v128 {
+  const p = s + ((<usize>j) << 2);
+  const rest = columns - j;
+  const e = v128.and(exp4(f32x4.sub(f32x4.mul(load4(p, rest), factor), largest)), isSeen);
+  store4(p, e, rest);
+  return e;
 }
 
 /**
@@ -15,16 +25,31 @@ function seen(mask: usize, j: i32, limit: i32): v128 {
  * nothing gets zeros.
  *
  * @param mask `[columns]`, or 0 for none.
- * @param ahead how many columns the first row sees, and each row one more than the one before; negative where all rows
- * see all.
+ * @param start the first column that the first row sees, and
+ * @param end the one behind the last; of each row both are one further. They may lie outside.
  */
-export function softmaxRows(s: usize, rows: i32, columns: i32, scale: f32, mask: usize, ahead: i32): void {
+export function softmaxRows(
+  s: usize,
+  rows: i32,
+  columns: i32,
+  scale: f32,
+  mask: usize,
+  start: i32,
+  end: i32,
+): void {
   const stride: usize = (<usize>columns) << 2;
   const factor = f32x4.splat(scale);
   for (let i = 0; i < rows; i++) {
-    const limit = ahead < 0 ? columns : min(columns, ahead + i);
+    const limit = min(columns, end + i);
+    const from = max(0, start + i);
+    const first = from & ~3;
     let most = f32x4.splat(-Infinity);
-    let j = 0;
+    let j = first;
+    if (j < from && j < limit) {
+      const z = f32x4.mul(load4(s + ((<usize>j) << 2), columns - j), factor);
+      most = f32x4.pmax(most, v128.bitselect(z, f32x4.splat(-Infinity), seen(mask, j, from, limit)));
+      j += 4;
+    }
     for (; j + 4 <= limit; j += 4) {
       const at: usize = (<usize>j) << 2;
       const z = f32x4.mul(v128.load(s + at), factor);
@@ -33,7 +58,7 @@ export function softmaxRows(s: usize, rows: i32, columns: i32, scale: f32, mask:
     }
     for (; j < limit; j += 4) {
       const z = f32x4.mul(load4(s + ((<usize>j) << 2), columns - j), factor);
-      most = f32x4.pmax(most, v128.bitselect(z, f32x4.splat(-Infinity), seen(mask, j, limit)));
+      most = f32x4.pmax(most, v128.bitselect(z, f32x4.splat(-Infinity), seen(mask, j, from, limit)));
     }
     const largest = f32x4.splat(
       max(
@@ -42,7 +67,11 @@ export function softmaxRows(s: usize, rows: i32, columns: i32, scale: f32, mask:
       ),
     );
     let sum = zeros();
-    j = 0;
+    j = first;
+    if (j < from && j < limit) {
+      sum = exponentials(s, columns, j, factor, largest, seen(mask, j, from, limit));
+      j += 4;
+    }
     // Two at a time share their constants.
     for (; j + 8 <= limit; j += 8) {
       const p = s + ((<usize>j) << 2);
@@ -58,19 +87,14 @@ export function softmaxRows(s: usize, rows: i32, columns: i32, scale: f32, mask:
       v128.store(p, e1, 16);
     }
     for (; j < limit; j += 4) {
-      const p = s + ((<usize>j) << 2);
-      const rest = columns - j;
-      const z = f32x4.sub(f32x4.mul(load4(p, rest), factor), largest);
-      const e = v128.and(exp4(z), seen(mask, j, limit));
-      sum = f32x4.add(sum, e);
-      store4(p, e, rest);
+      sum = f32x4.add(sum, exponentials(s, columns, j, factor, largest, seen(mask, j, from, limit)));
     }
     const whole = total(sum);
     const inverse = f32x4.splat(whole != 0 ? <f32>1 / whole : 0);
     for (let j = 0; j < columns; j += 4) {
       const p = s + ((<usize>j) << 2);
       const rest = columns - j;
-      const y = j < limit ? f32x4.mul(load4(p, rest), inverse) : zeros();
+      const y = j >= first && j < limit ? f32x4.mul(load4(p, rest), inverse) : zeros();
       store4(p, y, rest);
     }
     s += stride;
