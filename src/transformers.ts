@@ -16,6 +16,7 @@ export {Attention, type AttentionArgs} from './transformers/layers/attention';
 export {CheckpointedBlock} from './transformers/layers/checkpointedBlock';
 export {ChoiceRows, ChoiceScores} from './transformers/layers/choices';
 export {GatedActivation, type GatedActivationArgs, Gelu, type GeluArgs} from './transformers/layers/gates';
+export {LearnedQuery, ScaledCosines, TokenState, type TokenStateArgs} from './transformers/layers/pairLayers';
 export {PatchSequence, type PatchSequenceArgs} from './transformers/layers/patchSequence';
 export {LayerScale, QuickGelu} from './transformers/layers/pictureLayers';
 export type {Rotary} from './transformers/layers/rotaryAngles';
@@ -30,7 +31,14 @@ export {type CrossEntropyOptions, crossEntropyFromLogits} from './transformers/o
 export type {StreamSource} from './storage/sources';
 export type {Pooling} from './transformers/architecture';
 export {compileCrossEntropy, type CompileCrossEntropyOptions} from './transformers/compileCrossEntropy';
-export {cosineLoss, rankingLoss, type RankingOptions, similarities, type Similarity} from './transformers/contrastive';
+export {
+  cosineLoss,
+  pairLoss,
+  rankingLoss,
+  type RankingOptions,
+  similarities,
+  type Similarity,
+} from './transformers/contrastive';
 export {embed, type EmbedOptions} from './transformers/embed';
 export {loadTransformer, type TransformerOptions, type TransformerSources} from './transformers/loadTransformer';
 export {

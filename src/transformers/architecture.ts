@@ -2,10 +2,12 @@ import type {HubConfig} from './hubConfig';
 import type {ActivationName, Net, NetTensor} from './net';
 
 /**
- * What a model gives: its states; scores of classes, of a text or at each place; scores of all words at each place; of
- * each place as the start and the end of a span; of choices; of classes, by the tokens for the class and for a teacher.
+ * What a model gives: its states; scores of classes, of a text or a picture, or at each place; scores of all words at
+ * each place; of each place as the start and the end of a span; of choices; of classes, by the tokens for the class and
+ * for a teacher; a vector to be compared with those of another model; how alike pictures and texts are.
  */
-export type Head = 'none' | 'classes' | 'tokenClasses' | 'tokens' | 'spans' | 'choices' | 'taught';
+export type Head =
+  'none' | 'classes' | 'tokenClasses' | 'tokens' | 'spans' | 'choices' | 'taught' | 'projection' | 'pairs';
 
 /** How many outputs a new head has to have: any number (`Infinity`), or just so many. */
 export const NEW_HEADS: Readonly<Partial<Record<Head, number>>> = {
@@ -48,7 +50,7 @@ export interface Architecture {
   /** The name that a tensor of older files has today. */
   renamed?: (name: string) => string;
   /** What is given to a model. Default: texts. */
-  takes?: 'texts' | 'pictures';
+  takes?: (head: Head) => 'texts' | 'pictures' | 'pairs';
   /** How many colors pictures have. */
   channels?(config: HubConfig): number;
   /** The classes of `transformers` that can be had, and their heads. */

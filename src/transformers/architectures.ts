@@ -2,13 +2,25 @@ import {listed, LoRAError, show, throwFaults} from '../errors';
 import {type Architecture, type Head, NEW_HEADS, type Pooling, type Purpose} from './architecture';
 import type {HubConfig} from './hubConfig';
 
+const siglip = async () => (await import('./siglip')).siglip;
 const roberta = async () => (await import('./roberta')).roberta;
 
-/** A row for each `model_type` of the hub. A page loads the families that it names alone. */
-const ARCHITECTURES: Readonly<Record<string, () => Promise<Architecture>>> = {
+/**
+ * A row for each `model_type` of the hub. A page loads the families that it names alone. Of one there may be parts, by
+ * the class that is asked for.
+ */
+const ARCHITECTURES: Readonly<Record<string, (asked: string | undefined) => Promise<Architecture>>> = {
   bert: async () => (await import('./bert')).bert,
   camembert: roberta,
+  clip: async asked => {
+    const {clip, clipText} = await import('./clip');
+    return asked?.startsWith('CLIPText') === true ? clipText : clip;
+  },
+  clip_text_model: async () => (await import('./clip')).clipText,
+  clip_vision_model: async () => (await import('./clip')).clip,
   deit: async () => (await import('./deit')).deit,
+  dinov2: async () => (await import('./dinov2')).dinov2,
+  dinov2_with_registers: async () => (await import('./dinov2')).dinov2WithRegisters,
   distilbert: async () => (await import('./distilbert')).distilbert,
   electra: async () => (await import('./electra')).electra,
   gpt2: async () => (await import('./gpt2')).gpt2,
@@ -17,6 +29,8 @@ const ARCHITECTURES: Readonly<Record<string, () => Promise<Architecture>>> = {
   qwen2: async () => (await import('./qwen2')).qwen2,
   qwen3: async () => (await import('./qwen3')).qwen3,
   roberta,
+  siglip,
+  siglip_vision_model: siglip,
   vit: async () => (await import('./vit')).vit,
   'xlm-roberta': roberta,
 };
@@ -48,10 +62,10 @@ export async function chooseArchitecture(
         `${Object.keys(ARCHITECTURES).join(', ')}.`,
     );
   }
-  const architecture = await load();
+  const [named] = [given.get('architectures')].flat();
+  const architecture = await load(asked ?? (typeof named === 'string' ? named : undefined));
   const {classes, commonNames} = architecture;
   const config = given.named(commonNames);
-  const [named] = [config.get('architectures')].flat();
   const ofFile = typeof named === 'string' && Object.hasOwn(classes, named) ? classes[named] : 'none';
   const faults: string[] = [];
   if (asked !== undefined && !Object.hasOwn(classes, asked)) {
@@ -72,7 +86,7 @@ export async function chooseArchitecture(
       `A model with a head gives no pooled states. Leave out pooling, or the head with {architecture: ${show(plain)}}.`,
     );
   }
-  const number = NEW_HEADS[head];
+  const number = Object.values(classes).includes(head) ? NEW_HEADS[head] : undefined;
   if (labels !== undefined && number === undefined) {
     faults.push('labels is for a head for classes, spans or choices; the architecture has none.');
   } else if (labels !== undefined && number !== Infinity && labels !== number) {

@@ -54,14 +54,41 @@ export function rankingLoss(anchors: tf.Tensor, candidates: tf.Tensor, options: 
   }
   return tf.tidy(() => {
     const scores = tf.mul<tf.Tensor2D>(similarities(anchors, candidates, similarity), scale);
-    const own = tf.range(0, count, 1, 'int32');
-    const loss = crossEntropyFromLogits(own, scores);
+    const loss = ownCrossEntropy(scores);
     if (!symmetric) {
       return loss;
     }
-    const back = tf.transpose(tf.slice(scores, [0, 0], [count, count]));
-    return tf.div<tf.Scalar>(tf.add(loss, crossEntropyFromLogits(own, back)), 2);
+    return meanOf(loss, ownCrossEntropy(tf.transpose(tf.slice(scores, [0, 0], [count, count]))));
   });
+}
+
+/**
+ * The loss of CLIP, of scores that its model gives for pairs: each picture has to find its own text among all of a
+ * batch, and each text its picture.
+ *
+ *     loss = ½·(mean over i of −log softmax(S)ᵢᵢ + mean over i of −log softmax(Sᵀ)ᵢᵢ)    S: [n, n]
+ *
+ * What belongs together stands in the same row, so targets are not looked at: `model.compile({optimizer, loss:
+ * pairLoss})` and any `[n, n]` numbers will do. (Radford et al., arXiv 2103.00020.)
+ *
+ * @throws LoRAError if the scores are not as many of one as of the other.
+ */
+export function pairLoss(_targets: tf.Tensor, scores: tf.Tensor): tf.Scalar {
+  const [count, others] = scores.shape;
+  if (scores.rank !== 2 || count !== others) {
+    throw new LoRAError(`Scores must be [pairs, pairs], as many pictures as texts, got ${showShape(scores.shape)}.`);
+  }
+  return tf.tidy(() => meanOf(ownCrossEntropy(scores), ownCrossEntropy(tf.transpose(scores))));
+}
+
+/** The cross-entropy of rows whose own column is the target. */
+function ownCrossEntropy(scores: tf.Tensor): tf.Scalar {
+  const own = tf.range(0, scores.shape[0], 1, 'int32');
+  return crossEntropyFromLogits(own, scores);
+}
+
+function meanOf(one: tf.Scalar, other: tf.Scalar): tf.Scalar {
+  return tf.div<tf.Scalar>(tf.add(one, other), 2);
 }
 
 /**

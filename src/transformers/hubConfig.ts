@@ -52,6 +52,16 @@ export class HubConfig {
     return new HubConfig(fields, this.faults);
   }
 
+  /** The config that stands in a field, of a part of the model; without it, one in which nothing is said. */
+  section(name: string): HubConfig {
+    const fields = this.valueOf(name, {});
+    if (typeof fields !== 'object' || fields === null || Array.isArray(fields)) {
+      this.faults.push(`${name} must be an object, got ${show(fields)}.`);
+      return new HubConfig({}, this.faults);
+    }
+    return new HubConfig(fields as Record<string, unknown>, this.faults);
+  }
+
   /** A field as it is, `undefined` where it is missing. */
   get(name: string): unknown {
     return Object.hasOwn(this.fields, name) ? this.fields[name] : undefined;

@@ -134,7 +134,10 @@ export async function loadTransformer(
       warnOfLeftOut(assigned.leftOut, ownersOf(assigned.leftOut, made));
     }
     if (tokenizer !== undefined) {
-      checkTokenizer(tokenizer, architecture.vocabulary?.(config));
+      if (architecture.vocabulary === undefined) {
+        throw new LoRAError('The model takes pictures, and no tokenizer.');
+      }
+      checkTokenizer(tokenizer, architecture.vocabulary(config));
     }
     const {model, layers} = withoutResidue(() => buildModel(made, checkpoint));
     try {
@@ -185,8 +188,9 @@ function buildModel(
   checkpoint: boolean,
 ): {model: tf.LayersModel; layers: ReadonlyMap<string, tf.layers.Layer>} {
   const net = Net.build({checkpoint, ...sources});
-  if (architecture.takes === 'pictures') {
-    const pixels = net.pictures('pixel_values', architecture.channels?.(config) ?? 3);
+  const takes = architecture.takes?.(purpose.head) ?? 'texts';
+  const pixels = takes === 'texts' ? null : net.pictures('pixel_values', architecture.channels?.(config) ?? 3);
+  if (takes === 'pictures') {
     const outputs = architecture.build(net, config, {ids: null, mask: null, types: null, pixels}, purpose);
     const model = tf.model({inputs: pixels as tf.SymbolicTensor, outputs: outputs as tf.SymbolicTensor});
     return {model, layers: net.layers};
@@ -197,9 +201,10 @@ function buildModel(
   const [ids = null, mask = null, types = null] = hasChoices
     ? inputs.map((input, i) => net.choiceRows(`${names[i] ?? ''}/rows`, input))
     : inputs;
-  const given = architecture.build(net, config, {ids, mask, types, pixels: null}, purpose);
+  const given = architecture.build(net, config, {ids, mask, types, pixels}, purpose);
   const outputs = hasChoices ? net.choiceScores('choices', [given, inputs[0] ?? null]) : given;
-  const model = tf.model({inputs: inputs as tf.SymbolicTensor[], outputs: outputs as tf.SymbolicTensor});
+  const all = pixels === null ? inputs : [...inputs, pixels];
+  const model = tf.model({inputs: all as tf.SymbolicTensor[], outputs: outputs as tf.SymbolicTensor});
   return {model, layers: net.layers};
 }
 

@@ -5,6 +5,7 @@ import {Attention, type AttentionArgs} from './layers/attention';
 import {ChoiceRows, ChoiceScores} from './layers/choices';
 import {CheckpointedBlock} from './layers/checkpointedBlock';
 import {GatedActivation, Gelu} from './layers/gates';
+import {LearnedQuery, ScaledCosines, TokenState} from './layers/pairLayers';
 import {PatchSequence, type PatchSequenceArgs} from './layers/patchSequence';
 import {LayerScale, QuickGelu} from './layers/pictureLayers';
 import {FusedLayerNormalization, RMSNormalization} from './layers/rowNormalization';
@@ -134,6 +135,23 @@ export class Net {
     this.expect(name, ...positions, 'positions');
     const counts = {tokens: tokens.length, registers: registers?.[1].at(-2) ?? 0};
     return this.apply(name, [x], () => new PatchSequence({...rest, ...counts, name}));
+  }
+
+  /** A query that is learned, `[batch, 1, width]`, for each of the inputs. */
+  query(name: string, inFile: InFile, x: NetTensor): NetTensor {
+    this.expect(name, ...inFile, 'query');
+    return this.apply(name, [x], () => new LearnedQuery({name}));
+  }
+
+  /** The state of a token, or of that with the largest number. Inputs are the states and the tokens. */
+  stateOf(name: string, token: number | null, inputs: NetTensor[]): NetTensor {
+    return this.apply(name, inputs, () => new TokenState({token, name}));
+  }
+
+  /** Cosines of the vectors of two inputs, times e to the power of a number that `fileName` has. */
+  scaledCosines(name: string, fileName: string, inputs: NetTensor[]): NetTensor {
+    this.expect(name, '', [], 'scale', {fileName});
+    return this.apply(name, inputs, () => new ScaledCosines({name}));
   }
 
   layerScale(name: string, width: number, x: NetTensor): NetTensor {
@@ -307,9 +325,9 @@ export class Net {
     torchName: string,
     shape: number[],
     weight: string,
-    {axes, orElse, part}: Partial<Pick<Expected, 'axes' | 'orElse' | 'part'>> = {},
+    {fileName = fileNameOf(layer, torchName), axes, orElse, part}: Partial<Expected> = {},
   ): void {
-    this.expected.push({fileName: fileNameOf(layer, torchName), orElse, shape, layer, weight, axes, part});
+    this.expected.push({fileName, orElse, shape, layer, weight, axes, part});
   }
 
   private apply(name: string, inputs: NetTensor[], make: () => tf.layers.Layer, fromFile = true): NetTensor {

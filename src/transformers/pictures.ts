@@ -63,6 +63,19 @@ export interface BlockNames {
   scales?: [string, string];
 }
 
+/** The names of modules in CLIP, and in what is built like it. */
+export const CLIP_NAMES: BlockNames = {
+  norms: ['layer_norm1', 'layer_norm2'],
+  attention: 'self_attn',
+  output: 'out_proj',
+};
+
+/** Refuses the last of the patches as what stands for a picture. */
+export function noLast(config: HubConfig, x: NetTensor): NetTensor {
+  config.fault("The last patch does not stand for a picture. Choose another pooling, such as 'mean'.");
+  return x;
+}
+
 /** What a config has where it says nothing. */
 interface BlockDefaults {
   width: number;

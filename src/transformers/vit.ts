@@ -1,7 +1,7 @@
 import {type Architecture, HUB_ACTIVATIONS, nameOf} from './architecture';
 import type {HubConfig} from './hubConfig';
 import type {InFile} from './net';
-import {blocks, blockSizes, type BlockSizes, pictureSizes} from './pictures';
+import {blocks, blockSizes, type BlockSizes, noLast, pictureSizes} from './pictures';
 
 /** What differs between ViT and DeiT. */
 interface Variant {
@@ -26,7 +26,7 @@ export function viT({prefix, classes, tokens}: Variant): Architecture {
   return {
     prefix,
     classes,
-    takes: 'pictures',
+    takes: () => 'pictures',
     commonNames: {},
     unused: /^embeddings\.mask_token$/,
     renamed: name =>
@@ -88,10 +88,7 @@ export function viT({prefix, classes, tokens}: Variant): Architecture {
           return net.activation('pooler/activation', activation, dense);
         }
         case 'last':
-          config.fault(
-            "The last patch does not stand for a picture. Choose another pooling: 'mean', 'first' or 'pooler'.",
-          );
-          return x;
+          return noLast(config, x);
       }
     },
   };

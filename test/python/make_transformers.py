@@ -236,7 +236,72 @@ PICTURES = {
         dict(target_modules=["v_proj"], modules_to_save=["cls_classifier", "distillation_classifier"]),
     ),
 }
+DINO = dict(hidden_size=8, num_hidden_layers=2, num_attention_heads=2, mlp_ratio=1, image_size=9, patch_size=3)
+CLIP_TEXTS = dict(vocab_size=13, hidden_size=8, intermediate_size=6, num_hidden_layers=1, num_attention_heads=2)
+CLIP_TEXTS |= dict(max_position_embeddings=9, projection_dim=5, pad_token_id=0, bos_token_id=1, eos_token_id=3)
+SIGLIP = dict(text_config=CLIP_TEXTS, vision_config=PATCHES)
+CLIP = dict(text_config=CLIP_TEXTS, vision_config=PATCHES | dict(projection_dim=5), projection_dim=5)
+PICTURES |= {
+    "dinov2": (transformers.Dinov2Model, transformers.Dinov2Config(**DINO), ["v_proj", "fc1", "projection"]),
+    "dinov2Classes": (
+        transformers.Dinov2ForImageClassification,
+        transformers.Dinov2Config(**DINO, use_swiglu_ffn=True, use_mask_token=False, num_labels=3),
+        dict(target_modules=["gate_proj", "down_proj"], modules_to_save=["classifier"], use_dora=True),
+    ),
+    "dinov2Registers": (
+        transformers.Dinov2WithRegistersModel,
+        transformers.Dinov2WithRegistersConfig(**DINO, use_swiglu_ffn=True, num_register_tokens=2),
+        dict(target_modules=["q_proj", "up_proj"], use_dora=True),
+    ),
+    "dinov2RegistersClasses": (
+        transformers.Dinov2WithRegistersForImageClassification,
+        transformers.Dinov2WithRegistersConfig(**DINO, num_labels=3),
+        dict(target_modules=["o_proj"], modules_to_save=["classifier"]),
+    ),
+    "siglip": (transformers.SiglipVisionModel, transformers.SiglipVisionConfig(**PATCHES), ["q_proj", "patch_embedding"]),
+    "siglipPooled": (transformers.SiglipVisionModel, transformers.SiglipVisionConfig(**PATCHES), ["v_proj", "fc1"]),
+    "siglipClasses": (
+        transformers.SiglipForImageClassification,
+        transformers.SiglipConfig(**SIGLIP, num_labels=3),
+        # The model has a head that it does not compute with, with a layer `fc2` too.
+        dict(target_modules=["k_proj", "layers.0.mlp.fc2"], modules_to_save=["classifier"], use_dora=True),
+    ),
+    "clipVision": (
+        transformers.CLIPVisionModel,
+        transformers.CLIPVisionConfig(**PATCHES),
+        dict(target_modules=["out_proj", "patch_embedding"], use_dora=True),
+    ),
+    "clipVisionPooled": (transformers.CLIPVisionModel, transformers.CLIPVisionConfig(**PATCHES), ["fc2"]),
+    "clipVisionProjection": (
+        transformers.CLIPVisionModelWithProjection,
+        transformers.CLIPVisionConfig(**PATCHES, projection_dim=5),
+        ["q_proj", "visual_projection"],
+    ),
+    "clipClasses": (
+        transformers.CLIPForImageClassification,
+        transformers.CLIPConfig(**CLIP, num_labels=3),
+        dict(target_modules=["v_proj"], modules_to_save=["classifier"]),
+    ),
+}
 MODELS |= PICTURES
+MODELS |= {
+    "clipText": (transformers.CLIPTextModel, transformers.CLIPTextConfig(**CLIP_TEXTS), ["q_proj", "token_embedding"]),
+    "clipTextPooled": (
+        transformers.CLIPTextModel,
+        transformers.CLIPTextConfig(**CLIP_TEXTS | dict(eos_token_id=2)),
+        dict(target_modules=["fc1"], use_dora=True),
+    ),
+    "clipTextProjection": (
+        transformers.CLIPTextModelWithProjection,
+        transformers.CLIPTextConfig(**CLIP_TEXTS),
+        ["v_proj", "text_projection"],
+    ),
+    "clipPairs": (
+        transformers.CLIPModel,
+        transformers.CLIPConfig(**CLIP),
+        dict(target_modules=["q_proj", "fc1", "visual_projection"], modules_to_save=["text_projection"]),
+    ),
+}
 # Their models interpolate places without being asked to.
 ALWAYS_INTERPOLATED = ["dinov2", "dinov2_with_registers"]
 
@@ -245,22 +310,27 @@ def rows(tensor):
     return [round(value, 8) for value in tensor.detach().float().flatten().tolist()]
 
 
-def result(output):
+def result(output, pooled=False):
+    if pooled:
+        return output.pooler_output
     if hasattr(output, "start_logits"):
         return torch.stack([output.start_logits, output.end_logits], -1)
-    for name in ("logits", "last_hidden_state"):
+    for name in ("logits", "logits_per_image", "image_embeds", "text_embeds", "last_hidden_state"):
         if hasattr(output, name):
             return getattr(output, name)
     raise ValueError(output)
 
 
 def texts_for(name, config):
+    config = getattr(config, "text_config", config)
     shape = (3, 7) if config.vocab_size == VOCABULARY else (2, 3, 5) if name.endswith("Choices") else (2, 5)
     ids = torch.randint(2, config.vocab_size, shape)
     mask = torch.ones_like(ids)
     mask[1, ..., 4:] = 0
     mask[2:, 1:] = 0
     ids[mask == 0] = config.pad_token_id if isinstance(config.pad_token_id, int) else 0
+    if name.startswith("clip"):
+        ids[torch.arange(len(ids)), mask.sum(-1) - 1] = 3  # the token that ends a text
     return dict(input_ids=ids, attention_mask=mask)
 
 
@@ -268,21 +338,31 @@ def stored_texts(inputs):
     return {"ids": inputs["input_ids"].tolist(), "mask": inputs["attention_mask"].tolist()}
 
 
-def pictures_for(model, height=9, width=9):
+def pictures_for(height=9, width=9):
     return dict(pixel_values=torch.randint(-16, 17, (2, 3, height, width)) / 8)
 
 
 def stored_pictures(inputs):
     """Pictures as tfjs has them, [batch, height, width, channels]."""
     pixels = inputs["pixel_values"].permute(0, 2, 3, 1)
-    return {"ids": [], "mask": [], "pixels": {"shape": list(pixels.shape), "values": rows(pixels)}}
+    return {"pixels": {"shape": list(pixels.shape), "values": rows(pixels)}}
 
 
-def other_pictures(model):
+def parts_of_pairs(model, inputs):
+    """What the encoders of CLIP give apart, and its loss."""
+    texts = {key: value for key, value in inputs.items() if key != "pixel_values"}
+    return {
+        "pictureVectors": rows(model.get_image_features(inputs["pixel_values"]).pooler_output),
+        "textVectors": rows(model.get_text_features(**texts).pooler_output),
+        "loss": model(**inputs, return_loss=True).loss.item(),
+    }
+
+
+def other_pictures(model, pooled):
     """Pictures of another size than that of the config, whose places are interpolated: higher, and less wide."""
-    inputs = pictures_for(model, 15, 7)
+    inputs = pictures_for(15, 7)
     ways = dict(interpolate_pos_encoding=True) if model.config.model_type not in ALWAYS_INTERPOLATED else {}
-    given = result(model(**inputs, **ways))
+    given = result(model(**inputs, **ways), pooled)
     return {**stored_pictures(inputs)["pixels"], "base": rows(given), "baseShape": list(given.shape)}
 
 
@@ -298,9 +378,13 @@ def write(folder, name, model_class, config, targets):
     model.save_pretrained(target, safe_serialization=True)
 
     pictures = name in PICTURES
-    inputs = pictures_for(model) if pictures else texts_for(name, config)
-    base = result(model(**inputs))
-    other = other_pictures(model) if pictures else None
+    pooled = name.endswith("Pooled")
+    inputs = pictures_for() if pictures else texts_for(name, config)
+    if name == "clipPairs":
+        inputs |= pictures_for()
+    base = result(model(**inputs), pooled)
+    other = other_pictures(model, pooled) if pictures else None
+    parts = parts_of_pairs(model, inputs) if name == "clipPairs" else {}
     settings = targets if isinstance(targets, dict) else dict(target_modules=targets)
     peft = get_peft_model(model, LoraConfig(r=3, lora_alpha=6, **settings))
     for parameter_name, parameter in peft.named_parameters():
@@ -309,7 +393,7 @@ def write(folder, name, model_class, config, targets):
         elif "lora_" in parameter_name or "modules_to_save" in parameter_name:
             torch.nn.init.normal_(parameter, std=0.3)
     peft.eval()
-    adapted = result(peft(**inputs))
+    adapted = result(peft(**inputs), pooled)
     weights = torch.randn_like(adapted)
     if adapted.ndim == 3 and not pictures:
         weights = weights * inputs["attention_mask"][:, :, None]
@@ -323,11 +407,13 @@ def write(folder, name, model_class, config, targets):
     (target / "README.md").unlink(missing_ok=True)
     expected = {
         "transformers": transformers.__version__,
-        **(stored_pictures(inputs) | {"other": other} if pictures else stored_texts(inputs)),
+        **({"ids": [], "mask": [], "other": other} if pictures else stored_texts(inputs)),
+        **(stored_pictures(inputs) if "pixel_values" in inputs else {}),
+        **parts,
         "base": rows(base),
         "adapted": rows(adapted),
         # Merged by PEFT, one of two tied weights would take the other along.
-        "merged": rows(adapted if "Tied" in name else result(peft.merge_and_unload()(**inputs))),
+        "merged": rows(adapted if "Tied" in name else result(peft.merge_and_unload()(**inputs), pooled)),
         "shape": list(base.shape),
         "weights": rows(weights),
         "gradients": {key: {"shape": list(value.shape), "values": rows(value)} for key, value in gradients.items()},

@@ -1,5 +1,6 @@
 import {readdirSync, readFileSync} from 'node:fs';
 import {join} from 'node:path';
+import type {Pooling} from 'tfjs-lora/transformers';
 
 const FOLDER = join(__dirname, '../fixtures/transformers');
 
@@ -17,6 +18,10 @@ export interface Expectation {
   pixels?: Numbers;
   /** Pictures of another size than that of the config, and what the model gives for them. */
   other?: Numbers & {base: number[]; baseShape: number[]};
+  /** Of a model for pairs: what its encoders give apart, and its loss. */
+  pictureVectors?: number[];
+  textVectors?: number[];
+  loss?: number;
   base: number[];
   adapted: number[];
   merged: number[];
@@ -33,6 +38,8 @@ export interface Fixture {
   weights: Uint8Array;
   /** Whether the adapter is for a model in which the table of words and the head are one. */
   tied: boolean;
+  /** What a body gives. */
+  pooling: Pooling;
   adapter: {config: string; weights: Uint8Array};
   expected: Expectation;
 }
@@ -46,6 +53,7 @@ export function fixture(name: string): Fixture {
     name,
     config: text('config.json'),
     weights: bytes('model.safetensors'),
+    pooling: name.endsWith('Pooled') ? 'pooler' : 'none',
     tied: !name.endsWith('Apart'),
     adapter: {config: text('adapter_config.json'), weights: bytes('adapter_model.safetensors')},
     expected: JSON.parse(text('expected.json')) as Expectation,

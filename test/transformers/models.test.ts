@@ -16,10 +16,8 @@ import {BACKENDS, useBackend, withoutLeaks} from '../helpers';
 import {atTokens, type Expectation, fixture, NAMES} from './fixtures';
 
 function inputsOf({ids, mask, pixels}: Expectation): tf.Tensor[] {
-  if (pixels !== undefined) {
-    return [tf.tensor(pixels.values, pixels.shape)];
-  }
-  return [tf.tensor(ids, undefined, 'int32'), tf.tensor(mask, undefined, 'int32')];
+  const texts = ids.length === 0 ? [] : [ids, mask].map(rows => tf.tensor(rows, undefined, 'int32'));
+  return [...texts, ...(pixels === undefined ? [] : [tf.tensor(pixels.values, pixels.shape)])];
 }
 
 function predicted(model: tf.LayersModel, expected: Expectation): number[] {
@@ -41,6 +39,8 @@ test('there are models of every family', () => {
   expect(NAMES).toEqual(
     expect.arrayContaining([
       'bert',
+      'clipPairs',
+      'dinov2',
       'distilbert',
       'electra',
       'gpt2',
@@ -49,28 +49,29 @@ test('there are models of every family', () => {
       'qwen2',
       'qwen3',
       'roberta',
+      'siglip',
       'vit',
     ]),
   );
 });
 
-const PICTURES = NAMES.filter(name => fixture(name).expected.pixels !== undefined);
+const PICTURES = NAMES.filter(name => fixture(name).expected.other !== undefined);
 
 describe.each(BACKENDS)('on %s', backend => {
   beforeAll(() => useBackend(backend));
 
   test.each(NAMES)('%s computes what PyTorch computes', async name => {
-    const {config, weights, tied, expected} = fixture(name);
+    const {config, weights, tied, pooling, expected} = fixture(name);
     await withoutLeaks(async () => {
-      const model = await loadTransformer({config, weights, tied});
+      const model = await loadTransformer({config, weights, tied, pooling});
       expect(predicted(model, expected)).toBeAllClose(atTokens(expected.base, expected), {rtol: 2e-5, atol: 2e-5});
       disposeModel(model);
     });
   });
 
   test.each(PICTURES)('%s interpolates its places for pictures of another size', async name => {
-    const {config, weights, expected} = fixture(name);
-    const model = await loadTransformer({config, weights});
+    const {config, weights, pooling, expected} = fixture(name);
+    const model = await loadTransformer({config, weights, pooling});
     const {shape, values, base, baseShape} = expected.other!;
     const y = model.predict(tf.tensor(values, shape)) as tf.Tensor;
     expect(y.shape).toEqual(baseShape);
@@ -80,9 +81,9 @@ describe.each(BACKENDS)('on %s', backend => {
   });
 
   test.each(NAMES)('%s runs an adapter of PEFT without a map of names, merged too, and gives it back', async name => {
-    const {config, weights, tied, adapter: files, expected} = fixture(name);
+    const {config, weights, tied, pooling, adapter: files, expected} = fixture(name);
     await withoutLeaks(async () => {
-      const model = await loadTransformer({config, weights, tied});
+      const model = await loadTransformer({config, weights, tied, pooling});
       const adapter = importPEFT(files, model);
       const adapted = applyLoRA(model, adapter);
       const close = {rtol: 5e-5, atol: 5e-5};
@@ -102,8 +103,8 @@ describe.each(BACKENDS)('on %s', backend => {
 
   describe.each([false, true])('with checkpoints: %s', checkpoint => {
     test.each(NAMES)('the gradients of the factors of %s are those of PyTorch', async name => {
-      const {config, weights, tied, adapter: files, expected} = fixture(name);
-      const model = await loadTransformer({config, weights, tied, checkpoint});
+      const {config, weights, tied, pooling, adapter: files, expected} = fixture(name);
+      const model = await loadTransformer({config, weights, tied, pooling, checkpoint});
       const adapted = applyLoRA(model, importPEFT(files, model));
       const paths = new Map(
         sitesOf(adapted).flatMap(({path, layer}) =>
