@@ -10,6 +10,7 @@ const roberta = async () => (await import('./roberta')).roberta;
  * the class that is asked for.
  */
 const ARCHITECTURES: Readonly<Record<string, (asked: string | undefined) => Promise<Architecture>>> = {
+  albert: async () => (await import('./albert')).albert,
   bert: async () => (await import('./bert')).bert,
   camembert: roberta,
   clip: async asked => {
@@ -26,6 +27,7 @@ const ARCHITECTURES: Readonly<Record<string, (asked: string | undefined) => Prom
   gpt2: async () => (await import('./gpt2')).gpt2,
   llama: async () => (await import('./llama')).llama,
   mistral: async () => (await import('./mistral')).mistral,
+  nomic_bert: async () => (await import('./nomicBert')).nomicBert,
   qwen2: async () => (await import('./qwen2')).qwen2,
   qwen3: async () => (await import('./qwen3')).qwen3,
   roberta,

@@ -3,24 +3,57 @@ import {encoderHead, maskedWords} from './encoderHeads';
 import type {HubConfig} from './hubConfig';
 import type {ActivationName, Net, NetTensor} from './net';
 
+/** What is made of a config, and what a new head starts from. */
+interface Started extends Purpose {
+  deviation: number;
+  pooler: string | undefined;
+}
+
+/** The modules of a block, by their names in it. */
+interface BlockModules {
+  /** What holds the attention. */
+  self: string;
+  attended: string;
+  attendedNorm: string;
+  wide: string;
+  activation: string;
+  narrow: string;
+  norm: string;
+}
+
+const BERT_BLOCK: BlockModules = {
+  self: 'attention/self',
+  attended: 'attention/output/dense',
+  attendedNorm: 'attention/output/LayerNorm',
+  wide: 'intermediate/dense',
+  activation: 'intermediate/intermediate_act_fn',
+  narrow: 'output/dense',
+  norm: 'output/LayerNorm',
+};
+
 /** What differs between BERT and those built like it. */
 interface Variant {
   prefix: string;
   classes: Architecture['classes'];
   /** How wide the tables of words, places and types are. Default: as the blocks. */
   tableWidth?(config: HubConfig): number;
+  /** What makes states as wide as the blocks. Default: `embeddings_project`, where the tables have another width. */
+  widened?: string;
+  /** The names of the blocks, in the order that they compute in. A name that returns is the same block once more. */
+  blocks?(config: HubConfig): string[];
+  /** How many blocks the files have, where that is not how many there are. */
+  groups?(config: HubConfig): number;
+  modules?: BlockModules;
+  /** The activation of a block if the config does not say it. Default: `gelu`. */
+  activation?: string;
   /** The padding token, where places begin at the row behind it and skip it. */
   padding(config: HubConfig): number | undefined;
   /** The head for classes, over the states. */
-  classify(net: Net, states: NetTensor, root: string, width: number, purpose: Purpose & {deviation: number}): NetTensor;
+  classify(net: Net, states: NetTensor, root: string, width: number, purpose: Started): NetTensor;
+  /** What stands for the pooler's layer. Default: `pooler/dense`. */
+  pooler?: string;
   /** The state that stands for a text in choices. Default: BERT's pooler, which a body without a head may have too. */
-  summarize?(
-    net: Net,
-    config: HubConfig,
-    states: NetTensor,
-    width: number,
-    purpose: Purpose & {deviation: number},
-  ): NetTensor;
+  summarize?(net: Net, config: HubConfig, states: NetTensor, width: number, purpose: Started): NetTensor;
   /** The modules of the head for masked words, and its activation if the config does not say it. */
   masked: {transform: string; norm: string; decoder: string; bias: string; activation?: ActivationName};
 }
@@ -31,7 +64,7 @@ export function encoder(variant: Variant): Architecture {
     prefix: variant.prefix,
     classes: variant.classes,
     commonNames: {},
-    blocks: config => config.count('num_hidden_layers'),
+    blocks: config => variant.groups?.(config) ?? config.count('num_hidden_layers'),
     vocabulary: config => config.count('vocab_size'),
     places: config => config.count('max_position_embeddings') - offsetOf(variant.padding(config)),
     build: (net, config, inputs, purpose) => build(variant, net, config, inputs, purpose),
@@ -49,7 +82,7 @@ function build(
   const heads = config.count('num_attention_heads');
   const inner = config.count('intermediate_size');
   const epsilon = config.number('layer_norm_eps', 1e-12);
-  const activation = config.choice('hidden_act', HUB_ACTIVATIONS, 'gelu');
+  const activation = config.choice('hidden_act', HUB_ACTIVATIONS, variant.activation ?? 'gelu');
   config.expect('position_embedding_type', 'absolute', null);
   config.expect('is_decoder', false);
   config.expect('add_cross_attention', false);
@@ -70,30 +103,32 @@ function build(
   const placed = padding === undefined ? [x] : [x, ids];
   x = net.positions(nameOf(embeddings, 'position_embeddings'), {rows: places, width: tableWidth, padding}, placed);
   x = net.layerNorm(nameOf(embeddings, 'LayerNorm'), tableWidth, epsilon, [x]);
-  if (tableWidth !== width) {
-    x = net.dense(nameOf(root, 'embeddings_project'), [tableWidth, width], x);
+  if (tableWidth !== width || variant.widened !== undefined) {
+    x = net.dense(nameOf(root, variant.widened ?? 'embeddings_project'), [tableWidth, width], x);
   }
-  const count = config.count('num_hidden_layers');
-  for (let i = 0; i < count; i++) {
-    const layer = nameOf(root, 'encoder/layer', i);
-    x = net.block({name: `${layer}/block`, index: i, count}, [x, mask], ([input = null, seen = null]) => {
-      const self = nameOf(layer, 'attention/self');
-      const [q, k, v] = ['query', 'key', 'value'].map(name => net.dense(nameOf(self, name), [width, width], input)) as [
+  const names = variant.blocks?.(config) ?? blocksOf(config);
+  const modules = variant.modules ?? BERT_BLOCK;
+  names.forEach((name, i) => {
+    const layer = nameOf(root, name);
+    const place = {name: `${layer}/block`, index: i, count: names.length};
+    x = net.block(place, [x, mask], ([input = null, seen = null]) => {
+      const self = nameOf(layer, modules.self);
+      const [q, k, v] = ['query', 'key', 'value'].map(part => net.dense(nameOf(self, part), [width, width], input)) as [
         NetTensor,
         NetTensor,
         NetTensor,
       ];
       const attended = net.attention(self, [q, k, v, seen], {heads});
-      const projected = net.dense(nameOf(layer, 'attention/output/dense'), [width, width], attended);
-      const middle = net.layerNorm(nameOf(layer, 'attention/output/LayerNorm'), width, epsilon, [projected, input]);
-      const wide = net.dense(nameOf(layer, 'intermediate/dense'), [width, inner], middle);
-      const active = net.activation(nameOf(layer, 'intermediate/intermediate_act_fn'), activation, wide);
-      const narrow = net.dense(nameOf(layer, 'output/dense'), [inner, width], active);
-      return net.layerNorm(nameOf(layer, 'output/LayerNorm'), width, epsilon, [narrow, middle]);
+      const projected = net.dense(nameOf(layer, modules.attended), [width, width], attended);
+      const middle = net.layerNorm(nameOf(layer, modules.attendedNorm), width, epsilon, [projected, input]);
+      const wide = net.dense(nameOf(layer, modules.wide), [width, inner], middle);
+      const active = net.activation(nameOf(layer, modules.activation), activation, wide);
+      const narrow = net.dense(nameOf(layer, modules.narrow), [inner, width], active);
+      return net.layerNorm(nameOf(layer, modules.norm), width, epsilon, [narrow, middle]);
     });
-  }
+  });
   const deviation = config.number('initializer_range', 0.02, 1);
-  const started = {...purpose, deviation};
+  const started = {...purpose, deviation, pooler: variant.pooler};
   if (purpose.head === 'classes') {
     return variant.classify(net, x, root, width, started);
   }
@@ -111,10 +146,14 @@ function build(
       if (variant.summarize !== undefined) {
         config.fault("There is no pooler in the model. Choose another pooling: 'mean', 'first' or 'last'.");
       }
-      return pooler(net, x, root, width);
+      return pooler(net, x, root, width, {pooler: variant.pooler});
     default:
       return net.pool('pooling', purpose.pooling, [x, mask]);
   }
+}
+
+function blocksOf(config: HubConfig): string[] {
+  return Array.from({length: config.count('num_hidden_layers')}, (_, i) => `encoder/layer/${i}`);
 }
 
 /** The row of the table of places that the first token has. */
@@ -131,10 +170,18 @@ export function pooler(
   states: NetTensor,
   root: string,
   width: number,
-  {isNew, deviation}: {isNew: boolean; deviation: number} = {isNew: false, deviation: 0},
+  {
+    isNew = false,
+    deviation = 0,
+    pooler: module = 'pooler/dense',
+  }: {
+    isNew?: boolean;
+    deviation?: number;
+    pooler?: string | undefined;
+  },
 ): NetTensor {
   const first = net.pool(nameOf(root, 'pooler/first'), 'first', [states]);
-  const name = nameOf(root, 'pooler/dense');
+  const name = nameOf(root, module);
   const start = isNew && !net.hasLinear(name) ? {fresh: deviation} : {};
   return net.activation(nameOf(root, 'pooler/activation'), 'tanh', net.dense(name, [width, width], first, start));
 }

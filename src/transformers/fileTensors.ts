@@ -20,7 +20,8 @@ const OPTIONAL = new Set([
     'lm_head',
     'qa_outputs',
   ],
-  ...['vocab_transform', 'vocab_layer_norm', 'vocab_projector'],
+  ...['vocab_transform', 'vocab_layer_norm', 'vocab_projector', 'predictions', 'sop_classifier'],
+  ...['generator_predictions', 'generator_lm_head', 'discriminator_predictions', 'sequence_summary'],
 ]);
 
 /** Which weights the tensors in the files are. */

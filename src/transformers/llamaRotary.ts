@@ -5,10 +5,13 @@ import type {HubConfig} from './hubConfig';
 /** How the angles of places are stretched beyond those of the training, as a config says it. */
 type Scaling = Readonly<Record<string, unknown>>;
 
-/** The angles of a Llama-like model, of heads of `size` numbers, as transformers reads them. */
-export function rotaryOf(config: HubConfig, size: number): Rotary {
+/**
+ * The angles of a Llama-like model, of heads of `size` numbers, as transformers reads them; `usual` is the base that it
+ * takes if the config has none.
+ */
+export function rotaryOf(config: HubConfig, size: number, usual = 10_000): Rotary {
   const scaling = scalingFieldsOf(config);
-  const base = positive(config, 'rope_theta', scaling.rope_theta, config.get('rope_theta'), 10_000);
+  const base = positive(config, 'rope_theta', scaling.rope_theta, config.get('rope_theta'), usual);
   const {fround} = Math;
   const plain = frequenciesOf({base}, size);
   const kind = firstOf(scaling.rope_type, scaling.type, 'default');

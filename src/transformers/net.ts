@@ -67,11 +67,15 @@ interface DenseOptions {
 
 /**
  * Architectures are written with it: each function adds a layer under the name of a module of the hub. A model is
- * planned first, without a tensor made, to compare what it would hold with what the files have, and then built.
+ * planned first, without a tensor made, to compare what it would hold with what the files have, and then built. A name
+ * that returns is the same layer once more.
  */
 export class Net {
   readonly expected: Expected[] = [];
   readonly layers = new Map<string, tf.layers.Layer>();
+  /** The weights that are expected, each once. */
+  private readonly weights = new Set<string>();
+  private readonly blocks = new Map<string, CheckpointedBlock>();
   /** The bytes of the kernels that no file has. */
   newBytes = 0;
 
@@ -309,14 +313,19 @@ export class Net {
     inputs: NetTensor[],
     part: (inputs: NetTensor[]) => NetTensor,
   ): NetTensor {
-    if (!this.checkpoint || index >= count - Math.floor(count / 4)) {
+    const known = this.blocks.get(name);
+    if (!this.checkpoint || (known === undefined && index >= count - Math.floor(count / 4))) {
       return part(inputs);
     }
     const outer = inputs as tf.SymbolicTensor[];
+    if (known !== undefined) {
+      return known.apply(outer) as tf.SymbolicTensor;
+    }
     const inner = outer.map(({shape, dtype}, i) =>
       tf.input({batchShape: shape, dtype, name: `${name}/input_${i === 0 ? 'states' : 'mask'}`}),
     );
     const model = new CheckpointedBlock({inputs: inner, outputs: part(inner) as tf.SymbolicTensor, name});
+    this.blocks.set(name, model);
     return model.apply(outer) as tf.SymbolicTensor;
   }
 
@@ -327,15 +336,20 @@ export class Net {
     weight: string,
     {fileName = fileNameOf(layer, torchName), axes, orElse, part}: Partial<Expected> = {},
   ): void {
-    this.expected.push({fileName, orElse, shape, layer, weight, axes, part});
+    const own = `${layer}:${weight}`;
+    if (!this.weights.has(own)) {
+      this.weights.add(own);
+      this.expected.push({fileName, orElse, shape, layer, weight, axes, part});
+    }
   }
 
   private apply(name: string, inputs: NetTensor[], make: () => tf.layers.Layer, fromFile = true): NetTensor {
     if (this.isPlan) {
       return null;
     }
-    const layer = make();
-    if (fromFile) {
+    const known = this.layers.get(name);
+    const layer = known ?? make();
+    if (known === undefined && fromFile) {
       layer.setFastWeightInitDuringBuild(true); // the values come from the file
     }
     this.layers.set(name, layer);

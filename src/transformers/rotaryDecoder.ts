@@ -5,7 +5,8 @@ import type {HubConfig} from './hubConfig';
 import {rotaryOf} from './llamaRotary';
 import type {NetTensor} from './net';
 
-const GATES = {silu: 'silu', swish: 'silu', gelu: 'gelu', gelu_pytorch_tanh: 'gelu_tanh'} as const;
+/** The activations of gates that configs name. */
+export const GATES = {silu: 'silu', swish: 'silu', gelu: 'gelu', gelu_pytorch_tanh: 'gelu_tanh'} as const;
 
 /** What differs between Llama and those that follow it. */
 interface Variant {

@@ -78,6 +78,19 @@ def roberta(rng):
     return encoder(rng) | dict(pad_token_id=rng.choice([0, 1, 1, 4]))
 
 
+def electra(rng):
+    return bert(rng) | dict(embedding_size=rng.choice([4, 8]))
+
+
+def albert(rng):
+    layers = rng.choice([1, 2, 4])
+    return electra(rng) | dict(
+        num_hidden_layers=layers,
+        num_hidden_groups=rng.choice([1, 1, min(2, layers)]),
+        inner_group_num=rng.choice([1, 1, 2]),
+    )
+
+
 def distilbert(rng):
     heads = rng.choice([1, 2, 3])
     return dict(
@@ -166,6 +179,11 @@ def llama(rng):
     ) | rope(rng)
 
 
+def nomic_bert(rng):
+    more = dict(head_dim=rng.choice([None, 2, 6]), hidden_act=rng.choice(["silu", "gelu", "gelu_pytorch_tanh"]))
+    return encoder(rng) | more | dict(pad_token_id=rng.choice([0, 5])) | rope(rng)
+
+
 # What is odd in a config, beside the settings that are tried one by one: (what is set, and what is left out).
 ODD_CHANGES = {
     "bert": [({"num_labels": 2, "id2label": {"0": "a", "1": "b", "2": "c"}}, []), ({"is_decoder": True}, [])],
@@ -207,12 +225,29 @@ ODD_CHANGES = {
         ({"pad_token_id": -1}, []),
     ],
 }
+ODD_CHANGES["electra"] = [*ODD_CHANGES["bert"], ({}, ["embedding_size"]), ({"embedding_size": 6}, [])]
+ODD_CHANGES["albert"] = [
+    *ODD_CHANGES["electra"],
+    ({}, ["hidden_act"]),
+    ({"num_hidden_groups": 3}, []),
+    ({"num_hidden_groups": 0}, []),
+    ({"inner_group_num": 0}, []),
+]
+ODD_CHANGES["nomic_bert"] = [
+    ({}, ["intermediate_size"]),
+    ({"head_dim": 3}, []),
+    ({"rope_scaling": {"rope_type": "dynamic", "factor": 2.0}}, []),
+    ({"rotary_emb_base": 20.0}, ["rope_theta", "rope_scaling", "rope_parameters"]),
+]
 ODD_CHANGES["xlm-roberta"] = ODD_CHANGES["roberta"]
 
 FAMILIES = {
     "bert": (bert, ["BertModel", "BertForSequenceClassification"]),
     "roberta": (roberta, ["RobertaModel", "RobertaForSequenceClassification"]),
     "xlm-roberta": (roberta, ["XLMRobertaModel", "XLMRobertaForSequenceClassification"]),
+    "electra": (electra, ["ElectraModel", "ElectraForSequenceClassification"]),
+    "albert": (albert, ["AlbertModel", "AlbertForSequenceClassification"]),
+    "nomic_bert": (nomic_bert, ["NomicBertModel", "NomicBertForSequenceClassification"]),
     "distilbert": (distilbert, ["DistilBertModel", "DistilBertForSequenceClassification"]),
     "gpt2": (gpt2, ["GPT2Model", "GPT2LMHeadModel", "GPT2ForSequenceClassification"]),
     "llama": (llama, ["LlamaModel", "LlamaForCausalLM", "LlamaForSequenceClassification"]),
@@ -322,7 +357,7 @@ def settings_of(folder, family):
     class_name = classes[-1]
     config = {"model_type": family} | make(random.Random(1))
     config |= {"pad_token_id": 1, "num_labels": 2}
-    if family == "llama":
+    if family in ("llama", "nomic_bert"):
         config |= {"rope_parameters": llama3(random.Random(1)) | {"rope_theta": 80.0}, "rope_scaling": None}
     shapes = shapes_of(folder, class_name, config, random.Random(1))
     tensors = weights_of(1, shapes)

@@ -184,6 +184,32 @@ MODELS["electraClasses"] = (
     transformers.ElectraConfig(**SMALL, embedding_size=8, num_labels=3),
     dict(target_modules=["value"], task_type="SEQ_CLS"),
 )
+MODELS["albert"] = (
+    transformers.AlbertModel,
+    transformers.AlbertConfig(**SMALL | dict(num_hidden_layers=4), embedding_size=8, num_hidden_groups=2),
+    ["value", "ffn", "embedding_hidden_mapping_in"],
+)
+MODELS["albertClasses"] = (
+    transformers.AlbertForSequenceClassification,
+    transformers.AlbertConfig(**SMALL | dict(num_hidden_layers=2), embedding_size=6, inner_group_num=2, num_labels=3),
+    dict(target_modules=["query", "ffn_output"], task_type="SEQ_CLS", use_dora=True),
+)
+NOMIC = {
+    "nomicBert": (transformers.NomicBertModel, {}, ["q_proj", "up_proj"]),
+    "nomicBertClasses": (
+        transformers.NomicBertForSequenceClassification,
+        dict(num_labels=3, head_dim=6, hidden_act="gelu"),
+        dict(target_modules=["v_proj", "down_proj"], task_type="SEQ_CLS", use_dora=True),
+    ),
+    "nomicBertTokenClasses": (
+        transformers.NomicBertForTokenClassification,
+        dict(num_labels=3),
+        dict(target_modules=["o_proj"], task_type="TOKEN_CLS"),
+    ),
+    "nomicBertTiedWords": (transformers.NomicBertForMaskedLM, {}, ["k_proj", "gate_proj", "decoder", "transform.dense"]),
+}
+for name, (model_class, more, targets) in NOMIC.items():
+    MODELS[name] = (model_class, transformers.NomicBertConfig(**SMALL | more), targets)
 SMALL_DISTILBERT = dict(vocab_size=13, dim=8, n_layers=1, n_heads=2, hidden_dim=6, max_position_embeddings=9)
 ENCODERS = {
     "bert": ("Bert", BertConfig, SMALL | dict(hidden_act="gelu_new"), "query"),
@@ -191,6 +217,7 @@ ENCODERS = {
     "xlmRoberta": ("XLMRoberta", transformers.XLMRobertaConfig, SMALL | dict(pad_token_id=1), "query"),
     "camembert": ("Camembert", transformers.CamembertConfig, SMALL | dict(pad_token_id=1), "query"),
     "electra": ("Electra", transformers.ElectraConfig, SMALL | dict(embedding_size=6), "query"),
+    "albert": ("Albert", transformers.AlbertConfig, SMALL | dict(embedding_size=6, num_hidden_layers=3), "query"),
     "distilbert": ("DistilBert", DistilBertConfig, SMALL_DISTILBERT | dict(activation="relu"), "q_lin"),
 }
 # What PEFT trains for a task, and what it stores with it: a new head in full, or updates of the one for words.
@@ -205,6 +232,7 @@ DECODERS = {
     "xlmRoberta": ["decoder"],
     "camembert": ["decoder"],
     "electra": ["generator_lm_head", "generator_predictions.dense"],
+    "albert": ["predictions.decoder", "predictions.dense"],
     "distilbert": ["vocab_projector", "vocab_transform"],
 }
 for name, (family, config_class, sizes, query) in ENCODERS.items():

@@ -9,7 +9,15 @@ import {areClose, computed, configsOf, FAMILIES, faultOf} from './configs';
  */
 const HARMLESS = [
   ...['attention_probs_dropout_prob', 'hidden_dropout_prob', 'classifier_dropout', 'dropout', 'attention_dropout'],
-  ...['qa_dropout', 'seq_classif_dropout', 'attn_pdrop', 'embd_pdrop', 'resid_pdrop'],
+  ...[
+    'classifier_dropout_prob',
+    'summary_last_dropout',
+    'qa_dropout',
+    'seq_classif_dropout',
+    'attn_pdrop',
+    'embd_pdrop',
+    'resid_pdrop',
+  ],
   ...['bos_token_id', 'eos_token_id', 'sep_token_id', 'label2id', 'problem_type', 'gradient_checkpointing'],
   ...['use_cache', 'is_encoder_decoder', 'sliding_window', 'attention_chunk_size', 'kv_sharing_modes'],
   ...['base_model_ep_plan', 'base_model_fsdp_plan', 'base_model_pp_plan', 'base_model_tp_plan', 'fusion_config'],
@@ -18,17 +26,22 @@ const HARMLESS = [
   ...['chunk_size_feed_forward', 'reorder_and_upcast_attn', 'pretraining_tp', 'sinusoidal_pos_embds', 'pruned_heads'],
   ...['summary_activation', 'summary_first_dropout', 'summary_proj_to_labels', 'summary_type', 'summary_use_proj'],
   ...['layer_types', 'mtp_layer_types', 'is_heterogeneous', 'sub_configs_defaults', 'use_bidirectional_attention'],
-  ...['default_rope_type', 'default_theta', 'ignore_keys_at_rope_validation', 'embedding_size'],
+  ...['default_rope_type', 'default_theta', 'ignore_keys_at_rope_validation'],
   ...['vision_aspect_ratio', 'vision_feature_layer', 'vision_feature_select_strategy'],
 ];
 /** What is harmless in some families alone. */
 const ALSO_HARMLESS: Readonly<Record<string, string[]>> = {
   encoder: ['is_causal', 'tie_word_embeddings', 'text_config', 'decoder', 'generator'],
   bert: ['pad_token_id'],
+  electra: ['pad_token_id'],
+  albert: ['pad_token_id'],
+  nomic_bert: ['pad_token_id'],
   distilbert: ['pad_token_id'],
   gpt2: [],
   llama: [],
 };
+/** Families whose tables may be narrower than their blocks. */
+const HAS_TABLE_WIDTH = ['electra', 'albert'];
 const OF_ROTARY = ['rope_parameters', 'rope_scaling', 'rope_theta', 'partial_rotary_factor', 'head_dim'];
 /** Python tells 1 from 1.0, and refuses one of them. JSON has one number for both. */
 const FLOATS = ['layer_norm_eps', 'layer_norm_epsilon', 'rms_norm_eps', 'initializer_range', 'rope_theta'];
@@ -41,7 +54,8 @@ function harmlessIn(family: string): Set<string> {
   return new Set([
     ...HARMLESS,
     ...(isDecoder(family) ? [] : ALSO_HARMLESS.encoder!),
-    ...(family === 'llama' ? [] : [...OF_ROTARY, 'original_max_position_embeddings']),
+    ...(['llama', 'nomic_bert'].includes(family) ? [] : [...OF_ROTARY, 'original_max_position_embeddings']),
+    ...(HAS_TABLE_WIDTH.includes(family) ? [] : ['embedding_size']),
     ...(ALSO_HARMLESS[family] ?? []),
   ]);
 }

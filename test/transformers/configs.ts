@@ -9,7 +9,17 @@ import {randomFrom} from '../attack/damage';
 /** Where `make_configs.py` writes. npm runs its scripts, and jest its tests, in the folder of the project. */
 const FOLDER = 'test/fixtures/configs';
 
-export const FAMILIES = ['bert', 'roberta', 'xlm-roberta', 'distilbert', 'gpt2', 'llama'];
+export const FAMILIES = [
+  'bert',
+  'roberta',
+  'xlm-roberta',
+  'electra',
+  'albert',
+  'nomic_bert',
+  'distilbert',
+  'gpt2',
+  'llama',
+];
 
 type Config = Readonly<Record<string, unknown>>;
 

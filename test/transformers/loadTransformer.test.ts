@@ -11,7 +11,7 @@ import {capabilities, supplyCapabilities} from '../../src/kernels/capabilities';
 import {wasmCapabilities} from '../../src/kernels/wasm/capabilities';
 import {numbers, useBackend, withoutLeaks} from '../helpers';
 import {reloaded} from '../models';
-import {fixture} from './fixtures';
+import {atTokens, fixture} from './fixtures';
 
 const bert = fixture('bert');
 const fields = JSON.parse(bert.config) as Record<string, unknown>;
@@ -483,6 +483,84 @@ test('a summary of ELECTRA that there is no code for is refused, and a pooler, w
   await expect(loadTransformer({config: body.config, weights: body.weights, pooling: 'pooler'})).rejects.toThrow(
     'There is no pooler in the model.',
   );
+});
+
+/** A file with other names, and with some tensors joined or new. */
+function rewritten(weights: Uint8Array, change: (tensors: Record<string, NamedValues>) => Record<string, NamedValues>) {
+  return encodeSafetensors(change(tensorsOf(weights)));
+}
+
+test("older files of Nomic's BERT, which join queries, keys and values, are read", async () => {
+  const {config, weights, expected} = fixture('nomicBert');
+  const older = rewritten(weights, tensors => {
+    const blocks = new Set(Object.keys(tensors).flatMap(name => /^layers\.\d+/.exec(name) ?? []));
+    for (const block of blocks) {
+      const parts = ['q', 'k', 'v'].map(part => tensors[`${block}.self_attn.${part}_proj.weight`]!);
+      const [rows, columns] = parts[0]!.shape as [number, number];
+      const data = Float32Array.from(parts.flatMap(part => [...(part.data as Float32Array)]));
+      tensors[`${block}.attn.Wqkv.weight`] = {shape: [3 * rows, columns], data};
+    }
+    const oldName = (name: string) =>
+      name
+        .replace('embeddings.LayerNorm', 'emb_ln')
+        .replace('self_attn.o_proj', 'attn.out_proj')
+        .replace('post_attention_layernorm', 'norm1')
+        .replace('post_mlp_layernorm', 'norm2')
+        .replace('up_proj', 'fc11')
+        .replace('gate_proj', 'fc12')
+        .replace('down_proj', 'fc2')
+        .replace(/^layers/, 'encoder.layers');
+    const kept = Object.entries(tensors).filter(([name]) => !/\.[qkv]_proj\./.test(name));
+    return Object.fromEntries(kept.map(([name, tensor]) => [oldName(name), tensor]));
+  });
+  const model = await loadTransformer({config, weights: older});
+  const inputs = [expected.ids, expected.mask].map(rows => tf.tensor(rows, undefined, 'int32'));
+  const found = atTokens(numbers(model.predict(inputs) as tf.Tensor), expected);
+  expect(found).toBeAllClose(atTokens(expected.base, expected), {rtol: 2e-5, atol: 2e-5});
+});
+
+test('the head that ELECTRA was trained with is left out and said', async () => {
+  const {config, weights} = fixture('electra');
+  const warn = jest.spyOn(console, 'warn').mockReturnValue();
+  const trained = rewritten(weights, tensors => ({
+    ...tensors,
+    'discriminator_predictions.dense.bias': {shape: [8], data: new Float32Array(8)},
+  }));
+  const named = {...(JSON.parse(config) as object), architectures: ['ElectraForPreTraining']};
+  disposeModel(await loadTransformer({config: named, weights: trained}));
+  expect(warn).toHaveBeenCalledWith(expect.stringContaining('discriminator_predictions.dense.bias'));
+  warn.mockRestore();
+});
+
+describe('ALBERT, whose blocks share their weights', () => {
+  const {config, weights} = fixture('albertTokenClasses');
+  const changed = (changes: object) => ({...(JSON.parse(config) as object), ...changes});
+
+  test('has each weight once, however many blocks there are', async () => {
+    await withoutLeaks(async () => {
+      const model = await loadTransformer({config: changed({num_hidden_layers: 30}), weights});
+      expect(model.weights.filter(({originalName}) => originalName.endsWith('ffn/kernel'))).toHaveLength(1);
+      disposeModel(model);
+    });
+  });
+
+  test('is saved and loaded with what it shares', async () => {
+    const model = await loadTransformer({config, weights});
+    const loaded = await reloaded(model);
+    const inputs = [tf.tensor2d([[2, 3, 4]], undefined, 'int32'), tf.ones([1, 3])];
+    const [expected, found] = [model, loaded].map(each => numbers(each.predict(inputs) as tf.Tensor));
+    expect(found).toEqual(expected);
+    expect(loaded.countParams()).toBe(model.countParams());
+  });
+
+  test('has no more blocks than can be', async () => {
+    const many = changed({num_hidden_layers: 1e9});
+    await expect(loadTransformer({config: many, weights})).rejects.toThrow(
+      'num_hidden_layers · inner_group_num is 1000000000; at most 1000 can be had.',
+    );
+    const groups = changed({num_hidden_groups: 1e9});
+    await expect(loadTransformer({config: groups, weights})).rejects.toThrow('there are 1000000000 blocks');
+  });
 });
 
 describe('a model that is too large for the backend', () => {

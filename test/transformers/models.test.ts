@@ -38,6 +38,7 @@ function gradientOf({gradients}: Expectation, module: string, weight: string) {
 test('there are models of every family', () => {
   expect(NAMES).toEqual(
     expect.arrayContaining([
+      'albert',
       'bert',
       'clipPairs',
       'dinov2',
