@@ -25,6 +25,7 @@ export {
   RMSNormalization,
   type RowNormalizationArgs,
 } from './transformers/layers/rowNormalization';
+export type {Picture, PictureData} from './transformers/picturePixels';
 export {type PoolingMode, SequencePooling, type SequencePoolingArgs} from './transformers/layers/sequencePooling';
 export {LoRATiedDense, TiedDense, type TiedDenseArgs} from './transformers/layers/tiedDense';
 export {type CrossEntropyOptions, crossEntropyFromLogits} from './transformers/ops/crossEntropy';
@@ -39,6 +40,7 @@ export {
   similarities,
   type Similarity,
 } from './transformers/contrastive';
+export {encodeImages, type EncodeImagesOptions} from './transformers/encodeImages';
 export {embed, type EmbedOptions} from './transformers/embed';
 export {loadTransformer, type TransformerOptions, type TransformerSources} from './transformers/loadTransformer';
 export {

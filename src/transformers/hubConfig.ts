@@ -11,11 +11,13 @@ const MOST_OF_FLOAT = 3.4028234663852886e38;
 export class HubConfig {
   private constructor(
     private readonly fields: Readonly<Record<string, unknown>>,
+    /** What the config is of. */
+    private readonly whose: string,
     private readonly faults: string[] = [],
   ) {}
 
   /** @throws LoRAError if it is no JSON object. */
-  static parse(config: string | object): HubConfig {
+  static parse(config: string | object, whose = 'model'): HubConfig {
     let fields: unknown = config;
     if (typeof config === 'string') {
       try {
@@ -24,17 +26,17 @@ export class HubConfig {
         }
         fields = JSON.parse(config);
       } catch (error) {
-        throw new LoRAError(`The model's config cannot be read: ${(error as Error).message}`);
+        throw new LoRAError(`The ${whose}'s config cannot be read: ${(error as Error).message}`);
       }
       const twice = duplicateKeys(config);
       if (twice.length > 0) {
-        throw new LoRAError(`The model's config has ${listed(twice.map(show), 10)} twice.`);
+        throw new LoRAError(`The ${whose}'s config has ${listed(twice.map(show), 10)} twice.`);
       }
     }
     if (typeof fields !== 'object' || fields === null || Array.isArray(fields)) {
-      throw new LoRAError(`The model's config must be a JSON object, got ${kindOf(fields)}.`);
+      throw new LoRAError(`The ${whose}'s config must be a JSON object, got ${kindOf(fields)}.`);
     }
-    return new HubConfig(fields as Record<string, unknown>);
+    return new HubConfig(fields as Record<string, unknown>, whose);
   }
 
   /** The same config with each field under the family's own name for it, where the file has the common one. */
@@ -49,7 +51,7 @@ export class HubConfig {
         fields[name] = other;
       }
     }
-    return new HubConfig(fields, this.faults);
+    return new HubConfig(fields, this.whose, this.faults);
   }
 
   /** The config that stands in a field, of a part of the model; without it, one in which nothing is said. */
@@ -57,9 +59,14 @@ export class HubConfig {
     const fields = this.valueOf(name, {});
     if (typeof fields !== 'object' || fields === null || Array.isArray(fields)) {
       this.faults.push(`${name} must be an object, got ${show(fields)}.`);
-      return new HubConfig({}, this.faults);
+      return new HubConfig({}, this.whose, this.faults);
     }
-    return new HubConfig(fields as Record<string, unknown>, this.faults);
+    return new HubConfig(fields as Record<string, unknown>, this.whose, this.faults);
+  }
+
+  /** All that it says. */
+  whole(): object {
+    return {...this.fields};
   }
 
   /** A field as it is, `undefined` where it is missing. */
@@ -146,7 +153,9 @@ export class HubConfig {
   /** @throws LoRAError with a line for each fault. */
   check(): void {
     throwFaults(
-      this.faults.length === 0 ? [] : ["The model's config does not fit:", ...this.faults.map(fault => `  ${fault}`)],
+      this.faults.length === 0
+        ? []
+        : [`The ${this.whose}'s config does not fit:`, ...this.faults.map(fault => `  ${fault}`)],
     );
   }
 }

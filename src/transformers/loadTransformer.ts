@@ -12,6 +12,7 @@ import {chooseArchitecture} from './architectures';
 import {type Assignment, assignTensors, namesIn, warnOfLeftOut} from './fileTensors';
 import {HubConfig} from './hubConfig';
 import {type Expected, Net, type NetSources} from './net';
+import {PREPROCESSOR} from './encodeImages';
 import {checkTokenizer, type TextTokenizer} from './tokenizer';
 
 /** What a model is made of. */
@@ -22,6 +23,11 @@ export interface TransformerSources extends LoadOptions {
    * The `.safetensors` files: one or several, each as bytes, a `Blob`, a `Response` or a URL; in Node a path too.
    */
   weights: StreamSource | PromiseLike<StreamSource> | readonly (StreamSource | PromiseLike<StreamSource>)[];
+  /**
+   * `preprocessor_config.json` of a model for pictures, for `encodeImages`: the text, the object that it holds, or
+   * where it is. Of a model in a folder that which lies there, if any.
+   */
+  preprocessor?: StreamSource | PromiseLike<StreamSource> | object;
   /** The tokenizer of the model, to find out here if it does not fit. */
   tokenizer?: TextTokenizer;
   /**
@@ -62,6 +68,7 @@ type GivenSource = StreamSource | PromiseLike<StreamSource>;
 const OPTIONS: KnownOptions<TransformerSources> = {
   config: true,
   weights: true,
+  preprocessor: true,
   tokenizer: true,
   architecture: true,
   labels: true,
@@ -140,7 +147,14 @@ export async function loadTransformer(
       }
       checkTokenizer(tokenizer, architecture.vocabulary(config));
     }
+    const takesPictures = (architecture.takes?.(purpose.head) ?? 'texts') !== 'texts';
+    const preprocessor = takesPictures
+      ? await preprocessorOf(sources, isAddress ? given : undefined, limits)
+      : undefined;
     const {model, layers} = withoutResidue(() => buildModel(made, checkpoint));
+    if (preprocessor !== undefined) {
+      model.setUserDefinedMetadata({[PREPROCESSOR]: preprocessor});
+    }
     try {
       for (const file of files) {
         await fill(file, assigned.weights, layers, signal);
@@ -221,10 +235,15 @@ function ownersOf(leftOut: readonly string[], made: Making): string[] {
     .map(([name]) => name);
 }
 
-/** Where the files of a model are, by their folder or its `config.json`. */
-async function filesAt(address: URL | string): Promise<Pick<TransformerSources, 'config' | 'weights'>> {
+/** The folder of a model, by itself or its `config.json`, and what is in it. */
+function folderAt(address: URL | string): {folder: string; at: (name: string) => string} {
   const folder = String(address).replace(/[/\\]?(?:config\.json)?$/, '');
-  const at = (name: string) => (folder === '' ? name : `${folder}/${name}`);
+  return {folder, at: name => (folder === '' ? name : `${folder}/${name}`)};
+}
+
+/** Where the files of a model are. */
+async function filesAt(address: URL | string): Promise<Pick<TransformerSources, 'config' | 'weights'>> {
+  const {folder, at} = folderAt(address);
   // The hub calls the only file so, and numbers several: `model-00001-of-00002.safetensors`.
   const listed = await localFilesFor(address)?.list(folder === '' ? '.' : folder);
   const weights = listed?.filter(path => /(?:^|[/\\])model(?:-\d+-of-\d+)?\.safetensors$/.test(path)).sort();
@@ -243,6 +262,28 @@ function checkSources(sources: TransformerSources): void {
     ...(isEmpty(config) ? ['config is missing: the config.json of the model, as text, object, bytes or URL.'] : []),
     ...(isEmpty(weights) ? ['weights is missing: the .safetensors file of the model, or a list of them.'] : []),
   ]);
+}
+
+/** The config of what is done to pictures: what was given, or what lies in the folder of the model. */
+async function preprocessorOf(
+  {preprocessor}: Pick<TransformerSources, 'preprocessor'>,
+  address: URL | string | undefined,
+  limits: LoadOptions,
+): Promise<object | undefined> {
+  let given = preprocessor;
+  if (given === undefined && address !== undefined) {
+    const {folder, at} = folderAt(address);
+    const place = at('preprocessor_config.json');
+    const files = localFilesFor(address);
+    if (files !== undefined) {
+      const listed = (await files.list(folder === '' ? '.' : folder)) ?? [];
+      given = listed.find(path => /(?:^|[/\\])preprocessor_config\.json$/.test(path));
+    } else {
+      const response = (await fetched(place, limits)) as Response;
+      given = response.ok ? response : undefined;
+    }
+  }
+  return given === undefined ? undefined : HubConfig.parse(await configOf(given, limits), 'preprocessor').whole();
 }
 
 /** The text of a config, or the object that was given. */

@@ -2,6 +2,7 @@ import {fixture} from '../../transformers/fixtures';
 
 export const url = 'https://example.com/bert';
 export const decoderUrl = 'https://example.com/llama';
+export const visionUrl = 'https://example.com/vit';
 
 const WORDS = ['?', 'yes', 'no', 'a', 'the', 'cat', 'dog', 'sat', 'slept', 'on', 'in', 'mat', 'sun', '<end>'];
 
@@ -22,5 +23,5 @@ export function files() {
     const {config, weights} = fixture(name);
     return {[`${at}/config.json`]: config, [`${at}/model.safetensors`]: weights};
   };
-  return Promise.resolve({...filesOf(url, 'bert'), ...filesOf(decoderUrl, 'llama')});
+  return Promise.resolve({...filesOf(url, 'bert'), ...filesOf(decoderUrl, 'llama'), ...filesOf(visionUrl, 'vit')});
 }

@@ -1,0 +1,62 @@
+"""Writes what the processors of transformers make of pictures, with Pillow, for `test/transformers/encodeImages.test.ts`:
+
+python test/python/make_pixels.py test/fixtures/pixels.json
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import PIL
+import transformers
+from transformers.models.bit.image_processing_pil_bit import BitImageProcessorPil
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+from transformers.models.deit.image_processing_pil_deit import DeiTImageProcessorPil
+from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
+from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
+
+# The class, its config, the picture's height, width and number of colors, and which numbers of the result are written.
+CASES = [
+    (ViTImageProcessorPil, dict(size=dict(height=8, width=8)), (13, 17, 3), 1),
+    (ViTImageProcessorPil, dict(size=7), (3, 4, 3), 1),
+    (ViTImageProcessorPil, {}, (150, 301, 3), 499),
+    (ViTImageProcessorPil, dict(size=dict(height=6, width=9), do_normalize=False), (6, 21, 3), 1),
+    (ViTImageProcessorPil, dict(size=dict(height=6, width=9), do_rescale=False, resample=0), (13, 4, 3), 1),
+    (ViTImageProcessorPil, dict(do_resize=False, image_mean=[0.1, 0.2, 0.3], image_std=[0.4, 0.5, 0.6]), (5, 4, 3), 1),
+    (CLIPImageProcessorPil, dict(size=dict(shortest_edge=10), crop_size=8), (23, 11, 3), 1),
+    (CLIPImageProcessorPil, dict(size=9, crop_size=dict(height=7, width=8)), (9, 31, 3), 1),
+    (CLIPImageProcessorPil, dict(size=dict(shortest_edge=6), crop_size=dict(height=9, width=7)), (12, 11, 3), 1),
+    (CLIPImageProcessorPil, {}, (301, 200, 3), 499),
+    (CLIPImageProcessorPil, dict(size=dict(shortest_edge=8), crop_size=8), (11, 14, 4), 1),
+    (CLIPImageProcessorPil, dict(size=dict(shortest_edge=8), crop_size=8), (11, 14, 1), 1),
+    (DeiTImageProcessorPil, dict(size=dict(height=12, width=12), crop_size=9, resample=1), (40, 29, 3), 1),
+    (DeiTImageProcessorPil, dict(size=dict(height=9, width=14), resample=1, do_center_crop=False), (4, 5, 3), 1),
+    (BitImageProcessorPil, dict(size=dict(shortest_edge=8), crop_size=8, resample=4), (21, 22, 3), 1),
+    (BitImageProcessorPil, dict(size=dict(shortest_edge=8), crop_size=8, resample=5), (21, 17, 3), 1),
+    (SiglipImageProcessorPil, dict(size=dict(height=9, width=12)), (5, 6, 3), 1),
+    (SiglipImageProcessorPil, dict(size=dict(height=7, width=7), rescale_factor=0.01), (32, 9, 3), 1),
+]
+
+
+def picture(height, width, colors):
+    y, x, k = np.meshgrid(np.arange(height), np.arange(width), np.arange(colors), indexing="ij")
+    return ((x * 37 + y * 59 + k * 101 + x * y * 7 + x * x * 3) % 256).astype(np.uint8)
+
+
+def main():
+    cases = []
+    for processor_class, config, shape, step in CASES:
+        processor = processor_class(**config)
+        image = picture(*shape)
+        pixels = processor(image, return_tensors="np", input_data_format="channels_last")["pixel_values"]
+        pixels = np.moveaxis(pixels, 1, -1).astype(np.float32)
+        written = json.loads(processor.to_json_string())
+        config = dict(image_processor_type=written["image_processor_type"]) | config
+        values = [float(f"{value:.7g}") for value in pixels.flatten()[::step].tolist()]
+        cases.append(dict(config=config, picture=list(shape), shape=list(pixels.shape), step=step, values=values))
+    result = dict(transformers=transformers.__version__, pillow=PIL.__version__, cases=cases)
+    Path(sys.argv[1]).write_text(json.dumps(result, separators=(",", ":")) + "\n")
+
+
+main()
