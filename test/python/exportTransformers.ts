@@ -26,6 +26,8 @@ interface Expected {
   texts: string[];
   ids: number[][];
   mask: number[][];
+  /** Of a model for pictures. */
+  pixels?: {shape: number[]; values: number[]};
   shape: number[];
   base: number[];
   adapted: number[];
@@ -36,23 +38,25 @@ const [expectedFolder = '', folder = ''] = process.argv.slice(2);
 await tf.setBackend('wasm');
 tf.enableProdMode();
 
-function outputOf(model: tf.LayersModel, {ids, mask}: Pick<Expected, 'ids' | 'mask'>): tf.Tensor {
-  return tf.tidy(() => model.predict([tf.tensor(ids, undefined, 'int32'), tf.tensor(mask)]) as tf.Tensor);
+type Inputs = Pick<Expected, 'ids' | 'mask' | 'pixels'>;
+
+function tensorsOf({ids, mask, pixels}: Inputs): tf.Tensor[] {
+  const texts = ids.length === 0 ? [] : [tf.tensor(ids, undefined, 'int32'), tf.tensor(mask)];
+  return [...texts, ...(pixels === undefined ? [] : [tf.tensor(pixels.values, pixels.shape)])];
+}
+
+function outputOf(model: tf.LayersModel, inputs: Inputs): tf.Tensor {
+  return tf.tidy(() => model.predict(tensorsOf(inputs)) as tf.Tensor);
 }
 
 /** Trains an adapter for a few steps and writes it, and what the model gives with it. */
-async function train(
-  name: string,
-  sources: TransformerSources,
-  inputs: Pick<Expected, 'ids' | 'mask'>,
-  config: LoRAConfig,
-): Promise<void> {
+async function train(name: string, sources: TransformerSources, inputs: Inputs, config: LoRAConfig): Promise<void> {
   const base = await loadTransformer(sources);
   const model = applyLoRA(base, {rank: 2, seed: 1, ...config});
   const before = outputOf(model, inputs);
   const targets = tf.tidy(() => tf.add(before, tf.randomNormal(before.shape, 0, 1, 'float32', 3)));
   model.compile({optimizer: adam({learningRate: 0.01}), loss: 'meanSquaredError'});
-  const given = [tf.tensor(inputs.ids, undefined, 'int32'), tf.tensor(inputs.mask)];
+  const given = tensorsOf(inputs);
   await model.fit(given, targets, {epochs: 5, verbose: 0});
   const adapter = getAdapter(model);
   const files = await exportPEFT(adapter, model);
