@@ -63,7 +63,7 @@ describe('encodeImages', () => {
 
   test('takes pictures as data, and tensors of whole numbers or floats, alike', async () => {
     const given = picture([6, 5, 3]);
-    const whole = tf.tensor3d(given.data, [6, 5, 3], 'int32');
+    const whole = tf.tensor3d(Array.from(given.data), [6, 5, 3], 'int32');
     const floats = tf.div<tf.Tensor3D>(whole, 255);
     const clamped = {...given, data: new Uint8ClampedArray(given.data)};
     await withoutLeaks(async () => {
