@@ -19,6 +19,7 @@ export {GatedActivation, type GatedActivationArgs, Gelu, type GeluArgs} from './
 export {LearnedQuery, ScaledCosines, TokenState, type TokenStateArgs} from './transformers/layers/pairLayers';
 export {PatchSequence, type PatchSequenceArgs} from './transformers/layers/patchSequence';
 export {LayerScale, QuickGelu} from './transformers/layers/pictureLayers';
+export {RelativeBias, type RelativeBiasArgs} from './transformers/layers/relativeBias';
 export type {Rotary} from './transformers/layers/rotaryAngles';
 export {
   FusedLayerNormalization,

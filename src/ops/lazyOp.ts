@@ -16,6 +16,7 @@ export interface Saved {
   v: tf.Tensor;
   mask: tf.Tensor;
   up: tf.Tensor;
+  bias: tf.Tensor;
   /** The result. */
   y: tf.Tensor;
   /** The outputs beside the result that were asked for. */
@@ -24,7 +25,7 @@ export interface Saved {
 }
 
 /** The inputs that can be kept. */
-const SAVED_INPUTS = ['x', 'kernel', 'a', 'b', 'gain', 'dropped', 'k', 'v', 'mask', 'up'] as const;
+const SAVED_INPUTS = ['x', 'kernel', 'a', 'b', 'gain', 'dropped', 'k', 'v', 'mask', 'up', 'bias'] as const;
 
 /** The outputs beside the result: for the backward pass alone, and without a gradient. */
 const EXTRA_OUTPUTS = ['h', 'z'] as const;

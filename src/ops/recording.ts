@@ -59,28 +59,36 @@ export function checkpointed<T extends tf.Tensor | tf.Tensor[]>(compute: (x: tf.
 /**
  * As `checkpointed`, for computations with variables that train: one further pass gives the gradients in all of them.
  *
- * @param mask a second input, without a gradient.
+ * @param others more inputs: a mask, without a gradient, and a bias.
  */
 export function recomputed(
-  compute: (x: tf.Tensor, mask: tf.Tensor | null) => tf.Tensor,
-  {x, mask, variables}: {x: tf.Tensor; mask: tf.Tensor | null; variables: readonly tf.Tensor[]},
+  compute: (x: tf.Tensor, others: readonly tf.Tensor[]) => tf.Tensor,
+  {x, others: [mask, bias], variables}: {x: tf.Tensor; others: readonly tf.Tensor[]; variables: readonly tf.Tensor[]},
 ): tf.Tensor {
   const named = Object.fromEntries(variables.map((variable, i) => [`variable${i}`, variable]));
   const reachesX = dependsOnTrainable(x);
+  const reachesBias = bias !== undefined && dependsOnTrainable(bias);
   return runLazyOp({
-    inputs: {x, ...(mask && {mask}), ...named},
-    save: {x: true, mask: mask !== null, y: false},
-    forward: () => compute(x, mask),
+    inputs: {x, ...(mask && {mask}), ...(bias && {bias}), ...named},
+    save: {x: true, mask: mask !== undefined, bias: bias !== undefined, y: false},
+    forward: () =>
+      compute(
+        x,
+        [mask, bias].filter(other => other !== undefined),
+      ),
     gradient: (dy, saved): Record<string, () => tf.Tensor> => {
-      const sources = [...(reachesX ? [saved.x] : []), ...variables];
+      const sources = [...(reachesX ? [saved.x] : []), ...(reachesBias ? [saved.bias] : []), ...variables];
       const gradients = keepingTape(() => {
-        const again = () => compute(saved.x, mask === null ? null : saved.mask);
+        const others = [...(mask ? [saved.mask] : []), ...(bias ? [saved.bias] : [])];
+        const again = () => compute(saved.x, others);
         return apart(() => tf.engine().gradients(again, sources, dy, true)).grads;
       });
       const of = (i: number) => gradients[i] ?? tf.zerosLike(sources[i] as tf.Tensor);
-      const first = reachesX ? 1 : 0;
+      const ofBias = reachesX ? 1 : 0;
+      const first = ofBias + (reachesBias ? 1 : 0);
       return {
         x: () => (reachesX ? of(0) : tf.zerosLike(saved.x)),
+        ...(bias && {bias: () => (reachesBias ? of(ofBias) : tf.zerosLike(saved.bias))}),
         ...Object.fromEntries(variables.map((_, i) => [`variable${i}`, () => of(first + i)])),
       };
     },

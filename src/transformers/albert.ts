@@ -18,6 +18,7 @@ export const albert = encoder({
   groups: config => config.count('num_hidden_groups', 1),
   modules: {
     self: 'attention',
+    projections: ['attention/query', 'attention/key', 'attention/value'],
     attended: 'attention/dense',
     attendedNorm: 'attention/LayerNorm',
     wide: 'ffn',

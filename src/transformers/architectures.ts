@@ -27,6 +27,7 @@ const ARCHITECTURES: Readonly<Record<string, (asked: string | undefined) => Prom
   gpt2: async () => (await import('./gpt2')).gpt2,
   llama: async () => (await import('./llama')).llama,
   mistral: async () => (await import('./mistral')).mistral,
+  mpnet: async () => (await import('./mpnet')).mpnet,
   nomic_bert: async () => (await import('./nomicBert')).nomicBert,
   qwen2: async () => (await import('./qwen2')).qwen2,
   qwen3: async () => (await import('./qwen3')).qwen3,

@@ -11,8 +11,9 @@ interface Started extends Purpose {
 
 /** The modules of a block, by their names in it. */
 interface BlockModules {
-  /** What holds the attention. */
+  /** What computes the attention. */
   self: string;
+  projections: readonly [queries: string, keys: string, values: string];
   attended: string;
   attendedNorm: string;
   wide: string;
@@ -23,6 +24,7 @@ interface BlockModules {
 
 const BERT_BLOCK: BlockModules = {
   self: 'attention/self',
+  projections: ['attention/self/query', 'attention/self/key', 'attention/self/value'],
   attended: 'attention/output/dense',
   attendedNorm: 'attention/output/LayerNorm',
   wide: 'intermediate/dense',
@@ -44,6 +46,10 @@ interface Variant {
   /** How many blocks the files have, where that is not how many there are. */
   groups?(config: HubConfig): number;
   modules?: BlockModules;
+  /** What the attention of all blocks adds for distances. */
+  relativeBias?(net: Net, config: HubConfig, root: string, x: NetTensor): NetTensor;
+  /** Whether texts have types of tokens. Default: true. */
+  types?: boolean;
   /** The activation of a block if the config does not say it. Default: `gelu`. */
   activation?: string;
   /** The padding token, where places begin at the row behind it and skip it. */
@@ -95,9 +101,11 @@ function build(
   const vocabulary = config.count('vocab_size');
   const tableWidth = variant.tableWidth?.(config) ?? width;
   let x = net.embedding(words, vocabulary, tableWidth, ids);
-  const typeInputs = purpose.tokenTypes ? [x, types] : [x];
-  const typeCount = config.count('type_vocab_size', 2);
-  x = net.types(nameOf(embeddings, 'token_type_embeddings'), typeCount, tableWidth, typeInputs);
+  if (variant.types !== false) {
+    const typeInputs = purpose.tokenTypes ? [x, types] : [x];
+    const typeCount = config.count('type_vocab_size', 2);
+    x = net.types(nameOf(embeddings, 'token_type_embeddings'), typeCount, tableWidth, typeInputs);
+  }
   const places = config.count('max_position_embeddings');
   const padding = variant.padding(config);
   const placed = padding === undefined ? [x] : [x, ids];
@@ -108,17 +116,18 @@ function build(
   }
   const names = variant.blocks?.(config) ?? blocksOf(config);
   const modules = variant.modules ?? BERT_BLOCK;
+  const bias = variant.relativeBias?.(net, config, root, x);
   names.forEach((name, i) => {
     const layer = nameOf(root, name);
     const place = {name: `${layer}/block`, index: i, count: names.length};
-    x = net.block(place, [x, mask], ([input = null, seen = null]) => {
+    const given = bias === undefined ? [x, mask] : [x, mask, bias];
+    x = net.block(place, given, ([input = null, seen = null, ofDistances = null]) => {
       const self = nameOf(layer, modules.self);
-      const [q, k, v] = ['query', 'key', 'value'].map(part => net.dense(nameOf(self, part), [width, width], input)) as [
-        NetTensor,
-        NetTensor,
-        NetTensor,
-      ];
-      const attended = net.attention(self, [q, k, v, seen], {heads});
+      const parts = modules.projections.map(part => net.dense(nameOf(layer, part), [width, width], input));
+      const attended =
+        bias === undefined
+          ? net.attention(self, [...parts, seen], {heads})
+          : net.attention(self, [...parts, seen, ofDistances], {heads, bias: true});
       const projected = net.dense(nameOf(layer, modules.attended), [width, width], attended);
       const middle = net.layerNorm(nameOf(layer, modules.attendedNorm), width, epsilon, [projected, input]);
       const wide = net.dense(nameOf(layer, modules.wide), [width, inner], middle);

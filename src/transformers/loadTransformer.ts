@@ -82,7 +82,7 @@ const OPTIONS: KnownOptions<TransformerSources> = {
 
 /**
  * A pretrained transformer of the hub as a `tf.LayersModel`: BERT, RoBERTa, DistilBERT, ELECTRA (and so MiniLM, E5, …),
- * ALBERT, Nomic's BERT, GPT-2, Llama, Mistral, Qwen2 and Qwen3, with their heads for classes of a text or of its
+ * ALBERT, MPNet, Nomic's BERT, GPT-2, Llama, Mistral, Qwen2 and Qwen3, with their heads for classes of a text or of its
  * tokens, spans that answer a question, masked words, choices, and the next token. The code of a family is loaded when
  * a config names it.
  *

@@ -8,6 +8,7 @@ import {GatedActivation, Gelu} from './layers/gates';
 import {LearnedQuery, ScaledCosines, TokenState} from './layers/pairLayers';
 import {PatchSequence, type PatchSequenceArgs} from './layers/patchSequence';
 import {LayerScale, QuickGelu} from './layers/pictureLayers';
+import {RelativeBias} from './layers/relativeBias';
 import {FusedLayerNormalization, RMSNormalization} from './layers/rowNormalization';
 import {type PoolingMode, SequencePooling} from './layers/sequencePooling';
 import {TiedDense} from './layers/tiedDense';
@@ -252,6 +253,12 @@ export class Net {
     return this.apply(name, [x], () => new TiedDense({table: {name: table}, useBias: bias, name}));
   }
 
+  /** What attention adds for distances. The input is a sequence. */
+  relativeBias(name: string, [buckets, heads]: [buckets: number, heads: number], x: NetTensor): NetTensor {
+    this.expect(name, 'weight', [buckets, heads], 'embeddings');
+    return this.apply(name, [x], () => new RelativeBias({heads, buckets, name}));
+  }
+
   attention(name: string, inputs: NetTensor[], args: AttentionArgs): NetTensor {
     return this.apply(name, inputs, () => new Attention({...args, name}));
   }
@@ -322,7 +329,7 @@ export class Net {
       return known.apply(outer) as tf.SymbolicTensor;
     }
     const inner = outer.map(({shape, dtype}, i) =>
-      tf.input({batchShape: shape, dtype, name: `${name}/input_${i === 0 ? 'states' : 'mask'}`}),
+      tf.input({batchShape: shape, dtype, name: `${name}/input_${['states', 'mask', 'bias'][i]}`}),
     );
     const model = new CheckpointedBlock({inputs: inner, outputs: part(inner) as tf.SymbolicTensor, name});
     this.blocks.set(name, model);

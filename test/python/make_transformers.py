@@ -194,6 +194,16 @@ MODELS["albertClasses"] = (
     transformers.AlbertConfig(**SMALL | dict(num_hidden_layers=2), embedding_size=6, inner_group_num=2, num_labels=3),
     dict(target_modules=["query", "ffn_output"], task_type="SEQ_CLS", use_dora=True),
 )
+MODELS["mpnet"] = (
+    transformers.MPNetModel,
+    transformers.MPNetConfig(**BERT),
+    ["attn.v", "attn.o", "intermediate.dense"],
+)
+MODELS["mpnetClasses"] = (
+    transformers.MPNetForSequenceClassification,
+    transformers.MPNetConfig(**SMALL, num_labels=3),
+    dict(target_modules=["attn.k"], task_type="SEQ_CLS", use_dora=True),
+)
 NOMIC = {
     "nomicBert": (transformers.NomicBertModel, {}, ["q_proj", "up_proj"]),
     "nomicBertClasses": (
@@ -218,6 +228,7 @@ ENCODERS = {
     "camembert": ("Camembert", transformers.CamembertConfig, SMALL | dict(pad_token_id=1), "query"),
     "electra": ("Electra", transformers.ElectraConfig, SMALL | dict(embedding_size=6), "query"),
     "albert": ("Albert", transformers.AlbertConfig, SMALL | dict(embedding_size=6, num_hidden_layers=3), "query"),
+    "mpnet": ("MPNet", transformers.MPNetConfig, SMALL, "attn.q"),
     "distilbert": ("DistilBert", DistilBertConfig, SMALL_DISTILBERT | dict(activation="relu"), "q_lin"),
 }
 # What PEFT trains for a task, and what it stores with it: a new head in full, or updates of the one for words.
@@ -233,6 +244,7 @@ DECODERS = {
     "camembert": ["decoder"],
     "electra": ["generator_lm_head", "generator_predictions.dense"],
     "albert": ["predictions.decoder", "predictions.dense"],
+    "mpnet": ["decoder", "lm_head.dense"],
     "distilbert": ["vocab_projector", "vocab_transform"],
 }
 for name, (family, config_class, sizes, query) in ENCODERS.items():

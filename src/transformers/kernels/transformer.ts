@@ -32,7 +32,19 @@ export function reachOf({causal, window}: Pick<AttentionSettings, 'causal' | 'wi
 
 /** Queries, keys and values, by themselves, `[batch, places, heads · size]`, or beside each other in one tensor. */
 export type AttentionInputs =
-  {readonly q: tf.Tensor3D; readonly k: tf.Tensor3D; readonly v: tf.Tensor3D} | {readonly packed: tf.Tensor3D};
+  | {
+      readonly q: tf.Tensor3D;
+      readonly k: tf.Tensor3D;
+      readonly v: tf.Tensor3D;
+      /** What is added to the scaled products of queries and keys, `[1, heads, queries, keys]`. */
+      readonly bias?: tf.Tensor;
+    }
+  | {readonly packed: tf.Tensor3D};
+
+/** What is added to the products, if anything is. */
+export function biasOf(inputs: AttentionInputs): tf.Tensor | undefined {
+  return 'packed' in inputs ? undefined : inputs.bias;
+}
 
 /** Pairs of numbers that are turned by the angles of their positions. */
 export interface RotationSettings {
@@ -59,6 +71,8 @@ export interface RowNormWeights {
 
 /** Operations of transformers that a backend has in one launch each. The last bits are not those of a composition. */
 export interface TransformerKernels {
+  /** Whether attention can add a bias to the products. */
+  readonly addsBias?: boolean;
   /** Whether `rotate` can turn some heads alone. */
   readonly turnsSome?: boolean;
   /**
@@ -66,7 +80,7 @@ export interface TransformerKernels {
    * zeros. `undefined` for what is too large.
    */
   attention(inputs: AttentionInputs, mask: tf.Tensor | null, settings: AttentionSettings): tf.Tensor | undefined;
-  /** The gradients in `q`, `k` and `v`, or in the one packed tensor. */
+  /** The gradients in `q`, `k`, `v` and, if there is one, the bias; or in the one packed tensor. */
   attentionGradient(
     inputs: AttentionInputs,
     mask: tf.Tensor | null,

@@ -38,6 +38,11 @@ export interface AttentionArgs {
   rotary?: Rotary | null;
   /** What products of queries and keys are multiplied with. Default: `1/√size`. */
   scale?: number | null;
+  /**
+   * Whether the last input is added to these products, `[1, heads, queries, keys]`, such as a `RelativeBias` gives. Not
+   * together with `packed`. Default: false.
+   */
+  bias?: boolean;
   name?: string;
 }
 
@@ -46,16 +51,19 @@ interface Parts<T> {
   queries: T[]; // one packed tensor, or queries, keys and values
   mask: T | undefined;
   past: T[]; // none, or keys and values
+  bias: T | undefined;
 }
 
 /**
- * Multi-head attention without weights: `softmax(q·kᵀ·scale)·v` by heads. Projections are layers of the model, such as
- * `Dense`.
+ * Multi-head attention without weights: `softmax(q·kᵀ·scale + bias)·v` by heads. Projections are layers of the model,
+ * such as `Dense`.
  *
  *     // [batch, n, heads·size], [batch, m, keyValueHeads·size] twice → [batch, n, heads·size]
  *     attention.apply([queries, keys, values])
  *     // mask [batch, m]: 0 for keys that nobody sees
  *     attention.apply([queries, keys, values, mask])
+ *     // with `bias`, [1, heads, n, m]
+ *     attention.apply([queries, keys, values, mask, bias])
  *     // with `cache`: → [y, keys, values], all places so far
  *     attention.apply([queries, keys, values, mask, pastKeys, pastValues])
  *
@@ -75,10 +83,11 @@ export class Attention extends tf.layers.Layer {
   private readonly cache: boolean;
   private readonly rotary: Rotary | null;
   private readonly scale: number | null;
+  private readonly bias: boolean;
 
   constructor(args: AttentionArgs) {
     const {heads, causal = false, packed = false, cache = false, rotary = null, scale = null, ...rest} = args;
-    const {keyValueHeads = heads, window = null, ...others} = rest;
+    const {keyValueHeads = heads, window = null, bias = false, ...others} = rest;
     checkAttention({heads, keyValueHeads, rotary, scale, window});
     super(others);
     this.heads = heads;
@@ -89,6 +98,12 @@ export class Attention extends tf.layers.Layer {
     this.cache = cache;
     this.rotary = rotary;
     this.scale = scale;
+    this.bias = bias;
+    if (bias && (packed || cache)) {
+      throw new LoRAError(
+        'Attention with a bias takes queries, keys and values apart, and keeps none: leave out packed and cache.',
+      );
+    }
   }
 
   override build(inputShape: tf.Shape | tf.Shape[]): void {
@@ -109,7 +124,7 @@ export class Attention extends tf.layers.Layer {
   override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor | tf.Tensor[] {
     return tf.tidy(() => {
       this.invokeCallHook(inputs, kwargs);
-      const {queries, mask, past} = this.partsOf([inputs].flat().map(asFloat));
+      const {queries, mask, past, bias} = this.partsOf([inputs].flat().map(asFloat));
       const size = this.sizeOf({queries: queries.map(({shape}) => shape)});
       const {heads, keyValueHeads, causal, window} = this;
       const settings = {heads, keyValueHeads, causal, window, scale: this.scale ?? 1 / Math.sqrt(size)};
@@ -129,7 +144,8 @@ export class Attention extends tf.layers.Layer {
       const keys = joined(past[0], this.turn(k, keyValueHeads, size, former));
       const values = joined(past[1], v);
       this.checkKeys(keys, values, mask);
-      const y = attention({q: turned, k: keys, v: values}, mask ?? null, settings);
+      this.checkBias(bias, q.shape[1], keys.shape[1]);
+      const y = attention({q: turned, k: keys, v: values, ...(bias && {bias})}, mask ?? null, settings);
       return this.cache ? [y, keys, values] : y;
     });
   }
@@ -152,21 +168,24 @@ export class Attention extends tf.layers.Layer {
     return tf.split(x, [heads * size, keyValueHeads * size, keyValueHeads * size], 2);
   }
 
-  private partsOf<T>(inputs: readonly T[]): Parts<T> {
+  private partsOf<T>(all: readonly T[]): Parts<T> {
+    const inputs = this.bias ? all.slice(0, -1) : all;
     const own = this.packed ? 1 : 3;
     const others = inputs.length - own;
     const former = this.cache && others >= 2 ? 2 : 0;
     if (others - former !== 0 && others - former !== 1) {
-      const wanted = this.packed ? '[packed], [packed, mask]' : '[q, k, v], [q, k, v, mask]';
+      const more = this.bias ? ', bias' : '';
+      const wanted = this.packed ? '[packed], [packed, mask]' : `[q, k, v${more}], [q, k, v, mask${more}]`;
       throw new LoRAError(
         `Attention "${this.name}" takes ${wanted}${this.cache ? ', and after it the past keys and values' : ''}; ` +
-          `got ${inputs.length} inputs.`,
+          `got ${all.length} inputs.`,
       );
     }
     return {
       queries: inputs.slice(0, own),
       mask: others - former === 1 ? inputs[own] : undefined,
       past: inputs.slice(inputs.length - former),
+      bias: this.bias ? all.at(-1) : undefined,
     };
   }
 
@@ -203,15 +222,25 @@ export class Attention extends tf.layers.Layer {
     }
   }
 
+  private checkBias(bias: tf.Tensor | undefined, queries: number, keys: number): void {
+    const wanted = [1, this.heads, queries, keys];
+    if (bias !== undefined && !tf.util.arraysEqual(bias.shape, wanted)) {
+      throw new LoRAError(
+        `The bias of attention "${this.name}" must be ${showShape(wanted)}, got ${showShape(bias.shape)}.`,
+      );
+    }
+  }
+
   override getConfig(): tf.serialization.ConfigDict {
     const {heads, keyValueHeads, causal, packed, cache, scale} = this;
     const rotary = this.rotary && {...this.rotary};
-    const {window} = this;
-    // Files without a window stay as they were.
+    const {window, bias} = this;
+    // Files without a window or a bias stay as they were.
     return {
       ...super.getConfig(),
       ...{heads, keyValueHeads, causal, packed, cache, rotary, scale},
       ...(window !== null && {window}),
+      ...(bias && {bias}),
     };
   }
 }

@@ -14,14 +14,15 @@ export class CheckpointedBlock extends tf.LayersModel {
   static override readonly className: string = 'CheckpointedBlock';
 
   override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor | tf.Tensor[] {
-    const [x, mask = null, ...others] = [inputs].flat() as [tf.Tensor, ...(tf.Tensor | null)[]];
-    const compute = (z: tf.Tensor, m: tf.Tensor | null) =>
-      [super.call(m === null ? z : [z, m], kwargs)].flat()[0] as tf.Tensor;
-    if (!isRecording() || others.length > 0 || this.outputs.length > 1) {
+    const [x, ...others] = [inputs].flat() as [tf.Tensor, ...tf.Tensor[]];
+    const compute = (states: tf.Tensor, more: readonly tf.Tensor[]) =>
+      [super.call(more.length === 0 ? states : [states, ...more], kwargs)].flat()[0] as tf.Tensor;
+    // A mask and a bias at most.
+    if (!isRecording() || others.length > 2 || this.outputs.length > 1) {
       return super.call(inputs, kwargs);
     }
     const variables = new Set(this.trainableWeights.map(weight => weight.read()));
-    return tf.tidy(() => recomputed(compute, {x, mask, variables: [...variables]}));
+    return tf.tidy(() => recomputed(compute, {x, others, variables: [...variables]}));
   }
 }
 tf.serialization.registerClass(CheckpointedBlock);

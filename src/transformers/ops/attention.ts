@@ -1,6 +1,13 @@
 import * as tf from '@tensorflow/tfjs';
 import {addAll} from '../../ops/addAll';
-import {type AttentionInputs, type AttentionSettings, reachOf, transformerKernels} from '../kernels/transformer';
+import {
+  type AttentionInputs,
+  type AttentionSettings,
+  biasOf,
+  reachOf,
+  type TransformerKernels,
+  transformerKernels,
+} from '../kernels/transformer';
 import {runLazyOp} from '../../ops/lazyOp';
 
 /** Scores of at most so many pairs of a query and a key are held at a time. */
@@ -9,8 +16,8 @@ const PAIRS = 2 ** 24;
 const UNSEEN = -3e4; // 16-bit floats hold no more than 65,504, and 0 · ∞ is not a number
 
 /**
- * `softmax(scale·q·kᵀ)·v` by heads, differentiable in `q`, `k` and `v`. What a query may not see, by `mask`, `causal`
- * or `window`, counts for nothing, and a query that may see nothing gets zeros.
+ * `softmax(scale·q·kᵀ + bias)·v` by heads, differentiable in `q`, `k`, `v` and the bias. What a query may not see, by
+ * `mask`, `causal` or `window`, counts for nothing, and a query that may see nothing gets zeros.
  *
  * Of the forward pass only the inputs are kept: the weights of queries and keys, `[batch, heads, queries, keys]`, are
  * computed again in the backward pass, in blocks of queries. (Dao et al., "FlashAttention", arXiv 2205.14135, §3.)
@@ -19,20 +26,32 @@ const UNSEEN = -3e4; // 16-bit floats hold no more than 65,504, and 0 · ∞ is 
  */
 export function attention(inputs: AttentionInputs, mask: tf.Tensor | null, settings: AttentionSettings): tf.Tensor3D {
   const isPacked = 'packed' in inputs;
+  const bias = biasOf(inputs);
   const given: Record<string, tf.Tensor> = isPacked ? {x: inputs.packed} : {x: inputs.q, k: inputs.k, v: inputs.v};
   return runLazyOp({
-    inputs: {...given, ...(mask && {mask})},
-    save: {x: true, k: !isPacked, v: !isPacked, mask: mask !== null, y: false},
-    forward: () => transformerKernels()?.attention(inputs, mask, settings) ?? composed(inputs, mask, settings),
+    inputs: {...given, ...(mask && {mask}), ...(bias && {bias})},
+    save: {x: true, k: !isPacked, v: !isPacked, mask: mask !== null, bias: bias !== undefined, y: false},
+    forward: () => kernelsFor(inputs)?.attention(inputs, mask, settings) ?? composed(inputs, mask, settings),
     gradient: (dy, saved): Record<string, () => tf.Tensor> => {
-      const kept = (isPacked ? {packed: saved.x} : {q: saved.x, k: saved.k, v: saved.v}) as AttentionInputs;
+      const apart = {q: saved.x, k: saved.k, v: saved.v, ...(bias && {bias: saved.bias})};
+      const kept = (isPacked ? {packed: saved.x} : apart) as AttentionInputs;
       const keptMask = mask === null ? null : saved.mask;
-      const [dx, dk, dv] =
-        transformerKernels()?.attentionGradient(kept, keptMask, dy, settings) ??
+      const [dx, dk, dv, ofBias] =
+        kernelsFor(inputs)?.attentionGradient(kept, keptMask, dy, settings) ??
         composedGradient(kept, keptMask, dy as tf.Tensor3D, settings);
-      return {x: () => dx as tf.Tensor, ...(dk && {k: () => dk}), ...(dv && {v: () => dv})};
+      return {
+        x: () => dx as tf.Tensor,
+        ...(dk && {k: () => dk}),
+        ...(dv && {v: () => dv}),
+        ...(ofBias && {bias: () => ofBias}),
+      };
     },
   }) as tf.Tensor3D;
+}
+
+function kernelsFor(inputs: AttentionInputs): TransformerKernels | undefined {
+  const kernels = transformerKernels();
+  return biasOf(inputs) === undefined || kernels?.addsBias === true ? kernels : undefined;
 }
 
 /**
@@ -98,8 +117,9 @@ function visibility(
 }
 
 /** The weights of the keys for each query: `[batch, keyValueHeads, group · queries, keys]`. */
-function weightsOf({q, k}: Pick<ByHead, 'q' | 'k'>, seen: tf.Tensor | null): tf.Tensor4D {
-  const scores = tf.matMul<tf.Tensor4D>(q, k, false, true);
+function weightsOf({q, k}: Pick<ByHead, 'q' | 'k'>, seen: tf.Tensor | null, bias: tf.Tensor | undefined): tf.Tensor4D {
+  const products = tf.matMul<tf.Tensor4D>(q, k, false, true);
+  const scores = bias === undefined ? products : tf.add<tf.Tensor4D>(products, bias);
   if (seen === null) {
     return tf.softmax(scores);
   }
@@ -135,12 +155,21 @@ function eachBlock<T extends tf.TensorContainer>(
   const [k, v] = [allK, allV].map(x => byHead(x, keyValueHeads, keyValueHeads)) as [tf.Tensor4D, tf.Tensor4D];
   const [batch, queries, width] = allQ.shape;
   const keys = allK.shape[1];
+  const bias = biasOf(inputs);
   return blocksOf(batch, heads, queries, keys).map(([from, rows]) =>
     tf.tidy(() => {
       const placesOf = (x: tf.Tensor3D) =>
         byHead(rows === queries ? x : tf.slice(x, [0, from, 0], [batch, rows, width]), heads, keyValueHeads);
       const q = tf.mul<tf.Tensor4D>(placesOf(allQ), scale);
-      const weights = weightsOf({q, k}, visibility(mask, settings, {from, rows, queries, keys}));
+      const added =
+        bias &&
+        tf.reshape(tf.slice(bias, [0, 0, from, 0], [1, heads, rows, keys]), [
+          1,
+          keyValueHeads,
+          (heads / keyValueHeads) * rows,
+          keys,
+        ]);
+      const weights = weightsOf({q, k}, visibility(mask, settings, {from, rows, queries, keys}), added);
       return compute({q, weights, placesOf}, k, v);
     }),
   );
@@ -169,6 +198,7 @@ function composedGradient(
 ): tf.Tensor[] {
   return tf.tidy(() => {
     const {heads, keyValueHeads, scale} = settings;
+    const bias = biasOf(inputs);
     const parts = eachBlock(inputs, mask, settings, ({q, weights, placesOf}, k, v): tf.Tensor[] => {
       const g = placesOf(dy);
       const dv = tf.matMul<tf.Tensor4D>(weights, g, true, false);
@@ -176,11 +206,20 @@ function composedGradient(
       const mean = tf.sum(tf.mul(weights, dp), -1, true);
       const ds = tf.mul<tf.Tensor4D>(weights, tf.sub(dp, mean));
       const dq = fromHeads(tf.mul<tf.Tensor4D>(tf.matMul<tf.Tensor4D>(ds, k), scale), heads);
-      return [dq, tf.matMul<tf.Tensor4D>(ds, q, true, false), dv];
-    }) as [tf.Tensor3D, tf.Tensor4D, tf.Tensor4D][];
+      const ofKeys = tf.matMul<tf.Tensor4D>(ds, q, true, false);
+      return [dq, ofKeys, dv, ...(bias ? [tf.reshape(tf.sum(ds, 0), [1, heads, -1, bias.shape[3] as number])] : [])];
+    }) as [tf.Tensor3D, tf.Tensor4D, tf.Tensor4D, tf.Tensor4D?][];
     const dq = together(parts.map(([ofQ]) => ofQ));
     const dk = fromHeads(addAll(parts.map(([, ofK]) => ofK)), keyValueHeads);
     const dv = fromHeads(addAll(parts.map(([, , ofV]) => ofV)), keyValueHeads);
-    return 'packed' in inputs ? [tf.concat([dq, dk, dv], 2)] : [dq, dk, dv];
+    const ofBias = bias
+      ? [
+          tf.concat(
+            parts.map(([, , , part]) => part as tf.Tensor4D),
+            2,
+          ),
+        ]
+      : [];
+    return 'packed' in inputs ? [tf.concat([dq, dk, dv], 2)] : [dq, dk, dv, ...ofBias];
   });
 }

@@ -79,6 +79,15 @@ const TRIALS: readonly Trial[] = [
     inputs: () => [sequences(150, 12, 1), sequences(150, 12, 2), sequences(150, 12, 3)],
   },
   {
+    kind: 'Attention with a bias for distances, and a mask',
+    make: attention({bias: true}),
+    inputs: () => [
+      ...[1, 2, 3].map(seed => sequences(6, 8, seed)),
+      tf.tensor2d(EVEN_MASK, [2, 6]),
+      random([1, 2, 6, 6], 4),
+    ],
+  },
+  {
     kind: 'Attention of more queries than a workgroup has invocations',
     make: attention({causal: true, rotary: {}}),
     inputs: () => [sequences(70, 12, 1), sequences(70, 12, 2), sequences(70, 12, 3)],

@@ -77,6 +77,8 @@ describe('attention', () => {
     [{heads: 4, keyValueHeads: 3}, /keyValueHeads must divide heads, 4, got 3/],
     [{heads: 1, scale: NaN}, /scale must be a number/],
     [{heads: 1, rotary: {base: -1}}, /rotary.base must be a positive number/],
+    [{heads: 1, bias: true, packed: true}, /leave out packed and cache/],
+    [{heads: 1, bias: true, cache: true}, /leave out packed and cache/],
   ])('refuses %j', (args, message) => {
     expect(() => new Attention(args as AttentionArgs)).toThrow(message);
   });
@@ -88,6 +90,10 @@ describe('attention', () => {
       expect(() => new Attention({heads: 2}).apply(inputs.slice(0, 2))).toThrow(/takes \[q, k, v\].*got 2 inputs/);
       const mask = tf.ones([2, 4]);
       expect(() => new Attention({heads: 2}).apply([...inputs, mask])).toThrow(/a mask \[2, 4\]/);
+      expect(() => new Attention({heads: 2, bias: true}).apply([...inputs, mask])).toThrow(
+        /The bias of attention ".*" must be \[1, 2, 3, 3\], got \[2, 4\]/,
+      );
+      expect(() => new Attention({heads: 2, bias: true}).apply(inputs)).toThrow(/\[q, k, v, bias\].*got 3 inputs/);
       mask.dispose();
     });
     tf.dispose(inputs);

@@ -40,6 +40,7 @@ function plainAttention(
   v: tf.Tensor3D,
   mask: tf.Tensor | null,
   {heads, keyValueHeads, scale, causal, window}: AttentionSettings,
+  bias?: tf.Tensor,
 ): tf.Tensor {
   const [batch, queries, width] = q.shape;
   const keys = k.shape[1];
@@ -63,7 +64,8 @@ function plainAttention(
     const byHead = tf.reshape(split(x, keyValueHeads), [batch * keyValueHeads, 1, keys * size]);
     return tf.reshape(tf.tile(byHead, [1, group, 1]), [batch, heads, keys, size]);
   };
-  const scores = tf.mul(tf.matMul(split(q, heads), repeated(k), false, true), scale);
+  const products = tf.mul(tf.matMul(split(q, heads), repeated(k), false, true), scale);
+  const scores = bias === undefined ? products : tf.add(products, bias);
   const weights = tf.mul(tf.softmax(tf.add(scores, tf.mul(tf.sub(1, seen), -1e9))), seen);
   return tf.reshape(tf.transpose(tf.matMul(weights, repeated(v)), [0, 2, 1, 3]), [batch, queries, width]);
 }
@@ -172,6 +174,30 @@ describe.each(BACKENDS)('on %s attention', backend => {
       });
     },
   );
+
+  test('adds a bias, and gives its gradient', async () => {
+    for (const order of [{causal: false}, {causal: true, window: 3}]) {
+      const sizes = {batch: 2, queries: 5, keys: 7, size: 3, keyValueHeads: 2, group: 2};
+      const settings = settingsFor(sizes, order);
+      const mask = [1, 1, 1, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0];
+      const withBias = async (by: string, compute: typeof plainAttention) => {
+        await useBackend(by);
+        return tf.tidy(() => {
+          const masks = tf.tensor(mask, [2, 7]);
+          const inputs = [...inputsFor(sizes), random<tf.Rank.R4>([1, 4, 5, 7], 4)];
+          return withGradients(inputs, (q, k, v, bias) =>
+            compute(q as tf.Tensor3D, k as tf.Tensor3D, v as tf.Tensor3D, masks, settings, bias),
+          );
+        });
+      };
+      const wanted = await withBias('cpu', plainAttention);
+      const actual = await withBias(backend, (q, k, v, masks, given, bias) =>
+        attention({q, k, v, bias: bias!}, masks, given),
+      );
+      expect(actual).toHaveLength(5);
+      actual.forEach((values, i) => expect(values).toBeAllClose(wanted[i]!, tolerance));
+    }
+  });
 
   test('of one packed tensor computes what it computes of its three parts', async () => {
     const sizes = {batch: 2, queries: 5, keys: 5, size: 3, keyValueHeads: 2, group: 2};

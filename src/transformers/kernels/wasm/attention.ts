@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {type AttentionInputs, attentionLayout, type AttentionSettings, reachOf} from '../transformer';
+import {type AttentionInputs, attentionLayout, type AttentionSettings, biasOf, reachOf} from '../transformer';
 import type {Native} from '../../../kernels/wasm/module/native';
 import {PANEL_ROW, panelBytes} from '../../../kernels/wasm/module/products';
 import type {TransformerFunctions} from './functions';
@@ -71,6 +71,23 @@ function rowsOf(native: Native, tensors: readonly tf.TensorInfo[], sizes: Sizes)
   ];
 }
 
+/** The bias in memory, to be added before the products are scaled; 0 where there is none. */
+function biasPlace(native: Native, inputs: AttentionInputs, scale: number): number {
+  const bias = biasOf(inputs);
+  return bias === undefined ? 0 : native.at(tf.div(bias, scale));
+}
+
+/** Calls `f` with where each query of a block begins in its scores, and in what lies as the bias does. */
+function forEachQuery(
+  {head, from, rows, first, columns}: Block,
+  {queries, keys}: Sizes,
+  f: (inScores: number, inBias: number) => void,
+): void {
+  for (let row = 0; row < rows; row++) {
+    f(4 * row * columns, 4 * ((head * queries + from + row) * keys + first));
+  }
+}
+
 function listOf(inputs: AttentionInputs): tf.Tensor[] {
   return 'packed' in inputs ? [inputs.packed] : [inputs.q, inputs.k, inputs.v];
 }
@@ -120,6 +137,12 @@ function forEachBlock(
   }
 }
 
+function addBias({addRows}: TransformerFunctions, bias: number, scores: number, block: Block, sizes: Sizes): void {
+  if (bias !== 0) {
+    forEachQuery(block, sizes, (inScores, inBias) => addRows(bias + inBias, scores + inScores, 0, 1, block.columns));
+  }
+}
+
 export function attend(
   native: Native,
   functions: TransformerFunctions,
@@ -133,6 +156,7 @@ export function attend(
   const out = native.output([batch, queries, heads * size]);
   const [q, k, v] = rowsOf(native, listOf(inputs), sizes);
   const masks = native.at(mask);
+  const bias = biasPlace(native, inputs, scale);
   const y = {place: native.at(out), stride: 4 * heads * size};
   const {packColumns, packRows, multiply} = native.functions;
   const [scores, keyPanels, valuePanels] = native.reserve(
@@ -142,12 +166,14 @@ export function attend(
     const [ownK, ownV] = [k, v].map(rows => rowsOfHead(rows, example, keys, shared, size)) as [Rows, Rows];
     packColumns(ownK.place, ownK.stride, size, keys, keyPanels, size * PANEL_ROW);
     packRows(ownV.place, ownV.stride, keys, size, valuePanels, keys * PANEL_ROW);
-    forEachBlock(sizes, shared, ({head, from, rows, first, columns, start, end}) => {
+    forEachBlock(sizes, shared, block => {
+      const {head, from, rows, first, columns, start, end} = block;
       const ownQ = rowsOfHead(q, example, queries, head, size);
       const ownY = rowsOfHead(y, example, queries, head, size);
       const left = ownQ.place + from * ownQ.stride;
       const panels = keyPanels + (first / PANEL_COLUMNS) * size * PANEL_ROW;
       multiply(rows, columns, size, left, ownQ.stride, panels, size * PANEL_ROW, scores, 4 * columns, ...PLAIN_PRODUCT);
+      addBias(functions, bias, scores, block, sizes);
       const ownMask = masks && masks + 4 * (example * keys + first);
       functions.softmaxRows(scores, rows, columns, scale, ownMask, start, end);
       const target = ownY.place + from * ownY.stride;
@@ -161,6 +187,7 @@ export function attend(
   return out;
 }
 
+/** The gradients in the inputs, and in the bias divided by the scale. */
 export function attendGradient(
   native: Native,
   functions: TransformerFunctions,
@@ -176,6 +203,9 @@ export function attendGradient(
   const [q, k, v] = rowsOf(native, listOf(inputs), sizes);
   const [dq, dk, dv] = rowsOf(native, outs, sizes);
   const masks = native.at(mask);
+  const bias = biasPlace(native, inputs, scale);
+  const ofBias = bias === 0 ? undefined : native.output([1, heads, queries, keys]);
+  const toBias = native.at(ofBias ?? null);
   const g = {place: native.at(dy), stride: 4 * heads * size};
   const {packColumns, packRows, multiply, transpose} = native.functions;
   const scoreBytes = 4 * most * mostKeys;
@@ -196,6 +226,9 @@ export function attendGradient(
     functions.addRows(sums, target.place + first * target.stride, target.stride, columns, size);
   };
 
+  if (ofBias !== undefined) {
+    multiply(heads * queries, keys, 0, toBias, 0, kColumns, 0, toBias, 4 * keys, ...PLAIN_PRODUCT); // zeros
+  }
   forEachHead(sizes, (example, shared) => {
     const [ownK, ownV, toK, toV] = [k, v, dk, dv].map(rows => rowsOfHead(rows, example, keys, shared, size)) as [
       Rows,
@@ -221,6 +254,7 @@ export function attendGradient(
         ...[rows, columns, size, ownQ.place, ownQ.stride, kColumns + panelsFrom, size * PANEL_ROW],
         ...[scores, 4 * columns, ...PLAIN_PRODUCT],
       );
+      addBias(functions, bias, scores, block, sizes);
       const ownMask = masks && masks + 4 * (example * keys + first);
       functions.softmaxRows(scores, rows, columns, scale, ownMask, start, end);
       multiply(
@@ -229,6 +263,11 @@ export function attendGradient(
       );
       collect(scores, ownG, block, toV);
       functions.softmaxGradient(scores, steps, rows, columns, scale);
+      if (ofBias !== undefined) {
+        forEachQuery(block, sizes, (inSteps, inBias) =>
+          functions.addRows(steps + inSteps, toBias + inBias, 0, 1, columns),
+        );
+      }
       multiply(
         ...[rows, size, columns, steps, 4 * columns, kRows + first * PANEL_ROW, keys * PANEL_ROW],
         ...[toQ.place, toQ.stride, ...PLAIN_PRODUCT],
@@ -236,5 +275,5 @@ export function attendGradient(
       collect(steps, ownQ, block, toK);
     });
   });
-  return outs;
+  return ofBias === undefined ? outs : [...outs, ofBias];
 }

@@ -35,9 +35,13 @@ function kernelsBy(native: Native, functions: TransformerFunctions): Transformer
   };
   const settingsOf = ({centered, epsilon}: RowNormSettings): [number, number] => [centered ? 1 : 0, epsilon];
   return {
+    addsBias: true,
     attention: (inputs, mask, settings) => only(attend(native, functions, inputs, mask, settings)),
-    attentionGradient: (inputs, mask, dy, settings) =>
-      tensors(attendGradient(native, functions, inputs, mask, dy, settings)),
+    attentionGradient: (inputs, mask, dy, settings) => {
+      const [dx, dk, dv, ofBias] = tensors(attendGradient(native, functions, inputs, mask, dy, settings));
+      const all = [dx, dk, dv, ofBias && tf.div(ofBias, settings.scale)];
+      return all.filter(gradient => gradient !== undefined);
+    },
     crossEntropy: (logits, targets, ignored) => {
       const out = native.output([]);
       const numbers = tf.cast(targets, 'int32'); // all of them are classes or ignored
