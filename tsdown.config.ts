@@ -24,7 +24,15 @@ const shared = {platform: 'neutral', target: 'es2022'} as const;
 export default defineConfig([
   {
     ...shared,
-    entry: ['src/index.ts', 'src/node.ts', 'src/graph.ts', 'src/transformers.ts', 'src/quickstart.ts', 'src/cli.ts'],
+    entry: [
+      'src/index.ts',
+      'src/node.ts',
+      'src/graph.ts',
+      'src/quantized.ts',
+      'src/transformers.ts',
+      'src/quickstart.ts',
+      'src/cli.ts',
+    ],
     format: ['esm', 'cjs'],
     sourcemap: true,
     dts: {sourcemap: false},

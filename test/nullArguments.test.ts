@@ -3,6 +3,7 @@ import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import * as library from '../src/node';
+import * as quantized from '../src/quantized';
 import {useBackend} from './helpers';
 import {cnn, MemoryHandler, mlp} from './models';
 import {peftFiles, smallNetwork} from './peftNetworks';
@@ -98,6 +99,7 @@ const USAGES: Record<string, Usage> = {
   planLoRA: () => [mlp().model, {rank: 2}],
   predictWith: () => [adapted(), tf.ones([2, 5]), [adapter(), adapter()], {batchSize: 1}],
   progress: () => [{label: 'x', onProgress: () => undefined, everyMs: 10}],
+  quantizeBase: () => [cnn().model, {bits: 8, targets: 'all', exclude: ['head']}],
   readAdapter: () => [safetensors()],
   readPEFT: () => [{config: '{}', weights: new Uint8Array(8)}],
   readPEFTFolder: () => [FOLDER],
@@ -122,12 +124,14 @@ const USAGES: Record<string, Usage> = {
   writePEFTFolder: () => [FOLDER, {config: '{}', weights: new Uint8Array(8)}],
 };
 
+const EXPORTED = {...library, ...quantized};
+
 /** Where null has a meaning of its own. */
 const MEANINGFUL = new Set(['setAdapter 1', 'withAdapter 1', 'predictWith 2.0', 'predictWith 2.1']);
 
 /** Null in each place of the arguments, and in each entry of objects and lists among them. */
 function variants(name: string, usage: Usage): [place: string, call: () => unknown][] {
-  const use = (library as unknown as Record<string, (...args: unknown[]) => unknown>)[name]!;
+  const use = (EXPORTED as unknown as Record<string, (...args: unknown[]) => unknown>)[name]!;
   return usage().flatMap((argument, i) => {
     const isRecord = typeof argument === 'object' && argument?.constructor === Object;
     const keys = isRecord || Array.isArray(argument) ? Object.keys(argument) : [];
@@ -157,7 +161,7 @@ function variants(name: string, usage: Usage): [place: string, call: () => unkno
 }
 
 test('every exported function is here', () => {
-  const functions = Object.entries(library).filter(
+  const functions = Object.entries(EXPORTED).filter(
     ([name, value]) => typeof value === 'function' && /^[a-z]/.test(name),
   );
   expect(Object.keys(USAGES).sort()).toEqual(functions.map(([name]) => name).sort());

@@ -17,6 +17,7 @@ const KINDS = {
 const DOORS = {
   node: 'tfjs-lora',
   graph: 'tfjs-lora/graph',
+  quantized: 'tfjs-lora/quantized',
   transformers: 'tfjs-lora/transformers',
   quickstart: 'tfjs-lora/quickstart',
 };
@@ -170,6 +171,7 @@ export default defineConfig({
           ['Your own layers', 'own-layers'],
           ['GraphModels', 'graphModels'],
           ['Transformers', 'transformers'],
+          ['Quantised bases', 'quantized'],
         ),
       },
       {

@@ -18,6 +18,8 @@ export interface Adaptation {
   forward?: Forward;
   /** Why a layer of the class cannot be adapted all the same, and the way out; `undefined` if it can. */
   refusal?(layer: tf.layers.Layer): string | undefined;
+  /** Why layers of the class cannot have updates by a method, or with dropout, as the rest of a sentence about one. */
+  readonly refusedMethod?: (method: Method, dropout: number) => string | undefined;
   /** Why `'all'` leaves the layers of the class out, so that they have to be named; `undefined` if it does not. */
   unlessNamed?: string;
   /** The factor that starts at zero, while the other starts random. Default: `B`. */
@@ -74,6 +76,13 @@ export function plainClass(className: string): string {
 }
 
 /**
+ * What adapters call a class. A layer whose weights are quantised is to them what it was before: an adapter fits both.
+ */
+export function classInAdapters(className: string): string {
+  return className.replace(/^Quantized(?=(?:Dense|Embedding|Conv2D)$)/, '');
+}
+
+/**
  * Refuses a rank that no weight of a layer can use.
  *
  * @throws LoRAError if it is above the limit.
@@ -92,8 +101,12 @@ export function checkRank(layerName: string, method: Method, weights: readonly A
  * Why layers of a kind cannot have updates by a method, or with dropout, as the rest of a sentence about one;
  * `undefined` if they can.
  */
-export function refusedUpdate({form = 'weights'}: Adaptation, method: Method, dropout: number): string | undefined {
-  const refusal = method.refusal?.(form);
+export function refusedUpdate(
+  {form = 'weights', refusedMethod}: Adaptation,
+  method: Method,
+  dropout: number,
+): string | undefined {
+  const refusal = method.refusal?.(form) ?? refusedMethod?.(method, dropout);
   return (
     refusal ??
     (dropout > 0 && form === 'weights'

@@ -19,6 +19,13 @@ export interface BorrowingLayer extends tf.layers.Layer {
   readonly whyUntrained: string;
 }
 
+/**
+ * Why the weight of a layer cannot be trained by its name, as the rest of a sentence about it; `undefined` if it can.
+ */
+export function whyUntrained(layer: tf.layers.Layer): string | undefined {
+  return (layer as Partial<BorrowingLayer>).whyUntrained;
+}
+
 /** A layer as one that borrows a weight, if it does. */
 export function borrowing(layer: tf.layers.Layer): BorrowingLayer | undefined {
   return 'lender' in layer ? (layer as BorrowingLayer) : undefined;

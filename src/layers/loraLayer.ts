@@ -4,9 +4,9 @@ import {initializerEntry} from '../methods/initializer';
 import {type Method, scalingOf} from '../methods/method';
 import type {Dropout} from '../ops/update';
 import {namedIn} from '../methods/registry';
-import {builtLayer, withoutConstraints} from '../tfjs/configs';
+import {builtLayer, type LayerEntry, withoutConstraints} from '../tfjs/configs';
 import {biasesOf, namedWeights, replaceValue, shareWeights} from '../tfjs/weights';
-import {type Adaptation, checkRank, type LayerConfig, rankLimit} from './adaptation';
+import {type Adaptation, checkRank, classInAdapters, type LayerConfig, rankLimit} from './adaptation';
 import {diagnose} from './diagnostics';
 import {type Forward, onlyTensor} from './forward';
 import {LayerUpdate, type LowRankPart, type UpdatePart} from './layerUpdate';
@@ -133,7 +133,7 @@ export abstract class LoRALayer extends WrapperLayer {
   /** How this layer updates its base, as an adapter records it. */
   get layerConfig(): LayerConfig {
     return {
-      className: this.baseLayer.getClassName(),
+      className: classInAdapters(this.baseLayer.getClassName()),
       ...namedIn(this.update.method),
       ...this.update.strength,
       ...this.update.dropout.config,
@@ -198,9 +198,14 @@ export abstract class LoRALayer extends WrapperLayer {
    */
   mergeToOriginalLayer(): tf.layers.Layer {
     this.checkBuilt();
-    const merged = builtLayer(withoutConstraints(this.baseEntry()), this.batchShape);
+    const merged = builtLayer(this.mergedEntry(), this.batchShape);
     this.mergeInto(merged);
     return merged;
+  }
+
+  /** The class and config of the layer that a merge gives. */
+  mergedEntry(): LayerEntry {
+    return withoutConstraints(this.baseEntry());
   }
 
   /** Gives `layer`, a built layer like the base, the base's weights with the update baked in. */

@@ -3,9 +3,11 @@ import {type Adapter, layerConfigAt} from '../adapter/adapter';
 import {ownerOf} from '../adapter/layerTensors';
 import {faultsOf, listed, LoRAError, showShape} from '../errors';
 import {isInHead} from '../head/headPlace';
+import {borrowing, whyUntrained} from '../layers/borrowingLayer';
 import {describeWeights} from '../layers/weightTargets';
 import {
   type Adaptation,
+  classInAdapters,
   type LayerConfig,
   rankLimit,
   refusedUpdate,
@@ -59,6 +61,8 @@ export function checkFit({config, tensors}: Adapter, sites: readonly Site[]): vo
       misfits.set(path, NOT_THERE);
     } else if (isWrapper(site.layer) && wrapperKind(site.layer) !== 'trained') {
       misfits.set(path, 'trains in full in the adapter, not in the model');
+    } else if (borrowing(site.layer) === undefined && whyUntrained(site.layer) !== undefined) {
+      misfits.set(path, `trains in full in the adapter, and ${whyUntrained(site.layer) ?? ''}`);
     } else {
       expectWeights(expected, site, namedWeights(baseOf(site.layer)));
     }
@@ -111,7 +115,7 @@ function misfitOf(config: LayerConfig, site: Site | undefined): string | undefin
   const {layer} = site;
   const base = baseOf(layer);
   const adaptation = adaptationBy(config, layer);
-  if (base.getClassName() !== className || adaptation === undefined) {
+  if (classInAdapters(base.getClassName()) !== className || adaptation === undefined) {
     return `a ${className} in the adapter, a ${base.getClassName()} in the model`;
   }
   if (isWrapper(layer) && wrapperKind(layer) !== 'lora') {

@@ -2,8 +2,8 @@ import type * as tf from '@tensorflow/tfjs';
 import type {AdapterConfig, HeadConfig} from '../adapter/adapter';
 import {faultsOf, LoRAError} from '../errors';
 import {isInHead} from '../head/headPlace';
-import {borrowing} from '../layers/borrowingLayer';
-import {type Adaptation, rankLimit, refusedUpdate, updateSpecs} from '../layers/adaptation';
+import {borrowing, whyUntrained} from '../layers/borrowingLayer';
+import {type Adaptation, classInAdapters, rankLimit, refusedUpdate, updateSpecs} from '../layers/adaptation';
 import {adaptableClasses, adaptationOf, hasKernel, loraClassOf, reasonNotAdaptable} from '../layers/registry';
 import {type AdaptableWeight, type LoRAStrength, type Method, resolveStrength, withRank} from '../methods/method';
 import {methodOf, namedIn} from '../methods/registry';
@@ -60,9 +60,7 @@ export function makePlan(sites: readonly Site[], config: LoRAConfig, head?: Head
   ];
   const isNamed = (option: keyof Plan['selections'], site: Site) => firstNaming(selections[option], site) !== undefined;
 
-  const trained = sites.filter(
-    site => site.layer.weights.length > 0 && (isNamed('trainable', site) || isInHead(head, site)),
-  );
+  const trained = sites.filter(site => canTrain(site.layer) && (isNamed('trainable', site) || isInHead(head, site)));
   const chosen = sites.filter(
     site =>
       reasonNotAdaptable(site.layer, targets !== 'all') === undefined &&
@@ -125,7 +123,7 @@ export function makePlan(sites: readonly Site[], config: LoRAConfig, head?: Head
     const className = site.layer.getClassName();
     const weights = loraClassOf(className)?.weights;
     plan.config.layers[site.path] = {
-      className,
+      className: classInAdapters(className),
       ...namedIn(method),
       ...(weights && {weights}),
       ...(asked.rank > rank ? withRank(asked, rank) : asked),
@@ -182,13 +180,18 @@ function unadaptable({sites}: Selection): string[] {
   return reasons.includes(undefined) ? [] : named.map(({path}, i) => `Layer "${path}" ${reasons[i] ?? ''}`);
 }
 
+/** Whether anything of a layer can train in full. What borrows its weight may have a bias of its own. */
+function canTrain(layer: tf.layers.Layer): boolean {
+  return layer.weights.length > 0 && (borrowing(layer) !== undefined || whyUntrained(layer) === undefined);
+}
+
 function weightless({sites}: Selection): string[] {
   const named = [...sites];
-  return named.some(({layer}) => layer.weights.length > 0 && borrowing(layer) === undefined)
+  return named.some(({layer}) => layer.weights.length > 0 && whyUntrained(layer) === undefined)
     ? []
     : named.map(({path, layer}) => {
         const reason = `is a ${layer.getClassName()}, which has no weights to train.`;
-        return `Layer "${path}" ${borrowing(layer)?.whyUntrained ?? reason}`;
+        return `Layer "${path}" ${whyUntrained(layer) ?? reason}`;
       });
 }
 

@@ -25,8 +25,12 @@ import {adaptedSites} from './adapted';
 export function mergeLoRA(model: tf.LayersModel): tf.LayersModel {
   return unwrap(model, {
     entryOf: (layer, entry) => {
+      const parted = partedFrom(layer);
+      if (parted !== undefined || wrapperKind(layer) === 'lora') {
+        return parted?.ownEntry() ?? (layer as LoRALayer).mergedEntry();
+      }
       const base = isWrapper(layer) ? layer.baseEntry() : entry;
-      return partedFrom(layer)?.ownEntry() ?? (changes(layer) ? withoutConstraints(base) : base);
+      return changes(layer) ? withoutConstraints(base) : base;
     },
     transfer: (layer, plain) => {
       const parted = partedFrom(layer);

@@ -1,6 +1,6 @@
 import type * as tf from '@tensorflow/tfjs';
 import {kindOf} from '../errors';
-import {plainClass} from '../layers/adaptation';
+import {classInAdapters, plainClass} from '../layers/adaptation';
 import {baseOf} from '../layers/wrapperLayer';
 import type {Site} from '../rewire/walk';
 import {closestTo} from './closest';
@@ -147,7 +147,7 @@ function namesOf({path, layer, ancestors}: Site): string[] {
 }
 
 function classNameOf(layer: tf.layers.Layer): string {
-  return plainClass(baseOf(layer).getClassName());
+  return plainClass(classInAdapters(baseOf(layer).getClassName()));
 }
 
 /** `RegExp.test`, without the memory that patterns with the flag `g` or `y` have. */

@@ -5,6 +5,7 @@ import {Budget} from './patternTable';
 import {sizeOf, type Values} from '../formats/layout';
 import {headOf} from '../head/headPlace';
 import {capabilities} from '../kernels/capabilities';
+import {classInAdapters} from '../layers/adaptation';
 import {borrowing} from '../layers/borrowingLayer';
 import {adaptationOf, reasonNotAdaptable} from '../layers/registry';
 import {baseOf, isWrapper} from '../layers/wrapperLayer';
@@ -113,7 +114,7 @@ export function importPEFT(files: PEFTFiles, model: tf.LayersModel, options: Imp
     if (stored !== undefined) {
       const {method, strength, values: own} = readStored(form, stored, layer, shared);
       config.layers[path] = {
-        className: layer.getClassName(),
+        className: classInAdapters(layer.getClassName()),
         ...namedIn(methodOf(method)),
         ...strength,
         freezeBaseLayer: true,
@@ -127,7 +128,7 @@ export function importPEFT(files: PEFTFiles, model: tf.LayersModel, options: Imp
       const start = init === undefined || update.embedding ? undefined : startOf(init, site, strength);
       const trainBias = bias !== undefined || update.bias !== undefined;
       config.layers[path] = {
-        className: layer.getClassName(),
+        className: classInAdapters(layer.getClassName()),
         ...namedIn(methodOf(magnitude ? 'dora' : start && init)),
         ...strength,
         freezeBaseLayer: true,

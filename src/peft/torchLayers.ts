@@ -1,5 +1,6 @@
 import type * as tf from '@tensorflow/tfjs';
 import {depthwiseFromTorch, depthwiseToTorch, fromTorch, toTorch, type Values} from '../formats/layout';
+import {classInAdapters} from '../layers/adaptation';
 import type {PEFTForm} from './methods/form';
 
 // What layers of tfjs are in PyTorch, by class. No call stands outside of functions, so that a bundler can drop the
@@ -76,7 +77,8 @@ const TORCH_LAYERS: Readonly<Record<string, TorchLayer>> = {
 };
 
 function torchLayer(className: string): TorchLayer | undefined {
-  return Object.hasOwn(TORCH_LAYERS, className) ? TORCH_LAYERS[className] : undefined;
+  const known = classInAdapters(className);
+  return Object.hasOwn(TORCH_LAYERS, known) ? TORCH_LAYERS[known] : undefined;
 }
 
 /** How PEFT stores updates of the layers of a class, or `undefined` if it has none. */
@@ -110,5 +112,5 @@ export const CONV1D_INITIALIZER = 'Conv1DInitializer';
 /** Whether a layer is a `Conv1D` of GPT-2. */
 export function isConv1D(layer: tf.layers.Layer): boolean {
   const {kernelInitializer} = layer.getConfig() as {kernelInitializer?: {className?: unknown} | null};
-  return layer.getClassName() === 'Dense' && kernelInitializer?.className === CONV1D_INITIALIZER;
+  return classInAdapters(layer.getClassName()) === 'Dense' && kernelInitializer?.className === CONV1D_INITIALIZER;
 }

@@ -95,9 +95,17 @@ export function carryMetadata(model: tf.LayersModel, adapted: tf.LayersModel): v
 
 /** Gives a model that was made from an adapted one the flags of the original, and the metadata as they are now. */
 export function restoreStructure(adapted: tf.LayersModel, plain: tf.LayersModel): void {
-  const {structure} = recordOf(adapted);
-  const current = new Map(containersOf(adapted));
-  for (const [path, container] of containersOf(plain)) {
+  setStructure(plain, adapted, recordOf(adapted).structure);
+}
+
+/** Gives a model that was rebuilt from a plain one the flags and metadata of that. */
+export function copyStructure(model: tf.LayersModel, rebuilt: tf.LayersModel): void {
+  setStructure(rebuilt, model, makeRecord(model, {}, undefined).structure);
+}
+
+function setStructure(rebuilt: tf.LayersModel, model: tf.LayersModel, structure: AdaptationRecord['structure']): void {
+  const current = new Map(containersOf(model));
+  for (const [path, container] of containersOf(rebuilt)) {
     const {trainable = true, metadata} = structure[path] ?? {};
     if (container.trainable !== trainable) {
       container.trainable = trainable;

@@ -39,6 +39,7 @@ export function completedEntry(layer: tf.layers.Layer, {className, config}: Laye
 /** Classes of this library that only an entry of its own registers, by the entry. */
 const OF_ENTRIES: Readonly<Record<string, readonly string[]>> = {
   graph: ['GraphOp', 'FusedConv2D', 'FusedDepthwiseConv2D'],
+  quantized: ['QuantizedDense', 'QuantizedEmbedding', 'QuantizedConv2D'],
   transformers: [
     ...['Attention', 'RMSNormalization', 'FusedLayerNormalization', 'Gelu', 'GatedActivation'],
     ...['PositionEmbedding', 'TypeEmbedding', 'SequencePooling', 'TiedDense', 'CheckpointedBlock'],

@@ -101,6 +101,9 @@ async function watch(): Promise<Seen> {
   before = globalsOf(tf);
   await source('transformers');
   seen['the import of transformers'] = differences(before, globalsOf(tf));
+  before = globalsOf(tf);
+  await source('quantized');
+  seen['the import of quantized'] = differences(before, globalsOf(tf));
   return seen;
 }
 

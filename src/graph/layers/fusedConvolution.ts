@@ -4,21 +4,13 @@ import {isRecording} from '../../tfjs/engine';
 import {completedEntry} from '../../tfjs/configs';
 import {fieldsOf} from '../../tfjs/fields';
 import type {DepthwiseLayer, KernelLayer} from '../../tfjs/layerFields';
+import {stockClass} from '../../tfjs/stockClass';
 import {type Forward, onlyTensor} from '../../layers/forward';
 import {forwardOf} from '../../layers/kinds';
 import type {CallArgs} from '../../layers/wrapperLayer';
 
 // Layers of tfjs fuse few activations into convolutions, and nothing into depthwise ones. The executor of a graph fuses
 // more, so that a graph of stock layers would take twice its time.
-
-type LayerClass = (new (args: tf.serialization.ConfigDict) => tf.layers.Layer) &
-  Pick<typeof tf.layers.Layer, 'fromConfig'>;
-
-/** A stock class. tfjs exports none of them by themselves. */
-function stockClass(name: string): LayerClass {
-  const [stock] = tf.serialization.SerializationMap.getMap().classNameMap[name] as [unknown, unknown];
-  return stock as LayerClass;
-}
 
 /** The forward pass of the kind that a layer belongs to. */
 function forwardFor(layer: tf.layers.Layer): Forward {

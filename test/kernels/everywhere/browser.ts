@@ -44,6 +44,7 @@ export async function bundle(
       alias: {
         ...aliases,
         'tfjs-lora/graph': join(ROOT, 'src/graph.ts'),
+        'tfjs-lora/quantized': join(ROOT, 'src/quantized.ts'),
         'tfjs-lora/transformers': join(ROOT, 'src/transformers.ts'),
         'tfjs-lora': join(ROOT, 'src/index.ts'),
       },

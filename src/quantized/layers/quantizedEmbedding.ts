@@ -1,0 +1,90 @@
+import * as tf from '@tensorflow/tfjs';
+import {type Forward, onlyShape, onlyTensor, UNFUSED_IDENTITY} from '../../layers/forward';
+import type {CallArgs} from '../../layers/layerArgs';
+import {registerKind} from '../../layers/registry';
+import {Prepared} from '../../ops/lazyOp';
+import {fieldsOf} from '../../tfjs/fields';
+import type {EmbeddingLayer} from '../../tfjs/layerFields';
+import {stockClass} from '../../tfjs/stockClass';
+import {type BlockMatrix, wordCount} from '../blockMatrix';
+import type {BlockFormat} from '../formats';
+import {blockLookUp} from '../ops/blockOps';
+import {
+  besideBlocks,
+  blockAdaptation,
+  type BlockArgs,
+  type BlockLayer,
+  BLOCKS,
+  formatOf,
+  IN_BLOCKS,
+  LoRABlockLayer,
+} from './blockLayer';
+
+/** What a stock `Embedding` holds before it is built. */
+interface EmbeddingFields extends Pick<EmbeddingLayer, 'inputDim'> {
+  outputDim: number;
+}
+
+const forward: Forward = (layer, x, {update: {factors, gain}, prepared}) => {
+  const {blocks, matrix} = layer as BlockLayer;
+  const kernel = blocks.read();
+  const rows = tf.reshape(x.dtype === 'int32' ? x : tf.cast(x, 'int32'), [x.size, 1]);
+  const weights = {kernel, bias: null, biasApart: false, factors, gain, prepared};
+  return tf.reshape(
+    besideBlocks(blockLookUp(kernel, matrix))(rows, weights, UNFUSED_IDENTITY),
+    onlyShape(layer.computeOutputShape(x.shape)) as number[],
+  );
+};
+
+/**
+ * An `Embedding` whose table is held in blocks of few bits, with a row for each word. The table never trains.
+ * `quantizeBase` makes it of an `Embedding`.
+ */
+export class QuantizedEmbedding extends stockClass('Embedding') implements BlockLayer {
+  static readonly className: string = 'QuantizedEmbedding';
+  blocks!: tf.LayerVariable;
+  matrix!: BlockMatrix;
+  readonly whyUntrained = IN_BLOCKS;
+  private readonly format: BlockFormat;
+
+  constructor(args: tf.serialization.ConfigDict & BlockArgs) {
+    super(args);
+    this.format = formatOf(args, this.name);
+  }
+
+  override build(): void {
+    const {inputDim, outputDim} = fieldsOf<EmbeddingFields>(this);
+    this.matrix = {format: this.format, rows: inputDim, width: outputDim};
+    const zeros = tf.initializers.zeros();
+    this.blocks = this.addWeight(BLOCKS, [wordCount(this.matrix)], 'int32', zeros, undefined, false);
+    this.built = true;
+  }
+
+  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
+    return tf.tidy(() => {
+      this.invokeCallHook(inputs, kwargs);
+      return forward(this, onlyTensor(inputs), {update: {}, prepared: new Prepared(), kwargs});
+    });
+  }
+
+  override getConfig(): tf.serialization.ConfigDict {
+    return {...super.getConfig(), blocks: {name: this.format.name}};
+  }
+}
+tf.serialization.registerClass(QuantizedEmbedding);
+
+/**
+ * A {@link QuantizedEmbedding} with a low-rank update of its own: `y = E[x] + s·A[x]·B`. Merged, it is an `Embedding`.
+ */
+export class LoRAQuantizedEmbedding extends LoRABlockLayer {
+  static readonly className = 'LoRAQuantizedEmbedding';
+  static readonly adaptation = blockAdaptation(
+    'QuantizedEmbedding',
+    'embeddings',
+    {form: 'lookUp', forward, zeroFactor: 'A'},
+    false,
+    ({rows, width}) => [rows, width],
+  );
+}
+tf.serialization.registerClass(LoRAQuantizedEmbedding);
+registerKind(LoRAQuantizedEmbedding);
