@@ -16,6 +16,11 @@ const COMPILER = join(ROOT, 'node_modules/assemblyscript/bin/asc.js');
 const MODULES = [
   {source: 'src/kernels/wasm/assembly', name: 'BINARY', target: 'src/kernels/wasm/module/binary.ts'},
   {
+    source: 'src/quantized/kernels/wasm/assembly',
+    name: 'QUANTIZED_BINARY',
+    target: 'src/quantized/kernels/wasm/binary.ts',
+  },
+  {
     source: 'src/transformers/kernels/wasm/assembly',
     name: 'TRANSFORMER_BINARY',
     target: 'src/transformers/kernels/wasm/binary.ts',

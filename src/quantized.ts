@@ -1,4 +1,6 @@
 import './kernels/backends';
+import {supplyQuantizedKernels} from './quantized/kernels/quantizedKernels';
+import {nativeQuantized} from './quantized/kernels/wasm/kernels';
 
 // The door to bases of few bits: importing it is what registers the layers that hold them.
 
@@ -8,3 +10,5 @@ export {LoRAQuantizedConv2D, QuantizedConv2D} from './quantized/layers/quantized
 export {LoRAQuantizedDense, QuantizedDense} from './quantized/layers/quantizedDense';
 export {LoRAQuantizedEmbedding, QuantizedEmbedding} from './quantized/layers/quantizedEmbedding';
 export {quantizeBase, type QuantizeOptions} from './quantized/quantizeBase';
+
+supplyQuantizedKernels('wasm', nativeQuantized);

@@ -2,14 +2,17 @@ import type * as tf from '@tensorflow/tfjs';
 import {PerBackend} from '../../kernels/capabilities';
 import type {BlockMatrix} from '../blockMatrix';
 
-/** Operations with a matrix in blocks that a backend has of its own. The tape does not record them. */
+/**
+ * Operations with a matrix in blocks that a backend has of its own. The tape does not record them. They return
+ * `undefined` for a matrix that they do not take.
+ */
 export interface QuantizedKernels {
   /** `x·Wᵀ`: `[n, width] · [rows, width]ᵀ → [n, rows]`. */
-  multiply(x: tf.Tensor2D, blocks: tf.Tensor, matrix: BlockMatrix): tf.Tensor2D;
+  multiply(x: tf.Tensor2D, blocks: tf.Tensor, matrix: BlockMatrix): tf.Tensor2D | undefined;
   /** `dz·W`: `[n, rows] · [rows, width] → [n, width]`. */
-  multiplyBack(dz: tf.Tensor2D, blocks: tf.Tensor, matrix: BlockMatrix): tf.Tensor2D;
+  multiplyBack(dz: tf.Tensor2D, blocks: tf.Tensor, matrix: BlockMatrix): tf.Tensor2D | undefined;
   /** Rows by their numbers, all of which are there: `[n, width]`. */
-  lookUp(rows: ArrayLike<number>, blocks: tf.Tensor, matrix: BlockMatrix): tf.Tensor2D;
+  lookUp(rows: ArrayLike<number>, blocks: tf.Tensor, matrix: BlockMatrix): tf.Tensor2D | undefined;
 }
 
 const supplied = new PerBackend<QuantizedKernels>();

@@ -38,29 +38,25 @@ export function blockLookUp(blocks: tf.Tensor, matrix: BlockMatrix): Linear {
 
 /** `x·Wᵀ`. */
 export function multiply(x: tf.Tensor2D, blocks: tf.Tensor, matrix: BlockMatrix): tf.Tensor2D {
-  const own = quantizedKernels();
-  if (own !== undefined) {
-    return own.multiply(x, blocks, matrix);
-  }
-  return tf.tidy(() =>
-    tf.concat2d(
-      inPieces(blocks, matrix, rows => product(x, rows, false, true)),
-      1,
-    ),
-  );
+  const byPieces = () =>
+    tf.tidy(() =>
+      tf.concat2d(
+        inPieces(blocks, matrix, rows => product(x, rows, false, true)),
+        1,
+      ),
+    );
+  return quantizedKernels()?.multiply(x, blocks, matrix) ?? byPieces();
 }
 
 /** `dz·W`. */
 export function multiplyBack(dz: tf.Tensor2D, blocks: tf.Tensor, matrix: BlockMatrix): tf.Tensor2D {
-  const own = quantizedKernels();
-  if (own !== undefined) {
-    return own.multiplyBack(dz, blocks, matrix);
-  }
-  return tf.tidy(() =>
-    inPieces(blocks, matrix, (rows, first) => {
-      return product(tf.slice2d(dz, [0, first], [-1, rows.shape[0]]), rows);
-    }).reduce((sum, part) => tf.add(sum, part)),
-  );
+  const byPieces = () =>
+    tf.tidy(() =>
+      inPieces(blocks, matrix, (rows, first) => product(tf.slice2d(dz, [0, first], [-1, rows.shape[0]]), rows)).reduce(
+        (sum, part) => tf.add(sum, part),
+      ),
+    );
+  return quantizedKernels()?.multiplyBack(dz, blocks, matrix) ?? byPieces();
 }
 
 function lookUp(numbers: tf.Tensor, blocks: tf.Tensor, matrix: BlockMatrix): tf.Tensor2D {
@@ -72,9 +68,9 @@ function lookUp(numbers: tf.Tensor, blocks: tf.Tensor, matrix: BlockMatrix): tf.
   if (missing !== undefined) {
     throw new LoRAError(`There is no row ${missing} in a table of ${matrix.rows}.`);
   }
-  const own = quantizedKernels();
-  if (own !== undefined) {
-    return own.lookUp(rows, blocks, matrix);
+  const looked = quantizedKernels()?.lookUp(rows, blocks, matrix);
+  if (looked !== undefined) {
+    return looked;
   }
   const bytes = bytesOf(blocks);
   const values = new Float32Array(rows.length * matrix.width);

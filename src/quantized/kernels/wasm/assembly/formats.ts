@@ -1,0 +1,153 @@
+// Formats of blocks, by these numbers: 0 Q8_0, 1 Q4_0, 2 Q4_1, 3 Q5_0, 4 Q5_1, 5 Q4_K, 6 Q5_K, 7 Q6_K, 8 F16, 9 BF16,
+// 10 F32. Each number comes out as `formats.ts` of the room has it, to the bit.
+
+/** The float16 at `p`. */
+// @ts-ignore: decorator
+@inline
+function half(p: usize): f32 {
+  const bits = <u32>load<u16>(p);
+  const magnitude = (bits & 0x7fff) << 13;
+  // The exponent's bias rises from 15 to 127: by 2^112, exact for subnormal numbers too.
+  const value = (bits & 0x7c00) == 0x7c00
+    ? reinterpret<f32>(magnitude | 0x7f800000)
+    : reinterpret<f32>(magnitude) * reinterpret<f32>(0x77800000);
+  return reinterpret<f32>(reinterpret<u32>(value) | ((bits & 0x8000) << 16));
+}
+
+/** Adding it changes nothing, zeros of either sign included. */
+const NOTHING: f32 = -0.0;
+
+/** Writes `d·q + m` for sixteen whole numbers, as two groups of eight, `step` bytes apart. */
+// @ts-ignore: decorator
+@inline
+function write16(q: v128, d: f32, m: f32, target: usize, step: usize): void {
+  const scale = f32x4.splat(d);
+  const shift = f32x4.splat(m);
+  const low = i16x8.extend_low_i8x16_s(q);
+  const high = i16x8.extend_high_i8x16_s(q);
+  v128.store(target, f32x4.add(f32x4.mul(scale, f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_s(low))), shift));
+  v128.store(target, f32x4.add(f32x4.mul(scale, f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_s(low))), shift), 16);
+  target += step;
+  v128.store(target, f32x4.add(f32x4.mul(scale, f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_s(high))), shift));
+  v128.store(target, f32x4.add(f32x4.mul(scale, f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_s(high))), shift), 16);
+}
+
+/** The fifth bits of sixteen numbers, one bit each, as 16 where they are set. */
+// @ts-ignore: decorator
+@inline
+function fifths(bits: i32): v128 {
+  const bytes = i8x16.shuffle(i16x8.splat(<i16>bits), i16x8.splat(0), 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
+  const masks = i8x16(1, 2, 4, 8, 16, 32, 64, -128, 1, 2, 4, 8, 16, 32, 64, -128);
+  return v128.and(i8x16.eq(v128.and(bytes, masks), masks), i8x16.splat(16));
+}
+
+/** Four bits of each of sixteen bytes: the lower, or with `shift` 4 the upper. */
+// @ts-ignore: decorator
+@inline
+function nibbles(bytes: v128, shift: i32): v128 {
+  return v128.and(i8x16.shr_u(bytes, shift), i8x16.splat(15));
+}
+
+/** The scale of a part of a block of 256, of 6 bits, in the 12 bytes from `p` on. */
+// @ts-ignore: decorator
+@inline
+function scaleOf(p: usize, part: i32): i32 {
+  return part < 4
+    ? load<u8>(p + part) & 63
+    : (load<u8>(p + part + 4) & 15) | ((load<u8>(p + part - 4) >> 2) & 48);
+}
+
+/** The minimum of a part, likewise. */
+// @ts-ignore: decorator
+@inline
+function minimumOf(p: usize, part: i32): i32 {
+  return part < 4
+    ? load<u8>(p + part + 4) & 63
+    : (load<u8>(p + part + 4) >> 4) | ((load<u8>(p + part) >> 2) & 48);
+}
+
+/** Writes 32 numbers, part `part` of the row at `row`, as four groups of eight, `step` bytes apart. */
+export function unpackPart(format: i32, row: usize, part: i32, target: usize, step: usize): void {
+  const next = target + 2 * step;
+  if (format == 0) {
+    const p = row + 34 * part;
+    const d = half(p);
+    write16(v128.load(p, 2), d, NOTHING, target, step);
+    write16(v128.load(p, 18), d, NOTHING, next, step);
+  } else if (format == 1) {
+    const p = row + 18 * part;
+    const d = half(p);
+    const bytes = v128.load(p, 2);
+    const eight = i8x16.splat(8);
+    write16(i8x16.sub(nibbles(bytes, 0), eight), d, NOTHING, target, step);
+    write16(i8x16.sub(nibbles(bytes, 4), eight), d, NOTHING, next, step);
+  } else if (format == 2) {
+    const p = row + 20 * part;
+    const d = half(p);
+    const m = half(p + 2);
+    const bytes = v128.load(p, 4);
+    write16(nibbles(bytes, 0), d, m, target, step);
+    write16(nibbles(bytes, 4), d, m, next, step);
+  } else if (format == 3) {
+    const p = row + 22 * part;
+    const d = half(p);
+    const bytes = v128.load(p, 6);
+    const sixteen = i8x16.splat(16);
+    write16(i8x16.sub(v128.or(nibbles(bytes, 0), fifths(load<u16>(p, 2))), sixteen), d, NOTHING, target, step);
+    write16(i8x16.sub(v128.or(nibbles(bytes, 4), fifths(load<u16>(p, 4))), sixteen), d, NOTHING, next, step);
+  } else if (format == 4) {
+    const p = row + 24 * part;
+    const d = half(p);
+    const m = half(p + 2);
+    const bytes = v128.load(p, 8);
+    write16(v128.or(nibbles(bytes, 0), fifths(load<u16>(p, 4))), d, m, target, step);
+    write16(v128.or(nibbles(bytes, 4), fifths(load<u16>(p, 6))), d, m, next, step);
+  } else if (format == 5 || format == 6) {
+    const bytesOf: i32 = format == 5 ? 144 : 176;
+    const p = row + bytesOf * (part >> 3);
+    const k = part & 7;
+    const d = half(p) * <f32>scaleOf(p + 4, k);
+    const m = -(half(p + 2) * <f32>minimumOf(p + 4, k));
+    const q = p + (format == 5 ? 16 : 48) + 32 * (k >> 1);
+    const shift = 4 * (k & 1);
+    let low = nibbles(v128.load(q), shift);
+    let high = nibbles(v128.load(q, 16), shift);
+    if (format == 6) {
+      const bit = i8x16.splat(1);
+      low = v128.or(low, i8x16.shl(v128.and(i8x16.shr_u(v128.load(p, 16), k), bit), 4));
+      high = v128.or(high, i8x16.shl(v128.and(i8x16.shr_u(v128.load(p, 32), k), bit), 4));
+    }
+    write16(low, d, m, target, step);
+    write16(high, d, m, next, step);
+  } else if (format == 7) {
+    const p = row + 210 * (part >> 3);
+    const k = part & 7;
+    const d = half(p + 208);
+    const q = p + 64 * (k >> 2) + 32 * (k & 1);
+    const h = p + 128 + 32 * (k >> 2);
+    const shift = 4 * ((k >> 1) & 1);
+    const two = 2 * (k & 3);
+    const three = i8x16.splat(3);
+    const middle = i8x16.splat(32);
+    const low = v128.or(nibbles(v128.load(q), shift), i8x16.shl(v128.and(i8x16.shr_u(v128.load(h), two), three), 4));
+    const high = v128.or(
+      nibbles(v128.load(q, 16), shift), i8x16.shl(v128.and(i8x16.shr_u(v128.load(h, 16), two), three), 4),
+    );
+    const s = p + 192 + 2 * k;
+    write16(i8x16.sub(low, middle), d * <f32>load<i8>(s), NOTHING, target, step);
+    write16(i8x16.sub(high, middle), d * <f32>load<i8>(s + 1), NOTHING, next, step);
+  } else {
+    const size: i32 = format == 10 ? 4 : 2;
+    let p = row + 32 * size * part;
+    for (let group = 0; group < 4; group++) {
+      for (let i = 0; i < 8; i++) {
+        const bits: u32 = format == 8
+          ? reinterpret<u32>(half(p))
+          : format == 9 ? (<u32>load<u16>(p)) << 16 : load<u32>(p);
+        store<u32>(target + (i << 2), bits);
+        p += size;
+      }
+      target += step;
+    }
+  }
+}

@@ -1,0 +1,165 @@
+import * as tf from '@tensorflow/tfjs';
+import {currentNative} from '../../../kernels/wasm/module/find';
+import type {Native} from '../../../kernels/wasm/module/native';
+import {panelBytes, PANEL_ROW} from '../../../kernels/wasm/module/products';
+import {type BlockMatrix, rowBytes} from '../../blockMatrix';
+import type {QuantizedKernels} from '../quantizedKernels';
+import {agrees} from './agrees';
+import {QUANTIZED_BINARY} from './binary';
+import {type QuantizedFunctions, MODULE_FORMATS} from './functions';
+
+/** By the memory that they work in. */
+const loaded = new WeakMap<Native, QuantizedKernels | null>();
+
+/**
+ * The kernels by our module, in the memory of the current backend; `undefined` where it cannot be loaded, or does not
+ * give the numbers that it should.
+ */
+export function nativeQuantized(): QuantizedKernels | undefined {
+  const native = currentNative();
+  if (native === undefined) {
+    return undefined;
+  }
+  let kernels = loaded.get(native);
+  if (kernels === undefined) {
+    const functions = native.add<QuantizedFunctions>(QUANTIZED_BINARY);
+    kernels = functions === undefined || !agrees(native, functions) ? null : kernelsBy(native, functions);
+    loaded.set(native, kernels);
+  }
+  return kernels ?? undefined;
+}
+
+/** Numbers of a part, which is what the module unpacks at a time. */
+const PART = 32;
+/** About how many bytes of panels are made at a time: what stays in the cache beside the rows that they meet. */
+const PANELS = 256 * 1024;
+/** So few rows are each multiplied by themselves, without panels. */
+const FEW = 2;
+
+/** A matrix as the module takes it; `undefined` for one with rows that end in the middle of a part. */
+interface Source {
+  readonly format: number;
+  readonly stride: number;
+  readonly parts: number;
+}
+
+function sourceOf(matrix: BlockMatrix): Source | undefined {
+  const format = MODULE_FORMATS.indexOf(matrix.format.name);
+  const blocks = Math.ceil(matrix.width / matrix.format.numbers);
+  const parts = (blocks * matrix.format.numbers) / PART;
+  return Number.isInteger(parts) ? {format, stride: rowBytes(matrix), parts} : undefined;
+}
+
+function kernelsBy(native: Native, own: QuantizedFunctions): QuantizedKernels {
+  const only = (info: tf.TensorInfo) => tf.engine().makeTensorFromTensorInfo(info) as tf.Tensor2D;
+  return {
+    multiply: (x, blocks, matrix) => {
+      const source = sourceOf(matrix);
+      return source && only(product(native, own, x, blocks, matrix, source));
+    },
+    multiplyBack: (dz, blocks, matrix) => {
+      const source = sourceOf(matrix);
+      return source && only(productBack(native, own, dz, blocks, matrix, source));
+    },
+    lookUp: (rows, blocks, matrix) => {
+      const source = sourceOf(matrix);
+      return source && only(lookUp(native, own, rows, blocks, matrix, source));
+    },
+  };
+}
+
+/** `x·Wᵀ`, some rows of `W` at a time, which are columns of the result. */
+function product(
+  native: Native,
+  own: QuantizedFunctions,
+  x: tf.Tensor2D,
+  blocks: tf.Tensor,
+  {rows, width}: BlockMatrix,
+  {format, stride, parts}: Source,
+): tf.TensorInfo {
+  const [count] = x.shape;
+  const out = native.output([count, rows]);
+  const [from, a, c] = [native.at(blocks), native.at(x), native.at(out)];
+  const padded = 4 * PART * parts;
+  if (count <= FEW) {
+    const [scratch = 0, row = 0] = native.reserve(4 * PART, padded);
+    native.writeFloats(row, new Float32Array(PART * parts)); // beyond the width there are zeros in blocks too
+    for (let i = 0; i < count; i++) {
+      native.copy(row, a + 4 * i * width, 4 * width);
+      own.multiplyRow(format, from, stride, rows, parts, row, scratch, c + 4 * i * rows);
+    }
+    return out;
+  }
+  const panel = width * PANEL_ROW;
+  const most = Math.max(8, 8 * Math.floor(PANELS / panel));
+  const [numbers = 0, panels = 0] = native.reserve(8 * padded, panelBytes(width, most));
+  for (let first = 0; first < rows; first += most) {
+    const columns = Math.min(most, rows - first);
+    for (let column = 0; column < columns; column += 8) {
+      const these = Math.min(8, columns - column);
+      own.unpackRows(format, from + (first + column) * stride, stride, these, parts, numbers);
+      native.functions.packColumns(numbers, padded, width, these, panels + (column / 8) * panel, panel);
+    }
+    multiplyPanels(native, {m: count, k: width, n: columns}, a, panels, c + 4 * first, 4 * rows);
+  }
+  return out;
+}
+
+/** `dz·W`, some columns of `W` at a time. */
+function productBack(
+  native: Native,
+  own: QuantizedFunctions,
+  dz: tf.Tensor2D,
+  blocks: tf.Tensor,
+  {rows, width}: BlockMatrix,
+  {format, stride, parts}: Source,
+): tf.TensorInfo {
+  const [count] = dz.shape;
+  const out = native.output([count, width]);
+  const [from, a, c] = [native.at(blocks), native.at(dz), native.at(out)];
+  const panel = rows * PANEL_ROW;
+  const most = Math.max(1, Math.floor(PANELS / (4 * panel)));
+  const [panels = 0] = native.reserve(4 * panel * Math.min(most, parts));
+  for (let first = 0; PART * first < width; first += most) {
+    const these = Math.min(most, parts - first);
+    const columns = Math.min(PART * these, width - PART * first);
+    own.unpackColumns(format, from, stride, rows, first, these, panels, panel);
+    multiplyPanels(native, {m: count, k: rows, n: columns}, a, panels, c + 4 * PART * first, 4 * width);
+  }
+  return out;
+}
+
+/** `c[m, n] = a[m, k] · panels`, with rows of the result `stride` bytes apart. */
+function multiplyPanels(
+  native: Native,
+  {m, k, n}: {m: number; k: number; n: number},
+  a: number,
+  panels: number,
+  c: number,
+  stride: number,
+): void {
+  native.runParts(native.partsOf(m, 4, m * k * n), (functions, {first, size}) => {
+    functions.multiply(
+      ...[size, n, k, a + 4 * first * k, 4 * k, panels, k * PANEL_ROW, c + first * stride, stride],
+      ...[0, 0, 0, 0, 0],
+    );
+  });
+}
+
+function lookUp(
+  native: Native,
+  own: QuantizedFunctions,
+  rows: ArrayLike<number>,
+  blocks: tf.Tensor,
+  {width}: BlockMatrix,
+  {format, stride, parts}: Source,
+): tf.TensorInfo {
+  const out = native.output([rows.length, width]);
+  const [from, target] = [native.at(blocks), native.at(out)];
+  const [numbers = 0] = native.reserve(4 * PART * parts);
+  for (let i = 0; i < rows.length; i++) {
+    own.unpackRows(format, from + (rows[i] as number) * stride, stride, 1, parts, numbers);
+    native.copy(target + 4 * i * width, numbers, 4 * width);
+  }
+  return out;
+}
