@@ -5,6 +5,7 @@ import {casesOf} from './kindCases';
 import {KINDS, METHOD_KINDS} from './kinds';
 import {modelCases, orderCases} from './modelCases';
 import {programCases} from './programCases';
+import {quantizedCases} from './quantizedCases';
 import {trainingCases} from './trainingCases';
 import type {Place} from './start';
 import {transformerCases} from './transformerCases';
@@ -58,6 +59,7 @@ export function casesOn(backend: string, precision: Precision, site: Place['site
     ...trainingCases,
     ...programCases,
     ...graphCases,
+    ...quantizedCases,
     ...transformerCases,
   ];
 }
