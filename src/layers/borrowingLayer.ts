@@ -1,4 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
+import type {Linear} from '../ops/factors';
 import type {LayerEntry} from '../tfjs/configs';
 
 /**
@@ -17,6 +18,23 @@ export interface BorrowingLayer extends tf.layers.Layer {
   giveOwn(layer: tf.layers.Layer): void;
   /** Why the weight cannot be trained by this layer's name, as the rest of a sentence about it. */
   readonly whyUntrained: string;
+}
+
+/** A table of words that is held in another form than as numbers: what an Embedding has for others to compute with. */
+export interface LentTable {
+  /** What it is held in. */
+  readonly variable: tf.LayerVariable;
+  /** `[words, width]`. */
+  readonly shape: [number, number];
+  /** All of its numbers, as a new tensor. */
+  numbers(): tf.Tensor2D;
+  /** The product with the table turned over, `[n, width] · [words, width]ᵀ`; with any other matrix as it is. */
+  turned(): Linear;
+}
+
+/** The table that a layer has in another form, if it does. */
+export function lentTable(layer: tf.layers.Layer): LentTable | undefined {
+  return (layer as {lentTable?: LentTable}).lentTable;
 }
 
 /**

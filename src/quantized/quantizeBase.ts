@@ -1,7 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {asLoRAError, checkOptions, LoRAError, show, throwFaults} from '../errors';
 import {headOf, isInHead, markHead} from '../head/headPlace';
-import {borrowing} from '../layers/borrowingLayer';
 import {checkConfig, type LayerMatcher, type LayerPredicate} from '../model/config';
 import {firstNaming, inventory, lineOf, select, unmatched} from '../model/targets';
 import {copyStructure} from '../rewire/record';
@@ -111,7 +110,6 @@ function choose(
   const left = select('exclude', exclude, sites);
   const entries = [...named, ...left];
   const missing = unmatched(entries, sites);
-  const lent = new Set(sites.map(({layer}) => borrowing(layer)?.lender));
   const head = headOf(model);
   const faults = [...entries.flatMap(entry => entry.faults), ...missing.map(lineOf)];
   const chosen = new Map<Site, Quantizable>();
@@ -122,44 +120,27 @@ function choose(
     const found = quantizableOf(site.layer, format);
     const asked = firstNaming(named, site);
     const fits =
-      found !== undefined &&
-      !lent.has(site.layer) &&
-      !isInHead(head, site) &&
-      4 * wordCount(found.matrix) < bytesIn(found);
-    if (targets === 'all' ? fits : asked !== undefined && found !== undefined && !lent.has(site.layer)) {
-      chosen.set(site, found as Quantizable);
+      found !== undefined && !isInHead(head, site) && wordCount(found.matrix) < found.matrix.rows * found.matrix.width;
+    if (found !== undefined && (targets === 'all' ? fits : asked !== undefined)) {
+      chosen.set(site, found);
     }
   }
   for (const {sites: all, faults: own} of named) {
     if (all.size > 0 && own.length === 0 && ![...all].some(site => chosen.has(site) || firstNaming(left, site))) {
-      faults.push(...[...all].map(({path, layer}) => `Layer "${path}" ${whyNot(layer, lent.has(layer))}`));
+      faults.push(...[...all].map(({path, layer}) => `Layer "${path}" ${whyNot(layer)}`));
     }
   }
   if (chosen.size === 0 && faults.length === 0) {
     faults.push(`There is nothing to quantise. ${inventory(sites)}`);
   }
-  throwFaults([
-    ...faults,
-    ...(missing.length > 0
-      ? [
-          inventory(
-            sites,
-            missing.flatMap(({closest}) => closest),
-          ),
-        ]
-      : []),
-  ]);
+  const like = missing.flatMap(({closest}) => closest);
+  throwFaults(missing.length > 0 ? [...faults, inventory(sites, like)] : faults);
   return chosen;
 }
 
-function bytesIn({matrix: {rows, width}}: Quantizable): number {
-  return 4 * rows * width;
-}
-
-function whyNot(layer: tf.layers.Layer, isLent: boolean): string {
-  return isLent
-    ? 'lends its table to another layer, which computes with float32.'
-    : `is a ${layer.getClassName()}; what can be quantised are Dense, Embedding, and Conv2D of size 1×1 without strides.`;
+function whyNot(layer: tf.layers.Layer): string {
+  const known = 'Dense, Embedding, and Conv2D of size 1×1 without strides';
+  return `is a ${layer.getClassName()}; what can be quantised are ${known}.`;
 }
 
 /** How a layer is quantised; `undefined` if it is not built, or cannot be. */

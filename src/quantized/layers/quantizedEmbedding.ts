@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import type {LentTable} from '../../layers/borrowingLayer';
 import {type Forward, onlyShape, onlyTensor, UNFUSED_IDENTITY} from '../../layers/forward';
 import type {CallArgs} from '../../layers/layerArgs';
 import {registerKind} from '../../layers/registry';
@@ -8,7 +9,7 @@ import type {EmbeddingLayer} from '../../tfjs/layerFields';
 import {stockClass} from '../../tfjs/stockClass';
 import {type BlockMatrix, wordCount} from '../blockMatrix';
 import type {BlockFormat} from '../formats';
-import {blockLookUp} from '../ops/blockOps';
+import {blockLookUp, blockProduct, wholeMatrix} from '../ops/blockOps';
 import {
   besideBlocks,
   blockAdaptation,
@@ -45,6 +46,8 @@ export class QuantizedEmbedding extends stockClass('Embedding') implements Block
   blocks!: tf.LayerVariable;
   matrix!: BlockMatrix;
   readonly whyUntrained = IN_BLOCKS;
+  /** Read by heads that compute with the table too. */
+  lentTable!: LentTable;
   private readonly format: BlockFormat;
 
   constructor(args: tf.serialization.ConfigDict & BlockArgs) {
@@ -57,6 +60,13 @@ export class QuantizedEmbedding extends stockClass('Embedding') implements Block
     this.matrix = {format: this.format, rows: inputDim, width: outputDim};
     const zeros = tf.initializers.zeros();
     this.blocks = this.addWeight(BLOCKS, [wordCount(this.matrix)], 'int32', zeros, undefined, false);
+    const {blocks, matrix} = this;
+    this.lentTable = {
+      variable: blocks,
+      shape: [inputDim, outputDim],
+      numbers: () => wholeMatrix(blocks.read(), matrix),
+      turned: () => blockProduct(blocks.read(), matrix),
+    };
     this.built = true;
   }
 

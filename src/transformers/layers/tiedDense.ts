@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError, show, showShape} from '../../errors';
 import type {Adaptation} from '../../layers/adaptation';
-import type {BorrowingLayer} from '../../layers/borrowingLayer';
+import {type BorrowingLayer, lentTable, type LentTable} from '../../layers/borrowingLayer';
 import {applyLinear, by, type Compute, type Forward, onlyShape, onlyTensor} from '../../layers/forward';
 import {LoRALayer} from '../../layers/loraLayer';
 import {registerKind} from '../../layers/registry';
@@ -104,7 +104,7 @@ export class TiedDense extends tf.layers.Layer implements BorrowingLayer {
   }
 
   giveOwn(layer: tf.layers.Layer): void {
-    tf.tidy(() => giveDense(layer, tf.transpose(this.tableVariable.read()), this.bias?.read()));
+    tf.tidy(() => giveDense(layer, this.turnedNumbers(), this.bias?.read()));
   }
 
   override getConfig(): tf.serialization.ConfigDict {
@@ -113,6 +113,11 @@ export class TiedDense extends tf.layers.Layer implements BorrowingLayer {
 
   /** `E`, `[words, width]`. */
   get tableVariable(): tf.LayerVariable {
+    const {lent} = this;
+    if (lent !== undefined) {
+      const {shape, variable} = lent;
+      return {shape, dtype: 'float32', trainable: false, read: () => variable.read()} as unknown as tf.LayerVariable;
+    }
     const {embeddings} = fieldsOf<Partial<EmbeddingLayer>>(this.lender === undefined ? this : baseOf(this.lender));
     if (embeddings === undefined) {
       throw new LoRAError(
@@ -121,6 +126,16 @@ export class TiedDense extends tf.layers.Layer implements BorrowingLayer {
       );
     }
     return embeddings;
+  }
+
+  /** The table in another form than as numbers, where the `Embedding` has it so. */
+  get lent(): LentTable | undefined {
+    return this.lender && lentTable(baseOf(this.lender));
+  }
+
+  /** The numbers of the table turned over, a new tensor. */
+  private turnedNumbers(): tf.Tensor {
+    return tf.tidy(() => tf.transpose(this.lent?.numbers() ?? this.tableVariable.read()));
   }
 
   /**
@@ -136,7 +151,7 @@ export class TiedDense extends tf.layers.Layer implements BorrowingLayer {
       read: () => {
         const {dataId} = table.read();
         if (this.turned === undefined || this.turned.copy.isDisposed || this.turned.dataId !== dataId) {
-          this.turned = {dataId, copy: tf.transpose(table.read())};
+          this.turned = {dataId, copy: this.turnedNumbers()};
         }
         return this.turned.copy;
       },
@@ -179,7 +194,7 @@ function turnedOp(table: tf.Tensor): Linear {
 const NO_ACTIVATION: KernelLayer['activation'] = {apply: z => z, getClassName: () => 'linear'};
 
 const tiedForward: Forward = (layer, x, call) => {
-  const {tableVariable, kernel, bias} = layer as TiedDense;
+  const {tableVariable, lent, kernel, bias} = layer as TiedDense;
   const [flat, words] = [asMatrix(x), tableVariable.shape[0] as number];
   const restore = (y: tf.Tensor) => tf.reshape(y, [...x.shape.slice(0, -1), words]);
   const {factors, kernel: updated, dropout} = call.update;
@@ -193,7 +208,7 @@ const tiedForward: Forward = (layer, x, call) => {
     // Given an input of their own, factors are computed beside the table, and never added to it.
     const dropped = weights.factors === null ? undefined : (weights.dropped ?? input);
     const trains = learns(table);
-    return linear(turnedOp(table), input, {...weights, trains, dropped}, activation);
+    return linear(lent?.turned() ?? turnedOp(table), input, {...weights, trains, dropped}, activation);
   };
   compute.branches = true;
   return applyLinear(compute, flat, {kernel: tableVariable, bias, activation: NO_ACTIVATION}, call, manner, restore);

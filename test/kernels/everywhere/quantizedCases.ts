@@ -10,7 +10,7 @@ function network(): tf.LayersModel {
   const {layers} = tf;
   const words = tf.input({shape: [6], dtype: 'int32', name: 'words'});
   const looked = layers.embedding({inputDim: 40, outputDim: 64, name: 'table'}).apply(words);
-  const up = layers.dense({units: 96, activation: 'relu', name: 'up'}).apply(looked as tf.SymbolicTensor);
+  const up = layers.dense({units: 96, activation: 'relu', name: 'up'}).apply(looked);
   const pixels = layers.reshape({targetShape: [2, 3, 96]}).apply(up);
   const mixed = layers.conv2d({filters: 40, kernelSize: 1, activation: 'tanh', name: 'mix'}).apply(pixels);
   const out = layers.dense({units: 33, name: 'out'}).apply(mixed);
@@ -27,7 +27,9 @@ async function outcome(bits: 8 | 4, config: LoRAConfig, inFloats: boolean): Prom
   const floats = inFloats ? mergeLoRA(applyLoRA(blocks, {rank: 1})) : undefined;
   const adapted = applyLoRA(floats ?? blocks, {...config, seed: 1});
   const variables = trainableVariables(adapted);
-  tf.tidy(() => variables.forEach((variable, i) => variable.assign(tf.add(variable, random(variable.shape, 7 + i, 0.2)))));
+  const stir = (variable: tf.Variable, i: number) =>
+    variable.assign(tf.add(variable, random(variable.shape, 7 + i, 0.2)));
+  tf.tidy(() => variables.forEach(stir));
   const merged = mergeLoRA(adapted);
   const found = tf.tidy(() => {
     const run = (each: tf.LayersModel, training: boolean) => each.apply(words, {training}) as tf.Tensor;
