@@ -37,11 +37,14 @@ export function lentTable(layer: tf.layers.Layer): LentTable | undefined {
   return (layer as {lentTable?: LentTable}).lentTable;
 }
 
-/**
- * Why the weight of a layer cannot be trained by its name, as the rest of a sentence about it; `undefined` if it can.
- */
+/** Why the weight of a layer cannot train, as the rest of a sentence about it; `undefined` if it can. */
 export function whyUntrained(layer: tf.layers.Layer): string | undefined {
   return (layer as Partial<BorrowingLayer>).whyUntrained;
+}
+
+/** As `whyUntrained`, of a layer with a weight of its own. What borrows one may have a bias that trains. */
+export function whyFixed(layer: tf.layers.Layer): string | undefined {
+  return 'lender' in layer ? undefined : whyUntrained(layer);
 }
 
 /** A layer as one that borrows a weight, if it does. */

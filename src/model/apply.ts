@@ -99,7 +99,7 @@ function build(
     const update = layerConfigAt(config, path);
     if (update !== undefined) {
       const {className, weights: named, ...strength} = update;
-      const kind = loraClassOf(named === undefined ? layer.getClassName() : className, named);
+      const kind = loraClassOf(layer.getClassName(), named);
       const weights = kind?.weights?.map(weight => ({...weight}));
       const own = {
         ...outer,

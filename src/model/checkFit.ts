@@ -3,7 +3,7 @@ import {type Adapter, layerConfigAt} from '../adapter/adapter';
 import {ownerOf} from '../adapter/layerTensors';
 import {faultsOf, listed, LoRAError, showShape} from '../errors';
 import {isInHead} from '../head/headPlace';
-import {borrowing, whyUntrained} from '../layers/borrowingLayer';
+import {whyFixed} from '../layers/borrowingLayer';
 import {describeWeights} from '../layers/weightTargets';
 import {
   type Adaptation,
@@ -55,14 +55,13 @@ export function checkFit({config, tensors}: Adapter, sites: readonly Site[]): vo
   }
   for (const path of trained) {
     const site = byPath.get(path);
+    const fixed = site && whyFixed(site.layer);
     if (layerConfigAt(config, path) !== undefined) {
       misfits.set(path, 'both adapted and trained in full in the adapter');
     } else if (site === undefined) {
       misfits.set(path, NOT_THERE);
-    } else if (isWrapper(site.layer) && wrapperKind(site.layer) !== 'trained') {
-      misfits.set(path, 'trains in full in the adapter, not in the model');
-    } else if (borrowing(site.layer) === undefined && whyUntrained(site.layer) !== undefined) {
-      misfits.set(path, `trains in full in the adapter, and ${whyUntrained(site.layer) ?? ''}`);
+    } else if (fixed !== undefined || (isWrapper(site.layer) && wrapperKind(site.layer) !== 'trained')) {
+      misfits.set(path, fixed ?? 'trains in full in the adapter, not in the model');
     } else {
       expectWeights(expected, site, namedWeights(baseOf(site.layer)));
     }

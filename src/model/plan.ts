@@ -2,7 +2,7 @@ import type * as tf from '@tensorflow/tfjs';
 import type {AdapterConfig, HeadConfig} from '../adapter/adapter';
 import {faultsOf, LoRAError} from '../errors';
 import {isInHead} from '../head/headPlace';
-import {borrowing, whyUntrained} from '../layers/borrowingLayer';
+import {whyFixed, whyUntrained} from '../layers/borrowingLayer';
 import {type Adaptation, classInAdapters, rankLimit, refusedUpdate, updateSpecs} from '../layers/adaptation';
 import {adaptableClasses, adaptationOf, hasKernel, loraClassOf, reasonNotAdaptable} from '../layers/registry';
 import {type AdaptableWeight, type LoRAStrength, type Method, resolveStrength, withRank} from '../methods/method';
@@ -60,7 +60,12 @@ export function makePlan(sites: readonly Site[], config: LoRAConfig, head?: Head
   ];
   const isNamed = (option: keyof Plan['selections'], site: Site) => firstNaming(selections[option], site) !== undefined;
 
-  const trained = sites.filter(site => canTrain(site.layer) && (isNamed('trainable', site) || isInHead(head, site)));
+  const trained = sites.filter(
+    site =>
+      site.layer.weights.length > 0 &&
+      whyFixed(site.layer) === undefined &&
+      (isNamed('trainable', site) || isInHead(head, site)),
+  );
   const chosen = sites.filter(
     site =>
       reasonNotAdaptable(site.layer, targets !== 'all') === undefined &&
@@ -178,11 +183,6 @@ function unadaptable({sites}: Selection): string[] {
   const named = [...sites];
   const reasons = named.map(({layer}) => reasonNotAdaptable(layer, true));
   return reasons.includes(undefined) ? [] : named.map(({path}, i) => `Layer "${path}" ${reasons[i] ?? ''}`);
-}
-
-/** Whether anything of a layer can train in full. What borrows its weight may have a bias of its own. */
-function canTrain(layer: tf.layers.Layer): boolean {
-  return layer.weights.length > 0 && (borrowing(layer) !== undefined || whyUntrained(layer) === undefined);
 }
 
 function weightless({sites}: Selection): string[] {
