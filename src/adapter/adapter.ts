@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import type {LayerConfig} from '../layers/adaptation';
+import type {LayerConfig} from '../layers/layerConfig';
 import type {LayerEntry} from '../tfjs/configs';
 
 /** A new head of a model: layers in the place of those of a pretrained model. */

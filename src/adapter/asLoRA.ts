@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import type {LayerConfig} from '../layers/adaptation';
+import type {LayerConfig} from '../layers/layerConfig';
 import {type Method, resolveStrength, withRank} from '../methods/method';
 import {methodOf} from '../methods/registry';
 import {type Adapter, layerConfigAt, makeAdapter} from './adapter';

@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {faultsOf, kindOf, listed, LoRAError} from '../errors';
 import {isTextList} from '../formats/jsonText';
 import {resolveWeights} from '../layers/weightTargets';
-import type {LayerConfig} from '../layers/adaptation';
+import type {LayerConfig} from '../layers/layerConfig';
 import {resolveDropout, resolveStrength} from '../methods/method';
 import {methodOf} from '../methods/registry';
 import {isLayerOfOtherCopy, isTensorOfOtherCopy, OTHER_COPY} from '../tfjs/copies';

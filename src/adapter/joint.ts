@@ -1,6 +1,6 @@
 import type * as tf from '@tensorflow/tfjs';
 import {faultsOf, LoRAError, showShape, throwFaults} from '../errors';
-import type {LayerConfig} from '../layers/adaptation';
+import type {LayerConfig} from '../layers/layerConfig';
 import {describeWeights} from '../layers/weightTargets';
 import {isFloat32, shown} from '../methods/method';
 import {methodOf} from '../methods/registry';

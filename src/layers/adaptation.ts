@@ -1,8 +1,7 @@
 import type * as tf from '@tensorflow/tfjs';
 import {LoRAError, showShape} from '../errors';
-import type {AdaptableWeight, LoRAStrength, Method, ParameterSpec, Start, UpdateForm} from '../methods/method';
+import type {AdaptableWeight, Method, ParameterSpec, Start, UpdateForm} from '../methods/method';
 import type {Forward} from './forward';
-import type {WeightTarget} from './weightTargets';
 import {fieldsOf} from '../tfjs/fields';
 import type {KernelLayer} from '../tfjs/layerFields';
 
@@ -114,27 +113,6 @@ export function refusedUpdate(
         'dropout could work on. Exclude it, or override its dropout with 0.'
       : undefined)
   );
-}
-
-/** How one layer of an adapter updates its base. */
-export interface LayerConfig extends Required<LoRAStrength> {
-  /** Class of the layer that is adapted. */
-  className: string;
-  /** How the weights are updated. Default: `'lora'`. */
-  method?: string;
-  /** How much of the update counts, where the method has no other way to say it. Default: 1. */
-  share?: number;
-  /** The probability with which numbers of the input of the update are dropped in training. Default: 0. */
-  dropout?: number;
-  /** The weights that are updated, of a layer that is adapted by their names. */
-  weights?: Required<WeightTarget>[];
-  /** Whether the base's own weights stay fixed; if not, they are part of the adapter. */
-  freezeBaseLayer: boolean;
-  /**
-   * Whether the base's bias trains beside the factors though its kernel stays fixed, and is part of the adapter.
-   * Default: false.
-   */
-  trainBias?: boolean;
 }
 
 /** The kind of a class whose layers have one kernel, `[...fan-in axes, out]`. */

@@ -14,7 +14,8 @@ import {methodOf} from '../methods/registry';
 import {Dropout, type Update} from '../ops/update';
 import {Prepared} from '../ops/lazyOp';
 import {countNumbers, renameWeight, replaceValue, restoreWeight, withdrawWeight} from '../tfjs/weights';
-import {type Adaptation, type LayerConfig, type UpdateSpec, updateSpecs} from './adaptation';
+import {type Adaptation, type UpdateSpec, updateSpecs} from './adaptation';
+import type {LayerConfig} from './layerConfig';
 
 /** The update of one weight of a layer. */
 export interface UpdatePart {

@@ -4,11 +4,11 @@ import {ownerOf} from '../adapter/layerTensors';
 import {faultsOf, listed, LoRAError, showShape} from '../errors';
 import {isInHead} from '../head/headPlace';
 import {whyFixed} from '../layers/borrowingLayer';
+import type {LayerConfig} from '../layers/layerConfig';
 import {describeWeights} from '../layers/weightTargets';
 import {
   type Adaptation,
   classInAdapters,
-  type LayerConfig,
   rankLimit,
   refusedUpdate,
   type UpdateSpec,

@@ -3,7 +3,7 @@ import {type Adapter, layerConfigAt, makeAdapter} from '../adapter/adapter';
 import {checkAdapter} from '../adapter/checkAdapter';
 import {describeHead, sameHead} from '../adapter/headConfig';
 import {isPromise, kindOf, LoRAError} from '../errors';
-import type {LayerConfig} from '../layers/adaptation';
+import type {LayerConfig} from '../layers/layerConfig';
 import {adapterState, type AdapterState} from '../layers/adapterState';
 import type {LoRALayer} from '../layers/loraLayer';
 import {isWrapper, wrapperKind, type WrapperLayer} from '../layers/wrapperLayer';

@@ -6,7 +6,7 @@ import {describeHead} from '../adapter/headConfig';
 import {checkOptions, listed, LoRAError, show} from '../errors';
 import type {Values} from '../formats/layout';
 import {type Bytes, encodeSafetensors, type NamedValues} from '../formats/safetensors';
-import type {LayerConfig} from '../layers/adaptation';
+import type {LayerConfig} from '../layers/layerConfig';
 import {borrowing} from '../layers/borrowingLayer';
 import {baseOf} from '../layers/wrapperLayer';
 import {resolveStrength} from '../methods/method';

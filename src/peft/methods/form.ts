@@ -1,6 +1,6 @@
 import {LoRAError, showShape} from '../../errors';
 import {reshape, sizeOf, type Values} from '../../formats/layout';
-import type {LayerConfig} from '../../layers/adaptation';
+import type {LayerConfig} from '../../layers/layerConfig';
 import type {Strength} from '../../methods/method';
 
 /** An update as PEFT stores it: its tensors by name, and what the config says about it. */

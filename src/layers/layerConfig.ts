@@ -1,0 +1,23 @@
+import type {LoRAStrength} from '../methods/method';
+import type {WeightTarget} from './weightTargets';
+
+/** How one layer of an adapter updates its base. */
+export interface LayerConfig extends Required<LoRAStrength> {
+  /** Class of the layer that is adapted. */
+  className: string;
+  /** How the weights are updated. Default: `'lora'`. */
+  method?: string;
+  /** How much of the update counts, where the method has no other way to say it. Default: 1. */
+  share?: number;
+  /** The probability with which numbers of the input of the update are dropped in training. Default: 0. */
+  dropout?: number;
+  /** The weights that are updated, of a layer that is adapted by their names. */
+  weights?: Required<WeightTarget>[];
+  /** Whether the base's own weights stay fixed; if not, they are part of the adapter. */
+  freezeBaseLayer: boolean;
+  /**
+   * Whether the base's bias trains beside the factors though its kernel stays fixed, and is part of the adapter.
+   * Default: false.
+   */
+  trainBias?: boolean;
+}
