@@ -27,6 +27,7 @@ export {
   type RowNormalizationArgs,
 } from './transformers/layers/rowNormalization';
 export type {Picture, PictureData} from './transformers/picturePixels';
+export {Scaling, type ScalingArgs} from './transformers/layers/scaling';
 export {type PoolingMode, SequencePooling, type SequencePoolingArgs} from './transformers/layers/sequencePooling';
 export {LoRATiedDense, TiedDense, type TiedDenseArgs} from './transformers/layers/tiedDense';
 export {type CrossEntropyOptions, crossEntropyFromLogits} from './transformers/ops/crossEntropy';

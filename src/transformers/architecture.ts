@@ -82,6 +82,10 @@ export const HUB_ACTIVATIONS: Readonly<Record<string, ActivationName>> = {
   swish: 'silu',
 };
 
+/** Those of them that stand as gates. */
+export const HUB_GATES = {silu: 'silu', swish: 'silu', gelu: 'gelu', gelu_pytorch_tanh: 'gelu_tanh'} as const;
+export type GateName = (typeof HUB_GATES)[keyof typeof HUB_GATES];
+
 /** Joins the parts of a layer's name. */
 export function nameOf(...parts: (string | number)[]): string {
   return parts.filter(part => part !== '').join('/');

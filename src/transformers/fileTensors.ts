@@ -9,19 +9,10 @@ const COMPUTED = /(^|\.)(position_ids|token_type_ids|inv_freq|masked_bias)$|(^|\
  * Heads and the pooler, which a model may do without: by the first part of their names, without the prefix of the body.
  */
 const OPTIONAL = new Set([
-  ...[
-    'cls_classifier',
-    'distillation_classifier',
-    'pooler',
-    'cls',
-    'classifier',
-    'pre_classifier',
-    'score',
-    'lm_head',
-    'qa_outputs',
-  ],
-  ...['vocab_transform', 'vocab_layer_norm', 'vocab_projector', 'predictions', 'sop_classifier'],
-  ...['generator_predictions', 'generator_lm_head', 'discriminator_predictions', 'sequence_summary'],
+  ...['cls_classifier', 'distillation_classifier', 'pooler', 'cls', 'classifier', 'pre_classifier', 'score'],
+  ...['lm_head', 'qa_outputs', 'head', 'decoder', 'vocab_transform', 'vocab_layer_norm', 'vocab_projector'],
+  ...['predictions', 'sop_classifier', 'generator_predictions', 'generator_lm_head', 'discriminator_predictions'],
+  'sequence_summary',
 ]);
 
 /** Which weights the tensors in the files are. */

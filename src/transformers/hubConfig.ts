@@ -69,6 +69,12 @@ export class HubConfig {
     return {...this.fields};
   }
 
+  /** The same config with these fields where it has none. */
+  withDefaults(defaults: Readonly<Record<string, unknown>>): HubConfig {
+    const missing = Object.entries(defaults).filter(([name]) => this.get(name) === undefined);
+    return new HubConfig({...this.fields, ...Object.fromEntries(missing)}, this.faults);
+  }
+
   /** A field as it is, `undefined` where it is missing. */
   get(name: string): unknown {
     return Object.hasOwn(this.fields, name) ? this.fields[name] : undefined;
@@ -86,6 +92,16 @@ export class HubConfig {
     if (!Number.isSafeInteger(value) || (value as number) <= 0) {
       this.faults.push(`${name} must be a positive integer, got ${show(value)}.`);
       return 1;
+    }
+    return value as number;
+  }
+
+  /** A whole number from 0 on. */
+  whole(name: string): number {
+    const value = this.get(name);
+    if (!Number.isSafeInteger(value) || (value as number) < 0) {
+      this.faults.push(`${name} must be an integer from 0 on, got ${show(value)}.`);
+      return 0;
     }
     return value as number;
   }

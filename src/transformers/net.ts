@@ -10,6 +10,7 @@ import {PatchSequence, type PatchSequenceArgs} from './layers/patchSequence';
 import {LayerScale, QuickGelu} from './layers/pictureLayers';
 import {RelativeBias} from './layers/relativeBias';
 import {FusedLayerNormalization, RMSNormalization} from './layers/rowNormalization';
+import {Scaling} from './layers/scaling';
 import {type PoolingMode, SequencePooling} from './layers/sequencePooling';
 import {TiedDense} from './layers/tiedDense';
 
@@ -199,21 +200,48 @@ export class Net {
     return this.apply(name, inputs, () => new TypeEmbedding({rows, name}));
   }
 
-  layerNorm(name: string, width: number, epsilon: number, inputs: NetTensor[]): NetTensor {
-    this.expect(name, 'weight', [width], 'gamma');
-    this.expect(name, 'bias', [width], 'beta');
-    return this.apply(name, inputs, () => new FusedLayerNormalization({epsilon, name}));
+  layerNorm(
+    name: string,
+    width: number,
+    epsilon: number,
+    inputs: NetTensor[],
+    {bias = true, fresh = false}: {bias?: boolean; fresh?: boolean} = {},
+  ): NetTensor {
+    if (!fresh) {
+      this.expect(name, 'weight', [width], 'gamma');
+    }
+    if (!fresh && bias) {
+      this.expect(name, 'bias', [width], 'beta');
+    }
+    return this.apply(name, inputs, () => new FusedLayerNormalization({epsilon, bias, name}), !fresh);
   }
 
-  rmsNorm(name: string, width: number, epsilon: number, inputs: NetTensor[]): NetTensor {
+  rmsNorm(
+    name: string,
+    width: number,
+    epsilon: number,
+    inputs: NetTensor[],
+    {addsOne = false}: {addsOne?: boolean} = {},
+  ): NetTensor {
     this.expect(name, 'weight', [width], 'gamma');
-    return this.apply(name, inputs, () => new RMSNormalization({epsilon, name}));
+    return this.apply(name, inputs, () => new RMSNormalization({epsilon, addsOne, name}));
   }
 
   /** Normalizes each head, of `size` numbers, by itself. */
-  headNorm(name: string, size: number, epsilon: number, x: NetTensor): NetTensor {
+  headNorm(
+    name: string,
+    size: number,
+    epsilon: number,
+    x: NetTensor,
+    {addsOne = false}: {addsOne?: boolean} = {},
+  ): NetTensor {
     this.expect(name, 'weight', [size], 'gamma');
-    return this.apply(name, [x], () => new RMSNormalization({epsilon, size, name}));
+    return this.apply(name, [x], () => new RMSNormalization({epsilon, size, addsOne, name}));
+  }
+
+  /** Multiplies numbers with a factor; without one, or with 1, they stay. */
+  scale(name: string, factor: number | undefined, x: NetTensor): NetTensor {
+    return factor === undefined || factor === 1 ? x : this.apply(name, [x], () => new Scaling({factor, name}));
   }
 
   dense(name: string, [from, to]: [from: number, to: number], x: NetTensor, options: DenseOptions = {}): NetTensor {
@@ -281,9 +309,11 @@ export class Net {
     });
   }
 
-  gate(name: string, kind: 'silu' | 'gelu' | 'gelu_tanh', inputs: [gate: NetTensor, up: NetTensor]): NetTensor {
+  /** Inputs are the gate and what it lets through, or one that has both beside each other. */
+  gate(name: string, kind: 'silu' | 'gelu' | 'gelu_tanh', inputs: NetTensor[]): NetTensor {
+    const packed = inputs.length === 1;
     const args = kind === 'silu' ? {} : {activation: 'gelu' as const, approximate: kind === 'gelu_tanh'};
-    return this.apply(name, inputs, () => new GatedActivation({...args, name}));
+    return this.apply(name, inputs, () => new GatedActivation({...args, packed, name}));
   }
 
   /** Inputs behind each other along the last axis. */

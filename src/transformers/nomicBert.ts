@@ -1,9 +1,7 @@
-import {type Architecture, HUB_ACTIVATIONS, nameOf} from './architecture';
+import {type Architecture, type GateName, HUB_ACTIVATIONS, HUB_GATES, nameOf} from './architecture';
 import {pooler} from './encoder';
 import {encoderHead, maskedWords} from './encoderHeads';
 import {rotaryOf} from './llamaRotary';
-import type {NetTensor} from './net';
-import {GATES} from './rotaryDecoder';
 
 /**
  * Nomic's BERT: rotary places, gated feed-forward, no biases. Its older files, which have queries, keys and values in
@@ -38,12 +36,8 @@ export const nomicBert: Architecture = {
     const size = config.countOr('head_dim', Math.floor(width / heads));
     const inner = config.count('intermediate_size', 3072);
     const epsilon = config.number('layer_norm_eps', 1e-12);
-    const gate = config.choice<(typeof GATES)[keyof typeof GATES]>('hidden_act', GATES, 'silu');
-    if (size % 2 !== 0) {
-      config.fault(`Heads of ${size} numbers have no pairs to turn.`);
-    }
-    // A plan makes no table: its sizes are not compared with the files yet.
-    const rotary = rotaryOf(config, net.isPlan ? 2 : size, 1000);
+    const gate = config.choice<GateName>('hidden_act', HUB_GATES, 'silu');
+    const rotary = rotaryOf(config, {size, isPlan: net.isPlan}, 1000);
     const root = purpose.head === 'none' ? '' : 'nomic_bert';
     const embeddings = nameOf(root, 'embeddings');
     const words = nameOf(embeddings, 'word_embeddings');
@@ -69,7 +63,7 @@ export const nomicBert: Architecture = {
         const middle = net.layerNorm(nameOf(layer, 'post_attention_layernorm'), width, epsilon, [projected, input]);
         const mlp = nameOf(layer, 'mlp');
         const up = ['gate_proj', 'up_proj'].map(name => net.dense(nameOf(mlp, name), [width, inner], middle, plain));
-        const gated = net.gate(nameOf(mlp, 'act_fn'), gate, up as [NetTensor, NetTensor]);
+        const gated = net.gate(nameOf(mlp, 'act_fn'), gate, up);
         const narrow = net.dense(nameOf(mlp, 'down_proj'), [inner, width], gated, plain);
         return net.layerNorm(nameOf(layer, 'post_mlp_layernorm'), width, epsilon, [narrow, middle]);
       });

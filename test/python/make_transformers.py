@@ -145,6 +145,11 @@ MODELS = {
         transformers.MistralConfig(**LLAMA, sliding_window=None),
         ["q_proj", "down_proj"],
     ),
+    "mistralWindow": (
+        transformers.MistralForCausalLM,
+        transformers.MistralConfig(**LLAMA, sliding_window=3),
+        ["k_proj", "up_proj"],
+    ),
     "qwen2": (
         transformers.Qwen2ForCausalLM,
         transformers.Qwen2Config(**LLAMA, tie_word_embeddings=True),
@@ -164,6 +169,122 @@ MODELS = {
         transformers.Qwen3ForTokenClassification,
         transformers.Qwen3Config(**LLAMA, head_dim=4, num_labels=3),
         dict(target_modules=["v_proj"], task_type="TOKEN_CLS"),
+    ),
+}
+TWO_BLOCKS = LLAMA | dict(num_hidden_layers=2)
+MODELS |= {
+    "qwen3Window": (
+        transformers.Qwen3ForCausalLM,
+        transformers.Qwen3Config(
+            **TWO_BLOCKS, head_dim=4, use_sliding_window=True, sliding_window=2, max_window_layers=1
+        ),
+        ["v_proj"],
+    ),
+    "gemma3": (
+        transformers.Gemma3ForCausalLM,
+        transformers.Gemma3TextConfig(
+            **TWO_BLOCKS,
+            head_dim=6,
+            sliding_window=2,
+            layer_types=["sliding_attention", "full_attention"],
+            query_pre_attn_scalar=5,
+        ),
+        dict(target_modules=["q_proj", "k_proj", "down_proj"], modules_to_save=["q_norm"]),
+    ),
+    "gemma3Classes": (
+        transformers.Gemma3TextForSequenceClassification,
+        transformers.Gemma3TextConfig(**LLAMA, head_dim=4, num_labels=3, sliding_window=2),
+        dict(target_modules=["v_proj"], use_dora=True, task_type="SEQ_CLS"),
+    ),
+    "gemma3BothSides": (
+        transformers.Gemma3TextModel,
+        transformers.Gemma3TextConfig(**LLAMA, head_dim=4, sliding_window=2, use_bidirectional_attention=True),
+        ["o_proj", "gate_proj"],
+    ),
+    "smollm3Tied": (
+        transformers.SmolLM3ForCausalLM,
+        transformers.SmolLM3Config(**TWO_BLOCKS, no_rope_layers=[0, 1], pad_token_id=0, rope_theta=500.0),
+        ["q_proj", "lm_head"],
+    ),
+    "smollm3Classes": (
+        transformers.SmolLM3ForSequenceClassification,
+        transformers.SmolLM3Config(
+            **TWO_BLOCKS,
+            no_rope_layer_interval=2,
+            pad_token_id=0,
+            num_labels=3,
+            use_sliding_window=True,
+            sliding_window=2,
+        ),
+        dict(target_modules=["k_proj"], task_type="SEQ_CLS"),
+    ),
+    "smollm3TokenClasses": (
+        transformers.SmolLM3ForTokenClassification,
+        transformers.SmolLM3Config(**LLAMA, pad_token_id=0, num_labels=3, attention_bias=True),
+        dict(target_modules=["v_proj"], use_dora=True, task_type="TOKEN_CLS"),
+    ),
+    "phi3": (
+        transformers.Phi3ForCausalLM,
+        transformers.Phi3Config(
+            **LLAMA | dict(hidden_size=16, num_attention_heads=2),
+            pad_token_id=0,
+            sliding_window=3,
+            rope_parameters={"rope_type": "default", "rope_theta": 50.0, "partial_rotary_factor": 0.75},
+        ),
+        ["qkv_proj", "gate_up_proj"],
+    ),
+    "phi3Long": (
+        transformers.Phi3ForCausalLM,
+        transformers.Phi3Config(
+            **LLAMA,
+            pad_token_id=0,
+            original_max_position_embeddings=4,
+            rope_parameters={
+                "rope_type": "longrope",
+                "rope_theta": 50.0,
+                "short_factor": [1.0, 1.5],
+                "long_factor": [1.25, 3.0],
+            },
+        ),
+        dict(target_modules=["o_proj", "down_proj"], use_dora=True),
+    ),
+    "phi3Classes": (
+        transformers.Phi3ForSequenceClassification,
+        transformers.Phi3Config(**LLAMA, pad_token_id=0, num_labels=3),
+        dict(target_modules=["qkv_proj"], task_type="SEQ_CLS"),
+    ),
+    "phi3TokenClasses": (
+        transformers.Phi3ForTokenClassification,
+        transformers.Phi3Config(**LLAMA, pad_token_id=0, num_labels=3),
+        dict(target_modules=["qkv_proj"], task_type="TOKEN_CLS"),
+    ),
+    "olmo2": (
+        transformers.Olmo2ForCausalLM,
+        transformers.Olmo2Config(**LLAMA, pad_token_id=0, attention_bias=True),
+        dict(target_modules=["q_proj", "up_proj"], modules_to_save=["k_norm"]),
+    ),
+    "olmo2Classes": (
+        transformers.Olmo2ForSequenceClassification,
+        transformers.Olmo2Config(**LLAMA, pad_token_id=0, num_labels=3),
+        dict(target_modules=["v_proj"], use_dora=True, task_type="SEQ_CLS"),
+    ),
+    "granite": (
+        transformers.GraniteForCausalLM,
+        transformers.GraniteConfig(
+            **LLAMA,
+            embedding_multiplier=3.0,
+            attention_multiplier=0.4,
+            residual_multiplier=0.7,
+            logits_scaling=2.5,
+        ),
+        ["k_proj", "down_proj", "lm_head"],
+    ),
+    "graniteTied": (
+        transformers.GraniteForCausalLM,
+        transformers.GraniteConfig(
+            **LLAMA, tie_word_embeddings=True, embedding_multiplier=3.0, logits_scaling=0.5, attention_bias=True
+        ),
+        dict(target_modules=["embed_tokens", "lm_head"]),
     ),
 }
 SMALL = dict(
@@ -220,6 +341,27 @@ NOMIC = {
 }
 for name, (model_class, more, targets) in NOMIC.items():
     MODELS[name] = (model_class, transformers.NomicBertConfig(**SMALL | more), targets)
+MODERN = SMALL | dict(
+    num_hidden_layers=2,
+    pad_token_id=0,
+    global_attn_every_n_layers=2,
+    local_attention=2,
+)
+MODELS["modernbert"] = (
+    transformers.ModernBertModel,
+    transformers.ModernBertConfig(**MODERN, norm_bias=True, attention_bias=True, mlp_bias=True),
+    dict(target_modules=["Wqkv", "mlp.Wo"], use_dora=True),
+)
+MODELS["modernbertClasses"] = (
+    transformers.ModernBertForSequenceClassification,
+    transformers.ModernBertConfig(**MODERN, num_labels=3),
+    dict(target_modules=["Wi", "attn.Wo"], modules_to_save=["classifier", "head"]),
+)
+MODELS["modernbertMean"] = (
+    transformers.ModernBertForSequenceClassification,
+    transformers.ModernBertConfig(**MODERN, num_labels=3, classifier_pooling="mean", classifier_bias=True),
+    dict(target_modules=["head.dense"], task_type="SEQ_CLS"),
+)
 SMALL_DISTILBERT = dict(vocab_size=13, dim=8, n_layers=1, n_heads=2, hidden_dim=6, max_position_embeddings=9)
 ENCODERS = {
     "bert": ("Bert", BertConfig, SMALL | dict(hidden_act="gelu_new"), "query"),
@@ -229,6 +371,7 @@ ENCODERS = {
     "electra": ("Electra", transformers.ElectraConfig, SMALL | dict(embedding_size=6), "query"),
     "albert": ("Albert", transformers.AlbertConfig, SMALL | dict(embedding_size=6, num_hidden_layers=3), "query"),
     "mpnet": ("MPNet", transformers.MPNetConfig, SMALL, "attn.q"),
+    "modernbert": ("ModernBert", transformers.ModernBertConfig, MODERN, "Wqkv"),
     "distilbert": ("DistilBert", DistilBertConfig, SMALL_DISTILBERT | dict(activation="relu"), "q_lin"),
 }
 # What PEFT trains for a task, and what it stores with it: a new head in full, or updates of the one for words.
@@ -245,12 +388,16 @@ DECODERS = {
     "electra": ["generator_lm_head", "generator_predictions.dense"],
     "albert": ["predictions.decoder", "predictions.dense"],
     "mpnet": ["decoder", "lm_head.dense"],
+    "modernbert": ["decoder", "head.dense"],
     "distilbert": ["vocab_projector", "vocab_transform"],
 }
 for name, (family, config_class, sizes, query) in ENCODERS.items():
     for task, (suffix, labels, settings) in TASKS.items():
         model_class = getattr(transformers, f"{family}For{suffix}")
-        MODELS[name + task] = (model_class, config_class(**sizes, **labels), settings(query))
+        chosen = settings(query)
+        if name == "modernbert" and task == "Spans":  # PEFT looks for another name of the head
+            chosen = dict(target_modules=[query], modules_to_save=["classifier"])
+        MODELS[name + task] = (model_class, config_class(**sizes, **labels), chosen)
     masked = getattr(transformers, f"{family}ForMaskedLM")
     MODELS[name + "TiedWords"] = (masked, config_class(**sizes), [query, *DECODERS[name]])
 

@@ -453,26 +453,78 @@ describe('what does not fit is refused and leaves nothing', () => {
   });
 });
 
-describe('a window of attention is refused by its name', () => {
+describe('of the config of a decoder', () => {
   const ofFixture = (name: string, changes: object) => {
     const {config, weights} = fixture(name);
     return loadTransformer({config: {...(JSON.parse(config) as object), ...changes}, weights});
   };
+  /** What changes of a config change in the scores. */
+  const moved = async (name: string, changes: object) => {
+    const models = [await ofFixture(name, {}), await ofFixture(name, changes)];
+    const ids = tf.tensor2d([[2, 3, 4, 5, 6, 7]], undefined, 'int32');
+    const difference = tf.tidy(() => {
+      const [one, other] = models.map(model => model.predict([ids, tf.onesLike(ids)]) as tf.Tensor);
+      return tf.max(tf.abs(tf.sub(one!, other!))).dataSync()[0]!;
+    });
+    models.forEach(disposeModel);
+    ids.dispose();
+    return difference;
+  };
 
-  test('of Mistral wherever there is one, which its config may leave out', async () => {
-    await expect(ofFixture('mistral', {sliding_window: 4})).rejects.toThrow('sliding_window is 4, for which');
-    await expect(ofFixture('mistral', {sliding_window: undefined})).rejects.toThrow(
-      'sliding_window is 4096, for which',
-    );
-  });
-
-  test('of Qwen where it is switched on', async () => {
-    disposeModel(await ofFixture('qwen2', {sliding_window: 4}));
+  test('a window counts in every block of Mistral, and in Qwen where it is switched on', async () => {
+    expect(await moved('mistral', {sliding_window: 2})).toBeGreaterThan(1e-3);
+    expect(await moved('mistral', {sliding_window: 6})).toBe(0);
+    expect(await moved('mistral', {sliding_window: undefined})).toBe(0); // transformers has 4096
     for (const name of ['qwen2', 'qwen3']) {
-      const changes = {use_sliding_window: true, sliding_window: 4};
-      await expect(ofFixture(name, changes)).rejects.toThrow('sliding_window is 4, for which');
+      const window = {sliding_window: 2, max_window_layers: 0, layer_types: null};
+      expect(await moved(name, window)).toBe(0);
+      expect(await moved(name, {...window, use_sliding_window: true})).toBeGreaterThan(1e-3);
+      expect(await moved(name, {...window, use_sliding_window: true, layer_types: ['full_attention']})).toBe(0);
     }
   });
+
+  test.each<[string, object, string]>([
+    ['mistral', {sliding_window: 0}, 'sliding_window must be a positive integer, got 0.'],
+    ['qwen2', {layer_types: ['sliding_attention']}, 'use_sliding_window or sliding_window is not set'],
+    ['qwen3', {layer_types: ['linear_attention']}, 'for each of 1 blocks, got ["linear_attention"]'],
+    ['qwen3', {layer_types: ['full_attention', 'full_attention']}, 'layer_types must list'],
+    ['gemma3', {final_logit_softcapping: 30}, 'final_logit_softcapping is 30, for which there is no code here'],
+    [
+      'gemma3',
+      {rope_parameters: {rope_type: 'default'}},
+      'rope_parameters must hold full_attention and sliding_attention',
+    ],
+    ['gemma3', {use_bidirectional_attention: true, is_causal: false}, 'is_causal is false'],
+    ['smollm3Tied', {no_rope_layers: [1]}, 'no_rope_layers must list 0 or 1 for each of 2 blocks, got [1]'],
+    ['phi3', {rope_parameters: {rope_type: 'linear', factor: 2}}, 'The rotary scaling "linear" is not known'],
+    [
+      'phi3',
+      {rope_parameters: {rope_type: 'longrope', short_factor: [1], long_factor: [1]}},
+      'short_factor must list 4',
+    ],
+    ['granite', {residual_multiplier: 0}, 'residual_multiplier must be a positive number'],
+    ['modernbert', {hidden_activation: 'relu'}, 'hidden_activation is "relu"; known are silu'],
+    ['modernbert', {local_attention: 0}, 'local_attention must be a positive integer'],
+  ])('what there is no code for in %s is refused by its name: %j', async (name, changes, message) => {
+    await expect(ofFixture(name, changes)).rejects.toThrow(message);
+  });
+});
+
+test('a new head of ModernBERT begins with that for masked words where the files have it', async () => {
+  const architecture = 'ModernBertForSequenceClassification';
+  const kernelOf = (model: tf.LayersModel) => numbers(model.getLayer('head/dense').getWeights()[0]!);
+  const masked = fixture('modernbertTiedWords');
+  const body = fixture('modernbert');
+  const [begun, fresh] = [
+    await loadTransformer({config: masked.config, weights: masked.weights, architecture, labels: 4}),
+    await loadTransformer({config: body.config, weights: body.weights, architecture, labels: 4}),
+  ];
+  const {data} = decodeSafetensors(masked.weights).tensors.get('head.dense.weight')!;
+  expect([...kernelOf(begun)].sort()).toEqual([...data!].sort());
+  expect(begun.outputs[0]!.shape).toEqual([null, 4]);
+  expect(numbers(fresh.getLayer('head/norm').getWeights()[0]!)).toEqual(new Array(8).fill(1));
+  expect(Math.max(...kernelOf(fresh).map(Math.abs))).toBeLessThan(0.1);
+  [begun, fresh].forEach(disposeModel);
 });
 
 test('a summary of ELECTRA that there is no code for is refused, and a pooler, which it does not have', async () => {

@@ -38,20 +38,8 @@ function gradientOf({gradients}: Expectation, module: string, weight: string) {
 test('there are models of every family', () => {
   expect(NAMES).toEqual(
     expect.arrayContaining([
-      'albert',
-      'bert',
-      'clipPairs',
-      'dinov2',
-      'distilbert',
-      'electra',
-      'gpt2',
-      'llama',
-      'mistral',
-      'qwen2',
-      'qwen3',
-      'roberta',
-      'siglip',
-      'vit',
+      ...['albert', 'bert', 'clipPairs', 'dinov2', 'distilbert', 'electra', 'gemma3', 'gpt2', 'granite', 'llama'],
+      ...['mistral', 'modernbert', 'olmo2', 'phi3', 'qwen2', 'qwen3', 'roberta', 'siglip', 'smollm3Tied', 'vit'],
     ]),
   );
 });

@@ -4,7 +4,7 @@ import {attention} from '../ops/attention';
 import {rotate} from '../ops/rotary';
 import {transformerKernels} from '../kernels/transformer';
 import {asFloat} from '../../layers/forward';
-import {anglesOf, frequenciesOf, type Rotary, rotaryFaults} from './rotaryAngles';
+import {anglesOf, type Rotary, rotaryFaults} from './rotaryAngles';
 import type {CallArgs} from '../../layers/wrapperLayer';
 import {shapesOf} from '../../tfjs/inputs';
 
@@ -158,9 +158,9 @@ export class Attention extends tf.layers.Layer {
     if (this.rotary === null) {
       return x;
     }
-    const {interleaved = false} = this.rotary;
-    const frequencies = frequenciesOf(this.rotary, size);
-    return rotate(x, () => anglesOf(frequencies, from, x.shape[1]), {heads, turned, interleaved});
+    const {rotary} = this;
+    const {interleaved = false} = rotary;
+    return rotate(x, () => anglesOf(rotary, size, from, x.shape[1]), {heads, turned, interleaved});
   }
 
   private unpack(x: tf.Tensor3D, size: number): tf.Tensor3D[] {

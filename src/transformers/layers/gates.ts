@@ -45,34 +45,41 @@ tf.serialization.registerClass(Gelu);
 export interface GatedActivationArgs extends GeluArgs {
   /** What is done to the gate. Default: `'silu'`. */
   activation?: 'silu' | 'gelu';
+  /** Whether gate and up come beside each other in one input, `[…, 2·width]`. Default: false. */
+  packed?: boolean;
 }
 
 /**
- * `f(gate)·up` of two inputs of one shape, with `f` silu or gelu: the middle of a gated feed-forward layer. Kept for
- * the backward pass are the two inputs alone. (Shazeer, arXiv 2002.05202.)
+ * `f(gate)·up` of two inputs of one shape, or of one that has both, with `f` silu or gelu: the middle of a gated
+ * feed-forward layer. Kept for the backward pass are gate and up alone. (Shazeer, arXiv 2002.05202.)
  */
 export class GatedActivation extends tf.layers.Layer {
   static readonly className = 'GatedActivation';
   private readonly activation: 'silu' | 'gelu';
   private readonly approximate: boolean;
+  private readonly packed: boolean;
 
-  constructor({activation = 'silu', approximate = false, ...rest}: GatedActivationArgs = {}) {
+  constructor({activation = 'silu', approximate = false, packed = false, ...rest}: GatedActivationArgs = {}) {
     if ((activation as unknown) !== 'silu' && (activation as unknown) !== 'gelu') {
       throw new LoRAError(`activation must be 'silu' or 'gelu', got ${show(activation)}.`);
     }
     super(rest);
     this.activation = activation;
     this.approximate = approximate;
+    this.packed = packed;
   }
 
   override computeOutputShape(inputShape: tf.Shape | tf.Shape[]): tf.Shape {
-    return shapesOf(inputShape)[0];
+    const [shape] = shapesOf(inputShape);
+    const width = shape.at(-1);
+    return this.packed ? [...shape.slice(0, -1), width == null ? null : width / 2] : shape;
   }
 
   override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
     return tf.tidy(() => {
       this.invokeCallHook(inputs, kwargs);
-      const [x, up, more] = [inputs].flat().map(asFloat);
+      const given = [inputs].flat().map(asFloat) as [tf.Tensor, ...tf.Tensor[]];
+      const [x, up, more] = this.packed ? halvesOf(given[0]) : given;
       if (x === undefined || up === undefined || more || !tf.util.arraysEqual(x.shape, up.shape)) {
         const shapes = [inputs].flat().map(({shape}) => showShape(shape));
         throw new LoRAError(
@@ -85,7 +92,13 @@ export class GatedActivation extends tf.layers.Layer {
   }
 
   override getConfig(): tf.serialization.ConfigDict {
-    return {...super.getConfig(), activation: this.activation, approximate: this.approximate};
+    const {activation, approximate, packed} = this;
+    return {...super.getConfig(), activation, approximate, ...(packed && {packed})};
   }
 }
 tf.serialization.registerClass(GatedActivation);
+
+/** The halves of the last axis; of an odd one it alone. */
+function halvesOf(x: tf.Tensor): tf.Tensor[] {
+  return (x.shape.at(-1) ?? 0) % 2 === 0 ? tf.split(x, 2, -1) : [x];
+}

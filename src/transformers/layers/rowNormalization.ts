@@ -11,6 +11,10 @@ export interface RowNormalizationArgs {
   epsilon?: number;
   /** Normalizes each piece of the last axis of this size by itself, such as each head. Default: all of it. */
   size?: number;
+  /** Whether the weight is what is added to one, `γ = 1 + weight`, as in Gemma. Default: false. */
+  addsOne?: boolean;
+  /** Of a layer normalization: whether there is a `β`. Default: true. */
+  bias?: boolean;
   name?: string;
 }
 
@@ -19,10 +23,18 @@ abstract class RowNormalization extends tf.layers.Layer {
   protected abstract readonly centered: boolean;
   private readonly epsilon: number;
   private readonly size: number | undefined;
+  private readonly addsOne: boolean;
+  private readonly bias: boolean;
   private gamma!: tf.LayerVariable;
   private beta: tf.LayerVariable | null = null;
 
-  protected constructor({epsilon, size, ...rest}: RowNormalizationArgs & {epsilon: number}) {
+  protected constructor({
+    epsilon,
+    size,
+    addsOne = false,
+    bias = true,
+    ...rest
+  }: RowNormalizationArgs & {epsilon: number}) {
     if (!(Number.isFinite(epsilon) && epsilon >= 0)) {
       throw new LoRAError(`epsilon must be a number from 0 on, got ${show(epsilon)}.`);
     }
@@ -32,6 +44,8 @@ abstract class RowNormalization extends tf.layers.Layer {
     super(rest);
     this.epsilon = epsilon;
     this.size = size;
+    this.addsOne = addsOne;
+    this.bias = bias;
     this.supportsMasking = true;
   }
 
@@ -49,8 +63,9 @@ abstract class RowNormalization extends tf.layers.Layer {
     if (width % size !== 0) {
       throw new LoRAError(`"${this.name}" normalizes pieces of ${size} numbers, got an axis of ${width}.`);
     }
-    this.gamma = this.addWeight('gamma', [size], 'float32', tf.initializers.ones());
-    this.beta = this.centered ? this.addWeight('beta', [size], 'float32', tf.initializers.zeros()) : null;
+    const start = this.addsOne ? tf.initializers.zeros() : tf.initializers.ones();
+    this.gamma = this.addWeight('gamma', [size], 'float32', start);
+    this.beta = this.centered && this.bias ? this.addWeight('beta', [size], 'float32', tf.initializers.zeros()) : null;
     this.built = true;
   }
 
@@ -71,7 +86,8 @@ abstract class RowNormalization extends tf.layers.Layer {
           `"${this.name}" adds inputs of one shape, got ${showShape(x.shape)} and ${showShape(residual.shape)}.`,
         );
       }
-      const weights = {gamma: this.gamma.read(), beta: this.beta?.read() ?? null};
+      const gamma = this.addsOne ? tf.add(this.gamma.read(), 1) : this.gamma.read();
+      const weights = {gamma, beta: this.beta?.read() ?? null};
       const settings = {centered: this.centered, epsilon: this.epsilon};
       const {size} = this;
       if (size === undefined || size === x.shape.at(-1)) {
@@ -84,7 +100,14 @@ abstract class RowNormalization extends tf.layers.Layer {
   }
 
   override getConfig(): tf.serialization.ConfigDict {
-    return {...super.getConfig(), epsilon: this.epsilon, ...(this.size !== undefined && {size: this.size})};
+    const {epsilon, size, addsOne, bias} = this;
+    return {
+      ...super.getConfig(),
+      epsilon,
+      ...(size !== undefined && {size}),
+      ...(addsOne && {addsOne}),
+      ...(!bias && {bias}),
+    };
   }
 }
 

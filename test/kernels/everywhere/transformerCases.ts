@@ -118,12 +118,27 @@ const TRIALS: readonly Trial[] = [
     make: () => new FusedLayerNormalization(),
     inputs: () => [sequences(3, 7, 1), sequences(3, 7, 2)],
   },
+  {
+    kind: 'RMSNormalization whose weight is added to one',
+    make: () => new RMSNormalization({addsOne: true}),
+    inputs: () => [sequences(3, 7, 1)],
+  },
+  {
+    kind: 'FusedLayerNormalization without a bias',
+    make: () => new FusedLayerNormalization({bias: false}),
+    inputs: () => [sequences(3, 7, 1), sequences(3, 7, 2)],
+  },
   {kind: 'Gelu', make: () => new Gelu(), inputs: () => [sequences(3, 7, 1)]},
   {kind: 'Gelu by tanh', make: () => new Gelu({approximate: true}), inputs: () => [sequences(3, 7, 1)]},
   {
     kind: 'GatedActivation',
     make: () => new GatedActivation(),
     inputs: () => [sequences(3, 7, 1), sequences(3, 7, 2)],
+  },
+  {
+    kind: 'GatedActivation of one input',
+    make: () => new GatedActivation({packed: true, activation: 'gelu'}),
+    inputs: () => [sequences(3, 14, 1)],
   },
   {kind: 'PositionEmbedding', make: () => new PositionEmbedding({rows: 5}), inputs: () => [sequences(3, 7, 1)]},
   {kind: 'TypeEmbedding', make: () => new TypeEmbedding({rows: 2}), inputs: () => [sequences(3, 7, 1)]},

@@ -7,6 +7,9 @@ import {
   Gelu,
   PositionEmbedding,
   RMSNormalization,
+  type Rotary,
+  Scaling,
+  type ScalingArgs,
   SequencePooling,
   TypeEmbedding,
 } from 'tfjs-lora/transformers';
@@ -227,6 +230,79 @@ describe('layers of transformers', () => {
     });
   });
 
+  test('its weight may be what is added to one, after it was rebuilt too', () => {
+    tf.tidy(() => {
+      const x = random([2, 3, 6], 1);
+      const [plain, layer] = [new RMSNormalization(), new RMSNormalization({addsOne: true})];
+      const again = new RMSNormalization(layer.getConfig());
+      expect(numbers(layer.apply(x) as tf.Tensor)).toBeAllClose(numbers(plain.apply(x) as tf.Tensor));
+      again.apply(x);
+      const weight = random([6], 2);
+      plain.setWeights([tf.add(weight, 1)]);
+      [layer, again].forEach(one => one.setWeights([weight]));
+      const dy = random(x.shape, 3);
+      const computed = (one: RMSNormalization) => {
+        const {value, grads} = tf.variableGrads(() => tf.sum<tf.Scalar>(tf.mul(one.apply(x) as tf.Tensor, dy)));
+        return [value, ...Object.values(grads)].flatMap(numbers);
+      };
+      for (const one of [layer, again]) {
+        expect(computed(one)).toBeAllClose(computed(plain));
+      }
+    });
+  });
+
+  test('a layer normalization without a bias adds nothing', () => {
+    tf.tidy(() => {
+      const x = random([2, 3, 7], 1);
+      const [stock, ours] = [tf.layers.layerNormalization({center: false}), new FusedLayerNormalization({bias: false})];
+      const again = new FusedLayerNormalization(ours.getConfig());
+      const layers = [stock, ours, again];
+      layers.forEach(layer => layer.apply(x));
+      layers.forEach(layer => layer.setWeights([numbers(random([7], 2))].map(values => tf.tensor1d(values))));
+      const [wanted, ...actual] = layers.map(layer => numbers(layer.apply(x) as tf.Tensor));
+      actual.forEach(values => expect(values).toBeAllClose(wanted!, {rtol: 1e-4, atol: 1e-4}));
+    });
+  });
+
+  test('a gate that comes with what it lets through gives what it gives of both', () => {
+    tf.tidy(() => {
+      const [gate, up] = [random([2, 3, 4], 1), random([2, 3, 4], 2)];
+      const layer = new GatedActivation({packed: true, activation: 'gelu'});
+      const again = new GatedActivation(layer.getConfig());
+      const apart = new GatedActivation({activation: 'gelu'}).apply([gate, up]) as tf.Tensor;
+      for (const one of [layer, again]) {
+        expect(numbers(one.apply(tf.concat([gate, up], 2)) as tf.Tensor)).toEqual(numbers(apart));
+      }
+      expect(layer.computeOutputShape([null, null, 8])).toEqual([null, null, 4]);
+      expect(() => layer.apply(random([2, 3, 5], 1))).toThrow(/takes a gate and what it lets through/);
+    });
+  });
+
+  test('a scaling multiplies', () => {
+    tf.tidy(() => {
+      const layer = new Scaling({factor: -2.5});
+      const again = new Scaling(layer.getConfig() as ScalingArgs & tf.serialization.ConfigDict);
+      for (const one of [layer, again]) {
+        expect(numbers(one.apply(tf.tensor1d([1, -2])) as tf.Tensor)).toEqual([-2.5, 5]);
+      }
+    });
+  });
+
+  test('longer texts turn by other angles, at each of their places, and a scale grows all that turns', () => {
+    tf.tidy(() => {
+      const [q, k, v] = three(4, 4) as [tf.Tensor3D, tf.Tensor3D, tf.Tensor3D];
+      const of = (rotary: Rotary, count: number) =>
+        numbers(
+          new Attention({heads: 1, rotary}).apply([q, k, v].map(x => tf.slice(x, 0, [2, count, 4]))) as tf.Tensor,
+        );
+      const rotary = {frequencies: [1, 0.5], longer: {places: 3, frequencies: [0.3, 0.1]}};
+      expect(of(rotary, 3)).toEqual(of({frequencies: [1, 0.5]}, 3));
+      expect(of(rotary, 4)).toEqual(of({frequencies: [0.3, 0.1]}, 4));
+      const grown = new Attention({heads: 1, rotary: {frequencies: [1, 0.5]}, scale: 4 / 2}); // 2² · 1/√4
+      expect(of({frequencies: [1, 0.5], scale: 2}, 4)).toBeAllClose(numbers(grown.apply([q, k, v]) as tf.Tensor));
+    });
+  });
+
   test('so is that of each piece of a row that it normalizes by itself, after it was rebuilt too', () => {
     tf.tidy(() => {
       const layer = new RMSNormalization({epsilon: 0, size: 10});
@@ -241,6 +317,13 @@ describe('layers of transformers', () => {
 
   test.each<[() => unknown, RegExp]>([
     [() => new SequencePooling({mode: 'middle' as 'mean'}), /mode must be 'mean', 'first' or 'last', got "middle"/],
+    [() => new Scaling({factor: NaN}), /factor must be a number, got NaN/],
+    [() => new Attention({heads: 1, window: 0}), /window must be a positive integer, got 0/],
+    [() => new Attention({heads: 1, rotary: {scale: 0}}), /rotary\.scale must be a positive number, got 0/],
+    [
+      () => new Attention({heads: 1, rotary: {frequencies: [1], longer: {places: 2, frequencies: [1, 2]}}}),
+      /rotary\.longer must have as many frequencies/,
+    ],
     [() => new GatedActivation({activation: 'relu' as 'silu'}), /activation must be 'silu' or 'gelu', got "relu"/],
     [() => new RMSNormalization({epsilon: -1}), /epsilon must be a number from 0 on, got -1/],
     [() => new RMSNormalization({size: 0}), /size must be a positive integer, got 0/],

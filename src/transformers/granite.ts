@@ -1,0 +1,14 @@
+import {decoderClasses, rotaryDecoder} from './rotaryDecoder';
+
+/** Granite 3: what flows is multiplied with numbers of the config. (IBM Granite Team, 2024.) */
+export const granite = rotaryDecoder({
+  classes: decoderClasses('Granite', ['Model', 'ForCausalLM']),
+  biases: 'configured',
+  mayOmit: ['num_key_value_heads'],
+  multipliers: config => ({
+    words: config.number('embedding_multiplier', 1),
+    parts: config.number('residual_multiplier', 1),
+    attention: config.number('attention_multiplier', 1),
+    scores: 1 / config.number('logits_scaling', 1),
+  }),
+});

@@ -1,0 +1,38 @@
+import * as tf from '@tensorflow/tfjs';
+import {LoRAError, show} from '../../errors';
+import {asFloat, onlyTensor} from '../../layers/forward';
+import type {CallArgs} from '../../layers/wrapperLayer';
+
+/** Arguments of {@link Scaling}. */
+export interface ScalingArgs {
+  /** What the input is multiplied with. */
+  factor: number;
+  name?: string;
+}
+
+/** `factor·x`, such as the vectors of words in Gemma and Granite. */
+export class Scaling extends tf.layers.Layer {
+  static readonly className = 'Scaling';
+  private readonly factor: number;
+
+  constructor({factor, ...rest}: ScalingArgs) {
+    if (!Number.isFinite(factor)) {
+      throw new LoRAError(`factor must be a number, got ${show(factor)}.`);
+    }
+    super(rest);
+    this.factor = factor;
+    this.supportsMasking = true;
+  }
+
+  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
+    return tf.tidy(() => {
+      this.invokeCallHook(inputs, kwargs);
+      return tf.mul(asFloat(onlyTensor(inputs)), this.factor);
+    });
+  }
+
+  override getConfig(): tf.serialization.ConfigDict {
+    return {...super.getConfig(), factor: this.factor};
+  }
+}
+tf.serialization.registerClass(Scaling);
