@@ -72,7 +72,7 @@ export class HubConfig {
   /** The same config with these fields where it has none. */
   withDefaults(defaults: Readonly<Record<string, unknown>>): HubConfig {
     const missing = Object.entries(defaults).filter(([name]) => this.get(name) === undefined);
-    return new HubConfig({...this.fields, ...Object.fromEntries(missing)}, this.faults);
+    return new HubConfig({...this.fields, ...Object.fromEntries(missing)}, this.whose, this.faults);
   }
 
   /** A field as it is, `undefined` where it is missing. */

@@ -42,6 +42,7 @@ function partialRotary(config: HubConfig, {size, isPlan}: RotarySizes): Rotary {
     scaling.partial_rotary_factor,
     config.get('partial_rotary_factor'),
   );
+  const places = config.count('original_max_position_embeddings');
   const turned = Math.floor(size * part);
   const pairs = Math.ceil(turned / 2);
   if (2 * pairs > size || pairs === 0) {
@@ -56,7 +57,6 @@ function partialRotary(config: HubConfig, {size, isPlan}: RotarySizes): Rotary {
     }
     return {frequencies: plain};
   }
-  const places = config.count('original_max_position_embeddings');
   const factor = positive(config, 'factor', scaling.factor ?? config.count('max_position_embeddings') / places);
   const stretched = (name: 'short_factor' | 'long_factor'): number[] => {
     const factors = factorsOf(config, scaling, name, pairs);

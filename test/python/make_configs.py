@@ -184,6 +184,131 @@ def nomic_bert(rng):
     return encoder(rng) | more | dict(pad_token_id=rng.choice([0, 5])) | rope(rng)
 
 
+def decoder(rng, *without):
+    config = llama(rng)
+    return {key: value for key, value in config.items() if key not in without}
+
+
+def mistral(rng):
+    config = decoder(rng, "attention_bias", "mlp_bias") | dict(sliding_window=rng.choice([None, 1, 2, 3, 40]))
+    config["num_key_value_heads"] = config["num_key_value_heads"] or config["num_attention_heads"]
+    return config
+
+
+def layer_types(rng, config):
+    return [rng.choice(["full_attention", "sliding_attention"]) for _ in range(config["num_hidden_layers"])]
+
+
+def windows(rng, config):
+    if rng.random() < 0.4:
+        return dict(sliding_window=rng.choice([2, 4096]), use_sliding_window=False)
+    switched = dict(use_sliding_window=True, sliding_window=rng.choice([1, 2, 3, 40]))
+    switched |= dict(max_window_layers=rng.choice([0, 1, 28]))
+    return switched | (dict(layer_types=layer_types(rng, config)) if rng.random() < 0.4 else {})
+
+
+def qwen2(rng):
+    config = decoder(rng, "attention_bias", "mlp_bias", "head_dim")
+    return config | windows(rng, config)
+
+
+def qwen3(rng):
+    config = decoder(rng, "mlp_bias")
+    return config | dict(head_dim=rng.choice([2, 4, 6])) | windows(rng, config)
+
+
+def gemma3_text(rng):
+    config = decoder(rng, "mlp_bias", "hidden_act", "rope_parameters", "rope_scaling", "rope_theta")
+    config = {key: value for key, value in config.items() if key != "partial_rotary_factor"}
+    config["num_key_value_heads"] = config["num_key_value_heads"] or config["num_attention_heads"]
+    config |= dict(
+        head_dim=rng.choice([2, 4, 6]),
+        hidden_activation=rng.choice(["silu", "gelu", "gelu_pytorch_tanh"]),
+        query_pre_attn_scalar=rng.choice([3, 8]),
+        sliding_window=rng.choice([2, 3, 4, 40]),
+        use_bidirectional_attention=rng.choice([False, False, None, True]),
+    )
+    if config["use_bidirectional_attention"]:
+        config["is_causal"] = True
+    pattern = rng.choice([dict(sliding_window_pattern=2), dict(layer_types=layer_types(rng, config)), {}])
+    return config | pattern | nested_rope(rng, ["full_attention"], "rope_theta", "rope_local_base_freq")
+
+
+def nested_rope(rng, scaled, of_all, of_windows):
+    linear = {"rope_type": "linear", "factor": rng.choice([2.0, 3.0])}
+    ways = [
+        {},
+        {of_all: 50.0, of_windows: 20.0},
+        {of_all: 70.0, "rope_scaling": linear},
+        {of_windows: 30.0, "rope_scaling": llama3(rng)},
+        {"rope_parameters": {"full_attention": linear | {"rope_theta": 40.0}, "sliding_attention": {"rope_theta": 9.0}}},
+        {"rope_parameters": {"sliding_attention": {"rope_type": "default", "rope_theta": 11.0}}, of_all: 60.0},
+        {"rope_parameters": {"full_attention": llama3(rng) | {"rope_theta": 80.0}}},
+    ]
+    return rng.choice(ways)
+
+
+def smollm3(rng):
+    config = decoder(rng, "head_dim")
+    if rng.random() < 0.5:
+        config["no_rope_layers"] = [rng.choice([0, 1]) for _ in range(config["num_hidden_layers"])]
+    else:
+        config["no_rope_layer_interval"] = rng.choice([1, 2, 4])
+    if config["pad_token_id"] is None and rng.random() < 0.7:
+        config["pad_token_id"] = 1
+    switched = dict(use_sliding_window=True, sliding_window=rng.choice([1, 2, 40]))
+    return config | rng.choice([{}, switched, switched | dict(layer_types=layer_types(rng, config))])
+
+
+def phi3(rng):
+    config = decoder(rng, "attention_bias", "mlp_bias", "rope_parameters", "rope_scaling", "rope_theta", "head_dim")
+    size = rng.choice([4, 5, 6, 8])
+    part = rng.choice([1.0, 0.5, 0.75]) if size % 2 == 0 else rng.choice([0.4, 0.6])
+    config |= dict(hidden_size=config["num_attention_heads"] * size, sliding_window=rng.choice([None, None, 1, 3]))
+    config |= dict(partial_rotary_factor=part, original_max_position_embeddings=rng.choice([3, 5, 12]))
+    if config["pad_token_id"] is None and rng.random() < 0.7:
+        config["pad_token_id"] = 1
+    pairs = int(size * part) // 2
+    if int(size * part) % 2 == 1 or rng.random() < 0.4:
+        return config | rng.choice([{}, {"rope_theta": 50.0}, {"rope_parameters": {"rope_theta": 70.0}}])
+    factors = {f"{length}_factor": [rng.choice([1.0, 1.25, 2]) for _ in range(pairs)] for length in ("short", "long")}
+    scaling = factors | {"type": rng.choice(["longrope", "yarn"])}
+    return config | dict(rope_theta=60.0, rope_scaling=scaling | rng.choice([{}, {"factor": 3.0}, {"attention_factor": 1.5}]))
+
+
+def olmo2(rng):
+    return decoder(rng, "mlp_bias", "head_dim")
+
+
+def granite(rng):
+    return decoder(rng, "head_dim") | dict(
+        embedding_multiplier=rng.choice([1.0, 12, 0.5]),
+        attention_multiplier=rng.choice([1.0, 0.3]),
+        residual_multiplier=rng.choice([1.0, 0.22]),
+        logits_scaling=rng.choice([1, 8.0]),
+    )
+
+
+def modernbert(rng):
+    config = encoder(rng)
+    config = {key: value for key, value in config.items() if key not in ("hidden_act", "layer_norm_eps", "type_vocab_size")}
+    config |= dict(
+        hidden_activation=rng.choice(["gelu", "silu", "gelu_pytorch_tanh"]),
+        norm_eps=rng.choice([1e-5, 0.01]),
+        pad_token_id=rng.choice([0, 5]),
+        local_attention=rng.choice([2, 3, 4, 40]),
+        classifier_pooling=rng.choice(["cls", "mean"]),
+        classifier_activation=rng.choice(ACTIVATIONS),
+        tie_word_embeddings=rng.choice([True, True, False]),
+    )
+    config |= {name: rng.choice([True, False]) for name in MODERN_BIASES}
+    ways = [dict(global_attn_every_n_layers=rng.choice([1, 2])), dict(layer_types=layer_types(rng, config)), {}]
+    return config | rng.choice(ways) | nested_rope(rng, [], "global_rope_theta", "local_rope_theta")
+
+
+MODERN_BIASES = ["norm_bias", "attention_bias", "mlp_bias", "decoder_bias", "classifier_bias"]
+
+
 # What is odd in a config, beside the settings that are tried one by one: (what is set, and what is left out).
 ODD_CHANGES = {
     "bert": [({"num_labels": 2, "id2label": {"0": "a", "1": "b", "2": "c"}}, []), ({"is_decoder": True}, [])],
@@ -240,6 +365,38 @@ ODD_CHANGES["nomic_bert"] = [
     ({"rotary_emb_base": 20.0}, ["rope_theta", "rope_scaling", "rope_parameters"]),
 ]
 ODD_CHANGES["xlm-roberta"] = ODD_CHANGES["roberta"]
+WINDOW_KEYS = ["sliding_window", "layer_types"]
+ODD_WINDOWS = [
+    ({"sliding_window": 0}, []),
+    ({"sliding_window": None, "use_sliding_window": True}, []),
+    ({"layer_types": ["sliding_attention"]}, []),
+    ({"layer_types": ["chunked_attention", "full_attention"], "num_hidden_layers": 2}, []),
+    ({"head_dim": 5}, []),
+    ({"pad_token_id": None}, []),
+    ({"num_key_value_heads": None}, []),
+    ({}, ["num_key_value_heads"]),
+    ({}, ["pad_token_id"]),
+    ({}, ["tie_word_embeddings"]),
+    ({"rope_parameters": {"rope_type": "yarn", "rope_theta": 9.0, "factor": 2.0}}, ["rope_scaling"]),
+]
+for odd_family in ("mistral", "qwen2", "qwen3", "gemma3_text", "smollm3", "phi3", "olmo2", "granite", "modernbert"):
+    unread = {"phi3": ["layer_types"], "olmo2": WINDOW_KEYS, "granite": WINDOW_KEYS}.get(odd_family, [])
+    ODD_CHANGES[odd_family] = [change for change in ODD_WINDOWS if not any(key in change[0] for key in unread)]
+ODD_CHANGES["gemma3_text"] += [
+    ({"final_logit_softcapping": 3.0}, []),
+    ({"attn_logit_softcapping": 3.0}, []),
+    ({"is_causal": False}, []),
+    ({"rope_parameters": {"rope_type": "default", "rope_theta": 9.0}}, ["rope_scaling"]),
+    ({"query_pre_attn_scalar": 0}, []),
+]
+ODD_CHANGES["smollm3"] += [({"no_rope_layers": [1, 2]}, []), ({"no_rope_layers": []}, [])]
+ODD_CHANGES["phi3"] += [
+    ({"rope_scaling": {"type": "longrope", "short_factor": [1.0], "long_factor": [1.0]}}, ["rope_parameters"]),
+    ({"rope_scaling": {"type": "linear", "factor": 2.0}}, ["rope_parameters"]),
+    ({"partial_rotary_factor": 2.0}, []),
+]
+ODD_CHANGES["granite"] += [({"residual_multiplier": 0}, []), ({"logits_scaling": -1.0}, [])]
+ODD_CHANGES["modernbert"] += [({"classifier_pooling": "max"}, []), ({"local_attention": 1}, []), ({"hidden_size": 7}, [])]
 
 FAMILIES = {
     "bert": (bert, ["BertModel", "BertForSequenceClassification"]),
@@ -251,6 +408,18 @@ FAMILIES = {
     "distilbert": (distilbert, ["DistilBertModel", "DistilBertForSequenceClassification"]),
     "gpt2": (gpt2, ["GPT2Model", "GPT2LMHeadModel", "GPT2ForSequenceClassification"]),
     "llama": (llama, ["LlamaModel", "LlamaForCausalLM", "LlamaForSequenceClassification"]),
+    "mistral": (mistral, ["MistralModel", "MistralForCausalLM", "MistralForSequenceClassification"]),
+    "qwen2": (qwen2, ["Qwen2Model", "Qwen2ForCausalLM", "Qwen2ForSequenceClassification"]),
+    "qwen3": (qwen3, ["Qwen3Model", "Qwen3ForCausalLM", "Qwen3ForSequenceClassification"]),
+    "gemma3_text": (gemma3_text, ["Gemma3TextModel", "Gemma3ForCausalLM", "Gemma3TextForSequenceClassification"]),
+    "smollm3": (smollm3, ["SmolLM3Model", "SmolLM3ForCausalLM", "SmolLM3ForSequenceClassification"]),
+    "phi3": (phi3, ["Phi3Model", "Phi3ForCausalLM", "Phi3ForSequenceClassification"]),
+    "olmo2": (olmo2, ["Olmo2Model", "Olmo2ForCausalLM", "Olmo2ForSequenceClassification"]),
+    "granite": (granite, ["GraniteModel", "GraniteForCausalLM"]),
+    "modernbert": (
+        modernbert,
+        [f"ModernBert{end}" for end in ("Model", "ForTokenClassification", "ForMaskedLM", "ForSequenceClassification")],
+    ),
 }
 
 
@@ -357,7 +526,7 @@ def settings_of(folder, family):
     class_name = classes[-1]
     config = {"model_type": family} | make(random.Random(1))
     config |= {"pad_token_id": 1, "num_labels": 2}
-    if family in ("llama", "nomic_bert"):
+    if family in ("llama", "nomic_bert", "mistral", "qwen2", "qwen3", "smollm3", "olmo2", "granite"):
         config |= {"rope_parameters": llama3(random.Random(1)) | {"rope_theta": 80.0}, "rope_scaling": None}
     shapes = shapes_of(folder, class_name, config, random.Random(1))
     tensors = weights_of(1, shapes)

@@ -19,13 +19,13 @@ const HARMLESS = [
     'resid_pdrop',
   ],
   ...['bos_token_id', 'eos_token_id', 'sep_token_id', 'label2id', 'problem_type', 'gradient_checkpointing'],
-  ...['use_cache', 'is_encoder_decoder', 'sliding_window', 'attention_chunk_size', 'kv_sharing_modes'],
+  ...['use_cache', 'is_encoder_decoder', 'attention_chunk_size', 'kv_sharing_modes'],
   ...['base_model_ep_plan', 'base_model_fsdp_plan', 'base_model_pp_plan', 'base_model_tp_plan', 'fusion_config'],
   ...['output_attentions', 'output_cross_attentions', 'output_hidden_states', 'return_dict'],
   ...['name_or_path', 'transformers_version', 'transformers_weights', 'gguf_file', 'auto_map', 'dtype', 'torch_dtype'],
   ...['chunk_size_feed_forward', 'reorder_and_upcast_attn', 'pretraining_tp', 'sinusoidal_pos_embds', 'pruned_heads'],
   ...['summary_activation', 'summary_first_dropout', 'summary_proj_to_labels', 'summary_type', 'summary_use_proj'],
-  ...['layer_types', 'mtp_layer_types', 'is_heterogeneous', 'sub_configs_defaults', 'use_bidirectional_attention'],
+  ...['mtp_layer_types', 'mlp_layer_types', 'is_heterogeneous', 'sub_configs_defaults'],
   ...['default_rope_type', 'default_theta', 'ignore_keys_at_rope_validation'],
   ...['vision_aspect_ratio', 'vision_feature_layer', 'vision_feature_select_strategy'],
 ];
@@ -37,24 +37,42 @@ const ALSO_HARMLESS: Readonly<Record<string, string[]>> = {
   albert: ['pad_token_id'],
   nomic_bert: ['pad_token_id'],
   distilbert: ['pad_token_id'],
-  gpt2: [],
-  llama: [],
+  granite: ['pad_token_id'], // it has no head for classes
+  modernbert: [
+    ...['pad_token_id', 'cls_token_id', 'embedding_dropout', 'mlp_dropout', 'deterministic_flash_attn'],
+    ...['initializer_cutoff_factor', 'sparse_prediction', 'sparse_pred_ignore_index', 'decoder_bias'],
+  ],
 };
 /** Families whose tables may be narrower than their blocks. */
 const HAS_TABLE_WIDTH = ['electra', 'albert'];
+/** What is read in some families alone, and harmless in the others. */
 const OF_ROTARY = ['rope_parameters', 'rope_scaling', 'rope_theta', 'partial_rotary_factor', 'head_dim'];
+const OF_WINDOWS = ['sliding_window', 'layer_types', 'use_sliding_window', 'max_window_layers'];
+const WITHOUT_ROTARY = ['bert', 'roberta', 'xlm-roberta', 'electra', 'albert', 'distilbert', 'gpt2'];
+const READ: Readonly<Record<string, string[]>> = {
+  gemma3_text: ['sliding_window', 'layer_types', 'use_bidirectional_attention'],
+  mistral: ['sliding_window', 'layer_types'],
+  modernbert: ['sliding_window', 'layer_types'],
+  phi3: ['sliding_window'],
+  qwen2: OF_WINDOWS,
+  qwen3: OF_WINDOWS,
+  smollm3: OF_WINDOWS.slice(0, -1),
+};
 /** Python tells 1 from 1.0, and refuses one of them. JSON has one number for both. */
-const FLOATS = ['layer_norm_eps', 'layer_norm_epsilon', 'rms_norm_eps', 'initializer_range', 'rope_theta'];
+const FLOATS = ['layer_norm_eps', 'layer_norm_epsilon', 'rms_norm_eps', 'norm_eps', 'initializer_range', 'rope_theta'];
 
 function isDecoder(family: string): boolean {
-  return family === 'gpt2' || family === 'llama';
+  return !['bert', 'roberta', 'xlm-roberta', 'electra', 'albert', 'nomic_bert', 'distilbert', 'modernbert'].includes(
+    family,
+  );
 }
 
 function harmlessIn(family: string): Set<string> {
   return new Set([
     ...HARMLESS,
     ...(isDecoder(family) ? [] : ALSO_HARMLESS.encoder!),
-    ...(['llama', 'nomic_bert'].includes(family) ? [] : [...OF_ROTARY, 'original_max_position_embeddings']),
+    ...(WITHOUT_ROTARY.includes(family) ? [...OF_ROTARY, 'original_max_position_embeddings'] : []),
+    ...[...OF_WINDOWS, 'use_bidirectional_attention'].filter(key => !(READ[family] ?? []).includes(key)),
     ...(HAS_TABLE_WIDTH.includes(family) ? [] : ['embedding_size']),
     ...(ALSO_HARMLESS[family] ?? []),
   ]);

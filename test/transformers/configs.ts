@@ -10,15 +10,8 @@ import {randomFrom} from '../attack/damage';
 const FOLDER = 'test/fixtures/configs';
 
 export const FAMILIES = [
-  'bert',
-  'roberta',
-  'xlm-roberta',
-  'electra',
-  'albert',
-  'nomic_bert',
-  'distilbert',
-  'gpt2',
-  'llama',
+  ...['bert', 'roberta', 'xlm-roberta', 'electra', 'albert', 'nomic_bert', 'distilbert', 'modernbert', 'gpt2', 'llama'],
+  ...['mistral', 'qwen2', 'qwen3', 'gemma3_text', 'smollm3', 'phi3', 'olmo2', 'granite'],
 ];
 
 type Config = Readonly<Record<string, unknown>>;
