@@ -26,6 +26,9 @@ export const modernbert: Architecture = {
   places: config => config.count('max_position_embeddings', 8192),
   build: (net, config, {ids, mask}, {head, pooling, labels, isNew}) => {
     config.count('max_position_embeddings', 8192);
+    if (config.get('pad_token_id') !== null) {
+      config.index('pad_token_id', {otherwise: 50_283, below: 'vocab_size'});
+    }
     const width = config.count('hidden_size');
     const heads = config.count('num_attention_heads');
     const inner = config.count('intermediate_size');

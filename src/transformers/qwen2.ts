@@ -18,4 +18,9 @@ export const WINDOWS: Pick<DecoderVariant, 'defaults' | 'blocks'> = {
 };
 
 /** Qwen2 and Qwen2.5: queries, keys and values have a bias. (Yang et al., arXiv 2407.10671.) */
-export const qwen2 = rotaryDecoder({classes: decoderClasses('Qwen2'), biases: 'projections', ...WINDOWS});
+export const qwen2 = rotaryDecoder({
+  classes: decoderClasses('Qwen2'),
+  biases: 'projections',
+  mayOmit: ['num_key_value_heads'],
+  ...WINDOWS,
+});

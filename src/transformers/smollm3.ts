@@ -18,6 +18,10 @@ export const smollm3 = rotaryDecoder({
   biases: 'configured',
   mayOmit: ['num_key_value_heads'],
   blocks: (config, sizes) => {
+    if (config.get('pad_token_id') !== null) {
+      config.index('pad_token_id', {below: 'vocab_size'});
+    }
+    config.count('no_rope_layer_interval');
     const turns = turningBlocks(config, sizes.count);
     const window = config.get('sliding_window') === null ? null : config.whole('sliding_window');
     const isOn = config.flag('use_sliding_window', false) && window !== null;

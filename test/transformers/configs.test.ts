@@ -39,7 +39,7 @@ const ALSO_HARMLESS: Readonly<Record<string, string[]>> = {
   distilbert: ['pad_token_id'],
   granite: ['pad_token_id'], // it has no head for classes
   modernbert: [
-    ...['pad_token_id', 'cls_token_id', 'embedding_dropout', 'mlp_dropout', 'deterministic_flash_attn'],
+    ...['cls_token_id', 'embedding_dropout', 'mlp_dropout', 'deterministic_flash_attn'],
     ...['initializer_cutoff_factor', 'sparse_prediction', 'sparse_pred_ignore_index', 'decoder_bias'],
   ],
 };
