@@ -65,7 +65,7 @@ export class HubConfig {
   }
 
   /** All that it says. */
-  whole(): object {
+  asObject(): object {
     return {...this.fields};
   }
 

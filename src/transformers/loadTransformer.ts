@@ -284,7 +284,7 @@ async function preprocessorOf(
       given = response.ok ? response : undefined;
     }
   }
-  return given === undefined ? undefined : HubConfig.parse(await configOf(given, limits), 'preprocessor').whole();
+  return given === undefined ? undefined : HubConfig.parse(await configOf(given, limits), 'preprocessor').asObject();
 }
 
 /** The text of a config, or the object that was given. */

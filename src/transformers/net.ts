@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {CONV1D_INITIALIZER} from '../peft/torchLayers';
+import {CONV1D} from './conv1d';
 import {PositionEmbedding, TypeEmbedding} from './layers/addedEmbeddings';
 import {Attention, type AttentionArgs} from './layers/attention';
 import {ChoiceRows, ChoiceScores} from './layers/choices';
@@ -75,8 +75,7 @@ interface DenseOptions {
 export class Net {
   readonly expected: Expected[] = [];
   readonly layers = new Map<string, tf.layers.Layer>();
-  /** The weights that are expected, each once. */
-  private readonly weights = new Set<string>();
+  private readonly expectedNames = new Set<string>();
   private readonly blocks = new Map<string, CheckpointedBlock>();
   /** The bytes of the kernels that no file has. */
   newBytes = 0;
@@ -374,8 +373,8 @@ export class Net {
     {fileName = fileNameOf(layer, torchName), axes, orElse, part}: Partial<Expected> = {},
   ): void {
     const own = `${layer}:${weight}`;
-    if (!this.weights.has(own)) {
-      this.weights.add(own);
+    if (!this.expectedNames.has(own)) {
+      this.expectedNames.add(own);
       this.expected.push({fileName, orElse, shape, layer, weight, axes, part});
     }
   }
@@ -399,22 +398,3 @@ export class Net {
 function fileNameOf(layer: string, torchName: string): string {
   return `${layer.replaceAll('/', '.')}.${torchName}`;
 }
-
-/** N(0, 0.02), as in `transformers`; and a mark of the `Dense` layers that are `Conv1D` there. */
-class Conv1DInitializer extends tf.serialization.Serializable {
-  static readonly className = CONV1D_INITIALIZER;
-
-  apply(shape: number[]): tf.Tensor {
-    return tf.randomNormal(shape, 0, 0.02);
-  }
-
-  override getConfig(): tf.serialization.ConfigDict {
-    return {};
-  }
-}
-tf.serialization.registerClass(Conv1DInitializer);
-
-/** As an option of `tf.layers.dense`, which takes an initializer that is not tfjs's own by its config alone. */
-const CONV1D = {
-  kernelInitializer: {className: CONV1D_INITIALIZER, config: {}} as unknown as 'randomNormal',
-};
