@@ -109,7 +109,11 @@ function visibility(
   const {behind, ahead} = reachOf({causal, window: window ?? null});
   const places = tf.reshape(tf.range(keys - queries + from, keys - queries + from + rows), [rows, 1]);
   const distances = tf.sub(tf.range(0, keys), places); // [rows, keys]
-  const isNear = tf.logicalAnd(tf.lessEqual(distances, ahead), tf.greaterEqual(distances, -behind));
+  const most = queries + keys; // 16-bit floats hold no more than 65,504
+  const isNear = tf.logicalAnd(
+    tf.lessEqual(distances, Math.min(ahead, most)),
+    tf.greaterEqual(distances, -Math.min(behind, most)),
+  );
   const seen = tf.cast(isNear, 'float32');
   const group = heads / keyValueHeads;
   const ofOrder = tf.reshape(group === 1 ? seen : tf.tile(seen, [group, 1]), [1, 1, group * rows, keys]);
