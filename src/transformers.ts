@@ -26,7 +26,7 @@ export {
   RMSNormalization,
   type RowNormalizationArgs,
 } from './transformers/layers/rowNormalization';
-export type {Picture, PictureData} from './transformers/picturePixels';
+export type {Picture, PictureData} from './transformers/pictures/picturePixels';
 export {Scaling, type ScalingArgs} from './transformers/layers/scaling';
 export {type PoolingMode, SequencePooling, type SequencePoolingArgs} from './transformers/layers/sequencePooling';
 export {LoRATiedDense, TiedDense, type TiedDenseArgs} from './transformers/layers/tiedDense';
@@ -42,7 +42,7 @@ export {
   similarities,
   type Similarity,
 } from './transformers/contrastive';
-export {encodeImages, type EncodeImagesOptions} from './transformers/encodeImages';
+export {encodeImages, type EncodeImagesOptions} from './transformers/pictures/encodeImages';
 export {embed, type EmbedOptions} from './transformers/embed';
 export {loadTransformer, type TransformerOptions, type TransformerSources} from './transformers/loadTransformer';
 export {

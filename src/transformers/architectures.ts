@@ -2,45 +2,45 @@ import {listed, LoRAError, show, throwFaults} from '../errors';
 import {type Architecture, type Head, NEW_HEADS, type Pooling, type Purpose} from './architecture';
 import type {HubConfig} from './hubConfig';
 
-const siglip = async () => (await import('./siglip')).siglip;
-const roberta = async () => (await import('./roberta')).roberta;
+const siglip = async () => (await import('./families/siglip')).siglip;
+const roberta = async () => (await import('./families/roberta')).roberta;
 
 /**
  * A row for each `model_type` of the hub. A page loads the families that it names alone. Of one there may be parts, by
  * the class that is asked for.
  */
 const ARCHITECTURES: Readonly<Record<string, (asked: string | undefined) => Promise<Architecture>>> = {
-  albert: async () => (await import('./albert')).albert,
-  bert: async () => (await import('./bert')).bert,
+  albert: async () => (await import('./families/albert')).albert,
+  bert: async () => (await import('./families/bert')).bert,
   camembert: roberta,
   clip: async asked => {
-    const {clip, clipText} = await import('./clip');
+    const {clip, clipText} = await import('./families/clip');
     return asked?.startsWith('CLIPText') === true ? clipText : clip;
   },
-  clip_text_model: async () => (await import('./clip')).clipText,
-  clip_vision_model: async () => (await import('./clip')).clip,
-  deit: async () => (await import('./deit')).deit,
-  dinov2: async () => (await import('./dinov2')).dinov2,
-  dinov2_with_registers: async () => (await import('./dinov2')).dinov2WithRegisters,
-  distilbert: async () => (await import('./distilbert')).distilbert,
-  electra: async () => (await import('./electra')).electra,
-  gemma3_text: async () => (await import('./gemma3')).gemma3,
-  gpt2: async () => (await import('./gpt2')).gpt2,
-  granite: async () => (await import('./granite')).granite,
-  llama: async () => (await import('./llama')).llama,
-  mistral: async () => (await import('./mistral')).mistral,
-  mpnet: async () => (await import('./mpnet')).mpnet,
-  modernbert: async () => (await import('./modernbert')).modernbert,
-  nomic_bert: async () => (await import('./nomicBert')).nomicBert,
-  olmo2: async () => (await import('./olmo2')).olmo2,
-  phi3: async () => (await import('./phi3')).phi3,
-  qwen2: async () => (await import('./qwen2')).qwen2,
-  qwen3: async () => (await import('./qwen3')).qwen3,
+  clip_text_model: async () => (await import('./families/clip')).clipText,
+  clip_vision_model: async () => (await import('./families/clip')).clip,
+  deit: async () => (await import('./families/deit')).deit,
+  dinov2: async () => (await import('./families/dinov2')).dinov2,
+  dinov2_with_registers: async () => (await import('./families/dinov2')).dinov2WithRegisters,
+  distilbert: async () => (await import('./families/distilbert')).distilbert,
+  electra: async () => (await import('./families/electra')).electra,
+  gemma3_text: async () => (await import('./families/gemma3')).gemma3,
+  gpt2: async () => (await import('./families/gpt2')).gpt2,
+  granite: async () => (await import('./families/granite')).granite,
+  llama: async () => (await import('./families/llama')).llama,
+  mistral: async () => (await import('./families/mistral')).mistral,
+  mpnet: async () => (await import('./families/mpnet')).mpnet,
+  modernbert: async () => (await import('./families/modernbert')).modernbert,
+  nomic_bert: async () => (await import('./families/nomicBert')).nomicBert,
+  olmo2: async () => (await import('./families/olmo2')).olmo2,
+  phi3: async () => (await import('./families/phi3')).phi3,
+  qwen2: async () => (await import('./families/qwen2')).qwen2,
+  qwen3: async () => (await import('./families/qwen3')).qwen3,
   roberta,
   siglip,
   siglip_vision_model: siglip,
-  smollm3: async () => (await import('./smollm3')).smollm3,
-  vit: async () => (await import('./vit')).vit,
+  smollm3: async () => (await import('./families/smollm3')).smollm3,
+  vit: async () => (await import('./families/vit')).vit,
   'xlm-roberta': roberta,
 };
 

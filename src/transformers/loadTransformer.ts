@@ -12,7 +12,7 @@ import {chooseArchitecture} from './architectures';
 import {type Assignment, assignTensors, namesIn, warnOfLeftOut} from './fileTensors';
 import {HubConfig} from './hubConfig';
 import {type Expected, Net, type NetSources} from './net';
-import {PREPROCESSOR} from './encodeImages';
+import {PREPROCESSOR} from './pictures/encodeImages';
 import {checkTokenizer, type TextTokenizer} from './tokenizer';
 
 /** What a model is made of. */

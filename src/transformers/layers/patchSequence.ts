@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {checkCount, LoRAError, show, showShape} from '../../errors';
 import {asFloat, onlyTensor} from '../../layers/forward';
 import type {CallArgs} from '../../layers/wrapperLayer';
-import {cubicTaps, filteredTaps, type Taps} from '../resampling';
+import {cubicTaps, filteredTaps, type Taps} from '../pictures/resampling';
 
 /** Arguments of {@link PatchSequence}. */
 export interface PatchSequenceArgs {

@@ -1,9 +1,9 @@
-import {type Architecture, type GateName, HUB_GATES, nameOf} from './architecture';
+import {type Architecture, type GateName, HUB_GATES, nameOf} from '../architecture';
 import {decoderHead} from './decoderHead';
-import type {HubConfig} from './hubConfig';
-import type {Rotary} from './layers/rotaryAngles';
+import type {HubConfig} from '../hubConfig';
+import type {Rotary} from '../layers/rotaryAngles';
 import {rotaryOf, type RotarySizes} from './llamaRotary';
-import type {NetTensor} from './net';
+import type {NetTensor} from '../net';
 
 /** What the blocks of a decoder see, and how they turn. */
 export interface Blocks {

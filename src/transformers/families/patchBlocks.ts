@@ -1,7 +1,7 @@
-import {show} from '../errors';
-import {HUB_ACTIVATIONS, nameOf} from './architecture';
-import type {HubConfig} from './hubConfig';
-import type {ActivationName, Net, NetTensor} from './net';
+import {show} from '../../errors';
+import {HUB_ACTIVATIONS, nameOf} from '../architecture';
+import type {HubConfig} from '../hubConfig';
+import type {ActivationName, Net, NetTensor} from '../net';
 
 // What families of encoders for pictures share, and encoders for texts that are built like them.
 

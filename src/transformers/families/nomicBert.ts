@@ -1,4 +1,4 @@
-import {type Architecture, type GateName, HUB_ACTIVATIONS, HUB_GATES, nameOf} from './architecture';
+import {type Architecture, type GateName, HUB_ACTIVATIONS, HUB_GATES, nameOf} from '../architecture';
 import {pooler} from './encoder';
 import {encoderHead, maskedWords} from './encoderHeads';
 import {rotaryOf} from './llamaRotary';

@@ -1,6 +1,6 @@
-import {kindOf, show} from '../errors';
-import {frequenciesOf, type Rotary} from './layers/rotaryAngles';
-import type {HubConfig} from './hubConfig';
+import {kindOf, show} from '../../errors';
+import {frequenciesOf, type Rotary} from '../layers/rotaryAngles';
+import type {HubConfig} from '../hubConfig';
 
 /** How the angles of places are stretched beyond those of the training, as a config says it. */
 export type Scaling = Readonly<Record<string, unknown>>;

@@ -1,5 +1,5 @@
-import {show} from '../errors';
-import type {HubConfig} from './hubConfig';
+import {show} from '../../errors';
+import type {HubConfig} from '../hubConfig';
 
 const TYPES = ['full_attention', 'sliding_attention'];
 

@@ -1,5 +1,5 @@
-import {LoRAError, show} from '../errors';
-import {HubConfig} from './hubConfig';
+import {LoRAError, show} from '../../errors';
+import {HubConfig} from '../hubConfig';
 import type {Resampling} from './resampling';
 
 /** What is done to a picture before a model sees it. */

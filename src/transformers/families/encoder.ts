@@ -1,7 +1,7 @@
-import {HUB_ACTIVATIONS, type Architecture, type ModelInputs, nameOf, type Purpose} from './architecture';
+import {HUB_ACTIVATIONS, type Architecture, type ModelInputs, nameOf, type Purpose} from '../architecture';
 import {encoderHead, maskedWords} from './encoderHeads';
-import type {HubConfig} from './hubConfig';
-import type {ActivationName, Net, NetTensor} from './net';
+import type {HubConfig} from '../hubConfig';
+import type {ActivationName, Net, NetTensor} from '../net';
 
 /** What is made of a config, and what a new head starts from. */
 interface Started extends Purpose {

@@ -1,6 +1,6 @@
-import {nameOf, type Purpose} from './architecture';
-import type {HubConfig} from './hubConfig';
-import type {ActivationName, Net, NetTensor} from './net';
+import {nameOf, type Purpose} from '../architecture';
+import type {HubConfig} from '../hubConfig';
+import type {ActivationName, Net, NetTensor} from '../net';
 
 /** What an encoder's head is made of, beside the states of its body. */
 interface HeadParts extends Purpose {

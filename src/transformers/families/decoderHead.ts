@@ -1,6 +1,6 @@
-import type {ModelInputs, Purpose} from './architecture';
-import type {HubConfig} from './hubConfig';
-import type {Net, NetTensor} from './net';
+import type {ModelInputs, Purpose} from '../architecture';
+import type {HubConfig} from '../hubConfig';
+import type {Net, NetTensor} from '../net';
 
 /** What follows the last normalization of a decoder. */
 export function decoderHead(

@@ -1,7 +1,7 @@
-import {type Architecture, nameOf} from './architecture';
-import type {HubConfig} from './hubConfig';
-import type {InFile} from './net';
-import {blocks, blockSizes, type BlockSizes, noLast, pictureSizes} from './pictures';
+import {type Architecture, nameOf} from '../architecture';
+import type {HubConfig} from '../hubConfig';
+import type {InFile} from '../net';
+import {blocks, blockSizes, type BlockSizes, noLast, pictureSizes} from './patchBlocks';
 
 /** What differs between DINOv2 with registers and without. */
 interface Variant {

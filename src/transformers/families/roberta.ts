@@ -1,4 +1,4 @@
-import type {Head} from './architecture';
+import type {Head} from '../architecture';
 import {encoder, firstClassifier} from './encoder';
 
 /** RoBERTa, XLM-RoBERTa and CamemBERT. (Liu et al., arXiv 1907.11692.) */

@@ -1,5 +1,5 @@
 import {encoder, pooler} from './encoder';
-import type {HubConfig} from './hubConfig';
+import type {HubConfig} from '../hubConfig';
 
 /** ALBERT, whose blocks share their weights, and whose tables are narrower. (Lan et al., arXiv 1909.11942.) */
 export const albert = encoder({

@@ -1,5 +1,5 @@
-import {show} from '../errors';
-import type {HubConfig} from './hubConfig';
+import {show} from '../../errors';
+import type {HubConfig} from '../hubConfig';
 import {windowedBlocks} from './layerTypes';
 import {alike, decoderClasses, rotaryDecoder} from './rotaryDecoder';
 

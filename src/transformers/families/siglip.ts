@@ -1,7 +1,7 @@
-import {type Architecture, nameOf} from './architecture';
-import type {HubConfig} from './hubConfig';
-import type {Net, NetTensor} from './net';
-import {blocks, blockSizes, type BlockSizes, CLIP_NAMES, noLast, perceptron, pictureSizes} from './pictures';
+import {type Architecture, nameOf} from '../architecture';
+import type {HubConfig} from '../hubConfig';
+import type {Net, NetTensor} from '../net';
+import {blocks, blockSizes, type BlockSizes, CLIP_NAMES, noLast, perceptron, pictureSizes} from './patchBlocks';
 
 /** SigLIP's encoder of pictures, which has no token for the class. (Zhai et al., arXiv 2303.15343.) */
 export const siglip: Architecture = {

@@ -1,4 +1,4 @@
-import {HUB_ACTIVATIONS, type Architecture, nameOf} from './architecture';
+import {HUB_ACTIVATIONS, type Architecture, nameOf} from '../architecture';
 import {decoderHead} from './decoderHead';
 
 /**

@@ -1,5 +1,5 @@
 import {encoder, firstClassifier} from './encoder';
-import {nameOf} from './architecture';
+import {nameOf} from '../architecture';
 
 /** MPNet, whose attention adds a bias for distances. (Song et al., arXiv 2004.09297.) */
 export const mpnet = encoder({

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
-import {checkOptions, kindOf, LoRAError, showShape} from '../errors';
-import {checkModel} from '../rewire/walk';
+import {checkOptions, kindOf, LoRAError, showShape} from '../../errors';
+import {checkModel} from '../../rewire/walk';
 import {type Preprocessing, readPreprocessor} from './preprocessor';
 import {type Picture, pixelsOf} from './picturePixels';
 import {type Pixels, resized} from './resampling';

@@ -1,6 +1,6 @@
-import {HUB_ACTIVATIONS, type Architecture, nameOf} from './architecture';
+import {HUB_ACTIVATIONS, type Architecture, nameOf} from '../architecture';
 import {encoderHead, maskedWords} from './encoderHeads';
-import type {NetTensor} from './net';
+import type {NetTensor} from '../net';
 
 /** DistilBERT: BERT without types of tokens and without a pooler. (Sanh et al., arXiv 1910.01108.) */
 export const distilbert: Architecture = {

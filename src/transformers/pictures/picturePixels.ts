@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {kindOf, LoRAError, show, showShape} from '../errors';
+import {kindOf, LoRAError, show, showShape} from '../../errors';
 import type {Pixels} from './resampling';
 
 /** Colors from 0 to 255, row by row, 1, 3 or 4 for each point: what an `ImageData` is. */

@@ -1,7 +1,7 @@
-import {type Architecture, HUB_ACTIVATIONS, nameOf} from './architecture';
-import type {HubConfig} from './hubConfig';
-import type {InFile} from './net';
-import {blocks, blockSizes, type BlockSizes, noLast, pictureSizes} from './pictures';
+import {type Architecture, HUB_ACTIVATIONS, nameOf} from '../architecture';
+import type {HubConfig} from '../hubConfig';
+import type {InFile} from '../net';
+import {blocks, blockSizes, type BlockSizes, noLast, pictureSizes} from './patchBlocks';
 
 /** What differs between ViT and DeiT. */
 interface Variant {

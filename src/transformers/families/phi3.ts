@@ -1,6 +1,6 @@
-import {show} from '../errors';
-import type {HubConfig} from './hubConfig';
-import {frequenciesOf, type Rotary} from './layers/rotaryAngles';
+import {show} from '../../errors';
+import type {HubConfig} from '../hubConfig';
+import {frequenciesOf, type Rotary} from '../layers/rotaryAngles';
 import {firstOf, positive, type RotarySizes, type Scaling, scalingFieldsOf} from './llamaRotary';
 import {decoderClasses, rotaryDecoder, windowsOf} from './rotaryDecoder';
 

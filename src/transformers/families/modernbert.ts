@@ -1,7 +1,7 @@
-import {type Architecture, type GateName, type Head, HUB_ACTIVATIONS, HUB_GATES, nameOf} from './architecture';
+import {type Architecture, type GateName, type Head, HUB_ACTIVATIONS, HUB_GATES, nameOf} from '../architecture';
 import {windowedBlocks} from './layerTypes';
 import {rotariesOf} from './llamaRotary';
-import type {NetTensor} from './net';
+import type {NetTensor} from '../net';
 
 const POOLINGS = {cls: 'first', mean: 'mean'} as const;
 const ENDS: readonly [end: string, head: Head][] = [

@@ -1,7 +1,7 @@
-import {type Architecture, type ModelInputs, nameOf} from './architecture';
-import type {HubConfig} from './hubConfig';
-import type {Net, NetTensor} from './net';
-import {blocks, blockSizes, type BlockSizes, CLIP_NAMES, noLast, pictureSizes} from './pictures';
+import {type Architecture, type ModelInputs, nameOf} from '../architecture';
+import type {HubConfig} from '../hubConfig';
+import type {Net, NetTensor} from '../net';
+import {blocks, blockSizes, type BlockSizes, CLIP_NAMES, noLast, pictureSizes} from './patchBlocks';
 
 // CLIP: an encoder of pictures and one of texts, whose vectors are compared. (Radford et al., arXiv 2103.00020.)
 
