@@ -395,6 +395,6 @@ export class Net {
 }
 
 /** The name that a weight of a layer has in files of the hub. */
-function fileNameOf(layer: string, torchName: string): string {
+export function fileNameOf(layer: string, torchName: string): string {
   return `${layer.replaceAll('/', '.')}.${torchName}`;
 }

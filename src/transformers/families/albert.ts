@@ -1,4 +1,4 @@
-import {encoder, pooler} from './encoder';
+import {encoder, pooledClassifier} from './encoder';
 import type {HubConfig} from '../hubConfig';
 
 /** ALBERT, whose blocks share their weights, and whose tables are narrower. (Lan et al., arXiv 1909.11942.) */
@@ -29,11 +29,7 @@ export const albert = encoder({
   activation: 'gelu_new',
   pooler: 'pooler',
   padding: () => undefined,
-  classify: (net, states, root, width, purpose) => {
-    const {labels, isNew, deviation} = purpose;
-    const pooled = pooler(net, states, root, width, purpose);
-    return net.dense('classifier', [width, labels], pooled, isNew ? {fresh: deviation} : {});
-  },
+  classify: pooledClassifier,
   masked: {
     transform: 'predictions/dense',
     norm: 'predictions/LayerNorm',

@@ -1,4 +1,4 @@
-import {encoder, pooler} from './encoder';
+import {encoder, pooledClassifier} from './encoder';
 
 /** BERT, and what is built just like it, such as MiniLM and E5. (Devlin et al., arXiv 1810.04805.) */
 export const bert = encoder({
@@ -12,11 +12,7 @@ export const bert = encoder({
     BertForMultipleChoice: 'choices',
   },
   padding: () => undefined,
-  classify: (net, states, root, width, purpose) => {
-    const {labels, isNew, deviation} = purpose;
-    const pooled = pooler(net, states, root, width, purpose);
-    return net.dense('classifier', [width, labels], pooled, isNew ? {fresh: deviation} : {});
-  },
+  classify: pooledClassifier,
   masked: {
     transform: 'cls/predictions/transform/dense',
     norm: 'cls/predictions/transform/LayerNorm',

@@ -1,7 +1,7 @@
 import {type Architecture, nameOf} from '../architecture';
 import type {HubConfig} from '../hubConfig';
 import type {InFile} from '../net';
-import {blocks, blockSizes, type BlockSizes, noLast, pictureSizes} from './patchBlocks';
+import {attentionToday, blocks, blockSizes, type BlockSizes, noLast, pictureSizes} from './patchBlocks';
 
 /** What differs between DINOv2 with registers and without. */
 interface Variant {
@@ -35,14 +35,7 @@ function dino({prefix, classes, registers: registersOf, antialias}: Variant): Ar
     takes: () => 'pictures',
     commonNames: {},
     unused: /^embeddings\.mask_token$/,
-    renamed: name =>
-      name
-        .replace(
-          /\.attention\.attention\.(query|key|value)\./,
-          (_, part: string) => `.attention.${part.charAt(0)}_proj.`,
-        )
-        .replace('.attention.output.dense.', '.attention.o_proj.')
-        .replace('.mlp.weights_out.', '.mlp.down_proj.'),
+    renamed: name => attentionToday(name).replace('.mlp.weights_out.', '.mlp.down_proj.'),
     blocks: config => config.count('num_hidden_layers', 12),
     channels: config => config.count('num_channels', 3),
     build: (net, config, {pixels}, {head, pooling, labels, isNew}) => {

@@ -6,7 +6,7 @@ import type {ActivationName, Net, NetTensor} from '../net';
 /** What is made of a config, and what a new head starts from. */
 interface Started extends Purpose {
   deviation: number;
-  pooler: string | undefined;
+  pooler?: string | undefined;
 }
 
 /** The modules of a block, by their names in it. */
@@ -194,6 +194,22 @@ export function pooler(
   const start = isNew && !net.hasLinear(name) ? {fresh: deviation} : {};
   return net.activation(nameOf(root, 'pooler/activation'), 'tanh', net.dense(name, [width, width], first, start));
 }
+
+/** A head for classes over the pooler. */
+export const pooledClassifier: Variant['classify'] = (net, states, root, width, purpose) => {
+  const {labels, isNew, deviation} = purpose;
+  const pooled = pooler(net, states, root, width, purpose);
+  return net.dense('classifier', [width, labels], pooled, isNew ? {fresh: deviation} : {});
+};
+
+/** The modules of RoBERTa's head for masked words, which others have too. */
+export const LM_HEAD: Variant['masked'] = {
+  transform: 'lm_head/dense',
+  norm: 'lm_head/layer_norm',
+  decoder: 'lm_head/decoder',
+  bias: 'lm_head.bias',
+  activation: 'gelu',
+};
 
 /** A head for classes over the state of the first token: a layer as wide, its activation, and one for the classes. */
 export function firstClassifier(activation: ActivationName): Variant['classify'] {

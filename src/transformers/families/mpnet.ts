@@ -1,4 +1,4 @@
-import {encoder, firstClassifier} from './encoder';
+import {encoder, firstClassifier, LM_HEAD} from './encoder';
 import {nameOf} from '../architecture';
 
 /** MPNet, whose attention adds a bias for distances. (Song et al., arXiv 2004.09297.) */
@@ -31,11 +31,5 @@ export const mpnet = encoder({
     norm: 'output/LayerNorm',
   },
   classify: firstClassifier('tanh'),
-  masked: {
-    transform: 'lm_head/dense',
-    norm: 'lm_head/layer_norm',
-    decoder: 'lm_head/decoder',
-    bias: 'lm_head.bias',
-    activation: 'gelu',
-  },
+  masked: LM_HEAD,
 });

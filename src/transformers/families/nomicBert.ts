@@ -1,7 +1,8 @@
 import {type Architecture, type GateName, HUB_ACTIVATIONS, HUB_GATES, nameOf} from '../architecture';
-import {pooler} from './encoder';
+import {pooledClassifier} from './encoder';
 import {encoderHead, maskedWords} from './encoderHeads';
 import {rotaryOf} from './llamaRotary';
+import {fileNameOf} from '../net';
 
 /**
  * Nomic's BERT: rotary places, gated feed-forward, no biases. Its older files, which have queries, keys and values in
@@ -53,7 +54,7 @@ export const nomicBert: Architecture = {
       const layer = nameOf(root, 'layers', i);
       x = net.block({name: `${layer}/block`, index: i, count}, [x, mask], ([input = null, seen = null]) => {
         const self = nameOf(layer, 'self_attn');
-        const joined = `${self.replaceAll('/', '.')}.Wqkv.weight`;
+        const joined = fileNameOf(nameOf(self, 'Wqkv'), 'weight');
         const inputs = ['q_proj', 'k_proj', 'v_proj'].map((name, index) => {
           const older = {orElse: joined, part: {index, of: 3}};
           return net.dense(nameOf(self, name), [width, heads * size], input, {...plain, ...older});
@@ -69,15 +70,13 @@ export const nomicBert: Architecture = {
       });
     }
     const deviation = config.number('initializer_range', 0.02, 1);
-    const {head, pooling, labels, isNew} = purpose;
+    const {head, pooling} = purpose;
     const started = {...purpose, deviation};
     switch (head) {
       case 'none':
         break;
-      case 'classes': {
-        const start = isNew ? {fresh: deviation} : {};
-        return net.dense('classifier', [width, labels], pooler(net, x, root, width, started), start);
-      }
+      case 'classes':
+        return pooledClassifier(net, x, root, width, started);
       case 'tokens': {
         const at = 'cls/predictions';
         const names = {transform: `${at}/transform/dense`, norm: `${at}/transform/layer_norm`};

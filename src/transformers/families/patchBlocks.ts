@@ -1,7 +1,7 @@
 import {show} from '../../errors';
 import {HUB_ACTIVATIONS, nameOf} from '../architecture';
 import type {HubConfig} from '../hubConfig';
-import type {ActivationName, Net, NetTensor} from '../net';
+import {type ActivationName, fileNameOf, type Net, type NetTensor} from '../net';
 
 // What families of encoders for pictures share, and encoders for texts that are built like them.
 
@@ -69,6 +69,13 @@ export const CLIP_NAMES: BlockNames = {
   attention: 'self_attn',
   output: 'out_proj',
 };
+
+/** The name today of a tensor of attention, which files from before transformers 5 call otherwise. */
+export function attentionToday(name: string): string {
+  return name
+    .replace(/\.attention\.attention\.(query|key|value)\./, (_, part: string) => `.attention.${part.charAt(0)}_proj.`)
+    .replace('.attention.output.dense.', '.attention.o_proj.');
+}
 
 /** Refuses the last of the patches as what stands for a picture. */
 export function noLast(config: HubConfig, x: NetTensor): NetTensor {
@@ -166,6 +173,5 @@ function gated(net: Net, name: string, {width, inner}: BlockSizes, x: NetTensor)
 
 /** The weight and the bias of a module in files, for where its layers have none of their own. */
 export function fileNames(module: string): {orElse: string; biasOrElse: string} {
-  const name = module.replaceAll('/', '.');
-  return {orElse: `${name}.weight`, biasOrElse: `${name}.bias`};
+  return {orElse: fileNameOf(module, 'weight'), biasOrElse: fileNameOf(module, 'bias')};
 }

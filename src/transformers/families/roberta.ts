@@ -1,5 +1,5 @@
 import type {Head} from '../architecture';
-import {encoder, firstClassifier} from './encoder';
+import {encoder, firstClassifier, LM_HEAD} from './encoder';
 
 /** RoBERTa, XLM-RoBERTa and CamemBERT. (Liu et al., arXiv 1907.11692.) */
 export const roberta = encoder({
@@ -16,11 +16,5 @@ export const roberta = encoder({
   ),
   padding: config => config.index('pad_token_id', {otherwise: 1, below: 'vocab_size'}),
   classify: firstClassifier('tanh'),
-  masked: {
-    transform: 'lm_head/dense',
-    norm: 'lm_head/layer_norm',
-    decoder: 'lm_head/decoder',
-    bias: 'lm_head.bias',
-    activation: 'gelu',
-  },
+  masked: LM_HEAD,
 });

@@ -1,7 +1,7 @@
 import {type Architecture, HUB_ACTIVATIONS, nameOf} from '../architecture';
 import type {HubConfig} from '../hubConfig';
 import type {InFile} from '../net';
-import {blocks, blockSizes, type BlockSizes, noLast, pictureSizes} from './patchBlocks';
+import {attentionToday, blocks, blockSizes, type BlockSizes, noLast, pictureSizes} from './patchBlocks';
 
 /** What differs between ViT and DeiT. */
 interface Variant {
@@ -30,13 +30,8 @@ export function viT({prefix, classes, tokens}: Variant): Architecture {
     commonNames: {},
     unused: /^embeddings\.mask_token$/,
     renamed: name =>
-      name
+      attentionToday(name)
         .replace(/^encoder\.layer\./, 'layers.')
-        .replace(
-          /\.attention\.attention\.(query|key|value)\./,
-          (_, part: string) => `.attention.${part.charAt(0)}_proj.`,
-        )
-        .replace('.attention.output.dense.', '.attention.o_proj.')
         .replace('.intermediate.dense.', '.mlp.fc1.')
         .replace(/^(layers\.\d+)\.output\.dense\./, '$1.mlp.fc2.'),
     blocks: config => config.count('num_hidden_layers', 12),
