@@ -1,17 +1,26 @@
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError, show} from '../../errors';
 import type {Adaptation} from '../../layers/adaptation';
-import {applyLinear, type Compute, type ForwardCall, UNFUSED_IDENTITY} from '../../layers/forward';
-import type {LoRALayerArgs} from '../../layers/layerArgs';
+import {
+  applyLinear,
+  type Compute,
+  type Forward,
+  type ForwardCall,
+  onlyTensor,
+  UNFUSED_IDENTITY,
+} from '../../layers/forward';
+import type {CallArgs, LoRALayerArgs} from '../../layers/layerArgs';
 import {LoRALayer} from '../../layers/loraLayer';
 import {activate} from '../../ops/activation';
 import {addBias, asMatrix, gained, type Linear} from '../../ops/factors';
+import {Prepared} from '../../ops/lazyOp';
 import {linear} from '../../ops/linear';
 import {type LayerEntry, withoutConstraints} from '../../tfjs/configs';
 import {fieldsOf} from '../../tfjs/fields';
 import type {KernelLayer} from '../../tfjs/layerFields';
+import {stockClass} from '../../tfjs/stockClass';
 import {namedWeights, replaceValue} from '../../tfjs/weights';
-import type {BlockMatrix} from '../blockMatrix';
+import {type BlockMatrix, wordCount} from '../blockMatrix';
 import {type BlockFormat, type BlockFormatName, FORMAT_NAMES, formatNamed} from '../formats';
 import {blockProduct, wholeMatrix} from '../ops/blockOps';
 
@@ -32,13 +41,13 @@ export interface BlockLayer extends tf.layers.Layer {
 }
 
 /** Why a layer of blocks does not train, as the rest of a sentence about it. */
-export const IN_BLOCKS = 'has its weights in blocks, which cannot train. It can have an update: name it as a target.';
+const IN_BLOCKS = 'has its weights in blocks, which cannot train. It can have an update: name it as a target.';
 
 /** The name that layers give the weight that holds their blocks. */
 export const BLOCKS = 'blocks';
 
 /** @throws LoRAError if the config of a layer names no format. */
-export function formatOf(args: Partial<BlockArgs>, layerName: string): BlockFormat {
+function formatOf(args: Partial<BlockArgs>, layerName: string): BlockFormat {
   const name: unknown = args.blocks?.name;
   const format = typeof name === 'string' ? formatNamed(name) : undefined;
   if (format === undefined) {
@@ -47,6 +56,63 @@ export function formatOf(args: Partial<BlockArgs>, layerName: string): BlockForm
     );
   }
   return format;
+}
+
+/** What stock layers with a bias hold of it. */
+interface BiasFields {
+  useBias: boolean;
+  bias: tf.LayerVariable | null;
+  biasInitializer: ReturnType<typeof tf.initializers.zeros>;
+}
+
+/** What a class of layers of blocks builds with. */
+export interface BuiltInBlocks extends BlockLayer {
+  /** Adds the weight of blocks for a matrix `[rows, width]`. */
+  addBlocks(rows: number, width: number): void;
+  /** Adds the bias, if the layer has one. */
+  addBias(count: number): void;
+}
+
+type BlockClass = (new (args: tf.serialization.ConfigDict & BlockArgs) => BuiltInBlocks) &
+  Pick<typeof tf.layers.Layer, 'fromConfig'>;
+
+/** A class of layers of blocks, to derive from: a stock class without its kernel, which computes by `forward`. */
+export function blockClass(stock: string, forward: Forward): BlockClass {
+  return class extends stockClass(stock) implements BuiltInBlocks {
+    blocks!: tf.LayerVariable;
+    matrix!: BlockMatrix;
+    readonly whyUntrained = IN_BLOCKS;
+    readonly format: BlockFormat;
+
+    constructor(args: tf.serialization.ConfigDict & BlockArgs) {
+      super(args);
+      this.format = formatOf(args, this.name);
+    }
+
+    addBlocks(rows: number, width: number): void {
+      this.matrix = {format: this.format, rows, width};
+      const zeros = tf.initializers.zeros();
+      this.blocks = this.addWeight(BLOCKS, [wordCount(this.matrix)], 'int32', zeros, undefined, false);
+    }
+
+    addBias(count: number): void {
+      const fields = fieldsOf<BiasFields>(this);
+      if (fields.useBias) {
+        fields.bias = this.addWeight('bias', [count], 'float32', fields.biasInitializer);
+      }
+    }
+
+    override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
+      return tf.tidy(() => {
+        this.invokeCallHook(inputs, kwargs);
+        return forward(this, onlyTensor(inputs), {update: {}, prepared: new Prepared(), kwargs});
+      });
+    }
+
+    override getConfig(): tf.serialization.ConfigDict {
+      return {...super.getConfig(), blocks: {name: this.format.name}};
+    }
+  };
 }
 
 /**

@@ -1,25 +1,11 @@
 import * as tf from '@tensorflow/tfjs';
 import type {LentTable} from '../../layers/borrowingLayer';
-import {type Forward, onlyShape, onlyTensor, UNFUSED_IDENTITY} from '../../layers/forward';
-import type {CallArgs} from '../../layers/layerArgs';
+import {type Forward, onlyShape, UNFUSED_IDENTITY} from '../../layers/forward';
 import {registerKind} from '../../layers/registry';
-import {Prepared} from '../../ops/lazyOp';
 import {fieldsOf} from '../../tfjs/fields';
 import type {EmbeddingLayer} from '../../tfjs/layerFields';
-import {stockClass} from '../../tfjs/stockClass';
-import {type BlockMatrix, wordCount} from '../blockMatrix';
-import type {BlockFormat} from '../formats';
 import {blockLookUp, blockProduct, wholeMatrix} from '../ops/blockOps';
-import {
-  besideBlocks,
-  blockAdaptation,
-  type BlockArgs,
-  type BlockLayer,
-  BLOCKS,
-  formatOf,
-  IN_BLOCKS,
-  LoRABlockLayer,
-} from './blockLayer';
+import {besideBlocks, blockAdaptation, blockClass, type BlockLayer, LoRABlockLayer} from './blockLayer';
 
 /** What a stock `Embedding` holds before it is built. */
 interface EmbeddingFields extends Pick<EmbeddingLayer, 'inputDim'> {
@@ -41,25 +27,14 @@ const forward: Forward = (layer, x, {update: {factors, gain}, prepared}) => {
  * An `Embedding` whose table is held in blocks of few bits, with a row for each word. The table never trains.
  * `quantizeBase` makes it of an `Embedding`.
  */
-export class QuantizedEmbedding extends stockClass('Embedding') implements BlockLayer {
+export class QuantizedEmbedding extends blockClass('Embedding', forward) {
   static readonly className: string = 'QuantizedEmbedding';
-  blocks!: tf.LayerVariable;
-  matrix!: BlockMatrix;
-  readonly whyUntrained = IN_BLOCKS;
   /** Read by heads that compute with the table too. */
   lentTable!: LentTable;
-  private readonly format: BlockFormat;
-
-  constructor(args: tf.serialization.ConfigDict & BlockArgs) {
-    super(args);
-    this.format = formatOf(args, this.name);
-  }
 
   override build(): void {
     const {inputDim, outputDim} = fieldsOf<EmbeddingFields>(this);
-    this.matrix = {format: this.format, rows: inputDim, width: outputDim};
-    const zeros = tf.initializers.zeros();
-    this.blocks = this.addWeight(BLOCKS, [wordCount(this.matrix)], 'int32', zeros, undefined, false);
+    this.addBlocks(inputDim, outputDim);
     const {blocks, matrix} = this;
     this.lentTable = {
       variable: blocks,
@@ -68,17 +43,6 @@ export class QuantizedEmbedding extends stockClass('Embedding') implements Block
       turned: () => blockProduct(blocks.read(), matrix),
     };
     this.built = true;
-  }
-
-  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
-    return tf.tidy(() => {
-      this.invokeCallHook(inputs, kwargs);
-      return forward(this, onlyTensor(inputs), {update: {}, prepared: new Prepared(), kwargs});
-    });
-  }
-
-  override getConfig(): tf.serialization.ConfigDict {
-    return {...super.getConfig(), blocks: {name: this.format.name}};
   }
 }
 tf.serialization.registerClass(QuantizedEmbedding);
