@@ -40,6 +40,7 @@ const ARCHITECTURES: Readonly<Record<string, (asked: string | undefined) => Prom
   siglip,
   siglip_vision_model: siglip,
   smollm3: async () => (await import('./families/smollm3')).smollm3,
+  t5: async () => (await import('./families/t5')).t5,
   vit: async () => (await import('./families/vit')).vit,
   'xlm-roberta': roberta,
 };

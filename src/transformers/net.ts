@@ -5,9 +5,7 @@ import {Attention, type AttentionArgs} from './layers/attention';
 import {ChoiceRows, ChoiceScores} from './layers/choices';
 import {CheckpointedBlock} from './layers/checkpointedBlock';
 import {GatedActivation, Gelu} from './layers/gates';
-import {LearnedQuery, ScaledCosines, TokenState} from './layers/pairLayers';
-import {PatchSequence, type PatchSequenceArgs} from './layers/patchSequence';
-import {LayerScale, QuickGelu} from './layers/pictureLayers';
+import {QuickGelu} from './layers/pictureLayers';
 import {RelativeBias} from './layers/relativeBias';
 import {FusedLayerNormalization, RMSNormalization} from './layers/rowNormalization';
 import {Scaling} from './layers/scaling';
@@ -103,65 +101,6 @@ export class Net {
   /** Pictures, `[batch, height, width, channels]`. */
   pictures(name: string, channels: number): NetTensor {
     return this.isPlan ? null : tf.input({shape: [null, null, channels], name});
-  }
-
-  /** Cuts pictures into patches, each of which is projected to `width` numbers. */
-  patches(
-    name: string,
-    {channels, width, size, bias = true}: {channels: number; width: number; size: [number, number]; bias?: boolean},
-    x: NetTensor,
-  ): NetTensor {
-    this.expect(name, 'weight', [width, channels, ...size], 'kernel', {axes: [2, 3, 1, 0]});
-    if (bias) {
-      this.expect(name, 'bias', [width], 'bias');
-    }
-    const settings = {filters: width, kernelSize: size, strides: size, useBias: bias, name};
-    return this.apply(name, [x], () => tf.layers.conv2d({...settings, padding: 'valid'}));
-  }
-
-  /**
-   * Makes a sequence of patches. `tokens` are the names and shapes in the files of the tokens before it, `positions` of
-   * the table of places.
-   */
-  sequence(
-    name: string,
-    args: Omit<PatchSequenceArgs, 'tokens' | 'registers' | 'name'> & {
-      tokens: readonly InFile[];
-      registers?: InFile | undefined;
-      positions: InFile;
-    },
-    x: NetTensor,
-  ): NetTensor {
-    const {tokens, registers, positions, ...rest} = args;
-    tokens.forEach((token, i) => this.expect(name, ...token, `token_${i}`));
-    if (registers !== undefined) {
-      this.expect(name, ...registers, 'registers');
-    }
-    this.expect(name, ...positions, 'positions');
-    const counts = {tokens: tokens.length, registers: registers?.[1].at(-2) ?? 0};
-    return this.apply(name, [x], () => new PatchSequence({...rest, ...counts, name}));
-  }
-
-  /** A query that is learned, `[batch, 1, width]`, for each of the inputs. */
-  query(name: string, inFile: InFile, x: NetTensor): NetTensor {
-    this.expect(name, ...inFile, 'query');
-    return this.apply(name, [x], () => new LearnedQuery({name}));
-  }
-
-  /** The state of a token, or of that with the largest number. Inputs are the states and the tokens. */
-  stateOf(name: string, token: number | null, inputs: NetTensor[]): NetTensor {
-    return this.apply(name, inputs, () => new TokenState({token, name}));
-  }
-
-  /** Cosines of the vectors of two inputs, times e to the power of a number that `fileName` has. */
-  scaledCosines(name: string, fileName: string, inputs: NetTensor[]): NetTensor {
-    this.expect(name, '', [], 'scale', {fileName});
-    return this.apply(name, inputs, () => new ScaledCosines({name}));
-  }
-
-  layerScale(name: string, width: number, x: NetTensor): NetTensor {
-    this.expect(name, 'lambda1', [width], 'lambda1');
-    return this.apply(name, [x], () => new LayerScale({name}));
   }
 
   /** Whether the files have the weights of a linear layer. */
@@ -281,9 +220,14 @@ export class Net {
   }
 
   /** What attention adds for distances. The input is a sequence. */
-  relativeBias(name: string, [buckets, heads]: [buckets: number, heads: number], x: NetTensor): NetTensor {
+  relativeBias(
+    name: string,
+    [buckets, heads]: [buckets: number, heads: number],
+    x: NetTensor,
+    {maxDistance = 128}: {maxDistance?: number} = {},
+  ): NetTensor {
     this.expect(name, 'weight', [buckets, heads], 'embeddings');
-    return this.apply(name, [x], () => new RelativeBias({heads, buckets, name}));
+    return this.apply(name, [x], () => new RelativeBias({heads, buckets, maxDistance, name}));
   }
 
   attention(name: string, inputs: NetTensor[], args: AttentionArgs): NetTensor {
@@ -365,7 +309,8 @@ export class Net {
     return model.apply(outer) as tf.SymbolicTensor;
   }
 
-  private expect(
+  /** Says that the files have a weight of a layer, by its names there and in the layer. What is said first counts. */
+  expect(
     layer: string,
     torchName: string,
     shape: number[],
@@ -379,7 +324,10 @@ export class Net {
     }
   }
 
-  private apply(name: string, inputs: NetTensor[], make: () => tf.layers.Layer, fromFile = true): NetTensor {
+  /**
+   * Applies the layer of a name, or makes it. Of one whose weights the files have, none is drawn at random.
+   */
+  apply(name: string, inputs: NetTensor[], make: () => tf.layers.Layer, fromFile = true): NetTensor {
     if (this.isPlan) {
       return null;
     }

@@ -362,6 +362,19 @@ MODELS["modernbertMean"] = (
     transformers.ModernBertConfig(**MODERN, num_labels=3, classifier_pooling="mean", classifier_bias=True),
     dict(target_modules=["head.dense"], task_type="SEQ_CLS"),
 )
+T5 = dict(vocab_size=13, d_model=8, d_kv=3, d_ff=6, num_layers=2, num_heads=2, initializer_factor=0.5)
+T5 |= dict(relative_attention_num_buckets=8, relative_attention_max_distance=4)
+MODELS["t5"] = (transformers.T5EncoderModel, transformers.T5Config(**T5), ["q", "v", "wi"])
+MODELS["t5Gated"] = (
+    transformers.T5EncoderModel,
+    transformers.T5Config(**T5, feed_forward_proj="gated-gelu"),
+    dict(target_modules=["k", "o", "wi_0", "wo"], use_dora=True),
+)
+MODELS["t5TokenClasses"] = (
+    transformers.T5ForTokenClassification,
+    transformers.T5Config(**T5 | dict(num_layers=1), num_labels=3),
+    dict(target_modules=["q", "wi"], task_type="TOKEN_CLS"),
+)
 SMALL_DISTILBERT = dict(vocab_size=13, dim=8, n_layers=1, n_heads=2, hidden_dim=6, max_position_embeddings=9)
 ENCODERS = {
     "bert": ("Bert", BertConfig, SMALL | dict(hidden_act="gelu_new"), "query"),

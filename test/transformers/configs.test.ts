@@ -38,6 +38,7 @@ const ALSO_HARMLESS: Readonly<Record<string, string[]>> = {
   nomic_bert: ['pad_token_id'],
   distilbert: ['pad_token_id'],
   granite: ['pad_token_id'], // it has no head for classes
+  t5: ['pad_token_id', 'dropout_rate', 'initializer_factor', 'num_decoder_layers'],
   modernbert: [
     ...['cls_token_id', 'embedding_dropout', 'mlp_dropout', 'deterministic_flash_attn'],
     ...['initializer_cutoff_factor', 'sparse_prediction', 'sparse_pred_ignore_index', 'decoder_bias'],
@@ -48,7 +49,7 @@ const HAS_TABLE_WIDTH = ['electra', 'albert'];
 /** What is read in some families alone, and harmless in the others. */
 const OF_ROTARY = ['rope_parameters', 'rope_scaling', 'rope_theta', 'partial_rotary_factor', 'head_dim'];
 const OF_WINDOWS = ['sliding_window', 'layer_types', 'use_sliding_window', 'max_window_layers'];
-const WITHOUT_ROTARY = ['bert', 'roberta', 'xlm-roberta', 'electra', 'albert', 'distilbert', 'gpt2'];
+const WITHOUT_ROTARY = ['bert', 'roberta', 'xlm-roberta', 'electra', 'albert', 'distilbert', 'gpt2', 't5'];
 const READ: Readonly<Record<string, string[]>> = {
   gemma3_text: ['sliding_window', 'layer_types', 'use_bidirectional_attention'],
   mistral: ['sliding_window', 'layer_types'],
@@ -57,22 +58,34 @@ const READ: Readonly<Record<string, string[]>> = {
   qwen2: OF_WINDOWS,
   qwen3: OF_WINDOWS,
   smollm3: OF_WINDOWS.slice(0, -1),
+  t5: ['head_dim'],
 };
 /** Python tells 1 from 1.0, and refuses one of them. JSON has one number for both. */
 const FLOATS = ['layer_norm_eps', 'layer_norm_epsilon', 'rms_norm_eps', 'norm_eps', 'initializer_range', 'rope_theta'];
 
+const ENCODERS = [
+  'bert',
+  'roberta',
+  'xlm-roberta',
+  'electra',
+  'albert',
+  'nomic_bert',
+  'distilbert',
+  'modernbert',
+  't5',
+];
+
 function isDecoder(family: string): boolean {
-  return !['bert', 'roberta', 'xlm-roberta', 'electra', 'albert', 'nomic_bert', 'distilbert', 'modernbert'].includes(
-    family,
-  );
+  return !ENCODERS.includes(family);
 }
 
 function harmlessIn(family: string): Set<string> {
+  const ofRotary = WITHOUT_ROTARY.includes(family) ? [...OF_ROTARY, 'original_max_position_embeddings'] : [];
+  const read = READ[family] ?? [];
   return new Set([
     ...HARMLESS,
     ...(isDecoder(family) ? [] : ALSO_HARMLESS.encoder!),
-    ...(WITHOUT_ROTARY.includes(family) ? [...OF_ROTARY, 'original_max_position_embeddings'] : []),
-    ...[...OF_WINDOWS, 'use_bidirectional_attention'].filter(key => !(READ[family] ?? []).includes(key)),
+    ...[...ofRotary, ...OF_WINDOWS, 'use_bidirectional_attention'].filter(key => !read.includes(key)),
     ...(HAS_TABLE_WIDTH.includes(family) ? [] : ['embedding_size']),
     ...(ALSO_HARMLESS[family] ?? []),
   ]);

@@ -584,6 +584,37 @@ test('the head that ELECTRA was trained with is left out and said', async () => 
   warn.mockRestore();
 });
 
+test('of T5 the encoder is taken, and what its decoder has is said', async () => {
+  const {config, weights, expected} = fixture('t5');
+  const warn = jest.spyOn(console, 'warn').mockReturnValue();
+  const whole = rewritten(weights, tensors => ({
+    ...tensors,
+    'decoder.final_layer_norm.weight': {shape: [8], data: new Float32Array(8)},
+    'lm_head.weight': {shape: [13, 8], data: new Float32Array(104)},
+  }));
+  const named = {...(JSON.parse(config) as object), architectures: ['T5ForConditionalGeneration']};
+  const model = await loadTransformer({config: named, weights: whole, pooling: 'none'});
+  expect(warn).toHaveBeenCalledWith(
+    expect.stringContaining('left out: decoder.final_layer_norm.weight, lm_head.weight'),
+  );
+  warn.mockRestore();
+  const inputs = [expected.ids, expected.mask].map(rows => tf.tensor(rows, undefined, 'int32'));
+  const found = atTokens(numbers(model.predict(inputs) as tf.Tensor), expected);
+  expect(found).toBeAllClose(atTokens(expected.base, expected), {rtol: 2e-5, atol: 2e-5});
+  tf.dispose(inputs);
+  disposeModel(model);
+});
+
+test.each([
+  [{relative_attention_num_buckets: 3}, 'relative_attention_num_buckets 3 must be 4 or more'],
+  [{feed_forward_proj: 'gated-relu'}, 'feed_forward_proj is "gated-relu"; known are'],
+  [{is_decoder: true}, 'is_decoder is true, for which there is no code here'],
+])('a T5 with %j is refused', async (changes, message) => {
+  const {config, weights} = fixture('t5');
+  const changed = {...(JSON.parse(config) as object), ...changes};
+  await expect(loadTransformer({config: changed, weights})).rejects.toThrow(message);
+});
+
 describe('ALBERT, whose blocks share their weights', () => {
   const {config, weights} = fixture('albertTokenClasses');
   const changed = (changes: object) => ({...(JSON.parse(config) as object), ...changes});

@@ -1,7 +1,9 @@
 import {type Architecture, type ModelInputs, nameOf} from '../architecture';
 import type {HubConfig} from '../hubConfig';
+import {ScaledCosines, TokenState} from '../layers/pairLayers';
 import type {Net, NetTensor} from '../net';
 import {blocks, blockSizes, type BlockSizes, CLIP_NAMES, noLast, pictureSizes} from './patchBlocks';
+import {patches, patchSequence} from './patches';
 
 // CLIP: an encoder of pictures and one of texts, whose vectors are compared. (Radford et al., arXiv 2103.00020.)
 
@@ -123,8 +125,9 @@ function pictureStates(
   const {width, epsilon} = sizes;
   const embeddings = nameOf(root, 'embeddings');
   const cut = {channels, width, size: patch, bias: false};
-  let x = net.patches(nameOf(embeddings, 'patch_embedding'), cut, pixels);
-  x = net.sequence(
+  let x = patches(net, nameOf(embeddings, 'patch_embedding'), cut, pixels);
+  x = patchSequence(
+    net,
     embeddings,
     {
       grid,
@@ -170,7 +173,8 @@ function pooledText(net: Net, config: HubConfig, states: NetTensor, {ids}: Model
   if (!Number.isSafeInteger(end)) {
     config.fault('eos_token_id must be an integer, the number of the token that ends a text.');
   }
-  return net.stateOf('text_end', end === 2 ? null : (end as number), [states, ids]);
+  const token = end === 2 ? null : (end as number);
+  return net.apply('text_end', [states, ids], () => new TokenState({token, name: 'text_end'}));
 }
 
 /** Cosines of each picture with each text, scaled. */
@@ -181,5 +185,7 @@ function pairs(net: Net, config: HubConfig, inputs: ModelInputs, picture: NetTen
   const pooled = pooledText(net, settings, text.states, inputs);
   const ofText = net.dense('text_projection', [text.width, to], pooled, {bias: false});
   const ofPicture = net.dense('visual_projection', [width, to], picture, {bias: false});
-  return net.scaledCosines('logits_per_image', 'logit_scale', [ofPicture, ofText]);
+  const name = 'logits_per_image';
+  net.expect(name, '', [], 'scale', {fileName: 'logit_scale'});
+  return net.apply(name, [ofPicture, ofText], () => new ScaledCosines({name}));
 }

@@ -2,6 +2,7 @@ import {type Architecture, nameOf} from '../architecture';
 import type {HubConfig} from '../hubConfig';
 import type {InFile} from '../net';
 import {attentionToday, blocks, blockSizes, type BlockSizes, noLast, pictureSizes} from './patchBlocks';
+import {patches, patchSequence} from './patches';
 
 /** What differs between DINOv2 with registers and without. */
 interface Variant {
@@ -46,8 +47,9 @@ function dino({prefix, classes, registers: registersOf, antialias}: Variant): Ar
       const embeddings = nameOf(root, 'embeddings');
       const registers = registersOf(config);
       const inFile = (name: string, rows: number): InFile => [name, [1, rows, width]];
-      let x = net.patches(nameOf(embeddings, 'patch_embeddings/projection'), {channels, width, size: patch}, pixels);
-      x = net.sequence(
+      let x = patches(net, nameOf(embeddings, 'patch_embeddings/projection'), {channels, width, size: patch}, pixels);
+      x = patchSequence(
+        net,
         embeddings,
         {
           grid,

@@ -1,6 +1,7 @@
 import {show} from '../../errors';
 import {HUB_ACTIVATIONS, nameOf} from '../architecture';
 import type {HubConfig} from '../hubConfig';
+import {LayerScale} from '../layers/pictureLayers';
 import {type ActivationName, fileNameOf, type Net, type NetTensor} from '../net';
 
 // What families of encoders for pictures share, and encoders for texts that are built like them.
@@ -141,13 +142,18 @@ function block(
   );
   const attended = net.attention(self, [...projected, ...mask], {heads, causal});
   const scaled = (i: 0 | 1, x: NetTensor) =>
-    scales === undefined ? x : net.layerScale(nameOf(layer, scales[i]), width, x);
+    scales === undefined ? x : layerScale(net, nameOf(layer, scales[i]), width, x);
   const own = scaled(0, net.dense(nameOf(self, output), [heads * size, width], attended));
   const middle = net.add(nameOf(self, 'sum'), [input, own]);
   const second = net.layerNorm(nameOf(layer, norms[1]), width, epsilon, [middle]);
   const mlp = nameOf(layer, 'mlp');
   const narrow = sizes.gated === true ? gated(net, mlp, sizes, second) : perceptron(net, mlp, sizes, second);
   return net.add(nameOf(mlp, 'sum'), [middle, scaled(1, narrow)]);
+}
+
+function layerScale(net: Net, name: string, width: number, x: NetTensor): NetTensor {
+  net.expect(name, 'lambda1', [width], 'lambda1');
+  return net.apply(name, [x], () => new LayerScale({name}));
 }
 
 /** Two layers and an activation between them. */

@@ -1,7 +1,9 @@
 import {type Architecture, nameOf} from '../architecture';
 import type {HubConfig} from '../hubConfig';
+import {LearnedQuery} from '../layers/pairLayers';
 import type {Net, NetTensor} from '../net';
 import {blocks, blockSizes, type BlockSizes, CLIP_NAMES, noLast, perceptron, pictureSizes} from './patchBlocks';
+import {patches, patchSequence} from './patches';
 
 /** SigLIP's encoder of pictures, which has no token for the class. (Zhai et al., arXiv 2303.15343.) */
 export const siglip: Architecture = {
@@ -19,9 +21,9 @@ export const siglip: Architecture = {
     const {width, epsilon} = sizes;
     const root = head === 'none' ? '' : 'vision_model';
     const embeddings = nameOf(root, 'embeddings');
-    let x = net.patches(nameOf(embeddings, 'patch_embedding'), {channels, width, size: patch}, pixels);
+    let x = patches(net, nameOf(embeddings, 'patch_embedding'), {channels, width, size: patch}, pixels);
     const places: [string, number[]] = ['position_embedding.weight', [grid[0] * grid[1], width]];
-    x = net.sequence(embeddings, {grid, tokens: [], positions: places}, x);
+    x = patchSequence(net, embeddings, {grid, tokens: [], positions: places}, x);
     const count = config.count('num_hidden_layers', 12);
     x = blocks(net, {root: nameOf(root, 'encoder/layers'), count}, sizes, CLIP_NAMES, [x]);
     x = net.layerNorm(nameOf(root, 'post_layernorm'), width, epsilon, [x]);
@@ -64,7 +66,8 @@ function siglipSizes(config: HubConfig): BlockSizes {
 /** One query that was learned, which looks at all patches, and two layers after it. */
 function poolingHead(net: Net, sizes: BlockSizes, x: NetTensor): NetTensor {
   const {width, heads, epsilon} = sizes;
-  const probe = net.query('head', ['probe', [1, 1, width]], x);
+  net.expect('head', 'probe', [1, 1, width], 'query');
+  const probe = net.apply('head', [x], () => new LearnedQuery({name: 'head'}));
   const projected = [probe, x, x].map((input, index) =>
     net.dense(`head/attention/${'qkv'.charAt(index)}_proj`, [width, width], input, {
       orElse: 'head.attention.in_proj_weight',

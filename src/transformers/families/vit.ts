@@ -2,6 +2,7 @@ import {type Architecture, HUB_ACTIVATIONS, nameOf} from '../architecture';
 import type {HubConfig} from '../hubConfig';
 import type {InFile} from '../net';
 import {attentionToday, blocks, blockSizes, type BlockSizes, noLast, pictureSizes} from './patchBlocks';
+import {patches, patchSequence} from './patches';
 
 /** What differs between ViT and DeiT. */
 interface Variant {
@@ -44,8 +45,9 @@ export function viT({prefix, classes, tokens}: Variant): Architecture {
       const embeddings = nameOf(root, 'embeddings');
       const places = tokens.length + grid[0] * grid[1];
       const inFile = (name: string, rows: number): InFile => [name, [1, rows, width]];
-      let x = net.patches(nameOf(embeddings, 'patch_embeddings/projection'), {channels, width, size: patch}, pixels);
-      x = net.sequence(
+      let x = patches(net, nameOf(embeddings, 'patch_embeddings/projection'), {channels, width, size: patch}, pixels);
+      x = patchSequence(
+        net,
         embeddings,
         {grid, tokens: tokens.map(name => inFile(name, 1)), positions: inFile('position_embeddings', places)},
         x,
