@@ -15,7 +15,14 @@ export {
 export {Attention, type AttentionArgs} from './transformers/layers/attention';
 export {CheckpointedBlock} from './transformers/layers/checkpointedBlock';
 export {ChoiceRows, ChoiceScores} from './transformers/layers/choices';
+export {
+  DistanceScores,
+  type DistanceScoresArgs,
+  DistanceTable,
+  type DistanceTableArgs,
+} from './transformers/layers/distanceScores';
 export {GatedActivation, type GatedActivationArgs, Gelu, type GeluArgs} from './transformers/layers/gates';
+export {HiddenPlaces} from './transformers/layers/hiddenPlaces';
 export {LearnedQuery, ScaledCosines, TokenState, type TokenStateArgs} from './transformers/layers/pairLayers';
 export {PatchSequence, type PatchSequenceArgs} from './transformers/layers/patchSequence';
 export {LayerScale, QuickGelu} from './transformers/layers/pictureLayers';

@@ -19,6 +19,7 @@ const ARCHITECTURES: Readonly<Record<string, (asked: string | undefined) => Prom
   },
   clip_text_model: async () => (await import('./families/clip')).clipText,
   clip_vision_model: async () => (await import('./families/clip')).clip,
+  'deberta-v2': async () => (await import('./families/debertaV2')).debertaV2,
   deit: async () => (await import('./families/deit')).deit,
   dinov2: async () => (await import('./families/dinov2')).dinov2,
   dinov2_with_registers: async () => (await import('./families/dinov2')).dinov2WithRegisters,

@@ -325,6 +325,27 @@ def t5(rng):
     )
 
 
+def deberta_v2(rng):
+    config = encoder(rng) | dict(
+        relative_attention=rng.choice([True, True, True, False]),
+        pos_att_type=rng.choice(["p2c|c2p", " C2P | p2c", ["c2p"], ["p2c"], ["p2c", "c2p"], None, []]),
+        share_att_key=rng.choice([True, False]),
+        position_buckets=rng.choice([-1, 2, 4, 5]),
+        max_relative_positions=rng.choice([-1, 4, 6, 12]),
+        norm_rel_ebd=rng.choice(["layer_norm", "none"]),
+        position_biased_input=rng.choice([True, False]),
+        pooler_hidden_act=rng.choice([*ACTIVATIONS, "tanh"]),
+        type_vocab_size=rng.choice([0, 0, 2]),
+        pad_token_id=rng.choice([0, 5]),
+        legacy=rng.choice([True, False]),
+    )
+    if rng.random() < 0.4:
+        config |= dict(conv_kernel_size=rng.choice([1, 3, 5]), conv_act=rng.choice(["tanh", "gelu"]))
+    if config["legacy"] and rng.random() < 0.4:
+        config["embedding_size"] = 6
+    return config
+
+
 MODERN_BIASES = ["norm_bias", "attention_bias", "mlp_bias", "decoder_bias", "classifier_bias"]
 
 
@@ -436,6 +457,25 @@ ODD_CHANGES["t5"] = [
     ({"num_decoder_layers": 3}, []),
 ]
 
+ODD_CHANGES["deberta-v2"] = [
+    ({"pos_att_type": ["p2p", "c2p"]}, []),
+    ({"pos_att_type": "x"}, []),
+    ({"position_buckets": 1}, []),
+    ({"position_buckets": None}, []),
+    ({"position_buckets": 8, "max_relative_positions": 4}, []),
+    ({"conv_kernel_size": 2}, []),
+    ({"conv_kernel_size": 3, "conv_groups": 2}, []),
+    ({"attention_head_size": 3}, []),
+    ({"pooler_hidden_size": 5}, []),
+    ({"norm_rel_ebd": "layer_norm|x"}, []),
+    ({"hidden_size": 7}, []),
+    ({"type_vocab_size": None}, []),
+    ({}, ["relative_attention"]),
+    ({}, ["pos_att_type", "share_att_key"]),
+    ({}, ["position_buckets", "max_relative_positions", "norm_rel_ebd"]),
+    ({}, ["type_vocab_size", "position_biased_input", "legacy", "pooler_hidden_act", "layer_norm_eps"]),
+]
+
 FAMILIES = {
     "bert": (bert, ["BertModel", "BertForSequenceClassification"]),
     "roberta": (roberta, ["RobertaModel", "RobertaForSequenceClassification"]),
@@ -454,6 +494,7 @@ FAMILIES = {
     "phi3": (phi3, ["Phi3Model", "Phi3ForCausalLM", "Phi3ForSequenceClassification"]),
     "olmo2": (olmo2, ["Olmo2Model", "Olmo2ForCausalLM", "Olmo2ForSequenceClassification"]),
     "granite": (granite, ["GraniteModel", "GraniteForCausalLM"]),
+    "deberta-v2": (deberta_v2, [f"DebertaV2{end}" for end in ("Model", "ForMaskedLM", "ForSequenceClassification")]),
     "t5": (t5, ["T5EncoderModel", "T5ForTokenClassification"]),
     "modernbert": (
         modernbert,

@@ -375,6 +375,30 @@ MODELS["t5TokenClasses"] = (
     transformers.T5Config(**T5 | dict(num_layers=1), num_labels=3),
     dict(target_modules=["q", "wi"], task_type="TOKEN_CLS"),
 )
+DEBERTA = SMALL | dict(relative_attention=True, share_att_key=True, pos_att_type="p2c|c2p", position_biased_input=False)
+DEBERTA |= dict(position_buckets=4, max_relative_positions=5, norm_rel_ebd="layer_norm", pooler_hidden_act="tanh")
+APART = dict(share_att_key=False, position_buckets=-1, norm_rel_ebd="none", type_vocab_size=2, position_biased_input=True)
+DEBERTAS = {
+    "debertaV2": (transformers.DebertaV2Model, dict(num_hidden_layers=2), ["query_proj", "value_proj"]),
+    "debertaV2Keys": (
+        transformers.DebertaV2Model,
+        APART,
+        dict(target_modules=["pos_key_proj", "pos_query_proj", "output.dense"], use_dora=True),
+    ),
+    "debertaV2Convolution": (
+        transformers.DebertaV2Model,
+        dict(conv_kernel_size=3, conv_act="gelu", embedding_size=6, pos_att_type=["c2p"], num_hidden_layers=2),
+        ["conv.conv", "key_proj", "embed_proj"],
+    ),
+    "debertaV2Classes": (
+        transformers.DebertaV2ForSequenceClassification,
+        dict(num_labels=3, pos_att_type=["p2c"], pooler_hidden_act="gelu"),
+        dict(target_modules=["key_proj"], modules_to_save=["pooler", "classifier"], task_type="SEQ_CLS"),
+    ),
+    "debertaV2NewTiedWords": (transformers.DebertaV2ForMaskedLM, dict(legacy=False), ["value_proj", "lm_head.dense"]),
+}
+for name, (model_class, more, targets) in DEBERTAS.items():
+    MODELS[name] = (model_class, transformers.DebertaV2Config(**DEBERTA | more), targets)
 SMALL_DISTILBERT = dict(vocab_size=13, dim=8, n_layers=1, n_heads=2, hidden_dim=6, max_position_embeddings=9)
 ENCODERS = {
     "bert": ("Bert", BertConfig, SMALL | dict(hidden_act="gelu_new"), "query"),
@@ -384,6 +408,7 @@ ENCODERS = {
     "electra": ("Electra", transformers.ElectraConfig, SMALL | dict(embedding_size=6), "query"),
     "albert": ("Albert", transformers.AlbertConfig, SMALL | dict(embedding_size=6, num_hidden_layers=3), "query"),
     "mpnet": ("MPNet", transformers.MPNetConfig, SMALL, "attn.q"),
+    "debertaV2": ("DebertaV2", transformers.DebertaV2Config, DEBERTA, "query_proj"),
     "modernbert": ("ModernBert", transformers.ModernBertConfig, MODERN, "Wqkv"),
     "distilbert": ("DistilBert", DistilBertConfig, SMALL_DISTILBERT | dict(activation="relu"), "q_lin"),
 }
@@ -401,6 +426,7 @@ DECODERS = {
     "electra": ["generator_lm_head", "generator_predictions.dense"],
     "albert": ["predictions.decoder", "predictions.dense"],
     "mpnet": ["decoder", "lm_head.dense"],
+    "debertaV2": ["decoder", "transform.dense"],
     "modernbert": ["decoder", "head.dense"],
     "distilbert": ["vocab_projector", "vocab_transform"],
 }

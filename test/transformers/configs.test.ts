@@ -38,6 +38,7 @@ const ALSO_HARMLESS: Readonly<Record<string, string[]>> = {
   nomic_bert: ['pad_token_id'],
   distilbert: ['pad_token_id'],
   granite: ['pad_token_id'], // it has no head for classes
+  'deberta-v2': ['pad_token_id', 'cls_dropout', 'pooler_dropout', 'legacy'],
   t5: ['pad_token_id', 'dropout_rate', 'initializer_factor', 'num_decoder_layers'],
   modernbert: [
     ...['cls_token_id', 'embedding_dropout', 'mlp_dropout', 'deterministic_flash_attn'],
@@ -45,11 +46,21 @@ const ALSO_HARMLESS: Readonly<Record<string, string[]>> = {
   ],
 };
 /** Families whose tables may be narrower than their blocks. */
-const HAS_TABLE_WIDTH = ['electra', 'albert'];
+const HAS_TABLE_WIDTH = ['electra', 'albert', 'deberta-v2'];
 /** What is read in some families alone, and harmless in the others. */
 const OF_ROTARY = ['rope_parameters', 'rope_scaling', 'rope_theta', 'partial_rotary_factor', 'head_dim'];
 const OF_WINDOWS = ['sliding_window', 'layer_types', 'use_sliding_window', 'max_window_layers'];
-const WITHOUT_ROTARY = ['bert', 'roberta', 'xlm-roberta', 'electra', 'albert', 'distilbert', 'gpt2', 't5'];
+const WITHOUT_ROTARY = [
+  'bert',
+  'roberta',
+  'xlm-roberta',
+  'electra',
+  'albert',
+  'distilbert',
+  'gpt2',
+  't5',
+  'deberta-v2',
+];
 const READ: Readonly<Record<string, string[]>> = {
   gemma3_text: ['sliding_window', 'layer_types', 'use_bidirectional_attention'],
   mistral: ['sliding_window', 'layer_types'],
@@ -64,15 +75,8 @@ const READ: Readonly<Record<string, string[]>> = {
 const FLOATS = ['layer_norm_eps', 'layer_norm_epsilon', 'rms_norm_eps', 'norm_eps', 'initializer_range', 'rope_theta'];
 
 const ENCODERS = [
-  'bert',
-  'roberta',
-  'xlm-roberta',
-  'electra',
-  'albert',
-  'nomic_bert',
-  'distilbert',
-  'modernbert',
-  't5',
+  ...['bert', 'roberta', 'xlm-roberta', 'electra', 'albert', 'nomic_bert', 'distilbert', 'modernbert', 't5'],
+  'deberta-v2',
 ];
 
 function isDecoder(family: string): boolean {

@@ -615,6 +615,36 @@ test.each([
   await expect(loadTransformer({config: changed, weights})).rejects.toThrow(message);
 });
 
+test.each([
+  [{pos_att_type: ['p2p']}, 'pos_att_type is ["p2p"], for which there is no code here; it may have c2p and p2c.'],
+  [{position_buckets: 12}, 'position_buckets 12 must be 2 or more, and the farthest distance'],
+  [{conv_kernel_size: 2}, 'conv_kernel_size must be odd'],
+  [{conv_kernel_size: 3, conv_groups: 2}, 'conv_groups is 2, for which there is no code here'],
+  [{norm_rel_ebd: 'batch_norm'}, 'norm_rel_ebd is "batch_norm"; known are none, layer_norm'],
+])('a DeBERTa with %j is refused', async (changes, message) => {
+  const {config, weights} = fixture('debertaV2');
+  const changed = {...(JSON.parse(config) as object), ...changes};
+  await expect(loadTransformer({config: changed, weights})).rejects.toThrow(message);
+});
+
+test('the body of a DeBERTa v3 is read from a file with the heads of its training, and a new head begins', async () => {
+  const {config, weights} = fixture('debertaV2');
+  const warn = jest.spyOn(console, 'warn').mockReturnValue();
+  const trained = rewritten(weights, tensors => ({
+    ...tensors,
+    'embeddings.position_embeddings.weight': {shape: [9, 8], data: new Float32Array(72)},
+    'lm_predictions.lm_head.bias': {shape: [13], data: new Float32Array(13)},
+    'mask_predictions.classifier.bias': {shape: [1], data: new Float32Array(1)},
+  }));
+  disposeModel(await loadTransformer({config, weights: trained}));
+  expect(warn).toHaveBeenCalledWith(expect.stringContaining('lm_predictions.lm_head.bias'));
+  warn.mockRestore();
+  const model = await loadTransformer({config, weights: trained, labels: 4});
+  expect(model.outputShape).toEqual([null, 4]);
+  expect(model.getLayer('pooler/dense').getWeights()[0]!.shape).toEqual([8, 8]);
+  disposeModel(model);
+});
+
 describe('ALBERT, whose blocks share their weights', () => {
   const {config, weights} = fixture('albertTokenClasses');
   const changed = (changes: object) => ({...(JSON.parse(config) as object), ...changes});

@@ -38,7 +38,19 @@ function gradientOf({gradients}: Expectation, module: string, weight: string) {
 test('there are models of every family', () => {
   expect(NAMES).toEqual(
     expect.arrayContaining([
-      ...['albert', 'bert', 'clipPairs', 'dinov2', 'distilbert', 'electra', 'gemma3', 'gpt2', 'granite', 'llama'],
+      ...[
+        'albert',
+        'bert',
+        'clipPairs',
+        'debertaV2',
+        'dinov2',
+        'distilbert',
+        'electra',
+        'gemma3',
+        'gpt2',
+        'granite',
+        'llama',
+      ],
       ...['mistral', 'modernbert', 'olmo2', 'phi3', 'qwen2', 'qwen3', 'roberta', 'siglip', 'smollm3Tied', 't5', 'vit'],
     ]),
   );

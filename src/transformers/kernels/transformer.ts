@@ -36,7 +36,7 @@ export type AttentionInputs =
       readonly q: tf.Tensor3D;
       readonly k: tf.Tensor3D;
       readonly v: tf.Tensor3D;
-      /** What is added to the scaled products of queries and keys, `[1, heads, queries, keys]`. */
+      /** What is added to the scaled products of queries and keys, `[1 or batch, heads, queries, keys]`. */
       readonly bias?: tf.Tensor;
     }
   | {readonly packed: tf.Tensor3D};

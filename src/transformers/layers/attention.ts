@@ -39,8 +39,8 @@ export interface AttentionArgs {
   /** What products of queries and keys are multiplied with. Default: `1/√size`. */
   scale?: number | null;
   /**
-   * Whether the last input is added to these products, `[1, heads, queries, keys]`, such as a `RelativeBias` gives. Not
-   * together with `packed`. Default: false.
+   * Whether the last input is added to these products, `[1 or batch, heads, queries, keys]`, such as a `RelativeBias`
+   * or `DistanceScores` give. Not together with `packed`. Default: false.
    */
   bias?: boolean;
   name?: string;
@@ -62,7 +62,7 @@ interface Parts<T> {
  *     attention.apply([queries, keys, values])
  *     // mask [batch, m]: 0 for keys that nobody sees
  *     attention.apply([queries, keys, values, mask])
- *     // with `bias`, [1, heads, n, m]
+ *     // with `bias`, [1 or batch, heads, n, m]
  *     attention.apply([queries, keys, values, mask, bias])
  *     // with `cache`: → [y, keys, values], all places so far
  *     attention.apply([queries, keys, values, mask, pastKeys, pastValues])
@@ -144,7 +144,7 @@ export class Attention extends tf.layers.Layer {
       const keys = joined(past[0], this.turn(k, keyValueHeads, size, former));
       const values = joined(past[1], v);
       this.checkKeys(keys, values, mask);
-      this.checkBias(bias, q.shape[1], keys.shape[1]);
+      this.checkBias(bias, q.shape, keys.shape[1]);
       const y = attention({q: turned, k: keys, v: values, ...(bias && {bias})}, mask ?? null, settings);
       return this.cache ? [y, keys, values] : y;
     });
@@ -222,11 +222,12 @@ export class Attention extends tf.layers.Layer {
     }
   }
 
-  private checkBias(bias: tf.Tensor | undefined, queries: number, keys: number): void {
-    const wanted = [1, this.heads, queries, keys];
-    if (bias !== undefined && !tf.util.arraysEqual(bias.shape, wanted)) {
+  private checkBias(bias: tf.Tensor | undefined, [batch, queries]: tf.Tensor3D['shape'], keys: number): void {
+    const wanted = [...new Set([1, batch])].map(count => [count, this.heads, queries, keys]);
+    if (bias !== undefined && !wanted.some(shape => tf.util.arraysEqual(shape, bias.shape))) {
       throw new LoRAError(
-        `The bias of attention "${this.name}" must be ${showShape(wanted)}, got ${showShape(bias.shape)}.`,
+        `The bias of attention "${this.name}" must be ${wanted.map(shape => showShape(shape)).join(' or ')}, ` +
+          `got ${showShape(bias.shape)}.`,
       );
     }
   }

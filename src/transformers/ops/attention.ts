@@ -167,8 +167,8 @@ function eachBlock<T extends tf.TensorContainer>(
       const q = tf.mul<tf.Tensor4D>(placesOf(allQ), scale);
       const added =
         bias &&
-        tf.reshape(tf.slice(bias, [0, 0, from, 0], [1, heads, rows, keys]), [
-          1,
+        tf.reshape(tf.slice(bias, [0, 0, from, 0], [bias.shape[0], heads, rows, keys]), [
+          bias.shape[0],
           keyValueHeads,
           (heads / keyValueHeads) * rows,
           keys,
@@ -203,6 +203,8 @@ function composedGradient(
   return tf.tidy(() => {
     const {heads, keyValueHeads, scale} = settings;
     const bias = biasOf(inputs);
+    const ofBiasIn = (ds: tf.Tensor4D, {shape: [examples = 1, , , keys = 0]}: tf.Tensor) =>
+      tf.reshape(examples === 1 ? tf.sum(ds, 0) : ds, [examples, heads, -1, keys]);
     const parts = eachBlock(inputs, mask, settings, ({q, weights, placesOf}, k, v): tf.Tensor[] => {
       const g = placesOf(dy);
       const dv = tf.matMul<tf.Tensor4D>(weights, g, true, false);
@@ -211,7 +213,7 @@ function composedGradient(
       const ds = tf.mul<tf.Tensor4D>(weights, tf.sub(dp, mean));
       const dq = fromHeads(tf.mul<tf.Tensor4D>(tf.matMul<tf.Tensor4D>(ds, k), scale), heads);
       const ofKeys = tf.matMul<tf.Tensor4D>(ds, q, true, false);
-      return [dq, ofKeys, dv, ...(bias ? [tf.reshape(tf.sum(ds, 0), [1, heads, -1, bias.shape[3] as number])] : [])];
+      return [dq, ofKeys, dv, ...(bias ? [ofBiasIn(ds, bias)] : [])];
     }) as [tf.Tensor3D, tf.Tensor4D, tf.Tensor4D, tf.Tensor4D?][];
     const dq = together(parts.map(([ofQ]) => ofQ));
     const dk = fromHeads(addAll(parts.map(([, ofK]) => ofK)), keyValueHeads);

@@ -175,7 +175,10 @@ describe.each(BACKENDS)('on %s attention', backend => {
     },
   );
 
-  test('adds a bias, and gives its gradient', async () => {
+  test.each([
+    ['a bias', 1],
+    ['a bias for each example', 2],
+  ])('adds %s, and gives its gradient', async (_, examples) => {
     for (const order of [{causal: false}, {causal: true, window: 3}]) {
       const sizes = {batch: 2, queries: 5, keys: 7, size: 3, keyValueHeads: 2, group: 2};
       const settings = settingsFor(sizes, order);
@@ -184,7 +187,7 @@ describe.each(BACKENDS)('on %s attention', backend => {
         await useBackend(by);
         return tf.tidy(() => {
           const masks = tf.tensor(mask, [2, 7]);
-          const inputs = [...inputsFor(sizes), random<tf.Rank.R4>([1, 4, 5, 7], 4)];
+          const inputs = [...inputsFor(sizes), random<tf.Rank.R4>([examples, 4, 5, 7], 4)];
           return withGradients(inputs, (q, k, v, bias) =>
             compute(q as tf.Tensor3D, k as tf.Tensor3D, v as tf.Tensor3D, masks, settings, bias),
           );

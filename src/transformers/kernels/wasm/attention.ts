@@ -77,6 +77,12 @@ function biasPlace(native: Native, inputs: AttentionInputs, scale: number): numb
   return bias === undefined ? 0 : native.at(tf.div(bias, scale));
 }
 
+/** Where an example's own begins in what lies at a place as the bias does; 0 where there is none. */
+function ofExample(place: number, example: number, inputs: AttentionInputs, {heads, queries, keys}: Sizes): number {
+  const isShared = biasOf(inputs)?.shape[0] === 1;
+  return place === 0 || isShared ? place : place + 4 * example * heads * queries * keys;
+}
+
 /** Calls `f` with where each query of a block begins in its scores, and in what lies as the bias does. */
 function forEachQuery(
   {head, from, rows, first, columns}: Block,
@@ -173,7 +179,7 @@ export function attend(
       const left = ownQ.place + from * ownQ.stride;
       const panels = keyPanels + (first / PANEL_COLUMNS) * size * PANEL_ROW;
       multiply(rows, columns, size, left, ownQ.stride, panels, size * PANEL_ROW, scores, 4 * columns, ...PLAIN_PRODUCT);
-      addBias(functions, bias, scores, block, sizes);
+      addBias(functions, ofExample(bias, example, inputs, sizes), scores, block, sizes);
       const ownMask = masks && masks + 4 * (example * keys + first);
       functions.softmaxRows(scores, rows, columns, scale, ownMask, start, end);
       const target = ownY.place + from * ownY.stride;
@@ -204,7 +210,7 @@ export function attendGradient(
   const [dq, dk, dv] = rowsOf(native, outs, sizes);
   const masks = native.at(mask);
   const bias = biasPlace(native, inputs, scale);
-  const ofBias = bias === 0 ? undefined : native.output([1, heads, queries, keys]);
+  const ofBias = bias === 0 ? undefined : native.output(biasOf(inputs)?.shape ?? []);
   const toBias = native.at(ofBias ?? null);
   const g = {place: native.at(dy), stride: 4 * heads * size};
   const {packColumns, packRows, multiply, transpose} = native.functions;
@@ -227,7 +233,8 @@ export function attendGradient(
   };
 
   if (ofBias !== undefined) {
-    multiply(heads * queries, keys, 0, toBias, 0, kColumns, 0, toBias, 4 * keys, ...PLAIN_PRODUCT); // zeros
+    const rows = tf.util.sizeFromShape(ofBias.shape) / keys;
+    multiply(rows, keys, 0, toBias, 0, kColumns, 0, toBias, 4 * keys, ...PLAIN_PRODUCT); // zeros
   }
   forEachHead(sizes, (example, shared) => {
     const [ownK, ownV, toK, toV] = [k, v, dk, dv].map(rows => rowsOfHead(rows, example, keys, shared, size)) as [
@@ -254,7 +261,7 @@ export function attendGradient(
         ...[rows, columns, size, ownQ.place, ownQ.stride, kColumns + panelsFrom, size * PANEL_ROW],
         ...[scores, 4 * columns, ...PLAIN_PRODUCT],
       );
-      addBias(functions, bias, scores, block, sizes);
+      addBias(functions, ofExample(bias, example, inputs, sizes), scores, block, sizes);
       const ownMask = masks && masks + 4 * (example * keys + first);
       functions.softmaxRows(scores, rows, columns, scale, ownMask, start, end);
       multiply(
@@ -264,8 +271,9 @@ export function attendGradient(
       collect(scores, ownG, block, toV);
       functions.softmaxGradient(scores, steps, rows, columns, scale);
       if (ofBias !== undefined) {
+        const target = ofExample(toBias, example, inputs, sizes);
         forEachQuery(block, sizes, (inSteps, inBias) =>
-          functions.addRows(steps + inSteps, toBias + inBias, 0, 1, columns),
+          functions.addRows(steps + inSteps, target + inBias, 0, 1, columns),
         );
       }
       multiply(
