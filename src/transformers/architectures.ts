@@ -28,6 +28,7 @@ const ARCHITECTURES: Readonly<Record<string, (asked: string | undefined) => Prom
   gemma3_text: async () => (await import('./families/gemma3')).gemma3,
   gpt2: async () => (await import('./families/gpt2')).gpt2,
   granite: async () => (await import('./families/granite')).granite,
+  gte: async () => (await import('./families/gte')).gte,
   llama: async () => (await import('./families/llama')).llama,
   mistral: async () => (await import('./families/mistral')).mistral,
   mpnet: async () => (await import('./families/mpnet')).mpnet,

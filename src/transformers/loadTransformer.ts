@@ -82,10 +82,10 @@ const OPTIONS: KnownOptions<TransformerSources> = {
 
 /**
  * A pretrained transformer of the hub as a `tf.LayersModel`: BERT, RoBERTa, DistilBERT, ELECTRA (and so MiniLM, E5,
- * …), ALBERT, MPNet, ModernBERT, Nomic's BERT, DeBERTa, the encoder of T5, GPT-2, Llama, Mistral, Qwen2, Qwen3, Gemma
- * 3, SmolLM3, Phi-3, OLMo 2 and Granite, with their heads for classes of a text or of its tokens, spans that answer a
- * question, masked words, choices, and the next token; and the encoders of pictures ViT, DeiT, DINOv2, SigLIP and
- * CLIP. The code of a family is loaded when a config names it.
+ * …), ALBERT, MPNet, ModernBERT, Nomic's BERT, GTE, DeBERTa, the encoder of T5, GPT-2, Llama, Mistral, Qwen2, Qwen3,
+ * Gemma 3, SmolLM3, Phi-3, OLMo 2 and Granite, with their heads for classes of a text or of its tokens, spans that
+ * answer a question, masked words, choices, and the next token; and the encoders of pictures ViT, DeiT, DINOv2, SigLIP
+ * and CLIP. The code of a family is loaded when a config names it.
  *
  *     const [config, weights] = [`${url}/config.json`, `${url}/model.safetensors`];
  *     const model = await loadTransformer({config, weights, pooling: 'mean'});

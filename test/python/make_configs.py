@@ -184,6 +184,12 @@ def nomic_bert(rng):
     return encoder(rng) | more | dict(pad_token_id=rng.choice([0, 5])) | rope(rng)
 
 
+def gte(rng):
+    config = encoder(rng) | dict(hidden_act=rng.choice(["silu", "gelu", "gelu_pytorch_tanh"]))
+    config |= dict(pad_token_id=rng.choice([0, 5]), type_vocab_size=rng.choice([0, 1, 2]))
+    return config | (dict(head_dim=rng.choice([2, 6])) if rng.random() < 0.5 else {}) | rope(rng)
+
+
 def decoder(rng, *without):
     config = llama(rng)
     return {key: value for key, value in config.items() if key not in without}
@@ -404,6 +410,7 @@ ODD_CHANGES["nomic_bert"] = [
     ({"rope_scaling": {"rope_type": "dynamic", "factor": 2.0}}, []),
     ({"rotary_emb_base": 20.0}, ["rope_theta", "rope_scaling", "rope_parameters"]),
 ]
+ODD_CHANGES["gte"] = [*ODD_CHANGES["nomic_bert"], ({"head_dim": None}, []), ({}, ["type_vocab_size", "hidden_act"])]
 ODD_CHANGES["xlm-roberta"] = ODD_CHANGES["roberta"]
 WINDOW_KEYS = ["sliding_window", "layer_types"]
 ODD_WINDOWS = [
@@ -495,6 +502,7 @@ FAMILIES = {
     "olmo2": (olmo2, ["Olmo2Model", "Olmo2ForCausalLM", "Olmo2ForSequenceClassification"]),
     "granite": (granite, ["GraniteModel", "GraniteForCausalLM"]),
     "deberta-v2": (deberta_v2, [f"DebertaV2{end}" for end in ("Model", "ForMaskedLM", "ForSequenceClassification")]),
+    "gte": (gte, ["GteModel", "GteForMaskedLM", "GteForSequenceClassification"]),
     "t5": (t5, ["T5EncoderModel", "T5ForTokenClassification"]),
     "modernbert": (
         modernbert,
@@ -609,7 +617,7 @@ def settings_of(folder, family):
     class_name = classes[-1]
     config = {"model_type": family} | make(random.Random(1))
     config |= {"pad_token_id": 1, "num_labels": 2}
-    if family in ("llama", "nomic_bert", "mistral", "qwen2", "qwen3", "smollm3", "olmo2", "granite"):
+    if family in ("llama", "nomic_bert", "gte", "mistral", "qwen2", "qwen3", "smollm3", "olmo2", "granite"):
         config |= {"rope_parameters": llama3(random.Random(1)) | {"rope_theta": 80.0}, "rope_scaling": None}
     shapes = shapes_of(folder, class_name, config, random.Random(1))
     tensors = weights_of(1, shapes)

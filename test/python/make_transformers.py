@@ -341,6 +341,22 @@ NOMIC = {
 }
 for name, (model_class, more, targets) in NOMIC.items():
     MODELS[name] = (model_class, transformers.NomicBertConfig(**SMALL | more), targets)
+GTE = {
+    "gte": (transformers.GteModel, dict(type_vocab_size=0, num_hidden_layers=2), ["q_proj", "down_proj"]),
+    "gteClasses": (
+        transformers.GteForSequenceClassification,
+        dict(num_labels=3, hidden_act="silu", rope_theta=20.0),
+        dict(target_modules=["v_proj", "gate_proj"], task_type="SEQ_CLS", use_dora=True),
+    ),
+    "gteTokenClasses": (
+        transformers.GteForTokenClassification,
+        dict(num_labels=3),
+        dict(target_modules=["o_proj"], task_type="TOKEN_CLS"),
+    ),
+    "gteTiedWords": (transformers.GteForMaskedLM, dict(type_vocab_size=2), ["k_proj", "up_proj", "decoder"]),
+}
+for name, (model_class, more, targets) in GTE.items():
+    MODELS[name] = (model_class, transformers.GteConfig(**SMALL | more), targets)
 MODERN = SMALL | dict(
     num_hidden_layers=2,
     pad_token_id=0,

@@ -36,6 +36,7 @@ const ALSO_HARMLESS: Readonly<Record<string, string[]>> = {
   electra: ['pad_token_id'],
   albert: ['pad_token_id'],
   nomic_bert: ['pad_token_id'],
+  gte: ['pad_token_id'],
   distilbert: ['pad_token_id'],
   granite: ['pad_token_id'], // it has no head for classes
   'deberta-v2': ['pad_token_id', 'cls_dropout', 'pooler_dropout', 'legacy'],
@@ -76,7 +77,7 @@ const FLOATS = ['layer_norm_eps', 'layer_norm_epsilon', 'rms_norm_eps', 'norm_ep
 
 const ENCODERS = [
   ...['bert', 'roberta', 'xlm-roberta', 'electra', 'albert', 'nomic_bert', 'distilbert', 'modernbert', 't5'],
-  'deberta-v2',
+  ...['deberta-v2', 'gte'],
 ];
 
 function isDecoder(family: string): boolean {

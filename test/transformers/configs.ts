@@ -12,7 +12,7 @@ const FOLDER = 'test/fixtures/configs';
 export const FAMILIES = [
   ...['bert', 'roberta', 'xlm-roberta', 'electra', 'albert', 'nomic_bert', 'distilbert', 'modernbert', 'gpt2', 'llama'],
   ...['mistral', 'qwen2', 'qwen3', 'gemma3_text', 'smollm3', 'phi3', 'olmo2', 'granite', 't5'],
-  'deberta-v2',
+  ...['deberta-v2', 'gte'],
 ];
 
 type Config = Readonly<Record<string, unknown>>;

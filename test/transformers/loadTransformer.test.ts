@@ -542,6 +542,20 @@ function rewritten(weights: Uint8Array, change: (tensors: Record<string, NamedVa
   return encodeSafetensors(change(tensorsOf(weights)));
 }
 
+test('files of GTE are read as they were first written, with another prefix', async () => {
+  const {config, weights, expected} = fixture('gte');
+  const first = rewritten(weights, tensors =>
+    Object.fromEntries(Object.entries(tensors).map(([name, tensor]) => [`new.${name}`, tensor])),
+  );
+  expect(Object.keys(tensorsOf(first))).toContain('new.encoder.layer.0.attention.qkv_proj.weight');
+  const model = await loadTransformer({config, weights: first});
+  const inputs = [expected.ids, expected.mask].map(rows => tf.tensor(rows, undefined, 'int32'));
+  const found = atTokens(numbers(model.predict(inputs) as tf.Tensor), expected);
+  expect(found).toBeAllClose(atTokens(expected.base, expected), {rtol: 2e-5, atol: 2e-5});
+  tf.dispose(inputs);
+  disposeModel(model);
+});
+
 test("older files of Nomic's BERT, which join queries, keys and values, are read", async () => {
   const {config, weights, expected} = fixture('nomicBert');
   const older = rewritten(weights, tensors => {

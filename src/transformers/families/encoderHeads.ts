@@ -31,7 +31,7 @@ export function encoderHead(
 }
 
 /** The names of the modules of a head for masked words, and what it computes with. */
-interface MaskedWords {
+export interface MaskedWords {
   transform: string;
   norm: string;
   decoder: string;

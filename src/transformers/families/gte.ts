@@ -1,0 +1,33 @@
+import {rotaryEncoder} from './rotaryEncoder';
+
+/**
+ * GTE: rotary places, gated feed-forward, biases. Files have queries, keys and values in one tensor, and up and gate in
+ * another; adapters know them apart. (Zhang et al., arXiv 2407.19669.)
+ */
+export const gte = rotaryEncoder({
+  prefix: 'gte',
+  classes: {
+    GteModel: 'none',
+    GteForSequenceClassification: 'classes',
+    GteForTokenClassification: 'tokenClasses',
+    GteForMaskedLM: 'tokens',
+  },
+  renamed: name =>
+    name
+      .replace(/^new\./, '')
+      .replace(/^encoder\.layer\./, 'layers.')
+      .replace(/^(layers\.\d+)\.attention\./, '$1.self_attn.')
+      .replace(/^(layers\.\d+)\.attn_ln\./, '$1.post_attention_layernorm.')
+      .replace(/^(layers\.\d+)\.mlp_ln\./, '$1.post_mlp_layernorm.')
+      .replace(/^lm_head\.norm\./, 'lm_head.layer_norm.'),
+  defaults: {vocabulary: 250_048, places: 8192, theta: 160_000, types: 1, activation: 'gelu'},
+  headSize: (config, usual) => config.count('head_dim', usual),
+  bias: true,
+  joined: {projections: 'qkv_proj', gates: 'up_gate_proj'},
+  masked: () => ({
+    transform: 'lm_head/dense',
+    norm: 'lm_head/layer_norm',
+    decoder: 'lm_head/decoder',
+    activation: 'gelu',
+  }),
+});
