@@ -21,6 +21,7 @@ export default {
     '^tfjs-lora(/node)?$': '<rootDir>/src/node.ts',
     '^tfjs-lora/graph$': '<rootDir>/src/graph.ts',
     '^tfjs-lora/quantized$': '<rootDir>/src/quantized.ts',
+    '^tfjs-lora/language$': '<rootDir>/src/language.ts',
     '^tfjs-lora/transformers$': '<rootDir>/src/transformers.ts',
     '^tfjs-lora/quickstart$': '<rootDir>/src/quickstart.ts',
   },

@@ -29,6 +29,7 @@ export default defineConfig([
       'src/node.ts',
       'src/graph.ts',
       'src/quantized.ts',
+      'src/language.ts',
       'src/transformers.ts',
       'src/quickstart.ts',
       'src/cli.ts',

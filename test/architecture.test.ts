@@ -10,6 +10,7 @@ const ROOMS = [
   'script',
   'index',
   'node',
+  'language',
   'graph',
   'quantized',
   'transformers',
@@ -146,14 +147,14 @@ describe('in src', () => {
     expect(importers.map(({path}) => path).sort()).toEqual(['node', 'script']);
   });
 
-  test.each(['transformers', 'graph', 'quantized'])('nothing that index or node reaches is in %s', room => {
+  test.each(['transformers', 'graph', 'quantized', 'language'])('nothing that index or node reaches is in %s', room => {
     expect(all.filter(path => roomOf(path) === room).length).toBeGreaterThan(8);
     expect([...reachable('index'), ...reachable('node')].filter(path => roomOf(path) === room)).toEqual([]);
   });
 
   test('nothing that index, graph or transformers reaches imports a module of Node', () => {
     const node = /^(node:|(fs|path|os|url|util|crypto|stream|buffer|process)(\/|$))/;
-    const doors = ['index', 'graph', 'quantized', 'transformers', 'quickstart'];
+    const doors = ['index', 'language', 'graph', 'quantized', 'transformers', 'quickstart'];
     const offenders = [...doors, ...doors.flatMap(door => [...reachable(door)])].filter(path =>
       BY_PATH.get(path)!.imports.some(name => node.test(name)),
     );
@@ -163,7 +164,7 @@ describe('in src', () => {
   });
 
   test('the only package that is imported is tfjs', () => {
-    const doors = ['index', 'graph', 'quantized', 'transformers', 'quickstart'];
+    const doors = ['index', 'language', 'graph', 'quantized', 'transformers', 'quickstart'];
     const packages = new Set(
       [...doors, ...doors.flatMap(door => [...reachable(door)])].flatMap(path =>
         BY_PATH.get(path)!.imports.filter(name => !BY_PATH.has(name)),

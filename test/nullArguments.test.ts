@@ -1,10 +1,13 @@
 import {mkdtempSync, rmSync} from 'node:fs';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
+import {Tokenizer} from '@huggingface/tokenizers';
 import * as tf from '@tensorflow/tfjs';
+import * as language from '../src/language';
 import * as library from '../src/node';
 import * as quantized from '../src/quantized';
 import {useBackend} from './helpers';
+import {fileOf} from './language/ggufFiles';
 import {cnn, MemoryHandler, mlp} from './models';
 import {peftFiles, smallNetwork} from './peftNetworks';
 
@@ -94,6 +97,7 @@ const USAGES: Record<string, Usage> = {
   ],
   loraPlus: () => [library.adam(), {ratio: 4}],
   measureLoRA: () => [adapted()],
+  loadGGUF: () => [fileOf('llama'), {Tokenizer, blocks: true, checkpoint: false}],
   mergeLoRA: () => [adapted()],
   moveTo: () => [[compiled(), adapter()], 'cpu'],
   planLoRA: () => [mlp().model, {rank: 2}],
@@ -124,7 +128,7 @@ const USAGES: Record<string, Usage> = {
   writePEFTFolder: () => [FOLDER, {config: '{}', weights: new Uint8Array(8)}],
 };
 
-const EXPORTED = {...library, ...quantized};
+const EXPORTED = {...library, ...quantized, ...language};
 
 /** Where null has a meaning of its own. */
 const MEANINGFUL = new Set(['setAdapter 1', 'withAdapter 1', 'predictWith 2.0', 'predictWith 2.1']);

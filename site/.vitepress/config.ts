@@ -18,6 +18,7 @@ const DOORS = {
   node: 'tfjs-lora',
   graph: 'tfjs-lora/graph',
   quantized: 'tfjs-lora/quantized',
+  language: 'tfjs-lora/language',
   transformers: 'tfjs-lora/transformers',
   quickstart: 'tfjs-lora/quickstart',
 };
@@ -172,6 +173,7 @@ export default defineConfig({
           ['GraphModels', 'graphModels'],
           ['Transformers', 'transformers'],
           ['Quantised bases', 'quantized'],
+          ['Language models', 'language'],
         ),
       },
       {

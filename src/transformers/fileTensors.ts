@@ -1,7 +1,7 @@
 import {faultLines, listed, LoRAError, show, showShape} from '../errors';
 import type {OpenSafetensors} from '../formats/safetensors';
 import type {Architecture} from './architecture';
-import type {Expected} from './net';
+import type {Expected} from './netSources';
 
 /** Tensors of the hub's files that are no weights: tables that can be computed, and masks. */
 const COMPUTED = /(^|\.)(position_ids|token_type_ids|inv_freq|masked_bias)$|(^|\.)h\.\d+\.attn\.bias$/;

@@ -2,16 +2,15 @@ import * as tf from '@tensorflow/tfjs';
 import {checkOptions, type KnownOptions, LoRAError, throwFaults} from '../errors';
 import type {ByteReader} from '../formats/byteReader';
 import {type OpenSafetensors, openSafetensors} from '../formats/safetensors';
-import {capabilities} from '../kernels/capabilities';
 import {checkLimits, type LoadOptions, MOST_FETCHED, tooLarge} from '../storage/limits';
 import {bytesOf, type ByteSource, fetched, localFilesFor, readerOf, type StreamSource} from '../storage/sources';
 import {withoutResidue} from '../tfjs/engine';
-import {namedWeights, replaceValue} from '../tfjs/weights';
-import type {Architecture, Pooling, Purpose} from './architecture';
+import type {Pooling} from './architecture';
 import {chooseArchitecture} from './architectures';
+import {buildModel, checkRoom, disposeLayers, type Making, planOf, setWeight} from './assemble';
 import {type Assignment, assignTensors, namesIn, warnOfLeftOut} from './fileTensors';
 import {HubConfig} from './hubConfig';
-import {type Expected, Net, type NetSources} from './net';
+import type {Expected} from './netSources';
 import {PREPROCESSOR} from './pictures/encodeImages';
 import {checkTokenizer, type TextTokenizer} from './tokenizer';
 
@@ -134,7 +133,10 @@ export async function loadTransformer(
     const made: Making = {architecture, config, purpose, sources: {has: namesIn(files, architecture), tied}};
     const plan = planOf(made);
     config.check();
-    checkRoom(plan);
+    checkRoom(
+      plan.expected.reduce((sum, {shape}) => sum + 4 * tf.util.sizeFromShape(shape), plan.newBytes),
+      'as float32',
+    );
     if (plan.newBytes > (maxBytes ?? MOST_FETCHED)) {
       throw tooLarge(`A new head for ${purpose.labels} classes`, maxBytes ?? MOST_FETCHED);
     }
@@ -161,8 +163,7 @@ export async function loadTransformer(
         await fill(file, assigned.weights, layers, signal);
       }
     } catch (error) {
-      // All that the model holds. `model.dispose()` would forget the layers of blocks.
-      tf.dispose([...layers.values()].flatMap(({weights}) => weights.map(weight => weight.read())));
+      disposeLayers(layers);
       throw error;
     }
     return model;
@@ -170,58 +171,6 @@ export async function loadTransformer(
     readers.forEach(reader => reader.cancel(error));
     throw error;
   }
-}
-
-/** What a model is made of, as it is planned and built. */
-interface Making {
-  architecture: Architecture;
-  config: HubConfig;
-  purpose: Purpose;
-  sources: NetSources;
-}
-
-function planOf({architecture, config, purpose, sources}: Making): Net {
-  const plan = Net.plan(sources);
-  architecture.build(plan, config, {ids: null, mask: null, types: null, pixels: null}, purpose);
-  return plan;
-}
-
-/** Refuses a model whose weights alone are more than the backend can hold. */
-function checkRoom({expected, newBytes}: Net): void {
-  const bytes = expected.reduce((sum, {shape}) => sum + 4 * tf.util.sizeFromShape(shape), newBytes);
-  const {mostBytes = Infinity} = capabilities();
-  if (bytes > mostBytes) {
-    const inGiB = (count: number) => (count / 2 ** 30).toFixed(1);
-    throw new LoRAError(
-      `The weights take ${inGiB(bytes)} GiB as float32, and the ${tf.getBackend()} backend has ${inGiB(mostBytes)} ` +
-        'GiB for all there is. Take a smaller model, or another backend, such as webgpu or that of tfjs-node.',
-    );
-  }
-}
-
-function buildModel(
-  {architecture, config, purpose, sources}: Making,
-  checkpoint: boolean,
-): {model: tf.LayersModel; layers: ReadonlyMap<string, tf.layers.Layer>} {
-  const net = Net.build({checkpoint, ...sources});
-  const takes = architecture.takes?.(purpose.head) ?? 'texts';
-  const pixels = takes === 'texts' ? null : net.pictures('pixel_values', architecture.channels?.(config) ?? 3);
-  if (takes === 'pictures') {
-    const outputs = architecture.build(net, config, {ids: null, mask: null, types: null, pixels}, purpose);
-    const model = tf.model({inputs: pixels as tf.SymbolicTensor, outputs: outputs as tf.SymbolicTensor});
-    return {model, layers: net.layers};
-  }
-  const hasChoices = purpose.head === 'choices';
-  const names = ['input_ids', 'attention_mask', ...(purpose.tokenTypes ? ['token_type_ids'] : [])];
-  const inputs = names.map(name => net.input(name, hasChoices ? 2 : 1));
-  const [ids = null, mask = null, types = null] = hasChoices
-    ? inputs.map((input, i) => net.choiceRows(`${names[i] ?? ''}/rows`, input))
-    : inputs;
-  const given = architecture.build(net, config, {ids, mask, types, pixels}, purpose);
-  const outputs = hasChoices ? net.choiceScores('choices', [given, inputs[0] ?? null]) : given;
-  const all = pixels === null ? inputs : [...inputs, pixels];
-  const model = tf.model({inputs: all as tf.SymbolicTensor[], outputs: outputs as tf.SymbolicTensor});
-  return {model, layers: net.layers};
 }
 
 /** The classes of a family whose weights the files have, with some of the tensors that are left out. */
@@ -326,13 +275,4 @@ async function fill(
 function fromFile(stored: tf.Tensor, {axes, part}: Expected): tf.Tensor {
   const own = part === undefined ? stored : (tf.split(stored, part.of)[part.index] as tf.Tensor);
   return axes === undefined ? own : tf.transpose(own, [...axes]);
-}
-
-function setWeight(layers: ReadonlyMap<string, tf.layers.Layer>, {layer, weight}: Expected, value: tf.Tensor): void {
-  const owner = layers.get(layer);
-  const found = owner && namedWeights(owner).get(weight);
-  if (found === undefined) {
-    throw new LoRAError(`Layer "${layer}" has no weight "${weight}".`);
-  }
-  replaceValue(found, tf.reshape(value, found.shape as number[]));
 }

@@ -11,46 +11,16 @@ import {FusedLayerNormalization, RMSNormalization} from './layers/rowNormalizati
 import {Scaling} from './layers/scaling';
 import {type PoolingMode, SequencePooling} from './layers/sequencePooling';
 import {TiedDense} from './layers/tiedDense';
+import type {Expected, NetSources, Part, StockArgs} from './netSources';
 
 /** A tensor of the graph. It is missing while a model is only planned. */
 export type NetTensor = tf.SymbolicTensor | null;
-
-/** A weight of a model, and where it stands in a file of the hub. */
-export interface Expected {
-  /** `encoder.layer.0.attention.self.query.weight`. */
-  fileName: string;
-  /** What serves where the file has nothing of that name. */
-  orElse: string | undefined;
-  /** Its shape in the file. */
-  shape: number[];
-  /** The layer, by its name, and the weight of it, by the name in `addWeight`. */
-  layer: string;
-  weight: string;
-  /** The order in which the axes of the file are those of the weight, if it is another one. */
-  axes: readonly number[] | undefined;
-  /** Which of several equal parts of the first axis it is of what serves. Default: all of it. */
-  part: Part | undefined;
-}
-
-/** One of several equal parts of a tensor, along its first axis in the file. */
-export interface Part {
-  index: number;
-  of: number;
-}
 
 /** Activations by the names that configs have for them. */
 export type ActivationName = 'gelu' | 'gelu_tanh' | 'quick_gelu' | 'relu' | 'silu' | 'tanh';
 
 /** The name in a file of a weight that is no module's, behind that of its module, and its shape. */
 export type InFile = [name: string, shape: number[]];
-
-/** What a model is made of beside its config. */
-export interface NetSources {
-  /** Whether the files have a tensor of a name, with or without the prefix of the body. */
-  has: (fileName: string) => boolean;
-  /** Whether a head that shares the table of words computes with the table itself. */
-  tied: boolean;
-}
 
 /** How a linear layer is stored: as PyTorch's `Linear`, `[out, in]`, or as GPT-2's `Conv1D`, `[in, out]`. */
 interface DenseOptions {
@@ -119,7 +89,8 @@ export class Net {
 
   embedding(name: string, rows: number, width: number, ids: NetTensor): NetTensor {
     this.expect(name, 'weight', [rows, width], 'embeddings');
-    return this.apply(name, [ids], () => tf.layers.embedding({inputDim: rows, outputDim: width, name}));
+    const args = {inputDim: rows, outputDim: width, name};
+    return this.apply(name, [ids], () => this.made(name, 'Embedding', args) ?? tf.layers.embedding(args));
   }
 
   /** Inputs are the states, and with `padding` the tokens. */
@@ -195,7 +166,8 @@ export class Net {
     }
     const random = fresh === undefined ? {} : {kernelInitializer: tf.initializers.randomNormal({stddev: fresh})};
     const start = conv1d ? CONV1D : random;
-    const make = () => tf.layers.dense({units: to, useBias: bias, name, ...start});
+    const args = {units: to, useBias: bias, name};
+    const make = () => this.made(name, 'Dense', args) ?? tf.layers.dense({...args, ...start});
     return this.apply(name, [x], make, fresh === undefined);
   }
 
@@ -322,6 +294,10 @@ export class Net {
       this.expectedNames.add(own);
       this.expected.push({fileName, orElse, shape, layer, weight, axes, part});
     }
+  }
+
+  private made(name: string, className: 'Dense' | 'Embedding', args: StockArgs): tf.layers.Layer | undefined {
+    return this.sources.make?.(fileNameOf(name, 'weight'), className, args);
   }
 
   /**

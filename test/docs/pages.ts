@@ -132,6 +132,7 @@ const DOORS = {
   'tfjs-lora': exportsOf('src/node.ts'),
   'tfjs-lora/graph': exportsOf('src/graph.ts'),
   'tfjs-lora/quantized': exportsOf('src/quantized.ts'),
+  'tfjs-lora/language': exportsOf('src/language.ts'),
   'tfjs-lora/transformers': exportsOf('src/transformers.ts'),
 };
 

@@ -4,6 +4,7 @@ import {adaptedModel} from './adaptedModel';
 import {adapterJson} from './adapterJson';
 import {adapterSafetensors} from './adapterSafetensors';
 import {checkpointFile} from './checkpointFile';
+import {gguf} from './gguf';
 import {graphModel} from './graphModel';
 import {kernels} from './kernels';
 import {keyMap} from './keyMap';
@@ -31,5 +32,6 @@ export const KINDS: readonly AttackKind[] = [
   graphModel('open', 'any batch'),
   graphModel('openLengths', 'any batch and length'),
   transformerConfig,
+  gguf,
   kernels,
 ];

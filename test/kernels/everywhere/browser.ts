@@ -45,6 +45,7 @@ export async function bundle(
         ...aliases,
         'tfjs-lora/graph': join(ROOT, 'src/graph.ts'),
         'tfjs-lora/quantized': join(ROOT, 'src/quantized.ts'),
+        'tfjs-lora/language': join(ROOT, 'src/language.ts'),
         'tfjs-lora/transformers': join(ROOT, 'src/transformers.ts'),
         'tfjs-lora': join(ROOT, 'src/index.ts'),
       },

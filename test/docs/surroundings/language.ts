@@ -1,0 +1,7 @@
+import {fileOf} from '../../language/ggufFiles';
+
+export const url = 'https://example.com/model.gguf';
+
+export function files() {
+  return Promise.resolve({[url]: fileOf('llama')});
+}

@@ -1,0 +1,165 @@
+import {Tokenizer} from '@huggingface/tokenizers';
+import * as tf from '@tensorflow/tfjs';
+import {applyLoRA, disposeModel, LoRAError} from 'tfjs-lora';
+import {loadGGUF} from 'tfjs-lora/language';
+import {QuantizedDense, QuantizedEmbedding} from 'tfjs-lora/quantized';
+import {formatNamed} from '../../src/quantized/formats';
+import {withoutLeaks} from '../helpers';
+import {builtGGUF, expectedOf, fileOf, GGUF_NAMES} from './ggufFiles';
+
+beforeAll(() => tf.setBackend('wasm'));
+
+function logitsOf(model: tf.LayersModel, ids: readonly number[][]): {shown: number[]; shape: number[]} {
+  return tf.tidy(() => {
+    const tokens = tf.tensor2d([...ids], undefined, 'int32');
+    const y = model.predict([tokens, tf.onesLike(tokens)]) as tf.Tensor3D;
+    const shown = tf.stridedSlice(y, [0, 0, 0], y.shape, [1, 4, 5]);
+    return {shown: [...shown.dataSync()], shape: y.shape};
+  });
+}
+
+describe('a model of a GGUF file', () => {
+  test.each(GGUF_NAMES)('%s gives the logits that transformers gives', async name => {
+    const {ids, logits} = expectedOf(name);
+    await withoutLeaks(async () => {
+      const {model} = await loadGGUF(fileOf(name));
+      const {shown, shape} = logitsOf(model, ids);
+      expect(shape).toEqual([2, 12, 320]);
+      const largest = Math.max(...logits.map(Math.abs));
+      expect(shown).toBeAllClose(logits, {rtol: 0, atol: 1e-4 * largest});
+      disposeModel(model);
+    });
+  });
+
+  test('holds its matrices in the blocks of the file, or as numbers', async () => {
+    const {model} = await loadGGUF(fileOf('kQuants'));
+    const inBlocks = model.layers.filter(
+      layer => layer instanceof QuantizedDense || layer instanceof QuantizedEmbedding,
+    );
+    expect(inBlocks.map(layer => layer.getConfig().blocks)).toEqual(
+      ['Q4_K', 'Q5_K', 'Q6_K', 'Q4_K', 'Q8_0', 'Q6_K', 'Q4_K', 'Q8_0'].map(name => ({name})),
+    );
+    const {model: plain} = await loadGGUF(fileOf('kQuants'), {blocks: false});
+    expect(plain.layers.map(layer => layer.getClassName())).toContain('Dense');
+    const {ids, logits} = expectedOf('kQuants');
+    expect(logitsOf(plain, ids).shown).toBeAllClose(logits, {rtol: 0, atol: 1e-4 * Math.max(...logits.map(Math.abs))});
+    [model, plain].forEach(disposeModel);
+  });
+
+  test('is the same from bytes, a Blob and a Response', async () => {
+    const {ids} = expectedOf('llama3');
+    const bytes = fileOf('llama3');
+    const chunks = () =>
+      new ReadableStream<Uint8Array>({
+        start: controller => {
+          for (let at = 0; at < bytes.length; at += 777) {
+            controller.enqueue(bytes.slice(at, at + 777));
+          }
+          controller.close();
+        },
+      });
+    const all: number[][] = [];
+    for (const source of [bytes, new Blob([bytes]), new Response(chunks())]) {
+      const {model} = await loadGGUF(source);
+      all.push(logitsOf(model, ids).shown);
+      disposeModel(model);
+    }
+    expect(all[1]).toEqual(all[0]);
+    expect(all[2]).toEqual(all[0]);
+  });
+
+  test('is adapted, saved and loaded', async () => {
+    const {ids} = expectedOf('llama');
+    const {model} = await loadGGUF(fileOf('llama'), {checkpoint: true});
+    const adapted = applyLoRA(model, {rank: 2, targets: [/q_proj$/, /v_proj$/]});
+    expect(logitsOf(adapted, ids)).toEqual(logitsOf(model, ids));
+    let artifacts: tf.io.ModelArtifacts | undefined;
+    await adapted.save(
+      tf.io.withSaveHandler(given => {
+        artifacts = given;
+        return Promise.resolve({modelArtifactsInfo: {dateSaved: new Date(), modelTopologyType: 'JSON'}});
+      }),
+    );
+    const loaded = await tf.loadLayersModel(tf.io.fromMemory(artifacts!));
+    expect(logitsOf(loaded, ids)).toEqual(logitsOf(model, ids));
+    expect(loaded.getUserDefinedMetadata()).toMatchObject({language: {ends: [2]}});
+    [loaded, adapted, model].forEach(disposeModel);
+  });
+});
+
+describe('a tokenizer of a GGUF file', () => {
+  test.each(GGUF_NAMES)('%s gives the tokens that transformers gives, and the texts back', async name => {
+    const {texts, decoded} = expectedOf(name);
+    const {model, tokenizer} = await loadGGUF(fileOf(name), {Tokenizer});
+    disposeModel(model);
+    expect(texts.map(([text]) => [text, [...tokenizer.encode(text).ids]])).toEqual(texts);
+    const back = texts.map(([text]) => {
+      const {ids} = tokenizer.encode(text, {add_special_tokens: false});
+      return ids.length === 0 ? '' : tokenizer.decode(ids, {skip_special_tokens: false});
+    });
+    expect(back).toEqual(decoded);
+  });
+
+  test('comes with the template of talks', async () => {
+    const {model, tokenizerConfig} = await loadGGUF(fileOf('qwen2'), {Tokenizer});
+    disposeModel(model);
+    expect(tokenizerConfig.chat_template).toContain('<|im_start|>');
+    expect(tokenizerConfig).toMatchObject({bos_token: '<|im_start|>', eos_token: '<|im_end|>'});
+  });
+});
+
+describe('what is refused', () => {
+  const Q8 = formatNamed('Q8_0')!;
+  const refused = async (file: Uint8Array | Blob, message: RegExp, more = {}) => {
+    const {numTensors} = tf.memory();
+    await expect(loadGGUF(file, more)).rejects.toThrow(message);
+    await expect(loadGGUF(file, more)).rejects.toThrow(LoRAError);
+    expect(tf.memory().numTensors).toBe(numTensors);
+  };
+
+  test('no GGUF file, another version, an end too soon', async () => {
+    await refused(new TextEncoder().encode('this is a text'), /does not begin with the letters GGUF/);
+    const version = fileOf('llama');
+    version[4] = 9;
+    await refused(version, /version 9/);
+    await refused(fileOf('llama').subarray(0, 3000), /ends at byte|are left|would end at byte/);
+    await refused(fileOf('llama').subarray(0, -64), /would end at byte/);
+    await refused(new Blob([fileOf('llama').subarray(0, -64)]), /would end at byte/);
+  });
+
+  test('sizes that are beyond the file, before anything is made', async () => {
+    const huge = (value: unknown) => builtGGUF({pairs: {'general.architecture': value}, tensors: []});
+    await refused(huge({text: 2n ** 50n}), /bytes of a text follow/);
+    await refused(huge({list: 2n ** 40n}), /entries of a list follow/);
+    await refused(builtGGUF({pairs: {}, tensors: [], tensorCount: 2n ** 50n}), /tensors follow/);
+    await refused(builtGGUF({pairs: {}, tensors: [], pairCount: 2n ** 62n}), /which no file can have/);
+    const tensor = {name: 'a', shape: [2 ** 40, 2 ** 40], format: Q8};
+    await refused(builtGGUF({pairs: {}, tensors: [{...tensor, type: 8}]}), /do not fill/);
+    await refused(builtGGUF({pairs: {}, tensors: [{...tensor, shape: [2 ** 20, 32], type: 8}]}), /would end at byte/);
+  });
+
+  test('an architecture, a type, a kind of tokenizer without code, by name', async () => {
+    await refused(builtGGUF({pairs: {'general.architecture': 'mamba'}, tensors: []}), /"mamba".*Known are llama/);
+    await refused(builtGGUF({pairs: {'general.architecture': '\ufeffllama'}, tensors: []}), /"\ufeffllama"/);
+    const tensor = {name: 'token_embd.weight', shape: [4, 256], format: Q8, type: 11};
+    await refused(builtGGUF({pairs: {'general.architecture': 'llama'}, tensors: [tensor]}), /of type Q3_K/);
+    const changed = (from: string, to: string) => {
+      const bytes = fileOf('llama');
+      const at = Buffer.from(bytes).indexOf(from);
+      bytes.set(new TextEncoder().encode(to), at);
+      return bytes;
+    };
+    await refused(changed('smollm', 'smokey'), /tokenizer.ggml.pre of the GGUF file is "smokey"/, {Tokenizer});
+  });
+
+  test('tensors that do not fit, a line each', async () => {
+    const bytes = fileOf('llama');
+    bytes.set(new TextEncoder().encode('blk.0.attn_r.weight'), Buffer.from(bytes).indexOf('blk.0.attn_q.weight'));
+    await refused(bytes, /blk\.0\.attn_q\.weight: not in the file\n {2}blk\.0\.attn_r\.weight: no weight of the model/);
+  });
+
+  test('options that are none', async () => {
+    await refused(fileOf('llama'), /"block" is no option|block/, {block: 4});
+    await refused(fileOf('llama'), /Tokenizer must be a class/, {Tokenizer: 5});
+  });
+});
