@@ -23,7 +23,13 @@ export {
 } from './transformers/layers/distanceScores';
 export {GatedActivation, type GatedActivationArgs, Gelu, type GeluArgs} from './transformers/layers/gates';
 export {HiddenPlaces} from './transformers/layers/hiddenPlaces';
-export {LearnedQuery, ScaledCosines, TokenState, type TokenStateArgs} from './transformers/layers/pairLayers';
+export {
+  LearnedQuery,
+  ScaledCosines,
+  type ScaledCosinesArgs,
+  TokenState,
+  type TokenStateArgs,
+} from './transformers/layers/pairLayers';
 export {PatchSequence, type PatchSequenceArgs} from './transformers/layers/patchSequence';
 export {LayerScale, QuickGelu} from './transformers/layers/pictureLayers';
 export {RelativeBias, type RelativeBiasArgs} from './transformers/layers/relativeBias';
@@ -46,6 +52,7 @@ export {
   pairLoss,
   rankingLoss,
   type RankingOptions,
+  sigmoidPairLoss,
   similarities,
   type Similarity,
 } from './transformers/contrastive';

@@ -2,7 +2,6 @@ import {listed, LoRAError, show, throwFaults} from '../errors';
 import {type Architecture, type Head, NEW_HEADS, type Pooling, type Purpose} from './architecture';
 import type {HubConfig} from './hubConfig';
 
-const siglip = async () => (await import('./families/siglip')).siglip;
 const roberta = async () => (await import('./families/roberta')).roberta;
 
 /**
@@ -39,8 +38,12 @@ const ARCHITECTURES: Readonly<Record<string, (asked: string | undefined) => Prom
   qwen2: async () => (await import('./families/qwen2')).qwen2,
   qwen3: async () => (await import('./families/qwen3')).qwen3,
   roberta,
-  siglip,
-  siglip_vision_model: siglip,
+  siglip: async asked => {
+    const {siglip, siglipText} = await import('./families/siglip');
+    return asked?.startsWith('SiglipText') === true ? siglipText : siglip;
+  },
+  siglip_text_model: async () => (await import('./families/siglip')).siglipText,
+  siglip_vision_model: async () => (await import('./families/siglip')).siglip,
   smollm3: async () => (await import('./families/smollm3')).smollm3,
   t5: async () => (await import('./families/t5')).t5,
   vit: async () => (await import('./families/vit')).vit,

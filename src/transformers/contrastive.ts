@@ -74,11 +74,32 @@ export function rankingLoss(anchors: tf.Tensor, candidates: tf.Tensor, options: 
  * @throws LoRAError if the scores are not as many of one as of the other.
  */
 export function pairLoss(_targets: tf.Tensor, scores: tf.Tensor): tf.Scalar {
-  const [count, others] = scores.shape;
-  if (scores.rank !== 2 || count !== others) {
-    throw new LoRAError(`Scores must be [pairs, pairs], as many pictures as texts, got ${showShape(scores.shape)}.`);
-  }
+  checkPairs(scores);
   return tf.tidy(() => meanOf(ownCrossEntropy(scores), ownCrossEntropy(tf.transpose(scores))));
+}
+
+/**
+ * The loss of SigLIP, of scores that its model gives for pairs: each picture with each text of a batch is a question of
+ * its own, whether they belong together.
+ *
+ *     loss = mean over i of Σⱼ −log σ(zᵢⱼ·Sᵢⱼ)    S: [n, n]; z: 1 on the diagonal, −1 elsewhere
+ *
+ * Targets are not looked at, as by {@link pairLoss}. (Zhai et al., arXiv 2303.15343.)
+ *
+ * @throws LoRAError if the scores are not as many of one as of the other.
+ */
+export function sigmoidPairLoss(_targets: tf.Tensor, scores: tf.Tensor): tf.Scalar {
+  checkPairs(scores);
+  return tf.tidy(() => {
+    const others = tf.sub(1, tf.mul(2, tf.eye(scores.shape[0]))); // −z
+    return tf.mean<tf.Scalar>(tf.sum(tf.softplus(tf.mul(others, scores)), 1));
+  });
+}
+
+function checkPairs({rank, shape}: tf.Tensor): void {
+  if (rank !== 2 || shape[0] !== shape[1]) {
+    throw new LoRAError(`Scores must be [pairs, pairs], as many pictures as texts, got ${showShape(shape)}.`);
+  }
 }
 
 /** The cross-entropy of rows whose own column is the target. */

@@ -526,7 +526,20 @@ PICTURES |= {
     ),
 }
 MODELS |= PICTURES
+SIGLIP_TEXTS = {key: value for key, value in CLIP_TEXTS.items() if key != "projection_dim"}
+PAIRS = ["clipPairs", "siglipPairs"]
 MODELS |= {
+    "siglipText": (transformers.SiglipTextModel, transformers.SiglipTextConfig(**SIGLIP_TEXTS), ["k_proj", "fc2"]),
+    "siglipTextPooled": (
+        transformers.SiglipTextModel,
+        transformers.SiglipTextConfig(**SIGLIP_TEXTS | dict(projection_size=5)),
+        dict(target_modules=["q_proj", "head"], use_dora=True),
+    ),
+    "siglipPairs": (
+        transformers.SiglipModel,
+        transformers.SiglipConfig(text_config=SIGLIP_TEXTS, vision_config=PATCHES),
+        dict(target_modules=["v_proj", "layers.0.mlp.fc1", "head.mlp.fc2"], modules_to_save=["text_model.head"]),
+    ),
     "clipText": (transformers.CLIPTextModel, transformers.CLIPTextConfig(**CLIP_TEXTS), ["q_proj", "token_embedding"]),
     "clipTextPooled": (
         transformers.CLIPTextModel,
@@ -591,7 +604,7 @@ def stored_pictures(inputs):
 
 
 def parts_of_pairs(model, inputs):
-    """What the encoders of CLIP give apart, and its loss."""
+    """What the encoders of a model for pairs give apart, and its loss."""
     texts = {key: value for key, value in inputs.items() if key != "pixel_values"}
     return {
         "pictureVectors": rows(model.get_image_features(inputs["pixel_values"]).pooler_output),
@@ -622,11 +635,11 @@ def write(folder, name, model_class, config, targets):
     pictures = name in PICTURES
     pooled = name.endswith("Pooled")
     inputs = pictures_for() if pictures else texts_for(name, config)
-    if name == "clipPairs":
+    if name in PAIRS:
         inputs |= pictures_for()
     base = result(model(**inputs), pooled)
     other = other_pictures(model, pooled) if pictures else None
-    parts = parts_of_pairs(model, inputs) if name == "clipPairs" else {}
+    parts = parts_of_pairs(model, inputs) if name in PAIRS else {}
     settings = targets if isinstance(targets, dict) else dict(target_modules=targets)
     peft = get_peft_model(model, LoraConfig(r=3, lora_alpha=6, **settings))
     for parameter_name, parameter in peft.named_parameters():

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, disposeModel, trainableVariables} from 'tfjs-lora';
-import {loadTransformer, pairLoss, type Pooling} from 'tfjs-lora/transformers';
+import {loadTransformer, pairLoss, type Pooling, sigmoidPairLoss} from 'tfjs-lora/transformers';
 import {decodeSafetensors, encodeSafetensors} from '../../src/formats/safetensors';
 import {numbers, useBackend, withoutLeaks} from '../helpers';
 import {reloaded} from '../models';
@@ -172,5 +172,58 @@ describe('CLIP', () => {
       expect(numbers(scores)).toBeAllClose([expected.base[0]!, expected.base[2]!], {rtol: 2e-5});
     });
     disposeModel(model);
+  });
+});
+
+describe('SigLIP', () => {
+  const {config, weights, expected} = fixture('siglipPairs');
+
+  test('gives its encoders apart, by their classes', async () => {
+    const pictures = await outputOf('siglipPairs', {architecture: 'SiglipVisionModel', pooling: 'pooler'});
+    expect(pictures).toBeAllClose(expected.pictureVectors!, {atol: 2e-5});
+    const model = await loadTransformer({config, weights, architecture: 'SiglipTextModel', pooling: 'pooler'});
+    const texts = tf.tidy(() => {
+      const inputs = [expected.ids, expected.mask].map(rows => tf.tensor2d(rows, undefined, 'int32'));
+      return numbers(model.predict(inputs) as tf.Tensor);
+    });
+    expect(texts).toBeAllClose(expected.textVectors!, {atol: 2e-5});
+    disposeModel(model);
+  });
+
+  test('has the loss of transformers, of scores and of a model that is compiled with it', async () => {
+    const model = await loadTransformer({config, weights});
+    const adapted = applyLoRA(model, {rank: 2, targets: [/q_proj$/, /v_proj$/]});
+    const inputs = [
+      ...[expected.ids, expected.mask].map(rows => tf.tensor2d(rows, undefined, 'int32')),
+      pixelsOf(expected),
+    ];
+    await withoutLeaks(() =>
+      tf.tidy(() => {
+        const loss = sigmoidPairLoss(tf.zeros([2]), tf.tensor2d(expected.base, [2, 2]));
+        expect(numbers(loss)).toBeAllClose([expected.loss!], {rtol: 1e-5});
+        const strong = sigmoidPairLoss(tf.zeros([2]), tf.tensor2d([[300, -300], [300, 300]])); // prettier-ignore
+        expect(numbers(strong)).toBeAllClose([150]);
+        expect(() => sigmoidPairLoss(tf.zeros([2]), tf.zeros([2, 3]))).toThrow('as many pictures as texts, got [2, 3]');
+      }),
+    );
+    adapted.compile({optimizer: tf.train.adam(0.05), loss: sigmoidPairLoss});
+    const targets = tf.zeros([2, 2]);
+    const {history} = await adapted.fit(inputs, targets, {epochs: 20, verbose: 0});
+    const losses = history.loss as number[];
+    expect(losses[0]).toBeCloseTo(expected.loss!, 4);
+    expect(losses.at(-1)).toBeLessThan(losses[0]!);
+    const loaded = await reloaded(adapted);
+    const [before, after] = [adapted, loaded].map(each => tf.tidy(() => numbers(each.predict(inputs) as tf.Tensor)));
+    expect(after).toEqual(before);
+    tf.dispose([...inputs, targets]);
+    [loaded, adapted, model].forEach(disposeModel);
+  });
+
+  test('refuses encoders whose vectors cannot be compared', async () => {
+    const fields = JSON.parse(config) as {text_config: object};
+    const other = {...fields, text_config: {...fields.text_config, projection_size: 5}};
+    await expect(loadTransformer({config: other, weights})).rejects.toThrow(
+      'projection_size of texts must be hidden_size of pictures, 8, got 5.',
+    );
   });
 });

@@ -87,20 +87,33 @@ export class TokenState extends tf.layers.Layer {
 }
 tf.serialization.registerClass(TokenState);
 
+/** Arguments of {@link ScaledCosines}. */
+export interface ScaledCosinesArgs {
+  /** Whether a number that is learned is added. Default: false. */
+  bias?: boolean;
+  name?: string;
+}
+
 /**
- * How alike vectors are, each with each: `exp(s)·cos(aᵢ, bⱼ)`, of `[n, width]` and `[m, width]` → `[n, m]`. `s` is
- * learned. (Radford et al., arXiv 2103.00020.)
+ * How alike vectors are, each with each: `exp(s)·cos(aᵢ, bⱼ) + b`, of `[n, width]` and `[m, width]` → `[n, m]`. `s` is
+ * learned, and with `bias` so is `b`. (Radford et al., arXiv 2103.00020; with a bias: Zhai et al., arXiv 2303.15343.)
  */
 export class ScaledCosines extends tf.layers.Layer {
   static readonly className = 'ScaledCosines';
+  private readonly useBias: boolean;
   private scale!: tf.LayerVariable;
+  private bias: tf.LayerVariable | null = null;
 
-  constructor(args: {name?: string} = {}) {
-    super(args);
+  constructor({bias = false, ...rest}: ScaledCosinesArgs = {}) {
+    super(rest);
+    this.useBias = bias;
   }
 
   override build(): void {
-    this.scale = this.addWeight('scale', [], 'float32', tf.initializers.constant({value: Math.log(1 / 0.07)}));
+    const of = (value: number) => tf.initializers.constant({value});
+    // As both begin where they are trained.
+    this.scale = this.addWeight('scale', [], 'float32', of(Math.log(this.useBias ? 10 : 1 / 0.07)));
+    this.bias = this.useBias ? this.addWeight('bias', [], 'float32', of(-10)) : null;
     this.built = true;
   }
 
@@ -113,8 +126,13 @@ export class ScaledCosines extends tf.layers.Layer {
     return tf.tidy(() => {
       this.invokeCallHook(inputs, kwargs);
       const [one, other] = [inputs].flat().map(asFloat) as [tf.Tensor, tf.Tensor];
-      return tf.mul(similarities(one, other), tf.exp(this.scale.read()));
+      const scaled = tf.mul(similarities(one, other), tf.exp(this.scale.read()));
+      return this.bias === null ? scaled : tf.add(scaled, this.bias.read());
     });
+  }
+
+  override getConfig(): tf.serialization.ConfigDict {
+    return {...super.getConfig(), ...(this.useBias && {bias: true})};
   }
 }
 tf.serialization.registerClass(ScaledCosines);
