@@ -3,5 +3,9 @@ import './transformers';
 
 // The door to language models: importing it is what registers their layers, those in blocks too.
 
+export type {Message, TemplateClass} from './language/chat';
+export {generate, type GenerateOptions, generateTexts, type LanguageTokenizer, type Prompt} from './language/generate';
 export {type LoadedGGUF, loadGGUF, type LoadGGUFOptions, type TokenizerClass} from './language/loadGGUF';
 export type {TokenizerFiles} from './language/gguf/tokenizerFiles';
+export {perplexity, type PerplexityOptions} from './language/perplexity';
+export type {Decoder} from './language/textPieces';

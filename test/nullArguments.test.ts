@@ -11,7 +11,10 @@ import {fileOf} from './language/ggufFiles';
 import {cnn, MemoryHandler, mlp} from './models';
 import {peftFiles, smallNetwork} from './peftNetworks';
 
-beforeAll(() => useBackend('cpu'));
+beforeAll(async () => {
+  await useBackend('cpu');
+  shared = await language.loadGGUF(fileOf('llama'), {Tokenizer});
+});
 beforeEach(() => tf.engine().startScope());
 afterEach(() => {
   tf.engine().endScope();
@@ -30,6 +33,13 @@ const compiled = () => {
 };
 const safetensors = () => library.toSafetensors(adapter());
 const {layers} = tf;
+let shared: {model: tf.LayersModel; tokenizer: Tokenizer};
+const writer = () => shared.model;
+/** As one's own, so that null in place of a function is tried too. */
+const tokenizer = {
+  encode: (text: string) => shared.tokenizer.encode(text),
+  decode: (ids: number[]) => shared.tokenizer.decode(ids),
+};
 
 /** A folder that is gone after the tests. */
 const FOLDER = mkdtempSync(join(tmpdir(), 'tfjs-lora-'));
@@ -97,10 +107,18 @@ const USAGES: Record<string, Usage> = {
   ],
   loraPlus: () => [library.adam(), {ratio: 4}],
   measureLoRA: () => [adapted()],
+  generate: () => [
+    writer(),
+    tokenizer,
+    'the',
+    {maxTokens: 1, temperature: 1, topK: 2, topP: 0.5, seed: 1, stop: ['x']},
+  ],
+  generateTexts: () => [writer(), tokenizer, ['the'], {maxTokens: 1, repetitionPenalty: 1.1, Template: String}],
   loadGGUF: () => [fileOf('llama'), {Tokenizer, blocks: true, checkpoint: false}],
   mergeLoRA: () => [adapted()],
   moveTo: () => [[compiled(), adapter()], 'cpu'],
   planLoRA: () => [mlp().model, {rank: 2}],
+  perplexity: () => [writer(), tokenizer, ['the dog'], {maxLength: 4}],
   predictWith: () => [adapted(), tf.ones([2, 5]), [adapter(), adapter()], {batchSize: 1}],
   progress: () => [{label: 'x', onProgress: () => undefined, everyMs: 10}],
   quantizeBase: () => [cnn().model, {bits: 8, targets: 'all', exclude: ['head']}],

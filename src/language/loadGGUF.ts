@@ -25,8 +25,9 @@ import type {Expected, NetSources} from '../transformers/netSources';
 import {withFactors} from './gguf/rotaryFactors';
 import {type Family, ggufName, type GGUFModel, readConfig} from './gguf/ggufConfig';
 import {type GGUFFile, type GGUFTensor, openGGUF} from './gguf/ggufFile';
+import type {MetadataValue} from './gguf/headerReader';
 import {tokenizerFiles, type TokenizerFiles} from './gguf/tokenizerFiles';
-import {LANGUAGE} from './languageFacts';
+import {LANGUAGE, type LanguageFacts} from './languageFacts';
 
 /** A class of tokenizers, such as the `Tokenizer` of `@huggingface/tokenizers`. */
 export type TokenizerClass<T> = new (tokenizerJson: object, tokenizerConfig: object) => T;
@@ -106,8 +107,7 @@ export async function loadGGUF(
     const files = Tokenizer && tokenizerFiles(file.metadata, read.config.vocab_size as number);
     const tokenizer = Tokenizer && files && made(Tokenizer, files);
     const {model, config} = await modelOf(file, read, {reader, blocks, checkpoint, signal});
-    const template = file.metadata.get('tokenizer.chat_template');
-    model.setUserDefinedMetadata({[LANGUAGE]: {ends: endsOf(file), ...(typeof template === 'string' && {template})}});
+    model.setUserDefinedMetadata({[LANGUAGE]: factsOf(file)});
     return {model, config, ...(files && {...files, tokenizer})};
   } catch (error) {
     reader.cancel(error);
@@ -123,10 +123,20 @@ function made(Tokenizer: TokenizerClass<unknown>, {tokenizerJson, tokenizerConfi
   }
 }
 
-/** The tokens that end a text. */
-function endsOf({metadata}: GGUFFile): number[] {
-  const ids = ['eos', 'eot', 'eom'].map(name => metadata.get(`tokenizer.ggml.${name}_token_id`));
-  return [...new Set(ids.filter(id => typeof id === 'number'))];
+/** What the file says of the texts of its model. */
+function factsOf({metadata}: GGUFFile): LanguageFacts {
+  const idOf = (name: string) => metadata.get(`tokenizer.ggml.${name}_token_id`);
+  const words = metadata.get('tokenizer.ggml.tokens');
+  const tokens = ['bos', 'eos'].map(name => [
+    `${name}_token`,
+    (words as MetadataValue[] | undefined)?.[Number(idOf(name))],
+  ]);
+  const template = metadata.get('tokenizer.chat_template');
+  return {
+    ends: [...new Set(['eos', 'eot', 'eom'].map(idOf).filter(id => typeof id === 'number'))],
+    ...(typeof template === 'string' && {template}),
+    tokens: Object.fromEntries(tokens.filter(([, token]) => typeof token === 'string')) as Record<string, string>,
+  };
 }
 
 interface Building {

@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {checkCount, LoRAError, showShape} from '../../errors';
 import {asFloat} from '../../layers/forward';
 import type {CallArgs} from '../../layers/wrapperLayer';
+import {currentDecoding} from '../decoding';
 import {shapesOf} from '../../tfjs/inputs';
 
 /** Arguments of {@link PositionEmbedding}. */
@@ -54,7 +55,9 @@ export class PositionEmbedding extends tf.layers.Layer {
       this.invokeCallHook(inputs, kwargs);
       const [given, ids] = [inputs].flat() as [tf.Tensor, tf.Tensor | undefined];
       const x = asFloat(given);
-      const [, places = 0, width = 0] = x.shape;
+      const [, count = 0, width = 0] = x.shape;
+      const decoding = currentDecoding();
+      const places = decoding?.total ?? count;
       if (places + this.offset > this.rows) {
         throw new LoRAError(
           `"${this.name}" has ${this.rows - this.offset} places, and the sequence ${places}. Cut it, or encode it ` +
@@ -62,6 +65,9 @@ export class PositionEmbedding extends tf.layers.Layer {
         );
       }
       const table = this.embeddings.read();
+      if (this.padding === null && decoding !== undefined) {
+        return tf.add(x, tf.gather(table, tf.add(decoding.places, tf.scalar(this.offset, 'int32'))));
+      }
       if (this.padding === null) {
         return tf.add(x, tf.slice(table, [this.offset, 0], [places, width]));
       }

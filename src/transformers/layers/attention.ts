@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError, show, showShape, throwFaults} from '../../errors';
+import {currentDecoding} from '../decoding';
 import {attention} from '../ops/attention';
 import {rotate} from '../ops/rotary';
 import {transformerKernels} from '../kernels/transformer';
@@ -129,7 +130,8 @@ export class Attention extends tf.layers.Layer {
       const {heads, keyValueHeads, causal, window} = this;
       const settings = {heads, keyValueHeads, causal, window, scale: this.scale ?? 1 / Math.sqrt(size)};
       const isWhole = this.rotary === null || transformerKernels()?.turnsSome === true;
-      if (this.packed && isWhole && past.length === 0 && !this.cache) {
+      const decoding = currentDecoding();
+      if (this.packed && isWhole && past.length === 0 && !this.cache && decoding === undefined) {
         const all = heads + 2 * keyValueHeads;
         const packed = this.turn(queries[0] as tf.Tensor3D, all, size, 0, heads + keyValueHeads);
         return attention({packed}, mask ?? null, settings);
@@ -139,15 +141,22 @@ export class Attention extends tf.layers.Layer {
         tf.Tensor3D,
         tf.Tensor3D,
       ];
-      const former = past[0]?.shape[1] ?? 0;
+      const [pastKeys, pastValues]: readonly (tf.Tensor | undefined)[] = decoding?.pastOf(this) ?? past;
+      const former = pastKeys?.shape[1] ?? 0;
       const turned = this.turn(q, heads, size, former);
-      const keys = joined(past[0], this.turn(k, keyValueHeads, size, former));
-      const values = joined(past[1], v);
+      const keys = joined(pastKeys, this.turn(k, keyValueHeads, size, former));
+      const values = joined(pastValues, v);
+      decoding?.keep(this, keys, values);
       this.checkKeys(keys, values, mask);
       this.checkBias(bias, q.shape, keys.shape[1]);
       const y = attention({q: turned, k: keys, v: values, ...(bias && {bias})}, mask ?? null, settings);
       return this.cache ? [y, keys, values] : y;
     });
+  }
+
+  /** Of more places than this all turn by other angles. */
+  get longerFrom(): number {
+    return this.rotary?.longer?.places ?? Infinity;
   }
 
   /**

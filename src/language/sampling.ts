@@ -1,0 +1,52 @@
+/** How the next token is chosen by its score. */
+export interface Sampling {
+  /** Scores are divided by it; with 0 the token of the highest score is taken. */
+  temperature: number;
+  /** So many tokens of the highest scores are chosen from. */
+  topK: number;
+  /** Of the likeliest tokens as many are chosen from as together have this probability. */
+  topP: number;
+  /** Scores of tokens that the text has are divided by it, negative ones multiplied. */
+  repetitionPenalty: number;
+}
+
+/**
+ * The next token. Penalty, temperature, `topK` and `topP` come in this order, as in transformers.
+ *
+ * @param seen the tokens of the text.
+ * @param random gives a number in [0, 1).
+ */
+export function chooseToken(
+  scores: Float32Array,
+  seen: Iterable<number>,
+  {temperature, topK, topP, repetitionPenalty}: Sampling,
+  random: () => number,
+): number {
+  if (repetitionPenalty !== 1) {
+    for (const token of new Set(seen)) {
+      const score = scores[token] as number;
+      scores[token] = score < 0 ? score * repetitionPenalty : score / repetitionPenalty;
+    }
+  }
+  if (temperature === 0) {
+    return scores.reduce((best, score, token) => (score > (scores[best] as number) ? token : best), 0);
+  }
+  const order = Array.from(scores.keys()).sort((a, b) => (scores[b] as number) - (scores[a] as number));
+  const kept = order.slice(0, topK);
+  const highest = scores[kept[0] as number] as number;
+  const weights = kept.map(token => Math.exp(((scores[token] as number) - highest) / temperature));
+  const all = weights.reduce((sum, weight) => sum + weight, 0);
+  let count = 0;
+  let share = 0;
+  while (count < kept.length && (count === 0 || share < topP * all)) {
+    share += weights[count++] as number;
+  }
+  let left = random() * share;
+  for (let i = 0; i < count - 1; i++) {
+    left -= weights[i] as number;
+    if (left < 0) {
+      return kept[i] as number;
+    }
+  }
+  return kept[count - 1] as number;
+}

@@ -1,0 +1,76 @@
+/** What gives texts for tokens. The `Tokenizer` of `@huggingface/tokenizers` has it. */
+export interface Decoder {
+  decode(ids: number[], options?: {skip_special_tokens?: boolean}): string;
+}
+
+/** Stands for bytes that are no character, or not yet. */
+const UNFINISHED = '\ufffd';
+/** So many tokens before the new ones are decoded too, since some are written otherwise at the start of a text. */
+const BEFORE = 6;
+
+/** Tokens as text that goes on, of whole characters. What may be the start of a stop is held back for a while. */
+export class TextPieces {
+  private ids: number[];
+  /** How many of them have been told. */
+  private told: number;
+  /** What is held back. */
+  private held = '';
+  /** Whether a stop has come. */
+  stopped = false;
+
+  constructor(
+    private readonly decoder: Decoder,
+    prompt: readonly number[],
+    private readonly stops: readonly string[],
+  ) {
+    this.ids = prompt.slice(-BEFORE);
+    while (this.textOf(this.ids).endsWith(UNFINISHED)) {
+      this.ids.pop();
+    }
+    this.told = this.ids.length;
+  }
+
+  private textOf(ids: readonly number[]): string {
+    return ids.length === 0 ? '' : this.decoder.decode([...ids], {skip_special_tokens: true});
+  }
+
+  /** The text that a token adds, which may be none yet. */
+  add(id: number): string {
+    this.ids.push(id);
+    const text = this.textOf(this.ids);
+    return text.endsWith(UNFINISHED) ? '' : this.release(this.newText(text), false);
+  }
+
+  /** What is left at the end. */
+  end(): string {
+    return this.stopped ? '' : this.release(this.newText(this.textOf(this.ids)), true);
+  }
+
+  private newText(text: string): string {
+    const before = this.textOf(this.ids.slice(0, this.told));
+    this.ids = this.ids.slice(Math.max(0, this.ids.length - BEFORE));
+    this.told = this.ids.length;
+    return text.slice(before.length);
+  }
+
+  private release(text: string, isEnd: boolean): string {
+    const all = this.held + text;
+    const ends = this.stops.map(stop => all.indexOf(stop)).filter(at => at >= 0);
+    if (ends.length > 0) {
+      this.stopped = true;
+      return all.slice(0, Math.min(...ends));
+    }
+    const open = isEnd ? 0 : Math.max(0, ...this.stops.map(stop => startOf(stop, all)));
+    this.held = all.slice(all.length - open);
+    return all.slice(0, all.length - open);
+  }
+}
+
+/** How many characters at the end of a text are the start of a stop. */
+function startOf(stop: string, text: string): number {
+  let length = Math.min(stop.length - 1, text.length);
+  while (!text.endsWith(stop.slice(0, length))) {
+    length--;
+  }
+  return length;
+}
