@@ -352,6 +352,45 @@ def deberta_v2(rng):
     return config
 
 
+def picture_sizes(rng):
+    patch = rng.choice([2, 3, 4])
+    side = patch * rng.choice([2, 3]) + rng.choice([0, 0, 1])
+    return dict(patch_size=patch, image_size=side, num_channels=rng.choice([1, 3, 3]))
+
+
+def vit(rng):
+    return {key: value for key, value in encoder(rng).items() if key in OF_PICTURES} | picture_sizes(rng) | dict(
+        qkv_bias=rng.choice([True, True, False]),
+        pooler_output_size=rng.choice([None, 5]),
+        pooler_act=rng.choice(["tanh", "gelu"]),
+    )
+
+
+def dinov2(rng):
+    config = vit(rng) | dict(
+        mlp_ratio=rng.choice([1, 2]),
+        use_swiglu_ffn=rng.choice([True, False]),
+        layerscale_value=rng.choice([1.0, 0.5]),
+    )
+    return {key: value for key, value in config.items() if "pooler" not in key and key != "intermediate_size"}
+
+
+def dinov2_with_registers(rng):
+    return dinov2(rng) | dict(num_register_tokens=rng.choice([1, 2, 4]))
+
+
+def clip_vision(rng):
+    config = vit(rng) | dict(projection_dim=rng.choice([4, 6]), hidden_act=rng.choice([*ACTIVATIONS, "quick_gelu"]))
+    return {key: value for key, value in config.items() if "pooler" not in key and key not in ("qkv_bias", "num_labels")}
+
+
+def siglip_vision(rng):
+    config = {key: value for key, value in clip_vision(rng).items() if key != "projection_dim"}
+    return config | dict(vision_use_head=rng.choice([True, False]))
+
+
+OF_PICTURES = ["hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "hidden_act", "layer_norm_eps"]
+OF_PICTURES += ["num_labels"]
 MODERN_BIASES = ["norm_bias", "attention_bias", "mlp_bias", "decoder_bias", "classifier_bias"]
 
 
@@ -483,6 +522,26 @@ ODD_CHANGES["deberta-v2"] = [
     ({}, ["type_vocab_size", "position_biased_input", "legacy", "pooler_hidden_act", "layer_norm_eps"]),
 ]
 
+ODD_PICTURES = [
+    ({"image_size": 1}, []),
+    ({"image_size": [8, 12]}, []),
+    ({"image_size": [9]}, []),
+    ({"patch_size": [2, 4]}, []),
+    ({"patch_size": 0}, []),
+    ({"num_channels": 2}, []),
+    ({"hidden_size": 7}, []),
+    ({"hidden_act": "tanh"}, []),
+    ({"head_dim": 2}, []),
+    ({}, ["hidden_act"]),
+    ({}, ["layer_norm_eps"]),
+    ({}, ["num_channels"]),
+]
+PICTURES = ["vit", "deit", "dinov2", "dinov2_with_registers", "siglip_vision_model", "clip_vision_model"]
+for odd_family in PICTURES:
+    ODD_CHANGES[odd_family] = ODD_PICTURES
+ODD_CHANGES["dinov2"] = [*ODD_PICTURES, ({"mlp_ratio": 0.5}, []), ({"use_mask_token": False}, []), ({}, ["use_swiglu_ffn"])]
+ODD_CHANGES["dinov2_with_registers"] = [*ODD_CHANGES["dinov2"], ({}, ["num_register_tokens"]), ({"num_register_tokens": 0}, [])]
+
 FAMILIES = {
     "bert": (bert, ["BertModel", "BertForSequenceClassification"]),
     "roberta": (roberta, ["RobertaModel", "RobertaForSequenceClassification"]),
@@ -504,6 +563,15 @@ FAMILIES = {
     "deberta-v2": (deberta_v2, [f"DebertaV2{end}" for end in ("Model", "ForMaskedLM", "ForSequenceClassification")]),
     "gte": (gte, ["GteModel", "GteForMaskedLM", "GteForSequenceClassification"]),
     "t5": (t5, ["T5EncoderModel", "T5ForTokenClassification"]),
+    "vit": (vit, ["ViTModel", "ViTForImageClassification"]),
+    "deit": (vit, ["DeiTModel", "DeiTForImageClassification", "DeiTForImageClassificationWithTeacher"]),
+    "dinov2": (dinov2, ["Dinov2Model", "Dinov2ForImageClassification"]),
+    "dinov2_with_registers": (
+        dinov2_with_registers,
+        ["Dinov2WithRegistersModel", "Dinov2WithRegistersForImageClassification"],
+    ),
+    "siglip_vision_model": (siglip_vision, ["SiglipVisionModel"]),
+    "clip_vision_model": (clip_vision, ["CLIPVisionModel", "CLIPVisionModelWithProjection"]),
     "modernbert": (
         modernbert,
         [f"ModernBert{end}" for end in ("Model", "ForTokenClassification", "ForMaskedLM", "ForSequenceClassification")],
@@ -530,6 +598,37 @@ def inputs_of(rng, config, class_name):
     return ids, mask
 
 
+def side_of(size, index):
+    return size[index] if isinstance(size, list) and len(size) > index else size if isinstance(size, int) else 8
+
+
+def pictures_of(rng, config):
+    """The shape of pictures, as tfjs has it, and whether it is another one than that of the config."""
+    height, width = (max(side_of(config.get("image_size"), i), 4) for i in (0, 1))
+    patch = max(side_of(config.get("patch_size"), 0), 1)
+    other = rng.random() < 0.3
+    if other:
+        height, width = height + patch, width + rng.choice([0, 2 * patch])
+    channels = config.get("num_channels", 3)
+    return [2, height, width, channels], other
+
+
+def pixels_of(seed, shape):
+    """Drawn from a seed, as the weights are."""
+    numbers = torch.tensor(4 * values(5_000_000 + seed, math.prod(shape)), dtype=torch.float32)
+    return numbers.reshape(shape).permute(0, 3, 1, 2).contiguous()
+
+
+def given(rng, family, seed, config, class_name):
+    """The inputs of a model, and what of them is stored."""
+    if family not in PICTURES:
+        ids, mask = inputs_of(rng, config, class_name)
+        return dict(input_ids=torch.tensor(ids), attention_mask=torch.tensor(mask)), {"ids": ids, "mask": mask}
+    shape, other = pictures_of(rng, config)
+    ways = dict(interpolate_pos_encoding=True) if other and not family.startswith("dinov2") else {}
+    return dict(pixel_values=pixels_of(seed, shape)) | ways, {"ids": [], "mask": [], "pixels": shape}
+
+
 def shapes_of(folder, class_name, config, rng):
     """The tensors of a file for a config, as `save_pretrained` and others write them."""
     model_class = getattr(transformers, class_name)
@@ -554,12 +653,15 @@ def result_of(folder, class_name, config, tensors, inputs):
         raise ValueError(f"The file does not fit: {faults}")
     with torch.no_grad():
         output = model.eval()(**inputs, return_dict=True)
-    return output.logits if hasattr(output, "logits") else output.last_hidden_state
+    for name in ("logits", "image_embeds"):
+        if hasattr(output, name):
+            return getattr(output, name)
+    return output.last_hidden_state
 
 
 def shown(result, mask):
     """Some numbers of the result at tokens."""
-    if result.ndim == 3:
+    if result.ndim == 3 and mask:
         result = result[torch.tensor(mask) == 1]
     numbers = result.flatten().tolist()
     step = math.ceil(len(numbers) / SHOWN)
@@ -580,10 +682,8 @@ def case_of(folder, family, seed):
             shapes = shapes_of(folder, class_name, config, rng)
         except Exception:  # the file is that of the config as it was
             pass
-    ids, mask = inputs_of(rng, config, class_name)
-    inputs = dict(input_ids=torch.tensor(ids), attention_mask=torch.tensor(mask))
-    case = {"seed": seed, "architecture": class_name, "odd": is_odd, "config": config, "tensors": shapes}
-    case |= {"ids": ids, "mask": mask}
+    inputs, stored = given(rng, family, seed, config, class_name)
+    case = {"seed": seed, "architecture": class_name, "odd": is_odd, "config": config, "tensors": shapes} | stored
     try:
         result = result_of(folder, class_name, config, weights_of(seed, shapes), inputs)
     except Exception as error:
@@ -591,7 +691,7 @@ def case_of(folder, family, seed):
             raise
         print(f"  {family} {seed}: {config}: {error}"[:300])
         return case | {"values": None}
-    return case | {"values": shown(result, mask)}
+    return case | {"values": shown(result, stored["mask"])}
 
 
 def lookups_of(family, run):
@@ -616,13 +716,16 @@ def settings_of(folder, family):
     make, classes = FAMILIES[family]
     class_name = classes[-1]
     config = {"model_type": family} | make(random.Random(1))
-    config |= {"pad_token_id": 1, "num_labels": 2}
+    config |= {"num_labels": 2} if family in PICTURES else {"pad_token_id": 1, "num_labels": 2}
     if family in ("llama", "nomic_bert", "gte", "mistral", "qwen2", "qwen3", "smollm3", "olmo2", "granite"):
         config |= {"rope_parameters": llama3(random.Random(1)) | {"rope_theta": 80.0}, "rope_scaling": None}
     shapes = shapes_of(folder, class_name, config, random.Random(1))
     tensors = weights_of(1, shapes)
     ids, mask = [[4, 5, 6, 1], [7, 2, 1, 1]], [[1, 1, 1, 1], [1, 1, 1, 0]]
     inputs = dict(input_ids=torch.tensor(ids), attention_mask=torch.tensor(mask))
+    stored = {"ids": ids, "mask": mask}
+    if family in PICTURES:
+        inputs, stored = given(random.Random(2), family, 1, config, class_name)
     base = result_of(folder, class_name, config, tensors, inputs)
     keys = lookups_of(family, lambda: result_of(folder, class_name, config, tensors, inputs))
     table = {}
@@ -635,7 +738,7 @@ def settings_of(folder, family):
             except Exception:
                 table[key].append("error")
     case = {"seed": 1, "architecture": class_name, "odd": False, "config": config, "tensors": shapes}
-    return case | {"ids": ids, "mask": mask, "values": shown(base, mask), "tried": ODD, "outcomes": table}
+    return case | stored | {"values": shown(base, stored["mask"]), "tried": ODD, "outcomes": table}
 
 
 def main():

@@ -1,6 +1,6 @@
 import {LoRAError} from 'tfjs-lora';
 import {useBackend, withoutLeaks} from '../helpers';
-import {areClose, computed, configsOf, FAMILIES, faultOf} from './configs';
+import {areClose, computed, configsOf, FAMILIES, faultOf, PICTURES} from './configs';
 
 /**
  * What transformers looks up and no prediction depends on, so that nothing here reads it: the rates of dropout, what
@@ -46,6 +46,12 @@ const ALSO_HARMLESS: Readonly<Record<string, string[]>> = {
     ...['initializer_cutoff_factor', 'sparse_prediction', 'sparse_pred_ignore_index', 'decoder_bias'],
   ],
 };
+/** What no model for pictures computes with, and what its pooler alone does. */
+const HARMLESS_IN_PICTURES = [
+  ...['initializer_range', 'initializer_factor', 'layerscale_value', 'drop_path_rate', 'use_mask_token'],
+  ...['pooler_output_size', 'pooler_act', 'vision_use_head', 'pad_token_id', 'tie_word_embeddings'],
+  ...['text_config', 'decoder', 'generator'],
+];
 /** Families whose tables may be narrower than their blocks. */
 const HAS_TABLE_WIDTH = ['electra', 'albert', 'deberta-v2'];
 /** What is read in some families alone, and harmless in the others. */
@@ -70,7 +76,7 @@ const READ: Readonly<Record<string, string[]>> = {
   qwen2: OF_WINDOWS,
   qwen3: OF_WINDOWS,
   smollm3: OF_WINDOWS.slice(0, -1),
-  t5: ['head_dim'],
+  ...Object.fromEntries(['t5', 'vit', 'deit', 'dinov2', 'dinov2_with_registers'].map(family => [family, ['head_dim']])),
 };
 /** Python tells 1 from 1.0, and refuses one of them. JSON has one number for both. */
 const FLOATS = ['layer_norm_eps', 'layer_norm_epsilon', 'rms_norm_eps', 'norm_eps', 'initializer_range', 'rope_theta'];
@@ -81,18 +87,20 @@ const ENCODERS = [
 ];
 
 function isDecoder(family: string): boolean {
-  return !ENCODERS.includes(family);
+  return ![...ENCODERS, ...PICTURES].includes(family);
 }
 
 function harmlessIn(family: string): Set<string> {
-  const ofRotary = WITHOUT_ROTARY.includes(family) ? [...OF_ROTARY, 'original_max_position_embeddings'] : [];
+  const ofRotary = [...WITHOUT_ROTARY, ...PICTURES].includes(family)
+    ? [...OF_ROTARY, 'original_max_position_embeddings']
+    : [];
   const read = READ[family] ?? [];
   return new Set([
     ...HARMLESS,
-    ...(isDecoder(family) ? [] : ALSO_HARMLESS.encoder!),
+    ...(isDecoder(family) || PICTURES.includes(family) ? [] : ALSO_HARMLESS.encoder!),
     ...[...ofRotary, ...OF_WINDOWS, 'use_bidirectional_attention'].filter(key => !read.includes(key)),
     ...(HAS_TABLE_WIDTH.includes(family) ? [] : ['embedding_size']),
-    ...(ALSO_HARMLESS[family] ?? []),
+    ...(PICTURES.includes(family) ? HARMLESS_IN_PICTURES : (ALSO_HARMLESS[family] ?? [])),
   ]);
 }
 

@@ -41,6 +41,9 @@ function dino({prefix, classes, registers: registersOf, antialias}: Variant): Ar
     channels: config => config.count('num_channels', 3),
     build: (net, config, {pixels}, {head, pooling, labels, isNew}) => {
       const {channels, patch, grid} = pictureSizes(config, 14);
+      if (grid[0] !== grid[1]) {
+        config.fault(`image_size must have as many rows of patches as columns, got ${grid.join(' × ')}.`);
+      }
       const sizes = dinoSizes(config);
       const {width, epsilon} = sizes;
       const root = head === 'none' ? '' : prefix;

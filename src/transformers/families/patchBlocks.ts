@@ -16,6 +16,7 @@ export interface PictureSizes {
 
 /** Reads the sizes of pictures, each one number or two, height and width. */
 export function pictureSizes(config: HubConfig, patchSize: number): PictureSizes {
+  config.expect('is_causal', false);
   const picture = pair(config, 'image_size', 224);
   const patch = pair(config, 'patch_size', patchSize);
   const [rows, columns] = picture.map((size, i) => Math.floor(size / (patch[i] ?? 1))) as [number, number];

@@ -24,7 +24,7 @@ export const transformerConfig: AttackKind = {
       async use({number, ways}) {
         const each = cases[number as number]!;
         const {more = 0, ...others} = ways as Ways;
-        const left = PLACES - each.ids[0]!.length;
+        const left = PLACES - (each.ids[0]?.length ?? PLACES);
         const result = await computed(each, {...others, more: Math.min(more, left)});
         const fault = faultOf(each, result);
         mustHold(fault === undefined, `${each.family}, case ${each.seed}: ${fault}`);
