@@ -98,7 +98,7 @@ describe('the suggestion', () => {
   // Beyond a rate of some hundredths Adam overshoots in all of them; below a thousandth a hundred steps go nowhere.
   test.each(
     Object.entries({digits, regression, texts}).flatMap(([name, task]) =>
-      [1, 2, 3, 4, 5].map(seed => [name, seed, task] as const),
+      [1, 2].map(seed => [name, seed, task] as const),
     ),
   )('for %s, seed %i, is a usable rate while there is something to learn, and none then', async (_, seed, task) => {
     const {model, x, y, loss} = task(seed);

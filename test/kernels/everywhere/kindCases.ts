@@ -35,15 +35,14 @@ const COUNT = 3;
 
 type Shape = [number, number];
 
-/**
- * What every kind of layer has to do on every backend; with a method of its own, under one activation.
- *
- * @param everyActivation whether models merge under each activation, and not under some. Default: true.
- */
-export function casesOf(kind: Kind, everyActivation = true): Case[] {
+/** Under which activations a kind is tried: each where models merge and some elsewhere, some, or one. */
+export type Range = 'every' | 'some' | 'one';
+
+/** What every kind of layer has to do on every backend; with a method of its own, under one activation. */
+export function casesOf(kind: Kind, range: Range = 'every'): Case[] {
   const {label = '', options} = kind;
-  const some = label === '' ? [SMOOTH, ...SAMPLE] : [SMOOTH];
-  const all = label === '' && everyActivation ? ACTIVATIONS : some;
+  const some = label === '' && range !== 'one' ? [SMOOTH, ...SAMPLE] : [SMOOTH];
+  const all = label === '' && range === 'every' ? ACTIVATIONS : some;
   const activations = kind.activates === false ? [undefined] : all;
   const sample = kind.activates === false ? [undefined] : some;
   const [smooth] = sample;

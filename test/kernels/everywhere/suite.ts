@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {type Case, type Outcome, use} from './case';
 import {graphCases} from './graphCases';
-import {casesOf} from './kindCases';
+import {casesOf, type Range} from './kindCases';
 import {KINDS, METHOD_KINDS} from './kinds';
 import {modelCases, orderCases} from './modelCases';
 import {programCases} from './programCases';
@@ -28,13 +28,19 @@ const ofKinds = (cases: readonly Case[], kinds: RegExp) => cases.filter(({kind =
 
 /**
  * The cases of layers that are for a backend. All kinds with all methods and activations take minutes where each
- * operation and shape compiles a shader, and are made of the same operations; with 16-bit floats these are the same
- * shaders once more. cpu is the same code in Chromium as in Node.
+ * operation and shape compiles a shader, and are made of the same operations. What is the same code elsewhere is tried
+ * in part: with 16-bit floats these are the same shaders once more, and in Chromium cpu and wasm are what they are in
+ * Node, save for the threads of wasm.
  */
 function layerCases(backend: string, precision: Precision, site: Place['site']): Case[] {
-  const few = precision === 16 || (backend === 'cpu' && site === 'Chromium');
   const compiles = backend.startsWith('web');
-  const kinds = KINDS.flatMap(kind => casesOf(kind, (!few && !compiles) || FORMS.test(kind.name)));
+  const few = precision === 16 || (backend === 'cpu' && site === 'Chromium');
+  const rangeOf = (kind: string): Range => {
+    const [form, other]: [Range, Range] =
+      site === 'Chromium' ? [few ? 'some' : 'every', 'one'] : ['every', backend === 'wasm' ? 'every' : 'some'];
+    return FORMS.test(kind) ? form : other;
+  };
+  const kinds = KINDS.flatMap(kind => casesOf(kind, rangeOf(kind.name)));
   if (few) {
     return [...ofKinds(kinds, EACH_OPERATION), ...ofKinds(methodCases, FORMS)];
   }
@@ -48,15 +54,18 @@ function layerCases(backend: string, precision: Precision, site: Place['site']):
       ...gradients.filter(({kind = ''}) => !FORMS.test(kind) && !WRAPPERS.test(kind)),
     ];
   }
-  return [...kinds, ...(backend === 'wasm' ? ofKinds(methodCases, FORMS) : methodCases)];
+  if (backend === 'wasm') {
+    return site === 'Node' ? kinds : [...kinds, ...ofKinds(methodCases, FORMS)];
+  }
+  return [...kinds, ...methodCases];
 }
 
-/** Everything that has to hold on a backend. */
+/** Everything that has to hold on a backend. What stands around `fit` asks nothing of the size of a float. */
 export function casesOn(backend: string, precision: Precision, site: Place['site']): Case[] {
   return [
     ...layerCases(backend, precision, site),
     ...modelCases,
-    ...trainingCases,
+    ...(precision === 16 ? [] : trainingCases),
     ...programCases,
     ...graphCases,
     ...quantizedCases,
