@@ -20,6 +20,7 @@ export default {
   moduleNameMapper: {
     '^tfjs-lora(/node)?$': '<rootDir>/src/node.ts',
     '^tfjs-lora/graph$': '<rootDir>/src/graph.ts',
+    '^tfjs-lora/landmarks$': '<rootDir>/src/landmarks.ts',
     '^tfjs-lora/quantized$': '<rootDir>/src/quantized.ts',
     '^tfjs-lora/language$': '<rootDir>/src/language.ts',
     '^tfjs-lora/transformers$': '<rootDir>/src/transformers.ts',

@@ -28,6 +28,7 @@ export default defineConfig([
       'src/index.ts',
       'src/node.ts',
       'src/graph.ts',
+      'src/landmarks.ts',
       'src/quantized.ts',
       'src/language.ts',
       'src/transformers.ts',

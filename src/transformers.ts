@@ -63,12 +63,12 @@ export {
   accuracy,
   type F1Options,
   f1Score,
-  type Metric,
   type MetricName,
   perplexity,
   topKAccuracy,
   type TopKOptions,
 } from './transformers/metrics';
+export type {Metric} from './tfjs/metric';
 export {compileSpans, type CompileSpansOptions, spanAccuracy, spanCrossEntropy, spanF1} from './transformers/spans';
 export {
   type EncodedTexts,

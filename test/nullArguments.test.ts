@@ -5,6 +5,7 @@ import {Tokenizer} from '@huggingface/tokenizers';
 import * as tf from '@tensorflow/tfjs';
 import * as language from '../src/language';
 import * as library from '../src/node';
+import * as landmarks from '../src/landmarks';
 import * as quantized from '../src/quantized';
 import {useBackend} from './helpers';
 import {fileOf} from './language/ggufFiles';
@@ -67,11 +68,15 @@ const USAGES: Record<string, Usage> = {
       seed: 1,
     },
   ],
+  augmentLandmarks: () => [
+    {points: 2, dimensions: 2, unit: 'pixels', turn: 1, range: [0, 1], mirror: [[0, 1]], seed: 1},
+  ],
   bestAdapter: () => [{monitor: 'loss', patience: 2, minDelta: 0, mode: 'min'}],
   checkpoint: () => ['file://x', {everyEpochs: 1, everySteps: 2, keep: 2}],
   clipByGlobalNorm: () => [library.adam(), 1],
   combineAdapters: () => [[{adapter: adapter(), weight: 1}], {method: 'ties', density: 0.5}],
   compressAdapter: () => [adapter(), {rank: 1}],
+  correctKeypoints: () => [{points: 2, dimensions: 2, size: 'box', threshold: 0.1}],
   disposeModel: () => [mlp().model],
   exportPEFT: () => [adapter(), mlp().model, {keyMap: {}, dtype: 'float32'}],
   fileHandler: () => ['model.json'],
@@ -105,6 +110,7 @@ const USAGES: Record<string, Usage> = {
       initializer: 'zeros',
     },
   ],
+  landmarkLoss: () => [{points: 2, dimensions: 2, visibility: 2, size: [0, 1], kind: 'wing', beta: 1, width: 1}],
   loraPlus: () => [library.adam(), {ratio: 4}],
   measureLoRA: () => [adapted()],
   generate: () => [
@@ -117,6 +123,7 @@ const USAGES: Record<string, Usage> = {
   loadGGUF: () => [fileOf('llama'), {Tokenizer, blocks: true, checkpoint: false}],
   mergeLoRA: () => [adapted()],
   moveTo: () => [[compiled(), adapter()], 'cpu'],
+  normalizedMeanError: () => [{points: 2, dimensions: 2, visibility: 2, size: 10}],
   planLoRA: () => [mlp().model, {rank: 2}],
   perplexity: () => [writer(), tokenizer, ['the dog'], {maxLength: 4}],
   predictWith: () => [adapted(), tf.ones([2, 5]), [adapter(), adapter()], {batchSize: 1}],
@@ -146,7 +153,7 @@ const USAGES: Record<string, Usage> = {
   writePEFTFolder: () => [FOLDER, {config: '{}', weights: new Uint8Array(8)}],
 };
 
-const EXPORTED = {...library, ...quantized, ...language};
+const EXPORTED = {...library, ...landmarks, ...quantized, ...language};
 
 /** Where null has a meaning of its own. */
 const MEANINGFUL = new Set(['setAdapter 1', 'withAdapter 1', 'predictWith 2.0', 'predictWith 2.1']);

@@ -17,6 +17,7 @@ const KINDS = {
 const DOORS = {
   node: 'tfjs-lora',
   graph: 'tfjs-lora/graph',
+  landmarks: 'tfjs-lora/landmarks',
   quantized: 'tfjs-lora/quantized',
   language: 'tfjs-lora/language',
   transformers: 'tfjs-lora/transformers',
@@ -172,6 +173,7 @@ export default defineConfig({
           ['Your own layers', 'own-layers'],
           ['GraphModels', 'graphModels'],
           ['Transformers', 'transformers'],
+          ['Landmarks', 'landmarks'],
           ['Quantised bases', 'quantized'],
           ['Language models', 'language'],
         ),

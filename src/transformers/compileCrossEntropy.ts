@@ -1,7 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkOptions, LoRAError, showShape} from '../errors';
 import {type CrossEntropyOptions, crossEntropyFromLogits} from './ops/crossEntropy';
-import {type Metric, type MetricName, metricsOf} from './metrics';
+import type {Metric} from '../tfjs/metric';
+import {type MetricName, metricsOf} from './metrics';
 import {checkModel} from '../rewire/walk';
 import {takeTargets} from '../tfjs/training';
 

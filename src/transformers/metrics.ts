@@ -1,9 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkCount, checkNumber, checkOptions, LoRAError, show, showShape} from '../errors';
+import {type Metric, withName} from '../tfjs/metric';
 import {type CrossEntropyOptions, crossEntropyValue, oneHot, placesOf} from './ops/crossEntropy';
-
-/** What `compile` and `compileCrossEntropy` take among `metrics`. */
-export type Metric = (targets: tf.Tensor, predictions: tf.Tensor) => tf.Tensor;
 
 /** Options of `topKAccuracy`. */
 export interface TopKOptions extends CrossEntropyOptions {
@@ -95,7 +93,7 @@ export function perplexity(options: CrossEntropyOptions = {}): Metric {
 
 type Places = ReturnType<typeof placesOf>;
 
-/** A metric of places by its name in the logs. tfjs asks a function for its name. */
+/** A metric of places by its name in the logs. */
 function metric(
   name: string,
   {ignoreIndex = -100}: CrossEntropyOptions,
@@ -113,11 +111,6 @@ function metric(
       return compute(placesOf(predictions, targets, ignoreIndex), targets, predictions);
     });
   return withName(name, measure);
-}
-
-/** A metric under a name for the logs. */
-export function withName(name: string, measure: Metric): Metric {
-  return Object.defineProperty(measure, 'name', {value: name});
 }
 
 /** The share of the places that count for which something is true. */

@@ -2,7 +2,8 @@ import * as tf from '@tensorflow/tfjs';
 import {checkOptions, LoRAError, showShape} from '../errors';
 import {checkModel} from '../rewire/walk';
 import {takeTargets} from '../tfjs/training';
-import {type Metric, metricsIn, withName} from './metrics';
+import {type Metric, withName} from '../tfjs/metric';
+import {metricsIn} from './metrics';
 import {type CrossEntropyOptions, crossEntropyFromLogits} from './ops/crossEntropy';
 
 /** How a model for spans is compiled. */

@@ -44,6 +44,7 @@ export async function bundle(
       alias: {
         ...aliases,
         'tfjs-lora/graph': join(ROOT, 'src/graph.ts'),
+        'tfjs-lora/landmarks': join(ROOT, 'src/landmarks.ts'),
         'tfjs-lora/quantized': join(ROOT, 'src/quantized.ts'),
         'tfjs-lora/language': join(ROOT, 'src/language.ts'),
         'tfjs-lora/transformers': join(ROOT, 'src/transformers.ts'),

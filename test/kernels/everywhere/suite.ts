@@ -3,6 +3,7 @@ import {type Case, type Outcome, use} from './case';
 import {graphCases} from './graphCases';
 import {casesOf, type Range} from './kindCases';
 import {KINDS, METHOD_KINDS} from './kinds';
+import {landmarkCases} from './landmarkCases';
 import {modelCases, orderCases} from './modelCases';
 import {programCases} from './programCases';
 import {quantizedCases} from './quantizedCases';
@@ -68,6 +69,7 @@ export function casesOn(backend: string, precision: Precision, site: Place['site
     ...(precision === 16 ? [] : trainingCases),
     ...programCases,
     ...graphCases,
+    ...landmarkCases,
     ...quantizedCases,
     ...transformerCases,
   ];

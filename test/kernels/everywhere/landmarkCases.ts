@@ -1,0 +1,35 @@
+import * as tf from '@tensorflow/tfjs';
+import {augmentLandmarks, landmarkLoss, normalizedMeanError} from 'tfjs-lora/landmarks';
+import {random} from '../../helpers';
+import {type Case, elsewhere, read, relativeDifference} from './case';
+
+const POINTS = 5;
+
+/** What landmarks learn by has to compute the same everywhere, where a landmark is not known too. */
+export const landmarkCases: readonly Case[] = [
+  {
+    behaviour: 'pictures with landmarks change as they do on cpu, and so does what landmarks learn by',
+    tolerance: 1e-5,
+    halfTolerance: 2e-2,
+    run: async () => relativeDifference(await computed(), await elsewhere('cpu', computed)),
+  },
+];
+
+async function computed(): Promise<number[][]> {
+  const tensors = tf.tidy(() => {
+    const truth = random<tf.Rank.R2>([2, 3 * POINTS], 1);
+    const unknown = tf.tensor2d([Array.from({length: 3 * POINTS}, (_, i) => (i === 3 ? NaN : 0)), Array(15).fill(0)]);
+    const targets = tf.add(truth, unknown);
+    const layout = {points: POINTS, dimensions: 3} as const;
+    const changed = augmentLandmarks({...layout, unit: 'fraction', mirror: [[0, 1]], seed: 3})({
+      xs: tf.sigmoid(random([2, 7, 9, 2], 2)),
+      ys: targets,
+    });
+    const loss = landmarkLoss(layout);
+    const slopes = tf.grad((guess: tf.Tensor) => tf.sum<tf.Scalar>(loss(targets, guess)));
+    const guess = random<tf.Rank.R2>([2, 3 * POINTS], 4);
+    const known = tf.where(tf.isNaN(changed.ys), tf.zerosLike(changed.ys), changed.ys);
+    return [changed.xs, known, loss(targets, guess), slopes(guess), normalizedMeanError(layout)(targets, guess)];
+  });
+  return read(tensors);
+}
