@@ -28,7 +28,7 @@ export interface AugmentOptions extends LandmarkLayout {
 }
 
 /** Pictures and their landmarks, as a `tf.data` dataset holds them. */
-export interface LandmarkBatch {
+export interface LandmarkBatch extends tf.TensorContainerObject {
   /** `[height, width, channels]`, or a batch of them. */
   xs: tf.Tensor;
   /** The landmarks of the picture, or of each. */
@@ -47,7 +47,7 @@ export interface LandmarkBatch {
  * @returns what `dataset.map` takes, for single examples and for batches. Each call has other changes.
  * @throws LoRAError if an option is not in its range; from the map, if the shapes do not fit.
  */
-export function augmentLandmarks(options: AugmentOptions): (example: LandmarkBatch) => LandmarkBatch {
+export function augmentLandmarks(options: AugmentOptions): (example: tf.TensorContainer) => LandmarkBatch {
   const {points, dimensions = 2, range, seed, light, mirror, ...change} = checked(options);
   const exchange = mirror === undefined ? [] : exchanged(points, mirror);
   const random = randomNumbers(seed, 0);
@@ -55,10 +55,7 @@ export function augmentLandmarks(options: AugmentOptions): (example: LandmarkBat
   const either = (most: number) => most * (2 * uniform() - 1);
   return example =>
     tf.tidy(() => {
-      const {xs, ys} = example;
-      if (xs.rank !== 3 && xs.rank !== 4) {
-        throw new LoRAError(`xs must be a picture or a batch of them, got the shape ${showShape(xs.shape)}.`);
-      }
+      const {xs, ys} = tensorsOf(example);
       const isBatch = xs.rank === 4;
       const pictures = (isBatch ? xs : tf.expandDims(xs)) as tf.Tensor4D;
       const [count, height, width] = pictures.shape;
@@ -89,6 +86,18 @@ export function augmentLandmarks(options: AugmentOptions): (example: LandmarkBat
     });
 }
 
+/** @throws LoRAError if an example of a dataset is no pictures and landmarks. */
+function tensorsOf(example: tf.TensorContainer): LandmarkBatch {
+  const {xs, ys} = (example ?? {}) as Partial<LandmarkBatch>;
+  if (!(xs instanceof tf.Tensor && ys instanceof tf.Tensor)) {
+    throw new LoRAError('An example must be {xs, ys}: a picture, or a batch of them, and its landmarks, as tensors.');
+  }
+  if (xs.rank !== 3 && xs.rank !== 4) {
+    throw new LoRAError(`xs must be a picture or a batch of them, got the shape ${showShape(xs.shape)}.`);
+  }
+  return {xs, ys};
+}
+
 function checked(options: AugmentOptions) {
   checkOptions(options, {
     ...{points: true, dimensions: true, visibility: true, unit: true, turn: true, scale: true, shift: true},
@@ -105,8 +114,11 @@ function checked(options: AugmentOptions) {
   checkNumber('shift', shift, shift >= 0, 'a number, 0 or more');
   checkNumber('light', light, light >= 0 && light <= 1, 'a number from 0 to 1');
   checkNumber('seed', seed, Number.isInteger(seed), 'a whole number');
-  const [black, white, ...rest] = range as readonly number[];
-  if (!(Number.isFinite(black) && Number.isFinite(white) && black! < white!) || rest.length > 0) {
+  if (mirror !== undefined && !Array.isArray(mirror)) {
+    throw new LoRAError(`mirror must be a list of pairs of landmarks, got ${show(mirror)}.`);
+  }
+  const isRange = Array.isArray(range) && range.length === 2 && range.every(Number.isFinite) && range[0] < range[1];
+  if (!isRange) {
     throw new LoRAError(`range must be the numbers of black and of white, got ${show(range)}.`);
   }
   return {points, dimensions, unit, turn, scale, shift, light, range, mirror, seed};
@@ -116,15 +128,14 @@ function checked(options: AugmentOptions) {
 function exchanged(points: number, pairs: readonly (readonly [number, number])[]): number[] {
   const order = Array.from({length: points}, (_, point) => point);
   const isTaken = new Set<number>();
+  const isFree = (point: number) => Number.isInteger(point) && point >= 0 && point < points && !isTaken.has(point);
   for (const pair of pairs) {
-    for (const point of pair) {
-      if (pair.length !== 2 || !Number.isInteger(point) || point < 0 || point >= points || isTaken.has(point)) {
-        throw new LoRAError(
-          `mirror must be pairs of the ${points} landmarks, counted from 0, each in one pair, got ${show(pair)}.`,
-        );
-      }
-      isTaken.add(point);
+    if (!Array.isArray(pair) || pair.length !== 2 || pair[0] === pair[1] || !pair.every(isFree)) {
+      throw new LoRAError(
+        `mirror must be pairs of the ${points} landmarks, counted from 0, each in one pair, got ${show(pair)}.`,
+      );
     }
+    pair.forEach(point => isTaken.add(point as number));
     [order[pair[0]], order[pair[1]]] = [pair[1], pair[0]];
   }
   return order;

@@ -138,10 +138,7 @@ test('it is what a dataset maps by, and leaves nothing', async () => {
   const pictures = tf.data.array(Array.from({length: 6}, () => spots(PLACES)));
   const landmarks = tf.data.array(Array.from({length: 6}, () => PLACES.flat()));
   const {turn: _, ...options} = PLAIN;
-  const dataset = tf.data
-    .zip({xs: pictures, ys: landmarks})
-    .batch(4)
-    .map(augmentLandmarks(options) as never);
+  const dataset = tf.data.zip({xs: pictures, ys: landmarks}).batch(4).map(augmentLandmarks(options));
   const shapes: number[][] = [];
   await withoutLeaks(async () => {
     await dataset.forEachAsync(example => {
@@ -184,6 +181,7 @@ test.each([
 test('shapes that do not fit are refused', async () => {
   await useBackend('cpu');
   const map = augmentLandmarks(PLAIN);
+  expect(() => map([tf.zeros([2, 2])])).toThrow('An example must be {xs, ys}');
   expect(() => map({xs: tf.zeros([2, 2]), ys: tf.zeros([6])})).toThrow('xs must be a picture or a batch of them');
   expect(() => map({xs: tf.zeros([2, 2, 1]), ys: tf.zeros([7])})).toThrow('ys must hold 3 landmarks in each example');
   expect(() => map({xs: tf.zeros([4, 2, 2, 1]), ys: tf.zeros([2, 6])})).toThrow(
