@@ -124,9 +124,10 @@ function sizesOf(truth: tf.Tensor3D, weights: tf.Tensor2D, size: LandmarkSize): 
   const isSeen = tf.greater(weights, 0);
   if (size === 'box') {
     const hidden = tf.expandDims(tf.logicalNot(isSeen), 2);
-    const without = (value: number) => tf.where(hidden, tf.fill(plane.shape, value), plane);
-    const far = 1e30; // beyond all coordinates, and no infinity, which 0 times is no number
-    const extent = tf.sub(tf.max(without(-far), 1), tf.min(without(far), 1));
+    // A hidden landmark takes the place that cannot be the outermost one.
+    const highest = tf.max(tf.where(hidden, tf.min(plane, 1, true), plane), 1);
+    const lowest = tf.min(tf.where(hidden, tf.max(plane, 1, true), plane), 1);
+    const extent = tf.sub(highest, lowest);
     const isAny = tf.cast(tf.any(isSeen, 1, true), 'float32');
     return tf.mul(tf.norm(tf.maximum(extent, 0), 'euclidean', 1, true), isAny);
   }
