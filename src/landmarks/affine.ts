@@ -3,7 +3,7 @@ import * as tf from '@tensorflow/tfjs';
 /** A change of the plane: `x' = a·x + b·y + c`, `y' = d·x + e·y + f`. */
 export type Affine = readonly [a: number, b: number, c: number, d: number, e: number, f: number];
 
-/** A turn (in radians, from the x-axis to the y-axis), a growth, a shift, and a mirror that exchanges left and right. */
+/** A turn (in radians, from the x-axis to the y-axis), a growth, a shift, and whether left and right are exchanged. */
 export interface Change {
   turn: number;
   scale: number;

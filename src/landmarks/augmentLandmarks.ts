@@ -41,8 +41,8 @@ export interface LandmarkBatch extends tf.TensorContainerObject {
  *     const dataset = tf.data.zip({xs: pictures, ys: landmarks}).batch(8).map(augmentLandmarks({points: 21}));
  *
  * The middle of the picture is what it turns and grows around. Coordinates are of the plane: `(0, 0)` is the upper left
- * corner of the picture, not the middle of its first pixel. A third coordinate, a depth, grows with the picture. What is
- * not a number (NaN) stays so; a landmark that leaves the picture keeps its place outside.
+ * corner of the picture, not the middle of its first pixel. A third coordinate, a depth, grows with the picture. What
+ * is not a number (NaN) stays so; a landmark that leaves the picture keeps its place outside.
  *
  * @returns what `dataset.map` takes, for single examples and for batches. Each call has other changes.
  * @throws LoRAError if an option is not in its range; from the map, if the shapes do not fit.
@@ -117,11 +117,15 @@ function checked(options: AugmentOptions) {
   if (mirror !== undefined && !Array.isArray(mirror)) {
     throw new LoRAError(`mirror must be a list of pairs of landmarks, got ${show(mirror)}.`);
   }
-  const isRange = Array.isArray(range) && range.length === 2 && range.every(Number.isFinite) && range[0] < range[1];
-  if (!isRange) {
+  if (!isPair(range) || !range.every(Number.isFinite) || range[0] >= range[1]) {
     throw new LoRAError(`range must be the numbers of black and of white, got ${show(range)}.`);
   }
   return {points, dimensions, unit, turn, scale, shift, light, range, mirror, seed};
+}
+
+/** Whether something that a program gave is a list of two. */
+function isPair(value: unknown): value is readonly [number, number] {
+  return Array.isArray(value) && value.length === 2;
 }
 
 /** The landmark that is in each one's place after mirroring. */
@@ -130,12 +134,12 @@ function exchanged(points: number, pairs: readonly (readonly [number, number])[]
   const isTaken = new Set<number>();
   const isFree = (point: number) => Number.isInteger(point) && point >= 0 && point < points && !isTaken.has(point);
   for (const pair of pairs) {
-    if (!Array.isArray(pair) || pair.length !== 2 || pair[0] === pair[1] || !pair.every(isFree)) {
+    if (!isPair(pair) || pair[0] === pair[1] || !pair.every(isFree)) {
       throw new LoRAError(
         `mirror must be pairs of the ${points} landmarks, counted from 0, each in one pair, got ${show(pair)}.`,
       );
     }
-    pair.forEach(point => isTaken.add(point as number));
+    pair.forEach(point => isTaken.add(point));
     [order[pair[0]], order[pair[1]]] = [pair[1], pair[0]];
   }
   return order;

@@ -48,7 +48,7 @@ export interface Separated {
 /** @throws LoRAError if a layout contradicts itself. */
 export function checkLayout({points, dimensions = 2, visibility}: LandmarkLayout): void {
   checkCount('points', points);
-  checkNumber('dimensions', dimensions, dimensions === 2 || dimensions === 3, '2 or 3');
+  checkNumber('dimensions', dimensions, [2, 3].includes(dimensions), '2 or 3');
   if (visibility !== undefined) {
     const fits = Number.isInteger(visibility) && visibility >= dimensions;
     checkNumber('visibility', visibility, fits, `the number of a value behind the ${dimensions} of the place`);
@@ -131,8 +131,9 @@ function sizesOf(truth: tf.Tensor3D, weights: tf.Tensor2D, size: LandmarkSize): 
     const isAny = tf.cast(tf.any(isSeen, 1, true), 'float32');
     return tf.mul(tf.norm(tf.maximum(extent, 0), 'euclidean', 1, true), isAny);
   }
-  const [from, to] = size.map(point => tf.slice(plane, [0, point, 0], [batch, 1, 2]));
-  const isBoth = size.map(point => tf.cast(tf.slice(isSeen, [0, point], [batch, 1]), 'float32'));
-  const distance = tf.reshape(tf.norm(tf.sub(to!, from!), 'euclidean', 2), [batch, 1]);
-  return tf.mul(distance, tf.mul(isBoth[0]!, isBoth[1]!));
+  const [from, to] = size;
+  const placeOf = (point: number) => tf.slice(plane, [0, point, 0], [batch, 1, 2]);
+  const seenAt = (point: number) => tf.cast(tf.slice(isSeen, [0, point], [batch, 1]), 'float32');
+  const distance = tf.reshape(tf.norm(tf.sub(placeOf(to), placeOf(from)), 'euclidean', 2), [batch, 1]);
+  return tf.mul(distance, tf.mul(seenAt(from), seenAt(to)));
 }

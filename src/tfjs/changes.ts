@@ -91,12 +91,14 @@ export const CHANGES: readonly Change[] = [
   },
   {
     what:
-      'On **tensorflow** the kernels `MatMul`, `ReluGrad`, `Relu6Grad`, `SigmoidGrad` and `TanhGrad` are ' +
-      'added, with a gradient of `MatMul`.',
+      'On **tensorflow** the kernels `MatMul`, `ReluGrad`, `Relu6Grad`, `SigmoidGrad`, `TanhGrad` and `Transform` ' +
+      'are added, with a gradient of `MatMul`.',
     by: 'kernels/node/tensorflow.ts',
-    why: 'TensorFlow has them; tfjs-node does not pass them on. Only layers of this library call them.',
+    why:
+      'TensorFlow has them; tfjs-node does not pass them on. Only this library calls them, but for the last, ' +
+      'which is that of `tf.image.transform`.',
     lasts: 'from when the backend is set, or from the import on if it is',
-    without: 'nothing of tfjs calls them',
+    without: 'nothing of tfjs calls the others',
     globals: ['+ kernel tensorflow_*', '+ gradient MatMul'],
   },
   {

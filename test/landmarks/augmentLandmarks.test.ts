@@ -75,7 +75,7 @@ describe.each(BACKENDS)('on %s', backend => {
     const landmarks = tf.unstack(changed.ys).map(numbers);
     const isMirrored = landmarks.map(([, , , , x]) => Math.abs(x! * WIDTH - PLACES[2][0]) > 2);
     expect(new Set(isMirrored).size).toBe(2);
-    tf.unstack(changed.xs as tf.Tensor4D).forEach((picture, i) => {
+    tf.unstack(changed.xs).forEach((picture, i) => {
       const [a = [], b = [], c = []] = [0, 2, 4].map(at => found(picture as tf.Tensor3D).slice(at, at + 2));
       const inOrder = isMirrored[i] === true ? [b, a, c] : [a, b, c];
       const expected = inOrder.flatMap(place => share(place as [number, number]));
@@ -85,10 +85,7 @@ describe.each(BACKENDS)('on %s', backend => {
 
   test('there and back are pictures and landmarks what they were', () => {
     const change = aroundCenter([WIDTH, HEIGHT], {turn: 0.4, scale: 1.1, shift: [2, -1], isMirrored: true});
-    const [picture, points] = [
-      tf.expandDims(spots(PLACES)) as tf.Tensor4D,
-      tf.tensor3d([PLACES.map(each => [...each])]),
-    ];
+    const [picture, points] = [tf.expandDims<tf.Tensor4D>(spots(PLACES)), tf.tensor3d([PLACES.map(each => [...each])])];
     const there = [change] as const;
     const back: readonly Affine[] = [inverse(change)];
     const layout = {dimensions: 2, unit: [1, 1]} as const;

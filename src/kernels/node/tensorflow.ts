@@ -5,14 +5,14 @@ import {hostSteps} from '../hostSteps';
 
 /** The part of tfjs-node's backend that is used here: it runs any operation of TensorFlow by its name. */
 interface TensorFlowBackend {
-  readonly binding: {readonly TF_ATTR_TYPE: number; readonly TF_ATTR_BOOL: number; readonly TF_FLOAT: number};
+  readonly binding: Readonly<Record<'TF_ATTR_TYPE' | 'TF_ATTR_BOOL' | 'TF_ATTR_STRING' | 'TF_FLOAT', number>>;
   executeSingleOutput(name: string, attributes: Attribute[], inputs: tf.TensorInfo[]): tf.Tensor;
 }
 
 interface Attribute {
   name: string;
   type: number;
-  value: number | boolean;
+  value: number | boolean | string;
 }
 
 /** Up to this many multiplications, the time to start a product matters more than the rate at which it is computed. */
@@ -70,6 +70,36 @@ function activationGradient(name: string, order: readonly ('dy' | 'y')[]): (call
     );
 }
 
+interface TransformCall {
+  readonly inputs: {readonly image: tf.Tensor4D; readonly transforms: tf.Tensor2D};
+  readonly attrs: {
+    readonly interpolation: string;
+    readonly fillMode: string;
+    readonly fillValue: number;
+    readonly outputShape?: [number, number];
+  };
+  readonly backend: TensorFlowBackend;
+}
+
+/** The kernel of `tf.image.transform`, which tfjs-node lacks. */
+function transform({inputs: {image, transforms}, attrs, backend}: TransformCall): tf.Tensor {
+  const {interpolation, fillMode, fillValue, outputShape = [image.shape[1], image.shape[2]]} = attrs;
+  const type = backend.binding.TF_ATTR_STRING;
+  const attributes = [
+    {...floats(backend), name: 'dtype'},
+    {name: 'interpolation', type, value: interpolation.toUpperCase()},
+    {name: 'fill_mode', type, value: fillMode.toUpperCase()},
+  ];
+  return tf.tidy(() =>
+    backend.executeSingleOutput('ImageProjectiveTransformV3', attributes, [
+      image,
+      transforms,
+      tf.tensor1d(outputShape, 'int32'),
+      tf.scalar(fillValue),
+    ]),
+  );
+}
+
 /** The attribute of an operation on tensors of dtype float32. */
 function floats({binding}: TensorFlowBackend): Attribute {
   return {name: 'T', type: binding.TF_ATTR_TYPE, value: binding.TF_FLOAT};
@@ -78,9 +108,10 @@ function floats({binding}: TensorFlowBackend): Attribute {
 /** The gradient of the product: that of tfjs's own. */
 export const matrixProductGradient: tf.GradConfig = {...tf.getGradient(tf.BatchMatMul), kernelName: MATRIX_PRODUCT};
 
-/** Kernels of TensorFlow that tfjs-node does not expose and that make a training step faster. */
+/** Kernels of TensorFlow that tfjs-node does not expose: they make a training step faster, or move pictures. */
 export const tensorflowKernels: readonly OwnKernel[] = [
   added(MATRIX_PRODUCT, matrixProduct),
+  added(tf.Transform, transform),
   ...Object.values(ACTIVATION_GRADIENTS).map(([name, ...order]) => added(name, activationGradient(name, order))),
 ];
 
