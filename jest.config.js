@@ -26,5 +26,6 @@ export default {
     '^tfjs-lora/transformers$': '<rootDir>/src/transformers.ts',
     '^tfjs-lora/quickstart$': '<rootDir>/src/quickstart.ts',
   },
-  transform: {'^.+\\.ts$': ['ts-jest', {tsconfig: 'test/tsconfig.json'}]},
+  // Types are checked by `npm run typecheck`.
+  transform: {'^.+\\.ts$': ['@swc/jest', {jsc: {target: 'es2022', parser: {syntax: 'typescript'}}}]},
 };

@@ -75,8 +75,8 @@ beforeAll(() => {
 afterAll(() => rmSync(PROGRAMS, {recursive: true}));
 
 test('the code of every page compiles in strict mode', () => {
-  const {config} = ts.readConfigFile(join(ROOT, 'test/tsconfig.json'), file => ts.sys.readFile(file));
-  const {options} = ts.parseJsonConfigFileContent(config, ts.sys, join(ROOT, 'test'));
+  const {config} = ts.readConfigFile(join(ROOT, 'tsconfig.json'), file => ts.sys.readFile(file));
+  const {options} = ts.parseJsonConfigFileContent(config, ts.sys, ROOT);
   const unused = {noUnusedLocals: false, noUnusedParameters: false};
   const program = ts.createProgram(WITH_CODE.map(fileOf), {...options, ...unused, isolatedModules: false});
   const faults = WITH_CODE.flatMap(page => {
