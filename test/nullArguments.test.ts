@@ -113,6 +113,12 @@ const USAGES: Record<string, Usage> = {
   landmarkLoss: () => [{points: 2, dimensions: 2, visibility: 2, size: [0, 1], kind: 'wing', beta: 1, width: 1}],
   loraPlus: () => [library.adam(), {ratio: 4}],
   measureLoRA: () => [adapted()],
+  encodeChats: () => [
+    writer(),
+    tokenizer,
+    [{prompt: 'the', completion: ' dog'}],
+    {maxLength: 8, learnFrom: 'all', batchSize: 1, seed: 1, multipleOf: 8},
+  ],
   generate: () => [
     writer(),
     tokenizer,
@@ -130,6 +136,7 @@ const USAGES: Record<string, Usage> = {
   progress: () => [{label: 'x', onProgress: () => undefined, everyMs: 10}],
   quantizeBase: () => [cnn().model, {bits: 8, targets: 'all', exclude: ['head']}],
   readAdapter: () => [safetensors()],
+  readChats: () => ['{"text": "a"}'],
   readPEFT: () => [{config: '{}', weights: new Uint8Array(8)}],
   readPEFTFolder: () => [FOLDER],
   registerAdaptable: () => ['Dense', {weights: ['kernel']}],

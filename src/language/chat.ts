@@ -11,17 +11,28 @@ export interface Message {
 /** A class of templates, such as the `Template` of `@huggingface/jinja`. */
 export type TemplateClass = new (source: string) => {render(values: Record<string, unknown>): string};
 
-/**
- * A talk as the text that the model was trained with, up to where its answer begins.
- *
- * @throws LoRAError if these are no messages, the model has no template, or it refuses them.
- */
-export function chatText(messages: unknown, facts: LanguageFacts, Template: TemplateClass | undefined): string {
+/** Whether a value is a list of messages, one at least. */
+export function isMessages(value: unknown): value is readonly Message[] {
   const isMessage = (message: unknown) => {
     const {role, content} = (message ?? {}) as Partial<Record<keyof Message, unknown>>;
     return typeof role === 'string' && typeof content === 'string';
   };
-  if (!Array.isArray(messages) || messages.length === 0 || !messages.every(isMessage)) {
+  return Array.isArray(value) && value.length > 0 && value.every(isMessage);
+}
+
+/**
+ * A talk as the text that the model was trained with.
+ *
+ * @param isAsked whether it goes up to where the model's answer begins. Default: true.
+ * @throws LoRAError if these are no messages, the model has no template, or it refuses them.
+ */
+export function chatText(
+  messages: unknown,
+  facts: LanguageFacts,
+  Template: TemplateClass | undefined,
+  isAsked = true,
+): string {
+  if (!isMessages(messages)) {
     const got = Array.isArray(messages) ? show(messages) : kindOf(messages);
     throw new LoRAError(`A prompt must be a text, or messages {role, content} of texts, got ${got}.`);
   }
@@ -32,7 +43,7 @@ export function chatText(messages: unknown, facts: LanguageFacts, Template: Temp
     throw new LoRAError('The model has no template for talks. Make a text of the messages, and give that.');
   }
   try {
-    return new Template(facts.template).render({messages, add_generation_prompt: true, ...facts.tokens});
+    return new Template(facts.template).render({messages, add_generation_prompt: isAsked, ...facts.tokens});
   } catch (error) {
     throw asLoRAError(error, "The model's template for talks refuses the messages");
   }

@@ -6,7 +6,7 @@ import {withOptimizer} from '../tfjs/training';
 import {setLearningRate} from './learningRate';
 import {optimizerFrom} from './nestedOptimizer';
 import {copyRandomStates, restoreRandomStates} from './randomState';
-import {type Examples, SeededBatches} from './seededBatches';
+import {type Examples, type SeededBatches, seededBatches} from './seededBatches';
 import {areFinite, changingVariables, Snapshot, trainedVariables} from './snapshot';
 
 /** Options of `findLearningRate`. */
@@ -83,7 +83,7 @@ export async function findLearningRate(
   checkNumber('from', from, from > 0, 'a number above 0');
   checkNumber('to', to, to > from, `a number above from, ${from}`);
   checkCount('steps', steps, 10);
-  const batches = new SeededBatches(xs, ys, {batchSize, seed});
+  const batches = seededBatches(xs, ys, {batchSize, seed});
   const optimizer = model.optimizer as tf.Optimizer | undefined;
   if (optimizer === undefined) {
     throw new LoRAError('The model is not compiled. Call model.compile({optimizer, loss}) first.');

@@ -29,13 +29,13 @@ export class SeededBatches extends Dataset {
   override readonly size: number;
   readonly seed: number;
   private readonly batchSize: number;
-  private readonly examples: number;
   private epoch = 0;
   private firstBatch = 0;
 
+  /** @param gather makes the batch of some of the examples, by their numbers. */
   constructor(
-    private readonly xs: Examples,
-    private readonly ys: Examples,
+    private readonly examples: number,
+    private readonly gather: (places: Int32Array) => Batch,
     {batchSize = 32, seed}: SeededBatchesOptions,
   ) {
     super();
@@ -43,10 +43,9 @@ export class SeededBatches extends Dataset {
     if (!Number.isSafeInteger(seed)) {
       throw new LoRAError(`seed must be a whole number, got ${show(seed)}.`);
     }
-    this.examples = examplesIn([...tensorsOf('xs', xs), ...tensorsOf('ys', ys)]);
     this.batchSize = batchSize;
     this.seed = seed;
-    this.size = Math.ceil(this.examples / batchSize);
+    this.size = Math.ceil(examples / batchSize);
   }
 
   /** Lets the next pass be that of an epoch, counted from 0, from one of its batches on. `resume` does this. */
@@ -71,21 +70,22 @@ export class SeededBatches extends Dataset {
       yield this.gather(order.subarray(start, start + this.batchSize));
     }
   }
+}
 
-  private gather(places: Int32Array): Batch {
-    return tf.tidy(() => {
-      const indices = tf.tensor1d(places, 'int32');
-      const take = (examples: Examples): tf.TensorContainer => {
-        if (examples instanceof tf.Tensor) {
-          return tf.gather(examples, indices);
-        }
-        return Array.isArray(examples)
-          ? examples.map(tensor => tf.gather(tensor, indices))
-          : Object.fromEntries(Object.entries(examples).map(([name, tensor]) => [name, tf.gather(tensor, indices)]));
-      };
-      return {xs: take(this.xs), ys: take(this.ys)};
-    });
-  }
+/** Some examples of tensors, by their numbers. */
+function gathered(xs: Examples, ys: Examples, places: Int32Array): Batch {
+  return tf.tidy(() => {
+    const indices = tf.tensor1d(places, 'int32');
+    const take = (examples: Examples): tf.TensorContainer => {
+      if (examples instanceof tf.Tensor) {
+        return tf.gather(examples, indices);
+      }
+      return Array.isArray(examples)
+        ? examples.map(tensor => tf.gather(tensor, indices))
+        : Object.fromEntries(Object.entries(examples).map(([name, tensor]) => [name, tf.gather(tensor, indices)]));
+    };
+    return {xs: take(xs), ys: take(ys)};
+  });
 }
 
 function tensorsOf(what: string, examples: unknown): tf.Tensor[] {
@@ -137,5 +137,6 @@ export function orderOf(count: number, seed: number, epoch: number): Int32Array 
  */
 export function seededBatches(xs: Examples, ys: Examples, options: SeededBatchesOptions): SeededBatches {
   checkOptions(options, {batchSize: true, seed: true});
-  return new SeededBatches(xs, ys, options);
+  const count = examplesIn([...tensorsOf('xs', xs), ...tensorsOf('ys', ys)]);
+  return new SeededBatches(count, places => gathered(xs, ys, places), options);
 }

@@ -100,25 +100,29 @@ describe('the suggestion', () => {
     Object.entries({digits, regression, texts}).flatMap(([name, task]) =>
       [1, 2].map(seed => [name, seed, task] as const),
     ),
-  )('for %s, seed %i, is a usable rate while there is something to learn, and none then', async (_, seed, task) => {
-    const {model, x, y, loss} = task(seed);
-    const optimizer = adam({learningRate: 5e-3});
-    model.compile({optimizer, loss});
-    const suggested = async () => (await findLearningRate(model, x, y, {seed})).suggestion;
-    const batches = seededBatches(x, y, {batchSize: 32, seed: 7});
-    const rates = [await suggested()];
-    await model.fitDataset(batches, {epochs: 1, verbose: 0});
-    rates.push(await suggested());
-    for (const rate of rates) {
-      expect(rate).toBeGreaterThan(1e-3);
-      expect(rate).toBeLessThan(5e-2);
-    }
-    await model.fitDataset(batches, {epochs: 19, verbose: 0});
-    expect(await suggested()).toBeUndefined();
-    disposeModel(model);
-    tf.dispose([x, y]);
-    optimizer.dispose();
-  });
+  )(
+    'for %s, seed %i, is a usable rate while there is something to learn, and none then',
+    async (_, seed, task) => {
+      const {model, x, y, loss} = task(seed);
+      const optimizer = adam({learningRate: 5e-3});
+      model.compile({optimizer, loss});
+      const suggested = async () => (await findLearningRate(model, x, y, {seed})).suggestion;
+      const batches = seededBatches(x, y, {batchSize: 32, seed: 7});
+      const rates = [await suggested()];
+      await model.fitDataset(batches, {epochs: 1, verbose: 0});
+      rates.push(await suggested());
+      for (const rate of rates) {
+        expect(rate).toBeGreaterThan(1e-3);
+        expect(rate).toBeLessThan(5e-2);
+      }
+      await model.fitDataset(batches, {epochs: 19, verbose: 0});
+      expect(await suggested()).toBeUndefined();
+      disposeModel(model);
+      tf.dispose([x, y]);
+      optimizer.dispose();
+    },
+    120_000,
+  );
 });
 
 test('a sweep of gradient descent finds where a parabola diverges, and suggests less', async () => {
