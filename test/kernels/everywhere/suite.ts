@@ -15,8 +15,8 @@ import {transformerCases} from './transformerCases';
 const FORMS = /^(?:Dense|Conv2D|Embedding)$/;
 /** Those, a kind with a state and two whose convolutions are of other operations. */
 const EACH_OPERATION = /^(?:Dense|Conv2D|Embedding|GRU|DepthwiseConv2D|Conv3D)$/;
-/** Kinds that hold cells or layers of other kinds. */
-const WRAPPERS = /^(?:RNN|Bidirectional)$/;
+/** What depends on the operations of a kind alone. The rest is the same for all kinds whose operations are there. */
+const OF_OPERATIONS = /changes nothing|of the cpu backend/;
 
 /** What depends on the backend, of each method. The rest is tested on wasm in `test/methods/everyKind.test.ts`. */
 const methodCases = METHOD_KINDS.flatMap(kind =>
@@ -42,18 +42,16 @@ function layerCases(backend: string, precision: Precision, site: Place['site']):
     return FORMS.test(kind) ? form : other;
   };
   const kinds = KINDS.flatMap(kind => casesOf(kind, rangeOf(kind.name)));
+  const gradients = methodCases.filter(({behaviour}) => behaviour.includes('gradients'));
   if (few) {
-    return [...ofKinds(kinds, EACH_OPERATION), ...ofKinds(methodCases, FORMS)];
+    return [...ofKinds(kinds, EACH_OPERATION), ...ofKinds(precision === 16 ? gradients : methodCases, FORMS)];
   }
   if (compiles) {
-    const isFor = ({kind = '', behaviour}: Case) =>
-      !WRAPPERS.test(kind) || /changes nothing|of the cpu backend|load as/.test(behaviour);
-    const gradients = methodCases.filter(({behaviour}) => /^(?:dora|loha): gradients/.test(behaviour));
-    return [
-      ...kinds.filter(isFor),
-      ...ofKinds(methodCases, FORMS),
-      ...gradients.filter(({kind = ''}) => !FORMS.test(kind) && !WRAPPERS.test(kind)),
-    ];
+    const isFor = ({kind = '', behaviour}: Case) => EACH_OPERATION.test(kind) || OF_OPERATIONS.test(behaviour);
+    const ofWholeKernels = gradients.filter(
+      ({kind = '', behaviour}) => behaviour.startsWith('dora:') && !FORMS.test(kind),
+    );
+    return [...kinds.filter(isFor), ...ofKinds(methodCases, FORMS), ...ofKinds(ofWholeKernels, EACH_OPERATION)];
   }
   if (backend === 'wasm') {
     return site === 'Node' ? kinds : [...kinds, ...ofKinds(methodCases, FORMS)];
