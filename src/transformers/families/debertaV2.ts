@@ -13,6 +13,7 @@ import {
   shownOf,
 } from './disentangled';
 import {encoderHead, maskedWords} from './encoderHeads';
+import {pooledStates} from './pooling';
 
 /**
  * DeBERTa-v2 and v3: attention that compares contents with contents, and contents with distances. (He et al., arXiv
@@ -55,11 +56,7 @@ export const debertaV2: Architecture = {
       default:
         return encoderHead(net, x, {...purpose, width, deviation, pooled});
     }
-    const {pooling} = purpose;
-    if (pooling === 'pooler') {
-      config.fault("There is no pooler in the model. Choose another pooling: 'mean', 'first' or 'last'.");
-    }
-    return pooling === 'none' || pooling === 'pooler' ? x : net.pool('pooling', pooling, [x, inputs.mask]);
+    return pooledStates(net, config, purpose.pooling, [x, inputs.mask]);
   },
 };
 

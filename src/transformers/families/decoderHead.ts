@@ -1,6 +1,7 @@
 import type {ModelInputs, Purpose} from '../architecture';
 import type {HubConfig} from '../hubConfig';
 import type {Net, NetTensor} from '../net';
+import {pooledStates} from './pooling';
 
 /** What follows the last normalization of a decoder. */
 export function decoderHead(
@@ -37,10 +38,7 @@ export function decoderHead(
   if (head === 'classes') {
     return net.dense('score', [width, labels], lastState(net, config, {states, ids, mask}), {bias: false, ...start});
   }
-  if (pooling === 'pooler') {
-    config.fault("A decoder has no pooler. Choose another pooling: 'mean', 'first' or 'last'.");
-  }
-  return pooling === 'none' || pooling === 'pooler' ? states : net.pool('pooling', pooling, [states, mask]);
+  return pooledStates(net, config, pooling, [states, mask], 'A decoder has no pooler.');
 }
 
 /**

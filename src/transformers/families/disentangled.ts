@@ -4,6 +4,7 @@ import type {HubConfig} from '../hubConfig';
 import {DistanceScores, DistanceTable} from '../layers/distanceScores';
 import {HiddenPlaces} from '../layers/hiddenPlaces';
 import type {ActivationName, Net, NetTensor} from '../net';
+import {BERT_BEHIND_ATTENTION, behindAttention} from './encoderBlock';
 
 // The blocks of DeBERTa: attention that compares contents with contents, and contents with distances.
 
@@ -141,7 +142,7 @@ export function disentangledBlock(
   {sizes, distances, scale}: BlockParts,
   [input, seen, table]: [input: NetTensor, seen: NetTensor, table: NetTensor],
 ): NetTensor {
-  const {width, heads, inner, epsilon, activation} = sizes;
+  const {width, heads} = sizes;
   const self = nameOf(layer, 'attention/self');
   const projected = (name: string, x: NetTensor) => net.dense(nameOf(self, name), [width, width], x);
   const [q, k, v] = ['query_proj', 'key_proj', 'value_proj'].map(name => projected(name, input)) as [
@@ -171,12 +172,7 @@ export function disentangledBlock(
       ? net.attention(self, [q, k, v, seen], {heads, scale})
       : net.attention(self, [q, k, v, seen, bias], {heads, scale, bias: true});
   const shown = shownOf(net, nameOf(self, 'shown'), [attended, seen, v]);
-  const out = net.dense(nameOf(layer, 'attention/output/dense'), [width, width], shown);
-  const middle = net.layerNorm(nameOf(layer, 'attention/output/LayerNorm'), width, epsilon, [out, input]);
-  const wide = net.dense(nameOf(layer, 'intermediate/dense'), [width, inner], middle);
-  const active = net.activation(nameOf(layer, 'intermediate/intermediate_act_fn'), activation, wide);
-  const narrow = net.dense(nameOf(layer, 'output/dense'), [inner, width], active);
-  return net.layerNorm(nameOf(layer, 'output/LayerNorm'), width, epsilon, [narrow, middle]);
+  return behindAttention(net, layer, BERT_BEHIND_ATTENTION, sizes, [shown, input]);
 }
 
 /** Inputs are the states and the mask, and what is given by the values where nothing is shown. */

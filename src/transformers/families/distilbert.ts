@@ -1,6 +1,17 @@
 import {HUB_ACTIVATIONS, type Architecture, nameOf} from '../architecture';
-import {encoderHead, maskedWords} from './encoderHeads';
 import type {NetTensor} from '../net';
+import {type BehindAttention, behindAttention} from './encoderBlock';
+import {encoderHead, maskedWords} from './encoderHeads';
+import {pooledStates} from './pooling';
+
+const MODULES: BehindAttention = {
+  attended: 'attention/out_lin',
+  attendedNorm: 'sa_layer_norm',
+  wide: 'ffn/lin1',
+  activation: 'ffn/activation',
+  narrow: 'ffn/lin2',
+  norm: 'output_layer_norm',
+};
 
 /** DistilBERT: BERT without types of tokens and without a pooler. (Sanh et al., arXiv 1910.01108.) */
 export const distilbert: Architecture = {
@@ -44,12 +55,7 @@ export const distilbert: Architecture = {
           net.dense(nameOf(self, name), [width, width], input),
         ) as [NetTensor, NetTensor, NetTensor];
         const attended = net.attention(self, [q, k, v, seen], {heads});
-        const projected = net.dense(nameOf(self, 'out_lin'), [width, width], attended);
-        const middle = net.layerNorm(nameOf(layer, 'sa_layer_norm'), width, epsilon, [projected, input]);
-        const wide = net.dense(nameOf(layer, 'ffn/lin1'), [width, inner], middle);
-        const active = net.activation(nameOf(layer, 'ffn/activation'), activation, wide);
-        const narrow = net.dense(nameOf(layer, 'ffn/lin2'), [inner, width], active);
-        return net.layerNorm(nameOf(layer, 'output_layer_norm'), width, epsilon, [narrow, middle]);
+        return behindAttention(net, layer, MODULES, {width, inner, epsilon, activation}, [attended, input]);
       });
     }
     const deviation = config.number('initializer_range', 0.02, 1);
@@ -71,9 +77,6 @@ export const distilbert: Architecture = {
       default:
         return encoderHead(net, x, {...purpose, width, deviation, pooled});
     }
-    if (pooling === 'pooler') {
-      config.fault("DistilBERT has no pooler. Choose another pooling: 'mean', 'first' or 'last'.");
-    }
-    return pooling === 'none' || pooling === 'pooler' ? x : net.pool('pooling', pooling, [x, mask]);
+    return pooledStates(net, config, pooling, [x, mask], 'DistilBERT has no pooler.');
   },
 };

@@ -1,4 +1,5 @@
 import {HUB_ACTIVATIONS, type Architecture, type ModelInputs, nameOf, type Purpose} from '../architecture';
+import {BERT_BEHIND_ATTENTION, type BehindAttention, behindAttention} from './encoderBlock';
 import {encoderHead, maskedWords} from './encoderHeads';
 import type {HubConfig} from '../hubConfig';
 import type {ActivationName, Net, NetTensor} from '../net';
@@ -10,27 +11,16 @@ interface Started extends Purpose {
 }
 
 /** The modules of a block, by their names in it. */
-interface BlockModules {
+interface BlockModules extends BehindAttention {
   /** What computes the attention. */
   self: string;
   projections: readonly [queries: string, keys: string, values: string];
-  attended: string;
-  attendedNorm: string;
-  wide: string;
-  activation: string;
-  narrow: string;
-  norm: string;
 }
 
 const BERT_BLOCK: BlockModules = {
   self: 'attention/self',
   projections: ['attention/self/query', 'attention/self/key', 'attention/self/value'],
-  attended: 'attention/output/dense',
-  attendedNorm: 'attention/output/LayerNorm',
-  wide: 'intermediate/dense',
-  activation: 'intermediate/intermediate_act_fn',
-  narrow: 'output/dense',
-  norm: 'output/LayerNorm',
+  ...BERT_BEHIND_ATTENTION,
 };
 
 /** What differs between BERT and those built like it. */
@@ -128,12 +118,7 @@ function build(
         bias === undefined
           ? net.attention(self, [...parts, seen], {heads})
           : net.attention(self, [...parts, seen, ofDistances], {heads, bias: true});
-      const projected = net.dense(nameOf(layer, modules.attended), [width, width], attended);
-      const middle = net.layerNorm(nameOf(layer, modules.attendedNorm), width, epsilon, [projected, input]);
-      const wide = net.dense(nameOf(layer, modules.wide), [width, inner], middle);
-      const active = net.activation(nameOf(layer, modules.activation), activation, wide);
-      const narrow = net.dense(nameOf(layer, modules.narrow), [inner, width], active);
-      return net.layerNorm(nameOf(layer, modules.norm), width, epsilon, [narrow, middle]);
+      return behindAttention(net, layer, modules, {width, inner, epsilon, activation}, [attended, input]);
     });
   });
   const deviation = config.number('initializer_range', 0.02, 1);

@@ -2,6 +2,7 @@ import {type Architecture, type GateName, type Head, HUB_ACTIVATIONS, HUB_GATES,
 import {windowedBlocks} from './layerTypes';
 import {rotariesOf} from './llamaRotary';
 import type {NetTensor} from '../net';
+import {pooledStates} from './pooling';
 
 const POOLINGS = {cls: 'first', mean: 'mean'} as const;
 const ENDS: readonly [end: string, head: Head][] = [
@@ -79,10 +80,7 @@ export const modernbert: Architecture = {
     }
     x = norm(nameOf(root, 'final_norm'), x);
     if (head === 'none') {
-      if (pooling === 'pooler') {
-        config.fault("There is no pooler in the model. Choose another pooling: 'mean', 'first' or 'last'.");
-      }
-      return pooling === 'none' || pooling === 'pooler' ? x : net.pool('pooling', pooling, [x, mask]);
+      return pooledStates(net, config, pooling, [x, mask]);
     }
     if (head === 'classes' || head === 'choices') {
       const mode = config.choice<'first' | 'mean'>('classifier_pooling', POOLINGS, 'cls');

@@ -4,6 +4,7 @@ import {fileNameOf, type Net, type NetTensor} from '../net';
 import {pooledClassifier} from './encoder';
 import {encoderHead, type MaskedWords, maskedWords} from './encoderHeads';
 import {rotaryOf} from './llamaRotary';
+import {pooledStates} from './pooling';
 
 /** What differs between BERTs with rotary places. */
 interface Variant {
@@ -130,9 +131,5 @@ function head(
     default:
       return encoderHead(net, x, {...started, width: sizes.width, pooled: () => null});
   }
-  const {pooling} = purpose;
-  if (pooling === 'pooler') {
-    config.fault("There is no pooler in the model. Choose another pooling: 'mean', 'first' or 'last'.");
-  }
-  return pooling === 'none' || pooling === 'pooler' ? x : net.pool('pooling', pooling, [x, mask]);
+  return pooledStates(net, config, purpose.pooling, [x, mask]);
 }

@@ -1,6 +1,7 @@
 import {type Architecture, type GateName, HUB_ACTIVATIONS, HUB_GATES, nameOf} from '../architecture';
 import type {HubConfig} from '../hubConfig';
 import {type ActivationName, fileNameOf, type Net, type NetTensor} from '../net';
+import {pooledStates} from './pooling';
 
 const VOCABULARY = 32_128;
 
@@ -61,10 +62,7 @@ export const t5: Architecture = {
       const start = isNew ? {fresh: config.number('initializer_factor', 1) / Math.sqrt(width)} : {};
       return net.dense('classifier', [width, labels], x, start);
     }
-    if (pooling === 'pooler') {
-      config.fault("T5 has no pooler. Choose another pooling: 'mean', 'first' or 'last'.");
-    }
-    return pooling === 'none' || pooling === 'pooler' ? x : net.pool('pooling', pooling, [x, mask]);
+    return pooledStates(net, config, pooling, [x, mask], 'T5 has no pooler.');
   },
 };
 

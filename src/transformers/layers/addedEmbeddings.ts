@@ -4,6 +4,7 @@ import {asFloat} from '../../layers/forward';
 import type {CallArgs} from '../../layers/wrapperLayer';
 import {currentDecoding} from '../decoding';
 import {shapesOf} from '../../tfjs/inputs';
+import {addTable} from './table';
 
 /** Arguments of {@link PositionEmbedding}. */
 export interface PositionEmbeddingArgs {
@@ -145,18 +146,3 @@ export class TypeEmbedding extends tf.layers.Layer {
   }
 }
 tf.serialization.registerClass(TypeEmbedding);
-
-type Table = [name: string, shape: tf.Shape, dtype: 'float32', initializer: ReturnType<typeof tf.initializers.zeros>];
-
-function addTable(
-  layer: tf.layers.Layer,
-  shape: tf.Shape,
-  rows: number,
-  add: (table: Table) => tf.LayerVariable,
-): tf.LayerVariable {
-  const width = shape.at(-1);
-  if (shape.length !== 3 || width == null) {
-    throw new LoRAError(`"${layer.name}" adds to sequences, [batch, places, width], got ${showShape(shape)}.`);
-  }
-  return add(['embeddings', [rows, width], 'float32', tf.initializers.randomNormal({stddev: 0.02})]);
-}

@@ -3,6 +3,7 @@ import {checkCount, LoRAError, show, showShape, throwFaults} from '../../errors'
 import {asFloat} from '../../layers/forward';
 import type {CallArgs} from '../../layers/wrapperLayer';
 import {shapesOf} from '../../tfjs/inputs';
+import {addTable} from './table';
 
 /** Arguments of {@link DistanceTable}. */
 export interface DistanceTableArgs {
@@ -27,12 +28,8 @@ export class DistanceTable extends tf.layers.Layer {
   }
 
   override build(inputShape: tf.Shape | tf.Shape[]): void {
-    const width = shapesOf(inputShape)[0].at(-1);
-    if (width == null) {
-      throw new LoRAError(`"${this.name}" takes sequences whose width is known, [batch, places, width].`);
-    }
-    const start = tf.initializers.randomNormal({stddev: 0.02});
-    this.embeddings = this.addWeight('embeddings', [this.rows, width], 'float32', start);
+    const [shape] = shapesOf(inputShape);
+    this.embeddings = addTable(this, shape, this.rows, table => this.addWeight(...table));
     this.built = true;
   }
 
