@@ -5,7 +5,7 @@ import {chatText, type Message, type TemplateClass} from './chat';
 import {type ChatRecord, type Example, exampleOf} from './chatRecords';
 import {checkLanguageTokenizer, type LanguageTokenizer} from './generate';
 import {type LanguageFacts, languageFacts} from './languageFacts';
-import {languageParts} from './session';
+import {checkTokens, languageParts} from './session';
 
 /** How talks become what a model learns from. */
 export interface EncodeChatsOptions {
@@ -99,10 +99,7 @@ export function encodeChats(
       'messages' in example
         ? encodeMessages(tokenizer, example, {facts, Template, what: `Record ${i}`})
         : encodeParts(tokenizer, example, facts);
-    const wrong = one.ids.find(id => id >= words);
-    if (wrong !== undefined) {
-      throw new LoRAError(`The tokenizer gives the number ${wrong}, and the model has ${words} words.`);
-    }
+    checkTokens(one.ids, words);
     return learnFrom === 'all' ? {ids: one.ids, learned: one.ids.map(() => true)} : one;
   });
   const whole = encoded.map(({ids, learned}) => ({ids: ids.slice(0, maxLength), learned: learned.slice(0, maxLength)}));

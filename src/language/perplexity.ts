@@ -1,7 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkCount, checkOptions, kindOf, LoRAError} from '../errors';
+import {crossEntropyValue} from '../transformers/ops/crossEntropy';
 import {checkLanguageTokenizer, type LanguageTokenizer} from './generate';
-import {languageParts} from './session';
+import {checkTokens, languageParts} from './session';
 
 /** How the perplexity of texts is measured. */
 export interface PerplexityOptions {
@@ -9,6 +10,8 @@ export interface PerplexityOptions {
   maxLength?: number;
 }
 
+/** No token has it: all count. */
+const IGNORED = -1;
 /** Scores of at most so many places are made at a time. */
 const PLACES = 64;
 
@@ -37,10 +40,7 @@ export async function perplexity(
   let [sum, count] = [0, 0];
   for (const text of texts as readonly string[]) {
     const ids = tokenizer.encode(text).ids.slice(0, maxLength);
-    const wrong = ids.find(id => id >= words);
-    if (wrong !== undefined) {
-      throw new LoRAError(`The tokenizer gives the number ${wrong}, and the model has ${words} words.`);
-    }
+    checkTokens(ids, words);
     if (ids.length < 2) {
       continue;
     }
@@ -53,10 +53,9 @@ export async function perplexity(
         const size = Math.min(PLACES, places - first);
         losses.push(
           tf.tidy(() => {
-            const scores = tf.reshape(scoresOf(tf.slice3d(states, [0, first, 0], [1, size, width])), [size, words]);
-            const targets = tf.oneHot(tf.tensor1d(ids.slice(first + 1, first + 1 + size), 'int32'), words);
-            const ofTargets = tf.sum(tf.mul(scores, tf.cast(targets, 'float32')), 1);
-            return tf.sum<tf.Scalar>(tf.sub(tf.logSumExp(scores, 1), ofTargets));
+            const scores = scoresOf(tf.slice3d(states, [0, first, 0], [1, size, width]));
+            const targets = tf.tensor1d(ids.slice(first + 1, first + 1 + size), 'int32');
+            return tf.mul<tf.Scalar>(crossEntropyValue(targets, scores, IGNORED), size);
           }),
         );
       }

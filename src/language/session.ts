@@ -38,6 +38,16 @@ export function languageParts(model: tf.LayersModel): LanguageParts {
   };
 }
 
+/** @throws LoRAError if a tokenizer gives numbers that a model of so many words does not have. */
+export function checkTokens(ids: readonly number[], words: number): void {
+  const wrong = ids.find(id => !Number.isInteger(id) || id < 0 || id >= words);
+  if (wrong !== undefined) {
+    throw new LoRAError(
+      `The tokenizer does not fit the model: it gives the number ${show(wrong)}, and there are ${words} words.`,
+    );
+  }
+}
+
 /** Writing texts with a model, of which each pass computes the new places alone. All end at the same place. */
 export class WritingSession implements Decoding {
   private readonly parts: LanguageParts;
@@ -59,13 +69,9 @@ export class WritingSession implements Decoding {
     this.rows = texts.map((text, i) => [...new Array<number>(this.padding[i] as number).fill(0), ...text]);
     const attentions = sitesOf(model).flatMap(({layer}) => (layer instanceof Attention ? [layer] : []));
     this.longer = Math.min(...attentions.map(({longerFrom}) => longerFrom));
-    const wrong = texts.flat().find(id => !Number.isInteger(id) || id < 0 || id >= this.parts.words);
-    if (wrong !== undefined) {
-      throw new LoRAError(
-        `The tokenizer does not fit the model: it gives the number ${show(wrong)}, and there are ` +
-          `${this.parts.words} words.`,
-      );
-    }
+    texts.forEach(ids => {
+      checkTokens(ids, this.parts.words);
+    });
   }
 
   get total(): number {

@@ -42,10 +42,12 @@ const LLAMA_BLOCK = {
 const NORMED_HEADS = {attn_q_norm: 'self_attn.q_norm', attn_k_norm: 'self_attn.k_norm'};
 const LLAMA_LIKE = {modules: LLAMA_MODULES, blockModules: LLAMA_BLOCK, blocks: 'model.layers'};
 
-/** What decoders built as Llama have in common. */
-function decoderConfig(fields: Fields): Record<string, unknown> {
+/** What decoders built as Llama have in common, but for how angles are stretched. */
+function decoderConfig(type: string, className: string, fields: Fields): Record<string, unknown> {
   const {get} = fields;
   return {
+    model_type: type,
+    architectures: [`${className}ForCausalLM`],
     hidden_size: get('embedding_length'),
     num_hidden_layers: get('block_count'),
     num_attention_heads: get('attention.head_count'),
@@ -81,9 +83,7 @@ const FAMILIES: Readonly<Record<string, Family>> = {
     pairs: true,
     configTensors: ['rope_freqs.weight'],
     config: fields => ({
-      model_type: 'llama',
-      architectures: ['LlamaForCausalLM'],
-      ...decoderConfig(fields),
+      ...decoderConfig('llama', 'Llama', fields),
       head_dim: fields.get('attention.key_length') ?? fields.get('rope.dimension_count'),
       mlp_bias: fields.has('blk.0.ffn_gate.bias'),
       ...linearScaling(fields),
@@ -91,22 +91,12 @@ const FAMILIES: Readonly<Record<string, Family>> = {
   },
   qwen2: {
     ...LLAMA_LIKE,
-    config: fields => ({
-      model_type: 'qwen2',
-      architectures: ['Qwen2ForCausalLM'],
-      ...decoderConfig(fields),
-      ...linearScaling(fields),
-    }),
+    config: fields => ({...decoderConfig('qwen2', 'Qwen2', fields), ...linearScaling(fields)}),
   },
   qwen3: {
     ...LLAMA_LIKE,
     blockModules: {...LLAMA_BLOCK, ...NORMED_HEADS},
-    config: fields => ({
-      model_type: 'qwen3',
-      architectures: ['Qwen3ForCausalLM'],
-      ...decoderConfig(fields),
-      ...linearScaling(fields),
-    }),
+    config: fields => ({...decoderConfig('qwen3', 'Qwen3', fields), ...linearScaling(fields)}),
   },
   gemma3: {
     ...LLAMA_LIKE,
@@ -123,9 +113,7 @@ const FAMILIES: Readonly<Record<string, Family>> = {
       const size = get('attention.key_length') ?? 256;
       const [width, heads] = [Number(get('embedding_length')), Number(get('attention.head_count'))];
       return {
-        model_type: 'gemma3_text',
-        architectures: ['Gemma3ForCausalLM'],
-        ...decoderConfig(fields),
+        ...decoderConfig('gemma3_text', 'Gemma3', fields),
         head_dim: size,
         // No file says it. The model of 27 billion, which has 62 blocks, is the one that differs.
         query_pre_attn_scalar: get('block_count') === 62 ? width / heads : size,
@@ -141,13 +129,11 @@ const FAMILIES: Readonly<Record<string, Family>> = {
     configTensors: ['rope_factors_long.weight', 'rope_factors_short.weight'],
     config: fields => {
       const {get} = fields;
-      const {head_dim: size, attention_bias: _, ...config} = decoderConfig(fields);
+      const {head_dim: size, attention_bias: _, ...config} = decoderConfig('phi3', 'Phi3', fields);
       const [width, heads] = [Number(get('embedding_length')), Number(get('attention.head_count'))];
       const turned = get('rope.dimension_count');
       const window = get('attention.sliding_window');
       return {
-        model_type: 'phi3',
-        architectures: ['Phi3ForCausalLM'],
         ...config,
         original_max_position_embeddings: get('rope.scaling.original_context_length') ?? get('context_length'),
         partial_rotary_factor: turned === undefined ? undefined : Number(turned) / Number(size ?? width / heads),
@@ -212,7 +198,6 @@ export interface GGUFModel {
 /**
  * The config of the model in a file.
  *
- * @param values numbers of the small tensors that belong to the config.
  * @throws LoRAError if there is no code for its architecture, or for a setting of it.
  */
 export function readConfig(file: GGUFFile): GGUFModel {
