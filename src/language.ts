@@ -6,6 +6,7 @@ import './transformers';
 export type {Message, TemplateClass} from './language/chat';
 export {type ChatRecord, readChats} from './language/chatRecords';
 export {ChatBatches, encodeChats, type EncodeChatsOptions} from './language/encodeChats';
+export {exportGGUF} from './language/exportGGUF';
 export {generate, type GenerateOptions, generateTexts, type LanguageTokenizer, type Prompt} from './language/generate';
 export {type LoadedGGUF, loadGGUF, type LoadGGUFOptions, type TokenizerClass} from './language/loadGGUF';
 export type {TokenizerFiles} from './language/gguf/tokenizerFiles';

@@ -58,6 +58,7 @@ export {
 } from './transformers/contrastive';
 export {encodeImages, type EncodeImagesOptions} from './transformers/pictures/encodeImages';
 export {embed, type EmbedOptions} from './transformers/embed';
+export {exportTransformer, type ExportedTransformer} from './transformers/exportTransformer';
 export {loadTransformer, type TransformerOptions, type TransformerSources} from './transformers/loadTransformer';
 export {
   accuracy,

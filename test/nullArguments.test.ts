@@ -119,6 +119,10 @@ const USAGES: Record<string, Usage> = {
     [{prompt: 'the', completion: ' dog'}],
     {maxLength: 8, learnFrom: 'all', batchSize: 1, seed: 1, multipleOf: 8},
   ],
+  exportGGUF: () => {
+    const model = library.applyLoRA(writer(), {rank: 1, targets: [/q_proj$/]});
+    return [library.getAdapter(model), model, {dtype: 'float32'}];
+  },
   generate: () => [
     writer(),
     tokenizer,

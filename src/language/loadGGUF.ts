@@ -21,9 +21,10 @@ import {withoutResidue} from '../tfjs/engine';
 import {chooseArchitecture} from '../transformers/architectures';
 import {buildModel, checkRoom, disposeLayers, type Making, planOf, setWeight} from '../transformers/assemble';
 import {HubConfig} from '../transformers/hubConfig';
+import {HUB} from '../transformers/hubRecord';
 import type {Expected, NetSources} from '../transformers/netSources';
 import {withFactors} from './gguf/rotaryFactors';
-import {type Family, ggufName, type GGUFModel, readConfig} from './gguf/ggufConfig';
+import {type Family, ggufName, type GGUFModel, hubRow, pairedHeads, readConfig} from './gguf/ggufConfig';
 import {type GGUFFile, type GGUFTensor, openGGUF} from './gguf/ggufFile';
 import type {MetadataValue} from './gguf/headerReader';
 import {tokenizerFiles, type TokenizerFiles} from './gguf/tokenizerFiles';
@@ -107,7 +108,7 @@ export async function loadGGUF(
     const files = Tokenizer && tokenizerFiles(file.metadata, read.config.vocab_size as number);
     const tokenizer = Tokenizer && files && made(Tokenizer, files);
     const {model, config} = await modelOf(file, read, {reader, blocks, checkpoint, signal});
-    model.setUserDefinedMetadata({[LANGUAGE]: factsOf(file)});
+    model.setUserDefinedMetadata({[LANGUAGE]: factsOf(file), [HUB]: {config}});
     return {model, config, ...(files && {...files, tokenizer})};
   } catch (error) {
     reader.cancel(error);
@@ -177,17 +178,12 @@ async function modelOf(file: GGUFFile, read: GGUFModel, {blocks, checkpoint, sig
     held.reduce((sum, bytes) => sum + bytes, 0),
     'as they are held',
   );
-  const heads = {
-    attn_q: Number(read.config.num_attention_heads),
-    attn_k: Number(read.config.num_key_value_heads),
-  };
   let built: ReturnType<typeof buildModel> | undefined;
   const factors = new Map<string, Float32Array>();
   // What comes before the numbers that the config waits for.
   let early: [GGUFTensor, Uint8Array<ArrayBuffer>][] = [];
   const give = (tensor: GGUFTensor, bytes: Uint8Array<ArrayBuffer>) => {
-    const [, kind] = /^blk\.\d+\.(attn_[qk])\./.exec(tensor.name) ?? [];
-    const turns = family.pairs === true && kind !== undefined ? heads[kind as keyof typeof heads] : undefined;
+    const turns = pairedHeads(family, tensor.name, read.config);
     for (const weight of wanted.get(tensor.name) ?? []) {
       fill(built?.layers ?? new Map<string, tf.layers.Layer>(), weight, tensor, bytes, {turns, family});
     }
@@ -311,17 +307,12 @@ function wordsOf(bytes: Uint8Array<ArrayBuffer>, count: number): Int32Array {
   return words;
 }
 
-/**
- * Rows of heads as the hub has them: the first of each pair that turns together, then the second of each. In GGUF files
- * of Llama the two of a pair are neighbours.
- */
+/** Rows of heads as the hub has them. */
 function apart(bytes: Uint8Array, rows: number, heads: number): Uint8Array<ArrayBuffer> {
-  const [size, rowSize] = [rows / heads, bytes.length / rows];
+  const rowSize = bytes.length / rows;
   const out = new Uint8Array(bytes.length);
   for (let row = 0; row < rows; row++) {
-    const [head, inHead] = [Math.floor(row / size), row % size];
-    const to = head * size + (inHead % 2) * (size / 2) + Math.floor(inHead / 2);
-    out.set(bytes.subarray(row * rowSize, (row + 1) * rowSize), to * rowSize);
+    out.set(bytes.subarray(row * rowSize, (row + 1) * rowSize), hubRow(row, rows, heads) * rowSize);
   }
   return out;
 }

@@ -10,6 +10,7 @@ import {chooseArchitecture} from './architectures';
 import {buildModel, checkRoom, disposeLayers, type Making, planOf, setWeight} from './assemble';
 import {type Assignment, assignTensors, namesIn, warnOfLeftOut} from './fileTensors';
 import {HubConfig} from './hubConfig';
+import {HUB, hubRecord} from './hubRecord';
 import type {Expected} from './netSources';
 import {PREPROCESSOR} from './pictures/encodeImages';
 import {checkTokenizer, type TextTokenizer} from './tokenizer';
@@ -155,9 +156,10 @@ export async function loadTransformer(
       ? await preprocessorOf(sources, isAddress ? given : undefined, limits)
       : undefined;
     const {model, layers} = withoutResidue(() => buildModel(made, checkpoint));
-    if (preprocessor !== undefined) {
-      model.setUserDefinedMetadata({[PREPROCESSOR]: preprocessor});
-    }
+    model.setUserDefinedMetadata({
+      ...(preprocessor && {[PREPROCESSOR]: preprocessor}),
+      [HUB]: hubRecord(architecture, hubConfig, purpose, sources.architecture),
+    });
     try {
       for (const file of files) {
         await fill(file, assigned.weights, layers, signal);

@@ -21,6 +21,8 @@ export interface Expected {
 export interface Part {
   index: number;
   of: number;
+  /** Whether the hub's models of today have the whole too. Default: older files alone. */
+  joined?: true;
 }
 
 /** What a model is made of beside its config. */

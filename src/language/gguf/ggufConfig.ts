@@ -171,6 +171,51 @@ const FAMILIES: Readonly<Record<string, Family>> = {
   },
 };
 
+/** Which architecture in GGUF the models of a `model_type` of the hub are. Default: the one of that name. */
+const OF_HUB: Readonly<Record<string, string>> = {mistral: 'llama', gemma3_text: 'gemma3'};
+
+/**
+ * How a model of the hub stands in GGUF.
+ *
+ * @throws LoRAError if there is no code for it.
+ */
+export function familyOf(modelType: unknown): {architecture: string; family: Family} {
+  const name = typeof modelType === 'string' ? modelType : '';
+  const architecture = Object.hasOwn(OF_HUB, name) ? (OF_HUB[name] as string) : name;
+  const family = Object.hasOwn(FAMILIES, architecture) ? FAMILIES[architecture] : undefined;
+  if (family === undefined) {
+    throw new LoRAError(
+      `The model is of model_type ${brief(modelType)}, for which there is no code that writes GGUF. Known are ` +
+        `${listed([...Object.keys(FAMILIES).filter(each => each !== 'gemma3'), ...Object.keys(OF_HUB)])}.`,
+    );
+  }
+  return {architecture, family};
+}
+
+/** How the heads of a tensor turn, of which a family has rows by pairs; `undefined` for one that stays as it is. */
+export function pairedHeads(
+  {pairs}: Family,
+  tensor: string,
+  config: Readonly<Record<string, unknown>>,
+): number | undefined {
+  const [, kind] = /^blk\.\d+\.attn_([qk])\./.exec(tensor) ?? [];
+  if (pairs !== true || kind === undefined) {
+    return undefined;
+  }
+  const heads = config.num_attention_heads;
+  return Number(kind === 'q' ? heads : (config.num_key_value_heads ?? heads));
+}
+
+/**
+ * Of each row of a tensor by pairs, which row it is at the hub, where the first of each pair that turns together come
+ * before the second. In GGUF files of Llama the two are neighbours.
+ */
+export function hubRow(row: number, rows: number, heads: number): number {
+  const size = rows / heads;
+  const [head, inHead] = [Math.floor(row / size), row % size];
+  return head * size + (inHead % 2) * (size / 2) + Math.floor(inHead / 2);
+}
+
 /** What changes the numbers, has no code here, and so must not be set, with what counts as not set. */
 const UNSET: Readonly<Record<string, readonly unknown[]>> = {
   expert_count: [0],

@@ -165,7 +165,7 @@ function pooledPicture(net: Net, config: HubConfig, root: string, sizes: BlockSi
     net.dense(nameOf(head, `attention/${'qkv'.charAt(index)}_proj`), [width, width], input, {
       orElse: fileNameOf(nameOf(head, 'attention'), 'in_proj_weight'),
       biasOrElse: fileNameOf(nameOf(head, 'attention'), 'in_proj_bias'),
-      part: {index, of: 3},
+      part: {index, of: 3, joined: true},
     }),
   );
   const attended = net.attention(nameOf(head, 'attention'), projected, {heads});
