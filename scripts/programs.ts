@@ -41,7 +41,7 @@ export const PROGRAMS: Readonly<Record<string, Programs>> = {
       backends: 'tsx test/kernels/everywhere/run.ts',
       'core-spec': 'tsx test/kernels/coreSpec/run.ts',
       graphs: 'tsx scripts/graphModels/run.ts',
-      language: 'tsx test/language/checkSmolLM2.ts',
+      language: 'tsx test/language/checkSmolLM2.ts && tsx test/language/checkLlamaCpp.ts',
       package: 'npm run build && publint --strict && attw --pack . --profile node16',
       peft: 'test/python/run.sh',
       quickstart: 'tsx scripts/quickstart.ts --check',

@@ -14,11 +14,15 @@ import {minilm} from '../../scripts/pretrained';
 
 const FIXTURES = join(dirname(fileURLToPath(import.meta.url)), '../fixtures/transformers');
 /**
- * Adapters with layers that train in full, a table of words that is the head too among them; and without a head that
- * PEFT has no updates of, since it is no layer in PyTorch.
+ * Adapters with layers that train in full, a table of words that is the head too among them; and without layers that
+ * PEFT has no updates of, since they are no modules of their own in PyTorch, or not those that compute.
  */
 const OTHERS: Readonly<Record<string, LoRAConfig>> = {
   debertaV2NewTiedWords: {exclude: ['lm_predictions/lm_head']},
+  siglipPairs: {exclude: [/vision_model\/head\/attention/]},
+  t5: {exclude: [/shared$/]},
+  t5Gated: {exclude: [/shared$/]},
+  t5TokenClasses: {exclude: [/shared$/]},
   gpt2: {targets: [/c_attn$/], trainable: [/h\/\d\/attn\/c_proj$/, /c_fc$/]},
   gpt2TiedApart: {targets: [/c_attn$/], trainable: ['transformer/wte']},
   llamaTiedTrained: {targets: [/q_proj$/], trainable: ['model/embed_tokens']},
