@@ -48,10 +48,11 @@ export async function exportGGUF(
   const type = floatTypeOf(dtype);
   checkModel(model);
   checkAdapter(adapter);
-  const config = hubRecordOf(model)?.config as Record<string, unknown> | undefined;
-  if (typeof config !== 'object' || config === null) {
+  const said = hubRecordOf(model)?.config;
+  if (typeof said !== 'object' || said === null) {
     throw new LoRAError('The model does not say what it is. Models of loadGGUF and loadTransformer do.');
   }
+  const config = said as Readonly<Record<string, unknown>>;
   const {architecture, family} = familyOf(config.model_type);
   const sites = sitesOf(model).map(site => ({...site, layer: baseOf(site.layer)}));
   checkFit(adapter, sites);

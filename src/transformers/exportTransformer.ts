@@ -25,8 +25,8 @@ const OPTIONS: KnownOptions<SafetensorsOptions> = {dtype: true};
 
 /**
  * A model of `loadTransformer` or `loadGGUF`, trained or not, as the hub has it: what belongs into `config.json` and
- * `model.safetensors`, which `from_pretrained` of transformers loads, and `loadTransformer` too. Both lie in one folder,
- * with the files of the tokenizer beside them.
+ * `model.safetensors`, which `from_pretrained` of transformers loads, and `loadTransformer` too. Both lie in one
+ * folder, with the files of the tokenizer beside them.
  *
  *     const {config, weights} = await exportTransformer(mergeLoRA(adapted), {dtype: 'bfloat16'});
  *
@@ -47,8 +47,8 @@ export async function exportTransformer(
   const record = hubRecordOf(model);
   if (record === undefined) {
     throw new LoRAError(
-      'The model does not say by which config it was made. Models of loadTransformer and loadGGUF do, adapted, merged ' +
-        'and saved too.',
+      'The model does not say by which config it was made. Models of loadTransformer and loadGGUF do, merged and ' +
+        'saved too.',
     );
   }
   const sites = new Map(sitesOf(model).map(site => [site.path, site]));

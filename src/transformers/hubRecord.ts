@@ -26,7 +26,7 @@ export function hubRecord(
   const className = [asked, named].find(name => ofHead.includes(name as string)) ?? ofHead[0];
   const count = given.get('num_labels');
   const names = Array.from({length: isNew ? labels : Number(count ?? 0)}, (_, i) => `LABEL_${i}`);
-  const own = names.length > 0 && names.length !== Object.keys((config.id2label ?? {}) as object).length;
+  const own = names.length > 0 && names.length !== Object.keys(config.id2label ?? {}).length;
   return {
     config: {
       ...config,

@@ -17,6 +17,7 @@ import '@tensorflow/tfjs-backend-wasm';
 import {type Adapter, applyLoRA, getAdapter, setAdapter} from 'tfjs-lora';
 import {exportGGUF, loadGGUF} from 'tfjs-lora/language';
 import {smollm2} from '../../scripts/pretrained';
+import type {Job} from './llamaCpp';
 
 const PACKAGES = ['node-llama-cpp@3.22.1', '@node-llama-cpp/linux-x64@3.22.1'];
 const TEXT =
@@ -71,7 +72,8 @@ try {
   const files = ['adapter.gguf', 'base.f32', 'adapted.f32', 'job.json'].map(name => join(folder, name));
   const [adapterFile = '', baseFile = '', adaptedFile = '', job = ''] = files;
   writeFileSync(adapterFile, await exportGGUF(moved, adapted));
-  writeFileSync(job, JSON.stringify({base: smollm2(), ids, results: {[baseFile]: null, [adaptedFile]: adapterFile}}));
+  const asked: Job = {base: smollm2(), ids, results: {[baseFile]: null, [adaptedFile]: adapterFile}};
+  writeFileSync(job, JSON.stringify(asked));
   run(
     'npm',
     'install',
@@ -83,7 +85,7 @@ try {
     '--no-fund',
     ...PACKAGES,
   );
-  run(process.execPath, join(dirname(fileURLToPath(import.meta.url)), 'llamaCpp.mjs'), folder, job);
+  run('npx', 'tsx', join(dirname(fileURLToPath(import.meta.url)), 'llamaCpp.ts'), folder, job);
   const theirs = (file: string) => {
     const bytes = readFileSync(file);
     return probabilities(new Float32Array(new Uint8Array(bytes).buffer), ids.length);

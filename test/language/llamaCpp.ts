@@ -1,0 +1,60 @@
+// What llama.cpp computes of a GGUF file, with adapters beside it or not, for `checkLlamaCpp.ts`, which says what a job
+// is:
+//
+//     tsx llamaCpp.ts FOLDER JOB.json
+//
+// FOLDER has `node-llama-cpp`. It is a process of its own since llama.cpp may end it.
+
+import {readFileSync, writeFileSync} from 'node:fs';
+import {join} from 'node:path';
+import {pathToFileURL} from 'node:url';
+
+/** What is to be computed. */
+export interface Job {
+  base: string;
+  ids: number[];
+  /** By the file that is written, the adapter. Written are the logits of all words at each place, as 32-bit floats. */
+  results: Record<string, string | null>;
+}
+
+/** What is used of node-llama-cpp. */
+interface LlamaCpp {
+  getLlama(options: object): Promise<{
+    loadModel(options: {modelPath: string}): Promise<{
+      createContext(options: object): Promise<{
+        getSequence(): {
+          controlledEvaluate(input: [id: number, options: object][]): Promise<{next: {logits: Map<number, number>}}[]>;
+        };
+        dispose(): Promise<void>;
+      }>;
+      dispose(): Promise<void>;
+    }>;
+    dispose(): Promise<void>;
+  }>;
+}
+
+const [folder = '', job = ''] = process.argv.slice(2);
+const {base, ids, results} = JSON.parse(readFileSync(job, 'utf8')) as Job;
+const module = pathToFileURL(join(folder, 'node_modules/node-llama-cpp/dist/index.js')).href;
+const llamaCpp = (await import(module)) as LlamaCpp;
+const llama = await llamaCpp.getLlama({
+  gpu: false,
+  build: 'never',
+  skipDownload: true,
+  progressLogs: false,
+  logLevel: 'warn',
+});
+for (const [file, adapter] of Object.entries(results)) {
+  const model = await llama.loadModel({modelPath: base});
+  const lora = adapter === null ? {} : {lora: adapter};
+  const context = await model.createContext({contextSize: 128, threads: 1, flashAttention: false, ...lora});
+  const given = ids.map((id): [number, object] => [id, {generateNext: {logits: true}}]);
+  const places = await context.getSequence().controlledEvaluate(given);
+  const numbers = places.map(({next: {logits}}) =>
+    Float32Array.from({length: logits.size}, (_, id) => logits.get(id) ?? NaN),
+  );
+  writeFileSync(file, Buffer.concat(numbers.map(({buffer}) => Buffer.from(buffer))));
+  await context.dispose();
+  await model.dispose();
+}
+await llama.dispose();
