@@ -19,6 +19,7 @@ export default {
   ],
   moduleNameMapper: {
     '^tfjs-lora(/node)?$': '<rootDir>/src/node.ts',
+    '^tfjs-lora/federated$': '<rootDir>/src/federated.ts',
     '^tfjs-lora/graph$': '<rootDir>/src/graph.ts',
     '^tfjs-lora/landmarks$': '<rootDir>/src/landmarks.ts',
     '^tfjs-lora/quantized$': '<rootDir>/src/quantized.ts',

@@ -27,6 +27,7 @@ export default defineConfig([
     entry: [
       'src/index.ts',
       'src/node.ts',
+      'src/federated.ts',
       'src/graph.ts',
       'src/landmarks.ts',
       'src/quantized.ts',

@@ -10,6 +10,7 @@ const ROOMS = [
   'script',
   'index',
   'node',
+  'federated',
   'language',
   'graph',
   'landmarks',

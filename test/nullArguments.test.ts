@@ -5,6 +5,7 @@ import {Tokenizer} from '@huggingface/tokenizers';
 import * as tf from '@tensorflow/tfjs';
 import * as language from '../src/language';
 import * as library from '../src/node';
+import * as federated from '../src/federated';
 import * as landmarks from '../src/landmarks';
 import * as quantized from '../src/quantized';
 import {useBackend} from './helpers';
@@ -34,6 +35,7 @@ const compiled = () => {
 };
 const safetensors = () => library.toSafetensors(adapter());
 const {layers} = tf;
+const NODE_KEY = {} as CryptoKeyPair;
 let shared: {model: tf.LayersModel; tokenizer: Tokenizer};
 const writer = () => shared.model;
 /** As one's own, so that null in place of a function is tried too. */
@@ -48,6 +50,13 @@ afterAll(() => rmSync(FOLDER, {recursive: true}));
 
 /** How each exported function is used. Objects are options, whose entries are tried too. */
 const USAGES: Record<string, Usage> = {
+  createNodeKey: () => [],
+  frozenFingerprint: () => [adapted()],
+  joinFederation: () => [{url: 'http://127.0.0.1:9', model: adapted(), train: () => ({examples: 1})}],
+  keptNodeKey: () => ['name'],
+  nodeKeyFromText: () => ['{}'],
+  nodeKeyToText: () => [NODE_KEY],
+  publicKeyText: () => [NODE_KEY],
   accumulate: () => [library.adam(), 2],
   adam: () => [{learningRate: 1e-3, beta1: 0.9, beta2: 0.999, epsilon: 1e-7}],
   adamW: () => [{learningRate: 1e-3, weightDecay: 0.1}],
@@ -164,7 +173,7 @@ const USAGES: Record<string, Usage> = {
   writePEFTFolder: () => [FOLDER, {config: '{}', weights: new Uint8Array(8)}],
 };
 
-const EXPORTED = {...library, ...landmarks, ...quantized, ...language};
+const EXPORTED = {...library, ...federated, ...landmarks, ...quantized, ...language};
 
 /** Where null has a meaning of its own. */
 const MEANINGFUL = new Set(['setAdapter 1', 'withAdapter 1', 'predictWith 2.0', 'predictWith 2.1']);

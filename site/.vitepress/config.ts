@@ -16,6 +16,7 @@ const KINDS = {
 };
 const DOORS = {
   node: 'tfjs-lora',
+  federated: 'tfjs-lora/federated',
   graph: 'tfjs-lora/graph',
   landmarks: 'tfjs-lora/landmarks',
   quantized: 'tfjs-lora/quantized',
@@ -184,6 +185,7 @@ export default defineConfig({
           ['Saving and loading', 'saving'],
           ['Adapters as values', 'adapters'],
           ['PEFT', 'peft'],
+          ['Federated learning', 'federated'],
           ['Command line', 'command-line'],
         ),
       },

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {absence, LoRAError, messageOf} from '../errors';
-import {bytesOfBase64} from '../formats/base64';
+import {base64Of, bytesOfBase64} from '../formats/base64';
 import {checksumOf} from '../formats/checksum';
 
 /** Browsers read what is downloaded some time after the click. */
@@ -144,7 +144,7 @@ export function localStorageHandler(path: string): tf.io.IOHandler {
       const {modelTopology, weightSpecs, weightData, ...metadata} = artifacts;
       const modelArtifactsInfo = tf.io.getModelArtifactsInfoForJSON(artifacts);
       const texts = {
-        weight_data: toBase64(new Uint8Array(tf.io.CompositeArrayBuffer.join(weightData))),
+        weight_data: base64Of(new Uint8Array(tf.io.CompositeArrayBuffer.join(weightData))),
         weight_specs: JSON.stringify(weightSpecs),
         model_topology: JSON.stringify(modelTopology),
       };
@@ -199,14 +199,6 @@ function parse<T>(path: string, text: string): T {
   } catch (error) {
     throw damaged(path, messageOf(error));
   }
-}
-
-function toBase64(bytes: Uint8Array): string {
-  let text = '';
-  for (let i = 0; i < bytes.length; i += 0x8000) {
-    text += String.fromCharCode(...bytes.subarray(i, i + 0x8000));
-  }
-  return btoa(text);
 }
 
 function fromBase64(path: string, text: string): ArrayBuffer {

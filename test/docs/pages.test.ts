@@ -44,8 +44,12 @@ function keepInMemory(): void {
 /** Runs `f` in a folder and a web that have these files. */
 async function withFiles(files: Record<string, string | Uint8Array>, f: () => Promise<void>): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), 'tfjs-lora-docs-'));
-  const fetched = jest.spyOn(globalThis, 'fetch').mockImplementation(request => {
+  const onThisMachine = globalThis.fetch;
+  const fetched = jest.spyOn(globalThis, 'fetch').mockImplementation((request, init) => {
     const url = request instanceof Request ? request.url : String(request);
+    if (url.startsWith('http://127.0.0.1:')) {
+      return onThisMachine(request, init);
+    }
     const response = url in files ? new Response(files[url] as BodyInit) : new Response(null, {status: 404});
     // Arrays that Node itself makes are no arrays of jest's.
     const json = async () => JSON.parse(await response.text()) as unknown;

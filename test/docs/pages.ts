@@ -131,6 +131,7 @@ function isExport({kind}: ts.ModifierLike): boolean {
 const DOORS = {
   'tfjs-lora': exportsOf('src/node.ts'),
   'tfjs-lora/graph': exportsOf('src/graph.ts'),
+  'tfjs-lora/federated': exportsOf('src/federated.ts'),
   'tfjs-lora/landmarks': exportsOf('src/landmarks.ts'),
   'tfjs-lora/quantized': exportsOf('src/quantized.ts'),
   'tfjs-lora/language': exportsOf('src/language.ts'),

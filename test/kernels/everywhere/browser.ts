@@ -43,6 +43,7 @@ export async function bundle(
       // The longer name first: an alias takes whatever begins with it.
       alias: {
         ...aliases,
+        'tfjs-lora/federated': join(ROOT, 'src/federated.ts'),
         'tfjs-lora/graph': join(ROOT, 'src/graph.ts'),
         'tfjs-lora/landmarks': join(ROOT, 'src/landmarks.ts'),
         'tfjs-lora/quantized': join(ROOT, 'src/quantized.ts'),

@@ -1,0 +1,22 @@
+// The door to federated learning: an adapted model as a node of a Flower server. It is experimental.
+
+export {
+  type FederatedRound,
+  type Federation,
+  type FederationState,
+  type FederationSummary,
+  joinFederation,
+  type JoinFederationOptions,
+  type RoundOutcome,
+  type RoundReport,
+} from './federated/join';
+export {
+  createNodeKey,
+  keptNodeKey,
+  type NodeKey,
+  nodeKeyFromText,
+  nodeKeyToText,
+  publicKeyText,
+} from './federated/nodeKey';
+export type {ConfigValue, Metrics} from './federated/records';
+export {frozenFingerprint} from './federated/sharedTensors';

@@ -1,0 +1,373 @@
+import {LoRAError, messageOf} from '../errors';
+import {base64Of} from '../formats/base64';
+import {bytesOf} from '../storage/sources';
+import {type NodeKey, publicKeyText, sign} from './nodeKey';
+import {decode, encode, type MessageOf, type Schema} from './protobuf';
+import {type Inflatable, inflatable, nameOf, objectsOf, type ObjectTree, treeOf} from './records';
+
+// The calls by which a node talks to a SuperLink of Flower: its Fleet API over HTTP. Flower does not document it and
+// changes it, so this file and `records.ts` are all that know it.
+
+/** The version of Flower whose calls these are. Others of the same two first numbers have the same. */
+export const FLOWER_VERSION = '1.42.0';
+
+const NODE = {nodeId: [1, 'uint64']} as const;
+
+const METADATA = {
+  runId: [1, 'uint64'],
+  messageId: [2, 'string'],
+  srcNodeId: [3, 'uint64'],
+  dstNodeId: [4, 'uint64'],
+  replyToMessageId: [5, 'string'],
+  groupId: [6, 'string'],
+  ttl: [7, 'double'],
+  messageType: [8, 'string'],
+  createdAt: [9, 'double'],
+  srcTaskId: [10, 'uint64'],
+  dstTaskId: [11, 'uint64'],
+} as const;
+
+const ERROR = {code: [1, 'sint64'], reason: [2, 'string']} as const;
+const MESSAGE = {metadata: [1, METADATA], content: [2, {}], error: [3, ERROR]} as const;
+
+interface TreeSchema extends Schema {
+  readonly objectId: readonly [1, 'string'];
+  readonly children: readonly [2, () => TreeSchema, 'several'];
+}
+const TREE: TreeSchema = {objectId: [1, 'string'], children: [2, () => TREE, 'several']};
+
+/** A call: its path, what is sent and what comes back. */
+const CALLS = {
+  register: ['register-node', {publicKey: [1, 'bytes']}, NODE],
+  activate: ['activate-node', {publicKey: [1, 'bytes'], heartbeatInterval: [2, 'double']}, NODE],
+  deactivate: ['deactivate-node', NODE, {}],
+  unregister: ['unregister-node', NODE, {}],
+  heartbeat: ['send-node-heartbeat', {node: [1, NODE], heartbeatInterval: [2, 'double']}, {success: [1, 'bool']}],
+  getRun: ['get-run', {node: [1, NODE], runId: [2, 'uint64']}, {}],
+  pull: ['pull-messages', {node: [1, NODE]}, {messages: [2, MESSAGE, 'several'], trees: [3, TREE, 'several']}],
+  pullObject: [
+    'pull-object',
+    {node: [1, NODE], runId: [2, 'uint64'], objectId: [3, 'string']},
+    {found: [1, 'bool'], available: [2, 'bool'], content: [3, 'bytes']},
+  ],
+  confirm: ['confirm-message-received', {node: [1, NODE], runId: [2, 'uint64'], messageObjectId: [3, 'string']}, {}],
+  push: [
+    'push-messages',
+    {
+      node: [1, NODE],
+      messages: [2, MESSAGE, 'several'],
+      trees: [3, TREE, 'several'],
+      runtimes: [4, 'double', 'several'],
+    },
+    {objectsToPush: [3, 'string', 'several'], sessionId: [4, 'string']},
+  ],
+  pushObject: [
+    'push-object',
+    {
+      node: [1, NODE],
+      runId: [2, 'uint64'],
+      objectId: [3, 'string'],
+      content: [4, 'bytes'],
+      sessionId: [5, 'string'],
+    },
+    {stored: [1, 'bool']},
+  ],
+} as const satisfies Record<string, readonly [path: string, sent: Schema, received: Schema]>;
+
+type Call = keyof typeof CALLS;
+type Sent<C extends Call> = MessageOf<(typeof CALLS)[C][1]>;
+export type Metadata = MessageOf<typeof METADATA>;
+
+/** Codes of errors of Flower that a node has an answer to. */
+const CODES = {keyInUse: 23, registrationOff: 2001, runIsOver: 2007, noSuchRun: 2008};
+
+/** The answer of a server that understood a call and refuses it. */
+export class Refusal extends Error {
+  constructor(
+    readonly call: string,
+    readonly status: number,
+    readonly code: number | undefined,
+    text: string,
+  ) {
+    super(`The SuperLink refused ${call} (${status}): ${text}`);
+  }
+
+  /** Whether it refuses because the run has ended. */
+  get isRunOver(): boolean {
+    return this.code === CODES.runIsOver || this.code === CODES.noSuchRun;
+  }
+
+  /** Whether it does not know who calls. */
+  get isStranger(): boolean {
+    return this.status === 401;
+  }
+}
+
+/** A call that got no answer, or one that says that the server is not there for now. */
+export class Unreachable extends Error {}
+
+/** Replies of a server that are not objects of arrays have at most this many bytes. */
+const MOST_BYTES = 2 ** 20;
+
+/** The node of a SuperLink, by its calls. */
+export class FlowerNode {
+  bytesSent = 0;
+  bytesReceived = 0;
+  private nodeId: bigint | undefined;
+
+  constructor(
+    private readonly url: string,
+    private readonly key: NodeKey,
+    private readonly heartbeatInterval: number,
+    private readonly mostObjectBytes: number,
+  ) {}
+
+  /** Makes the node known, as the one that it was before if its key is, and says that it is there. */
+  async arrive(signal: AbortSignal): Promise<void> {
+    const publicKey = new TextEncoder().encode(await publicKeyText(this.key));
+    await this.call('register', {publicKey}, signal).catch((error: unknown) => {
+      // It is known: from before, or since someone registered its key, which is the only way where nodes authenticate.
+      if (!(error instanceof Refusal && (error.code === CODES.keyInUse || error.code === CODES.registrationOff))) {
+        throw error;
+      }
+    });
+    const {nodeId} = await this.call('activate', {publicKey, heartbeatInterval: this.heartbeatInterval}, signal);
+    this.nodeId = nodeId ?? 0n;
+  }
+
+  /** Says that the node is gone. Its key stays known, and so does what it pushed. */
+  async leave(signal: AbortSignal): Promise<void> {
+    await this.call('deactivate', {nodeId: this.id}, signal);
+  }
+
+  /** Says that the node will not come back. What it pushed and nobody took is lost. */
+  async forget(signal: AbortSignal): Promise<void> {
+    await this.call('unregister', {nodeId: this.id}, signal);
+  }
+
+  async heartbeat(signal: AbortSignal): Promise<void> {
+    const {success} = await this.call('heartbeat', {...this.self, heartbeatInterval: this.heartbeatInterval}, signal);
+    if (!success) {
+      throw new Refusal('heartbeat', 401, undefined, 'it does not know this node');
+    }
+  }
+
+  /** Whether a run goes on. */
+  async isRunning(runId: bigint, signal: AbortSignal): Promise<boolean> {
+    try {
+      await this.call('getRun', {...this.self, runId}, signal);
+      return true;
+    } catch (error) {
+      if (error instanceof Refusal && error.isRunOver) {
+        return false;
+      }
+      throw error;
+    }
+  }
+
+  /** The next message, and which objects it consists of; nothing if there is none. */
+  async pull(signal: AbortSignal): Promise<{metadata: Metadata; tree: ObjectTree} | undefined> {
+    const {messages, trees} = await this.call('pull', this.self, signal);
+    const [message] = messages;
+    const [tree] = trees as ObjectTree[];
+    return message?.metadata === undefined || tree === undefined ? undefined : {metadata: message.metadata, tree};
+  }
+
+  /**
+   * The objects of a message, by their names. They are compared with their names, which are their SHA-256.
+   *
+   * @throws LoRAError if one is missing or another one than its name says, or all together are larger than a message of
+   *     this model can be.
+   */
+  async pullObjects({runId = 0n}: Metadata, tree: ObjectTree, signal: AbortSignal): Promise<Map<string, Uint8Array>> {
+    const objects = new Map<string, Uint8Array>();
+    let bytes = 0;
+    for (const objectId of idsOf(tree)) {
+      if (!objects.has(objectId)) {
+        const content = await this.pullObject(runId, objectId, signal);
+        bytes += content.length;
+        if (bytes > this.mostObjectBytes) {
+          throw new LoRAError(
+            `The message of the server has more than ${this.mostObjectBytes.toLocaleString('en')} bytes, which is more ` +
+              'than the tensors of this adapter need.',
+          );
+        }
+        if ((await nameOf(content)) !== objectId) {
+          throw new LoRAError('An object of the server is not what its name says: it was changed on its way.');
+        }
+        objects.set(objectId, content);
+      }
+    }
+    return objects;
+  }
+
+  private async pullObject(runId: bigint, objectId: string, signal: AbortSignal): Promise<Uint8Array> {
+    for (let waits = 0; ; waits++) {
+      const request = {...this.self, runId, objectId};
+      const {found, available, content = new Uint8Array(0)} = await this.call('pullObject', request, signal);
+      if (!found || waits > 100) {
+        throw new LoRAError('The message of the server names an object that it does not have.');
+      }
+      if (available) {
+        return content;
+      }
+      await pause(100, signal); // it is still on its way to the server
+    }
+  }
+
+  /** Says that a message has arrived whole. The server then forgets its objects. */
+  async confirm({runId = 0n}: Metadata, tree: ObjectTree, signal: AbortSignal): Promise<void> {
+    await this.call('confirm', {...this.self, runId, messageObjectId: tree.objectId ?? ''}, signal);
+  }
+
+  /** The reply to a message: what it says, or why it says nothing. */
+  async reply(to: Metadata, said: Inflatable | {code: bigint; reason: string}): Promise<Reply> {
+    const now = Date.now() / 1000;
+    const error = 'code' in said ? said : undefined;
+    const metadata: Metadata = {
+      runId: to.runId ?? 0n,
+      srcNodeId: to.dstNodeId ?? 0n,
+      dstNodeId: to.srcNodeId ?? 0n,
+      replyToMessageId: to.messageId ?? '',
+      groupId: to.groupId ?? '',
+      ttl: Math.max(1, (to.createdAt ?? now) + (to.ttl ?? 3600) - now), // not beyond that of the message
+      messageType: to.messageType ?? '',
+      createdAt: now,
+      srcTaskId: to.dstTaskId ?? 0n,
+      dstTaskId: to.srcTaskId ?? 0n,
+    };
+    const body = encode(MESSAGE, {metadata, ...(error && {error})});
+    return {object: await inflatable('Message', 'code' in said ? [] : [said], body), metadata, error};
+  }
+
+  /** Announces a reply, and says which of its objects the server does not have. */
+  async announce({object, metadata, error}: Reply, seconds: number, signal: AbortSignal): Promise<Announced> {
+    const message = {metadata: {...metadata, messageId: object.id}, ...(error ? {error} : {content: {}})};
+    const request = {...this.self, messages: [message], trees: [treeOf(object)], runtimes: [seconds]};
+    const {objectsToPush, sessionId = ''} = await this.call('push', request as Sent<'push'>, signal);
+    const asked = new Set(objectsToPush);
+    return {sessionId, objects: [...objectsOf(object)].filter(([objectId]) => asked.has(objectId))};
+  }
+
+  async pushObject(
+    {metadata: {runId = 0n}}: Reply,
+    sessionId: string,
+    [objectId, content]: readonly [string, Uint8Array],
+    signal: AbortSignal,
+  ): Promise<void> {
+    const {stored} = await this.call('pushObject', {...this.self, runId, objectId, content, sessionId}, signal);
+    if (!stored) {
+      throw new LoRAError('The SuperLink did not store an object of the reply.');
+    }
+  }
+
+  private get id(): bigint {
+    return this.nodeId ?? 0n;
+  }
+
+  private get self() {
+    return {node: {nodeId: this.id}};
+  }
+
+  private async call<C extends Call>(
+    name: C,
+    message: Sent<C>,
+    signal: AbortSignal,
+  ): Promise<MessageOf<(typeof CALLS)[C][2]>> {
+    const [path, sent, received] = CALLS[name] as readonly [string, Schema, Schema];
+    const body = encode(sent, message as MessageOf<Schema>);
+    const timestamp = new Date().toISOString().replace('Z', '000+00:00');
+    const response = await fetch(`${this.url}/v1/fleet/${path}`, {
+      method: 'POST',
+      body: body as Uint8Array<ArrayBuffer>,
+      signal,
+      headers: {
+        'content-type': 'application/protobuf',
+        'flwr-public-key': base64Of(new TextEncoder().encode(await publicKeyText(this.key))),
+        'flwr-timestamp': timestamp,
+        'flwr-signature': base64Of(await sign(this.key, timestamp)),
+        'flwr-package-name': 'flwr',
+        'flwr-package-version': FLOWER_VERSION,
+        'flwr-component-name': 'SuperNode',
+      },
+    }).catch((error: unknown) => {
+      signal.throwIfAborted();
+      throw new Unreachable(`${this.url} cannot be reached: ${messageOf(error)}`, {cause: error});
+    });
+    if (!response.ok) {
+      throw await refusalOf(name, response);
+    }
+    this.bytesSent += body.length;
+    const maxBytes = name === 'pullObject' ? this.mostObjectBytes + MOST_BYTES : MOST_BYTES;
+    const bytes = await bytesOf(response, {signal, maxBytes});
+    this.bytesReceived += bytes.length;
+    return decode(received, bytes) as MessageOf<(typeof CALLS)[C][2]>;
+  }
+}
+
+/** A reply that is ready to be pushed, as often as it takes. */
+export interface Reply {
+  object: Inflatable;
+  metadata: Metadata;
+  error: {code: bigint; reason: string} | undefined;
+}
+
+/** What the server wants of a reply: objects by their names, those inside before those around them. */
+export interface Announced {
+  sessionId: string;
+  objects: [name: string, content: Uint8Array][];
+}
+
+/** Servers behind a proxy that are starting, or have too much to do. */
+const FOR_NOW = [408, 429, 500, 502, 503, 504];
+
+async function refusalOf(call: string, response: Response): Promise<Error> {
+  const {status} = response;
+  if (FOR_NOW.includes(status)) {
+    return new Unreachable(`The SuperLink answered ${status}.`);
+  }
+  const text = await response
+    .text()
+    .then(whole => whole.slice(0, 500))
+    .catch(() => '');
+  if (status === 404 || status === 405) {
+    return new LoRAError(
+      `${response.url}: there is no Fleet API of Flower over HTTP. This node speaks that of Flower ` +
+        `${FLOWER_VERSION.replace(/\.\d+$/, '')}; the server must be a SuperLink of that version, and a page needs a ` +
+        'proxy of its own origin before it.',
+    );
+  }
+  return new Refusal(call, status, codeIn(text), text);
+}
+
+function codeIn(text: string): number | undefined {
+  try {
+    const {code} = JSON.parse(text) as {code?: unknown};
+    return typeof code === 'number' ? code : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** The names of the objects of a tree. */
+function* idsOf({objectId = '', children}: ObjectTree): Generator<string> {
+  for (const child of children) {
+    yield* idsOf(child);
+  }
+  yield objectId;
+}
+
+/** A pause of some milliseconds. @throws the signal's reason if it is aborted meanwhile. */
+export async function pause(milliseconds: number, signal: AbortSignal): Promise<void> {
+  signal.throwIfAborted();
+  await new Promise<void>(resolve => {
+    const end = () => {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', end);
+      resolve();
+    };
+    const timer = setTimeout(end, milliseconds);
+    signal.addEventListener('abort', end);
+  });
+  signal.throwIfAborted();
+}

@@ -1,0 +1,234 @@
+import {createHash, createPublicKey, verify} from 'node:crypto';
+import {readFileSync} from 'node:fs';
+import {createServer, type Server} from 'node:http';
+import type {AddressInfo} from 'node:net';
+import {join} from 'node:path';
+import protobuf from 'protobufjs';
+import 'protobufjs/ext/descriptor';
+
+// A SuperLink for tests: the Fleet API by Flower's own descriptors, in memory, for one run. It can fail as servers do.
+
+const FOLDER = join(__dirname, '../fixtures/flower');
+const root = (protobuf.Root as unknown as {fromDescriptor(bytes: Uint8Array): protobuf.Root}).fromDescriptor(
+  readFileSync(join(FOLDER, 'fleet.binpb')),
+);
+
+/** A type of Flower's messages. Its objects have names as Flower spells them, and 64-bit numbers as texts. */
+export function typeOf(name: string): protobuf.Type {
+  return root.lookupType(`flwr.proto.${name}`);
+}
+
+export function objectOf(name: string, bytes: Uint8Array): Record<string, unknown> {
+  return typeOf(name).toObject(typeOf(name).decode(bytes), {
+    longs: String,
+    defaults: true,
+    arrays: true,
+    bytes: Buffer,
+  });
+}
+
+/** A round as Flower wrote it, by `test/python/make_flower.py`. */
+export interface RoundFile {
+  pulled: string;
+  objects: Record<string, string>;
+  arrays: Record<string, {shape: number[]; values: number[]}>;
+  reply: {
+    metrics: Record<string, number | number[]>;
+    objects: Record<string, string>;
+    metricRecord: string;
+    chunks: Record<string, string>;
+  };
+}
+
+export function roundFile(): RoundFile {
+  return JSON.parse(readFileSync(join(FOLDER, 'round.json'), 'utf8')) as RoundFile;
+}
+
+/** A message that the server has for its nodes: bytes of a PullMessagesResponse, and the objects. */
+export interface Task {
+  pulled: Uint8Array;
+  objects: ReadonlyMap<string, Uint8Array>;
+}
+
+/** What a node pushed. */
+export interface Pushed {
+  metadata: Record<string, unknown>;
+  error: {code: string; reason: string} | null;
+  tree: {object_id: string; children: unknown[]};
+  objects: Map<string, Uint8Array>;
+}
+
+type Body = Record<string, unknown>;
+
+const TYPES: Readonly<Record<string, [request: string, response: string]>> = {
+  'register-node': ['RegisterNodeFleetRequest', 'RegisterNodeFleetResponse'],
+  'activate-node': ['ActivateNodeRequest', 'ActivateNodeResponse'],
+  'deactivate-node': ['DeactivateNodeRequest', 'DeactivateNodeResponse'],
+  'unregister-node': ['UnregisterNodeFleetRequest', 'UnregisterNodeFleetResponse'],
+  'send-node-heartbeat': ['SendNodeHeartbeatRequest', 'SendNodeHeartbeatResponse'],
+  'get-run': ['GetRunRequest', 'GetRunResponse'],
+  'pull-messages': ['PullMessagesRequest', 'PullMessagesResponse'],
+  'pull-object': ['PullObjectRequest', 'PullObjectResponse'],
+  'confirm-message-received': ['ConfirmMessageReceivedRequest', 'ConfirmMessageReceivedResponse'],
+  'push-messages': ['PushMessagesRequest', 'PushMessagesResponse'],
+  'push-object': ['PushObjectRequest', 'PushObjectResponse'],
+};
+
+export class SuperLink {
+  /** Paths of the calls, in order. */
+  readonly calls: string[] = [];
+  readonly pushed: Pushed[] = [];
+  /** The next answers: a status in place of one, or `'hang up'`. */
+  readonly faults: {path?: string; status?: number; body?: string; hangUp?: boolean}[] = [];
+  port = 0;
+  isRunning = true;
+  /** Public keys of the nodes, and their numbers. */
+  readonly nodes = new Map<string, string>();
+  private server!: Server;
+  private nextNode = 2n ** 63n + 5n;
+
+  constructor(readonly tasks: Task[]) {}
+
+  async start(): Promise<string> {
+    this.server = createServer((request, response) => {
+      const chunks: Buffer[] = [];
+      request.on('data', (chunk: Buffer) => chunks.push(chunk));
+      request.on('end', () => {
+        const path = request.url!.replace('/v1/fleet/', '');
+        this.calls.push(path);
+        const at = this.faults.findIndex(fault => fault.path === undefined || fault.path === path);
+        const [fault] = at < 0 ? [] : this.faults.splice(at, 1);
+        if (fault?.hangUp) {
+          request.socket.destroy();
+          return;
+        }
+        if (fault !== undefined) {
+          response.writeHead(fault.status!).end(fault.body);
+          return;
+        }
+        const [requestType = '', responseType = ''] = TYPES[path] ?? [];
+        const body = objectOf(requestType, Buffer.concat(chunks));
+        const {status = 200, message = {}, bytes} = this.answer(path, body, request.headers as Record<string, string>);
+        const type = typeOf(responseType);
+        const sent = bytes ?? type.encode(type.fromObject(message)).finish();
+        response.writeHead(status).end(status === 200 ? sent : JSON.stringify(message));
+      });
+    });
+    await new Promise<void>(resolve => {
+      this.server.listen(0, '127.0.0.1', resolve);
+    });
+    this.port = (this.server.address() as AddressInfo).port;
+    return `http://127.0.0.1:${this.port}`;
+  }
+
+  async stop(): Promise<void> {
+    this.server.closeAllConnections();
+    await new Promise(resolve => {
+      this.server.close(resolve);
+    });
+  }
+
+  private answer(
+    path: string,
+    body: Body,
+    headers: Readonly<Record<string, string>>,
+  ): {status?: number; message?: Body; bytes?: Uint8Array} {
+    const pem = Buffer.from(headers['flwr-public-key']!, 'base64').toString();
+    const timestamp = headers['flwr-timestamp']!;
+    const signature = Buffer.from(headers['flwr-signature']!, 'base64');
+    if (!verify('sha256', Buffer.from(timestamp), createPublicKey(pem), signature)) {
+      return {status: 401, message: {detail: 'Invalid signature'}};
+    }
+    const node = (body.node as Body | undefined)?.node_id ?? body.node_id;
+    if (node !== undefined && node !== null && this.nodes.get(pem) !== node) {
+      return {status: 401, message: {detail: 'Invalid SuperNode authentication'}};
+    }
+    switch (path) {
+      case 'register-node':
+        if (this.nodes.has(pem)) {
+          return {status: 400, message: {code: 23, message: 'Public key already in use'}};
+        }
+        this.nodes.set(pem, String(this.nextNode++));
+        return {};
+      case 'activate-node':
+        return {message: {node_id: this.nodes.get(pem)}};
+      case 'unregister-node':
+        this.nodes.delete(pem);
+        return {};
+      case 'send-node-heartbeat':
+        return {message: {success: true}};
+      case 'get-run':
+        return this.isRunning ? {} : {status: 403, message: {code: 2007, message: 'The run is not running'}};
+      case 'pull-messages': {
+        const [task] = this.tasks;
+        return task === undefined ? {} : {bytes: task.pulled};
+      }
+      case 'pull-object': {
+        const content = this.tasks[0]?.objects.get(body.object_id as string);
+        return {
+          message: {
+            object_found: content !== undefined,
+            object_available: content?.length !== 0,
+            object_content: content,
+          },
+        };
+      }
+      case 'confirm-message-received':
+        this.tasks.shift();
+        return {};
+      case 'push-messages': {
+        const [message] = body.messages_list as Pushed[];
+        const [tree] = body.message_object_trees as Pushed['tree'][];
+        this.pushed.push({metadata: message!.metadata, error: message!.error, tree: tree!, objects: new Map()});
+        return {message: {objects_to_push: namesOf(tree!), session_id: 'session'}};
+      }
+      case 'push-object': {
+        const content = body.object_content as Buffer;
+        const name = createHash('sha256').update(content).digest('hex');
+        this.pushed.at(-1)!.objects.set(name, content);
+        const {objects, tree} = this.pushed.at(-1)!;
+        if (objects.size === namesOf(tree).length && this.tasks.length === 0) {
+          this.isRunning = false;
+        }
+        return {message: {stored: name === body.object_id}};
+      }
+      default:
+        return {};
+    }
+  }
+}
+
+/** The names in a tree, each once. */
+export function namesOf({object_id: name, children}: Pushed['tree']): string[] {
+  return [...new Set([...(children as Pushed['tree'][]).flatMap(namesOf), name])];
+}
+
+/** The message that Flower wrote, as a task. */
+export function flowerTask({pulled, objects}: RoundFile): Task {
+  return {
+    pulled: Buffer.from(pulled, 'base64'),
+    objects: new Map(Object.entries(objects).map(([name, content]) => [name, Buffer.from(content, 'base64')])),
+  };
+}
+
+/** A message of a round that brings no tensors. */
+export function emptyTask(): Task {
+  const hash = (content: Buffer) => createHash('sha256').update(content).digest('hex');
+  const content = Buffer.from('RecordDict  2\0{}');
+  const inner = hash(content);
+  const body = typeOf('Message').encode({}).finish();
+  const message = Buffer.concat([Buffer.from(`Message ${inner} ${body.length}\0`), body]);
+  const metadata = {run_id: 7, message_type: 'train', group_id: '1', message_id: hash(message), ttl: 60};
+  const type = typeOf('PullMessagesResponse');
+  const pulled = type.fromObject({
+    messages_list: [{metadata}],
+    message_object_trees: [{object_id: hash(message), children: [{object_id: inner}]}],
+  });
+  return {
+    pulled: type.encode(pulled).finish(),
+    objects: new Map([
+      [inner, content],
+      [hash(message), message],
+    ]),
+  };
+}
