@@ -59,7 +59,7 @@ export function augmentLandmarks(options: AugmentOptions): (example: tf.TensorCo
       const isBatch = xs.rank === 4;
       const pictures = (isBatch ? xs : tf.expandDims(xs)) as tf.Tensor4D;
       const [count, height, width] = pictures.shape;
-      const landmarks = byPoint(isBatch ? ys : tf.expandDims(ys), options, 'ys');
+      const landmarks = byPoint(isBatch ? ys : tf.expandDims(ys), options, 'ys', ys.shape);
       if (landmarks.shape[0] !== count || landmarks.shape[2] < dimensions) {
         throw new LoRAError(
           `ys must hold ${points} landmarks of ${dimensions} coordinates for each picture, got the shape ` +

@@ -69,13 +69,22 @@ export function checkSizedLayout({size = 'box', ...layout}: SizedLayout): void {
   }
 }
 
-/** `[batch, points, numbers]` of a tensor with an example in each row. */
-export function byPoint(values: tf.Tensor, {points}: LandmarkLayout, what: string): tf.Tensor3D {
+/**
+ * `[batch, points, numbers]` of a tensor with an example in each row.
+ *
+ * @param given the shape that a program gave, where that is another: an error names it.
+ */
+export function byPoint(
+  values: tf.Tensor,
+  {points}: LandmarkLayout,
+  what: string,
+  given: number[] = values.shape,
+): tf.Tensor3D {
   const [batch = 0] = values.shape;
   const each = values.size / (batch * points);
   if (values.rank < 2 || !Number.isInteger(each)) {
     throw new LoRAError(
-      `${what} must hold ${points} landmarks in each example, got the shape ${showShape(values.shape)}.`,
+      `${what} must hold ${points} landmarks in each example, got the shape ${showShape(given)}.`,
     );
   }
   return tf.reshape(values, [batch, points, each]);

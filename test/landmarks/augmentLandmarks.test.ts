@@ -180,7 +180,9 @@ test('shapes that do not fit are refused', async () => {
   const map = augmentLandmarks(PLAIN);
   expect(() => map([tf.zeros([2, 2])])).toThrow('An example must be {xs, ys}');
   expect(() => map({xs: tf.zeros([2, 2]), ys: tf.zeros([6])})).toThrow('xs must be a picture or a batch of them');
-  expect(() => map({xs: tf.zeros([2, 2, 1]), ys: tf.zeros([7])})).toThrow('ys must hold 3 landmarks in each example');
+  expect(() => map({xs: tf.zeros([2, 2, 1]), ys: tf.zeros([7])})).toThrow(
+    'ys must hold 3 landmarks in each example, got the shape [7].',
+  );
   expect(() => map({xs: tf.zeros([4, 2, 2, 1]), ys: tf.zeros([2, 6])})).toThrow(
     'ys must hold 3 landmarks of 2 coordinates for each picture, got the shape [2, 6] for pictures [4, 2, 2, 1].',
   );
