@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {checkOptions, kindOf, LoRAError} from '../errors';
 import {checkModel} from '../rewire/walk';
 import {isDataset, isTensorOfOtherCopy, OTHER_COPY} from '../tfjs/copies';
-import {takeTargetsOf} from '../tfjs/training';
+import {stopWith, takeTargetsOf} from '../tfjs/training';
 import {asFitOf} from './fits';
 import {splitAtFirstAdapter} from './split';
 
@@ -70,6 +70,7 @@ export async function fitOnFeatures(
       const labels = isData ? targets.join() : [y ?? []].flat();
       suffix.compile({optimizer, loss: model.loss, metrics: model.metrics});
       takeTargetsOf(suffix, model); // their shapes may be others than those of the outputs
+      stopWith(suffix, model);
       try {
         return await suffix.fit(oneOrMany(features), oneOrMany(labels), fitArgs);
       } finally {

@@ -5,6 +5,8 @@ import {fieldsOf} from './fields';
 interface TrainingFields {
   /** The field by which tfjs refuses a second fit of a model. */
   isTraining: boolean;
+  /** Whether the fit is to end with the present step. */
+  stopTraining_: boolean;
   optimizer_: tf.Optimizer;
   /** The shapes of targets that `fit` takes, for each output. */
   feedOutputShapes: tf.Shape[];
@@ -61,6 +63,16 @@ export function takeTargets(model: tf.LayersModel, shape: tf.Shape): void {
 export function takeTargetsOf(model: tf.LayersModel, other: tf.LayersModel): void {
   const given = fieldsOf<TrainingFields>(trainedIn(other)).feedOutputShapes;
   fieldsOf<TrainingFields>(trainedIn(model)).feedOutputShapes = given;
+}
+
+/** Lets a fit of a model end too when another one is told to stop: `other.stopTraining = true`. */
+export function stopWith(model: tf.LayersModel, other: tf.LayersModel): void {
+  const whole = fieldsOf<TrainingFields>(trainedIn(other));
+  Object.defineProperty(trainedIn(model), 'stopTraining_', {
+    configurable: true, // the model may be fitted again
+    get: () => whole.stopTraining_,
+    set: (stop: boolean) => (whole.stopTraining_ = stop),
+  });
 }
 
 /** A slot as tfjs's optimizers keep them, one for each variable, by its place in the list. */

@@ -70,6 +70,22 @@ describe.each(BACKENDS)('on %s', backend => {
     expect(seen).toEqual(['1/2', '2/2']);
   });
 
+  test('training on kept features ends where the model is told to stop, and the next one does not', async () => {
+    const base = residualModel();
+    const {xs, ys} = data();
+    const stopping = (model: tf.LayersModel) => ({
+      onEpochEnd: () => {
+        model.stopTraining = true;
+      },
+    });
+    const [whole, cached] = [adapted(base), adapted(base)];
+    const expected = await whole.fit(xs, ys, {...fitArgs, callbacks: stopping(whole)});
+    const actual = await fitOnFeatures(cached, xs, ys, {...fitArgs, callbacks: stopping(cached)});
+    expect(expected.epoch).toEqual([0]);
+    expect(actual.epoch).toEqual([0]);
+    expect((await fitOnFeatures(cached, xs, ys, fitArgs)).epoch).toEqual([0, 1, 2]);
+  });
+
   test('a dataset trains like its tensors', async () => {
     const base = residualModel();
     const {xs, ys} = data();
