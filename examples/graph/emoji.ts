@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
-import {isDistinct, rasterise, shuffled} from '../shared/drawings';
+import {isDistinct, rasterise} from '../shared/drawings';
+import {shuffled} from '../shared/random';
 
 /** Width and height of a drawing, in pixels. */
 export const SIZE = 96;

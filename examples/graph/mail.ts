@@ -1,6 +1,6 @@
 import {readdirSync, readFileSync} from 'node:fs';
 import {join} from 'node:path';
-import {shuffled} from '../shared/drawings';
+import {shuffled} from '../shared/random';
 
 /** The subject of a mail, and whether it is spam. */
 export interface Mail {

@@ -1,7 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
-import {adam, applyLoRA, disposeModel, mergeLoRA, replaceHead, saveAdapter} from 'tfjs-lora';
-import {toGraphModel} from 'tfjs-lora/graph';
-import {shuffled} from '../shared/drawings';
+import {adam, applyLoRA, disposeModel, replaceHead} from 'tfjs-lora';
+import {shuffled} from '../shared/random';
 
 /** What is computed of examples once, and the classes that they belong to. */
 export interface Features {
@@ -135,26 +134,6 @@ async function fit(
     optimizer.dispose();
   }
   tf.dispose([order, x, y]);
-}
-
-/**
- * Saves what LoRA learned as a small file, and the whole graph with that baked in: a GraphModel like the one that it
- * came from.
- *
- * @returns the graph after it was in its file.
- */
-export async function write(
-  {graph}: Task,
-  lora: tf.LayersModel,
-  files: {adapter: tf.io.IOHandler; graph: tf.io.IOHandler},
-): Promise<tf.GraphModel> {
-  await saveAdapter(lora, files.adapter);
-  const merged = mergeLoRA(lora);
-  const tuned = await toGraphModel(merged, graph, {dtype: 'float16'});
-  await tuned.save(files.graph);
-  tuned.dispose();
-  disposeModel(merged);
-  return tf.loadGraphModel(files.graph);
 }
 
 /** The share of test examples that a whole graph puts into their class. */

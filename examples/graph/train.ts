@@ -7,8 +7,6 @@
  *
  * Each of the two has a process of its own.
  */
-import {fork} from 'node:child_process';
-import {once} from 'node:events';
 import {readFileSync, rmSync} from 'node:fs';
 import {join} from 'node:path';
 import {fileURLToPath} from 'node:url';
@@ -19,11 +17,13 @@ import {toGraphModel} from 'tfjs-lora/graph';
 import {cached, install} from '../../scripts/graphModels/cache';
 import {nsfwMid, useLite} from '../../scripts/graphModels/files';
 import {packageFile} from '../shared/packages';
+import {inProcesses} from '../shared/processes';
 import {kilobytes, SHORT, table} from '../shared/report';
+import {writeTuned} from '../shared/writeTuned';
 import {drawEmoji, type EmojiSet, SIZE} from './emoji';
 import {readMails} from './mail';
 import type {Vocabulary} from './pieces';
-import {accuracyOfGraph, fineTune, type Method, type Task, write} from './story';
+import {accuracyOfGraph, fineTune, type Method, type Task} from './story';
 import {emojiTask, spamTask} from './tasks';
 
 const OUTPUT = fileURLToPath(new URL('output/', import.meta.url));
@@ -75,16 +75,7 @@ async function main(): Promise<void> {
   install(PACKAGES);
   rmSync(OUTPUT, {recursive: true, force: true});
   const begin = Date.now();
-  const parts = await Promise.all(
-    Object.keys(TASKS).map(async task => {
-      const child = fork(fileURLToPath(import.meta.url), [task, ...(quick ? ['--quick'] : [])]);
-      const [rows] = (await Promise.race([once(child, 'message'), once(child, 'exit')])) as [string[][] | number];
-      if (!Array.isArray(rows)) {
-        throw new Error(`The part "${task}" ended with ${rows}.`);
-      }
-      return rows;
-    }),
-  );
+  const parts = await inProcesses<string[][]>(import.meta.url, Object.keys(TASKS), quick ? ['--quick'] : []);
   const head = ['', 'right', 'each seed', 'trained', 'seconds', 'file, kB'];
   console.log(`\n${table([head, ...parts.flat()])}\n`);
   console.log(`${((Date.now() - begin) / 1000).toFixed(0)} s. The files are in ${OUTPUT}`);
@@ -97,7 +88,7 @@ async function main(): Promise<void> {
 async function tell(task: string, setup: Task): Promise<string[][]> {
   const {results, models} = await fineTune(setup, line => console.log(`${task}: ${line}`));
   const place = (file: string) => join(OUTPUT, task, file);
-  const tuned = await write(setup, models.lora!, {
+  const tuned = await writeTuned(setup.graph, models.lora!, {
     adapter: fileHandler(place('adapter.safetensors')),
     graph: fileHandler(place('graph')),
   });

@@ -1,7 +1,8 @@
 import {readFileSync} from 'node:fs';
 import * as tf from '@tensorflow/tfjs';
-import {isDistinct, mulberry32, rasterise, shuffled} from '../shared/drawings';
+import {isDistinct, rasterise} from '../shared/drawings';
 import {packageFile} from '../shared/packages';
+import {mulberry32, shuffled} from '../shared/random';
 
 /** Width and height of a drawing in full, in pixels; the upscaler sees half of that. */
 export const SIZE = 64;

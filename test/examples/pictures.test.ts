@@ -6,7 +6,7 @@ import type {Browser, BrowserContext, Page} from 'playwright-core';
 import {augment} from '../../examples/pictures/src/augment';
 import {fromSafetensors} from '../../src/storage/safetensors';
 import {numbers, useBackend, withoutLeaks} from '../helpers';
-import {buildSite, describeInBrowser, launchBrowser, serveSite} from './site';
+import {buildSite, describeInBrowser, downloads, launchBrowser, serveSite} from './site';
 
 const SCREENSHOTS = join(__dirname, '../../examples/pictures/output/screenshots');
 
@@ -150,13 +150,8 @@ describeInBrowser('the page that teaches a picture classifier', () => {
     });
 
     test('has it again after a reload, and as a file', async () => {
-      const [download] = await Promise.all([page.waitForEvent('download'), page.click('#save-adapter')]);
+      [file] = [...(await downloads(page, 1, () => page.click('#save-adapter'))).values()] as [Buffer];
       await says('The adapter');
-      const chunks: Buffer[] = [];
-      for await (const chunk of await download.createReadStream()) {
-        chunks.push(chunk as Buffer);
-      }
-      file = Buffer.concat(chunks);
       await useBackend('cpu');
       const adapter = fromSafetensors(new Uint8Array(file));
       expect(Object.keys(adapter.config.layers).sort()).toEqual(['Conv_1', 'block_16_expand', 'block_16_project']);

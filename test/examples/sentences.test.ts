@@ -5,7 +5,7 @@ import {fromSafetensors} from '../../src/storage/safetensors';
 import {useBackend} from '../helpers';
 import {describeUnless, pretrained} from '../missing';
 import {movedApart} from '../../examples/sentences/src/plane';
-import {collectErrors, longestTask, MISSING_BROWSER, openSite, violations} from './site';
+import {collectErrors, downloads, longestTask, MISSING_BROWSER, openSite, violations} from './site';
 
 /** Of every six sentences, on one subject each, every other one is praise, and the first four are put into groups. */
 const COUNT = 24;
@@ -119,12 +119,7 @@ describeUnless(ENCODER.missing ?? MISSING_BROWSER, 'the page that teaches an enc
   let file: Buffer;
 
   test('the adapter is a file', async () => {
-    const [download] = await Promise.all([page.waitForEvent('download'), page.click('#save')]);
-    const chunks: Buffer[] = [];
-    for await (const chunk of await download.createReadStream()) {
-      chunks.push(chunk as Buffer);
-    }
-    file = Buffer.concat(chunks);
+    [file] = [...(await downloads(page, 1, () => page.click('#save'))).values()] as [Buffer];
     await useBackend('cpu');
     const {config} = fromSafetensors(new Uint8Array(file));
     expect(Object.keys(config.layers)).toHaveLength(6 * 5);

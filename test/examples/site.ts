@@ -2,7 +2,7 @@ import {spawnSync} from 'node:child_process';
 import {existsSync, mkdirSync, readFileSync} from 'node:fs';
 import {createServer, type Server} from 'node:http';
 import {join} from 'node:path';
-import {type Browser, chromium, type Page} from 'playwright-core';
+import {type Browser, chromium, type Download, type Page} from 'playwright-core';
 import {ARGUMENTS, CHROMIUM, contentType, listen} from '../chromium';
 import {describeUnless} from '../missing';
 
@@ -67,8 +67,11 @@ interface OpenedSite {
 
 /**
  * Builds the page of an example, serves it and starts a browser, before the tests of a block; and ends both after them.
+ *
+ * @param models the folder of what is served under `/model/`.
+ * @param more arguments of the browser.
  */
-export function openSite(example: string, models?: string): OpenedSite {
+export function openSite(example: string, models?: string, more: readonly string[] = []): OpenedSite {
   const opened = {screenshots: join(ROOT, 'examples', example, 'output/screenshots')} as OpenedSite;
   let server: Server;
   beforeAll(async () => {
@@ -76,13 +79,33 @@ export function openSite(example: string, models?: string): OpenedSite {
     const served = await serveSite(example, models);
     server = served.server;
     mkdirSync(opened.screenshots, {recursive: true});
-    Object.assign(opened, {url: served.url, browser: await launchBrowser()});
+    Object.assign(opened, {url: served.url, browser: await launchBrowser(more)});
   });
   afterAll(async () => {
     await opened.browser.close();
     server.close();
   });
   return opened;
+}
+
+/** The files that a page gives when something is done in it, by their names. */
+export async function downloads(page: Page, count: number, f: () => Promise<void>): Promise<Map<string, Buffer>> {
+  const given: Download[] = [];
+  const take = (download: Download) => given.push(download);
+  page.on('download', take);
+  await f();
+  while (given.length < count) {
+    await page.waitForEvent('download');
+  }
+  page.off('download', take);
+  const files = given.map(async download => {
+    const chunks: Buffer[] = [];
+    for await (const chunk of await download.createReadStream()) {
+      chunks.push(chunk as Buffer);
+    }
+    return [download.suggestedFilename(), Buffer.concat(chunks)] as const;
+  });
+  return new Map(await Promise.all(files));
 }
 
 /** Lists what a page does not deal with, and what it says are errors, as they come. */

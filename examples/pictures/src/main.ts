@@ -11,10 +11,11 @@ import {
 import drawings from 'virtual:samples';
 import {byId, make, percent, sayOutcome, wholeNumberIn} from '../../shared/dom';
 import {Kept} from '../../shared/kept';
+import {closeWebcam, fileOf, openWebcam, pictureOfFile, pictureOfImage, pictureOfVideo} from '../../shared/picture';
 import {locateWasm} from '../../shared/wasm';
 import {loadBase, SIZE} from './base';
 import {accuracyOf, chancesOf, learn, type Pictures, type Way} from './learn';
-import {closeWebcam, fileOf, openWebcam, pictureOfFile, pictureOfImage, pictureOfVideo, tensorOf} from './picture';
+import {tensorOf} from './tensors';
 
 interface PictureClass {
   name: string;
@@ -82,7 +83,7 @@ async function drawAll(): Promise<PictureClass[]> {
   for (const {kind, body} of drawings) {
     const svg = `<svg xmlns="http://www.w3.org/2000/svg" width="${SIZE}" height="${SIZE}" viewBox="0 0 32 32">${body}</svg>`;
     const image = Object.assign(new Image(), {src: `data:image/svg+xml,${encodeURIComponent(svg)}`});
-    kinds.set(kind, [...(kinds.get(kind) ?? []), await pictureOfImage(image)]);
+    kinds.set(kind, [...(kinds.get(kind) ?? []), await pictureOfImage(image, SIZE)]);
   }
   return [...kinds].map(([name, pictures]) => ({name, pictures}));
 }
@@ -94,7 +95,7 @@ function beginAgain(): void {
 }
 
 async function opened({name, pictures}: KeptClass): Promise<PictureClass> {
-  return {name, pictures: await Promise.all(pictures.map(pictureOfFile))};
+  return {name, pictures: await Promise.all(pictures.map(file => pictureOfFile(file, SIZE)))};
 }
 
 /** Shows the classes and their pictures as they are now, and keeps them in this browser. */
@@ -261,7 +262,7 @@ function cardOf(own: PictureClass): HTMLElement {
   };
   const addFiles = async (files: Iterable<File>) => {
     for (const file of files) {
-      pictures.push(await pictureOfFile(file));
+      pictures.push(await pictureOfFile(file, SIZE));
     }
     void keep();
     return `${name} has ${pictures.length} pictures.`;
@@ -325,7 +326,7 @@ async function useCamera(then: (picture: HTMLCanvasElement) => void): Promise<st
   return 'Hold something up, and take pictures of it from several sides.';
 }
 
-byId('take').addEventListener('click', () => takePicture?.(pictureOfVideo(video)));
+byId('take').addEventListener('click', () => takePicture?.(pictureOfVideo(video, SIZE)));
 byId('close-camera').addEventListener('click', () => {
   closeWebcam(video);
   byId('camera').hidden = true;
@@ -359,7 +360,7 @@ const onFile = (id: string, doing: (file: File) => Promise<string>) =>
       void work(() => doing(file));
     }
   });
-onFile('try-file', async file => tryIt(await pictureOfFile(file)));
+onFile('try-file', async file => tryIt(await pictureOfFile(file, SIZE)));
 onFile('open', open);
 byId('save-adapter').addEventListener(
   'click',

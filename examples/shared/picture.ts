@@ -1,29 +1,26 @@
-import * as tf from '@tensorflow/tfjs';
-import {SIZE} from './base';
-
-/** The middle square of a picture on white, as large as the base takes it. The browser makes it smaller smoothly. */
-export function squareOf(source: CanvasImageSource, width: number, height: number): HTMLCanvasElement {
-  const canvas = Object.assign(document.createElement('canvas'), {width: SIZE, height: SIZE});
+/** The middle square of a picture on white, `size` pixels wide. The browser makes it smaller smoothly. */
+export function squareOf(source: CanvasImageSource, width: number, height: number, size: number): HTMLCanvasElement {
+  const canvas = Object.assign(document.createElement('canvas'), {width: size, height: size});
   const context = canvas.getContext('2d', {willReadFrequently: true})!;
   const side = Math.min(width, height);
   context.fillStyle = 'white'; // what is transparent would be black
-  context.fillRect(0, 0, SIZE, SIZE);
+  context.fillRect(0, 0, size, size);
   context.imageSmoothingQuality = 'high';
-  context.drawImage(source, (width - side) / 2, (height - side) / 2, side, side, 0, 0, SIZE, SIZE);
+  context.drawImage(source, (width - side) / 2, (height - side) / 2, side, side, 0, 0, size, size);
   return canvas;
 }
 
 /** The picture in an `<img>`. */
-export async function pictureOfImage(image: HTMLImageElement): Promise<HTMLCanvasElement> {
+export async function pictureOfImage(image: HTMLImageElement, size: number): Promise<HTMLCanvasElement> {
   await image.decode();
-  return squareOf(image, image.naturalWidth || SIZE, image.naturalHeight || SIZE);
+  return squareOf(image, image.naturalWidth || size, image.naturalHeight || size, size);
 }
 
 /** The picture in a file that a user chose or dropped. */
-export async function pictureOfFile(file: File): Promise<HTMLCanvasElement> {
+export async function pictureOfFile(file: File, size: number): Promise<HTMLCanvasElement> {
   const image = Object.assign(new Image(), {src: URL.createObjectURL(file)});
   try {
-    return await pictureOfImage(image);
+    return await pictureOfImage(image, size);
   } catch {
     throw new Error(`${file.name} is no picture that this browser can read.`);
   } finally {
@@ -50,21 +47,13 @@ export async function openWebcam(video: HTMLVideoElement): Promise<void> {
   await video.play();
 }
 
-/** What the webcam shows now. */
-export function pictureOfVideo(video: HTMLVideoElement): HTMLCanvasElement {
-  return squareOf(video, video.videoWidth, video.videoHeight);
+/** What a `<video>` shows now. */
+export function pictureOfVideo(video: HTMLVideoElement, size: number): HTMLCanvasElement {
+  return squareOf(video, video.videoWidth, video.videoHeight, size);
 }
 
 /** Turns the webcam off. */
 export function closeWebcam(video: HTMLVideoElement): void {
   (video.srcObject as MediaStream | null)?.getTracks().forEach(track => track.stop());
   video.srcObject = null;
-}
-
-/** Pictures as the base takes them: `[n, SIZE, SIZE, 3]`, values from 0 to 1. */
-export function tensorOf(pictures: readonly HTMLCanvasElement[]): tf.Tensor4D {
-  return tf.tidy(() => {
-    const pixels = pictures.map(picture => tf.browser.fromPixels(picture)); // whole numbers from 0 to 255
-    return tf.div<tf.Tensor4D>(tf.cast(tf.stack(pixels), 'float32'), 255);
-  });
 }
