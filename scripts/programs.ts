@@ -19,6 +19,8 @@ export const PROGRAMS: Readonly<Record<string, Programs>> = {
       encoder: 'tsx examples/encoder/train.ts',
       sentences: 'tsx examples/sentences/serve.ts',
       graph: 'tsx examples/graph/train.ts',
+      hand: 'tsx examples/hand/train.ts',
+      'hand-page': 'tsx examples/hand/serve.ts',
       methods: 'tsx examples/methods/methods.ts',
     },
   },

@@ -22,7 +22,7 @@ export const PAGES = [
   ...readdirSync(join(ROOT, 'docs'))
     .filter(isMarkdown)
     .map(name => `docs/${name}`),
-  ...['attention', 'browser', 'encoder', 'sentences', 'graph', 'methods', 'pictures', 'superres', 'swap'].map(
+  ...['attention', 'browser', 'encoder', 'sentences', 'graph', 'hand', 'methods', 'pictures', 'superres', 'swap'].map(
     name => `examples/${name}/README.md`,
   ),
 ];

@@ -1,0 +1,35 @@
+import * as tf from '@tensorflow/tfjs';
+import {mulberry32} from '../shared/random';
+import {type LookName, picture, randomPose, SIDE} from './looks';
+import {landmarksOf, type Pose} from './skeleton';
+
+/** Pictures, and where the landmarks are. */
+export interface Frames {
+  /** `[n, SIDE, SIDE, 3]`, values from 0 to 1. */
+  xs: tf.Tensor4D;
+  /** `[n, 63]`: to the right, down and away of each landmark, in pixels. */
+  ys: tf.Tensor2D;
+}
+
+/** Draws frames, the same for the same seed. Where the landmarks are is known, since they are what is drawn. */
+export function drawFrames(count: number, look: LookName, seed: number): Frames {
+  const random = mulberry32(seed);
+  const poses = Array.from({length: count}, () => randomPose(random));
+  const ys = tf.tensor2d(poses.map(pose => landmarksOf(pose).flat()));
+  const pixels = poses.map(pose => picture(pose, look, random));
+  return {xs: picturesOf(pixels), ys};
+}
+
+/** Pictures of what is behind the hand, without one. */
+export function drawGrounds(count: number, look: LookName, seed: number): tf.Tensor4D {
+  const random = mulberry32(seed);
+  const outside: Pose = {...randomPose(random), size: 1, at: [-10 * SIDE, 0]};
+  return picturesOf(Array.from({length: count}, () => picture(outside, look, random)));
+}
+
+/** Pixels as the model takes them. */
+export function picturesOf(pixels: readonly Uint8Array[]): tf.Tensor4D {
+  return tf.tidy(() =>
+    tf.div<tf.Tensor4D>(tf.stack(pixels.map(each => tf.tensor3d(each, [SIDE, SIDE, 3], 'float32'))), 255),
+  );
+}

@@ -1,0 +1,54 @@
+import {drawHand, type Look} from './drawing';
+import type {Pose} from './skeleton';
+
+/** Width and height of a picture, in pixels, as the model takes it. */
+export const SIDE = 224;
+
+/** A bare hand before a plain wall, which the model knows; and a striped glove before something that is as striped. */
+export const LOOKS = {
+  bare: {
+    fingers: [[222, 170, 140]],
+    palm: [222, 170, 140],
+    arm: [222, 170, 140],
+    thickness: 1,
+    ground: [
+      [110, 130, 140],
+      [118, 136, 146],
+    ],
+  },
+  glove: {
+    fingers: [
+      [235, 235, 230],
+      [30, 32, 40],
+    ],
+    palm: [30, 32, 40],
+    arm: [90, 100, 120],
+    thickness: 1.15,
+    ground: [
+      [150, 150, 145],
+      [50, 52, 60],
+      [110, 110, 110],
+    ],
+  },
+} satisfies Record<string, Omit<Look, 'seed' | 'light'>>;
+
+export type LookName = keyof typeof LOOKS;
+
+/** A hand as it may be held, by chance: most fingers are stretched. */
+export function randomPose(random: () => number): Pose {
+  const either = (most: number) => most * (2 * random() - 1);
+  return {
+    bend: Array.from({length: 5}, () => (random() < 0.6 ? 0.15 * random() : 0.3 + 0.6 * random())),
+    spread: 0.4 + random(),
+    turn: [either(0.4), either(0.4), either(0.5)],
+    isMirrored: random() < 0.5,
+    size: 72 + 16 * random(),
+    at: [SIDE / 2 + either(10), SIDE / 2 + either(10)],
+  };
+}
+
+/** A picture of a hand that is held like this, as red, green and blue from 0 to 255. */
+export function picture(pose: Pose, look: LookName, random: () => number): Uint8Array {
+  const seed = Math.floor(2 ** 32 * random());
+  return drawHand(pose, {...LOOKS[look], seed, light: [1.2 * random() - 0.6, -0.6]}, SIDE);
+}

@@ -1,0 +1,48 @@
+import * as tf from '@tensorflow/tfjs';
+import {applyLoRA, disposeModel, loadAdapter, mergeLoRA} from 'tfjs-lora';
+import {fromGraphModel} from 'tfjs-lora/graph';
+import {SIDE} from './looks';
+import {OUTPUT} from './learn';
+
+/** How many frames a second a model looks at. */
+export interface Speed {
+  name: string;
+  perSecond: number;
+  /** As a share of what the imported base looks at. */
+  share: number;
+}
+
+/** Looks at one frame by each model in turn, many times, so that they share what else the machine does. */
+export async function framesPerSecond(
+  base: tf.io.IOHandler,
+  {adapter, graph, rounds}: {adapter: tf.io.IOHandler; graph: tf.io.IOHandler; rounds: number},
+): Promise<Speed[]> {
+  const [published, tuned] = [await tf.loadGraphModel(base), await tf.loadGraphModel(graph)];
+  const imported = await fromGraphModel(published, {outputs: [OUTPUT]});
+  const update = await loadAdapter(adapter);
+  const adapted = applyLoRA(imported, update);
+  const merged = mergeLoRA(adapted);
+  const frame = tf.randomUniform([1, SIDE, SIDE, 3], 0, 1, 'float32', 1);
+  const models: [string, () => tf.Tensor][] = [
+    ['the base, imported', () => imported.predict(frame) as tf.Tensor],
+    ['adapted', () => adapted.predict(frame) as tf.Tensor],
+    ['merged', () => merged.predict(frame) as tf.Tensor],
+    ['the base, as the graph', () => published.execute(frame, OUTPUT) as tf.Tensor],
+    ['the graph written back', () => tuned.execute(frame, OUTPUT) as tf.Tensor],
+  ];
+  const times = models.map((): number[] => []);
+  for (let round = -3; round < rounds; round++) {
+    models.forEach(([, look], i) => {
+      const begin = performance.now();
+      tf.tidy(() => look().dataSync());
+      if (round >= 0) {
+        times[i]!.push(performance.now() - begin); // the first few warm up
+      }
+    });
+  }
+  [imported, adapted, merged].forEach(disposeModel);
+  [published, tuned, update].forEach(each => each.dispose());
+  frame.dispose();
+  const medians = times.map(each => each.sort((one, other) => one - other)[Math.floor(each.length / 2)]!);
+  return models.map(([name], i) => ({name, perSecond: 1000 / medians[i]!, share: medians[0]! / medians[i]!}));
+}

@@ -1,0 +1,33 @@
+import * as tf from '@tensorflow/tfjs';
+import {convolution, graphOf, input, node} from '../../graph/graphs';
+
+export const cut = 'first';
+export const pictures = tf.randomUniform([4, 16, 16, 1]);
+export const places = tf.randomUniform([4, 63], 0, 16);
+
+/** Two convolutions, and 21 landmarks of what they give; it is loaded before the page runs. */
+export let graph: tf.GraphModel;
+
+export async function files() {
+  graph = await landmarkGraph();
+  return {};
+}
+
+/** A small graph with the outputs of a published one: landmarks, and whether there is anything. */
+export function landmarkGraph(): Promise<tf.GraphModel> {
+  return graphOf(
+    [
+      input('images', [1, 16, 16, 1]),
+      node('first', 'Conv2D', ['images', 'k'], convolution()),
+      node('second', 'Conv2D', ['first', 'l'], convolution()),
+      node('pooled', 'Mean', ['second', 'axes'], {keep_dims: {b: false}}),
+      node('Identity', 'MatMul', ['pooled', 'w']),
+    ],
+    {
+      k: tf.randomNormal([3, 3, 1, 2]),
+      l: tf.randomNormal([3, 3, 2, 4]),
+      axes: tf.tensor1d([1, 2], 'int32'),
+      w: tf.randomNormal([4, 63]),
+    },
+  );
+}
