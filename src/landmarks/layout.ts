@@ -83,9 +83,7 @@ export function byPoint(
   const [batch = 0] = values.shape;
   const each = values.size / (batch * points);
   if (values.rank < 2 || !Number.isInteger(each)) {
-    throw new LoRAError(
-      `${what} must hold ${points} landmarks in each example, got the shape ${showShape(given)}.`,
-    );
+    throw new LoRAError(`${what} must hold ${points} landmarks in each example, got the shape ${showShape(given)}.`);
   }
   return tf.reshape(values, [batch, points, each]);
 }
