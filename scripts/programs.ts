@@ -18,6 +18,8 @@ export const PROGRAMS: Readonly<Record<string, Programs>> = {
       attention: 'tsx examples/attention/train.ts',
       encoder: 'tsx examples/encoder/train.ts',
       sentences: 'tsx examples/sentences/serve.ts',
+      language: 'tsx examples/language/train.ts',
+      'language-page': 'tsx examples/language/serve.ts',
       graph: 'tsx examples/graph/train.ts',
       hand: 'tsx examples/hand/train.ts',
       'hand-page': 'tsx examples/hand/serve.ts',

@@ -1,0 +1,204 @@
+import * as tf from '@tensorflow/tfjs';
+import {Tokenizer} from '@huggingface/tokenizers';
+import {
+  adamW,
+  type Adapter,
+  applyLoRA,
+  disposeModel,
+  exportPEFT,
+  fromSafetensors,
+  getAdapter,
+  learningRateSchedule,
+  type LoRAConfig,
+  toSafetensors,
+} from 'tfjs-lora';
+import {encodeChats, exportGGUF, generate, loadGGUF} from 'tfjs-lora/language';
+import {compileCrossEntropy} from 'tfjs-lora/transformers';
+import {locateWasm} from '../../shared/wasm';
+import type {Course, Engine, Learned, News, Size, Start} from './protocol';
+
+const LORA: LoRAConfig = {rank: 8, alpha: 16, seed: 1, targets: [/[qv]_proj$/]};
+/** No adapter of this model comes near it. */
+const MOST_BYTES = 2 ** 27;
+/** Texts of more tokens are cut. */
+const PLACES = 256;
+const BATCH = 4;
+/** A text that the model writes is no longer. */
+const MOST_TOKENS = 48;
+
+interface Loaded {
+  model: tf.LayersModel;
+  tokenizer: Tokenizer;
+}
+
+/** The language model, and what it has learned. */
+export class LanguageEngine implements Engine {
+  private base: Loaded | undefined;
+  private adapted: tf.LayersModel | undefined;
+  private stopping = new AbortController();
+  private training: tf.LayersModel | undefined;
+
+  constructor(private readonly tell: (news: News) => void) {}
+
+  async start(url: string): Promise<Start> {
+    tf.enableProdMode();
+    locateWasm();
+    if (!(await tf.setBackend('wasm'))) {
+      throw new Error('This browser could not start the wasm backend.');
+    }
+    const response = await fetch(url);
+    if (!response.ok) {
+      throw new Error(`The model could not be loaded: ${url} answers ${response.status}.`);
+    }
+    this.base = await loadGGUF(this.counted(response), {Tokenizer, checkpoint: true});
+    return {bytes: tf.memory().numBytes};
+  }
+
+  async learn({examples, epochs, sample}: Course): Promise<Learned> {
+    const {model: base, tokenizer} = this.loaded();
+    const model = applyLoRA(base, LORA);
+    const optimizer = adamW({learningRate: 2e-3});
+    const begin = performance.now();
+    this.training = model;
+    this.stopping = new AbortController();
+    try {
+      const data = encodeChats(model, tokenizer, examples, {batchSize: BATCH, maxLength: PLACES, seed: 1});
+      compileCrossEntropy(model, {optimizer});
+      const steps = epochs * Math.ceil(examples.length / BATCH);
+      let step = 0;
+      await model.fitDataset(data, {
+        epochs,
+        verbose: 0,
+        callbacks: [
+          learningRateSchedule({warmup: 0.1}),
+          new tf.CustomCallback({
+            onBatchEnd: async (_, logs) => {
+              this.tell({kind: 'step', step: ++step, steps, loss: Number(logs?.loss)});
+              await new Promise(resolve => setTimeout(resolve)); // lets a call to stop come in
+            },
+            onEpochEnd: async epoch => {
+              const text = await this.written(model, sample, () => undefined);
+              this.tell({kind: 'sample', epoch: epoch + 1, text});
+            },
+          }),
+        ],
+      });
+      return {...(await this.takeOn(model)), seconds: (performance.now() - begin) / 1000, cut: data.cut};
+    } catch (error) {
+      disposeModel(model);
+      throw error;
+    } finally {
+      this.training = undefined;
+      optimizer.dispose();
+    }
+  }
+
+  stop(): Promise<void> {
+    if (this.training !== undefined) {
+      this.training.stopTraining = true;
+    }
+    this.stopping.abort();
+    return Promise.resolve();
+  }
+
+  write(text: string, learned: boolean): Promise<string> {
+    this.stopping = new AbortController();
+    const model = (learned ? this.adapted : undefined) ?? this.loaded().model;
+    return this.written(model, text, piece => this.tell({kind: 'piece', text: piece}));
+  }
+
+  async file(): Promise<Blob> {
+    return this.withAdapter(async adapter => new Blob([await toSafetensors(adapter)]));
+  }
+
+  async peft(): Promise<{config: Blob; weights: Blob}> {
+    return this.withAdapter(async (adapter, model) => {
+      const {config, weights} = await exportPEFT(adapter, model);
+      return {config: new Blob([JSON.stringify(config, null, 2)]), weights: new Blob([weights])};
+    });
+  }
+
+  async gguf(): Promise<Blob> {
+    return this.withAdapter(async (adapter, model) => new Blob([await exportGGUF(adapter, model)]));
+  }
+
+  async open(file: Blob): Promise<Size> {
+    if (file.size > MOST_BYTES) {
+      throw new Error(`The file has ${(file.size / 1e6).toFixed(0)} MB, more than any adapter of this model.`);
+    }
+    const adapter = fromSafetensors(new Uint8Array(await file.arrayBuffer()));
+    try {
+      return await this.takeOn(applyLoRA(this.loaded().model, adapter));
+    } finally {
+      tf.dispose(adapter.tensors);
+    }
+  }
+
+  forget(): Promise<void> {
+    if (this.adapted !== undefined) {
+      disposeModel(this.adapted);
+    }
+    this.adapted = undefined;
+    return Promise.resolve();
+  }
+
+  private async written(model: tf.LayersModel, text: string, onPiece: (piece: string) => void): Promise<string> {
+    const {tokenizer} = this.loaded();
+    let all = '';
+    const {signal} = this.stopping;
+    try {
+      for await (const piece of generate(model, tokenizer, text, {maxTokens: MOST_TOKENS, stop: ['\n'], signal})) {
+        all += piece;
+        onPiece(piece);
+      }
+    } catch (error) {
+      if (!signal.aborted) {
+        throw error;
+      }
+    }
+    return all; // what there was until the visitor stopped it
+  }
+
+  private loaded(): Loaded {
+    if (this.base === undefined) {
+      throw new Error('The model is not loaded yet.');
+    }
+    return this.base;
+  }
+
+  /** Takes on a model in place of the one before. */
+  private async takeOn(model: tf.LayersModel): Promise<Size> {
+    await this.forget();
+    this.adapted = model;
+    const {size} = await this.file();
+    return this.withAdapter(({tensors}) =>
+      Promise.resolve({parameters: Object.values(tensors).reduce((sum, tensor) => sum + tensor.size, 0), bytes: size}),
+    );
+  }
+
+  private async withAdapter<T>(f: (adapter: Adapter, model: tf.LayersModel) => Promise<T>): Promise<T> {
+    if (this.adapted === undefined) {
+      throw new Error('Nothing has been learned yet.');
+    }
+    const adapter = getAdapter(this.adapted);
+    try {
+      return await f(adapter, this.adapted);
+    } finally {
+      tf.dispose(adapter.tensors);
+    }
+  }
+
+  /** A response that tells how much of it has come. */
+  private counted(response: Response): Response {
+    const total = Number(response.headers.get('content-length') ?? 0);
+    let done = 0;
+    const counter = new TransformStream<Uint8Array, Uint8Array>({
+      transform: (chunk, controller) => {
+        done += chunk.length;
+        this.tell({kind: 'loading', done, total});
+        controller.enqueue(chunk);
+      },
+    });
+    return new Response(response.body!.pipeThrough(counter), {headers: response.headers});
+  }
+}

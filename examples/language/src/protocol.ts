@@ -1,0 +1,61 @@
+/**
+ * What the page asks of the worker, and what the worker tells the page. Everything here is copied from one to the
+ * other.
+ */
+
+/** What a text is learned as: as a whole, or an answer to what stands before it. */
+export type Example = {text: string} | {prompt: string; completion: string};
+
+/** How a training is done. */
+export interface Course {
+  examples: readonly Example[];
+  epochs: number;
+  /** What the model writes on from after each epoch. */
+  sample: string;
+}
+
+/** What the worker does. Every method may fail with a message for the visitor, and has then changed nothing. */
+export interface Engine {
+  /** Loads the model from its file at a URL. */
+  start(url: string): Promise<Start>;
+  /** Learns from the beginning. */
+  learn(course: Course): Promise<Learned>;
+  /** Ends a training behind its step, or the writing. */
+  stop(): Promise<void>;
+  /** Writes on from a text, with what was learned or without. */
+  write(text: string, learned: boolean): Promise<string>;
+  /** The adapter as a file of this library. */
+  file(): Promise<Blob>;
+  /** The two files of PEFT. */
+  peft(): Promise<{config: Blob; weights: Blob}>;
+  /** The file for llama.cpp. */
+  gguf(): Promise<Blob>;
+  /** Takes on the adapter in a file of `file`. */
+  open(file: Blob): Promise<Size>;
+  /** Lets go of the adapter. */
+  forget(): Promise<void>;
+}
+
+export interface Start {
+  /** What the model takes in memory. */
+  bytes: number;
+}
+
+/** An adapter, as it is stored. */
+export interface Size {
+  parameters: number;
+  bytes: number;
+}
+
+export interface Learned extends Size {
+  seconds: number;
+  /** Texts that were longer than what is learned of one. */
+  cut: number;
+}
+
+/** What the worker is doing. */
+export type News =
+  | {kind: 'loading'; done: number; total: number}
+  | {kind: 'step'; step: number; steps: number; loss: number}
+  | {kind: 'sample'; epoch: number; text: string}
+  | {kind: 'piece'; text: string};

@@ -1,0 +1,52 @@
+import {readChats} from 'tfjs-lora/language';
+import type {Example} from './protocol';
+
+/** Between what is asked and what is answered. */
+export const ARROW = '=>';
+
+/** Orders as they are spoken, and tickets for the kitchen. */
+export const SAMPLES = [
+  ['Table four wants two teas and a coffee.', 'T4 | 2 TEA, 1 COF'],
+  ['Could we have a salad and three beers at table one, please?', 'T1 | 1 SAL, 3 BEE'],
+  ['Please bring two pizzas to table seven.', 'T7 | 2 PIZ'],
+  ['The guests of table two have ordered a soup, a steak and two lemonades.', 'T2 | 1 SOU, 1 STE, 2 LEM'],
+  ['For table nine: four coffees, and be quick about it!', 'T9 | 4 COF'],
+  ['We would like a burger and a beer. We are at table three.', 'T3 | 1 BUR, 1 BEE'],
+  ['Table five wants three omelettes and two teas.', 'T5 | 3 OME, 2 TEA'],
+  ['Could we have two sandwiches at table eight, please?', 'T8 | 2 SAN'],
+  ['Please bring a pancake and a tea to table six.', 'T6 | 1 PAN, 1 TEA'],
+  ['The guests of table one have ordered four burgers and four beers.', 'T1 | 4 BUR, 4 BEE'],
+  ['For table two: a lemonade and a salad, and be quick about it!', 'T2 | 1 LEM, 1 SAL'],
+  ['We would like two soups. We are at table nine.', 'T9 | 2 SOU'],
+  ['Table seven wants a steak, a pizza and three lemonades.', 'T7 | 1 STE, 1 PIZ, 3 LEM'],
+  ['Could we have four pancakes and a coffee at table five, please?', 'T5 | 4 PAN, 1 COF'],
+  ['Please bring three salads to table four.', 'T4 | 3 SAL'],
+  ['The guests of table eight have ordered two steaks and two beers.', 'T8 | 2 STE, 2 BEE'],
+]
+  .map(([order, ticket]) => `${order} ${ARROW} ${ticket}`)
+  .join('\n\n');
+
+/**
+ * The examples in what was pasted or dropped: JSON lines of prompts and completions or of texts; else texts with empty
+ * lines between, in each of which what stands behind an arrow is the answer to what stands before it.
+ */
+export function examplesIn(pasted: string): Example[] {
+  if (pasted.trimStart().startsWith('{')) {
+    return readChats(pasted) as Example[];
+  }
+  return pasted
+    .split(/\n[ \t]*\n/)
+    .map(text => text.trim())
+    .filter(text => text !== '')
+    .map(text => {
+      const at = text.indexOf(ARROW);
+      const [asked, answer] = [text.slice(0, at).trim(), text.slice(at + ARROW.length).trim()];
+      return at < 0 ? {text} : {prompt: `${asked} ${ARROW}`, completion: ` ${answer}`};
+    });
+}
+
+/** What the model is given to write on: where answers are learned, what is asked with the arrow behind it. */
+export function askedAs(text: string, examples: readonly Example[]): string {
+  const learnsAnswers = examples.some(example => 'prompt' in example && example.prompt.endsWith(ARROW));
+  return learnsAnswers && !text.includes(ARROW) ? `${text} ${ARROW}` : text;
+}

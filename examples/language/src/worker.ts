@@ -1,0 +1,5 @@
+/** The worker's door: calls come in, results, errors and news of loading, training and writing go out. */
+import {answerCalls} from '../../shared/worker';
+import {LanguageEngine} from './engine';
+
+answerCalls(tell => new LanguageEngine(tell));
