@@ -17,7 +17,7 @@ import {type Arm, ARMS, learn, type Measured, type Outcome} from './learn';
 const OUTPUT = fileURLToPath(new URL('output/', import.meta.url));
 const RESULTS = join(OUTPUT, 'results.json');
 const isQuick = process.argv.includes('--quick');
-const isAll = process.argv.includes('--all');
+const isAll = !isQuick && process.argv.includes('--all');
 const orders = makeOrders(isQuick ? {train: 16, test: 4} : {train: 240, test: 24});
 const arms: readonly Arm[] = isAll ? ARMS : [ARMS[0]];
 const seeds = isAll ? [1, 2, 3] : [1];
@@ -48,7 +48,7 @@ for (const arm of arms) {
     };
     try {
       const {outcome, gguf} = await learn(arm, orders, {
-        epochs,
+        epochs: 1,
         seed,
         asksWithExamples: !isQuick && arm === ARMS[0] && seed === 1,
         onStep,

@@ -38,49 +38,34 @@ interface Safetensors {
  */
 export type Bytes = ReturnType<typeof Uint8Array.of>;
 
-/** A tensor that is still to be written. */
-export interface TensorSlot {
-  shape: readonly number[];
-  /** Whether it holds integers of 64 bits, which are written as they are. */
-  isInteger?: boolean;
-}
-
-/** How a safetensors file is written. */
-interface EncodeOptions {
-  /** Numbers are rounded to the nearest that it has, ties to even. Default: `'F32'`. */
-  dtype?: FloatType;
-  /** Texts that travel in the header. */
-  metadata?: Readonly<Record<string, string>>;
-}
-
 /**
- * A safetensors file without its numbers, and how they are put in: one tensor after the other, so that the caller need
- * not hold all of them beside the file.
+ * Writes a safetensors file. Numbers are rounded to the nearest that `dtype` has, ties to even.
  *
- * @throws LoRAError if a name is reserved, or a tensor that is put in has another number of numbers.
+ * @param metadata texts that travel in the header.
+ * @throws LoRAError if a name is reserved or a shape does not fit its data.
  */
-export function emptySafetensors(
-  slots: Readonly<Record<string, TensorSlot>>,
-  {dtype = 'F32', metadata = {}}: EncodeOptions = {},
-): {bytes: Bytes; put: (name: string, data: NamedValues['data']) => void} {
-  const typeOf = ({isInteger}: TensorSlot) => (isInteger === true ? 'I64' : dtype);
-  const widthOf = (slot: TensorSlot) => SIZES[typeOf(slot)] ?? 4;
-  const numbersIn = (shape: readonly number[] = []) => shape.reduce((product, size) => product * size, 1);
+export function encodeSafetensors(
+  tensors: Readonly<Record<string, NamedValues>>,
+  {dtype = 'F32', metadata = {}}: {dtype?: FloatType; metadata?: Readonly<Record<string, string>>} = {},
+): Bytes {
+  const typeOf = ({data}: NamedValues) => (data instanceof BigInt64Array ? 'I64' : dtype);
+  const sizeOf = (values: NamedValues) => SIZES[typeOf(values)] ?? 4;
   // The widest first, so that each tensor lies at a multiple of its size.
-  const entries = Object.entries(slots).sort(
-    ([one, first], [two, second]) => widthOf(second) - widthOf(first) || (one < two ? -1 : 1),
+  const entries = Object.entries(tensors).sort(
+    ([one, first], [two, second]) => sizeOf(second) - sizeOf(first) || (one < two ? -1 : 1),
   );
   const header: [string, unknown][] = Object.keys(metadata).length > 0 ? [[METADATA, metadata]] : [];
-  const places = new Map<string, number>();
   let end = 0;
-  for (const [name, slot] of entries) {
-    if (isReserved(name)) {
-      throw new LoRAError(`A tensor cannot be written: ${show(name)} is the name of something else in the file.`);
+  for (const [name, values] of entries) {
+    const {shape, data} = values;
+    if (isReserved(name) || shape.reduce((product, size) => product * size, 1) !== data.length) {
+      throw new LoRAError(
+        `A tensor cannot be written: ${show(name)}, of shape ${show(shape)}, with ${data.length} numbers.`,
+      );
     }
     const begin = end;
-    end += numbersIn(slot.shape) * widthOf(slot);
-    places.set(name, begin);
-    header.push([name, {dtype: typeOf(slot), shape: slot.shape, data_offsets: [begin, end]}]);
+    end += data.length * sizeOf(values);
+    header.push([name, {dtype: typeOf(values), shape, data_offsets: [begin, end]}]);
   }
   const json = new TextEncoder().encode(JSON.stringify(Object.fromEntries(header)));
   const start = 8 + 8 * Math.ceil(json.length / 8);
@@ -88,29 +73,11 @@ export function emptySafetensors(
   bytes.set(json, 8);
   const view = new DataView(bytes.buffer);
   view.setUint32(0, start - 8, true); // of the 64 bits the upper half stays 0
-  const put = (name: string, data: NamedValues['data']) => {
-    const {shape} = slots[name] ?? {};
-    if (numbersIn(shape) !== data.length) {
-      throw new LoRAError(
-        `A tensor cannot be written: ${show(name)}, of shape ${show(shape)}, with ${data.length} numbers.`,
-      );
-    }
-    writeNumbers(view, start + (places.get(name) ?? 0), data, dtype);
-  };
-  return {bytes, put};
-}
-
-/**
- * Writes a safetensors file.
- *
- * @throws LoRAError if a name is reserved or a shape does not fit its data.
- */
-export function encodeSafetensors(tensors: Readonly<Record<string, NamedValues>>, options: EncodeOptions = {}): Bytes {
-  const slots = Object.entries(tensors).map(
-    ([name, {shape, data}]) => [name, {shape, isInteger: data instanceof BigInt64Array}] as const,
-  );
-  const {bytes, put} = emptySafetensors(Object.fromEntries(slots), options);
-  Object.entries(tensors).forEach(([name, {data}]) => put(name, data));
+  let offset = start;
+  for (const [, values] of entries) {
+    writeNumbers(view, offset, values.data, dtype);
+    offset += values.data.length * sizeOf(values);
+  }
   return bytes;
 }
 

@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkOptions, faultLines, type KnownOptions, LoRAError, showShape} from '../errors';
-import {type Bytes, emptySafetensors, type TensorSlot} from '../formats/safetensors';
+import {type Bytes, encodeSafetensors} from '../formats/safetensors';
+import type {Values} from '../formats/layout';
 import {adaptationOf} from '../layers/registry';
 import {checkModel, checkNotAdapted, type Site, sitesOf} from '../rewire/walk';
 import {checkRange, floatTypeOf, type SafetensorsOptions} from '../storage/safetensors';
@@ -71,19 +72,21 @@ export async function exportTransformer(
   config.check();
   const written = tensorsOf(expected);
   const found = checkLayers(written, sites);
-  const slots: Record<string, TensorSlot> = Object.fromEntries([...written].map(([name, {shape}]) => [name, {shape}]));
-  const {bytes, put} = emptySafetensors(slots, {dtype: type, metadata: {format: 'pt'}});
+  const tensors: Record<string, Values> = {};
   for (const [name, {parts, shape}] of written) {
     const tensor = tf.tidy(() => {
       const stored = parts.map(part => inFile(found(part).read(), part));
       return stored.length === 1 ? (stored[0] as tf.Tensor) : tf.concat(stored, 0);
     });
     const data = await tensor.data<'float32'>().finally(() => tensor.dispose());
-    checkRange({[name]: {shape, data}}, dtype);
-    put(name, data);
+    tensors[name] = {shape, data};
   }
+  checkRange(tensors, dtype);
   const {torch_dtype: _, ...said} = record.config as Record<string, unknown>;
-  return {config: `${configText({...said, ...untied(expected), dtype})}\n`, weights: bytes};
+  return {
+    config: `${configText({...said, ...untied(expected), dtype})}\n`,
+    weights: encodeSafetensors(tensors, {dtype: type, metadata: {format: 'pt'}}),
+  };
 }
 
 /** The fields in which transformers takes no whole number without a point. */

@@ -22,9 +22,19 @@ export const PAGES = [
   ...readdirSync(join(ROOT, 'docs'))
     .filter(isMarkdown)
     .map(name => `docs/${name}`),
-  ...['attention', 'browser', 'encoder', 'sentences', 'graph', 'hand', 'methods', 'pictures', 'superres', 'swap'].map(
-    name => `examples/${name}/README.md`,
-  ),
+  ...[
+    'attention',
+    'browser',
+    'encoder',
+    'sentences',
+    'language',
+    'graph',
+    'hand',
+    'methods',
+    'pictures',
+    'superres',
+    'swap',
+  ].map(name => `examples/${name}/README.md`),
 ];
 
 function isMarkdown(name: string): boolean {

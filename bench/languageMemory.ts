@@ -1,0 +1,46 @@
+// What a LoRA step of SmolLM2-135M takes, by how its base is held: 1 × 256 tokens on wasm, buffers as tfjs counts them.
+//
+//     npm run bench -- language-memory
+
+import {openAsBlob} from 'node:fs';
+import * as tf from '@tensorflow/tfjs';
+import '@tensorflow/tfjs-backend-wasm';
+import {adam, applyLoRA, disposeModel} from 'tfjs-lora';
+import {loadGGUF} from 'tfjs-lora/language';
+import {quantizeBase} from 'tfjs-lora/quantized';
+import {compileCrossEntropy} from 'tfjs-lora/transformers';
+import {smollm2} from '../scripts/pretrained';
+import {BufferMeter, type Engine} from './bufferMeter';
+
+const PLACES = 256;
+const megabytes = (bytes: number) => (bytes / 1e6).toFixed(0);
+
+await tf.setBackend('wasm');
+tf.enableProdMode();
+console.log('| base | held, MB | peak of a step, MB | with checkpoint |\n| --- | --- | --- | --- |');
+for (const form of ['4 bits (Q4_1)', '8 bits', 'float32']) {
+  const row = [form];
+  for (const checkpoint of [false, true]) {
+    const {numBytes} = tf.memory();
+    const {model: read} = await loadGGUF(await openAsBlob(smollm2()), {checkpoint, blocks: form.startsWith('4')});
+    const base = form === '8 bits' ? await quantizeBase(read, {bits: 8}) : read;
+    if (base !== read) {
+      disposeModel(read);
+    }
+    const held = tf.memory().numBytes - numBytes;
+    const model = applyLoRA(base, {rank: 8, targets: [/[qv]_proj$/], seed: 1});
+    const optimizer = adam({learningRate: 1e-4});
+    compileCrossEntropy(model, {optimizer});
+    const ids = tf.fill([1, PLACES], 100, 'int32');
+    const meter = new BufferMeter(tf.engine() as unknown as Engine);
+    await model.trainOnBatch([ids, tf.onesLike(ids)], ids);
+    meter.restart();
+    await model.trainOnBatch([ids, tf.onesLike(ids)], ids);
+    row.push(...(checkpoint ? [] : [megabytes(held)]), megabytes(held + meter.peak));
+    meter.stop();
+    ids.dispose();
+    optimizer.dispose();
+    new Set([model, base]).forEach(disposeModel);
+  }
+  console.log(`| ${row.join(' | ')} |`);
+}
