@@ -1,4 +1,4 @@
-import {mulberry32, shuffled} from '../shared/drawings';
+import {mulberry32, shuffled} from '../shared/random';
 
 /** Of an order as it is spoken, the ticket for the kitchen, such as `T4 | 2 coffee, 1 tea`. */
 export interface Order {
