@@ -80,8 +80,8 @@ export function applyLinear(
   };
   const known = outputActivation(activation.getClassName());
   if (known !== undefined) {
-    const isRelu6 = fusesMore && activation.getClassName() === 'relu6';
-    const more = isRelu6 ? 'relu6' : known.fused;
+    const isRelu6 = activation.getClassName() === 'relu6';
+    const more = isRelu6 && fusesMore ? 'relu6' : known.fused;
     const fused = fuses ? more : null;
     // Stock layers take a minimum of a relu, which is slow on wasm.
     const apply = isRelu6 ? tf.relu6 : (z: tf.Tensor) => activation.apply(z);

@@ -72,6 +72,21 @@ test('the fused kernels are what runs', async () => {
 test.each([
   ['convolution', conv],
   ['depthwise convolution', depthwise],
+])('an adapted stock %s takes relu6 in one step, to the last bit, where the stock one takes two', async (_, make) => {
+  await useBackend('wasm');
+  const base = modelOf(make(false));
+  const model = applyLoRA(base, {rank: 2, targets: [base.layers[1]!.name]});
+  const namesOf = async (each: tf.LayersModel) => (await kernelsOf(() => each.predict(x()))).map(({name}) => name);
+  expect(await namesOf(base)).toContain('Minimum');
+  const own = await namesOf(model);
+  expect(own).toContain('Relu6');
+  expect(own).not.toContain('Minimum');
+  expect(numbers(model.predict(x()) as tf.Tensor)).toEqual(numbers(base.predict(x()) as tf.Tensor));
+});
+
+test.each([
+  ['convolution', conv],
+  ['depthwise convolution', depthwise],
 ])('a %s that trains in full has the gradients of the stock layer', async (_, make) => {
   const gradients = async (fused: boolean) =>
     on('wasm', () => {
