@@ -23,6 +23,7 @@ export const PROGRAMS: Readonly<Record<string, Programs>> = {
       graph: 'tsx examples/graph/train.ts',
       hand: 'tsx examples/hand/train.ts',
       'hand-page': 'tsx examples/hand/serve.ts',
+      federated: 'tsx examples/federated/run.ts',
       methods: 'tsx examples/methods/methods.ts',
     },
   },
@@ -31,6 +32,7 @@ export const PROGRAMS: Readonly<Record<string, Programs>> = {
     commands: {
       steps: 'tsx bench/run.ts',
       encoder: 'tsx bench/encoder.ts',
+      federated: 'tsx bench/federated.ts',
       graph: 'tsx bench/graph.ts',
       threads: 'tsx bench/threads/run.ts',
       launches: 'tsx bench/launches/run.ts',
@@ -45,6 +47,7 @@ export const PROGRAMS: Readonly<Record<string, Programs>> = {
       attack: 'tsx test/attack/run.ts',
       backends: 'tsx test/kernels/everywhere/run.ts',
       'core-spec': 'tsx test/kernels/coreSpec/run.ts',
+      federated: 'tsx examples/federated/check.ts',
       graphs: 'tsx scripts/graphModels/run.ts',
       language: 'tsx test/language/checkSmolLM2.ts && tsx test/language/checkLlamaCpp.ts',
       package: 'npm run build && publint --strict && attw --pack . --profile node16',

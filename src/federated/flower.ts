@@ -79,7 +79,7 @@ type Sent<C extends Call> = MessageOf<(typeof CALLS)[C][1]>;
 export type Metadata = MessageOf<typeof METADATA>;
 
 /** Codes of errors of Flower that a node has an answer to. */
-const CODES = {keyInUse: 23, registrationOff: 2001, runIsOver: 2007, noSuchRun: 2008};
+const CODES = {keyInUse: 23, registrationOff: 2001, notActivated: 2004, runIsOver: 2007, noSuchRun: 2008};
 
 /** The answer of a server that understood a call and refuses it. */
 export class Refusal extends Error {
@@ -106,6 +106,9 @@ export class Refusal extends Error {
 /** A call that got no answer, or one that says that the server is not there for now. */
 export class Unreachable extends Error {}
 
+/** Milliseconds after which a server has noticed that a node is gone. */
+const ABSENCE = 4000;
+
 /** Replies of a server that are not objects of arrays have at most this many bytes. */
 const MOST_BYTES = 2 ** 20;
 
@@ -125,14 +128,40 @@ export class FlowerNode {
   /** Makes the node known, as the one that it was before if its key is, and says that it is there. */
   async arrive(signal: AbortSignal): Promise<void> {
     const publicKey = new TextEncoder().encode(await publicKeyText(this.key));
-    await this.call('register', {publicKey}, signal).catch((error: unknown) => {
+    const activate = async () => {
+      const {nodeId} = await this.call('activate', {publicKey, heartbeatInterval: this.heartbeatInterval}, signal);
+      this.nodeId = nodeId ?? 0n;
+    };
+    try {
+      await this.call('register', {publicKey}, signal);
+    } catch (error) {
       // It is known: from before, or since someone registered its key, which is the only way where nodes authenticate.
       if (!(error instanceof Refusal && (error.code === CODES.keyInUse || error.code === CODES.registrationOff))) {
         throw error;
       }
-    });
-    const {nodeId} = await this.call('activate', {publicKey, heartbeatInterval: this.heartbeatInterval}, signal);
-    this.nodeId = nodeId ?? 0n;
+      // It may have been killed with a message in its hands. The server waits for the reply as long as the node counts
+      // as there, refuses to have it there twice, and looks every three seconds.
+      await this.whenGone(activate, signal);
+      await this.leave(signal);
+      await pause(ABSENCE, signal);
+    }
+    await activate();
+  }
+
+  /** Calls until the server has missed the signs of life of the process that had this node's key. */
+  private async whenGone(activate: () => Promise<void>, signal: AbortSignal): Promise<void> {
+    const end = Date.now() + 1000 * (2 * this.heartbeatInterval + 15);
+    for (;;) {
+      try {
+        await activate();
+        return;
+      } catch (error) {
+        if (!(error instanceof Refusal && error.code === CODES.notActivated && Date.now() < end)) {
+          throw error;
+        }
+        await pause(1000, signal);
+      }
+    }
   }
 
   /** Says that the node is gone. Its key stays known, and so does what it pushed. */

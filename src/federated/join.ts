@@ -198,8 +198,8 @@ class Participation {
       if (message !== undefined) {
         this.runId = message.metadata.runId ?? 0n;
         await this.handle(message).catch((error: unknown) => {
-          // The run ended, or was stopped, while the node was at work.
-          if (!(error instanceof Refusal && error.isRunOver)) {
+          // The run ended or was stopped while the node was at work, or the server no longer waits for its reply.
+          if (!(error instanceof Refusal)) {
             throw error;
           }
         });

@@ -26,7 +26,7 @@ export function toNPY({shape, values}: FloatArray): Uint8Array {
 }
 
 /**
- * The array that bytes in NumPy's format hold, of 32-bit or 64-bit floats; the latter are rounded.
+ * The array that bytes in NumPy's format hold, of 32-bit or 64-bit floats, in either order; the latter are rounded.
  *
  * @throws LoRAError if they hold something else, or not as many numbers as their shape says.
  */
@@ -41,10 +41,11 @@ export function fromNPY(bytes: Uint8Array): FloatArray {
   const header = new TextDecoder().decode(bytes.subarray(start, start + length));
   const [, type] = /'descr': '([^']*)'/.exec(header) ?? [];
   const [, sizes] = /'shape': \(([\d, ]*)\)/.exec(header) ?? [];
-  if (sizes === undefined || !(type === '<f4' || type === '<f8') || !header.includes("'fortran_order': False")) {
+  const [, order] = /'fortran_order': (True|False)/.exec(header) ?? [];
+  if (sizes === undefined || order === undefined || !(type === '<f4' || type === '<f8')) {
     throw new LoRAError(
-      'Arrays have to hold little-endian floats of 32 or 64 bits in C order, as numpy.ascontiguousarray gives them, ' +
-        `got ${JSON.stringify(header.slice(0, 100).trim())}.`,
+      'Arrays have to hold little-endian floats of 32 or 64 bits, such as those of numpy.float32, got ' +
+        `${JSON.stringify(header.slice(0, 100).trim())}.`,
     );
   }
   const shape = sizes
@@ -58,8 +59,23 @@ export function fromNPY(bytes: Uint8Array): FloatArray {
     throw new LoRAError(`An array of shape [${shape.join(', ')}] came with ${bytes.length - from} bytes.`);
   }
   const values = new Float32Array(count);
+  // In the order of Fortran the first index runs fastest, which is what a transposed array is written in.
+  const places = order === 'True' ? columnMajor(shape) : undefined;
   for (let i = 0; i < count; i++) {
-    values[i] = width === 4 ? view.getFloat32(from + 4 * i, true) : view.getFloat64(from + 8 * i, true);
+    const at = from + width * (places?.[i] ?? i);
+    values[i] = width === 4 ? view.getFloat32(at, true) : view.getFloat64(at, true);
   }
   return {shape, values};
+}
+
+/** For each number in row-major order: where it stands in column-major order. */
+function columnMajor(shape: readonly number[]): number[] {
+  let places = [0];
+  let stride = 1;
+  for (const size of shape) {
+    const step = stride;
+    places = places.flatMap(place => Array.from({length: size}, (_, i) => place + i * step));
+    stride *= size;
+  }
+  return places;
 }

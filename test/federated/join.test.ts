@@ -201,10 +201,22 @@ describe('a server that fails', () => {
     expect(server.calls).not.toContain('unregister-node');
     server.tasks.push(flowerTask(file));
     server.isRunning = true;
+    // The server takes it for there, until it has missed two signs of life.
+    server.faults.push({path: 'activate-node', status: 412, body: '{"code": 2004}'});
     const url = `http://127.0.0.1:${server.port}`;
     await joinFederation({url, key, model: adapted(), train: double}).finished;
     expect(server.nodes.size).toBe(1);
     expect(server.pushed).toHaveLength(2);
+    // It may have been killed in the middle of a message: the server has to see that it was gone.
+    const arrival = server.calls.slice(server.calls.lastIndexOf('register-node'));
+    expect(arrival.slice(0, 6)).toEqual([
+      'register-node',
+      'activate-node',
+      'activate-node',
+      'deactivate-node',
+      'activate-node',
+      'pull-messages',
+    ]);
   });
 
   test('may end the run during a round', async () => {

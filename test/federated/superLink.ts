@@ -4,11 +4,12 @@ import {createServer, type Server} from 'node:http';
 import type {AddressInfo} from 'node:net';
 import {join} from 'node:path';
 import protobuf from 'protobufjs';
-import 'protobufjs/ext/descriptor';
+import 'protobufjs/ext/descriptor/index.js';
 
 // A SuperLink for tests: the Fleet API by Flower's own descriptors, in memory, for one run. It can fail as servers do.
 
-const FOLDER = join(__dirname, '../fixtures/flower');
+/** npm runs its scripts, and jest its tests, in the folder of the project. */
+const FOLDER = 'test/fixtures/flower';
 const root = (protobuf.Root as unknown as {fromDescriptor(bytes: Uint8Array): protobuf.Root}).fromDescriptor(
   readFileSync(join(FOLDER, 'fleet.binpb')),
 );

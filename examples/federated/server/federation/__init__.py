@@ -1,0 +1,1 @@
+"""A server of Flower for adapters of tfjs-lora."""
