@@ -4,6 +4,7 @@ import {adaptedModel} from './adaptedModel';
 import {adapterJson} from './adapterJson';
 import {adapterSafetensors} from './adapterSafetensors';
 import {checkpointFile} from './checkpointFile';
+import {flower} from './flower';
 import {gguf} from './gguf';
 import {graphModel} from './graphModel';
 import {kernels} from './kernels';
@@ -33,5 +34,6 @@ export const KINDS: readonly AttackKind[] = [
   graphModel('openLengths', 'any batch and length'),
   transformerConfig,
   gguf,
+  flower,
   kernels,
 ];
