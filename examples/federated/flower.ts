@@ -4,7 +4,7 @@ import {createServer} from 'node:net';
 import {delimiter, join} from 'node:path';
 import {setTimeout as pause} from 'node:timers/promises';
 import {fileURLToPath} from 'node:url';
-import {FLOWER_VERSION} from '../../src/federated/flower';
+import {FLOWER_VERSION} from '../../src/federated/calls';
 
 // The server: Flower in a virtual environment of its own, which npm cannot install.
 

@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {asLoRAError, checkNumber, checkOptions, kindOf, LoRAError, messageOf, show} from '../errors';
-import {FlowerNode, type Metadata, pause, Refusal, type Reply, Unreachable} from './flower';
+import type {Metadata} from './calls';
+import {FlowerNode, pause, Refusal, type Reply, Unreachable} from './flower';
 import {checkNodeKey, createNodeKey, type NodeKey} from './nodeKey';
 import {type ConfigValue, type Metrics, opened, readRecords, writeRecords} from './records';
 import {SharedTensors} from './sharedTensors';
