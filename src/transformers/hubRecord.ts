@@ -20,7 +20,9 @@ export function hubRecord(
   {head, pooling, labels, isNew, tokenTypes}: Purpose,
   asked?: string,
 ): HubRecord {
-  const {architectures, num_labels: _, ...config} = given.asObject() as Record<string, unknown>;
+  // As JSON, which is all that a model of tfjs takes with it: an object of a program may have entries without a value.
+  const asJSON = JSON.parse(JSON.stringify(given.asObject())) as Record<string, unknown>;
+  const {architectures, num_labels: _, ...config} = asJSON;
   const ofHead = Object.keys(architecture.classes).filter(name => architecture.classes[name] === head);
   const [named] = [architectures].flat();
   const className = [asked, named].find(name => ofHead.includes(name as string)) ?? ofHead[0];
