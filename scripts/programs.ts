@@ -24,6 +24,7 @@ export const PROGRAMS: Readonly<Record<string, Programs>> = {
       hand: 'tsx examples/hand/train.ts',
       'hand-page': 'tsx examples/hand/serve.ts',
       federated: 'tsx examples/federated/run.ts',
+      'federated-page': 'tsx examples/federated/serve.ts',
       methods: 'tsx examples/methods/methods.ts',
     },
   },

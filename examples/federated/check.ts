@@ -20,7 +20,8 @@ import {
   saveAdapter,
 } from 'tfjs-lora';
 import {installFlower, runPython} from './flower';
-import {adapt, pretrained, RANK} from './task';
+import {pretrained} from './data';
+import {adapt, RANK} from './task';
 
 const OUTPUT = fileURLToPath(new URL('output/', import.meta.url));
 const path = (name: string) => join(OUTPUT, name);
@@ -43,13 +44,14 @@ write(result, {name: value.astype("float32") for name, value in tensors.items()}
 `;
 
 /** The update of each kernel that an adapter makes, as one matrix. */
-function products({tensors}: Adapter): Record<string, tf.Tensor> {
+function products({config, tensors}: Adapter): Record<string, tf.Tensor> {
   const names = Object.keys(tensors).filter(name => name.endsWith('lora_A'));
   return Object.fromEntries(
     names.map(name => {
       const [a, b] = [tensors[name]!, tensors[name.replace(/A$/, 'B')]!];
       const rank = a.shape.at(-1)!;
-      return [name, tf.matMul(tf.reshape(a, [-1, rank]), tf.reshape(b, [rank, -1]))];
+      const {alpha} = config.layers[name.replace(/\/lora_A$/, '')]!;
+      return [name, tf.mul(tf.matMul(tf.reshape(a, [-1, rank]), tf.reshape(b, [rank, -1])), alpha / rank)];
     }),
   );
 }

@@ -4,7 +4,9 @@ import * as tf from '@tensorflow/tfjs';
 import '@tensorflow/tfjs-backend-wasm';
 import {fileHandler, loadAdapter, resetOptimizer, setAdapter} from 'tfjs-lora';
 import {joinFederation, nodeKeyFromText, type RoundReport} from 'tfjs-lora/federated';
-import {accuracy, adapt, digitsOf, heldOut, learn, type Method} from './task';
+import {accuracy} from '../shared/network';
+import {digitsOf, heldOut} from './data';
+import {adapt, learn, type Method} from './task';
 
 /** What a client is asked to do. */
 export interface Order {

@@ -14,16 +14,18 @@ import * as tf from '@tensorflow/tfjs';
 import '@tensorflow/tfjs-backend-wasm';
 import {fileHandler, loadAdapter, saveAdapter, setAdapter} from 'tfjs-lora';
 import {createNodeKey, nodeKeyToText} from 'tfjs-lora/federated';
+import {accuracy} from '../shared/network';
 import {SHORT, table} from '../shared/report';
+import {digitsOf, heldOut, pretrained} from './data';
 import {installFlower, SuperLink} from './flower';
 import type {Order, Word} from './node';
-import {accuracy, adapt, CLIENTS, digitsOf, heldOut, learn, type Method, pretrained} from './task';
+import {adapt, CLIENTS, learn, type Method} from './task';
 
 const OUTPUT = fileURLToPath(new URL('output/', import.meta.url));
 const path = (name: string) => join(OUTPUT, name);
 const quick = argv.includes('--quick');
 const SEEDS = argv.includes('--all') ? [1, 2, 3] : [1];
-const ROUNDS = quick ? 3 : 16;
+const ROUNDS = quick ? 3 : 30;
 
 /** What the clients do together, and what the server does with it. */
 const ARMS: {name: string; method: Method; strategy: 'mean' | 'exact'; frozen: string}[] = [

@@ -213,13 +213,19 @@ export function flowerTask({pulled, objects}: RoundFile): Task {
 }
 
 /** A message of a round that brings no tensors. */
-export function emptyTask(): Task {
+export function emptyTask(messageType = 'train', round = 1): Task {
   const hash = (content: Buffer) => createHash('sha256').update(content).digest('hex');
   const content = Buffer.from('RecordDict  2\0{}');
   const inner = hash(content);
   const body = typeOf('Message').encode({}).finish();
   const message = Buffer.concat([Buffer.from(`Message ${inner} ${body.length}\0`), body]);
-  const metadata = {run_id: 7, message_type: 'train', group_id: '1', message_id: hash(message), ttl: 60};
+  const metadata = {
+    run_id: 7,
+    message_type: messageType,
+    group_id: String(round),
+    message_id: hash(message),
+    ttl: 60,
+  };
   const type = typeOf('PullMessagesResponse');
   const pulled = type.fromObject({
     messages_list: [{metadata}],

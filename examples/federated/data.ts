@@ -1,0 +1,24 @@
+import * as tf from '@tensorflow/tfjs';
+import {type Digits, loadDigits, styled} from '../shared/digits';
+import {network, train} from '../shared/network';
+import {OF_BASE, OF_CLIENTS, ownDigits} from './task';
+
+/** A network that reads upright digits. It comes out the same each time. */
+export async function pretrained(): Promise<tf.LayersModel> {
+  const base = network(11);
+  const digits = loadDigits(0, OF_BASE);
+  await train(base, digits, {rate: 2e-3, epochs: 8});
+  tf.dispose([digits.images, digits.labels]);
+  return base;
+}
+
+/** Digits that nobody trains on, so many of each kind. */
+export function heldOut(ofEach = 100): Digits {
+  return styled(loadDigits(OF_BASE + OF_CLIENTS, ofEach), 'turned');
+}
+
+/** The digits of one client, or with `'all'` those of all of them. */
+export function digitsOf(client: number | 'all', seed: number): Digits {
+  const digits = styled(loadDigits(OF_BASE, OF_CLIENTS), 'turned');
+  return client === 'all' ? digits : ownDigits(digits, client, seed);
+}

@@ -1,0 +1,98 @@
+import * as tf from '@tensorflow/tfjs';
+import '@tensorflow/tfjs-backend-wasm';
+import {fromSafetensors, resetOptimizer, setAdapter} from 'tfjs-lora';
+import {type Federation, joinFederation, keptNodeKey} from 'tfjs-lora/federated';
+import pixels from 'virtual:digits';
+import type {Digits} from '../../shared/digits';
+import {accuracy} from '../../shared/network';
+import {locateWasm} from '../../shared/wasm';
+import {adapt, learn, ownDigits} from '../task';
+import type {Engine, News, Over, Start} from './protocol';
+
+const SIDE = 28;
+const SEED = 1;
+/** So many of a client's digits are shown. */
+const SHOWN = 60;
+
+/** A client in its tab: what it has, and what it takes part in. */
+export class ClientEngine implements Engine {
+  private own: Digits | undefined;
+  private tests: Digits | undefined;
+  private model: tf.LayersModel | undefined;
+  private client = 0;
+  private federation: Federation | undefined;
+
+  constructor(private readonly tell: (news: News) => void) {}
+
+  async start(client: number): Promise<Start> {
+    tf.enableProdMode();
+    locateWasm();
+    if (!(await tf.setBackend('wasm'))) {
+      throw new Error('This browser could not start the wasm backend.');
+    }
+    this.client = client;
+    const base = await tf.loadLayersModel(new URL('model/model.json', self.location.origin).href);
+    this.model = adapt(base, 'lora-fa', SEED);
+    const start = await fetch(new URL('model/start.safetensors', self.location.origin));
+    setAdapter(this.model, fromSafetensors(new Uint8Array(await start.arrayBuffer())));
+    const all = digitsIn(pixels.ofClients);
+    this.own = ownDigits(all, client, SEED);
+    tf.dispose([all.images, all.labels]);
+    this.tests = digitsIn(pixels.heldOut);
+    const kinds = tf.tidy(() => [...tf.sum(this.own!.labels, 0).dataSync()]);
+    const shown = tf.tidy(() => [...tf.mul(this.own!.images, 255).dataSync()]);
+    const pictures = Array.from({length: Math.min(SHOWN, this.own.images.shape[0])}, (_, i) =>
+      Uint8ClampedArray.from(shown.slice(i * SIDE * SIDE, (i + 1) * SIDE * SIDE)),
+    );
+    return {kinds, pictures, accuracy: accuracy(base, this.tests) / 100};
+  }
+
+  async join(url: string): Promise<Over> {
+    const {own, tests, model} = this;
+    if (own === undefined || tests === undefined || model === undefined) {
+      throw new Error('The base is not loaded yet.');
+    }
+    let loss = NaN;
+    this.federation = joinFederation({
+      url,
+      model,
+      key: await keptNodeKey(`client ${this.client}`),
+      heartbeat: 10,
+      onState: state => this.tell({kind: 'state', state}),
+      train: async (trained, {round}) => {
+        resetOptimizer(trained);
+        loss = await learn(trained, own, round);
+        return {examples: own.images.shape[0], metrics: {loss}};
+      },
+      evaluate: trained => ({
+        examples: tests.images.shape[0],
+        metrics: {accuracy: accuracy(trained, tests) / 100},
+      }),
+      onRound: ({kind, round, bytesSent, metrics}) =>
+        this.tell(
+          kind === 'train'
+            ? {kind: 'trained', round, loss, bytes: bytesSent}
+            : {kind: 'measured', round, accuracy: Number(metrics?.accuracy)},
+        ),
+    });
+    return this.federation.finished;
+  }
+
+  async leave(): Promise<void> {
+    await this.federation?.leave();
+  }
+}
+
+/** Digits as tensors. */
+function digitsIn(text: string): Digits {
+  const bytes = Uint8Array.from(atob(text), character => character.charCodeAt(0));
+  const count = bytes.length / (SIDE * SIDE);
+  const kinds = Int32Array.from({length: count}, (_, i) => i % 10);
+  return tf.tidy(() => ({
+    images: tf.tensor4d(
+      Float32Array.from(bytes, grey => grey / 255),
+      [count, SIDE, SIDE, 1],
+    ),
+    labels: tf.cast(tf.oneHot(tf.tensor1d(kinds, 'int32'), 10), 'float32') as tf.Tensor2D,
+  }));
+}

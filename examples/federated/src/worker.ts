@@ -1,0 +1,5 @@
+/** The worker's door: calls come in, results, errors and news go out. */
+import {answerCalls} from '../../shared/worker';
+import {ClientEngine} from './engine';
+
+answerCalls(tell => new ClientEngine(tell));
