@@ -1,6 +1,7 @@
 import {type ChildProcess, execFileSync, spawn} from 'node:child_process';
-import {existsSync, mkdirSync, openSync, writeFileSync} from 'node:fs';
+import {existsSync, mkdirSync, mkdtempSync, openSync, writeFileSync} from 'node:fs';
 import {createServer} from 'node:net';
+import {tmpdir} from 'node:os';
 import {delimiter, join} from 'node:path';
 import {setTimeout as pause} from 'node:timers/promises';
 import {fileURLToPath} from 'node:url';
@@ -66,9 +67,12 @@ export class SuperLink {
   private readonly process: ChildProcess;
   private readonly environment: NodeJS.ProcessEnv;
 
-  private constructor(port: number, folder: string) {
+  private constructor(
+    port: number,
+    /** Its own, so that two examples may run at the same time: settings and logs. */
+    private readonly folder: string,
+  ) {
     this.url = `http://127.0.0.1:${port}`;
-    mkdirSync(folder, {recursive: true});
     this.environment = {
       ...process.env,
       FLWR_HOME: folder,
@@ -87,10 +91,10 @@ export class SuperLink {
 
   /** Starts one, and waits until it answers. */
   static async start(): Promise<SuperLink> {
-    const link = new SuperLink(await freePort(), join(OUTPUT, 'flower'));
+    const link = new SuperLink(await freePort(), mkdtempSync(join(tmpdir(), 'tfjs-lora-flower-')));
     for (let tries = 0; tries < 240; tries++) {
       if (link.process.exitCode !== null) {
-        throw new Error(`The SuperLink ended. Its log is ${join(OUTPUT, 'flower/superlink.log')}.`);
+        throw new Error(`The SuperLink ended. Its log is ${join(link.folder, 'superlink.log')}.`);
       }
       if (
         await fetch(link.url).then(
@@ -110,7 +114,7 @@ export class SuperLink {
     const said = Object.entries(config)
       .map(([name, value]) => `${name}=${typeof value === 'string' ? JSON.stringify(value) : String(value)}`)
       .join(' ');
-    const log = openSync(join(OUTPUT, 'flower/run.log'), 'w');
+    const log = openSync(join(this.folder, 'run.log'), 'w');
     const run = spawn('flwr', ['run', join(HERE, 'server'), '--stream', '--run-config', said], {
       env: this.environment,
       stdio: ['ignore', log, log],
@@ -119,7 +123,7 @@ export class SuperLink {
       run.on('exit', resolve);
     });
     if (code !== 0 || !existsSync(config.result)) {
-      throw new Error(`The run failed. Its log is ${join(OUTPUT, 'flower/run.log')}.`);
+      throw new Error(`The run failed. Its log is ${join(this.folder, 'run.log')}.`);
     }
   }
 

@@ -125,8 +125,12 @@ export function joinFederation(options: JoinFederationOptions): Federation {
   };
 }
 
-/** Milliseconds between two questions for a message. */
+/** Milliseconds between two questions for a message: soon after the last one, then as Flower's own nodes do. */
 const POLL = 1000;
+const LONGEST_POLL = 3000;
+
+/** After so many questions in vain the node asks whether the run goes on. */
+const ASKS_EVERY = 3;
 
 /** The longest wait before a call is repeated. */
 const LONGEST_WAIT = 20_000;
@@ -193,10 +197,12 @@ class Participation {
 
   private async takePart(): Promise<void> {
     let isOver = false;
+    let idle = 0; // questions since the last message that found none
     while (!isOver && !this.leaving) {
       this.state('waiting');
       const message = await this.persistently(() => this.node.pull(this.signal));
       if (message !== undefined) {
+        idle = 0;
         this.runId = message.metadata.runId ?? 0n;
         await this.handle(message).catch((error: unknown) => {
           // The run ended or was stopped while the node was at work, or the server no longer waits for its reply.
@@ -206,8 +212,9 @@ class Participation {
         });
       } else {
         const {runId} = this;
-        isOver = runId !== undefined && !(await this.persistently(() => this.node.isRunning(runId, this.signal)));
-        await pause(isOver ? 0 : POLL, this.signal);
+        const asks = runId !== undefined && idle % ASKS_EVERY === 0;
+        isOver = asks && !(await this.persistently(() => this.node.isRunning(runId, this.signal)));
+        await pause(isOver ? 0 : Math.min(POLL * 1.5 ** idle++, LONGEST_POLL), this.signal);
       }
     }
   }
