@@ -1,11 +1,12 @@
 /**
  * How many nodes one server carries: joined nodes without training, in one process, against a stock SuperLink.
  *
- *     npm run bench -- federated          10, 50 and 200 nodes
+ *     npm run bench -- federated [10 50 200]
  */
 import {execFileSync} from 'node:child_process';
 import {mkdirSync, rmSync} from 'node:fs';
 import {join} from 'node:path';
+import {argv} from 'node:process';
 import {fileURLToPath} from 'node:url';
 import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, fileHandler, saveAdapter} from 'tfjs-lora';
@@ -14,7 +15,8 @@ import {installFlower, SuperLink} from '../examples/federated/flower';
 import {table} from '../examples/shared/report';
 
 const OUTPUT = fileURLToPath(new URL('../examples/federated/output/', import.meta.url));
-const NODES = [10, 50, 200];
+const asked = argv.slice(2).map(Number);
+const NODES = asked.length > 0 ? asked : [10, 50, 200];
 const ROUNDS = 4;
 
 /** Seconds of processor time of a process and its children, by `ps`. */
