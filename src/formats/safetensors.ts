@@ -81,7 +81,8 @@ export function encodeSafetensors(
   return bytes;
 }
 
-function writeNumbers(view: DataView, offset: number, data: NamedValues['data'], dtype: FloatType): void {
+/** Writes numbers, little-endian, rounded to the nearest that `dtype` has, ties to even. */
+export function writeNumbers(view: DataView, offset: number, data: NamedValues['data'], dtype: FloatType): void {
   if (data instanceof BigInt64Array) {
     data.forEach((value, i) => view.setBigInt64(offset + 8 * i, value, true));
     return;

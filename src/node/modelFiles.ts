@@ -4,6 +4,7 @@ import {mkdir} from 'node:fs/promises';
 import {basename, dirname, join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError, messageOf} from '../errors';
+import {concatenate} from '../formats/byteReader';
 import {bytesOfSpecs, isSpec, measureSpecs} from '../storage/weightBytes';
 import {draftOf, findSpares, newTag, removeAll} from './drafts';
 import {read, writeThrough} from './files';
@@ -109,16 +110,6 @@ function isManifest(value: unknown): value is Group[] {
 
 function digestOf(bytes: Uint8Array): string {
   return createHash('sha256').update(bytes).digest('hex');
-}
-
-function concatenate(parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
-  const whole = new Uint8Array(parts.reduce((sum, part) => sum + part.byteLength, 0));
-  let offset = 0;
-  for (const part of parts) {
-    whole.set(part, offset);
-    offset += part.byteLength;
-  }
-  return whole;
 }
 
 /**

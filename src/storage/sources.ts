@@ -1,5 +1,5 @@
 import {asLoRAError, kindOf, LoRAError} from '../errors';
-import {ByteReader, type ByteStream} from '../formats/byteReader';
+import {ByteReader, type ByteStream, concatenate} from '../formats/byteReader';
 import {type LoadOptions, MOST_FETCHED, tooLarge, unlessAborted} from './limits';
 
 /** Where bytes come from in a browser: a file that was picked or dropped, a response of `fetch`, bytes. */
@@ -158,21 +158,13 @@ function readStream(
 
 async function readAll(stream: ByteStream): Promise<Uint8Array<ArrayBuffer>> {
   const chunks: Uint8Array[] = [];
-  let length = 0;
   try {
     for (let chunk = await stream.next(); chunk !== undefined; chunk = await stream.next()) {
       chunks.push(chunk);
-      length += chunk.length;
     }
   } catch (error) {
     stream.cancel(error);
     throw error;
   }
-  const bytes = new Uint8Array(length);
-  let offset = 0;
-  for (const chunk of chunks) {
-    bytes.set(chunk, offset);
-    offset += chunk.length;
-  }
-  return bytes;
+  return concatenate(chunks);
 }

@@ -1,4 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
+import {concatenate} from '../../formats/byteReader';
 import {toFloat16} from '../../formats/halfFloats';
 import {measureSpecs} from '../../storage/weightBytes';
 
@@ -35,13 +36,7 @@ export function splitWeights(entries: readonly WeightEntry[], bytes: Uint8Array)
 /** The list and the bytes of tensors. */
 export function joinWeights(parts: Iterable<WeightPart>): {entries: WeightEntry[]; bytes: ArrayBuffer} {
   const list = [...parts];
-  const bytes = new Uint8Array(list.reduce((total, part) => total + part.bytes.length, 0));
-  let at = 0;
-  for (const part of list) {
-    bytes.set(part.bytes, at);
-    at += part.bytes.length;
-  }
-  return {entries: list.map(({entry}) => entry), bytes: bytes.buffer};
+  return {entries: list.map(({entry}) => entry), bytes: concatenate(list.map(({bytes}) => bytes)).buffer};
 }
 
 /**

@@ -1,5 +1,5 @@
 import {LoRAError} from '../../errors';
-import type {ByteReader} from '../../formats/byteReader';
+import {type ByteReader, concatenate} from '../../formats/byteReader';
 
 /** A value of a pair. A list is of one kind. */
 export type MetadataValue = number | bigint | boolean | string | MetadataList;
@@ -210,12 +210,7 @@ export class HeaderReader {
       parts.push(next);
       ready += next.length;
     }
-    const bytes = new Uint8Array(ready);
-    let at = 0;
-    for (const part of parts) {
-      bytes.set(part, at);
-      at += part.length;
-    }
+    const bytes = concatenate(parts);
     [this.bytes, this.view, this.at] = [bytes, new DataView(bytes.buffer), 0];
   }
 }

@@ -1,6 +1,6 @@
 import type {Values} from '../../formats/layout';
-import type {Bytes, FloatType} from '../../formats/safetensors';
-import {toBfloat16, toFloat16} from '../../formats/halfFloats';
+import {concatenate} from '../../formats/byteReader';
+import {type Bytes, type FloatType, writeNumbers} from '../../formats/safetensors';
 
 /** A value of a pair: a text, a whole number of 32 bits, a number. */
 export type WrittenValue = string | {uint32: number} | {float32: number};
@@ -53,22 +53,12 @@ export function writeGGUF(
     places.push(end);
     end = aligned(end + width * data.length);
   }
-  const start = aligned(parts.reduce((sum, {length}) => sum + length, 0));
+  const header = concatenate(parts);
+  const start = aligned(header.length);
   const bytes = new Uint8Array(start + end);
-  let at = 0;
-  for (const part of parts) {
-    bytes.set(part, at);
-    at += part.length;
-  }
+  bytes.set(header);
   const view = new DataView(bytes.buffer);
-  Object.values(tensors).forEach(({data}, i) => {
-    const bits = new Uint32Array(data.buffer, data.byteOffset, data.length);
-    const first = start + (places[i] ?? 0);
-    const round = dtype === 'F16' ? toFloat16 : toBfloat16;
-    bits.forEach((value, j) =>
-      dtype === 'F32' ? view.setUint32(first + 4 * j, value, true) : view.setUint16(first + 2 * j, round(value), true),
-    );
-  });
+  Object.values(tensors).forEach(({data}, i) => writeNumbers(view, start + (places[i] ?? 0), data, dtype));
   return bytes;
 }
 
