@@ -4,7 +4,7 @@ import {bytesOf} from '../storage/sources';
 import {type Call, CALLS, FLOWER_VERSION, MESSAGE, type Metadata, type Sent} from './calls';
 import {type NodeKey, publicKeyText, sign} from './nodeKey';
 import {decode, encode, type MessageOf, type Schema} from './protobuf';
-import {type Inflatable, inflatable, nameOf, objectsOf, type ObjectTree, treeOf} from './records';
+import {type Inflatable, inflatable, hashOf, objectsOf, type ObjectTree, treeOf} from './records';
 
 /** Codes of errors of Flower that a node has an answer to. */
 const CODES = {keyInUse: 23, registrationOff: 2001, notActivated: 2004, runIsOver: 2007, noSuchRun: 2008};
@@ -44,18 +44,22 @@ const MOST_BYTES = 2 ** 20;
 export class FlowerNode {
   bytesSent = 0;
   bytesReceived = 0;
-  private nodeId: bigint | undefined;
+  private nodeId = 0n;
+  /** The public half of the key, as each call says it. */
+  private readonly publicKey: Promise<Uint8Array>;
 
   constructor(
     private readonly url: string,
     private readonly key: NodeKey,
     private readonly heartbeatInterval: number,
     private readonly mostObjectBytes: number,
-  ) {}
+  ) {
+    this.publicKey = publicKeyText(key).then(text => new TextEncoder().encode(text));
+  }
 
   /** Makes the node known, as the one that it was before if its key is, and says that it is there. */
   async arrive(signal: AbortSignal): Promise<void> {
-    const publicKey = new TextEncoder().encode(await publicKeyText(this.key));
+    const publicKey = await this.publicKey;
     const activate = async () => {
       const {nodeId} = await this.call('activate', {publicKey, heartbeatInterval: this.heartbeatInterval}, signal);
       this.nodeId = nodeId ?? 0n;
@@ -94,12 +98,12 @@ export class FlowerNode {
 
   /** Says that the node is gone. Its key stays known, and so does what it pushed. */
   async leave(signal: AbortSignal): Promise<void> {
-    await this.call('deactivate', {nodeId: this.id}, signal);
+    await this.call('deactivate', {nodeId: this.nodeId}, signal);
   }
 
   /** Says that the node will not come back. What it pushed and nobody took is lost. */
   async forget(signal: AbortSignal): Promise<void> {
-    await this.call('unregister', {nodeId: this.id}, signal);
+    await this.call('unregister', {nodeId: this.nodeId}, signal);
   }
 
   async heartbeat(signal: AbortSignal): Promise<void> {
@@ -149,7 +153,7 @@ export class FlowerNode {
               'than the tensors of this adapter need.',
           );
         }
-        if ((await nameOf(content)) !== objectId) {
+        if ((await hashOf(content)) !== objectId) {
           throw new LoRAError('An object of the server is not what its name says: it was changed on its way.');
         }
         objects.set(objectId, content);
@@ -218,12 +222,8 @@ export class FlowerNode {
     }
   }
 
-  private get id(): bigint {
-    return this.nodeId ?? 0n;
-  }
-
   private get self() {
-    return {node: {nodeId: this.id}};
+    return {node: {nodeId: this.nodeId}};
   }
 
   private async call<C extends Call>(
@@ -240,7 +240,7 @@ export class FlowerNode {
       signal,
       headers: {
         'content-type': 'application/protobuf',
-        'flwr-public-key': base64Of(new TextEncoder().encode(await publicKeyText(this.key))),
+        'flwr-public-key': base64Of(await this.publicKey),
         'flwr-timestamp': timestamp,
         'flwr-signature': base64Of(await sign(this.key, timestamp)),
         'flwr-package-name': 'flwr',

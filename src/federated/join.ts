@@ -40,7 +40,7 @@ export type FederationState = 'connecting' | 'waiting' | 'training' | 'evaluatin
 
 /** How a model takes part in the rounds of a server. */
 export interface JoinFederationOptions {
-  /** Where the SuperLink speaks HTTP: `http://127.0.0.1:9093`; in a page a path of its own origin, such as `/flower`. */
+  /** Where the SuperLink speaks HTTP: `http://127.0.0.1:8000`; in a page a path of its own origin, such as `/flower`. */
   url: string;
   /** An adapted model. It holds the common adapter after the last message of the server. */
   model: tf.LayersModel;
@@ -103,7 +103,7 @@ export function joinFederation(options: JoinFederationOptions): Federation {
   });
   const {url, train, evaluate, onRound, onState, heartbeat = 30, model, key} = options;
   if (typeof url !== 'string' || url === '') {
-    throw new LoRAError(`url must be the address of a SuperLink, such as "http://127.0.0.1:9093", got ${show(url)}.`);
+    throw new LoRAError(`url must be the address of a SuperLink, such as "http://127.0.0.1:8000", got ${show(url)}.`);
   }
   for (const [name, f] of Object.entries({train, evaluate, onRound, onState})) {
     if (typeof (f as unknown) !== 'function' && (name === 'train' || f !== undefined)) {
@@ -138,6 +138,9 @@ const LONGEST_WAIT = 20_000;
 /** Codes of errors that a reply may have instead of a content, by Flower. */
 const FAILED = 2n;
 const NOT_UNDERSTOOD = 6n;
+
+/** What came of a round, and which it was. */
+type KnownOutcome = Omit<RoundReport, 'bytesSent' | 'bytesReceived' | 'seconds'>;
 
 class Participation {
   leaving = false;
@@ -223,10 +226,11 @@ class Participation {
     const objects = await this.persistently(() => this.node.pullObjects(metadata, tree, this.signal));
     await this.persistently(() => this.node.confirm(metadata, tree, this.signal));
     let reply: Reply;
+    let outcome: KnownOutcome | undefined;
     let failure: {error: unknown} | undefined;
     const start = performance.now();
     try {
-      reply = await this.answer(metadata, objects.get(tree.objectId ?? ''), objects);
+      ({reply, outcome} = await this.answer(metadata, objects.get(tree.objectId ?? ''), objects));
     } catch (error) {
       failure = {error};
       const code = error instanceof LoRAError ? NOT_UNDERSTOOD : FAILED;
@@ -241,17 +245,17 @@ class Participation {
     if (failure !== undefined) {
       throw asLoRAError(failure.error, 'The round failed');
     }
-    this.report(seconds);
+    if (outcome !== undefined) {
+      this.report(outcome, seconds);
+    }
   }
 
-  private outcome: (RoundOutcome & {kind: 'train' | 'evaluate'; round: number}) | undefined;
-
+  /** What a message is answered with, and what came of the work that it asked for, if there was some. */
   private async answer(
     metadata: Metadata,
     message: Uint8Array | undefined,
     objects: ReadonlyMap<string, Uint8Array>,
-  ): Promise<Reply> {
-    this.outcome = undefined;
+  ): Promise<{reply: Reply; outcome?: KnownOutcome}> {
     const [kind = ''] = (metadata.messageType ?? '').split('.');
     const [contentId = ''] = message === undefined ? [] : opened(message, 'Message').children;
     const {arraysName, arrays, config} = readRecords(contentId, objects);
@@ -267,7 +271,7 @@ class Participation {
       const work = kind === 'train' ? train : evaluate;
       if (work === undefined) {
         const reason = 'This node evaluates nothing.';
-        return await this.node.reply(metadata, {code: NOT_UNDERSTOOD, reason});
+        return {reply: await this.node.reply(metadata, {code: NOT_UNDERSTOOD, reason})};
       }
       this.state(kind === 'train' ? 'training' : 'evaluating');
       const round = Number(config['server-round'] ?? metadata.groupId) || this.rounds + 1;
@@ -276,9 +280,9 @@ class Participation {
       const sent = kind === 'train' ? await this.tensors.get() : undefined;
       const metrics = {...outcome.metrics, 'num-examples': outcome.examples};
       const content = await writeRecords(arraysName || 'arrays', sent, metrics);
-      this.outcome = {...outcome, kind, round};
+      const reply = await this.node.reply(metadata, content);
       this.rounds += kind === 'train' ? 1 : 0;
-      return await this.node.reply(metadata, content);
+      return {reply, outcome: {...outcome, kind, round}};
     } catch (error) {
       before.restore();
       throw error;
@@ -287,13 +291,10 @@ class Participation {
     }
   }
 
-  private report(seconds: number): void {
-    if (this.outcome === undefined) {
-      return;
-    }
+  private report(outcome: KnownOutcome, seconds: number): void {
     const {bytesSent, bytesReceived} = this.node;
     this.options.onRound?.({
-      ...this.outcome,
+      ...outcome,
       seconds,
       bytesSent: bytesSent - this.reported.bytesSent,
       bytesReceived: bytesReceived - this.reported.bytesReceived,

@@ -1,4 +1,5 @@
 import {LoRAError} from '../errors';
+import {concatenate} from '../formats/byteReader';
 import {decode, encode} from './protobuf';
 import {type FloatArray, fromNPY, toNPY} from './npy';
 
@@ -74,15 +75,12 @@ const CONFIG_RECORD = {
 /** An object of the given type, around others. */
 export async function inflatable(type: string, children: readonly Inflatable[], body: Uint8Array): Promise<Inflatable> {
   const ids = [...new Set(children.map(({id}) => id))];
-  const head = utf8(`${type} ${ids.join(',')} ${body.length}\0`);
-  const bytes = new Uint8Array(head.length + body.length);
-  bytes.set(head);
-  bytes.set(body, head.length);
-  return {id: await nameOf(bytes), bytes, children: [...new Map(children.map(child => [child.id, child])).values()]};
+  const bytes = concatenate([utf8(`${type} ${ids.join(',')} ${body.length}\0`), body]);
+  return {id: await hashOf(bytes), bytes, children: [...new Map(children.map(child => [child.id, child])).values()]};
 }
 
-/** The name of an object by its bytes. */
-export async function nameOf(bytes: Uint8Array): Promise<string> {
+/** The SHA-256 of bytes, which is the name of an object that has them. */
+export async function hashOf(bytes: Uint8Array): Promise<string> {
   const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', bytes as Uint8Array<ArrayBuffer>));
   return Array.from(digest, byte => byte.toString(16).padStart(2, '0')).join('');
 }
@@ -207,13 +205,7 @@ function readArray({children, body}: Opened, bytesOf: (id: string) => Uint8Array
     throw new LoRAError('Arrays have to be numpy.ndarray: other ways of writing them are not read here.');
   }
   const chunks = indices.map(index => opened(bytesOf(children[Number(index)] ?? ''), 'ArrayChunk').body);
-  const bytes = new Uint8Array(chunks.reduce((sum, {length}) => sum + length, 0));
-  let offset = 0;
-  for (const chunk of chunks) {
-    bytes.set(chunk, offset);
-    offset += chunk.length;
-  }
-  return fromNPY(bytes);
+  return fromNPY(concatenate(chunks));
 }
 
 type Wire = Partial<Record<keyof typeof CONFIG_VALUE, unknown>>;

@@ -1,10 +1,11 @@
 import * as tf from '@tensorflow/tfjs';
 import {makeAdapter} from '../adapter/adapter';
 import {listed, LoRAError, showShape, throwFaults} from '../errors';
+import {concatenate} from '../formats/byteReader';
 import {adapterVariables} from '../model/adapted';
 import {getAdapter, setAdapter} from '../model/currentAdapter';
 import type {FloatArray} from './npy';
-import {type ConfigValue, nameOf} from './records';
+import {type ConfigValue, hashOf} from './records';
 
 /** The key of a server's config under which it may say which tensors all nodes must have that do not travel. */
 const FROZEN = 'frozen';
@@ -100,12 +101,12 @@ export async function frozenFingerprint(
   model: tf.LayersModel,
   arriving: Readonly<Record<string, FloatArray>> = {},
 ): Promise<string> {
-  const parts: Float32Array<ArrayBuffer>[] = [];
+  const parts: Uint8Array[] = [];
   for (const [name, variable] of variablesOf(model, 'frozen')) {
     const {values} = arriving[name] ?? {values: await valuesOf(variable)};
-    parts.push(Float32Array.from(values));
+    parts.push(new Uint8Array(Float32Array.from(values).buffer));
   }
-  return nameOf(new Uint8Array(await new Blob(parts).arrayBuffer()));
+  return hashOf(concatenate(parts));
 }
 
 async function valuesOf(variable: tf.LayerVariable): Promise<Float32Array> {
