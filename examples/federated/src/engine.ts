@@ -5,7 +5,7 @@ import {type Federation, joinFederation, keptNodeKey} from 'tfjs-lora/federated'
 import pixels from 'virtual:digits';
 import type {Digits} from '../../shared/digits';
 import {accuracy} from '../../shared/network';
-import {locateWasm} from '../../shared/wasm';
+import {startWasm} from '../../shared/wasm';
 import {adapt, learn, ownDigits} from '../task';
 import type {Engine, News, Over, Start} from './protocol';
 
@@ -25,11 +25,7 @@ export class ClientEngine implements Engine {
   constructor(private readonly tell: (news: News) => void) {}
 
   async start(client: number): Promise<Start> {
-    tf.enableProdMode();
-    locateWasm();
-    if (!(await tf.setBackend('wasm'))) {
-      throw new Error('This browser could not start the wasm backend.');
-    }
+    await startWasm();
     this.client = client;
     const base = await tf.loadLayersModel(new URL('model/model.json', self.location.origin).href);
     this.model = adapt(base, 'lora-fa', SEED);

@@ -1,15 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
-import {
-  applyLoRA,
-  disposeModel,
-  fromSafetensors,
-  getAdapter,
-  mergeLoRA,
-  toSafetensors,
-  trainableVariables,
-} from 'tfjs-lora';
+import {applyLoRA, disposeModel, fromSafetensors, mergeLoRA} from 'tfjs-lora';
 import {toGraphModel} from 'tfjs-lora/graph';
-import {locateWasm} from '../../shared/wasm';
+import {Learning} from '../../shared/learning';
+import {startWasm} from '../../shared/wasm';
 import type {Frames} from '../data';
 import {errorOf, featuresOf, featuresOfCopies, type Hand, learn, openHand} from '../learn';
 import type {Engine, Labelled, Landmarks, Learned, News, Size, Start} from './protocol';
@@ -25,17 +18,13 @@ const isHeldOut = (_: unknown, i: number) => i % 5 === 4;
 export class HandEngine implements Engine {
   private graphModel: tf.GraphModel | undefined;
   private hand: Hand | undefined;
-  private adapted: tf.LayersModel | undefined;
+  private readonly learning = new Learning();
   private isStopped = false;
 
   constructor(private readonly tell: (news: News) => void) {}
 
   async start(url: string): Promise<Start> {
-    tf.enableProdMode();
-    locateWasm();
-    if (!(await tf.setBackend('wasm'))) {
-      throw new Error('This browser could not start the wasm backend.');
-    }
+    await startWasm();
     this.graphModel = await tf.loadGraphModel(url);
     this.hand = await openHand(this.graphModel);
     return {parameters: this.hand.front.countParams() + this.hand.body.countParams()};
@@ -46,7 +35,7 @@ export class HandEngine implements Engine {
     // What lies before the cut is the same for both.
     const seen = tf.tidy(() => front.predict(tensorOf([picture])) as tf.Tensor);
     const by = (model: tf.LayersModel) => tf.tidy(() => [...(model.predict(seen) as tf.Tensor).dataSync()]);
-    const landmarks = {before: by(body), after: this.adapted === undefined ? null : by(this.adapted)};
+    const landmarks = {before: by(body), after: this.learning.model === undefined ? null : by(this.learning.model)};
     seen.dispose();
     return Promise.resolve(landmarks);
   }
@@ -83,7 +72,7 @@ export class HandEngine implements Engine {
       }
       const errors = {count: heldOut.length, before: errorOf(hand.body, held), after: errorOf(model, held)};
       const seconds = (performance.now() - begin) / 1000;
-      return {...(await this.takeOn(model)), seconds, isStopped: this.isStopped, heldOut: errors};
+      return {...(await this.learning.takeOn(model)), seconds, isStopped: this.isStopped, heldOut: errors};
     } finally {
       tf.dispose([own, test, held].flatMap(({xs, ys}) => [xs, ys]));
     }
@@ -94,12 +83,12 @@ export class HandEngine implements Engine {
     return Promise.resolve();
   }
 
-  async file(): Promise<Blob> {
-    return new Blob([await toSafetensors(getAdapter(this.learned()))]);
+  file(): Promise<Blob> {
+    return this.learning.file();
   }
 
   async graph(): Promise<{topology: Blob; weights: Blob}> {
-    const merged = mergeLoRA(this.learned());
+    const merged = mergeLoRA(this.learning.learned);
     const tuned = await toGraphModel(merged, this.graphModel!, {dtype: 'float16'});
     disposeModel(merged);
     let files: {topology: Blob; weights: Blob} | undefined;
@@ -125,7 +114,7 @@ export class HandEngine implements Engine {
     try {
       const adapter = fromSafetensors(new Uint8Array(await file.arrayBuffer()));
       try {
-        return await this.takeOn(applyLoRA(body, adapter));
+        return await this.learning.takeOn(applyLoRA(body, adapter));
       } finally {
         adapter.dispose();
       }
@@ -135,20 +124,8 @@ export class HandEngine implements Engine {
   }
 
   forget(): Promise<void> {
-    if (this.adapted !== undefined) {
-      disposeModel(this.adapted);
-      this.adapted = undefined;
-    }
+    this.learning.forget();
     return Promise.resolve();
-  }
-
-  /** Puts another adapted model in the place of the present one. */
-  private async takeOn(model: tf.LayersModel): Promise<Size> {
-    await this.forget();
-    this.adapted = model;
-    const parameters = trainableVariables(model).reduce((sum, variable) => sum + variable.size, 0);
-    const {size: bytes} = await this.file();
-    return {parameters, bytes};
   }
 
   private opened(): Hand {
@@ -156,13 +133,6 @@ export class HandEngine implements Engine {
       throw new Error('The model is not loaded.');
     }
     return this.hand;
-  }
-
-  private learned(): tf.LayersModel {
-    if (this.adapted === undefined) {
-      throw new Error('Nothing has been learned yet.');
-    }
-    return this.adapted;
   }
 }
 

@@ -2,19 +2,17 @@ import * as tf from '@tensorflow/tfjs';
 import {Tokenizer} from '@huggingface/tokenizers';
 import {
   adamW,
-  type Adapter,
   applyLoRA,
   disposeModel,
   exportPEFT,
   fromSafetensors,
-  getAdapter,
   learningRateSchedule,
   type LoRAConfig,
-  toSafetensors,
 } from 'tfjs-lora';
 import {encodeChats, exportGGUF, generate, loadGGUF} from 'tfjs-lora/language';
 import {compileCrossEntropy} from 'tfjs-lora/transformers';
-import {locateWasm} from '../../shared/wasm';
+import {Learning} from '../../shared/learning';
+import {startWasm} from '../../shared/wasm';
 import type {Course, Engine, Learned, News, Size, Start} from './protocol';
 
 const LORA: LoRAConfig = {rank: 8, alpha: 16, seed: 1, targets: [/[qv]_proj$/]};
@@ -34,18 +32,14 @@ interface Loaded {
 /** The language model, and what it has learned. */
 export class LanguageEngine implements Engine {
   private base: Loaded | undefined;
-  private adapted: tf.LayersModel | undefined;
+  private readonly learning = new Learning();
   private stopping = new AbortController();
   private training: tf.LayersModel | undefined;
 
   constructor(private readonly tell: (news: News) => void) {}
 
   async start(url: string): Promise<Start> {
-    tf.enableProdMode();
-    locateWasm();
-    if (!(await tf.setBackend('wasm'))) {
-      throw new Error('This browser could not start the wasm backend.');
-    }
+    await startWasm();
     const response = await fetch(url);
     if (!response.ok) {
       throw new Error(`The model could not be loaded: ${url} answers ${response.status}.`);
@@ -83,7 +77,7 @@ export class LanguageEngine implements Engine {
           }),
         ],
       });
-      return {...(await this.takeOn(model)), seconds: (performance.now() - begin) / 1000, cut: data.cut};
+      return {...(await this.learning.takeOn(model)), seconds: (performance.now() - begin) / 1000, cut: data.cut};
     } catch (error) {
       disposeModel(model);
       throw error;
@@ -103,23 +97,23 @@ export class LanguageEngine implements Engine {
 
   write(text: string, learned: boolean): Promise<string> {
     this.stopping = new AbortController();
-    const model = (learned ? this.adapted : undefined) ?? this.loaded().model;
+    const model = (learned ? this.learning.model : undefined) ?? this.loaded().model;
     return this.written(model, text, piece => this.tell({kind: 'piece', text: piece}));
   }
 
-  async file(): Promise<Blob> {
-    return this.withAdapter(async adapter => new Blob([await toSafetensors(adapter)]));
+  file(): Promise<Blob> {
+    return this.learning.file();
   }
 
   async peft(): Promise<{config: Blob; weights: Blob}> {
-    return this.withAdapter(async (adapter, model) => {
+    return this.learning.withAdapter(async (adapter, model) => {
       const {config, weights} = await exportPEFT(adapter, model);
       return {config: new Blob([JSON.stringify(config, null, 2)]), weights: new Blob([weights])};
     });
   }
 
   async gguf(): Promise<Blob> {
-    return this.withAdapter(async (adapter, model) => new Blob([await exportGGUF(adapter, model)]));
+    return this.learning.withAdapter(async (adapter, model) => new Blob([await exportGGUF(adapter, model)]));
   }
 
   async open(file: Blob): Promise<Size> {
@@ -128,17 +122,14 @@ export class LanguageEngine implements Engine {
     }
     const adapter = fromSafetensors(new Uint8Array(await file.arrayBuffer()));
     try {
-      return await this.takeOn(applyLoRA(this.loaded().model, adapter));
+      return await this.learning.takeOn(applyLoRA(this.loaded().model, adapter));
     } finally {
       tf.dispose(adapter.tensors);
     }
   }
 
   forget(): Promise<void> {
-    if (this.adapted !== undefined) {
-      disposeModel(this.adapted);
-    }
-    this.adapted = undefined;
+    this.learning.forget();
     return Promise.resolve();
   }
 
@@ -164,28 +155,6 @@ export class LanguageEngine implements Engine {
       throw new Error('The model is not loaded yet.');
     }
     return this.base;
-  }
-
-  /** Takes on a model in place of the one before. */
-  private async takeOn(model: tf.LayersModel): Promise<Size> {
-    await this.forget();
-    this.adapted = model;
-    const {size} = await this.file();
-    return this.withAdapter(({tensors}) =>
-      Promise.resolve({parameters: Object.values(tensors).reduce((sum, tensor) => sum + tensor.size, 0), bytes: size}),
-    );
-  }
-
-  private async withAdapter<T>(f: (adapter: Adapter, model: tf.LayersModel) => Promise<T>): Promise<T> {
-    if (this.adapted === undefined) {
-      throw new Error('Nothing has been learned yet.');
-    }
-    const adapter = getAdapter(this.adapted);
-    try {
-      return await f(adapter, this.adapted);
-    } finally {
-      tf.dispose(adapter.tensors);
-    }
   }
 
   /** A response that tells how much of it has come. */

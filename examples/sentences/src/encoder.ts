@@ -6,16 +6,14 @@ import {
   applyLoRA,
   disposeModel,
   fromSafetensors,
-  getAdapter,
   importPEFT,
   learningRateSchedule,
   type LoRAConfig,
   readPEFT,
-  toSafetensors,
-  trainableVariables,
 } from 'tfjs-lora';
 import {compileCrossEntropy, embed, encodeTexts, loadTransformer} from 'tfjs-lora/transformers';
-import {locateWasm} from '../../shared/wasm';
+import {Learning} from '../../shared/learning';
+import {startWasm} from '../../shared/wasm';
 import {inPlane} from './plane';
 import type {Engine, Labelled, Learned, News, Places, Size, Start} from './protocol';
 
@@ -38,16 +36,12 @@ const BATCH = 8;
 export class SentenceEngine implements Engine {
   private body: tf.LayersModel | undefined;
   private tokenizer: Tokenizer | undefined;
-  private adapted: tf.LayersModel | undefined;
+  private readonly learning = new Learning();
 
   constructor(private readonly tell: (news: News) => void) {}
 
   async start(url: string): Promise<Start> {
-    tf.enableProdMode();
-    locateWasm();
-    if (!(await tf.setBackend('wasm'))) {
-      throw new Error('This browser could not start the wasm backend.');
-    }
+    await startWasm();
     const json = async (file: string) => (await found(`${url}/${file}`)).json() as Promise<object>;
     const [config, tokenizer, tokenizerConfig] = await Promise.all(
       ['config.json', 'tokenizer.json', 'tokenizer_config.json'].map(json),
@@ -60,7 +54,8 @@ export class SentenceEngine implements Engine {
 
   place(texts: readonly string[], learned: boolean): Promise<Places> {
     const {body, tokenizer} = this.loaded();
-    const model = learned && this.adapted !== undefined ? this.adaptedBody(this.adapted) : body;
+    const adapted = learned ? this.learning.model : undefined;
+    const model = adapted === undefined ? body : this.adaptedBody(adapted);
     const vectors = tf.tidy(() => embed(model, tokenizer, texts, {maxLength: PLACES}).arraySync());
     const rows = vectors.map(row => Float32Array.from(row));
     const cosines = rows.map(one => rows.map(other => one.reduce((sum, value, i) => sum + value * other[i]!, 0)));
@@ -105,14 +100,11 @@ export class SentenceEngine implements Engine {
       tf.dispose([inputIds, attentionMask, tokenTypeIds, labels]);
       optimizer.dispose();
     }
-    return {...(await this.takeOn(model)), seconds: (performance.now() - begin) / 1000};
+    return {...(await this.learning.takeOn(model)), seconds: (performance.now() - begin) / 1000};
   }
 
-  async file(): Promise<Blob> {
-    if (this.adapted === undefined) {
-      throw new Error('Nothing has been learned yet.');
-    }
-    return new Blob([await toSafetensors(getAdapter(this.adapted))]);
+  file(): Promise<Blob> {
+    return this.learning.file();
   }
 
   async open(files: readonly File[]): Promise<Size> {
@@ -130,7 +122,7 @@ export class SentenceEngine implements Engine {
       const read = adapter;
       const units = read.tensors[`${HEAD}/bias`]?.size;
       const adapted = units === undefined ? applyLoRA(body, read) : this.withHead(units, base => applyLoRA(base, read));
-      return await this.takeOn(adapted);
+      return await this.learning.takeOn(adapted);
     } catch (error) {
       throw new Error(`${names}: ${(error as Error).message}`, {cause: error});
     } finally {
@@ -139,20 +131,8 @@ export class SentenceEngine implements Engine {
   }
 
   forget(): Promise<void> {
-    if (this.adapted !== undefined) {
-      disposeModel(this.adapted);
-      this.adapted = undefined;
-    }
+    this.learning.forget();
     return Promise.resolve();
-  }
-
-  /** Puts another adapted model in the place of the present one. */
-  private async takeOn(model: tf.LayersModel): Promise<Size> {
-    await this.forget();
-    this.adapted = model;
-    const parameters = trainableVariables(model).reduce((sum, variable) => sum + variable.size, 0);
-    const {size: bytes} = await this.file();
-    return {parameters, bytes};
   }
 
   /** Puts an untrained head on the encoder and adapts that. The encoder stays as it is. */

@@ -1,0 +1,52 @@
+import type * as tf from '@tensorflow/tfjs';
+import {type Adapter, disposeModel, getAdapter, toSafetensors, trainableVariables} from 'tfjs-lora';
+
+/** What a page has learned: an adapted model, one at a time, or none. */
+export class Learning {
+  private adapted: tf.LayersModel | undefined;
+
+  /** The model, if something has been learned. */
+  get model(): tf.LayersModel | undefined {
+    return this.adapted;
+  }
+
+  /** The model. @throws Error for the visitor if nothing has been learned. */
+  get learned(): tf.LayersModel {
+    if (this.adapted === undefined) {
+      throw new Error('Nothing has been learned yet.');
+    }
+    return this.adapted;
+  }
+
+  /** Takes on an adapted model in place of the present one. Gives how many parameters and bytes its adapter has. */
+  async takeOn(model: tf.LayersModel): Promise<{parameters: number; bytes: number}> {
+    this.forget();
+    this.adapted = model;
+    const parameters = trainableVariables(model).reduce((sum, variable) => sum + variable.size, 0);
+    const {size: bytes} = await this.file();
+    return {parameters, bytes};
+  }
+
+  forget(): void {
+    if (this.adapted !== undefined) {
+      disposeModel(this.adapted);
+    }
+    this.adapted = undefined;
+  }
+
+  /** Does something with the adapter, and frees it. */
+  async withAdapter<T>(f: (adapter: Adapter, model: tf.LayersModel) => Promise<T>): Promise<T> {
+    const model = this.learned;
+    const adapter = getAdapter(model);
+    try {
+      return await f(adapter, model);
+    } finally {
+      adapter.dispose();
+    }
+  }
+
+  /** The adapter as a safetensors file. */
+  file(): Promise<Blob> {
+    return this.withAdapter(async adapter => new Blob([await toSafetensors(adapter)]));
+  }
+}
