@@ -5,7 +5,7 @@ import {loadAdapter, toSafetensors} from 'tfjs-lora';
 import {divergenceOf, partsOf} from '../../examples/browser/src/worker/training';
 import {numbers} from '../helpers';
 import {DigitPage, type DroppedFile} from './digitPage';
-import {describeInBrowser, longestTask, openSite, violations} from './site';
+import {describeInBrowser, expectTidy, longestTask, LOOKS, openSite, showAs} from './site';
 
 const EXAMPLE = join(__dirname, '../../examples/browser');
 const PIXELS = 28 * 28;
@@ -419,19 +419,11 @@ describeInBrowser('the page that teaches a digit reader', () => {
       expect(await page.$eval('#progress', bar => (bar as HTMLProgressElement).value)).toBeLessThan(1);
     });
 
-    test.each([
-      ['light', 'desk', 1280, 900],
-      ['dark', 'desk', 1280, 900],
-      ['light', 'phone', 390, 844],
-      ['dark', 'phone', 390, 844],
-    ] as const)('is %s on a %s, tidy, and without a finding of axe-core', async (colorScheme, name, width, height) => {
+    test.each(LOOKS)('is $colorScheme on a $name, tidy, and without a finding of axe-core', async look => {
       const {page} = visit;
-      await page.emulateMedia({colorScheme, reducedMotion: 'reduce'});
-      await page.setViewportSize({width, height});
+      await showAs(page, look);
       await page.waitForTimeout(1000); // the charts take on the new width
-      await page.screenshot({path: join(site.screenshots, `${name}-${colorScheme}.png`), fullPage: true});
-      expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBe(width);
-      expect(await violations(page)).toEqual([]);
+      await expectTidy(page, look, site.screenshots);
     });
 
     test('draws plots with short figures that nothing cuts, and leaves no void in the last card', async () => {

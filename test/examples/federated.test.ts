@@ -1,5 +1,5 @@
-import {existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync} from 'node:fs';
-import {createServer, request, type Server} from 'node:http';
+import {mkdirSync, mkdtempSync, rmSync} from 'node:fs';
+import type {Server} from 'node:http';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import type {Browser, Page} from 'playwright-core';
@@ -7,10 +7,9 @@ import {digitsOf} from '../../examples/federated/data';
 import {adapt, CLIENTS, ownDigits} from '../../examples/federated/task';
 import {network} from '../../examples/shared/network';
 import {fileHandler, saveAdapter} from '../../src/node';
-import {contentType, listen} from '../chromium';
 import {emptyTask, SuperLink} from '../federated/superLink';
 import {useBackend} from '../helpers';
-import {buildSite, collectErrors, describeInBrowser, launchBrowser, violations} from './site';
+import {buildSite, collectErrors, describeInBrowser, expectTidy, launchBrowser, LOOKS, serveSite, showAs} from './site';
 
 jest.setTimeout(240_000);
 
@@ -49,32 +48,15 @@ describeInBrowser('the page of a client', () => {
     buildSite('federated');
     mkdirSync(screenshots, {recursive: true});
     const flower = await link.start();
-    server = createServer((asked, response) => {
-      const {pathname} = new URL(asked.url!, 'http://localhost');
-      if (pathname.startsWith('/flower/')) {
-        const {method, headers} = asked;
-        const passed = request(flower + pathname.slice('/flower'.length), {method, headers}, answer => {
-          response.writeHead(answer.statusCode!, answer.headers);
-          answer.pipe(response);
-        });
-        asked.pipe(passed);
-        return;
-      }
-      const file = pathname.startsWith('/model/')
-        ? join(models, pathname.slice('/model/'.length))
-        : join('examples/federated/output/site', pathname === '/' ? 'index.html' : pathname);
-      if (!existsSync(file)) {
-        response.writeHead(404).end();
-        return;
-      }
-      response.writeHead(200, {'content-type': contentType(file), 'content-security-policy': POLICY});
-      response.end(readFileSync(file));
+    const served = await serveSite('federated', models, {
+      headers: {'content-security-policy': POLICY},
+      passOn: ['/flower', flower],
     });
-    const url = await listen(server);
+    server = served.server;
     browser = await launchBrowser();
     page = await browser.newPage({viewport: {width: 1280, height: 900}});
     errors = collectErrors(page);
-    address = `${url}/?client=2`;
+    address = `${served.url}?client=2`;
     await page.goto(address);
     await says('Ready');
   });
@@ -127,14 +109,9 @@ describeInBrowser('the page of a client', () => {
     const looked = await browser.newPage({bypassCSP: true});
     await looked.goto(address);
     await looked.locator('#status', {hasText: 'Ready'}).waitFor();
-    for (const colorScheme of ['light', 'dark'] as const) {
-      for (const width of [1280, 390]) {
-        await looked.emulateMedia({colorScheme});
-        await looked.setViewportSize({width, height: 900});
-        expect(await looked.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(width);
-        await looked.screenshot({path: join(screenshots, `${colorScheme}-${width}.png`), fullPage: true});
-        expect(await violations(looked)).toEqual([]);
-      }
+    for (const look of LOOKS) {
+      await showAs(looked, look);
+      await expectTidy(looked, look, screenshots);
     }
     await looked.close();
   });

@@ -24,7 +24,7 @@ import {numbers, useBackend, withoutLeaks} from '../helpers';
 import {describeUnless} from '../missing';
 import {MemoryHandler} from '../models';
 import {writeFilm} from './fakeCamera';
-import {collectErrors, downloads, MISSING_BROWSER, openSite, violations} from './site';
+import {collectErrors, downloads, expectTidy, LOOKS, MISSING_BROWSER, openSite, showAs} from './site';
 
 jest.setTimeout(240_000);
 
@@ -308,20 +308,12 @@ describeUnless(MISSING_MODEL ?? MISSING_BROWSER, 'the page that teaches a landma
     await says('Opened mine.safetensors: 111,672 parameters');
   });
 
-  test.each([
-    ['light', 'desk', 1280, 900],
-    ['dark', 'desk', 1280, 900],
-    ['light', 'phone', 390, 844],
-    ['dark', 'phone', 390, 844],
-  ] as const)('it is %s on a %s, tidy, and without a finding of axe-core', async (colorScheme, name, width, height) => {
-    await page.emulateMedia({colorScheme, reducedMotion: 'reduce'});
-    await page.setViewportSize({width, height});
+  test.each(LOOKS)('it is $colorScheme on a $name, tidy, and without a finding of axe-core', async look => {
+    await showAs(page, look);
     if (await page.isHidden('#editor')) {
       await page.click('#freeze');
     }
-    await page.screenshot({path: join(site.screenshots, `${name}-${colorScheme}.png`), fullPage: true});
-    expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBe(width);
-    expect(await violations(page)).toEqual([]);
+    await expectTidy(page, look, site.screenshots);
   });
 
   test('after a reload the adapter is here again, and no frame', async () => {

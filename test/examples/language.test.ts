@@ -1,12 +1,12 @@
 import {copyFileSync, mkdtempSync, rmSync} from 'node:fs';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
-import type {Download, Page} from 'playwright-core';
+import type {Page} from 'playwright-core';
 import {isTicket, makeOrders} from '../../examples/language/data';
 import {askedAs, examplesIn, SAMPLES} from '../../examples/language/src/texts';
 import {fromSafetensors} from '../../src/storage/safetensors';
 import {useBackend} from '../helpers';
-import {collectErrors, describeInBrowser, longestTask, openSite, violations} from './site';
+import {collectErrors, describeInBrowser, downloads, expectTidy, longestTask, LOOKS, openSite, showAs} from './site';
 
 jest.setTimeout(240_000);
 
@@ -57,14 +57,6 @@ describeInBrowser('the page that teaches a language model', () => {
     await page.locator('#status', {hasText: new RegExp(`^${begin}`)}).waitFor({timeout: 120_000});
   }
 
-  async function bytesOf(download: Download): Promise<Buffer> {
-    const chunks: Buffer[] = [];
-    for await (const chunk of await download.createReadStream()) {
-      chunks.push(chunk as Buffer);
-    }
-    return Buffer.concat(chunks);
-  }
-
   /** What the model answers to what is in the field. */
   async function ask(): Promise<string> {
     await page.click('#send'); // the page says at once that it writes
@@ -112,23 +104,19 @@ describeInBrowser('the page that teaches a language model', () => {
   let file: Buffer;
 
   test('the adapter is a file for this library, for PEFT and for llama.cpp', async () => {
-    const [own] = await Promise.all([page.waitForEvent('download'), page.click('#save')]);
-    file = await bytesOf(own);
+    const own = await downloads(page, 1, () => page.click('#save'));
+    file = [...own.values()][0]!;
     await useBackend('cpu');
     expect(Object.keys(fromSafetensors(new Uint8Array(file)).config.layers)).toContain(
       'model/layers/0/self_attn/q_proj',
     );
-    const files: Download[] = [];
-    page.on('download', download => files.push(download));
-    await page.click('#peft');
-    await says('Downloaded two files');
-    await Promise.all([
-      page.waitForEvent('download', download => download.suggestedFilename() === 'adapter.gguf'),
-      page.click('#gguf'),
-    ]);
-    const names = files.map(download => download.suggestedFilename());
-    expect(names).toEqual(['adapter_config.json', 'adapter_model.safetensors', 'adapter.gguf']);
-    expect((await bytesOf(files[2]!)).subarray(0, 4).toString()).toBe('GGUF');
+    const files = await downloads(page, 3, async () => {
+      await page.click('#peft');
+      await says('Downloaded two files');
+      await page.click('#gguf');
+    });
+    expect([...files.keys()]).toEqual(['adapter_config.json', 'adapter_model.safetensors', 'adapter.gguf']);
+    expect(files.get('adapter.gguf')!.subarray(0, 4).toString()).toBe('GGUF');
   });
 
   test('texts and adapter are here again after a reload, and the adapter can be forgotten and opened', async () => {
@@ -158,17 +146,9 @@ describeInBrowser('the page that teaches a language model', () => {
     expect(await page.locator('#written li').count()).toBeLessThan(40);
   });
 
-  test.each([
-    ['light', 'desk', 1280, 900],
-    ['dark', 'desk', 1280, 900],
-    ['light', 'phone', 390, 844],
-    ['dark', 'phone', 390, 844],
-  ] as const)('it is %s on a %s, tidy, and without a finding of axe-core', async (colorScheme, name, width, height) => {
-    await page.emulateMedia({colorScheme, reducedMotion: 'reduce'});
-    await page.setViewportSize({width, height});
-    await page.screenshot({path: join(site.screenshots, `${name}-${colorScheme}.png`), fullPage: true});
-    expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBe(width);
-    expect(await violations(page)).toEqual([]);
+  test.each(LOOKS)('it is $colorScheme on a $name, tidy, and without a finding of axe-core', async look => {
+    await showAs(page, look);
+    await expectTidy(page, look, site.screenshots);
   });
 
   test('it meets no error that it does not deal with', () => {

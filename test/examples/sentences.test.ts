@@ -1,11 +1,10 @@
-import {join} from 'node:path';
 import type {Page} from 'playwright-core';
 import {encodeSafetensors} from '../../src/formats/safetensors';
 import {fromSafetensors} from '../../src/storage/safetensors';
 import {useBackend} from '../helpers';
 import {describeUnless, pretrained} from '../missing';
 import {movedApart} from '../../examples/sentences/src/plane';
-import {collectErrors, downloads, longestTask, MISSING_BROWSER, openSite, violations} from './site';
+import {collectErrors, downloads, expectTidy, longestTask, LOOKS, MISSING_BROWSER, openSite, showAs} from './site';
 
 /** Of every six sentences, on one subject each, every other one is praise, and the first four are put into groups. */
 const COUNT = 24;
@@ -199,17 +198,9 @@ describeUnless(ENCODER.missing ?? MISSING_BROWSER, 'the page that teaches an enc
     expect(await shown()).toEqual(before);
   });
 
-  test.each([
-    ['light', 'desk', 1280, 900],
-    ['dark', 'desk', 1280, 900],
-    ['light', 'phone', 390, 844],
-    ['dark', 'phone', 390, 844],
-  ] as const)('it is %s on a %s, tidy, and without a finding of axe-core', async (colorScheme, name, width, height) => {
-    await page.emulateMedia({colorScheme, reducedMotion: 'reduce'});
-    await page.setViewportSize({width, height});
-    await page.screenshot({path: join(site.screenshots, `${name}-${colorScheme}.png`), fullPage: true});
-    expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBe(width);
-    expect(await violations(page)).toEqual([]);
+  test.each(LOOKS)('it is $colorScheme on a $name, tidy, and without a finding of axe-core', async look => {
+    await showAs(page, look);
+    await expectTidy(page, look, site.screenshots);
   });
 
   test('on a phone the map follows the list closely: both are in sight', async () => {

@@ -1,6 +1,6 @@
 import {spawnSync} from 'node:child_process';
 import {existsSync, mkdirSync, readFileSync} from 'node:fs';
-import {createServer, type Server} from 'node:http';
+import {createServer, request as callServer, type Server} from 'node:http';
 import {join} from 'node:path';
 import {type Browser, chromium, type Download, type Page} from 'playwright-core';
 import {ARGUMENTS, CHROMIUM, contentType, listen} from '../chromium';
@@ -40,11 +40,32 @@ export function buildSite(example: string): void {
   }
 }
 
+/** What else the server of a page does. */
+interface ServeOptions {
+  /** Headers of all files. */
+  headers?: Readonly<Record<string, string>>;
+  /** Under a path, the address of another server to which calls are passed on. */
+  passOn?: readonly [path: string, address: string];
+}
+
 /** Serves the built page of an example on this machine, and under `/model/` the files of a folder. */
-export async function serveSite(example: string, models = ''): Promise<{url: string; server: Server}> {
+export async function serveSite(
+  example: string,
+  models = '',
+  {headers = {}, passOn: [passed, address] = ['', '']}: ServeOptions = {},
+): Promise<{url: string; server: Server}> {
   const site = join(ROOT, 'examples', example, 'output/site');
   const server = createServer((request, response) => {
     const {pathname} = new URL(request.url ?? '/', 'http://localhost');
+    if (passed !== '' && pathname.startsWith(passed)) {
+      const {method, headers: sent} = request;
+      const call = callServer(address + pathname.slice(passed.length), {method, headers: sent}, answer => {
+        response.writeHead(answer.statusCode!, answer.headers);
+        answer.pipe(response);
+      });
+      request.pipe(call);
+      return;
+    }
     const isModel = models !== '' && pathname.startsWith('/model/');
     const [folder, path] = isModel ? [models, pathname.slice('/model/'.length)] : [site, pathname];
     const file = join(folder, path === '/' ? 'index.html' : path);
@@ -52,7 +73,7 @@ export async function serveSite(example: string, models = ''): Promise<{url: str
       response.writeHead(404).end();
       return;
     }
-    response.writeHead(200, {'content-type': contentType(file)});
+    response.writeHead(200, {'content-type': contentType(file), ...headers});
     response.end(readFileSync(file));
   });
   return {url: `${await listen(server)}/`, server};
@@ -124,6 +145,29 @@ export async function violations(page: Page): Promise<string[]> {
     const {violations: found} = await axe.run();
     return found.flatMap(({id, nodes}) => nodes.map(({target}) => `${id}: ${target.join(' ')}`));
   });
+}
+
+/** How pages are looked at. */
+export const LOOKS = (['desk', 'phone'] as const).flatMap(name =>
+  (['light', 'dark'] as const).map(colorScheme => ({
+    name,
+    colorScheme,
+    viewport: name === 'desk' ? {width: 1280, height: 900} : {width: 390, height: 844},
+  })),
+);
+type Look = (typeof LOOKS)[number];
+
+/** Shows a page in one of these ways. */
+export async function showAs(page: Page, {colorScheme, viewport}: Look): Promise<void> {
+  await page.emulateMedia({colorScheme, reducedMotion: 'reduce'});
+  await page.setViewportSize(viewport);
+}
+
+/** Takes a picture of a page that is shown so. Nothing may reach beyond its width, and axe-core may find nothing. */
+export async function expectTidy(page: Page, {name, colorScheme, viewport}: Look, screenshots: string): Promise<void> {
+  await page.screenshot({path: join(screenshots, `${name}-${colorScheme}.png`), fullPage: true});
+  expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBe(viewport.width);
+  expect(await violations(page)).toEqual([]);
 }
 
 /** An event of Chromium's tracing. */
