@@ -2,7 +2,7 @@ import {LoRAError, messageOf} from '../errors';
 import {base64Of} from '../formats/base64';
 import {bytesOf} from '../storage/sources';
 import {type Call, CALLS, FLOWER_VERSION, MESSAGE, type Metadata, type Sent} from './calls';
-import {type NodeKey, publicKeyText, sign} from './nodeKey';
+import {type NodeKey, publicKeyPEM, sign} from './nodeKey';
 import {decode, encode, type MessageOf, type Schema} from './protobuf';
 import {type Inflatable, inflatable, hashOf, objectsOf, type ObjectTree, treeOf} from './records';
 
@@ -54,7 +54,7 @@ export class FlowerNode {
     private readonly heartbeatInterval: number,
     private readonly mostObjectBytes: number,
   ) {
-    this.publicKey = publicKeyText(key).then(text => new TextEncoder().encode(text));
+    this.publicKey = publicKeyPEM(key).then(text => new TextEncoder().encode(text));
   }
 
   /** Makes the node known, as the one that it was before if its key is, and says that it is there. */
@@ -80,7 +80,11 @@ export class FlowerNode {
     await activate();
   }
 
-  /** Calls until the server has missed the signs of life of the process that had this node's key. */
+  /**
+   * Calls until the server has missed the signs of life of the process that had this node's key.
+   *
+   * @throws LoRAError if it does not know the key.
+   */
   private async whenGone(activate: () => Promise<void>, signal: AbortSignal): Promise<void> {
     const end = Date.now() + 1000 * (2 * this.heartbeatInterval + 15);
     for (;;) {
@@ -91,9 +95,27 @@ export class FlowerNode {
         if (!(error instanceof Refusal && error.code === CODES.notActivated && Date.now() < end)) {
           throw error;
         }
+        if (!(await this.isKnown(signal))) {
+          throw new LoRAError(
+            'The SuperLink does not know the key of this node, and admits those alone that were registered. Write ' +
+              'publicKeyText(key) to a file, and give it to `flwr supernode register`.',
+          );
+        }
         await pause(1000, signal);
       }
     }
+  }
+
+  /**
+   * Whether the server knows the key. It has one code for a stranger and for a node that it takes for there, but looks
+   * for the key first, and then at an interval that it refuses.
+   */
+  private async isKnown(signal: AbortSignal): Promise<boolean> {
+    const request = {publicKey: await this.publicKey, heartbeatInterval: 0};
+    return this.call('activate', request, signal).then(
+      () => true,
+      (error: unknown) => !(error instanceof Refusal && error.code === CODES.notActivated),
+    );
   }
 
   /** Says that the node is gone. Its key stays known, and so does what it pushed. */

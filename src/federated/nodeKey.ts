@@ -1,5 +1,6 @@
 import {kindOf, LoRAError, show} from '../errors';
 import {base64Of} from '../formats/base64';
+import {concatenate} from '../formats/byteReader';
 
 /** What a node signs its calls with: a pair of ECDSA keys on the curve P-384. */
 export type NodeKey = CryptoKeyPair;
@@ -11,10 +12,27 @@ export async function createNodeKey(): Promise<NodeKey> {
   return crypto.subtle.generateKey(ALGORITHM, true, ['sign', 'verify']);
 }
 
-/** The public half as PEM: what `flwr supernode register` takes where a server admits known nodes alone. */
+/**
+ * The public half as a file of OpenSSH, as `ssh-keygen` writes it: what `flwr supernode register` takes where a server
+ * admits known nodes alone.
+ */
 export async function publicKeyText(key: NodeKey): Promise<string> {
   checkNodeKey(key);
-  return pem('PUBLIC KEY', await crypto.subtle.exportKey('spki', key.publicKey));
+  const point = new Uint8Array(await crypto.subtle.exportKey('raw', key.publicKey));
+  const [type, curve] = ['ecdsa-sha2-nistp384', 'nistp384'];
+  const text = new TextEncoder();
+  const parts = [text.encode(type), text.encode(curve), point].flatMap(part => [
+    Uint8Array.of(0, 0, 0, part.length), // each behind its length
+    part,
+  ]);
+  return `${type} ${base64Of(concatenate(parts))}\n`;
+}
+
+/** The public half as PEM, as the calls to a server say it. */
+export async function publicKeyPEM({publicKey}: NodeKey): Promise<string> {
+  const bytes = new Uint8Array(await crypto.subtle.exportKey('spki', publicKey));
+  const lines = base64Of(bytes).match(/.{1,64}/g) ?? [];
+  return ['-----BEGIN PUBLIC KEY-----', ...lines, '-----END PUBLIC KEY-----', ''].join('\n');
 }
 
 /** @throws LoRAError if a value is no key of a node. */
@@ -92,11 +110,6 @@ function settled<T>(request: IDBRequest<T>, done: string): Promise<T> {
     request.onerror = () =>
       reject(new LoRAError(`The keys in IndexedDB could not be ${done}.`, {cause: request.error}));
   });
-}
-
-function pem(label: string, bytes: ArrayBuffer): string {
-  const lines = base64Of(new Uint8Array(bytes)).match(/.{1,64}/g) ?? [];
-  return [`-----BEGIN ${label}-----`, ...lines, `-----END ${label}-----`, ''].join('\n');
 }
 
 /**

@@ -1,6 +1,7 @@
 import {createHash} from 'node:crypto';
 import * as tf from '@tensorflow/tfjs';
 import {createNodeKey, joinFederation, type JoinFederationOptions, type RoundReport} from '../../src/federated';
+import {publicKeyPEM} from '../../src/federated/nodeKey';
 import {applyLoRA, getAdapter, LoRAError} from '../../src/index';
 import {useBackend} from '../helpers';
 import {flowerTask, objectOf, type Pushed, roundFile, type RoundFile, SuperLink, type Task, typeOf} from './superLink';
@@ -209,14 +210,26 @@ describe('a server that fails', () => {
     expect(server.pushed).toHaveLength(2);
     // It may have been killed in the middle of a message: the server has to see that it was gone.
     const arrival = server.calls.slice(server.calls.lastIndexOf('register-node'));
-    expect(arrival.slice(0, 6)).toEqual([
+    expect(arrival.slice(0, 7)).toEqual([
       'register-node',
       'activate-node',
+      'activate-node', // is it known at all?
       'activate-node',
       'deactivate-node',
       'activate-node',
       'pull-messages',
     ]);
+  });
+
+  test('may admit those alone whose keys were registered', async () => {
+    const key = await createNodeKey();
+    const url = await begin([flowerTask(file)]);
+    server.isClosed = true;
+    const stranger = joinFederation({url, key, model: adapted(), train: double});
+    await expect(stranger.finished).rejects.toThrow(/does not know the key of this node.*publicKeyText\(key\)/s);
+    await expect(stranger.finished).rejects.toBeInstanceOf(LoRAError);
+    server.nodes.set(await publicKeyPEM(key), '5');
+    expect((await joinFederation({url, key, model: adapted(), train: double}).finished).rounds).toBe(1);
   });
 
   test('may end the run during a round', async () => {

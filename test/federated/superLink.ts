@@ -83,6 +83,8 @@ export class SuperLink {
   readonly faults: {path?: string; status?: number; body?: string; hangUp?: boolean}[] = [];
   port = 0;
   isRunning = true;
+  /** Whether only nodes are admitted that are among `nodes` already, as with `--enable-supernode-auth`. */
+  isClosed = false;
   /** Public keys of the nodes, and their numbers. */
   readonly nodes = new Map<string, string>();
   private server!: Server;
@@ -146,12 +148,21 @@ export class SuperLink {
     }
     switch (path) {
       case 'register-node':
+        if (this.isClosed) {
+          return {status: 412, message: {code: 2001, detail: 'SuperNode authentication is enabled.'}};
+        }
         if (this.nodes.has(pem)) {
           return {status: 400, message: {code: 23, message: 'Public key already in use'}};
         }
         this.nodes.set(pem, String(this.nextNode++));
         return {};
       case 'activate-node':
+        if (!this.nodes.has(pem)) {
+          return {status: 412, message: {code: 2004, detail: 'Failed to activate SuperNode.'}};
+        }
+        if (!((body.heartbeat_interval as number) >= 10)) {
+          return {status: 400, message: {code: 2003, detail: 'Invalid heartbeat interval.'}};
+        }
         return {message: {node_id: this.nodes.get(pem)}};
       case 'unregister-node':
         this.nodes.delete(pem);
