@@ -25,6 +25,7 @@ export const PROGRAMS: Readonly<Record<string, Programs>> = {
       'hand-page': 'tsx examples/hand/serve.ts',
       federated: 'tsx examples/federated/run.ts',
       'federated-page': 'tsx examples/federated/serve.ts',
+      cluster: 'tsx examples/cluster/run.ts',
       methods: 'tsx examples/methods/methods.ts',
     },
   },

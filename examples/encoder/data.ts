@@ -22,7 +22,7 @@ export interface Amounts {
 }
 
 /** A mail, as far as it is looked at: nothing of a body, and no address. */
-interface Mail {
+export interface Mail {
   group: string;
   subject: string;
   /** The mailing list that it went over. */
@@ -51,7 +51,7 @@ export function makeTasks(folder: string, {train, test}: Amounts): Record<'spam'
 }
 
 /** The mails with different subjects, without what would give the answer away: `Re:` and the tag of a list. */
-function readMails(folder: string): Mail[] {
+export function readMails(folder: string): Mail[] {
   const seen = new Set<string>();
   const mails: Mail[] = [];
   for (const group of readdirSync(folder, {withFileTypes: true}).filter(entry => entry.isDirectory())) {

@@ -25,7 +25,9 @@ export const PAGES = [
   ...[
     'attention',
     'browser',
+    'cluster',
     'encoder',
+    'federated',
     'sentences',
     'language',
     'graph',

@@ -1,0 +1,140 @@
+/**
+ * A cluster trains an adapter with PEFT, this library trains it on with data that the cluster does not have, and PEFT
+ * takes it back.
+ *
+ *     npm run example -- cluster
+ */
+import {mkdirSync, readFileSync, writeFileSync} from 'node:fs';
+import {join} from 'node:path';
+import {fileURLToPath} from 'node:url';
+import * as tf from '@tensorflow/tfjs';
+import '@tensorflow/tfjs-backend-wasm';
+import {
+  adam,
+  applyLoRA,
+  exportPEFT,
+  getAdapter,
+  importPEFT,
+  readPEFTFolder,
+  summarizeLoRA,
+  writePEFTFolder,
+} from 'tfjs-lora';
+import {compileCrossEntropy, encodeTexts, loadTransformer} from 'tfjs-lora/transformers';
+import {mails, minilm} from '../../scripts/pretrained';
+import type {Labelled} from '../encoder/data';
+import {fit} from '../encoder/learn';
+import {table} from '../shared/report';
+import {subjectsIn} from './data';
+import {installPEFT, run} from './python';
+
+const PROCESSES = 2;
+/** Of the largest logit. */
+const TOLERANCE = 1e-5;
+/** Longest subject that is read, in tokens, as in measure.py. */
+const PLACES = 24;
+
+const OUTPUT = fileURLToPath(new URL('output/', import.meta.url));
+const path = (name: string) => join(OUTPUT, name);
+const write = (name: string, value: unknown) => writeFileSync(path(name), JSON.stringify(value));
+const seconds = () => performance.now() / 1000;
+
+await tf.setBackend('wasm');
+tf.enableProdMode();
+installPEFT();
+const encoder = await minilm();
+const subjects = subjectsIn(mails());
+const heldOut = [...subjects.mails, ...subjects.newsletters];
+mkdirSync(OUTPUT, {recursive: true});
+const begin = seconds();
+
+/** Logits of the subjects that are held out: two for each. */
+type Logits = number[][];
+
+function logitsHere(model: tf.LayersModel): Logits {
+  const BATCH = 64;
+  return Array.from({length: Math.ceil(heldOut.length / BATCH)}, (_, i) => {
+    const batch = heldOut.slice(i * BATCH, (i + 1) * BATCH).map(({text}) => text);
+    return tf.tidy(() => {
+      const {inputIds, attentionMask} = encodeTexts(encoder.tokenizer, batch, {maxLength: PLACES});
+      return (model.predict([inputIds, attentionMask], {batchSize: BATCH}) as tf.Tensor2D).arraySync();
+    });
+  }).flat();
+}
+
+function logitsOfPEFT(adapter: string): Logits {
+  run('python', 'measure.py', encoder.folder, path(adapter), path('texts.json'), path('logits.json'));
+  return JSON.parse(readFileSync(path('logits.json'), 'utf8')) as Logits;
+}
+
+/** @throws Error if the two computed other numbers. */
+function compare(ours: Logits, theirs: Logits): string {
+  const largest = Math.max(...theirs.flat().map(Math.abs));
+  const apart = Math.max(...ours.flat().map((value, i) => Math.abs(value - theirs.flat()[i]!))) / largest;
+  if (!(apart <= TOLERANCE)) {
+    throw new Error(`The adapter gives other numbers here than in PyTorch: ${apart} of the largest logit.`);
+  }
+  return apart.toExponential(1);
+}
+
+const rows = [['', 'mails, right', 'loss', 'newsletters, right']];
+
+function report(name: string, logits: Logits): void {
+  const measure = (examples: Labelled[], from: number) => {
+    const own = logits.slice(from, from + examples.length);
+    const right = examples.filter(({label}, i) => own[i]!.indexOf(Math.max(...own[i]!)) === label).length;
+    const losses = examples.map(({label}, i) =>
+      Math.log(own[i]!.reduce((sum, x) => sum + Math.exp(x - own[i]![label]!), 0)),
+    );
+    return {
+      right: `${((100 * right) / examples.length).toFixed(1)} %`,
+      loss: (losses.reduce((sum, loss) => sum + loss, 0) / examples.length).toFixed(3),
+    };
+  };
+  const ofMails = measure(subjects.mails, 0);
+  rows.push([name, ofMails.right, ofMails.loss, measure(subjects.newsletters, subjects.mails.length).right]);
+}
+
+// 1. The cluster trains: processes that each take a part of every batch, and add their gradients.
+write('cluster.json', subjects.cluster);
+write(
+  'texts.json',
+  heldOut.map(({text}) => text),
+);
+const {length} = subjects.cluster;
+console.log(`\n1. PEFT trains on ${length} subjects of mails by people and of spam, in ${PROCESSES} processes:`);
+run(
+  'accelerate',
+  ...['launch', '--multi_gpu', '--num_processes', String(PROCESSES), '--mixed_precision', 'no'],
+  ...['--num_machines', '1', '--dynamo_backend', 'no', '--main_process_port', '0'],
+  ...['train.py', encoder.folder, path('cluster.json'), path('from-cluster')],
+);
+
+// 2. Its adapter comes here, and computes the same.
+const base = await loadTransformer({config: encoder.config, weights: encoder.weights, labels: 2});
+report('before: a head that has learned nothing', logitsHere(base));
+const model = applyLoRA(base, importPEFT(await readPEFTFolder(path('from-cluster')), base));
+console.log(`\n2. Brought here: ${String(summarizeLoRA(model)).split('\n').at(-1)}`);
+const imported = logitsHere(model);
+const differs = compare(imported, logitsOfPEFT('from-cluster'));
+console.log(`   Its logits differ from those of PyTorch by ${differs}, of the largest.`);
+report('after the cluster', imported);
+
+// 3. It learns on, from what the cluster does not have.
+console.log(`\n3. It trains on here, on ${subjects.own.length} subjects of newsletters that are wanted, and of spam:`);
+const start = seconds();
+compileCrossEntropy(model, {optimizer: adam({learningRate: 5e-4})});
+await fit(model, encoder, subjects.own, 2, 1);
+console.log(`   ${(seconds() - start).toFixed(0)} s`);
+const trained = logitsHere(model);
+report('after training on here', trained);
+
+// 4. It goes back.
+await writePEFTFolder(path('from-here'), await exportPEFT(getAdapter(model), model, {baseModel: encoder.folder}));
+const returned = logitsOfPEFT('from-here');
+console.log(`\n4. PEFT has loaded it again. The logits differ by ${compare(trained, returned)}, of the largest.`);
+report('back in PEFT', returned);
+
+console.log(`\n${table(rows)}\n`);
+console.log(
+  `${(seconds() - begin).toFixed(0)} s. The two adapters are ${path('from-cluster')} and ${path('from-here')}.`,
+);
