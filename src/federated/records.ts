@@ -36,6 +36,9 @@ export interface ObjectTree {
 /** An array is cut into pieces of this many bytes. */
 const CHUNK = 5 * 2 ** 20;
 
+/** What a strategy says to nodes that are to clip their updates before it adds noise to the mean. */
+const CLIPPING = 'clipping_norm';
+
 const DOUBLES = {vals: [1, 'double', 'several']} as const;
 const SINTS = {vals: [1, 'sint64', 'several']} as const;
 const UINTS = {vals: [1, 'uint64', 'several']} as const;
@@ -170,6 +173,12 @@ export function readRecords(id: string, objects: ReadonlyMap<string, Uint8Array>
       }
     } else if (record.type === 'ConfigRecord') {
       for (const {key = '', value} of decode(CONFIG_RECORD, record.body).items) {
+        if (key === CLIPPING) {
+          throw new LoRAError(
+            `The strategy counts on nodes that clip their updates (${CLIPPING}), which only Flower's client in Python ` +
+              'does. DifferentialPrivacyServerSideFixedClipping clips on the server.',
+          );
+        }
         records.config[key] = configValue(value ?? {});
       }
     } else {

@@ -25,6 +25,8 @@ function variablesOf(model: tf.LayersModel, which: 'trained' | 'frozen'): Variab
 export class SharedTensors {
   /** The most bytes that a message with all of them has: they may come as 64-bit floats, with what is around them. */
   readonly mostBytes: number;
+  /** Names in the order in which they came. Strategies that clip updates compare them by their places. */
+  private order: readonly string[] = [];
 
   /** @throws LoRAError if the model is not adapted, or nothing of its adapter trains. */
   constructor(private readonly model: tf.LayersModel) {
@@ -66,16 +68,22 @@ export class SharedTensors {
     const changed = makeAdapter(current.config, {...current.tensors, ...Object.fromEntries(arrived)});
     try {
       setAdapter(this.model, changed);
+      this.order = Object.keys(arrays);
     } finally {
       changed.dispose();
       current.dispose();
     }
   }
 
-  /** What trains, as it is now. @throws LoRAError if a number is not finite: means with it would not be either. */
+  /**
+   * What trains, as it is now, in the order in which it came.
+   *
+   * @throws LoRAError if a number is not finite: means with it would not be either.
+   */
   async get(): Promise<Record<string, FloatArray>> {
     const trained: Record<string, FloatArray> = {};
-    for (const [name, variable] of variablesOf(this.model, 'trained')) {
+    const variables = [...variablesOf(this.model, 'trained')];
+    for (const [name, variable] of variables.sort(([a], [b]) => this.order.indexOf(a) - this.order.indexOf(b))) {
       const values = await valuesOf(variable);
       if (!values.every(Number.isFinite)) {
         throw new LoRAError(`${name} is not finite after the training, and is not sent. Try a lower learning rate.`);

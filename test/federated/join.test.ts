@@ -82,6 +82,18 @@ function changedTask(change: (type: string, body: Buffer) => Buffer | undefined,
   return {pulled: type.encode(response).finish(), objects};
 }
 
+/** That of the fixture with one more value in the server's config. */
+function withConfig(key: string, value: object): Task {
+  return changedTask((type, body) => {
+    if (type !== 'ConfigRecord') {
+      return undefined;
+    }
+    const record = typeOf('ConfigRecord');
+    const {items} = objectOf('ConfigRecord', body) as {items: unknown[]};
+    return Buffer.from(record.encode(record.fromObject({items: [...items, {key, value}]})).finish());
+  });
+}
+
 /** The objects of a reply by their types. */
 function bodiesOf({objects}: Pushed, type: string): Map<string, Buffer> {
   return new Map(
@@ -164,6 +176,18 @@ describe('a round that Flower wrote', () => {
     await finished;
     expect(adapterOf(model)).toEqual(valuesOf(file.arrays));
     expect(server.pushed[0]!.error).toEqual({code: '6', reason: 'This node evaluates nothing.'});
+  });
+
+  test('gives tensors back in the order in which they came', async () => {
+    const names = Object.keys(file.arrays).reverse();
+    const reversed = changedTask((type, body) => {
+      const ids = type === 'ArrayRecord' ? (JSON.parse(String(body)) as Record<string, string>) : undefined;
+      return ids && Buffer.from(JSON.stringify(Object.fromEntries(names.map(name => [name, ids[name]]))));
+    });
+    const {finished} = await joined({}, [reversed]);
+    await finished;
+    const [refs] = bodiesOf(server.pushed[0]!, 'ArrayRecord').values();
+    expect(Object.keys(JSON.parse(refs!.toString()) as object)).toEqual(names);
   });
 
   test('lets only what trains travel', async () => {
@@ -308,6 +332,7 @@ describe('what does not fit', () => {
         ),
       /SecAgg/,
     ],
+    ['clipping by the nodes', () => withConfig('clipping_norm', {double: 1}), /clips on the server/],
     ['another kind of message', () => changedTask(() => undefined, 'query'), /asks for "query"/],
     [
       'an object that was changed',
@@ -334,17 +359,7 @@ describe('what does not fit', () => {
   });
 
   test('other frozen tensors than those of the other nodes are refused', async () => {
-    const withFrozen = (text: string) =>
-      changedTask((type, body) => {
-        if (type !== 'ConfigRecord') {
-          return undefined;
-        }
-        const record = typeOf('ConfigRecord');
-        const {items} = objectOf('ConfigRecord', body) as {items: unknown[]};
-        return Buffer.from(
-          record.encode(record.fromObject({items: [...items, {key: 'frozen', value: {string: text}}]})).finish(),
-        );
-      });
+    const withFrozen = (text: string) => withConfig('frozen', {string: text});
     const A = new Float32Array(file.arrays['d/lora_A']!.values);
     const fingerprint = createHash('sha256').update(new Uint8Array(A.buffer)).digest('hex');
     const run = await joined({model: adapted('lora-fa')}, [withFrozen(fingerprint)]);
