@@ -1,6 +1,6 @@
 /**
- * What this example promises of the server: its sums are those of the library, and a run with a stock SuperLink, in
- * which a node is killed, ends right.
+ * What this example promises of the server: its sums are those of the library, servers of several kinds are understood,
+ * and a run with a stock SuperLink, in which a node is killed, ends right.
  *
  *     npm run check -- federated
  */
@@ -19,6 +19,7 @@ import {
   loadAdapter,
   saveAdapter,
 } from 'tfjs-lora';
+import {checkServers} from './checkServers';
 import {installFlower, runPython} from './flower';
 import {pretrained} from './data';
 import {adapt, RANK} from './task';
@@ -95,6 +96,10 @@ console.log(
 if (!(apart < 1e-5) || !(whole > 0.01)) {
   throw new Error(`They must agree to 1e-5, and differ from the sum of a higher rank, which they do by ${whole}.`);
 }
+
+await base.save(fileHandler(path('check-base')));
+await saveAdapter(adapt(base, 'lora-fa', 1), fileHandler(path('check-start.safetensors')));
+await checkServers({base: path('check-base'), adapter: path('check-start.safetensors'), path});
 
 const run = fileURLToPath(new URL('run.ts', import.meta.url));
 const said = execFileSync(process.execPath, ['--import', 'tsx', run, '--quick'], {

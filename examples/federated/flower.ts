@@ -1,6 +1,7 @@
 import {type ChildProcess, execFileSync, spawn} from 'node:child_process';
+import {once} from 'node:events';
 import {existsSync, mkdirSync, mkdtempSync, openSync, writeFileSync} from 'node:fs';
-import {createServer} from 'node:net';
+import {connect, createServer} from 'node:net';
 import {tmpdir} from 'node:os';
 import {delimiter, join} from 'node:path';
 import {setTimeout as pause} from 'node:timers/promises';
@@ -49,7 +50,7 @@ export function runPython(...args: string[]): void {
 
 /** What a run of the server app is asked for. */
 export interface RunConfig {
-  strategy: 'mean' | 'exact';
+  strategy: 'mean' | 'exact' | 'secure';
   rounds: number;
   nodes: number;
   /** Paths of the adapter that it starts from, and of the one that it writes. */
@@ -59,54 +60,111 @@ export interface RunConfig {
   frozen: string;
   /** Whether the nodes measure the common adapter after each round. */
   evaluate: boolean;
+  /** The largest norm of an update, and how much noise their mean gets, in norms: texts of numbers. */
+  clip?: string;
+  noise?: string;
+}
+
+/** How a SuperLink is started. */
+export interface SuperLinkOptions {
+  /** Whether it keeps its state in a file, so that `restart` may be called in the middle of a run. */
+  isLasting?: boolean;
+  /** Whether it speaks TLS, by a certificate of its own, and admits those nodes alone whose keys were registered. */
+  isClosed?: boolean;
 }
 
 /** A SuperLink on this machine. */
 export class SuperLink {
   readonly url: string;
-  private readonly process: ChildProcess;
   private readonly environment: NodeJS.ProcessEnv;
+  private readonly processes = new Map<string, ChildProcess>();
 
   private constructor(
-    port: number,
+    private readonly port: number,
     /** Its own, so that two examples may run at the same time: settings and logs. */
     private readonly folder: string,
+    private readonly options: SuperLinkOptions,
   ) {
-    this.url = `http://127.0.0.1:${port}`;
+    this.url = `${options.isClosed ? 'https' : 'http'}://127.0.0.1:${port}`;
     this.environment = {
       ...process.env,
       FLWR_HOME: folder,
       FLWR_TELEMETRY_ENABLED: '0',
       PATH: [join(VENV, 'bin'), process.env.PATH].join(delimiter),
     };
-    const here = `[superlink]\ndefault = "here"\n[superlink.here]\naddress = "127.0.0.1:${port}"\ninsecure = true\n`;
+    const trust = options.isClosed ? `root-certificates = "${this.certificate}"` : 'insecure = true';
+    const here = `[superlink]\ndefault = "here"\n[superlink.here]\naddress = "127.0.0.1:${port}"\n${trust}\n`;
     writeFileSync(join(folder, 'config.toml'), here);
-    const log = openSync(join(folder, 'superlink.log'), 'w');
-    this.process = spawn('flower-superlink', ['--insecure', '--host', '127.0.0.1', '--port', String(port)], {
-      env: this.environment,
-      stdio: ['ignore', log, log],
-      detached: true, // it has children of its own, which end with its group
-    });
   }
 
   /** Starts one, and waits until it answers. */
-  static async start(): Promise<SuperLink> {
-    const link = new SuperLink(await freePort(), mkdtempSync(join(tmpdir(), 'tfjs-lora-flower-')));
+  static async start(options: SuperLinkOptions = {}): Promise<SuperLink> {
+    const folder = mkdtempSync(join(tmpdir(), 'tfjs-lora-flower-'));
+    if (options.isClosed) {
+      runPython('certificate.py', folder);
+    }
+    const link = new SuperLink(await freePort(), folder, options);
+    await link.begin();
+    if (options.isLasting) {
+      // Who runs the server app has to outlive the SuperLink.
+      link.spawn('flower-superexec', ['--insecure', '--runtime-api-address', `127.0.0.1:${link.port}`]);
+    }
+    return link;
+  }
+
+  /** Kills it, and starts it again with the state that it had. */
+  async restart(): Promise<void> {
+    const former = this.processes.get(SUPERLINK)!;
+    const end = once(former, 'exit');
+    former.kill('SIGKILL');
+    await end;
+    await this.begin();
+  }
+
+  /** The file of the certificate that the nodes have to trust, where it speaks TLS. */
+  get certificate(): string {
+    return join(this.folder, 'certificate.pem');
+  }
+
+  private async begin(): Promise<void> {
+    const {isLasting, isClosed} = this.options;
+    const key = join(this.folder, 'key.pem');
+    const secured = ['--ssl-certfile', this.certificate, '--ssl-ca-certfile', this.certificate, '--ssl-keyfile', key];
+    const superLink = this.spawn(SUPERLINK, [
+      ...['--host', '127.0.0.1', '--port', String(this.port)],
+      ...(isClosed ? [...secured, '--enable-supernode-auth'] : ['--insecure']),
+      ...(isLasting ? ['--database', join(this.folder, 'state.db'), '--isolation', 'process'] : []),
+    ]);
     for (let tries = 0; tries < 240; tries++) {
-      if (link.process.exitCode !== null) {
-        throw new Error(`The SuperLink ended. Its log is ${join(link.folder, 'superlink.log')}.`);
+      if (superLink.exitCode !== null) {
+        throw new Error(`The SuperLink ended. Its log is ${this.logOf(SUPERLINK)}.`);
       }
-      if (
-        await fetch(link.url).then(
-          () => true,
-          () => false,
-        )
-      ) {
-        return link;
+      if (await isListening(this.port)) {
+        return;
       }
       await pause(250);
     }
     throw new Error('The SuperLink does not answer.');
+  }
+
+  private spawn(program: string, args: string[]): ChildProcess {
+    const log = openSync(this.logOf(program), 'a');
+    const child = spawn(program, args, {
+      env: this.environment,
+      stdio: ['ignore', log, log],
+      detached: true, // it has children of its own, which end with its group
+    });
+    this.processes.set(program, child);
+    return child;
+  }
+
+  private logOf(program: string): string {
+    return join(this.folder, `${program}.log`);
+  }
+
+  /** Admits the node whose public key is in a file. */
+  async register(publicKey: string): Promise<void> {
+    await this.flwr('supernode', 'register', publicKey);
   }
 
   /** Runs the server app to its end. */
@@ -114,35 +172,60 @@ export class SuperLink {
     const said = Object.entries(config)
       .map(([name, value]) => `${name}=${typeof value === 'string' ? JSON.stringify(value) : String(value)}`)
       .join(' ');
-    const log = openSync(join(this.folder, 'run.log'), 'w');
-    const run = spawn('flwr', ['run', join(HERE, 'server'), '--stream', '--run-config', said], {
-      env: this.environment,
-      stdio: ['ignore', log, log],
-    });
-    const code = await new Promise<number | null>(resolve => {
-      run.on('exit', resolve);
-    });
-    if (code !== 0 || !existsSync(config.result)) {
-      throw new Error(`The run failed. Its log is ${join(this.folder, 'run.log')}.`);
+    const {isLasting} = this.options;
+    const follow = isLasting ? [] : ['--stream']; // what follows a run ends with the SuperLink
+    await this.flwr('run', join(HERE, 'server'), ...follow, '--run-config', said);
+    for (let seconds = 0; isLasting && !existsSync(config.result) && seconds < LONGEST_RUN; seconds++) {
+      await pause(1000);
+    }
+    if (!existsSync(config.result)) {
+      throw new Error(`The run failed. Its log is ${this.logOf('flwr')}.`);
     }
   }
 
-  /** The number of its process and of the group of its children. */
-  get pid(): number {
-    if (this.process.pid === undefined) {
-      throw new Error('flower-superlink cannot be started.');
+  private async flwr(...args: string[]): Promise<void> {
+    const child = this.spawn('flwr', args);
+    const [code] = (await once(child, 'exit')) as [number | null];
+    if (code !== 0) {
+      throw new Error(`flwr ${args[0]} failed. Its log is ${this.logOf('flwr')}.`);
     }
-    return this.process.pid;
+  }
+
+  /** The number of its process. */
+  get pid(): number {
+    const {pid} = this.processes.get(SUPERLINK)!;
+    if (pid === undefined) {
+      throw new Error(`${SUPERLINK} cannot be started.`);
+    }
+    return pid;
   }
 
   /** Ends it and its children. */
   stop(): void {
-    try {
-      process.kill(-this.pid, 'SIGTERM');
-    } catch {
-      // it has ended
+    for (const {pid} of this.processes.values()) {
+      try {
+        process.kill(-pid!, 'SIGTERM');
+      } catch {
+        // it has ended
+      }
     }
   }
+}
+
+const SUPERLINK = 'flower-superlink';
+
+/** Seconds after which a run has failed of which nothing is heard. */
+const LONGEST_RUN = 300;
+
+function isListening(port: number): Promise<boolean> {
+  return new Promise(resolve => {
+    const socket = connect(port, '127.0.0.1');
+    socket.on('connect', () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.on('error', () => resolve(false));
+  });
 }
 
 function freePort(): Promise<number> {

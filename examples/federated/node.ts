@@ -1,4 +1,4 @@
-/** A client in a process of its own. It is told what to do by messages of `run.ts`. */
+/** A client in a process of its own. It is told what to do by messages of `clients.ts`. */
 import {readFile} from 'node:fs/promises';
 import * as tf from '@tensorflow/tfjs';
 import '@tensorflow/tfjs-backend-wasm';
@@ -24,7 +24,9 @@ export interface Order {
 
 /** What a client says. */
 export type Word =
-  {said: 'round'; report: RoundReport} | {said: 'over'; sent: number; received: number; rounds: number};
+  | {said: 'round'; report: RoundReport}
+  | {said: 'over'; sent: number; received: number; rounds: number}
+  | {said: 'failed'; message: string};
 
 async function follow(order: Order): Promise<void> {
   const {url, method, seed, client, dieIn} = order;
@@ -58,8 +60,7 @@ process.on('message', order => {
   follow(order as Order).then(
     () => process.exit(0),
     (error: unknown) => {
-      console.error(error);
-      process.exit(1);
+      process.send!({said: 'failed', message: (error as Error).message} satisfies Word, () => process.exit(1));
     },
   );
 });

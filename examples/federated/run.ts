@@ -3,28 +3,28 @@
  *
  *     npm run example -- federated            one seed
  *     npm run example -- federated --quick    a few rounds
- *     npm run example -- federated --all      three seeds
+ *     npm run example -- federated --all      three seeds; what is done is kept, and not done again
  */
-import {type ChildProcess, fork} from 'node:child_process';
-import {existsSync, mkdirSync, rmSync, writeFileSync} from 'node:fs';
+import {existsSync, mkdirSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
 import {join} from 'node:path';
 import {argv} from 'node:process';
 import {fileURLToPath} from 'node:url';
 import * as tf from '@tensorflow/tfjs';
 import '@tensorflow/tfjs-backend-wasm';
 import {fileHandler, loadAdapter, saveAdapter, setAdapter} from 'tfjs-lora';
-import {createNodeKey, nodeKeyToText} from 'tfjs-lora/federated';
 import {accuracy} from '../shared/network';
 import {SHORT, table} from '../shared/report';
+import {type Client, keyFile, type Over, startProcess} from './clients';
 import {digitsOf, heldOut, pretrained} from './data';
 import {installFlower, SuperLink} from './flower';
-import type {Order, Word} from './node';
+import type {Order} from './node';
 import {adapt, CLIENTS, learn, type Method} from './task';
 
 const OUTPUT = fileURLToPath(new URL('output/', import.meta.url));
 const path = (name: string) => join(OUTPUT, name);
 const quick = argv.includes('--quick');
-const SEEDS = argv.includes('--all') ? [1, 2, 3] : [1];
+const isAll = argv.includes('--all');
+const SEEDS = isAll ? [1, 2, 3] : [1];
 const ROUNDS = quick ? 3 : 24;
 
 /** What the clients do together, and what the server does with it. */
@@ -44,6 +44,24 @@ mkdirSync(OUTPUT, {recursive: true});
 await base.save(fileHandler(path('base')));
 const tests = heldOut();
 console.log(`The base reads ${accuracy(base, tests).toFixed(1)} % of 1,000 digits that are turned by a quarter.`);
+
+/** What one run of `--all` keeps for the next, by names that say how it came about. */
+const KEPT = path('results.json');
+const kept = new Map<string, unknown>(
+  isAll && existsSync(KEPT) ? Object.entries(JSON.parse(readFileSync(KEPT, 'utf8')) as object) : [],
+);
+
+/** What was made under this name before, or what is made now. */
+async function once<T>(name: string, make: () => Promise<T>): Promise<T> {
+  const whole = `${name}, ${ROUNDS} rounds`;
+  if (!kept.has(whole)) {
+    kept.set(whole, await make());
+    if (isAll) {
+      writeFileSync(KEPT, JSON.stringify(Object.fromEntries(kept)));
+    }
+  }
+  return kept.get(whole) as T;
+}
 
 /** An adapter that has learned nothing, as a file. */
 async function fresh(method: Method, seed: number): Promise<string> {
@@ -83,36 +101,20 @@ async function federated(
   const result = path(`result-${method}-${strategy}-${seed}.safetensors`);
   rmSync(result, {force: true});
   const totals = {sent: 0, received: 0, rounds: 0};
-  const children = new Set<ChildProcess>();
-  const clients = Array.from({length: CLIENTS}, async (_, client) => {
-    const key = path(`node-${client}.json`);
-    if (!existsSync(key)) {
-      writeFileSync(key, await nodeKeyToText(await createNodeKey()), {mode: 0o600});
-    }
+  const add = ({sent, received, rounds}: Over) => {
+    totals.sent += sent;
+    totals.received += received;
+    totals.rounds += rounds;
+  };
+  const clients = new Set<Client>();
+  const work = Array.from({length: CLIENTS}, async (_, client) => {
+    const key = await keyFile(path(`node-${client}.json`));
     const order: Order = {url: link.url, method, seed, base: path('base'), adapter, key, client};
     const [first, ...more] = client === 0 && dieIn !== undefined ? [{...order, dieIn}, order] : [order];
     for (const each of [first, ...more]) {
-      await new Promise<void>((resolve, reject) => {
-        const child = fork(fileURLToPath(new URL('node.ts', import.meta.url)), {execArgv: ['--import', 'tsx']});
-        children.add(child);
-        child.on('message', word => {
-          const said = word as Word;
-          if (said.said === 'over') {
-            totals.sent += said.sent;
-            totals.received += said.received;
-            totals.rounds += said.rounds;
-          }
-        });
-        child.on('exit', (code, signal) => {
-          children.delete(child);
-          if (code === 0 || (each.dieIn !== undefined && signal === 'SIGKILL')) {
-            resolve();
-          } else {
-            reject(new Error(`Client ${client} failed.`));
-          }
-        });
-        child.send(each);
-      });
+      const started = startProcess(each);
+      clients.add(started);
+      add(await started.over);
       if (each.dieIn !== undefined) {
         console.log(`  client ${client} was killed in round ${each.dieIn}, and comes back`);
       }
@@ -121,10 +123,10 @@ async function federated(
   try {
     await Promise.all([
       link.run({strategy, rounds: ROUNDS, nodes: CLIENTS, adapter, result, frozen, evaluate: false}),
-      ...clients,
+      ...work,
     ]);
   } finally {
-    children.forEach(child => child.kill());
+    clients.forEach(client => client.kill());
   }
   const model = adapt(base, method, seed);
   setAdapter(model, await loadAdapter(fileHandler(result)));
@@ -154,10 +156,10 @@ for (const method of ['lora-fa', 'lora'] as const) {
   for (const seed of SEEDS) {
     const each = [];
     for (let client = 0; client < CLIENTS; client++) {
-      each.push(await alone(client, method, seed));
+      each.push(await once(`${method} of client ${client}, seed ${seed}`, () => alone(client, method, seed)));
     }
     best.push(Math.max(...each));
-    together.push(await alone('all', method, seed));
+    together.push(await once(`${method} of all, seed ${seed}`, () => alone('all', method, seed)));
   }
   const label = method === 'lora' ? 'LoRA' : 'LoRA-FA';
   rows.push([`${label}, the best client alone`, show(best), '', '', '', '']);
@@ -167,7 +169,8 @@ for (const [i, arm] of ARMS.slice(0, quick ? 1 : ARMS.length).entries()) {
   console.log(`${arm.name}: ${ROUNDS} rounds`);
   const outcomes: Federated[] = [];
   for (const seed of SEEDS) {
-    const outcome = await federated(link, arm, seed, i === 0 && seed === SEEDS[0] ? 2 : undefined);
+    const dieIn = i === 0 && seed === SEEDS[0] ? 2 : undefined;
+    const outcome = await once(`${arm.name}, seed ${seed}`, () => federated(link, arm, seed, dieIn));
     console.log(`  ${outcome.accuracy.toFixed(1)} % after ${outcome.seconds.toFixed(0)} s`);
     outcomes.push(outcome);
   }

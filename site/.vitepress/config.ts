@@ -186,6 +186,7 @@ export default defineConfig({
           ['Adapters as values', 'adapters'],
           ['PEFT', 'peft'],
           ['Federated learning', 'federated'],
+          ['How far it goes', 'scale'],
           ['Command line', 'command-line'],
         ),
       },

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context
 from flwr.serverapp import Grid, ServerApp
-from flwr.serverapp.strategy import FedAvg
+from flwr.serverapp.strategy import DifferentialPrivacyServerSideFixedClipping, FedAvg
 
 from federation.exact import ExactLoRA
 from federation.safetensors import read, write
+from federation.secure import aggregate_securely
 
 STRATEGIES = {"mean": FedAvg, "exact": ExactLoRA}
 
@@ -26,6 +27,9 @@ def main(grid: Grid, context: Context) -> None:
     frozen = [name for name in sorted(tensors) if config["frozen"] and name.endswith(config["frozen"])]
     fingerprint = sha256(b"".join(tensors[name].tobytes() for name in frozen)).hexdigest()
     initial = {name: value for name, value in tensors.items() if name not in frozen}
+    if config["strategy"] == "secure":
+        aggregate_securely(grid, context, list(initial.values()), nodes)
+        return
     strategy = STRATEGIES[config["strategy"]](
         fraction_train=1.0,
         fraction_evaluate=1.0 if config["evaluate"] else 0.0,
@@ -33,6 +37,10 @@ def main(grid: Grid, context: Context) -> None:
         min_evaluate_nodes=nodes,
         min_available_nodes=nodes,
     )
+    if config["clip"]:
+        strategy = DifferentialPrivacyServerSideFixedClipping(
+            strategy, float(config["noise"]), float(config["clip"]), num_sampled_clients=nodes
+        )
     result = strategy.start(
         grid=grid,
         initial_arrays=ArrayRecord({name: Array(value) for name, value in initial.items()}),
