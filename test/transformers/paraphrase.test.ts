@@ -3,10 +3,10 @@ import {join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import {adam, applyLoRA, disposeModel, getAdapter, type LoRAConfig, mergeLoRA, removeLoRA, setAdapter} from 'tfjs-lora';
 import {embed, loadTransformer, type TextTokenizer} from 'tfjs-lora/transformers';
+import {readOnnx, transposed} from '../../scripts/onnx';
 import {encodeSafetensors, type NamedValues} from '../../src/formats/safetensors';
 import {numbers, useBackend, withoutLeaks} from '../helpers';
 import {describeUnless, pretrained} from '../missing';
-import {readOnnx} from './onnx';
 
 /**
  * What ONNX Runtime computed with the same file, and with an update that was added to its matrices
@@ -67,14 +67,6 @@ function hubWeights(file: Uint8Array): Record<string, NamedValues> {
     weights[`${module.replaceAll('/', '.')}.weight`] = transposed(tensor);
   }
   return weights;
-}
-
-function transposed({shape: [rows, columns], data}: {shape: number[]; data: Float32Array}): NamedValues {
-  const turned = new Float32Array(data.length);
-  data.forEach((value, i) => {
-    turned[(i % columns!) * rows! + Math.floor(i / columns!)] = value;
-  });
-  return {shape: [columns!, rows!], data: turned};
 }
 
 /** The numbers that `make_paraphrase.py` makes too. */

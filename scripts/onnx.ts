@@ -1,4 +1,4 @@
-// What the tests take of an ONNX file: a message of protocol buffers,
+// What is taken of an ONNX file: a message of protocol buffers,
 // https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
 
 /** A tensor of float32 that the graph brings. */
@@ -35,6 +35,15 @@ export function readOnnx(file: Uint8Array): OnnxGraph {
     return [name, {shape: tensor.integers(1), data: new Float32Array(new Uint8Array(values).buffer)}];
   });
   return {tensors: new Map(tensors), nodes};
+}
+
+/** A matrix `[in, out]` as the hub has it, `[out, in]`. */
+export function transposed({shape: [rows = 0, columns = 0], data}: OnnxTensor): OnnxTensor {
+  const turned = new Float32Array(data.length);
+  data.forEach((value, i) => {
+    turned[(i % columns) * rows + Math.floor(i / columns)] = value;
+  });
+  return {shape: [columns, rows], data: turned};
 }
 
 /** The fields of a message by their numbers. */
