@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {isDistinct, rasterise} from '../shared/drawings';
+import type {EmojiSet} from '../shared/emoji';
 import {shuffled} from '../shared/random';
 
 /** Width and height of a drawing, in pixels. */
@@ -23,12 +24,6 @@ export interface Drawings {
   images: tf.Tensor4D;
   /** One-hot: `[n, categories]`. */
   labels: tf.Tensor2D;
-}
-
-/** A set of emoji: drawings, and names by category. */
-export interface EmojiSet {
-  icons: Record<string, {body: string}>;
-  categories: Record<string, string[]>;
 }
 
 /** Draws two sets of emoji that have no member in common, the same two for the same seed. */

@@ -16,11 +16,11 @@ import {fileHandler} from 'tfjs-lora';
 import {toGraphModel} from 'tfjs-lora/graph';
 import {cached, install} from '../../scripts/graphModels/cache';
 import {nsfwMid, useLite} from '../../scripts/graphModels/files';
-import {packageFile} from '../shared/packages';
+import {fluentEmoji} from '../shared/emoji';
 import {inProcesses} from '../shared/processes';
 import {kilobytes, SHORT, table} from '../shared/report';
 import {writeTuned} from '../shared/writeTuned';
-import {drawEmoji, type EmojiSet, SIZE} from './emoji';
+import {drawEmoji, SIZE} from './emoji';
 import {readMails} from './mail';
 import type {Vocabulary} from './pieces';
 import {accuracyOfGraph, fineTune, type Method, type Task} from './story';
@@ -33,8 +33,7 @@ const quick = process.argv.includes('--quick');
 
 const TASKS: Record<'emoji' | 'spam', () => Promise<Task>> = {
   emoji: async () => {
-    const set = {...json('icons'), ...json('metadata')} as EmojiSet;
-    const drawings = drawEmoji(set, quick ? {train: 160, test: 200} : {train: 400, test: 500}, 1);
+    const drawings = drawEmoji(fluentEmoji(), quick ? {train: 160, test: 200} : {train: 400, test: 500}, 1);
     return emojiTask(await tf.loadGraphModel(await nsfwMid(SIZE)), drawings, {
       epochs: quick ? {probe: 20, lora: 4, full: 4} : {probe: 40, lora: 6, full: 5},
       rates: {probe: 1e-3, lora: 1.5e-3, full: 1.5e-4},
@@ -63,11 +62,6 @@ if (name === undefined) {
 } else {
   await tf.setBackend('wasm');
   process.send?.(await tell(name, await TASKS[name]()));
-}
-
-/** A file of the set of emoji. */
-function json(file: string): object {
-  return JSON.parse(readFileSync(packageFile(`@iconify-json/fluent-emoji-flat/${file}.json`), 'utf8')) as object;
 }
 
 /** Runs each task in a process, and prints what came of them. */

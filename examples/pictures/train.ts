@@ -11,7 +11,7 @@ import {applyLoRA, disposeModel, fileHandler, loadAdapter, mergeLoRA, planLoRA, 
 import {fromGraphModel, toGraphModel} from 'tfjs-lora/graph';
 import {rasterise} from '../shared/drawings';
 import {kilobytes, SHORT, table} from '../shared/report';
-import {type Sample, samples} from './data';
+import {type Sample, samples} from '../shared/emoji';
 import {loadGraph} from './graphBase';
 import {loadBase, SIZE} from './src/base';
 import {accuracyOf, chancesOf, learn, type Pictures, type Way, WAYS, withNewHead} from './src/learn';

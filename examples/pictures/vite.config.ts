@@ -1,6 +1,6 @@
 import {fileURLToPath} from 'node:url';
 import {defineConfig, type Plugin} from 'vite';
-import {samples} from './data';
+import {samples} from '../shared/emoji';
 
 /** Three kinds of drawings to begin with, ten to learn from and four to try, as the module `virtual:samples`. */
 const drawings: Plugin = {

@@ -16,6 +16,12 @@ export async function pictureOfImage(image: HTMLImageElement, size: number): Pro
   return squareOf(image, image.naturalWidth || size, image.naturalHeight || size, size);
 }
 
+/** The picture of an SVG body of 32 × 32 units. */
+export function pictureOfDrawing(body: string, size: number): Promise<HTMLCanvasElement> {
+  const svg = `<svg xmlns="http://www.w3.org/2000/svg" width="${size}" height="${size}" viewBox="0 0 32 32">${body}</svg>`;
+  return pictureOfImage(Object.assign(new Image(), {src: `data:image/svg+xml,${encodeURIComponent(svg)}`}), size);
+}
+
 /** The picture in a file that a user chose or dropped. */
 export async function pictureOfFile(file: File, size: number): Promise<HTMLCanvasElement> {
   const image = Object.assign(new Image(), {src: URL.createObjectURL(file)});

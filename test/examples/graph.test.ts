@@ -1,12 +1,11 @@
-import {readFileSync} from 'node:fs';
-import {join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import {disposeModel} from 'tfjs-lora';
-import {drawEmoji, type EmojiSet, SIZE} from '../../examples/graph/emoji';
+import {drawEmoji, SIZE} from '../../examples/graph/emoji';
 import type {Mail} from '../../examples/graph/mail';
 import {makeCutter, type Vocabulary} from '../../examples/graph/pieces';
 import {accuracyOfGraph, fineTune, type Task} from '../../examples/graph/story';
 import {emojiTask, spamTask} from '../../examples/graph/tasks';
+import {fluentEmoji} from '../../examples/shared/emoji';
 import {writeTuned} from '../../examples/shared/writeTuned';
 import {nsfwMid} from '../../scripts/graphModels/files';
 import {graphOf, input, node} from '../graph/graphs';
@@ -28,17 +27,11 @@ async function outcomeOf(task: Task): Promise<Record<'probe' | 'lora' | 'full' |
   return {...(accuracies as Record<'probe' | 'lora' | 'full', number>), again};
 }
 
-function emojiSet(): EmojiSet {
-  const read = (file: string): unknown =>
-    JSON.parse(readFileSync(join('node_modules/@iconify-json/fluent-emoji-flat', `${file}.json`), 'utf8'));
-  return {...(read('icons') as object), ...(read('metadata') as object)} as EmojiSet;
-}
-
 test('a real classifier learns to sort emoji, and its graph is written and loaded again', async () => {
   await useBackend('wasm');
   const graph = await tf.loadGraphModel(await nsfwMid(SIZE));
   await withoutLeaks(async () => {
-    const drawings = drawEmoji(emojiSet(), {train: 16, test: 40}, 1);
+    const drawings = drawEmoji(fluentEmoji(), {train: 16, test: 40}, 1);
     const epochs = {probe: 3, lora: 3, full: 3};
     const task = await emojiTask(graph, drawings, {epochs, rates: {lora: 3e-3}, batch: 8, seeds: [1], rank: 4});
     const {lora, again} = await outcomeOf(task);

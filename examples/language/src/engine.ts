@@ -11,6 +11,7 @@ import {
 } from 'tfjs-lora';
 import {encodeChats, exportGGUF, generate, loadGGUF} from 'tfjs-lora/language';
 import {compileCrossEntropy} from 'tfjs-lora/transformers';
+import {counted} from '../../shared/counted';
 import {Learning} from '../../shared/learning';
 import {startWasm} from '../../shared/wasm';
 import type {Course, Engine, Learned, News, Size, Start} from './protocol';
@@ -44,7 +45,8 @@ export class LanguageEngine implements Engine {
     if (!response.ok) {
       throw new Error(`The model could not be loaded: ${url} answers ${response.status}.`);
     }
-    this.base = await loadGGUF(this.counted(response), {Tokenizer, checkpoint: true});
+    const source = counted(response, (done, total) => this.tell({kind: 'loading', done, total}));
+    this.base = await loadGGUF(source, {Tokenizer, checkpoint: true});
     return {bytes: tf.memory().numBytes};
   }
 
@@ -155,19 +157,5 @@ export class LanguageEngine implements Engine {
       throw new Error('The model is not loaded yet.');
     }
     return this.base;
-  }
-
-  /** A response that tells how much of it has come. */
-  private counted(response: Response): Response {
-    const total = Number(response.headers.get('content-length') ?? 0);
-    let done = 0;
-    const counter = new TransformStream<Uint8Array, Uint8Array>({
-      transform: (chunk, controller) => {
-        done += chunk.length;
-        this.tell({kind: 'loading', done, total});
-        controller.enqueue(chunk);
-      },
-    });
-    return new Response(response.body!.pipeThrough(counter), {headers: response.headers});
   }
 }

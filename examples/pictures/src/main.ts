@@ -11,7 +11,7 @@ import {
 import drawings from 'virtual:samples';
 import {byId, make, percent, sayOutcome, wholeNumberIn} from '../../shared/dom';
 import {Kept} from '../../shared/kept';
-import {closeWebcam, fileOf, openWebcam, pictureOfFile, pictureOfImage, pictureOfVideo} from '../../shared/picture';
+import {closeWebcam, fileOf, openWebcam, pictureOfFile, pictureOfDrawing, pictureOfVideo} from '../../shared/picture';
 import {locateWasm} from '../../shared/wasm';
 import {loadBase, SIZE} from './base';
 import {accuracyOf, chancesOf, learn, type Pictures, type Way} from './learn';
@@ -81,9 +81,7 @@ async function start(): Promise<string> {
 async function drawAll(): Promise<PictureClass[]> {
   const kinds = new Map<string, HTMLCanvasElement[]>();
   for (const {kind, body} of drawings) {
-    const svg = `<svg xmlns="http://www.w3.org/2000/svg" width="${SIZE}" height="${SIZE}" viewBox="0 0 32 32">${body}</svg>`;
-    const image = Object.assign(new Image(), {src: `data:image/svg+xml,${encodeURIComponent(svg)}`});
-    kinds.set(kind, [...(kinds.get(kind) ?? []), await pictureOfImage(image, SIZE)]);
+    kinds.set(kind, [...(kinds.get(kind) ?? []), await pictureOfDrawing(body, SIZE)]);
   }
   return [...kinds].map(([name, pictures]) => ({name, pictures}));
 }
