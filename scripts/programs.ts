@@ -23,6 +23,8 @@ export const PROGRAMS: Readonly<Record<string, Programs>> = {
       graph: 'tsx examples/graph/train.ts',
       hand: 'tsx examples/hand/train.ts',
       'hand-page': 'tsx examples/hand/serve.ts',
+      vision: 'tsx examples/vision/train.ts',
+      'vision-page': 'tsx examples/vision/serve.ts',
       federated: 'tsx examples/federated/run.ts',
       'federated-page': 'tsx examples/federated/serve.ts',
       cluster: 'tsx examples/cluster/run.ts',

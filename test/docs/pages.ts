@@ -36,6 +36,7 @@ export const PAGES = [
     'pictures',
     'superres',
     'swap',
+    'vision',
   ].map(name => `examples/${name}/README.md`),
 ];
 

@@ -1,0 +1,257 @@
+import * as tf from '@tensorflow/tfjs';
+import {
+  adam,
+  disposeModel,
+  learningRateSchedule,
+  type LoRAConfig,
+  mergeLoRA,
+  splitAtFirstAdapter,
+  type Split,
+} from 'tfjs-lora';
+import {compileCrossEntropy, exportTransformer, loadTransformer, type StreamSource} from 'tfjs-lora/transformers';
+import {shuffled} from '../shared/random';
+
+/** What trains beside the new head: nothing; low-rank updates in the last blocks; every weight of these. */
+export type Way = 'probe' | 'lora' | 'full';
+
+/** How fast each learns, and how often it sees each picture: the better of a few, with another choice of drawings. */
+export const SETTINGS: Record<Way, {rate: number; epochs: number}> = {
+  probe: {rate: 3e-3, epochs: 40},
+  lora: {rate: 1e-3, epochs: 4},
+  full: {rate: 1e-4, epochs: 4},
+};
+
+/** Pictures in a step, and that are looked at at once. */
+const [BATCH, LOOKED_AT] = [8, 10];
+
+/** Rows and columns of patches in a picture. The model was trained with 37, and takes fewer, which costs less. */
+const PATCHES = 8;
+
+/** What the head gets: what the base sees in a picture. */
+const VIEW = 'classifier/input';
+
+/** The files of a model of the hub. */
+export interface BaseFiles {
+  config: {patch_size: number};
+  /** What is done to pictures, as it was published. */
+  preprocessor: object;
+  weights: StreamSource;
+}
+
+/** Width and height of a picture as the model takes it, in pixels. */
+export function edgeOf({config}: BaseFiles): number {
+  return PATCHES * config.patch_size;
+}
+
+/** What is done to pictures here: they are small, and whole. */
+function preprocessorOf(files: BaseFiles): object {
+  const edge = edgeOf(files);
+  return {...files.preprocessor, size: {height: edge, width: edge}, do_center_crop: false};
+}
+
+/** A base with a new head for so many classes, which begins at zero. */
+export async function openBase(files: BaseFiles, labels: number): Promise<tf.LayersModel> {
+  const base = await loadTransformer({...files, preprocessor: preprocessorOf(files), labels});
+  const head = base.getLayer('classifier');
+  tf.tidy(() => head.setWeights(head.getWeights().map(weight => tf.zerosLike(weight))));
+  return base;
+}
+
+function blockOf(name: string): number {
+  return Number(/encoder\/layer\/(\d+)\//.exec(name)?.[1] ?? -1);
+}
+
+/** The first of the blocks in which something trains: the last third of them. */
+function firstBlock({layers}: tf.LayersModel): number {
+  const blocks = 1 + Math.max(...layers.map(({name}) => blockOf(name)));
+  return Math.floor((2 * blocks) / 3);
+}
+
+/** What trains of a base, as `applyLoRA` takes it. */
+export function configOf(base: tf.LayersModel, way: Way, seed: number): LoRAConfig {
+  const first = firstBlock(base);
+  const late = base.layers.filter(({name, weights}) => weights.length > 0 && blockOf(name) >= first);
+  const namesOf = (chosen: tf.layers.Layer[]) => chosen.map(({name}) => name);
+  const none: LoRAConfig = {exclude: [() => true]};
+  switch (way) {
+    case 'probe':
+      return {...none, trainable: ['classifier']};
+    case 'lora':
+      return {
+        rank: 8,
+        alpha: 16,
+        seed,
+        targets: namesOf(late.filter(layer => layer.getClassName() === 'Dense')),
+        trainable: ['classifier'],
+      };
+    case 'full':
+      return {...none, trainable: [...namesOf(late), /(^|\/)layernorm$/, 'classifier']};
+  }
+}
+
+/** What the base computes of pictures before anything trains, by the names of its layers. `[n, …]` each. */
+export type Seen = Readonly<Record<string, tf.Tensor>>;
+
+/**
+ * What a base computes of pictures before anything trains, in any of the ways. It is the same in every epoch, and so it
+ * is computed once.
+ */
+export async function see(
+  base: tf.LayersModel,
+  pixels: tf.Tensor4D,
+  onProgress?: (done: number, total: number) => void,
+): Promise<Seen> {
+  const first = firstBlock(base);
+  const {name} = base.layers.find(layer => blockOf(layer.name) === first)!;
+  const names = [name, name.replace(/\/\d+\/.*/, `/${first - 1}/mlp/sum`), VIEW];
+  const outputs = names.map(each => base.getLayer(each).output as tf.SymbolicTensor);
+  const eye = tf.model({inputs: base.inputs, outputs});
+  const count = pixels.shape[0];
+  const parts: tf.Tensor[][] = [];
+  for (let i = 0; i < count; i += LOOKED_AT) {
+    const size = Math.min(LOOKED_AT, count - i);
+    parts.push(tf.tidy(() => eye.predictOnBatch(tf.slice(pixels, i, size)) as tf.Tensor[]));
+    onProgress?.(i + size, count);
+    await heard();
+  }
+  const seen = Object.fromEntries(names.map((each, i) => [each, tf.concat(parts.map(part => part[i]!))]));
+  tf.dispose(parts);
+  return seen;
+}
+
+/** What was seen in some of the pictures, in another order. */
+export function rowsOf(seen: Seen, rows: readonly number[]): Seen {
+  const indices = tf.tensor1d([...rows], 'int32');
+  const found = Object.entries(seen).map(([name, values]) => [name, tf.gather(values, indices)] as const);
+  indices.dispose();
+  return Object.fromEntries(found);
+}
+
+/** What was seen in pictures, joined in their order. */
+export function joined(parts: readonly Seen[]): Seen {
+  const names = Object.keys(parts[0]!);
+  return Object.fromEntries(names.map(name => [name, tf.concat(parts.map(part => part[name]!))]));
+}
+
+/** Waits until what was said meanwhile is heard: a call to stop, say. */
+function heard(): Promise<void> {
+  return new Promise(resolve => setTimeout(resolve));
+}
+
+/** What the piece of a model that trains takes of what was seen. */
+function inputsOf({prefix}: Split, seen: Seen): tf.Tensor[] {
+  return prefix.outputs.map(({sourceLayer}) => seen[sourceLayer.name]!);
+}
+
+/** How long, and what is told meanwhile. */
+export interface Course {
+  rate: number;
+  epochs: number;
+  seed: number;
+  /** Called after each step. Whether to go on. */
+  onStep?: (step: number, steps: number, loss: number) => boolean;
+}
+
+/** Trains an adapted model with what its base has seen. The order of pictures hangs on the seed alone. */
+export async function learn(
+  model: tf.LayersModel,
+  seen: Seen,
+  labels: readonly number[],
+  {rate, epochs, seed, onStep}: Course,
+): Promise<void> {
+  const split = splitAtFirstAdapter(model);
+  const order = shuffled(
+    labels.map((_, i) => i),
+    seed,
+  );
+  const xs = tf.tidy(() => inputsOf(split, seen).map(each => tf.gather(each, tf.tensor1d(order, 'int32'))));
+  const ys = tf.tensor1d(order.map(i => labels[i]!));
+  const optimizer = adam({learningRate: rate});
+  const {suffix} = split;
+  const steps = epochs * Math.ceil(labels.length / BATCH);
+  let step = 0;
+  compileCrossEntropy(suffix, {optimizer});
+  try {
+    await suffix.fit(xs, ys, {
+      epochs,
+      batchSize: BATCH,
+      shuffle: false,
+      verbose: 0,
+      yieldEvery: 'never',
+      callbacks: [
+        learningRateSchedule({warmup: 0.1}),
+        new tf.CustomCallback({
+          onBatchEnd: async (_, logs) => {
+            await heard();
+            if (onStep?.(++step, steps, Number(logs?.loss)) === false) {
+              suffix.stopTraining = true;
+            }
+          },
+        }),
+      ],
+    });
+  } finally {
+    tf.dispose([xs, ys]);
+    optimizer.dispose();
+  }
+}
+
+/** A class, and how likely it is. */
+export interface Guess {
+  label: number;
+  chance: number;
+}
+
+/** The most likely class of each picture, by an adapted model and what its base has seen. */
+export function guesses(model: tf.LayersModel, seen: Seen): Guess[] {
+  const split = splitAtFirstAdapter(model);
+  return likeliest(() => split.suffix.predict(inputsOf(split, seen), {batchSize: LOOKED_AT}) as tf.Tensor);
+}
+
+/** The most likely class of each picture, by logits `[n, classes]`. */
+export function likeliest(logits: () => tf.Tensor): Guess[] {
+  const chances = tf.tidy(() => tf.softmax(logits()).arraySync() as number[][]);
+  return chances.map(each => {
+    const chance = Math.max(...each);
+    return {label: each.indexOf(chance), chance};
+  });
+}
+
+/**
+ * What can be said without any training: the mean of what the base sees in the pictures of a class lies in some
+ * direction, and that of the class which a picture gets is the nearest one.
+ *
+ * @param labels the classes of the pictures that were seen, all from 0 to the largest.
+ */
+export function nearestClasses(seen: Seen, labels: readonly number[], others: Seen): number[] {
+  return tf.tidy(() => {
+    const unit = (x: tf.Tensor) => tf.div(x, tf.norm(x, 2, 1, true));
+    const classes = tf.cast(tf.oneHot(tf.tensor1d([...labels], 'int32'), Math.max(...labels) + 1), 'float32');
+    const sums = tf.matMul(classes, unit(seen[VIEW]!), true);
+    return [...tf.argMax(tf.matMul(unit(others[VIEW]!), unit(sums), false, true), 1).dataSync()];
+  });
+}
+
+/** What was learned, merged into the model, as the files that transformers and `loadTransformer` load. */
+export async function hubFiles(
+  model: tf.LayersModel,
+  files: BaseFiles,
+  classes: readonly string[],
+): Promise<Record<string, string | Uint8Array<ArrayBuffer>>> {
+  const merged = mergeLoRA(model);
+  try {
+    const {config, weights} = await exportTransformer(merged, {dtype: 'float16'});
+    const named = {
+      ...(JSON.parse(config) as object),
+      id2label: Object.fromEntries(classes.entries()),
+      label2id: Object.fromEntries(classes.map((name, i) => [name, i])),
+    };
+    return {
+      'config.json': JSON.stringify(named, null, 2),
+      'preprocessor_config.json': JSON.stringify(preprocessorOf(files), null, 2),
+      'model.safetensors': weights,
+    };
+  } finally {
+    disposeModel(merged);
+  }
+}

@@ -1,0 +1,230 @@
+import * as tf from '@tensorflow/tfjs';
+import {applyLoRA, disposeModel, fromSafetensors} from 'tfjs-lora';
+import {encodeImages} from 'tfjs-lora/transformers';
+import {counted} from '../../shared/counted';
+import {Learning} from '../../shared/learning';
+import {startWasm} from '../../shared/wasm';
+import {
+  type BaseFiles,
+  configOf,
+  guesses,
+  hubFiles,
+  joined,
+  learn,
+  nearestClasses,
+  openBase,
+  rowsOf,
+  see,
+  type Seen,
+  SETTINGS,
+} from '../learn';
+import type {Engine, Learned, Look, News, Opened, Picture, Size, Start} from './protocol';
+
+/** No adapter of this model comes near it. */
+const MOST_BYTES = 2 ** 25;
+/** Every fifth picture of a class is held out. */
+const isHeldOut = (i: number) => i % 5 === 4;
+
+/** The number of a picture, and its class. */
+interface Labelled {
+  id: number;
+  label: number;
+}
+
+/** The model of pictures, and what it has learned. */
+export class VisionEngine implements Engine {
+  private files: BaseFiles | undefined;
+  /** By how many classes it tells apart; the one that is learned from, and until something is learned another. */
+  private readonly bases = new Map<number, tf.LayersModel>();
+  /** By the numbers of pictures. */
+  private readonly seen = new Map<number, Seen>();
+  /** The numbers of the pictures of classes, as they were looked at last. */
+  private classes: readonly (readonly number[])[] = [];
+  private readonly learning = new Learning();
+  private isStopped = false;
+
+  constructor(private readonly tell: (news: News) => void) {}
+
+  async start(folder: string): Promise<Start> {
+    await startWasm();
+    const get = async (name: string) => {
+      const response = await fetch(folder + name);
+      if (!response.ok) {
+        throw new Error(`The model could not be loaded: ${response.url} answers ${response.status}.`);
+      }
+      return response;
+    };
+    const weights = counted(await get('model.safetensors'), (done, total) => this.tell({kind: 'loading', done, total}));
+    this.files = {
+      config: (await (await get('config.json')).json()) as BaseFiles['config'],
+      preprocessor: (await (await get('preprocessor_config.json')).json()) as object,
+      weights: await weights.blob(),
+    };
+    return {parameters: (await this.baseFor(2)).countParams()};
+  }
+
+  async look(classes: readonly (readonly Picture[])[], others: readonly Picture[]): Promise<Look[]> {
+    await this.seeAll([...classes.flat(), ...others]);
+    this.classes = classes.map(pictures => pictures.map(({id}) => id));
+    if (others.length === 0) {
+      return [];
+    }
+    const {own} = labelledIn(this.classes);
+    const [seen, tried] = [this.seenIn(own), this.seenIn(others)];
+    const {model} = this.learning;
+    const before = nearest(seen, labelsOf(own), tried!);
+    const after = model && guesses(model, tried!);
+    free(seen, tried);
+    return others.map((_, i) => ({before: before?.[i] ?? null, after: after?.[i] ?? null}));
+  }
+
+  async learn(epochs: number): Promise<Learned> {
+    const begin = performance.now();
+    this.isStopped = false;
+    const labels = this.classes.length;
+    const base = await this.baseFor(labels);
+    const {own, heldOut} = labelledIn(this.classes);
+    const [seen, others] = [this.seenIn(own), this.seenIn(heldOut)];
+    const model = applyLoRA(base, configOf(base, 'lora', 1));
+    try {
+      await learn(model, seen!, labelsOf(own), {
+        rate: SETTINGS.lora.rate,
+        epochs,
+        seed: 1,
+        onStep: (step, steps, loss) => {
+          this.tell({kind: 'step', step, steps, loss});
+          return !this.isStopped;
+        },
+      });
+      const right = (guessed: readonly number[]) => guessed.filter((label, i) => label === heldOut[i]!.label).length;
+      const counts = {
+        count: heldOut.length,
+        before: others === null ? 0 : right(nearest(seen, labelsOf(own), others) ?? []),
+        after: others === null ? 0 : right(labelsOf(guesses(model, others))),
+      };
+      const seconds = (performance.now() - begin) / 1000;
+      return {...(await this.takeOn(model, labels)), seconds, isStopped: this.isStopped, heldOut: counts};
+    } catch (error) {
+      disposeModel(model);
+      throw error;
+    } finally {
+      free(seen, others);
+    }
+  }
+
+  stop(): Promise<void> {
+    this.isStopped = true;
+    return Promise.resolve();
+  }
+
+  file(): Promise<Blob> {
+    return this.learning.file();
+  }
+
+  async model(names: readonly string[]): Promise<Record<string, Blob>> {
+    const files = await hubFiles(this.learning.learned, this.opened(), names);
+    return Object.fromEntries(Object.entries(files).map(([name, content]) => [name, new Blob([content])]));
+  }
+
+  async open(file: File): Promise<Opened> {
+    if (file.size > MOST_BYTES) {
+      throw new Error(`${file.name}: too large for an adapter of this model.`);
+    }
+    try {
+      const adapter = fromSafetensors(new Uint8Array(await file.arrayBuffer()));
+      try {
+        const classes = Object.entries(adapter.tensors).find(([name]) => name === 'classifier/bias')?.[1].size;
+        if (classes === undefined) {
+          throw new Error('it has no head for classes.');
+        }
+        return {...(await this.takeOn(applyLoRA(await this.baseFor(classes), adapter), classes)), classes};
+      } finally {
+        adapter.dispose();
+      }
+    } catch (error) {
+      throw new Error(`${file.name}: ${(error as Error).message}`, {cause: error});
+    }
+  }
+
+  forget(): Promise<void> {
+    this.learning.forget();
+    return Promise.resolve();
+  }
+
+  private opened(): BaseFiles {
+    if (this.files === undefined) {
+      throw new Error('The model is not loaded.');
+    }
+    return this.files;
+  }
+
+  /** The base with a head for so many classes. */
+  private async baseFor(classes: number): Promise<tf.LayersModel> {
+    const base = this.bases.get(classes) ?? (await openBase(this.opened(), classes));
+    this.bases.set(classes, base);
+    return base;
+  }
+
+  /** Makes a model the one that is tried, and frees the bases of others. */
+  private async takeOn(model: tf.LayersModel, classes: number): Promise<Size> {
+    const size = await this.learning.takeOn(model);
+    for (const [other, base] of this.bases) {
+      if (other !== classes) {
+        disposeModel(base);
+        this.bases.delete(other);
+      }
+    }
+    return size;
+  }
+
+  /** Looks at pictures, at each once, and frees what was seen in all others. */
+  private async seeAll(pictures: readonly Picture[]): Promise<void> {
+    const [base] = this.bases.values();
+    const strange = pictures.filter(({id}) => !this.seen.has(id));
+    if (strange.length > 0) {
+      const pixels = await encodeImages(
+        base!,
+        strange.map(picture => picture.pixels!),
+      );
+      const seen = await see(base!, pixels, (done, total) => this.tell({kind: 'looking', done, total}));
+      strange.forEach(({id}, i) => this.seen.set(id, rowsOf(seen, [i])));
+      tf.dispose([pixels, seen] as tf.TensorContainer);
+    }
+    const ids = new Set(pictures.map(({id}) => id));
+    for (const [id, seen] of this.seen) {
+      if (!ids.has(id)) {
+        tf.dispose(seen);
+        this.seen.delete(id);
+      }
+    }
+  }
+
+  /** What the base saw in pictures; `null` of none. */
+  private seenIn(pictures: readonly {id: number}[]): Seen | null {
+    return pictures.length === 0 ? null : joined(pictures.map(({id}) => this.seen.get(id)!));
+  }
+}
+
+/** The pictures of classes: those to learn from, and those that are held out. */
+function labelledIn(classes: readonly (readonly number[])[]): {own: Labelled[]; heldOut: Labelled[]} {
+  const labelled = classes.flatMap((ids, label) => ids.map((id, i) => ({id, label, i})));
+  return {own: labelled.filter(({i}) => !isHeldOut(i)), heldOut: labelled.filter(({i}) => isHeldOut(i))};
+}
+
+function free(...all: readonly (Seen | null)[]): void {
+  all.forEach(seen => tf.dispose(seen ?? []));
+}
+
+function labelsOf(labelled: readonly {label: number}[]): number[] {
+  return labelled.map(({label}) => label);
+}
+
+/** The nearest class of each of the others, of those that have pictures; `null` if fewer than two have. */
+function nearest(seen: Seen | null, labels: readonly number[], others: Seen): number[] | null {
+  const used = [...new Set(labels)];
+  if (seen === null || used.length < 2) {
+    return null;
+  }
+  const compact = labels.map(label => used.indexOf(label));
+  return nearestClasses(seen, compact, others).map(i => used[i]!);
+}

@@ -1,0 +1,5 @@
+/** The worker's door: calls come in, results, errors and news of training go out. */
+import {answerCalls} from '../../shared/worker';
+import {VisionEngine} from './engine';
+
+answerCalls(tell => new VisionEngine(tell));

@@ -1,0 +1,164 @@
+/**
+ * A vision transformer learns five kinds of drawings from ten of each: by a new head alone, by LoRA, and in full.
+ *
+ *     npm run example -- vision
+ *     npm run example -- vision --quick    one seed, fewer to be measured by
+ *
+ * Two processes train.
+ */
+import {mkdirSync, rmSync, writeFileSync} from 'node:fs';
+import {join} from 'node:path';
+import {fileURLToPath} from 'node:url';
+import * as tf from '@tensorflow/tfjs';
+import '@tensorflow/tfjs-backend-wasm';
+import {applyLoRA, disposeModel, saveAdapter, trainableVariables} from 'tfjs-lora';
+import {encodeImages, loadTransformer} from 'tfjs-lora/transformers';
+import {rasterise} from '../shared/drawings';
+import {inProcesses} from '../shared/processes';
+import {kilobytes, SHORT, table} from '../shared/report';
+import {choose, DRAWINGS, KINDS} from './data';
+import {baseFiles} from './files';
+import {
+  configOf,
+  edgeOf,
+  guesses,
+  hubFiles,
+  learn,
+  likeliest,
+  nearestClasses,
+  openBase,
+  rowsOf,
+  see,
+  SETTINGS,
+  type Way,
+} from './learn';
+
+const OUTPUT = fileURLToPath(new URL('output/', import.meta.url));
+const quick = process.argv.includes('--quick');
+const SEEDS = quick ? [1] : [1, 2, 3];
+const COUNTS = {train: 10, test: quick ? 4 : 12};
+/** So many drawings are put into their classes once more, by the model that was written. */
+const FEW = quick ? 8 : 24;
+/** What each of two processes trains. */
+const PARTS: Record<string, Way[]> = {small: ['probe', 'lora'], full: ['full']};
+const LABELS: Record<Way, string> = {
+  probe: 'a new head alone',
+  lora: 'LoRA in the last blocks',
+  full: 'the last blocks in full',
+};
+const files = await baseFiles();
+
+const part = Object.keys(PARTS).find(name => process.argv.includes(name));
+if (part === undefined) {
+  await main();
+} else {
+  await tf.setBackend('wasm');
+  tf.enableProdMode();
+  process.send?.(await trained(PARTS[part]!));
+}
+
+async function main(): Promise<void> {
+  const begin = Date.now();
+  rmSync(OUTPUT, {recursive: true, force: true});
+  mkdirSync(join(OUTPUT, 'merged'), {recursive: true});
+  const parts = await inProcesses<string[][]>(import.meta.url, Object.keys(PARTS), quick ? ['--quick'] : []);
+  const head = ['', 'right', 'each seed', 'trained', 'CPU, s', 'file, kB'];
+  console.log(`\n${table([head, ...parts.flat()])}\n`);
+  console.log(`${((Date.now() - begin) / 1000).toFixed(0)} s. The files are in ${OUTPUT}`);
+  if (quick) {
+    console.log(SHORT);
+  }
+}
+
+/** Trains in some ways for each seed, which is another choice of drawings too. */
+async function trained(ways: readonly Way[]): Promise<string[][]> {
+  const base = await openBase(files, KINDS.length);
+  const choices = SEEDS.map(seed => ({seed, ...choose(COUNTS, seed)}));
+  // What lies before anything that trains sees each drawing once.
+  const used = [...new Set(choices.flatMap(({train, test}) => [...train, ...test]))];
+  const pixels = await pixelsOf(base, used);
+  const all = await see(base, pixels);
+  pixels.dispose();
+  const seenOf = (drawings: readonly number[]) =>
+    rowsOf(
+      all,
+      drawings.map(i => used.indexOf(i)),
+    );
+  const runs = choices.map(({seed, train, test}) => {
+    return {seed, test, own: seenOf(train), held: seenOf(test), labels: labelsAt(train), truth: labelsAt(test)};
+  });
+  tf.dispose(all);
+  const rows: string[][] = [];
+  if (ways.includes('probe')) {
+    const right = runs.map(({own, held, labels, truth}) => shareRight(nearestClasses(own, labels, held), truth));
+    rows.push(['no training: nearest mean', ...accuracy(right), '–', '–', '–']);
+  }
+  for (const way of ways) {
+    const right: number[] = [];
+    let [seconds, trains, size] = [0, 0, ''];
+    for (const {seed, test, own, held, labels, truth} of runs) {
+      const model = applyLoRA(base, configOf(base, way, seed));
+      const begin = process.cpuUsage();
+      await learn(model, own, labels, {...SETTINGS[way], seed});
+      const {user, system} = process.cpuUsage(begin);
+      seconds += (user + system) / 1e6 / SEEDS.length;
+      const guessed = guesses(model, held).map(({label}) => label);
+      right.push(shareRight(guessed, truth));
+      console.log(`${LABELS[way]}, seed ${seed}: ${percent(right.at(-1)!)}`);
+      if (seed === SEEDS.at(-1)) {
+        trains = trainableVariables(model).reduce((sum, variable) => sum + variable.size, 0);
+        await saveAdapter(model, `file://${join(OUTPUT, `${way}.safetensors`)}`);
+        size = kilobytes(join(OUTPUT, `${way}.`));
+        if (way === 'lora') {
+          await deploy(model, test.slice(0, FEW), guessed);
+        }
+      }
+      disposeModel(model);
+    }
+    rows.push([LABELS[way], ...accuracy(right), trains.toLocaleString('en'), seconds.toFixed(0), size]);
+  }
+  return rows;
+}
+
+/** Writes what was learned as a model of the hub, and says whether what is loaded of that says the same. */
+async function deploy(model: tf.LayersModel, few: readonly number[], guessed: readonly number[]): Promise<void> {
+  for (const [name, content] of Object.entries(await hubFiles(model, files, KINDS))) {
+    writeFileSync(join(OUTPUT, 'merged', name), content);
+  }
+  const loaded = await loadTransformer(join(OUTPUT, 'merged'));
+  const pixels = await pixelsOf(loaded, few);
+  const again = likeliest(() => loaded.predict(pixels, {batchSize: 8}) as tf.Tensor);
+  const same = again.filter(({label}, i) => label === guessed[i]).length;
+  console.log(`Merged, written with 16 bits and loaded again, it puts ${same} of ${few.length} where it did.`);
+  pixels.dispose();
+  disposeModel(loaded);
+}
+
+function pixelsOf(model: tf.LayersModel, drawings: readonly number[]): Promise<tf.Tensor4D> {
+  const edge = edgeOf(files);
+  const pictures = drawings.map(i => Uint8Array.from(rasterise(DRAWINGS[i]!.body, edge)));
+  return encodeImages(
+    model,
+    pictures.map(data => ({data, width: edge, height: edge})),
+  );
+}
+
+function labelsAt(drawings: readonly number[]): number[] {
+  return drawings.map(i => DRAWINGS[i]!.label);
+}
+
+function shareRight(labels: readonly number[], truth: readonly number[]): number {
+  return labels.filter((label, i) => label === truth[i]).length / labels.length;
+}
+
+/** The mean with the deviation of seeds from it, and each of them. */
+function accuracy(right: readonly number[]): [mean: string, each: string] {
+  const mean = right.reduce((sum, share) => sum + share, 0) / right.length;
+  const squares = right.reduce((sum, share) => sum + (share - mean) ** 2, 0);
+  const spread = right.length === 1 ? '' : ` ± ${(100 * Math.sqrt(squares / (right.length - 1))).toFixed(1)}`;
+  return [percent(mean) + spread, right.map(share => (100 * share).toFixed(1)).join(' ')];
+}
+
+function percent(share: number): string {
+  return `${(100 * share).toFixed(1)} %`;
+}

@@ -1,0 +1,32 @@
+import {fileURLToPath} from 'node:url';
+import {defineConfig, type Plugin} from 'vite';
+import {dinov2} from '../../scripts/dinov2';
+import {modelFiles} from '../shared/modelFiles';
+import {choose, DRAWINGS, KINDS} from './data';
+
+const built = (name: string) => fileURLToPath(new URL(`../../dist/${name}.js`, import.meta.url));
+
+/** Emoji to begin with, ten of each kind to learn from and four to try, as the module `virtual:emoji`. */
+const emoji: Plugin = {
+  name: 'emoji',
+  resolveId: id => (id === 'virtual:emoji' ? '\0emoji' : undefined),
+  load: id => {
+    const {train, test} = choose({train: 10, test: 4}, 1);
+    const at = (drawings: number[]) => drawings.map(i => DRAWINGS[i]!);
+    return id === '\0emoji'
+      ? `export default ${JSON.stringify({names: KINDS, train: at(train), test: at(test)})}`
+      : undefined;
+  },
+};
+
+export default defineConfig({
+  root: fileURLToPath(new URL('.', import.meta.url)),
+  base: './',
+  // As in a project that has installed the library. The longer names first: an alias takes whatever begins with it.
+  resolve: {alias: {'tfjs-lora/transformers': built('transformers'), 'tfjs-lora': built('index')}},
+  plugins: [emoji, modelFiles(dinov2)],
+  server: {host: '127.0.0.1'},
+  preview: {host: '127.0.0.1'},
+  worker: {format: 'es'},
+  build: {outDir: 'output/site', emptyOutDir: true, chunkSizeWarningLimit: 3000},
+});

@@ -1,0 +1,370 @@
+import {copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
+import {tmpdir} from 'node:os';
+import {join} from 'node:path';
+import {Resvg} from '@resvg/resvg-js';
+import * as tf from '@tensorflow/tfjs';
+import type {Page} from 'playwright-core';
+import {applyLoRA, disposeModel, fromSafetensors} from 'tfjs-lora';
+import {encodeImages, loadTransformer} from 'tfjs-lora/transformers';
+import {choose, DRAWINGS, KINDS} from '../../examples/vision/data';
+import {
+  type BaseFiles,
+  configOf,
+  edgeOf,
+  guesses,
+  hubFiles,
+  joined,
+  learn,
+  likeliest,
+  nearestClasses,
+  openBase,
+  rowsOf,
+  see,
+} from '../../examples/vision/learn';
+import {numbers, random, useBackend, withoutLeaks} from '../helpers';
+import {collectErrors, describeInBrowser, downloads, expectTidy, longestTask, LOOKS, openSite, showAs} from './site';
+
+jest.setTimeout(240_000);
+
+/** A tiny model in place of the real one. */
+const TINY = 'test/fixtures/transformers/dinov2';
+const PREPROCESSOR = {
+  image_processor_type: 'BitImageProcessor',
+  size: {shortest_edge: 256},
+  crop_size: 224,
+  image_mean: [0.485, 0.456, 0.406],
+  image_std: [0.229, 0.224, 0.225],
+};
+
+function tinyFiles(): BaseFiles {
+  return {
+    config: JSON.parse(readFileSync(join(TINY, 'config.json'), 'utf8')) as BaseFiles['config'],
+    preprocessor: PREPROCESSOR,
+    weights: new Uint8Array(readFileSync(join(TINY, 'model.safetensors'))),
+  };
+}
+
+test.each([1, 2, 3])('seed %i learns from ten drawings of each kind, and is measured by twelve others', seed => {
+  const {train, test: others} = choose({train: 10, test: 12}, seed);
+  const counts = (drawings: number[]) =>
+    KINDS.map((_, kind) => drawings.filter(i => DRAWINGS[i]!.label === kind).length);
+  expect(counts(train)).toEqual(KINDS.map(() => 10));
+  expect(counts(others)).toEqual(KINDS.map(() => 12));
+  expect(new Set([...train, ...others]).size).toBe(DRAWINGS.length);
+});
+
+test('seeds choose other drawings', () => {
+  const [one, other] = [1, 2].map(seed => choose({train: 10, test: 12}, seed).train.sort((a, b) => a - b));
+  expect(one).not.toEqual(other);
+});
+
+test('the nearest class is that whose pictures lie in the nearest direction, however long they are', async () => {
+  await useBackend('cpu');
+  const seen = (rows: number[][]) => ({'classifier/input': tf.tensor2d(rows)});
+  // The means of directions are (1, 0) and, of (0, 1) and (0.6, 0.8), (0.3, 0.9) before it is made as long as 1.
+  const own = seen([[9, 0], [0, 1], [3, 4]]); // prettier-ignore
+  const others = seen([[5, 0.1], [0.1, 5], [0.2, 0.13], [0.2, 0.15]]); // prettier-ignore
+  // Of (0.2, 0.13) the cosines are 0.838 and 0.783, of (0.2, 0.15) 0.8 and 0.822.
+  expect(nearestClasses(own, [0, 1, 1], others)).toEqual([0, 1, 0, 1]);
+});
+
+describe('a tiny DINOv2', () => {
+  beforeAll(() => useBackend('wasm'));
+
+  /** Pictures of its size. */
+  const pictures = (count: number, seed: number) => random<tf.Rank.R4>([count, 24, 24, 3], seed);
+
+  test.each(['probe', 'lora', 'full'] as const)(
+    'learns by way of %s with what was seen once, and then says of pictures what it says of what was seen',
+    async way => {
+      await withoutLeaks(async () => {
+        const files = tinyFiles();
+        expect(edgeOf(files)).toBe(24);
+        const base = await openBase(files, 3);
+        const pixels = pictures(12, 5);
+        const labels = Array.from({length: 12}, (_, i) => i % 3);
+        const whole = await see(base, pixels);
+        // Parts that are joined are the whole.
+        const parts = [rowsOf(whole, [0, 1, 2, 3, 4]), rowsOf(whole, [5, 6, 7, 8, 9, 10, 11])];
+        const seen = joined(parts);
+        Object.entries(whole).forEach(([name, values]) => expect(numbers(seen[name]!)).toEqual(numbers(values)));
+
+        const model = applyLoRA(base, configOf(base, way, 1));
+        const frozen = base.getWeights().map(numbers);
+        const losses: number[] = [];
+        await learn(model, seen, labels, {
+          rate: way === 'probe' ? 0.1 : 1e-2,
+          epochs: 40,
+          seed: 1,
+          onStep: (_, steps, loss) => {
+            expect(steps).toBe(80);
+            return losses.push(loss) > 0;
+          },
+        });
+        // A head of zeros finds three classes as likely.
+        expect(losses[0]).toBeCloseTo(Math.log(3), 5);
+        expect(losses.at(-1)).toBeLessThan(0.8 * losses[0]!);
+        expect(base.getWeights().map(numbers)).toEqual(frozen);
+        const own = guesses(model, seen);
+        const again = likeliest(() => model.predict(pixels) as tf.Tensor);
+        expect(own.map(({label}) => label)).toEqual(again.map(({label}) => label));
+        expect(own.map(({chance}) => chance)).toBeAllClose(
+          again.map(({chance}) => chance),
+          {atol: 1e-5},
+        );
+        [model, base].forEach(disposeModel);
+        tf.dispose([whole, ...parts, seen, pixels] as tf.TensorContainer);
+      });
+    },
+  );
+
+  test('it says how many pictures it has looked at, and a training that is told to stop ends with the step', async () => {
+    await withoutLeaks(async () => {
+      const base = await openBase(tinyFiles(), 2);
+      const pixels = pictures(24, 6);
+      const done: number[] = [];
+      const seen = await see(base, pixels, (count, total) => {
+        expect(total).toBe(24);
+        done.push(count);
+      });
+      expect(done).toEqual([10, 20, 24]);
+      const model = applyLoRA(base, configOf(base, 'lora', 1));
+      let steps = 0;
+      const labels = Array.from({length: 24}, (_, i) => i % 2);
+      await learn(model, seen, labels, {rate: 1e-3, epochs: 9, seed: 1, onStep: () => ++steps < 4});
+      expect(steps).toBe(4);
+      [model, base].forEach(disposeModel);
+      tf.dispose([seen, pixels] as tf.TensorContainer);
+    });
+  });
+
+  test('what it has learned is a model of the hub with names for its classes, rounded to 16 bits', async () => {
+    const files = tinyFiles();
+    const base = await openBase(files, 2);
+    const pixels = pictures(6, 7);
+    const seen = await see(base, pixels);
+    const model = applyLoRA(base, configOf(base, 'lora', 1));
+    await learn(model, seen, [0, 1, 0, 1, 0, 1], {rate: 1e-2, epochs: 20, seed: 1});
+    const written = await hubFiles(model, files, ['cats', 'dogs']);
+    const config = JSON.parse(written['config.json'] as string) as Record<string, unknown>;
+    expect(config).toMatchObject({
+      architectures: ['Dinov2ForImageClassification'],
+      id2label: {0: 'cats', 1: 'dogs'},
+      label2id: {cats: 0, dogs: 1},
+    });
+    const loaded = await loadTransformer({config, weights: written['model.safetensors'] as Uint8Array});
+    const [own, again] = [model, loaded].map(each => numbers(each.predict(pixels) as tf.Tensor));
+    expect(again).toBeAllClose(own!, {atol: 1e-2 * Math.max(...own!.map(Math.abs))});
+    expect(JSON.parse(written['preprocessor_config.json'] as string)).toEqual({
+      ...PREPROCESSOR,
+      size: {height: 24, width: 24},
+      do_center_crop: false,
+    });
+  });
+});
+
+/** A picture of one color, as a file. */
+function square(color: string): {name: string; mimeType: string; buffer: Buffer} {
+  const svg = `<svg xmlns="http://www.w3.org/2000/svg" width="48" height="48"><rect width="48" height="48" fill="${color}"/></svg>`;
+  return {name: `${color}.png`, mimeType: 'image/png', buffer: new Resvg(svg).render().asPng()};
+}
+
+const WARM = ['#ff0000', '#ee2200', '#dd0022', '#ff3311', '#cc1100'].map(square);
+const COLD = ['#0000ff', '#0022ee', '#2200dd', '#1133ff', '#0011cc'].map(square);
+const TO_TRY = ['#f01010', '#1010f0', '#e80018'];
+
+describeInBrowser('the page that teaches a vision transformer', () => {
+  const models = mkdtempSync(join(tmpdir(), 'vision-page-'));
+  ['config.json', 'model.safetensors'].forEach(file => copyFileSync(join(TINY, file), join(models, file)));
+  writeFileSync(join(models, 'preprocessor_config.json'), JSON.stringify(PREPROCESSOR));
+  afterAll(() => rmSync(models, {recursive: true}));
+  const site = openSite('vision', models);
+  let page: Page;
+  let errors: string[];
+  let longest: number;
+
+  beforeAll(async () => {
+    page = await site.browser.newPage({viewport: {width: 1280, height: 1000}, hasTouch: true});
+    errors = collectErrors(page);
+    await page.goto(site.url);
+    await says('Ready: 0.0 million parameters');
+  });
+
+  /** Waits until the page says something that begins so. */
+  async function says(begin: string): Promise<void> {
+    await page.locator('#status', {hasText: new RegExp(`^${begin}`)}).waitFor({timeout: 120_000});
+    await page.waitForSelector('#files:enabled');
+  }
+
+  const titles = () => page.$$eval('.class h3', all => all.map(({textContent}) => textContent));
+  /** What is said of pictures to try. */
+  const said = (when: 'before' | 'after') =>
+    page.$$eval(`#tests .${when}`, all => all.map(({textContent}) => textContent!.replace(/^\w+: /, '')));
+  const afterNames = async () => (await said('after')).map(text => text.replace(/, [\d.]+ %$/, ''));
+
+  test('it begins with emoji, if that is asked for, and takes them back', async () => {
+    expect(await page.textContent('.lead')).toContain('pictures stay in the tab');
+    expect(await page.textContent('#missing')).toBe('Two classes are needed to tell apart.');
+    await page.click('#emoji');
+    await says('Ten emoji of each of five kinds');
+    expect(await titles()).toEqual(KINDS.map(name => `${name} (10)`));
+    expect(await page.locator('.class .held').count()).toBe(2 * 5);
+    expect(await page.locator('#tests li').count()).toBe(4 * 5);
+    (await said('before')).forEach(name => expect(KINDS).toContain(name));
+    expect(new Set(await said('after'))).toEqual(new Set(['–']));
+    expect(await page.isEnabled('#learn')).toBe(true);
+    await page.click('#undo:text-is("Undo: emoji put in")');
+    await says('Undone');
+    expect(await titles()).toEqual([]);
+  });
+
+  test('classes are added by keys, and get pictures from files and from what is dropped on them', async () => {
+    await page.focus('#class-name');
+    await page.keyboard.type('warm');
+    await page.keyboard.press('Enter');
+    await says('Added the class warm');
+    await page.fill('#class-name', 'warm');
+    await page.press('#class-name', 'Enter');
+    await says('There is a class warm already');
+    await page.fill('#class-name', 'cold');
+    await page.tap('#add-class');
+    await says('Added the class cold');
+    await page.setInputFiles('[aria-label="Add pictures to warm"]', WARM);
+    await says('Added to warm');
+    expect(await page.textContent('#missing')).toBe('Each class needs 3 pictures, and 10 are advised: cold has fewer.');
+    expect(await page.isDisabled('#learn')).toBe(true);
+    await page.locator('.class[aria-label="cold"]').evaluate(
+      (card, files) => {
+        const transfer = new DataTransfer();
+        for (const {name, mimeType, text} of files) {
+          const bytes = Uint8Array.from(atob(text), sign => sign.charCodeAt(0));
+          transfer.items.add(new File([bytes], name, {type: mimeType}));
+        }
+        card.dispatchEvent(new DragEvent('drop', {dataTransfer: transfer, bubbles: true, cancelable: true}));
+      },
+      COLD.map(({buffer, ...rest}) => ({...rest, text: buffer.toString('base64')})),
+    );
+    await says('Added to cold');
+    expect(await titles()).toEqual(['warm (5)', 'cold (5)']);
+    expect(await page.locator('#tests li').count()).toBe(0);
+  });
+
+  test('pictures and classes are removed and brought back', async () => {
+    await page.click('[aria-label="Remove picture 2 of warm"]');
+    await says('Removed');
+    expect(await titles()).toEqual(['warm (4)', 'cold (5)']);
+    await page.click('[aria-label="Remove cold"]');
+    await says('Removed cold');
+    expect(await titles()).toEqual(['warm (4)']);
+    await page.keyboard.press('Control+z');
+    await says('Undone');
+    await page.keyboard.press('Control+z');
+    await page.locator('.class h3', {hasText: 'warm (5)'}).waitFor();
+    expect(await titles()).toEqual(['warm (5)', 'cold (5)']);
+  });
+
+  test('a file that is no picture is refused, and nothing has changed', async () => {
+    await page.setInputFiles('#files', {name: 'letter.png', mimeType: 'image/png', buffer: Buffer.from('Dear page,')});
+    await says('letter.png is no picture');
+    await page.setInputFiles('#files', {name: 'letter.safetensors', mimeType: '', buffer: Buffer.from('Dear page,')});
+    await says('letter.safetensors: ');
+    expect(await page.locator('#tests li').count()).toBe(0);
+    expect(await page.isDisabled('#forget')).toBe(true);
+  });
+
+  test('it learns, says how many held out are right, and which pictures move', async () => {
+    await page.setInputFiles('#files', TO_TRY.map(square));
+    await says('Added');
+    const before = await said('before');
+    before.forEach(name => expect(['warm', 'cold']).toContain(name));
+    expect(await page.textContent('#moved')).toBe('');
+    await page.fill('#epochs', '40');
+    longest = await longestTask(page, async () => {
+      await page.click('#learn');
+      await says('Learned in');
+    });
+    expect(await page.textContent('#status')).toMatch(/Of 2 held out [0-2] were right before, 2 are after\.$/);
+    expect(await afterNames()).toEqual(['warm', 'cold', 'warm']);
+    const moved = ['warm', 'cold', 'warm'].filter((name, i) => name !== before[i]).length;
+    expect(await page.textContent('#moved')).toBe(`${moved} of 3 moved by what it has learned.`);
+    expect(await page.locator('#tests li.moved').count()).toBe(moved);
+  });
+
+  test('the thread of the page is never busy for more than 100 ms', () => {
+    expect(longest).toBeLessThan(100);
+  });
+
+  let file: Buffer;
+
+  test('adapter and model are files, and this library says of pictures by the model what the page says', async () => {
+    file = [...(await downloads(page, 1, () => page.click('#save'))).values()][0]!;
+    const files = await downloads(page, 3, () => page.click('#save-model'));
+    expect([...files.keys()].sort()).toEqual(['config.json', 'model.safetensors', 'preprocessor_config.json']);
+    await useBackend('wasm');
+    const adapter = fromSafetensors(new Uint8Array(file));
+    expect(Object.keys(adapter.tensors)).toContain('classifier/bias');
+    const text = (name: string) => files.get(name)!.toString();
+    const loaded = await loadTransformer({
+      config: text('config.json'),
+      weights: new Uint8Array(files.get('model.safetensors')!),
+      preprocessor: text('preprocessor_config.json'),
+    });
+    const pixels = await encodeImages(
+      loaded,
+      TO_TRY.map(color => {
+        const channels = [1, 3, 5].map(at => parseInt(color.slice(at, at + 2), 16));
+        return {data: Uint8Array.from({length: 48 * 48 * 3}, (_, i) => channels[i % 3]!), width: 48, height: 48};
+      }),
+    );
+    const own = likeliest(() => loaded.predict(pixels) as tf.Tensor);
+    expect(own.map(({label}) => ['warm', 'cold'][label])).toEqual(['warm', 'cold', 'warm']);
+    const chances = (await said('after')).map(each => Number(/([\d.]+) %$/.exec(each)![1]));
+    expect(chances).toBeAllClose(own.map(({chance}) => 100 * chance), {atol: 1}); // prettier-ignore
+  });
+
+  test('what it learned is forgotten, brought back, and opened from its file', async () => {
+    const learned = await said('after');
+    await page.click('#forget');
+    await says('The adapter is gone');
+    expect(await said('after')).toEqual(['–', '–', '–']);
+    await page.click('#undo:text-is("Undo: adapter forgotten")');
+    await says('Undone');
+    expect(await said('after')).toEqual(learned);
+    await page.click('#forget');
+    await says('The adapter is gone');
+    await page.setInputFiles('#files', {name: 'mine.safetensors', mimeType: '', buffer: file});
+    await says('Opened mine.safetensors: 2 classes, ');
+    expect(await said('after')).toEqual(learned);
+  });
+
+  test('a training is stopped, and keeps what it learned so far', async () => {
+    await page.fill('#epochs', '40');
+    await page.click('#learn');
+    await page.locator('#status', {hasText: /^Step/}).waitFor();
+    await page.click('#stop');
+    await says('Stopped, with what it learned so far');
+    await page.click('#undo:text-is("Undo: training")');
+    await says('Undone');
+    expect(await afterNames()).toEqual(['warm', 'cold', 'warm']);
+  });
+
+  test.each(LOOKS)('it is $colorScheme on a $name, tidy, and without a finding of axe-core', async look => {
+    await showAs(page, look);
+    await expectTidy(page, look, site.screenshots);
+  });
+
+  test('after a reload what it learned is here again with the names of its classes, and no picture', async () => {
+    await page.reload();
+    await says('Ready: .* Your adapter from last time is here again');
+    expect(await titles()).toEqual(['warm (0)', 'cold (0)']);
+    expect(await page.isDisabled('#learn')).toBe(true);
+    await page.setInputFiles('#files', TO_TRY.map(square));
+    await says('Added');
+    expect(await said('before')).toEqual(['–', '–', '–']);
+    expect(await afterNames()).toEqual(['warm', 'cold', 'warm']);
+  });
+
+  test('it meets no error that it does not deal with', () => {
+    expect(errors).toEqual([]);
+  });
+});
