@@ -170,6 +170,7 @@ export default defineConfig({
       {
         text: 'Models',
         items: docs(
+          ['Which model for which task', 'models'],
           ['From Keras and PyTorch', 'converting'],
           ['Your own layers', 'own-layers'],
           ['GraphModels', 'graphModels'],
