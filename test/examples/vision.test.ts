@@ -118,7 +118,7 @@ describe('a tiny DINOv2', () => {
     },
   );
 
-  test('it says how many pictures it has looked at, and a training that is told to stop ends with the step', async () => {
+  test('it says how many pictures it has seen, and a training that is told to stop ends with the step', async () => {
     await withoutLeaks(async () => {
       const base = await openBase(tinyFiles(), 2);
       const pixels = pictures(24, 6);
@@ -199,7 +199,7 @@ describeInBrowser('the page that teaches a vision transformer', () => {
   const titles = () => page.$$eval('.class h3', all => all.map(({textContent}) => textContent));
   /** What is said of pictures to try. */
   const said = (when: 'before' | 'after') =>
-    page.$$eval(`#tests .${when}`, all => all.map(({textContent}) => textContent!.replace(/^\w+: /, '')));
+    page.$$eval(`#tests .${when}`, all => all.map(({textContent}) => textContent.replace(/^\w+: /, '')));
   const afterNames = async () => (await said('after')).map(text => text.replace(/, [\d.]+ %$/, ''));
 
   test('it begins with emoji, if that is asked for, and takes them back', async () => {

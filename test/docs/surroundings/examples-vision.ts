@@ -13,7 +13,8 @@ export const lastBlocks = [/layer\/1\/.*(_proj|fc\d)$/];
 /** A tiny model in place of the real one. */
 export function files() {
   const {config, weights} = fixture('dinov2');
-  const preprocessor = {image_processor_type: 'BitImageProcessor', size: {height: 24, width: 24}, do_center_crop: false};
+  const size = {height: 24, width: 24};
+  const preprocessor = {image_processor_type: 'BitImageProcessor', size, do_center_crop: false};
   return Promise.resolve({
     [`${folder}/config.json`]: config,
     [`${folder}/model.safetensors`]: weights,
