@@ -1,23 +1,26 @@
 /**
- * Four clients with digits of different kinds, a Flower server, one adapter.
+ * Four clients with digits of different kinds, three processes and a tab, a Flower server, one adapter.
  *
  *     npm run example -- federated            one seed
  *     npm run example -- federated --quick    a few rounds
  *     npm run example -- federated --all      three seeds; what is done is kept, and not done again
  */
-import {existsSync, mkdirSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
+import {copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
 import {join} from 'node:path';
 import {argv} from 'node:process';
 import {fileURLToPath} from 'node:url';
 import * as tf from '@tensorflow/tfjs';
 import '@tensorflow/tfjs-backend-wasm';
 import {fileHandler, loadAdapter, saveAdapter, setAdapter} from 'tfjs-lora';
+import {CHROMIUM} from '../../test/chromium';
 import {accuracy} from '../shared/network';
 import {SHORT, table} from '../shared/report';
+import {openPage} from '../shared/serve';
 import {type Client, keyFile, type Over, startProcess} from './clients';
 import {digitsOf, heldOut, pretrained} from './data';
 import {installFlower, SuperLink} from './flower';
 import type {Order} from './node';
+import {openBrowser, startTab} from './tab';
 import {adapt, CLIENTS, learn, type Method} from './task';
 
 const OUTPUT = fileURLToPath(new URL('output/', import.meta.url));
@@ -40,8 +43,9 @@ const seconds = (from: number) => (performance.now() - from) / 1000;
 await tf.setBackend('wasm');
 installFlower(line => console.log(line));
 const base = await pretrained();
-mkdirSync(OUTPUT, {recursive: true});
+mkdirSync(path('page'), {recursive: true});
 await base.save(fileHandler(path('base')));
+await base.save(fileHandler(path('page')));
 const tests = heldOut();
 console.log(`The base reads ${accuracy(base, tests).toFixed(1)} % of 1,000 digits that are turned by a quarter.`);
 
@@ -106,8 +110,15 @@ async function federated(
     totals.received += received;
     totals.rounds += rounds;
   };
+  copyFileSync(adapter, path('page/start.safetensors')); // where the tab finds it
   const clients = new Set<Client>();
   const work = Array.from({length: CLIENTS}, async (_, client) => {
+    if (client === CLIENTS - 1 && browser !== undefined) {
+      const tab = startTab(browser, {page: page.url, client, method, seed});
+      clients.add(tab);
+      add(await tab.over);
+      return;
+    }
     const key = await keyFile(path(`node-${client}.json`));
     const order: Order = {url: link.url, method, seed, base: path('base'), adapter, key, client};
     const [first, ...more] = client === 0 && dieIn !== undefined ? [{...order, dieIn}, order] : [order];
@@ -142,6 +153,14 @@ async function federated(
 const link = await SuperLink.start();
 process.on('exit', () => link.stop());
 process.on('SIGINT', () => process.exit(130));
+process.env.FLOWER_URL = link.url;
+const page = await openPage(fileURLToPath(new URL('vite.config.ts', import.meta.url)));
+const browser = await openBrowser();
+console.log(
+  browser === undefined
+    ? `There is no browser at ${CHROMIUM}: all four clients are processes.`
+    : `Three clients are processes, one is a tab of ${CHROMIUM}.`,
+);
 console.log(`A SuperLink of Flower answers at ${link.url} after ${seconds(begin).toFixed(0)} s.\n`);
 
 const show = (values: number[]) => {
@@ -186,6 +205,8 @@ for (const [i, arm] of ARMS.slice(0, quick ? 1 : ARMS.length).entries()) {
   ]);
 }
 link.stop();
+await browser?.browser()?.close();
+await page.close();
 console.log(`\n${table(rows)}\n`);
 console.log(`Bytes are those of one client and round, signs of life included. ${seconds(begin).toFixed(0)} s in all.`);
 if (quick) {

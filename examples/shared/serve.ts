@@ -6,10 +6,20 @@ import {build, preview} from 'vite';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 
-/**
- * Builds a page, and the library where it is not built yet or has changed since, and serves the page on this machine.
- */
+/** A page that is served on this machine. */
+export interface ServedPage {
+  url: string;
+  close(): Promise<void>;
+}
+
+/** Builds a page and serves it until the program is stopped. */
 export async function servePage(configFile: string): Promise<void> {
+  const {url} = await openPage(configFile);
+  console.log(`\nThe page is here: ${url}\nStop it with Ctrl+C.`);
+}
+
+/** Builds a page, and the library where it is not built yet or has changed since, and serves the page. */
+export async function openPage(configFile: string): Promise<ServedPage> {
   if (!isBuilt()) {
     console.log('Building the library …');
     execFileSync(process.execPath, [join(ROOT, 'node_modules/tsdown/dist/run.mjs'), '--logLevel', 'error'], {
@@ -20,7 +30,7 @@ export async function servePage(configFile: string): Promise<void> {
   console.log('Building the page …');
   await build({configFile, logLevel: 'error'});
   const server = await preview({configFile});
-  console.log(`\nThe page is here: ${server.resolvedUrls?.local[0] ?? ''}\nStop it with Ctrl+C.`);
+  return {url: server.resolvedUrls?.local[0] ?? '', close: () => server.close()};
 }
 
 /** Whether the built library is younger than all of its source. */

@@ -81,7 +81,7 @@ describeInBrowser('the page of a client', () => {
 
   test('takes part in a round without making code from text, and says what it sent', async () => {
     await page.click('#join');
-    await says('Over: this client trained in 1 round. Its digits never left the tab.');
+    await says('Over: this client trained in 1 round, sent [\\d,]+ bytes and received [\\d,]+. Its digits never left');
     expect(await page.textContent('#round')).toBe('1');
     expect(Number(await page.textContent('#loss'))).toBeGreaterThan(0);
     expect(await page.textContent('#accuracy')).toMatch(/^[\d.]+ %$/);
@@ -100,7 +100,7 @@ describeInBrowser('the page of a client', () => {
     await page.reload();
     await says('Ready');
     await page.click('#join');
-    await says('Over: this client trained in 1 round.');
+    await says('Over: this client trained in 1 round,');
     expect(link.nodes.size).toBe(1);
   });
 

@@ -7,10 +7,9 @@ import type {Digits} from '../../shared/digits';
 import {accuracy} from '../../shared/network';
 import {startWasm} from '../../shared/wasm';
 import {adapt, learn, ownDigits} from '../task';
-import type {Engine, News, Over, Start} from './protocol';
+import type {Engine, News, Over, Part, Start} from './protocol';
 
 const SIDE = 28;
-const SEED = 1;
 /** So many of a client's digits are shown. */
 const SHOWN = 60;
 
@@ -24,15 +23,15 @@ export class ClientEngine implements Engine {
 
   constructor(private readonly tell: (news: News) => void) {}
 
-  async start(client: number): Promise<Start> {
+  async start({client, method, seed}: Part): Promise<Start> {
     await startWasm();
     this.client = client;
     const base = await tf.loadLayersModel(new URL('model/model.json', self.location.origin).href);
-    this.model = adapt(base, 'lora-fa', SEED);
+    this.model = adapt(base, method, seed);
     const start = await fetch(new URL('model/start.safetensors', self.location.origin));
     setAdapter(this.model, fromSafetensors(new Uint8Array(await start.arrayBuffer())));
     const all = digitsIn(pixels.ofClients);
-    this.own = ownDigits(all, client, SEED);
+    this.own = ownDigits(all, client, seed);
     tf.dispose([all.images, all.labels]);
     this.tests = digitsIn(pixels.heldOut);
     const kinds = tf.tidy(() => [...tf.sum(this.own!.labels, 0).dataSync()]);

@@ -18,7 +18,10 @@ const STATES: Readonly<Record<FederationState, string>> = {
 /** Where the page finds the server: a path of its own origin, which `serve.ts` passes on. */
 const SERVER = new URL('flower', location.href).href;
 
-const client = Math.min(CLIENTS, Math.max(1, Number(new URL(location.href).searchParams.get('client') ?? 1) || 1));
+const asked = new URL(location.href).searchParams;
+const client = Math.min(CLIENTS, Math.max(1, Number(asked.get('client') ?? 1) || 1));
+const seed = Number(asked.get('seed') ?? 1) || 1;
+const method = asked.get('method') === 'lora' ? 'lora' : 'lora-fa';
 const [status, joinButton, leaveButton] = [
   byId('status'),
   byId<HTMLButtonElement>('join'),
@@ -83,8 +86,12 @@ async function takePart(): Promise<void> {
   joinButton.disabled = true;
   leaveButton.disabled = false;
   try {
-    const {rounds} = await engine.call('join', SERVER);
-    say(`Over: this client trained in ${rounds} ${rounds === 1 ? 'round' : 'rounds'}. Its digits never left the tab.`);
+    const {rounds, bytesSent, bytesReceived} = await engine.call('join', SERVER);
+    const [sent, received] = [bytesSent, bytesReceived].map(count => count.toLocaleString('en'));
+    say(
+      `Over: this client trained in ${rounds} ${rounds === 1 ? 'round' : 'rounds'}, sent ${sent} bytes and received ` +
+        `${received}. Its digits never left the tab.`,
+    );
   } catch (error) {
     say((error as Error).message, true);
   } finally {
@@ -107,7 +114,7 @@ byId('others').replaceChildren(
     .map(other => make('a', {href: `?client=${other}`, target: '_blank', rel: 'noopener'}, `client ${other}`)),
 );
 
-engine.call('start', client - 1).then(
+engine.call('start', {client: client - 1, method, seed}).then(
   start => {
     show(start);
     say('Ready.');

@@ -1,13 +1,21 @@
 /** What the page asks of the worker, and what the worker tells the page. */
 import type {FederationState} from 'tfjs-lora/federated';
+import type {Method} from '../task';
 
 export interface Engine {
   /** Loads the base, and the digits of a client. */
-  start(client: number): Promise<Start>;
+  start(part: Part): Promise<Start>;
   /** Takes part until the run is over, or the client leaves. */
   join(url: string): Promise<Over>;
   /** Leaves when the round that goes on is over. */
   leave(): Promise<void>;
+}
+
+/** Which client it is, and how it learns. */
+export interface Part {
+  client: number;
+  method: Method;
+  seed: number;
 }
 
 export interface Start {
