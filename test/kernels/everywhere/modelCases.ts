@@ -17,7 +17,8 @@ import {
   withAdapter,
 } from 'tfjs-lora';
 import {random} from '../../helpers';
-import {MemoryHandler, stir, stirFactors} from '../../models';
+import {bytesIn, manifold, peakOf} from '../../memory';
+import {factorsOf, MemoryHandler, stir, stirFactors} from '../../models';
 import {type Case, difference, elsewhere, predicts, read, relativeDifference, use} from './case';
 
 /** What whole models have to do on every backend. */
@@ -55,6 +56,12 @@ export const modelCases: readonly Case[] = [
   },
   {behaviour: 'nothing is read synchronously in apply, fit, swap and merge', tolerance: 0, run: synchronousReads},
   {behaviour: 'nothing that is meant for wasm is prepared', tolerance: 0, run: preparedForWasm},
+  // 2 % of the base are for what is made for a moment.
+  {
+    behaviour: 'adapting takes the memory of the factors, and none for the weights that are shared',
+    tolerance: 0.02,
+    run: memoryOfAdapting,
+  },
   // The factors are of the order of one.
   {
     behaviour: 'adapters saved here load on cpu, and those of cpu here',
@@ -99,6 +106,17 @@ export function makeBase(): tf.LayersModel {
   });
   stir(model);
   return model;
+}
+
+/** What adapting takes at its peak beside the factors, as a share of the base. */
+function memoryOfAdapting(): Promise<number> {
+  const base = manifold();
+  stir(base);
+  let adapted = base;
+  const peak = peakOf(() => (adapted = applyLoRA(base, {rank: 2, targets: 'all'})));
+  const share = (peak - bytesIn(factorsOf(adapted))) / bytesIn(base.weights);
+  [adapted, base].forEach(disposeModel);
+  return Promise.resolve(share);
 }
 
 /** The model with its convolutions and a dense layer adapted, and its head trained in full. */
