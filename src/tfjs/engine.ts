@@ -72,15 +72,13 @@ export function holds(dataId: unknown): boolean {
 
 /** Runs `f`; if it fails, frees the variables that it made. */
 export function withoutResidue<T>(f: () => T): T {
-  const before = new Set(Object.keys(tf.engine().registeredVariables));
+  // What is made later has a larger number.
+  const last = tf.scalar(0);
+  last.dispose();
   try {
     return f();
   } catch (error) {
-    for (const [name, variable] of Object.entries(tf.engine().registeredVariables)) {
-      if (!before.has(name)) {
-        variable.dispose();
-      }
-    }
+    tf.dispose(Object.values(tf.engine().registeredVariables).filter(({id}) => id > last.id));
     throw error;
   }
 }
