@@ -1,13 +1,13 @@
 import * as tf from '@tensorflow/tfjs';
 import {mulberry32} from '../shared/random';
-import {type LookName, picture, randomPose, SIDE} from './looks';
-import {landmarksOf, type Pose} from './skeleton';
+import {type LookName, picture, pictureOfGround, randomPose, SIDE} from './looks';
+import {landmarksOf} from './skeleton';
 
 /** Pictures, and where the landmarks are. */
 export interface Frames {
   /** `[n, SIDE, SIDE, 3]`, values from 0 to 1. */
   xs: tf.Tensor4D;
-  /** `[n, 63]`: to the right, down and away of each landmark, in pixels. */
+  /** `[n, 63]`: to the right, down and away of each landmark, in pixels; NaN where there is no hand. */
   ys: tf.Tensor2D;
 }
 
@@ -20,11 +20,18 @@ export function drawFrames(count: number, look: LookName, seed: number): Frames 
   return {xs: picturesOf(pixels), ys};
 }
 
-/** Pictures of what is behind the hand, without one. */
-export function drawGrounds(count: number, look: LookName, seed: number): tf.Tensor4D {
+/** Frames without a hand: what is behind it alone. */
+export function drawGrounds(count: number, look: LookName, seed: number): Frames {
   const random = mulberry32(seed);
-  const outside: Pose = {...randomPose(random), size: 1, at: [-10 * SIDE, 0]};
-  return picturesOf(Array.from({length: count}, () => picture(outside, look, random)));
+  const pixels = Array.from({length: count}, () => pictureOfGround(look, random));
+  return {xs: picturesOf(pixels), ys: tf.fill([count, 63], NaN)};
+}
+
+/** Frames of both; these are no longer of use. */
+export function together(...frames: readonly Frames[]): Frames {
+  const all = {xs: tf.concat(frames.map(({xs}) => xs)), ys: tf.concat(frames.map(({ys}) => ys))};
+  tf.dispose(frames.flatMap(({xs, ys}) => [xs, ys]));
+  return all;
 }
 
 /** Pixels as the model takes them. */

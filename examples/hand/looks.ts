@@ -52,3 +52,8 @@ export function picture(pose: Pose, look: LookName, random: () => number): Uint8
   const seed = Math.floor(2 ** 32 * random());
   return drawHand(pose, {...LOOKS[look], seed, light: [1.2 * random() - 0.6, -0.6]}, SIDE);
 }
+
+/** A picture of what is behind the hand, without one. */
+export function pictureOfGround(look: LookName, random: () => number): Uint8Array {
+  return picture({...randomPose(random), size: 1, at: [-10 * SIDE, 0]}, look, random);
+}

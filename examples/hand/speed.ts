@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, disposeModel, loadAdapter, mergeLoRA} from 'tfjs-lora';
 import {fromGraphModel} from 'tfjs-lora/graph';
 import {SIDE} from './looks';
-import {OUTPUT} from './learn';
+import {OUTPUTS} from './learn';
 
 /** How many frames a second a model looks at. */
 export interface Speed {
@@ -18,23 +18,24 @@ export async function framesPerSecond(
   {adapter, graph, rounds}: {adapter: tf.io.IOHandler; graph: tf.io.IOHandler; rounds: number},
 ): Promise<Speed[]> {
   const [published, tuned] = [await tf.loadGraphModel(base), await tf.loadGraphModel(graph)];
-  const imported = await fromGraphModel(published, {outputs: [OUTPUT]});
+  const imported = await fromGraphModel(published, {outputs: Object.values(OUTPUTS)});
   const update = await loadAdapter(adapter);
   const adapted = applyLoRA(imported, update);
   const merged = mergeLoRA(adapted);
   const frame = tf.randomUniform([1, SIDE, SIDE, 3], 0, 1, 'float32', 1);
-  const models: [string, () => tf.Tensor][] = [
-    ['the base, imported', () => imported.predict(frame) as tf.Tensor],
-    ['adapted', () => adapted.predict(frame) as tf.Tensor],
-    ['merged', () => merged.predict(frame) as tf.Tensor],
-    ['the base, as the graph', () => published.execute(frame, OUTPUT) as tf.Tensor],
-    ['the graph written back', () => tuned.execute(frame, OUTPUT) as tf.Tensor],
+  const outputs = Object.values(OUTPUTS);
+  const models: [string, () => tf.Tensor[]][] = [
+    ['the base, imported', () => imported.predict(frame) as tf.Tensor[]],
+    ['adapted', () => adapted.predict(frame) as tf.Tensor[]],
+    ['merged', () => merged.predict(frame) as tf.Tensor[]],
+    ['the base, as the graph', () => published.execute(frame, outputs) as tf.Tensor[]],
+    ['the graph written back', () => tuned.execute(frame, outputs) as tf.Tensor[]],
   ];
   const times = models.map((): number[] => []);
   for (let round = -3; round < rounds; round++) {
     models.forEach(([, look], i) => {
       const begin = performance.now();
-      tf.tidy(() => look().dataSync());
+      tf.tidy(() => look().forEach(answer => answer.dataSync()));
       if (round >= 0) {
         times[i]!.push(performance.now() - begin); // the first few warm up
       }

@@ -4,15 +4,24 @@ import {toGraphModel} from 'tfjs-lora/graph';
 import {Learning} from '../../shared/learning';
 import {startWasm} from '../../shared/wasm';
 import type {Frames} from '../data';
-import {errorOf, featuresOf, featuresOfCopies, type Hand, learn, openHand} from '../learn';
-import type {Engine, Labelled, Landmarks, Learned, News, Size, Start} from './protocol';
+import {
+  errorOf,
+  featuresOf,
+  type Features,
+  featuresOfCopies,
+  guessesOf,
+  type Hand,
+  learn,
+  openHand,
+  seenIn,
+} from '../learn';
+import type {Engine, Guess, Labelled, Learned, News, Sight, Size, Start} from './protocol';
+import {heldOutOf} from './protocol';
 
 /** No adapter of this model comes near it. */
 const MOST_BYTES = 2 ** 24;
 /** About so many pictures are in an epoch, copies included. */
 const EXAMPLES = 120;
-/** Every fifth frame is held out. */
-const isHeldOut = (_: unknown, i: number) => i % 5 === 4;
 
 /** The model of hands, and what it has learned. */
 export class HandEngine implements Engine {
@@ -30,23 +39,32 @@ export class HandEngine implements Engine {
     return {parameters: this.hand.front.countParams() + this.hand.body.countParams()};
   }
 
-  look(picture: ImageData): Promise<Landmarks> {
+  look(picture: ImageData): Promise<Sight> {
     const {front, body} = this.opened();
     // What lies before the cut is the same for both.
-    const seen = tf.tidy(() => front.predict(tensorOf([picture])) as tf.Tensor);
-    const by = (model: tf.LayersModel) => tf.tidy(() => [...(model.predict(seen) as tf.Tensor).dataSync()]);
-    const landmarks = {before: by(body), after: this.learning.model === undefined ? null : by(this.learning.model)};
+    const seen = tf.tidy(() => front.predict(tensorOf([picture])) as tf.Tensor4D);
+    const by = (model: tf.LayersModel): Guess =>
+      tf.tidy(() => {
+        const {landmarks, presence} = guessesOf(model, seen);
+        return {landmarks: [...landmarks.dataSync()], presence: presence.dataSync()[0]!};
+      });
+    const {model} = this.learning;
+    const sight = {before: by(body), after: model === undefined ? null : by(model)};
     seen.dispose();
-    return Promise.resolve(landmarks);
+    return Promise.resolve(sight);
   }
 
   async learn(frames: readonly Labelled[], epochs: number): Promise<Learned> {
     const hand = this.opened();
-    const [trained, heldOut] = [frames.filter((each, i) => !isHeldOut(each, i)), frames.filter(isHeldOut)];
+    const isHeldOut = heldOutOf(frames);
+    const [trained, heldOut] = [frames.filter((_, i) => !isHeldOut[i]), frames.filter((_, i) => isHeldOut[i])];
+    const [hands, grounds] = [
+      heldOut.filter(({landmarks}) => landmarks !== null),
+      heldOut.filter(({landmarks}) => landmarks === null),
+    ];
     const begin = performance.now();
     this.isStopped = false;
-    const [own, test] = [framesOf(trained), framesOf(heldOut)];
-    const held = featuresOf(hand, test);
+    const own = framesOf(trained);
     try {
       const copies = Math.max(1, Math.round(EXAMPLES / trained.length) - 1);
       const features = await featuresOfCopies(hand, own, copies, 1, (done, total) => {
@@ -70,12 +88,31 @@ export class HandEngine implements Engine {
       } finally {
         tf.dispose([features.xs, features.ys]);
       }
-      const errors = {count: heldOut.length, before: errorOf(hand.body, held), after: errorOf(model, held)};
+      const measures = {
+        hands: this.measured(hands, model, errorOf),
+        grounds: this.measured(grounds, model, (each, {xs}) => tf.tidy(() => seenIn(guessesOf(each, xs).presence))),
+      };
       const seconds = (performance.now() - begin) / 1000;
-      return {...(await this.learning.takeOn(model)), seconds, isStopped: this.isStopped, heldOut: errors};
+      return {...(await this.learning.takeOn(model)), seconds, isStopped: this.isStopped, ...measures};
     } finally {
-      tf.dispose([own, test, held].flatMap(({xs, ys}) => [xs, ys]));
+      tf.dispose([own.xs, own.ys]);
     }
+  }
+
+  /** A measure of frames, by the model as it was published and by another. */
+  private measured(
+    labelled: readonly Labelled[],
+    model: tf.LayersModel,
+    measure: (model: tf.LayersModel, features: Features) => number,
+  ): {count: number; before: number; after: number} {
+    if (labelled.length === 0) {
+      return {count: 0, before: 0, after: 0};
+    }
+    const hand = this.opened();
+    return tf.tidy(() => {
+      const features = featuresOf(hand, framesOf(labelled));
+      return {count: labelled.length, before: measure(hand.body, features), after: measure(model, features)};
+    });
   }
 
   stop(): Promise<void> {
@@ -143,6 +180,6 @@ function tensorOf(pictures: readonly ImageData[]): tf.Tensor4D {
 function framesOf(labelled: readonly Labelled[]): Frames {
   return {
     xs: tensorOf(labelled.map(({picture}) => picture)),
-    ys: tf.tensor2d(labelled.map(({landmarks}) => [...landmarks])),
+    ys: tf.tensor2d(labelled.map(({landmarks}) => [...(landmarks ?? Array.from({length: 63}, () => NaN))])),
   };
 }

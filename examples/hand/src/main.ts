@@ -6,16 +6,16 @@ import {Remote} from '../../shared/worker';
 import {SIDE} from '../looks';
 import {PointEditor} from './editor';
 import {show} from './points';
-import type {Engine, Landmarks, News, Size} from './protocol';
-import {drawings, type Frame, Source} from './source';
+import {type Engine, heldOutOf, type News, type Sight, type Size} from './protocol';
+import {drawings, type Frame, grounds, Source} from './source';
 
-/** Fewer frames do not train; so many are advised. */
+/** Fewer frames with a hand do not train; so many are advised. */
 const [NEEDED, ADVISED] = [5, 10];
 
-/** A frame with its points where they belong. */
+/** A frame with its points where they belong, or with none where there is no hand. */
 interface Labelled {
   picture: HTMLCanvasElement;
-  landmarks: readonly number[];
+  landmarks: readonly number[] | null;
 }
 
 /** All that the visitor made. Of this the browser keeps the adapter. */
@@ -34,7 +34,7 @@ const [before, after, frozen] = (['before', 'after', 'frozen'] as const).map(id 
 let state: State = {frames: [], adapter: null};
 /** The frame that is being put right, and which of the kept ones it is, if any. */
 let edited: {frame: Frame; index: number | null} | null = null;
-let shown: {frame: Frame; landmarks: Landmarks} | null = null;
+let shown: {frame: Frame; sight: Sight} | null = null;
 let busy = true;
 let isTraining = false;
 let seed = 100;
@@ -94,9 +94,9 @@ async function watch(): Promise<void> {
       const frame = source.frame();
       if (frame !== null && !document.hidden) {
         const begin = performance.now();
-        const landmarks = await engine.call('look', pixelsOf(frame.picture));
+        const sight = await engine.call('look', pixelsOf(frame.picture));
         if (change === source.change) {
-          shown = {frame, landmarks};
+          shown = {frame, sight};
           const rate = 1000 / (performance.now() - begin);
           byId('rate').textContent = source.isMoving ? `${rate.toFixed(rate < 10 ? 1 : 0)} frames a second` : '';
           showFrame();
@@ -111,14 +111,24 @@ async function watch(): Promise<void> {
 
 function showFrame(): void {
   const picture = shown?.frame.picture ?? null;
-  show(before, picture, shown?.landmarks.before ?? null);
-  show(after, picture, shown?.landmarks.after ?? null);
-  byId('after-text').textContent = state.adapter === null ? 'Nothing learned yet' : 'As learned';
+  const sight = shown?.sight;
+  show(before, picture, sight?.before.landmarks ?? null);
+  show(after, picture, sight?.after?.landmarks ?? null);
+  byId('before-text').textContent = `As published${likelihood(sight?.before.presence)}`;
+  byId('after-text').textContent =
+    state.adapter === null ? 'Nothing learned yet' : `As learned${likelihood(sight?.after?.presence)}`;
   byId<HTMLButtonElement>('freeze').disabled = busy || shown === null;
+}
+
+/** How likely a model says there is a hand. */
+function likelihood(presence: number | undefined): string {
+  return presence === undefined ? '' : `, a hand: ${Math.round(100 * presence)} %`;
 }
 
 function showState(): void {
   const {frames, adapter} = state;
+  const hands = frames.filter(({landmarks}) => landmarks !== null).length;
+  const none = frames.length - hands;
   const enabled: Record<string, boolean> = {
     camera: !busy,
     drawn: !busy,
@@ -128,7 +138,8 @@ function showState(): void {
     keep: !busy,
     ten: !busy,
     clear: !busy && frames.length > 0,
-    learn: !busy && frames.length >= NEEDED,
+    none: !busy,
+    learn: !busy && hands >= NEEDED,
     stop: isTraining,
     save: !busy && adapter !== null,
     'save-graph': !busy && adapter !== null,
@@ -138,10 +149,11 @@ function showState(): void {
     byId<HTMLButtonElement>(id).disabled = !isEnabled;
   }
   history.allow(!busy);
-  byId('missing').textContent =
-    frames.length < NEEDED ? `${NEEDED} frames are needed, and ${ADVISED} advised: every fifth is held out.` : '';
-  byId('count').textContent = `${frames.length} of ${Math.max(ADVISED, frames.length)} frames`;
-  byId('frames').replaceChildren(...frames.map(itemOf));
+  byId('missing').textContent = missingText(hands, none);
+  byId('count').textContent =
+    `${hands} of ${Math.max(ADVISED, hands)} frames` + (none === 0 ? '' : `, and ${none} without a hand`);
+  const isHeld = heldOutOf(frames);
+  byId('frames').replaceChildren(...frames.map((frame, i) => itemOf(frame, i, isHeld[i]!)));
   // Their colour is known where they are.
   frames.forEach(({picture, landmarks}, i) => show(byId('frames').querySelectorAll('canvas')[i]!, picture, landmarks));
   byId('editor').hidden = edited === null;
@@ -149,12 +161,20 @@ function showState(): void {
   showFrame();
 }
 
-function itemOf({picture, landmarks}: Labelled, index: number): HTMLLIElement {
+/** What is still needed for a training, or would do it good. */
+function missingText(hands: number, none: number): string {
+  if (hands < NEEDED) {
+    return `${NEEDED} frames with a hand are needed, and ${ADVISED} advised: every fifth is held out.`;
+  }
+  return none === 0 ? 'Keep a few frames without a hand, too: else it may see one in anything.' : '';
+}
+
+function itemOf({picture, landmarks}: Labelled, index: number, isHeld: boolean): HTMLLIElement {
   const small = Object.assign(document.createElement('canvas'), {width: 112, height: 112, className: 'after'});
-  const isHeld = index % 5 === 4;
-  const label = `Frame ${index + 1}${isHeld ? ', held out' : ''}: put right`;
+  const about = `${landmarks === null ? ', no hand' : ''}${isHeld ? ', held out' : ''}`;
+  const label = `Frame ${index + 1}${about}: put right`;
   const open = make('button', {className: `frame${isHeld ? ' held' : ''}`, title: label, ariaLabel: label}, small);
-  open.addEventListener('click', () => edit({picture, truth: null}, landmarks, index));
+  open.addEventListener('click', () => void putRight({picture, landmarks}, index));
   const remove = make('button', {className: 'remove', ariaLabel: `Remove frame ${index + 1}`}, '✕');
   remove.addEventListener('click', () => {
     step('frame removed', {frames: state.frames.filter((_, i) => i !== index)});
@@ -185,12 +205,33 @@ function step(what: string, next: Partial<State>): void {
   showState();
 }
 
+/** Opens a frame that was kept. Where it had no points, they begin where the model sees them. */
+async function putRight({picture, landmarks}: Labelled, index: number): Promise<void> {
+  edit({picture, truth: null}, landmarks ?? guessed(await engine.call('look', pixelsOf(picture))), index);
+}
+
+/** The landmarks as learned, or as published where nothing was learned. */
+function guessed({before, after}: Sight): readonly number[] {
+  return (after ?? before).landmarks;
+}
+
 function edit(frame: Frame, landmarks: readonly number[], index: number | null): void {
   edited = {frame, index};
   show(frozen, frame.picture, null);
   editor.value = landmarks;
   byId('place').textContent = '';
   showState();
+}
+
+/** Keeps the frame that is being put right. */
+function keep(landmarks: readonly number[] | null): void {
+  const {frame, index} = edited!;
+  const own = {picture: frame.picture, landmarks};
+  const frames = index === null ? [...state.frames, own] : state.frames.map((each, i) => (i === index ? own : each));
+  edited = null;
+  step(index === null ? 'frame kept' : 'frame put right', {frames});
+  statusLine.textContent = `Kept: ${byId('count').textContent}.`;
+  byId('freeze').focus({preventScroll: true});
 }
 
 function letGo(): void {
@@ -230,11 +271,18 @@ function sizeText({parameters, bytes}: Size): string {
 async function train(): Promise<string> {
   const frames = state.frames.map(({picture, landmarks}) => ({picture: pixelsOf(picture), landmarks}));
   statusLine.textContent = 'Training …';
-  const {heldOut, seconds, isStopped, ...size} = await engine.call('learn', frames, wholeNumberIn(byId('epochs')));
+  const {hands, grounds, seconds, isStopped, ...size} = await engine.call(
+    'learn',
+    frames,
+    wholeNumberIn(byId('epochs')),
+  );
   const said = isStopped ? 'Stopped, with what it learned so far' : 'Learned';
   return (
-    `${said} in ${seconds.toFixed(0)} s: ${sizeText(size)}. Mean error in ${heldOut.count} held out: ` +
-    `${percent(heldOut.before)} of the hand before, ${percent(heldOut.after)} after.`
+    `${said} in ${seconds.toFixed(0)} s: ${sizeText(size)}. Mean error in ${hands.count} held out: ` +
+    `${percent(hands.before)} of the hand before, ${percent(hands.after)} after.` +
+    (grounds.count === 0
+      ? ''
+      : ` A hand seen without one: ${grounds.before} of ${grounds.count} before, ${grounds.after} after.`)
   );
 }
 
@@ -271,28 +319,21 @@ onClick('close', () => {
   showState();
 });
 onClick('freeze', () => {
-  const {frame, landmarks} = shown!;
-  edit(frame, landmarks.after ?? landmarks.before, null);
+  const {frame, sight} = shown!;
+  edit(frame, guessed(sight), null);
   byId('right').scrollIntoView({block: 'nearest'});
   byId('points').querySelector<SVGGElement>('.dot')!.focus({preventScroll: true});
 });
-onClick('keep', () => {
-  const {frame, index} = edited!;
-  const own = {picture: frame.picture, landmarks: editor.value};
-  const frames = index === null ? [...state.frames, own] : state.frames.map((each, i) => (i === index ? own : each));
-  edited = null;
-  step(index === null ? 'frame kept' : 'frame put right', {frames});
-  statusLine.textContent = `Kept: ${frames.length} of ${Math.max(ADVISED, frames.length)} frames.`;
-  byId('freeze').focus({preventScroll: true});
-});
+onClick('keep', () => keep(editor.value));
+onClick('none', () => keep(null));
 onClick('discard', () => {
   letGo();
   byId('freeze').focus({preventScroll: true});
 });
 onClick('ten', () => {
-  const more = drawings(10, ++seed).map(({picture, truth}) => ({picture, landmarks: truth!}));
-  step('ten drawings added', {frames: [...state.frames, ...more]});
-  statusLine.textContent = 'Ten drawings of a striped glove, whose points are where they were drawn.';
+  const more = [...drawings(10, ++seed), ...grounds(5, seed)].map(({picture, truth}) => ({picture, landmarks: truth}));
+  step('drawings added', {frames: [...state.frames, ...more]});
+  statusLine.textContent = 'Ten drawings of a striped glove, whose points are where they were drawn, and five without.';
 });
 onClick('clear', () => {
   step('frames removed', {frames: []});

@@ -1,6 +1,6 @@
 import {closeWebcam, openWebcam, pictureOfFile, pictureOfVideo} from '../../shared/picture';
 import {mulberry32} from '../../shared/random';
-import {picture, randomPose, SIDE} from '../looks';
+import {picture, pictureOfGround, randomPose, SIDE} from '../looks';
 import {landmarksOf} from '../skeleton';
 
 /** A picture as large as the model takes it, and where its landmarks are, if that is known. */
@@ -106,13 +106,23 @@ export function drawings(count: number, seed: number): Frame[] {
   const random = mulberry32(seed);
   return Array.from({length: count}, () => {
     const pose = randomPose(random);
-    const pixels = picture(pose, 'glove', random);
-    const image = new ImageData(SIDE, SIDE);
-    for (let i = 0; i < SIDE * SIDE; i++) {
-      image.data.set([...pixels.subarray(3 * i, 3 * i + 3), 255], 4 * i);
-    }
-    const canvas = Object.assign(document.createElement('canvas'), {width: SIDE, height: SIDE});
-    canvas.getContext('2d', {willReadFrequently: true})!.putImageData(image, 0, 0);
-    return {picture: canvas, truth: landmarksOf(pose).flat()};
+    return {picture: canvasOf(picture(pose, 'glove', random)), truth: landmarksOf(pose).flat()};
   });
+}
+
+/** So many drawings of what is behind the glove, without it. */
+export function grounds(count: number, seed: number): Frame[] {
+  const random = mulberry32(seed);
+  return Array.from({length: count}, () => ({picture: canvasOf(pictureOfGround('glove', random)), truth: null}));
+}
+
+/** Red, green and blue of a square picture, on a canvas. */
+function canvasOf(pixels: Uint8Array): HTMLCanvasElement {
+  const image = new ImageData(SIDE, SIDE);
+  for (let i = 0; i < SIDE * SIDE; i++) {
+    image.data.set([...pixels.subarray(3 * i, 3 * i + 3), 255], 4 * i);
+  }
+  const canvas = Object.assign(document.createElement('canvas'), {width: SIDE, height: SIDE});
+  canvas.getContext('2d', {willReadFrequently: true})!.putImageData(image, 0, 0);
+  return canvas;
 }
