@@ -97,16 +97,10 @@ export async function sizesOf(open: OpenSizes, computed: Computed): Promise<Size
     return moved(computed, places);
   }
   const [count = 0] = counts;
-  if (areCounted && ELEMENTWISE.has(node.op) && inputs.every(input => [1, count].includes(idsOf(input).length))) {
-    return [
-      Array.from({length: count}, (_, i) =>
-        combined(
-          open,
-          node,
-          inputs.map(input => numberAt(input, i)),
-        ),
-      ),
-    ];
+  const given = areCounted && ELEMENTWISE.has(node.op) ? inputs.map(numbersOf) : [];
+  if (given.length > 0 && given.every(({ids}) => [1, count].includes(ids.length))) {
+    const operands = (i: number) => given.map(numbers => numberAt(numbers, i));
+    return [Array.from({length: count}, (_, i) => combined(open, node, operands(i)))];
   }
   const all = inputs.flatMap(input => (input.kind === 'shaped' ? input.sizes : []));
   return counts.map(each => open.eachMadeOf(all, each ?? 1));
@@ -184,10 +178,18 @@ function combined(open: OpenSizes, {op}: GraphNode, numbers: readonly SizedNumbe
   return open.madeOf([a.id, b.id]);
 }
 
-function numberAt(input: Constant | Shaped, place: number): SizedNumber {
-  const ids = idsOf(input);
+/** The numbers of an input. */
+interface SizedNumbers {
+  ids: readonly SizeId[];
+  values: Constant['values'];
+}
+
+function numbersOf(input: Constant | Shaped): SizedNumbers {
+  return {ids: idsOf(input), values: (input.kind === 'shaped' ? input.pair[0] : input).values};
+}
+
+function numberAt({ids, values}: SizedNumbers, place: number): SizedNumber {
   const at = ids.length === 1 ? 0 : place;
-  const {values} = input.kind === 'shaped' ? input.pair[0] : input;
   return {id: ids[at] as SizeId, value: values?.[at] ?? Number.NaN};
 }
 

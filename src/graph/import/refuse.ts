@@ -109,8 +109,8 @@ function largestRegion(
   const members = new Set(inside.map(({name}) => name));
   const links = order.flatMap(node =>
     (isEnd(node.name) ? [] : inputsOf(node)).flatMap(name => {
-      const [source, output] = nodeAndOutput(name);
-      return data.has(source) ? [{node, source, key: `${source}:${output}`}] : [];
+      const [source] = nodeAndOutput(name);
+      return data.has(source) ? [{node, source, name}] : [];
     }),
   );
   const levels = levelsOf(order, problems, cut);
@@ -133,11 +133,11 @@ function largestRegion(
   const isMember = (name: string) => members.has(name) && rootOf(name) === best[0];
   const inputs = new Set<string>();
   const outputs = new Set(cut.outputs.filter(output => isMember(nodeAndOutput(output)[0])));
-  for (const {node, source, key} of links) {
+  for (const {node, source, name} of links) {
     if (isMember(node.name) && !isMember(source)) {
-      inputs.add(key);
+      inputs.add(keyOf(name));
     } else if (!isMember(node.name) && isMember(source) && !asksForShape(node)) {
-      outputs.add(key);
+      outputs.add(keyOf(name));
     }
   }
   order.filter(({name}) => isEnd(name) && isMember(name)).forEach(({name}) => inputs.add(name));
