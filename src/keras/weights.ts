@@ -33,11 +33,12 @@ export function fillWeights(
 ): string[] {
   const faults: string[] = [];
   const missing = new Set(model.weights);
+  const place = placeOf(layers, Object.keys(tensors).some(name => COUNTS_ONCE.test(name)) ? 1 : 2);
   for (const [name, tensor] of Object.entries(tensors)) {
     if (NO_WEIGHTS.test(name)) {
       continue;
     }
-    const placed = place(name, layers);
+    const placed = place(name);
     const found = placed && weightAt(model, placed);
     if (found === undefined) {
       faults.push(`${name}: there is no such weight in the model.`);
@@ -61,23 +62,33 @@ function fits({shape}: tf.LayerVariable, tensor: tf.Tensor, isPart: boolean): bo
     : tf.util.arraysEqual(shape as number[], tensor.shape);
 }
 
-function place(name: string, model: KerasLayer): Placed | undefined {
-  const tokens = name.split('/').filter(token => token !== 'vars');
-  return BY_PLACE.test(name) ? placeByClass(tokens, model, []) : placeByName(tokens, model, []);
+/** A number that Keras 2.13 does not have, which counts each layer twice: `dense`, `dense_2`, `dense_4`. */
+const COUNTS_ONCE = /(^|\/)_layer_checkpoint_dependencies\/\w+_\d*[13579]\//;
+
+/**
+ * Finds of which layer a weight is, by its name in the file.
+ *
+ * @param step how far apart Keras 2 numbers two layers of a class.
+ */
+function placeOf(model: KerasLayer, step: 1 | 2): (name: string) => Placed | undefined {
+  /** `.keras` files count the layers of a class: `layers/functional/layers/dense_1/vars/0`. */
+  const placeByClass: PlaceIn = ([folder, token, ...rest], outer, around) => {
+    if (!/^(layers|_layer_checkpoint_dependencies)$/.test(folder ?? '') || token === undefined) {
+      return undefined;
+    }
+    const [, base, number = '0'] = /^(.*?)(?:_(\d+))?$/.exec(token) as RegExpExecArray;
+    const index = Number(number) / (folder === 'layers' ? 1 : step);
+    const layer = (outer.layers ?? []).filter(({className}) => snakeCase(className) === base)[index];
+    return layer && inside(layer, rest, around, placeByClass);
+  };
+  return name => {
+    const tokens = name.split('/').filter(token => token !== 'vars');
+    return (BY_PLACE.test(name) ? placeByClass : placeByName)(tokens, model, []);
+  };
 }
 
-/** `.keras` files count the layers of a class: `layers/functional/layers/dense_1/vars/0`. */
-function placeByClass(tokens: readonly string[], model: KerasLayer, around: readonly string[]): Placed | undefined {
-  const [folder, token, ...rest] = tokens;
-  if (!/^(layers|_layer_checkpoint_dependencies)$/.test(folder ?? '') || token === undefined) {
-    return undefined;
-  }
-  const [, base, number = '0'] = /^(.*?)(?:_(\d+))?$/.exec(token) as RegExpExecArray;
-  // Keras 2 counts each layer twice.
-  const index = Number(number) / (folder === 'layers' ? 1 : 2);
-  const layer = (model.layers ?? []).filter(({className}) => snakeCase(className) === base)[index];
-  return layer && inside(layer, rest, around, placeByClass);
-}
+/** Finds of which layer in a model a weight is, by the rest of its name; `around` are the models around that. */
+type PlaceIn = (tokens: readonly string[], model: KerasLayer, around: readonly string[]) => Placed | undefined;
 
 /** `.h5` files have the names of layers, with those of models around them or without. */
 function placeByName(tokens: readonly string[], model: KerasLayer, around: readonly string[]): Placed | undefined {
@@ -114,7 +125,7 @@ function inside(
   layer: KerasLayer,
   rest: readonly string[],
   around: readonly string[],
-  placeIn: typeof placeByName,
+  placeIn: PlaceIn,
 ): Placed | undefined {
   const path = [...around, layer.name];
   const [key] = rest.slice(-1);

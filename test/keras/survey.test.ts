@@ -9,12 +9,9 @@ import {artifactsOf, computedByKeras, CONVERTED, handlerOf} from './converted';
 beforeEach(() => useBackend('wasm'));
 
 const page = readFileSync(join(__dirname, '../../docs/converting.md'), 'utf8');
-const rows = [...page.matchAll(/^\| ([\d.]+) \| `\.(\w+)` \| (\w+) \| (.+) \| (.+) \|$/gm)].map(
-  ([, version, form, model, ofTfjs = '', ofKeras = '']) => ({
-    name: `keras-${version}-${form}-${model}`,
-    ofTfjs,
-    ofKeras,
-  }),
+const rows = [...page.matchAll(/^\| ([\d., ]+) \| `\.(\w+)` \| (\w+) \| (.+) \| (.+) \|$/gm)].flatMap(
+  ([, versions = '', form, model, ofTfjs = '', ofKeras = '']) =>
+    versions.split(', ').map(version => ({name: `keras-${version}-${form}-${model}`, ofTfjs, ofKeras})),
 );
 
 test('the table of the docs has a row for each model of the fixtures', () => {
