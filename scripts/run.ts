@@ -7,11 +7,15 @@ import {PROGRAMS} from './programs';
 
 const [kind = '', ...args] = argv.slice(2);
 const {main, commands} = PROGRAMS[kind]!;
+const isHelp = args.includes('--help');
 const isNamed = args.length > 0 && !args[0]!.startsWith('-');
 const name = isNamed || main === undefined ? args.shift() : main;
 const command = commands[name ?? ''];
-if (command === undefined) {
-  console.error(`npm run ${kind} -- ${Object.keys(commands).join('|')}${name === undefined ? '' : `, not ${name}`}`);
+const names = `npm run ${kind} -- ${Object.keys(commands).join('|')}`;
+if (isHelp) {
+  console.log(`${names}${main === undefined ? '' : `\nWithout a name: ${main}.`}`);
+} else if (command === undefined) {
+  console.error(`${names}${name === undefined ? '' : `, not ${name}`}`);
   process.exitCode = 2;
 } else {
   // In a shell, since a command may be several programs.
