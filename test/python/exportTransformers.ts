@@ -20,9 +20,6 @@ const FIXTURES = join(dirname(fileURLToPath(import.meta.url)), '../fixtures/tran
 const OTHERS: Readonly<Record<string, LoRAConfig>> = {
   debertaV2NewTiedWords: {exclude: ['lm_predictions/lm_head']},
   siglipPairs: {exclude: [/vision_model\/head\/attention/]},
-  t5: {exclude: [/shared$/]},
-  t5Gated: {exclude: [/shared$/]},
-  t5TokenClasses: {exclude: [/shared$/]},
   gpt2: {targets: [/c_attn$/], trainable: [/h\/\d\/attn\/c_proj$/, /c_fc$/]},
   gpt2TiedApart: {targets: [/c_attn$/], trainable: ['transformer/wte']},
   llamaTiedTrained: {targets: [/q_proj$/], trainable: ['model/embed_tokens']},

@@ -31,11 +31,11 @@ export const t5: Architecture = {
     const root = head === 'none' ? '' : 'transformer';
     const norm = (name: string, x: NetTensor) => net.rmsNorm(name, width, epsilon, [x]);
     const encoder = nameOf(root, 'encoder');
-    const words = nameOf(root, 'shared');
+    // One table by two names. The encoder computes by this one, and so do adapters of PEFT.
+    const words = nameOf(encoder, 'embed_tokens');
+    const shared = fileNameOf(nameOf(root, 'shared'), 'weight');
     const rows = config.count('vocab_size', VOCABULARY);
-    // One table by two names. Where the files have both, the encoder computes with its own.
-    const own = fileNameOf(nameOf(encoder, 'embed_tokens'), 'weight');
-    net.expect(words, 'weight', [rows, width], 'embeddings', {fileName: own, orElse: fileNameOf(words, 'weight')});
+    net.expect(words, 'weight', [rows, width], 'embeddings', {fileName: fileNameOf(words, 'weight'), orElse: shared});
     let x = net.embedding(words, rows, width, ids);
     const bias = distances(net, config, encoder, x);
     const count = config.count('num_layers', 6);
