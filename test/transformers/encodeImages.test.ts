@@ -129,6 +129,8 @@ describe('encodeImages', () => {
     const strange = (value: unknown) => encodeImages(model, [one, value as PictureData]);
     await expect(strange('cat.jpg')).rejects.toThrow('Picture 1 is none: give an element');
     await expect(strange(null)).rejects.toThrow('Picture 1 is none');
+    await expect(strange({width: 4, height: 4})).rejects.toThrow('Picture 1 is none');
+    await expect(strange({...one, data: new Float32Array(48)})).rejects.toThrow('must have bytes for data');
     await expect(strange({...one, width: 5})).rejects.toThrow('1, 3 or 4 colors for each of 5 × 4 points, got 48');
     await expect(strange(tf.zeros([1, 4, 4, 3]))).rejects.toThrow('must be a tensor [height, width, colors]');
     await expect(strange(tf.fill([4, 4, 3], 1.5))).rejects.toThrow('go from 0 to 1, and has 1.5');

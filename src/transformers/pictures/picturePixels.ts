@@ -25,9 +25,14 @@ export async function pixelsOf(picture: Picture, name: string): Promise<Pixels> 
     return ofTensor(picture, name);
   }
   const given: unknown = picture;
-  const {data, width, height} = (given ?? {}) as Partial<PictureData>;
+  const {data, width, height} = (given ?? {}) as {[key in keyof PictureData]?: unknown};
   if (data instanceof Uint8Array || data instanceof Uint8ClampedArray) {
     return inColors(data, Number(width), Number(height), name);
+  }
+  if (data !== undefined) {
+    throw new LoRAError(
+      `${name} must have bytes for data, colors from 0 to 255 in a Uint8Array or Uint8ClampedArray, got ${kindOf(data)}.`,
+    );
   }
   if (typeof Blob === 'function' && picture instanceof Blob && typeof createImageBitmap === 'function') {
     const bitmap = await createImageBitmap(picture, {premultiplyAlpha: 'none', colorSpaceConversion: 'none'});
@@ -35,7 +40,8 @@ export async function pixelsOf(picture: Picture, name: string): Promise<Pixels> 
     bitmap.close();
     return pixels;
   }
-  if (typeof given === 'object' && given !== null && sizeOf(given as Drawable) !== undefined) {
+  const canDraw = typeof OffscreenCanvas === 'function' || typeof document === 'object';
+  if (canDraw && typeof given === 'object' && given !== null && sizeOf(given as Drawable) !== undefined) {
     return drawn(given as Drawable, name);
   }
   throw new LoRAError(
