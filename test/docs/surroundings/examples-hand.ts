@@ -4,8 +4,10 @@ import {convolution, graphOf, input, node} from '../../graph/graphs';
 export const cut = 'first';
 export const pictures = tf.randomUniform([4, 16, 16, 1]);
 export const places = tf.randomUniform([4, 63], 0, 16);
+export const presence = tf.ones([4, 1]);
+export const presenceLoss = tf.metrics.binaryCrossentropy;
 
-/** Two convolutions, and 21 landmarks of what they give; it is loaded before the page runs. */
+/** Two convolutions, and of what they give 21 landmarks, and whether there is a hand; it is loaded before the page runs. */
 export let graph: tf.GraphModel;
 
 export async function files() {
@@ -22,12 +24,15 @@ export function landmarkGraph(): Promise<tf.GraphModel> {
       node('second', 'Conv2D', ['first', 'l'], convolution()),
       node('pooled', 'Mean', ['second', 'axes'], {keep_dims: {b: false}}),
       node('Identity', 'MatMul', ['pooled', 'w']),
+      node('flag', 'MatMul', ['pooled', 'v']),
+      node('Identity_1', 'Sigmoid', ['flag']),
     ],
     {
       k: tf.randomNormal([3, 3, 1, 2]),
       l: tf.randomNormal([3, 3, 2, 4]),
       axes: tf.tensor1d([1, 2], 'int32'),
       w: tf.randomNormal([4, 63]),
+      v: tf.randomNormal([4, 1]),
     },
   );
 }
