@@ -60,8 +60,16 @@ export function configsOf(family: string): {cases: ConfigCase[]; settings: Setti
   return {cases: cases.map(each => whole<ConfigCase>(each)), settings: whole<Settings>(settings)};
 }
 
+const files = new WeakMap<ConfigCase, Uint8Array<ArrayBuffer>>();
+
 /** The file of a case, with the numbers that `make_configs.py` draws. */
-function weightsOf({seed, tensors}: ConfigCase): Uint8Array {
+function weightsOf(given: ConfigCase): Uint8Array<ArrayBuffer> {
+  const file = files.get(given) ?? new Uint8Array(drawnWeights(given));
+  files.set(given, file);
+  return file;
+}
+
+function drawnWeights({seed, tensors}: ConfigCase): Uint8Array {
   return encodeSafetensors(
     Object.fromEntries(
       tensors.map(({name, shape}, i): [string, NamedValues] => {
@@ -103,7 +111,7 @@ export async function computed(
   const [ids, mask] = [filled(given.ids), filled(given.mask)];
   let model: tf.LayersModel;
   try {
-    const bytes = new Uint8Array(weightsOf(given));
+    const bytes = weightsOf(given);
     const weights = streams ? new Blob([bytes]) : bytes;
     model = await loadTransformer({config: JSON.stringify(config), weights, architecture, checkpoint});
   } catch (error) {
