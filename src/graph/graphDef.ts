@@ -138,8 +138,9 @@ export function keyOf(name: string): string {
  * `StatefulPartitionedCall/dense/MatMul`.
  */
 export function shortName(name: string): string {
-  const kept = name.split('/').filter(part => !/^(?:Stateful)?PartitionedCall(?:_\d+)?$/.test(part));
-  return kept.length === 0 ? name : kept.join('/');
+  const kept = name.replace(/(?:^|\/)(?:Stateful)?PartitionedCall(?:_\d+)?(?=\/|$)/g, '');
+  const isFirstGone = kept.startsWith('/') && !name.startsWith('/');
+  return kept === '' ? name : kept.slice(isFirstGone ? 1 : 0);
 }
 
 function attributeOf({attr}: GraphNode, key: string): GraphAttribute | undefined {

@@ -45,8 +45,11 @@ export class OpenSizes {
 
   /** Several numbers, of each of which only is known on which sizes it depends. */
   eachMadeOf(sizes: readonly SizeId[], count: number): SizeId[] {
-    const made = sizes.some(size => size !== KNOWN) && {isOpen: this.isOpen(sizes), isFreed: this.isFreed(sizes)};
-    return Array.from({length: count}, () => (made ? this.list.push(made) - 1 : KNOWN));
+    if (sizes.every(size => size === KNOWN)) {
+      return new Array<SizeId>(count).fill(KNOWN);
+    }
+    const made = {isOpen: this.isOpen(sizes), isFreed: this.isFreed(sizes)};
+    return Array.from({length: count}, () => this.list.push(made) - 1);
   }
 
   /** `times · size + plus`. */
@@ -102,8 +105,8 @@ export async function sizesOf(open: OpenSizes, computed: Computed): Promise<Size
     const operands = (i: number) => given.map(numbers => numberAt(numbers, i));
     return [Array.from({length: count}, (_, i) => combined(open, node, operands(i)))];
   }
-  const all = inputs.flatMap(input => (input.kind === 'shaped' ? input.sizes : []));
-  return counts.map(each => open.eachMadeOf(all, each ?? 1));
+  const all = new Set(inputs.flatMap(input => (input.kind === 'shaped' ? input.sizes : [])));
+  return counts.map(each => open.eachMadeOf([...all], each ?? 1));
 }
 
 function isCounted(input: Constant | Shaped): boolean {

@@ -205,12 +205,12 @@ function isDead({dead, graph}: Planner, {op, input = []}: GraphNode): boolean {
 async function planDecided(planner: Planner, node: GraphNode): Promise<boolean> {
   const {dead, fates} = planner;
   const names = inputsOf(node);
-  const taken = planner.numbers(names[1])?.[0];
-  const live = names.filter(name => !dead.has(keyOf(name)));
-  if (node.op === 'Switch' && taken !== undefined) {
+  const taken = node.op === 'Switch' ? planner.numbers(names[1])?.[0] : undefined;
+  const live = node.op === 'Merge' ? names.filter(name => !dead.has(keyOf(name))) : [];
+  if (taken !== undefined) {
     handOn(planner, names[0], `${node.name}:${taken === 0 ? 0 : 1}`);
     dead.add(`${node.name}:${taken === 0 ? 1 : 0}`);
-  } else if (node.op === 'Merge' && live.length === 1 && names.length > 1) {
+  } else if (live.length === 1 && names.length > 1) {
     handOn(planner, live[0], `${node.name}:0`);
     const index = tf.scalar(names.indexOf(live[0] as string), 'int32');
     planner.values.set(`${node.name}:1`, await constantOf(planner.keep(index)));
