@@ -7,7 +7,9 @@ export const places = tf.randomUniform([4, 63], 0, 16);
 export const presence = tf.ones([4, 1]);
 export const presenceLoss = tf.metrics.binaryCrossentropy;
 
-/** Two convolutions, and of what they give 21 landmarks, and whether there is a hand; it is loaded before the page runs. */
+/**
+ * Two convolutions, and of what they give 21 landmarks, and whether there is a hand; it is loaded before the page runs.
+ */
 export let graph: tf.GraphModel;
 
 export async function files() {
