@@ -1,5 +1,3 @@
-import {availableParallelism} from 'node:os';
-
 /** @type {import('jest').Config} */
 export default {
   testEnvironment: 'node',
@@ -8,8 +6,8 @@ export default {
   coverageProvider: 'v8',
   collectCoverageFrom: ['src/**/*.ts'],
   testTimeout: 30_000,
-  // One more than there are cores: tests of pages and of backends wait for the programs that they start.
-  maxWorkers: availableParallelism() + 1,
+  // By itself jest leaves one core of two to other things.
+  maxWorkers: '100%',
   testSequencer: '<rootDir>/test/sequencer.cjs',
   reporters: [
     'default',
