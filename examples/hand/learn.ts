@@ -3,6 +3,7 @@ import {adam, applyLoRA, disposeModel, fitOnFeatures, learningRateSchedule, type
 import {fromGraphModel} from 'tfjs-lora/graph';
 import {augmentLandmarks, landmarkLoss, normalizedMeanError} from 'tfjs-lora/landmarks';
 import {shuffled} from '../shared/random';
+import {heard, type OnStep, tellSteps} from '../shared/steps';
 import type {Frames} from './data';
 
 /** Where the graph is cut: what lies before runs once for each picture, what lies behind learns. */
@@ -39,8 +40,7 @@ export interface Settings {
   method: Method;
   epochs: number;
   seed: number;
-  /** Called after each step. Whether to go on. */
-  onStep?: (step: number, steps: number, loss: number) => boolean;
+  onStep?: OnStep;
 }
 
 /** Pictures in a step. */
@@ -95,11 +95,6 @@ export async function featuresOfCopies(
   }
 }
 
-/** Waits until what was said meanwhile is heard: a call to stop, say. */
-function heard(): Promise<void> {
-  return new Promise(resolve => setTimeout(resolve));
-}
-
 /** The body, of which there trains what the method says. The body itself stays as it is. */
 export function adapted(body: tf.LayersModel, method: Method, seed: number): tf.LayersModel {
   const layers = body.layers.filter(layer => layer.weights.length > 0 && layer.getClassName() !== 'GraphOp');
@@ -128,18 +123,7 @@ export async function learn(
   const isTold = tf.tidy(() => tf.min(present).dataSync()[0] === 0);
   model.compile({optimizer, loss: [landmarkLoss(LAYOUT), isTold ? presenceLoss : nothing]});
   const steps = epochs * Math.ceil(ys.shape[0] / BATCH);
-  let step = 0;
-  const callbacks = [
-    learningRateSchedule({warmup: 0.1}),
-    new tf.CustomCallback({
-      onBatchEnd: async (_, logs) => {
-        await heard();
-        if (onStep?.(++step, steps, Number(logs?.loss)) === false) {
-          model.stopTraining = true;
-        }
-      },
-    }),
-  ];
+  const callbacks = [learningRateSchedule({warmup: 0.1}), tellSteps(model, steps, onStep)];
   try {
     const args = {epochs, batchSize: BATCH, shuffle: false, verbose: 0, yieldEvery: 'never', callbacks} as const;
     // Before the last layer there is something that can run once; before the first one there is nothing.

@@ -13,7 +13,7 @@ import * as tf from '@tensorflow/tfjs';
 import '@tensorflow/tfjs-backend-wasm';
 import {disposeModel, fileHandler, trainableVariables} from 'tfjs-lora';
 import {inProcesses} from '../shared/processes';
-import {kilobytes, SHORT, table} from '../shared/report';
+import {kilobytes, mean, percent, SHORT, table} from '../shared/report';
 import {writeTuned} from '../shared/writeTuned';
 import {drawFrames, drawGrounds, together} from './data';
 import {handModel, modelFolder} from './files';
@@ -129,19 +129,22 @@ async function trained(methods: readonly Method[]): Promise<string[][]> {
       const files = {adapter: fileHandler(place('adapter.safetensors')), graph: fileHandler(place('graph'))};
       const tuned = await writeTuned(graph, model!, files);
       rows.at(-1)![7] = kilobytes(place('adapter.'));
-      const again = percent(errorOfGuesses(looked(tuned, test.xs, OUTPUTS.landmarks), test.ys));
-      const seenByGraph = [test, grounds].map(({xs}) => shareSeen(looked(tuned, xs, OUTPUTS.presence)));
-      rows.push(['LoRA in the graph, loaded again', '', again, ...seenByGraph, '–', '–', kilobytes(place('graph/'))]);
+      const [ofGloves, ofGrounds] = [looked(tuned, test.xs), looked(tuned, grounds.xs)];
+      const again = percent(errorOfGuesses(ofGloves.landmarks, test.ys));
+      const shares = [ofGloves, ofGrounds].map(({presence}) => shareSeen(presence));
+      rows.push(['LoRA in the graph, loaded again', '', again, ...shares, '–', '–', kilobytes(place('graph/'))]);
     }
   }
   return rows;
 }
 
-/** What an output of a graph says of pictures, one after the other, as its file takes them. */
-function looked(graph: tf.GraphModel, pictures: tf.Tensor4D, output: string): tf.Tensor {
-  return tf.tidy(() =>
-    tf.concat(tf.split(pictures, pictures.shape[0]).map(picture => graph.execute(picture, output) as tf.Tensor)),
-  );
+/** What a graph says of pictures, one after the other, as its file takes them. */
+function looked(graph: tf.GraphModel, pictures: tf.Tensor4D): Record<keyof typeof OUTPUTS, tf.Tensor> {
+  return tf.tidy(() => {
+    const each = tf.split(pictures, pictures.shape[0]);
+    const answers = each.map(picture => graph.execute(picture, Object.values(OUTPUTS)) as [tf.Tensor, tf.Tensor]);
+    return {landmarks: tf.concat(answers.map(([places]) => places)), presence: tf.concat(answers.map(([, is]) => is))};
+  });
 }
 
 function place(file: string): string {
@@ -151,12 +154,4 @@ function place(file: string): string {
 /** In how many a hand is seen. */
 function shareSeen(presence: tf.Tensor): string {
   return percent(seenIn(presence) / presence.shape[0]);
-}
-
-function percent(share: number): string {
-  return `${(100 * share).toFixed(1)} %`;
-}
-
-function mean(values: readonly number[]): number {
-  return values.reduce((sum, value) => sum + value, 0) / values.length;
 }

@@ -10,7 +10,7 @@ import '@tensorflow/tfjs-backend-wasm';
 import {applyLoRA, disposeModel, fileHandler, loadAdapter, mergeLoRA, planLoRA, saveAdapter} from 'tfjs-lora';
 import {fromGraphModel, toGraphModel} from 'tfjs-lora/graph';
 import {rasterise} from '../shared/drawings';
-import {kilobytes, SHORT, table} from '../shared/report';
+import {kilobytes, percent, SHORT, table} from '../shared/report';
 import {type Sample, samples} from '../shared/emoji';
 import {loadGraph} from './graphBase';
 import {loadBase, SIZE} from './src/base';
@@ -103,8 +103,4 @@ function toPictures(drawings: Sample[]): Pictures {
       labels: tf.cast(tf.oneHot(classes, kinds.length), 'float32') as tf.Tensor2D,
     };
   });
-}
-
-function percent(share: number): string {
-  return `${(100 * share).toFixed(1)} %`;
 }

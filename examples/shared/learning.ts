@@ -1,5 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
-import {type Adapter, disposeModel, getAdapter, toSafetensors, trainableVariables} from 'tfjs-lora';
+import {type Adapter, disposeModel, fromSafetensors, getAdapter, toSafetensors, trainableVariables} from 'tfjs-lora';
 
 /** What a page has learned: an adapted model, one at a time, or none. */
 export class Learning {
@@ -48,5 +48,26 @@ export class Learning {
   /** The adapter as a safetensors file. */
   file(): Promise<Blob> {
     return this.withAdapter(async adapter => new Blob([await toSafetensors(adapter)]));
+  }
+}
+
+/**
+ * Does something with the adapter in a file that a visitor chose, and frees it.
+ *
+ * @throws Error for the visitor, which names the file, if it is too large, no adapter, or cannot be used.
+ */
+export async function withAdapterIn<T>(file: File, mostBytes: number, f: (adapter: Adapter) => Promise<T>): Promise<T> {
+  if (file.size > mostBytes) {
+    throw new Error(`${file.name}: too large for an adapter of this model.`);
+  }
+  try {
+    const adapter = fromSafetensors(new Uint8Array(await file.arrayBuffer()));
+    try {
+      return await f(adapter);
+    } finally {
+      adapter.dispose();
+    }
+  } catch (error) {
+    throw new Error(`${file.name}: ${(error as Error).message}`, {cause: error});
   }
 }

@@ -15,6 +15,15 @@ export function table(rows: string[][]): string {
   return lines.join('\n');
 }
 
+/** A share, for a table. */
+export function percent(share: number): string {
+  return `${(100 * share).toFixed(1)} %`;
+}
+
+export function mean(values: readonly number[]): number {
+  return values.reduce((sum, value) => sum + value, 0) / values.length;
+}
+
 /** The kilobytes of the files whose paths start like this. */
 export function kilobytes(prefix: string): string {
   const folder = dirname(prefix);

@@ -10,6 +10,7 @@ import {
 } from 'tfjs-lora';
 import {compileCrossEntropy, exportTransformer, loadTransformer, type StreamSource} from 'tfjs-lora/transformers';
 import {shuffled} from '../shared/random';
+import {heard, type OnStep, tellSteps} from '../shared/steps';
 
 /** What trains beside the new head: nothing; low-rank updates in the last blocks; every weight of these. */
 export type Way = 'probe' | 'lora' | 'full';
@@ -133,11 +134,6 @@ export function joined(parts: readonly Seen[]): Seen {
   return Object.fromEntries(names.map(name => [name, tf.concat(parts.map(part => part[name]!))]));
 }
 
-/** Waits until what was said meanwhile is heard: a call to stop, say. */
-function heard(): Promise<void> {
-  return new Promise(resolve => setTimeout(resolve));
-}
-
 /** What the piece of a model that trains takes of what was seen. */
 function inputsOf({prefix}: Split, seen: Seen): tf.Tensor[] {
   return prefix.outputs.map(({sourceLayer}) => seen[sourceLayer.name]!);
@@ -148,8 +144,7 @@ export interface Course {
   rate: number;
   epochs: number;
   seed: number;
-  /** Called after each step. Whether to go on. */
-  onStep?: (step: number, steps: number, loss: number) => boolean;
+  onStep?: OnStep;
 }
 
 /** Trains an adapted model with what its base has seen. The order of pictures hangs on the seed alone. */
@@ -169,7 +164,6 @@ export async function learn(
   const optimizer = adam({learningRate: rate});
   const {suffix} = split;
   const steps = epochs * Math.ceil(labels.length / BATCH);
-  let step = 0;
   compileCrossEntropy(suffix, {optimizer});
   try {
     await suffix.fit(xs, ys, {
@@ -178,17 +172,7 @@ export async function learn(
       shuffle: false,
       verbose: 0,
       yieldEvery: 'never',
-      callbacks: [
-        learningRateSchedule({warmup: 0.1}),
-        new tf.CustomCallback({
-          onBatchEnd: async (_, logs) => {
-            await heard();
-            if (onStep?.(++step, steps, Number(logs?.loss)) === false) {
-              suffix.stopTraining = true;
-            }
-          },
-        }),
-      ],
+      callbacks: [learningRateSchedule({warmup: 0.1}), tellSteps(suffix, steps, onStep)],
     });
   } finally {
     tf.dispose([xs, ys]);

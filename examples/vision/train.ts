@@ -15,7 +15,7 @@ import {applyLoRA, disposeModel, saveAdapter, trainableVariables} from 'tfjs-lor
 import {encodeImages, loadTransformer} from 'tfjs-lora/transformers';
 import {rasterise} from '../shared/drawings';
 import {inProcesses} from '../shared/processes';
-import {kilobytes, SHORT, table} from '../shared/report';
+import {kilobytes, mean, percent, SHORT, table} from '../shared/report';
 import {choose, DRAWINGS, KINDS} from './data';
 import {baseFiles} from './files';
 import {
@@ -153,12 +153,8 @@ function shareRight(labels: readonly number[], truth: readonly number[]): number
 
 /** The mean with the deviation of seeds from it, and each of them. */
 function accuracy(right: readonly number[]): [mean: string, each: string] {
-  const mean = right.reduce((sum, share) => sum + share, 0) / right.length;
-  const squares = right.reduce((sum, share) => sum + (share - mean) ** 2, 0);
+  const middle = mean(right);
+  const squares = right.reduce((sum, share) => sum + (share - middle) ** 2, 0);
   const spread = right.length === 1 ? '' : ` ± ${(100 * Math.sqrt(squares / (right.length - 1))).toFixed(1)}`;
-  return [percent(mean) + spread, right.map(share => (100 * share).toFixed(1)).join(' ')];
-}
-
-function percent(share: number): string {
-  return `${(100 * share).toFixed(1)} %`;
+  return [percent(middle) + spread, right.map(share => (100 * share).toFixed(1)).join(' ')];
 }

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
-import {applyLoRA, disposeModel, fromSafetensors, mergeLoRA} from 'tfjs-lora';
+import {applyLoRA, disposeModel, mergeLoRA} from 'tfjs-lora';
 import {toGraphModel} from 'tfjs-lora/graph';
-import {Learning} from '../../shared/learning';
+import {Learning, withAdapterIn} from '../../shared/learning';
 import {startWasm} from '../../shared/wasm';
 import type {Frames} from '../data';
 import {
@@ -15,8 +15,17 @@ import {
   openHand,
   seenIn,
 } from '../learn';
-import type {Engine, Guess, Labelled, Learned, News, Sight, Size, Start} from './protocol';
-import {heldOutOf} from './protocol';
+import {
+  type Engine,
+  type Guess,
+  heldOutOf,
+  type Labelled,
+  type Learned,
+  type News,
+  type Sight,
+  type Size,
+  type Start,
+} from './protocol';
 
 /** No adapter of this model comes near it. */
 const MOST_BYTES = 2 ** 24;
@@ -145,19 +154,7 @@ export class HandEngine implements Engine {
 
   async open(file: File): Promise<Size> {
     const {body} = this.opened();
-    if (file.size > MOST_BYTES) {
-      throw new Error(`${file.name}: too large for an adapter of this model.`);
-    }
-    try {
-      const adapter = fromSafetensors(new Uint8Array(await file.arrayBuffer()));
-      try {
-        return await this.learning.takeOn(applyLoRA(body, adapter));
-      } finally {
-        adapter.dispose();
-      }
-    } catch (error) {
-      throw new Error(`${file.name}: ${(error as Error).message}`, {cause: error});
-    }
+    return withAdapterIn(file, MOST_BYTES, adapter => this.learning.takeOn(applyLoRA(body, adapter)));
   }
 
   forget(): Promise<void> {

@@ -13,6 +13,7 @@ import {encodeChats, exportGGUF, generate, loadGGUF} from 'tfjs-lora/language';
 import {compileCrossEntropy} from 'tfjs-lora/transformers';
 import {counted} from '../../shared/counted';
 import {Learning} from '../../shared/learning';
+import {heard} from '../../shared/steps';
 import {startWasm} from '../../shared/wasm';
 import type {Course, Engine, Learned, News, Size, Start} from './protocol';
 
@@ -70,7 +71,7 @@ export class LanguageEngine implements Engine {
           new tf.CustomCallback({
             onBatchEnd: async (_, logs) => {
               this.tell({kind: 'step', step: ++step, steps, loss: Number(logs?.loss)});
-              await new Promise(resolve => setTimeout(resolve)); // lets a call to stop come in
+              await heard();
             },
             onEpochEnd: async epoch => {
               const text = await this.written(model, sample, () => undefined);

@@ -1,8 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
-import {applyLoRA, disposeModel, fromSafetensors} from 'tfjs-lora';
+import {applyLoRA, disposeModel} from 'tfjs-lora';
 import {encodeImages} from 'tfjs-lora/transformers';
 import {counted} from '../../shared/counted';
-import {Learning} from '../../shared/learning';
+import {Learning, withAdapterIn} from '../../shared/learning';
 import {startWasm} from '../../shared/wasm';
 import {
   type BaseFiles,
@@ -18,12 +18,20 @@ import {
   type Seen,
   SETTINGS,
 } from '../learn';
-import type {Engine, Learned, Look, News, Opened, Picture, Size, Start} from './protocol';
+import {
+  type Engine,
+  isHeldOut,
+  type Learned,
+  type Look,
+  type News,
+  type Opened,
+  type Picture,
+  type Size,
+  type Start,
+} from './protocol';
 
 /** No adapter of this model comes near it. */
 const MOST_BYTES = 2 ** 25;
-/** Every fifth picture of a class is held out. */
-const isHeldOut = (i: number) => i % 5 === 4;
 
 /** The number of a picture, and its class. */
 interface Labelled {
@@ -126,24 +134,14 @@ export class VisionEngine implements Engine {
     return Object.fromEntries(Object.entries(files).map(([name, content]) => [name, new Blob([content])]));
   }
 
-  async open(file: File): Promise<Opened> {
-    if (file.size > MOST_BYTES) {
-      throw new Error(`${file.name}: too large for an adapter of this model.`);
-    }
-    try {
-      const adapter = fromSafetensors(new Uint8Array(await file.arrayBuffer()));
-      try {
-        const classes = Object.entries(adapter.tensors).find(([name]) => name === 'classifier/bias')?.[1].size;
-        if (classes === undefined) {
-          throw new Error('it has no head for classes.');
-        }
-        return {...(await this.takeOn(applyLoRA(await this.baseFor(classes), adapter), classes)), classes};
-      } finally {
-        adapter.dispose();
+  open(file: File): Promise<Opened> {
+    return withAdapterIn(file, MOST_BYTES, async adapter => {
+      const classes = adapter.tensors['classifier/bias']?.size;
+      if (classes === undefined) {
+        throw new Error('it has no head for classes.');
       }
-    } catch (error) {
-      throw new Error(`${file.name}: ${(error as Error).message}`, {cause: error});
-    }
+      return {...(await this.takeOn(applyLoRA(await this.baseFor(classes), adapter), classes)), classes};
+    });
   }
 
   forget(): Promise<void> {

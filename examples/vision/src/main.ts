@@ -5,7 +5,7 @@ import {History} from '../../shared/history';
 import {Kept} from '../../shared/kept';
 import {pictureOfDrawing, pictureOfFile} from '../../shared/picture';
 import {Remote} from '../../shared/worker';
-import type {Engine, Look, News, Picture, Size} from './protocol';
+import {type Engine, isHeldOut, type Look, type News, type Picture, type Size} from './protocol';
 
 /** Fewer pictures of a class do not train; so many are advised. */
 const [NEEDED, ADVISED] = [3, 10];
@@ -221,7 +221,7 @@ function cardOf({name, pictures: own}: PictureClass, index: number): HTMLElement
       'div',
       {className: 'pictures'},
       ...own.map((picture, i) => {
-        const isHeld = i % 5 === 4;
+        const isHeld = isHeldOut(i);
         const label = `Remove picture ${i + 1} of ${name}${isHeld ? ', which is held out' : ''}`;
         return pictureButton(picture, label, isHeld, () =>
           change(

@@ -9,6 +9,11 @@ export interface Picture {
   pixels?: ImageData;
 }
 
+/** Whether a picture is held out, by its place among those of its class: every fifth is. */
+export function isHeldOut(place: number): boolean {
+  return place % 5 === 4;
+}
+
 /** What the worker does. Every method may fail with a message for the visitor, and has then changed nothing. */
 export interface Engine {
   /** Loads the model from the files in a folder at a URL. */
