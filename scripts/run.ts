@@ -11,11 +11,11 @@ const isHelp = args.includes('--help');
 const isNamed = args.length > 0 && !args[0]!.startsWith('-');
 const name = isNamed || main === undefined ? args.shift() : main;
 const command = commands[name ?? ''];
-const names = `npm run ${kind} -- ${Object.keys(commands).join('|')}`;
+const usage = `npm run ${kind} -- ${Object.keys(commands).join('|')}`;
 if (isHelp) {
-  console.log(`${names}${main === undefined ? '' : `\nWithout a name: ${main}.`}`);
+  console.log(`${usage}${main === undefined ? '' : `\nWithout a name: ${main}.`}`);
 } else if (command === undefined) {
-  console.error(`${names}${name === undefined ? '' : `, not ${name}`}`);
+  console.error(`${usage}${name === undefined ? '' : `, not ${name}`}`);
   process.exitCode = 2;
 } else {
   // In a shell, since a command may be several programs.

@@ -105,8 +105,8 @@ export async function sizesOf(open: OpenSizes, computed: Computed): Promise<Size
     const operands = (i: number) => given.map(numbers => numberAt(numbers, i));
     return [Array.from({length: count}, (_, i) => combined(open, node, operands(i)))];
   }
-  const all = new Set(inputs.flatMap(input => (input.kind === 'shaped' ? input.sizes : [])));
-  return counts.map(each => open.eachMadeOf([...all], each ?? 1));
+  const all = [...new Set(inputs.flatMap(input => (input.kind === 'shaped' ? input.sizes : [])))];
+  return counts.map(each => open.eachMadeOf(all, each ?? 1));
 }
 
 function isCounted(input: Constant | Shaped): boolean {
