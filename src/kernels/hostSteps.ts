@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {type OptimizerSteps, replaceSlots} from './optimizerSteps';
+import {oneByOne, replace} from './optimizerSteps';
 
 const {fround} = Math;
 
@@ -7,7 +7,7 @@ const {fround} = Math;
  * Steps that update a variable in one loop over its numbers, where reading a tensor takes less time than launching an
  * operation.
  */
-export const hostSteps: OptimizerSteps = {
+export const hostSteps = oneByOne({
   adam(value, gradient, slots, {learningRate, gradientScale, beta1, beta2, epsilon, corrections, kept}) {
     const [x, g, m, v] = [value, gradient, ...slots].map(numbersOf) as Four;
     const size = x.length;
@@ -25,7 +25,7 @@ export const hostSteps: OptimizerSteps = {
       const change = fround(fround(first / correction1) / fround(root + least));
       y[i] = fround(at(x, i) * kept) - fround(change * rate);
     }
-    replaceSlots(slots, [tensorOf(m1, value), tensorOf(v1, value)]);
+    replace(slots, [tensorOf(m1, value), tensorOf(v1, value)]);
     return tensorOf(y, value);
   },
   momentum(value, gradient, slots, {learningRate, gradientScale, momentum, nesterov}) {
@@ -38,10 +38,10 @@ export const hostSteps: OptimizerSteps = {
       m1[i] = velocity;
       y[i] = at(x, i) - learningRate * (nesterov ? slope + velocity * momentum : velocity);
     }
-    replaceSlots(slots, [tensorOf(m1, value)]);
+    replace(slots, [tensorOf(m1, value)]);
     return tensorOf(y, value);
   },
-  descend(value, gradient, {learningRate, gradientScale}) {
+  descend(value, gradient, _slots, {learningRate, gradientScale}) {
     const [x, g] = [value, gradient].map(numbersOf) as Two;
     return tensorOf(
       x.map((number, i) => number - learningRate * gradientScale * at(g, i)),
@@ -49,7 +49,7 @@ export const hostSteps: OptimizerSteps = {
     );
   },
   sumOfSquares: gradient => numbersOf(gradient).reduce((sum, number) => sum + number * number, 0),
-};
+});
 
 type Two = [Float32Array, Float32Array];
 type Three = [...Two, Float32Array];

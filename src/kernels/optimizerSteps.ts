@@ -23,32 +23,58 @@ export interface MomentumSettings extends StepSettings {
   readonly nesterov: boolean;
 }
 
-/**
- * An optimizer's step for one variable, in one launch or few. Each gives the variable's new value, as a tensor that the
- * caller owns, and changes the slots.
- */
+/** A variable that gets a step: its gradient, what is kept for it, and what its step depends on. */
+export type Update<Settings, Slots extends readonly tf.Variable[] = readonly tf.Variable[]> = readonly [
+  value: tf.Variable,
+  gradient: tf.Tensor,
+  slots: Slots,
+  settings: Settings,
+];
+
+export type AdamUpdate = Update<AdamSettings, readonly [first: tf.Variable, second: tf.Variable]>;
+export type MomentumUpdate = Update<MomentumSettings, readonly [velocity: tf.Variable]>;
+export type DescentUpdate = Update<StepSettings, readonly []>;
+
+/** An optimizer's steps. Each gives the variables their new values, and changes the slots. */
 export interface OptimizerSteps {
-  adam(
-    value: tf.Tensor,
-    gradient: tf.Tensor,
-    slots: readonly [first: tf.Variable, second: tf.Variable],
-    settings: AdamSettings,
-  ): tf.Tensor;
-  momentum(
-    value: tf.Tensor,
-    gradient: tf.Tensor,
-    slots: readonly [velocity: tf.Variable],
-    settings: MomentumSettings,
-  ): tf.Tensor;
-  descend(value: tf.Tensor, gradient: tf.Tensor, settings: StepSettings): tf.Tensor;
+  adam(updates: readonly AdamUpdate[]): void;
+  momentum(updates: readonly MomentumUpdate[]): void;
+  descend(updates: readonly DescentUpdate[]): void;
   /** The sum of the squares of a gradient, without a promise; only where numbers can be read at once. */
   readonly sumOfSquares?: (gradient: tf.Tensor) => number;
 }
 
-/** Gives slots other values, and frees the tensors that held these. */
-export function replaceSlots(slots: readonly tf.Variable[], values: readonly tf.Tensor[]): void {
-  slots.forEach((slot, i) => {
-    slot.assign(values[i] as tf.Tensor);
+/**
+ * Steps of a single variable. Each gives the variable's new value, as a tensor that the caller owns, and changes the
+ * slots.
+ */
+export interface VariableSteps extends Pick<OptimizerSteps, 'sumOfSquares'> {
+  adam(...update: AdamUpdate): tf.Tensor;
+  momentum(...update: MomentumUpdate): tf.Tensor;
+  descend(...update: DescentUpdate): tf.Tensor;
+}
+
+/** Steps of one variable after the other. */
+export function oneByOne(steps: VariableSteps): OptimizerSteps {
+  const each =
+    <Of extends Update<unknown>>(step: (...update: Of) => tf.Tensor) =>
+    (updates: readonly Of[]) => {
+      updates.forEach(update => {
+        replace([update[0]], [step(...update)]);
+      });
+    };
+  return {
+    ...steps,
+    adam: each((...update) => steps.adam(...update)),
+    momentum: each((...update) => steps.momentum(...update)),
+    descend: each((...update) => steps.descend(...update)),
+  };
+}
+
+/** Gives variables other values, and frees the tensors that held these. */
+export function replace(variables: readonly tf.Variable[], values: readonly tf.Tensor[]): void {
+  variables.forEach((variable, i) => {
+    variable.assign(values[i] as tf.Tensor);
   });
   tf.dispose([...values]);
 }

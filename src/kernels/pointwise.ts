@@ -1,6 +1,13 @@
 import type * as tf from '@tensorflow/tfjs';
 import type {OneLaunch, OutputActivationName} from './capabilities';
-import {type OptimizerSteps, replaceSlots} from './optimizerSteps';
+import {
+  type AdamSettings,
+  type MomentumSettings,
+  type OptimizerSteps,
+  replace,
+  type StepSettings,
+  type Update,
+} from './optimizerSteps';
 
 /** A computation number by number, on tensors of one shape. */
 export interface Pointwise {
@@ -17,6 +24,28 @@ export interface Pointwise {
 
 /** Computes all results on a backend. */
 export type RunPointwise = (code: Pointwise, inputs: readonly tf.Tensor[], settings: readonly number[]) => tf.Tensor[];
+
+/** The arguments of a computation. */
+export interface PointwiseCall {
+  readonly inputs: readonly tf.Tensor[];
+  readonly settings: readonly number[];
+}
+
+/** Computes one thing several times, and passes the results of each call on. They are the receiver's. */
+export type RunEach = (
+  code: Pointwise,
+  calls: readonly PointwiseCall[],
+  take: (results: tf.Tensor[], call: number) => void,
+) => void;
+
+/** Each call by itself. */
+export function runEachBy(run: RunPointwise): RunEach {
+  return (code, calls, take) => {
+    calls.forEach(({inputs, settings}, i) => {
+      take(run(code, inputs, settings), i);
+    });
+  };
+}
 
 function gradient(name: string, slope: string): Pointwise {
   return {name, inputs: ['d', 'y'], settings: [], outputs: {x: `d * ${slope}`}};
@@ -72,23 +101,28 @@ const DESCENT: Pointwise = {
   outputs: {y: 'x - rate * (g * scale)'},
 };
 
-/** The steps of a variable in few launches, by programs of our own. */
-export function pointwiseSteps(run: RunPointwise): OptimizerSteps {
+/** Steps in few launches, by programs of our own. */
+export function pointwiseSteps(run: RunEach): OptimizerSteps {
+  /** Runs steps whose results are the slots and the variable. */
+  const steps =
+    <Settings>(code: Pointwise, numbersOf: (settings: Settings) => number[]) =>
+    (updates: readonly Update<Settings>[]) => {
+      const calls = updates.map(([value, gradient, slots, settings]) => ({
+        inputs: [value, gradient, ...slots],
+        settings: numbersOf(settings),
+      }));
+      run(code, calls, (results, i) => {
+        const [value, , slots] = updates[i] as Update<Settings>;
+        replace([...slots, value], results);
+      });
+    };
   return {
-    adam: (value, gradient, slots, settings) => {
-      const {learningRate, gradientScale, beta1, beta2, epsilon, corrections, kept} = settings;
-      const numbers = [gradientScale, beta1, 1 - beta1, beta2, 1 - beta2, ...corrections, learningRate, epsilon, kept];
-      const [m, v, y] = run(ADAM, [value, gradient, ...slots], numbers) as [tf.Tensor, tf.Tensor, tf.Tensor];
-      replaceSlots(slots, [m, v]);
-      return y;
-    },
-    momentum: (value, gradient, slots, {learningRate, gradientScale, momentum, nesterov}) => {
-      const numbers = [gradientScale, momentum, learningRate, nesterov ? 1 : 0];
-      const [m, y] = run(MOMENTUM, [value, gradient, ...slots], numbers) as [tf.Tensor, tf.Tensor];
-      replaceSlots(slots, [m]);
-      return y;
-    },
-    descend: (value, gradient, {learningRate, gradientScale}) =>
-      run(DESCENT, [value, gradient], [gradientScale, learningRate])[0] as tf.Tensor,
+    adam: steps(ADAM, ({learningRate, gradientScale, beta1, beta2, epsilon, corrections, kept}: AdamSettings) => [
+      ...[gradientScale, beta1, 1 - beta1, beta2, 1 - beta2, ...corrections, learningRate, epsilon, kept],
+    ]),
+    momentum: steps(MOMENTUM, ({learningRate, gradientScale, momentum, nesterov}: MomentumSettings) => [
+      ...[gradientScale, momentum, learningRate, nesterov ? 1 : 0],
+    ]),
+    descend: steps(DESCENT, ({learningRate, gradientScale}: StepSettings) => [gradientScale, learningRate]),
   };
 }

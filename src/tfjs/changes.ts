@@ -250,9 +250,13 @@ export const CHANGES: readonly Change[] = [
     without: NO_IMPORT,
   },
   {
-    what: 'On webgpu a program passes for one of tfjs and has a pipeline of its own.',
+    what:
+      'On webgpu a program passes for one of tfjs and has a pipeline of its own, and buffers are copied by the ' +
+      'private command encoder.',
     by: 'kernels/webgpu/program.ts',
-    why: 'The public `runWebGPUProgram` takes programs of one result; ours have several.',
+    why:
+      'The public `runWebGPUProgram` takes programs of one result; ours have several. tfjs copies no part of a ' +
+      'buffer.',
     lasts: 'while such a program is launched; those of tfjs are not touched',
     without: 'they are tried out first, and left where the numbers differ',
   },

@@ -81,13 +81,14 @@ export class LoRAAdam extends tf.AdamOptimizer {
     const powers = [accBeta1, accBeta2].map(power => power.dataSync()[0] ?? 0) as [number, number];
     const corrections = powers.map(power => 1 - power) as [number, number];
     const settings = {gradientScale, beta1, beta2, epsilon, corrections};
-    updateEach(gradients, (value, gradient, i) => {
+    const updates = updatesOf(gradients, (value, i) => {
       const first = slotOf(fields.accumulatedFirstMoment, i, value, 'm');
       const second = slotOf(fields.accumulatedSecondMoment, i, value, 'v');
       const factor = rateOf(value.name);
       const own = {...settings, learningRate: factor * this.learningRate, kept: keptOf(value, factor)};
-      return gradient && steps.adam(value, gradient, [first, second], own);
+      return [[first, second], own] as const;
     });
+    steps.adam(updates);
     tf.tidy(() => {
       // By numbers: they are at hand in the next step, on a graphics card too.
       accBeta1.assign(tf.scalar(powers[0] * Math.fround(beta1)));
@@ -133,11 +134,12 @@ export class LoRAMomentum extends tf.MomentumOptimizer {
     }
     const {gradientScale = 1, rateOf = () => 1} = changes;
     const {accumulations, momentum, useNesterov: nesterov} = fieldsOf<MomentumFields>(this);
-    updateEach(gradients, (value, gradient, i) => {
+    const updates = updatesOf(gradients, (value, i) => {
       const velocity = slotOf(accumulations, i, value, 'momentum');
       const settings = {learningRate: rateOf(value.name) * this.learningRate, gradientScale, momentum, nesterov};
-      return gradient && steps.momentum(value, gradient, [velocity], settings);
+      return [[velocity], settings] as const;
     });
+    steps.momentum(updates);
     this.incrementIterations();
   }
 }
@@ -160,12 +162,11 @@ export class LoRASGD extends tf.SGDOptimizer {
       return;
     }
     const {gradientScale = 1, rateOf = () => 1} = changes;
-    updateEach(
-      gradients,
-      (value, gradient) =>
-        gradient &&
-        steps.descend(value, gradient, {learningRate: rateOf(value.name) * this.learningRate, gradientScale}),
-    );
+    const updates = updatesOf(gradients, ({name}) => {
+      const settings = {learningRate: rateOf(name) * this.learningRate, gradientScale};
+      return [[], settings] as const;
+    });
+    steps.descend(updates);
     this.incrementIterations();
   }
 }
@@ -173,8 +174,8 @@ tf.serialization.registerClass(LoRASGD);
 
 /**
  * Adam (arXiv 1412.6980), as `tf.train.adam` computes it, with the same slots and saved state: for `model.compile` and
- * for loops of one's own. On wasm and webgpu it updates a variable in one launch instead of fourteen, on webgl in
- * three, on cpu and for small variables on tensorflow in one loop.
+ * for loops of one's own. On wasm it updates a variable in one launch instead of fourteen, on webgpu all small ones
+ * together, on webgl in three, on cpu and for small variables on tensorflow in one loop.
  *
  * @throws LoRAError if an option is no number in its range.
  */
@@ -213,8 +214,8 @@ function makeAdam(
 
 /**
  * Gradient descent, with momentum or without, as `tf.train.sgd` and `tf.train.momentum` compute it, with the same slots
- * and saved state. It updates a variable in one launch on wasm and webgpu, and in one loop on cpu and, if it is small,
- * on tensorflow.
+ * and saved state. It updates a variable in one launch on wasm, on webgpu all small ones together, and in one loop on
+ * cpu and, if it is small, on tensorflow.
  *
  * @throws LoRAError if an option is no number in its range.
  */
@@ -232,19 +233,17 @@ export function sgd(options: SGDOptions = {}): LoRASGD | LoRAMomentum {
 }
 
 /**
- * Gives each variable the value that `step` returns for it, if it does; in the order in which tfjs goes through them.
+ * The variables that have a gradient, in the order in which tfjs goes through them, with what `rest` says of each
+ * variable.
  */
-function updateEach(
+function updatesOf<Rest extends readonly [readonly tf.Variable[], object]>(
   gradients: Gradients,
-  step: (value: tf.Variable, gradient: tf.Tensor | null, i: number) => tf.Tensor | null,
-): void {
-  namedGradients(gradients).forEach(([name, gradient], i) => {
+  rest: (value: tf.Variable, i: number) => Rest,
+): (readonly [tf.Variable, tf.Tensor, ...Rest])[] {
+  return namedGradients(gradients).flatMap(([name, gradient], i) => {
     const value = variableOf(name);
-    const updated = step(value, gradient, i);
-    if (updated !== null) {
-      value.assign(updated);
-      updated.dispose();
-    }
+    const own = rest(value, i);
+    return gradient === null ? [] : [[value, gradient, ...own] as const];
   });
 }
 

@@ -1,5 +1,5 @@
 import type {Capabilities} from '../capabilities';
-import {pointwiseOperations, pointwiseSteps} from '../pointwise';
+import {pointwiseOperations, pointwiseSteps, runEachBy} from '../pointwise';
 import {runOnWebgl, runsOnWebgl} from './program';
 
 const CAPABILITIES: Capabilities = {
@@ -7,7 +7,7 @@ const CAPABILITIES: Capabilities = {
   oneLaunch: pointwiseOperations(runOnWebgl),
   optimizerSteps: () => STEPS,
 };
-const STEPS = pointwiseSteps(runOnWebgl);
+const STEPS = pointwiseSteps(runEachBy(runOnWebgl));
 
 /** What webgl can do once our programs have been tried out. */
 export function webglCapabilities(): Capabilities | undefined {

@@ -1,5 +1,6 @@
 import type * as tf from '@tensorflow/tfjs';
 import type {Capabilities} from '../capabilities';
+import {runEachJoined} from './joined';
 import {type Pointwise, pointwiseOperations, pointwiseSteps, type RunPointwise} from '../pointwise';
 import {type Program, programOf, runProgram, runsPrograms} from './program';
 
@@ -61,7 +62,7 @@ const WITH_PROGRAMS: Capabilities = {
   oneLaunch: {...pointwiseOperations(runPointwise), addProduct},
   optimizerSteps: () => STEPS,
 };
-const STEPS = pointwiseSteps(runPointwise);
+const STEPS = pointwiseSteps(runEachJoined(runPointwise));
 
 /** What webgpu can do, with our programs once they have been tried out. */
 export function webgpuCapabilities(): Capabilities {

@@ -69,6 +69,16 @@ interface Backend {
     output: tf.TensorInfo,
   ): tf.TensorInfo;
   read(dataId: tf.DataId): Promise<ArrayLike<number>>;
+  // What follows is private in tfjs: how it copies buffers.
+  readonly tensorMap: {get(dataId: tf.DataId): {readonly resource: object}};
+  /** Tensors whose buffers the commands that are not submitted yet use. */
+  readonly commandQueueOwnedIds: {add(dataId: tf.DataId): void};
+  readonly commandEncoder: {
+    copyBufferToBuffer(from: object, fromByte: number, to: object, toByte: number, bytes: number): void;
+  };
+  uploadToGPU(dataId: tf.DataId): void;
+  ensureCommandEncoderReady(): void;
+  endComputePassEncoder(): void;
 }
 
 /** The compiled programs of each backend. */
@@ -133,6 +143,57 @@ function launch(backend: Backend, program: Program, {inputs, outputs, numbers, r
   return results;
 }
 
+/** The numbers of floats, one tensor after the other, in a flat one of the caller's. It takes no launch. */
+export function joinBuffers(tensors: readonly tf.Tensor[]): tf.Tensor {
+  return tf.engine().makeTensorFromTensorInfo(join(current() as Backend, tensors));
+}
+
+function join(backend: Backend, parts: readonly tf.TensorInfo[]): tf.TensorInfo {
+  const size = parts.reduce((sum, {shape}) => sum + tf.util.sizeFromShape(shape), 0);
+  const flat = backend.makeTensorInfo([size], 'float32');
+  copyBuffers(backend, flat, parts, (whole, part, byte, bytes) => {
+    backend.commandEncoder.copyBufferToBuffer(part, 0, whole, byte, bytes);
+  });
+  return flat;
+}
+
+/** The inverse of `joinBuffers`: tensors of these shapes, which the caller owns. */
+export function splitBuffer(flat: tf.Tensor, shapes: readonly (readonly number[])[]): tf.Tensor[] {
+  return split(current() as Backend, flat, shapes).map(info => tf.engine().makeTensorFromTensorInfo(info));
+}
+
+function split(backend: Backend, flat: tf.TensorInfo, shapes: readonly (readonly number[])[]): tf.TensorInfo[] {
+  const parts = shapes.map(shape => backend.makeTensorInfo(shape, 'float32'));
+  copyBuffers(backend, flat, parts, (whole, part, byte, bytes) => {
+    backend.commandEncoder.copyBufferToBuffer(whole, byte, part, 0, bytes);
+  });
+  return parts;
+}
+
+/** Calls `copy` with the buffers of a flat tensor and of each of its parts, and where the part stands in it. */
+function copyBuffers(
+  backend: Backend,
+  flat: tf.TensorInfo,
+  parts: readonly tf.TensorInfo[],
+  copy: (flat: object, part: object, byte: number, bytes: number) => void,
+): void {
+  const bufferOf = ({dataId}: tf.TensorInfo) => {
+    backend.uploadToGPU(dataId);
+    backend.commandQueueOwnedIds.add(dataId);
+    return backend.tensorMap.get(dataId).resource;
+  };
+  const whole = bufferOf(flat);
+  let byte = 0;
+  for (const part of parts) {
+    const buffer = bufferOf(part);
+    const bytes = 4 * tf.util.sizeFromShape(part.shape);
+    backend.ensureCommandEncoderReady();
+    backend.endComputePassEncoder();
+    copy(whole, buffer, byte, bytes);
+    byte += bytes;
+  }
+}
+
 function compile(backend: Backend, program: Program, types: readonly string[], byRow: boolean): object {
   const {name, reads, writes, integers = [], floats = [], head = '', body} = program;
   const [first, ...others] = writes;
@@ -188,7 +249,9 @@ async function isRight(backend: Backend): Promise<boolean> {
     backend.makeTensorInfo(shape, 'int32', Int32Array.from(values)),
   ];
   const results = launch(backend, TRIAL, {inputs, outputs: [shape, shape], numbers: [3, 0.5]});
-  const [sums, products] = await Promise.all(results.map(({dataId}) => backend.read(dataId)));
-  [...inputs, ...results].forEach(({dataId}) => backend.disposeData(dataId));
+  const joined = join(backend, results);
+  const parts = split(backend, joined, [shape, shape]);
+  const [sums, products] = await Promise.all(parts.map(({dataId}) => backend.read(dataId)));
+  [...inputs, ...results, joined, ...parts].forEach(({dataId}) => backend.disposeData(dataId));
   return values.every(i => sums?.[i] === 2 * i && products?.[i] === 1.5 * i * i);
 }

@@ -1,19 +1,19 @@
 import * as tf from '@tensorflow/tfjs';
-import type {AdamSettings, MomentumSettings, OptimizerSteps} from '../../optimizerSteps';
+import {type AdamSettings, type MomentumSettings, oneByOne, type OptimizerSteps} from '../../optimizerSteps';
 import {BY_NUMBER, type Native} from './native';
 
 /** The steps by our module. */
 export function nativeSteps(native: Native): OptimizerSteps {
-  return {
+  return oneByOne({
     adam: (value, gradient, [first, second], settings) => adam(native, value, gradient, first, second, settings),
     momentum: (value, gradient, [velocity], settings) => momentum(native, value, gradient, velocity, settings),
-    descend: (value, gradient, {learningRate, gradientScale}) =>
+    descend: (value, gradient, _slots, {learningRate, gradientScale}) =>
       updated(native, value, out => {
         const {size} = value;
         native.functions.descend(native.at(value), native.at(gradient), out, size, learningRate, gradientScale);
       }),
     sumOfSquares: gradient => native.functions.sumOfSquares(native.at(gradient), gradient.size),
-  };
+  });
 }
 
 function adam(
