@@ -2,7 +2,7 @@
 // exceeded. A change that needs more raises the limit in sizes.json, and says by how much.
 //
 // Minified by esbuild, tfjs external, compressed with brotli. The totals are of the built library, as a page's bundler
-// meets it.
+// meets it. Programs of graphics cards are loaded where one is set.
 
 import {existsSync, readFileSync} from 'node:fs';
 import {dirname, join, relative} from 'node:path';
@@ -27,6 +27,8 @@ function bundle(statement: string, from: string) {
     minify: true,
     format: 'esm',
     target: 'es2022',
+    splitting: true,
+    outdir: ROOT,
     external: ['@tensorflow/*'],
     write: false,
     metafile: true,
@@ -35,14 +37,39 @@ function bundle(statement: string, from: string) {
   });
 }
 
-function compressed({outputFiles = []}: BuildResult): number {
-  return outputFiles.reduce((sum, {contents}) => sum + brotliCompressSync(contents).length, 0);
+/** The files that a bundle is loaded with; the others are loaded when they are needed. */
+function loadedAtOnce({metafile: {outputs}}: BuildResult<{metafile: true}>): Set<string> {
+  const found = new Set<string>();
+  const visit = (path: string): void => {
+    if (!found.has(path)) {
+      found.add(path);
+      const {imports = []} = outputs[path] ?? {};
+      imports.filter(({kind, external}) => kind === 'import-statement' && !external).forEach(one => visit(one.path));
+    }
+  };
+  Object.keys(outputs)
+    .filter(path => outputs[path]?.entryPoint === '<stdin>')
+    .forEach(visit);
+  return found;
 }
 
-/** Minified bytes of each room; what lies beside the rooms is one of its own. */
-function byRoom({metafile}: BuildResult<{metafile: true}>): Map<string, number> {
+/** Bytes with brotli of what is loaded at once, and of the rest. */
+function compressed(built: BuildResult<{metafile: true; write: false}>): {atOnce: number; later: number} {
+  const first = loadedAtOnce(built);
+  const sum = (files: typeof built.outputFiles) =>
+    files.reduce((bytes, {contents}) => bytes + brotliCompressSync(contents).length, 0);
+  const isFirst = ({path}: {path: string}) => first.has(relative(ROOT, path));
+  return {
+    atOnce: sum(built.outputFiles.filter(isFirst)),
+    later: sum(built.outputFiles.filter(file => !isFirst(file))),
+  };
+}
+
+/** Minified bytes of each room in what is loaded at once; what lies beside the rooms is one of its own. */
+function byRoom(built: BuildResult<{metafile: true}>): Map<string, number> {
   const rooms = new Map<string, number>();
-  for (const {inputs} of Object.values(metafile.outputs)) {
+  for (const output of loadedAtOnce(built)) {
+    const {inputs = {}} = built.metafile.outputs[output] ?? {};
     for (const [path, {bytesInOutput}] of Object.entries(inputs).filter(([path]) => path !== '<stdin>')) {
       const [room = '', ...rest] = relative('src', path).split('/');
       const name = rest.length === 0 ? 'doors, errors' : `${room}/`;
@@ -73,7 +100,9 @@ function hold(name: string, size: number): void {
 
 const rooms: Map<string, number>[] = [];
 for (const [name, statement] of Object.entries(IMPORTS)) {
-  hold(name, compressed(await bundle(statement, './dist/index.js')));
+  const {atOnce, later} = compressed(await bundle(statement, './dist/index.js'));
+  hold(name, atOnce);
+  hold(`${name}, more on a graphics card`, later);
   rooms.push(byRoom(await bundle(statement, './src/index.ts')));
 }
 hold('script tag, graphs included', brotliCompressSync(readFileSync(join(ROOT, 'dist/tfjs-lora.min.js'))).length);

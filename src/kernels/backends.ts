@@ -5,30 +5,43 @@ import {cpuKernels} from './cpuKernels';
 import {onBackend} from './lifecycle';
 import {hostSteps} from './hostSteps';
 import {type OwnKernel, registerGradients, registerKernels} from './registration';
+import {type Programs, runsOn, tryOut} from './tryOut';
 import {wasmCapabilities} from './wasm/capabilities';
 import {wasmKernels} from './wasm/wasmKernels';
-import {webglCapabilities} from './webgl/capabilities';
-import {tryWebgl} from './webgl/program';
-import {webgpuCapabilities} from './webgpu/capabilities';
-import {tryWebgpu} from './webgpu/program';
 
 /** What is known of a backend. */
 interface Backend {
   /** Kernels that correct what it gets wrong, add what it lacks, and speed up what is slow in the backward pass. */
   readonly kernels?: readonly OwnKernel[];
-  /** Has programs of our own tried out on it, when it is set. */
-  readonly tryOut?: (backend: never) => void;
   /** What it can do beside tfjs's operations. */
   readonly capabilities: () => Capabilities | undefined;
 }
 
 /** Supplies what is known of a backend. `tf.loadLayersModel` and stock layers profit from the kernels too. */
-export function supplyBackend(name: string, {kernels = [], tryOut, capabilities}: Backend): void {
+export function supplyBackend(name: string, {kernels = [], capabilities}: Backend): void {
   supplyCapabilities(name, capabilities);
-  onBackend((current, backend) => {
+  onBackend(current => {
     if (current === name) {
       registerKernels(name, kernels);
-      tryOut?.(backend as never);
+    }
+  });
+}
+
+/**
+ * Supplies programs of our own on a graphics card. They are loaded when it is set, so that a page without it need not
+ * load them, and are tried out; until then, and where that fails, it is as stock.
+ */
+function supplyPrograms(name: string, stock: Capabilities, load: () => Promise<Programs>): void {
+  let programs: Programs | undefined;
+  let set: object | undefined;
+  supplyCapabilities(name, () => (set !== undefined && runsOn(set) ? programs?.capabilities : stock));
+  onBackend((current, backend) => {
+    if (current === name) {
+      set = backend;
+      tryOut(backend, async () => {
+        programs = await load();
+        return programs.isRight(backend as never);
+      });
     }
   });
 }
@@ -41,5 +54,5 @@ onBackend((_name, backend) => {
 // The backends of a page; what Node alone has comes by the door `node.ts`.
 supplyBackend('cpu', {kernels: cpuKernels, capabilities: () => ({optimizerSteps: () => hostSteps})});
 supplyBackend('wasm', {kernels: wasmKernels, capabilities: wasmCapabilities});
-supplyBackend('webgl', {tryOut: tryWebgl, capabilities: webglCapabilities});
-supplyBackend('webgpu', {tryOut: tryWebgpu, capabilities: webgpuCapabilities});
+supplyPrograms('webgl', {}, async () => (await import('./webgl/capabilities')).webglPrograms);
+supplyPrograms('webgpu', {readsByPromise: true}, async () => (await import('./webgpu/capabilities')).webgpuPrograms);

@@ -1,3 +1,13 @@
+import type {Capabilities} from './capabilities';
+
+/** Programs of our own on a graphics card. */
+export interface Programs {
+  /** Runs some on a backend, and tells whether their results are what they should be. */
+  readonly isRight: (backend: never) => Promise<boolean>;
+  /** What the backend can do with them. */
+  readonly capabilities: Capabilities;
+}
+
 let isOff = false;
 
 /** Whether our wasm module and our programs on graphics cards may be used. */

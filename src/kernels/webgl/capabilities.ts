@@ -1,15 +1,14 @@
 import type {Capabilities} from '../capabilities';
 import {pointwiseOperations, pointwiseSteps, runEachBy} from '../pointwise';
-import {runOnWebgl, runsOnWebgl} from './program';
+import type {Programs} from '../tryOut';
+import {isRight, runOnWebgl} from './program';
 
-const CAPABILITIES: Capabilities = {
+const steps = pointwiseSteps(runEachBy(runOnWebgl));
+
+const capabilities: Capabilities = {
   source: 'programs',
   oneLaunch: pointwiseOperations(runOnWebgl),
-  optimizerSteps: () => STEPS,
+  optimizerSteps: () => steps,
 };
-const STEPS = pointwiseSteps(runEachBy(runOnWebgl));
 
-/** What webgl can do once our programs have been tried out. */
-export function webglCapabilities(): Capabilities | undefined {
-  return runsOnWebgl() ? CAPABILITIES : undefined;
-}
+export const webglPrograms: Programs = {isRight, capabilities};

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import type {Pointwise} from '../pointwise';
-import {runsOn, tryOut} from '../tryOut';
+import {runsOn} from '../tryOut';
 
 /** The parts of tfjs's webgl backend that this library uses. */
 export interface WebglBackend {
@@ -25,11 +25,6 @@ export function currentWebgl(): WebglBackend | undefined {
 export function runsOnWebgl(): boolean {
   const backend = currentWebgl();
   return backend !== undefined && runsOn(backend);
-}
-
-/** Tries out programs of our own on a backend, once. */
-export function tryWebgl(backend: WebglBackend): void {
-  tryOut(backend, () => isRight(backend));
 }
 
 /** Runs one program for each result. Numbers are packed four in a pixel, as tfjs's own products leave them. */
@@ -70,7 +65,8 @@ function launch(
   });
 }
 
-async function isRight(backend: WebglBackend): Promise<boolean> {
+/** Whether a program with two results and a number computes them rightly on a backend. */
+export async function isRight(backend: WebglBackend): Promise<boolean> {
   const trial = {name: 'trial', inputs: ['a', 'b'], settings: ['share'], outputs: {c: 'a * share + b', d: 'a + c'}};
   const values = [1, 2, 3, 4, 5];
   const inputs = [1, 2].map(times =>

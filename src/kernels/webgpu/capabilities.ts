@@ -2,7 +2,8 @@ import type * as tf from '@tensorflow/tfjs';
 import type {Capabilities} from '../capabilities';
 import {runEachJoined} from './joined';
 import {type Pointwise, pointwiseOperations, pointwiseSteps, type RunPointwise} from '../pointwise';
-import {type Program, programOf, runProgram, runsPrograms} from './program';
+import type {Programs} from '../tryOut';
+import {isRight, type Program, programOf, runProgram} from './program';
 
 /** Computes all results in one launch, on the current backend, which must run programs. */
 const runPointwise: RunPointwise = (code, inputs, settings) => {
@@ -54,17 +55,13 @@ function addProduct(c: tf.Tensor, a: tf.Tensor, b: tf.Tensor, scale: number, tra
   return y as tf.Tensor;
 }
 
-const STOCK: Capabilities = {readsByPromise: true};
+const steps = pointwiseSteps(runEachJoined(runPointwise));
 
-const WITH_PROGRAMS: Capabilities = {
-  ...STOCK,
+const capabilities: Capabilities = {
+  readsByPromise: true,
   source: 'programs',
   oneLaunch: {...pointwiseOperations(runPointwise), addProduct},
-  optimizerSteps: () => STEPS,
+  optimizerSteps: () => steps,
 };
-const STEPS = pointwiseSteps(runEachJoined(runPointwise));
 
-/** What webgpu can do, with our programs once they have been tried out. */
-export function webgpuCapabilities(): Capabilities {
-  return runsPrograms() ? WITH_PROGRAMS : STOCK;
-}
+export const webgpuPrograms: Programs = {isRight, capabilities};
