@@ -80,7 +80,7 @@ const BATCH = 2;
 
 /** What tfjs's layers take of a case. */
 function options({features, steps, masked, initialState, ...own}: Case): object {
-  return own;
+  return {...own, recurrentInitializer: 'glorotNormal'};
 }
 
 /** The name of a weight of a layer that is called `base`. */

@@ -104,7 +104,7 @@ function harmlessIn(family: string): Set<string> {
   ]);
 }
 
-beforeAll(() => useBackend('cpu'));
+beforeAll(() => useBackend('wasm'));
 
 describe.each(FAMILIES)('configs of %s', family => {
   const {cases, settings} = configsOf(family);

@@ -102,7 +102,8 @@ describe.each(BACKENDS)('on %s', backend => {
     });
   });
 
-  describe.each([false, true])('with checkpoints: %s', checkpoint => {
+  // What a checkpoint computes again is the same code on each backend.
+  describe.each(backend === 'cpu' ? [false] : [false, true])('with checkpoints: %s', checkpoint => {
     test.each(NAMES)('the gradients of the factors of %s are those of PyTorch', async name => {
       const {config, weights, tied, pooling, adapter: files, expected} = fixture(name);
       const model = await loadTransformer({config, weights, tied, pooling, checkpoint});
