@@ -1,5 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
-import type {OneLaunch, OutputActivationName} from './capabilities';
+import type {OneLaunch, OutputActivationName} from './launches';
 import {
   type AdamSettings,
   type MomentumSettings,

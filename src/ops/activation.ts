@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
-import {oneLaunch, type OutputActivationName} from '../kernels/capabilities';
+import {oneLaunch} from '../kernels/capabilities';
+import type {OutputActivationName} from '../kernels/launches';
 import {run} from '../tfjs/engine';
 import {runLazyOp} from './lazyOp';
 

@@ -13,6 +13,7 @@ import type {Linear} from './factors';
 export function conv2dOp(geometry: Conv2DGeometry): Linear {
   const {dilations} = geometry;
   return {
+    isByRow: geometry.strides.every(stride => stride === 1),
     forward: (x, kernel, bias, activation) =>
       fusedConv2d(x as tf.Tensor4D, kernel as tf.Tensor4D, bias, geometry, activation),
     inputGradient: (dz, kernel, inputShape, prepared) => {

@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
-import {capabilities, type FusedConvolution, type PlainConvolution, type Scaling} from '../kernels/capabilities';
+import {capabilities} from '../kernels/capabilities';
+import type {FusedConvolution, PlainConvolution, Scaling} from '../kernels/launches';
 import {geometryOf} from '../kernels/geometry';
 import {isRecording} from '../tfjs/engine';
 import {defer, type Deferred, deferredOf} from './deferred';

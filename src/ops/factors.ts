@@ -64,6 +64,8 @@ export function factorGradients(
 export interface Linear {
   /** Whether it is the product of two matrices. */
   readonly isProduct?: boolean;
+  /** Whether, with a kernel of size 1, each row of the result is the product of a row of the input. */
+  readonly isByRow?: boolean;
   /** `activation(x ∗ W + b)`: the very call that the stock layer makes. */
   forward(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor | null, activation: FusedActivation): tf.Tensor;
   /**

@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {capabilities, oneLaunch} from '../kernels/capabilities';
+import type {Outlet} from '../kernels/launches';
 import {isRecording, run} from '../tfjs/engine';
 import type {Activation, FusedActivation} from './activation';
 import {
@@ -90,6 +91,13 @@ export function linear(op: Linear, x: tf.Tensor, weights: LinearWeights, activat
   const form = formOf(x.shape, weights);
   // Only what depends on a frozen kernel can be prepared.
   const prepared = trains ? undefined : weights.prepared;
+  const {scaling = 1} = factors ?? {};
+  const launched = adaptedProduct(op, x, weights, activation, (dz, saved) =>
+    gradients(op, dz, saved, x.shape, {form: {...form, keepsInput: true}, scaling, prepared}),
+  );
+  if (launched !== undefined) {
+    return launched;
+  }
   const outputs = runLazyOp({
     inputs: {
       x,
@@ -115,7 +123,7 @@ export function linear(op: Linear, x: tf.Tensor, weights: LinearWeights, activat
       const dz = activation.gradient === null ? dy : activation.gradient(dy, saved.y);
       const {z} = saved;
       if (factors !== null && form.gainViaKernel) {
-        return {bias: () => tf.sum(asMatrix(dz), 0), ...throughKernel(op, dz, saved, x.shape, factors.scaling)};
+        return {bias: () => tf.sum(asMatrix(dz), 0), ...throughKernel(op, dz, saved, x.shape, scaling)};
       }
       const dp = gain === null ? dz : gained(dz, saved.gain); // the gradient of x ∗ (W + s·A·B)
       return {
@@ -126,13 +134,58 @@ export function linear(op: Linear, x: tf.Tensor, weights: LinearWeights, activat
               x: () => op.inputGradient(dp, saved.kernel, x.shape, prepared),
               ...(trains && {kernel: () => op.kernelGradient(saved.x, dp, kernel.shape)}),
             }
-          : gradients(op, dp, saved, x.shape, {form, scaling: factors.scaling, prepared})),
+          : gradients(op, dp, saved, x.shape, {form, scaling, prepared})),
       };
     },
   });
   const [y, ...others] = [outputs].flat() as [tf.Tensor, ...tf.Tensor[]];
   others.forEach(other => other.dispose());
   return y;
+}
+
+/**
+ * `f(x·(W + s·A·B) + b)` in training, by the few launches that a backend has for it; `undefined` where it has none or
+ * the operation is another.
+ *
+ * @param composed the gradients for one of the product, where a gradient of these is taken.
+ */
+function adaptedProduct(
+  {isByRow}: Linear,
+  x: tf.Tensor,
+  {kernel, bias, factors, gain, dropped}: LinearWeights,
+  {apply, gradient, cap}: Activation,
+  composed: (dz: tf.Tensor, saved: Saved) => Record<string, () => tf.Tensor>,
+): tf.Tensor | undefined {
+  const launches = capabilities().adaptedProduct;
+  if (!factors || launches === undefined || !isRecording() || !isByRow || gain || dropped || learns(kernel)) {
+    return undefined;
+  }
+  const {a, b, scaling} = factors;
+  const width = lastAxis(x.shape);
+  if (kernel.size !== width * lastAxis(b.shape) || !launches.takes(x.size / width, factors)) {
+    return undefined;
+  }
+  const outlet: Outlet = {cap, ...(bias && {t: bias})};
+  return runLazyOp({
+    inputs: {x, kernel, a, b, ...(bias && {bias})},
+    save: {x: true, kernel: true, a: true, b: true, y: gradient !== null},
+    forward: () => {
+      const y = launches.forward(x, {kernel, a, b, scaling}, outlet);
+      return cap === undefined ? apply(y) : y;
+    },
+    gradient: (dy, saved): Record<string, () => tf.Tensor> => {
+      const before = (d: tf.Tensor) => (gradient === null ? d : gradient(d, saved.y));
+      const bias = (dz: tf.Tensor) => () => tf.sum(asMatrix(dz), 0);
+      if (isRecording()) {
+        const dz = before(dy);
+        return {...composed(dz, saved), bias: bias(dz)};
+      }
+      const inner = cap === undefined ? before(dy) : dy;
+      const {dz, ofFactors, ofInput} = launches.backward(saved.x, inner, saved.y, {...saved, scaling}, {cap});
+      const [da, db] = ofFactors(); // what is made for one gradient does not last until another is asked for
+      return {x: ofInput, a: () => da, b: () => db, bias: bias(dz)};
+    },
+  });
 }
 
 function formOf(
@@ -290,6 +343,7 @@ function throughKernel(
 /** The product `x·W`: `[n, in] · [in, out] → [n, out]`. */
 export const denseOp: Linear = {
   isProduct: true,
+  isByRow: true,
   forward: (x, kernel, bias, activation) => fusedMatMul(x as tf.Tensor2D, kernel as tf.Tensor2D, bias, activation),
   inputGradient: (dz, kernel) => multiplied(dz, kernel, false, true), // [n, out] · [out, in]
   kernelGradient: (x, dz) => multiplied(x, dz, true), // [in, n] · [n, out]

@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
-import type {Capabilities, OutputActivationName} from '../capabilities';
+import type {Capabilities} from '../capabilities';
+import type {OutputActivationName} from '../launches';
 import type {OwnKernel} from '../registration';
 import {hostSteps} from '../hostSteps';
 

@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
-import type {Capabilities, OneLaunch} from '../capabilities';
+import type {Capabilities} from '../capabilities';
+import type {OneLaunch} from '../launches';
 import {adjointKernel, conv2dInputGradient} from '../conv2dGradients';
 import {ACTIVATION_GRADIENTS, AFFINE} from './module/channels';
 import {currentNative} from './module/find';

@@ -1,5 +1,6 @@
 import type * as tf from '@tensorflow/tfjs';
 import type {Capabilities} from '../capabilities';
+import {adaptedProduct, isProductRight} from './adaptedProduct';
 import {runEachJoined} from './joined';
 import {type Pointwise, pointwiseOperations, pointwiseSteps, type RunPointwise} from '../pointwise';
 import type {Programs} from '../tryOut';
@@ -61,7 +62,11 @@ const capabilities: Capabilities = {
   readsByPromise: true,
   source: 'programs',
   oneLaunch: {...pointwiseOperations(runPointwise), addProduct},
+  adaptedProduct,
   optimizerSteps: () => steps,
 };
 
-export const webgpuPrograms: Programs = {isRight, capabilities};
+export const webgpuPrograms: Programs = {
+  isRight: async backend => (await Promise.all([isRight(backend), isProductRight()])).every(right => right),
+  capabilities,
+};

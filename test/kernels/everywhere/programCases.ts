@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {adam, adamW, loraKernels, sgd} from 'tfjs-lora';
+import {adam, adamW, applyLoRA, disposeModel, loraKernels, sgd} from 'tfjs-lora';
 import {withoutOwnCode} from '../../../src/kernels/tryOut';
 import {random} from '../../helpers';
 import {type Case, elsewhere, read, relativeDifference} from './case';
@@ -40,6 +40,48 @@ const OPTIMIZERS: [name: string, own: () => tf.Optimizer, stock: () => tf.Optimi
     () => tf.train.momentum(0.1, 0.9, true),
   ],
 ];
+
+/** Rows or pixels, what a layer reads and gives, a rank and an activation. */
+type AdaptedShape = readonly [rows: number, inner: number, columns: number, rank: number, activation: 'relu' | 'tanh'];
+
+/** From the smallest up to more than one tile of a program to each side. */
+const ADAPTED: readonly AdaptedShape[] = [
+  [1, 1, 1, 1, 'relu'],
+  [3, 16, 32, 4, 'relu'],
+  [33, 40, 70, 16, 'tanh'],
+  [70, 31, 33, 5, 'relu'],
+  // ranks that no program takes
+  [5, 48, 40, 17, 'relu'],
+];
+
+/** The outputs and gradients of a layer with a low-rank update, a Dense or a Conv2D of kernel size 1. */
+async function adaptedGradients(isDense: boolean, shape: AdaptedShape): Promise<number[][]> {
+  const [rows, inner, columns, rank, activation] = shape;
+  const input = isDense ? [rows, inner] : [rows, 2, 3, inner];
+  const own = {activation, inputShape: input.slice(1), name: 'layer'};
+  const layer = isDense
+    ? tf.layers.dense({...own, units: columns})
+    : tf.layers.conv2d({...own, filters: columns, kernelSize: 1});
+  const base = tf.sequential({layers: [layer]});
+  const model = applyLoRA(base, {rank, alpha: 2 * rank, targets: ['layer'], bias: 'adapted'});
+  const adapted = model.getLayer('layer');
+  adapted.weights.forEach((weight, i) => {
+    tf.tidy(() => {
+      weight.write(tf.mul(random(weight.shape as number[], i + 1), 0.5));
+    });
+  });
+  const x = tf.variable(random(input, 11));
+  const trained = [x, ...adapted.trainableWeights.map(weight => weight.read() as tf.Variable)];
+  const dy = random([...input.slice(0, -1), columns], 12);
+  const {value, grads} = tf.variableGrads(
+    () => tf.sum<tf.Scalar>(tf.mul(adapted.apply(x, {training: true}) as tf.Tensor, dy)),
+    trained,
+  );
+  const numbers = await read([value, ...trained.map(({name}) => grads[name] as tf.Tensor)]);
+  tf.dispose([x, dy]);
+  [model, base].forEach(disposeModel);
+  return numbers;
+}
 
 /** The function of a backend that launches what computes, and how often a step of Adam may call it. */
 const LAUNCHES: Partial<Record<string, readonly [method: string, allowed: number]>> = {
@@ -121,6 +163,20 @@ export const programCases: readonly Case[] = [
         relativeDifference(await withoutOwnCode(() => trained(own)), await elsewhere('cpu', () => trained(stock))),
     },
   ]),
+  ...[true, false].map((isDense): Case => ({
+    behaviour: 'a product with an update, its activation and its gradients are those of cpu, for shapes of all kinds',
+    kind: isDense ? 'Dense' : 'Conv2D',
+    tolerance: 1e-5,
+    halfTolerance: null,
+    run: async () => {
+      const differences: number[] = [];
+      for (const shape of ADAPTED) {
+        const compute = () => adaptedGradients(isDense, shape);
+        differences.push(relativeDifference(await compute(), await elsewhere('cpu', compute)));
+      }
+      return Math.max(...differences);
+    },
+  })),
   {
     behaviour: 'an optimizer steps at two rates as on cpu, with variables of many sizes',
     tolerance: 1e-6,

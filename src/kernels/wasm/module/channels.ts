@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import type {OutputActivationName} from '../../capabilities';
+import type {OutputActivationName} from '../../launches';
 import type {OwnKernel} from '../../registration';
 import {newKernel} from '../composed/kernel';
 import {nativeOf} from './find';

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import type {FusedConvolution, PlainConvolution, Scaling} from '../../capabilities';
+import type {FusedConvolution, PlainConvolution, Scaling} from '../../launches';
 import type {Geometry} from '../../geometry';
 import {convolve} from './convolution';
 import {depthwise, takesDepthwise} from './depthwise';
