@@ -140,10 +140,25 @@ MODELS = {
         LlamaConfig(**LLAMA, num_labels=3),
         dict(target_modules=["v_proj"], task_type="TOKEN_CLS"),
     ),
+    "gpt2Spans": (
+        transformers.GPT2ForQuestionAnswering,
+        GPT2Config(**GPT2),
+        dict(target_modules=["c_attn"], task_type="QUESTION_ANS"),
+    ),
+    "llamaSpans": (
+        transformers.LlamaForQuestionAnswering,
+        LlamaConfig(**LLAMA),
+        dict(target_modules=["v_proj"], task_type="QUESTION_ANS"),
+    ),
     "mistral": (
         transformers.MistralForCausalLM,
         transformers.MistralConfig(**LLAMA, sliding_window=None),
         ["q_proj", "down_proj"],
+    ),
+    "mistralSpans": (
+        transformers.MistralForQuestionAnswering,
+        transformers.MistralConfig(**LLAMA),
+        dict(target_modules=["k_proj"], task_type="QUESTION_ANS"),
     ),
     "mistralWindow": (
         transformers.MistralForCausalLM,

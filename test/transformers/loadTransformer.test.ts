@@ -163,6 +163,16 @@ describe('a model', () => {
     }
   });
 
+  test('takes a new head for spans over a decoder whose files name its body otherwise', async () => {
+    const {config, weights} = fixture('llama');
+    expect(Object.keys(tensorsOf(weights))).toContain('model.embed_tokens.weight');
+    const spans = await loadTransformer({config, weights, architecture: 'LlamaForQuestionAnswering', labels: 2});
+    expect(spans.outputs[0]!.shape).toEqual([null, null, 2]);
+    const words = numbers(spans.getLayer('transformer/embed_tokens').getWeights()[0]!);
+    expect(words).toEqual(Array.from(tensorsOf(weights)['model.embed_tokens.weight']!.data as Float32Array));
+    disposeModel(spans);
+  });
+
   test('takes a new head over a new pooler where the files have none', async () => {
     const {config, weights} = fixture('bertTokenClasses');
     expect(Object.keys(tensorsOf(weights)).filter(name => name.includes('pooler'))).toEqual([]);

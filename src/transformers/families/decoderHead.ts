@@ -35,6 +35,9 @@ export function decoderHead(
   if (head === 'tokenClasses') {
     return net.dense(tokenHead, [width, labels], states, start);
   }
+  if (head === 'spans') {
+    return net.dense('qa_outputs', [width, labels], states, start);
+  }
   if (head === 'classes') {
     return net.dense('score', [width, labels], lastState(net, config, {states, ids, mask}), {bias: false, ...start});
   }

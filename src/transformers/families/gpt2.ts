@@ -12,6 +12,7 @@ export const gpt2: Architecture = {
     GPT2LMHeadModel: 'tokens',
     GPT2ForSequenceClassification: 'classes',
     GPT2ForTokenClassification: 'tokenClasses',
+    GPT2ForQuestionAnswering: 'spans',
   },
   commonNames: {
     n_embd: 'hidden_size',

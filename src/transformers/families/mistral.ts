@@ -4,6 +4,7 @@ import {alike, decoderClasses, rotaryDecoder} from './rotaryDecoder';
 export const mistral = rotaryDecoder({
   classes: decoderClasses('Mistral'),
   biases: 'none',
+  bodyOfSpans: 'model',
   defaults: {max_position_embeddings: 131_072, num_key_value_heads: 8, sliding_window: 4096},
   mayOmit: ['head_dim'],
   blocks: (config, sizes) => {

@@ -9,7 +9,7 @@ import {decoderClasses, rotaryDecoder, windowsOf} from './rotaryDecoder';
  * part of each head may stay as it is. (Abdin et al., arXiv 2404.14219.)
  */
 export const phi3 = rotaryDecoder({
-  classes: decoderClasses('Phi3'),
+  classes: decoderClasses('Phi3', ['Model', 'ForCausalLM', 'ForSequenceClassification', 'ForTokenClassification']),
   defaults: {
     max_position_embeddings: 4096,
     original_max_position_embeddings: 4096,

@@ -37,6 +37,8 @@ interface Multipliers {
 export interface DecoderVariant {
   /** The classes of `transformers` and their heads, by the ends of their names. */
   classes: Architecture['classes'];
+  /** The module of the body where there is a head for spans. Default: `transformer`, its name for all heads once. */
+  bodyOfSpans?: string;
   /** What a config has where it does not say it. */
   defaults?: Readonly<Record<string, unknown>>;
   /**
@@ -66,6 +68,7 @@ const ENDS = {
   ForCausalLM: 'tokens',
   ForSequenceClassification: 'classes',
   ForTokenClassification: 'tokenClasses',
+  ForQuestionAnswering: 'spans',
 } as const;
 
 /** The classes of a family that have these ends of their names. Default: all. */
@@ -83,9 +86,11 @@ export function decoderClasses(
 export function rotaryDecoder(variant: DecoderVariant): Architecture {
   const {classes, biases, defaults = {}, activation = 'hidden_act', norms = 'before'} = variant;
   const {mayOmit = ['head_dim', 'num_key_value_heads'], joined = false, normalizes, addsOne = false} = variant;
+  const {bodyOfSpans = 'transformer'} = variant;
   const complete = (config: HubConfig) => config.withDefaults({max_position_embeddings: 2048, ...defaults});
   return {
     prefix: 'model',
+    renamed: name => name.replace(/^transformer\./, ''),
     classes,
     commonNames: {},
     blocks: config => config.count('num_hidden_layers'),
@@ -120,7 +125,8 @@ export function rotaryDecoder(variant: DecoderVariant): Architecture {
       const before = (name: string, x: NetTensor) => (norms === 'after' ? x : norm(name, x));
       const after = (name: string, x: NetTensor) => (norms === 'before' ? x : norm(name, x));
       const beforeGates = norms === 'around' ? 'pre_feedforward_layernorm' : 'post_attention_layernorm';
-      const root = purpose.head === 'none' ? '' : 'model';
+      const body = purpose.head === 'spans' ? bodyOfSpans : 'model';
+      const root = purpose.head === 'none' ? '' : body;
       const words = nameOf(root, 'embed_tokens');
       const vocabulary = config.count('vocab_size');
       let x = net.embedding(words, vocabulary, width, ids);
