@@ -32,14 +32,8 @@ export interface AdaptedProduct {
   takes(rows: number, weights: Pick<AdaptedWeights, 'a' | 'b'>): boolean;
   /** `[.., in] → [.., out]`. */
   forward(x: tf.Tensor, weights: AdaptedWeights, outlet: Outlet): tf.Tensor;
-  /** The gradients, for a gradient `dy` of the result `y`, which is needed with a cap alone. */
-  backward(
-    x: tf.Tensor,
-    dy: tf.Tensor,
-    y: tf.Tensor | undefined,
-    weights: AdaptedWeights,
-    outlet: Outlet,
-  ): AdaptedGradients;
+  /** The gradients, for that of the result, which is needed itself with a cap alone. */
+  backward(x: tf.Tensor, gradient: OutletGradient, weights: AdaptedWeights): AdaptedGradients;
 }
 
 /** Gradients of a product, of which those that nobody asks for are not computed. */
@@ -60,6 +54,8 @@ export interface PlainConvolution {
   readonly filter: tf.Tensor4D;
   readonly bias: tf.Tensor | null;
   readonly depthwise: boolean;
+  /** A low-rank update of the filter, whose size is 1. */
+  readonly update?: Omit<AdaptedWeights, 'kernel'> | undefined;
   readonly strides: [number, number];
   readonly padding: 'valid' | 'same';
 }
@@ -81,11 +77,46 @@ export interface FusedConvolution {
   normalized(convolution: PlainConvolution, scaling: Scaling): tf.Tensor;
   /**
    * `y = min(max((x ∗ W + b)·m + t, 0), cap)`, and of each number a bit: whether it lies strictly between the bounds.
-   * Where some are NaN, a factor of each instead: 1, 0 or NaN.
+   * Where some are NaN, a factor of each instead: 1, 0 or NaN. Without `masked`, the result itself instead of a bit.
    */
   rectified(convolution: PlainConvolution, scaling: Scaling, cap: number): [y: tf.Tensor, mask: tf.Tensor];
   /** `dy` where the bit is set, else 0; `dy` times the factors. */
-  masked(dy: tf.Tensor, mask: tf.Tensor): tf.Tensor;
+  readonly masked?: (dy: tf.Tensor, mask: tf.Tensor) => tf.Tensor;
+  /** Gradients through all of it, computed with what takes them. */
+  readonly outlets?: OutletGradients;
+  /**
+   * Has the backend itself compute tensors that are put off, when its kernels need them, if it takes longer to read and
+   * upload them.
+   *
+   * @param compute returns `undefined` for tensors that it does not know, and gives up the others.
+   */
+  readonly handOver?: (compute: (dataId: tf.DataId) => Computed | undefined) => void;
+}
+
+/** A tensor that was computed for another one, and how many tensors share the numbers of that. */
+export interface Computed {
+  readonly y: tf.Tensor;
+  readonly refCount: number;
+}
+
+/** The gradient `dy` of the result `y` of an outlet, of which only those parts are there that it has. */
+export interface OutletGradient extends Pick<Outlet, 'cap' | 'm'> {
+  readonly dy: tf.Tensor;
+  readonly y?: tf.Tensor;
+}
+
+/** Gradients of what an outlet is given, in one launch. */
+export interface OutletGradients {
+  /** That gradient itself. */
+  through(gradient: OutletGradient): tf.Tensor;
+  /** The gradient in the input of a depthwise convolution before the outlet. */
+  depthwiseInput(
+    gradient: OutletGradient,
+    filter: tf.Tensor4D,
+    inputShape: tf.Tensor4D['shape'],
+    strides: [number, number],
+    padding: 'valid' | 'same',
+  ): tf.Tensor;
 }
 
 /** The gradient of a convolution without dilation in its input, by a kernel that depends on the filter alone. */
@@ -100,4 +131,14 @@ export interface PreparedConvolution {
     strides: [number, number],
     padding: 'valid' | 'same',
   ): tf.Tensor4D;
+}
+
+/**
+ * Puts off `x ∗ W + b`, and with it an update of a filter of size 1, to be computed with the layers that follow, if
+ * that is possible.
+ */
+export interface Defer {
+  (x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor | null, update?: PlainConvolution['update']): tf.Tensor | undefined;
+  /** What a gradient is that comes through these layers. */
+  readonly outletGradient: (dy: tf.Tensor) => OutletGradient;
 }

@@ -1,8 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
-import {deferConvolution} from '../ops/convolutionChain';
+import type {Defer} from '../kernels/launches';
+import {deferConvolution, outletGradient} from '../ops/convolutionChain';
 import type {Conv2DGeometry} from '../ops/convolutionKernels';
 import type {Prepared} from '../ops/lazyOp';
-import type {LinearWeights} from '../ops/linear';
 import {fieldsOf} from '../tfjs/fields';
 import type {ConvLayer} from '../tfjs/layerFields';
 
@@ -45,9 +45,11 @@ export function deferral(
   {activation, dataFormat}: Pick<ConvLayer, 'activation' | 'dataFormat'>,
   geometry: Conv2DGeometry,
   depthwise: boolean,
-): LinearWeights['defer'] {
-  return dataFormat === 'channelsLast' && activation.getClassName() === 'linear'
-    ? (x, filter, bias) =>
-        deferConvolution(owner, {x: x as tf.Tensor4D, filter: filter as tf.Tensor4D, bias, depthwise}, geometry)
-    : undefined;
+): Defer | undefined {
+  if (dataFormat !== 'channelsLast' || activation.getClassName() !== 'linear') {
+    return undefined;
+  }
+  const defer: (...call: Parameters<Defer>) => tf.Tensor | undefined = (x, filter, bias, update) =>
+    deferConvolution(owner, {x: x as tf.Tensor4D, filter: filter as tf.Tensor4D, bias, depthwise, update}, geometry);
+  return Object.assign(defer, {outletGradient});
 }

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {capabilities, oneLaunch} from '../kernels/capabilities';
-import {normalizeChain} from './convolutionChain';
+import {normalizeChain, throughOutlet} from './convolutionChain';
 import {type Prepared, runLazyOp} from './lazyOp';
 
 /** The statistics and weights of a batch normalization, each `[c]`. */
@@ -27,6 +27,7 @@ export function frozenBatchNorm(
   {axis, exact, prepared}: {axis: number; exact: boolean; prepared: Prepared},
 ): tf.Tensor {
   const isLast = axis === x.rank - 1;
+  let isChained = false;
   const onAxis = (w: tf.Tensor) => alongAxis(w, axis, x.rank);
   return runLazyOp({
     inputs: {x, ...(weights.beta && {beta: weights.beta})},
@@ -41,6 +42,7 @@ export function frozenBatchNorm(
       const [m, t] = affine(weights, prepared);
       const chained = isLast ? normalizeChain(prepared, x, {m, t}) : undefined;
       if (chained !== undefined) {
+        isChained = true;
         return chained;
       }
       return isLast ? scaleAndShift(x, m, t) : tf.add(tf.mul(x, onAxis(m)), onAxis(t));
@@ -48,7 +50,8 @@ export function frozenBatchNorm(
     gradient: dy => ({
       x: () => {
         const [m] = affine(weights, prepared);
-        return isLast ? scaleAndShift(dy, m) : tf.mul(dy, onAxis(m));
+        const pending = isChained ? throughOutlet(dy, {m}) : undefined;
+        return pending ?? (isLast ? scaleAndShift(dy, m) : tf.mul(dy, onAxis(m)));
       },
       beta: () =>
         tf.sum(

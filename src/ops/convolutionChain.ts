@@ -1,8 +1,9 @@
 import * as tf from '@tensorflow/tfjs';
 import {capabilities} from '../kernels/capabilities';
-import type {FusedConvolution, PlainConvolution, Scaling} from '../kernels/launches';
+import type {AdaptedProduct, FusedConvolution, OutletGradient, PlainConvolution, Scaling} from '../kernels/launches';
 import {geometryOf} from '../kernels/geometry';
 import {isRecording} from '../tfjs/engine';
+import {cappedReluGradient, reluGradient} from './activation';
 import {defer, type Deferred, deferredOf} from './deferred';
 import {type Conv2DGeometry, fusedConv2d} from './convolutionKernels';
 import {runLazyOp} from './lazyOp';
@@ -38,7 +39,11 @@ export function deferConvolution(
   if (!isRecording() || isDilated || asked.has(owner) || capabilities().fusedConvolution?.takes(plain) !== true) {
     return undefined;
   }
-  return deferChain(owner, {convolution: plain}, ({convolution: {x, filter, bias, depthwise}}) => {
+  return deferChain(owner, {convolution: plain}, ({convolution: {x, filter, bias, depthwise, update}}) => {
+    if (update !== undefined) {
+      const {adaptedProduct} = capabilities();
+      return (adaptedProduct as AdaptedProduct).forward(x, {kernel: filter, ...update}, {...(bias && {t: bias})});
+    }
     if (!depthwise) {
       return fusedConv2d(x, filter, bias, {strides, padding, dilations}, 'linear');
     }
@@ -75,6 +80,11 @@ function deferChain(owner: Owner, {convolution, scaling}: Links, compute: (links
       x: hold(convolution.x),
       filter: hold(convolution.filter),
       bias: convolution.bias && hold(convolution.bias),
+      update: convolution.update && {
+        ...convolution.update,
+        a: hold(convolution.update.a),
+        b: hold(convolution.update.b),
+      },
     },
     ...(scaling && {scaling: {m: hold(scaling.m), t: hold(scaling.t)}}),
   };
@@ -99,10 +109,47 @@ export function rectifyChain(x: tf.Tensor, cap: number): tf.Tensor | undefined {
     inputs: {x},
     save: {h: true},
     forward: () => fused.rectified(chain.convolution, scaling, cap),
-    gradient: (dy, {h}) => ({x: () => fused.masked(dy, h as tf.Tensor)}),
+    gradient: (dy, {h}) => ({
+      x: () => {
+        const mask = h as tf.Tensor;
+        const composed = cap === Infinity ? reluGradient : cappedReluGradient(cap);
+        return fused.masked?.(dy, mask) ?? throughOutlet(dy, {y: mask, cap}) ?? composed(dy, mask);
+      },
+    }),
   }) as [tf.Tensor, tf.Tensor];
   bits.dispose();
   return y;
+}
+
+/** A gradient through an outlet that the operation before it is to compute with its own. */
+type Pending = OutletGradient & Deferred;
+
+/**
+ * The gradient through a part of an outlet, which the operation before the outlet takes with `outletGradient`, or which
+ * is computed when something else reads it. `undefined` where it has to be computed at once.
+ */
+export function throughOutlet(dy: tf.Tensor, part: Omit<OutletGradient, 'dy'>): tf.Tensor | undefined {
+  const outlets = capabilities().fusedConvolution?.outlets;
+  if (outlets === undefined || isRecording()) {
+    return undefined;
+  }
+  const before = outletGradient(dy);
+  const {dy: outer, y, m, cap} = {...(before.m === undefined ? before : {dy}), ...part};
+  const held: tf.Tensor[] = [];
+  const hold = (tensor: tf.Tensor) => {
+    const clone = tf.clone(tensor);
+    held.push(clone);
+    return clone;
+  };
+  const whole = {dy: hold(outer), ...(y && {y: hold(y)}), ...(m && {m: hold(m)}), cap};
+  const pending: Pending = {...whole, held, compute: () => outlets.through(whole)};
+  return defer(dy.shape, pending);
+}
+
+/** A gradient, or that of the outlet after an operation, from which it has not been computed. */
+export function outletGradient(dy: tf.Tensor): OutletGradient {
+  const deferred = deferredOf(dy);
+  return deferred !== undefined && 'dy' in deferred ? (deferred as Pending) : {dy};
 }
 
 function chainOf(input: tf.Tensor): {chain: Chain; fused: FusedConvolution} | undefined {

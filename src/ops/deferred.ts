@@ -1,4 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
+import {capabilities} from '../kernels/capabilities';
+import type {Computed} from '../kernels/launches';
 
 /** A computation that is deferred, and the tensors that it needs. */
 export interface Deferred {
@@ -16,7 +18,7 @@ interface Entry extends Deferred {
 
 /**
  * The backend of tensors that are not computed yet. When a kernel of another backend or a reader needs their numbers,
- * tfjs fetches them from here, which computes them.
+ * tfjs fetches them from here, which computes them; a graphics card computes them itself.
  */
 class DeferredBackend extends tf.KernelBackend {
   private readonly entries = new Map<tf.DataId, Entry>();
@@ -37,8 +39,28 @@ class DeferredBackend extends tf.KernelBackend {
     return tf.tidy(() => entry.compute().dataSync());
   }
 
-  override read(dataId: tf.DataId): Promise<tf.backend_util.BackendValues> {
-    return Promise.resolve(this.readSync(dataId));
+  override async read(dataId: tf.DataId): Promise<tf.backend_util.BackendValues> {
+    const entry = this.entries.get(dataId) as Entry;
+    entry.onRead?.();
+    const y = tf.tidy(() => tf.keep(entry.compute()));
+    try {
+      return await y.data();
+    } finally {
+      y.dispose();
+    }
+  }
+
+  /** Computes a tensor, which is no longer in this backend then. */
+  take(dataId: tf.DataId): Computed | undefined {
+    const entry = this.entries.get(dataId);
+    if (entry === undefined) {
+      return undefined;
+    }
+    entry.onRead?.();
+    const y = tf.tidy(() => entry.compute());
+    const {refCount} = entry;
+    this.disposeData(dataId, true);
+    return {y, refCount};
   }
 
   override incRef(dataId: tf.DataId): void {
@@ -80,6 +102,7 @@ const backend = new DeferredBackend();
 /** A tensor of floats that is computed when its numbers are asked for. */
 export function defer(shape: number[], deferred: Deferred): tf.Tensor {
   deferred.held.forEach(tensor => tf.keep(tensor));
+  capabilities().fusedConvolution?.handOver?.(dataId => backend.take(dataId));
   return tf.engine().makeTensorFromDataId(backend.add(shape, deferred), shape, 'float32', backend);
 }
 

@@ -1,5 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
+import {capabilities} from '../kernels/capabilities';
 import type {Activation} from './activation';
+import {outletGradient} from './convolutionChain';
 import {deflate, inflate, inflatedShape} from './dilation';
 import {asMatrix, factorGradients, updatedKernel} from './factors';
 import {
@@ -57,6 +59,11 @@ export function depthwiseConv2d(
       const own = factors && {...factors, a: saved.a, b: saved.b};
       const dx = () => {
         const updated = updatedKernel(saved.kernel, own) as tf.Tensor4D;
+        const outer = outletGradient(dz);
+        const outlets = capabilities().fusedConvolution?.outlets;
+        if (outlets !== undefined && outer.dy !== dz && dilations.every(rate => rate === 1)) {
+          return outlets.depthwiseInput(outer, updated, x.shape, strides, padding);
+        }
         return depthwiseInputGradient(dz, inflate(updated, dilations), x.shape, geometry);
       };
       const dBias = () => tf.sum(asMatrix(dz), 0);

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {capabilities, oneLaunch} from '../kernels/capabilities';
-import type {Outlet} from '../kernels/launches';
+import type {Defer, Outlet} from '../kernels/launches';
 import {isRecording, run} from '../tfjs/engine';
 import type {Activation, FusedActivation} from './activation';
 import {
@@ -53,11 +53,8 @@ export interface LinearWeights extends LinearUpdate {
   biasApart: boolean;
   /** Where the operation may keep what depends on its kernel alone. */
   prepared?: Prepared;
-  /**
-   * Defers `x ∗ W + b`, to be computed with the layers that follow, if that is possible. Only for a layer without an
-   * activation.
-   */
-  defer?: ((x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor | null) => tf.Tensor | undefined) | undefined;
+  /** Only for a layer without an activation. */
+  defer?: Defer | undefined;
 }
 
 /** How an update is computed, and what it keeps of the forward pass. */
@@ -152,7 +149,7 @@ export function linear(op: Linear, x: tf.Tensor, weights: LinearWeights, activat
 function adaptedProduct(
   {isByRow}: Linear,
   x: tf.Tensor,
-  {kernel, bias, factors, gain, dropped}: LinearWeights,
+  {kernel, bias, factors, gain, dropped, defer}: LinearWeights,
   {apply, gradient, cap}: Activation,
   composed: (dz: tf.Tensor, saved: Saved) => Record<string, () => tf.Tensor>,
 ): tf.Tensor | undefined {
@@ -170,6 +167,10 @@ function adaptedProduct(
     inputs: {x, kernel, a, b, ...(bias && {bias})},
     save: {x: true, kernel: true, a: true, b: true, y: gradient !== null},
     forward: () => {
+      const deferred = defer?.(x, kernel, bias, factors);
+      if (deferred !== undefined) {
+        return deferred;
+      }
       const y = launches.forward(x, {kernel, a, b, scaling}, outlet);
       return cap === undefined ? apply(y) : y;
     },
@@ -180,8 +181,8 @@ function adaptedProduct(
         const dz = before(dy);
         return {...composed(dz, saved), bias: bias(dz)};
       }
-      const inner = cap === undefined ? before(dy) : dy;
-      const {dz, ofFactors, ofInput} = launches.backward(saved.x, inner, saved.y, {...saved, scaling}, {cap});
+      const outer = cap === undefined ? (defer?.outletGradient(dy) ?? {dy: before(dy)}) : {dy, y: saved.y, cap};
+      const {dz, ofFactors, ofInput} = launches.backward(saved.x, outer, {...saved, scaling});
       const [da, db] = ofFactors(); // what is made for one gradient does not last until another is asked for
       return {x: ofInput, a: () => da, b: () => db, bias: bias(dz)};
     },

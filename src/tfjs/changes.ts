@@ -232,6 +232,15 @@ export const CHANGES: readonly Change[] = [
     without: 'do not call it',
   },
   {
+    what: 'On webgpu the `dataMover` of the table of tensors is our own.',
+    by: 'tfjs/handOver.ts',
+    why:
+      'A convolution that waits for what follows it is computed on the card when something else needs it. tfjs would ' +
+      'read its numbers and upload them again.',
+    lasts: 'from the first such convolution in training on; tensors of others are moved as before',
+    without: 'stop training, or take another backend',
+  },
+  {
     what:
       'The webgl and webgpu backends have methods `read`, `readSync`, `runWebGLProgram` and ' +
       '`runWebGPUProgram` of their own.',

@@ -158,7 +158,7 @@ test.each([Infinity, 6])('a convolution with its relu up to %d in one keeps wher
     const numbers = Array.from(y.dataSync());
     const factors = numbers.map(value => (Number.isNaN(value) ? NaN : Number(value > 0 && value < cap)));
     expect(new Set(factors)).toEqual(new Set([NaN, 0, 1]));
-    expect(Array.from(fused.masked(tf.onesLike(y), mask).dataSync())).toEqual(factors);
+    expect(Array.from(fused.masked!(tf.onesLike(y), mask).dataSync())).toEqual(factors);
   });
 });
 

@@ -2,70 +2,12 @@ import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, disposeModel, trainableVariables} from 'tfjs-lora';
 import '../../src/kernels/backends';
 import {withoutOwnCode} from '../../src/kernels/tryOut';
+import {chainModel, CHAINS} from '../kernels/everywhere/chains';
 import {expectGradients, kernelsOf, numbers, random, useBackend, withoutLeaks} from '../helpers';
 
 beforeAll(async () => {
   await useBackend('wasm');
 });
-
-type Layers = (input: tf.SymbolicTensor) => tf.SymbolicTensor | tf.SymbolicTensor[];
-
-const apply = (x: tf.SymbolicTensor, ...layers: tf.layers.Layer[]) =>
-  layers.reduce((y, layer) => layer.apply(y) as tf.SymbolicTensor, x);
-
-const conv = (filters: number, args = {}) => tf.layers.conv2d({filters, kernelSize: 3, padding: 'same', ...args});
-const norm = (args = {}) =>
-  tf.layers.batchNormalization({
-    ...{betaInitializer: 'randomNormal', movingMeanInitializer: 'randomNormal'},
-    ...{gammaInitializer: tf.initializers.randomUniform({minval: 0.5, maxval: 2})},
-    ...args,
-  });
-const depthwise = (args = {}) =>
-  tf.layers.depthwiseConv2d({kernelSize: 3, padding: 'same', depthwiseInitializer: 'glorotNormal', ...args});
-
-const shared = () => {
-  const [layer, after] = [conv(16), norm()];
-  return {layer, after};
-};
-
-/** Models in which a convolution, a normalization and a relu follow each other, or nearly. */
-const MODELS: Record<string, Layers> = {
-  'conv, norm, relu': x => apply(x, conv(16), norm(), tf.layers.reLU(), conv(8)),
-  'conv, norm, relu6': x => apply(x, conv(16), norm(), tf.layers.reLU({maxValue: 6}), conv(8)),
-  'conv, norm, activation': x => apply(x, conv(12), norm(), tf.layers.activation({activation: 'relu6'}), conv(8)),
-  'conv, norm, tanh': x => apply(x, conv(12), norm(), tf.layers.activation({activation: 'tanh'}), conv(8)),
-  'conv, norm': x => apply(x, conv(16), norm(), conv(8), norm()),
-  'conv, relu': x => apply(x, conv(16), tf.layers.reLU(), conv(8)),
-  'depthwise, norm, relu6': x =>
-    apply(x, conv(8), depthwise(), norm(), tf.layers.reLU({maxValue: 6}), depthwise({strides: 2}), norm()),
-  'strides and no padding': x =>
-    apply(x, conv(9, {strides: 2}), norm(), tf.layers.reLU(), conv(6, {padding: 'valid'}), norm(), tf.layers.reLU()),
-  'without bias, scale and center': x =>
-    apply(x, conv(8, {useBias: false}), norm({scale: false, center: false}), tf.layers.reLU()),
-  'a result used twice': x => {
-    const y = apply(x, conv(8));
-    return tf.layers.add().apply([apply(y, norm(), tf.layers.reLU()), y]) as tf.SymbolicTensor;
-  },
-  'a normalization used twice': x => {
-    const y = apply(x, conv(8), norm());
-    return tf.layers.add().apply([apply(y, tf.layers.reLU()), y]) as tf.SymbolicTensor;
-  },
-  'inner outputs': x => {
-    const convolved = apply(x, conv(8));
-    const normalized = apply(convolved, norm());
-    return [convolved, normalized, apply(normalized, tf.layers.reLU())];
-  },
-  'shared layers': x => {
-    const {layer, after} = shared();
-    const first = apply(apply(x, conv(16)), layer, after, tf.layers.reLU());
-    return apply(first, layer, after, tf.layers.reLU({maxValue: 6}), layer);
-  },
-};
-
-function build(layers: Layers): tf.LayersModel {
-  const input = tf.input({shape: [9, 8, 3]});
-  return tf.model({inputs: input, outputs: layers(input)});
-}
 
 /** The loss, then the gradients of everything that trains. */
 function gradients(model: tf.LayersModel, x: tf.Tensor): number[][] {
@@ -86,9 +28,9 @@ function stir(model: tf.LayersModel): void {
   });
 }
 
-describe.each(Object.entries(MODELS))('%s', (_, layers) => {
+describe.each(Object.entries(CHAINS))('%s', (_, layers) => {
   test('has the gradients that its layers have one by one, in the first step and in later ones', async () => {
-    const base = build(layers);
+    const base = chainModel(layers);
     const model = applyLoRA(base, {rank: 2, targets: ['Conv2D'], seed: 1});
     stir(model);
     const x = random<tf.Rank.R4>([2, 9, 8, 3], 5);
@@ -103,7 +45,7 @@ describe.each(Object.entries(MODELS))('%s', (_, layers) => {
 });
 
 test('three layers are one launch', async () => {
-  const base = build(MODELS['conv, norm, relu']!);
+  const base = chainModel(CHAINS['conv, norm, relu']!);
   const model = applyLoRA(base, {rank: 2, targets: ['Conv2D'], seed: 1});
   const x = random<tf.Rank.R4>([2, 9, 8, 3], 5);
   gradients(model, x);
@@ -115,7 +57,7 @@ test('three layers are one launch', async () => {
 });
 
 test('a model cut at an inner output computes what it did', () => {
-  const base = build(MODELS['conv, norm, relu']!);
+  const base = chainModel(CHAINS['conv, norm, relu']!);
   const model = applyLoRA(base, {rank: 2, targets: ['Conv2D'], seed: 1});
   const x = random<tf.Rank.R4>([2, 9, 8, 3], 5);
   gradients(model, x);
@@ -137,7 +79,7 @@ test('a model cut at an inner output computes what it did', () => {
 });
 
 test('a new model still computes what its base computes, bit for bit', async () => {
-  const base = build(MODELS['depthwise, norm, relu6']!);
+  const base = chainModel(CHAINS['depthwise, norm, relu6']!);
   const model = applyLoRA(base, {rank: 2, targets: ['Conv2D']});
   const x = random<tf.Rank.R4>([2, 9, 8, 3], 5);
   tf.tidy(() => expect(numbers(model.predict(x) as tf.Tensor)).toEqual(numbers(base.predict(x) as tf.Tensor)));

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import type {AdaptedProduct, Outlet} from '../launches';
-import {GROUP, type Program, programOf, runProgram} from './program';
+import {GROUP, limited, type Program, programOf, runProgram, slope} from './program';
 
 // `y = f(x·W + s·(x·A)·B + b)` and its gradients in four launches. A workgroup computes a tile of 32 × 32 numbers, a
 // lane 4 × 4 of them. What the factors add is the product of a tile's rows with a few more columns.
@@ -61,7 +61,7 @@ for (var i = 0; i < 4; i++) { for (var j = 0; j < 4; j++) {
   if (row < u.rows && column < u.columns) {
     var s = acc[i][j]; for (var r = 0; r < ${rank}; r++) { s += ${update}; }
     ${m === undefined ? '' : 's *= m[column];'} ${t === undefined ? '' : 's += t[column];'}
-    ${cap === undefined ? '' : 's = select(s, 0.0, s < 0.0);'} ${cap === undefined || cap === Infinity ? '' : `s = select(s, ${cap.toFixed(1)}, s > ${cap.toFixed(1)});`}
+    ${limited(cap)}
     y[row * u.columns + column] = s;
   }
 } }`,
@@ -85,7 +85,7 @@ function narrow(rank: number, {cap, m}: Outlet): Program {
 for (var k = lane; k < u.inner; k += ${GROUP}) { let v = x[group * u.inner + k]; for (var r = 0; r < ${rank}; r++) { sums[r] += v * a[k * ${rank} + r]; } }
 for (var j = lane; j < u.columns; j += ${GROUP}) {
   let o = group * u.columns + j; var v = dy[o];
-  ${cap === undefined ? '' : `v *= sign(y[o])${cap === Infinity ? '' : ` * sign(${cap.toFixed(1)} - y[o])`};`} ${m === undefined ? '' : 'v *= m[j];'} ${makes ? 'dz[o] = v;' : ''}
+  ${slope(cap, 'v', 'y[o]')} ${m === undefined ? '' : 'v *= m[j];'} ${makes ? 'dz[o] = v;' : ''}
   for (var r = 0; r < ${rank}; r++) { sums[${rank} + r] += v * u.scale * b[r * u.columns + j]; }
 }
 for (var r = 0; r < ${2 * rank}; r++) { parts[r * ${GROUP} + lane] = sums[r]; }
@@ -135,9 +135,9 @@ export const adaptedProduct: AdaptedProduct = {
     });
     return y as tf.Tensor;
   },
-  backward: (x, dy, y, {kernel, a, b, scaling}, outlet) => {
+  backward: (x, outlet, {kernel, a, b, scaling}) => {
     const {rank, rows, inner, columns} = sizes(x, a, b);
-    const {cap, m} = outlet;
+    const {dy, y, cap, m} = outlet;
     const [hd, made] = runProgram(narrow(rank, outlet), {
       inputs: [x, a, b, dy, ...(cap === undefined ? [] : [y as tf.Tensor]), ...(m === undefined ? [] : [m])],
       outputs: [[rows, 2 * rank], ...(cap === undefined && m === undefined ? [] : [dy.shape])],
@@ -184,13 +184,7 @@ export async function isProductRight(): Promise<boolean> {
     const x = tf.tensor2d([1, 2, 3, 4, 5, 6], [3, 2]);
     const [a, b] = [tf.tensor2d([1, -1], [2, 1]), tf.tensor2d([1, 2, 3], [1, 3])];
     const weights = {kernel: tf.tensor2d([1, 0, 2, 0, 1, 1], [2, 3]), a, b, scaling: 0.5};
-    const {ofInput, ofFactors} = adaptedProduct.backward(
-      x,
-      tf.tensor2d(new Array(9).fill(1), [3, 3]),
-      undefined,
-      weights,
-      {},
-    );
+    const {ofInput, ofFactors} = adaptedProduct.backward(x, {dy: tf.ones([3, 3])}, weights);
     return [adaptedProduct.forward(x, weights, {}), ofInput(), ...ofFactors()].map(tensor => tf.keep(tensor));
   });
   const numbers = (await Promise.all(tensors.map(tensor => tensor.data()))).map(values => values.join());

@@ -1,6 +1,7 @@
 import type * as tf from '@tensorflow/tfjs';
 import type {Capabilities} from '../capabilities';
 import {adaptedProduct, isProductRight} from './adaptedProduct';
+import {fusedConvolution, isDepthwiseRight} from './fusedConvolution';
 import {runEachJoined} from './joined';
 import {type Pointwise, pointwiseOperations, pointwiseSteps, type RunPointwise} from '../pointwise';
 import type {Programs} from '../tryOut';
@@ -63,10 +64,14 @@ const capabilities: Capabilities = {
   source: 'programs',
   oneLaunch: {...pointwiseOperations(runPointwise), addProduct},
   adaptedProduct,
+  fusedConvolution,
   optimizerSteps: () => steps,
 };
 
 export const webgpuPrograms: Programs = {
-  isRight: async backend => (await Promise.all([isRight(backend), isProductRight()])).every(right => right),
+  isRight: async backend => {
+    const trials = [isRight(backend), isProductRight(), isDepthwiseRight()];
+    return (await Promise.all(trials)).every(right => right);
+  },
   capabilities,
 };

@@ -48,6 +48,18 @@ export function programOf(name: string, write: () => Omit<Program, 'name'>): Pro
   return program;
 }
 
+/** Code that limits `s` as `min(max(s, 0), cap)`; what is no number stays so. */
+export function limited(cap: number | undefined): string {
+  const above = cap === undefined || cap === Infinity ? '' : ` s = select(s, f32(${cap}), s > f32(${cap}));`;
+  return cap === undefined ? '' : `s = select(s, 0.0, s < 0.0);${above}`;
+}
+
+/** Code that multiplies the gradient `d` of a limited number `y` with the slope. */
+export function slope(cap: number | undefined, d: string, y: string): string {
+  const below = cap === undefined || cap === Infinity ? '' : ` * sign(f32(${cap}) - ${y})`;
+  return cap === undefined ? '' : `${d} *= sign(${y})${below};`;
+}
+
 /** Parts of the WebGPU API, whose types are not in the DOM library. */
 interface Device {
   pushErrorScope(kind: 'validation'): void;

@@ -1,7 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
-import {adam, adamW, applyLoRA, disposeModel, loraKernels, sgd} from 'tfjs-lora';
+import {adam, adamW, applyLoRA, disposeModel, loraKernels, sgd, trainableVariables} from 'tfjs-lora';
 import {withoutOwnCode} from '../../../src/kernels/tryOut';
 import {random} from '../../helpers';
+import {chainModel, CHAINS, type Layers} from './chains';
 import {type Case, elsewhere, read, relativeDifference} from './case';
 
 const SHAPES = [[7], [4, 8], [3, 3, 5, 2], [1], [130], [2, 3, 2, 1, 5], [3, 0]];
@@ -79,6 +80,28 @@ async function adaptedGradients(isDense: boolean, shape: AdaptedShape): Promise<
   );
   const numbers = await read([value, ...trained.map(({name}) => grads[name] as tf.Tensor)]);
   tf.dispose([x, dy]);
+  [model, base].forEach(disposeModel);
+  return numbers;
+}
+
+/** The loss and the gradients of an adapted model of convolutions, in a step and in the next one. */
+async function chainGradients(layers: Layers): Promise<number[][]> {
+  const base = chainModel(layers);
+  const model = applyLoRA(base, {rank: 2, targets: ['Conv2D']});
+  model.weights.forEach((weight, i) => {
+    tf.tidy(() => {
+      const value = tf.mul(random(weight.shape as number[], i + 1), 0.5);
+      weight.write(weight.originalName.includes('variance') ? tf.add(tf.square(value), 0.5) : value);
+    });
+  });
+  const x = random<tf.Rank.R4>([2, 9, 8, 3], 5);
+  const loss = () => {
+    const outputs = [model.apply(x, {training: true}) as tf.Tensor | tf.Tensor[]].flat();
+    return tf.addN(outputs.map(y => tf.mean<tf.Scalar>(tf.square(y))));
+  };
+  const steps = [1, 2].map(() => tf.variableGrads(loss, trainableVariables(model)));
+  const numbers = await read(steps.flatMap(({value, grads}) => [value, ...Object.values(grads)]));
+  x.dispose();
   [model, base].forEach(disposeModel);
   return numbers;
 }
@@ -175,6 +198,16 @@ export const programCases: readonly Case[] = [
         differences.push(relativeDifference(await compute(), await elsewhere('cpu', compute)));
       }
       return Math.max(...differences);
+    },
+  })),
+  ...Object.entries(CHAINS).map(([kind, layers]): Case => ({
+    behaviour: 'a convolution with the normalization and the relu after it has the gradients of cpu',
+    kind,
+    tolerance: 1e-5,
+    halfTolerance: null,
+    run: async () => {
+      const compute = () => chainGradients(layers);
+      return relativeDifference(await compute(), await elsewhere('cpu', compute));
     },
   })),
   {
