@@ -35,7 +35,7 @@ export interface CaseResult {
 /** Measures a case, in this process and in one with stock tfjs at its side. */
 export async function measureCase(name: CaseName, backend: Backend, plan: Plan): Promise<CaseResult> {
   const benchCase: BenchCase = CASES[name];
-  const {title} = benchCase;
+  const title = benchCase.title();
   // First, while nothing else is in memory.
   const footprints = await measureFootprints(benchCase);
   const stock = await startStock(backend, name);

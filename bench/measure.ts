@@ -1,5 +1,3 @@
-import {performance} from 'node:perf_hooks';
-
 /** Does once what is measured. */
 export type Run = () => Promise<void>;
 

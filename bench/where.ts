@@ -111,7 +111,7 @@ function byKernel(entries: readonly Entry[]): Entry[] {
 
 /** Prints where the time of a step goes, part by part and kernel by kernel, without what a kernel spends in others. */
 export async function printWhere(benchCase: BenchCase, look: Look): Promise<void> {
-  await printKernels(`${benchCase.title}\n\n${look.of}`, await makeRun(benchCase, look.of), look);
+  await printKernels(`${benchCase.title()}\n\n${look.of}`, await makeRun(benchCase, look.of), look);
 }
 
 /** Does so for any run. */

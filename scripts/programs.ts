@@ -40,6 +40,7 @@ export const PROGRAMS: Readonly<Record<string, Programs>> = {
       graph: 'tsx bench/graph.ts',
       threads: 'tsx bench/threads/run.ts',
       launches: 'tsx bench/launches/run.ts',
+      page: 'tsx bench/page/serve.ts',
       recipe: 'tsx bench/recipe.ts',
       emoji: 'tsx bench/emoji.ts',
       heads: 'tsx bench/heads.ts',

@@ -25,11 +25,13 @@ export interface Batch {
  * its kernels.
  */
 export interface BenchCase {
-  title: string;
+  /** What it is, with a batch of so many examples. */
+  title: (examples?: number) => string;
   loss: string;
   /** A new model, not compiled. */
   build: () => Promise<tf.LayersModel>;
-  batch: () => Batch;
+  /** Default: as many examples as Node is measured with. */
+  batch: (examples?: number) => Batch;
   targets: (model: tf.LayersModel) => Targets;
   /**
    * The least a step can do, where it can be said more closely than by the forward pass: forward and input gradients.

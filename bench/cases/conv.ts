@@ -9,9 +9,9 @@ const DEPTH = 6;
 const CLASSES = 10;
 
 export const conv: BenchCase = {
-  title:
+  title: (examples = BATCH) =>
     `conv net: ${DEPTH} × [Conv2D 3×3, ${CHANNELS} → BatchNormalization → ReLU] on ${SIZE}×${SIZE}×3, batch ` +
-    `${BATCH}, rank 8 on every convolution`,
+    `${examples}, rank 8 on every convolution`,
   loss: 'categoricalCrossentropy',
   build: () => {
     const model = tf.sequential();
@@ -31,6 +31,9 @@ export const conv: BenchCase = {
     model.add(tf.layers.dense({units: CLASSES, activation: 'softmax', name: 'head'}));
     return Promise.resolve(model);
   },
-  batch: () => ({xs: tf.randomNormal([BATCH, SIZE, SIZE, 3]), ys: oneHot(BATCH, CLASSES)}),
+  batch: (examples = BATCH) => ({
+    xs: tf.randomNormal([examples, SIZE, SIZE, 3]),
+    ys: oneHot(examples, CLASSES),
+  }),
   targets: model => ({rank: 8, targets: layerNames(model, 'Conv2D'), trainable: ['head']}),
 };

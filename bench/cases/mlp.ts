@@ -10,7 +10,8 @@ const DEPTH = 4;
 const CLASSES = 10;
 
 export const mlp: BenchCase = {
-  title: `MLP: ${DEPTH} × Dense ${WIDTH} relu + head ${CLASSES}, batch ${BATCH}, rank 8 on every layer`,
+  title: (examples = BATCH) =>
+    `MLP: ${DEPTH} × Dense ${WIDTH} relu + head ${CLASSES}, batch ${examples}, rank 8 on every layer`,
   loss: 'categoricalCrossentropy',
   build: () => {
     const model = tf.sequential();
@@ -26,7 +27,7 @@ export const mlp: BenchCase = {
     model.add(tf.layers.dense({units: CLASSES, activation: 'softmax'}));
     return Promise.resolve(model);
   },
-  batch: () => ({xs: tf.randomNormal([BATCH, WIDTH]), ys: oneHot(BATCH, CLASSES)}),
+  batch: (examples = BATCH) => ({xs: tf.randomNormal([examples, WIDTH]), ys: oneHot(examples, CLASSES)}),
   targets: model => ({rank: 8, targets: layerNames(model, 'Dense')}),
   floor,
   products,

@@ -17,7 +17,7 @@ interface Topology {
 }
 
 export const mobilenet: BenchCase = {
-  title: `MobileNetV2 body at ${SIZE} px, batch ${BATCH}, rank 4 on every 1×1 convolution`,
+  title: (examples = BATCH) => `MobileNetV2 body at ${SIZE} px, batch ${examples}, rank 4 on every 1×1 convolution`,
   loss: 'categoricalCrossentropy',
   build: async () => {
     const body = await loadBody();
@@ -25,7 +25,10 @@ export const mobilenet: BenchCase = {
     const head = tf.layers.dense({units: CLASSES, activation: 'softmax', name: 'head'});
     return tf.model({inputs: body.inputs, outputs: head.apply(pooled) as tf.SymbolicTensor});
   },
-  batch: () => ({xs: tf.randomUniform([BATCH, SIZE, SIZE, 3], -1, 1), ys: oneHot(BATCH, CLASSES)}),
+  batch: (examples = BATCH) => ({
+    xs: tf.randomUniform([examples, SIZE, SIZE, 3], -1, 1),
+    ys: oneHot(examples, CLASSES),
+  }),
   targets: model => ({
     rank: 4,
     targets: layerNames(model, 'Conv2D').filter(name => {
@@ -48,7 +51,7 @@ export async function loadBody(): Promise<tf.LayersModel> {
   config.layers.length = last + 1;
   config.output_layers = [['out_relu', 0, 0]];
 
-  const weights = Uint8Array.from(Buffer.from((await source.weightBundles[0]!()).default, 'base64'));
+  const weights = Uint8Array.from(atob((await source.weightBundles[0]!()).default), sign => sign.charCodeAt(0));
   const artifacts = {
     modelTopology: topology,
     weightSpecs: weightsManifest.flatMap(group => group.weights),

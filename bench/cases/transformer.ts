@@ -8,7 +8,8 @@ const WIDTH = 256;
 const HEADS = 4;
 
 export const transformer: BenchCase = {
-  title: `transformer block: width ${WIDTH}, ${HEADS} heads, sequence ${SEQUENCE}, batch ${BATCH}, rank 8 on every Dense`,
+  title: (examples = BATCH) =>
+    `transformer block: width ${WIDTH}, ${HEADS} heads, sequence ${SEQUENCE}, batch ${examples}, rank 8 on every Dense`,
   loss: 'meanSquaredError',
   build: () => {
     const dense = (name: string, units: number, activation: 'linear' | 'relu' = 'linear') =>
@@ -23,9 +24,9 @@ export const transformer: BenchCase = {
     const output = add(attended, dense('mlp_down', WIDTH).apply(expanded));
     return Promise.resolve(tf.model({inputs: input, outputs: output}));
   },
-  batch: () => ({
-    xs: tf.randomNormal([BATCH, SEQUENCE, WIDTH]),
-    ys: tf.randomNormal([BATCH, SEQUENCE, WIDTH]),
+  batch: (examples = BATCH) => ({
+    xs: tf.randomNormal([examples, SEQUENCE, WIDTH]),
+    ys: tf.randomNormal([examples, SEQUENCE, WIDTH]),
   }),
   targets: model => ({rank: 8, targets: layerNames(model, 'Dense')}),
 };

@@ -37,6 +37,7 @@ interface Globals {
   GPUDevice?: Class;
   GPUBuffer?: Class;
   GPUComputePassEncoder?: Class;
+  WebGL2RenderingContext?: Class;
   _tfengine: Engine;
   _tfGlobals: Map<string, Map<string, Kernel>>;
 }
@@ -50,7 +51,7 @@ let onLaunch: () => void = () => undefined;
 
 /** Counts buffers and programs of the device from now on. Call it before a backend is loaded. */
 export function watchDevice(): void {
-  const {GPUDevice, GPUBuffer, GPUComputePassEncoder} = globals;
+  const {GPUDevice, GPUBuffer, GPUComputePassEncoder, WebGL2RenderingContext} = globals;
   before(GPUDevice, 'createBuffer', (_, {size}: {size: number}) => {
     device.bytes += size;
     device.peak = Math.max(device.peak, device.bytes);
@@ -59,7 +60,7 @@ export function watchDevice(): void {
   before(GPUComputePassEncoder, 'dispatchWorkgroups', () => {
     onLaunch();
   });
-  before(WebGL2RenderingContext as unknown as Class, 'drawElements', () => {
+  before(WebGL2RenderingContext, 'drawElements', () => {
     onLaunch();
   });
 }
@@ -145,6 +146,7 @@ export async function measure(step: () => Promise<number>, steps: number): Promi
 let meter: BufferMeter | undefined;
 
 /** Counts the bytes of tensors from now on. Call it before the first tensor is made. */
-export function watchTensors(): void {
+export function watchTensors(): BufferMeter {
   meter = new BufferMeter(globals._tfengine);
+  return meter;
 }

@@ -12,9 +12,17 @@ export interface ServedPage {
   close(): Promise<void>;
 }
 
-/** Builds a page and serves it until the program is stopped. */
+/** Builds a page, and the library where that is needed, and serves the page until the program is stopped. */
 export async function servePage(configFile: string): Promise<void> {
-  const {url} = await openPage(configFile);
+  sayWhere(await openPage(configFile));
+}
+
+/** Builds a page that takes nothing of the built library, and serves it until the program is stopped. */
+export async function serveSource(configFile: string): Promise<void> {
+  sayWhere(await buildPage(configFile));
+}
+
+function sayWhere({url}: ServedPage): void {
   console.log(`\nThe page is here: ${url}\nStop it with Ctrl+C.`);
 }
 
@@ -27,6 +35,10 @@ export async function openPage(configFile: string): Promise<ServedPage> {
       stdio: 'inherit',
     });
   }
+  return buildPage(configFile);
+}
+
+async function buildPage(configFile: string): Promise<ServedPage> {
   console.log('Building the page …');
   await build({configFile, logLevel: 'error'});
   const server = await preview({configFile});

@@ -2,6 +2,7 @@ import {existsSync, readdirSync} from 'node:fs';
 import {dirname, join, posix} from 'node:path';
 import {fileURLToPath} from 'node:url';
 import {type DefaultTheme, defineConfig} from 'vitepress';
+import {wasmThreads} from '../../examples/shared/wasmThreads';
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), '../..');
 const EXAMPLES = readdirSync(join(ROOT, 'examples')).filter(name =>
@@ -90,7 +91,7 @@ export default defineConfig({
   },
   head: [['link', {rel: 'icon', href: 'data:,'}]],
   lastUpdated: false,
-  ignoreDeadLinks: [/\/LICENSE$/, /\.(ts|json)$/, /\/examples\/(swap|shared)\/$/],
+  ignoreDeadLinks: [/\/LICENSE$/, /\.(ts|json|py)$/, /\/examples\/(swap|shared)\/$/],
   markdown: {
     theme: {light: 'github-light-high-contrast', dark: 'github-dark-high-contrast'},
     config: md => {
@@ -149,13 +150,16 @@ export default defineConfig({
       },
       {
         text: 'Training',
-        items: docs(
-          ['Recipe', 'training'],
-          ['Tools', 'training-tools'],
-          ['Ranks of small heads', 'small-heads'],
-          ['Performance', 'performance'],
-          ['Memory', 'memory'],
-        ),
+        items: [
+          ...docs(
+            ['Recipe', 'training'],
+            ['Tools', 'training-tools'],
+            ['Ranks of small heads', 'small-heads'],
+            ['Performance', 'performance'],
+          ),
+          {text: 'Measure your device', link: '/site/measure'},
+          ...docs(['Memory', 'memory']),
+        ],
       },
       {
         text: 'Where it runs',
@@ -211,9 +215,14 @@ export default defineConfig({
     resolve: {
       alias: [
         {find: /^tfjs-lora$/, replacement: join(ROOT, 'src/index.ts')},
-        {find: /^tfjs-lora\/quickstart$/, replacement: join(ROOT, 'src/quickstart.ts')},
+        ...['quantized', 'quickstart', 'transformers'].map(name => ({
+          find: new RegExp(`^tfjs-lora/${name}$`),
+          replacement: join(ROOT, `src/${name}.ts`),
+        })),
       ],
     },
+    plugins: [wasmThreads()],
+    worker: {format: 'es', plugins: () => [wasmThreads()]},
     build: {chunkSizeWarningLimit: 3000},
   },
 });

@@ -25,13 +25,16 @@ export function launchBrowser(more: readonly string[] = []): Promise<Browser> {
   return chromium.launch({executablePath: CHROMIUM, args: [...ARGUMENTS, ...more]});
 }
 
-/** Builds the page of an example, with the library as it is built. */
-export function buildSite(example: string): void {
-  if (!existsSync(join(ROOT, 'dist/index.js'))) {
+/** Where pages stand. Those of the examples take the library as it is built, those of the benchmark its source. */
+type Place = 'examples' | 'bench';
+
+/** Builds the page of an example. */
+export function buildSite(example: string, place: Place = 'examples'): void {
+  if (place === 'examples' && !existsSync(join(ROOT, 'dist/index.js'))) {
     throw new Error('The library is not built. Run `npm run build` first; `npm test` does.');
   }
   const vite = join(ROOT, 'node_modules/vite/bin/vite.js');
-  const {status, stderr} = spawnSync(process.execPath, [vite, 'build', `examples/${example}`, '--logLevel', 'error'], {
+  const {status, stderr} = spawnSync(process.execPath, [vite, 'build', `${place}/${example}`, '--logLevel', 'error'], {
     cwd: ROOT,
     encoding: 'utf8',
   });
@@ -46,15 +49,16 @@ interface ServeOptions {
   headers?: Readonly<Record<string, string>>;
   /** Under a path, the address of another server to which calls are passed on. */
   passOn?: readonly [path: string, address: string];
+  place?: Place;
 }
 
 /** Serves the built page of an example on this machine, and under `/model/` the files of a folder. */
 export async function serveSite(
   example: string,
   models = '',
-  {headers = {}, passOn: [passed, address] = ['', '']}: ServeOptions = {},
+  {headers = {}, passOn: [passed, address] = ['', ''], place = 'examples'}: ServeOptions = {},
 ): Promise<{url: string; server: Server}> {
-  const site = join(ROOT, 'examples', example, 'output/site');
+  const site = join(ROOT, place, example, 'output/site');
   const server = createServer((request, response) => {
     const {pathname} = new URL(request.url ?? '/', 'http://localhost');
     if (passed !== '' && pathname.startsWith(passed)) {
@@ -92,12 +96,18 @@ interface OpenedSite {
  * @param models the folder of what is served under `/model/`.
  * @param more arguments of the browser.
  */
-export function openSite(example: string, models?: string, more: readonly string[] = []): OpenedSite {
-  const opened = {screenshots: join(ROOT, 'examples', example, 'output/screenshots')} as OpenedSite;
+export function openSite(
+  example: string,
+  models?: string,
+  more: readonly string[] = [],
+  options: ServeOptions = {},
+): OpenedSite {
+  const {place = 'examples'} = options;
+  const opened = {screenshots: join(ROOT, place, example, 'output/screenshots')} as OpenedSite;
   let server: Server;
   beforeAll(async () => {
-    buildSite(example);
-    const served = await serveSite(example, models);
+    buildSite(example, place);
+    const served = await serveSite(example, models, options);
     server = served.server;
     mkdirSync(opened.screenshots, {recursive: true});
     Object.assign(opened, {url: served.url, browser: await launchBrowser(more)});

@@ -21,6 +21,7 @@ const PAGES = [
   'examples/index.html',
   'examples/browser/index.html',
   'site/try.html',
+  'site/measure.html',
 ];
 const PHONE = {width: 390, height: 844};
 const DESK = {width: 1280, height: 900};
@@ -124,6 +125,19 @@ if (Number(/(\d+) %/.exec(status)?.[1]) < 50) {
 faults.push(...(await violations(page)).map(fault => `the trained page: ${fault}`));
 if (pictures !== undefined) {
   await page.screenshot({path: join(pictures, 'trained.png')});
+}
+
+await page.goto(`${origin}/site/measure?backends=wasm&cases=mlp&rounds=1&examples=1&trials=gate`);
+await page.getByRole('button', {name: 'Measure', exact: true}).click();
+await page.getByText(/^Measured in/).waitFor({timeout: 120_000});
+const measured = await page.getByText(/computations are right/).innerText();
+console.log(`The page that measures says: ${measured}`);
+if (!/^(\d+) of \1 /.test(measured)) {
+  faults.push('The page that measures finds something wrong.');
+}
+faults.push(...(await violations(page)).map(fault => `the measured page: ${fault}`));
+if (pictures !== undefined) {
+  await page.screenshot({path: join(pictures, 'measured.png'), fullPage: true});
 }
 
 await browser.close();

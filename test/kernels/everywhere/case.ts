@@ -79,7 +79,7 @@ export function relativeDifference(
     throw new Error(`${actual.length} tensors instead of ${expected.length}.`);
   }
   const differences = actual.map((values, i) => {
-    const scale = Math.max(...expected[i]!.map(Math.abs));
+    const scale = expected[i]!.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
     return difference(values, expected[i]!) / (scale || 1);
   });
   return Math.max(...differences);

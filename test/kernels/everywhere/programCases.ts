@@ -9,7 +9,7 @@ const SHAPES = [[7], [4, 8], [3, 3, 5, 2], [1], [130], [2, 3, 2, 1, 5], [3, 0]];
 const STEPS = 100;
 
 /** The variables after some steps, and what the optimizer keeps of them. */
-async function trained(make: () => tf.Optimizer): Promise<number[][]> {
+export async function trained(make: () => tf.Optimizer): Promise<number[][]> {
   const optimizer = make();
   const variables = SHAPES.map((shape, i) => tf.tidy(() => tf.variable(random(shape, i + 1))));
   for (let step = 0; step < STEPS; step++) {
@@ -26,7 +26,8 @@ async function trained(make: () => tf.Optimizer): Promise<number[][]> {
   return numbers;
 }
 
-const OPTIMIZERS: [name: string, own: () => tf.Optimizer, stock: () => tf.Optimizer][] = [
+/** Optimizers of ours, and those of tfjs that do the same. */
+export const OPTIMIZERS: [name: string, own: () => tf.Optimizer, stock: () => tf.Optimizer][] = [
   ['adam', () => adam({learningRate: 0.01, epsilon: 1e-7}), () => tf.train.adam(0.01, 0.9, 0.999, 1e-7)],
   [
     'adamW without decay',

@@ -20,7 +20,7 @@ function network(): tf.LayersModel {
 }
 
 /** Outputs of an adapted model, gradients of its factors, and the outputs of the merged one. */
-async function outcome(bits: 8 | 4, config: LoRAConfig, inFloats: boolean): Promise<number[][]> {
+export async function outcome(bits: 8 | 4, config: LoRAConfig, inFloats: boolean): Promise<number[][]> {
   const [model, words] = [network(), tf.tensor2d([3, 1, 39, 0, 3, 7, 5, 5, 22, 38, 2, 1], [2, 6], 'int32')];
   const blocks = await quantizeBase(model, {bits});
   // Merged with updates of nothing, its layers hold the numbers of the blocks in float32.
@@ -42,7 +42,8 @@ async function outcome(bits: 8 | 4, config: LoRAConfig, inFloats: boolean): Prom
   return read(found);
 }
 
-const CONFIGS: readonly [string, LoRAConfig][] = [
+/** How quantised bases are adapted. */
+export const CONFIGS: readonly [string, LoRAConfig][] = [
   ['lora', {rank: 3}],
   ['ia3', {method: 'ia3', exclude: ['table']}],
 ];

@@ -34,7 +34,8 @@ const depthwise = (strides: number) =>
 const product = (transposeA: boolean, transposeB: boolean) => (a: tf.Tensor, b: tf.Tensor) =>
   tf.matMul(a, b, transposeA, transposeB);
 
-const OPERATIONS: [kind: string, compute: () => tf.Tensor[]][] = [
+/** Operations of tfjs that our wasm module computes, with their gradients. */
+export const OPERATIONS: [kind: string, compute: () => tf.Tensor[]][] = [
   ['a product whose tiles are cut off', operation(product(false, false), [13, 37], [37, 21])],
   ['a product of one row', operation(product(false, false), [1, 19], [19, 5])],
   ['a product with a large matrix', operation(product(false, false), [9, 401], [401, 397])],

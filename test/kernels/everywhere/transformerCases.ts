@@ -21,7 +21,7 @@ import {random} from '../../helpers';
 import {type Case, elsewhere, read, relativeDifference} from './case';
 
 /** A layer, and the inputs that it is tried with. */
-interface Trial {
+export interface LayerTrial {
   kind: string;
   make: () => tf.layers.Layer;
   inputs: () => tf.Tensor[];
@@ -34,7 +34,7 @@ const attention = (args: Partial<AttentionArgs>) => () => new Attention({heads: 
 /** Of the second example nothing is seen. */
 const EVEN_MASK = [1, 1, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0];
 
-const TRIALS: readonly Trial[] = [
+export const TRIALS: readonly LayerTrial[] = [
   {
     kind: 'Attention',
     make: attention({}),
@@ -150,7 +150,7 @@ const TRIALS: readonly Trial[] = [
 ];
 
 /** What a layer gives, and the gradients in its inputs but the mask, and in its weights. */
-async function outcome({make, inputs}: Trial): Promise<number[][]> {
+export async function outcome({make, inputs}: LayerTrial): Promise<number[][]> {
   const layer = make();
   const given = inputs();
   (layer.apply(given.length === 1 ? given[0]! : given) as tf.Tensor).dispose();
@@ -173,7 +173,7 @@ async function outcome({make, inputs}: Trial): Promise<number[][]> {
 }
 
 /** The losses of a small decoder that is adapted and trained on the next token. A tied head has an update too. */
-async function losses({tied = false} = {}): Promise<number[]> {
+export async function losses({tied = false} = {}): Promise<number[]> {
   const ids = tf.input({shape: [null], dtype: 'int32'});
   const dense = (units: number, name: string) =>
     tf.layers.dense({units, name, kernelInitializer: tf.initializers.glorotNormal({seed: units})});
