@@ -193,7 +193,15 @@ function checkExportable(adapter: Adapter, sites: readonly Site[], paths: Readon
   for (const {path, layer} of sites.filter(site => paths.has(site.path))) {
     const className = layer.getClassName();
     const config = layerConfigAt(adapter.config, path);
+    const isStored = config !== undefined || trainable.includes(path) || biases.includes(path);
     const kind = updatedKind(className);
+    if (isStored && isPartOfAttention(path, sites)) {
+      faults.push(
+        `${path}: PyTorch has it in one MultiheadAttention, whose parts are no modules for PEFT. Leave it out ` +
+          '(exclude: [/head\\/attention/]), or merge the adapter and write the model by exportTransformer',
+      );
+      continue;
+    }
     if (config !== undefined && !canCarry(config, layer)) {
       const what = isConv1D(layer) ? "GPT-2's Conv1D" : `the class ${className}`;
       faults.push(`${path}: PEFT has no updates of ${what}${named(config)}`);
@@ -242,6 +250,15 @@ function checkExportable(adapter: Adapter, sites: readonly Site[], paths: Readon
     throw new LoRAError(`The adapter cannot be written for PEFT:\n${faults.map(fault => `  ${fault}.`).join('\n')}`);
   }
   return form;
+}
+
+/**
+ * Whether a layer is a part of the `MultiheadAttention` by which SigLIP's learned query looks at the patches. Three of
+ * them are one weight in PyTorch, and the fourth is a module that is not called.
+ */
+function isPartOfAttention(path: string, sites: readonly Site[]): boolean {
+  const query = /^(.+)\/attention\/(?:q|k|v|out)_proj$/.exec(path)?.[1];
+  return sites.some(({path: other, layer}) => other === query && layer.getClassName() === 'LearnedQuery');
 }
 
 /** Whether a layer computes with the table of another. */

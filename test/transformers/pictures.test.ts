@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {applyLoRA, disposeModel, trainableVariables} from 'tfjs-lora';
+import {applyLoRA, disposeModel, exportPEFT, getAdapter, type LoRAConfig, trainableVariables} from 'tfjs-lora';
 import {loadTransformer, pairLoss, type Pooling, sigmoidPairLoss} from 'tfjs-lora/transformers';
 import {decodeSafetensors, encodeSafetensors} from '../../src/formats/safetensors';
 import {numbers, useBackend, withoutLeaks} from '../helpers';
@@ -217,6 +217,33 @@ describe('SigLIP', () => {
     expect(after).toEqual(before);
     tf.dispose([...inputs, targets]);
     [loaded, adapted, model].forEach(disposeModel);
+  });
+
+  test('writes no update for PEFT of what PyTorch has in one MultiheadAttention, and says the way out', async () => {
+    // PEFT finds no module q_proj in the pooler, and computes nothing of an update of its out_proj.
+    const model = await loadTransformer({config, weights});
+    const pooler = 'vision_model/head/attention';
+    const written = async (options: LoRAConfig) => {
+      const adapted = applyLoRA(model, {rank: 2, ...options});
+      const adapter = getAdapter(adapted);
+      try {
+        return await exportPEFT(adapter, model);
+      } finally {
+        adapter.dispose();
+        disposeModel(adapted);
+      }
+    };
+    const refused = written({targets: [/q_proj$/, /out_proj$/]});
+    await expect(refused).rejects.toThrow(`${pooler}/q_proj: PyTorch has it in one MultiheadAttention`);
+    await expect(refused).rejects.toThrow(`${pooler}/out_proj: PyTorch has it in one MultiheadAttention`);
+    await expect(refused).rejects.toThrow('exclude: [/head\\/attention/]');
+    await expect(written({targets: [/fc1$/], trainable: [`${pooler}/v_proj`]})).rejects.toThrow(`${pooler}/v_proj: `);
+
+    const {weights: bytes} = await written({targets: [/q_proj$/, /out_proj$/], exclude: [/head\/attention/]});
+    const names = [...decodeSafetensors(bytes).tensors.keys()];
+    expect(names).toContain('base_model.model.vision_model.encoder.layers.0.self_attn.q_proj.lora_A.weight');
+    expect(names.filter(name => name.includes('.head.'))).toEqual([]);
+    disposeModel(model);
   });
 
   test('refuses encoders whose vectors cannot be compared', async () => {
