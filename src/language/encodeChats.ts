@@ -11,6 +11,11 @@ import {checkTokens, languageParts} from './session';
 export interface EncodeChatsOptions {
   /** Examples of more tokens are cut at their end. Default: none is. */
   maxLength?: number;
+  /**
+   * Whether short examples share a row of at most `maxLength` tokens, so that less is filled up. What stands in a row
+   * sees what stands before it, as in TRL where its attention knows no borders. Default: false.
+   */
+  packing?: boolean;
   /** What is learned: the answers of the assistant alone, or every token. Default: `'assistant'`. */
   learnFrom?: 'assistant' | 'all';
   /** Default: 4. */
@@ -77,15 +82,29 @@ export function encodeChats(
   options: EncodeChatsOptions = {},
 ): ChatBatches {
   checkOptions(options, {
-    ...{maxLength: true, learnFrom: true, batchSize: true, seed: true, multipleOf: true, Template: true},
+    ...{maxLength: true, packing: true, learnFrom: true, batchSize: true, seed: true, multipleOf: true},
+    Template: true,
   });
-  const {maxLength = Infinity, learnFrom = 'assistant', batchSize = 4, multipleOf = 16, Template} = options;
+  const {
+    maxLength = Infinity,
+    packing = false,
+    learnFrom = 'assistant',
+    batchSize = 4,
+    multipleOf = 16,
+    Template,
+  } = options;
   const {seed = Math.floor(Math.random() * 2 ** 31)} = options;
   Object.entries({...(maxLength !== Infinity && {maxLength}), batchSize, multipleOf}).forEach(([name, value]) => {
     checkCount(name, value);
   });
   if (!['assistant', 'all'].includes(learnFrom)) {
     throw new LoRAError(`learnFrom must be 'assistant' or 'all', got ${show(learnFrom)}.`);
+  }
+  if (typeof packing !== 'boolean') {
+    throw new LoRAError(`packing must be true or false, got ${show(packing)}.`);
+  }
+  if (packing && maxLength === Infinity) {
+    throw new LoRAError('packing needs maxLength, the tokens of a row.');
   }
   const {words} = languageParts(model);
   checkLanguageTokenizer(tokenizer);
@@ -109,13 +128,38 @@ export function encodeChats(
     throw new LoRAError('Nothing is left to learn: no record has an answer within maxLength.');
   }
   const cut = encoded.filter(({ids}) => ids.length > maxLength).length;
-  return new ChatBatches(kept, {cut, leftOut: whole.length - kept.length, multipleOf}, {batchSize, seed});
+  const rows = packing ? packed(kept, maxLength) : kept;
+  return new ChatBatches(rows, {cut, leftOut: whole.length - kept.length, multipleOf}, {batchSize, seed});
 }
 
 /** An example in tokens, and which of them are learned. */
 interface Encoded {
   ids: readonly number[];
   learned: readonly boolean[];
+}
+
+/**
+ * Examples one behind the other in rows of at most so many tokens: the longest first, each in the fullest row that has
+ * room. The first token of each is told from none, so that it is not learned behind another.
+ */
+function packed(examples: readonly Encoded[], most: number): Encoded[] {
+  const size = Math.min(
+    most,
+    examples.reduce((sum, {ids}) => sum + ids.length, 0),
+  );
+  /** Rows by how many tokens they have room for. */
+  const byRoom = Array.from({length: size + 1}, (): {ids: number[]; learned: boolean[]}[] => []);
+  for (const {ids, learned} of [...examples].sort((one, other) => other.ids.length - one.ids.length)) {
+    let room = ids.length;
+    while (room < size && byRoom[room]?.length === 0) {
+      room++;
+    }
+    const row = byRoom[room]?.pop() ?? {ids: [], learned: []};
+    row.ids.push(...ids);
+    row.learned.push(false, ...learned.slice(1));
+    byRoom[size - row.ids.length]?.push(row);
+  }
+  return byRoom.flat();
 }
 
 /** A text whose second part is learned, and the token that ends it. */

@@ -130,6 +130,42 @@ test('what is too long is cut and counted, and left out where no answer is left'
   expect(() => encode(records.slice(2), {maxLength: 8})).toThrow(/^Nothing is left to learn/);
 });
 
+test('short texts are packed into few rows, and the same tokens are learned', async () => {
+  const texts = ['the quick brown fox jumps over the lazy dog', 'lazy dog', 'brown fox', 'the dog', 'over the fox'];
+  const records = texts.map(text => ({text}));
+  const apart = await epochOf(encode(records, {batchSize: 1}));
+  // A row holds the longest text, and one token more than it takes.
+  const longest = Math.max(...apart.map(({tokens}) => tokens.length + 1));
+  const data = encode(records, {batchSize: 1, maxLength: longest, packing: true});
+  const rows = await epochOf(data);
+  expect(data.size).toBe(rows.length);
+  expect(rows.length).toBeLessThan(apart.length);
+  expect(Math.max(...rows.map(({tokens}) => tokens.length + 1))).toBe(longest);
+
+  const whole = ({tokens, targets}: {tokens: number[]; targets: number[]}) => [...tokens, targets.at(-1)!];
+  const found = rows.flatMap(row => textOf(whole(row)).split(END).slice(0, -1));
+  expect(found.sort()).toEqual([...texts].sort());
+  const sorted = (all: typeof rows) => all.flatMap(({targets}) => targets.filter(id => id >= 0)).sort((a, b) => a - b);
+  expect(sorted(rows)).toEqual(sorted(apart));
+  expect(data.learned).toBe(sorted(apart).length);
+  // The first token of a text behind another is told from nothing.
+  for (const {tokens, targets} of rows) {
+    tokens.forEach((id, i) => expect(targets[i]! < 0).toBe(textOf([id]) === END));
+  }
+});
+
+test('packing fills the fullest row that has room, the longest texts first', async () => {
+  const numbersOf = (counts: number[]) => counts.map(count => ({text: 'dog '.repeat(count).trim()}));
+  const lengths = async (options: object) =>
+    (await epochOf(encode(numbersOf([1, 4, 2, 3]), {batchSize: 1, ...options})))
+      .map(({tokens}) => tokens.length + 1)
+      .sort((a, b) => a - b);
+  const [a, b, c, d] = (await lengths({})) as [number, number, number, number];
+  // The two in the middle do not fit into one row; each has room for the shortest, and the fuller one takes it.
+  expect(b + c).toBeGreaterThan(c + a);
+  expect(await lengths({maxLength: Math.max(d, c + a), packing: true})).toEqual([d, b, c + a].sort((x, y) => x - y));
+});
+
 test('a model learns by it to answer', async () => {
   const adapted = applyLoRA(model, {rank: 4, targets: [/[qv]_proj$/, /down_proj$/], seed: 2});
   const data = encode([{prompt: TALK.slice(0, 2), completion: TALK.slice(2, 3)}, TALK], {batchSize: 2});
@@ -151,6 +187,11 @@ test('a template that writes former messages otherwise is refused, unless each a
   const options = {Template: Forgetful as never};
   expect(() => encode([TALK.slice(0, 3), TALK], options)).toThrow(/^Record 0: the model's template writes former/);
   expect(() => encode([{prompt: 'a', completion: 'b'}, TALK], options)).toThrow(/^Record 1: /);
+});
+
+test('packing wants the length of a row', () => {
+  expect(() => encode([TALK], {packing: true})).toThrow('packing needs maxLength, the tokens of a row.');
+  expect(() => encode([TALK], {packing: 1, maxLength: 99})).toThrow('packing must be true or false, got 1.');
 });
 
 test('what cannot be encoded is refused', () => {
