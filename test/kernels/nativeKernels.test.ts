@@ -228,6 +228,11 @@ test('the module writes its outputs whole, and nothing beside them', async () =>
         ),
       ).toBe(true);
       expect(
+        leavesTheRest([m * k, k * n, m * n, n], [2], ([a, b, c, bias]) =>
+          functions.multiplyFew(...[m, n, k, a!, 4 * k, b!, 4 * n, c!, 4 * n, bias!, 1, -1, 1]),
+        ),
+      ).toBe(true);
+      expect(
         leavesTheRest([k * m, k * n, m * n], [2], ([a, b, c]) =>
           functions.multiplyTransposed(k, m, n, a!, 4 * m, b!, 4 * n, c!, 4 * n, 3),
         ),

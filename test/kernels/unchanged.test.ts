@@ -46,3 +46,30 @@ test.each<[name: string, inputs: () => tf.NamedTensorMap, attrs: Record<string, 
     expect(actual.dataSync()).toEqual(expected.dataSync());
   });
 });
+
+test.each(
+  [1, 2, 3].flatMap(rows =>
+    [1, 2, 3, 4, 7, 33].flatMap(inner => [1, 5, 8, 34].map(columns => [rows, inner, columns] as const)),
+  ),
+)('a product of few rows has the numbers of the backend: %i × %i × %i', (rows, inner, columns) => {
+  for (const [bias, activation] of [
+    [undefined, 'linear'],
+    [tf.randomNormal([columns]), 'linear'],
+    [tf.randomNormal([columns]), 'relu6'],
+  ] as const) {
+    tf.tidy(() => {
+      const inputs = {
+        a: tf.randomNormal([1, rows, inner], 0, 3),
+        b: tf.randomNormal([1, inner, columns], 0, 3),
+        ...(bias && {bias}),
+      };
+      const attrs = {transposeA: false, transposeB: false, activation};
+      const call = {inputs, attrs, backend: tf.backend()};
+      const expected = tf
+        .engine()
+        .makeTensorFromTensorInfo(stockKernel('_FusedMatMul', 'wasm')!.kernelFunc(call) as tf.TensorInfo);
+      const actual = tf.engine().runKernel<tf.Tensor>('_FusedMatMul', inputs, attrs);
+      expect(actual.dataSync()).toEqual(expected.dataSync());
+    });
+  }
+});

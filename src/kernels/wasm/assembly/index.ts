@@ -9,5 +9,5 @@ export {depthwise, depthwiseInputGradient, depthwiseKernelGradient, turnTaps} fr
 export {adam, descend, momentum, sumOfSquares} from './optimizers';
 export {packColumns, packRows, transpose} from './panels';
 export {maxPoolGradient} from './pooling';
-export {multiply, multiplyBy4} from './products';
+export {multiply, multiplyBy4, multiplyFew} from './products';
 export {winogradInput, winogradKernel, winogradOutput} from './winograd';

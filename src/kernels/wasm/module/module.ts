@@ -16,6 +16,7 @@ export type NativeFunctions = Readonly<
     | 'momentum'
     | 'multiply'
     | 'multiplyBy4'
+    | 'multiplyFew'
     | 'multiplyTransposed'
     | 'normalize'
     | 'packColumns'

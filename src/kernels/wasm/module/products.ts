@@ -29,6 +29,8 @@ export function clampArguments(clamp: Clamp | null): [isClamped: number, low: nu
  */
 const SMALL = 512 * 1024;
 const COLUMNS = 32;
+/** Up to this many rows are multiplied with the right-hand matrix as it lies. */
+const FEW = 3;
 /** Bytes of a row of a panel. */
 export const PANEL_ROW = 32;
 /** Numbers of the right-hand rows that are taken at a time in `multiplyTransposed`. */
@@ -77,6 +79,15 @@ export function multiply(
       own.packRows(b + 4 * first, 4 * n, k, columns, panels, panel);
     }
   };
+  if (m <= FEW && !transposed) {
+    native.runParts(native.partsOf(n, COLUMNS, m * k * n), (own, {first, size}) => {
+      own.multiplyFew(
+        ...[m, size, k, a, 4 * k, b + 4 * first, 4 * n, c + 4 * first, 4 * n],
+        ...[bias && bias + 4 * first, ...bounds],
+      );
+    });
+    return;
+  }
   if (4 * k * n <= SMALL) {
     const [panels = 0] = native.reserve(panelBytes(k, n));
     pack(functions, 0, n, panels);
