@@ -228,8 +228,8 @@ test('the module writes its outputs whole, and nothing beside them', async () =>
         ),
       ).toBe(true);
       expect(
-        leavesTheRest([m * k, k * n, m * n, n], [2], ([a, b, c, bias]) =>
-          functions.multiplyFew(...[m, n, k, a!, 4 * k, b!, 4 * n, c!, 4 * n, bias!, 1, -1, 1]),
+        leavesTheRest([m * 4, 16 * n, m * 4 * n, 4 * n], [2], ([a, b, c, bias]) =>
+          functions.multiplyFew(...[m, 4 * n, 4, a!, 16, b!, 16 * n, c!, 16 * n, bias!, 1, -1, 1]),
         ),
       ).toBe(true);
       expect(

@@ -1,4 +1,4 @@
-import {clampTo, load4, madd, store4, zeros} from './lanes';
+import {clampTo, load4, madd, zeros} from './lanes';
 import {storeClamped} from './tile';
 
 // Products of matrices. The right-hand one is first copied into panels of eight columns, each as long as the matrix is
@@ -81,7 +81,7 @@ export function multiply(
 /**
  * `c[rows, columns] = clamp(a[rows, inner] · b[inner, columns] + bias)` for few rows, with `b` as it lies: to copy it
  * into panels would take longer than the product. Four rows of `b` are read at a time, and the result stays in the
- * cache.
+ * cache. `inner` and `columns` are multiples of four.
  */
 export function multiplyFew(
   rows: i32, columns: i32, inner: i32,
@@ -92,14 +92,15 @@ export function multiplyFew(
 ): void {
   const low = f32x4.splat(lowest);
   const high = f32x4.splat(highest);
+  const bytes = (<usize>columns) << 2;
   for (let i = 0; i < rows; i++) {
     const o = c + (<usize>i) * strideC;
-    for (let j = 0; j < columns; j += 4) {
-      store4(o + ((<usize>j) << 2), bias ? load4(bias + ((<usize>j) << 2), columns - j) : zeros(), columns - j);
+    for (let at: usize = 0; at < bytes; at += 16) {
+      v128.store(o + at, bias ? v128.load(bias + at) : zeros());
     }
   }
-  const whole = inner & ~3;
-  for (let k = 0; k < whole; k += 4) {
+  for (let k = 0; k < inner; k += 4) {
+    const isLast = clamp && k + 4 >= inner;
     for (let i = 0; i < rows; i++) {
       const p = a + (<usize>i) * strideA + ((<usize>k) << 2);
       const s0 = v128.load32_splat(p);
@@ -111,43 +112,16 @@ export function multiplyFew(
       let b1 = b0 + strideB;
       let b2 = b1 + strideB;
       let b3 = b2 + strideB;
-      let left = columns;
-      for (; left >= 4; left -= 4) {
+      for (const end = o + bytes; o < end; o += 16) {
         let y = madd(v128.load(o), s0, v128.load(b0));
         y = madd(y, s1, v128.load(b1));
         y = madd(y, s2, v128.load(b2));
-        v128.store(o, madd(y, s3, v128.load(b3)));
-        o += 16;
+        y = madd(y, s3, v128.load(b3));
+        v128.store(o, isLast ? clampTo(low, high, y) : y);
         b0 += 16;
         b1 += 16;
         b2 += 16;
         b3 += 16;
-      }
-      if (left > 0) {
-        let y = madd(load4(o, left), s0, load4(b0, left));
-        y = madd(y, s1, load4(b1, left));
-        y = madd(y, s2, load4(b2, left));
-        store4(o, madd(y, s3, load4(b3, left)), left);
-      }
-    }
-  }
-  for (let k = whole; k < inner; k++) {
-    for (let i = 0; i < rows; i++) {
-      const s = v128.load32_splat(a + (<usize>i) * strideA + ((<usize>k) << 2));
-      const o = c + (<usize>i) * strideC;
-      for (let j = 0; j < columns; j += 4) {
-        const at = (<usize>j) << 2;
-        const y = madd(load4(o + at, columns - j), s, load4(b + (<usize>k) * strideB + at, columns - j));
-        store4(o + at, y, columns - j);
-      }
-    }
-  }
-  if (clamp) {
-    for (let i = 0; i < rows; i++) {
-      const o = c + (<usize>i) * strideC;
-      for (let j = 0; j < columns; j += 4) {
-        const at = (<usize>j) << 2;
-        store4(o + at, clampTo(low, high, load4(o + at, columns - j)), columns - j);
       }
     }
   }

@@ -79,7 +79,7 @@ export function multiply(
       own.packRows(b + 4 * first, 4 * n, k, columns, panels, panel);
     }
   };
-  if (m <= FEW && !transposed) {
+  if (m <= FEW && k > 0 && k % 4 === 0 && n % 4 === 0 && !transposed) {
     native.runParts(native.partsOf(n, COLUMNS, m * k * n), (own, {first, size}) => {
       own.multiplyFew(
         ...[m, size, k, a, 4 * k, b + 4 * first, 4 * n, c + 4 * first, 4 * n],
