@@ -389,6 +389,25 @@ def siglip_vision(rng):
     return config | dict(vision_use_head=rng.choice([True, False]))
 
 
+def pair_texts(rng):
+    config = {key: value for key, value in encoder(rng).items() if key not in ("type_vocab_size", "num_labels")}
+    config |= dict(hidden_act=rng.choice([*ACTIVATIONS, "quick_gelu"]), projection_dim=rng.choice([4, 6]))
+    return config | dict(eos_token_id=rng.choice([2, 3, 12]), pad_token_id=rng.choice([0, 1, None]), bos_token_id=0)
+
+
+def clip(rng):
+    texts, pictures = pair_texts(rng), clip_vision(rng)
+    size = rng.choice([4, 6])
+    return dict(text_config=texts, vision_config=pictures, projection_dim=size)
+
+
+def siglip(rng):
+    texts, pictures = pair_texts(rng), siglip_vision(rng)
+    width = pictures["hidden_size"]
+    texts |= dict(projection_size=width)
+    return dict(text_config=texts, vision_config=pictures | dict(vision_use_head=True))
+
+
 OF_PICTURES = ["hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "hidden_act", "layer_norm_eps"]
 OF_PICTURES += ["num_labels"]
 MODERN_BIASES = ["norm_bias", "attention_bias", "mlp_bias", "decoder_bias", "classifier_bias"]
@@ -536,11 +555,34 @@ ODD_PICTURES = [
     ({}, ["layer_norm_eps"]),
     ({}, ["num_channels"]),
 ]
+PAIRS = ["clip", "siglip"]
 PICTURES = ["vit", "deit", "dinov2", "dinov2_with_registers", "siglip_vision_model", "clip_vision_model"]
 for odd_family in PICTURES:
     ODD_CHANGES[odd_family] = ODD_PICTURES
 ODD_CHANGES["dinov2"] = [*ODD_PICTURES, ({"mlp_ratio": 0.5}, []), ({"use_mask_token": False}, []), ({}, ["use_swiglu_ffn"])]
 ODD_CHANGES["dinov2_with_registers"] = [*ODD_CHANGES["dinov2"], ({}, ["num_register_tokens"]), ({"num_register_tokens": 0}, [])]
+
+ODD_CHANGES["clip_text_model"] = [
+    ({"eos_token_id": None}, []),
+    ({"eos_token_id": 50}, []),
+    ({"hidden_size": 7}, []),
+    ({"hidden_act": "tanh"}, []),
+    ({"head_dim": 2}, []),
+    ({"is_causal": False}, []),
+    ({}, ["eos_token_id"]),
+    ({}, ["hidden_act"]),
+    ({}, ["layer_norm_eps"]),
+    ({}, ["projection_dim"]),
+]
+ODD_CHANGES["siglip_text_model"] = [*ODD_CHANGES["clip_text_model"], ({"projection_size": 5}, [])]
+ODD_CHANGES["clip"] = [
+    ({"projection_dim": 5}, []),
+    ({"logit_scale_init_value": 1.0}, []),
+    ({"text_config": "x"}, []),
+    ({"hidden_size": 8}, []),
+    ({}, ["projection_dim"]),
+]
+ODD_CHANGES["siglip"] = [*ODD_CHANGES["clip"][:-1], ({"text_config": []}, [])]
 
 FAMILIES = {
     "bert": (bert, ["BertModel", "BertForSequenceClassification"]),
@@ -572,6 +614,10 @@ FAMILIES = {
     ),
     "siglip_vision_model": (siglip_vision, ["SiglipVisionModel"]),
     "clip_vision_model": (clip_vision, ["CLIPVisionModel", "CLIPVisionModelWithProjection"]),
+    "clip_text_model": (pair_texts, ["CLIPTextModel", "CLIPTextModelWithProjection"]),
+    "siglip_text_model": (pair_texts, ["SiglipTextModel"]),
+    "clip": (clip, ["CLIPModel"]),
+    "siglip": (siglip, ["SiglipModel"]),
     "modernbert": (
         modernbert,
         [f"ModernBert{end}" for end in ("Model", "ForTokenClassification", "ForMaskedLM", "ForSequenceClassification")],
@@ -619,8 +665,17 @@ def pixels_of(seed, shape):
     return numbers.reshape(shape).permute(0, 3, 1, 2).contiguous()
 
 
+def part_of(config, name):
+    part = config.get(name)
+    return part if isinstance(part, dict) else {}
+
+
 def given(rng, family, seed, config, class_name):
     """The inputs of a model, and what of them is stored."""
+    if family in PAIRS:
+        texts, of_texts = given(rng, "clip_text_model", seed, part_of(config, "text_config"), class_name)
+        pictures, of_pictures = given(rng, "clip_vision_model", seed, part_of(config, "vision_config"), class_name)
+        return texts | pictures, of_pictures | of_texts
     if family not in PICTURES:
         ids, mask = inputs_of(rng, config, class_name)
         return dict(input_ids=torch.tensor(ids), attention_mask=torch.tensor(mask)), {"ids": ids, "mask": mask}
@@ -653,7 +708,7 @@ def result_of(folder, class_name, config, tensors, inputs):
         raise ValueError(f"The file does not fit: {faults}")
     with torch.no_grad():
         output = model.eval()(**inputs, return_dict=True)
-    for name in ("logits", "image_embeds"):
+    for name in ("logits", "logits_per_image", "image_embeds", "text_embeds"):
         if hasattr(output, name):
             return getattr(output, name)
     return output.last_hidden_state
@@ -716,7 +771,8 @@ def settings_of(folder, family):
     make, classes = FAMILIES[family]
     class_name = classes[-1]
     config = {"model_type": family} | make(random.Random(1))
-    config |= {"num_labels": 2} if family in PICTURES else {"pad_token_id": 1, "num_labels": 2}
+    if family not in PAIRS:
+        config |= {"num_labels": 2} if family in PICTURES else {"pad_token_id": 1, "num_labels": 2}
     if family in ("llama", "nomic_bert", "gte", "mistral", "qwen2", "qwen3", "smollm3", "olmo2", "granite"):
         config |= {"rope_parameters": llama3(random.Random(1)) | {"rope_theta": 80.0}, "rope_scaling": None}
     shapes = shapes_of(folder, class_name, config, random.Random(1))
@@ -724,7 +780,7 @@ def settings_of(folder, family):
     ids, mask = [[4, 5, 6, 1], [7, 2, 1, 1]], [[1, 1, 1, 1], [1, 1, 1, 0]]
     inputs = dict(input_ids=torch.tensor(ids), attention_mask=torch.tensor(mask))
     stored = {"ids": ids, "mask": mask}
-    if family in PICTURES:
+    if family in PICTURES or family in PAIRS:
         inputs, stored = given(random.Random(2), family, 1, config, class_name)
     base = result_of(folder, class_name, config, tensors, inputs)
     keys = lookups_of(family, lambda: result_of(folder, class_name, config, tensors, inputs))

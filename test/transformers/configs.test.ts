@@ -1,6 +1,6 @@
 import {LoRAError} from 'tfjs-lora';
 import {useBackend, withoutLeaks} from '../helpers';
-import {areClose, computed, configsOf, FAMILIES, faultOf, PICTURES} from './configs';
+import {areClose, computed, configsOf, FAMILIES, faultOf, PAIRS, PICTURES} from './configs';
 
 /**
  * What transformers looks up and no prediction depends on, so that nothing here reads it: the rates of dropout, what
@@ -73,6 +73,9 @@ const READ: Readonly<Record<string, string[]>> = {
   mistral: ['sliding_window', 'layer_types'],
   modernbert: ['sliding_window', 'layer_types'],
   phi3: ['sliding_window'],
+  clip_text_model: ['eos_token_id'],
+  clip: ['text_config'],
+  siglip: ['text_config'],
   qwen2: OF_WINDOWS,
   qwen3: OF_WINDOWS,
   smollm3: OF_WINDOWS.slice(0, -1),
@@ -81,6 +84,12 @@ const READ: Readonly<Record<string, string[]>> = {
 /** Python tells 1 from 1.0, and refuses one of them. JSON has one number for both. */
 const FLOATS = ['layer_norm_eps', 'layer_norm_epsilon', 'rms_norm_eps', 'norm_eps', 'initializer_range', 'rope_theta'];
 
+/** Encoders of texts that are trained with pictures. */
+const OF_PAIRS = ['clip_text_model', 'siglip_text_model', ...PAIRS];
+const HARMLESS_IN_PAIRS = [
+  ...['initializer_range', 'initializer_factor', 'pad_token_id', 'text_config', 'projection_size'],
+  ...['decoder', 'generator', 'logit_scale_init_value'],
+];
 const ENCODERS = [
   ...['bert', 'roberta', 'xlm-roberta', 'electra', 'albert', 'nomic_bert', 'distilbert', 'modernbert', 't5'],
   ...['deberta-v2', 'gte'],
@@ -91,12 +100,12 @@ function isDecoder(family: string): boolean {
 }
 
 function harmlessIn(family: string): Set<string> {
-  const ofRotary = [...WITHOUT_ROTARY, ...PICTURES].includes(family)
+  const ofRotary = [...WITHOUT_ROTARY, ...PICTURES, ...OF_PAIRS].includes(family)
     ? [...OF_ROTARY, 'original_max_position_embeddings']
     : [];
   const read = READ[family] ?? [];
   return new Set([
-    ...HARMLESS,
+    ...[...HARMLESS, ...(OF_PAIRS.includes(family) ? HARMLESS_IN_PAIRS : [])].filter(key => !read.includes(key)),
     ...(isDecoder(family) || PICTURES.includes(family) ? [] : ALSO_HARMLESS.encoder!),
     ...[...ofRotary, ...OF_WINDOWS, 'use_bidirectional_attention'].filter(key => !read.includes(key)),
     ...(HAS_TABLE_WIDTH.includes(family) ? [] : ['embedding_size']),

@@ -12,12 +12,15 @@ const FOLDER = 'test/fixtures/configs';
 const TEXTS = [
   ...['bert', 'roberta', 'xlm-roberta', 'electra', 'albert', 'nomic_bert', 'distilbert', 'modernbert', 'gpt2', 'llama'],
   ...['mistral', 'qwen2', 'qwen3', 'gemma3_text', 'smollm3', 'phi3', 'olmo2', 'granite', 't5'],
-  ...['deberta-v2', 'gte'],
+  ...['deberta-v2', 'gte', 'clip_text_model', 'siglip_text_model'],
 ];
 
 export const PICTURES = ['vit', 'deit', 'dinov2', 'dinov2_with_registers', 'siglip_vision_model', 'clip_vision_model'];
 
-export const FAMILIES = [...TEXTS, ...PICTURES];
+/** Encoders of texts and pictures together. */
+export const PAIRS = ['clip', 'siglip'];
+
+export const FAMILIES = [...TEXTS, ...PICTURES, ...PAIRS];
 
 type Config = Readonly<Record<string, unknown>>;
 
@@ -32,7 +35,7 @@ export interface ConfigCase {
   tensors: readonly {name: string; shape: number[]}[];
   ids: number[][];
   mask: number[][];
-  /** Of a model for pictures, which has no tokens: their shape, `[batch, height, width, channels]`. */
+  /** Of a model for pictures, which has no tokens if it is for these alone: `[batch, height, width, channels]`. */
   pixels?: number[];
   /** `null` where transformers refuses. */
   values: number[] | null;
@@ -83,12 +86,13 @@ function drawnWeights({seed, tensors}: ConfigCase): Uint8Array {
 
 /** The inputs of a case; pictures are drawn from its seed, as `make_configs.py` draws them. */
 function inputsOf({seed, pixels}: ConfigCase, texts: readonly number[][][]): tf.Tensor[] {
+  const tokens = texts.filter(rows => rows.length > 0).map(rows => tf.tensor2d(rows, undefined, 'int32'));
   if (pixels === undefined) {
-    return texts.map(rows => tf.tensor2d(rows, undefined, 'int32'));
+    return tokens;
   }
   const random = randomFrom(5_000_000 + seed);
   const numbers = new Float32Array(tf.util.sizeFromShape(pixels)).map(() => 4 * (random() - 0.5));
-  return [tf.tensor(numbers, pixels)];
+  return [...tokens, tf.tensor(numbers, pixels)];
 }
 
 /** What may be done with a case in one way or another, and changes none of its numbers. */
@@ -122,7 +126,9 @@ export async function computed(
   }
   try {
     const numbers = tf.tidy(() => {
-      const result = model.predict(inputsOf(given, [ids, mask])) as tf.Tensor;
+      // `predict` wants as many pictures as texts.
+      const inputs = inputsOf(given, [ids, mask]);
+      const result = (PAIRS.includes(given.family) ? model.apply(inputs) : model.predict(inputs)) as tf.Tensor;
       const width = result.shape.at(-1)!;
       const values = Array.from(result.dataSync());
       const counts = mask.flat();

@@ -66,16 +66,16 @@ export const clipText: Architecture = {
   places: config => ofTexts(config).count('max_position_embeddings', 77),
   build: (net, whole, inputs, {head, pooling}) => {
     const config = ofTexts(whole);
-    const {states, width} = textStates(net, config, head === 'none' ? '' : 'text_model', inputs);
+    const {states, width, end} = textStates(net, config, head === 'none' ? '' : 'text_model', inputs);
     if (head === 'projection') {
       const to = config.count('projection_dim', 512);
-      return net.dense('text_projection', [width, to], pooledText(net, config, states, inputs), {bias: false});
+      return net.dense('text_projection', [width, to], pooledText(net, end, states, inputs), {bias: false});
     }
     switch (pooling) {
       case 'none':
         return states;
       case 'pooler':
-        return pooledText(net, config, states, inputs);
+        return pooledText(net, end, states, inputs);
       default:
         return net.pool('pooling', pooling, [states, inputs.mask]);
     }
@@ -152,28 +152,26 @@ function textStates(
   config: HubConfig,
   root: string,
   {ids, mask}: ModelInputs,
-): {states: NetTensor; width: number} {
+): {states: NetTensor; width: number; end: number} {
+  const end = config.get('eos_token_id') === undefined ? 49_407 : config.whole('eos_token_id');
   const sizes = sizesOf(config, 512, 8);
   const {width, epsilon} = sizes;
+  config.expect('is_causal', true);
   const rows = config.count('max_position_embeddings', 77);
   const embeddings = nameOf(root, 'embeddings');
   let x = net.embedding(nameOf(embeddings, 'token_embedding'), config.count('vocab_size', VOCABULARY), width, ids);
   x = net.positions(nameOf(embeddings, 'position_embedding'), {rows, width}, [x]);
   const count = blocksOf(config);
   x = blocks(net, {root: nameOf(root, 'encoder/layers'), count}, {...sizes, causal: true}, CLIP_NAMES, [x, mask]);
-  return {states: net.layerNorm(nameOf(root, 'final_layer_norm'), width, epsilon, [x]), width};
+  return {states: net.layerNorm(nameOf(root, 'final_layer_norm'), width, epsilon, [x]), width, end};
 }
 
 /**
  * The state of the token that ends a text. Configs of the first files have 2 for its number, which it is not: there it
  * is the largest number in the text.
  */
-function pooledText(net: Net, config: HubConfig, states: NetTensor, {ids}: ModelInputs): NetTensor {
-  const end = config.get('eos_token_id') ?? 49407;
-  if (!Number.isSafeInteger(end)) {
-    config.fault('eos_token_id must be an integer, the number of the token that ends a text.');
-  }
-  const token = end === 2 ? null : (end as number);
+function pooledText(net: Net, end: number, states: NetTensor, {ids}: ModelInputs): NetTensor {
+  const token = end === 2 ? null : end;
   return net.apply('text_end', [states, ids], () => new TokenState({token, name: 'text_end'}));
 }
 
@@ -182,7 +180,7 @@ function pairs(net: Net, config: HubConfig, inputs: ModelInputs, picture: NetTen
   const settings = ofTexts(config);
   const text = textStates(net, settings, 'text_model', inputs);
   const to = config.count('projection_dim', 512);
-  const pooled = pooledText(net, settings, text.states, inputs);
+  const pooled = pooledText(net, text.end, text.states, inputs);
   const ofText = net.dense('text_projection', [text.width, to], pooled, {bias: false});
   const ofPicture = net.dense('visual_projection', [width, to], picture, {bias: false});
   const name = 'logits_per_image';

@@ -75,7 +75,8 @@ export class TokenState extends tf.layers.Layer {
       const [batch, places, width] = (states as tf.Tensor3D).shape;
       const found =
         this.token === null ? (ids as tf.Tensor) : tf.cast(tf.equal(ids as tf.Tensor, this.token), 'float32');
-      const chosen = tf.cast(tf.oneHot(tf.argMax<tf.Tensor1D>(found, 1), places), 'float32');
+      const place = tf.reshape(tf.argMax(found, 1), [batch, 1]);
+      const chosen = tf.cast(tf.equal(place, tf.range(0, places, 1, 'int32')), 'float32');
       const weights = tf.reshape<tf.Rank.R3>(chosen, [batch, 1, places]);
       return tf.reshape(tf.matMul(weights, states as tf.Tensor3D), [batch, width]);
     });
