@@ -51,7 +51,8 @@ const BUNDLERS: Record<string, (folder: string) => Promise<string>> = {
           mode: 'production',
           context: folder,
           entry: './program.mjs',
-          output: {path: folder, filename: 'webpack.cjs'},
+          // Node runs it, which has no scripts to load parts by.
+          output: {path: folder, filename: 'webpack.cjs', chunkFormat: 'commonjs', chunkLoading: 'require'},
           externals: {[TFJS]: `commonjs ${TFJS}`},
         },
         (error, stats) => {
@@ -83,7 +84,7 @@ const BUNDLERS: Record<string, (folder: string) => Promise<string>> = {
       external: [TFJS],
       plugins: [nodeResolve({browser: true})],
     });
-    await bundle.write({file: join(folder, 'rollup.mjs'), format: 'es'});
+    await bundle.write({dir: folder, entryFileNames: 'rollup.mjs', format: 'es'});
     return 'rollup.mjs';
   },
   none: () => Promise.resolve('program.mjs'),
