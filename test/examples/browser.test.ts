@@ -5,7 +5,7 @@ import {loadAdapter, toSafetensors} from 'tfjs-lora';
 import {divergenceOf, partsOf} from '../../examples/browser/src/worker/training';
 import {numbers} from '../helpers';
 import {DigitPage, type DroppedFile} from './digitPage';
-import {describeInBrowser, expectTidy, longestTask, LOOKS, openSite, showAs} from './site';
+import {describeInBrowser, expectTidy, longestTask, LOOKS, openSite, showAs, testWhere} from './site';
 
 const EXAMPLE = join(__dirname, '../../examples/browser');
 const PIXELS = 28 * 28;
@@ -68,11 +68,7 @@ describeInBrowser('the page that teaches a digit reader', () => {
     afterAll(() => visit.context.close());
 
     // Files are the same to all backends.
-    const once = (name: string, run: () => Promise<void>) => {
-      if (backend === 'wasm') {
-        test(name, run);
-      }
-    };
+    const once = testWhere(backend === 'wasm');
 
     test('reads more than 85 % of the held-out digits 5–9 after training on samples', async () => {
       expect(parseFloat(await visit.text('#accuracy'))).toBeGreaterThan(85);

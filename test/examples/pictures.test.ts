@@ -6,7 +6,7 @@ import type {Browser, BrowserContext, Page} from 'playwright-core';
 import {augment} from '../../examples/pictures/src/augment';
 import {fromSafetensors} from '../../src/storage/safetensors';
 import {numbers, useBackend, withoutLeaks} from '../helpers';
-import {buildSite, describeInBrowser, downloads, launchBrowser, serveSite} from './site';
+import {buildSite, describeInBrowser, downloads, launchBrowser, serveSite, testWhere} from './site';
 
 const SCREENSHOTS = join(__dirname, '../../examples/pictures/output/screenshots');
 
@@ -84,11 +84,7 @@ describeInBrowser('the page that teaches a picture classifier', () => {
     afterAll(() => context.close());
 
     // What no backend has to do with is seen on one.
-    const once = (name: string, run: () => Promise<void>) => {
-      if (backend === 'wasm') {
-        test(name, run);
-      }
-    };
+    const once = testWhere(backend === 'wasm');
 
     once('says why it cannot train, takes pictures from a file and the webcam, and gives them back', async () => {
       await page.fill('#class-name', 'toys');

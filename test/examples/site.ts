@@ -21,6 +21,15 @@ export function describeInBrowser(name: string, tests: () => void): void {
   describeUnless(MISSING_BROWSER, name, tests);
 }
 
+/** `test`, where it is to run: what no backend has to do with is seen on one. */
+export function testWhere(isHere: boolean): (name: string, run: () => Promise<void>) => void {
+  return (name, run) => {
+    if (isHere) {
+      test(name, run);
+    }
+  };
+}
+
 export function launchBrowser(more: readonly string[] = []): Promise<Browser> {
   return chromium.launch({executablePath: CHROMIUM, args: [...ARGUMENTS, ...more]});
 }
