@@ -40,7 +40,7 @@ function supplyPrograms(name: string, stock: Capabilities, load: () => Promise<P
       set = backend;
       tryOut(backend, async () => {
         programs = await load();
-        return programs.isRight(backend as never);
+        return programs.isRight(backend as never, onBackend);
       });
     }
   });

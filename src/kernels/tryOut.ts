@@ -1,9 +1,10 @@
 import type {Capabilities} from './capabilities';
+import type {BackendListener} from './lifecycle';
 
 /** Programs of our own on a graphics card. */
 export interface Programs {
-  /** Runs some on a backend, and tells whether their results are what they should be. */
-  readonly isRight: (backend: never) => Promise<boolean>;
+  /** Runs some on a backend, once it is set, and tells whether their results are what they should be. */
+  readonly isRight: (backend: never, onBackend: (listener: BackendListener) => void) => Promise<boolean>;
   /** What the backend can do with them. */
   readonly capabilities: Capabilities;
 }

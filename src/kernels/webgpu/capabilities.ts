@@ -2,7 +2,6 @@ import type * as tf from '@tensorflow/tfjs';
 import type {Capabilities} from '../capabilities';
 import {adaptedProduct, isProductRight} from './adaptedProduct';
 import {fusedConvolution, isDepthwiseRight} from './fusedConvolution';
-import {onBackend} from '../lifecycle';
 import {runEachJoined} from './joined';
 import {type Pointwise, pointwiseOperations, pointwiseSteps, type RunPointwise} from '../pointwise';
 import type {Programs} from '../tryOut';
@@ -70,17 +69,11 @@ const capabilities: Capabilities = {
 };
 
 export const webgpuPrograms: Programs = {
-  // They are tried out on the current backend, which may be another one by the time that they are loaded.
-  isRight: backend =>
-    new Promise((resolve, reject) => {
-      let hasBegun = false;
-      onBackend((_, current) => {
-        if (current === backend && !hasBegun) {
-          hasBegun = true;
-          const trials = [isRight(backend), isProductRight(), isDepthwiseRight()];
-          Promise.all(trials).then(results => resolve(results.every(right => right)), reject);
-        }
-      });
-    }),
+  isRight: async (backend, onBackend) => {
+    // They are tried out on the current backend, which may be another one by the time that they are loaded.
+    await new Promise<void>(resolve => onBackend((_, current) => current === backend && resolve()));
+    const trials = [isRight(backend), isProductRight(), isDepthwiseRight()];
+    return (await Promise.all(trials)).every(right => right);
+  },
   capabilities,
 };
