@@ -183,6 +183,8 @@ export function start(place: HTMLElement): void {
   async function run(wish: Wish): Promise<void> {
     measureButton.disabled = true;
     stop.disabled = false;
+    status.textContent = 'Starting.';
+    bar.value = 0;
     stopping = new AbortController();
     const start = performance.now();
     const listener = {
