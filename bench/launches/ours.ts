@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import '@tensorflow/tfjs-backend-webgpu';
-import {adam, adamW, applyLoRA} from 'tfjs-lora';
+import {adam, adamW, applyLoRA, loraKernels} from 'tfjs-lora';
 import {Attention, compileCrossEntropy, Gelu, RMSNormalization} from 'tfjs-lora/transformers';
 import type {Targets} from '../cases/case';
 import {mlp} from '../cases/mlp';
@@ -84,6 +84,10 @@ async function count(backend: string, name: string, steps: number): Promise<Laun
   tf.enableProdMode();
   if (!(await tf.setBackend(backend))) {
     throw new Error(`There is no backend ${backend}.`);
+  }
+  // Our programs are loaded and tried out first.
+  for (const end = Date.now() + 10_000; loraKernels() !== 'programs' && Date.now() < end;) {
+    await new Promise(resolve => setTimeout(resolve, 10));
   }
   watchTensors();
   const {model, xs, ys} = await CASES[name]!();

@@ -33,6 +33,7 @@ function products(): tf.LayersModel {
       relu6,
       dense({units: 16, activation: 'tanh'}),
       dense({units: 9, activation: 'relu6'}),
+      dense({units: 7, activation: 'softmax'}),
     ],
   });
 }

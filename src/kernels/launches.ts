@@ -12,6 +12,10 @@ export interface OneLaunch {
   affine?(x: tf.Tensor, m: tf.Tensor, t: tf.Tensor | undefined): tf.Tensor | undefined;
   /** The gradient of an activation from its output: `dy · f'(x)` given `y = f(x)`. */
   activationGradient?(name: OutputActivationName, dy: tf.Tensor, y: tf.Tensor): tf.Tensor | undefined;
+  /** The softmax along the last axis. */
+  softmax?(x: tf.Tensor): tf.Tensor | undefined;
+  /** Its gradient from its output `y`. */
+  softmaxGradient?(dy: tf.Tensor, y: tf.Tensor): tf.Tensor | undefined;
 }
 
 /** The weights of `x·(W + s·A·B)`: `[.., in, out]`, `[.., in, rank]` and `[rank, out]`. */
@@ -109,14 +113,14 @@ export interface OutletGradient extends Pick<Outlet, 'cap' | 'm'> {
 export interface OutletGradients {
   /** That gradient itself. */
   through(gradient: OutletGradient): tf.Tensor;
-  /** The gradient in the input of a depthwise convolution before the outlet. */
+  /** The gradient in the input of a depthwise convolution before the outlet; `undefined` for one it does not take. */
   depthwiseInput(
     gradient: OutletGradient,
     filter: tf.Tensor4D,
     inputShape: tf.Tensor4D['shape'],
     strides: [number, number],
     padding: 'valid' | 'same',
-  ): tf.Tensor;
+  ): tf.Tensor | undefined;
 }
 
 /** The gradient of a convolution without dilation in its input, by a kernel that depends on the filter alone. */

@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import {assign} from './deferred';
 
 /** What a step depends on, whatever the optimizer. */
 export interface StepSettings {
@@ -74,7 +75,7 @@ export function oneByOne(steps: VariableSteps): OptimizerSteps {
 /** Gives variables other values, and frees the tensors that held these. */
 export function replace(variables: readonly tf.Variable[], values: readonly tf.Tensor[]): void {
   variables.forEach((variable, i) => {
-    variable.assign(values[i] as tf.Tensor);
+    assign(variable, values[i] as tf.Tensor);
   });
   tf.dispose([...values]);
 }

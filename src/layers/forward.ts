@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError} from '../errors';
-import {type Activation, outputActivation} from '../ops/activation';
+import {activateAsStock, type Activation, outputActivation} from '../ops/activation';
 import {gained, type Linear} from '../ops/factors';
 import {linear, type LinearWeights} from '../ops/linear';
 import type {Prepared} from '../ops/lazyOp';
@@ -89,7 +89,8 @@ export function applyLinear(
   }
   // The activation's gradient needs its input, or it is not elementwise: it stays a step of its own, where the stock
   // layer has it.
-  return activation.apply(restore(compute(input, weights, UNFUSED_IDENTITY)));
+  const z = restore(compute(input, weights, UNFUSED_IDENTITY));
+  return activateAsStock(z, activation.getClassName(), x => activation.apply(x));
 }
 
 function scaledInput(x: tf.Tensor, {inputGain}: Update): tf.Tensor {

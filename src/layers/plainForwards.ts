@@ -6,6 +6,7 @@ import {
   cappedReluGradient,
   outputActivation,
   reluGradient,
+  activateAsStock,
 } from '../ops/activation';
 import {frozenBatchNorm} from '../ops/batchNorm';
 import {rectifyChain} from '../ops/convolutionChain';
@@ -47,8 +48,10 @@ const layerNormForward: Forward = (layer, x, {kwargs}) => {
 /** `Activation`, where its gradient needs only its output. */
 const activationForward: Forward = (layer, x) => {
   const {activation} = fieldsOf<Pick<KernelLayer, 'activation'>>(layer);
-  const known = outputActivation(activation.getClassName());
-  return known === undefined ? activation.apply(x) : activate(x, {...known, apply: z => activation.apply(z)});
+  const name = activation.getClassName();
+  const known = outputActivation(name);
+  const apply = (z: tf.Tensor) => activation.apply(z);
+  return known === undefined ? activateAsStock(x, name, apply) : activate(x, {...known, apply});
 };
 
 /** `ReLU`, with a maximum or without. */

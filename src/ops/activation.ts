@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
-import {oneLaunch} from '../kernels/capabilities';
+import {capabilities, oneLaunch} from '../kernels/capabilities';
 import type {OutputActivationName} from '../kernels/launches';
-import {run} from '../tfjs/engine';
+import {isRecording, run} from '../tfjs/engine';
 import {runLazyOp} from './lazyOp';
 
 /** Activations that the fused kernels of every backend know. */
@@ -64,6 +64,34 @@ export function activate(x: tf.Tensor, {apply, gradient}: Activation): tf.Tensor
     forward: () => apply(x),
     gradient: (dy, {y}) => ({x: () => (gradient === null ? dy : gradient(dy, y))}),
   });
+}
+
+/**
+ * An activation whose gradient is tfjs's: a softmax that is recorded takes one launch and its gradient another, where
+ * the backend has such.
+ *
+ * @param name tfjs's name for it.
+ */
+export function activateAsStock(x: tf.Tensor, name: string, apply: (x: tf.Tensor) => tf.Tensor): tf.Tensor {
+  const launches = capabilities().oneLaunch;
+  if (name !== 'softmax' || launches?.softmax === undefined || !isRecording()) {
+    return apply(x);
+  }
+  return runLazyOp({
+    inputs: {x},
+    save: {y: true},
+    forward: () => launches.softmax?.(x) ?? apply(x),
+    gradient: (dy, {y}) => ({x: () => softmaxGradient(dy, y)}),
+  });
+}
+
+/** The gradient of a softmax, from its output. */
+function softmaxGradient(dy: tf.Tensor, y: tf.Tensor): tf.Tensor {
+  const composed = () => {
+    const product = tf.mul(dy, y);
+    return tf.sub(product, tf.mul(tf.sum(product, -1, true), y));
+  };
+  return oneLaunch()?.softmaxGradient?.(dy, y) ?? composed();
 }
 
 /** The gradient of elu, from its output. */

@@ -1,10 +1,10 @@
 import * as tf from '@tensorflow/tfjs';
 import {capabilities} from '../kernels/capabilities';
+import {cloneOf, defer, type Deferred, deferredOf} from '../kernels/deferred';
 import type {AdaptedProduct, FusedConvolution, OutletGradient, PlainConvolution, Scaling} from '../kernels/launches';
 import {geometryOf} from '../kernels/geometry';
 import {isRecording} from '../tfjs/engine';
 import {cappedReluGradient, reluGradient} from './activation';
-import {defer, type Deferred, deferredOf} from './deferred';
 import {type Conv2DGeometry, fusedConv2d} from './convolutionKernels';
 import {runLazyOp} from './lazyOp';
 
@@ -69,10 +69,9 @@ export function normalizeChain(owner: Owner, input: tf.Tensor, scaling: Scaling)
 /** Defers a chain, which owns clones of its tensors. */
 function deferChain(owner: Owner, {convolution, scaling}: Links, compute: (links: Links) => tf.Tensor): tf.Tensor {
   const held: tf.Tensor[] = [];
-  const hold = <T extends tf.Tensor>(tensor: T): T => {
-    const clone = tf.clone(tensor);
-    held.push(clone);
-    return clone;
+  const hold = <T extends tf.Tensor>(tensor: T, cloned = tf.clone(tensor)): T => {
+    held.push(cloned);
+    return cloned;
   };
   const links: Links = {
     convolution: {
@@ -82,8 +81,8 @@ function deferChain(owner: Owner, {convolution, scaling}: Links, compute: (links
       bias: convolution.bias && hold(convolution.bias),
       update: convolution.update && {
         ...convolution.update,
-        a: hold(convolution.update.a),
-        b: hold(convolution.update.b),
+        a: hold(convolution.update.a, cloneOf(convolution.update.a)),
+        b: hold(convolution.update.b, cloneOf(convolution.update.b)),
       },
     },
     ...(scaling && {scaling: {m: hold(scaling.m), t: hold(scaling.t)}}),

@@ -61,10 +61,11 @@ export function depthwiseConv2d(
         const updated = updatedKernel(saved.kernel, own) as tf.Tensor4D;
         const outer = outletGradient(dz);
         const outlets = capabilities().fusedConvolution?.outlets;
-        if (outlets !== undefined && outer.dy !== dz && dilations.every(rate => rate === 1)) {
-          return outlets.depthwiseInput(outer, updated, x.shape, strides, padding);
-        }
-        return depthwiseInputGradient(dz, inflate(updated, dilations), x.shape, geometry);
+        const waits = outer.dy !== dz && dilations.every(rate => rate === 1);
+        return (
+          (waits ? outlets?.depthwiseInput(outer, updated, x.shape, strides, padding) : undefined) ??
+          depthwiseInputGradient(dz, inflate(updated, dilations), x.shape, geometry)
+        );
       };
       const dBias = () => tf.sum(asMatrix(dz), 0);
       if (!learns) {

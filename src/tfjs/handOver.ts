@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 
-/** What tfjs's webgpu backend knows of its tensors, and who brings it those of others. Private in tfjs. */
+/** What tfjs's webgl and webgpu know of their tensors, and who brings them those of others. Private in tfjs. */
 interface Storage {
   dataMover: {moveData(backend: tf.KernelBackend, dataId: tf.DataId): void};
   get(dataId: tf.DataId): object;
@@ -11,13 +11,14 @@ interface Storage {
 const taught = new WeakSet<Storage>();
 
 /**
- * Lets the current backend, which is webgpu, take over what `compute` computes on it when one of its kernels needs a
- * tensor of another backend. tfjs would read the numbers at once, and upload them again.
+ * Lets the current backend, which is webgl or webgpu, take over what `compute` computes on it when one of its kernels
+ * needs a tensor of another backend. tfjs would read the numbers at once, and upload them again.
  *
  * @param compute returns `undefined` for tensors that it does not know, and gives up the others.
  */
 export function handOver(compute: (dataId: tf.DataId) => {y: tf.Tensor; refCount: number} | undefined): void {
-  const {tensorMap: storage} = tf.backend() as unknown as {tensorMap: Storage};
+  const {tensorMap, texData} = tf.backend() as unknown as Partial<Record<'tensorMap' | 'texData', Storage>>;
+  const storage = (tensorMap ?? texData) as Storage;
   if (taught.has(storage)) {
     return;
   }

@@ -33,12 +33,13 @@ export function runOnWebgl(
   inputs: readonly tf.TensorInfo[],
   settings: readonly number[],
 ): tf.Tensor[] {
-  return launch(currentWebgl() as WebglBackend, code, inputs, settings).map(info =>
+  return runPointwiseProgram(currentWebgl() as WebglBackend, code, inputs, settings).map(info =>
     tf.engine().makeTensorFromTensorInfo(info),
   );
 }
 
-function launch(
+/** The same on a backend. The caller owns the results. */
+export function runPointwiseProgram(
   backend: WebglBackend,
   {inputs: names, vectors = [], settings: known, outputs}: Pointwise,
   inputs: readonly tf.TensorInfo[],
@@ -76,7 +77,7 @@ export async function isRight(backend: WebglBackend): Promise<boolean> {
       Float32Array.from(values, value => times * value),
     ),
   );
-  const results = launch(backend, trial, inputs, [0.5]);
+  const results = runPointwiseProgram(backend, trial, inputs, [0.5]);
   const [c, d] = await Promise.all(results.map(({dataId}) => backend.read(dataId)));
   [...inputs, ...results].forEach(({dataId}) => backend.disposeData(dataId));
   return values.every((value, i) => c?.[i] === 2.5 * value && d?.[i] === 3.5 * value);

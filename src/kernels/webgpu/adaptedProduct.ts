@@ -177,17 +177,3 @@ function sizes(x: tf.Tensor, a: tf.Tensor, b: tf.Tensor) {
 function count(length: number, size: number): number {
   return Math.ceil(length / size);
 }
-
-/** Whether the programs compute a small product and its gradients rightly. */
-export async function isProductRight(): Promise<boolean> {
-  const tensors = tf.tidy(() => {
-    const x = tf.tensor2d([1, 2, 3, 4, 5, 6], [3, 2]);
-    const [a, b] = [tf.tensor2d([1, -1], [2, 1]), tf.tensor2d([1, 2, 3], [1, 3])];
-    const weights = {kernel: tf.tensor2d([1, 0, 2, 0, 1, 1], [2, 3]), a, b, scaling: 0.5};
-    const {ofInput, ofFactors} = adaptedProduct.backward(x, {dy: tf.ones([3, 3])}, weights);
-    return [adaptedProduct.forward(x, weights, {}), ofInput(), ...ofFactors()].map(tensor => tf.keep(tensor));
-  });
-  const numbers = (await Promise.all(tensors.map(tensor => tensor.data()))).map(values => values.join());
-  tf.dispose(tensors);
-  return numbers.join(';') === '0.5,1,2.5,2.5,3,8.5,4.5,5,14.5;6,-1,6,-1,6,-1;27,36;-1.5,-1.5,-1.5';
-}

@@ -1,11 +1,12 @@
-import type * as tf from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs';
 import type {Capabilities} from '../capabilities';
-import {adaptedProduct, isProductRight} from './adaptedProduct';
-import {fusedConvolution, isDepthwiseRight} from './fusedConvolution';
-import {runEachJoined} from './joined';
+import {isConvolutionRight, isProductRight} from '../programTrials';
+import {adaptedProduct} from './adaptedProduct';
+import {fusedConvolution} from './fusedConvolution';
+import {runEachJoined} from '../joinedSteps';
 import {type Pointwise, pointwiseOperations, pointwiseSteps, type RunPointwise} from '../pointwise';
-import type {Programs} from '../tryOut';
-import {isRight, type Program, programOf, runProgram} from './program';
+import {type Programs, whenCurrent} from '../tryOut';
+import {isRight, joinBuffers, type Program, programOf, runProgram, splitBuffer} from './program';
 
 /** Computes all results in one launch, on the current backend, which must run programs. */
 const runPointwise: RunPointwise = (code, inputs, settings) => {
@@ -57,7 +58,10 @@ function addProduct(c: tf.Tensor, a: tf.Tensor, b: tf.Tensor, scale: number, tra
   return y as tf.Tensor;
 }
 
-const steps = pointwiseSteps(runEachJoined(runPointwise));
+// Buffers are copied into one, which takes no program, and the results back.
+const steps = pointwiseSteps(
+  runEachJoined(runPointwise, {join: joinBuffers, run: runPointwise, split: splitBuffer, free: tf.dispose}),
+);
 
 const capabilities: Capabilities = {
   readsByPromise: true,
@@ -70,9 +74,8 @@ const capabilities: Capabilities = {
 
 export const webgpuPrograms: Programs = {
   isRight: async (backend, onBackend) => {
-    // They are tried out on the current backend, which may be another one by the time that they are loaded.
-    await new Promise<void>(resolve => onBackend((_, current) => current === backend && resolve()));
-    const trials = [isRight(backend), isProductRight(), isDepthwiseRight()];
+    await whenCurrent(backend, onBackend);
+    const trials = [isRight(backend), isProductRight(adaptedProduct), isConvolutionRight(fusedConvolution)];
     return (await Promise.all(trials)).every(right => right);
   },
   capabilities,

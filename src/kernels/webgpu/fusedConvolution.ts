@@ -117,20 +117,3 @@ function numbersOf({height, width, channelsIn, channelsOut}: Geometry): number[]
     ...[height.stride, width.stride, height.before, width.before],
   ];
 }
-
-/** Whether a small depthwise convolution, a scale and a relu have the right numbers and gradients. */
-export async function isDepthwiseRight(): Promise<boolean> {
-  const tensors = tf.tidy(() => {
-    const [x, dy] = [tf.tensor4d([1, 2, 3, 4], [1, 2, 2, 1]), tf.ones([1, 2, 2, 1])];
-    const filter = tf.reshape<tf.Rank.R4>(x, [2, 2, 1, 1]);
-    const [m, t] = [tf.tensor1d([2]), tf.tensor1d([-10])];
-    const convolution = {x, filter, bias: null, depthwise: true, padding: 'same'} as const;
-    const y = compute({...convolution, strides: [1, 1]}, {m, t}, Infinity);
-    return [y, OUTLETS.depthwiseInput({dy, y, m, cap: Infinity}, filter, x.shape, [1, 1], 'same')].map(tensor =>
-      tf.keep(tensor),
-    );
-  });
-  const numbers = (await Promise.all(tensors.map(tensor => tensor.data()))).map(values => values.join());
-  tf.dispose(tensors);
-  return numbers.join(';') === '50,18,12,0;2,6,8,18';
-}

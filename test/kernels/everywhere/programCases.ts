@@ -44,7 +44,10 @@ export const OPTIMIZERS: [name: string, own: () => tf.Optimizer, stock: () => tf
 ];
 
 /** Rows or pixels, what a layer reads and gives, a rank and an activation. */
-type AdaptedShape = readonly [rows: number, inner: number, columns: number, rank: number, activation: 'relu' | 'tanh'];
+type AdaptedShape = readonly [
+  ...[rows: number, inner: number, columns: number, rank: number],
+  activation: 'relu' | 'tanh' | 'softmax',
+];
 
 /** From the smallest up to more than one tile of a program to each side. */
 const ADAPTED: readonly AdaptedShape[] = [
@@ -52,8 +55,15 @@ const ADAPTED: readonly AdaptedShape[] = [
   [3, 16, 32, 4, 'relu'],
   [33, 40, 70, 16, 'tanh'],
   [70, 31, 33, 5, 'relu'],
-  // ranks that no program takes
+  // a rank that not every product takes
   [5, 48, 40, 17, 'relu'],
+];
+
+/** Rows of a softmax, the last ones wider than a program takes. */
+const SOFTMAX: readonly AdaptedShape[] = [
+  [5, 8, 7, 3, 'softmax'],
+  [4, 6, 10, 2, 'softmax'],
+  [3, 16, 200, 4, 'softmax'],
 ];
 
 /** The outputs and gradients of a layer with a low-rank update, a Dense or a Conv2D of kernel size 1. */
@@ -111,7 +121,8 @@ async function chainGradients(layers: Layers): Promise<number[][]> {
 /** The function of a backend that launches what computes, and how often a step of Adam may call it. */
 const LAUNCHES: Partial<Record<string, readonly [method: string, allowed: number]>> = {
   webgpu: ['runWebGPUProgram', 1],
-  webgl: ['runWebGLProgram', 3 * SHAPES.length],
+  // The gradients are joined. A variable of no numbers has calls of its own, which launch nothing.
+  webgl: ['runWebGLProgram', 1 + 3 + 3],
   // These variables are small: they are updated in a loop.
   tensorflow: ['executeSingleOutput', 0],
 };
@@ -169,6 +180,31 @@ async function atTwoRates(): Promise<number[][]> {
   return numbers;
 }
 
+/**
+ * The variables after steps that their numbers were read between, by other operations, as a copy and by themselves; and
+ * how many tensors are left.
+ */
+async function readBetween(): Promise<number[][]> {
+  const before = tf.memory().numTensors;
+  const optimizer = adam({learningRate: 0.01, epsilon: 1e-7});
+  const variables = [...SHAPES, ...SHAPES, ...SHAPES].map((shape, i) =>
+    tf.tidy(() => tf.variable(random(shape, i + 1))),
+  );
+  const numbers: number[][] = [];
+  for (let step = 0; step < 4; step++) {
+    tf.tidy(() => {
+      optimizer.applyGradients(variables.map(({name, shape}, i) => ({name, tensor: random(shape, step + i + 1)})));
+    });
+    const [one, two, three] = variables.slice(5 * step);
+    numbers.push(...(await read(tf.tidy(() => [tf.mul(one!, 2), tf.clone(two!)]))), [...(await three!.data())]);
+  }
+  const wide = variables.filter(({size}) => size > 1);
+  numbers.push(...(await read(tf.tidy(() => wide.map(variable => tf.concat([tf.reshape(variable, [-1]), [1]]))))));
+  tf.dispose(variables);
+  optimizer.dispose();
+  return [...numbers, [tf.memory().numTensors - before]];
+}
+
 /** What programs of our own have to do where they run, and what is used in their place where not. */
 export const programCases: readonly Case[] = [
   ...OPTIMIZERS.flatMap(([name, own, stock]): Case[] => [
@@ -188,20 +224,26 @@ export const programCases: readonly Case[] = [
         relativeDifference(await withoutOwnCode(() => trained(own)), await elsewhere('cpu', () => trained(stock))),
     },
   ]),
-  ...[true, false].map((isDense): Case => ({
-    behaviour: 'a product with an update, its activation and its gradients are those of cpu, for shapes of all kinds',
-    kind: isDense ? 'Dense' : 'Conv2D',
-    tolerance: 1e-5,
-    halfTolerance: null,
-    run: async () => {
-      const differences: number[] = [];
-      for (const shape of ADAPTED) {
-        const compute = () => adaptedGradients(isDense, shape);
-        differences.push(relativeDifference(await compute(), await elsewhere('cpu', compute)));
-      }
-      return Math.max(...differences);
-    },
-  })),
+  ...[true, false].flatMap(isDense =>
+    [
+      {name: 'activation', shapes: ADAPTED, tolerance: 1e-5},
+      // a graphics card's exponentials
+      {name: 'softmax', shapes: SOFTMAX, tolerance: 1e-4},
+    ].map(({name, shapes, tolerance}): Case => ({
+      behaviour: `a product with an update, its ${name} and its gradients are those of cpu, for shapes of all kinds`,
+      kind: isDense ? 'Dense' : 'Conv2D',
+      tolerance,
+      halfTolerance: null,
+      run: async () => {
+        const differences: number[] = [];
+        for (const shape of shapes) {
+          const compute = () => adaptedGradients(isDense, shape);
+          differences.push(relativeDifference(await compute(), await elsewhere('cpu', compute)));
+        }
+        return Math.max(...differences);
+      },
+    })),
+  ),
   ...Object.entries(CHAINS).map(([kind, layers]): Case => ({
     behaviour: 'a convolution with the normalization and the relu after it has the gradients of cpu',
     kind,
@@ -217,6 +259,12 @@ export const programCases: readonly Case[] = [
     tolerance: 1e-6,
     halfTolerance: null,
     run: async () => relativeDifference(await atTwoRates(), await elsewhere('cpu', atTwoRates)),
+  },
+  {
+    behaviour: 'variables are read as on cpu between the steps of an optimizer, and nothing is left of them',
+    tolerance: 1e-6,
+    halfTolerance: null,
+    run: async () => relativeDifference(await readBetween(), await elsewhere('cpu', readBetween)),
   },
   {
     behaviour: 'programs of ours run on webgpu and webgl',

@@ -1,16 +1,26 @@
-import * as tf from '@tensorflow/tfjs';
-import type {PointwiseCall, RunEach, RunPointwise} from '../pointwise';
-import {joinBuffers, splitBuffer} from './program';
+import type * as tf from '@tensorflow/tfjs';
+import type {Pointwise, PointwiseCall, RunEach, RunPointwise} from './pointwise';
 
-// A program takes at most eight buffers, so that it cannot compute with those of many variables. Small ones are copied
-// into one buffer, which takes no program, and the results back.
+// A program takes few tensors and has few results, so that it cannot compute with many variables. Small ones are joined
+// for that.
 
-/** The most numbers of a tensor that is worth copying, and of tensors that are copied into one buffer. */
+/** What a backend joins tensors in. */
+export interface Joining<Joined> {
+  join(tensors: readonly tf.Tensor[]): Joined;
+  /** Computes all results, each joined as the inputs are. */
+  run(code: Pointwise, joined: readonly Joined[], settings: readonly number[]): Joined[];
+  /** The inverse of `join`: tensors of these shapes, which the caller owns. */
+  split(joined: Joined, shapes: readonly (readonly number[])[]): tf.Tensor[];
+  /** Gives up what `join` or `run` returned. */
+  free(joined: Joined): void;
+}
+
+/** The most numbers of a tensor that is worth joining, and of tensors that are joined. */
 const SMALL = 2 ** 16;
 const MOST = 2 ** 18;
 
 /** Computes calls with the same settings together, where their tensors are small. */
-export function runEachJoined(run: RunPointwise): RunEach {
+export function runEachJoined<Joined>(run: RunPointwise, joining: Joining<Joined>): RunEach {
   return (code, calls, take) => {
     for (const places of groupsOf(calls)) {
       const group = places.map(place => calls[place] as PointwiseCall);
@@ -19,12 +29,13 @@ export function runEachJoined(run: RunPointwise): RunEach {
         take(run(code, inputs, settings), places[0] as number);
         continue;
       }
-      const joined = inputs.map((_, i) => joinBuffers(group.map(call => call.inputs[i] as tf.Tensor)));
-      const results = run(code, joined, settings);
-      tf.dispose(joined);
+      const joined = inputs.map((_, i) => joining.join(group.map(call => call.inputs[i] as tf.Tensor)));
+      const results = joining.run(code, joined, settings);
       const shapes = group.map(call => (call.inputs[0] as tf.Tensor).shape);
-      const parts = results.map(result => splitBuffer(result, shapes));
-      tf.dispose(results);
+      const parts = results.map(result => joining.split(result, shapes));
+      [...joined, ...results].forEach(each => {
+        joining.free(each);
+      });
       places.forEach((place, i) => {
         take(
           parts.map(part => part[i] as tf.Tensor),

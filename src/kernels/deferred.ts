@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
-import {capabilities} from '../kernels/capabilities';
-import type {Computed} from '../kernels/launches';
+import {takeData} from '../tfjs/weights';
+import {capabilities} from './capabilities';
+import type {Computed} from './launches';
 
 /** A computation that is deferred, and the tensors that it needs. */
 export interface Deferred {
@@ -9,6 +10,8 @@ export interface Deferred {
   readonly held: readonly tf.Tensor[];
   /** Called when something reads the numbers after all. */
   onRead?(): void;
+  /** Called when the tensor is freed, or no longer deferred. */
+  onEnd?(): void;
 }
 
 interface Entry extends Deferred {
@@ -80,6 +83,7 @@ class DeferredBackend extends tf.KernelBackend {
       }
       this.entries.delete(dataId);
       tf.dispose([...entry.held]);
+      entry.onEnd?.();
     }
     return true;
   }
@@ -109,4 +113,24 @@ export function defer(shape: number[], deferred: Deferred): tf.Tensor {
 /** The computation that a tensor still waits for; `undefined` for a tensor that has its numbers. */
 export function deferredOf(x: tf.Tensor): Deferred | undefined {
   return backend.find(x.dataId);
+}
+
+/** A tensor of the same numbers. Unlike by `tf.clone`, one that is deferred stays so. */
+export function cloneOf<T extends tf.Tensor>(x: T): T {
+  const {dataId, shape, dtype} = x;
+  if (deferredOf(x) === undefined) {
+    return tf.clone(x);
+  }
+  backend.incRef(dataId);
+  return tf.engine().makeTensorFromDataId(dataId, shape, dtype, backend) as T;
+}
+
+/** Gives a variable the numbers of a tensor. Unlike by its `assign`, one that is deferred stays so. */
+export function assign(variable: tf.Variable, value: tf.Tensor): void {
+  if (deferredOf(value) === undefined) {
+    variable.assign(value);
+    return;
+  }
+  backend.incRef(value.dataId);
+  takeData(variable, value);
 }
