@@ -1,7 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import {faultLines, kindOf, listed, LoRAError, messageOf} from '../errors';
 import {sizeOf} from '../formats/layout';
-import {keepingNames, type LayerEntry} from '../tfjs/configs';
+import {type LayerEntry} from '../tfjs/configs';
+import {keepingNames} from '../tfjs/keepingNames';
 import {withoutResidue} from '../tfjs/engine';
 import {withWeightLimit} from '../tfjs/weightLimit';
 import {type KerasFile, recognize} from './recognize';

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {takeData} from '../tfjs/weights';
+import {takeData} from '../tfjs/takeData';
 import {capabilities} from './capabilities';
 import type {Computed} from './launches';
 

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {oneByOne, replace} from './optimizerSteps';
+import {oneByOne, replace} from './variableSteps';
 
 const {fround} = Math;
 

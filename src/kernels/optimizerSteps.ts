@@ -1,5 +1,4 @@
-import * as tf from '@tensorflow/tfjs';
-import {assign} from './deferred';
+import type * as tf from '@tensorflow/tfjs';
 
 /** What a step depends on, whatever the optimizer. */
 export interface StepSettings {
@@ -43,39 +42,4 @@ export interface OptimizerSteps {
   descend(updates: readonly DescentUpdate[]): void;
   /** The sum of the squares of a gradient, without a promise; only where numbers can be read at once. */
   readonly sumOfSquares?: (gradient: tf.Tensor) => number;
-}
-
-/**
- * Steps of a single variable. Each gives the variable's new value, as a tensor that the caller owns, and changes the
- * slots.
- */
-export interface VariableSteps extends Pick<OptimizerSteps, 'sumOfSquares'> {
-  adam(...update: AdamUpdate): tf.Tensor;
-  momentum(...update: MomentumUpdate): tf.Tensor;
-  descend(...update: DescentUpdate): tf.Tensor;
-}
-
-/** Steps of one variable after the other. */
-export function oneByOne(steps: VariableSteps): OptimizerSteps {
-  const each =
-    <Of extends Update<unknown>>(step: (...update: Of) => tf.Tensor) =>
-    (updates: readonly Of[]) => {
-      updates.forEach(update => {
-        replace([update[0]], [step(...update)]);
-      });
-    };
-  return {
-    ...steps,
-    adam: each((...update) => steps.adam(...update)),
-    momentum: each((...update) => steps.momentum(...update)),
-    descend: each((...update) => steps.descend(...update)),
-  };
-}
-
-/** Gives variables other values, and frees the tensors that held these. */
-export function replace(variables: readonly tf.Variable[], values: readonly tf.Tensor[]): void {
-  variables.forEach((variable, i) => {
-    assign(variable, values[i] as tf.Tensor);
-  });
-  tf.dispose([...values]);
 }

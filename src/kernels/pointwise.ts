@@ -1,13 +1,7 @@
 import type * as tf from '@tensorflow/tfjs';
 import type {OneLaunch, OutputActivationName} from './launches';
-import {
-  type AdamSettings,
-  type MomentumSettings,
-  type OptimizerSteps,
-  replace,
-  type StepSettings,
-  type Update,
-} from './optimizerSteps';
+import type {AdamSettings, MomentumSettings, OptimizerSteps, StepSettings, Update} from './optimizerSteps';
+import {replace} from './variableSteps';
 
 /** A computation number by number, on tensors of one shape. */
 export interface Pointwise {

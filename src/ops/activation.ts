@@ -67,31 +67,22 @@ export function activate(x: tf.Tensor, {apply, gradient}: Activation): tf.Tensor
 }
 
 /**
- * An activation whose gradient is tfjs's: a softmax that is recorded takes one launch and its gradient another, where
- * the backend has such.
+ * An activation whose gradient is tfjs's. A softmax that is recorded takes one launch each way, where the backend has
+ * such.
  *
  * @param name tfjs's name for it.
  */
 export function activateAsStock(x: tf.Tensor, name: string, apply: (x: tf.Tensor) => tf.Tensor): tf.Tensor {
   const launches = capabilities().oneLaunch;
-  if (name !== 'softmax' || launches?.softmax === undefined || !isRecording()) {
-    return apply(x);
-  }
-  return runLazyOp({
-    inputs: {x},
-    save: {y: true},
-    forward: () => launches.softmax?.(x) ?? apply(x),
-    gradient: (dy, {y}) => ({x: () => softmaxGradient(dy, y)}),
-  });
+  return name === 'softmax' && launches?.softmax !== undefined && isRecording()
+    ? activate(x, {fused: null, gradient: softmaxGradient, apply: z => launches.softmax?.(z) ?? apply(z)})
+    : apply(x);
 }
 
 /** The gradient of a softmax, from its output. */
 function softmaxGradient(dy: tf.Tensor, y: tf.Tensor): tf.Tensor {
-  const composed = () => {
-    const product = tf.mul(dy, y);
-    return tf.sub(product, tf.mul(tf.sum(product, -1, true), y));
-  };
-  return oneLaunch()?.softmaxGradient?.(dy, y) ?? composed();
+  const composed = (product: tf.Tensor) => tf.sub(product, tf.mul(tf.sum(product, -1, true), y));
+  return oneLaunch()?.softmaxGradient?.(dy, y) ?? composed(tf.mul(dy, y));
 }
 
 /** The gradient of elu, from its output. */

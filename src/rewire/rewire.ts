@@ -1,7 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import {listed, LoRAError} from '../errors';
 import {baseOf, isWrapper, ORIGINAL} from '../layers/wrapperLayer';
-import {cloneConfig, isRegistered, keepingNames, type LayerEntry, completedEntry} from '../tfjs/configs';
+import {cloneConfig, isRegistered, type LayerEntry, completedEntry} from '../tfjs/configs';
+import {keepingNames} from '../tfjs/keepingNames';
 import {withoutResidue} from '../tfjs/engine';
 import {carryFields} from '../tfjs/plainFields';
 import {withoutInitializers} from '../tfjs/weightLimit';

@@ -165,7 +165,7 @@ export const CHANGES: readonly Change[] = [
   },
   {
     what: 'The entries of `tf.serialization.SerializationMap` are wrapped.',
-    by: 'tfjs/configs.ts',
+    by: 'tfjs/keepingNames.ts',
     why: 'Custom layers whose constructor ignores its config would lose their names before they are called.',
     lasts: 'while a model is rebuilt from its config (apply, merge, remove), which is synchronous',
     without: 'adapted models load by `tf.loadLayersModel` without it',
@@ -208,10 +208,13 @@ export const CHANGES: readonly Change[] = [
   },
   {
     what: 'Some results belong to a backend that is in no list and computes them when they are read.',
-    by: 'ops/deferred.ts',
-    why: 'A convolution waits for the normalization and the relu after it, so that wasm computes the three in one.',
-    lasts: 'while an adapted model trains on wasm',
-    without: '`tensor.dataSync()` and every kernel read them as usual; `predict` has none',
+    by: 'kernels/deferred.ts',
+    why:
+      'A convolution waits for the normalization and the relu after it, so that the three are computed in one. On ' +
+      'webgl variables that an optimizer of this library has stepped are parts of one texture, until something needs ' +
+      'one.',
+    lasts: 'while an adapted model trains; on webgl until a variable is read by another kernel',
+    without: '`tensor.dataSync()` and every kernel read them as usual; stock optimizers leave variables as they are',
   },
   {
     what:
@@ -232,12 +235,12 @@ export const CHANGES: readonly Change[] = [
     without: 'do not call it',
   },
   {
-    what: 'On webgpu the `dataMover` of the table of tensors is our own.',
+    what: 'On webgl and webgpu the `dataMover` of the table of tensors is our own.',
     by: 'tfjs/handOver.ts',
     why:
-      'A convolution that waits for what follows it is computed on the card when something else needs it. tfjs would ' +
-      'read its numbers and upload them again.',
-    lasts: 'from the first such convolution in training on; tensors of others are moved as before',
+      'What is put off is computed on the card when something else needs it. tfjs would read its numbers and upload ' +
+      'them again.',
+    lasts: 'from the first such tensor on; tensors of others are moved as before',
     without: 'stop training, or take another backend',
   },
   {

@@ -68,17 +68,6 @@ export function replaceValue(variable: tf.LayerVariable, value: tf.Tensor): void
   fields.shape = value.shape;
 }
 
-/**
- * Gives a variable the numbers of a tensor of its shape, as its `assign` does, but for counting it: that would ask the
- * current backend for numbers that another one has.
- */
-export function takeData(variable: tf.Variable, {dataId}: tf.Tensor): void {
-  const engine = tf.engine();
-  engine.disposeTensor(variable);
-  variable.dataId = dataId;
-  (engine as unknown as {trackTensor(tensor: tf.Tensor, backend: null): void}).trackTensor(variable, null);
-}
-
 /** Whether a variable of a layer was disposed, which reading it would throw at. */
 export function isDisposed(variable: tf.LayerVariable): boolean {
   return (variable as unknown as {val: tf.Variable}).val.isDisposed;

@@ -90,7 +90,7 @@ async function watch(): Promise<Seen> {
   seen['what a fit of an adapted model leaves'] = differences(before, globalsOf(tf));
   before = globalsOf(tf);
 
-  const {keepingNames} = (await source('tfjs/configs')) as typeof import('../../src/tfjs/configs');
+  const {keepingNames} = (await source('tfjs/keepingNames')) as typeof import('../../src/tfjs/keepingNames');
   seen['a rebuild'] = keepingNames(() => differences(before, globalsOf(tf)));
   const {withWeightLimit} = (await source('tfjs/weightLimit')) as typeof import('../../src/tfjs/weightLimit');
   seen['a head from a file'] = withWeightLimit({left: 0}, () => differences(before, globalsOf(tf)));

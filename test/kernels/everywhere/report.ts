@@ -27,8 +27,18 @@ export function holds({deviation, tolerance}: Outcome): boolean {
   return deviation !== undefined && deviation <= tolerance;
 }
 
-/** The largest deviation of each behaviour on each backend, over all kinds of layers, as a table in Markdown. */
-export function table(reports: readonly Report[]): string {
+/**
+ * The largest deviation of each behaviour on each backend, over all kinds of layers and all methods beside LoRA, as a
+ * table in Markdown.
+ */
+export function table(ofEach: readonly Report[]): string {
+  const reports = ofEach.map(report => ({
+    ...report,
+    outcomes: report.outcomes.map(outcome => ({
+      ...outcome,
+      behaviour: outcome.behaviour.replace(/^[a-z0-9 -]+: /, 'other methods: '),
+    })),
+  }));
   const behaviours = new Map<string, number>();
   for (const {behaviour, tolerance} of reports.flatMap(({outcomes}) => outcomes)) {
     behaviours.set(behaviour, Math.min(tolerance, behaviours.get(behaviour) ?? Infinity));

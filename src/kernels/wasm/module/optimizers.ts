@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
-import {type AdamSettings, type MomentumSettings, oneByOne, type OptimizerSteps} from '../../optimizerSteps';
+import type {AdamSettings, MomentumSettings, OptimizerSteps} from '../../optimizerSteps';
+import {oneByOne} from '../../variableSteps';
 import {BY_NUMBER, type Native} from './native';
 
 /** The steps by our module. */
