@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import {randomFrom} from '../../attack/damage';
 
 /** What is between the input and the outputs of a model. */
 export type Layers = (input: tf.SymbolicTensor) => tf.SymbolicTensor | tf.SymbolicTensor[];
@@ -72,7 +73,20 @@ export const CHAINS: Record<string, Layers> = {
 };
 
 /** A model of small pictures. */
-export function chainModel(layers: Layers): tf.LayersModel {
-  const input = tf.input({shape: [9, 8, 3]});
+export function chainModel(layers: Layers, shape = [9, 8, 3]): tf.LayersModel {
+  const input = tf.input({shape});
   return tf.model({inputs: input, outputs: layers(input)});
+}
+
+/** Kernels of size 1 around a depthwise one, of sizes that a seed chooses. */
+export function randomChain(seed: number): {layers: Layers; shape: number[]} {
+  const random = randomFrom(seed);
+  const whole = (from: number, to: number) => from + Math.floor(random() * (to - from + 1));
+  const relu = () => tf.layers.reLU(random() < 0.5 ? {} : {maxValue: whole(1, 6)});
+  const [first, last] = [small(whole(2, 9), {useBias: random() < 0.5}), small(whole(2, 9))];
+  const kernelSize: [number, number] = [whole(1, 5), whole(1, 5)];
+  const stride = whole(1, 3);
+  const middle = depthwise({kernelSize, strides: stride, padding: random() < 0.5 ? 'same' : 'valid'});
+  const layers = [first, norm(), relu(), middle, norm(), ...(random() < 0.5 ? [] : [relu()]), last, norm()];
+  return {layers: x => apply(x, ...layers), shape: [whole(5, 12), whole(5, 12), whole(1, 6)]};
 }

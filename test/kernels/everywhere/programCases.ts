@@ -1,8 +1,9 @@
 import * as tf from '@tensorflow/tfjs';
 import {adam, adamW, applyLoRA, disposeModel, loraKernels, sgd, trainableVariables} from 'tfjs-lora';
 import {withoutOwnCode} from '../../../src/kernels/tryOut';
+import {randomFrom} from '../../attack/damage';
 import {random} from '../../helpers';
-import {chainModel, CHAINS, type Layers} from './chains';
+import {chainModel, CHAINS, type Layers, randomChain} from './chains';
 import {type Case, elsewhere, read, relativeDifference} from './case';
 
 const SHAPES = [[7], [4, 8], [3, 3, 5, 2], [1], [130], [2, 3, 2, 1, 5], [3, 0]];
@@ -96,8 +97,8 @@ async function adaptedGradients(isDense: boolean, shape: AdaptedShape): Promise<
 }
 
 /** The loss and the gradients of an adapted model of convolutions, in a step and in the next one. */
-async function chainGradients(layers: Layers): Promise<number[][]> {
-  const base = chainModel(layers);
+async function chainGradients(layers: Layers, shape?: number[]): Promise<number[][]> {
+  const base = chainModel(layers, shape);
   const model = applyLoRA(base, {rank: 2, targets: ['Conv2D']});
   model.weights.forEach((weight, i) => {
     tf.tidy(() => {
@@ -106,7 +107,7 @@ async function chainGradients(layers: Layers): Promise<number[][]> {
       weight.write(weight.originalName.includes('variance') ? tf.add(tf.square(value), 0.5) : value);
     });
   });
-  const x = random<tf.Rank.R4>([2, 9, 8, 3], 5);
+  const x = random([2, ...base.inputs[0]!.shape.slice(1)] as number[], 5);
   const loss = () => {
     const outputs = [model.apply(x, {training: true}) as tf.Tensor | tf.Tensor[]].flat();
     return tf.addN(outputs.map(y => tf.mean<tf.Scalar>(tf.square(y))));
@@ -254,6 +255,40 @@ export const programCases: readonly Case[] = [
       return relativeDifference(await compute(), await elsewhere('cpu', compute));
     },
   })),
+  {
+    behaviour: 'convolutions of random sizes, with what follows them, have the gradients of cpu',
+    tolerance: 1e-5,
+    halfTolerance: null,
+    run: async () => {
+      const differences: number[] = [];
+      for (let seed = 1; seed <= 12; seed++) {
+        const compute = () => {
+          const {layers, shape} = randomChain(seed);
+          return chainGradients(layers, shape);
+        };
+        differences.push(relativeDifference(await compute(), await elsewhere('cpu', compute)));
+      }
+      return Math.max(...differences);
+    },
+  },
+  {
+    behaviour: 'products of random sizes with an update have the gradients of cpu',
+    tolerance: 1e-5,
+    halfTolerance: null,
+    run: async () => {
+      const chance = randomFrom(7);
+      const whole = (most: number) => 1 + Math.floor(chance() * most);
+      const differences: number[] = [];
+      for (let i = 0; i < 12; i++) {
+        const [rows, inner, columns] = [whole(50), whole(40), whole(40)];
+        const rank = whole(Math.min(inner, columns, 8));
+        const shape: AdaptedShape = [rows, inner, columns, rank, chance() < 0.5 ? 'relu' : 'tanh'];
+        const compute = () => adaptedGradients(i % 2 === 0, shape);
+        differences.push(relativeDifference(await compute(), await elsewhere('cpu', compute)));
+      }
+      return Math.max(...differences);
+    },
+  },
   {
     behaviour: 'an optimizer steps at two rates as on cpu, with variables of many sizes',
     tolerance: 1e-6,
