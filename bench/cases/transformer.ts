@@ -7,23 +7,38 @@ const SEQUENCE = 64;
 const WIDTH = 256;
 const HEADS = 4;
 
+/** Makes the layers of a block that tfjs has not, or has in another form. */
+export interface BlockLayers {
+  readonly attention: (args: {name: string; heads: number}) => tf.layers.Layer;
+  readonly norm: (args: {name: string}) => tf.layers.Layer;
+  readonly activation: (args: {name: string}) => tf.layers.Layer;
+}
+
+/** A block of an encoder. */
+export function blockOf({attention, norm, activation}: BlockLayers): tf.LayersModel {
+  const dense = (name: string, units: number) => tf.layers.dense({name, units});
+  const input = tf.input({shape: [SEQUENCE, WIDTH]});
+  const normed = norm({name: 'attention_norm'}).apply(input);
+  const [q, k, v] = ['q', 'k', 'v'].map(name => dense(name, WIDTH).apply(normed));
+  const mixed = attention({name: 'attention', heads: HEADS}).apply([q, k, v] as tf.SymbolicTensor[]);
+  const attended = add(input, dense('proj', WIDTH).apply(mixed));
+  const hidden = norm({name: 'mlp_norm'}).apply(attended);
+  const expanded = activation({name: 'mlp_activation'}).apply(dense('mlp_up', 4 * WIDTH).apply(hidden));
+  return tf.model({inputs: input, outputs: add(attended, dense('mlp_down', WIDTH).apply(expanded))});
+}
+
 export const transformer: BenchCase = {
   title: (examples = BATCH) =>
     `transformer block: width ${WIDTH}, ${HEADS} heads, sequence ${SEQUENCE}, batch ${examples}, rank 8 on every Dense`,
   loss: 'meanSquaredError',
-  build: () => {
-    const dense = (name: string, units: number, activation: 'linear' | 'relu' = 'linear') =>
-      tf.layers.dense({name, units, activation});
-    const input = tf.input({shape: [SEQUENCE, WIDTH]});
-    const normed = tf.layers.layerNormalization({name: 'attention_norm'}).apply(input);
-    const [q, k, v] = ['q', 'k', 'v'].map(name => dense(name, WIDTH).apply(normed));
-    const mixed = new Attention({name: 'attention', heads: HEADS}).apply([q, k, v] as tf.SymbolicTensor[]);
-    const attended = add(input, dense('proj', WIDTH).apply(mixed));
-    const hidden = tf.layers.layerNormalization({name: 'mlp_norm'}).apply(attended);
-    const expanded = dense('mlp_up', 4 * WIDTH, 'relu').apply(hidden);
-    const output = add(attended, dense('mlp_down', WIDTH).apply(expanded));
-    return Promise.resolve(tf.model({inputs: input, outputs: output}));
-  },
+  build: () =>
+    Promise.resolve(
+      blockOf({
+        attention: args => new Attention(args),
+        norm: args => tf.layers.layerNormalization(args),
+        activation: args => tf.layers.activation({...args, activation: 'relu'}),
+      }),
+    ),
   batch: (examples = BATCH) => ({
     xs: tf.randomNormal([examples, SEQUENCE, WIDTH]),
     ys: tf.randomNormal([examples, SEQUENCE, WIDTH]),

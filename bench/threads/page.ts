@@ -1,16 +1,17 @@
 // Measures in a page: `predict` before the library is loaded, then with it, then a LoRA step, on as many threads of
-// tfjs's wasm backend.
+// tfjs's wasm backend; with it alone where the layers are the library's.
 
 import * as tf from '@tensorflow/tfjs';
 import {getThreadsCount, setThreadsCount, setWasmPaths} from '@tensorflow/tfjs-backend-wasm';
 import type {BenchCase} from '../cases/case';
 import {conv} from '../cases/conv';
 import {mlp} from '../cases/mlp';
-import {transformer} from '../cases/transformer';
+import {blockOf, transformer} from '../cases/transformer';
 
 /** Milliseconds, medians of rounds. */
 export interface Times {
-  stock: number;
+  /** Not for layers that the library alone has. */
+  stock?: number;
   predict: number;
   step: number;
 }
@@ -60,15 +61,23 @@ window.measureThreads = async threads => {
     prepared.push(await prepare(name, benchCase));
   }
   const {adam, applyLoRA, loraKernels} = await import('tfjs-lora');
+  const {Attention, FusedLayerNormalization, Gelu} = await import('tfjs-lora/transformers');
   if (loraKernels() !== 'module') {
     throw new Error('The module of the library is not in use here.');
   }
+  const ownBlock = blockOf({
+    attention: args => new Attention(args),
+    norm: args => new FusedLayerNormalization(args),
+    activation: args => new Gelu(args),
+  });
+  const {stock: _, ...ours} = await prepare('block of ours', {...transformer, build: () => Promise.resolve(ownBlock)});
   await new Promise(resolve => setTimeout(resolve, IDLE_MS));
   const times: Record<string, Times> = {};
-  for (const {name, model, xs, ys, predict, targets, loss, stock} of prepared) {
+  for (const {name, model, xs, ys, predict, targets, loss, ...measured} of [...prepared, ours]) {
     const adapted = applyLoRA(model, targets(model));
     adapted.compile({optimizer: adam({learningRate: 1e-4}), loss});
-    times[name] = {stock, predict: await predict(), step: await median(() => adapted.trainOnBatch(xs, ys))};
+    const step = () => median(() => adapted.trainOnBatch(xs, ys));
+    times[name] = {...measured, predict: await predict(), step: await step()};
   }
   return {threads: getThreadsCount(), times};
 };

@@ -23,11 +23,9 @@ for (const count of asked.length === 0 ? [1, 2] : asked) {
   await page.waitForFunction(() => 'measureThreads' in window);
   const {threads, times} = await page.evaluate(number => window.measureThreads(number), count);
   for (const [name, {stock, predict, step}] of Object.entries(times)) {
-    const [inMs, ratios] = [
-      [stock, predict, step],
-      [predict / stock, step / stock],
-    ];
-    rows.push([name, String(threads), ...inMs.map(ms => ms.toFixed(1)), ...ratios.map(ratio => ratio.toFixed(2))]);
+    const ratios = [predict, step].map(ms => (stock === undefined ? '–' : (ms / stock).toFixed(2)));
+    const inMs = [stock, predict, step].map(ms => ms?.toFixed(1) ?? '–');
+    rows.push([name, String(threads), ...inMs, ...ratios]);
   }
   await page.close();
 }

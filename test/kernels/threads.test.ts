@@ -1,6 +1,8 @@
 import {Worker as NodeWorker} from 'node:worker_threads';
 import {BINARY} from '../../src/kernels/wasm/module/binary';
 import {compiled, functionsOf} from '../../src/kernels/wasm/module/module';
+import {TRANSFORMER_BINARY} from '../../src/transformers/kernels/wasm/binary';
+import type {TransformerFunctions} from '../../src/transformers/kernels/wasm/functions';
 import {HELPER, partsOf, Threads, type Workplace} from '../../src/kernels/wasm/module/threads';
 
 describe('parts', () => {
@@ -130,6 +132,40 @@ test('threads compute what one computes, round after round', async () => {
       return value !== Math.min(40, ((i % 97) + round) * factor * factor + shift[i % 4]!);
     });
     expect(wrong).toBe(-1);
+  }
+});
+
+test('they get the functions of another module in the midst of it', async () => {
+  const place = workplace();
+  const {memory, module} = place;
+  const threads = withWorkers(PageWorker, () => Threads.start(2, place))!;
+  const areThere = async () => {
+    for (const end = Date.now() + 10_000; threads.available() === 1 && Date.now() < end;) {
+      await new Promise(resolve => setTimeout(resolve, 5));
+    }
+    expect(threads.available()).toBe(2);
+  };
+  await areThere();
+  const functions = functionsOf(module, memory);
+  const another = compiled(TRANSFORMER_BINARY, memory)!;
+  const beside = threads.add(another, functionsOf<TransformerFunctions>(another, memory));
+  expect(threads.available()).toBe(1);
+  await areThere();
+  const [x, y] = [1_000_000, 2_000_000].map(address => Math.ceil(address / 64) * 64) as [number, number];
+  const numbers = (at: number) => new Float32Array(memory.buffer, at, 64);
+  for (let round = 0; round < 50; round++) {
+    numbers(x).forEach((_, i, all) => (all[i] = i + round));
+    numbers(y).fill(1);
+    threads.run(
+      partsOf(64, 16, 4),
+      (own, {first, size}) => {
+        own.clamp(x + 4 * first, x + 4 * first, size, 5, 60);
+        beside(own).addRows(x + 4 * first, y + 4 * first, 0, 1, size);
+      },
+      functions,
+      false,
+    );
+    expect([...numbers(y)]).toEqual(Array.from({length: 64}, (_, i) => 1 + Math.min(60, Math.max(5, i + round))));
   }
 });
 

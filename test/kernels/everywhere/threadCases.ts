@@ -1,9 +1,11 @@
 import * as tf from '@tensorflow/tfjs';
 import {adam, useRelaxedSIMD} from 'tfjs-lora';
+import {Attention, FusedLayerNormalization, Gelu, RMSNormalization} from 'tfjs-lora/transformers';
 import {currentNative} from '../../../src/kernels/wasm/module/find';
 import {callThreadsFor} from '../../../src/kernels/wasm/module/threads';
 import {random} from '../../helpers';
 import {type Case, largestDifference, read} from './case';
+import {CONFIGS, outcome} from './quantizedCases';
 
 /** Threads begin while the page is idle. */
 const PATIENCE_MS = 20_000;
@@ -33,6 +35,23 @@ const depthwise = (strides: number) =>
   ) => tf.Tensor;
 const product = (transposeA: boolean, transposeB: boolean) => (a: tf.Tensor, b: tf.Tensor) =>
   tf.matMul(a, b, transposeA, transposeB);
+
+/** A layer without weights that train, with its gradients. */
+function ofLayer(make: () => tf.layers.Layer, ...shapes: number[][]): () => tf.Tensor[] {
+  return () => {
+    const layer = make();
+    const results = operation(
+      (...inputs) => layer.apply(inputs.length === 1 ? inputs[0]! : inputs) as tf.Tensor,
+      ...shapes,
+    )();
+    if (layer.built) {
+      layer.dispose();
+    }
+    return results;
+  };
+}
+
+const TEXT = [3, 10, 12];
 
 /** Operations of tfjs that our wasm module computes, with their gradients. */
 export const OPERATIONS: [kind: string, compute: () => tf.Tensor[]][] = [
@@ -76,6 +95,22 @@ export const OPERATIONS: [kind: string, compute: () => tf.Tensor[]][] = [
   ],
 ];
 
+/** Operations of transformers, by a module of their own. */
+export const OF_TRANSFORMERS: typeof OPERATIONS = [
+  ['attention', ofLayer(() => new Attention({heads: 2}), TEXT, TEXT, TEXT)],
+  [
+    'attention to the past, with rotary places',
+    ofLayer(() => new Attention({heads: 2, causal: true, rotary: {}}), TEXT, TEXT, TEXT),
+  ],
+  [
+    'attention of many heads to few of keys',
+    ofLayer(() => new Attention({heads: 4, keyValueHeads: 2, causal: true}), [40, 9, 16], [40, 9, 8], [40, 9, 8]),
+  ],
+  ['a normalization of rows', ofLayer(() => new FusedLayerNormalization({}), TEXT)],
+  ['a normalization by the root mean square', ofLayer(() => new RMSNormalization({}), TEXT)],
+  ['a gate', ofLayer(() => new Gelu({}), [7, 13])],
+];
+
 /** Lets threads be called for the least, and waits until they are there. */
 export async function callThreads(): Promise<void> {
   callThreadsFor(1);
@@ -95,12 +130,28 @@ function threadCount(): number {
  */
 export const threadCases: readonly Case[] = [
   {behaviour: 'threads of ours compute on wasm', tolerance: 0, run: () => Promise.resolve(threadCount() >= 2 ? 0 : 1)},
-  ...OPERATIONS.map(([kind, compute]): Case => ({
+  ...[...OPERATIONS, ...OF_TRANSFORMERS].map(([kind, compute]): Case => ({
     behaviour: 'threads give the bits of one',
     kind,
     tolerance: 0,
     run: () => betweenThreads(compute),
   })),
+  {
+    behaviour: 'threads give the bits of one',
+    kind: 'a quantised model',
+    tolerance: 0,
+    run: async () => {
+      const [[, lora]] = CONFIGS as [(typeof CONFIGS)[0]];
+      const on = (work: number) => {
+        callThreadsFor(work);
+        return outcome(4, lora, false);
+      };
+      await on(1);
+      await callThreads();
+      const expected = await on(Infinity);
+      return largestDifference(await on(1), expected);
+    },
+  },
   {
     behaviour: 'threads give the bits of one, with relaxed SIMD',
     tolerance: 0,
@@ -121,6 +172,9 @@ export const threadCases: readonly Case[] = [
 /** The largest difference between what several threads compute, and one. */
 async function betweenThreads(compute: () => tf.Tensor[]): Promise<number> {
   const on = async (work: number) => {
+    callThreadsFor(1);
+    tf.dispose(tf.tidy(compute)); // the first call may bring the threads another module
+    await callThreads();
     callThreadsFor(work);
     return read(tf.tidy(compute));
   };

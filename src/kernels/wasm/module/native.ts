@@ -24,6 +24,13 @@ interface Internals {
   getMemoryOffset?(dataId: tf.DataId): number;
 }
 
+/** The functions of another module. */
+export interface AddedFunctions<Functions> {
+  readonly functions: Functions;
+  /** Those to compute a part with, beside the functions that `runParts` passes for it. */
+  readonly beside: (own: NativeFunctions) => Functions;
+}
+
 /** The cost of an operation on single numbers, in multiplications a number: fetching a number takes as long. */
 export const BY_NUMBER = 8;
 
@@ -123,9 +130,13 @@ export class Native {
   }
 
   /** The functions of another module of ours, in the same memory; `undefined` where the engine does not compile it. */
-  add<Functions>(binary: string): Functions | undefined {
+  add<Functions>(binary: string): AddedFunctions<Functions> | undefined {
     const code = compiled(binary, this.memory);
-    return code && functionsOf<Functions>(code, this.memory);
+    if (code === undefined) {
+      return undefined;
+    }
+    const functions = functionsOf<Functions>(code, this.memory);
+    return {functions, beside: this.threads?.add(code, functions) ?? (() => functions)};
   }
 
   /** Where a tensor's numbers lie; 0 for none. A tensor of another backend is fetched first. */

@@ -1,7 +1,7 @@
 import {aligned, isShared, LINE, type NativeFunctions} from './module';
 
 /** Places in the table, in words: each in a line of the cache of its own. */
-const WORDS = {round: 0, remaining: 16, done: 32, ready: 48, failed: 64, parts: 80} as const;
+const WORDS = {round: 0, remaining: 16, done: 32, ready: 48, failed: 64, messages: 65, parts: 80} as const;
 /** Where the calls begin, in bytes, and how many numbers each has: the function's, and its arguments. */
 const CALLS = {begin: 1024, numbers: 24} as const;
 
@@ -9,16 +9,20 @@ const CALLS = {begin: 1024, numbers: 24} as const;
 const LOOKS = 40_000;
 
 /**
- * The code of a worker. It receives the modules, the memory and the place of the table, and waits at the table for
- * rounds. In a round it takes parts until none is left, and makes their calls.
+ * The code of a worker. It receives modules, the memory and the place of the table, and waits at the table for rounds.
+ * In a round it takes parts until none is left, and makes their calls. When there is another message with modules, it
+ * leaves the table to receive it.
  */
 export const HELPER = `
+const functions = [];
+let received = 0;
 onmessage = ({data: {modules, memory, place}}) => {
-  const functions = modules.flatMap(module => Object.values(new WebAssembly.Instance(module, {env: {memory}}).exports));
+  functions.push(...modules.flatMap(module => Object.values(new WebAssembly.Instance(module, {env: {memory}}).exports)));
+  received++;
   const words = new Int32Array(memory.buffer, place, ${CALLS.begin / 4});
   const word = name => Atomics.load(words, name);
   Atomics.add(words, ${WORDS.ready}, 1);
-  for (let round = 0; ; ) {
+  for (let round = word(${WORDS.round}); word(${WORDS.messages}) === received; ) {
     for (let look = 0; word(${WORDS.round}) === round; look++) {
       if (look > ${LOOKS}) Atomics.wait(words, ${WORDS.round}, round);
     }
@@ -92,30 +96,63 @@ export class Threads {
   private readonly url: string;
   private readonly recorder: NativeFunctions;
   private readonly functionCount: number;
+  private readonly workers: readonly Worker[];
+  /** How many functions the threads have, of all modules. */
+  private known: number;
+  private messages = 1;
   private calls: (readonly [id: number, args: readonly number[]])[] = [];
   private round = 0;
   private isReady = false;
 
   private constructor(
     private readonly count: number,
-    place: number,
-    {memory, modules, owner}: Workplace,
+    private readonly place: number,
+    private readonly workplace: Workplace,
   ) {
+    const {memory, modules, owner} = workplace;
     const [exact, ...others] = modules();
     this.words = new Int32Array(memory.buffer, place, CALLS.begin / 4).fill(0);
     this.numbers = new Float64Array(memory.buffer, place + CALLS.begin, CALLS.numbers * MOST_CALLS);
-    const names = WebAssembly.Module.exports(exact).map(({name}) => name);
-    this.functionCount = names.length;
-    this.recorder = Object.fromEntries(
-      names.map((name, id) => [name, (...args: number[]) => this.calls.push([id, args])]),
-    ) as unknown as NativeFunctions;
+    this.functionCount = WebAssembly.Module.exports(exact).length;
+    this.known = this.functionCount * (1 + others.length);
+    this.recorder = this.recorderOf(exact, 0);
     this.url = URL.createObjectURL(new Blob([HELPER], {type: 'text/javascript'}));
-    const workers = Array.from({length: count - 1}, () => {
+    Atomics.store(this.words, WORDS.messages, this.messages);
+    this.workers = Array.from({length: count - 1}, () => {
       const worker = new Worker(this.url);
       worker.postMessage({modules: [exact, ...others], memory, place});
       return worker;
     });
-    abandoned.register(owner, workers);
+    abandoned.register(owner, this.workers);
+  }
+
+  /** The functions of a module as they are written down for the other threads, where the first has this number. */
+  private recorderOf<Functions>(module: WebAssembly.Module, first: number): Functions {
+    const names = WebAssembly.Module.exports(module).map(({name}) => name);
+    return Object.fromEntries(
+      names.map((name, i) => [name, (...args: number[]) => this.calls.push([first + i, args])]),
+    ) as Functions;
+  }
+
+  /**
+   * Gives the functions of another module to the threads, which are not available until they have them.
+   *
+   * @returns for the functions that a part is computed with, those of the other module.
+   */
+  add<Functions>(module: WebAssembly.Module, functions: Functions): (own: NativeFunctions) => Functions {
+    const recorder = this.recorderOf<Functions>(module, this.known);
+    this.known += WebAssembly.Module.exports(module).length;
+    const {memory} = this.workplace;
+    this.workers.forEach(worker => {
+      worker.postMessage({modules: [module], memory, place: this.place});
+    });
+    this.isReady = false;
+    Atomics.store(this.words, WORDS.messages, ++this.messages);
+    // Those that wait for a round look up.
+    Atomics.store(this.words, WORDS.remaining, 0);
+    Atomics.store(this.words, WORDS.round, ++this.round);
+    Atomics.notify(this.words, WORDS.round);
+    return own => (own === this.recorder ? recorder : functions);
   }
 
   /** Starts one thread fewer than tfjs has; `undefined` where tfjs has one only. */
@@ -137,7 +174,7 @@ export class Threads {
 
   /** How many threads there are, this one included: until all the others have begun, one. */
   available(): number {
-    if (!this.isReady && Atomics.load(this.words, WORDS.ready) === this.count - 1) {
+    if (!this.isReady && Atomics.load(this.words, WORDS.ready) === this.messages * (this.count - 1)) {
       this.isReady = true;
       URL.revokeObjectURL(this.url);
     }

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {currentNative} from '../../../kernels/wasm/module/find';
-import type {Native} from '../../../kernels/wasm/module/native';
+import type {AddedFunctions, Native} from '../../../kernels/wasm/module/native';
 import {panelBytes, PANEL_ROW} from '../../../kernels/wasm/module/products';
 import {type BlockMatrix, rowBytes} from '../../blockMatrix';
 import type {QuantizedKernels} from '../quantizedKernels';
@@ -22,8 +22,8 @@ export function nativeQuantized(): QuantizedKernels | undefined {
   }
   let kernels = loaded.get(native);
   if (kernels === undefined) {
-    const functions = native.add<QuantizedFunctions>(QUANTIZED_BINARY);
-    kernels = functions === undefined || !agrees(native, functions) ? null : kernelsBy(native, functions);
+    const added = native.add<QuantizedFunctions>(QUANTIZED_BINARY);
+    kernels = added === undefined || !agrees(native, added.functions) ? null : kernelsBy(native, added);
     loaded.set(native, kernels);
   }
   return kernels ?? undefined;
@@ -33,6 +33,8 @@ export function nativeQuantized(): QuantizedKernels | undefined {
 const PART = 32;
 /** About how many bytes of panels are made at a time: what stays in the cache beside the rows that they meet. */
 const PANELS = 256 * 1024;
+/** The cost of unpacking a number, in multiplications. */
+const BY_UNPACKED = 4;
 /** So few rows are each multiplied by themselves, without panels. */
 const FEW = 2;
 
@@ -50,20 +52,20 @@ function sourceOf(matrix: BlockMatrix): Source | undefined {
   return Number.isInteger(parts) ? {format, stride: rowBytes(matrix), parts} : undefined;
 }
 
-function kernelsBy(native: Native, own: QuantizedFunctions): QuantizedKernels {
+function kernelsBy(native: Native, added: AddedFunctions<QuantizedFunctions>): QuantizedKernels {
   const only = (info: tf.TensorInfo) => tf.engine().makeTensorFromTensorInfo(info) as tf.Tensor2D;
   return {
     multiply: (x, blocks, matrix) => {
       const source = sourceOf(matrix);
-      return source && only(product(native, own, x, blocks, matrix, source));
+      return source && only(product(native, added, x, blocks, matrix, source));
     },
     multiplyBack: (dz, blocks, matrix) => {
       const source = sourceOf(matrix);
-      return source && only(productBack(native, own, dz, blocks, matrix, source));
+      return source && only(productBack(native, added, dz, blocks, matrix, source));
     },
     lookUp: (rows, blocks, matrix) => {
       const source = sourceOf(matrix);
-      return source && only(lookUp(native, own, rows, blocks, matrix, source));
+      return source && only(lookUp(native, added, rows, blocks, matrix, source));
     },
   };
 }
@@ -71,7 +73,7 @@ function kernelsBy(native: Native, own: QuantizedFunctions): QuantizedKernels {
 /** `x·Wᵀ`, some rows of `W` at a time, which are columns of the result. */
 function product(
   native: Native,
-  own: QuantizedFunctions,
+  {beside}: AddedFunctions<QuantizedFunctions>,
   x: tf.Tensor2D,
   blocks: tf.Tensor,
   {rows, width}: BlockMatrix,
@@ -82,24 +84,33 @@ function product(
   const [from, a, c] = [native.at(blocks), native.at(x), native.at(out)];
   const padded = 4 * PART * parts;
   if (count <= FEW) {
-    const [scratch = 0, row = 0] = native.reserve(4 * PART, padded);
+    const pieces = native.partsOf(rows, 1, BY_UNPACKED * rows * width);
+    const [row = 0, ...scratch] = native.reserve(padded, ...pieces.map(() => 4 * PART));
     native.writeFloats(row, new Float32Array(PART * parts)); // beyond the width there are zeros in blocks too
     for (let i = 0; i < count; i++) {
       native.copy(row, a + 4 * i * width, 4 * width);
-      own.multiplyRow(format, from, stride, rows, parts, row, scratch, c + 4 * i * rows);
+      native.runParts(pieces, (own, {first, size}, piece) => {
+        const [begin, to] = [from + first * stride, c + 4 * (i * rows + first)];
+        beside(own).multiplyRow(format, begin, stride, size, parts, row, scratch[piece] as number, to);
+      });
     }
     return out;
   }
   const panel = width * PANEL_ROW;
   const most = Math.max(8, 8 * Math.floor(PANELS / panel));
-  const [numbers = 0, panels = 0] = native.reserve(8 * padded, panelBytes(width, most));
+  const inPieces = (columns: number) => native.partsOf(Math.ceil(columns / 8), 1, BY_UNPACKED * columns * width);
+  const numbers = inPieces(most).map(() => 8 * padded);
+  const [panels = 0, ...places] = native.reserve(panelBytes(width, most), ...numbers);
   for (let first = 0; first < rows; first += most) {
     const columns = Math.min(most, rows - first);
-    for (let column = 0; column < columns; column += 8) {
-      const these = Math.min(8, columns - column);
-      own.unpackRows(format, from + (first + column) * stride, stride, these, parts, numbers);
-      native.functions.packColumns(numbers, padded, width, these, panels + (column / 8) * panel, panel);
-    }
+    native.runParts(inPieces(columns), (own, piece, i) => {
+      const place = places[i] as number;
+      for (let eight = piece.first; eight < piece.first + piece.size; eight++) {
+        const these = Math.min(8, columns - 8 * eight);
+        beside(own).unpackRows(format, from + (first + 8 * eight) * stride, stride, these, parts, place);
+        own.packColumns(place, padded, width, these, panels + eight * panel, panel);
+      }
+    });
     multiplyPanels(native, {m: count, k: width, n: columns}, a, panels, c + 4 * first, 4 * rows);
   }
   return out;
@@ -108,7 +119,7 @@ function product(
 /** `dz·W`, some columns of `W` at a time. */
 function productBack(
   native: Native,
-  own: QuantizedFunctions,
+  {beside}: AddedFunctions<QuantizedFunctions>,
   dz: tf.Tensor2D,
   blocks: tf.Tensor,
   {rows, width}: BlockMatrix,
@@ -123,7 +134,10 @@ function productBack(
   for (let first = 0; PART * first < width; first += most) {
     const these = Math.min(most, parts - first);
     const columns = Math.min(PART * these, width - PART * first);
-    own.unpackColumns(format, from, stride, rows, first, these, panels, panel);
+    native.runParts(native.partsOf(these, 1, BY_UNPACKED * columns * rows), (own, piece) => {
+      const to = panels + 4 * panel * piece.first;
+      beside(own).unpackColumns(format, from, stride, rows, first + piece.first, piece.size, to, panel);
+    });
     multiplyPanels(native, {m: count, k: rows, n: columns}, a, panels, c + 4 * PART * first, 4 * width);
   }
   return out;
@@ -148,7 +162,7 @@ function multiplyPanels(
 
 function lookUp(
   native: Native,
-  own: QuantizedFunctions,
+  {functions: own}: AddedFunctions<QuantizedFunctions>,
   rows: ArrayLike<number>,
   blocks: tf.Tensor,
   {width}: BlockMatrix,

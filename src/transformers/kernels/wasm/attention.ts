@@ -1,6 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import {type AttentionInputs, attentionLayout, type AttentionSettings, biasOf, reachOf} from '../transformer';
-import type {Native} from '../../../kernels/wasm/module/native';
+import type {NativeFunctions} from '../../../kernels/wasm/module/module';
+import type {AddedFunctions, Native} from '../../../kernels/wasm/module/native';
+import {partsOf} from '../../../kernels/wasm/module/threads';
 import {PANEL_ROW, panelBytes} from '../../../kernels/wasm/module/products';
 import type {TransformerFunctions} from './functions';
 
@@ -103,12 +105,38 @@ function rowsOfHead({place, stride}: Rows, example: number, rows: number, head: 
   return {place: place + example * rows * stride + 4 * head * size, stride};
 }
 
-/** Calls `f` with each head of the keys and values in each example. */
-function forEachHead({batch, keyValueHeads}: Sizes, f: (example: number, shared: number) => void): void {
-  for (let example = 0; example < batch; example++) {
-    for (let shared = 0; shared < keyValueHeads; shared++) {
-      f(example, shared);
-    }
+/** About as many calls a round has for threads, whose table is not endless. */
+const CALLS = 900;
+/** The most calls for a head of the keys beside its blocks, and for a block. */
+const CALLS_A_HEAD = 5;
+const CALLS_A_BLOCK = 13;
+
+/**
+ * Calls `f` with each head of the keys and values in each example, on several threads where that pays: with the
+ * functions to compute it with, and places of its own to work in.
+ *
+ * @param bytes how much memory of each kind a head needs to work in.
+ * @param inOrder whether one head must follow the other, as where they add to the same numbers.
+ */
+function forEachHead(
+  native: Native,
+  {batch, queries, keys, size, heads, keyValueHeads, most}: Sizes,
+  {bytes, inOrder}: {bytes: readonly number[]; inOrder: boolean},
+  f: (own: NativeFunctions, places: readonly number[], example: number, shared: number) => void,
+): void {
+  const count = batch * keyValueHeads;
+  const work = 2 * batch * heads * queries * keys * size;
+  const threads = inOrder ? 1 : native.partsOf(count, 1, work).length;
+  const places = native.reserve(...Array.from({length: threads}, () => bytes).flat());
+  const blocks = (heads / keyValueHeads) * Math.ceil(queries / most);
+  const together = threads * Math.max(1, Math.floor(CALLS / (CALLS_A_HEAD + CALLS_A_BLOCK * blocks) / threads));
+  for (let from = 0; from < count; from += together) {
+    native.runParts(partsOf(Math.min(together, count - from), 1, threads), (own, {first, size: some}, part) => {
+      const ownPlaces = places.slice(part * bytes.length, (part + 1) * bytes.length);
+      for (let head = from + first; head < from + first + some; head++) {
+        f(own, ownPlaces, Math.floor(head / keyValueHeads), head % keyValueHeads);
+      }
+    });
   }
 }
 
@@ -151,7 +179,7 @@ function addBias({addRows}: TransformerFunctions, bias: number, scores: number, 
 
 export function attend(
   native: Native,
-  functions: TransformerFunctions,
+  {beside}: AddedFunctions<TransformerFunctions>,
   inputs: AttentionInputs,
   mask: tf.Tensor | null,
   settings: AttentionSettings,
@@ -164,11 +192,11 @@ export function attend(
   const masks = native.at(mask);
   const bias = biasPlace(native, inputs, scale);
   const y = {place: native.at(out), stride: 4 * heads * size};
-  const {packColumns, packRows, multiply} = native.functions;
-  const [scores, keyPanels, valuePanels] = native.reserve(
-    ...[4 * most * mostKeys, panelBytes(size, keys), panelBytes(keys, size)],
-  ) as [number, number, number];
-  forEachHead(sizes, (example, shared) => {
+  const bytes = [4 * most * mostKeys, panelBytes(size, keys), panelBytes(keys, size)];
+  forEachHead(native, sizes, {bytes, inOrder: false}, (own, places, example, shared) => {
+    const [scores, keyPanels, valuePanels] = places as [number, number, number];
+    const {packColumns, packRows, multiply} = own;
+    const functions = beside(own);
     const [ownK, ownV] = [k, v].map(rows => rowsOfHead(rows, example, keys, shared, size)) as [Rows, Rows];
     packColumns(ownK.place, ownK.stride, size, keys, keyPanels, size * PANEL_ROW);
     packRows(ownV.place, ownV.stride, keys, size, valuePanels, keys * PANEL_ROW);
@@ -196,7 +224,7 @@ export function attend(
 /** The gradients in the inputs, and in the bias divided by the scale. */
 export function attendGradient(
   native: Native,
-  functions: TransformerFunctions,
+  {beside}: AddedFunctions<TransformerFunctions>,
   inputs: AttentionInputs,
   mask: tf.Tensor | null,
   dy: tf.Tensor,
@@ -213,30 +241,34 @@ export function attendGradient(
   const ofBias = bias === 0 ? undefined : native.output(biasOf(inputs)?.shape ?? []);
   const toBias = native.at(ofBias ?? null);
   const g = {place: native.at(dy), stride: 4 * heads * size};
-  const {packColumns, packRows, multiply, transpose} = native.functions;
   const scoreBytes = 4 * most * mostKeys;
-  const [scores, steps, turned, kColumns, vColumns, kRows, queryPanels, sums] = native.reserve(
+  const bytes = [
     ...[scoreBytes, scoreBytes, scoreBytes],
     ...[panelBytes(size, keys), panelBytes(size, keys), panelBytes(keys, size), panelBytes(most, size)],
     4 * mostKeys * size,
-  ) as [number, number, number, number, number, number, number, number];
-
-  /** Adds `matrixᵀ · own` to the rows of the block's keys: `[rows, columns]ᵀ · [rows, size]`. */
-  const collect = (matrix: number, {place, stride}: Rows, {rows, first, columns}: Block, target: Rows) => {
-    transpose(matrix, rows, columns, turned);
-    packRows(place, stride, rows, size, queryPanels, rows * PANEL_ROW);
-    multiply(
-      ...[columns, size, rows, turned, 4 * rows, queryPanels, rows * PANEL_ROW, sums, 4 * size],
-      ...PLAIN_PRODUCT,
-    );
-    functions.addRows(sums, target.place + first * target.stride, target.stride, columns, size);
-  };
-
+  ];
   if (ofBias !== undefined) {
     const rows = tf.util.sizeFromShape(ofBias.shape) / keys;
-    multiply(rows, keys, 0, toBias, 0, kColumns, 0, toBias, 4 * keys, ...PLAIN_PRODUCT); // zeros
+    native.functions.multiply(rows, keys, 0, toBias, 0, toBias, 0, toBias, 4 * keys, ...PLAIN_PRODUCT); // zeros
   }
-  forEachHead(sizes, (example, shared) => {
+  forEachHead(native, sizes, {bytes, inOrder: ofBias !== undefined}, (own, places, example, shared) => {
+    const [scores, steps, turned, kColumns, vColumns, kRows, queryPanels, sums] = places as [
+      ...[number, number, number, number, number, number, number, number],
+    ];
+    const {packColumns, packRows, multiply, transpose} = own;
+    const functions = beside(own);
+
+    /** Adds `matrixᵀ · own` to the rows of the block's keys: `[rows, columns]ᵀ · [rows, size]`. */
+    const collect = (matrix: number, {place, stride}: Rows, {rows, first, columns}: Block, target: Rows) => {
+      transpose(matrix, rows, columns, turned);
+      packRows(place, stride, rows, size, queryPanels, rows * PANEL_ROW);
+      multiply(
+        ...[columns, size, rows, turned, 4 * rows, queryPanels, rows * PANEL_ROW, sums, 4 * size],
+        ...PLAIN_PRODUCT,
+      );
+      functions.addRows(sums, target.place + first * target.stride, target.stride, columns, size);
+    };
+
     const [ownK, ownV, toK, toV] = [k, v, dk, dv].map(rows => rowsOfHead(rows, example, keys, shared, size)) as [
       Rows,
       Rows,

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import type {GateKind, RowNormSettings, TransformerKernels} from '../transformer';
 import {currentNative} from '../../../kernels/wasm/module/find';
-import type {Native} from '../../../kernels/wasm/module/native';
+import {type AddedFunctions, BY_NUMBER, type Native} from '../../../kernels/wasm/module/native';
 import {attend, attendGradient} from './attention';
 import {TRANSFORMER_BINARY} from './binary';
 import type {TransformerFunctions} from './functions';
@@ -19,14 +19,30 @@ export function nativeTransformer(): TransformerKernels | undefined {
   }
   let kernels = loaded.get(native);
   if (kernels === undefined) {
-    const functions = native.add<TransformerFunctions>(TRANSFORMER_BINARY);
-    kernels = functions === undefined ? null : kernelsBy(native, functions);
+    const added = native.add<TransformerFunctions>(TRANSFORMER_BINARY);
+    kernels = added === undefined ? null : kernelsBy(native, added);
     loaded.set(native, kernels);
   }
   return kernels ?? undefined;
 }
 
-function kernelsBy(native: Native, functions: TransformerFunctions): TransformerKernels {
+/** The cost of a gate, in multiplications a number: an exponential and a division. */
+const BY_GATE = 4 * BY_NUMBER;
+
+function kernelsBy(native: Native, added: AddedFunctions<TransformerFunctions>): TransformerKernels {
+  const {functions, beside} = added;
+  /** Calls a function for some rows of tensors in each part, which begin at `places`; 0 is none. */
+  const inParts = (
+    [count, width]: readonly [rows: number, width: number],
+    {unit = 1, cost = BY_NUMBER}: {unit?: number; cost?: number},
+    places: readonly number[],
+    call: (own: TransformerFunctions, places: number[], rows: number) => void,
+  ) => {
+    native.runParts(native.partsOf(count, unit, cost * count * width), (own, {first, size}) => {
+      const begin = places.map(place => (place === 0 ? 0 : place + 4 * first * width));
+      call(beside(own), begin, size);
+    });
+  };
   const tensors = (infos: readonly tf.TensorInfo[]) => infos.map(info => tf.engine().makeTensorFromTensorInfo(info));
   const only = (info: tf.TensorInfo) => tf.engine().makeTensorFromTensorInfo(info);
   const rowsOf = ({shape, size}: tf.Tensor): [rows: number, width: number] => {
@@ -36,9 +52,9 @@ function kernelsBy(native: Native, functions: TransformerFunctions): Transformer
   const settingsOf = ({centered, epsilon}: RowNormSettings): [number, number] => [centered ? 1 : 0, epsilon];
   return {
     addsBias: true,
-    attention: (inputs, mask, settings) => only(attend(native, functions, inputs, mask, settings)),
+    attention: (inputs, mask, settings) => only(attend(native, added, inputs, mask, settings)),
     attentionGradient: (inputs, mask, dy, settings) => {
-      const [dx, dk, dv, ofBias] = tensors(attendGradient(native, functions, inputs, mask, dy, settings));
+      const [dx, dk, dv, ofBias] = tensors(attendGradient(native, added, inputs, mask, dy, settings));
       const all = [dx, dk, dv, ofBias && tf.div(ofBias, settings.scale)];
       return all.filter(gradient => gradient !== undefined);
     },
@@ -56,26 +72,45 @@ function kernelsBy(native: Native, functions: TransformerFunctions): Transformer
     },
     gate: (x, up, kind) => {
       const out = native.output(x.shape);
-      functions.gate(native.at(x), native.at(up), native.at(out), x.size, GATE_CODES[kind]);
+      const places = [x, up, out].map(tensor => native.at(tensor));
+      inParts([x.size, 1], {unit: 4, cost: BY_GATE}, places, (own, [from, by, to], count) => {
+        own.gate(from as number, by as number, to as number, count, GATE_CODES[kind]);
+      });
       return only(out);
     },
     gateGradient: (x, up, dy, kind) => {
       const outs = [x, ...(up ? [up] : [])].map(({shape}) => native.output(shape));
       const [dx, du] = outs as [tf.TensorInfo, tf.TensorInfo | undefined];
-      functions.gateGradient(...[x, up, dy, dx, du].map(tensor => native.at(tensor)), ...[x.size, GATE_CODES[kind]]);
+      const places = [x, up, dy, dx, du].map(tensor => native.at(tensor));
+      inParts([x.size, 1], {unit: 4, cost: BY_GATE}, places, (own, begin, count) => {
+        own.gateGradient(...begin, count, GATE_CODES[kind]);
+      });
       return tensors(outs);
     },
     normalizeRows: (x, residual, {gamma, beta}, settings) => {
       const out = native.output(x.shape);
       const sum = residual && native.output(x.shape);
-      const places = [x, residual, gamma, beta, sum, out].map(tensor => native.at(tensor));
-      functions.normalizeRows(...places, ...rowsOf(x), ...settingsOf(settings));
+      const weights = [gamma, beta].map(tensor => native.at(tensor));
+      const places = [x, residual, sum, out].map(tensor => native.at(tensor));
+      inParts(rowsOf(x), {}, places, (own, [from, also, total, to], rows) => {
+        const width = rowsOf(x)[1];
+        own.normalizeRows(
+          ...([from, also, ...weights, total, to] as number[]),
+          ...[rows, width, ...settingsOf(settings)],
+        );
+      });
       return tensors([out, ...(sum ? [sum] : [])]);
     },
     normalizeRowsGradient: (x, gamma, dy, settings) => {
       const out = native.output(x.shape);
-      const places = [x, gamma, dy, out].map(tensor => native.at(tensor));
-      functions.normalizeRowsGradient(...places, ...rowsOf(x), ...settingsOf(settings));
+      const scale = native.at(gamma);
+      const places = [x, dy, out].map(tensor => native.at(tensor));
+      inParts(rowsOf(x), {}, places, (own, [from, by, to], rows) => {
+        own.normalizeRowsGradient(
+          ...([from, scale, by, to] as number[]),
+          ...[rows, rowsOf(x)[1], ...settingsOf(settings)],
+        );
+      });
       return only(out);
     },
     normalizeRowsWeights: (x, dy, settings) => {
@@ -92,10 +127,14 @@ function kernelsBy(native: Native, functions: TransformerFunctions): Transformer
     rotate: (x, {cosines, sines}, {heads, interleaved, back}) => {
       const [batch, places, width] = x.shape;
       const out = native.output(x.shape);
-      functions.rotate(
-        ...[x, cosines, sines, out].map(tensor => native.at(tensor)),
-        ...[batch * places, places, heads, width / heads, cosines.shape[1] ?? 0, interleaved ? 1 : 0, back ? -1 : 1],
-      );
+      const tables = [cosines, sines].map(tensor => native.at(tensor));
+      const ends = [x, out].map(tensor => native.at(tensor));
+      inParts([batch * places, width], {unit: places}, ends, (own, [from, to], rows) => {
+        own.rotate(
+          ...([from, ...tables, to] as number[]),
+          ...[rows, places, heads, width / heads, cosines.shape[1] ?? 0, interleaved ? 1 : 0, back ? -1 : 1],
+        );
+      });
       return only(out);
     },
   };
