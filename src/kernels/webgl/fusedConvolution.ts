@@ -1,8 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
-import {run} from '../../tfjs/engine';
-import {handOver} from '../../tfjs/handOver';
+import {convolutionBy} from '../cardConvolution';
 import {type Axis, geometryOf} from '../geometry';
-import type {FusedConvolution, OutletGradients, PlainConvolution, Scaling} from '../launches';
+import type {OutletGradients, PlainConvolution, Scaling} from '../launches';
 import {adaptedProduct} from './adaptedProduct';
 import {applyOutlet, outerHead, outerReads, outletCode, outletHead, through} from './outlet';
 import {currentWebgl, type WebglBackend} from './program';
@@ -19,33 +18,59 @@ function takesDepthwise({shape: [, columns, , multiplier]}: tf.Tensor4D): boolea
   return multiplier === 1 && columns <= WIDEST;
 }
 
-/** Code for a line of a pair of neighbouring columns: adds to `result` what they read at `x` of each of its columns. */
-function alongLine({kernel, stride, before, input}: Axis): string {
-  const read = new Map<number, string>();
-  const columnOf = (offset: number) => {
+/** The columns of a line that code reads, two in a pixel. */
+class Columns {
+  private readonly pairs: number[] = [];
+
+  /**
+   * @param read the function that reads a pixel.
+   * @param stride how far the columns of two neighbouring results are apart.
+   * @param length how many columns there are. Beyond them there are zeros.
+   */
+  constructor(
+    private readonly read: string,
+    private readonly stride: number,
+    private readonly length: number,
+  ) {}
+
+  /** Two channels of the column at an offset from that of the even `row`. */
+  at(offset: number): string {
     const pair = Math.floor(offset / 2);
-    if (!read.has(pair)) {
-      const at = `row * ${stride} + ${2 * pair}`;
-      const last = input % 2 === 0 ? '' : `if (${at} + 1 >= ${input}) x${read.size}.ba = vec2(0.0);`;
-      read.set(
-        pair,
-        `vec4 x${read.size} = vec4(0.0); if (${at} >= 0 && ${at} < ${input}) { x${read.size} = x(line, ${at}, col); ${last} }`,
-      );
+    if (!this.pairs.includes(pair)) {
+      this.pairs.push(pair);
     }
-    return `x${[...read.keys()].indexOf(pair)}.${offset % 2 === 0 ? 'rg' : 'ba'}`;
-  };
+    return `pair${this.pairs.indexOf(pair)}.${offset % 2 === 0 ? 'rg' : 'ba'}`;
+  }
+
+  /** The code that comes before: it reads each pixel once. */
+  get code(): string {
+    const lines = this.pairs.map((pair, i) => {
+      const at = `row * ${this.stride} + ${2 * pair}`;
+      const last = this.length % 2 === 0 ? '' : `if (${at} + 1 >= ${this.length}) pair${i}.ba = vec2(0.0);`;
+      const read = `if (${at} >= 0 && ${at} < ${this.length}) { pair${i} = ${this.read}(line, ${at}, col); ${last} }`;
+      return `vec4 pair${i} = vec4(0.0); ${read}`;
+    });
+    return lines.join('\n');
+  }
+}
+
+/** Code that adds to a pair of neighbouring results what each column of the kernel takes from `columns`. */
+function alongLine(columns: Columns, kernel: number, offsetsOf: (q: number) => readonly [number, number]): string {
   const sums = Array.from({length: kernel}, (_, q) => {
-    const [one, next] = [columnOf(q - before), columnOf(q - before + stride)];
+    const [one, next] = offsetsOf(q).map(offset => columns.at(offset)) as [string, string];
     return `{ vec2 k = w(p * ${kernel} + ${q}, col, 0).rb; result += vec4(${one} * k, ${next} * k); }`;
   });
-  return [...read.values(), ...sums].join('\n');
+  return [columns.code, ...sums].join('\n');
+}
+
+function forwardAlongLine({kernel, stride, before, input}: Axis): string {
+  return alongLine(new Columns('x', stride, input), kernel, q => [q - before, q - before + stride]);
 }
 
 /** A depthwise convolution and its outlet. */
 function depthwise(
   {x, filter, strides, padding}: PlainConvolution,
-  m: tf.Tensor,
-  t: tf.Tensor,
+  {m, t}: Scaling,
   cap: number | undefined,
 ): tf.Tensor {
   const {n, height, width, channelsOut} = geometryOf(x.shape, filter.shape, strides, padding, {depthwise: true});
@@ -55,7 +80,7 @@ function depthwise(
     code: `int image = b / ${height.output}; int top = (b - image * ${height.output}) * ${height.stride} - ${height.before};
 for (int p = 0; p < ${height.kernel}; p++) {
   int at = top + p;
-  if (at >= 0 && at < ${height.input}) { int line = image * ${height.input} + at; ${alongLine(width)} }
+  if (at >= 0 && at < ${height.input}) { int line = image * ${height.input} + at; ${forwardAlongLine(width)} }
 }
 ${outletCode('result', {cap, scales: true, shifts: true})}`,
   };
@@ -66,11 +91,11 @@ ${outletCode('result', {cap, scales: true, shifts: true})}`,
   return tf.engine().makeTensorFromTensorInfo({...info, shape});
 }
 
-/**
- * Code for a line of the gradient in the input: adds to `result` what a pair of neighbouring columns gets of each
- * column of the kernel.
- */
+/** The same for the gradient in the input. With strides a column of the kernel gives to some columns alone. */
 function backAlongLine({kernel, stride, before, output}: Axis): string {
+  if (stride === 1) {
+    return alongLine(new Columns('outer', 1, output), kernel, q => [before - q, before - q + 1]);
+  }
   const code: string[] = [];
   for (let q = 0; q < kernel; q++) {
     const lanes = ['rg', 'ba'].flatMap((lane, i) => {
@@ -86,29 +111,6 @@ function backAlongLine({kernel, stride, before, output}: Axis): string {
     }
   }
   return code.join('\n');
-}
-
-/** The same where the stride is one: the columns of a pair are read once for all columns of the kernel. */
-function backAlongLineByOne({kernel, before, output}: Axis): string {
-  const read: string[] = [];
-  const pairs: number[] = [];
-  const columnOf = (offset: number) => {
-    const pair = Math.floor(offset / 2);
-    if (!pairs.includes(pair)) {
-      const [d, at] = [`d${pairs.length}`, `row + ${2 * pair}`];
-      const last = output % 2 === 0 ? '' : `if (${at} + 1 >= ${output}) ${d}.ba = vec2(0.0);`;
-      read.push(
-        `vec4 ${d} = vec4(0.0); if (${at} >= 0 && ${at} < ${output}) { ${d} = outer(line, ${at}, col); ${last} }`,
-      );
-      pairs.push(pair);
-    }
-    return `d${pairs.indexOf(pair)}.${offset % 2 === 0 ? 'rg' : 'ba'}`;
-  };
-  const sums = Array.from({length: kernel}, (_, q) => {
-    const [one, next] = [columnOf(before - q), columnOf(before - q + 1)];
-    return `{ vec2 k = w(p * ${kernel} + ${q}, col, 0).rb; result += vec4(${one} * k, ${next} * k); }`;
-  });
-  return [...read, ...sums].join('\n');
 }
 
 const OUTLETS: OutletGradients = {
@@ -127,7 +129,7 @@ const OUTLETS: OutletGradients = {
 for (int p = 0; p < ${height.kernel}; p++) {
   int v = at - p; int o = v / ${height.stride};
   if (v >= 0 && o * ${height.stride} == v && o < ${height.output}) {
-    int line = image * ${height.output} + o; ${width.stride === 1 ? backAlongLineByOne(width) : backAlongLine(width)}
+    int line = image * ${height.output} + o; ${backAlongLine(width)}
   }
 }`,
     };
@@ -139,27 +141,8 @@ for (int p = 0; p < ${height.kernel}; p++) {
 };
 
 /** The convolution with its outlet. */
-export const fusedConvolution: FusedConvolution = {
-  takes: ({x, filter, depthwise}) => x.dtype === 'float32' && (!depthwise || takesDepthwise(filter)),
-  normalized: (convolution, scaling) => compute(convolution, scaling, undefined),
-  rectified: (convolution, scaling, cap) => {
-    const y = compute(convolution, scaling, cap);
-    return [y, tf.clone(y)];
-  },
+export const fusedConvolution = convolutionBy({
+  ...{takesDepthwise, depthwise, adaptedProduct},
+  outlet: applyOutlet,
   outlets: OUTLETS,
-  handOver,
-};
-
-function compute(convolution: PlainConvolution, {m, t}: Scaling, cap: number | undefined): tf.Tensor {
-  return tf.tidy(() => {
-    const {x, filter, bias, update, strides, padding} = convolution;
-    if (!convolution.depthwise && update === undefined) {
-      const attributes = {strides, pad: padding, dataFormat: 'NHWC', dilations: [1, 1], activation: 'linear'};
-      return applyOutlet(run(tf.FusedConv2D, {x, filter, ...(bias && {bias})}, attributes), {m, t}, cap);
-    }
-    const shift = bias === null ? t : tf.add(tf.mul(bias, m), t);
-    return update === undefined
-      ? depthwise(convolution, m, shift, cap)
-      : adaptedProduct.forward(x, {kernel: filter, ...update}, {m, t: shift, cap});
-  });
-}
+});

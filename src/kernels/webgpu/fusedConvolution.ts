@@ -1,7 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
-import {run} from '../../tfjs/engine';
-import {handOver} from '../../tfjs/handOver';
-import type {FusedConvolution, Outlet, OutletGradients, PlainConvolution, Scaling} from '../launches';
+import {convolutionBy} from '../cardConvolution';
+import type {OutletGradients} from '../launches';
 import {type Geometry, geometryOf} from '../geometry';
 import {adaptedProduct} from './adaptedProduct';
 import {limited, type Program, programOf, runProgram, slope} from './program';
@@ -76,36 +75,18 @@ const OUTLETS: OutletGradients = {
 };
 
 /** The convolution with its outlet. */
-export const fusedConvolution: FusedConvolution = {
-  takes: ({x}) => x.dtype === 'float32',
-  normalized: (convolution, scaling) => compute(convolution, scaling, undefined),
-  rectified: (convolution, scaling, cap) => {
-    const y = compute(convolution, scaling, cap);
-    return [y, tf.clone(y)];
-  },
-  outlets: OUTLETS,
-  handOver,
-};
-
-function compute(convolution: PlainConvolution, {m, t}: Scaling, cap: number | undefined): tf.Tensor {
-  return tf.tidy(() => {
-    const {x, filter, bias, update, strides, padding} = convolution;
-    if (!convolution.depthwise && update === undefined) {
-      const attributes = {strides, pad: padding, dataFormat: 'NHWC', dilations: [1, 1], activation: 'linear'};
-      const z = run(tf.FusedConv2D, {x, filter, ...(bias && {bias})}, attributes);
-      return only(runProgram(outlet(cap), {inputs: [z, m, t], outputs: [z.shape], numbers: [m.size]}));
-    }
-    const shift = bias === null ? t : tf.add(tf.mul(bias, m), t);
-    if (update !== undefined) {
-      const own: Outlet = {m, t: shift, cap};
-      return adaptedProduct.forward(x, {kernel: filter, ...update}, own);
-    }
+export const fusedConvolution = convolutionBy({
+  takesDepthwise: () => true,
+  depthwise: ({x, filter, strides, padding}, {m, t}, cap) => {
     const geometry = geometryOf(x.shape, filter.shape, strides, padding, {depthwise: true});
     const {n, height, width, channelsOut} = geometry;
     const outputs = [[n, height.output, width.output, channelsOut]];
-    return only(runProgram(depthwise(cap), {inputs: [x, filter, m, shift], outputs, numbers: numbersOf(geometry)}));
-  });
-}
+    return only(runProgram(depthwise(cap), {inputs: [x, filter, m, t], outputs, numbers: numbersOf(geometry)}));
+  },
+  outlet: (z, {m, t}, cap) => only(runProgram(outlet(cap), {inputs: [z, m, t], outputs: [z.shape], numbers: [m.size]})),
+  adaptedProduct,
+  outlets: OUTLETS,
+});
 
 function only([tensor]: tf.Tensor[]): tf.Tensor {
   return tensor as tf.Tensor;
