@@ -1,26 +1,31 @@
-// A LoRA step of all-MiniLM-L6-v2 (batch 16, 64 tokens, rank 8 on queries and values) beside that of PyTorch with PEFT,
-// in one run:
+// A LoRA step of a transformer (rank 8 on queries and values) beside that of PyTorch with PEFT, in one run:
 //
-//     npm run bench -- encoder [--backend wasm|tensorflow] [--threads 1] [--clock cpu|wall] [--rounds 7] [--relaxed]
+//     npm run bench -- encoder [--model minilm|vit|modernbert|qwen3] [--backend wasm|tensorflow] [--threads 1]
+//       [--clock cpu|wall] [--rounds 7] [--relaxed]
+//
+// The first is all-MiniLM-L6-v2. The others have random numbers in the shape of ViT-S/16, of ModernBERT-base cut to six
+// blocks, and of Qwen3-0.6B cut to two, which the peers write into a folder of their own.
 
 import {spawn} from 'node:child_process';
+import {mkdirSync} from 'node:fs';
+import {homedir} from 'node:os';
+import {join} from 'node:path';
 import {createInterface} from 'node:readline';
 import {fileURLToPath} from 'node:url';
 import {parseArgs} from 'node:util';
 import * as tf from '@tensorflow/tfjs';
-import {adam, applyLoRA} from 'tfjs-lora';
+import {adam, applyLoRA, type LoRAConfig, trainableVariables} from 'tfjs-lora';
 import {compileCrossEntropy, loadTransformer} from 'tfjs-lora/transformers';
 import {minilm} from '../scripts/pretrained';
 import {type Backend, useBackend} from './backend';
 import {useRelaxed} from './relaxed';
 import {printTable} from './table';
 
-const BATCH = 16;
-const PLACES = 64;
 const PEERS = process.env.TFJS_LORA_PEERS ?? fileURLToPath(new URL('peers/.venv', import.meta.url));
 
 const {values} = parseArgs({
   options: {
+    model: {type: 'string', default: 'minilm'},
     backend: {type: 'string', default: 'wasm'},
     threads: {type: 'string', default: '1'},
     clock: {type: 'string', default: 'wall'},
@@ -35,23 +40,79 @@ await useBackend(values.backend as Backend);
 if (values.relaxed) {
   useRelaxed();
 }
-const {config, weights, folder} = await minilm();
+/** A model that is ready to adapt, what it is given, and what it should answer. */
+interface Ready {
+  base: tf.LayersModel;
+  config: LoRAConfig;
+  xs: tf.Tensor | tf.Tensor[];
+  ys: tf.Tensor;
+}
 
-const body = await loadTransformer({config, weights, pooling: 'mean', checkpoint: values.checkpoint});
-const head = tf.layers.dense({units: 2, name: 'head'});
-const base = tf.model({inputs: body.inputs, outputs: head.apply(body.outputs[0]!) as tf.SymbolicTensor});
-const model = applyLoRA(base, {
-  rank: 8,
-  targets: ['query', 'value'].map(part => new RegExp(`self/${part}$`)),
-  trainable: ['head'],
+const classes = (batch: number) => tf.tensor1d(Array.from({length: batch}, (_, i) => i % 2));
+const texts = (batch: number, places: number) => [
+  tf.randomUniform([batch, places], 1000, 20_000, 'int32', 1),
+  tf.ones([batch, places], 'int32'),
+];
+const {checkpoint} = values;
+
+/** Each model, from the folder with its files. */
+const MODELS: Record<string, (folder: string) => Promise<Ready>> = {
+  minilm: async () => {
+    const {config, weights} = await minilm();
+    const body = await loadTransformer({config, weights, pooling: 'mean', checkpoint});
+    const head = tf.layers.dense({units: 2, name: 'head'});
+    return {
+      base: tf.model({inputs: body.inputs, outputs: head.apply(body.outputs[0]!) as tf.SymbolicTensor}),
+      config: {rank: 8, targets: [/self\/(query|value)$/], trainable: ['head']},
+      xs: texts(16, 64),
+      ys: classes(16),
+    };
+  },
+  vit: async folder => ({
+    base: await loadTransformer(folder, {checkpoint}),
+    config: {rank: 8, targets: [/(query|value|q_proj|v_proj)$/]},
+    xs: tf.randomUniform([4, 224, 224, 3], 0, 1, 'float32', 1),
+    ys: classes(4),
+  }),
+  modernbert: async folder => ({
+    base: await loadTransformer(folder, {checkpoint}),
+    config: {rank: 8, targets: [/Wqkv$/]},
+    xs: texts(4, 128),
+    ys: classes(4),
+  }),
+  qwen3: async folder => ({
+    base: await loadTransformer(folder, {checkpoint}),
+    config: {rank: 8, targets: [/(q_proj|v_proj)$/]},
+    xs: texts(1, 128),
+    ys: tf.randomUniform([1, 128], 1000, 20_000, 'int32', 2),
+  }),
+};
+
+const name = values.model;
+const make = MODELS[name];
+if (make === undefined) {
+  throw new Error(`There is no model "${name}": ${Object.keys(MODELS).join(', ')}.`);
+}
+const folder = name === 'minilm' ? (await minilm()).folder : join(homedir(), '.cache/tfjs-lora/shapes', name);
+mkdirSync(folder, {recursive: true});
+const peer = spawn(`${PEERS}/bin/python`, [fileURLToPath(new URL('peers/models.py', import.meta.url)), name, folder], {
+  stdio: ['pipe', 'pipe', 'ignore'],
 });
+const lines = createInterface(peer.stdout)[Symbol.asyncIterator]();
+const answer = async () => JSON.parse((await lines.next()).value as string) as Record<string, number | string>;
+const hello = await answer();
+
+const {base, config, xs, ys} = await make(folder);
+const batch = ys.shape[0];
+const model = applyLoRA(base, config);
+const trains = trainableVariables(model).reduce((sum, {size}) => sum + size, 0);
+if (trains !== hello.trainable && name !== 'minilm') {
+  throw new Error(`${trains} numbers train here, and ${hello.trainable as number} there.`);
+}
 compileCrossEntropy(model, {optimizer: adam({learningRate: 1e-4})});
-const ids = tf.randomUniform([BATCH, PLACES], 1000, 20_000, 'int32', 1);
-const mask = tf.ones([BATCH, PLACES], 'int32');
-const labels = tf.tensor1d(Array.from({length: BATCH}, (_, i) => i % 2));
 
 async function predict(of: tf.LayersModel): Promise<void> {
-  const y = of.predict([ids, mask], {batchSize: BATCH}) as tf.Tensor;
+  const y = of.predict(xs, {batchSize: batch}) as tf.Tensor;
   await y.data();
   y.dispose();
 }
@@ -63,19 +124,13 @@ async function timed(run: () => Promise<unknown>): Promise<number> {
   return clock === 'cpu' ? (user + system) / 1e3 : performance.now() - wall;
 }
 
-const peer = spawn(`${PEERS}/bin/python`, [fileURLToPath(new URL('peers/minilm.py', import.meta.url)), folder], {
-  stdio: ['pipe', 'pipe', 'ignore'],
-});
-const lines = createInterface(peer.stdout)[Symbol.asyncIterator]();
-const answer = async () => JSON.parse((await lines.next()).value as string) as Record<string, number | string>;
-const versions = await answer();
 async function ofPeer(run: string): Promise<number> {
   peer.stdin.write(`${JSON.stringify({run, threads: Number(values.threads)})}\n`);
   return (await answer())[clock] as number;
 }
 
 const runs: Record<string, () => Promise<number>> = {
-  'LoRA step': () => timed(() => model.trainOnBatch([ids, mask], labels)),
+  'LoRA step': () => timed(() => model.trainOnBatch(xs, ys)),
   predict: () => timed(() => predict(base)),
   'predict, adapted': () => timed(() => predict(model)),
   'PyTorch + PEFT, LoRA step': () => ofPeer('lora'),
@@ -103,6 +158,6 @@ printTable(
   ]),
 );
 console.log(
-  `\n${values.backend}, ${values.threads} thread(s) for PyTorch ${versions.torch as string}, PEFT ` +
-    `${versions.peft as string}; medians of ${values.rounds} rounds`,
+  `\n${name} on ${values.backend}, ${values.threads} thread(s) for PyTorch ${hello.torch as string}, PEFT ` +
+    `${hello.peft as string}; medians of ${values.rounds} rounds`,
 );

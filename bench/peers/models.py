@@ -1,0 +1,128 @@
+"""A training step of a transformer with PEFT, and its forward pass, as a part of bench/encoder.ts.
+
+Takes the name of a model and a folder. Where that is empty, a model of random numbers is written into it, in the shape of the real one.
+Reads orders from standard input, a line of JSON each, {"run": "lora" | "forward", "threads": 1}, and answers each with the milliseconds of
+processor time and of the clock that one run took.
+"""
+
+import json
+import os
+import sys
+import time
+
+import peft
+import torch
+import transformers
+
+CLASSES, RANK = 2, 8
+
+
+class Classifier(torch.nn.Module):
+    """The mean of the states, and a layer for the classes."""
+
+    def __init__(self, body):
+        super().__init__()
+        self.body = body
+        self.head = torch.nn.Linear(body.config.hidden_size, CLASSES)
+
+    def forward(self, input_ids, attention_mask):
+        states = self.body(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        weights = attention_mask[:, :, None].float()
+        return self.head((states * weights).sum(1) / weights.sum(1))
+
+
+def adapted(model, *names):
+    return peft.get_peft_model(model, peft.LoraConfig(r=RANK, lora_alpha=RANK, target_modules=list(names)))
+
+
+def texts(batch, places):
+    ids = torch.randint(1000, 20000, (batch, places))
+    return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+
+
+def minilm(folder):
+    body = transformers.AutoModel.from_pretrained(folder)
+    return Classifier(adapted(body, "query", "value")), texts(16, 64), torch.arange(16) % CLASSES
+
+
+def vit(folder):
+    config = transformers.ViTConfig(hidden_size=384, num_attention_heads=6, intermediate_size=1536, num_labels=CLASSES)
+    model = made(transformers.ViTForImageClassification, config, folder)
+    leaves = {name.split(".")[-1] for name, _ in model.named_modules()}
+    names = ("query", "value") if "query" in leaves else ("q_proj", "v_proj")
+    return adapted(model, *names), {"pixel_values": torch.rand(4, 3, 224, 224)}, torch.arange(4) % CLASSES
+
+
+def modernbert(folder):
+    config = transformers.ModernBertConfig(num_hidden_layers=6, num_labels=CLASSES)
+    model = made(transformers.ModernBertForSequenceClassification, config, folder)
+    return adapted(model, "Wqkv"), texts(4, 128), torch.arange(4) % CLASSES
+
+
+def qwen3(folder):
+    config = transformers.Qwen3Config(
+        hidden_size=1024,
+        intermediate_size=3072,
+        num_hidden_layers=2,
+        num_attention_heads=16,
+        num_key_value_heads=8,
+        head_dim=128,
+        tie_word_embeddings=True,
+    )
+    model = made(transformers.Qwen3ForCausalLM, config, folder)
+    inputs = {**texts(1, 128), "use_cache": False}
+    return adapted(model, "q_proj", "v_proj"), inputs, torch.randint(1000, 20000, (1, 128))
+
+
+def made(kind, config, folder):
+    if not os.path.exists(os.path.join(folder, "config.json")):
+        kind(config).save_pretrained(folder)
+    return kind.from_pretrained(folder)
+
+
+MODELS = {"minilm": minilm, "vit": vit, "modernbert": modernbert, "qwen3": qwen3}
+
+
+def main(name, folder):
+    torch.manual_seed(0)
+    model, inputs, labels = MODELS[name](folder)
+    # Without dropout, as the other side has it.
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    optimizer = torch.optim.Adam([weight for weight in model.parameters() if weight.requires_grad], lr=1e-4)
+    loss_of = torch.nn.CrossEntropyLoss()
+
+    def logits():
+        outputs = model(**inputs)
+        found = outputs if isinstance(outputs, torch.Tensor) else outputs.logits
+        return found.reshape(-1, found.shape[-1])
+
+    def lora():
+        model.train()
+        optimizer.zero_grad()
+        loss = loss_of(logits(), labels.reshape(-1))
+        loss.backward()
+        optimizer.step()
+        loss.item()
+
+    def forward():
+        model.eval()
+        with torch.inference_mode():
+            logits().sum().item()
+
+    runs = {"lora": lora, "forward": forward}
+    versions = {"torch": torch.__version__, "peft": peft.__version__}
+    print(json.dumps({**versions, "trainable": sum(w.numel() for w in model.parameters() if w.requires_grad)}), flush=True)
+    for line in sys.stdin:
+        order = json.loads(line)
+        torch.set_num_threads(order["threads"])
+        wall, cpu = time.perf_counter(), time.process_time()
+        runs[order["run"]]()
+        print(
+            json.dumps({"wall": 1e3 * (time.perf_counter() - wall), "cpu": 1e3 * (time.process_time() - cpu)}),
+            flush=True,
+        )
+
+
+main(*sys.argv[1:])
