@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {
   adam,
+  applyLoRA,
   disposeModel,
   learningRateSchedule,
   type LoRAConfig,
@@ -15,10 +16,10 @@ import {heard, type OnStep, tellSteps} from '../shared/steps';
 /** What trains beside the new head: nothing; low-rank updates in the last blocks; every weight of these. */
 export type Way = 'probe' | 'lora' | 'full';
 
-/** How fast each learns, and how often it sees each picture: the better of a few, with another choice of drawings. */
+/** How fast each learns, and how often it sees each picture: the best of a few, with another choice of drawings. */
 export const SETTINGS: Record<Way, {rate: number; epochs: number}> = {
   probe: {rate: 3e-3, epochs: 40},
-  lora: {rate: 1e-3, epochs: 4},
+  lora: {rate: 3e-4, epochs: 8},
   full: {rate: 1e-4, epochs: 4},
 };
 
@@ -177,6 +178,27 @@ export async function learn(
   } finally {
     tf.dispose([xs, ys]);
     optimizer.dispose();
+  }
+}
+
+/**
+ * Gives an adapted model the head that its base learns by itself, so that what lies before it does not follow a head
+ * which knows nothing yet.
+ */
+export async function learnHead(
+  base: tf.LayersModel,
+  model: tf.LayersModel,
+  seen: Seen,
+  labels: readonly number[],
+  seed: number,
+): Promise<void> {
+  const probe = applyLoRA(base, configOf(base, 'probe', seed));
+  try {
+    await learn(probe, seen, labels, {...SETTINGS.probe, seed});
+    const [head, own] = [probe, model].map(each => each.getLayer('classifier')) as [tf.layers.Layer, tf.layers.Layer];
+    own.setWeights(head.getWeights());
+  } finally {
+    disposeModel(probe);
   }
 }
 

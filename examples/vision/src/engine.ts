@@ -11,6 +11,7 @@ import {
   hubFiles,
   joined,
   learn,
+  learnHead,
   nearestClasses,
   openBase,
   rowsOf,
@@ -95,6 +96,7 @@ export class VisionEngine implements Engine {
     const [seen, others] = [this.seenIn(own), this.seenIn(heldOut)];
     const model = applyLoRA(base, configOf(base, 'lora', 1));
     try {
+      await learnHead(base, model, seen!, labelsOf(own), 1);
       await learn(model, seen!, labelsOf(own), {
         rate: SETTINGS.lora.rate,
         epochs,
