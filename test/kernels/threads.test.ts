@@ -54,8 +54,11 @@ class PageWorker {
     PageWorker.all.push(this);
   }
 
+  /** Sends a message when the caller waits for something, so that it is not there before. */
   postMessage(message: unknown): void {
-    this.worker.postMessage(message);
+    queueMicrotask(() => {
+      this.worker.postMessage(message);
+    });
   }
 
   terminate(): void {
@@ -149,6 +152,7 @@ test('they get the functions of another module in the midst of it', async () => 
   const functions = functionsOf(module, memory);
   const another = compiled(TRANSFORMER_BINARY, memory)!;
   const beside = threads.add(another, functionsOf<TransformerFunctions>(another, memory));
+  // Their message is sent once this function waits.
   expect(threads.available()).toBe(1);
   await areThere();
   const [x, y] = [1_000_000, 2_000_000].map(address => Math.ceil(address / 64) * 64) as [number, number];
