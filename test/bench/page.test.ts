@@ -116,9 +116,8 @@ describeInBrowser('the page that measures a device', () => {
   test('it ends its workers when it is stopped', async () => {
     await press('Measure');
     await says(/ …$/);
-    if (page.workers().length === 0) {
-      await page.waitForEvent('worker'); // between two of them
-    }
+    const [worker = await page.waitForEvent('worker')] = page.workers(); // there is none between two of them
+    expect(worker).toBeDefined();
     await press('Stop');
     await says(/^Stopped\./);
     // The browser tells a little later.
