@@ -1,10 +1,40 @@
 import * as tf from '@tensorflow/tfjs';
+import type {Capabilities} from './capabilities';
 import type {AdaptedProduct, FusedConvolution, OutletGradients} from './launches';
+import type {BackendListener} from './lifecycle';
+import type {Programs} from './tryOut';
 
 // Small computations that show whether a device computes our programs rightly.
 
+/** The programs of a backend, which are tried out with small computations beside `isRight`. */
+export function triedPrograms<Backend extends object>(
+  isRight: (backend: Backend) => Promise<boolean>,
+  capabilities: Capabilities & Required<Pick<Capabilities, 'adaptedProduct' | 'fusedConvolution'>>,
+): Programs {
+  const {adaptedProduct, fusedConvolution} = capabilities;
+  return {
+    isRight: async (backend: Backend, onBackend) => {
+      await whenCurrent(backend, onBackend);
+      const trials = [isRight(backend), isProductRight(adaptedProduct), isConvolutionRight(fusedConvolution)];
+      return (await Promise.all(trials)).every(right => right);
+    },
+    capabilities,
+  };
+}
+
+/** Waits until a backend is the current one, on which programs are tried out. It may not be, once they are loaded. */
+function whenCurrent(backend: object, onBackend: (listener: BackendListener) => void): Promise<void> {
+  return new Promise(resolve => {
+    onBackend((_, current) => {
+      if (current === backend) {
+        resolve();
+      }
+    });
+  });
+}
+
 /** Whether a small product and its gradients are right. */
-export function isProductRight(adaptedProduct: AdaptedProduct): Promise<boolean> {
+function isProductRight(adaptedProduct: AdaptedProduct): Promise<boolean> {
   return givesNumbers('0.5,1,2.5,2.5,3,8.5,4.5,5,14.5;6,-1,6,-1,6,-1;27,36;-1.5,-1.5,-1.5', () => {
     const x = tf.tensor2d([1, 2, 3, 4, 5, 6], [3, 2]);
     const [a, b] = [tf.tensor2d([1, -1], [2, 1]), tf.tensor2d([1, 2, 3], [1, 3])];
@@ -15,7 +45,7 @@ export function isProductRight(adaptedProduct: AdaptedProduct): Promise<boolean>
 }
 
 /** Whether a small depthwise convolution, a scale and a relu have the right numbers and gradients. */
-export function isConvolutionRight(fused: FusedConvolution): Promise<boolean> {
+function isConvolutionRight(fused: FusedConvolution): Promise<boolean> {
   return givesNumbers('50,18,12,0;2,6,8,18', () => {
     const [x, dy] = [tf.tensor4d([1, 2, 3, 4], [1, 2, 2, 1]), tf.ones([1, 2, 2, 1])];
     const filter = tf.reshape<tf.Rank.R4>(x, [2, 2, 1, 1]);

@@ -67,14 +67,3 @@ export function runsOn(backend: object): boolean {
 export async function trialOf(backend: object): Promise<void> {
   await tried.get(backend)?.over;
 }
-
-/** Waits until a backend is the current one, on which programs are tried out. It may not be, once they are loaded. */
-export function whenCurrent(backend: object, onBackend: (listener: BackendListener) => void): Promise<void> {
-  return new Promise(resolve => {
-    onBackend((_, current) => {
-      if (current === backend) {
-        resolve();
-      }
-    });
-  });
-}

@@ -1,9 +1,8 @@
-import * as tf from '@tensorflow/tfjs';
+import type * as tf from '@tensorflow/tfjs';
 import type {AdaptedProduct, Outlet} from '../launches';
 import {outletCode, outletHead, through} from './outlet';
-import {currentWebgl, type WebglBackend} from './program';
 import {sheetOf, sheets, sourceOf} from './sheet';
-import {runStackProgram, type Source, type Stack, type StackCall, stackOf, type StackProgram} from './stackProgram';
+import {type Source, type Stack, type StackCall, type StackProgram, stackTensor} from './stackProgram';
 
 // `y = f(x·(W + s·A·B) + b)` and its gradients. With many rows the update is added to the kernel, which is small then;
 // with few the rows are multiplied by the factors, one after the other.
@@ -66,9 +65,9 @@ function callOf({products, added, outlet = {}, stack, overStack = false}: Sum, m
   };
 }
 
-/** A sum of products in one launch. The caller owns the result. */
-function sumOf(sum: Sum): tf.TensorInfo {
-  return runStackProgram(currentWebgl() as WebglBackend, callOf(sum));
+/** A sum of products in one launch. Default for its shape: that of the stack. */
+function sumOf(sum: Sum, shape: readonly number[] = sum.stack): tf.Tensor {
+  return stackTensor(callOf(sum), shape);
 }
 
 /** Two sums in one launch, which the caller owns. */
@@ -79,19 +78,6 @@ function twoSums(one: Sum, other: Sum, shapes: readonly (readonly number[])[]): 
   return parts as [tf.Tensor, tf.Tensor];
 }
 
-/** A result as a source. */
-function ownSource(info: tf.TensorInfo): Source {
-  return {info, stack: stackOf(info.shape)};
-}
-
-function tensorOf(info: tf.TensorInfo, shape: readonly number[]): tf.Tensor {
-  return tf.engine().makeTensorFromTensorInfo({...info, shape: [...shape]});
-}
-
-function free(info: tf.TensorInfo): void {
-  (currentWebgl() as WebglBackend).disposeData(info.dataId);
-}
-
 /** The product and its gradients. */
 export const adaptedProduct: AdaptedProduct = {
   takes: (rows, {a, b}) => Math.min(rows, a.size, b.size) > 0,
@@ -100,21 +86,20 @@ export const adaptedProduct: AdaptedProduct = {
     const [count, rows, inner] = input.stack;
     const [, rank, columns] = factorB.stack;
     const stack: Stack = [count, rows, columns];
-    const shape = [...x.shape.slice(0, -1), columns];
     const isFlat = count * rows * (inner + columns) < inner * columns;
     const between = isFlat
       ? sumOf({products: [{left: input, right: factorA}], stack: [count, rows, rank]})
       : sumOf({products: [{left: factorA, right: factorB, scale: scaling}], added: w, stack: [1, inner, columns]});
-    const own = ownSource(between);
+    const own = sourceOf(between);
     const products = isFlat
       ? [
           {left: input, right: w},
           {left: own, right: factorB, scale: scaling},
         ]
       : [{left: input, right: own}];
-    const y = sumOf({products, outlet, stack});
-    free(between);
-    return tensorOf(y, shape);
+    const y = sumOf({products, outlet, stack}, [...x.shape.slice(0, -1), columns]);
+    between.dispose();
+    return y;
   },
   backward: (x, outlet, {kernel, a, b, scaling}) => {
     const dz = outlet.cap === undefined && outlet.m === undefined ? outlet.dy : through(outlet);
@@ -143,7 +128,7 @@ export const adaptedProduct: AdaptedProduct = {
           {left: output, right: w, rightTransposed: true},
           {left: sourceOf(dh), right: factorA, rightTransposed: true},
         ];
-        return tensorOf(sumOf({products, stack: input.stack}), x.shape);
+        return sumOf({products, stack: input.stack}, x.shape);
       },
     };
   },

@@ -1,12 +1,11 @@
-import * as tf from '@tensorflow/tfjs';
+import type * as tf from '@tensorflow/tfjs';
 import {convolutionBy} from '../cardConvolution';
 import {type Axis, geometryOf} from '../geometry';
 import type {OutletGradients, PlainConvolution, Scaling} from '../launches';
 import {adaptedProduct} from './adaptedProduct';
 import {applyOutlet, outerHead, outerReads, outletCode, outletHead, through} from './outlet';
-import {currentWebgl, type WebglBackend} from './program';
 import {sourceOf} from './sheet';
-import {runStackProgram, type Stack} from './stackProgram';
+import {type Stack, stackTensor} from './stackProgram';
 
 // A convolution with what follows it. A depthwise one takes one launch, that of an adapted layer of kernel size 1 two,
 // any other one more than by itself.
@@ -86,9 +85,7 @@ ${outletCode('result', {cap, scales: true, shifts: true})}`,
   };
   const stack: Stack = [n * height.output, width.output, channelsOut];
   const sources = [x, filter, m, t].map(sourceOf);
-  const info = runStackProgram(currentWebgl() as WebglBackend, {program, sources, stack});
-  const shape = [n, height.output, width.output, channelsOut];
-  return tf.engine().makeTensorFromTensorInfo({...info, shape});
+  return stackTensor({program, sources, stack}, [n, height.output, width.output, channelsOut]);
 }
 
 /** The same for the gradient in the input. With strides a column of the kernel gives to some columns alone. */
@@ -135,8 +132,7 @@ for (int p = 0; p < ${height.kernel}; p++) {
     };
     const stack: Stack = [n * height.input, width.input, channelsIn];
     const sources = [filter, ...read.map(([, tensor]) => tensor)].map(sourceOf);
-    const info = runStackProgram(currentWebgl() as WebglBackend, {program, sources, stack});
-    return tf.engine().makeTensorFromTensorInfo({...info, shape: [...inputShape]});
+    return stackTensor({program, sources, stack}, inputShape);
   },
 };
 

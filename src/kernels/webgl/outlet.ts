@@ -1,8 +1,7 @@
-import * as tf from '@tensorflow/tfjs';
+import type * as tf from '@tensorflow/tfjs';
 import type {OutletGradient, Scaling} from '../launches';
-import {currentWebgl, type WebglBackend} from './program';
 import {sourceOf} from './sheet';
-import {runStackProgram, stackOf} from './stackProgram';
+import {stackOf, stackTensor} from './stackProgram';
 
 // What follows a product: `min(max(z·m + t, 0), cap)`, each part where it is there.
 
@@ -53,7 +52,7 @@ export function outerReads({dy, y, m, cap}: OutletGradient): [name: string, tens
 export function applyOutlet(z: tf.Tensor, {m, t}: Scaling, cap: number | undefined): tf.Tensor {
   const code = `result = z(b, row, col); ${outletCode('result', {cap, scales: true, shifts: true})}`;
   const program = {reads: ['z', 'm', 't'], head: outletHead(cap), code};
-  return sameShape(z, runStackProgram(backend(), {program, sources: [z, m, t].map(sourceOf), stack: stackOf(z.shape)}));
+  return stackTensor({program, sources: [z, m, t].map(sourceOf), stack: stackOf(z.shape)}, z.shape);
 }
 
 /** The gradient before an outlet. */
@@ -66,15 +65,7 @@ export function through(gradient: OutletGradient): tf.Tensor {
     code: 'result = outer(b, row, col);',
   };
   const sources = read.map(([, tensor]) => sourceOf(tensor));
-  return sameShape(dy, runStackProgram(backend(), {program, sources, stack: stackOf(dy.shape)}));
-}
-
-function backend(): WebglBackend {
-  return currentWebgl() as WebglBackend;
-}
-
-function sameShape({shape}: tf.Tensor, info: tf.TensorInfo): tf.Tensor {
-  return tf.engine().makeTensorFromTensorInfo({...info, shape: [...shape]});
+  return stackTensor({program, sources, stack: stackOf(dy.shape)}, dy.shape);
 }
 
 /** The widest rows whose softmax is one launch: each pixel reads all of its rows. */
@@ -90,27 +81,29 @@ function overRow(width: number, x: string, each: (v: string) => string): string 
 /** The softmax of rows. */
 export function softmax(z: tf.Tensor): tf.Tensor | undefined {
   const width = z.shape.at(-1) ?? 1;
+  if (width > WIDEST || z.size === 0) {
+    return undefined;
+  }
   const program = {
     reads: ['z'],
     code: `vec2 top = z(b, row, 0).rb; ${overRow(width, 'z(b, row, k)', v => `top = max(top, ${v});`)}
 vec2 sum = vec2(0.0); ${overRow(width, 'z(b, row, k)', v => `sum += exp(${v} - top);`)}
 result = exp(z(b, row, col) - top.rrgg) / sum.rrgg;`,
   };
-  return width > WIDEST || z.size === 0
-    ? undefined
-    : sameShape(z, runStackProgram(backend(), {program, sources: [sourceOf(z)], stack: stackOf(z.shape)}));
+  return stackTensor({program, sources: [sourceOf(z)], stack: stackOf(z.shape)}, z.shape);
 }
 
 /** The gradient of a softmax `y`: `y·(dy − Σ y·dy)`. */
 export function softmaxGradient(dy: tf.Tensor, y: tf.Tensor): tf.Tensor | undefined {
   const width = y.shape.at(-1) ?? 1;
+  if (width > WIDEST || y.size === 0) {
+    return undefined;
+  }
   const program = {
     reads: ['dy', 'y'],
     code: `vec2 sum = vec2(0.0);
 ${overRow(width, 'dy(b, row, k) * y(b, row, k)', v => `sum += ${v};`)}
 result = y(b, row, col) * (dy(b, row, col) - sum.rrgg);`,
   };
-  return width > WIDEST || y.size === 0
-    ? undefined
-    : sameShape(y, runStackProgram(backend(), {program, sources: [dy, y].map(sourceOf), stack: stackOf(y.shape)}));
+  return stackTensor({program, sources: [dy, y].map(sourceOf), stack: stackOf(y.shape)}, y.shape);
 }

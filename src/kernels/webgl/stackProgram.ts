@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import type {WebglBackend} from './program';
+import {currentWebgl, type WebglBackend} from './program';
 
 // Programs of our own on tfjs's webgl backend that compute a stack of matrices from such. The last two axes of a tensor
 // are its matrices, all others together count them: so no tensor has to be laid out anew. Numbers are packed four in a
@@ -59,6 +59,12 @@ export function half(length: number): number {
 /** Runs a program. The caller owns the result, which has the shape of a stack. */
 export function runStackProgram(backend: WebglBackend, call: StackCall): tf.TensorInfo {
   return launch(backend, [call], call.stack, 'result = part0(b, row, col);');
+}
+
+/** The same on the current backend, which has to be webgl, as a tensor of a shape that is this stack. */
+export function stackTensor(call: StackCall, shape: readonly number[]): tf.Tensor {
+  const info = runStackProgram(currentWebgl() as WebglBackend, call);
+  return tf.engine().makeTensorFromTensorInfo({...info, shape: [...shape]});
 }
 
 /**

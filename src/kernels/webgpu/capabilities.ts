@@ -1,11 +1,9 @@
 import * as tf from '@tensorflow/tfjs';
-import type {Capabilities} from '../capabilities';
-import {isConvolutionRight, isProductRight} from '../programTrials';
+import {triedPrograms} from '../programTrials';
 import {adaptedProduct} from './adaptedProduct';
 import {fusedConvolution} from './fusedConvolution';
 import {runEachJoined} from '../joinedSteps';
 import {type Pointwise, pointwiseOperations, pointwiseSteps, type RunPointwise} from '../pointwise';
-import {type Programs, whenCurrent} from '../tryOut';
 import {isRight, joinBuffers, type Program, programOf, runProgram, splitBuffer} from './program';
 
 /** Computes all results in one launch, on the current backend, which must run programs. */
@@ -63,20 +61,11 @@ const steps = pointwiseSteps(
   runEachJoined(runPointwise, {join: joinBuffers, run: runPointwise, split: splitBuffer, free: tf.dispose}),
 );
 
-const capabilities: Capabilities = {
+export const webgpuPrograms = triedPrograms(isRight, {
   readsByPromise: true,
   source: 'programs',
   oneLaunch: {...pointwiseOperations(runPointwise), addProduct},
   adaptedProduct,
   fusedConvolution,
   optimizerSteps: () => steps,
-};
-
-export const webgpuPrograms: Programs = {
-  isRight: async (backend, onBackend) => {
-    await whenCurrent(backend, onBackend);
-    const trials = [isRight(backend), isProductRight(adaptedProduct), isConvolutionRight(fusedConvolution)];
-    return (await Promise.all(trials)).every(right => right);
-  },
-  capabilities,
-};
+});

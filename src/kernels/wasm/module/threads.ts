@@ -63,7 +63,7 @@ export interface Workplace {
 /** The most threads that tfjs uses. */
 const MOST_THREADS = 8;
 /** The most calls of a round that fit into the table. A round with more is computed on this thread. */
-const MOST_CALLS = 1024;
+export const MOST_CALLS = 1024;
 
 /** A thread is called for at least so many multiplications, which take longer than the call. */
 let worth = 2 ** 19;

@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {type AttentionInputs, attentionLayout, type AttentionSettings, biasOf, reachOf} from '../transformer';
 import type {NativeFunctions} from '../../../kernels/wasm/module/module';
 import type {AddedFunctions, Native} from '../../../kernels/wasm/module/native';
-import {partsOf} from '../../../kernels/wasm/module/threads';
+import {MOST_CALLS, partsOf} from '../../../kernels/wasm/module/threads';
 import {PANEL_ROW, panelBytes} from '../../../kernels/wasm/module/products';
 import type {TransformerFunctions} from './functions';
 
@@ -105,8 +105,6 @@ function rowsOfHead({place, stride}: Rows, example: number, rows: number, head: 
   return {place: place + example * rows * stride + 4 * head * size, stride};
 }
 
-/** About as many calls a round has for threads, whose table is not endless. */
-const CALLS = 900;
 /** The most calls for a head of the keys beside its blocks, and for a block. */
 const CALLS_A_HEAD = 5;
 const CALLS_A_BLOCK = 13;
@@ -129,7 +127,7 @@ function forEachHead(
   const threads = inOrder ? 1 : native.partsOf(count, 1, work).length;
   const places = native.reserve(...Array.from({length: threads}, () => bytes).flat());
   const blocks = (heads / keyValueHeads) * Math.ceil(queries / most);
-  const together = threads * Math.max(1, Math.floor(CALLS / (CALLS_A_HEAD + CALLS_A_BLOCK * blocks) / threads));
+  const together = threads * Math.max(1, Math.floor(MOST_CALLS / (CALLS_A_HEAD + CALLS_A_BLOCK * blocks) / threads));
   for (let from = 0; from < count; from += together) {
     native.runParts(partsOf(Math.min(together, count - from), 1, threads), (own, {first, size: some}, part) => {
       const ownPlaces = places.slice(part * bytes.length, (part + 1) * bytes.length);
