@@ -36,10 +36,6 @@ const {values} = parseArgs({
 });
 const clock = values.clock === 'cpu' ? 'cpu' : 'wall';
 
-await useBackend(values.backend as Backend);
-if (values.relaxed) {
-  useRelaxed();
-}
 /** A model that is ready to adapt, what it is given, and what it should answer. */
 interface Ready {
   base: tf.LayersModel;
@@ -92,6 +88,10 @@ const name = values.model;
 const make = MODELS[name];
 if (make === undefined) {
   throw new Error(`There is no model "${name}": ${Object.keys(MODELS).join(', ')}.`);
+}
+await useBackend(values.backend as Backend);
+if (values.relaxed) {
+  useRelaxed();
 }
 const folder = name === 'minilm' ? (await minilm()).folder : join(homedir(), '.cache/tfjs-lora/shapes', name);
 mkdirSync(folder, {recursive: true});
