@@ -209,6 +209,30 @@ function leavesTheRest(sizes: number[], outputs: number[], call: (places: number
   });
 }
 
+test.each([true, false])('a product of a long inner axis is one sum, in its order, transposed %p', async transposed => {
+  const [m, k, n] = [5, 4103, 37];
+  const a = random<tf.Rank.R2>([m, k], 1);
+  const b = random<tf.Rank.R2>(transposed ? [n, k] : [k, n], 2);
+  const bias = random<tf.Rank.R1>([n], 3);
+  const [left, right, first] = await Promise.all([a.data(), b.data(), bias.data()]);
+  const {fround} = Math;
+  const expected = Array.from({length: m * n}, (_, place) => {
+    const [i, j] = [Math.floor(place / n), place % n];
+    let sum = first[j]!;
+    for (let l = 0; l < k; l++) {
+      sum = fround(sum + fround(left[i * k + l]! * right[transposed ? j * k + l : l * n + j]!));
+    }
+    return Math.max(0, sum);
+  });
+  const inputs = {
+    a: () => tf.tensor2d(left, [m, k]),
+    b: () => tf.tensor2d(right, b.shape),
+    bias: () => tf.tensor1d(first),
+  };
+  const attrs = {transposeA: false, transposeB: transposed, activation: 'relu'};
+  expect(await run('wasm', '_FusedMatMul', inputs, attrs, true)).toEqual(expected);
+});
+
 test('the module writes its outputs whole, and nothing beside them', async () => {
   await useBackend('wasm');
   const {functions} = currentNative()!;
@@ -224,7 +248,7 @@ test('the module writes its outputs whole, and nothing beside them', async () =>
       );
       expect(
         leavesTheRest([m * k, panels, m * n, n], [2], ([a, p, c, bias]) =>
-          functions.multiply(...[m, n, k, a!, 4 * k, p!, 32 * k, c!, 4 * n, bias!, 1, -1, 1, m % 2]),
+          functions.multiply(...[m, n, k, a!, 4 * k, p!, 32 * k, c!, 4 * n, bias!, 0, 1, -1, 1, m % 2]),
         ),
       ).toBe(true);
       expect(

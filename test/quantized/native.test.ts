@@ -41,6 +41,7 @@ describe.each(FORMAT_NAMES)('%s', name => {
     [2, 9, 512],
     [5, 130, 256],
     [70, 33, 768],
+    [3, 2051, 256],
   ])('%i rows with a matrix of %i × %i by our module', (count, rows, width) => {
     const {matrix, blocks} = matrixOf(name, rows, width, rows);
     const [x, dz] = [random<tf.Rank.R2>([count, width], 1), random<tf.Rank.R2>([count, rows], 2)];

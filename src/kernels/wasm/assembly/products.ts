@@ -11,6 +11,7 @@ import {storeClamped} from './tile';
 /**
  * `c[rows, columns] = clamp(a[rows, inner] · panels + bias)`.
  *
+ * @param strideBias bytes between the rows of the bias: 0 for one row, which all rows of the result begin with.
  * @param rowsOutside whether tiles of one row of the result follow each other; else those of one panel do.
  */
 export function multiply(
@@ -18,7 +19,7 @@ export function multiply(
   a: usize, strideA: usize,
   panels: usize, panel: usize,
   c: usize, strideC: usize,
-  bias: usize, clamp: i32, lowest: f32, highest: f32,
+  bias: usize, strideBias: usize, clamp: i32, lowest: f32, highest: f32,
   rowsOutside: i32,
 ): void {
   const low = f32x4.splat(lowest);
@@ -35,14 +36,21 @@ export function multiply(
     let p2 = height > 2 ? p1 + strideA : p1;
     let p3 = height > 3 ? p2 + strideA : p2;
     let b = panels + (<usize>j) * panel;
-    let c0 = zeros();
-    let c1 = zeros();
+    let a00 = zeros(), a01 = a00, a10 = a00, a11 = a00, a20 = a00, a21 = a00, a30 = a00, a31 = a00;
     if (bias) {
-      const q = bias + ((<usize>j) << 5);
-      c0 = load4(q, width);
-      c1 = load4(q + 16, width - 4);
+      let q = bias + (<usize>(i << 2)) * strideBias + ((<usize>j) << 5);
+      a00 = load4(q, width);
+      a01 = load4(q + 16, width - 4);
+      if (height > 1) q += strideBias;
+      a10 = load4(q, width);
+      a11 = load4(q + 16, width - 4);
+      if (height > 2) q += strideBias;
+      a20 = load4(q, width);
+      a21 = load4(q + 16, width - 4);
+      if (height > 3) q += strideBias;
+      a30 = load4(q, width);
+      a31 = load4(q + 16, width - 4);
     }
-    let a00 = c0, a01 = c1, a10 = c0, a11 = c1, a20 = c0, a21 = c1, a30 = c0, a31 = c1;
     for (let k = inner; k > 0; k--) {
       const b0 = v128.load(b);
       const b1 = v128.load(b, 16);

@@ -29,6 +29,8 @@ export function clampArguments(clamp: Clamp | null): [isClamped: number, low: nu
  */
 const SMALL = 512 * 1024;
 const COLUMNS = 32;
+/** Of a longer inner axis so much is taken at a time: what is read of both matrices stays in the cache. */
+export const DEPTH = 2048;
 /** Up to this many rows are multiplied with the right-hand matrix as it lies. */
 const FEW = 3;
 /** Bytes of a row of a panel. */
@@ -70,13 +72,12 @@ export function multiply(
     functions.multiplyBy4(m, k, a, 4 * k, b, c);
     return;
   }
-  const panel = k * PANEL_ROW;
   const bounds = clampArguments(clamp);
-  const pack = (own: NativeFunctions, first: number, columns: number, panels: number) => {
+  const pack = (own: NativeFunctions, from: number, depth: number, first: number, columns: number, panels: number) => {
     if (transposed) {
-      own.packColumns(b + 4 * first * k, 4 * k, k, columns, panels, panel);
+      own.packColumns(b + 4 * (first * k + from), 4 * k, depth, columns, panels, depth * PANEL_ROW);
     } else {
-      own.packRows(b + 4 * first, 4 * n, k, columns, panels, panel);
+      own.packRows(b + 4 * (from * n + first), 4 * n, depth, columns, panels, depth * PANEL_ROW);
     }
   };
   if (m <= FEW && k > 0 && k % 4 === 0 && n % 4 === 0 && !transposed) {
@@ -90,26 +91,34 @@ export function multiply(
   }
   if (4 * k * n <= SMALL) {
     const [panels = 0] = native.reserve(panelBytes(k, n));
-    pack(functions, 0, n, panels);
+    pack(functions, 0, k, 0, n, panels);
     native.runParts(native.partsOf(m, 4, m * k * n), (own, {first, size}) => {
       own.multiply(
-        ...[size, n, k, a + 4 * first * k, 4 * k, panels, panel, c + 4 * first * n, 4 * n],
-        ...[bias, ...bounds, 1],
+        ...[size, n, k, a + 4 * first * k, 4 * k, panels, k * PANEL_ROW, c + 4 * first * n, 4 * n],
+        ...[bias, 0, ...bounds, 1],
       );
     });
     return;
   }
   const parts = native.partsOf(n, COLUMNS, m * k * n);
-  const [panels = 0] = native.reserve(parts.length * panelBytes(k, COLUMNS));
+  const bytes = panelBytes(Math.min(k, DEPTH), COLUMNS);
+  const [panels = 0] = native.reserve(parts.length * bytes);
   native.runParts(parts, (own, part, i) => {
-    const place = panels + i * panelBytes(k, COLUMNS);
-    for (let first = part.first; first < part.first + part.size; first += COLUMNS) {
-      const columns = Math.min(COLUMNS, n - first);
-      pack(own, first, columns, place);
-      own.multiply(
-        ...[m, columns, k, a, 4 * k, place, panel, c + 4 * first, 4 * n],
-        ...[bias && bias + 4 * first, ...bounds, 0],
-      );
+    const place = panels + i * bytes;
+    for (let from = 0; from < k; from += DEPTH) {
+      const depth = Math.min(DEPTH, k - from);
+      for (let first = part.first; first < part.first + part.size; first += COLUMNS) {
+        const columns = Math.min(COLUMNS, n - first);
+        const target = c + 4 * first;
+        pack(own, from, depth, first, columns, place);
+        own.multiply(
+          ...[m, columns, depth, a + 4 * from, 4 * k, place, depth * PANEL_ROW, target, 4 * n],
+          // Behind the first rows the sum goes on from what the result holds.
+          ...(from > 0 ? [target, 4 * n] : [bias && bias + 4 * first, 0]),
+          ...clampArguments(from + depth < k ? null : clamp),
+          0,
+        );
+      }
     }
   });
 }

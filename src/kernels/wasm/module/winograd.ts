@@ -90,7 +90,7 @@ export function convolveByTiles(
         called.multiply(
           ...[tiles, channelsOut, inner, inputs + t * plane.input, 4 * inner],
           ...[kernels + t * plane.kernel, inner * PANEL_ROW, outputs + t * plane.output, 4 * channelsOut],
-          ...[0, 0, 0, 0, 1],
+          ...[0, 0, 0, 0, 0, 1],
         );
       }
       called.winogradOutput(

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {currentNative} from '../../../kernels/wasm/module/find';
 import type {AddedFunctions, Native} from '../../../kernels/wasm/module/native';
-import {panelBytes, PANEL_ROW} from '../../../kernels/wasm/module/products';
+import {DEPTH, panelBytes, PANEL_ROW} from '../../../kernels/wasm/module/products';
 import {type BlockMatrix, rowBytes} from '../../blockMatrix';
 import type {QuantizedKernels} from '../quantizedKernels';
 import {agrees} from './agrees';
@@ -111,7 +111,7 @@ function product(
         own.packColumns(place, padded, width, these, panels + eight * panel, panel);
       }
     });
-    multiplyPanels(native, {m: count, k: width, n: columns}, a, panels, c + 4 * first, 4 * rows);
+    multiplyPanels(native, {m: count, k: width, n: columns}, [a, 4 * width], panels, [c + 4 * first, 4 * rows]);
   }
   return out;
 }
@@ -128,34 +128,43 @@ function productBack(
   const [count] = dz.shape;
   const out = native.output([count, width]);
   const [from, a, c] = [native.at(blocks), native.at(dz), native.at(out)];
-  const panel = rows * PANEL_ROW;
-  const most = Math.max(1, Math.floor(PANELS / (4 * panel)));
-  const [panels = 0] = native.reserve(4 * panel * Math.min(most, parts));
-  for (let first = 0; PART * first < width; first += most) {
-    const these = Math.min(most, parts - first);
-    const columns = Math.min(PART * these, width - PART * first);
-    native.runParts(native.partsOf(these, 1, BY_UNPACKED * columns * rows), (own, piece) => {
-      const to = panels + 4 * panel * piece.first;
-      beside(own).unpackColumns(format, from, stride, rows, first + piece.first, piece.size, to, panel);
-    });
-    multiplyPanels(native, {m: count, k: rows, n: columns}, a, panels, c + 4 * PART * first, 4 * width);
+  const most = Math.max(1, Math.floor(PANELS / (4 * Math.min(DEPTH, rows) * PANEL_ROW)));
+  const [panels = 0] = native.reserve(4 * Math.min(DEPTH, rows) * PANEL_ROW * Math.min(most, parts));
+  for (let top = 0; top < rows; top += DEPTH) {
+    const depth = Math.min(DEPTH, rows - top);
+    const panel = depth * PANEL_ROW;
+    for (let first = 0; PART * first < width; first += most) {
+      const these = Math.min(most, parts - first);
+      const columns = Math.min(PART * these, width - PART * first);
+      native.runParts(native.partsOf(these, 1, BY_UNPACKED * columns * depth), (own, piece) => {
+        const to = panels + 4 * panel * piece.first;
+        const begin = from + top * stride;
+        beside(own).unpackColumns(format, begin, stride, depth, first + piece.first, piece.size, to, panel);
+      });
+      const product = {m: count, k: depth, n: columns};
+      multiplyPanels(native, product, [a + 4 * top, 4 * rows], panels, [c + 4 * PART * first, 4 * width], top > 0);
+    }
   }
   return out;
 }
 
-/** `c[m, n] = a[m, k] · panels`, with rows of the result `stride` bytes apart. */
+/** A matrix in memory, and the bytes from one row to the next. */
+type Rows = readonly [place: number, stride: number];
+
+/** `c[m, n] = a[m, k] · panels`, or `c += …` if it `adds`. */
 function multiplyPanels(
   native: Native,
   {m, k, n}: {m: number; k: number; n: number},
-  a: number,
+  [a, strideA]: Rows,
   panels: number,
-  c: number,
-  stride: number,
+  [c, strideC]: Rows,
+  adds = false,
 ): void {
   native.runParts(native.partsOf(m, 4, m * k * n), (functions, {first, size}) => {
+    const target = c + first * strideC;
     functions.multiply(
-      ...[size, n, k, a + 4 * first * k, 4 * k, panels, k * PANEL_ROW, c + first * stride, stride],
-      ...[0, 0, 0, 0, 0],
+      ...[size, n, k, a + first * strideA, strideA, panels, k * PANEL_ROW, target, strideC],
+      ...[adds ? target : 0, strideC, 0, 0, 0, 0],
     );
   });
 }
