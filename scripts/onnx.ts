@@ -1,7 +1,7 @@
 // What is taken of an ONNX file: a message of protocol buffers,
 // https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
 
-/** A tensor of float32 that the graph brings. */
+/** A tensor of float32 that the graph brings, or of int8, as the same numbers. */
 export interface OnnxTensor {
   shape: number[];
   data: Float32Array;
@@ -12,6 +12,7 @@ export interface OnnxNode {
   name: string;
   operation: string;
   inputs: string[];
+  outputs: string[];
 }
 
 export interface OnnxGraph {
@@ -19,20 +20,35 @@ export interface OnnxGraph {
   nodes: OnnxNode[];
 }
 
-/** Reads the graph of an ONNX file whose tensors are float32 and lie in the file. */
+/** By the numbers of ONNX's types. Others, such as shapes of int64, are left out. */
+const TYPES = new Map<number | undefined, typeof Float32Array | typeof Int8Array>([
+  [1, Float32Array],
+  [3, Int8Array],
+]);
+
+/** Reads the graph of an ONNX file whose tensors lie in the file. */
 export function readOnnx(file: Uint8Array): OnnxGraph {
   const graph = new Message(new Message(file).bytes(7)[0]!);
   const nodes = graph.bytes(1).map(bytes => {
     const node = new Message(bytes);
-    return {name: node.text(3), operation: node.text(4), inputs: node.bytes(1).map(textOf)};
+    return {
+      name: node.text(3),
+      operation: node.text(4),
+      inputs: node.bytes(1).map(textOf),
+      outputs: node.bytes(2).map(textOf),
+    };
   });
-  const tensors = graph.bytes(5).map((bytes): [string, OnnxTensor] => {
+  const tensors = graph.bytes(5).flatMap((bytes): [string, OnnxTensor][] => {
     const tensor = new Message(bytes);
-    const [name, type, values] = [tensor.text(8), tensor.integers(2)[0], tensor.bytes(9)[0]];
-    if (type !== 1 || values === undefined) {
-      throw new Error(`Tensor "${name}" is not stored as bytes of float32: its type is ${type}.`);
+    const [name, Values, values] = [tensor.text(8), TYPES.get(tensor.integers(2)[0]), tensor.bytes(9)[0]];
+    if (Values === undefined) {
+      return [];
     }
-    return [name, {shape: tensor.integers(1), data: new Float32Array(new Uint8Array(values).buffer)}];
+    if (values === undefined) {
+      throw new Error(`Tensor "${name}" is not stored as bytes.`);
+    }
+    const numbers = new Values(new Uint8Array(values).buffer);
+    return [[name, {shape: tensor.integers(1), data: Float32Array.from(numbers)}]];
   });
   return {tensors: new Map(tensors), nodes};
 }

