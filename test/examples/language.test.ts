@@ -33,6 +33,21 @@ test('texts are read with their answers behind an arrow, as JSON lines, or as a 
   expect(askedAs('a', examplesIn('some text'))).toBe('a');
 });
 
+test('talks are learned as they are, and what is asked is a talk that begins as they do', () => {
+  const [system, user, assistant] = [
+    {role: 'system', content: 'Be brief.'},
+    {role: 'user', content: 'Hello!'},
+    {role: 'assistant', content: 'Yes?'},
+  ];
+  const talks = examplesIn(JSON.stringify({messages: [system, user, assistant]}));
+  expect(talks).toEqual([{messages: [system, user, assistant]}]);
+  expect(askedAs('Who?', talks)).toEqual([system, {role: 'user', content: 'Who?'}]);
+  expect(askedAs('Who?', examplesIn(JSON.stringify({messages: [user, assistant]})))).toEqual([
+    {role: 'user', content: 'Who?'},
+  ]);
+  expect(askedAs('Who?', [])).toEqual([{role: 'user', content: 'Who?'}]);
+});
+
 const TEXTS = 'the fox => a dog\n\nthe dog => a cat\n\nthe cat => a fox';
 
 describeInBrowser('the page that teaches a language model', () => {
@@ -144,6 +159,25 @@ describeInBrowser('the page that teaches a language model', () => {
     await page.click('#stop');
     await says('Learned from 3 texts');
     expect(await page.locator('#written li').count()).toBeLessThan(40);
+  });
+
+  test('it learns the answers in talks', async () => {
+    const talk = (asked: string, content: string) =>
+      JSON.stringify({
+        messages: [
+          {role: 'user', content: asked},
+          {role: 'assistant', content},
+        ],
+      });
+    await page.fill('#texts', [talk('the fox', 'a dog'), talk('the dog', 'a cat')].join('\n'));
+    expect(await page.textContent('#count')).toBe('2 texts');
+    await page.uncheck('#on');
+    const before = await ask();
+    await page.fill('#epochs', '20');
+    await page.click('#learn');
+    await says('Learned from 2 texts');
+    expect(await ask()).not.toBe(before);
+    await page.fill('#texts', TEXTS);
   });
 
   test.each(LOOKS)('it is $colorScheme on a $name, tidy, and without a finding of axe-core', async look => {

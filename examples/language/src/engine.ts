@@ -1,3 +1,4 @@
+import {Template} from '@huggingface/jinja';
 import * as tf from '@tensorflow/tfjs';
 import {Tokenizer} from '@huggingface/tokenizers';
 import {
@@ -15,7 +16,7 @@ import {counted} from '../../shared/counted';
 import {Learning} from '../../shared/learning';
 import {heard} from '../../shared/steps';
 import {startWasm} from '../../shared/wasm';
-import type {Course, Engine, Learned, News, Size, Start} from './protocol';
+import type {Course, Engine, Learned, News, Prompt, Size, Start} from './protocol';
 
 const LORA: LoRAConfig = {rank: 8, alpha: 16, seed: 1, targets: [/[qv]_proj$/]};
 /** No adapter of this model comes near it. */
@@ -59,7 +60,7 @@ export class LanguageEngine implements Engine {
     this.training = model;
     this.stopping = new AbortController();
     try {
-      const data = encodeChats(model, tokenizer, examples, {batchSize: BATCH, maxLength: PLACES, seed: 1});
+      const data = encodeChats(model, tokenizer, examples, {batchSize: BATCH, maxLength: PLACES, Template, seed: 1});
       compileCrossEntropy(model, {optimizer});
       const steps = epochs * Math.ceil(examples.length / BATCH);
       let step = 0;
@@ -98,10 +99,10 @@ export class LanguageEngine implements Engine {
     return Promise.resolve();
   }
 
-  write(text: string, learned: boolean): Promise<string> {
+  write(prompt: Prompt, learned: boolean): Promise<string> {
     this.stopping = new AbortController();
     const model = (learned ? this.learning.model : undefined) ?? this.loaded().model;
-    return this.written(model, text, piece => this.tell({kind: 'piece', text: piece}));
+    return this.written(model, prompt, piece => this.tell({kind: 'piece', text: piece}));
   }
 
   file(): Promise<Blob> {
@@ -136,12 +137,14 @@ export class LanguageEngine implements Engine {
     return Promise.resolve();
   }
 
-  private async written(model: tf.LayersModel, text: string, onPiece: (piece: string) => void): Promise<string> {
+  private async written(model: tf.LayersModel, prompt: Prompt, onPiece: (piece: string) => void): Promise<string> {
     const {tokenizer} = this.loaded();
     let all = '';
     const {signal} = this.stopping;
     try {
-      for await (const piece of generate(model, tokenizer, text, {maxTokens: MOST_TOKENS, stop: ['\n'], signal})) {
+      // An answer in a talk ends with a token of its own.
+      const stop = typeof prompt === 'string' ? ['\n'] : [];
+      for await (const piece of generate(model, tokenizer, prompt, {maxTokens: MOST_TOKENS, stop, Template, signal})) {
         all += piece;
         onPiece(piece);
       }

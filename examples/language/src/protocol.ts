@@ -1,17 +1,22 @@
+import type {Message} from 'tfjs-lora/language';
+
 /**
  * What the page asks of the worker, and what the worker tells the page. Everything here is copied from one to the
  * other.
  */
 
-/** What a text is learned as: as a whole, or an answer to what stands before it. */
-export type Example = {text: string} | {prompt: string; completion: string};
+/** What is learned: a text as a whole, an answer to what stands before it, or the answers in a talk. */
+export type Example = {text: string} | {prompt: string; completion: string} | {messages: readonly Message[]};
+
+/** What the model writes on from, or the talk that it answers. */
+export type Prompt = string | readonly Message[];
 
 /** How a training is done. */
 export interface Course {
   examples: readonly Example[];
   epochs: number;
-  /** What the model writes on from after each epoch. */
-  sample: string;
+  /** What the model is asked after each epoch. */
+  sample: Prompt;
 }
 
 /** What the worker does. Every method may fail with a message for the visitor, and has then changed nothing. */
@@ -22,8 +27,8 @@ export interface Engine {
   learn(course: Course): Promise<Learned>;
   /** Ends a training behind its step, or the writing. */
   stop(): Promise<void>;
-  /** Writes on from a text, with what was learned or without. */
-  write(text: string, learned: boolean): Promise<string>;
+  /** Writes on from a text, or answers a talk, with what was learned or without. */
+  write(prompt: Prompt, learned: boolean): Promise<string>;
   /** The adapter as a file of this library. */
   file(): Promise<Blob>;
   /** The two files of PEFT. */

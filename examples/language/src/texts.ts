@@ -1,5 +1,5 @@
-import {readChats} from 'tfjs-lora/language';
-import type {Example} from './protocol';
+import {type Message, readChats} from 'tfjs-lora/language';
+import type {Example, Prompt} from './protocol';
 
 /** Between what is asked and what is answered. */
 export const ARROW = '=>';
@@ -27,8 +27,8 @@ export const SAMPLES = [
   .join('\n\n');
 
 /**
- * The examples in what was pasted or dropped: JSON lines of prompts and completions or of texts; else texts with empty
- * lines between, in each of which what stands behind an arrow is the answer to what stands before it.
+ * The examples in what was pasted or dropped: JSON lines of talks, of prompts and completions, or of texts; else texts
+ * with empty lines between, in each of which what stands behind an arrow is the answer to what stands before it.
  */
 export function examplesIn(pasted: string): Example[] {
   if (pasted.trimStart().startsWith('{')) {
@@ -45,8 +45,16 @@ export function examplesIn(pasted: string): Example[] {
     });
 }
 
-/** What the model is given to write on: where answers are learned, what is asked with the arrow behind it. */
-export function askedAs(text: string, examples: readonly Example[]): string {
+/**
+ * What the model is given: where talks are learned, or nothing is, a talk that begins as the first of them; where
+ * answers are learned, what is asked with the arrow behind it.
+ */
+export function askedAs(text: string, examples: readonly Example[]): Prompt {
+  const talk = examples.find(example => 'messages' in example);
+  if (talk !== undefined || examples.length === 0) {
+    const asked: Message = {role: 'user', content: text};
+    return [...(talk?.messages.filter(({role}) => role === 'system').slice(0, 1) ?? []), asked];
+  }
   const learnsAnswers = examples.some(example => 'prompt' in example && example.prompt.endsWith(ARROW));
   return learnsAnswers && !text.includes(ARROW) ? `${text} ${ARROW}` : text;
 }
