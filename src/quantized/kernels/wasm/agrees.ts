@@ -20,7 +20,7 @@ export function agrees(native: Native, own: QuantizedFunctions): boolean {
     dequantize(known, bytes, 0, (ROWS * NUMBERS) / known.numbers, expected);
     const x = Float32Array.from({length: NUMBERS}, (_, i) => (i % 5) - 2);
     const panel = 32 * ROWS;
-    const sizes = [bytes.length, 4 * expected.length, 4 * NUMBERS, 128, 4 * ROWS];
+    const sizes = [bytes.length, 4 * expected.length, 4 * NUMBERS, NUMBERS, 4 * ROWS];
     const [source = 0, numbers = 0, row = 0, scratch = 0, out = 0] = native.reserve(...sizes);
     native.writeIntegers(source, new Int32Array(bytes.buffer));
     native.writeFloats(row, x);

@@ -85,7 +85,7 @@ function product(
   const padded = 4 * PART * parts;
   if (count <= FEW) {
     const pieces = native.partsOf(rows, 1, BY_UNPACKED * rows * width);
-    const [row = 0, ...scratch] = native.reserve(padded, ...pieces.map(() => 4 * PART));
+    const [row = 0, ...scratch] = native.reserve(padded, ...pieces.map(() => PART * parts));
     native.writeFloats(row, new Float32Array(PART * parts)); // beyond the width there are zeros in blocks too
     for (let i = 0; i < count; i++) {
       native.copy(row, a + 4 * i * width, 4 * width);

@@ -1,4 +1,4 @@
-import {unpackPart} from './formats';
+import {multiplyPart, unpackPart} from './formats';
 
 // A matrix in blocks has rows of whole blocks, `stride` bytes apart. It is unpacked in parts of 32 numbers.
 
@@ -38,27 +38,33 @@ export function unpackColumns(
 /**
  * `out[rows] = W·x` of one row `x` of `32·parts` numbers.
  *
- * @param scratch room for 32 numbers.
+ * @param scratch room for `8·parts` numbers.
  */
 export function multiplyRow(
   format: i32, source: usize, stride: usize, rows: i32, parts: i32, x: usize, scratch: usize, out: usize,
 ): void {
+  for (let i = 0; i < 2 * parts; i++) {
+    const p = x + (<usize>i << 6);
+    const left = f32x4.add(v128.load(p), v128.load(p, 16));
+    v128.store(scratch + (<usize>i << 4), f32x4.add(left, f32x4.add(v128.load(p, 32), v128.load(p, 48))));
+  }
+  // The formats of most files have loops of their own.
+  if (format == 0) multiplyRows(0, source, stride, rows, parts, x, scratch, out);
+  else if (format == 1) multiplyRows(1, source, stride, rows, parts, x, scratch, out);
+  else if (format == 2) multiplyRows(2, source, stride, rows, parts, x, scratch, out);
+  else multiplyRows(format, source, stride, rows, parts, x, scratch, out);
+}
+
+// @ts-ignore: decorator
+@inline
+function multiplyRows(
+  format: i32, source: usize, stride: usize, rows: i32, parts: i32, x: usize, sums: usize, out: usize,
+): void {
   for (let i = 0; i < rows; i++) {
-    let s0 = f32x4.splat(0), s1 = s0, s2 = s0, s3 = s0;
-    let p = x;
+    let s = f32x4.splat(0);
     for (let part = 0; part < parts; part++) {
-      unpackPart(format, source, part, scratch, 32);
-      s0 = f32x4.add(s0, f32x4.mul(v128.load(scratch), v128.load(p)));
-      s1 = f32x4.add(s1, f32x4.mul(v128.load(scratch, 16), v128.load(p, 16)));
-      s2 = f32x4.add(s2, f32x4.mul(v128.load(scratch, 32), v128.load(p, 32)));
-      s3 = f32x4.add(s3, f32x4.mul(v128.load(scratch, 48), v128.load(p, 48)));
-      s0 = f32x4.add(s0, f32x4.mul(v128.load(scratch, 64), v128.load(p, 64)));
-      s1 = f32x4.add(s1, f32x4.mul(v128.load(scratch, 80), v128.load(p, 80)));
-      s2 = f32x4.add(s2, f32x4.mul(v128.load(scratch, 96), v128.load(p, 96)));
-      s3 = f32x4.add(s3, f32x4.mul(v128.load(scratch, 112), v128.load(p, 112)));
-      p += 128;
+      s = f32x4.add(s, multiplyPart(format, source, part, x + (<usize>part << 7), sums + (<usize>part << 5)));
     }
-    const s = f32x4.add(f32x4.add(s0, s1), f32x4.add(s2, s3));
     store<f32>(out, f32x4.extract_lane(s, 0) + f32x4.extract_lane(s, 1) + f32x4.extract_lane(s, 2) + f32x4.extract_lane(s, 3));
     out += 4;
     source += stride;
