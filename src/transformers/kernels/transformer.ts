@@ -46,6 +46,14 @@ export function biasOf(inputs: AttentionInputs): tf.Tensor | undefined {
   return 'packed' in inputs ? undefined : inputs.bias;
 }
 
+/** The gradients of attention, for that of its result. */
+export interface AttentionGradients {
+  /** In `q`, `k` and `v`, or in the one packed tensor. */
+  readonly ofInputs: readonly tf.Tensor[];
+  /** In the bias, if there is one. It need not be asked for. */
+  readonly ofBias?: () => tf.Tensor;
+}
+
 /** Pairs of numbers that are turned by the angles of their positions. */
 export interface RotationSettings {
   readonly heads: number;
@@ -71,8 +79,6 @@ export interface RowNormWeights {
 
 /** Operations of transformers that a backend has in one launch each. The last bits are not those of a composition. */
 export interface TransformerKernels {
-  /** Whether attention can add a bias to the products. */
-  readonly addsBias?: boolean;
   /** Whether `rotate` can turn some heads alone. */
   readonly turnsSome?: boolean;
   /**
@@ -80,13 +86,12 @@ export interface TransformerKernels {
    * zeros. `undefined` for what is too large.
    */
   attention(inputs: AttentionInputs, mask: tf.Tensor | null, settings: AttentionSettings): tf.Tensor | undefined;
-  /** The gradients in `q`, `k`, `v` and, if there is one, the bias; or in the one packed tensor. */
   attentionGradient(
     inputs: AttentionInputs,
     mask: tf.Tensor | null,
     dy: tf.Tensor,
     settings: AttentionSettings,
-  ): tf.Tensor[] | undefined;
+  ): AttentionGradients | undefined;
   /**
    * The mean of `log Σ exp(z) − z[target]` over the rows whose target is not `ignored`. A target that counts and is no
    * class makes the mean NaN and the gradient zero.

@@ -1,11 +1,11 @@
 import * as tf from '@tensorflow/tfjs';
 import {addAll} from '../../ops/addAll';
 import {
+  type AttentionGradients,
   type AttentionInputs,
   type AttentionSettings,
   biasOf,
   reachOf,
-  type TransformerKernels,
   transformerKernels,
 } from '../kernels/transformer';
 import {runLazyOp} from '../../ops/lazyOp';
@@ -31,27 +31,23 @@ export function attention(inputs: AttentionInputs, mask: tf.Tensor | null, setti
   return runLazyOp({
     inputs: {...given, ...(mask && {mask}), ...(bias && {bias})},
     save: {x: true, k: !isPacked, v: !isPacked, mask: mask !== null, bias: bias !== undefined, y: false},
-    forward: () => kernelsFor(inputs)?.attention(inputs, mask, settings) ?? composed(inputs, mask, settings),
+    forward: () => transformerKernels()?.attention(inputs, mask, settings) ?? composed(inputs, mask, settings),
     gradient: (dy, saved): Record<string, () => tf.Tensor> => {
       const apart = {q: saved.x, k: saved.k, v: saved.v, ...(bias && {bias: saved.bias})};
       const kept = (isPacked ? {packed: saved.x} : apart) as AttentionInputs;
       const keptMask = mask === null ? null : saved.mask;
-      const [dx, dk, dv, ofBias] =
-        kernelsFor(inputs)?.attentionGradient(kept, keptMask, dy, settings) ??
+      const {ofInputs, ofBias} =
+        transformerKernels()?.attentionGradient(kept, keptMask, dy, settings) ??
         composedGradient(kept, keptMask, dy as tf.Tensor3D, settings);
+      const [dx, dk, dv] = ofInputs;
       return {
         x: () => dx as tf.Tensor,
         ...(dk && {k: () => dk}),
         ...(dv && {v: () => dv}),
-        ...(ofBias && {bias: () => ofBias}),
+        ...(ofBias && {bias: ofBias}),
       };
     },
   }) as tf.Tensor3D;
-}
-
-function kernelsFor(inputs: AttentionInputs): TransformerKernels | undefined {
-  const kernels = transformerKernels();
-  return biasOf(inputs) === undefined || kernels?.addsBias === true ? kernels : undefined;
 }
 
 /**
@@ -199,8 +195,8 @@ function composedGradient(
   mask: tf.Tensor | null,
   dy: tf.Tensor3D,
   settings: AttentionSettings,
-): tf.Tensor[] {
-  return tf.tidy(() => {
+): AttentionGradients {
+  const {ofInputs, ofBias} = tf.tidy(() => {
     const {heads, keyValueHeads, scale} = settings;
     const bias = biasOf(inputs);
     const ofBiasIn = (ds: tf.Tensor4D, {shape: [examples = 1, , , keys = 0]}: tf.Tensor) =>
@@ -218,14 +214,11 @@ function composedGradient(
     const dq = together(parts.map(([ofQ]) => ofQ));
     const dk = fromHeads(addAll(parts.map(([, ofK]) => ofK)), keyValueHeads);
     const dv = fromHeads(addAll(parts.map(([, , ofV]) => ofV)), keyValueHeads);
-    const ofBias = bias
-      ? [
-          tf.concat(
-            parts.map(([, , , part]) => part as tf.Tensor4D),
-            2,
-          ),
-        ]
-      : [];
-    return 'packed' in inputs ? [tf.concat([dq, dk, dv], 2)] : [dq, dk, dv, ...ofBias];
+    const biases = parts.flatMap(([, , , part]) => part ?? []);
+    return {
+      ofInputs: 'packed' in inputs ? [tf.concat([dq, dk, dv], 2)] : [dq, dk, dv],
+      ofBias: biases.length === 0 ? undefined : tf.concat(biases, 2),
+    };
   });
+  return {ofInputs, ...(ofBias && {ofBias: () => ofBias})};
 }

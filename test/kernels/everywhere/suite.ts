@@ -18,7 +18,7 @@ const EACH_OPERATION = /^(?:Dense|Conv2D|Embedding|GRU|DepthwiseConv2D|Conv3D)$/
 /** Principal components are taken of matrices, whatever the kind of layer that these are of. */
 const isRepeated = ({kind = '', behaviour}: Case) => behaviour.startsWith('pissa:') && !kind.startsWith('Dense');
 /** Attention of shapes that are other programs with floats of 32 bits, and the same ones again with 16. */
-const OTHER_SHAPES = /^Attention.*(?:both sides|more queries|long heads|one place|some of the numbers)/;
+const OTHER_SHAPES = /^Attention.*(?:both sides|more queries|long heads|one place|some of the numbers|far below)/;
 /** What depends on the operations of a kind alone. The rest is the same for all kinds whose operations are there. */
 const OF_OPERATIONS = /changes nothing|of the cpu backend/;
 

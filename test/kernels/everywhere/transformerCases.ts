@@ -34,6 +34,13 @@ const attention = (args: Partial<AttentionArgs>) => () => new Attention({heads: 
 /** Of the second example nothing is seen. */
 const EVEN_MASK = [1, 1, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0];
 
+/** Which of the keys a query sees: the first none, the others one of two. */
+const belowZero = () =>
+  tf.tensor(
+    Array.from({length: 48}, (_, i) => (i % 24 < 6 || i % 2 === 0 ? -1e5 : 0)),
+    [1, 2, 4, 6],
+  );
+
 export const TRIALS: readonly LayerTrial[] = [
   {
     kind: 'Attention',
@@ -86,6 +93,21 @@ export const TRIALS: readonly LayerTrial[] = [
       tf.tensor2d(EVEN_MASK, [2, 6]),
       random([1, 2, 6, 6], 4),
     ],
+  },
+  {
+    kind: 'Attention with a bias for each example, causal, of shared keys',
+    make: attention({bias: true, heads: 4, keyValueHeads: 2, causal: true}),
+    inputs: () => [sequences(4, 24, 1), sequences(6, 12, 2), sequences(6, 12, 3), random([2, 4, 4, 6], 4, 3)],
+  },
+  {
+    kind: 'Attention with a bias, in a window, of more queries than a workgroup has invocations',
+    make: attention({bias: true, window: 20}),
+    inputs: () => [...[1, 2, 3].map(seed => sequences(150, 12, seed)), random([1, 2, 150, 150], 4)],
+  },
+  {
+    kind: 'Attention with a bias far below zero for all that a query sees',
+    make: attention({bias: true}),
+    inputs: () => [tf.zeros([2, 4, 8]), sequences(6, 8, 2), sequences(6, 8, 3), belowZero()],
   },
   {
     kind: 'Attention of more queries than a workgroup has invocations',
@@ -155,11 +177,10 @@ export async function outcome({make, inputs}: LayerTrial): Promise<number[][]> {
   const given = inputs();
   (layer.apply(given.length === 1 ? given[0]! : given) as tf.Tensor).dispose();
   layer.setWeights(layer.weights.map(({shape}, i) => random(shape as number[], 20 + i)));
-  const sources = given.filter(({rank}) => rank === 3);
-  const others = given.slice(sources.length);
+  const sources = given.filter(({rank}) => rank > 2);
   const variables = layer.trainableWeights.map(weight => weight.read());
   const compute = (...xs: tf.Tensor[]) => {
-    const all = [...xs.slice(0, sources.length), ...others];
+    const all = given.map(x => xs[sources.indexOf(x)] ?? x);
     return layer.apply(all.length === 1 ? all[0]! : all) as tf.Tensor;
   };
   return read(

@@ -227,7 +227,7 @@ export function attendGradient(
   mask: tf.Tensor | null,
   dy: tf.Tensor,
   settings: AttentionSettings,
-): tf.TensorInfo[] {
+): {ofInputs: tf.TensorInfo[]; ofBias: tf.TensorInfo | undefined} {
   const {scale} = settings;
   const sizes = attentionSizes(inputs, settings);
   const {queries, keys, size, heads, most, mostKeys} = sizes;
@@ -313,5 +313,5 @@ export function attendGradient(
       collect(steps, ownQ, block, toK);
     });
   });
-  return ofBias === undefined ? outs : [...outs, ofBias];
+  return {ofInputs: outs, ofBias};
 }

@@ -51,12 +51,11 @@ function kernelsBy(native: Native, added: AddedFunctions<TransformerFunctions>):
   };
   const settingsOf = ({centered, epsilon}: RowNormSettings): [number, number] => [centered ? 1 : 0, epsilon];
   return {
-    addsBias: true,
     attention: (inputs, mask, settings) => only(attend(native, added, inputs, mask, settings)),
     attentionGradient: (inputs, mask, dy, settings) => {
-      const [dx, dk, dv, ofBias] = tensors(attendGradient(native, added, inputs, mask, dy, settings));
-      const all = [dx, dk, dv, ofBias && tf.div(ofBias, settings.scale)];
-      return all.filter(gradient => gradient !== undefined);
+      const {ofInputs, ofBias} = attendGradient(native, added, inputs, mask, dy, settings);
+      const scaled = ofBias && only(ofBias);
+      return {ofInputs: tensors(ofInputs), ...(scaled && {ofBias: () => tf.div(scaled, settings.scale)})};
     },
     crossEntropy: (logits, targets, ignored) => {
       const out = native.output([]);

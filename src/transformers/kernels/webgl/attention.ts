@@ -1,5 +1,12 @@
-import type * as tf from '@tensorflow/tfjs';
-import {type AttentionInputs, attentionLayout, type AttentionSettings, reachOf} from '../transformer';
+import * as tf from '@tensorflow/tfjs';
+import {
+  type AttentionGradients,
+  type AttentionInputs,
+  attentionLayout,
+  type AttentionSettings,
+  biasOf,
+  reachOf,
+} from '../transformer';
 import {type MatrixProgram, runMatrixProgram} from '../../../kernels/webgl/matrixProgram';
 
 // Scores, weights and their gradients are matrices of `batch · heads · queries` rows and a column for each key, held
@@ -9,7 +16,7 @@ import {type MatrixProgram, runMatrixProgram} from '../../../kernels/webgl/matri
 /** The most numbers in a texture: tfjs does not split textures. */
 const MOST_SCORES = 2 ** 24;
 
-const INTEGERS = ['heads', 'ratio', 'size', 'queries', 'keys', 'behind', 'ahead', 'fromK', 'fromV'];
+const INTEGERS = ['heads', 'ratio', 'size', 'queries', 'keys', 'behind', 'ahead', 'fromK', 'fromV', 'biasRows'];
 const SETTINGS = {integers: INTEGERS, floats: ['scale']};
 
 /** Whether a query may see a key. */
@@ -76,6 +83,11 @@ const SCORES: MatrixProgram = {
   reads: ['q', 'k'],
   pixel: `${pairs('q', 'k', 'fromK')} result *= scale;`,
 };
+const BIASED_SCORES: MatrixProgram = {
+  ...SETTINGS,
+  reads: ['q', 'k', 'bias'],
+  pixel: `${SCORES.pixel} result += biass(row % biasRows, col);`,
+};
 const MIX: MatrixProgram = {
   ...SETTINGS,
   reads: ['weights', 'v'],
@@ -96,6 +108,13 @@ const SLOPES: MatrixProgram = {
 const TO_Q: MatrixProgram = {...SETTINGS, reads: ['slopes', 'k'], pixel: `${PLACE} ${OF_KEYS}`};
 const TO_K: MatrixProgram = {...SETTINGS, reads: ['slopes', 'q'], pixel: `int c = col; ${TO_KEYS}`};
 const TO_V: MatrixProgram = {...SETTINGS, reads: ['weights', 'dy'], pixel: `int c = col; ${TO_VALUES}`};
+/** In a bias that several examples share it is the sum of theirs. */
+const TO_BIAS: MatrixProgram = {
+  reads: ['slopes'],
+  integers: ['rows', 'biasRows'],
+  floats: ['scale'],
+  pixel: 'for (int r = row; r < rows; r += biasRows) { result += slopess(r, col); } result /= scale;',
+};
 const TO_PACKED: MatrixProgram = {
   ...SETTINGS,
   reads: ['slopes', 'weights', 'q', 'k', 'dy'],
@@ -110,7 +129,7 @@ function knownProgram(masked: boolean): MatrixProgram {
     ...SETTINGS,
     reads: ['scores', ...(masked ? ['mask'] : [])],
     head: seen(masked),
-    value: `${ROW} ${KEYS_IN_REACH} float top = -6e4; for (int j = first; j < end; j++) { if (visible(b_, query, j)) { top = max(top, scores(row, j)); } }
+    value: `${ROW} ${KEYS_IN_REACH} float top = -3e38; for (int j = first; j < end; j++) { if (visible(b_, query, j)) { top = max(top, scores(row, j)); } }
 if (col == 0) return top;
 float s = 0.0; for (int j = first; j < end; j++) { if (visible(b_, query, j)) { s += exp(scores(row, j) - top); } } return s;`,
   };
@@ -141,11 +160,13 @@ function callOf(inputs: AttentionInputs, mask: tf.Tensor | null, settings: Atten
   if (isOdd || rows * keys > MOST_SCORES || q.size === 0 || k.size === 0) {
     return undefined;
   }
-  const numbers = [heads, heads / keyValueHeads, size, queries, keys, behind, ahead, fromK, fromV, scale];
+  const bias = biasOf(inputs);
+  const biasRows = bias === undefined ? 0 : bias.size / keys;
+  const numbers = [heads, heads / keyValueHeads, size, queries, keys, behind, ahead, fromK, fromV, biasRows, scale];
   const run = (program: MatrixProgram, given: readonly tf.Tensor[], shape: readonly number[]) =>
     runMatrixProgram(program, {inputs: given, shape, numbers});
   const [how, masks] = mask ? (['masked', [mask]] as const) : (['all', []] as const);
-  const scores = run(SCORES, [q, k], [rows, keys]);
+  const scores = bias ? run(BIASED_SCORES, [q, k, bias], [rows, keys]) : run(SCORES, [q, k], [rows, keys]);
   const known = run(KNOWN[how], [scores, ...masks], [rows, 2]);
   const weights = run(WEIGHTS[how], [scores, known, ...masks], [rows, keys]);
   return {q, k, v, run, weights, rows, keys, shape: [batch, queries, heads * size]};
@@ -156,8 +177,10 @@ export function attend(
   mask: tf.Tensor | null,
   settings: AttentionSettings,
 ): tf.Tensor | undefined {
-  const call = callOf(inputs, mask, settings);
-  return call?.run(MIX, [call.weights, call.v], call.shape);
+  return tf.tidy(() => {
+    const call = callOf(inputs, mask, settings);
+    return call?.run(MIX, [call.weights, call.v], call.shape);
+  });
 }
 
 export function attendGradient(
@@ -165,16 +188,31 @@ export function attendGradient(
   mask: tf.Tensor | null,
   dy: tf.Tensor,
   settings: AttentionSettings,
-): tf.Tensor[] | undefined {
-  const call = callOf(inputs, mask, settings);
-  if (call === undefined) {
+): AttentionGradients | undefined {
+  const bias = biasOf(inputs);
+  const found = tf.tidy(() => {
+    const call = callOf(inputs, mask, settings);
+    if (call === undefined) {
+      return undefined;
+    }
+    const {q, k, v, run, weights, rows, keys} = call;
+    const asked = run(ASKED, [dy, v], [rows, keys]);
+    const along = run(ALONG, [weights, asked], [rows, 1]);
+    const slopes = run(SLOPES, [weights, asked, along], [rows, keys]);
+    const ofInputs =
+      'packed' in inputs
+        ? [run(TO_PACKED, [slopes, weights, q, k, dy], q.shape)]
+        : [run(TO_Q, [slopes, k], q.shape), run(TO_K, [slopes, q], k.shape), run(TO_V, [weights, dy], v.shape)];
+    return {ofInputs, slopes: bias && slopes};
+  });
+  if (found === undefined) {
     return undefined;
   }
-  const {q, k, v, run, weights, rows, keys} = call;
-  const asked = run(ASKED, [dy, v], [rows, keys]);
-  const along = run(ALONG, [weights, asked], [rows, 1]);
-  const slopes = run(SLOPES, [weights, asked, along], [rows, keys]);
-  return 'packed' in inputs
-    ? [run(TO_PACKED, [slopes, weights, q, k, dy], q.shape)]
-    : [run(TO_Q, [slopes, k], q.shape), run(TO_K, [slopes, q], k.shape), run(TO_V, [weights, dy], v.shape)];
+  const {ofInputs, slopes} = found;
+  return {ofInputs, ...(bias && slopes && {ofBias: () => biasGradient(slopes, bias, settings)})};
+}
+
+function biasGradient(slopes: tf.Tensor, {shape, size}: tf.Tensor, {scale}: AttentionSettings): tf.Tensor {
+  const [rows = 0, keys = 0] = slopes.shape;
+  return runMatrixProgram(TO_BIAS, {inputs: [slopes], shape, numbers: [rows, size / keys, scale]});
 }

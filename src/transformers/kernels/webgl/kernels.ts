@@ -34,16 +34,16 @@ export function webglTransformer(): TransformerKernels | undefined {
 }
 
 /** Frees the tensors that are made on the way to the results. */
-function tidied<Args extends unknown[], Result extends tf.TensorContainer | undefined>(
+function tidied<Args extends unknown[], Result extends tf.Tensor>(
   compute: (...args: Args) => Result,
 ): (...args: Args) => Result {
-  return (...args) => tf.tidy(() => compute(...args) as tf.TensorContainer) as Result;
+  return (...args) => tf.tidy(() => compute(...args));
 }
 
 const KERNELS: TransformerKernels = {
   turnsSome: true,
-  attention: tidied(attend),
-  attentionGradient: tidied(attendGradient),
+  attention: attend,
+  attentionGradient: attendGradient,
   crossEntropy: tidied(crossEntropy),
   crossEntropyGradient: tidied(crossEntropyGradient),
   gate: (x, up, kind) => {
