@@ -14,6 +14,8 @@ export interface Program {
   readonly name: string;
   /** Names of the inputs, in the order of the tensors. */
   readonly reads: readonly string[];
+  /** Those of them that the code converts to floats, so that they may be whole numbers. */
+  readonly converts?: readonly string[];
   /** Names of the results, at least one. */
   readonly writes: readonly string[];
   /** Names of its whole numbers: `u.name` in the code. */
@@ -82,7 +84,7 @@ interface Backend {
   ): tf.TensorInfo;
   read(dataId: tf.DataId): Promise<ArrayLike<number>>;
   // What follows is private in tfjs: how it copies buffers.
-  readonly tensorMap: {get(dataId: tf.DataId): {readonly resource: object}};
+  readonly tensorMap: {get(dataId: tf.DataId): {readonly resource: object; readonly dtype: tf.DataType}};
   /** Tensors whose buffers the commands that are not submitted yet use. */
   readonly commandQueueOwnedIds: {add(dataId: tf.DataId): void};
   readonly commandEncoder: {
@@ -114,6 +116,14 @@ export function runProgram(program: Program, call: Call): tf.Tensor[] {
     .map(info => tf.engine().makeTensorFromTensorInfo(info));
 }
 
+const CAST: Program = {name: 'cast', reads: ['x'], converts: ['x'], writes: ['y'], body: 'y[i] = f32(x[i]);'};
+
+/** The floats of a tensor that tfjs has cast to such by name alone: on the card its numbers are whole ones still. */
+function castOn(backend: Backend, input: tf.TensorInfo): tf.TensorInfo {
+  const [y] = launch(backend, CAST, {inputs: [input], outputs: [input.shape], numbers: []});
+  return y as tf.TensorInfo;
+}
+
 function launch(backend: Backend, program: Program, {inputs, outputs, numbers, rows}: Call): tf.TensorInfo[] {
   const results = outputs.map(output => {
     // An empty tensor is never uploaded, so its values are set here.
@@ -122,15 +132,21 @@ function launch(backend: Backend, program: Program, {inputs, outputs, numbers, r
   });
   const flat = ({dataId, dtype, shape}: tf.TensorInfo) => ({dataId, dtype, shape: [tf.util.sizeFromShape(shape)]});
   const [first, ...others] = results.map(flat) as [tf.TensorInfo, ...tf.TensorInfo[]];
-  const bound = [...others, ...inputs.map(flat)];
   const size = first.shape[0] as number;
   const groups = rows ?? Math.ceil(size / GROUP);
   if (groups === 0 || size === 0) {
     return results;
   }
+  const typeOf = ({dataId}: tf.TensorInfo) => (backend.tensorMap.get(dataId).dtype === 'float32' ? 'f32' : 'i32');
+  const {converts = [], reads} = program;
+  const isCast = inputs.map(
+    (input, i) => input.dtype === 'float32' && typeOf(input) === 'i32' && !converts.includes(reads[i] as string),
+  );
+  const read = inputs.map((input, i) => (isCast[i] ? castOn(backend, input) : input));
+  const bound = [...others, ...read.map(flat)];
   const pipelines = compiled.get(backend) ?? new Map<string, object>();
   compiled.set(backend, pipelines);
-  const types = inputs.map(({dtype}) => (dtype === 'float32' ? 'f32' : 'i32'));
+  const types = read.map(typeOf);
   const key = [program.name, ...types].join();
   const pipeline = pipelines.get(key) ?? compile(backend, program, types, rows !== undefined);
   pipelines.set(key, pipeline);
@@ -152,6 +168,7 @@ function launch(backend: Backend, program: Program, {inputs, outputs, numbers, r
   const whole = 2 + (program.integers ?? []).length;
   const given = [size, groups, ...numbers].map((value, i) => ({type: i < whole ? 'int32' : 'float32', data: [value]}));
   backend.runWebGPUProgram(ofTfjs, bound, 'float32', given, first);
+  read.filter((_, i) => isCast[i]).forEach(({dataId}) => backend.disposeData(dataId));
   return results;
 }
 

@@ -48,6 +48,11 @@ export const TRIALS: readonly LayerTrial[] = [
     inputs: () => [sequences(3, 6, 1), sequences(5, 6, 2), sequences(5, 6, 3), mask()],
   },
   {
+    kind: 'Attention with a mask of whole numbers',
+    make: attention({}),
+    inputs: () => [sequences(4, 6, 1), sequences(6, 6, 2), sequences(6, 6, 3), tf.tensor2d(EVEN_MASK, [2, 6], 'int32')],
+  },
+  {
     kind: 'Attention, causal, of shared keys and rotary places',
     make: attention({heads: 4, keyValueHeads: 2, causal: true, rotary: {base: 100}}),
     inputs: () => [sequences(5, 16, 1), sequences(5, 8, 2), sequences(5, 8, 3), mask()],
@@ -130,6 +135,11 @@ export const TRIALS: readonly LayerTrial[] = [
     inputs: () => [sequences(1, 18, 1)],
   },
   {kind: 'RMSNormalization', make: () => new RMSNormalization(), inputs: () => [sequences(3, 7, 1)]},
+  {
+    kind: 'RMSNormalization of whole numbers that were cast to floats',
+    make: () => new RMSNormalization(),
+    inputs: () => [tf.cast(tf.reshape(tf.range(-5, 7, 1, 'int32'), [1, 3, 4]), 'float32')],
+  },
   {
     kind: 'RMSNormalization of each head',
     make: () => new RMSNormalization({size: 4}),

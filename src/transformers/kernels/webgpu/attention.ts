@@ -24,6 +24,7 @@ const SETTINGS = {
     'examples',
   ],
   floats: ['scale'],
+  converts: ['mask'],
 };
 
 /** What a program is written for. */
