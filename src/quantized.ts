@@ -1,6 +1,8 @@
 import './kernels/backends';
 import {supplyQuantizedKernels} from './quantized/kernels/quantizedKernels';
 import {nativeQuantized} from './quantized/kernels/wasm/kernels';
+import {webglQuantized} from './quantized/kernels/webgl/kernels';
+import {webgpuQuantized} from './quantized/kernels/webgpu/kernels';
 
 // The door to bases of few bits: importing it is what registers the layers that hold them.
 
@@ -12,3 +14,5 @@ export {LoRAQuantizedEmbedding, QuantizedEmbedding} from './quantized/layers/qua
 export {quantizeBase, type QuantizeOptions} from './quantized/quantizeBase';
 
 supplyQuantizedKernels('wasm', nativeQuantized);
+supplyQuantizedKernels('webgpu', webgpuQuantized);
+supplyQuantizedKernels('webgl', webglQuantized);

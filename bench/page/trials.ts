@@ -4,7 +4,13 @@ import {crossEntropyFromLogits, FusedLayerNormalization} from 'tfjs-lora/transfo
 import {random} from '../../test/helpers';
 import {read} from '../../test/kernels/everywhere/case';
 import {OPTIMIZERS, trained} from '../../test/kernels/everywhere/programCases';
-import {CONFIGS, outcome as ofQuantized} from '../../test/kernels/everywhere/quantizedCases';
+import {
+  CONFIGS,
+  MATRICES,
+  ofBlocks,
+  ofNumbers,
+  outcome as ofQuantized,
+} from '../../test/kernels/everywhere/quantizedCases';
 import {OPERATIONS} from '../../test/kernels/everywhere/threadCases';
 import {type LayerTrial, losses, outcome as ofLayer, TRIALS} from '../../test/kernels/everywhere/transformerCases';
 import {stir, stirFactors} from '../../test/models';
@@ -131,6 +137,13 @@ export function trialsOn(backend: string): Trial[] {
         expected: () => ofQuantized(bits, config, true),
       })),
     ),
+    ...MATRICES.map((matrix): Trial => ({
+      name: `matrix in blocks of ${matrix.join(', ')}`,
+      tolerance: 1e-5,
+      halfTolerance: null,
+      compute: () => ofBlocks(...matrix),
+      expected: () => ofNumbers(...matrix),
+    })),
     // Kernels of tfjs whose place our module takes.
     ...(backend === 'wasm' ? OPERATIONS : []).map(([name, compute]): Trial => ({
       name,

@@ -255,6 +255,17 @@ export const CHANGES: readonly Change[] = [
     without: NO_IMPORT,
   },
   {
+    what:
+      "On webgl and webgpu a matrix in blocks stays in the page's memory when it is brought to the card. On webgl " +
+      'its form on the card is kept where tfjs keeps the parts of complex numbers.',
+    by: 'tfjs/cardData.ts',
+    why:
+      'tfjs gives up the numbers, and to read them of a card takes long or a promise. The form is freed with the ' +
+      'matrix.',
+    lasts: 'as long as the tensor of the blocks',
+    without: 'do not import `tfjs-lora/quantized` or `tfjs-lora/language`',
+  },
+  {
     what: 'On wasm the function `_malloc` of the compiled module throws where the memory has no room.',
     by: 'tfjs/guards.ts',
     why: 'tfjs takes the place 0 that it is given then, and overwrites other tensors.',

@@ -25,8 +25,8 @@ export interface MatrixProgram {
 
 /** The arguments of a program. */
 export interface MatrixCall {
-  /** Tensors, each read as a matrix whose columns are its last axis. */
-  readonly inputs: readonly tf.Tensor[];
+  /** Tensors, each read as a matrix whose columns are its last axis; what is no tensor of tfjs's engine is a matrix. */
+  readonly inputs: readonly (tf.Tensor | tf.TensorInfo)[];
   /** The shape of the result. Its last axis are the columns. */
   readonly shape: readonly number[];
   readonly numbers?: readonly number[];
@@ -41,7 +41,9 @@ function matrixOf(shape: readonly number[]): [rows: number, columns: number] {
 /** Runs a program on the current backend, which has to be webgl. */
 export function runMatrixProgram(program: MatrixProgram, {inputs, shape, numbers = []}: MatrixCall): tf.Tensor {
   return tf.tidy(() => {
-    const matrices = inputs.map(input => tf.reshape(input, matrixOf(input.shape)));
+    const matrices = inputs.map(input =>
+      input instanceof tf.Tensor ? tf.reshape(input, matrixOf(input.shape)) : input,
+    );
     const info = launch(currentWebgl() as WebglBackend, program, matrices, matrixOf(shape), numbers);
     return tf.reshape(tf.engine().makeTensorFromTensorInfo(info), [...shape]);
   });

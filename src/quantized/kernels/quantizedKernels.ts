@@ -1,18 +1,26 @@
 import type * as tf from '@tensorflow/tfjs';
 import {PerBackend} from '../../kernels/capabilities';
 import type {BlockMatrix} from '../blockMatrix';
+import type {BlockFormat} from '../formats';
 
 /**
  * Operations with a matrix in blocks that a backend has of its own. The tape does not record them. They return
  * `undefined` for a matrix that they do not take.
  */
 export interface QuantizedKernels {
+  /** Called with formats that will be computed with: what has to be tried out before, is from here on. */
+  prepare?(format: BlockFormat): void;
   /** `x·Wᵀ`: `[n, width] · [rows, width]ᵀ → [n, rows]`. */
-  multiply(x: tf.Tensor2D, blocks: tf.Tensor, matrix: BlockMatrix): tf.Tensor2D | undefined;
+  multiply?(x: tf.Tensor2D, blocks: tf.Tensor, matrix: BlockMatrix): tf.Tensor2D | undefined;
   /** `dz·W`: `[n, rows] · [rows, width] → [n, width]`. */
-  multiplyBack(dz: tf.Tensor2D, blocks: tf.Tensor, matrix: BlockMatrix): tf.Tensor2D | undefined;
-  /** Rows by their numbers, all of which are there: `[n, width]`. */
-  lookUp(rows: ArrayLike<number>, blocks: tf.Tensor, matrix: BlockMatrix): tf.Tensor2D | undefined;
+  multiplyBack?(dz: tf.Tensor2D, blocks: tf.Tensor, matrix: BlockMatrix): tf.Tensor2D | undefined;
+  /**
+   * Rows by their numbers, `[n, 1] → [n, width]`. Where these can be read at once, all of them are there; elsewhere a
+   * number that is none of a row gives zeros.
+   */
+  lookUp(numbers: tf.Tensor, blocks: tf.Tensor, matrix: BlockMatrix): tf.Tensor2D | undefined;
+  /** Some rows as numbers, `[count, width]`, the first of them row `first`, which need not be uploaded then. */
+  unpack?(blocks: tf.Tensor, matrix: BlockMatrix, first: number, count: number): tf.Tensor2D | undefined;
 }
 
 const supplied = new PerBackend<QuantizedKernels>();

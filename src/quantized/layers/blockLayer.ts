@@ -22,6 +22,7 @@ import {stockClass} from '../../tfjs/stockClass';
 import {namedWeights, replaceValue} from '../../tfjs/weights';
 import {type BlockMatrix, wordCount} from '../blockMatrix';
 import {type BlockFormat, type BlockFormatName, FORMAT_NAMES, formatNamed} from '../formats';
+import {quantizedKernels} from '../kernels/quantizedKernels';
 import {blockProduct, wholeMatrix} from '../ops/blockOps';
 
 /** What the config of a layer of blocks has beside that of the stock layer. */
@@ -91,6 +92,7 @@ export function blockClass(stock: string, forward: Forward): BlockClass {
 
     addBlocks(rows: number, width: number): void {
       this.matrix = {format: this.format, rows, width};
+      quantizedKernels()?.prepare?.(this.format);
       const zeros = tf.initializers.zeros();
       this.blocks = this.addWeight(BLOCKS, [wordCount(this.matrix)], 'int32', zeros, undefined, false);
     }

@@ -10,8 +10,9 @@ import {quantizedKernels} from '../kernels/quantizedKernels';
 // Operations with a frozen matrix in blocks. Of the whole matrix no numbers are ever made: our own kernels unpack what
 // they multiply with, and elsewhere a few rows at a time are a matrix.
 
-/** About how many numbers are made of blocks at a time. */
+/** About how many numbers are made of blocks at a time: here, and by a card in its own memory. */
 const PIECE = 2 ** 20;
+const CARD_PIECE = 2 ** 22;
 
 /** The product with a matrix in blocks turned over, `[n, width] · [rows, width]ᵀ`; with any other as it is. */
 export function blockProduct(blocks: tf.Tensor, matrix: BlockMatrix): Linear {
@@ -45,7 +46,7 @@ export function multiply(x: tf.Tensor2D, blocks: tf.Tensor, matrix: BlockMatrix)
         1,
       ),
     );
-  return quantizedKernels()?.multiply(x, blocks, matrix) ?? byPieces();
+  return quantizedKernels()?.multiply?.(x, blocks, matrix) ?? byPieces();
 }
 
 /** `dz·W`. */
@@ -56,19 +57,19 @@ export function multiplyBack(dz: tf.Tensor2D, blocks: tf.Tensor, matrix: BlockMa
         (sum, part) => tf.add(sum, part),
       ),
     );
-  return quantizedKernels()?.multiplyBack(dz, blocks, matrix) ?? byPieces();
+  return quantizedKernels()?.multiplyBack?.(dz, blocks, matrix) ?? byPieces();
 }
 
 function lookUp(numbers: tf.Tensor, blocks: tf.Tensor, matrix: BlockMatrix): tf.Tensor2D {
   if (capabilities().readsByPromise === true) {
-    return lookUpInPieces(numbers, blocks, matrix);
+    return quantizedKernels()?.lookUp(numbers, blocks, matrix) ?? lookUpInPieces(numbers, blocks, matrix);
   }
   const rows = numbers.dataSync();
   const missing = rows.find(row => !(row >= 0 && row < matrix.rows));
   if (missing !== undefined) {
     throw new LoRAError(`There is no row ${missing} in a table of ${matrix.rows}.`);
   }
-  const looked = quantizedKernels()?.lookUp(rows, blocks, matrix);
+  const looked = quantizedKernels()?.lookUp(numbers, blocks, matrix);
   if (looked !== undefined) {
     return looked;
   }
@@ -99,14 +100,15 @@ function inPieces<T extends tf.Tensor>(
   matrix: BlockMatrix,
   compute: (rows: tf.Tensor2D, first: number) => T,
 ): T[] {
-  const bytes = bytesOf(blocks);
-  const most = Math.max(1, Math.floor(PIECE / matrix.width));
+  const kernels = quantizedKernels();
+  const most = Math.max(1, Math.floor((kernels?.unpack ? CARD_PIECE : PIECE) / matrix.width));
+  const rowsOf = (first: number, count: number) =>
+    kernels?.unpack?.(blocks, matrix, first, count) ??
+    tf.tensor2d(readRows(matrix, bytesOf(blocks), first, count), [count, matrix.width]);
   const results: T[] = [];
   for (let first = 0; first < matrix.rows; first += most) {
     const count = Math.min(most, matrix.rows - first);
-    results.push(
-      tf.tidy(() => compute(tf.tensor2d(readRows(matrix, bytes, first, count), [count, matrix.width]), first)),
-    );
+    results.push(tf.tidy(() => compute(rowsOf(first, count), first)));
   }
   return results;
 }

@@ -63,9 +63,9 @@ function kernelsBy(native: Native, added: AddedFunctions<QuantizedFunctions>): Q
       const source = sourceOf(matrix);
       return source && only(productBack(native, added, dz, blocks, matrix, source));
     },
-    lookUp: (rows, blocks, matrix) => {
+    lookUp: (numbers, blocks, matrix) => {
       const source = sourceOf(matrix);
-      return source && only(lookUp(native, added, rows, blocks, matrix, source));
+      return source && only(lookUp(native, added, numbers.dataSync(), blocks, matrix, source));
     },
   };
 }

@@ -1,0 +1,37 @@
+import * as tf from '@tensorflow/tfjs';
+
+// What tfjs's webgl and webgpu backends know of a tensor's numbers. It is private in tfjs.
+
+interface CardData {
+  /** In the page's memory; `null` once they are on the card alone. */
+  values: tf.backend_util.BackendValues | null;
+  /** The parts of complex numbers in WebGL, which are freed with them. */
+  complexTensorInfos?: {real: tf.TensorInfo; imag: tf.TensorInfo};
+}
+
+function dataOf({dataId}: tf.Tensor): CardData {
+  const {texData, tensorMap} = tf.backend() as unknown as Record<
+    'texData' | 'tensorMap',
+    {get(dataId: tf.DataId): CardData} | undefined
+  >;
+  return (texData ?? tensorMap)?.get(dataId) as CardData;
+}
+
+/** Runs `f`, which brings a tensor's numbers to the card, and leaves them in the page's memory too. */
+export function keepingNumbers<T>(x: tf.Tensor, f: () => T): T {
+  const data = dataOf(x);
+  const {values} = data;
+  const result = f();
+  data.values = values;
+  return result;
+}
+
+/** The same numbers in another form, made once, in WebGL. They are freed with those of the tensor. */
+export function otherForm(x: tf.Tensor, make: () => tf.TensorInfo): tf.TensorInfo {
+  const data = dataOf(x);
+  if (data.complexTensorInfos === undefined) {
+    const form = make();
+    data.complexTensorInfos = {real: form, imag: form};
+  }
+  return data.complexTensorInfos.real;
+}
