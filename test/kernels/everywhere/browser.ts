@@ -13,7 +13,11 @@ import type {Order} from './start';
 
 const HERE = dirname(fileURLToPath(import.meta.url));
 const ROOT = join(HERE, '../../..');
-const WASM = join(ROOT, 'node_modules/@tensorflow/tfjs-backend-wasm/dist');
+/** Folders whose files are served, with their type. */
+const FOLDERS = [
+  ['/wasm/', 'application/wasm', join(ROOT, 'node_modules/@tensorflow/tfjs-backend-wasm/dist')],
+  ['/gguf/', 'application/octet-stream', join(ROOT, 'test/fixtures/gguf')],
+] as const;
 
 /** What Chromium is started with. */
 export const ARGUMENTS = [
@@ -74,6 +78,7 @@ export async function serve(files: ReadonlyMap<string, string | Uint8Array>): Pr
     response.setHeader('Cross-Origin-Embedder-Policy', 'require-corp');
     const send = (type: string, body: string | Uint8Array) => response.setHeader('Content-Type', type).end(body);
     const file = files.get(path);
+    const folder = FOLDERS.find(([begin]) => path.startsWith(begin));
     if (path === '/') {
       send(
         'text/html',
@@ -81,9 +86,10 @@ export async function serve(files: ReadonlyMap<string, string | Uint8Array>): Pr
       );
     } else if (file !== undefined) {
       send('text/javascript', file);
-    } else if (path.startsWith('/wasm/')) {
-      readFile(join(WASM, basename(path))).then(
-        body => send('application/wasm', body),
+    } else if (folder !== undefined) {
+      const [, type, place] = folder;
+      readFile(join(place, basename(path))).then(
+        body => send(type, body),
         () => response.writeHead(404).end(),
       );
     } else {

@@ -36,13 +36,16 @@ window.startSuite = (backend, order) => {
         tf.env().set('WEBGPU_CPU_FORWARD', false);
       }
     },
-    ...(backend === 'wasm' && {
-      ownCases: async () => {
-        const {callThreads, threadCases} = await import('./threadCases');
-        await callThreads();
-        return threadCases;
-      },
-    }),
+    ownCases: async () => {
+      const {languageCases} = await import('./languageCases');
+      const written = languageCases(async name => new Uint8Array(await (await fetch(`/gguf/${name}`)).arrayBuffer()));
+      if (backend !== 'wasm') {
+        return written;
+      }
+      const {callThreads, threadCases} = await import('./threadCases');
+      await callThreads();
+      return [...written, ...threadCases];
+    },
     report: window.reportOutcome,
   });
 };

@@ -20,6 +20,11 @@ await start(backend, order as Order, {
     const name = PACKAGES[backend];
     return Promise.resolve(name === undefined ? undefined : require(name));
   },
-  ownCases: async () => (backend === 'tensorflow' ? (await import('./fileCases')).fileCases : []),
+  ownCases: async () => {
+    const {languageCases} = await import('./languageCases');
+    const {readFile} = await import('node:fs/promises');
+    const written = languageCases(async name => new Uint8Array(await readFile(`test/fixtures/gguf/${name}`)));
+    return [...written, ...(backend === 'tensorflow' ? (await import('./fileCases')).fileCases : [])];
+  },
   report: outcome => console.log(`OUTCOME ${JSON.stringify(outcome)}`),
 });
