@@ -1,4 +1,3 @@
-import {execFileSync} from 'node:child_process';
 import * as tf from '@tensorflow/tfjs';
 import {withoutOwnCode} from '../../src/kernels/tryOut';
 import '../../src/kernels/backends';
@@ -17,12 +16,6 @@ beforeAll(async () => {
 });
 
 const backend = () => tf.backend() as unknown as WasmBackend;
-
-test('the module that is committed is what its source gives', () => {
-  const check = () =>
-    execFileSync(process.execPath, ['--import', 'tsx', 'scripts/compileNative.ts', '--check'], {stdio: 'pipe'});
-  expect(check).not.toThrow();
-}, 120_000);
 
 test('it works in the memory of the backend', async () => {
   expect(currentNative()).toBeInstanceOf(Native);
