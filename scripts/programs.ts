@@ -44,6 +44,7 @@ export const PROGRAMS: Readonly<Record<string, Programs>> = {
       recipe: 'tsx bench/recipe.ts',
       emoji: 'tsx bench/emoji.ts',
       heads: 'tsx bench/heads.ts',
+      language: 'tsx bench/language.ts',
       'language-memory': 'tsx bench/languageMemory.ts',
     },
   },
