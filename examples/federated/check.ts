@@ -71,7 +71,7 @@ function difference(first: Adapter, second: Adapter): number {
 
 await tf.setBackend('wasm');
 installFlower(line => console.log(line));
-mkdirSync(OUTPUT, {recursive: true});
+mkdirSync(path('page'), {recursive: true});
 runPython('-m', 'unittest');
 
 const base = await pretrained();
@@ -97,9 +97,9 @@ if (!(apart < 1e-5) || !(whole > 0.01)) {
   throw new Error(`They must agree to 1e-5, and differ from the sum of a higher rank, which they do by ${whole}.`);
 }
 
-await base.save(fileHandler(path('check-base')));
-await saveAdapter(adapt(base, 'lora-fa', 1), fileHandler(path('check-start.safetensors')));
-await checkServers({base: path('check-base'), adapter: path('check-start.safetensors'), path});
+await base.save(fileHandler(path('page')));
+await saveAdapter(adapt(base, 'lora-fa', 1), fileHandler(path('page/start.safetensors')));
+await checkServers({base: path('page'), adapter: path('page/start.safetensors'), path});
 
 const run = fileURLToPath(new URL('run.ts', import.meta.url));
 const said = execFileSync(process.execPath, ['--import', 'tsx', run, '--quick'], {

@@ -1,11 +1,14 @@
 import {readFileSync, rmSync, writeFileSync} from 'node:fs';
 import {setTimeout as pause} from 'node:timers/promises';
+import {fileURLToPath} from 'node:url';
 import {nodeKeyFromText, publicKeyText} from 'tfjs-lora/federated';
+import {openPage} from '../shared/serve';
 import {type Client, keyFile, startProcess} from './clients';
 import {type RunConfig, SuperLink, type SuperLinkOptions} from './flower';
 import type {Order} from './node';
+import {openBrowser, startTab} from './tab';
 
-/** What the clients of a check begin with, and where its files go. */
+/** What the clients of a check begin with, which the page serves too, and where files go. */
 export interface Setting {
   base: string;
   adapter: string;
@@ -86,14 +89,37 @@ async function checkClosed(setting: Setting): Promise<void> {
       writeFileSync(file, await publicKeyText(await nodeKeyFromText(readFileSync(key, 'utf8'))));
       await link.register(file);
     }
-    const clients = given.map(order => start(order));
-    const [, ...did] = await Promise.all([link.run(config(setting, {})), ...clients.map(({over}) => over)]);
-    must(
-      did.every(({rounds}) => rounds === 2),
-      'Registered nodes must take part in both rounds, over TLS.',
-    );
+    await withTab(link, async tabs => {
+      const clients = [...given.map(order => start(order)), ...tabs];
+      const run = link.run(config(setting, {nodes: clients.length}));
+      const [, ...did] = await Promise.all([run, ...clients.map(({over}) => over)]);
+      must(
+        did.every(({rounds}) => rounds === 2),
+        'Registered nodes must take part in both rounds, over TLS.',
+      );
+      const which = tabs.length > 0 ? ', a tab among them,' : '';
+      console.log(`A SuperLink with TLS and registered nodes: a stranger is refused, the others${which} take part.`);
+    });
   });
-  console.log('A SuperLink with TLS and registered nodes: a stranger is refused, the others take part.');
+}
+
+/** Runs something with a client in a tab that has its key registered, if there is a browser. */
+async function withTab(link: SuperLink, use: (tabs: Client[]) => Promise<void>): Promise<void> {
+  const browser = await openBrowser();
+  if (browser === undefined) {
+    await use([]);
+    return;
+  }
+  Object.assign(process.env, {FLOWER_URL: link.url, FLOWER_CERTIFICATE: link.certificate});
+  const page = await openPage(fileURLToPath(new URL('vite.config.ts', import.meta.url)));
+  delete process.env.FLOWER_CERTIFICATE;
+  try {
+    const order = {page: page.url, client: NODES, method: 'lora-fa' as const, seed: 1};
+    await use([startTab(browser, order, key => link.register(key))]);
+  } finally {
+    await browser.browser()?.close();
+    await page.close();
+  }
 }
 
 async function checkRestart(setting: Setting): Promise<void> {

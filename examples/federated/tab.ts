@@ -25,12 +25,25 @@ export interface TabOrder {
 /** What the page says when a run is over. */
 const OVER = /trained in ([\d,]+) rounds?, sent ([\d,]+) bytes and received ([\d,]+)/;
 
-/** A client in a tab, who presses its button. */
-export function startTab(context: BrowserContext, {page: url, client, method, seed}: TabOrder): Client {
+/**
+ * A client in a tab, who presses its button.
+ *
+ * @param admit is given the file of its public key before.
+ */
+export function startTab(
+  context: BrowserContext,
+  {page: url, client, method, seed}: TabOrder,
+  admit?: (publicKey: string) => Promise<void>,
+): Client {
   const opened = context.newPage();
   const over = opened.then(async page => {
     await page.goto(`${url}?client=${client + 1}&method=${method}&seed=${seed}`);
     await page.locator('#status', {hasText: 'Ready'}).waitFor({timeout: 120_000});
+    if (admit !== undefined) {
+      const download = page.waitForEvent('download');
+      await page.click('#key');
+      await admit(await (await download).path());
+    }
     await page.click('#join');
     const status = page.locator('#status.fault, #status:has-text("Over: ")');
     await status.waitFor({timeout: 0});

@@ -1,8 +1,12 @@
+import {readFileSync} from 'node:fs';
+import {Agent} from 'node:https';
 import {fileURLToPath} from 'node:url';
 import {defineConfig, type Plugin} from 'vite';
 import type {Digits} from '../shared/digits';
 import {modelFiles} from '../shared/modelFiles';
 import {digitsOf, heldOut} from './data';
+
+const {FLOWER_URL, FLOWER_CERTIFICATE} = process.env;
 
 const built = (name: string) => fileURLToPath(new URL(`../../dist/${name}.js`, import.meta.url));
 
@@ -32,7 +36,12 @@ export default defineConfig({
     host: '127.0.0.1',
     // The server sends no CORS headers, so that a page reaches it through its own origin.
     proxy: {
-      '/flower': {target: process.env.FLOWER_URL, rewrite: path => path.replace(/^\/flower/, '')},
+      '/flower': {
+        target: FLOWER_URL,
+        rewrite: path => path.replace(/^\/flower/, ''),
+        // A certificate that no authority has signed.
+        agent: FLOWER_CERTIFICATE ? new Agent({ca: readFileSync(FLOWER_CERTIFICATE)}) : undefined,
+      },
     },
   },
   worker: {format: 'es', plugins: () => [digits]},

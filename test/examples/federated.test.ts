@@ -1,4 +1,4 @@
-import {mkdirSync, mkdtempSync, rmSync} from 'node:fs';
+import {mkdirSync, mkdtempSync, readFileSync, rmSync} from 'node:fs';
 import type {Server} from 'node:http';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
@@ -72,6 +72,12 @@ describeInBrowser('the page of a client', () => {
     await page.locator('#status', {hasText: new RegExp(`^${begin}`)}).waitFor({timeout: 60_000});
   }
 
+  async function publicKey(): Promise<string> {
+    const download = page.waitForEvent('download');
+    await page.click('#key');
+    return readFileSync(await (await download).path(), 'utf8');
+  }
+
   test('shows what this client has', async () => {
     expect(await page.textContent('#client')).toBe('2');
     expect(await page.locator('#digits canvas').count()).toBe(60);
@@ -95,10 +101,13 @@ describeInBrowser('the page of a client', () => {
 
   test('comes back as the same node, by the key in its IndexedDB', async () => {
     expect(link.nodes.size).toBe(1);
+    const before = await publicKey();
+    expect(before).toMatch(/^ecdsa-sha2-nistp384 [A-Za-z0-9+/=]+\n$/);
     link.isRunning = true;
     link.tasks.push(emptyTask('train', 2));
     await page.reload();
     await says('Ready');
+    expect(await publicKey()).toBe(before);
     await page.click('#join');
     await says('Over: this client trained in 1 round,');
     expect(link.nodes.size).toBe(1);

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import '@tensorflow/tfjs-backend-wasm';
 import {fromSafetensors, resetOptimizer, setAdapter} from 'tfjs-lora';
-import {type Federation, joinFederation, keptNodeKey} from 'tfjs-lora/federated';
+import {type Federation, joinFederation, keptNodeKey, type NodeKey, publicKeyText} from 'tfjs-lora/federated';
 import pixels from 'virtual:digits';
 import type {Digits} from '../../shared/digits';
 import {accuracy} from '../../shared/network';
@@ -18,14 +18,14 @@ export class ClientEngine implements Engine {
   private own: Digits | undefined;
   private tests: Digits | undefined;
   private model: tf.LayersModel | undefined;
-  private client = 0;
+  private key: NodeKey | undefined;
   private federation: Federation | undefined;
 
   constructor(private readonly tell: (news: News) => void) {}
 
   async start({client, method, seed}: Part): Promise<Start> {
     await startWasm();
-    this.client = client;
+    this.key = await keptNodeKey(`client ${client}`);
     const base = await tf.loadLayersModel(new URL('model/model.json', self.location.origin).href);
     this.model = adapt(base, method, seed);
     const start = await fetch(new URL('model/start.safetensors', self.location.origin));
@@ -39,19 +39,20 @@ export class ClientEngine implements Engine {
     const pictures = Array.from({length: Math.min(SHOWN, this.own.images.shape[0])}, (_, i) =>
       Uint8ClampedArray.from(shown.slice(i * SIDE * SIDE, (i + 1) * SIDE * SIDE)),
     );
-    return {kinds, pictures, accuracy: accuracy(base, this.tests) / 100};
+    const publicKey = await publicKeyText(this.key);
+    return {kinds, pictures, accuracy: accuracy(base, this.tests) / 100, publicKey};
   }
 
   async join(url: string): Promise<Over> {
-    const {own, tests, model} = this;
-    if (own === undefined || tests === undefined || model === undefined) {
+    const {own, tests, model, key} = this;
+    if (own === undefined || tests === undefined || model === undefined || key === undefined) {
       throw new Error('The base is not loaded yet.');
     }
     let loss = NaN;
     this.federation = joinFederation({
       url,
       model,
-      key: await keptNodeKey(`client ${this.client}`),
+      key,
       heartbeat: 10,
       onState: state => this.tell({kind: 'state', state}),
       train: async (trained, {round}) => {

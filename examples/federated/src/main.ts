@@ -58,7 +58,10 @@ function say(text: string, isFault = false): void {
   status.classList.toggle('fault', isFault);
 }
 
-function show({kinds, pictures, accuracy}: Start): void {
+function show({kinds, pictures, accuracy, publicKey}: Start): void {
+  const keyLink = byId<HTMLAnchorElement>('key');
+  keyLink.href = URL.createObjectURL(new Blob([publicKey]));
+  keyLink.download = `client-${client}.pub`;
   byId('base').textContent = percent(accuracy);
   byId('accuracy').textContent = percent(accuracy);
   measured.push({x: 0, y: 100 * accuracy});

@@ -25,6 +25,8 @@ export interface Start {
   pictures: Uint8ClampedArray[];
   /** Share of held-out digits that the base reads. */
   accuracy: number;
+  /** What a server needs that admits known clients alone. */
+  publicKey: string;
 }
 
 export interface Over {
