@@ -1,9 +1,10 @@
 /**
  * Four clients with digits of different kinds, three processes and a tab, a Flower server, one adapter.
  *
- *     npm run example -- federated            one seed
+ *     npm run example -- federated            LoRA-FA, one seed
  *     npm run example -- federated --quick    a few rounds
- *     npm run example -- federated --all      three seeds; what is done is kept, and not done again
+ *     npm run example -- federated --all      LoRA too, three seeds; what is done is kept, and not done again
+ *     npm run example -- federated --noise    a server that clips updates and adds noise, kept as well
  */
 import {copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
 import {join} from 'node:path';
@@ -18,24 +19,34 @@ import {SHORT, table} from '../shared/report';
 import {openPage} from '../shared/serve';
 import {type Client, keyFile, type Over, startProcess} from './clients';
 import {digitsOf, heldOut, pretrained} from './data';
-import {installFlower, SuperLink} from './flower';
+import {installFlower, type RunConfig, SuperLink} from './flower';
 import type {Order} from './node';
 import {openBrowser, startTab} from './tab';
 import {adapt, CLIENTS, learn, type Method} from './task';
 
 const OUTPUT = fileURLToPath(new URL('output/', import.meta.url));
 const path = (name: string) => join(OUTPUT, name);
-const quick = argv.includes('--quick');
-const isAll = argv.includes('--all');
+const [quick, isAll, isNoise] = ['--quick', '--all', '--noise'].map(name => argv.includes(name));
 const SEEDS = isAll ? [1, 2, 3] : [1];
 const ROUNDS = quick ? 3 : 24;
 
 /** What the clients do together, and what the server does with it. */
-const ARMS: {name: string; method: Method; strategy: 'mean' | 'exact'; frozen: string}[] = [
-  {name: 'LoRA-FA, mean of B', method: 'lora-fa', strategy: 'mean', frozen: 'lora_A'},
-  {name: 'LoRA, sum of products at the rank', method: 'lora', strategy: 'exact', frozen: ''},
-  {name: 'LoRA, mean of A and mean of B', method: 'lora', strategy: 'mean', frozen: ''},
+interface Arm {
+  name: string;
+  method: Method;
+  server: Pick<RunConfig, 'strategy' | 'frozen' | 'clip' | 'noise'>;
+}
+const MEAN_OF_B: Arm = {name: 'LoRA-FA, mean of B', method: 'lora-fa', server: {strategy: 'mean', frozen: 'lora_A'}};
+const WITH_LORA: Arm[] = [
+  {name: 'LoRA, sum of products at the rank', method: 'lora', server: {strategy: 'exact', frozen: ''}},
+  {name: 'LoRA, mean of A and mean of B', method: 'lora', server: {strategy: 'mean', frozen: ''}},
 ];
+/** The largest norm of an update, and the noise in norms. */
+const NOISES = ['4 0', '2 0', '1 0', '2 0.05', '2 0.1', '1 0.1', '1 0.2', '1 1'].map((pair): Arm => {
+  const [clip, noise] = pair.split(' ');
+  return {...MEAN_OF_B, name: `norm ${clip}, noise ${noise}`, server: {...MEAN_OF_B.server, clip, noise}};
+});
+const ARMS = [MEAN_OF_B, ...(isAll ? WITH_LORA : []), ...(isNoise ? NOISES : [])];
 
 const begin = performance.now();
 const seconds = (from: number) => (performance.now() - from) / 1000;
@@ -49,10 +60,11 @@ await base.save(fileHandler(path('page')));
 const tests = heldOut();
 console.log(`The base reads ${accuracy(base, tests).toFixed(1)} % of 1,000 digits that are turned by a quarter.`);
 
-/** What one run of `--all` keeps for the next, by names that say how it came about. */
+/** What a long run keeps for the next, by names that say how it came about. */
 const KEPT = path('results.json');
+const isKept = isAll || isNoise;
 const kept = new Map<string, unknown>(
-  isAll && existsSync(KEPT) ? Object.entries(JSON.parse(readFileSync(KEPT, 'utf8')) as object) : [],
+  isKept && existsSync(KEPT) ? Object.entries(JSON.parse(readFileSync(KEPT, 'utf8')) as object) : [],
 );
 
 /** What was made under this name before, or what is made now. */
@@ -60,7 +72,7 @@ async function once<T>(name: string, make: () => Promise<T>): Promise<T> {
   const whole = `${name}, ${ROUNDS} rounds`;
   if (!kept.has(whole)) {
     kept.set(whole, await make());
-    if (isAll) {
+    if (isKept) {
       writeFileSync(KEPT, JSON.stringify(Object.fromEntries(kept)));
     }
   }
@@ -94,15 +106,10 @@ interface Federated {
   seconds: number;
 }
 
-async function federated(
-  link: SuperLink,
-  {method, strategy, frozen}: (typeof ARMS)[number],
-  seed: number,
-  dieIn?: number,
-): Promise<Federated> {
+async function federated(link: SuperLink, {method, server}: Arm, seed: number, dieIn?: number): Promise<Federated> {
   const start = performance.now();
   const adapter = await fresh(method, seed);
-  const result = path(`result-${method}-${strategy}-${seed}.safetensors`);
+  const result = path(`result-${method}-${server.strategy}-${seed}.safetensors`);
   rmSync(result, {force: true});
   const totals = {sent: 0, received: 0, rounds: 0};
   const add = ({sent, received, rounds}: Over) => {
@@ -133,7 +140,7 @@ async function federated(
   });
   try {
     await Promise.all([
-      link.run({strategy, rounds: ROUNDS, nodes: CLIENTS, adapter, result, frozen, evaluate: false}),
+      link.run({...server, rounds: ROUNDS, nodes: CLIENTS, adapter, result, evaluate: false}),
       ...work,
     ]);
   } finally {
@@ -169,7 +176,7 @@ const show = (values: number[]) => {
   return mean.toFixed(1) + spread;
 };
 const rows: string[][] = [['', 'accuracy, %', 'bytes sent', 'received', 'of tensors', 'seconds']];
-for (const method of ['lora-fa', 'lora'] as const) {
+for (const method of new Set(ARMS.map(arm => arm.method))) {
   const best: number[] = [];
   const together: number[] = [];
   for (const seed of SEEDS) {
@@ -184,7 +191,7 @@ for (const method of ['lora-fa', 'lora'] as const) {
   rows.push([`${label}, the best client alone`, show(best), '', '', '', '']);
   rows.push([`${label}, all data in one place`, show(together), '', '', '', '']);
 }
-for (const [i, arm] of ARMS.slice(0, quick ? 1 : ARMS.length).entries()) {
+for (const [i, arm] of ARMS.entries()) {
   console.log(`${arm.name}: ${ROUNDS} rounds`);
   const outcomes: Federated[] = [];
   for (const seed of SEEDS) {
