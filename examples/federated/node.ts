@@ -41,12 +41,12 @@ async function follow(order: Order): Promise<void> {
     model,
     key: await nodeKeyFromText(await readFile(order.key, 'utf8')),
     heartbeat: 10,
-    train: async (trained, {round}) => {
+    train: async (trained, {round, config}) => {
       if (round === dieIn) {
         process.kill(process.pid, 'SIGKILL');
       }
       resetOptimizer(trained); // the others' steps are in the adapter, but not in this optimizer's memory
-      const loss = await learn(trained, digits, round);
+      const loss = await learn(trained, method, digits, {round, rounds: Number(config.rounds)});
       return {examples: digits.images.shape[0], metrics: {loss}};
     },
     evaluate: trained => ({examples: tests.images.shape[0], metrics: {accuracy: accuracy(trained, tests)}}),

@@ -92,7 +92,7 @@ async function alone(client: number | 'all', method: Method, seed: number): Prom
   const model = adapt(base, method, seed);
   const digits = digitsOf(client, seed);
   for (let round = 1; round <= ROUNDS; round++) {
-    await learn(model, digits, round);
+    await learn(model, method, digits, {round, rounds: ROUNDS});
   }
   return accuracy(model, tests);
 }

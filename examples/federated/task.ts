@@ -12,9 +12,9 @@ export const CLIENTS = 4;
 export const OF_BASE = 200;
 export const OF_CLIENTS = 150;
 
-/** How the adapter is made, and how a client trains it in one round. */
+/** How the adapter is made, and how a client trains it in one round. The rates are those of the first one. */
 export const RANK = 8;
-const RATES = {lora: 6e-3, 'lora-fa': 2e-2};
+const RATES = {lora: 1e-2, 'lora-fa': 2e-2};
 const EPOCHS = 2;
 
 export type Method = keyof typeof RATES;
@@ -40,9 +40,17 @@ function owners(seed: number): number[] {
   });
 }
 
-/** Trains for one round on a client's digits. */
-export async function learn(model: tf.LayersModel, {images, labels}: Digits, seed: number): Promise<number> {
-  const batches = seededBatches(images, labels, {batchSize: 25, seed});
+/** Trains for one of so many rounds on a client's digits. LoRA's rate falls along half a cosine, LoRA-FA's stays. */
+export async function learn(
+  model: tf.LayersModel,
+  method: Method,
+  {images, labels}: Digits,
+  {round, rounds}: {round: number; rounds: number},
+): Promise<number> {
+  const share = method === 'lora' ? (1 + Math.cos((Math.PI * (round - 1)) / rounds)) / 2 : 1;
+  const learningRate = RATES[method] * share;
+  Object.assign(model.optimizer, {learningRate}); // which tfjs declares protected
+  const batches = seededBatches(images, labels, {batchSize: 25, seed: round});
   const {history} = await model.fitDataset(batches, {epochs: EPOCHS, verbose: 0});
   return (history.loss as number[]).at(-1)!;
 }

@@ -18,6 +18,7 @@ export class ClientEngine implements Engine {
   private own: Digits | undefined;
   private tests: Digits | undefined;
   private model: tf.LayersModel | undefined;
+  private method: Part['method'] | undefined;
   private key: NodeKey | undefined;
   private federation: Federation | undefined;
 
@@ -27,6 +28,7 @@ export class ClientEngine implements Engine {
     await startWasm();
     this.key = await keptNodeKey(`client ${client}`);
     const base = await tf.loadLayersModel(new URL('model/model.json', self.location.origin).href);
+    this.method = method;
     this.model = adapt(base, method, seed);
     const start = await fetch(new URL('model/start.safetensors', self.location.origin));
     setAdapter(this.model, fromSafetensors(new Uint8Array(await start.arrayBuffer())));
@@ -44,8 +46,8 @@ export class ClientEngine implements Engine {
   }
 
   async join(url: string): Promise<Over> {
-    const {own, tests, model, key} = this;
-    if (own === undefined || tests === undefined || model === undefined || key === undefined) {
+    const {own, tests, model, method, key} = this;
+    if (own === undefined || tests === undefined || model === undefined || method === undefined || key === undefined) {
       throw new Error('The base is not loaded yet.');
     }
     let loss = NaN;
@@ -55,9 +57,9 @@ export class ClientEngine implements Engine {
       key,
       heartbeat: 10,
       onState: state => this.tell({kind: 'state', state}),
-      train: async (trained, {round}) => {
+      train: async (trained, {round, config}) => {
         resetOptimizer(trained);
-        loss = await learn(trained, own, round);
+        loss = await learn(trained, method, own, {round, rounds: Number(config.rounds)});
         return {examples: own.images.shape[0], metrics: {loss}};
       },
       evaluate: trained => ({

@@ -41,12 +41,13 @@ def main(grid: Grid, context: Context) -> None:
         strategy = DifferentialPrivacyServerSideFixedClipping(
             strategy, float(config["noise"]), float(config["clip"]), num_sampled_clients=nodes
         )
+    common = {"rounds": int(config["rounds"]), **({"frozen": fingerprint} if frozen else {})}
     result = strategy.start(
         grid=grid,
         initial_arrays=ArrayRecord({name: Array(value) for name, value in initial.items()}),
         num_rounds=int(config["rounds"]),
-        train_config=ConfigRecord({"frozen": fingerprint} if frozen else {}),
-        evaluate_config=ConfigRecord({"frozen": fingerprint} if frozen else {}),
+        train_config=ConfigRecord(common),
+        evaluate_config=ConfigRecord(common),
     )
     trained = {name: array.numpy().astype(np.float32) for name, array in result.arrays.items()}
     write(config["result"], {**tensors, **trained}, metadata)
