@@ -199,6 +199,19 @@ interface TraceEvent {
   args: {name?: string};
 }
 
+/** Has the page press its own button to stop as soon as it tells of a step, however short the training is. */
+export async function stopAtFirstStep(page: Page): Promise<void> {
+  await page.evaluate(() => {
+    const status = document.querySelector('#status')!;
+    new MutationObserver((_, observer) => {
+      if (status.textContent.startsWith('Step')) {
+        observer.disconnect();
+        document.querySelector<HTMLButtonElement>('#stop')!.click();
+      }
+    }).observe(status, {childList: true, characterData: true, subtree: true});
+  });
+}
+
 /**
  * The longest that the page's own thread works at one stretch while `f` runs, in milliseconds. It is the thread's time,
  * not the wall's, so that other programs on the machine do not count.

@@ -22,7 +22,17 @@ import {
   see,
 } from '../../examples/vision/learn';
 import {numbers, random, useBackend, withoutLeaks} from '../helpers';
-import {collectErrors, describeInBrowser, downloads, expectTidy, longestTask, LOOKS, openSite, showAs} from './site';
+import {
+  collectErrors,
+  describeInBrowser,
+  downloads,
+  expectTidy,
+  longestTask,
+  LOOKS,
+  openSite,
+  showAs,
+  stopAtFirstStep,
+} from './site';
 
 jest.setTimeout(240_000);
 
@@ -339,9 +349,8 @@ describeInBrowser('the page that teaches a vision transformer', () => {
 
   test('a training is stopped, and keeps what it learned so far', async () => {
     await page.fill('#epochs', '40');
+    await stopAtFirstStep(page);
     await page.click('#learn');
-    await page.locator('#status', {hasText: /^Step/}).waitFor();
-    await page.click('#stop');
     await says('Stopped, with what it learned so far');
     await page.click('#undo:text-is("Undo: training")');
     await says('Undone');

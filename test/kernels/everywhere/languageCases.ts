@@ -37,10 +37,11 @@ export const languageCases = (read: ReadFixture): readonly Case[] =>
         greedy: number[];
       };
       const {model} = await loadGGUF(await read(`${kind}.gguf`));
-      const inPieces = await written(model, ids[0]!, greedy.length);
+      // The first token is computed in pieces, while the programs of a card are tried out.
+      const begun = await written(model, ids[0]!, ids[0]!.length + 1);
       await formatTrials();
-      const texts = [inPieces, await written(model, ids[0]!, greedy.length)];
+      const text = await written(model, begun, greedy.length);
       disposeModel(model);
-      return texts.flatMap(text => greedy.filter((id, i) => id !== text[i])).length;
+      return greedy.filter((id, i) => id !== text[i]).length;
     },
   }));
