@@ -45,7 +45,7 @@ describe.each(FORMAT_NAMES)('%s', name => {
   ])('%i rows with a matrix of %i × %i by our module', (count, rows, width) => {
     const {matrix, blocks} = matrixOf(name, rows, width, rows);
     const [x, dz] = [random<tf.Rank.R2>([count, width], 1), random<tf.Rank.R2>([count, rows], 2)];
-    const own = quantizedKernels()!;
+    const own = quantizedKernels(matrix.format)!;
     const w = whole(blocks, matrix);
     const close = (actual: tf.Tensor | undefined, expected: tf.Tensor) => {
       expect(actual!.shape).toEqual(expected.shape);
@@ -86,7 +86,7 @@ test.each(['Q8_0', 'Q4_0'])('rows of %s that end in the middle of a block', name
 test.each(['F16', 'BF16', 'F32'])('rows of %s that are no whole parts are computed without our module', name => {
   const {matrix, blocks} = matrixOf(name, 5, 7, 3);
   const [x, dz] = [random<tf.Rank.R2>([4, 7], 1), random<tf.Rank.R2>([4, 5], 2)];
-  expect(quantizedKernels()!.multiply!(x, blocks, matrix)).toBeUndefined();
+  expect(quantizedKernels(matrix.format)!.multiply!(x, blocks, matrix)).toBeUndefined();
   const w = whole(blocks, matrix);
   expect(numbers(multiply(x, blocks, matrix))).toBeAllClose(numbers(tf.matMul(x, w, false, true)), {atol: 1e-5});
   expect(numbers(multiplyBack(dz, blocks, matrix))).toBeAllClose(numbers(tf.matMul(dz, w)), {atol: 1e-5});
@@ -98,7 +98,7 @@ test('without our code there are no kernels, and pieces give the same', async ()
   const [forward, back] = [numbers(multiply(x, blocks, matrix)), random<tf.Rank.R2>([3, 3000], 2)];
   const backward = numbers(multiplyBack(back, blocks, matrix));
   await withoutOwnCode(() => {
-    expect(quantizedKernels()).toBeUndefined();
+    expect(quantizedKernels(matrix.format)).toBeUndefined();
     expect(numbers(multiply(x, blocks, matrix))).toBeAllClose(forward, {atol: 1e-3});
     expect(numbers(multiplyBack(back, blocks, matrix))).toBeAllClose(backward, {atol: 1e-3});
   });

@@ -8,8 +8,8 @@ import type {BlockFormat} from '../formats';
  * `undefined` for a matrix that they do not take.
  */
 export interface QuantizedKernels {
-  /** Called with formats that will be computed with: what has to be tried out before, is from here on. */
-  prepare?(format: BlockFormat): void;
+  /** Whether they compute with a format. Default: with each. What has to be tried out before is, once this is asked. */
+  runs?(format: BlockFormat): boolean;
   /** `x·Wᵀ`: `[n, width] · [rows, width]ᵀ → [n, rows]`. */
   multiply?(x: tf.Tensor2D, blocks: tf.Tensor, matrix: BlockMatrix): tf.Tensor2D | undefined;
   /** `dz·W`: `[n, rows] · [rows, width] → [n, width]`. */
@@ -30,7 +30,8 @@ export function supplyQuantizedKernels(backend: string, supplier: () => Quantize
   supplied.supply(backend, supplier);
 }
 
-/** The operations that the current backend has; `undefined` where a few rows at a time are made numbers of. */
-export function quantizedKernels(): QuantizedKernels | undefined {
-  return supplied.current();
+/** The operations that the current backend has for a format; `undefined` where a few rows at a time become numbers. */
+export function quantizedKernels(format: BlockFormat): QuantizedKernels | undefined {
+  const kernels = supplied.current();
+  return kernels?.runs?.(format) === false ? undefined : kernels;
 }

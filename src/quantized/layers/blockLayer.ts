@@ -92,7 +92,7 @@ export function blockClass(stock: string, forward: Forward): BlockClass {
 
     addBlocks(rows: number, width: number): void {
       this.matrix = {format: this.format, rows, width};
-      quantizedKernels()?.prepare?.(this.format);
+      quantizedKernels(this.format); // which are tried out, if they have to be, from here on
       const zeros = tf.initializers.zeros();
       this.blocks = this.addWeight(BLOCKS, [wordCount(this.matrix)], 'int32', zeros, undefined, false);
     }

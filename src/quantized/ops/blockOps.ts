@@ -46,7 +46,7 @@ export function multiply(x: tf.Tensor2D, blocks: tf.Tensor, matrix: BlockMatrix)
         1,
       ),
     );
-  return quantizedKernels()?.multiply?.(x, blocks, matrix) ?? byPieces();
+  return quantizedKernels(matrix.format)?.multiply?.(x, blocks, matrix) ?? byPieces();
 }
 
 /** `dz·W`. */
@@ -57,19 +57,19 @@ export function multiplyBack(dz: tf.Tensor2D, blocks: tf.Tensor, matrix: BlockMa
         (sum, part) => tf.add(sum, part),
       ),
     );
-  return quantizedKernels()?.multiplyBack?.(dz, blocks, matrix) ?? byPieces();
+  return quantizedKernels(matrix.format)?.multiplyBack?.(dz, blocks, matrix) ?? byPieces();
 }
 
 function lookUp(numbers: tf.Tensor, blocks: tf.Tensor, matrix: BlockMatrix): tf.Tensor2D {
   if (capabilities().readsByPromise === true) {
-    return quantizedKernels()?.lookUp(numbers, blocks, matrix) ?? lookUpInPieces(numbers, blocks, matrix);
+    return quantizedKernels(matrix.format)?.lookUp(numbers, blocks, matrix) ?? lookUpInPieces(numbers, blocks, matrix);
   }
   const rows = numbers.dataSync();
   const missing = rows.find(row => !(row >= 0 && row < matrix.rows));
   if (missing !== undefined) {
     throw new LoRAError(`There is no row ${missing} in a table of ${matrix.rows}.`);
   }
-  const looked = quantizedKernels()?.lookUp(numbers, blocks, matrix);
+  const looked = quantizedKernels(matrix.format)?.lookUp(numbers, blocks, matrix);
   if (looked !== undefined) {
     return looked;
   }
@@ -100,7 +100,7 @@ function inPieces<T extends tf.Tensor>(
   matrix: BlockMatrix,
   compute: (rows: tf.Tensor2D, first: number) => T,
 ): T[] {
-  const kernels = quantizedKernels();
+  const kernels = quantizedKernels(matrix.format);
   const most = Math.max(1, Math.floor((kernels?.unpack ? CARD_PIECE : PIECE) / matrix.width));
   const rowsOf = (first: number, count: number) =>
     kernels?.unpack?.(blocks, matrix, first, count) ??

@@ -82,7 +82,7 @@ export async function ofNumbers(name: BlockFormatName, rows: number, width: numb
 /** The same by the operations with blocks. */
 export async function ofBlocks(name: BlockFormatName, rows: number, width: number): Promise<number[][]> {
   const {matrix, bytes} = matrixOf(name, rows, width);
-  quantizedKernels()?.prepare?.(matrix.format);
+  quantizedKernels(matrix.format); // which are tried out from here on
   await formatTrials();
   return read(
     tf.tidy(() => {
@@ -143,13 +143,13 @@ const baseCases = ([8, 4] as const).flatMap(bits =>
 /** How many formats are unpacked by tfjs's operations on a graphics card, which has programs for all. */
 async function withoutPrograms(): Promise<number> {
   const formats = FORMAT_NAMES.map(name => formatNamed(name)!);
-  formats.forEach(format => quantizedKernels()?.prepare?.(format));
+  formats.forEach(format => quantizedKernels(format));
   await formatTrials();
   return formats.filter(format => {
     const {matrix, bytes} = matrixOf(format.name, 1, 256);
     return tf.tidy(() => {
       const blocks = tf.tensor1d(new Int32Array(bytes.buffer), 'int32');
-      return quantizedKernels()?.lookUp(tf.zeros([1, 1], 'int32'), blocks, matrix) === undefined;
+      return quantizedKernels(format)?.lookUp(tf.zeros([1, 1], 'int32'), blocks, matrix) === undefined;
     });
   }).length;
 }
@@ -164,7 +164,7 @@ async function excess(backend: string): Promise<number> {
     return 0;
   }
   const {matrix, bytes} = matrixOf('Q8_0', 401, 512);
-  quantizedKernels()?.prepare?.(matrix.format);
+  quantizedKernels(matrix.format); // which are tried out from here on
   await formatTrials();
   const held = () => (tf.memory() as unknown as {numBytesInGPU: number}).numBytesInGPU / bytes.length;
   await read([tf.neg(tf.ones([2]))]); // webgpu frees what was disposed when it is next asked for numbers

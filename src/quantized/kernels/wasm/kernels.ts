@@ -128,8 +128,10 @@ function productBack(
   const [count] = dz.shape;
   const out = native.output([count, width]);
   const [from, a, c] = [native.at(blocks), native.at(dz), native.at(out)];
-  const most = Math.max(1, Math.floor(PANELS / (4 * Math.min(DEPTH, rows) * PANEL_ROW)));
-  const [panels = 0] = native.reserve(4 * Math.min(DEPTH, rows) * PANEL_ROW * Math.min(most, parts));
+  /** Of the panels of a part, which are four. */
+  const bytes = panelBytes(Math.min(DEPTH, rows), PART);
+  const most = Math.max(1, Math.floor(PANELS / bytes));
+  const [panels = 0] = native.reserve(bytes * Math.min(most, parts));
   for (let top = 0; top < rows; top += DEPTH) {
     const depth = Math.min(DEPTH, rows - top);
     const panel = depth * PANEL_ROW;

@@ -99,19 +99,11 @@ function lookUp(numbers: tf.Tensor, blocks: tf.Tensor, matrix: BlockMatrix): tf.
   }) as tf.Tensor2D;
 }
 
-const KERNELS: QuantizedKernels = {
-  prepare: format => void runsFormat(format, isRight),
-  unpack: (blocks, matrix, first, count) => (runs(matrix) ? unpack(blocks, matrix, first, count) : undefined),
-  lookUp: (numbers, blocks, matrix) => (runs(matrix) ? lookUp(numbers, blocks, matrix) : undefined),
-};
+const KERNELS: QuantizedKernels = {runs: format => runsFormat(format, isRight), unpack, lookUp};
 
 /** The operations as programs, where these run. */
 export function webglQuantized(): QuantizedKernels | undefined {
   return runsMatrixPrograms() ? KERNELS : undefined;
-}
-
-function runs({format}: BlockMatrix): boolean {
-  return runsFormat(format, isRight);
 }
 
 async function isRight(format: BlockFormat): Promise<boolean> {

@@ -152,22 +152,16 @@ function lookUp(numbers: tf.Tensor, blocks: tf.Tensor, matrix: BlockMatrix): tf.
 }
 
 const KERNELS: QuantizedKernels = {
-  prepare: format => void runsFormat(format, isRight),
-  multiply: (x, blocks, matrix) => {
-    const multiplied = x.shape[0] <= FEW ? productOfFew : product;
-    return runs(matrix) ? multiplied(x, blocks, matrix, false) : undefined;
-  },
-  multiplyBack: (dz, blocks, matrix) => (runs(matrix) ? product(dz, blocks, matrix, true) : undefined),
-  lookUp: (numbers, blocks, matrix) => (runs(matrix) ? lookUp(numbers, blocks, matrix) : undefined),
+  runs: format => runsFormat(format, isRight),
+  multiply: (x, blocks, matrix) =>
+    x.shape[0] <= FEW ? productOfFew(x, blocks, matrix) : product(x, blocks, matrix, false),
+  multiplyBack: (dz, blocks, matrix) => product(dz, blocks, matrix, true),
+  lookUp,
 };
 
 /** The operations as programs, where these run. */
 export function webgpuQuantized(): QuantizedKernels | undefined {
   return runsPrograms() ? KERNELS : undefined;
-}
-
-function runs({format}: BlockMatrix): boolean {
-  return runsFormat(format, isRight);
 }
 
 async function isRight(format: BlockFormat): Promise<boolean> {
