@@ -4,6 +4,7 @@ import {join} from 'node:path';
 import type {Page} from 'playwright-core';
 import {isTicket, makeOrders} from '../../examples/language/data';
 import {askedAs, examplesIn, SAMPLES} from '../../examples/language/src/texts';
+import type {ChatRecord} from '../../src/language/chatRecords';
 import {fromSafetensors} from '../../src/storage/safetensors';
 import {useBackend} from '../helpers';
 import {
@@ -38,7 +39,8 @@ test('texts are read with their answers behind an arrow, as JSON lines, or as a 
     {prompt: 'x', completion: 'y'},
     {text: 'z'},
   ]);
-  expect(examplesIn(SAMPLES).every(example => 'completion' in example && isTicket(example.completion))).toBe(true);
+  const isAnswered = (example: ChatRecord) => 'completion' in example && isTicket(example.completion as string);
+  expect(examplesIn(SAMPLES).every(isAnswered)).toBe(true);
   expect(askedAs('a', examplesIn('a => b'))).toBe('a =>');
   expect(askedAs('a', examplesIn('some text'))).toBe('a');
 });
@@ -55,6 +57,8 @@ test('talks are learned as they are, and what is asked is a talk that begins as 
   expect(askedAs('Who?', examplesIn(JSON.stringify({messages: [user, assistant]})))).toEqual([
     {role: 'user', content: 'Who?'},
   ]);
+  const inParts = examplesIn(JSON.stringify({prompt: [system, user], completion: [assistant]}));
+  expect(askedAs('Who?', inParts)).toEqual([system, {role: 'user', content: 'Who?'}]);
   expect(askedAs('Who?', [])).toEqual([{role: 'user', content: 'Who?'}]);
 });
 

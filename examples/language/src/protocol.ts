@@ -1,19 +1,16 @@
-import type {Message} from 'tfjs-lora/language';
+import type {ChatRecord, Message} from 'tfjs-lora/language';
 
 /**
  * What the page asks of the worker, and what the worker tells the page. Everything here is copied from one to the
  * other.
  */
 
-/** What is learned: a text as a whole, an answer to what stands before it, or the answers in a talk. */
-export type Example = {text: string} | {prompt: string; completion: string} | {messages: readonly Message[]};
-
 /** What the model writes on from, or the talk that it answers. */
 export type Prompt = string | readonly Message[];
 
 /** How a training is done. */
 export interface Course {
-  examples: readonly Example[];
+  examples: readonly ChatRecord[];
   epochs: number;
   /** What the model is asked after each epoch. */
   sample: Prompt;

@@ -1,5 +1,5 @@
-import {type Message, readChats} from 'tfjs-lora/language';
-import type {Example, Prompt} from './protocol';
+import {type ChatRecord, type Message, readChats} from 'tfjs-lora/language';
+import type {Prompt} from './protocol';
 
 /** Between what is asked and what is answered. */
 export const ARROW = '=>';
@@ -30,9 +30,9 @@ export const SAMPLES = [
  * The examples in what was pasted or dropped: JSON lines of talks, of prompts and completions, or of texts; else texts
  * with empty lines between, in each of which what stands behind an arrow is the answer to what stands before it.
  */
-export function examplesIn(pasted: string): Example[] {
+export function examplesIn(pasted: string): ChatRecord[] {
   if (pasted.trimStart().startsWith('{')) {
-    return readChats(pasted) as Example[];
+    return readChats(pasted);
   }
   return pasted
     .split(/\n[ \t]*\n/)
@@ -45,16 +45,27 @@ export function examplesIn(pasted: string): Example[] {
     });
 }
 
+/** The messages that an example begins with, if it is a talk. */
+function talkIn(example: ChatRecord): readonly Message[] | undefined {
+  if ('length' in example) {
+    return example;
+  }
+  const said = 'messages' in example ? example.messages : 'prompt' in example ? example.prompt : '';
+  return typeof said === 'string' ? undefined : said;
+}
+
 /**
  * What the model is given: where talks are learned, or nothing is, a talk that begins as the first of them; where
  * answers are learned, what is asked with the arrow behind it.
  */
-export function askedAs(text: string, examples: readonly Example[]): Prompt {
-  const talk = examples.find(example => 'messages' in example);
+export function askedAs(text: string, examples: readonly ChatRecord[]): Prompt {
+  const talk = examples.map(talkIn).find(messages => messages !== undefined);
   if (talk !== undefined || examples.length === 0) {
     const asked: Message = {role: 'user', content: text};
-    return [...(talk?.messages.filter(({role}) => role === 'system').slice(0, 1) ?? []), asked];
+    return [...(talk?.filter(({role}) => role === 'system').slice(0, 1) ?? []), asked];
   }
-  const learnsAnswers = examples.some(example => 'prompt' in example && example.prompt.endsWith(ARROW));
+  const learnsAnswers = examples.some(
+    example => 'prompt' in example && typeof example.prompt === 'string' && example.prompt.endsWith(ARROW),
+  );
   return learnsAnswers && !text.includes(ARROW) ? `${text} ${ARROW}` : text;
 }
