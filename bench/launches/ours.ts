@@ -1,6 +1,8 @@
+import {Tokenizer} from '@huggingface/tokenizers';
 import * as tf from '@tensorflow/tfjs';
 import '@tensorflow/tfjs-backend-webgpu';
 import {adam, adamW, applyLoRA, loraKernels} from 'tfjs-lora';
+import {generate, loadGGUF} from 'tfjs-lora/language';
 import {Attention, compileCrossEntropy, Gelu, RMSNormalization} from 'tfjs-lora/transformers';
 import type {Targets} from '../cases/case';
 import {mlp} from '../cases/mlp';
@@ -11,19 +13,18 @@ import {type Launches, measure, watchDevice, watchTensors} from './meter';
 
 const IMAGES = 2;
 const CLASSES = 9;
+/** Places of a text that SmolLM2 learns. The number of launches does not depend on it. */
+const PLACES = 16;
 
-/** A model that is ready to train, and a batch. */
-interface Ready {
-  model: tf.LayersModel;
-  xs: tf.Tensor;
-  ys: tf.Tensor;
-}
+/** A step that can be counted, and gives the loss if there is one. */
+type Step = () => Promise<number>;
 
-const CASES: Record<string, () => Promise<Ready>> = {
+const CASES: Record<string, () => Promise<Step>> = {
   mlp: async () => {
     const model = adapted(await mlp.build(), mlp.targets);
     model.compile({optimizer: adam({learningRate: LEARNING_RATE}), loss: mlp.loss});
-    return {model, ...mlp.batch()};
+    const {xs, ys} = mlp.batch();
+    return stepOf(model, xs, ys);
   },
   mobilenet: async () => {
     const body = await tf.loadLayersModel('/mobilenet/model.json', {strict: false});
@@ -33,10 +34,34 @@ const CASES: Record<string, () => Promise<Ready>> = {
     const model = adapted(base, of => ({rank: 4, targets: pointwise(of), trainable: ['head']}));
     model.compile({optimizer: adam({learningRate: LEARNING_RATE}), loss: 'categoricalCrossentropy'});
     const [, ...size] = body.inputs[0]!.shape as [null, number, number, number];
-    return {model, xs: tf.randomUniform([IMAGES, ...size], -1, 1), ys: oneHot(IMAGES, CLASSES)};
+    return stepOf(model, tf.randomUniform([IMAGES, ...size], -1, 1), oneHot(IMAGES, CLASSES));
+  },
+  smollm2: async () => {
+    const {model} = await smollm2();
+    const adapted = applyLoRA(model, {rank: RANK, targets: [/[qv]_proj$/]});
+    compileCrossEntropy(adapted, {optimizer: adamW({learningRate: LEARNING_RATE})});
+    const ids = tf.randomUniform([1, PLACES], 1000, 20_000, 'int32', 1);
+    return stepOf(adapted, [ids, tf.onesLike(ids)], ids);
+  },
+  'smollm2-token': async () => {
+    const {model, tokenizer} = await smollm2();
+    const pieces = generate(model, tokenizer, 'Once upon a time', {maxTokens: 64});
+    await pieces.next();
+    return async () => {
+      await pieces.next();
+      return NaN;
+    };
   },
   ...Object.fromEntries(Object.entries(GPTS).map(([name, gpt]) => [name, () => Promise.resolve(decoder(gpt))])),
 };
+
+function stepOf(model: tf.LayersModel, xs: tf.Tensor | tf.Tensor[], ys: tf.Tensor): Step {
+  return async () => (await model.trainOnBatch(xs, ys)) as number;
+}
+
+async function smollm2() {
+  return loadGGUF(await fetch('/smollm2.gguf'), {Tokenizer});
+}
 
 function adapted(base: tf.LayersModel, targets: (model: tf.LayersModel) => Targets): tf.LayersModel {
   return applyLoRA(base, targets(base));
@@ -49,7 +74,7 @@ function pointwise(model: tf.LayersModel): string[] {
   });
 }
 
-function decoder(gpt: GPT): Ready {
+function decoder(gpt: GPT): Step {
   const {layers, heads, width, places, batch, words} = gpt;
   const apply = (layer: tf.layers.Layer, ...inputs: tf.SymbolicTensor[]) =>
     layer.apply(inputs.length === 1 ? inputs[0]! : inputs) as tf.SymbolicTensor;
@@ -72,11 +97,8 @@ function decoder(gpt: GPT): Ready {
   });
   compileCrossEntropy(model, {optimizer: adamW({learningRate: LEARNING_RATE})});
   const read = text(gpt);
-  return {
-    model,
-    xs: tf.tensor2d(read.ids, [batch, places], 'int32'),
-    ys: tf.tensor2d(read.next, [batch, places], 'int32'),
-  };
+  const tensor = (values: Int32Array) => tf.tensor2d(values, [batch, places], 'int32');
+  return stepOf(model, tensor(read.ids), tensor(read.next));
 }
 
 async function count(backend: string, name: string, steps: number): Promise<Launches> {
@@ -90,8 +112,7 @@ async function count(backend: string, name: string, steps: number): Promise<Laun
     await new Promise(resolve => setTimeout(resolve, 10));
   }
   watchTensors();
-  const {model, xs, ys} = await CASES[name]!();
-  return measure(async () => (await model.trainOnBatch(xs, ys)) as number, steps);
+  return measure(await CASES[name]!(), steps);
 }
 
 (window as unknown as {count: typeof count}).count = count;

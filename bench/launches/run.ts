@@ -1,10 +1,11 @@
 // Counts what a training step launches on a graphics card, and what it holds, in headless Chromium:
 //
-//     npm run bench -- launches [--backend webgpu,webgl] [--case mlp,mobilenet,gpt,gpt-192] [--nanogpt folder] [--steps
-// 5] [--top 8]
+//     npm run bench -- launches [--backend webgpu,webgl] [--case mlp,mobilenet,gpt,gpt-192,smollm2,smollm2-token]
+// [--nanogpt folder] [--steps 5] [--top 8]
 //
 // `--nanogpt` is a folder in which `npm install @genai-fi/nanogpt@1.3.0` was run; its GPT is then measured beside ours.
 
+import {readFileSync} from 'node:fs';
 import type {AddressInfo} from 'node:net';
 import {dirname, join} from 'node:path';
 import {fileURLToPath} from 'node:url';
@@ -13,6 +14,7 @@ import * as tf from '@tensorflow/tfjs';
 import {type Browser, chromium} from 'playwright-core';
 import {ARGUMENTS, bundle, findChromium, serve} from '../../test/kernels/everywhere/browser';
 import {loadBody} from '../cases/mobilenet';
+import {smollm2} from '../../scripts/pretrained';
 import {printTable} from '../table';
 import {GPTS} from './gpt';
 import {type Launches, type Phase, PHASES} from './meter';
@@ -50,6 +52,15 @@ async function mobilenetFiles(): Promise<[string, string | Uint8Array][]> {
   return files;
 }
 
+/** The cases of SmolLM2: a step, and a token that is written. */
+const LANGUAGE = ['smollm2', 'smollm2-token'];
+const CASES = values.case.split(',');
+
+/** SmolLM2 in 4 bits, if a case asks for it. */
+function smollm2Files(): [string, Uint8Array][] {
+  return CASES.some(name => LANGUAGE.includes(name)) ? [['/smollm2.gguf', readFileSync(smollm2())]] : [];
+}
+
 interface Side {
   name: string;
   files: () => Promise<Map<string, string | Uint8Array>>;
@@ -59,8 +70,9 @@ interface Side {
 const sides: Side[] = [
   {
     name: 'this library',
-    files: async () => new Map([...(await bundle(join(HERE, 'ours.ts'))), ...(await mobilenetFiles())]),
-    cases: ['mlp', 'mobilenet', ...Object.keys(GPTS)],
+    files: async () =>
+      new Map([...(await bundle(join(HERE, 'ours.ts'))), ...(await mobilenetFiles()), ...smollm2Files()]),
+    cases: ['mlp', 'mobilenet', ...Object.keys(GPTS), ...LANGUAGE],
   },
   ...(values.nanogpt === ''
     ? []
@@ -97,7 +109,7 @@ const megabytes = (bytes: number | null) => (bytes === null ? '–' : (bytes / 2
 
 const rows: string[][] = [];
 for (const side of sides) {
-  const wanted = values.case.split(',').filter(name => side.cases.includes(name));
+  const wanted = CASES.filter(name => side.cases.includes(name));
   if (wanted.length === 0) {
     continue;
   }

@@ -1,6 +1,7 @@
 // Measures in a page: `predict` before the library is loaded, then with it, then a LoRA step, on as many threads of
 // tfjs's wasm backend; with it alone where the layers are the library's.
 
+import {Tokenizer} from '@huggingface/tokenizers';
 import * as tf from '@tensorflow/tfjs';
 import {getThreadsCount, setThreadsCount, setWasmPaths} from '@tensorflow/tfjs-backend-wasm';
 import type {BenchCase} from '../cases/case';
@@ -14,6 +15,8 @@ export interface Times {
   stock?: number;
   predict: number;
   step: number;
+  /** One that is written, where the model writes. */
+  token?: number;
 }
 
 declare global {
@@ -24,19 +27,26 @@ declare global {
 
 const ROUNDS = 21;
 const WARM_UP = 4;
+/** SmolLM2 takes seconds where the other cases take milliseconds. */
+const LONG = {rounds: 5, warmUp: 1};
+/** Places of its texts. */
+const PLACES = 128;
 /** The library's threads begin while the page is idle. */
 const IDLE_MS = 1000;
 
-async function median(run: () => Promise<unknown>): Promise<number> {
+async function median(
+  run: () => Promise<unknown>,
+  {rounds, warmUp} = {rounds: ROUNDS, warmUp: WARM_UP},
+): Promise<number> {
   const times: number[] = [];
-  for (let i = -WARM_UP; i < ROUNDS; i++) {
+  for (let i = -warmUp; i < rounds; i++) {
     const start = performance.now();
     await run();
     if (i >= 0) {
       times.push(performance.now() - start);
     }
   }
-  return times.sort((one, other) => one - other)[ROUNDS >> 1] as number;
+  return times.sort((one, other) => one - other)[rounds >> 1] as number;
 }
 
 async function prepare(name: string, {build, batch, targets, loss}: BenchCase) {
@@ -79,5 +89,29 @@ window.measureThreads = async threads => {
     const step = () => median(() => adapted.trainOnBatch(xs, ys));
     times[name] = {...measured, predict: await predict(), step: await step()};
   }
+  times['SmolLM2-135M in 4 bits'] = await languageTimes();
   return {threads: getThreadsCount(), times};
 };
+
+/** `predict` and a LoRA step of one text, and a token that is written. */
+async function languageTimes(): Promise<Times> {
+  const [{adam, applyLoRA}, {generate, loadGGUF}, {compileCrossEntropy}] = await Promise.all([
+    import('tfjs-lora'),
+    import('tfjs-lora/language'),
+    import('tfjs-lora/transformers'),
+  ]);
+  const {model, tokenizer} = await loadGGUF(await fetch('/smollm2.gguf'), {Tokenizer});
+  const ids = tf.randomUniform([1, PLACES], 1000, 20_000, 'int32', 1);
+  const xs = [ids, tf.onesLike(ids)];
+  const predict = await median(async () => {
+    const y = model.predict(xs) as tf.Tensor;
+    await y.data();
+    y.dispose();
+  }, LONG);
+  const pieces = generate(model, tokenizer, 'Once upon a time', {maxTokens: ROUNDS + WARM_UP + 1});
+  await pieces.next();
+  const token = await median(() => pieces.next());
+  const adapted = applyLoRA(model, {rank: 8, targets: [/[qv]_proj$/]});
+  compileCrossEntropy(adapted, {optimizer: adam({learningRate: 1e-4})});
+  return {predict, step: await median(() => adapted.trainOnBatch(xs, ids), LONG), token};
+}

@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError, show, showShape} from '../errors';
+import {PerBackend} from '../kernels/capabilities';
 import {checkModel, sitesOf} from '../rewire/walk';
 import {type Decoding, whileDecoding} from '../transformers/decoding';
 import {Attention} from '../transformers/layers/attention';
@@ -48,25 +49,40 @@ export function checkTokens(ids: readonly number[], words: number): void {
   }
 }
 
+/**
+ * Of how many places the number that is kept is a multiple, where a backend compiles a program for each shape. Without
+ * it each token would have shapes of its own. Default: any number.
+ */
+const placesAtOnce = new PerBackend<number>();
+placesAtOnce.supply('webgl', () => 64);
+
 /** Writing texts with a model, of which each pass computes the new places alone. All end at the same place. */
 export class WritingSession implements Decoding {
   private readonly parts: LanguageParts;
   private readonly kept = new Map<tf.layers.Layer, [tf.Tensor3D, tf.Tensor3D]>();
   /** Of each text all tokens so far, padding in front. */
   private readonly rows: number[][];
-  /** How much padding each text has. */
-  private readonly padding: readonly number[];
+  /** Of each text the place of its first token: those of shorter ones are later. */
+  private readonly begins: readonly number[];
+  /** The place of what stands first in the rows: negative where that is padding of all texts. */
+  private first = 0;
   /** From how many places on angles are others, so that what was kept no longer serves. */
   private readonly longer: number;
   places!: tf.Tensor2D;
+  /** How many places of the rows were computed. */
   private done = 0;
 
   /** @param texts the tokens that each text begins with, at least one. */
-  constructor(model: tf.LayersModel, texts: readonly (readonly number[])[]) {
+  constructor(
+    model: tf.LayersModel,
+    texts: readonly (readonly number[])[],
+    private readonly atOnce = placesAtOnce.current() ?? 1,
+  ) {
     this.parts = languageParts(model);
     const longest = Math.max(...texts.map(({length}) => length));
-    this.padding = texts.map(({length}) => longest - length);
-    this.rows = texts.map((text, i) => [...new Array<number>(this.padding[i] as number).fill(0), ...text]);
+    this.begins = texts.map(({length}) => longest - length);
+    this.rows = texts.map((text, i) => [...new Array<number>(this.begins[i] as number).fill(0), ...text]);
+    this.fit();
     const attentions = sitesOf(model).flatMap(({layer}) => (layer instanceof Attention ? [layer] : []));
     this.longer = Math.min(...attentions.map(({longerFrom}) => longerFrom));
     texts.forEach(ids => {
@@ -74,47 +90,76 @@ export class WritingSession implements Decoding {
     });
   }
 
+  get from(): number {
+    return this.first + this.done;
+  }
+
   get total(): number {
+    return this.first + this.length;
+  }
+
+  private get length(): number {
     return this.rows[0]?.length ?? 0;
   }
 
-  pastOf(layer: tf.layers.Layer): readonly [tf.Tensor3D, tf.Tensor3D] | undefined {
-    return this.kept.get(layer);
+  extended(layer: tf.layers.Layer, keys: tf.Tensor3D, values: tf.Tensor3D): [tf.Tensor3D, tf.Tensor3D] {
+    const past = this.kept.get(layer);
+    const all: [tf.Tensor3D, tf.Tensor3D] =
+      past === undefined ? [keys, values] : [this.joined(past[0], keys), this.joined(past[1], values)];
+    tf.dispose(past);
+    this.kept.set(layer, [tf.keep(tf.clone(all[0])), tf.keep(tf.clone(all[1]))]);
+    return all;
   }
 
-  keep(layer: tf.layers.Layer, keys: tf.Tensor3D, values: tf.Tensor3D): void {
-    tf.dispose(this.kept.get(layer));
-    this.kept.set(layer, [tf.keep(tf.clone(keys)), tf.keep(tf.clone(values))]);
+  /** What was kept of former places, without padding that is no longer there or with what was put in front, and `x`. */
+  private joined(past: tf.Tensor3D, x: tf.Tensor3D): tf.Tensor3D {
+    const [batch, had, width] = past.shape;
+    const wanted = this.length - x.shape[1];
+    const more = wanted > had ? [tf.zeros<tf.Rank.R3>([batch, wanted - had, width])] : [];
+    const former = wanted < had ? tf.slice3d(past, [0, had - wanted, 0], [batch, wanted, width]) : past;
+    return tf.concat([...more, former, x], 1);
   }
 
   /** Goes on with a token for each text. */
   add(tokens: readonly number[]): void {
     this.rows.forEach((row, i) => row.push(tokens[i] as number));
+    this.fit();
+  }
+
+  /** Puts padding in front of all texts, or takes some away, so that there is a multiple of the places kept at once. */
+  private fit(): void {
+    const more = Math.ceil(this.total / this.atOnce) * this.atOnce - this.length;
+    const padding = new Array<number>(Math.max(0, more)).fill(0);
+    this.rows.forEach(row => row.splice(0, Math.max(0, -more), ...padding));
+    this.first -= more;
+    this.done = this.done === 0 ? 0 : this.done + more;
   }
 
   /** The scores of all words for the next token of each text. */
   async scores(): Promise<Float32Array[]> {
-    if (this.done > 0 && this.done <= this.longer && this.total > this.longer) {
+    if (this.done > 0 && this.from <= this.longer && this.total > this.longer) {
       this.forget();
     }
     const scores = tf.tidy(() => {
-      const {rows, padding, done: from, total, parts} = this;
-      const tensor = (numberAt: (row: number[], place: number, pad: number) => number, first: number) =>
+      const {rows, begins, done, first, length, parts} = this;
+      const tensor = (numberAt: (row: number[], i: number, place: number) => number, from: number) =>
         tf.tensor2d(
-          rows.flatMap((row, i) => row.slice(first).map((_, j) => numberAt(row, first + j, padding[i] as number))),
-          [rows.length, total - first],
+          rows.flatMap((row, text) =>
+            row.slice(from).map((_, i) => numberAt(row, from + i, first + from + i - (begins[text] as number))),
+          ),
+          [rows.length, length - from],
           'int32',
         );
-      const ids = tensor((row, place) => row[place] as number, from);
-      const mask = tensor((_, place, pad) => (place < pad ? 0 : 1), 0);
-      this.places = tensor((_, place, pad) => Math.max(0, place - pad), from);
+      const ids = tensor((row, i) => row[i] as number, done);
+      const mask = tensor((_row, _i, place) => (place < 0 ? 0 : 1), 0);
+      this.places = tensor((_row, _i, place) => Math.max(0, place), done);
       return whileDecoding(this, () => {
         const states = parts.states([ids, mask]);
         const [batch, count, width] = states.shape;
         return parts.scores(tf.slice3d(states, [0, count - 1, 0], [batch, 1, width]));
       });
     });
-    this.done = this.total;
+    this.done = this.length;
     const values = await scores.data<'float32'>();
     scores.dispose();
     const {words} = this.parts;

@@ -4,12 +4,15 @@ import type * as tf from '@tensorflow/tfjs';
 export interface Decoding {
   /** The places of the tokens of this pass in their own texts, `[batch, tokens]`: whole numbers from 0 on. */
   readonly places: tf.Tensor2D;
+  /** The place of the first token of this pass, by which it is turned. Negative for padding. */
+  readonly from: number;
   /** How many places there are so far, with those of this pass. */
   readonly total: number;
-  /** The keys and values that a layer had so far, `[batch, places, width]`; `undefined` at the start. */
-  pastOf(layer: tf.layers.Layer): readonly [keys: tf.Tensor3D, values: tf.Tensor3D] | undefined;
-  /** Takes those of all places, this pass's too. They are copied, as the pass frees its own. */
-  keep(layer: tf.layers.Layer, keys: tf.Tensor3D, values: tf.Tensor3D): void;
+  /**
+   * The keys and values of all places, `[batch, places, width]`, given those of this pass. They are copied for the next
+   * pass, as this one frees its own.
+   */
+  extended(layer: tf.layers.Layer, keys: tf.Tensor3D, values: tf.Tensor3D): [keys: tf.Tensor3D, values: tf.Tensor3D];
 }
 
 let current: Decoding | undefined;

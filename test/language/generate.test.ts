@@ -23,8 +23,13 @@ async function collected(pieces: AsyncIterable<string>): Promise<string> {
 }
 
 /** Tokens of the highest scores, written with what was kept. */
-async function writtenIds(model: tf.LayersModel, prompt: readonly number[], count: number): Promise<number[]> {
-  const session = new WritingSession(model, [prompt]);
+async function writtenIds(
+  model: tf.LayersModel,
+  prompt: readonly number[],
+  count: number,
+  atOnce?: number,
+): Promise<number[]> {
+  const session = new WritingSession(model, [prompt], atOnce);
   const ids = [...prompt];
   for (let i = 0; i < count; i++) {
     const [scores] = await session.scores();
@@ -74,7 +79,10 @@ describe('tokens of the highest scores', () => {
   // Gemma's window is 3 places, and from 8 places on Phi-3 turns by other angles.
   test.each(['gemma3', 'phi3', 'gpt2'])('of %s are those of whole passes', async name => {
     const {model} = await loadGGUF(fileOf(name), {checkpoint: true});
-    expect(await writtenIds(model, [7, 8, 9], 20)).toEqual(await writtenAnew(model, [7, 8, 9], 20));
+    const wanted = await writtenAnew(model, [7, 8, 9], 20);
+    for (const atOnce of [undefined, 1, 5, 8, 64]) {
+      expect(await writtenIds(model, [7, 8, 9], 20, atOnce)).toEqual(wanted);
+    }
     disposeModel(model);
   });
 

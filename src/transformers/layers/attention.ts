@@ -141,12 +141,10 @@ export class Attention extends tf.layers.Layer {
         tf.Tensor3D,
         tf.Tensor3D,
       ];
-      const [pastKeys, pastValues]: readonly (tf.Tensor | undefined)[] = decoding?.pastOf(this) ?? past;
-      const former = pastKeys?.shape[1] ?? 0;
-      const turned = this.turn(q, heads, size, former);
-      const keys = joined(pastKeys, this.turn(k, keyValueHeads, size, former));
-      const values = joined(pastValues, v);
-      decoding?.keep(this, keys, values);
+      const from = decoding?.from ?? past[0]?.shape[1] ?? 0;
+      const turned = this.turn(q, heads, size, from);
+      const own = this.turn(k, keyValueHeads, size, from);
+      const [keys, values] = decoding?.extended(this, own, v) ?? [joined(past[0], own), joined(past[1], v)];
       this.checkKeys(keys, values, mask);
       this.checkBias(bias, q.shape, keys.shape[1]);
       const y = attention({q: turned, k: keys, v: values, ...(bias && {bias})}, mask ?? null, settings);
