@@ -1,13 +1,14 @@
 // A LoRA step of a transformer (rank 8 on queries and values) beside that of PyTorch with PEFT, in one run:
 //
-//     npm run bench -- encoder [--model minilm|vit|modernbert|qwen3] [--backend wasm|tensorflow] [--threads 1]
-//       [--clock cpu|wall] [--rounds 7] [--relaxed]
+//     npm run bench -- encoder [--model minilm|vit|modernbert|qwen3|smollm2] [--backend wasm|tensorflow]
+//       [--threads 1] [--clock cpu|wall] [--rounds 7] [--relaxed]
 //
-// The first is all-MiniLM-L6-v2. The others have random numbers in the shape of ViT-S/16, of ModernBERT-base cut to six
+// The first is all-MiniLM-L6-v2, the last SmolLM2-135M on its blocks of 4 bits, which PyTorch has as floats of 32 bits.
+// The others have random numbers in the shape of ViT-S/16, of ModernBERT-base cut to six
 // blocks, and of Qwen3-0.6B cut to two, which the peers write into a folder of their own.
 
 import {spawn} from 'node:child_process';
-import {mkdirSync} from 'node:fs';
+import {mkdirSync, openAsBlob} from 'node:fs';
 import {homedir} from 'node:os';
 import {join} from 'node:path';
 import {createInterface} from 'node:readline';
@@ -15,10 +16,12 @@ import {fileURLToPath} from 'node:url';
 import {parseArgs} from 'node:util';
 import * as tf from '@tensorflow/tfjs';
 import {adam, applyLoRA, type LoRAConfig, trainableVariables} from 'tfjs-lora';
+import {loadGGUF} from 'tfjs-lora/language';
 import {compileCrossEntropy, loadTransformer} from 'tfjs-lora/transformers';
-import {minilm} from '../scripts/pretrained';
+import {minilm, smollm2} from '../scripts/pretrained';
 import {type Backend, useBackend} from './backend';
 import {useRelaxed} from './relaxed';
+import {medianOf} from './measure';
 import {printTable} from './table';
 
 const PEERS = process.env.TFJS_LORA_PEERS ?? fileURLToPath(new URL('peers/.venv', import.meta.url));
@@ -51,8 +54,8 @@ const texts = (batch: number, places: number) => [
 ];
 const {checkpoint} = values;
 
-/** Each model, from the folder with its files. */
-const MODELS: Record<string, (folder: string) => Promise<Ready>> = {
+/** Each model, from the folder with its files, or its file. */
+const MODELS: Record<string, (place: string) => Promise<Ready>> = {
   minilm: async () => {
     const {config, weights} = await minilm();
     const body = await loadTransformer({config, weights, pooling: 'mean', checkpoint});
@@ -82,6 +85,12 @@ const MODELS: Record<string, (folder: string) => Promise<Ready>> = {
     xs: texts(1, 128),
     ys: tf.randomUniform([1, 128], 1000, 20_000, 'int32', 2),
   }),
+  smollm2: async file => ({
+    base: (await loadGGUF(await openAsBlob(file), {checkpoint})).model,
+    config: {rank: 8, targets: [/(q_proj|v_proj)$/]},
+    xs: texts(4, 128),
+    ys: tf.randomUniform([4, 128], 1000, 20_000, 'int32', 2),
+  }),
 };
 
 const name = values.model;
@@ -93,16 +102,28 @@ await useBackend(values.backend as Backend);
 if (values.relaxed) {
   useRelaxed();
 }
-const folder = name === 'minilm' ? (await minilm()).folder : join(homedir(), '.cache/tfjs-lora/shapes', name);
-mkdirSync(folder, {recursive: true});
-const peer = spawn(`${PEERS}/bin/python`, [fileURLToPath(new URL('peers/models.py', import.meta.url)), name, folder], {
+/** Where the files of a model are. */
+async function placeOf(model: string): Promise<string> {
+  if (model === 'minilm') {
+    return (await minilm()).folder;
+  }
+  if (model === 'smollm2') {
+    return smollm2();
+  }
+  const folder = join(homedir(), '.cache/tfjs-lora/shapes', model);
+  mkdirSync(folder, {recursive: true});
+  return folder;
+}
+
+const place = await placeOf(name);
+const peer = spawn(`${PEERS}/bin/python`, [fileURLToPath(new URL('peers/models.py', import.meta.url)), name, place], {
   stdio: ['pipe', 'pipe', 'ignore'],
 });
 const lines = createInterface(peer.stdout)[Symbol.asyncIterator]();
 const answer = async () => JSON.parse((await lines.next()).value as string) as Record<string, number | string>;
 const hello = await answer();
 
-const {base, config, xs, ys} = await make(folder);
+const {base, config, xs, ys} = await make(place);
 const batch = ys.shape[0];
 const model = applyLoRA(base, config);
 const trains = trainableVariables(model).reduce((sum, {size}) => sum + size, 0);
@@ -147,14 +168,13 @@ for (let round = -1; round < Number(values.rounds); round++) {
 }
 peer.stdin.end();
 
-const median = (numbers: number[]) => [...numbers].sort((one, other) => one - other)[Math.floor(numbers.length / 2)]!;
 const step = samples.get('LoRA step')!;
 printTable(
   ['', `ms (${clock})`, 'LoRA step ÷ this'],
   [...samples].map(([name, times]) => [
     name,
-    median(times).toFixed(0),
-    median(times.map((time, i) => step[i]! / time)).toFixed(2),
+    medianOf(times).toFixed(0),
+    medianOf(times.map((time, i) => step[i]! / time)).toFixed(2),
   ]),
 );
 console.log(

@@ -1,9 +1,12 @@
 // What SmolLM2-135M takes of wasm on one core, its base in 4 bits beside float32: a LoRA step (rank 8 on queries and
 // values), a prompt, and a token.
 //
-//     npm run bench -- language [--clock cpu|wall] [--rounds 5]
+//     npm run bench -- language [--clock cpu|wall] [--rounds 5] [--llama-cpp]
+//
+// With `--llama-cpp` it also says what llama.cpp takes on one thread, from binaries that npm brings.
 
 import {openAsBlob} from 'node:fs';
+import {fileURLToPath} from 'node:url';
 import {parseArgs} from 'node:util';
 import {Tokenizer} from '@huggingface/tokenizers';
 import * as tf from '@tensorflow/tfjs';
@@ -12,11 +15,16 @@ import {adam, applyLoRA} from 'tfjs-lora';
 import {generate, loadGGUF} from 'tfjs-lora/language';
 import {compileCrossEntropy} from 'tfjs-lora/transformers';
 import {smollm2} from '../scripts/pretrained';
-import {type Clock, now} from './measure';
+import {run, withLlamaCpp} from '../test/language/withLlamaCpp';
+import {type Clock, medianOf, now} from './measure';
 import {printTable} from './table';
 
 const {values} = parseArgs({
-  options: {clock: {type: 'string', default: 'wall'}, rounds: {type: 'string', default: '5'}},
+  options: {
+    clock: {type: 'string', default: 'wall'},
+    rounds: {type: 'string', default: '5'},
+    'llama-cpp': {type: 'boolean', default: false},
+  },
 });
 const clock: Clock = values.clock === 'cpu' ? 'cpu' : 'wall';
 
@@ -68,8 +76,8 @@ const bases = {'4 bits': await runsOf(true), float32: await runsOf(false)};
 const samples = new Map<string, number[]>();
 for (let round = -1; round < Number(values.rounds); round++) {
   for (const [base, runs] of Object.entries(bases)) {
-    for (const [name, run] of Object.entries(runs)) {
-      const time = await run();
+    for (const [name, each] of Object.entries(runs)) {
+      const time = await each();
       if (round >= 0) {
         samples.set(`${base} ${name}`, [...(samples.get(`${base} ${name}`) ?? []), time]);
       }
@@ -77,10 +85,7 @@ for (let round = -1; round < Number(values.rounds); round++) {
   }
 }
 
-const median = (name: string) => {
-  const sorted = [...samples.get(name)!].sort((one, other) => one - other);
-  return sorted[Math.floor(sorted.length / 2)]!;
-};
+const median = (name: string) => medianOf(samples.get(name)!);
 const rows = {
   step: `a LoRA step, ${BATCH} × ${PLACES} tokens`,
   predict: `predict, ${PROMPT} tokens`,
@@ -100,3 +105,16 @@ console.log(
   `\n${(1000 / median('4 bits token')).toFixed(1)} tokens a second from 4 bits, ` +
     `${(1000 / median('float32 token')).toFixed(1)} from float32; a prompt on 4 bits ÷ predict on float32: ${ratio.toFixed(2)}`,
 );
+if (values['llama-cpp']) {
+  const script = fileURLToPath(new URL('peers/llamaCpp.ts', import.meta.url));
+  await withLlamaCpp(folder => {
+    const counts = [PROMPT, WRITTEN, values.rounds].map(String);
+    const theirs = JSON.parse(run('npx', 'tsx', script, folder, smollm2(), ...counts)) as Record<string, number>;
+    const show = (name: string) =>
+      `${theirs[name]!.toFixed(0)} (ours takes ${(median(`4 bits ${name}`) / theirs[name]!).toFixed(1)} times as long)`;
+    console.log(
+      `llama.cpp on one thread, by the clock on the wall: a prompt ${show('prompt')}, a token ${show('token')}`,
+    );
+    return Promise.resolve();
+  });
+}

@@ -1,6 +1,7 @@
 """A training step of a transformer with PEFT, and its forward pass, as a part of bench/encoder.ts.
 
-Takes the name of a model and a folder. Where that is empty, a model of random numbers is written into it, in the shape of the real one.
+Takes the name of a model and its folder or file. Where a folder is empty, a model of random numbers is written into it, in the shape of the
+real one.
 Reads orders from standard input, a line of JSON each, {"run": "lora" | "forward", "threads": 1}, and answers each with the milliseconds of
 processor time and of the clock that one run took.
 """
@@ -74,18 +75,24 @@ def qwen3(folder):
     return adapted(model, "q_proj", "v_proj"), inputs, torch.randint(1000, 20000, (1, 128))
 
 
+def smollm2(file):
+    model = transformers.AutoModelForCausalLM.from_pretrained(os.path.dirname(file), gguf_file=os.path.basename(file), dtype=torch.float32)
+    inputs = {**texts(4, 128), "use_cache": False}
+    return adapted(model, "q_proj", "v_proj"), inputs, torch.randint(1000, 20000, (4, 128))
+
+
 def made(kind, config, folder):
     if not os.path.exists(os.path.join(folder, "config.json")):
         kind(config).save_pretrained(folder)
     return kind.from_pretrained(folder)
 
 
-MODELS = {"minilm": minilm, "vit": vit, "modernbert": modernbert, "qwen3": qwen3}
+MODELS = {"minilm": minilm, "vit": vit, "modernbert": modernbert, "qwen3": qwen3, "smollm2": smollm2}
 
 
-def main(name, folder):
+def main(name, place):
     torch.manual_seed(0)
-    model, inputs, labels = MODELS[name](folder)
+    model, inputs, labels = MODELS[name](place)
     # Without dropout, as the other side has it.
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):

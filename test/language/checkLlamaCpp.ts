@@ -6,9 +6,7 @@
 // llama.cpp rounds activations to 8 bits where it multiplies with blocks. What this changes is seen on the plain base,
 // and the adapter may change no more than that.
 
-import {spawnSync} from 'node:child_process';
-import {mkdtempSync, openAsBlob, readFileSync, rmSync, writeFileSync} from 'node:fs';
-import {tmpdir} from 'node:os';
+import {openAsBlob, readFileSync, writeFileSync} from 'node:fs';
 import {dirname, join} from 'node:path';
 import {fileURLToPath} from 'node:url';
 import {Tokenizer} from '@huggingface/tokenizers';
@@ -18,8 +16,8 @@ import {type Adapter, applyLoRA, getAdapter, setAdapter} from 'tfjs-lora';
 import {exportGGUF, loadGGUF} from 'tfjs-lora/language';
 import {smollm2} from '../../scripts/pretrained';
 import type {Job} from './llamaCpp';
+import {run, withLlamaCpp} from './withLlamaCpp';
 
-const PACKAGES = ['node-llama-cpp@3.22.1', '@node-llama-cpp/linux-x64@3.22.1'];
 const TEXT =
   'The quick brown fox jumps over the lazy dog. In 2024, the capital of France was Paris, and the capital of Germany ' +
   'was Berlin. Water boils at one hundred degrees.';
@@ -27,13 +25,6 @@ const TEXT =
 const SLACK = 1.25;
 /** How many times more than llama.cpp's rounding the adapter has to change, for the comparison to say something. */
 const LEAST_MOVED = 10;
-
-function run(command: string, ...args: string[]): void {
-  const {status} = spawnSync(command, args, {stdio: ['ignore', 'ignore', 'inherit']});
-  if (status !== 0) {
-    throw new Error(`${command} ${args.join(' ')} failed.`);
-  }
-}
 
 /** Probabilities of the next word at each place. */
 function probabilities(logits: Float32Array, places: number): tf.Tensor2D {
@@ -46,8 +37,7 @@ function distance(one: tf.Tensor2D, other: tf.Tensor2D): number {
 }
 
 await tf.setBackend('wasm');
-const folder = mkdtempSync(join(tmpdir(), 'llama-cpp-'));
-try {
+await withLlamaCpp(async folder => {
   const {model, tokenizer} = await loadGGUF(await openAsBlob(smollm2()), {Tokenizer});
   const ids = [...tokenizer.encode(TEXT).ids];
   const ours = (of: tf.LayersModel) =>
@@ -74,17 +64,6 @@ try {
   writeFileSync(adapterFile, await exportGGUF(moved, adapted));
   const asked: Job = {base: smollm2(), ids, results: {[baseFile]: null, [adaptedFile]: adapterFile}};
   writeFileSync(job, JSON.stringify(asked));
-  run(
-    'npm',
-    'install',
-    '--prefix',
-    folder,
-    '--omit=optional',
-    '--ignore-scripts',
-    '--no-audit',
-    '--no-fund',
-    ...PACKAGES,
-  );
   run('npx', 'tsx', join(dirname(fileURLToPath(import.meta.url)), 'llamaCpp.ts'), folder, job);
   const theirs = (file: string) => {
     const bytes = readFileSync(file);
@@ -100,6 +79,4 @@ try {
   const isRight = onAdapted <= SLACK * onBase && change >= LEAST_MOVED * onAdapted;
   console.log(`${isRight ? 'ok' : 'NOT OK'}  an adapter in GGUF, in llama.cpp`);
   process.exitCode = isRight ? 0 : 1;
-} finally {
-  rmSync(folder, {recursive: true, force: true});
-}
+});
