@@ -178,8 +178,12 @@ export function attend(
   settings: AttentionSettings,
 ): tf.Tensor | undefined {
   return tf.tidy(() => {
-    const call = callOf(inputs, mask, settings);
-    return call?.run(MIX, [call.weights, call.v], call.shape);
+    const isSingle = 'q' in inputs && inputs.q.shape[1] === 1 && biasOf(inputs) === undefined;
+    // A text that is written has one query. Two of it fill pixels; what the first gives is left out.
+    const given = isSingle ? {...inputs, q: tf.concat([inputs.q, inputs.q], 1)} : inputs;
+    const call = callOf(given, mask, settings);
+    const y = call?.run(MIX, [call.weights, call.v], call.shape);
+    return y !== undefined && isSingle ? tf.slice(y, [0, 1, 0], [-1, 1, -1]) : y;
   });
 }
 
