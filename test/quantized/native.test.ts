@@ -19,7 +19,7 @@ function matrixOf(name: string, rows: number, width: number, seed: number): {mat
   const words = new Int32Array(wordCount(matrix));
   const bytes = new Uint8Array(words.buffer);
   const next = randomFrom(seed);
-  bytes.forEach((_, i) => (bytes[i] = next() * 256));
+  words.forEach((_, i) => (words[i] = next() * 2 ** 32));
   // Scales of ± 2^-7 to 2^-6, and floats of that size.
   for (let at = 0; at < rows * rowBytes(matrix); at += format.bytes) {
     const places = name === 'Q6_K' ? [209] : format.numbers === 1 ? [format.bytes - 1] : [1, 3];
@@ -57,6 +57,29 @@ describe.each(FORMAT_NAMES)('%s', name => {
     const places = tf.tensor1d([3, 0, rows - 1, 3], 'int32');
     expect(numbers(own.lookUp(places, blocks, matrix)!)).toEqual(numbers(tf.gather(w, places)));
   });
+});
+
+test('a matrix that takes more than one round of the threads', () => {
+  // Forward a round has 2,728 rows of the matrix, back 3 · 2,048.
+  const {matrix, blocks} = matrixOf('Q4_0', 6200, 4096, 6);
+  const bytes = new Uint8Array(blocks.dataSync().buffer);
+  const places = [0, 2727, 2728, 6143, 6144, 6199];
+  const oneHot = (length: number) => {
+    const ones = tf.oneHot(
+      tf.tensor1d(
+        places.map(place => place % length),
+        'int32',
+      ),
+      length,
+    );
+    return tf.cast(ones, 'float32') as tf.Tensor2D;
+  };
+  const rows = places.map(row => [...readRows(matrix, bytes, row, 1)].map(number => number + 0)); // −0 becomes 0
+  const back = quantizedKernels(matrix.format)!.multiplyBack!(oneHot(6200), blocks, matrix)!;
+  expect(numbers(back)).toEqual(rows.flat());
+  const forward = quantizedKernels(matrix.format)!.multiply!(oneHot(4096), blocks, matrix)!;
+  const columns = numbers(tf.gather(forward, tf.tensor1d(places, 'int32'), 1)); // [column, row]
+  expect(columns).toEqual(places.flatMap(column => rows.map(row => row[column % 4096]!)));
 });
 
 test.each(['Q8_0', 'Q4_0'])('rows of %s that end in the middle of a block', name => {

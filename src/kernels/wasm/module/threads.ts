@@ -5,6 +5,9 @@ const WORDS = {round: 0, remaining: 16, done: 32, ready: 48, failed: 64, message
 /** Where the calls begin, in bytes, and how many numbers each has: the function's, and its arguments. */
 const CALLS = {begin: 1024, numbers: 24} as const;
 
+/** The most calls of a round that fit into the table. A round with more is computed on this thread. */
+export const MOST_CALLS = 1024;
+
 /** How often a thread looks for a new round before it sleeps: for about the time between two operations. */
 const LOOKS = 40_000;
 
@@ -20,6 +23,7 @@ onmessage = ({data: {modules, memory, place}}) => {
   functions.push(...modules.flatMap(module => Object.values(new WebAssembly.Instance(module, {env: {memory}}).exports)));
   received++;
   const words = new Int32Array(memory.buffer, place, ${CALLS.begin / 4});
+  const numbers = new Float64Array(memory.buffer, place + ${CALLS.begin}, ${CALLS.numbers * MOST_CALLS});
   const word = name => Atomics.load(words, name);
   Atomics.add(words, ${WORDS.ready}, 1);
   for (let round = word(${WORDS.round}); word(${WORDS.messages}) === received; ) {
@@ -31,8 +35,11 @@ onmessage = ({data: {modules, memory, place}}) => {
       try {
         const at = ${WORDS.parts - 2} + 2 * part;
         for (let call = words[at]; call < words[at + 1]; call++) {
-          const numbers = new Float64Array(memory.buffer, place + ${CALLS.begin} + call * ${8 * CALLS.numbers}, ${CALLS.numbers});
-          functions[numbers[0]](...numbers.subarray(1));
+          const at = ${CALLS.numbers} * call;
+          const compute = functions[numbers[at]];
+          const args = [];
+          for (let i = 1; i <= compute.length; i++) args.push(numbers[at + i]);
+          compute(...args);
         }
       } catch {
         Atomics.store(words, ${WORDS.failed}, 1);
@@ -62,8 +69,6 @@ export interface Workplace {
 
 /** The most threads that tfjs uses. */
 const MOST_THREADS = 8;
-/** The most calls of a round that fit into the table. A round with more is computed on this thread. */
-export const MOST_CALLS = 1024;
 
 /** A thread is called for at least so many multiplications, which take longer than the call. */
 let worth = 2 ** 19;

@@ -1,7 +1,9 @@
 import * as tf from '@tensorflow/tfjs';
 import {currentNative} from '../../../kernels/wasm/module/find';
+import type {NativeFunctions} from '../../../kernels/wasm/module/module';
 import type {AddedFunctions, Native} from '../../../kernels/wasm/module/native';
 import {DEPTH, panelBytes, PANEL_ROW} from '../../../kernels/wasm/module/products';
+import {MOST_CALLS} from '../../../kernels/wasm/module/threads';
 import {type BlockMatrix, rowBytes} from '../../blockMatrix';
 import type {QuantizedKernels} from '../quantizedKernels';
 import {agrees} from './agrees';
@@ -70,7 +72,10 @@ function kernelsBy(native: Native, added: AddedFunctions<QuantizedFunctions>): Q
   };
 }
 
-/** `x·Wᵀ`, some rows of `W` at a time, which are columns of the result. */
+/**
+ * `x·Wᵀ`, some rows of `W` at a time, which are columns of the result. Each thread unpacks what it multiplies: none
+ * waits for another, and what it unpacked is in its own cache.
+ */
 function product(
   native: Native,
   {beside}: AddedFunctions<QuantizedFunctions>,
@@ -97,26 +102,35 @@ function product(
     return out;
   }
   const panel = width * PANEL_ROW;
-  const most = Math.max(8, 8 * Math.floor(PANELS / panel));
-  const inPieces = (columns: number) => native.partsOf(Math.ceil(columns / 8), 1, BY_UNPACKED * columns * width);
-  const numbers = inPieces(most).map(() => 8 * padded);
-  const [panels = 0, ...places] = native.reserve(panelBytes(width, most), ...numbers);
-  for (let first = 0; first < rows; first += most) {
-    const columns = Math.min(most, rows - first);
+  const most = 8 * Math.max(1, Math.floor(PANELS / panel));
+  // Eight columns take two calls, and one more where a product ends.
+  const together = 8 * Math.floor(MOST_CALLS / 3);
+  const inPieces = (columns: number) =>
+    native.partsOf(Math.ceil(columns / 8), 1, (count + BY_UNPACKED) * columns * width);
+  const places = native.reserve(
+    ...inPieces(Math.min(together, rows)).flatMap(() => [panelBytes(width, most), 8 * padded]),
+  );
+  for (let first = 0; first < rows; first += together) {
+    const columns = Math.min(together, rows - first);
     native.runParts(inPieces(columns), (own, piece, i) => {
-      const place = places[i] as number;
-      for (let eight = piece.first; eight < piece.first + piece.size; eight++) {
-        const these = Math.min(8, columns - 8 * eight);
-        beside(own).unpackRows(format, from + (first + 8 * eight) * stride, stride, these, parts, place);
-        own.packColumns(place, padded, width, these, panels + eight * panel, panel);
+      const [panels = 0, numbers = 0] = places.slice(2 * i);
+      const end = Math.min(columns, 8 * (piece.first + piece.size));
+      for (let begin = 8 * piece.first; begin < end; begin += most) {
+        const these = Math.min(most, end - begin);
+        for (let at = 0; at < these; at += 8) {
+          const some = Math.min(8, these - at);
+          beside(own).unpackRows(format, from + (first + begin + at) * stride, stride, some, parts, numbers);
+          own.packColumns(numbers, padded, width, some, panels + (at / 8) * panel, panel);
+        }
+        const target = c + 4 * (first + begin);
+        multiplyPanels(own, {m: count, k: width, n: these}, [a, 4 * width], panels, [target, 4 * rows]);
       }
     });
-    multiplyPanels(native, {m: count, k: width, n: columns}, [a, 4 * width], panels, [c + 4 * first, 4 * rows]);
   }
   return out;
 }
 
-/** `dz·W`, some columns of `W` at a time. */
+/** `dz·W`, some columns of `W` at a time, in the same way. */
 function productBack(
   native: Native,
   {beside}: AddedFunctions<QuantizedFunctions>,
@@ -131,21 +145,26 @@ function productBack(
   /** Of the panels of a part, which are four. */
   const bytes = panelBytes(Math.min(DEPTH, rows), PART);
   const most = Math.max(1, Math.floor(PANELS / bytes));
-  const [panels = 0] = native.reserve(bytes * Math.min(most, parts));
-  for (let top = 0; top < rows; top += DEPTH) {
-    const depth = Math.min(DEPTH, rows - top);
-    const panel = depth * PANEL_ROW;
-    for (let first = 0; PART * first < width; first += most) {
-      const these = Math.min(most, parts - first);
-      const columns = Math.min(PART * these, width - PART * first);
-      native.runParts(native.partsOf(these, 1, BY_UNPACKED * columns * depth), (own, piece) => {
-        const to = panels + 4 * panel * piece.first;
-        const begin = from + top * stride;
-        beside(own).unpackColumns(format, begin, stride, depth, first + piece.first, piece.size, to, panel);
-      });
-      const product = {m: count, k: depth, n: columns};
-      multiplyPanels(native, product, [a + 4 * top, 4 * rows], panels, [c + 4 * PART * first, 4 * width], top > 0);
-    }
+  const pieces = native.partsOf(parts, 1, (count + BY_UNPACKED) * rows * width);
+  const places = native.reserve(...pieces.map(() => bytes * Math.min(most, parts)));
+  const together = DEPTH * Math.max(1, Math.floor(MOST_CALLS / (2 * Math.ceil(parts / most) + 2 * pieces.length)));
+  for (let above = 0; above < rows; above += together) {
+    native.runParts(pieces, (own, piece, i) => {
+      const panels = places[i] as number;
+      const end = piece.first + piece.size;
+      for (let top = above; top < Math.min(rows, above + together); top += DEPTH) {
+        const depth = Math.min(DEPTH, rows - top);
+        for (let first = piece.first; first < end; first += most) {
+          const these = Math.min(most, end - first);
+          const [begin, panel] = [from + top * stride, depth * PANEL_ROW];
+          beside(own).unpackColumns(format, begin, stride, depth, first, these, panels, panel);
+          const columns = Math.min(PART * these, width - PART * first);
+          const target = c + 4 * PART * first;
+          const product = {m: count, k: depth, n: columns};
+          multiplyPanels(own, product, [a + 4 * top, 4 * rows], panels, [target, 4 * width], top > 0);
+        }
+      }
+    });
   }
   return out;
 }
@@ -155,20 +174,14 @@ type Rows = readonly [place: number, stride: number];
 
 /** `c[m, n] = a[m, k] · panels`, or `c += …` if it `adds`. */
 function multiplyPanels(
-  native: Native,
+  functions: NativeFunctions,
   {m, k, n}: {m: number; k: number; n: number},
   [a, strideA]: Rows,
   panels: number,
   [c, strideC]: Rows,
   adds = false,
 ): void {
-  native.runParts(native.partsOf(m, 4, m * k * n), (functions, {first, size}) => {
-    const target = c + first * strideC;
-    functions.multiply(
-      ...[size, n, k, a + first * strideA, strideA, panels, k * PANEL_ROW, target, strideC],
-      ...[adds ? target : 0, strideC, 0, 0, 0, 0],
-    );
-  });
+  functions.multiply(...[m, n, k, a, strideA, panels, k * PANEL_ROW, c, strideC, adds ? c : 0, strideC, 0, 0, 0, 0]);
 }
 
 function lookUp(
