@@ -5,16 +5,13 @@ const WORDS = {round: 0, remaining: 16, done: 32, ready: 48, failed: 64, message
 /** Where the calls begin, in bytes, and how many numbers each has: the function's, and its arguments. */
 const CALLS = {begin: 1024, numbers: 24} as const;
 
-/** The most calls of a round that fit into the table. A round with more is computed on this thread. */
-export const MOST_CALLS = 1024;
-
 /** How often a thread looks for a new round before it sleeps: for about the time between two operations. */
 const LOOKS = 40_000;
 
 /**
  * The code of a worker. It receives modules, the memory and the place of the table, and waits at the table for rounds.
  * In a round it takes parts until none is left, and makes their calls. When there is another message with modules, it
- * leaves the table to receive it.
+ * leaves the table to receive it. (Numbers that are spread, `f(...numbers)`, take longer than many a call.)
  */
 export const HELPER = `
 const functions = [];
@@ -22,8 +19,7 @@ let received = 0;
 onmessage = ({data: {modules, memory, place}}) => {
   functions.push(...modules.flatMap(module => Object.values(new WebAssembly.Instance(module, {env: {memory}}).exports)));
   received++;
-  const words = new Int32Array(memory.buffer, place, ${CALLS.begin / 4});
-  const numbers = new Float64Array(memory.buffer, place + ${CALLS.begin}, ${CALLS.numbers * MOST_CALLS});
+  const words = new Int32Array(memory.buffer, place);
   const word = name => Atomics.load(words, name);
   Atomics.add(words, ${WORDS.ready}, 1);
   for (let round = word(${WORDS.round}); word(${WORDS.messages}) === received; ) {
@@ -35,11 +31,8 @@ onmessage = ({data: {modules, memory, place}}) => {
       try {
         const at = ${WORDS.parts - 2} + 2 * part;
         for (let call = words[at]; call < words[at + 1]; call++) {
-          const at = ${CALLS.numbers} * call;
-          const compute = functions[numbers[at]];
-          const args = [];
-          for (let i = 1; i <= compute.length; i++) args.push(numbers[at + i]);
-          compute(...args);
+          const numbers = new Float64Array(memory.buffer, place + ${CALLS.begin} + call * ${8 * CALLS.numbers}, ${CALLS.numbers});
+          functions[numbers[0]].apply(null, numbers.subarray(1));
         }
       } catch {
         Atomics.store(words, ${WORDS.failed}, 1);
@@ -69,6 +62,8 @@ export interface Workplace {
 
 /** The most threads that tfjs uses. */
 const MOST_THREADS = 8;
+/** The most calls of a round that fit into the table. A round with more is computed on this thread. */
+export const MOST_CALLS = 1024;
 
 /** A thread is called for at least so many multiplications, which take longer than the call. */
 let worth = 2 ** 19;
