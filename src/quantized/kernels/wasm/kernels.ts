@@ -3,7 +3,7 @@ import {currentNative} from '../../../kernels/wasm/module/find';
 import type {NativeFunctions} from '../../../kernels/wasm/module/module';
 import type {AddedFunctions, Native} from '../../../kernels/wasm/module/native';
 import {DEPTH, panelBytes, PANEL_ROW} from '../../../kernels/wasm/module/products';
-import {MOST_CALLS} from '../../../kernels/wasm/module/threads';
+import {MOST_CALLS, partsOf} from '../../../kernels/wasm/module/threads';
 import {type BlockMatrix, rowBytes} from '../../blockMatrix';
 import type {QuantizedKernels} from '../quantizedKernels';
 import {agrees} from './agrees';
@@ -105,14 +105,13 @@ function product(
   const most = 8 * Math.max(1, Math.floor(PANELS / panel));
   // Eight columns take two calls, and one more where a product ends.
   const together = 8 * Math.floor(MOST_CALLS / 3);
-  const inPieces = (columns: number) =>
-    native.partsOf(Math.ceil(columns / 8), 1, (count + BY_UNPACKED) * columns * width);
-  const places = native.reserve(
-    ...inPieces(Math.min(together, rows)).flatMap(() => [panelBytes(width, most), 8 * padded]),
-  );
+  const largest = Math.min(together, rows);
+  // Threads may begin in the middle of it. There is a place for those that are there now.
+  const threads = native.partsOf(Math.ceil(largest / 8), 1, (count + BY_UNPACKED) * largest * width).length;
+  const places = native.reserve(...Array.from({length: threads}, () => [panelBytes(width, most), 8 * padded]).flat());
   for (let first = 0; first < rows; first += together) {
     const columns = Math.min(together, rows - first);
-    native.runParts(inPieces(columns), (own, piece, i) => {
+    native.runParts(partsOf(Math.ceil(columns / 8), 1, threads), (own, piece, i) => {
       const [panels = 0, numbers = 0] = places.slice(2 * i);
       const end = Math.min(columns, 8 * (piece.first + piece.size));
       for (let begin = 8 * piece.first; begin < end; begin += most) {
