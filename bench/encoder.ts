@@ -4,8 +4,8 @@
 //       [--threads 1] [--clock cpu|wall] [--rounds 7] [--relaxed]
 //
 // The first is all-MiniLM-L6-v2, the last SmolLM2-135M on its blocks of 4 bits, which PyTorch has as floats of 32 bits.
-// The others have random numbers in the shape of ViT-S/16, of ModernBERT-base cut to six
-// blocks, and of Qwen3-0.6B cut to two, which the peers write into a folder of their own.
+// The others have random numbers in the shape of ViT-S/16, of ModernBERT-base cut to six blocks, and of Qwen3-0.6B cut
+// to two, which the peers write into a folder of their own.
 
 import {spawn} from 'node:child_process';
 import {mkdirSync, openAsBlob} from 'node:fs';
@@ -20,8 +20,8 @@ import {loadGGUF} from 'tfjs-lora/language';
 import {compileCrossEntropy, loadTransformer} from 'tfjs-lora/transformers';
 import {minilm, smollm2} from '../scripts/pretrained';
 import {type Backend, useBackend} from './backend';
+import {summarize} from './measure';
 import {useRelaxed} from './relaxed';
-import {medianOf} from './measure';
 import {printTable} from './table';
 
 const PEERS = process.env.TFJS_LORA_PEERS ?? fileURLToPath(new URL('peers/.venv', import.meta.url));
@@ -56,9 +56,8 @@ const {checkpoint} = values;
 
 /** Each model, from the folder with its files, or its file. */
 const MODELS: Record<string, (place: string) => Promise<Ready>> = {
-  minilm: async () => {
-    const {config, weights} = await minilm();
-    const body = await loadTransformer({config, weights, pooling: 'mean', checkpoint});
+  minilm: async folder => {
+    const body = await loadTransformer(folder, {pooling: 'mean', checkpoint});
     const head = tf.layers.dense({units: 2, name: 'head'});
     return {
       base: tf.model({inputs: body.inputs, outputs: head.apply(body.outputs[0]!) as tf.SymbolicTensor}),
@@ -93,15 +92,6 @@ const MODELS: Record<string, (place: string) => Promise<Ready>> = {
   }),
 };
 
-const name = values.model;
-const make = MODELS[name];
-if (make === undefined) {
-  throw new Error(`There is no model "${name}": ${Object.keys(MODELS).join(', ')}.`);
-}
-await useBackend(values.backend as Backend);
-if (values.relaxed) {
-  useRelaxed();
-}
 /** Where the files of a model are. */
 async function placeOf(model: string): Promise<string> {
   if (model === 'minilm') {
@@ -115,6 +105,15 @@ async function placeOf(model: string): Promise<string> {
   return folder;
 }
 
+const name = values.model;
+const make = MODELS[name];
+if (make === undefined) {
+  throw new Error(`There is no model "${name}": ${Object.keys(MODELS).join(', ')}.`);
+}
+await useBackend(values.backend as Backend);
+if (values.relaxed) {
+  useRelaxed();
+}
 const place = await placeOf(name);
 const peer = spawn(`${PEERS}/bin/python`, [fileURLToPath(new URL('peers/models.py', import.meta.url)), name, place], {
   stdio: ['pipe', 'pipe', 'ignore'],
@@ -173,8 +172,8 @@ printTable(
   ['', `ms (${clock})`, 'LoRA step ÷ this'],
   [...samples].map(([name, times]) => [
     name,
-    medianOf(times).toFixed(0),
-    medianOf(times.map((time, i) => step[i]! / time)).toFixed(2),
+    summarize(times)!.median.toFixed(0),
+    summarize(times.map((time, i) => step[i]! / time))!.median.toFixed(2),
   ]),
 );
 console.log(

@@ -15,8 +15,8 @@ import {adam, applyLoRA} from 'tfjs-lora';
 import {generate, loadGGUF} from 'tfjs-lora/language';
 import {compileCrossEntropy} from 'tfjs-lora/transformers';
 import {smollm2} from '../scripts/pretrained';
-import {run, withLlamaCpp} from '../test/language/withLlamaCpp';
-import {type Clock, medianOf, now} from './measure';
+import {run, withLlamaCpp} from '../test/language/nodeLlamaCpp';
+import {type Clock, now, summarize} from './measure';
 import {printTable} from './table';
 
 const {values} = parseArgs({
@@ -85,7 +85,7 @@ for (let round = -1; round < Number(values.rounds); round++) {
   }
 }
 
-const median = (name: string) => medianOf(samples.get(name)!);
+const median = (name: string) => summarize(samples.get(name)!)!.median;
 const rows = {
   step: `a LoRA step, ${BATCH} × ${PLACES} tokens`,
   predict: `predict, ${PROMPT} tokens`,
@@ -115,6 +115,5 @@ if (values['llama-cpp']) {
     console.log(
       `llama.cpp on one thread, by the clock on the wall: a prompt ${show('prompt')}, a token ${show('token')}`,
     );
-    return Promise.resolve();
   });
 }

@@ -46,14 +46,6 @@ export async function time(run: Run, repeats: number, clock: Clock = 'wall'): Pr
   return (now(clock) - start) / repeats;
 }
 
-/** The middle of values. */
-export function medianOf(values: readonly number[]): number {
-  return quantile(
-    [...values].sort((one, other) => one - other),
-    0.5,
-  );
-}
-
 /** Milliseconds by a clock. */
 export function now(clock: Clock): number {
   if (clock === 'wall') {

@@ -1,7 +1,7 @@
 // Counts what a training step launches on a graphics card, and what it holds, in headless Chromium:
 //
 //     npm run bench -- launches [--backend webgpu,webgl] [--case mlp,mobilenet,gpt,gpt-192,smollm2,smollm2-token]
-// [--nanogpt folder] [--steps 5] [--top 8]
+//       [--nanogpt folder] [--steps 5] [--top 8]
 //
 // `--nanogpt` is a folder in which `npm install @genai-fi/nanogpt@1.3.0` was run; its GPT is then measured beside ours.
 
@@ -13,8 +13,8 @@ import {parseArgs} from 'node:util';
 import * as tf from '@tensorflow/tfjs';
 import {type Browser, chromium} from 'playwright-core';
 import {ARGUMENTS, bundle, findChromium, serve} from '../../test/kernels/everywhere/browser';
-import {loadBody} from '../cases/mobilenet';
 import {smollm2} from '../../scripts/pretrained';
+import {loadBody} from '../cases/mobilenet';
 import {printTable} from '../table';
 import {GPTS} from './gpt';
 import {type Launches, type Phase, PHASES} from './meter';

@@ -5,35 +5,11 @@
 // PROMPT and WRITTEN are numbers of tokens. FOLDER has `node-llama-cpp`. Prints the medians of the rounds in
 // milliseconds, as JSON.
 
-import {join} from 'node:path';
-import {pathToFileURL} from 'node:url';
-import {medianOf} from '../measure';
-
-/** What is used of node-llama-cpp. */
-interface LlamaCpp {
-  getLlama(options: object): Promise<{
-    loadModel(options: {modelPath: string}): Promise<{
-      createContext(options: object): Promise<{
-        getSequence(): {
-          evaluate(ids: readonly number[], options: object): AsyncGenerator<number>;
-          clearHistory(): Promise<void>;
-        };
-      }>;
-    }>;
-    dispose(): Promise<void>;
-  }>;
-}
+import {startLlama} from '../../test/language/nodeLlamaCpp';
+import {summarize} from '../measure';
 
 const [folder = '', modelPath = '', prompt = '', written = '', rounds = ''] = process.argv.slice(2);
-const module = pathToFileURL(join(folder, 'node_modules/node-llama-cpp/dist/index.js')).href;
-const llamaCpp = (await import(module)) as LlamaCpp;
-const llama = await llamaCpp.getLlama({
-  gpu: false,
-  build: 'never',
-  skipDownload: true,
-  progressLogs: false,
-  logLevel: 'warn',
-});
+const llama = await startLlama(folder);
 const model = await llama.loadModel({modelPath});
 const context = await model.createContext({contextSize: 512, threads: 1});
 const sequence = context.getSequence();
@@ -55,4 +31,4 @@ for (let round = -1; round < Number(rounds); round++) {
   await tokens.return(undefined);
 }
 await llama.dispose();
-console.log(JSON.stringify({prompt: medianOf(times.prompt), token: medianOf(times.token)}));
+console.log(JSON.stringify({prompt: summarize(times.prompt)!.median, token: summarize(times.token)!.median}));

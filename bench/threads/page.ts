@@ -8,6 +8,7 @@ import type {BenchCase} from '../cases/case';
 import {conv} from '../cases/conv';
 import {mlp} from '../cases/mlp';
 import {blockOf, transformer} from '../cases/transformer';
+import {summarize} from '../measure';
 
 /** Milliseconds, medians of rounds. */
 export interface Times {
@@ -46,18 +47,19 @@ async function median(
       times.push(performance.now() - start);
     }
   }
-  return times.sort((one, other) => one - other)[rounds >> 1] as number;
+  return summarize(times)!.median;
+}
+
+async function predicted(model: tf.LayersModel, xs: tf.Tensor | tf.Tensor[], batchSize: number): Promise<void> {
+  const y = model.predict(xs, {batchSize}) as tf.Tensor;
+  await y.data();
+  y.dispose();
 }
 
 async function prepare(name: string, {build, batch, targets, loss}: BenchCase) {
   const model = await build();
   const {xs, ys} = batch();
-  const predict = () =>
-    median(async () => {
-      const y = model.predict(xs, {batchSize: xs.shape[0]}) as tf.Tensor;
-      await y.data();
-      y.dispose();
-    });
+  const predict = () => median(() => predicted(model, xs, xs.shape[0]));
   return {name, model, xs, ys, predict, targets, loss, stock: await predict()};
 }
 
@@ -103,11 +105,7 @@ async function languageTimes(): Promise<Times> {
   const {model, tokenizer} = await loadGGUF(await fetch('/smollm2.gguf'), {Tokenizer});
   const ids = tf.randomUniform([1, PLACES], 1000, 20_000, 'int32', 1);
   const xs = [ids, tf.onesLike(ids)];
-  const predict = await median(async () => {
-    const y = model.predict(xs) as tf.Tensor;
-    await y.data();
-    y.dispose();
-  }, LONG);
+  const predict = await median(() => predicted(model, xs, 1), LONG);
   const pieces = generate(model, tokenizer, 'Once upon a time', {maxTokens: ROUNDS + WARM_UP + 1});
   await pieces.next();
   const token = await median(() => pieces.next());

@@ -16,7 +16,7 @@ import {type Adapter, applyLoRA, getAdapter, setAdapter} from 'tfjs-lora';
 import {exportGGUF, loadGGUF} from 'tfjs-lora/language';
 import {smollm2} from '../../scripts/pretrained';
 import type {Job} from './llamaCpp';
-import {run, withLlamaCpp} from './withLlamaCpp';
+import {run, withLlamaCpp} from './nodeLlamaCpp';
 
 const TEXT =
   'The quick brown fox jumps over the lazy dog. In 2024, the capital of France was Paris, and the capital of Germany ' +

@@ -6,8 +6,7 @@
 // FOLDER has `node-llama-cpp`. It is a process of its own since llama.cpp may end it.
 
 import {readFileSync, writeFileSync} from 'node:fs';
-import {join} from 'node:path';
-import {pathToFileURL} from 'node:url';
+import {startLlama} from './nodeLlamaCpp';
 
 /** What is to be computed. */
 export interface Job {
@@ -17,33 +16,9 @@ export interface Job {
   results: Record<string, string | null>;
 }
 
-/** What is used of node-llama-cpp. */
-interface LlamaCpp {
-  getLlama(options: object): Promise<{
-    loadModel(options: {modelPath: string}): Promise<{
-      createContext(options: object): Promise<{
-        getSequence(): {
-          controlledEvaluate(input: [id: number, options: object][]): Promise<{next: {logits: Map<number, number>}}[]>;
-        };
-        dispose(): Promise<void>;
-      }>;
-      dispose(): Promise<void>;
-    }>;
-    dispose(): Promise<void>;
-  }>;
-}
-
 const [folder = '', job = ''] = process.argv.slice(2);
 const {base, ids, results} = JSON.parse(readFileSync(job, 'utf8')) as Job;
-const module = pathToFileURL(join(folder, 'node_modules/node-llama-cpp/dist/index.js')).href;
-const llamaCpp = (await import(module)) as LlamaCpp;
-const llama = await llamaCpp.getLlama({
-  gpu: false,
-  build: 'never',
-  skipDownload: true,
-  progressLogs: false,
-  logLevel: 'warn',
-});
+const llama = await startLlama(folder);
 for (const [file, adapter] of Object.entries(results)) {
   const model = await llama.loadModel({modelPath: base});
   const lora = adapter === null ? {} : {lora: adapter};

@@ -65,13 +65,7 @@ test('a matrix that takes more than one round of the threads', () => {
   const bytes = new Uint8Array(blocks.dataSync().buffer);
   const places = [0, 2727, 2728, 6143, 6144, 6199];
   const oneHot = (length: number) => {
-    const ones = tf.oneHot(
-      tf.tensor1d(
-        places.map(place => place % length),
-        'int32',
-      ),
-      length,
-    );
+    const ones = tf.oneHot(tf.mod(tf.tensor1d(places, 'int32'), tf.scalar(length, 'int32')), length);
     return tf.cast(ones, 'float32') as tf.Tensor2D;
   };
   const rows = places.map(row => [...readRows(matrix, bytes, row, 1)].map(number => number + 0)); // −0 becomes 0
