@@ -18,6 +18,9 @@ export default {
       : []),
   ],
   moduleNameMapper: {
+    // What bundlers take, a third faster than what Node takes, which is ES5. The suite on all backends runs on that.
+    '^@tensorflow/tfjs-(core|layers|converter|data|backend-(?:cpu|wasm|webgl))$':
+      '<rootDir>/node_modules/@tensorflow/tfjs-$1/dist/tf-$1.es2017.js',
     '^tfjs-lora(/node)?$': '<rootDir>/src/node.ts',
     '^tfjs-lora/federated$': '<rootDir>/src/federated.ts',
     '^tfjs-lora/graph$': '<rootDir>/src/graph.ts',

@@ -101,6 +101,11 @@ function lineCount(path: string): number {
   return BY_PATH.get(path)!.text.trimEnd().split('\n').length;
 }
 
+/** A number as a page has it: `1,200`. */
+function toNumber(text: string): number {
+  return Number(text.replaceAll(',', ''));
+}
+
 const all = SOURCES.map(({path}) => path);
 
 describe('in src', () => {
@@ -225,6 +230,24 @@ describe('docs/architecture.md', () => {
       .split('\n')
       .flatMap(row => [...row.split(' | ')[0]!.matchAll(/`(\w+)`/g)].map(([, room]) => room));
     expect(told.sort()).toEqual([...ROOMS].sort());
+  });
+
+  test('says how many lines the rooms have, to a tenth', () => {
+    const [, rows = ''] = /\| rooms \|[^\n]*\n[^\n]*\n([^]*?)\n\n/.exec(page) ?? [];
+    const told = rows.split('\n').map(row => {
+      const [, names = '', lines = ''] = row.split(/ ?\| /);
+      return {rooms: [...names.matchAll(/`(\w+)`/g)].map(([, room]) => room!), lines: toNumber(lines)};
+    });
+    expect(told.flatMap(({rooms}) => rooms).sort()).toEqual([...ROOMS].sort());
+    const linesOf = (rooms: readonly string[]) =>
+      all.filter(path => rooms.includes(roomOf(path))).reduce((sum, path) => sum + lineCount(path), 0);
+    const isRight = (lines: number, count: number) => Math.abs(lines - count) <= count / 10;
+    expect(told.filter(({rooms, lines}) => !isRight(lines, linesOf(rooms)))).toEqual([]);
+    const [, whole = '', files = '', core = ''] = /has ([\d,]+) lines in (\d+) files\. ([\d,]+) of/.exec(page) ?? [];
+    const entries = ['transformers', 'graph', 'language', 'quantized', 'federated', 'landmarks', 'quickstart'];
+    expect(isRight(toNumber(whole), linesOf(ROOMS))).toBe(true);
+    expect(isRight(toNumber(files), all.length)).toBe(true);
+    expect(isRight(toNumber(core), linesOf(ROOMS.filter(room => !entries.includes(room))))).toBe(true);
   });
 
   test('names files and folders that are there', () => {

@@ -90,7 +90,7 @@ This browser has no webgpu.
 });
 
 describeInBrowser('the page that measures a device', () => {
-  const site = openSite('page', undefined, [...WEBGPU_ARGUMENTS, '--enable-dawn-features=disable_workgroup_init'], {
+  const site = openSite('page', undefined, WEBGPU_ARGUMENTS, {
     place: 'bench',
     headers: {'Cross-Origin-Opener-Policy': 'same-origin', 'Cross-Origin-Embedder-Policy': 'require-corp'},
   });

@@ -20,13 +20,7 @@ const FOLDERS = [
 ] as const;
 
 /** What Chromium is started with. */
-export const ARGUMENTS = [
-  ...COMMON,
-  ...WEBGPU_ARGUMENTS,
-  // SwiftShader compiles the zeroing of workgroup memory into every shader, which doubles the time to compile them. No
-  // kernel counts on it.
-  '--enable-dawn-features=disable_workgroup_init',
-];
+export const ARGUMENTS = [...COMMON, ...WEBGPU_ARGUMENTS];
 
 /** The browser of this machine, or `undefined`. */
 export function findChromium(): string | undefined {
