@@ -17,6 +17,13 @@ export default {
       ? [['<rootDir>/test/resultsReporter.cjs', {file: process.env.LORA_TEST_RESULTS}]]
       : []),
   ],
+  // Jest looks a global up through a trap of the context that tests run in. Of these, modules are given their own.
+  sandboxInjectedGlobals: [
+    ...['Array', 'ArrayBuffer', 'BigInt', 'Boolean', 'DataView', 'Error', 'Infinity', 'JSON', 'Map', 'Math', 'Number'],
+    ...['Object', 'Promise', 'RegExp', 'Set', 'String', 'Symbol', 'WeakMap', 'WeakSet', 'isFinite', 'isNaN'],
+    ...['Float32Array', 'Float64Array', 'Int16Array', 'Int32Array', 'Int8Array', 'Uint16Array', 'Uint32Array'],
+    ...['Uint8Array', 'Uint8ClampedArray'],
+  ],
   moduleNameMapper: {
     // What bundlers take, a third faster than what Node takes, which is ES5. The suite on all backends runs on that.
     '^@tensorflow/tfjs-(core|layers|converter|data|backend-(?:cpu|wasm|webgl))$':

@@ -111,8 +111,10 @@ function smooth(heights: Float32Array, side: number, reach: number): void {
     for (let i = 0; i < from.length; i++) {
       const own = from[i]!;
       if (own > -Infinity) {
-        let [sum, count] = [0, 0];
-        for (let near = i - steps * stride; near <= i + steps * stride; near += stride) {
+        let sum = 0;
+        let count = 0;
+        const last = Math.min(i + steps * stride, from.length - 1);
+        for (let near = Math.max(i - steps * stride, i % stride); near <= last; near += stride) {
           if (Math.abs(from[near]! - own) < most) {
             sum += from[near]!;
             count++;

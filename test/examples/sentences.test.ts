@@ -15,6 +15,20 @@ jest.setTimeout(240_000);
 
 const ENCODER = pretrained('minilm');
 
+/** Whether the browser has kept the page's sentences with this group. */
+function isKept([sentence, group]: readonly [number, string]): Promise<boolean> {
+  return new Promise(resolve => {
+    const opening = indexedDB.open('tfjs-lora-pages');
+    opening.onsuccess = () => {
+      const reading = opening.result.transaction('kept').objectStore('kept').get('sentences');
+      reading.onsuccess = () => {
+        opening.result.close();
+        resolve((reading.result as {sentences: {group: string}[]}).sentences[sentence]?.group === group);
+      };
+    };
+  });
+}
+
 test('points that are too near each other part, and stay on the map', () => {
   const near = (count: number) => Array.from({length: count}, (_, i): [number, number] => [1 - 1e-3 * i, 1]);
   for (const points of [near(24), Array.from({length: 60}, (): [number, number] => [0.2, 0.2])]) {
@@ -193,6 +207,7 @@ describeUnless(ENCODER.missing ?? MISSING_BROWSER, 'the page that teaches an enc
       }));
     const before = await shown();
     expect(before.groups[24]).toBe('H');
+    await page.waitForFunction(isKept, [24, 'H'] as const);
     await page.reload();
     await says('Ready: .* Your adapter from last time is here again');
     expect(await shown()).toEqual(before);
