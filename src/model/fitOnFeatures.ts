@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {checkOptions, kindOf, LoRAError} from '../errors';
+import {checkCount, checkOptions, kindOf, listed, LoRAError, showShape} from '../errors';
 import {checkModel} from '../rewire/walk';
 import {isDataset, isTensorOfOtherCopy, OTHER_COPY} from '../tfjs/copies';
 import {stopWith, takeTargetsOf} from '../tfjs/training';
@@ -10,7 +10,9 @@ import {splitAtFirstAdapter} from './split';
 type FitArgs = NonNullable<Parameters<tf.LayersModel['fit']>[2]>;
 
 /** How a model is trained on features that are computed once. */
-export interface FeatureFitArgs extends FitArgs {
+export interface FeatureFitArgs extends Omit<FitArgs, 'validationData'> {
+  /** Examples to evaluate on after each epoch: `[x, y]`, or a dataset of batches. They pass the prefix once too. */
+  validationData?: FitArgs['validationData'] | Batches;
   /**
    * Called after each batch that has passed the prefix. `total` is unknown for a dataset that does not say how large it
    * is.
@@ -25,10 +27,16 @@ export type Batches = tf.data.Dataset<{xs: tf.TensorContainer; ys: tf.TensorCont
 
 const GIBIBYTE = 2 ** 30;
 
+/** What `fit` or `fitDataset` has an argument for, and a fit on features has no use for. */
+const REFUSED = [
+  ...['sampleWeight', 'stepsPerEpoch', 'validationSteps'],
+  ...['batchesPerEpoch', 'validationBatches', 'validationBatchSize'],
+];
+
 /**
  * Trains an adapted, compiled model like `fit`, but runs everything before the first adapted layer only once: over a
- * tensor, or a `tf.data.Dataset` of batches `{xs, ys}`. From the second epoch on, a step costs only the layers from the
- * first adapted one.
+ * tensor, or a `tf.data.Dataset` of batches `{xs, ys}`, and over `validationData`. From the second epoch on, a step
+ * costs only the layers from the first adapted one.
  *
  * The prefix runs as in `predict`, without dropout. The model itself is trained, so its adapter is like any other. It
  * counts as a fit of the model: another one at the same time is refused, and so is a step after the adapter was changed
@@ -38,7 +46,8 @@ const GIBIBYTE = 2 ** 30;
  * @param x inputs, as for `fit`; or a dataset, in which case `y` is `null`.
  * @param y targets, as for `fit`.
  * @throws LoRAError if the model is not adapted or compiled, its first layer is adapted, the features take more than
- *     `maxBytes`, or another fit of the model is going on.
+ *     `maxBytes`, a dataset gives fewer batches than it says, an argument of `fit` does not apply, or another fit of
+ *     the model is going on.
  */
 export async function fitOnFeatures(
   model: tf.LayersModel,
@@ -48,45 +57,80 @@ export async function fitOnFeatures(
 ): Promise<tf.History> {
   checkModel(model);
   checkOptions(args);
-  const {onFeatures, maxBytes = GIBIBYTE, ...fitArgs} = args;
-  const isData = isDataset(x);
-  checkTensors('x', isData ? [] : x);
-  checkTensors('y', isData ? [] : y);
+  const {onFeatures, maxBytes = GIBIBYTE, validationData, ...fitArgs} = args;
+  const refused = REFUSED.filter(name => (args as Record<string, unknown>)[name] != null);
+  if (refused.length > 0) {
+    throw new LoRAError(`fitOnFeatures takes no ${listed(refused)}. Leave it out, or train with fit or fitDataset.`);
+  }
+  const {batchSize = 32} = fitArgs;
+  checkCount('batchSize', batchSize);
+  const examples = examplesOf(x, y, ['x', 'y']);
+  const heldOut = heldOutOf(validationData);
   const optimizer = model.optimizer as tf.Optimizer | undefined;
   if (optimizer === undefined) {
     throw new LoRAError('The model is not compiled. Call model.compile({optimizer, loss}) first.');
   }
   const {prefix, suffix} = splitAtFirstAdapter(model);
-  const store = new FeatureStore(maxBytes);
-  const targets = new FeatureStore(Infinity);
   return asFitOf(model, suffix, async () => {
+    const counts = [examples, ...(heldOut ? [heldOut] : [])].map(part => batchesIn(part, batchSize));
+    const total = counts.reduce((sum, count) => sum + count, 0);
+    const store = new FeatureStore(prefix, model, {
+      maxBytes,
+      batchSize,
+      onFeatures: done => onFeatures?.(done, Number.isNaN(total) ? undefined : total),
+    });
     try {
-      if (isData) {
-        await collect(prefix, x, model, {store, targets, onFeatures});
-      } else {
-        await compute(prefix, [x].flat(), fitArgs.batchSize ?? 32, {store, onFeatures});
-      }
-      const features = store.join();
-      const labels = isData ? targets.join() : [y ?? []].flat();
+      const training = await store.pass(examples);
+      const validation = heldOut && (await store.pass(heldOut));
       suffix.compile({optimizer, loss: model.loss, metrics: model.metrics});
       takeTargetsOf(suffix, model); // their shapes may be others than those of the outputs
       stopWith(suffix, model);
-      try {
-        return await suffix.fit(oneOrMany(features), oneOrMany(labels), fitArgs);
-      } finally {
-        tf.dispose(features);
-        if (isData) {
-          tf.dispose(labels);
-        }
-      }
+      return await suffix.fit(...training, {...fitArgs, ...(validation && {validationData: validation})});
     } finally {
       store.dispose();
-      targets.dispose();
     }
   });
 }
 
-function checkTensors(name: string, value: unknown): void {
+/** Inputs and targets: tensors, or a dataset that gives both. */
+type Examples = {x: tf.Tensor[]; y: tf.Tensor[]} | Batches;
+
+/** @throws LoRAError if they are neither tensors of equally many examples nor a dataset. */
+function examplesOf(x: unknown, y: unknown, [nameOfX, nameOfY]: readonly [string, string]): Examples {
+  if (isDataset(x)) {
+    if (y != null) {
+      throw new LoRAError(`${nameOfX} is a dataset, whose batches hold the targets: ${nameOfY} must be null.`);
+    }
+    return x as Batches;
+  }
+  const examples = {x: tensorsOf(nameOfX, x), y: tensorsOf(nameOfY, y)};
+  const counts = [...examples.x, ...examples.y].map(({shape}) => shape[0]);
+  if (new Set(counts).size > 1) {
+    throw new LoRAError(
+      `${nameOfX} and ${nameOfY} must hold equally many examples, got ` +
+        `${[...examples.x, ...examples.y].map(({shape}) => showShape(shape)).join(', ')}.`,
+    );
+  }
+  return examples;
+}
+
+function heldOutOf(data: unknown): Examples | undefined {
+  if (data == null || (Array.isArray(data) && data.length === 0)) {
+    return undefined; // as in fit
+  }
+  if (isDataset(data)) {
+    return data as Batches;
+  }
+  if (!Array.isArray(data) || data.length !== 2) {
+    const found = Array.isArray(data)
+      ? `a list of ${data.length}; tfjs takes no weights of examples there`
+      : kindOf(data);
+    throw new LoRAError(`validationData must be [x, y], or a dataset of batches, got ${found}.`);
+  }
+  return examplesOf(data[0], data[1], ['validationData[0]', 'validationData[1]']);
+}
+
+function tensorsOf(name: string, value: unknown): tf.Tensor[] {
   const tensors: unknown[] = [value].flat();
   if (tensors.some(isTensorOfOtherCopy)) {
     throw new LoRAError(`${name} is ${OTHER_COPY}`);
@@ -97,87 +141,103 @@ function checkTensors(name: string, value: unknown): void {
       `${name} must be a tensor, or a list of tensors for several, got ${kindOf(tensors[stranger])}.`,
     );
   }
+  return tensors as tf.Tensor[];
 }
 
-/** Tensors in batches, a list for each input of a model. */
+/** NaN for a dataset that does not say. */
+function batchesIn(examples: Examples, batchSize: number): number {
+  if ('x' in examples) {
+    return Math.ceil((examples.x[0]?.shape[0] ?? 0) / batchSize);
+  }
+  return Number.isFinite(examples.size) ? examples.size : NaN;
+}
+
+/** Passes examples through the prefix of a model, and holds what comes out until it is disposed. */
 class FeatureStore {
-  private readonly batches: tf.Tensor[][] = [];
+  private readonly tensors = new Set<tf.Tensor>();
+  private batches = 0;
   private bytes = 0;
 
-  constructor(private readonly maxBytes: number) {}
+  constructor(
+    private readonly prefix: tf.LayersModel,
+    private readonly model: tf.LayersModel,
+    private readonly options: {maxBytes: number; batchSize: number; onFeatures: (batches: number) => void},
+  ) {}
 
-  add(tensors: tf.Tensor[]): void {
-    this.batches.push(tensors);
-    this.bytes += tensors.reduce((sum, {size}) => sum + 4 * size, 0);
-    if (this.bytes > this.maxBytes) {
+  /** The features of examples, and their targets, as `fit` takes them. */
+  async pass(examples: Examples): Promise<[features: tf.Tensor | tf.Tensor[], targets: tf.Tensor | tf.Tensor[]]> {
+    const features: tf.Tensor[][] = [];
+    if ('x' in examples) {
+      const {batchSize} = this.options;
+      const count = examples.x[0]?.shape[0] ?? 0;
+      for (let start = 0; start < count; start += batchSize) {
+        const size = Math.min(batchSize, count - start);
+        const inputs = () => examples.x.map(input => tf.slice(input, start, size));
+        features.push(this.features(inputs));
+        await tf.nextFrame();
+      }
+      return [oneOrMany(this.join(features)), oneOrMany(examples.y)];
+    }
+    const targets: tf.Tensor[][] = [];
+    await examples.forEachAsync(({xs, ys}) => {
+      targets.push(tensorsIn(ys, this.model.outputNames).map(tensor => this.hold(tf.clone(tensor))));
+      features.push(this.features(() => tensorsIn(xs, this.model.inputNames)));
+    });
+    // So does one that `resume` put into the middle of an epoch.
+    if (features.length < batchesIn(examples, 1)) {
       throw new LoRAError(
-        `The features of ${this.batches.length} batches take ${mebibytes(this.bytes)}, more than the ` +
-          `${mebibytes(this.maxBytes)} allowed. Allow more with maxBytes, take fewer examples, or train with fit.`,
+        `The dataset says that it has ${examples.size} batches, and gave ${features.length}. fitOnFeatures goes ` +
+          'through it once, for all epochs: pass all of it, or train with fitDataset.',
       );
     }
-  }
-
-  /** All batches as one tensor an input. The store is empty afterwards. */
-  join(): tf.Tensor[] {
-    const [first] = this.batches;
-    if (first === undefined) {
-      throw new LoRAError('There is nothing to train on: x has no examples, or the dataset gives no batches.');
-    }
-    const joined = first.map((_, i) =>
-      tf.concat(this.batches.map(batch => batch[i]).filter(part => part !== undefined)),
-    );
-    this.dispose();
-    return joined;
+    return [oneOrMany(this.join(features)), oneOrMany(this.join(targets))];
   }
 
   dispose(): void {
-    tf.dispose(this.batches);
-    this.batches.length = 0;
+    this.tensors.forEach(tensor => tensor.dispose());
+    this.tensors.clear();
   }
-}
 
-async function compute(
-  prefix: tf.LayersModel,
-  inputs: tf.Tensor[],
-  batchSize: number,
-  {store, onFeatures}: {store: FeatureStore; onFeatures: FeatureFitArgs['onFeatures']},
-): Promise<void> {
-  const examples = inputs[0]?.shape[0] ?? 0;
-  const total = Math.ceil(examples / batchSize);
-  for (let batch = 0; batch < total; batch++) {
-    const start = batch * batchSize;
-    const size = Math.min(batchSize, examples - start);
-    store.add(
-      tf.tidy(() =>
-        run(
-          prefix,
-          inputs.map(input => tf.slice(input, start, size)),
-        ),
-      ),
-    );
-    onFeatures?.(batch + 1, total);
-    await tf.nextFrame();
+  /** What the prefix makes of a batch. */
+  private features(inputs: () => tf.Tensor[]): tf.Tensor[] {
+    const outputs = tf.tidy(() => [this.prefix.predictOnBatch(oneOrMany(inputs()))].flat());
+    outputs.forEach(output => this.hold(output));
+    this.batches++;
+    this.bytes += outputs.reduce((sum, {size}) => sum + 4 * size, 0);
+    const {maxBytes, onFeatures} = this.options;
+    if (this.bytes > maxBytes) {
+      throw new LoRAError(
+        `The features of ${this.batches} batches take ${mebibytes(this.bytes)}, more than the ` +
+          `${mebibytes(maxBytes)} allowed. Allow more with maxBytes, take fewer examples, or train with fit.`,
+      );
+    }
+    onFeatures(this.batches);
+    return outputs;
   }
-}
 
-async function collect(
-  prefix: tf.LayersModel,
-  dataset: Batches,
-  {inputNames, outputNames}: tf.LayersModel,
-  {store, targets, onFeatures}: {store: FeatureStore; targets: FeatureStore; onFeatures: FeatureFitArgs['onFeatures']},
-): Promise<void> {
-  const total = Number.isFinite(dataset.size) ? dataset.size : undefined;
-  let batches = 0;
-  await dataset.forEachAsync(({xs, ys}) => {
-    targets.add(tensorsIn(ys, outputNames).map(tensor => tf.keep(tf.clone(tensor))));
-    store.add(tf.tidy(() => run(prefix, tensorsIn(xs, inputNames))));
-    onFeatures?.(++batches, total);
-  });
-}
+  /** Batches as one tensor each of what they are lists of. */
+  private join(batches: readonly tf.Tensor[][]): tf.Tensor[] {
+    const [first] = batches;
+    if (first === undefined) {
+      throw new LoRAError(
+        'There is nothing to train or to validate on: no examples, or a dataset that gives no batches.',
+      );
+    }
+    return first.map((_, i) => {
+      const parts = batches.map(batch => batch[i]).filter(part => part !== undefined);
+      const joined = this.hold(tf.concat(parts));
+      parts.forEach(part => {
+        part.dispose();
+        this.tensors.delete(part);
+      });
+      return joined;
+    });
+  }
 
-function run(prefix: tf.LayersModel, inputs: tf.Tensor[]): tf.Tensor[] {
-  const outputs = prefix.predictOnBatch(oneOrMany(inputs));
-  return [outputs].flat().map(output => tf.keep(output));
+  private hold(tensor: tf.Tensor): tf.Tensor {
+    this.tensors.add(tf.keep(tensor));
+    return tensor;
+  }
 }
 
 /** The tensors that a dataset gives for inputs or targets: one, a list, or an object by name. */

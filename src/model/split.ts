@@ -58,14 +58,10 @@ class Splitter {
       );
     }
     const results = outputs.map(output => this.inSuffix(output));
-    return {
-      prefix: tf.model({inputs, outputs: [...this.cuts.keys()], name: `${model.name}_prefix`}),
-      suffix: tf.model({
-        inputs: [...this.cuts.values()],
-        outputs: results,
-        name: `${model.name}_suffix`,
-      }),
-    };
+    const prefix = tf.model({inputs, outputs: [...this.cuts.keys()], name: `${model.name}_prefix`});
+    const suffix = tf.model({inputs: [...this.cuts.values()], outputs: results, name: `${model.name}_suffix`});
+    suffix.outputNames = [...model.outputNames]; // by which losses, metrics, class weights and logs go
+    return {prefix, suffix};
   }
 
   /** Applies the layers of a model again, each in the piece where it belongs, and returns the model's outputs. */
