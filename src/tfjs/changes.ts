@@ -118,6 +118,14 @@ export const CHANGES: readonly Change[] = [
     globals: ['+ callback FitWatch'],
   },
   {
+    what: 'Another callback stands in every `fit`, before those of the user.',
+    by: 'training/epochMeans.ts',
+    why: 'tfjs takes the means of an epoch over the batches of this process alone, where a run is resumed in the middle.',
+    lasts: 'from the first call of `checkpoint` or `resume` on, by `tf.registerCallbackConstructor`',
+    without: 'do not call them; it does nothing in other fits',
+    globals: ['+ callback EpochMeans'],
+  },
+  {
     what: 'Classes of layers and optimizers are registered.',
     by: 'layers/kinds.ts',
     why: '`tf.loadLayersModel` then loads adapted models.',

@@ -43,7 +43,7 @@ export abstract class TrainingCallback extends tf.Callback {
   readonly part: string | undefined = undefined;
 
   /** What of it belongs in a checkpoint. The tensors are the caller's. */
-  state(): CallbackState | undefined {
+  state(): CallbackState | undefined | Promise<CallbackState | undefined> {
     return undefined;
   }
 
@@ -87,7 +87,7 @@ export abstract class TrainingCallback extends tf.Callback {
   override async onBatchEnd(batch: number, logs: Logs = {}): Promise<void> {
     await this.endBatch?.(batch, logs);
     // tfjs lets a page draw and answer between steps only if there are no callbacks, or plain functions among them.
-    if (this.all[0] === this && tf.util.now() - this.yielded > YIELD_EVERY) {
+    if (this.all.at(-1) === this && tf.util.now() - this.yielded > YIELD_EVERY) {
       await tf.nextFrame();
       this.yielded = tf.util.now();
     }

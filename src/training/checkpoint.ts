@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {checkCount, checkOptions, kindOf, LoRAError} from '../errors';
 import {type FitParams, type Logs, resolveLogs, TrainingCallback} from './callback';
 import {type CheckpointPlace, placeOf, readCheckpoint, writeCheckpoint} from './checkpointFile';
+import {EpochMeans, registerEpochMeans} from './epochMeans';
 import {type CallbackState, resumedAt} from './resumed';
 import {captureRun, partsNotFinite} from './runState';
 import {SeededBatches} from './seededBatches';
@@ -54,6 +55,10 @@ export class Checkpoints extends TrainingCallback {
     this.batch = resumed?.batch ?? 0;
     this.number = resumed?.number;
     this.fault = undefined;
+    const means = this.all.find(callback => callback instanceof EpochMeans);
+    if (means !== undefined) {
+      means.isNeeded = this.everySteps < Infinity && this.batches !== undefined;
+    }
   }
 
   override async onEpochBegin(epoch: number): Promise<void> {
@@ -92,7 +97,7 @@ export class Checkpoints extends TrainingCallback {
   private async save(epoch: number, batch: number): Promise<void> {
     const callbacks = new Map<string, CallbackState>();
     for (const callback of this.all) {
-      const state = callback.state();
+      const state = await callback.state();
       if (callback.part !== undefined && state !== undefined) {
         callbacks.set(callback.part, state);
       }
@@ -166,5 +171,6 @@ export function checkBatches(batches: unknown): void {
  */
 export function checkpoint(place: CheckpointPlace, options: CheckpointOptions = {}): Checkpoints {
   checkOptions(options, {everyEpochs: true, everySteps: true, keep: true, batches: true});
+  registerEpochMeans();
   return new Checkpoints(place, options);
 }

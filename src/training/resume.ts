@@ -5,6 +5,7 @@ import {checkModel} from '../rewire/walk';
 import {isTraining} from '../tfjs/training';
 import {checkBatches, checkPlaces, keptAt} from './checkpoint';
 import {type Checkpoint, type CheckpointPlace, placeOf, readCheckpoint} from './checkpointFile';
+import {registerEpochMeans} from './epochMeans';
 import {checkOptimizerState, restoreOptimizer} from './optimizerState';
 import {restoreRandomStates} from './randomState';
 import {setResumed} from './resumed';
@@ -65,6 +66,7 @@ export async function resume(
       'The model is not compiled. Call model.compile({optimizer, loss}) first, as in the run that is resumed.',
     );
   }
+  registerEpochMeans();
   const {found, faults} = await findCheckpoints(place, keep);
   try {
     const broken = await Promise.all(found.map(checkpoint => partsNotFinite(subjectOf(model), checkpoint)));

@@ -54,6 +54,10 @@ test('a fit of a stock model has one callback more, and leaves nothing', () => {
   expect(seen['what a fit of a stock model leaves']).toEqual([]);
 });
 
+test('a fit has a callback for the means of epochs once there are checkpoints', () => {
+  expect(seen['a fit after a checkpoint']).toEqual(['+ callback EpochMeans']);
+});
+
 test('a fit of an adapted model replaces nothing', () => {
   expect(seen['a fit of an adapted model']!.length).toBeGreaterThan(0);
   expect(seen['a fit of an adapted model']!.filter(difference => !/^\+ \w+ (wasm_)?TfjsLoRA/.test(difference))).toEqual(

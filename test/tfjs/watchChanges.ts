@@ -71,7 +71,7 @@ async function watch(): Promise<Seen> {
   looks = [];
   let before = globalsOf(tf);
 
-  const {applyLoRA} = (await source('node')) as typeof import('../../src/node');
+  const {applyLoRA, checkpoint} = (await source('node')) as typeof import('../../src/node');
   seen['the import'] = differences(before, globalsOf(tf));
   before = globalsOf(tf);
 
@@ -82,13 +82,17 @@ async function watch(): Promise<Seen> {
   }
 
   await train(model());
-  const more = callbacks.filter(name => !ofTfjs.includes(name)).map(name => `+ callback ${name}`);
-  seen['a fit of a stock model'] = [...more, ...lookedAt(before)];
+  const more = (others: string[]) => callbacks.filter(name => !others.includes(name)).map(name => `+ callback ${name}`);
+  seen['a fit of a stock model'] = [...more(ofTfjs), ...lookedAt(before)];
   seen['what a fit of a stock model leaves'] = differences(before, globalsOf(tf));
   await train(applyLoRA(model(), {rank: 1}));
   seen['a fit of an adapted model'] = lookedAt(before);
   seen['what a fit of an adapted model leaves'] = differences(before, globalsOf(tf));
   before = globalsOf(tf);
+  const ofFits = callbacks;
+  checkpoint('file://nowhere');
+  await train(model());
+  seen['a fit after a checkpoint'] = [...more(ofFits), ...lookedAt(before)];
 
   const {keepingNames} = (await source('tfjs/keepingNames')) as typeof import('../../src/tfjs/keepingNames');
   seen['a rebuild'] = keepingNames(() => differences(before, globalsOf(tf)));

@@ -93,6 +93,65 @@ describe.each(BACKENDS)('on %s', backend => {
   });
 });
 
+describe.each(BACKENDS)('in the middle of an epoch, on %s', backend => {
+  beforeAll(() => useBackend(backend));
+
+  /** A run of 3 epochs of 3 batches. What a callback and the history see of losses, and the factors in the end. */
+  async function train(place: string, stopAt = Infinity) {
+    const optimizer = adam({learningRate: 0.05});
+    const {model, x, y, factors, dispose} = setting(optimizer);
+    model.compile({optimizer, loss: 'meanSquaredError', metrics: ['mae']});
+    const batches = seededBatches(x, y, {batchSize: 5, seed: 3}); // 5, 5 and 2 of 12
+    const seen: unknown[] = [];
+    let step = 0;
+    const witness = new tf.CustomCallback({
+      onBatchEnd: () => {
+        if (++step === stopAt) {
+          throw new Error('killed');
+        }
+      },
+      onEpochEnd: (_, logs) => void seen.push({...logs}),
+    });
+    const at = await resume(model, place, {batches});
+    const callbacks = [witness, bestAdapter({monitor: 'loss'}), checkpoint(place, {batches, everySteps: 1})];
+    const fit = model.fitDataset(batches, {epochs: 3, verbose: 0, ...at, callbacks});
+    const {history} = await fit.catch((error: unknown) => {
+      expect(String(error)).toBe('Error: killed');
+      return {history: {}};
+    });
+    const result = {history: history as Record<string, number[]>, seen, factors: factors()};
+    dispose();
+    return result;
+  }
+
+  test('a run goes on with the losses of whole epochs, and ends with the same adapter', async () => {
+    const whole = await train(`file://${join(folder, 'whole')}`);
+    expect(whole.history.loss).toHaveLength(3);
+    for (const stopAt of [2, 3, 5, 6, 7, 9]) {
+      const place = `file://${join(folder, String(stopAt))}`;
+      const first = await train(place, stopAt);
+      const second = await train(place);
+      const epochs = Math.floor((stopAt - 1) / 3);
+      expect([first.seen.length, second.seen.length]).toEqual([epochs, 3 - epochs]);
+      expect([...first.seen, ...second.seen]).toEqual(whole.seen);
+      expect([second.history.loss, second.history.mae]).toEqual(
+        [whole.history.loss, whole.history.mae].map(values => values!.slice(epochs)),
+      );
+      expect(second.factors).toEqual(whole.factors);
+    }
+  });
+
+  test('a run that is resumed twice in an epoch keeps the sums of both', async () => {
+    const whole = await train(`file://${join(folder, 'whole')}`);
+    const place = `file://${join(folder, 'run')}`;
+    await train(place, 5); // saved at 4
+    await train(place, 2); // saved at 5
+    const {history, factors} = await train(place);
+    expect(history.loss).toEqual(whole.history.loss!.slice(1));
+    expect(factors).toEqual(whole.factors);
+  });
+});
+
 describe('checkpoints', () => {
   beforeAll(() => useBackend('cpu'));
 
@@ -218,6 +277,39 @@ describe('checkpoints', () => {
       await expect(model.fit(x, y, {...fitOptions, epochs: 2, ...at, callbacks: [bestAdapter()]})).rejects.toThrow(
         'which adapter was the best',
       );
+      dispose();
+    });
+  });
+
+  test('with sums of an epoch that are none are not gone on with', async () => {
+    await withoutLeaks(async () => {
+      const handler = new MemoryHandler();
+      const {model, x, y, dispose} = setting();
+      const batches = seededBatches(x, y, {batchSize: 4, seed: 1});
+      const options = {epochs: 1, verbose: 0};
+      await model.fitDataset(batches, {
+        ...options,
+        callbacks: [checkpoint(handler, {batches, everySteps: 2, keep: 1})],
+      });
+      batches.startAt(0);
+      for (const means of [
+        {},
+        {examples: 1.5, sums: {loss: '1'}},
+        {examples: 4, sums: {}},
+        {examples: 4, sums: null},
+      ]) {
+        const json = JSON.parse(handler.json) as {modelTopology: {state: string; checksum: string}};
+        const state = JSON.parse(json.modelTopology.state) as CheckpointState;
+        Object.assign(state, {epoch: 0, batch: 2, callbacks: {means}});
+        json.modelTopology.state = JSON.stringify(state);
+        const {weightData} = handler;
+        json.modelTopology.checksum = checksumOf(json.modelTopology.state, weightData as ArrayBuffer);
+        const load = () => Promise.resolve({...json, weightData} as unknown as tf.io.ModelArtifacts);
+        const at = await resume(model, {load}, {batches});
+        await expect(model.fitDataset(batches, {...options, ...at})).rejects.toThrow(
+          'what the means of its epoch were',
+        );
+      }
       dispose();
     });
   });
