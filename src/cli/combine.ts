@@ -1,6 +1,4 @@
-import {listed, LoRAError} from '../errors';
 import {type Adapter, combineAdapters, type CombineOptions, compressAdapter, type MajoritySign} from '../node';
-import {namesNotFinite} from '../tfjs/finite';
 import {type Arguments, type Command, integerOf, nameOf, numberOf, required, UsageError} from './command';
 import {besideOf, MODEL_OPTIONS, readAnyAdapter} from './sources';
 import {ADAPTER_OPTIONS, adapterTarget, pathsOf, writeAdapter} from './targets';
@@ -34,21 +32,10 @@ export const combine: Command = {
     const parts = adapters.map((adapter, i) => ({adapter, weight: weights[i] ?? 1}));
     const combined =
       rank === undefined ? combineAdapters(parts, options) : await compressAdapter(parts, {...options, rank});
-    await checkFinite(combined);
     await writeAdapter(combined, target, beside, terminal);
     terminal.out(out);
   },
 };
-
-/** Refuses a result that is not finite, since the weights are too large or an adapter is not finite itself. */
-async function checkFinite({tensors}: Adapter): Promise<void> {
-  const broken = await namesNotFinite(tensors);
-  if (broken.length > 0) {
-    throw new LoRAError(
-      `The result is not finite: ${listed(broken)}. Take smaller weights, or look at the adapters with inspect.`,
-    );
-  }
-}
 
 function weightsOf({values}: Arguments, count: number, {method}: CombineOptions): number[] {
   const text = values.weights;

@@ -1,7 +1,15 @@
 import {readdir, realpath, stat} from 'node:fs/promises';
 import {basename, dirname, extname} from 'node:path';
 import {LoRAError} from '../errors';
-import {type Adapter, exportPEFT, fileHandler, saveAdapter, type StoredType, writePEFTFolder} from '../node';
+import {
+  type Adapter,
+  exportPEFT,
+  fileHandler,
+  type SafetensorsOptions,
+  saveAdapter,
+  type StoredType,
+  writePEFTFolder,
+} from '../node';
 import {type Arguments, nameOf, type Terminal, UsageError} from './command';
 import {type Beside, type Source, sourceAt} from './sources';
 
@@ -13,6 +21,7 @@ export const ADAPTER_OPTIONS = {
   out: {value: '<path>', help: 'where to write: a .safetensors file, a .json file, or a folder for PEFT'},
   dtype: {value: '<type>', help: 'float32, float16 or bfloat16; .json holds float32 alone. Default: float32'},
   model: {value: '<path>', help: 'the base, which adapters of PEFT need'},
+  'allow-non-finite': {help: 'writes NaN and infinities as they are'},
   ...FORCE_OPTION,
 } as const;
 
@@ -22,7 +31,7 @@ const FORMATS = {'.safetensors': 'safetensors', '.json': 'tfjs', '': 'peft'} as 
 interface AdapterTarget {
   out: string;
   format: (typeof FORMATS)[keyof typeof FORMATS];
-  dtype: StoredType | undefined;
+  options: SafetensorsOptions;
 }
 
 /**
@@ -48,7 +57,8 @@ export async function adapterTarget(given: Arguments, out: string): Promise<Adap
     );
   }
   await checkOut(given, out, format === 'peft' ? 'an adapter of PEFT' : 'an adapter');
-  return {out, format, dtype};
+  const allowNonFinite = given.switches.has('allow-non-finite');
+  return {out, format, options: {...(dtype !== undefined && {dtype}), allowNonFinite}};
 }
 
 /** The kinds of what commands write. Whether a model is of layers or a graph shows when it has been read. */
@@ -117,22 +127,21 @@ const OF_A_FOLDER = /^(?:model\.json|adapter_config\.json|adapter_model\.safeten
  */
 export async function writeAdapter(
   adapter: Adapter,
-  {out, format, dtype}: AdapterTarget,
+  {out, format, options}: AdapterTarget,
   {model, keyMap}: Beside,
   {err}: Terminal,
 ): Promise<void> {
-  const type = {...(dtype !== undefined && {dtype})};
   if (format === 'peft') {
     const files = await exportPEFT(adapter, model as NonNullable<typeof model>, {
       ...(keyMap !== undefined && {keyMap}),
-      ...type,
+      ...options,
     });
     err(`Writing ${out}`);
     await writePEFTFolder(out, files);
     return;
   }
   err(`Writing ${out}`);
-  await saveAdapter(adapter, fileHandler(out), {format, ...type});
+  await saveAdapter(adapter, fileHandler(out), {format, ...options});
 }
 
 /** Paths that a command takes, of a number that it can use. */

@@ -1,14 +1,12 @@
 import {brief, faultLines, listed, LoRAError, show} from '../errors';
 import type {ByteReader} from './byteReader';
-import {fromBfloat16, fromFloat16, toBfloat16, toFloat16} from './halfFloats';
+import {fromBfloat16, fromFloat16} from './halfFloats';
 import {duplicateKeys, nesting} from './jsonText';
+import {checkNumbers, type FiniteOptions, type FloatType, writeNumbers} from './numbers';
 
 // Eight bytes: the length N of the header, little-endian. N bytes of JSON, padded with spaces:
 // {"__metadata__": {text: text}, name: {"dtype", "shape", "data_offsets": [begin, end]}}. Then the tensors' bytes,
 // little-endian, row by row, without gaps. https://github.com/huggingface/safetensors#format
-
-/** The types of numbers that this library reads and writes. */
-export type FloatType = 'F32' | 'F16' | 'BF16';
 
 /** A tensor as it is written. */
 export interface NamedValues {
@@ -42,11 +40,15 @@ export type Bytes = ReturnType<typeof Uint8Array.of>;
  * Writes a safetensors file. Numbers are rounded to the nearest that `dtype` has, ties to even.
  *
  * @param metadata texts that travel in the header.
- * @throws LoRAError if a name is reserved or a shape does not fit its data.
+ * @throws LoRAError if a name is reserved, a shape does not fit its data, or a number would not be finite.
  */
 export function encodeSafetensors(
   tensors: Readonly<Record<string, NamedValues>>,
-  {dtype = 'F32', metadata = {}}: {dtype?: FloatType; metadata?: Readonly<Record<string, string>>} = {},
+  {
+    dtype = 'F32',
+    metadata = {},
+    ...finite
+  }: {dtype?: FloatType; metadata?: Readonly<Record<string, string>>} & FiniteOptions = {},
 ): Bytes {
   const typeOf = ({data}: NamedValues) => (data instanceof BigInt64Array ? 'I64' : dtype);
   const sizeOf = (values: NamedValues) => SIZES[typeOf(values)] ?? 4;
@@ -74,26 +76,13 @@ export function encodeSafetensors(
   const view = new DataView(bytes.buffer);
   view.setUint32(0, start - 8, true); // of the 64 bits the upper half stays 0
   let offset = start;
-  for (const [, values] of entries) {
-    writeNumbers(view, offset, values.data, dtype);
+  const written = entries.filter(([, values]) => {
+    const isFinite = writeNumbers(view, offset, values.data, dtype);
     offset += values.data.length * sizeOf(values);
-  }
+    return !isFinite;
+  });
+  checkNumbers(written, dtype, finite);
   return bytes;
-}
-
-/** Writes numbers, little-endian, rounded to the nearest that `dtype` has, ties to even. */
-export function writeNumbers(view: DataView, offset: number, data: NamedValues['data'], dtype: FloatType): void {
-  if (data instanceof BigInt64Array) {
-    data.forEach((value, i) => view.setBigInt64(offset + 8 * i, value, true));
-    return;
-  }
-  const bits = new Uint32Array(data.buffer, data.byteOffset, data.length);
-  if (dtype === 'F32') {
-    bits.forEach((value, i) => view.setUint32(offset + 4 * i, value, true));
-  } else {
-    const round = dtype === 'F16' ? toFloat16 : toBfloat16;
-    bits.forEach((value, i) => view.setUint16(offset + 2 * i, round(value), true));
-  }
 }
 
 /**

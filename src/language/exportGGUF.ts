@@ -9,7 +9,7 @@ import {baseOf} from '../layers/wrapperLayer';
 import {resolveStrength, scalingOf} from '../methods/method';
 import {checkFit} from '../model/checkFit';
 import {checkModel, sitesOf} from '../rewire/walk';
-import {checkRange, floatTypeOf, readValues, type SafetensorsOptions} from '../storage/safetensors';
+import {floatTypeOf, readValues, type SafetensorsOptions} from '../storage/safetensors';
 import {hubRecordOf} from '../transformers/hubRecord';
 import {fileNameOf} from '../transformers/net';
 import {familyOf, ggufName, hubRow, pairedHeads} from './gguf/ggufConfig';
@@ -36,15 +36,16 @@ const PLAIN = new Set(['lora', 'lora-fa']);
  * @param model the base of the adapter, plain or adapted: a model of `loadGGUF`, or one of `loadTransformer` of the
  *     model_type llama, mistral, qwen2, qwen3, gemma3_text, phi3 or gpt2, in its blocks or in float32.
  * @throws LoRAError if the adapter does not fit the model, or GGUF has no place for what it trains, with a line for
- *     each: biases, layers that train in full, methods other than LoRA, a table of words that is the head too.
+ *     each: biases, layers that train in full, methods other than LoRA, a table of words that is the head too; or if
+ *     numbers are not finite.
  */
 export async function exportGGUF(
   adapter: Adapter,
   model: tf.LayersModel,
   options: SafetensorsOptions = {},
 ): Promise<Bytes> {
-  checkOptions(options, {dtype: true});
-  const {dtype = 'float32'} = options;
+  checkOptions(options, {dtype: true, allowNonFinite: true});
+  const {dtype = 'float32', ...finite} = options;
   const type = floatTypeOf(dtype);
   checkModel(model);
   checkAdapter(adapter);
@@ -105,7 +106,6 @@ export async function exportGGUF(
     tensors[`${name}.lora_a`] = a;
     tensors[`${name}.lora_b`] = own === alpha ? b : {...b, data: b.data.map(value => value * (own / alpha))};
   }
-  checkRange(tensors, dtype);
   return writeGGUF(
     {
       'general.type': 'adapter',
@@ -114,7 +114,7 @@ export async function exportGGUF(
       'adapter.lora.alpha': {float32: alpha},
     },
     tensors,
-    type,
+    {dtype: type, ...finite},
   );
 }
 

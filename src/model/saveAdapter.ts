@@ -14,8 +14,8 @@ import {getAdapter} from './currentAdapter';
  * @param handlerOrUrl what `model.save` takes: `indexeddb://…`, `localstorage://…`, `downloads://…`, `http(s)://…`, any
  *     `tf.io.IOHandler`; in Node also `file://…`, with or without tfjs-node. A name that ends in `.safetensors` has
  *     that format.
- * @throws LoRAError if the model is not adapted, the adapter was disposed, its numbers are lost with a graphics card,
- *     nothing handles the URL, it cannot be saved there, or an option does not exist.
+ * @throws LoRAError if the model is not adapted, the adapter was disposed, its numbers are lost with a graphics card
+ *     or not finite, nothing handles the URL, it cannot be saved there, or an option does not exist.
  */
 export async function saveAdapter(
   source: tf.LayersModel | Adapter,

@@ -13,7 +13,7 @@ import {resolveStrength} from '../methods/method';
 import {methodOf} from '../methods/registry';
 import {checkFit} from '../model/checkFit';
 import {checkModel, type Site, sitesOf} from '../rewire/walk';
-import {checkRange, floatTypeOf, readValues, type SafetensorsOptions} from '../storage/safetensors';
+import {floatTypeOf, readValues, type SafetensorsOptions} from '../storage/safetensors';
 import {biasesOf, namedWeights} from '../tfjs/weights';
 import {carries, isConv1D, torchWeights, type UpdatedKind, updatedKind} from './torchLayers';
 import {PEFT_NAMES, type PEFTFiles} from './files';
@@ -49,15 +49,16 @@ export interface ExportedPEFT extends PEFTFiles {
  * The result is a promise since a backend may keep the numbers where they cannot be read at once, as webgpu does.
  *
  * @param model the base of the adapter, plain or adapted; with the adapter's new head, if it brings one.
- * @throws LoRAError if the adapter does not fit the model, or PEFT has no such updates, with a line for each.
+ * @throws LoRAError if the adapter does not fit the model, PEFT has no such updates, or numbers are not finite, with a
+ *     line for each.
  */
 export async function exportPEFT(
   adapter: Adapter,
   model: tf.LayersModel,
   options: ExportOptions = {},
 ): Promise<ExportedPEFT> {
-  checkOptions(options, {keyMap: true, baseModel: true, dtype: true});
-  const {keyMap, baseModel, dtype = 'float32'} = options;
+  checkOptions(options, {keyMap: true, baseModel: true, dtype: true, allowNonFinite: true});
+  const {keyMap, baseModel, dtype = 'float32', ...finite} = options;
   if (baseModel !== undefined && (typeof baseModel !== 'string' || baseModel === '')) {
     throw new LoRAError(`baseModel must be the name or path of a model, got ${show(baseModel)}.`);
   }
@@ -134,7 +135,6 @@ export async function exportPEFT(
   for (const [name, tensor] of Object.entries(form.writeShared?.(plain.config.layers, values) ?? {})) {
     tensors[PEFT_NAMES.root + name] = tensor;
   }
-  checkRange(tensors, dtype);
   const all = [...paths.values()];
   const updated = sites.filter(({path}) => paths.has(path) && layerConfigAt(plain.config, path) !== undefined);
   const fanInFanOut = updated.every(({layer}) => isConv1D(layer));
@@ -142,7 +142,8 @@ export async function exportPEFT(
     ...writePEFTConfig(modules, {form, fanInFanOut, bias: biasOf(adapter), modulesToSave, all}),
     ...(baseModel !== undefined && {base_model_name_or_path: baseModel}),
   };
-  return {config, weights: encodeSafetensors({...tensors, ...counters}, {dtype: numbers, metadata: {format: 'pt'}})};
+  const written = {dtype: numbers, metadata: {format: 'pt'}, ...finite};
+  return {config, weights: encodeSafetensors({...tensors, ...counters}, written)};
 }
 
 /** PEFT stores weights and builds nothing, so the layers of a new head have to be in the model. */

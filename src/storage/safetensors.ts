@@ -1,10 +1,11 @@
 import * as tf from '@tensorflow/tfjs';
 import {type Adapter, makeAdapter} from '../adapter/adapter';
 import {checkAdapter, checkAdapterConfig} from '../adapter/checkAdapter';
-import {checkOptions, faultLines, listed, LoRAError, show} from '../errors';
+import {checkOptions, faultLines, LoRAError, show} from '../errors';
 import {duplicateKeys} from '../formats/jsonText';
 import type {Values} from '../formats/layout';
-import {type Bytes, decodeSafetensors, encodeSafetensors, type FloatType} from '../formats/safetensors';
+import type {FiniteOptions, FloatType} from '../formats/numbers';
+import {type Bytes, decodeSafetensors, encodeSafetensors} from '../formats/safetensors';
 import {checkLimits, type LoadOptions} from './limits';
 import {packShared, unpackShared, withoutParts} from './sharedTensors';
 import {bytesOf, type ByteSource} from './sources';
@@ -13,7 +14,7 @@ import {bytesOf, type ByteSource} from './sources';
 export type StoredType = 'float32' | 'float16' | 'bfloat16';
 
 /** How an adapter is written. */
-export interface SafetensorsOptions {
+export interface SafetensorsOptions extends FiniteOptions {
   /**
    * Half the bytes at `'float16'` or `'bfloat16'`, whose numbers are rounded to 11 and to 8 significant bits. Default:
    * `'float32'`.
@@ -30,17 +31,16 @@ const VERSION = '1';
  * An adapter as the bytes of a safetensors file: its tensors under their names, and its config as text in the header.
  * The result is a promise since a backend may keep the numbers where they cannot be read at once, as webgpu does.
  *
- * @throws LoRAError if a number is too large for the type that is asked for, or the adapter was disposed.
+ * @throws LoRAError if a number is not finite or too large for the type that is requested, or the adapter was disposed.
  */
 export async function toSafetensors(adapter: Adapter, options: SafetensorsOptions = {}): Promise<Bytes> {
-  checkOptions(options, {dtype: true});
-  const {dtype = 'float32'} = options;
+  checkOptions(options, {dtype: true, allowNonFinite: true});
+  const {dtype = 'float32', ...finite} = options;
   checkAdapter(adapter);
   const type = floatTypeOf(dtype);
   const {config, values} = packShared(adapter.config, await readValues(adapter.tensors));
-  checkRange(values, dtype);
   const metadata = {format: FORMAT, version: VERSION, config: JSON.stringify(config)};
-  return encodeSafetensors(values, {dtype: type, metadata});
+  return encodeSafetensors(values, {dtype: type, metadata, ...finite});
 }
 
 /**
@@ -141,22 +141,4 @@ export function floatTypeOf(dtype: StoredType): FloatType {
     throw new LoRAError(`dtype must be one of ${Object.keys(TYPES).map(show).join(', ')}, got ${show(dtype)}.`);
   }
   return TYPES[dtype];
-}
-
-/** From these magnitudes on, numbers round to infinity. */
-const LIMITS: Readonly<Record<StoredType, number>> = {
-  float32: Infinity,
-  float16: 65520,
-  bfloat16: (2 - 2 ** -8) * 2 ** 127,
-};
-
-/** @throws LoRAError if a finite number would become infinite. */
-export function checkRange(values: Readonly<Record<string, Values>>, dtype: StoredType): void {
-  const limit = LIMITS[dtype];
-  const faults = Object.entries(values)
-    .filter(([, {data}]) => data.some(value => Number.isFinite(value) && Math.abs(value) >= limit))
-    .map(([name]) => name);
-  if (faults.length > 0) {
-    throw new LoRAError(`${listed(faults)}: numbers too large for ${dtype}. Save as float32.`);
-  }
 }

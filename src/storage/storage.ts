@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {type Adapter, makeAdapter} from '../adapter/adapter';
 import {checkAdapter, checkAdapterConfig} from '../adapter/checkAdapter';
 import {asLoRAError, checkOptions, faultLines, LoRAError, show} from '../errors';
+import {checkNumbers, type FiniteOptions} from '../formats/numbers';
 import {checkLimits, type LoadOptions, tooLarge, unlessAborted} from './limits';
 import {checkPlace, findHandler, isFetched, isSafetensors} from './places';
 import {FORMAT, fromSafetensors, readAdapter, readValues, type SafetensorsOptions, toSafetensors} from './safetensors';
@@ -31,8 +32,8 @@ export async function writeAdapter(
   handlerOrUrl: tf.io.IOHandler | string,
   options: SaveOptions,
 ): Promise<tf.io.SaveResult> {
-  checkOptions(options, {format: true, dtype: true});
-  const {format: wanted, dtype} = options;
+  checkOptions(options, {format: true, dtype: true, allowNonFinite: true});
+  const {format: wanted, dtype, ...finite} = options;
   if (wanted !== undefined && !['tfjs', 'safetensors'].includes(wanted)) {
     throw new LoRAError(`format must be "tfjs" or "safetensors", got ${show(wanted)}.`);
   }
@@ -56,17 +57,18 @@ export async function writeAdapter(
   checkAdapter(adapter);
   const artifacts =
     format === 'safetensors'
-      ? safetensorsArtifacts(await toSafetensors(adapter, {...(dtype && {dtype})}))
-      : await tfjsArtifacts(adapter);
+      ? safetensorsArtifacts(await toSafetensors(adapter, {...(dtype && {dtype}), ...finite}))
+      : await tfjsArtifacts(adapter, finite);
   return await (typeof handlerOrUrl === 'string'
     ? withPlace(`Cannot save "${handlerOrUrl}"`, () => save.call(handler, artifacts))
     : save.call(handler, artifacts));
 }
 
 /** An adapter as tfjs's handlers carry a model. */
-async function tfjsArtifacts(adapter: Adapter): Promise<tf.io.ModelArtifacts> {
+async function tfjsArtifacts(adapter: Adapter, finite: FiniteOptions): Promise<tf.io.ModelArtifacts> {
   const {config, values: packed} = packShared(adapter.config, await readValues(adapter.tensors));
   const values = Object.entries(packed);
+  checkNumbers(values, 'F32', finite);
   return {
     format: FORMAT,
     generatedBy: 'tfjs-lora',

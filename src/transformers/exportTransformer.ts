@@ -4,7 +4,7 @@ import {type Bytes, encodeSafetensors} from '../formats/safetensors';
 import type {Values} from '../formats/layout';
 import {adaptationOf} from '../layers/registry';
 import {checkModel, checkNotAdapted, type Site, sitesOf} from '../rewire/walk';
-import {checkRange, floatTypeOf, type SafetensorsOptions} from '../storage/safetensors';
+import {floatTypeOf, type SafetensorsOptions} from '../storage/safetensors';
 import {namedWeights} from '../tfjs/weights';
 import type {Pooling} from './architecture';
 import {chooseArchitecture} from './architectures';
@@ -22,7 +22,7 @@ export interface ExportedTransformer {
   weights: Bytes;
 }
 
-const OPTIONS: KnownOptions<SafetensorsOptions> = {dtype: true};
+const OPTIONS: KnownOptions<SafetensorsOptions> = {dtype: true, allowNonFinite: true};
 
 /**
  * A model of `loadTransformer` or `loadGGUF`, trained or not, as the hub has it: what belongs into `config.json` and
@@ -35,14 +35,15 @@ const OPTIONS: KnownOptions<SafetensorsOptions> = {dtype: true};
  * written once, with it.
  *
  * @throws LoRAError if the model has an adapter (merge it first, or take it off), was not loaded by this library, or
- *     has other layers than its config says, with a line for each; if a number is too large for the type.
+ *     has other layers than its config says, with a line for each; if a number is not finite, or too large for the
+ *     type.
  */
 export async function exportTransformer(
   model: tf.LayersModel,
   options: SafetensorsOptions = {},
 ): Promise<ExportedTransformer> {
   checkOptions(options, OPTIONS);
-  const {dtype = 'float32'} = options;
+  const {dtype = 'float32', ...finite} = options;
   const type = floatTypeOf(dtype);
   checkModel(model);
   const record = hubRecordOf(model);
@@ -81,11 +82,10 @@ export async function exportTransformer(
     const data = await tensor.data<'float32'>().finally(() => tensor.dispose());
     tensors[name] = {shape, data};
   }
-  checkRange(tensors, dtype);
   const {torch_dtype: _, ...said} = record.config as Record<string, unknown>;
   return {
     config: `${configText({...said, ...untied(expected), dtype})}\n`,
-    weights: encodeSafetensors(tensors, {dtype: type, metadata: {format: 'pt'}}),
+    weights: encodeSafetensors(tensors, {dtype: type, metadata: {format: 'pt'}, ...finite}),
   };
 }
 

@@ -321,7 +321,10 @@ describe('what is wrong is told', () => {
     [['merge', 'base', 'a.safetensors', '--scale', '1e40'], 'got 1e+40, which is infinite in float32'],
     [['merge', 'base', 'a.safetensors', '--scale', '2e38'], 'fc'],
     [['combine', 'a.safetensors', 'a.safetensors', '--weights', '1e39,1'], 'got 1e+39, which is infinite in float32'],
-    [['combine', 'a.safetensors', 'a.safetensors', '--weights', '3e38,3e38'], 'The result is not finite: fc/lora_B'],
+    [
+      ['combine', 'a.safetensors', 'a.safetensors', '--weights', '3e38,3e38'],
+      'fc/lora_B: NaN or infinite, so nothing is written.',
+    ],
   ])('%j, which would not be finite, is told and writes nothing', async ([command, ...args], message) => {
     await saveBoth(4);
     const given = args.map(arg => (/^(base|a\..*)$/.test(arg) ? at(arg) : arg));
@@ -329,6 +332,17 @@ describe('what is wrong is told', () => {
     const {code, err} = await run(command!, ...given, '--out', out);
     expect({code, exists: existsSync(out)}).toEqual({code: 1, exists: false});
     expect(err).toContain(message);
+  });
+
+  test('an adapter that is not finite is converted where that is said', async () => {
+    await saveBoth(4);
+    const given = [at('a.safetensors'), at('a.safetensors'), '--weights', '3e38,3e38', '--out', at('sum.safetensors')];
+    expect((await run('combine', ...given, '--allow-non-finite')).code).toBe(0);
+    const out = at('converted.json');
+    const {code, err} = await run('convert', at('sum.safetensors'), '--out', out);
+    expect({code, exists: existsSync(out)}).toEqual({code: 1, exists: false});
+    expect(err).toContain('fc/lora_B: NaN or infinite, so nothing is written.');
+    expect((await run('convert', at('sum.safetensors'), '--out', out, '--allow-non-finite')).code).toBe(0);
   });
 
   test.each(['inspect', 'convert', 'combine', 'merge'])(

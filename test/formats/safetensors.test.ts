@@ -39,22 +39,44 @@ describe('a file', () => {
   });
 
   test('comes back as it was written, in each type', () => {
-    const data = new Float32Array([0, -0, 1, 0.1, 1e-7, -65504, Infinity, NaN, 3e38]);
+    const data = new Float32Array([0, -0, 1, 0.1, 1e-7, -65504, Infinity, NaN, -Infinity]);
+    const allowNonFinite = true;
     const tensors = {'x/lora_A': {shape: [3, 3], data}, empty: {shape: [0, 4], data: new Float32Array()}};
-    const exact = decodeSafetensors(encodeSafetensors(tensors, {metadata: {text: '"ü\u0000\ud83d\ude00"'}}));
+    const exact = decodeSafetensors(
+      encodeSafetensors(tensors, {metadata: {text: '"ü\u0000\ud83d\ude00"'}, allowNonFinite}),
+    );
     expect(exact.metadata.get('text')).toBe('"ü\u0000\ud83d\ude00"');
     expect(exact.tensors.get('x/lora_A')).toEqual({dtype: 'F32', shape: [3, 3], data});
     expect(exact.tensors.get('empty')).toEqual({dtype: 'F32', shape: [0, 4], data: new Float32Array()});
-    const half = decodeSafetensors(encodeSafetensors(tensors, {dtype: 'F16'})).tensors.get('x/lora_A')!;
+    const half = decodeSafetensors(encodeSafetensors(tensors, {dtype: 'F16', allowNonFinite})).tensors.get('x/lora_A')!;
     // 0.1 and 1e-7 rounded to 11 bits, by hand: 0.1 = 1638.4·2^-14 → 1638·2^-14; 1e-7 = 1.68·2^-24 → 2·2^-24.
     expect(half).toEqual({
       dtype: 'F16',
       shape: [3, 3],
-      data: new Float32Array([0, -0, 1, 1638 / 2 ** 14, 2 ** -23, -65504, Infinity, NaN, Infinity]),
+      data: new Float32Array([0, -0, 1, 1638 / 2 ** 14, 2 ** -23, -65504, Infinity, NaN, -Infinity]),
     });
-    const brain = decodeSafetensors(encodeSafetensors(tensors, {dtype: 'BF16'})).tensors.get('x/lora_A')!;
+    const brain = decodeSafetensors(encodeSafetensors(tensors, {dtype: 'BF16', allowNonFinite})).tensors.get(
+      'x/lora_A',
+    )!;
     // 0.1 = 204.8·2^-11 → 205·2^-11
     expect(Array.from(brain.data!.subarray(0, 4))).toEqual([0, -0, 1, 205 / 2 ** 11]);
+  });
+
+  test('is not written with numbers that are not finite, or would not be', () => {
+    const tensors = Object.fromEntries(
+      Object.entries({fine: 1, nan: NaN, infinite: -Infinity, large: 65520, larger: 3.4e38}).map(([name, value]) => [
+        name,
+        {shape: [2], data: new Float32Array([0, value])},
+      ]),
+    );
+    const write = (dtype: 'F32' | 'F16' | 'BF16', allowNonFinite = false) =>
+      encodeSafetensors(tensors, {dtype, allowNonFinite});
+    const refusal = 'infinite, nan: NaN or infinite, so nothing is written.';
+    expect(() => write('F32')).toThrow(new RegExp(`^${refusal}.*allowNonFinite: true`));
+    expect(() => write('F16')).toThrow(`large, larger: numbers too large for float16. Save as float32.\n${refusal}`);
+    expect(() => write('BF16')).toThrow(`larger: numbers too large for bfloat16. Save as float32.\n${refusal}`);
+    expect(() => write('F16', true)).toThrow(/^large, larger: numbers too large for float16\. Save as float32\.$/);
+    expect(decodeSafetensors(write('F32', true)).tensors.get('nan')!.data).toEqual(new Float32Array([0, NaN]));
   });
 
   test('is read from the middle of a buffer', () => {

@@ -161,6 +161,21 @@ describe('what GGUF has no place for is refused', () => {
     [adapted, model].forEach(disposeModel);
   });
 
+  test('numbers that are not finite, unless they are allowed', async () => {
+    const {model} = await loadGGUF(fileOf('qwen2'));
+    const adapted = applyLoRA(model, {rank: 1, targets: [/q_proj$/]});
+    const adapter = getAdapter(adapted);
+    const [name] = Object.keys(adapter.tensors).filter(key => key.endsWith('lora_A')) as [string];
+    const spoilt = tf.fill(adapter.tensors[name]!.shape, Infinity);
+    const broken = {...adapter, tensors: {...adapter.tensors, [name]: spoilt}};
+    const save = (options = {}) => exportGGUF(broken, adapted, options);
+    await expect(save()).rejects.toThrow('blk.0.attn_q.weight.lora_a: NaN or infinite, so nothing is written.');
+    await expect(save({dtype: 'float16'})).rejects.toThrow('blk.0.attn_q.weight.lora_a: NaN or infinite');
+    expect(await save({allowNonFinite: true})).toBeInstanceOf(Uint8Array);
+    spoilt.dispose();
+    [adapted, model].forEach(disposeModel);
+  });
+
   test('models that no architecture of GGUF is', async () => {
     const {config, weights} = fixture('bert');
     const model = await loadTransformer({config, weights});

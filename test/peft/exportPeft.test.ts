@@ -311,6 +311,17 @@ describe('is refused:', () => {
     );
   });
 
+  test('numbers that are not finite, unless they are allowed', async () => {
+    const base = mlp(['one', 3]);
+    const adapter = getAdapter(applyLoRA(base, {rank: 1}));
+    const tensors = {...adapter.tensors, 'one/lora_B': tf.fill([1, 3], NaN)};
+    const broken = {...adapter, tensors};
+    const name = 'base_model.model.one.lora_B.weight';
+    await expect(exportPEFT(broken, base)).rejects.toThrow(`${name}: NaN or infinite, so nothing is written.`);
+    const {weights} = await exportPEFT(broken, base, {allowNonFinite: true});
+    expect([...decodeSafetensors(weights).tensors.get(name)!.data!]).toEqual([NaN, NaN, NaN]);
+  });
+
   test('another model, and a type that does not exist', async () => {
     const adapter = getAdapter(applyLoRA(mlp(['one', 3]), {rank: 1}));
     await expect(exportPEFT(adapter, mlp(['two', 3]))).rejects.toThrow('one: not in the model');

@@ -401,6 +401,33 @@ describe('loadAdapter and saveAdapter', () => {
     }
   });
 
+  test.each([
+    ['tfjs', {}],
+    ['safetensors', {format: 'safetensors'}],
+  ] as const)('refuse numbers that are not finite by name, as %s, unless they are allowed', async (_, options) => {
+    const base = mlp().model;
+    for (const value of [NaN, Infinity]) {
+      const adapted = applyLoRA(base, {rank: 2, seed: 1});
+      const [name] = Object.keys(getAdapter(adapted).tensors) as [string];
+      const adapter = getAdapter(adapted);
+      const broken = {...adapter, tensors: {...adapter.tensors, [name]: tf.fill(adapter.tensors[name]!.shape, value)}};
+      setAdapter(adapted, broken);
+      const handler = new MemoryHandler();
+      for (const source of [adapted, broken]) {
+        await withoutLeaks(async () => {
+          const save = saveAdapter(source, handler, options);
+          await expect(save).rejects.toThrow(LoRAError);
+          await expect(save).rejects.toThrow(`${name}: NaN or infinite, so nothing is written.`);
+        });
+      }
+      expect(handler.json).toBe('');
+      await saveAdapter(adapted, handler, {...options, allowNonFinite: true});
+      const loaded = await loadAdapter(handler);
+      expect(numbers(loaded.tensors[name]!)[0]).toBe(value);
+      expect(numbers(loaded.tensors[name]!)).toEqual(numbers(broken.tensors[name]!));
+    }
+  });
+
   test('pass on what goes wrong in a handler, and leak nothing', async () => {
     const adapted = applyLoRA(mlp().model, {rank: 2});
     await withoutLeaks(async () => {

@@ -168,13 +168,19 @@ describe('what is refused', () => {
     [model, stranger].forEach(disposeModel);
   });
 
-  test('numbers too large, and options that are none', async () => {
+  test('numbers too large or not finite, and options that are none', async () => {
     const {config, weights} = fixture('llama');
     const model = await loadTransformer({config, weights});
     const layer = model.getLayer('model/norm');
     layer.setWeights([tf.fill(layer.getWeights()[0]!.shape, 1e5)]);
     await expect(exportTransformer(model, {dtype: 'float16'})).rejects.toThrow(/model\.norm\.weight.*float16/);
     await expect(exportTransformer(model, {type: 'F32'} as never)).rejects.toThrow(/type/);
+    layer.setWeights([tf.fill(layer.getWeights()[0]!.shape, NaN)]);
+    await withoutLeaks(async () => {
+      await expect(exportTransformer(model)).rejects.toThrow('model.norm.weight: NaN or infinite, so nothing is');
+    });
+    const {weights: written} = await exportTransformer(model, {allowNonFinite: true});
+    expect(decodeSafetensors(written).tensors.get('model.norm.weight')!.data!.every(Number.isNaN)).toBe(true);
     disposeModel(model);
   });
 });

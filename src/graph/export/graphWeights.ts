@@ -1,5 +1,6 @@
 import type * as tf from '@tensorflow/tfjs';
 import {concatenate} from '../../formats/byteReader';
+import type {FloatType} from '../../formats/numbers';
 import {toFloat16} from '../../formats/halfFloats';
 import {measureSpecs} from '../../storage/weightBytes';
 
@@ -42,15 +43,15 @@ export function joinWeights(parts: Iterable<WeightPart>): {entries: WeightEntry[
 /**
  * A tensor as it stands in a file.
  *
- * @param half store floats in 16 bits.
+ * @param type in which floats are stored.
  */
 export function encodeWeight(
   {name, shape, dtype}: {name: string; shape: number[]; dtype: string},
   values: Float32Array | Int32Array | Uint8Array,
-  half: boolean,
+  type: FloatType,
 ): WeightPart {
   const entry = {name, shape, dtype: dtype as WeightEntry['dtype']};
-  if (half && dtype === 'float32') {
+  if (type === 'F16' && dtype === 'float32') {
     const bits = new Uint32Array(Float32Array.from(values).buffer);
     const halves = Uint16Array.from(bits, toFloat16);
     const quantization = {dtype: 'float16', original_dtype: 'float32'} as const;

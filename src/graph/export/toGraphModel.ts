@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkOptions, LoRAError} from '../../errors';
+import {checkNumbers, type FiniteOptions, type FloatType} from '../../formats/numbers';
 import {encodeWeight, joinWeights, splitWeights, type WeightPart} from './graphWeights';
 import {isWrapper} from '../../layers/wrapperLayer';
 import {checkModel, sitesOf} from '../../rewire/walk';
@@ -11,7 +12,7 @@ import {type ReadGraph, readGraph} from '../import/readGraph';
 import type {GraphPlan, PlannedCall, PlannedWeight} from '../import/values';
 
 /** How a graph is written. */
-export interface ToGraphModelOptions {
+export interface ToGraphModelOptions extends FiniteOptions {
   /** How weights are stored that are not what they were. Default: 'float32'. */
   dtype?: 'float32' | 'float16';
 }
@@ -31,15 +32,15 @@ export interface ToGraphModelOptions {
  * @param merged what `mergeLoRA` made, or an imported model that trained as it was.
  * @param graph the graph that the model was imported from, or another copy of it.
  * @throws LoRAError if the model is adapted still, was not imported from this graph, or has a layer that no nodes
- * compute.
+ *     compute; if a weight that changed is not finite, or too large for the type.
  */
 export async function toGraphModel(
   merged: tf.LayersModel,
   graph: tf.GraphModel,
   options: ToGraphModelOptions = {},
 ): Promise<tf.GraphModel> {
-  checkOptions(options, {dtype: true});
-  const {dtype = 'float32'} = options;
+  checkOptions(options, {dtype: true, allowNonFinite: true});
+  const {dtype = 'float32', ...finite} = options;
   if ((dtype as unknown) !== 'float32' && (dtype as unknown) !== 'float16') {
     throw new LoRAError(
       `dtype must be 'float32' or 'float16', got ${dtype as string}. In 8 bits the update would be lost.`,
@@ -55,9 +56,10 @@ export async function toGraphModel(
     checkLayers(merged, plan);
     const rewrite = new GraphRewrite(read);
     const parts = await partsOfGraph(read);
-    await writeWeights(merged, plan, {rewrite, parts, half: dtype === 'float16'});
+    const target = {rewrite, parts, type: dtype === 'float16' ? ('F16' as const) : ('F32' as const), finite};
+    await writeWeights(merged, plan, target);
     const ends = writeHead(merged, plan, rewrite);
-    await addConstants(rewrite, parts, dtype === 'float16');
+    await addConstants(target);
     const {topology, signature, dropped} = rewrite.finished(ends);
     dropped.forEach(name => parts.delete(name));
     return await load(read, {topology, signature}, parts.values());
@@ -107,7 +109,7 @@ async function partsOfGraph({artifacts, weights}: ReadGraph): Promise<Map<string
   const list = await Promise.all(
     [...weights].map(async ([name, tensor]) => {
       const {shape, dtype} = tensor;
-      return [name, encodeWeight({name, shape, dtype}, await tensor.data(), false)] as const;
+      return [name, encodeWeight({name, shape, dtype}, await tensor.data(), 'F32')] as const;
     }),
   );
   return new Map(list);
@@ -117,11 +119,16 @@ async function partsOfGraph({artifacts, weights}: ReadGraph): Promise<Map<string
 interface Target {
   rewrite: GraphRewrite;
   parts: Map<string, WeightPart>;
-  half: boolean;
+  type: FloatType;
+  finite: FiniteOptions;
 }
 
 /** Writes the weights that are not what they were as new constants, and wires them into their nodes. */
-async function writeWeights(model: tf.LayersModel, plan: GraphPlan, {rewrite, parts, half}: Target): Promise<void> {
+async function writeWeights(
+  model: tf.LayersModel,
+  plan: GraphPlan,
+  {rewrite, parts, type, finite}: Target,
+): Promise<void> {
   const layers = new Map(model.layers.map(layer => [layer.name, layer]));
   const written = new Map<tf.LayerVariable, string>();
   for (const {layer, weights} of plan.layers) {
@@ -143,8 +150,8 @@ async function writeWeights(model: tf.LayersModel, plan: GraphPlan, {rewrite, pa
           ? variable.read()
           : {shape: weight.source.shape ?? variable.read().shape};
         const values = (await variable.read().data()) as Float32Array;
-        checkHalfRange(values, half, layer);
-        parts.set(constant, encodeWeight({name: constant, shape, dtype: variable.read().dtype}, values, half));
+        checkNumbers([[`${layer.name}/${name}`, {data: values}]], type, finite);
+        parts.set(constant, encodeWeight({name: constant, shape, dtype: variable.read().dtype}, values, type));
         rewrite.addConstant(constant, variable.read().dtype);
         written.set(variable, constant);
       }
@@ -164,18 +171,16 @@ async function differs(current: tf.Tensor, {tensor}: PlannedWeight, {name}: Plan
   return now.some((value, i) => !Object.is(value, before[i]));
 }
 
-/** @throws LoRAError if a number does not fit 16 bits. */
-function checkHalfRange(values: Float32Array, half: boolean, {name}: tf.layers.Layer): void {
-  if (half && values.some(value => Math.abs(value) >= 65520 && Number.isFinite(value))) {
-    throw new LoRAError(`A weight of layer "${name}" is too large for float16. Write it with {dtype: 'float32'}.`);
-  }
-}
-
-async function addConstants({constants}: GraphRewrite, parts: Map<string, WeightPart>, half: boolean): Promise<void> {
-  for (const [name, tensor] of constants) {
-    const {shape, dtype} = tensor;
-    parts.set(name, encodeWeight({name, shape, dtype}, await tensor.data(), half));
-    tensor.dispose();
+async function addConstants({rewrite: {constants}, parts, type, finite}: Target): Promise<void> {
+  try {
+    for (const [name, tensor] of constants) {
+      const {shape, dtype} = tensor;
+      const data = await tensor.data();
+      checkNumbers([[name, {data}]], type, finite);
+      parts.set(name, encodeWeight({name, shape, dtype}, data, type));
+    }
+  } finally {
+    tf.dispose([...constants.values()]);
   }
 }
 

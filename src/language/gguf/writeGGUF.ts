@@ -1,6 +1,7 @@
 import type {Values} from '../../formats/layout';
 import {concatenate} from '../../formats/byteReader';
-import {type Bytes, type FloatType, writeNumbers} from '../../formats/safetensors';
+import {checkNumbers, type FiniteOptions, type FloatType, writeNumbers} from '../../formats/numbers';
+import type {Bytes} from '../../formats/safetensors';
 
 /** A value of a pair: a text, a whole number of 32 bits, a number. */
 export type WrittenValue = string | {uint32: number} | {float32: number};
@@ -9,11 +10,15 @@ export type WrittenValue = string | {uint32: number} | {float32: number};
 const TYPES: Readonly<Record<FloatType, [type: number, bytes: number]>> = {F32: [0, 4], F16: [1, 2], BF16: [30, 2]};
 const ALIGNMENT = 32;
 
-/** Writes a GGUF file. Numbers are rounded to the nearest that `dtype` has, ties to even. */
+/**
+ * Writes a GGUF file. Numbers are rounded to the nearest that `dtype` has, ties to even.
+ *
+ * @throws LoRAError if a number would not be finite.
+ */
 export function writeGGUF(
   pairs: Readonly<Record<string, WrittenValue>>,
   tensors: Readonly<Record<string, Values>>,
-  dtype: FloatType,
+  {dtype, ...finite}: {dtype: FloatType} & FiniteOptions,
 ): Bytes {
   const [type, width] = TYPES[dtype];
   const parts: Uint8Array[] = [];
@@ -58,7 +63,10 @@ export function writeGGUF(
   const bytes = new Uint8Array(start + end);
   bytes.set(header);
   const view = new DataView(bytes.buffer);
-  Object.values(tensors).forEach(({data}, i) => writeNumbers(view, start + (places[i] ?? 0), data, dtype));
+  const written = Object.entries(tensors).filter(
+    ([, {data}], i) => !writeNumbers(view, start + (places[i] ?? 0), data, dtype),
+  );
+  checkNumbers(written, dtype, finite);
   return bytes;
 }
 

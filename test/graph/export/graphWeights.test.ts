@@ -57,8 +57,8 @@ test('floats are stored in 32 bits, or in 16, each as IEEE 754 has it', () => {
   const entry = {name: 'a', shape: [2], dtype: 'float32'};
   const values = Float32Array.of(1, -2);
   // 1 is 0x3f800000 and -2 0xc0000000, little-endian.
-  expect([...encodeWeight(entry, values, false).bytes]).toEqual([0, 0, 0x80, 0x3f, 0, 0, 0, 0xc0]);
-  const half = encodeWeight(entry, values, true);
+  expect([...encodeWeight(entry, values, 'F32').bytes]).toEqual([0, 0, 0x80, 0x3f, 0, 0, 0, 0xc0]);
+  const half = encodeWeight(entry, values, 'F16');
   // 1 is 0x3c00 and -2 0xc000.
   expect([...half.bytes]).toEqual([0, 0x3c, 0, 0xc0]);
   expect(half.entry.quantization).toEqual({dtype: 'float16', original_dtype: 'float32'});
@@ -66,7 +66,7 @@ test('floats are stored in 32 bits, or in 16, each as IEEE 754 has it', () => {
 
 test('integers keep their 32 bits, and the bytes are a copy', () => {
   const values = Int32Array.of(1, 258);
-  const {entry, bytes: stored} = encodeWeight({name: 'a', shape: [2], dtype: 'int32'}, values, true);
+  const {entry, bytes: stored} = encodeWeight({name: 'a', shape: [2], dtype: 'int32'}, values, 'F16');
   values.fill(0);
   expect([...stored]).toEqual([1, 0, 0, 0, 2, 1, 0, 0]);
   expect(entry).toEqual({name: 'a', shape: [2], dtype: 'int32'});

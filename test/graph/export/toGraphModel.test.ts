@@ -161,6 +161,27 @@ test('weights that are too large for 16 bits are refused', async () => {
   await expect(toGraphModel(model, graph, {dtype: 'float16'})).rejects.toThrow(/too large for float16/);
 });
 
+test('weights that are not finite are refused by name, those of a new head too, unless they are allowed', async () => {
+  const graph = await classifier();
+  const model = await fromGraphModel(graph);
+  model.getLayer('scores').setWeights([tf.fill([4, 3], NaN)]);
+  const body = await fromGraphModel(graph, {outputs: ['relu']});
+  const head = [tf.layers.flatten({name: 'flat'}), tf.layers.dense({units: 2, name: 'classes'})];
+  const headed = replaceHead(body, head, {at: 'conv'});
+  const [kernel] = headed.getLayer('classes').getWeights() as [tf.Tensor];
+  headed.getLayer('classes').setWeights([tf.fill(kernel.shape, Infinity), tf.zeros([2])]);
+  await withoutLeaks(async () => {
+    await expect(toGraphModel(model, graph)).rejects.toThrow('scores/kernel: NaN or infinite, so nothing is written.');
+    await expect(toGraphModel(headed, graph)).rejects.toThrow(/classes.*: NaN or infinite, so nothing is written\./);
+  });
+  const written = await toGraphModel(model, graph, {allowNonFinite: true});
+  expect(
+    Object.values(written.weights)
+      .flat()
+      .some(tensor => numbers(tensor).every(Number.isNaN)),
+  ).toBe(true);
+});
+
 test('a round trip leaves nothing behind', async () => {
   const graph = await classifier();
   await withoutLeaks(async () => {
