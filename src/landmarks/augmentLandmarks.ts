@@ -40,6 +40,8 @@ export interface LandmarkBatch extends tf.TensorContainerObject {
  *
  *     const dataset = tf.data.zip({xs: pictures, ys: landmarks}).batch(8).map(augmentLandmarks({points: 21}));
  *
+ * Whole numbers, as `tf.browser.fromPixels` gives them, need a `range` and become floats.
+ *
  * The middle of the picture is what it turns and grows around. Coordinates are of the plane: `(0, 0)` is the upper left
  * corner of the picture, not the middle of its first pixel. A third coordinate, a depth, grows with the picture. What
  * is not a number (NaN) stays so; a landmark that leaves the picture keeps its place outside.
@@ -57,9 +59,14 @@ export function augmentLandmarks(options: AugmentOptions): (example: tf.TensorCo
     tf.tidy(() => {
       const {xs, ys} = tensorsOf(example);
       const isBatch = xs.rank === 4;
-      const pictures = (isBatch ? xs : tf.expandDims(xs)) as tf.Tensor4D;
+      if (xs.dtype !== 'float32' && options.range === undefined) {
+        throw new LoRAError(
+          `xs are ${xs.dtype}, and black and white are 0 and 1 if nothing else is said. Pass {range: [0, 255]}.`,
+        );
+      }
+      const pictures = tf.cast(isBatch ? xs : tf.expandDims(xs), 'float32') as tf.Tensor4D;
       const [count, height, width] = pictures.shape;
-      const landmarks = byPoint(isBatch ? ys : tf.expandDims(ys), options, 'ys', ys.shape);
+      const landmarks = byPoint(tf.cast(isBatch ? ys : tf.expandDims(ys), 'float32'), options, 'ys', ys.shape);
       if (landmarks.shape[0] !== count || landmarks.shape[2] < dimensions) {
         throw new LoRAError(
           `ys must hold ${points} landmarks of ${dimensions} coordinates for each picture, got the shape ` +

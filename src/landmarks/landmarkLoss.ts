@@ -23,7 +23,8 @@ export interface LandmarkLossOptions extends SizedLayout {
  *     model.compile({optimizer, loss: landmarkLoss({points: 21, dimensions: 3})});
  *
  * For each example `Σ w·ρ(e) / (dimensions · Σ w)`, with the errors `e = (prediction − target) / size` of each
- * coordinate, a landmark's weight `w` (its visibility, 0 where a coordinate of the target is NaN, and 1 elsewhere), and
+ * coordinate, a landmark's weight `w` (its visibility, or 1 if none is given; 0 where that or a coordinate of the
+ * target is NaN), and
  *
  * - smooth L1: `ρ(e) = e² / 2β` for `|e| < β`, else `|e| − β/2` (Girshick, "Fast R-CNN", arXiv 1504.08083);
  * - wing: `ρ(e) = ω·ln(1 + |e|/ε)` for `|e| < ω`, else `|e| − ω + ω·ln(1 + ω/ε)`, with the width `ω` and the curvature

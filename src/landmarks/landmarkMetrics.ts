@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkNumber, checkOptions} from '../errors';
-import {type Metric, withName} from '../tfjs/metric';
+import {type Metric, shareOf, withName} from '../tfjs/metric';
 import {checkSizedLayout, separate, type SizedLayout} from './layout';
 
 /** Options of `correctKeypoints`. */
@@ -11,7 +11,8 @@ export interface CorrectKeypointsOptions extends SizedLayout {
 
 /**
  * The normalised mean error, as `nme`: of each example `Σ w·‖prediction − target‖ / (size · Σ w)`, with the weights and
- * the size of `landmarkLoss`. Examples without a visible landmark, or without a size, do not count.
+ * the size of `landmarkLoss`. Examples without a visible landmark, or without a size, do not count; without any other
+ * it is NaN, and so is the mean over batches.
  *
  *     model.compile({optimizer, loss, metrics: [normalizedMeanError({points: 21, size: [0, 9]})]});
  *
@@ -57,5 +58,5 @@ function distancesOf(targets: tf.Tensor, predictions: tf.Tensor, layout: SizedLa
 /** The mean over the examples in which a landmark counts. */
 function meanOf(values: tf.Tensor, shares: tf.Tensor2D): tf.Tensor {
   const counts = tf.cast(tf.any(tf.greater(shares, 0), 1), 'float32');
-  return tf.divNoNan(tf.sum(tf.mul(values, shares)), tf.sum(counts));
+  return shareOf(tf.sum(tf.mul(values, shares)), tf.sum(counts));
 }

@@ -37,8 +37,8 @@ export interface Separated {
   /** `[batch, points, dimensions]`. */
   guess: tf.Tensor3D;
   /**
-   * The share of each landmark in its example, `[batch, points]`, by its visibility: 0 where a coordinate is not known,
-   * and in examples without a size.
+   * The share of each landmark in its example, `[batch, points]`, by its visibility: 0 where that or a coordinate is
+   * not known, and in examples without a size.
    */
   shares: tf.Tensor2D;
   /** What the errors of each example are divided by, `[batch, 1]`. */
@@ -102,10 +102,10 @@ export function separate(targets: tf.Tensor, predictions: tf.Tensor, layout: Siz
   }
   const place = tf.slice(all, [0, 0, 0], [batch, points, dimensions]);
   const isLost = tf.isNaN(place);
-  const isKnown = tf.logicalNot(tf.any(isLost, 2));
   const one = tf.ones<tf.Rank.R2>([batch, points]);
   const visible = visibility === undefined ? one : tf.squeeze<tf.Tensor2D>(columnOf(all, visibility), [2]);
-  const seen = tf.where(isKnown, visible, tf.zerosLike(one));
+  const isUnknown = tf.logicalOr(tf.any(isLost, 2), tf.isNaN(visible));
+  const seen = tf.where(isUnknown, tf.zerosLike(one), visible);
   const truth = tf.where(isLost, tf.zerosLike(place), place);
   const sizes = sizesOf(truth, seen, size);
   const weights = tf.mul<tf.Tensor2D>(seen, tf.cast(tf.greater(sizes, 0), 'float32'));

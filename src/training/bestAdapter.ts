@@ -67,9 +67,15 @@ export class BestAdapter extends TrainingCallback {
         `There is no ${show(name)} to monitor. The logs of an epoch have: ${listed(Object.keys(values))}.`,
       );
     }
+    if (Number.isNaN(value) && this.value === undefined) {
+      throw new LoRAError(
+        `${show(name)} was NaN in epoch ${epoch + 1}, and so no adapter is the best. A metric is NaN where nothing in a ` +
+          'batch counts for it: take larger batches, or another monitor.',
+      );
+    }
     const {patience = Infinity, minDelta = 0, mode = /acc|f1|top\d/i.test(name) ? 'max' : 'min'} = this.options;
     const gain = (mode === 'max' ? 1 : -1) * (value - (this.value ?? NaN));
-    if (!Number.isNaN(value) && (this.value === undefined || gain > minDelta)) {
+    if (this.value === undefined || gain > minDelta) {
       this.keep(epoch, value);
       this.waited = 0;
     } else if (++this.waited >= patience) {

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkCount, checkNumber, checkOptions, LoRAError, show, showShape} from '../errors';
-import {type Metric, withName} from '../tfjs/metric';
+import {type Metric, shareOf, withName} from '../tfjs/metric';
 import {type CrossEntropyOptions, crossEntropyValue, oneHot, placesOf} from './ops/crossEntropy';
 
 /** Options of `topKAccuracy`. */
@@ -22,13 +22,13 @@ export interface F1Options extends CrossEntropyOptions {
  *
  * As every metric here it takes whole numbers for targets, `[batch]`, `[batch, 1]` or `[batch, places]`, and logits or
  * probabilities with an axis of classes. What tfjs logs of an epoch is the mean over its batches, weighted by their
- * examples; where no place counts, a batch has 0.
+ * examples; where nothing counts in a batch, both are NaN.
  *
  * @throws LoRAError if an option is not in its range; from the metric, if the shapes do not fit each other.
  */
 export function accuracy(options: CrossEntropyOptions = {}): Metric {
   checkOptions(options, {ignoreIndex: true});
-  return metric('acc', options, places => shareOf(tf.equal(tf.argMax(places.rows, -1), places.numbers), places));
+  return metric('acc', options, places => countedShare(tf.equal(tf.argMax(places.rows, -1), places.numbers), places));
 }
 
 /**
@@ -45,7 +45,7 @@ export function topKAccuracy(options: TopKOptions = {}): Metric {
       throw new LoRAError(`k must be at most the number of classes, ${places.classes}, got ${k}.`);
     }
     const {indices} = tf.topk(places.rows, k, false);
-    return shareOf(tf.any(tf.equal(indices, tf.expandDims(places.numbers, -1)), -1), places);
+    return countedShare(tf.any(tf.equal(indices, tf.expandDims(places.numbers, -1)), -1), places);
   });
 }
 
@@ -73,10 +73,9 @@ export function f1Score(options: F1Options = {}): Metric {
     const guesses = tf.mul(oneHot(tf.argMax(rows, -1), classes), weights);
     const hits = tf.sum(tf.mul(targets, guesses), 0);
     const named = tf.add(tf.sum(targets, 0), tf.sum(guesses, 0)); // 2·TP + FP + FN of each class
-    const scores = tf.divNoNan(tf.mul(2, hits), named);
     return positive === undefined
-      ? tf.divNoNan(tf.sum(scores), tf.sum(tf.cast(tf.greater(named, 0), 'float32')))
-      : tf.squeeze(tf.slice(scores, positive, 1));
+      ? shareOf(tf.sum(tf.divNoNan(tf.mul(2, hits), named)), tf.sum(tf.cast(tf.greater(named, 0), 'float32')))
+      : tf.squeeze(tf.slice(shareOf(tf.mul(2, hits), named), positive, 1));
   });
 }
 
@@ -88,7 +87,10 @@ export function f1Score(options: F1Options = {}): Metric {
 export function perplexity(options: CrossEntropyOptions = {}): Metric {
   checkOptions(options, {ignoreIndex: true});
   const {ignoreIndex = -100} = options;
-  return metric('perplexity', options, (_, targets, logits) => tf.exp(crossEntropyValue(targets, logits, ignoreIndex)));
+  return metric('perplexity', options, ({counts}, targets, logits) => {
+    const value = tf.exp(crossEntropyValue(targets, logits, ignoreIndex));
+    return tf.where(tf.greater(tf.sum(counts), 0), value, NaN);
+  });
 }
 
 type Places = ReturnType<typeof placesOf>;
@@ -114,8 +116,8 @@ function metric(
 }
 
 /** The share of the places that count for which something is true. */
-function shareOf(isTrue: tf.Tensor, {counts}: Places): tf.Tensor {
-  return tf.divNoNan(tf.sum(tf.mul(tf.cast(isTrue, 'float32'), counts)), tf.sum(counts));
+function countedShare(isTrue: tf.Tensor, {counts}: Places): tf.Tensor {
+  return shareOf(tf.sum(tf.mul(tf.cast(isTrue, 'float32'), counts)), tf.sum(counts));
 }
 
 /** Metrics that have a name. */

@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {checkOptions, LoRAError, showShape} from '../errors';
 import {checkModel} from '../rewire/walk';
 import {takeTargets} from '../tfjs/training';
-import {type Metric, withName} from '../tfjs/metric';
+import {type Metric, shareOf, withName} from '../tfjs/metric';
 import {metricsIn} from './metrics';
 import {type CrossEntropyOptions, crossEntropyFromLogits} from './ops/crossEntropy';
 
@@ -124,7 +124,7 @@ function spanMetric(
       };
       const guesses = tf.cast(tf.argMax(logits, 1), 'float32'); // [batch, 2]
       const scores = tf.mul(compute({guess: spanOf(guesses), target: spanOf(given)}), counts);
-      return tf.divNoNan(tf.sum(scores), tf.sum(counts));
+      return shareOf(tf.sum(scores), tf.sum(counts));
     });
   return withName(name, measure);
 }

@@ -112,6 +112,19 @@ describe.each(BACKENDS)('on %s', backend => {
     expect([unknown[2]! / (z! / 2), unknown[3]]).toBeAllClose([1, 0.3]);
   });
 
+  test('pictures and places of whole numbers become what they are as floats', () => {
+    const xs = tf.cast(tf.mul(spots(PLACES), 255), 'int32');
+    const ys = tf.tensor1d([17, 15, 30, 18, 22, 26], 'int32');
+    const options: AugmentOptions = {points: 3, range: [0, 255], seed: 3};
+    const changed = augmentLandmarks(options)({xs, ys});
+    const expected = augmentLandmarks(options)({xs: tf.cast(xs, 'float32'), ys: tf.cast(ys, 'float32')});
+    expect([changed.xs.dtype, changed.ys.dtype]).toEqual(['float32', 'float32']);
+    expect(numbers(changed.xs)).toEqual(numbers(expected.xs));
+    expect(numbers(changed.ys)).toEqual(numbers(expected.ys));
+    expect(numbers(tf.max(changed.xs))[0]).toBeGreaterThan(100);
+    expect(() => augmentLandmarks({points: 3})({xs, ys})).toThrow(/xs are int32, .* Pass \{range: \[0, 255\]\}/);
+  });
+
   test('light stays within the range, and comes from the seed', () => {
     const xs = tf.tensor4d(
       Array.from({length: 32}, (_, i) => (i % 2 === 0 ? 200 : 20)),

@@ -78,6 +78,28 @@ describe.each(BACKENDS)('on %s', backend => {
     expect(numbers(landmarkLoss(layout)(truth, guess))).toBeAllClose([(l1([0.3, 0.4]) + 0.5 * l1([0, 0.2])) / 1.5]);
   });
 
+  test('a landmark whose visibility is not known does not count, for the error or for the size', () => {
+    const layout = {points: 3, visibility: 2, beta: 0.1};
+    const truth = tf.tensor2d([[90, 0, nan, 6, 0, 1, 0, 8, 1]]);
+    const guess = tf.tensor2d([[99, 99, 0, 6, 1, 0, 0, 8, 0]]);
+    // As above: the box of the other two is 6 by 8.
+    expect(numbers(landmarkLoss(layout)(truth, guess))).toBeAllClose([(0.1 - 0.05) / 4]);
+    const {beta: _, ...sized} = layout;
+    expect(numbers(normalizedMeanError(sized)(truth, guess))).toBeAllClose([0.1 / 2]);
+    const gradient = tf.grad((x: tf.Tensor) => tf.sum<tf.Scalar>(landmarkLoss(layout)(truth, x)))(guess);
+    expect(numbers(gradient)).toBeAllClose([0, 0, 0, 0, 1 / 10 / 4, 0, 0, 0, 0]);
+  });
+
+  test('metrics of a batch without landmarks are NaN, which a mean over batches shows', () => {
+    const nothing = tf.fill([2, 6], nan);
+    const guess = tf.zeros([2, 6]);
+    expect(numbers(normalizedMeanError({points: 3})(nothing, guess))).toEqual([nan]);
+    expect(numbers(correctKeypoints({points: 3})(nothing, guess))).toEqual([nan]);
+    const half = tf.tensor2d([[nan, nan, nan, nan, nan, nan], [0, 0, 6, 0, 0, 8]]); // prettier-ignore
+    // Of errors 0, 6 and 8 by a diagonal of 10.
+    expect(numbers(normalizedMeanError({points: 3})(half, guess))).toBeAllClose([14 / 10 / 3]);
+  });
+
   test('metrics leave out examples without a size, and count depth where it is a coordinate', () => {
     const truth = tf.tensor3d([
       [

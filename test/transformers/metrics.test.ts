@@ -1,6 +1,15 @@
 import * as tf from '@tensorflow/tfjs';
 import {adam, applyLoRA, bestAdapter, disposeModel} from 'tfjs-lora';
-import {accuracy, compileCrossEntropy, f1Score, type Metric, perplexity, topKAccuracy} from 'tfjs-lora/transformers';
+import {
+  accuracy,
+  compileCrossEntropy,
+  f1Score,
+  type Metric,
+  perplexity,
+  spanAccuracy,
+  spanF1,
+  topKAccuracy,
+} from 'tfjs-lora/transformers';
 import {BACKENDS, random, useBackend, withoutLeaks} from '../helpers';
 
 describe.each(BACKENDS)('on %s', backend => {
@@ -62,13 +71,35 @@ describe.each(BACKENDS)('on %s', backend => {
     });
   });
 
-  test('where no place counts, shares are 0', () => {
+  test('where nothing counts, a metric is NaN rather than a number that a mean would take', () => {
     tf.tidy(() => {
       const [targets, logits] = [tf.tensor1d([-100, -100]), tf.zeros([2, 6])];
-      for (const metric of [accuracy(), topKAccuracy(), f1Score()]) {
-        expect(valueOf(metric, targets, logits)).toBe(0);
+      for (const metric of [accuracy(), topKAccuracy(), f1Score(), f1Score({positive: 0}), perplexity()]) {
+        expect(valueOf(metric, targets, logits)).toBeNaN();
+      }
+      // Neither a target nor a guess is class 2: its score is 0 / 0.
+      expect(valueOf(f1Score({positive: 2}), tf.tensor1d([0, 1]), tf.zeros([2, 3]))).toBeNaN();
+      const spans = tf.tensor2d([[-100, 3]]);
+      for (const metric of [spanAccuracy(), spanF1()]) {
+        expect(valueOf(metric, spans, tf.zeros([1, 4, 2]))).toBeNaN();
       }
     });
+  });
+
+  test('an epoch in which a batch had nothing to measure is told by bestAdapter', async () => {
+    const base = tf.sequential({layers: [tf.layers.dense({units: 3, inputShape: [4]})]});
+    const model = applyLoRA(base, {rank: 1, seed: 1});
+    const optimizer = adam();
+    compileCrossEntropy(model, {optimizer, metrics: 'accuracy'});
+    const [x, y] = [random<tf.Rank.R2>([4, 4], 3), tf.tensor1d([0, 1, -100, -100])];
+    const fit = (monitor: string) =>
+      model.fit(x, y, {batchSize: 2, verbose: 0, shuffle: false, callbacks: [bestAdapter({monitor})]});
+    await expect(fit('acc')).rejects.toThrow(/"acc" was NaN in epoch 1.*larger batches/);
+    const {history} = await fit('loss');
+    expect(history.acc).toEqual([NaN]);
+    [model, base].forEach(each => disposeModel(each));
+    tf.dispose([x, y]);
+    optimizer.dispose();
   });
 
   test('a fit for whole numbers logs them, and bestAdapter keeps the epoch of the best accuracy', async () => {
