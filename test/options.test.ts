@@ -23,9 +23,9 @@ test('an option that does not exist is refused wherever there are options', asyn
   const handler = new MemoryHandler();
   const wrong: object = {dtyp: 'float16'};
   const uses: [known: string, use: () => unknown][] = [
-    ['dtype', () => toSafetensors(adapter, wrong)],
-    ['format, dtype', () => saveAdapter(adapter, handler, wrong)],
-    ['keyMap, baseModel, dtype', () => exportPEFT(adapter, model, wrong)],
+    ['dtype, allowNonFinite', () => toSafetensors(adapter, wrong)],
+    ['format, dtype, allowNonFinite', () => saveAdapter(adapter, handler, wrong)],
+    ['keyMap, baseModel, dtype, allowNonFinite', () => exportPEFT(adapter, model, wrong)],
     ['keyMap', () => importPEFT(peftFiles('lora'), smallNetwork().model, wrong)],
     ['batchSize', () => predictWith(adapted, inputs[0]!, [null, null, null, null], wrong)],
     ['at', () => replaceHead(model, [tf.layers.dense({units: 2, name: 'new'})], wrong)],
