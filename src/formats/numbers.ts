@@ -68,13 +68,9 @@ export function checkNumbers(
       broken.push(tensor);
     }
   }
+  const way = 'Go back to finite weights, or pass {allowNonFinite: true} (--allow-non-finite on the command line).';
   throwFaults([
     ...(tooLarge.length > 0 ? [`${listed(tooLarge)}: numbers too large for ${name}. Save as float32.`] : []),
-    ...(broken.length > 0
-      ? [
-          `${listed(broken)}: NaN or infinite, so nothing is written. Go back to finite weights, or pass ` +
-            '{allowNonFinite: true} (--allow-non-finite on the command line).',
-        ]
-      : []),
+    ...(broken.length > 0 ? [`${listed(broken)}: NaN or infinite, so nothing is written. ${way}`] : []),
   ]);
 }

@@ -16,15 +16,6 @@ export class EpochMeans extends TrainingCallback {
   private examples = 0;
   private sums: Record<string, tf.Scalar> = {};
 
-  protected override begin(): void {
-    this.isNeeded = false;
-  }
-
-  override async onEpochBegin(epoch: number): Promise<void> {
-    this.release();
-    await super.onEpochBegin(epoch);
-  }
-
   override onBatchEnd(_batch: number, {batch: _, size, ...values}: Logs = {}): Promise<void> {
     if (this.isNeeded || this.isResumed) {
       this.examples += Number(size);
@@ -52,10 +43,6 @@ export class EpochMeans extends TrainingCallback {
     this.release();
   }
 
-  override abandon(): void {
-    this.release();
-  }
-
   override release(): void {
     tf.dispose(this.sums);
     this.sums = {};
@@ -72,7 +59,7 @@ export class EpochMeans extends TrainingCallback {
   }
 
   protected override resume({values: {examples, sums}}: CallbackState): void {
-    const entries = Object.entries((sums ?? {})).map(([name, sum]) => [name, Number(sum)] as const);
+    const entries = Object.entries(sums ?? {}).map(([name, sum]) => [name, Number(sum)] as const);
     if (!Number.isSafeInteger(examples) || entries.length === 0) {
       throw new LoRAError('The checkpoint is damaged: it does not say what the means of its epoch were.');
     }
