@@ -29,7 +29,9 @@ async function computed(): Promise<number[][]> {
     const slopes = tf.grad((guess: tf.Tensor) => tf.sum<tf.Scalar>(loss(targets, guess)));
     const guess = random<tf.Rank.R2>([2, 3 * POINTS], 4);
     const known = tf.where(tf.isNaN(changed.ys), tf.zerosLike(changed.ys), changed.ys);
-    return [changed.xs, known, loss(targets, guess), slopes(guess), normalizedMeanError(layout)(targets, guess)];
+    const error = normalizedMeanError(layout);
+    const ofNothing = tf.isNaN(error(tf.fill([2, 3 * POINTS], NaN), guess));
+    return [changed.xs, known, loss(targets, guess), slopes(guess), error(targets, guess), ofNothing];
   });
   return read(tensors);
 }
