@@ -120,7 +120,7 @@ export const CHANGES: readonly Change[] = [
   {
     what: 'Another callback stands in every `fit`, before those of the user.',
     by: 'training/epochMeans.ts',
-    why: 'tfjs takes the means of an epoch over the batches of this process alone, where a run is resumed in the middle.',
+    why: 'tfjs takes the means of an epoch over the batches of this process alone, also where a run is resumed in it.',
     lasts: 'from the first call of `checkpoint` or `resume` on, by `tf.registerCallbackConstructor`',
     without: 'do not call them; it does nothing in other fits',
     globals: ['+ callback EpochMeans'],

@@ -188,7 +188,7 @@ describe.each(BACKENDS)('on %s', backend => {
       await refused({validationData: [xs, null]}, /validationData\[1\] must be a tensor/);
       await refused({validationData: xs}, /validationData must be \[x, y\], or a dataset/);
       await refused({batchSize: 0}, /batchSize must be a whole number/);
-      await refused({}, /x is a dataset, .* y must be null/, batches as unknown as Batches);
+      await refused({}, /x is a dataset, .* y must be null/, batches);
       const fewer = tf.zeros([7, 3]);
       await refused({}, /equally many examples, got \[8, 4, 4, 2\], \[7, 3\]/, xs, fewer);
       fewer.dispose();
@@ -196,7 +196,7 @@ describe.each(BACKENDS)('on %s', backend => {
       await refused(
         {onFeatures: undefined},
         /says that it has 2 batches, and gave 1/,
-        batches as unknown as Batches,
+        batches,
         null,
       );
       model.optimizer.dispose();
