@@ -64,3 +64,10 @@ test('tensors that do not fit are refused, and nothing is left behind', () => {
   expect(tf.memory().numTensors).toBe(before);
   tf.dispose([a, b]);
 });
+
+test.each([[[9, 8, 1]], [[9, 1, 40]], [[1, 8, 40]], [[40]], [[9, 8, 40]], [[1, 1, 1]]])(
+  'prelu with slopes of shape %j',
+  async shape => {
+    await expectAgreement(() => [tf.prelu(random([2, 9, 8, 40], 1), random(shape, 2))]);
+  },
+);

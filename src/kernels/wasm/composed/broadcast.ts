@@ -28,23 +28,42 @@ interface Operands {
  * The backend works out the place of each number (60 ns); here the tensor is repeated first. The gradients of `max` and
  * `min` compare in this way, and so that of a global max pooling.
  */
-export const broadcastKernels: readonly OwnKernel[] = NAMES.map(name =>
-  wrappedKernel<Operands, object>(name, own => call => {
-    const stock = KEEPING_NAN.includes(name) ? keepingNaN(own) : own;
-    const {a, b} = call.inputs;
-    const shape = tf.broadcast_util.assertAndGetBroadcastShape(a.shape, b.shape);
-    const isFast = [a, b].every(x => repeatsAsAWhole(x, shape)) || ![a, b].every(isNumeric);
-    if (isFast || tf.util.sizeFromShape(shape) < SMALL) {
+export const broadcastKernels: readonly OwnKernel[] = [
+  prelu(),
+  ...NAMES.map(name =>
+    wrappedKernel<Operands, object>(name, own => call => {
+      const stock = KEEPING_NAN.includes(name) ? keepingNaN(own) : own;
+      const {a, b} = call.inputs;
+      const shape = tf.broadcast_util.assertAndGetBroadcastShape(a.shape, b.shape);
+      const isFast = [a, b].every(x => repeatsAsAWhole(x, shape)) || ![a, b].every(isNumeric);
+      if (isFast || tf.util.sizeFromShape(shape) < SMALL) {
+        return stock(call);
+      }
+      const [whole, other] = tf.tidy(() => [a, b].map(x => repeated(x, shape))) as [tf.Tensor, tf.Tensor];
+      try {
+        return stock({...call, inputs: {a: whole, b: other}});
+      } finally {
+        tf.dispose([whole, other]);
+      }
+    }),
+  ),
+];
+
+/** The backend takes slopes that are repeated along the last axis for others. */
+function prelu(): OwnKernel {
+  return wrappedKernel<{x: tf.Tensor; alpha: tf.Tensor}, object>(tf.Prelu, stock => call => {
+    const {x, alpha} = call.inputs;
+    if (repeatsAsAWhole(alpha, x.shape)) {
       return stock(call);
     }
-    const [whole, other] = tf.tidy(() => [a, b].map(x => repeated(x, shape))) as [tf.Tensor, tf.Tensor];
+    const whole = tf.tidy(() => repeated(alpha, x.shape));
     try {
-      return stock({...call, inputs: {a: whole, b: other}});
+      return stock({...call, inputs: {x, alpha: whole}});
     } finally {
-      tf.dispose([whole, other]);
+      whole.dispose();
     }
-  }),
-);
+  });
+}
 
 type Kernel = (call: KernelCall<Operands, object>) => tf.TensorInfo;
 
