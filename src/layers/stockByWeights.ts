@@ -14,6 +14,7 @@ interface StockByWeights {
 /** A row for each stock class that is adapted by the names of its weights. */
 export const STOCK_BY_WEIGHTS: Readonly<Record<string, StockByWeights>> = {
   Conv3DTranspose: {weights: ['kernel']},
+  'tfjs-lora>SeparableConv1D': {weights: ['depthwise_kernel', 'pointwise_kernel']},
   ConvLSTM2D: {weights: ['kernel', 'recurrent_kernel'], refusal: refuseDilation},
 };
 
