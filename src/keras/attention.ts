@@ -1,7 +1,8 @@
 import {brief} from '../errors';
 import {isRegistered, type LayerEntry} from '../tfjs/configs';
 import type {KerasEntry} from './json';
-import {type Fixed, layerConfig, type Reading, settingsBeyond} from './layerConfigs';
+import {layerEntry, type Reading} from './layerConfigs';
+import {type Fixed, settingsBeyond} from './layerTable';
 import {isTensor, type KerasCall, type KerasTensor} from './nodes';
 
 /** The layers in whose place a `MultiHeadAttention` comes, by what Keras calls the weights of each. */
@@ -73,7 +74,7 @@ export function attentionParts(
   }
   const dense = (part: string, units: number): LayerEntry => {
     const own = Object.fromEntries(OF_PROJECTIONS.map(key => [key, config[key]]));
-    const read = layerConfig({...entry, className: 'Dense', config: own}, label, reading);
+    const {config: read} = layerEntry({...entry, className: 'Dense', config: own}, label, reading);
     return {className: 'Dense', config: {...read, name: partName(name, part), units, activation: 'linear'}};
   };
   const columns = (heads as number) * (size as number);

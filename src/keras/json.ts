@@ -31,10 +31,18 @@ export function kerasEntry(value: unknown): KerasEntry | undefined {
   if (!isJson(value)) {
     return undefined;
   }
-  const {class_name: className, config, module, ...others} = value;
+  const {class_name: className, config: given, module, ...others} = value;
+  // Keras 2.2 wrote a list of layers for the config of a Sequential.
+  const config = className === 'Sequential' && Array.isArray(given) ? {layers: given} : given;
   return typeof className === 'string' && isJson(config)
     ? {className, config, module: typeof module === 'string' ? module : undefined, others}
     : undefined;
+}
+
+/** What a layer is called; nothing where the file does not say it. */
+export function nameOf({config, others}: KerasEntry): string {
+  const name = [others.name, config.name].find(value => typeof value === 'string');
+  return typeof name === 'string' ? name : '';
 }
 
 /** `channels_last` as tfjs spells it, `channelsLast`. */

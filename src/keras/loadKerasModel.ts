@@ -1,34 +1,59 @@
 import * as tf from '@tensorflow/tfjs';
-import {faultLines, kindOf, listed, LoRAError, messageOf} from '../errors';
+import {brief, faultLines, kindOf, listed, LoRAError, messageOf} from '../errors';
 import {sizeOf} from '../formats/layout';
 import {type LayerEntry} from '../tfjs/configs';
 import {keepingNames} from '../tfjs/keepingNames';
 import {withoutResidue} from '../tfjs/engine';
 import {withWeightLimit} from '../tfjs/weightLimit';
+import {isJson, someInside} from './json';
+import {callFaults, type CalledLayer} from './openCalls';
 import {type KerasFile, recognize} from './recognize';
 import {readTopology} from './topology';
 import {fillWeights} from './weights';
 
 /**
- * Loads a layers model as `tf.loadLayersModel` does, and those that it cannot read: what the converter makes of Keras 3
- * (`.h5` and `.keras`), of Keras 2.13 with its names of regularizers, and of models with `MultiHeadAttention`.
+ * Loads a layers model so that it computes what Keras computes: files of Keras 2 and 3 (`.h5` and `.keras`), as the
+ * official converter makes them. Files that tfjs wrote go to `tf.loadLayersModel` as they are.
  *
  *     const model = await loadKerasModel('https://…/base/model.json');
  *     const adapted = applyLoRA(model, {rank: 8});
  *
  * A `MultiHeadAttention` called `attention` becomes `Dense` layers `attention_query`, `attention_key`,
  * `attention_value` and `attention_output`, which LoRA adapts, around the `Attention` of `tfjs-lora/transformers`,
- * which has to be imported. All computes what Keras computes; what would not, such as `hard_sigmoid` of Keras 3, is
- * refused. Every other file goes to tfjs as it is.
+ * which has to be imported.
  *
  * @param source what `tf.loadLayersModel` takes: a URL, or a handler of `tf.io`.
- * @throws LoRAError if tfjs has no such layer or setting, or the weights do not fit, with a line for each fault. Then
- *     nothing is left in memory.
+ * @throws LoRAError if a layer or a setting would compute something else than in Keras, or the weights do not fit, with
+ *     a line for each fault. Then nothing is left in memory.
  */
 export async function loadKerasModel(source: string | tf.io.IOHandler): Promise<tf.LayersModel> {
   const artifacts = await handlerOf(source).load();
   const found = recognize(artifacts);
-  return found === undefined ? tf.loadLayersModel({load: () => Promise.resolve(artifacts)}) : build(found, artifacts);
+  if (found !== undefined) {
+    return build(found, artifacts);
+  }
+  refuse(endlessFaults(artifacts.modelTopology));
+  return tf.loadLayersModel({load: () => Promise.resolve(artifacts)});
+}
+
+/** What tfjs would wait for without end in a topology that it reads itself, a line each. */
+function endlessFaults(topology: unknown): string[] {
+  const faults: string[] = [];
+  someInside(topology, ({layers}) => {
+    const called = (Array.isArray(layers) ? layers : []).filter(isJson).flatMap(entry => {
+      const {class_name: className, name, inbound_nodes: nodes} = entry;
+      const inboundNodes = Array.isArray(nodes)
+        ? nodes.filter(node => Array.isArray(node) && node.every(Array.isArray))
+        : [];
+      if (Array.isArray(nodes) && typeof name !== 'string') {
+        faults.push(`A layer ${brief(className)} has no name, by which the file could call it.`);
+      }
+      return Array.isArray(nodes) ? [{className, name, inboundNodes} as CalledLayer] : [];
+    });
+    faults.push(...callFaults(called, ({className, name}) => `"${name}" (${className})`));
+    return false;
+  });
+  return faults;
 }
 
 type Loading = tf.io.IOHandler & Required<Pick<tf.io.IOHandler, 'load'>>;
@@ -82,6 +107,7 @@ function makeModel({className, config}: LayerEntry, numbers: number): tf.LayersM
       withWeightLimit({left: numbers}, () => fromConfig(modelClass, config)),
     ) as unknown as tf.LayersModel;
   } catch (error) {
-    throw new LoRAError(`The model of Keras cannot be loaded:\n  ${messageOf(error)}`, {cause: error});
+    const text = `${messageOf(error)} The file has ${numbers} numbers for all weights and their count.`;
+    throw new LoRAError(`The model of Keras cannot be loaded:\n  ${text}`, {cause: error});
   }
 }

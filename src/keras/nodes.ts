@@ -27,14 +27,24 @@ export function readCall(node: unknown): KerasCall | undefined {
   if (!Array.isArray(node)) {
     return undefined;
   }
-  const parts = node.map(part => historyOf(part));
-  const [first, ...more] = parts;
-  const options = Array.isArray(node[0]) ? (node[0] as unknown[])[3] : undefined;
+  // Operations of Keras 2 have one entry without a list around it.
+  const parts = (typeof node[0] === 'string' ? [node] : node) as unknown[];
+  const [first, ...more] = parts.map(part => historyOf(part) ?? constantOf(part));
+  const options = Array.isArray(parts[0]) ? (parts[0] as unknown[])[3] : undefined;
   if (first === undefined || more.includes(undefined)) {
     return undefined;
   }
   const kwargs = Object.entries(isJson(options) ? options : {}).map(([key, value]) => [key, historyOf(value) ?? value]);
-  return {args: [more.length === 0 ? first : parts], kwargs: Object.fromEntries(kwargs) as Record<string, unknown>};
+  return {
+    args: [more.length === 0 ? first : [first, ...more]],
+    kwargs: Object.fromEntries(kwargs) as Record<string, unknown>,
+  };
+}
+
+/** The number that stands in the place of a tensor in a call of Keras 2. */
+function constantOf(part: unknown): unknown {
+  const [mark, , value] = Array.isArray(part) ? (part as unknown[]) : [];
+  return mark === '_CONSTANT_VALUE' ? value : undefined;
 }
 
 /** `[layer, node, index]` as Keras writes it; `undefined` for anything else. */
@@ -66,13 +76,17 @@ function modernTensors(value: unknown): unknown {
 }
 
 /** The tensors of an ordinary call: one, or a list of them. What else is in it, as a fault says it, is `other`. */
-export function tensorsOf({args, kwargs}: KerasCall): {tensors: KerasTensor[]; other: string | undefined} {
+export function tensorsOf(
+  {args, kwargs}: KerasCall,
+  isKeras3: boolean,
+): {tensors: KerasTensor[]; other: string | undefined} {
   const [given, ...more] = args;
   const list = Array.isArray(given) ? (given as unknown[]) : [given];
   const tensors = list.filter(isTensor);
   const others = [...list.filter(value => !isTensor(value)), ...more].map(brief);
-  // Keras itself sets `training` anew in `fit`, whatever a call said.
-  const isIdle = ([key, value]: [string, unknown]) => value == null || (key === 'training' && value === false);
+  // Keras 3 sets `training` anew in `fit` and `predict`, whatever a call said, and Keras 2 in `fit`.
+  const isIdle = ([key, value]: [string, unknown]) =>
+    value == null || (key === 'training' && (value === false || isKeras3));
   const named = Object.entries(kwargs).flatMap(entry => (isIdle(entry) ? [] : [`${entry[0]}=${brief(entry[1])}`]));
   const all = [...others, ...named];
   return {tensors, other: all.length === 0 ? undefined : all.join(', ')};

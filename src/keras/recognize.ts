@@ -1,8 +1,7 @@
 import type * as tf from '@tensorflow/tfjs';
 import {BY_PLACE, isJson, type Json, kerasEntry, type KerasEntry, someInside} from './json';
-import {hasOtherForm} from './layerConfigs';
 
-/** A file of Keras that tfjs cannot read. */
+/** A file that Keras wrote. */
 export interface KerasFile {
   given: KerasEntry;
   isKeras3: boolean;
@@ -10,13 +9,12 @@ export interface KerasFile {
   version: string | undefined;
 }
 
-/** What a file is, if it is one of Keras that tfjs cannot read. */
+/** What a file is, if Keras wrote it, and not tfjs. */
 export function recognize({modelTopology, weightSpecs = []}: tf.io.ModelArtifacts): KerasFile | undefined {
   const {model_config: inner = modelTopology, keras_version: version} = isJson(modelTopology) ? modelTopology : {};
   const given = kerasEntry(inner);
   const isKeras3 = /^([3-9]|\d\d)\./.test(String(version)) || someInside(inner, isModern);
-  const isByPlace = weightSpecs.some(({name}) => BY_PLACE.test(name));
-  const isForeign = isKeras3 || isByPlace || someInside(inner, hasOtherForm);
+  const isForeign = isKeras3 || /^\d/.test(String(version)) || weightSpecs.some(({name}) => BY_PLACE.test(name));
   const known = typeof version === 'string' ? version : undefined;
   return given !== undefined && isForeign ? {given, isKeras3, version: known} : undefined;
 }

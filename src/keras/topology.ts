@@ -1,10 +1,14 @@
 import type * as tf from '@tensorflow/tfjs';
 import {brief} from '../errors';
-import {isRegistered, type LayerEntry} from '../tfjs/configs';
+import {isLayerClass, type LayerEntry} from '../tfjs/configs';
 import {attentionParts, partName} from './attention';
-import {isJson, type Json, kerasEntry, type KerasEntry, someInside} from './json';
-import {isStock, layerConfig, type Reading} from './layerConfigs';
-import {historyOf, isTensor, type KerasCall, type KerasTensor, readCall, tensorsOf} from './nodes';
+import {isJson, type Json, kerasEntry, type KerasEntry, nameOf, someInside} from './json';
+import {layerEntry, type Reading} from './layerConfigs';
+import {hidesPlaces, otherwiseMasked} from './masks';
+import {callFaults, type CalledLayer, CONTAINERS} from './openCalls';
+import {isOperation, readOperation} from './operations';
+import {rowOf} from './layerTable';
+import {historyOf, type KerasCall, type KerasTensor, readCall, tensorsOf} from './nodes';
 
 /** A layer as Keras has it, for the names of its weights. */
 export interface KerasLayer {
@@ -22,10 +26,8 @@ export interface Topology {
   warnings: string[];
 }
 
-const CONTAINERS = ['Functional', 'Model', 'Sequential'];
-
-/** Operations of Keras 3 that compute what the layers of the same name do. */
-const OPERATIONS = ['Add', 'Maximum', 'Minimum', 'Multiply'];
+/** Classes of tfjs that are not known to compute what those of Keras of the same name do. */
+const UNKNOWN = ['CategoryEncoding', 'RNN'];
 
 /** Classes of this library that compute something else than those of Keras of the same name. */
 const NAMESAKES = ['Attention', 'PositionEmbedding', 'RMSNormalization'];
@@ -38,11 +40,6 @@ export function readTopology(given: KerasEntry, isKeras3: boolean): Topology {
     reading.faults.push(`${labelOf(model.className, [model.name])} is not a model.`);
   }
   return {entry, model, faults: reading.faults, warnings: reading.warnings};
-}
-
-/** Whether a layer of a config tells those after it which places do not count. */
-function hidesPlaces(value: Json): boolean {
-  return value.mask_zero === true || value.class_name === 'Masking';
 }
 
 function labelOf(className: string, path: readonly string[]): string {
@@ -61,6 +58,9 @@ function readLayer(given: KerasEntry, around: Around, reading: Reading): ReadLay
   const {className, config} = given;
   const layer: KerasLayer = {className, name: nameOf(given), layers: undefined};
   const label = labelOf(className, [...(around ?? []), layer.name]);
+  if (around !== undefined && layer.name === '') {
+    reading.faults.push(`${label} has no name, by which the file could call it.`);
+  }
   if (CONTAINERS.includes(className)) {
     return readContainer(given, layer, around, reading);
   }
@@ -71,19 +71,14 @@ function readLayer(given: KerasEntry, around: Around, reading: Reading): ReadLay
     reading.faults.push(`${label}: there is no such layer in tfjs, nor one that is registered.`);
     return {layer, entry: {className, config: {name: layer.name}}};
   }
-  const read = layerConfig(given, label, reading);
-  return {layer, entry: {className, config: {...read, ...(config.name === undefined && {name: layer.name})}}};
+  const entry = layerEntry(given, label, reading);
+  return {layer, entry: {...entry, config: {...entry.config, ...(config.name === undefined && {name: layer.name})}}};
 }
 
 /** Whether a layer can be made, as far as its class tells. */
 function isKnown(className: string): boolean {
-  const isOther = isRegistered(className) && !NAMESAKES.includes(className);
-  return isStock(className) || isOther || className === 'MultiHeadAttention';
-}
-
-function nameOf({config, others}: KerasEntry): string {
-  const name = [others.name, config.name].find(value => typeof value === 'string');
-  return typeof name === 'string' ? name : '';
+  const isOther = isLayerClass(className) && ![...UNKNOWN, ...NAMESAKES].includes(className);
+  return rowOf(className) !== undefined || isOther || className === 'MultiHeadAttention';
 }
 
 /** `Bidirectional` and `TimeDistributed`, with the layer inside. */
@@ -91,8 +86,10 @@ function readWrapper(given: KerasEntry, label: string, reading: Reading): tf.ser
   const {layer, backward_layer: backward, ...own} = given.config;
   const [inner, back] = [layer, backward].map(kerasEntry);
   const isBoth = given.className === 'Bidirectional';
-  const allowed = isBoth ? ['GRU', 'LSTM', 'SimpleRNN'].includes(inner?.className ?? '') : isStock(inner?.className);
-  const config = layerConfig({...given, config: own}, label, reading);
+  const allowed = isBoth
+    ? ['GRU', 'LSTM', 'SimpleRNN'].includes(inner?.className ?? '')
+    : rowOf(inner?.className) !== undefined;
+  const {config} = layerEntry({...given, config: own}, label, reading);
   if (inner === undefined || !allowed || inner.config.layer !== undefined) {
     reading.faults.push(`${label} cannot have a ${brief(inner?.className ?? layer)} inside.`);
     return config;
@@ -100,10 +97,10 @@ function readWrapper(given: KerasEntry, label: string, reading: Reading): tf.ser
   if (back !== undefined && (back.className !== inner.className || formOf(back) !== formOf(inner))) {
     reading.faults.push(`${label}: tfjs has one layer in both directions, and the backward one differs.`);
   }
-  const read = layerConfig(inner, label, reading);
+  const read = layerEntry(inner, label, reading);
   // tfjs puts the prefix before it again.
   const name = nameOf(inner).replace(isBoth ? /^forward_/ : /^$/, '');
-  return {...config, layer: {className: inner.className, config: {...read, name}}};
+  return {...config, layer: {className: read.className, config: {...read.config, name}}};
 }
 
 /** What makes a layer compute as another does: all but its name, its direction, and how its weights began. */
@@ -117,29 +114,36 @@ function readContainer(given: KerasEntry, layer: KerasLayer, around: Around, rea
   const {className, config} = given;
   const inside = around === undefined ? [] : [...around, layer.name];
   const label = labelOf(className, [...(around ?? []), layer.name]);
+  const named: tf.serialization.ConfigDict = layer.name === '' ? {} : {name: layer.name};
   const entries = Array.isArray(config.layers) ? config.layers.map(kerasEntry) : [];
   const known = entries.filter(entry => entry !== undefined);
   if (known.length === 0 || known.length !== entries.length) {
     reading.faults.push(`${label}: its layers must be a list of class names and configs.`);
     return {layer: {...layer, layers: []}, entry: {className, config: {name: layer.name, layers: []}}};
   }
+  const reportMasks = (inputsOf: (name: string) => readonly string[]) =>
+    otherwiseMasked(known, inputsOf).forEach(entry =>
+      reading.faults.push(
+        `${labelOf(entry.className, [...inside, nameOf(entry)])} gets another mask in tfjs than in Keras.`,
+      ),
+    );
   if (className === 'Sequential') {
+    const names = known.map(nameOf);
+    reportMasks(name => names.slice(Math.max(names.indexOf(name) - 1, 0), names.indexOf(name)));
     const read = known.map(entry => readLayer(entry, inside, reading));
     const layers = read.map(({entry}) => ({...entry}));
     return {
       layer: {...layer, layers: read.map(one => one.layer)},
-      entry: {className, config: {name: layer.name, layers}},
+      entry: {className, config: {...named, layers}},
     };
   }
   const graph = new Graph(known, inside, label, reading);
+  reportMasks(name => graph.inputsOf(name));
   return {
     layer: {...layer, layers: graph.layers},
-    entry: {className, config: {name: layer.name, ...graph.config(config)}},
+    entry: {className, config: {...named, ...graph.config(config)}},
   };
 }
-
-/** A call as tfjs has it: of each tensor the layer, which of its calls, which of the outputs of that, and arguments. */
-type Call = [layer: string, node: number, index: number, kwargs: object][];
 
 /** The layers of a model with their calls. */
 class Graph {
@@ -170,7 +174,8 @@ class Graph {
 
   /** What tfjs wants beside the name. */
   config({input_layers: inputs, output_layers: outputs}: Json): tf.serialization.ConfigDict {
-    this.checkCalls();
+    const label = ({className, name}: CalledLayer) => labelOf(className, [...this.inside, name]);
+    this.reading.faults.push(...callFaults(this.entries as unknown as CalledLayer[], label));
     return {
       layers: this.entries,
       inputLayers: this.ends('input_layers', inputs),
@@ -178,37 +183,14 @@ class Graph {
     };
   }
 
-  /** tfjs would wait without end for a call of a layer that is not there, or that waits for this one. */
-  private checkCalls(): void {
-    const made = new Map<unknown, number>();
-    const waiting = new Map<tf.serialization.ConfigDict, Call[]>();
-    for (const entry of this.entries) {
-      const hasNode = ['InputLayer', ...CONTAINERS].includes(entry.className as string);
-      made.set(entry.name, hasNode ? 1 : 0);
-      waiting.set(entry, entry.inboundNodes as unknown as Call[]);
-    }
-    for (let went = true; went;) {
-      went = false;
-      for (const [entry, calls] of waiting) {
-        const left = calls.filter(call => {
-          const isReady = call.every(([layer, node]) => (made.get(layer) ?? 0) > node);
-          made.set(entry.name, (made.get(entry.name) ?? 0) + (isReady ? 1 : 0));
-          return !isReady;
-        });
-        went ||= left.length < calls.length;
-        waiting.set(entry, left);
-      }
-    }
-    for (const [{name, className}, calls] of waiting) {
-      if (calls.length > 0) {
-        const label = labelOf(className as string, [...this.inside, name as string]);
-        this.reading.faults.push(`${label} is called with ${brief(calls[0])}, which nothing gives.`);
-      }
-    }
+  /** The layers that a layer is called with, by their names. */
+  inputsOf(name: string): string[] {
+    const called = this.entries.filter(entry => entry.name === name) as unknown as CalledLayer[];
+    return called.flatMap(({inboundNodes}) => inboundNodes.flatMap(call => call.map(([input]) => input)));
   }
 
   private add(given: KerasEntry): void {
-    const {className, config, others} = given;
+    const {className, others} = given;
     const name = nameOf(given);
     const label = labelOf(className, [...this.inside, name]);
     const nodes = Array.isArray(others.inbound_nodes) ? others.inbound_nodes.map(readCall) : [];
@@ -222,14 +204,14 @@ class Graph {
       attentionParts(given, name, label, calls, this.reading).forEach(part => this.push(part, part.calls));
       return;
     }
-    if (this.reading.isKeras3 && !CONTAINERS.includes(className) && isOperation(className, config)) {
+    if (isOperation(given, this.reading)) {
       this.addOperation(given, label, calls);
       return;
     }
     const {entry, layer} = readLayer(given, this.inside, this.reading);
     this.layers.push(layer);
     const tensors = calls.map(call => {
-      const {tensors: found, other} = tensorsOf(call);
+      const {tensors: found, other} = tensorsOf(call, this.reading.isKeras3);
       if (other !== undefined || found.length === 0) {
         this.reading.faults.push(`${label}: a call must have tensors alone in tfjs, got ${other ?? 'none'}.`);
       }
@@ -239,13 +221,14 @@ class Graph {
   }
 
   private addOperation(given: KerasEntry, label: string, calls: readonly KerasCall[]): void {
-    const tensors = calls.map(({args, kwargs}) => (Object.keys(kwargs).length === 0 ? args.filter(isTensor) : []));
-    const {className, config} = given;
-    const isLayer = OPERATIONS.includes(className) && Object.keys(config).every(key => key === 'name');
-    if (!isLayer || calls.some(({args}, i) => args.length !== 2 || tensors[i]?.length !== 2)) {
+    const found = calls.map(call => readOperation(given, call));
+    const [first] = found;
+    if (first === undefined || found.some(one => JSON.stringify(one?.entry) !== JSON.stringify(first.entry))) {
       this.reading.faults.push(`${label} is an operation between tensors or numbers, for which tfjs has no layer.`);
     }
-    this.push({className, config: {name: nameOf(given)}}, tensors);
+    const {className, config} = first?.entry ?? given;
+    const tensors = found.map(one => one?.tensors ?? []);
+    this.push({className, config: {...config, name: nameOf(given)}}, tensors);
   }
 
   private push({className, config}: LayerEntry, calls: readonly KerasTensor[][]): void {
@@ -270,9 +253,4 @@ class Graph {
     }
     return tensors.map(tensor => this.place(tensor));
   }
-}
-
-/** Whether an entry is a function of Keras 3, which has no flag `trainable`, as all layers have. */
-function isOperation(className: string, config: Json): boolean {
-  return className !== 'InputLayer' && config.trainable === undefined;
 }

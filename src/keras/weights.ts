@@ -3,6 +3,7 @@ import {showShape} from '../errors';
 import {childrenOf} from '../rewire/walk';
 import {fieldsOf} from '../tfjs/fields';
 import type {InnerLayers} from '../tfjs/layerFields';
+import {replaceValue} from '../tfjs/weights';
 import {partName, projectionOf} from './attention';
 import {BY_PLACE} from './json';
 import type {KerasLayer} from './topology';
@@ -39,6 +40,9 @@ export function fillWeights(
       continue;
     }
     const placed = place(name);
+    if (placed?.className === 'Normalization' && ['count', '2'].includes(placed.key)) {
+      continue; // how many numbers its mean is of
+    }
     const found = placed && weightAt(model, placed);
     if (found === undefined) {
       faults.push(`${name}: there is no such weight in the model.`);
@@ -49,13 +53,13 @@ export function fillWeights(
     } else if (!missing.delete(found.weight)) {
       faults.push(`${name}: the file has this weight twice.`);
     } else {
-      found.weight.write(tf.reshape(tensor, found.weight.shape as number[]));
+      replaceValue(found.weight, tf.reshape(tensor, found.weight.shape as number[]));
     }
   }
   return [...faults, ...[...missing].map(({originalName}) => `${originalName}: not in the file.`)];
 }
 
-/** Kernels of attention have an axis for the heads in the file. Others have the shape that they have here. */
+/** Kernels of attention have an axis for the heads in the file, and here those of `SeparableConv1D` one for a row. */
 function fits({shape}: tf.LayerVariable, tensor: tf.Tensor, isPart: boolean): boolean {
   return isPart
     ? tf.util.sizeFromShape(shape as number[]) === tensor.size
@@ -147,9 +151,9 @@ function weightAt(
   model: tf.LayersModel,
   {path, className, parts, key}: Placed,
 ): {weight: tf.LayerVariable; isPart: boolean} | undefined {
-  const isPart = className === 'MultiHeadAttention';
-  const part = isPart ? projectionOf(parts[0] ?? '') : undefined;
-  if (isPart && part === undefined) {
+  const isAttention = className === 'MultiHeadAttention';
+  const part = isAttention ? projectionOf(parts[0] ?? '') : undefined;
+  if (isAttention && part === undefined) {
     return undefined;
   }
   const names = part === undefined ? path : [...path.slice(0, -1), partName(path.at(-1) ?? '', part)];
@@ -161,7 +165,7 @@ function weightAt(
   const weight = /^\d+$/.test(key)
     ? weights?.[Number(key)]
     : weights?.find(({originalName}) => [key, `depthwise_${key}`].includes(originalName.split('/').at(-1) ?? ''));
-  return weight && {weight, isPart};
+  return weight && {weight, isPart: isAttention || className === 'SeparableConv1D'};
 }
 
 /** The weights of a layer, or of one direction of it. */

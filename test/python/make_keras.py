@@ -1,20 +1,27 @@
 """Makes the models in test/fixtures/keras: written by Keras, converted by the official converter, with what Keras computes.
 
     python make_keras.py ../fixtures/keras [conv recurrent …]
+    python make_keras.py ../fixtures/kerasLayers --layers [Dense …]
 
 Each version of Keras has an environment of its own, and writes its files beside those of the others:
 
     pip install tensorflow-cpu==2.21.0 keras==3.12.0 tf_keras tensorflow_hub "setuptools<81"   or   tensorflow-cpu==2.13.1
     pip install --no-deps tensorflowjs==4.22.0
+
+With KERAS=2 `tf_keras` writes, beside a Keras 3.
 """
 
+import gzip
+import inspect
 import json
 import os
 import pathlib
 import sys
 import tempfile
 import types
+import warnings
 
+warnings.simplefilter('ignore')
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 
 import numpy  # noqa: E402
@@ -28,9 +35,13 @@ import tensorflow  # noqa: E402
 import keras  # noqa: E402  first, or it looks into the modules below
 
 try:
-    import tf_keras  # noqa: F401
+    import tf_keras
+    keras = tf_keras if os.environ.get('KERAS') == '2' else keras
 except ImportError:
     sys.modules['tf_keras'] = keras
+
+import h5py  # noqa: E402
+import keras_layers  # noqa: E402
 
 # The converter imports these, and uses none of them here.
 for name in [
@@ -42,7 +53,7 @@ sys.modules['jax'].experimental = sys.modules['jax.experimental']
 sys.modules['jax.experimental'].jax2tf = sys.modules['jax.experimental.jax2tf']
 
 import tensorflowjs  # noqa: E402
-from tensorflowjs.converters import converter  # noqa: E402
+from tensorflowjs.converters import converter, keras_h5_conversion  # noqa: E402
 
 layers = keras.layers
 
@@ -214,4 +225,178 @@ def write(model, target, form, expected):
     (target / 'expected.json').write_text(json.dumps(expected, separators=(',', ':')) + '\n')
 
 
-main()
+def drawn(kind, shape, number):
+    """Numbers that the tests draw as well, so that no file has to hold them: whole ones for words, else from -2 to 2."""
+    bits = (numpy.arange(numpy.prod(shape), dtype='uint64') + 1000003 * number + 1) * 2654435761 % 2 ** 32
+    bits = ((bits ^ (bits >> 15)) * 2246822519 % 2 ** 32) >> 8
+    values = (bits % 10 if kind == 'words' else bits / 2 ** 22 - 2).astype('float32').reshape(shape)
+    if kind == 'masked':
+        values[1, -2:] = 0
+        values[0, 3:] = 0.5
+    return values
+
+
+def draw_weights(model):
+    """Weights from -1 to 1, and variances from 1 to 2."""
+    values = []
+    for number, weight in enumerate(model.weights):
+        name = getattr(weight, 'path', weight.name)
+        given = numpy.array(weight)
+        value = drawn('', given.shape, 100 + number) / 2
+        values.append(given if 'seed' in name or 'count' in name else numpy.abs(value) + 1 if 'variance' in name else value)
+    model.set_weights(values)
+
+
+def converted(model):
+    """The topology, and the names and shapes of the weights, with the number of each in the model."""
+    with tempfile.TemporaryDirectory() as place:
+        file = pathlib.Path(place) / 'model.h5'
+        model.save(file)
+        with h5py.File(file) as h5:
+            topology, [group] = keras_h5_conversion.h5_merged_saved_model_to_tfjs_format(h5)
+    values = [numpy.array(weight) for weight in model.weights]
+    weights = []
+    for entry in group:
+        numbers = [n for n, value in enumerate(values) if numpy.array_equal(value, entry['data'])]
+        constant = None if entry['data'].shape else entry['data'].item()
+        weights.append([entry['name'], list(entry['data'].shape), numbers[0], *([] if constant is None else [constant])])
+    topology.pop('training_config', None)
+    if len(weights) < len([weight for weight in model.weights if 'seed' not in getattr(weight, 'path', weight.name)]):
+        raise ValueError('the converter leaves weights out')  # of "a/b" where there is a layer "a" too
+    return topology, weights
+
+
+def changes(before, after, path=()):
+    """What differs between two values of JSON: paths, and the values there afterwards; `None` where there is nothing."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        found = []
+        for key in {**before, **after}:
+            if key not in after:
+                found.append([[*path, key]])
+            elif before.get(key, ...) != after[key]:
+                found += changes(before.get(key), after[key], [*path, key])
+        return found
+    if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+        return [change for i, pair in enumerate(zip(before, after)) for change in changes(*pair, [*path, i])]
+    return [] if before == after else [[list(path), after]]
+
+
+def computed(make, arguments, shapes):
+    """A model of one layer or more, its inputs, and what it computes. Some layers compute channels last alone on this machine."""
+    def model_of(arguments, shapes):
+        keras.backend.clear_session()
+        model = make(arguments, shapes)
+        if any(isinstance(layer, layers.Normalization) and layer.input_mean is None for layer in model.layers):
+            model.build([None, *shapes[0]])
+        draw_weights(model)
+        for layer in model.layers:
+            if isinstance(layer, layers.Normalization):
+                layer.finalize_state()
+        return model
+
+    def inputs_of(model, shapes):
+        kinds = shapes if isinstance(shapes[0], str) else [''] * len(shapes)
+        return [drawn(kind, (2, *tensor.shape[1:]), number) for number, (kind, tensor) in enumerate(zip(kinds, model.inputs))]
+
+    def run(model, given):
+        found = model(given if len(given) > 1 else given[0], training=False)
+        return [numpy.array(x) for x in (found if isinstance(found, (list, tuple)) else [found])]
+
+    model = model_of(arguments, shapes)
+    given = inputs_of(model, shapes)
+    try:
+        return model, run(model, given)
+    except Exception:
+        if arguments.get('data_format') != 'channels_first':
+            raise
+    # The same weights, and the channels moved there and back.
+    [shape], [x] = shapes, given
+    last = model_of({**arguments, 'data_format': 'channels_last'}, [(*shape[1:], shape[0])])
+    last.set_weights([numpy.array(weight) for weight in model.weights])
+    outputs = run(last, [numpy.moveaxis(x, 1, -1)])
+    return model, [numpy.moveaxis(y, -1, 1) if y.ndim > 2 else y for y in outputs]
+
+
+def one_layer(name):
+    def make(arguments, shapes):
+        inputs = [layers.Input((5,) if shape == 'words' else (6, 4) if shape == 'masked' else shape) for shape in shapes]
+        layer = getattr(layers, name)(name='it', **arguments)
+        return keras.Model(inputs, layer(inputs if len(inputs) > 1 else inputs[0]), name='model')
+    return make
+
+
+def sums_of(y):
+    """Four sums of the numbers, each times one that is drawn: a number that is wrong changes them, and they are short."""
+    weights = [drawn('', (y.size,), 200 + i).astype('float64') for i in range(4)]
+    return [float(f'{weight @ y.flatten().astype("float64"):.8g}') for weight in weights]
+
+
+def case_of(base, model, outputs, label):
+    topology, weights = converted(model)
+    entry = {'label': label, 'outputs': [[list(y.shape), sums_of(y)] for y in outputs]}
+    if base is None:
+        return {**entry, 'topology': topology, 'weights': weights}
+    return {**entry, 'changes': changes(base['topology'], topology),
+            **({} if weights == base['weights'] else {'weights': weights})}
+
+
+def variants(arguments, varied):
+    """The first case, then each value of each argument, then two mixtures drawn from these."""
+    yield {}
+    single = [{key: value} for key, values in (varied or {}).items() for value in values]
+    yield from single
+    random = numpy.random.default_rng(len(single))
+    for _ in range(2 if len(varied or {}) > 2 else 0):
+        yield {key: values[random.integers(len(values))] for key, values in varied.items() if values and random.random() < 0.4}
+
+
+def layer_groups(left, names):
+    for name, shapes, arguments, varied in keras_layers.LAYERS:
+        if not hasattr(layers, name) or (names and name not in names):
+            continue
+        taken = inspect.signature(getattr(layers, name).__init__).parameters
+        group = {'name': name, 'inputs': shapes, 'cases': []}
+        for settings in variants(arguments, varied):
+            if any(key not in taken and 'kwargs' not in taken for key in settings):
+                continue
+            first = settings.get('data_format') == 'channels_first'
+            turned = [(shape[-1], *shape[:-1]) for shape in shapes] if first else shapes
+            try:
+                model, outputs = computed(one_layer(name), {**arguments, **settings}, turned)
+                if any(key not in model.get_layer('it').get_config() for key in settings):
+                    continue  # Keras itself forgets it
+                label = ' '.join(f'{key}={value}' for key, value in settings.items())
+                group['cases'].append(case_of(group['cases'][0] if group['cases'] else None, model, outputs, label))
+            except (TypeError, ValueError, NotImplementedError, tensorflow.errors.OpError) as error:
+                print(f'{name} {settings}: Keras refuses: {str(error).splitlines()[0][:150]}')
+                continue
+            if varied is not None:
+                left.update(keras_layers.keys_left(name, model.get_layer('it').get_config()))
+        if group['cases']:
+            yield group
+    for name, make, shapes in keras_layers.models(keras, layers):
+        if names and name not in names and '@models' not in names:
+            continue
+        try:
+            model, outputs = computed(lambda arguments, shapes, make=make: make(), {}, shapes)
+            case = case_of(None, model, outputs, '')
+        except (TypeError, ValueError, NotImplementedError, tensorflow.errors.OpError) as error:
+            print(f'{name}: Keras refuses: {str(error).splitlines()[0][:150]}')
+            continue
+        yield {'name': name, 'inputs': shapes, 'cases': [case]}
+
+
+def write_layers(folder, names):
+    folder.mkdir(parents=True, exist_ok=True)
+    left = set()
+    lines = [json.dumps(group, separators=(',', ':')) for group in layer_groups(left, names)]
+    text = '[\n' + ',\n'.join(lines) + '\n]\n'
+    # Without the time, so that the same cases make the same file.
+    (folder / f'keras-{keras.__version__.split(".")[0]}.json.gz').write_bytes(gzip.compress(text.encode(), mtime=0))
+    assert not left, left
+
+
+if sys.argv[2:3] == ['--layers']:
+    write_layers(pathlib.Path(sys.argv[1]), sys.argv[3:])
+else:
+    main()
