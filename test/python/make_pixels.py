@@ -36,6 +36,12 @@ CASES = [
     (BitImageProcessorPil, dict(size=dict(shortest_edge=8), crop_size=8, resample=5), (21, 17, 3), 1),
     (SiglipImageProcessorPil, dict(size=dict(height=9, width=12)), (5, 6, 3), 1),
     (SiglipImageProcessorPil, dict(size=dict(height=7, width=7), rescale_factor=0.01), (32, 9, 3), 1),
+    (ViTImageProcessorPil, dict(size=dict(height=224, width=2), resample=0), (640, 3, 3), 5),
+    (ViTImageProcessorPil, dict(size=dict(height=2, width=224), resample=0), (3, 640, 3), 5),
+    (CLIPImageProcessorPil, {}, (1, 300, 3), 499),
+    (CLIPImageProcessorPil, {}, (300, 1, 3), 499),
+    (CLIPImageProcessorPil, dict(size=dict(shortest_edge=9), crop_size=8, resample=0), (5, 230, 3), 1),
+    (CLIPImageProcessorPil, dict(do_resize=False, crop_size=dict(height=7, width=12)), (10, 11, 3), 1),
 ]
 
 

@@ -61,6 +61,22 @@ describe('encodeImages', () => {
     expect([...new Set(filters)].sort()).toEqual([0, 1, 4, 5]); // 2 and 3 are what classes do by themselves
   });
 
+  test('makes of a long picture only the middle that the config leaves', async () => {
+    const long = {data: new Uint8Array(30_000).fill(90), width: 30_000, height: 1};
+    const preprocessor = {image_processor_type: 'CLIPImageProcessor', image_mean: 0.5, image_std: 0.5};
+    const {shape, values} = await encoded(model, long, {preprocessor});
+    expect(shape).toEqual([1, 224, 224, 3]);
+    expect([...new Set(values)]).toBeAllClose([(90 / 255 - 0.5) / 0.5], {rtol: 1e-6});
+  });
+
+  test('refuses a picture that would be too large, before it is made', async () => {
+    const long = {data: new Uint8Array(30_000), width: 1, height: 30_000};
+    const preprocessor = {image_processor_type: 'CLIPImageProcessor', do_center_crop: false};
+    await expect(encodeImages(model, [picture([4, 4, 3]), long], {preprocessor})).rejects.toThrow(
+      'Picture 1 of 1 × 30000 points would be resized to 224 × 6720000; an edge may have 8192.',
+    );
+  });
+
   test('takes pictures as data, and tensors of whole numbers or floats, alike', async () => {
     const given = picture([6, 5, 3]);
     const whole = tf.tensor3d(Array.from(given.data), [6, 5, 3], 'int32');

@@ -1,9 +1,9 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkOptions, kindOf, LoRAError, showShape} from '../../errors';
 import {checkModel} from '../../rewire/walk';
-import {type Preprocessing, readPreprocessor} from './preprocessor';
+import {MOST_OF_EDGE, type Preprocessing, readPreprocessor} from './preprocessor';
 import {type Picture, pixelsOf} from './picturePixels';
-import {type Pixels, resized} from './resampling';
+import {type PictureSize, type Pixels, resized} from './resampling';
 
 /** How pictures are encoded. */
 export interface EncodeImagesOptions {
@@ -48,7 +48,8 @@ export async function encodeImages(
   }
   const made: Pixels[] = [];
   for (const [i, picture] of list.entries()) {
-    made.push(prepared(await pixelsOf(picture, list.length === 1 ? 'The picture' : `Picture ${i}`), settings));
+    const name = list.length === 1 ? 'The picture' : `Picture ${i}`;
+    made.push(prepared(await pixelsOf(picture, name), name, settings));
   }
   const [{height, width}] = made as [Pixels];
   const other = made.find(each => each.height !== height || each.width !== width);
@@ -81,14 +82,30 @@ function preprocessorOf(model: tf.LayersModel): string | object {
   return found;
 }
 
-/** A picture of whole colors, in the size that the model takes. */
-function prepared(picture: Pixels, {size, resampling, crop}: Preprocessing): Pixels {
-  const large = size === undefined ? picture : resized(picture, edgesOf(picture, size), resampling);
-  return crop === undefined ? large : cropped(large, crop);
+/** A picture of whole colors, in the size that the model takes. What stands around one that is smaller is black. */
+function prepared(picture: Pixels, name: string, {size, resampling, crop}: Preprocessing): Pixels {
+  const edges = size === undefined ? picture : edgesOf(picture, size);
+  if (size === undefined && crop === undefined) {
+    return picture;
+  }
+  checkEdges(picture, edges, name, crop !== undefined);
+  const [across, down] = [middleOf(edges.width, crop?.width), middleOf(edges.height, crop?.height)];
+  const part = {left: across.from, width: across.count, top: down.from, height: down.count};
+  const middle = resized(picture, edges, resampling, part);
+  if (across.count === across.all && down.count === down.all) {
+    return middle;
+  }
+  const data = new Uint8Array(across.all * down.all * 3);
+  const length = across.count * 3;
+  for (let row = 0; row < down.count; row++) {
+    const colors = middle.data.subarray(row * length, (row + 1) * length);
+    data.set(colors, ((row + down.before) * across.all + across.before) * 3);
+  }
+  return {data, width: across.all, height: down.all, channels: 3};
 }
 
 /** The size of a picture whose shorter edge is given: the longer one is cut to a whole number. */
-function edgesOf({width, height}: Pixels, size: NonNullable<Preprocessing['size']>): {width: number; height: number} {
+function edgesOf({width, height}: Pixels, size: NonNullable<Preprocessing['size']>): PictureSize {
   if (!('shortest' in size)) {
     return size;
   }
@@ -97,19 +114,24 @@ function edgesOf({width, height}: Pixels, size: NonNullable<Preprocessing['size'
   return width <= height ? {width: shortest, height: long} : {width: long, height: shortest};
 }
 
-/** The middle of a picture; around one that is smaller stands black. */
-function cropped(picture: Pixels, {width, height}: {width: number; height: number}): Pixels {
-  const start = (own: number, wanted: number) =>
-    own >= wanted ? Math.floor((own - wanted) / 2) : -Math.ceil((wanted - own) / 2);
-  const [left, top] = [start(picture.width, width), start(picture.height, height)];
-  const data = new Uint8Array(width * height * 3);
-  const from = Math.max(left, 0);
-  const count = Math.min(left + width, picture.width) - from;
-  for (let row = Math.max(-top, 0); row < height && row + top < picture.height; row++) {
-    const begin = ((row + top) * picture.width + from) * 3;
-    data.set(picture.data.subarray(begin, begin + count * 3), (row * width + from - left) * 3);
+/** Pillow makes no longer edges. Without a crop all of a picture is made. */
+const MOST_BEFORE_CROP = 2 ** 29;
+
+function checkEdges(picture: PictureSize, {width, height}: PictureSize, name: string, isCropped: boolean): void {
+  const most = isCropped ? MOST_BEFORE_CROP : MOST_OF_EDGE;
+  if (Math.max(width, height) > most) {
+    throw new LoRAError(
+      `${name} of ${picture.width} × ${picture.height} points would be resized to ${width} × ${height}; an edge may ` +
+        `have ${most}. Cut the picture before it is encoded.`,
+    );
   }
-  return {data, width, height, channels: 3};
+}
+
+/** Of an edge the middle that is wanted: what is taken, and how much stands before it where there is too little. */
+function middleOf(own: number, wanted = own): {from: number; count: number; before: number; all: number} {
+  const from = Math.max(0, Math.floor((own - wanted) / 2));
+  const before = Math.max(0, Math.ceil((wanted - own) / 2));
+  return {from, count: Math.min(own, wanted), before, all: wanted};
 }
 
 /** What each color from 0 to 255 becomes, in 32-bit floats as NumPy has them. */

@@ -131,7 +131,7 @@ function edgesOf(config: HubConfig, name: string, given: unknown): {height: numb
 }
 
 /** The largest edge of a picture that is made. */
-const MOST_OF_EDGE = 2 ** 13;
+export const MOST_OF_EDGE = 2 ** 13;
 
 function isSize(value: unknown): value is number {
   return Number.isInteger(value) && (value as number) > 0 && (value as number) <= MOST_OF_EDGE;

@@ -24,22 +24,41 @@ export type Resampling = keyof typeof FILTERS | 'nearest';
 /**
  * How `to` numbers are made of `from`, as Pillow does it, and PyTorch with `antialias`: a filter as wide as what one
  * number stands for.
+ *
+ * @param part of the `to` numbers the first that is wanted, and how many are. Default: all.
  */
-export function filteredTaps(from: number, to: number, resampling: Resampling): Taps[] {
+export function filteredTaps(
+  from: number,
+  to: number,
+  resampling: Resampling,
+  [begin, count]: readonly [begin: number, count: number] = [0, to],
+): Taps[] {
+  if (resampling === 'nearest' || from === to) {
+    return nearestTaps(from, to, [begin, count]);
+  }
   const scale = from / to;
-  return Array.from({length: to}, (_, i) => {
-    const center = (i + 0.5) * scale;
-    if (resampling === 'nearest') {
-      return {first: Math.min(Math.floor(center), from - 1), weights: [1]};
-    }
-    const filter: Filter = FILTERS[resampling];
-    const width = Math.max(scale, 1);
+  const filter: Filter = FILTERS[resampling];
+  const width = Math.max(scale, 1);
+  return Array.from({length: count}, (_, i) => {
+    const center = (begin + i + 0.5) * scale;
     const first = Math.max(Math.trunc(center - filter.reach * width + 0.5), 0);
     const end = Math.min(Math.trunc(center + filter.reach * width + 0.5), from);
     const weights = Array.from({length: end - first}, (_, j) => filter.at((first + j - center + 0.5) / width));
     const sum = weights.reduce((total, weight) => total + weight, 0);
     return {first, weights: weights.map(weight => (sum === 0 ? weight : weight / sum))};
   });
+}
+
+/** Pillow adds up the places of what it takes, so that the rounding of all sums before counts. */
+function nearestTaps(from: number, to: number, [begin, count]: readonly [begin: number, count: number]): Taps[] {
+  const taps: Taps[] = [];
+  const step = from / to;
+  for (let i = 0, place = step / 2; i < begin + count; i++, place += step) {
+    if (i >= begin) {
+      taps.push({first: Math.min(Math.floor(place), from - 1), weights: [1]});
+    }
+  }
+  return taps;
 }
 
 /**
@@ -84,46 +103,55 @@ export interface Pixels {
 /** The bits behind the point of Pillow's weights. */
 const PRECISION = 22;
 
-/**
- * A picture in another size, with the bits that Pillow 13 gives: along rows and along columns, by weights of 22 bits,
- * rounded to whole colors after each.
- */
-export function resized(picture: Pixels, size: {width: number; height: number}, resampling: Resampling): Pixels {
-  const along = ({data, width, height, channels}: Pixels): Pixels =>
-    size.width === width
-      ? {data, width, height, channels}
-      : {
-          data: resample(data, {from: width, to: size.width, rows: height, step: channels}, resampling),
-          ...{width: size.width, height, channels},
-        };
-  const down = ({data, width, height, channels}: Pixels): Pixels =>
-    size.height === height
-      ? {data, width, height, channels}
-      : {
-          data: resample(data, {from: height, to: size.height, rows: 1, step: width * channels}, resampling),
-          ...{width, height: size.height, channels},
-        };
-  const lost = {width: picture.width - size.width, height: picture.height - size.height};
-  // The order that makes fewer numbers, as Pillow counts them. What is rounded in between depends on it.
-  return lost.height > 0 && lost.height > 2 * lost.width ? along(down(picture)) : down(along(picture));
+/** The size of a picture. */
+export interface PictureSize {
+  readonly width: number;
+  readonly height: number;
 }
 
-/** Resamples `rows` pieces of `from` steps of `step` numbers each. */
+/**
+ * A picture in another size, or a part of that, with the bits that Pillow 13 gives: along rows and along columns, by
+ * weights of 22 bits, rounded to whole colors after each. Only what the part is made of is computed.
+ */
+export function resized(
+  {data, width, height, channels}: Pixels,
+  size: PictureSize,
+  resampling: Resampling,
+  part: PictureSize & {readonly left: number; readonly top: number} = {left: 0, top: 0, ...size},
+): Pixels {
+  const columns = filteredTaps(width, size.width, resampling, [part.left, part.width]);
+  const rows = filteredTaps(height, size.height, resampling, [part.top, part.height]);
+  const lost = {width: width - size.width, height: height - size.height};
+  const result = {width: part.width, height: part.height, channels};
+  // The order that makes fewer numbers, as Pillow counts them. What is rounded in between depends on it.
+  if (lost.height > 0 && lost.height > 2 * lost.width) {
+    const down = resample(data, rows, {from: height, lines: 1, step: width * channels});
+    return {...result, data: resample(down, columns, {from: width, lines: part.height, step: channels})};
+  }
+  const [{first: begin}, last] = [rows[0], rows.at(-1)] as [Taps, Taps];
+  const lines = last.first + last.weights.length - begin;
+  const read = data.subarray(begin * width * channels);
+  const along = resample(read, columns, {from: width, lines, step: channels});
+  const below = rows.map(({first, weights}) => ({first: first - begin, weights}));
+  return {...result, data: resample(along, below, {from: lines, lines: 1, step: part.width * channels})};
+}
+
+/** Makes numbers of each of some lines, which have `from` steps of `step` numbers. */
 function resample(
   data: Uint8Array,
-  {from, to, rows, step}: {from: number; to: number; rows: number; step: number},
-  resampling: Resampling,
+  taps: readonly Taps[],
+  {from, lines, step}: {from: number; lines: number; step: number},
 ): Uint8Array {
-  const result = new Uint8Array(rows * to * step);
-  const taps = filteredTaps(from, to, resampling).map(({first, weights}) => ({
+  const result = new Uint8Array(lines * taps.length * step);
+  const whole = taps.map(({first, weights}) => ({
     first,
     weights: Int32Array.from(weights, weight => Math.trunc(weight * 2 ** PRECISION + (weight < 0 ? -0.5 : 0.5))),
   }));
   const half = 1 << (PRECISION - 1);
-  for (let row = 0; row < rows; row++) {
-    const before = row * from * step;
-    taps.forEach(({first, weights}, i) => {
-      const at = (row * to + i) * step;
+  for (let line = 0; line < lines; line++) {
+    const before = line * from * step;
+    whole.forEach(({first, weights}, i) => {
+      const at = (line * taps.length + i) * step;
       for (let k = 0; k < step; k++) {
         let sum = half;
         for (let j = 0, place = before + first * step + k; j < weights.length; j++, place += step) {
