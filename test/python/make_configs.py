@@ -336,7 +336,7 @@ def deberta_v2(rng):
         relative_attention=rng.choice([True, True, True, False]),
         pos_att_type=rng.choice(["p2c|c2p", " C2P | p2c", ["c2p"], ["p2c"], ["p2c", "c2p"], None, []]),
         share_att_key=rng.choice([True, False]),
-        position_buckets=rng.choice([-1, 2, 4, 5]),
+        position_buckets=rng.choice([-1, 2, 4, 5, 8, 16]),
         max_relative_positions=rng.choice([-1, 4, 6, 12]),
         norm_rel_ebd=rng.choice(["layer_norm", "none"]),
         position_biased_input=rng.choice([True, False]),

@@ -641,7 +641,7 @@ test.each([
 
 test.each([
   [{pos_att_type: ['p2p']}, 'pos_att_type is ["p2p"], for which there is no code here; it may have c2p and p2c.'],
-  [{position_buckets: 12}, 'position_buckets 12 must be 2 or more, and the farthest distance'],
+  [{position_buckets: 1}, 'position_buckets must be 2 or more, got 1.'],
   [{conv_kernel_size: 2}, 'conv_kernel_size must be odd'],
   [{conv_kernel_size: 3, conv_groups: 2}, 'conv_groups is 2, for which there is no code here'],
   [{norm_rel_ebd: 'batch_norm'}, 'norm_rel_ebd is "batch_norm"; known are none, layer_norm'],

@@ -57,11 +57,8 @@ export function distancesOf(config: HubConfig): Distances | undefined {
   if (!config.flag('relative_attention', false)) {
     return undefined;
   }
-  if (buckets > 0 && (buckets < 2 || most - 1 <= Math.floor(buckets / 2))) {
-    config.fault(
-      `position_buckets ${buckets} must be 2 or more, and the farthest distance, max_relative_positions ${most} − 1, ` +
-        'more than half of it.',
-    );
+  if (buckets === 1) {
+    config.fault('position_buckets must be 2 or more, got 1.');
   }
   if (kinds.length === 0) {
     return undefined;

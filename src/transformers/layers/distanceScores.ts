@@ -91,7 +91,7 @@ export class DistanceScores extends tf.layers.Layer {
     checkCount('span', span);
     if (farthest !== null) {
       checkCount('span', span, 2);
-      checkCount('farthest', farthest, Math.floor(span / 2) + 1);
+      checkCount('farthest', farthest, 0);
     }
     throwFaults(scale === null || Number.isFinite(scale) ? [] : [`scale must be a number, got ${show(scale)}.`]);
     super(rest);
@@ -121,6 +121,7 @@ export class DistanceScores extends tf.layers.Layer {
         );
       }
       const [batch, places] = (x as tf.Tensor3D).shape;
+      this.checkDistances(places - 1);
       const size = width / heads;
       const all = 2 * places - 1;
       const scaled = tf.mul(x, this.scale ?? 1 / Math.sqrt(size));
@@ -137,6 +138,17 @@ export class DistanceScores extends tf.layers.Layer {
       const scores = tf.reshape(shifted(products, heads * batch, places), [heads, batch, places, places]);
       return tf.transpose(scores, ofKeys ? [1, 0, 3, 2] : [1, 0, 2, 3]);
     });
+  }
+
+  /** The formula for distances that share rows divides by the logarithm of 1 if the farthest is half the span. */
+  private checkDistances(most: number): void {
+    const {span, farthest} = this;
+    if (farthest !== null && farthest === Math.floor(span / 2) && most > farthest) {
+      throw new LoRAError(
+        `"${this.name}" has rows for distances up to ${farthest}, and places are up to ${most} apart: cut the texts to ` +
+          `${farthest + 1} tokens.`,
+      );
+    }
   }
 
   /** The row for a query so many places behind a key, rounded as PyTorch rounds it. */

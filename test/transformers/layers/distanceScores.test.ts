@@ -3,12 +3,20 @@ import {DistanceScores, type DistanceScoresArgs, DistanceTable, HiddenPlaces} fr
 import {BACKENDS, numbers, random, useBackend, withoutLeaks} from '../../helpers';
 import {reloaded} from '../../models';
 
-/** Rows that PyTorch has for distances from 0 on, by `make_log_bucket_position(distance, 8, 20)` of transformers. */
-const OF_8_TO_19 = [0, 1, 2, 3, 4, 5, 5, 6, 6, 6, 6, 6, 7, 7, 7, 7, 7, 7, 7, 7, 8];
+/**
+ * Rows that PyTorch has for distances from 0 on, by the farthest one: `make_log_bucket_position(distance, 8, farthest +
+ * 1)` of transformers. Beyond the farthest they may go back.
+ */
+const OF_8: Readonly<Record<number, readonly number[]>> = {
+  19: [0, 1, 2, 3, 4, 5, 5, 6, 6, 6, 6, 6, 7, 7, 7, 7, 7, 7, 7, 7, 8],
+  4: [0, 1, 2, 3, 4],
+  3: [0, 1, 2, 3, 4, 2, 0, -1, -3, -4, -5, -6, -7, -8, -9, -9, -10, -11, -11, -12, -12],
+  0: [0, 1, 2, 3, 4, 4, 4],
+};
 
 function rowOf(distance: number, {span, farthest = null}: DistanceScoresArgs): number {
   const far = Math.abs(distance);
-  const row = span + Math.sign(distance) * (farthest === null ? far : OF_8_TO_19[far]!);
+  const row = span + Math.sign(distance) * (farthest === null ? far : OF_8[farthest]![far]!);
   return Math.min(Math.max(row, 0), 2 * span - 1);
 }
 
@@ -41,6 +49,10 @@ describe.each(BACKENDS)('on %s scores for distances', backend => {
     [{heads: 2, span: 3, ofKeys: true}, 7],
     [{heads: 1, span: 8, farthest: 19}, 21],
     [{heads: 3, span: 8, farthest: 19, ofKeys: true, scale: 2}, 21],
+    [{heads: 1, span: 8, farthest: 4}, 5],
+    [{heads: 2, span: 8, farthest: 3}, 21],
+    [{heads: 1, span: 8, farthest: 3, ofKeys: true}, 21],
+    [{heads: 1, span: 8, farthest: 0}, 7],
     [{heads: 2, span: 4}, 1],
   ])('of %j and %i places are products with the rows for distances', async (args, places) => {
     await withoutLeaks(() =>
@@ -103,10 +115,19 @@ test.each([
   [{heads: 0, span: 3}, 'heads must be'],
   [{heads: 1, span: 0}, 'span must be'],
   [{heads: 1, span: 1, farthest: 9}, 'span must be'],
-  [{heads: 1, span: 8, farthest: 4}, 'farthest must be'],
+  [{heads: 1, span: 8, farthest: -1}, 'farthest must be'],
   [{heads: 1, span: 8, scale: NaN}, 'scale must be a number'],
 ])('%j is refused', (args, message) => {
   expect(() => new DistanceScores(args)).toThrow(message);
+});
+
+test('distances that have no row are refused', () => {
+  tf.tidy(() => {
+    const layer = new DistanceScores({heads: 1, span: 8, farthest: 4, name: 'c2p'});
+    expect(() => layer.apply([tf.ones([1, 6, 2]), tf.ones([1, 16, 2])])).toThrow(
+      '"c2p" has rows for distances up to 4, and places are up to 5 apart: cut the texts to 5 tokens.',
+    );
+  });
 });
 
 test('a table of another size is refused', () => {
