@@ -66,8 +66,7 @@ export class WritingSession implements Decoding {
   private readonly begins: readonly number[];
   /** The place of what stands first in the rows: negative where that is padding of all texts. */
   private first = 0;
-  /** From how many places on angles are others, so that what was kept no longer serves. */
-  private readonly longer: number;
+  private readonly attentions: readonly Attention[];
   places!: tf.Tensor2D;
   /** How many places of the rows were computed. */
   private done = 0;
@@ -83,8 +82,7 @@ export class WritingSession implements Decoding {
     this.begins = texts.map(({length}) => longest - length);
     this.rows = texts.map((text, i) => [...new Array<number>(this.begins[i] as number).fill(0), ...text]);
     this.fit();
-    const attentions = sitesOf(model).flatMap(({layer}) => (layer instanceof Attention ? [layer] : []));
-    this.longer = Math.min(...attentions.map(({longerFrom}) => longerFrom));
+    this.attentions = sitesOf(model).flatMap(({layer}) => (layer instanceof Attention ? [layer] : []));
     texts.forEach(ids => {
       checkTokens(ids, this.parts.words);
     });
@@ -137,7 +135,8 @@ export class WritingSession implements Decoding {
 
   /** The scores of all words for the next token of each text. */
   async scores(): Promise<Float32Array[]> {
-    if (this.done > 0 && this.from <= this.longer && this.total > this.longer) {
+    const {from, total, begins, attentions} = this;
+    if (this.done > 0 && attentions.some(each => begins.some(begin => each.turnsAnew(from - begin, total - begin)))) {
       this.forget();
     }
     const scores = tf.tidy(() => {

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 import transformers
+from alone import each_alone
 from peft import LoraConfig, get_peft_model
 from transformers import (
     BertConfig,
@@ -186,8 +187,48 @@ MODELS = {
         dict(target_modules=["v_proj"], task_type="TOKEN_CLS"),
     ),
 }
+SMALL = dict(
+    vocab_size=13,
+    hidden_size=8,
+    num_hidden_layers=1,
+    num_attention_heads=2,
+    intermediate_size=6,
+    max_position_embeddings=9,
+)
+YARN = {"rope_type": "yarn", "rope_theta": 60.0, "factor": 3.0, "original_max_position_embeddings": 16}
+DYNAMIC = {"rope_type": "dynamic", "rope_theta": 60.0, "factor": 3.0}
 TWO_BLOCKS = LLAMA | dict(num_hidden_layers=2)
 MODELS |= {
+    "llamaYarn": (
+        LlamaForCausalLM,
+        LlamaConfig(**LLAMA, head_dim=12, rope_parameters=YARN | dict(beta_fast=1.5, beta_slow=0.3, truncate=False)),
+        ["q_proj", "down_proj"],
+    ),
+    "qwen3Yarn": (
+        transformers.Qwen3ForCausalLM,
+        transformers.Qwen3Config(
+            **LLAMA, head_dim=10, rope_parameters=YARN | dict(beta_fast=2, mscale=0.7, mscale_all_dim=1.3)
+        ),
+        dict(target_modules=["k_proj"], use_dora=True),
+    ),
+    "llamaDynamic": (
+        LlamaForCausalLM,
+        LlamaConfig(**TWO_BLOCKS | dict(max_position_embeddings=3), head_dim=6, rope_parameters=DYNAMIC),
+        ["q_proj", "o_proj"],
+    ),
+    "nomicBertDynamic": (
+        transformers.NomicBertModel,
+        transformers.NomicBertConfig(**SMALL | dict(max_position_embeddings=4, head_dim=6), rope_parameters=DYNAMIC),
+        dict(target_modules=["v_proj", "up_proj"], use_dora=True),
+    ),
+    "modernbertYarn": (
+        transformers.ModernBertModel,
+        transformers.ModernBertConfig(
+            **SMALL | dict(num_hidden_layers=2, pad_token_id=0, global_attn_every_n_layers=2, local_attention=2),
+            rope_parameters={"full_attention": YARN, "sliding_attention": DYNAMIC | dict(rope_theta=20.0)},
+        ),
+        ["Wqkv"],
+    ),
     "qwen3Window": (
         transformers.Qwen3ForCausalLM,
         transformers.Qwen3Config(
@@ -302,14 +343,6 @@ MODELS |= {
         dict(target_modules=["embed_tokens", "lm_head"]),
     ),
 }
-SMALL = dict(
-    vocab_size=13,
-    hidden_size=8,
-    num_hidden_layers=1,
-    num_attention_heads=2,
-    intermediate_size=6,
-    max_position_embeddings=9,
-)
 MODELS["electra"] = (
     transformers.ElectraModel,
     transformers.ElectraConfig(**SMALL, embedding_size=6),
@@ -652,7 +685,9 @@ def write(folder, name, model_class, config, targets):
     inputs = pictures_for() if pictures else texts_for(name, config)
     if name in PAIRS:
         inputs |= pictures_for()
-    base = result(model(**inputs), pooled)
+    run = lambda given: result(peft(**given) if peft else model(**given), pooled)
+    peft = None
+    base = each_alone(run, model, inputs)
     other = other_pictures(model, pooled) if pictures else None
     parts = parts_of_pairs(model, inputs) if name in PAIRS else {}
     settings = targets if isinstance(targets, dict) else dict(target_modules=targets)
@@ -663,7 +698,7 @@ def write(folder, name, model_class, config, targets):
         elif "lora_" in parameter_name or "modules_to_save" in parameter_name:
             torch.nn.init.normal_(parameter, std=0.3)
     peft.eval()
-    adapted = result(peft(**inputs), pooled)
+    adapted = each_alone(run, peft, inputs)
     weights = torch.randn_like(adapted)
     if adapted.ndim == 3 and not pictures:
         weights = weights * inputs["attention_mask"][:, :, None]
@@ -675,6 +710,11 @@ def write(folder, name, model_class, config, targets):
     }
     peft.save_pretrained(target, save_embedding_layers=False)
     (target / "README.md").unlink(missing_ok=True)
+    if "Tied" in name:  # merged by PEFT, one of two tied weights would take the other along
+        merged = adapted
+    else:
+        peft = peft.merge_and_unload()
+        merged = each_alone(run, peft, inputs)
     expected = {
         "transformers": transformers.__version__,
         **({"ids": [], "mask": [], "other": other} if pictures else stored_texts(inputs)),
@@ -682,8 +722,7 @@ def write(folder, name, model_class, config, targets):
         **parts,
         "base": rows(base),
         "adapted": rows(adapted),
-        # Merged by PEFT, one of two tied weights would take the other along.
-        "merged": rows(adapted if "Tied" in name else result(peft.merge_and_unload()(**inputs), pooled)),
+        "merged": rows(merged),
         "shape": list(base.shape),
         "weights": rows(weights),
         "gradients": {key: {"shape": list(value.shape), "values": rows(value)} for key, value in gradients.items()},

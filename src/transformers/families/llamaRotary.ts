@@ -21,8 +21,15 @@ export function rotaryOf(config: HubConfig, sizes: RotarySizes, usual = 10_000):
   if (kind !== 'default' && (scaling.partial_rotary_factor ?? config.get('partial_rotary_factor') ?? 1) !== 1) {
     config.fault(`partial_rotary_factor must be 1 with the rotary scaling ${show(kind)}.`);
   }
+  checkPairs(config, sizes);
   const places = [config.get('original_max_position_embeddings'), scaling.original_max_position_embeddings];
   return scaledRotary(config, scaling, {base, places, ...sizes});
+}
+
+function checkPairs(config: HubConfig, {size}: RotarySizes): void {
+  if (size % 2 !== 0) {
+    config.fault(`Heads of ${size} numbers have no pairs to turn.`);
+  }
 }
 
 /** The kinds of blocks in a config that has rotary places for each, and where it says their base. */
@@ -46,6 +53,7 @@ export function rotariesOf(
   if (isEmpty || named.some(kind => !Object.hasOwn(kinds, kind))) {
     config.fault(`rope_parameters must hold ${Object.keys(kinds).join(' and ')}, got ${show(given)}.`);
   }
+  checkPairs(config, sizes);
   const of = (kind: keyof typeof kinds): Rotary => {
     const own = fieldsOf(config, `rope_parameters of ${kind}`, given[kind] ?? {});
     const scaling = {...own, ...(scaled.includes(kind) && older)};
@@ -54,39 +62,147 @@ export function rotariesOf(
     if ((scaling.partial_rotary_factor ?? config.get('partial_rotary_factor') ?? 1) !== 1) {
       config.fault(`partial_rotary_factor must be 1 for ${kind}.`);
     }
+    if (scaling.truncate !== undefined && scaling.truncate !== true) {
+      config.fault(`truncate must be true for ${kind}, where transformers does not heed it.`);
+    }
     return scaledRotary(config, scaling, {base, places: [scaling.original_max_position_embeddings], ...sizes});
   };
   return {full: of('full_attention'), windowed: of('sliding_attention')};
 }
 
+/** What a scaling is made for: the base, the numbers that turn, and which `places` of the training may be given. */
+interface ScaledSizes extends RotarySizes {
+  base: number;
+  places: readonly unknown[];
+}
+
 /** Angles of a base, stretched as a scaling says. */
-function scaledRotary(
+export function scaledRotary(
   config: HubConfig,
   scaling: Scaling,
-  {base, places, size, isPlan}: RotarySizes & {base: number; places: unknown[]},
+  {base, places: given, size, isPlan}: ScaledSizes,
+  known: readonly string[] = Object.keys(SCALINGS),
 ): Rotary {
-  const {fround} = Math;
-  if (size % 2 !== 0) {
-    config.fault(`Heads of ${size} numbers have no pairs to turn.`);
-  }
-  const plain = isPlan || size % 2 !== 0 ? [] : frequenciesOf({base}, size);
   const kind = firstOf(scaling.rope_type, scaling.type, 'default');
-  const factor = () => positive(config, 'factor of the rotary scaling', scaling.factor);
-  switch (kind) {
-    case 'default':
-      return {base, frequencies: plain};
-    case 'linear': {
-      const by = factor();
-      return {base, frequencies: plain.map(frequency => fround(frequency / by))};
-    }
-    case 'llama3': {
-      const bounds = {...boundsOf(config, scaling, places), factor: factor()};
-      return {base, frequencies: plain.map(frequency => fround(stretched(frequency, bounds)))};
-    }
-    default:
-      config.fault(`The rotary scaling ${show(kind)} is not known; known are default, linear and llama3.`);
-      return {};
+  const stretch = known.includes(kind as string) ? SCALINGS[kind as keyof typeof SCALINGS] : undefined;
+  if (stretch === undefined) {
+    config.fault(`The rotary scaling ${show(kind)} is not known; known are ${known.join(', ')}.`);
+    return {};
   }
+  const most = () => config.count('max_position_embeddings');
+  return stretch({
+    ...{config, scaling, base, size, most},
+    plain: isPlan ? [] : frequenciesOf({base}, size),
+    places: () => positive(config, 'original_max_position_embeddings', ...given, most()),
+    factor: () => positive(config, 'factor of the rotary scaling', scaling.factor),
+  });
+}
+
+/** What the angles of a scaling are made of. */
+interface Stretched {
+  config: HubConfig;
+  scaling: Scaling;
+  base: number;
+  /** How many numbers of a head turn. */
+  size: number;
+  /** The frequencies of the base: none in a plan. */
+  plain: readonly number[];
+  /** How many places the model was trained with, before it was stretched. */
+  places(): number;
+  /** How many it has. */
+  most(): number;
+  factor(): number;
+}
+
+/** The kinds of scalings that configs name. */
+const SCALINGS = {
+  default: ({base, plain}: Stretched): Rotary => ({base, frequencies: [...plain]}),
+  linear: ({base, plain, factor}: Stretched): Rotary => {
+    const by = factor();
+    return {base, frequencies: plain.map(frequency => Math.fround(frequency / by))};
+  },
+  dynamic: ({config, base, size, plain, most, factor}: Stretched): Rotary => {
+    if (size <= 2) {
+      config.fault(`The rotary scaling "dynamic" needs more than ${size} numbers to turn.`);
+    }
+    return {base, frequencies: [...plain], longer: {places: most(), factor: factor()}};
+  },
+  llama3: ({config, scaling, base, plain, places, factor}: Stretched): Rotary => {
+    const bounds = {...boundsOf(config, scaling), places: places(), factor: factor()};
+    return {base, frequencies: plain.map(frequency => Math.fround(stretched(frequency, bounds)))};
+  },
+  yarn,
+  longrope,
+};
+
+/**
+ * Fast turns stay, slow ones are slowed by the factor, and those between go from one to the other. (Peng et al., "YaRN",
+ * arXiv 2309.00071.)
+ */
+function yarn({config, scaling, base, size, plain, places, most, factor}: Stretched): Rotary {
+  const {fround} = Math;
+  const trained = places();
+  const by = scaling.factor === null ? most() / trained : factor();
+  // 0 and null stand for what is usual.
+  const setting = (name: string) => ([undefined, null, 0].includes(scaling[name] as null) ? null : scaling[name]);
+  const settingOr = (name: string, usual: number) => positive(config, name, setting(name) ?? usual);
+  /** Which pair turns so many times in all the places of the training. */
+  const pairOf = (turns: number) => (size * Math.log(trained / (turns * 2 * Math.PI))) / (2 * Math.log(base));
+  const ends = [pairOf(settingOr('beta_fast', 32)), pairOf(settingOr('beta_slow', 1))] as const;
+  if (!ends.every(Number.isFinite)) {
+    config.fault(`rope_theta ${base} leaves nothing to the rotary scaling "yarn".`);
+  }
+  const isWhole = {true: true, false: false}[String(scaling.truncate ?? scaling.truncate === undefined)];
+  if (isWhole === undefined) {
+    config.fault(`truncate must be true or false, got ${show(scaling.truncate)}.`);
+  }
+  const first = Math.max(isWhole ? Math.floor(ends[0]) : ends[0], 0);
+  const last = Math.min(isWhole ? Math.ceil(ends[1]) : ends[1], size - 1);
+  const length = first === last ? 0.001 : last - first;
+  const frequencies = plain.map((frequency, j) => {
+    const share = Math.min(Math.max(fround(fround(j - first) / fround(length)), 0), 1);
+    const kept = fround(1 - share);
+    const slow = fround(1 / fround(by * fround(base ** ((2 * j) / size))));
+    return fround(fround(slow * fround(1 - kept)) + fround(frequency * kept));
+  });
+  const grown = (times = 1) => (by <= 1 ? 1 : 0.1 * times * Math.log(by) + 1);
+  const [times, ofAll] = [setting('mscale'), setting('mscale_all_dim')];
+  const usual =
+    times === null || ofAll === null
+      ? grown()
+      : grown(positive(config, 'mscale', times)) / grown(positive(config, 'mscale_all_dim', ofAll));
+  return {base, frequencies, scale: positive(config, 'attention_factor', scaling.attention_factor ?? usual)};
+}
+
+/** Each pair has a factor, and another one in longer texts. (Ding et al., "LongRoPE", arXiv 2402.13753.) */
+function longrope({config, scaling, size, plain, places, most}: Stretched): Rotary {
+  const trained = places();
+  const factor = positive(config, 'factor', scaling.factor ?? most() / trained);
+  const pairs = Math.ceil(size / 2);
+  const {fround} = Math;
+  const stretchedBy = (name: 'short_factor' | 'long_factor'): number[] => {
+    const factors = factorsOf(config, scaling, name, pairs);
+    return plain.map((frequency, j) => fround(1 / fround(fround(factors[j] ?? 1) * fround(1 / frequency))));
+  };
+  const grown = factor <= 1 ? 1 : Math.sqrt(1 + Math.log(factor) / Math.log(trained));
+  return {
+    frequencies: stretchedBy('short_factor'),
+    longer: {places: trained, frequencies: stretchedBy('long_factor')},
+    scale: positive(config, 'attention_factor', scaling.attention_factor ?? grown),
+  };
+}
+
+function factorsOf(config: HubConfig, scaling: Scaling, name: string, pairs: number): number[] {
+  const factors = scaling[name];
+  if (
+    !Array.isArray(factors) ||
+    factors.length !== pairs ||
+    factors.some(each => !(typeof each === 'number' && each > 0))
+  ) {
+    config.fault(`${name} must list ${pairs} positive numbers, got ${show(factors)}.`);
+    return [];
+  }
+  return factors as number[];
 }
 
 /** What a config says of the scaling. If both fields are there, the older one alone counts. */
@@ -107,19 +223,13 @@ function fieldsOf(config: HubConfig, name: string, value: unknown): Scaling {
 }
 
 /** Wavelengths below the first bound stay, those above the second are stretched. */
-function boundsOf(config: HubConfig, scaling: Scaling, given: unknown[]): Omit<Stretch, 'factor'> {
+function boundsOf(config: HubConfig, scaling: Scaling): Pick<Bounds, 'low' | 'high'> {
   const low = positive(config, 'low_freq_factor of the rotary scaling', scaling.low_freq_factor);
   const high = positive(config, 'high_freq_factor of the rotary scaling', scaling.high_freq_factor);
   if (high <= low) {
     config.fault(`high_freq_factor of the rotary scaling must be above low_freq_factor ${low}, got ${high}.`);
   }
-  const places = positive(
-    config,
-    'original_max_position_embeddings',
-    ...given,
-    config.count('max_position_embeddings', 2048),
-  );
-  return {low, high, places};
+  return {low, high};
 }
 
 /** The first value that a config gives, which must be a positive number. `null` is given, and no number. */
@@ -136,7 +246,7 @@ export function firstOf(...values: unknown[]): unknown {
   return values.find(value => value !== undefined);
 }
 
-interface Stretch {
+interface Bounds {
   factor: number;
   low: number;
   high: number;
@@ -144,7 +254,7 @@ interface Stretch {
 }
 
 /** Slow turns are slowed by the factor, fast ones stay, and those between go from one to the other. */
-function stretched(frequency: number, {factor, low, high, places}: Stretch): number {
+function stretched(frequency: number, {factor, low, high, places}: Bounds): number {
   const length = (2 * Math.PI) / frequency;
   if (length < places / high) {
     return frequency;

@@ -25,8 +25,9 @@ export const modernbert: Architecture = {
   blocks: config => config.count('num_hidden_layers'),
   vocabulary: config => config.count('vocab_size'),
   places: config => config.count('max_position_embeddings', 8192),
-  build: (net, config, {ids, mask}, {head, pooling, labels, isNew}) => {
-    config.count('max_position_embeddings', 8192);
+  build: (net, given, {ids, mask}, {head, pooling, labels, isNew}) => {
+    const config = given.withDefaults({max_position_embeddings: 8192});
+    config.count('max_position_embeddings');
     if (config.get('pad_token_id') !== null) {
       config.index('pad_token_id', {otherwise: 50_283, below: 'vocab_size'});
     }

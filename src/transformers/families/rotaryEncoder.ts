@@ -70,7 +70,11 @@ function sizesOf({defaults, headSize}: Variant, net: Net, config: HubConfig) {
     inner: config.count('intermediate_size', 3072),
     epsilon: config.number('layer_norm_eps', 1e-12),
     gate: config.choice<GateName>('hidden_act', HUB_GATES, defaults.activation),
-    rotary: rotaryOf(config, {size, isPlan: net.isPlan}, defaults.theta),
+    rotary: rotaryOf(
+      config.withDefaults({max_position_embeddings: defaults.places}),
+      {size, isPlan: net.isPlan},
+      defaults.theta,
+    ),
   };
 }
 

@@ -112,7 +112,7 @@ export interface TransformerKernels {
   normalizeRowsGradient(x: tf.Tensor, gamma: tf.Tensor, dy: tf.Tensor, settings: RowNormSettings): tf.Tensor;
   /** The gradient in `gamma`. */
   normalizeRowsWeights?(x: tf.Tensor, dy: tf.Tensor, settings: RowNormSettings): tf.Tensor;
-  /** `x`, `[batch, places, heads · size]`, turned by angles `[places, half]`, or back. */
+  /** `x`, `[batch, places, heads · size]`, turned by angles `[places or batch · places, half]`, or back. */
   rotate(
     x: tf.Tensor3D,
     angles: {cosines: tf.Tensor; sines: tf.Tensor},

@@ -5,7 +5,7 @@ import {attention} from '../ops/attention';
 import {rotate} from '../ops/rotary';
 import {transformerKernels} from '../kernels/transformer';
 import {asFloat} from '../../layers/forward';
-import {anglesOf, type Rotary, rotaryFaults} from './rotaryAngles';
+import {anglesOf, type Rotary, rotaryFaults, turnsAnew} from './rotaryAngles';
 import type {CallArgs} from '../../layers/wrapperLayer';
 import {shapesOf} from '../../tfjs/inputs';
 
@@ -53,6 +53,16 @@ interface Parts<T> {
   mask: T | undefined;
   past: T[]; // none, or keys and values
   bias: T | undefined;
+}
+
+/** Where queries or keys stand. */
+interface Turning {
+  /** How many numbers a head has. */
+  size: number;
+  /** The place of the first. */
+  from: number;
+  mask: tf.Tensor | undefined;
+  turned?: number;
 }
 
 /**
@@ -133,7 +143,8 @@ export class Attention extends tf.layers.Layer {
       const decoding = currentDecoding();
       if (this.packed && isWhole && past.length === 0 && !this.cache && decoding === undefined) {
         const all = heads + 2 * keyValueHeads;
-        const packed = this.turn(queries[0] as tf.Tensor3D, all, size, 0, heads + keyValueHeads);
+        const turning = {size, from: 0, mask, turned: heads + keyValueHeads};
+        const packed = this.turn(queries[0] as tf.Tensor3D, all, turning);
         return attention({packed}, mask ?? null, settings);
       }
       const [q, k, v] = (this.packed ? this.unpack(queries[0] as tf.Tensor3D, size) : queries) as [
@@ -142,8 +153,8 @@ export class Attention extends tf.layers.Layer {
         tf.Tensor3D,
       ];
       const from = decoding?.from ?? past[0]?.shape[1] ?? 0;
-      const turned = this.turn(q, heads, size, from);
-      const own = this.turn(k, keyValueHeads, size, from);
+      const turned = this.turn(q, heads, {size, from, mask});
+      const own = this.turn(k, keyValueHeads, {size, from, mask});
       const [keys, values] = decoding?.extended(this, own, v) ?? [joined(past[0], own), joined(past[1], v)];
       this.checkKeys(keys, values, mask);
       this.checkBias(bias, q.shape, keys.shape[1]);
@@ -152,22 +163,22 @@ export class Attention extends tf.layers.Layer {
     });
   }
 
-  /** Of more places than this all turn by other angles. */
-  get longerFrom(): number {
-    return this.rotary?.longer?.places ?? Infinity;
+  /** Whether what was kept of a text of `before` places no longer serves when it has `now`. */
+  turnsAnew(before: number, now: number): boolean {
+    return this.rotary !== null && turnsAnew(this.rotary, before, now);
   }
 
-  /**
-   * Queries or keys turned by the angles of their places, the first of which is `from`; of all heads those that are
-   * `turned`.
-   */
-  private turn(x: tf.Tensor3D, heads: number, size: number, from: number, turned = heads): tf.Tensor3D {
+  /** Queries or keys turned by the angles of their places; of all heads those that are `turned`. */
+  private turn(x: tf.Tensor3D, heads: number, {size, from, mask, turned = heads}: Turning): tf.Tensor3D {
     if (this.rotary === null) {
       return x;
     }
     const {rotary} = this;
     const {interleaved = false} = rotary;
-    return rotate(x, () => anglesOf(rotary, size, from, x.shape[1]), {heads, turned, interleaved});
+    const count = x.shape[1];
+    const shown = turnsAnew(rotary, 0, from + count) ? (mask ?? null) : null;
+    const settings = {heads, turned, interleaved};
+    return rotate(x, ofTexts => anglesOf(rotary, {size, from, count}, ofTexts), settings, shown);
   }
 
   private unpack(x: tf.Tensor3D, size: number): tf.Tensor3D[] {

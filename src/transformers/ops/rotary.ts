@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {type RotationSettings, transformerKernels} from '../kernels/transformer';
 import {runLazyOp} from '../../ops/lazyOp';
 
-/** Cosines and sines of angles, `[places, half]` each. */
+/** Cosines and sines of angles, `[places, half]` each, or `[batch · places, half]`. */
 export interface Angles {
   cosines: tf.Tensor2D;
   sines: tf.Tensor2D;
@@ -15,18 +15,24 @@ export interface Angles {
  *
  * @param x `[batch, places, heads · size]`. Numbers of a head beyond `2 · half` stay as they are.
  * @param anglesOf makes the tables, for the backward pass anew.
+ * @param mask what the angles depend on, if they do.
  */
-export function rotate(x: tf.Tensor3D, anglesOf: () => Angles, settings: RotationSettings): tf.Tensor3D {
-  const turned = (z: tf.Tensor3D, back: boolean) =>
+export function rotate(
+  x: tf.Tensor3D,
+  anglesOf: (mask: tf.Tensor | null) => Angles,
+  settings: RotationSettings,
+  mask: tf.Tensor | null = null,
+): tf.Tensor3D {
+  const turned = (z: tf.Tensor3D, shown: tf.Tensor | null, back: boolean) =>
     tf.tidy(() => {
-      const angles = anglesOf();
+      const angles = anglesOf(shown);
       return transformerKernels()?.rotate(z, angles, {...settings, back}) ?? composed(z, angles, settings, back);
     });
   return runLazyOp({
-    inputs: {x},
-    save: {x: false, y: false},
-    forward: () => turned(x, false),
-    gradient: dy => ({x: () => turned(dy as tf.Tensor3D, true)}),
+    inputs: {x, ...(mask && {mask})},
+    save: {x: false, mask: mask !== null, y: false},
+    forward: () => turned(x, mask, false),
+    gradient: (dy, saved) => ({x: () => turned(dy as tf.Tensor3D, mask && saved.mask, true)}),
   }) as tf.Tensor3D;
 }
 
@@ -48,8 +54,8 @@ function composed(
       tf.Tensor,
       tf.Tensor,
     ];
-    const c = tf.reshape(cosines, [1, places, 1, half]);
-    const s = tf.reshape(back ? tf.neg(sines) : sines, [1, places, 1, half]);
+    const c = tf.reshape(cosines, [-1, places, 1, half]);
+    const s = tf.reshape(back ? tf.neg(sines) : sines, [-1, places, 1, half]);
     const turned = tf.stack(
       [tf.sub(tf.mul(first, c), tf.mul(second, s)), tf.add(tf.mul(second, c), tf.mul(first, s))],
       axis,

@@ -125,13 +125,14 @@ function kernelsBy(native: Native, added: AddedFunctions<TransformerFunctions>):
     },
     rotate: (x, {cosines, sines}, {heads, interleaved, back}) => {
       const [batch, places, width] = x.shape;
+      const [cycle, half = 0] = cosines.shape;
       const out = native.output(x.shape);
       const tables = [cosines, sines].map(tensor => native.at(tensor));
       const ends = [x, out].map(tensor => native.at(tensor));
-      inParts([batch * places, width], {unit: places}, ends, (own, [from, to], rows) => {
+      inParts([batch * places, width], {unit: cycle}, ends, (own, [from, to], rows) => {
         own.rotate(
           ...([from, ...tables, to] as number[]),
-          ...[rows, places, heads, width / heads, cosines.shape[1] ?? 0, interleaved ? 1 : 0, back ? -1 : 1],
+          ...[rows, cycle, heads, width / heads, half, interleaved ? 1 : 0, back ? -1 : 1],
         );
       });
       return only(out);

@@ -67,8 +67,9 @@ function rotate(
   {cosines, sines}: {cosines: tf.Tensor; sines: tf.Tensor},
   {heads, turned = heads, interleaved, back}: RotationSettings & {back: boolean},
 ): tf.Tensor {
-  const [, places, width] = x.shape;
-  const numbers = [places, turned, width / heads, cosines.shape[1] ?? 0, interleaved ? 1 : 0, back ? -1 : 1];
+  const width = x.shape[2];
+  const [places, half = 0] = cosines.shape;
+  const numbers = [places, turned, width / heads, half, interleaved ? 1 : 0, back ? -1 : 1];
   return runMatrixProgram(ROTATE, {inputs: [x, cosines, sines], shape: x.shape, numbers});
 }
 
