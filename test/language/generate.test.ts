@@ -2,11 +2,13 @@ import {Tokenizer} from '@huggingface/tokenizers';
 import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, disposeModel, getAdapter, LoRAError} from 'tfjs-lora';
 import {generate, generateTexts, loadGGUF, perplexity} from 'tfjs-lora/language';
+import {loadTransformer} from 'tfjs-lora/transformers';
 import {chooseToken} from '../../src/language/sampling';
 import {WritingSession} from '../../src/language/session';
 import {TextPieces} from '../../src/language/textPieces';
 import {mlp} from '../models';
 import {withoutLeaks} from '../helpers';
+import {fixture} from '../transformers/fixtures';
 import {expectedOf, fileOf, GGUF_NAMES} from './ggufFiles';
 
 beforeAll(() => tf.setBackend('wasm'));
@@ -121,6 +123,31 @@ describe('generate', () => {
     const alone = await Promise.all(prompts.map(each => collected(generate(model, tokenizer, each, {maxTokens: 12}))));
     expect(greedy).toEqual(alone);
     expect([second, third]).not.toEqual(greedy.slice(1));
+    disposeModel(model);
+  });
+
+  // Phi-3 turns by other angles from 8 places on, which these texts come to one after the other; the other model by
+  // those of a base that grows with each token.
+  test.each<[string, () => Promise<tf.LayersModel>]>([
+    ['phi3', async () => (await loadGGUF(fileOf('phi3'))).model],
+    [
+      'llamaDynamic',
+      () => loadTransformer({config: fixture('llamaDynamic').config, weights: fixture('llamaDynamic').weights}),
+    ],
+  ])('of several texts of which each turns by its own length writes what whole passes write: %s', async (_, load) => {
+    const model = await load();
+    const prompts = [[5], [7, 8, 9, 10, 11, 12], [3, 4, 5]];
+    const session = new WritingSession(model, prompts);
+    const ids = prompts.map(prompt => [...prompt]);
+    for (let count = 0; count < 12; count++) {
+      const next = (await session.scores()).map(highest);
+      next.forEach((token, text) => ids[text]!.push(token));
+      session.add(next);
+    }
+    session.dispose();
+    for (const [text, prompt] of prompts.entries()) {
+      expect(ids[text]).toEqual(await writtenAnew(model, prompt, 12));
+    }
     disposeModel(model);
   });
 

@@ -108,10 +108,10 @@ interface Stretched {
   /** The frequencies of the base: none in a plan. */
   plain: readonly number[];
   /** How many places the model was trained with, before it was stretched. */
-  places(): number;
+  places: () => number;
   /** How many it has. */
-  most(): number;
-  factor(): number;
+  most: () => number;
+  factor: () => number;
 }
 
 /** The kinds of scalings that configs name. */
@@ -136,28 +136,30 @@ const SCALINGS = {
 };
 
 /**
- * Fast turns stay, slow ones are slowed by the factor, and those between go from one to the other. (Peng et al., "YaRN",
- * arXiv 2309.00071.)
+ * Pairs that turn fast stay, slow ones are slowed by the factor, and those between go from one to the other. (Peng et
+ * al., arXiv 2309.00071.)
  */
 function yarn({config, scaling, base, size, plain, places, most, factor}: Stretched): Rotary {
   const {fround} = Math;
   const trained = places();
   const by = scaling.factor === null ? most() / trained : factor();
   // 0 and null stand for what is usual.
-  const setting = (name: string) => ([undefined, null, 0].includes(scaling[name] as null) ? null : scaling[name]);
-  const settingOr = (name: string, usual: number) => positive(config, name, setting(name) ?? usual);
-  /** Which pair turns so many times in all the places of the training. */
-  const pairOf = (turns: number) => (size * Math.log(trained / (turns * 2 * Math.PI))) / (2 * Math.log(base));
-  const ends = [pairOf(settingOr('beta_fast', 32)), pairOf(settingOr('beta_slow', 1))] as const;
+  const setting = (name: string) => (scaling[name] === 0 ? undefined : (scaling[name] ?? undefined));
+  /** Which pair turns as often in all the places of the training as a field says. */
+  const pairOf = (name: string, usual: number) => {
+    const turns = positive(config, name, setting(name), usual);
+    return (size * Math.log(trained / (turns * 2 * Math.PI))) / (2 * Math.log(base));
+  };
+  const ends = [pairOf('beta_fast', 32), pairOf('beta_slow', 1)] as const;
   if (!ends.every(Number.isFinite)) {
     config.fault(`rope_theta ${base} leaves nothing to the rotary scaling "yarn".`);
   }
-  const isWhole = {true: true, false: false}[String(scaling.truncate ?? scaling.truncate === undefined)];
-  if (isWhole === undefined) {
-    config.fault(`truncate must be true or false, got ${show(scaling.truncate)}.`);
+  const {truncate = true} = scaling;
+  if (typeof truncate !== 'boolean') {
+    config.fault(`truncate must be true or false, got ${show(truncate)}.`);
   }
-  const first = Math.max(isWhole ? Math.floor(ends[0]) : ends[0], 0);
-  const last = Math.min(isWhole ? Math.ceil(ends[1]) : ends[1], size - 1);
+  const first = Math.max(truncate === true ? Math.floor(ends[0]) : ends[0], 0);
+  const last = Math.min(truncate === true ? Math.ceil(ends[1]) : ends[1], size - 1);
   const length = first === last ? 0.001 : last - first;
   const frequencies = plain.map((frequency, j) => {
     const share = Math.min(Math.max(fround(fround(j - first) / fround(length)), 0), 1);
@@ -166,19 +168,18 @@ function yarn({config, scaling, base, size, plain, places, most, factor}: Stretc
     return fround(fround(slow * fround(1 - kept)) + fround(frequency * kept));
   });
   const grown = (times = 1) => (by <= 1 ? 1 : 0.1 * times * Math.log(by) + 1);
-  const [times, ofAll] = [setting('mscale'), setting('mscale_all_dim')];
-  const usual =
-    times === null || ofAll === null
-      ? grown()
-      : grown(positive(config, 'mscale', times)) / grown(positive(config, 'mscale_all_dim', ofAll));
+  const [times, ofAll] = ['mscale', 'mscale_all_dim'].map(name =>
+    setting(name) === undefined ? undefined : positive(config, name, setting(name)),
+  );
+  const usual = times === undefined || ofAll === undefined ? grown() : grown(times) / grown(ofAll);
   return {base, frequencies, scale: positive(config, 'attention_factor', scaling.attention_factor ?? usual)};
 }
 
-/** Each pair has a factor, and another one in longer texts. (Ding et al., "LongRoPE", arXiv 2402.13753.) */
+/** Each pair has a factor, and another one in longer texts. (Ding et al., arXiv 2402.13753.) */
 function longrope({config, scaling, size, plain, places, most}: Stretched): Rotary {
   const trained = places();
   const factor = positive(config, 'factor', scaling.factor ?? most() / trained);
-  const pairs = Math.ceil(size / 2);
+  const pairs = size / 2; // of an odd size no list has so many
   const {fround} = Math;
   const stretchedBy = (name: 'short_factor' | 'long_factor'): number[] => {
     const factors = factorsOf(config, scaling, name, pairs);
@@ -205,12 +206,12 @@ function factorsOf(config: HubConfig, scaling: Scaling, name: string, pairs: num
   return factors as number[];
 }
 
-/** What a config says of the scaling. If both fields are there, the older one alone counts. */
+/** What a config says of the scaling. If both fields say something, the older one alone counts. */
 export function scalingFieldsOf(config: HubConfig): Scaling {
-  const isEmpty = (value: unknown) =>
-    value == null || (typeof value === 'object' && !Array.isArray(value) && Object.keys(value).length === 0);
-  const name = ['rope_scaling', 'rope_parameters'].find(each => !isEmpty(config.get(each)));
-  return name === undefined ? {} : fieldsOf(config, name, config.get(name));
+  const [older, newer] = ['rope_scaling', 'rope_parameters'].map(name =>
+    fieldsOf(config, name, config.get(name) ?? {}),
+  );
+  return older !== undefined && Object.keys(older).length > 0 ? older : (newer ?? {});
 }
 
 /** The fields of an object in a config. */

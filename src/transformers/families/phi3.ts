@@ -34,7 +34,8 @@ export const phi3 = rotaryDecoder({
 function partialRotary(config: HubConfig, {size, isPlan}: RotarySizes): Rotary {
   const given = scalingFieldsOf(config);
   const kind = firstOf(given.rope_type, given.type, 'default');
-  const scaling: Scaling = {...given, rope_type: kind === 'yarn' ? 'longrope' : kind}; // older configs have another name for it
+  // Older configs have another name for it.
+  const scaling: Scaling = {...given, rope_type: kind === 'yarn' ? 'longrope' : kind};
   const base = positive(config, 'rope_theta', scaling.rope_theta, config.get('rope_theta'), 10_000);
   const part = positive(
     config,
@@ -49,9 +50,5 @@ function partialRotary(config: HubConfig, {size, isPlan}: RotarySizes): Rotary {
     config.fault(`partial_rotary_factor ${part} leaves ${turned} of ${size} numbers of a head to turn in pairs.`);
     return {};
   }
-  const {frequencies, longer, scale} = scaledRotary(config, scaling, {base, places, size: turned, isPlan}, [
-    'default',
-    'longrope',
-  ]);
-  return {...(frequencies && {frequencies}), ...(longer && {longer}), ...(scale !== undefined && {scale})};
+  return scaledRotary(config, scaling, {base, places, size: turned, isPlan}, ['default', 'longrope']);
 }

@@ -17,8 +17,8 @@ export interface Rotary {
   scale?: number;
   /**
    * What a text of more than so many places turns by instead, at each of its places: other frequencies, or those of a
-   * base that grows with the text by the factor (dynamic NTK). Texts of a batch count by themselves, each from the first
-   * place that its mask shows to the last.
+   * base that grows with the text by the factor (dynamic NTK). Texts of a batch count by themselves, each from the
+   * first place that its mask shows to the last.
    */
   longer?: {places: number; frequencies: number[]} | {places: number; factor: number};
 }
@@ -100,7 +100,7 @@ export function anglesOf(rotary: Rotary, turned: Turned, mask: tf.Tensor | null)
     'factor' in longer
       ? grownTables(rotary, turned, more, longer.places)
       : chosenTables(rotary, turned, tf.greater(more, 0), longer.places);
-  const flat = (table: tf.Tensor) => tf.reshape(table, [-1, table.shape[2] ?? 0]) as tf.Tensor2D;
+  const flat = (table: tf.Tensor) => tf.reshape<tf.Rank.R2>(table, [-1, table.shape[2] ?? 0]);
   return {cosines: flat(cosines), sines: flat(sines)};
 }
 

@@ -305,6 +305,60 @@ describe('layers of transformers', () => {
     });
   });
 
+  const chosen: Rotary = {frequencies: [1, 0.5], longer: {places: 3, frequencies: [0.3, 0.1]}};
+  const grown: Rotary = {base: 9, scale: 1.5, longer: {places: 3, factor: 2}};
+
+  test.each<[string, Rotary, packed: boolean]>([
+    ['chosen by its length', chosen, false],
+    ['chosen by its length, interleaved', {...chosen, interleaved: true}, true],
+    ['of a base that grows with it', grown, false],
+    ['of a base that grows with it', grown, true],
+  ])('each text of a batch turns by the angles %s, %j, as it would alone, packed: %s', async (_, rotary, packed) => {
+    await withoutLeaks(() =>
+      tf.tidy(() => {
+        // From the first place that is shown to the last: 7, 3, 5 with one hidden between, and 4.
+        const spans = [
+          [0, 7],
+          [2, 5],
+          [1, 6],
+          [0, 4],
+        ] as const;
+        const mask = tf.tensor2d(
+          spans.map(([from, end], text) =>
+            [...Array(7).keys()].map(place => (place >= from && place < end && !(text === 2 && place === 3) ? 1 : 0)),
+          ),
+        );
+        const layer = new Attention({heads: 2, causal: true, packed, rotary});
+        const x = random<tf.Rank.R3>([4, 7, 24], 1);
+        const weights = random<tf.Rank.R3>([4, 7, 8], 2);
+        const result = (z: tf.Tensor3D, shown: tf.Tensor) =>
+          layer.apply([...(packed ? [z] : tf.split(z, 3, 2)), shown]) as tf.Tensor3D;
+        const shown = tf.expandDims<tf.Tensor3D>(mask, 2);
+        const all = result(x, mask);
+        const gradient = tf.grad(z => tf.sum(tf.mul(tf.mul(result(z as tf.Tensor3D, mask), weights), shown)))(x);
+        spans.forEach(([from, end], text) => {
+          const of = <T extends tf.Tensor>(y: T) => tf.slice(y, [text, from], [1, end - from]);
+          const alone = result(of(x), of(mask));
+          expect(numbers(tf.mul(of(all), of(shown)))).toBeAllClose(numbers(tf.mul(alone, of(shown))));
+          const gradientAlone = tf.grad(z =>
+            tf.sum(tf.mul(tf.mul(result(z as tf.Tensor3D, of(mask)), of(weights)), of(shown))),
+          )(of(x));
+          expect(numbers(of(gradient))).toBeAllClose(numbers(gradientAlone));
+        });
+      }),
+    );
+  });
+
+  test('the base grows with a text as in transformers', () => {
+    tf.tidy(() => {
+      // Of 5 places of 3, by the factor 2: 9 · (2 · 5/3 − 1)^(4/2) = 49 for heads of 4 numbers.
+      const [q, k, v] = three(5, 4) as [tf.Tensor3D, tf.Tensor3D, tf.Tensor3D];
+      const of = (rotary: Rotary) => numbers(new Attention({heads: 1, rotary}).apply([q, k, v]) as tf.Tensor);
+      expect(of({base: 9, longer: {places: 3, factor: 2}})).toBeAllClose(of({base: 49}));
+      expect(of({base: 9, longer: {places: 5, factor: 2}})).toEqual(of({base: 9}));
+    });
+  });
+
   test('so is that of each piece of a row that it normalizes by itself, after it was rebuilt too', () => {
     tf.tidy(() => {
       const layer = new RMSNormalization({epsilon: 0, size: 10});
@@ -325,6 +379,10 @@ describe('layers of transformers', () => {
     [
       () => new Attention({heads: 1, rotary: {frequencies: [1], longer: {places: 2, frequencies: [1, 2]}}}),
       /rotary\.longer must have as many frequencies/,
+    ],
+    [
+      () => new Attention({heads: 1, rotary: {longer: {places: 2, factor: 0}}}),
+      /rotary\.longer must have a positive factor, and heads more than 2 numbers, got \{"places":2,"factor":0\}/,
     ],
     [() => new GatedActivation({activation: 'relu' as 'silu'}), /activation must be 'silu' or 'gelu', got "relu"/],
     [() => new RMSNormalization({epsilon: -1}), /epsilon must be a number from 0 on, got -1/],
