@@ -23,15 +23,13 @@ def forget_lengths(model):
 
 
 def each_alone(run, model, inputs):
-    """The results of texts, each by itself from its first token to its last if its length matters."""
+    """The results of texts, each by itself if its length matters. Places before a text count down, those after it are as its last."""
     if not depends_on_length(model.config):
         return run(inputs)
     results = []
     for ids, mask in zip(inputs["input_ids"], inputs["attention_mask"]):
         forget_lengths(model)
-        seen = mask.nonzero().flatten().tolist()
-        part = slice(seen[0], seen[-1] + 1)
-        result = run(dict(input_ids=ids[None, part], attention_mask=mask[None, part]))
-        padding = (0, 0, seen[0], len(mask) - 1 - seen[-1])
-        results.append(torch.nn.functional.pad(result, padding) if result.ndim == 3 else result)
+        seen = mask.nonzero().flatten()
+        places = (torch.arange(len(mask)) - seen[0]).clamp(max=int(seen[-1] - seen[0]))
+        results.append(run(dict(input_ids=ids[None], attention_mask=mask[None], position_ids=places[None])))
     return torch.cat(results)
