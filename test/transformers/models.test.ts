@@ -58,6 +58,32 @@ test('there are models of every family', () => {
 
 const PICTURES = NAMES.filter(name => fixture(name).expected.other !== undefined);
 
+// SigLIP pools what stands last, which is padding: it is trained with texts of one length.
+const TEXTS = NAMES.filter(name => {
+  const {ids, pixels} = fixture(name).expected;
+  return pixels === undefined && typeof ids[0]![0] === 'number' && name !== 'siglipTextPooled';
+});
+
+test.each(TEXTS)('%s gives of texts with more padding what it gives of them', async name => {
+  await useBackend('cpu');
+  const {config, weights, tied, pooling, expected} = fixture(name);
+  const {pad_token_id: pad} = JSON.parse(config) as {pad_token_id?: number | null};
+  const model = await loadTransformer({config, weights, tied, pooling});
+  tf.tidy(() => {
+    const filled = [expected.ids, expected.mask].map((rows, i) =>
+      tf.tensor2d(
+        rows.map(row => [...row, ...new Array<number>(2).fill(i === 0 ? (pad ?? 0) : 0)]),
+        undefined,
+        'int32',
+      ),
+    );
+    const result = model.predict(filled) as tf.Tensor;
+    const own = result.rank === 2 ? result : tf.slice(result, 0, expected.shape);
+    expect(atTokens(own.dataSync(), expected)).toBeAllClose(predicted(model, expected));
+  });
+  disposeModel(model);
+});
+
 describe.each(BACKENDS)('on %s', backend => {
   beforeAll(() => useBackend(backend));
 

@@ -154,10 +154,25 @@ function grownTables(
   const lengths = Array.from({length: from + count - places + 1}, (_, i) => frequenciesOf(rotary, size, places + i));
   const rows = tf.cast(tf.reshape(tf.maximum(more, 0), [-1, 1]), 'int32');
   const own = tf.gather(tf.tensor2d(lengths), rows); // [texts, 1, half]
-  const angles = tf.mul(tf.reshape(tf.range(from, from + count), [1, count, 1]), own);
-  // Graphics cards know the sines of small angles alone.
+  const {cosines, sines} = cosinesOf(tf.mul(tf.reshape(tf.range(from, from + count), [1, count, 1]), own));
+  const {scale = 1} = rotary;
+  return {cosines: tf.mul(cosines, scale), sines: tf.mul(sines, scale)};
+}
+
+const OF_COSINE = [1, -1 / 2, 1 / 24, -1 / 720, 1 / 40_320];
+const OF_SINE = [1, -1 / 6, 1 / 120, -1 / 5040, 1 / 362_880];
+
+/** Cosines and sines by their series at a quarter of each angle, since a graphics card's have three digits. */
+function cosinesOf(angles: tf.Tensor): Record<keyof Angles, tf.Tensor> {
   const turns = tf.round(tf.div(angles, 2 * Math.PI));
   const near = tf.sub(tf.sub(angles, tf.mul(turns, TURN)), tf.mul(turns, REST));
-  const {scale = 1} = rotary;
-  return {cosines: tf.mul(tf.cos(near), scale), sines: tf.mul(tf.sin(near), scale)};
+  const quarter = tf.div(near, 4);
+  const square = tf.square(quarter);
+  const series = (factors: readonly number[]) =>
+    factors.reduceRight<tf.Tensor>((sum, factor) => tf.add(tf.mul(sum, square), factor), tf.scalar(0));
+  let [cosines, sines] = [series(OF_COSINE), tf.mul(quarter, series(OF_SINE))];
+  for (let doubled = 0; doubled < 2; doubled++) {
+    [cosines, sines] = [tf.sub(tf.square(cosines), tf.square(sines)), tf.mul(2, tf.mul(cosines, sines))];
+  }
+  return {cosines, sines};
 }
