@@ -71,7 +71,7 @@ const WITHOUT_ROTARY = [
 const READ: Readonly<Record<string, string[]>> = {
   gemma3_text: ['sliding_window', 'layer_types', 'use_bidirectional_attention'],
   mistral: ['sliding_window', 'layer_types'],
-  modernbert: ['sliding_window', 'layer_types'],
+  modernbert: ['sliding_window', 'layer_types', 'is_causal'],
   phi3: ['sliding_window'],
   clip_text_model: ['eos_token_id'],
   clip: ['text_config'],
@@ -106,7 +106,9 @@ function harmlessIn(family: string): Set<string> {
   const read = READ[family] ?? [];
   return new Set([
     ...[...HARMLESS, ...(OF_PAIRS.includes(family) ? HARMLESS_IN_PAIRS : [])].filter(key => !read.includes(key)),
-    ...(isDecoder(family) || PICTURES.includes(family) ? [] : ALSO_HARMLESS.encoder!),
+    ...(isDecoder(family) || PICTURES.includes(family)
+      ? []
+      : ALSO_HARMLESS.encoder!.filter(key => !read.includes(key))),
     ...[...ofRotary, ...OF_WINDOWS, 'use_bidirectional_attention'].filter(key => !read.includes(key)),
     ...(HAS_TABLE_WIDTH.includes(family) ? [] : ['embedding_size']),
     ...(PICTURES.includes(family) ? HARMLESS_IN_PICTURES : (ALSO_HARMLESS[family] ?? [])),

@@ -49,7 +49,9 @@ export const modernbert: Architecture = {
     const windowed = windowedBlocks(config, count, i => i % every !== 0);
     const local = Math.floor(config.count('local_attention', 128) / 2);
     const window = 1 + (config.get('sliding_window') === undefined ? local : config.whole('sliding_window'));
-    config.expect('head_dim', null, width / heads);
+    config.expect('head_dim', width / heads);
+    config.expect('is_causal', false, null);
+    const mode = config.choice<'first' | 'mean'>('classifier_pooling', POOLINGS, 'cls');
     const kinds = {
       full_attention: {theta: 'global_rope_theta', otherwise: 160_000},
       sliding_attention: {theta: 'local_rope_theta', otherwise: 10_000},
@@ -84,7 +86,6 @@ export const modernbert: Architecture = {
       return pooledStates(net, config, pooling, [x, mask]);
     }
     if (head === 'classes' || head === 'choices') {
-      const mode = config.choice<'first' | 'mean'>('classifier_pooling', POOLINGS, 'cls');
       // The token of a choice is the first that the mask shows; that of a text the first of all.
       x = net.pool('head/pool', mode, mode === 'first' && head === 'classes' ? [x] : [x, mask]);
     }
