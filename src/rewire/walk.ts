@@ -117,15 +117,15 @@ export function callsOf(model: tf.LayersModel): LayerCall[] {
     .filter(({outboundLayer}) => outboundLayer.getClassName() !== 'InputLayer');
 }
 
-/** Refuses a model that is adapted already. */
+/** Refuses a model that is adapted already, and names layers that have an update, or at least train. */
 export function checkNotAdapted(sites: readonly Site[]): void {
-  const adapted = sites.filter(({layer}) => wrapperKind(layer) !== undefined);
-  if (adapted.length > 0) {
+  const wrapped = sites.filter(({layer}) => wrapperKind(layer) !== undefined);
+  if (wrapped.length > 0) {
+    const updated = wrapped.filter(({layer}) => wrapperKind(layer) === 'lora');
+    const training = wrapped.filter(({layer}) => wrapperKind(layer) !== 'frozen');
+    const paths = [updated, training, wrapped].find(({length}) => length > 0)?.map(({path}) => path) ?? [];
     throw new LoRAError(
-      `The model is adapted already (${adapted
-        .slice(0, 3)
-        .map(({path}) => path)
-        .join(', ')}${adapted.length > 3 ? ', …' : ''}). ` +
+      `The model is adapted already (${paths.slice(0, 3).join(', ')}${paths.length > 3 ? ', …' : ''}). ` +
         'Take the adapter off with removeLoRA or bake it in with mergeLoRA first.',
     );
   }

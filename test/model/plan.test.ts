@@ -317,6 +317,13 @@ describe('applyLoRA refuses', () => {
     });
   });
 
+  test('a model that is adapted already, by the layers that have an update', () => {
+    const apply = (options: LoRAConfig) => () => applyLoRA(applyLoRA(mlp().model, {rank: 1, ...options}));
+    expect(mlp().model.layers.map(({name}) => name)).toEqual(expect.arrayContaining(['hidden', 'head']));
+    expect(apply({targets: ['head']})).toThrow('The model is adapted already (head). Take');
+    expect(apply({targets: ['head'], trainable: ['hidden']})).toThrow('The model is adapted already (head). Take');
+  });
+
   test('a model without layers', () => {
     expect(() => applyLoRA(tf.sequential())).toThrow('The model is not built');
   });
