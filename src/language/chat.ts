@@ -1,5 +1,5 @@
 import {asLoRAError, kindOf, LoRAError, show} from '../errors';
-import type {LanguageFacts} from './languageFacts';
+import type {LanguageFacts} from '../transformers/languageFacts';
 
 /** What someone says in a talk. */
 export interface Message {

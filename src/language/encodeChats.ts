@@ -4,7 +4,7 @@ import {type Batch, SeededBatches} from '../training/seededBatches';
 import {chatText, type Message, type TemplateClass} from './chat';
 import {type ChatRecord, type Example, exampleOf} from './chatRecords';
 import {checkLanguageTokenizer, type LanguageTokenizer} from './generate';
-import {type LanguageFacts, languageFacts} from './languageFacts';
+import {type LanguageFacts, languageFacts} from '../transformers/languageFacts';
 import {checkTokens, languageParts} from './session';
 
 /** How talks become what a model learns from. */

@@ -3,7 +3,7 @@ import {checkOptions, kindOf, type KnownOptions, LoRAError, show, throwFaults} f
 import {randomNumbers} from '../formats/randomNumbers';
 import {checkModel} from '../rewire/walk';
 import {chatText, type Message, type TemplateClass} from './chat';
-import {languageFacts} from './languageFacts';
+import {languageFacts} from '../transformers/languageFacts';
 import {chooseToken, type Sampling} from './sampling';
 import {WritingSession} from './session';
 import {type Decoder, TextPieces} from './textPieces';
@@ -15,7 +15,7 @@ export interface LanguageTokenizer extends Decoder {
 
 /** How a text is written. */
 export interface GenerateOptions {
-  /** The most tokens that are written. Default: 128. */
+  /** The most tokens that are written. A text ends at the last place of its model too. Default: 128. */
   maxTokens?: number;
   /**
    * Scores are divided by it before a token is drawn: the smaller, the likelier the text. With 0 each token is the
@@ -30,7 +30,7 @@ export interface GenerateOptions {
   repetitionPenalty?: number;
   /** Texts that end the writing, and are not given. Default: none; tokens that end a text always do. */
   stop?: string | readonly string[];
-  /** Of a seed follows what is drawn. Default: another one each time. */
+  /** Of a seed follows what is drawn, for each text as alone. Default: another one for each text. */
   seed?: number;
   /** Ends the writing when it is aborted, with the signal's reason. */
   signal?: AbortSignal;
@@ -114,7 +114,7 @@ function written(
 ): AsyncGenerator<[row: number, text: string], void, undefined> {
   checkOptions(options, OPTIONS);
   const {maxTokens = 128, temperature = 0, topK = Infinity, topP = 1, repetitionPenalty = 1} = options;
-  const {stop = [], seed = Math.floor(Math.random() * 2 ** 31), signal, Template} = options;
+  const {stop = [], seed, signal, Template} = options;
   checkSettings({maxTokens, temperature, topK, topP, repetitionPenalty, stop: [stop].flat(), seed, signal});
   checkModel(model);
   checkLanguageTokenizer(tokenizer);
@@ -144,9 +144,16 @@ async function* write(
     signal,
     ends,
     ...sampling
-  }: Sampling & {maxTokens: number; seed: number; signal: AbortSignal | undefined; ends: ReadonlySet<number>},
+  }: Sampling & {
+    maxTokens: number;
+    seed: number | undefined;
+    signal: AbortSignal | undefined;
+    ends: ReadonlySet<number>;
+  },
 ): AsyncGenerator<[row: number, text: string], void, undefined> {
-  const draws = ids.map((_, row) => randomNumbers(seed, row));
+  const drawn = Math.floor(Math.random() * 2 ** 31);
+  // By a seed each text is written as alone.
+  const draws = ids.map((_, row) => (seed === undefined ? randomNumbers(drawn, row) : randomNumbers(seed, 0)));
   const isOpen = ids.map(() => true);
   try {
     for (let count = 0; count < maxTokens && isOpen.includes(true); count++) {
@@ -164,7 +171,7 @@ async function* write(
         }
         const piece = ends.has(token) ? '' : (pieces[row] as TextPieces).add(token);
         text.push(token);
-        isOpen[row] = !ends.has(token) && pieces[row]?.stopped !== true;
+        isOpen[row] = !ends.has(token) && pieces[row]?.stopped !== true && text.length <= session.room;
         if (piece !== '') {
           yield [row, piece];
         }
@@ -223,7 +230,7 @@ function checkSettings({
     ...(stop.every(each => typeof each === 'string' && each !== '')
       ? []
       : [`stop must be a text or a list of texts, none of them empty, got ${show(stop)}.`]),
-    ...(Number.isInteger(seed) ? [] : [`seed must be an integer, got ${show(seed)}.`]),
+    ...(seed === undefined || Number.isInteger(seed) ? [] : [`seed must be an integer, got ${show(seed)}.`]),
     ...(signal === undefined || aborts ? [] : [`signal must be an AbortSignal, got ${kindOf(signal)}.`]),
   ]);
 }

@@ -28,7 +28,7 @@ import {type Family, ggufName, type GGUFModel, hubRow, pairedHeads, readConfig} 
 import {type GGUFFile, type GGUFTensor, openGGUF} from './gguf/ggufFile';
 import type {MetadataValue} from './gguf/headerReader';
 import {tokenizerFiles, type TokenizerFiles} from './gguf/tokenizerFiles';
-import {LANGUAGE, type LanguageFacts} from './languageFacts';
+import {LANGUAGE, type LanguageFacts} from '../transformers/languageFacts';
 
 /** A class of tokenizers, such as the `Tokenizer` of `@huggingface/tokenizers`. */
 export type TokenizerClass<T> = new (tokenizerJson: object, tokenizerConfig: object) => T;

@@ -1,3 +1,5 @@
+import {LoRAError} from '../errors';
+
 /** How the next token is chosen by its score. */
 export interface Sampling {
   /** Scores are divided by it; with 0 the token of the highest score is taken. */
@@ -15,6 +17,7 @@ export interface Sampling {
  *
  * @param seen the tokens of the text.
  * @param random gives a number in [0, 1).
+ * @throws LoRAError if a score is NaN, or the highest is not finite.
  */
 export function chooseToken(
   scores: Float32Array,
@@ -28,14 +31,22 @@ export function chooseToken(
       scores[token] = score < 0 ? score * repetitionPenalty : score / repetitionPenalty;
     }
   }
+  const wrong = scores.reduce((count, score) => count + (score < Infinity ? 0 : 1), 0);
+  const likeliest = scores.reduce((best, score, token) => (score > (scores[best] as number) ? token : best), 0);
+  if (wrong > 0 || scores[likeliest] === -Infinity) {
+    throw new LoRAError(
+      `The model's logits for the next token are not finite (${wrong || scores.length} of ${scores.length}), so that ` +
+        'none can be chosen. Look for NaN and infinite numbers in its weights and its adapter.',
+    );
+  }
   if (temperature === 0) {
-    return scores.reduce((best, score, token) => (score > (scores[best] as number) ? token : best), 0);
+    return likeliest;
   }
   // Only words that may be among the topK are put in order: 44 ms for 150,000 words, where all of them take 160.
   const least = topK < scores.length ? (scores.slice().sort()[scores.length - topK] as number) : -Infinity;
   const candidates = Array.from(scores.keys()).filter(token => !((scores[token] as number) < least));
   const kept = candidates.sort((a, b) => (scores[b] as number) - (scores[a] as number)).slice(0, topK);
-  const highest = scores[kept[0] as number] as number;
+  const highest = scores[likeliest] as number;
   const weights = kept.map(token => Math.exp(((scores[token] as number) - highest) / temperature));
   const all = weights.reduce((sum, weight) => sum + weight, 0);
   let count = 0;

@@ -3,6 +3,7 @@ import {LoRAError, show, showShape} from '../errors';
 import {PerBackend} from '../kernels/capabilities';
 import {checkModel, sitesOf} from '../rewire/walk';
 import {type Decoding, whileDecoding} from '../transformers/decoding';
+import {PositionEmbedding} from '../transformers/layers/addedEmbeddings';
 import {Attention} from '../transformers/layers/attention';
 
 /** A language model in two parts, so that scores are made of the places alone that are asked for. */
@@ -13,9 +14,14 @@ export interface LanguageParts {
   readonly scores: (states: tf.Tensor3D) => tf.Tensor3D;
   /** How many words there are. */
   readonly words: number;
+  /** How many places a text may have. */
+  readonly room: number;
 }
 
-/** @throws LoRAError if it is no model that takes tokens and a mask, and gives a score for each word at each place. */
+/**
+ * @throws LoRAError if it is no model that takes tokens and a mask, and gives a score for each word at each place, or
+ *     one that sees what follows.
+ */
 export function languageParts(model: tf.LayersModel): LanguageParts {
   checkModel(model);
   const [output, ...others] = model.outputs;
@@ -30,12 +36,21 @@ export function languageParts(model: tf.LayersModel): LanguageParts {
         `${model.outputs.map(({shape}) => showShape(shape)).join(', ')}.`,
     );
   }
+  const layers = sitesOf(model).map(({layer}) => layer);
+  const seer = layers.find(layer => layer instanceof Attention && !layer.causal);
+  if (seer !== undefined) {
+    throw new LoRAError(
+      `A language model is needed that tells each token from those before. In this one "${seer.name}" sees those that ` +
+        'follow too, as in BERT or a bidirectional Gemma 3.',
+    );
+  }
   const {sourceLayer: head, inputs} = output;
   const body = tf.model({inputs: model.inputs, outputs: inputs});
   return {
     states: given => body.apply(given) as tf.Tensor3D,
     scores: states => head.apply(states) as tf.Tensor3D,
     words,
+    room: Math.min(...layers.map(layer => (layer instanceof PositionEmbedding ? layer.places : Infinity))),
   };
 }
 
@@ -71,7 +86,10 @@ export class WritingSession implements Decoding {
   /** How many places of the rows were computed. */
   private done = 0;
 
-  /** @param texts the tokens that each text begins with, at least one. */
+  /**
+   * @param texts the tokens that each text begins with, at least one.
+   * @throws LoRAError as `languageParts`, or if a text does not fit the model.
+   */
   constructor(
     model: tf.LayersModel,
     texts: readonly (readonly number[])[],
@@ -86,6 +104,14 @@ export class WritingSession implements Decoding {
     texts.forEach(ids => {
       checkTokens(ids, this.parts.words);
     });
+    if (longest > this.room) {
+      throw new LoRAError(`A text has ${longest} tokens, and the model ${this.room} places. Give a shorter one.`);
+    }
+  }
+
+  /** How many tokens a text may have for the next one to be told. */
+  get room(): number {
+    return this.parts.room;
   }
 
   get from(): number {
@@ -151,7 +177,7 @@ export class WritingSession implements Decoding {
         );
       const ids = tensor((row, i) => row[i] as number, done);
       const mask = tensor((_row, _i, place) => (place < 0 ? 0 : 1), 0);
-      this.places = tensor((_row, _i, place) => Math.max(0, place), done);
+      this.places = tensor((_row, _i, place) => Math.min(Math.max(0, place), parts.room - 1), done);
       return whileDecoding(this, () => {
         const states = parts.states([ids, mask]);
         const [batch, count, width] = states.shape;

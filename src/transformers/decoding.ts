@@ -2,12 +2,13 @@ import type * as tf from '@tensorflow/tfjs';
 
 /** What a decoder keeps of former places while it writes a text, and where the new ones stand. */
 export interface Decoding {
-  /** The places of the tokens of this pass in their own texts, `[batch, tokens]`: whole numbers from 0 on. */
+  /**
+   * The places of the tokens of this pass in their own texts, `[batch, tokens]`: whole numbers from 0 on, no more than
+   * the model has.
+   */
   readonly places: tf.Tensor2D;
   /** The place of the first token of this pass, by which it is turned. Negative for padding. */
   readonly from: number;
-  /** How many places there are so far, with those of this pass. */
-  readonly total: number;
   /**
    * The keys and values of all places, `[batch, places, width]`, given those of this pass. They are copied for the next
    * pass, as this one frees its own.

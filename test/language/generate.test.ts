@@ -1,7 +1,7 @@
 import {Tokenizer} from '@huggingface/tokenizers';
 import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, disposeModel, getAdapter, LoRAError} from 'tfjs-lora';
-import {generate, generateTexts, loadGGUF, perplexity} from 'tfjs-lora/language';
+import {encodeChats, generate, generateTexts, loadGGUF, perplexity} from 'tfjs-lora/language';
 import {loadTransformer} from 'tfjs-lora/transformers';
 import {chooseToken} from '../../src/language/sampling';
 import {WritingSession} from '../../src/language/session';
@@ -116,13 +116,16 @@ describe('generate', () => {
   test.each(['llama', 'gpt2', 'qwen2'])('of several texts at once gives what it gives alone: %s', async name => {
     const {model, tokenizer} = await loadGGUF(fileOf(name), {Tokenizer});
     const prompts = ['the', 'There is nothing that they will say: we have seen it', 'for (let i = 0'];
-    const options = {maxTokens: 12, temperature: 0.8, topK: 20, seed: 4};
-    const [first, second, third] = await generateTexts(model, tokenizer, prompts, options);
-    expect(first).toBe(await collected(generate(model, tokenizer, prompts[0]!, options)));
-    const greedy = await generateTexts(model, tokenizer, prompts, {maxTokens: 12});
-    const alone = await Promise.all(prompts.map(each => collected(generate(model, tokenizer, each, {maxTokens: 12}))));
-    expect(greedy).toEqual(alone);
-    expect([second, third]).not.toEqual(greedy.slice(1));
+    const seeded = {maxTokens: 12, temperature: 0.8, topK: 20, seed: 4};
+    const texts: string[][] = [];
+    for (const options of [seeded, {maxTokens: 12}]) {
+      const alone = prompts.map(each => collected(generate(model, tokenizer, each, options)));
+      texts.push(await generateTexts(model, tokenizer, prompts, options));
+      expect(texts.at(-1)).toEqual(await Promise.all(alone));
+    }
+    expect(texts[0]).not.toEqual(texts[1]);
+    const same = await generateTexts(model, tokenizer, Array<string>(4).fill('the'), {temperature: 1.5, maxTokens: 8});
+    expect(new Set(same).size).toBeGreaterThan(1);
     disposeModel(model);
   });
 
@@ -149,6 +152,58 @@ describe('generate', () => {
       expect(ids[text]).toEqual(await writtenAnew(model, prompt, 12));
     }
     disposeModel(model);
+  });
+
+  test('ends a text at the last place of the model, and goes on with others', async () => {
+    await withoutLeaks(async () => {
+      const {model, tokenizer} = await loadGGUF(fileOf('gpt2'), {Tokenizer}); // 64 places
+      const prompts = ['the', 'There is nothing that they will say: we have seen it'];
+      const wanted = await Promise.all(
+        prompts.map(async prompt => {
+          const ids = [...tokenizer.encode(prompt).ids];
+          // The token behind the last place is told too.
+          const all = await writtenAnew(model, ids, Math.min(40, 65 - ids.length));
+          const written = all.slice(ids.length);
+          const end = written.indexOf(2);
+          return tokenizer.decode(end < 0 ? written : written.slice(0, end), {skip_special_tokens: true});
+        }),
+      );
+      expect([...tokenizer.encode(prompts[1]!).ids].length).toBeGreaterThan(26);
+      expect(await generateTexts(model, tokenizer, prompts, {maxTokens: 40})).toEqual(wanted);
+      expect(await collected(generate(model, tokenizer, prompts[1]!, {maxTokens: 40}))).toBe(wanted[1]);
+      const long = 'the '.repeat(65);
+      expect(() => generate(model, tokenizer, long)).toThrow(/^A text has \d+ tokens, and the model 64 places/);
+      disposeModel(model);
+    });
+  });
+
+  test('refuses logits that are not finite, by name', async () => {
+    const {model, tokenizer} = await loadGGUF(fileOf('llama'), {Tokenizer});
+    const adapted = adaptedOf(model);
+    const [factor] = adapted.layers.flatMap(({trainableWeights}) => trainableWeights);
+    factor!.write(tf.fill(factor!.shape as number[], NaN));
+    await withoutLeaks(async () => {
+      for (const temperature of [0, 1]) {
+        const text = collected(generate(adapted, tokenizer, 'the', {temperature}));
+        await expect(text).rejects.toThrow(/logits for the next token are not finite \(320 of 320\)/);
+      }
+    });
+    [adapted, model].forEach(disposeModel);
+  });
+
+  test('refuses a model that sees what follows', async () => {
+    const {tokenizer, model: decoder} = await loadGGUF(fileOf('gemma3'), {Tokenizer});
+    disposeModel(decoder);
+    const {config, weights} = fixture('gemma3BothSides');
+    for (const checkpoint of [false, true]) {
+      const both = {...(JSON.parse(config) as object), architectures: ['Gemma3ForCausalLM'], tie_word_embeddings: true};
+      const model = await loadTransformer({config: both, weights, checkpoint});
+      const seeing = /^A language model is needed that tells each token from those before\. In this one ".*" sees/;
+      expect(() => generate(model, tokenizer, 'a')).toThrow(seeing);
+      await expect(perplexity(model, tokenizer, ['a b'])).rejects.toThrow(seeing);
+      expect(() => encodeChats(model, tokenizer, [{text: 'a b'}])).toThrow(seeing);
+      disposeModel(model);
+    }
   });
 
   test('draws the same of the same seed, and ends at a stop, a token of the end, and a signal', async () => {
@@ -232,6 +287,11 @@ describe('the next token', () => {
   test('is less often one that is there', () => {
     expect(draws({temperature: 0}, 0)).toBe(1);
     expect(draws({temperature: 0, repetitionPenalty: 2}, 0, [1])).toBe(2); // 3 / 2 < 2
+    expect(chooseToken(Float32Array.of(-Infinity, -1.5), [], GREEDY, Math.random)).toBe(1);
+    for (const wrong of [NaN, Infinity]) {
+      expect(() => chooseToken(Float32Array.of(1, wrong, 2), [], GREEDY, Math.random)).toThrow('(1 of 3)');
+    }
+    expect(() => chooseToken(Float32Array.of(-Infinity, -Infinity), [], GREEDY, Math.random)).toThrow('(2 of 2)');
     expect(chooseToken(Float32Array.of(-1, -1.5), [0], {...GREEDY, repetitionPenalty: 2}, Math.random)).toBe(1);
   });
 });

@@ -47,6 +47,11 @@ export class PositionEmbedding extends tf.layers.Layer {
     this.built = true;
   }
 
+  /** How many places a sequence may have. */
+  get places(): number {
+    return this.rows - this.offset;
+  }
+
   override computeOutputShape(inputShape: tf.Shape | tf.Shape[]): tf.Shape {
     return shapesOf(inputShape)[0];
   }
@@ -58,19 +63,17 @@ export class PositionEmbedding extends tf.layers.Layer {
       const x = asFloat(given);
       const [, count = 0, width = 0] = x.shape;
       const decoding = currentDecoding();
-      const places = decoding?.total ?? count;
-      if (places + this.offset > this.rows) {
-        throw new LoRAError(
-          `"${this.name}" has ${this.rows - this.offset} places, and the sequence ${places}. Cut it, or encode it ` +
-            'with {maxLength}.',
-        );
-      }
       const table = this.embeddings.read();
       if (this.padding === null && decoding !== undefined) {
         return tf.add(x, tf.gather(table, tf.add(decoding.places, tf.scalar(this.offset, 'int32'))));
       }
+      if (count > this.places) {
+        throw new LoRAError(
+          `"${this.name}" has ${this.places} places, and the sequence ${count}. Cut it, or encode it with {maxLength}.`,
+        );
+      }
       if (this.padding === null) {
-        return tf.add(x, tf.slice(table, [this.offset, 0], [places, width]));
+        return tf.add(x, tf.slice(table, [this.offset, 0], [count, width]));
       }
       if (ids === undefined || !tf.util.arraysEqual(ids.shape, x.shape.slice(0, 2))) {
         throw new LoRAError(

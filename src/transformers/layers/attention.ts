@@ -88,7 +88,8 @@ export class Attention extends tf.layers.Layer {
   static readonly className = 'Attention';
   private readonly heads: number;
   private readonly keyValueHeads: number;
-  private readonly causal: boolean;
+  /** Whether each query sees the keys up to its own place alone. */
+  readonly causal: boolean;
   private readonly window: number | null;
   private readonly packed: boolean;
   private readonly cache: boolean;
