@@ -40,7 +40,10 @@ export function chatText(
     throw new LoRAError('For messages give {Template}, that of @huggingface/jinja, which makes a text of them.');
   }
   if (facts.template === undefined) {
-    throw new LoRAError('The model has no template for talks. Make a text of the messages, and give that.');
+    throw new LoRAError(
+      'The model has no template for talks. Make a text of the messages, and give that; or give loadTransformer ' +
+        'the tokenizer_config.json, {tokenizerConfig}, if the template is in it.',
+    );
   }
   try {
     return new Template(facts.template).render({messages, add_generation_prompt: isAsked, ...facts.tokens});

@@ -1,9 +1,10 @@
 import * as tf from '@tensorflow/tfjs';
-import {checkCount, checkOptions, kindOf, LoRAError, show} from '../errors';
+import {checkCount, checkOptions, kindOf, LoRAError, ofEntry, show} from '../errors';
 import {type Batch, SeededBatches} from '../training/seededBatches';
+import {ANSWER, answerEnds} from './answerEnds';
 import {chatText, type Message, type TemplateClass} from './chat';
 import {type ChatRecord, type Example, exampleOf} from './chatRecords';
-import {checkLanguageTokenizer, type LanguageTokenizer} from './generate';
+import {checkLanguageTokenizer, type LanguageTokenizer} from './languageTokenizer';
 import {type LanguageFacts, languageFacts} from '../transformers/languageFacts';
 import {checkTokens, languageParts} from './session';
 
@@ -112,14 +113,17 @@ export function encodeChats(
     throw new LoRAError(`A list of talks is needed, got ${Array.isArray(records) ? 'an empty one' : kindOf(records)}.`);
   }
   const facts = languageFacts(model);
+  const ends = answerEnds(tokenizer, facts, Template);
   const encoded = (records as readonly unknown[]).map((record, i) => {
     const example = exampleOf(record, `Record ${i}`);
-    const one =
-      'messages' in example
-        ? encodeMessages(tokenizer, example, {facts, Template, what: `Record ${i}`})
-        : encodeParts(tokenizer, example, facts);
-    checkTokens(one.ids, words);
-    return learnFrom === 'all' ? {ids: one.ids, learned: one.ids.map(() => true)} : one;
+    return ofEntry(`Record ${i}`, () => {
+      const one =
+        'messages' in example
+          ? encodeMessages(tokenizer, example, {facts, Template, ends})
+          : encodeParts(tokenizer, example, facts);
+      checkTokens(one.ids, words);
+      return learnFrom === 'all' ? {ids: one.ids, learned: one.ids.map(() => true)} : one;
+    });
   });
   const whole = encoded.map(({ids, learned}) => ({ids: ids.slice(0, maxLength), learned: learned.slice(0, maxLength)}));
   // The first token has none before it to be told from.
@@ -179,29 +183,51 @@ function encodeParts(
 function encodeMessages(
   tokenizer: LanguageTokenizer,
   {messages, given}: Extract<Example, {messages: unknown}>,
-  {facts, Template, what}: {facts: LanguageFacts; Template: TemplateClass | undefined; what: string},
+  {
+    facts,
+    Template,
+    ends,
+  }: {
+    facts: LanguageFacts;
+    Template: TemplateClass | undefined;
+    ends: ReadonlySet<number>;
+  },
 ): Encoded {
   const encode = (text: string) => tokenizer.encode(text, {add_special_tokens: false}).ids;
   const whole = chatText(messages, facts, Template, false);
   const ids = encode(whole);
   const learned = ids.map(() => false);
-  const upTo = (part: readonly Message[], isAsked: boolean) => {
-    const text = chatText(part, facts, Template, isAsked);
+  const upTo = (text: string) => {
     if (!whole.startsWith(text)) {
       throw new LoRAError(
-        `${what}: the model's template writes former messages otherwise when others follow, so that an answer cannot ` +
-          'be found in the text of all. Give each answer as a record of its own, {prompt, completion} of messages.',
+        "The model's template writes former messages otherwise when others follow, so that an answer cannot be found " +
+          'in the text of all. Give each answer as a record of its own, {prompt, completion} of messages.',
       );
     }
     return common(encode(text), ids);
   };
   messages.forEach(({role}, i) => {
-    if (role === 'assistant' && i >= given) {
-      const isLast = i === messages.length - 1;
-      learned.fill(true, upTo(messages.slice(0, i), true), isLast ? ids.length : upTo(messages.slice(0, i + 1), false));
+    if (role !== 'assistant' || i < given) {
+      return;
     }
+    const before = i === 0 ? textBefore(messages, facts, Template) : chatText(messages.slice(0, i), facts, Template);
+    const [from, next] = [upTo(before), upTo(chatText(messages.slice(0, i + 1), facts, Template, false))];
+    const to = i === messages.length - 1 ? ids.length : next;
+    // What the template writes behind the token that ends the answer, such as a line break, the model never writes.
+    const end = ids.findIndex((id, at) => at >= from && at < to && ends.has(id));
+    learned.fill(true, from, end < 0 ? to : end + 1);
   });
   return {ids, learned};
+}
+
+/** What stands before the first message of a talk. Templates need not write a talk without messages. */
+function textBefore(
+  [first, ...others]: readonly Message[],
+  facts: LanguageFacts,
+  Template: TemplateClass | undefined,
+): string {
+  const text = chatText([{...first, content: ANSWER}, ...others], facts, Template, false);
+  return text.slice(0, text.indexOf(ANSWER));
 }
 
 /** How many tokens two texts begin with in common. */

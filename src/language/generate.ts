@@ -1,17 +1,14 @@
 import type * as tf from '@tensorflow/tfjs';
-import {checkOptions, kindOf, type KnownOptions, LoRAError, show, throwFaults} from '../errors';
+import {checkOptions, kindOf, type KnownOptions, LoRAError, ofEntry, show, throwFaults} from '../errors';
 import {randomNumbers} from '../formats/randomNumbers';
 import {checkModel} from '../rewire/walk';
+import {answerEnds} from './answerEnds';
 import {chatText, type Message, type TemplateClass} from './chat';
+import {checkLanguageTokenizer, type LanguageTokenizer} from './languageTokenizer';
 import {languageFacts} from '../transformers/languageFacts';
 import {chooseToken, type Sampling} from './sampling';
 import {WritingSession} from './session';
-import {type Decoder, TextPieces} from './textPieces';
-
-/** What a tokenizer must have to write. The `Tokenizer` of `@huggingface/tokenizers` has it. */
-export interface LanguageTokenizer extends Decoder {
-  encode(text: string, options?: {add_special_tokens?: boolean}): {ids: readonly number[]};
-}
+import {TextPieces} from './textPieces';
 
 /** How a text is written. */
 export interface GenerateOptions {
@@ -119,18 +116,26 @@ function written(
   checkModel(model);
   checkLanguageTokenizer(tokenizer);
   const facts = languageFacts(model);
-  const ids = prompts.map(prompt => {
-    const isText = typeof prompt === 'string';
-    const text = isText ? prompt : chatText(prompt, facts, Template);
-    const tokens = [...tokenizer.encode(text, {add_special_tokens: isText}).ids];
-    if (tokens.length === 0) {
-      throw new LoRAError('The prompt is empty, and the tokenizer puts no token before a text.');
-    }
-    return tokens;
-  });
+  const ids = prompts.map((prompt, i) =>
+    ofEntry(prompts.length > 1 && `Prompt ${i}`, () => {
+      const isText = typeof prompt === 'string';
+      const text = isText ? prompt : chatText(prompt, facts, Template);
+      const tokens = [...tokenizer.encode(text, {add_special_tokens: isText}).ids];
+      if (tokens.length === 0) {
+        throw new LoRAError('The prompt is empty, and the tokenizer puts no token before a text.');
+      }
+      return tokens;
+    }),
+  );
+  const isTalk = prompts.some(prompt => typeof prompt !== 'string');
   const pieces = ids.map(prompt => new TextPieces(tokenizer, prompt, [stop].flat()));
   const session = new WritingSession(model, ids);
-  const settings = {maxTokens, seed, signal, ends: new Set(facts.ends)};
+  const settings = {
+    maxTokens,
+    seed,
+    signal,
+    ends: isTalk ? answerEnds(tokenizer, facts, Template) : new Set(facts.ends),
+  };
   return write(session, ids, pieces, {...settings, temperature, topK, topP, repetitionPenalty});
 }
 
@@ -188,17 +193,6 @@ async function* write(
     }
   } finally {
     session.dispose();
-  }
-}
-
-/** @throws LoRAError if it is none. */
-export function checkLanguageTokenizer(tokenizer: unknown): asserts tokenizer is LanguageTokenizer {
-  const {encode, decode} = (tokenizer ?? {}) as Partial<Record<keyof LanguageTokenizer, unknown>>;
-  if (typeof encode !== 'function' || typeof decode !== 'function') {
-    throw new LoRAError(
-      'A tokenizer is needed, with functions encode and decode, such as loadGGUF gives with {Tokenizer}; got ' +
-        `${kindOf(tokenizer)}.`,
-    );
   }
 }
 

@@ -22,13 +22,14 @@ import {chooseArchitecture} from '../transformers/architectures';
 import {buildModel, checkRoom, disposeLayers, type Making, planOf, setWeight} from '../transformers/assemble';
 import {HubConfig} from '../transformers/hubConfig';
 import {HUB} from '../transformers/hubRecord';
+import {LANGUAGE, type LanguageFacts} from '../transformers/languageFacts';
 import type {Expected, NetSources} from '../transformers/netSources';
+import {isEnd} from './gguf/endTokens';
 import {withFactors} from './gguf/rotaryFactors';
 import {type Family, ggufName, type GGUFModel, hubRow, pairedHeads, readConfig} from './gguf/ggufConfig';
 import {type GGUFFile, type GGUFTensor, openGGUF} from './gguf/ggufFile';
 import type {MetadataValue} from './gguf/headerReader';
 import {tokenizerFiles, type TokenizerFiles} from './gguf/tokenizerFiles';
-import {LANGUAGE, type LanguageFacts} from '../transformers/languageFacts';
 
 /** A class of tokenizers, such as the `Tokenizer` of `@huggingface/tokenizers`. */
 export type TokenizerClass<T> = new (tokenizerJson: object, tokenizerConfig: object) => T;
@@ -128,13 +129,12 @@ function made(Tokenizer: TokenizerClass<unknown>, {tokenizerJson, tokenizerConfi
 function factsOf({metadata}: GGUFFile): LanguageFacts {
   const idOf = (name: string) => metadata.get(`tokenizer.ggml.${name}_token_id`);
   const words = metadata.get('tokenizer.ggml.tokens');
-  const tokens = ['bos', 'eos'].map(name => [
-    `${name}_token`,
-    (words as MetadataValue[] | undefined)?.[Number(idOf(name))],
-  ]);
+  const texts = Array.isArray(words) ? (words as MetadataValue[]) : [];
+  const tokens = ['bos', 'eos'].map(name => [`${name}_token`, texts[Number(idOf(name))]]);
+  const told = texts.flatMap((text, id) => (isEnd(text) ? [id] : []));
   const template = metadata.get('tokenizer.chat_template');
   return {
-    ends: [...new Set(['eos', 'eot', 'eom'].map(idOf).filter(id => typeof id === 'number'))],
+    ends: [...new Set([...['eos', 'eot', 'eom'].map(idOf).filter(id => typeof id === 'number'), ...told])],
     ...(typeof template === 'string' && {template}),
     tokens: Object.fromEntries(tokens.filter(([, token]) => typeof token === 'string')) as Record<string, string>,
   };

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkCount, checkOptions, kindOf, LoRAError} from '../errors';
 import {crossEntropyValue} from '../transformers/ops/crossEntropy';
-import {checkLanguageTokenizer, type LanguageTokenizer} from './generate';
+import {checkLanguageTokenizer, type LanguageTokenizer} from './languageTokenizer';
 import {checkTokens, languageParts} from './session';
 
 /** How the perplexity of texts is measured. */

@@ -11,6 +11,7 @@ import {buildModel, checkRoom, disposeLayers, type Making, planOf, setWeight} fr
 import {type Assignment, assignTensors, namesIn, warnOfLeftOut} from './fileTensors';
 import {HubConfig} from './hubConfig';
 import {HUB, hubRecord} from './hubRecord';
+import {hubFacts, LANGUAGE, type LanguageFacts} from './languageFacts';
 import type {Expected} from './netSources';
 import {PREPROCESSOR} from './pictures/encodeImages';
 import {checkTokenizer, type TextTokenizer} from './tokenizer';
@@ -28,6 +29,16 @@ export interface TransformerSources extends LoadOptions {
    * where it is. Of a model in a folder that which lies there, if any.
    */
   preprocessor?: StreamSource | PromiseLike<StreamSource> | object;
+  /**
+   * `generation_config.json` of a model that writes texts, for `generate`: the tokens that end a text, beside those of
+   * the config. Of a model in a folder that which lies there, if any.
+   */
+  generation?: StreamSource | PromiseLike<StreamSource> | object;
+  /**
+   * `tokenizer_config.json` of a model that writes texts, for `generate` and `encodeChats`: the template of talks,
+   * `chat_template`. Of a model in a folder that which lies there, if any, and `chat_template.jinja`.
+   */
+  tokenizerConfig?: StreamSource | PromiseLike<StreamSource> | object;
   /** The tokenizer of the model, to find out here if it does not fit. */
   tokenizer?: TextTokenizer;
   /**
@@ -69,6 +80,8 @@ const OPTIONS: KnownOptions<TransformerSources> = {
   config: true,
   weights: true,
   preprocessor: true,
+  generation: true,
+  tokenizerConfig: true,
   tokenizer: true,
   architecture: true,
   labels: true,
@@ -151,14 +164,17 @@ export async function loadTransformer(
       }
       checkTokenizer(tokenizer, architecture.vocabulary(config));
     }
+    const beside: Beside = {address: isAddress ? given : undefined, limits};
     const takesPictures = (architecture.takes?.(purpose.head) ?? 'texts') !== 'texts';
-    const preprocessor = takesPictures
-      ? await preprocessorOf(sources, isAddress ? given : undefined, limits)
-      : undefined;
+    const preprocessor = takesPictures ? await jsonOf('preprocessor', sources, beside) : undefined;
+    const record = hubRecord(architecture, hubConfig, purpose, sources.architecture);
+    const writes = /(?:ForCausalLM|LMHeadModel)$/.test(String(record.config.architectures));
+    const facts = writes ? await factsOf(sources, beside) : undefined;
     const {model, layers} = withoutResidue(() => buildModel(made, checkpoint));
     model.setUserDefinedMetadata({
       ...(preprocessor && {[PREPROCESSOR]: preprocessor}),
-      [HUB]: hubRecord(architecture, hubConfig, purpose, sources.architecture),
+      ...(facts && {[LANGUAGE]: facts}),
+      [HUB]: record,
     });
     try {
       for (const file of files) {
@@ -216,26 +232,56 @@ function checkSources(sources: TransformerSources): void {
   ]);
 }
 
-/** The config of what is done to pictures: what was given, or what lies in the folder of the model. */
-async function preprocessorOf(
-  {preprocessor}: Pick<TransformerSources, 'preprocessor'>,
-  address: URL | string | undefined,
-  limits: LoadOptions,
+/** What may lie beside the weights of a model, and is given by these names, or found in its folder. */
+const BESIDE = {
+  preprocessor: 'preprocessor_config.json',
+  generation: 'generation_config.json',
+  tokenizerConfig: 'tokenizer_config.json',
+} as const;
+
+/** Where a model lies, if it is a folder, and what may be read of it. */
+interface Beside {
+  address: URL | string | undefined;
+  limits: LoadOptions;
+}
+
+/** What was given, or what lies in the folder of the model; without either `undefined`. */
+async function jsonOf(
+  name: keyof typeof BESIDE,
+  sources: Pick<TransformerSources, keyof typeof BESIDE>,
+  beside: Beside,
 ): Promise<object | undefined> {
-  let given = preprocessor;
-  if (given === undefined && address !== undefined) {
-    const {folder, at} = folderAt(address);
-    const place = at('preprocessor_config.json');
-    const files = localFilesFor(address);
-    if (files !== undefined) {
-      const listed = (await files.list(folder === '' ? '.' : folder)) ?? [];
-      given = listed.find(path => /(?:^|[/\\])preprocessor_config\.json$/.test(path));
-    } else {
-      const response = (await fetched(place, limits)) as Response;
-      given = response.ok ? response : undefined;
-    }
+  const given = sources[name] ?? (await lyingBeside(BESIDE[name], beside));
+  return given === undefined ? undefined : HubConfig.parse(await configOf(given, beside.limits), name).asObject();
+}
+
+/** What the files of a model say of its texts. */
+async function factsOf(sources: TransformerSources, beside: Beside): Promise<LanguageFacts> {
+  const generation = await jsonOf('generation', sources, beside);
+  const tokenizer = await jsonOf('tokenizerConfig', sources, beside);
+  const isGiven = sources.tokenizerConfig !== undefined;
+  const template = isGiven ? undefined : await lyingBeside('chat_template.jinja', beside);
+  return hubFacts(
+    generation ?? {},
+    tokenizer ?? {},
+    template && new TextDecoder().decode(await bytesOf(template, {maxBytes: MOST_OF_CONFIG, ...beside.limits})),
+  );
+}
+
+/** A file in the folder of a model, if it is there. */
+async function lyingBeside(name: string, {address, limits}: Beside): Promise<Response | Blob | undefined> {
+  if (address === undefined) {
+    return undefined;
   }
-  return given === undefined ? undefined : HubConfig.parse(await configOf(given, limits), 'preprocessor').asObject();
+  const {folder, at} = folderAt(address);
+  const files = localFilesFor(address);
+  const listed = files && ((await files.list(folder === '' ? '.' : folder)) ?? []);
+  if (listed?.every(path => path.split(/[/\\]/).at(-1) !== name)) {
+    return undefined;
+  }
+  const file = await fetched(at(name), limits);
+  // Some servers answer with a page where there is no file.
+  return 'ok' in file && !(file.ok && file.headers.get('content-type')?.includes('html') !== true) ? undefined : file;
 }
 
 /** The text of a config, or the object that was given. */

@@ -62,24 +62,48 @@ const learnedOf = ({targets}: {targets: number[]}) => textOf(targets.filter(id =
 const encode = (records: ChatRecord[], options = {}) =>
   encodeChats(model, tokenizer, records, {Template: Template, seed: 1, ...options});
 
-test('of a talk the answers are learned, each with the token that ends it', async () => {
+test('of a talk the answers are learned, each up to the token that ends it', async () => {
   const [row, ...others] = await epochOf(encode([TALK]));
   expect(others).toEqual([]);
   const text = new Template().render({messages: TALK});
   const ids = [...tokenizer.encode(text, {add_special_tokens: false}).ids];
   expect(row!.tokens).toEqual(ids.slice(0, -1));
   row!.targets.forEach((target, i) => expect([-100, ids[i + 1]]).toContain(target));
-  expect(learnedOf(row!)).toBe(`it jumps${END}\nover the lazy dog${END}\n`);
+  expect(learnedOf(row!)).toBe(`it jumps${END}over the lazy dog${END}`);
 });
 
 test('messages that are given are not learned, and with learnFrom all tokens are', async () => {
   const [prompt, completion] = [TALK.slice(0, 4), TALK.slice(4)];
   const [row] = await epochOf(encode([{prompt, completion}]));
-  expect(learnedOf(row!)).toBe(`over the lazy dog${END}\n`);
+  expect(learnedOf(row!)).toBe(`over the lazy dog${END}`);
   const [all] = await epochOf(encode([{messages: TALK}], {learnFrom: 'all'}));
   expect(all!.targets).toEqual(
     [...tokenizer.encode(new Template().render({messages: TALK}), {add_special_tokens: false}).ids].slice(1),
   );
+});
+
+test('a talk may begin with the assistant, also where a template writes no talk without messages', async () => {
+  class Strict extends Template {
+    override render(values: Record<string, unknown>): string {
+      const [first] = values.messages as Message[];
+      return (first!.role === 'system' ? '' : `${START}system\nbe kind${END}\n`) + super.render(values);
+    }
+  }
+  const talk = [{role: 'assistant', content: 'the fox jumps'}, ...TALK.slice(1, 3)];
+  for (const Class of [Template, Strict]) {
+    const [row] = await epochOf(encode([talk], {Template: Class}));
+    expect(learnedOf(row!)).toBe(`the fox jumps${END}it jumps${END}`);
+  }
+});
+
+test('an answer without a token that ends it is learned as a whole', async () => {
+  class Plain {
+    render({messages}: Record<string, unknown>): string {
+      return (messages as Message[]).map(({role, content}) => `${role}: ${content}\n`).join('');
+    }
+  }
+  const [row] = await epochOf(encode([TALK.slice(1, 3)], {Template: Plain}));
+  expect(learnedOf(row!)).toContain('it jumps\n');
 });
 
 test('of a completion and of a text each token is learned, and the one that ends texts', async () => {
@@ -185,8 +209,27 @@ test('a template that writes former messages otherwise is refused, unless each a
     }
   }
   const options = {Template: Forgetful as never};
-  expect(() => encode([TALK.slice(0, 3), TALK], options)).toThrow(/^Record 0: the model's template writes former/);
+  expect(() => encode([TALK.slice(0, 3), TALK], options)).toThrow(/^Record 0: The model's template writes former/);
   expect(() => encode([{prompt: 'a', completion: 'b'}, TALK], options)).toThrow(/^Record 1: /);
+});
+
+test('what a template or a token refuses is told by the number of the record', () => {
+  class Refusing extends Template {
+    override render(values: Record<string, unknown>): string {
+      if ((values.messages as Message[]).some(({content}) => content === 'no')) {
+        throw new Error('roles must alternate');
+      }
+      return super.render(values);
+    }
+  }
+  const no = [{role: 'user', content: 'no'}];
+  expect(() => encode([TALK, no], {Template: Refusing})).toThrow(
+    "Record 1: The model's template for talks refuses the messages: roles must alternate",
+  );
+  expect(() => encode([{text: 'a'}, TALK], {Template: undefined})).toThrow(/^Record 1: For messages give {Template}/);
+  const wrong = {encode: (text: string) => ({ids: text === 'b' ? [320] : [1, 2]}), decode: () => ''};
+  const records = ['a', 'b'].map(text => ({text}));
+  expect(() => encodeChats(model, wrong, records)).toThrow(/^Record 1: The tokenizer does not fit the model.* 320/);
 });
 
 test('packing wants the length of a row', () => {

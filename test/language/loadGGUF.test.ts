@@ -82,7 +82,7 @@ describe('a model of a GGUF file', () => {
     );
     const loaded = await tf.loadLayersModel(tf.io.fromMemory(artifacts!));
     expect(logitsOf(loaded, ids)).toEqual(logitsOf(model, ids));
-    expect(loaded.getUserDefinedMetadata()).toMatchObject({language: {ends: [2]}});
+    expect(loaded.getUserDefinedMetadata()).toMatchObject({language: {ends: [2, 0]}});
     [loaded, adapted, model].forEach(disposeModel);
   });
 });

@@ -1,4 +1,5 @@
 import {brief, listed, LoRAError} from '../../errors';
+import {isEnd} from './endTokens';
 import type {Metadata} from './headerReader';
 import {mergesOf, type Merge} from './merges';
 import {DIGITS_APART, splitOf, STARTS_TEXTS} from './splits';
@@ -42,7 +43,7 @@ export function tokenizerFiles(metadata: Metadata, rows: number): TokenizerFiles
   const [bos, eos] = [tokenNamed('bos'), tokenNamed('eos')];
   const named = ['bos', 'eos', 'unknown', 'padding'].map(tokenNamed);
   const added = tokens
-    .map((content, id) => ({id, content, special: types[id] === CONTROL || named.includes(content)}))
+    .map((content, id) => ({id, content, special: types[id] === CONTROL || named.includes(content) || isEnd(content)}))
     // Runs of spaces of Gemma are tokens like others.
     .filter(({id, content, special}) => special || (types[id] === USER_DEFINED && !/^ +$/.test(content)))
     .map(token => ({...token, single_word: false, lstrip: false, rstrip: false, normalized: false}));
