@@ -14,6 +14,8 @@ interface Expected {
   logits: number[];
   greedy: number[];
   texts: [text: string, ids: number[]][];
+  /** Of the tokens of each fifty of `drawnTexts`, the first digits of their SHA-256. */
+  hashes: string[];
   decoded: string[];
 }
 

@@ -14,10 +14,20 @@ export interface Job {
   ids: number[];
   /** By the file that is written, the adapter. Written are the logits of all words at each place, as 32-bit floats. */
   results: Record<string, string | null>;
+  /** Texts whose tokens are wanted. */
+  texts: readonly string[];
+  /** Of models by their files, the file that is written. */
+  tokens: Record<string, string>;
+}
+
+/** The tokens of each text, without those that begin or end texts, and those that end what is written. */
+export interface Tokens {
+  ids: number[][];
+  ends: number[];
 }
 
 const [folder = '', job = ''] = process.argv.slice(2);
-const {base, ids, results} = JSON.parse(readFileSync(job, 'utf8')) as Job;
+const {base, ids, results, texts, tokens} = JSON.parse(readFileSync(job, 'utf8')) as Job;
 const llama = await startLlama(folder);
 for (const [file, adapter] of Object.entries(results)) {
   const model = await llama.loadModel({modelPath: base});
@@ -30,6 +40,15 @@ for (const [file, adapter] of Object.entries(results)) {
   );
   writeFileSync(file, Buffer.concat(numbers.map(({buffer}) => Buffer.from(buffer))));
   await context.dispose();
+  await model.dispose();
+}
+for (const [modelPath, file] of Object.entries(tokens)) {
+  const model = await llama.loadModel({modelPath, vocabOnly: true});
+  const told: Tokens = {
+    ids: texts.map(text => [...model.tokenize(text, true)]),
+    ends: Array.from({length: 100_000}, (_, id) => id).filter(id => model.isEogToken(id)),
+  };
+  writeFileSync(file, JSON.stringify(told));
   await model.dispose();
 }
 await llama.dispose();

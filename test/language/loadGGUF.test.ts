@@ -1,3 +1,4 @@
+import {createHash} from 'node:crypto';
 import {Tokenizer} from '@huggingface/tokenizers';
 import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, disposeModel, LoRAError} from 'tfjs-lora';
@@ -5,6 +6,7 @@ import {loadGGUF} from 'tfjs-lora/language';
 import {QuantizedDense, QuantizedEmbedding} from 'tfjs-lora/quantized';
 import {formatNamed} from '../../src/quantized/formats';
 import {withoutLeaks} from '../helpers';
+import {drawnTexts} from './drawnTexts';
 import {builtGGUF, expectedOf, fileOf, GGUF_NAMES} from './ggufFiles';
 
 beforeAll(() => tf.setBackend('wasm'));
@@ -97,7 +99,22 @@ describe('a tokenizer of a GGUF file', () => {
       const {ids} = tokenizer.encode(text, {add_special_tokens: false});
       return ids.length === 0 ? '' : tokenizer.decode(ids, {skip_special_tokens: false});
     });
-    expect(back).toEqual(decoded);
+    // The decoder of bytes in `@huggingface/tokenizers` drops U+FEFF.
+    const isOfPieces = ['kQuants', 'gemma3', 'phi3'].includes(name);
+    expect(back).toEqual(isOfPieces ? decoded.map(text => text.replaceAll('\ufeff', '')) : decoded);
+  });
+
+  test.each(GGUF_NAMES)('%s gives the tokens that the hub gives for a thousand texts', async name => {
+    const {model, tokenizer} = await loadGGUF(fileOf(name), {Tokenizer});
+    disposeModel(model);
+    const ids = drawnTexts().map(text => tokenizer.encode(text).ids);
+    const hashes = Array.from({length: 20}, (_, i) =>
+      createHash('sha256')
+        .update(JSON.stringify(ids.slice(50 * i, 50 * (i + 1))))
+        .digest('hex')
+        .slice(0, 8),
+    );
+    expect(hashes).toEqual(expectedOf(name).hashes);
   });
 
   test('comes with the template of talks', async () => {

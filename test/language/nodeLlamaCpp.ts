@@ -29,7 +29,9 @@ export async function withLlamaCpp<T>(f: (folder: string) => T | Promise<T>): Pr
 
 /** What is used of node-llama-cpp. */
 interface Llama {
-  loadModel(options: {modelPath: string}): Promise<{
+  loadModel(options: {modelPath: string; vocabOnly?: boolean}): Promise<{
+    tokenize(text: string, specialTokens: boolean): readonly number[];
+    isEogToken(id: number): boolean;
     createContext(options: object): Promise<{
       getSequence(): {
         controlledEvaluate(input: [id: number, options: object][]): Promise<{next: {logits: Map<number, number>}}[]>;

@@ -7,6 +7,7 @@ the package `gguf` does not make, have drawn bytes. The models of transformers g
 that transformers makes of the file (`gguf_file=`).
 """
 
+import hashlib
 import json
 import sys
 from pathlib import Path
@@ -32,7 +33,30 @@ TEXTS = [
     *["ünïcödé e\u0301 ﬁ Ω", "日本 中文 한국어", "👩‍👩‍👧 🏳️‍🌈 🙃", "a\tb\r\nc\r\rd", "<s>hi</s><|im_start|>user\nho<|im_end|>", "trailing   ", "<think>so</think> x"],
     *["\u00a0nbsp\u2003em\u200b", "aaaaaaaaaaaaaaaaaaaa", "(){}[]<>!?;:", "the the  the", "x=1;y+=2;//c", "हिन्दी العربية", "A B  C   D"],
 ]
+TEXTS += ["½ cup of sugar, add ½ cup", " ² ① ٣", "a\ufeffb \ufeff", "x\u0085y \u0085", " <s> hi</s> ho", "<|user|>\nHi<|end|>\n<|assistant|>\n"]
+# Texts of these are drawn; `test/language/drawnTexts.ts` draws the same.
+PIECES = json.loads((Path(__file__).parent / "../fixtures/gguf/pieces.json").read_text())
+
+
+def drawn_texts():
+    state = 1
+
+    def draw(count):
+        nonlocal state
+        state = (state * 1103515245 + 12345) & 0x7FFFFFFF
+        return (state >> 8) % count
+
+    return ["".join(PIECES[draw(len(PIECES))] for _ in range(1 + draw(8))) for _ in range(1000)]
+
+
+def hashes(tokenize):
+    """A hash of the tokens of each fifty drawn texts."""
+    ids = [tokenize(text) for text in drawn_texts()]
+    return [hashlib.sha256(json.dumps(ids[i : i + 50], separators=(",", ":")).encode()).hexdigest()[:8] for i in range(0, 1000, 50)]
+
+
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+PHI = ["<|endoftext|>", "<|assistant|>", "<|end|>", "<|user|>"]
 TEMPLATE = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
@@ -66,9 +90,10 @@ def write_bytes(writer, pre, split):
     writer.add_chat_template(TEMPLATE)
 
 
-def write_pieces(writer, gemma=False):
-    """As SentencePiece: three special tokens, 256 bytes, then pieces with falling scores."""
-    names = ["<pad>", "<eos>", "<bos>", "<unk>"] if gemma else ["<unk>", "<s>", "</s>"]
+def write_pieces(writer, kind):
+    """As SentencePiece: special tokens, 256 bytes, then pieces with falling scores."""
+    gemma = kind == "gemma"
+    names = ["<pad>", "<eos>", "<bos>", "<unk>"] if gemma else ["<unk>", "<s>", "</s>"] + (PHI if kind == "phi" else [])
     characters = sorted(set("".join(CORPUS).replace(" ", "").replace("\n", "").replace("\t", "")))[:40]
     pairs = ["▁", "▁t", "he", "▁the", "in", "er", "re", "▁a", "nd", "▁and", "on", "or"]
     pieces = pairs + characters
@@ -83,6 +108,8 @@ def write_pieces(writer, gemma=False):
     for name, key in [("bos", "<bos>" if gemma else "<s>"), ("eos", "<eos>" if gemma else "</s>"), ("unk", "<unk>")]:
         getattr(writer, f"add_{name}_token_id")(tokens.index(key))
     writer.add_add_bos_token(True)
+    if gemma:
+        writer.add_add_space_prefix(False)
 
 
 def stretched(config):
@@ -155,7 +182,7 @@ MODELS = {
         transformers.Phi3ForCausalLM,
         transformers.Phi3Config(**SHARED | dict(num_key_value_heads=4), pad_token_id=0, original_max_position_embeddings=8,
                                 rope_parameters=dict(rope_type="longrope", rope_theta=10000.0, short_factor=[1.0, 1.1, 1.2, 1.3], long_factor=[1.5, 2.0, 3.0, 4.0])),
-        "phi3", ["Q5_1", "F32"], "pieces",
+        "phi3", ["Q5_1", "F32"], "phi",
     ),
     "gpt2": (
         transformers.GPT2LMHeadModel,
@@ -211,8 +238,8 @@ def make(folder, name):
     writer = gguf.GGUFWriter(path, architecture)
     writer.add_name(name)
     write_config(writer, config, architecture)
-    if tokenizer in ("pieces", "gemma"):
-        write_pieces(writer, tokenizer == "gemma")
+    if isinstance(tokenizer, str):
+        write_pieces(writer, tokenizer)
     else:
         from transformers.integrations.gguf import gguf_tokenizer_mapping as mapping
 
@@ -260,6 +287,14 @@ def make(folder, name):
     if tokenizer[0] == "smollm":
         steps = [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
         reader.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(steps)
+    if tokenizer in ("pieces", "phi"):
+        reader.backend_tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+        reader.backend_tokenizer.pre_tokenizer = None
+    if tokenizer == "phi":
+        stated = json.loads(reader.backend_tokenizer.to_str())
+        for token in stated["added_tokens"]:
+            token["rstrip"] = token["content"] not in ("<unk>", "<s>", "<|endoftext|>")
+        reader._tokenizer = Tokenizer.from_str(json.dumps(stated))
     random_ids = torch.from_numpy(random.integers(3, 318, (2, 12)))
     with torch.no_grad():
         logits = model(random_ids).logits
@@ -270,6 +305,7 @@ def make(folder, name):
         "logits": [round(float(value), 6) for value in shown.flatten()],
         "greedy": greedy[0].tolist(),
         "texts": [[text, reader(text).input_ids] for text in TEXTS],
+        "hashes": hashes(lambda text: reader(text).input_ids),
         "decoded": [reader.decode(reader(text, add_special_tokens=False).input_ids) for text in TEXTS],
     }
     (folder / f"{name}.json").write_text(json.dumps(expected, ensure_ascii=False, separators=(",", ":")) + "\n")

@@ -2,7 +2,7 @@ import {brief, listed, LoRAError} from '../../errors';
 import {isEnd} from './endTokens';
 import type {Metadata} from './headerReader';
 import {mergesOf, type Merge} from './merges';
-import {DIGITS_APART, splitOf, STARTS_TEXTS} from './splits';
+import {splitsOf, STARTS_TEXTS} from './splits';
 
 /** What the hub has in two files. */
 export interface TokenizerFiles {
@@ -42,11 +42,14 @@ export function tokenizerFiles(metadata: Metadata, rows: number): TokenizerFiles
   };
   const [bos, eos] = [tokenNamed('bos'), tokenNamed('eos')];
   const named = ['bos', 'eos', 'unknown', 'padding'].map(tokenNamed);
+  // Files do not say that the tokens of Phi-3's talks take white space behind them, such as the template's line breaks.
+  const takesSpace = kind === 'llama' && architecture === 'phi3';
+  const strips = (content: string) => takesSpace && !['<unk>', '<s>', '<|endoftext|>'].includes(content);
   const added = tokens
     .map((content, id) => ({id, content, special: types[id] === CONTROL || named.includes(content) || isEnd(content)}))
     // Runs of spaces of Gemma are tokens like others.
     .filter(({id, content, special}) => special || (types[id] === USER_DEFINED && !/^ +$/.test(content)))
-    .map(token => ({...token, single_word: false, lstrip: false, rstrip: false, normalized: false}));
+    .map(token => ({...token, single_word: false, lstrip: false, rstrip: strips(token.content), normalized: false}));
   const addedIds = new Set(added.map(({id}) => id));
   const isBytes = kind === 'gpt2';
   const startsText = get('add_bos_token') ?? (kind === 'llama' || (isBytes && STARTS_TEXTS.has(pre)));
@@ -150,19 +153,17 @@ function ofBytes({tokens, merges, get}: Words, added: ReadonlySet<number>): obje
     throw new LoRAError('The GGUF file has no tokenizer.ggml.merges, without which tokens of bytes cannot be made.');
   }
   const pre = get('pre') ?? 'default';
-  const split = splitOf(pre);
-  const toBytes = {type: 'ByteLevel', add_prefix_space: false, trim_offsets: true};
-  const steps =
-    split === undefined
-      ? [...(DIGITS_APART.has(pre) ? [{type: 'Digits', individual_digits: true}] : []), {...toBytes, use_regex: true}]
-      : [
-          {type: 'Split', pattern: {Regex: split}, behavior: 'Isolated', invert: false},
-          {...toBytes, use_regex: false},
-        ];
+  const splits = splitsOf(pre).map(split => ({
+    type: 'Split',
+    pattern: {Regex: split},
+    behavior: 'Isolated',
+    invert: false,
+  }));
+  const toBytes = {type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: false};
   return {
     // What the hub has for Qwen.
     normalizer: pre === 'qwen2' ? {type: 'NFC'} : null,
-    pre_tokenizer: {type: 'Sequence', pretokenizers: steps},
+    pre_tokenizer: {type: 'Sequence', pretokenizers: [...splits, toBytes]},
     decoder: {type: 'ByteLevel', add_prefix_space: true, trim_offsets: true, use_regex: true},
     model: {
       type: 'BPE',
@@ -180,7 +181,6 @@ const SPACE = '▁';
 /** BPE of characters, as SentencePiece has it: `▁` is a space, and what there is no token for is written in bytes. */
 function ofPieces({tokens: given, scores, merges, get}: Words, architecture: unknown): object {
   const isGemma = architecture === 'gemma3';
-  const isPhi = architecture === 'phi3';
   // Files of Gemma have tokens of several spaces, which its tokenizer has as marks.
   const tokens = isGemma ? given.map(token => (/^ +$/.test(token) ? SPACE.repeat(token.length) : token)) : given;
   if (merges === undefined && !isGemma && scores.length === 0) {
@@ -191,28 +191,13 @@ function ofPieces({tokens: given, scores, merges, get}: Words, architecture: unk
   const unknown = get('unknown_token_id');
   const prefixed = !isGemma && get('add_space_prefix') !== false;
   const replace = {type: 'Replace', pattern: {String: ' '}, content: SPACE};
-  const before = isGemma
-    ? {
-        normalizer: replace,
-        pre_tokenizer: {type: 'Split', pattern: {String: ' '}, behavior: 'MergedWithPrevious', invert: false},
-      }
-    : isPhi
-      ? {
-          normalizer: {
-            type: 'Sequence',
-            normalizers: [...(prefixed ? [{type: 'Prepend', prepend: SPACE}] : []), replace],
-          },
-          pre_tokenizer: null,
-        }
-      : {
-          normalizer: null,
-          pre_tokenizer: {
-            ...{type: 'Metaspace', replacement: SPACE, split: false},
-            prepend_scheme: prefixed ? 'first' : 'never',
-          },
-        };
+  // A space stands before each part between special tokens, also before one that begins with a space.
+  const prepend = prefixed ? [{type: 'Prepend', prepend: SPACE}] : [];
   return {
-    ...before,
+    normalizer: {type: 'Sequence', normalizers: [...prepend, replace]},
+    pre_tokenizer: isGemma
+      ? {type: 'Split', pattern: {String: ' '}, behavior: 'MergedWithPrevious', invert: false}
+      : null,
     decoder: {
       type: 'Sequence',
       decoders: [
