@@ -42,15 +42,6 @@ export function asLoRAError(error: unknown, what: string): LoRAError {
   return error instanceof LoRAError ? error : new LoRAError(`${what}: ${messageOf(error)}`, {cause: error});
 }
 
-/** What `f` returns. What it throws says which entry of a list it is about, unless this is `false`. */
-export function ofEntry<T>(entry: string | false, f: () => T): T {
-  try {
-    return f();
-  } catch (error) {
-    throw entry === false ? error : new LoRAError(`${entry}: ${messageOf(error)}`, {cause: error});
-  }
-}
-
 /** What an error says, also one that is no `Error`. */
 export function messageOf(error: unknown): string {
   // Browsers give errors without a text, such as that of a full disk.

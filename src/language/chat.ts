@@ -1,4 +1,4 @@
-import {asLoRAError, kindOf, LoRAError, show} from '../errors';
+import {asLoRAError, kindOf, LoRAError, messageOf, show} from '../errors';
 import type {LanguageFacts} from '../transformers/languageFacts';
 
 /** What someone says in a talk. */
@@ -49,5 +49,14 @@ export function chatText(
     return new Template(facts.template).render({messages, add_generation_prompt: isAsked, ...facts.tokens});
   } catch (error) {
     throw asLoRAError(error, "The model's template for talks refuses the messages");
+  }
+}
+
+/** What `f` returns. What it throws says which entry of a list it is about, unless this is `false`. */
+export function ofEntry<T>(entry: string | false, f: () => T): T {
+  try {
+    return f();
+  } catch (error) {
+    throw entry === false ? error : new LoRAError(`${entry}: ${messageOf(error)}`, {cause: error});
   }
 }

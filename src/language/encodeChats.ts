@@ -1,8 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
-import {checkCount, checkOptions, kindOf, LoRAError, ofEntry, show} from '../errors';
+import {checkCount, checkOptions, kindOf, LoRAError, show} from '../errors';
 import {type Batch, SeededBatches} from '../training/seededBatches';
 import {ANSWER, answerEnds} from './answerEnds';
-import {chatText, type Message, type TemplateClass} from './chat';
+import {chatText, type Message, ofEntry, type TemplateClass} from './chat';
 import {type ChatRecord, type Example, exampleOf} from './chatRecords';
 import {checkLanguageTokenizer, type LanguageTokenizer} from './languageTokenizer';
 import {type LanguageFacts, languageFacts} from '../transformers/languageFacts';

@@ -1,9 +1,9 @@
 import type * as tf from '@tensorflow/tfjs';
-import {checkOptions, kindOf, type KnownOptions, LoRAError, ofEntry, show, throwFaults} from '../errors';
+import {checkOptions, kindOf, type KnownOptions, LoRAError, show, throwFaults} from '../errors';
 import {randomNumbers} from '../formats/randomNumbers';
 import {checkModel} from '../rewire/walk';
 import {answerEnds} from './answerEnds';
-import {chatText, type Message, type TemplateClass} from './chat';
+import {chatText, type Message, ofEntry, type TemplateClass} from './chat';
 import {checkLanguageTokenizer, type LanguageTokenizer} from './languageTokenizer';
 import {languageFacts} from '../transformers/languageFacts';
 import {chooseToken, type Sampling} from './sampling';

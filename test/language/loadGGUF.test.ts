@@ -4,7 +4,11 @@ import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, disposeModel, LoRAError} from 'tfjs-lora';
 import {loadGGUF} from 'tfjs-lora/language';
 import {QuantizedDense, QuantizedEmbedding} from 'tfjs-lora/quantized';
+import {openGGUF} from '../../src/language/gguf/ggufFile';
+import type {MetadataValue} from '../../src/language/gguf/headerReader';
+import {tokenizerFiles} from '../../src/language/gguf/tokenizerFiles';
 import {formatNamed} from '../../src/quantized/formats';
+import {readerOf} from '../../src/storage/sources';
 import {withoutLeaks} from '../helpers';
 import {drawnTexts} from './drawnTexts';
 import {builtGGUF, expectedOf, fileOf, GGUF_NAMES} from './ggufFiles';
@@ -115,6 +119,20 @@ describe('a tokenizer of a GGUF file', () => {
         .slice(0, 8),
     );
     expect(hashes).toEqual(expectedOf(name).hashes);
+  });
+
+  // What llama.cpp sets for each kind, where the file does not say it.
+  test.each<readonly [pre: string, isSo: boolean]>([
+    ...['llama-bpe', 'falcon3', 'pixtral', 'lfm2', 'tekken'].map(pre => [pre, true] as const),
+    ...['dbrx', 'gpt-4o', 'qwen2', 'smollm', 'gpt-2'].map(pre => [pre, false] as const),
+  ])('of the kind %s starts texts with a token, and takes whole tokens without merges: %s', async (pre, isSo) => {
+    const {metadata} = await openGGUF(await readerOf(fileOf('llama3'), {}));
+    const changed = new Map<string, MetadataValue>([...metadata, ['tokenizer.ggml.pre', pre]]);
+    changed.delete('tokenizer.ggml.add_bos_token');
+    const {tokenizerJson} = tokenizerFiles(changed, 320);
+    const {model, post_processor: processor} = tokenizerJson as Record<string, Record<string, unknown>>;
+    expect(model!.ignore_merges).toBe(isSo);
+    expect((processor!.single as unknown[]).length).toBe(isSo ? 2 : 1);
   });
 
   test('comes with the template of talks', async () => {
