@@ -1,4 +1,4 @@
-import {readdirSync, readFileSync, writeFileSync} from 'node:fs';
+import {mkdirSync, readdirSync, readFileSync, writeFileSync} from 'node:fs';
 import {join} from 'node:path';
 import {defineConfig} from 'tsdown';
 
@@ -7,6 +7,19 @@ function forgetDeclarationMaps(folder: string): void {
   for (const name of readdirSync(folder).filter(file => /\.d\.c?ts$/.test(file))) {
     const file = join(folder, name);
     writeFileSync(file, readFileSync(file, 'utf8').replace(/\n\/\/# sourceMappingURL=.*\n?$/, '\n'));
+  }
+}
+
+/**
+ * Writes the entries that Node takes in place of those of a page, as `package.json` says: they load what only Node has
+ * first, files by their paths and TensorFlow's backend, so that each entry does the same alone.
+ */
+function writeNodeEntries(folder: string): void {
+  mkdirSync(join(folder, 'node'), {recursive: true});
+  for (const name of ['graph', 'language', 'quantized', 'transformers']) {
+    const file = join(folder, 'node', name);
+    writeFileSync(`${file}.js`, `import '../node.js';\nexport * from '../${name}.js';\n`);
+    writeFileSync(`${file}.cjs`, `require('../node.cjs');\nmodule.exports = require('../${name}.cjs');\n`);
   }
 }
 
@@ -40,7 +53,12 @@ export default defineConfig([
     sourcemap: true,
     dts: {sourcemap: false},
     deps: {neverBundle: [/^node:/]},
-    hooks: {'build:done': ({options}) => forgetDeclarationMaps(options.outDir)},
+    hooks: {
+      'build:done': ({options}) => {
+        forgetDeclarationMaps(options.outDir);
+        writeNodeEntries(options.outDir);
+      },
+    },
   },
   {
     // One file for a script tag beside that of tfjs, whose names are in the global `tf`.

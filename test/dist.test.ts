@@ -104,6 +104,24 @@ describe('the built library', () => {
     });
   });
 
+  test.each([
+    ['graph', 'typeof all.fromGraphModel'],
+    ['quantized', 'typeof all.QuantizedDense'],
+    ['language', "typeof (await all.loadGGUF('test/fixtures/gguf/gpt2.gguf')).model.predict"],
+    ['transformers', "typeof (await all.loadTransformer('test/fixtures/transformers/bert')).predict"],
+  ])('gives Node its files where %s is all that is imported or required', (entry, loaded) => {
+    const imports = {module: 'await import', commonjs: 'require'};
+    for (const [type, load] of Object.entries(imports)) {
+      const program = `(async () => {
+        const [tf, all] = [${load}('@tensorflow/tfjs'), ${load}('tfjs-lora/${entry}')];
+        console.log(tf.io.getLoadHandlers('file://model').length, ${loaded});
+      })();`;
+      const args = [`--input-type=${type}`, '--eval', program];
+      const {stdout, stderr} = spawnSync(process.execPath, args, {cwd: join(DIST, '..'), encoding: 'utf8'});
+      expect([stdout.trim().split('\n').at(-1), stderr]).toEqual(['1 function', expect.not.stringContaining('Error')]);
+    }
+  });
+
   test.each(['index.js', 'index.cjs'])('asks in %s for nothing but tfjs, which is not bundled', file => {
     expect(packagesOf(file)).toEqual(['@tensorflow/tfjs']);
   });

@@ -104,7 +104,7 @@ const OPTIONS: KnownOptions<TransformerSources> = {
  *     const model = await loadTransformer({config, weights, pooling: 'mean'});
  *
  * Where the files lie beside each other, as on the hub, their folder is enough, or the address of `config.json`. In
- * Node this may be a path or a `file:` URL too, once `tfjs-lora` or `tfjs-lora/node` is imported:
+ * Node this may be a path or a `file:` URL too:
  *
  *     const model = await loadTransformer('models/bert', {pooling: 'mean'});
  *
