@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
-import {brief, faultLines, kindOf, listed, LoRAError, messageOf} from '../errors';
+import {asLoRAError, brief, faultLines, kindOf, listed, LoRAError, messageOf} from '../errors';
 import {sizeOf} from '../formats/layout';
+import {joinedWeights} from '../storage/weightBytes';
 import {type LayerEntry} from '../tfjs/configs';
 import {keepingNames} from '../tfjs/keepingNames';
 import {withoutResidue} from '../tfjs/engine';
@@ -27,7 +28,11 @@ import {fillWeights} from './weights';
  *     a line for each fault. Then nothing is left in memory.
  */
 export async function loadKerasModel(source: string | tf.io.IOHandler): Promise<tf.LayersModel> {
-  const artifacts = await handlerOf(source).load();
+  const artifacts = await handlerOf(source)
+    .load()
+    .catch((error: unknown) => {
+      throw typeof source === 'string' ? asLoRAError(error, `Cannot load "${source}"`) : error;
+    });
   const found = recognize(artifacts);
   if (found !== undefined) {
     return build(found, artifacts);
@@ -78,7 +83,7 @@ function build({given, isKeras3}: KerasFile, artifacts: tf.io.ModelArtifacts): t
   const model = withoutResidue(() => {
     const made = makeModel(entry, numbers);
     tf.tidy(() => {
-      const tensors = tf.io.decodeWeights(weightData ?? new ArrayBuffer(0), weightSpecs ?? []);
+      const tensors = tf.io.decodeWeights(joinedWeights(weightData).buffer, weightSpecs ?? []);
       refuse(fillWeights(made, layers, tensors));
     });
     return made;

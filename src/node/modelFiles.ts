@@ -5,7 +5,7 @@ import {basename, dirname, join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError, messageOf} from '../errors';
 import {concatenate} from '../formats/byteReader';
-import {bytesOfSpecs, isSpec, measureSpecs} from '../storage/weightBytes';
+import {bytesOfSpecs, isSpec, joinedWeights, measureSpecs} from '../storage/weightBytes';
 import {draftOf, findSpares, newTag, removeAll} from './drafts';
 import {read, writeThrough} from './files';
 import {locked} from './lock';
@@ -118,11 +118,11 @@ function digestOf(bytes: Uint8Array): string {
  * @throws LoRAError if they cannot be written. Then earlier files are as they were.
  */
 export async function saveModelFiles(json: string, artifacts: tf.io.ModelArtifacts): Promise<tf.io.SaveResult> {
-  const {modelTopology, weightSpecs = [], weightData = []} = artifacts;
+  const {modelTopology, weightSpecs = [], weightData} = artifacts;
   if (!isRecord(modelTopology) || modelTopology instanceof ArrayBuffer) {
     throw new LoRAError(`Only a model or adapter with a JSON topology can be saved to ${json}.`);
   }
-  const bytes = concatenate([weightData].flat().map(buffer => new Uint8Array(buffer)));
+  const bytes = joinedWeights(weightData);
   const expected = measureSpecs(weightSpecs, bytes);
   if (bytes.byteLength !== expected) {
     throw new LoRAError(

@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {absence, LoRAError, messageOf} from '../errors';
 import {base64Of, bytesOfBase64} from '../formats/base64';
 import {checksumOf} from '../formats/checksum';
+import {joinedWeights} from './weightBytes';
 
 /** Browsers read what is downloaded some time after the click. */
 const KEPT = 60_000;
@@ -15,7 +16,7 @@ const KEPT = 60_000;
 export function downloadHandler(name: string): tf.io.IOHandler {
   return {
     save(artifacts) {
-      const bytes = tf.io.CompositeArrayBuffer.join(artifacts.weightData);
+      const bytes = joinedWeights(artifacts.weightData);
       const url = URL.createObjectURL(new Blob([bytes], {type: 'application/octet-stream'}));
       const anchor = document.createElement('a');
       anchor.download = name;
@@ -50,7 +51,7 @@ interface StoredModel {
 export function indexedDBHandler(path: string): tf.io.IOHandler {
   return {
     async save(artifacts) {
-      const weightData = tf.io.CompositeArrayBuffer.join(artifacts.weightData);
+      const weightData = joinedWeights(artifacts.weightData).buffer;
       const modelArtifacts = {...artifacts, weightData};
       const modelArtifactsInfo = tf.io.getModelArtifactsInfoForJSON(modelArtifacts);
       const entry: StoredModel = {modelPath: path, modelArtifacts, modelArtifactsInfo};
@@ -144,7 +145,7 @@ export function localStorageHandler(path: string): tf.io.IOHandler {
       const {modelTopology, weightSpecs, weightData, ...metadata} = artifacts;
       const modelArtifactsInfo = tf.io.getModelArtifactsInfoForJSON(artifacts);
       const texts = {
-        weight_data: base64Of(new Uint8Array(tf.io.CompositeArrayBuffer.join(weightData))),
+        weight_data: base64Of(joinedWeights(weightData)),
         weight_specs: JSON.stringify(weightSpecs),
         model_topology: JSON.stringify(modelTopology),
       };

@@ -8,7 +8,7 @@ import {checkPlace, findHandler, isFetched, isSafetensors} from './places';
 import {FORMAT, fromSafetensors, readAdapter, readValues, type SafetensorsOptions, toSafetensors} from './safetensors';
 import {limitedFetch} from './sources';
 import {packShared, unpackShared, withoutParts} from './sharedTensors';
-import {bytesOfSpecs, isSpec} from './weightBytes';
+import {bytesOfSpecs, isSpec, joinedWeights} from './weightBytes';
 
 /** Marks a file as an adapter, where the file of a model holds its topology. */
 const CLASS_NAME = 'LoRAAdapter';
@@ -76,7 +76,7 @@ async function tfjsArtifacts(adapter: Adapter, finite: FiniteOptions): Promise<t
     // JSON as it is: unlike a layer's config, an adapter's keeps the spelling of its keys and names.
     modelTopology: {class_name: CLASS_NAME, version: VERSION, config},
     weightSpecs: values.map(([name, {shape}]) => ({name, shape: [...shape], dtype: 'float32'})),
-    weightData: tf.io.CompositeArrayBuffer.join(values.map(([, {data}]) => new Float32Array(data).buffer)),
+    weightData: joinedWeights(values.map(([, {data}]) => new Float32Array(data).buffer)).buffer,
   };
 }
 
@@ -89,7 +89,7 @@ export function safetensorsArtifacts(bytes: Uint8Array): tf.io.ModelArtifacts {
     modelTopology: {class_name: CLASS_NAME, version: VERSION, format: 'safetensors'},
     // The type whose numbers take a single byte.
     weightSpecs: [{name: 'adapter.safetensors', shape: [bytes.length], dtype: 'bool'}],
-    weightData: bytes.slice().buffer,
+    weightData: new Uint8Array(bytes).buffer, // a copy, where `slice` of a Buffer is none
   };
 }
 
@@ -97,7 +97,7 @@ export function safetensorsArtifacts(bytes: Uint8Array): tf.io.ModelArtifacts {
 export function safetensorsOf({modelTopology, weightData}: tf.io.ModelArtifacts): Uint8Array | undefined {
   const {class_name: className, format} = (modelTopology ?? {}) as Record<string, unknown>;
   return className === CLASS_NAME && format === 'safetensors' && weightData !== undefined
-    ? new Uint8Array(tf.io.CompositeArrayBuffer.join(weightData))
+    ? joinedWeights(weightData)
     : undefined;
 }
 
@@ -175,9 +175,9 @@ function adapterOf(artifacts: tf.io.ModelArtifacts): Adapter {
     throw new LoRAError('The adapter has no tensors.');
   }
   // tfjs reads across the seams of bytes in several pieces wrongly.
-  const bytes = tf.io.CompositeArrayBuffer.join(weightData);
-  checkSpecs(weightSpecs, bytes.byteLength);
-  return makeAdapter(config, unpackShared(parts, tf.io.decodeWeights(bytes, weightSpecs)));
+  const {buffer} = joinedWeights(weightData);
+  checkSpecs(weightSpecs, buffer.byteLength);
+  return makeAdapter(config, unpackShared(parts, tf.io.decodeWeights(buffer, weightSpecs)));
 }
 
 /** The result of `f`. Errors of the network and of tfjs's handlers get the URL; a user's own handler throws its own. */

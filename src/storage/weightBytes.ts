@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError} from '../errors';
+import {concatenate} from '../formats/byteReader';
 
 /** Bytes a number takes, by the type in which tfjs stores it. */
 const BYTES: Partial<Record<string, number>> = {
@@ -14,6 +15,22 @@ const BYTES: Partial<Record<string, number>> = {
 
 /** Before each string stands its length. */
 const STRING_LENGTH_BYTES = 4;
+
+/**
+ * The bytes of weights as handlers give and take them. Of a view, such as a Buffer of Node, only those count that it
+ * shows: tfjs takes all of the buffer behind it, which is not the handler's alone.
+ */
+export function joinedWeights(weightData: tf.io.WeightData = []): Uint8Array<ArrayBuffer> {
+  if (weightData instanceof ArrayBuffer) {
+    return new Uint8Array(weightData); // what may be large is not copied
+  }
+  const parts: (ArrayBuffer | ArrayBufferView)[] = [weightData].flat();
+  return concatenate(
+    parts.map(part =>
+      ArrayBuffer.isView(part) ? new Uint8Array(part.buffer, part.byteOffset, part.byteLength) : new Uint8Array(part),
+    ),
+  );
+}
 
 /** Whether a value of a file has the form of a weight's spec. */
 export function isSpec(spec: unknown): spec is tf.io.WeightsManifestEntry {

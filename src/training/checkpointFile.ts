@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {LoRAError, show} from '../errors';
 import {checksumOf} from '../formats/checksum';
 import {findHandler, isSafetensors} from '../storage/places';
-import {bytesOfSpecs, isSpec} from '../storage/weightBytes';
+import {bytesOfSpecs, isSpec, joinedWeights} from '../storage/weightBytes';
 import type {OptimizerState} from './optimizerState';
 import type {RandomState} from './randomState';
 
@@ -76,7 +76,7 @@ export async function writeCheckpoint(place: string | tf.io.IOHandler, {state, t
   const parts = await Promise.all(
     Object.values(tensors).map(async tensor => (await tensor.data<'float32'>()).slice().buffer),
   );
-  const weightData = tf.io.CompositeArrayBuffer.join(parts);
+  const weightData = joinedWeights(parts).buffer;
   const text = JSON.stringify(state);
   await handler.save({
     format: FORMAT,
@@ -109,7 +109,7 @@ export async function readCheckpoint(place: string | tf.io.IOHandler): Promise<C
       `This is no checkpoint of version ${VERSION} but ${show(className)}, version ${show(version)}.`,
     );
   }
-  const bytes = tf.io.CompositeArrayBuffer.join(weightData);
+  const bytes = joinedWeights(weightData).buffer;
   if (typeof text !== 'string' || checksum !== checksumOf(text, bytes)) {
     throw new LoRAError('The checkpoint is damaged: its checksum is another one.');
   }

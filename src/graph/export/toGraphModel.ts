@@ -4,6 +4,7 @@ import {checkNumbers, type FiniteOptions, type FloatType} from '../../formats/nu
 import {encodeWeight, joinWeights, splitWeights, type WeightPart} from './graphWeights';
 import {isWrapper} from '../../layers/wrapperLayer';
 import {checkModel, sitesOf} from '../../rewire/walk';
+import {joinedWeights} from '../../storage/weightBytes';
 import {namedWeights} from '../../tfjs/weights';
 import {type GraphModelOptions, planned, RECORD, requestOf} from '../import/fromGraphModel';
 import {GraphRewrite} from './graphRewrite';
@@ -101,7 +102,7 @@ function checkLayers(model: tf.LayersModel, {layers}: GraphPlan): void {
 async function partsOfGraph({artifacts, weights}: ReadGraph): Promise<Map<string, WeightPart>> {
   const {weightData, weightSpecs} = artifacts;
   if (weightData !== undefined && weightSpecs !== undefined) {
-    const parts = splitWeights(weightSpecs, new Uint8Array(tf.io.CompositeArrayBuffer.join(weightData)));
+    const parts = splitWeights(weightSpecs, joinedWeights(weightData));
     if (parts !== undefined) {
       return parts;
     }
