@@ -1,9 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import {join} from 'node:path';
-import {fileURLToPath} from 'node:url';
 import {LoRAError} from '../errors';
 import {safetensorsArtifacts, safetensorsOf} from '../storage/storage';
-import {checkPath, read, replaceFile} from './files';
+import {checkPath, pathOfURL, read, replaceFile} from './files';
 import {loadModelFiles, saveModelFiles} from './modelFiles';
 
 /**
@@ -43,12 +42,7 @@ function handlerFor(target: string): tf.io.IOHandler {
 
 function pathOf(path: string): string {
   if (path.startsWith('file:///')) {
-    try {
-      // `?` and `#` are ordinary characters in the names of files.
-      return fileURLToPath(path.replace(/[?#]/g, encodeURIComponent));
-    } catch {
-      throw new LoRAError(`"${path}" is not a valid file URL. Pass the plain path instead.`);
-    }
+    return pathOfURL(path);
   }
   const plain = path.replace(/^file:\/\//, '');
   if (plain === '') {

@@ -1,6 +1,7 @@
 import {renameSync} from 'node:fs';
 import {constants, mkdir, open, stat} from 'node:fs/promises';
 import {dirname} from 'node:path';
+import {fileURLToPath} from 'node:url';
 import {absence, LoRAError, messageOf, show} from '../errors';
 import {draftOf, findSpares, removeAll} from './drafts';
 
@@ -11,6 +12,26 @@ const {O_NONBLOCK: NOT_WAITING = 0} = constants as Partial<typeof constants>;
 export function checkPath(path: unknown): void {
   if (typeof path !== 'string' || path === '') {
     throw new LoRAError(`A path is needed, such as './out/emoji', got ${show(path)}.`);
+  }
+}
+
+/**
+ * The path of a file's URL. In the names of files `?` and `#` are ordinary characters.
+ *
+ * @throws LoRAError if it is not a valid one.
+ */
+export function pathOfURL(url: string): string {
+  try {
+    return fileURLToPath(url.replace(/[?#]/g, encodeURIComponent));
+  } catch {
+    throw new LoRAError(`"${url}" is not a valid file URL. Pass the plain path instead.`);
+  }
+}
+
+/** @throws Error if what is at a path is not a file. What is not may never end. */
+export function checkIsFile(info: {isFile(): boolean}): void {
+  if (!info.isFile()) {
+    throw new Error('it is not a file');
   }
 }
 
@@ -41,13 +62,10 @@ export async function readIfThere(file: string, advice: string): Promise<Buffer 
 }
 
 async function readBytes(file: string): Promise<Buffer> {
-  // What is no file may never end, and a pipe that nobody writes to would not even open.
+  // A pipe that nobody writes to would not even open.
   const handle = await open(file, constants.O_RDONLY | NOT_WAITING);
   try {
-    const info = await handle.stat();
-    if (!info.isFile()) {
-      throw new Error('it is not a file');
-    }
+    checkIsFile(await handle.stat());
     return await handle.readFile();
   } finally {
     await handle.close();

@@ -1,27 +1,34 @@
 import {openAsBlob} from 'node:fs';
 import {readdir, stat} from 'node:fs/promises';
 import {join} from 'node:path';
-import {fileURLToPath} from 'node:url';
 import type {LocalFiles} from '../storage/sources';
-import {isFolder, unreadable} from './files';
+import {checkIsFile, isFolder, pathOfURL, unreadable} from './files';
+
+const ADVICE = 'Check the path.';
 
 /** Files on disk, for what takes addresses: plain paths and URLs of files. */
 export const localFiles: LocalFiles = {
   open: async place => {
     const path = pathOf(place);
     try {
-      await stat(path); // says what is wrong, which `openAsBlob` does not
+      checkIsFile(await stat(path)); // says what is wrong, which `openAsBlob` does not
       return await openAsBlob(path);
     } catch (error) {
-      throw unreadable(path, error, 'Check the path.');
+      throw unreadable(path, error, ADVICE);
     }
   },
   list: async place => {
     const path = pathOf(place);
-    return (await isFolder(path)) ? (await readdir(path)).map(name => join(path, name)) : undefined;
+    if (!(await isFolder(path))) {
+      return undefined;
+    }
+    const names = await readdir(path).catch((error: unknown) => {
+      throw unreadable(path, error, ADVICE);
+    });
+    return names.map(name => join(path, name));
   },
 };
 
 function pathOf(place: string): string {
-  return place.startsWith('file:') ? fileURLToPath(place) : place;
+  return place.startsWith('file:') ? pathOfURL(place) : place;
 }

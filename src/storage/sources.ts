@@ -35,7 +35,7 @@ export function localFilesFor(address: URL | string): LocalFiles | undefined {
  */
 export async function bytesOf(given: ByteSource | PromiseLike<ByteSource>, options: LoadOptions): Promise<Uint8Array> {
   const source = await unlessAborted(Promise.resolve(given), options.signal);
-  return readAll(await open(source, options));
+  return readAll(open(source, options));
 }
 
 /**
@@ -48,8 +48,25 @@ export async function readerOf(
   options: LoadOptions,
 ): Promise<ByteReader> {
   const source = await unlessAborted(Promise.resolve(given), options.signal);
-  const isAddress = typeof source === 'string' || source instanceof URL;
-  return new ByteReader(await open(isAddress ? await fetched(source, options) : source, options));
+  return typeof source === 'string' || source instanceof URL
+    ? new ByteReader(open(await fetched(source, options), options, shortened(source)))
+    : new ByteReader(open(source, options));
+}
+
+/** The first bytes of a response, whatever its status: at least `most`, if there are so many. The rest is not read. */
+export async function beginningOf(response: Response, most: number, {signal}: LoadOptions): Promise<Uint8Array> {
+  const stream = openBody(response, {maxBytes: Infinity, ...(signal && {signal})});
+  const chunks: Uint8Array[] = [];
+  try {
+    for (let left = most; left > 0;) {
+      const chunk = await stream.next();
+      left -= chunk?.length ?? left;
+      chunks.push(...(chunk === undefined ? [] : [chunk]));
+    }
+  } finally {
+    stream.cancel(undefined);
+  }
+  return concatenate(chunks);
 }
 
 /**
@@ -66,9 +83,13 @@ export async function fetched(address: URL | string, {signal}: LoadOptions): Pro
     return await fetch(address, signal ? {signal} : undefined);
   } catch (error) {
     signal?.throwIfAborted();
-    const text = String(address);
-    throw asLoRAError(error, `${text.length > 200 ? `${text.slice(0, 200)}…` : text} cannot be fetched`);
+    throw asLoRAError(error, `${shortened(address)} cannot be fetched`);
   }
+}
+
+function shortened(address: URL | string): string {
+  const text = String(address);
+  return text.length > 200 ? `${text.slice(0, 200)}…` : text;
 }
 
 /** A `fetch` for several files that together have the limit of one. When one fails, the others end. */
@@ -79,7 +100,7 @@ export function limitedFetch({signal, maxBytes = MOST_FETCHED}: LoadOptions): ty
   return async (input, init) => {
     try {
       const response = await fetch(input, {...init, signal: all.signal});
-      const bytes = await readAll(await openBody(response, {maxBytes, signal: all.signal}));
+      const bytes = await readAll(openBody(response, {maxBytes, signal: all.signal}));
       left -= bytes.length;
       if (left < 0) {
         throw tooLarge(`What ${response.url || 'the URL'} names`, maxBytes);
@@ -94,10 +115,11 @@ export function limitedFetch({signal, maxBytes = MOST_FETCHED}: LoadOptions): ty
   };
 }
 
-async function open(source: ByteSource, options: LoadOptions): Promise<ByteStream> {
+function open(source: ByteSource, options: LoadOptions, what = 'The file'): ByteStream {
   const {signal, maxBytes = Infinity} = options;
   if (typeof (source as Partial<Response> | null | undefined)?.body === 'object' && 'ok' in source) {
     if (!source.ok) {
+      leave(source.body);
       throw new LoRAError(`${source.url || 'The response'}: ${source.status} ${source.statusText}`.trim() + '.');
     }
     return openBody(source, options);
@@ -110,23 +132,25 @@ async function open(source: ByteSource, options: LoadOptions): Promise<ByteStrea
     );
   }
   if ((isBytes ? bytes.length : bytes.size) > maxBytes) {
-    throw tooLarge('The file', maxBytes);
+    throw tooLarge(what, maxBytes);
   }
-  return isBytes ? whole(bytes) : readStream(bytes.stream(), bytes.size, {signal});
+  return isBytes ? whole(bytes) : readStream(bytes.stream(), bytes.size, {signal, what, maxBytes});
 }
 
 /** The body of a response, of which no more is read than is allowed. */
-async function openBody(
-  {url, headers, body}: Response,
-  {signal, maxBytes = MOST_FETCHED}: LoadOptions,
-): Promise<ByteStream> {
+function openBody({url, headers, body}: Response, {signal, maxBytes = MOST_FETCHED}: LoadOptions): ByteStream {
   const what = url || 'The response';
   if (Number(headers.get('content-length') ?? 0) > maxBytes) {
-    await body?.cancel();
+    leave(body);
     throw tooLarge(what, maxBytes);
   }
   // No size: where it was compressed, the length that is sent is not the length that arrives.
-  return body === null ? whole(new Uint8Array(0)) : readStream(body, null, {signal, limit: {what, maxBytes}});
+  return body === null ? whole(new Uint8Array(0)) : readStream(body, null, {signal, what, maxBytes});
+}
+
+/** Reads no more of a stream. Not awaited: a sender that never ends need not agree. */
+function leave(stream: {cancel(reason?: unknown): Promise<void>} | null, reason?: unknown): void {
+  stream?.cancel(reason).catch(() => undefined);
 }
 
 function whole(bytes: Uint8Array): ByteStream {
@@ -137,23 +161,22 @@ function whole(bytes: Uint8Array): ByteStream {
 function readStream(
   stream: ReadableStream<Uint8Array>,
   size: number | null,
-  {signal, limit}: {signal?: AbortSignal | undefined; limit?: {what: string; maxBytes: number}},
+  {signal, what, maxBytes}: {signal: AbortSignal | undefined; what: string; maxBytes: number},
 ): ByteStream {
   const reader = stream.getReader();
   let length = 0;
-  const cancel = (reason: unknown) => {
-    // Not awaited: a sender that never ends need not agree.
-    reader.cancel(reason).catch(() => undefined);
-  };
   const next = async () => {
-    const {done, value} = await unlessAborted(reader.read(), signal);
+    const {done, value} = await unlessAborted(reader.read(), signal).catch((error: unknown) => {
+      signal?.throwIfAborted();
+      throw asLoRAError(error, `${what} cannot be read beyond byte ${length.toLocaleString('en')}`);
+    });
     length += value?.length ?? 0;
-    if (limit !== undefined && length > limit.maxBytes) {
-      throw tooLarge(limit.what, limit.maxBytes);
+    if (length > maxBytes) {
+      throw tooLarge(what, maxBytes);
     }
     return done ? undefined : value;
   };
-  return {next, size, cancel};
+  return {next, size, cancel: reason => leave(reader, reason)};
 }
 
 async function readAll(stream: ByteStream): Promise<Uint8Array<ArrayBuffer>> {
