@@ -1,6 +1,7 @@
-import {kindOf, LoRAError, show} from '../errors';
+import {asLoRAError, kindOf, LoRAError, show} from '../errors';
 import {base64Of} from '../formats/base64';
 import {concatenate} from '../formats/byteReader';
+import {openDatabase} from '../storage/openDatabase';
 
 /** What a node signs its calls with: a pair of ECDSA keys on the curve P-384. */
 export type NodeKey = CryptoKeyPair;
@@ -82,7 +83,11 @@ export async function keptNodeKey(name = 'node'): Promise<NodeKey> {
     );
   }
   const fresh = await crypto.subtle.generateKey(ALGORITHM, false, ['sign', 'verify']);
-  const database = await settled(opening(), 'opened');
+  const database = await openDatabase('tfjs-lora-federated', created => created.createObjectStore(STORE)).catch(
+    (error: unknown) => {
+      throw asLoRAError(error, 'The keys in IndexedDB could not be opened');
+    },
+  );
   try {
     const store = database.transaction(STORE, 'readwrite').objectStore(STORE);
     // One transaction: of two tabs that begin at once, both get the key of the first.
@@ -97,12 +102,6 @@ export async function keptNodeKey(name = 'node'): Promise<NodeKey> {
 }
 
 const STORE = 'keys';
-
-function opening(): IDBOpenDBRequest {
-  const request = indexedDB.open('tfjs-lora-federated', 1);
-  request.onupgradeneeded = () => request.result.createObjectStore(STORE);
-  return request;
-}
 
 function settled<T>(request: IDBRequest<T>, done: string): Promise<T> {
   return new Promise((resolve, reject) => {

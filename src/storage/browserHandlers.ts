@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {absence, LoRAError, messageOf} from '../errors';
 import {base64Of, bytesOfBase64} from '../formats/base64';
 import {checksumOf} from '../formats/checksum';
+import {openDatabase} from './openDatabase';
 import {joinedWeights} from './weightBytes';
 
 /** Browsers read what is downloaded some time after the click. */
@@ -32,7 +33,6 @@ export function downloadHandler(name: string): tf.io.IOHandler {
 // handler of tfjs find what is saved here. That one saves in two transactions and does not wait for their end: a save
 // that fails may be reported as a success, leave half of an entry, or never settle.
 const DATABASE = 'tensorflowjs';
-const DATABASE_VERSION = 1;
 const MODELS = 'models_store';
 const INFOS = 'model_info_store';
 
@@ -51,6 +51,7 @@ interface StoredModel {
 export function indexedDBHandler(path: string): tf.io.IOHandler {
   return {
     async save(artifacts) {
+      checkName(path);
       const weightData = joinedWeights(artifacts.weightData).buffer;
       const modelArtifacts = {...artifacts, weightData};
       const modelArtifactsInfo = tf.io.getModelArtifactsInfoForJSON(modelArtifacts);
@@ -85,7 +86,9 @@ export function indexedDBHandler(path: string): tf.io.IOHandler {
 
 /** Runs `work` in a transaction, and gives what its request gave when the transaction is complete. */
 async function transact(mode: IDBTransactionMode, work: (transaction: IDBTransaction) => IDBRequest): Promise<unknown> {
-  const database = await openDatabase();
+  const database = await openDatabase(DATABASE, created => {
+    [MODELS, INFOS].forEach(store => created.createObjectStore(store, {keyPath: 'modelPath'}));
+  });
   try {
     return await new Promise<unknown>((resolve, reject) => {
       const transaction = database.transaction([MODELS, INFOS], mode);
@@ -103,18 +106,6 @@ async function transact(mode: IDBTransactionMode, work: (transaction: IDBTransac
   } finally {
     database.close();
   }
-}
-
-function openDatabase(): Promise<IDBDatabase> {
-  return new Promise((resolve, reject) => {
-    const request = indexedDB.open(DATABASE, DATABASE_VERSION);
-    request.onupgradeneeded = () => {
-      request.result.createObjectStore(MODELS, {keyPath: 'modelPath'});
-      request.result.createObjectStore(INFOS, {keyPath: 'modelPath'});
-    };
-    request.onsuccess = () => resolve(request.result);
-    request.onerror = () => reject(request.error ?? new Error('The database cannot be opened.'));
-  });
 }
 
 /**
@@ -142,6 +133,8 @@ export function localStorageHandler(path: string): tf.io.IOHandler {
   const keyOf = (part: Part) => `tensorflowjs_models/${path}/${part}`;
   return {
     save(artifacts) {
+      checkName(path);
+      const localStorage = storageOfPage();
       const {modelTopology, weightSpecs, weightData, ...metadata} = artifacts;
       const modelArtifactsInfo = tf.io.getModelArtifactsInfoForJSON(artifacts);
       const texts = {
@@ -172,6 +165,7 @@ export function localStorageHandler(path: string): tf.io.IOHandler {
       return Promise.resolve({modelArtifactsInfo});
     },
     load() {
+      const localStorage = storageOfPage();
       const [data, specs, topology, metadataText] = PARTS.map(part => localStorage.getItem(keyOf(part)));
       if (data == null || specs == null || topology == null) {
         throw absence(`There is no "${path}" in local storage. tf.io.listModels() says what there is.`);
@@ -188,6 +182,22 @@ export function localStorageHandler(path: string): tf.io.IOHandler {
       });
     },
   };
+}
+
+/** @throws LoRAError if tfjs would not list an entry of this name. */
+function checkName(path: string): void {
+  if (path === '__proto__') {
+    throw new LoRAError(`"${path}" cannot be saved: tf.io.listModels() would pass it over. Choose another name.`);
+  }
+}
+
+/** @throws LoRAError if the page has no local storage: in some web views it is null. */
+function storageOfPage(): Storage {
+  const {localStorage: found} = globalThis as {localStorage?: Storage | null};
+  if (found == null) {
+    throw new LoRAError('This page has no local storage. Use indexeddb:// instead.');
+  }
+  return found;
 }
 
 function damaged(path: string, what: string): LoRAError {

@@ -101,6 +101,29 @@ describeInBrowser('in a browser', () => {
       expect(await valueAt()).toBe(1);
     });
 
+    test('the name __proto__, which tfjs would not list, is refused', async () => {
+      const failure = await page.evaluate(
+        at => window.failure(window.lora.saveAdapter(window.adapterOf(1), at)),
+        place.replace('tuned', '__proto__'),
+      );
+      expect(failure).toBe(
+        'LoRAError: "__proto__" cannot be saved: tf.io.listModels() would pass it over. Choose another name.',
+      );
+      expect(await page.evaluate(() => window.tf.io.listModels())).toEqual({});
+    });
+
+    test('a page without such a storage is told', async () => {
+      const failures = await page.evaluate(async at => {
+        const absent = at.startsWith('indexeddb') ? 'indexedDB' : 'localStorage';
+        Object.defineProperty(window, absent, {value: null}); // as in some web views
+        const save = await window.failure(window.lora.saveAdapter(window.adapterOf(1), at));
+        return [save, await window.failure(window.lora.loadAdapter(at))];
+      }, place);
+      failures.forEach(failure =>
+        expect(failure).toMatch(/^LoRAError: .*(not appear to support IndexedDB|has no local storage)\./),
+      );
+    });
+
     test('a name that ends in .safetensors has that format', async () => {
       const format = await page.evaluate(async at => {
         await window.lora.saveAdapter(window.adapterOf(4), `${at}.safetensors`, {dtype: 'float16'});
@@ -157,6 +180,33 @@ describeInBrowser('in a browser', () => {
       );
       expect(result.failure.includes('IndexedDB: QuotaExceededError. What')).toBe(how === 'full');
       expect(result).toMatchObject({value: 1, listed: [place]});
+    });
+
+    test('a database that is being deleted, while something keeps it open, is told', async () => {
+      const result = await page.evaluate(async at => {
+        await window.lora.saveAdapter(window.adapterOf(1), at);
+        const opened = (request: IDBOpenDBRequest) =>
+          new Promise<IDBDatabase>(resolve => (request.onsuccess = () => resolve(request.result)));
+        const holder = await opened(indexedDB.open('tensorflowjs', 1)); // which does not heed `onversionchange`
+        const deleted = opened(indexedDB.deleteDatabase('tensorflowjs'));
+        const wait = window.setTimeout.bind(window);
+        window.setTimeout = ((f: () => void, time: number) => wait(f, time === 10_000 ? 300 : time)) as never;
+        const failures = [
+          await window.failure(window.lora.saveAdapter(window.adapterOf(2), at)),
+          await window.failure(window.lora.loadAdapter(at)),
+          await window.failure(window.lora.resume(window.trainable(), at, {keep: 1})),
+        ];
+        holder.close();
+        await deleted;
+        await window.lora.saveAdapter(window.adapterOf(3), at);
+        return {failures, value: await window.valueAt(at)};
+      }, place);
+      for (const failure of result.failures) {
+        expect(failure).toMatch(
+          /^LoRAError: [^]*Cannot (save|load) "tuned" .*has not opened within 10 s\. It is probably being deleted, and/,
+        );
+      }
+      expect(result.value).toBe(3);
     });
 
     test('a database without the stores of tfjs is told', async () => {

@@ -11,6 +11,8 @@ declare global {
     adapterOf: (value: number, size?: number) => lora.Adapter;
     /** The first number of the adapter that is saved somewhere. */
     valueAt: (place: string) => Promise<number>;
+    /** An adapted model, compiled. */
+    trainable: () => tf.LayersModel;
     /** What a promise is rejected with, as text. */
     failure: (promise: Promise<unknown>, patience?: number) => Promise<string>;
   }
@@ -24,6 +26,12 @@ window.adapterOf = (value, size = 3) => {
   const filled = (shape: [number, number]) => tf.tensor(new Float32Array(shape[0] * shape[1]).fill(value), shape);
   const tensors = {'dense/lora_A': filled([size, 1]), 'dense/lora_B': filled([1, 2])};
   return {config: {layers: {dense: layer}, trainable: []}, tensors, dispose: () => tf.dispose(tensors)};
+};
+
+window.trainable = () => {
+  const model = lora.applyLoRA(tf.sequential({layers: [tf.layers.dense({units: 2, inputShape: [3]})]}), {rank: 1});
+  model.compile({optimizer: 'sgd', loss: 'meanSquaredError'});
+  return model;
 };
 
 window.valueAt = async place => {
