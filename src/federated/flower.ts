@@ -1,10 +1,11 @@
 import {LoRAError, messageOf} from '../errors';
 import {base64Of} from '../formats/base64';
-import {bytesOf} from '../storage/sources';
+import {beginningOf, bytesOf} from '../storage/sources';
 import {type Call, CALLS, FLOWER_VERSION, MESSAGE, type Metadata, type Sent} from './calls';
 import {type NodeKey, publicKeyPEM, sign} from './nodeKey';
 import {decode, encode, type MessageOf, type Schema} from './protobuf';
 import {type Inflatable, inflatable, hashOf, objectsOf, type ObjectTree, treeOf} from './records';
+import {pause} from './waiting';
 
 /** Codes of errors of Flower that a node has an answer to. */
 const CODES = {keyInUse: 23, registrationOff: 2001, notActivated: 2004, runIsOver: 2007, noSuchRun: 2008};
@@ -31,7 +32,7 @@ export class Refusal extends Error {
   }
 }
 
-/** A call that got no answer, or one that says that the server is not there for now. */
+/** A call that got no whole answer, or one that says that the server is not there for now. */
 export class Unreachable extends Error {}
 
 /** Milliseconds after which a server has noticed that a node is gone. */
@@ -39,6 +40,9 @@ const ABSENCE = 4000;
 
 /** Replies of a server that are not objects of arrays have at most this many bytes. */
 const MOST_BYTES = 2 ** 20;
+
+/** Nobody reads more of a refusal. */
+const MOST_OF_REFUSAL = 2 ** 16;
 
 /** The node of a SuperLink, by its calls. */
 export class FlowerNode {
@@ -256,6 +260,10 @@ export class FlowerNode {
     const [path, sent, received] = CALLS[name] as readonly [string, Schema, Schema];
     const body = encode(sent, message as MessageOf<Schema>);
     const timestamp = new Date().toISOString().replace('Z', '000+00:00');
+    const retried = (error: unknown): never => {
+      signal.throwIfAborted();
+      throw new Unreachable(`${this.url} cannot be reached: ${messageOf(error)}`, {cause: error});
+    };
     const response = await fetch(`${this.url}/v1/fleet/${path}`, {
       method: 'POST',
       body: body as Uint8Array<ArrayBuffer>,
@@ -269,16 +277,18 @@ export class FlowerNode {
         'flwr-package-version': FLOWER_VERSION,
         'flwr-component-name': 'SuperNode',
       },
-    }).catch((error: unknown) => {
-      signal.throwIfAborted();
-      throw new Unreachable(`${this.url} cannot be reached: ${messageOf(error)}`, {cause: error});
-    });
+    }).catch(retried);
     if (!response.ok) {
-      throw await refusalOf(name, response);
+      throw await refusalOf(name, response, signal).catch(retried);
     }
     this.bytesSent += body.length;
     const maxBytes = name === 'pullObject' ? this.mostObjectBytes + MOST_BYTES : MOST_BYTES;
-    const bytes = await bytesOf(response, {signal, maxBytes});
+    const bytes = await bytesOf(response, {signal, maxBytes}).catch((error: unknown) => {
+      if ((error as Error).cause === undefined) {
+        throw error; // it is too large
+      }
+      return retried(error);
+    });
     this.bytesReceived += bytes.length;
     return decode(received, bytes) as MessageOf<(typeof CALLS)[C][2]>;
   }
@@ -300,15 +310,13 @@ export interface Announced {
 /** Servers behind a proxy that are starting, or have too much to do. */
 const FOR_NOW = [408, 429, 500, 502, 503, 504];
 
-async function refusalOf(call: string, response: Response): Promise<Error> {
+async function refusalOf(call: string, response: Response, signal: AbortSignal): Promise<Error> {
   const {status} = response;
-  if (FOR_NOW.includes(status)) {
+  const isForNow = FOR_NOW.includes(status);
+  const text = new TextDecoder().decode(await beginningOf(response, isForNow ? 0 : MOST_OF_REFUSAL, {signal}));
+  if (isForNow) {
     return new Unreachable(`The SuperLink answered ${status}.`);
   }
-  const text = await response
-    .text()
-    .then(whole => whole.slice(0, 500))
-    .catch(() => '');
   if (status === 404 || status === 405) {
     return new LoRAError(
       `${response.url}: there is no Fleet API of Flower over HTTP. This node speaks that of Flower ` +
@@ -316,7 +324,7 @@ async function refusalOf(call: string, response: Response): Promise<Error> {
         'proxy of its own origin before it.',
     );
   }
-  return new Refusal(call, status, codeIn(text), text);
+  return new Refusal(call, status, codeIn(text), text.slice(0, 500));
 }
 
 function codeIn(text: string): number | undefined {
@@ -334,19 +342,4 @@ function* idsOf({objectId = '', children}: ObjectTree): Generator<string> {
     yield* idsOf(child);
   }
   yield objectId;
-}
-
-/** A pause of some milliseconds. @throws the signal's reason if it is aborted meanwhile. */
-export async function pause(milliseconds: number, signal: AbortSignal): Promise<void> {
-  signal.throwIfAborted();
-  await new Promise<void>(resolve => {
-    const end = () => {
-      clearTimeout(timer);
-      signal.removeEventListener('abort', end);
-      resolve();
-    };
-    const timer = setTimeout(end, milliseconds);
-    signal.addEventListener('abort', end);
-  });
-  signal.throwIfAborted();
 }

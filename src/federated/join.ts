@@ -1,10 +1,11 @@
 import * as tf from '@tensorflow/tfjs';
 import {asLoRAError, checkNumber, checkOptions, kindOf, LoRAError, messageOf, show} from '../errors';
 import type {Metadata} from './calls';
-import {FlowerNode, pause, Refusal, type Reply, Unreachable} from './flower';
+import {FlowerNode, Refusal, type Reply, Unreachable} from './flower';
 import {checkNodeKey, createNodeKey, type NodeKey} from './nodeKey';
 import {type ConfigValue, type Metrics, opened, readRecords, writeRecords} from './records';
 import {SharedTensors} from './sharedTensors';
+import {Departure, Left, pause, whenAborted} from './waiting';
 
 /** What the server asks for in a round. */
 export interface FederatedRound {
@@ -70,7 +71,10 @@ export interface FederationSummary {
 export interface Federation {
   /** Fulfilled when the run is over in which the node took part, or when it has left. */
   finished: Promise<FederationSummary>;
-  /** Leaves as soon as the reply that is being made has been taken. The promise is that of `finished`. */
+  /**
+   * Leaves as soon as the reply that is being made has been taken. The promise is that of `finished`. It waits for a
+   * server that does not answer 3 s, and 30 s for each call of a reply; a reply that is lost rejects it.
+   */
   leave(): Promise<FederationSummary>;
 }
 
@@ -119,7 +123,7 @@ export function joinFederation(options: JoinFederationOptions): Federation {
   return {
     finished,
     leave: () => {
-      participation.leaving = true;
+      participation.departure.leave();
       return finished;
     },
   };
@@ -135,6 +139,9 @@ const ASKS_EVERY = 3;
 /** The longest wait before a call is repeated. */
 const LONGEST_WAIT = 20_000;
 
+/** How long a node that leaves waits for a server that does not answer, in milliseconds; for each call of a reply. */
+const [PATIENCE, PATIENCE_FOR_REPLY] = [3000, 30_000];
+
 /** Codes of errors that a reply may have instead of a content, by Flower. */
 const FAILED = 2n;
 const NOT_UNDERSTOOD = 6n;
@@ -143,9 +150,9 @@ const NOT_UNDERSTOOD = 6n;
 type KnownOutcome = Omit<RoundReport, 'bytesSent' | 'bytesReceived' | 'seconds'>;
 
 class Participation {
-  leaving = false;
   private node!: FlowerNode;
   private readonly controller = new AbortController();
+  readonly departure = new Departure(this.controller.signal);
   private runId: bigint | undefined;
   private rounds = 0;
   private reported = {bytesSent: 0, bytesReceived: 0};
@@ -157,16 +164,12 @@ class Participation {
 
   async run(): Promise<FederationSummary> {
     const {signal: given, key} = this.options;
-    const stop = () => this.controller.abort(given?.reason);
-    given?.addEventListener('abort', stop);
-    if (given?.aborted) {
-      stop();
-    }
+    const forget = given && whenAborted(given, () => this.controller.abort(given.reason));
     try {
       this.state('connecting');
       const url = this.options.url.replace(/\/+$/, '');
       this.node = new FlowerNode(url, key ?? (await createNodeKey()), this.options.heartbeat, this.tensors.mostBytes);
-      await this.node.arrive(this.signal);
+      await this.departure.within(PATIENCE, signal => this.node.arrive(signal));
       try {
         void this.keepAlive();
         await this.takePart();
@@ -174,15 +177,17 @@ class Participation {
         this.controller.abort(); // ends the signs of life
         await this.goodbye();
       }
-      const {bytesSent, bytesReceived} = this.node;
-      return {rounds: this.rounds, bytesSent, bytesReceived};
     } catch (error) {
       given?.throwIfAborted();
-      throw asLoRAError(error, 'The node cannot take part');
+      if (!(error instanceof Left)) {
+        throw asLoRAError(error, 'The node cannot take part');
+      }
     } finally {
-      given?.removeEventListener('abort', stop);
+      forget?.();
       this.state('over');
     }
+    const {bytesSent, bytesReceived} = this.node;
+    return {rounds: this.rounds, bytesSent, bytesReceived};
   }
 
   private get signal(): AbortSignal {
@@ -201,9 +206,9 @@ class Participation {
   private async takePart(): Promise<void> {
     let isOver = false;
     let idle = 0; // questions since the last message that found none
-    while (!isOver && !this.leaving) {
+    while (!isOver && !this.departure.isWanted) {
       this.state('waiting');
-      const message = await this.persistently(() => this.node.pull(this.signal));
+      const message = await this.persistently(signal => this.node.pull(signal));
       if (message !== undefined) {
         idle = 0;
         this.runId = message.metadata.runId ?? 0n;
@@ -216,15 +221,16 @@ class Participation {
       } else {
         const {runId} = this;
         const asks = runId !== undefined && idle % ASKS_EVERY === 0;
-        isOver = asks && !(await this.persistently(() => this.node.isRunning(runId, this.signal)));
-        await pause(isOver ? 0 : Math.min(POLL * 1.5 ** idle++, LONGEST_POLL), this.signal);
+        isOver = asks && !(await this.persistently(signal => this.node.isRunning(runId, signal)));
+        const time = isOver ? 0 : Math.min(POLL * 1.5 ** idle++, LONGEST_POLL);
+        await this.departure.within(0, signal => pause(time, signal));
       }
     }
   }
 
   private async handle({metadata, tree}: NonNullable<Awaited<ReturnType<FlowerNode['pull']>>>): Promise<void> {
-    const objects = await this.persistently(() => this.node.pullObjects(metadata, tree, this.signal));
-    await this.persistently(() => this.node.confirm(metadata, tree, this.signal));
+    const objects = await this.persistently(signal => this.node.pullObjects(metadata, tree, signal));
+    await this.persistently(signal => this.node.confirm(metadata, tree, signal));
     let reply: Reply;
     let outcome: KnownOutcome | undefined;
     let failure: {error: unknown} | undefined;
@@ -238,15 +244,31 @@ class Participation {
       this.signal.throwIfAborted();
     }
     const seconds = (performance.now() - start) / 1000;
-    const {sessionId, objects: asked} = await this.persistently(() => this.node.announce(reply, seconds, this.signal));
-    for (const object of asked) {
-      await this.persistently(() => this.node.pushObject(reply, sessionId, object, this.signal));
-    }
+    const unsent = await this.send(reply, seconds).then(
+      () => undefined,
+      (error: unknown) => ({error}),
+    );
     if (failure !== undefined) {
       throw asLoRAError(failure.error, 'The round failed');
     }
+    if (unsent !== undefined) {
+      const {error} = unsent;
+      throw error instanceof Left
+        ? new LoRAError(`The node has left, and its last reply is lost: ${error.message}`)
+        : error;
+    }
     if (outcome !== undefined) {
       this.report(outcome, seconds);
+    }
+  }
+
+  private async send(reply: Reply, seconds: number): Promise<void> {
+    const {sessionId, objects} = await this.persistently(
+      signal => this.node.announce(reply, seconds, signal),
+      PATIENCE_FOR_REPLY,
+    );
+    for (const object of objects) {
+      await this.persistently(signal => this.node.pushObject(reply, sessionId, object, signal), PATIENCE_FOR_REPLY);
     }
   }
 
@@ -303,24 +325,26 @@ class Participation {
   }
 
   /** Repeats a call until it has an answer. A node that the server does not know presents itself again. */
-  private async persistently<T>(call: () => Promise<T>): Promise<T> {
-    let isPresented = false;
-    for (let wait = 500; ; wait = Math.min(2 * wait, LONGEST_WAIT)) {
-      try {
-        return await call();
-      } catch (error) {
-        if (error instanceof Refusal && error.isStranger && !isPresented) {
-          isPresented = true; // a server that was started again, without a memory
-          await this.persistently(() => this.node.arrive(this.signal));
-        } else if (error instanceof Unreachable) {
-          isPresented = false;
-          this.state('reconnecting');
-          await pause(wait, this.signal);
-        } else {
-          throw error;
+  private persistently<T>(call: (signal: AbortSignal) => Promise<T>, patience = PATIENCE): Promise<T> {
+    return this.departure.within(patience, async signal => {
+      let isPresented = false;
+      for (let wait = 500; ; wait = Math.min(2 * wait, LONGEST_WAIT)) {
+        try {
+          return await call(signal);
+        } catch (error) {
+          if (error instanceof Refusal && error.isStranger && !isPresented) {
+            isPresented = true; // a server that was started again, without a memory
+            await this.persistently(again => this.node.arrive(again), patience);
+          } else if (error instanceof Unreachable) {
+            isPresented = false;
+            this.state('reconnecting');
+            await pause(wait, signal);
+          } else {
+            throw error;
+          }
         }
       }
-    }
+    });
   }
 
   /** Signs of life, until the node leaves. What goes wrong with one shows itself in the next call. */
@@ -341,7 +365,7 @@ class Participation {
     try {
       await this.node.leave(signal);
       // A key that nobody has kept is of no use. One that is forgotten earlier takes its last reply with it.
-      if (this.options.key === undefined && !this.leaving && this.runId !== undefined) {
+      if (this.options.key === undefined && !this.departure.isWanted && this.runId !== undefined) {
         await this.node.forget(signal);
       }
     } catch {

@@ -161,15 +161,16 @@ export function readRecords(id: string, objects: ReadonlyMap<string, Uint8Array>
     }
     return bytes;
   };
-  const records: Records = {arraysName: '', arrays: {}, config: {}};
+  const [arrays, config]: [[string, FloatArray][], [string, ConfigValue][]] = [[], []];
+  let arraysName: string | undefined;
   for (const [name, recordId] of Object.entries(idsIn(opened(bytesOf(id), 'RecordDict').body))) {
     const record = opened(bytesOf(recordId));
     if (/secagg/i.test(name)) {
       throw new LoRAError("The run asks for secure aggregation (SecAgg), which only Flower's client in Python has.");
-    } else if (record.type === 'ArrayRecord' && records.arraysName === '') {
-      records.arraysName = name;
+    } else if (record.type === 'ArrayRecord' && arraysName === undefined) {
+      arraysName = name;
       for (const [arrayName, arrayId] of Object.entries(idsIn(record.body))) {
-        records.arrays[arrayName] = readArray(opened(bytesOf(arrayId), 'Array'), bytesOf);
+        arrays.push([arrayName, readArray(opened(bytesOf(arrayId), 'Array'), bytesOf)]);
       }
     } else if (record.type === 'ConfigRecord') {
       for (const {key = '', value} of decode(CONFIG_RECORD, record.body).items) {
@@ -179,7 +180,7 @@ export function readRecords(id: string, objects: ReadonlyMap<string, Uint8Array>
               'does. DifferentialPrivacyServerSideFixedClipping clips on the server.',
           );
         }
-        records.config[key] = configValue(value ?? {});
+        config.push([key, configValue(value ?? {})]);
       }
     } else {
       throw new LoRAError(
@@ -188,7 +189,8 @@ export function readRecords(id: string, objects: ReadonlyMap<string, Uint8Array>
       );
     }
   }
-  return records;
+  // Names are those of a stranger: set one by one, `__proto__` would be passed over.
+  return {arraysName: arraysName ?? '', arrays: Object.fromEntries(arrays), config: Object.fromEntries(config)};
 }
 
 interface Opened {

@@ -1,10 +1,26 @@
 import {createHash} from 'node:crypto';
 import * as tf from '@tensorflow/tfjs';
-import {createNodeKey, joinFederation, type JoinFederationOptions, type RoundReport} from '../../src/federated';
+import {
+  createNodeKey,
+  type Federation,
+  joinFederation,
+  type JoinFederationOptions,
+  type RoundReport,
+} from '../../src/federated';
 import {publicKeyPEM} from '../../src/federated/nodeKey';
 import {applyLoRA, getAdapter, LoRAError} from '../../src/index';
 import {useBackend} from '../helpers';
-import {flowerTask, objectOf, type Pushed, roundFile, type RoundFile, SuperLink, type Task, typeOf} from './superLink';
+import {
+  type Fault,
+  flowerTask,
+  objectOf,
+  type Pushed,
+  roundFile,
+  type RoundFile,
+  SuperLink,
+  type Task,
+  typeOf,
+} from './superLink';
 
 const file = roundFile();
 let server: SuperLink;
@@ -12,6 +28,7 @@ let server: SuperLink;
 beforeAll(() => useBackend('wasm'));
 beforeEach(() => tf.engine().startScope());
 afterEach(async () => {
+  jest.restoreAllMocks();
   tf.engine().endScope();
   await server.stop();
 });
@@ -198,6 +215,12 @@ describe('a round that Flower wrote', () => {
   });
 });
 
+/** Lets pauses pass a hundred times as fast. */
+function withoutPauses(): void {
+  const wait = setTimeout;
+  jest.spyOn(globalThis, 'setTimeout').mockImplementation((f: () => void, time = 0) => wait(f, time / 100));
+}
+
 describe('a server that fails', () => {
   test('may hang up and be busy: the calls are repeated', async () => {
     const states: string[] = [];
@@ -206,6 +229,99 @@ describe('a server that fails', () => {
     expect((await run.finished).rounds).toBe(1);
     expect(states).toContain('reconnecting');
     expect(server.pushed).toHaveLength(1);
+  });
+
+  test.each([0, 1, 5])(
+    'may break off in the body of every answer, behind %d bytes: the calls are repeated',
+    async cutAt => {
+      withoutPauses();
+      const model = adapted();
+      const run = await joined({model});
+      const paths = [
+        'pull-messages',
+        'pull-object',
+        'pull-object',
+        'push-messages',
+        'push-object',
+        'push-object',
+        'get-run',
+      ];
+      // An answer without a body cannot be cut.
+      server.faults.push(...paths.map(path => ({path, cutAt})), ...paths.map(path => ({path, cutAt: 2 * cutAt})));
+      expect((await run.finished).rounds).toBe(1);
+      expect(server.faults).toEqual([]);
+      const doubled = Object.values(file.arrays).map(({values}) => values.map(value => 2 * value));
+      expect(Object.values(adapterOf(model))).toEqual(doubled);
+      expect([...bodiesOf(server.pushed.at(-1)!, 'ArrayChunk').keys()].sort()).toEqual(
+        Object.values(file.reply.chunks).sort(),
+      );
+    },
+  );
+
+  test('may refuse with a body that never ends: no more than its beginning is read', async () => {
+    withoutPauses();
+    const run = await joined();
+    server.faults.push(
+      {path: 'get-run', status: 503, isEndless: true},
+      {path: 'get-run', status: 403, isEndless: true},
+    );
+    await expect(run.finished).rejects.toThrow('The SuperLink refused getRun (403)');
+    while (!server.isLeft) {
+      await new Promise(resolve => setTimeout(resolve, 5));
+    }
+    expect(await run.finished.catch((error: unknown) => (error as Error).message)).toMatch(/^.{1,700}$/s);
+  });
+
+  test('may refuse at length: its code counts all the same', async () => {
+    const run = await joined();
+    const body = JSON.stringify({message: 'x'.repeat(5000), code: 2007});
+    server.faults.push({path: 'get-run', status: 403, body});
+    expect((await run.finished).rounds).toBe(1);
+  });
+
+  test.each<[string, Fault]>([
+    ['is gone', {hangUp: true}],
+    ['is silent', {isSilent: true}],
+    ['answers 500', {status: 500}],
+    ['answers 500 without end', {status: 500, isEndless: true}],
+  ])('lets a node leave: it %s', async (_, fault) => {
+    withoutPauses();
+    for (const place of ['register-node', 'pull-messages']) {
+      const url = await begin([]);
+      const isThere = new Promise<void>(resolve => {
+        server.faults.push({path: place, stays: true, ...fault});
+        server.onCall = path => path === place && resolve();
+      });
+      const run = joinFederation({url, model: adapted(), train: double});
+      await isThere;
+      // A server that is not there when the node arrives was told at once, before.
+      const left = await run.leave().catch((error: unknown) => (error as Error).message);
+      const isRefused = place === 'register-node' && fault.isSilent !== true;
+      expect(left).toEqual(isRefused ? expect.any(String) : expect.objectContaining({rounds: 0}));
+      await server.stop();
+    }
+    await begin([]);
+  });
+
+  test.each<[string, Fault]>([
+    ['is gone', {hangUp: true}],
+    ['is silent', {isSilent: true}],
+  ])('loses the last reply of a node that leaves, and it is told: it %s', async (_, fault) => {
+    withoutPauses();
+    const model = adapted();
+    const run: Federation = await joined({
+      model,
+      train: trained => {
+        server.faults.push({path: 'push-object', stays: true, ...fault});
+        void run.leave().catch(() => undefined);
+        return double(trained);
+      },
+    });
+    await expect(run.finished).rejects.toThrow('The node has left, and its last reply is lost: the server has not');
+    await expect(run.finished).rejects.toBeInstanceOf(LoRAError);
+    // What was learned is not lost.
+    const doubled = Object.values(file.arrays).map(({values}) => values.map(value => 2 * value));
+    expect(Object.values(adapterOf(model))).toEqual(doubled);
   });
 
   test('may forget its nodes: they present themselves again, under their key', async () => {
@@ -331,6 +447,16 @@ describe('what does not fit', () => {
           type === 'RecordDict' ? Buffer.from(String(body).replace('config', 'secaggplus')) : undefined,
         ),
       /SecAgg/,
+    ],
+    [
+      'an array whose name objects have already',
+      () =>
+        changedTask((type, body) =>
+          type === 'ArrayRecord'
+            ? Buffer.from(String(body).replace(/"d\/lora_A": ("\w+")/, '"__proto__": $1, $&'))
+            : undefined,
+        ),
+      /sent "__proto__", which this adapter does not have/,
     ],
     ['clipping by the nodes', () => withConfig('clipping_norm', {double: 1}), /clips on the server/],
     ['another kind of message', () => changedTask(() => undefined, 'query'), /asks for "query"/],

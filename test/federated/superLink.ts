@@ -59,6 +59,25 @@ export interface Pushed {
   objects: Map<string, Uint8Array>;
 }
 
+/** What goes wrong with an answer. */
+export interface Fault {
+  /** The call whose answer it is; of any if none is given. */
+  path?: string;
+  /** A status in place of the answer, with a body. */
+  status?: number;
+  body?: string;
+  /** The connection ends before the answer. */
+  hangUp?: boolean;
+  /** The connection ends behind so many bytes of the body. The server has done what was asked. */
+  cutAt?: number;
+  /** No answer ever comes. */
+  isSilent?: boolean;
+  /** The body never ends. */
+  isEndless?: boolean;
+  /** It goes wrong again and again. */
+  stays?: boolean;
+}
+
 type Body = Record<string, unknown>;
 
 const TYPES: Readonly<Record<string, [request: string, response: string]>> = {
@@ -79,10 +98,13 @@ export class SuperLink {
   /** Paths of the calls, in order. */
   readonly calls: string[] = [];
   readonly pushed: Pushed[] = [];
-  /** The next answers: a status in place of one, or `'hang up'`. */
-  readonly faults: {path?: string; status?: number; body?: string; hangUp?: boolean}[] = [];
+  /** What goes wrong with the next answers, each with one. */
+  readonly faults: Fault[] = [];
   port = 0;
   isRunning = true;
+  onCall: (path: string) => void = () => undefined;
+  /** Whether somebody has closed the connection of an answer that never ends. */
+  isLeft = false;
   /** Whether only nodes are admitted that are among `nodes` already, as with `--enable-supernode-auth`. */
   isClosed = false;
   /** Public keys of the nodes, and their numbers. */
@@ -99,14 +121,36 @@ export class SuperLink {
       request.on('end', () => {
         const path = request.url!.replace('/v1/fleet/', '');
         this.calls.push(path);
+        this.onCall(path);
         const at = this.faults.findIndex(fault => fault.path === undefined || fault.path === path);
-        const [fault] = at < 0 ? [] : this.faults.splice(at, 1);
+        const fault = this.faults[at];
+        if (fault !== undefined && !fault.stays) {
+          this.faults.splice(at, 1);
+        }
+        const send = (status: number, sent: Uint8Array | string = '') => {
+          const {cutAt, isEndless} = fault ?? {};
+          if (cutAt !== undefined) {
+            response.writeHead(status, {'content-length': sent.length});
+            response.write(Buffer.from(sent).subarray(0, cutAt), () => request.socket.destroy());
+            response.flushHeaders();
+          } else if (isEndless) {
+            response.writeHead(status);
+            const more = (): unknown => response.write(Buffer.alloc(2 ** 16, 32)) && setImmediate(more);
+            response.on('drain', more).on('close', () => (this.isLeft = true));
+            more();
+          } else {
+            response.writeHead(status).end(sent);
+          }
+        };
         if (fault?.hangUp) {
           request.socket.destroy();
           return;
         }
-        if (fault !== undefined) {
-          response.writeHead(fault.status!).end(fault.body);
+        if (fault?.isSilent) {
+          return;
+        }
+        if (fault?.status !== undefined) {
+          send(fault.status, fault.body);
           return;
         }
         const [requestType = '', responseType = ''] = TYPES[path] ?? [];
@@ -114,7 +158,7 @@ export class SuperLink {
         const {status = 200, message = {}, bytes} = this.answer(path, body, request.headers as Record<string, string>);
         const type = typeOf(responseType);
         const sent = bytes ?? type.encode(type.fromObject(message)).finish();
-        response.writeHead(status).end(status === 200 ? sent : JSON.stringify(message));
+        send(status, status === 200 ? sent : JSON.stringify(message));
       });
     });
     await new Promise<void>(resolve => {
