@@ -1,6 +1,25 @@
 #!/usr/bin/env node
 import {main} from './cli/main';
 
-void main(process.argv.slice(2)).then(code => {
-  process.exitCode = code;
+let code: number | undefined;
+let isCut = false;
+
+process.stdout.on('error', ({code: reason, message}: NodeJS.ErrnoException) => {
+  isCut = true;
+  if (reason !== 'EPIPE') {
+    process.stderr.write(`The results cannot be written: ${message}\n`); // and where nobody reads on, nobody asks
+  }
 });
+process.stderr.on('error', () => undefined); // the exit code tells it
+
+process.once('exit', () => {
+  if (code === undefined) {
+    process.stderr.write(
+      'The command did not come to its end: it waits for something that never happens, or the module of --register ' +
+        'ended the process.\n',
+    );
+  }
+  process.exitCode = code || (code === undefined || isCut ? 1 : 0);
+});
+
+void main(process.argv.slice(2)).then(result => (code = result));

@@ -32,7 +32,7 @@ export const combine: Command = {
     const parts = adapters.map((adapter, i) => ({adapter, weight: weights[i] ?? 1}));
     const combined =
       rank === undefined ? combineAdapters(parts, options) : await compressAdapter(parts, {...options, rank});
-    await writeAdapter(combined, target, beside, terminal);
+    await writeAdapter(combined, given, target, beside, terminal);
     terminal.out(out);
   },
 };

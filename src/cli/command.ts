@@ -41,7 +41,7 @@ const ALWAYS: Readonly<Record<string, Option>> = {help: {help: 'shows this'}};
 /**
  * Reads the arguments of a command.
  *
- * @throws UsageError if an option does not exist, with the closest name, or its value is missing.
+ * @throws UsageError if an option does not exist, with the closest name, is given twice, or its value is missing.
  */
 export function parse(args: readonly string[], command: Command): Arguments {
   const options = {...command.options, ...ALWAYS};
@@ -68,7 +68,12 @@ export function parse(args: readonly string[], command: Command): Arguments {
         throw new UsageError(unknownOption(token.rawName, Object.keys(options)));
       }
       if (option.value === undefined) {
+        if (token.value !== undefined) {
+          throw new UsageError(`--${token.name} takes no value, got "${token.value}".`);
+        }
         switches.add(token.name);
+      } else if (Object.hasOwn(values, token.name)) {
+        throw new UsageError(`--${token.name} is given twice: "${values[token.name]}" and "${token.value}".`);
       } else if (token.value === undefined) {
         throw new UsageError(`--${token.name} needs a value: --${token.name} ${option.value}.`);
       } else {

@@ -13,7 +13,7 @@ export const convert: Command = {
     const target = await adapterTarget(given, out);
     const beside = await besideOf(given, terminal);
     const adapter = await readAnyAdapter(path, beside, terminal);
-    await writeAdapter(adapter, target, beside, terminal);
+    await writeAdapter(adapter, given, target, beside, terminal);
     terminal.out(out);
   },
 };

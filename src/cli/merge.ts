@@ -2,7 +2,7 @@ import {toGraphModel} from '../graph';
 import {applyLoRA, fileHandler, safeMergeLoRA, scaleAdapter} from '../node';
 import {type Command, nameOf, numberOf, required, UsageError} from './command';
 import {keyMapAt, loadBase, MODEL_OPTIONS, readAnyAdapter, register, sourceAt} from './sources';
-import {checkOut, FORCE_OPTION, pathsOf} from './targets';
+import {checkOut, FORCE_OPTION, pathsOf, writeTo} from './targets';
 
 /** Writes a model with an adapter in its weights. */
 export const merge: Command = {
@@ -43,7 +43,9 @@ export const merge: Command = {
     const written =
       graph === undefined ? merged : await toGraphModel(merged, graph, {...(dtype !== undefined && {dtype})});
     terminal.err(`Writing ${out}`);
-    await written.save(fileHandler(out));
+    await writeTo(given, out, 'a model', async () => {
+      await written.save(fileHandler(out));
+    });
     terminal.out(out);
   },
 };

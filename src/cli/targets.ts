@@ -1,6 +1,6 @@
-import {readdir, realpath, stat} from 'node:fs/promises';
-import {basename, dirname, extname} from 'node:path';
-import {LoRAError} from '../errors';
+import {mkdir, readdir, realpath, rmdir, stat} from 'node:fs/promises';
+import {basename, dirname, extname, join} from 'node:path';
+import {asLoRAError, LoRAError} from '../errors';
 import {
   type Adapter,
   exportPEFT,
@@ -10,6 +10,7 @@ import {
   type StoredType,
   writePEFTFolder,
 } from '../node';
+import {locked} from '../node/lock';
 import {type Arguments, nameOf, type Terminal, UsageError} from './command';
 import {type Beside, type Source, sourceAt} from './sources';
 
@@ -56,9 +57,13 @@ export async function adapterTarget(given: Arguments, out: string): Promise<Adap
         '--model <path>.',
     );
   }
-  await checkOut(given, out, format === 'peft' ? 'an adapter of PEFT' : 'an adapter');
+  await checkOut(given, out, kindOf(format));
   const allowNonFinite = given.switches.has('allow-non-finite');
   return {out, format, options: {...(dtype !== undefined && {dtype}), allowNonFinite}};
+}
+
+function kindOf(format: AdapterTarget['format']): Written {
+  return format === 'peft' ? 'an adapter of PEFT' : 'an adapter';
 }
 
 /** The kinds of what commands write. Whether a model is of layers or a graph shows when it has been read. */
@@ -81,10 +86,10 @@ const KINDS: Readonly<Record<Source['kind'], Written>> = {
  */
 export async function checkOut(given: Arguments, out: string, kind: Written): Promise<void> {
   const found = await stat(out).catch(() => undefined);
-  if (found === undefined || (found.isDirectory() && (await readdir(out)).length === 0)) {
+  if (found === undefined || (found.isDirectory() && (await readdir(out)).every(name => name.startsWith(CLAIM)))) {
     return;
   }
-  const isFile = ['.json', '.safetensors'].includes(extname(basename(out)));
+  const isFile = namesFile(out);
   if (found.isDirectory() === isFile) {
     throw new LoRAError(`${out} is a ${isFile ? 'folder, and --out names a file' : 'file, and --out names a folder'}.`);
   }
@@ -107,6 +112,36 @@ export async function checkOut(given: Arguments, out: string, kind: Written): Pr
   }
 }
 
+/** The lock of a command in the folder that it writes begins so. */
+const CLAIM = '.tfjs-lora';
+
+/**
+ * Writes to a place that `checkOut` allows. Of several commands at once the first writes, and the others find it there.
+ *
+ * @throws LoRAError if the place is not free any more, or cannot be written.
+ */
+export async function writeTo(given: Arguments, out: string, kind: Written, write: () => Promise<void>): Promise<void> {
+  const isFile = namesFile(out) && !OF_A_FOLDER.test(basename(out));
+  const folder = namesFile(out) ? dirname(out) : out;
+  let isNew = false;
+  try {
+    isNew = (await mkdir(folder, {recursive: true})) !== undefined;
+    await locked(isFile ? out : join(folder, CLAIM), async () => {
+      await checkOut(given, out, kind);
+      await write();
+    });
+  } catch (error) {
+    if (isNew) {
+      await rmdir(folder).catch(() => undefined); // it stays if there is something in it
+    }
+    throw asLoRAError(error, `Cannot write ${out}`);
+  }
+}
+
+function namesFile(out: string): boolean {
+  return ['.json', '.safetensors'].includes(extname(basename(out)));
+}
+
 /** Whether a path leads to one of several, by whichever name. Some values of options are no paths. */
 async function isOneOf(path: string, others: readonly (string | undefined)[]): Promise<boolean> {
   const place = async (name: string) => {
@@ -127,6 +162,7 @@ const OF_A_FOLDER = /^(?:model\.json|adapter_config\.json|adapter_model\.safeten
  */
 export async function writeAdapter(
   adapter: Adapter,
+  given: Arguments,
   {out, format, options}: AdapterTarget,
   {model, keyMap}: Beside,
   {err}: Terminal,
@@ -137,11 +173,13 @@ export async function writeAdapter(
       ...options,
     });
     err(`Writing ${out}`);
-    await writePEFTFolder(out, files);
+    await writeTo(given, out, kindOf(format), () => writePEFTFolder(out, files));
     return;
   }
   err(`Writing ${out}`);
-  await saveAdapter(adapter, fileHandler(out), {format, ...options});
+  await writeTo(given, out, kindOf(format), async () => {
+    await saveAdapter(adapter, fileHandler(out), {format, ...options});
+  });
 }
 
 /** Paths that a command takes, of a number that it can use. */

@@ -9,12 +9,12 @@ const PATIENCE = 10_000;
 const STALE = 60_000;
 
 /**
- * Runs `f` while no other process runs one for the same file. It is synchronous, so that what holds the lock is never
- * kept waiting. The lock of a process that was killed is taken over.
+ * Runs `f` while no other process runs one for the same file. Saves give one that is synchronous, so that what holds
+ * the lock is never kept waiting. The lock of a process that was killed is taken over.
  *
  * @throws LoRAError if another process does not give the lock back.
  */
-export async function locked(target: string, f: () => void): Promise<void> {
+export async function locked(target: string, f: () => void | Promise<void>): Promise<void> {
   const lock = `${target}.lock`;
   const tag = newTag();
   const deadline = Date.now() + PATIENCE;
@@ -28,7 +28,7 @@ export async function locked(target: string, f: () => void): Promise<void> {
     await setTimeout(1 + 10 * Math.random());
   }
   try {
-    f();
+    await f();
   } finally {
     if (ownerOf(lock) === tag) {
       rmSync(lock, {force: true});

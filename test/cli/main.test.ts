@@ -1,8 +1,11 @@
+import {spawnSync} from 'node:child_process';
 import {
+  closeSync,
   existsSync,
   lstatSync,
   mkdirSync,
   mkdtempSync,
+  openSync,
   readdirSync,
   readFileSync,
   rmSync,
@@ -276,6 +279,23 @@ describe('what is there stays', () => {
     expect(contents()).toEqual(before);
   });
 
+  test.each([
+    ['merge', 'base', 'a.safetensors', '--out', 'new'],
+    ['convert', 'a.safetensors', '--model', 'base', '--key-map', 'map.json', '--out', 'new'],
+    ['convert', 'a.safetensors', '--out', 'new.json'],
+    ['combine', 'a.safetensors', '--out', 'new/deep/new.safetensors'],
+  ])('of several %s at once the first writes', async (...args) => {
+    writeFileSync(at('map.json'), JSON.stringify({'model.fc': 'fc'}));
+    const given = args.map((arg, i) => (i === 0 || arg.startsWith('--') ? arg : at(arg)));
+    const results = await Promise.all([1, 2, 3, 4].map(() => run(...given)));
+    expect(results.map(({code}) => code).sort()).toEqual([0, 1, 1, 1]);
+    for (const {code, err} of results) {
+      expect(code === 0 || err.includes(`${given.at(-1)!} exists. Give another --out`)).toBe(true);
+    }
+    expect(contents().filter(([name]) => /lock|draft/.test(name!))).toEqual([]);
+    expect(await run('inspect', given.at(-1)!)).toMatchObject({code: 0});
+  });
+
   test('an empty folder is free', async () => {
     expect(await run('merge', at('base'), at('a.safetensors'), '--out', at('empty'))).toMatchObject({code: 0});
     expect(await kernelAt(at('empty'))).toEqual([2, 1, 5, 2, 5, 6]);
@@ -301,6 +321,8 @@ describe('what is wrong is told', () => {
     [['insect'], 2, 'Did you mean "inspect"?'],
     [['inspect', '--jsn', 'x'], 2, 'There is no option "--jsn". Did you mean "--json"?'],
     [['inspect'], 2, 'got no path'],
+    [['convert', 'x', '--out', 'a.json', '--out', 'b.json'], 2, '--out is given twice: "a.json" and "b.json".'],
+    [['inspect', 'x', '--json=no'], 2, '--json takes no value, got "no".'],
     [['merge', 'x', '--out'], 2, '--out needs a value: --out <folder>.'],
     [['merge', join(FIXTURES, 'graph/uNet')], 2, '--out is missing'],
     [['convert', 'x', '--out', 'y.bin'], 2, 'must end in .safetensors or .json'],
@@ -359,6 +381,36 @@ describe('what is wrong is told', () => {
       expect(map.err).toContain('The key map /dev/zero cannot be read: ');
     },
   );
+
+  describe('by the exit code of the process', () => {
+    const start = (args: string[], out: number | 'pipe' = 'pipe', err: number | 'pipe' = 'pipe') => {
+      const program = ['--import', 'tsx', join(__dirname, '../../src/cli.ts'), ...args];
+      const {status, stderr} = spawnSync(process.execPath, program, {encoding: 'utf8', stdio: ['ignore', out, err]});
+      return {status, stderr};
+    };
+
+    test.each([
+      ['never settles', 'await new Promise(() => undefined);'],
+      ['ends the process', 'process.exit(0);'],
+    ])('a module of --register that %s', (_, code) => {
+      writeFileSync(at('layers.mjs'), code);
+      const {status, stderr} = start(['inspect', FIXTURES, '--register', at('layers.mjs')]);
+      expect({status, stderr}).toEqual({
+        status: 1,
+        stderr: expect.stringMatching(/^The command did not come to its end: .*\n$/),
+      });
+    });
+
+    test('a full disk under what is printed', () => {
+      const full = openSync('/dev/full', 'w');
+      expect(start(['--version'], full)).toEqual({
+        status: 1,
+        stderr: 'The results cannot be written: ENOSPC: no space left on device, write\n',
+      });
+      expect(start(['inspect', 'nothing'], 'pipe', full).status).toBe(1);
+      closeSync(full);
+    });
+  });
 
   test('a damaged file is named', async () => {
     await saveBoth();
