@@ -4,6 +4,7 @@ import {adaptedModel} from './adaptedModel';
 import {adapterJson} from './adapterJson';
 import {adapterSafetensors} from './adapterSafetensors';
 import {checkpointFile} from './checkpointFile';
+import {cutAnswers} from './cutAnswers';
 import {flower} from './flower';
 import {gguf} from './gguf';
 import {graphModel} from './graphModel';
@@ -35,5 +36,6 @@ export const KINDS: readonly AttackKind[] = [
   transformerConfig,
   gguf,
   flower,
+  cutAnswers,
   kernels,
 ];
