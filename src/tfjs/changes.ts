@@ -92,14 +92,15 @@ export const CHANGES: readonly Change[] = [
   {
     what:
       'On **tensorflow** the kernels `MatMul`, `ReluGrad`, `Relu6Grad`, `SigmoidGrad`, `TanhGrad` and `Transform` ' +
-      'are added, with a gradient of `MatMul`.',
+      'are added, with a gradient of `MatMul`; `Conv2DBackpropFilter` is replaced.',
     by: 'kernels/node/tensorflow.ts',
     why:
-      'TensorFlow has them; tfjs-node does not pass them on. Only this library calls them, but for the last, ' +
-      'which is that of `tf.image.transform`.',
+      'TensorFlow has them; tfjs-node does not pass them on. Only this library calls them, but for `Transform`, ' +
+      'which is that of `tf.image.transform`. The stock gradient of a kernel ' +
+      '[damages the heap](backends.md#what-differs).',
     lasts: 'from when the backend is set, or from the import on if it is',
     without: 'nothing of tfjs calls the others',
-    globals: ['+ kernel tensorflow_*', '+ gradient MatMul'],
+    globals: ['+ kernel tensorflow_*', '≠ kernel tensorflow_Conv2DBackpropFilter', '+ gradient MatMul'],
   },
   {
     what: 'Gradients are added of `Conv3DBackpropInputV2` (`tf.conv3dTranspose`) and `DepthToSpace`.',

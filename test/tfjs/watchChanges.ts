@@ -66,6 +66,7 @@ async function watch(): Promise<Seen> {
   createRequire(`${process.cwd()}/test/`)('@tensorflow/tfjs-backend-wasm');
   await tf.setBackend('wasm');
   tf.registerBackend('tensorflow', () => new (class extends tf.KernelBackend {})(), 0);
+  tf.registerKernel({kernelName: tf.Conv2DBackpropFilter, backendName: 'tensorflow', kernelFunc: () => []});
   await train(model());
   const ofTfjs = callbacks;
   looks = [];

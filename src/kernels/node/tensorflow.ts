@@ -3,6 +3,7 @@ import type {Capabilities} from '../capabilities';
 import type {OutputActivationName} from '../launches';
 import type {OwnKernel} from '../registration';
 import {hostSteps} from '../hostSteps';
+import {wrappedKernel} from '../wasm/composed/kernel';
 
 /** The part of tfjs-node's backend that is used here: it runs any operation of TensorFlow by its name. */
 interface TensorFlowBackend {
@@ -101,6 +102,39 @@ function transform({inputs: {image, transforms}, attrs, backend}: TransformCall)
   );
 }
 
+interface KernelGradientInputs {
+  readonly x: tf.Tensor4D;
+  readonly dy: tf.Tensor4D;
+}
+
+interface KernelGradientAttributes {
+  readonly strides: number | [number, number];
+  readonly dataFormat: string;
+  readonly filterShape: readonly number[];
+}
+
+/**
+ * The gradient of a convolution's kernel. TensorFlow's writes beyond its memory where the kernel is smaller than its
+ * stride and no window reads the last rows or columns of the input. It is given the input without them.
+ */
+const kernelGradient = wrappedKernel<KernelGradientInputs, KernelGradientAttributes, tf.Tensor>(
+  tf.Conv2DBackpropFilter,
+  stock => call => {
+    const {x, dy} = call.inputs;
+    const {strides, dataFormat, filterShape} = call.attrs;
+    const first = dataFormat === 'NCHW' ? 2 : 1;
+    const size = [...x.shape] as typeof x.shape;
+    for (const [i, stride] of [strides, strides].flat().slice(0, 2).entries()) {
+      const kernel = filterShape[i] as number;
+      const read = kernel < stride ? ((dy.shape[first + i] as number) - 1) * stride + kernel : Infinity;
+      size[first + i] = Math.min(x.shape[first + i] as number, read);
+    }
+    return tf.tidy(() =>
+      stock({...call, inputs: {dy, x: tf.util.arraysEqual(size, x.shape) ? x : tf.slice(x, [0, 0, 0, 0], size)}}),
+    );
+  },
+);
+
 /** The attribute of an operation on tensors of dtype float32. */
 function floats({binding}: TensorFlowBackend): Attribute {
   return {name: 'T', type: binding.TF_ATTR_TYPE, value: binding.TF_FLOAT};
@@ -109,10 +143,11 @@ function floats({binding}: TensorFlowBackend): Attribute {
 /** The gradient of the product: that of tfjs's own. */
 export const matrixProductGradient: tf.GradConfig = {...tf.getGradient(tf.BatchMatMul), kernelName: MATRIX_PRODUCT};
 
-/** Kernels of TensorFlow that tfjs-node does not expose: they make a training step faster, or move pictures. */
+/** Kernels of TensorFlow that tfjs-node does not expose, or that damage memory as it calls them. */
 export const tensorflowKernels: readonly OwnKernel[] = [
   added(MATRIX_PRODUCT, matrixProduct),
   added(tf.Transform, transform),
+  kernelGradient,
   ...Object.values(ACTIVATION_GRADIENTS).map(([name, ...order]) => added(name, activationGradient(name, order))),
 ];
 
