@@ -41,7 +41,7 @@ async function check(): Promise<void> {
   const before = tf.memory();
   const base = await fromGraphModel(graph, options);
   outcome.newBuffers = tf.memory().numDataBuffers - before.numDataBuffers;
-  const ops = base.layers.filter(layer => layer.getClassName() === 'GraphOp').length;
+  const ops = base.layers.filter(layer => layer.getClassName() === 'tfjs-lora/graph>GraphOp').length;
   outcome.layers = {stock: base.layers.length - ops - base.inputs.length, ops};
   outcome.batch = base.inputs[0]?.shape[0] === null ? 'free' : 'stays';
 

@@ -1,4 +1,5 @@
 import {listed, LoRAError} from '../errors';
+import {shortName} from '../tfjs/configs';
 import type {HeadConfig} from './adapter';
 
 /** Wrappers and nested models need far fewer. Recursion still manages so many. */
@@ -73,7 +74,9 @@ function holdsGraph(value: unknown): boolean {
   return (
     typeof value === 'object' &&
     value !== null &&
-    Object.entries(value).some(([key, entry]) => (key === 'className' && entry === 'GraphOp') || holdsGraph(entry))
+    Object.entries(value).some(
+      ([key, entry]) => (key === 'className' && shortName(String(entry)) === 'GraphOp') || holdsGraph(entry),
+    )
   );
 }
 
@@ -85,6 +88,9 @@ function isEntry(entry: unknown): boolean {
 /** A head as text, whatever the order of its keys. What matters in training alone is left out. */
 function essence(head: HeadConfig | undefined): string {
   return JSON.stringify(head ?? null, (key, value: unknown) => {
+    if (key === 'className') {
+      return shortName(String(value)); // as in files of earlier versions
+    }
     if (key === 'trainable' || /(?:Initializer|Regularizer|Constraint)$/.test(key)) {
       return undefined;
     }

@@ -13,6 +13,9 @@ export function projectionOf(part: string): (typeof PROJECTIONS)[number] | undef
   return PROJECTIONS.find(name => [name, `${name}_dense`, `_${name}_dense`, `attention_${name}`].includes(part));
 }
 
+/** The class that computes attention, of an entry point of its own. */
+const ATTENTION = 'tfjs-lora/transformers>Attention';
+
 /** Settings of Keras that the layers here do not have, by the values that they may have. */
 const FIXED: Fixed = {
   attention_axes: [1],
@@ -49,7 +52,7 @@ export function attentionParts(
   const {num_heads: heads, key_dim: size, value_dim: valueSize, dropout, output_shape: given} = config;
   const {faults} = reading;
   faults.push(...settingsBeyond(FIXED, config).map(setting => `${label}: there is no ${setting} here.`));
-  if (!isRegistered('Attention')) {
+  if (!isRegistered(ATTENTION)) {
     faults.push(`${label} is computed by Attention. Import it first: import 'tfjs-lora/transformers'.`);
   }
   if (valueSize != null && valueSize !== size) {
@@ -90,7 +93,7 @@ export function attentionParts(
     {...dense('key', columns), calls: inputs(({key}) => key)},
     {...dense('value', columns), calls: inputs(({value}) => value)},
     {
-      className: 'Attention',
+      className: ATTENTION,
       config: {name: partName(name, 'heads'), heads: heads as number, causal},
       calls: uses.map((_, i) => [of('query', i), of('key', i), of('value', i)]),
     },

@@ -1,6 +1,6 @@
 import type * as tf from '@tensorflow/tfjs';
 import {brief} from '../errors';
-import {isLayerClass, type LayerEntry} from '../tfjs/configs';
+import {isLayerClass, type LayerEntry, registeredName} from '../tfjs/configs';
 import {attentionParts, partName} from './attention';
 import {isJson, type Json, kerasEntry, type KerasEntry, nameOf, someInside} from './json';
 import {layerEntry, type Reading} from './layerConfigs';
@@ -28,9 +28,6 @@ export interface Topology {
 
 /** Classes of tfjs that are not known to compute what those of Keras of the same name do. */
 const UNKNOWN = ['CategoryEncoding', 'RNN'];
-
-/** Classes of this library that compute something else than those of Keras of the same name. */
-const NAMESAKES = ['Attention', 'PositionEmbedding', 'RMSNormalization'];
 
 /** Reads what Keras wrote of a model. What tfjs cannot compute as Keras does becomes a fault. */
 export function readTopology(given: KerasEntry, isKeras3: boolean): Topology {
@@ -77,7 +74,7 @@ function readLayer(given: KerasEntry, around: Around, reading: Reading): ReadLay
 
 /** Whether a layer can be made, as far as its class tells. */
 function isKnown(className: string): boolean {
-  const isOther = isLayerClass(className) && ![...UNKNOWN, ...NAMESAKES].includes(className);
+  const isOther = isLayerClass(className) && registeredName(className) === className && !UNKNOWN.includes(className);
   return rowOf(className) !== undefined || isOther || className === 'MultiHeadAttention';
 }
 

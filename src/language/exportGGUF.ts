@@ -11,6 +11,7 @@ import {checkFit} from '../model/checkFit';
 import {checkModel, sitesOf} from '../rewire/walk';
 import {floatTypeOf, readValues, type SafetensorsOptions} from '../storage/safetensors';
 import {hubRecordOf} from '../transformers/hubRecord';
+import {TiedDense} from '../transformers/layers/tiedDense';
 import {fileNameOf} from '../transformers/net';
 import {familyOf, ggufName, hubRow, pairedHeads} from './gguf/ggufConfig';
 import {writeGGUF} from './gguf/writeGGUF';
@@ -67,7 +68,7 @@ export async function exportGGUF(
       ...trainable.map(path => `${path}: trains in full, and an adapter in GGUF has updates alone`),
       ...biases.map(path => `${path}: its bias trains, and an adapter in GGUF has updates alone`),
     ];
-    const isTied = sites.some(({layer}) => layer.getClassName() === 'TiedDense');
+    const isTied = sites.some(({layer}) => layer.getClassName() === TiedDense.className);
     const values = await readValues(plain.tensors);
     for (const path of Object.keys(plain.config.layers)) {
       const layer = layerConfigAt(plain.config, path);
@@ -81,7 +82,7 @@ export async function exportGGUF(
         faults.push(`${path}: by the method ${layer.method ?? 'lora'}, whose updates are no products of two factors`);
       } else if (layer.trainBias === true || !layer.freezeBaseLayer) {
         faults.push(`${path}: its own weights train too, and an adapter in GGUF has updates alone`);
-      } else if (className === 'TiedDense' || (isTable && isTied)) {
+      } else if (className === TiedDense.className || (isTable && isTied)) {
         faults.push(`${path}: llama.cpp has one tensor for the table of words and the head, and no update of either`);
       } else {
         const strength = resolveStrength(layer);

@@ -4,6 +4,7 @@ import type {AdaptableWeight, Method, ParameterSpec, Start, UpdateForm} from '..
 import type {Forward} from './forward';
 import {fieldsOf} from '../tfjs/fields';
 import type {KernelLayer} from '../tfjs/layerFields';
+import {shortName} from '../tfjs/configs';
 
 /** A kind of layer: how the layers of one class are adapted. */
 export interface Adaptation {
@@ -65,8 +66,8 @@ export function rankLimit(method: Method, weights: readonly AdaptableWeight[]): 
 
 /** Classes of ours that compute what a stock class computes, but faster. */
 const FUSED: Readonly<Record<string, string>> = {
-  FusedConv2D: 'Conv2D',
-  FusedDepthwiseConv2D: 'DepthwiseConv2D',
+  'tfjs-lora/graph>FusedConv2D': 'Conv2D',
+  'tfjs-lora>FusedDepthwiseConv2D': 'DepthwiseConv2D',
 };
 
 /** The stock class that a class replaces; any other class itself. */
@@ -78,7 +79,7 @@ export function plainClass(className: string): string {
  * What adapters call a class. A layer whose weights are quantised is to them what it was before: an adapter fits both.
  */
 export function classInAdapters(className: string): string {
-  return className.replace(/^Quantized(?=(?:Dense|Embedding|Conv2D)$)/, '');
+  return shortName(className.replace('tfjs-lora/quantized>Quantized', ''));
 }
 
 /**

@@ -13,7 +13,7 @@ import type {CallArgs} from './layerArgs';
  * Who makes one registers it: pages that adapt stock models go without.
  */
 export class FusedDepthwiseConv2D extends /* @__PURE__ */ stockClass('DepthwiseConv2D') {
-  static readonly className: string = 'FusedDepthwiseConv2D';
+  static readonly className: string = 'tfjs-lora>FusedDepthwiseConv2D';
   /** Read by the forward pass. */
   readonly fuses = true;
 

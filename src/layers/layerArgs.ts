@@ -11,6 +11,7 @@ import {
 } from '../methods/method';
 import {methodOf} from '../methods/registry';
 import {isLayerOfOtherCopy, OTHER_COPY} from '../tfjs/copies';
+import {shortName} from '../tfjs/configs';
 import {type Adaptation, plainClass, refusedUpdate} from './adaptation';
 
 /** Keyword arguments of `call`, such as `training` and `mask`. */
@@ -128,8 +129,8 @@ function checkBase(layer: tf.layers.Layer, adaptation: Adaptation): void {
   checkLayer(layer);
   if (plainClass(layer.getClassName()) !== baseClassName) {
     throw new LoRAError(
-      `Layer "${layer.name}" is a ${layer.getClassName()}; LoRA${baseClassName} adapts layers of class ` +
-        `${baseClassName}.`,
+      `Layer "${layer.name}" is a ${layer.getClassName()}; LoRA${shortName(baseClassName)} adapts ` +
+        `layers of class ${baseClassName}.`,
     );
   }
   const reason = adaptation.refusal?.(layer);

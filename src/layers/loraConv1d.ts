@@ -6,6 +6,7 @@ import {channelsLast} from './convolutions';
 import {applyLinear, by, type Forward} from './forward';
 import {LoRALayer} from './loraLayer';
 import {kernelAdaptation} from './adaptation';
+import {registerOwn} from '../tfjs/configs';
 
 /** `Conv1D`: the stock layer fuses nothing, and answers channels last in any case. */
 const conv1dForward: Forward = (layer, x, call) => {
@@ -28,10 +29,10 @@ const conv1dForward: Forward = (layer, x, call) => {
  * inputs: a stock `Conv1D` leaves its data format out of its config, so that it could be neither saved nor merged.
  */
 export class LoRAConv1D extends LoRALayer {
-  static readonly className = 'LoRAConv1D';
+  static readonly className = 'tfjs-lora>LoRAConv1D';
   static readonly adaptation = {...kernelAdaptation('Conv1D', conv1dForward), refusal};
 }
-tf.serialization.registerClass(LoRAConv1D);
+registerOwn(LoRAConv1D);
 
 function refusal(layer: tf.layers.Layer): string | undefined {
   const {padding, dataFormat} = fieldsOf<Conv1DLayer>(layer);

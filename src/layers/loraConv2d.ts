@@ -1,4 +1,3 @@
-import * as tf from '@tensorflow/tfjs';
 import {conv2dOp} from '../ops/conv2d';
 import {fieldsOf} from '../tfjs/fields';
 import type {ConvLayer} from '../tfjs/layerFields';
@@ -6,6 +5,7 @@ import {kernelAdaptation} from './adaptation';
 import {channelsLast, conv2dGeometry, deferral, isFused} from './convolutions';
 import {applyLinear, by, type Forward} from './forward';
 import {LoRALayer} from './loraLayer';
+import {registerOwn} from '../tfjs/configs';
 
 /** `Conv2D`: both data formats; as the stock layer, channels-first is transposed before and after. */
 const conv2dForward: Forward = (layer, x, call) => {
@@ -25,7 +25,7 @@ const conv2dForward: Forward = (layer, x, call) => {
  * out as PEFT's, transposed.
  */
 export class LoRAConv2D extends LoRALayer {
-  static readonly className = 'LoRAConv2D';
+  static readonly className = 'tfjs-lora>LoRAConv2D';
   static readonly adaptation = kernelAdaptation('Conv2D', conv2dForward);
 }
-tf.serialization.registerClass(LoRAConv2D);
+registerOwn(LoRAConv2D);

@@ -6,6 +6,7 @@ import {channelsLast} from './convolutions';
 import {applyLinear, type Compute, type Forward} from './forward';
 import {LoRALayer} from './loraLayer';
 import {type Adaptation, kernelAdaptation} from './adaptation';
+import {registerOwn} from '../tfjs/configs';
 
 /** `Conv2DTranspose`: both data formats. The stock layer fuses nothing, and leaves a dilation rate out of account. */
 const conv2dTransposeForward: Forward = (layer, x, call) => {
@@ -28,11 +29,11 @@ const conv2dTransposeForward: Forward = (layer, x, call) => {
  * of `kh·kw·out·in`.
  */
 export class LoRAConv2DTranspose extends LoRALayer {
-  static readonly className = 'LoRAConv2DTranspose';
+  static readonly className = 'tfjs-lora>LoRAConv2DTranspose';
   static readonly adaptation: Adaptation = {
     ...kernelAdaptation('Conv2DTranspose', conv2dTransposeForward),
     form: 'kernel',
     weights: layer => [{name: 'kernel', variable: fieldsOf<ConvLayer>(layer).kernel, transposed: true}],
   };
 }
-tf.serialization.registerClass(LoRAConv2DTranspose);
+registerOwn(LoRAConv2DTranspose);

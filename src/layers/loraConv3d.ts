@@ -1,4 +1,3 @@
-import * as tf from '@tensorflow/tfjs';
 import {conv3dOp} from '../ops/conv3d';
 import {fieldsOf} from '../tfjs/fields';
 import type {ConvLayer} from '../tfjs/layerFields';
@@ -6,6 +5,7 @@ import {channelsLast} from './convolutions';
 import {applyLinear, by, type Forward} from './forward';
 import {LoRALayer} from './loraLayer';
 import {kernelAdaptation} from './adaptation';
+import {registerOwn} from '../tfjs/configs';
 
 /**
  * `Conv3D`: both data formats. The stock layer fuses nothing, and transposes channels-first inputs as `Conv2D` does.
@@ -30,7 +30,7 @@ const conv3dForward: Forward = (layer, x, call) => {
  * `rank · (kd·kh·kw·in + out)` parameters instead of `kd·kh·kw·in·out`. Factors are laid out as PEFT's, transposed.
  */
 export class LoRAConv3D extends LoRALayer {
-  static readonly className = 'LoRAConv3D';
+  static readonly className = 'tfjs-lora>LoRAConv3D';
   static readonly adaptation = kernelAdaptation('Conv3D', conv3dForward);
 }
-tf.serialization.registerClass(LoRAConv3D);
+registerOwn(LoRAConv3D);

@@ -6,6 +6,7 @@ import type {DenseLayer} from '../tfjs/layerFields';
 import {applyLinear, by, type Forward} from './forward';
 import {LoRALayer} from './loraLayer';
 import {kernelAdaptation} from './adaptation';
+import {registerOwn} from '../tfjs/configs';
 
 /** `Dense`: inputs of any rank, the last axis being the features. */
 const denseForward: Forward = (layer, x, call) => {
@@ -24,7 +25,7 @@ const denseForward: Forward = (layer, x, call) => {
  * `in · out`.
  */
 export class LoRADense extends LoRALayer {
-  static readonly className = 'LoRADense';
+  static readonly className = 'tfjs-lora>LoRADense';
   static readonly adaptation = kernelAdaptation('Dense', denseForward);
 }
-tf.serialization.registerClass(LoRADense);
+registerOwn(LoRADense);

@@ -6,6 +6,7 @@ import type {Adaptation} from './adaptation';
 import {channelsLast, conv2dGeometry, deferral, isFused} from './convolutions';
 import {applyLinear, type Compute, type Forward} from './forward';
 import {LoRALayer} from './loraLayer';
+import {registerOwn} from '../tfjs/configs';
 
 /**
  * `DepthwiseConv2D`: both data formats. The stock layer fuses nothing, and leaves a dilation rate out of account; the
@@ -45,7 +46,7 @@ const depthwiseConv2dForward: Forward = (layer, x, call) => {
  * its dilation rate.
  */
 export class LoRADepthwiseConv2D extends LoRALayer {
-  static readonly className = 'LoRADepthwiseConv2D';
+  static readonly className = 'tfjs-lora>LoRADepthwiseConv2D';
   static readonly adaptation: Adaptation = {
     baseClassName: 'DepthwiseConv2D',
     form: 'kernel',
@@ -58,4 +59,4 @@ export class LoRADepthwiseConv2D extends LoRALayer {
       'Name it in targets to adapt it all the same.',
   };
 }
-tf.serialization.registerClass(LoRADepthwiseConv2D);
+registerOwn(LoRADepthwiseConv2D);

@@ -6,6 +6,7 @@ import type {EmbeddingLayer} from '../tfjs/layerFields';
 import type {Adaptation} from './adaptation';
 import {type Forward, onlyShape, UNFUSED_IDENTITY} from './forward';
 import {LoRALayer} from './loraLayer';
+import {registerOwn} from '../tfjs/configs';
 
 /** `Embedding`: row numbers of any shape. */
 const embeddingForward: Forward = (layer, x, {update, prepared}) => {
@@ -33,7 +34,7 @@ const embeddingForward: Forward = (layer, x, {update, prepared}) => {
  * `vocabulary · dim`.
  */
 export class LoRAEmbedding extends LoRALayer {
-  static readonly className = 'LoRAEmbedding';
+  static readonly className = 'tfjs-lora>LoRAEmbedding';
   static readonly adaptation: Adaptation = {
     baseClassName: 'Embedding',
     form: 'lookUp',
@@ -42,4 +43,4 @@ export class LoRAEmbedding extends LoRALayer {
     zeroFactor: 'A',
   };
 }
-tf.serialization.registerClass(LoRAEmbedding);
+registerOwn(LoRAEmbedding);

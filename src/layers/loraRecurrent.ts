@@ -10,6 +10,7 @@ import type {Adaptation} from './adaptation';
 import {type CallArgs, checkArgs, type LoRALayerArgs} from './layerArgs';
 import {LoRALayer} from './loraLayer';
 import {cellKind, type CellProducts, cellsOf, disposeMasks, frozenCellProducts, replaceSteps} from './recurrentCells';
+import {registerOwn} from '../tfjs/configs';
 
 /**
  * A recurrent layer with a low-rank update of the kernel and of the recurrent kernel of each of its cells:
@@ -110,30 +111,30 @@ function recurrentAdaptation(baseClassName: string): Adaptation {
  * A `SimpleRNN` layer with low-rank updates of its kernel, `[in, units]`, and its recurrent kernel, `[units, units]`.
  */
 export class LoRASimpleRNN extends LoRARecurrentLayer {
-  static readonly className = 'LoRASimpleRNN';
+  static readonly className = 'tfjs-lora>LoRASimpleRNN';
   static readonly adaptation = recurrentAdaptation('SimpleRNN');
 }
-tf.serialization.registerClass(LoRASimpleRNN);
+registerOwn(LoRASimpleRNN);
 
 /**
  * A `GRU` layer with low-rank updates of its kernel, `[in, 3 · units]`, and its recurrent kernel, `[units, 3 · units]`.
  * The gates share one `A` and have columns of `B` of their own.
  */
 export class LoRAGRU extends LoRARecurrentLayer {
-  static readonly className = 'LoRAGRU';
+  static readonly className = 'tfjs-lora>LoRAGRU';
   static readonly adaptation = recurrentAdaptation('GRU');
 }
-tf.serialization.registerClass(LoRAGRU);
+registerOwn(LoRAGRU);
 
 /**
  * An `LSTM` layer with low-rank updates of its kernel, `[in, 4 · units]`, and its recurrent kernel,
  * `[units, 4 · units]`. The gates share one `A` and have columns of `B` of their own.
  */
 export class LoRALSTM extends LoRARecurrentLayer {
-  static readonly className = 'LoRALSTM';
+  static readonly className = 'tfjs-lora>LoRALSTM';
   static readonly adaptation = recurrentAdaptation('LSTM');
 }
-tf.serialization.registerClass(LoRALSTM);
+registerOwn(LoRALSTM);
 
 /**
  * An `RNN` layer around a stock cell, or a stack of them, with low-rank updates of the kernel and the recurrent kernel
@@ -141,10 +142,10 @@ tf.serialization.registerClass(LoRALSTM);
  * keeps those of its first batch.
  */
 export class LoRARNN extends LoRARecurrentLayer {
-  static readonly className = 'LoRARNN';
+  static readonly className = 'tfjs-lora>LoRARNN';
   static readonly adaptation = recurrentAdaptation('RNN');
 }
-tf.serialization.registerClass(LoRARNN);
+registerOwn(LoRARNN);
 
 /**
  * A `Bidirectional` layer around a stock recurrent layer, with low-rank updates of the kernel and the recurrent kernel
@@ -153,7 +154,7 @@ tf.serialization.registerClass(LoRARNN);
  * It adapts the layer as a whole: `loraLayer({layer: tf.layers.bidirectional({layer: tf.layers.lstm(…)})})`.
  */
 export class LoRABidirectional extends LoRARecurrentLayer {
-  static readonly className = 'LoRABidirectional';
+  static readonly className = 'tfjs-lora>LoRABidirectional';
   static readonly adaptation = recurrentAdaptation('Bidirectional');
 }
-tf.serialization.registerClass(LoRABidirectional);
+registerOwn(LoRABidirectional);

@@ -7,6 +7,7 @@ import type {Adaptation} from './adaptation';
 import {channelsLast, conv2dGeometry} from './convolutions';
 import {applyLinear, asFloat, by, type Forward, UNFUSED_IDENTITY} from './forward';
 import {LoRALayer} from './loraLayer';
+import {registerOwn} from '../tfjs/configs';
 
 /**
  * `SeparableConv2D`: a depthwise convolution, and one of size 1×1 of its result, which is the one that can have an
@@ -41,7 +42,7 @@ const separableConv2dForward: Forward = (layer, x, call) => {
  * a wrong axis.
  */
 export class LoRASeparableConv2D extends LoRALayer {
-  static readonly className = 'LoRASeparableConv2D';
+  static readonly className = 'tfjs-lora>LoRASeparableConv2D';
   static readonly adaptation: Adaptation = {
     baseClassName: 'SeparableConv2D',
     form: 'linear',
@@ -50,7 +51,7 @@ export class LoRASeparableConv2D extends LoRALayer {
     refusal,
   };
 }
-tf.serialization.registerClass(LoRASeparableConv2D);
+registerOwn(LoRASeparableConv2D);
 
 function refusal(layer: tf.layers.Layer): string | undefined {
   const {depthMultiplier, dataFormat, useBias} = fieldsOf<SeparableLayer>(layer);

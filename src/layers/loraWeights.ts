@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {showShape, throwFaults} from '../errors';
 import type {AdaptableWeight} from '../methods/method';
-import {isRegistered} from '../tfjs/configs';
+import {isRegistered, registerOwn, shortName} from '../tfjs/configs';
 import {namedWeights, withValues} from '../tfjs/weights';
 import {resolveWeights, type WeightTarget} from './weightTargets';
 import type {Adaptation} from './adaptation';
@@ -33,7 +33,7 @@ export interface LoRAWeightsArgs extends LoRALayerArgs {
  * class of its own is better off with that.
  */
 export class LoRAWeights extends LoRALayer {
-  static readonly className = 'LoRAWeights';
+  static readonly className = 'tfjs-lora>LoRAWeights';
 
   private readonly targets: Required<WeightTarget>[];
   private inForce = false;
@@ -81,7 +81,7 @@ export class LoRAWeights extends LoRALayer {
     return {...super.getConfig(), weights: this.targets.map(target => ({...target}))};
   }
 }
-tf.serialization.registerClass(LoRAWeights);
+registerOwn(LoRAWeights);
 
 /** The adaptation of the layers of a class by the names of their weights. */
 export function weightsAdaptation(baseClassName: string, targets: readonly Required<WeightTarget>[]): Adaptation {
@@ -91,7 +91,7 @@ export function weightsAdaptation(baseClassName: string, targets: readonly Requi
 function refusal(layer: tf.layers.Layer): string | undefined {
   const className = layer.getClassName();
   if (wrapperKind(layer) !== undefined) {
-    return `is a ${className} of this library. Wrap the layer that it wraps.`;
+    return `is a ${shortName(className)} of this library. Wrap the layer that it wraps.`;
   }
   return isRegistered(className)
     ? STOCK_BY_WEIGHTS[className]?.refusal?.(layer)

@@ -1,7 +1,7 @@
 import type * as tf from '@tensorflow/tfjs';
 import {checkOptions, LoRAError, show} from '../errors';
 
-import {isRegistered} from '../tfjs/configs';
+import {registeredName, shortName} from '../tfjs/configs';
 import {namedWeights} from '../tfjs/weights';
 import {resolveWeights, type WeightTarget} from './weightTargets';
 import {type Adaptation, plainClass} from './adaptation';
@@ -50,21 +50,21 @@ const registered = new Map<string, Kind>();
  *     registered with other weights, or the list is malformed.
  */
 export function registerAdaptable(
-  className: string,
+  name: string,
   options: {weights: readonly (string | Readonly<WeightTarget>)[]},
 ): void {
   checkOptions(options, {weights: true});
   const {weights} = options;
   const targets = resolveWeights(weights);
+  const className = registeredName(name);
+  if (className === undefined) {
+    throw new LoRAError(
+      `There is no layer class "${name}". If it is yours, call tf.serialization.registerClass(${name}) first.`,
+    );
+  }
   const known = STOCK.get(className);
   if (known !== undefined) {
-    throw new LoRAError(`${className} need not be registered: ${known.className} adapts it.`);
-  }
-  if (!isRegistered(className)) {
-    throw new LoRAError(
-      `There is no layer class "${className}". If it is yours, call tf.serialization.registerClass(${className}) ` +
-        'first.',
-    );
+    throw new LoRAError(`${className} need not be registered: ${shortName(known.className)} adapts it.`);
   }
   const before = registered.get(className)?.weights;
   if (before !== undefined && JSON.stringify(before) !== JSON.stringify(targets)) {
@@ -86,7 +86,7 @@ function byWeights(className: string, weights: Required<WeightTarget>[]): Kind {
 
 /** The classes that can be adapted. */
 export function adaptableClasses(): string[] {
-  return [...STOCK.keys(), ...registered.keys()];
+  return [...STOCK.keys(), ...registered.keys()].map(shortName);
 }
 
 /**

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkpointed, dependsOnTrainable} from '../ops/recording';
-import {isRepeatable} from '../tfjs/configs';
+import {isRepeatable, registerOwn} from '../tfjs/configs';
 import {onlyTensor} from './forward';
 import {forwardOf} from './kinds';
 import {disposeMasks, freezeCells} from './recurrentCells';
@@ -21,9 +21,9 @@ export interface UnadaptedLayerArgs extends WrapperArgs {
 
 /** What files and other code call a layer, by what of it trains. */
 const NAMES: Readonly<Record<BaseTraining, {className: string; kind: WrapperKind}>> = {
-  nothing: {className: 'FrozenLayer', kind: 'frozen'},
-  biases: {className: 'BiasLayer', kind: 'bias'},
-  everything: {className: 'TrainedLayer', kind: 'trained'},
+  nothing: {className: 'tfjs-lora>FrozenLayer', kind: 'frozen'},
+  biases: {className: 'tfjs-lora>BiasLayer', kind: 'bias'},
+  everything: {className: 'tfjs-lora>TrainedLayer', kind: 'trained'},
 };
 
 /**
@@ -111,5 +111,5 @@ for (const trains of Object.keys(NAMES) as BaseTraining[]) {
     fromConfig: (_: unknown, config: tf.serialization.ConfigDict) =>
       WrapperLayer.fromConfig(UnadaptedLayer, {...config, trains}),
   };
-  tf.serialization.registerClass(named as unknown as typeof UnadaptedLayer);
+  registerOwn(named as unknown as typeof UnadaptedLayer);
 }

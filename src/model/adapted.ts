@@ -3,6 +3,7 @@ import type {AdapterConfig} from '../adapter/adapter';
 import {LoRAError} from '../errors';
 import type {LoRALayer} from '../layers/loraLayer';
 import {isWrapper, wrapperKind, type WrapperKind} from '../layers/wrapperLayer';
+import {shortName} from '../tfjs/configs';
 import {recordOf} from '../rewire/record';
 import {checkModel, type Site, sitesOf} from '../rewire/walk';
 
@@ -74,7 +75,7 @@ export function unsavedLayers(sites: readonly Site[]): UnsavedLayer[] {
     if (isWrapper(layer)) {
       return [];
     }
-    const className = layer.getClassName();
+    const className = shortName(layer.getClassName());
     if (layer.trainableWeights.length > 0 && ancestors.every(({trainable}) => trainable)) {
       return [{path, className, reason: 'trains'}];
     }

@@ -11,6 +11,7 @@ import {scalingOf} from '../methods/method';
 import {checkModel, checkNotAdapted, type Site, sitesOf} from '../rewire/walk';
 import {fieldsOf} from '../tfjs/fields';
 import type {LayerInternals} from '../tfjs/layerFields';
+import {shortName} from '../tfjs/configs';
 import {biasesOf, countNumbers} from '../tfjs/weights';
 import {checkConfig, type LoRAConfig} from './config';
 import {makePlan, type Plan} from './plan';
@@ -126,7 +127,7 @@ export function adaptableSites(model: tf.LayersModel): Site[] {
 function rowOf(site: Site, plan: Plan, options: LoRAConfig): PlannedLayer {
   const {path, layer} = site;
   const {config, capped, selections} = plan;
-  const named = {path, className: layer.getClassName()};
+  const named = {path, className: shortName(layer.getClassName())};
   const update = layerConfigAt(config, path);
   if (update !== undefined) {
     const reasons = [

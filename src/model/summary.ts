@@ -4,6 +4,7 @@ import type {LoRALayer} from '../layers/loraLayer';
 import {hasKernel, reasonNotAdaptable} from '../layers/registry';
 import {baseOf, wrapperKind, type WrapperKind} from '../layers/wrapperLayer';
 import {recordOf} from '../rewire/record';
+import {shortName} from '../tfjs/configs';
 import {countNumbers, namedWeights} from '../tfjs/weights';
 import {adaptedSites, loraSites, type UnsavedLayer, unsavedLayers} from './adapted';
 import {frugalRank} from './plan';
@@ -74,7 +75,11 @@ export function summarizeLoRA(model: tf.LayersModel): LoRASummary {
   const {capped} = recordOf(model);
   const left = sites
     .filter(({layer}) => wrapperKind(layer) === 'frozen' && hasKernel(layer))
-    .map(({path, layer}) => ({path, className: baseOf(layer).getClassName(), reason: reasonLeft(baseOf(layer))}));
+    .map(({path, layer}) => ({
+      path,
+      className: shortName(baseOf(layer).getClassName()),
+      reason: reasonLeft(baseOf(layer)),
+    }));
   const pathsOf = (kind: WrapperKind) => sites.filter(({layer}) => wrapperKind(layer) === kind).map(({path}) => path);
   return printable({
     layers: loraSites(model).flatMap(({path, layer}) => rowsOf(path, layer, capped[path])),

@@ -147,7 +147,7 @@ function namesOf({path, layer, ancestors}: Site): string[] {
 }
 
 function classNameOf(layer: tf.layers.Layer): string {
-  return plainClass(classInAdapters(baseOf(layer).getClassName()));
+  return classInAdapters(plainClass(baseOf(layer).getClassName()));
 }
 
 /** `RegExp.test`, without the memory that patterns with the flag `g` or `y` have. */

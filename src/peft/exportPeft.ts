@@ -259,7 +259,9 @@ function checkExportable(adapter: Adapter, sites: readonly Site[], paths: Readon
  */
 function isPartOfAttention(path: string, sites: readonly Site[]): boolean {
   const query = /^(.+)\/attention\/(?:q|k|v|out)_proj$/.exec(path)?.[1];
-  return sites.some(({path: other, layer}) => other === query && layer.getClassName() === 'LearnedQuery');
+  return sites.some(
+    ({path: other, layer}) => other === query && layer.getClassName() === 'tfjs-lora/transformers>LearnedQuery',
+  );
 }
 
 /** Whether a layer computes with the table of another. */

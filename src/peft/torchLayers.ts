@@ -107,7 +107,7 @@ export function torchWeights(layer: tf.layers.Layer): readonly TorchWeight[] | u
  * PyTorch, where that of a `Linear` is `[out, in]`. The initializer tells the two apart, since a `Dense` keeps it in
  * files and when it is rebuilt.
  */
-export const CONV1D_INITIALIZER = 'Conv1DInitializer';
+export const CONV1D_INITIALIZER = 'tfjs-lora/transformers>Conv1DInitializer';
 
 /** Whether a layer is a `Conv1D` of GPT-2. */
 export function isConv1D(layer: tf.layers.Layer): boolean {

@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {asLoRAError, checkOptions, LoRAError, show, throwFaults} from '../errors';
 import {headOf, isInHead, markHead} from '../head/headPlace';
+import {plainClass} from '../layers/adaptation';
 import {checkConfig, type LayerMatcher, type LayerPredicate} from '../model/config';
 import {firstNaming, inventory, lineOf, select, unmatched} from '../model/targets';
 import {copyStructure} from '../rewire/record';
@@ -12,6 +13,9 @@ import {namedWeights, replaceValue, shareWeights} from '../tfjs/weights';
 import {type BlockMatrix, quantized, wordCount} from './blockMatrix';
 import {type BlockFormat, type BlockFormatName, formatNamed} from './formats';
 import {BLOCKS} from './layers/blockLayer';
+import {QuantizedConv2D} from './layers/quantizedConv2d';
+import {QuantizedDense} from './layers/quantizedDense';
+import {QuantizedEmbedding} from './layers/quantizedEmbedding';
 import {quantize4, quantize8, type Quantize} from './quantize';
 
 /** What `quantizeBase` quantises, and how. */
@@ -152,15 +156,16 @@ function quantizableOf(layer: tf.layers.Layer, format: BlockFormat): Quantizable
     const [rows, width] = turned ? [second, first] : [first, second];
     return kernel && {className, weight, kernel, turned, matrix: {format, rows, width}};
   };
-  switch (layer.getClassName()) {
+  switch (plainClass(layer.getClassName())) {
     case 'Dense':
-      return of('QuantizedDense', 'kernel', true);
+      return of(QuantizedDense.className, 'kernel', true);
     case 'Embedding':
-      return of('QuantizedEmbedding', 'embeddings', false);
-    case 'Conv2D':
-    case 'FusedConv2D': {
+      return of(QuantizedEmbedding.className, 'embeddings', false);
+    case 'Conv2D': {
       const {kernelSize, strides} = fieldsOf<ConvLayer>(layer);
-      return [...kernelSize, ...strides].every(size => size === 1) ? of('QuantizedConv2D', 'kernel', true) : undefined;
+      return [...kernelSize, ...strides].every(size => size === 1)
+        ? of(QuantizedConv2D.className, 'kernel', true)
+        : undefined;
     }
     default:
       return undefined;

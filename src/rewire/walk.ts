@@ -60,7 +60,7 @@ export function sitesOf(model: tf.LayersModel): Site[] {
   const paths = new Map<tf.layers.Layer, string>();
   const visit = (layer: tf.layers.Layer, ancestors: readonly tf.layers.Layer[]) => {
     const path = [...ancestors, layer]
-      .filter(around => around.getClassName() !== 'CheckpointedBlock')
+      .filter(around => around.getClassName() !== 'tfjs-lora/transformers>CheckpointedBlock')
       .map(({name}) => name)
       .join('/');
     const seen = paths.get(layer);

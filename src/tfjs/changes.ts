@@ -127,11 +127,11 @@ export const CHANGES: readonly Change[] = [
     globals: ['+ callback EpochMeans'],
   },
   {
-    what: 'Classes of layers and optimizers are registered.',
-    by: 'layers/kinds.ts',
+    what: 'Classes of layers and optimizers are registered as `tfjs-lora>LoRADense` and so on.',
+    by: 'tfjs/configs.ts',
     why: '`tf.loadLayersModel` then loads adapted models.',
     lasts: 'from the import on, by `tf.serialization.registerClass`',
-    without: 'nothing of tfjs has these names',
+    without: 'nothing else has these names; those of earlier files, `LoRADense`, are taken where they are free',
     globals: ['+ class *'],
   },
   {

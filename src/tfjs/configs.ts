@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {asLoRAError, LoRAError, show} from '../errors';
+import {asLoRAError, listed, LoRAError, messageOf, show} from '../errors';
 import {fieldsOf} from './fields';
 import type {LayerInternals, SeparableLayer} from './layerFields';
 
@@ -36,15 +36,53 @@ export function completedEntry(layer: tf.layers.Layer, {className, config}: Laye
   return {className, config: {...config, name: layer.name, ...complete?.(layer)}};
 }
 
-/** Classes of this library that only an entry of its own registers, by the entry. */
-const OF_ENTRIES: Readonly<Record<string, readonly string[]>> = {
-  graph: ['GraphOp', 'FusedConv2D', 'FusedDepthwiseConv2D'],
-  quantized: ['QuantizedDense', 'QuantizedEmbedding', 'QuantizedConv2D'],
-  transformers: [
-    ...['Attention', 'RMSNormalization', 'FusedLayerNormalization', 'Gelu', 'GatedActivation'],
-    ...['PositionEmbedding', 'TypeEmbedding', 'SequencePooling', 'TiedDense', 'CheckpointedBlock'],
-    ...['ChoiceRows', 'ChoiceScores'],
-  ],
+/** A class that tfjs makes objects of from configs. */
+type Registrable = Parameters<typeof tf.serialization.registerClass>[0];
+
+/** The name of a class of this library without the entry point that has it; any other name as it is. */
+export function shortName(className: string): string {
+  return className.replace(/^tfjs-lora[^>]*>/, '');
+}
+
+/**
+ * Registers a class of this library under its `className`: the entry point that has it, and a name, as in
+ * `tfjs-lora/transformers>Scaling`. Users and Keras have a `Scaling` too, which stays what it is, whichever is imported
+ * first. Earlier versions wrote the short name into files; it stands for the class where no other has it.
+ */
+export function registerOwn(ownClass: Registrable): void {
+  tf.serialization.registerClass(ownClass);
+  tf.serialization.SerializationMap.getMap().classNameMap[shortName(ownClass.className)] ??= [ownClass, fromFormer];
+  const {prototype} = ownClass as Partial<typeof tf.layers.Layer>;
+  if (prototype instanceof tf.layers.Layer) {
+    // tfjs makes automatic names, such as `scaling_1`, of that of the class.
+    prototype.getClassName = function (this: Partial<tf.layers.Layer>) {
+      const {className} = this.constructor as unknown as Registrable;
+      return this.name === undefined ? shortName(className) : className;
+    };
+  }
+}
+
+/** Makes an object from a config under the short name of its class, which may be one of another class so called. */
+const fromFormer: Registrable['fromConfig'] = (ownClass, config, ...more: unknown[]) => {
+  const {className, fromConfig} = ownClass;
+  try {
+    const made = (fromConfig as (...args: unknown[]) => tf.serialization.Serializable)(ownClass, config, ...more);
+    const own = {...made.getConfig(), dtype: '', customObjects: {}}; // tfjs reads the one and adds the other
+    const isForeign = (key: string) => config[key] != null && config[key] !== false && !Object.hasOwn(own, key);
+    const foreign = Object.keys(config).filter(isForeign);
+    if (foreign.length > 0) {
+      throw new LoRAError(`it has no ${listed(foreign)}.`);
+    }
+    return made;
+  } catch (error) {
+    const name = shortName(className);
+    throw new LoRAError(
+      `${show(config.name ?? name)} is read as ${className}, which earlier versions called ${name}: ` +
+        `${messageOf(error)} If it is of another class, call tf.serialization.registerClass with that before the model ` +
+        'is loaded.',
+      {cause: error},
+    );
+  }
 };
 
 /**
@@ -55,10 +93,11 @@ const OF_ENTRIES: Readonly<Record<string, readonly string[]>> = {
 export function layerFromEntry({className, config}: LayerEntry): tf.layers.Layer {
   const registered = isRegistered(className) && tf.serialization.SerializationMap.getMap().classNameMap[className];
   if (!registered) {
-    const entry = Object.keys(OF_ENTRIES).find(name => OF_ENTRIES[name]?.includes(className));
+    const [, entry] = /^(tfjs-lora[^>]*)>/.exec(className) ?? [];
     const way = entry
-      ? `Import it first: import 'tfjs-lora/${entry}'.`
-      : `Call tf.serialization.registerClass(${className}) first.`;
+      ? `Import it first: import '${entry}'.`
+      : `Call tf.serialization.registerClass(${className}) first, or import the part of tfjs-lora that has it, such as ` +
+        "'tfjs-lora/graph'.";
     throw new LoRAError(`Layer "${config.name as string}" is a ${className}, which is not registered. ${way}`);
   }
   const [layerClass, fromConfig] = registered;
@@ -156,12 +195,17 @@ const EXAMPLES = {initializer: 'Zeros', regularizer: 'L1L2', constraint: 'NonNeg
 /** A kind of what configs name by a class name. */
 export type ConfigKind = keyof typeof EXAMPLES;
 
-type Class = abstract new (...args: never[]) => object;
+type Class = (abstract new (...args: never[]) => object) & {className: string};
 
 /** The class that is registered under a name. */
 function registeredClass(className: string): Class | undefined {
   const {classNameMap} = tf.serialization.SerializationMap.getMap();
   return Object.hasOwn(classNameMap, className) ? classNameMap[className]?.[0] : undefined;
+}
+
+/** What a class that is registered under a name calls itself: one of ours may be found under a former name too. */
+export function registeredName(className: string): string | undefined {
+  return registeredClass(className)?.className;
 }
 
 /** Whether a name is that of a registered class of a kind, one of tfjs or one's own. */

@@ -4,13 +4,14 @@ import {slotOf} from './optimizers';
 import {type Gradients, mapGradients, namedGradients, type StepChanges, takeStep, variableOf} from './stepChanges';
 import type {Slot} from '../tfjs/training';
 import {NestedOptimizer, optimizerFrom} from './nestedOptimizer';
+import {registerOwn} from '../tfjs/configs';
 
 /** Begins the names of what an `Accumulate` saves, beside the state of its inner optimizer. */
 const OWN = 'accumulate/';
 
 /** An optimizer that takes a step for every few batches. Made by `accumulate`. */
 export class Accumulate extends NestedOptimizer {
-  static className = 'Accumulate';
+  static className = 'tfjs-lora>Accumulate';
 
   /** The sums of the gradients since the last step, by the place of the variable. */
   private accumulatedGradients: Slot[] = [];
@@ -83,7 +84,7 @@ export class Accumulate extends NestedOptimizer {
     return new cls(optimizerFrom(optimizer), batches);
   }
 }
-tf.serialization.registerClass(Accumulate);
+registerOwn(Accumulate);
 
 /**
  * Takes a step for every `batches` batches, by the mean of their gradients: the step of one batch as large as all of

@@ -3,10 +3,11 @@ import {checkNumber} from '../errors';
 import {capabilities} from '../kernels/capabilities';
 import {type Gradients, mapGradients, presentGradients, type StepChanges, takeStep} from './stepChanges';
 import {NestedOptimizer, optimizerFrom} from './nestedOptimizer';
+import {registerOwn} from '../tfjs/configs';
 
 /** An optimizer whose gradients have a norm of at most `maxNorm`. Made by `clipByGlobalNorm`. */
 export class ClipByGlobalNorm extends NestedOptimizer {
-  static className = 'ClipByGlobalNorm';
+  static className = 'tfjs-lora>ClipByGlobalNorm';
 
   constructor(
     inner: tf.Optimizer,
@@ -54,7 +55,7 @@ export class ClipByGlobalNorm extends NestedOptimizer {
     return new cls(optimizerFrom(optimizer), maxNorm);
   }
 }
-tf.serialization.registerClass(ClipByGlobalNorm);
+registerOwn(ClipByGlobalNorm);
 
 /**
  * Scales all gradients of a step by one factor, such that the norm of them together is at most `maxNorm` (Pascanu et

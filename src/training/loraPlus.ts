@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {checkNumber, checkOptions} from '../errors';
 import {type Gradients, type StepChanges, takeStep} from './stepChanges';
 import {NestedOptimizer, optimizerFrom} from './nestedOptimizer';
+import {registerOwn} from '../tfjs/configs';
 
 /** Options of `loraPlus`. */
 export interface LoRAPlusOptions {
@@ -11,7 +12,7 @@ export interface LoRAPlusOptions {
 
 /** An optimizer in which the factor B has a higher learning rate than all else. Made by `loraPlus`. */
 export class LoRAPlus extends NestedOptimizer {
-  static className = 'LoRAPlus';
+  static className = 'tfjs-lora>LoRAPlus';
 
   constructor(
     inner: tf.Optimizer,
@@ -37,7 +38,7 @@ export class LoRAPlus extends NestedOptimizer {
     return new cls(optimizerFrom(optimizer), ratio);
   }
 }
-tf.serialization.registerClass(LoRAPlus);
+registerOwn(LoRAPlus);
 
 /** tfjs numbers the names of variables that are there twice. */
 function isB(name: string): boolean {

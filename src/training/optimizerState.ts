@@ -112,7 +112,8 @@ function kindOfOptimizer(optimizer: tf.Optimizer): string {
   const config = JSON.stringify(optimizer.getConfig(), (key, value: unknown) =>
     key === 'learningRate' ? undefined : value,
   );
-  return `${optimizer.getClassName()} ${config}`;
+  // Checkpoints of earlier versions have the short names.
+  return `${optimizer.getClassName()} ${config}`.replaceAll('tfjs-lora>', '');
 }
 
 function countOf(optimizer: tf.Optimizer): number {

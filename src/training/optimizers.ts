@@ -11,6 +11,7 @@ import {
   type StepChanges,
   variableOf,
 } from './stepChanges';
+import {registerOwn} from '../tfjs/configs';
 
 /** Options of `adam`. */
 export interface AdamOptions {
@@ -49,7 +50,7 @@ type StockGradients = Parameters<tf.AdamOptimizer['applyGradients']>[0];
  */
 export class LoRAAdam extends tf.AdamOptimizer {
   static override get className(): string {
-    return 'LoRAAdam';
+    return 'tfjs-lora>LoRAAdam';
   }
 
   constructor(
@@ -109,7 +110,7 @@ export class LoRAAdam extends tf.AdamOptimizer {
     return new cls(learningRate, beta1, beta2, epsilon, weightDecay);
   }
 }
-tf.serialization.registerClass(LoRAAdam);
+registerOwn(LoRAAdam);
 
 /** Biases, gains and magnitudes, one number a channel, keep their size: decay is for matrices. */
 function decays({name, rank}: tf.Variable): boolean {
@@ -119,7 +120,7 @@ function decays({name, rank}: tf.Variable): boolean {
 /** `tf.MomentumOptimizer` with its step of a variable in few launches, or in one loop. */
 export class LoRAMomentum extends tf.MomentumOptimizer {
   static override get className(): string {
-    return 'LoRAMomentum';
+    return 'tfjs-lora>LoRAMomentum';
   }
 
   override applyGradients(gradients: Gradients): void {
@@ -143,12 +144,12 @@ export class LoRAMomentum extends tf.MomentumOptimizer {
     this.incrementIterations();
   }
 }
-tf.serialization.registerClass(LoRAMomentum);
+registerOwn(LoRAMomentum);
 
 /** `tf.SGDOptimizer` with its step of a variable in few launches, or in one loop. */
 export class LoRASGD extends tf.SGDOptimizer {
   static override get className(): string {
-    return 'LoRASGD';
+    return 'tfjs-lora>LoRASGD';
   }
 
   override applyGradients(gradients: Gradients): void {
@@ -170,7 +171,7 @@ export class LoRASGD extends tf.SGDOptimizer {
     this.incrementIterations();
   }
 }
-tf.serialization.registerClass(LoRASGD);
+registerOwn(LoRASGD);
 
 /**
  * Adam (arXiv 1412.6980), as `tf.train.adam` computes it, with the same slots and saved state: for `model.compile` and

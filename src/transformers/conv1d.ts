@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {CONV1D_INITIALIZER} from '../peft/torchLayers';
+import {registerOwn} from '../tfjs/configs';
 
 /** N(0, 0.02), as in `transformers`; and a mark of the `Dense` layers that are `Conv1D` there. */
 class Conv1DInitializer extends tf.serialization.Serializable {
@@ -13,7 +14,7 @@ class Conv1DInitializer extends tf.serialization.Serializable {
     return {};
   }
 }
-tf.serialization.registerClass(Conv1DInitializer);
+registerOwn(Conv1DInitializer);
 
 /** As an option of `tf.layers.dense`, which takes an initializer that is not tfjs's own by its config alone. */
 export const CONV1D = {

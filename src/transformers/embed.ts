@@ -4,6 +4,7 @@ import {checkOptions, LoRAError, show, showShape, throwFaults} from '../errors';
 import {checkModel, sitesOf} from '../rewire/walk';
 import {fieldsOf} from '../tfjs/fields';
 import type {EmbeddingLayer} from '../tfjs/layerFields';
+import {PositionEmbedding} from './layers/addedEmbeddings';
 import {encodeTexts, type EncodeTextsOptions, type TextInput, type TextTokenizer} from './tokenizer';
 
 /** How texts are embedded. */
@@ -90,7 +91,7 @@ function limitsOf(model: tf.LayersModel): {vocabulary: number | undefined; place
     const base = baseOf(layer);
     if (base.getClassName() === 'Embedding') {
       vocabulary ??= fieldsOf<EmbeddingLayer>(base).inputDim;
-    } else if (base.getClassName() === 'PositionEmbedding') {
+    } else if (base.getClassName() === PositionEmbedding.className) {
       const {rows, offset} = fieldsOf<{rows: number; offset: number}>(base);
       places = Math.min(places, rows - offset);
     }

@@ -11,6 +11,7 @@ import {chooseArchitecture} from './architectures';
 import {planOf} from './assemble';
 import {HubConfig} from './hubConfig';
 import {hubRecordOf} from './hubRecord';
+import {TiedDense} from './layers/tiedDense';
 import {fileNameOf} from './net';
 import type {Expected} from './netSources';
 
@@ -67,7 +68,7 @@ export async function exportTransformer(
   }
   const names = new Set([...sites.keys()].map(path => fileNameOf(path, 'weight')));
   const isTied = (name: string) =>
-    sites.get(name.replace(/\.weight$/, '').replaceAll('.', '/'))?.layer.getClassName() === 'TiedDense';
+    sites.get(name.replace(/\.weight$/, '').replaceAll('.', '/'))?.layer.getClassName() === TiedDense.className;
   const sources = {tied: true, has: (name: string) => names.has(name) && !isTied(name)};
   const {expected} = planOf({architecture, config, purpose, sources});
   config.check();

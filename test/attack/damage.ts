@@ -22,9 +22,17 @@ const HOSTILE: readonly (() => Json)[] = [
   ...['', 'x', '0', '1e9', '__proto__', 'constructor', 'toString', 'NaN', 'linear', 'softmax', 'zeros'].map(
     value => () => value,
   ),
-  ...['Sequential', 'Model', 'Functional', 'InputLayer', 'Dense', 'LSTM', 'RepeatVector', 'LoRADense', 'Embedding'].map(
-    value => () => value,
-  ),
+  ...[
+    'Sequential',
+    'Model',
+    'Functional',
+    'InputLayer',
+    'Dense',
+    'LSTM',
+    'RepeatVector',
+    'tfjs-lora>LoRADense',
+    'Embedding',
+  ].map(value => () => value),
   ...['(a+)+b', '.*.*.*.*.*.*.*.*.*x', 'a{1000}', '(((a?){30}){30}){30}', '[^.]*', '*.*.*.*', '\ud800', 'ä.ö/ü'].map(
     value => () => value,
   ),

@@ -379,7 +379,7 @@ describe('an adapter with a new head', () => {
     };
     expect(() => applyLoRA(model, withClass('Unheard', {}))).toThrow('Layer "x" is a Unheard, which is not registered');
     const layer = {className: 'Dense', config: {units: 2, name: 'x'}};
-    expect(() => applyLoRA(model, withClass('TrainedLayer', {layer}))).toThrow('is not a plain layer');
+    expect(() => applyLoRA(model, withClass('tfjs-lora>TrainedLayer', {layer}))).toThrow('is not a plain layer');
     for (const [className, config, message] of [
       ['constructor', {}, 'Layer "x" is a constructor, which is not registered'],
       [

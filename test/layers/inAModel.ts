@@ -24,7 +24,7 @@ export function testInAModel(
     const before = baseWeights(model);
     const lora = applyLoRA(model, {targets, rank: 2, seed: 1});
     const kinds = lora.layers.map(layer => layer.getClassName());
-    expect(kinds.filter(kind => kind === className)).toHaveLength(2);
+    expect(kinds.filter(kind => kind === `tfjs-lora>${className}`)).toHaveLength(2);
     expect(predictions(lora, inputs)).toEqual(predictions(model, inputs));
 
     const starts = factorsOf(lora).map(weight => numbers(weight.read()));

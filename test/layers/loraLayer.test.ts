@@ -75,9 +75,9 @@ describe.each(KINDS)('%s', (className, kind) => {
   afterEach(() => tf.engine().endScope());
 
   test('is registered under its name and made by its factory', () => {
-    expect(Object.keys(tf.serialization.SerializationMap.getMap().classNameMap)).toContain(className);
+    expect(Object.keys(tf.serialization.SerializationMap.getMap().classNameMap)).toContain(`tfjs-lora>${className}`);
     const layer = adapted();
-    expect(layer.getClassName()).toBe(className);
+    expect(layer.getClassName()).toBe(`tfjs-lora>${className}`);
     expect(layer).toBeInstanceOf(className === 'LoRADense' ? LoRADense : LoRAConv2D);
   });
 

@@ -352,7 +352,7 @@ export function testRecurrent(backends: readonly string[], kind: RecurrentKind):
       const c = {...EXAMPLE, returnState: true, goBackwards: true, useBias: false};
       const layer = make({layer: base(c), rank: 3, alpha: 5, seed: 9});
       const {classNameMap} = tf.serialization.SerializationMap.getMap();
-      const [layerClass, fromConfig] = classNameMap[className]!;
+      const [layerClass, fromConfig] = classNameMap[`tfjs-lora>${className}`]!;
       const config = JSON.parse(JSON.stringify(layer.getConfig())) as tf.serialization.ConfigDict;
       const copy = fromConfig(layerClass, config) as LoRALayer;
       const text = (one: tf.layers.Layer) => JSON.stringify(one.getConfig()).replace(/StackedRNNCells\d+/g, 'Stack');

@@ -4,6 +4,7 @@ import * as tf from '@tensorflow/tfjs';
 import * as library from '../../src/index';
 import {LoRAError} from '../../src/errors';
 import {adaptableClasses, loraClassOf, registerAdaptable} from '../../src/layers/registry';
+import {shortName} from '../../src/tfjs/configs';
 import '../customLayers';
 
 const ROOT = join(__dirname, '../..');
@@ -17,18 +18,18 @@ describe.each(adaptableClasses())('%s', baseClass => {
   const {className, adaptation, weights} = loraClassOf(baseClass)!;
 
   test('is adapted by a class that is exported, and registered with tfjs', () => {
-    const exported = (library as Record<string, unknown>)[className] as typeof tf.layers.Layer;
+    const exported = (library as Record<string, unknown>)[shortName(className)] as typeof tf.layers.Layer;
     expect(tf.serialization.SerializationMap.getMap().classNameMap[className]![0]).toBe(exported);
     expect(adaptation.baseClassName).toBe(baseClass);
-    expect(className).toBe(weights === undefined ? `LoRA${baseClass}` : 'LoRAWeights');
+    expect(className).toBe(weights === undefined ? `tfjs-lora>LoRA${baseClass}` : 'tfjs-lora>LoRAWeights');
   });
 
   test('is adapted by a class that one file declares', () => {
-    expect(SOURCES.filter(text => text.includes(`export class ${className} extends `))).toHaveLength(1);
+    expect(SOURCES.filter(text => text.includes(`export class ${shortName(className)} extends `))).toHaveLength(1);
   });
 
   test('has its row in docs/layers.md', () => {
-    const row = ROWS.filter(line => line.includes(`\`${baseClass}\``) && line.includes(`\`${className}\``));
+    const row = ROWS.filter(line => line.includes(`\`${baseClass}\``) && line.includes(`\`${shortName(className)}\``));
     expect(row).toHaveLength(1);
   });
 });

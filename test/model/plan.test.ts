@@ -27,7 +27,7 @@ function adaptedPaths(model: tf.LayersModel): string[] {
 
 function trainedPaths(model: tf.LayersModel): string[] {
   return sitesOf(model)
-    .filter(({layer}) => layer.getClassName() === 'TrainedLayer')
+    .filter(({layer}) => layer.getClassName() === 'tfjs-lora>TrainedLayer')
     .map(({path}) => path);
 }
 
@@ -55,7 +55,10 @@ describe('targets', () => {
 
   test('take in both classes that can be adapted, and no others', () => {
     const adapted = applyLoRA(cnn().model, {rank: 1});
-    expect(loraSites(adapted).map(({layer}) => layer.getClassName())).toEqual(['LoRAConv2D', 'LoRADense']);
+    expect(loraSites(adapted).map(({layer}) => layer.getClassName())).toEqual([
+      'tfjs-lora>LoRAConv2D',
+      'tfjs-lora>LoRADense',
+    ]);
     expect(adaptedPaths(applyLoRA(cnn().model, {rank: 1, targets: ['Conv2D']}))).toEqual(['conv']);
   });
 

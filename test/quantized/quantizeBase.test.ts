@@ -130,7 +130,7 @@ describe.each(BACKENDS)('on %s', backend => {
       const before = outputs(model);
       const base = await quantizeBase(model, {bits});
       expect(base.layers.filter(({name}) => QUANTIZED.includes(name)).map(layer => layer.getClassName())).toEqual(
-        expect.arrayContaining(['QuantizedEmbedding', 'QuantizedDense', 'QuantizedConv2D']),
+        expect.arrayContaining(['Embedding', 'Dense', 'Conv2D'].map(name => `tfjs-lora/quantized>Quantized${name}`)),
       );
       expect(outputs(base)).toBeAllClose(outputs(reference(model, bits)), {rtol: 1e-4, atol: 1e-6});
       expect(outputs(model)).toEqual(before);
@@ -188,7 +188,7 @@ describe.each(BACKENDS)('on %s', backend => {
     const classes = Object.fromEntries(merged.layers.map(layer => [layer.name, layer.getClassName()]));
     expect(classes).toMatchObject({
       ...{table: 'Embedding', up: 'Dense', mix: 'Conv2D'},
-      ...{first: 'QuantizedConv2D', out: 'QuantizedDense'},
+      ...{first: 'tfjs-lora/quantized>QuantizedConv2D', out: 'tfjs-lora/quantized>QuantizedDense'},
     });
     expect(outputs(merged)).toBeAllClose(outputs(adapted), {rtol: 1e-4, atol: 1e-5});
     const alone = (adapted.getLayer('up') as unknown as LoRAQuantizedDense).mergeToOriginalLayer();
@@ -277,7 +277,7 @@ describe('a quantised model', () => {
     const model = network();
     const classes = async (options: Parameters<typeof quantizeBase>[1]) =>
       (await quantizeBase(model, options)).layers
-        .filter(layer => layer.getClassName().startsWith('Quantized'))
+        .filter(layer => layer.getClassName().startsWith('tfjs-lora/quantized>'))
         .map(({name}) => name);
     expect(await classes({bits: 8})).toEqual(QUANTIZED);
     expect(await classes({bits: 4, targets: ['Dense'], exclude: [/^up/]})).toEqual(['out']);
@@ -333,7 +333,7 @@ describe('a quantised model', () => {
       applyLoRA(base, {targets: ['up'], trainable: [/./]})
         .getLayer('out')
         .getClassName(),
-    ).toBe('FrozenLayer');
+    ).toBe('tfjs-lora>FrozenLayer');
   });
 
   test('dropout works on the update alone', async () => {

@@ -273,7 +273,7 @@ test.each([[{}], [{className: 'Dense', config: {}}], [{className: 'constructor',
   'a file that names no optimizer inside another is refused (%#)',
   entry => {
     const {classNameMap} = tf.serialization.SerializationMap.getMap();
-    const [cls, fromConfig] = classNameMap.LoRAPlus!;
+    const [cls, fromConfig] = classNameMap['tfjs-lora>LoRAPlus']!;
     expect(() => fromConfig(cls, {ratio: 2, optimizer: entry})).toThrow(LoRAError);
   },
 );

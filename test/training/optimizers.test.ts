@@ -104,7 +104,7 @@ describe.each([...BACKENDS, 'wasm without our module'])('on %s', name => {
       });
       await model.save(handler, {includeOptimizer: true});
       const loaded = await tf.loadLayersModel(tf.io.fromMemory(artifacts[0]!));
-      expect(loaded.optimizer.getClassName()).toBe('LoRAAdam');
+      expect(loaded.optimizer.getClassName()).toBe('tfjs-lora>LoRAAdam');
       const losses = [model, loaded].map(async one => {
         const first = await one.trainOnBatch(x, y);
         return [first, await one.trainOnBatch(x, y)];

@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {Prepared} from '../../ops/lazyOp';
 import {isRecording} from '../../tfjs/engine';
+import {registerOwn} from '../../tfjs/configs';
 import {fieldsOf} from '../../tfjs/fields';
 import type {KernelLayer} from '../../tfjs/layerFields';
 import {stockClass} from '../../tfjs/stockClass';
@@ -19,7 +20,7 @@ function forwardFor(layer: tf.layers.Layer): Forward {
 
 /** A `Conv2D` that computes its activation in one with the convolution. */
 export class FusedConv2D extends stockClass('Conv2D') {
-  static readonly className: string = 'FusedConv2D';
+  static readonly className: string = 'tfjs-lora/graph>FusedConv2D';
   /** Read by the forward pass. */
   readonly fuses = true;
   private readonly prepared = new Prepared();
@@ -41,7 +42,7 @@ export class FusedConv2D extends stockClass('Conv2D') {
     return super.disposeWeights();
   }
 }
-tf.serialization.registerClass(FusedConv2D);
+registerOwn(FusedConv2D);
 
-tf.serialization.registerClass(FusedDepthwiseConv2D);
+registerOwn(FusedDepthwiseConv2D);
 export {FusedDepthwiseConv2D};

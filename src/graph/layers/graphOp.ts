@@ -5,6 +5,7 @@ import {largestOutput} from '../graphSize';
 import {capabilities} from '../../kernels/capabilities';
 import {unrecorded} from '../../ops/recording';
 import {shapesOf} from '../../tfjs/inputs';
+import {registerOwn} from '../../tfjs/configs';
 
 /** A tensor that a fragment works on. */
 export interface FragmentTensor {
@@ -51,7 +52,7 @@ export const MOST_NUMBERS = 2 ** 27;
  * @throws LoRAError on a call that would give more than 2^27 numbers.
  */
 export class GraphOp extends tf.layers.Layer {
-  static readonly className: string = 'GraphOp';
+  static readonly className: string = 'tfjs-lora/graph>GraphOp';
 
   readonly fragment: GraphFragment;
   private readonly text: string;
@@ -182,7 +183,7 @@ export class GraphOp extends tf.layers.Layer {
     return {...super.getConfig(), fragment: {name: this.text}};
   }
 }
-tf.serialization.registerClass(GraphOp);
+registerOwn(GraphOp);
 
 /** The name of the one node of a graph. Its own could be that of one of its inputs. */
 const NODE = 'node';

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError, show} from '../../errors';
-import type {Adaptation} from '../../layers/adaptation';
+import {type Adaptation, classInAdapters} from '../../layers/adaptation';
 import {
   applyLinear,
   type Compute,
@@ -243,5 +243,5 @@ export abstract class LoRABlockLayer extends LoRALayer {
 /** The entry of the layer in float32 that a layer of blocks stands for. */
 function plainEntry({className, config}: LayerEntry): LayerEntry {
   const {blocks: _, ...plain} = config;
-  return {className: className.replace(/^Quantized/, ''), config: plain};
+  return {className: classInAdapters(className), config: plain};
 }

@@ -5,6 +5,7 @@ import {registerKind} from '../../layers/registry';
 import {fieldsOf} from '../../tfjs/fields';
 import type {ConvLayer} from '../../tfjs/layerFields';
 import {blockAdaptation, blockClass, type BlockLayer, denseOnBlocks, LoRABlockLayer} from './blockLayer';
+import {registerOwn} from '../../tfjs/configs';
 
 /** Pixels are rows. */
 const forward: Forward = (layer, x, call) => {
@@ -18,7 +19,7 @@ const forward: Forward = (layer, x, call) => {
  * pixel. `quantizeBase` makes it of one.
  */
 export class QuantizedConv2D extends blockClass('Conv2D', forward) {
-  static readonly className: string = 'QuantizedConv2D';
+  static readonly className: string = 'tfjs-lora/quantized>QuantizedConv2D';
 
   override build(inputShape: tf.Shape | tf.Shape[]): void {
     const {dataFormat, filters} = fieldsOf<ConvLayer>(this);
@@ -30,18 +31,18 @@ export class QuantizedConv2D extends blockClass('Conv2D', forward) {
     this.built = true;
   }
 }
-tf.serialization.registerClass(QuantizedConv2D);
+registerOwn(QuantizedConv2D);
 
 /** A {@link QuantizedConv2D} with a low-rank update of its own. Merged, it is a `Conv2D`. */
 export class LoRAQuantizedConv2D extends LoRABlockLayer {
-  static readonly className = 'LoRAQuantizedConv2D';
+  static readonly className = 'tfjs-lora/quantized>LoRAQuantizedConv2D';
   static readonly adaptation = blockAdaptation(
-    'QuantizedConv2D',
+    QuantizedConv2D.className,
     'kernel',
     {form: 'linear', forward},
     true,
     ({rows, width}) => [1, 1, width, rows],
   );
 }
-tf.serialization.registerClass(LoRAQuantizedConv2D);
+registerOwn(LoRAQuantizedConv2D);
 registerKind(LoRAQuantizedConv2D);

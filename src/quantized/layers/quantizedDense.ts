@@ -3,6 +3,7 @@ import {type Forward, onlyShape} from '../../layers/forward';
 import {registerKind} from '../../layers/registry';
 import {fieldsOf} from '../../tfjs/fields';
 import {blockAdaptation, blockClass, type BlockLayer, denseOnBlocks, LoRABlockLayer} from './blockLayer';
+import {registerOwn} from '../../tfjs/configs';
 
 /** What a stock `Dense` holds before it is built. */
 interface DenseFields {
@@ -19,7 +20,7 @@ const forward: Forward = (layer, x, call) => {
  * kernel never trains; the bias is as that of a `Dense`. `quantizeBase` makes it of one.
  */
 export class QuantizedDense extends blockClass('Dense', forward) {
-  static readonly className: string = 'QuantizedDense';
+  static readonly className: string = 'tfjs-lora/quantized>QuantizedDense';
 
   override build(inputShape: tf.Shape | tf.Shape[]): void {
     const {units} = fieldsOf<DenseFields>(this);
@@ -30,18 +31,18 @@ export class QuantizedDense extends blockClass('Dense', forward) {
     this.built = true;
   }
 }
-tf.serialization.registerClass(QuantizedDense);
+registerOwn(QuantizedDense);
 
 /** A {@link QuantizedDense} with a low-rank update of its own: `y = f(x·(Wᵀ + s·A·B) + b)`. Merged, it is a `Dense`. */
 export class LoRAQuantizedDense extends LoRABlockLayer {
-  static readonly className = 'LoRAQuantizedDense';
+  static readonly className = 'tfjs-lora/quantized>LoRAQuantizedDense';
   static readonly adaptation = blockAdaptation(
-    'QuantizedDense',
+    QuantizedDense.className,
     'kernel',
     {form: 'linear', forward},
     true,
     ({rows, width}) => [width, rows],
   );
 }
-tf.serialization.registerClass(LoRAQuantizedDense);
+registerOwn(LoRAQuantizedDense);
 registerKind(LoRAQuantizedDense);

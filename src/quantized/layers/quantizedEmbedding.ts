@@ -6,6 +6,7 @@ import {fieldsOf} from '../../tfjs/fields';
 import type {EmbeddingLayer} from '../../tfjs/layerFields';
 import {blockLookUp, blockProduct, wholeMatrix} from '../ops/blockOps';
 import {besideBlocks, blockAdaptation, blockClass, type BlockLayer, LoRABlockLayer} from './blockLayer';
+import {registerOwn} from '../../tfjs/configs';
 
 /** What a stock `Embedding` holds before it is built. */
 interface EmbeddingFields extends Pick<EmbeddingLayer, 'inputDim'> {
@@ -28,7 +29,7 @@ const forward: Forward = (layer, x, {update: {factors, gain}, prepared}) => {
  * `quantizeBase` makes it of an `Embedding`.
  */
 export class QuantizedEmbedding extends blockClass('Embedding', forward) {
-  static readonly className: string = 'QuantizedEmbedding';
+  static readonly className: string = 'tfjs-lora/quantized>QuantizedEmbedding';
   /** Read by heads that compute with the table too. */
   lentTable!: LentTable;
 
@@ -45,20 +46,20 @@ export class QuantizedEmbedding extends blockClass('Embedding', forward) {
     this.built = true;
   }
 }
-tf.serialization.registerClass(QuantizedEmbedding);
+registerOwn(QuantizedEmbedding);
 
 /**
  * A {@link QuantizedEmbedding} with a low-rank update of its own: `y = E[x] + s·A[x]·B`. Merged, it is an `Embedding`.
  */
 export class LoRAQuantizedEmbedding extends LoRABlockLayer {
-  static readonly className = 'LoRAQuantizedEmbedding';
+  static readonly className = 'tfjs-lora/quantized>LoRAQuantizedEmbedding';
   static readonly adaptation = blockAdaptation(
-    'QuantizedEmbedding',
+    QuantizedEmbedding.className,
     'embeddings',
     {form: 'lookUp', forward, zeroFactor: 'A'},
     false,
     ({rows, width}) => [rows, width],
   );
 }
-tf.serialization.registerClass(LoRAQuantizedEmbedding);
+registerOwn(LoRAQuantizedEmbedding);
 registerKind(LoRAQuantizedEmbedding);

@@ -5,6 +5,7 @@ import type {CallArgs} from '../../layers/wrapperLayer';
 import {currentDecoding} from '../decoding';
 import {shapesOf} from '../../tfjs/inputs';
 import {addTable} from './table';
+import {registerOwn} from '../../tfjs/configs';
 
 /** Arguments of {@link PositionEmbedding}. */
 export interface PositionEmbeddingArgs {
@@ -25,7 +26,7 @@ export interface PositionEmbeddingArgs {
  * With `padding` places are counted as in RoBERTa, by a second input.
  */
 export class PositionEmbedding extends tf.layers.Layer {
-  static readonly className = 'PositionEmbedding';
+  static readonly className = 'tfjs-lora/transformers>PositionEmbedding';
   private readonly rows: number;
   private readonly offset: number;
   private readonly padding: number | null;
@@ -96,7 +97,7 @@ export class PositionEmbedding extends tf.layers.Layer {
     return {...super.getConfig(), rows: this.rows, offset: this.offset, padding: this.padding};
   }
 }
-tf.serialization.registerClass(PositionEmbedding);
+registerOwn(PositionEmbedding);
 
 /** Arguments of {@link TypeEmbedding}. */
 export interface TypeEmbeddingArgs {
@@ -110,7 +111,7 @@ export interface TypeEmbeddingArgs {
  * `[batch, places]`; without types, row 0.
  */
 export class TypeEmbedding extends tf.layers.Layer {
-  static readonly className = 'TypeEmbedding';
+  static readonly className = 'tfjs-lora/transformers>TypeEmbedding';
   private readonly rows: number;
   private embeddings!: tf.LayerVariable;
 
@@ -148,4 +149,4 @@ export class TypeEmbedding extends tf.layers.Layer {
     return {...super.getConfig(), rows: this.rows};
   }
 }
-tf.serialization.registerClass(TypeEmbedding);
+registerOwn(TypeEmbedding);

@@ -8,6 +8,7 @@ import {asFloat} from '../../layers/forward';
 import {anglesOf, type Rotary, rotaryFaults, turnsAnew} from './rotaryAngles';
 import type {CallArgs} from '../../layers/wrapperLayer';
 import {shapesOf} from '../../tfjs/inputs';
+import {registerOwn} from '../../tfjs/configs';
 
 /** Arguments of {@link Attention}. */
 export interface AttentionArgs {
@@ -85,7 +86,7 @@ interface Turning {
  * @throws LoRAError if a number is out of range, or inputs do not fit each other.
  */
 export class Attention extends tf.layers.Layer {
-  static readonly className = 'Attention';
+  static readonly className = 'tfjs-lora/transformers>Attention';
   private readonly heads: number;
   private readonly keyValueHeads: number;
   /** Whether each query sees the keys up to its own place alone. */
@@ -264,7 +265,7 @@ export class Attention extends tf.layers.Layer {
     };
   }
 }
-tf.serialization.registerClass(Attention);
+registerOwn(Attention);
 
 function joined(past: tf.Tensor | undefined, x: tf.Tensor3D): tf.Tensor3D {
   return past === undefined || past.size === 0 ? x : tf.concat([past as tf.Tensor3D, x], 1);

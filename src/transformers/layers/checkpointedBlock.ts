@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {recomputed} from '../../ops/recording';
 import {isRecording} from '../../tfjs/engine';
 import type {CallArgs} from '../../layers/wrapperLayer';
+import {registerOwn} from '../../tfjs/configs';
 
 /**
  * A part of a model of which training keeps nothing but its input: what the backward pass needs is computed a second
@@ -11,7 +12,7 @@ import type {CallArgs} from '../../layers/wrapperLayer';
  * Its layers have in targets and adapters the paths that they would have without it. Nothing in it may be random.
  */
 export class CheckpointedBlock extends tf.LayersModel {
-  static override readonly className: string = 'CheckpointedBlock';
+  static override readonly className: string = 'tfjs-lora/transformers>CheckpointedBlock';
 
   override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor | tf.Tensor[] {
     const [x, ...others] = [inputs].flat() as [tf.Tensor, ...tf.Tensor[]];
@@ -25,4 +26,4 @@ export class CheckpointedBlock extends tf.LayersModel {
     return tf.tidy(() => recomputed(compute, {x, others, variables: [...variables]}));
   }
 }
-tf.serialization.registerClass(CheckpointedBlock);
+registerOwn(CheckpointedBlock);

@@ -3,13 +3,14 @@ import {LoRAError, showShape} from '../../errors';
 import type {CallArgs} from '../../layers/wrapperLayer';
 import {onlyShape, onlyTensor} from '../../layers/forward';
 import {shapesOf} from '../../tfjs/inputs';
+import {registerOwn} from '../../tfjs/configs';
 
 /**
  * The choices of all examples, one after the other: `[batch, choices, places]` → `[batch·choices, places]`. What
  * follows computes each by itself, and {@link ChoiceScores} puts them together again.
  */
 export class ChoiceRows extends tf.layers.Layer {
-  static readonly className = 'ChoiceRows';
+  static readonly className = 'tfjs-lora/transformers>ChoiceRows';
 
   override computeOutputShape(inputShape: tf.Shape | tf.Shape[]): tf.Shape {
     return [null, onlyShape(inputShape).at(-1) ?? null];
@@ -26,14 +27,14 @@ export class ChoiceRows extends tf.layers.Layer {
     });
   }
 }
-tf.serialization.registerClass(ChoiceRows);
+registerOwn(ChoiceRows);
 
 /**
  * A score for each choice: `[batch·choices, 1]` and the tokens, `[batch, choices, places]` → `[batch, choices]`. (See
  * {@link ChoiceRows}.)
  */
 export class ChoiceScores extends tf.layers.Layer {
-  static readonly className = 'ChoiceScores';
+  static readonly className = 'tfjs-lora/transformers>ChoiceScores';
 
   override computeOutputShape(inputShape: tf.Shape | tf.Shape[]): tf.Shape {
     const [, tokens = []] = shapesOf(inputShape);
@@ -48,4 +49,4 @@ export class ChoiceScores extends tf.layers.Layer {
     });
   }
 }
-tf.serialization.registerClass(ChoiceScores);
+registerOwn(ChoiceScores);

@@ -4,6 +4,7 @@ import {asFloat} from '../../layers/forward';
 import type {CallArgs} from '../../layers/wrapperLayer';
 import {shapesOf} from '../../tfjs/inputs';
 import {addTable} from './table';
+import {registerOwn} from '../../tfjs/configs';
 
 /** Arguments of {@link DistanceTable}. */
 export interface DistanceTableArgs {
@@ -17,7 +18,7 @@ export interface DistanceTableArgs {
  * follows computes with all of its rows. (See {@link DistanceScores}.)
  */
 export class DistanceTable extends tf.layers.Layer {
-  static readonly className = 'DistanceTable';
+  static readonly className = 'tfjs-lora/transformers>DistanceTable';
   private readonly rows: number;
   private embeddings!: tf.LayerVariable;
 
@@ -48,7 +49,7 @@ export class DistanceTable extends tf.layers.Layer {
     return {...super.getConfig(), rows: this.rows};
   }
 }
-tf.serialization.registerClass(DistanceTable);
+registerOwn(DistanceTable);
 
 /** Arguments of {@link DistanceScores}. */
 export interface DistanceScoresArgs {
@@ -79,7 +80,7 @@ export interface DistanceScoresArgs {
  * @throws LoRAError if a number is out of range, or inputs do not fit each other.
  */
 export class DistanceScores extends tf.layers.Layer {
-  static readonly className = 'DistanceScores';
+  static readonly className = 'tfjs-lora/transformers>DistanceScores';
   private readonly heads: number;
   private readonly span: number;
   private readonly farthest: number | null;
@@ -170,7 +171,7 @@ export class DistanceScores extends tf.layers.Layer {
     return {...super.getConfig(), heads, span, farthest, ofKeys, scale};
   }
 }
-tf.serialization.registerClass(DistanceScores);
+registerOwn(DistanceScores);
 
 /**
  * `[.., rows of `places`, 2·places − 1]` → `[matrices, places, places]`: row `i` from its place `places − 1 − i` on.

@@ -5,6 +5,7 @@ import {gate} from '../ops/gate';
 import {asFloat, onlyTensor} from '../../layers/forward';
 import type {CallArgs} from '../../layers/wrapperLayer';
 import {shapesOf} from '../../tfjs/inputs';
+import {registerOwn} from '../../tfjs/configs';
 
 /** Arguments of {@link Gelu}. */
 export interface GeluArgs {
@@ -19,7 +20,7 @@ export interface GeluArgs {
  * arXiv 1606.08415.)
  */
 export class Gelu extends tf.layers.Layer {
-  static readonly className = 'Gelu';
+  static readonly className = 'tfjs-lora/transformers>Gelu';
   private readonly approximate: boolean;
 
   constructor({approximate = false, ...rest}: GeluArgs = {}) {
@@ -39,7 +40,7 @@ export class Gelu extends tf.layers.Layer {
     return {...super.getConfig(), approximate: this.approximate};
   }
 }
-tf.serialization.registerClass(Gelu);
+registerOwn(Gelu);
 
 /** Arguments of {@link GatedActivation}. */
 export interface GatedActivationArgs extends GeluArgs {
@@ -54,7 +55,7 @@ export interface GatedActivationArgs extends GeluArgs {
  * feed-forward layer. Kept for the backward pass are gate and up alone. (Shazeer, arXiv 2002.05202.)
  */
 export class GatedActivation extends tf.layers.Layer {
-  static readonly className = 'GatedActivation';
+  static readonly className = 'tfjs-lora/transformers>GatedActivation';
   private readonly activation: 'silu' | 'gelu';
   private readonly approximate: boolean;
   private readonly packed: boolean;
@@ -96,7 +97,7 @@ export class GatedActivation extends tf.layers.Layer {
     return {...super.getConfig(), activation, approximate, ...(packed && {packed})};
   }
 }
-tf.serialization.registerClass(GatedActivation);
+registerOwn(GatedActivation);
 
 /** The halves of the last axis; of an odd one it alone. */
 function halvesOf(x: tf.Tensor): tf.Tensor[] {

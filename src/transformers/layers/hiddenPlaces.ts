@@ -3,6 +3,7 @@ import {LoRAError, showShape} from '../../errors';
 import {asFloat} from '../../layers/forward';
 import type {CallArgs} from '../../layers/wrapperLayer';
 import {shapesOf} from '../../tfjs/inputs';
+import {registerOwn} from '../../tfjs/configs';
 
 /**
  * States as they are where the mask shows them, and zeros elsewhere: `[batch, places, width]` and a mask `[batch,
@@ -10,7 +11,7 @@ import {shapesOf} from '../../tfjs/inputs';
  * instead: what attention gives a query that is masked like the keys, so that all its scores are the same.
  */
 export class HiddenPlaces extends tf.layers.Layer {
-  static readonly className = 'HiddenPlaces';
+  static readonly className = 'tfjs-lora/transformers>HiddenPlaces';
 
   constructor(args: {name?: string} = {}) {
     super(args);
@@ -41,4 +42,4 @@ export class HiddenPlaces extends tf.layers.Layer {
     });
   }
 }
-tf.serialization.registerClass(HiddenPlaces);
+registerOwn(HiddenPlaces);

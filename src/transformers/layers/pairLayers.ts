@@ -4,10 +4,11 @@ import {asFloat, onlyTensor} from '../../layers/forward';
 import type {CallArgs} from '../../layers/wrapperLayer';
 import {shapesOf} from '../../tfjs/inputs';
 import {similarities} from '../contrastive';
+import {registerOwn} from '../../tfjs/configs';
 
 /** A query that is the same for all inputs, and is learned: `[batch, places, width]` → `[batch, 1, width]`. */
 export class LearnedQuery extends tf.layers.Layer {
-  static readonly className = 'LearnedQuery';
+  static readonly className = 'tfjs-lora/transformers>LearnedQuery';
   private query!: tf.LayerVariable;
 
   constructor(args: {name?: string} = {}) {
@@ -32,7 +33,7 @@ export class LearnedQuery extends tf.layers.Layer {
     });
   }
 }
-tf.serialization.registerClass(LearnedQuery);
+registerOwn(LearnedQuery);
 
 /** Arguments of {@link TokenState}. */
 export interface TokenStateArgs {
@@ -46,7 +47,7 @@ export interface TokenStateArgs {
  * `[batch, width]`; of texts without it that of the first place.
  */
 export class TokenState extends tf.layers.Layer {
-  static readonly className = 'TokenState';
+  static readonly className = 'tfjs-lora/transformers>TokenState';
   private readonly token: number | null;
 
   constructor({token = null, ...rest}: TokenStateArgs = {}) {
@@ -86,7 +87,7 @@ export class TokenState extends tf.layers.Layer {
     return {...super.getConfig(), token: this.token};
   }
 }
-tf.serialization.registerClass(TokenState);
+registerOwn(TokenState);
 
 /** Arguments of {@link ScaledCosines}. */
 export interface ScaledCosinesArgs {
@@ -100,7 +101,7 @@ export interface ScaledCosinesArgs {
  * learned, and with `bias` so is `b`. (Radford et al., arXiv 2103.00020; with a bias: Zhai et al., arXiv 2303.15343.)
  */
 export class ScaledCosines extends tf.layers.Layer {
-  static readonly className = 'ScaledCosines';
+  static readonly className = 'tfjs-lora/transformers>ScaledCosines';
   private readonly useBias: boolean;
   private scale!: tf.LayerVariable;
   private bias: tf.LayerVariable | null = null;
@@ -136,4 +137,4 @@ export class ScaledCosines extends tf.layers.Layer {
     return {...super.getConfig(), ...(this.useBias && {bias: true})};
   }
 }
-tf.serialization.registerClass(ScaledCosines);
+registerOwn(ScaledCosines);

@@ -3,6 +3,7 @@ import {checkCount, LoRAError, show, showShape} from '../../errors';
 import {asFloat, onlyTensor} from '../../layers/forward';
 import type {CallArgs} from '../../layers/wrapperLayer';
 import {cubicTaps, filteredTaps, type Taps} from '../pictures/resampling';
+import {registerOwn} from '../../tfjs/configs';
 
 /** Arguments of {@link PatchSequence}. */
 export interface PatchSequenceArgs {
@@ -31,7 +32,7 @@ export interface PatchSequenceArgs {
  * @throws LoRAError if a number is out of range, or a table that is not square had to be interpolated.
  */
 export class PatchSequence extends tf.layers.Layer {
-  static readonly className = 'PatchSequence';
+  static readonly className = 'tfjs-lora/transformers>PatchSequence';
   private readonly grid: [number, number];
   private readonly tokens: number;
   private readonly registers: number;
@@ -126,7 +127,7 @@ export class PatchSequence extends tf.layers.Layer {
     return {...super.getConfig(), grid: [...grid], tokens, registers, antialias};
   }
 }
-tf.serialization.registerClass(PatchSequence);
+registerOwn(PatchSequence);
 
 /** Taps as a matrix, `[to, from]`. */
 function matrixOf(taps: readonly Taps[], from: number): tf.Tensor2D {

@@ -2,13 +2,14 @@ import * as tf from '@tensorflow/tfjs';
 import {asFloat, onlyTensor} from '../../layers/forward';
 import type {CallArgs} from '../../layers/wrapperLayer';
 import {gate} from '../ops/gate';
+import {registerOwn} from '../../tfjs/configs';
 
 /** How steep the sigmoid of a `QuickGelu` is. */
 const STEEP = 1.702;
 
 /** `x·sigmoid(1.702·x)`, the gelu of CLIP. The gradient is computed from the input alone. */
 export class QuickGelu extends tf.layers.Layer {
-  static readonly className = 'QuickGelu';
+  static readonly className = 'tfjs-lora/transformers>QuickGelu';
 
   constructor(args: {name?: string} = {}) {
     super(args);
@@ -23,11 +24,11 @@ export class QuickGelu extends tf.layers.Layer {
     });
   }
 }
-tf.serialization.registerClass(QuickGelu);
+registerOwn(QuickGelu);
 
 /** Multiplies each number of the last axis with one that is learned: `λ·x`. (Touvron et al., arXiv 2103.17239.) */
 export class LayerScale extends tf.layers.Layer {
-  static readonly className = 'LayerScale';
+  static readonly className = 'tfjs-lora/transformers>LayerScale';
   private scale!: tf.LayerVariable;
 
   constructor(args: {name?: string} = {}) {
@@ -48,4 +49,4 @@ export class LayerScale extends tf.layers.Layer {
     });
   }
 }
-tf.serialization.registerClass(LayerScale);
+registerOwn(LayerScale);

@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {checkCount, LoRAError, showShape} from '../../errors';
 import type {CallArgs} from '../../layers/wrapperLayer';
 import {shapesOf} from '../../tfjs/inputs';
+import {registerOwn} from '../../tfjs/configs';
 
 /** Arguments of {@link RelativeBias}. */
 export interface RelativeBiasArgs {
@@ -20,7 +21,7 @@ export interface RelativeBiasArgs {
  * 1910.10683, §2.1.)
  */
 export class RelativeBias extends tf.layers.Layer {
-  static readonly className = 'RelativeBias';
+  static readonly className = 'tfjs-lora/transformers>RelativeBias';
   private readonly heads: number;
   private readonly buckets: number;
   private readonly maxDistance: number;
@@ -87,4 +88,4 @@ export class RelativeBias extends tf.layers.Layer {
     return {...super.getConfig(), heads, buckets, maxDistance};
   }
 }
-tf.serialization.registerClass(RelativeBias);
+registerOwn(RelativeBias);

@@ -4,6 +4,7 @@ import {normalizeRows} from '../ops/normalizeRows';
 import {asFloat} from '../../layers/forward';
 import type {CallArgs} from '../../layers/wrapperLayer';
 import {shapesOf} from '../../tfjs/inputs';
+import {registerOwn} from '../../tfjs/configs';
 
 /** Arguments of {@link RMSNormalization} and {@link FusedLayerNormalization}. */
 export interface RowNormalizationArgs {
@@ -116,7 +117,7 @@ abstract class RowNormalization extends tf.layers.Layer {
  * 1910.07467.)
  */
 export class RMSNormalization extends RowNormalization {
-  static readonly className = 'RMSNormalization';
+  static readonly className = 'tfjs-lora/transformers>RMSNormalization';
   protected get centered(): boolean {
     return false;
   }
@@ -125,7 +126,7 @@ export class RMSNormalization extends RowNormalization {
     super({epsilon, ...rest});
   }
 }
-tf.serialization.registerClass(RMSNormalization);
+registerOwn(RMSNormalization);
 
 /**
  * `γ·(x − μ)/√(σ² + ε) + β` along the last axis, of one input or of the sum of two. What a stock `LayerNormalization`
@@ -133,7 +134,7 @@ tf.serialization.registerClass(RMSNormalization);
  * et al., arXiv 1607.06450.)
  */
 export class FusedLayerNormalization extends RowNormalization {
-  static readonly className = 'FusedLayerNormalization';
+  static readonly className = 'tfjs-lora/transformers>FusedLayerNormalization';
   protected get centered(): boolean {
     return true;
   }
@@ -142,4 +143,4 @@ export class FusedLayerNormalization extends RowNormalization {
     super({epsilon, ...rest});
   }
 }
-tf.serialization.registerClass(FusedLayerNormalization);
+registerOwn(FusedLayerNormalization);

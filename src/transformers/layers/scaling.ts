@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {LoRAError, show} from '../../errors';
 import {asFloat, onlyTensor} from '../../layers/forward';
 import type {CallArgs} from '../../layers/wrapperLayer';
+import {registerOwn} from '../../tfjs/configs';
 
 /** Arguments of {@link Scaling}. */
 export interface ScalingArgs {
@@ -12,7 +13,7 @@ export interface ScalingArgs {
 
 /** `factor·x`, such as the vectors of words in Gemma and Granite. */
 export class Scaling extends tf.layers.Layer {
-  static readonly className = 'Scaling';
+  static readonly className = 'tfjs-lora/transformers>Scaling';
   private readonly factor: number;
 
   constructor({factor, ...rest}: ScalingArgs) {
@@ -35,4 +36,4 @@ export class Scaling extends tf.layers.Layer {
     return {...super.getConfig(), factor: this.factor};
   }
 }
-tf.serialization.registerClass(Scaling);
+registerOwn(Scaling);

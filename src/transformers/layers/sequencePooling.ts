@@ -3,6 +3,7 @@ import {checkCount, LoRAError, show, showShape} from '../../errors';
 import {asFloat} from '../../layers/forward';
 import type {CallArgs} from '../../layers/wrapperLayer';
 import {shapesOf} from '../../tfjs/inputs';
+import {registerOwn} from '../../tfjs/configs';
 
 /** What stands for a whole sequence: the mean of its places, its first or its last. */
 export type PoolingMode = 'mean' | 'first' | 'last';
@@ -25,7 +26,7 @@ export interface SequencePoolingArgs {
  * mask is 0 do not count; a sequence without any other gives zeros.
  */
 export class SequencePooling extends tf.layers.Layer {
-  static readonly className = 'SequencePooling';
+  static readonly className = 'tfjs-lora/transformers>SequencePooling';
   private readonly mode: PoolingMode;
   private readonly padding: number | null;
   private readonly skip: number;
@@ -100,4 +101,4 @@ export class SequencePooling extends tf.layers.Layer {
     return {...super.getConfig(), mode: this.mode, padding: this.padding, skip: this.skip};
   }
 }
-tf.serialization.registerClass(SequencePooling);
+registerOwn(SequencePooling);

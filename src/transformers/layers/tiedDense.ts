@@ -9,7 +9,7 @@ import {baseOf, type CallArgs} from '../../layers/wrapperLayer';
 import {addBias, asMatrix, type Linear, product} from '../../ops/factors';
 import {learns, Prepared} from '../../ops/lazyOp';
 import {denseOp, linear} from '../../ops/linear';
-import {builtLayer, type LayerEntry} from '../../tfjs/configs';
+import {builtLayer, type LayerEntry, registerOwn} from '../../tfjs/configs';
 import {fieldsOf} from '../../tfjs/fields';
 import type {EmbeddingLayer, KernelLayer} from '../../tfjs/layerFields';
 import {namedWeights, replaceValue} from '../../tfjs/weights';
@@ -35,7 +35,7 @@ export interface TiedDenseArgs {
  * layer, and a file holds the table once. Where the table trains, its gradient is the sum of both uses.
  */
 export class TiedDense extends tf.layers.Layer implements BorrowingLayer {
-  static readonly className = 'TiedDense';
+  static readonly className = 'tfjs-lora/transformers>TiedDense';
   lender: tf.layers.Layer | undefined = undefined;
   private turned: {dataId: tf.DataId; copy: tf.Tensor} | undefined = undefined;
   private readonly table: string;
@@ -159,7 +159,7 @@ export class TiedDense extends tf.layers.Layer implements BorrowingLayer {
     return turned as unknown as tf.LayerVariable;
   }
 }
-tf.serialization.registerClass(TiedDense);
+registerOwn(TiedDense);
 
 /** The layer of a name among those that symbolic tensors come from. */
 function layerBefore(tensors: readonly tf.SymbolicTensor[], name: string): tf.layers.Layer | undefined {
@@ -220,9 +220,9 @@ const tiedForward: Forward = (layer, x, call) => {
  * with a kernel of its own.
  */
 export class LoRATiedDense extends LoRALayer {
-  static readonly className = 'LoRATiedDense';
+  static readonly className = 'tfjs-lora/transformers>LoRATiedDense';
   static readonly adaptation: Adaptation = {
-    baseClassName: 'TiedDense',
+    baseClassName: TiedDense.className,
     form: 'kernel',
     forward: tiedForward,
     weights: layer => [{name: 'kernel', variable: (layer as TiedDense).kernel}],
@@ -243,7 +243,7 @@ export class LoRATiedDense extends LoRALayer {
     });
   }
 }
-tf.serialization.registerClass(LoRATiedDense);
+registerOwn(LoRATiedDense);
 registerKind(LoRATiedDense);
 
 function giveDense(layer: tf.layers.Layer, kernel: tf.Tensor, bias: tf.Tensor | undefined): void {
