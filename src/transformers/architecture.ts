@@ -47,6 +47,11 @@ export interface Architecture {
   prefix: string;
   /** Tensors in the files that no model of the family computes with, by their names without the prefix. */
   unused?: RegExp;
+  /**
+   * Tensors that the classes of PyTorch have whether they compute with them or not, by their names without the prefix; a
+   * pooler those of the body alone. What a model does not compute with is kept for `exportTransformer`.
+   */
+  uncomputed?: RegExp;
   /** The name that a tensor of older files has today. */
   renamed?: (name: string) => string;
   /** What is given to a model. Default: texts. */

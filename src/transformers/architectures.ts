@@ -1,5 +1,6 @@
 import {listed, LoRAError, show, throwFaults} from '../errors';
 import {type Architecture, type Head, NEW_HEADS, type Pooling, type Purpose} from './architecture';
+import {bodyAlone} from './fileTensors';
 import type {HubConfig} from './hubConfig';
 
 const roberta = async () => (await import('./families/roberta')).roberta;
@@ -81,8 +82,15 @@ export async function chooseArchitecture(
   const architecture = await load(asked ?? (typeof named === 'string' ? named : undefined));
   const {classes, commonNames} = architecture;
   const config = given.named(commonNames);
-  const ofFile = typeof named === 'string' && Object.hasOwn(classes, named) ? classes[named] : 'none';
+  const isKnown = typeof named !== 'string' || Object.hasOwn(classes, named);
+  const ofFile = typeof named === 'string' && isKnown ? classes[named] : 'none';
   const faults: string[] = [];
+  if (!isKnown && asked === undefined && labels === undefined && pooling === 'none') {
+    faults.push(
+      `The config names the class ${show(named)}, for which there is no code here; there is ` +
+        `${listed(Object.keys(classes), 20)}. ${bodyAlone(architecture)}.`,
+    );
+  }
   if (asked !== undefined && !Object.hasOwn(classes, asked)) {
     faults.push(`architecture must be one of ${listed(Object.keys(classes))}, got ${show(asked)}.`);
   }

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {checkOptions, faultLines, type KnownOptions, LoRAError, showShape} from '../errors';
+import {checkOptions, faultLines, type KnownOptions, listed, LoRAError, showShape} from '../errors';
 import {type Bytes, encodeSafetensors} from '../formats/safetensors';
 import type {Values} from '../formats/layout';
 import {adaptationOf} from '../layers/registry';
@@ -10,7 +10,7 @@ import type {Pooling} from './architecture';
 import {chooseArchitecture} from './architectures';
 import {planOf} from './assemble';
 import {HubConfig} from './hubConfig';
-import {hubRecordOf} from './hubRecord';
+import {hubRecordOf, UNCOMPUTED} from './hubRecord';
 import {TiedDense} from './layers/tiedDense';
 import {fileNameOf} from './net';
 import type {Expected} from './netSources';
@@ -33,7 +33,8 @@ const OPTIONS: KnownOptions<SafetensorsOptions> = {dtype: true, allowNonFinite: 
  *     const {config, weights} = await exportTransformer(mergeLoRA(adapted), {dtype: 'bfloat16'});
  *
  * Weights in blocks are written as the numbers that the blocks stand for. A head that shares the table of words is
- * written once, with it.
+ * written once, with it. Tensors of the files that the class has but the model does not compute with, such as the
+ * pooler under `pooling: 'mean'`, are written as they were read, unless tfjs saved and loaded the model in between.
  *
  * @throws LoRAError if the model has an adapter (merge it first, or take it off), was not loaded by this library, or
  *     has other layers than its config says, with a line for each; if a number is not finite, or too large for the
@@ -74,7 +75,7 @@ export async function exportTransformer(
   config.check();
   const written = tensorsOf(expected);
   const found = checkLayers(written, sites);
-  const tensors: Record<string, Values> = {};
+  const tensors: Record<string, Values> = Object.fromEntries(UNCOMPUTED.get(record) ?? []);
   for (const [name, {parts, shape}] of written) {
     const tensor = tf.tidy(() => {
       const stored = parts.map(part => inFile(found(part).read(), part));
@@ -82,6 +83,14 @@ export async function exportTransformer(
     });
     const data = await tensor.data<'float32'>().finally(() => tensor.dispose());
     tensors[name] = {shape, data};
+  }
+  const isLost = (name: unknown): name is string => typeof name === 'string' && !Object.hasOwn(tensors, name);
+  const lost = [record.uncomputed ?? []].flat().filter(isLost);
+  if (lost.length > 0) {
+    console.warn(
+      `The files that the model was loaded from have tensors that it does not compute with: ${listed(lost)}. Models that ` +
+        'were saved by tfjs have lost them, and from_pretrained starts them at random.',
+    );
   }
   const {torch_dtype: _, ...said} = record.config as Record<string, unknown>;
   return {

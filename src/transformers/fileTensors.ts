@@ -1,6 +1,6 @@
 import {faultLines, listed, LoRAError, show, showShape} from '../errors';
 import type {OpenSafetensors} from '../formats/safetensors';
-import type {Architecture} from './architecture';
+import {type Architecture, NEW_HEADS, type Purpose} from './architecture';
 import type {Expected} from './netSources';
 
 /** Tensors of the hub's files that are no weights: tables that can be computed, and masks. */
@@ -15,12 +15,17 @@ const OPTIONAL = new Set([
   ...['sequence_summary', 'classification_head', 'lm_predictions', 'mask_predictions'],
 ]);
 
+/** The types that weights have in files. */
+const FLOATS = ['F32', 'F16', 'BF16'];
+
 /** Which weights the tensors in the files are. */
 export interface Assignment {
   /** The weights of each tensor. A tensor may be several weights. */
   weights: ReadonlyMap<string, readonly Expected[]>;
   /** The tensors of heads that the model has not. */
   leftOut: readonly string[];
+  /** The tensors that the class has in PyTorch, but the model does not compute with, with their names of today. */
+  uncomputed: ReadonlyMap<string, string>;
 }
 
 /** Names as files of the body alone have them today, without its prefix. */
@@ -45,11 +50,14 @@ export function assignTensors(
   files: readonly OpenSafetensors[],
   expected: readonly Expected[],
   architecture: Architecture,
+  head: Purpose['head'],
 ): Assignment {
   const plain = plainer(architecture);
   const needed = new Map<string, Expected[]>();
   const isPresent = namesIn(files, architecture);
   const leftOut: string[] = [];
+  const uncomputed = new Map<string, string>();
+  const root = head === 'none' ? '' : `${architecture.prefix}.`;
   for (const weight of expected) {
     const {fileName, orElse = fileName} = weight;
     const isOwn = isPresent(fileName);
@@ -63,7 +71,11 @@ export function assignTensors(
     const weights = needed.get(plain(name));
     if (weights === undefined) {
       const [first = ''] = plain(name).split('.');
-      if (!COMPUTED.test(name) && !OPTIONAL.has(first) && architecture.unused?.test(plain(name)) !== true) {
+      if (architecture.uncomputed?.test(plain(name)) === true) {
+        if (FLOATS.includes(dtype) && (head === 'none' || first !== 'pooler')) {
+          uncomputed.set(name, root + plain(name));
+        }
+      } else if (!COMPUTED.test(name) && !OPTIONAL.has(first) && architecture.unused?.test(plain(name)) !== true) {
         faults.push(`${name}: no weight of the model`);
       } else if (OPTIONAL.has(first) && first !== 'pooler') {
         leftOut.push(name);
@@ -74,7 +86,7 @@ export function assignTensors(
     const wanted = shapeInFile((weights as [Expected])[0]);
     if (other !== undefined) {
       faults.push(`${name}: there is ${other} too`);
-    } else if (!['F32', 'F16', 'BF16'].includes(dtype)) {
+    } else if (!FLOATS.includes(dtype)) {
       faults.push(`${name}: of type ${dtype}, not F32, F16 or BF16`);
     } else if (shape.length !== wanted.length || shape.some((size, i) => size !== wanted[i])) {
       faults.push(`${name}: shape ${showShape(shape)} in the file, ${showShape(wanted)} by the config`);
@@ -91,7 +103,7 @@ export function assignTensors(
   if (faults.length > 0) {
     throw new LoRAError(`The files do not fit the model's config:\n${faultLines(faults)}`);
   }
-  return {weights: assigned, leftOut};
+  return {weights: assigned, leftOut, uncomputed};
 }
 
 /** The shape that the file has to have for a weight. */
@@ -100,18 +112,20 @@ function shapeInFile({shape, part}: Expected): number[] {
   return part === undefined ? shape : [rows * part.of, ...others];
 }
 
-function bodyAlone({classes}: Architecture): string {
+/** How a model is loaded without the head that its files or its config have. */
+export function bodyAlone({classes}: Architecture): string {
   const body = Object.keys(classes).find(name => classes[name] === 'none') ?? '';
-  return `{architecture: ${show(body)}} loads the body alone, and {labels} begins a new head`;
+  const isHeadless = Object.values(classes).every(head => NEW_HEADS[head] === undefined);
+  return `{architecture: ${show(body)}} loads the body alone${isHeadless ? '' : ', and {labels} begins a new head'}`;
 }
 
 /** Says which tensors of heads a model goes without, and which class has them. */
-export function warnOfLeftOut(leftOut: readonly string[], owners: readonly string[]): void {
+export function warnOfLeftOut(architecture: Architecture, leftOut: readonly string[], owners: readonly string[]): void {
   if (leftOut.length > 0) {
     const way =
       owners.length > 0
         ? `Load it by its class: {architecture: ${owners.map(show).join(' or ')}}.`
-        : 'There is no class here that has it; say that it shall be left out with {architecture}.';
+        : `No class of this library computes with all of it; ${bodyAlone(architecture)}.`;
     console.warn(`The files have a head that is left out: ${listed([...leftOut])}. ${way}`);
   }
 }

@@ -1,4 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
+import type {Values} from '../formats/layout';
 import {type Architecture, type Pooling, type Purpose} from './architecture';
 import type {HubConfig} from './hubConfig';
 
@@ -11,13 +12,19 @@ export interface HubRecord {
   config: Record<string, unknown>;
   pooling: Pooling;
   tokenTypes: boolean;
+  /** The tensors of the files that the class has in PyTorch, but the model does not compute with. */
+  uncomputed: readonly string[];
 }
+
+/** Those tensors, by the record. Models that are made of a model have its record, as long as they are not saved. */
+export const UNCOMPUTED = new WeakMap<object, Map<string, Values>>();
 
 /** What is to be kept of a model that is made by a config. */
 export function hubRecord(
   architecture: Architecture,
   given: HubConfig,
   {head, pooling, labels, isNew, tokenTypes}: Purpose,
+  uncomputed: Iterable<string>,
   asked?: string,
 ): HubRecord {
   // As JSON, which is all that a model of tfjs takes with it: an object of a program may have entries without a value.
@@ -40,6 +47,7 @@ export function hubRecord(
     },
     pooling,
     tokenTypes,
+    uncomputed: [...uncomputed],
   };
 }
 

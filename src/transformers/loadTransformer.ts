@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkOptions, type KnownOptions, LoRAError, throwFaults} from '../errors';
 import type {ByteReader} from '../formats/byteReader';
+import type {Values} from '../formats/layout';
 import {type OpenSafetensors, openSafetensors} from '../formats/safetensors';
 import {checkLimits, type LoadOptions, MOST_FETCHED, tooLarge} from '../storage/limits';
 import {bytesOf, type ByteSource, fetched, localFilesFor, readerOf, type StreamSource} from '../storage/sources';
@@ -10,7 +11,7 @@ import {chooseArchitecture} from './architectures';
 import {buildModel, checkRoom, disposeLayers, type Making, planOf, setWeight} from './assemble';
 import {type Assignment, assignTensors, namesIn, warnOfLeftOut} from './fileTensors';
 import {HubConfig} from './hubConfig';
-import {HUB, hubRecord} from './hubRecord';
+import {HUB, hubRecord, UNCOMPUTED} from './hubRecord';
 import {hubFacts, LANGUAGE, type LanguageFacts} from './languageFacts';
 import type {Expected} from './netSources';
 import {PREPROCESSOR} from './pictures/encodeImages';
@@ -154,9 +155,11 @@ export async function loadTransformer(
     if (plan.newBytes > (maxBytes ?? MOST_FETCHED)) {
       throw tooLarge(`A new head for ${purpose.labels} classes`, maxBytes ?? MOST_FETCHED);
     }
-    const assigned = assignTensors(files, plan.expected, architecture);
-    if (sources.architecture === undefined && sources.labels === undefined && purpose.pooling === 'none') {
-      warnOfLeftOut(assigned.leftOut, ownersOf(assigned.leftOut, made));
+    const assigned = assignTensors(files, plan.expected, architecture, purpose.head);
+    const isUnasked = sources.architecture === undefined && sources.labels === undefined && purpose.pooling === 'none';
+    // Where the config names a class with a head, other heads belong to none that was meant.
+    if (isUnasked && purpose.head === 'none') {
+      warnOfLeftOut(architecture, assigned.leftOut, ownersOf(assigned.leftOut, made));
     }
     if (tokenizer !== undefined) {
       if (architecture.vocabulary === undefined) {
@@ -167,10 +170,12 @@ export async function loadTransformer(
     const beside: Beside = {address: isAddress ? given : undefined, limits};
     const takesPictures = (architecture.takes?.(purpose.head) ?? 'texts') !== 'texts';
     const preprocessor = takesPictures ? await jsonOf('preprocessor', sources, beside) : undefined;
-    const record = hubRecord(architecture, hubConfig, purpose, sources.architecture);
+    const record = hubRecord(architecture, hubConfig, purpose, assigned.uncomputed.values(), sources.architecture);
     const writes = /(?:ForCausalLM|LMHeadModel)$/.test(String(record.config.architectures));
     const facts = writes ? await factsOf(sources, beside) : undefined;
     const {model, layers} = withoutResidue(() => buildModel(made, checkpoint));
+    const uncomputed = new Map<string, Values>();
+    UNCOMPUTED.set(record, uncomputed);
     model.setUserDefinedMetadata({
       ...(preprocessor && {[PREPROCESSOR]: preprocessor}),
       ...(facts && {[LANGUAGE]: facts}),
@@ -178,7 +183,7 @@ export async function loadTransformer(
     });
     try {
       for (const file of files) {
-        await fill(file, assigned.weights, layers, signal);
+        await fill(file, assigned, {layers, uncomputed, signal});
       }
     } catch (error) {
       disposeLayers(layers);
@@ -301,18 +306,27 @@ async function configOf(given: TransformerSources['config'], limits: LoadOptions
 /** Configs list the names of classes, and there may be thousands. */
 const MOST_OF_CONFIG = 2 ** 23;
 
-/** Reads the tensors of a file into the weights of layers. */
-async function fill(
-  file: OpenSafetensors,
-  assigned: Assignment['weights'],
-  layers: ReadonlyMap<string, tf.layers.Layer>,
-  signal: AbortSignal | undefined,
-): Promise<void> {
+/** Where the tensors of files go. */
+interface Filling {
+  layers: ReadonlyMap<string, tf.layers.Layer>;
+  uncomputed: Map<string, Values>;
+  signal: AbortSignal | undefined;
+}
+
+/** Reads the tensors of a file into the weights of layers, or keeps them as they are. */
+async function fill(file: OpenSafetensors, assigned: Assignment, {layers, uncomputed, signal}: Filling): Promise<void> {
   await file.read((name, {shape}, data) => {
     signal?.throwIfAborted();
-    for (const weight of data === null ? [] : (assigned.get(name) ?? [])) {
+    if (data === null) {
+      return;
+    }
+    const kept = assigned.uncomputed.get(name);
+    if (kept !== undefined) {
+      uncomputed.set(kept, {shape, data});
+    }
+    for (const weight of assigned.weights.get(name) ?? []) {
       tf.tidy(() => {
-        const stored = tf.tensor(data as Float32Array, shape, 'float32');
+        const stored = tf.tensor(data, shape, 'float32');
         setWeight(layers, weight, fromFile(stored, weight));
       });
     }

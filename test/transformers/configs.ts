@@ -66,7 +66,7 @@ export function configsOf(family: string): {cases: ConfigCase[]; settings: Setti
 const files = new WeakMap<ConfigCase, Uint8Array<ArrayBuffer>>();
 
 /** The file of a case, with the numbers that `make_configs.py` draws. */
-function weightsOf(given: ConfigCase): Uint8Array<ArrayBuffer> {
+export function weightsOf(given: ConfigCase): Uint8Array<ArrayBuffer> {
   const file = files.get(given) ?? new Uint8Array(drawnWeights(given));
   files.set(given, file);
   return file;
@@ -85,7 +85,7 @@ function drawnWeights({seed, tensors}: ConfigCase): Uint8Array {
 }
 
 /** The inputs of a case; pictures are drawn from its seed, as `make_configs.py` draws them. */
-function inputsOf({seed, pixels}: ConfigCase, texts: readonly number[][][]): tf.Tensor[] {
+export function inputsOf({seed, pixels}: ConfigCase, texts: readonly number[][][]): tf.Tensor[] {
   const tokens = texts.filter(rows => rows.length > 0).map(rows => tf.tensor2d(rows, undefined, 'int32'));
   if (pixels === undefined) {
     return tokens;

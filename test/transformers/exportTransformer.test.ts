@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {adam, applyLoRA, disposeModel, mergeLoRA, removeLoRA} from 'tfjs-lora';
 import {loadGGUF} from 'tfjs-lora/language';
 import {exportTransformer, loadTransformer} from 'tfjs-lora/transformers';
-import {decodeSafetensors, type StoredTensor} from '../../src/formats/safetensors';
+import {decodeSafetensors, encodeSafetensors, type StoredTensor} from '../../src/formats/safetensors';
 import {withoutLeaks} from '../helpers';
 import {expectedOf, fileOf} from '../language/ggufFiles';
 import {MemoryHandler} from '../models';
@@ -14,8 +14,6 @@ beforeAll(async () => {
 });
 afterAll(() => jest.restoreAllMocks());
 
-/** Files have no tensors that nothing is computed with. */
-const UNUSED = /(^|\.)(pooler\..*|mask_token|post_layernorm\..*|head\.(attention|layernorm|mlp|probe|bias|weight).*)$/;
 /** Whose files in the fixtures have names from before transformers 5. */
 const OLDER = /^(deit|dinov2|gte|nomicBert|vit)/;
 
@@ -42,13 +40,81 @@ describe('a model is written as it was read', () => {
       );
       expect(changed.map(([key]) => key)).toEqual([]);
       if (!OLDER.test(name)) {
-        expect([...before.keys()].filter(key => !after.has(key) && !UNUSED.test(key))).toEqual([]);
+        expect([...before.keys()].filter(key => !after.has(key))).toEqual([]);
         expect([...after.keys()].filter(key => !before.has(key))).toEqual(tied ? [] : ['lm_head.weight']);
       }
       const again = await loadTransformer({...files, pooling, tied});
       expect(predicted(again, () => inputsOf(expected))).toEqual(predicted(model, () => inputsOf(expected)));
       [model, again].forEach(disposeModel);
     });
+  });
+});
+
+describe('tensors that the model does not compute with', () => {
+  const POOLER = ['pooler.dense.bias', 'pooler.dense.weight'];
+  const {config, weights} = fixture('bert');
+  const pooler = (bytes: Uint8Array) => POOLER.map(name => tensorsOf(bytes).get(name)).map(tensor => tensor?.data);
+
+  test.each([
+    ['as the body', {}],
+    ['of a file with a head', {}],
+    ['with a pooling', {pooling: 'mean'} as const],
+  ])('are written with the body alone: %s', async (way, options) => {
+    const {config: own, weights: file} = fixture(way.includes('head') ? 'bertClasses' : 'bert');
+    const model = await loadTransformer({config: own, weights: file, architecture: 'BertModel', ...options});
+    const adapted = applyLoRA(model, {rank: 1, targets: [/query$/]});
+    const merged = mergeLoRA(adapted);
+    const {weights: written} = await exportTransformer(merged);
+    const before = [...tensorsOf(file)].filter(([name]) => name.includes('pooler')).map(([, {data}]) => data);
+    expect(pooler(written)).toEqual(before);
+    [model, adapted, merged].forEach(disposeModel);
+  });
+
+  test('are rounded as the others, and refused where they are too large', async () => {
+    const model = await loadTransformer({config, weights});
+    const {weights: written} = await exportTransformer(model, {dtype: 'float16'});
+    expect(tensorsOf(written).get(POOLER[0]!)).toMatchObject({dtype: 'F16', shape: [24]});
+    disposeModel(model);
+    const tensors = Object.fromEntries(
+      [...tensorsOf(weights)].map(([name, {shape, data}]) => [name, {shape, data: data!.map(value => value)}]),
+    );
+    tensors[POOLER[0]!]!.data[0] = 1e6;
+    const large = await loadTransformer({config, weights: encodeSafetensors(tensors)});
+    await expect(exportTransformer(large, {dtype: 'float16'})).rejects.toThrow('pooler.dense.bias');
+    disposeModel(large);
+  });
+
+  test('are not those of another class', async () => {
+    const {config: own, weights: file} = fixture('bertClasses');
+    const model = await loadTransformer({
+      config: own,
+      weights: file,
+      architecture: 'BertForTokenClassification',
+      labels: 2,
+    });
+    const {weights: written} = await exportTransformer(model);
+    expect([...tensorsOf(written).keys()].filter(name => name.includes('pooler'))).toEqual([]);
+    disposeModel(model);
+  });
+
+  test('are lost where tfjs saves the model, which is said', async () => {
+    const warn = jest.mocked(console.warn).mockClear();
+    const model = await loadTransformer({config, weights});
+    await exportTransformer(model);
+    expect(warn).not.toHaveBeenCalled();
+    const handler = new MemoryHandler();
+    await model.save(handler);
+    const loaded = await tf.loadLayersModel(handler);
+    const {weights: written} = await exportTransformer(loaded);
+    expect(pooler(written)).toEqual([undefined, undefined]);
+    expect(warn.mock.calls).toEqual([
+      [
+        'The files that the model was loaded from have tensors that it does not compute with: pooler.dense.bias, ' +
+          'pooler.dense.weight. Models that were saved by tfjs have lost them, and from_pretrained starts them at ' +
+          'random.',
+      ],
+    ]);
+    [model, loaded].forEach(disposeModel);
   });
 });
 

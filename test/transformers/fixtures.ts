@@ -2,7 +2,8 @@ import {readdirSync, readFileSync} from 'node:fs';
 import {join} from 'node:path';
 import type {Pooling} from 'tfjs-lora/transformers';
 
-const FOLDER = join(__dirname, '../fixtures/transformers');
+/** npm runs its scripts, and jest its tests, in the folder of the project. */
+const FOLDER = 'test/fixtures/transformers';
 
 interface Numbers {
   shape: number[];

@@ -258,7 +258,7 @@ describe('a head in the files that is left out', () => {
 
   const loaded = async (name: string, options: Partial<TransformerSources>) => {
     const {config, weights} = fixture(name);
-    const fields = {...(JSON.parse(config) as object), architectures: ['BertForPreTraining']};
+    const {architectures: _, ...fields} = JSON.parse(config) as Record<string, unknown>;
     disposeModel(await loadTransformer({config: fields, weights, ...options}));
   };
 
@@ -272,12 +272,22 @@ describe('a head in the files that is left out', () => {
     await loaded('bertTiedWords', {});
     expect(lines()).toEqual([expect.stringMatching(/cls\.predictions\.bias, .*"BertForMaskedLM"\}\.$/)]);
     const {config, weights} = fixture('bertSpans');
-    const unknown = {...tensorsOf(weights), 'cls.seq_relationship.bias': {shape: [2], data: new Float32Array(2)}};
-    disposeModel(await loadTransformer({config, weights: encodeSafetensors(unknown)}));
+    const unknown = encodeSafetensors({
+      ...tensorsOf(weights),
+      'cls.seq_relationship.bias': {shape: [2], data: new Float32Array(2)},
+    });
+    disposeModel(await loadTransformer({config, weights: unknown}));
+    expect(lines()).toEqual([]); // the class that the config names has its head
+    const {weights: body} = fixture('bert');
+    const headed = {...tensorsOf(body), 'cls.seq_relationship.bias': {shape: [2], data: new Float32Array(2)}};
+    const {architectures: _, ...nameless} = JSON.parse(fixture('bert').config) as Record<string, unknown>;
+    disposeModel(await loadTransformer({config: nameless, weights: encodeSafetensors(headed)}));
     expect(lines()).toEqual([
-      'The files have a head that is left out: cls.seq_relationship.bias. There is no class here that has it; say ' +
-        'that it shall be left out with {architecture}.',
+      'The files have a head that is left out: cls.seq_relationship.bias. No class of this library computes with all ' +
+        'of it; {architecture: "BertModel"} loads the body alone, and {labels} begins a new head.',
     ]);
+    disposeModel(await loadTransformer({config: fixture('siglip').config, weights: fixture('siglip').weights}));
+    expect(lines()).toEqual([]); // its head is that of the pooling 'pooler'
     warn.mockRestore();
   });
 
@@ -595,38 +605,48 @@ test("older files of Nomic's BERT, which join queries, keys and values, are read
   expect(found).toBeAllClose(atTokens(expected.base, expected), {rtol: 2e-5, atol: 2e-5});
 });
 
-test('the head that ELECTRA was trained with is left out and said', async () => {
-  const {config, weights} = fixture('electra');
-  const warn = jest.spyOn(console, 'warn').mockReturnValue();
-  const trained = rewritten(weights, tensors => ({
-    ...tensors,
-    'discriminator_predictions.dense.bias': {shape: [8], data: new Float32Array(8)},
-  }));
-  const named = {...(JSON.parse(config) as object), architectures: ['ElectraForPreTraining']};
-  disposeModel(await loadTransformer({config: named, weights: trained}));
-  expect(warn).toHaveBeenCalledWith(expect.stringContaining('discriminator_predictions.dense.bias'));
-  warn.mockRestore();
-});
+describe('a class that there is no code for', () => {
+  const zeros = (...shape: number[]) => ({shape, data: new Float32Array(shape.reduce((a, b) => a * b, 1))});
+  const CASES = [
+    ['electra', 'ElectraForPreTraining', {'discriminator_predictions.dense.bias': zeros(8)}],
+    ['t5', 'T5ForConditionalGeneration', {'decoder.final_layer_norm.weight': zeros(8), 'lm_head.weight': zeros(13, 8)}],
+    ['t5', 'T5ForSequenceClassification', {'classification_head.dense.bias': zeros(8)}],
+    ['bert', 'BertForPreTraining', {'cls.seq_relationship.bias': zeros(2)}],
+    ['siglipText', 'SiglipTextModelWithProjection', {}],
+  ] as const;
+  const given = (name: string, className: string, more: object) => {
+    const {config, weights, expected} = fixture(name);
+    const named = {...(JSON.parse(config) as object), architectures: [className]};
+    return {config: named, weights: rewritten(weights, tensors => ({...tensors, ...more})), expected};
+  };
 
-test('of T5 the encoder is taken, and what its decoder has is said', async () => {
-  const {config, weights, expected} = fixture('t5');
-  const warn = jest.spyOn(console, 'warn').mockReturnValue();
-  const whole = rewritten(weights, tensors => ({
-    ...tensors,
-    'decoder.final_layer_norm.weight': {shape: [8], data: new Float32Array(8)},
-    'lm_head.weight': {shape: [13, 8], data: new Float32Array(104)},
-  }));
-  const named = {...(JSON.parse(config) as object), architectures: ['T5ForConditionalGeneration']};
-  const model = await loadTransformer({config: named, weights: whole, pooling: 'none'});
-  expect(warn).toHaveBeenCalledWith(
-    expect.stringContaining('left out: decoder.final_layer_norm.weight, lm_head.weight'),
-  );
-  warn.mockRestore();
-  const inputs = [expected.ids, expected.mask].map(rows => tf.tensor(rows, undefined, 'int32'));
-  const found = atTokens(numbers(model.predict(inputs) as tf.Tensor), expected);
-  expect(found).toBeAllClose(atTokens(expected.base, expected), {rtol: 2e-5, atol: 2e-5});
-  tf.dispose(inputs);
-  disposeModel(model);
+  test.each(CASES)('is refused with the way to the body: %s, %s', async (name, className, more) => {
+    await withoutLeaks(async () => {
+      const {config, weights} = given(name, className, more);
+      const {message} = await loadTransformer({config, weights}).then(
+        () => new Error('loaded'),
+        (error: unknown) => error as Error,
+      );
+      expect(message).toContain(`The config names the class "${className}", for which there is no code here`);
+      expect(message).toMatch(/\{architecture: "\w+"\} loads the body alone/);
+      expect(message.includes('{labels}')).toBe(name !== 'siglipText');
+    });
+  });
+
+  test.each(CASES)('loads as the body where this is asked for: %s, %s', async (name, className, more) => {
+    const {config, weights, expected} = given(name, className, more);
+    const warn = jest.spyOn(console, 'warn').mockReturnValue();
+    const body = (JSON.parse(fixture(name).config) as {architectures: [string]}).architectures[0];
+    const model = await loadTransformer({config, weights, architecture: body});
+    expect(warn).not.toHaveBeenCalled();
+    warn.mockRestore();
+    const inputs = [expected.ids, expected.mask].map(rows => tf.tensor(rows, undefined, 'int32'));
+    const found = atTokens(numbers(model.predict(inputs) as tf.Tensor), expected);
+    expect(found).toBeAllClose(atTokens(expected.base, expected), {rtol: 2e-5, atol: 2e-5});
+    tf.dispose(inputs);
+    disposeModel(model);
+    disposeModel(await loadTransformer({config, weights, pooling: 'mean'}));
+  });
 });
 
 test.each([

@@ -35,7 +35,7 @@ function dino({prefix, classes, registers: registersOf, antialias}: Variant): Ar
     classes,
     takes: () => 'pictures',
     commonNames: {},
-    unused: /^embeddings\.mask_token$/,
+    uncomputed: /^embeddings\.mask_token$/,
     renamed: name => attentionToday(name).replace('.mlp.weights_out.', '.mlp.down_proj.'),
     blocks: config => config.count('num_hidden_layers', 12),
     channels: config => config.count('num_channels', 3),

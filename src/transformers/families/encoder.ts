@@ -60,6 +60,7 @@ export function encoder(variant: Variant): Architecture {
     prefix: variant.prefix,
     classes: variant.classes,
     commonNames: {},
+    uncomputed: /^pooler\./,
     blocks: config => variant.groups?.(config) ?? config.count('num_hidden_layers'),
     vocabulary: config => config.count('vocab_size'),
     places: config => config.count('max_position_embeddings') - offsetOf(variant.padding(config)),

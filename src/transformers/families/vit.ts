@@ -30,6 +30,7 @@ export function viT({prefix, classes, tokens}: Variant): Architecture {
     takes: () => 'pictures',
     commonNames: {},
     unused: /^embeddings\.mask_token$/,
+    uncomputed: /^pooler\./,
     renamed: name =>
       attentionToday(name)
         .replace(/^encoder\.layer\./, 'layers.')
