@@ -8,6 +8,7 @@ import {cutAnswers} from './cutAnswers';
 import {flower} from './flower';
 import {gguf} from './gguf';
 import {graphModel} from './graphModel';
+import {hubFolder} from './hubFolder';
 import {kernels} from './kernels';
 import {keyMap} from './keyMap';
 import {adaptedModels, methodModels} from './models';
@@ -34,6 +35,7 @@ export const KINDS: readonly AttackKind[] = [
   graphModel('open', 'any batch'),
   graphModel('openLengths', 'any batch and length'),
   transformerConfig,
+  hubFolder,
   gguf,
   flower,
   cutAnswers,
