@@ -56,7 +56,8 @@ export const PROGRAMS: Readonly<Record<string, Programs>> = {
       encoders: 'tsx test/transformers/checkEncoders.ts',
       federated: 'tsx examples/federated/check.ts',
       graphs: 'tsx scripts/graphModels/run.ts',
-      language: 'tsx test/language/checkSmolLM2.ts && tsx test/language/checkLlamaCpp.ts',
+      language:
+        'tsx test/language/checkSmolLM2.ts && tsx test/language/checkLlamaCpp.ts && tsx test/language/checkHeaders.ts',
       package: 'npm run build && publint --strict && attw --pack . --profile node16',
       peft: 'test/python/run.sh',
       quickstart: 'tsx scripts/quickstart.ts --check',

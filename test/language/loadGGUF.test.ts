@@ -7,11 +7,10 @@ import {QuantizedDense, QuantizedEmbedding} from 'tfjs-lora/quantized';
 import {openGGUF} from '../../src/language/gguf/ggufFile';
 import type {MetadataValue} from '../../src/language/gguf/headerReader';
 import {tokenizerFiles} from '../../src/language/gguf/tokenizerFiles';
-import {formatNamed} from '../../src/quantized/formats';
 import {readerOf} from '../../src/storage/sources';
 import {withoutLeaks} from '../helpers';
 import {drawnTexts} from './drawnTexts';
-import {builtGGUF, expectedOf, fileOf, GGUF_NAMES} from './ggufFiles';
+import {builtGGUF, type BuiltValue, expectedOf, fileOf, GGUF_NAMES} from './ggufFiles';
 
 beforeAll(() => tf.setBackend('wasm'));
 
@@ -144,7 +143,6 @@ describe('a tokenizer of a GGUF file', () => {
 });
 
 describe('what is refused', () => {
-  const Q8 = formatNamed('Q8_0')!;
   const refused = async (file: Uint8Array | Blob, message: RegExp, more = {}) => {
     const {numTensors} = tf.memory();
     await expect(loadGGUF(file, more)).rejects.toThrow(message);
@@ -163,20 +161,20 @@ describe('what is refused', () => {
   });
 
   test('sizes that are beyond the file, before anything is made', async () => {
-    const huge = (value: unknown) => builtGGUF({pairs: {'general.architecture': value}, tensors: []});
+    const huge = (value: BuiltValue) => builtGGUF({pairs: {'general.architecture': value}, tensors: []});
     await refused(huge({text: 2n ** 50n}), /bytes of a text follow/);
     await refused(huge({list: 2n ** 40n}), /entries of a list follow/);
     await refused(builtGGUF({pairs: {}, tensors: [], tensorCount: 2n ** 50n}), /tensors follow/);
     await refused(builtGGUF({pairs: {}, tensors: [], pairCount: 2n ** 62n}), /which no file can have/);
-    const tensor = {name: 'a', shape: [2 ** 40, 2 ** 40], format: Q8};
-    await refused(builtGGUF({pairs: {}, tensors: [{...tensor, type: 8}]}), /do not fill/);
-    await refused(builtGGUF({pairs: {}, tensors: [{...tensor, shape: [2 ** 20, 32], type: 8}]}), /would end at byte/);
+    const tensor = {name: 'a', shape: [2 ** 40, 2 ** 40], type: 8};
+    await refused(builtGGUF({pairs: {}, tensors: [tensor]}), /do not fill/);
+    await refused(builtGGUF({pairs: {}, tensors: [{...tensor, shape: [2 ** 20, 32]}]}), /would end at byte/);
   });
 
   test('an architecture, a type, a kind of tokenizer without code, by name', async () => {
     await refused(builtGGUF({pairs: {'general.architecture': 'mamba'}, tensors: []}), /"mamba".*Known are llama/);
     await refused(builtGGUF({pairs: {'general.architecture': '\ufeffllama'}, tensors: []}), /"\ufeffllama"/);
-    const tensor = {name: 'token_embd.weight', shape: [4, 256], format: Q8, type: 11};
+    const tensor = {name: 'token_embd.weight', shape: [4, 256], type: 11};
     await refused(builtGGUF({pairs: {'general.architecture': 'llama'}, tensors: [tensor]}), /of type Q3_K/);
     const changed = (from: string, to: string) => {
       const bytes = fileOf('llama');

@@ -6,6 +6,11 @@ import {pathToFileURL} from 'node:url';
 
 const PACKAGES = ['node-llama-cpp@3.22.1', '@node-llama-cpp/linux-x64@3.22.1'];
 
+/** Runs a command that may fail, or be ended. */
+export function tryRun(command: string, ...args: string[]): boolean {
+  return spawnSync(command, args, {stdio: 'ignore'}).status === 0;
+}
+
 /** Runs a command, and gives what it prints. */
 export function run(command: string, ...args: string[]): string {
   const {status, stdout} = spawnSync(command, args, {stdio: ['ignore', 'pipe', 'inherit'], encoding: 'utf8'});

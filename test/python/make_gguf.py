@@ -9,6 +9,7 @@ that transformers makes of the file (`gguf_file=`).
 
 import hashlib
 import json
+import math
 import sys
 from pathlib import Path
 
@@ -221,6 +222,8 @@ def write_config(writer, config, architecture):
         writer.add_sliding_window(config.sliding_window)
     if architecture == "phi3":
         writer.add_rope_scaling_orig_ctx_len(config.original_max_position_embeddings)
+        stretch = config.max_position_embeddings / config.original_max_position_embeddings
+        writer.add_rope_scaling_attn_factors(math.sqrt(1 + math.log(stretch) / math.log(config.original_max_position_embeddings)))
         writer.add_sliding_window(0)
 
 

@@ -1,14 +1,7 @@
-import {brief, listed, LoRAError} from '../../errors';
-import type {GGUFFile, GGUFTensor} from './ggufFile';
+import {brief, listed, LoRAError, showShape} from '../../errors';
+import type {GGUFFile} from './ggufFile';
 import type {MetadataValue} from './headerReader';
-
-/** What a GGUF file says, by the names of the pairs of its architecture. */
-interface Fields {
-  /** A value of the architecture; `undefined` where the file has none. */
-  get: (name: string) => MetadataValue | undefined;
-  has: (tensor: string) => boolean;
-  tensor: (name: string) => GGUFTensor | undefined;
-}
+import {oneOf, type Settings, settingsOf} from './settings';
 
 /** How a family stands in GGUF. */
 export interface Family {
@@ -22,7 +15,9 @@ export interface Family {
   /** Whether weights of normalizations have the one that the hub's models add. */
   readonly addedOne?: boolean;
   /** The config as the hub has it. */
-  config(fields: Fields): Record<string, unknown>;
+  config(settings: Settings): Record<string, unknown>;
+  /** Settings that change nothing in this family. */
+  readonly harmless?: RegExp;
   /** Numbers that stand as tensors, and are part of the config. */
   readonly configTensors?: readonly string[];
 }
@@ -39,41 +34,75 @@ const LLAMA_BLOCK = {
   ffn_up: 'mlp.up_proj',
   ffn_down: 'mlp.down_proj',
 };
+const LLAMA_3_FACTORS = 'rope_freqs.weight';
+const LONG_ROPE = ['rope_factors_long.weight', 'rope_factors_short.weight'];
 const NORMED_HEADS = {attn_q_norm: 'self_attn.q_norm', attn_k_norm: 'self_attn.k_norm'};
 const LLAMA_LIKE = {modules: LLAMA_MODULES, blockModules: LLAMA_BLOCK, blocks: 'model.layers'};
 
 /** What decoders built as Llama have in common, but for how angles are stretched. */
-function decoderConfig(type: string, className: string, fields: Fields): Record<string, unknown> {
-  const {get} = fields;
+function decoderConfig(type: string, className: string, settings: Settings): Record<string, unknown> {
+  const {get, need} = settings;
+  const heads = oneOf(need('attention.head_count'));
   return {
     model_type: type,
     architectures: [`${className}ForCausalLM`],
-    hidden_size: get('embedding_length'),
-    num_hidden_layers: get('block_count'),
-    num_attention_heads: get('attention.head_count'),
-    num_key_value_heads: oneOf(get('attention.head_count_kv')) ?? get('attention.head_count'),
-    head_dim: get('attention.key_length'),
-    intermediate_size: oneOf(get('feed_forward_length')),
-    rms_norm_eps: get('attention.layer_norm_rms_epsilon'),
-    max_position_embeddings: get('context_length'),
-    rope_theta: get('rope.freq_base'),
-    attention_bias: fields.has('blk.0.attn_q.bias'),
+    hidden_size: need('embedding_length'),
+    num_hidden_layers: need('block_count'),
+    num_attention_heads: heads,
+    num_key_value_heads: oneOf(get('attention.head_count_kv')) ?? heads,
+    head_dim: headSize(settings, type === 'phi3'),
+    intermediate_size: oneOf(need('feed_forward_length')),
+    rms_norm_eps: need('attention.layer_norm_rms_epsilon'),
+    max_position_embeddings: need('context_length'),
+    rope_theta: get('rope.freq_base') ?? 10_000,
+    attention_bias: settings.has('blk.0.attn_q.bias'),
   };
 }
 
-/** A number that a file may have for each block, where all are one. */
-function oneOf(value: MetadataValue | undefined): MetadataValue | undefined {
-  if (typeof value !== 'object') {
-    return value;
+/**
+ * The size of the heads of queries, which has to be that of keys and values too.
+ *
+ * @param isFixed whether it follows from the width, and a part of a head may turn.
+ */
+function headSize({get, refuse, tensor, faults}: Settings, isFixed: boolean): number {
+  const usual = Math.floor(Number(get('embedding_length')) / Number(oneOf(get('attention.head_count'))));
+  const size = Number((isFixed ? undefined : get('attention.key_length')) ?? usual);
+  for (const name of ['attention.key_length', 'attention.value_length', ...(isFixed ? [] : ['rope.dimension_count'])]) {
+    if (Number(get(name) ?? (name.startsWith('attention') ? usual : size)) !== size) {
+      refuse(name, `with heads of ${size} numbers`);
+    }
   }
-  const list = Array.from(value as ArrayLike<MetadataValue>);
-  return list.every(each => each === list[0]) ? list[0] : value;
+  const pairs = Number(get('rope.dimension_count') ?? size) / 2;
+  for (const name of [LLAMA_3_FACTORS, ...LONG_ROPE]) {
+    const shape = tensor(name)?.shape ?? [pairs];
+    if (shape.length !== 1 || shape[0] !== pairs) {
+      faults.push(
+        `${name} of the GGUF file has shape ${showShape(shape)}, expected [${pairs}], a factor for each pair.`,
+      );
+    }
+  }
+  return size;
 }
 
-/** How angles are stretched, by the two settings that all families have. */
-function linearScaling({get}: Fields): Record<string, unknown> {
-  const [type, factor] = [get('rope.scaling.type'), get('rope.scaling.factor')];
-  return type === undefined || type === 'none' ? {} : {rope_scaling: {rope_type: type, factor}};
+/** By how much all angles are stretched, as llama.cpp reads it: 1 for not at all. */
+function stretchOf({get, refuse}: Settings, types: readonly string[], refusal?: string): MetadataValue {
+  const [type = 'linear', factor, older] = ['rope.scaling.type', 'rope.scaling.factor', 'rope.scale_linear'].map(get);
+  if (!['none', 'linear', ...types].includes(type as string)) {
+    refuse('rope.scaling.type');
+  }
+  const by = factor ?? older ?? 0;
+  if (type === 'none' || by === 0 || by === 1) {
+    return 1;
+  }
+  if (refusal !== undefined) {
+    refuse(factor === undefined ? 'rope.scale_linear' : 'rope.scaling.factor', refusal);
+  }
+  return by;
+}
+
+function linearScaling(settings: Settings): Record<string, unknown> {
+  const factor = stretchOf(settings, [], settings.has(LLAMA_3_FACTORS) ? `beside ${LLAMA_3_FACTORS}` : undefined);
+  return factor === 1 ? {} : {rope_scaling: {rope_type: 'linear', factor}};
 }
 
 /** The families, by `general.architecture`. */
@@ -81,22 +110,21 @@ const FAMILIES: Readonly<Record<string, Family>> = {
   llama: {
     ...LLAMA_LIKE,
     pairs: true,
-    configTensors: ['rope_freqs.weight'],
-    config: fields => ({
-      ...decoderConfig('llama', 'Llama', fields),
-      head_dim: fields.get('attention.key_length') ?? fields.get('rope.dimension_count'),
-      mlp_bias: fields.has('blk.0.ffn_gate.bias'),
-      ...linearScaling(fields),
+    configTensors: [LLAMA_3_FACTORS],
+    config: settings => ({
+      ...decoderConfig('llama', 'Llama', settings),
+      mlp_bias: settings.has('blk.0.ffn_gate.bias'),
+      ...linearScaling(settings),
     }),
   },
   qwen2: {
     ...LLAMA_LIKE,
-    config: fields => ({...decoderConfig('qwen2', 'Qwen2', fields), ...linearScaling(fields)}),
+    config: settings => ({...decoderConfig('qwen2', 'Qwen2', settings), ...linearScaling(settings)}),
   },
   qwen3: {
     ...LLAMA_LIKE,
     blockModules: {...LLAMA_BLOCK, ...NORMED_HEADS},
-    config: fields => ({...decoderConfig('qwen3', 'Qwen3', fields), ...linearScaling(fields)}),
+    config: settings => ({...decoderConfig('qwen3', 'Qwen3', settings), ...linearScaling(settings)}),
   },
   gemma3: {
     ...LLAMA_LIKE,
@@ -108,41 +136,58 @@ const FAMILIES: Readonly<Record<string, Family>> = {
       post_ffw_norm: 'post_feedforward_layernorm',
     },
     addedOne: true,
-    config: fields => {
-      const {get} = fields;
-      const size = get('attention.key_length') ?? 256;
-      const [width, heads] = [Number(get('embedding_length')), Number(get('attention.head_count'))];
+    config: settings => {
+      const {get} = settings;
+      const config = decoderConfig('gemma3_text', 'Gemma3', settings);
+      const window = get('attention.sliding_window');
+      const period = get('attention.sliding_window_pattern') ?? 6;
       return {
-        ...decoderConfig('gemma3_text', 'Gemma3', fields),
-        head_dim: size,
+        ...config,
         // No file says it. The model of 27 billion, which has 62 blocks, is the one that differs.
-        query_pre_attn_scalar: get('block_count') === 62 ? width / heads : size,
-        sliding_window: get('attention.sliding_window'),
-        rope_local_base_freq: get('rope.freq_base_swa'),
-        ...linearScaling(fields),
+        query_pre_attn_scalar:
+          config.num_hidden_layers === 62
+            ? Number(config.hidden_size) / Number(config.num_attention_heads)
+            : config.head_dim,
+        ...(window === undefined || window === 0
+          ? {sliding_window_pattern: 1}
+          : {sliding_window: window, sliding_window_pattern: period}),
+        rope_local_base_freq: get('rope.freq_base_swa') ?? 10_000,
+        ...linearScaling(settings),
       };
     },
   },
   phi3: {
     ...LLAMA_LIKE,
     blockModules: {...LLAMA_BLOCK, attn_qkv: 'self_attn.qkv_proj', ffn_up: 'mlp.gate_up_proj'},
-    configTensors: ['rope_factors_long.weight', 'rope_factors_short.weight'],
-    config: fields => {
-      const {get} = fields;
-      const {head_dim: size, attention_bias: _, ...config} = decoderConfig('phi3', 'Phi3', fields);
-      const [width, heads] = [Number(get('embedding_length')), Number(get('attention.head_count'))];
-      const turned = get('rope.dimension_count');
+    configTensors: LONG_ROPE,
+    config: settings => {
+      const {get, refuse, faults} = settings;
+      const {head_dim: size, attention_bias: _, ...config} = decoderConfig('phi3', 'Phi3', settings);
       const window = get('attention.sliding_window');
+      const attention = get('rope.scaling.attn_factor') ?? 1;
+      const tensors = LONG_ROPE.filter(settings.has);
+      stretchOf(settings, ['longrope'], 'in phi3');
+      if (tensors.length === 1) {
+        faults.push(`The GGUF file has ${tensors.join()} alone, where ${LONG_ROPE.join(' and ')} belong together.`);
+      }
+      if (tensors.length === 0 && get('rope.scaling.type') === 'longrope') {
+        refuse('rope.scaling.type', `without ${LONG_ROPE.join(' and ')}`);
+      }
+      if (tensors.length === 0 && attention !== 1) {
+        refuse('rope.scaling.attn_factor', `without ${LONG_ROPE.join(' and ')}`);
+      }
       return {
         ...config,
         original_max_position_embeddings: get('rope.scaling.original_context_length') ?? get('context_length'),
-        partial_rotary_factor: turned === undefined ? undefined : Number(turned) / Number(size ?? width / heads),
+        partial_rotary_factor: Number(get('rope.dimension_count') ?? size) / Number(size),
         sliding_window: window === undefined || window === 0 ? null : window,
         pad_token_id: 0,
+        ...(tensors.length > 0 && {rope_scaling: {attention_factor: attention}}),
       };
     },
   },
   gpt2: {
+    harmless: /^rope\./,
     modules: {
       token_embd: 'transformer.wte',
       position_embd: 'transformer.wpe',
@@ -158,16 +203,24 @@ const FAMILIES: Readonly<Record<string, Family>> = {
       ffn_up: 'mlp.c_fc',
       ffn_down: 'mlp.c_proj',
     },
-    config: ({get}) => ({
-      model_type: 'gpt2',
-      architectures: ['GPT2LMHeadModel'],
-      n_embd: get('embedding_length'),
-      n_layer: get('block_count'),
-      n_head: get('attention.head_count'),
-      n_inner: get('feed_forward_length'),
-      n_positions: get('context_length'),
-      layer_norm_epsilon: get('attention.layer_norm_epsilon'),
-    }),
+    config: settings => {
+      const {get, need, refuse} = settings;
+      const heads = oneOf(need('attention.head_count'));
+      if (![undefined, heads].includes(oneOf(get('attention.head_count_kv')))) {
+        refuse('attention.head_count_kv', `with ${brief(heads)} heads of queries`);
+      }
+      headSize(settings, true);
+      return {
+        model_type: 'gpt2',
+        architectures: ['GPT2LMHeadModel'],
+        n_embd: need('embedding_length'),
+        n_layer: need('block_count'),
+        n_head: heads,
+        n_inner: oneOf(need('feed_forward_length')),
+        n_positions: need('context_length'),
+        layer_norm_epsilon: need('attention.layer_norm_epsilon'),
+      };
+    },
   },
 };
 
@@ -216,21 +269,6 @@ export function hubRow(row: number, rows: number, heads: number): number {
   return head * size + (inHead % 2) * (size / 2) + Math.floor(inHead / 2);
 }
 
-/** What changes the numbers, has no code here, and so must not be set, with what counts as not set. */
-const UNSET: Readonly<Record<string, readonly unknown[]>> = {
-  expert_count: [0],
-  'attention.causal': [true],
-  'attention.scale': [0],
-  'attention.max_alibi_bias': [0],
-  'attention.clamp_kqv': [0],
-  attn_logit_softcapping: [0],
-  final_logit_softcapping: [0],
-  logit_scale: [0, 1],
-  residual_scale: [0, 1],
-  embedding_scale: [0, 1],
-  use_parallel_residual: [],
-};
-
 /** What a GGUF file says of its model, as the hub would. */
 export interface GGUFModel {
   readonly family: Family;
@@ -256,31 +294,20 @@ export function readConfig(file: GGUFFile): GGUFModel {
         `${listed(Object.keys(FAMILIES))}.`,
     );
   }
-  const tensors = new Map(file.tensors.map(tensor => [tensor.name, tensor]));
-  const prefix = `${architecture as string}.`;
-  const fields: Fields = {
-    get: name => metadata.get(prefix + name),
-    has: name => tensors.has(name),
-    tensor: name => tensors.get(name),
-  };
-  for (const [name, unset] of Object.entries(UNSET)) {
-    const value = fields.get(name);
-    if (value !== undefined && !unset.includes(value)) {
-      throw new LoRAError(`${prefix}${name} of the GGUF file is ${brief(value)}, for which there is no code here.`);
-    }
-  }
-  const given = family.config(fields);
+  const {settings, check} = settingsOf(file, `${architecture as string}.`);
+  const given = family.config(settings);
+  check(family.harmless);
   const ids = {bos_token_id: 'bos', eos_token_id: 'eos', pad_token_id: 'padding'};
   const config: Record<string, unknown> = {
     ...given,
     ...Object.fromEntries(
       Object.entries(ids).map(([name, token]) => [name, metadata.get(`tokenizer.ggml.${token}_token_id`)] as const),
     ),
-    vocab_size: fields.tensor('token_embd.weight')?.shape[0],
-    tie_word_embeddings: !fields.has('output.weight'),
+    vocab_size: settings.tensor('token_embd.weight')?.shape[0],
+    tie_word_embeddings: !settings.has('output.weight'),
   };
   const said = Object.fromEntries(Object.entries(config).filter(([, value]) => value !== undefined));
-  return {family, config: said, used: (family.configTensors ?? []).filter(fields.has)};
+  return {family, config: said, used: (family.configTensors ?? []).filter(settings.has)};
 }
 
 /** The name in a GGUF file of a tensor of the hub; `undefined` for one that no such file has. */

@@ -7,6 +7,7 @@ import {checkpointFile} from './checkpointFile';
 import {cutAnswers} from './cutAnswers';
 import {flower} from './flower';
 import {gguf} from './gguf';
+import {ggufHeader} from './ggufHeader';
 import {graphModel} from './graphModel';
 import {hubFolder} from './hubFolder';
 import {kernels} from './kernels';
@@ -37,6 +38,7 @@ export const KINDS: readonly AttackKind[] = [
   transformerConfig,
   hubFolder,
   gguf,
+  ggufHeader,
   flower,
   cutAnswers,
   kernels,
