@@ -40,16 +40,25 @@ export class ByteReader {
     }
     const taken = new Uint8Array(count);
     for (let filled = 0; filled < count;) {
-      if (!(await this.hasMore())) {
+      const part = await this.some(count - filled);
+      if (part === undefined) {
         throw end(count - filled);
       }
-      const part = this.chunk.subarray(0, count - filled);
       taken.set(part, filled);
       filled += part.length;
-      this.position += part.length;
-      this.chunk = this.chunk.subarray(part.length);
     }
     return taken;
+  }
+
+  /** What has come of the next bytes, up to `most` of them; `undefined` after the last. It is not a copy. */
+  async some(most: number): Promise<Uint8Array | undefined> {
+    if (!(await this.hasMore())) {
+      return undefined;
+    }
+    const part = this.chunk.subarray(0, most);
+    this.position += part.length;
+    this.chunk = this.chunk.subarray(part.length);
+    return part;
   }
 
   /** Whether there are more bytes. */

@@ -63,6 +63,10 @@ const OPTIONS: KnownOptions<LoadGGUFOptions> = {
   signal: true,
 };
 
+/** The lists that are read of a file: for the facts about its texts, and to make a tokenizer. */
+const OF_FACTS = ['tokenizer.ggml.tokens', 'tokenizer.ggml.token_type'];
+const OF_TOKENIZER = ['tokenizer.ggml.scores', 'tokenizer.ggml.merges'];
+
 /**
  * The language model in a GGUF file as a `tf.LayersModel`, its matrices in the blocks of the file: Llama (and what is
  * built like it, as Mistral and SmolLM2), Qwen2, Qwen3, Gemma 3, Phi-3 and GPT-2, of the types F32, F16, BF16, Q8_0,
@@ -104,7 +108,7 @@ export async function loadGGUF(
   signal?.throwIfAborted();
   const reader = await readerOf(source, limits);
   try {
-    const file = await openGGUF(reader);
+    const file = await openGGUF(reader, Tokenizer ? [...OF_FACTS, ...OF_TOKENIZER] : OF_FACTS);
     const read = readConfig(file);
     const files = Tokenizer && tokenizerFiles(file.metadata, read.config.vocab_size as number);
     const tokenizer = Tokenizer && files && made(Tokenizer, files);

@@ -93,14 +93,15 @@ function shortened(address: URL | string): string {
 }
 
 /** A `fetch` for several files that together have the limit of one. When one fails, the others end. */
-export function limitedFetch({signal, maxBytes = MOST_FETCHED}: LoadOptions): typeof fetch {
+export function limitedFetch(options: LoadOptions): typeof fetch {
+  const {signal, maxBytes = MOST_FETCHED} = options;
   let left = maxBytes;
   const all = new AbortController();
   signal?.addEventListener('abort', () => all.abort(signal.reason), {signal: all.signal});
   return async (input, init) => {
     try {
       const response = await fetch(input, {...init, signal: all.signal});
-      const bytes = await readAll(openBody(response, {maxBytes, signal: all.signal}));
+      const bytes = await readAll(openBody(response, {...options, signal: all.signal}));
       left -= bytes.length;
       if (left < 0) {
         throw tooLarge(`What ${response.url || 'the URL'} names`, maxBytes);
@@ -137,10 +138,16 @@ function open(source: ByteSource, options: LoadOptions, what = 'The file'): Byte
   return isBytes ? whole(bytes) : readStream(bytes.stream(), bytes.size, {signal, what, maxBytes});
 }
 
+/** What is compressed may swell to this at least, and to 100 times the bytes that are sent. */
+const LEAST_SWOLLEN = 2 ** 24;
+
 /** The body of a response, of which no more is read than is allowed. */
-function openBody({url, headers, body}: Response, {signal, maxBytes = MOST_FETCHED}: LoadOptions): ByteStream {
+function openBody({url, headers, body}: Response, {signal, maxBytes: asked}: LoadOptions): ByteStream {
   const what = url || 'The response';
-  if (Number(headers.get('content-length') ?? 0) > maxBytes) {
+  const sent = Number(headers.get('content-length') ?? 0);
+  const isCompressed = sent > 0 && headers.has('content-encoding');
+  const maxBytes = asked ?? (isCompressed ? Math.min(MOST_FETCHED, Math.max(LEAST_SWOLLEN, 100 * sent)) : MOST_FETCHED);
+  if (sent > maxBytes) {
     leave(body);
     throw tooLarge(what, maxBytes);
   }

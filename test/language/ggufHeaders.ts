@@ -137,8 +137,12 @@ function factors(random: Random, size: number, base: number): Float32Array {
   });
 }
 
-/** The model of a seed; with `more`, these settings instead of random ones, `undefined` for none. */
-export function headerOf(seed: number, more?: Record<string, BuiltValue | undefined>): HeaderCase {
+/** The model of a seed; with `more`, these settings instead of random ones, `undefined` for none; and other pairs. */
+export function headerOf(
+  seed: number,
+  more?: Record<string, BuiltValue | undefined>,
+  others: Settings = {},
+): HeaderCase {
   const random = randomFrom(seed);
   const any = <T>(...values: T[]): T => pick(random, values);
   const family = FAMILIES[seed % FAMILIES.length] as Family;
@@ -236,7 +240,7 @@ export function headerOf(seed: number, more?: Record<string, BuiltValue | undefi
     tensors.push({name: `${name}.weight`, shape: [data.length], data});
   }
   const stored = Object.entries(settings).map(([name, value]) => [`${family}.${name}`, value] as const);
-  const pairs = {'general.architecture': family, ...Object.fromEntries(stored), ...tokenizer()};
+  const pairs = {'general.architecture': family, ...Object.fromEntries(stored), ...tokenizer(), ...others};
   return {family, seed, settings, file: builtGGUF({pairs, tensors: tensors.map(each => ({...each, type: 0}))})};
 }
 

@@ -11,6 +11,7 @@ import {readerOf} from '../../src/storage/sources';
 import {withoutLeaks} from '../helpers';
 import {drawnTexts} from './drawnTexts';
 import {builtGGUF, type BuiltValue, expectedOf, fileOf, GGUF_NAMES} from './ggufFiles';
+import {headerOf} from './ggufHeaders';
 
 beforeAll(() => tf.setBackend('wasm'));
 
@@ -189,6 +190,71 @@ describe('what is refused', () => {
     const bytes = fileOf('llama');
     bytes.set(new TextEncoder().encode('blk.0.attn_r.weight'), Buffer.from(bytes).indexOf('blk.0.attn_q.weight'));
     await refused(bytes, /blk\.0\.attn_q\.weight: not in the file\n {2}blk\.0\.attn_r\.weight: no weight of the model/);
+  });
+
+  test('lists in lists, and lists that no vocabulary and no setting has', async () => {
+    const list = (key: string, count: number) =>
+      builtGGUF({pairs: {'general.architecture': 'llama', [key]: new Float32Array(count)}, tensors: []});
+    await refused(list('tokenizer.ggml.scores', 2 ** 22 + 1), /has a list of 4,194,305 entries/, {Tokenizer});
+    await refused(list('llama.feed_forward_length', 2 ** 16 + 1), /has a list of 65,537 entries/);
+    const nested = list('llama.other', 1);
+    nested[nested.indexOf(9) + 4] = 9;
+    await refused(nested, /has lists in a list, "llama\.other"/);
+  });
+
+  test('lists that nobody asks for are passed over, however they come', async () => {
+    const texts = ['a', '', 'b'.repeat(100_000), ...Array.from({length: 1000}, (_, i) => `text ${i}`)];
+    const others = {
+      'tokenizer.ggml.others': texts,
+      'general.numbers': new Float32Array(100_000),
+      'general.flags': [true],
+    };
+    const {file} = headerOf(8, {}, others);
+    for (const source of [file, new Blob([file]), new Response(file)]) {
+      const {model} = await loadGGUF(source, {Tokenizer});
+      disposeModel(model);
+    }
+  });
+
+  test('more merges and longer tokens than a vocabulary has', async () => {
+    const tokens = Array.from({length: 250}, (_, i) => 'z'.repeat(i + 1));
+    const file = (more: Record<string, BuiltValue>) =>
+      headerOf(
+        8,
+        {},
+        {
+          'tokenizer.ggml.tokens': tokens,
+          'tokenizer.ggml.scores': new Float32Array(tokens.length),
+          'tokenizer.ggml.token_type': new Int32Array(tokens.length).fill(1),
+          ...more,
+        },
+      ).file;
+    await refused(file({}), /more than 16 merges for each of its 250 tokens/, {Tokenizer});
+    const merges = Array.from({length: 5000}, () => 'z z');
+    await refused(file({'tokenizer.ggml.merges': merges}), /more than 16 merges for each of its 250/, {Tokenizer});
+    const long = ['z'.repeat(2 ** 23), 'zz'];
+    await refused(
+      file({
+        'tokenizer.ggml.tokens': [...long, 'y'],
+        'tokenizer.ggml.scores': new Float32Array(3),
+        'tokenizer.ggml.token_type': Int32Array.of(1, 1, 1),
+      }),
+      /more than 8,388,608 characters/,
+      {Tokenizer},
+    );
+  });
+
+  test('a token that has two numbers', async () => {
+    const {file} = headerOf(
+      8,
+      {},
+      {
+        'tokenizer.ggml.tokens': ['<unk>', '<s>', '</s>', 'a', 'b', 'a'],
+        'tokenizer.ggml.scores': new Float32Array(6),
+        'tokenizer.ggml.token_type': Int32Array.of(2, 3, 3, 1, 1, 1),
+      },
+    );
+    await refused(file, /the token "a" twice, under the numbers 3 and 5/, {Tokenizer});
   });
 
   test('options that are none', async () => {

@@ -81,6 +81,16 @@ describe('a fetch', () => {
     await expect(loadAdapter(`${url}/a.json`)).rejects.toThrow('more than the 268,435,456 bytes');
   });
 
+  test('stops where what it unpacks is 100 times what is sent', async () => {
+    answer = (_, response) => {
+      response.setHeader('content-encoding', 'gzip').setHeader('content-length', BOMB.length);
+      response.end(BOMB);
+    };
+    const most = (100 * BOMB.length).toLocaleString('en');
+    await expect(readAdapter(fetch(`${url}/a.safetensors`))).rejects.toThrow(`more than the ${most} bytes`);
+    await expect(loadAdapter(`${url}/a.safetensors`)).rejects.toThrow(`more than the ${most} bytes`);
+  });
+
   test('does not begin to read what says that it is larger', async () => {
     answer = (_, response) => {
       response.setHeader('content-length', 1000);

@@ -60,9 +60,10 @@ const MOST_OF_NAME = 2 ** 16;
 /**
  * Reads the header of a GGUF file.
  *
+ * @param wanted the lists of the tokenizer that are kept. The others are passed over.
  * @throws LoRAError if it is none, is damaged, or is shorter than it says.
  */
-export async function openGGUF(source: ByteReader): Promise<GGUFFile> {
+export async function openGGUF(source: ByteReader, wanted: readonly string[] = []): Promise<GGUFFile> {
   const reader = new HeaderReader(source);
   const magic = await reader.word();
   if (magic !== 0x46554747) {
@@ -80,7 +81,10 @@ export async function openGGUF(source: ByteReader): Promise<GGUFFile> {
     if (metadata.has(key)) {
       throw new LoRAError(`The GGUF file has ${brief(key)} twice.`);
     }
-    metadata.set(key, await reader.value());
+    const value = await reader.value(key, wanted.includes(key));
+    if (value !== undefined) {
+      metadata.set(key, value);
+    }
   }
   const alignment = alignmentOf(metadata);
   const infos = new Map<string, Omit<GGUFTensor, 'begin'> & {offset: number}>();

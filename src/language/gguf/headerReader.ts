@@ -1,4 +1,4 @@
-import {LoRAError} from '../../errors';
+import {brief, LoRAError} from '../../errors';
 import {type ByteReader, concatenate} from '../../formats/byteReader';
 
 /** A value of a pair. A list is of one kind. */
@@ -9,8 +9,10 @@ export type Metadata = ReadonlyMap<string, MetadataValue>;
 
 /** How many bytes are asked for at a time. */
 const CHUNK = 2 ** 16;
-/** Lists in lists are not more than so many deep. */
-const MOST_NESTED = 4;
+/** A setting has a list of a value for each block. */
+const MOST_OF_SETTING = 2 ** 16;
+/** No vocabulary has so many tokens or merges. */
+const MOST_WANTED = 2 ** 22;
 
 const TYPES = [
   ...(['uint8', 'int8', 'uint16', 'int16', 'uint32', 'int32', 'float32', 'bool', 'text', 'list'] as const),
@@ -20,15 +22,9 @@ type Type = (typeof TYPES)[number];
 type NumberType = Exclude<Type, 'bool' | 'text' | 'list' | 'uint64' | 'int64'>;
 
 /** How a list of numbers is held. */
-const LISTS: Readonly<Record<NumberType, (count: number) => {[i: number]: number; readonly length: number}>> = {
-  uint8: count => new Uint8Array(count),
-  int8: count => new Int8Array(count),
-  uint16: count => new Uint16Array(count),
-  int16: count => new Int16Array(count),
-  uint32: count => new Uint32Array(count),
-  int32: count => new Int32Array(count),
-  float32: count => new Float32Array(count),
-  float64: count => new Float64Array(count),
+const LISTS: Readonly<Record<NumberType, new (bytes: ArrayBuffer) => ArrayLike<number>>> = {
+  ...{uint8: Uint8Array, int8: Int8Array, uint16: Uint16Array, int16: Int16Array},
+  ...{uint32: Uint32Array, int32: Int32Array, float32: Float32Array, float64: Float64Array},
 };
 
 /** Bytes of a value; of a text and a list of their lengths alone. */
@@ -120,9 +116,12 @@ export class HeaderReader {
     return this.decoder.decode(this.bytes.subarray(this.at - length, this.at));
   }
 
-  /** A value, with its type before it. */
-  async value(): Promise<MetadataValue> {
-    return this.valueOf(await this.type(), 0);
+  /**
+   * A value, with its type before it. Lists of tokenizers are passed over if they are not wanted, and are `undefined`.
+   */
+  async value(key: string, isWanted: boolean): Promise<MetadataValue | undefined> {
+    const type = await this.type();
+    return type === 'list' ? this.list(key, isWanted) : this.valueOf(type);
   }
 
   private async type(): Promise<Type> {
@@ -134,12 +133,10 @@ export class HeaderReader {
     return type;
   }
 
-  private async valueOf(type: Type, depth: number): Promise<MetadataValue> {
+  private async valueOf(type: Exclude<Type, 'list'>): Promise<number | bigint | boolean | string> {
     switch (type) {
       case 'text':
-        return this.text();
-      case 'list':
-        return this.list(depth + 1);
+        return this.readyText() ?? this.text();
       case 'bool':
         return (await this.number('uint8')) !== 0;
       default:
@@ -147,24 +144,63 @@ export class HeaderReader {
     }
   }
 
-  private async list(depth: number): Promise<MetadataList> {
-    if (depth > MOST_NESTED) {
-      throw new LoRAError(`The GGUF file has lists in lists, more than ${MOST_NESTED} deep.`);
-    }
+  private async list(key: string, isWanted: boolean): Promise<MetadataList | undefined> {
     const type = await this.type();
-    const count = await this.count(BYTES[type], 'entries of a list');
-    if (Object.hasOwn(LISTS, type) && this.left !== Infinity) {
-      const numbers = LISTS[type as NumberType](count);
-      for (let i = 0; i < count; i++) {
-        numbers[i] = (await this.number(type as NumberType)) as number;
-      }
-      return numbers;
+    if (type === 'list') {
+      throw new LoRAError(`The GGUF file has lists in a list, ${brief(key)}, which no program reads.`);
     }
-    const values: MetadataValue[] = [];
+    const count = await this.count(BYTES[type], 'entries of a list');
+    const isSetting = !/^(tokenizer|general)\./.test(key);
+    if (count > (isSetting ? MOST_OF_SETTING : MOST_WANTED) && (isSetting || isWanted)) {
+      throw new LoRAError(`The GGUF file has a list of ${count.toLocaleString('en')} entries, ${brief(key)}.`);
+    }
+    const isNumbers = Object.hasOwn(LISTS, type);
+    if (!isSetting && !(isWanted && (isNumbers || type === 'text'))) {
+      await (type === 'text' ? this.passTexts(count) : this.skipTo(this.position + count * BYTES[type]));
+      return undefined;
+    }
+    if (isNumbers) {
+      return new LISTS[type as NumberType](await this.bulk(count * BYTES[type]));
+    }
+    const values: (number | bigint | boolean | string)[] = [];
     for (let i = 0; i < count; i++) {
-      values.push(await this.valueOf(type, depth));
+      values.push(type === 'text' ? (this.readyText() ?? (await this.text())) : await this.valueOf(type));
     }
     return values;
+  }
+
+  /** So many bytes, which are asked for as they come. */
+  private async bulk(count: number): Promise<ArrayBuffer> {
+    const parts: Uint8Array[] = [];
+    for (let left = count; left > 0; left -= Math.min(left, CHUNK)) {
+      parts.push(await this.take(Math.min(left, CHUNK)));
+    }
+    return concatenate(parts).buffer;
+  }
+
+  /** The length of the text that comes next, behind which it goes, if all of it is here: few have to be waited for. */
+  private readyLength(): number | undefined {
+    const {at, view} = this;
+    const ready = this.bytes.length - at - 8;
+    const length = ready >= 0 && view.getUint32(at + 4, true) === 0 ? view.getUint32(at, true) : Infinity;
+    if (length > ready) {
+      return undefined;
+    }
+    this.at += 8 + length;
+    return length;
+  }
+
+  private readyText(): string | undefined {
+    const length = this.readyLength();
+    return length === undefined ? undefined : this.decoder.decode(this.bytes.subarray(this.at - length, this.at));
+  }
+
+  private async passTexts(count: number): Promise<void> {
+    for (let i = 0; i < count; i++) {
+      if (this.readyLength() === undefined) {
+        await this.skipTo((await this.count(1, 'bytes of a text')) + this.position);
+      }
+    }
   }
 
   /** A number; one of 64 bits that a number cannot hold as a `bigint`. */
@@ -199,14 +235,11 @@ export class HeaderReader {
     }
   }
 
-  /** Has at least so many bytes ready. What was said is not asked for at once, if it is not known to be there. */
+  /** Has at least so many bytes ready. */
   private async more(count: number): Promise<void> {
-    const parts = [this.bytes.subarray(this.at)];
-    let ready = parts[0]?.length ?? 0;
-    while (ready < count) {
-      const missing = count - ready;
-      const known = this.source.size === null ? missing : this.source.size - this.source.position;
-      const next = await this.source.take(Math.min(CHUNK, Math.max(1, this.source.size === null ? missing : known)));
+    const parts: Uint8Array[] = [this.bytes.subarray(this.at)];
+    for (let ready = parts[0]?.length ?? 0; ready < count;) {
+      const next = (await this.source.some(CHUNK)) ?? (await this.source.take(count - ready));
       parts.push(next);
       ready += next.length;
     }

@@ -1,7 +1,7 @@
 import {brief, listed, LoRAError} from '../../errors';
 import {isEnd} from './endTokens';
 import type {Metadata} from './headerReader';
-import {mergesOf, type Merge} from './merges';
+import {checkMerges, mergesOf, type Merge} from './merges';
 import {splitsOf, STARTS_TEXTS} from './splits';
 
 /** What the hub has in two files. */
@@ -82,24 +82,28 @@ function wordsOf(metadata: Metadata, rows: number): Words {
         'gpt2 and llama.',
     );
   }
-  const [tokens, types, scores, merges] = [get('tokens'), get('token_type'), get('scores'), get('merges')];
+  const [given, types, scores, merges] = [get('tokens'), get('token_type'), get('scores'), get('merges')];
   const areTexts = (list: unknown): list is string[] =>
     Array.isArray(list) && list.every(entry => typeof entry === 'string');
-  if (!areTexts(tokens) || tokens.length === 0 || tokens.length > rows) {
+  if (!areTexts(given) || given.length === 0 || given.length > rows) {
     throw new LoRAError(
       `tokenizer.ggml.tokens of the GGUF file must list at most ${rows} texts, the rows of its table.`,
     );
   }
+  // Several may be empty, which llama.cpp names so too.
+  const tokens = given.map((token, id) => token || `[EMPTY_${id}]`);
+  checkTwice(tokens);
   const numbers = (name: string, list: unknown): ArrayLike<number> => {
-    const given = (list ?? []) as Partial<ArrayLike<unknown>>;
-    if (list !== undefined && !(given.length === tokens.length && typeof given[0] === 'number')) {
+    const each = (list ?? []) as Partial<ArrayLike<unknown>>;
+    if (list !== undefined && !(each.length === tokens.length && typeof each[0] === 'number')) {
       throw new LoRAError(`tokenizer.ggml.${name} of the GGUF file must have a number for each of its tokens.`);
     }
-    return given as ArrayLike<number>;
+    return each as ArrayLike<number>;
   };
   if (merges !== undefined && !areTexts(merges)) {
     throw new LoRAError('tokenizer.ggml.merges of the GGUF file must be a list of texts.');
   }
+  checkMerges(merges?.length ?? 0, tokens.length);
   const faults = ['bos', 'eos', 'unknown', 'padding'].filter(name => {
     const id = get(`${name}_token_id`);
     return id !== undefined && !(Number.isInteger(id) && (id as number) < tokens.length);
@@ -116,6 +120,19 @@ function wordsOf(metadata: Metadata, rows: number): Words {
       return [merge.slice(0, space), merge.slice(space + 1)];
     }),
   };
+}
+
+/** Refuses a vocabulary in which a token has two numbers, the first of which would stand for nothing. */
+function checkTwice(tokens: readonly string[]): void {
+  const ids = new Map(tokens.map((token, id) => [token, id]));
+  const twice = tokens.findIndex((token, id) => ids.get(token) !== id);
+  if (twice !== -1) {
+    const token = tokens[twice] as string;
+    throw new LoRAError(
+      `The GGUF file has the token ${brief(token)} twice, under the numbers ${twice} and ${ids.get(token)}. llama.cpp ` +
+        'does not load such a file either.',
+    );
+  }
 }
 
 /** What stands before and behind each text. */
@@ -167,13 +184,18 @@ function ofBytes({tokens, merges, get}: Words, added: ReadonlySet<number>): obje
     decoder: {type: 'ByteLevel', add_prefix_space: true, trim_offsets: true, use_regex: true},
     model: {
       type: 'BPE',
-      vocab: Object.fromEntries(tokens.map((token, id) => [spelled(token, id), id])),
+      vocab: vocabOf(tokens.map(spelled)),
       merges,
       fuse_unk: false,
       byte_fallback: false,
       ignore_merges: STARTS_TEXTS.has(pre),
     },
   };
+}
+
+function vocabOf(tokens: readonly string[]): object {
+  checkTwice(tokens);
+  return Object.fromEntries(tokens.map((token, id) => [token, id]));
 }
 
 const SPACE = '▁';
@@ -209,7 +231,7 @@ function ofPieces({tokens: given, scores, merges, get}: Words, architecture: unk
     },
     model: {
       type: 'BPE',
-      vocab: Object.fromEntries(tokens.map((token, id) => [token, id])),
+      vocab: vocabOf(tokens),
       merges: found,
       unk_token: typeof unknown === 'number' ? tokens[unknown] : null,
       fuse_unk: true,
