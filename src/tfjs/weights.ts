@@ -24,9 +24,14 @@ export function namedWeights(layer: tf.layers.Layer): Map<string, tf.LayerVariab
   return named;
 }
 
+/** A variable whose values are packed: it holds more parameters than values. */
+export interface PackedVariable extends tf.LayerVariable {
+  parameters?: number;
+}
+
 /** How many parameters variables hold. A variable that is listed twice counts once. */
-export function countNumbers(variables: Iterable<tf.LayerVariable>): number {
-  return [...new Set(variables)].reduce((sum, variable) => sum + variable.read().size, 0);
+export function countNumbers(variables: Iterable<PackedVariable>): number {
+  return [...new Set(variables)].reduce((sum, each) => sum + (each.parameters ?? each.read().size), 0);
 }
 
 /** The weights of a layer that are added: biases, and the shifts of normalizations. */
@@ -66,6 +71,17 @@ export function replaceValue(variable: tf.LayerVariable, value: tf.Tensor): void
   const fields = variable as unknown as VariableFields;
   fields.val = tf.variable(value, trainable, name);
   fields.shape = value.shape;
+}
+
+/**
+ * Frees the value of a variable that gets another one of its shape next, so that memory never has to hold both. A value
+ * that something else shares stays.
+ */
+export function freeValue(variable: tf.LayerVariable): void {
+  const value = variable.read();
+  if (tf.backend().refCount(value.dataId) === 1) {
+    tf.engine().disposeTensor(value);
+  }
 }
 
 /** Whether a variable of a layer was disposed, which reading it would throw at. */

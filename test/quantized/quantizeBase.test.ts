@@ -12,6 +12,7 @@ import {
   removeLoRA,
   replaceHead,
   setAdapter,
+  summarizeLoRA,
   trainableVariables,
 } from 'tfjs-lora';
 import {
@@ -369,4 +370,20 @@ describe('a quantised model', () => {
     );
     expect(() => new layerClass(args as never)).toThrow('got undefined');
   });
+});
+
+test('parameters are counted, not the words that hold them', async () => {
+  const model = network();
+  const base = await quantizeBase(model, {bits: 4});
+  const counts = (of: tf.LayersModel) => QUANTIZED.map(name => of.getLayer(name).countParams());
+  expect(counts(base)).toEqual(counts(model));
+  const options: LoRAConfig = {rank: 2, targets: ['up', 'mix']};
+  const [adapted, adaptedBase] = [applyLoRA(model, options), applyLoRA(base, options)];
+  const {totalParameters, trainableParameters} = summarizeLoRA(adapted);
+  expect(summarizeLoRA(adaptedBase)).toMatchObject({totalParameters, trainableParameters});
+  expect(planLoRA(base, options)).toMatchObject({totalParameters: planLoRA(model, options).totalParameters});
+  expect(['up', 'mix'].map(name => adaptedBase.getLayer(name).countParams())).toEqual(
+    ['up', 'mix'].map(name => adapted.getLayer(name).countParams()),
+  );
+  [adaptedBase, adapted, base, model].forEach(disposeModel);
 });

@@ -19,7 +19,7 @@ import {type LayerEntry, withoutConstraints} from '../../tfjs/configs';
 import {fieldsOf} from '../../tfjs/fields';
 import type {KernelLayer} from '../../tfjs/layerFields';
 import {stockClass} from '../../tfjs/stockClass';
-import {namedWeights, replaceValue} from '../../tfjs/weights';
+import {countNumbers, namedWeights, type PackedVariable, replaceValue} from '../../tfjs/weights';
 import {type BlockMatrix, wordCount} from '../blockMatrix';
 import {type BlockFormat, type BlockFormatName, FORMAT_NAMES, formatNamed} from '../formats';
 import {quantizedKernels} from '../kernels/quantizedKernels';
@@ -34,7 +34,7 @@ export interface BlockArgs {
 /** A layer whose kernel or table is a matrix in blocks, which never trains. */
 export interface BlockLayer extends tf.layers.Layer {
   /** The words of the blocks. */
-  readonly blocks: tf.LayerVariable;
+  readonly blocks: PackedVariable;
   /** What they are the blocks of, once the layer is built. */
   readonly matrix: BlockMatrix;
   /** Read where a layer is named to train in full. */
@@ -80,7 +80,7 @@ type BlockClass = (new (args: tf.serialization.ConfigDict & BlockArgs) => BuiltI
 /** A class of layers of blocks, to derive from: a stock class without its kernel, which computes by `forward`. */
 export function blockClass(stock: string, forward: Forward): BlockClass {
   return class extends stockClass(stock) implements BuiltInBlocks {
-    blocks!: tf.LayerVariable;
+    blocks!: PackedVariable;
     matrix!: BlockMatrix;
     readonly whyUntrained = IN_BLOCKS;
     readonly format: BlockFormat;
@@ -95,6 +95,7 @@ export function blockClass(stock: string, forward: Forward): BlockClass {
       quantizedKernels(this.format); // which are tried out, if they have to be, from here on
       const zeros = tf.initializers.zeros();
       this.blocks = this.addWeight(BLOCKS, [wordCount(this.matrix)], 'int32', zeros, undefined, false);
+      this.blocks.parameters = rows * width;
     }
 
     addBias(count: number): void {
@@ -109,6 +110,10 @@ export function blockClass(stock: string, forward: Forward): BlockClass {
         this.invokeCallHook(inputs, kwargs);
         return forward(this, onlyTensor(inputs), {update: {}, prepared: new Prepared(), kwargs});
       });
+    }
+
+    override countParams(): number {
+      return countNumbers(this.weights);
     }
 
     override getConfig(): tf.serialization.ConfigDict {
@@ -219,6 +224,10 @@ export abstract class LoRABlockLayer extends LoRALayer {
         `Layer "${this.name}" has its weights in blocks, which cannot train: freezeBaseLayer: false.`,
       );
     }
+  }
+
+  override countParams(): number {
+    return countNumbers(this.weights);
   }
 
   override mergedEntry(): LayerEntry {
