@@ -280,14 +280,17 @@ function fill(
     if (tensor.shape.length === 2 && (layer instanceof QuantizedDense || layer instanceof QuantizedEmbedding)) {
       const own = turns === undefined ? bytes : apart(bytes, rows, turns);
       const matrix: BlockMatrix = {format: tensor.format, rows, width};
-      setWeight(layers, {...weight, weight: BLOCKS}, tf.tensor1d(wordsOf(own, wordCount(matrix)), 'int32'));
+      const words = wordsOf(own, wordCount(matrix));
+      setWeight(layers, {...weight, weight: BLOCKS}, () => tf.tensor1d(words, 'int32'));
       return;
     }
     const numbers = numbersOf(tensor, bytes);
     const own = turns === undefined ? numbers : new Float32Array(apart(asBytes(numbers), rows, turns).buffer);
-    const stored = tf.tensor(own, [...tensor.shape], 'float32');
-    const value = isTurned(weight) || weight.axes !== undefined ? tf.transpose(stored) : stored;
-    setWeight(layers, weight, family.addedOne === true && weight.weight === 'gamma' ? tf.sub(value, 1) : value);
+    setWeight(layers, weight, () => {
+      const stored = tf.tensor(own, [...tensor.shape], 'float32');
+      const value = isTurned(weight) || weight.axes !== undefined ? tf.transpose(stored) : stored;
+      return family.addedOne === true && weight.weight === 'gamma' ? tf.sub(value, 1) : value;
+    });
   });
 }
 

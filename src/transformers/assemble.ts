@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError} from '../errors';
 import {capabilities} from '../kernels/capabilities';
-import {namedWeights, replaceValue} from '../tfjs/weights';
+import {freeValue, namedWeights, replaceValue} from '../tfjs/weights';
 import type {Architecture, Purpose} from './architecture';
 import type {HubConfig} from './hubConfig';
 import {Net} from './net';
@@ -58,18 +58,19 @@ export function buildModel(
   return {model, layers: net.layers};
 }
 
-/** Gives a weight of a model its value, in the shape that it has in its file or in its own. */
+/** Gives a weight of a new model its value, in the shape that it has in its file or in its own. */
 export function setWeight(
   layers: ReadonlyMap<string, tf.layers.Layer>,
   {layer, weight}: Expected,
-  value: tf.Tensor,
+  make: () => tf.Tensor,
 ): void {
   const owner = layers.get(layer);
   const found = owner && namedWeights(owner).get(weight);
   if (found === undefined) {
     throw new LoRAError(`Layer "${layer}" has no weight "${weight}".`);
   }
-  replaceValue(found, tf.reshape(value, found.shape as number[]));
+  freeValue(found);
+  replaceValue(found, tf.reshape(make(), found.shape as number[]));
 }
 
 /** Frees all that a model holds. `model.dispose()` would forget the layers of blocks. */

@@ -325,10 +325,7 @@ async function fill(file: OpenSafetensors, assigned: Assignment, {layers, uncomp
       uncomputed.set(kept, {shape, data});
     }
     for (const weight of assigned.weights.get(name) ?? []) {
-      tf.tidy(() => {
-        const stored = tf.tensor(data, shape, 'float32');
-        setWeight(layers, weight, fromFile(stored, weight));
-      });
+      tf.tidy(() => setWeight(layers, weight, () => fromFile(tf.tensor(data, shape, 'float32'), weight)));
     }
   });
 }
