@@ -73,17 +73,6 @@ export function replaceValue(variable: tf.LayerVariable, value: tf.Tensor): void
   fields.shape = value.shape;
 }
 
-/**
- * Frees the value of a variable that gets another one of its shape next, so that memory never has to hold both. A value
- * that something else shares stays.
- */
-export function freeValue(variable: tf.LayerVariable): void {
-  const value = variable.read();
-  if (tf.backend().refCount(value.dataId) === 1) {
-    tf.engine().disposeTensor(value);
-  }
-}
-
 /** Whether a variable of a layer was disposed, which reading it would throw at. */
 export function isDisposed(variable: tf.LayerVariable): boolean {
   return (variable as unknown as {val: tf.Variable}).val.isDisposed;

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError} from '../errors';
 import {capabilities} from '../kernels/capabilities';
-import {freeValue, namedWeights, replaceValue} from '../tfjs/weights';
+import {namedWeights, replaceValue} from '../tfjs/weights';
 import type {Architecture, Purpose} from './architecture';
 import type {HubConfig} from './hubConfig';
 import {Net} from './net';
@@ -71,6 +71,17 @@ export function setWeight(
   }
   freeValue(found);
   replaceValue(found, tf.reshape(make(), found.shape as number[]));
+}
+
+/**
+ * Frees the value of a variable that gets another one of its shape next, so that memory never has to hold both. A value
+ * that something else shares stays.
+ */
+function freeValue(variable: tf.LayerVariable): void {
+  const value = variable.read();
+  if (tf.backend().refCount(value.dataId) === 1) {
+    tf.engine().disposeTensor(value);
+  }
 }
 
 /** Frees all that a model holds. `model.dispose()` would forget the layers of blocks. */
