@@ -235,11 +235,11 @@ export class HeaderReader {
     }
   }
 
-  /** Has at least so many bytes ready. */
+  /** Has at least so many bytes ready. After the last byte, `take` says where the file ends. */
   private async more(count: number): Promise<void> {
     const parts: Uint8Array[] = [this.bytes.subarray(this.at)];
     for (let ready = parts[0]?.length ?? 0; ready < count;) {
-      const next = (await this.source.some(CHUNK)) ?? (await this.source.take(count - ready));
+      const next = (await this.source.some(CHUNK)) ?? (await this.source.take(1));
       parts.push(next);
       ready += next.length;
     }
