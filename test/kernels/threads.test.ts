@@ -84,6 +84,13 @@ function withWorkers<T>(worker: unknown, f: () => T): T {
   }
 }
 
+async function available(threads: Threads, count: number): Promise<void> {
+  for (const end = Date.now() + 10_000; threads.available() === 1 && Date.now() < end;) {
+    await new Promise(resolve => setTimeout(resolve, 5));
+  }
+  expect(threads.available()).toBe(count);
+}
+
 afterAll(() => {
   PageWorker.all.forEach(worker => {
     worker.terminate();
@@ -94,12 +101,8 @@ test('threads compute what one computes, round after round', async () => {
   const place = workplace();
   const {memory, module} = place;
   const threads = withWorkers(PageWorker, () => Threads.start(3, place))!;
-  const end = Date.now() + 10_000;
   expect(threads.available()).toBe(1);
-  while (threads.available() === 1 && Date.now() < end) {
-    await new Promise(resolve => setTimeout(resolve, 5));
-  }
-  expect(threads.available()).toBe(3);
+  await available(threads, 3);
   const functions = functionsOf(module, memory);
   const count = 12_000;
   const [x, m, t, y] = [1e6, 2e6, 2e6 + 64, 3e6].map(address => Math.ceil(address / 64) * 64) as [
@@ -142,12 +145,7 @@ test('they get the functions of another module in the midst of it', async () => 
   const place = workplace();
   const {memory, module} = place;
   const threads = withWorkers(PageWorker, () => Threads.start(2, place))!;
-  const areThere = async () => {
-    for (const end = Date.now() + 10_000; threads.available() === 1 && Date.now() < end;) {
-      await new Promise(resolve => setTimeout(resolve, 5));
-    }
-    expect(threads.available()).toBe(2);
-  };
+  const areThere = () => available(threads, 2);
   await areThere();
   const functions = functionsOf(module, memory);
   const another = compiled(TRANSFORMER_BINARY, memory)!;
@@ -170,6 +168,37 @@ test('they get the functions of another module in the midst of it', async () => 
       false,
     );
     expect([...numbers(y)]).toEqual(Array.from({length: 64}, (_, i) => 1 + Math.min(60, Math.max(5, i + round))));
+  }
+});
+
+test('a round that fails, in a thread or in this one, says so, and the next goes on', async () => {
+  const place = workplace();
+  const {memory, module} = place;
+  const threads = withWorkers(PageWorker, () => Threads.start(2, place))!;
+  await available(threads, 2);
+  const functions = functionsOf(module, memory);
+  const [x, beyond] = [1_000_000, 2 ** 31];
+  const run = (placeOf: (part: number) => number) => {
+    threads.run(
+      partsOf(64, 4, 16),
+      (own, {first, size}, part) => {
+        const at = placeOf(part) + 4 * first;
+        own.clamp(at, at, size, 5, 60);
+      },
+      functions,
+      false,
+    );
+  };
+  for (const wrong of [(part: number) => part === 3, () => true]) {
+    expect(() => {
+      run(part => (wrong(part) ? beyond : x)); // beyond the end of the memory
+    }).toThrow('A thread of the wasm kernels failed.');
+    const numbers = new Float32Array(memory.buffer, x, 64);
+    for (let round = 0; round < 20; round++) {
+      numbers.forEach((_, i) => (numbers[i] = i + round));
+      run(() => x);
+      expect([...numbers]).toEqual(Array.from(numbers, (_, i) => Math.min(60, Math.max(5, i + round))));
+    }
   }
 });
 

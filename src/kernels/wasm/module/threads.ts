@@ -213,15 +213,22 @@ export class Threads {
     Atomics.store(words, WORDS.remaining, parts.length);
     Atomics.store(words, WORDS.round, ++this.round);
     Atomics.notify(words, WORDS.round);
+    let cause: unknown;
     for (let i = this.takePart(); i >= 0; i = this.takePart()) {
-      compute(functions, parts[i] as Part, i);
+      try {
+        compute(functions, parts[i] as Part, i);
+      } catch (error) {
+        cause = error; // the others have not ended yet
+        Atomics.store(words, WORDS.failed, 1);
+      }
       Atomics.add(words, WORDS.done, 1);
     }
     while (Atomics.load(words, WORDS.done) < parts.length) {
       // The others are about to end: pages may not sleep, and it would take longer.
     }
-    if (words[WORDS.failed] !== 0) {
-      throw new Error('A thread of the wasm kernels failed.');
+    // A failure is that of one round.
+    if (Atomics.exchange(words, WORDS.failed, 0) !== 0) {
+      throw new Error('A thread of the wasm kernels failed.', {cause});
     }
   }
 
