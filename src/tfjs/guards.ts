@@ -77,16 +77,24 @@ function guardWebGL(backend: WebGLBackend): void {
 function guardWebGPU(backend: WebGPUBackend): void {
   const numbersOf = (dataId: tf.DataId) => backend.tensorMap.get(dataId);
   const stockRead = backend.readSync.bind(backend);
-  let readsAtOnce: boolean | undefined;
+  let readsAtOnce = false;
   backend.readSync = dataId => {
-    readsAtOnce ??= isInMemory(numbersOf(dataId)) ? undefined : canRead(backend, stockRead);
-    if (readsAtOnce === false && !isInMemory(numbersOf(dataId))) {
-      throw new LoRAError(
-        'The webgpu backend cannot read at once here, as is needed when another backend is set. Bring what you have ' +
-          "over with `await moveTo([model, xs, ys], 'cpu')`, and read tensors with `await tensor.data()`.",
-      );
+    const numbers = numbersOf(dataId);
+    if (isInMemory(numbers)) {
+      return stockRead(dataId);
     }
-    return stockRead(dataId);
+    // Only a yes is kept, and zeros are tried again: a device gives zeros for a while before it says that it is lost.
+    readsAtOnce ||= canRead(backend, stockRead);
+    const values = readsAtOnce ? stockRead(dataId) : [];
+    if ((values as Float32Array).some(value => value !== 0) || (readsAtOnce && canRead(backend, stockRead))) {
+      return values;
+    }
+    numbers.values = null;
+    throw new LoRAError(
+      'The webgpu backend cannot read at once here, as is needed when another backend is set, or its device was just ' +
+        "lost. Bring what you have over with `await moveTo([model, xs, ys], 'cpu')`, and read tensors with " +
+        '`await tensor.data()`; both say if it was lost.',
+    );
   };
   guard(backend, 'runWebGPUProgram', {
     name: 'WebGPU device',

@@ -72,14 +72,21 @@ export class LoRAAdam extends tf.AdamOptimizer {
     const steps = capabilities().optimizerSteps?.(presentGradients(gradients));
     const keptOf = (variable: tf.Variable, factor: number) =>
       decays(variable) ? 1 - factor * this.learningRate * this.weightDecay : 1;
-    if (steps === undefined) {
-      changedFromOutside(gradients, changes, scaled => super.applyGradients(scaled as StockGradients), keptOf);
-      return;
-    }
-    const {gradientScale = 1, rateOf = () => 1} = changes;
     const fields = fieldsOf<AdamFields>(this);
     const {accBeta1, accBeta2, beta1, beta2, epsilon} = fields;
     const powers = [accBeta1, accBeta2].map(power => power.dataSync()[0] ?? 0) as [number, number];
+    // By numbers: they are at hand in the next step, on a graphics card too.
+    const advance = () =>
+      tf.tidy(() => {
+        accBeta1.assign(tf.scalar(powers[0] * Math.fround(beta1)));
+        accBeta2.assign(tf.scalar(powers[1] * Math.fround(beta2)));
+      });
+    if (steps === undefined) {
+      changedFromOutside(gradients, changes, scaled => super.applyGradients(scaled as StockGradients), keptOf);
+      advance();
+      return;
+    }
+    const {gradientScale = 1, rateOf = () => 1} = changes;
     const corrections = powers.map(power => 1 - power) as [number, number];
     const settings = {gradientScale, beta1, beta2, epsilon, corrections};
     const updates = updatesOf(gradients, (value, i) => {
@@ -90,11 +97,7 @@ export class LoRAAdam extends tf.AdamOptimizer {
       return [[first, second], own] as const;
     });
     steps.adam(updates);
-    tf.tidy(() => {
-      // By numbers: they are at hand in the next step, on a graphics card too.
-      accBeta1.assign(tf.scalar(powers[0] * Math.fround(beta1)));
-      accBeta2.assign(tf.scalar(powers[1] * Math.fround(beta2)));
-    });
+    advance();
     this.incrementIterations();
   }
 

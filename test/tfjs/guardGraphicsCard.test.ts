@@ -1,5 +1,6 @@
 import {join} from 'node:path';
 import type {Browser, Page} from 'playwright-core';
+import {guardGraphicsCard} from '../../src/tfjs/guards';
 import {WEBGPU_ARGUMENTS} from '../chromium';
 import {describeInBrowser, launchBrowser} from '../examples/site';
 import {servePage} from '../servedPage';
@@ -154,6 +155,15 @@ describeInBrowser('a graphics card that is lost', () => {
     expect(failure).toBe('It succeeded.');
   });
 
+  test('on webgpu the Adam of the library reads nothing at once, where tfjs takes its first steps too', async () => {
+    const failure = await page.evaluate(async () => {
+      await window.use('webgpu');
+      const {model, x, y} = window.setting();
+      return window.failureOf(() => model.fit(x, y, {epochs: 5, batchSize: 4, verbose: 0}), 20_000);
+    });
+    expect(failure).toBe('It succeeded.');
+  });
+
   test('webgpu gives numbers at once as they are, or refuses to', async () => {
     const results = await page.evaluate(async () => {
       const {tf} = window;
@@ -171,5 +181,56 @@ describeInBrowser('a graphics card that is lost', () => {
     results.forEach(result =>
       expect(result).toMatch(/^(2,3|LoRAError: The (webgpu backend cannot|WebGPU device was).*)$/),
     );
+  });
+});
+
+describe('a WebGPU device that does not say yet that it is lost', () => {
+  /** As tfjs's backend, with numbers by name. A device that is gone gives zeros. */
+  function webgpu(given: Record<string, number[]>) {
+    const device = {isGone: false, say: () => undefined as unknown};
+    const entry = (numbers: readonly number[]) => ({card: numbers, values: null as Float32Array | null});
+    const tensorMap = new Map<unknown, ReturnType<typeof entry>>(
+      Object.entries(given).map(([name, numbers]) => [name, entry(numbers)]),
+    );
+    const backend = {
+      device: {lost: new Promise(resolve => (device.say = () => resolve('lost')))},
+      tensorMap,
+      read: (dataId: unknown) => Promise.resolve(backend.readSync(dataId)),
+      readSync: (dataId: unknown) => {
+        const numbers = tensorMap.get(dataId)!;
+        numbers.values ??= Float32Array.from(numbers.card, value => (device.isGone ? 0 : value));
+        return numbers.values;
+      },
+      makeTensorInfo: (_shape: number[], _dtype: string, values: Float32Array) => {
+        const dataId = {};
+        tensorMap.set(dataId, entry([...values]));
+        return {dataId};
+      },
+      uploadToGPU: () => undefined,
+      disposeData: (dataId: unknown) => tensorMap.delete(dataId),
+      runWebGPUProgram: () => ({}),
+    };
+    guardGraphicsCard(backend);
+    return {backend, device};
+  }
+
+  test('gives no zeros for numbers, now or later, and zeros only where these are the numbers', () => {
+    const {backend, device} = webgpu({first: [1, 2], zeros: [0, 0], second: [3, 4]});
+    expect(backend.readSync('first')).toEqual(Float32Array.of(1, 2));
+    expect(backend.readSync('zeros')).toEqual(Float32Array.of(0, 0));
+    device.isGone = true;
+    expect(() => backend.readSync('second')).toThrow(/or its device was just lost/);
+    expect(() => backend.readSync('second')).toThrow(/or its device was just lost/);
+    expect(backend.readSync('first')).toEqual(Float32Array.of(1, 2)); // in memory
+  });
+
+  test('is reported as lost as soon as it says so, though it could not be read before', async () => {
+    const {backend, device} = webgpu({numbers: [1, 2]});
+    device.isGone = true;
+    expect(() => backend.readSync('numbers')).toThrow(/cannot read at once here/);
+    device.say();
+    await backend.device.lost;
+    expect(() => backend.readSync('numbers')).toThrow(/WebGPU device was lost/);
+    await expect(backend.read('numbers')).rejects.toThrow(/WebGPU device was lost/);
   });
 });
