@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {LoRAError, show, showShape} from '../errors';
 import {PerBackend} from '../kernels/capabilities';
 import {checkModel, sitesOf} from '../rewire/walk';
+import {bringHere} from '../tfjs/move';
 import {type Decoding, whileDecoding} from '../transformers/decoding';
 import {PositionEmbedding} from '../transformers/layers/addedEmbeddings';
 import {Attention} from '../transformers/layers/attention';
@@ -165,6 +166,7 @@ export class WritingSession implements Decoding {
     if (this.done > 0 && attentions.some(each => begins.some(begin => each.turnsAnew(from - begin, total - begin)))) {
       this.forget();
     }
+    await bringHere([...this.kept.values()].flat()); // the model may have moved since
     const scores = tf.tidy(() => {
       const {rows, begins, done, first, length, parts} = this;
       const tensor = (numberAt: (row: number[], i: number, place: number) => number, from: number) =>
