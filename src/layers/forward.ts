@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError} from '../errors';
-import {activateAsStock, type Activation, outputActivation} from '../ops/activation';
+import {activate, activateAsStock, type Activation, outputActivation} from '../ops/activation';
 import {gained, type Linear} from '../ops/factors';
 import {linear, type LinearWeights} from '../ops/linear';
 import type {Prepared} from '../ops/lazyOp';
@@ -56,12 +56,12 @@ interface Manner extends Pick<LinearWeights, 'defer'> {
 export function applyLinear(
   compute: Compute,
   x: tf.Tensor,
-  layer: KernelLayer,
+  layer: KernelLayer & {readonly dataFormat?: string},
   {update, prepared}: ForwardCall,
   {biasApart, fuses = true, fusesMore = false, defer}: Manner,
   restore: (y: tf.Tensor) => tf.Tensor,
 ): tf.Tensor {
-  const {activation} = layer;
+  const {activation, dataFormat} = layer;
   const input = scaledInput(asFloat(x), update);
   if (update.dropout !== undefined && !(compute.branches && update.factors !== undefined)) {
     return activation.apply(restore(inTwoParts(compute, input, layer, update)));
@@ -78,19 +78,22 @@ export function applyLinear(
     prepared,
     defer,
   };
-  const known = outputActivation(activation.getClassName());
-  if (known !== undefined) {
-    const isRelu6 = activation.getClassName() === 'relu6';
-    const more = isRelu6 && fusesMore ? 'relu6' : known.fused;
-    const fused = fuses ? more : null;
-    // Stock layers take a minimum of a relu, which is slow on wasm.
-    const apply = isRelu6 ? tf.relu6 : (z: tf.Tensor) => activation.apply(z);
+  const name = activation.getClassName();
+  const known = outputActivation(name);
+  const isRelu6 = name === 'relu6';
+  const more = isRelu6 && fusesMore ? 'relu6' : known?.fused;
+  const fused = (fuses ? more : null) ?? null;
+  // Stock layers take a minimum of a relu, which is slow on wasm.
+  const apply = isRelu6 ? tf.relu6 : (z: tf.Tensor) => activation.apply(z);
+  // TensorFlow computes a sigmoid by vectors, and what is left over otherwise: its last bits depend on the layout.
+  const fits = fused !== null || known?.gradient === null || dataFormat !== 'channelsFirst';
+  if (known !== undefined && fits) {
     return restore(compute(input, weights, {...known, fused, apply}));
   }
-  // The activation's gradient needs its input, or it is not elementwise: it stays a step of its own, where the stock
-  // layer has it.
+  // The activation's gradient needs its input, it is not elementwise, or the layout changes: it stays a step of its
+  // own, where the stock layer has it.
   const z = restore(compute(input, weights, UNFUSED_IDENTITY));
-  return activateAsStock(z, activation.getClassName(), x => activation.apply(x));
+  return known === undefined ? activateAsStock(z, name, apply) : activate(z, {...known, apply});
 }
 
 function scaledInput(x: tf.Tensor, {inputGain}: Update): tf.Tensor {

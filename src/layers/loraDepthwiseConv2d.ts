@@ -14,7 +14,7 @@ import {registerOwn} from '../tfjs/configs';
  */
 const depthwiseConv2dForward: Forward = (layer, x, call) => {
   const fields = fieldsOf<DepthwiseLayer>(layer);
-  const {depthwiseKernel: kernel, bias, activation} = fields;
+  const {depthwiseKernel: kernel, bias, activation, dataFormat} = fields;
   const fuses = isFused(layer);
   const geometry = conv2dGeometry(fuses ? fields : {...fields, dilationRate: [1, 1]});
   const compute: Compute = (input, weights, after) =>
@@ -25,7 +25,7 @@ const depthwiseConv2dForward: Forward = (layer, x, call) => {
       after,
     );
   const {last, restore} = channelsLast(x, fields);
-  const weights = {kernel, bias, activation};
+  const weights = {kernel, bias, activation, dataFormat};
   const defer = !fuses && kernel.shape[3] === 1 ? deferral(call.prepared, fields, geometry, true) : undefined;
   return applyLinear(compute, last, weights, call, {biasApart: true, fuses, fusesMore: fuses, defer}, restore);
 };

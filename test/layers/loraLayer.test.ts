@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import '../../src/kernels/backends';
 import {LoRAError} from '../../src/errors';
+import {applyLoRA} from '../../src/model/apply';
 import {LoRAConv2D} from '../../src/layers/loraConv2d';
 import {LoRADense} from '../../src/layers/loraDense';
 import type {LoRALayerArgs} from '../../src/layers/layerArgs';
@@ -456,5 +457,36 @@ describe.each(KINDS)('%s', (className, kind) => {
         data.dispose();
       });
     });
+  });
+});
+
+describe('channels first', () => {
+  const {layers} = tf;
+  const dataFormat = 'channelsFirst';
+  const KINDS: [string, number[], (args: object) => tf.layers.Layer][] = [
+    ['DepthwiseConv2D', [2, 5, 4], args => layers.depthwiseConv2d({kernelSize: 2, dataFormat, ...args})],
+    ['Conv2D', [2, 5, 4], args => layers.conv2d({filters: 3, kernelSize: 2, dataFormat, ...args})],
+    ['Conv2DTranspose', [2, 5, 4], args => layers.conv2dTranspose({filters: 3, kernelSize: 2, dataFormat, ...args})],
+    ['Conv3D', [2, 5, 4, 3], args => layers.conv3d({filters: 3, kernelSize: 2, dataFormat, ...args})],
+  ];
+
+  // On TensorFlow its last bits depend on where a number lies.
+  test.each(
+    KINDS.flatMap(([name, shape, make]) =>
+      (['sigmoid', 'tanh', 'elu'] as const).map(activation => [name, activation, shape, make] as const),
+    ),
+  )('an adapted %s computes %s in the layout in which the stock layer does', async (_name, activation, shape, make) => {
+    await useBackend('cpu');
+    const base = tf.sequential({layers: [make({name: 'c', activation, inputShape: shape})]});
+    const adapted = applyLoRA(base, {rank: 1, targets: ['c']});
+    const x = random([2, ...shape], 3);
+    const layoutIn = async (model: tf.LayersModel) => {
+      const {kernels} = await tf.profile(() => model.predict(x));
+      const found = kernels.filter(({name}) => name.toLowerCase().includes(activation) || name.startsWith('Fused'));
+      return found.map(({name, outputShapes}) => [name, outputShapes]);
+    };
+    const expected = await layoutIn(base);
+    expect(expected.length).toBeGreaterThan(0);
+    expect(await layoutIn(adapted)).toEqual(expected);
   });
 });
