@@ -342,3 +342,53 @@ test.each([4, 12, 7])('scaling and shifting %i channels is what tfjs computes', 
   const expected = tf.tidy(() => [...tf.add(tf.mul(inputs.x(), inputs.m()), inputs.t()).dataSync()]);
   expect(await run('wasm', AFFINE, inputs, {}, false)).toBeAllClose(expected, {rtol: 1e-6, atol: 1e-6});
 });
+
+describe('gradients that are sums of many terms which almost cancel', () => {
+  const noise = (count: number, seed: number) =>
+    Float32Array.from({length: count}, (_, i) => Math.sin(12.9898 * i + seed));
+  /** As the gradients of logits: shares of one along an axis, less one at a place. */
+  const shares = (count: number, seed: number) => {
+    const raw = Array.from(noise(count, seed), value => 1 + value / 2);
+    const whole = raw.reduce((sum, value) => sum + value, 0);
+    return raw.map((value, i) => value / whole - (i === Math.floor(0.7 * count) ? 1 : 0));
+  };
+  const nearOne = (shape: [number, number], seed: number) =>
+    tf.tensor2d(
+      noise(shape[0] * shape[1], seed).map(value => 1 + value / 100),
+      shape,
+    );
+
+  test.each([
+    ['in the left of a product, over its columns', 3, 24, 49_152],
+    ['in the right of a product, over its rows', 40_000, 8, 4],
+    ['in the right of a wider product, over its rows', 40_000, 4, 40],
+  ])('%s', async (_, rows, inner, columns) => {
+    await useBackend('wasm');
+    tf.tidy(() => {
+      const [x, w] = [nearOne([rows, inner], 1), nearOne([inner, columns], 2)];
+      const acrossRows = rows > columns;
+      const lines = Array.from({length: acrossRows ? columns : rows}, (__, i) =>
+        shares(acrossRows ? rows : columns, i),
+      );
+      const dy = acrossRows ? tf.transpose(tf.tensor2d(lines)) : tf.tensor2d(lines);
+      const [dx, dw] = tf.grads((a, b) => tf.matMul(a, b))([x, w], dy) as [
+        tf.Tensor2D,
+        tf.Tensor2D,
+      ];
+      const actual = acrossRows ? dw : tf.transpose(dx); // [inner, lines]
+      const others = acrossRows ? tf.transpose(x).dataSync() : w.dataSync(); // [inner, length]
+      const steps = acrossRows ? tf.transpose(dy).dataSync() : dy.dataSync(); // [lines, length]
+      const length = acrossRows ? rows : columns;
+      const expected = Array.from({length: inner * lines.length}, (__, at) => {
+        const [i, line] = [Math.floor(at / lines.length) * length, (at % lines.length) * length];
+        let sum = 0;
+        for (let k = 0; k < length; k++) {
+          sum += others[i + k]! * steps[line + k]!;
+        }
+        return sum;
+      });
+      // The terms add up to 2 without their signs. A single sum of float32 is off by several times as much.
+      expect(actual.dataSync()).toBeAllClose(expected, {rtol: 0, atol: 2e-6});
+    });
+  });
+});

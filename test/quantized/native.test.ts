@@ -100,6 +100,22 @@ test.each(['Q8_0', 'Q4_0'])('rows of %s that end in the middle of a block', name
   }
 });
 
+test('a product back over many rows whose terms almost cancel is that of float64', () => {
+  const matrix = {format: formatNamed('F16')!, rows: 49_152, width: 32};
+  const words = new Int32Array(wordCount(matrix));
+  new Uint16Array(words.buffer).forEach((_, i, halves) => (halves[i] = 0x3c00 + ((7919 * i) % 41))); // 1 to 1.04
+  const blocks = tf.tensor1d(words, 'int32');
+  const raw = Array.from({length: matrix.rows}, (_, i) => 1 + Math.sin(12.9898 * i) / 2);
+  const sum = raw.reduce((all, value) => all + value, 0);
+  const dz = Float32Array.from(raw, (value, i) => value / sum - (i === 34_567 ? 1 : 0));
+  const w = whole(blocks, matrix).dataSync();
+  const expected = Array.from({length: matrix.width}, (_, column) =>
+    dz.reduce((all, value, row) => all + value * w[row * matrix.width + column]!, 0),
+  );
+  const actual = quantizedKernels(matrix.format)!.multiplyBack!(tf.tensor2d(dz, [1, matrix.rows]), blocks, matrix)!;
+  expect(numbers(actual)).toBeAllClose(expected, {rtol: 0, atol: 2e-6});
+});
+
 test.each(['F16', 'BF16', 'F32'])('rows of %s that are no whole parts are computed without our module', name => {
   const {matrix, blocks} = matrixOf(name, 5, 7, 3);
   const [x, dz] = [random<tf.Rank.R2>([4, 7], 1), random<tf.Rank.R2>([4, 5], 2)];

@@ -59,6 +59,29 @@ describe.each(BACKENDS)('on %s', backend => {
     );
   });
 
+  test.each([49_152, 262_144])('the cross-entropy of %i classes and its gradient are those of float64', classes => {
+    tf.tidy(() => {
+      const targets = [0, classes - 1, 1001];
+      const logits = Float32Array.from({length: 3 * classes}, (_, i) =>
+        i % classes === targets[Math.floor(i / classes)] ? 12 : 2 * Math.sin(12.9898 * i),
+      );
+      const rows = targets.map((target, row) => {
+        const z = logits.subarray(row * classes, (row + 1) * classes);
+        const whole = z.reduce((sum, value) => sum + Math.exp(value), 0);
+        return {
+          loss: Math.log(whole) - z[target]!,
+          of: (j: number) => Math.exp(z[j]!) / whole - (j === target ? 1 : 0),
+        };
+      });
+      const {value, grad} = tf.valueAndGrad(z => crossEntropyFromLogits(tf.tensor1d(targets, 'int32'), z))(
+        tf.tensor2d(logits, [3, classes]),
+      );
+      const expected = Array.from(logits, (_, i) => rows[Math.floor(i / classes)]!.of(i % classes) / 3);
+      expect(numbers(value)).toBeAllClose([rows.reduce((sum, {loss}) => sum + loss / 3, 0)], {rtol: 5e-7, atol: 0});
+      expect(grad.dataSync()).toBeAllClose(expected, {rtol: 1e-6, atol: 0});
+    });
+  });
+
   test('similarities are cosines or products of each with each', async () => {
     await withoutLeaks(() =>
       tf.tidy(() => {

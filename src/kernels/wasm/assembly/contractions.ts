@@ -1,13 +1,13 @@
 import {load4, madd, zeros} from './lanes';
-import {storeTile} from './tile';
+import {storeSums, storeTile} from './tile';
 
 // Products `aᵀ·b` over many rows, as the gradients of weights are: a tile of the result takes a part of the rows that
-// stays in the cache.
+// stays in the cache. Each part is summed by itself: a single sum of many numbers would lose their last bits.
 
 /**
  * Adds to a tile `out[height, width]`, at most 4 × 8, the products `aᵀ·b` over `lines` of `count` rows each.
  *
- * @param fresh whether the tile begins with zeros instead.
+ * @param fresh whether the tile is written instead.
  */
 function addTile(
   out: usize, strideOut: usize, height: i32, width: i32,
@@ -17,26 +17,6 @@ function addTile(
 ): void {
   let a00 = zeros(), a01 = a00, a10 = a00, a11 = a00, a20 = a00, a21 = a00, a30 = a00, a31 = a00;
   const rest = width - 4;
-  if (!fresh) {
-    let q = out;
-    a00 = load4(q, width);
-    a01 = load4(q + 16, rest);
-    if (height > 1) {
-      q += strideOut;
-      a10 = load4(q, width);
-      a11 = load4(q + 16, rest);
-    }
-    if (height > 2) {
-      q += strideOut;
-      a20 = load4(q, width);
-      a21 = load4(q + 16, rest);
-    }
-    if (height > 3) {
-      q += strideOut;
-      a30 = load4(q, width);
-      a31 = load4(q + 16, rest);
-    }
-  }
   // A tile that is not as high takes the last number of its rows more than once, and leaves what comes of it.
   const o1: usize = height > 1 ? 4 : 0;
   const o2: usize = height > 2 ? 8 : o1;
@@ -87,7 +67,8 @@ function addTile(
     a += lineA;
     b += lineB;
   }
-  storeTile(out, strideOut, height, width, a00, a01, a10, a11, a20, a21, a30, a31);
+  if (fresh) storeTile(out, strideOut, height, width, a00, a01, a10, a11, a20, a21, a30, a31);
+  else storeSums(out, strideOut, out, strideOut, height, width, a00, a01, a10, a11, a20, a21, a30, a31);
 }
 
 /**

@@ -1,9 +1,10 @@
 import {clampTo, load4, madd, zeros} from './lanes';
-import {storeClamped} from './tile';
+import {storeClamped, storeSums} from './tile';
 
 // Products of matrices. The right-hand one is first copied into panels of eight columns, each as long as the matrix is
 // high. Each number of the result is summed in the order of the inner axis, beginning with the bias, as XNNPACK does
-// it, and so comes out the same to the last bit.
+// it, and so comes out the same to the last bit. A gradient may be a sum over tens of thousands of numbers that almost
+// cancel, such as the words of a language model: there each block of products is summed by itself.
 //
 // A tile of 4 × 8 numbers of the result is held in registers. V8 spills anything larger, and unrolling makes it no
 // faster.
@@ -11,8 +12,8 @@ import {storeClamped} from './tile';
 /**
  * `c[rows, columns] = clamp(a[rows, inner] · panels + bias)`.
  *
- * @param strideBias bytes between the rows of the bias: 0 for one row, which all rows of the result begin with.
- * @param rowsOutside whether tiles of one row of the result follow each other; else those of one panel do.
+ * @param block how many products are summed by themselves, without a clamp; 0 for one sum of all. Other parameters as
+ *     below.
  */
 export function multiply(
   rows: i32, columns: i32, inner: i32,
@@ -20,7 +21,37 @@ export function multiply(
   panels: usize, panel: usize,
   c: usize, strideC: usize,
   bias: usize, strideBias: usize, clamp: i32, lowest: f32, highest: f32,
-  rowsOutside: i32,
+  rowsOutside: i32, block: i32,
+): void {
+  const most = block ? block : inner;
+  do {
+    const count = min(most, inner);
+    multiplyTiles(
+      rows, columns, count, a, strideA, panels, panel, c, strideC,
+      bias, strideBias, clamp, lowest, highest, rowsOutside, block != 0,
+    );
+    inner -= count;
+    a += (<usize>count) << 2;
+    panels += (<usize>count) << 5;
+    bias = c;
+    strideBias = strideC;
+  } while (inner > 0);
+}
+
+/**
+ * One sum of all products.
+ *
+ * @param strideBias bytes between the rows of the bias: 0 for one row, which all rows of the result begin with.
+ * @param rowsOutside whether tiles of one row of the result follow each other; else those of one panel do.
+ * @param biasLast whether the bias is added to the sum, which else begins with it.
+ */
+function multiplyTiles(
+  rows: i32, columns: i32, inner: i32,
+  a: usize, strideA: usize,
+  panels: usize, panel: usize,
+  c: usize, strideC: usize,
+  bias: usize, strideBias: usize, clamp: i32, lowest: f32, highest: f32,
+  rowsOutside: i32, biasLast: bool,
 ): void {
   const low = f32x4.splat(lowest);
   const high = f32x4.splat(highest);
@@ -37,7 +68,7 @@ export function multiply(
     let p3 = height > 3 ? p2 + strideA : p2;
     let b = panels + (<usize>j) * panel;
     let a00 = zeros(), a01 = a00, a10 = a00, a11 = a00, a20 = a00, a21 = a00, a30 = a00, a31 = a00;
-    if (bias) {
+    if (bias && !biasLast) {
       let q = bias + (<usize>(i << 2)) * strideBias + ((<usize>j) << 5);
       a00 = load4(q, width);
       a01 = load4(q + 16, width - 4);
@@ -73,7 +104,12 @@ export function multiply(
       p3 += 4;
     }
     const o = c + (<usize>(i << 2)) * strideC + ((<usize>j) << 5);
-    storeClamped(o, strideC, height, width, clamp, low, high, a00, a01, a10, a11, a20, a21, a30, a31);
+    if (bias && biasLast) {
+      const q = bias + (<usize>(i << 2)) * strideBias + ((<usize>j) << 5);
+      storeSums(q, strideBias, o, strideC, height, width, a00, a01, a10, a11, a20, a21, a30, a31);
+    } else {
+      storeClamped(o, strideC, height, width, clamp, low, high, a00, a01, a10, a11, a20, a21, a30, a31);
+    }
     if (rowsOutside) {
       if (++j == tilesAcross) {
         j = 0;

@@ -1,3 +1,4 @@
+import {isPropagating} from '../../../tfjs/engine';
 import type {NativeFunctions} from './module';
 import type {Native} from './native';
 
@@ -33,6 +34,11 @@ const COLUMNS = 32;
 export const DEPTH = 2048;
 /** Up to this many rows are multiplied with the right-hand matrix as it lies. */
 const FEW = 3;
+/**
+ * In a gradient so many products are summed by themselves: one sum over the words of a language model, whose terms
+ * almost cancel, would be its largest error by far.
+ */
+export const BLOCK = 1024;
 /** Bytes of a row of a panel. */
 export const PANEL_ROW = 32;
 /** Numbers of the right-hand rows that are taken at a time in `multiplyTransposed`. */
@@ -73,6 +79,7 @@ export function multiply(
     return;
   }
   const bounds = clampArguments(clamp);
+  const block = clamp === null && isPropagating() ? BLOCK : 0;
   const pack = (own: NativeFunctions, from: number, depth: number, first: number, columns: number, panels: number) => {
     if (transposed) {
       own.packColumns(b + 4 * (first * k + from), 4 * k, depth, columns, panels, depth * PANEL_ROW);
@@ -95,7 +102,7 @@ export function multiply(
     native.runParts(native.partsOf(m, 4, m * k * n), (own, {first, size}) => {
       own.multiply(
         ...[size, n, k, a + 4 * first * k, 4 * k, panels, k * PANEL_ROW, c + 4 * first * n, 4 * n],
-        ...[bias, 0, ...bounds, 1],
+        ...[bias, 0, ...bounds, 1, block],
       );
     });
     return;
@@ -116,7 +123,7 @@ export function multiply(
           // Behind the first rows the sum goes on from what the result holds.
           ...(from > 0 ? [target, 4 * n] : [bias && bias + 4 * first, 0]),
           ...clampArguments(from + depth < k ? null : clamp),
-          0,
+          ...[0, block],
         );
       }
     }
@@ -125,7 +132,8 @@ export function multiply(
 
 /** `out[m, n] = a[k, m]ᵀ · b[k, n]`. */
 export function multiplyTransposed(native: Native, {m, k, n}: Product, a: number, b: number, out: number): void {
-  const chunk = (width: number) => Math.max(32, Math.floor(CHUNK / width));
+  const inBlocks = isPropagating();
+  const chunk = (width: number) => (inBlocks ? Math.min(BLOCK, Math.max(32, Math.floor(CHUNK / width))) : k);
   if (m > 4 * n && n <= 64) {
     // A tile is twice as wide as high, so the longer side goes across.
     const [turned = 0] = native.reserve(4 * m * n);

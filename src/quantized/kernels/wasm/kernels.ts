@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {currentNative} from '../../../kernels/wasm/module/find';
 import type {NativeFunctions} from '../../../kernels/wasm/module/module';
 import type {AddedFunctions, Native} from '../../../kernels/wasm/module/native';
-import {DEPTH, panelBytes, PANEL_ROW} from '../../../kernels/wasm/module/products';
+import {BLOCK, DEPTH, panelBytes, PANEL_ROW} from '../../../kernels/wasm/module/products';
 import {MOST_CALLS, partsOf} from '../../../kernels/wasm/module/threads';
 import {type BlockMatrix, rowBytes} from '../../blockMatrix';
 import type {QuantizedKernels} from '../quantizedKernels';
@@ -160,7 +160,7 @@ function productBack(
           const columns = Math.min(PART * these, width - PART * first);
           const target = c + 4 * PART * first;
           const product = {m: count, k: depth, n: columns};
-          multiplyPanels(own, product, [a + 4 * top, 4 * rows], panels, [target, 4 * width], top > 0);
+          multiplyPanels(own, product, [a + 4 * top, 4 * rows], panels, [target, 4 * width], BLOCK, top > 0);
         }
       }
     });
@@ -171,16 +171,20 @@ function productBack(
 /** A matrix in memory, and the bytes from one row to the next. */
 type Rows = readonly [place: number, stride: number];
 
-/** `c[m, n] = a[m, k] · panels`, or `c += …` if it `adds`. */
+/** `c[m, n] = a[m, k] · panels`, or `c += …` if it `adds`; in blocks of so many products, or with 0 in one sum. */
 function multiplyPanels(
   functions: NativeFunctions,
   {m, k, n}: {m: number; k: number; n: number},
   [a, strideA]: Rows,
   panels: number,
   [c, strideC]: Rows,
+  block = 0,
   adds = false,
 ): void {
-  functions.multiply(...[m, n, k, a, strideA, panels, k * PANEL_ROW, c, strideC, adds ? c : 0, strideC, 0, 0, 0, 0]);
+  functions.multiply(
+    ...[m, n, k, a, strideA, panels, k * PANEL_ROW, c, strideC],
+    ...[adds ? c : 0, strideC, 0, 0, 0, 0, block],
+  );
 }
 
 function lookUp(

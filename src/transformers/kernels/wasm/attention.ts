@@ -37,7 +37,7 @@ interface Sizes {
 }
 
 const PANEL_COLUMNS = PANEL_ROW / 4;
-const PLAIN_PRODUCT = [0, 0, 0, 0, 0, 1] as const; // no bias, no clamp, rows outside
+const PLAIN_PRODUCT = [0, 0, 0, 0, 0, 1, 0] as const; // no bias, no clamp, rows outside, one sum
 
 function attentionSizes(inputs: AttentionInputs, settings: AttentionSettings): Sizes {
   const {heads, keyValueHeads} = settings;

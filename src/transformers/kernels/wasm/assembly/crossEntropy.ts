@@ -21,21 +21,29 @@ function largest(row: usize, classes: i32): f32 {
   return result;
 }
 
+/** How many are summed by themselves: a single sum would be too small where classes are many. */
+const BLOCK: i32 = 256;
+
 /** The sum of `e^(z − most)` over a row; written to `out`, if there is one. */
 // @ts-ignore: decorator
 @inline
-function exponentials(row: usize, out: usize, classes: i32, most: f32): f32 {
+function exponentials(row: usize, out: usize, classes: i32, most: f32): f64 {
   const shift = f32x4.splat(most);
-  let sum = zeros();
-  for (let j = 0; j < classes; j += 4) {
-    const at: usize = (<usize>j) << 2;
-    const rest = classes - j;
-    let e = exp4(f32x4.sub(load4(row + at, rest), shift));
-    if (rest < 4) e = v128.and(e, i32x4.lt_s(i32x4(0, 1, 2, 3), i32x4.splat(rest)));
-    sum = f32x4.add(sum, e);
-    if (out) store4(out + at, e, rest);
+  let whole: f64 = 0;
+  for (let j = 0; j < classes; ) {
+    const end = min(classes, j + BLOCK);
+    let sum = zeros();
+    for (; j < end; j += 4) {
+      const at: usize = (<usize>j) << 2;
+      const rest = classes - j;
+      let e = exp4(f32x4.sub(load4(row + at, rest), shift));
+      if (rest < 4) e = v128.and(e, i32x4.lt_s(i32x4(0, 1, 2, 3), i32x4.splat(rest)));
+      sum = f32x4.add(sum, e);
+      if (out) store4(out + at, e, rest);
+    }
+    whole += <f64>total(sum);
   }
-  return total(sum);
+  return whole;
 }
 
 function counted(targets: usize, rows: i32, ignored: i32): i32 {
@@ -60,7 +68,7 @@ export function crossEntropy(logits: usize, targets: usize, out: usize, rows: i3
     const row = logits + (<usize>i) * stride;
     const most = largest(row, classes);
     const chosen = load<f32>(row + ((<usize>target) << 2));
-    sum += <f64>(most - chosen) + Math.log(<f64>exponentials(row, 0, classes, most));
+    sum += <f64>(most - chosen) + Math.log(exponentials(row, 0, classes, most));
   }
   const count = counted(targets, rows, ignored);
   store<f32>(out, count ? <f32>(sum / <f64>count) : <f32>0);
@@ -81,7 +89,7 @@ export function crossEntropyGradient(
       memory.fill(to, 0, stride);
       continue;
     }
-    const factor = f32x4.splat(share / exponentials(row, to, classes, largest(row, classes)));
+    const factor = f32x4.splat(<f32>(<f64>share / exponentials(row, to, classes, largest(row, classes))));
     for (let j = 0; j < classes; j += 4) {
       const at: usize = (<usize>j) << 2;
       const p = f32x4.mul(load4(to + at, classes - j), factor);
