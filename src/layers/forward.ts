@@ -81,17 +81,14 @@ export function applyLinear(
   const name = activation.getClassName();
   const known = outputActivation(name);
   const isRelu6 = name === 'relu6';
-  const more = isRelu6 && fusesMore ? 'relu6' : known?.fused;
-  const fused = (fuses ? more : null) ?? null;
+  const fused = (fuses && (isRelu6 && fusesMore ? 'relu6' : known?.fused)) || null;
   // Stock layers take a minimum of a relu, which is slow on wasm.
   const apply = isRelu6 ? tf.relu6 : (z: tf.Tensor) => activation.apply(z);
   // TensorFlow computes a sigmoid by vectors, and what is left over otherwise: its last bits depend on the layout.
-  const fits = fused !== null || known?.gradient === null || dataFormat !== 'channelsFirst';
-  if (known !== undefined && fits) {
+  if (known && (fused !== null || known.gradient === null || dataFormat !== 'channelsFirst')) {
     return restore(compute(input, weights, {...known, fused, apply}));
   }
-  // The activation's gradient needs its input, it is not elementwise, or the layout changes: it stays a step of its
-  // own, where the stock layer has it.
+  // The activation's gradient needs its input, it is not elementwise, or the layout changes: it stays where it was.
   const z = restore(compute(input, weights, UNFUSED_IDENTITY));
   return known === undefined ? activateAsStock(z, name, apply) : activate(z, {...known, apply});
 }

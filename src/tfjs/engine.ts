@@ -36,16 +36,12 @@ export function isRecording(): boolean {
 
 /** Whether a gradient is being taken: a forward pass is recorded, or a backward pass runs. */
 export function isTakingGradient(): boolean {
-  return isRecording() || isInBackward();
+  return isRecording() || isPropagating();
 }
 
 /** Whether a backward pass runs; not while it records a forward pass, as where activations are computed again. */
 export function isPropagating(): boolean {
-  return !isRecording() && isInBackward();
-}
-
-function isInBackward(): boolean {
-  return (state().scopeStack ?? []).some(({name}) => name === BACKWARD);
+  return !isRecording() && (state().scopeStack ?? []).some(({name}) => name === BACKWARD);
 }
 
 /** What has been recorded of the gradient that is being taken: a new list for each. */
