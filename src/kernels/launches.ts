@@ -32,12 +32,47 @@ export interface Outlet extends Partial<Scaling> {
 }
 
 /** `x·(W + s·A·B)` for rows `x`, with what follows it. The last bits are not those of the parts by themselves. */
-export interface AdaptedProduct {
+export interface ProductPrograms {
   takes(rows: number, weights: Pick<AdaptedWeights, 'a' | 'b'>): boolean;
   /** `[.., in] → [.., out]`. */
   forward(x: tf.Tensor, weights: AdaptedWeights, outlet: Outlet): tf.Tensor;
   /** The gradients, for that of the result, which is needed itself with a cap alone. */
   backward(x: tf.Tensor, gradient: OutletGradient, weights: AdaptedWeights): AdaptedGradients;
+}
+
+/** A linear operation as it stands in a layer: what is absent, it does without. */
+export interface LinearCall {
+  readonly kernel: tf.Tensor;
+  readonly bias: tf.Tensor | null;
+  readonly factors?: Omit<AdaptedWeights, 'kernel'> | null | undefined;
+  readonly gain?: tf.Tensor | null | undefined;
+  readonly dropped?: tf.Tensor | undefined;
+  readonly defer?: Defer | undefined;
+}
+
+/** What the gradient of a recorded product takes. */
+export type SavedProduct = Readonly<Record<'x' | 'kernel' | 'a' | 'b', tf.Tensor>>;
+
+/** Such products in training steps. */
+export interface AdaptedProduct extends ProductPrograms {
+  /**
+   * `f(x·(W + s·A·B) + b)` as one step of the tape; `undefined` for an operation that is no such product.
+   *
+   * @param rest the activation `f`, and the gradients of the product for one of its result, composed of operations that
+   *     can be recorded.
+   */
+  recorded(
+    x: tf.Tensor,
+    call: LinearCall,
+    rest: {
+      activation: {
+        apply: (z: tf.Tensor) => tf.Tensor;
+        gradient: ((dy: tf.Tensor, y: tf.Tensor) => tf.Tensor) | null;
+        cap?: number;
+      };
+      composed: (dz: tf.Tensor, saved: SavedProduct) => Record<string, () => tf.Tensor>;
+    },
+  ): tf.Tensor | undefined;
 }
 
 /** Gradients of a product, of which those that nobody asks for are not computed. */

@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import type {Defer} from '../kernels/launches';
 import {deferConvolution, outletGradient} from '../ops/convolutionChain';
 import type {Conv2DGeometry} from '../ops/convolutionKernels';
-import type {Prepared} from '../ops/lazyOp';
+import type {Prepared} from '../tfjs/lazyOp';
 import {fieldsOf} from '../tfjs/fields';
 import type {ConvLayer} from '../tfjs/layerFields';
 

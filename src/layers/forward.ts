@@ -3,7 +3,7 @@ import {LoRAError} from '../errors';
 import {activate, activateAsStock, type Activation, outputActivation} from '../ops/activation';
 import {gained, type Linear} from '../ops/factors';
 import {linear, type LinearWeights} from '../ops/linear';
-import type {Prepared} from '../ops/lazyOp';
+import type {Prepared} from '../tfjs/lazyOp';
 import {changeOf, type Update} from '../ops/update';
 import type {KernelLayer} from '../tfjs/layerFields';
 

@@ -12,7 +12,7 @@ import {
 } from '../methods/method';
 import {methodOf} from '../methods/registry';
 import {Dropout, type Update} from '../ops/update';
-import {Prepared} from '../ops/lazyOp';
+import {Prepared} from '../tfjs/lazyOp';
 import {countNumbers, renameWeight, replaceValue, restoreWeight, withdrawWeight} from '../tfjs/weights';
 import {type Adaptation, type UpdateSpec, updateSpecs} from './adaptation';
 import type {LayerConfig} from './layerConfig';

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {asMatrix, inShape, product, scaled, updatedKernel} from '../ops/factors';
-import {runLazyOp} from '../ops/lazyOp';
+import {runLazyOp} from '../tfjs/lazyOp';
 import {unrecorded} from '../ops/recording';
 import {outputShape, overOutputs, stacked} from './channels';
 import {factors, limitOf, lora, pair} from './lora';
@@ -64,13 +64,13 @@ function gainOf(parameters: Parameters, strength: Strength, site: UpdateSite): t
   const shaped = (x: tf.Tensor) => inShape(x, magnitude.shape);
   const [gain, norm] = runLazyOp({
     inputs: {magnitude},
-    save: {h: true},
+    save: {norm: true},
     forward: (): tf.Tensor[] => {
       const length = shaped(tf.sqrt(tf.maximum(squaresOf(parameters, strength, site), LEAST)));
       return [tf.where(shaped(hasDirection), tf.div(magnitude, length), tf.onesLike(magnitude)), length];
     },
-    gradient: (dg, {h}) => ({
-      magnitude: () => tf.where(shaped(hasDirection), tf.div(dg, h as tf.Tensor), tf.zerosLike(dg)),
+    gradient: (dg, saved) => ({
+      magnitude: () => tf.where(shaped(hasDirection), tf.div(dg, saved.norm), tf.zerosLike(dg)),
     }),
   }) as [tf.Tensor, tf.Tensor];
   norm.dispose();

@@ -1,6 +1,6 @@
 import type * as tf from '@tensorflow/tfjs';
 import {LoRAError, show} from '../errors';
-import type {Prepared} from '../ops/lazyOp';
+import type {Prepared} from '../tfjs/lazyOp';
 import type {Update} from '../ops/update';
 import type {Initializer, InitializerObject} from './initializer';
 

@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {capabilities, oneLaunch} from '../kernels/capabilities';
 import type {OutputActivationName} from '../kernels/launches';
 import {isRecording, run} from '../tfjs/engine';
-import {runLazyOp} from './lazyOp';
+import {runLazyOp} from '../tfjs/lazyOp';
 
 /** Activations that the fused kernels of every backend know. */
 export type FusedActivation = 'linear' | 'relu' | 'elu' | 'relu6';
@@ -60,7 +60,7 @@ export function cappedReluGradient(cap: number): (dy: tf.Tensor, y: tf.Tensor) =
 export function activate(x: tf.Tensor, {apply, gradient}: Activation): tf.Tensor {
   return runLazyOp({
     inputs: {x},
-    save: {x: false, y: gradient !== null},
+    save: {y: gradient !== null},
     forward: () => apply(x),
     gradient: (dy, {y}) => ({x: () => (gradient === null ? dy : gradient(dy, y))}),
   });

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {capabilities, oneLaunch} from '../kernels/capabilities';
 import {normalizeChain, throughOutlet} from './convolutionChain';
-import {type Prepared, runLazyOp} from './lazyOp';
+import {type Prepared, runLazyOp} from '../tfjs/lazyOp';
 
 /** The statistics and weights of a batch normalization, each `[c]`. */
 export interface BatchNormWeights {
@@ -31,7 +31,7 @@ export function frozenBatchNorm(
   const onAxis = (w: tf.Tensor) => alongAxis(w, axis, x.rank);
   return runLazyOp({
     inputs: {x, ...(weights.beta && {beta: weights.beta})},
-    save: {x: false, y: false},
+    save: {},
     forward: () => {
       if (exact || capabilities().launchesOperations === true) {
         const {mean, variance, gamma, beta, epsilon} = weights;

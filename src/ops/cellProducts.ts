@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {denseOp, linear} from './linear';
 import {type Factors, lastAxis, type Linear, scaled, updatedKernel} from './factors';
-import {runLazyOp} from './lazyOp';
+import {runLazyOp} from '../tfjs/lazyOp';
 import {unrecorded} from './recording';
 
 /** The product of `[n, in]` with a part of a kernel `[in, out]`, some of its columns. */

@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import type {Activation} from './activation';
 import {asMatrix, fromMatrix, product, scaled, updatedKernel} from './factors';
 import {conv2dBackpropFilter, type Conv2DGeometry, conv2dBackpropInput, fusedConv2d} from './convolutionKernels';
-import {runLazyOp} from './lazyOp';
+import {runLazyOp} from '../tfjs/lazyOp';
 import type {LinearWeights} from './linear';
 
 /** How the convolution that is transposed walks over its input, which is the output here. */

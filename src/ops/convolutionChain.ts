@@ -6,7 +6,7 @@ import {geometryOf} from '../kernels/geometry';
 import {isRecording} from '../tfjs/engine';
 import {cappedReluGradient, reluGradient} from './activation';
 import {type Conv2DGeometry, fusedConv2d} from './convolutionKernels';
-import {runLazyOp} from './lazyOp';
+import {runLazyOp} from '../tfjs/lazyOp';
 
 // In training, a convolution, its frozen normalization and its relu are computed together, though they are layers of
 // their own. The first two return tensors that are not computed yet; the last layer of the chain computes all of it. If
@@ -106,11 +106,10 @@ export function rectifyChain(x: tf.Tensor, cap: number): tf.Tensor | undefined {
   const {chain, fused} = found;
   const [y, bits] = runLazyOp({
     inputs: {x},
-    save: {h: true},
+    save: {mask: true},
     forward: () => fused.rectified(chain.convolution, scaling, cap),
-    gradient: (dy, {h}) => ({
+    gradient: (dy, {mask}) => ({
       x: () => {
-        const mask = h as tf.Tensor;
         const composed = cap === Infinity ? reluGradient : cappedReluGradient(cap);
         return fused.masked?.(dy, mask) ?? throughOutlet(dy, {y: mask, cap}) ?? composed(dy, mask);
       },

@@ -10,7 +10,7 @@ import {
   depthwiseInputGradient,
   fusedDepthwiseConv2d,
 } from './convolutionKernels';
-import {runLazyOp} from './lazyOp';
+import {runLazyOp} from '../tfjs/lazyOp';
 import type {LinearWeights} from './linear';
 
 /** What a depthwise convolution works with. */

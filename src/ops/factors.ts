@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {capabilities, oneLaunch} from '../kernels/capabilities';
 import type {FusedActivation} from './activation';
-import type {Prepared} from './lazyOp';
+import type {Prepared} from '../tfjs/lazyOp';
 
 /**
  * The factors of a low-rank update `s·A·B` of a kernel `[...fan-in axes, ...out axes]`; most kernels have one out axis.

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {runLazyOp} from './lazyOp';
+import {runLazyOp} from '../tfjs/lazyOp';
 
 /** How rows are normalized. */
 export interface RowSettings {

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {capabilities, oneLaunch} from '../kernels/capabilities';
-import type {Defer, Outlet} from '../kernels/launches';
+import type {LinearCall, SavedProduct} from '../kernels/launches';
 import {isRecording, run} from '../tfjs/engine';
 import type {Activation, FusedActivation} from './activation';
 import {
@@ -17,44 +17,34 @@ import {
   scaled,
   updatedKernel,
 } from './factors';
-import {learns, type Prepared, runLazyOp, type Saved} from './lazyOp';
-
-/**
- * What changes a linear operation. The tensors may be computed from others: the tape keeps what the backward pass needs
- * of them.
- */
-export interface LinearUpdate {
-  /** A low-rank update `s·A·B` of the kernel. */
-  factors?: Factors | null | undefined;
-  /** `[out]`: what each output is multiplied with before the bias is added. */
-  gain?: tf.Tensor | null | undefined;
-  /**
-   * The input with some of its numbers dropped: what the factors work on in place of the input. Not together with a
-   * gain.
-   */
-  dropped?: tf.Tensor | undefined;
-}
+import {learns, type Prepared, runLazyOp} from '../tfjs/lazyOp';
 
 /**
  * What a linear operation works with. Without `factors` the kernel is frozen, and has no gradient, unless `trains` says
- * otherwise.
+ * otherwise. The tensors of an update may be computed from others: the tape keeps what the backward pass needs of them.
  */
-export interface LinearWeights extends LinearUpdate {
+export interface LinearWeights extends LinearCall {
   /** `[...fan-in axes, out]`. */
-  kernel: tf.Tensor;
+  readonly kernel: tf.Tensor;
   /**
    * Whether the kernel may train where there are no factors: an updated one, in place of the layer's own. Default:
    * false.
    */
-  trains?: boolean | undefined;
+  readonly trains?: boolean | undefined;
   /** `[out]`. */
-  bias: tf.Tensor | null;
+  readonly bias: tf.Tensor | null;
   /** Add the bias by itself where no activation is fused, as some stock layers do; elsewhere the fused call adds it. */
-  biasApart: boolean;
+  readonly biasApart: boolean;
+  /** A low-rank update `s·A·B` of the kernel. */
+  readonly factors?: Factors | null | undefined;
+  /** `[out]`: what each output is multiplied with before the bias is added. */
+  readonly gain?: tf.Tensor | null | undefined;
+  /** The input after dropout: what the factors work on in place of the input. Not together with a gain. */
+  readonly dropped?: tf.Tensor | undefined;
   /** Where the operation may keep what depends on its kernel alone. */
-  prepared?: Prepared;
+  readonly prepared?: Prepared;
   /** Only for a layer without an activation. */
-  defer?: Defer | undefined;
+  readonly defer?: LinearCall['defer'];
 }
 
 /** How an update is computed, and what it keeps of the forward pass. */
@@ -89,11 +79,15 @@ export function linear(op: Linear, x: tf.Tensor, weights: LinearWeights, activat
   // Only what depends on a frozen kernel can be prepared.
   const prepared = trains ? undefined : weights.prepared;
   const {scaling = 1} = factors ?? {};
-  const launched = adaptedProduct(op, x, weights, activation, (dz, saved) =>
-    gradients(op, dz, saved, x.shape, {form: {...form, keepsInput: true}, scaling, prepared}),
-  );
-  if (launched !== undefined) {
-    return launched;
+  const recorded = op.isByRow
+    ? capabilities().adaptedProduct?.recorded(x, weights, {
+        activation,
+        composed: (dz, saved) =>
+          gradients(op, dz, saved, x.shape, {form: {...form, keepsInput: true}, scaling, prepared}),
+      })
+    : undefined;
+  if (recorded !== undefined) {
+    return recorded;
   }
   const outputs = runLazyOp({
     inputs: {
@@ -118,14 +112,13 @@ export function linear(op: Linear, x: tf.Tensor, weights: LinearWeights, activat
     forward: () => forward(op, x, weights, form, activation),
     gradient: (dy, saved): Record<string, () => tf.Tensor> => {
       const dz = activation.gradient === null ? dy : activation.gradient(dy, saved.y);
-      const {z} = saved;
       if (factors !== null && form.gainViaKernel) {
         return {bias: () => tf.sum(asMatrix(dz), 0), ...throughKernel(op, dz, saved, x.shape, scaling)};
       }
       const dp = gain === null ? dz : gained(dz, saved.gain); // the gradient of x ∗ (W + s·A·B)
       return {
         bias: () => tf.sum(asMatrix(dz), 0),
-        ...(z && {gain: () => tf.sum(asMatrix(tf.mul(dz, z)), 0)}),
+        ...(form.scalesOutputs && {gain: () => tf.sum(asMatrix(tf.mul(dz, saved.z)), 0)}),
         ...(factors === null
           ? {
               x: () => op.inputGradient(dp, saved.kernel, x.shape, prepared),
@@ -138,55 +131,6 @@ export function linear(op: Linear, x: tf.Tensor, weights: LinearWeights, activat
   const [y, ...others] = [outputs].flat() as [tf.Tensor, ...tf.Tensor[]];
   others.forEach(other => other.dispose());
   return y;
-}
-
-/**
- * `f(x·(W + s·A·B) + b)` in training, by the few launches that a backend has for it; `undefined` where it has none or
- * the operation is another.
- *
- * @param composed the gradients for one of the product, where a gradient of these is taken.
- */
-function adaptedProduct(
-  {isByRow}: Linear,
-  x: tf.Tensor,
-  {kernel, bias, factors, gain, dropped, defer}: LinearWeights,
-  {apply, gradient, cap}: Activation,
-  composed: (dz: tf.Tensor, saved: Saved) => Record<string, () => tf.Tensor>,
-): tf.Tensor | undefined {
-  const launches = capabilities().adaptedProduct;
-  if (!factors || launches === undefined || !isRecording() || !isByRow || gain || dropped || learns(kernel)) {
-    return undefined;
-  }
-  const {a, b, scaling} = factors;
-  const width = lastAxis(x.shape);
-  if (kernel.size !== width * lastAxis(b.shape) || !launches.takes(x.size / width, factors)) {
-    return undefined;
-  }
-  const outlet: Outlet = {cap, ...(bias && {t: bias})};
-  return runLazyOp({
-    inputs: {x, kernel, a, b, ...(bias && {bias})},
-    save: {x: true, kernel: true, a: true, b: true, y: gradient !== null},
-    forward: () => {
-      const deferred = defer?.(x, kernel, bias, factors);
-      if (deferred !== undefined) {
-        return deferred;
-      }
-      const y = launches.forward(x, {kernel, a, b, scaling}, outlet);
-      return cap === undefined ? apply(y) : y;
-    },
-    gradient: (dy, saved): Record<string, () => tf.Tensor> => {
-      const before = (d: tf.Tensor) => (gradient === null ? d : gradient(d, saved.y));
-      const bias = (dz: tf.Tensor) => () => tf.sum(asMatrix(dz), 0);
-      if (isRecording()) {
-        const dz = before(dy);
-        return {...composed(dz, saved), bias: bias(dz)};
-      }
-      const outer = cap === undefined ? (defer?.outletGradient(dy) ?? {dy: before(dy)}) : {dy, y: saved.y, cap};
-      const {dz, ofFactors, ofInput} = launches.backward(saved.x, outer, {...saved, scaling});
-      const [da, db] = ofFactors(); // what is made for one gradient does not last until another is asked for
-      return {x: ofInput, a: () => da, b: () => db, bias: bias(dz)};
-    },
-  });
 }
 
 function formOf(
@@ -280,7 +224,7 @@ function spending(x: tf.Tensor, f: (x: tf.Tensor) => tf.Tensor): tf.Tensor {
 function gradients(
   op: Linear,
   dp: tf.Tensor,
-  {x, dropped, kernel, a, b, h}: Saved,
+  {x, dropped, kernel, a, b, h}: SavedProduct & {dropped?: tf.Tensor; h?: tf.Tensor},
   inputShape: number[],
   {form, scaling, prepared}: {form: Form; scaling: number; prepared: Prepared | undefined},
 ): Record<string, () => tf.Tensor> {
@@ -326,7 +270,7 @@ function gradients(
 function throughKernel(
   op: Linear,
   dz: tf.Tensor,
-  {x, kernel, a, b, gain}: Saved,
+  {x, kernel, a, b, gain}: SavedProduct & {gain: tf.Tensor},
   inputShape: number[],
   scaling: number,
 ): Record<string, () => tf.Tensor> {

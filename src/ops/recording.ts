@@ -1,8 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import {currentTape, keepingTape, type TapeNode} from '../tfjs/engine';
 import {addAll} from './addAll';
-import {runLazyOp} from './lazyOp';
-import {apart} from './heldTensors';
+import {runLazyOp} from '../tfjs/lazyOp';
+import {apart} from '../tfjs/heldTensors';
 
 /** How far a tape has been read, and which tensors on it depend on a variable that trains. */
 interface Reading {
@@ -50,7 +50,7 @@ function dependent(x: tf.Tensor, {dependent: known}: Reading): boolean {
 export function checkpointed<T extends tf.Tensor | tf.Tensor[]>(compute: (x: tf.Tensor) => T, x: tf.Tensor): T {
   return runLazyOp({
     inputs: {x},
-    save: {x: true, y: false},
+    save: {x: true},
     forward: () => compute(x),
     gradient: (dy, saved) => ({x: () => gradientOf(compute, saved.x, [dy].flat())}),
   }) as T;
@@ -70,7 +70,7 @@ export function recomputed(
   const reachesBias = bias !== undefined && dependsOnTrainable(bias);
   return runLazyOp({
     inputs: {x, ...(mask && {mask}), ...(bias && {bias}), ...named},
-    save: {x: true, mask: mask !== undefined, bias: bias !== undefined, y: false},
+    save: {x: true, mask: mask !== undefined, bias: bias !== undefined},
     forward: () =>
       compute(
         x,

@@ -47,7 +47,7 @@ export const CHANGES: readonly Change[] = [
   },
   {
     what: 'Kernels and gradients whose names begin with `TfjsLoRA` are registered with the current backend.',
-    by: 'ops/lazyOp.ts',
+    by: 'tfjs/lazyOp.ts',
     why:
       'A registered kernel is asked for one gradient at a time. `tf.customGrad` computes all, those of frozen ' +
       'weights too.',
@@ -210,7 +210,7 @@ export const CHANGES: readonly Change[] = [
   },
   {
     what: 'Tensors that tfjs keeps until the end of a backward pass are freed in the midst of it.',
-    by: 'ops/heldTensors.ts',
+    by: 'tfjs/heldTensors.ts',
     why: 'A step takes less memory: what an operation of this library kept is of no use once its gradients are taken.',
     lasts: 'while a backward pass goes through layers of this library',
     without: 'only what these operations made is freed',

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import * as tf from '@tensorflow/tfjs';
 import '../../src/kernels/backends';
 import {type BatchNormWeights, frozenBatchNorm} from '../../src/ops/batchNorm';
-import {Prepared} from '../../src/ops/lazyOp';
+import {Prepared} from '../../src/tfjs/lazyOp';
 import {BACKENDS, expectGradients, kernelsOf, numbers, on, random, useBackend} from '../helpers';
 
 interface Case {

@@ -4,7 +4,7 @@ import '../../src/kernels/backends';
 import {outputActivation} from '../../src/ops/activation';
 import {conv1dOp, type Conv1DGeometry} from '../../src/ops/conv1d';
 import {linear} from '../../src/ops/linear';
-import {Prepared} from '../../src/ops/lazyOp';
+import {Prepared} from '../../src/tfjs/lazyOp';
 import {
   BACKENDS,
   deviationFor,

@@ -3,7 +3,7 @@ import * as tf from '@tensorflow/tfjs';
 import '../../src/kernels/backends';
 import {type Activation, outputActivation} from '../../src/ops/activation';
 import {conv2dOp} from '../../src/ops/conv2d';
-import {denseOp, linear, type LinearUpdate} from '../../src/ops/linear';
+import {denseOp, linear, type LinearWeights} from '../../src/ops/linear';
 import type {Linear} from '../../src/ops/factors';
 import {
   BACKENDS,
@@ -225,7 +225,7 @@ describe.each(BACKENDS)('on %s', backend => {
     test('equals its base bit for bit where B is zero and the gain is one', () => {
       tf.tidy(() => {
         const {x, kernel, a, b, bias, gain} = inputsOf(form);
-        const compute = (update: LinearUpdate) =>
+        const compute = (update: Pick<LinearWeights, 'factors' | 'gain'>) =>
           numbers(
             linear(
               form.op,

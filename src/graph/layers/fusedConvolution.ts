@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {Prepared} from '../../ops/lazyOp';
+import {Prepared} from '../../tfjs/lazyOp';
 import {isRecording} from '../../tfjs/engine';
 import {registerOwn} from '../../tfjs/configs';
 import {fieldsOf} from '../../tfjs/fields';

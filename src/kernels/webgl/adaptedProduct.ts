@@ -1,5 +1,6 @@
 import type * as tf from '@tensorflow/tfjs';
-import type {AdaptedProduct, Outlet} from '../launches';
+import type {Outlet} from '../launches';
+import {productBy} from '../recordedProduct';
 import {outletCode, outletHead, through} from './outlet';
 import {sheetOf, sheets, sourceOf} from './sheet';
 import {type Source, type Stack, type StackCall, type StackProgram, stackTensor} from './stackProgram';
@@ -79,7 +80,7 @@ function twoSums(one: Sum, other: Sum, shapes: readonly (readonly number[])[]): 
 }
 
 /** The product and its gradients. */
-export const adaptedProduct: AdaptedProduct = {
+export const adaptedProduct = productBy({
   takes: (rows, {a, b}) => Math.min(rows, a.size, b.size) > 0,
   forward: (x, {kernel, a, b, scaling}, outlet) => {
     const [input, w, factorA, factorB] = [x, kernel, a, b].map(sourceOf) as [Source, Source, Source, Source];
@@ -132,4 +133,4 @@ export const adaptedProduct: AdaptedProduct = {
       },
     };
   },
-};
+});

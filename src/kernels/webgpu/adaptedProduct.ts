@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
-import type {AdaptedProduct, Outlet} from '../launches';
+import type {Outlet} from '../launches';
+import {productBy} from '../recordedProduct';
 import {GROUP, limited, type Program, programOf, runProgram, slope} from './program';
 
 // `y = f(x·W + s·(x·A)·B + b)` and its gradients in four launches. A workgroup computes a tile of 32 × 32 numbers, a
@@ -119,7 +120,7 @@ ${last}`,
 }
 
 /** The product and its gradients. */
-export const adaptedProduct: AdaptedProduct = {
+export const adaptedProduct = productBy({
   takes: (rows, {a, b}) => {
     const [rank = 0] = b.shape;
     return rank >= 1 && rank <= HIGHEST_RANK && Math.min(rows, a.size, b.size) > 0;
@@ -165,7 +166,7 @@ export const adaptedProduct: AdaptedProduct = {
       },
     };
   },
-};
+});
 
 function sizes(x: tf.Tensor, a: tf.Tensor, b: tf.Tensor) {
   const rank = b.shape[0];

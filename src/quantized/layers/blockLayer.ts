@@ -13,7 +13,7 @@ import type {CallArgs, LoRALayerArgs} from '../../layers/layerArgs';
 import {LoRALayer} from '../../layers/loraLayer';
 import {activate} from '../../ops/activation';
 import {addBias, asMatrix, gained, type Linear} from '../../ops/factors';
-import {Prepared} from '../../ops/lazyOp';
+import {Prepared} from '../../tfjs/lazyOp';
 import {linear} from '../../ops/linear';
 import {type LayerEntry, withoutConstraints} from '../../tfjs/configs';
 import {fieldsOf} from '../../tfjs/fields';

@@ -7,7 +7,7 @@ import {LoRALayer} from '../../layers/loraLayer';
 import {registerKind} from '../../layers/registry';
 import {baseOf, type CallArgs} from '../../layers/wrapperLayer';
 import {addBias, asMatrix, type Linear, product} from '../../ops/factors';
-import {learns, Prepared} from '../../ops/lazyOp';
+import {learns, Prepared} from '../../tfjs/lazyOp';
 import {denseOp, linear} from '../../ops/linear';
 import {builtLayer, type LayerEntry, registerOwn} from '../../tfjs/configs';
 import {fieldsOf} from '../../tfjs/fields';

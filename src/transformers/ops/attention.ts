@@ -8,7 +8,7 @@ import {
   reachOf,
   transformerKernels,
 } from '../kernels/transformer';
-import {runLazyOp} from '../../ops/lazyOp';
+import {runLazyOp} from '../../tfjs/lazyOp';
 
 /** Scores of at most so many pairs of a query and a key are held at a time. */
 const PAIRS = 2 ** 24;
@@ -30,7 +30,7 @@ export function attention(inputs: AttentionInputs, mask: tf.Tensor | null, setti
   const given: Record<string, tf.Tensor> = isPacked ? {x: inputs.packed} : {x: inputs.q, k: inputs.k, v: inputs.v};
   return runLazyOp({
     inputs: {...given, ...(mask && {mask}), ...(bias && {bias})},
-    save: {x: true, k: !isPacked, v: !isPacked, mask: mask !== null, bias: bias !== undefined, y: false},
+    save: {x: true, k: !isPacked, v: !isPacked, mask: mask !== null, bias: bias !== undefined},
     forward: () => transformerKernels()?.attention(inputs, mask, settings) ?? composed(inputs, mask, settings),
     gradient: (dy, saved): Record<string, () => tf.Tensor> => {
       const apart = {q: saved.x, k: saved.k, v: saved.v, ...(bias && {bias: saved.bias})};

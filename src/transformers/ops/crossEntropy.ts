@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {showShape, LoRAError} from '../../errors';
-import {runLazyOp} from '../../ops/lazyOp';
+import {runLazyOp} from '../../tfjs/lazyOp';
 import {transformerKernels} from '../kernels/transformer';
 
 /** How a cross-entropy is taken. */
@@ -35,15 +35,15 @@ export function crossEntropyFromLogits(
   }
   checkTargets(targets, classes, ignoreIndex);
   return runLazyOp({
-    inputs: {x: logits, kernel: targets},
-    save: {x: true, kernel: true, y: false},
+    inputs: {logits, targets},
+    save: {logits: true, targets: true},
     forward: () => crossEntropyValue(targets, logits, ignoreIndex),
     gradient: (dy, saved) => ({
-      x: () =>
+      logits: () =>
         tf.tidy(
           () =>
-            transformerKernels()?.crossEntropyGradient(saved.x, saved.kernel, dy, ignoreIndex) ??
-            composedGradient(saved.x, saved.kernel, dy, ignoreIndex),
+            transformerKernels()?.crossEntropyGradient(saved.logits, saved.targets, dy, ignoreIndex) ??
+            composedGradient(saved.logits, saved.targets, dy, ignoreIndex),
         ),
     }),
   }) as tf.Scalar;

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {TANH_CUBIC, TANH_SLOPE} from '../kernels/gateCode';
 import {type GateKind, transformerKernels} from '../kernels/transformer';
-import {runLazyOp} from '../../ops/lazyOp';
+import {runLazyOp} from '../../tfjs/lazyOp';
 
 /**
  * `f(x)·up`, or `f(x)`, differentiable in both. Of the forward pass only the inputs are kept.
@@ -11,7 +11,7 @@ import {runLazyOp} from '../../ops/lazyOp';
 export function gate(x: tf.Tensor, up: tf.Tensor | null, kind: GateKind): tf.Tensor {
   return runLazyOp({
     inputs: {x, ...(up && {up})},
-    save: {x: true, up: up !== null, y: false},
+    save: {x: true, up: up !== null},
     forward: () => transformerKernels()?.gate(x, up, kind) ?? composed(x, up, kind),
     gradient: (dy, saved): Record<string, () => tf.Tensor> => {
       const other = up === null ? null : saved.up;

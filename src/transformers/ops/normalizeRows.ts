@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {type RowNormSettings, type RowNormWeights, transformerKernels} from '../kernels/transformer';
 import {normalizedRows, normalizedRowsGradient, rowStatistics} from '../../ops/layerNorm';
-import {runLazyOp} from '../../ops/lazyOp';
+import {runLazyOp} from '../../tfjs/lazyOp';
 import {isRecording} from '../../tfjs/engine';
 
 /**
@@ -18,8 +18,8 @@ export function normalizeRows(
 ): tf.Tensor {
   const keepsSum = residual !== null && isRecording();
   const outputs = runLazyOp({
-    inputs: {x, kernel: gamma, ...(beta && {beta}), ...(residual && {residual})},
-    save: {x: residual === null, kernel: true, y: false, h: keepsSum},
+    inputs: {x, gamma, ...(beta && {beta}), ...(residual && {residual})},
+    save: {x: residual === null, gamma: true, sum: keepsSum},
     forward: () => {
       const [y, sum] =
         transformerKernels()?.normalizeRows(x, residual, {gamma, beta}, settings) ??
@@ -27,7 +27,7 @@ export function normalizeRows(
       return [y as tf.Tensor, ...(keepsSum ? [sum as tf.Tensor] : [])];
     },
     gradient: (dy, saved): Record<string, () => tf.Tensor> => {
-      const rows = saved.h ?? saved.x;
+      const rows = keepsSum ? saved.sum : saved.x;
       const kernels = transformerKernels();
       let dx: tf.Tensor | undefined;
       const ofRows = () => {
@@ -37,15 +37,15 @@ export function normalizeRows(
           return tf.clone(dx);
         }
         dx =
-          kernels?.normalizeRowsGradient(rows, saved.kernel, dy, settings) ??
-          normalizedRowsGradient(rows, saved.kernel, dy, settings);
+          kernels?.normalizeRowsGradient(rows, saved.gamma, dy, settings) ??
+          normalizedRowsGradient(rows, saved.gamma, dy, settings);
         return dx;
       };
       const flat = (z: tf.Tensor) => tf.reshape(z, [-1, gamma.size]);
       return {
         x: ofRows,
         residual: ofRows,
-        kernel: () =>
+        gamma: () =>
           kernels?.normalizeRowsWeights?.(rows, dy, settings) ??
           tf.sum(flat(tf.mul(dy, rowStatistics(rows, settings).normalized)), 0),
         beta: () => tf.sum(flat(dy), 0),

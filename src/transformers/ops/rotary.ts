@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {type RotationSettings, transformerKernels} from '../kernels/transformer';
-import {runLazyOp} from '../../ops/lazyOp';
+import {runLazyOp} from '../../tfjs/lazyOp';
 
 /** Cosines and sines of angles, `[places, half]` each, or `[batch · places, half]`. */
 export interface Angles {
@@ -30,7 +30,7 @@ export function rotate(
     });
   return runLazyOp({
     inputs: {x, ...(mask && {mask})},
-    save: {x: false, mask: mask !== null, y: false},
+    save: {mask: mask !== null},
     forward: () => turned(x, mask, false),
     gradient: (dy, saved) => ({x: () => turned(dy as tf.Tensor3D, mask && saved.mask, true)}),
   }) as tf.Tensor3D;

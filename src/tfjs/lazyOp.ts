@@ -1,48 +1,26 @@
 import * as tf from '@tensorflow/tfjs';
-import {gradientOf, kernelOf} from '../tfjs/engine';
+import {gradientOf, kernelOf} from './engine';
 import {freeingHeld} from './heldTensors';
 
-/** What was kept of the forward pass. Only what the operation asked for is there. */
-export interface Saved {
-  /** The input named `x`. */
-  x: tf.Tensor;
-  /** The input named `kernel`, and so on. */
-  kernel: tf.Tensor;
-  a: tf.Tensor;
-  b: tf.Tensor;
-  gain: tf.Tensor;
-  dropped?: tf.Tensor;
-  k: tf.Tensor;
-  v: tf.Tensor;
-  mask: tf.Tensor;
-  up: tf.Tensor;
-  bias: tf.Tensor;
-  /** The result. */
-  y: tf.Tensor;
-  /** The outputs beside the result that were asked for. */
-  h?: tf.Tensor;
-  z?: tf.Tensor;
-}
-
-/** The inputs that can be kept. */
-const SAVED_INPUTS = ['x', 'kernel', 'a', 'b', 'gain', 'dropped', 'k', 'v', 'mask', 'up', 'bias'] as const;
-
-/** The outputs beside the result: for the backward pass alone, and without a gradient. */
-const EXTRA_OUTPUTS = ['h', 'z'] as const;
+/** What an operation asked to keep of its forward pass, by name. */
+export type Saved<Name extends string> = Readonly<Record<Name, tf.Tensor>>;
 
 /** A differentiable operation made of others, with a gradient of its own for each input. */
-export interface LazyOp {
+export interface LazyOp<Name extends string = string> {
   /** The tensors that the result can be differentiated in. */
-  inputs: Record<string, tf.Tensor>;
-  /** Which tensors to keep for the backward pass. `h` and `z` are outputs beside the result. */
-  save: Partial<Record<keyof Saved, boolean>>;
-  /** Computes the result, and after it `h` and `z` where they are kept. Nothing in here is recorded. */
+  inputs: Readonly<Record<string, tf.Tensor>>;
+  /**
+   * Which tensors to keep for the backward pass: inputs by their names, the result as `y`. Any other name is a further
+   * output, for the backward pass alone and without a gradient.
+   */
+  save: Readonly<Partial<Record<Name, boolean>>>;
+  /** Computes the result, and after it the further outputs in the order of their names. Nothing in here is recorded. */
   forward(): tf.Tensor | tf.Tensor[];
   /**
    * Given the gradient of the result, returns a function for each input. tfjs calls only those whose gradient is
-   * needed; what is computed before returning them is computed always.
+   * needed; what is computed before returning them is computed always. `saved` holds only what was asked for.
    */
-  gradient(dy: tf.Tensor, saved: Saved): Record<string, () => tf.Tensor>;
+  gradient(dy: tf.Tensor, saved: Saved<Name>): Record<string, () => tf.Tensor>;
 }
 
 /** Whether a tensor can need a gradient: a variable that does not train cannot. */
@@ -57,21 +35,24 @@ export function learns(x: tf.Tensor): boolean {
  * tensor. A registered kernel does neither: tfjs asks a registered gradient for each input by itself, and keeps what
  * the registration names.
  */
-export function runLazyOp(op: LazyOp & {forward(): tf.Tensor}): tf.Tensor;
-export function runLazyOp(op: LazyOp): tf.Tensor | tf.Tensor[];
+export function runLazyOp<Name extends string>(op: LazyOp<Name> & {forward(): tf.Tensor}): tf.Tensor;
+export function runLazyOp<Name extends string>(op: LazyOp<Name>): tf.Tensor | tf.Tensor[];
 export function runLazyOp(op: LazyOp): tf.Tensor | tf.Tensor[] {
   const kernelName = register(op);
   // The registration is the same for all operations, so the operation itself travels as an attribute.
-  return tf.engine().runKernel<tf.Tensor | tf.Tensor[]>(kernelName, op.inputs, {op} as unknown as tf.NamedAttrMap);
+  return tf.engine().runKernel<tf.Tensor | tf.Tensor[]>(kernelName, {...op.inputs}, {
+    op,
+  } as unknown as tf.NamedAttrMap);
 }
 
 /** Makes sure that the kernel and the gradient that keep just these tensors exist on the current backend. */
 function register({inputs, save}: LazyOp): string {
+  const names = Object.keys(save).filter(name => save[name]);
   // A variable outlives the step, so it is read again instead of being kept.
-  const kept = SAVED_INPUTS.filter(name => save[name] && !(inputs[name] instanceof tf.Variable));
-  const extra = EXTRA_OUTPUTS.filter(name => save[name]);
-  const saved: readonly (keyof Saved)[] = [...kept, ...(save.y ? (['y'] as const) : []), ...extra];
-  const kernelName = `TfjsLoRA_${saved.join('_')}`;
+  const kept = names.filter(name => name in inputs && !(inputs[name] instanceof tf.Variable));
+  const result = names.filter(name => name === 'y');
+  const further = names.filter(name => name !== 'y' && !(name in inputs));
+  const kernelName = ['TfjsLoRA', ...kept, ...result, ...further.map(name => `+${name}`)].join('_');
   const backendName = tf.getBackend();
   if (kernelOf(kernelName, backendName) === undefined) {
     tf.registerKernel({
@@ -81,25 +62,24 @@ function register({inputs, save}: LazyOp): string {
     });
   }
   if (gradientOf(kernelName) === undefined) {
+    const saved = [...kept, ...result, ...further];
     tf.registerGradient({
       kernelName,
-      inputsToSave: [...kept],
-      outputsToSave: [save.y ?? false, ...extra.map(() => true)],
+      inputsToSave: kept,
+      outputsToSave: [result.length > 0, ...further.map(() => true)],
       gradFunc: (dy, tensors, attrs) => {
         const op = opOf(attrs);
-        const variables = SAVED_INPUTS.filter(name => op.save[name] && !kept.includes(name));
-        const named = Object.fromEntries([
-          ...saved.map((name, i) => [name, tensors[i]]),
-          ...variables.map(name => [name, op.inputs[name]]),
-        ]) as unknown as Saved;
-        const hasExtra = extra.length > 0;
+        const variables = Object.entries(op.inputs).filter(([name]) => op.save[name] && !kept.includes(name));
+        const tensorsKept = saved.map((name, i) => [name, tensors[i] as tf.Tensor] as const);
+        const named = Object.fromEntries([...tensorsKept, ...variables]);
+        const hasFurther = further.length > 0;
         const [ofResult, ...others] = [dy].flat() as [tf.Tensor, ...tf.Tensor[]];
         const held = {
-          gradients: [ofResult, ...(hasExtra ? [] : others)],
-          unasked: hasExtra ? others : [],
+          gradients: [ofResult, ...(hasFurther ? [] : others)],
+          unasked: hasFurther ? others : [],
           saved: tensors,
         };
-        return freeingHeld(held, () => op.gradient((hasExtra ? ofResult : dy) as tf.Tensor, named));
+        return freeingHeld(held, () => op.gradient((hasFurther ? ofResult : dy) as tf.Tensor, named));
       },
     });
   }

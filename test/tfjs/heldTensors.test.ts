@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import '../../src/kernels/backends';
-import {runLazyOp} from '../../src/ops/lazyOp';
+import {runLazyOp} from '../../src/tfjs/lazyOp';
 import {BACKENDS, useBackend, withoutLeaks} from '../helpers';
 
 /** `x²`, by its own gradient, that tells how many buffers there are when it is gone through. */

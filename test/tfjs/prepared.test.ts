@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {Prepared} from '../../src/ops/lazyOp';
+import {Prepared} from '../../src/tfjs/lazyOp';
 import {numbers, useBackend, withoutLeaks} from '../helpers';
 
 describe('prepared tensors', () => {

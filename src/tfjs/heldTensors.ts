@@ -1,5 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
-import {isRecording, withMade} from '../tfjs/engine';
+import {isRecording, withMade} from './engine';
 
 // tfjs keeps every gradient of a backward pass, and all that the forward pass saved for it, until the pass is over.
 // Once the backward pass has gone through one of our operations, nothing needs these tensors any more: they are freed
