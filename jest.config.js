@@ -1,22 +1,8 @@
-/** @type {import('jest').Config} */
-export default {
+/** What the tests of every project share. */
+const shared = {
   testEnvironment: 'node',
   roots: ['<rootDir>/test'],
   setupFilesAfterEnv: ['<rootDir>/test/setup.ts'],
-  coverageProvider: 'v8',
-  collectCoverageFrom: ['src/**/*.ts'],
-  testTimeout: 30_000,
-  // By itself jest leaves one core of two to other things.
-  maxWorkers: '100%',
-  testSequencer: '<rootDir>/test/sequencer.cjs',
-  reporters: [
-    'default',
-    '<rootDir>/test/backendsReporter.cjs',
-    // For continuous integration, which counts the tests.
-    ...(process.env.LORA_TEST_RESULTS
-      ? [['<rootDir>/test/resultsReporter.cjs', {file: process.env.LORA_TEST_RESULTS}]]
-      : []),
-  ],
   // Jest looks a global up through a trap of the context that tests run in, which takes a quarter of the time of those
   // with tensors. Modules are given these as their own; a test that replaces one of them has no effect.
   sandboxInjectedGlobals: [
@@ -30,15 +16,37 @@ export default {
     // backends runs on Node's.
     '^@tensorflow/tfjs-(core|layers|converter|data|backend-(?:cpu|wasm|webgl))$':
       '<rootDir>/node_modules/@tensorflow/tfjs-$1/dist/tf-$1.es2017.js',
-    '^tfjs-lora(/node)?$': '<rootDir>/src/node.ts',
-    '^tfjs-lora/federated$': '<rootDir>/src/federated.ts',
-    '^tfjs-lora/graph$': '<rootDir>/src/graph.ts',
-    '^tfjs-lora/landmarks$': '<rootDir>/src/landmarks.ts',
-    '^tfjs-lora/quantized$': '<rootDir>/src/quantized.ts',
-    '^tfjs-lora/language$': '<rootDir>/src/language.ts',
-    '^tfjs-lora/transformers$': '<rootDir>/src/transformers.ts',
-    '^tfjs-lora/quickstart$': '<rootDir>/src/quickstart.ts',
+    '^tfjs-lora$': '<rootDir>/src/node.ts',
+    '^tfjs-lora/(\\w+)$': '<rootDir>/src/$1.ts',
   },
   // Types are checked by `npm run typecheck`.
   transform: {'^.+\\.ts$': ['@swc/jest', {jsc: {target: 'es2022', parser: {syntax: 'typescript'}}}]},
+};
+
+/** What a test needs beside Jest stands in its file's name. Those of `unit` need nothing: `linear.test.ts`. */
+const KINDS = ['process', 'built', 'browser', 'backends', 'attack'];
+
+/** @type {import('jest').Config} */
+export default {
+  projects: [
+    {
+      ...shared,
+      displayName: 'unit',
+      testRegex: '/[^./]+\\.test\\.ts$',
+    },
+    ...KINDS.map(kind => ({...shared, displayName: kind, testRegex: `\\.${kind}\\.test\\.ts$`})),
+  ],
+  coverageProvider: 'v8',
+  collectCoverageFrom: ['src/**/*.ts'],
+  testTimeout: 30_000,
+  // By itself jest leaves one core of two to other things.
+  maxWorkers: '100%',
+  testSequencer: '<rootDir>/test/sequencer.cjs',
+  reporters: [
+    'default',
+    // For continuous integration, which counts the tests.
+    ...(process.env.LORA_TEST_RESULTS
+      ? [['<rootDir>/test/resultsReporter.cjs', {file: process.env.LORA_TEST_RESULTS}]]
+      : []),
+  ],
 };

@@ -1,6 +1,7 @@
 import {mkdirSync, readdirSync, readFileSync, writeFileSync} from 'node:fs';
 import {join} from 'node:path';
 import {defineConfig} from 'tsdown';
+import {ENTRIES} from './scripts/entries';
 
 /** The maps of declarations are not shipped, so the declarations must not name them. */
 function forgetDeclarationMaps(folder: string): void {
@@ -37,18 +38,7 @@ const shared = {platform: 'neutral', target: 'es2022'} as const;
 export default defineConfig([
   {
     ...shared,
-    entry: [
-      'src/index.ts',
-      'src/node.ts',
-      'src/federated.ts',
-      'src/graph.ts',
-      'src/landmarks.ts',
-      'src/quantized.ts',
-      'src/language.ts',
-      'src/transformers.ts',
-      'src/quickstart.ts',
-      'src/cli.ts',
-    ],
+    entry: ['index', 'cli', ...ENTRIES].map(name => `src/${name}.ts`),
     format: ['esm', 'cjs'],
     sourcemap: true,
     dts: {sourcemap: false},

@@ -50,6 +50,7 @@ export const PROGRAMS: Readonly<Record<string, Programs>> = {
   },
   check: {
     commands: {
+      all: 'tsx scripts/checkAll.ts',
       attack: 'tsx test/attack/run.ts',
       backends: 'tsx test/kernels/everywhere/run.ts',
       'core-spec': 'tsx test/kernels/coreSpec/run.ts',

@@ -1,10 +1,16 @@
-// What `npm test` runs: types, lint and format side by side, then the build, then the tests, which use it. What is
-// behind `--` goes to jest.
+// Runs tests of some kinds, and first what they need: `npm test` runs those of `unit`, `npm run test:all` all of them,
+// and `tsx scripts/test.ts rest` all but `unit`.
+//
+// With `unit` go types, lint and format, side by side; with the others the build. What follows the group goes to Jest.
 
 import {spawn} from 'node:child_process';
 import {argv, exit} from 'node:process';
+import {readReports, summary} from '../test/kernels/everywhere/report';
 
-/** Runs a command of `node_modules/.bin`. What runs beside another says what it has to say at its end. */
+const REST = ['process', 'built', 'browser', 'backends', 'attack'];
+const GROUPS: Readonly<Record<string, readonly string[]>> = {unit: ['unit'], rest: REST, all: ['unit', ...REST]};
+
+/** Runs a command of `node_modules/.bin`. One that runs beside another prints its output when it ends. */
 function run(command: string, isAlone: boolean): Promise<number> {
   return new Promise(resolve => {
     const child = spawn(command, {shell: true, stdio: isAlone ? 'inherit' : ['ignore', 'pipe', 'pipe']});
@@ -28,10 +34,29 @@ async function inOrder(commands: readonly string[], isAlone: boolean): Promise<n
   return 0;
 }
 
-const checks = await Promise.all([
-  inOrder(['eslint .'], false),
-  inOrder(['tsc', 'prettier --check --log-level warn .'], false),
-]);
-const failure = checks.find(code => code !== 0);
-const jest = ['jest', ...argv.slice(2).map(argument => JSON.stringify(argument))].join(' ');
-exit(failure ?? (await inOrder(['npm run --silent build', jest], true)));
+/** Types, lint and format. ESLint has no cache, since its rules depend on types of other files. */
+async function checks(): Promise<number> {
+  const cache = 'node_modules/.cache';
+  const codes = await Promise.all([
+    inOrder(['eslint .'], false),
+    inOrder(
+      [
+        `tsc --incremental --tsBuildInfoFile ${cache}/tsc.json`,
+        `prettier --check --log-level warn --cache --cache-strategy content --cache-location ${cache}/prettier.json .`,
+      ],
+      false,
+    ),
+  ]);
+  return codes.find(code => code !== 0) ?? 0;
+}
+
+const [group = '', ...args] = argv.slice(2);
+const kinds = GROUPS[group]!;
+const jest = ['jest', '--selectProjects', ...kinds, '--', ...args.map(argument => JSON.stringify(argument))].join(' ');
+const commands = [...(kinds.includes('built') ? ['npm run --silent build'] : []), jest];
+const failure = kinds.includes('unit') ? await checks() : 0;
+const code = failure === 0 ? await inOrder(commands, true) : failure;
+if (kinds.includes('backends')) {
+  console.log(summary(readReports('.') ?? []));
+}
+exit(code);

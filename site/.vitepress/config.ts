@@ -3,6 +3,7 @@ import {dirname, join, posix} from 'node:path';
 import {fileURLToPath} from 'node:url';
 import {type DefaultTheme, defineConfig} from 'vitepress';
 import {wasmThreads} from '../../examples/shared/wasmThreads';
+import {ENTRIES, entrySources} from '../../scripts/entries';
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), '../..');
 const EXAMPLES = readdirSync(join(ROOT, 'examples')).filter(name =>
@@ -15,33 +16,23 @@ const KINDS = {
   'type-aliases': 'Types',
   variables: 'Values',
 };
-const DOORS = {
-  node: 'tfjs-lora',
-  federated: 'tfjs-lora/federated',
-  graph: 'tfjs-lora/graph',
-  landmarks: 'tfjs-lora/landmarks',
-  quantized: 'tfjs-lora/quantized',
-  language: 'tfjs-lora/language',
-  transformers: 'tfjs-lora/transformers',
-  quickstart: 'tfjs-lora/quickstart',
-};
 
 function docs(...pages: [text: string, name: string][]): DefaultTheme.SidebarItem[] {
   return pages.map(([text, name]) => ({text, link: `/docs/${name}`}));
 }
 
-/** The pages that typedoc wrote, by door and kind. */
+/** The pages that typedoc wrote, by entry point and kind. */
 function apiPages(): DefaultTheme.SidebarItem[] {
-  return Object.entries(DOORS).map(([door, text]) => ({
-    text,
-    link: `/docs/api/${door}/`,
+  return ENTRIES.map(entry => ({
+    text: entry === 'node' ? 'tfjs-lora' : `tfjs-lora/${entry}`,
+    link: `/docs/api/${entry}/`,
     collapsed: true,
     items: Object.entries(KINDS).flatMap(([folder, kind]) => {
-      const path = join(ROOT, 'docs/api', door, folder);
+      const path = join(ROOT, 'docs/api', entry, folder);
       const names = existsSync(path) ? readdirSync(path).map(name => name.replace('.md', '')) : [];
-      const items = names.map(name => ({text: name, link: `/docs/api/${door}/${folder}/${name}`}));
+      const items = names.map(name => ({text: name, link: `/docs/api/${entry}/${folder}/${name}`}));
       // With a link the item itself is no button, in which its arrow would be another.
-      const link = `/docs/api/${door}/#${folder}`;
+      const link = `/docs/api/${entry}/#${folder}`;
       return items.length === 0 ? [] : [{text: kind, link, collapsed: true, items}];
     }),
   }));
@@ -213,13 +204,7 @@ export default defineConfig({
   },
   vite: {
     resolve: {
-      alias: [
-        {find: /^tfjs-lora$/, replacement: join(ROOT, 'src/index.ts')},
-        ...['quantized', 'quickstart', 'transformers'].map(name => ({
-          find: new RegExp(`^tfjs-lora/${name}$`),
-          replacement: join(ROOT, `src/${name}.ts`),
-        })),
-      ],
+      alias: entrySources(ROOT),
     },
     plugins: [wasmThreads()],
     worker: {format: 'es', plugins: () => [wasmThreads()]},

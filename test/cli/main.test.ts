@@ -1,11 +1,8 @@
-import {spawnSync} from 'node:child_process';
 import {
-  closeSync,
   existsSync,
   lstatSync,
   mkdirSync,
   mkdtempSync,
-  openSync,
   readdirSync,
   readFileSync,
   rmSync,
@@ -381,36 +378,6 @@ describe('what is wrong is told', () => {
       expect(map.err).toContain('The key map /dev/zero cannot be read: ');
     },
   );
-
-  describe('by the exit code of the process', () => {
-    const start = (args: string[], out: number | 'pipe' = 'pipe', err: number | 'pipe' = 'pipe') => {
-      const program = ['--import', 'tsx', join(__dirname, '../../src/cli.ts'), ...args];
-      const {status, stderr} = spawnSync(process.execPath, program, {encoding: 'utf8', stdio: ['ignore', out, err]});
-      return {status, stderr};
-    };
-
-    test.each([
-      ['never settles', 'await new Promise(() => undefined);'],
-      ['ends the process', 'process.exit(0);'],
-    ])('a module of --register that %s', (_, code) => {
-      writeFileSync(at('layers.mjs'), code);
-      const {status, stderr} = start(['inspect', FIXTURES, '--register', at('layers.mjs')]);
-      expect({status, stderr}).toEqual({
-        status: 1,
-        stderr: expect.stringMatching(/^The command did not come to its end: .*\n$/),
-      });
-    });
-
-    test('a full disk under what is printed', () => {
-      const full = openSync('/dev/full', 'w');
-      expect(start(['--version'], full)).toEqual({
-        status: 1,
-        stderr: 'The results cannot be written: ENOSPC: no space left on device, write\n',
-      });
-      expect(start(['inspect', 'nothing'], 'pipe', full).status).toBe(1);
-      closeSync(full);
-    });
-  });
 
   test('a damaged file is named', async () => {
     await saveBoth();

@@ -7,7 +7,7 @@ import {main} from '../../src/cli/main';
 import {applyLoRA, exportPEFT, fileHandler, getAdapter, saveAdapter, writePEFTFolder} from '../../src/node';
 import {useBackend} from '../helpers';
 import {PROGRAMS} from '../../scripts/programs';
-import {blocksOf, PAGES} from './pages';
+import {blocksOf, PAGES, readPage} from './pages';
 
 jest.setTimeout(60_000);
 
@@ -91,6 +91,12 @@ test('every program that has a name is there', () => {
   const files = commands.flatMap(command => command.match(/[\w/]+\.(?:ts|sh)/) ?? []);
   expect(files.length).toBeGreaterThan(20);
   expect(files.filter(file => !existsSync(join(ROOT, file)))).toEqual([]);
+});
+
+test('CONTRIBUTING says of every check when to run it', () => {
+  const [, rows = ''] = /\| check \|[^\n]*\n[^\n]*\n([^]*?)\n\n/.exec(readPage('CONTRIBUTING.md')) ?? [];
+  const told = rows.split('\n').map(row => /^\| `([\w-]+)[^|]*\|[^|]+\| [^|]+ \|$/.exec(row)?.[1]);
+  expect(['all', ...told]).toEqual(Object.keys(PROGRAMS.check!.commands));
 });
 
 describe('the commands of docs/command-line.md', () => {

@@ -1,6 +1,7 @@
 import {existsSync, readdirSync, readFileSync} from 'node:fs';
 import {join} from 'node:path';
 import ts from 'typescript';
+import {ENTRIES} from '../../scripts/entries';
 
 /** Both jest and npm run in the folder of the project. */
 const ROOT = process.cwd();
@@ -22,22 +23,9 @@ export const PAGES = [
   ...readdirSync(join(ROOT, 'docs'))
     .filter(isMarkdown)
     .map(name => `docs/${name}`),
-  ...[
-    'attention',
-    'browser',
-    'cluster',
-    'encoder',
-    'federated',
-    'sentences',
-    'language',
-    'graph',
-    'hand',
-    'methods',
-    'pictures',
-    'superres',
-    'swap',
-    'vision',
-  ].map(name => `examples/${name}/README.md`),
+  ...readdirSync(join(ROOT, 'examples'))
+    .map(name => `examples/${name}/README.md`)
+    .filter(path => existsSync(join(ROOT, path))),
 ];
 
 function isMarkdown(name: string): boolean {
@@ -141,20 +129,17 @@ function isExport({kind}: ts.ModifierLike): boolean {
 }
 
 /** Where a page finds names that it does not import. */
-const DOORS = {
+const EXPORTS = {
   'tfjs-lora': exportsOf('src/node.ts'),
-  'tfjs-lora/graph': exportsOf('src/graph.ts'),
-  'tfjs-lora/federated': exportsOf('src/federated.ts'),
-  'tfjs-lora/landmarks': exportsOf('src/landmarks.ts'),
-  'tfjs-lora/quantized': exportsOf('src/quantized.ts'),
-  'tfjs-lora/language': exportsOf('src/language.ts'),
-  'tfjs-lora/transformers': exportsOf('src/transformers.ts'),
+  ...Object.fromEntries(
+    ENTRIES.filter(name => name !== 'node').map(name => [`tfjs-lora/${name}`, exportsOf(`src/${name}.ts`)]),
+  ),
 };
 
 /**
  * The TypeScript of a page as one program: `run` runs its blocks in order. Each block knows what those before it
  * declared, and may declare a name again. Names that the page uses and does not import come from its surroundings, or
- * from the doors of the library.
+ * from the entry points of the library.
  */
 export function programOf(page: string): string {
   const blocks = blocksOf(page, 'ts');
@@ -179,7 +164,7 @@ export function programOf(page: string): string {
   const surroundings = surroundingsOf(page);
   const sources = {
     ...(surroundings && {[`../surroundings/${surroundings.split('/').at(-1)!}`]: exportsOf(`${surroundings}.ts`)}),
-    ...DOORS,
+    ...EXPORTS,
   };
   const added = Object.entries(sources).map(([from, names]) => {
     const taken = names.filter(name => used.has(name) && !imported.has(name));

@@ -1,4 +1,4 @@
-// Run by changes.test.ts in a process of its own: what changes in the globals of tfjs when the library is imported, and
+// Run by changes.process.test.ts in a process of its own: what changes in the globals of tfjs when the library is imported, and
 // while it works.
 
 import {createRequire} from 'node:module';

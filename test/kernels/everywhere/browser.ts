@@ -7,6 +7,7 @@ import {setTimeout} from 'node:timers/promises';
 import {fileURLToPath} from 'node:url';
 import {chromium} from 'playwright-core';
 import {build, type Rollup} from 'vite';
+import {entrySources} from '../../../scripts/entries';
 import {ARGUMENTS as COMMON, manyCores, WEBGPU_ARGUMENTS} from '../../chromium';
 import type {Outcome} from './case';
 import type {Order} from './start';
@@ -38,17 +39,7 @@ export async function bundle(
     configFile: false,
     logLevel: 'error',
     resolve: {
-      // The longer name first: an alias takes whatever begins with it.
-      alias: {
-        ...aliases,
-        'tfjs-lora/federated': join(ROOT, 'src/federated.ts'),
-        'tfjs-lora/graph': join(ROOT, 'src/graph.ts'),
-        'tfjs-lora/landmarks': join(ROOT, 'src/landmarks.ts'),
-        'tfjs-lora/quantized': join(ROOT, 'src/quantized.ts'),
-        'tfjs-lora/language': join(ROOT, 'src/language.ts'),
-        'tfjs-lora/transformers': join(ROOT, 'src/transformers.ts'),
-        'tfjs-lora': join(ROOT, 'src/index.ts'),
-      },
+      alias: {...aliases, ...entrySources(ROOT)},
     },
     build: {
       write: false,

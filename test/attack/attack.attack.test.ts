@@ -10,7 +10,8 @@ const FILES = 60;
 // The files are tried outside of jest, in processes that can be killed. All of that is over before the tests are named.
 const folder = mkdtempSync(join(tmpdir(), 'attack-'));
 const file = join(folder, 'report.json');
-const args = ['--import', 'tsx', join(__dirname, 'run.ts'), '--files', String(FILES), '--report', file];
+const options = ['--files', String(FILES), '--seed', '0', '--report', file];
+const args = ['--import', 'tsx', join(__dirname, 'run.ts'), ...options];
 const {stderr} = spawnSync(process.execPath, args, {cwd: join(__dirname, '../..'), encoding: 'utf8'});
 const reports = readReports();
 rmSync(folder, {recursive: true});
@@ -32,6 +33,10 @@ function reportOf(name: string): KindReport {
   expect(report.loaded + report.refused).toBe(FILES);
   return report;
 }
+
+test('SECURITY.md says how many files are tried', () => {
+  expect(readFileSync(join(__dirname, '../../SECURITY.md'), 'utf8')).toContain(`tries ${FILES} of each`);
+});
 
 const namesOf = (isValid: boolean) => KINDS.filter(kind => Boolean(kind.isValid) === isValid).map(({name}) => name);
 

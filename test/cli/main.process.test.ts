@@ -1,0 +1,40 @@
+import {spawnSync} from 'node:child_process';
+import {closeSync, mkdtempSync, openSync, rmSync, writeFileSync} from 'node:fs';
+import {tmpdir} from 'node:os';
+import {join} from 'node:path';
+
+const FIXTURES = join(__dirname, '../fixtures');
+const folder = mkdtempSync(join(tmpdir(), 'tfjs-lora-cli-'));
+afterAll(() => rmSync(folder, {recursive: true}));
+
+const at = (name: string) => join(folder, name);
+
+describe('the exit code of the process tells of', () => {
+  const start = (args: string[], out: number | 'pipe' = 'pipe', err: number | 'pipe' = 'pipe') => {
+    const program = ['--import', 'tsx', join(__dirname, '../../src/cli.ts'), ...args];
+    const {status, stderr} = spawnSync(process.execPath, program, {encoding: 'utf8', stdio: ['ignore', out, err]});
+    return {status, stderr};
+  };
+
+  test.each([
+    ['never settles', 'await new Promise(() => undefined);'],
+    ['ends the process', 'process.exit(0);'],
+  ])('a module of --register that %s', (_, code) => {
+    writeFileSync(at('layers.mjs'), code);
+    const {status, stderr} = start(['inspect', FIXTURES, '--register', at('layers.mjs')]);
+    expect({status, stderr}).toEqual({
+      status: 1,
+      stderr: expect.stringMatching(/^The command did not come to its end: .*\n$/),
+    });
+  });
+
+  test('a full disk under what is printed', () => {
+    const full = openSync('/dev/full', 'w');
+    expect(start(['--version'], full)).toEqual({
+      status: 1,
+      stderr: 'The results cannot be written: ENOSPC: no space left on device, write\n',
+    });
+    expect(start(['inspect', 'nothing'], 'pipe', full).status).toBe(1);
+    closeSync(full);
+  });
+});
