@@ -1,6 +1,7 @@
 import {mkdirSync, readdirSync, readFileSync, writeFileSync} from 'node:fs';
 import {join} from 'node:path';
 import {defineConfig} from 'tsdown';
+import manifest from './package.json';
 import {ENTRIES} from './scripts/entries';
 
 /** The maps of declarations are not shipped, so the declarations must not name them. */
@@ -17,7 +18,9 @@ function forgetDeclarationMaps(folder: string): void {
  */
 function writeNodeEntries(folder: string): void {
   mkdirSync(join(folder, 'node'), {recursive: true});
-  for (const name of ['graph', 'language', 'quantized', 'transformers']) {
+  const forNode = Object.entries(manifest.exports).filter(([, by]) => typeof by === 'object' && 'node' in by);
+  const names = forNode.flatMap(([path]) => /^\.\/(\w+)$/.exec(path)?.[1] ?? []);
+  for (const name of names) {
     const file = join(folder, 'node', name);
     writeFileSync(`${file}.js`, `import '../node.js';\nexport * from '../${name}.js';\n`);
     writeFileSync(`${file}.cjs`, `require('../node.cjs');\nmodule.exports = require('../${name}.cjs');\n`);

@@ -15,7 +15,7 @@ import {adam, applyLoRA} from 'tfjs-lora';
 import {generate, loadGGUF} from 'tfjs-lora/language';
 import {compileCrossEntropy} from 'tfjs-lora/transformers';
 import {smollm2} from '../scripts/pretrained';
-import {run, withLlamaCpp} from '../test/language/nodeLlamaCpp';
+import {run, withLlamaCpp} from '../test/extensions/language/nodeLlamaCpp';
 import {type Clock, now, summarize} from './measure';
 import {printTable} from './table';
 

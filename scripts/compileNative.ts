@@ -14,16 +14,16 @@ const COMPILER = join(ROOT, 'node_modules/assemblyscript/bin/asc.js');
 
 /** Where the source of each module lies, what its file calls it, and the file. */
 const MODULES = [
-  {source: 'src/kernels/wasm/assembly', name: 'BINARY', target: 'src/kernels/wasm/module/binary.ts'},
+  {source: 'src/backends/wasm/assembly', name: 'BINARY', target: 'src/backends/wasm/module/binary.ts'},
   {
-    source: 'src/quantized/kernels/wasm/assembly',
+    source: 'src/extensions/quantized/kernels/wasm/assembly',
     name: 'QUANTIZED_BINARY',
-    target: 'src/quantized/kernels/wasm/binary.ts',
+    target: 'src/extensions/quantized/kernels/wasm/binary.ts',
   },
   {
-    source: 'src/transformers/kernels/wasm/assembly',
+    source: 'src/extensions/transformers/kernels/wasm/assembly',
     name: 'TRANSFORMER_BINARY',
-    target: 'src/transformers/kernels/wasm/binary.ts',
+    target: 'src/extensions/transformers/kernels/wasm/binary.ts',
   },
 ] as const;
 

@@ -1,6 +1,6 @@
 import {mkdtempSync, existsSync, readFileSync, renameSync, writeFileSync} from 'node:fs';
 import {dirname, join} from 'node:path';
-import {encodeSafetensors, type NamedValues} from '../src/formats/safetensors';
+import {encodeSafetensors, type NamedValues} from '../src/platform/formats/safetensors';
 import {readOnnx, transposed} from './onnx';
 import {focus} from './pretrained';
 

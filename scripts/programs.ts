@@ -52,13 +52,14 @@ export const PROGRAMS: Readonly<Record<string, Programs>> = {
     commands: {
       all: 'tsx scripts/checkAll.ts',
       attack: 'tsx test/attack/run.ts',
-      backends: 'tsx test/kernels/everywhere/run.ts',
-      'core-spec': 'tsx test/kernels/coreSpec/run.ts',
-      encoders: 'tsx test/transformers/checkEncoders.ts',
+      backends: 'tsx test/backends/everywhere/run.ts',
+      'core-spec': 'tsx test/backends/coreSpec/run.ts',
+      encoders: 'tsx test/extensions/transformers/checkEncoders.ts',
       federated: 'tsx examples/federated/check.ts',
       graphs: 'tsx scripts/graphModels/run.ts',
-      language:
-        'tsx test/language/checkSmolLM2.ts && tsx test/language/checkLlamaCpp.ts && tsx test/language/checkHeaders.ts',
+      language: ['checkSmolLM2', 'checkLlamaCpp', 'checkHeaders']
+        .map(name => `tsx test/extensions/language/${name}.ts`)
+        .join(' && '),
       package: 'npm run build && publint --strict && attw --pack . --profile node16',
       peft: 'test/python/run.sh',
       quickstart: 'tsx scripts/quickstart.ts --check',
@@ -68,7 +69,7 @@ export const PROGRAMS: Readonly<Record<string, Programs>> = {
       sizes: 'tsx scripts/sizes.ts',
       tfjs: 'tsx scripts/tfjsVersions.ts',
       types: 'tsx test/package/types/run.ts',
-      vision: 'tsx test/transformers/checkVision.ts',
+      vision: 'tsx test/extensions/transformers/checkVision.ts',
     },
   },
   setup: {

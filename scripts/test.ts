@@ -5,7 +5,7 @@
 
 import {spawn} from 'node:child_process';
 import {argv, exit} from 'node:process';
-import {readReports, summary} from '../test/kernels/everywhere/report';
+import {readReports, summary} from '../test/backends/everywhere/report';
 
 const REST = ['process', 'built', 'browser', 'backends', 'attack'];
 const GROUPS: Readonly<Record<string, readonly string[]>> = {unit: ['unit'], rest: REST, all: ['unit', ...REST]};

@@ -9,7 +9,7 @@ export {
   type JoinFederationOptions,
   type RoundOutcome,
   type RoundReport,
-} from './federated/join';
+} from './extensions/federated/join';
 export {
   createNodeKey,
   keptNodeKey,
@@ -17,6 +17,6 @@ export {
   nodeKeyFromText,
   nodeKeyToText,
   publicKeyText,
-} from './federated/nodeKey';
-export type {ConfigValue, Metrics} from './federated/records';
-export {frozenFingerprint} from './federated/sharedTensors';
+} from './extensions/federated/nodeKey';
+export type {ConfigValue, Metrics} from './extensions/federated/records';
+export {frozenFingerprint} from './extensions/federated/sharedTensors';

@@ -1,18 +1,18 @@
-import './kernels/backends';
+import './backends/backends';
 
 // Adapt a model, train it, and take the update into its layers or away.
-export {applyLoRA} from './model/apply';
-export {type LoRAPlan, type PlannedLayer, planLoRA} from './model/planLoRA';
-export {mergeLoRA, removeLoRA, safeMergeLoRA} from './model/restore';
-export {type LayerSummary, type LeftLayer, type LoRASummary, measureLoRA, summarizeLoRA} from './model/summary';
-export type {BiasChoice, LayerMatcher, LayerPredicate, LoRAConfig, LoRAOverride} from './model/config';
-export type {UnmatchedEntry} from './model/targets';
-export type {UnsavedLayer} from './model/adapted';
-export type {LoRAStrength} from './methods/method';
-export type {Initializer} from './methods/initializer';
-export type {Dropout} from './ops/update';
-export {disposeModel, trainableVariables} from './rewire/dispose';
-export {LoRAError} from './errors';
+export {applyLoRA} from './core/model/apply';
+export {type LoRAPlan, type PlannedLayer, planLoRA} from './core/model/planLoRA';
+export {mergeLoRA, removeLoRA, safeMergeLoRA} from './core/model/restore';
+export {type LayerSummary, type LeftLayer, type LoRASummary, measureLoRA, summarizeLoRA} from './core/model/summary';
+export type {BiasChoice, LayerMatcher, LayerPredicate, LoRAConfig, LoRAOverride} from './core/model/config';
+export type {UnmatchedEntry} from './core/model/targets';
+export type {UnsavedLayer} from './core/model/adapted';
+export type {LoRAStrength} from './core/methods/method';
+export type {Initializer} from './core/methods/initializer';
+export type {Dropout} from './core/ops/update';
+export {disposeModel, trainableVariables} from './core/rewire/dispose';
+export {LoRAError} from './platform/errors';
 
 // Train.
 export {
@@ -25,91 +25,96 @@ export {
   LoRASGD,
   sgd,
   type SGDOptions,
-} from './training/optimizers';
-export {Accumulate, accumulate} from './training/accumulate';
-export {ClipByGlobalNorm, clipByGlobalNorm} from './training/clipByGlobalNorm';
-export {LoRAPlus, loraPlus, type LoRAPlusOptions} from './training/loraPlus';
-export {BestAdapter, bestAdapter, type BestAdapterOptions} from './training/bestAdapter';
-export {checkpoint, type CheckpointOptions, Checkpoints} from './training/checkpoint';
-export type {CheckpointPlace} from './training/checkpointFile';
-export {resume, type ResumedRun, type ResumeOptions} from './training/resume';
+} from './core/training/optimizers';
+export {Accumulate, accumulate} from './core/training/accumulate';
+export {ClipByGlobalNorm, clipByGlobalNorm} from './core/training/clipByGlobalNorm';
+export {LoRAPlus, loraPlus, type LoRAPlusOptions} from './core/training/loraPlus';
+export {BestAdapter, bestAdapter, type BestAdapterOptions} from './core/training/bestAdapter';
+export {checkpoint, type CheckpointOptions, Checkpoints} from './core/training/checkpoint';
+export type {CheckpointPlace} from './core/training/checkpointFile';
+export {resume, type ResumedRun, type ResumeOptions} from './core/training/resume';
 export {
   LearningRateSchedule,
   learningRateSchedule,
   type ScheduleOptions,
   type ScheduleShape,
-} from './training/learningRateSchedule';
-export {findLearningRate, type LearningRateSweep, type SweepOptions, type SweepStep} from './training/findLearningRate';
-export {type Movable, moveTo} from './training/moveTo';
-export {progress, type ProgressOptions, ProgressReport, type TrainingProgress} from './training/progress';
-export {type Examples, SeededBatches, seededBatches, type SeededBatchesOptions} from './training/seededBatches';
-export {StopOnNaN, stopOnNaN} from './training/stopOnNaN';
-export {resetOptimizer} from './training/resetOptimizer';
-export {replaceHead, type ReplaceHeadOptions} from './head/replaceHead';
-export type {HeadPlace} from './head/headPlace';
-export {type Batches, type FeatureFitArgs, fitOnFeatures} from './model/fitOnFeatures';
-export {type Split, splitAtFirstAdapter} from './model/split';
+} from './core/training/learningRateSchedule';
+export {
+  findLearningRate,
+  type LearningRateSweep,
+  type SweepOptions,
+  type SweepStep,
+} from './core/training/findLearningRate';
+export {type Movable, moveTo} from './core/training/moveTo';
+export {progress, type ProgressOptions, ProgressReport, type TrainingProgress} from './core/training/progress';
+export {type Examples, SeededBatches, seededBatches, type SeededBatchesOptions} from './core/training/seededBatches';
+export {StopOnNaN, stopOnNaN} from './core/training/stopOnNaN';
+export {resetOptimizer} from './core/training/resetOptimizer';
+export {replaceHead, type ReplaceHeadOptions} from './core/head/replaceHead';
+export type {HeadPlace} from './core/head/headPlace';
+export {type Batches, type FeatureFitArgs, fitOnFeatures} from './core/model/fitOnFeatures';
+export {type Split, splitAtFirstAdapter} from './core/model/split';
 
 // Adapters: switch between them, mix them.
-export type {Adapter, AdapterConfig, HeadConfig} from './adapter/adapter';
-export {getAdapter, setAdapter, withAdapter} from './model/currentAdapter';
-export type {AdapterScope} from './model/scope';
-export {predictWith, type PredictWithOptions} from './model/predictWith';
-export {scaleAdapter} from './adapter/scale';
-export {allocateRanks, type AllocateOptions} from './adapter/allocateRanks';
-export {combineAdapters} from './adapter/combine';
-export {compressAdapter} from './adapter/compress';
-export type {CombineOptions, CompressOptions} from './adapter/combineOptions';
-export type {WeightedAdapter} from './adapter/joint';
-export type {MajoritySign} from './adapter/mixing';
+export type {Adapter, AdapterConfig, HeadConfig} from './core/adapter/adapter';
+export {getAdapter, setAdapter, withAdapter} from './core/model/currentAdapter';
+export type {AdapterScope} from './core/model/scope';
+export {predictWith, type PredictWithOptions} from './core/model/predictWith';
+export {scaleAdapter} from './core/adapter/scale';
+export {allocateRanks, type AllocateOptions} from './core/adapter/allocateRanks';
+export {combineAdapters} from './core/adapter/combine';
+export {compressAdapter} from './core/adapter/compress';
+export type {CombineOptions, CompressOptions} from './core/adapter/combineOptions';
+export type {WeightedAdapter} from './core/adapter/joint';
+export type {MajoritySign} from './core/adapter/mixing';
 
 // Save and load adapters.
-export {saveAdapter} from './model/saveAdapter';
-export {loadAdapter, type SaveOptions} from './storage/storage';
+export {saveAdapter} from './core/model/saveAdapter';
+export {loadAdapter, type SaveOptions} from './core/storage/storage';
 export {
   fromSafetensors,
   readAdapter,
   type SafetensorsOptions,
   type StoredType,
   toSafetensors,
-} from './storage/safetensors';
-export type {ByteSource} from './storage/sources';
-export type {LoadOptions} from './storage/limits';
-export type {Bytes} from './formats/safetensors';
+} from './core/storage/safetensors';
+export type {ByteSource} from './core/storage/sources';
+export type {LoadOptions} from './core/storage/limits';
+export type {Bytes} from './platform/formats/safetensors';
 
 // Exchange adapters with PEFT.
-export {type ExportedPEFT, exportPEFT, type ExportOptions} from './peft/exportPeft';
-export {importPEFT, type ImportOptions} from './peft/importPeft';
-export {type PEFTSources, readPEFT} from './peft/readPeft';
-export type {KeyMap} from './peft/modules';
-export type {PEFTFiles} from './peft/files';
+export {type ExportedPEFT, exportPEFT, type ExportOptions} from './core/peft/exportPeft';
+export {importPEFT, type ImportOptions} from './core/peft/importPeft';
+export {type PEFTSources, readPEFT} from './core/peft/readPeft';
+export type {KeyMap} from './core/peft/modules';
+export type {PEFTFiles} from './core/peft/files';
 
 // Single layers.
-export {loraLayer, registerAdaptable} from './layers/registry';
-export {LoRAConv1D} from './layers/loraConv1d';
-export {LoRAConv2D} from './layers/loraConv2d';
-export {LoRAConv2DTranspose} from './layers/loraConv2dTranspose';
-export {LoRAConv3D} from './layers/loraConv3d';
-export {LoRADense} from './layers/loraDense';
-export {LoRADepthwiseConv2D} from './layers/loraDepthwiseConv2d';
-export {LoRAEmbedding} from './layers/loraEmbedding';
-export {LoRABidirectional, LoRAGRU, LoRALSTM, LoRARNN, LoRASimpleRNN} from './layers/loraRecurrent';
-export {LoRASeparableConv2D} from './layers/loraSeparableConv2d';
-export {LoRAWeights, type LoRAWeightsArgs} from './layers/loraWeights';
-export {UnadaptedLayer, type UnadaptedLayerArgs} from './layers/unadaptedLayer';
-export type {LoRALayerArgs} from './layers/layerArgs';
-export type {LoRALayer} from './layers/loraLayer';
-export type {BaseTraining, CallArgs, WrapperArgs, WrapperLayer} from './layers/wrapperLayer';
-export type {WeightTarget} from './layers/weightTargets';
-export type {Adaptation} from './layers/adaptation';
-export type {LayerConfig} from './layers/layerConfig';
-export type {LowRankPart, UpdatePart} from './layers/layerUpdate';
-export type {LoadReport, NameMapping, WeightsReport} from './layers/namedWeights';
-export type {AdaptableWeight} from './methods/method';
-export type {LayerEntry} from './tfjs/configs';
+export {loraLayer, registerAdaptable} from './core/layers/registry';
+export {LoRAConv1D} from './core/layers/loraConv1d';
+export {LoRAConv2D} from './core/layers/loraConv2d';
+export {LoRAConv2DTranspose} from './core/layers/loraConv2dTranspose';
+export {LoRAConv3D} from './core/layers/loraConv3d';
+export {LoRADense} from './core/layers/loraDense';
+export {LoRADepthwiseConv2D} from './core/layers/loraDepthwiseConv2d';
+export {LoRAEmbedding} from './core/layers/loraEmbedding';
+export {LoRABidirectional, LoRAGRU, LoRALSTM, LoRARNN, LoRASimpleRNN} from './core/layers/loraRecurrent';
+export {LoRASeparableConv2D} from './core/layers/loraSeparableConv2d';
+export {LoRAWeights, type LoRAWeightsArgs} from './core/layers/loraWeights';
+export {UnadaptedLayer, type UnadaptedLayerArgs} from './core/layers/unadaptedLayer';
+export type {LoRALayerArgs} from './core/layers/layerArgs';
+export type {LoRALayer} from './core/layers/loraLayer';
+export type {BaseTraining, CallArgs, WrapperArgs, WrapperLayer} from './core/layers/wrapperLayer';
+export type {WeightTarget} from './core/layers/weightTargets';
+export type {Adaptation} from './core/layers/adaptation';
+export type {LayerConfig} from './core/layers/layerConfig';
+export type {LowRankPart, UpdatePart} from './core/layers/layerUpdate';
+export type {LoadReport, NameMapping, WeightsReport} from './core/layers/namedWeights';
+export type {AdaptableWeight} from './core/methods/method';
+export type {LayerEntry} from './platform/tfjs/configs';
 
 // Load a base that Keras wrote.
-export {loadKerasModel} from './keras/loadKerasModel';
+export {loadKerasModel} from './core/keras/loadKerasModel';
 
 // Backends.
-export {type KernelSource, loraKernels, useRelaxedSIMD} from './kernels/loraKernels';
+export {type KernelSource, loraKernels, useRelaxedSIMD} from './backends/loraKernels';

@@ -1,12 +1,12 @@
-import {supplyBackend} from './kernels/backends';
-import {matrixProductGradient, tensorflowCapabilities, tensorflowKernels} from './kernels/node/tensorflow';
-import {registerGradients} from './kernels/registration';
+import {supplyBackend} from './backends/backends';
+import {matrixProductGradient, tensorflowCapabilities, tensorflowKernels} from './backends/node/tensorflow';
+import {registerGradients} from './backends/shared/registration';
 import {fileHandler} from './node/fileHandler';
 import {registerFileRouter} from './node/fileRouter';
 import {localFiles} from './node/localFiles';
 import {readPEFTFolder, writePEFTFolder} from './node/peftFolder';
-import {ownHandlers} from './storage/places';
-import {supplyLocalFiles} from './storage/sources';
+import {ownHandlers} from './core/storage/places';
+import {supplyLocalFiles} from './core/storage/sources';
 
 registerGradients([matrixProductGradient]);
 supplyBackend('tensorflow', {kernels: tensorflowKernels, capabilities: () => tensorflowCapabilities});

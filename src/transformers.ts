@@ -1,8 +1,8 @@
-import {supplyTransformerKernels} from './transformers/kernels/transformer';
-import {nativeTransformer} from './transformers/kernels/wasm/kernels';
-import {webglTransformer} from './transformers/kernels/webgl/kernels';
-import {webgpuTransformer} from './transformers/kernels/webgpu/kernels';
-import './kernels/backends';
+import {supplyTransformerKernels} from './extensions/transformers/kernels/transformer';
+import {nativeTransformer} from './extensions/transformers/kernels/wasm/kernels';
+import {webglTransformer} from './extensions/transformers/kernels/webgl/kernels';
+import {webgpuTransformer} from './extensions/transformers/kernels/webgpu/kernels';
+import './backends/backends';
 
 // The door to transformers: importing it is what registers the layers that they are made of.
 
@@ -11,42 +11,49 @@ export {
   type PositionEmbeddingArgs,
   TypeEmbedding,
   type TypeEmbeddingArgs,
-} from './transformers/layers/addedEmbeddings';
-export {Attention, type AttentionArgs} from './transformers/layers/attention';
-export {CheckpointedBlock} from './transformers/layers/checkpointedBlock';
-export {ChoiceRows, ChoiceScores} from './transformers/layers/choices';
+} from './extensions/transformers/layers/addedEmbeddings';
+export {Attention, type AttentionArgs} from './extensions/transformers/layers/attention';
+export {CheckpointedBlock} from './extensions/transformers/layers/checkpointedBlock';
+export {ChoiceRows, ChoiceScores} from './extensions/transformers/layers/choices';
 export {
   DistanceScores,
   type DistanceScoresArgs,
   DistanceTable,
   type DistanceTableArgs,
-} from './transformers/layers/distanceScores';
-export {GatedActivation, type GatedActivationArgs, Gelu, type GeluArgs} from './transformers/layers/gates';
-export {HiddenPlaces} from './transformers/layers/hiddenPlaces';
+} from './extensions/transformers/layers/distanceScores';
+export {GatedActivation, type GatedActivationArgs, Gelu, type GeluArgs} from './extensions/transformers/layers/gates';
+export {HiddenPlaces} from './extensions/transformers/layers/hiddenPlaces';
 export {
   LearnedQuery,
   ScaledCosines,
   type ScaledCosinesArgs,
   TokenState,
   type TokenStateArgs,
-} from './transformers/layers/pairLayers';
-export {PatchSequence, type PatchSequenceArgs} from './transformers/layers/patchSequence';
-export {LayerScale, QuickGelu} from './transformers/layers/pictureLayers';
-export {RelativeBias, type RelativeBiasArgs} from './transformers/layers/relativeBias';
-export type {Rotary} from './transformers/layers/rotaryAngles';
+} from './extensions/transformers/layers/pairLayers';
+export {PatchSequence, type PatchSequenceArgs} from './extensions/transformers/layers/patchSequence';
+export {LayerScale, QuickGelu} from './extensions/transformers/layers/pictureLayers';
+export {RelativeBias, type RelativeBiasArgs} from './extensions/transformers/layers/relativeBias';
+export type {Rotary} from './extensions/transformers/layers/rotaryAngles';
 export {
   FusedLayerNormalization,
   RMSNormalization,
   type RowNormalizationArgs,
-} from './transformers/layers/rowNormalization';
-export type {Picture, PictureData} from './transformers/pictures/picturePixels';
-export {Scaling, type ScalingArgs} from './transformers/layers/scaling';
-export {type PoolingMode, SequencePooling, type SequencePoolingArgs} from './transformers/layers/sequencePooling';
-export {LoRATiedDense, TiedDense, type TiedDenseArgs} from './transformers/layers/tiedDense';
-export {type CrossEntropyOptions, crossEntropyFromLogits} from './transformers/ops/crossEntropy';
-export type {StreamSource} from './storage/sources';
-export type {Pooling} from './transformers/architecture';
-export {compileCrossEntropy, type CompileCrossEntropyOptions} from './transformers/compileCrossEntropy';
+} from './extensions/transformers/layers/rowNormalization';
+export type {Picture, PictureData} from './extensions/transformers/pictures/picturePixels';
+export {Scaling, type ScalingArgs} from './extensions/transformers/layers/scaling';
+export {
+  type PoolingMode,
+  SequencePooling,
+  type SequencePoolingArgs,
+} from './extensions/transformers/layers/sequencePooling';
+export {LoRATiedDense, TiedDense, type TiedDenseArgs} from './extensions/transformers/layers/tiedDense';
+export {type CrossEntropyOptions, crossEntropyFromLogits} from './extensions/transformers/ops/crossEntropy';
+export type {StreamSource} from './core/storage/sources';
+export type {Pooling} from './extensions/transformers/net/architecture';
+export {
+  compileCrossEntropy,
+  type CompileCrossEntropyOptions,
+} from './extensions/transformers/losses/compileCrossEntropy';
 export {
   cosineLoss,
   pairLoss,
@@ -55,11 +62,15 @@ export {
   sigmoidPairLoss,
   similarities,
   type Similarity,
-} from './transformers/contrastive';
-export {encodeImages, type EncodeImagesOptions} from './transformers/pictures/encodeImages';
-export {embed, type EmbedOptions} from './transformers/embed';
-export {exportTransformer, type ExportedTransformer} from './transformers/exportTransformer';
-export {loadTransformer, type TransformerOptions, type TransformerSources} from './transformers/loadTransformer';
+} from './extensions/transformers/losses/contrastive';
+export {encodeImages, type EncodeImagesOptions} from './extensions/transformers/pictures/encodeImages';
+export {embed, type EmbedOptions} from './extensions/transformers/load/embed';
+export {exportTransformer, type ExportedTransformer} from './extensions/transformers/load/exportTransformer';
+export {
+  loadTransformer,
+  type TransformerOptions,
+  type TransformerSources,
+} from './extensions/transformers/load/loadTransformer';
 export {
   accuracy,
   type F1Options,
@@ -68,16 +79,22 @@ export {
   perplexity,
   topKAccuracy,
   type TopKOptions,
-} from './transformers/metrics';
-export type {Metric} from './tfjs/metric';
-export {compileSpans, type CompileSpansOptions, spanAccuracy, spanCrossEntropy, spanF1} from './transformers/spans';
+} from './extensions/transformers/losses/metrics';
+export type {Metric} from './platform/tfjs/metric';
+export {
+  compileSpans,
+  type CompileSpansOptions,
+  spanAccuracy,
+  spanCrossEntropy,
+  spanF1,
+} from './extensions/transformers/losses/spans';
 export {
   type EncodedTexts,
   encodeTexts,
   type EncodeTextsOptions,
   type TextInput,
   type TextTokenizer,
-} from './transformers/tokenizer';
+} from './extensions/transformers/load/tokenizer';
 
 supplyTransformerKernels('wasm', nativeTransformer);
 supplyTransformerKernels('webgpu', webgpuTransformer);

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import type {LoRALayer} from '../src/layers/loraLayer';
+import type {LoRALayer} from '../src/core/layers/loraLayer';
 import {numbers, random} from './helpers';
 
 /** A small model of some form, and inputs for it. */

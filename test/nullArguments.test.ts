@@ -9,7 +9,7 @@ import * as federated from '../src/federated';
 import * as landmarks from '../src/landmarks';
 import * as quantized from '../src/quantized';
 import {useBackend} from './helpers';
-import {fileOf} from './language/ggufFiles';
+import {fileOf} from './extensions/language/ggufFiles';
 import {cnn, MemoryHandler, mlp} from './models';
 import {peftFiles, smallNetwork} from './peftNetworks';
 

@@ -12,7 +12,7 @@ import {fileURLToPath} from 'node:url';
 import {parseArgs} from 'node:util';
 import * as tf from '@tensorflow/tfjs';
 import {type Browser, chromium} from 'playwright-core';
-import {ARGUMENTS, bundle, findChromium, serve} from '../../test/kernels/everywhere/browser';
+import {ARGUMENTS, bundle, findChromium, serve} from '../../test/backends/everywhere/browser';
 import {smollm2} from '../../scripts/pretrained';
 import {loadBody} from '../cases/mobilenet';
 import {printTable} from '../table';

@@ -1,4 +1,4 @@
-import type {KernelSource} from '../../src/kernels/capabilities';
+import type {KernelSource} from '../../src/backends/shared/capabilities';
 
 /** What is measured where a device has it. */
 export const BACKENDS = ['cpu', 'wasm', 'webgl', 'webgpu'] as const;

@@ -2,17 +2,17 @@ import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, disposeModel, trainableVariables} from 'tfjs-lora';
 import {crossEntropyFromLogits, FusedLayerNormalization} from 'tfjs-lora/transformers';
 import {random} from '../../test/helpers';
-import {read} from '../../test/kernels/everywhere/case';
-import {OPTIMIZERS, trained} from '../../test/kernels/everywhere/programCases';
+import {read} from '../../test/backends/everywhere/case';
+import {OPTIMIZERS, trained} from '../../test/backends/everywhere/programCases';
 import {
   CONFIGS,
   MATRICES,
   ofBlocks,
   ofNumbers,
   outcome as ofQuantized,
-} from '../../test/kernels/everywhere/quantizedCases';
-import {OPERATIONS} from '../../test/kernels/everywhere/threadCases';
-import {type LayerTrial, losses, outcome as ofLayer, TRIALS} from '../../test/kernels/everywhere/transformerCases';
+} from '../../test/backends/everywhere/quantizedCases';
+import {OPERATIONS} from '../../test/backends/everywhere/threadCases';
+import {type LayerTrial, losses, outcome as ofLayer, TRIALS} from '../../test/backends/everywhere/transformerCases';
 import {stir, stirFactors} from '../../test/models';
 
 /** A computation in which code of the library's own takes part. */

@@ -1,8 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import {loraKernels} from 'tfjs-lora';
-import {trialOf, withoutOwnCode} from '../../src/kernels/tryOut';
-import {runsMatrixPrograms} from '../../src/kernels/webgl/matrixProgram';
-import {elsewhere, relativeDifference} from '../../test/kernels/everywhere/case';
+import {trialOf, withoutOwnCode} from '../../src/backends/shared/tryOut';
+import {runsMatrixPrograms} from '../../src/backends/webgl/matrixProgram';
+import {elsewhere, relativeDifference} from '../../test/backends/everywhere/case';
 import {firstLine} from '../measure';
 import {startBackend} from './backend';
 import type {BackendName, TrialNews, TrialOutcome, Trials} from './protocol';

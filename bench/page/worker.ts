@@ -25,7 +25,7 @@ answerCalls<Engine, TrialNews>(tell => {
       makers = await MAKERS[side]();
       const started = await startBackend(backend);
       if (side === 'library') {
-        const {trialOf} = await import('../../src/kernels/tryOut');
+        const {trialOf} = await import('../../src/backends/shared/tryOut');
         await trialOf(tf.backend()); // until then the library computes without its programs
       }
       return started;

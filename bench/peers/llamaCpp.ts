@@ -5,7 +5,7 @@
 // PROMPT and WRITTEN are numbers of tokens. FOLDER has `node-llama-cpp`. Prints the medians of the rounds in
 // milliseconds, as JSON.
 
-import {startLlama} from '../../test/language/nodeLlamaCpp';
+import {startLlama} from '../../test/extensions/language/nodeLlamaCpp';
 import {summarize} from '../measure';
 
 const [folder = '', modelPath = '', prompt = '', written = '', rounds = ''] = process.argv.slice(2);

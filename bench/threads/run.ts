@@ -5,7 +5,7 @@ import {readFileSync} from 'node:fs';
 import type {AddressInfo} from 'node:net';
 import {fileURLToPath} from 'node:url';
 import {chromium} from 'playwright-core';
-import {ARGUMENTS, bundle, findChromium, serve} from '../../test/kernels/everywhere/browser';
+import {ARGUMENTS, bundle, findChromium, serve} from '../../test/backends/everywhere/browser';
 import {manyCores} from '../../test/chromium';
 import {smollm2} from '../../scripts/pretrained';
 import {printTable} from '../table';

@@ -6,7 +6,7 @@ import {tmpdir} from 'node:os';
 import {delimiter, join} from 'node:path';
 import {setTimeout as pause} from 'node:timers/promises';
 import {fileURLToPath} from 'node:url';
-import {FLOWER_VERSION} from '../../src/federated/calls';
+import {FLOWER_VERSION} from '../../src/extensions/federated/calls';
 
 // The server: Flower in a virtual environment of its own, which npm cannot install.
 

@@ -118,7 +118,7 @@ async function trained(base: tf.LayersModel, xs: tf.Tensor[], rate: number): Pro
 
 /** Nodes of inputs or outputs: those of the cut, with the calls around them, or those of the signature. */
 async function namesOf(graph: tf.GraphModel, kind: 'inputs' | 'outputs', cut: GraphModelOptions): Promise<string[]> {
-  const {readGraph, findNode} = await import('../../src/graph/import/readGraph');
+  const {readGraph, findNode} = await import('../../src/extensions/graph/import/readGraph');
   const read = await readGraph(graph);
   return cut[kind]?.map(each => findNode(read, each)) ?? read[kind].map(({node}) => node);
 }

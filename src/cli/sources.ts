@@ -2,11 +2,11 @@ import {readdir, stat} from 'node:fs/promises';
 import {basename, dirname, join, resolve} from 'node:path';
 import {pathToFileURL} from 'node:url';
 import * as tf from '@tensorflow/tfjs';
-import {LoRAError, messageOf} from '../errors';
+import {LoRAError, messageOf} from '../platform/errors';
 import {type Adapter, fileHandler, importPEFT, type KeyMap, loadAdapter, loadKerasModel, readPEFTFolder} from '../node';
 import {fromGraphModel} from '../graph';
 import {read} from '../node/files';
-import {closestTo} from '../model/closest';
+import {closestTo} from '../core/model/closest';
 import type {Arguments, Terminal} from './command';
 
 /** What is on disk under a path. */

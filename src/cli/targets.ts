@@ -1,6 +1,6 @@
 import {mkdir, readdir, realpath, rmdir, stat} from 'node:fs/promises';
 import {basename, dirname, extname, join} from 'node:path';
-import {asLoRAError, LoRAError} from '../errors';
+import {asLoRAError, LoRAError} from '../platform/errors';
 import {
   type Adapter,
   exportPEFT,

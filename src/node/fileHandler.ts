@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {join} from 'node:path';
-import {LoRAError} from '../errors';
-import {safetensorsArtifacts, safetensorsOf} from '../storage/storage';
+import {LoRAError} from '../platform/errors';
+import {safetensorsArtifacts, safetensorsOf} from '../core/storage/storage';
 import {checkPath, pathOfURL, read, replaceFile} from './files';
 import {loadModelFiles, saveModelFiles} from './modelFiles';
 

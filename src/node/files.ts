@@ -2,7 +2,7 @@ import {renameSync} from 'node:fs';
 import {constants, mkdir, open, stat} from 'node:fs/promises';
 import {dirname} from 'node:path';
 import {fileURLToPath} from 'node:url';
-import {absence, LoRAError, messageOf, show} from '../errors';
+import {absence, LoRAError, messageOf, show} from '../platform/errors';
 import {draftOf, findSpares, removeAll} from './drafts';
 
 /** Windows has no such flag. */

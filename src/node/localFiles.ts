@@ -1,7 +1,7 @@
 import {openAsBlob} from 'node:fs';
 import {readdir, stat} from 'node:fs/promises';
 import {join} from 'node:path';
-import type {LocalFiles} from '../storage/sources';
+import type {LocalFiles} from '../core/storage/sources';
 import {checkIsFile, isFolder, pathOfURL, unreadable} from './files';
 
 const ADVICE = 'Check the path.';

@@ -1,6 +1,6 @@
 import {linkSync, readFileSync, renameSync, rmSync, writeFileSync} from 'node:fs';
 import {setTimeout} from 'node:timers/promises';
-import {LoRAError} from '../errors';
+import {LoRAError} from '../platform/errors';
 import {draftOf, isWriterGone, newTag} from './drafts';
 
 /** Between the renames of a save lie milliseconds. */

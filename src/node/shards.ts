@@ -1,6 +1,6 @@
 import {realpath, stat} from 'node:fs/promises';
 import {dirname, isAbsolute, relative, resolve} from 'node:path';
-import {listed, LoRAError} from '../errors';
+import {listed, LoRAError} from '../platform/errors';
 import {read, unreadable} from './files';
 
 /** Files whose bytes, one after the other, are weights. */

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
-import type {GraphAttribute, GraphNode} from '../../src/graph/graphDef';
-import {input, node} from '../graph/graphs';
+import type {GraphAttribute, GraphNode} from '../../src/extensions/graph/graphDef';
+import {input, node} from '../extensions/graph/graphs';
 import {below, pick, type Random} from './damage';
 
 /** A constant of a graph, as JSON. */

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
-import type {GraphNode} from '../../src/graph/graphDef';
-import {convolution, integers} from '../graph/graphs';
+import type {GraphNode} from '../../src/extensions/graph/graphDef';
+import {convolution, integers} from '../extensions/graph/graphs';
 import type {Random} from './damage';
 import {GraphBuilder, type GraphConstant} from './graphBuilder';
 

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {artifactsOf} from '../graph/graphs';
+import {artifactsOf} from '../extensions/graph/graphs';
 
 // What pages find in the web or in their folder.
 

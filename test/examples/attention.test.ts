@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {encode, makeWords, reverse, write} from '../../examples/attention/data';
 import {type Outcome, run} from '../../examples/attention/run';
-import {disposeModel} from '../../src/rewire/dispose';
+import {disposeModel} from '../../src/core/rewire/dispose';
 import {useBackend} from '../helpers';
 import {baseWeights, factorsOf, MemoryHandler, predictions} from '../models';
 

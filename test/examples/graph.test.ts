@@ -8,7 +8,7 @@ import {emojiTask, spamTask} from '../../examples/graph/tasks';
 import {fluentEmoji} from '../../examples/shared/emoji';
 import {writeTuned} from '../../examples/shared/writeTuned';
 import {nsfwMid} from '../../scripts/graphModels/files';
-import {graphOf, input, node} from '../graph/graphs';
+import {graphOf, input, node} from '../extensions/graph/graphs';
 import {random, useBackend, withoutLeaks} from '../helpers';
 import {MemoryHandler} from '../models';
 

@@ -4,8 +4,8 @@ import {join} from 'node:path';
 import type {Page} from 'playwright-core';
 import {isTicket, makeOrders} from '../../examples/language/data';
 import {askedAs, examplesIn, SAMPLES} from '../../examples/language/src/texts';
-import type {ChatRecord} from '../../src/language/chatRecords';
-import {fromSafetensors} from '../../src/storage/safetensors';
+import type {ChatRecord} from '../../src/extensions/language/chatRecords';
+import {fromSafetensors} from '../../src/core/storage/safetensors';
 import {useBackend} from '../helpers';
 import {
   collectErrors,

@@ -4,7 +4,7 @@ import {join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import type {Browser, BrowserContext, Page} from 'playwright-core';
 import {augment} from '../../examples/pictures/src/augment';
-import {fromSafetensors} from '../../src/storage/safetensors';
+import {fromSafetensors} from '../../src/core/storage/safetensors';
 import {numbers, useBackend, withoutLeaks} from '../helpers';
 import {buildSite, describeInBrowser, downloads, launchBrowser, serveSite, testWhere} from './site';
 

@@ -1,6 +1,6 @@
 import type {Page} from 'playwright-core';
-import {encodeSafetensors} from '../../src/formats/safetensors';
-import {fromSafetensors} from '../../src/storage/safetensors';
+import {encodeSafetensors} from '../../src/platform/formats/safetensors';
+import {fromSafetensors} from '../../src/core/storage/safetensors';
 import {useBackend} from '../helpers';
 import {describeUnless, pretrained} from '../missing';
 import {movedApart} from '../../examples/sentences/src/plane';

@@ -6,9 +6,9 @@ import {join} from 'node:path';
 import {pathToFileURL} from 'node:url';
 import * as tf from '@tensorflow/tfjs';
 import {fileHandler} from '../../src/node/fileHandler';
-import {LoRAError} from '../../src/errors';
+import {LoRAError} from '../../src/platform/errors';
 import {loadAdapter, saveAdapter} from 'tfjs-lora';
-import {written} from '../adapter/adapters';
+import {written} from '../core/adapter/adapters';
 import {useBackend} from '../helpers';
 
 let folder: string;
@@ -504,7 +504,7 @@ describe('a save', () => {
 describe('what killed saves left', () => {
   const host = createHash('sha256').update(hostname()).digest('hex').slice(0, 8);
   const uuid = '01234567-89ab-cdef-0123-456789abcdef';
-  const gone = `${host}.${spawnSync(process.execPath, ['-e', '']).pid}.${uuid}`;
+  const gone = `${host}.${spawnSync('true').pid}.${uuid}`;
   const alive = `${host}.${process.pid}.${uuid}`;
   const elsewhere = `${host === '00000000' ? '11111111' : '00000000'}.1.${uuid}`;
   const put = (name: string, days = 0) => {

@@ -1,4 +1,4 @@
-"""Writes tiny random language models as GGUF files, and what transformers computes of them, for `test/language`:
+"""Writes tiny random language models as GGUF files, and what transformers computes of them, for `test/extensions/language`:
 
 python test/python/make_gguf.py FOLDER [NAME …]
 
@@ -35,7 +35,7 @@ TEXTS = [
     *["\u00a0nbsp\u2003em\u200b", "aaaaaaaaaaaaaaaaaaaa", "(){}[]<>!?;:", "the the  the", "x=1;y+=2;//c", "हिन्दी العربية", "A B  C   D"],
 ]
 TEXTS += ["½ cup of sugar, add ½ cup", " ² ① ٣", "a\ufeffb \ufeff", "x\u0085y \u0085", " <s> hi</s> ho", "<|user|>\nHi<|end|>\n<|assistant|>\n"]
-# Texts of these are drawn; `test/language/drawnTexts.ts` draws the same.
+# Texts of these are drawn; `test/extensions/language/drawnTexts.ts` draws the same.
 PIECES = json.loads((Path(__file__).parent / "../fixtures/gguf/pieces.json").read_text())
 
 

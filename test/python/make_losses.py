@@ -1,4 +1,4 @@
-"""Writes what PyTorch, transformers and sentence-transformers compute as losses, with the gradients, for `test/transformers/losses.test.ts`:
+"""Writes what PyTorch, transformers and sentence-transformers compute as losses, with the gradients, for `test/extensions/transformers/losses.test.ts`:
 
 python test/python/make_losses.py > test/fixtures/losses.json
 """

@@ -1,4 +1,4 @@
-"""Writes what the processors of transformers make of pictures, with Pillow, for `test/transformers/encodeImages.test.ts`:
+"""Writes what the processors of transformers make of pictures, with Pillow, for `test/extensions/transformers/encodeImages.test.ts`:
 
 python test/python/make_pixels.py test/fixtures/pixels.json
 """

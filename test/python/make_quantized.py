@@ -1,4 +1,4 @@
-"""Writes what the `quants.py` of the Python package gguf computes of blocks, for `test/quantized/formats.test.ts`:
+"""Writes what the `quants.py` of the Python package gguf computes of blocks, for `test/extensions/quantized/formats.test.ts`:
 
 python test/python/make_quantized.py test/fixtures/quantized/formats.json
 

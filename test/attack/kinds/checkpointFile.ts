@@ -10,8 +10,8 @@ import {
   resume,
   seededBatches,
 } from 'tfjs-lora';
-import {checksumOf} from '../../../src/formats/checksum';
-import {changingVariables} from '../../../src/training/snapshot';
+import {checksumOf} from '../../../src/platform/formats/checksum';
+import {changingVariables} from '../../../src/core/training/snapshot';
 import {random} from '../../helpers';
 import {type AttackKind, type Json, mustHold, type Parts} from '../kind';
 import {baseInputs, baseModel, sameNumbers, savedParts} from './models';

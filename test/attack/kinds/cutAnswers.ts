@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, getAdapter, LoRAError, setAdapter} from 'tfjs-lora';
 import {createNodeKey, joinFederation} from 'tfjs-lora/federated';
-import {flowerTask, namesOf, objectOf, type Pushed, roundFile, typeOf} from '../../federated/superLink';
+import {flowerTask, namesOf, objectOf, type Pushed, roundFile, typeOf} from '../../extensions/federated/superLink';
 import {below, type Random, randomFrom} from '../damage';
 import {type AttackKind, mustHold} from '../kind';
 

@@ -2,7 +2,7 @@ import {createHash} from 'node:crypto';
 import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, getAdapter} from 'tfjs-lora';
 import {createNodeKey, joinFederation} from 'tfjs-lora/federated';
-import {flowerTask, objectOf, roundFile, typeOf} from '../../federated/superLink';
+import {flowerTask, objectOf, roundFile, typeOf} from '../../extensions/federated/superLink';
 import {type AttackKind, type Json, mustHold, type Parts} from '../kind';
 
 interface Tree {

@@ -1,6 +1,6 @@
 import {readFileSync} from 'node:fs';
 import {LoRAError} from 'tfjs-lora';
-import {computedHeader, headerFault, headerOf, HEADERS} from '../../language/ggufHeaders';
+import {computedHeader, headerFault, headerOf, HEADERS} from '../../extensions/language/ggufHeaders';
 import {below, pick} from '../damage';
 import {type AttackKind, mustHold} from '../kind';
 

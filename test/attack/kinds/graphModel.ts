@@ -1,8 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import {disposeModel, LoRAError} from 'tfjs-lora';
 import {fromGraphModel} from 'tfjs-lora/graph';
-import {shapeOf} from '../../../src/graph/graphDef';
-import {graphOf} from '../../graph/graphs';
+import {shapeOf} from '../../../src/extensions/graph/graphDef';
+import {graphOf} from '../../extensions/graph/graphs';
 import {type AttackKind, type Json, mustHold, type Parts, WrongLoad} from '../kind';
 import {tensorOf} from '../graphBuilder';
 import {type Batch, type RandomGraph, randomGraph} from '../randomGraph';

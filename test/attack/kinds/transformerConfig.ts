@@ -1,5 +1,5 @@
 import {LoRAError} from 'tfjs-lora';
-import {computed, configsOf, FAMILIES, faultOf, type Ways} from '../../transformers/configs';
+import {computed, configsOf, FAMILIES, faultOf, type Ways} from '../../extensions/transformers/configs';
 import {below, pick} from '../damage';
 import {type AttackKind, mustHold} from '../kind';
 

@@ -1,5 +1,5 @@
 import {Tokenizer} from '@huggingface/tokenizers';
-import {fixture} from '../../transformers/fixtures';
+import {fixture} from '../../extensions/transformers/fixtures';
 import {tokenizerConfig, tokenizerJson, url} from './transformers';
 
 export {url};

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {convolution, graphOf, input, node} from '../../graph/graphs';
+import {convolution, graphOf, input, node} from '../../extensions/graph/graphs';
 
 const {layers} = tf;
 export const cut = 'first';

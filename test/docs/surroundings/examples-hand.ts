@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {convolution, graphOf, input, node} from '../../graph/graphs';
+import {convolution, graphOf, input, node} from '../../extensions/graph/graphs';
 
 export const cut = 'first';
 export const pictures = tf.randomUniform([4, 16, 16, 1]);

@@ -1,4 +1,4 @@
-import {fixture} from '../../transformers/fixtures';
+import {fixture} from '../../extensions/transformers/fixtures';
 
 export const folder = 'https://example.com/dinov2';
 export const pictures = Array.from({length: 4}, (_, i) => ({

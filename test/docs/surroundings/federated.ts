@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {emptyTask, SuperLink} from '../../federated/superLink';
+import {emptyTask, SuperLink} from '../../extensions/federated/superLink';
 
 export const base = tf.sequential({layers: [tf.layers.dense({units: 3, inputShape: [4], activation: 'softmax'})]});
 export const xs = tf.ones([6, 4]);

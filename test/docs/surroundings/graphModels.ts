@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {convolution, graphOf, input, node} from '../../graph/graphs';
+import {convolution, graphOf, input, node} from '../../extensions/graph/graphs';
 import {modelFiles} from '../makeFiles';
 
 export const url = 'https://example.com/graph/model.json';

@@ -1,4 +1,4 @@
-import {fileOf} from '../../language/ggufFiles';
+import {fileOf} from '../../extensions/language/ggufFiles';
 
 export const url = 'https://example.com/model.gguf';
 

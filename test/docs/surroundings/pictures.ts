@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {convolution, graphOf, input, node} from '../../graph/graphs';
+import {convolution, graphOf, input, node} from '../../extensions/graph/graphs';
 import {modelFiles} from '../makeFiles';
 
 /** A classifier with the names of the real one, and few numbers. */

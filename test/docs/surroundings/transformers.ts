@@ -1,4 +1,4 @@
-import {fixture} from '../../transformers/fixtures';
+import {fixture} from '../../extensions/transformers/fixtures';
 
 export const url = 'https://example.com/bert';
 export const decoderUrl = 'https://example.com/llama';

@@ -1,0 +1,42 @@
+import * as tf from '@tensorflow/tfjs';
+import {addToMaxima, pooling3D} from './wasm/composed/pool';
+import {batchNormKernel} from './shared/batchNorm';
+import type {OwnKernel} from './shared/registration';
+import {type Alignment, bilinear, nearest, resizeGradient} from './shared/resizing';
+
+/** The gradient of a 3-D max pooling on cpu. The backend's own takes the height of a window for its width. */
+const maxPool3dGradient: OwnKernel = {
+  name: tf.MaxPool3DGrad,
+  configure: stock =>
+    stock && {
+      ...stock,
+      kernelFunc: ({inputs, attrs}) => {
+        const {dy, input} = inputs as {dy: tf.Tensor; input: tf.Tensor};
+        const dx = new Float32Array(input.size);
+        const [x, gradients] = [input.dataSync<'float32'>(), dy.dataSync<'float32'>()];
+        addToMaxima(dx, x, gradients, pooling3D(input, attrs as unknown as tf.MaxPool3DGradAttrs));
+        return tf.tensor(dx, input.shape);
+      },
+    },
+};
+
+/** The gradients of resizes, in place of those of the cpu backend. */
+const resizeGradients: readonly OwnKernel[] = (
+  [
+    [tf.ResizeBilinearGrad, bilinear],
+    [tf.ResizeNearestNeighborGrad, nearest],
+  ] as const
+).map(([name, parts]) => ({
+  name,
+  configure: stock =>
+    stock && {
+      ...stock,
+      kernelFunc: ({inputs, attrs}) => {
+        const {images, dy} = inputs as unknown as {images: tf.Tensor; dy: tf.Tensor};
+        return resizeGradient(dy, images.shape, parts, attrs as unknown as Alignment);
+      },
+    },
+}));
+
+/** Kernels that correct what the cpu backend gets wrong. */
+export const cpuKernels: readonly OwnKernel[] = [batchNormKernel, maxPool3dGradient, ...resizeGradients];

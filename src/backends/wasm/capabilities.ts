@@ -1,0 +1,46 @@
+import * as tf from '@tensorflow/tfjs';
+import type {Capabilities} from '../shared/capabilities';
+import type {OneLaunch} from '../shared/launches';
+import {adjointKernel, conv2dInputGradient} from '../shared/conv2dGradients';
+import {ACTIVATION_GRADIENTS, AFFINE} from './module/channels';
+import {currentNative} from './module/find';
+import {fusedConvolution} from './module/fused';
+import type {Native} from './module/native';
+import {nativeSteps} from './module/optimizers';
+
+const oneLaunch: OneLaunch = {
+  affine: (x, m, t) => tf.engine().runKernel(AFFINE, {x, m, ...(t && {t})}, {}),
+  activationGradient: (name, dy, y) => {
+    const kernel = ACTIVATION_GRADIENTS[name];
+    return kernel === undefined ? undefined : tf.engine().runKernel(kernel, {dy, y}, {});
+  },
+};
+
+/** With our module or without. The memory is what 32 bits can address. */
+const ALWAYS: Capabilities = {mostBytes: 2 ** 32, oneLaunch};
+
+/** XNNPACK keeps a frozen kernel packed, so that the gradient in a convolution's input is as fast as a convolution. */
+const COMPOSED: Capabilities = {
+  ...ALWAYS,
+  source: 'composed',
+  preparedConvolution: {adjointOf: adjointKernel, inputGradient: conv2dInputGradient},
+};
+
+/** By module. */
+const known = new WeakMap<Native, Capabilities>();
+
+/** What wasm can do, with our module or without. The module's gradients need no prepared kernel. */
+export function wasmCapabilities(): Capabilities {
+  const native = currentNative();
+  if (native === undefined) {
+    return COMPOSED;
+  }
+  const found = known.get(native) ?? byModule(native);
+  known.set(native, found);
+  return found;
+}
+
+function byModule(native: Native): Capabilities {
+  const steps = nativeSteps(native);
+  return {...ALWAYS, source: 'module', fusedConvolution: fusedConvolution(native), optimizerSteps: () => steps};
+}

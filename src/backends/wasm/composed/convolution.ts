@@ -1,0 +1,118 @@
+import * as tf from '@tensorflow/tfjs';
+import {adjointKernel, conv2dFilterGradient, conv2dInputGradient} from '../../shared/conv2dGradients';
+import {depthwiseConv2dFilterGradient, depthwiseConv2dInputGradient} from '../../shared/depthwiseGradients';
+import {geometryOf, type Padding} from '../../shared/geometry';
+import {withExactClamp} from './pointwise';
+import {newKernel, wrappedKernel} from '../../shared/kernel';
+import type {OwnKernel} from '../../shared/registration';
+
+interface Images {
+  readonly x: tf.Tensor4D;
+  readonly dy: tf.Tensor4D;
+}
+
+interface Gradients {
+  readonly dy: tf.Tensor4D;
+  readonly filter: tf.Tensor4D;
+}
+
+const conv2dBackpropFilter = newKernel<Images, tf.Conv2DBackpropFilterAttrs>(
+  tf.Conv2DBackpropFilter,
+  ({inputs: {x, dy}, attrs}) =>
+    tf.tidy(() => {
+      const channelsLast = (image: tf.Tensor4D): tf.Tensor4D =>
+        attrs.dataFormat === 'NCHW' ? tf.transpose(image, [0, 2, 3, 1]) : image;
+      return conv2dFilterGradient(
+        channelsLast(x),
+        channelsLast(dy),
+        attrs.filterShape,
+        attrs.strides,
+        attrs.pad,
+        attrs.dimRoundingMode,
+      );
+    }),
+);
+
+const conv2dBackpropInput = wrappedKernel<Gradients, tf.Conv2DBackpropInputAttrs>(
+  tf.Conv2DBackpropInput,
+  stock => call => {
+    const {
+      inputs: {dy, filter},
+      attrs,
+    } = call;
+    const {inputShape, strides, pad, dimRoundingMode, dataFormat} = attrs;
+    if (dataFormat === 'NCHW') {
+      return stock(call);
+    }
+    const {height, width} = geometryOf(inputShape, filter.shape, strides, pad, {rounding: dimRoundingMode});
+    if (dy.shape[1] !== height.output || dy.shape[2] !== width.output) {
+      // `tf.conv2dTranspose` takes any output shape, also one whose convolution has another size than `dy`.
+      return stock(call);
+    }
+    return tf.tidy(() => conv2dInputGradient(dy, adjointKernel(filter), inputShape, strides, pad, dimRoundingMode));
+  },
+);
+
+const depthwiseBackpropFilter = newKernel<Images, tf.DepthwiseConv2dNativeBackpropFilterAttrs>(
+  tf.DepthwiseConv2dNativeBackpropFilter,
+  ({inputs: {x, dy}, attrs}) =>
+    depthwiseConv2dFilterGradient(x, dy, attrs.filterShape, attrs.strides, attrs.pad, attrs.dimRoundingMode),
+);
+
+const depthwiseBackpropInput = newKernel<Gradients, tf.DepthwiseConv2dNativeBackpropInputAttrs>(
+  tf.DepthwiseConv2dNativeBackpropInput,
+  ({inputs: {dy, filter}, attrs}) =>
+    depthwiseConv2dInputGradient(dy, filter, attrs.inputShape, attrs.strides, attrs.pad, attrs.dimRoundingMode),
+);
+
+/** The gradients of convolutions. */
+export const convolutionKernels: readonly OwnKernel[] = [
+  conv2dBackpropFilter,
+  conv2dBackpropInput,
+  depthwiseBackpropFilter,
+  depthwiseBackpropInput,
+  ...[tf.Conv2D, tf.FusedConv2D].map(name => forwardKernel(name, false)),
+  ...[tf.DepthwiseConv2dNative, tf.FusedDepthwiseConv2D].map(name => forwardKernel(name, true)),
+];
+
+interface ConvolutionAttributes {
+  readonly strides: number | [number, number];
+  readonly pad: Padding;
+  /** The layers of tfjs pass `null`. */
+  readonly dilations?: number | [number, number] | null;
+  readonly dimRoundingMode?: 'floor' | 'round' | 'ceil';
+  readonly activation?: string;
+}
+
+/**
+ * A convolution by the backend's own kernel, with three corrections. Where the result is empty, the backend's writes
+ * beyond it. Where padding 'same' leaves inputs unread, since a kernel is smaller than its stride, XNNPACK computes a
+ * negative padding, and zeros; there the same padding is given in numbers. And NaN passes a relu.
+ */
+function forwardKernel(name: string, depthwise: boolean): OwnKernel {
+  return wrappedKernel<{x: tf.Tensor4D; filter: tf.Tensor4D}, ConvolutionAttributes>(name, own => call => {
+    const stock = withExactClamp(own);
+    const {x, filter} = call.inputs;
+    const {strides, dilations, pad, dimRoundingMode} = call.attrs;
+    const info = tf.backend_util.computeConv2DInfo(
+      ...([x.shape, filter.shape, strides, dilations ?? 1, pad, dimRoundingMode, depthwise] as const),
+    );
+    if (info.outShape.includes(0)) {
+      return call.backend.makeOutput(info.outShape, x.dtype);
+    }
+    const unread =
+      (info.outHeight - 1) * info.strideHeight + info.effectiveFilterHeight < info.inHeight ||
+      (info.outWidth - 1) * info.strideWidth + info.effectiveFilterWidth < info.inWidth;
+    if (pad !== 'same' || !unread) {
+      return stock(call);
+    }
+    const {top, bottom, left, right} = info.padInfo;
+    const inNumbers: Padding = [
+      [0, 0],
+      [top, bottom],
+      [left, right],
+      [0, 0],
+    ];
+    return stock({...call, attrs: {...call.attrs, pad: inNumbers}});
+  });
+}

@@ -1,0 +1,196 @@
+import * as tf from '@tensorflow/tfjs';
+import {mayHold} from './pointwise';
+import {heapViews, type KernelCall, newKernel, type WasmBackend, wrappedKernel} from '../../shared/kernel';
+import {nativeOf} from '../module/find';
+import {BY_NUMBER, type Native} from '../module/native';
+import {type Axis, axisOf} from '../../shared/geometry';
+import type {OwnKernel} from '../../shared/registration';
+
+/** A pooling over depth, height and width; one over height and width has depth 1. */
+interface Pooling {
+  readonly batch: number;
+  readonly channels: number;
+  readonly axes: readonly [depth: Axis, height: Axis, width: Axis];
+  readonly outShape: number[];
+}
+
+interface Gradient {
+  readonly dy: tf.Tensor;
+  readonly input: tf.Tensor;
+}
+
+/**
+ * `AvgPool` makes −∞ of NaN on this backend. Such an average of what diverged is NaN here, also if it was −∞.
+ *
+ * Max pooling where the backend is wrong: it starts from 1e-38, the smallest positive number, and so misses maxima that
+ * are not positive, in the gradients and, but for `MaxPool`, forward too. Of equal maxima the first is taken.
+ */
+export const poolKernels: readonly OwnKernel[] = [
+  wrappedKernel<{x: tf.Tensor4D}, tf.MaxPoolAttrs>(tf.MaxPool, stock => call => nothing(call) ?? stock(call)),
+  wrappedKernel<{x: tf.Tensor4D}, tf.AvgPoolAttrs>(tf.AvgPool, stock => call => {
+    const empty = nothing(call);
+    if (empty !== undefined) {
+      return empty;
+    }
+    const means = stock(call);
+    if (mayHold(call.backend, means, -Infinity)) {
+      const [numbers] = heapViews(call.backend, means) as [Float32Array];
+      numbers.set(numbers.map(mean => (mean === -Infinity ? NaN : mean)));
+    }
+    return means;
+  }),
+  newKernel<Gradient, tf.MaxPoolGradAttrs>(tf.MaxPoolGrad, ({inputs, attrs, backend}) =>
+    poolGradient(inputs, pooling2D(inputs.input, attrs), backend),
+  ),
+  newKernel<Gradient, tf.MaxPool3DGradAttrs>(tf.MaxPool3DGrad, ({inputs, attrs, backend}) =>
+    poolGradient(inputs, pooling3D(inputs.input, attrs), backend),
+  ),
+  newKernel<{x: tf.Tensor}, tf.MaxPool3DAttrs>(tf.MaxPool3D, ({inputs: {x}, attrs, backend}) => {
+    const pooling = pooling3D(x, attrs);
+    const out = backend.makeOutput(pooling.outShape, x.dtype);
+    const [values, maxima] = heapViews(backend, x, out) as [Float32Array, Float32Array];
+    positionsOfMaxima(values, pooling).forEach((position, i) => {
+      maxima[i] = values[position] ?? -Infinity;
+    });
+    return out;
+  }),
+];
+
+/** The result of a pooling, if it has no numbers. The backend's own kernels write beyond it. */
+function nothing({
+  inputs: {x},
+  attrs,
+  backend,
+}: KernelCall<{x: tf.Tensor4D}, tf.MaxPoolAttrs>): tf.TensorInfo | undefined {
+  const {outShape} = pooling2D(x, attrs);
+  return outShape.includes(0) ? backend.makeOutput(outShape, 'float32') : undefined;
+}
+
+/** Adds the gradient of each window to `dx`, where `x` has its maximum. */
+export function addToMaxima(dx: Float32Array, x: Float32Array, gradients: Float32Array, pooling: Pooling): void {
+  positionsOfMaxima(x, pooling).forEach((position, i) => {
+    if (position >= 0) {
+      dx[position] = (dx[position] as number) + (gradients[i] as number);
+    }
+  });
+}
+
+/** dx is dy where x was the maximum of a window, summed over the windows, and zero elsewhere. */
+function poolGradient({dy, input}: Gradient, pooling: Pooling, backend: WasmBackend): tf.TensorInfo {
+  const native = nativeOf(backend);
+  const out = backend.makeOutput(input.shape, 'float32');
+  if (native !== undefined && pooling.channels % 4 === 0 && input.dtype === 'float32' && dy.dtype === 'float32') {
+    gradientByModule(native, [native.at(input), native.at(dy), native.at(out)], pooling);
+    return out;
+  }
+  const [x, gradients, dx] = heapViews(backend, input, dy, out) as [Float32Array, Float32Array, Float32Array];
+  dx.fill(0);
+  addToMaxima(dx, x, gradients, pooling);
+  return out;
+}
+
+/** The same by our module. */
+function gradientByModule(
+  native: Native,
+  [x, dy, dx]: readonly [x: number, dy: number, dx: number],
+  {batch, channels, axes}: Pooling,
+): void {
+  const geometry = axes.flatMap(({input, output, kernel, stride, before}) => [input, output, kernel, stride, before]);
+  const [inputs, outputs, reads] = [
+    axes.reduce((size, {input}) => size * input, channels),
+    axes.reduce((size, {output}) => size * output, channels),
+    axes.reduce((size, {output, kernel}) => size * output * kernel, channels),
+  ];
+  native.runParts(native.partsOf(batch, 1, BY_NUMBER * batch * reads), (own, {first: image, size}) => {
+    const places = [x + 4 * image * inputs, dy + 4 * image * outputs, dx + 4 * image * inputs];
+    own.maxPoolGradient(...places, size, channels, ...geometry);
+  });
+}
+
+/** Where in `x` [n, d, h, w, c] the maximum of each window lies; −1 for a window that holds nothing but padding. */
+export function positionsOfMaxima(
+  x: Float32Array,
+  {batch, channels, axes: [depth, height, width]}: Pooling,
+): Int32Array {
+  const positions = new Int32Array(batch * depth.output * height.output * width.output * channels);
+  const window = new Int32Array(depth.kernel * height.kernel * width.kernel);
+  let out = 0;
+  for (let n = 0; n < batch; n++) {
+    for (let z = 0; z < depth.output; z++) {
+      for (let y = 0; y < height.output; y++) {
+        for (let column = 0; column < width.output; column++) {
+          let size = 0;
+          for (let k = first(depth, z); k < last(depth, z); k++) {
+            for (let i = first(height, y); i < last(height, y); i++) {
+              const line = ((n * depth.input + k) * height.input + i) * width.input;
+              for (let j = first(width, column); j < last(width, column); j++) {
+                window[size++] = (line + j) * channels;
+              }
+            }
+          }
+          for (let channel = 0; channel < channels; channel++) {
+            let maximum = -Infinity;
+            let position = size === 0 ? -1 : (window[0] as number) + channel;
+            for (let k = 0; k < size; k++) {
+              const at = (window[k] as number) + channel;
+              const value = x[at] as number;
+              if (value > maximum) {
+                maximum = value;
+                position = at;
+              }
+            }
+            positions[out++] = position;
+          }
+        }
+      }
+    }
+  }
+  return positions;
+}
+
+function first({stride, before}: Axis, output: number): number {
+  return Math.max(0, output * stride - before);
+}
+
+function last({input, kernel, stride, before}: Axis, output: number): number {
+  return Math.min(input, output * stride - before + kernel);
+}
+
+export function pooling2D(x: tf.Tensor, {filterSize, strides, pad, dimRoundingMode}: tf.MaxPoolGradAttrs): Pooling {
+  const info = tf.backend_util.computePool2DInfo(
+    x.shape as [number, number, number, number],
+    filterSize,
+    strides,
+    1,
+    pad,
+    dimRoundingMode,
+  );
+  return {
+    batch: info.batchSize,
+    channels: info.inChannels,
+    outShape: info.outShape,
+    axes: [{input: 1, output: 1, kernel: 1, stride: 1, before: 0}, ...planeAxes(info)],
+  };
+}
+
+export function pooling3D(x: tf.Tensor, {filterSize, strides, pad, dimRoundingMode}: tf.MaxPool3DGradAttrs): Pooling {
+  const info = tf.backend_util.computePool3DInfo(
+    x.shape as [number, number, number, number, number],
+    filterSize,
+    strides,
+    1,
+    pad,
+    dimRoundingMode,
+  );
+  return {
+    batch: info.batchSize,
+    channels: info.inChannels,
+    outShape: info.outShape,
+    axes: [axisOf(info, 'Depth', info.padInfo.front), ...planeAxes(info)],
+  };
+}
+
+function planeAxes(info: tf.backend_util.Conv2DInfo | tf.backend_util.Conv3DInfo): [height: Axis, width: Axis] {
+  const {top, left} = info.padInfo;
+  return [axisOf(info, 'Height', top), axisOf(info, 'Width', left)];
+}

@@ -1,0 +1,100 @@
+import {
+  type Axis,
+  behind,
+  type Geometry,
+  geometryOf,
+  type Padding,
+  type Rounding,
+  type Shape4D,
+} from '../../shared/geometry';
+import type {Native} from './native';
+
+/** The attributes of tfjs's kernels that say how a convolution walks over its input. */
+export interface ConvolutionAttributes {
+  readonly strides: number | [number, number];
+  readonly pad: Padding;
+  readonly dataFormat?: string;
+  /** The layers of tfjs pass `null`. */
+  readonly dilations?: number | [number, number] | null;
+  readonly dimRoundingMode?: Rounding;
+}
+
+/**
+ * The geometry of a convolution, or `undefined` for what our kernels do not compute: other formats, dilations, and
+ * images without a pixel.
+ */
+export function nativeGeometry(
+  inputShape: Shape4D,
+  kernelShape: Shape4D,
+  {strides, pad, dataFormat = 'NHWC', dilations, dimRoundingMode}: ConvolutionAttributes,
+  depthwise = false,
+): Geometry | undefined {
+  if (dataFormat !== 'NHWC' || [dilations ?? 1].flat().some(rate => rate !== 1)) {
+    return undefined;
+  }
+  const geometry = geometryOf(inputShape, kernelShape, strides, pad, {rounding: dimRoundingMode, depthwise});
+  const {n, height, width} = geometry;
+  const isEmpty = [n, height.output, width.output, ...inputShape, ...kernelShape].includes(0);
+  return isEmpty ? undefined : geometry;
+}
+
+/**
+ * The convolution of the result's gradient that gives the input's, or `undefined` where the strides make it several.
+ */
+export function adjointOf({n, height, width, channelsIn, channelsOut}: Geometry): Geometry | undefined {
+  const turned = ({input, output, kernel, before}: Axis): Axis => ({
+    ...{input: output, output: input, kernel, stride: 1, before: kernel - 1 - before},
+  });
+  const adjoint = {n, height: turned(height), width: turned(width), channelsIn: channelsOut, channelsOut: channelsIn};
+  const isOne = height.stride === 1 && width.stride === 1;
+  return isOne && height.before < height.kernel && width.before < width.kernel ? adjoint : undefined;
+}
+
+/** A kernel in memory; turned, it is `[.., channelsOut, channelsIn]` and is read turned by 180°. */
+export interface KernelPlace {
+  readonly place: number;
+  readonly turned: boolean;
+}
+
+/** An image with the zeros around it that all windows need. */
+export interface Margins {
+  readonly top: number;
+  readonly bottom: number;
+  readonly left: number;
+  readonly right: number;
+  readonly height: number;
+  readonly width: number;
+  /** 0 where there is nothing around. */
+  readonly bytes: number;
+}
+
+/** @param more zeros behind the axes, for tiles that reach beyond the windows. */
+export function marginsOf({n, height, width, channelsIn}: Geometry, more: readonly [number, number] = [0, 0]): Margins {
+  const [top, left] = [height.before, width.before];
+  const [bottom, right] = [height, width].map((axis, i) => Math.max(0, behind(axis)) + (more[i] ?? 0)) as [
+    number,
+    number,
+  ];
+  const [paddedHeight, paddedWidth] = [top + height.input + bottom, left + width.input + right];
+  const bytes = top + bottom + left + right === 0 ? 0 : 4 * n * paddedHeight * paddedWidth * channelsIn;
+  return {top, bottom, left, right, height: paddedHeight, width: paddedWidth, bytes};
+}
+
+/** Where the padded image lies: in `place`, or where it is, if nothing is around it. */
+export function pad(native: Native, geometry: Geometry, margins: Margins, x: number, place: number): number {
+  if (margins.bytes === 0) {
+    return x;
+  }
+  const {n, height, width, channelsIn} = geometry;
+  const {top, bottom, left, right} = margins;
+  native.functions.pad(x, n, height.input, width.input, channelsIn, top, bottom, left, right, place);
+  return place;
+}
+
+/** Where the taps of a kernel lie from a pixel on, in bytes. */
+export function tapOffsets({height, width, channelsIn}: Geometry, lineWidth: number): number[] {
+  return Array.from({length: height.kernel * width.kernel}, (_, tap) => {
+    const row = Math.floor(tap / width.kernel);
+    return 4 * (row * lineWidth + (tap % width.kernel)) * channelsIn;
+  });
+}

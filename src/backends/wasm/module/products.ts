@@ -1,0 +1,150 @@
+import {isPropagating} from '../../../platform/tfjs/engine';
+import type {NativeFunctions} from './module';
+import type {Native} from './native';
+
+/** What follows a product or a convolution: nothing, or an activation that keeps its numbers between bounds. */
+export interface Clamp {
+  readonly low: number;
+  readonly high: number;
+}
+
+const CLAMPS: Readonly<Record<string, Clamp | null>> = {
+  linear: null,
+  relu: {low: 0, high: Infinity},
+  relu6: {low: 0, high: 6},
+};
+
+/** The bounds of an activation, `null` for no bounds; `undefined` for an activation that is no clamp. */
+export function clampOf(activation: string): Clamp | null | undefined {
+  return Object.hasOwn(CLAMPS, activation) ? CLAMPS[activation] : undefined;
+}
+
+/** A clamp as the module takes it. */
+export function clampArguments(clamp: Clamp | null): [isClamped: number, low: number, high: number] {
+  return clamp === null ? [0, 0, 0] : [1, clamp.low, clamp.high];
+}
+
+/**
+ * Right-hand matrices of at most this many bytes are packed as a whole; of others a few columns at a time, that stay in
+ * the cache.
+ */
+const SMALL = 512 * 1024;
+const COLUMNS = 32;
+/** Of a longer inner axis so much is taken at a time: what is read of both matrices stays in the cache. */
+export const DEPTH = 2048;
+/** Up to this many rows are multiplied with the right-hand matrix as it lies. */
+const FEW = 3;
+/**
+ * In a gradient so many products are summed by themselves: one sum over the words of a language model, whose terms
+ * almost cancel, would be its largest error by far.
+ */
+export const BLOCK = 1024;
+/** Bytes of a row of a panel. */
+export const PANEL_ROW = 32;
+/** Numbers of the right-hand rows that are taken at a time in `multiplyTransposed`. */
+const CHUNK = 32_768;
+
+export interface Product {
+  readonly m: number;
+  readonly k: number;
+  readonly n: number;
+}
+
+export interface Epilogue {
+  /** Where the bias lies; 0 for none. */
+  readonly bias: number;
+  readonly clamp: Clamp | null;
+}
+
+export const PLAIN: Epilogue = {bias: 0, clamp: null};
+
+/** Bytes that panels of a `[k, n]` matrix take. */
+export function panelBytes(k: number, n: number): number {
+  return Math.ceil(n / 8) * k * PANEL_ROW;
+}
+
+/** `c[m, n] = clamp(a[m, k] · b + bias)`, with `b` as `[k, n]` or, transposed, as `[n, k]`. */
+export function multiply(
+  native: Native,
+  {m, k, n}: Product,
+  a: number,
+  b: number,
+  transposed: boolean,
+  c: number,
+  {bias, clamp}: Epilogue = PLAIN,
+): void {
+  const {functions} = native;
+  if (n === 4 && !transposed && bias === 0 && clamp === null) {
+    functions.multiplyBy4(m, k, a, 4 * k, b, c);
+    return;
+  }
+  const bounds = clampArguments(clamp);
+  const block = clamp === null && isPropagating() ? BLOCK : 0;
+  const pack = (own: NativeFunctions, from: number, depth: number, first: number, columns: number, panels: number) => {
+    if (transposed) {
+      own.packColumns(b + 4 * (first * k + from), 4 * k, depth, columns, panels, depth * PANEL_ROW);
+    } else {
+      own.packRows(b + 4 * (from * n + first), 4 * n, depth, columns, panels, depth * PANEL_ROW);
+    }
+  };
+  if (m <= FEW && k > 0 && k % 4 === 0 && n % 4 === 0 && !transposed) {
+    native.runParts(native.partsOf(n, COLUMNS, m * k * n), (own, {first, size}) => {
+      own.multiplyFew(
+        ...[m, size, k, a, 4 * k, b + 4 * first, 4 * n, c + 4 * first, 4 * n],
+        ...[bias && bias + 4 * first, ...bounds],
+      );
+    });
+    return;
+  }
+  if (4 * k * n <= SMALL) {
+    const [panels = 0] = native.reserve(panelBytes(k, n));
+    pack(functions, 0, k, 0, n, panels);
+    native.runParts(native.partsOf(m, 4, m * k * n), (own, {first, size}) => {
+      own.multiply(
+        ...[size, n, k, a + 4 * first * k, 4 * k, panels, k * PANEL_ROW, c + 4 * first * n, 4 * n],
+        ...[bias, 0, ...bounds, 1, block],
+      );
+    });
+    return;
+  }
+  const parts = native.partsOf(n, COLUMNS, m * k * n);
+  const bytes = panelBytes(Math.min(k, DEPTH), COLUMNS);
+  const [panels = 0] = native.reserve(parts.length * bytes);
+  native.runParts(parts, (own, part, i) => {
+    const place = panels + i * bytes;
+    for (let from = 0; from < k; from += DEPTH) {
+      const depth = Math.min(DEPTH, k - from);
+      for (let first = part.first; first < part.first + part.size; first += COLUMNS) {
+        const columns = Math.min(COLUMNS, n - first);
+        const target = c + 4 * first;
+        pack(own, from, depth, first, columns, place);
+        own.multiply(
+          ...[m, columns, depth, a + 4 * from, 4 * k, place, depth * PANEL_ROW, target, 4 * n],
+          // Behind the first rows the sum goes on from what the result holds.
+          ...(from > 0 ? [target, 4 * n] : [bias && bias + 4 * first, 0]),
+          ...clampArguments(from + depth < k ? null : clamp),
+          ...[0, block],
+        );
+      }
+    }
+  });
+}
+
+/** `out[m, n] = a[k, m]ᵀ · b[k, n]`. */
+export function multiplyTransposed(native: Native, {m, k, n}: Product, a: number, b: number, out: number): void {
+  const inBlocks = isPropagating();
+  const chunk = (width: number) => (inBlocks ? Math.min(BLOCK, Math.max(32, Math.floor(CHUNK / width))) : k);
+  if (m > 4 * n && n <= 64) {
+    // A tile is twice as wide as high, so the longer side goes across.
+    const [turned = 0] = native.reserve(4 * m * n);
+    native.runParts(native.partsOf(m, 8, m * k * n), (own, {first, size}) => {
+      const at = 4 * first;
+      own.multiplyTransposed(k, n, size, b, 4 * n, a + at, 4 * m, turned + at, 4 * m, chunk(m));
+    });
+    native.functions.transpose(turned, n, m, out);
+  } else {
+    native.runParts(native.partsOf(m, 4, m * k * n), (own, {first, size}) => {
+      own.multiplyTransposed(k, size, n, a + 4 * first, 4 * m, b, 4 * n, out + 4 * first * n, 4 * n, chunk(n));
+    });
+  }
+}

@@ -1,0 +1,18 @@
+import {runEachJoined} from '../shared/joinedSteps';
+import {pointwiseOperations, pointwiseSteps} from '../shared/pointwise';
+import {triedPrograms} from '../shared/programTrials';
+import {adaptedProduct} from './adaptedProduct';
+import {fusedConvolution} from './fusedConvolution';
+import {softmax, softmaxGradient} from './outlet';
+import {isRight, runOnWebgl} from './program';
+import {sheets} from './sheet';
+
+const steps = pointwiseSteps(runEachJoined(runOnWebgl, sheets));
+
+export const webglPrograms = triedPrograms(isRight, {
+  source: 'programs',
+  oneLaunch: {...pointwiseOperations(runOnWebgl), softmax, softmaxGradient},
+  adaptedProduct,
+  fusedConvolution,
+  optimizerSteps: () => steps,
+});

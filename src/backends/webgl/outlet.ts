@@ -1,0 +1,109 @@
+import type * as tf from '@tensorflow/tfjs';
+import type {OutletGradient, Scaling} from '../shared/launches';
+import {sourceOf} from './sheet';
+import {stackOf, stackTensor} from './stackProgram';
+
+// What follows a product: `min(max(z·m + t, 0), cap)`, each part where it is there.
+
+/** Which parts an outlet has. */
+interface Parts {
+  readonly cap?: number | undefined;
+  readonly scales?: boolean;
+  readonly shifts?: boolean;
+}
+
+/** The function that `outletCode` calls. What is no number stays so. */
+export function outletHead(cap: number | undefined): string {
+  const above = cap === undefined || cap === Infinity ? 's' : `s > float(${cap}) ? float(${cap}) : s`;
+  return cap === undefined ? '' : `float limited(float s) { return s < 0.0 ? 0.0 : ${above}; }`;
+}
+
+/** Code that applies an outlet to a pixel. It reads `m` and `t`. */
+export function outletCode(z: string, {cap, scales = false, shifts = false}: Parts): string {
+  return [
+    scales ? `${z} *= m(0, 0, col).rgrg;` : '',
+    shifts ? `${z} += t(0, 0, col).rgrg;` : '',
+    cap === undefined ? '' : `${z} = vec4(limited(${z}.r), limited(${z}.g), limited(${z}.b), limited(${z}.a));`,
+  ].join(' ');
+}
+
+/**
+ * The function `outer(b, row, col)`: a pixel of the gradient before an outlet, from `dy`, and from `y` and `m` where it
+ * has such.
+ */
+export function outerHead({cap, scales = false}: Parts): string {
+  const y = 'y(b, row, col)';
+  const slope =
+    cap === undefined ? '' : ` * sign(${y})${cap === Infinity ? '' : ` * sign(vec4(float(${cap})) - ${y})`}`;
+  const scaled = scales ? ' * m(0, 0, col).rgrg' : '';
+  return `vec4 outer(int b, int row, int col) { return dy(b, row, col)${slope}${scaled}; }`;
+}
+
+/** What `outerHead` reads. */
+export function outerReads({dy, y, m, cap}: OutletGradient): [name: string, tensor: tf.Tensor][] {
+  return [
+    ['dy', dy],
+    ...(cap === undefined ? [] : [['y', y as tf.Tensor] as [string, tf.Tensor]]),
+    ...(m === undefined ? [] : [['m', m] as [string, tf.Tensor]]),
+  ];
+}
+
+/** The outlet by itself. */
+export function applyOutlet(z: tf.Tensor, {m, t}: Scaling, cap: number | undefined): tf.Tensor {
+  const code = `result = z(b, row, col); ${outletCode('result', {cap, scales: true, shifts: true})}`;
+  const program = {reads: ['z', 'm', 't'], head: outletHead(cap), code};
+  return stackTensor({program, sources: [z, m, t].map(sourceOf), stack: stackOf(z.shape)}, z.shape);
+}
+
+/** The gradient before an outlet. */
+export function through(gradient: OutletGradient): tf.Tensor {
+  const {dy, m, cap} = gradient;
+  const read = outerReads(gradient);
+  const program = {
+    reads: read.map(([name]) => name),
+    head: outerHead({cap, scales: m !== undefined}),
+    code: 'result = outer(b, row, col);',
+  };
+  const sources = read.map(([, tensor]) => sourceOf(tensor));
+  return stackTensor({program, sources, stack: stackOf(dy.shape)}, dy.shape);
+}
+
+/** The widest rows whose softmax is one launch: each pixel reads all of its rows. */
+const WIDEST = 128;
+
+/** Code that sums over the rows of a pixel: `each` adds to `sums`, of the numbers `v` at `k`. */
+function overRow(width: number, x: string, each: (v: string) => string): string {
+  const one = each('v.rb');
+  const other = width % 2 === 0 ? each('v.ga') : `if (k + 1 < ${width}) { ${each('v.ga')} }`;
+  return `for (int k = 0; k < ${width}; k += 2) { vec4 v = ${x}; ${one} ${other} }`;
+}
+
+/** The softmax of rows. */
+export function softmax(z: tf.Tensor): tf.Tensor | undefined {
+  const width = z.shape.at(-1) ?? 1;
+  if (width > WIDEST || z.size === 0) {
+    return undefined;
+  }
+  const program = {
+    reads: ['z'],
+    code: `vec2 top = z(b, row, 0).rb; ${overRow(width, 'z(b, row, k)', v => `top = max(top, ${v});`)}
+vec2 sum = vec2(0.0); ${overRow(width, 'z(b, row, k)', v => `sum += exp(${v} - top);`)}
+result = exp(z(b, row, col) - top.rrgg) / sum.rrgg;`,
+  };
+  return stackTensor({program, sources: [sourceOf(z)], stack: stackOf(z.shape)}, z.shape);
+}
+
+/** The gradient of a softmax `y`: `y·(dy − Σ y·dy)`. */
+export function softmaxGradient(dy: tf.Tensor, y: tf.Tensor): tf.Tensor | undefined {
+  const width = y.shape.at(-1) ?? 1;
+  if (width > WIDEST || y.size === 0) {
+    return undefined;
+  }
+  const program = {
+    reads: ['dy', 'y'],
+    code: `vec2 sum = vec2(0.0);
+${overRow(width, 'dy(b, row, k) * y(b, row, k)', v => `sum += ${v};`)}
+result = y(b, row, col) * (dy(b, row, col) - sum.rrgg);`,
+  };
+  return stackTensor({program, sources: [dy, y].map(sourceOf), stack: stackOf(y.shape)}, y.shape);
+}

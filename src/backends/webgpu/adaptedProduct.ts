@@ -1,0 +1,180 @@
+import * as tf from '@tensorflow/tfjs';
+import type {Outlet} from '../shared/launches';
+import {productBy} from '../shared/recordedProduct';
+import {GROUP, limited, type Program, programOf, runProgram, slope} from './program';
+
+// `y = f(x·W + s·(x·A)·B + b)` and its gradients in four launches. A workgroup computes a tile of 32 × 32 numbers, a
+// lane 4 × 4 of them. What the factors add is the product of a tile's rows with a few more columns.
+
+const TILE = 32;
+const DEEP = 16;
+/** The columns of which a workgroup sums the gradients of the factors. */
+const COLUMNS = GROUP / 8;
+/** The highest rank. What the lanes of a workgroup sum has to fit into its memory. */
+const HIGHEST_RANK = 16;
+
+/** The product, or the gradient in its input where `back`. */
+function tiles(rank: number, back: boolean, {cap, m, t}: Outlet): Program {
+  return programOf(['adapted', rank, back, cap, m !== undefined, t !== undefined].join(), () => {
+    const load = (name: string, place: string, isInside: string, value: string) =>
+      `${name}[${place}] = select(0.0, ${value}, ${isInside});`;
+    const wide = back
+      ? load('ws', `k * ${TILE} + j`, 'at + k < u.inner && left + j < u.columns', 'w[(left + j) * u.inner + at + k]')
+      : load('ws', `e`, `at + l < u.inner && left + c < u.columns`, 'w[(at + l) * u.columns + left + c]');
+    const update = back
+      ? `hd[row * ${2 * rank} + ${rank} + r] * a[column * ${rank} + r]`
+      : `hs[own * ${rank} + r] * b[r * u.columns + column]`;
+    const half = Math.ceil(rank / 2);
+    return {
+      reads: [
+        'x',
+        'w',
+        'a',
+        ...(back ? ['hd'] : ['b']),
+        ...(m === undefined ? [] : ['m']),
+        ...(t === undefined ? [] : ['t']),
+      ],
+      writes: ['y'],
+      integers: ['rows', 'inner', 'columns'],
+      floats: ['scale'],
+      head: `var<workgroup> xs: array<f32, ${TILE * DEEP}>; var<workgroup> ws: array<f32, ${TILE * DEEP}>;
+${back ? '' : `var<workgroup> fs: array<f32, ${DEEP * rank}>; var<workgroup> hs: array<f32, ${TILE * rank}>;`}`,
+      body: `let across = (u.columns + ${TILE - 1}) / ${TILE}; let top = (group / across) * ${TILE}; let left = (group % across) * ${TILE};
+let cx = (lane % 8) * 4; let ry = (lane / 8) * 4; var acc: array<vec4f, 4>; var sums: array<f32, ${half}>;
+for (var at = 0; at < u.inner; at += ${DEEP}) {
+  for (var e = lane; e < ${TILE * DEEP}; e += ${GROUP}) {
+    let k = e % ${DEEP}; let j = e / ${DEEP}; let c = e % ${TILE}; let l = e / ${TILE};
+    ${load('xs', `k * ${TILE} + j`, 'at + k < u.inner && top + j < u.rows', 'x[(top + j) * u.inner + at + k]')}
+    ${wide}
+  }
+  ${back ? '' : `for (var e = lane; e < ${DEEP * rank}; e += ${GROUP}) { let o = at * ${rank} + e; fs[e] = select(0.0, a[o], o < u.inner * ${rank}); }`}
+  workgroupBarrier();
+  for (var k = 0; k < ${DEEP}; k++) {
+    let o = k * ${TILE}; let v = vec4f(ws[o + cx], ws[o + cx + 1], ws[o + cx + 2], ws[o + cx + 3]);
+    for (var i = 0; i < 4; i++) { acc[i] += xs[o + ry + i] * v; }
+    ${back ? '' : `let z = xs[o + lane / 2]; for (var r = 0; r < ${half}; r++) { sums[r] += z * fs[min(k * ${rank} + (lane % 2) * ${half} + r, ${DEEP * rank - 1})]; }`}
+  }
+  workgroupBarrier();
+}
+${back ? '' : `for (var r = 0; r < ${half}; r++) { let q = (lane % 2) * ${half} + r; if (q < ${rank}) { hs[(lane / 2) * ${rank} + q] = u.scale * sums[r]; } } workgroupBarrier();`}
+for (var i = 0; i < 4; i++) { for (var j = 0; j < 4; j++) {
+  let own = ry + i; let row = top + own; let column = left + cx + j;
+  if (row < u.rows && column < u.columns) {
+    var s = acc[i][j]; for (var r = 0; r < ${rank}; r++) { s += ${update}; }
+    ${m === undefined ? '' : 's *= m[column];'} ${t === undefined ? '' : 's += t[column];'}
+    ${limited(cap)}
+    y[row * u.columns + column] = s;
+  }
+} }`,
+    };
+  });
+}
+
+/**
+ * Of each row, `x·A` and `s·dz·Bᵀ`, one after the other, and `dz` itself, where an outlet makes it of the gradient `dy`
+ * of the result.
+ */
+function narrow(rank: number, {cap, m}: Outlet): Program {
+  const makes = cap !== undefined || m !== undefined;
+  return programOf(['narrow', rank, cap, m !== undefined].join(), () => ({
+    reads: ['x', 'a', 'b', 'dy', ...(cap === undefined ? [] : ['y']), ...(m === undefined ? [] : ['m'])],
+    writes: ['hd', ...(makes ? ['dz'] : [])],
+    integers: ['inner', 'columns'],
+    floats: ['scale'],
+    head: `var<workgroup> parts: array<f32, ${GROUP * 2 * rank}>;`,
+    body: `var sums: array<f32, ${2 * rank}>;
+for (var k = lane; k < u.inner; k += ${GROUP}) { let v = x[group * u.inner + k]; for (var r = 0; r < ${rank}; r++) { sums[r] += v * a[k * ${rank} + r]; } }
+for (var j = lane; j < u.columns; j += ${GROUP}) {
+  let o = group * u.columns + j; var v = dy[o];
+  ${slope(cap, 'v', 'y[o]')} ${m === undefined ? '' : 'v *= m[j];'} ${makes ? 'dz[o] = v;' : ''}
+  for (var r = 0; r < ${rank}; r++) { sums[${rank} + r] += v * u.scale * b[r * u.columns + j]; }
+}
+for (var r = 0; r < ${2 * rank}; r++) { parts[r * ${GROUP} + lane] = sums[r]; }
+workgroupBarrier();
+if (lane < ${2 * rank}) { var s = 0.0; for (var k = 0; k < ${GROUP}; k++) { s += parts[lane * ${GROUP} + k]; } hd[group * ${2 * rank} + lane] = s; }`,
+  }));
+}
+
+/** The gradients of the factors, `xᵀ·dh` and `s·hᵀ·dz`: sums over the rows. */
+function factors(rank: number): Program {
+  const last = `if (lane < ${COLUMNS} && column < width) { for (var r = 0; r < ${rank}; r++) {
+  var s = 0.0; for (var k = 0; k < 8; k++) { s += parts[(k * ${COLUMNS} + lane) * ${rank} + r]; }
+  if (ofA) { da[column * ${rank} + r] = s; } else { db[r * u.columns + column] = s * u.scale; }
+} }`;
+  return programOf(`factors,${rank}`, () => ({
+    reads: ['x', 'dz', 'hd'],
+    writes: ['da', 'db'],
+    integers: ['rows', 'inner', 'columns'],
+    floats: ['scale'],
+    head: `var<workgroup> parts: array<f32, ${GROUP * rank}>;`,
+    body: `let before = (u.inner + ${COLUMNS - 1}) / ${COLUMNS}; let ofA = group < before; let width = select(u.columns, u.inner, ofA);
+let column = (group - select(before, 0, ofA)) * ${COLUMNS} + lane % ${COLUMNS}; var sums: array<f32, ${rank}>;
+if (column < width) { for (var row = lane / ${COLUMNS}; row < u.rows; row += 8) {
+  let o = row * width + column; var v = 0.0; if (ofA) { v = x[o]; } else { v = dz[o]; }
+  let h = row * ${2 * rank} + select(0, ${rank}, ofA); for (var r = 0; r < ${rank}; r++) { sums[r] += v * hd[h + r]; }
+} }
+for (var r = 0; r < ${rank}; r++) { parts[lane * ${rank} + r] = sums[r]; }
+workgroupBarrier();
+${last}`,
+  }));
+}
+
+/** The product and its gradients. */
+export const adaptedProduct = productBy({
+  takes: (rows, {a, b}) => {
+    const [rank = 0] = b.shape;
+    return rank >= 1 && rank <= HIGHEST_RANK && Math.min(rows, a.size, b.size) > 0;
+  },
+  forward: (x, {kernel, a, b, scaling}, outlet) => {
+    const {rank, rows, inner, columns} = sizes(x, a, b);
+    const {m, t} = outlet;
+    const [y] = runProgram(tiles(rank, false, outlet), {
+      inputs: [x, kernel, a, b, ...(m === undefined ? [] : [m]), ...(t === undefined ? [] : [t])],
+      outputs: [[...x.shape.slice(0, -1), columns]],
+      numbers: [rows, inner, columns, scaling],
+      rows: count(rows, TILE) * count(columns, TILE),
+    });
+    return y as tf.Tensor;
+  },
+  backward: (x, outlet, {kernel, a, b, scaling}) => {
+    const {rank, rows, inner, columns} = sizes(x, a, b);
+    const {dy, y, cap, m} = outlet;
+    const [hd, made] = runProgram(narrow(rank, outlet), {
+      inputs: [x, a, b, dy, ...(cap === undefined ? [] : [y as tf.Tensor]), ...(m === undefined ? [] : [m])],
+      outputs: [[rows, 2 * rank], ...(cap === undefined && m === undefined ? [] : [dy.shape])],
+      numbers: [inner, columns, scaling],
+      rows,
+    }) as [tf.Tensor, tf.Tensor | undefined];
+    const dz = made ?? dy;
+    return {
+      dz,
+      ofFactors: () =>
+        runProgram(factors(rank), {
+          inputs: [x, dz, hd],
+          outputs: [a.shape, b.shape],
+          numbers: [rows, inner, columns, scaling],
+          rows: count(inner, COLUMNS) + count(columns, COLUMNS),
+        }) as [tf.Tensor, tf.Tensor],
+      ofInput: () => {
+        const [dx] = runProgram(tiles(rank, true, {}), {
+          inputs: [dz, kernel, a, hd],
+          outputs: [x.shape],
+          numbers: [rows, columns, inner, 1],
+          rows: count(rows, TILE) * count(inner, TILE),
+        });
+        return dx as tf.Tensor;
+      },
+    };
+  },
+});
+
+function sizes(x: tf.Tensor, a: tf.Tensor, b: tf.Tensor) {
+  const rank = b.shape[0];
+  const [inner, columns] = [a.size / rank, b.size / rank];
+  return {rank, inner, columns, rows: x.size / inner};
+}
+
+/** How many pieces of a size make up a length. */
+function count(length: number, size: number): number {
+  return Math.ceil(length / size);
+}

@@ -1,0 +1,103 @@
+import * as tf from '@tensorflow/tfjs';
+import {faultsOf, kindOf, listed, LoRAError} from '../../platform/errors';
+import {isTextList} from '../../platform/formats/jsonText';
+import {resolveWeights} from '../layers/weightTargets';
+import type {LayerConfig} from '../layers/layerConfig';
+import {resolveDropout, resolveStrength} from '../methods/method';
+import {methodOf} from '../methods/registry';
+import {isLayerOfOtherCopy, isTensorOfOtherCopy, OTHER_COPY} from '../../platform/tfjs/copies';
+import type {Adapter, AdapterConfig} from './adapter';
+import {checkHeadConfig} from './headConfig';
+
+/**
+ * Checks that a value is an adapter that can be used.
+ *
+ * @throws LoRAError if it is something else, its config is not one, or it was disposed.
+ */
+export function checkAdapter(value: unknown): asserts value is Adapter {
+  if (isLayerOfOtherCopy(value)) {
+    throw new LoRAError(`The model is ${OTHER_COPY}`);
+  }
+  const {config, tensors} = (value ?? {}) as Partial<Adapter>;
+  if (typeof tensors !== 'object' || (tensors as unknown) === null) {
+    throw new LoRAError(`An adapter is needed, such as getAdapter and loadAdapter return, got ${kindOf(value)}.`);
+  }
+  checkAdapterConfig(config);
+  for (const [name, tensor] of Object.entries(tensors)) {
+    if (!((tensor as unknown) instanceof tf.Tensor)) {
+      throw new LoRAError(`This is not an adapter: ${name}: no tensor.`);
+    }
+    if (tensor.isDisposed) {
+      throw new LoRAError(`The adapter was disposed: its ${name} is no longer there.`);
+    }
+    if (isTensorOfOtherCopy(tensor)) {
+      throw new LoRAError(`The adapter's ${name} is ${OTHER_COPY}`);
+    }
+  }
+}
+
+/**
+ * What an adapter's config may say of a layer. Any other key is refused: without it the adapter would compute something
+ * else.
+ */
+const LAYER_FIELDS: Readonly<Record<keyof LayerConfig, true>> = {
+  className: true,
+  method: true,
+  weights: true,
+  rank: true,
+  alpha: true,
+  rankStabilized: true,
+  share: true,
+  dropout: true,
+  freezeBaseLayer: true,
+  trainBias: true,
+};
+
+/**
+ * Checks what an adapter's config says, whoever made it.
+ *
+ * @throws LoRAError if something is missing, of another type or out of range.
+ */
+export function checkAdapterConfig(config: unknown): asserts config is AdapterConfig {
+  const {layers, trainable, biases = []} = (config ?? {}) as Partial<AdapterConfig>;
+  if (
+    typeof layers !== 'object' ||
+    (layers as unknown) === null ||
+    Array.isArray(layers) ||
+    !isTextList(trainable) ||
+    !isTextList(biases)
+  ) {
+    throw new LoRAError('This is not the config of an adapter: it must list its layers and what it trains in full.');
+  }
+  for (const [path, layer] of Object.entries(layers)) {
+    if (
+      typeof layer !== 'object' ||
+      (layer as unknown) === null ||
+      typeof layer.className !== 'string' ||
+      typeof layer.freezeBaseLayer !== 'boolean' ||
+      (layer.rank as unknown) === undefined ||
+      (layer.alpha as unknown) === undefined ||
+      !['undefined', 'boolean'].includes(typeof layer.trainBias)
+    ) {
+      throw new LoRAError(
+        `The adapter's config of layer "${path}" must hold its className, freezeBaseLayer, rank and alpha.`,
+      );
+    }
+    const unknown = Object.keys(layer).filter(key => !Object.hasOwn(LAYER_FIELDS, key));
+    if (unknown.length > 0) {
+      throw new LoRAError(
+        `The adapter's config of layer "${path}" holds ${listed(unknown)}, which this library does not know.`,
+      );
+    }
+    resolveStrength(layer);
+    const [fault] = [
+      ...faultsOf(() => resolveDropout(layer.dropout)),
+      ...faultsOf(() => methodOf(layer.method)),
+      ...(layer.weights === undefined ? [] : faultsOf(() => resolveWeights(layer.weights))),
+    ];
+    if (fault !== undefined) {
+      throw new LoRAError(`The adapter's config of layer "${path}": ${fault}`);
+    }
+  }
+  checkHeadConfig((config as AdapterConfig).head);
+}

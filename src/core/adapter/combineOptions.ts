@@ -1,0 +1,131 @@
+import {checkOptions, show, throwFaults} from '../../platform/errors';
+import {join, type Joint, type WeightedAdapter} from './joint';
+import {dare, type MajoritySign, type Merging, ties} from './mixing';
+
+/** How adapters are combined. */
+export interface CombineOptions {
+  /** `'exact'`: the weighted sum. `'ties'`, `'dare'`: merges of adapters that interfere. Default: `'exact'`. */
+  method?: 'exact' | 'ties' | 'dare';
+  /** For `'ties'` and `'dare'`: the share of entries that are kept, above 0 and up to 1. (In the TIES paper 0.2.) */
+  density?: number;
+  /** For `'ties'`: whether the sum of an entry's values decides its sign, or their number. Default: `'total'`. */
+  majoritySign?: MajoritySign;
+  /** For `'dare'`: makes the choice of entries reproducible. */
+  seed?: number;
+}
+
+/** How adapters are compressed. */
+export interface CompressOptions extends CombineOptions {
+  /** Rank of the result. */
+  rank: number;
+}
+
+/** The options that each method takes beside its name. */
+const OPTIONS: Readonly<Record<string, readonly (keyof CombineOptions)[]>> = {
+  exact: [],
+  ties: ['density', 'majoritySign'],
+  dare: ['density', 'seed'],
+};
+
+/** Those that a method needs, with an example. */
+const REQUIRED: Readonly<Record<string, string | undefined>> = {
+  ties: 'density: 0.2',
+  dare: 'density: 0.5',
+};
+
+/**
+ * Checks the arguments of `combineAdapters`, before any tensor is made.
+ *
+ * @throws LoRAError with a line for each fault.
+ */
+export function checkCombination(parts: readonly WeightedAdapter[], options: CombineOptions): Joint {
+  checkOptions(options);
+  throwFaults(optionFaults(options, []));
+  const joint = join(parts);
+  const {method} = options;
+  return checked(joint, [
+    ...weightFaults(parts, method),
+    ...(method === 'ties' || method === 'dare' ? rankFaults(joint) : []),
+  ]);
+}
+
+/**
+ * Checks the arguments of `compressAdapter`, before any tensor is made.
+ *
+ * @throws LoRAError with a line for each fault.
+ */
+export function checkCompression(parts: readonly WeightedAdapter[], options: CompressOptions): Joint {
+  checkOptions(options);
+  const {rank} = options;
+  throwFaults([
+    ...(Number.isInteger(rank) && rank > 0 ? [] : [`rank must be a positive integer, got ${show(rank)}.`]),
+    ...optionFaults(options, ['rank']),
+  ]);
+  const joint = join(parts);
+  return checked(joint, weightFaults(parts, options.method));
+}
+
+function checked(joint: Joint, faults: readonly string[]): Joint {
+  if (faults.length > 0) {
+    joint.dispose();
+  }
+  throwFaults(faults);
+  return joint;
+}
+
+/** Options that do not exist, are missing, out of range or belong to another method. */
+function optionFaults(options: CombineOptions, always: readonly string[]): string[] {
+  const {method = 'exact', density, majoritySign, seed} = options;
+  if (!Object.hasOwn(OPTIONS, method)) {
+    return [`There is no method ${show(method)}. The methods are: ${Object.keys(OPTIONS).join(', ')}.`];
+  }
+  const known: readonly string[] = [...(OPTIONS[method] ?? []), ...always];
+  const given = Object.entries(options).filter(([key, value]) => key !== 'method' && value !== undefined);
+  const required = REQUIRED[method];
+  return [
+    ...given
+      .filter(([key]) => !known.includes(key))
+      .map(
+        ([key]) =>
+          `Method '${method}' has no option "${key}". ` +
+          `${known.length === 0 ? 'It has none' : `It has: ${known.join(', ')}`}.`,
+      ),
+    ...(required === undefined || given.some(([key]) => required.startsWith(`${key}:`))
+      ? []
+      : [`Method '${method}' needs an option such as ${required}.`]),
+    ...(density === undefined || (density > 0 && density <= 1)
+      ? []
+      : [`density must be above 0 and at most 1, got ${show(density)}.`]),
+    ...(majoritySign === undefined || ['total', 'frequency'].includes(majoritySign)
+      ? []
+      : [`majoritySign must be 'total' or 'frequency', got ${show(majoritySign)}.`]),
+    ...(seed === undefined || Number.isInteger(seed) ? [] : [`seed must be an integer, got ${show(seed)}.`]),
+  ];
+}
+
+function weightFaults(parts: readonly WeightedAdapter[], method: CombineOptions['method']): string[] {
+  return method === 'ties' && parts.some(({weight}) => weight <= 0)
+    ? [
+        `Method 'ties' takes positive weights, got ${parts.map(({weight}) => weight).join(', ')}. To subtract an ` +
+          "adapter: method 'exact'.",
+      ]
+    : [];
+}
+
+/** Layers whose adapters are of different ranks. */
+function rankFaults({layers}: Joint): string[] {
+  return layers.flatMap(({path, members}) => {
+    const ranks = members.map(({config}) => config.rank);
+    return new Set(ranks).size > 1
+      ? [
+          `${path}: ranks ${ranks.join(', ')}. 'ties' and 'dare' merge factors, which must be of one rank here. To ` +
+            'merge the updates themselves, say which rank the result has: compressAdapter, or --rank.',
+        ]
+      : [];
+  });
+}
+
+/** The way of merging that the options ask for; `undefined` for a plain sum. */
+export function mergingOf({method, density = 1, majoritySign = 'total', seed}: CombineOptions): Merging | undefined {
+  return method === 'ties' ? ties(density, majoritySign) : method === 'dare' ? dare(density, seed) : undefined;
+}

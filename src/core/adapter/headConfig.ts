@@ -1,0 +1,100 @@
+import {listed, LoRAError} from '../../platform/errors';
+import {shortName} from '../../platform/tfjs/configs';
+import type {HeadConfig} from './adapter';
+
+/** Wrappers and nested models need far fewer. Recursion still manages so many. */
+const MAX_LEVELS = 200;
+/** Heads have fewer. With far more layers tfjs runs out of stack. */
+const MAX_LAYERS = 200;
+const MAX_VALUES = 20_000;
+
+/** Whether two heads have the same place and layers, whatever their weights. Two adapters without one are the same. */
+export function sameHead(one: HeadConfig | undefined, other: HeadConfig | undefined): boolean {
+  return essence(one) === essence(other);
+}
+
+/** A head as messages show it: `after "pool": classes (Dense)`. */
+export function describeHead(head: HeadConfig | undefined): string {
+  const names = head?.layers.map(({className, config}) => `${config.name as string} (${className})`) ?? [];
+  return head === undefined ? 'no new head' : `a new head after "${head.at}": ${listed(names)}`;
+}
+
+/**
+ * Checks what an adapter's config says of a head, whoever made it.
+ *
+ * @throws LoRAError if something is missing or of another type.
+ */
+export function checkHeadConfig(head: unknown): void {
+  if (head === undefined) {
+    return;
+  }
+  const {at, layers} = (head ?? {}) as Partial<HeadConfig>;
+  if (typeof at !== 'string' || !Array.isArray(layers) || layers.length === 0 || !layers.every(isEntry)) {
+    throw new LoRAError(
+      "The adapter's head must say where it attaches, and list its layers: {at, layers: [{className, config: " +
+        '{name, …}}]}.',
+    );
+  }
+  if (layers.length > MAX_LAYERS) {
+    throw new LoRAError(
+      `The adapter's head has ${layers.length} layers, more than the ${MAX_LAYERS} that are allowed.`,
+    );
+  }
+  if (!isShallow(layers, MAX_LEVELS)) {
+    throw new LoRAError(`The layers of the adapter's head are nested more deeply than ${MAX_LEVELS} levels.`);
+  }
+  if (countValues(layers) > MAX_VALUES) {
+    throw new LoRAError(`The configs of the adapter's head hold more than ${MAX_VALUES} values.`);
+  }
+  if (holdsGraph(layers)) {
+    throw new LoRAError(
+      "The adapter's head has a GraphOp, which runs part of a TensorFlow graph. An adapter may come from a " +
+        'stranger, so its head holds layers alone. Share what has such a head as a whole model, or as a graph.',
+    );
+  }
+}
+
+function countValues(value: unknown): number {
+  return typeof value === 'object' && value !== null
+    ? Object.values(value).reduce<number>((sum, entry) => sum + countValues(entry), 1)
+    : 1;
+}
+
+/** Whether objects and lists lie in each other at most so many levels deep. */
+function isShallow(value: unknown, levels: number): boolean {
+  return (
+    typeof value !== 'object' ||
+    value === null ||
+    (levels > 0 && Object.values(value).every(entry => isShallow(entry, levels - 1)))
+  );
+}
+
+/** Whether one of the layers, or one inside them, computes a node of an imported graph. */
+function holdsGraph(value: unknown): boolean {
+  return (
+    typeof value === 'object' &&
+    value !== null &&
+    Object.entries(value).some(
+      ([key, entry]) => (key === 'className' && shortName(String(entry)) === 'GraphOp') || holdsGraph(entry),
+    )
+  );
+}
+
+function isEntry(entry: unknown): boolean {
+  const {className, config} = (entry ?? {}) as {className?: unknown; config?: {name?: unknown} | null};
+  return typeof className === 'string' && typeof config === 'object' && typeof config?.name === 'string';
+}
+
+/** A head as text, whatever the order of its keys. What matters in training alone is left out. */
+function essence(head: HeadConfig | undefined): string {
+  return JSON.stringify(head ?? null, (key, value: unknown) => {
+    if (key === 'className') {
+      return shortName(String(value)); // as in files of earlier versions
+    }
+    if (key === 'trainable' || /(?:Initializer|Regularizer|Constraint)$/.test(key)) {
+      return undefined;
+    }
+    const isRecord = typeof value === 'object' && value !== null && !Array.isArray(value);
+    return isRecord ? Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1))) : value;
+  });
+}

@@ -1,0 +1,150 @@
+import type * as tf from '@tensorflow/tfjs';
+import {faultsOf, LoRAError, showShape, throwFaults} from '../../platform/errors';
+import type {LayerConfig} from '../layers/layerConfig';
+import {describeWeights} from '../layers/weightTargets';
+import {isFloat32, shown} from '../methods/method';
+import {methodOf} from '../methods/registry';
+import {type Adapter, type HeadConfig, layerConfigAt} from './adapter';
+import {asLoRA} from './asLoRA';
+import {checkAdapter} from './checkAdapter';
+import {describeHead, sameHead} from './headConfig';
+import {type LayerTensors, rankLimitOf, tensorsByLayer, type WeightFactors} from './layerTensors';
+
+/** An adapter, and how much of it goes into a combination. */
+export interface WeightedAdapter {
+  adapter: Adapter;
+  /** Any finite number; a negative one takes the adapter's updates away. */
+  weight: number;
+}
+
+/** What one adapter contributes to a layer. */
+export interface Member {
+  config: LayerConfig;
+  weight: number;
+  factors: WeightFactors[];
+}
+
+/** A layer of a combination. */
+export interface JointLayer {
+  path: string;
+  members: Member[];
+  /** Whether an adapter brings the layer's bias. */
+  trainBias: boolean;
+}
+
+/** Several adapters side by side, after the check that they go together. */
+export interface Joint {
+  layers: JointLayer[];
+  /** Paths of the layers that some adapter brings whole. */
+  trainable: string[];
+  /** Paths of the other layers of which some adapter brings the bias alone. */
+  biases: string[];
+  /** The weights that are brought in full, by name. */
+  full: Record<string, tf.Tensor>;
+  head: HeadConfig | undefined;
+  /** Frees the tensors. */
+  dispose(): void;
+}
+
+/**
+ * Lays adapters side by side, layer by layer.
+ *
+ * @throws LoRAError with a line for each reason for which they do not go together.
+ */
+export function join(parts: readonly WeightedAdapter[]): Joint {
+  checkParts(parts);
+  const faults: string[] = [];
+  const layers = new Map<string, Member[]>();
+  const trainable = new Set<string>();
+  const biases = new Set<string>();
+  const full: Record<string, tf.Tensor> = {};
+  let clash = false;
+  const plain = parts.map(({adapter, weight}) => ({adapter: asLoRA(adapter), weight}));
+  const dispose = () => plain.forEach(({adapter}) => adapter.dispose());
+  for (const [i, {adapter, weight}] of plain.entries()) {
+    adapter.config.trainable.forEach(path => trainable.add(path));
+    adapter.config.biases?.forEach(path => biases.add(path));
+    const found = tensorsByLayer(adapter);
+    faults.push(...found.faults.map(fault => `adapter ${i}: ${fault}`));
+    for (const [path, tensors] of found.layers) {
+      const config = layerConfigAt(adapter.config, path);
+      faults.push(...rankFaults(path, config, tensors).map(fault => `adapter ${i}: ${fault}`));
+      if (config !== undefined) {
+        layers.set(path, [...(layers.get(path) ?? []), {config, weight, factors: tensors.factors}]);
+      }
+      for (const [local, tensor] of Object.entries(tensors.full)) {
+        const name = `${path}/${local}`;
+        if (full[name] !== undefined && full[name].dataId !== tensor.dataId) {
+          faults.push(`${name}: brought in full by more than one adapter`);
+          clash = true;
+        }
+        full[name] = tensor;
+      }
+    }
+  }
+  for (const [path, members] of layers) {
+    faults.push(...(trainable.has(path) ? [`${path}: adapted in one adapter, brought in full by another`] : []));
+    faults.push(...members.slice(1).flatMap(member => differences(path, members[0] as Member, member)));
+  }
+  const heads = parts.map(({adapter}) => adapter.config.head).filter(head => head !== undefined);
+  const other = heads.find(head => !sameHead(head, heads[0]));
+  if (other !== undefined) {
+    faults.push(`one adapter has ${describeHead(heads[0])}, another ${describeHead(other)}`);
+  }
+  if (faults.length > 0) {
+    dispose();
+    const advice = clash ? ['Weights in full cannot be added up. All adapters but one must do without them.'] : [];
+    throw new LoRAError(
+      ['The adapters do not go together:', ...new Set(faults.map(fault => `  ${fault}`)), ...advice].join('\n'),
+    );
+  }
+  const joined = [...layers].map(([path, members]) => {
+    const trainBias = biases.has(path) || members.some(({config}) => config.trainBias);
+    return {path, members, trainBias};
+  });
+  const biasAlone = [...biases].filter(path => !layers.has(path) && !trainable.has(path));
+  return {layers: joined, trainable: [...trainable], biases: biasAlone, full, head: heads[0], dispose};
+}
+
+function checkParts(parts: readonly WeightedAdapter[]): void {
+  const given: readonly unknown[] = Array.isArray(parts) ? parts : [];
+  if (given.length === 0) {
+    throw new LoRAError('Give a list of adapters with weights, [{adapter, weight: 0.5}, …], and not an empty one.');
+  }
+  const faults = given.flatMap((part, i) => {
+    const {adapter, weight} = (part ?? {}) as Partial<WeightedAdapter>;
+    return [
+      ...faultsOf(() => checkAdapter(adapter)).map(fault => `Entry ${i}: ${fault}`),
+      ...(isFloat32(weight) ? [] : [`Entry ${i}: weight must be a finite number, got ${shown(weight)}.`]),
+    ];
+  });
+  throwFaults(faults);
+}
+
+/** Whether the factors are of the rank that the config says. */
+function rankFaults(path: string, config: LayerConfig | undefined, {factors}: LayerTensors): string[] {
+  return factors
+    .filter(factor => config !== undefined && factor.b.shape[0] !== Math.min(config.rank, rankLimitOf(factor)))
+    .map(({prefix, b}) => {
+      const weight = prefix === '' ? path : `${path}/${prefix.slice(0, -1)}`;
+      return `${weight}: factors of rank ${b.shape.slice(0, 1).join()}, and ${config?.rank ?? 0} in the config`;
+    });
+}
+
+/** In what two adapters differ about a layer. */
+function differences(path: string, one: Member, other: Member): string[] {
+  const pair = [one, other];
+  const [classes, shapes] = [pair.map(({config}) => config.className), pair.map(kernelShapes)];
+  const methods = pair.map(({config}) => methodOf(config.method).name);
+  const weights = pair.map(({config}) => (config.weights ? describeWeights(config.weights) : 'all its kernels'));
+  return [
+    ...(classes[0] === classes[1] ? [] : [`${path}: ${classes.join(' in one adapter, ')} in another`]),
+    ...(methods[0] === methods[1] ? [] : [`${path}: method ${methods.join(' in one adapter, ')} in another`]),
+    ...(weights[0] === weights[1] ? [] : [`${path}: updates ${weights.join(' in one adapter, ')} in another`]),
+    ...(shapes[0] === shapes[1] ? [] : [`${path}: kernels of shape ${shapes.join(' in one adapter, ')} in another`]),
+  ];
+}
+
+function kernelShapes({factors}: Member): string {
+  return factors.map(({prefix, a, b}) => prefix + showShape([...a.shape.slice(0, -1), ...b.shape.slice(1)])).join(', ');
+}

@@ -1,0 +1,110 @@
+import * as tf from '@tensorflow/tfjs';
+import {showShape} from '../../platform/errors';
+import {methodOf} from '../methods/registry';
+import {type Adapter, layerConfigAt} from './adapter';
+
+/** The factors of one weight in an adapter. */
+export interface WeightFactors {
+  /** What precedes the parameter in a tensor's name: nothing, or the weight's name and a slash. */
+  prefix: string;
+  /** `[...fan-in axes, rank]`. */
+  a: tf.Tensor;
+  /** `[rank, ...out axes]`. */
+  b: tf.Tensor;
+}
+
+/** The parameters of the update of one weight in an adapter, by their own names. */
+interface WeightParameters {
+  path: string;
+  prefix: string;
+  parameters: Record<string, tf.Tensor>;
+}
+
+/** What an adapter holds for one layer. */
+export interface LayerTensors {
+  factors: WeightFactors[];
+  /** All else by name: weights that the adapter brings in full. */
+  full: Record<string, tf.Tensor>;
+}
+
+/**
+ * The tensors of an adapter by layer path, with factors in the order of their names; and a line for each that is wrong.
+ */
+export function tensorsByLayer({config, tensors}: Adapter): {
+  layers: Map<string, LayerTensors>;
+  /** The parameters of each update, by the beginning of their names. */
+  updates: Map<string, WeightParameters>;
+  faults: string[];
+} {
+  const layers = new Map<string, LayerTensors>();
+  const missing = new Set(Object.keys(config.layers));
+  const faults: string[] = [];
+  const updates = new Map<string, WeightParameters>();
+  for (const path of [...missing, ...config.trainable, ...(config.biases ?? [])]) {
+    layers.set(path, {factors: [], full: {}});
+  }
+  for (const [name, tensor] of Object.entries(tensors)) {
+    const path = ownerOf(name, layers) ?? '';
+    const layer = layers.get(path);
+    missing.delete(path);
+    const local = name.slice(path.length + 1);
+    const update = layerConfigAt(config, path);
+    const {parameterNames} = methodOf(update?.method);
+    const parameter = update && parameterNames.find(known => local === known || local.endsWith(`/${known}`));
+    if (layer === undefined) {
+      faults.push(`${name}: of no layer of the adapter`);
+    } else if (parameter === undefined) {
+      layer.full[local] = tensor;
+    } else {
+      const prefix = local.slice(0, -parameter.length);
+      const found = updates.get(`${path}/${prefix}`) ?? {path, prefix, parameters: {}};
+      found.parameters[parameter] = tensor;
+      updates.set(`${path}/${prefix}`, found);
+    }
+  }
+  for (const [name, {path, prefix, parameters}] of updates) {
+    const method = methodOf(layerConfigAt(config, path)?.method);
+    const absent = method.parameterNames.filter(known => parameters[known] === undefined);
+    const factors = method.parametersOf && method.factorsOf?.(parameters);
+    if (method.parametersOf === undefined) {
+      faults.push(`${path}: method ${method.name}, whose updates cannot be added up`);
+    } else if (absent.length > 0) {
+      faults.push(`${name}${Object.keys(parameters).join()}: without a ${absent.join(' and a ')}`);
+    } else if (factors !== undefined && factors.b.shape[0] !== factors.a.shape[factors.a.rank - 1]) {
+      faults.push(
+        `${name}: factors of different ranks, ${showShape(factors.a.shape)} and ${showShape(factors.b.shape)}`,
+      );
+    } else if (factors !== undefined) {
+      layers.get(path)?.factors.push({prefix, ...factors});
+    }
+  }
+  for (const {factors} of layers.values()) {
+    factors.sort((one, other) => (one.prefix < other.prefix ? -1 : 1));
+  }
+  missing.forEach(path => faults.push(`${path}: no factors in the adapter`));
+  return {layers, updates, faults};
+}
+
+/** The greatest rank that a weight can use, `min(fan-in, fan-out)`. */
+export function rankLimitOf({a, b}: Pick<WeightFactors, 'a' | 'b'>): number {
+  return Math.min(tf.util.sizeFromShape(a.shape.slice(0, -1)), tf.util.sizeFromShape(b.shape.slice(1)));
+}
+
+/** Names within a layer, such as `forward_lstm/recurrent_kernel/lora_A`, have fewer parts. */
+const MAX_PARTS = 16;
+
+/**
+ * The layer that a tensor of an adapter belongs to: the one with the longest path that begins the tensor's name. A file
+ * may have very many names and very long ones; the cost depends on neither.
+ */
+export function ownerOf(name: string, paths: {has(path: string): boolean}): string | undefined {
+  let slash = name.length;
+  for (let part = 0; part < MAX_PARTS && slash > 0; part++) {
+    slash = name.lastIndexOf('/', slash - 1);
+    const path = name.slice(0, Math.max(slash, 0));
+    if (slash >= 0 && paths.has(path)) {
+      return path;
+    }
+  }
+  return undefined;
+}

@@ -1,0 +1,34 @@
+import * as tf from '@tensorflow/tfjs';
+import {LoRAError, show} from '../../platform/errors';
+import {resolveStrength} from '../methods/method';
+import {methodOf} from '../methods/registry';
+import {type Adapter, makeAdapter} from './adapter';
+import {checkAdapter} from './checkAdapter';
+
+/**
+ * An adapter with `k` times the strength: every `alpha` is multiplied, so that each update becomes `k·s·A·B`. The
+ * tensors share their buffers with the adapter's own. With `k = 0` nothing is left of the updates, with `k = 1` nothing
+ * changes.
+ *
+ * What the adapter brings in full, layers in `trainable`, a base and biases that trained along, has no strength: it
+ * stays as it is.
+ *
+ * @param k finite and not negative. (`combineAdapters` takes negative weights.)
+ * @throws LoRAError if `k` is out of range, or the adapter was disposed.
+ */
+export function scaleAdapter(adapter: Adapter, k: number): Adapter {
+  checkAdapter(adapter);
+  if (!Number.isFinite(k) || k < 0) {
+    throw new LoRAError(
+      `k must be a finite number that is not negative, got ${show(k)}. To subtract: combineAdapters([{adapter, ` +
+        'weight: -1}]).',
+    );
+  }
+  const {config} = adapter;
+  const layers = Object.entries(config.layers).map(
+    ([path, layer]) =>
+      [path, {...layer, ...resolveStrength(methodOf(layer.method).scale(resolveStrength(layer), k))}] as const,
+  );
+  const tensors = Object.entries(adapter.tensors).map(([name, tensor]) => [name, tf.clone(tensor)] as const);
+  return makeAdapter({...config, layers: Object.fromEntries(layers)}, Object.fromEntries(tensors));
+}

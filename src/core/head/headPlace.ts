@@ -1,0 +1,209 @@
+import type * as tf from '@tensorflow/tfjs';
+import type {HeadConfig} from '../adapter/adapter';
+import {listed, LoRAError} from '../../platform/errors';
+import {borrowing} from '../layers/borrowingLayer';
+import {hasKernel} from '../layers/registry';
+import {checkModel, checkNotAdapted, isContainer, callsOf, type Site, sitesOf} from '../rewire/walk';
+import type {LayerCall} from '../../platform/tfjs/layerFields';
+
+/** Refuses a model on which no new head can go. */
+export function checkBody(model: tf.LayersModel): void {
+  checkModel(model);
+  const sites = sitesOf(model);
+  checkNotAdapted(sites);
+  if (sites.length === 0 || sites.some(({layer}) => !layer.built)) {
+    throw new LoRAError('The model is not built: give its first layer an inputShape, so that its weights exist.');
+  }
+  if (model.outputs.length !== 1) {
+    throw new LoRAError(
+      `The model has ${model.outputs.length} outputs (${listed(model.outputNames)}), and a head belongs to one. ` +
+        'Take a model with one of them: tf.model({inputs: model.inputs, outputs: model.outputs[0]}).',
+    );
+  }
+}
+
+/** Where a new head goes, and why, as the rest of a sentence. */
+export interface HeadPlace {
+  at: string;
+  reason: string;
+}
+
+/**
+ * The place of a new head where none is named: the last layer whose outputs are features.
+ *
+ * The old head is the last layer that has weights. Dense layers before it belong to it as well where they are narrower
+ * than what they are made of: they have kept what the old classes need, and little else. A layer that is made of a
+ * flattened map is compared with the map's channels. At least one layer with a kernel is left as the body.
+ */
+export function defaultPlace(model: tf.LayersModel): HeadPlace {
+  const advice = `Name the last layer to keep: {at: '…'}. The model has: ${layersOf(model)}.`;
+  const chain = chainBack(model);
+  const last = chain.findIndex(
+    ({outboundLayer}) => outboundLayer.weights.length > 0 || borrowing(outboundLayer) !== undefined,
+  );
+  const isClear = ({outboundLayer, inputTensors}: LayerCall) =>
+    inputTensors.length === 1 && !isContainer(outboundLayer);
+  const head = chain[last];
+  if (head === undefined || !chain.slice(0, last + 1).every(isClear)) {
+    throw new LoRAError(`It is not clear where the head of the model begins. ${advice}`);
+  }
+  let kept = last + 1;
+  const narrow: tf.layers.Layer[] = [];
+  for (;;) {
+    const next = kept + chain.slice(kept).findIndex(({outboundLayer}) => hasKernel(outboundLayer));
+    const call = next < kept ? undefined : chain[next];
+    const isAlone = chain.slice(kept, next + 1).every(isClear);
+    if (call === undefined || !isAlone || !narrows(call, chain.slice(next + 1)) || !hasBody(model, call)) {
+      break;
+    }
+    narrow.unshift(call.outboundLayer);
+    kept = next + 1;
+  }
+  const at = chain[kept]?.outboundLayer.name;
+  if (at === undefined) {
+    throw new LoRAError(`Nothing comes before the only layer with weights, so there is no body to keep. ${advice}`);
+  }
+  const widths = narrow.map(layer => `${layer.name} (${layer.getConfig().units as number})`);
+  return {
+    at,
+    reason:
+      narrow.length === 0
+        ? `it comes before ${head.outboundLayer.name}, the last layer with weights`
+        : `it gives ${widthOf(chain[kept]?.outputTensors[0]) ?? '?'} features, and what follows is narrower: ` +
+          listed(widths),
+  };
+}
+
+/** The calls that lead to the output of a model one by one, the last one first, up to one of several inputs. */
+function chainBack(model: tf.LayersModel): LayerCall[] {
+  const nodes = callsOf(model);
+  const chain: LayerCall[] = [];
+  let tensors: readonly tf.SymbolicTensor[] = model.outputs;
+  for (;;) {
+    const [tensor, ...others] = tensors;
+    const node = nodes.find(({outputTensors}) => tensor !== undefined && outputTensors.includes(tensor));
+    if (node === undefined || others.length > 0) {
+      return chain;
+    }
+    chain.push(node);
+    tensors = node.inputTensors;
+  }
+}
+
+/** Whether something that has learned comes before a call. */
+function hasBody(model: tf.LayersModel, {inputTensors}: LayerCall): boolean {
+  return inputTensors.some(input =>
+    leadingTo(model, input).layers.some(({weights}) => weights.some(({shape}) => shape.length >= 2)),
+  );
+}
+
+/** Whether a Dense layer is narrower than what it is made of. */
+function narrows({outboundLayer, inputTensors}: LayerCall, before: readonly LayerCall[]): boolean {
+  const flattened = before.findIndex(({outboundLayer: layer}) => layer.getClassName() === 'Flatten');
+  const isOfMap = flattened >= 0 && before.slice(0, flattened).every(({outboundLayer: layer}) => !hasKernel(layer));
+  const source = isOfMap ? before[flattened]?.inputTensors[0] : inputTensors[0];
+  const {units} = outboundLayer.getConfig();
+  return outboundLayer.getClassName() === 'Dense' && (units as number) < (widthOf(source) ?? 0);
+}
+
+function widthOf(tensor: tf.SymbolicTensor | undefined): number | undefined {
+  return tensor?.shape.at(-1) ?? undefined;
+}
+
+/**
+ * The one call of the layer after which a head goes.
+ *
+ * @throws LoRAError if there is no such layer, or it has several outputs.
+ */
+export function callBeforeHead(model: tf.LayersModel, at: string): LayerCall {
+  const calls = callsNamed(model, at);
+  const [call] = calls;
+  if (call === undefined) {
+    const inside = sitesOf(model).find(
+      ({path, layer, ancestors}) => ancestors.length > 0 && (path === at || layer.name === at),
+    );
+    const outer = inside?.ancestors[0]?.name;
+    throw new LoRAError(
+      outer === undefined
+        ? `There is no layer "${at}" after which a head could go. The model has: ${layersOf(model)}.`
+        : `Layer "${at}" lies inside "${outer}". A head goes after a layer of the model itself, such as ` +
+            `"${outer}"; or take the inner model as the base: replaceHead(model.getLayer('${outer}'), …).`,
+    );
+  }
+  const outputs = calls.flatMap(({outputTensors}) => outputTensors).length;
+  if (outputs > 1) {
+    throw new LoRAError(
+      `Layer "${at}" has ${outputs} outputs in the model: it is not clear after which the head goes. Name a layer ` +
+        `with one. The model has: ${layersOf(model)}.`,
+    );
+  }
+  return call;
+}
+
+/** The calls that give the outputs of a layer of a model itself. */
+function callsNamed(model: tf.LayersModel, name: string): LayerCall[] {
+  const nodes = callsOf(model);
+  const calls = nodes.filter(({outboundLayer}) => outboundLayer.name === name);
+  if (calls.length > 0) {
+    return calls;
+  }
+  // A model that begins a Sequential is called by nobody: its calls are the Sequential's own, and the last one of them
+  // gives its output.
+  const first = model.layers.find(layer => layer.name === name);
+  const outputs = first !== undefined && isContainer(first) ? first.outputs : [];
+  return nodes.filter(({outputTensors}) => outputs.some(output => outputTensors.includes(output)));
+}
+
+/** On which inputs and layers of a model a tensor depends. */
+export function leadingTo(
+  model: tf.LayersModel,
+  tensor: tf.SymbolicTensor,
+): {inputs: tf.SymbolicTensor[]; layers: tf.layers.Layer[]} {
+  const needed = new Set([tensor]);
+  const layers: tf.layers.Layer[] = [];
+  for (const {outboundLayer, inputTensors, outputTensors} of callsOf(model).reverse()) {
+    if (outputTensors.some(output => needed.has(output))) {
+      layers.push(outboundLayer);
+      inputTensors.forEach(input => needed.add(input));
+    }
+  }
+  const inputs = model.inputs.filter(input => needed.has(input));
+  return {inputs, layers: [...inputs.map(({sourceLayer}) => sourceLayer), ...layers]};
+}
+
+function layersOf(model: tf.LayersModel): string {
+  return listed(model.layers.map(layer => `${layer.name} (${layer.getClassName()})`));
+}
+
+/** Whether a layer is one of a new head, or inside one. */
+export function isInHead(head: HeadConfig | undefined, {layer, ancestors}: Site): boolean {
+  const {name} = ancestors[0] ?? layer;
+  return head?.layers.some(({config}) => config.name === name) ?? false;
+}
+
+/** The new head of a model, and the place in the model after which it was put. */
+interface PlacedHead {
+  head: HeadConfig;
+  /** Unknown of a model that was restored. */
+  place?: HeadPlace;
+}
+
+/** The heads of models that `replaceHead` made. */
+const heads = new WeakMap<tf.LayersModel, PlacedHead>();
+
+/** The new head of a model that `replaceHead` made. */
+export function headOf(model: tf.LayersModel): HeadConfig | undefined {
+  return heads.get(model)?.head;
+}
+
+/** Where `replaceHead` put the new head of a model, and why. */
+export function placeOf(model: tf.LayersModel): HeadPlace | undefined {
+  return heads.get(model)?.place;
+}
+
+/** Makes known that a model has a new head, if it has one. */
+export function markHead(model: tf.LayersModel, head: HeadConfig | undefined, place?: HeadPlace): void {
+  if (head !== undefined) {
+    heads.set(model, {head, ...(place && {place})});
+  }
+}

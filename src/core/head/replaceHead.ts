@@ -1,0 +1,228 @@
+import * as tf from '@tensorflow/tfjs';
+import type {Adapter, HeadConfig} from '../adapter/adapter';
+import {describeHead, sameHead} from '../adapter/headConfig';
+import {checkOptions, listed, LoRAError, showShape} from '../../platform/errors';
+import {isWrapper} from '../layers/wrapperLayer';
+import {disposeModel} from '../rewire/dispose';
+import {carryMetadata} from '../rewire/record';
+import {rewire} from '../rewire/rewire';
+import {containersOf, sitesOf} from '../rewire/walk';
+import {entryOf, type LayerEntry, layerFromEntry} from '../../platform/tfjs/configs';
+import {isLayerOfOtherCopy, OTHER_COPY} from '../../platform/tfjs/copies';
+import {withoutResidue} from '../../platform/tfjs/engine';
+import {fieldsOf} from '../../platform/tfjs/fields';
+import type {LayerInternals} from '../../platform/tfjs/layerFields';
+import {differingFields} from '../../platform/tfjs/plainFields';
+import {withWeightLimit} from '../../platform/tfjs/weightLimit';
+import {shareWeights} from '../../platform/tfjs/weights';
+import {callBeforeHead, checkBody, defaultPlace, headOf, leadingTo, markHead} from './headPlace';
+import {checkOutput, foreignLayer, weightLimitFor} from './foreignHead';
+
+/** Where a new head goes. */
+export interface ReplaceHeadOptions {
+  /**
+   * Name of the last layer that is kept. Default: the one before the last layer that has weights, or before the Dense
+   * layers in front of that which are narrower than what they are made of.
+   */
+  at?: string;
+}
+
+/**
+ * Puts new layers on a pretrained body: a new functional model of all that leads up to the layer `at`, and after it the
+ * given layers, one after the other. Whatever followed `at` is left out, inputs that only led there too. The original
+ * is not touched, and the body shares its buffers.
+ *
+ * Adapted by `applyLoRA`, the new layers train in full without being named, and the adapter carries their configs,
+ * their weights and where they attach: `applyLoRA(base, adapter)` on the plain base builds the whole model again.
+ * `mergeLoRA` gives the plain model with the head that was trained, `removeLoRA` the one with the head as it was
+ * before.
+ *
+ * Without `at` the old head is taken to be the last layer that has weights, and all that follows it. Dense layers just
+ * before it belong to it where they are narrower than what they are made of, since they have kept only what the old
+ * classes need; of a flattened map the channels count. `planLoRA` says where the new head went, and why. That suits a
+ * classifier; for a model without a head, name its last layer.
+ *
+ * @param model any `tf.LayersModel` with one output that is not adapted; it may have several inputs, nested models and
+ * shared layers.
+ * @param layers new layers of tfjs, or of registered classes. They are re-created from their configs; those that are
+ *     built pass on their weights.
+ * @throws LoRAError if there is no such place, a name is taken, or the layers do not fit. Then nothing is left behind.
+ */
+export function replaceHead(
+  model: tf.LayersModel,
+  layers: readonly tf.layers.Layer[],
+  options: ReplaceHeadOptions = {},
+): tf.LayersModel {
+  checkOptions(options, {at: true});
+  const {at} = options;
+  checkLayers(layers);
+  checkBody(model);
+  const place = at === undefined ? defaultPlace(model) : {at, reason: 'it was named'};
+  const entries = layers.map(entryOf);
+  const head = {at: place.at, layers: entries};
+  const built = attach(model, head, (entry, input, i) => applied(layerFromEntry(entry), input, layers[i]));
+  markHead(built, continued(headOf(model), head), place);
+  return built;
+}
+
+/**
+ * A model with the head that an adapter brings: the model itself if it has that head already, or none is brought; else
+ * a new one, which the caller disposes.
+ *
+ * @throws LoRAError if the model has another head, or the adapter's does not fit it.
+ */
+export function withHead(model: tf.LayersModel, {config: {head}, tensors}: Adapter): tf.LayersModel {
+  const own = headOf(model);
+  if (sameHead(own, head)) {
+    return model;
+  }
+  if (own !== undefined || head === undefined) {
+    throw new LoRAError(
+      `The adapter does not fit this model: it has ${describeHead(head)}, and the model ${describeHead(own)}. ` +
+        'Apply it to the base that it was made for.',
+    );
+  }
+  checkBody(model);
+  const limit = weightLimitFor(tensors);
+  return attach(model, head, (entry, input) => {
+    const layer = foreignLayer(entry);
+    const output = withWeightLimit(limit, () => applied(layer, input));
+    checkOutput(titleOf(layer), output, input);
+    return output;
+  });
+}
+
+/** A head that was put on part of a former one: both are new to the base. */
+function continued(former: HeadConfig | undefined, head: HeadConfig): HeadConfig {
+  const kept = former?.layers.findIndex(({config}) => config.name === head.at) ?? -1;
+  return former === undefined || kept < 0
+    ? head
+    : {at: former.at, layers: [...former.layers.slice(0, kept + 1), ...head.layers]};
+}
+
+function checkLayers(layers: readonly tf.layers.Layer[]): void {
+  if (!Array.isArray(layers) || layers.length === 0) {
+    throw new LoRAError("layers must be a list of layers, such as [tf.layers.dense({units: 5, name: 'classes'})].");
+  }
+  const given: readonly unknown[] = layers;
+  if (given.some(isLayerOfOtherCopy)) {
+    throw new LoRAError(`A layer of the new head is ${OTHER_COPY}`);
+  }
+  const strangers = given.filter(layer => !(layer instanceof tf.layers.Layer));
+  if (strangers.length > 0) {
+    throw new LoRAError(`layers must hold layers, such as tf.layers.dense({units: 5}), got ${typeof strangers[0]}.`);
+  }
+}
+
+/**
+ * The body of a model up to a layer, and a head after it.
+ *
+ * @param apply makes a layer of the head and applies it to what comes before it.
+ */
+function attach(
+  model: tf.LayersModel,
+  {at, layers}: HeadConfig,
+  apply: (entry: LayerEntry, input: tf.SymbolicTensor, i: number) => tf.SymbolicTensor,
+): tf.LayersModel {
+  callBeforeHead(model, at);
+  return withoutResidue(() => {
+    const whole = copyOf(model);
+    let [tensor] = callBeforeHead(whole, at).outputTensors as [tf.SymbolicTensor];
+    const body = leadingTo(whole, tensor);
+    const taken = new Set(body.layers.map(({name}) => name));
+    layers.forEach((entry, i) => {
+      checkName(entry, taken);
+      tensor = apply(entry, tensor, i);
+    });
+    const built = tf.model({inputs: body.inputs, outputs: tensor, name: model.name});
+    carryStructure(model, built);
+    const kept = new Set(sitesOf(built).map(({layer}) => layer));
+    for (const {layer} of sitesOf(whole)) {
+      if (!kept.has(layer)) {
+        disposeModel(layer);
+      }
+    }
+    return built;
+  });
+}
+
+function copyOf(model: tf.LayersModel): tf.LayersModel {
+  return rewire(model, {
+    replace: (_, entry) => entry,
+    transfer: ({layer}, copy) => {
+      shareWeights(layer, copy);
+      if (!copy.trainable) {
+        copy.trainable = false; // tells its variables, which a custom training loop reads
+      }
+    },
+  });
+}
+
+/** Refuses a name that is taken, and takes it. */
+function checkName({className, config}: LayerEntry, taken: Set<string>): void {
+  const name = config.name as string;
+  if (taken.has(name)) {
+    throw new LoRAError(
+      `A layer "${name}" is in the model already. Give the new ${className} another name: {name: '${name}_new'}.`,
+    );
+  }
+  taken.add(name);
+}
+
+/**
+ * The output of a new layer of a head.
+ *
+ * @param original the layer that it is re-created from, if there is one.
+ */
+function applied(layer: tf.layers.Layer, input: tf.SymbolicTensor, original?: tf.layers.Layer): tf.SymbolicTensor {
+  const named = titleOf(layer);
+  if (isWrapper(layer)) {
+    throw new LoRAError(`${named} is not a plain layer. A new head consists of plain layers, and trains in full.`);
+  }
+  if (original?.built === false) {
+    checkCopy(named, original, layer);
+    fieldsOf<LayerInternals>(layer).initialWeights = fieldsOf<LayerInternals>(original).initialWeights;
+  }
+  let output: tf.SymbolicTensor | tf.SymbolicTensor[];
+  try {
+    output = layer.apply(input) as tf.SymbolicTensor | tf.SymbolicTensor[];
+  } catch (error) {
+    throw new LoRAError(
+      `${named} cannot follow an output of shape ${showShape(input.shape)}: ${(error as Error).message}`,
+      {cause: error},
+    );
+  }
+  if (Array.isArray(output)) {
+    throw new LoRAError(`${named} has ${output.length} outputs. The layers of a head have one.`);
+  }
+  if (original?.built === true) {
+    checkCopy(named, original, layer);
+    shareWeights(original, layer);
+  }
+  return output;
+}
+
+function titleOf(layer: tf.layers.Layer): string {
+  return `The new layer "${layer.name}" (${layer.getClassName()})`;
+}
+
+function checkCopy(named: string, original: tf.layers.Layer, copy: tf.layers.Layer): void {
+  const fields = differingFields(original, copy);
+  if (fields.length > 0) {
+    throw new LoRAError(
+      `${named} changes when it is re-created from its config: ${listed(fields)}. Its class must return these from ` +
+        'getConfig().',
+    );
+  }
+}
+
+/** Gives the new model the metadata of the original, and its nested models their flags. */
+function carryStructure(model: tf.LayersModel, built: tf.LayersModel): void {
+  carryMetadata(model, built);
+  const originals = new Map(containersOf(model));
+  for (const [path, container] of containersOf(built)) {
+    if (path !== '' && originals.get(path)?.trainable === false) {
+      container.trainable = false;
+    }
+  }
+}

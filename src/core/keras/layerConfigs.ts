@@ -1,0 +1,169 @@
+import type * as tf from '@tensorflow/tfjs';
+import {brief} from '../../platform/errors';
+import type {LayerEntry} from '../../platform/tfjs/configs';
+import {camelCase, camelCased, type Json, kerasEntry, type KerasEntry} from './json';
+import {ownActivation} from './kerasLayer';
+import {rowOf, settingsBeyondRow} from './layerTable';
+
+/** What is known of the file while its layers are read. */
+export interface Reading {
+  /** Whether Keras 3 wrote it. */
+  isKeras3: boolean;
+  /** Whether a layer in it hides places (`mask_zero`, `Masking`). */
+  isMasked: boolean;
+  /** What cannot be read, a line for each. */
+  faults: string[];
+  /** What is read and computes otherwise in training. */
+  warnings: string[];
+}
+
+/** Layers that heed a mask in Keras, and not in tfjs. */
+const HEED_MASKS = ['Bidirectional', 'GlobalAveragePooling1D', 'Softmax', 'TimeDistributed'];
+
+/** Activations of tfjs, by the names that Keras has for them where these are others. */
+const ACTIVATIONS: Readonly<Record<string, string>> = {silu: 'swish', hard_swish: 'hard_silu'};
+const OWN_ACTIVATIONS = ['exponential', 'hard_silu', 'leaky_relu'];
+const STOCK_ACTIVATIONS = [
+  ...['elu', 'gelu', 'hard_sigmoid', 'linear', 'log_softmax', 'mish', 'relu', 'relu6', 'selu', 'sigmoid'],
+  ...['softmax', 'softplus', 'softsign', 'swish', 'tanh'],
+];
+
+/** Initializers of tfjs, by other names that Keras has for them. */
+const INITIALIZERS: Readonly<Record<string, string>> = {
+  LecunNormal: 'LeCunNormal',
+  LecunUniform: 'LeCunUniform',
+  OrthogonalInitializer: 'Orthogonal',
+  IdentityInitializer: 'Identity',
+};
+const OWN_INITIALIZERS = [
+  ...['Constant', 'GlorotNormal', 'GlorotUniform', 'HeNormal', 'HeUniform', 'Identity', 'LeCunNormal', 'LeCunUniform'],
+  ...['Ones', 'Orthogonal', 'RandomNormal', 'RandomUniform', 'TruncatedNormal', 'VarianceScaling', 'Zeros'],
+];
+const CONSTRAINTS = ['MaxNorm', 'MinMaxNorm', 'NonNeg', 'UnitNorm'];
+
+/**
+ * A layer as tfjs reads it. What tfjs would leave out without a word becomes a fault.
+ *
+ * @param label how faults call the layer.
+ */
+export function layerEntry({className, config}: KerasEntry, label: string, reading: Reading): LayerEntry {
+  const row = rowOf(className);
+  for (const setting of row === undefined ? [] : settingsBeyondRow(row, config)) {
+    reading.faults.push(`${label}: tfjs has no ${setting}.`);
+  }
+  if (reading.isMasked && (HEED_MASKS.includes(className) || config.zero_output_for_mask === true)) {
+    reading.faults.push(`${label} heeds the mask of mask_zero or Masking in Keras, and not in tfjs.`);
+  }
+  if (row?.isIdle === true) {
+    reading.warnings.push(`${label} leaves its inputs as they are.`);
+  }
+  if (config.activity_regularizer != null) {
+    reading.warnings.push(`${label} has no activity_regularizer.`);
+  }
+  const unused = className.startsWith('Separable') ? UNUSED : ['activity_regularizer'];
+  const used = Object.entries(config).filter(([key]) => !unused.includes(key));
+  const read = used.map(([key, value]): [string, unknown] => {
+    if (key === 'dtype') {
+      return ['dtype', dtypeOf(value, className, label, reading)];
+    }
+    if (key === 'batch_shape') {
+      return ['batchInputShape', value];
+    }
+    if (key.endsWith('activation')) {
+      return [camelCase(key), activation(key, value, label, reading)];
+    }
+    if (key.endsWith('_initializer')) {
+      return [camelCase(key), initializer(value)];
+    }
+    if (key.endsWith('_regularizer')) {
+      return [camelCase(key), regularizer(key, value, label, reading)];
+    }
+    if (key.endsWith('_constraint')) {
+      return [camelCase(key), constraint(key, value, label, reading)];
+    }
+    return [camelCase(key), camelCased(value, key)];
+  });
+  const own = Object.fromEntries(read) as tf.serialization.ConfigDict;
+  const place = row?.as?.(own);
+  if (typeof place === 'string') {
+    reading.faults.push(`${label}: ${place}`);
+    return {className, config: own};
+  }
+  const {name, trainable, dtype, batchInputShape} = own;
+  const kept = place?.alone === undefined ? own : {name, trainable, dtype, ...(batchInputShape && {batchInputShape})};
+  const settings = {...kept, ...(place?.alone ?? place?.config)} as tf.serialization.ConfigDict;
+  return {className: place?.className ?? className, config: settings};
+}
+
+/** Weights are float32 in tfjs, and in Keras with policies that compute in half precision. */
+function dtypeOf(value: unknown, className: string, label: string, {faults}: Reading): string {
+  const policy = kerasEntry(value)?.config.name ?? value ?? 'float32';
+  const isInput = className === 'InputLayer';
+  const known = ['float32', 'mixed_float16', 'mixed_bfloat16', 'float16', 'bfloat16'];
+  const ofInputs: Json = {int32: 'int32', int64: 'int32', uint8: 'int32', bool: 'bool'};
+  if (typeof policy === 'string' && known.includes(policy)) {
+    return 'float32';
+  }
+  if (isInput && typeof policy === 'string' && Object.hasOwn(ofInputs, policy)) {
+    return ofInputs[policy] as string;
+  }
+  faults.push(`${label}: tfjs has no dtype ${brief(policy)}${isInput ? '' : ' for layers'}.`);
+  return 'float32';
+}
+
+function activation(key: string, value: unknown, label: string, {isKeras3, faults}: Reading): unknown {
+  if (value == null) {
+    return value;
+  }
+  const name = typeof value === 'string' && Object.hasOwn(ACTIVATIONS, value) ? ACTIVATIONS[value] : value;
+  if (isKeras3 && name === 'hard_sigmoid') {
+    return ownActivation('relu6Sigmoid'); // that of Keras 2, which tfjs has, is 0.2 x + 0.5
+  }
+  if (OWN_ACTIVATIONS.includes(name as string)) {
+    return ownActivation(camelCase(name as string));
+  }
+  if (!STOCK_ACTIVATIONS.includes(name as string)) {
+    faults.push(`${label}: tfjs has no ${key} ${brief(kerasEntry(value)?.className ?? value)}.`);
+  }
+  return camelCased(name);
+}
+
+/** All values come from the file, so that an initializer which tfjs does not have is no loss. */
+function initializer(value: unknown): unknown {
+  const {className, config} = kerasEntry(value) ?? {className: '', config: {}};
+  const known = INITIALIZERS[className] ?? className;
+  if (!OWN_INITIALIZERS.includes(known)) {
+    return typeof value === 'string' || value == null ? camelCased(value) : {className: 'Zeros', config: {}};
+  }
+  return {className: known, config: camelCased(config)};
+}
+
+/** tfjs has one regularizer, with both numbers. */
+function regularizer(key: string, value: unknown, label: string, {faults}: Reading): unknown {
+  const entry = kerasEntry(value);
+  const name = entry?.className.toLowerCase();
+  if (value == null) {
+    return null;
+  }
+  if (entry === undefined || name === undefined || !['l1', 'l2', 'l1l2'].includes(name)) {
+    faults.push(`${label}: tfjs has no ${key} ${brief(entry?.className ?? value)}.`);
+    return null;
+  }
+  const {l1, l2} = entry.config;
+  return {className: 'L1L2', config: {l1: l1 ?? 0, l2: l2 ?? 0}};
+}
+
+function constraint(key: string, value: unknown, label: string, {faults}: Reading): unknown {
+  const entry = kerasEntry(value);
+  if (value == null) {
+    return null;
+  }
+  if (entry === undefined || !CONSTRAINTS.includes(entry.className)) {
+    faults.push(`${label}: tfjs has no ${key} ${brief(entry?.className ?? value)}.`);
+    return null;
+  }
+  return {className: entry.className, config: camelCased(entry.config)};
+}
+
+/** What Keras 2 writes into a SeparableConv2D without any use, and tfjs refuses. */
+const UNUSED = ['activity_regularizer', 'kernel_initializer', 'kernel_regularizer', 'kernel_constraint'];

@@ -1,0 +1,118 @@
+import * as tf from '@tensorflow/tfjs';
+import {asLoRAError, brief, faultLines, kindOf, listed, LoRAError, messageOf} from '../../platform/errors';
+import {sizeOf} from '../../platform/formats/layout';
+import {joinedWeights} from '../storage/weightBytes';
+import {type LayerEntry} from '../../platform/tfjs/configs';
+import {keepingNames} from '../../platform/tfjs/keepingNames';
+import {withoutResidue} from '../../platform/tfjs/engine';
+import {withWeightLimit} from '../../platform/tfjs/weightLimit';
+import {isJson, someInside} from './json';
+import {callFaults, type CalledLayer} from './openCalls';
+import {type KerasFile, recognize} from './recognize';
+import {readTopology} from './topology';
+import {fillWeights} from './weights';
+
+/**
+ * Loads a layers model so that it computes what Keras computes: files of Keras 2 and 3 (`.h5` and `.keras`), as the
+ * official converter makes them. Files that tfjs wrote go to `tf.loadLayersModel` as they are.
+ *
+ *     const model = await loadKerasModel('https://…/base/model.json');
+ *     const adapted = applyLoRA(model, {rank: 8});
+ *
+ * A `MultiHeadAttention` called `attention` becomes `Dense` layers `attention_query`, `attention_key`,
+ * `attention_value` and `attention_output`, which LoRA adapts, around the `Attention` of `tfjs-lora/transformers`,
+ * which has to be imported.
+ *
+ * @param source what `tf.loadLayersModel` takes: a URL, or a handler of `tf.io`.
+ * @throws LoRAError if a layer or a setting would compute something else than in Keras, or the weights do not fit, with
+ *     a line for each fault. Then nothing is left in memory.
+ */
+export async function loadKerasModel(source: string | tf.io.IOHandler): Promise<tf.LayersModel> {
+  const artifacts = await handlerOf(source)
+    .load()
+    .catch((error: unknown) => {
+      throw typeof source === 'string' ? asLoRAError(error, `Cannot load "${source}"`) : error;
+    });
+  const found = recognize(artifacts);
+  if (found !== undefined) {
+    return build(found, artifacts);
+  }
+  refuse(endlessFaults(artifacts.modelTopology));
+  return tf.loadLayersModel({load: () => Promise.resolve(artifacts)});
+}
+
+/** What tfjs would wait for without end in a topology that it reads itself, a line each. */
+function endlessFaults(topology: unknown): string[] {
+  const faults: string[] = [];
+  someInside(topology, ({layers}) => {
+    const called = (Array.isArray(layers) ? layers : []).filter(isJson).flatMap(entry => {
+      const {class_name: className, name, inbound_nodes: nodes} = entry;
+      const inboundNodes = Array.isArray(nodes)
+        ? nodes.filter(node => Array.isArray(node) && node.every(Array.isArray))
+        : [];
+      if (Array.isArray(nodes) && typeof name !== 'string') {
+        faults.push(`A layer ${brief(className)} has no name, by which the file could call it.`);
+      }
+      return Array.isArray(nodes) ? [{className, name, inboundNodes} as CalledLayer] : [];
+    });
+    faults.push(...callFaults(called, ({className, name}) => `"${name}" (${className})`));
+    return false;
+  });
+  return faults;
+}
+
+type Loading = tf.io.IOHandler & Required<Pick<tf.io.IOHandler, 'load'>>;
+
+function handlerOf(source: string | tf.io.IOHandler): Loading {
+  const [handler = source] = typeof source === 'string' ? tf.io.getLoadHandlers(source) : [source];
+  const found = typeof handler === 'string' ? tf.io.browserHTTPRequest(handler) : handler;
+  if (typeof (found as Partial<tf.io.IOHandler> | null | undefined)?.load !== 'function') {
+    throw new LoRAError(`The source must be a URL or a handler of tf.io that can load, got ${kindOf(source)}.`);
+  }
+  return found as Loading;
+}
+
+function build({given, isKeras3}: KerasFile, artifacts: tf.io.ModelArtifacts): tf.LayersModel {
+  const {weightData, weightSpecs, userDefinedMetadata} = artifacts;
+  const {entry, model: layers, faults, warnings} = readTopology(given, isKeras3);
+  if (weightData === undefined || weightSpecs === undefined) {
+    faults.push('The weights are missing: loadKerasModel needs them beside the topology.');
+  }
+  refuse(faults);
+  const numbers = (weightSpecs ?? []).reduce((sum, {shape}) => sum + sizeOf(shape) + 1, 0);
+  const model = withoutResidue(() => {
+    const made = makeModel(entry, numbers);
+    tf.tidy(() => {
+      const tensors = tf.io.decodeWeights(joinedWeights(weightData).buffer, weightSpecs ?? []);
+      refuse(fillWeights(made, layers, tensors));
+    });
+    return made;
+  });
+  if (userDefinedMetadata !== undefined) {
+    model.setUserDefinedMetadata(userDefinedMetadata);
+  }
+  if (warnings.length > 0) {
+    console.warn(`The model computes in training what Keras would not: ${listed(warnings)}`);
+  }
+  return model;
+}
+
+function refuse(faults: readonly string[]): void {
+  if (faults.length > 0) {
+    throw new LoRAError(`The model of Keras cannot be loaded:\n${faultLines(faults)}`);
+  }
+}
+
+/** Builds a model with weights of zeros, and no more numbers in them than the file has. */
+function makeModel({className, config}: LayerEntry, numbers: number): tf.LayersModel {
+  const registered = tf.serialization.SerializationMap.getMap().classNameMap[className];
+  try {
+    const [modelClass, fromConfig] = registered as NonNullable<typeof registered>;
+    return keepingNames(() =>
+      withWeightLimit({left: numbers}, () => fromConfig(modelClass, config)),
+    ) as unknown as tf.LayersModel;
+  } catch (error) {
+    const text = `${messageOf(error)} The file has ${numbers} numbers for all weights and their count.`;
+    throw new LoRAError(`The model of Keras cannot be loaded:\n  ${text}`, {cause: error});
+  }
+}

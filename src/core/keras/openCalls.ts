@@ -1,0 +1,42 @@
+import {brief} from '../../platform/errors';
+
+/** The classes of models. */
+export const CONTAINERS = ['Functional', 'Model', 'Sequential'];
+
+/** A call as tfjs has it: of each tensor the layer, which of its calls, which of the outputs of that, and arguments. */
+type Call = [layer: string, node: number, index: number, kwargs: object][];
+
+/** A layer of a model's graph. */
+export interface CalledLayer {
+  className: string;
+  name: string;
+  inboundNodes: Call[];
+}
+
+/**
+ * Calls of layers that are not there, or that wait for each other, for which tfjs would wait without end: a line each.
+ *
+ * @param labelOf how a line calls a layer.
+ */
+export function callFaults(layers: readonly CalledLayer[], labelOf: (layer: CalledLayer) => string): string[] {
+  const made = new Map<string, number>();
+  for (const {className, name} of layers) {
+    made.set(name, ['InputLayer', ...CONTAINERS].includes(className) ? 1 : 0);
+  }
+  const waiting = new Map(layers.map(layer => [layer, layer.inboundNodes]));
+  for (let went = true; went;) {
+    went = false;
+    for (const [layer, calls] of waiting) {
+      const left = calls.filter(call => {
+        const isReady = call.every(([name, node]) => (made.get(name) ?? 0) > node);
+        made.set(layer.name, (made.get(layer.name) ?? 0) + (isReady ? 1 : 0));
+        return !isReady;
+      });
+      went ||= left.length < calls.length;
+      waiting.set(layer, left);
+    }
+  }
+  return [...waiting].flatMap(([layer, [call]]) =>
+    call === undefined ? [] : [`${labelOf(layer)} is called with ${brief(call)}, which nothing gives.`],
+  );
+}

@@ -1,0 +1,81 @@
+import type {LayerEntry} from '../../platform/tfjs/configs';
+import type {KerasEntry} from './json';
+import {OWN_CLASSES} from './kerasLayer';
+import type {Reading} from './layerConfigs';
+import {isTensor, type KerasCall, type KerasTensor} from './nodes';
+
+/** Keys of an operation: Keras 2 writes it as a layer. */
+const KEYS = ['name', 'trainable', 'dtype', 'function'];
+
+/** Whether an entry is an operation of a graph, such as `x + y`. Those of Keras 3 say nothing that layers say. */
+export function isOperation({className, config}: KerasEntry, {isKeras3}: Reading): boolean {
+  const isLayer = ['trainable', 'dtype', 'layers'].some(key => config[key] !== undefined);
+  return className === 'TFOpLambda' || (isKeras3 && !isLayer);
+}
+
+/** The layer that computes an operation, and what it is called with; `undefined` where there is none. */
+export function readOperation(
+  {className, config}: KerasEntry,
+  {args, kwargs}: KerasCall,
+): {entry: LayerEntry; tensors: KerasTensor[]} | undefined {
+  const {function: called = className} = config;
+  const operation = typeof called === 'string' ? called.toLowerCase().replace(/^.*\./, '') : '';
+  const operands = [...args, ...Object.values(kwargs).filter(value => value != null)];
+  const tensors = operands.filter(isTensor);
+  if (operation === 'negative') {
+    operands.push(-1);
+  }
+  if (operands.length !== 2 || Object.keys(config).some(key => !KEYS.includes(key))) {
+    return undefined;
+  }
+  const [number] = operands.filter(operand => typeof operand === 'number');
+  if (number === undefined || tensors.length !== 1) {
+    const between = tensors.length === 2 ? classBetween(operation) : undefined;
+    return between === undefined ? undefined : {entry: {className: between, config: {}}, tensors};
+  }
+  const [scale, offset] = affine(operation, number, operands[0] === number) ?? [];
+  return scale === undefined || offset === undefined
+    ? undefined
+    : {entry: {className: 'Rescaling', config: {scale, offset}}, tensors};
+}
+
+/** The layer for an operation between two tensors. */
+function classBetween(operation: string): string | undefined {
+  switch (operation) {
+    case 'add':
+      return 'Add';
+    case 'sub':
+    case 'subtract':
+      return OWN_CLASSES.subtract;
+    case 'mul':
+    case 'multiply':
+      return 'Multiply';
+    case 'maximum':
+      return 'Maximum';
+    case 'minimum':
+      return 'Minimum';
+    default:
+      return undefined;
+  }
+}
+
+/** The scale and the offset of a tensor for an operation with a number, which is the second operand or the first. */
+function affine(operation: string, number: number, isFirst: boolean): [number, number] | undefined {
+  switch (operation) {
+    case 'add':
+      return [1, number];
+    case 'sub':
+    case 'subtract':
+      return isFirst ? [-1, number] : [1, -number];
+    case 'mul':
+    case 'multiply':
+    case 'negative':
+      return [number, 0];
+    case 'divide':
+    case 'truediv':
+    case 'truedivide':
+      return isFirst ? undefined : [1 / number, 0];
+    default:
+      return undefined;
+  }
+}

@@ -1,0 +1,127 @@
+import type * as tf from '@tensorflow/tfjs';
+import {LoRAError, showShape} from '../../platform/errors';
+import type {AdaptableWeight, Method, ParameterSpec, Start, UpdateForm} from '../methods/method';
+import type {Forward} from './forward';
+import {fieldsOf} from '../../platform/tfjs/fields';
+import type {KernelLayer} from '../../platform/tfjs/layerFields';
+import {shortName} from '../../platform/tfjs/configs';
+
+/** A kind of layer: how the layers of one class are adapted. */
+export interface Adaptation {
+  /** Class name of the layers that are adapted. */
+  baseClassName: string;
+  /** The weights of a built layer that are updated, always in the same order. */
+  weights(layer: tf.layers.Layer): AdaptableWeight[];
+  /** How the layers compute. Default: by their own `call`, with other values for their weights. */
+  form?: UpdateForm;
+  /** What a layer with one kernel computes, with an update of it or without. */
+  forward?: Forward;
+  /** Why a layer of the class cannot be adapted all the same, and the way out; `undefined` if it can. */
+  refusal?(layer: tf.layers.Layer): string | undefined;
+  /** Why layers of the class cannot have updates by a method, or with dropout, as the rest of a sentence about one. */
+  readonly refusedMethod?: (method: Method, dropout: number) => string | undefined;
+  /** Why `'all'` leaves the layers of the class out, so that they have to be named; `undefined` if it does not. */
+  unlessNamed?: string;
+  /** The factor that starts at zero, while the other starts random. Default: `B`. */
+  zeroFactor?: 'A' | 'B';
+}
+
+/**
+ * The update of one weight: what stands before the names of its parameters among the weights of its layer, and the
+ * parameters.
+ */
+export interface UpdateSpec {
+  weight: AdaptableWeight;
+  prefix: string;
+  parameters: ParameterSpec[];
+}
+
+/** How far the seeds of a layer's kernels are apart. Those of layers are 1 apart. */
+const SEEDS_APART = 1_000_003;
+
+/**
+ * The updates that a method gives the weights of a layer. Parameters are called as the method calls them, and after
+ * their weight too where the layer has several: `recurrent_kernel/lora_A`.
+ */
+export function updateSpecs(
+  method: Method,
+  weights: readonly AdaptableWeight[],
+  rank: number,
+  start: Start = {},
+): UpdateSpec[] {
+  return weights.map((weight, i) => ({
+    weight,
+    prefix: weights.length === 1 ? '' : `${weight.name}/`,
+    parameters: method.parameters(weight, rank, {
+      ...start,
+      seed: start.seed === undefined ? undefined : start.seed + i * SEEDS_APART,
+    }),
+  }));
+}
+
+/** The greatest rank that one of the weights can use. */
+export function rankLimit(method: Method, weights: readonly AdaptableWeight[]): number {
+  return Math.max(...weights.map(weight => method.rankLimit(weight)));
+}
+
+/** Classes of ours that compute what a stock class computes, but faster. */
+const FUSED: Readonly<Record<string, string>> = {
+  'tfjs-lora/graph>FusedConv2D': 'Conv2D',
+  'tfjs-lora>FusedDepthwiseConv2D': 'DepthwiseConv2D',
+};
+
+/** The stock class that a class replaces; any other class itself. */
+export function plainClass(className: string): string {
+  return Object.hasOwn(FUSED, className) ? (FUSED[className] as string) : className;
+}
+
+/**
+ * What adapters call a class. A layer whose weights are quantised is to them what it was before: an adapter fits both.
+ */
+export function classInAdapters(className: string): string {
+  return shortName(className.replace('tfjs-lora/quantized>Quantized', ''));
+}
+
+/**
+ * Refuses a rank that no weight of a layer can use.
+ *
+ * @throws LoRAError if it is above the limit.
+ */
+export function checkRank(layerName: string, method: Method, weights: readonly AdaptableWeight[], rank: number): void {
+  const limit = rankLimit(method, weights);
+  if (rank > limit) {
+    const shapes = weights.map(({variable}) => showShape(variable.shape)).join(', ');
+    throw new LoRAError(
+      `Layer "${layerName}" has a kernel of shape ${shapes}: a rank above ${limit} would add nothing, got ${rank}.`,
+    );
+  }
+}
+
+/**
+ * Why layers of a kind cannot have updates by a method, or with dropout, as the rest of a sentence about one;
+ * `undefined` if they can.
+ */
+export function refusedUpdate(
+  {form = 'weights', refusedMethod}: Adaptation,
+  method: Method,
+  dropout: number,
+): string | undefined {
+  const refusal = method.refusal?.(form) ?? refusedMethod?.(method, dropout);
+  return (
+    refusal ??
+    (dropout > 0 && form === 'weights'
+      ? 'computes by its own call, whose weights are updated as a whole: it has no input of the update that ' +
+        'dropout could work on. Exclude it, or override its dropout with 0.'
+      : undefined)
+  );
+}
+
+/** The kind of a class whose layers have one kernel, `[...fan-in axes, out]`. */
+export function kernelAdaptation(baseClassName: string, forward: Forward): Adaptation {
+  return {
+    baseClassName,
+    form: 'linear',
+    forward,
+    weights: layer => [{name: 'kernel', variable: fieldsOf<KernelLayer>(layer).kernel}],
+  };
+}

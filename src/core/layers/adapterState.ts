@@ -1,0 +1,58 @@
+import * as tf from '@tensorflow/tfjs';
+import {LoRAError} from '../../platform/errors';
+
+/** A fit that is going on. */
+export interface Fit {
+  /** The model that it trains. */
+  readonly model: tf.layers.Layer;
+  readonly isGoingOn: () => boolean;
+  /** Who watches it. */
+  readonly watch: unknown;
+  /** Whether its next batch has begun and has not ended. */
+  atStep: boolean;
+}
+
+/** What is known of the adapter that a layer has. */
+export interface AdapterState {
+  /**
+   * Stands for the adapter. Setting another one gives another mark; training does not, and setting a snapshot brings
+   * the mark back that the layer had when the snapshot was taken.
+   */
+  mark: object;
+  /** The innermost `withAdapter` that is open on the layer. */
+  scope: object | undefined;
+  /** The fits that train the layer, each with the mark that it began with. */
+  readonly fits: Map<Fit, object>;
+}
+
+// On the layer itself: a process that uses both `import` and `require` has two copies of every module.
+const IN_FORCE = Symbol.for('tfjs-lora.inForce');
+
+/** What is known of the adapter that a layer of this library has. */
+export function adapterState(layer: tf.layers.Layer): AdapterState {
+  const holder = layer as {[IN_FORCE]?: AdapterState};
+  return (holder[IN_FORCE] ??= {mark: {}, scope: undefined, fits: new Map()});
+}
+
+/**
+ * Refuses a training step of a fit that began with another adapter on the layer. It would train that adapter's factors
+ * towards what the other one is for.
+ *
+ * @param training as it comes with the call of the layer.
+ * @throws LoRAError if the adapter was changed since.
+ */
+export function checkStep(layer: tf.layers.Layer, training: unknown): void {
+  const {fits, mark} = (layer as {[IN_FORCE]?: AdapterState})[IN_FORCE] ?? {};
+  if (training !== true || fits === undefined || fits.size === 0 || !tf.engine().isTapeOn()) {
+    return;
+  }
+  for (const [fit, begun] of fits) {
+    if (begun !== mark && fit.atStep && fit.isGoingOn()) {
+      throw new LoRAError(
+        `Layer "${layer.name}" has another adapter than when this fit began. In a callback of fit, await ` +
+          'withAdapter, so that it is over before the next step. To use another adapter beside a fit, give it a ' +
+          'model of its own: applyLoRA(base, adapter).',
+      );
+    }
+  }
+}

@@ -1,0 +1,55 @@
+import * as tf from '@tensorflow/tfjs';
+import type {Defer} from '../../backends/shared/launches';
+import {deferConvolution, outletGradient} from '../ops/convolutionChain';
+import type {Conv2DGeometry} from '../ops/convolutionKernels';
+import type {Prepared} from '../../platform/tfjs/lazyOp';
+import {fieldsOf} from '../../platform/tfjs/fields';
+import type {ConvLayer} from '../../platform/tfjs/layerFields';
+
+/**
+ * Whether a layer is a `FusedConv2D` or the like, which computes its bias and activation in one with its convolution.
+ */
+export function isFused(layer: tf.layers.Layer): boolean {
+  return fieldsOf<{fuses?: boolean}>(layer).fuses === true;
+}
+
+/** How a stock 2-D convolution walks over its input. */
+export function conv2dGeometry({
+  strides,
+  padding,
+  dilationRate,
+}: Pick<ConvLayer, 'strides' | 'padding' | 'dilationRate'>): Conv2DGeometry {
+  return {strides: strides as [number, number], padding, dilations: dilationRate as [number, number]};
+}
+
+/** An input with its channels last, and what gives a result the format of the layer. */
+export function channelsLast(
+  x: tf.Tensor,
+  {dataFormat}: Pick<ConvLayer, 'dataFormat'>,
+): {last: tf.Tensor; restore: (y: tf.Tensor) => tf.Tensor} {
+  if (dataFormat === 'channelsLast') {
+    return {last: x, restore: y => y};
+  }
+  const space = Array.from({length: x.rank - 2}, (_, i) => i + 1);
+  return {
+    last: tf.transpose(x, [0, ...space.map(axis => axis + 1), 1]),
+    restore: y => tf.transpose(y, [0, x.rank - 1, ...space]),
+  };
+}
+
+/**
+ * Lets a convolution without an activation be computed with the normalization and the relu that follow, in training.
+ */
+export function deferral(
+  owner: Prepared,
+  {activation, dataFormat}: Pick<ConvLayer, 'activation' | 'dataFormat'>,
+  geometry: Conv2DGeometry,
+  depthwise: boolean,
+): Defer | undefined {
+  if (dataFormat !== 'channelsLast' || activation.getClassName() !== 'linear') {
+    return undefined;
+  }
+  const defer: (...call: Parameters<Defer>) => tf.Tensor | undefined = (x, filter, bias, update) =>
+    deferConvolution(owner, {x: x as tf.Tensor4D, filter: filter as tf.Tensor4D, bias, depthwise, update}, geometry);
+  return Object.assign(defer, {outletGradient});
+}

@@ -1,0 +1,132 @@
+import * as tf from '@tensorflow/tfjs';
+import {LoRAError} from '../../platform/errors';
+import {activate, activateAsStock, type Activation, outputActivation} from '../ops/activation';
+import {gained, type Linear} from '../ops/factors';
+import {linear, type LinearWeights} from '../ops/linear';
+import type {Prepared} from '../../platform/tfjs/lazyOp';
+import {changeOf, type Update} from '../ops/update';
+import type {KernelLayer} from '../../platform/tfjs/layerFields';
+
+/**
+ * Computes what a stock layer computes, with or without an update of its kernel, without a gradient for what is frozen.
+ */
+export type Forward = (layer: tf.layers.Layer, x: tf.Tensor, call: ForwardCall) => tf.Tensor;
+
+/** What a layer is computed with. */
+export interface ForwardCall {
+  /** The update of its kernel; an empty one for a frozen layer. */
+  update: Update;
+  /** What is kept from one call to the next. */
+  prepared: Prepared;
+  /** The keyword arguments of `call`. */
+  kwargs: Record<string, unknown>;
+}
+
+export function asFloat(x: tf.Tensor): tf.Tensor {
+  return x.dtype === 'float32' ? x : tf.cast(x, 'float32');
+}
+
+/** Computes a linear operation with its weights and the activation after it. */
+export interface Compute {
+  (x: tf.Tensor, weights: LinearWeights, activation: Activation): tf.Tensor;
+  /** Whether factors may work on an input of their own. Default: false. */
+  branches?: boolean;
+}
+
+/** Computes by `linear`. */
+export function by(op: Linear): Compute {
+  const compute: Compute = (x, weights, activation) => linear(op, x, weights, activation);
+  compute.branches = true;
+  return compute;
+}
+
+/** How the stock layer computes. */
+interface Manner extends Pick<LinearWeights, 'defer'> {
+  /** As in `LinearWeights`. */
+  biasApart: boolean;
+  /** Whether it fuses activations. Default: true. */
+  fuses?: boolean;
+  /** Whether it fuses more of them than a stock layer. Default: false. */
+  fusesMore?: boolean;
+}
+
+/**
+ * A linear operation, the layer's activation, and `restore`, which gives the result the layout of the layer's output.
+ */
+export function applyLinear(
+  compute: Compute,
+  x: tf.Tensor,
+  layer: KernelLayer & {readonly dataFormat?: string},
+  {update, prepared}: ForwardCall,
+  {biasApart, fuses = true, fusesMore = false, defer}: Manner,
+  restore: (y: tf.Tensor) => tf.Tensor,
+): tf.Tensor {
+  const {activation, dataFormat} = layer;
+  const input = scaledInput(asFloat(x), update);
+  if (update.dropout !== undefined && !(compute.branches && update.factors !== undefined)) {
+    return activation.apply(restore(inTwoParts(compute, input, layer, update)));
+  }
+  const {factors, gain} = update;
+  const weights = {
+    kernel: update.kernel ?? layer.kernel.read(),
+    trains: update.kernel !== undefined,
+    bias: biasOf(layer, update),
+    biasApart,
+    factors: factors ?? null,
+    gain: gain ?? null,
+    dropped: update.dropout?.drop(input),
+    prepared,
+    defer,
+  };
+  const name = activation.getClassName();
+  const known = outputActivation(name);
+  const isRelu6 = name === 'relu6';
+  const fused = (fuses && (isRelu6 && fusesMore ? 'relu6' : known?.fused)) || null;
+  // Stock layers take a minimum of a relu, which is slow on wasm.
+  const apply = isRelu6 ? tf.relu6 : (z: tf.Tensor) => activation.apply(z);
+  // TensorFlow computes a sigmoid by vectors, and what is left over otherwise: its last bits depend on the layout.
+  if (known && (fused !== null || known.gradient === null || dataFormat !== 'channelsFirst')) {
+    return restore(compute(input, weights, {...known, fused, apply}));
+  }
+  // The activation's gradient needs its input, it is not elementwise, or the layout changes: it stays where it was.
+  const z = restore(compute(input, weights, UNFUSED_IDENTITY));
+  return known === undefined ? activateAsStock(z, name, apply) : activate(z, {...known, apply});
+}
+
+function scaledInput(x: tf.Tensor, {inputGain}: Update): tf.Tensor {
+  return inputGain === undefined ? x : gained(x, inputGain);
+}
+
+function biasOf({bias}: KernelLayer, {biasGain}: Update): tf.Tensor | null {
+  const own = bias?.read() ?? null;
+  return own === null || biasGain === undefined ? own : tf.mul(own, biasGain);
+}
+
+/**
+ * `x ∗ W + x̃ ∗ ΔW + b`, with numbers of `x` dropped in `x̃`, for an operation or an update that has no branch beside
+ * the kernel.
+ */
+function inTwoParts(compute: Compute, x: tf.Tensor, layer: KernelLayer, update: Update): tf.Tensor {
+  const kernel = layer.kernel.read();
+  const own = {kernel, trains: layer.kernel.trainable, bias: biasOf(layer, update), biasApart: true};
+  const change = {kernel: changeOf(kernel, update), trains: true, bias: null, biasApart: true};
+  const dropped = update.dropout?.drop(x) ?? x;
+  return tf.add(compute(x, own, UNFUSED_IDENTITY), compute(dropped, change, UNFUSED_IDENTITY));
+}
+
+/** Stands for an activation that follows: the stock layer fuses none. */
+export const UNFUSED_IDENTITY: Activation = {fused: null, gradient: null, apply: z => z};
+
+/** The input of a layer that takes just one, which tfjs may pass in a list. */
+export function onlyTensor(inputs: tf.Tensor | tf.Tensor[]): tf.Tensor {
+  const [first, ...others] = Array.isArray(inputs) ? inputs : [inputs];
+  if (first === undefined || others.length > 0) {
+    throw new LoRAError(`Expected one input, got ${others.length + (first === undefined ? 0 : 1)}.`);
+  }
+  return first;
+}
+
+/** The input shape of a layer that takes just one, which tfjs may pass in a list. */
+export function onlyShape(shapes: tf.Shape | tf.Shape[]): tf.Shape {
+  return Array.isArray(shapes[0]) ? shapes[0] : (shapes as tf.Shape);
+}

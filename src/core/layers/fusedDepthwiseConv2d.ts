@@ -1,0 +1,45 @@
+import * as tf from '@tensorflow/tfjs';
+import {Prepared} from '../../platform/tfjs/lazyOp';
+import {completedEntry} from '../../platform/tfjs/configs';
+import {fieldsOf} from '../../platform/tfjs/fields';
+import type {DepthwiseLayer} from '../../platform/tfjs/layerFields';
+import {stockClass} from '../../platform/tfjs/stockClass';
+import {type Forward, onlyTensor} from './forward';
+import {forwardOf} from './kinds';
+import type {CallArgs} from './layerArgs';
+
+/**
+ * A `DepthwiseConv2D` that computes its bias and activation in one with the convolution, and heeds its dilation rate.
+ * Who makes one registers it: pages that adapt stock models go without.
+ */
+export class FusedDepthwiseConv2D extends /* @__PURE__ */ stockClass('DepthwiseConv2D') {
+  static readonly className: string = 'tfjs-lora>FusedDepthwiseConv2D';
+  /** Read by the forward pass. */
+  readonly fuses = true;
+
+  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor | tf.Tensor[] {
+    return tf.tidy(() => {
+      this.invokeCallHook(inputs, kwargs);
+      return (forwardOf(this) as Forward)(this, onlyTensor(inputs), {update: {}, prepared: new Prepared(), kwargs});
+    });
+  }
+
+  /** The stock class writes its regularizer in place of its constraint. */
+  override getConfig(): tf.serialization.ConfigDict {
+    return completedEntry(this, {className: 'DepthwiseConv2D', config: super.getConfig()}).config;
+  }
+
+  override computeOutputShape(inputShape: tf.Shape | tf.Shape[]): tf.Shape | tf.Shape[] {
+    const {padding, kernelSize, strides, dilationRate, depthMultiplier, dataFormat} = fieldsOf<DepthwiseLayer>(this);
+    const first = dataFormat === 'channelsFirst';
+    const [batch = null, ...image] = inputShape as tf.Shape;
+    const [height = null, width = null, channels = null] = first ? [image[1], image[2], image[0]] : image;
+    const length = (size: number | null, axis: 0 | 1) => {
+      const reach = ((kernelSize[axis] ?? 1) - 1) * (dilationRate[axis] ?? 1);
+      return size === null ? null : Math.ceil((size - (padding === 'same' ? 0 : reach)) / (strides[axis] ?? 1));
+    };
+    const space = [length(height, 0), length(width, 1)];
+    const outputs = channels && channels * depthMultiplier;
+    return first ? [batch, outputs, ...space] : [batch, ...space, outputs];
+  }
+}

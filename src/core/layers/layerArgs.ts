@@ -1,0 +1,140 @@
+import * as tf from '@tensorflow/tfjs';
+import {kindOf, LoRAError} from '../../platform/errors';
+import type {Initializer} from '../methods/initializer';
+import {
+  type LoRAStrength,
+  type Method,
+  resolveDropout,
+  resolveStrength,
+  type Start,
+  type Strength,
+} from '../methods/method';
+import {methodOf} from '../methods/registry';
+import {isLayerOfOtherCopy, OTHER_COPY} from '../../platform/tfjs/copies';
+import {shortName} from '../../platform/tfjs/configs';
+import {type Adaptation, plainClass, refusedUpdate} from './adaptation';
+
+/** Keyword arguments of `call`, such as `training` and `mask`. */
+export type CallArgs = Record<string, unknown>;
+
+/** Arguments of every layer of this library. */
+export interface WrapperArgs {
+  /** The layer to wrap. One that is built or in use is re-created from its config and shares its weights' buffers. */
+  layer: tf.layers.Layer;
+  /** Default: the name of the layer. */
+  name?: string;
+  /** As in `tf.layers.Layer`. Default: true. */
+  trainable?: boolean;
+  /** The `trainable` flag that the wrapped layer gets back when it is unwrapped. Default: the flag that it has. */
+  baseTrainable?: boolean;
+  /**
+   * Keep the wrapped layer's original weights beside those that train, so that they can be restored. Default: false.
+   */
+  keepOriginal?: boolean;
+  /**
+   * What an adapted model remembers of its original, as text. Under `name`, the only key whose values tfjs keeps as
+   * they are in files.
+   */
+  record?: {name: string};
+}
+
+/** @throws LoRAError if there are no arguments. */
+export function checkArgs(args: unknown): void {
+  if (typeof args !== 'object' || args === null) {
+    throw new LoRAError(
+      `The arguments must be such as {layer: tf.layers.dense({units: 8}), rank: 8}, got ${kindOf(args)}.`,
+    );
+  }
+}
+
+/** @throws LoRAError if it is no layer. */
+export function checkLayer(layer: unknown): void {
+  if (isLayerOfOtherCopy(layer)) {
+    throw new LoRAError(`The layer is ${OTHER_COPY}`);
+  }
+  if (!(layer instanceof tf.layers.Layer)) {
+    throw new LoRAError(`layer must be a layer, such as tf.layers.dense({units: 8}), got ${kindOf(layer)}.`);
+  }
+}
+
+/**
+ * The arguments of a wrapper, found to hold a layer.
+ *
+ * @throws LoRAError if they do not.
+ */
+export function checkedArgs(args: WrapperArgs): WrapperArgs {
+  checkArgs(args);
+  checkLayer(args.layer);
+  return args;
+}
+
+/** Arguments of every LoRA layer. */
+export interface LoRALayerArgs extends WrapperArgs, LoRAStrength {
+  /** Keep the layer's own weights fixed. If false, they train along with the factors. Default: true. */
+  freezeBaseLayer?: boolean;
+  /** Train the layer's bias along with the factors, though its kernel stays fixed. Default: false. */
+  trainBias?: boolean;
+  /**
+   * How the kernel is updated: `'lora'`, or another method by its name, such as `'dora'` or `'pissa'`. Default:
+   * `'lora'`.
+   */
+  method?: string;
+  /**
+   * The probability with which each number of the update's input is dropped in training, from 0 to below 1. Default: 0.
+   */
+  dropout?: number;
+  /** Of an update that was scaled: how much of it counts, `W + share·(W' − W)`. Default: 1. */
+  share?: number;
+  /** What `A` starts from, as for `tf.layers`. Default: U(−1/√fan-in, 1/√fan-in), as in PEFT. */
+  initializer?: Initializer;
+  /** Makes the start of `A` reproducible. */
+  seed?: number;
+}
+
+/** What the arguments of a LoRA layer come to. */
+export interface ResolvedArgs {
+  method: Method;
+  strength: Strength;
+  dropout: number;
+  start: Start;
+  freezeBaseLayer: boolean;
+}
+
+/**
+ * Checks the arguments of a LoRA layer.
+ *
+ * @throws LoRAError if the layer cannot be adapted, or not by the method, or a number is out of range.
+ */
+export function resolveArgs(args: LoRALayerArgs, adaptation: Adaptation): ResolvedArgs {
+  checkArgs(args);
+  checkBase(args.layer, adaptation);
+  const {initializer, seed, freezeBaseLayer = true} = args;
+  const [method, dropout] = [methodOf(args.method), resolveDropout(args.dropout)];
+  const strength = resolveStrength(method.hasRank === false ? {rank: 1, ...args} : args);
+  const refusal = refusedUpdate(adaptation, method, dropout);
+  if (refusal !== undefined) {
+    throw new LoRAError(`Layer "${args.layer.name}" ${refusal}`);
+  }
+  const start = {zeroFactor: adaptation.zeroFactor, initializer, seed};
+  return {method, strength, dropout, start, freezeBaseLayer};
+}
+
+/**
+ * Refuses what an adaptation is not for.
+ *
+ * @throws LoRAError if it is no layer, one of another class, or one that cannot be adapted.
+ */
+function checkBase(layer: tf.layers.Layer, adaptation: Adaptation): void {
+  const {baseClassName} = adaptation;
+  checkLayer(layer);
+  if (plainClass(layer.getClassName()) !== baseClassName) {
+    throw new LoRAError(
+      `Layer "${layer.name}" is a ${layer.getClassName()}; LoRA${shortName(baseClassName)} adapts ` +
+        `layers of class ${baseClassName}.`,
+    );
+  }
+  const reason = adaptation.refusal?.(layer);
+  if (reason !== undefined) {
+    throw new LoRAError(`Layer "${layer.name}" ${reason}`);
+  }
+}

@@ -1,0 +1,265 @@
+import * as tf from '@tensorflow/tfjs';
+import {LoRAError} from '../../platform/errors';
+import {
+  type Method,
+  type Parameters,
+  type ParameterSpec,
+  resolveStrength,
+  type SharedSide,
+  type Start,
+  type Strength,
+  type UpdateSite,
+} from '../methods/method';
+import {methodOf} from '../methods/registry';
+import {Dropout, type Update} from '../ops/update';
+import {Prepared} from '../../platform/tfjs/lazyOp';
+import {countNumbers, renameWeight, replaceValue, restoreWeight, withdrawWeight} from '../../platform/tfjs/weights';
+import {type Adaptation, type UpdateSpec, updateSpecs} from './adaptation';
+import type {LayerConfig} from './layerConfig';
+
+/** The update of one weight of a layer. */
+export interface UpdatePart {
+  /** Name of the weight that is updated, and its shape. */
+  readonly weight: string;
+  readonly shape: number[];
+  /** Its rank: that of the layer, or what the weight can use of it. */
+  readonly rank: number;
+  /** How many parameters the update has, and how many of them train. */
+  readonly parameters: number;
+  readonly trainableParameters: number;
+  /** What the update adds to the weight, a new tensor. */
+  readonly delta: () => tf.Tensor;
+}
+
+/** A low-rank update of one weight of a layer. Its tensors belong to the layer: do not dispose them. */
+export interface LowRankPart extends UpdatePart {
+  /** `[...fan-in axes, rank]`. */
+  readonly A: tf.Tensor;
+  /** `[rank, ...out axes]`. */
+  readonly B: tf.Tensor;
+}
+
+/** The update of one weight, and its variables by the names that the method gives them. */
+interface WeightUpdate {
+  spec: UpdateSpec;
+  variables: Map<string, tf.LayerVariable>;
+}
+
+/** A layer that has an update. */
+interface Owner extends tf.layers.Layer {
+  readonly baseLayer: tf.layers.Layer;
+  readonly adaptation: Adaptation;
+}
+
+/** Makes the masks of layers without a seed differ. */
+let unseeded = Math.floor(Math.random() * 2 ** 31);
+
+/** The update of a layer: its method, its strength, and the variables of its parameters. */
+export class LayerUpdate {
+  /** The dropout of the update, with all of its state. */
+  readonly dropout: Dropout;
+  /**
+   * Whether parameters that follow from the base's weights are left out when they are made, since all weights are about
+   * to be loaded.
+   */
+  isAboutToBeLoaded = false;
+  private current: WeightUpdate[] = [];
+  private readonly prepared = new Map<string, Prepared>();
+  /** The variables of methods that the layer had before, without values: a compiled model may hold them. */
+  private readonly former = new Map<Method, WeightUpdate[]>();
+
+  constructor(
+    private readonly owner: Owner,
+    public method: Method,
+    public strength: Strength,
+    readonly start: Start,
+    dropout: number,
+    /** Makes a variable of the layer. */
+    private readonly addWeight: (name: string, spec: ParameterSpec) => tf.LayerVariable,
+  ) {
+    this.dropout = new Dropout(dropout, start.seed ?? unseeded++);
+  }
+
+  /** Makes the variables. The layer's base is built. */
+  build(): void {
+    this.current = this.specsOf(this.method, this.strength.rank).map(spec => this.make(spec));
+    if (!this.isAboutToBeLoaded) {
+      this.begin();
+    }
+  }
+
+  /** Gives parameters that follow from the base's weights their start values. */
+  begin(): void {
+    const {method, strength} = this;
+    tf.tidy(() => {
+      for (const {spec, variables} of this.current) {
+        const values = method.start?.(this.siteOf(spec), strength, this.start) ?? {};
+        Object.entries(values).forEach(([name, value]) => replaceValue(variables.get(name) as tf.LayerVariable, value));
+      }
+    });
+  }
+
+  /** Frees what is kept beside the variables. */
+  disposePrepared(): void {
+    this.prepared.forEach(prepared => prepared.dispose());
+  }
+
+  /** The variables, by the names that they have among the layer's weights. */
+  variables(): Map<string, tf.LayerVariable> {
+    return new Map(
+      this.current.flatMap(({spec, variables}) =>
+        [...variables].map(([name, variable]) => [spec.prefix + name, variable] as const),
+      ),
+    );
+  }
+
+  /** The variables of parameters that are shared with other layers. */
+  shared(): {name: string; side: SharedSide; variable: tf.LayerVariable}[] {
+    const names = Object.entries(this.method.shared ?? {});
+    return this.current.flatMap(({variables}) =>
+      names.map(([name, side]) => ({name, side, variable: variables.get(name) as tf.LayerVariable})),
+    );
+  }
+
+  /**
+   * What operations compute with, for each weight in the order of the adaptation.
+   *
+   * @param training whether it is a training step, in which dropout drops.
+   */
+  forOperations(training: boolean): Update[] {
+    const dropout = training && this.dropout.rate > 0 ? this.dropout : undefined;
+    return this.current.map(({spec, variables}) => {
+      const {method, strength} = this;
+      const site = this.siteOf(spec);
+      const parameters = valuesOf(variables);
+      // With a gain it would not be the update alone that works on the input with numbers dropped.
+      const given = dropout === undefined ? site : {...site, takesGain: false};
+      const update = method.update?.(parameters, strength, given) ?? {kernel: method.merge(parameters, strength, site)};
+      return dropout === undefined ? update : {...update, dropout};
+    });
+  }
+
+  /** The updated weights as new tensors, in the order of the adaptation. */
+  mergedKernels(): tf.Tensor[] {
+    return this.current.map(({spec, variables}) =>
+      this.method.merge(valuesOf(variables), this.strength, this.siteOf(spec)),
+    );
+  }
+
+  /** The bias with the update in it. */
+  mergedBias(bias: tf.Tensor): tf.Tensor {
+    const [first] = this.current;
+    return first === undefined
+      ? bias
+      : (this.method.mergeBias?.(bias, valuesOf(first.variables), this.strength) ?? bias);
+  }
+
+  parts(): UpdatePart[] {
+    const {method, strength} = this;
+    return this.current.map(({spec, variables}) => {
+      const values = valuesOf(variables);
+      const all = [...variables.values()];
+      const site = this.siteOf(spec);
+      return {
+        weight: spec.weight.name,
+        shape: spec.weight.variable.shape as number[],
+        rank: Math.min(strength.rank, method.rankLimit(spec.weight)),
+        ...lowRankOf(method, values),
+        parameters: countNumbers(all),
+        trainableParameters: countNumbers(all.filter((_, i) => spec.parameters[i]?.trains)),
+        delta: () =>
+          method.delta?.(values, strength) ??
+          tf.tidy(() => tf.sub(method.merge(values, strength, site), site.weight.variable.read())),
+      };
+    });
+  }
+
+  /** As `LoRALayer.setUpdate`. */
+  set(config: LayerConfig, valueOf: (name: string) => tf.Tensor | undefined): void {
+    const method = methodOf(config.method);
+    const strength = resolveStrength(config);
+    const specs = this.specsOf(method, strength.rank);
+    const values = new Map<string, tf.Tensor>();
+    for (const name of specs.flatMap(({prefix, parameters}) => parameters.map(parameter => prefix + parameter.name))) {
+      const value = valueOf(name);
+      if (value === undefined) {
+        throw new LoRAError(`Layer "${this.owner.name}": there is no ${name}.`);
+      }
+      values.set(name, value);
+    }
+    if (method !== this.method) {
+      this.switchTo(method, specs, values);
+    }
+    this.strength = strength;
+    this.dropout.rate = config.dropout ?? 0;
+    this.variables().forEach((variable, name) => {
+      replaceValue(variable, values.get(name) as tf.Tensor);
+    });
+  }
+
+  /** Brings parameters to values with which the update changes nothing. */
+  clear(): void {
+    tf.tidy(() => {
+      for (const {spec, variables} of this.current) {
+        const neutral = this.method.neutral?.(this.siteOf(spec), valuesOf(variables)) ?? {};
+        for (const {name, initializer} of spec.parameters.filter(({neutralAtStart}) => neutralAtStart)) {
+          const variable = variables.get(name) as tf.LayerVariable;
+          variable.write(neutral[name] ?? initializer.apply(variable.read().shape));
+        }
+      }
+    });
+  }
+
+  /**
+   * Puts the variables of another method in the place of the current ones: those of before, if the layer had it before.
+   */
+  private switchTo(method: Method, specs: UpdateSpec[], values: ReadonlyMap<string, tf.Tensor>): void {
+    const [[local, variable] = ['', undefined]] = this.variables();
+    const scope = variable?.originalName.slice(0, -local.length) ?? '';
+    const refusal =
+      `Layer "${this.owner.name}" has an update of the method "${method.name}", and the model was compiled for one ` +
+      `of "${this.method.name}". Call model.compile(…) before training it.`;
+    this.variables().forEach((old, name) => {
+      withdrawWeight(this.owner, name, old, refusal);
+    });
+    this.former.set(this.method, this.current);
+    this.method = method;
+    const former = this.former.get(method);
+    this.current = former ?? specs.map(spec => this.make(spec));
+    for (const [name, current] of this.variables()) {
+      if (former === undefined) {
+        renameWeight(current, scope + name); // only tfjs's own build knows the scope
+      } else {
+        restoreWeight(this.owner, name, current, values.get(name) as tf.Tensor);
+      }
+    }
+  }
+
+  private specsOf(method: Method, rank: number): UpdateSpec[] {
+    const {adaptation, baseLayer} = this.owner;
+    return updateSpecs(method, adaptation.weights(baseLayer), rank, this.start);
+  }
+
+  private siteOf({weight}: UpdateSpec): UpdateSite {
+    const prepared = this.prepared.get(weight.name) ?? new Prepared();
+    this.prepared.set(weight.name, prepared);
+    const {form} = this.owner.adaptation;
+    return {weight, takesGain: form === 'linear' || form === 'lookUp', prepared};
+  }
+
+  private make(spec: UpdateSpec): WeightUpdate {
+    const variables = spec.parameters.map(
+      parameter => [parameter.name, this.addWeight(spec.prefix + parameter.name, parameter)] as const,
+    );
+    return {spec, variables: new Map(variables)};
+  }
+}
+
+function lowRankOf(method: Method, values: Parameters): {A?: tf.Tensor; B?: tf.Tensor} {
+  const factors = method.factorsOf?.(values);
+  return factors === undefined ? {} : {A: factors.a, B: factors.b};
+}
+
+function valuesOf(variables: ReadonlyMap<string, tf.LayerVariable>): Parameters {
+  return Object.fromEntries([...variables].map(([name, variable]) => [name, variable.read()]));
+}

@@ -1,0 +1,62 @@
+import * as tf from '@tensorflow/tfjs';
+import {depthwiseConv2d} from '../ops/depthwise';
+import {fieldsOf} from '../../platform/tfjs/fields';
+import type {DepthwiseLayer} from '../../platform/tfjs/layerFields';
+import type {Adaptation} from './adaptation';
+import {channelsLast, conv2dGeometry, deferral, isFused} from './convolutions';
+import {applyLinear, type Compute, type Forward} from './forward';
+import {LoRALayer} from './loraLayer';
+import {registerOwn} from '../../platform/tfjs/configs';
+
+/**
+ * `DepthwiseConv2D`: both data formats. The stock layer fuses nothing, and leaves a dilation rate out of account; the
+ * fused one does neither.
+ */
+const depthwiseConv2dForward: Forward = (layer, x, call) => {
+  const fields = fieldsOf<DepthwiseLayer>(layer);
+  const {depthwiseKernel: kernel, bias, activation, dataFormat} = fields;
+  const fuses = isFused(layer);
+  const geometry = conv2dGeometry(fuses ? fields : {...fields, dilationRate: [1, 1]});
+  const compute: Compute = (input, weights, after) =>
+    depthwiseConv2d(
+      input as tf.Tensor4D,
+      {...weights, fuses, trains: weights.trains || (fuses && kernel.trainable)},
+      geometry,
+      after,
+    );
+  const {last, restore} = channelsLast(x, fields);
+  const weights = {kernel, bias, activation, dataFormat};
+  const defer = !fuses && kernel.shape[3] === 1 ? deferral(call.prepared, fields, geometry, true) : undefined;
+  return applyLinear(compute, last, weights, call, {biasApart: true, fuses, fusesMore: fuses, defer}, restore);
+};
+
+/**
+ * A `DepthwiseConv2D` layer with a low-rank update of its kernel: `y = f(x ∗ (W + s·A·B) + b)`.
+ *
+ * In a depthwise convolution each channel has a kernel of its own, which has `kh·kw` entries for each of its `mult`
+ * outputs. Factors of each of these kernels, as a LoRA of a grouped convolution has them, would have more parameters
+ * than the layer. So there is one pair for all channels: `A`, `[kh, kw, rank]`, holds `rank` filters, and `B`,
+ * `[rank, in, mult]`, says how much of each every channel takes.
+ *
+ * Trains `rank · (kh·kw + in·mult)` parameters instead of `kh·kw · in·mult`, which is less only at ranks below `kh·kw`:
+ * for a kernel of 3×3 the default rank of 8 saves next to nothing. For this reason `'all'` leaves these layers out:
+ * name them in `targets` to adapt them all the same.
+ *
+ * Takes every stride, padding, data format and depth multiplier that the base takes. Like the base it computes without
+ * its dilation rate.
+ */
+export class LoRADepthwiseConv2D extends LoRALayer {
+  static readonly className = 'tfjs-lora>LoRADepthwiseConv2D';
+  static readonly adaptation: Adaptation = {
+    baseClassName: 'DepthwiseConv2D',
+    form: 'kernel',
+    forward: depthwiseConv2dForward,
+    weights: layer => [
+      {name: 'depthwise_kernel', variable: fieldsOf<DepthwiseLayer>(layer).depthwiseKernel, outAxes: 2},
+    ],
+    unlessNamed:
+      'is a DepthwiseConv2D, whose kernel has hardly more parameters than its update would have. ' +
+      'Name it in targets to adapt it all the same.',
+  };
+}
+registerOwn(LoRADepthwiseConv2D);

@@ -1,0 +1,139 @@
+import * as tf from '@tensorflow/tfjs';
+import {showShape, throwFaults} from '../../platform/errors';
+import type {AdaptableWeight} from '../methods/method';
+import {isRegistered, registerOwn, shortName} from '../../platform/tfjs/configs';
+import {namedWeights, withValues} from '../../platform/tfjs/weights';
+import {resolveWeights, type WeightTarget} from './weightTargets';
+import type {Adaptation} from './adaptation';
+import type {LayerConfig} from './layerConfig';
+import {type CallArgs, checkArgs, type LoRALayerArgs} from './layerArgs';
+import {LoRALayer} from './loraLayer';
+import {disposeMasks} from './recurrentCells';
+import {STOCK_BY_WEIGHTS} from './stockByWeights';
+import {wrapperKind} from './wrapperLayer';
+
+/** Arguments of a {@link LoRAWeights}. */
+export interface LoRAWeightsArgs extends LoRALayerArgs {
+  /** The weights to update, by the names that the layer gives them. */
+  weights: readonly (string | WeightTarget)[];
+}
+
+/**
+ * Any layer, of a class of one's own too, with low-rank updates of weights that are named: the layer computes what it
+ * computes, with `W + s·A·B` in the place of each of these weights. `A` is `[...fan-in axes, rank]` and `B`
+ * `[rank, ...out axes]`; a weight has one out axis unless its entry says otherwise, as it does for a kernel
+ * `[in, heads, size]`: `{name: 'query', outAxes: 2}`.
+ *
+ * The sum is computed once for each call, and the layer's variables read as that sum while its own `call` runs, nowhere
+ * else: what saves or reads weights sees those of the base. So a call must read its weights before it returns, not in a
+ * promise or a backward pass of its own. The layer must make its weights in `build`, and list those of layers that it
+ * holds among its `weights`.
+ *
+ * The gradient of each updated weight is computed in full, and those of `A` and `B` from it, so a layer with a LoRA
+ * class of its own is better off with that.
+ */
+export class LoRAWeights extends LoRALayer {
+  static readonly className = 'tfjs-lora>LoRAWeights';
+
+  private readonly targets: Required<WeightTarget>[];
+  private inForce = false;
+
+  /**
+   * @throws LoRAError also if the layer's class is not registered with `tf.serialization`; when it is built, or if it
+   *     is, if a weight is not there, has fewer than two axes or is not of type float32.
+   */
+  constructor(args: LoRAWeightsArgs) {
+    checkArgs(args);
+    const targets = resolveWeights(args.weights);
+    const isLayer = (args.layer as unknown) instanceof tf.layers.Layer;
+    super(args, weightsAdaptation(isLayer ? args.layer.getClassName() : '', targets));
+    this.targets = targets;
+  }
+
+  override get layerConfig(): LayerConfig {
+    return {...super.layerConfig, weights: this.targets.map(target => ({...target}))};
+  }
+
+  protected override compute(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor | tf.Tensor[] {
+    const base = () => this.computeBase(inputs, kwargs);
+    if (this.inForce) {
+      return base(); // called from inside its own call, where the weights are updated already
+    }
+    const merged = this.update.mergedKernels();
+    const updated = this.adaptation
+      .weights(this.baseLayer)
+      .map(({variable}, i) => [variable, merged[i] as tf.Tensor] as const);
+    this.inForce = true;
+    try {
+      return withValues(updated, base);
+    } finally {
+      this.inForce = false;
+    }
+  }
+
+  override disposePrepared(): void {
+    super.disposePrepared();
+    disposeMasks(this.baseLayer);
+  }
+
+  override getConfig(): tf.serialization.ConfigDict {
+    // Objects, not a list of names: in files, tfjs changes the spelling of texts, except under the key `name`.
+    return {...super.getConfig(), weights: this.targets.map(target => ({...target}))};
+  }
+}
+registerOwn(LoRAWeights);
+
+/** The adaptation of the layers of a class by the names of their weights. */
+export function weightsAdaptation(baseClassName: string, targets: readonly Required<WeightTarget>[]): Adaptation {
+  return {baseClassName, weights: layer => findWeights(layer, targets), refusal};
+}
+
+function refusal(layer: tf.layers.Layer): string | undefined {
+  const className = layer.getClassName();
+  if (wrapperKind(layer) !== undefined) {
+    return `is a ${shortName(className)} of this library. Wrap the layer that it wraps.`;
+  }
+  return isRegistered(className)
+    ? STOCK_BY_WEIGHTS[className]?.refusal?.(layer)
+    : `is a ${className}, which is not registered. Call tf.serialization.registerClass(${className}) first.`;
+}
+
+/**
+ * The weights of a built layer that targets name.
+ *
+ * @throws LoRAError with a line for each that is not there or cannot have a low-rank update.
+ */
+function findWeights(layer: tf.layers.Layer, targets: readonly Required<WeightTarget>[]): AdaptableWeight[] {
+  const named = namedWeights(layer);
+  const faults: string[] = [];
+  const found = targets.flatMap(({name, outAxes}) => {
+    const variable = named.get(name);
+    const fault = variable === undefined ? `there is no weight "${name}"` : faultOf(variable, name, outAxes);
+    if (variable === undefined || fault !== undefined) {
+      faults.push(`Layer "${layer.name}" (${layer.getClassName()}): ${fault ?? ''}. It has ${listed(named)}.`);
+      return [];
+    }
+    return [{name, variable, outAxes}];
+  });
+  throwFaults(faults);
+  return found;
+}
+
+function faultOf({shape, dtype}: tf.LayerVariable, name: string, outAxes: number): string | undefined {
+  if (dtype !== 'float32') {
+    return `weight "${name}" is of type ${dtype}, an update needs float32`;
+  }
+  if (shape.length < 2) {
+    return `weight "${name}" has shape ${showShape(shape)}, an update needs two axes or more`;
+  }
+  return outAxes >= shape.length
+    ? `weight "${name}" has shape ${showShape(shape)}, so outAxes must be less than ${shape.length}, got ${outAxes}`
+    : undefined;
+}
+
+/** Weights as messages list them. */
+export function listed(weights: ReadonlyMap<string, tf.LayerVariable>): string {
+  return weights.size === 0
+    ? 'no weights'
+    : [...weights].map(([name, {shape}]) => `${name} ${showShape(shape)}`).join(', ');
+}

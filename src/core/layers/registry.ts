@@ -1,0 +1,160 @@
+import type * as tf from '@tensorflow/tfjs';
+import {checkOptions, LoRAError, show} from '../../platform/errors';
+
+import {registeredName, shortName} from '../../platform/tfjs/configs';
+import {namedWeights} from '../../platform/tfjs/weights';
+import {resolveWeights, type WeightTarget} from './weightTargets';
+import {type Adaptation, plainClass} from './adaptation';
+import {checkedArgs, type LoRALayerArgs} from './layerArgs';
+import {KINDS, type LoRALayerClass} from './kinds';
+import type {LoRALayer} from './loraLayer';
+import {listed, LoRAWeights, weightsAdaptation} from './loraWeights';
+import {STOCK_BY_WEIGHTS} from './stockByWeights';
+import {baseOf, wrapperKind} from './wrapperLayer';
+
+/** A LoRA layer class, and the weights that are named to it if it is the one for any layer. */
+interface Kind {
+  readonly className: string;
+  readonly adaptation: Adaptation;
+  readonly weights?: Required<WeightTarget>[];
+  make(args: LoRALayerArgs): LoRALayer;
+}
+
+/** The classes of tfjs that can be adapted. */
+const STOCK = new Map<string, Kind>();
+KINDS.forEach(registerKind);
+Object.entries(STOCK_BY_WEIGHTS).forEach(([name, {weights}]) =>
+  STOCK.set(name, byWeights(name, resolveWeights(weights))),
+);
+
+/** Lets the layers of a class be adapted by a class of ours, one that an entry of its own has too. */
+export function registerKind(loraClass: LoRALayerClass): void {
+  const {className, adaptation} = loraClass;
+  STOCK.set(adaptation.baseClassName, {className, adaptation, make: args => new loraClass(args)});
+}
+
+/** The classes that users registered. */
+const registered = new Map<string, Kind>();
+
+/**
+ * Makes the layers of a class adaptable by the names of their weights: a class of one's own, or one of tfjs that this
+ * library does not know. From then on `applyLoRA` adapts them, by {@link LoRAWeights}. Files and adapters do not depend
+ * on the registration.
+ *
+ *     registerAdaptable('CausalSelfAttention', {weights: ['attn_kernel', 'proj_kernel']});
+ *
+ * @param weights the weights of two axes or more that shall have an update, by the names that the layer gives them in
+ *     `addWeight`. Their last axis is the output, unless an entry says that more of them are:
+ *     `{name: 'query', outAxes: 2}`.
+ * @throws LoRAError if the class is not registered with `tf.serialization`, the library adapts it already, it was
+ *     registered with other weights, or the list is malformed.
+ */
+export function registerAdaptable(
+  name: string,
+  options: {weights: readonly (string | Readonly<WeightTarget>)[]},
+): void {
+  checkOptions(options, {weights: true});
+  const {weights} = options;
+  const targets = resolveWeights(weights);
+  const className = registeredName(name);
+  if (className === undefined) {
+    throw new LoRAError(
+      `There is no layer class "${name}". If it is yours, call tf.serialization.registerClass(${name}) first.`,
+    );
+  }
+  const known = STOCK.get(className);
+  if (known !== undefined) {
+    throw new LoRAError(`${className} need not be registered: ${shortName(known.className)} adapts it.`);
+  }
+  const before = registered.get(className)?.weights;
+  if (before !== undefined && JSON.stringify(before) !== JSON.stringify(targets)) {
+    throw new LoRAError(
+      `${className} is registered already, with other weights: ${show(before)}, not ${show(targets)}.`,
+    );
+  }
+  registered.set(className, byWeights(className, targets));
+}
+
+function byWeights(className: string, weights: Required<WeightTarget>[]): Kind {
+  return {
+    className: LoRAWeights.className,
+    adaptation: weightsAdaptation(className, weights),
+    weights,
+    make: args => new LoRAWeights({...args, weights}),
+  };
+}
+
+/** The classes that can be adapted. */
+export function adaptableClasses(): string[] {
+  return [...STOCK.keys(), ...registered.keys()].map(shortName);
+}
+
+/**
+ * The LoRA layer class that adapts the layers of a class, or `undefined` if no class does.
+ *
+ * @param weights those that an adapter names, whatever is registered here.
+ */
+export function loraClassOf(className: string, weights?: Required<WeightTarget>[]): Kind | undefined {
+  return weights === undefined
+    ? (STOCK.get(plainClass(className)) ?? registered.get(className))
+    : byWeights(className, resolveWeights(weights));
+}
+
+/**
+ * A LoRA layer around a layer: of the class that adapts the layer's class, `LoRADense` for a `Dense`; or by the names
+ * of `weights`, any layer.
+ *
+ *     const adapted = loraLayer({layer: tf.layers.dense({units: 8}), rank: 4});
+ *
+ * @throws LoRAError if the layer cannot be adapted, or an option is out of range.
+ */
+export function loraLayer(given: LoRALayerArgs & {weights?: readonly (string | WeightTarget)[]}): LoRALayer {
+  const {layer} = checkedArgs(given);
+  const {weights, ...args} = given;
+  if (weights !== undefined) {
+    return new LoRAWeights({...args, weights});
+  }
+  const kind = loraClassOf(layer.getClassName());
+  if (kind === undefined) {
+    throw new LoRAError(`Layer "${layer.name}" ${reasonNotAdaptable(layer, true) ?? 'cannot be adapted.'}`);
+  }
+  return kind.make(args);
+}
+
+/** How a layer is adapted, or could be; `undefined` if its class cannot be adapted. */
+export function adaptationOf(layer: tf.layers.Layer): Adaptation | undefined {
+  return wrapperKind(layer) === 'lora'
+    ? (layer as LoRALayer).adaptation
+    : loraClassOf(baseOf(layer).getClassName())?.adaptation;
+}
+
+/**
+ * Why a layer cannot be adapted, as the rest of a sentence about it, or `undefined` if it can.
+ *
+ * @param named whether the user named the layer, beyond asking for all.
+ */
+export function reasonNotAdaptable(layer: tf.layers.Layer, named: boolean): string | undefined {
+  const adaptation = adaptationOf(layer);
+  if (adaptation !== undefined) {
+    return adaptation.refusal?.(layer) ?? (named ? undefined : adaptation.unlessNamed);
+  }
+  const className = layer.getClassName();
+  const kernels = kernelsOf(layer);
+  if (kernels.size === 0) {
+    return `is a ${className}, which LoRA cannot adapt. Adaptable: ${adaptableClasses().join(', ')}.`;
+  }
+  const names = [...kernels.keys()].map(name => `'${name}'`).join(', ');
+  return (
+    `is a ${className}, which LoRA does not know. It has ${listed(kernels)}. ` +
+    `To adapt these or some of them, register it: registerAdaptable('${className}', {weights: [${names}]}).`
+  );
+}
+
+/** Whether a layer has a weight that multiplies, of two axes or more. */
+export function hasKernel(layer: tf.layers.Layer): boolean {
+  return kernelsOf(layer).size > 0;
+}
+
+function kernelsOf(layer: tf.layers.Layer): Map<string, tf.LayerVariable> {
+  return new Map([...namedWeights(layer)].filter(([, {shape}]) => shape.length >= 2));
+}

@@ -1,0 +1,45 @@
+import {listed, LoRAError, show, throwFaults} from '../../platform/errors';
+
+/** Names a weight of a layer that can have an update, such as `attn_kernel`. */
+export interface WeightTarget {
+  /** The name that the layer gives the weight in `addWeight`. */
+  name: string;
+  /** How many of its last axes are outputs; those before them are the fan-in. Default: 1. */
+  outAxes?: number;
+}
+
+/**
+ * Fills in the defaults of the weights that are named.
+ *
+ * @throws LoRAError with a line for each fault.
+ */
+export function resolveWeights(weights: unknown): Required<WeightTarget>[] {
+  if (!Array.isArray(weights) || weights.length === 0) {
+    throw new LoRAError(`weights must be a list such as ['attn_kernel'], and not empty, got ${show(weights)}.`);
+  }
+  const faults: string[] = [];
+  const names = new Set<string>();
+  const resolved = weights.map((weight: unknown) => {
+    const {name, outAxes = 1} = (typeof weight === 'string' ? {name: weight} : (weight ?? {})) as Partial<WeightTarget>;
+    if (typeof name !== 'string' || name === '') {
+      faults.push(`weights holds ${show(weight)}, which is neither a name nor such as {name: 'kernel', outAxes: 2}.`);
+      return {name: '', outAxes};
+    }
+    if (names.has(name)) {
+      faults.push(`weights names "${name}" twice.`);
+    }
+    names.add(name);
+    if (!Number.isInteger(outAxes) || outAxes <= 0) {
+      faults.push(`outAxes of weight "${name}" must be a positive integer, got ${show(outAxes)}.`);
+    }
+    return {name, outAxes};
+  });
+  throwFaults(faults);
+  return resolved;
+}
+
+/** Weights as messages list them, in an order of their own. */
+export function describeWeights(weights: readonly WeightTarget[]): string {
+  const named = weights.map(({name, outAxes = 1}) => (outAxes === 1 ? name : `${name} (${outAxes} out axes)`));
+  return listed(named.sort());
+}

@@ -1,0 +1,295 @@
+import * as tf from '@tensorflow/tfjs';
+import {Prepared} from '../../platform/tfjs/lazyOp';
+import {
+  cloneConfig,
+  entryOf,
+  innerEntry,
+  type LayerEntry,
+  layerFromEntry,
+  standInArgs,
+} from '../../platform/tfjs/configs';
+import {fieldsOf} from '../../platform/tfjs/fields';
+import type {LayerInternals} from '../../platform/tfjs/layerFields';
+import {disposeStates, type Inputs, takesStates, withStatesAsInputs} from '../../platform/tfjs/inputs';
+import {
+  biasesOf,
+  liftConstraints,
+  namedWeights,
+  replaceValue,
+  shareWeights,
+  withoutWrites,
+} from '../../platform/tfjs/weights';
+import {checkStep} from './adapterState';
+import type {BorrowingLayer} from './borrowingLayer';
+import {type CallArgs, checkedArgs, type WrapperArgs} from './layerArgs';
+
+export type {CallArgs, WrapperArgs};
+
+/**
+ * What a layer of this library does with its base: adapts it, freezes it, trains its bias alone, or trains it in full.
+ */
+export type WrapperKind = 'lora' | 'frozen' | 'bias' | 'trained';
+
+/** Which of its base's weights a wrapper trains. */
+export type BaseTraining = 'nothing' | 'biases' | 'everything';
+
+/**
+ * Marks the layers of this library. A process that uses both `import` and `require` has two copies of every class, so
+ * `instanceof` would miss the other copy's layers.
+ */
+export const WRAPPER_KIND = Symbol.for('tfjs-lora.layer');
+
+/** Prefix of the weights in which a layer keeps the original values of those that train. */
+export const ORIGINAL = 'original_';
+
+/** Layers that some wrapper has taken over. */
+const adopted = new WeakSet<tf.layers.Layer>();
+
+/**
+ * A layer around another, its base, with the base's name, shapes and weight names, so that summaries and checkpoints
+ * read as before. Subclasses say whether the base trains and what is computed.
+ */
+export abstract class WrapperLayer extends tf.layers.Layer {
+  /** The layer that is wrapped. */
+  readonly baseLayer: tf.layers.Layer;
+  /** What the wrapper does with its base. */
+  abstract readonly [WRAPPER_KIND]: WrapperKind;
+
+  /** What an adapted model remembers of its original, if this layer is the one that carries it. */
+  readonly record: string | undefined;
+  /** What is kept from one call to the next. */
+  protected readonly prepared = new Prepared();
+  private readonly baseTrainable: boolean;
+  private readonly keepOriginal: boolean;
+  private readonly originals: [original: tf.LayerVariable, weight: tf.LayerVariable][] = [];
+  private readonly sharesWith: tf.layers.Layer | null;
+
+  protected constructor(
+    args: WrapperArgs,
+    /** Which of the base's weights train. */
+    protected readonly baseTraining: BaseTraining,
+  ) {
+    const {layer, name, trainable, baseTrainable, keepOriginal, record} = checkedArgs(args);
+    super(standInArgs(layer, name, trainable));
+    const owned = layer.built || layer.inboundNodes.length > 0 || adopted.has(layer);
+    this.baseLayer = owned ? layerFromEntry(entryOf(layer)) : layer;
+    adopted.add(this.baseLayer);
+    this.sharesWith = owned && layer.built ? layer : null;
+    this.baseTrainable = baseTrainable ?? layer.trainable;
+    this.keepOriginal = keepOriginal ?? false;
+    this.record = record === undefined ? undefined : String((record as Partial<typeof record> | null)?.name);
+    this.baseLayer.trainable = baseTraining !== 'nothing';
+    this.supportsMasking = this.baseLayer.supportsMasking;
+    this.inputSpec = layer.inputSpec; // tfjs refuses inputs by it before it builds
+  }
+
+  override build(inputShape: tf.Shape | tf.Shape[]): void {
+    this.baseLayer.build(inputShape);
+    this.baseLayer.built = true;
+    if (this.sharesWith !== null) {
+      shareWeights(this.sharesWith, this.baseLayer);
+    }
+    const {initialWeights} = fieldsOf<LayerInternals>(this.baseLayer);
+    if (initialWeights !== null) {
+      this.baseLayer.setWeights(initialWeights);
+    }
+    liftConstraints(this.baseLayer);
+    const trained = this.trainedWeights();
+    if (this.baseTraining !== 'everything') {
+      const fixed = new Set(this.baseLayer.weights);
+      trained.forEach(weight => fixed.delete(weight));
+      // Layers made with `trainable: false` do not say so to their variables, and a custom training loop reads those.
+      fixed.forEach(weight => (weight.trainable = false));
+    }
+    this._trainableWeights.push(...this.baseLayer.trainableWeights);
+    for (const [local, weight] of this.keepOriginal ? trained : []) {
+      const zeros = tf.initializers.zeros();
+      const original = this.addWeight(ORIGINAL + local, weight.shape, weight.dtype, zeros, undefined, false);
+      this.originals.push([original.write(weight.read()), weight]);
+    }
+    this.inputSpec = this.baseLayer.inputSpec;
+    this.built = true;
+  }
+
+  override apply(inputs: Inputs, kwargs?: CallArgs | null): Inputs {
+    (this.baseLayer as Partial<BorrowingLayer>).borrow?.(inputs);
+    return super.apply(...withStatesAsInputs(inputs, kwargs ?? {}));
+  }
+
+  /** Initial states are left to the base, as in stock recurrent layers. */
+  protected override assertInputCompatibility(inputs: Inputs): void {
+    const [first] = [inputs].flat() as [tf.Tensor];
+    super.assertInputCompatibility(takesStates(this.baseLayer) ? first : inputs);
+  }
+
+  override call(inputs: tf.Tensor | tf.Tensor[], callArgs?: CallArgs | null): tf.Tensor | tf.Tensor[] {
+    const kwargs = callArgs ?? {};
+    return tf.tidy(() => {
+      this.invokeCallHook(inputs, kwargs);
+      checkStep(this, kwargs.training);
+      return this.compute(inputs, kwargs);
+    });
+  }
+
+  /** What the layer computes, on inputs that have been checked. */
+  protected abstract compute(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor | tf.Tensor[];
+
+  /**
+   * What the base itself computes. What it writes to its weights in training, statistics of its own, counts only where
+   * it trains in full; what a stateful layer writes is its state.
+   */
+  protected computeBase(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor | tf.Tensor[] {
+    // A stock recurrent layer writes its initial state into the arguments, which tfjs hands to the next layer in
+    // training.
+    const base = () => this.baseLayer.apply(inputs, {...kwargs}) as tf.Tensor | tf.Tensor[];
+    const learns = this.baseTraining === 'everything' || this.stateful;
+    return kwargs.training === true && !learns ? withoutWrites(this.baseLayer.weights, base) : base();
+  }
+
+  override computeOutputShape(inputShape: tf.Shape | tf.Shape[]): tf.Shape | tf.Shape[] {
+    return this.baseLayer.computeOutputShape(inputShape);
+  }
+
+  override computeMask(inputs: tf.Tensor | tf.Tensor[], mask?: tf.Tensor | tf.Tensor[]): tf.Tensor | tf.Tensor[] {
+    return this.baseLayer.computeMask(inputs, mask);
+  }
+
+  /** Some layers take inputs of more axes than they were made for. */
+  protected override warnOnIncompatibleInputShape(inputShape: tf.Shape): void {
+    fieldsOf<LayerInternals>(this.baseLayer).warnOnIncompatibleInputShape(inputShape);
+  }
+
+  // Of the base's weights this layer's own list holds those that train: there `layer.trainable` and `model.trainable`
+  // reach them, in the middle of a training too, and none of the frozen ones.
+
+  override get trainableWeights(): tf.LayerVariable[] {
+    return this.trainable ? [...this.own(super.trainableWeights), ...this.baseLayer.trainableWeights] : [];
+  }
+
+  override set trainableWeights(weights: tf.LayerVariable[]) {
+    super.trainableWeights = weights;
+  }
+
+  override get nonTrainableWeights(): tf.LayerVariable[] {
+    const ofBase = this.trainable ? this.baseLayer.nonTrainableWeights : this.baseLayer.weights;
+    return [...this.own(super.nonTrainableWeights), ...ofBase];
+  }
+
+  override set nonTrainableWeights(weights: tf.LayerVariable[]) {
+    super.nonTrainableWeights = weights;
+  }
+
+  private own(weights: readonly tf.LayerVariable[]): tf.LayerVariable[] {
+    const ofBase = new Set(this.baseLayer.weights);
+    return weights.filter(weight => !ofBase.has(weight));
+  }
+
+  /** The base's regularization, where the base trains in full. */
+  override get losses(): tf.layers.Layer['losses'] {
+    return this.baseTraining === 'everything' ? this.baseLayer.losses : [];
+  }
+
+  override get stateful(): boolean {
+    return this.baseLayer.stateful;
+  }
+
+  /** Starts again from zeros, or, like stock recurrent layers, from the given states. */
+  override resetStates(states?: tf.Tensor | tf.Tensor[]): void {
+    fieldsOf<LayerInternals>(this.baseLayer).resetStates(states);
+  }
+
+  /** Frees what the layer keeps beside its weights. It can still be used. */
+  disposePrepared(): void {
+    this.prepared.dispose();
+  }
+
+  protected override disposeWeights(): number {
+    this.disposePrepared();
+    disposeStates(this.baseLayer);
+    return super.disposeWeights();
+  }
+
+  /** Zeros would do for the base, whose weights are about to be loaded; factors that are all zero would never train. */
+  override setFastWeightInitDuringBuild(value: boolean): void {
+    this.baseLayer.setFastWeightInitDuringBuild(value);
+  }
+
+  /** Those of the base's weights that may part from their original values, by name. */
+  trainedWeights(): Map<string, tf.LayerVariable> {
+    switch (this.baseTraining) {
+      case 'nothing':
+        return new Map();
+      case 'biases':
+        return biasesOf(this.baseLayer);
+      case 'everything':
+        return namedWeights(this.baseLayer);
+    }
+  }
+
+  /** The weights that belong to an adapter, by the names that they have in it. */
+  abstract adapterWeights(): Map<string, tf.LayerVariable>;
+
+  /** The base as it was before it was wrapped: class, config and `trainable` flag. */
+  baseEntry(): LayerEntry {
+    const {className, config} = entryOf(this.baseLayer);
+    return {className, config: {...config, trainable: this.baseTrainable}};
+  }
+
+  /** Gives `layer`, a layer like the base, the values that the base had before it trained. */
+  shareOriginal(layer: tf.layers.Layer): void {
+    shareWeights(this.baseLayer, layer);
+    const targets = [...namedWeights(layer).values()];
+    [...this.originalWeights().values()].forEach((original, i) => {
+      replaceValue(targets[i] as tf.LayerVariable, original.read());
+    });
+  }
+
+  /** The variables that hold what the base had before it trained, under the names of its weights. */
+  originalWeights(): Map<string, tf.LayerVariable> {
+    const originals = new Map(this.originals.map(([original, weight]) => [weight, original]));
+    return new Map([...namedWeights(this.baseLayer)].map(([name, weight]) => [name, originals.get(weight) ?? weight]));
+  }
+
+  /** Gives the base the values that it had before it trained. */
+  restoreOriginal(): void {
+    this.originals.forEach(([original, weight]) => replaceValue(weight, original.read()));
+  }
+
+  /** Makes the values that the base has now its original ones. */
+  markOriginal(): void {
+    this.originals.forEach(([original, weight]) => original.write(weight.read()));
+  }
+
+  override getConfig(): tf.serialization.ConfigDict {
+    return {
+      ...super.getConfig(),
+      layer: {...this.baseEntry()},
+      ...(this.keepOriginal && {keepOriginal: true}),
+      ...(this.record !== undefined && {record: {name: this.record}}),
+    };
+  }
+
+  /** Makes a layer from what `getConfig` gave. */
+  static override fromConfig<T extends tf.serialization.Serializable>(
+    cls: tf.serialization.SerializableConstructor<T>,
+    config: tf.serialization.ConfigDict,
+  ): T {
+    const {layer, ...rest} = cloneConfig(config);
+    return new cls({...rest, layer: layerFromEntry(innerEntry(layer, rest.name))});
+  }
+}
+
+/** Which kind of layer of this library `layer` is, if any. */
+export function wrapperKind(layer: tf.layers.Layer): WrapperKind | undefined {
+  return (layer as Partial<WrapperLayer>)[WRAPPER_KIND];
+}
+
+/** Whether `layer` is one of this library's. */
+export function isWrapper(layer: tf.layers.Layer): layer is WrapperLayer {
+  return wrapperKind(layer) !== undefined;
+}
+
+/** The stock or custom layer that `layer` is or wraps. */
+export function baseOf(layer: tf.layers.Layer): tf.layers.Layer {
+  return isWrapper(layer) ? layer.baseLayer : layer;
+}

@@ -1,0 +1,101 @@
+import * as tf from '@tensorflow/tfjs';
+import {LoRAError, show} from '../../platform/errors';
+import {isClassOf} from '../../platform/tfjs/configs';
+import {fieldsOf} from '../../platform/tfjs/fields';
+
+/** An initializer of tfjs. */
+export type InitializerObject = ReturnType<typeof tf.initializers.zeros>;
+
+/**
+ * The initializer of the factor that starts random, while the other, `zeroFactor`, starts at zero: the one that was
+ * asked for, or PEFT's, which is U(−1/√fan-in, 1/√fan-in) for `A` (Kaiming's with a = √5) and N(0, 1) for `B`.
+ */
+export function initializerOfRandom(
+  zeroFactor: 'A' | 'B',
+  asked: Initializer | undefined,
+  fanIn: number,
+  seed: number | undefined,
+): InitializerObject {
+  const initializer = asked === undefined ? usual(zeroFactor, fanIn) : resolveInitializer(asked);
+  return seed === undefined ? initializer : withSeed(initializer, seed);
+}
+
+function usual(zeroFactor: 'A' | 'B', fanIn: number): InitializerObject {
+  return zeroFactor === 'B' ? uniform(1 / Math.sqrt(fanIn)) : tf.initializers.randomNormal({mean: 0, stddev: 1});
+}
+
+/** U(−bound, bound). Initializers that share a seed have different `i`. */
+export function uniform(bound: number, seed?: number, i = 0): InitializerObject {
+  return tf.initializers.randomUniform({
+    minval: -bound,
+    maxval: bound,
+    ...(seed !== undefined && {seed: seed + i}),
+  });
+}
+
+/**
+ * An initializer by name or config, as `tf.layers` understands them.
+ *
+ * @throws LoRAError if no initializer has that name.
+ */
+function resolveInitializer(asked: Initializer): InitializerObject {
+  // tfjs keeps its table of names to itself; its layers look them up.
+  try {
+    checkClass(asked);
+    const dense = tf.layers.dense({units: 1, kernelInitializer: asked as 'zeros'});
+    const {kernelInitializer} = fieldsOf<{kernelInitializer: InitializerObject}>(dense);
+    checkNumbers(kernelInitializer);
+    return kernelInitializer;
+  } catch (error) {
+    throw new LoRAError(
+      `initializer must be one of tfjs's, such as 'heUniform', got ${show(asked)}: ${(error as Error).message}`,
+    );
+  }
+}
+
+/** Refuses the config of something else, before it is made. */
+function checkClass(asked: Initializer): void {
+  const className: unknown = (asked as {className?: unknown}).className;
+  if (className !== undefined && !(typeof className === 'string' && isClassOf('initializer', className))) {
+    throw new Error(`${show(className)} is no class of initializers.`);
+  }
+}
+
+/**
+ * Refuses numbers with which tfjs never stops drawing: it draws until a number lies within two deviations of the mean.
+ */
+function checkNumbers(initializer: InitializerObject): void {
+  const config = initializer.getConfig();
+  for (const key of ['value', 'minval', 'maxval', 'mean', 'stddev', 'scale', 'gain']) {
+    const value = config[key] ?? 0;
+    const isFine = Number.isFinite(value) && (key !== 'stddev' || Number(value) >= 0);
+    if (!isFine && initializer.getClassName() in STOCK) {
+      throw new Error(`its ${key} is ${show(value)}.`);
+    }
+  }
+}
+
+/** The classes of tfjs that take numbers. */
+const STOCK = {
+  Constant: true,
+  RandomUniform: true,
+  RandomNormal: true,
+  TruncatedNormal: true,
+  Identity: true,
+  VarianceScaling: true,
+  Orthogonal: true,
+};
+
+/** An initializer as tfjs nests it in a layer's config. */
+export function initializerEntry(asked: Initializer): tf.serialization.ConfigDict {
+  const initializer = resolveInitializer(asked);
+  return {className: initializer.getClassName(), config: initializer.getConfig()};
+}
+
+function withSeed(initializer: InitializerObject, seed: number): InitializerObject {
+  const config = {...initializer.getConfig(), seed};
+  return resolveInitializer({className: initializer.getClassName(), config});
+}
+
+/** An initializer of tfjs, its name, or its config. */
+export type Initializer = ReturnType<typeof tf.initializers.zeros> | string | tf.serialization.ConfigDict;

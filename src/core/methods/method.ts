@@ -1,0 +1,216 @@
+import type * as tf from '@tensorflow/tfjs';
+import {LoRAError, show} from '../../platform/errors';
+import type {Prepared} from '../../platform/tfjs/lazyOp';
+import type {Update} from '../ops/update';
+import type {Initializer, InitializerObject} from './initializer';
+
+/** How strong and how wide a low-rank update is. */
+export interface LoRAStrength {
+  /** Rank `r` of the update, a positive integer. Default: 8. */
+  rank?: number;
+  /**
+   * Strength of the update, which is scaled by `alpha / rank`. Finite, not negative; 0 turns it off. Default: `rank`.
+   */
+  alpha?: number;
+  /** Scale by `alpha / √rank` instead (rank stabilisation, arXiv 2312.03732). Default: false. */
+  rankStabilized?: boolean;
+}
+
+/** How strong and how wide an update is, in full. */
+export interface Strength extends Required<LoRAStrength> {
+  /**
+   * How much of the update counts, `W + share·(W' − W)`, for methods in which `alpha` does not say that. Default: 1.
+   */
+  share?: number;
+}
+
+/**
+ * Fills in the defaults of a strength and rejects what cannot be trained.
+ *
+ * @throws LoRAError if `rank` is not a positive integer, or `alpha` or `share` is negative or not finite.
+ */
+export function resolveStrength({
+  rank = 8,
+  alpha = rank,
+  rankStabilized = false,
+  share,
+}: LoRAStrength & Pick<Strength, 'share'>): Strength {
+  if (!Number.isInteger(rank) || rank <= 0) {
+    throw new LoRAError(`rank must be a positive integer, got ${show(rank)}.`);
+  }
+  if (!isFloat32(alpha) || alpha < 0) {
+    throw new LoRAError(`alpha must be a finite number that is not negative, got ${shown(alpha)}.`);
+  }
+  if (typeof rankStabilized !== 'boolean') {
+    throw new LoRAError(`rankStabilized must be true or false, got ${show(rankStabilized)}.`);
+  }
+  if (share !== undefined && (!isFloat32(share) || share < 0)) {
+    throw new LoRAError(`share must be a finite number that is not negative, got ${shown(share)}.`);
+  }
+  return {rank, alpha, rankStabilized, ...(share !== undefined && {share})};
+}
+
+/** Whether a number is finite in a tensor too. */
+export function isFloat32(value: unknown): value is number {
+  return Number.isFinite(value) && Number.isFinite(Math.fround(value as number));
+}
+
+/** A number that `isFloat32` refuses, in a message. */
+export function shown(value: unknown): string {
+  return show(value) + (Number.isFinite(value) && !isFloat32(value) ? ', which is infinite in float32' : '');
+}
+
+/**
+ * A dropout rate, by default 0.
+ *
+ * @throws LoRAError if it is not a number from 0 to below 1.
+ */
+export function resolveDropout(dropout: number = 0): number {
+  if (!(dropout >= 0 && dropout < 1)) {
+    throw new LoRAError(`dropout must be a number from 0 to below 1, got ${show(dropout)}.`);
+  }
+  return dropout;
+}
+
+/** The factor `s` of a strength: `alpha / rank`, or `alpha / √rank` with rank stabilisation. */
+export function scalingOf({rank, alpha, rankStabilized}: Required<LoRAStrength>): number {
+  return alpha / (rankStabilized ? Math.sqrt(rank) : rank);
+}
+
+/** The strength of `k` times an update that is scaled by `alpha`. */
+export function timesAlpha(strength: Strength, k: number): Strength {
+  return {...strength, alpha: strength.alpha * k};
+}
+
+/** A strength with another rank and the same scaling. */
+export function withRank(strength: Strength, rank: number): Strength {
+  const ratio = rank / strength.rank;
+  return {...strength, rank, alpha: strength.alpha * (strength.rankStabilized ? Math.sqrt(ratio) : ratio)};
+}
+
+/** How the layers of a kind compute, which decides what an update of them may consist of. */
+export type UpdateForm =
+  /** By `linear`: low-rank factors, a gain for each output. */
+  | 'linear'
+  /** By an operation that updates its kernel: depthwise and transposed convolutions. */
+  | 'kernel'
+  /** By looking rows up. */
+  | 'lookUp'
+  /** By cells, with two kernels each. */
+  | 'recurrent'
+  /** By the layer's own `call`, with other values for its weights. */
+  | 'weights';
+
+/** A weight of a layer that can have an update. */
+export interface AdaptableWeight {
+  /** The name that its layer gives it. */
+  name: string;
+  variable: tf.LayerVariable;
+  /** How many of its last axes are outputs; those before them are the fan-in. Default: 1. */
+  outAxes?: number;
+  /**
+   * Whether its outputs are the axis before the last, and its inputs the last, as in transposed convolutions. Default:
+   * false.
+   */
+  transposed?: boolean;
+}
+
+/** What decides where the parameters of a new update start. */
+export interface Start {
+  /** The factor that starts at zero, while the other starts random. Default: `B`. */
+  zeroFactor?: 'A' | 'B' | undefined;
+  /** That of the factor that starts random. */
+  initializer?: Initializer | undefined;
+  seed?: number | undefined;
+}
+
+/** One parameter of the update of a weight. */
+export interface ParameterSpec {
+  /** Its name in files, such as `lora_A`. */
+  name: string;
+  shape: number[];
+  /** Whether it trains. One that does not is part of the adapter too. */
+  trains: boolean;
+  /** What it starts from. */
+  initializer: InitializerObject;
+  /**
+   * Whether the update changes nothing while the parameter has its start value. Taking the update away brings it back.
+   */
+  neutralAtStart: boolean;
+}
+
+/**
+ * Of which part of one tensor all layers of a rank have the beginning: its rows, of a parameter
+ * `[...fan-in axes, rank]`, or its columns, of one `[rank, ...out axes]`.
+ */
+export type SharedSide = 'rows' | 'columns';
+
+/** The parameters of the update of one weight, by the names that the method gives them. */
+export type Parameters = Readonly<Record<string, tf.Tensor>>;
+
+/** Where an update is: the weight, and what is known of its layer. */
+export interface UpdateSite {
+  weight: AdaptableWeight;
+  /** Whether a gain for each output can be part of the update. */
+  takesGain: boolean;
+  /** For what is computed from the frozen weight alone. */
+  prepared: Prepared;
+}
+
+/** A way to update a weight. All that is known of it stands in one file; the rest of the library asks here. */
+export interface Method {
+  /**
+   * Its name in options and files: lower case and hyphens, since tfjs changes other spellings in the files of a model.
+   */
+  readonly name: string;
+  /** The names of its parameters. */
+  readonly parameterNames: readonly string[];
+  /**
+   * The parameters of an update of a weight. One that cannot use the whole rank has an update of the rank that it can
+   * use.
+   */
+  parameters(weight: AdaptableWeight, rank: number, start: Start): ParameterSpec[];
+  /** The greatest rank that a weight can use. */
+  rankLimit(weight: AdaptableWeight): number;
+  /** The parameters of which all layers have a part of one tensor. Default: none. */
+  readonly shared?: Readonly<Record<string, SharedSide>>;
+  /** Whether it has a rank and an `alpha` to choose. Default: true. */
+  readonly hasRank?: boolean;
+  /**
+   * Why layers that compute in some form cannot have the update, as the rest of a sentence about one; `undefined` if
+   * they can.
+   */
+  refusal?(form: UpdateForm): string | undefined;
+  /** What parameters start from that follow from the weight. Default: nothing, each starts from its initializer. */
+  start?(site: UpdateSite, strength: Strength, start: Start): Record<string, tf.Tensor>;
+  /**
+   * The values with which the update changes nothing. Default: for parameters that are neutral at their start, their
+   * initializers'.
+   */
+  neutral?(site: UpdateSite, parameters: Parameters): Record<string, tf.Tensor>;
+  /** What an operation computes with. Default: the merged weight. */
+  update?(parameters: Parameters, strength: Strength, site: UpdateSite): Update;
+  /** The weight with the update in it, differentiable in the parameters. */
+  merge(parameters: Parameters, strength: Strength, site: UpdateSite): tf.Tensor;
+  /** The bias with the update in it, of a layer with one kernel. Default: the bias. */
+  mergeBias?(bias: tf.Tensor, parameters: Parameters, strength: Strength): tf.Tensor;
+  /** What the update adds to the weight. Default: what `merge` gives, less the weight. */
+  delta?(parameters: Parameters, strength: Strength): tf.Tensor;
+  /** The strength of `k` times the update. */
+  scale(strength: Strength, k: number): Strength;
+  /**
+   * The parameters that are a low-rank product, `[...fan-in axes, rank]` and `[rank, ...out axes]`, if there is one
+   * among them.
+   */
+  factorsOf?<T>(parameters: Readonly<Record<string, T>>): {a: T; b: T};
+  /**
+   * The low-rank product `A·B` that the update comes to, without its scaling, as new tensors, if it comes to one by
+   * itself.
+   */
+  product?(parameters: Parameters): {a: tf.Tensor; b: tf.Tensor};
+  /**
+   * The parameters of an update that is a product and nothing else. The inverse of `factorsOf`; for methods whose
+   * update is one.
+   */
+  parametersOf?<T>(factors: {a: T; b: T}): Record<string, T>;
+}

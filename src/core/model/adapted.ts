@@ -1,0 +1,106 @@
+import type * as tf from '@tensorflow/tfjs';
+import type {AdapterConfig} from '../adapter/adapter';
+import {LoRAError} from '../../platform/errors';
+import type {LoRALayer} from '../layers/loraLayer';
+import {isWrapper, wrapperKind, type WrapperKind} from '../layers/wrapperLayer';
+import {shortName} from '../../platform/tfjs/configs';
+import {recordOf} from '../rewire/record';
+import {checkModel, type Site, sitesOf} from '../rewire/walk';
+
+/** A layer of an adapted model that has an update. */
+interface LoRASite extends Site {
+  layer: LoRALayer;
+}
+
+/** The layers of an adapted model that have an update. */
+export function loraSites(model: tf.LayersModel): LoRASite[] {
+  return sitesOf(model).filter((site): site is LoRASite => wrapperKind(site.layer) === 'lora');
+}
+
+/**
+ * The layers of an adapted model.
+ *
+ * @throws LoRAError if it is no model, or not adapted.
+ */
+export function adaptedSites(model: tf.LayersModel): Site[] {
+  checkModel(model);
+  const sites = sitesOf(model);
+  if (!sites.some(({layer}) => isWrapper(layer))) {
+    throw new LoRAError('The model has no LoRA layers. Adapt it first: applyLoRA(model, {rank: 8}).');
+  }
+  return sites;
+}
+
+/** The variables of an adapted model that belong to its adapter, by the names that they have in it. */
+export function adapterVariables(model: tf.LayersModel): Map<string, tf.LayerVariable> {
+  const variables = new Map<string, tf.LayerVariable>();
+  for (const {path, layer} of adaptedSites(model)) {
+    if (isWrapper(layer)) {
+      layer.adapterWeights().forEach((variable, name) => variables.set(`${path}/${name}`, variable));
+    }
+  }
+  return variables;
+}
+
+/** The config of the adapter that a model has. */
+export function adapterConfig(model: tf.LayersModel): AdapterConfig {
+  const pathsOf = (kind: WrapperKind) =>
+    adaptedSites(model)
+      .filter(({layer}) => wrapperKind(layer) === kind)
+      .map(({path}) => path);
+  const biases = pathsOf('bias');
+  const {head} = recordOf(model);
+  return {
+    layers: Object.fromEntries(loraSites(model).map(({path, layer}) => [path, layer.layerConfig])),
+    trainable: pathsOf('trained'),
+    ...(biases.length > 0 && {biases}),
+    ...(head && {head}),
+  };
+}
+
+/** A plain layer of an adapted model that changes in training. It is no part of the model's adapter. */
+export interface UnsavedLayer {
+  path: string;
+  className: string;
+  /** What changes, as the rest of a sentence about it. */
+  reason: string;
+}
+
+/**
+ * The plain layers that change in training, which no adapter of the model holds. `applyLoRA` leaves none; a model that
+ * was put together by hand has them, of LoRA layers and others, or of an adapted body and a head.
+ */
+export function unsavedLayers(sites: readonly Site[]): UnsavedLayer[] {
+  return sites.flatMap(({path, layer, ancestors}) => {
+    if (isWrapper(layer)) {
+      return [];
+    }
+    const className = shortName(layer.getClassName());
+    if (layer.trainableWeights.length > 0 && ancestors.every(({trainable}) => trainable)) {
+      return [{path, className, reason: 'trains'}];
+    }
+    return className === 'BatchNormalization'
+      ? [{path, className, reason: 'moves its statistics in training, frozen though it is'}]
+      : [];
+  });
+}
+
+/** What the last warning said of a model. */
+const warned = new WeakMap<tf.LayersModel, string>();
+
+/** Warns once of what an adapter that is taken from a model does not hold. */
+export function reportUnsaved(model: tf.LayersModel, sites: readonly Site[]): void {
+  const unsaved = unsavedLayers(sites);
+  const lines = unsaved.map(({path, className, reason}) => `  ${path} (${className}) ${reason}`).join('\n');
+  if (unsaved.length === 0 || warned.get(model) === lines) {
+    return;
+  }
+  warned.set(model, lines);
+  const names = unsaved.map(({path}) => `'${path}'`).join(', ');
+  console.warn(
+    'The adapter does not hold all that training changes in this model. Plain layers are no part of ' +
+      `it:\n${lines}\nLet applyLoRA make the model, with {trainable: [${names}]} or after replaceHead; in a model ` +
+      "made by hand, wrap such a layer, new UnadaptedLayer({layer, trains: 'everything'}) to keep it with the " +
+      'adapter or new UnadaptedLayer({layer}) to leave it as it is; or save the whole model with model.save.',
+  );
+}

@@ -1,0 +1,189 @@
+import * as tf from '@tensorflow/tfjs';
+import {type Adapter, layerConfigAt} from '../adapter/adapter';
+import {checkAdapter} from '../adapter/checkAdapter';
+import {listed} from '../../platform/errors';
+import {withHead} from '../head/replaceHead';
+import type {LoRALayer} from '../layers/loraLayer';
+import {loraClassOf} from '../layers/registry';
+import {UnadaptedLayer} from '../layers/unadaptedLayer';
+import {baseOf, isWrapper, wrapperKind} from '../layers/wrapperLayer';
+import {initializerEntry} from '../methods/initializer';
+import type {SharedSide} from '../methods/method';
+import {disposeModel} from '../rewire/dispose';
+import {carryMetadata, makeRecord} from '../rewire/record';
+import {rewire} from '../rewire/rewire';
+import {checkModel, type Site} from '../rewire/walk';
+import type {LayerEntry} from '../../platform/tfjs/configs';
+import {replaceValue, shareWeights} from '../../platform/tfjs/weights';
+import {adapterVariables, loraSites} from './adapted';
+import {checkFit} from './checkFit';
+import type {LoRAConfig} from './config';
+import {checkPlan, linesOf, type Plan} from './plan';
+import {adaptableSites, planFor} from './planLoRA';
+
+/**
+ * Adapts a pretrained model: a new model in which the chosen layers have a trainable low-rank update and all others are
+ * frozen. It computes exactly what the original computes, until it is trained; compile it and train it with `fit`.
+ *
+ * The original is not touched. Frozen weights share their buffers with it; each model is disposed by itself.
+ *
+ * @param model any `tf.LayersModel`: functional, sequential, nested, with shared layers, several inputs and outputs,
+ * `TimeDistributed`.
+ * @param configOrAdapter what to adapt, and how; or an adapter, whose layers are adapted and whose values are set.
+ *     `planLoRA` shows what a config comes to.
+ * @throws LoRAError if the config names something that is not there, the adapter does not fit, the model is adapted
+ *     already, or a layer cannot be rebuilt from its config. Everything that is wrong is reported at once, and nothing
+ *     is changed.
+ */
+export function applyLoRA(model: tf.LayersModel, configOrAdapter: LoRAConfig | Adapter = {}): tf.LayersModel {
+  checkModel(model);
+  if (!isAdapter(configOrAdapter)) {
+    const sites = adaptableSites(model);
+    const plan = planFor(model, sites, configOrAdapter);
+    checkPlan(plan, sites);
+    reportCapped(plan);
+    if (configOrAdapter.targets === 'all') {
+      reportLeft(plan);
+    }
+    return build(model, sites, plan, configOrAdapter);
+  }
+  checkAdapter(configOrAdapter);
+  const headed = withHead(model, configOrAdapter);
+  try {
+    return applyAdapter(headed, configOrAdapter);
+  } finally {
+    if (headed !== model) {
+      disposeModel(headed);
+    }
+  }
+}
+
+function applyAdapter(model: tf.LayersModel, adapter: Adapter): tf.LayersModel {
+  const sites = adaptableSites(model);
+  checkFit(adapter, sites);
+  const adapted = build(model, sites, {config: adapter.config, capped: {}}, {}, false);
+  for (const [name, variable] of adapterVariables(adapted)) {
+    const value = adapter.tensors[name];
+    if (value !== undefined) {
+      replaceValue(variable, value);
+    }
+  }
+  return adapted;
+}
+
+function build(
+  model: tf.LayersModel,
+  sites: readonly Site[],
+  {config, capped}: Pick<Plan, 'config' | 'capped'>,
+  {initializer, seed}: Pick<LoRAConfig, 'initializer' | 'seed'>,
+  /** Whether updates start from their base's weights. If not, they get their values afterwards. */
+  begins = true,
+): tf.LayersModel {
+  const paths = Object.keys(config.layers);
+  const trained = new Set(config.trainable);
+  const biased = new Set(config.biases);
+  const record = JSON.stringify(makeRecord(model, capped, config.head));
+  const keeper = sites.find(
+    ({path, layer}) => layerConfigAt(config, path) !== undefined || trained.has(path) || UnadaptedLayer.gains(layer),
+  );
+
+  const replace = ({path, layer}: Site, entry: LayerEntry): LayerEntry => {
+    const {batchInputShape, dtype, name} = entry.config;
+    const outer = {
+      name: name as string,
+      ...(batchInputShape !== undefined && {batchInputShape}),
+      ...(dtype !== undefined && {dtype}),
+      layer: {...entry},
+      ...(path === keeper?.path && {record: {name: record}}),
+    };
+    const update = layerConfigAt(config, path);
+    if (update !== undefined) {
+      const {className, weights: named, ...strength} = update;
+      const kind = loraClassOf(layer.getClassName(), named);
+      const weights = kind?.weights?.map(weight => ({...weight}));
+      const own = {
+        ...outer,
+        ...strength,
+        ...(weights && {weights}),
+        keepOriginal: !update.freezeBaseLayer || update.trainBias === true,
+        ...(initializer !== undefined && {initializer: initializerEntry(initializer)}),
+        ...(seed !== undefined && {seed: seed + paths.indexOf(path)}),
+      };
+      return {className: kind?.className ?? className, config: own};
+    }
+    if (trained.has(path)) {
+      return {className: UnadaptedLayer.classNameFor('everything'), config: {...outer, keepOriginal: true}};
+    }
+    if (biased.has(path)) {
+      return {className: UnadaptedLayer.classNameFor('biases'), config: {...outer, keepOriginal: true}};
+    }
+    return UnadaptedLayer.gains(layer) ? {className: UnadaptedLayer.classNameFor('nothing'), config: outer} : entry;
+  };
+
+  const transfer = ({layer}: Site, replacement: tf.layers.Layer) => {
+    shareWeights(layer, baseOf(replacement));
+    if (isWrapper(replacement)) {
+      replacement.markOriginal();
+    }
+    if (begins && wrapperKind(replacement) === 'lora') {
+      (replacement as LoRALayer).update.begin();
+    }
+  };
+
+  const adapted = rewire(model, {replace, transfer});
+  if (begins) {
+    shareParameters(loraSites(adapted).map(({layer}) => layer));
+  }
+  carryMetadata(model, adapted);
+  return adapted;
+}
+
+/** An adapter, unlike a config, holds tensors. */
+function isAdapter(value: LoRAConfig | Adapter): value is Adapter {
+  return typeof value === 'object' && (value as unknown) !== null && 'tensors' in value && 'config' in value;
+}
+
+/** Nobody asked for the default, nor by `'all'` for a rank in each small layer: there the summary tells. */
+function reportCapped({config, capped, askedFor}: Plan): void {
+  const lines = askedFor.map(
+    path => `${path}: ${layerConfigAt(config, path)?.rank ?? 0} instead of ${capped[path] ?? 0}`,
+  );
+  if (lines.length > 0) {
+    console.warn(`A rank above min(fan-in, fan-out) adds nothing. Lowered, at the same scaling: ${listed(lines)}.`);
+  }
+}
+
+function reportLeft({left}: Plan): void {
+  const lines = linesOf(left);
+  if (lines.length > 0) {
+    console.warn(`Left as they are:\n${lines.join('\n')}`);
+  }
+}
+
+/**
+ * Gives parameters of which all layers have parts, those of one rank, the beginning of the largest, which is drawn
+ * already.
+ */
+function shareParameters(layers: readonly LoRALayer[]): void {
+  const groups = new Map<string, {side: SharedSide; variables: tf.LayerVariable[]}>();
+  for (const layer of layers) {
+    for (const {name, side, variable} of layer.update.shared()) {
+      const key = `${name}, rank ${layer.rank}`;
+      groups.set(key, {side, variables: [...(groups.get(key)?.variables ?? []), variable]});
+    }
+  }
+  tf.tidy(() => {
+    for (const {side, variables} of groups.values()) {
+      const matrixOf = (variable: tf.LayerVariable) => {
+        const x = variable.read();
+        return tf.reshape(x, side === 'rows' ? [-1, x.shape.at(-1) ?? 1] : [x.shape[0], -1]);
+      };
+      const [largest, ...others] = [...variables].sort((one, other) => other.read().size - one.read().size);
+      const whole = matrixOf(largest as tf.LayerVariable);
+      for (const variable of others) {
+        const {shape} = matrixOf(variable);
+        replaceValue(variable, tf.reshape(tf.slice(whole, [0, 0], shape), variable.read().shape));
+      }
+    }
+  });
+}

@@ -1,0 +1,186 @@
+import type * as tf from '@tensorflow/tfjs';
+import {
+  faultsOf,
+  isPromise,
+  kindOf,
+  type KnownOptions,
+  LoRAError,
+  show,
+  throwFaults,
+  unknownOptions,
+} from '../../platform/errors';
+import type {Initializer} from '../methods/initializer';
+import {type LoRAStrength, resolveDropout, resolveStrength} from '../methods/method';
+import {methodOf} from '../methods/registry';
+
+/**
+ * Names layers: a layer's name, its path (`outer/inner`), its class name, a pattern for its name or path, or a
+ * predicate.
+ */
+export type LayerMatcher = string | RegExp | LayerPredicate;
+
+/** Says of a layer of the plain model whether it is meant. It is asked once for each layer that holds no others. */
+export type LayerPredicate = (layer: tf.layers.Layer, path: string) => boolean;
+
+/** What `applyLoRA` adapts, and how. */
+export interface LoRAConfig extends LoRAStrength {
+  /** The layers to adapt. Default: `'all'`, every layer that can be adapted and is not in `exclude` or `trainable`. */
+  targets?: 'all' | readonly LayerMatcher[] | LayerPredicate;
+  /** Layers to leave as they are, though `targets` names them. */
+  exclude?: readonly LayerMatcher[] | LayerPredicate;
+  /**
+   * Layers that train in full, beside the factors, and belong to the adapter: a new head, say. They are not adapted.
+   */
+  trainable?: readonly LayerMatcher[] | LayerPredicate;
+  /** Other strengths for some layers. For each layer the first entry that matches counts. */
+  overrides?: readonly LoRAOverride[];
+  /**
+   * How the weights are updated: `'lora'`, `W + s·A·B`, or another method by its name, such as `'dora'`. Default:
+   * `'lora'`.
+   */
+  method?: string;
+  /**
+   * What LoRA starts from, in place of a random `A` and a zero `B`: `'pissa'`, the principal part of the weight, or
+   * `'olora'`, an orthonormal basis of some of its rows. The layer takes the same part away, so that the base is not
+   * touched.
+   */
+  init?: 'pissa' | 'olora';
+  /**
+   * The probability with which each number of the input of an update is dropped in training, from 0 to below 1.
+   * Embeddings leave it out. Default: 0.
+   */
+  dropout?: number;
+  /** Keep the adapted layers' own weights fixed. Default: true. */
+  freezeBaseLayer?: boolean;
+  /**
+   * Which biases train beside the factors, and belong to the adapter: none, those of the adapted layers, or those of
+   * every layer, shifts of normalizations included (PEFT's `none`, `lora_only` and `all`). Default: `'none'`.
+   */
+  bias?: BiasChoice;
+  /** What `A` starts from, as for `tf.layers`: an initializer or its name. Default: U(−1/√fan-in, 1/√fan-in). */
+  initializer?: Initializer;
+  /** Makes the start of every `A` reproducible. */
+  seed?: number;
+}
+
+/** Which biases train beside the factors. */
+export type BiasChoice = 'none' | 'adapted' | 'all';
+
+/** What PEFT calls these options. */
+const PEFT_NAMES = [
+  ['r', 'rank'],
+  ['lora_alpha', 'alpha'],
+  ['lora_dropout', 'dropout'],
+  ['target_modules', 'targets'],
+] as const;
+
+const INITS: readonly string[] = ['pissa', 'olora'];
+
+const BIAS_CHOICES: readonly BiasChoice[] = ['none', 'adapted', 'all'];
+
+/** A strength, or a method, for the layers that `targets` names. */
+export interface LoRAOverride extends LoRAStrength {
+  targets: readonly LayerMatcher[] | LayerPredicate;
+  method?: string;
+  init?: 'pissa' | 'olora';
+  dropout?: number;
+}
+
+const UPDATE_OPTIONS = {
+  rank: true,
+  alpha: true,
+  rankStabilized: true,
+  method: true,
+  init: true,
+  dropout: true,
+} as const;
+const OVERRIDE_OPTIONS: KnownOptions<LoRAOverride> = {...UPDATE_OPTIONS, targets: true};
+const CONFIG_OPTIONS: KnownOptions<LoRAConfig> = {
+  ...UPDATE_OPTIONS,
+  targets: true,
+  exclude: true,
+  trainable: true,
+  overrides: true,
+  freezeBaseLayer: true,
+  bias: true,
+  initializer: true,
+  seed: true,
+};
+
+/**
+ * Rejects what `applyLoRA` cannot understand, before anything is made: options that do not exist, empty or malformed
+ * lists, numbers out of range. Several faults are reported together.
+ *
+ * @throws LoRAError with a line for each fault.
+ */
+export function checkConfig(config: LoRAConfig): void {
+  if (typeof config !== 'object' || (config as unknown) === null || Array.isArray(config)) {
+    throw new LoRAError(`The config must be an object such as {rank: 8}, got ${show(config)}.`);
+  }
+  if (isPromise(config)) {
+    throw new LoRAError(`The config must be an object such as {rank: 8}, or an adapter, got ${kindOf(config)}.`);
+  }
+  const faults = [
+    ...unknownOptions(config, CONFIG_OPTIONS),
+    ...PEFT_NAMES.filter(([name]) => name in config).map(([name, own]) => `PEFT's "${name}" is called ${own} here.`),
+    ...faultsOf(() => resolveStrength(config)),
+    ...faultsOf(() => methodOf(config.method)),
+    ...faultsOf(() => resolveDropout(config.dropout)),
+    ...initFaults(config),
+    ...(config.targets === undefined || config.targets === 'all' ? [] : matcherFaults('targets', config.targets)),
+    ...(config.exclude === undefined ? [] : matcherFaults('exclude', config.exclude)),
+    ...(config.trainable === undefined ? [] : matcherFaults('trainable', config.trainable)),
+  ];
+  const overrides: unknown = config.overrides === undefined ? [] : config.overrides;
+  if (!Array.isArray(overrides)) {
+    faults.push(`overrides must be a list such as [{targets: ['dense_1'], rank: 4}], got ${show(overrides)}.`);
+  }
+  for (const [i, override] of (Array.isArray(overrides) ? (overrides as LoRAOverride[]) : []).entries()) {
+    if (typeof override !== 'object' || (override as unknown) === null) {
+      faults.push(`overrides[${i}] must be an object such as {targets: ['dense_1'], rank: 4}, got ${show(override)}.`);
+      continue;
+    }
+    faults.push(
+      ...unknownOptions(override, OVERRIDE_OPTIONS),
+      ...matcherFaults(`overrides[${i}].targets`, override.targets),
+      ...faultsOf(() => resolveStrength(override)),
+      ...faultsOf(() => methodOf(override.method)),
+      ...faultsOf(() => resolveDropout(override.dropout)),
+      ...initFaults(override),
+    );
+  }
+  if (config.freezeBaseLayer !== undefined && typeof config.freezeBaseLayer !== 'boolean') {
+    faults.push(`freezeBaseLayer must be true or false, got ${show(config.freezeBaseLayer)}.`);
+  }
+  if (config.bias !== undefined && !BIAS_CHOICES.includes(config.bias)) {
+    faults.push(`bias must be one of ${BIAS_CHOICES.map(show).join(', ')}, got ${show(config.bias)}.`);
+  }
+  if (config.seed !== undefined && !Number.isInteger(config.seed)) {
+    faults.push(`seed must be an integer, got ${show(config.seed)}.`);
+  }
+  throwFaults(faults);
+}
+
+/** The faults of `init`: an unknown start, or one that does not fit the method. */
+function initFaults({method = 'lora', init}: Pick<LoRAConfig, 'method' | 'init'>): string[] {
+  if (init === undefined) {
+    return [];
+  }
+  if (!INITS.includes(init)) {
+    return [`init must be one of ${INITS.map(show).join(', ')}, got ${show(init)}.`];
+  }
+  return method === 'lora' || method === init
+    ? []
+    : [`init: ${show(init)} is a start of LoRA, and does not go with method ${show(method)}.`];
+}
+
+function matcherFaults(option: string, given: unknown): string[] {
+  const matchers: unknown = typeof given === 'function' ? [given] : given;
+  if (!Array.isArray(matchers) || matchers.length === 0) {
+    return [`${option} must be a list of names, classes, patterns or predicates, and not empty, got ${show(given)}.`];
+  }
+  return matchers
+    .filter(matcher => !(matcher instanceof RegExp) && typeof matcher !== 'function')
+    .filter(matcher => typeof matcher !== 'string' || matcher === '')
+    .map(matcher => `${option} holds ${show(matcher)}, which is no name, pattern or predicate.`);
+}

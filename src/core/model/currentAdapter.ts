@@ -1,0 +1,249 @@
+import * as tf from '@tensorflow/tfjs';
+import {type Adapter, layerConfigAt, makeAdapter} from '../adapter/adapter';
+import {checkAdapter} from '../adapter/checkAdapter';
+import {describeHead, sameHead} from '../adapter/headConfig';
+import {isPromise, kindOf, LoRAError} from '../../platform/errors';
+import type {LayerConfig} from '../layers/layerConfig';
+import {adapterState, type AdapterState} from '../layers/adapterState';
+import type {LoRALayer} from '../layers/loraLayer';
+import {isWrapper, wrapperKind, type WrapperLayer} from '../layers/wrapperLayer';
+import {recordOf} from '../rewire/record';
+import type {Site} from '../rewire/walk';
+import {isDisposed, replaceValue} from '../../platform/tfjs/weights';
+import {adaptedSites, adapterConfig, adapterVariables, reportUnsaved} from './adapted';
+import {checkFit} from './checkFit';
+import {noteBeginnings} from './fits';
+import {
+  type AdapterScope,
+  checkInside,
+  checkNotOver,
+  closeScope,
+  modelAndScope,
+  openScope,
+  overlap,
+  waitWithin,
+} from './scope';
+
+/** What layers had when a snapshot of them was taken: their marks, and the scope that was open on them. */
+type Origin = WeakMap<tf.layers.Layer, Readonly<Pick<AdapterState, 'mark' | 'scope'>>>;
+
+/** For each snapshot: what its layers had. */
+const origins = new WeakMap<Adapter, Origin>();
+
+/**
+ * The adapter of a model, as a value: a snapshot that shares buffers with the model and is not touched by what happens
+ * to it later. It is taken at once, between two training steps of a `fit` that is going on, and not in the middle of
+ * one.
+ *
+ * It holds what `applyLoRA` lets train, and the LoRA layers and `UnadaptedLayer`s of a model made by hand. Plain layers
+ * that train beside those are not part of it: a warning says so, once for a model, and `summarizeLoRA(model).unsaved`
+ * lists them.
+ *
+ * @throws LoRAError if the model is not adapted, or was disposed.
+ */
+export function getAdapter(model: tf.LayersModel): Adapter {
+  const sites = liveSites(model);
+  reportUnsaved(model, sites);
+  return snapshotOf(model, sites);
+}
+
+function snapshotOf(model: tf.LayersModel, sites: readonly Site[]): Adapter {
+  const config = adapterConfig(model); // before there are tensors that a failure would leave
+  const entries = [...adapterVariables(model)].map(([name, variable]) => [name, tf.clone(variable.read())] as const);
+  const adapter = makeAdapter(config, Object.fromEntries(entries));
+  const origin: Origin = new WeakMap();
+  for (const {layer} of sites) {
+    const {mark, scope} = adapterState(layer);
+    origin.set(layer, {mark, scope});
+  }
+  origins.set(adapter, origin);
+  return adapter;
+}
+
+/**
+ * Puts another adapter on an adapted model, in place: of any rank and strength, for all or some of the layers that the
+ * model adapts. What the adapter does not name computes what its base computes; with `null` that is all of the model.
+ * Nothing is copied or compiled: buffers are shared, and a compiled model goes on training.
+ *
+ * A `fit` that is going on refuses its next step with a `LoRAError`, unless the adapter is a snapshot of the one that
+ * it began with: it would train the wrong one.
+ *
+ * An optimizer with slots (momentum, Adam) keeps those of the former adapter. Call `resetOptimizer(model)` before
+ * training the other one, at another rank in any case: slots of another shape make the step fail.
+ *
+ * tfjs fixes what a compiled model trains. After an adapter of another method the model predicts at once, and refuses
+ * to train until it is compiled again.
+ *
+ * @param where the model; inside a `withAdapter` whose function has awaited something, the scope that the function was
+ * given.
+ * @throws LoRAError if the model is not adapted or was disposed, a `withAdapter` is open that this call may come from
+ *     outside of, or the adapter does not fit, with a line for each misfit. Then nothing is changed.
+ */
+export function setAdapter(where: tf.LayersModel | AdapterScope, adapter: Adapter | null): void {
+  const {model, given} = modelAndScope(where);
+  const sites = liveSites(model);
+  checkInside('setAdapter', sites, given);
+  if (adapter !== null) {
+    checkAdapterFits(adapter, model, sites);
+  }
+  noteBeginnings(model);
+  putOn(sites, adapter);
+}
+
+/** Sets an adapter that fits. */
+function putOn(sites: readonly Site[], adapter: Adapter | null): void {
+  const origin = adapter === null ? undefined : origins.get(adapter);
+  const mark = {};
+  for (const {path, layer} of sites) {
+    if (isWrapper(layer)) {
+      const tensorOf = (name: string) => adapter?.tensors[`${path}/${name}`];
+      setLayer(layer, adapter === null ? undefined : layerConfigAt(adapter.config, path), tensorOf);
+      const state = adapterState(layer);
+      const taken = origin?.get(layer);
+      // Inside a scope, a snapshot from outside is an adapter like any other: what it trains there ends with the scope.
+      state.mark = taken?.scope === state.scope ? (taken?.mark ?? mark) : mark;
+    }
+  }
+}
+
+/** The layers of an adapted model that has not been disposed. */
+function liveSites(model: tf.LayersModel): Site[] {
+  const sites = adaptedSites(model);
+  if (sites.some(({layer}) => isWrapper(layer) && isEmptied(layer))) {
+    throw new LoRAError('The model was disposed: its adapter is no longer there.');
+  }
+  return sites;
+}
+
+/** Whether the variables of a layer's adapter are disposed. */
+function isEmptied(layer: WrapperLayer): boolean {
+  return [...layer.adapterWeights().values()].some(isDisposed);
+}
+
+/**
+ * Checks that an adapter can be set on an adapted model.
+ *
+ * @throws LoRAError if it cannot, with a line for each misfit.
+ */
+export function checkAdapterFits(adapter: Adapter, model: tf.LayersModel, sites: readonly Site[]): void {
+  checkAdapter(adapter);
+  const {head} = recordOf(model);
+  if (!sameHead(adapter.config.head, head)) {
+    throw new LoRAError(
+      `The adapter does not fit this model: it has ${describeHead(adapter.config.head)}, and the model ` +
+        `${describeHead(head)}. Apply it to the plain base instead: applyLoRA(base, adapter).`,
+    );
+  }
+  checkFit(adapter, sites);
+}
+
+/** Sets what an adapter holds for one layer; what it does not hold is as in the base. */
+function setLayer(
+  layer: WrapperLayer,
+  config: LayerConfig | undefined,
+  tensorOf: (name: string) => tf.Tensor | undefined,
+): void {
+  if (wrapperKind(layer) === 'lora') {
+    const lora = layer as LoRALayer;
+    if (config === undefined) {
+      lora.clearUpdate();
+    } else {
+      lora.setUpdate(config, tensorOf);
+    }
+  }
+  layer.restoreOriginal();
+  layer.trainedWeights().forEach((variable, name) => {
+    const value = tensorOf(name);
+    if (value !== undefined) {
+      replaceValue(variable, value);
+    }
+  });
+}
+
+/**
+ * Runs `f` with another adapter on the model, or with none, and puts the former one back afterwards, whatever happens.
+ *
+ * A function that returns a value is over before anything else runs, so such calls are in order wherever they come
+ * from. One that returns a promise keeps the adapter on the model until that is settled: as long as it takes, another
+ * call that lasts is refused, unless it shows that it comes from inside. JavaScript in a browser does not tell a
+ * function that has awaited something from any other code, so `f` is given a scope to show it with:
+ *
+ *     await withAdapter(model, lions, async scope => {
+ *       await model.fit(xs, ys);                                    // trains lions
+ *       await withAdapter(scope, null, () => model.evaluateDataset(test));
+ *     });
+ *
+ * Meanwhile whatever uses the model itself, `predict` and `getAdapter` included, finds the adapter that is on it. For
+ * work that overlaps, give each adapter a model of its own: `applyLoRA(base, adapter)` shares the frozen weights.
+ *
+ * A `fit` goes on with the adapter that it began with. One that was begun outside is at rest while a callback of it
+ * awaits `withAdapter`; a step of it that falls into the call otherwise is refused.
+ *
+ * @param where the model; inside another `withAdapter` whose function has awaited something, the scope that the
+ * function was given.
+ * @param f may return a promise; the adapter stays until that is settled, and all calls inside that were given the
+ * scope.
+ * @throws LoRAError as `setAdapter`, and whatever `f` throws.
+ */
+export function withAdapter<T>(
+  where: tf.LayersModel | AdapterScope,
+  adapter: Adapter | null,
+  f: (scope: AdapterScope) => T,
+): T {
+  if (typeof f !== 'function') {
+    throw new LoRAError(`f must be a function, such as () => model.predict(x), got ${kindOf(f)}.`);
+  }
+  const {model, given} = modelAndScope(where);
+  const sites = liveSites(model);
+  checkNotOver('withAdapter', given);
+  if (adapter !== null) {
+    checkAdapterFits(adapter, model, sites);
+  }
+  if (isAsync(f)) {
+    checkInside('withAdapter', sites, given);
+  }
+  const former = snapshotOf(model, sites);
+  const scope = openScope(model, sites, given);
+  const restore = () => {
+    noteBeginnings(model);
+    putOn(
+      sites.filter(({layer}) => !(isWrapper(layer) && isEmptied(layer))), // `f` may have disposed the model
+      former,
+    );
+    former.dispose();
+  };
+  let result: T;
+  try {
+    noteBeginnings(model);
+    putOn(sites, adapter);
+    result = f(scope);
+  } catch (error) {
+    void closeScope(scope, restore);
+    throw error;
+  }
+  if (!isPromise(result)) {
+    if (closeScope(scope, restore) !== undefined) {
+      throw new LoRAError(
+        'A withAdapter inside of this one is not over, though the function is. Return its promise, or await it.',
+      );
+    }
+    return result;
+  }
+  const promise = Promise.resolve(result);
+  if (!scope.mayWait) {
+    promise.catch(() => undefined); // nobody gets it
+    void closeScope(scope, restore);
+    throw overlap('withAdapter');
+  }
+  scope.phase = 'waiting';
+  const end = waitWithin(scope, async () => {
+    await promise.catch(() => undefined);
+    await closeScope(scope, restore);
+  });
+  return end.then(() => promise) as T;
+}
+
+/** Whether a function is known to return a promise before it is called. */
+function isAsync(f: unknown): boolean {
+  return Object.prototype.toString.call(f) === '[object AsyncFunction]';
+}

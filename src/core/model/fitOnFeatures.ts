@@ -1,0 +1,262 @@
+import * as tf from '@tensorflow/tfjs';
+import {checkCount, checkOptions, kindOf, listed, LoRAError, showShape} from '../../platform/errors';
+import {checkModel} from '../rewire/walk';
+import {isDataset, isTensorOfOtherCopy, OTHER_COPY} from '../../platform/tfjs/copies';
+import {stopWith, takeTargetsOf} from '../../platform/tfjs/training';
+import {asFitOf} from './fits';
+import {splitAtFirstAdapter} from './split';
+
+/** Options of `model.fit`. */
+type FitArgs = NonNullable<Parameters<tf.LayersModel['fit']>[2]>;
+
+/** How a model is trained on features that are computed once. */
+export interface FeatureFitArgs extends Omit<FitArgs, 'validationData'> {
+  /** Examples to evaluate on after each epoch: `[x, y]`, or a dataset of batches. They pass the prefix once too. */
+  validationData?: FitArgs['validationData'] | Batches;
+  /**
+   * Called after each batch that has passed the prefix. `total` is unknown for a dataset that does not say how large it
+   * is.
+   */
+  onFeatures?: (batches: number, total: number | undefined) => void;
+  /** How many bytes the features may take. Default: 1 GiB. */
+  maxBytes?: number;
+}
+
+/** Batches of examples, as `model.fitDataset` takes them. */
+export type Batches = tf.data.Dataset<{xs: tf.TensorContainer; ys: tf.TensorContainer}>;
+
+const GIBIBYTE = 2 ** 30;
+
+/** What `fit` or `fitDataset` has an argument for, and a fit on features has no use for. */
+const REFUSED = [
+  ...['sampleWeight', 'stepsPerEpoch', 'validationSteps'],
+  ...['batchesPerEpoch', 'validationBatches', 'validationBatchSize'],
+];
+
+/**
+ * Trains an adapted, compiled model like `fit`, but runs everything before the first adapted layer only once: over a
+ * tensor, or a `tf.data.Dataset` of batches `{xs, ys}`, and over `validationData`. From the second epoch on, a step
+ * costs only the layers from the first adapted one.
+ *
+ * The prefix runs as in `predict`, without dropout. The model itself is trained, so its adapter is like any other. It
+ * counts as a fit of the model: another one at the same time is refused, and so is a step after the adapter was changed
+ * meanwhile.
+ *
+ * @param model an adapted model that has been compiled.
+ * @param x inputs, as for `fit`; or a dataset, in which case `y` is `null`.
+ * @param y targets, as for `fit`.
+ * @throws LoRAError if the model is not adapted or compiled, its first layer is adapted, the features take more than
+ *     `maxBytes`, a dataset gives fewer batches than it says, an argument of `fit` does not apply, or another fit of
+ *     the model is going on.
+ */
+export async function fitOnFeatures(
+  model: tf.LayersModel,
+  x: tf.Tensor | tf.Tensor[] | Batches,
+  y: tf.Tensor | tf.Tensor[] | null,
+  args: FeatureFitArgs = {},
+): Promise<tf.History> {
+  checkModel(model);
+  checkOptions(args);
+  const {onFeatures, maxBytes = GIBIBYTE, validationData, ...fitArgs} = args;
+  const refused = REFUSED.filter(name => (args as Record<string, unknown>)[name] != null);
+  if (refused.length > 0) {
+    throw new LoRAError(`fitOnFeatures takes no ${listed(refused)}. Leave it out, or train with fit or fitDataset.`);
+  }
+  const {batchSize = 32} = fitArgs;
+  checkCount('batchSize', batchSize);
+  const examples = examplesOf(x, y, ['x', 'y']);
+  const heldOut = heldOutOf(validationData);
+  const optimizer = model.optimizer as tf.Optimizer | undefined;
+  if (optimizer === undefined) {
+    throw new LoRAError('The model is not compiled. Call model.compile({optimizer, loss}) first.');
+  }
+  const {prefix, suffix} = splitAtFirstAdapter(model);
+  return asFitOf(model, suffix, async () => {
+    const counts = [examples, ...(heldOut ? [heldOut] : [])].map(part => batchesIn(part, batchSize));
+    const total = counts.reduce((sum, count) => sum + count, 0);
+    const store = new FeatureStore(prefix, model, {
+      maxBytes,
+      batchSize,
+      onFeatures: done => onFeatures?.(done, Number.isNaN(total) ? undefined : total),
+    });
+    try {
+      const training = await store.pass(examples);
+      const validation = heldOut && (await store.pass(heldOut));
+      suffix.compile({optimizer, loss: model.loss, metrics: model.metrics});
+      takeTargetsOf(suffix, model); // their shapes may be others than those of the outputs
+      stopWith(suffix, model);
+      return await suffix.fit(...training, {...fitArgs, ...(validation && {validationData: validation})});
+    } finally {
+      store.dispose();
+    }
+  });
+}
+
+/** Inputs and targets: tensors, or a dataset that gives both. */
+type Examples = {x: tf.Tensor[]; y: tf.Tensor[]} | Batches;
+
+/** @throws LoRAError if they are neither tensors of equally many examples nor a dataset. */
+function examplesOf(x: unknown, y: unknown, [nameOfX, nameOfY]: readonly [string, string]): Examples {
+  if (isDataset(x)) {
+    if (y != null) {
+      throw new LoRAError(`${nameOfX} is a dataset, whose batches hold the targets: ${nameOfY} must be null.`);
+    }
+    return x as Batches;
+  }
+  const examples = {x: tensorsOf(nameOfX, x), y: tensorsOf(nameOfY, y)};
+  const counts = [...examples.x, ...examples.y].map(({shape}) => shape[0]);
+  if (new Set(counts).size > 1) {
+    throw new LoRAError(
+      `${nameOfX} and ${nameOfY} must hold equally many examples, got ` +
+        `${[...examples.x, ...examples.y].map(({shape}) => showShape(shape)).join(', ')}.`,
+    );
+  }
+  return examples;
+}
+
+function heldOutOf(data: unknown): Examples | undefined {
+  if (data == null || (Array.isArray(data) && data.length === 0)) {
+    return undefined; // as in fit
+  }
+  if (isDataset(data)) {
+    return data as Batches;
+  }
+  if (!Array.isArray(data) || data.length !== 2) {
+    const found = Array.isArray(data)
+      ? `a list of ${data.length}; tfjs takes no weights of examples there`
+      : kindOf(data);
+    throw new LoRAError(`validationData must be [x, y], or a dataset of batches, got ${found}.`);
+  }
+  return examplesOf(data[0], data[1], ['validationData[0]', 'validationData[1]']);
+}
+
+function tensorsOf(name: string, value: unknown): tf.Tensor[] {
+  const tensors: unknown[] = [value].flat();
+  if (tensors.some(isTensorOfOtherCopy)) {
+    throw new LoRAError(`${name} is ${OTHER_COPY}`);
+  }
+  const stranger = tensors.findIndex(tensor => !(tensor instanceof tf.Tensor));
+  if (stranger >= 0) {
+    throw new LoRAError(
+      `${name} must be a tensor, or a list of tensors for several, got ${kindOf(tensors[stranger])}.`,
+    );
+  }
+  return tensors as tf.Tensor[];
+}
+
+/** NaN for a dataset that does not say. */
+function batchesIn(examples: Examples, batchSize: number): number {
+  if ('x' in examples) {
+    return Math.ceil((examples.x[0]?.shape[0] ?? 0) / batchSize);
+  }
+  return Number.isFinite(examples.size) ? examples.size : NaN;
+}
+
+/** Passes examples through the prefix of a model, and holds what comes out until it is disposed. */
+class FeatureStore {
+  private readonly tensors = new Set<tf.Tensor>();
+  private batches = 0;
+  private bytes = 0;
+
+  constructor(
+    private readonly prefix: tf.LayersModel,
+    private readonly model: tf.LayersModel,
+    private readonly options: {maxBytes: number; batchSize: number; onFeatures: (batches: number) => void},
+  ) {}
+
+  /** The features of examples, and their targets, as `fit` takes them. */
+  async pass(examples: Examples): Promise<[features: tf.Tensor | tf.Tensor[], targets: tf.Tensor | tf.Tensor[]]> {
+    const features: tf.Tensor[][] = [];
+    if ('x' in examples) {
+      const {batchSize} = this.options;
+      const count = examples.x[0]?.shape[0] ?? 0;
+      for (let start = 0; start < count; start += batchSize) {
+        const size = Math.min(batchSize, count - start);
+        const inputs = () => examples.x.map(input => tf.slice(input, start, size));
+        features.push(this.features(inputs));
+        await tf.nextFrame();
+      }
+      return [oneOrMany(this.join(features)), oneOrMany(examples.y)];
+    }
+    const targets: tf.Tensor[][] = [];
+    await examples.forEachAsync(({xs, ys}) => {
+      targets.push(tensorsIn(ys, this.model.outputNames).map(tensor => this.hold(tf.clone(tensor))));
+      features.push(this.features(() => tensorsIn(xs, this.model.inputNames)));
+    });
+    // So does one that `resume` put into the middle of an epoch.
+    if (features.length < batchesIn(examples, 1)) {
+      throw new LoRAError(
+        `The dataset says that it has ${examples.size} batches, and gave ${features.length}. fitOnFeatures goes ` +
+          'through it once, for all epochs: pass all of it, or train with fitDataset.',
+      );
+    }
+    return [oneOrMany(this.join(features)), oneOrMany(this.join(targets))];
+  }
+
+  dispose(): void {
+    this.tensors.forEach(tensor => tensor.dispose());
+    this.tensors.clear();
+  }
+
+  /** What the prefix makes of a batch. */
+  private features(inputs: () => tf.Tensor[]): tf.Tensor[] {
+    const outputs = tf.tidy(() => [this.prefix.predictOnBatch(oneOrMany(inputs()))].flat());
+    outputs.forEach(output => this.hold(output));
+    this.batches++;
+    this.bytes += outputs.reduce((sum, {size}) => sum + 4 * size, 0);
+    const {maxBytes, onFeatures} = this.options;
+    if (this.bytes > maxBytes) {
+      throw new LoRAError(
+        `The features of ${this.batches} batches take ${mebibytes(this.bytes)}, more than the ` +
+          `${mebibytes(maxBytes)} allowed. Allow more with maxBytes, take fewer examples, or train with fit.`,
+      );
+    }
+    onFeatures(this.batches);
+    return outputs;
+  }
+
+  /** Batches as one tensor each of what they are lists of. */
+  private join(batches: readonly tf.Tensor[][]): tf.Tensor[] {
+    const [first] = batches;
+    if (first === undefined) {
+      throw new LoRAError(
+        'There is nothing to train or to validate on: no examples, or a dataset that gives no batches.',
+      );
+    }
+    return first.map((_, i) => {
+      const parts = batches.map(batch => batch[i]).filter(part => part !== undefined);
+      const joined = this.hold(tf.concat(parts));
+      parts.forEach(part => {
+        part.dispose();
+        this.tensors.delete(part);
+      });
+      return joined;
+    });
+  }
+
+  private hold(tensor: tf.Tensor): tf.Tensor {
+    this.tensors.add(tf.keep(tensor));
+    return tensor;
+  }
+}
+
+/** The tensors that a dataset gives for inputs or targets: one, a list, or an object by name. */
+function tensorsIn(value: tf.TensorContainer, names: readonly string[]): tf.Tensor[] {
+  if (value instanceof tf.Tensor) {
+    return [value];
+  }
+  if (Array.isArray(value)) {
+    return value as tf.Tensor[];
+  }
+  const named = value as Record<string, tf.Tensor>;
+  return names.map(name => named[name]).filter(tensor => tensor !== undefined);
+}
+
+function oneOrMany(tensors: tf.Tensor[]): tf.Tensor | tf.Tensor[] {
+  const [first] = tensors;
+  return tensors.length === 1 && first !== undefined ? first : tensors;
+}
+
+function mebibytes(bytes: number): string {
+  return `${(bytes / 2 ** 20).toFixed(1)} MiB`;
+}

@@ -1,0 +1,148 @@
+import * as tf from '@tensorflow/tfjs';
+import {LoRAError} from '../../platform/errors';
+import {type Fit, adapterState} from '../layers/adapterState';
+import {isWrapper} from '../layers/wrapperLayer';
+import {childrenOf, containersOf, isContainer} from '../rewire/walk';
+import {asTraining, isTraining, trainedIn} from '../../platform/tfjs/training';
+
+/** The marks of a model's layers at some time. */
+type Marks = ReadonlyMap<tf.layers.Layer, object>;
+
+/** By model that trains: the marks that its fit began with, if they changed before the first callback of the fit. */
+const beginnings = new WeakMap<tf.layers.Layer, Marks>();
+
+/**
+ * Notes for each fit with which adapter it began. tfjs makes one for every fit of every model, and calls it before the
+ * callbacks of the user. So a step follows each `onBatchBegin` of it, unless the user's own holds it up.
+ */
+class FitWatch extends tf.Callback {
+  private fit: Fit | undefined;
+
+  override setModel(model: Parameters<tf.Callback['setModel']>[0]): void {
+    const began = beginnings.get(model);
+    beginnings.delete(model);
+    const fit: Fit = {model, isGoingOn: () => isTraining(model), watch: FitWatch, atStep: false};
+    for (const layer of wrappersIn(model)) {
+      const {fits, mark} = adapterState(layer);
+      // A fit that failed does not end with a callback. Entries of another copy of this module stay.
+      [...fits.keys()]
+        .filter(other => other.watch === FitWatch && (other.model === model || !other.isGoingOn()))
+        .forEach(other => fits.delete(other));
+      fits.set(fit, began?.get(layer) ?? mark);
+    }
+    this.fit = fit;
+  }
+
+  override onTrainBegin(): Promise<void> {
+    return this.alive(false);
+  }
+
+  override onEpochBegin(): Promise<void> {
+    return this.alive(false);
+  }
+
+  override onBatchBegin(): Promise<void> {
+    return this.alive(true);
+  }
+
+  override onBatchEnd(): Promise<void> {
+    return this.alive(false);
+  }
+
+  override onEpochEnd(): Promise<void> {
+    return this.alive(false);
+  }
+
+  override onTrainEnd(): Promise<void> {
+    const {fit} = this;
+    if (fit !== undefined) {
+      wrappersIn(fit.model).forEach(layer => adapterState(layer).fits.delete(fit));
+    }
+    return this.alive(false);
+  }
+
+  private alive(atStep: boolean): Promise<void> {
+    if (this.fit !== undefined) {
+      this.fit.atStep = atStep;
+      // What has changed since the last callback changed during this fit, not before the next one.
+      beginnings.delete(this.fit.model);
+    }
+    return Promise.resolve();
+  }
+}
+tf.registerCallbackConstructor(0, FitWatch);
+
+/**
+ * Call this before the adapter of a model changes. A fit that has made no callback yet began with the adapter that the
+ * model has now.
+ */
+export function noteBeginnings(model: tf.LayersModel): void {
+  for (const [, container] of containersOf(model)) {
+    const trained = isContainer(container) ? trainedIn(container) : undefined;
+    if (trained !== undefined && isTraining(trained) && !beginnings.has(trained)) {
+      beginnings.set(trained, marksOf(trained));
+      void forgetIfOver(trained);
+    }
+  }
+}
+
+/** How many turns of the promise queue are waited for. From its last callback to its end a fit takes about ten. */
+const TURNS = 100;
+
+/**
+ * Forgets the noted marks if no fit begins: the one that was going on was about to end, or the next one failed early.
+ */
+async function forgetIfOver(trained: tf.LayersModel): Promise<void> {
+  for (let turn = 0; turn < TURNS && isTraining(trained); turn++) {
+    await Promise.resolve();
+  }
+  if (!isTraining(trained)) {
+    beginnings.delete(trained);
+  }
+}
+
+/**
+ * Runs `f`, which trains a model by a fit of a piece of it. As long as that takes, tfjs refuses another fit of the
+ * model, and the fit of the piece counts as begun now.
+ *
+ * @throws LoRAError if the model is training already.
+ */
+export async function asFitOf<T>(model: tf.LayersModel, piece: tf.LayersModel, f: () => Promise<T>): Promise<T> {
+  const trained = trainedIn(model);
+  if (isTraining(trained)) {
+    throw new LoRAError('The model is training already: another fit of it is going on. Await that first.');
+  }
+  wholes.set(piece, model);
+  beginnings.set(piece, marksOf(piece));
+  try {
+    return await asTraining(trained, f);
+  } finally {
+    beginnings.delete(trained);
+    beginnings.delete(piece);
+  }
+}
+
+/** By piece: the model that a fit of the piece trains. */
+const wholes = new WeakMap<tf.layers.Layer, tf.LayersModel>();
+
+/** The model that tfjs fits, given the model itself, a Sequential around it, or a piece of it. */
+export function subjectOf(model: tf.LayersModel): tf.LayersModel {
+  return trainedIn(wholes.get(model) ?? model);
+}
+
+function marksOf(model: tf.layers.Layer): Marks {
+  return new Map(wrappersIn(model).map(layer => [layer, adapterState(layer).mark]));
+}
+
+/** The layers of this library in a model. Unlike `sitesOf`, this refuses no model that tfjs trains. */
+function wrappersIn(model: tf.layers.Layer): tf.layers.Layer[] {
+  const found = new Set<tf.layers.Layer>();
+  const visit = (layer: tf.layers.Layer) => {
+    if (isWrapper(layer)) {
+      found.add(layer);
+    }
+    childrenOf(layer)?.forEach(visit);
+  };
+  visit(model);
+  return [...found];
+}

@@ -1,0 +1,222 @@
+import type * as tf from '@tensorflow/tfjs';
+import type {AdapterConfig, HeadConfig} from '../adapter/adapter';
+import {faultsOf, LoRAError} from '../../platform/errors';
+import {isInHead} from '../head/headPlace';
+import {whyFixed, whyUntrained} from '../layers/borrowingLayer';
+import {type Adaptation, classInAdapters, rankLimit, refusedUpdate, updateSpecs} from '../layers/adaptation';
+import {adaptableClasses, adaptationOf, hasKernel, loraClassOf, reasonNotAdaptable} from '../layers/registry';
+import {type AdaptableWeight, type LoRAStrength, type Method, resolveStrength, withRank} from '../methods/method';
+import {methodOf, namedIn} from '../methods/registry';
+import type {Site} from '../rewire/walk';
+import {biasesOf} from '../../platform/tfjs/weights';
+import type {LoRAConfig, LoRAOverride} from './config';
+import {firstNaming, inventory, lineOf, select, type Selection, unmatched, type UnmatchedEntry} from './targets';
+
+/** What will be adapted, with every choice made, and the ranks that were lowered. */
+export interface Plan {
+  config: AdapterConfig;
+  /** By layer path: the rank that the config gives, where it was lowered. */
+  capped: Record<string, number>;
+  /** Paths of layers whose rank was lowered though it was asked for by naming them. */
+  askedFor: string[];
+  /** By path: why `'all'` leaves a layer with a kernel as it is, though nobody excluded it. */
+  left: Record<string, string>;
+  /** The layers that the entries of the config name. */
+  selections: Record<'targets' | 'exclude' | 'trainable' | 'overrides', readonly Selection[]>;
+  /** The entries of the config that name no layer. */
+  unmatched: UnmatchedEntry[];
+  /** What is wrong, a line each. Nothing may be adapted by a plan with faults. */
+  faults: string[];
+  /** Whether the config itself is malformed, so that nothing was decided. */
+  malformed: boolean;
+}
+
+/**
+ * Decides for each layer whether it is adapted, and how strongly.
+ *
+ * A rank above min(fan-in, fan-out) adds nothing. Where it was asked for a layer by name, it is lowered to that; where
+ * a layer has it by default or by `'all'`, further, until the update has fewer numbers than the kernel. The scaling
+ * stays the one that was asked for.
+ *
+ * @param head the new head of the model, if it has one. Its layers train in full.
+ * @returns a plan with a fault for each entry of the config that names nothing, or nothing that can be adapted.
+ */
+export function makePlan(sites: readonly Site[], config: LoRAConfig, head?: HeadConfig): Plan {
+  const {targets = 'all', overrides = [], bias = 'none', freezeBaseLayer = true} = config;
+  const overridden = overrides.map(override => ({override, entries: select('override', override.targets, sites)}));
+  const selections = {
+    targets: targets === 'all' ? [] : select('target', targets, sites),
+    exclude: select('exclude', config.exclude ?? [], sites),
+    trainable: select('trainable', config.trainable ?? [], sites),
+    overrides: overridden.flatMap(({entries}) => entries),
+  };
+  const entries = Object.values(selections).flat();
+  const unmatchedEntries = unmatched(entries, sites);
+  const faults = [
+    ...entries.flatMap(entry => entry.faults),
+    ...unmatchedEntries.map(lineOf),
+    ...selections.targets.flatMap(unadaptable),
+    ...selections.trainable.flatMap(weightless),
+  ];
+  const isNamed = (option: keyof Plan['selections'], site: Site) => firstNaming(selections[option], site) !== undefined;
+
+  const trained = sites.filter(
+    site =>
+      site.layer.weights.length > 0 &&
+      whyFixed(site.layer) === undefined &&
+      (isNamed('trainable', site) || isInHead(head, site)),
+  );
+  const chosen = sites.filter(
+    site =>
+      reasonNotAdaptable(site.layer, targets !== 'all') === undefined &&
+      (targets === 'all' || isNamed('targets', site)) &&
+      !isNamed('exclude', site) &&
+      !trained.includes(site),
+  );
+  const left: Plan['left'] = {};
+  for (const site of targets === 'all' ? sites : []) {
+    const reason = reasonNotAdaptable(site.layer, false);
+    if (reason !== undefined && hasKernel(site.layer) && !isNamed('exclude', site) && !trained.includes(site)) {
+      left[site.path] = reason;
+    }
+  }
+  if (chosen.length === 0 && trained.length === 0 && faults.length === 0) {
+    const known = `Adaptable: ${adaptableClasses().join(', ')}. ${inventory(sites)}`;
+    faults.push(`There is nothing to adapt. ${known}`, ...linesOf(left));
+  }
+  // An adaptation that a user registered may not fit the class.
+  const misfits = new Map(
+    chosen.map(site => [site, faultsOf(() => adaptationOf(site.layer)?.weights(site.layer))] as const),
+  );
+  faults.push(...[...misfits.values()].flat());
+  const adapted = chosen.filter(site => misfits.get(site)?.length === 0);
+
+  const biased =
+    bias === 'all' ? sites.filter(site => hasBias(site) && !adapted.includes(site) && !trained.includes(site)) : [];
+  const plan: Plan = {
+    config: {
+      layers: {},
+      trainable: trained.map(({path}) => path),
+      ...(biased.length > 0 && {biases: biased.map(({path}) => path)}),
+      ...(head && {head}),
+    },
+    capped: {},
+    askedFor: [],
+    left,
+    selections,
+    unmatched: unmatchedEntries,
+    faults,
+    malformed: false,
+  };
+  for (const site of adapted) {
+    const override = overridden.find(({entries}) => firstNaming(entries, site) !== undefined)?.override;
+    const method = methodFor(override, config);
+    const asked = resolveStrength(
+      method.hasRank === false ? {rank: 1} : {...strengthOf(config), ...(override && strengthOf(override))},
+    );
+    const dropout = override?.dropout ?? config.dropout ?? 0;
+    const adaptation = adaptationOf(site.layer) as Adaptation;
+    const kernels = adaptation.weights(site.layer);
+    const refusal = refusedUpdate(adaptation, method, dropout);
+    if (refusal !== undefined) {
+      faults.push(`Layer "${site.path}" ${refusal}`);
+    }
+    const limit = rankLimit(method, kernels);
+    const isAskedFor = override?.rank !== undefined || (config.rank !== undefined && targets !== 'all');
+    const isFree = !isAskedFor && (config.rank === undefined || asked.rank > limit);
+    const rank = isFree ? frugalRank(method, kernels, asked.rank) : Math.min(asked.rank, limit);
+    const className = site.layer.getClassName();
+    const weights = loraClassOf(className)?.weights;
+    plan.config.layers[site.path] = {
+      className: classInAdapters(className),
+      ...namedIn(method),
+      ...(weights && {weights}),
+      ...(asked.rank > rank ? withRank(asked, rank) : asked),
+      ...(dropout > 0 && {dropout}),
+      freezeBaseLayer,
+      ...(bias !== 'none' && freezeBaseLayer && hasBias(site) && {trainBias: true}),
+    };
+    if (asked.rank > rank) {
+      plan.capped[site.path] = asked.rank;
+      plan.askedFor.push(...(isAskedFor ? [site.path] : []));
+    }
+  }
+  return plan;
+}
+
+/**
+ * Refuses a plan that has faults.
+ *
+ * @throws LoRAError with a line for each.
+ */
+export function checkPlan({faults, unmatched: entries}: Plan, sites: readonly Site[]): void {
+  if (faults.length > 0) {
+    const like = entries.flatMap(({closest}) => closest);
+    throw new LoRAError([...faults, ...(entries.length > 0 ? [inventory(sites, like)] : [])].join('\n'));
+  }
+}
+
+/** A line for each layer that is left. */
+export function linesOf(left: Plan['left']): string[] {
+  return Object.entries(left).map(([path, reason]) => `Layer "${path}" ${reason}`);
+}
+
+function hasBias({layer}: Site): boolean {
+  return biasesOf(layer).size > 0;
+}
+
+/** The options of a strength that are given; as in PEFT, each is overridden by itself. */
+function strengthOf({rank, alpha, rankStabilized}: LoRAStrength): LoRAStrength {
+  return {
+    ...(rank !== undefined && {rank}),
+    ...(alpha !== undefined && {alpha}),
+    ...(rankStabilized !== undefined && {rankStabilized}),
+  };
+}
+
+/** The method of a layer by its options. `init` is an option of its own for users; here it names a method. */
+function methodFor(override: LoRAOverride | undefined, {method, init}: LoRAConfig): Method {
+  return methodOf(override?.init ?? override?.method ?? init ?? method);
+}
+
+function unadaptable({sites}: Selection): string[] {
+  const named = [...sites];
+  const reasons = named.map(({layer}) => reasonNotAdaptable(layer, true));
+  return reasons.includes(undefined) ? [] : named.map(({path}, i) => `Layer "${path}" ${reasons[i] ?? ''}`);
+}
+
+function weightless({sites}: Selection): string[] {
+  const named = [...sites];
+  return named.some(({layer}) => layer.weights.length > 0 && whyUntrained(layer) === undefined)
+    ? []
+    : named.map(({path, layer}) => {
+        const reason = `is a ${layer.getClassName()}, which has no weights to train.`;
+        return `Layer "${path}" ${whyUntrained(layer) ?? reason}`;
+      });
+}
+
+/**
+ * The greatest rank, of at most `rank`, at which the updates of some weights have fewer numbers than the weights
+ * themselves; 1 where none has.
+ */
+export function frugalRank(method: Method, weights: readonly AdaptableWeight[], rank: number): number {
+  const numbers = sizeOf(weights.map(({variable}) => variable));
+  const updates = (r: number) =>
+    sizeOf(
+      updateSpecs(method, weights, r).flatMap(({parameters}) =>
+        parameters.filter(({name}) => method.shared?.[name] === undefined),
+      ),
+    );
+  let frugal = Math.min(rank, rankLimit(method, weights));
+  while (frugal > 1 && updates(frugal) >= numbers) {
+    frugal--;
+  }
+  return frugal;
+}
+
+function sizeOf(shaped: readonly {shape: tf.Shape}[]): number {
+  return shaped.reduce(
+    (sum, {shape}) => sum + shape.reduce<number>((product, length) => product * (length ?? 1), 1),
+    0,
+  );
+}

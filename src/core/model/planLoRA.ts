@@ -1,0 +1,240 @@
+import type * as tf from '@tensorflow/tfjs';
+import {layerConfigAt} from '../adapter/adapter';
+import {faultsOf, LoRAError} from '../../platform/errors';
+import {type HeadPlace, headOf, isInHead, placeOf} from '../head/headPlace';
+import {borrowing} from '../layers/borrowingLayer';
+import {updateSpecs} from '../layers/adaptation';
+import type {LayerConfig} from '../layers/layerConfig';
+import {adaptationOf, hasKernel, reasonNotAdaptable} from '../layers/registry';
+import {initializerEntry} from '../methods/initializer';
+import {scalingOf} from '../methods/method';
+import {checkModel, checkNotAdapted, type Site, sitesOf} from '../rewire/walk';
+import {fieldsOf} from '../../platform/tfjs/fields';
+import type {LayerInternals} from '../../platform/tfjs/layerFields';
+import {shortName} from '../../platform/tfjs/configs';
+import {biasesOf, countNumbers} from '../../platform/tfjs/weights';
+import {checkConfig, type LoRAConfig} from './config';
+import {makePlan, type Plan} from './plan';
+import {count, countsLine, inColumns, fourDigits} from './table';
+import {firstNaming, type Selection, showMatcher, type UnmatchedEntry} from './targets';
+import {methodOf} from '../methods/registry';
+
+/** What `applyLoRA` would make of a layer that has weights. */
+export interface PlannedLayer {
+  path: string;
+  className: string;
+  /**
+   * `'adapted'`: it has an update. `'trained'`: it trains in full. `'bias'`: its bias alone trains. `'left'`: it has a
+   * kernel, and is frozen as it is. `'frozen'`: it has no kernel, and is frozen.
+   */
+  role: 'adapted' | 'trained' | 'bias' | 'left' | 'frozen';
+  /** Why: the entry of the config that names it, or what keeps it from being adapted. */
+  reason: string;
+  /** How it is updated, of an adapted layer, if not by LoRA. */
+  method?: string;
+  /** Rank of the update, of an adapted layer. */
+  rank?: number;
+  /** The rank that was asked for, where it is more than the kernel can hold. */
+  cappedFrom?: number;
+  alpha?: number;
+  scaling?: number;
+  /** How many parameters would train: those of factors, of biases, or all of the layer. */
+  trainableParameters: number;
+}
+
+/** What `applyLoRA` would do with a model. */
+export interface LoRAPlan {
+  /** The layers that have weights, in the order of the model. Empty if the config itself is malformed. */
+  layers: PlannedLayer[];
+  /** Of a model that `replaceHead` made: after which layer the new head was put, and why. */
+  head?: HeadPlace;
+  /** The entries of the config that name no layer, with the closest names. */
+  unmatched: UnmatchedEntry[];
+  /** Why `applyLoRA` would refuse, a line for each fault; empty if it would not. */
+  faults: string[];
+  trainableParameters: number;
+  /** The numbers in the adapted model: the base's and those of the factors. */
+  totalParameters: number;
+  /** The plan as a table. */
+  toString(): string;
+}
+
+/**
+ * Says what `applyLoRA(model, config)` would do, and does nothing: what would be adapted, at which rank, with how many
+ * numbers, what would train in full or stay as it is, and why. Print it:
+ * `console.log(String(planLoRA(model, config)))`.
+ *
+ * What is wrong with the config stands among the `faults`, which are just what `applyLoRA` refuses it for. That a layer
+ * cannot be rebuilt from its own config shows only when it is.
+ *
+ * @throws LoRAError if the model cannot be planned with: it is no layers model, not built, or adapted already.
+ */
+export function planLoRA(model: tf.LayersModel, config: LoRAConfig = {}): LoRAPlan {
+  checkModel(model);
+  const sites = adaptableSites(model);
+  const plan = planFor(model, sites, config);
+  const {unmatched, faults, malformed} = plan;
+  const planned = sites.filter(({layer}) => !malformed && (layer.weights.length > 0 || borrowing(layer) !== undefined));
+  const layers = planned.map(site => rowOf(site, plan, config));
+  const variables = new Set(sites.flatMap(({layer}) => layer.weights));
+  const factors = planned.reduce((sum, site) => sum + numbersIn(site, layerConfigAt(plan.config, site.path), false), 0);
+  const trainableParameters = layers.reduce((sum, layer) => sum + layer.trainableParameters, 0);
+  const totalParameters = countNumbers(variables) + factors;
+  const head = placeOf(model);
+  const whole = {layers, ...(head && {head}), unmatched, faults, trainableParameters, totalParameters};
+  return {...whole, toString: () => format(whole)};
+}
+
+/** The plan for a model that can be adapted; one with faults alone if the config is malformed. */
+export function planFor(model: tf.LayersModel, sites: readonly Site[], config: LoRAConfig): Plan {
+  const faults = faultsOf(() => checkConfig(config));
+  if (faults.length === 0 && config.initializer !== undefined) {
+    const {initializer} = config;
+    faults.push(...faultsOf(() => initializerEntry(initializer))); // refuses one that does not exist
+  }
+  return faults.length > 0
+    ? {...NOTHING, malformed: true, faults: faults.flatMap(fault => fault.split('\n'))}
+    : makePlan(sites, config, headOf(model));
+}
+
+/** A plan that does nothing. */
+const NOTHING: Plan = {
+  config: {layers: {}, trainable: []},
+  capped: {},
+  askedFor: [],
+  left: {},
+  selections: {targets: [], exclude: [], trainable: [], overrides: []},
+  unmatched: [],
+  faults: [],
+  malformed: false,
+};
+
+/**
+ * The layers of a model that can be adapted.
+ *
+ * @throws LoRAError if it is adapted already or not built.
+ */
+export function adaptableSites(model: tf.LayersModel): Site[] {
+  const sites = sitesOf(model);
+  checkNotAdapted(sites);
+  const unbuilt = sites.filter(({layer}) => !layer.built);
+  if (sites.length === 0 || unbuilt.length > 0) {
+    throw new LoRAError(`The model is not built: give its first layer an inputShape, so that its weights exist.`);
+  }
+  return sites;
+}
+
+function rowOf(site: Site, plan: Plan, options: LoRAConfig): PlannedLayer {
+  const {path, layer} = site;
+  const {config, capped, selections} = plan;
+  const named = {path, className: shortName(layer.getClassName())};
+  const update = layerConfigAt(config, path);
+  if (update !== undefined) {
+    const reasons = [
+      options.targets === undefined || options.targets === 'all'
+        ? "targets: 'all'"
+        : reasonBy(selections.targets, site),
+      reasonBy(selections.overrides, site),
+    ].filter(reason => reason !== undefined);
+    const {rank, alpha, method} = update;
+    const cappedFrom = Object.hasOwn(capped, path) ? capped[path] : undefined;
+    return {
+      ...named,
+      role: 'adapted',
+      reason: reasons.join(', '),
+      ...(method !== undefined && {method}),
+      rank,
+      ...(cappedFrom !== undefined && {cappedFrom}),
+      alpha,
+      scaling: scalingOf(update),
+      trainableParameters: numbersIn(site, update, true) + countNumbers(trainedBeside(layer, update)),
+    };
+  }
+  if (config.trainable.includes(path)) {
+    const reason = isInHead(config.head, site) ? 'new head' : (reasonBy(selections.trainable, site) ?? '');
+    return {...named, role: 'trained', reason, trainableParameters: countNumbers(trainableOf(layer))};
+  }
+  if (config.biases?.includes(path) === true) {
+    return {
+      ...named,
+      role: 'bias',
+      reason: "bias: 'all'",
+      trainableParameters: countNumbers(biasesOf(layer).values()),
+    };
+  }
+  const role = hasKernel(layer) ? 'left' : 'frozen';
+  return {...named, role, reason: reasonLeft(site, plan), trainableParameters: 0};
+}
+
+/** Why a layer is frozen. */
+function reasonLeft(site: Site, {left, selections: {targets, exclude}}: Plan): string {
+  const {path, layer} = site;
+  if (!hasKernel(layer)) {
+    return 'has no kernel';
+  }
+  const excluded = reasonBy(exclude, site);
+  const unnamed =
+    targets.length > 0 && firstNaming(targets, site) === undefined ? 'is not among the targets' : undefined;
+  const known = Object.hasOwn(left, path) ? left[path] : undefined;
+  return excluded ?? known ?? unnamed ?? reasonNotAdaptable(layer, targets.length > 0) ?? 'is not adapted';
+}
+
+/** The first entry of an option that names a layer, as a reason. */
+function reasonBy(selections: readonly Selection[], site: Site): string | undefined {
+  const selection = firstNaming(selections, site);
+  return selection && `${selection.option} ${showMatcher(selection.matcher)}`;
+}
+
+/** How many parameters an update has, or how many of them train. */
+function numbersIn({layer}: Site, update: LayerConfig | undefined, trainedAlone: boolean): number {
+  const weights = update === undefined ? [] : (adaptationOf(layer)?.weights(layer) ?? []);
+  return updateSpecs(methodOf(update?.method), weights, update?.rank ?? 1)
+    .flatMap(({parameters}) => parameters)
+    .reduce(
+      (sum, {shape, trains}) =>
+        sum + (trains || !trainedAlone ? shape.reduce((product, size) => product * size, 1) : 0),
+      0,
+    );
+}
+
+/** What of an adapted layer trains beside its factors. */
+function trainedBeside(layer: tf.layers.Layer, {freezeBaseLayer, trainBias}: LayerConfig): Iterable<tf.LayerVariable> {
+  return !freezeBaseLayer ? trainableOf(layer) : trainBias === true ? biasesOf(layer).values() : [];
+}
+
+/** What trains of a layer that trains in full, though it may be frozen now. */
+function trainableOf(layer: tf.layers.Layer): tf.LayerVariable[] {
+  if (layer.trainableWeights.length > 0) {
+    return layer.trainableWeights;
+  }
+  // A frozen layer lists all of its weights as such.
+  const {_nonTrainableWeights: never} = fieldsOf<LayerInternals>(layer);
+  return layer.weights.filter(weight => !never.includes(weight));
+}
+
+function format({
+  layers,
+  head,
+  faults,
+  trainableParameters,
+  totalParameters,
+}: Omit<LoRAPlan, 'toString' | 'unmatched'>): string {
+  const rows = layers.map(
+    ({path, className, method, role, rank, cappedFrom, alpha, trainableParameters: numbers, reason}) => [
+      path,
+      method === undefined ? className : `${className}, ${method}`,
+      role,
+      rank === undefined ? '' : cappedFrom === undefined ? String(rank) : `${rank} (not ${cappedFrom})`,
+      alpha === undefined ? '' : fourDigits(alpha),
+      numbers === 0 ? '' : count(numbers),
+      reason,
+    ],
+  );
+  return [
+    ...(layers.length > 0 ? inColumns([['layer', 'class', 'role', 'rank', 'alpha', 'trainable', 'why'], ...rows]) : []),
+    ...(head === undefined ? [] : [`The new head goes after "${head.at}": ${head.reason}.`]),
+    ...(faults.length > 0
+      ? ['applyLoRA refuses this:', ...faults.map(fault => `  ${fault}`)]
+      : [countsLine(trainableParameters, totalParameters)]),
+  ].join('\n');
+}

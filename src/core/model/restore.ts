@@ -1,0 +1,139 @@
+import type * as tf from '@tensorflow/tfjs';
+import {listed, LoRAError} from '../../platform/errors';
+import {markHead} from '../head/headPlace';
+import {type BorrowingLayer, borrowing} from '../layers/borrowingLayer';
+import type {LoRALayer} from '../layers/loraLayer';
+import {baseOf, isWrapper, wrapperKind} from '../layers/wrapperLayer';
+import {disposeModel} from '../rewire/dispose';
+import {recordOf, restoreStructure} from '../rewire/record';
+import {rewire} from '../rewire/rewire';
+import {sitesOf} from '../rewire/walk';
+import {type LayerEntry, withoutConstraints} from '../../platform/tfjs/configs';
+import {allFinite} from '../../platform/tfjs/finite';
+import {shareWeights} from '../../platform/tfjs/weights';
+import {adaptedSites} from './adapted';
+
+/**
+ * A new, plain model of stock tfjs layers with every update baked in, `W' = W + s·A·B`: as fast as the original, and
+ * loadable without this library. The adapted model is not changed, and can go on training.
+ *
+ * Layers that trained have no constraints in it: tfjs trains without them, and would change the weights to fulfil them
+ * when it loads the model from a file.
+ *
+ * @throws LoRAError if the model is not adapted.
+ */
+export function mergeLoRA(model: tf.LayersModel): tf.LayersModel {
+  return unwrap(model, {
+    entryOf: (layer, entry) => {
+      const parted = partedFrom(layer);
+      if (parted !== undefined || wrapperKind(layer) === 'lora') {
+        return parted?.ownEntry() ?? (layer as LoRALayer).mergedEntry();
+      }
+      const base = isWrapper(layer) ? layer.baseEntry() : entry;
+      return changes(layer) ? withoutConstraints(base) : base;
+    },
+    transfer: (layer, plain) => {
+      const parted = partedFrom(layer);
+      if (wrapperKind(layer) === 'lora') {
+        (layer as LoRALayer).mergeInto(plain);
+      } else if (parted !== undefined) {
+        parted.giveOwn(plain);
+      } else {
+        shareWeights(baseOf(layer), plain);
+      }
+    },
+  });
+}
+
+/**
+ * Merges as {@link mergeLoRA}, and refuses a result that holds NaN or an infinity (PEFT's `safe_merge`).
+ *
+ * @returns a promise, since the merged weights are read from the backend.
+ * @throws LoRAError if the model is not adapted, or names the layers with values that are not finite.
+ */
+export async function safeMergeLoRA(model: tf.LayersModel): Promise<tf.LayersModel> {
+  return checked(model, mergeLoRA(model));
+}
+
+/**
+ * A new model without the adapter: the stock layers, weights and `trainable` flags that the model had before
+ * `applyLoRA`. Layers that trained in full get their original weights back. The adapted model is not changed.
+ *
+ * @throws LoRAError if the model is not adapted.
+ */
+export function removeLoRA(model: tf.LayersModel): tf.LayersModel {
+  const plain = unwrap(model, {
+    entryOf: (layer, entry) => (isWrapper(layer) ? layer.baseEntry() : entry),
+    transfer: (layer, stock) => {
+      if (isWrapper(layer)) {
+        layer.shareOriginal(stock);
+      } else {
+        shareWeights(layer, stock);
+      }
+    },
+  });
+  markHead(plain, recordOf(model).head);
+  return plain;
+}
+
+/** What takes the place of the wrappers. */
+interface Unwrapping {
+  entryOf: (layer: tf.layers.Layer, entry: LayerEntry) => LayerEntry;
+  /** Gives the new layer its weights. */
+  transfer: (layer: tf.layers.Layer, plain: tf.layers.Layer) => void;
+}
+
+function unwrap(model: tf.LayersModel, {entryOf, transfer}: Unwrapping): tf.LayersModel {
+  adaptedSites(model);
+  recordOf(model); // refuses a damaged one before anything is made
+  const plain = rewire(model, {
+    replace: ({layer}, entry) => entryOf(layer, entry),
+    transfer: ({layer}, replacement) => {
+      transfer(layer, replacement);
+      if (!replacement.trainable) {
+        // Made with `trainable: false`, a layer does not tell its variables, and a custom training loop reads those.
+        replacement.trainable = false;
+      }
+    },
+  });
+  restoreStructure(model, plain);
+  return plain;
+}
+
+async function checked(model: tf.LayersModel, merged: tf.LayersModel): Promise<tf.LayersModel> {
+  const changed = new Set(
+    adaptedSites(model)
+      .filter(({layer}) => changes(layer))
+      .map(({path}) => path),
+  );
+  const broken: string[] = [];
+  try {
+    for (const {path, layer} of sitesOf(merged)) {
+      if (changed.has(path) && !(await allFinite(layer.weights.map(weight => weight.read())))) {
+        broken.push(path);
+      }
+    }
+  } catch (error) {
+    disposeModel(merged);
+    throw error;
+  }
+  if (broken.length > 0) {
+    disposeModel(merged);
+    throw new LoRAError(
+      `Merged, ${listed(broken)} would hold NaN or an infinity. The model is not merged and not changed.`,
+    );
+  }
+  return merged;
+}
+
+/** A layer that borrows a weight and, merged, has one of its own: it has an update, or the one that lends it. */
+function partedFrom(layer: tf.layers.Layer): BorrowingLayer | undefined {
+  const base = borrowing(baseOf(layer));
+  return [layer, base?.lender].some(each => each && wrapperKind(each) === 'lora') ? base : undefined;
+}
+
+/** Whether a layer is not what it was in the original. */
+function changes(layer: tf.layers.Layer): boolean {
+  const kind = wrapperKind(layer);
+  return kind !== undefined && kind !== 'frozen';
+}

@@ -1,0 +1,139 @@
+import type * as tf from '@tensorflow/tfjs';
+import {LoRAError} from '../../platform/errors';
+import {adapterState} from '../layers/adapterState';
+import {isWrapper} from '../layers/wrapperLayer';
+import type {Site} from '../rewire/walk';
+
+const SCOPE = Symbol.for('tfjs-lora.scope');
+
+/**
+ * What the function of `withAdapter` is given: the model, as code inside the function may change it. Pass it to
+ * `withAdapter` and `setAdapter` in place of the model once the function has awaited something.
+ */
+export interface AdapterScope {
+  /** The model that the adapter is on. */
+  readonly model: tf.LayersModel;
+  readonly [SCOPE]: true;
+}
+
+/** An open `withAdapter`. */
+interface OpenScope extends AdapterScope {
+  /** `running` while its function is on the stack, `waiting` for the function's promise, then `over`. */
+  phase: 'running' | 'waiting' | 'over';
+  /** Whether its function may return a promise. It may not while a scope around it waits. */
+  readonly mayWait: boolean;
+  /** The ends of the scopes inside it that wait. */
+  readonly inside: Set<Promise<void>>;
+  /** Its layers, each with the scope around this one. */
+  readonly around: ReadonlyMap<tf.layers.Layer, OpenScope | undefined>;
+}
+
+/** The model, and the scope that was passed in its place, if one was. */
+export function modelAndScope(where: tf.LayersModel | AdapterScope): {model: tf.LayersModel; given?: OpenScope} {
+  return isScope(where) ? {model: where.model, given: where as OpenScope} : {model: where};
+}
+
+function isScope(where: tf.LayersModel | AdapterScope): where is AdapterScope {
+  return typeof where === 'object' && (where as unknown) !== null && SCOPE in where;
+}
+
+/**
+ * Refuses a lasting change of a model's adapter that may come from outside of an open scope.
+ *
+ * While the function of a scope is on the stack, whatever runs is part of it. Once it waits for a promise, JavaScript
+ * in a browser does not tell its own code from any other: only the scope itself, handed in, shows where a call comes
+ * from.
+ *
+ * @throws LoRAError if it may, or the scope that was passed is over.
+ */
+export function checkInside(what: string, sites: readonly Site[], given: OpenScope | undefined): void {
+  checkNotOver(what, given);
+  if (!isInside(sites, given)) {
+    throw overlap(what);
+  }
+}
+
+/** @throws LoRAError if the scope that was passed is over. */
+export function checkNotOver(what: string, given: OpenScope | undefined): void {
+  if (given?.phase === 'over') {
+    throw new LoRAError(
+      `${what} got the scope of a withAdapter that is over: its promise has settled. Await what its function does ` +
+        'with the scope.',
+    );
+  }
+}
+
+/** Opens a scope on the layers of a model. */
+export function openScope(model: tf.LayersModel, sites: readonly Site[], given: OpenScope | undefined): OpenScope {
+  const layers = layersOf(sites);
+  const around = new Map(layers.map(layer => [layer, scopeOn(layer)]));
+  const below = [...around.values()];
+  const scope: OpenScope = {
+    model,
+    [SCOPE]: true,
+    phase: 'running',
+    mayWait: isInside(sites, given) && below.every(other => other === undefined || other.mayWait),
+    inside: new Set(),
+    around,
+  };
+  layers.forEach(layer => (adapterState(layer).scope = scope));
+  return scope;
+}
+
+/**
+ * Closes a scope: at once if nothing inside it is open any more, else after that.
+ *
+ * @param restore puts the former adapter back.
+ * @returns a promise if it has to wait.
+ */
+export function closeScope(scope: OpenScope, restore: () => void): Promise<void> | undefined {
+  scope.phase = 'over';
+  const close = () => {
+    scope.around.forEach((outer, layer) => (adapterState(layer).scope = outer));
+    restore();
+  };
+  if (scope.inside.size === 0) {
+    close();
+    return undefined;
+  }
+  return waitWithin(scope, async () => {
+    while (scope.inside.size > 0) {
+      await Promise.all(scope.inside);
+    }
+    close();
+  });
+}
+
+/** Lets a scope wait for `f`, and the scopes around it too, should they end before. */
+export function waitWithin(scope: OpenScope, f: () => Promise<void>): Promise<void> {
+  const outer = new Set([...scope.around.values()].filter(other => other !== undefined));
+  const end: Promise<void> = f().finally(() => outer.forEach(({inside}) => inside.delete(end)));
+  outer.forEach(({inside}) => inside.add(end));
+  return end;
+}
+
+/** The error of a call that may come from outside of a scope that is open. */
+export function overlap(what: string): LoRAError {
+  return new LoRAError(
+    `A withAdapter on this model is open until the promise of its function settles, and this ${what} may come from ` +
+      'outside of it. Inside the function, pass what it is given in place of the model: withAdapter(model, adapter, ' +
+      `async scope => { … ${what}(scope, …) }). Outside, await that withAdapter first, or use a model of its own, ` +
+      'which shares the frozen weights: applyLoRA(base, adapter).',
+  );
+}
+
+/** Whether a call is certainly made inside of all scopes that are open on the layers. */
+function isInside(sites: readonly Site[], given: OpenScope | undefined): boolean {
+  return layersOf(sites).every(layer => {
+    const scope = scopeOn(layer);
+    return scope === undefined || scope.phase === 'running' || (scope === given && scope.phase === 'waiting');
+  });
+}
+
+function scopeOn(layer: tf.layers.Layer): OpenScope | undefined {
+  return adapterState(layer).scope as OpenScope | undefined;
+}
+
+function layersOf(sites: readonly Site[]): tf.layers.Layer[] {
+  return sites.map(({layer}) => layer).filter(isWrapper);
+}

@@ -1,0 +1,124 @@
+import * as tf from '@tensorflow/tfjs';
+import {LoRAError} from '../../platform/errors';
+import {wrapperKind} from '../layers/wrapperLayer';
+import {childrenOf, isContainer, callsOf} from '../rewire/walk';
+import type {LayerCall} from '../../platform/tfjs/layerFields';
+import {adaptedSites} from './adapted';
+
+/** A model in two pieces, which share their layers with it: what trains one trains the other. */
+export interface Split {
+  /** From the model's inputs to the features. Nothing in it depends on what trains. */
+  prefix: tf.LayersModel;
+  /** From the features to the model's outputs: all adapted layers, and those that train. */
+  suffix: tf.LayersModel;
+}
+
+/** A tensor of the model, in the piece in which it is computed. */
+interface PlacedTensor {
+  piece: 'prefix' | 'suffix';
+  tensor: tf.SymbolicTensor;
+}
+
+/** Splitting adds nodes to the layers, so a model is split once. */
+const splits = new WeakMap<tf.LayersModel, Split>();
+
+/**
+ * Splits an adapted model before the first layer that trains, in each branch of the graph, inside nested models too.
+ *
+ * The prefix gives the same features in every epoch, so it need run only once: see {@link fitOnFeatures}. Both pieces
+ * consist of the model's own layers. Dispose the model, not the pieces.
+ *
+ * @throws LoRAError if the model is not adapted, or nothing lies before the first adapted layer.
+ */
+export function splitAtFirstAdapter(model: tf.LayersModel): Split {
+  const known = splits.get(model);
+  if (known !== undefined) {
+    return known;
+  }
+  adaptedSites(model);
+  const split = new Splitter().split(model);
+  splits.set(model, split);
+  return split;
+}
+
+class Splitter {
+  /** Where the suffix takes over a tensor of the prefix, and its stand-in there. */
+  private readonly cuts = new Map<tf.SymbolicTensor, tf.SymbolicTensor>();
+  private prefixLayers = 0;
+
+  split(model: tf.LayersModel): Split {
+    const inputs = model.inputs.map(like);
+    const outputs = this.replay(
+      model,
+      inputs.map(tensor => ({piece: 'prefix', tensor})),
+    );
+    if (this.prefixLayers === 0) {
+      throw new LoRAError(
+        'The first layer of the model is adapted already: nothing lies before it that could run once. Train with fit.',
+      );
+    }
+    const results = outputs.map(output => this.inSuffix(output));
+    const prefix = tf.model({inputs, outputs: [...this.cuts.keys()], name: `${model.name}_prefix`});
+    const suffix = tf.model({inputs: [...this.cuts.values()], outputs: results, name: `${model.name}_suffix`});
+    suffix.outputNames = [...model.outputNames]; // by which losses, metrics, class weights and logs go
+    return {prefix, suffix};
+  }
+
+  /** Applies the layers of a model again, each in the piece where it belongs, and returns the model's outputs. */
+  private replay(model: tf.LayersModel, inputs: readonly PlacedTensor[]): PlacedTensor[] {
+    if (!model.built) {
+      model.build([]); // a Sequential has no graph before
+    }
+    const placed = new Map<tf.SymbolicTensor, PlacedTensor>();
+    model.inputs.forEach((tensor, i) => {
+      const input = inputs[i];
+      if (input !== undefined) {
+        placed.set(tensor, input);
+      }
+    });
+    for (const node of callsOf(model)) {
+      const arguments_ = node.inputTensors.map(tensor => placed.get(tensor)).filter(value => value !== undefined);
+      const results = this.call(node, arguments_);
+      node.outputTensors.forEach((tensor, i) => {
+        const result = results[i];
+        if (result !== undefined) {
+          placed.set(tensor, result);
+        }
+      });
+    }
+    return model.outputs.map(tensor => placed.get(tensor)).filter(value => value !== undefined);
+  }
+
+  private call({outboundLayer: layer, callArgs}: LayerCall, inputs: readonly PlacedTensor[]): PlacedTensor[] {
+    const early = inputs.every(({piece}) => piece === 'prefix');
+    if (isContainer(layer) && early && trains(layer)) {
+      return this.replay(layer, inputs); // the cut is inside
+    }
+    const piece = early && !trains(layer) ? 'prefix' : 'suffix';
+    this.prefixLayers += piece === 'prefix' ? 1 : 0;
+    const tensors = piece === 'prefix' ? inputs.map(({tensor}) => tensor) : inputs.map(input => this.inSuffix(input));
+    const [only] = tensors;
+    const output = layer.apply(tensors.length === 1 && only !== undefined ? only : tensors, callArgs ?? {});
+    return [output].flat().map(tensor => ({piece, tensor: tensor as tf.SymbolicTensor}));
+  }
+
+  private inSuffix({piece, tensor}: PlacedTensor): tf.SymbolicTensor {
+    if (piece === 'suffix') {
+      return tensor;
+    }
+    const input = this.cuts.get(tensor) ?? like(tensor);
+    this.cuts.set(tensor, input);
+    return input;
+  }
+}
+
+/** Whether a layer, or one inside it, has something that trains. */
+function trains(layer: tf.layers.Layer): boolean {
+  const children = childrenOf(layer);
+  const kind = wrapperKind(layer);
+  return children === undefined ? kind !== undefined && kind !== 'frozen' : children.some(trains);
+}
+
+function like({shape, dtype}: tf.SymbolicTensor): tf.SymbolicTensor {
+  return tf.input({batchShape: shape, dtype});
+}

@@ -1,0 +1,200 @@
+import type * as tf from '@tensorflow/tfjs';
+import {normsOf, parameterCounts} from '../layers/diagnostics';
+import type {LoRALayer} from '../layers/loraLayer';
+import {hasKernel, reasonNotAdaptable} from '../layers/registry';
+import {baseOf, wrapperKind, type WrapperKind} from '../layers/wrapperLayer';
+import {recordOf} from '../rewire/record';
+import {shortName} from '../../platform/tfjs/configs';
+import {countNumbers, namedWeights} from '../../platform/tfjs/weights';
+import {adaptedSites, loraSites, type UnsavedLayer, unsavedLayers} from './adapted';
+import {frugalRank} from './plan';
+import {count, countsLine, inColumns, fourDigits} from './table';
+
+/** One adapted layer in a summary, or one kernel of a layer that has several. */
+export interface LayerSummary {
+  path: string;
+  /** Name of the kernel, where the layer has several. */
+  weight?: string;
+  /** Class of the layer that is adapted. */
+  className: string;
+  /** How it is updated, if not by LoRA. */
+  method?: string;
+  /** Shape of its kernel. */
+  kernelShape: number[];
+  /** Rank of the update. */
+  rank: number;
+  /**
+   * The rank that was asked for, or the default, where it was lowered: it would add nothing, or have no fewer numbers
+   * than the kernel.
+   */
+  cappedFrom?: number;
+  alpha: number;
+  scaling: number;
+  trainableParameters: number;
+  /** Frobenius norm of the update, in a summary of `measureLoRA`. */
+  deltaNorm?: number;
+  /** Its ratio to the norm of the kernel, in a summary of `measureLoRA`. */
+  deltaToKernelRatio?: number;
+}
+
+/** A layer with a kernel that is frozen as it is. */
+export interface LeftLayer {
+  path: string;
+  className: string;
+  /** Why it is not adapted, as the rest of a sentence about it. */
+  reason: string;
+}
+
+/** What is adapted in a model, what is not, and how much of it trains. */
+export interface LoRASummary {
+  layers: LayerSummary[];
+  /** The layers with a kernel that are not adapted and do not train. */
+  left: LeftLayer[];
+  /** Paths of the layers that train in full. */
+  trainable: string[];
+  /** Paths of the layers of which the bias alone trains. */
+  biases: string[];
+  /**
+   * Plain layers that change in training and are no part of the adapter: those of a model that was put together by
+   * hand.
+   */
+  unsaved: UnsavedLayer[];
+  trainableParameters: number;
+  totalParameters: number;
+  /** The summary as a table. */
+  toString(): string;
+}
+
+/**
+ * Says what is adapted in a model and how many parameters train. Print it: `console.log(String(summarizeLoRA(model)))`.
+ *
+ * @throws LoRAError if the model is not adapted.
+ */
+export function summarizeLoRA(model: tf.LayersModel): LoRASummary {
+  const sites = adaptedSites(model);
+  const {capped} = recordOf(model);
+  const left = sites
+    .filter(({layer}) => wrapperKind(layer) === 'frozen' && hasKernel(layer))
+    .map(({path, layer}) => ({
+      path,
+      className: shortName(baseOf(layer).getClassName()),
+      reason: reasonLeft(baseOf(layer)),
+    }));
+  const pathsOf = (kind: WrapperKind) => sites.filter(({layer}) => wrapperKind(layer) === kind).map(({path}) => path);
+  return printable({
+    layers: loraSites(model).flatMap(({path, layer}) => rowsOf(path, layer, capped[path])),
+    left,
+    trainable: pathsOf('trained'),
+    biases: pathsOf('bias'),
+    unsaved: unsavedLayers(sites),
+    trainableParameters: countNumbers(model.trainableWeights),
+    // Originals that layers keep for weights that train are no parameters of the model.
+    totalParameters: sites.reduce((sum, {layer}) => sum + parametersOf(layer), 0),
+  });
+}
+
+/**
+ * The summary of {@link summarizeLoRA}, with the norm of each update and its ratio to the norm of its kernel.
+ *
+ * @returns a promise, since the norms are read from the backend.
+ * @throws LoRAError if the model is not adapted.
+ */
+export async function measureLoRA(model: tf.LayersModel): Promise<LoRASummary> {
+  const {layers, ...others} = summarizeLoRA(model); // before anything is awaited: another adapter may be set meanwhile
+  const norms = (await Promise.all(loraSites(model).map(({layer}) => normsOf(layer)))).flat();
+  const measured = layers.map((row, i) => {
+    const {deltaNorm, kernelNorm} = norms[i] ?? {deltaNorm: NaN, kernelNorm: NaN};
+    return {...row, deltaNorm, deltaToKernelRatio: deltaNorm / kernelNorm};
+  });
+  return printable({...others, layers: measured});
+}
+
+/** A summary that prints itself as a table. */
+function printable(facts: Omit<LoRASummary, 'toString'>): LoRASummary {
+  return {...facts, toString: () => format(facts)};
+}
+
+function rowsOf(path: string, layer: LoRALayer, askedRank: number | undefined): LayerSummary[] {
+  const {updateParts: parts} = layer;
+  const {trainableBase} = parameterCounts(layer);
+  // An adapter that was set later may have a lower rank of its own.
+  const kernels = layer.adaptation.weights(layer.baseLayer);
+  const capped =
+    askedRank !== undefined && [layer.rankLimit, frugalRank(layer.method, kernels, askedRank)].includes(layer.rank);
+  return parts.map(({weight, shape, rank, trainableParameters}, i) => ({
+    path,
+    ...(parts.length > 1 && {weight}),
+    className: layer.layerConfig.className,
+    ...(layer.method.name !== 'lora' && {method: layer.method.name}),
+    kernelShape: shape,
+    rank,
+    ...(capped && {cappedFrom: askedRank}),
+    alpha: layer.alpha,
+    scaling: layer.scaling,
+    // What trains of the base is counted with the first kernel.
+    trainableParameters: trainableParameters + (i === 0 ? trainableBase : 0),
+  }));
+}
+
+function reasonLeft(layer: tf.layers.Layer): string {
+  return reasonNotAdaptable(layer, false) ?? 'is not among the targets.';
+}
+
+/** The numbers in a layer: its base's and its factors, without the originals that it may keep. */
+function parametersOf(layer: tf.layers.Layer): number {
+  const weights = [...namedWeights(layer)].filter(([name]) => !name.startsWith('original_'));
+  return countNumbers(weights.map(([, weight]) => weight));
+}
+
+function format({
+  layers: rows,
+  left,
+  trainable,
+  biases,
+  unsaved,
+  trainableParameters,
+  totalParameters,
+}: Omit<LoRASummary, 'toString'>): string {
+  const withNorms = rows.some(({deltaNorm}) => deltaNorm !== undefined);
+  const table = [
+    ['layer', 'class', 'kernel', 'rank', 'alpha', 'trainable', ...(withNorms ? ['‖delta‖', '‖delta‖/‖W‖'] : [])],
+    ...rows.map(row => [
+      row.weight === undefined ? row.path : `${row.path}/${row.weight}`,
+      row.method === undefined ? row.className : `${row.className}, ${row.method}`,
+      row.kernelShape.join('×'),
+      row.cappedFrom === undefined ? String(row.rank) : `${row.rank} (not ${row.cappedFrom})`,
+      fourDigits(row.alpha),
+      count(row.trainableParameters),
+      ...(withNorms ? [fourDigits(row.deltaNorm ?? NaN), fourDigits(row.deltaToKernelRatio ?? NaN)] : []),
+    ]),
+  ];
+  return [
+    ...inColumns(table),
+    ...(rows.some(({cappedFrom}) => cappedFrom !== undefined) ? [WHY_LOWERED] : []),
+    ...leftLines(left),
+    ...(trainable.length > 0 ? [`trained in full: ${trainable.join(', ')}`] : []),
+    ...(biases.length > 0 ? [`bias trained: ${biases.join(', ')}`] : []),
+    ...unsaved.map(({path, className, reason}) => `not in the adapter: ${path} (${className}) ${reason}`),
+    countsLine(trainableParameters, totalParameters),
+  ].join('\n');
+}
+
+const WHY_LOWERED =
+  '(not n): at rank n the update would add nothing, or have no fewer numbers than the kernel; name the layer to ' +
+  'say otherwise';
+
+/** A line for each reason. */
+function leftLines(left: readonly LeftLayer[]): string[] {
+  const byReason = new Map<string, string[]>();
+  for (const {path, reason} of left) {
+    byReason.set(reason, [...(byReason.get(reason) ?? []), path]);
+  }
+  return [...byReason].map(([reason, paths]) => {
+    const more = paths.length - SHOWN;
+    const names = paths.slice(0, SHOWN).join(', ');
+    return `not adapted: ${names}${more > 0 ? ` and ${more} more` : ''}: ${reason}`;
+  });
+}
+
+/** How many layers a line names. */
+const SHOWN = 4;

@@ -1,0 +1,165 @@
+import * as tf from '@tensorflow/tfjs';
+import {capabilities} from '../../backends/shared/capabilities';
+import {cloneOf, defer, type Deferred, deferredOf} from '../../backends/shared/deferred';
+import type {
+  AdaptedProduct,
+  FusedConvolution,
+  OutletGradient,
+  PlainConvolution,
+  Scaling,
+} from '../../backends/shared/launches';
+import {geometryOf} from '../../backends/shared/geometry';
+import {isRecording} from '../../platform/tfjs/engine';
+import {cappedReluGradient, reluGradient} from './activation';
+import {type Conv2DGeometry, fusedConv2d} from './convolutionKernels';
+import {runLazyOp} from '../../platform/tfjs/lazyOp';
+
+// In training, a convolution, its frozen normalization and its relu are computed together, though they are layers of
+// their own. The first two return tensors that are not computed yet; the last layer of the chain computes all of it. If
+// something else needs a result in between, such as a second layer that follows or a model that is cut there, that
+// result is computed by itself. The caller sees no difference.
+
+/** What identifies a layer from one step to the next. */
+type Owner = object;
+
+/** Layers whose result something else asked for. From then on they compute it at once. */
+const asked = new WeakSet();
+
+/** A convolution, and the normalization after it, if there is one. */
+interface Links {
+  readonly convolution: PlainConvolution;
+  readonly scaling?: Scaling;
+}
+
+/** Links that are not computed yet. */
+type Chain = Links & Deferred;
+
+/** A convolution that waits for the operations after it, or `undefined` where it runs at once. */
+export function deferConvolution(
+  owner: Owner,
+  convolution: Omit<PlainConvolution, 'strides' | 'padding'>,
+  {strides, padding, dilations}: Conv2DGeometry,
+): tf.Tensor | undefined {
+  const plain = {...convolution, strides, padding};
+  const isDilated = dilations.some(rate => rate !== 1);
+  if (!isRecording() || isDilated || asked.has(owner) || capabilities().fusedConvolution?.takes(plain) !== true) {
+    return undefined;
+  }
+  return deferChain(owner, {convolution: plain}, ({convolution: {x, filter, bias, depthwise, update}}) => {
+    if (update !== undefined) {
+      const {adaptedProduct} = capabilities();
+      return (adaptedProduct as AdaptedProduct).forward(x, {kernel: filter, ...update}, {...(bias && {t: bias})});
+    }
+    if (!depthwise) {
+      return fusedConv2d(x, filter, bias, {strides, padding, dilations}, 'linear');
+    }
+    const y = tf.depthwiseConv2d(x, filter, strides, padding);
+    return bias === null ? y : tf.add(y, bias);
+  });
+}
+
+/**
+ * The normalization of a convolution that is not computed yet: deferred too, or both computed now. `undefined` for any
+ * other input.
+ */
+export function normalizeChain(owner: Owner, input: tf.Tensor, scaling: Scaling): tf.Tensor | undefined {
+  const found = chainOf(input);
+  if (found === undefined || found.chain.scaling !== undefined) {
+    return undefined;
+  }
+  const {convolution} = found.chain;
+  const compute = (chain: Links) => found.fused.normalized(chain.convolution, scaling);
+  return asked.has(owner) ? compute({convolution}) : deferChain(owner, {convolution, scaling}, compute);
+}
+
+/** Defers a chain, which owns clones of its tensors. */
+function deferChain(owner: Owner, {convolution, scaling}: Links, compute: (links: Links) => tf.Tensor): tf.Tensor {
+  const held: tf.Tensor[] = [];
+  const hold = <T extends tf.Tensor>(tensor: T, cloned = tf.clone(tensor)): T => {
+    held.push(cloned);
+    return cloned;
+  };
+  const links: Links = {
+    convolution: {
+      ...convolution,
+      x: hold(convolution.x),
+      filter: hold(convolution.filter),
+      bias: convolution.bias && hold(convolution.bias),
+      update: convolution.update && {
+        ...convolution.update,
+        a: hold(convolution.update.a, cloneOf(convolution.update.a)),
+        b: hold(convolution.update.b, cloneOf(convolution.update.b)),
+      },
+    },
+    ...(scaling && {scaling: {m: hold(scaling.m), t: hold(scaling.t)}}),
+  };
+  const chain: Chain = {...links, held, compute: () => compute(links), onRead: () => void asked.add(owner)};
+  const {x, filter, strides, padding, depthwise} = convolution;
+  const {n, height, width, channelsOut} = geometryOf(x.shape, filter.shape, strides, padding, {depthwise});
+  return defer([n, height.output, width.output, channelsOut], chain);
+}
+
+/**
+ * `min(max(x, 0), cap)` where `x` is a convolution and its normalization that are not computed yet: computes all three
+ * together, and keeps one bit of each number for the backward pass. `undefined` for any other input.
+ */
+export function rectifyChain(x: tf.Tensor, cap: number): tf.Tensor | undefined {
+  const found = chainOf(x);
+  const scaling = found?.chain.scaling;
+  if (found === undefined || scaling === undefined) {
+    return undefined;
+  }
+  const {chain, fused} = found;
+  const [y, bits] = runLazyOp({
+    inputs: {x},
+    save: {mask: true},
+    forward: () => fused.rectified(chain.convolution, scaling, cap),
+    gradient: (dy, {mask}) => ({
+      x: () => {
+        const composed = cap === Infinity ? reluGradient : cappedReluGradient(cap);
+        return fused.masked?.(dy, mask) ?? throughOutlet(dy, {y: mask, cap}) ?? composed(dy, mask);
+      },
+    }),
+  }) as [tf.Tensor, tf.Tensor];
+  bits.dispose();
+  return y;
+}
+
+/** A gradient through an outlet that the operation before it is to compute with its own. */
+type Pending = OutletGradient & Deferred;
+
+/**
+ * The gradient through a part of an outlet, which the operation before the outlet takes with `outletGradient`, or which
+ * is computed when something else reads it. `undefined` where it has to be computed at once.
+ */
+export function throughOutlet(dy: tf.Tensor, part: Omit<OutletGradient, 'dy'>): tf.Tensor | undefined {
+  const outlets = capabilities().fusedConvolution?.outlets;
+  if (outlets === undefined || isRecording()) {
+    return undefined;
+  }
+  const before = outletGradient(dy);
+  const {dy: outer, y, m, cap} = {...(before.m === undefined ? before : {dy}), ...part};
+  const held: tf.Tensor[] = [];
+  const hold = (tensor: tf.Tensor) => {
+    const clone = tf.clone(tensor);
+    held.push(clone);
+    return clone;
+  };
+  const whole = {dy: hold(outer), ...(y && {y: hold(y)}), ...(m && {m: hold(m)}), cap};
+  const pending: Pending = {...whole, held, compute: () => outlets.through(whole)};
+  return defer(dy.shape, pending);
+}
+
+/** A gradient, or that of the outlet after an operation, from which it has not been computed. */
+export function outletGradient(dy: tf.Tensor): OutletGradient {
+  const deferred = deferredOf(dy);
+  return deferred !== undefined && 'dy' in deferred ? (deferred as Pending) : {dy};
+}
+
+function chainOf(input: tf.Tensor): {chain: Chain; fused: FusedConvolution} | undefined {
+  const deferred = deferredOf(input);
+  const fused = capabilities().fusedConvolution;
+  return deferred !== undefined && 'convolution' in deferred && fused !== undefined
+    ? {chain: deferred as Chain, fused}
+    : undefined;
+}

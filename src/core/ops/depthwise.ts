@@ -1,0 +1,82 @@
+import * as tf from '@tensorflow/tfjs';
+import {capabilities} from '../../backends/shared/capabilities';
+import type {Activation} from './activation';
+import {outletGradient} from './convolutionChain';
+import {deflate, inflate, inflatedShape} from './dilation';
+import {asMatrix, factorGradients, updatedKernel} from './factors';
+import {
+  type Conv2DGeometry,
+  depthwiseFilterGradient,
+  depthwiseInputGradient,
+  fusedDepthwiseConv2d,
+} from './convolutionKernels';
+import {runLazyOp} from '../../platform/tfjs/lazyOp';
+import type {LinearWeights} from './linear';
+
+/** What a depthwise convolution works with. */
+export interface DepthwiseWeights extends Pick<LinearWeights, 'bias' | 'factors' | 'defer' | 'trains'> {
+  /** `[kh, kw, in, mult]`. */
+  kernel: tf.Tensor;
+  /** Compute the bias and the activation in one with the convolution, as stock layers do not. Default: false. */
+  fuses?: boolean;
+}
+
+/**
+ * `f(x ∗ (W + s·A·B) + b)`, with `∗` the depthwise convolution
+ * `[n, h, w, in] ∗ [kh, kw, in, mult] → [n, h', w', in·mult]`, in which each channel of the input has `mult` filters of
+ * its own.
+ *
+ * The kernel is tiny beside the images, so it is the kernel that is updated: `A` is `[kh, kw, rank]` and `B`
+ * `[rank, in, mult]`. Their gradients come from that of the kernel. Differentiable in whatever of `x`, `A`, `B`, `W`
+ * and `b` is asked for; without factors in `x` and `b`, unless the kernel may train.
+ */
+export function depthwiseConv2d(
+  x: tf.Tensor4D,
+  {kernel, bias, factors = null, defer, trains = false, fuses = false}: DepthwiseWeights,
+  geometry: Conv2DGeometry,
+  activation: Activation,
+): tf.Tensor {
+  const {strides, padding, dilations} = geometry;
+  const learns = trains || factors !== null;
+  return runLazyOp({
+    inputs: {x, kernel, ...(bias && {bias}), ...(factors && {a: factors.a, b: factors.b})},
+    save: {x: learns, kernel: true, a: factors !== null, b: factors !== null, y: activation.gradient !== null},
+    forward: () => {
+      const filter = updatedKernel(kernel, factors) as tf.Tensor4D;
+      if (fuses) {
+        const fused = fusedDepthwiseConv2d(x, filter, bias, geometry, activation.fused ?? 'linear');
+        return activation.fused === null ? activation.apply(fused) : fused;
+      }
+      const deferred = defer?.(x, filter, bias);
+      if (deferred !== undefined) {
+        return deferred;
+      }
+      const z = tf.depthwiseConv2d(x, filter, strides, padding, 'NHWC', dilations);
+      return activation.apply(bias === null ? z : tf.add(z, bias));
+    },
+    gradient: (dy, saved): Record<string, () => tf.Tensor> => {
+      const dz = (activation.gradient === null ? dy : activation.gradient(dy, saved.y)) as tf.Tensor4D;
+      const own = factors && {...factors, a: saved.a, b: saved.b};
+      const dx = () => {
+        const updated = updatedKernel(saved.kernel, own) as tf.Tensor4D;
+        const outer = outletGradient(dz);
+        const outlets = capabilities().fusedConvolution?.outlets;
+        const waits = outer.dy !== dz && dilations.every(rate => rate === 1);
+        return (
+          (waits ? outlets?.depthwiseInput(outer, updated, x.shape, strides, padding) : undefined) ??
+          depthwiseInputGradient(dz, inflate(updated, dilations), x.shape, geometry)
+        );
+      };
+      const dBias = () => tf.sum(asMatrix(dz), 0);
+      if (!learns) {
+        return {x: dx, bias: dBias};
+      }
+      const kernelGradient = () => {
+        const shape = inflatedShape(kernel.shape, dilations);
+        return deflate(depthwiseFilterGradient(saved.x as tf.Tensor4D, dz, shape, geometry), dilations);
+      };
+      const direct = {x: dx, kernel: kernelGradient, bias: dBias};
+      return own === null ? direct : {...direct, ...factorGradients(kernelGradient(), own)};
+    },
+  });
+}

@@ -1,0 +1,59 @@
+import * as tf from '@tensorflow/tfjs';
+import {padZeros} from '../../backends/shared/geometry';
+
+// tfjs has no gradient for a dilated convolution. It equals one whose kernel is spread out with zeros, and that has a
+// gradient.
+
+/** The dilation rates of an image's two axes. */
+type Rates = [number, number];
+
+/** How far a kernel axis of `size` entries reaches when `rate − 1` zeros stand between them. */
+function reach(size: number, rate: number): number {
+  return (size - 1) * rate + 1;
+}
+
+/** The shape of an inflated kernel. */
+export function inflatedShape([h = 1, w = 1, ...channels]: number[], [rateH, rateW]: Rates): tf.Tensor4D['shape'] {
+  return [reach(h, rateH), reach(w, rateW), ...channels] as tf.Tensor4D['shape'];
+}
+
+/** `[kh, kw, …]` with zeros between the entries. */
+export function inflate(kernel: tf.Tensor4D, [rateH, rateW]: Rates): tf.Tensor4D {
+  if (rateH === 1 && rateW === 1) {
+    return kernel;
+  }
+  const [h, w, fanIn, fanOut] = kernel.shape;
+  const cells = tf.reshape(kernel, [h, 1, w, 1, fanIn * fanOut]);
+  const padded = padZeros(cells, [
+    [0, 0],
+    [0, rateH - 1],
+    [0, 0],
+    [0, rateW - 1],
+    [0, 0],
+  ]);
+  const grid = tf.reshape(padded, [h * rateH, w * rateW, fanIn, fanOut]);
+  return tf.slice<tf.Rank.R4, tf.Tensor4D>(
+    grid as tf.Tensor4D,
+    [0, 0, 0, 0],
+    [reach(h, rateH), reach(w, rateW), fanIn, fanOut],
+  );
+}
+
+/** The entries of an inflated kernel, without the zeros between them. */
+export function deflate(kernel: tf.Tensor4D, [rateH, rateW]: Rates): tf.Tensor4D {
+  if (rateH === 1 && rateW === 1) {
+    return kernel;
+  }
+  const [reachH, reachW, fanIn, fanOut] = kernel.shape;
+  const h = (reachH - 1) / rateH + 1;
+  const w = (reachW - 1) / rateW + 1;
+  const grid = tf.pad(kernel, [
+    [0, rateH - 1],
+    [0, rateW - 1],
+    [0, 0],
+    [0, 0],
+  ]);
+  const cells = tf.reshape(grid, [h, rateH, w, rateW, fanIn * fanOut]);
+  const entries = tf.slice(cells, [0, 0, 0, 0, 0], [h, 1, w, 1, fanIn * fanOut]);
+  return tf.reshape<tf.Rank.R4>(entries, [h, w, fanIn, fanOut]);
+}

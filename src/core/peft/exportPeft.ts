@@ -1,0 +1,280 @@
+import type * as tf from '@tensorflow/tfjs';
+import {type Adapter, layerConfigAt} from '../adapter/adapter';
+import {asLoRA, isProduct} from '../adapter/asLoRA';
+import {checkAdapter} from '../adapter/checkAdapter';
+import {describeHead} from '../adapter/headConfig';
+import {checkOptions, listed, LoRAError, show} from '../../platform/errors';
+import type {Values} from '../../platform/formats/layout';
+import {type Bytes, encodeSafetensors, type NamedValues} from '../../platform/formats/safetensors';
+import type {LayerConfig} from '../layers/layerConfig';
+import {borrowing} from '../layers/borrowingLayer';
+import {baseOf} from '../layers/wrapperLayer';
+import {resolveStrength} from '../methods/method';
+import {methodOf} from '../methods/registry';
+import {checkFit} from '../model/checkFit';
+import {checkModel, type Site, sitesOf} from '../rewire/walk';
+import {floatTypeOf, readValues, type SafetensorsOptions} from '../storage/safetensors';
+import {biasesOf, namedWeights} from '../../platform/tfjs/weights';
+import {carries, isConv1D, torchWeights, type UpdatedKind, updatedKind} from './torchLayers';
+import {PEFT_NAMES, type PEFTFiles} from './files';
+import {type KeyMap, modulePaths} from './modules';
+import type {PEFTForm, WrittenModule} from './methods/form';
+import {lora} from './methods/lora';
+import {formOf} from './methods/table';
+import {depthwiseUpdateToTorch, type TorchUpdate, toTorchUpdate} from './methods/update';
+import {writePEFTConfig} from './config';
+
+/** How an adapter is written for PEFT. */
+export interface ExportOptions extends SafetensorsOptions {
+  /** The module of each layer, by name. Default: the layer's path with dots for slashes. */
+  keyMap?: KeyMap;
+  /**
+   * The name or path of the PyTorch base, `base_model_name_or_path` in the config, by which `AutoPeftModel` finds it.
+   * Default: none.
+   */
+  baseModel?: string;
+}
+
+/** A PEFT adapter as it is written. */
+export interface ExportedPEFT extends PEFTFiles {
+  /** What belongs into `adapter_config.json`. */
+  config: Record<string, unknown>;
+  weights: Bytes;
+}
+
+/**
+ * An adapter as PEFT stores it: what belongs into `adapter_config.json` and `adapter_model.safetensors`, for a PyTorch
+ * model with the same base weights. `PeftModel.from_pretrained(model, folder)` loads it.
+ *
+ * The result is a promise since a backend may keep the numbers where they cannot be read at once, as webgpu does.
+ *
+ * @param model the base of the adapter, plain or adapted; with the adapter's new head, if it brings one.
+ * @throws LoRAError if the adapter does not fit the model, PEFT has no such updates, or numbers are not finite, with a
+ *     line for each.
+ */
+export async function exportPEFT(
+  adapter: Adapter,
+  model: tf.LayersModel,
+  options: ExportOptions = {},
+): Promise<ExportedPEFT> {
+  checkOptions(options, {keyMap: true, baseModel: true, dtype: true, allowNonFinite: true});
+  const {keyMap, baseModel, dtype = 'float32', ...finite} = options;
+  if (baseModel !== undefined && (typeof baseModel !== 'string' || baseModel === '')) {
+    throw new LoRAError(`baseModel must be the name or path of a model, got ${show(baseModel)}.`);
+  }
+  const numbers = floatTypeOf(dtype);
+  checkModel(model);
+  checkAdapter(adapter);
+  checkHead(adapter, model);
+  const sites = sitesOf(model).map(site => ({...site, layer: baseOf(site.layer)}));
+  checkFit(adapter, sites);
+  const paths = modulePaths(sites, keyMap);
+  const {trainable, biases = []} = adapter.config;
+  const form = checkExportable(adapter, sites, paths);
+  const plain = asLoRA(adapter, method => isProduct(method) && formOf(method.name) === lora);
+  const values = await readValues(plain.tensors).finally(() => plain.dispose());
+
+  const tensors: Record<string, Values> = {};
+  const counters: Record<string, NamedValues> = {};
+  const modules: WrittenModule[] = [];
+  const modulesToSave: string[] = [];
+  for (const {path, layer} of sites) {
+    const module = paths.get(path);
+    if (module === undefined) {
+      continue;
+    }
+    const key = PEFT_NAMES.prefix + module;
+    const valueOf = (name: string) => values[`${path}/${name}`] as Values;
+    const config = layerConfigAt(plain.config, path);
+    if (config !== undefined && form.write !== undefined) {
+      const method = methodOf(config.method).name;
+      const strength = resolveStrength(config);
+      const {axes} = updatedKind(config.className) as UpdatedKind;
+      Object.entries(form.write({method, strength}, axes, valueOf)).forEach(([name, tensor]) => {
+        tensors[`${key}.${name}`] = tensor;
+      });
+      modules.push({path: module, method, strength});
+    } else if (config !== undefined) {
+      const {a, b, strength} = torchUpdate(config, {a: valueOf('lora_A'), b: valueOf('lora_B')});
+      const names = config.className === 'Embedding' ? PEFT_NAMES.embedding : PEFT_NAMES.weight;
+      tensors[key + names.a] = a;
+      tensors[key + names.b] = b;
+      modules.push({path: module, method: methodOf(config.method).name, strength});
+      if (config.method === 'dora') {
+        const {data} = valueOf('lora_magnitude_vector');
+        const ones = a.shape.slice(2).map(() => 1);
+        tensors[key + PEFT_NAMES.magnitude] = {
+          shape: ones.length > 0 ? [1, data.length, ...ones] : [data.length],
+          data,
+        };
+      }
+      if (config.trainBias) {
+        tensors[key + PEFT_NAMES.baseBias] = valueOf('bias');
+      }
+    } else if (biases.includes(path)) {
+      tensors[`${key}.bias`] = valueOf([...biasesOf(layer).keys()][0] ?? 'bias');
+    } else if (trainable.includes(path)) {
+      modulesToSave.push(module);
+      const weights = namedWeights(layer);
+      for (const {torchName, name, toTorch} of torchWeights(layer) ?? []) {
+        if (weights.has(name)) {
+          tensors[`${key}.${torchName}`] = toTorch?.(valueOf(name)) ?? valueOf(name);
+        }
+      }
+      for (const other of sites.filter(site => isLentTo(layer, site))) {
+        // PEFT makes a copy of each module that it saves.
+        const head = paths.get(other.path) ?? '';
+        modulesToSave.push(head);
+        tensors[`${PEFT_NAMES.prefix}${head}.weight`] = valueOf('embeddings');
+      }
+      if (layer.getClassName() === 'BatchNormalization') {
+        counters[key + PEFT_NAMES.counter] = {shape: [], data: new BigInt64Array(1)}; // PEFT misses it
+      }
+    }
+  }
+  for (const [name, tensor] of Object.entries(form.writeShared?.(plain.config.layers, values) ?? {})) {
+    tensors[PEFT_NAMES.root + name] = tensor;
+  }
+  const all = [...paths.values()];
+  const updated = sites.filter(({path}) => paths.has(path) && layerConfigAt(plain.config, path) !== undefined);
+  const fanInFanOut = updated.every(({layer}) => isConv1D(layer));
+  const config = {
+    ...writePEFTConfig(modules, {form, fanInFanOut, bias: biasOf(adapter), modulesToSave, all}),
+    ...(baseModel !== undefined && {base_model_name_or_path: baseModel}),
+  };
+  const written = {dtype: numbers, metadata: {format: 'pt'}, ...finite};
+  return {config, weights: encodeSafetensors({...tensors, ...counters}, written)};
+}
+
+/** PEFT stores weights and builds nothing, so the layers of a new head have to be in the model. */
+function checkHead({config: {head}}: Adapter, model: tf.LayersModel): void {
+  const names = new Set(model.layers.map(({name}) => name));
+  if (head?.layers.some(({config}) => !names.has(config.name as string))) {
+    throw new LoRAError(
+      `The adapter has ${describeHead(head)}, which the model has not. Pass the model that has it: applyLoRA(base, ` +
+        'adapter).',
+    );
+  }
+}
+
+/** The factors of a layer in the layout of PyTorch. */
+function torchUpdate(config: LayerConfig, {a, b}: {a: Values; b: Values}): Pick<TorchUpdate, 'a' | 'b' | 'strength'> {
+  const strength = resolveStrength(config);
+  return updatedKind(config.className)?.depthwise === true
+    ? depthwiseUpdateToTorch({a, b, strength})
+    : {...toTorchUpdate({a, b}), strength};
+}
+
+function biasOf({config: {layers, biases = []}}: Adapter): 'none' | 'lora_only' | 'all' {
+  if (biases.length > 0) {
+    return 'all';
+  }
+  return Object.values(layers).some(({trainBias}) => trainBias) ? 'lora_only' : 'none';
+}
+
+/**
+ * The type in which PEFT stores an adapter.
+ *
+ * @throws LoRAError with a line for each layer of which PEFT cannot store what the adapter brings.
+ */
+function checkExportable(adapter: Adapter, sites: readonly Site[], paths: ReadonlyMap<string, string>): PEFTForm {
+  const {layers, trainable, biases = []} = adapter.config;
+  const faults: string[] = [];
+  const written = Object.entries(layers).filter(([path]) => paths.has(path));
+  // One config says for all modules whether they have a magnitude.
+  const forms = written.map(([, {method}]) => formOf(methodOf(method).name) ?? lora);
+  const kinds = new Set(written.map(([, {method}], i) => (method === 'dora' ? 'DoRA' : forms[i]?.type)));
+  const [form = lora] = forms;
+  if (kinds.size > 1) {
+    faults.push(`PEFT has one method in an adapter, and this one has ${[...kinds].join(' and ')}`);
+  }
+  if (!Object.keys(layers).some(path => paths.has(path))) {
+    faults.push('PEFT loads no adapter without a low-rank update, and this one has none');
+  }
+  for (const {path, layer} of sites.filter(site => paths.has(site.path))) {
+    const className = layer.getClassName();
+    const config = layerConfigAt(adapter.config, path);
+    const isStored = config !== undefined || trainable.includes(path) || biases.includes(path);
+    const kind = updatedKind(className);
+    if (isStored && isPartOfAttention(path, sites)) {
+      faults.push(
+        `${path}: PyTorch has it in one MultiheadAttention, whose parts are no modules for PEFT. Leave it out ` +
+          '(exclude: [/head\\/attention/]), or merge the adapter and write the model by exportTransformer',
+      );
+      continue;
+    }
+    if (config !== undefined && !canCarry(config, layer)) {
+      const what = isConv1D(layer) ? "GPT-2's Conv1D" : `the class ${className}`;
+      faults.push(`${path}: PEFT has no updates of ${what}${named(config)}`);
+    }
+    if (config?.method === 'dora' && kind?.depthwise) {
+      faults.push(`${path}: PEFT computes no DoRA of grouped convolutions`);
+    }
+    if ((config?.share ?? 1) !== 1) {
+      faults.push(`${path}: the adapter was scaled, which DoRA has no number for in PEFT. Merge the adapter instead`);
+    }
+    if (config?.trainBias && form !== lora) {
+      faults.push(`${path}: its bias trains too, which is written with LoRA alone`);
+    }
+    if (config !== undefined && !config.freezeBaseLayer) {
+      faults.push(
+        `${path}: its base trains too (freezeBaseLayer: false), which PEFT does not store. Merge the adapter instead`,
+      );
+    }
+    if (trainable.includes(path) && torchWeights(layer) === undefined) {
+      faults.push(`${path}: of class ${className}, whose weights have no one module of PyTorch for a counterpart`);
+    }
+    const lent = sites.find(site => isLentTo(layer, site) && layerConfigAt(adapter.config, site.path) !== undefined);
+    if (trainable.includes(path) && lent !== undefined) {
+      faults.push(`${path}: its table trains, and ${lent.path}, which computes with it, has an update beside`);
+    }
+    if (biases.includes(path) && (torchWeights(layer) === undefined || biasesOf(layer).size !== 1)) {
+      faults.push(`${path}: a bias of the class ${className}, which is not one tensor in PyTorch`);
+    }
+    if (trainable.includes(path)) {
+      // PEFT takes these names for the ends of paths.
+      const module = paths.get(path) ?? '';
+      const others = sites.filter(other => {
+        const name = paths.get(other.path) ?? '';
+        const isOther = other.path !== path && other.layer.weights.length > 0 && !trainable.includes(other.path);
+        return isOther && name.endsWith(module);
+      });
+      if (others.length > 0) {
+        faults.push(
+          `${path}: PEFT would take ${listed(others.map(other => other.path))} for the same, since the names end ` +
+            'alike. Rename it with keyMap',
+        );
+      }
+    }
+  }
+  if (faults.length > 0) {
+    throw new LoRAError(`The adapter cannot be written for PEFT:\n${faults.map(fault => `  ${fault}.`).join('\n')}`);
+  }
+  return form;
+}
+
+/**
+ * Whether a layer is a part of the `MultiheadAttention` by which SigLIP's learned query looks at the patches. Three of
+ * them are one weight in PyTorch, and the fourth is a module that is not called.
+ */
+function isPartOfAttention(path: string, sites: readonly Site[]): boolean {
+  const query = /^(.+)\/attention\/(?:q|k|v|out)_proj$/.exec(path)?.[1];
+  return sites.some(
+    ({path: other, layer}) => other === query && layer.getClassName() === 'tfjs-lora/transformers>LearnedQuery',
+  );
+}
+
+/** Whether a layer computes with the table of another. */
+function isLentTo(lender: tf.layers.Layer, {layer}: Site): boolean {
+  const owner = borrowing(layer)?.lender;
+  return owner !== undefined && baseOf(owner) === lender;
+}
+
+function canCarry({method}: LayerConfig, layer: tf.layers.Layer): boolean {
+  const form = formOf(methodOf(method).name);
+  return form !== undefined && carries(form, layer);
+}
+
+function named({method}: LayerConfig): string {
+  return method === undefined ? '' : ` by the method ${method}`;
+}

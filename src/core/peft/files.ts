@@ -1,0 +1,246 @@
+import {faultLines, LoRAError, show} from '../../platform/errors';
+import type {Budget} from './patternTable';
+import {sizeOf, type Values} from '../../platform/formats/layout';
+import {decodeSafetensors, type StoredTensor} from '../../platform/formats/safetensors';
+import {type Strength, withRank} from '../methods/method';
+import {type PEFTConfig, readPEFTConfig, savedModules} from './config';
+import type {StoredUpdate} from './methods/form';
+import {lora} from './methods/lora';
+import type {TorchUpdate} from './methods/update';
+
+// The format is that of PEFT's save_pretrained: adapter_config.json, and adapter_model.safetensors with a tensor for
+// each factor under the path of its module. https://github.com/huggingface/peft, tested against 0.21.2.
+
+/** A PEFT adapter, as its two files hold it. */
+export interface PEFTFiles {
+  /** `adapter_config.json`: the text, or the object that it holds. */
+  config: string | object;
+  /** The bytes of `adapter_model.safetensors`. */
+  weights: Uint8Array;
+}
+
+/** @throws LoRAError if there are no files of an adapter. */
+export function checkFiles(files: unknown): void {
+  const {config, weights} = (files ?? {}) as {config?: unknown; weights?: unknown};
+  if (config == null || weights == null) {
+    throw new LoRAError(
+      'The files of a PEFT adapter are needed, {config, weights}, such as readPEFT, readPEFTFolder and exportPEFT ' +
+        'give.',
+    );
+  }
+}
+
+/** What an adapter brings for one module. */
+export interface TorchModule {
+  update?: TorchUpdate;
+  /** The update, in an adapter of another type than `LORA`. */
+  stored?: StoredUpdate;
+  /** The weight of the base, which PEFT writes beside the update of an embedding. */
+  base?: Values;
+  /** The module's own bias, changed. */
+  bias?: Values;
+  /** All of the module's own tensors, changed (`modules_to_save`), by name. */
+  saved: Map<string, Values>;
+}
+
+/** What is in the two files. */
+interface ParsedPEFT extends Pick<PEFTConfig, 'form' | 'init' | 'fanInFanOut'> {
+  modules: Map<string, TorchModule>;
+  /** Tensors that all modules share. */
+  shared: Map<string, Values>;
+}
+
+/** How PEFT names tensors: a prefix, the path of the module, and one of these. */
+export const PEFT_NAMES = {
+  prefix: 'base_model.model.',
+  weight: {a: '.lora_A.weight', b: '.lora_B.weight'},
+  embedding: {a: '.lora_embedding_A', b: '.lora_embedding_B'},
+  magnitude: '.lora_magnitude_vector',
+  /** Before what all modules share. */
+  root: 'base_model.',
+  baseBias: '.base_layer.bias',
+  /** Of a normalization: how many batches it has seen, which computes nothing. */
+  counter: '.num_batches_tracked',
+} as const;
+
+/** What PEFT calls its files. */
+export const PEFT_FILES = {config: 'adapter_config.json', weights: 'adapter_model.safetensors'} as const;
+
+/** The name of the adapter, which is written into no file today, may stand between a factor's name and `weight`. */
+const FACTOR = /^(.*)\.lora_(A|B)(?:\.[^.]+)?\.(weight|bias)$/;
+const EMBEDDING_FACTOR = /^(.*)\.lora_embedding_(A|B)(?:\.[^.]+)?$/;
+const MAGNITUDE = /^(.*)\.lora_magnitude_vector(?:\.[^.]+)?(?:\.weight)?$/;
+const SHARED = /^base_model\.([^.]+)(?:\.[^.]+)?$/;
+const MAX_NAME = 1000;
+const GIVEN_TWICE = 'there under two names';
+
+/**
+ * Reads a PEFT adapter, module by module, under the dotted paths that modules have in PyTorch.
+ *
+ * @throws LoRAError if a file is damaged, something is not carried, or tensors are missing or fit nothing.
+ */
+export function parsePEFT(files: PEFTFiles, warn: (message: string) => void, budget: Budget): ParsedPEFT {
+  checkFiles(files);
+  const {config, weights} = files;
+  const read = readPEFTConfig(config, warn, budget);
+  if (isPickle(weights)) {
+    throw new LoRAError(
+      'The weights are a pickle (adapter_model.bin), which can run code when it is read. Save the adapter in ' +
+        'Python with save_pretrained(folder, safe_serialization=True) and import adapter_model.safetensors.',
+    );
+  }
+  return groupTensors(decodeSafetensors(weights).tensors, read, budget);
+}
+
+/** Whether bytes begin as a ZIP archive, which PyTorch's own files are. */
+function isPickle(bytes: unknown): boolean {
+  return bytes instanceof Uint8Array && bytes[0] === 0x50 && bytes[1] === 0x4b;
+}
+
+function groupTensors(tensors: ReadonlyMap<string, StoredTensor>, config: PEFTConfig, budget: Budget): ParsedPEFT {
+  const shared = new Map<string, Values>();
+  const stored = new Map<string, Map<string, Values>>();
+  const isSaved = savedModules(config.modulesToSave, budget);
+  const modules = new Map<string, TorchModule>();
+  const factors = new Map<string, Partial<Omit<TorchUpdate, 'strength'>>>();
+  const faults: string[] = [];
+  const {form} = config;
+  const parameters =
+    form.parameters.length > 0 ? new RegExp(`^(.*)\\.(${form.parameters.join('|')})(?:\\.[^.]+)?$`) : undefined;
+  const moduleAt = (path: string) => {
+    const module = modules.get(path) ?? {saved: new Map<string, Values>()};
+    modules.set(path, module);
+    return module;
+  };
+  const factorsAt = (path: string) => {
+    const update = factors.get(path) ?? {};
+    factors.set(path, update);
+    return update;
+  };
+
+  for (const [name, {dtype, shape, data}] of tensors) {
+    const key = name.startsWith(PEFT_NAMES.prefix) ? name.slice(PEFT_NAMES.prefix.length) : name;
+    if (key.endsWith(PEFT_NAMES.counter) || /\.original_module\./.test(key)) {
+      continue; // the latter are what modules_to_save replaces
+    }
+    if (key.length > MAX_NAME) {
+      faults.push(`${key.slice(0, 100)}…: a name of more than ${MAX_NAME} characters`);
+    } else if (data === null) {
+      faults.push(`${key}: of type ${dtype}; adapters hold F32, F16 or BF16`);
+    } else {
+      const fault = place(key, {shape, data});
+      faults.push(...(fault === undefined ? [] : [`${key}: ${fault}`]));
+    }
+  }
+  for (const [path, {a, b, bias, magnitude, embedding = false}] of factors) {
+    if (a === undefined || b === undefined) {
+      faults.push(`${path}: its factor ${a === undefined ? 'A' : 'B'} is missing`);
+      continue;
+    }
+    if ((magnitude !== undefined) !== config.dora) {
+      faults.push(
+        `${path}: ${config.dora ? 'no magnitude, though' : 'a magnitude (DoRA), and'} use_dora is ${config.dora}`,
+      );
+    }
+    try {
+      const asked = config.strengthOf(path);
+      const strength = config.init === undefined || embedding ? asked : within(asked, a, b);
+      faults.push(...shapeFaults(path, a, b, strength.rank));
+      moduleAt(path).update = {embedding, a, b, ...(bias && {bias}), ...(magnitude && {magnitude}), strength};
+    } catch (error) {
+      if (budget.isSpent) {
+        throw error;
+      }
+      faults.push(`${path}: ${(error as Error).message}`);
+    }
+  }
+  for (const [path, found] of stored) {
+    moduleAt(path).stored = {path, tensors: found, strength: config.strengthOf(path), fields: config.fields};
+  }
+  if (faults.length === 0 && modules.size === 0) {
+    faults.push('it has no tensors');
+  }
+  if (faults.length > 0) {
+    throw new LoRAError(`This PEFT adapter cannot be imported:\n${faultLines(faults)}`);
+  }
+  const {init, fanInFanOut} = config;
+  return {form, init, fanInFanOut, modules, shared};
+
+  /** Puts a tensor where it belongs, or says why it belongs nowhere. */
+  function place(key: string, values: Values): string | undefined {
+    const [, sharedName = ''] = SHARED.exec(key) ?? [];
+    if (form.shared?.includes(sharedName)) {
+      const twice = shared.has(sharedName);
+      shared.set(sharedName, values);
+      return twice ? GIVEN_TWICE : undefined;
+    }
+    const [, owning = '', parameter] = parameters?.exec(key) ?? [];
+    if (parameter !== undefined) {
+      const found = stored.get(owning) ?? new Map<string, Values>();
+      stored.set(owning, found);
+      const twice = found.has(parameter);
+      found.set(parameter, values);
+      return twice ? GIVEN_TWICE : undefined;
+    }
+    const [, path = '', letter, kind] = FACTOR.exec(key) ?? [];
+    const [, embeddingPath, embeddingLetter] = EMBEDDING_FACTOR.exec(key) ?? [];
+    if (form === lora && (kind === 'weight' || (kind === 'bias' && letter === 'B'))) {
+      const part = kind === 'bias' ? 'bias' : letter === 'A' ? 'a' : 'b';
+      return putOnce(factorsAt(path), part, values);
+    }
+    if (embeddingPath !== undefined) {
+      factorsAt(embeddingPath).embedding = true;
+      return putOnce(factorsAt(embeddingPath), embeddingLetter === 'A' ? 'a' : 'b', values);
+    }
+    const [, directed] = MAGNITUDE.exec(key) ?? [];
+    if (directed !== undefined) {
+      return putOnce(factorsAt(directed), 'magnitude', values);
+    }
+    const [, owner = '', rest = ''] =
+      /^(?:(.*)\.)?([^.]+)$/.exec(key.replace(/\.modules_to_save(?:\.[^.]+)?(?=\.)/, '')) ?? [];
+    if (owner.endsWith('.base_layer')) {
+      const part = rest === 'bias' ? 'bias' : rest === 'weight' ? 'base' : undefined;
+      return part === undefined
+        ? 'no weight of a base'
+        : putOnce(moduleAt(owner.slice(0, -'.base_layer'.length)), part, values);
+    }
+    if (isSaved(owner) || (config.tied && rest === 'weight')) {
+      const {saved} = moduleAt(owner);
+      const fault = saved.has(rest) ? GIVEN_TWICE : undefined;
+      saved.set(rest, values);
+      return fault;
+    }
+    return rest === 'bias' && config.bias !== 'none'
+      ? putOnce(moduleAt(owner), 'bias', values)
+      : `neither a ${form === lora ? 'factor of LoRA' : `parameter of ${form.type}`} nor of a module in ` +
+          'modules_to_save';
+  }
+}
+
+function putOnce<K extends string>(target: Partial<Record<K, Values>>, part: K, values: Values): string | undefined {
+  if (target[part] !== undefined) {
+    return GIVEN_TWICE;
+  }
+  target[part] = values;
+  return undefined;
+}
+
+/** The strength of factors that start from the weight: their rank is at most that of the weight. */
+function within(strength: Strength, {shape: [, inputs = 1]}: Values, {shape: [outputs = 1]}: Values): Strength {
+  return withRank(strength, Math.min(strength.rank, inputs, outputs));
+}
+
+function shapeFaults(path: string, {shape: a}: Values, {shape: b}: Values, rank: number): string[] {
+  const [outerA = 0, , ...space] = a;
+  const [out = 0, innerB = 0, ...ones] = b;
+  if (a.length < 2 || b.length !== a.length || ones.some(size => size !== 1) || sizeOf(a) === 0 || sizeOf(b) === 0) {
+    return [`${path}: factors of shapes ${show(a)} and ${show(b)} are no update of a weight`];
+  }
+  if (outerA !== rank) {
+    return [`${path}: A has rank ${outerA}, and the config says ${rank}`];
+  }
+  // A grouped convolution has B in as many pieces as it has groups, and its outputs are divided among them.
+  const groups = outerA / innerB;
+  const isGrouped = space.length > 0 && Number.isInteger(groups) && out % groups === 0;
+  return groups === 1 || isGrouped ? [] : [`${path}: A has rank ${outerA}, B ${innerB}`];
+}

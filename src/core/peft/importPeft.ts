@@ -1,0 +1,343 @@
+import * as tf from '@tensorflow/tfjs';
+import {type Adapter, type AdapterConfig, makeAdapter} from '../adapter/adapter';
+import {checkOptions, LoRAError, showShape} from '../../platform/errors';
+import {Budget} from './patternTable';
+import {sizeOf, type Values} from '../../platform/formats/layout';
+import {headOf} from '../head/headPlace';
+import {capabilities} from '../../backends/shared/capabilities';
+import {classInAdapters} from '../layers/adaptation';
+import {borrowing} from '../layers/borrowingLayer';
+import {adaptationOf, reasonNotAdaptable} from '../layers/registry';
+import {baseOf, isWrapper} from '../layers/wrapperLayer';
+import {scalingOf, type Strength} from '../methods/method';
+import {methodOf, namedIn} from '../methods/registry';
+import {checkFit} from '../model/checkFit';
+import {recordOf} from '../rewire/record';
+import {checkModel, type Site, sitesOf} from '../rewire/walk';
+import {asTensors} from '../storage/safetensors';
+import {biasesOf, namedWeights} from '../../platform/tfjs/weights';
+import {carries, isConv1D, torchWeights, updatedKind} from './torchLayers';
+import {parsePEFT, type PEFTFiles, type TorchModule} from './files';
+import {type KeyMap, meet} from './modules';
+import type {StoredUpdate, OwnUpdate, PEFTForm} from './methods/form';
+import {type PrincipalInit, principalStart} from './methods/principal';
+import {asDepthwise, withinRankLimit, fromTorchUpdate, type TfjsUpdate, type TorchUpdate} from './methods/update';
+
+/** How an adapter of PEFT meets a model. */
+export interface ImportOptions {
+  /**
+   * The layer of each module, by name. Default: equal paths, then the last part of the path, where that is unambiguous.
+   */
+  keyMap?: KeyMap;
+}
+
+/**
+ * An adapter that PEFT saved, for a tfjs model with the same base weights. Apply it with `applyLoRA(model, adapter)` as
+ * any other.
+ *
+ *     const adapter = importPEFT({config: await file.text(), weights}, base, {keyMap: {'encoder.*.fc': 'dense_*'}});
+ *
+ * Carries LoRA and DoRA of Linear, Conv1d, Conv2d, Conv3d and Embedding, and IA³, VeRA, LoHa and LoKr where PEFT has
+ * them; F32, F16 and BF16; `use_rslora`, `rank_pattern`, `alpha_pattern`, `fan_in_fan_out`, `modules_to_save`, `bias`
+ * and `lora_bias`. A rank beyond what a layer can hold is reduced without loss. Refuses whatever else changes what the
+ * adapter computes.
+ *
+ * @param model plain or adapted. The layers of a new head, if it has one, must be in `modules_to_save`.
+ * @throws LoRAError if a file is damaged, something is not carried, or modules and layers do not fit each other, with a
+ *     line for each misfit. The model is not changed in any case.
+ */
+export function importPEFT(files: PEFTFiles, model: tf.LayersModel, options: ImportOptions = {}): Adapter {
+  checkOptions(options, {keyMap: true});
+  const {keyMap} = options;
+  checkModel(model);
+  const budget = new Budget();
+  const warn = (message: string) => {
+    console.warn(message);
+  };
+  const {form, init, fanInFanOut, modules, shared} = parsePEFT(files, warn, budget);
+  const sites = sitesOf(model);
+  const config: AdapterConfig = {layers: {}, trainable: []};
+  const biases: string[] = [];
+  const values = new Map<string, Values>();
+  const shifts: {site: Site; bias: Values | undefined; update: TorchUpdate}[] = [];
+  const faults: string[] = [];
+  const met = meet([...modules.keys()], sites, keyMap, budget);
+  faults.push(...partTied(met, modules, sites));
+  for (const [path, site] of met) {
+    try {
+      take(modules.get(path) as TorchModule, site);
+    } catch (error) {
+      faults.push(`${path}: ${(error as Error).message}`);
+    }
+  }
+  if (faults.length > 0) {
+    throw new LoRAError(`The PEFT adapter does not fit this model:\n${faults.map(fault => `  ${fault}`).join('\n')}`);
+  }
+  // If the model has a new head, its weights are among PEFT's whole modules.
+  const head = headOf(model) ?? recordOf(model).head;
+  const tensors = asTensors(values);
+  for (const {site, bias, update} of shifts) {
+    tensors[`${site.path}/bias`] = shiftedBias(site, bias, update);
+  }
+  const adapter = makeAdapter({...config, ...(biases.length > 0 && {biases}), ...(head && {head})}, tensors);
+  try {
+    checkFit(
+      adapter,
+      sites.map(site => ({...site, layer: baseOf(site.layer)})),
+    );
+  } catch (error) {
+    adapter.dispose();
+    throw error;
+  }
+  return adapter;
+
+  /** Takes what the adapter brings for one layer. */
+  function take({update, stored, base, bias, saved}: TorchModule, site: Site): void {
+    const {path} = site;
+    const layer = baseOf(site.layer);
+    if (base !== undefined) {
+      checkBase(site, base);
+    }
+    if (saved.size > 0) {
+      config.trainable.push(path);
+      if (fanInFanOut) {
+        checkOrientation(layer);
+      }
+      savedWeights(layer, saved).forEach((weight, name) => values.set(`${path}/${name}`, weight));
+    }
+    if (bias !== undefined) {
+      values.set(`${path}/${checkBias(layer, bias)}`, bias);
+      if (update === undefined && stored === undefined) {
+        biases.push(path);
+      }
+    }
+    if (stored !== undefined) {
+      const {method, strength, values: own} = readStored(form, stored, layer, shared);
+      config.layers[path] = {
+        className: classInAdapters(layer.getClassName()),
+        ...namedIn(methodOf(method)),
+        ...strength,
+        freezeBaseLayer: true,
+        ...(bias !== undefined && {trainBias: true}),
+      };
+      Object.entries(own).forEach(([name, parameter]) => values.set(`${path}/${name}`, parameter));
+    }
+    if (update !== undefined) {
+      const {a, b, strength} = layerUpdate(layer, update);
+      const {magnitude} = update;
+      const start = init === undefined || update.embedding ? undefined : startOf(init, site, strength);
+      const trainBias = bias !== undefined || update.bias !== undefined;
+      config.layers[path] = {
+        className: classInAdapters(layer.getClassName()),
+        ...namedIn(methodOf(magnitude ? 'dora' : start && init)),
+        ...strength,
+        freezeBaseLayer: true,
+        ...(trainBias && {trainBias}),
+      };
+      const named = {
+        ...{lora_A: a, lora_B: b},
+        ...(start && {lora_A0: start.a, lora_B0: start.b}),
+        ...(magnitude && {lora_magnitude_vector: flat(magnitude)}),
+      };
+      for (const [name, factor] of Object.entries(named)) {
+        values.set(`${path}/${name}`, factor);
+      }
+      if (update.bias !== undefined) {
+        values.delete(`${path}/${checkBias(layer, update.bias)}`);
+        shifts.push({site, bias, update});
+      }
+    }
+  }
+}
+
+/**
+ * Takes the weight of a head that computes with the table of another layer out of what is saved, where it is the same
+ * as that of the table; says so where the two part.
+ */
+function partTied(
+  met: ReadonlyMap<string, Site>,
+  modules: ReadonlyMap<string, TorchModule>,
+  sites: readonly Site[],
+): string[] {
+  const bySite = new Map([...met].map(([path, site]) => [site, modules.get(path)?.saved]));
+  return sites.flatMap(site => {
+    const borrower = borrowing(baseOf(site.layer));
+    const lender = sites.find(({layer}) => layer === borrower?.lender);
+    const [own, lent] = [site, lender].map(each => (each === undefined ? undefined : bySite.get(each)?.get('weight')));
+    if (borrower === undefined || lender === undefined || (own === undefined && lent === undefined)) {
+      return [];
+    }
+    if (own === undefined || lent === undefined || !own.data.every((value, i) => value === lent.data[i])) {
+      return [
+        `${site.path}: it and the table of ${lender.path}, one in this model, are two in the adapter. Load the model ` +
+          'by loadTransformer with {tied: false}',
+      ];
+    }
+    bySite.get(site)?.delete('weight');
+    return [];
+  });
+}
+
+/** An update of another type than `LORA`, for a layer that can have one. */
+function readStored(
+  form: PEFTForm,
+  update: StoredUpdate,
+  layer: tf.layers.Layer,
+  shared: ReadonlyMap<string, Values>,
+): OwnUpdate {
+  const className = layer.getClassName();
+  const reason = reasonNotAdaptable(layer, true);
+  if (reason !== undefined || !carries(form, layer)) {
+    throw new LoRAError(
+      `the layer ${reason ?? `is of class ${className}, of which PEFT has no updates of type ${form.type}.`}`,
+    );
+  }
+  const shape = (adaptationOf(layer)?.weights(layer)[0]?.variable.shape ?? []) as number[];
+  return (form.read as NonNullable<PEFTForm['read']>)(update, shape, shared);
+}
+
+/** The factors that PEFT took out of the weight of a layer. */
+function startOf(init: PrincipalInit, site: Site, strength: Strength): {a: Values; b: Values} {
+  const layer = baseOf(site.layer);
+  if (updatedKind(layer.getClassName())?.axes !== 2 || (init === 'olora' && isConv1D(layer))) {
+    const what = isConv1D(layer) ? "GPT-2's Conv1D" : layer.getClassName();
+    throw new LoRAError(`an update that starts from the weight (${init}), which PEFT does not make of a ${what}.`);
+  }
+  return principalStart(init, originalNumbers(site, 'kernel'), strength);
+}
+
+/** Checks that a base weight in the file equals the model's. PEFT would put the one of the file in its place. */
+function checkBase(site: Site, base: Values): void {
+  const weight = torchWeights(baseOf(site.layer))?.find(({torchName}) => torchName === 'weight');
+  const own = originalNumbers(site, weight?.name ?? 'kernel');
+  const given = weight?.fromTorch?.(base, own.shape) ?? base;
+  const isOfShape = showShape([...own.shape]) === showShape([...given.shape]);
+  if (!isOfShape || !own.data.every((value, i) => value === given.data[i])) {
+    throw new LoRAError(
+      'its base_layer.weight is not the weight of this model. The adapter is for another base, or its base was ' +
+        'changed. Load that one; or, if only rounding differs, save the adapter with save_embedding_layers=False.',
+    );
+  }
+}
+
+/** Refuses a weight that may be `[in, out]` as well as `[out, in]`. */
+function checkOrientation(layer: tf.layers.Layer): void {
+  const [inputs, outputs] = layer.getClassName() === 'Dense' ? (namedWeights(layer).get('kernel')?.shape ?? []) : [];
+  if (inputs !== undefined && inputs === outputs && !isConv1D(layer)) {
+    throw new LoRAError(
+      "brings a square weight, which is [in, out] if the module is GPT-2's Conv1D (fan_in_fan_out is true), and " +
+        '[out, in] if it is a Linear. Load the model with loadTransformer, which knows; or leave the module out with ' +
+        'keyMap.',
+    );
+  }
+}
+
+/** What a weight of a layer was before it trained, as numbers. */
+function originalNumbers(site: Site, name: string): Values {
+  if (capabilities().readsByPromise) {
+    throw new LoRAError(
+      `needs the numbers of the base, which ${tf.getBackend()} does not give at once. Import it with the model on ` +
+        'another backend, such as wasm.',
+    );
+  }
+  const layer = baseOf(site.layer);
+  // A layer that borrows its weight has none of the name.
+  const weight = (originalsOf(site).get(name) ?? adaptationOf(layer)?.weights(layer)[0]?.variable) as tf.LayerVariable;
+  return tf.tidy(() => ({shape: weight.shape as number[], data: weight.read().dataSync<'float32'>()}));
+}
+
+function originalsOf({layer}: Site): Map<string, tf.LayerVariable> {
+  return isWrapper(layer) ? layer.originalWeights() : namedWeights(layer);
+}
+
+function flat({data}: Values): Values {
+  return {shape: [data.length], data};
+}
+
+/** An update in the layout of a layer, of a rank that it can hold. */
+function layerUpdate(layer: tf.layers.Layer, update: TorchUpdate): TfjsUpdate {
+  const className = layer.getClassName();
+  const kind = updatedKind(className);
+  const reason = reasonNotAdaptable(layer, true);
+  if (kind === undefined || reason !== undefined) {
+    throw new LoRAError(`the layer ${reason ?? `is of class ${className}, of which PEFT has no updates.`}`);
+  }
+  const {axes, embedding = false, depthwise = false, torchName} = kind;
+  if (depthwise && update.magnitude !== undefined) {
+    throw new LoRAError('DoRA of a grouped convolution, which PEFT does not compute.');
+  }
+  if (update.a.shape.length !== axes || update.embedding !== embedding) {
+    const what = update.embedding ? 'an Embedding' : `a weight with ${update.a.shape.length} axes`;
+    throw new LoRAError(`an update of ${what}, and the layer is of class ${className} (${torchName} in PyTorch).`);
+  }
+  let turned: TfjsUpdate | undefined = fromTorchUpdate(update);
+  if (depthwise) {
+    turned = asDepthwise(turned);
+    if (turned === undefined) {
+      throw new LoRAError(
+        'the update of a grouped convolution. In PEFT it reads all channels, and so mixes what a DepthwiseConv2D ' +
+          'keeps apart. Build the model with a Conv2D in its place, whose kernel is that of the groups and zero ' +
+          'elsewhere.',
+      );
+    }
+  }
+  const shape = [...turned.a.shape.slice(0, -1), ...turned.b.shape.slice(1)];
+  const expected = adaptationOf(layer)?.weights(layer)[0]?.variable.shape ?? [];
+  if (showShape(shape) !== showShape(expected)) {
+    throw new LoRAError(
+      `an update of a weight of shape ${showShape(shape)}, and the layer's is ${showShape(expected)}.`,
+    );
+  }
+  return withinRankLimit(turned);
+}
+
+/** The weights of a layer that comes whole, in tfjs's layout and under its names. */
+function savedWeights(layer: tf.layers.Layer, saved: ReadonlyMap<string, Values>): Map<string, Values> {
+  const className = layer.getClassName();
+  const known = torchWeights(layer);
+  if (known === undefined) {
+    throw new LoRAError(`in modules_to_save, and the layer is of class ${className}, whose weights are not carried.`);
+  }
+  const weights = namedWeights(layer);
+  const found = new Map<string, Values>();
+  for (const [torchName, values] of saved) {
+    const weight = known.find(candidate => candidate.torchName === torchName);
+    const shape = weight && weights.get(weight.name)?.shape;
+    if (weight === undefined || shape === undefined) {
+      throw new LoRAError(`has a ${torchName}, which the layer, of class ${className}, has not.`);
+    }
+    const turned = weight.fromTorch?.(values, shape as number[]) ?? values;
+    if (showShape([...turned.shape]) !== showShape(shape) || sizeOf(turned.shape) !== turned.data.length) {
+      throw new LoRAError(
+        `has a ${torchName} of shape ${showShape([...turned.shape])}, and the layer's ${weight.name} is ` +
+          `${showShape(shape)}.`,
+      );
+    }
+    found.set(weight.name, turned);
+  }
+  return found;
+}
+
+/** Checks that a layer has a bias like the given one, and returns its name. */
+function checkBias(layer: tf.layers.Layer, {shape}: Values): string {
+  const [bias, ...others] = biasesOf(layer);
+  if (bias === undefined || others.length > 0 || torchWeights(layer) === undefined) {
+    throw new LoRAError(`brings a bias, and the layer, of class ${layer.getClassName()}, has no such one.`);
+  }
+  const [name, variable] = bias;
+  if (showShape([...shape]) !== showShape(variable.shape)) {
+    throw new LoRAError(
+      `brings a bias of shape ${showShape([...shape])}, and the layer's is ${showShape(variable.shape)}.`,
+    );
+  }
+  return name;
+}
+
+/** A bias with that of `B` taken in: `b + s·b_B`. */
+function shiftedBias(site: Site, bias: Values | undefined, {bias: ofB, strength}: TorchUpdate): tf.Tensor {
+  return tf.tidy(() => {
+    const base = bias ? tf.tensor1d(bias.data) : originalsOf(site).get('bias')?.read();
+    const shift = tf.mul(tf.tensor1d(ofB?.data ?? new Float32Array()), scalingOf(strength));
+    return base === undefined ? shift : tf.add(base, shift);
+  });
+}

@@ -1,0 +1,36 @@
+import type * as tf from '@tensorflow/tfjs';
+import {checkLayer} from '../layers/layerArgs';
+import {baseOf, isWrapper} from '../layers/wrapperLayer';
+import {disposeStates} from '../../platform/tfjs/inputs';
+import {innermostLayers, isContainer} from './walk';
+
+/**
+ * Frees a model, or a layer: each weight once, those of shared and nested layers included, which `model.dispose()`
+ * leaves behind. An optimizer that `compile` made from a name goes with it; one that was passed in is the caller's.
+ */
+export function disposeModel(model: tf.LayersModel | tf.layers.Layer): void {
+  checkLayer(model);
+  const layers = [...innermostLayers(model)];
+  layers.filter(isWrapper).forEach(layer => layer.disposePrepared());
+  layers.forEach(layer => disposeStates(baseOf(layer)));
+  const variables = new Set(layers.flatMap(({weights}) => weights).map(weight => weight.read()));
+  if (isContainer(model)) {
+    model.dispose();
+  }
+  for (const variable of variables) {
+    // tfjs would count a variable that is disposed twice against the others that share its buffer.
+    if (!variable.isDisposed) {
+      variable.dispose();
+    }
+  }
+}
+
+/**
+ * The variables of a model that train, each once: what to pass to `optimizer.minimize(f, false, variables)` in a
+ * training loop of one's own. Without such a list tfjs moves every variable, those of layers with `trainable: false`
+ * included.
+ */
+export function trainableVariables(model: tf.LayersModel): tf.Variable[] {
+  checkLayer(model);
+  return [...new Set(model.trainableWeights.map(weight => weight.read() as tf.Variable))];
+}

@@ -1,0 +1,96 @@
+import * as tf from '@tensorflow/tfjs';
+import {asLoRAError, kindOf, LoRAError} from '../../platform/errors';
+import {pathOfHandler, schemeOfHandler} from '../../platform/tfjs/handlers';
+import {downloadHandler, indexedDBHandler, localStorageHandler} from './browserHandlers';
+
+/**
+ * Handlers of this library, by scheme. They use the places and layouts of tfjs's handlers, which can lose an adapter or
+ * save it where it is not found again. In Node there is one for `file:` too.
+ */
+export const ownHandlers = new Map<string, (path: string) => tf.io.IOHandler>([
+  ['indexeddb:', indexedDBHandler],
+  ['localstorage:', localStorageHandler],
+]);
+
+/** Whether the name of a place says that a safetensors file is there. */
+export function isSafetensors(handlerOrUrl: tf.io.IOHandler | string): boolean {
+  const isString = typeof handlerOrUrl === 'string';
+  const place = isString ? handlerOrUrl : (pathOfHandler(handlerOrUrl) ?? '');
+  const isWeb = isString ? isFetched(place) : /^https?:/i.test(place);
+  // In the name of a file `?` and `#` are ordinary characters.
+  return /\.safetensors$/i.test(isWeb ? place.replace(/[?#].*$/s, '') : place);
+}
+
+/** Whether a URL is one of the web's, or in a browser a path relative to the page, as tf.loadLayersModel takes it. */
+export function isFetched(url: string): boolean {
+  const scheme = schemeOf(url);
+  return scheme === undefined ? tf.env().getBool('IS_BROWSER') : scheme === 'http:' || scheme === 'https:';
+}
+
+/** The scheme of a URL, such as `file:`. */
+function schemeOf(url: string): string | undefined {
+  return /^([a-z][a-z\d+.-]*:)\/\//i.exec(url)?.[1]?.toLowerCase();
+}
+
+/** @throws LoRAError if it is neither a URL nor a handler. */
+export function checkPlace(place: unknown, action: 'save' | 'load'): void {
+  if (typeof place !== 'string' && (typeof place !== 'object' || place === null)) {
+    throw new LoRAError(`A URL or a tf.io.IOHandler is needed to ${action} an adapter, got ${kindOf(place)}.`);
+  }
+}
+
+/**
+ * The handler of a place: one of this library where it has one, also in the place of a handler of tfjs, else what was
+ * given or what tfjs finds.
+ *
+ * @throws LoRAError if no handler takes the URL, or more than one does.
+ */
+export function findHandler(
+  handlerOrUrl: tf.io.IOHandler | string,
+  action: 'save' | 'load',
+  options: tf.io.LoadOptions = {},
+): tf.io.IOHandler {
+  if (typeof handlerOrUrl !== 'string') {
+    return ownFor(handlerOrUrl, pathOfHandler(handlerOrUrl)) ?? handlerOrUrl;
+  }
+  const url = handlerOrUrl;
+  const found = theirHandler(url, action, options);
+  const scheme = schemeOf(url) ?? '';
+  // A handler that someone else has registered is there for a reason.
+  const isFile = scheme === 'file:';
+  const own =
+    found === undefined ? isFile && ownHandlers.get(scheme)?.(url) : ownFor(found, isFile ? url : pathOfHandler(found));
+  const handler = own || found;
+  if (handler !== undefined) {
+    return handler;
+  }
+  if (action === 'load' && scheme === '' && isFetched(url)) {
+    return tf.io.http(url, options);
+  }
+  throw new LoRAError(
+    `Nothing here can ${action} "${url}". In a browser there are indexeddb://, localstorage://, downloads:// and ` +
+      'http(s)://; in Node file:// and fileHandler(path); anywhere, a tf.io.IOHandler of your own.',
+  );
+}
+
+function theirHandler(url: string, action: 'save' | 'load', options: tf.io.LoadOptions): tf.io.IOHandler | undefined {
+  let handlers: tf.io.IOHandler[];
+  try {
+    handlers = action === 'save' ? tf.io.getSaveHandlers(url) : tf.io.getLoadHandlers(url, options);
+  } catch (error) {
+    throw asLoRAError(error, `Cannot ${action} "${url}"`);
+  }
+  if (handlers.length > 1) {
+    throw new LoRAError(`${handlers.length} handlers of tfjs accept "${url}". Pass one of them instead.`);
+  }
+  return handlers[0];
+}
+
+/** The handler of this library for where one of tfjs saves. */
+function ownFor(handler: tf.io.IOHandler, path: string | undefined): tf.io.IOHandler | undefined {
+  const scheme = schemeOfHandler(handler);
+  if (scheme === undefined || path === undefined) {
+    return undefined;
+  }
+  return scheme === 'downloads:' && isSafetensors(handler) ? downloadHandler(path) : ownHandlers.get(scheme)?.(path);
+}

@@ -1,0 +1,125 @@
+import * as tf from '@tensorflow/tfjs';
+import type {AdapterConfig} from '../adapter/adapter';
+import {LoRAError, show} from '../../platform/errors';
+import {sizeOf, toTorch, type Values} from '../../platform/formats/layout';
+import type {SharedSide} from '../methods/method';
+import {sharedParameters} from '../methods/registry';
+
+// Layers that have parts of one tensor (`Method.shared`) are in a file with the whole of it, once: `[fan-in, rank]`, of
+// which they have the first rows, or `[rank, out]`, of which they have the first columns. The config of the file says
+// which part each tensor is.
+
+/** The shapes of tensors that are parts of another one, which has the last part of their names. */
+type Parts = Readonly<Record<string, readonly number[]>>;
+
+/** What a file holds. */
+interface Packed {
+  config: AdapterConfig & {parts?: Parts};
+  values: Readonly<Record<string, Values>>;
+}
+
+/** Puts tensors together that are beginnings of one. Random factors that layers have of their own stay. */
+export function packShared(config: AdapterConfig, values: Readonly<Record<string, Values>>): Packed {
+  const packed = {...values};
+  const parts: Record<string, readonly number[]> = {};
+  for (const [name, side] of sharedParameters()) {
+    const own = Object.keys(values).filter(key => key.endsWith(`/${name}`));
+    const matrices = own.map(key => ({key, ...rowsOf(side, values[key] as Values)}));
+    const [first, ...others] = [...matrices].sort((one, other) => other.data.length - one.data.length);
+    const [, rank] = first?.shape ?? [];
+    const alike = others.every(({shape, data}) => shape[1] === rank && data.every((x, i) => x === first?.data[i]));
+    if (first === undefined || others.length === 0 || !alike) {
+      continue;
+    }
+    const {key} = first;
+    const whole = values[key] as Values;
+    packed[name] = {
+      ...whole,
+      shape: side === 'rows' ? [first.shape[0], first.shape[1]] : [first.shape[1], first.shape[0]],
+    };
+    for (const each of own) {
+      parts[each] = (values[each] as Values).shape;
+      Reflect.deleteProperty(packed, each);
+    }
+  }
+  return Object.keys(parts).length === 0 ? {config, values} : {config: {...config, parts}, values: packed};
+}
+
+/** A part with a row for each input or output. */
+function rowsOf(side: SharedSide, {shape, data}: Values): {shape: [number, number]; data: Float32Array} {
+  const rank = (side === 'rows' ? shape.at(-1) : shape[0]) ?? 1;
+  const rows = data.length / rank;
+  return side === 'rows'
+    ? {shape: [rows, rank], data}
+    : {shape: [rows, rank], data: toTorch({shape: [rank, rows], data}).data};
+}
+
+/** The most numbers that shared tensors are unpacked to: 256 MiB. */
+const MOST_NUMBERS = 2 ** 26;
+
+/** The config of an adapter in that of a file, and what the file says of parts. */
+export function withoutParts(packed: unknown): {config: unknown; parts: unknown} {
+  if (typeof packed !== 'object' || packed === null || !('parts' in packed)) {
+    return {config: packed, parts: undefined};
+  }
+  const {parts, ...config} = packed;
+  return {config, parts};
+}
+
+/**
+ * Gives the tensors of a file back that are parts of others. The inverse of {@link packShared}.
+ *
+ * @throws LoRAError if a part belongs to no tensor that is there, or all of them together are too large. Then the
+ * tensors are freed.
+ */
+export function unpackShared(parts: unknown, tensors: Record<string, tf.Tensor>): Record<string, tf.Tensor> {
+  if (parts === undefined) {
+    return tensors;
+  }
+  try {
+    return unpacked(Object.entries((parts ?? {}) as Record<string, unknown>), tensors);
+  } catch (error) {
+    tf.dispose(tensors);
+    throw error;
+  }
+}
+
+function unpacked(
+  entries: readonly (readonly [string, unknown])[],
+  tensors: Record<string, tf.Tensor>,
+): Record<string, tf.Tensor> {
+  let numbers = 0;
+  const sides = sharedParameters();
+  const checked = entries.map(([key, shape]) => {
+    const name = key.slice(key.lastIndexOf('/') + 1);
+    const side = sides.get(name);
+    const whole = side && tensors[name];
+    const isShape = Array.isArray(shape) && shape.every(size => Number.isInteger(size) && (size as number) > 0);
+    const slice = isShape && whole !== undefined ? sliceOf(side ?? 'rows', shape as number[]) : [];
+    if (whole?.rank !== 2 || slice.length === 0 || !slice.every((size, axis) => size <= (whole.shape[axis] ?? 0))) {
+      throw new LoRAError(`The adapter's file is broken: ${key} of shape ${show(shape)} is no part of what it holds.`);
+    }
+    numbers += sizeOf(slice);
+    return {key, whole, slice, shape: shape as number[]};
+  });
+  if (numbers > MOST_NUMBERS) {
+    throw new LoRAError(
+      `The adapter's file would make ${numbers} numbers of its shared tensors, more than ${MOST_NUMBERS}.`,
+    );
+  }
+  for (const {key, whole, slice, shape} of checked) {
+    tensors[key] = tf.tidy(() => tf.reshape(tf.slice(whole, [0, 0], slice), shape));
+  }
+  for (const name of sides.keys()) {
+    tensors[name]?.dispose();
+    Reflect.deleteProperty(tensors, name);
+  }
+  return tensors;
+}
+
+/** The shape of a part as a matrix. */
+function sliceOf(side: SharedSide, shape: number[]): [number, number] {
+  const last = shape.at(-1) ?? 1;
+  const [first = 1] = shape;
+  return side === 'rows' ? [sizeOf(shape.slice(0, -1)), last] : [first, sizeOf(shape.slice(1))];
+}

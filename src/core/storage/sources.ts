@@ -1,0 +1,200 @@
+import {asLoRAError, kindOf, LoRAError} from '../../platform/errors';
+import {ByteReader, type ByteStream, concatenate} from '../../platform/formats/byteReader';
+import {type LoadOptions, MOST_FETCHED, tooLarge, unlessAborted} from './limits';
+
+/** Where bytes come from in a browser: a file that was picked or dropped, a response of `fetch`, bytes. */
+export type ByteSource = Blob | Response | ArrayBuffer | Uint8Array;
+
+/** Where the bytes of a large file come from: what `ByteSource` names, or a URL; in Node a path too. */
+export type StreamSource = ByteSource | URL | string;
+
+/** What Node has and a browser has not: files by their paths and `file:` URLs. */
+export interface LocalFiles {
+  open(place: string): Promise<Blob>;
+  /** The paths of what is in a folder; `undefined` if it is none. */
+  list(place: string): Promise<string[] | undefined>;
+}
+
+let localFiles: LocalFiles | undefined;
+
+/** The door of Node brings its files. */
+export function supplyLocalFiles(files: LocalFiles): void {
+  localFiles = files;
+}
+
+/** The files of this machine, if an address is that of one. A single letter before a colon is a drive of Windows. */
+export function localFilesFor(address: URL | string): LocalFiles | undefined {
+  const [, scheme = 'file'] = /^([a-z][a-z\d+.-]+):/i.exec(String(address)) ?? [];
+  return scheme.toLowerCase() === 'file' ? localFiles : undefined;
+}
+
+/**
+ * All bytes of a source.
+ *
+ * @throws LoRAError if it is no source of bytes, a response is no success, or it has more bytes than are allowed.
+ */
+export async function bytesOf(given: ByteSource | PromiseLike<ByteSource>, options: LoadOptions): Promise<Uint8Array> {
+  const source = await unlessAborted(Promise.resolve(given), options.signal);
+  return readAll(open(source, options));
+}
+
+/**
+ * Reads a source piece by piece.
+ *
+ * @throws LoRAError as `bytesOf`.
+ */
+export async function readerOf(
+  given: StreamSource | PromiseLike<StreamSource>,
+  options: LoadOptions,
+): Promise<ByteReader> {
+  const source = await unlessAborted(Promise.resolve(given), options.signal);
+  return typeof source === 'string' || source instanceof URL
+    ? new ByteReader(open(await fetched(source, options), options, shortened(source)))
+    : new ByteReader(open(source, options));
+}
+
+/** The first bytes of a response, whatever its status: at least `most`, if there are so many. The rest is not read. */
+export async function beginningOf(response: Response, most: number, {signal}: LoadOptions): Promise<Uint8Array> {
+  const stream = openBody(response, {maxBytes: Infinity, ...(signal && {signal})});
+  const chunks: Uint8Array[] = [];
+  try {
+    for (let left = most; left > 0;) {
+      const chunk = await stream.next();
+      left -= chunk?.length ?? left;
+      chunks.push(...(chunk === undefined ? [] : [chunk]));
+    }
+  } finally {
+    stream.cancel(undefined);
+  }
+  return concatenate(chunks);
+}
+
+/**
+ * The response to the request of an address, or in Node the file that it names.
+ *
+ * @throws LoRAError if it is no valid address, or there is no response; the signal's reason if it is aborted.
+ */
+export async function fetched(address: URL | string, {signal}: LoadOptions): Promise<Response | Blob> {
+  const files = localFilesFor(address);
+  if (files !== undefined) {
+    return files.open(String(address));
+  }
+  try {
+    return await fetch(address, signal ? {signal} : undefined);
+  } catch (error) {
+    signal?.throwIfAborted();
+    throw asLoRAError(error, `${shortened(address)} cannot be fetched`);
+  }
+}
+
+function shortened(address: URL | string): string {
+  const text = String(address);
+  return text.length > 200 ? `${text.slice(0, 200)}…` : text;
+}
+
+/** A `fetch` for several files that together have the limit of one. When one fails, the others end. */
+export function limitedFetch(options: LoadOptions): typeof fetch {
+  const {signal, maxBytes = MOST_FETCHED} = options;
+  let left = maxBytes;
+  const all = new AbortController();
+  signal?.addEventListener('abort', () => all.abort(signal.reason), {signal: all.signal});
+  return async (input, init) => {
+    try {
+      const response = await fetch(input, {...init, signal: all.signal});
+      const bytes = await readAll(openBody(response, {...options, signal: all.signal}));
+      left -= bytes.length;
+      if (left < 0) {
+        throw tooLarge(`What ${response.url || 'the URL'} names`, maxBytes);
+      }
+      const {status, statusText, headers} = response;
+      const isEmpty = [101, 204, 205, 304].includes(status);
+      return new Response(isEmpty ? null : bytes, {status, statusText, headers});
+    } catch (error) {
+      all.abort(error);
+      throw error;
+    }
+  };
+}
+
+function open(source: ByteSource, options: LoadOptions, what = 'The file'): ByteStream {
+  const {signal, maxBytes = Infinity} = options;
+  if (typeof (source as Partial<Response> | null | undefined)?.body === 'object' && 'ok' in source) {
+    if (!source.ok) {
+      leave(source.body);
+      throw new LoRAError(`${source.url || 'The response'}: ${source.status} ${source.statusText}`.trim() + '.');
+    }
+    return openBody(source, options);
+  }
+  const bytes = source instanceof ArrayBuffer ? new Uint8Array(source) : (source as Uint8Array | Blob);
+  const isBytes = bytes instanceof Uint8Array;
+  if (!isBytes && typeof (bytes as Partial<Blob> | null | undefined)?.stream !== 'function') {
+    throw new LoRAError(
+      `Give a URL, a File, a Blob, a Response, an ArrayBuffer or a Uint8Array, got ${kindOf(source)}.`,
+    );
+  }
+  if ((isBytes ? bytes.length : bytes.size) > maxBytes) {
+    throw tooLarge(what, maxBytes);
+  }
+  return isBytes ? whole(bytes) : readStream(bytes.stream(), bytes.size, {signal, what, maxBytes});
+}
+
+/** What is compressed may swell to this at least, and to 100 times the bytes that are sent. */
+const LEAST_SWOLLEN = 2 ** 24;
+
+/** The body of a response, of which no more is read than is allowed. */
+function openBody({url, headers, body}: Response, {signal, maxBytes: asked}: LoadOptions): ByteStream {
+  const what = url || 'The response';
+  const sent = Number(headers.get('content-length') ?? 0);
+  const isCompressed = sent > 0 && headers.has('content-encoding');
+  const maxBytes = asked ?? (isCompressed ? Math.min(MOST_FETCHED, Math.max(LEAST_SWOLLEN, 100 * sent)) : MOST_FETCHED);
+  if (sent > maxBytes) {
+    leave(body);
+    throw tooLarge(what, maxBytes);
+  }
+  // No size: where it was compressed, the length that is sent is not the length that arrives.
+  return body === null ? whole(new Uint8Array(0)) : readStream(body, null, {signal, what, maxBytes});
+}
+
+/** Reads no more of a stream. Not awaited: a sender that never ends need not agree. */
+function leave(stream: {cancel(reason?: unknown): Promise<void>} | null, reason?: unknown): void {
+  stream?.cancel(reason).catch(() => undefined);
+}
+
+function whole(bytes: Uint8Array): ByteStream {
+  const chunks = [bytes];
+  return {next: () => Promise.resolve(chunks.pop()), size: bytes.length, cancel: () => undefined};
+}
+
+function readStream(
+  stream: ReadableStream<Uint8Array>,
+  size: number | null,
+  {signal, what, maxBytes}: {signal: AbortSignal | undefined; what: string; maxBytes: number},
+): ByteStream {
+  const reader = stream.getReader();
+  let length = 0;
+  const next = async () => {
+    const {done, value} = await unlessAborted(reader.read(), signal).catch((error: unknown) => {
+      signal?.throwIfAborted();
+      throw asLoRAError(error, `${what} cannot be read beyond byte ${length.toLocaleString('en')}`);
+    });
+    length += value?.length ?? 0;
+    if (length > maxBytes) {
+      throw tooLarge(what, maxBytes);
+    }
+    return done ? undefined : value;
+  };
+  return {next, size, cancel: reason => leave(reader, reason)};
+}
+
+async function readAll(stream: ByteStream): Promise<Uint8Array<ArrayBuffer>> {
+  const chunks: Uint8Array[] = [];
+  try {
+    for (let chunk = await stream.next(); chunk !== undefined; chunk = await stream.next()) {
+      chunks.push(chunk);
+    }
+  } catch (error) {
+    stream.cancel(error);
+    throw error;
+  }
+  return concatenate(chunks);
+}

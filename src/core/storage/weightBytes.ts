@@ -1,0 +1,98 @@
+import * as tf from '@tensorflow/tfjs';
+import {LoRAError} from '../../platform/errors';
+import {concatenate} from '../../platform/formats/byteReader';
+
+/** Bytes a number takes, by the type in which tfjs stores it. */
+const BYTES: Partial<Record<string, number>> = {
+  float32: 4,
+  int32: 4,
+  bool: 1,
+  complex64: 8,
+  float16: 2,
+  uint16: 2,
+  uint8: 1,
+};
+
+/** Before each string stands its length. */
+const STRING_LENGTH_BYTES = 4;
+
+/**
+ * The bytes of weights as handlers give and take them. Of a view, such as a Buffer of Node, only those count that it
+ * shows: tfjs takes all of the buffer behind it, which is not the handler's alone.
+ */
+export function joinedWeights(weightData: tf.io.WeightData = []): Uint8Array<ArrayBuffer> {
+  if (weightData instanceof ArrayBuffer) {
+    return new Uint8Array(weightData); // what may be large is not copied
+  }
+  const parts: (ArrayBuffer | ArrayBufferView)[] = [weightData].flat();
+  return concatenate(
+    parts.map(part =>
+      ArrayBuffer.isView(part) ? new Uint8Array(part.buffer, part.byteOffset, part.byteLength) : new Uint8Array(part),
+    ),
+  );
+}
+
+/** Whether a value of a file has the form of a weight's spec. */
+export function isSpec(spec: unknown): spec is tf.io.WeightsManifestEntry {
+  const {name, dtype, shape, quantization} = (spec ?? {}) as Partial<Record<string, unknown>>;
+  return (
+    typeof name === 'string' &&
+    name !== '__proto__' && // tfjs puts tensors under their names
+    typeof dtype === 'string' &&
+    Array.isArray(shape) &&
+    shape.every(size => Number.isInteger(size) && (size as number) >= 0) &&
+    (quantization === undefined || (typeof quantization === 'object' && quantization !== null))
+  );
+}
+
+/**
+ * How many bytes weights of these specs take, without looking at any; `undefined` if there are strings among them,
+ * which carry their own lengths.
+ *
+ * @throws LoRAError if tfjs cannot read a type.
+ */
+export function bytesOfSpecs(specs: readonly tf.io.WeightsManifestEntry[]): number | undefined {
+  let bytes = 0;
+  let hasStrings = false;
+  for (const spec of specs) {
+    const each = bytesOfEach(spec);
+    hasStrings ||= each === undefined;
+    bytes += tf.util.sizeFromShape(spec.shape) * (each ?? STRING_LENGTH_BYTES);
+  }
+  return hasStrings ? undefined : bytes;
+}
+
+/**
+ * How many bytes weights of these specs take, where strings have the lengths that `bytes` gives them. If `bytes` ends
+ * too early it is more than there are, and the work is no more than there are bytes.
+ *
+ * @throws LoRAError if tfjs cannot read a type.
+ */
+export function measureSpecs(specs: readonly tf.io.WeightsManifestEntry[], bytes: Uint8Array): number {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  let offset = 0;
+  for (const spec of specs) {
+    const size = tf.util.sizeFromShape(spec.shape);
+    const each = bytesOfEach(spec);
+    if (each !== undefined) {
+      offset += size * each;
+      continue;
+    }
+    for (let i = 0; i < size; i++) {
+      if (offset + STRING_LENGTH_BYTES > view.byteLength) {
+        return offset + (size - i) * STRING_LENGTH_BYTES;
+      }
+      offset += STRING_LENGTH_BYTES + view.getUint32(offset, true);
+    }
+  }
+  return offset;
+}
+
+function bytesOfEach({name, dtype, quantization}: tf.io.WeightsManifestEntry): number | undefined {
+  const stored = quantization?.dtype ?? dtype;
+  const each = BYTES[stored];
+  if (each === undefined && stored !== 'string') {
+    throw new LoRAError(`Weight "${name}" is stored as ${stored}, which TensorFlow.js cannot read.`);
+  }
+  return each;
+}

@@ -1,0 +1,168 @@
+import type * as tf from '@tensorflow/tfjs';
+import {checkNumber, checkOptions, listed, LoRAError, show} from '../../platform/errors';
+import {type Logs, resolveLogs, TrainingCallback} from './callback';
+import type {CallbackState} from './resumed';
+import {areFinite, changingVariables, layersNotFinite, Snapshot, trainedVariables, writeValues} from './snapshot';
+import {ADVICE, quoted} from './stopOnNaN';
+
+/** Options of `bestAdapter`. */
+export interface BestAdapterOptions {
+  /**
+   * What is compared, by its name in the logs of an epoch. Default: `'val_loss'` if there is validation, else `'loss'`.
+   */
+  monitor?: string;
+  /** After how many epochs without a better one the fit ends. Default: it goes on to its last epoch. */
+  patience?: number;
+  /** By how much an epoch has to be better. Default: 0. */
+  minDelta?: number;
+  /** Whether less is better, or more. Default: more for accuracies and F1, else less. */
+  mode?: 'min' | 'max';
+}
+
+/** The callback that `bestAdapter` makes. */
+export class BestAdapter extends TrainingCallback {
+  override readonly part = 'best';
+  /** The epoch whose adapter is the best so far, counted from 0. */
+  epoch: number | undefined;
+  /** What was monitored, in that epoch. */
+  value: number | undefined;
+  private variables = new Map<string, tf.LayerVariable>();
+  /** Of that epoch; before the first is over, of the beginning. */
+  private snapshot: Snapshot | undefined;
+  private waited = 0;
+
+  constructor(private readonly options: BestAdapterOptions) {
+    super();
+    const {monitor, patience, minDelta, mode} = options;
+    if (monitor !== undefined && (typeof monitor !== 'string' || monitor === '')) {
+      throw new LoRAError(`monitor must be a name in the logs of an epoch, such as "val_loss", got ${show(monitor)}.`);
+    }
+    if (patience !== undefined && patience !== Infinity) {
+      checkNumber('patience', patience, Number.isInteger(patience) && patience >= 1, 'a number of epochs, 1 or more');
+    }
+    if (minDelta !== undefined) {
+      checkNumber('minDelta', minDelta, minDelta >= 0, 'a number that is not negative');
+    }
+    if (mode !== undefined && !['min', 'max'].includes(mode)) {
+      throw new LoRAError(`mode must be "min" or "max", got ${show(mode)}.`);
+    }
+  }
+
+  protected override begin(): void {
+    this.variables = changingVariables(this.subject);
+    this.keep(undefined, undefined);
+    this.waited = 0;
+  }
+
+  protected override async endEpoch(epoch: number, logs: Logs): Promise<void> {
+    const values = await resolveLogs(logs);
+    const {loss = NaN} = values;
+    if (!Number.isFinite(loss) || !(await areFinite(trainedVariables(this.subject)))) {
+      await this.refuse(epoch, loss);
+    }
+    const name = this.options.monitor ?? ('val_loss' in values ? 'val_loss' : 'loss');
+    const value = values[name];
+    if (value === undefined) {
+      throw new LoRAError(
+        `There is no ${show(name)} to monitor. The logs of an epoch have: ${listed(Object.keys(values))}.`,
+      );
+    }
+    if (Number.isNaN(value) && this.value === undefined) {
+      throw new LoRAError(
+        `${show(name)} was NaN in epoch ${epoch + 1}, and so no adapter is the best. A metric is NaN where nothing in a ` +
+          'batch counts for it: take larger batches, or another monitor.',
+      );
+    }
+    const {patience = Infinity, minDelta = 0, mode = /acc|f1|top\d/i.test(name) ? 'max' : 'min'} = this.options;
+    const gain = (mode === 'max' ? 1 : -1) * (value - (this.value ?? NaN));
+    if (this.value === undefined || gain > minDelta) {
+      this.keep(epoch, value);
+      this.waited = 0;
+    } else if (++this.waited >= patience) {
+      this.model.stopTraining = true;
+    }
+  }
+
+  protected override end(): void {
+    this.abandon();
+  }
+
+  /** Brings the best adapter back. */
+  override abandon(): void {
+    if (this.epoch !== undefined) {
+      this.snapshot?.restore();
+    }
+    this.release();
+  }
+
+  override release(): void {
+    this.snapshot?.dispose();
+    this.snapshot = undefined;
+  }
+
+  override state(): CallbackState | undefined {
+    const {epoch, value, waited, snapshot} = this;
+    return epoch === undefined || snapshot === undefined
+      ? undefined
+      : {values: {epoch, value, waited}, tensors: {...snapshot.tensors}};
+  }
+
+  protected override resume({values, tensors}: CallbackState): void {
+    const isWhole = [...this.variables.keys()].every(name => name in tensors);
+    if (!isWhole || ![values.epoch, values.value, values.waited].every(Number.isFinite)) {
+      throw new LoRAError('The checkpoint is damaged: it does not say which adapter was the best.');
+    }
+    const current = new Snapshot(this.variables);
+    writeValues(this.variables, tensors);
+    this.keep(Number(values.epoch), Number(values.value));
+    current.restore();
+    current.dispose();
+    this.waited = Number(values.waited);
+  }
+
+  private keep(epoch: number | undefined, value: number | undefined): void {
+    this.snapshot?.dispose();
+    this.snapshot = new Snapshot(this.variables);
+    this.epoch = epoch;
+    this.value = value;
+  }
+
+  /** @throws LoRAError which says what is not finite. The model has its best adapter again. */
+  private async refuse(epoch: number, loss: number): Promise<never> {
+    const now = new Snapshot(this.variables);
+    const layers = await layersNotFinite(trainedVariables(this.subject), now.tensors);
+    now.dispose();
+    const outcome =
+      this.epoch === undefined
+        ? 'is as it was before this fit'
+        : `has its best adapter again, of epoch ${this.epoch + 1}`;
+    if (this.epoch === undefined) {
+      this.snapshot?.restore();
+    }
+    this.all.forEach(callback => callback.abandon());
+    const weights = `the weights of ${quoted(layers)}`;
+    const report = Number.isFinite(loss)
+      ? `${weights} were not finite any more, though the loss was ${loss}`
+      : `the loss was no finite number any more${layers.length > 0 ? `, nor were ${weights}` : ''}`;
+    throw new LoRAError(
+      `In epoch ${epoch + 1} ${report}. The model ${outcome}. With the callback stopOnNaN() the first step is ` +
+        `told, and which layer was first. ${ADVICE}`,
+    );
+  }
+}
+
+/**
+ * A callback that keeps the adapter of the best epoch in memory, and brings it back when the fit is over; with
+ * `patience` it ends the fit early. Of a plain model it keeps all that trains. If the loss, or something that trains,
+ * is not finite at the end of an epoch, the fit ends with an error, and the best adapter is back as well.
+ *
+ * What it found stands in `epoch` and `value`. The optimizer keeps what it has seen: call `resetOptimizer(model)`
+ * before another fit.
+ *
+ * @throws LoRAError if an option is not in its range; `fit` rejects with one if there is nothing of the name to
+ * monitor.
+ */
+export function bestAdapter(options: BestAdapterOptions = {}): BestAdapter {
+  checkOptions(options, {monitor: true, patience: true, minDelta: true, mode: true});
+  return new BestAdapter(options);
+}

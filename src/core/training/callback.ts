@@ -1,0 +1,175 @@
+import * as tf from '@tensorflow/tfjs';
+import {LoRAError} from '../../platform/errors';
+import {subjectOf} from '../model/fits';
+import {type CallbackState, forgetResumed, resumedAt} from './resumed';
+
+/** What tfjs hands to callbacks: numbers, and scalars that nobody has read yet. */
+export type Logs = Record<string, number | tf.Scalar>;
+
+/** What a fit tells its callbacks before it begins. `fitDataset` leaves out what it does not know. */
+export interface FitParams {
+  epochs?: number | null;
+  samples?: number | null;
+  steps?: number | null;
+  batchSize?: number | null;
+}
+
+/** The callbacks of this library in each fit, by the object that tfjs gives to all callbacks of one. */
+const companions = new WeakMap<object, TrainingCallback[]>();
+
+/**
+ * After so many milliseconds other things get their turn, as with the callbacks of tfjs that are made of plain
+ * functions.
+ */
+const YIELD_EVERY = 125;
+
+const HOOKS = ['onTrainBegin', 'onTrainEnd', 'onEpochBegin', 'onEpochEnd', 'onBatchBegin', 'onBatchEnd'] as const;
+
+/** What the callbacks of this library share: they know each other, and go on where a checkpoint left off. */
+export abstract class TrainingCallback extends tf.Callback {
+  private isFirstEpoch = true;
+  private yielded = tf.util.now();
+  private ended: {epoch: number; done: Promise<void>} | undefined;
+
+  constructor() {
+    super();
+    // tfjs takes the hooks of a callback that stands behind a plain object off it.
+    for (const hook of HOOKS) {
+      Object.defineProperty(this, hook, {value: (this[hook] as (...args: never[]) => unknown).bind(this)});
+    }
+  }
+
+  /** The name of its state in a checkpoint, if it has one. */
+  readonly part: string | undefined = undefined;
+
+  /** What of it belongs in a checkpoint. The tensors are the caller's. */
+  state(): CallbackState | undefined | Promise<CallbackState | undefined> {
+    return undefined;
+  }
+
+  /** Puts back what `state` gave in another process. The tensors stay the caller's. */
+  protected resume?(state: CallbackState): void;
+
+  /** Called when another callback ends the fit by an error. */
+  abandon(): void {
+    // Most have nothing to do.
+  }
+
+  /** Called when the fit does not begin. Frees what is held, and leaves the model as it is. */
+  release(): void {
+    // Most hold nothing.
+  }
+
+  override setParams(params: Parameters<tf.Callback['setParams']>[0]): void {
+    super.setParams(params);
+    companions.set(params, [...(companions.get(params) ?? []), this]);
+  }
+
+  override onTrainBegin(): Promise<void> {
+    if ((this.model as tf.LayersModel | null | undefined) == null) {
+      throw new LoRAError(
+        'A callback of tfjs-lora stands in a list behind a plain object of functions, where tfjs gives it no ' +
+          'model. Make the object a callback: callbacks: [new tf.CustomCallback({onEpochEnd}), …].',
+      );
+    }
+    this.isFirstEpoch = true;
+    this.ended = undefined;
+    return Promise.resolve();
+  }
+
+  override onEpochBegin(epoch: number): Promise<void> {
+    if (this.isFirstEpoch) {
+      this.startAt(epoch);
+    }
+    return Promise.resolve();
+  }
+
+  override async onBatchEnd(batch: number, logs: Logs = {}): Promise<void> {
+    await this.endBatch?.(batch, logs);
+    // tfjs lets a page draw and answer between steps only if there are no callbacks, or plain functions among them.
+    if (this.all.at(-1) === this && tf.util.now() - this.yielded > YIELD_EVERY) {
+      await tf.nextFrame();
+      this.yielded = tf.util.now();
+    }
+  }
+
+  /** The end of an epoch comes once, though another callback may let it come before its turn. */
+  override onEpochEnd(epoch: number, logs: Logs = {}): Promise<void> {
+    if (this.ended?.epoch !== epoch) {
+      this.ended = {epoch, done: this.endEpoch?.(epoch, logs) ?? Promise.resolve()};
+    }
+    return this.ended.done;
+  }
+
+  override onTrainEnd(): Promise<void> {
+    if (this.isFirstEpoch) {
+      this.startAt(undefined); // a run that is resumed after its last epoch
+    }
+    this.end?.();
+    if (this.all.at(-1) === this) {
+      forgetResumed(this.model);
+    }
+    return Promise.resolve();
+  }
+
+  private startAt(epoch: number | undefined): void {
+    this.isFirstEpoch = false;
+    try {
+      this.begin?.(epoch ?? 0);
+      const states = resumedAt(this.model, epoch)?.states;
+      const state = states?.get(this.part ?? '');
+      if (state !== undefined) {
+        this.resume?.(state);
+        states?.delete(this.part ?? '');
+        tf.dispose(state.tensors);
+      }
+    } catch (error) {
+      this.all.forEach(callback => callback.release());
+      forgetResumed(this.model);
+      throw error;
+    }
+  }
+
+  /** Called when the first epoch of a fit begins. */
+  protected begin?(firstEpoch: number): void;
+
+  protected endBatch?(batch: number, logs: Logs): Promise<void>;
+  protected endEpoch?(epoch: number, logs: Logs): Promise<void>;
+
+  /** Called when the fit is over. */
+  protected end?(): void;
+
+  /** The model that is trained. tfjs gives a Sequential's inner model, and for `fitOnFeatures` a piece. */
+  protected get subject(): tf.LayersModel {
+    return subjectOf(this.model);
+  }
+
+  /** The callbacks of this library in this fit, this one included. */
+  protected get all(): readonly TrainingCallback[] {
+    return companions.get(this.params) ?? [this];
+  }
+
+  /** The number of steps in an epoch, where the fit knows it. */
+  protected get stepsPerEpoch(): number | undefined {
+    const {samples, batchSize, steps} = this.params as FitParams;
+    return steps ?? (samples != null && batchSize != null ? Math.ceil(samples / batchSize) : undefined);
+  }
+
+  /** How many steps came before an epoch, in this run and in those that it resumes. */
+  protected stepsBefore(epoch: number): number {
+    return resumedAt(this.model, epoch)?.step ?? epoch * (this.stepsPerEpoch ?? 0);
+  }
+}
+
+/** The logs as numbers. As in tfjs's own callbacks, they are so for those that come after too. */
+export async function resolveLogs(logs: Logs): Promise<Record<string, number>> {
+  await Promise.all(
+    Object.entries(logs).map(async ([name, value]) => {
+      if (typeof value !== 'number') {
+        logs[name] = (await value.data())[0] ?? NaN;
+        value.dispose();
+      }
+    }),
+  );
+  return logs as Record<string, number>;
+}

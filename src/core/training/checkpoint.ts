@@ -1,0 +1,176 @@
+import * as tf from '@tensorflow/tfjs';
+import {checkCount, checkOptions, kindOf, LoRAError} from '../../platform/errors';
+import {type FitParams, type Logs, resolveLogs, TrainingCallback} from './callback';
+import {type CheckpointPlace, placeOf, readCheckpoint, writeCheckpoint} from './checkpointFile';
+import {EpochMeans, registerEpochMeans} from './epochMeans';
+import {type CallbackState, resumedAt} from './resumed';
+import {captureRun, partsNotFinite} from './runState';
+import {SeededBatches} from './seededBatches';
+import {ADVICE} from './stopOnNaN';
+
+/** Options of `checkpoint`. */
+export interface CheckpointOptions {
+  /** After how many epochs one is saved. Default: 1, unless `everySteps` is given. */
+  everyEpochs?: number;
+  /** After how many steps one is saved. Only with `batches` does a run go on exactly in the middle of an epoch. */
+  everySteps?: number;
+  /** How many are kept. Default: 2; of a handler 1. */
+  keep?: number;
+  /** What `fitDataset` goes through: its seed is saved with the rest. */
+  batches?: SeededBatches;
+}
+
+/** The callback that `checkpoint` makes. */
+export class Checkpoints extends TrainingCallback {
+  private readonly keep: number;
+  private readonly everyEpochs: number;
+  private readonly everySteps: number;
+  private readonly batches: SeededBatches | undefined;
+  /** Of the checkpoint that was saved last. */
+  private number: number | undefined;
+  private epoch = 0;
+  private batch = 0;
+  private step = 0;
+  /** Why none was saved that was due. */
+  private fault: string | undefined;
+
+  constructor(
+    private readonly place: CheckpointPlace,
+    {everyEpochs, everySteps, keep = keptAt(place), batches}: CheckpointOptions,
+  ) {
+    super();
+    checkPlaces(place, keep);
+    checkCount('everyEpochs', everyEpochs ?? 1);
+    checkCount('everySteps', everySteps ?? 1);
+    checkBatches(batches);
+    this.keep = keep;
+    this.everyEpochs = everyEpochs ?? (everySteps === undefined ? 1 : Infinity);
+    this.everySteps = everySteps ?? Infinity;
+    this.batches = batches;
+  }
+
+  protected override begin(firstEpoch: number): void {
+    const resumed = resumedAt(this.model, firstEpoch);
+    this.step = this.stepsBefore(firstEpoch);
+    this.batch = resumed?.batch ?? 0;
+    this.number = resumed?.number;
+    this.fault = undefined;
+    const means = this.all.find(callback => callback instanceof EpochMeans);
+    if (means !== undefined) {
+      means.isNeeded = this.everySteps < Infinity && this.batches !== undefined;
+    }
+  }
+
+  override async onEpochBegin(epoch: number): Promise<void> {
+    this.batch = 0;
+    await super.onEpochBegin(epoch);
+    this.epoch = epoch;
+  }
+
+  protected override async endBatch(_batch: number, logs: Logs): Promise<void> {
+    this.step++;
+    this.batch++;
+    // At the end of an epoch the other callbacks have still to see it.
+    const isInside = this.batch !== this.stepsPerEpoch;
+    if (isInside && this.step % this.everySteps === 0 && Number.isFinite((await resolveLogs(logs)).loss)) {
+      await this.save(this.epoch, this.batch);
+    }
+  }
+
+  protected override async endEpoch(epoch: number, logs: Logs): Promise<void> {
+    for (const callback of this.all) {
+      if (callback !== this) {
+        await callback.onEpochEnd(epoch, logs);
+      }
+    }
+    const isDue = (epoch + 1) % this.everyEpochs === 0 || this.step % this.everySteps === 0;
+    const isLast = epoch + 1 === (this.params as FitParams).epochs || this.model.stopTraining;
+    if ((isDue || isLast) && Number.isFinite((await resolveLogs(logs)).loss)) {
+      await this.save(epoch + 1, 0);
+    }
+    if (this.fault !== undefined) {
+      this.all.forEach(callback => callback.abandon());
+      throw new LoRAError(`No checkpoint was saved in epoch ${epoch + 1}: ${this.fault} ${ADVICE}`);
+    }
+  }
+
+  private async save(epoch: number, batch: number): Promise<void> {
+    const callbacks = new Map<string, CallbackState>();
+    for (const callback of this.all) {
+      const state = await callback.state();
+      if (callback.part !== undefined && state !== undefined) {
+        callbacks.set(callback.part, state);
+      }
+    }
+    const {step, batches} = this;
+    const number = (this.number ?? (await this.lastNumber())) + 1;
+    const where = {number, epoch, batch, step, ...(batches && {seed: batches.seed})};
+    const run = captureRun(this.subject, where, callbacks);
+    const broken = await partsNotFinite(this.subject, run);
+    if (broken !== undefined) {
+      this.fault = `${broken} Those before it are as they were.`;
+      // whoever throws within an epoch leaves the tensors of tfjs's own callbacks behind
+      this.model.stopTraining = true;
+      return;
+    }
+    await writeCheckpoint(placeOf(this.place, number % this.keep, this.keep), run);
+    this.number = number;
+  }
+
+  /** The number of the last checkpoint of an earlier run at this place, so that this run's count as later ones. */
+  private async lastNumber(): Promise<number> {
+    let last = -1;
+    for (let slot = 0; slot < this.keep; slot++) {
+      try {
+        const {state, tensors} = await readCheckpoint(placeOf(this.place, slot, this.keep));
+        tf.dispose(tensors);
+        last = Math.max(last, state.number);
+      } catch {
+        // Nothing there, or nothing of use.
+      }
+    }
+    return last;
+  }
+}
+
+/** How many checkpoints are kept if nothing else is said: one may be damaged. */
+export function keptAt(place: CheckpointPlace): number {
+  return typeof place === 'object' ? 1 : 2;
+}
+
+/** @throws LoRAError if it is no place for so many checkpoints. */
+export function checkPlaces(place: CheckpointPlace, keep: number): void {
+  if (!['string', 'function', 'object'].includes(typeof place) || (place as unknown) === null || place === '') {
+    throw new LoRAError(
+      'A URL, a tf.io.IOHandler or a function that gives one is needed for checkpoints, got ' +
+        `${place === '' ? 'an empty text' : kindOf(place)}.`,
+    );
+  }
+  checkCount('keep', keep);
+  placeOf(place, 0, keep);
+}
+
+/** @throws LoRAError if they are no batches that can be gone through again. */
+export function checkBatches(batches: unknown): void {
+  if (batches !== undefined && !(batches instanceof SeededBatches)) {
+    throw new LoRAError(`batches must be what seededBatches gives, got ${kindOf(batches)}.`);
+  }
+}
+
+/**
+ * A callback that saves where a run stands: the adapter, or of a plain model all weights; what the optimizer has
+ * counted and kept; the schedule, the best adapter so far, epoch and seed. `resume` goes on from there. In files, in
+ * IndexedDB and in local storage each is saved whole or not at all.
+ *
+ *     callbacks: [learningRateSchedule({warmup: 0.1}), bestAdapter(), checkpoint('file://out/run')]
+ *
+ * @param place a URL, behind which the number of each of the `keep` checkpoints stands, in turn; a handler, with
+ *     `keep: 1`; or a function from that number to a place. After the last epoch, or an early end, there is a
+ *     checkpoint in any case.
+ * @throws LoRAError if it is no place, or an option is not in its range.
+ */
+export function checkpoint(place: CheckpointPlace, options: CheckpointOptions = {}): Checkpoints {
+  checkOptions(options, {everyEpochs: true, everySteps: true, keep: true, batches: true});
+  registerEpochMeans();
+  return new Checkpoints(place, options);
+}

@@ -1,0 +1,153 @@
+import * as tf from '@tensorflow/tfjs';
+import {LoRAError, show} from '../../platform/errors';
+import {checksumOf} from '../../platform/formats/checksum';
+import {findHandler, isSafetensors} from '../storage/places';
+import {bytesOfSpecs, isSpec, joinedWeights} from '../storage/weightBytes';
+import type {OptimizerState} from './optimizerState';
+import type {RandomState} from './randomState';
+
+/** Marks a file as a checkpoint, where the file of a model holds its topology. */
+const CLASS_NAME = 'LoRACheckpoint';
+const FORMAT = 'tfjs-lora-checkpoint';
+const VERSION = 1;
+
+/**
+ * Where checkpoints lie: a URL, which each of several extends by its number; a handler for a single one; or a function
+ * from number to place.
+ */
+export type CheckpointPlace = string | tf.io.IOHandler | ((slot: number) => string | tf.io.IOHandler);
+
+/** What a checkpoint says beside its tensors. */
+export interface CheckpointState {
+  /** Counts the checkpoints of a run. */
+  number: number;
+  /** The epoch in which training goes on, and how many of its batches are done. */
+  epoch: number;
+  batch: number;
+  /** How many steps the run has behind it. */
+  step: number;
+  /** What the adapter of the model is, as text; of a plain model the empty one. */
+  config: string;
+  optimizer: OptimizerState;
+  /** What callbacks keep, by their part. */
+  callbacks: Record<string, Record<string, unknown>>;
+  /** Of the layers that have a seeded dropout, by path. */
+  random: Record<string, RandomState>;
+  /** Of the batches that training goes through. */
+  seed?: number;
+}
+
+/** A checkpoint: what it says, and tensors, by the kind and name. */
+export interface Checkpoint {
+  state: CheckpointState;
+  tensors: Record<string, tf.Tensor>;
+}
+
+/**
+ * The place of a checkpoint among `keep`.
+ *
+ * @throws LoRAError if it has no place for so many.
+ */
+export function placeOf(place: CheckpointPlace, slot: number, keep: number): string | tf.io.IOHandler {
+  if (typeof place === 'function') {
+    return place(slot);
+  }
+  if (isSafetensors(place)) {
+    throw new LoRAError('A checkpoint is no .safetensors file: it holds more than an adapter. Choose another name.');
+  }
+  if (keep === 1) {
+    return place;
+  }
+  if (typeof place !== 'string') {
+    throw new LoRAError(
+      'A handler is one place. Pass keep: 1, or a URL, or a function that gives a handler for each number: slot => ' +
+        'handler.',
+    );
+  }
+  return place.endsWith('.json') ? place.replace(/\.json$/, `-${slot}.json`) : `${place}-${slot}`;
+}
+
+/** Saves a checkpoint. Where the handler replaces all of an earlier one or nothing, so does this. */
+export async function writeCheckpoint(place: string | tf.io.IOHandler, {state, tensors}: Checkpoint): Promise<void> {
+  const handler = findHandler(place, 'save');
+  if (handler.save === undefined) {
+    throw new LoRAError('The handler cannot save: it has no save function.');
+  }
+  const parts = await Promise.all(
+    Object.values(tensors).map(async tensor => (await tensor.data<'float32'>()).slice().buffer),
+  );
+  const weightData = joinedWeights(parts).buffer;
+  const text = JSON.stringify(state);
+  await handler.save({
+    format: FORMAT,
+    generatedBy: 'tfjs-lora',
+    convertedBy: null,
+    modelTopology: {class_name: CLASS_NAME, version: VERSION, state: text, checksum: checksumOf(text, weightData)},
+    weightSpecs: Object.entries(tensors).map(([name, {shape, dtype}]) => ({
+      name,
+      shape: [...shape],
+      dtype: dtype as 'float32',
+    })),
+    weightData,
+  });
+}
+
+/**
+ * Loads a checkpoint. Its tensors are the caller's.
+ *
+ * @throws LoRAError if what is there is damaged or something else; what the handler throws if it cannot load.
+ */
+export async function readCheckpoint(place: string | tf.io.IOHandler): Promise<Checkpoint> {
+  const handler = findHandler(place, 'load');
+  if (handler.load === undefined) {
+    throw new LoRAError('The handler cannot load: it has no load function.');
+  }
+  const {modelTopology, weightSpecs, weightData} = await handler.load();
+  const {class_name: className, version, state: text, checksum} = (modelTopology ?? {}) as Record<string, unknown>;
+  if (className !== CLASS_NAME || version !== VERSION) {
+    throw new LoRAError(
+      `This is no checkpoint of version ${VERSION} but ${show(className)}, version ${show(version)}.`,
+    );
+  }
+  const bytes = joinedWeights(weightData).buffer;
+  if (typeof text !== 'string' || checksum !== checksumOf(text, bytes)) {
+    throw new LoRAError('The checkpoint is damaged: its checksum is another one.');
+  }
+  if (
+    !Array.isArray(weightSpecs) ||
+    !weightSpecs.every(isSpec) ||
+    new Set(weightSpecs.map(({name}) => name)).size < weightSpecs.length ||
+    bytesOfSpecs(weightSpecs) !== bytes.byteLength
+  ) {
+    throw new LoRAError('The checkpoint is damaged: its list of tensors does not agree with its bytes.');
+  }
+  const state = JSON.parse(text) as CheckpointState;
+  checkState(state);
+  return {state, tensors: tf.io.decodeWeights(bytes, weightSpecs)};
+}
+
+/** @throws LoRAError if it is no state. Who writes a file can write a checksum too. */
+function checkState(state: unknown): void {
+  const {number, epoch, batch, step, config, optimizer, callbacks, random, seed} = (state ?? {}) as Partial<
+    Record<keyof CheckpointState, unknown>
+  >;
+  const isRecord = (value: unknown) => typeof value === 'object' && value !== null && !Array.isArray(value);
+  if (
+    ![number, epoch, batch, step].every(count => Number.isSafeInteger(count) && (count as number) >= 0) ||
+    typeof config !== 'string' ||
+    !isRecord(optimizer) ||
+    !isRecord((optimizer as Partial<OptimizerState>).names) ||
+    !isRecord(callbacks) ||
+    !Object.values(callbacks as object).every(isRecord) ||
+    !isRecord(random) ||
+    !Object.values(random as object).every(isRandomState) ||
+    !(seed === undefined || Number.isSafeInteger(seed))
+  ) {
+    throw new LoRAError('The checkpoint is damaged: it does not say where training was.');
+  }
+}
+
+function isRandomState(value: unknown): boolean {
+  const {seed, step} = (value ?? {}) as Partial<Record<keyof RandomState, unknown>>;
+  return Number.isFinite(seed) && Number.isSafeInteger(step);
+}

@@ -1,0 +1,70 @@
+import * as tf from '@tensorflow/tfjs';
+import {checkNumber} from '../../platform/errors';
+import {capabilities} from '../../backends/shared/capabilities';
+import {type Gradients, mapGradients, presentGradients, type StepChanges, takeStep} from './stepChanges';
+import {NestedOptimizer, optimizerFrom} from './nestedOptimizer';
+import {registerOwn} from '../../platform/tfjs/configs';
+
+/** An optimizer whose gradients have a norm of at most `maxNorm`. Made by `clipByGlobalNorm`. */
+export class ClipByGlobalNorm extends NestedOptimizer {
+  static className = 'tfjs-lora>ClipByGlobalNorm';
+
+  constructor(
+    inner: tf.Optimizer,
+    readonly maxNorm: number,
+  ) {
+    super(inner);
+    checkNumber('maxNorm', maxNorm, maxNorm > 0, 'a number above 0');
+  }
+
+  applyChanged(gradients: Gradients, changes: StepChanges): void {
+    const {gradientScale = 1} = changes;
+    const present = presentGradients(gradients);
+    const sumOfSquares = capabilities().optimizerSteps?.(present)?.sumOfSquares;
+    if (sumOfSquares !== undefined) {
+      const norm = gradientScale * Math.sqrt(present.reduce((sum, gradient) => sum + sumOfSquares(gradient), 0));
+      const clip = norm <= this.maxNorm ? 1 : this.maxNorm / norm;
+      takeStep(this.inner, gradients, {...changes, gradientScale: gradientScale * clip});
+      return;
+    }
+    tf.tidy(() => {
+      if (present.length === 0) {
+        takeStep(this.inner, gradients, changes);
+        return;
+      }
+      // On a GPU the norm stays where it is: nothing waits for it. (`tf.addN` of eight tensors or more fails on webgpu
+      // without a word.)
+      const norm = tf.mul(
+        tf.sqrt(tf.sum(tf.stack(present.map(gradient => tf.sum(tf.square(gradient)))))),
+        gradientScale,
+      );
+      const clip = tf.div(gradientScale * this.maxNorm, tf.maximum(norm, this.maxNorm));
+      const clipped = mapGradients(gradients, gradient => tf.mul(gradient, clip));
+      takeStep(this.inner, clipped, {...changes, gradientScale: 1});
+    });
+  }
+
+  protected options(): tf.serialization.ConfigDict {
+    return {maxNorm: this.maxNorm};
+  }
+
+  static override fromConfig<T extends tf.serialization.Serializable>(
+    cls: tf.serialization.SerializableConstructor<T>,
+    {optimizer, maxNorm}: tf.serialization.ConfigDict,
+  ): T {
+    return new cls(optimizerFrom(optimizer), maxNorm);
+  }
+}
+registerOwn(ClipByGlobalNorm);
+
+/**
+ * Scales all gradients of a step by one factor, such that the norm of them together is at most `maxNorm` (Pascanu et
+ * al., arXiv 1211.5063):
+ *
+ *     g ← g · min(1, maxNorm / ‖g‖)
+ *
+ * @throws LoRAError if it is no optimizer, or `maxNorm` is no number above 0.
+ */
+export function clipByGlobalNorm(optimizer: tf.Optimizer, maxNorm: number): ClipByGlobalNorm {
+  return new ClipByGlobalNorm(optimizer, maxNorm);
+}

@@ -1,0 +1,197 @@
+import * as tf from '@tensorflow/tfjs';
+import {checkCount, checkNumber, checkOptions, LoRAError} from '../../platform/errors';
+import {asFitOf, subjectOf} from '../model/fits';
+import {checkModel, innermostLayers} from '../rewire/walk';
+import {withOptimizer} from '../../platform/tfjs/training';
+import {setLearningRate} from './learningRate';
+import {optimizerFrom} from './nestedOptimizer';
+import {copyRandomStates, restoreRandomStates} from './randomState';
+import {type Examples, type SeededBatches, seededBatches} from './seededBatches';
+import {areFinite, changingVariables, Snapshot, trainedVariables} from './snapshot';
+
+/** Options of `findLearningRate`. */
+export interface SweepOptions {
+  /** The rate of the first step. Default: 1e-6. */
+  from?: number;
+  /** The rate of the last step, if the loss lets it come to that. Default: 1. */
+  to?: number;
+  /** How many steps there are. Default: 100. */
+  steps?: number;
+  /** Default: 32. */
+  batchSize?: number;
+  /** Decides the order of the examples. Default: 0. */
+  seed?: number;
+}
+
+/** One step of a sweep. */
+export interface SweepStep {
+  learningRate: number;
+  loss: number;
+  /**
+   * The loss without most of the noise of single batches: what the straight line through the losses of a tenth of the
+   * steps on either side has here.
+   */
+  smoothed: number;
+}
+
+/** What `findLearningRate` found. */
+export interface LearningRateSweep {
+  /** A step for each rate, up to where the loss had grown to four times its least. */
+  steps: SweepStep[];
+  /** The smoothed loss over the logarithm of the rate to base 10, as `tfvis.render.scatterplot` takes it. */
+  curve: {x: number; y: number}[];
+  /**
+   * The rate at which the smoothed loss falls fastest before it is least; `undefined` if it falls nowhere by more than
+   * the noise of single batches explains, as with a model that has learned what it can, or very few examples.
+   */
+  suggestion: number | undefined;
+}
+
+/** How much of the running mean, which says whether the loss has gone for good, is its former value. */
+const SMOOTHING = 0.9;
+/** At so many times its least the loss has gone for good. */
+const EXPLODED = 4;
+/** The share of all steps on either side through which the line goes that smooths, and how many these are at least. */
+const [AROUND, LEAST_AROUND] = [0.1, 4];
+/** A slope counts from so many times its standard error on. Of noise alone one in several hundred sweeps has it. */
+const CLEAR = 4;
+
+/**
+ * Tries learning rates: one step at each, from tiny to large, on the model as it is, with a new optimizer of the class
+ * and options that it was compiled with. What trains, the optimizer and the order of random numbers are as before when
+ * it is over. (Smith, arXiv 1506.01186.)
+ *
+ *     const {suggestion, curve} = await findLearningRate(model, xs, ys);
+ *     tfvis.render.scatterplot({name: 'loss'}, {values: [curve]},
+ *     {xLabel: 'log10 of the learning rate', zoomToFit: true});
+ *
+ * A rate somewhat below the one where the loss is least is a good one; the suggestion is where it falls fastest. There
+ * is none where the loss does not fall beyond the noise of single batches. Then keep the rate, or sweep a new adapter.
+ *
+ * @param model an adapted model, or any, that has been compiled.
+ * @throws LoRAError if it is not compiled, is training, or has stateful layers; or an option is not in its range.
+ */
+export async function findLearningRate(
+  model: tf.LayersModel,
+  xs: Examples,
+  ys: Examples,
+  options: SweepOptions = {},
+): Promise<LearningRateSweep> {
+  checkModel(model);
+  checkOptions(options, {from: true, to: true, steps: true, batchSize: true, seed: true});
+  const {from = 1e-6, to = 1, steps = 100, batchSize = 32, seed = 0} = options;
+  checkNumber('from', from, from > 0, 'a number above 0');
+  checkNumber('to', to, to > from, `a number above from, ${from}`);
+  checkCount('steps', steps, 10);
+  const batches = seededBatches(xs, ys, {batchSize, seed});
+  const optimizer = model.optimizer as tf.Optimizer | undefined;
+  if (optimizer === undefined) {
+    throw new LoRAError('The model is not compiled. Call model.compile({optimizer, loss}) first.');
+  }
+  const stateful = [...innermostLayers(model)].find(layer => layer.stateful);
+  if (stateful !== undefined) {
+    throw new LoRAError(
+      `Layer "${stateful.name}" is stateful: a sweep would change what it remembers. Sweep a copy of the model.`,
+    );
+  }
+  const rates = Array.from({length: steps}, (_, i) => from * (to / from) ** (i / (steps - 1)));
+  return asFitOf(model, model, async () => {
+    const subject = subjectOf(model);
+    const before = new Snapshot(changingVariables(subject));
+    const random = copyRandomStates(subject);
+    const trial = optimizerFrom({className: optimizer.getClassName(), config: optimizer.getConfig()});
+    try {
+      const losses = await withOptimizer(subject, trial, () => sweep(subject, trial, batches, rates));
+      return outcomeOf(losses, rates);
+    } finally {
+      before.restore();
+      restoreRandomStates(subject, random);
+      before.dispose();
+      trial.dispose();
+    }
+  });
+}
+
+async function sweep(
+  model: tf.LayersModel,
+  optimizer: tf.Optimizer,
+  batches: SeededBatches,
+  rates: readonly number[],
+): Promise<number[]> {
+  const losses: number[] = [];
+  const variables = trainedVariables(model);
+  let iterator = await batches.iterator();
+  let sum = 0;
+  let least = Infinity;
+  for (const [i, learningRate] of rates.entries()) {
+    let next = await iterator.next();
+    if (next.done) {
+      iterator = await batches.iterator();
+      next = await iterator.next();
+    }
+    const {xs, ys} = next.value as {xs: tf.Tensor; ys: tf.Tensor};
+    setLearningRate(optimizer, learningRate);
+    const [loss = NaN] = [await model.trainOnBatch(xs, ys)].flat();
+    tf.dispose([xs, ys]);
+    sum = SMOOTHING * sum + (1 - SMOOTHING) * loss;
+    const mean = sum / (1 - SMOOTHING ** (i + 1));
+    if (!Number.isFinite(loss) || mean > EXPLODED * least) {
+      break;
+    }
+    least = Math.min(least, mean);
+    losses.push(loss);
+    if (!(await areFinite(variables))) {
+      break;
+    }
+  }
+  return losses;
+}
+
+function outcomeOf(losses: readonly number[], rates: readonly number[]): LearningRateSweep {
+  const around = Math.max(LEAST_AROUND, Math.round(AROUND * rates.length));
+  const lines = losses.map((_, i) => lineThrough(losses, i, around));
+  const steps = losses.map((loss, i) => ({
+    learningRate: rates[i] as number,
+    loss,
+    smoothed: (lines[i] as Line).value,
+  }));
+  const curve = steps.map(({learningRate, smoothed}) => ({x: Math.log10(learningRate), y: smoothed}));
+  const least = Math.min(...steps.map(({smoothed}) => smoothed));
+  const falling = steps.slice(0, steps.findIndex(({smoothed}) => smoothed === least) + 1);
+  let suggestion: number | undefined;
+  let steepest = 0;
+  for (const [i, {learningRate}] of falling.entries()) {
+    const {slope, error} = lines[i] as Line;
+    if (slope < steepest && -slope > CLEAR * error) {
+      steepest = slope;
+      suggestion = learningRate;
+    }
+  }
+  return {steps, curve, suggestion};
+}
+
+/** A straight line through losses, at one of them. The rates are equally far apart, so a step is the unit. */
+interface Line {
+  value: number;
+  slope: number;
+  /** The standard error of the slope, from how far the losses lie from the line. */
+  error: number;
+}
+
+/** The line of least squares through the losses from `around` before one to `around` after it, where there are any. */
+function lineThrough(losses: readonly number[], at: number, around: number): Line {
+  const start = Math.max(0, at - around);
+  const points = losses.slice(start, at + around + 1);
+  const mean = points.reduce((sum, loss) => sum + loss, 0) / points.length;
+  const middle = (points.length - 1) / 2;
+  const sumOf = (f: (x: number, y: number) => number) =>
+    points.reduce((sum, loss, i) => sum + f(i - middle, loss - mean), 0);
+  const spread = sumOf(x => x * x);
+  const slope = sumOf((x, y) => x * y) / spread;
+  const residuals = sumOf((x, y) => (y - slope * x) ** 2);
+  return {
+    value: mean + slope * (at - start - middle),
+    slope,
+    error: Math.sqrt(residuals / (points.length - 2) / spread),
+  };
+}

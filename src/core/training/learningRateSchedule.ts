@@ -1,0 +1,155 @@
+import type * as tf from '@tensorflow/tfjs';
+import {checkCount, checkNumber, checkOptions, LoRAError, show} from '../../platform/errors';
+import {TrainingCallback} from './callback';
+import {learningRateOf, setLearningRate} from './learningRate';
+import type {CallbackState} from './resumed';
+
+/** How the rate goes down once it is up. */
+export type ScheduleShape = 'cosine' | 'linear' | 'constant';
+
+/** Options of `learningRateSchedule`. */
+export interface ScheduleOptions {
+  /** How many steps the rate takes to rise: a whole number, or a share of all steps below 1. Default: 0. */
+  warmup?: number;
+  /** How many steps there are in all. Default: those of the fit, where it knows them. */
+  steps?: number;
+  /** How it goes down afterwards, to 0 behind the last step. Default: `'cosine'`. */
+  shape?: ScheduleShape;
+}
+
+const SHAPES: Readonly<Record<ScheduleShape, (progress: number) => number>> = {
+  cosine: progress => (1 + Math.cos(Math.PI * progress)) / 2,
+  linear: progress => 1 - progress,
+  constant: () => 1,
+};
+
+/**
+ * The rates of optimizers whose schedule is not over, or whose fit failed: the highest, and the one that was set last.
+ */
+const peaks = new WeakMap<tf.Optimizer, {peak: number; last: number}>();
+
+/** The callback that `learningRateSchedule` makes. */
+export class LearningRateSchedule extends TrainingCallback {
+  override readonly part = 'schedule';
+  private readonly warmup: number;
+  private readonly shape: ScheduleShape;
+  private readonly givenSteps: number | undefined;
+  private total: number | undefined;
+  private step = 0;
+
+  constructor({warmup = 0, steps, shape = 'cosine'}: ScheduleOptions) {
+    super();
+    checkNumber(
+      'warmup',
+      warmup,
+      warmup >= 0 && (warmup < 1 || Number.isInteger(warmup)),
+      'a number of steps, or a share below 1',
+    );
+    if (steps !== undefined) {
+      checkCount('steps', steps);
+    }
+    if (!Object.hasOwn(SHAPES, shape)) {
+      throw new LoRAError(`shape must be one of ${Object.keys(SHAPES).map(show).join(', ')}, got ${show(shape)}.`);
+    }
+    this.warmup = warmup;
+    this.shape = shape;
+    this.givenSteps = this.total = steps;
+  }
+
+  /**
+   * What the highest rate is multiplied by in a step, counted from 0.
+   *
+   * @throws LoRAError if the number of steps is not known.
+   */
+  factorAt(step: number): number {
+    const total = this.total ?? this.unknownTotal();
+    const warmup = Math.min(total, this.warmup < 1 ? Math.round(this.warmup * total) : this.warmup);
+    if (step < warmup) {
+      return (step + 1) / warmup;
+    }
+    return SHAPES[this.shape](Math.min(1, (step - warmup) / Math.max(1, total - warmup)));
+  }
+
+  /**
+   * Sets the rate of an optimizer for a step, counted from 0, in a training loop of one's own. Its rate at first is the
+   * highest.
+   */
+  set(optimizer: tf.Optimizer, step: number): void {
+    const rate = learningRateOf(optimizer);
+    const known = peaks.get(optimizer);
+    const peak = known?.last === rate ? known.peak : rate;
+    const last = peak * this.factorAt(step);
+    setLearningRate(optimizer, last);
+    peaks.set(optimizer, {peak, last});
+  }
+
+  protected override begin(firstEpoch: number): void {
+    const {epochs} = this.params as {epochs?: number | null};
+    const perEpoch = this.stepsPerEpoch;
+    this.total = this.givenSteps ?? (perEpoch !== undefined && epochs != null ? epochs * perEpoch : undefined);
+    this.step = this.stepsBefore(firstEpoch);
+    this.factorAt(0);
+  }
+
+  override onBatchBegin(): Promise<void> {
+    this.set(this.model.optimizer, this.step++);
+    return Promise.resolve();
+  }
+
+  protected override end(): void {
+    this.abandon();
+  }
+
+  /** The next fit begins with the rate that this one began with. */
+  override abandon(): void {
+    const {optimizer} = this.model;
+    const known = peaks.get(optimizer);
+    if (known?.last === learningRateOf(optimizer)) {
+      setLearningRate(optimizer, known.peak);
+    }
+    peaks.delete(optimizer);
+  }
+
+  override state(): CallbackState {
+    const {optimizer} = this.model;
+    const {warmup, shape, total} = this;
+    const peak = peaks.get(optimizer)?.peak ?? learningRateOf(optimizer);
+    return {values: {warmup, shape, steps: total, peak}, tensors: {}};
+  }
+
+  protected override resume({values}: CallbackState): void {
+    const faults = Object.entries(this.state().values)
+      .filter(([name, value]) => values[name] !== value)
+      .map(
+        ([name, value]) =>
+          `  ${name === 'peak' ? 'rate of the optimizer' : name}: ${show(value)}, and ${show(values[name])} before`,
+      );
+    if (faults.length > 0) {
+      throw new LoRAError(
+        `The schedule is another one than in the run that is resumed:\n${faults.join('\n')}\nGive what it had ` +
+          'before, and call resume again; or leave initialEpoch out, for a new run that begins with these weights.',
+      );
+    }
+  }
+
+  private unknownTotal(): never {
+    throw new LoRAError('The schedule does not know how many steps there are: a dataset need not say. Pass {steps}.');
+  }
+}
+
+/**
+ * A callback that lets the learning rate rise at first, and fall to the end. The optimizer's own rate is the highest;
+ * it has that back after the fit. In step `t` of `T`, with `w` of warm-up, the rate is multiplied by
+ *
+ *     (t + 1) / w                            for t < w
+ *     ½ · (1 + cos(π · (t − w) / (T − w)))   cosine
+ *     1 − (t − w) / (T − w)                  linear
+ *
+ * In a loop of one's own: `schedule.set(optimizer, step)` before each step.
+ *
+ * @throws LoRAError if an option is not in its range.
+ */
+export function learningRateSchedule(options: ScheduleOptions = {}): LearningRateSchedule {
+  checkOptions(options, {warmup: true, steps: true, shape: true});
+  return new LearningRateSchedule(options);
+}

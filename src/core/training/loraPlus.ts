@@ -1,0 +1,61 @@
+import * as tf from '@tensorflow/tfjs';
+import {checkNumber, checkOptions} from '../../platform/errors';
+import {type Gradients, type StepChanges, takeStep} from './stepChanges';
+import {NestedOptimizer, optimizerFrom} from './nestedOptimizer';
+import {registerOwn} from '../../platform/tfjs/configs';
+
+/** Options of `loraPlus`. */
+export interface LoRAPlusOptions {
+  /** The learning rate of B over that of A. Default: 16. */
+  ratio?: number;
+}
+
+/** An optimizer in which the factor B has a higher learning rate than all else. Made by `loraPlus`. */
+export class LoRAPlus extends NestedOptimizer {
+  static className = 'tfjs-lora>LoRAPlus';
+
+  constructor(
+    inner: tf.Optimizer,
+    readonly ratio: number,
+  ) {
+    super(inner);
+    checkNumber('ratio', ratio, ratio > 0, 'a number above 0');
+  }
+
+  applyChanged(gradients: Gradients, changes: StepChanges): void {
+    const {rateOf = () => 1} = changes;
+    takeStep(this.inner, gradients, {...changes, rateOf: name => rateOf(name) * (isB(name) ? this.ratio : 1)});
+  }
+
+  protected options(): tf.serialization.ConfigDict {
+    return {ratio: this.ratio};
+  }
+
+  static override fromConfig<T extends tf.serialization.Serializable>(
+    cls: tf.serialization.SerializableConstructor<T>,
+    {optimizer, ratio}: tf.serialization.ConfigDict,
+  ): T {
+    return new cls(optimizerFrom(optimizer), ratio);
+  }
+}
+registerOwn(LoRAPlus);
+
+/** tfjs numbers the names of variables that are there twice. */
+function isB(name: string): boolean {
+  return /lora_B(?:_\d+)?$/.test(name);
+}
+
+/**
+ * LoRA+ (Hayou et al., arXiv 2402.12354): the factor `B` learns at `ratio` times the rate of everything else, which is
+ * the optimizer's own.
+ *
+ *     model.compile({optimizer: loraPlus(adam({learningRate: 2e-4}), {ratio: 16}), loss});
+ *
+ * A ratio that is a power of two is exact with every optimizer. With those of this library any is.
+ *
+ * @throws LoRAError if it is no optimizer, or `ratio` is no number above 0.
+ */
+export function loraPlus(optimizer: tf.Optimizer, options: LoRAPlusOptions = {}): LoRAPlus {
+  checkOptions(options, {ratio: true});
+  return new LoRAPlus(optimizer, options.ratio ?? 16);
+}

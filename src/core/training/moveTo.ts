@@ -1,0 +1,78 @@
+import * as tf from '@tensorflow/tfjs';
+import type {Adapter} from '../adapter/adapter';
+import {checkAdapter} from '../adapter/checkAdapter';
+import {asLoRAError, kindOf, listed, LoRAError, show} from '../../platform/errors';
+import {adapterState} from '../layers/adapterState';
+import {subjectOf} from '../model/fits';
+import {checkModel, innermostLayers} from '../rewire/walk';
+import {isTensorOfOtherCopy, OTHER_COPY} from '../../platform/tfjs/copies';
+import {bringHere, registeredBackends, tensorsIn} from '../../platform/tfjs/move';
+import {isTraining} from '../../platform/tfjs/training';
+import {statesFor} from './resumed';
+
+/** What `moveTo` brings over. */
+export type Movable = tf.LayersModel | tf.Optimizer | Adapter | tf.Tensor;
+
+/**
+ * Makes another backend the current one, and brings a model over: its weights, what its compiled optimizer has kept,
+ * and what its layers have prepared. Training goes on as if it had not moved. Adapters, data and optimizers of one's
+ * own come along in a list.
+ *
+ *     await moveTo(model, 'cpu');
+ *     await moveTo([model, adapter, xs, ys], 'webgpu');
+ *
+ * tfjs by itself moves a tensor when something needs it, and reads it at once for that, which webgpu does by way of a
+ * canvas, if at all.
+ *
+ * @param backend the name of a backend that is registered: its package was imported.
+ * @throws LoRAError if something is of another kind, a model is training or in a `withAdapter`, the backend does not
+ *     start, or numbers are lost with a graphics card; then the current backend stays.
+ */
+export async function moveTo(what: Movable | readonly Movable[], backend: string): Promise<void> {
+  const things: readonly Movable[] = Array.isArray(what) ? what : [what];
+  things.forEach(check);
+  const here = registeredBackends();
+  if (!here.includes(backend)) {
+    throw new LoRAError(`There is no backend ${show(backend)} here, but ${listed(here)}. Import its package first.`);
+  }
+  const former = tf.getBackend();
+  try {
+    if (!(await tf.setBackend(backend))) {
+      throw new LoRAError(`The backend ${show(backend)} does not start here.`);
+    }
+    const kept = things.map(thing => (isModel(thing) ? statesFor(thing) : undefined));
+    await bringHere(tensorsIn([...things, kept]));
+  } catch (error) {
+    await tf.setBackend(former);
+    throw asLoRAError(error, `Nothing is moved to ${show(backend)}`);
+  }
+}
+
+function isModel(thing: Movable): thing is tf.LayersModel {
+  return thing instanceof tf.layers.Layer;
+}
+
+function has<Key extends string>(thing: unknown, field: Key): thing is Record<Key, unknown> {
+  return typeof thing === 'object' && thing !== null && field in thing;
+}
+
+/** @throws LoRAError if it cannot be moved now. */
+function check(thing: Movable): void {
+  if (isModel(thing)) {
+    checkModel(thing);
+    if (isTraining(subjectOf(thing))) {
+      throw new LoRAError('The model is training. Move it when the fit is over.');
+    }
+    if ([...innermostLayers(thing)].some(layer => adapterState(layer).scope !== undefined)) {
+      throw new LoRAError('A withAdapter on the model is open. Move the model when it is over.');
+    }
+  } else if (isTensorOfOtherCopy(thing)) {
+    throw new LoRAError(`The tensor is ${OTHER_COPY}`);
+  } else if (has(thing, 'tensors')) {
+    checkAdapter(thing);
+  } else if (!(thing instanceof tf.Tensor) && !has(thing, 'applyGradients')) {
+    throw new LoRAError(
+      `moveTo takes layers models, adapters, optimizers and tensors, or a list of them, got ${kindOf(thing)}.`,
+    );
+  }
+}

@@ -1,0 +1,154 @@
+import * as tf from '@tensorflow/tfjs';
+import {checkOptions, faultLines, isAbsence, LoRAError, messageOf} from '../../platform/errors';
+import {subjectOf} from '../model/fits';
+import {checkModel} from '../rewire/walk';
+import {isTraining} from '../../platform/tfjs/training';
+import {checkBatches, checkPlaces, keptAt} from './checkpoint';
+import {type Checkpoint, type CheckpointPlace, placeOf, readCheckpoint} from './checkpointFile';
+import {registerEpochMeans} from './epochMeans';
+import {checkOptimizerState, restoreOptimizer} from './optimizerState';
+import {restoreRandomStates} from './randomState';
+import {setResumed} from './resumed';
+import {checkKept, checkWeights, partsNotFinite, partsOf} from './runState';
+import type {SeededBatches} from './seededBatches';
+import {changingVariables, writeValues} from './snapshot';
+
+/** Options of `resume`. */
+export interface ResumeOptions {
+  /** As in `checkpoint`. */
+  keep?: number;
+  /** The batches that `fitDataset` is going to go through. They are put where the run was. */
+  batches?: SeededBatches;
+}
+
+/** Where a run goes on. Spread it into the arguments of `fit` or `fitDataset`. */
+export interface ResumedRun {
+  /** 0 if there is no checkpoint. */
+  initialEpoch: number;
+  /** How many steps the run has behind it. */
+  step: number;
+  /** What was wrong with checkpoints that were passed over for an earlier one. */
+  passedOver: string[];
+}
+
+/**
+ * Lets a compiled model go on where the newest checkpoint of `checkpoint` left off, in the weights, in the optimizer,
+ * and in the callbacks of the next fit. A damaged checkpoint, or one of another model, is passed over for the one
+ * before it. Without a checkpoint, the run begins.
+ *
+ *     const batches = seededBatches(xs, ys, {batchSize: 32, seed: 7});
+ *     await model.fitDataset(batches, {
+ *       epochs: 20,
+ *       ...(await resume(model, 'file://out/run', {batches})),
+ *       callbacks: [learningRateSchedule({warmup: 0.1}), checkpoint('file://out/run', {batches})],
+ *     });
+ *
+ * A run that was killed and resumed ends with the numbers of one that was not, if its order is seeded or
+ * `shuffle: false`.
+ *
+ * @param model made, adapted and compiled as in the run that is resumed.
+ * @throws LoRAError if the model is not compiled or is training, or there are checkpoints and none is whole and of this
+ *     model, optimizer and seed; then nothing is changed.
+ */
+export async function resume(
+  model: tf.LayersModel,
+  place: CheckpointPlace,
+  options: ResumeOptions = {},
+): Promise<ResumedRun> {
+  checkModel(model);
+  checkOptions(options, {keep: true, batches: true});
+  const {keep = keptAt(place), batches} = options;
+  checkPlaces(place, keep);
+  checkBatches(batches);
+  const optimizer = model.optimizer as tf.Optimizer | undefined;
+  if (optimizer === undefined) {
+    throw new LoRAError(
+      'The model is not compiled. Call model.compile({optimizer, loss}) first, as in the run that is resumed.',
+    );
+  }
+  registerEpochMeans();
+  const {found, faults} = await findCheckpoints(place, keep);
+  try {
+    const broken = await Promise.all(found.map(checkpoint => partsNotFinite(subjectOf(model), checkpoint)));
+    if (isTraining(subjectOf(model))) {
+      throw new LoRAError('The model is training. Resume it before.');
+    }
+    for (const [i, checkpoint] of found.entries()) {
+      try {
+        check(subjectOf(model), checkpoint, batches);
+        if (broken[i] !== undefined) {
+          throw new LoRAError(broken[i]);
+        }
+      } catch (error) {
+        faults.push(messageOf(error));
+        continue;
+      }
+      return restore(subjectOf(model), checkpoint, batches, faults);
+    }
+  } finally {
+    found.forEach(({tensors}) => tf.dispose(tensors));
+  }
+  if (faults.length > 0) {
+    throw new LoRAError(`No checkpoint is of use here:\n${faultLines(faults)}\nTo begin anew, choose another place.`);
+  }
+  return {initialEpoch: 0, step: 0, passedOver: []};
+}
+
+/** The checkpoints at a place, the newest first, and what is wrong with the others. */
+async function findCheckpoints(place: CheckpointPlace, keep: number): Promise<{found: Checkpoint[]; faults: string[]}> {
+  const found: Checkpoint[] = [];
+  const faults: string[] = [];
+  for (let slot = 0; slot < keep; slot++) {
+    try {
+      found.push(await readCheckpoint(placeOf(place, slot, keep)));
+    } catch (error) {
+      if (!isAbsence(error)) {
+        faults.push(messageOf(error));
+      }
+    }
+  }
+  found.sort((one, other) => other.state.number - one.state.number);
+  return {found, faults};
+}
+
+function check(model: tf.LayersModel, checkpoint: Checkpoint, batches: SeededBatches | undefined): void {
+  const {state} = checkpoint;
+  const {variables, slots, callbacks} = partsOf(checkpoint);
+  checkWeights(model, state, variables);
+  checkKept(model, callbacks);
+  checkOptimizerState(
+    model.optimizer,
+    state.optimizer,
+    slots,
+    model.trainableWeights.map(({shape}) => shape),
+  );
+  if (batches !== undefined && state.seed !== batches.seed) {
+    throw new LoRAError(
+      `The seed of the batches is ${batches.seed}, and was ` +
+        `${state.seed ?? 'not saved: pass batches to checkpoint too'}.`,
+    );
+  }
+}
+
+function restore(
+  model: tf.LayersModel,
+  checkpoint: Checkpoint,
+  batches: SeededBatches | undefined,
+  passedOver: string[],
+): ResumedRun {
+  const {number, epoch, batch, step, optimizer, random} = checkpoint.state;
+  const {variables, slots, callbacks} = partsOf(checkpoint);
+  writeValues(changingVariables(model), variables);
+  restoreOptimizer(model.optimizer, optimizer, slots);
+  restoreRandomStates(model, random);
+  batches?.startAt(epoch, batch);
+  const states = new Map(
+    [...callbacks].map(([part, {values, tensors}]) => {
+      const own = Object.entries(tensors).map(([name, tensor]) => [name, tf.keep(tf.clone(tensor))] as const);
+      return [part, {values, tensors: Object.fromEntries(own)}] as const;
+    }),
+  );
+  const {iterations} = model.optimizer;
+  setResumed(model, {epoch, batch: batches === undefined ? 0 : batch, step, iterations, number, states});
+  return {initialEpoch: epoch, step, passedOver};
+}

@@ -1,0 +1,142 @@
+import * as tf from '@tensorflow/tfjs';
+import {checkCount, checkOptions, kindOf, LoRAError, show, showShape} from '../../platform/errors';
+import {randomNumbers} from '../../platform/formats/randomNumbers';
+
+/** Options of `seededBatches`. */
+export interface SeededBatchesOptions {
+  /** Default: 32. */
+  batchSize?: number;
+  /** Decides the order of every epoch: a whole number. */
+  seed: number;
+}
+
+/**
+ * Tensors of examples along their first axis: one, a list, or an object by the names of a model's inputs or outputs.
+ */
+export type Examples = tf.Tensor | tf.Tensor[] | Record<string, tf.Tensor>;
+
+/** What one batch holds. */
+export interface Batch extends tf.TensorContainerObject {
+  xs: tf.TensorContainer;
+  ys: tf.TensorContainer;
+}
+
+// Bundlers take reading `tf.data.Dataset` for an effect, and would keep the class in pages that do not use it.
+const Dataset = /* @__PURE__ */ (() => tf.data.Dataset<Batch>)();
+
+/** Batches in an order that a seed decides. Made by `seededBatches`. */
+export class SeededBatches extends Dataset {
+  override readonly size: number;
+  readonly seed: number;
+  private readonly batchSize: number;
+  private epoch = 0;
+  private firstBatch = 0;
+
+  /** @param gather makes the batch of some of the examples, by their numbers. */
+  constructor(
+    private readonly examples: number,
+    private readonly gather: (places: Int32Array) => Batch,
+    {batchSize = 32, seed}: SeededBatchesOptions,
+  ) {
+    super();
+    checkCount('batchSize', batchSize);
+    if (!Number.isSafeInteger(seed)) {
+      throw new LoRAError(`seed must be a whole number, got ${show(seed)}.`);
+    }
+    this.batchSize = batchSize;
+    this.seed = seed;
+    this.size = Math.ceil(examples / batchSize);
+  }
+
+  /** Lets the next pass be that of an epoch, counted from 0, from one of its batches on. `resume` does this. */
+  startAt(epoch: number, batch = 0): void {
+    checkCount('epoch', epoch, 0);
+    checkCount('batch', batch, 0);
+    this.epoch = epoch;
+    this.firstBatch = batch;
+  }
+
+  override iterator(): ReturnType<tf.data.Dataset<Batch>['iterator']> {
+    return tf.data.generator(() => this.pass()).iterator();
+  }
+
+  /** One epoch. tfjs makes an iterator that it does not use, so an epoch begins with its first batch. */
+  private *pass(): Generator<Batch> {
+    const order = orderOf(this.examples, this.seed, this.epoch++);
+    const first = this.firstBatch;
+    this.firstBatch = 0;
+    for (let batch = first; batch < this.size; batch++) {
+      const start = batch * this.batchSize;
+      yield this.gather(order.subarray(start, start + this.batchSize));
+    }
+  }
+}
+
+/** Some examples of tensors, by their numbers. */
+function gathered(xs: Examples, ys: Examples, places: Int32Array): Batch {
+  return tf.tidy(() => {
+    const indices = tf.tensor1d(places, 'int32');
+    const take = (examples: Examples): tf.TensorContainer => {
+      if (examples instanceof tf.Tensor) {
+        return tf.gather(examples, indices);
+      }
+      return Array.isArray(examples)
+        ? examples.map(tensor => tf.gather(tensor, indices))
+        : Object.fromEntries(Object.entries(examples).map(([name, tensor]) => [name, tf.gather(tensor, indices)]));
+    };
+    return {xs: take(xs), ys: take(ys)};
+  });
+}
+
+function tensorsOf(what: string, examples: unknown): tf.Tensor[] {
+  const isTensor = examples instanceof tf.Tensor;
+  const tensors: unknown[] =
+    isTensor || typeof examples !== 'object' || examples === null ? [examples] : Object.values(examples);
+  if (tensors.length === 0 || tensors.some(tensor => !(tensor instanceof tf.Tensor) || tensor.rank === 0)) {
+    throw new LoRAError(
+      `${what} must be a tensor with a first axis of examples, a list of such, or an object of them by name, got ` +
+        `${kindOf(examples)}.`,
+    );
+  }
+  return tensors as tf.Tensor[];
+}
+
+function examplesIn(tensors: readonly tf.Tensor[]): number {
+  const counts = new Set(tensors.map(({shape}) => shape[0]));
+  const [count = 0] = counts;
+  if (counts.size > 1 || count === 0) {
+    throw new LoRAError(
+      'xs and ys must have equally many examples, one at least, got ' +
+        `${tensors.map(({shape}) => showShape(shape)).join(', ')}.`,
+    );
+  }
+  return count;
+}
+
+/** The numbers below `count` in the order of an epoch, by a Fisher–Yates shuffle. */
+export function orderOf(count: number, seed: number, epoch: number): Int32Array {
+  const order = Int32Array.from({length: count}, (_, i) => i);
+  const random = randomNumbers(seed, epoch);
+  for (let i = count - 1; i > 0; i--) {
+    const j = Math.floor((random() / 2 ** 32) * (i + 1));
+    [order[i], order[j]] = [order[j] as number, order[i] as number];
+  }
+  return order;
+}
+
+/**
+ * Batches of tensors for `fitDataset`, in an order that is random and the same in each run: it follows from the seed
+ * and the number of the epoch. tfjs itself shuffles by `Math.random`, which cannot be seeded.
+ *
+ *     await model.fitDataset(seededBatches(xs, ys, {batchSize: 32, seed: 7}), {epochs: 10});
+ *
+ * Each pass is another epoch, so keep it for training. The last batch of an epoch has what is left.
+ *
+ * @param xs inputs; they stay the caller's, and are needed as long as there is training.
+ * @throws LoRAError if they are no tensors of equally many examples, or an option is not in its range.
+ */
+export function seededBatches(xs: Examples, ys: Examples, options: SeededBatchesOptions): SeededBatches {
+  checkOptions(options, {batchSize: true, seed: true});
+  const count = examplesIn([...tensorsOf('xs', xs), ...tensorsOf('ys', ys)]);
+  return new SeededBatches(count, places => gathered(xs, ys, places), options);
+}

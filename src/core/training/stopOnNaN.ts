@@ -1,0 +1,119 @@
+import type * as tf from '@tensorflow/tfjs';
+import {listed, LoRAError, show} from '../../platform/errors';
+import {type Logs, resolveLogs, TrainingCallback} from './callback';
+import {areFinite, changingVariables, layersNotFinite, Snapshot, trainedVariables} from './snapshot';
+
+/** What helps against numbers that are not finite. */
+export const ADVICE =
+  'What helps: a lower learning rate, a schedule with warm-up, clipByGlobalNorm(optimizer, 1), and data without NaN.';
+
+/** The callback that `stopOnNaN` makes. */
+export class StopOnNaN extends TrainingCallback {
+  private variables = new Map<string, tf.LayerVariable>();
+  private trained = new Map<string, tf.LayerVariable>();
+  private epoch = 0;
+  private step = 0;
+  /** The weights of the step that is going on. */
+  private current: Snapshot | undefined;
+  /** The last weights of which it is known that they and their loss were finite. */
+  private good: Snapshot | undefined;
+  private report: string | undefined;
+  /** What the model is after the report. */
+  private outcome = '';
+
+  protected override begin(firstEpoch: number): void {
+    this.forget();
+    this.variables = changingVariables(this.subject);
+    this.trained = trainedVariables(this.subject);
+    this.step = this.stepsBefore(firstEpoch);
+    this.report = undefined;
+  }
+
+  override async onEpochBegin(epoch: number): Promise<void> {
+    await super.onEpochBegin(epoch);
+    this.epoch = epoch;
+  }
+
+  override onBatchBegin(): Promise<void> {
+    this.current = new Snapshot(this.variables);
+    return Promise.resolve();
+  }
+
+  protected override async endBatch(batch: number, logs: Logs): Promise<void> {
+    this.step++;
+    // Some kernels lose NaN: a loss may be finite though weights are not.
+    const [{loss = 0}, isGood] = await Promise.all([resolveLogs(logs), areFinite(this.trained)]);
+    if (Number.isFinite(loss) && isGood) {
+      this.good?.dispose();
+      this.good = this.current;
+      this.current = undefined;
+      return;
+    }
+    this.report =
+      `In step ${this.step} (epoch ${this.epoch + 1}, batch ${batch + 1}) the loss was ${loss}. ` +
+      (await this.cause(loss));
+    this.model.stopTraining = true;
+  }
+
+  /** Says what was not finite first, and puts back the last weights that were. */
+  private async cause(loss: number): Promise<string> {
+    const {variables, trained, current, good} = this;
+    const now = new Snapshot(variables);
+    const [first, spoilt] = (await Promise.all(
+      [current, now].map(snapshot => layersNotFinite(trained, snapshot?.tensors ?? {})),
+    )) as [string[], string[]];
+    now.dispose();
+    const isGood = first.length === 0;
+    (isGood ? current : (good ?? current))?.restore();
+    this.outcome = isGood || good ? 'has its last finite weights again' : 'is as it was before this fit';
+    if (!isGood) {
+      return `Before it the weights of ${quoted(first)} were not finite.`;
+    }
+    const between = Number.isFinite(loss) ? '' : ': the numbers between them were not';
+    const then = spoilt.length === 0 ? '' : ` Its gradients spoilt the weights of ${quoted(spoilt)}.`;
+    return `All weights were finite before it${between}.${then}`;
+  }
+
+  /** Only here: whoever ends a fit in the middle of an epoch leaves the tensors of tfjs's own callbacks behind. */
+  protected override async endEpoch(_epoch: number, logs: Logs): Promise<void> {
+    if (this.report !== undefined) {
+      await resolveLogs(logs);
+      const best = this.all.find((callback): callback is TrainingCallback & {epoch: number} => {
+        return callback.part === 'best' && (callback as {epoch?: number}).epoch !== undefined;
+      });
+      this.all.forEach(callback => callback.abandon());
+      const outcome = best ? `has its best adapter again, of epoch ${best.epoch + 1}` : this.outcome;
+      throw new LoRAError(`${this.report} The model ${outcome}. ${ADVICE}`);
+    }
+  }
+
+  protected override end(): void {
+    this.forget();
+  }
+
+  override abandon(): void {
+    this.forget();
+  }
+
+  private forget(): void {
+    this.current?.dispose();
+    this.good?.dispose();
+    this.current = this.good = undefined;
+  }
+}
+
+/** Names of layers as a sentence has them. */
+export function quoted(layers: readonly string[]): string {
+  return listed(layers.map(show), 5);
+}
+
+/**
+ * A callback that ends the fit at the first step whose loss is not finite, or after which something that trains is not.
+ * The error names the step, and the layers whose weights were not finite first. The model has its last finite weights
+ * again, or with `bestAdapter` beside it the best adapter.
+ *
+ * It reads the loss and one sum of the weights after each step, for which a GPU has to wait.
+ */
+export function stopOnNaN(): StopOnNaN {
+  return new StopOnNaN();
+}

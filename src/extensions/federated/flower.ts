@@ -1,0 +1,345 @@
+import {LoRAError, messageOf} from '../../platform/errors';
+import {base64Of} from '../../platform/formats/base64';
+import {beginningOf, bytesOf} from '../../core/storage/sources';
+import {type Call, CALLS, FLOWER_VERSION, MESSAGE, type Metadata, type Sent} from './calls';
+import {type NodeKey, publicKeyPEM, sign} from './nodeKey';
+import {decode, encode, type MessageOf, type Schema} from './protobuf';
+import {type Inflatable, inflatable, hashOf, objectsOf, type ObjectTree, treeOf} from './records';
+import {pause} from './waiting';
+
+/** Codes of errors of Flower that a node has an answer to. */
+const CODES = {keyInUse: 23, registrationOff: 2001, notActivated: 2004, runIsOver: 2007, noSuchRun: 2008};
+
+/** The answer of a server that understood a call and refuses it. */
+export class Refusal extends Error {
+  constructor(
+    readonly call: string,
+    readonly status: number,
+    readonly code: number | undefined,
+    text: string,
+  ) {
+    super(`The SuperLink refused ${call} (${status}): ${text}`);
+  }
+
+  /** Whether it refuses because the run has ended. */
+  get isRunOver(): boolean {
+    return this.code === CODES.runIsOver || this.code === CODES.noSuchRun;
+  }
+
+  /** Whether it does not know who calls. */
+  get isStranger(): boolean {
+    return this.status === 401;
+  }
+}
+
+/** A call that got no whole answer, or one that says that the server is not there for now. */
+export class Unreachable extends Error {}
+
+/** Milliseconds after which a server has noticed that a node is gone. */
+const ABSENCE = 4000;
+
+/** Replies of a server that are not objects of arrays have at most this many bytes. */
+const MOST_BYTES = 2 ** 20;
+
+/** Nobody reads more of a refusal. */
+const MOST_OF_REFUSAL = 2 ** 16;
+
+/** The node of a SuperLink, by its calls. */
+export class FlowerNode {
+  bytesSent = 0;
+  bytesReceived = 0;
+  private nodeId = 0n;
+  /** The public half of the key, as each call says it. */
+  private readonly publicKey: Promise<Uint8Array>;
+
+  constructor(
+    private readonly url: string,
+    private readonly key: NodeKey,
+    private readonly heartbeatInterval: number,
+    private readonly mostObjectBytes: number,
+  ) {
+    this.publicKey = publicKeyPEM(key).then(text => new TextEncoder().encode(text));
+  }
+
+  /** Makes the node known, as the one that it was before if its key is, and says that it is there. */
+  async arrive(signal: AbortSignal): Promise<void> {
+    const publicKey = await this.publicKey;
+    const activate = async () => {
+      const {nodeId} = await this.call('activate', {publicKey, heartbeatInterval: this.heartbeatInterval}, signal);
+      this.nodeId = nodeId ?? 0n;
+    };
+    try {
+      await this.call('register', {publicKey}, signal);
+    } catch (error) {
+      // It is known: from before, or since someone registered its key, which is the only way where nodes authenticate.
+      if (!(error instanceof Refusal && (error.code === CODES.keyInUse || error.code === CODES.registrationOff))) {
+        throw error;
+      }
+      // It may have been killed with a message in its hands. The server waits for the reply as long as the node counts
+      // as there, refuses to have it there twice, and looks every three seconds.
+      await this.whenGone(activate, signal);
+      await this.leave(signal);
+      await pause(ABSENCE, signal);
+    }
+    await activate();
+  }
+
+  /**
+   * Calls until the server has missed the signs of life of the process that had this node's key.
+   *
+   * @throws LoRAError if it does not know the key.
+   */
+  private async whenGone(activate: () => Promise<void>, signal: AbortSignal): Promise<void> {
+    const end = Date.now() + 1000 * (2 * this.heartbeatInterval + 15);
+    for (;;) {
+      try {
+        await activate();
+        return;
+      } catch (error) {
+        if (!(error instanceof Refusal && error.code === CODES.notActivated && Date.now() < end)) {
+          throw error;
+        }
+        if (!(await this.isKnown(signal))) {
+          throw new LoRAError(
+            'The SuperLink does not know the key of this node, and admits those alone that were registered. Write ' +
+              'publicKeyText(key) to a file, and give it to `flwr supernode register`.',
+          );
+        }
+        await pause(1000, signal);
+      }
+    }
+  }
+
+  /**
+   * Whether the server knows the key. It has one code for a stranger and for a node that it takes for there, but looks
+   * for the key first, and then at an interval that it refuses.
+   */
+  private async isKnown(signal: AbortSignal): Promise<boolean> {
+    const request = {publicKey: await this.publicKey, heartbeatInterval: 0};
+    return this.call('activate', request, signal).then(
+      () => true,
+      (error: unknown) => !(error instanceof Refusal && error.code === CODES.notActivated),
+    );
+  }
+
+  /** Says that the node is gone. Its key stays known, and so does what it pushed. */
+  async leave(signal: AbortSignal): Promise<void> {
+    await this.call('deactivate', {nodeId: this.nodeId}, signal);
+  }
+
+  /** Says that the node will not come back. What it pushed and nobody took is lost. */
+  async forget(signal: AbortSignal): Promise<void> {
+    await this.call('unregister', {nodeId: this.nodeId}, signal);
+  }
+
+  async heartbeat(signal: AbortSignal): Promise<void> {
+    const {success} = await this.call('heartbeat', {...this.self, heartbeatInterval: this.heartbeatInterval}, signal);
+    if (!success) {
+      throw new Refusal('heartbeat', 401, undefined, 'it does not know this node');
+    }
+  }
+
+  /** Whether a run goes on. */
+  async isRunning(runId: bigint, signal: AbortSignal): Promise<boolean> {
+    try {
+      await this.call('getRun', {...this.self, runId}, signal);
+      return true;
+    } catch (error) {
+      if (error instanceof Refusal && error.isRunOver) {
+        return false;
+      }
+      throw error;
+    }
+  }
+
+  /** The next message, and which objects it consists of; nothing if there is none. */
+  async pull(signal: AbortSignal): Promise<{metadata: Metadata; tree: ObjectTree} | undefined> {
+    const {messages, trees} = await this.call('pull', this.self, signal);
+    const [message] = messages;
+    const [tree] = trees as ObjectTree[];
+    return message?.metadata === undefined || tree === undefined ? undefined : {metadata: message.metadata, tree};
+  }
+
+  /**
+   * The objects of a message, by their names. They are compared with their names, which are their SHA-256.
+   *
+   * @throws LoRAError if one is missing or another one than its name says, or all together are larger than a message of
+   *     this model can be.
+   */
+  async pullObjects({runId = 0n}: Metadata, tree: ObjectTree, signal: AbortSignal): Promise<Map<string, Uint8Array>> {
+    const objects = new Map<string, Uint8Array>();
+    let bytes = 0;
+    for (const objectId of idsOf(tree)) {
+      if (!objects.has(objectId)) {
+        const content = await this.pullObject(runId, objectId, signal);
+        bytes += content.length;
+        if (bytes > this.mostObjectBytes) {
+          throw new LoRAError(
+            `The message of the server has more than ${this.mostObjectBytes.toLocaleString('en')} bytes, which is more ` +
+              'than the tensors of this adapter need.',
+          );
+        }
+        if ((await hashOf(content)) !== objectId) {
+          throw new LoRAError('An object of the server is not what its name says: it was changed on its way.');
+        }
+        objects.set(objectId, content);
+      }
+    }
+    return objects;
+  }
+
+  private async pullObject(runId: bigint, objectId: string, signal: AbortSignal): Promise<Uint8Array> {
+    for (let waits = 0; ; waits++) {
+      const request = {...this.self, runId, objectId};
+      const {found, available, content = new Uint8Array(0)} = await this.call('pullObject', request, signal);
+      if (!found || waits > 100) {
+        throw new LoRAError('The message of the server names an object that it does not have.');
+      }
+      if (available) {
+        return content;
+      }
+      await pause(100, signal); // it is still on its way to the server
+    }
+  }
+
+  /** Says that a message has arrived whole. The server then forgets its objects. */
+  async confirm({runId = 0n}: Metadata, tree: ObjectTree, signal: AbortSignal): Promise<void> {
+    await this.call('confirm', {...this.self, runId, messageObjectId: tree.objectId ?? ''}, signal);
+  }
+
+  /** The reply to a message: what it says, or why it says nothing. */
+  async reply(to: Metadata, said: Inflatable | {code: bigint; reason: string}): Promise<Reply> {
+    const now = Date.now() / 1000;
+    const error = 'code' in said ? said : undefined;
+    const metadata: Metadata = {
+      runId: to.runId ?? 0n,
+      srcNodeId: to.dstNodeId ?? 0n,
+      dstNodeId: to.srcNodeId ?? 0n,
+      replyToMessageId: to.messageId ?? '',
+      groupId: to.groupId ?? '',
+      ttl: Math.max(1, (to.createdAt ?? now) + (to.ttl ?? 3600) - now), // not beyond that of the message
+      messageType: to.messageType ?? '',
+      createdAt: now,
+      srcTaskId: to.dstTaskId ?? 0n,
+      dstTaskId: to.srcTaskId ?? 0n,
+    };
+    const body = encode(MESSAGE, {metadata, ...(error && {error})});
+    return {object: await inflatable('Message', 'code' in said ? [] : [said], body), metadata, error};
+  }
+
+  /** Announces a reply, and says which of its objects the server does not have. */
+  async announce({object, metadata, error}: Reply, seconds: number, signal: AbortSignal): Promise<Announced> {
+    const message = {metadata: {...metadata, messageId: object.id}, ...(error ? {error} : {content: {}})};
+    const request = {...this.self, messages: [message], trees: [treeOf(object)], runtimes: [seconds]};
+    const {objectsToPush, sessionId = ''} = await this.call('push', request as Sent<'push'>, signal);
+    const asked = new Set(objectsToPush);
+    return {sessionId, objects: [...objectsOf(object)].filter(([objectId]) => asked.has(objectId))};
+  }
+
+  async pushObject(
+    {metadata: {runId = 0n}}: Reply,
+    sessionId: string,
+    [objectId, content]: readonly [string, Uint8Array],
+    signal: AbortSignal,
+  ): Promise<void> {
+    const {stored} = await this.call('pushObject', {...this.self, runId, objectId, content, sessionId}, signal);
+    if (!stored) {
+      throw new LoRAError('The SuperLink did not store an object of the reply.');
+    }
+  }
+
+  private get self() {
+    return {node: {nodeId: this.nodeId}};
+  }
+
+  private async call<C extends Call>(
+    name: C,
+    message: Sent<C>,
+    signal: AbortSignal,
+  ): Promise<MessageOf<(typeof CALLS)[C][2]>> {
+    const [path, sent, received] = CALLS[name] as readonly [string, Schema, Schema];
+    const body = encode(sent, message as MessageOf<Schema>);
+    const timestamp = new Date().toISOString().replace('Z', '000+00:00');
+    const retried = (error: unknown): never => {
+      signal.throwIfAborted();
+      throw new Unreachable(`${this.url} cannot be reached: ${messageOf(error)}`, {cause: error});
+    };
+    const response = await fetch(`${this.url}/v1/fleet/${path}`, {
+      method: 'POST',
+      body: body as Uint8Array<ArrayBuffer>,
+      signal,
+      headers: {
+        'content-type': 'application/protobuf',
+        'flwr-public-key': base64Of(await this.publicKey),
+        'flwr-timestamp': timestamp,
+        'flwr-signature': base64Of(await sign(this.key, timestamp)),
+        'flwr-package-name': 'flwr',
+        'flwr-package-version': FLOWER_VERSION,
+        'flwr-component-name': 'SuperNode',
+      },
+    }).catch(retried);
+    if (!response.ok) {
+      throw await refusalOf(name, response, signal).catch(retried);
+    }
+    this.bytesSent += body.length;
+    const maxBytes = name === 'pullObject' ? this.mostObjectBytes + MOST_BYTES : MOST_BYTES;
+    const bytes = await bytesOf(response, {signal, maxBytes}).catch((error: unknown) => {
+      if ((error as Error).cause === undefined) {
+        throw error; // it is too large
+      }
+      return retried(error);
+    });
+    this.bytesReceived += bytes.length;
+    return decode(received, bytes) as MessageOf<(typeof CALLS)[C][2]>;
+  }
+}
+
+/** A reply that is ready to be pushed, as often as it takes. */
+export interface Reply {
+  object: Inflatable;
+  metadata: Metadata;
+  error: {code: bigint; reason: string} | undefined;
+}
+
+/** What the server wants of a reply: objects by their names, those inside before those around them. */
+export interface Announced {
+  sessionId: string;
+  objects: [name: string, content: Uint8Array][];
+}
+
+/** Servers behind a proxy that are starting, or have too much to do. */
+const FOR_NOW = [408, 429, 500, 502, 503, 504];
+
+async function refusalOf(call: string, response: Response, signal: AbortSignal): Promise<Error> {
+  const {status} = response;
+  const isForNow = FOR_NOW.includes(status);
+  const text = new TextDecoder().decode(await beginningOf(response, isForNow ? 0 : MOST_OF_REFUSAL, {signal}));
+  if (isForNow) {
+    return new Unreachable(`The SuperLink answered ${status}.`);
+  }
+  if (status === 404 || status === 405) {
+    return new LoRAError(
+      `${response.url}: there is no Fleet API of Flower over HTTP. This node speaks that of Flower ` +
+        `${FLOWER_VERSION.replace(/\.\d+$/, '')}; the server must be a SuperLink of that version, and a page needs a ` +
+        'proxy of its own origin before it.',
+    );
+  }
+  return new Refusal(call, status, codeIn(text), text.slice(0, 500));
+}
+
+function codeIn(text: string): number | undefined {
+  try {
+    const {code} = JSON.parse(text) as {code?: unknown};
+    return typeof code === 'number' ? code : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** The names of the objects of a tree. */
+function* idsOf({objectId = '', children}: ObjectTree): Generator<string> {
+  for (const child of children) {
+    yield* idsOf(child);
+  }
+  yield objectId;
+}

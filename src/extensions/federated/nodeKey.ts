@@ -1,0 +1,132 @@
+import {asLoRAError, kindOf, LoRAError, show} from '../../platform/errors';
+import {base64Of} from '../../platform/formats/base64';
+import {concatenate} from '../../platform/formats/byteReader';
+import {openDatabase} from '../../core/storage/openDatabase';
+
+/** What a node signs its calls with: a pair of ECDSA keys on the curve P-384. */
+export type NodeKey = CryptoKeyPair;
+
+const ALGORITHM = {name: 'ECDSA', namedCurve: 'P-384'};
+
+/** A new key, which no server knows yet. */
+export async function createNodeKey(): Promise<NodeKey> {
+  return crypto.subtle.generateKey(ALGORITHM, true, ['sign', 'verify']);
+}
+
+/**
+ * The public half as a file of OpenSSH, as `ssh-keygen` writes it: what `flwr supernode register` takes where a server
+ * admits known nodes alone.
+ */
+export async function publicKeyText(key: NodeKey): Promise<string> {
+  checkNodeKey(key);
+  const point = new Uint8Array(await crypto.subtle.exportKey('raw', key.publicKey));
+  const [type, curve] = ['ecdsa-sha2-nistp384', 'nistp384'];
+  const text = new TextEncoder();
+  const parts = [text.encode(type), text.encode(curve), point].flatMap(part => [
+    Uint8Array.of(0, 0, 0, part.length), // each behind its length
+    part,
+  ]);
+  return `${type} ${base64Of(concatenate(parts))}\n`;
+}
+
+/** The public half as PEM, as the calls to a server say it. */
+export async function publicKeyPEM({publicKey}: NodeKey): Promise<string> {
+  const bytes = new Uint8Array(await crypto.subtle.exportKey('spki', publicKey));
+  const lines = base64Of(bytes).match(/.{1,64}/g) ?? [];
+  return ['-----BEGIN PUBLIC KEY-----', ...lines, '-----END PUBLIC KEY-----', ''].join('\n');
+}
+
+/** @throws LoRAError if a value is no key of a node. */
+export function checkNodeKey(key: unknown): void {
+  const {privateKey, publicKey} = (key ?? {}) as Partial<NodeKey>;
+  if (!(privateKey instanceof CryptoKey && publicKey instanceof CryptoKey)) {
+    throw new LoRAError(`key must be what createNodeKey or keptNodeKey gives, got ${kindOf(key)}.`);
+  }
+}
+
+/** A key as text, for a file that nobody else reads: its private half as JSON Web Key, which has the public one. */
+export async function nodeKeyToText(key: NodeKey): Promise<string> {
+  checkNodeKey(key);
+  if (!key.privateKey.extractable) {
+    throw new LoRAError('The private half of this key cannot be read out: that of keptNodeKey stays in its page.');
+  }
+  return JSON.stringify(await crypto.subtle.exportKey('jwk', key.privateKey));
+}
+
+/** @throws LoRAError if the text is not what `nodeKeyToText` gives. */
+export async function nodeKeyFromText(text: string): Promise<NodeKey> {
+  try {
+    const {d, ...open} = JSON.parse(text) as JsonWebKey;
+    const [privateKey, publicKey] = await Promise.all([
+      crypto.subtle.importKey('jwk', {...open, d: d ?? '', key_ops: ['sign']}, ALGORITHM, true, ['sign']),
+      crypto.subtle.importKey('jwk', {...open, key_ops: ['verify']}, ALGORITHM, true, ['verify']),
+    ]);
+    return {privateKey, publicKey};
+  } catch (error) {
+    throw new LoRAError('The text is no key of a node. nodeKeyToText(key) gives one.', {cause: error});
+  }
+}
+
+/**
+ * The key of this name that is kept in the page's IndexedDB; a new one if there is none. A tab that comes back with its
+ * key is the same node for the server. Its private half cannot be read out.
+ *
+ * @throws LoRAError if there is no IndexedDB, or the page may not use it.
+ */
+export async function keptNodeKey(name = 'node'): Promise<NodeKey> {
+  if (typeof name !== 'string' || name === '') {
+    throw new LoRAError(`The name of a key must be a text, got ${show(name)}.`);
+  }
+  if (typeof indexedDB === 'undefined') {
+    throw new LoRAError(
+      'There is no IndexedDB here. In Node keep the key in a file: writeFile(path, await nodeKeyToText(key)).',
+    );
+  }
+  const fresh = await crypto.subtle.generateKey(ALGORITHM, false, ['sign', 'verify']);
+  const database = await openDatabase('tfjs-lora-federated', created => created.createObjectStore(STORE)).catch(
+    (error: unknown) => {
+      throw asLoRAError(error, 'The keys in IndexedDB could not be opened');
+    },
+  );
+  try {
+    const store = database.transaction(STORE, 'readwrite').objectStore(STORE);
+    // One transaction: of two tabs that begin at once, both get the key of the first.
+    const kept = (await settled(store.get(name), 'read')) as NodeKey | undefined;
+    if (kept === undefined) {
+      await settled(store.put(fresh, name), 'written');
+    }
+    return kept ?? fresh;
+  } finally {
+    database.close();
+  }
+}
+
+const STORE = 'keys';
+
+function settled<T>(request: IDBRequest<T>, done: string): Promise<T> {
+  return new Promise((resolve, reject) => {
+    request.onsuccess = () => resolve(request.result);
+    request.onerror = () =>
+      reject(new LoRAError(`The keys in IndexedDB could not be ${done}.`, {cause: request.error}));
+  });
+}
+
+/**
+ * A signature over a text, by ECDSA with SHA-256, in the form of ASN.1: a sequence of two whole numbers. WebCrypto
+ * gives both at their full length, one after the other.
+ */
+export async function sign({privateKey}: NodeKey, text: string): Promise<Uint8Array> {
+  const data = new TextEncoder().encode(text);
+  const raw = new Uint8Array(await crypto.subtle.sign({name: 'ECDSA', hash: 'SHA-256'}, privateKey, data));
+  const half = raw.length / 2;
+  const parts = [...wholeNumber(raw.subarray(0, half)), ...wholeNumber(raw.subarray(half))];
+  return Uint8Array.of(0x30, parts.length, ...parts);
+}
+
+/** A positive number in ASN.1: no zeros in front, but one where the first bit would make it negative. */
+function wholeNumber(bytes: Uint8Array): number[] {
+  const first = bytes.findIndex(byte => byte !== 0);
+  const digits = [...bytes.subarray(first < 0 ? bytes.length - 1 : first)];
+  const positive = (digits[0] ?? 0) >= 0x80 ? [0, ...digits] : digits;
+  return [0x02, positive.length, ...positive];
+}

@@ -1,0 +1,264 @@
+import {LoRAError} from '../../platform/errors';
+import {concatenate} from '../../platform/formats/byteReader';
+import {decode, encode} from './protobuf';
+import {type FloatArray, fromNPY, toNPY} from './npy';
+
+// What a message of Flower holds is a tree of objects: a type, the names of the objects inside, and a body. An object
+// is named by the SHA-256 of its bytes, so that none travels twice, and what arrives can be checked.
+
+/** A value of a server's config. */
+export type ConfigValue = boolean | number | string | Uint8Array | (boolean | number | string | Uint8Array)[];
+
+/** Measures by name. */
+export type Metrics = Record<string, number | readonly number[]>;
+
+/** What a message says. */
+export interface Records {
+  /** Name of the record that the arrays stood in: the reply uses it too. */
+  arraysName: string;
+  arrays: Record<string, FloatArray>;
+  config: Record<string, ConfigValue>;
+}
+
+/** An object, as it travels. */
+export interface Inflatable {
+  id: string;
+  bytes: Uint8Array;
+  children: readonly Inflatable[];
+}
+
+/** Which objects a message consists of. */
+export interface ObjectTree {
+  objectId?: string;
+  children: ObjectTree[];
+}
+
+/** An array is cut into pieces of this many bytes. */
+const CHUNK = 5 * 2 ** 20;
+
+/** What a strategy says to nodes that are to clip their updates before it adds noise to the mean. */
+const CLIPPING = 'clipping_norm';
+
+const DOUBLES = {vals: [1, 'double', 'several']} as const;
+const SINTS = {vals: [1, 'sint64', 'several']} as const;
+const UINTS = {vals: [1, 'uint64', 'several']} as const;
+
+const METRIC_VALUE = {
+  double: [1, 'double'],
+  sint64: [2, 'sint64'],
+  uint64: [3, 'uint64'],
+  doubleList: [21, DOUBLES],
+  sintList: [22, SINTS],
+  uintList: [23, UINTS],
+} as const;
+
+const METRIC_RECORD = {
+  items: [1, {key: [1, 'string'], value: [2, METRIC_VALUE]}, 'several'],
+} as const;
+
+const CONFIG_VALUE = {
+  double: [1, 'double'],
+  sint64: [2, 'sint64'],
+  uint64: [3, 'uint64'],
+  bool: [4, 'bool'],
+  string: [5, 'string'],
+  bytes: [6, 'bytes'],
+  doubleList: [21, DOUBLES],
+  sintList: [22, SINTS],
+  uintList: [23, UINTS],
+  boolList: [24, {vals: [1, 'bool', 'several']}],
+  stringList: [25, {vals: [1, 'string', 'several']}],
+  bytesList: [26, {vals: [1, 'bytes', 'several']}],
+} as const;
+
+const CONFIG_RECORD = {
+  items: [1, {key: [1, 'string'], value: [2, CONFIG_VALUE]}, 'several'],
+} as const;
+
+/** An object of the given type, around others. */
+export async function inflatable(type: string, children: readonly Inflatable[], body: Uint8Array): Promise<Inflatable> {
+  const ids = [...new Set(children.map(({id}) => id))];
+  const bytes = concatenate([utf8(`${type} ${ids.join(',')} ${body.length}\0`), body]);
+  return {id: await hashOf(bytes), bytes, children: [...new Map(children.map(child => [child.id, child])).values()]};
+}
+
+/** The SHA-256 of bytes, which is the name of an object that has them. */
+export async function hashOf(bytes: Uint8Array): Promise<string> {
+  const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', bytes as Uint8Array<ArrayBuffer>));
+  return Array.from(digest, byte => byte.toString(16).padStart(2, '0')).join('');
+}
+
+/** The tree of an object and what is inside of it. */
+export function treeOf({id, children}: Inflatable): ObjectTree {
+  return {objectId: id, children: children.map(treeOf)};
+}
+
+/** The objects of a tree by their names, those inside before those around them. */
+export function objectsOf(root: Inflatable, found = new Map<string, Uint8Array>()): Map<string, Uint8Array> {
+  root.children.forEach(child => objectsOf(child, found));
+  return found.set(root.id, root.bytes);
+}
+
+/** The content of a reply: arrays, if there are any, and metrics. */
+export async function writeRecords(
+  arraysName: string,
+  arrays: Readonly<Record<string, FloatArray>> | undefined,
+  metrics: Metrics,
+): Promise<Inflatable> {
+  const records: Record<string, Inflatable> = {};
+  if (arrays !== undefined) {
+    const objects = await mapValues(arrays, writeArray);
+    records[arraysName] = await around('ArrayRecord', objects);
+  }
+  const items = Object.entries(metrics).map(([key, value]) => ({key, value: metricValue(value)}));
+  records.metrics = await inflatable('MetricRecord', [], encode(METRIC_RECORD, {items}));
+  return around('RecordDict', records);
+}
+
+/** An object whose body says by which names the objects inside of it go. */
+function around(type: string, children: Readonly<Record<string, Inflatable>>): Promise<Inflatable> {
+  const ids = Object.fromEntries(Object.entries(children).map(([name, {id}]) => [name, id]));
+  return inflatable(type, Object.values(children), utf8(JSON.stringify(ids)));
+}
+
+async function writeArray(array: FloatArray): Promise<Inflatable> {
+  const bytes = toNPY(array);
+  const chunks: Inflatable[] = [];
+  for (let from = 0; from < bytes.length; from += CHUNK) {
+    chunks.push(await inflatable('ArrayChunk', [], bytes.subarray(from, from + CHUNK)));
+  }
+  const ids = [...new Set(chunks.map(({id}) => id))];
+  const said = {
+    dtype: 'float32',
+    shape: array.shape,
+    stype: 'numpy.ndarray',
+    arraychunk_ids: chunks.map(({id}) => ids.indexOf(id)), // chunks that are equal travel once
+  };
+  return inflatable('Array', chunks, utf8(JSON.stringify(said)));
+}
+
+/** A whole number that Python shall read as one, or a number with a fraction. */
+function metricValue(value: number | readonly number[]) {
+  if (typeof value === 'number') {
+    return Number.isSafeInteger(value) ? {sint64: BigInt(value)} : {double: value};
+  }
+  return value.every(Number.isSafeInteger) ? {sintList: {vals: value.map(BigInt)}} : {doubleList: {vals: [...value]}};
+}
+
+/**
+ * What the content of a message says.
+ *
+ * @param id name of the content.
+ * @param objects bytes of all objects of the message, by their names.
+ * @throws LoRAError if objects are missing or of another type, or if the message is of a kind that only Flower's own
+ *     client understands.
+ */
+export function readRecords(id: string, objects: ReadonlyMap<string, Uint8Array>): Records {
+  const bytesOf = (name: string): Uint8Array => {
+    const bytes = objects.get(name);
+    if (bytes === undefined) {
+      throw new LoRAError('The message of the server names an object that it does not have.');
+    }
+    return bytes;
+  };
+  const [arrays, config]: [[string, FloatArray][], [string, ConfigValue][]] = [[], []];
+  let arraysName: string | undefined;
+  for (const [name, recordId] of Object.entries(idsIn(opened(bytesOf(id), 'RecordDict').body))) {
+    const record = opened(bytesOf(recordId));
+    if (/secagg/i.test(name)) {
+      throw new LoRAError("The run asks for secure aggregation (SecAgg), which only Flower's client in Python has.");
+    } else if (record.type === 'ArrayRecord' && arraysName === undefined) {
+      arraysName = name;
+      for (const [arrayName, arrayId] of Object.entries(idsIn(record.body))) {
+        arrays.push([arrayName, readArray(opened(bytesOf(arrayId), 'Array'), bytesOf)]);
+      }
+    } else if (record.type === 'ConfigRecord') {
+      for (const {key = '', value} of decode(CONFIG_RECORD, record.body).items) {
+        if (key === CLIPPING) {
+          throw new LoRAError(
+            `The strategy counts on nodes that clip their updates (${CLIPPING}), which only Flower's client in Python ` +
+              'does. DifferentialPrivacyServerSideFixedClipping clips on the server.',
+          );
+        }
+        config.push([key, configValue(value ?? {})]);
+      }
+    } else {
+      throw new LoRAError(
+        `The message has a record "${name}" of type ${record.type}. Strategies that send one record of arrays, and ` +
+          'configs, are what this node takes part in.',
+      );
+    }
+  }
+  // Names are those of a stranger: set one by one, `__proto__` would be passed over.
+  return {arraysName: arraysName ?? '', arrays: Object.fromEntries(arrays), config: Object.fromEntries(config)};
+}
+
+interface Opened {
+  type: string;
+  children: string[];
+  body: Uint8Array;
+}
+
+/** The parts of an object. */
+export function opened(bytes: Uint8Array, expected?: string): Opened {
+  const end = bytes.indexOf(0);
+  const [type = '', ids = '', length] = new TextDecoder().decode(bytes.subarray(0, Math.max(end, 0))).split(' ');
+  const body = bytes.subarray(end + 1);
+  if (end < 0 || Number(length) !== body.length || (expected !== undefined && type !== expected)) {
+    throw new LoRAError(`The server sent an object that is no ${expected ?? 'object of Flower'}, or not whole.`);
+  }
+  return {type, children: ids === '' ? [] : ids.split(','), body};
+}
+
+function readArray({children, body}: Opened, bytesOf: (id: string) => Uint8Array): FloatArray {
+  const {stype, arraychunk_ids: indices} = parsed(body);
+  if (stype !== 'numpy.ndarray' || !Array.isArray(indices)) {
+    throw new LoRAError('Arrays have to be numpy.ndarray: other ways of writing them are not read here.');
+  }
+  const chunks = indices.map(index => opened(bytesOf(children[Number(index)] ?? ''), 'ArrayChunk').body);
+  return fromNPY(concatenate(chunks));
+}
+
+type Wire = Partial<Record<keyof typeof CONFIG_VALUE, unknown>>;
+
+function configValue(value: Wire): ConfigValue {
+  const [given] = Object.values(value);
+  const one = (item: unknown) =>
+    (typeof item === 'bigint' ? Number(item) : item) as boolean | number | string | Uint8Array;
+  return given !== null && typeof given === 'object' && 'vals' in given
+    ? (given.vals as unknown[]).map(one)
+    : one(given ?? '');
+}
+
+/** The names of objects that a body gives. */
+function idsIn(body: Uint8Array): Record<string, string> {
+  const ids = parsed(body);
+  if (!Object.values(ids).every(id => typeof id === 'string')) {
+    throw new LoRAError('The server sent a record whose objects have no names.');
+  }
+  return ids as Record<string, string>;
+}
+
+function parsed(body: Uint8Array): Record<string, unknown> {
+  try {
+    const value = JSON.parse(new TextDecoder().decode(body)) as unknown;
+    if (typeof value === 'object' && value !== null && !Array.isArray(value)) {
+      return value as Record<string, unknown>;
+    }
+  } catch {
+    // below
+  }
+  throw new LoRAError('The server sent an object whose body is no JSON object.');
+}
+
+function utf8(text: string): Uint8Array {
+  return new TextEncoder().encode(text);
+}
+
+async function mapValues<T, U>(
+  values: Readonly<Record<string, T>>,
+  f: (value: T) => Promise<U>,
+): Promise<Record<string, U>> {
+  const entries = await Promise.all(Object.entries(values).map(async ([key, value]) => [key, await f(value)] as const));
+  return Object.fromEntries(entries);
+}

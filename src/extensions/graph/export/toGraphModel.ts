@@ -1,0 +1,206 @@
+import * as tf from '@tensorflow/tfjs';
+import {checkOptions, LoRAError} from '../../../platform/errors';
+import {checkNumbers, type FiniteOptions, type FloatType} from '../../../platform/formats/numbers';
+import {encodeWeight, joinWeights, splitWeights, type WeightPart} from './graphWeights';
+import {isWrapper} from '../../../core/layers/wrapperLayer';
+import {checkModel, sitesOf} from '../../../core/rewire/walk';
+import {joinedWeights} from '../../../core/storage/weightBytes';
+import {namedWeights} from '../../../platform/tfjs/weights';
+import {type GraphModelOptions, planned, RECORD, requestOf} from '../import/fromGraphModel';
+import {GraphRewrite} from './graphRewrite';
+import {reasonNotToWrite, writeHead} from './writeHead';
+import {type ReadGraph, readGraph} from '../import/readGraph';
+import type {GraphPlan, PlannedCall, PlannedWeight} from '../import/values';
+
+/** How a graph is written. */
+export interface ToGraphModelOptions extends FiniteOptions {
+  /** How weights are stored that are not what they were. Default: 'float32'. */
+  dtype?: 'float32' | 'float16';
+}
+
+/**
+ * A new `tf.GraphModel`: a graph with the weights of a model that was imported from it by `fromGraphModel`, trained,
+ * and merged. Its names, inputs, outputs and signature are those of the graph; it needs nothing of this library. Save
+ * it with its `save`.
+ *
+ *     const tuned = await toGraphModel(mergeLoRA(model), graph);
+ *     await tuned.save('downloads://tuned');
+ *
+ * Weights that did not change keep their bytes, quantized or not. The others are new constants, of 32 or 16 bits: in 8
+ * bits the update would be lost. A new head of stock layers (Dense, Conv2D, pooling, Flatten, Dropout,
+ * BatchNormalization, activations) is written as nodes, and what it replaced is left out.
+ *
+ * @param merged what `mergeLoRA` made, or an imported model that trained as it was.
+ * @param graph the graph that the model was imported from, or another copy of it.
+ * @throws LoRAError if the model is adapted still, was not imported from this graph, or has a layer that no nodes
+ *     compute; if a weight that changed is not finite, or too large for the type.
+ */
+export async function toGraphModel(
+  merged: tf.LayersModel,
+  graph: tf.GraphModel,
+  options: ToGraphModelOptions = {},
+): Promise<tf.GraphModel> {
+  checkOptions(options, {dtype: true, allowNonFinite: true});
+  const {dtype = 'float32', ...finite} = options;
+  if ((dtype as unknown) !== 'float32' && (dtype as unknown) !== 'float16') {
+    throw new LoRAError(
+      `dtype must be 'float32' or 'float16', got ${dtype as string}. In 8 bits the update would be lost.`,
+    );
+  }
+  checkModel(merged);
+  if (sitesOf(merged).some(({layer}) => isWrapper(layer))) {
+    throw new LoRAError('The model is adapted still. Merge it first: toGraphModel(mergeLoRA(model), graph).');
+  }
+  const read = await readGraph(graph);
+  const plan = await planned(read, requestOf(read, optionsOf(merged)));
+  try {
+    checkLayers(merged, plan);
+    const rewrite = new GraphRewrite(read);
+    const parts = await partsOfGraph(read);
+    const target = {rewrite, parts, type: dtype === 'float16' ? ('F16' as const) : ('F32' as const), finite};
+    await writeWeights(merged, plan, target);
+    const ends = writeHead(merged, plan, rewrite);
+    await addConstants(target);
+    const {topology, signature, dropped} = rewrite.finished(ends);
+    dropped.forEach(name => parts.delete(name));
+    return await load(read, {topology, signature}, parts.values());
+  } finally {
+    plan.dispose();
+  }
+}
+
+/** Which part of the graph the model is. */
+function optionsOf(model: tf.LayersModel): GraphModelOptions {
+  const metadata = model.getUserDefinedMetadata() as Record<string, GraphModelOptions> | undefined;
+  return metadata?.[RECORD] ?? {};
+}
+
+/** @throws LoRAError with a line for each layer that is neither of the graph nor can be written as nodes. */
+function checkLayers(model: tf.LayersModel, {layers}: GraphPlan): void {
+  const known = new Map(layers.map(({layer}) => [layer.name, layer]));
+  const inputs = new Set(model.inputs.map(({sourceLayer}) => sourceLayer));
+  const faults = sitesOf(model).flatMap(({path, layer}) => {
+    const counterpart = known.get(layer.name);
+    if (inputs.has(layer) || layer.getClassName() === 'InputLayer') {
+      return [];
+    }
+    if (counterpart !== undefined && counterpart.getClassName() === layer.getClassName()) {
+      return [];
+    }
+    const reason = reasonNotToWrite(layer);
+    return reason === undefined ? [] : [`Layer "${path}" ${reason}`];
+  });
+  if (!model.layers.some(({name}) => known.has(name))) {
+    faults.push('None of its layers is one of the graph: it was not imported from this graph by fromGraphModel.');
+  }
+  if (faults.length > 0) {
+    throw new LoRAError(['The model cannot be written as a graph:', ...faults.map(fault => `  ${fault}`)].join('\n'));
+  }
+}
+
+/** The graph's constants with their bytes; encoded again where the graph no longer holds them. */
+async function partsOfGraph({artifacts, weights}: ReadGraph): Promise<Map<string, WeightPart>> {
+  const {weightData, weightSpecs} = artifacts;
+  if (weightData !== undefined && weightSpecs !== undefined) {
+    const parts = splitWeights(weightSpecs, joinedWeights(weightData));
+    if (parts !== undefined) {
+      return parts;
+    }
+  }
+  const list = await Promise.all(
+    [...weights].map(async ([name, tensor]) => {
+      const {shape, dtype} = tensor;
+      return [name, encodeWeight({name, shape, dtype}, await tensor.data(), 'F32')] as const;
+    }),
+  );
+  return new Map(list);
+}
+
+/** Where and how weights are written. */
+interface Target {
+  rewrite: GraphRewrite;
+  parts: Map<string, WeightPart>;
+  type: FloatType;
+  finite: FiniteOptions;
+}
+
+/** Writes the weights that are not what they were as new constants, and wires them into their nodes. */
+async function writeWeights(
+  model: tf.LayersModel,
+  plan: GraphPlan,
+  {rewrite, parts, type, finite}: Target,
+): Promise<void> {
+  const layers = new Map(model.layers.map(layer => [layer.name, layer]));
+  const written = new Map<tf.LayerVariable, string>();
+  for (const {layer, weights} of plan.layers) {
+    const variables = namedWeights(layers.get(layer.name) ?? layer);
+    for (const [name, weight] of Object.entries(layers.has(layer.name) ? weights : {})) {
+      const variable = variables.get(name);
+      if (variable === undefined) {
+        throw new LoRAError(
+          `Layer "${layer.name}" has no weight "${name}". The model was imported from another graph.`,
+        );
+      }
+      const known = written.get(variable);
+      if (known === undefined && !(await differs(variable.read(), weight, layer))) {
+        continue;
+      }
+      const constant = known ?? rewrite.freeName(`${weight.source.node}/merged_${name}`);
+      if (known === undefined) {
+        const {shape} = weight.source.transposedBy
+          ? variable.read()
+          : {shape: weight.source.shape ?? variable.read().shape};
+        const values = (await variable.read().data()) as Float32Array;
+        checkNumbers([[`${layer.name}/${name}`, {data: values}]], type, finite);
+        parts.set(constant, encodeWeight({name: constant, shape, dtype: variable.read().dtype}, values, type));
+        rewrite.addConstant(constant, variable.read().dtype);
+        written.set(variable, constant);
+      }
+      rewrite.rewire(weight.source, constant);
+    }
+  }
+}
+
+async function differs(current: tf.Tensor, {tensor}: PlannedWeight, {name}: PlannedCall['layer']): Promise<boolean> {
+  if (!tf.util.arraysEqual(current.shape, tensor.shape)) {
+    throw new LoRAError(`A weight of layer "${name}" has another shape than in the graph.`);
+  }
+  if (current.dataId === tensor.dataId || current.dtype === 'string') {
+    return false;
+  }
+  const [now, before] = await Promise.all([current.data(), tensor.data()]);
+  return now.some((value, i) => !Object.is(value, before[i]));
+}
+
+async function addConstants({rewrite: {constants}, parts, type, finite}: Target): Promise<void> {
+  try {
+    for (const [name, tensor] of constants) {
+      const {shape, dtype} = tensor;
+      const data = await tensor.data();
+      checkNumbers([[name, {data}]], type, finite);
+      parts.set(name, encodeWeight({name, shape, dtype}, data, type));
+    }
+  } finally {
+    tf.dispose([...constants.values()]);
+  }
+}
+
+async function load(
+  {artifacts}: ReadGraph,
+  {topology, signature}: {topology: object; signature: object | undefined},
+  parts: Iterable<WeightPart>,
+): Promise<tf.GraphModel> {
+  const {entries, bytes} = joinWeights(parts);
+  const {userDefinedMetadata, getWeightStream: _, ...rest} = artifacts;
+  const inMetadata = userDefinedMetadata?.signature !== undefined;
+  return tf.loadGraphModel(
+    tf.io.fromMemory({
+      ...rest,
+      ...(userDefinedMetadata && {userDefinedMetadata: {...userDefinedMetadata, ...(inMetadata && {signature})}}),
+      ...(!inMetadata && signature && {signature}),
+      modelTopology: topology,
+      weightSpecs: entries,
+      weightData: bytes,
+    }),
+  );
+}

@@ -1,0 +1,87 @@
+import * as tf from '@tensorflow/tfjs';
+import type {OwnKernel} from '../../../backends/shared/registration';
+
+/**
+ * `Cumsum` and `Cumprod` along an axis that is counted from the end. tfjs's backends take the number as it is: on cpu
+ * the result has another shape, on wasm they write beyond it.
+ */
+export const cumulativeKernels: readonly OwnKernel[] = [tf.Cumsum, tf.Cumprod].map(name => ({
+  name,
+  configure: stock =>
+    stock && {
+      ...stock,
+      kernelFunc: call => {
+        const {x} = call.inputs as {x: tf.Tensor};
+        const [axis = 0] = tf.util.parseAxisParam(call.attrs?.axis as number, x.shape);
+        return stock.kernelFunc({...call, attrs: {...call.attrs, axis}});
+      },
+    },
+}));
+
+/**
+ * The gradient of sums so far: sums of it, the other way round. tfjs's own is transposed along another axis than the
+ * last.
+ */
+export const cumsumGradient: tf.GradConfig = {
+  kernelName: tf.Cumsum,
+  gradFunc: (dy, _, attrs) => {
+    const {axis, exclusive, reverse} = attrs as unknown as tf.CumsumAttrs;
+    return {x: () => tf.cumsum(dy as tf.Tensor, axis, exclusive, !reverse)};
+  },
+};
+
+interface Attributes {
+  axis: number;
+  exclusive: boolean;
+  reverse: boolean;
+}
+
+/**
+ * The gradient of products of the numbers so far, `y[i] = x[0] ⋯ x[i]`, or `⋯ x[i − 1]` where they are exclusive:
+ *
+ *     dx[k] = (x[0] ⋯ x[k − 1]) · r[k],   r[k] = dy[k] + x[k + 1] · r[k + 1]
+ *     exclusive:   r[k] = dy[k + 1] + x[k + 1] · r[k + 1]
+ *
+ * Without a division, so that it is right where numbers are zero.
+ */
+export const cumprodGradient: tf.GradConfig = {
+  kernelName: tf.Cumprod,
+  inputsToSave: ['x'],
+  gradFunc: (dy, saved, attrs) => ({
+    x: () => tf.tidy(() => gradient(dy as tf.Tensor, saved[0] as tf.Tensor, attrs as unknown as Attributes)),
+  }),
+};
+
+function gradient(dy: tf.Tensor, x: tf.Tensor, {axis, exclusive, reverse}: Attributes): tf.Tensor {
+  const along = axis < 0 ? axis + x.rank : axis;
+  const length = x.shape[along] ?? 0;
+  // webgl reverses tensors of four axes at most.
+  const inner = tf.util.sizeFromShape(x.shape.slice(along + 1));
+  const flat = (tensor: tf.Tensor): tf.Tensor => {
+    const threeAxes = tf.reshape(tensor, [-1, length, inner]);
+    return reverse ? tf.reverse(threeAxes, 1) : threeAxes;
+  };
+  const factors = flat(x);
+  const before = tf.cumprod(factors, 1, true);
+  const next = later(factors, 1);
+  const rest = foldBack(exclusive ? later(flat(dy), 1) : flat(dy), next);
+  const dx = tf.mul(before, rest);
+  return tf.reshape(reverse ? tf.reverse(dx, 1) : dx, x.shape);
+}
+
+/** `r[k] = b[k] + a[k]·r[k + 1]` along the second axis, in as many steps as its length has binary digits. */
+function foldBack(b: tf.Tensor, a: tf.Tensor): tf.Tensor {
+  const length = b.shape[1] ?? 0;
+  for (let step = 1; step < length; step *= 2) {
+    // Two of the maps r → b + a·r in one.
+    [b, a] = [tf.add(b, tf.mul(a, later(b, step))), tf.mul(a, later(a, step))];
+  }
+  return b;
+}
+
+/** The entries `step` places later along the second axis; zeros beyond the end. */
+function later(x: tf.Tensor, step: number): tf.Tensor {
+  const [outer = 0, length = 0, inner = 0] = x.shape;
+  const rest = tf.slice(x, [0, Math.min(step, length), 0], [outer, Math.max(length - step, 0), inner]);
+  return tf.pad(rest, [[0, 0], [0, Math.min(step, length)], [0, 0]]); // prettier-ignore
+}

@@ -1,0 +1,28 @@
+import * as tf from '@tensorflow/tfjs';
+import {heapViews, wrappedKernel} from '../../../backends/shared/kernel';
+import {pooling2D, positionsOfMaxima} from '../../../backends/wasm/composed/pool';
+
+/** `MaxPoolWithArgmax`, which misses maxima that are not positive on wasm. */
+export const maxPoolWithArgmax = wrappedKernel<{x: tf.Tensor}, tf.MaxPoolWithArgmaxAttrs, tf.TensorInfo[]>(
+  tf.MaxPoolWithArgmax,
+  stock => call => {
+    const {
+      inputs: {x},
+      attrs,
+      backend,
+    } = call;
+    if (x.shape.length !== 4) {
+      return stock(call); // which refuses it; other poolings are refused before their kernel is called
+    }
+    const pooling = pooling2D(x, attrs);
+    const out = backend.makeOutput(pooling.outShape, x.dtype);
+    const indices = backend.makeOutput(pooling.outShape, 'int32');
+    const [values, maxima, places] = heapViews(backend, x, out, indices) as [Float32Array, Float32Array, Int32Array];
+    const image = x.size / pooling.batch;
+    positionsOfMaxima(values, pooling).forEach((position, i) => {
+      maxima[i] = values[position] ?? -Infinity;
+      places[i] = attrs.includeBatchInIndex ? position : position % image;
+    });
+    return [out, indices];
+  },
+);

@@ -1,0 +1,316 @@
+import * as tf from '@tensorflow/tfjs';
+import {asLoRAError, LoRAError} from '../../../platform/errors';
+import {asksForShape, type GraphNode, inputsOf, keyOf, nodeAndOutput, shapeOf} from '../graphDef';
+import {reasonNotToRun, reasonNotToRunHere} from '../layers/graphOp';
+import {neededNodes} from './order';
+import {BATCH, KNOWN, sizesOf} from './openSizes';
+import {alikeness, checkSize, materialize, planAlias, planOp, runProbe} from './planOp';
+import {BakedBatch, Planner} from './planner';
+import type {ReadGraph} from './readGraph';
+import {adviceOn, FAILED, refusedImport} from './refuse';
+import {planStock} from './stockLayers';
+import type {Constant, Flow, Folded, GraphPlan, Pair, Shaped, Value, SizeId} from './values';
+
+/** The part of a graph that is planned, with every choice made. */
+export interface GraphRequest {
+  inputs: {node: string; shape?: (number | null)[]}[];
+  outputs: string[];
+  /** Whether a fixed batch size of the graph becomes any batch size. */
+  batch: 'free' | 'fixed';
+  /** Whether only proved sizes count as known. */
+  isStrict: boolean;
+}
+
+/** Ops that hand on what they are given. */
+const HANDS_ON = new Set(['Identity', 'StopGradient', 'Snapshot', 'CheckNumerics', 'PreventGradient', 'EnsureShape']);
+
+/** What stands for open sizes: of the batch, and of other axes. */
+const BATCHES: Pair<number> = [2, 3];
+const LENGTHS: Pair<number> = [64, 96];
+
+/** Up to so many numbers of a constant are read. */
+const FEW = 4096;
+
+/**
+ * Plans the layers of a model that computes what a graph computes, whatever the sizes that the graph leaves open.
+ *
+ * @throws LoRAError if the graph has nodes that no layer can compute; then nothing is left behind.
+ * @throws BakedBatch if its batch size cannot be freed.
+ * @throws UncheckedShape if it can be planned strictly alone.
+ */
+export async function planGraph(graph: ReadGraph, request: GraphRequest): Promise<GraphPlan> {
+  const cut = {inputs: request.inputs.map(({node}) => node), outputs: request.outputs};
+  const order = neededNodes(graph, cut);
+  const own = ownBatch(graph);
+  const planner = new Planner(
+    graph,
+    order,
+    cut,
+    materialize,
+    request.batch === 'free' && own !== undefined,
+    request.isStrict,
+  );
+  try {
+    planInputs(planner, request, own);
+    await readConstants(planner, order);
+    for (const node of order) {
+      await planNode(planner, node);
+    }
+    for (const output of request.outputs.filter(name => planner.dead.has(keyOf(name)))) {
+      planner.problems.set(nodeAndOutput(output)[0], 'is on a way that a constant decides not to take');
+    }
+    if (request.outputs.some(output => planner.values.get(keyOf(output)) === undefined)) {
+      throw refusedImport(planner, order, cut);
+    }
+    const plan = planner.finished(outputsOf(planner, request.outputs));
+    return {...plan, advice: adviceOn(planner, request.outputs, cut)};
+  } catch (error) {
+    planner.dispose();
+    throw error;
+  }
+}
+
+/** The batch size that a graph was made for, if there is one: the first size of its inputs. */
+function ownBatch(graph: ReadGraph): number | 'several' | undefined {
+  const shapes = graph.inputs.flatMap(({node}) => [shapeAt(graph, node) ?? []]);
+  const own = new Set(shapes.flatMap(([size]) => (typeof size === 'number' ? [size] : [])));
+  return own.size > 1 ? 'several' : [...own][0];
+}
+
+function planInputs(planner: Planner, {inputs, batch}: GraphRequest, own: number | 'several' | undefined): void {
+  for (const {node: name, shape: given} of inputs) {
+    const node = planner.graph.nodes.get(name) as GraphNode;
+    const known = given ?? shapeAt(planner.graph, name);
+    if (known === undefined) {
+      throw new LoRAError(
+        `The shape of input "${name}" is not known. Give it, without the batch axis: {inputShapes: {'${name}': ` +
+          '[224, 224, 3]}}.',
+      );
+    }
+    const [size = null, ...rest] = known;
+    if (planner.frees && (known.length === 0 || own === 'several')) {
+      throw new BakedBatch(`input "${name}"`);
+    }
+    const fixed = size ?? shapeAt(planner.graph, name)?.[0] ?? (own === 'several' ? null : (own ?? null));
+    const first = batch === 'fixed' ? fixed : null;
+    const stand = planner.frees ? ([own, own] as Pair<number>) : BATCHES;
+    planner.addInput(node, known.length === 0 ? [] : [first, ...rest], [stand, LENGTHS]);
+  }
+}
+
+function shapeAt({nodes}: ReadGraph, name: string): (number | null)[] | undefined {
+  const node = nodes.get(name);
+  return node && shapeOf(node, 'shape');
+}
+
+/** The keys of the outputs: one for each, since a model of tfjs gives no result twice. */
+function outputsOf(planner: Planner, names: readonly string[]): string[] {
+  const taken = new Set<string>();
+  return names.map(name => {
+    const flow = planner.flowing(name);
+    if (planner.frees && flow.sizes[0] !== BATCH) {
+      throw new BakedBatch(`output "${name}"`);
+    }
+    const {key} = taken.has(flow.key) ? planAlias(planner, name) : flow;
+    taken.add(key);
+    return key;
+  });
+}
+
+/** Takes up the graph's constants, and reads those that may say how something is computed. */
+async function readConstants(planner: Planner, order: readonly GraphNode[]): Promise<void> {
+  const constants = order.flatMap(({name}) => {
+    const tensor = planner.values.has(`${name}:0`) ? undefined : planner.graph.weights.get(name);
+    return tensor === undefined ? [] : [{name, tensor}];
+  });
+  await Promise.all(constants.map(async ({name, tensor}) => planner.values.set(`${name}:0`, await constantOf(tensor))));
+}
+
+async function constantOf(tensor: tf.Tensor): Promise<Constant> {
+  const few = tensor.size <= FEW && tensor.dtype !== 'string';
+  return {kind: 'constant', tensor, ...(few && {values: await tensor.data()})};
+}
+
+async function planNode(planner: Planner, node: GraphNode): Promise<void> {
+  const {values, fates} = planner;
+  const isConstant = planner.graph.weights.has(node.name);
+  if (values.has(`${node.name}:0`) && !isConstant) {
+    return; // an input, or part of a layer before it
+  }
+  if (isDead(planner, node)) {
+    for (const key of planner.keysOf(node)) {
+      values.delete(key);
+      planner.dead.add(key);
+    }
+    return;
+  }
+  if (isConstant || (await planDecided(planner, node))) {
+    return;
+  }
+  const names = inputsOf(node);
+  const inputs = names.map(name => values.get(keyOf(name)));
+  const reason = reasonNotToRun(node.op) ?? reasonNotToRunHere(node.op);
+  if (reason !== undefined) {
+    planner.problems.set(node.name, reason);
+    return;
+  }
+  if (inputs.some(value => value === undefined)) {
+    return; // behind a node that cannot be computed
+  }
+  const known = inputs as Value[];
+  if (node.op.startsWith('Placeholder') && known.length === 0) {
+    throw new LoRAError(
+      `The outputs need "${node.name}", which is not among the inputs. Name it, too: {inputs: ` +
+        `[${[...planner.cut.inputs, node.name].map(name => `'${name}'`).join(', ')}]}.`,
+    );
+  }
+  if (HANDS_ON.has(node.op) || node.op === 'PlaceholderWithDefault') {
+    values.set(`${node.name}:0`, known[0] as Value);
+    fates.set(node.name, 'skipped');
+    return;
+  }
+  try {
+    if (known.every(({kind}) => kind === 'constant') && known.length > 0) {
+      await fold(planner, node, known as Constant[]);
+      fates.set(node.name, 'folded');
+    } else if (
+      (isShape(node, known) || known.every(({kind}) => kind !== 'flow')) &&
+      (await foldShapes(planner, node, known))
+    ) {
+      fates.set(node.name, 'shape');
+    } else if (planStock(node, planner)) {
+      fates.set(node.name, 'stock');
+    } else {
+      planOp(planner, node);
+      fates.set(node.name, 'op');
+    }
+  } catch (error) {
+    if (error instanceof BakedBatch) {
+      throw error;
+    }
+    planner.problems.set(node.name, `${FAILED}: ${asLoRAError(error, node.op).message.slice(0, 200)}`);
+  }
+}
+
+/** Whether a constant decides that a node is not computed: something that it needs is not. */
+function isDead({dead, graph}: Planner, {op, input = []}: GraphNode): boolean {
+  const isGone = (name: string) =>
+    name.startsWith('^')
+      ? dead.has(`${name.slice(1)}:0`) && graph.nodes.get(name.slice(1))?.op !== 'Switch'
+      : dead.has(keyOf(name));
+  return op === 'Merge' ? input.every(isGone) : input.some(isGone);
+}
+
+/** Plans what a constant decides: the way that a `Switch` takes, and the `Merge` of ways. `false` if none decides. */
+async function planDecided(planner: Planner, node: GraphNode): Promise<boolean> {
+  const {dead, fates} = planner;
+  const names = inputsOf(node);
+  const taken = node.op === 'Switch' ? planner.numbers(names[1])?.[0] : undefined;
+  const live = node.op === 'Merge' ? names.filter(name => !dead.has(keyOf(name))) : [];
+  if (taken !== undefined) {
+    handOn(planner, names[0], `${node.name}:${taken === 0 ? 0 : 1}`);
+    dead.add(`${node.name}:${taken === 0 ? 1 : 0}`);
+  } else if (live.length === 1 && names.length > 1) {
+    handOn(planner, live[0], `${node.name}:0`);
+    const index = tf.scalar(names.indexOf(live[0] as string), 'int32');
+    planner.values.set(`${node.name}:1`, await constantOf(planner.keep(index)));
+  } else {
+    return false;
+  }
+  fates.set(node.name, 'skipped');
+  return true;
+}
+
+/** Gives an output what another stands for, if that is known. */
+function handOn(planner: Planner, from: string | undefined, to: string): void {
+  const value = planner.valueOf(from);
+  if (value !== undefined) {
+    planner.values.set(to, value);
+  }
+}
+
+function isShape(node: GraphNode, [x]: readonly Value[]): boolean {
+  return asksForShape(node) && x?.kind === 'flow';
+}
+
+/** Computes a node of constants. */
+async function fold(planner: Planner, node: GraphNode, inputs: readonly Constant[]): Promise<void> {
+  planner.reserve(checkSize(node, inputs));
+  const keys = planner.keysOf(node);
+  const results = runProbe(
+    planner,
+    node,
+    inputs.map(({tensor}) => tensor),
+  );
+  for (const [i, key] of keys.entries()) {
+    planner.values.set(key, await constantOf(planner.keep(results[i] as tf.Tensor)));
+  }
+}
+
+/** Computes a node that depends on shapes alone, for both sizes. `false` if it gives too many numbers. */
+async function foldShapes(planner: Planner, node: GraphNode, inputs: readonly Value[]): Promise<boolean> {
+  const keys = planner.keysOf(node);
+  const shape = isShape(node, inputs) ? (inputs[0] as Flow) : undefined;
+  const known = inputs as (Constant | Shaped)[];
+  if (([0, 1] as const).some(p => shape === undefined && checkSize(node, inputs, p) > FEW)) {
+    return false;
+  }
+  const alike = shape === undefined ? alikeness(node, inputs, keys.length) : '';
+  const folded = planner.folded.get(alike) ?? (await foldedShapes(planner, node, known, shape));
+  // Floats may be weights, which must not be tied because they are equal.
+  if (shape === undefined && folded.every(({pair}) => pair[0].tensor.dtype !== 'float32')) {
+    planner.folded.set(alike, folded);
+  }
+  folded.forEach(({pair, sizes}, i) => {
+    const key = keys[i] as string;
+    planner.values.set(key, planner.open.isOpen(sizes) ? {kind: 'shaped', pair, sizes, key} : pair[0]);
+  });
+  return true;
+}
+
+async function foldedShapes(
+  planner: Planner,
+  node: GraphNode,
+  known: readonly (Constant | Shaped)[],
+  shape: Flow | undefined,
+): Promise<Folded[]> {
+  const [one, other] = (await Promise.all(
+    ([0, 1] as const).map(p => {
+      const results = shape
+        ? [shapeTensor(node, shape.shapes[p])]
+        : runProbe(
+            planner,
+            node,
+            known.map(value => constantAt(value, p).tensor),
+          );
+      return Promise.all(results.map(result => constantOf(planner.keep(result))));
+    }),
+  )) as [Required<Constant>[], Required<Constant>[]];
+  const pairs = one.map((result, i): Pair<Required<Constant>> => [result, other[i] as Required<Constant>]);
+  const sizes = shape
+    ? [sizesOfShape(planner, node, shape)]
+    : await sizesOf(planner.open, {
+        node,
+        inputs: known,
+        counts: pairs.map(([{tensor: a}, {tensor: b}]) => (tf.util.arraysEqual(a.shape, b.shape) ? a.size : undefined)),
+        run: tensors => runProbe(planner, node, tensors),
+      });
+  return pairs.map((pair, i) => ({pair, sizes: sizes[i] as SizeId[]}));
+}
+
+function sizesOfShape(planner: Planner, {op}: GraphNode, flow: Flow): SizeId[] {
+  const {open} = planner;
+  const {sizes} = flow;
+  planner.measure(flow);
+  return op === 'Shape' ? sizes : [op === 'Rank' ? KNOWN : open.madeOf(sizes)];
+}
+
+function constantAt(value: Constant | Shaped, p: 0 | 1): Constant {
+  return value.kind === 'shaped' ? value.pair[p] : value;
+}
+
+function shapeTensor({op}: GraphNode, shape: number[]): tf.Tensor {
+  return op === 'Shape'
+    ? tf.tensor1d(shape, 'int32')
+    : tf.scalar(op === 'Rank' ? shape.length : tf.util.sizeFromShape(shape), 'int32');
+}

@@ -1,0 +1,230 @@
+import * as tf from '@tensorflow/tfjs';
+import {LoRAError} from '../../../platform/errors';
+import {type GraphNode, type GraphType, inputsOf, keyOf, nodeAndOutput} from '../graphDef';
+import {largestOutput} from '../graphSize';
+import {GraphOp, type GraphFragment, graphOf, MOST_NUMBERS, runNode} from '../layers/graphOp';
+import {keepsRows} from './batch';
+import {BATCH, KNOWN} from './openSizes';
+import {BakedBatch, type Planner} from './planner';
+import type {Flow, Pair, PlannedWeight, Shaped, TensorLooks, Value} from './values';
+
+/** Constants of more numbers are weights: of floats, of others. */
+const FEW_FLOATS = 1;
+const FEW_INTEGERS = 64;
+
+/** A node that is part of one in the graph. */
+interface NodePart {
+  /** Its name within that of the node. */
+  part?: string;
+  /** Which inputs of the node its own are. */
+  sources?: number[];
+  /** Under which keys its outputs are known. Default: those of the node. */
+  keys?: readonly string[];
+}
+
+/**
+ * Plans a node as a `GraphOp`.
+ *
+ * @throws BakedBatch if the batch size is being freed, and the node does not compute each row by itself.
+ */
+export function planOp(planner: Planner, node: GraphNode, part: NodePart = {}): void {
+  const isRows = keepsRows(planner, node);
+  if (planner.frees && !isRows) {
+    throw new BakedBatch(`${node.op} "${node.name}"`);
+  }
+  addOp(planner, node, isRows, part);
+}
+
+function addOp(
+  planner: Planner,
+  node: GraphNode,
+  isRows: boolean,
+  {part, sources, keys = planner.keysOf(node)}: NodePart,
+): void {
+  const {inputs, weights, fragment, values} = partsOfFragment(planner, node, sources);
+  const alike = alikeness(fragment.node, values, keys.length);
+  const [one, other] = planner.trials.get(alike) ?? tryOut(planner, fragment.node, values, keys.length);
+  planner.trials.set(alike, [one, other]);
+  const isProved = hasProvedShape(node, values, isRows);
+  const results = one.map(({shape, dtype}, i): Omit<Flow, 'kind' | 'key'> => {
+    const shapes: Pair<number[]> = [shape, other[i]?.shape ?? []];
+    // A size that is the same in both runs is assumed to be fixed. The layer checks it.
+    const open = shape.map((size, axis) => ((isRows && axis === 0) || size !== shapes[1][axis] ? null : size));
+    const sizes = open.map((size, axis) =>
+      isRows && axis === 0 ? BATCH : size !== null && (isProved || !planner.isStrict) ? KNOWN : planner.open.another(),
+    );
+    return {shapes, sizes, shape: open, dtype};
+  });
+  const whole: GraphFragment = {
+    ...fragment,
+    outputs: results.map(({dtype}, index) => ({index, dtype})),
+    shapes: {inputs: inputs.map(({shape}) => shape), outputs: results.map(({shape}) => shape)},
+  };
+  if (!isProved && !planner.isStrict) {
+    planner.check(keys[0] as string);
+  }
+  const name = planner.nameOf(node.name, part);
+  const layer = () => new GraphOp({name, fragment: {name: JSON.stringify(whole)}});
+  planner.addCall({layer, inputs: inputs.map(({key}) => key), outputs: [...keys], weights}, results);
+}
+
+/** The same for nodes that give tensors of the same shapes and, of numbers that are no floats, the same numbers. */
+export function alikeness({op, attr}: GraphNode, values: readonly Value[], count: number): string {
+  return JSON.stringify([op, attr, count, values.map(looks)]);
+}
+
+function looks(value: Value): unknown {
+  switch (value.kind) {
+    case 'constant':
+      return value.values === undefined || value.tensor.size > FEW_INTEGERS
+        ? value.tensor.id
+        : [value.tensor.dtype, value.tensor.shape, Array.from(value.values, String)];
+    case 'shaped':
+      return [value.pair[0].tensor.id, value.pair[1].tensor.id];
+    case 'flow':
+      return [value.dtype, value.shapes];
+  }
+}
+
+/** What a node gives for both sizes, from runs of it. */
+function tryOut(planner: Planner, node: GraphNode, values: readonly Value[], count: number): Pair<TensorLooks[]> {
+  return ([0, 1] as const).map(p =>
+    tf.tidy(() => {
+      checkSize(node, values, p);
+      const tensors = values.map(value => tensorAt(value, p));
+      // How many places a Where finds depends on the numbers.
+      const places = () => [tf.zeros([[7, 5][p] as number, tensors[0]?.rank ?? 1], 'int32')];
+      const results = node.op === 'Where' ? places() : run(planner, node, tensors, count);
+      return results.map(({shape, dtype}) => ({shape, dtype: dtype as GraphType}));
+    }),
+  ) as unknown as Pair<TensorLooks[]>;
+}
+
+/** Whether the shape of what a node gives follows from shapes that are the same in every run, but for the batch. */
+function hasProvedShape({op}: GraphNode, values: readonly Value[], isRows: boolean): boolean {
+  const isKnown = ({sizes}: Flow) => sizes.every((size, axis) => size === KNOWN || (isRows && axis === 0));
+  // Integers that depend on the inputs may decide the shape.
+  const isData = ({dtype}: Flow, i: number) => dtype !== 'int32' || (i === 0 && op !== 'Fill' && op !== 'Range');
+  return (
+    op !== 'Where' &&
+    values.every(
+      (value, i) => value.kind === 'constant' || (value.kind === 'flow' && isKnown(value) && isData(value, i)),
+    )
+  );
+}
+
+/** Plans a layer that hands on an output of a node. */
+export function planAlias(planner: Planner, name: string): Flow {
+  const [node] = nodeAndOutput(name);
+  const key = `${keyOf(name)}+${planner.layers.length}`;
+  planOp(planner, {name: node, op: 'Identity', input: [name]}, {part: 'output', keys: [key]});
+  return planner.values.get(key) as Flow;
+}
+
+/**
+ * Plans a layer for a value that the plan knows, so that another layer can be called with it or the model can return
+ * it.
+ *
+ * While the batch size is being freed, the value may depend on it. Callers check that.
+ */
+export function materialize(planner: Planner, {key}: Shaped): Map<string, Flow> {
+  const origin = planner.graph.nodes.get(nodeAndOutput(key)[0]) as GraphNode;
+  const keys = planner.keysOf(origin);
+  const known = keys.map(each => planner.values.get(each));
+  addOp(planner, origin, false, {});
+  const flows = new Map(keys.map(each => [each, planner.values.get(each) as Flow]));
+  // To the plan the numbers stay known.
+  keys.forEach((each, i) => planner.values.set(each, known[i] as Value));
+  return flows;
+}
+
+/** The inputs of a node, sorted: flows, small constants for its config, and large ones that become weights. */
+function partsOfFragment(
+  planner: Planner,
+  node: GraphNode,
+  sources: readonly number[] = [],
+): {
+  inputs: Flow[];
+  weights: Record<string, PlannedWeight>;
+  fragment: Omit<GraphFragment, 'outputs' | 'shapes'>;
+  values: Value[];
+} {
+  const inputs: Flow[] = [];
+  const places = new Map<string, number>();
+  const weights: Record<string, PlannedWeight> = {};
+  const fragment: Omit<GraphFragment, 'outputs' | 'shapes'> = {node, inputs: [], weights: [], constants: []};
+  const values: Value[] = [];
+  const local = inputsOf(node).map((name, index) => {
+    const value = planner.valueOf(name) as Value;
+    values.push(value);
+    if (value.kind !== 'constant') {
+      // Under whatever names the node has it: a layer that is called with one tensor twice would be given it once.
+      const flow = planner.flowing(name);
+      const at = places.get(flow.key) ?? inputs.push(flow) - 1;
+      places.set(flow.key, at);
+      fragment.inputs[at] = {name: `x${at}`, dtype: flow.dtype};
+      return `x${at}`;
+    }
+    const {tensor, values: numbers} = value;
+    const {shape, dtype, size} = tensor;
+    if (dtype === 'string') {
+      throw new LoRAError('it works on texts');
+    }
+    const type = dtype as GraphType;
+    // In JSON there is no infinity.
+    const few = size <= (dtype === 'float32' ? FEW_FLOATS : FEW_INTEGERS);
+    if (few && numbers !== undefined && Array.from(numbers).every(Number.isFinite)) {
+      fragment.constants.push({name: `c${index}`, shape, dtype: type, values: Array.from(numbers)});
+      return `c${index}`;
+    }
+    fragment.weights.push({name: `w${index}`, shape, dtype: type});
+    weights[`w${index}`] = {tensor, source: {node: node.name, index: sources[index] ?? index}};
+    return `w${index}`;
+  });
+  const {name, op, attr} = node;
+  return {inputs, weights, values, fragment: {...fragment, node: {name, op, input: local, ...(attr && {attr})}}};
+}
+
+/** What stands for a value when a node is tried. */
+function tensorAt(value: Value, p: 0 | 1): tf.Tensor {
+  switch (value.kind) {
+    case 'constant':
+      return value.tensor;
+    case 'shaped':
+      return value.pair[p].tensor;
+    case 'flow':
+      return tf.zeros(value.shapes[p], value.dtype);
+  }
+}
+
+/**
+ * How many numbers a node gives, at most.
+ *
+ * @throws LoRAError if that is more than any tensor of a graph has.
+ */
+export function checkSize(node: GraphNode, values: readonly Value[], p: 0 | 1 = 0): number {
+  const sized = values.map(value => {
+    const known = value.kind === 'shaped' ? value.pair[p] : value;
+    return known.kind === 'flow' ? {shape: known.shapes[p]} : {shape: known.tensor.shape, values: known.values};
+  });
+  const size = largestOutput(node, sized) ?? 0;
+  if (size > MOST_NUMBERS) {
+    throw new LoRAError(`it would give up to ${size} numbers, more than ${MOST_NUMBERS}`);
+  }
+  return size;
+}
+
+/** What a node gives for tensors, in the order of its used outputs. */
+export function runProbe(planner: Planner, node: GraphNode, tensors: readonly tf.Tensor[]): tf.Tensor[] {
+  return tf.tidy(() => run(planner, node, tensors, planner.keysOf(node).length));
+}
+
+function run(planner: Planner, {op, attr}: GraphNode, tensors: readonly tf.Tensor[], count: number): tf.Tensor[] {
+  const outputs = Array.from({length: count}, (_, index) => ({index, dtype: 'float32' as const}));
+  const input = tensors.map((_, i) => `x${i}`);
+  const node = {name: op, op, input, ...(attr && {attr})};
+  const key = JSON.stringify([node, count]);
+  const graph = planner.graphs.get(key) ?? graphOf(node);
+  planner.graphs.set(key, graph);
+  return runNode(graph, {node, outputs}, Object.fromEntries(input.map((name, i) => [name, tensors[i] as tf.Tensor])));
+}

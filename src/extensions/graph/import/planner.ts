@@ -1,0 +1,347 @@
+import * as tf from '@tensorflow/tfjs';
+import {LoRAError} from '../../../platform/errors';
+import {type GraphNode, inputsOf, keyOf, nodeAndOutput, resultTypeOf} from '../graphDef';
+import {type LayerEntry, layerFromEntry} from '../../../platform/tfjs/configs';
+import type {graphOf} from '../layers/graphOp';
+import {consumersOf, type Cut, layerNames} from './order';
+import {BATCH, KNOWN, OpenSizes} from './openSizes';
+import type {ReadGraph} from './readGraph';
+import type {
+  Fate,
+  Flow,
+  Folded,
+  GraphPlan,
+  Pair,
+  PlannedInput,
+  PlannedCall,
+  PlannedWeight,
+  Shaped,
+  SizeId,
+  TensorLooks,
+  Value,
+} from './values';
+
+/** A planned call of a layer. */
+interface NewLayer {
+  /** What it is named after. Default: the node. */
+  part?: string;
+  className: string;
+  config?: tf.serialization.ConfigDict;
+  /** What it is called with, as the graph names it. */
+  inputs: readonly string[];
+  /** By the names that the layer gives them. */
+  weights?: Record<string, PlannedWeight | undefined>;
+}
+
+/** Makes a layer, the same one each time. A plan that is refused, or made anew, makes none. */
+type LazyLayer = () => tf.layers.Layer;
+
+/** A call in a plan that is not finished. */
+type CallInPlan = Omit<PlannedCall, 'layer'> & {layer: LazyLayer};
+
+/** Numbers that may be computed from constants: a fixed number, and `GROWTH` more for each number in the file. */
+const FREE_NUMBERS = 2 ** 22;
+const GROWTH = 16;
+
+/** Layers of tfjs whose result has the shape of what they are given. */
+const KEEP_SHAPES = new Set(['Activation', 'BatchNormalization', 'LeakyReLU', 'PReLU']);
+
+/** Says that a graph would not compute each example by itself if its batch size were free. */
+export class BakedBatch extends Error {}
+
+/**
+ * Says that a plan depends on the shape of a node that no layer computes, so that no layer would notice another shape.
+ */
+export class UncheckedShape extends Error {}
+
+/** A plan in the making: what is known of each output of a node, and the layers so far. */
+export class Planner {
+  /** By key. What is behind a node that cannot be computed is missing. */
+  readonly values = new Map<string, Value>();
+  /** Keys of what a constant decides not to compute. */
+  readonly dead = new Set<string>();
+  readonly fates = new Map<string, Fate>();
+  /** Nodes that cannot be computed, and why. */
+  readonly problems = new Map<string, string>();
+  readonly layers: CallInPlan[] = [];
+  readonly inputs: PlannedInput[] = [];
+  readonly open: OpenSizes;
+  // Graphs repeat their blocks, so what a node came to serves for all that are alike.
+  readonly graphs = new Map<string, ReturnType<typeof graphOf>>();
+  readonly trials = new Map<string, Pair<TensorLooks[]>>();
+  readonly folded = new Map<string, Folded[]>();
+
+  private readonly consumers: Map<string, GraphNode[]>;
+  /** By the name of a node: its last output that is used. */
+  private readonly lastOutputs = new Map<string, number>();
+  private readonly ends: ReadonlySet<string>;
+  private readonly names: Map<string, string>;
+  private readonly taken: Set<string>;
+  private readonly stored: number;
+  private computed = 0;
+  private readonly owned: tf.Tensor[] = [];
+  private readonly derived = new Map<string, tf.Tensor>();
+  private readonly tied = new Map<string, LazyLayer>();
+  /** By class and config: a layer that says what shapes it gives. */
+  private readonly samples = new Map<string, tf.layers.Layer>();
+
+  private readonly materialized = new Map<string, Flow>();
+  /** Keys of flows whose shapes the plan depends on, and of those whose shapes are checked when they are computed. */
+  private readonly measured = new Set<string>();
+  private readonly checked = new Set<string>();
+
+  constructor(
+    readonly graph: ReadGraph,
+    order: readonly GraphNode[],
+    readonly cut: Cut,
+    /** Plans a layer for what is known when a graph is planned. */
+    private readonly materialize: (planner: Planner, value: Shaped) => ReadonlyMap<string, Flow>,
+    /**
+     * Whether the batch size that the graph was made for is being freed: then every flow has a row for each example.
+     */
+    readonly frees: boolean,
+    /** Whether only proved sizes count as known. */
+    readonly isStrict: boolean,
+  ) {
+    this.open = new OpenSizes(frees);
+    this.consumers = consumersOf(order, cut);
+    this.ends = new Set(cut.outputs.map(output => nodeAndOutput(output)[0]));
+    for (const [node, output] of [...order.flatMap(inputsOf), ...cut.outputs].map(nodeAndOutput)) {
+      this.lastOutputs.set(node, Math.max(output, this.lastOutputs.get(node) ?? 0));
+    }
+    this.names = layerNames(graph.nodes.keys());
+    this.taken = new Set(this.names.values());
+    this.stored = [...graph.weights.values()].reduce((total, {size}) => total + size, 0);
+  }
+
+  /** What a name in the graph stands for. */
+  valueOf(name: string | undefined): Value | undefined {
+    return name === undefined ? undefined : this.values.get(keyOf(name));
+  }
+
+  constant(name: string | undefined): tf.Tensor | undefined {
+    const value = this.valueOf(name);
+    return value?.kind === 'constant' ? value.tensor : undefined;
+  }
+
+  /** The numbers of a small constant. */
+  numbers(name: string | undefined): number[] | undefined {
+    const value = this.valueOf(name);
+    return value?.kind === 'constant' && value.values !== undefined ? Array.from(value.values) : undefined;
+  }
+
+  /** The numbers of a small tensor, and what they are made of. */
+  numbersAt(name: string | undefined): {pair: Pair<number[]>; sizes: readonly SizeId[]} | undefined {
+    const value = this.valueOf(name);
+    if (value?.kind === 'shaped') {
+      return {pair: [Array.from(value.pair[0].values), Array.from(value.pair[1].values)], sizes: value.sizes};
+    }
+    const numbers = this.numbers(name);
+    return numbers && {pair: [numbers, numbers], sizes: numbers.map(() => KNOWN)};
+  }
+
+  /** A flow of floats of at least two axes, which the layers of tfjs are made for. */
+  floats(name: string | undefined): Flow | undefined {
+    const value = this.valueOf(name);
+    return value?.kind === 'flow' && value.dtype === 'float32' && value.shapes[0].length >= 2 ? value : undefined;
+  }
+
+  /**
+   * A value as something that a layer can be called with.
+   *
+   * @throws LoRAError for a constant, which hangs on no input.
+   */
+  flowing(name: string): Flow {
+    const value = this.valueOf(name);
+    if (value?.kind === 'flow') {
+      return value;
+    }
+    if (value?.kind !== 'shaped') {
+      throw new LoRAError(`Output "${name}" hangs on no input: it is a constant.`);
+    }
+    if (!this.materialized.has(value.key)) {
+      this.materialize(this, value).forEach((flow, key) => this.materialized.set(key, flow));
+    }
+    return this.materialized.get(value.key) as Flow;
+  }
+
+  /** The one node that uses a node, once, if there is one alone. */
+  follower({name}: GraphNode): GraphNode | undefined {
+    const [next, ...others] = this.consumers.get(name) ?? [];
+    const isEnd = this.ends.has(name);
+    return next === undefined || others.length > 0 || isEnd || this.cut.inputs.includes(next.name) ? undefined : next;
+  }
+
+  /** The keys of a node's outputs, up to the last that is used. */
+  keysOf({name}: GraphNode): string[] {
+    return Array.from({length: (this.lastOutputs.get(name) ?? 0) + 1}, (_, i) => `${name}:${i}`);
+  }
+
+  /**
+   * Counts numbers that are about to be computed from constants.
+   *
+   * @throws LoRAError if they are many more than those in the file.
+   */
+  reserve(count: number): void {
+    const {stored} = this;
+    this.computed += count;
+    if (this.computed > FREE_NUMBERS + GROWTH * stored) {
+      throw new LoRAError(
+        `what its constants come to would give up to ${this.computed} numbers, and the file has ${stored}`,
+      );
+    }
+  }
+
+  /** A tensor of the plan's own. */
+  keep(tensor: tf.Tensor): tf.Tensor {
+    this.owned.push(tensor);
+    return tf.keep(tensor);
+  }
+
+  /** A tensor made of a constant. It is made once, so that layers that share it stay tied. */
+  derive(tensor: tf.Tensor, how: string, make: () => tf.Tensor): tf.Tensor {
+    const key = `${tensor.id} ${how}`;
+    const derived = this.derived.get(key) ?? this.keep(make());
+    this.derived.set(key, derived);
+    return derived;
+  }
+
+  /** A name for a layer of a node. */
+  nameOf(node: string, part?: string): string {
+    const own = this.names.get(node) ?? node;
+    if (part === undefined) {
+      return own;
+    }
+    let name = `${own}/${part}`;
+    while (this.taken.has(name)) {
+      name += '_';
+    }
+    this.taken.add(name);
+    return name;
+  }
+
+  /** Plans an input. The pairs stand for open sizes: of the batch, and of other axes. */
+  addInput(node: GraphNode, shape: (number | null)[], [batch, length]: Pair<Pair<number>>): void {
+    const dtype = resultTypeOf(node);
+    const at = (p: 0 | 1) => shape.map((size, axis) => size ?? (axis === 0 ? batch : length)[p]);
+    const sizes = shape.map((size, axis) => (size !== null ? KNOWN : axis === 0 ? BATCH : this.open.another()));
+    const key = `${node.name}:0`;
+    this.values.set(key, {kind: 'flow', key, shapes: [at(0), at(1)], sizes, shape, dtype});
+    this.inputs.push({node: node.name, key, name: this.nameOf(node.name), shape, dtype});
+  }
+
+  /**
+   * Plans a call of a layer of tfjs, or of a new one of a registered class, whose result is that of the node so far.
+   */
+  addLayer(node: GraphNode, {part, className, config = {}, inputs, weights = {}}: NewLayer): void {
+    const flows = inputs.map(input => this.flowing(input));
+    const given = Object.entries(weights).filter((entry): entry is [string, PlannedWeight] => entry[1] !== undefined);
+    const kind = JSON.stringify([className, config]);
+    const ties = [kind, ...given.map(([name, {tensor}]) => `${name} ${tensor.id}`)].join();
+    const sample = this.samples.get(kind) ?? layerFromEntry({className, config: {...config, name: node.name}});
+    this.samples.set(kind, sample);
+    const layer =
+      (given.length > 0 ? this.tied.get(ties) : undefined) ??
+      once({className, config: {...config, name: this.nameOf(node.name, part)}});
+    this.tied.set(ties, layer);
+    const shapeFor = (shapes: tf.Shape[]) =>
+      sample.computeOutputShape(shapes.length === 1 ? (shapes[0] as tf.Shape) : shapes) as tf.Shape;
+    const shapesAt = (p: 0 | 1) => shapeFor(flows.map(flow => flow.shapes[p])) as number[];
+    const [flow] = flows as [Flow];
+    // Layers of tfjs compute each row by itself.
+    const keepsLead = flows.every(({sizes}) => sizes[0] === flow.sizes[0]);
+    const sizes = shapeFor(flows.map(knownShape)).map((size, axis) =>
+      (axis === 0 && keepsLead) || (size === null && KEEP_SHAPES.has(className))
+        ? (flow.sizes[axis] as SizeId)
+        : size === null
+          ? this.open.another()
+          : KNOWN,
+    );
+    this.addCall(
+      {layer, inputs: flows.map(({key}) => key), outputs: [`${node.name}:0`], weights: Object.fromEntries(given)},
+      [{shapes: [shapesAt(0), shapesAt(1)], sizes, shape: shapeFor(flows.map(({shape}) => shape)), dtype: 'float32'}],
+    );
+  }
+
+  /** Plans a call of a layer. Its outputs stand for what the node gives from here on. */
+  addCall(call: CallInPlan, results: readonly Omit<Flow, 'kind' | 'key'>[]): void {
+    // A node can become several layers. The outputs between them have keys of their own.
+    const outputs = call.outputs.map(key => (this.values.has(key) ? `${key}+${this.layers.length}` : key));
+    this.layers.push({...call, outputs});
+    call.outputs.forEach((key, i) => {
+      this.values.set(key, {kind: 'flow', key: outputs[i] as string, ...(results[i] as Omit<Flow, 'kind' | 'key'>)});
+    });
+  }
+
+  /** Notes that the layer of a node computes others too. */
+  absorb(node: GraphNode, absorbed: readonly GraphNode[]): void {
+    const value = this.values.get(`${node.name}:0`) as Value;
+    for (const {name} of absorbed) {
+      this.values.set(`${name}:0`, value);
+      this.fates.set(name, 'merged');
+    }
+  }
+
+  /** Notes that the plan depends on the shape of a flow. */
+  measure({key}: Flow): void {
+    this.measured.add(key);
+  }
+
+  /** Notes that the layer of a flow checks its shape. */
+  check(key: string): void {
+    this.checked.add(key);
+  }
+
+  /** @throws UncheckedShape */
+  finished(outputs: string[]): GraphPlan {
+    const {inputs, fates, values} = this;
+    const ends = new Map<string, string>();
+    for (const [name, value] of values) {
+      // The last one: those before it lack a bias or an activation that the layer has.
+      if (value.kind === 'flow' && fates.get(nodeAndOutput(name)[0]) !== 'skipped') {
+        ends.set(value.key, name);
+      }
+    }
+    // Of some nodes only the shape is used. The plan has it, so they need no layer.
+    const layers = neededLayers(this.layers, outputs);
+    const called = new Set(layers);
+    for (const layer of neededLayers(this.layers, [...this.measured])) {
+      if (!called.has(layer) && layer.outputs.some(key => this.checked.has(key))) {
+        throw new UncheckedShape(layer.outputs.join());
+      }
+    }
+    return {
+      inputs,
+      layers: layers.map(call => ({...call, layer: call.layer()})),
+      outputs,
+      ends,
+      fates,
+      dispose: () => this.dispose(),
+    };
+  }
+
+  dispose(): void {
+    this.owned.forEach(tensor => tensor.isDisposed || tensor.dispose());
+  }
+}
+
+function once(entry: LayerEntry): LazyLayer {
+  let layer: tf.layers.Layer | undefined;
+  return () => (layer ??= layerFromEntry(entry));
+}
+
+/** The layers that flows need. */
+function neededLayers(layers: readonly CallInPlan[], flows: readonly string[]): CallInPlan[] {
+  const needed = new Set(flows);
+  const isNeeded = ({inputs, outputs}: CallInPlan) => {
+    const found = outputs.some(key => needed.has(key));
+    (found ? inputs : []).forEach(key => needed.add(key));
+    return found;
+  };
+  return [...layers].reverse().filter(isNeeded).reverse();
+}
+
+/** The shape that a flow has in every run; `null` for a size that is not proved to be the same in each. */
+export function knownShape({shapes, sizes}: Flow): tf.Shape {
+  return shapes[0].map((size, axis) => (sizes[axis] === KNOWN ? size : null));
+}

@@ -1,0 +1,178 @@
+import {LoRAError, showShape} from '../../../platform/errors';
+import {asksForShape, type GraphNode, type GraphType, inputsOf, keyOf, nodeAndOutput, shortName} from '../graphDef';
+import type {Cut} from './order';
+import type {Planner} from './planner';
+
+/** Nodes that have kernels: a part of a graph without any is not worth training. */
+const KERNEL_OPS = /^(?:_Fused)?(?:Conv|Depthwise|FusedDepthwise|MatMul|BatchMatMul|Einsum)|^GatherV2$/;
+
+/** How the reason of a node begins that failed when it was tried. */
+export const FAILED = 'cannot be computed here';
+
+/** How many names a message lists. */
+const FEW = 6;
+const MANY = 16;
+
+/** Why a graph cannot be imported, by its nodes, and the part of it that can. */
+export function refusedImport(
+  {problems, graph, values, inputs}: Planner,
+  order: readonly GraphNode[],
+  cut: Cut,
+): LoRAError {
+  const named = [...problems].slice(0, FEW).map(([name, reason]) => {
+    return `  ${graph.nodes.get(name)?.op ?? ''} "${name}" ${reason}`;
+  });
+  const rest = problems.size > FEW ? [`  and ${problems.size - FEW} more`] : [];
+  const region = largestRegion(order, new Set(problems.keys()), graph.weights, cut);
+  // Numbers that are no floats lead to no loss.
+  const isFloat = (key: string) => typeAt(values, key) === 'float32';
+  const floats = region?.outputs.filter(isFloat) ?? [];
+  const part = region && {...region, outputs: floats.length > 0 ? floats : region.outputs};
+  const way =
+    part === undefined ? 'No part of it that has kernels can be.' : `Import a part of it: ${describeRegion(part, cut)}`;
+  const open = inputs.find(({shape}) => shape.slice(1).includes(null));
+  const failed = open !== undefined && [...problems.values()].some(reason => reason.startsWith(FAILED));
+  const sizes = failed
+    ? [
+        `It leaves sizes of "${open.name}" open, and may compute some of them alone. Name one that it computes, as in ` +
+          `{inputShapes: {'${shortName(open.node)}': ${showShape(open.shape.slice(1).map(size => size ?? 64))}}}.`,
+      ]
+    : [];
+  return new LoRAError(
+    ['The graph cannot be made into layers as a whole:', ...named, ...rest, ...sizes, way].join('\n'),
+  );
+}
+
+/** The type of what flows at a key, `undefined` where nothing does. */
+function typeAt(values: Planner['values'], key: string): GraphType | undefined {
+  const value = values.get(key);
+  return value?.kind === 'flow' ? value.dtype : undefined;
+}
+
+/**
+ * What to say of outputs that are no floats, such as those of an `ArgMax`: no gradient leads to them, and tfjs says so
+ * in its own words when it trains. `undefined` if there are none.
+ */
+export function adviceOn({graph, values}: Planner, outputs: readonly string[], cut: Cut): string | undefined {
+  const whole = outputs.map(keyOf).filter(key => ![undefined, 'float32'].includes(typeAt(values, key)));
+  if (whole.length === 0) {
+    return undefined;
+  }
+  const ends = new Set<string>();
+  const seen = new Set<string>();
+  const queue = outputs.map(keyOf).reverse();
+  for (let key = queue.pop(); key !== undefined; key = queue.pop()) {
+    const [name] = nodeAndOutput(key);
+    if (typeAt(values, key) === 'float32') {
+      ends.add(key);
+    } else if (!seen.has(key) && !cut.inputs.includes(name)) {
+      seen.add(key);
+      queue.push(...inputsOf(graph.nodes.get(name) as GraphNode).map(keyOf));
+    }
+  }
+  const named = whole.map(key => `"${shortOutput(key)}" gives ${typeAt(values, key) ?? ''}`).join(', ');
+  const way =
+    ends.size === 0
+      ? 'Nothing before it can train either.'
+      : `To train, end before it: ${describeRegion({inputs: [], outputs: [...ends]}, cut)}`;
+  return `Output ${named}, to which no gradient leads: the model predicts, but cannot train. ${way}`;
+}
+
+/** A part of a graph: the outputs of nodes that it needs from outside, and those that are used outside. */
+interface Region {
+  inputs: string[];
+  outputs: string[];
+}
+
+/** Of the parts that the nodes in question divide a graph into, the one with the most kernels. */
+function largestRegion(
+  order: readonly GraphNode[],
+  problems: ReadonlySet<string>,
+  weights: ReadonlyMap<string, unknown>,
+  cut: Cut,
+): Region | undefined {
+  const data = new Set(order.flatMap(({name, op}) => (weights.has(name) || op.startsWith('Const') ? [] : [name])));
+  const isEnd = (name: string) => cut.inputs.includes(name);
+  const parents = new Map<string, string>();
+  const rootOf = (name: string) => {
+    const way: string[] = [];
+    let root = name;
+    for (let next = parents.get(root); next !== undefined; next = parents.get(root)) {
+      way.push(root);
+      root = next;
+    }
+    // A graph may be one long chain: each member is led to its root by one step from now on.
+    way.forEach(member => parents.set(member, root));
+    return root;
+  };
+  const inside = order.filter(({name}) => data.has(name) && !problems.has(name));
+  const members = new Set(inside.map(({name}) => name));
+  const links = order.flatMap(node =>
+    (isEnd(node.name) ? [] : inputsOf(node)).flatMap(name => {
+      const [source] = nodeAndOutput(name);
+      return data.has(source) ? [{node, source, name}] : [];
+    }),
+  );
+  const levels = levelsOf(order, problems, cut);
+  for (const {node, source} of links) {
+    if (members.has(source) && members.has(node.name) && levels.get(source) === levels.get(node.name)) {
+      const [one, other] = [rootOf(source), rootOf(node.name)];
+      if (one !== other) {
+        parents.set(one, other);
+      }
+    }
+  }
+  const kernels = new Map<string, number>();
+  for (const {name, op} of inside) {
+    kernels.set(rootOf(name), (kernels.get(rootOf(name)) ?? 0) + Number(KERNEL_OPS.test(op)));
+  }
+  const [best] = [...kernels].sort(([, one], [, other]) => other - one);
+  if (best === undefined || best[1] === 0) {
+    return undefined;
+  }
+  const isMember = (name: string) => members.has(name) && rootOf(name) === best[0];
+  const inputs = new Set<string>();
+  const outputs = new Set(cut.outputs.filter(output => isMember(nodeAndOutput(output)[0])));
+  for (const {node, source, name} of links) {
+    if (isMember(node.name) && !isMember(source)) {
+      inputs.add(keyOf(name));
+    } else if (!isMember(node.name) && isMember(source) && !asksForShape(node)) {
+      outputs.add(keyOf(name));
+    }
+  }
+  order.filter(({name}) => isEnd(name) && isMember(name)).forEach(({name}) => inputs.add(name));
+  return {inputs: [...inputs], outputs: [...outputs]};
+}
+
+/** How many of the nodes in question lie one behind the other on the way to a node. */
+function levelsOf(order: readonly GraphNode[], problems: ReadonlySet<string>, cut: Cut): Map<string, number> {
+  const levels = new Map<string, number>();
+  for (const node of order) {
+    const sources = cut.inputs.includes(node.name) ? [] : inputsOf(node).map(input => nodeAndOutput(input)[0]);
+    const own = sources.map(source => {
+      const level = levels.get(source) ?? 0;
+      // A run of them counts once.
+      return problems.has(node.name) && !problems.has(source) ? level + 1 : level;
+    });
+    levels.set(node.name, Math.max(0, ...own));
+  }
+  return levels;
+}
+
+function describeRegion({inputs, outputs}: Region, cut: Cut): string {
+  const names = (list: readonly string[]) => list.map(key => `'${shortOutput(key)}'`);
+  const listed = (list: readonly string[]) =>
+    `[${names(list).slice(0, MANY).join(', ')}${list.length > MANY ? `, and ${list.length - MANY} more` : ''}]`;
+  const others = inputs.filter(input => !cut.inputs.includes(input));
+  const shapes = names(others).map(name => `${name}: [its shape without the batch axis]`);
+  const entries = [
+    ...(others.length > 0 ? [`inputs: ${listed(inputs)}`, `inputShapes: {${shapes.slice(0, MANY).join(', ')}}`] : []),
+    `outputs: ${listed(outputs)}`,
+  ];
+  return `fromGraphModel(graph, {${entries.join(', ')}}).`;
+}
+
+function shortOutput(key: string): string {
+  const [node, output] = nodeAndOutput(key);
+  return output === 0 ? shortName(node) : `${shortName(node)}:${output}`;
+}

@@ -1,0 +1,48 @@
+import * as tf from '@tensorflow/tfjs';
+import {Prepared} from '../../../platform/tfjs/lazyOp';
+import {isRecording} from '../../../platform/tfjs/engine';
+import {registerOwn} from '../../../platform/tfjs/configs';
+import {fieldsOf} from '../../../platform/tfjs/fields';
+import type {KernelLayer} from '../../../platform/tfjs/layerFields';
+import {stockClass} from '../../../platform/tfjs/stockClass';
+import {FusedDepthwiseConv2D} from '../../../core/layers/fusedDepthwiseConv2d';
+import {type Forward, onlyTensor} from '../../../core/layers/forward';
+import {forwardOf} from '../../../core/layers/kinds';
+import type {CallArgs} from '../../../core/layers/wrapperLayer';
+
+// Layers of tfjs fuse few activations into convolutions, and nothing into depthwise ones. The executor of a graph fuses
+// more, so that a graph of stock layers would take twice its time.
+
+/** The forward pass of the kind that a layer belongs to. */
+function forwardFor(layer: tf.layers.Layer): Forward {
+  return forwardOf(layer) as Forward;
+}
+
+/** A `Conv2D` that computes its activation in one with the convolution. */
+export class FusedConv2D extends stockClass('Conv2D') {
+  static readonly className: string = 'tfjs-lora/graph>FusedConv2D';
+  /** Read by the forward pass. */
+  readonly fuses = true;
+  private readonly prepared = new Prepared();
+
+  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor | tf.Tensor[] {
+    const {kernel} = fieldsOf<KernelLayer>(this);
+    // The fused form has no gradient in the kernel.
+    if (isRecording() && kernel.trainable) {
+      return super.call(inputs, kwargs);
+    }
+    return tf.tidy(() => {
+      this.invokeCallHook(inputs, kwargs);
+      return forwardFor(this)(this, onlyTensor(inputs), {update: {}, prepared: this.prepared, kwargs});
+    });
+  }
+
+  protected override disposeWeights(): number {
+    this.prepared.dispose();
+    return super.disposeWeights();
+  }
+}
+registerOwn(FusedConv2D);
+
+registerOwn(FusedDepthwiseConv2D);
+export {FusedDepthwiseConv2D};

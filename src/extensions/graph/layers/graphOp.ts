@@ -1,0 +1,317 @@
+import * as tf from '@tensorflow/tfjs';
+import {LoRAError, showShape} from '../../../platform/errors';
+import type {GraphNode, GraphType} from '../graphDef';
+import {largestOutput} from '../graphSize';
+import {capabilities} from '../../../backends/shared/capabilities';
+import {unrecorded} from '../../../core/ops/recording';
+import {shapesOf} from '../../../platform/tfjs/inputs';
+import {registerOwn} from '../../../platform/tfjs/configs';
+
+/** A tensor that a fragment works on. */
+export interface FragmentTensor {
+  name: string;
+  dtype: GraphType;
+}
+
+/** A small constant that is part of a fragment. */
+export interface FragmentConstant extends FragmentTensor {
+  shape: number[];
+  values: number[];
+}
+
+/** A node of a graph, cut out: its inputs bear names of their own. */
+export interface GraphFragment {
+  node: GraphNode;
+  /** What the layer is called with, in order. */
+  inputs: FragmentTensor[];
+  /** What the layer holds as its weights. */
+  weights: (FragmentTensor & {shape: number[]})[];
+  constants: FragmentConstant[];
+  /** The outputs that are used, by their number, and their types. */
+  outputs: {index: number; dtype: GraphType}[];
+  /** The shapes of the outputs for inputs of the given shapes, so that no trial run is needed. */
+  shapes?: {inputs: tf.Shape[]; outputs: tf.Shape[]};
+}
+
+/** Arguments of a {@link GraphOp}. */
+export interface GraphOpArgs {
+  name?: string;
+  trainable?: boolean;
+  /** A {@link GraphFragment} as JSON. Under `name`, the only key whose texts tfjs keeps as they are in files. */
+  fragment: {name: string};
+}
+
+/** Half a gigabyte: no graph for a browser makes a larger tensor of an example. */
+export const MOST_NUMBERS = 2 ** 27;
+
+/**
+ * A layer that computes one node of a TensorFlow graph, by the public executor of `tf.GraphModel`. `fromGraphModel`
+ * makes one of each node that no layer of tfjs computes. It has the node's large constants for its weights, which never
+ * train.
+ *
+ * @throws LoRAError on a call that would give more than 2^27 numbers.
+ */
+export class GraphOp extends tf.layers.Layer {
+  static readonly className: string = 'tfjs-lora/graph>GraphOp';
+
+  readonly fragment: GraphFragment;
+  private readonly text: string;
+  private graph: tf.GraphModel<tf.io.IOHandlerSync> | undefined;
+  private variables: tf.LayerVariable[] = [];
+
+  constructor(args: GraphOpArgs) {
+    super(args);
+    this.text = args.fragment.name;
+    this.fragment = fragmentFrom(this.text, this.name);
+  }
+
+  override build(): void {
+    const {weights} = this.fragment;
+    this.variables = weights.map(({name, shape, dtype}) => {
+      const initial = tf.initializers.zeros();
+      return this.addWeight(name, shape, dtype, initial, undefined, false);
+    });
+    this.built = true;
+  }
+
+  /** The outputs keep their types: as float32 they would be cast, and large integers rounded. */
+  override apply(
+    inputs: tf.Tensor | tf.Tensor[] | tf.SymbolicTensor | tf.SymbolicTensor[],
+    kwargs?: Record<string, unknown>,
+  ): tf.Tensor | tf.Tensor[] | tf.SymbolicTensor | tf.SymbolicTensor[] {
+    const results = super.apply(inputs, kwargs);
+    [results].flat().forEach((result, i) => {
+      if (result instanceof tf.SymbolicTensor) {
+        (result as {dtype: string}).dtype = this.fragment.outputs[i]?.dtype ?? 'float32';
+      }
+    });
+    return results;
+  }
+
+  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: Record<string, unknown>): tf.Tensor | tf.Tensor[] {
+    return tf.tidy(() => {
+      this.invokeCallHook(inputs, kwargs);
+      const given = [inputs].flat();
+      this.checkShapes('takes', given, this.fragment.shapes?.inputs);
+      const results = this.run(
+        given,
+        this.variables.map(variable => variable.read()),
+      );
+      this.checkShapes('gives', results, this.fragment.shapes?.outputs);
+      return results.length === 1 ? (results[0] as tf.Tensor) : results;
+    });
+  }
+
+  /** What the node gives for inputs and weights. */
+  private run(inputs: readonly tf.Tensor[], weights: readonly tf.Tensor[]): tf.Tensor[] {
+    const {fragment} = this;
+    const feed: Record<string, tf.Tensor> = {};
+    // tfjs casts what goes from one layer to the next.
+    fragment.inputs.forEach(({name, dtype}, i) => (feed[name] = asType(inputs[i] as tf.Tensor, dtype)));
+    fragment.weights.forEach(({name}, i) => (feed[name] = weights[i] as tf.Tensor));
+    // Made for each call. Kept ones would have to be disposed, and to move to another backend.
+    fragment.constants.forEach(({name, shape, dtype, values}) => (feed[name] = tf.tensor(values, shape, dtype)));
+    this.checkSize(feed);
+    const execute = () => runNode((this.graph ??= graphOf(fragment.node)), fragment, feed);
+    return fragment.outputs.some(({dtype}) => dtype === 'float32') ? execute() : unrecorded(execute);
+  }
+
+  /**
+   * Refuses other shapes than those of the plan: with these the layers around would not compute what the graph
+   * computes.
+   */
+  private checkShapes(verb: 'takes' | 'gives', tensors: readonly tf.Tensor[], known: readonly tf.Shape[] = []): void {
+    for (const [i, expected] of known.entries()) {
+      const shape = tensors[i]?.shape;
+      const fits = (sizes: tf.Shape) =>
+        sizes.length === shape?.length && sizes.every((size, axis) => size === null || size === shape[axis]);
+      if (!fits(expected)) {
+        const isBatch = verb === 'takes' && fits([null, ...expected.slice(1)]);
+        const way = isBatch
+          ? `The graph does not compute each example by itself: give it ${expected[0] ?? 1} at a time, ` +
+            `{batchSize: ${expected[0] ?? 1}}.`
+          : 'Import the graph for the sizes that it is used with, fromGraphModel(graph, {inputShapes: {…}}), or ' +
+            'use it with others.';
+        throw new LoRAError(
+          `Layer "${this.name}" (${this.fragment.node.op}) ${verb} ${shape ? showShape(shape) : 'nothing'} where ` +
+            `the import has ${showShape(expected)}. ${way}`,
+        );
+      }
+    }
+  }
+
+  private checkSize(feed: Readonly<Record<string, tf.Tensor>>): void {
+    const {node, constants} = this.fragment;
+    const values = new Map(constants.map(constant => [constant.name, constant.values]));
+    const sized = (node.input ?? []).map(name => ({shape: feed[name]?.shape ?? [], values: values.get(name)}));
+    const size = largestOutput(node, sized) ?? 0;
+    if (size > MOST_NUMBERS) {
+      throw new LoRAError(
+        `Layer "${this.name}" (${node.op}) would give up to ${size} numbers, more than ${MOST_NUMBERS}.`,
+      );
+    }
+  }
+
+  override computeOutputShape(inputShape: tf.Shape | tf.Shape[]): tf.Shape | tf.Shape[] {
+    const inputs = shapesOf(inputShape);
+    const known = this.fragment.shapes;
+    const outputs =
+      known !== undefined && JSON.stringify(known.inputs) === JSON.stringify(inputs)
+        ? known.outputs
+        : this.probedShapes(inputs);
+    return outputs.length === 1 ? (outputs[0] as tf.Shape) : outputs;
+  }
+
+  /** The shapes of the outputs, from runs on zeros with two sizes for each that is not known. */
+  private probedShapes(inputs: readonly tf.Shape[]): tf.Shape[] {
+    const [one, other] = [4, 6].map(unknown =>
+      tf.tidy(() => {
+        const tensors = this.fragment.inputs.map(({dtype}, i) =>
+          tf.zeros(
+            (inputs[i] ?? []).map(size => size ?? unknown),
+            dtype as tf.DataType,
+          ),
+        );
+        const weights = this.fragment.weights.map(({shape, dtype}) => tf.zeros(shape, dtype as tf.DataType));
+        return this.run(tensors, weights).map(({shape}) => shape);
+      }),
+    ) as [number[][], number[][]];
+    return one.map((shape, i) => shape.map((size, axis) => (size === other[i]?.[axis] ? size : null)));
+  }
+
+  override getConfig(): tf.serialization.ConfigDict {
+    return {...super.getConfig(), fragment: {name: this.text}};
+  }
+}
+registerOwn(GraphOp);
+
+/** The name of the one node of a graph. Its own could be that of one of its inputs. */
+const NODE = 'node';
+
+/** A graph of one node without weights: all that it works on is fed. */
+export function graphOf(node: GraphNode): tf.GraphModel<tf.io.IOHandlerSync> {
+  const placeholders = [...new Set(node.input ?? [])].map(name => ({name, op: 'Placeholder', attr: {}}));
+  // tfjs writes into the topology that it reads.
+  const own = {...structuredClone(node), name: NODE};
+  const modelTopology = {node: [...placeholders, own], versions: {producer: 0, minConsumer: 0}};
+  return tf.loadGraphModelSync({modelTopology, weightSpecs: [], weightData: new ArrayBuffer(0)});
+}
+
+/** Runs the node of a fragment by its graph. */
+export function runNode(
+  graph: tf.GraphModel<tf.io.IOHandlerSync>,
+  {node, outputs}: Pick<GraphFragment, 'node' | 'outputs'>,
+  feed: tf.NamedTensorMap,
+): tf.Tensor[] {
+  if (/^(?:Batch)?MatMul/.test(node.op) && Object.values(feed).some(({dtype}) => dtype === 'int32')) {
+    return multipliedIntegers(graph, feed);
+  }
+  const own = Object.hasOwn(OWN_OPS, node.op) ? OWN_OPS[node.op] : undefined;
+  if (own !== undefined) {
+    return [own(feed[node.input?.[0] ?? ''] as tf.Tensor, node)];
+  }
+  return [
+    graph.execute(
+      feed,
+      outputs.map(({index}) => `${NODE}:${index}`),
+    ),
+  ].flat();
+}
+
+/** Several backends have products of floats alone. */
+function multipliedIntegers(graph: tf.GraphModel<tf.io.IOHandlerSync>, feed: tf.NamedTensorMap): tf.Tensor[] {
+  const floats = Object.fromEntries(Object.entries(feed).map(([key, x]) => [key, tf.cast(x, 'float32')]));
+  return [tf.cast(graph.execute(floats, NODE) as tf.Tensor, 'int32')];
+}
+
+/** What the executor of tfjs does not know, or only asynchronously. */
+const OWN_OPS: Readonly<Record<string, (x: tf.Tensor, node: GraphNode) => tf.Tensor>> = {
+  Where: where,
+  _FusedHardSwish: x => tf.mul(x, tf.mul(1 / 6, tf.relu6(tf.add(x, 3)))),
+  _FusedSwish: x => tf.mul(x, tf.sigmoid(x)),
+};
+
+/** `tf.whereAsync` at once: it waits for the backend, which webgpu cannot. */
+function where(condition: tf.Tensor, {name, op}: GraphNode): tf.Tensor {
+  const reason = reasonNotToRunHere(op);
+  if (reason !== undefined) {
+    throw new LoRAError(
+      `${op} "${name}" ${reason}. Use another backend, or cut the graph behind it: fromGraphModel(graph, {inputs: ` +
+        '[…], inputShapes: {…}}).',
+    );
+  }
+  const values = condition.dataSync();
+  const strides = condition.shape.map((_, axis) => tf.util.sizeFromShape(condition.shape.slice(axis + 1)));
+  const found: number[] = [];
+  values.forEach((value, i) => {
+    if (value !== 0) {
+      strides.forEach((stride, axis) => found.push(Math.floor(i / stride) % (condition.shape[axis] ?? 1)));
+    }
+  });
+  return tf.tensor2d(found, [condition.rank === 0 ? 0 : found.length / condition.rank, condition.rank], 'int32');
+}
+
+/** A tensor as the node knows it. Numbers that are not floats have no gradient, so none may be asked for. */
+function asType(x: tf.Tensor, dtype: GraphType): tf.Tensor {
+  if (dtype === 'float32') {
+    return x.dtype === dtype ? x : tf.cast(x, dtype);
+  }
+  return unrecorded(() => [tf.cast(x, dtype)])[0] as tf.Tensor;
+}
+
+/** Reads a fragment, whoever wrote it. */
+function fragmentFrom(text: string, layer: string): GraphFragment {
+  const broken = (what: string) => new LoRAError(`The config of layer "${layer}" (GraphOp) is broken: ${what}.`);
+  let fragment: Partial<GraphFragment>;
+  try {
+    fragment = JSON.parse(text) as Partial<GraphFragment>;
+  } catch (error) {
+    throw broken((error as Error).message);
+  }
+  const {node, inputs, weights, constants, outputs} = fragment;
+  if (typeof node?.op !== 'string' || typeof node.name !== 'string') {
+    throw broken('it names no node');
+  }
+  if (![inputs, weights, constants, outputs].every(Array.isArray) || outputs?.length === 0) {
+    throw broken('it does not list inputs, weights, constants and outputs');
+  }
+  const refused = reasonNotToRun(node.op);
+  if (refused !== undefined) {
+    throw broken(`a ${node.op} ${refused}`);
+  }
+  if (constants?.some(({shape, values}) => tf.util.sizeFromShape(shape) !== values.length)) {
+    throw broken('a constant has other numbers than its shape says');
+  }
+  return fragment as GraphFragment;
+}
+
+/** Ops that no layer can compute, and why. */
+const NOT_TO_RUN: readonly [pattern: RegExp, reason: string][] = [
+  [
+    /^(?:Switch|Merge|Enter|Exit|NextIteration|LoopCond|StatelessIf|StatelessWhile|If|While|StatefulPartitionedCall|PartitionedCall)$/,
+    'decides while it runs what is computed',
+  ],
+  [/^(?:NonMaxSuppression|Unique|ListDiff)/, 'gives as many numbers as it happens to find'],
+  [
+    /^(?:TensorArray|TensorList|HashTable|LookupTable|MutableHash|Initialize|Restore|Save|VarHandle|ReadVariable|AssignVariable)/,
+    'works on state outside of the graph',
+  ],
+  [/^(?:String|StaticRegex|Ragged|Decode|Encode|Sparse(?!ToDense))/, 'works on texts or ragged lists'],
+  [/^(?:Random|Stateless(?:Random|Truncated)|TruncatedNormal|Multinomial)/, 'is random'],
+  [/^(?:NoOp|Print|Assert)$/, 'gives nothing'],
+];
+
+/** Why no layer can compute an op, as the rest of a sentence about it; `undefined` if one can, as far as is known. */
+export function reasonNotToRun(op: string): string | undefined {
+  return NOT_TO_RUN.find(([pattern]) => pattern.test(op))?.[1];
+}
+
+/**
+ * Why an op cannot be computed on the current backend, as the rest of a sentence about it; `undefined` if it can, as
+ * far as is known.
+ */
+export function reasonNotToRunHere(op: string): string | undefined {
+  return op === 'Where' && capabilities().readsByPromise
+    ? `has to read a tensor in the middle of a call, which ${tf.getBackend()} cannot`
+    : undefined;
+}

@@ -1,0 +1,180 @@
+import {brief, listed, LoRAError} from '../../../platform/errors';
+import type {ByteReader} from '../../../platform/formats/byteReader';
+import {type BlockFormat, FORMAT_NAMES, formatNamed} from '../../quantized/formats/formats';
+import {HeaderReader, type Metadata, type MetadataValue} from './headerReader';
+
+// Four bytes `GGUF`, a version of 4 bytes, the numbers of tensors and of pairs in 8 each. The pairs: a text, a type of
+// 4 bytes, a value. For each tensor a text, the number of axes, their sizes from the last on, a type, and where its
+// bytes begin behind the header. Then the bytes of the tensors, each at a multiple of `general.alignment`. All is
+// little-endian. https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
+
+/** A tensor in a file. */
+export interface GGUFTensor {
+  readonly name: string;
+  /** Its sizes, the axis that lies together last: `[out, in]` of a matrix. */
+  readonly shape: readonly number[];
+  readonly format: BlockFormat;
+  /** Where its bytes begin in the file, and how many there are. */
+  readonly begin: number;
+  readonly bytes: number;
+}
+
+/** A GGUF file whose header is read. */
+export interface GGUFFile {
+  readonly metadata: Metadata;
+  /** In the order of their bytes. */
+  readonly tensors: readonly GGUFTensor[];
+  /** The bytes of the tensors, one after the other. It holds one at a time. */
+  read(): AsyncIterable<[GGUFTensor, Uint8Array<ArrayBuffer>]>;
+}
+
+/** The formats, by the numbers that files have for them. */
+const FORMATS: Readonly<Record<number, string>> = {
+  0: 'F32',
+  1: 'F16',
+  2: 'Q4_0',
+  3: 'Q4_1',
+  6: 'Q5_0',
+  7: 'Q5_1',
+  8: 'Q8_0',
+  12: 'Q4_K',
+  13: 'Q5_K',
+  14: 'Q6_K',
+  30: 'BF16',
+};
+
+/** The names of the formats that there is no code for, to be told by. */
+const OTHERS: Readonly<Record<number, string>> = {
+  ...{9: 'Q8_1', 10: 'Q2_K', 11: 'Q3_K', 15: 'Q8_K', 16: 'IQ2_XXS', 17: 'IQ2_XS', 18: 'IQ3_XXS', 19: 'IQ1_S'},
+  ...{20: 'IQ4_NL', 21: 'IQ3_S', 22: 'IQ2_S', 23: 'IQ4_XS', 24: 'I8', 25: 'I16', 26: 'I32', 27: 'I64', 28: 'F64'},
+  ...{29: 'IQ1_M', 34: 'TQ1_0', 35: 'TQ2_0', 39: 'MXFP4', 40: 'NVFP4'},
+};
+
+/** No model has more axes, nor does ggml. */
+const MOST_AXES = 4;
+/** A pair has a text, 8 bytes, a type, 4, and a value, 1; a tensor a text, a count, an axis, a type and a place. */
+const [LEAST_OF_PAIR, LEAST_OF_TENSOR] = [13, 32];
+/** What is told of a name that is too long. */
+const MOST_OF_NAME = 2 ** 16;
+
+/**
+ * Reads the header of a GGUF file.
+ *
+ * @param wanted the lists of the tokenizer that are kept. The others are passed over.
+ * @throws LoRAError if it is none, is damaged, or is shorter than it says.
+ */
+export async function openGGUF(source: ByteReader, wanted: readonly string[] = []): Promise<GGUFFile> {
+  const reader = new HeaderReader(source);
+  const magic = await reader.word();
+  if (magic !== 0x46554747) {
+    throw new LoRAError('This is no GGUF file: it does not begin with the letters GGUF.');
+  }
+  const version = await reader.word();
+  if (version !== 2 && version !== 3) {
+    throw new LoRAError(`The GGUF file is of version ${version}; this library reads versions 2 and 3.`);
+  }
+  const tensorCount = await reader.count(LEAST_OF_TENSOR, 'tensors');
+  const pairCount = await reader.count(LEAST_OF_PAIR, 'pairs of metadata');
+  const metadata = new Map<string, MetadataValue>();
+  for (let i = 0; i < pairCount; i++) {
+    const key = await reader.text(MOST_OF_NAME);
+    if (metadata.has(key)) {
+      throw new LoRAError(`The GGUF file has ${brief(key)} twice.`);
+    }
+    const value = await reader.value(key, wanted.includes(key));
+    if (value !== undefined) {
+      metadata.set(key, value);
+    }
+  }
+  const alignment = alignmentOf(metadata);
+  const infos = new Map<string, Omit<GGUFTensor, 'begin'> & {offset: number}>();
+  for (let i = 0; i < tensorCount; i++) {
+    const name = await reader.text(MOST_OF_NAME);
+    if (infos.has(name)) {
+      throw new LoRAError(`The GGUF file has the tensor ${brief(name)} twice.`);
+    }
+    infos.set(name, await tensorInfo(reader, name, alignment));
+  }
+  const start = Math.ceil(reader.position / alignment) * alignment;
+  const tensors = [...infos.values()]
+    .map(({offset, ...info}) => ({...info, begin: start + offset}))
+    .sort((one, other) => one.begin - other.begin || one.bytes - other.bytes);
+  checkPlaces(tensors, source.size);
+  return {
+    metadata,
+    tensors,
+    read: () => bytesOfEach(reader, tensors),
+  };
+}
+
+async function* bytesOfEach(
+  reader: HeaderReader,
+  tensors: readonly GGUFTensor[],
+): AsyncGenerator<[GGUFTensor, Uint8Array<ArrayBuffer>]> {
+  for (const tensor of tensors) {
+    await reader.skipTo(tensor.begin);
+    yield [tensor, await reader.take(tensor.bytes)];
+  }
+}
+
+function alignmentOf(metadata: Metadata): number {
+  const alignment = metadata.get('general.alignment') ?? 32;
+  if (typeof alignment !== 'number' || !Number.isInteger(alignment) || alignment < 1 || alignment > 2 ** 20) {
+    throw new LoRAError(`general.alignment of the GGUF file must be a number of bytes, got ${brief(alignment)}.`);
+  }
+  return alignment;
+}
+
+async function tensorInfo(
+  reader: HeaderReader,
+  name: string,
+  alignment: number,
+): Promise<Omit<GGUFTensor, 'begin'> & {offset: number}> {
+  const axes = await reader.word();
+  if (axes < 1 || axes > MOST_AXES) {
+    throw new LoRAError(`The tensor ${brief(name)} of the GGUF file has ${axes} axes; 1 to ${MOST_AXES} are possible.`);
+  }
+  const shape: number[] = [];
+  for (let axis = 0; axis < axes; axis++) {
+    shape.unshift(await reader.whole());
+  }
+  const type = await reader.word();
+  const format = formatNamed(FORMATS[type] ?? '');
+  if (format === undefined) {
+    throw new LoRAError(
+      `The tensor ${brief(name)} of the GGUF file is of type ${OTHERS[type] ?? type}, for which there is no code ` +
+        `here; known are ${listed(FORMAT_NAMES)}.`,
+    );
+  }
+  const width = shape.at(-1) ?? 0;
+  const numbers = shape.reduce((product, size) => product * size, 1);
+  const bytes = (numbers / format.numbers) * format.bytes;
+  if (numbers === 0 || !Number.isSafeInteger(numbers) || width % format.numbers !== 0 || !Number.isSafeInteger(bytes)) {
+    throw new LoRAError(
+      `The tensor ${brief(name)} of the GGUF file is of shape [${shape.join(', ')}], which blocks of ` +
+        `${format.numbers} numbers (${format.name}) do not fill.`,
+    );
+  }
+  const offset = await reader.whole();
+  if (offset % alignment !== 0) {
+    throw new LoRAError(
+      `The tensor ${brief(name)} of the GGUF file begins at byte ${offset}, no multiple of ${alignment}.`,
+    );
+  }
+  return {name, shape, format, bytes, offset};
+}
+
+/** Refuses tensors that share bytes, or of which the file has not all. */
+function checkPlaces(tensors: readonly GGUFTensor[], size: number | null): void {
+  let end = 0;
+  let before = '';
+  for (const {name, begin, bytes} of tensors) {
+    if (begin < end) {
+      throw new LoRAError(`The tensors ${brief(before)} and ${brief(name)} of the GGUF file share bytes.`);
+    }
+    [end, before] = [begin + bytes, name];
+    if (end > (size ?? Infinity) || !Number.isSafeInteger(end)) {
+      throw new LoRAError(`The GGUF file has ${size} bytes, and its tensor ${brief(name)} would end at byte ${end}.`);
+    }
+  }
+}

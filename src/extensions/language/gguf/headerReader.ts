@@ -1,0 +1,254 @@
+import {brief, LoRAError} from '../../../platform/errors';
+import {type ByteReader, concatenate} from '../../../platform/formats/byteReader';
+
+/** A value of a pair. A list is of one kind. */
+export type MetadataValue = number | bigint | boolean | string | MetadataList;
+/** Numbers come as what holds them in the fewest bytes. */
+export type MetadataList = readonly MetadataValue[] | ArrayLike<number>;
+export type Metadata = ReadonlyMap<string, MetadataValue>;
+
+/** How many bytes are asked for at a time. */
+const CHUNK = 2 ** 16;
+/** A setting has a list of a value for each block. */
+const MOST_OF_SETTING = 2 ** 16;
+/** No vocabulary has so many tokens or merges. */
+const MOST_WANTED = 2 ** 22;
+
+const TYPES = [
+  ...(['uint8', 'int8', 'uint16', 'int16', 'uint32', 'int32', 'float32', 'bool', 'text', 'list'] as const),
+  ...(['uint64', 'int64', 'float64'] as const),
+];
+type Type = (typeof TYPES)[number];
+type NumberType = Exclude<Type, 'bool' | 'text' | 'list' | 'uint64' | 'int64'>;
+
+/** How a list of numbers is held. */
+const LISTS: Readonly<Record<NumberType, new (bytes: ArrayBuffer) => ArrayLike<number>>> = {
+  ...{uint8: Uint8Array, int8: Int8Array, uint16: Uint16Array, int16: Int16Array},
+  ...{uint32: Uint32Array, int32: Int32Array, float32: Float32Array, float64: Float64Array},
+};
+
+/** Bytes of a value; of a text and a list of their lengths alone. */
+const BYTES: Readonly<Record<Type, number>> = {
+  ...{uint8: 1, int8: 1, uint16: 2, int16: 2, uint32: 4, int32: 4, float32: 4, bool: 1, text: 8, list: 12},
+  ...{uint64: 8, int64: 8, float64: 8},
+};
+
+/**
+ * Reads what stands in the header of a GGUF file. No length in it is believed: it is compared with the bytes that the
+ * file still has, or where their number is not known, grows with those that came.
+ */
+export class HeaderReader {
+  /** What came, from `at` on not used yet. */
+  private bytes = new Uint8Array(0);
+  private view = new DataView(this.bytes.buffer);
+  private at = 0;
+  /** A mark of the order of bytes may begin a token. */
+  private readonly decoder = new TextDecoder('utf-8', {ignoreBOM: true});
+
+  constructor(private readonly source: ByteReader) {}
+
+  /** How many bytes have been used. */
+  get position(): number {
+    return this.source.position - (this.bytes.length - this.at);
+  }
+
+  /** Bytes that are left, as far as that is known. */
+  private get left(): number {
+    return this.source.size === null ? Infinity : this.source.size - this.position;
+  }
+
+  /** The next bytes, as a copy. */
+  async take(count: number): Promise<Uint8Array<ArrayBuffer>> {
+    const here = Math.min(count, this.bytes.length - this.at);
+    if (here === 0) {
+      return this.source.take(count);
+    }
+    const taken = new Uint8Array(count);
+    taken.set(this.bytes.subarray(this.at, this.at + here));
+    this.at += here;
+    if (here < count) {
+      taken.set(await this.source.take(count - here), here);
+    }
+    return taken;
+  }
+
+  /** Leaves out what stands before a place. */
+  async skipTo(place: number): Promise<void> {
+    while (this.position < place) {
+      await this.take(Math.min(CHUNK, place - this.position));
+    }
+  }
+
+  async word(): Promise<number> {
+    return (await this.number('uint32')) as number;
+  }
+
+  /** A whole number of 8 bytes. */
+  async whole(): Promise<number> {
+    const value = await this.number('uint64');
+    if (typeof value === 'bigint') {
+      throw new LoRAError(`The GGUF file has a size or place of ${value}, which no file can have.`);
+    }
+    return value;
+  }
+
+  /** How many things follow, of at least so many bytes each. */
+  async count(least: number, what: string): Promise<number> {
+    const count = await this.whole();
+    if (count * least > this.left) {
+      throw new LoRAError(
+        `The GGUF file says that ${count.toLocaleString('en')} ${what} follow, and ${this.left.toLocaleString('en')} ` +
+          'bytes are left.',
+      );
+    }
+    return count;
+  }
+
+  async text(most = Infinity): Promise<string> {
+    const length = await this.count(1, 'bytes of a text');
+    if (length > most) {
+      throw new LoRAError(`The GGUF file has a name of ${length.toLocaleString('en')} bytes.`);
+    }
+    if (length > this.bytes.length - this.at) {
+      await this.more(length);
+    }
+    this.at += length;
+    return this.decoder.decode(this.bytes.subarray(this.at - length, this.at));
+  }
+
+  /**
+   * A value, with its type before it. Lists of tokenizers are passed over if they are not wanted, and are `undefined`.
+   */
+  async value(key: string, isWanted: boolean): Promise<MetadataValue | undefined> {
+    const type = await this.type();
+    return type === 'list' ? this.list(key, isWanted) : this.valueOf(type);
+  }
+
+  private async type(): Promise<Type> {
+    const number = await this.word();
+    const type = TYPES[number];
+    if (type === undefined) {
+      throw new LoRAError(`The GGUF file has a value of type ${number}, which is not known.`);
+    }
+    return type;
+  }
+
+  private async valueOf(type: Exclude<Type, 'list'>): Promise<number | bigint | boolean | string> {
+    switch (type) {
+      case 'text':
+        return this.readyText() ?? this.text();
+      case 'bool':
+        return (await this.number('uint8')) !== 0;
+      default:
+        return this.number(type);
+    }
+  }
+
+  private async list(key: string, isWanted: boolean): Promise<MetadataList | undefined> {
+    const type = await this.type();
+    if (type === 'list') {
+      throw new LoRAError(`The GGUF file has lists in a list, ${brief(key)}, which no program reads.`);
+    }
+    const count = await this.count(BYTES[type], 'entries of a list');
+    const isSetting = !/^(tokenizer|general)\./.test(key);
+    if (count > (isSetting ? MOST_OF_SETTING : MOST_WANTED) && (isSetting || isWanted)) {
+      throw new LoRAError(`The GGUF file has a list of ${count.toLocaleString('en')} entries, ${brief(key)}.`);
+    }
+    const isNumbers = Object.hasOwn(LISTS, type);
+    if (!isSetting && !(isWanted && (isNumbers || type === 'text'))) {
+      await (type === 'text' ? this.passTexts(count) : this.skipTo(this.position + count * BYTES[type]));
+      return undefined;
+    }
+    if (isNumbers) {
+      return new LISTS[type as NumberType](await this.bulk(count * BYTES[type]));
+    }
+    const values: (number | bigint | boolean | string)[] = [];
+    for (let i = 0; i < count; i++) {
+      values.push(type === 'text' ? (this.readyText() ?? (await this.text())) : await this.valueOf(type));
+    }
+    return values;
+  }
+
+  /** So many bytes, which are asked for as they come. */
+  private async bulk(count: number): Promise<ArrayBuffer> {
+    const parts: Uint8Array[] = [];
+    for (let left = count; left > 0; left -= Math.min(left, CHUNK)) {
+      parts.push(await this.take(Math.min(left, CHUNK)));
+    }
+    return concatenate(parts).buffer;
+  }
+
+  /** The length of the text that comes next, behind which it goes, if all of it is here: few have to be waited for. */
+  private readyLength(): number | undefined {
+    const {at, view} = this;
+    const ready = this.bytes.length - at - 8;
+    const length = ready >= 0 && view.getUint32(at + 4, true) === 0 ? view.getUint32(at, true) : Infinity;
+    if (length > ready) {
+      return undefined;
+    }
+    this.at += 8 + length;
+    return length;
+  }
+
+  private readyText(): string | undefined {
+    const length = this.readyLength();
+    return length === undefined ? undefined : this.decoder.decode(this.bytes.subarray(this.at - length, this.at));
+  }
+
+  private async passTexts(count: number): Promise<void> {
+    for (let i = 0; i < count; i++) {
+      if (this.readyLength() === undefined) {
+        await this.skipTo((await this.count(1, 'bytes of a text')) + this.position);
+      }
+    }
+  }
+
+  /** A number; one of 64 bits that a number cannot hold as a `bigint`. */
+  private async number(type: Exclude<Type, 'text' | 'list' | 'bool'>): Promise<number | bigint> {
+    const size = BYTES[type];
+    if (size > this.bytes.length - this.at) {
+      await this.more(size);
+    }
+    const {at, view} = this;
+    this.at += size;
+    switch (type) {
+      case 'uint8':
+        return view.getUint8(at);
+      case 'int8':
+        return view.getInt8(at);
+      case 'uint16':
+        return view.getUint16(at, true);
+      case 'int16':
+        return view.getInt16(at, true);
+      case 'uint32':
+        return view.getUint32(at, true);
+      case 'int32':
+        return view.getInt32(at, true);
+      case 'float32':
+        return view.getFloat32(at, true);
+      case 'float64':
+        return view.getFloat64(at, true);
+      case 'uint64':
+        return asNumber(view.getBigUint64(at, true));
+      case 'int64':
+        return asNumber(view.getBigInt64(at, true));
+    }
+  }
+
+  /** Has at least so many bytes ready. After the last byte, `take` says where the file ends. */
+  private async more(count: number): Promise<void> {
+    const parts: Uint8Array[] = [this.bytes.subarray(this.at)];
+    for (let ready = parts[0]?.length ?? 0; ready < count;) {
+      const next = (await this.source.some(CHUNK)) ?? (await this.source.take(1));
+      parts.push(next);
+      ready += next.length;
+    }
+    const bytes = concatenate(parts);
+    [this.bytes, this.view, this.at] = [bytes, new DataView(bytes.buffer), 0];
+  }
+}
+
+function asNumber(value: bigint): number | bigint {
+  const number = Number(value);
+  return Number.isSafeInteger(number) ? number : value;
+}

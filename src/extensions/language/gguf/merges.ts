@@ -1,0 +1,55 @@
+import {LoRAError} from '../../../platform/errors';
+
+/** Two tokens that become one. */
+export type Merge = [string, string];
+
+/** No token of so many characters comes of a merge; a file that says so would keep us busy. */
+const MOST_OF_TOKEN = 256;
+/** All tokens together have no more characters: five times as many as Gemma's, whose vocabulary is the largest. */
+const MOST_CHARACTERS = 2 ** 23;
+/** There are two or three merges for a token. */
+const MOST_FOR_A_TOKEN = 16;
+
+/** @throws LoRAError if there are more merges than a vocabulary of so many tokens has. */
+export function checkMerges(merges: number, tokens: number): void {
+  if (merges > MOST_FOR_A_TOKEN * Math.max(tokens, 256)) {
+    throw new LoRAError(
+      `The tokenizer of the GGUF file has more than ${MOST_FOR_A_TOKEN} merges for each of its ` +
+        `${tokens.toLocaleString('en')} tokens.`,
+    );
+  }
+}
+
+/**
+ * The merges that a list of tokens implies, of a file that has none: for each token every cut into two tokens, the
+ * token of the highest score first. As transformers has it.
+ *
+ * @throws LoRAError if the tokens are too long, or imply too many merges.
+ */
+export function mergesOf(tokens: readonly string[], scoreOf: (id: number) => number): Merge[] {
+  if (tokens.reduce((sum, token) => sum + token.length, 0) > MOST_CHARACTERS) {
+    throw new LoRAError(
+      `The tokens of the GGUF file have more than ${MOST_CHARACTERS.toLocaleString('en')} characters.`,
+    );
+  }
+  const ids = new Map(tokens.map((token, id) => [token, id]));
+  const found: {merge: Merge; score: number; sizes: [number, number]}[] = [];
+  for (const [token, id] of ids) {
+    const characters = token.length > MOST_OF_TOKEN ? [] : Array.from(token);
+    const cuts: {merge: Merge; order: [number, number]; sizes: [number, number]}[] = [];
+    for (let i = 1, end = 0; i < characters.length; i++) {
+      end += (characters[i - 1] as string).length;
+      const [left, right] = [token.slice(0, end), token.slice(end)];
+      const [one, other] = [ids.get(left), ids.get(right)];
+      if (one !== undefined && other !== undefined) {
+        cuts.push({merge: [left, right], order: [one, other], sizes: [i, characters.length - i]});
+      }
+    }
+    cuts.sort((a, b) => a.order[0] - b.order[0] || a.order[1] - b.order[1]);
+    const score = scoreOf(id);
+    cuts.forEach(({merge, sizes}) => found.push({merge, score, sizes}));
+    checkMerges(found.length, tokens.length);
+  }
+  found.sort((a, b) => b.score - a.score || b.sizes[0] - a.sizes[0] || b.sizes[1] - a.sizes[1]);
+  return found.map(({merge}) => merge);
+}

@@ -1,0 +1,47 @@
+import {LoRAError} from '../../../platform/errors';
+import {frequenciesOf} from '../../transformers/layers/rotaryAngles';
+
+type Config = Readonly<Record<string, unknown>>;
+
+/** What Meta's models of Llama 3 have in common. Their `factor` differs. */
+const LLAMA_3 = {low_freq_factor: 1, high_freq_factor: 4, original_max_position_embeddings: 8192};
+
+/**
+ * The config with what the factors of rotary angles in the file say: the one of Llama 3, by which its own formula is
+ * recognized, or the two of LongRoPE.
+ *
+ * @throws LoRAError if factors are those of no formula that is known.
+ */
+export function withFactors(config: Config, factors: ReadonlyMap<string, Float32Array>): Config {
+  const [free, long, short] = ['rope_freqs', 'rope_factors_long', 'rope_factors_short'].map(name =>
+    factors.get(`${name}.weight`),
+  );
+  if (long !== undefined && short !== undefined) {
+    const given = config.rope_scaling as object | undefined;
+    return {
+      ...config,
+      rope_scaling: {...given, rope_type: 'longrope', long_factor: [...long], short_factor: [...short]},
+    };
+  }
+  return free === undefined || free.every(factor => factor === 1)
+    ? config
+    : {...config, rope_scaling: llama3(config, free)};
+}
+
+function llama3({rope_theta: base}: Config, factors: Float32Array): Config {
+  const factor = factors.reduce((most, each) => Math.max(most, each), 1);
+  const {low_freq_factor: low, high_freq_factor: high, original_max_position_embeddings: places} = LLAMA_3;
+  const plain = frequenciesOf({base: Number(base ?? 10_000)}, 2 * factors.length);
+  const isKnown = plain.every((frequency, j) => {
+    const share = (places * frequency) / (2 * Math.PI);
+    const smooth = Math.min(1, Math.max(0, (share - low) / (high - low)));
+    const wanted = 1 / ((1 - smooth) / factor + smooth);
+    return Math.abs((factors[j] ?? NaN) - wanted) <= 1e-4 * wanted;
+  });
+  if (!isKnown) {
+    throw new LoRAError(
+      'rope_freqs.weight of the GGUF file has factors that are not those of Llama 3; no others are known.',
+    );
+  }
+  return {rope_type: 'llama3', factor, ...LLAMA_3};
+}

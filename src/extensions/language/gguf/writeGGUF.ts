@@ -1,0 +1,81 @@
+import type {Values} from '../../../platform/formats/layout';
+import {concatenate} from '../../../platform/formats/byteReader';
+import {checkNumbers, type FiniteOptions, type FloatType, writeNumbers} from '../../../platform/formats/numbers';
+import type {Bytes} from '../../../platform/formats/safetensors';
+
+/** A value of a pair: a text, a whole number of 32 bits, a number. */
+export type WrittenValue = string | {uint32: number} | {float32: number};
+
+/** The numbers that files have for types of tensors, and the bytes of a number. */
+const TYPES: Readonly<Record<FloatType, [type: number, bytes: number]>> = {F32: [0, 4], F16: [1, 2], BF16: [30, 2]};
+const ALIGNMENT = 32;
+
+/**
+ * Writes a GGUF file. Numbers are rounded to the nearest that `dtype` has, ties to even.
+ *
+ * @throws LoRAError if a number would not be finite.
+ */
+export function writeGGUF(
+  pairs: Readonly<Record<string, WrittenValue>>,
+  tensors: Readonly<Record<string, Values>>,
+  {dtype, ...finite}: {dtype: FloatType} & FiniteOptions,
+): Bytes {
+  const [type, width] = TYPES[dtype];
+  const parts: Uint8Array[] = [];
+  const encoder = new TextEncoder();
+  const word = (value: number) => parts.push(littleEndian(4, view => view.setUint32(0, value, true)));
+  const whole = (value: number) => parts.push(littleEndian(8, view => view.setBigUint64(0, BigInt(value), true)));
+  const text = (value: string) => {
+    const bytes = encoder.encode(value);
+    whole(bytes.length);
+    parts.push(bytes);
+  };
+  parts.push(encoder.encode('GGUF'));
+  word(3);
+  whole(Object.keys(tensors).length);
+  whole(Object.keys(pairs).length);
+  for (const [name, value] of Object.entries(pairs)) {
+    text(name);
+    if (typeof value === 'string') {
+      word(8);
+      text(value);
+    } else if ('uint32' in value) {
+      word(4);
+      word(value.uint32);
+    } else {
+      word(6);
+      parts.push(littleEndian(4, view => view.setFloat32(0, value.float32, true)));
+    }
+  }
+  let end = 0;
+  const places: number[] = [];
+  for (const [name, {shape, data}] of Object.entries(tensors)) {
+    text(name);
+    word(shape.length);
+    [...shape].reverse().forEach(whole);
+    word(type);
+    whole(end);
+    places.push(end);
+    end = aligned(end + width * data.length);
+  }
+  const header = concatenate(parts);
+  const start = aligned(header.length);
+  const bytes = new Uint8Array(start + end);
+  bytes.set(header);
+  const view = new DataView(bytes.buffer);
+  const written = Object.entries(tensors).filter(
+    ([, {data}], i) => !writeNumbers(view, start + (places[i] ?? 0), data, dtype),
+  );
+  checkNumbers(written, dtype, finite);
+  return bytes;
+}
+
+function aligned(place: number): number {
+  return Math.ceil(place / ALIGNMENT) * ALIGNMENT;
+}
+
+function littleEndian(length: number, write: (view: DataView) => void): Uint8Array {
+  const bytes = new Uint8Array(length);
+  write(new DataView(bytes.buffer));
+  return bytes;
+}

@@ -1,0 +1,226 @@
+import {fromBfloat16, fromFloat16} from '../../../platform/formats/halfFloats';
+
+// How numbers lie in the files of GGUF: float numbers, or blocks of 32 or 256 small whole numbers that share scales.
+// Each format is what ggml and the `quants.py` of the Python package gguf compute, bit for bit.
+
+/** The formats, by the names of GGUF. */
+export type BlockFormatName =
+  'F32' | 'F16' | 'BF16' | 'Q8_0' | 'Q4_0' | 'Q4_1' | 'Q5_0' | 'Q5_1' | 'Q4_K' | 'Q5_K' | 'Q6_K';
+
+/** How a block of numbers is written in bytes. */
+export interface BlockFormat {
+  readonly name: BlockFormatName;
+  /** How many numbers a block has. */
+  readonly numbers: number;
+  /** How many bytes it takes. */
+  readonly bytes: number;
+  /** Reads the block that begins at byte `at`, and writes its numbers from place `to` on. */
+  readonly unpack: (bytes: Uint8Array, at: number, out: Float32Array, to: number) => void;
+}
+
+function byteAt(bytes: Uint8Array, at: number): number {
+  return bytes[at] as number;
+}
+
+function signedAt(bytes: Uint8Array, at: number): number {
+  return (byteAt(bytes, at) << 24) >> 24;
+}
+
+function bitsAt(bytes: Uint8Array, at: number): number {
+  return byteAt(bytes, at) | (byteAt(bytes, at + 1) << 8);
+}
+
+function halfAt(bytes: Uint8Array, at: number): number {
+  return fromFloat16(bitsAt(bytes, at));
+}
+
+/** Writes the bits of a number, which a NaN keeps only so. */
+function writeBits(out: Float32Array, to: number, bits: number): void {
+  new Uint32Array(out.buffer, out.byteOffset, out.length)[to] = bits;
+}
+
+/** A block of 32 in two halves of 16: the lower four bits of 16 bytes, then the upper four. */
+function unpackNibbles(bytes: Uint8Array, at: number, write: (i: number, value: number) => void): void {
+  for (let i = 0; i < 16; i++) {
+    const pair = byteAt(bytes, at + i);
+    write(i, pair & 15);
+    write(i + 16, pair >> 4);
+  }
+}
+
+/** As `unpackNibbles`, with a fifth bit for each number in the four bytes before. */
+function unpackFives(bytes: Uint8Array, at: number, write: (i: number, value: number) => void): void {
+  unpackNibbles(bytes, at + 4, (i, value) => {
+    const high = (byteAt(bytes, at + (i >> 3)) >> (i & 7)) & 1;
+    write(i, value | (high << 4));
+  });
+}
+
+/** The scale and the minimum of one of the eight parts of a block of 256: 6 bits each, in 12 bytes from `at` on. */
+function scaleAndMinimum(bytes: Uint8Array, at: number, part: number): [scale: number, minimum: number] {
+  if (part < 4) {
+    return [byteAt(bytes, at + part) & 63, byteAt(bytes, at + part + 4) & 63];
+  }
+  const low = byteAt(bytes, at + part + 4);
+  const [ofScale, ofMinimum] = [byteAt(bytes, at + part - 4), byteAt(bytes, at + part)];
+  return [(low & 15) | ((ofScale >> 2) & 48), (low >> 4) | ((ofMinimum >> 2) & 48)];
+}
+
+/** A block of 256 in eight parts of 32, each `d·scale·q − dmin·minimum`. `valueAt` gives the whole numbers `q`. */
+function unpackParts(
+  bytes: Uint8Array,
+  at: number,
+  out: Float32Array,
+  to: number,
+  valueAt: (part: number, i: number) => number,
+): void {
+  const [d, dmin] = [halfAt(bytes, at), halfAt(bytes, at + 2)];
+  for (let part = 0; part < 8; part++) {
+    const [scale, minimum] = scaleAndMinimum(bytes, at + 4, part);
+    const [factor, shift] = [d * scale, dmin * minimum];
+    for (let i = 0; i < 32; i++) {
+      out[to + 32 * part + i] = Math.fround(factor * valueAt(part, i)) - shift;
+    }
+  }
+}
+
+const FORMATS: readonly BlockFormat[] = [
+  {
+    name: 'F32',
+    numbers: 1,
+    bytes: 4,
+    unpack: (bytes, at, out, to) => {
+      writeBits(out, to, bitsAt(bytes, at) | (bitsAt(bytes, at + 2) << 16));
+    },
+  },
+  {
+    name: 'F16',
+    numbers: 1,
+    bytes: 2,
+    unpack: (bytes, at, out, to) => {
+      out[to] = halfAt(bytes, at);
+    },
+  },
+  {
+    name: 'BF16',
+    numbers: 1,
+    bytes: 2,
+    unpack: (bytes, at, out, to) => {
+      writeBits(out, to, fromBfloat16(bitsAt(bytes, at)));
+    },
+  },
+  {
+    name: 'Q8_0',
+    numbers: 32,
+    bytes: 34,
+    unpack: (bytes, at, out, to) => {
+      const d = halfAt(bytes, at);
+      for (let i = 0; i < 32; i++) {
+        out[to + i] = signedAt(bytes, at + 2 + i) * d;
+      }
+    },
+  },
+  {
+    name: 'Q4_0',
+    numbers: 32,
+    bytes: 18,
+    unpack: (bytes, at, out, to) => {
+      const d = halfAt(bytes, at);
+      unpackNibbles(bytes, at + 2, (i, value) => {
+        out[to + i] = d * (value - 8);
+      });
+    },
+  },
+  {
+    name: 'Q4_1',
+    numbers: 32,
+    bytes: 20,
+    unpack: (bytes, at, out, to) => {
+      const [d, m] = [halfAt(bytes, at), halfAt(bytes, at + 2)];
+      unpackNibbles(bytes, at + 4, (i, value) => {
+        out[to + i] = d * value + m;
+      });
+    },
+  },
+  {
+    name: 'Q5_0',
+    numbers: 32,
+    bytes: 22,
+    unpack: (bytes, at, out, to) => {
+      const d = halfAt(bytes, at);
+      unpackFives(bytes, at + 2, (i, value) => {
+        out[to + i] = d * (value - 16);
+      });
+    },
+  },
+  {
+    name: 'Q5_1',
+    numbers: 32,
+    bytes: 24,
+    unpack: (bytes, at, out, to) => {
+      const [d, m] = [halfAt(bytes, at), halfAt(bytes, at + 2)];
+      unpackFives(bytes, at + 4, (i, value) => {
+        out[to + i] = d * value + m;
+      });
+    },
+  },
+  {
+    name: 'Q4_K',
+    numbers: 256,
+    bytes: 144,
+    unpack: (bytes, at, out, to) => {
+      unpackParts(bytes, at, out, to, (part, i) => {
+        return (byteAt(bytes, at + 16 + 32 * (part >> 1) + i) >> (4 * (part & 1))) & 15;
+      });
+    },
+  },
+  {
+    name: 'Q5_K',
+    numbers: 256,
+    bytes: 176,
+    unpack: (bytes, at, out, to) => {
+      unpackParts(bytes, at, out, to, (part, i) => {
+        const low = (byteAt(bytes, at + 48 + 32 * (part >> 1) + i) >> (4 * (part & 1))) & 15;
+        return low | (((byteAt(bytes, at + 16 + i) >> part) & 1) << 4);
+      });
+    },
+  },
+  {
+    name: 'Q6_K',
+    numbers: 256,
+    bytes: 210,
+    unpack: (bytes, at, out, to) => {
+      const d = halfAt(bytes, at + 208);
+      for (let i = 0; i < 256; i++) {
+        const half = i >> 7;
+        const low = (byteAt(bytes, at + 64 * half + (i & 63)) >> (4 * ((i >> 6) & 1))) & 15;
+        const high = (byteAt(bytes, at + 128 + 32 * half + (i & 31)) >> (2 * ((i >> 5) & 3))) & 3;
+        out[to + i] = d * signedAt(bytes, at + 192 + (i >> 4)) * ((low | (high << 4)) - 32);
+      }
+    },
+  },
+];
+
+const BY_NAME = new Map<string, BlockFormat>(FORMATS.map(format => [format.name, format]));
+
+/** The names of all formats. */
+export const FORMAT_NAMES: readonly BlockFormatName[] = FORMATS.map(({name}) => name);
+
+/** A format by its name; `undefined` if there is none of that name. */
+export function formatNamed(name: string): BlockFormat | undefined {
+  return BY_NAME.get(name);
+}
+
+/** Writes the numbers of `count` blocks, which begin at byte `at`, from place `to` on. */
+export function dequantize(
+  {numbers, bytes: size, unpack}: BlockFormat,
+  bytes: Uint8Array,
+  at: number,
+  count: number,
+  out: Float32Array,
+  to = 0,
+): void {
+  for (let i = 0; i < count; i++) {
+    unpack(bytes, at + i * size, out, to + i * numbers);
+  }
+}

@@ -1,0 +1,50 @@
+import {toFloat16} from '../../../platform/formats/halfFloats';
+
+/** How many numbers share a scale. */
+export const BLOCK = 32;
+
+/** Writes a block of 32 numbers as bytes. Returns whether it could: its numbers are finite, and so is its scale. */
+export type Quantize = (values: Float32Array, bytes: Uint8Array, at: number) => boolean;
+
+const {fround, floor} = Math;
+
+/** The bits of the float16 nearest to a float32. */
+function halfBits(value: number): number {
+  return toFloat16(new Uint32Array(Float32Array.of(value).buffer)[0] as number);
+}
+
+/** The number of a block that is furthest from zero; of two that are equally far, the first. */
+function furthest(values: Float32Array): number {
+  return values.reduce((most, value) => (Math.abs(value) > Math.abs(most) || Number.isNaN(value) ? value : most), 0);
+}
+
+/** Writes a scale, and gives what divides by it; `undefined` where the scale is not finite. */
+function writeScale(scale: number, bytes: Uint8Array, at: number): number | undefined {
+  const bits = halfBits(scale);
+  bytes[at] = bits & 255;
+  bytes[at + 1] = bits >> 8;
+  return (bits & 0x7c00) === 0x7c00 ? undefined : scale === 0 ? 0 : fround(1 / scale);
+}
+
+/** Q8_0: `d·q`, `q` from −127 to 127, `d` the largest magnitude by 127, as float16. */
+export const quantize8: Quantize = (values, bytes, at) => {
+  const inverse = writeScale(fround(Math.abs(furthest(values)) / 127), bytes, at);
+  values.forEach((value, i) => {
+    const magnitude = Math.abs(fround(value * (inverse ?? 0)));
+    const whole = floor(magnitude);
+    bytes[at + 2 + i] = Math.sign(value) * (whole + floor(2 * (magnitude - whole)));
+  });
+  return inverse !== undefined;
+};
+
+/** Q4_0: `d·(q − 8)`, `q` from 0 to 15, `d` the number that is furthest from zero by −8, as float16. */
+export const quantize4: Quantize = (values, bytes, at) => {
+  const inverse = writeScale(fround(furthest(values) / -8), bytes, at);
+  const wholes = Array.from(values, value => {
+    return Math.min(15, Math.trunc(fround(fround(value * (inverse ?? 0)) + 8.5)));
+  });
+  for (let i = 0; i < 16; i++) {
+    bytes[at + 2 + i] = (wholes[i] as number) | ((wholes[i + 16] as number) << 4);
+  }
+  return inverse !== undefined;
+};

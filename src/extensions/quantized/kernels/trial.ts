@@ -1,0 +1,104 @@
+import * as tf from '@tensorflow/tfjs';
+import {type BlockFormat, dequantize} from '../formats/formats';
+
+// Matrices that code of ours is tried with, before it is used.
+
+/** The rows and columns of such a matrix. */
+export const ROWS = 3;
+export const WIDTH = 256;
+
+/** Its bytes, and the numbers that these are. */
+export function trialMatrix(format: BlockFormat): {bytes: Uint8Array; stride: number; expected: Float32Array} {
+  const stride = (WIDTH / format.numbers) * format.bytes;
+  const bytes = Uint8Array.from({length: Math.ceil((ROWS * stride) / 4) * 4}, (_, i) => byteOf(i));
+  const expected = new Float32Array(ROWS * WIDTH);
+  dequantize(format, bytes, 0, expected.length / format.numbers, expected);
+  return {bytes, stride, expected};
+}
+
+/** Bytes without a pattern, none of which has the bit that an infinity or a NaN needs. */
+function byteOf(i: number): number {
+  return Math.floor(256 * Math.abs(Math.sin(12.9898 * i + 78.233 * (i % 7)))) & 0xbf;
+}
+
+/** A row that the matrix is multiplied with. */
+export const FACTORS = Float32Array.from({length: WIDTH}, (_, i) => (i % 5) - 2);
+
+/** Whether these are the products of that row and each row of the matrix. */
+export function areProducts(products: ArrayLike<number>, expected: Float32Array): boolean {
+  return Array.from({length: ROWS}, (_, row) => {
+    const terms = Array.from(FACTORS, (factor, i) => factor * (expected[row * WIDTH + i] as number));
+    const size = terms.reduce((sum, term) => sum + Math.abs(term), 0);
+    return Math.abs((products[row] as number) - terms.reduce((sum, term) => sum + term)) <= 1e-5 * size;
+  }).every(right => right);
+}
+
+/** Numbers below are zero to many cards. */
+const SMALLEST = 2 ** -126;
+
+/** Whether these are the numbers of the matrix, but for the last bit of what a device adds up. */
+export function areNumbers(numbers: ArrayLike<number>, expected: Float32Array, format: BlockFormat): boolean {
+  const together = Math.min(16, format.numbers);
+  return expected.every((value, i) => {
+    const first = i - (i % together);
+    const most = expected.subarray(first, first + together).reduce((size, each) => Math.max(size, Math.abs(each)), 0);
+    return Math.abs((numbers[i] as number) - value) <= 1e-6 * most + SMALLEST;
+  });
+}
+
+/** Whether programs give the right numbers for a format. */
+type IsRight = (format: BlockFormat) => Promise<boolean>;
+
+/** What came of trying a format. */
+interface Trial {
+  works: boolean;
+  readonly over: Promise<void>;
+}
+
+const trials = new WeakMap<object, Map<BlockFormat, Trial>>();
+
+/**
+ * Whether programs for a format run on the current backend. They are tried out when this is first asked, and do not run
+ * until the result has been read back.
+ */
+export function runsFormat(format: BlockFormat, isRight: IsRight): boolean {
+  const backend = tf.backend();
+  const ofBackend = trials.get(backend) ?? new Map<BlockFormat, Trial>();
+  trials.set(backend, ofBackend);
+  const known = ofBackend.get(format);
+  if (known !== undefined) {
+    return known.works;
+  }
+  const trial = {works: false, over: Promise.resolve()};
+  ofBackend.set(format, trial);
+  trial.over = tried(format, isRight).then(right => void (trial.works = right));
+  return false;
+}
+
+/** A device may refuse to compile a program. */
+async function tried(format: BlockFormat, isRight: IsRight): Promise<boolean> {
+  try {
+    return await isRight(format);
+  } catch {
+    return false;
+  }
+}
+
+/** Waits until it is known whether programs run on the current backend for the formats that were asked for. */
+export async function formatTrials(): Promise<void> {
+  await Promise.all([...(trials.get(tf.backend()) ?? new Map<BlockFormat, Trial>()).values()].map(({over}) => over));
+}
+
+/** The numbers of the tensors that programs make of the matrix. */
+export async function readTrial(
+  {bytes}: {bytes: Uint8Array},
+  compute: (blocks: tf.Tensor1D) => tf.Tensor[],
+): Promise<ArrayLike<number>[]> {
+  const tensors = tf.tidy(() => {
+    const blocks = tf.tensor1d(new Int32Array(bytes.buffer), 'int32');
+    return compute(blocks).map(tensor => tf.keep(tensor));
+  });
+  const numbers = await Promise.all(tensors.map(tensor => tensor.data()));
+  tf.dispose(tensors);
+  return numbers;
+}

@@ -1,0 +1,35 @@
+import type {Native} from '../../../../backends/wasm/module/native';
+import {formatNamed} from '../../formats/formats';
+import {areProducts, FACTORS, ROWS, trialMatrix, WIDTH} from '../trial';
+import {type QuantizedFunctions, MODULE_FORMATS} from './functions';
+
+const PARTS = WIDTH / 32;
+
+/** Whether the module unpacks each format as it should, in rows and in panels, and multiplies a row. */
+export function agrees(native: Native, own: QuantizedFunctions): boolean {
+  return MODULE_FORMATS.every((name, format) => {
+    const known = formatNamed(name);
+    if (known === undefined) {
+      return false;
+    }
+    const {bytes, stride, expected} = trialMatrix(known);
+    const panel = 32 * ROWS;
+    const sizes = [bytes.length, 4 * expected.length, 4 * WIDTH, WIDTH, 4 * ROWS];
+    const [source = 0, numbers = 0, row = 0, scratch = 0, out = 0] = native.reserve(...sizes);
+    native.writeIntegers(source, new Int32Array(bytes.buffer));
+    native.writeFloats(row, FACTORS);
+    own.unpackRows(format, source, stride, ROWS, PARTS, numbers);
+    const inRows = same(native.floats(numbers, expected.length), expected, i => i);
+    own.unpackColumns(format, source, stride, ROWS, 0, PARTS, numbers, panel);
+    const inPanels = same(native.floats(numbers, expected.length), expected, i => {
+      const [at, column] = [Math.floor(i / WIDTH), i % WIDTH];
+      return (column >> 3) * 8 * ROWS + 8 * at + (column & 7);
+    });
+    own.multiplyRow(format, source, stride, ROWS, PARTS, row, scratch, out);
+    return inRows && inPanels && areProducts(native.floats(out, ROWS), expected);
+  });
+}
+
+function same(actual: Float32Array, expected: Float32Array, placeOf: (i: number) => number): boolean {
+  return expected.every((value, i) => value === actual[placeOf(i)]);
+}

@@ -1,0 +1,206 @@
+import * as tf from '@tensorflow/tfjs';
+import {currentNative} from '../../../../backends/wasm/module/find';
+import type {NativeFunctions} from '../../../../backends/wasm/module/module';
+import type {AddedFunctions, Native} from '../../../../backends/wasm/module/native';
+import {BLOCK, DEPTH, panelBytes, PANEL_ROW} from '../../../../backends/wasm/module/products';
+import {MOST_CALLS, partsOf} from '../../../../backends/wasm/module/threads';
+import {type BlockMatrix, rowBytes} from '../../formats/blockMatrix';
+import type {QuantizedKernels} from '../quantizedKernels';
+import {agrees} from './agrees';
+import {QUANTIZED_BINARY} from './binary';
+import {type QuantizedFunctions, MODULE_FORMATS} from './functions';
+
+/** By the memory that they work in. */
+const loaded = new WeakMap<Native, QuantizedKernels | null>();
+
+/**
+ * The kernels by our module, in the memory of the current backend; `undefined` where it cannot be loaded, or does not
+ * give the numbers that it should.
+ */
+export function nativeQuantized(): QuantizedKernels | undefined {
+  const native = currentNative();
+  if (native === undefined) {
+    return undefined;
+  }
+  let kernels = loaded.get(native);
+  if (kernels === undefined) {
+    const added = native.add<QuantizedFunctions>(QUANTIZED_BINARY);
+    kernels = added === undefined || !agrees(native, added.functions) ? null : kernelsBy(native, added);
+    loaded.set(native, kernels);
+  }
+  return kernels ?? undefined;
+}
+
+/** Numbers of a part, which is what the module unpacks at a time. */
+const PART = 32;
+/** About how many bytes of panels are made at a time: what stays in the cache beside the rows that they meet. */
+const PANELS = 256 * 1024;
+/** The cost of unpacking a number, in multiplications. */
+const BY_UNPACKED = 4;
+/** So few rows are each multiplied by themselves, without panels. */
+const FEW = 2;
+
+/** A matrix as the module takes it; `undefined` for one with rows that end in the middle of a part. */
+interface Source {
+  readonly format: number;
+  readonly stride: number;
+  readonly parts: number;
+}
+
+function sourceOf(matrix: BlockMatrix): Source | undefined {
+  const format = MODULE_FORMATS.indexOf(matrix.format.name);
+  const blocks = Math.ceil(matrix.width / matrix.format.numbers);
+  const parts = (blocks * matrix.format.numbers) / PART;
+  return Number.isInteger(parts) ? {format, stride: rowBytes(matrix), parts} : undefined;
+}
+
+function kernelsBy(native: Native, added: AddedFunctions<QuantizedFunctions>): QuantizedKernels {
+  const only = (info: tf.TensorInfo) => tf.engine().makeTensorFromTensorInfo(info) as tf.Tensor2D;
+  return {
+    multiply: (x, blocks, matrix) => {
+      const source = sourceOf(matrix);
+      return source && only(product(native, added, x, blocks, matrix, source));
+    },
+    multiplyBack: (dz, blocks, matrix) => {
+      const source = sourceOf(matrix);
+      return source && only(productBack(native, added, dz, blocks, matrix, source));
+    },
+    lookUp: (numbers, blocks, matrix) => {
+      const source = sourceOf(matrix);
+      return source && only(lookUp(native, added, numbers.dataSync(), blocks, matrix, source));
+    },
+  };
+}
+
+/**
+ * `x·Wᵀ`, some rows of `W` at a time, which are columns of the result. Each thread unpacks what it multiplies: none
+ * waits for another, and what it unpacked is in its own cache.
+ */
+function product(
+  native: Native,
+  {beside}: AddedFunctions<QuantizedFunctions>,
+  x: tf.Tensor2D,
+  blocks: tf.Tensor,
+  {rows, width}: BlockMatrix,
+  {format, stride, parts}: Source,
+): tf.TensorInfo {
+  const [count] = x.shape;
+  const out = native.output([count, rows]);
+  const [from, a, c] = [native.at(blocks), native.at(x), native.at(out)];
+  const padded = 4 * PART * parts;
+  if (count <= FEW) {
+    const pieces = native.partsOf(rows, 1, BY_UNPACKED * rows * width);
+    const [row = 0, ...scratch] = native.reserve(padded, ...pieces.map(() => PART * parts));
+    native.writeFloats(row, new Float32Array(PART * parts)); // beyond the width there are zeros in blocks too
+    for (let i = 0; i < count; i++) {
+      native.copy(row, a + 4 * i * width, 4 * width);
+      native.runParts(pieces, (own, {first, size}, piece) => {
+        const [begin, to] = [from + first * stride, c + 4 * (i * rows + first)];
+        beside(own).multiplyRow(format, begin, stride, size, parts, row, scratch[piece] as number, to);
+      });
+    }
+    return out;
+  }
+  const panel = width * PANEL_ROW;
+  const most = 8 * Math.max(1, Math.floor(PANELS / panel));
+  // Eight columns take two calls, and one more where a product ends.
+  const together = 8 * Math.floor(MOST_CALLS / 3);
+  const largest = Math.min(together, rows);
+  // Threads may begin in the middle of it. There is a place for those that are there now.
+  const threads = native.partsOf(Math.ceil(largest / 8), 1, (count + BY_UNPACKED) * largest * width).length;
+  const places = native.reserve(...Array.from({length: threads}, () => [panelBytes(width, most), 8 * padded]).flat());
+  for (let first = 0; first < rows; first += together) {
+    const columns = Math.min(together, rows - first);
+    native.runParts(partsOf(Math.ceil(columns / 8), 1, threads), (own, piece, i) => {
+      const [panels = 0, numbers = 0] = places.slice(2 * i);
+      const end = Math.min(columns, 8 * (piece.first + piece.size));
+      for (let begin = 8 * piece.first; begin < end; begin += most) {
+        const these = Math.min(most, end - begin);
+        for (let at = 0; at < these; at += 8) {
+          const some = Math.min(8, these - at);
+          beside(own).unpackRows(format, from + (first + begin + at) * stride, stride, some, parts, numbers);
+          own.packColumns(numbers, padded, width, some, panels + (at / 8) * panel, panel);
+        }
+        const target = c + 4 * (first + begin);
+        multiplyPanels(own, {m: count, k: width, n: these}, [a, 4 * width], panels, [target, 4 * rows]);
+      }
+    });
+  }
+  return out;
+}
+
+/** `dz·W`, some columns of `W` at a time, in the same way. */
+function productBack(
+  native: Native,
+  {beside}: AddedFunctions<QuantizedFunctions>,
+  dz: tf.Tensor2D,
+  blocks: tf.Tensor,
+  {rows, width}: BlockMatrix,
+  {format, stride, parts}: Source,
+): tf.TensorInfo {
+  const [count] = dz.shape;
+  const out = native.output([count, width]);
+  const [from, a, c] = [native.at(blocks), native.at(dz), native.at(out)];
+  /** Of the panels of a part, which are four. */
+  const bytes = panelBytes(Math.min(DEPTH, rows), PART);
+  const most = Math.max(1, Math.floor(PANELS / bytes));
+  const pieces = native.partsOf(parts, 1, (count + BY_UNPACKED) * rows * width);
+  const places = native.reserve(...pieces.map(() => bytes * Math.min(most, parts)));
+  const together = DEPTH * Math.max(1, Math.floor(MOST_CALLS / (2 * Math.ceil(parts / most) + 2 * pieces.length)));
+  for (let above = 0; above < rows; above += together) {
+    native.runParts(pieces, (own, piece, i) => {
+      const panels = places[i] as number;
+      const end = piece.first + piece.size;
+      for (let top = above; top < Math.min(rows, above + together); top += DEPTH) {
+        const depth = Math.min(DEPTH, rows - top);
+        for (let first = piece.first; first < end; first += most) {
+          const these = Math.min(most, end - first);
+          const [begin, panel] = [from + top * stride, depth * PANEL_ROW];
+          beside(own).unpackColumns(format, begin, stride, depth, first, these, panels, panel);
+          const columns = Math.min(PART * these, width - PART * first);
+          const target = c + 4 * PART * first;
+          const product = {m: count, k: depth, n: columns};
+          multiplyPanels(own, product, [a + 4 * top, 4 * rows], panels, [target, 4 * width], BLOCK, top > 0);
+        }
+      }
+    });
+  }
+  return out;
+}
+
+/** A matrix in memory, and the bytes from one row to the next. */
+type Rows = readonly [place: number, stride: number];
+
+/** `c[m, n] = a[m, k] · panels`, or `c += …` if it `adds`; in blocks of so many products, or with 0 in one sum. */
+function multiplyPanels(
+  functions: NativeFunctions,
+  {m, k, n}: {m: number; k: number; n: number},
+  [a, strideA]: Rows,
+  panels: number,
+  [c, strideC]: Rows,
+  block = 0,
+  adds = false,
+): void {
+  functions.multiply(
+    ...[m, n, k, a, strideA, panels, k * PANEL_ROW, c, strideC],
+    ...[adds ? c : 0, strideC, 0, 0, 0, 0, block],
+  );
+}
+
+function lookUp(
+  native: Native,
+  {functions: own}: AddedFunctions<QuantizedFunctions>,
+  rows: ArrayLike<number>,
+  blocks: tf.Tensor,
+  {width}: BlockMatrix,
+  {format, stride, parts}: Source,
+): tf.TensorInfo {
+  const out = native.output([rows.length, width]);
+  const [from, target] = [native.at(blocks), native.at(out)];
+  const [numbers = 0] = native.reserve(4 * PART * parts);
+  for (let i = 0; i < rows.length; i++) {
+    own.unpackRows(format, from + (rows[i] as number) * stride, stride, 1, parts, numbers);
+    native.copy(target + 4 * i * width, numbers, 4 * width);
+  }
+  return out;
+}

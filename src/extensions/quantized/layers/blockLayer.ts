@@ -1,0 +1,256 @@
+import * as tf from '@tensorflow/tfjs';
+import {LoRAError, show} from '../../../platform/errors';
+import {type Adaptation, classInAdapters} from '../../../core/layers/adaptation';
+import {
+  applyLinear,
+  type Compute,
+  type Forward,
+  type ForwardCall,
+  onlyTensor,
+  UNFUSED_IDENTITY,
+} from '../../../core/layers/forward';
+import type {CallArgs, LoRALayerArgs} from '../../../core/layers/layerArgs';
+import {LoRALayer} from '../../../core/layers/loraLayer';
+import {activate} from '../../../core/ops/activation';
+import {addBias, asMatrix, gained, type Linear} from '../../../core/ops/factors';
+import {Prepared} from '../../../platform/tfjs/lazyOp';
+import {linear} from '../../../core/ops/linear';
+import {type LayerEntry, withoutConstraints} from '../../../platform/tfjs/configs';
+import {fieldsOf} from '../../../platform/tfjs/fields';
+import type {KernelLayer} from '../../../platform/tfjs/layerFields';
+import {stockClass} from '../../../platform/tfjs/stockClass';
+import {countNumbers, namedWeights, type PackedVariable, replaceValue} from '../../../platform/tfjs/weights';
+import {type BlockMatrix, wordCount} from '../formats/blockMatrix';
+import {type BlockFormat, type BlockFormatName, FORMAT_NAMES, formatNamed} from '../formats/formats';
+import {quantizedKernels} from '../kernels/quantizedKernels';
+import {blockProduct, wholeMatrix} from '../ops/blockOps';
+
+/** What the config of a layer of blocks has beside that of the stock layer. */
+export interface BlockArgs {
+  /** The format of the blocks. Under `name`, the only key whose values tfjs keeps as they are in files. */
+  blocks: {name: BlockFormatName};
+}
+
+/** A layer whose kernel or table is a matrix in blocks, which never trains. */
+export interface BlockLayer extends tf.layers.Layer {
+  /** The words of the blocks. */
+  readonly blocks: PackedVariable;
+  /** What they are the blocks of, once the layer is built. */
+  readonly matrix: BlockMatrix;
+  /** Read where a layer is named to train in full. */
+  readonly whyUntrained: string;
+}
+
+/** Why a layer of blocks does not train, as the rest of a sentence about it. */
+const IN_BLOCKS = 'has its weights in blocks, which cannot train. It can have an update: name it as a target.';
+
+/** The name that layers give the weight that holds their blocks. */
+export const BLOCKS = 'blocks';
+
+/** @throws LoRAError if the config of a layer names no format. */
+function formatOf(args: Partial<BlockArgs>, layerName: string): BlockFormat {
+  const name: unknown = args.blocks?.name;
+  const format = typeof name === 'string' ? formatNamed(name) : undefined;
+  if (format === undefined) {
+    throw new LoRAError(
+      `blocks of layer "${layerName}" must be {name}, one of ${FORMAT_NAMES.join(', ')}, got ${show(args.blocks)}.`,
+    );
+  }
+  return format;
+}
+
+/** What stock layers with a bias hold of it. */
+interface BiasFields {
+  useBias: boolean;
+  bias: tf.LayerVariable | null;
+  biasInitializer: ReturnType<typeof tf.initializers.zeros>;
+}
+
+/** What a class of layers of blocks builds with. */
+export interface BuiltInBlocks extends BlockLayer {
+  /** Adds the weight of blocks for a matrix `[rows, width]`. */
+  addBlocks(rows: number, width: number): void;
+  /** Adds the bias, if the layer has one. */
+  addBias(count: number): void;
+}
+
+type BlockClass = (new (args: tf.serialization.ConfigDict & BlockArgs) => BuiltInBlocks) &
+  Pick<typeof tf.layers.Layer, 'fromConfig'>;
+
+/** A class of layers of blocks, to derive from: a stock class without its kernel, which computes by `forward`. */
+export function blockClass(stock: string, forward: Forward): BlockClass {
+  return class extends stockClass(stock) implements BuiltInBlocks {
+    blocks!: PackedVariable;
+    matrix!: BlockMatrix;
+    readonly whyUntrained = IN_BLOCKS;
+    readonly format: BlockFormat;
+
+    constructor(args: tf.serialization.ConfigDict & BlockArgs) {
+      super(args);
+      this.format = formatOf(args, this.name);
+    }
+
+    addBlocks(rows: number, width: number): void {
+      this.matrix = {format: this.format, rows, width};
+      quantizedKernels(this.format); // which are tried out, if they have to be, from here on
+      const zeros = tf.initializers.zeros();
+      this.blocks = this.addWeight(BLOCKS, [wordCount(this.matrix)], 'int32', zeros, undefined, false);
+      this.blocks.parameters = rows * width;
+    }
+
+    addBias(count: number): void {
+      const fields = fieldsOf<BiasFields>(this);
+      if (fields.useBias) {
+        fields.bias = this.addWeight('bias', [count], 'float32', fields.biasInitializer);
+      }
+    }
+
+    override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
+      return tf.tidy(() => {
+        this.invokeCallHook(inputs, kwargs);
+        return forward(this, onlyTensor(inputs), {update: {}, prepared: new Prepared(), kwargs});
+      });
+    }
+
+    override countParams(): number {
+      return countNumbers(this.weights);
+    }
+
+    override getConfig(): tf.serialization.ConfigDict {
+      return {...super.getConfig(), blocks: {name: this.format.name}};
+    }
+  };
+}
+
+/**
+ * Computes an operation with a matrix in blocks. Factors stand beside the matrix, whose sum with them is never made,
+ * and so does a gain.
+ */
+export function besideBlocks(op: Linear): Compute {
+  const compute: Compute = (x, weights, activation) => {
+    const {gain, bias, factors} = weights;
+    const dropped = factors == null ? undefined : (weights.dropped ?? x);
+    if (gain == null) {
+      return linear(op, x, {...weights, dropped}, activation);
+    }
+    const own = {...weights, gain: null, bias: null, dropped};
+    const y = gained(linear(op, x, own, UNFUSED_IDENTITY), gain);
+    const z = bias === null ? y : addBias(y, bias);
+    // An activation that changes nothing gives its input, which the tape would take for two tensors.
+    return activation.gradient === null ? activation.apply(z) : activate(z, activation);
+  };
+  compute.branches = true;
+  return compute;
+}
+
+/** `f(x·(W + s·A·B) + b)` of rows `[n, width]`, with `W` the blocks of a layer, turned over. */
+export function denseOnBlocks(
+  layer: tf.layers.Layer,
+  x: tf.Tensor,
+  call: ForwardCall,
+  restore: (y: tf.Tensor) => tf.Tensor,
+): tf.Tensor {
+  const {blocks, matrix} = layer as BlockLayer;
+  const {bias, activation} = fieldsOf<KernelLayer>(layer);
+  const {factors} = call.update;
+  const update = {...call.update, factors: factors && {...factors, a: asMatrix(factors.a)}};
+  const compute = besideBlocks(blockProduct(blocks.read(), matrix));
+  const fields = {kernel: blocks, bias, activation};
+  return applyLinear(compute, asMatrix(x), fields, {...call, update}, {biasApart: true, fuses: false}, restore);
+}
+
+/** The methods whose operations ask no more than a frozen kernel. The others compute with the whole of its numbers. */
+const METHODS = ['lora', 'lora-fa', 'vera', 'ia3', 'ia3-feedforward'];
+
+function refusedMethod({name}: {readonly name: string}, dropout: number): string | undefined {
+  if (!METHODS.includes(name)) {
+    return (
+      `has its weights in blocks, and the method "${name}" computes with the whole of a kernel. ` +
+      `Take one of ${METHODS.join(', ')}, or adapt the model that is not quantised.`
+    );
+  }
+  return dropout > 0 && name.startsWith('ia3')
+    ? `has its weights in blocks, and with dropout the method "${name}" computes with the whole of a kernel. ` +
+        'Override its dropout with 0.'
+    : undefined;
+}
+
+/**
+ * How a class of layers of blocks is adapted.
+ *
+ * @param turned whether the kernel has a column for each row of the matrix.
+ * @param shapeOf the shape that the kernel has in float32.
+ */
+export function blockAdaptation(
+  baseClassName: string,
+  weight: string,
+  own: Pick<Adaptation, 'form' | 'forward' | 'zeroFactor'>,
+  turned: boolean,
+  shapeOf: (matrix: BlockMatrix) => number[],
+): Adaptation {
+  return {
+    baseClassName,
+    ...own,
+    refusedMethod,
+    weights: layer => [{name: weight, variable: asNumbers(layer as BlockLayer, turned, shapeOf)}],
+  };
+}
+
+/** The blocks of a layer as the kernel that they stand for. Each reading makes a new tensor of the whole. */
+function asNumbers(
+  {blocks, matrix}: BlockLayer,
+  turned: boolean,
+  shapeOf: (matrix: BlockMatrix) => number[],
+): tf.LayerVariable {
+  const shape = shapeOf(matrix);
+  const read = () =>
+    tf.tidy(() => {
+      const whole = wholeMatrix(blocks.read(), matrix);
+      return tf.reshape(turned ? tf.transpose(whole) : whole, shape);
+    });
+  return {shape, dtype: 'float32', trainable: false, read} as unknown as tf.LayerVariable;
+}
+
+/**
+ * A frozen layer of blocks and a trainable update. The blocks never train, and what a merge gives is float32: blocks of
+ * the sum could lose the update.
+ */
+export abstract class LoRABlockLayer extends LoRALayer {
+  /** @throws LoRAError also if the base shall train: blocks have no gradient. */
+  constructor(args: LoRALayerArgs) {
+    super(args);
+    if (!this.isBaseLayerFrozen) {
+      throw new LoRAError(
+        `Layer "${this.name}" has its weights in blocks, which cannot train: freezeBaseLayer: false.`,
+      );
+    }
+  }
+
+  override countParams(): number {
+    return countNumbers(this.weights);
+  }
+
+  override mergedEntry(): LayerEntry {
+    const {className, config} = withoutConstraints(this.baseEntry());
+    return plainEntry({className, config});
+  }
+
+  override mergeInto(layer: tf.layers.Layer): void {
+    const [weight] = this.adaptation.weights(this.baseLayer);
+    const own = namedWeights(this.baseLayer);
+    tf.tidy(() => {
+      const [kernel] = this.update.mergedKernels() as [tf.Tensor];
+      for (const [name, variable] of namedWeights(layer)) {
+        const value =
+          name === weight?.name ? kernel : this.update.mergedBias((own.get(name) as tf.LayerVariable).read());
+        replaceValue(variable, value);
+      }
+    });
+  }
+}
+
+/** The entry of the layer in float32 that a layer of blocks stands for. */
+function plainEntry({className, config}: LayerEntry): LayerEntry {
+  const {blocks: _, ...plain} = config;
+  return {className: classInAdapters(className), config: plain};
+}

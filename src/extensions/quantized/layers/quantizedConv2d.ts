@@ -1,0 +1,48 @@
+import * as tf from '@tensorflow/tfjs';
+import {channelsLast} from '../../../core/layers/convolutions';
+import {type Forward, onlyShape} from '../../../core/layers/forward';
+import {registerKind} from '../../../core/layers/registry';
+import {fieldsOf} from '../../../platform/tfjs/fields';
+import type {ConvLayer} from '../../../platform/tfjs/layerFields';
+import {blockAdaptation, blockClass, type BlockLayer, denseOnBlocks, LoRABlockLayer} from './blockLayer';
+import {registerOwn} from '../../../platform/tfjs/configs';
+
+/** Pixels are rows. */
+const forward: Forward = (layer, x, call) => {
+  const {rows} = (layer as BlockLayer).matrix;
+  const {last, restore} = channelsLast(x, fieldsOf<ConvLayer>(layer));
+  return denseOnBlocks(layer, last, call, y => restore(tf.reshape(y, [...last.shape.slice(0, -1), rows])));
+};
+
+/**
+ * A `Conv2D` of size 1×1, without strides, whose kernel is held in blocks of few bits: a `QuantizedDense` of each
+ * pixel. `quantizeBase` makes it of one.
+ */
+export class QuantizedConv2D extends blockClass('Conv2D', forward) {
+  static readonly className: string = 'tfjs-lora/quantized>QuantizedConv2D';
+
+  override build(inputShape: tf.Shape | tf.Shape[]): void {
+    const {dataFormat, filters} = fieldsOf<ConvLayer>(this);
+    const axis = dataFormat === 'channelsFirst' ? 1 : 3;
+    const width = onlyShape(inputShape)[axis] ?? 0;
+    this.addBlocks(filters, width);
+    this.addBias(filters);
+    this.inputSpec = [{ndim: 4, axes: {[axis]: width}}] as tf.layers.Layer['inputSpec'];
+    this.built = true;
+  }
+}
+registerOwn(QuantizedConv2D);
+
+/** A {@link QuantizedConv2D} with a low-rank update of its own. Merged, it is a `Conv2D`. */
+export class LoRAQuantizedConv2D extends LoRABlockLayer {
+  static readonly className = 'tfjs-lora/quantized>LoRAQuantizedConv2D';
+  static readonly adaptation = blockAdaptation(
+    QuantizedConv2D.className,
+    'kernel',
+    {form: 'linear', forward},
+    true,
+    ({rows, width}) => [1, 1, width, rows],
+  );
+}
+registerOwn(LoRAQuantizedConv2D);
+registerKind(LoRAQuantizedConv2D);

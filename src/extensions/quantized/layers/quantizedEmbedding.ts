@@ -1,0 +1,65 @@
+import * as tf from '@tensorflow/tfjs';
+import type {LentTable} from '../../../core/layers/borrowingLayer';
+import {type Forward, onlyShape, UNFUSED_IDENTITY} from '../../../core/layers/forward';
+import {registerKind} from '../../../core/layers/registry';
+import {fieldsOf} from '../../../platform/tfjs/fields';
+import type {EmbeddingLayer} from '../../../platform/tfjs/layerFields';
+import {blockLookUp, blockProduct, wholeMatrix} from '../ops/blockOps';
+import {besideBlocks, blockAdaptation, blockClass, type BlockLayer, LoRABlockLayer} from './blockLayer';
+import {registerOwn} from '../../../platform/tfjs/configs';
+
+/** What a stock `Embedding` holds before it is built. */
+interface EmbeddingFields extends Pick<EmbeddingLayer, 'inputDim'> {
+  outputDim: number;
+}
+
+const forward: Forward = (layer, x, {update: {factors, gain}, prepared}) => {
+  const {blocks, matrix} = layer as BlockLayer;
+  const kernel = blocks.read();
+  const rows = tf.reshape(x.dtype === 'int32' ? x : tf.cast(x, 'int32'), [x.size, 1]);
+  const weights = {kernel, bias: null, biasApart: false, factors, gain, prepared};
+  return tf.reshape(
+    besideBlocks(blockLookUp(kernel, matrix))(rows, weights, UNFUSED_IDENTITY),
+    onlyShape(layer.computeOutputShape(x.shape)) as number[],
+  );
+};
+
+/**
+ * An `Embedding` whose table is held in blocks of few bits, with a row for each word. The table never trains.
+ * `quantizeBase` makes it of an `Embedding`.
+ */
+export class QuantizedEmbedding extends blockClass('Embedding', forward) {
+  static readonly className: string = 'tfjs-lora/quantized>QuantizedEmbedding';
+  /** Read by heads that compute with the table too. */
+  lentTable!: LentTable;
+
+  override build(): void {
+    const {inputDim, outputDim} = fieldsOf<EmbeddingFields>(this);
+    this.addBlocks(inputDim, outputDim);
+    const {blocks, matrix} = this;
+    this.lentTable = {
+      variable: blocks,
+      shape: [inputDim, outputDim],
+      numbers: () => wholeMatrix(blocks.read(), matrix),
+      turned: () => blockProduct(blocks.read(), matrix),
+    };
+    this.built = true;
+  }
+}
+registerOwn(QuantizedEmbedding);
+
+/**
+ * A {@link QuantizedEmbedding} with a low-rank update of its own: `y = E[x] + s·A[x]·B`. Merged, it is an `Embedding`.
+ */
+export class LoRAQuantizedEmbedding extends LoRABlockLayer {
+  static readonly className = 'tfjs-lora/quantized>LoRAQuantizedEmbedding';
+  static readonly adaptation = blockAdaptation(
+    QuantizedEmbedding.className,
+    'embeddings',
+    {form: 'lookUp', forward, zeroFactor: 'A'},
+    false,
+    ({rows, width}) => [rows, width],
+  );
+}
+registerOwn(LoRAQuantizedEmbedding);
+registerKind(LoRAQuantizedEmbedding);

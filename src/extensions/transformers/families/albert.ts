@@ -1,0 +1,60 @@
+import {encoder, pooledClassifier} from './encoder';
+import type {HubConfig} from '../net/hubConfig';
+
+/** ALBERT, whose blocks share their weights, and whose tables are narrower. (Lan et al., arXiv 1909.11942.) */
+export const albert = encoder({
+  prefix: 'albert',
+  classes: {
+    AlbertModel: 'none',
+    AlbertForSequenceClassification: 'classes',
+    AlbertForTokenClassification: 'tokenClasses',
+    AlbertForQuestionAnswering: 'spans',
+    AlbertForMaskedLM: 'tokens',
+    AlbertForMultipleChoice: 'choices',
+  },
+  tableWidth: config => config.count('embedding_size', 128),
+  widened: 'encoder/embedding_hidden_mapping_in',
+  blocks: sharedBlocks,
+  groups: config => config.count('num_hidden_groups', 1),
+  modules: {
+    self: 'attention',
+    projections: ['attention/query', 'attention/key', 'attention/value'],
+    attended: 'attention/dense',
+    attendedNorm: 'attention/LayerNorm',
+    wide: 'ffn',
+    activation: 'activation',
+    narrow: 'ffn_output',
+    norm: 'full_layer_layer_norm',
+  },
+  activation: 'gelu_new',
+  pooler: 'pooler',
+  padding: () => undefined,
+  classify: pooledClassifier,
+  masked: {
+    transform: 'predictions/dense',
+    norm: 'predictions/LayerNorm',
+    decoder: 'predictions/decoder',
+    bias: 'predictions.bias',
+  },
+});
+
+/** More than any ALBERT has. Files have no block twice, so that their size says nothing of it. */
+const MOST_BLOCKS = 1000;
+
+/** Consecutive blocks are of one group, which computes all of its own layers each time. */
+function sharedBlocks(config: HubConfig): string[] {
+  const count = config.count('num_hidden_layers');
+  const groups = config.count('num_hidden_groups', 1);
+  const own = config.count('inner_group_num', 1);
+  if (count * own > MOST_BLOCKS) {
+    config.fault(`num_hidden_layers · inner_group_num is ${count * own}; at most ${MOST_BLOCKS} can be had.`);
+    return [];
+  }
+  if (groups > count) {
+    config.fault(`num_hidden_groups is ${groups}, more than num_hidden_layers, ${count}.`);
+  }
+  return Array.from({length: count}, (_, i) => {
+    const group = Math.floor(i / (count / groups));
+    return Array.from({length: own}, (_, j) => `encoder/albert_layer_groups/${group}/albert_layers/${j}`);
+  }).flat();
+}

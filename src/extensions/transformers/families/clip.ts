@@ -1,0 +1,190 @@
+import {type Architecture, type ModelInputs, nameOf} from '../net/architecture';
+import type {HubConfig} from '../net/hubConfig';
+import {ScaledCosines, TokenState} from '../layers/pairLayers';
+import type {Net, NetTensor} from '../net/net';
+import {blocks, blockSizes, type BlockSizes, CLIP_NAMES, noLast, pictureSizes} from './patchBlocks';
+import {patches, patchSequence} from './patches';
+
+// CLIP: an encoder of pictures and one of texts, whose vectors are compared. (Radford et al., arXiv 2103.00020.)
+
+/** CLIP as a whole, and its encoder of pictures. */
+export const clip: Architecture = {
+  prefix: 'vision_model',
+  classes: {
+    CLIPModel: 'pairs',
+    CLIPVisionModel: 'none',
+    CLIPVisionModelWithProjection: 'projection',
+    CLIPForImageClassification: 'classes',
+  },
+  takes: head => (head === 'pairs' ? 'pairs' : 'pictures'),
+  commonNames: {},
+  unused: /^(text_model|text_projection|visual_projection|logit_scale)(\.|$)/,
+  uncomputed: /^post_layernorm\./,
+  blocks: config => blocksOf(ofPictures(config)) + (isWhole(config) ? blocksOf(ofTexts(config)) : 0),
+  channels: config => ofPictures(config).count('num_channels', 3),
+  vocabulary: config => ofTexts(config).count('vocab_size', VOCABULARY),
+  build: (net, whole, inputs, {head, pooling, labels, isNew}) => {
+    const config = ofPictures(whole);
+    const {states, sizes} = pictureStates(net, config, head === 'none' ? '' : 'vision_model', inputs.pixels);
+    const {width} = sizes;
+    switch (head) {
+      case 'pairs':
+        return pairs(net, whole, inputs, pooledPicture(net, 'vision_model', sizes, states), width);
+      case 'projection': {
+        const to = config.count('projection_dim', 512);
+        const pooled = pooledPicture(net, 'vision_model', sizes, states);
+        return net.dense('visual_projection', [width, to], pooled, {bias: false});
+      }
+      case 'classes': {
+        const start = isNew ? {fresh: 1 / Math.sqrt(width)} : {};
+        const mean = net.poolBehind('classifier/mean', 1, 'mean', states);
+        return net.dense('classifier', [width, labels], mean, start);
+      }
+    }
+    switch (pooling) {
+      case 'none':
+        return states;
+      case 'first':
+        return net.pool('pooling', 'first', [states]);
+      case 'mean':
+        return net.poolBehind('pooling', 1, 'mean', states);
+      case 'pooler':
+        return pooledPicture(net, '', sizes, states);
+      case 'last':
+        return noLast(config, states);
+    }
+  },
+};
+
+/** CLIP's encoder of texts. */
+export const clipText: Architecture = {
+  prefix: 'text_model',
+  classes: {CLIPTextModel: 'none', CLIPTextModelWithProjection: 'projection'},
+  commonNames: {},
+  unused: /^(vision_model|text_projection|visual_projection|logit_scale)(\.|$)/,
+  blocks: config => blocksOf(ofTexts(config)),
+  vocabulary: config => ofTexts(config).count('vocab_size', VOCABULARY),
+  places: config => ofTexts(config).count('max_position_embeddings', 77),
+  build: (net, whole, inputs, {head, pooling}) => {
+    const config = ofTexts(whole);
+    const {states, width, end} = textStates(net, config, head === 'none' ? '' : 'text_model', inputs);
+    if (head === 'projection') {
+      const to = config.count('projection_dim', 512);
+      return net.dense('text_projection', [width, to], pooledText(net, end, states, inputs), {bias: false});
+    }
+    switch (pooling) {
+      case 'none':
+        return states;
+      case 'pooler':
+        return pooledText(net, end, states, inputs);
+      default:
+        return net.pool('pooling', pooling, [states, inputs.mask]);
+    }
+  },
+};
+
+const VOCABULARY = 49408;
+
+/** Whether a config has both encoders. */
+function isWhole(config: HubConfig): boolean {
+  return config.get('model_type') === 'clip';
+}
+
+function ofPictures(config: HubConfig): HubConfig {
+  return isWhole(config) ? sectionOf(config, 'vision_config') : config;
+}
+
+function ofTexts(config: HubConfig): HubConfig {
+  return isWhole(config) ? sectionOf(config, 'text_config') : config;
+}
+
+/** Older files have the settings under a second name too, which counts. */
+function sectionOf(config: HubConfig, name: string): HubConfig {
+  return config.section(config.get(`${name}_dict`) == null ? name : `${name}_dict`);
+}
+
+function blocksOf(config: HubConfig): number {
+  return config.count('num_hidden_layers', 12);
+}
+
+function sizesOf(config: HubConfig, width: number, heads: number): BlockSizes {
+  const sizes = blockSizes(config, {width, heads, inner: 4 * width, epsilon: 1e-5, activation: 'quick_gelu'});
+  if (sizes.width % sizes.heads !== 0) {
+    config.fault(`hidden_size ${sizes.width} is no multiple of num_attention_heads ${sizes.heads}.`);
+  }
+  return sizes;
+}
+
+function pictureStates(
+  net: Net,
+  config: HubConfig,
+  root: string,
+  pixels: NetTensor,
+): {states: NetTensor; sizes: BlockSizes} {
+  const {channels, patch, grid} = pictureSizes(config, 32);
+  const sizes = sizesOf(config, 768, 12);
+  const {width, epsilon} = sizes;
+  const embeddings = nameOf(root, 'embeddings');
+  const cut = {channels, width, size: patch, bias: false};
+  let x = patches(net, nameOf(embeddings, 'patch_embedding'), cut, pixels);
+  x = patchSequence(
+    net,
+    embeddings,
+    {
+      grid,
+      tokens: [['class_embedding', [width]]],
+      positions: ['position_embedding.weight', [1 + grid[0] * grid[1], width]],
+    },
+    x,
+  );
+  x = net.layerNorm(nameOf(root, 'pre_layrnorm'), width, epsilon, [x]);
+  const count = blocksOf(config);
+  return {states: blocks(net, {root: nameOf(root, 'encoder/layers'), count}, sizes, CLIP_NAMES, [x]), sizes};
+}
+
+/** The state of the token for the class, normalized. */
+function pooledPicture(net: Net, root: string, {width, epsilon}: BlockSizes, states: NetTensor): NetTensor {
+  const first = net.pool(nameOf(root, 'first'), 'first', [states]);
+  return net.layerNorm(nameOf(root, 'post_layernorm'), width, epsilon, [first]);
+}
+
+function textStates(
+  net: Net,
+  config: HubConfig,
+  root: string,
+  {ids, mask}: ModelInputs,
+): {states: NetTensor; width: number; end: number} {
+  const end = config.get('eos_token_id') === undefined ? 49_407 : config.whole('eos_token_id');
+  const sizes = sizesOf(config, 512, 8);
+  const {width, epsilon} = sizes;
+  config.expect('is_causal', true);
+  const rows = config.count('max_position_embeddings', 77);
+  const embeddings = nameOf(root, 'embeddings');
+  let x = net.embedding(nameOf(embeddings, 'token_embedding'), config.count('vocab_size', VOCABULARY), width, ids);
+  x = net.positions(nameOf(embeddings, 'position_embedding'), {rows, width}, [x]);
+  const count = blocksOf(config);
+  x = blocks(net, {root: nameOf(root, 'encoder/layers'), count}, {...sizes, causal: true}, CLIP_NAMES, [x, mask]);
+  return {states: net.layerNorm(nameOf(root, 'final_layer_norm'), width, epsilon, [x]), width, end};
+}
+
+/**
+ * The state of the token that ends a text. Configs of the first files have 2 for its number, which it is not: there it
+ * is the largest number in the text.
+ */
+function pooledText(net: Net, end: number, states: NetTensor, {ids}: ModelInputs): NetTensor {
+  const token = end === 2 ? null : end;
+  return net.apply('text_end', [states, ids], () => new TokenState({token, name: 'text_end'}));
+}
+
+/** Cosines of each picture with each text, scaled. */
+function pairs(net: Net, config: HubConfig, inputs: ModelInputs, picture: NetTensor, width: number): NetTensor {
+  const settings = ofTexts(config);
+  const text = textStates(net, settings, 'text_model', inputs);
+  const to = config.count('projection_dim', 512);
+  const pooled = pooledText(net, text.end, text.states, inputs);
+  const ofText = net.dense('text_projection', [text.width, to], pooled, {bias: false});
+  const ofPicture = net.dense('visual_projection', [width, to], picture, {bias: false});
+  const name = 'logits_per_image';
+  net.expect(name, '', [], 'scale', {fileName: 'logit_scale'});
+  return net.apply(name, [ofPicture, ofText], () => new ScaledCosines({name}));
+}

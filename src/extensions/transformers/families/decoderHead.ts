@@ -1,0 +1,59 @@
+import type {ModelInputs, Purpose} from '../net/architecture';
+import type {HubConfig} from '../net/hubConfig';
+import type {Net, NetTensor} from '../net/net';
+import {pooledStates} from './pooling';
+
+/** What follows the last normalization of a decoder. */
+export function decoderHead(
+  net: Net,
+  config: HubConfig,
+  {states, ids, mask}: Pick<ModelInputs, 'ids' | 'mask'> & {states: NetTensor},
+  {
+    head,
+    pooling,
+    labels,
+    isNew,
+    width,
+    vocabulary,
+    words,
+    isTied,
+    tokenHead,
+  }: Purpose & {width: number; vocabulary: number; words: string; isTied: boolean; tokenHead: string},
+): NetTensor {
+  // A config of a larger model has these parts, from which transformers would take its numbers.
+  for (const part of ['text_config', 'text_encoder', 'decoder', 'generator']) {
+    config.expect(part, null);
+  }
+  const isOneTable = config.flag('tie_word_embeddings', isTied);
+  const deviation = config.number('initializer_range', 0.02, 1);
+  if (head === 'tokens') {
+    return isOneTable
+      ? net.tied('lm_head', words, [width, vocabulary], states)
+      : net.dense('lm_head', [width, vocabulary], states, {bias: false});
+  }
+  const start = isNew ? {fresh: deviation} : {};
+  if (head === 'tokenClasses') {
+    return net.dense(tokenHead, [width, labels], states, start);
+  }
+  if (head === 'spans') {
+    return net.dense('qa_outputs', [width, labels], states, start);
+  }
+  if (head === 'classes') {
+    return net.dense('score', [width, labels], lastState(net, config, {states, ids, mask}), {bias: false, ...start});
+  }
+  return pooledStates(net, config, pooling, [states, mask], 'A decoder has no pooler.');
+}
+
+/**
+ * The state of the last token other than padding, even where the mask shows the padding token: a text may end with it.
+ * Without a padding token in the config transformers takes one text at a time; here the mask alone counts.
+ */
+function lastState(
+  net: Net,
+  config: HubConfig,
+  {states, ids, mask}: Pick<ModelInputs, 'ids' | 'mask'> & {states: NetTensor},
+): NetTensor {
+  return (config.get('pad_token_id') ?? null) === null
+    ? net.pool('last', 'last', [states, mask])
+    : net.pool('last', 'last', [states, mask, ids], config.index('pad_token_id', {below: 'vocab_size'}));
+}

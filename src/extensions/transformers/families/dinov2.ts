@@ -1,0 +1,106 @@
+import {type Architecture, nameOf} from '../net/architecture';
+import type {HubConfig} from '../net/hubConfig';
+import type {InFile} from '../net/net';
+import {attentionToday, blocks, blockSizes, type BlockSizes, noLast, pictureSizes} from './patchBlocks';
+import {patches, patchSequence} from './patches';
+
+/** What differs between DINOv2 with registers and without. */
+interface Variant {
+  prefix: string;
+  classes: Architecture['classes'];
+  registers: (config: HubConfig) => number;
+  /** Whether places of smaller grids are means of places. */
+  antialias: boolean;
+}
+
+/** DINOv2: ViT with scaled parts, a feed-forward layer that may be gated. (Oquab et al., arXiv 2304.07193.) */
+export const dinov2 = dino({
+  prefix: 'dinov2',
+  classes: {Dinov2Model: 'none', Dinov2ForImageClassification: 'classes'},
+  registers: () => 0,
+  antialias: false,
+});
+
+/** DINOv2 with tokens that have no place, where the model can write what is of no one patch. (arXiv 2309.16588.) */
+export const dinov2WithRegisters = dino({
+  prefix: 'dinov2_with_registers',
+  classes: {Dinov2WithRegistersModel: 'none', Dinov2WithRegistersForImageClassification: 'classes'},
+  registers: config => config.count('num_register_tokens', 4),
+  antialias: true,
+});
+
+function dino({prefix, classes, registers: registersOf, antialias}: Variant): Architecture {
+  return {
+    prefix,
+    classes,
+    takes: () => 'pictures',
+    commonNames: {},
+    uncomputed: /^embeddings\.mask_token$/,
+    renamed: name => attentionToday(name).replace('.mlp.weights_out.', '.mlp.down_proj.'),
+    blocks: config => config.count('num_hidden_layers', 12),
+    channels: config => config.count('num_channels', 3),
+    build: (net, config, {pixels}, {head, pooling, labels, isNew}) => {
+      const {channels, patch, grid} = pictureSizes(config, 14);
+      if (grid[0] !== grid[1]) {
+        config.fault(`image_size must have as many rows of patches as columns, got ${grid.join(' × ')}.`);
+      }
+      const sizes = dinoSizes(config);
+      const {width, epsilon} = sizes;
+      const root = head === 'none' ? '' : prefix;
+      const embeddings = nameOf(root, 'embeddings');
+      const registers = registersOf(config);
+      const inFile = (name: string, rows: number): InFile => [name, [1, rows, width]];
+      let x = patches(net, nameOf(embeddings, 'patch_embeddings/projection'), {channels, width, size: patch}, pixels);
+      x = patchSequence(
+        net,
+        embeddings,
+        {
+          grid,
+          antialias,
+          tokens: [inFile('cls_token', 1)],
+          registers: registers === 0 ? undefined : inFile('register_tokens', registers),
+          positions: inFile('position_embeddings', 1 + grid[0] * grid[1]),
+        },
+        x,
+      );
+      const count = config.count('num_hidden_layers', 12);
+      x = blocks(net, {root: nameOf(root, 'encoder/layer'), count}, sizes, NAMES, [x]);
+      x = net.layerNorm(nameOf(root, 'layernorm'), width, epsilon, [x]);
+      const first = (name: string) => net.pool(name, 'first', [x]);
+      const mean = (name: string) => net.poolBehind(name, 1 + registers, 'mean', x);
+      if (head === 'classes') {
+        const start = isNew ? {fresh: config.number('initializer_range', 0.02, 1)} : {};
+        const both = net.concatenate('classifier/input', [first('classifier/first'), mean('classifier/mean')]);
+        return net.dense('classifier', [2 * width, labels], both, start);
+      }
+      switch (pooling) {
+        case 'none':
+          return x;
+        case 'first':
+        case 'pooler': // the state of the first token, which is normalized
+          return first('pooling');
+        case 'mean':
+          return mean('pooling');
+        case 'last':
+          return noLast(config, x);
+      }
+    },
+  };
+}
+
+const NAMES = {
+  norms: ['norm1', 'norm2'] as [string, string],
+  attention: 'attention',
+  output: 'o_proj',
+  scales: ['layer_scale1', 'layer_scale2'] as [string, string],
+};
+
+function dinoSizes(config: HubConfig): BlockSizes {
+  const width = config.count('hidden_size', 768);
+  const wide = width * config.count('mlp_ratio', 4);
+  const gated = config.flag('use_swiglu_ffn', false);
+  // Two matrices in the place of one have two thirds of its width, to a multiple of 8.
+  const inner = gated ? Math.ceil(Math.trunc((wide * 2) / 3) / 8) * 8 : wide;
+  const sizes = blockSizes(config, {width: 768, heads: 12, inner, epsilon: 1e-6, activation: 'gelu'});
+  return {...sizes, inner, gated, size: config.count('head_dim', sizes.size), bias: config.flag('qkv_bias', true)};
+}

@@ -1,0 +1,178 @@
+import {show} from '../../../platform/errors';
+import {HUB_ACTIVATIONS, nameOf} from '../net/architecture';
+import type {HubConfig} from '../net/hubConfig';
+import {DistanceScores, DistanceTable} from '../layers/distanceScores';
+import {HiddenPlaces} from '../layers/hiddenPlaces';
+import type {ActivationName, Net, NetTensor} from '../net/net';
+import {BERT_BEHIND_ATTENTION, behindAttention} from './encoderBlock';
+
+// The blocks of DeBERTa: attention that compares contents with contents, and contents with distances.
+
+/** What blocks compute with. */
+export interface DebertaSizes {
+  width: number;
+  heads: number;
+  inner: number;
+  /** How wide the tables of words, places and types are. */
+  tableWidth: number;
+  epsilon: number;
+  activation: ActivationName;
+}
+
+/** Reads the sizes of a config. */
+export function debertaSizes(config: HubConfig): DebertaSizes {
+  const width = config.count('hidden_size', 1536);
+  const heads = config.count('num_attention_heads', 24);
+  if (width % heads !== 0) {
+    config.fault(`hidden_size ${width} is no multiple of num_attention_heads ${heads}.`);
+  }
+  config.expect('attention_head_size', width / heads);
+  return {
+    width,
+    heads,
+    inner: config.count('intermediate_size', 6144),
+    tableWidth: config.count('embedding_size', width),
+    epsilon: config.number('layer_norm_eps', 1e-7),
+    activation: config.choice('hidden_act', HUB_ACTIVATIONS, 'gelu'),
+  };
+}
+
+/** What is compared with distances, and which rows of the table these have. */
+export interface Distances {
+  span: number;
+  farthest: number | null;
+  /** Whether queries and keys are projected as contents are. */
+  shared: boolean;
+  ofQueries: boolean;
+  ofKeys: boolean;
+}
+
+/** What the config says of distances; `undefined` if nothing is compared with them. */
+export function distancesOf(config: HubConfig): Distances | undefined {
+  const kinds = kindsOf(config);
+  const shared = config.flag('share_att_key', false);
+  const buckets = integer(config, 'position_buckets', -1);
+  const given = integer(config, 'max_relative_positions', -1);
+  const most = given < 1 ? config.count('max_position_embeddings', 512) : given;
+  if (!config.flag('relative_attention', false)) {
+    return undefined;
+  }
+  if (buckets === 1) {
+    config.fault('position_buckets must be 2 or more, got 1.');
+  }
+  if (kinds.length === 0) {
+    return undefined;
+  }
+  return {
+    span: buckets > 0 ? buckets : most,
+    farthest: buckets > 0 ? most - 1 : null,
+    shared,
+    ofQueries: kinds.includes('c2p'),
+    ofKeys: kinds.includes('p2c'),
+  };
+}
+
+const KINDS = ['c2p', 'p2c'];
+
+/** `pos_att_type`, a list, or a text with bars between its entries. */
+function kindsOf(config: HubConfig): string[] {
+  const given = config.get('pos_att_type') ?? [];
+  const kinds: unknown = typeof given === 'string' ? splitText(given) : given;
+  if (!Array.isArray(kinds) || kinds.some(kind => !KINDS.includes(kind as string))) {
+    config.fault(
+      `pos_att_type is ${show(given)}, for which there is no code here; it may have ${KINDS.join(' and ')}.`,
+    );
+    return [];
+  }
+  return kinds as string[];
+}
+
+function splitText(text: string): string[] {
+  return text
+    .toLowerCase()
+    .split('|')
+    .map(part => part.trim());
+}
+
+/** A whole number, which may be negative. */
+export function integer(config: HubConfig, name: string, otherwise: number): number {
+  const value = config.get(name);
+  if (value !== undefined && !Number.isSafeInteger(value)) {
+    config.fault(`${name} must be an integer, got ${show(value)}.`);
+    return otherwise;
+  }
+  return (value as number | undefined) ?? otherwise;
+}
+
+/** Products of contents are divided by as much as the sum of all that is added grows. */
+export function scaleOf(config: HubConfig, {width, heads}: DebertaSizes): number {
+  return 1 / Math.sqrt((width / heads) * (1 + new Set(kindsOf(config)).size));
+}
+
+/** The rows for distances, which all blocks project. */
+export function distanceTable(
+  net: Net,
+  config: HubConfig,
+  encoder: string,
+  {distances, sizes}: {distances: Distances; sizes: DebertaSizes},
+  x: NetTensor,
+): NetTensor {
+  const {width, epsilon} = sizes;
+  const name = nameOf(encoder, 'rel_embeddings');
+  const rows = 2 * distances.span;
+  net.expect(name, 'weight', [rows, width], 'embeddings');
+  const table = net.apply(name, [x], () => new DistanceTable({rows, name}));
+  const isNormal = config.choice('norm_rel_ebd', {none: false, layer_norm: true}, 'none');
+  return isNormal ? net.layerNorm(nameOf(encoder, 'LayerNorm'), width, epsilon, [table]) : table;
+}
+
+interface BlockParts {
+  sizes: DebertaSizes;
+  distances: Distances | undefined;
+  scale: number;
+}
+
+/** A block: attention, then two layers at each place. Inputs are the states, the mask and the rows for distances. */
+export function disentangledBlock(
+  net: Net,
+  layer: string,
+  {sizes, distances, scale}: BlockParts,
+  [input, seen, table]: [input: NetTensor, seen: NetTensor, table: NetTensor],
+): NetTensor {
+  const {width, heads} = sizes;
+  const self = nameOf(layer, 'attention/self');
+  const projected = (name: string, x: NetTensor) => net.dense(nameOf(self, name), [width, width], x);
+  const [q, k, v] = ['query_proj', 'key_proj', 'value_proj'].map(name => projected(name, input)) as [
+    NetTensor,
+    NetTensor,
+    NetTensor,
+  ];
+  const scores: NetTensor[] = [];
+  if (distances !== undefined) {
+    const {shared, span, farthest} = distances;
+    const add = (name: string, x: NetTensor, rows: string, ofKeys: boolean) => {
+      const layerName = nameOf(self, name);
+      const make = () => new DistanceScores({heads, span, farthest, ofKeys, scale, name: layerName});
+      scores.push(net.apply(layerName, [x, projected(rows, table)], make));
+    };
+    if (distances.ofQueries) {
+      add('c2p', q, shared ? 'key_proj' : 'pos_key_proj', false);
+    }
+    if (distances.ofKeys) {
+      add('p2c', k, shared ? 'query_proj' : 'pos_query_proj', true);
+    }
+  }
+  const [first = null, second] = scores;
+  const bias = second === undefined ? first : net.add(nameOf(self, 'bias'), [first, second]);
+  const attended =
+    scores.length === 0
+      ? net.attention(self, [q, k, v, seen], {heads, scale})
+      : net.attention(self, [q, k, v, seen, bias], {heads, scale, bias: true});
+  const shown = shownOf(net, nameOf(self, 'shown'), [attended, seen, v]);
+  return behindAttention(net, layer, BERT_BEHIND_ATTENTION, sizes, [shown, input]);
+}
+
+/** Inputs are the states and the mask, and what is given by the values where nothing is shown. */
+export function shownOf(net: Net, name: string, inputs: NetTensor[]): NetTensor {
+  return net.apply(name, inputs, () => new HiddenPlaces({name}));
+}

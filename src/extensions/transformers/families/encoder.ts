@@ -1,0 +1,209 @@
+import {HUB_ACTIVATIONS, type Architecture, type ModelInputs, nameOf, type Purpose} from '../net/architecture';
+import {BERT_BEHIND_ATTENTION, type BehindAttention, behindAttention} from './encoderBlock';
+import {encoderHead, maskedWords} from './encoderHeads';
+import type {HubConfig} from '../net/hubConfig';
+import type {ActivationName, Net, NetTensor} from '../net/net';
+
+/** What is made of a config, and what a new head starts from. */
+interface Started extends Purpose {
+  deviation: number;
+  pooler?: string | undefined;
+}
+
+/** The modules of a block, by their names in it. */
+interface BlockModules extends BehindAttention {
+  /** What computes the attention. */
+  self: string;
+  projections: readonly [queries: string, keys: string, values: string];
+}
+
+const BERT_BLOCK: BlockModules = {
+  self: 'attention/self',
+  projections: ['attention/self/query', 'attention/self/key', 'attention/self/value'],
+  ...BERT_BEHIND_ATTENTION,
+};
+
+/** What differs between BERT and those built like it. */
+interface Variant {
+  prefix: string;
+  classes: Architecture['classes'];
+  /** How wide the tables of words, places and types are. Default: as the blocks. */
+  tableWidth?(config: HubConfig): number;
+  /** What makes states as wide as the blocks. Default: `embeddings_project`, where the tables have another width. */
+  widened?: string;
+  /** The names of the blocks, in the order that they compute in. A name that returns is the same block once more. */
+  blocks?(config: HubConfig): string[];
+  /** How many blocks the files have, where that is not how many there are. */
+  groups?(config: HubConfig): number;
+  modules?: BlockModules;
+  /** What the attention of all blocks adds for distances. */
+  relativeBias?(net: Net, config: HubConfig, root: string, x: NetTensor): NetTensor;
+  /** Whether texts have types of tokens. Default: true. */
+  types?: boolean;
+  /** The activation of a block if the config does not say it. Default: `gelu`. */
+  activation?: string;
+  /** The padding token, where places begin at the row behind it and skip it. */
+  padding(config: HubConfig): number | undefined;
+  /** The head for classes, over the states. */
+  classify(net: Net, states: NetTensor, root: string, width: number, purpose: Started): NetTensor;
+  /** What stands for the pooler's layer. Default: `pooler/dense`. */
+  pooler?: string;
+  /** The state that stands for a text in choices. Default: BERT's pooler, which a body without a head may have too. */
+  summarize?(net: Net, config: HubConfig, states: NetTensor, width: number, purpose: Started): NetTensor;
+  /** The modules of the head for masked words, and its activation if the config does not say it. */
+  masked: {transform: string; norm: string; decoder: string; bias: string; activation?: ActivationName};
+}
+
+/** Encoders whose normalizations follow the sums, as those of BERT. */
+export function encoder(variant: Variant): Architecture {
+  return {
+    prefix: variant.prefix,
+    classes: variant.classes,
+    commonNames: {},
+    uncomputed: /^pooler\./,
+    blocks: config => variant.groups?.(config) ?? config.count('num_hidden_layers'),
+    vocabulary: config => config.count('vocab_size'),
+    places: config => config.count('max_position_embeddings') - offsetOf(variant.padding(config)),
+    build: (net, config, inputs, purpose) => build(variant, net, config, inputs, purpose),
+  };
+}
+
+function build(
+  variant: Variant,
+  net: Net,
+  config: HubConfig,
+  {ids, mask, types}: ModelInputs,
+  purpose: Purpose,
+): NetTensor {
+  const width = config.count('hidden_size');
+  const heads = config.count('num_attention_heads');
+  const inner = config.count('intermediate_size');
+  const epsilon = config.number('layer_norm_eps', 1e-12);
+  const activation = config.choice('hidden_act', HUB_ACTIVATIONS, variant.activation ?? 'gelu');
+  config.expect('position_embedding_type', 'absolute', null);
+  config.expect('is_decoder', false);
+  config.expect('add_cross_attention', false);
+  if (width % heads !== 0) {
+    config.fault(`hidden_size ${width} is no multiple of num_attention_heads ${heads}.`);
+  }
+  const root = purpose.head === 'none' ? '' : variant.prefix;
+  const embeddings = nameOf(root, 'embeddings');
+  const words = nameOf(embeddings, 'word_embeddings');
+  const vocabulary = config.count('vocab_size');
+  const tableWidth = variant.tableWidth?.(config) ?? width;
+  let x = net.embedding(words, vocabulary, tableWidth, ids);
+  if (variant.types !== false) {
+    const typeInputs = purpose.tokenTypes ? [x, types] : [x];
+    const typeCount = config.count('type_vocab_size', 2);
+    x = net.types(nameOf(embeddings, 'token_type_embeddings'), typeCount, tableWidth, typeInputs);
+  }
+  const places = config.count('max_position_embeddings');
+  const padding = variant.padding(config);
+  const placed = padding === undefined ? [x] : [x, ids];
+  x = net.positions(nameOf(embeddings, 'position_embeddings'), {rows: places, width: tableWidth, padding}, placed);
+  x = net.layerNorm(nameOf(embeddings, 'LayerNorm'), tableWidth, epsilon, [x]);
+  if (tableWidth !== width || variant.widened !== undefined) {
+    x = net.dense(nameOf(root, variant.widened ?? 'embeddings_project'), [tableWidth, width], x);
+  }
+  const names = variant.blocks?.(config) ?? blocksOf(config);
+  const modules = variant.modules ?? BERT_BLOCK;
+  const bias = variant.relativeBias?.(net, config, root, x);
+  names.forEach((name, i) => {
+    const layer = nameOf(root, name);
+    const place = {name: `${layer}/block`, index: i, count: names.length};
+    const given = bias === undefined ? [x, mask] : [x, mask, bias];
+    x = net.block(place, given, ([input = null, seen = null, ofDistances = null]) => {
+      const self = nameOf(layer, modules.self);
+      const parts = modules.projections.map(part => net.dense(nameOf(layer, part), [width, width], input));
+      const attended =
+        bias === undefined
+          ? net.attention(self, [...parts, seen], {heads})
+          : net.attention(self, [...parts, seen, ofDistances], {heads, bias: true});
+      return behindAttention(net, layer, modules, {width, inner, epsilon, activation}, [attended, input]);
+    });
+  });
+  const deviation = config.number('initializer_range', 0.02, 1);
+  const started = {...purpose, deviation, pooler: variant.pooler};
+  if (purpose.head === 'classes') {
+    return variant.classify(net, x, root, width, started);
+  }
+  if (purpose.head === 'tokens') {
+    return maskedWords(net, config, x, {activation, ...variant.masked, epsilon, width, tableWidth, vocabulary, words});
+  }
+  const pooled = () =>
+    variant.summarize === undefined
+      ? pooler(net, x, root, width, started)
+      : variant.summarize(net, config, x, width, started);
+  switch (purpose.pooling) {
+    case 'none':
+      return encoderHead(net, x, {...started, width, pooled});
+    case 'pooler':
+      if (variant.summarize !== undefined) {
+        config.fault("There is no pooler in the model. Choose another pooling: 'mean', 'first' or 'last'.");
+      }
+      return pooler(net, x, root, width, {pooler: variant.pooler});
+    default:
+      return net.pool('pooling', purpose.pooling, [x, mask]);
+  }
+}
+
+function blocksOf(config: HubConfig): string[] {
+  return Array.from({length: config.count('num_hidden_layers')}, (_, i) => `encoder/layer/${i}`);
+}
+
+/** The row of the table of places that the first token has. */
+function offsetOf(padding: number | undefined): number {
+  return padding === undefined ? 0 : padding + 1;
+}
+
+/**
+ * BERT's own: the state of the first token through a layer with tanh. Under a new head it starts anew too where the
+ * files have none.
+ */
+export function pooler(
+  net: Net,
+  states: NetTensor,
+  root: string,
+  width: number,
+  {
+    isNew = false,
+    deviation = 0,
+    pooler: module = 'pooler/dense',
+  }: {
+    isNew?: boolean;
+    deviation?: number;
+    pooler?: string | undefined;
+  },
+): NetTensor {
+  const first = net.pool(nameOf(root, 'pooler/first'), 'first', [states]);
+  const name = nameOf(root, module);
+  const start = isNew && !net.hasLinear(name) ? {fresh: deviation} : {};
+  return net.activation(nameOf(root, 'pooler/activation'), 'tanh', net.dense(name, [width, width], first, start));
+}
+
+/** A head for classes over the pooler. */
+export const pooledClassifier: Variant['classify'] = (net, states, root, width, purpose) => {
+  const {labels, isNew, deviation} = purpose;
+  const pooled = pooler(net, states, root, width, purpose);
+  return net.dense('classifier', [width, labels], pooled, isNew ? {fresh: deviation} : {});
+};
+
+/** The modules of RoBERTa's head for masked words, which others have too. */
+export const LM_HEAD: Variant['masked'] = {
+  transform: 'lm_head/dense',
+  norm: 'lm_head/layer_norm',
+  decoder: 'lm_head/decoder',
+  bias: 'lm_head.bias',
+  activation: 'gelu',
+};
+
+/** A head for classes over the state of the first token: a layer as wide, its activation, and one for the classes. */
+export function firstClassifier(activation: ActivationName): Variant['classify'] {
+  return (net, states, _, width, {labels, isNew, deviation}) => {
+    const start = isNew ? {fresh: deviation} : {};
+    const first = net.pool('classifier/first', 'first', [states]);
+    const dense = net.dense('classifier/dense', [width, width], first, start);
+    const active = net.activation('classifier/activation', activation, dense);
+    return net.dense('classifier/out_proj', [width, labels], active, start);
+  };
+}

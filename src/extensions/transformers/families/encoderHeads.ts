@@ -1,0 +1,64 @@
+import {nameOf, type Purpose} from '../net/architecture';
+import type {HubConfig} from '../net/hubConfig';
+import type {ActivationName, Net, NetTensor} from '../net/net';
+
+/** What an encoder's head is made of, beside the states of its body. */
+interface HeadParts extends Purpose {
+  width: number;
+  /** The start of a new head. */
+  deviation: number;
+  /** The state that stands for a text in choices. */
+  pooled: () => NetTensor;
+}
+
+/** The heads that are the same for all encoders: for each token, for a span, and for choices. */
+export function encoderHead(
+  net: Net,
+  states: NetTensor,
+  {head, labels, isNew, width, deviation, pooled}: HeadParts,
+): NetTensor {
+  const start = isNew ? {fresh: deviation} : {};
+  switch (head) {
+    case 'tokenClasses':
+      return net.dense('classifier', [width, labels], states, start);
+    case 'spans':
+      return net.dense('qa_outputs', [width, labels], states, start);
+    case 'choices':
+      return net.dense('classifier', [width, labels], pooled(), start);
+    default:
+      return states;
+  }
+}
+
+/** The names of the modules of a head for masked words, and what it computes with. */
+export interface MaskedWords {
+  transform: string;
+  norm: string;
+  decoder: string;
+  /** The name that the files have for the decoder's bias, if not its own. */
+  bias?: string;
+  activation: ActivationName;
+  epsilon: number;
+  width: number;
+  /** How wide the table of words is. Default: `width`. */
+  tableWidth?: number;
+  vocabulary: number;
+  /** The table of words, which the decoder shares. */
+  words: string;
+}
+
+/** Scores of all words at each place, by the table of words: a layer, its activation, a normalization, the product. */
+export function maskedWords(
+  net: Net,
+  config: HubConfig,
+  states: NetTensor,
+  {transform, norm, decoder, bias, activation, epsilon, width, tableWidth = width, vocabulary, words}: MaskedWords,
+): NetTensor {
+  const dense = net.dense(transform, [width, tableWidth], states);
+  const active = net.activation(nameOf(transform, 'activation'), activation, dense);
+  const normal = net.layerNorm(norm, tableWidth, epsilon, [active]);
+  const sizes: [number, number] = [tableWidth, vocabulary];
+  return config.flag('tie_word_embeddings', true)
+    ? net.tied(decoder, words, sizes, normal, {bias: true, biasOrElse: bias})
+    : net.dense(decoder, sizes, normal, {biasOrElse: bias});
+}

@@ -1,0 +1,35 @@
+import {encoder, firstClassifier, LM_HEAD} from './encoder';
+import {nameOf} from '../net/architecture';
+
+/** MPNet, whose attention adds a bias for distances. (Song et al., arXiv 2004.09297.) */
+export const mpnet = encoder({
+  prefix: 'mpnet',
+  classes: {
+    MPNetModel: 'none',
+    MPNetForSequenceClassification: 'classes',
+    MPNetForTokenClassification: 'tokenClasses',
+    MPNetForQuestionAnswering: 'spans',
+    MPNetForMaskedLM: 'tokens',
+    MPNetForMultipleChoice: 'choices',
+  },
+  types: false,
+  // Whatever the config says of it.
+  padding: () => 1,
+  relativeBias: (net, config, root, x) => {
+    config.expect('relative_attention_num_buckets', 32);
+    const sizes: [number, number] = [32, config.count('num_attention_heads')];
+    return net.relativeBias(nameOf(root, 'encoder/relative_attention_bias'), sizes, x);
+  },
+  modules: {
+    self: 'attention/attn',
+    projections: ['attention/attn/q', 'attention/attn/k', 'attention/attn/v'],
+    attended: 'attention/attn/o',
+    attendedNorm: 'attention/LayerNorm',
+    wide: 'intermediate/dense',
+    activation: 'intermediate/intermediate_act_fn',
+    narrow: 'output/dense',
+    norm: 'output/LayerNorm',
+  },
+  classify: firstClassifier('tanh'),
+  masked: LM_HEAD,
+});

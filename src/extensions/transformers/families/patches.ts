@@ -1,0 +1,46 @@
+import * as tf from '@tensorflow/tfjs';
+import {PatchSequence, type PatchSequenceArgs} from '../layers/patchSequence';
+import type {InFile, Net, NetTensor} from '../net/net';
+
+/** Cuts pictures into patches, each of which is projected to `width` numbers. */
+export function patches(
+  net: Net,
+  name: string,
+  {channels, width, size, bias = true}: {channels: number; width: number; size: [number, number]; bias?: boolean},
+  x: NetTensor,
+): NetTensor {
+  net.expect(name, 'weight', [width, channels, ...size], 'kernel', {axes: [2, 3, 1, 0]});
+  if (bias) {
+    net.expect(name, 'bias', [width], 'bias');
+  }
+  const settings = {filters: width, kernelSize: size, strides: size, useBias: bias, name};
+  return net.apply(name, [x], () => tf.layers.conv2d({...settings, padding: 'valid'}));
+}
+
+/**
+ * Makes a sequence of patches. `tokens` are the names and shapes in the files of the tokens before it, `positions` of
+ * the table of places.
+ */
+export function patchSequence(
+  net: Net,
+  name: string,
+  {
+    tokens,
+    registers,
+    positions,
+    ...rest
+  }: Omit<PatchSequenceArgs, 'tokens' | 'registers' | 'name'> & {
+    tokens: readonly InFile[];
+    registers?: InFile | undefined;
+    positions: InFile;
+  },
+  x: NetTensor,
+): NetTensor {
+  tokens.forEach((token, i) => net.expect(name, ...token, `token_${i}`));
+  if (registers !== undefined) {
+    net.expect(name, ...registers, 'registers');
+  }
+  net.expect(name, ...positions, 'positions');
+  const counts = {tokens: tokens.length, registers: registers?.[1].at(-2) ?? 0};
+  return net.apply(name, [x], () => new PatchSequence({...rest, ...counts, name}));
+}

@@ -1,0 +1,208 @@
+import {type Architecture, type GateName, HUB_GATES, nameOf} from '../net/architecture';
+import {decoderHead} from './decoderHead';
+import type {HubConfig} from '../net/hubConfig';
+import type {Rotary} from '../layers/rotaryAngles';
+import {rotaryOf, type RotarySizes} from './llamaRotary';
+import type {NetTensor} from '../net/net';
+
+/** What the blocks of a decoder see, and how they turn. */
+export interface Blocks {
+  causal: boolean;
+  /** How many places back a block sees, its own among them; `null` for all. */
+  windows: (number | null)[];
+  /** By what a block turns queries and keys; `null` for not at all. */
+  rotaries: (Rotary | null)[];
+}
+
+/** What blocks are made for. */
+export interface BlockSizes extends RotarySizes {
+  count: number;
+  /** Whether a place sees those up to its own alone, by the config. */
+  causal: boolean;
+}
+
+/** What numbers are multiplied with on their way. */
+interface Multipliers {
+  /** The vectors of words. */
+  words?: number;
+  /** What a part of a block adds. */
+  parts?: number;
+  /** The products of queries and keys. Default: `1/√size`. */
+  attention?: number;
+  /** The states, before the head for words. */
+  scores?: number;
+}
+
+/** What differs between Llama and those that follow it. */
+export interface DecoderVariant {
+  /** The classes of `transformers` and their heads, by the ends of their names. */
+  classes: Architecture['classes'];
+  /** The module of the body where there is a head for spans. Default: `transformer`, its name for all heads once. */
+  bodyOfSpans?: string;
+  /** What a config has where it does not say it. */
+  defaults?: Readonly<Record<string, unknown>>;
+  /**
+   * Which linear layers have a bias: those that the config says, of attention alone or of the feed-forward part too;
+   * those of queries, keys and values; or none.
+   */
+  biases: 'configured' | 'configured attention' | 'projections' | 'none';
+  /** Whether a config may have `null` for the size of heads and for the number of heads of keys. Default: both. */
+  mayOmit?: readonly ('head_dim' | 'num_key_value_heads')[];
+  /** The field of the activation. Default: `hidden_act`. */
+  activation?: string;
+  /** Whether queries, keys and values come of one layer, and gate and what it lets through of another. Default: no. */
+  joined?: boolean;
+  /** Which queries and keys are normalized: each head by itself, or all heads of a place together. Default: none. */
+  normalizes?: 'heads' | 'places';
+  /** Where the normalizations of a part of a block stand. Default: before it. */
+  norms?: 'before' | 'after' | 'around';
+  /** Whether weights of normalizations are what is added to one. Default: no. */
+  addsOne?: boolean;
+  multipliers?(config: HubConfig): Multipliers;
+  /** Default: all blocks see all that stands before, and turn alike. */
+  blocks?(config: HubConfig, sizes: BlockSizes): Blocks;
+}
+
+const ENDS = {
+  Model: 'none',
+  ForCausalLM: 'tokens',
+  ForSequenceClassification: 'classes',
+  ForTokenClassification: 'tokenClasses',
+  ForQuestionAnswering: 'spans',
+} as const;
+
+/** The classes of a family that have these ends of their names. Default: all. */
+export function decoderClasses(
+  family: string,
+  ends: readonly (keyof typeof ENDS)[] = Object.keys(ENDS) as (keyof typeof ENDS)[],
+): Architecture['classes'] {
+  return Object.fromEntries(ends.map(end => [family + end, ENDS[end]]));
+}
+
+/**
+ * Decoders built as Llama: normalizations by the root mean square, rotary places, shared keys and values, gated
+ * feed-forward.
+ */
+export function rotaryDecoder(variant: DecoderVariant): Architecture {
+  const {classes, biases, defaults = {}, activation = 'hidden_act', norms = 'before'} = variant;
+  const {mayOmit = ['head_dim', 'num_key_value_heads'], joined = false, normalizes, addsOne = false} = variant;
+  const {bodyOfSpans = 'transformer'} = variant;
+  const complete = (config: HubConfig) => config.withDefaults({max_position_embeddings: 2048, ...defaults});
+  return {
+    prefix: 'model',
+    renamed: name => name.replace(/^transformer\./, ''),
+    classes,
+    commonNames: {},
+    blocks: config => config.count('num_hidden_layers'),
+    vocabulary: config => config.count('vocab_size'),
+    places: config => complete(config).count('max_position_embeddings'),
+    build: (net, given, {ids, mask}, purpose) => {
+      const config = complete(given);
+      config.count('max_position_embeddings');
+      const width = config.count('hidden_size');
+      const heads = config.count('num_attention_heads');
+      const counted = (field: (typeof mayOmit)[number], otherwise: number) =>
+        mayOmit.includes(field) ? config.countOr(field, otherwise) : config.count(field, otherwise);
+      const keyValueHeads = counted('num_key_value_heads', heads);
+      const size = counted('head_dim', Math.floor(width / heads));
+      const inner = config.count('intermediate_size');
+      const epsilon = config.number('rms_norm_eps', 1e-6);
+      const gate = config.choice<GateName>(activation, HUB_GATES, 'silu');
+      const bias = biases.startsWith('configured') && config.flag('attention_bias', false);
+      const ofProjections = {bias: bias || biases === 'projections'};
+      const wideBias = {bias: biases === 'configured' && config.flag('mlp_bias', false)};
+      const multipliers = variant.multipliers?.(config) ?? {};
+      if (heads % keyValueHeads !== 0) {
+        config.fault(`num_key_value_heads ${keyValueHeads} does not divide num_attention_heads ${heads}.`);
+      }
+      const count = config.count('num_hidden_layers');
+      const sizes = {count, size, isPlan: net.isPlan, causal: config.flag('is_causal', true)};
+      const {causal, windows, rotaries} = variant.blocks?.(config, sizes) ?? alike(config, sizes);
+      if (purpose.head === 'tokenClasses') {
+        config.expect('token_classification_bias', true);
+      }
+      const norm = (name: string, x: NetTensor, length = width) => net.rmsNorm(name, length, epsilon, [x], {addsOne});
+      const before = (name: string, x: NetTensor) => (norms === 'after' ? x : norm(name, x));
+      const after = (name: string, x: NetTensor) => (norms === 'before' ? x : norm(name, x));
+      const beforeGates = norms === 'around' ? 'pre_feedforward_layernorm' : 'post_attention_layernorm';
+      const body = purpose.head === 'spans' ? bodyOfSpans : 'model';
+      const root = purpose.head === 'none' ? '' : body;
+      const words = nameOf(root, 'embed_tokens');
+      const vocabulary = config.count('vocab_size');
+      let x = net.embedding(words, vocabulary, width, ids);
+      x = net.scale(nameOf(words, 'scale'), multipliers.words, x);
+      for (let i = 0; i < count; i++) {
+        const layer = nameOf(root, 'layers', i);
+        x = net.block({name: `${layer}/block`, index: i, count}, [x, mask], ([input = null, seen = null]) => {
+          const self = nameOf(layer, 'self_attn');
+          const first = before(nameOf(layer, 'input_layernorm'), input);
+          const project = (name: string, number: number): NetTensor =>
+            net.dense(nameOf(self, name), [width, number * size], first, ofProjections);
+          const normed = (name: string, number: number, x: NetTensor): NetTensor => {
+            switch (normalizes) {
+              case 'heads':
+                return net.headNorm(nameOf(self, name), size, epsilon, x, {addsOne});
+              case 'places':
+                return norm(nameOf(self, name), x, number * size);
+              default:
+                return x;
+            }
+          };
+          const inputs = joined
+            ? [project('qkv_proj', heads + 2 * keyValueHeads)]
+            : [
+                normed('q_norm', heads, project('q_proj', heads)),
+                normed('k_norm', keyValueHeads, project('k_proj', keyValueHeads)),
+                project('v_proj', keyValueHeads),
+              ];
+          const attended = net.attention(self, [...inputs, seen], {
+            ...{heads, keyValueHeads, causal, packed: joined},
+            ...{rotary: rotaries[i] ?? null, window: windows[i] ?? null, scale: multipliers.attention ?? null},
+          });
+          const projected = net.dense(nameOf(self, 'o_proj'), [heads * size, width], attended, {bias});
+          const middle = added(self, after(nameOf(layer, 'post_attention_layernorm'), projected), input);
+          const mlp = nameOf(layer, 'mlp');
+          const second = before(nameOf(layer, beforeGates), middle);
+          const up = (joined ? ['gate_up_proj'] : ['gate_proj', 'up_proj']).map(name =>
+            net.dense(nameOf(mlp, name), [width, joined ? 2 * inner : inner], second, wideBias),
+          );
+          const gated = net.gate(nameOf(mlp, 'act_fn'), gate, up);
+          const narrow = net.dense(nameOf(mlp, 'down_proj'), [inner, width], gated, wideBias);
+          return added(mlp, after(nameOf(layer, 'post_feedforward_layernorm'), narrow), middle);
+        });
+      }
+      /** What a part of a block gives, times its multiplier, added to what it was given. */
+      function added(part: string, x: NetTensor, to: NetTensor): NetTensor {
+        return net.add(nameOf(part, 'sum'), [to, net.scale(nameOf(part, 'scale'), multipliers.parts, x)]);
+      }
+      x = norm(nameOf(root, 'norm'), x);
+      if (purpose.head === 'tokens') {
+        x = net.scale('scores/scale', multipliers.scores, x);
+      }
+      return decoderHead(
+        net,
+        config,
+        {states: x, ids, mask},
+        {
+          ...purpose,
+          ...{width, vocabulary, words},
+          isTied: false,
+          tokenHead: 'score',
+        },
+      );
+    },
+  };
+}
+
+/** Blocks that turn alike, some of which see a window of the text alone. Default: all of them see all. */
+export function alike(config: HubConfig, sizes: BlockSizes, windowed: readonly boolean[] = []): Blocks {
+  const rotary = rotaryOf(config, sizes);
+  const rotaries = new Array<Rotary>(sizes.count).fill(rotary);
+  return {causal: sizes.causal, windows: windowsOf(config, sizes.causal, windowed), rotaries};
+}
+
+/** The windows of blocks, as the config has them: of a decoder that sees to both sides, that many places to each. */
+export function windowsOf(config: HubConfig, causal: boolean, windowed: readonly boolean[]): (number | null)[] {
+  const window = windowed.includes(true) ? config.count('sliding_window') + (causal ? 0 : 1) : null;
+  return windowed.map(isWindowed => (isWindowed ? window : null));
+}

@@ -1,0 +1,139 @@
+import {type Architecture, type GateName, HUB_GATES, nameOf, type Purpose} from '../net/architecture';
+import type {HubConfig} from '../net/hubConfig';
+import {fileNameOf, type Net, type NetTensor} from '../net/net';
+import {pooledClassifier} from './encoder';
+import {encoderHead, type MaskedWords, maskedWords} from './encoderHeads';
+import {rotaryOf} from './llamaRotary';
+import {pooledStates} from './pooling';
+
+/** What differs between BERTs with rotary places. */
+interface Variant {
+  prefix: string;
+  classes: Architecture['classes'];
+  renamed: (name: string) => string;
+  /** What configs have where they say nothing. */
+  defaults: {vocabulary: number; places: number; theta: number; types: number; activation: 'silu' | 'gelu'};
+  /** Numbers in a head. */
+  headSize: (config: HubConfig, usual: number) => number;
+  /** Whether projections have biases; those of gate and up have none. */
+  bias: boolean;
+  /** What older files have in one tensor: queries, keys and values; and, if so, up and gate. */
+  joined: {projections: string; gates?: string};
+  /** The modules of the head for masked words, and its activation. */
+  masked: (config: HubConfig) => Pick<MaskedWords, 'transform' | 'norm' | 'decoder' | 'bias' | 'activation'>;
+}
+
+/** Encoders whose normalizations follow the sums, with rotary places and gated feed-forward layers. */
+export function rotaryEncoder({defaults, ...variant}: Variant): Architecture {
+  return {
+    prefix: variant.prefix,
+    classes: variant.classes,
+    commonNames: {},
+    renamed: variant.renamed,
+    blocks: config => config.count('num_hidden_layers', 12),
+    vocabulary: config => config.count('vocab_size', defaults.vocabulary),
+    places: config => config.count('max_position_embeddings', defaults.places),
+    build: (net, config, {ids, mask, types}, purpose) => {
+      const sizes = sizesOf({defaults, ...variant}, net, config);
+      const {width, epsilon} = sizes;
+      const root = purpose.head === 'none' ? '' : variant.prefix;
+      const embeddings = nameOf(root, 'embeddings');
+      const words = nameOf(embeddings, 'word_embeddings');
+      const vocabulary = config.count('vocab_size', defaults.vocabulary);
+      let x = net.embedding(words, vocabulary, width, ids);
+      const typeCount = config.get('type_vocab_size') === undefined ? defaults.types : config.whole('type_vocab_size');
+      if (typeCount > 0) {
+        const typed = purpose.tokenTypes ? [x, types] : [x];
+        x = net.types(nameOf(embeddings, 'token_type_embeddings'), typeCount, width, typed);
+      }
+      x = net.layerNorm(nameOf(embeddings, 'LayerNorm'), width, epsilon, [x]);
+      const count = config.count('num_hidden_layers', 12);
+      for (let i = 0; i < count; i++) {
+        const layer = nameOf(root, 'layers', i);
+        x = net.block({name: `${layer}/block`, index: i, count}, [x, mask], ([input = null, seen = null]) =>
+          block(net, layer, {...sizes, ...variant}, [input, seen]),
+        );
+      }
+      return head(net, config, x, {purpose, root, vocabulary, words, width, epsilon, mask, masked: variant.masked});
+    },
+  };
+}
+
+function sizesOf({defaults, headSize}: Variant, net: Net, config: HubConfig) {
+  const width = config.count('hidden_size', 768);
+  const heads = config.count('num_attention_heads', 12);
+  const size = headSize(config, Math.floor(width / heads));
+  return {
+    width,
+    heads,
+    size,
+    inner: config.count('intermediate_size', 3072),
+    epsilon: config.number('layer_norm_eps', 1e-12),
+    gate: config.choice<GateName>('hidden_act', HUB_GATES, defaults.activation),
+    rotary: rotaryOf(
+      config.withDefaults({max_position_embeddings: defaults.places}),
+      {size, isPlan: net.isPlan},
+      defaults.theta,
+    ),
+  };
+}
+
+function block(
+  net: Net,
+  layer: string,
+  sizes: ReturnType<typeof sizesOf> & Pick<Variant, 'bias' | 'joined'>,
+  [input, seen]: [input: NetTensor, seen: NetTensor],
+): NetTensor {
+  const {width, heads, size, inner, epsilon, gate, rotary, bias, joined} = sizes;
+  const self = nameOf(layer, 'self_attn');
+  const packed = nameOf(self, joined.projections);
+  const older = {orElse: fileNameOf(packed, 'weight'), biasOrElse: fileNameOf(packed, 'bias')};
+  const inputs = ['q_proj', 'k_proj', 'v_proj'].map((name, index) =>
+    net.dense(nameOf(self, name), [width, heads * size], input, {bias, ...older, part: {index, of: 3}}),
+  );
+  const attended = net.attention(self, [...inputs, seen], {heads, rotary});
+  const projected = net.dense(nameOf(self, 'o_proj'), [heads * size, width], attended, {bias});
+  const middle = net.layerNorm(nameOf(layer, 'post_attention_layernorm'), width, epsilon, [projected, input]);
+  const mlp = nameOf(layer, 'mlp');
+  const both = joined.gates && fileNameOf(nameOf(mlp, joined.gates), 'weight');
+  const wide = (name: string, index: number) =>
+    net.dense(nameOf(mlp, name), [width, inner], middle, {
+      bias: false,
+      ...(both && {orElse: both, part: {index, of: 2}}),
+    });
+  const up = wide('up_proj', 0);
+  const gated = net.gate(nameOf(mlp, 'act_fn'), gate, [wide('gate_proj', 1), up]);
+  const narrow = net.dense(nameOf(mlp, 'down_proj'), [inner, width], gated, {bias});
+  return net.layerNorm(nameOf(layer, 'post_mlp_layernorm'), width, epsilon, [narrow, middle]);
+}
+
+interface HeadParts extends Pick<Variant, 'masked'> {
+  purpose: Purpose;
+  root: string;
+  vocabulary: number;
+  words: string;
+  width: number;
+  epsilon: number;
+  mask: NetTensor;
+}
+
+function head(
+  net: Net,
+  config: HubConfig,
+  x: NetTensor,
+  {purpose, root, mask, masked, ...sizes}: HeadParts,
+): NetTensor {
+  const deviation = config.number('initializer_range', 0.02, 1);
+  const started = {...purpose, deviation};
+  switch (purpose.head) {
+    case 'none':
+      break;
+    case 'classes':
+      return pooledClassifier(net, x, root, sizes.width, started);
+    case 'tokens':
+      return maskedWords(net, config, x, {...masked(config), ...sizes});
+    default:
+      return encoderHead(net, x, {...started, width: sizes.width, pooled: () => null});
+  }
+  return pooledStates(net, config, purpose.pooling, [x, mask]);
+}

@@ -1,0 +1,178 @@
+import {type Architecture, type ModelInputs, nameOf} from '../net/architecture';
+import type {HubConfig} from '../net/hubConfig';
+import {LearnedQuery, ScaledCosines} from '../layers/pairLayers';
+import {fileNameOf, type Net, type NetTensor} from '../net/net';
+import {blocks, blockSizes, type BlockSizes, CLIP_NAMES, noLast, perceptron, pictureSizes} from './patchBlocks';
+import {patches, patchSequence} from './patches';
+
+// SigLIP: an encoder of pictures and one of texts, whose vectors are compared. (Zhai et al., arXiv 2303.15343.)
+
+/** SigLIP as a whole, and its encoder of pictures, which has no token for the class. */
+export const siglip: Architecture = {
+  prefix: 'vision_model',
+  classes: {SiglipModel: 'pairs', SiglipVisionModel: 'none', SiglipForImageClassification: 'classes'},
+  takes: head => (head === 'pairs' ? 'pairs' : 'pictures'),
+  commonNames: {},
+  unused: /^(text_model|logit_scale|logit_bias)(\.|$)/,
+  uncomputed: /^head\./,
+  blocks: config => blocksOf(ofPictures(config)) + (isWhole(config) ? blocksOf(ofTexts(config)) : 0),
+  channels: config => ofPictures(config).count('num_channels', 3),
+  vocabulary: config => ofTexts(config).count('vocab_size', VOCABULARY),
+  build: (net, whole, inputs, {head, pooling, labels, isNew}) => {
+    const config = ofPictures(whole);
+    const sizes = siglipSizes(config);
+    const {width} = sizes;
+    const x = pictureStates(net, config, head === 'none' ? '' : 'vision_model', {sizes, pixels: inputs.pixels});
+    if (head === 'pairs') {
+      return pairs(net, whole, inputs, {picture: pooledPicture(net, config, 'vision_model', sizes, x), width});
+    }
+    if (head === 'classes') {
+      const start = isNew ? {fresh: 1 / Math.sqrt(width)} : {};
+      return net.dense('classifier', [width, labels], net.pool('classifier/mean', 'mean', [x]), start);
+    }
+    switch (pooling) {
+      case 'none':
+        return x;
+      case 'mean':
+        return net.pool('pooling', 'mean', [x]);
+      case 'pooler':
+        return pooledPicture(net, config, '', sizes, x);
+      case 'first':
+        config.fault("There is no token for the class in the model. Choose another pooling: 'mean' or 'pooler'.");
+        return x;
+      case 'last':
+        return noLast(config, x);
+    }
+  },
+};
+
+/** SigLIP's encoder of texts. */
+export const siglipText: Architecture = {
+  prefix: 'text_model',
+  classes: {SiglipTextModel: 'none'},
+  commonNames: {},
+  unused: /^(vision_model|logit_scale|logit_bias)(\.|$)/,
+  uncomputed: /^head\./,
+  blocks: config => blocksOf(ofTexts(config)),
+  vocabulary: config => ofTexts(config).count('vocab_size', VOCABULARY),
+  places: config => ofTexts(config).count('max_position_embeddings', PLACES),
+  build: (net, whole, inputs, {pooling}) => {
+    const config = ofTexts(whole);
+    const sizes = siglipSizes(config);
+    const x = textStates(net, config, '', sizes, inputs);
+    switch (pooling) {
+      case 'none':
+        return x;
+      case 'pooler':
+        return pooledText(net, config, '', sizes, x);
+      default:
+        return net.pool('pooling', pooling, [x, inputs.mask]);
+    }
+  },
+};
+
+const VOCABULARY = 32_000;
+const PLACES = 64;
+
+/** Whether a config has both encoders. */
+function isWhole(config: HubConfig): boolean {
+  return config.get('model_type') === 'siglip';
+}
+
+function ofPictures(config: HubConfig): HubConfig {
+  return isWhole(config) ? config.section('vision_config') : config;
+}
+
+function ofTexts(config: HubConfig): HubConfig {
+  return isWhole(config) ? config.section('text_config') : config;
+}
+
+function blocksOf(config: HubConfig): number {
+  return config.count('num_hidden_layers', 12);
+}
+
+function siglipSizes(config: HubConfig): BlockSizes {
+  const defaults = {width: 768, heads: 12, inner: 3072, epsilon: 1e-6, activation: 'gelu_pytorch_tanh'};
+  const sizes = blockSizes(config, defaults);
+  if (sizes.width % sizes.heads !== 0) {
+    config.fault(`hidden_size ${sizes.width} is no multiple of num_attention_heads ${sizes.heads}.`);
+  }
+  return sizes;
+}
+
+function pictureStates(
+  net: Net,
+  config: HubConfig,
+  root: string,
+  {sizes, pixels}: {sizes: BlockSizes; pixels: NetTensor},
+): NetTensor {
+  const {channels, patch, grid} = pictureSizes(config, 16);
+  const {width, epsilon} = sizes;
+  const embeddings = nameOf(root, 'embeddings');
+  let x = patches(net, nameOf(embeddings, 'patch_embedding'), {channels, width, size: patch}, pixels);
+  const places: [string, number[]] = ['position_embedding.weight', [grid[0] * grid[1], width]];
+  x = patchSequence(net, embeddings, {grid, tokens: [], positions: places}, x);
+  const count = blocksOf(config);
+  x = blocks(net, {root: nameOf(root, 'encoder/layers'), count}, sizes, CLIP_NAMES, [x]);
+  return net.layerNorm(nameOf(root, 'post_layernorm'), width, epsilon, [x]);
+}
+
+function textStates(net: Net, config: HubConfig, root: string, sizes: BlockSizes, {ids, mask}: ModelInputs): NetTensor {
+  const {width, epsilon} = sizes;
+  const rows = config.count('max_position_embeddings', PLACES);
+  const embeddings = nameOf(root, 'embeddings');
+  let x = net.embedding(nameOf(embeddings, 'token_embedding'), config.count('vocab_size', VOCABULARY), width, ids);
+  x = net.positions(nameOf(embeddings, 'position_embedding'), {rows, width}, [x]);
+  const count = blocksOf(config);
+  x = blocks(net, {root: nameOf(root, 'encoder/layers'), count}, sizes, CLIP_NAMES, [x, mask]);
+  return net.layerNorm(nameOf(root, 'final_layer_norm'), width, epsilon, [x]);
+}
+
+/** The state of the last place, whatever stands there: texts are filled up for it. */
+function pooledText(net: Net, config: HubConfig, root: string, {width}: BlockSizes, x: NetTensor): NetTensor {
+  const to = config.countOr('projection_size', width);
+  return net.dense(nameOf(root, 'head'), [width, to], net.pool(nameOf(root, 'last'), 'last', [x]));
+}
+
+/** Cosines of each picture with each text, scaled, and a number more. */
+function pairs(
+  net: Net,
+  whole: HubConfig,
+  inputs: ModelInputs,
+  {picture, width}: {picture: NetTensor; width: number},
+): NetTensor {
+  const config = ofTexts(whole);
+  const sizes = siglipSizes(config);
+  const to = config.countOr('projection_size', sizes.width);
+  if (to !== width) {
+    config.fault(`projection_size of texts must be hidden_size of pictures, ${width}, got ${to}.`);
+  }
+  const text = pooledText(net, config, 'text_model', sizes, textStates(net, config, 'text_model', sizes, inputs));
+  const name = 'logits_per_image';
+  net.expect(name, '', [1], 'scale', {fileName: 'logit_scale'});
+  net.expect(name, '', [1], 'bias', {fileName: 'logit_bias'});
+  return net.apply(name, [picture, text], () => new ScaledCosines({bias: true, name}));
+}
+
+/** One query that was learned, which looks at all patches, and two layers after it. */
+function pooledPicture(net: Net, config: HubConfig, root: string, sizes: BlockSizes, x: NetTensor): NetTensor {
+  if (!config.flag('vision_use_head', true)) {
+    config.fault("There is no pooler in the model (vision_use_head). Choose another pooling: 'mean'.");
+  }
+  const head = nameOf(root, 'head');
+  const {width, heads, epsilon} = sizes;
+  net.expect(head, 'probe', [1, 1, width], 'query');
+  const probe = net.apply(head, [x], () => new LearnedQuery({name: head}));
+  const projected = [probe, x, x].map((input, index) =>
+    net.dense(nameOf(head, `attention/${'qkv'.charAt(index)}_proj`), [width, width], input, {
+      orElse: fileNameOf(nameOf(head, 'attention'), 'in_proj_weight'),
+      biasOrElse: fileNameOf(nameOf(head, 'attention'), 'in_proj_bias'),
+      part: {index, of: 3, joined: true},
+    }),
+  );
+  const attended = net.attention(nameOf(head, 'attention'), projected, {heads});
+  const out = net.dense(nameOf(head, 'attention/out_proj'), [width, width], attended);
+  const normal = net.layerNorm(nameOf(head, 'layernorm'), width, epsilon, [out]);
+  const sum = net.add(nameOf(head, 'sum'), [out, perceptron(net, nameOf(head, 'mlp'), sizes, normal)]);
+  return net.pool(root === '' ? 'pooling' : nameOf(head, 'state'), 'first', [sum]);
+}

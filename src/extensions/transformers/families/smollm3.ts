@@ -1,0 +1,46 @@
+import {show} from '../../../platform/errors';
+import type {HubConfig} from '../net/hubConfig';
+import {windowedBlocks} from './layerTypes';
+import {alike, decoderClasses, rotaryDecoder} from './rotaryDecoder';
+
+/** SmolLM3: each fourth block turns nothing, and so knows places by what it sees alone. (Bakouch et al., 2025.) */
+export const smollm3 = rotaryDecoder({
+  classes: decoderClasses('SmolLM3'),
+  defaults: {
+    max_position_embeddings: 32_768,
+    no_rope_layer_interval: 4,
+    num_key_value_heads: 4,
+    pad_token_id: 128_004,
+    rope_theta: 2_000_000,
+    sliding_window: null,
+    tie_word_embeddings: true,
+  },
+  biases: 'configured',
+  mayOmit: ['num_key_value_heads'],
+  blocks: (config, sizes) => {
+    if (config.get('pad_token_id') !== null) {
+      config.index('pad_token_id', {below: 'vocab_size'});
+    }
+    config.count('no_rope_layer_interval');
+    const turns = turningBlocks(config, sizes.count);
+    const window = config.get('sliding_window') === null ? null : config.whole('sliding_window');
+    const isOn = config.flag('use_sliding_window', false) && window !== null;
+    const windowed = windowedBlocks(config, sizes.count, i => isOn && turns[i] !== true);
+    const {rotaries, ...blocks} = alike(config, sizes, windowed);
+    return {...blocks, rotaries: rotaries.map((rotary, i) => (turns[i] === true ? rotary : null))};
+  },
+});
+
+/** Which blocks turn queries and keys: those with a 1 in `no_rope_layers`, or without it all but one in some number. */
+function turningBlocks(config: HubConfig, count: number): boolean[] {
+  const given = config.get('no_rope_layers') ?? null;
+  if (given === null) {
+    const every = config.count('no_rope_layer_interval');
+    return Array.from({length: count}, (_, i) => (i + 1) % every !== 0);
+  }
+  if (!Array.isArray(given) || given.length < count || given.some(each => each !== 0 && each !== 1)) {
+    config.fault(`no_rope_layers must list 0 or 1 for each of ${count} blocks, got ${show(given)}.`);
+    return [];
+  }
+  return given.map(each => each === 1);
+}

@@ -1,0 +1,98 @@
+import {type Architecture, HUB_ACTIVATIONS, nameOf} from '../net/architecture';
+import type {HubConfig} from '../net/hubConfig';
+import type {InFile} from '../net/net';
+import {attentionToday, blocks, blockSizes, type BlockSizes, noLast, pictureSizes} from './patchBlocks';
+import {patches, patchSequence} from './patches';
+
+/** What differs between ViT and DeiT. */
+interface Variant {
+  prefix: string;
+  classes: Architecture['classes'];
+  /** The names of the tokens before the patches. */
+  tokens: readonly string[];
+}
+
+/**
+ * ViT: a picture's patches as a sequence, behind a token that stands for its class. (Dosovitskiy et al., arXiv
+ * 2010.11929.)
+ */
+export const vit = viT({
+  prefix: 'vit',
+  classes: {ViTModel: 'none', ViTForImageClassification: 'classes'},
+  tokens: ['cls_token'],
+});
+
+/** ViT, built for a variant. */
+export function viT({prefix, classes, tokens}: Variant): Architecture {
+  return {
+    prefix,
+    classes,
+    takes: () => 'pictures',
+    commonNames: {},
+    unused: /^embeddings\.mask_token$/,
+    uncomputed: /^pooler\./,
+    renamed: name =>
+      attentionToday(name)
+        .replace(/^encoder\.layer\./, 'layers.')
+        .replace('.intermediate.dense.', '.mlp.fc1.')
+        .replace(/^(layers\.\d+)\.output\.dense\./, '$1.mlp.fc2.'),
+    blocks: config => config.count('num_hidden_layers', 12),
+    channels: config => config.count('num_channels', 3),
+    build: (net, config, {pixels}, {head, pooling, labels, isNew}) => {
+      const {channels, patch, grid} = pictureSizes(config, 16);
+      const sizes = vitSizes(config);
+      const {width, epsilon} = sizes;
+      const root = head === 'none' ? '' : prefix;
+      const embeddings = nameOf(root, 'embeddings');
+      const places = tokens.length + grid[0] * grid[1];
+      const inFile = (name: string, rows: number): InFile => [name, [1, rows, width]];
+      let x = patches(net, nameOf(embeddings, 'patch_embeddings/projection'), {channels, width, size: patch}, pixels);
+      x = patchSequence(
+        net,
+        embeddings,
+        {grid, tokens: tokens.map(name => inFile(name, 1)), positions: inFile('position_embeddings', places)},
+        x,
+      );
+      const names = {
+        norms: ['layernorm_before', 'layernorm_after'] as [string, string],
+        attention: 'attention',
+        output: 'o_proj',
+      };
+      const count = config.count('num_hidden_layers', 12);
+      x = blocks(net, {root: nameOf(root, 'layers'), count}, sizes, names, [x]);
+      x = net.layerNorm(nameOf(root, 'layernorm'), width, epsilon, [x]);
+      const start = isNew ? {fresh: config.number('initializer_range', 0.02, 1)} : {};
+      const stateAt = (place: number, name: string) => net.poolBehind(name, place, 'first', x);
+      if (head === 'classes') {
+        return net.dense('classifier', [width, labels], stateAt(0, 'classifier/first'), start);
+      }
+      if (head === 'taught') {
+        const both = ['cls_classifier', 'distillation_classifier'].map((name, i) =>
+          net.dense(name, [width, labels], stateAt(i, `${name}/state`), start),
+        );
+        return net.average('classifiers', both);
+      }
+      switch (pooling) {
+        case 'none':
+          return x;
+        case 'first':
+          return stateAt(0, 'pooling');
+        case 'mean':
+          return net.poolBehind('pooling', tokens.length, 'mean', x);
+        case 'pooler': {
+          const out = config.countOr('pooler_output_size', width);
+          const dense = net.dense('pooler/dense', [width, out], stateAt(0, 'pooler/first'));
+          const activation = config.choice('pooler_act', {...HUB_ACTIVATIONS, tanh: 'tanh' as const}, 'tanh');
+          return net.activation('pooler/activation', activation, dense);
+        }
+        case 'last':
+          return noLast(config, x);
+      }
+    },
+  };
+}
+
+function vitSizes(config: HubConfig): BlockSizes {
+  const sizes = blockSizes(config, {width: 768, heads: 12, inner: 3072, epsilon: 1e-12, activation: 'gelu'});
+  return {...sizes, size: config.count('head_dim', sizes.size), bias: config.flag('qkv_bias', true)};
+}

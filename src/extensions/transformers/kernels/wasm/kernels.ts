@@ -1,0 +1,141 @@
+import * as tf from '@tensorflow/tfjs';
+import type {GateKind, RowNormSettings, TransformerKernels} from '../transformer';
+import {currentNative} from '../../../../backends/wasm/module/find';
+import {type AddedFunctions, BY_NUMBER, type Native} from '../../../../backends/wasm/module/native';
+import {attend, attendGradient} from './attention';
+import {TRANSFORMER_BINARY} from './binary';
+import type {TransformerFunctions} from './functions';
+
+const GATE_CODES: Readonly<Record<GateKind, number>> = {gelu: 0, gelu_tanh: 1, silu: 2};
+
+/** By the memory that they work in. */
+const loaded = new WeakMap<Native, TransformerKernels | null>();
+
+/** The kernels by our module, in the memory of the current backend; `undefined` where it cannot be loaded. */
+export function nativeTransformer(): TransformerKernels | undefined {
+  const native = currentNative();
+  if (native === undefined) {
+    return undefined;
+  }
+  let kernels = loaded.get(native);
+  if (kernels === undefined) {
+    const added = native.add<TransformerFunctions>(TRANSFORMER_BINARY);
+    kernels = added === undefined ? null : kernelsBy(native, added);
+    loaded.set(native, kernels);
+  }
+  return kernels ?? undefined;
+}
+
+/** The cost of a gate, in multiplications a number: an exponential and a division. */
+const BY_GATE = 4 * BY_NUMBER;
+
+function kernelsBy(native: Native, added: AddedFunctions<TransformerFunctions>): TransformerKernels {
+  const {functions, beside} = added;
+  /** Calls a function for some rows of tensors in each part, which begin at `places`; 0 is none. */
+  const inParts = (
+    [count, width]: readonly [rows: number, width: number],
+    {unit = 1, cost = BY_NUMBER}: {unit?: number; cost?: number},
+    places: readonly number[],
+    call: (own: TransformerFunctions, places: number[], rows: number) => void,
+  ) => {
+    native.runParts(native.partsOf(count, unit, cost * count * width), (own, {first, size}) => {
+      const begin = places.map(place => (place === 0 ? 0 : place + 4 * first * width));
+      call(beside(own), begin, size);
+    });
+  };
+  const tensors = (infos: readonly tf.TensorInfo[]) => infos.map(info => tf.engine().makeTensorFromTensorInfo(info));
+  const only = (info: tf.TensorInfo) => tf.engine().makeTensorFromTensorInfo(info);
+  const rowsOf = ({shape, size}: tf.Tensor): [rows: number, width: number] => {
+    const width = shape.at(-1) ?? 1;
+    return [width === 0 ? 0 : size / width, width];
+  };
+  const settingsOf = ({centered, epsilon}: RowNormSettings): [number, number] => [centered ? 1 : 0, epsilon];
+  return {
+    attention: (inputs, mask, settings) => only(attend(native, added, inputs, mask, settings)),
+    attentionGradient: (inputs, mask, dy, settings) => {
+      const {ofInputs, ofBias} = attendGradient(native, added, inputs, mask, dy, settings);
+      const scaled = ofBias && only(ofBias);
+      return {ofInputs: tensors(ofInputs), ...(scaled && {ofBias: () => tf.div(scaled, settings.scale)})};
+    },
+    crossEntropy: (logits, targets, ignored) => {
+      const out = native.output([]);
+      const numbers = tf.cast(targets, 'int32'); // all of them are classes or ignored
+      functions.crossEntropy(...[logits, numbers, out].map(tensor => native.at(tensor)), ...rowsOf(logits), ignored);
+      return only(out);
+    },
+    crossEntropyGradient: (logits, targets, dy, ignored) => {
+      const out = native.output(logits.shape);
+      const places = [logits, tf.cast(targets, 'int32'), dy, out].map(tensor => native.at(tensor));
+      functions.crossEntropyGradient(...places, ...rowsOf(logits), ignored);
+      return only(out);
+    },
+    gate: (x, up, kind) => {
+      const out = native.output(x.shape);
+      const places = [x, up, out].map(tensor => native.at(tensor));
+      inParts([x.size, 1], {unit: 4, cost: BY_GATE}, places, (own, [from, by, to], count) => {
+        own.gate(from as number, by as number, to as number, count, GATE_CODES[kind]);
+      });
+      return only(out);
+    },
+    gateGradient: (x, up, dy, kind) => {
+      const outs = [x, ...(up ? [up] : [])].map(({shape}) => native.output(shape));
+      const [dx, du] = outs as [tf.TensorInfo, tf.TensorInfo | undefined];
+      const places = [x, up, dy, dx, du].map(tensor => native.at(tensor));
+      inParts([x.size, 1], {unit: 4, cost: BY_GATE}, places, (own, begin, count) => {
+        own.gateGradient(...begin, count, GATE_CODES[kind]);
+      });
+      return tensors(outs);
+    },
+    normalizeRows: (x, residual, {gamma, beta}, settings) => {
+      const out = native.output(x.shape);
+      const sum = residual && native.output(x.shape);
+      const weights = [gamma, beta].map(tensor => native.at(tensor));
+      const places = [x, residual, sum, out].map(tensor => native.at(tensor));
+      inParts(rowsOf(x), {}, places, (own, [from, also, total, to], rows) => {
+        const width = rowsOf(x)[1];
+        own.normalizeRows(
+          ...([from, also, ...weights, total, to] as number[]),
+          ...[rows, width, ...settingsOf(settings)],
+        );
+      });
+      return tensors([out, ...(sum ? [sum] : [])]);
+    },
+    normalizeRowsGradient: (x, gamma, dy, settings) => {
+      const out = native.output(x.shape);
+      const scale = native.at(gamma);
+      const places = [x, dy, out].map(tensor => native.at(tensor));
+      inParts(rowsOf(x), {}, places, (own, [from, by, to], rows) => {
+        own.normalizeRowsGradient(
+          ...([from, scale, by, to] as number[]),
+          ...[rows, rowsOf(x)[1], ...settingsOf(settings)],
+        );
+      });
+      return only(out);
+    },
+    normalizeRowsWeights: (x, dy, settings) => {
+      const [rows, width] = rowsOf(x);
+      const out = native.output([width]);
+      functions.normalizeRowsWeights(
+        ...[x, dy, out].map(tensor => native.at(tensor)),
+        rows,
+        width,
+        ...settingsOf(settings),
+      );
+      return only(out);
+    },
+    rotate: (x, {cosines, sines}, {heads, interleaved, back}) => {
+      const [batch, places, width] = x.shape;
+      const [cycle, half = 0] = cosines.shape;
+      const out = native.output(x.shape);
+      const tables = [cosines, sines].map(tensor => native.at(tensor));
+      const ends = [x, out].map(tensor => native.at(tensor));
+      inParts([batch * places, width], {unit: cycle}, ends, (own, [from, to], rows) => {
+        own.rotate(
+          ...([from, ...tables, to] as number[]),
+          ...[rows, cycle, heads, width / heads, half, interleaved ? 1 : 0, back ? -1 : 1],
+        );
+      });
+      return only(out);
+    },
+  };
+}

@@ -1,0 +1,222 @@
+import * as tf from '@tensorflow/tfjs';
+import {
+  type AttentionGradients,
+  type AttentionInputs,
+  attentionLayout,
+  type AttentionSettings,
+  biasOf,
+  reachOf,
+} from '../transformer';
+import {type MatrixProgram, runMatrixProgram} from '../../../../backends/webgl/matrixProgram';
+
+// Scores, weights and their gradients are matrices of `batch · heads · queries` rows and a column for each key, held
+// for as long as an operation takes. Two numbers are computed for each row of scores: the largest visible score, and
+// the sum of the exponentials relative to it.
+
+/** The most numbers in a texture: tfjs does not split textures. */
+const MOST_SCORES = 2 ** 24;
+
+const INTEGERS = ['heads', 'ratio', 'size', 'queries', 'keys', 'behind', 'ahead', 'fromK', 'fromV', 'biasRows'];
+const SETTINGS = {integers: INTEGERS, floats: ['scale']};
+
+/** Whether a query may see a key. */
+function seen(masked: boolean): string {
+  return `bool visible(int b, int query, int key) {
+  int distance = key - (keys - queries + query);
+  return distance <= ahead && distance >= -behind${masked ? ' && mask(b, key) != 0.0' : ''};
+}`;
+}
+
+/** The keys from `first` to before `end` are all that two queries beside each other, from `query` on, may see. */
+const KEYS_IN_REACH =
+  'int place = keys - queries + query; int first = max(0, place - behind) / 2 * 2; ' +
+  'int end = min(keys, place + ahead + 2);';
+/** The queries from `first` to before `end` are all that may see two keys beside each other, from `j` on. */
+const QUERIES_IN_REACH =
+  'int shift = j - keys + queries; int first = max(0, shift - ahead) / 2 * 2; ' +
+  'int end = min(queries, shift + behind + 2);';
+
+/** The query, head and example of a row of scores. */
+const ROW =
+  'int query = row % queries; int h = (row / queries) % heads; int b_ = row / (queries * heads); int kv = h / ratio;';
+/** The example, query and head of a place in the outputs. */
+const PLACE =
+  'int query = row % queries; int b_ = row / queries; int h = col / size; int kv = h / ratio; int r = (b_ * heads ' +
+  '+ h) * queries + query;';
+
+/** Adds to a pixel the products of two rows of `a` with two rows of `b`. */
+const ROWS_BY_ROWS = `result += vec4(dot(a.rg, b.rg), dot(a.rg, b.ba), dot(a.ba, b.rg), dot(a.ba, b.ba));`;
+/** The same for rows of `a` and columns of `b`. */
+const ROWS_BY_COLUMNS = `result += vec4(a.r * b.rg + a.g * b.ba, a.b * b.rg + a.a * b.ba);`;
+/** The same for columns of both. */
+const COLUMNS_BY_COLUMNS = `result += vec4(a.r * b.rg + a.b * b.ba, a.g * b.rg + a.a * b.ba);`;
+
+/** The sum, for each query, of the rows of `other` that belong to its keys, weighted by `factors`. */
+function sumOfKeys(factors: string, other: string, from: string): string {
+  return `${KEYS_IN_REACH} for (int j = first; j < end; j += 2) {
+  vec4 a = ${factors}s(r, j); vec4 b = ${other}s(b_ * keys + j, ${from} + kv * size + col % size); ${ROWS_BY_COLUMNS}
+}`;
+}
+
+/** The sum over all queries that see a key. `c` is the column within this part of the result. */
+function sumOfQueries(factors: string, other: string): string {
+  return `int j = row % keys; int b_ = row / keys; int kv = c / size; ${QUERIES_IN_REACH}
+for (int h = kv * ratio; h < (kv + 1) * ratio; h++) { for (int query = first; query < end; query += 2) {
+  vec4 a = ${factors}s((b_ * heads + h) * queries + query, j); vec4 b = ${other}s(b_ * queries + query, h * size + c % size);
+  ${COLUMNS_BY_COLUMNS}
+} }`;
+}
+
+/** The products of each query's row with each key's row. */
+function pairs(ofQuery: string, ofKey: string, from: string): string {
+  return `${ROW} ${KEYS_IN_REACH} if (col >= first && col < end) for (int d = 0; d < size; d += 2) {
+  vec4 a = ${ofQuery}s(b_ * queries + query, h * size + d); vec4 b = ${ofKey}s(b_ * keys + col, ${from} + kv * size + d); ${ROWS_BY_ROWS}
+}`;
+}
+
+const OF_KEYS = sumOfKeys('slopes', 'k', 'fromK');
+const TO_KEYS = sumOfQueries('slopes', 'q');
+const TO_VALUES = sumOfQueries('weights', 'dy');
+
+const SCORES: MatrixProgram = {
+  ...SETTINGS,
+  reads: ['q', 'k'],
+  pixel: `${pairs('q', 'k', 'fromK')} result *= scale;`,
+};
+const BIASED_SCORES: MatrixProgram = {
+  ...SETTINGS,
+  reads: ['q', 'k', 'bias'],
+  pixel: `${SCORES.pixel} result += biass(row % biasRows, col);`,
+};
+const MIX: MatrixProgram = {
+  ...SETTINGS,
+  reads: ['weights', 'v'],
+  pixel: `${PLACE} ${sumOfKeys('weights', 'v', 'fromV')}`,
+};
+const ASKED: MatrixProgram = {...SETTINGS, reads: ['dy', 'v'], pixel: pairs('dy', 'v', 'fromV')};
+const ALONG: MatrixProgram = {
+  ...SETTINGS,
+  reads: ['weights', 'asked'],
+  value: `${ROW} ${KEYS_IN_REACH} float s = 0.0;
+for (int j = first; j < end; j++) { s += weights(row, j) * asked(row, j); } return s;`,
+};
+const SLOPES: MatrixProgram = {
+  ...SETTINGS,
+  reads: ['weights', 'asked', 'along'],
+  value: 'return weights(row, col) * (asked(row, col) - along(row, 0)) * scale;',
+};
+const TO_Q: MatrixProgram = {...SETTINGS, reads: ['slopes', 'k'], pixel: `${PLACE} ${OF_KEYS}`};
+const TO_K: MatrixProgram = {...SETTINGS, reads: ['slopes', 'q'], pixel: `int c = col; ${TO_KEYS}`};
+const TO_V: MatrixProgram = {...SETTINGS, reads: ['weights', 'dy'], pixel: `int c = col; ${TO_VALUES}`};
+/** In a bias that several examples share it is the sum of theirs. */
+const TO_BIAS: MatrixProgram = {
+  reads: ['slopes'],
+  integers: ['rows', 'biasRows'],
+  floats: ['scale'],
+  pixel: 'for (int r = row; r < rows; r += biasRows) { result += slopess(r, col); } result /= scale;',
+};
+const TO_PACKED: MatrixProgram = {
+  ...SETTINGS,
+  reads: ['slopes', 'weights', 'q', 'k', 'dy'],
+  pixel: `if (col < fromK) { ${PLACE} ${OF_KEYS} }
+else if (col < fromV) { int c = col - fromK; ${TO_KEYS} }
+else { int c = col - fromV; ${TO_VALUES} }`,
+};
+
+/** Computes the two numbers of each row of scores. */
+function knownProgram(masked: boolean): MatrixProgram {
+  return {
+    ...SETTINGS,
+    reads: ['scores', ...(masked ? ['mask'] : [])],
+    head: seen(masked),
+    value: `${ROW} ${KEYS_IN_REACH} float top = -3e38; for (int j = first; j < end; j++) { if (visible(b_, query, j)) { top = max(top, scores(row, j)); } }
+if (col == 0) return top;
+float s = 0.0; for (int j = first; j < end; j++) { if (visible(b_, query, j)) { s += exp(scores(row, j) - top); } } return s;`,
+  };
+}
+
+function weightsProgram(masked: boolean): MatrixProgram {
+  return {
+    ...SETTINGS,
+    reads: ['scores', 'known', ...(masked ? ['mask'] : [])],
+    head: seen(masked),
+    value: `${ROW} return visible(b_, query, col) ? exp(scores(row, col) - known(row, 0)) / known(row, 1) : 0.0;`,
+  };
+}
+
+const KNOWN = {masked: knownProgram(true), all: knownProgram(false)};
+const WEIGHTS = {masked: weightsProgram(true), all: weightsProgram(false)};
+
+/**
+ * The arguments of the programs of attention; `undefined` where there are no scores, too many, or odd sizes, which do
+ * not fill pixels.
+ */
+function callOf(inputs: AttentionInputs, mask: tf.Tensor | null, settings: AttentionSettings) {
+  const {heads, keyValueHeads, scale} = settings;
+  const {behind, ahead} = reachOf(settings);
+  const {q, k, v, batch, queries, keys, size, fromK, fromV} = attentionLayout(inputs, settings);
+  const rows = batch * heads * queries;
+  const isOdd = [queries, keys, size].some(count => count % 2 !== 0);
+  if (isOdd || rows * keys > MOST_SCORES || q.size === 0 || k.size === 0) {
+    return undefined;
+  }
+  const bias = biasOf(inputs);
+  const biasRows = bias === undefined ? 0 : bias.size / keys;
+  const numbers = [heads, heads / keyValueHeads, size, queries, keys, behind, ahead, fromK, fromV, biasRows, scale];
+  const run = (program: MatrixProgram, given: readonly tf.Tensor[], shape: readonly number[]) =>
+    runMatrixProgram(program, {inputs: given, shape, numbers});
+  const [how, masks] = mask ? (['masked', [mask]] as const) : (['all', []] as const);
+  const scores = bias ? run(BIASED_SCORES, [q, k, bias], [rows, keys]) : run(SCORES, [q, k], [rows, keys]);
+  const known = run(KNOWN[how], [scores, ...masks], [rows, 2]);
+  const weights = run(WEIGHTS[how], [scores, known, ...masks], [rows, keys]);
+  return {q, k, v, run, weights, rows, keys, shape: [batch, queries, heads * size]};
+}
+
+export function attend(
+  inputs: AttentionInputs,
+  mask: tf.Tensor | null,
+  settings: AttentionSettings,
+): tf.Tensor | undefined {
+  return tf.tidy(() => {
+    const isSingle = 'q' in inputs && inputs.q.shape[1] === 1 && biasOf(inputs) === undefined;
+    // A text that is written has one query. Two of it fill pixels; what the first gives is left out.
+    const given = isSingle ? {...inputs, q: tf.concat([inputs.q, inputs.q], 1)} : inputs;
+    const call = callOf(given, mask, settings);
+    const y = call?.run(MIX, [call.weights, call.v], call.shape);
+    return y !== undefined && isSingle ? tf.slice(y, [0, 1, 0], [-1, 1, -1]) : y;
+  });
+}
+
+export function attendGradient(
+  inputs: AttentionInputs,
+  mask: tf.Tensor | null,
+  dy: tf.Tensor,
+  settings: AttentionSettings,
+): AttentionGradients | undefined {
+  const bias = biasOf(inputs);
+  const found = tf.tidy(() => {
+    const call = callOf(inputs, mask, settings);
+    if (call === undefined) {
+      return undefined;
+    }
+    const {q, k, v, run, weights, rows, keys} = call;
+    const asked = run(ASKED, [dy, v], [rows, keys]);
+    const along = run(ALONG, [weights, asked], [rows, 1]);
+    const slopes = run(SLOPES, [weights, asked, along], [rows, keys]);
+    const ofInputs =
+      'packed' in inputs
+        ? [run(TO_PACKED, [slopes, weights, q, k, dy], q.shape)]
+        : [run(TO_Q, [slopes, k], q.shape), run(TO_K, [slopes, q], k.shape), run(TO_V, [weights, dy], v.shape)];
+    return {ofInputs, slopes: bias && slopes};
+  });
+  if (found === undefined) {
+    return undefined;
+  }
+  const {ofInputs, slopes} = found;
+  return {ofInputs, ...(bias && slopes && {ofBias: () => biasGradient(slopes, bias, settings)})};
+}
+
+function biasGradient(slopes: tf.Tensor, {shape, size}: tf.Tensor, {scale}: AttentionSettings): tf.Tensor {
+  const [rows = 0, keys = 0] = slopes.shape;
+  return runMatrixProgram(TO_BIAS, {inputs: [slopes], shape, numbers: [rows, size / keys, scale]});
+}

@@ -1,0 +1,198 @@
+import * as tf from '@tensorflow/tfjs';
+import {type MatrixProgram, runMatrixProgram, runsMatrixPrograms} from '../../../../backends/webgl/matrixProgram';
+import {ERF, GATES, SIGMOID} from '../gateCode';
+import type {GateKind, RotationSettings, RowNormSettings, RowNormWeights, TransformerKernels} from '../transformer';
+import {attend, attendGradient} from './attention';
+
+const FUNCTIONS = `float sigmoid(float z) { return ${SIGMOID}; }
+float erf(float z) { float t = ${ERF.t}; float p = ${ERF.p}; return ${ERF.erf}; }`;
+
+/** A program for one result of an activation or of its gradient, from its expression in `x`, `c` and `f`. */
+function gateProgram(kind: GateKind, reads: readonly string[], result: string): MatrixProgram {
+  const {c, f} = GATES[kind];
+  return {
+    reads: ['in_x', ...reads],
+    head: FUNCTIONS,
+    value: `float x = in_x(row, col); float c = ${c}; float f = ${f}; return ${result};`,
+  };
+}
+
+const ROTATE: MatrixProgram = {
+  reads: ['x', 'cosines', 'sines'],
+  integers: ['places', 'turned', 'size', 'pairs', 'interleaved'],
+  floats: ['sense'],
+  value: `int k = col % size; int place = row % places;
+if (k >= 2 * pairs || col / size >= turned) return x(row, col);
+bool apart = interleaved == 1; int j = apart ? k / 2 : k % pairs; bool first = apart ? k % 2 == 0 : k < pairs;
+int step = apart ? 1 : pairs; float s = sines(place, j) * sense;
+return x(row, col) * cosines(place, j) + (first ? -x(row, col + step) : x(row, col - step)) * s;`,
+};
+
+/** The operations of transformers as programs, where these run. */
+export function webglTransformer(): TransformerKernels | undefined {
+  return runsMatrixPrograms() ? KERNELS : undefined;
+}
+
+/** Frees the tensors that are made on the way to the results. */
+function tidied<Args extends unknown[], Result extends tf.Tensor>(
+  compute: (...args: Args) => Result,
+): (...args: Args) => Result {
+  return (...args) => tf.tidy(() => compute(...args));
+}
+
+const KERNELS: TransformerKernels = {
+  turnsSome: true,
+  attention: attend,
+  attentionGradient: attendGradient,
+  crossEntropy: tidied(crossEntropy),
+  crossEntropyGradient: tidied(crossEntropyGradient),
+  gate: (x, up, kind) => {
+    const program = up ? gateProgram(kind, ['up'], 'x * c * up(row, col)') : gateProgram(kind, [], 'x * c');
+    return runMatrixProgram(program, {inputs: up ? [x, up] : [x], shape: x.shape});
+  },
+  gateGradient: (x, up, dy, kind) => {
+    const back = (result: string, reads: string[], others: tf.Tensor[]) =>
+      runMatrixProgram(gateProgram(kind, reads, result), {inputs: [x, ...others], shape: x.shape});
+    return up
+      ? [back('dy(row, col) * f * up(row, col)', ['dy', 'up'], [dy, up]), back('dy(row, col) * x * c', ['dy'], [dy])]
+      : [back('dy(row, col) * f', ['dy'], [dy])];
+  },
+  normalizeRows,
+  normalizeRowsGradient,
+  rotate,
+};
+
+function rotate(
+  x: tf.Tensor3D,
+  {cosines, sines}: {cosines: tf.Tensor; sines: tf.Tensor},
+  {heads, turned = heads, interleaved, back}: RotationSettings & {back: boolean},
+): tf.Tensor {
+  const width = x.shape[2];
+  const [places, half = 0] = cosines.shape;
+  const numbers = [places, turned, width / heads, half, interleaved ? 1 : 0, back ? -1 : 1];
+  return runMatrixProgram(ROTATE, {inputs: [x, cosines, sines], shape: x.shape, numbers});
+}
+
+/** For each row, the largest logit, and the sum of the exponentials relative to it. */
+const SUMS: MatrixProgram = {
+  reads: ['x'],
+  integers: ['width'],
+  value: `float top = x(row, 0); for (int j = 1; j < width; j++) { top = max(top, x(row, j)); }
+if (col == 0) return top;
+float s = 0.0; for (int j = 0; j < width; j++) { s += exp(x(row, j) - top); } return s;`,
+};
+
+/** How many rows count, and the mean of their losses; −1 and NaN if the target of one is no class. */
+const MEAN: MatrixProgram = {
+  reads: ['x', 'sums', 't'],
+  integers: ['rows', 'width', 'ignored'],
+  value: `float counted = 0.0; float s = 0.0;
+for (int j = 0; j < rows; j++) {
+  float target = t(j, 0);
+  if (target == float(ignored)) continue;
+  counted += 1.0;
+  bool known = target >= 0.0 && target < float(width) && target == floor(target);
+  if (!known) { return col == 0 ? -1.0 : NAN; }
+  if (col == 1) { s += log(sums(j, 1)) + sums(j, 0) - x(j, int(target)); }
+}
+return col == 0 ? counted : (counted > 0.0 ? s / counted : 0.0);`,
+};
+
+const GRADIENT: MatrixProgram = {
+  reads: ['x', 'sums', 't', 'mean', 'dy'],
+  integers: ['ignored'],
+  value: `int target = int(t(row, 0)); if (target == ignored || mean(0, 0) < 0.0) return 0.0;
+return dy(0, 0) / mean(0, 0) * (exp(x(row, col) - sums(row, 0)) / sums(row, 1) - (target == col ? 1.0 : 0.0));`,
+};
+
+/** The sums of the rows, and the mean with the number of rows that count. */
+function known(logits: tf.Tensor, targets: tf.Tensor, ignored: number): {sums: tf.Tensor; mean: tf.Tensor} {
+  const width = logits.shape.at(-1) ?? 1;
+  const rows = logits.size / width;
+  const sums = runMatrixProgram(SUMS, {inputs: [logits], shape: [rows, 2], numbers: [width]});
+  const inputs = [logits, sums, targets.reshape([rows, 1])];
+  return {sums, mean: runMatrixProgram(MEAN, {inputs, shape: [1, 2], numbers: [rows, width, ignored]})};
+}
+
+export function crossEntropy(logits: tf.Tensor, targets: tf.Tensor, ignored: number): tf.Tensor {
+  const {mean} = known(logits, targets, ignored);
+  return mean.flatten().gather(1);
+}
+
+export function crossEntropyGradient(logits: tf.Tensor, targets: tf.Tensor, dy: tf.Tensor, ignored: number): tf.Tensor {
+  const {sums, mean} = known(logits, targets, ignored);
+  const inputs = [logits, sums, targets.reshape([-1, 1]), mean, dy];
+  return runMatrixProgram(GRADIENT, {inputs, shape: logits.shape, numbers: [ignored]});
+}
+
+/** A row's mean, and `1/√(σ² + ε)`. */
+const STATISTICS = `float mean = 0.0;
+if (centered == 1) { for (int j = 0; j < width; j++) { mean += x(row, j); } mean /= float(width); }
+if (col == 0) return mean;
+float s1 = 0.0; for (int j = 0; j < width; j++) { float d = x(row, j) - mean; s1 += d * d; }
+float inverse = inversesqrt(s1 / float(width) + epsilon);
+if (col == 1) return inverse;`;
+
+const OF_ROWS: MatrixProgram = {
+  reads: ['x'],
+  integers: ['centered', 'width'],
+  floats: ['epsilon'],
+  value: `${STATISTICS} return 0.0;`,
+};
+
+/** The same two numbers, then the means of `g` and of `g·x̂`, with `g = γ·dy`. */
+const OF_GRADIENTS: MatrixProgram = {
+  ...OF_ROWS,
+  reads: ['x', 'gamma', 'dy'],
+  value: `${STATISTICS} float s2 = 0.0;
+for (int j = 0; j < width; j++) { float g = gamma(0, j) * dy(row, j); s2 += col == 2 ? g : g * (x(row, j) - mean) * inverse; }
+return s2 / float(width);`,
+};
+
+const NORMAL: MatrixProgram = {
+  reads: ['x', 'known', 'gamma'],
+  value: 'return (x(row, col) - known(row, 0)) * known(row, 1) * gamma(0, col);',
+};
+const SHIFTED: MatrixProgram = {
+  reads: [...NORMAL.reads, 'beta'],
+  value: 'return (x(row, col) - known(row, 0)) * known(row, 1) * gamma(0, col) + beta(0, col);',
+};
+const BACK: MatrixProgram = {
+  reads: ['x', 'known', 'gamma', 'dy'],
+  integers: ['centered'],
+  value: `float level = centered == 1 ? known(row, 2) : 0.0; float normal = (x(row, col) - known(row, 0)) * known(row, 1);
+return (gamma(0, col) * dy(row, col) - level - normal * known(row, 3)) * known(row, 1);`,
+};
+
+export function normalizeRows(
+  x: tf.Tensor,
+  residual: tf.Tensor | null,
+  {gamma, beta}: RowNormWeights,
+  {centered, epsilon}: RowNormSettings,
+): tf.Tensor[] {
+  const rows = residual === null ? x : tf.add(x, residual);
+  const {size: width} = gamma;
+  const known = runMatrixProgram(OF_ROWS, {
+    inputs: [rows],
+    shape: [rows.size / width, 2],
+    numbers: [centered ? 1 : 0, width, epsilon],
+  });
+  const inputs = [rows, known, gamma, ...(beta ? [beta] : [])];
+  const y = runMatrixProgram(beta ? SHIFTED : NORMAL, {inputs, shape: rows.shape});
+  known.dispose();
+  return residual === null ? [y] : [y, rows];
+}
+
+export function normalizeRowsGradient(
+  x: tf.Tensor,
+  gamma: tf.Tensor,
+  dy: tf.Tensor,
+  {centered, epsilon}: RowNormSettings,
+): tf.Tensor {
+  const {size: width} = gamma;
+  const numbers = [centered ? 1 : 0, width, epsilon];
+  const known = runMatrixProgram(OF_GRADIENTS, {inputs: [x, gamma, dy], shape: [x.size / width, 4], numbers});
+  const dx = runMatrixProgram(BACK, {inputs: [x, known, gamma, dy], shape: x.shape, numbers: numbers.slice(0, 1)});
+  known.dispose();
+  return dx;
+}

@@ -1,0 +1,258 @@
+import type * as tf from '@tensorflow/tfjs';
+import {
+  type AttentionGradients,
+  type AttentionInputs,
+  attentionLayout,
+  type AttentionSettings,
+  biasOf,
+  reachOf,
+} from '../transformer';
+import {GROUP, type Program, programOf, runProgram, splitBuffer} from '../../../../backends/webgpu/program';
+import {each, REDUCE} from './reduce';
+
+/** The most keys and the widest head that a workgroup can hold. */
+const MOST_KEYS = 1024;
+const LONGEST = 4 * GROUP;
+
+/**
+ * The widths are those of a place; `fromK` and `fromV` tell where the keys and values of the first head stand in it.
+ * The bias is for so many `examples`.
+ */
+const SETTINGS = {
+  integers: [
+    ...['heads', 'ratio', 'length', 'queries', 'keys', 'behind', 'ahead', 'widthQ', 'widthK', 'fromK', 'fromV'],
+    'examples',
+  ],
+  floats: ['scale'],
+  converts: ['mask'],
+};
+
+/** What a program is written for. */
+interface Variant {
+  readonly masked: boolean;
+  readonly biased: boolean;
+}
+
+/** The inputs that a program has beside its own. */
+function more({masked, biased}: Variant): string[] {
+  return [...(masked ? ['mask'] : []), ...(biased ? ['bias'] : [])];
+}
+
+/** Whether the mask shows a key; where rows begin; and the score of a query and a key. */
+const SEEN = ({
+  masked,
+  biased,
+}: Variant) => `fn visible(b: i32, key: i32) -> bool { return ${masked ? 'f32(mask[b * u.keys + key]) != 0.0' : 'true'}; }
+fn placeQ(b: i32, query: i32, h: i32) -> i32 { return (b * u.queries + query) * u.widthQ + h * u.length; }
+fn placeY(b: i32, query: i32, h: i32) -> i32 { return ((b * u.queries + query) * u.heads + h) * u.length; }
+fn placeK(b: i32, key: i32, h: i32, start: i32) -> i32 { return (b * u.keys + key) * u.widthK + start + h * u.length; }
+fn score(b: i32, h: i32, query: i32, key: i32) -> f32 {
+  let x = placeQ(b, query, h); let y = placeK(b, key, h / u.ratio, u.fromK);
+  var s = 0.0; for (var d = 0; d < u.length; d++) { s += q[x + d] * k[y + d]; }
+  return s * u.scale${biased ? ' + bias[(((b % u.examples) * u.heads + h) * u.queries + query) * u.keys + key]' : ''};
+}`;
+
+/**
+ * The weight of each key for one query, in `weights`, not yet divided by their sum `all`; `top` is the largest score.
+ */
+const WEIGH = `let query = group % u.queries; let h = (group / u.queries) % u.heads; let b = group / (u.queries * u.heads);
+let kv = h / u.ratio; let placeOfY = placeY(b, query, h); var m = -3e38;
+let place = u.keys - u.queries + query; let first = max(0, place - u.behind); let end = min(u.keys, place + u.ahead + 1);
+${eachSeen('var s = -3e38; if (visible(b, j)) { s = score(b, h, query, j); m = max(m, s); } weights[j] = s;')}
+let top = largest(m, lane); var sum = 0.0;
+${eachSeen('let s = weights[j]; let e = select(0.0, exp(s - top), s > -1e38); weights[j] = e; sum += e;')}
+let all = total(sum, lane); let share = select(0.0, 1.0 / all, all > 0.0);`;
+
+/** A loop over the keys that the order lets the query see, in which the invocations take turns. */
+function eachSeen(body: string): string {
+  return `for (var j = first + lane; j < end; j += ${GROUP}) { ${body} }`;
+}
+
+const HELD = `var<workgroup> weights: array<f32, ${MOST_KEYS}>;`;
+
+function forwardProgram(variant: Variant): Program {
+  return programOf(['attention', ...more(variant)].join(), () => ({
+    reads: ['q', 'k', 'v', ...more(variant)],
+    writes: ['y'],
+    ...SETTINGS,
+    head: `${REDUCE} ${HELD} ${SEEN(variant)}`,
+    body: `${WEIGH}
+${each(
+  'd',
+  'u.length',
+  'var s = 0.0; for (var j = first; j < end; j++) { s += weights[j] * v[placeK(b, j, kv, u.fromV) + d]; } ' +
+    'y[placeOfY + d] = s * share;',
+)}`,
+  }));
+}
+
+/**
+ * The gradient in the queries; and for each query its largest score, what the exponentials relative to it are
+ * multiplied with, and the mean of the gradients in its weights.
+ */
+function queriesProgram(variant: Variant): Program {
+  return programOf(['attentionQueries', ...more(variant)].join(), () => ({
+    reads: ['q', 'k', 'v', 'dy', ...more(variant)],
+    writes: ['dq', 'known'],
+    ...SETTINGS,
+    head: `${REDUCE} ${HELD} var<workgroup> asked: array<f32, ${MOST_KEYS}>; ${SEEN(variant)}`,
+    body: `${WEIGH} var along = 0.0;
+${eachSeen(
+  `let o = placeK(b, j, kv, u.fromV); var s = 0.0; for (var d = 0; d < u.length; d++) { s += dy[placeOfY + d] * v[o + d]; }
+asked[j] = s; along += s * weights[j] * share;`,
+)}
+let mean = total(along, lane);
+${each(
+  'd',
+  'u.length',
+  `var s = 0.0; for (var j = first; j < end; j++) { s += weights[j] * share * (asked[j] - mean) * k[placeK(b, j, kv, u.fromK) + d]; }
+dq[placeQ(b, query, h) + d] = s * u.scale;`,
+)}
+if (lane == 0) { known[3 * group] = top; known[3 * group + 1] = share; known[3 * group + 2] = mean; }`,
+  }));
+}
+
+/** The weight of a key for a query, and the gradient in their score, of what `known` tells of the query. */
+const SLOPE = `let row = (b * u.heads + h) * u.queries + query; let o = placeY(b, query, h);
+p = exp(score(b, h, query, j) - known[3 * row]) * known[3 * row + 1];
+var s = 0.0; for (var d = 0; d < u.length; d++) { s += dy[o + d] * v[ofV + d]; }
+let slope = p * (s - known[3 * row + 2]);`;
+
+/**
+ * The gradients in the keys and values: in tensors of their own; beside that in the queries; or, where there is a bias,
+ * one after the other in one tensor, since a program has eight buffers at most.
+ */
+function keysProgram(variant: Variant, packed: boolean): Program {
+  const [dk, dv, after] = packed
+    ? ['dx', 'dx', '']
+    : variant.biased
+      ? ['dkv', 'dkv', 'u.groups * u.length + ']
+      : ['dk', 'dv', ''];
+  const parts = LONGEST / GROUP;
+  return programOf(['attentionKeys', packed, ...more(variant)].join(), () => ({
+    reads: ['q', 'k', 'v', 'dy', 'known', ...more(variant)],
+    writes: dk === dv ? [dk] : [dk, dv],
+    ...SETTINGS,
+    head: `var<workgroup> weights: array<f32, ${GROUP}>; var<workgroup> slopes: array<f32, ${GROUP}>; ${SEEN(variant)}`,
+    body: `let j = group % u.keys; let kv = (group / u.keys) % (u.heads / u.ratio); let b = group / (u.keys * (u.heads / u.ratio));
+let ofK = placeK(b, j, kv, u.fromK); let ofV = placeK(b, j, kv, u.fromV);
+var sumsK: array<f32, ${parts}>; var sumsV: array<f32, ${parts}>;
+let shift = j - u.keys + u.queries; let first = max(0, shift - u.ahead); let end = min(u.queries, shift + u.behind + 1);
+for (var h = kv * u.ratio; h < (kv + 1) * u.ratio; h++) { for (var from_ = first; from_ < end; from_ += ${GROUP}) {
+  let query = from_ + lane; var p = 0.0; var rise = 0.0;
+  if (query < end && visible(b, j)) { ${SLOPE} rise = slope * u.scale; }
+  weights[lane] = p; slopes[lane] = rise;
+  workgroupBarrier();
+  let count = min(${GROUP}, end - from_);
+  for (var i = 0; i < count; i++) {
+    let x = placeQ(b, from_ + i, h); let y = placeY(b, from_ + i, h); let w = weights[i]; let g = slopes[i];
+    for (var t = 0; t < ${parts}; t++) { let d = lane + t * ${GROUP}; if (d < u.length) { sumsK[t] += g * q[x + d]; sumsV[t] += w * dy[y + d]; } }
+  }
+  workgroupBarrier();
+} }
+for (var t = 0; t < ${parts}; t++) { let d = lane + t * ${GROUP}; if (d < u.length) { ${dk}[ofK + d] = sumsK[t]; ${dv}[${after}ofV + d] = sumsV[t]; } }`,
+  }));
+}
+
+/** The gradient in the bias. In one that several examples share it is the sum of theirs. */
+function biasProgram(variant: Variant): Program {
+  return programOf(['attentionBias', ...more(variant)].join(), () => ({
+    reads: ['q', 'k', 'v', 'dy', 'known', ...more(variant)],
+    writes: ['db'],
+    ...SETTINGS,
+    integers: [...SETTINGS.integers, 'batch'],
+    head: SEEN(variant),
+    body: `let j = i % u.keys; let query = (i / u.keys) % u.queries; let h = (i / (u.keys * u.queries)) % u.heads;
+let distance = j - (u.keys - u.queries + query); var sum = 0.0;
+if (distance <= u.ahead && distance >= -u.behind) { for (var b = i / (u.keys * u.queries * u.heads); b < u.batch; b += u.examples) {
+  if (visible(b, j)) { let ofV = placeK(b, j, h / u.ratio, u.fromV); var p = 0.0; ${SLOPE} sum += slope; }
+} }
+db[i] = sum;`,
+  }));
+}
+
+/** The arguments of the programs of attention; `undefined` where the sizes are too large for a workgroup. */
+function callOf(inputs: AttentionInputs, mask: tf.Tensor | null, settings: AttentionSettings) {
+  const {heads, keyValueHeads, scale} = settings;
+  const {behind, ahead} = reachOf(settings);
+  const layout = attentionLayout(inputs, settings);
+  const {q, k, v, batch, queries, keys, size: length, widthQ, widthK, fromK, fromV} = layout;
+  if (keys > MOST_KEYS || length > LONGEST || q.size === 0 || k.size === 0) {
+    return undefined;
+  }
+  const bias = biasOf(inputs);
+  const integers = [heads, heads / keyValueHeads, length, queries, keys, behind, ahead, widthQ, widthK, fromK, fromV];
+  return {
+    variant: {masked: mask !== null, biased: bias !== undefined},
+    reads: [q, k, v] as const,
+    others: [...(mask ? [mask] : []), ...(bias ? [bias] : [])],
+    integers: [...integers, bias?.shape[0] ?? 0],
+    scale,
+    batch,
+    rows: batch * heads * queries,
+    rowsOfKeys: batch * keyValueHeads * keys,
+    shape: [batch, queries, heads * length],
+  };
+}
+
+export function attend(
+  inputs: AttentionInputs,
+  mask: tf.Tensor | null,
+  settings: AttentionSettings,
+): tf.Tensor | undefined {
+  const call = callOf(inputs, mask, settings);
+  return (
+    call &&
+    runProgram(forwardProgram(call.variant), {
+      inputs: [...call.reads, ...call.others],
+      outputs: [call.shape],
+      numbers: [...call.integers, call.scale],
+      rows: call.rows,
+    })[0]
+  );
+}
+
+export function attendGradient(
+  inputs: AttentionInputs,
+  mask: tf.Tensor | null,
+  dy: tf.Tensor,
+  settings: AttentionSettings,
+): AttentionGradients | undefined {
+  const call = callOf(inputs, mask, settings);
+  if (call === undefined) {
+    return undefined;
+  }
+  const {variant, reads, others, integers, scale, batch, rows, rowsOfKeys} = call;
+  const [q, k, v] = reads;
+  const numbers = [...integers, scale];
+  const [dq, known] = runProgram(queriesProgram(variant), {
+    inputs: [...reads, dy, ...others],
+    outputs: [q.shape, [rows, 3]],
+    numbers,
+    rows,
+  }) as [tf.Tensor, tf.Tensor];
+  const given = [...reads, dy, known, ...others];
+  const ofKeys = (packed: boolean, outputs: readonly (readonly number[] | tf.Tensor)[]) =>
+    runProgram(keysProgram(variant, packed), {inputs: given, outputs, numbers, rows: rowsOfKeys});
+  const bias = biasOf(inputs);
+  if (bias === undefined) {
+    const packed = 'packed' in inputs;
+    const ofInputs = [dq, ...ofKeys(packed, packed ? [dq] : [k.shape, v.shape])];
+    known.dispose();
+    return {ofInputs};
+  }
+  const [both] = ofKeys(false, [[k.size + v.size]]) as [tf.Tensor];
+  const ofInputs = [dq, ...splitBuffer(both, [k.shape, v.shape])];
+  both.dispose();
+  return {
+    ofInputs,
+    ofBias: () => {
+      const [db] = runProgram(biasProgram(variant), {
+        inputs: given,
+        outputs: [bias.shape],
+        numbers: [...integers, batch, scale],
+      });
+      return db as tf.Tensor;
+    },
+  };
+}

@@ -1,0 +1,152 @@
+import * as tf from '@tensorflow/tfjs';
+import {checkCount, LoRAError, showShape} from '../../../platform/errors';
+import {asFloat} from '../../../core/layers/forward';
+import type {CallArgs} from '../../../core/layers/wrapperLayer';
+import {currentDecoding} from './decoding';
+import {shapesOf} from '../../../platform/tfjs/inputs';
+import {addTable} from './table';
+import {registerOwn} from '../../../platform/tfjs/configs';
+
+/** Arguments of {@link PositionEmbedding}. */
+export interface PositionEmbeddingArgs {
+  /** How many rows the table has. */
+  rows: number;
+  /** The row of the first place. Default: 0. */
+  offset?: number;
+  /**
+   * The token that fills up: wherever it stands, places are not counted on, and it has the row before the first. The
+   * tokens, `[batch, places]`, are then a second input. Default: places are counted whatever the tokens are.
+   */
+  padding?: number | null;
+  name?: string;
+}
+
+/**
+ * Adds to each place of a sequence the row of a table for that place: `[batch, places, width]`, table `[rows, width]`.
+ * With `padding` places are counted as in RoBERTa, by a second input.
+ */
+export class PositionEmbedding extends tf.layers.Layer {
+  static readonly className = 'tfjs-lora/transformers>PositionEmbedding';
+  private readonly rows: number;
+  private readonly offset: number;
+  private readonly padding: number | null;
+  private embeddings!: tf.LayerVariable;
+
+  constructor({rows, offset = 0, padding = null, ...rest}: PositionEmbeddingArgs) {
+    checkCount('rows', rows);
+    checkCount('offset', offset, padding === null ? 0 : 1);
+    super(rest);
+    this.rows = rows;
+    this.offset = offset;
+    this.padding = padding;
+    this.supportsMasking = true;
+  }
+
+  override build(inputShape: tf.Shape | tf.Shape[]): void {
+    const [shape] = shapesOf(inputShape);
+    this.embeddings = addTable(this, shape, this.rows, table => this.addWeight(...table));
+    this.built = true;
+  }
+
+  /** How many places a sequence may have. */
+  get places(): number {
+    return this.rows - this.offset;
+  }
+
+  override computeOutputShape(inputShape: tf.Shape | tf.Shape[]): tf.Shape {
+    return shapesOf(inputShape)[0];
+  }
+
+  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
+    return tf.tidy(() => {
+      this.invokeCallHook(inputs, kwargs);
+      const [given, ids] = [inputs].flat() as [tf.Tensor, tf.Tensor | undefined];
+      const x = asFloat(given);
+      const [, count = 0, width = 0] = x.shape;
+      const decoding = currentDecoding();
+      const table = this.embeddings.read();
+      if (this.padding === null && decoding !== undefined) {
+        return tf.add(x, tf.gather(table, tf.add(decoding.places, tf.scalar(this.offset, 'int32'))));
+      }
+      if (count > this.places) {
+        throw new LoRAError(
+          `"${this.name}" has ${this.places} places, and the sequence ${count}. Cut it, or encode it with {maxLength}.`,
+        );
+      }
+      if (this.padding === null) {
+        return tf.add(x, tf.slice(table, [this.offset, 0], [count, width]));
+      }
+      if (ids === undefined || !tf.util.arraysEqual(ids.shape, x.shape.slice(0, 2))) {
+        throw new LoRAError(
+          `"${this.name}" counts places by tokens, [batch, places], a second input; got ` +
+            `${ids ? showShape(ids.shape) : 'none'}.`,
+        );
+      }
+      return tf.add(x, tf.gather(table, this.rowsOf(ids, this.padding)));
+    });
+  }
+
+  /** The row of each token. */
+  private rowsOf(ids: tf.Tensor, padding: number): tf.Tensor {
+    const counts = tf.cast(tf.notEqual(ids, padding), 'float32');
+    const order = tf.mul(tf.cumsum(counts, 1), counts);
+    return tf.cast(tf.add(order, this.offset - 1), 'int32');
+  }
+
+  override getConfig(): tf.serialization.ConfigDict {
+    return {...super.getConfig(), rows: this.rows, offset: this.offset, padding: this.padding};
+  }
+}
+registerOwn(PositionEmbedding);
+
+/** Arguments of {@link TypeEmbedding}. */
+export interface TypeEmbeddingArgs {
+  /** How many rows the table has. */
+  rows: number;
+  name?: string;
+}
+
+/**
+ * Adds to each place of a sequence the row of a table for its type: `[batch, places, width]` and types
+ * `[batch, places]`; without types, row 0.
+ */
+export class TypeEmbedding extends tf.layers.Layer {
+  static readonly className = 'tfjs-lora/transformers>TypeEmbedding';
+  private readonly rows: number;
+  private embeddings!: tf.LayerVariable;
+
+  constructor({rows, ...rest}: TypeEmbeddingArgs) {
+    checkCount('rows', rows);
+    super(rest);
+    this.rows = rows;
+    this.supportsMasking = true;
+  }
+
+  override build(inputShape: tf.Shape | tf.Shape[]): void {
+    const [shape] = shapesOf(inputShape);
+    this.embeddings = addTable(this, shape, this.rows, table => this.addWeight(...table));
+    this.built = true;
+  }
+
+  override computeOutputShape(inputShape: tf.Shape | tf.Shape[]): tf.Shape {
+    return shapesOf(inputShape)[0];
+  }
+
+  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
+    return tf.tidy(() => {
+      this.invokeCallHook(inputs, kwargs);
+      const [x, types] = [inputs].flat() as [tf.Tensor, tf.Tensor | undefined];
+      const table = this.embeddings.read();
+      const rows =
+        types === undefined
+          ? tf.slice(table, [0, 0], [1, table.shape[1] as number])
+          : tf.gather(table, tf.cast(types, 'int32'));
+      return tf.add(asFloat(x), rows);
+    });
+  }
+
+  override getConfig(): tf.serialization.ConfigDict {
+    return {...super.getConfig(), rows: this.rows};
+  }
+}
+registerOwn(TypeEmbedding);

@@ -1,0 +1,291 @@
+import * as tf from '@tensorflow/tfjs';
+import {LoRAError, show, showShape, throwFaults} from '../../../platform/errors';
+import {currentDecoding} from './decoding';
+import {attention} from '../ops/attention';
+import {rotate} from '../ops/rotary';
+import {transformerKernels} from '../kernels/transformer';
+import {asFloat} from '../../../core/layers/forward';
+import {anglesOf, type Rotary, rotaryFaults, turnsAnew} from './rotaryAngles';
+import type {CallArgs} from '../../../core/layers/wrapperLayer';
+import {shapesOf} from '../../../platform/tfjs/inputs';
+import {registerOwn} from '../../../platform/tfjs/configs';
+
+/** Arguments of {@link Attention}. */
+export interface AttentionArgs {
+  /** How many heads the queries have. */
+  heads: number;
+  /** How many heads the keys and values have, each for `heads / keyValueHeads` heads of queries. Default: `heads`. */
+  keyValueHeads?: number;
+  /**
+   * Whether each query sees the keys up to its own place alone. The last query has the place of the last key. Default:
+   * false.
+   */
+  causal?: boolean;
+  /**
+   * A query sees the keys less than so many places from its own: of a causal layer the `window` last, its own among
+   * them. Default: all.
+   */
+  window?: number | null;
+  /**
+   * Whether queries, keys and values come beside each other in one tensor,
+   * `[batch, places, (heads + 2·keyValueHeads)·size]`. Default: false.
+   */
+  packed?: boolean;
+  /**
+   * Whether the keys and values of former places are two more inputs, and those of all places two more outputs.
+   * Default: false.
+   */
+  cache?: boolean;
+  /** Turns queries and keys by the angles of their places (RoPE). Default: they are taken as they are. */
+  rotary?: Rotary | null;
+  /** What products of queries and keys are multiplied with. Default: `1/√size`. */
+  scale?: number | null;
+  /**
+   * Whether the last input is added to these products, `[1 or batch, heads, queries, keys]`, such as a `RelativeBias`
+   * or `DistanceScores` give. Not together with `packed`. Default: false.
+   */
+  bias?: boolean;
+  name?: string;
+}
+
+/** A layer's inputs, told apart. */
+interface Parts<T> {
+  queries: T[]; // one packed tensor, or queries, keys and values
+  mask: T | undefined;
+  past: T[]; // none, or keys and values
+  bias: T | undefined;
+}
+
+/** Where queries or keys stand. */
+interface Turning {
+  /** How many numbers a head has. */
+  size: number;
+  /** The place of the first. */
+  from: number;
+  mask: tf.Tensor | undefined;
+  turned?: number;
+}
+
+/**
+ * Multi-head attention without weights: `softmax(q·kᵀ·scale + bias)·v` by heads. Projections are layers of the model,
+ * such as `Dense`.
+ *
+ *     // [batch, n, heads·size], [batch, m, keyValueHeads·size] twice → [batch, n, heads·size]
+ *     attention.apply([queries, keys, values])
+ *     // mask [batch, m]: 0 for keys that nobody sees
+ *     attention.apply([queries, keys, values, mask])
+ *     // with `bias`, [1 or batch, heads, n, m]
+ *     attention.apply([queries, keys, values, mask, bias])
+ *     // with `cache`: → [y, keys, values], all places so far
+ *     attention.apply([queries, keys, values, mask, pastKeys, pastValues])
+ *
+ * The weights of queries and keys are not kept for the backward pass, but computed again. A query that may see nothing
+ * gets zeros, as in PyTorch's `scaled_dot_product_attention`. (Vaswani et al., arXiv 1706.03762; shared keys and
+ * values: Ainslie et al., arXiv 2305.13245.)
+ *
+ * @throws LoRAError if a number is out of range, or inputs do not fit each other.
+ */
+export class Attention extends tf.layers.Layer {
+  static readonly className = 'tfjs-lora/transformers>Attention';
+  private readonly heads: number;
+  private readonly keyValueHeads: number;
+  /** Whether each query sees the keys up to its own place alone. */
+  readonly causal: boolean;
+  private readonly window: number | null;
+  private readonly packed: boolean;
+  private readonly cache: boolean;
+  private readonly rotary: Rotary | null;
+  private readonly scale: number | null;
+  private readonly bias: boolean;
+
+  constructor(args: AttentionArgs) {
+    const {heads, causal = false, packed = false, cache = false, rotary = null, scale = null, ...rest} = args;
+    const {keyValueHeads = heads, window = null, bias = false, ...others} = rest;
+    checkAttention({heads, keyValueHeads, rotary, scale, window});
+    super(others);
+    this.heads = heads;
+    this.keyValueHeads = keyValueHeads;
+    this.causal = causal;
+    this.window = window;
+    this.packed = packed;
+    this.cache = cache;
+    this.rotary = rotary;
+    this.scale = scale;
+    this.bias = bias;
+    if (bias && (packed || cache)) {
+      throw new LoRAError(
+        'Attention with a bias takes queries, keys and values apart, and keeps none: leave out packed and cache.',
+      );
+    }
+  }
+
+  override build(inputShape: tf.Shape | tf.Shape[]): void {
+    this.sizeOf(this.partsOf(shapesOf(inputShape)));
+    this.built = true;
+  }
+
+  override computeOutputShape(inputShape: tf.Shape | tf.Shape[]): tf.Shape | tf.Shape[] {
+    const {queries, past} = this.partsOf(shapesOf(inputShape));
+    const size = this.sizeOf({queries});
+    const [batch = null, places = null] = queries[0] as tf.Shape;
+    const result = [batch, places, size * this.heads];
+    const former = past[0]?.[1];
+    const all = [batch, former == null || places === null ? null : former + places, size * this.keyValueHeads];
+    return this.cache ? [result, all, [...all]] : result;
+  }
+
+  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor | tf.Tensor[] {
+    return tf.tidy(() => {
+      this.invokeCallHook(inputs, kwargs);
+      const {queries, mask, past, bias} = this.partsOf([inputs].flat().map(asFloat));
+      const size = this.sizeOf({queries: queries.map(({shape}) => shape)});
+      const {heads, keyValueHeads, causal, window} = this;
+      const settings = {heads, keyValueHeads, causal, window, scale: this.scale ?? 1 / Math.sqrt(size)};
+      const isWhole = this.rotary === null || transformerKernels()?.turnsSome === true;
+      const decoding = currentDecoding();
+      if (this.packed && isWhole && past.length === 0 && !this.cache && decoding === undefined) {
+        const all = heads + 2 * keyValueHeads;
+        const turning = {size, from: 0, mask, turned: heads + keyValueHeads};
+        const packed = this.turn(queries[0] as tf.Tensor3D, all, turning);
+        return attention({packed}, mask ?? null, settings);
+      }
+      const [q, k, v] = (this.packed ? this.unpack(queries[0] as tf.Tensor3D, size) : queries) as [
+        tf.Tensor3D,
+        tf.Tensor3D,
+        tf.Tensor3D,
+      ];
+      const from = decoding?.from ?? past[0]?.shape[1] ?? 0;
+      const turned = this.turn(q, heads, {size, from, mask});
+      const own = this.turn(k, keyValueHeads, {size, from, mask});
+      const [keys, values] = decoding?.extended(this, own, v) ?? [joined(past[0], own), joined(past[1], v)];
+      this.checkKeys(keys, values, mask);
+      this.checkBias(bias, q.shape, keys.shape[1]);
+      const y = attention({q: turned, k: keys, v: values, ...(bias && {bias})}, mask ?? null, settings);
+      return this.cache ? [y, keys, values] : y;
+    });
+  }
+
+  /** Whether what was kept of a text of `before` places no longer serves when it has `now`. */
+  turnsAnew(before: number, now: number): boolean {
+    return this.rotary !== null && turnsAnew(this.rotary, before, now);
+  }
+
+  /** Queries or keys turned by the angles of their places; of all heads those that are `turned`. */
+  private turn(x: tf.Tensor3D, heads: number, {size, from, mask, turned = heads}: Turning): tf.Tensor3D {
+    if (this.rotary === null) {
+      return x;
+    }
+    const {rotary} = this;
+    const {interleaved = false} = rotary;
+    const count = x.shape[1];
+    const shown = turnsAnew(rotary, 0, from + count) ? (mask ?? null) : null;
+    const settings = {heads, turned, interleaved};
+    return rotate(x, ofTexts => anglesOf(rotary, {size, from, count}, ofTexts), settings, shown);
+  }
+
+  private unpack(x: tf.Tensor3D, size: number): tf.Tensor3D[] {
+    const {heads, keyValueHeads} = this;
+    return tf.split(x, [heads * size, keyValueHeads * size, keyValueHeads * size], 2);
+  }
+
+  private partsOf<T>(all: readonly T[]): Parts<T> {
+    const inputs = this.bias ? all.slice(0, -1) : all;
+    const own = this.packed ? 1 : 3;
+    const others = inputs.length - own;
+    const former = this.cache && others >= 2 ? 2 : 0;
+    if (others - former !== 0 && others - former !== 1) {
+      const more = this.bias ? ', bias' : '';
+      const wanted = this.packed ? '[packed], [packed, mask]' : `[q, k, v${more}], [q, k, v, mask${more}]`;
+      throw new LoRAError(
+        `Attention "${this.name}" takes ${wanted}${this.cache ? ', and after it the past keys and values' : ''}; ` +
+          `got ${all.length} inputs.`,
+      );
+    }
+    return {
+      queries: inputs.slice(0, own),
+      mask: others - former === 1 ? inputs[own] : undefined,
+      past: inputs.slice(inputs.length - former),
+      bias: this.bias ? all.at(-1) : undefined,
+    };
+  }
+
+  /** Numbers in a head. */
+  private sizeOf({queries}: Pick<Parts<tf.Shape>, 'queries'>): number {
+    const {heads, keyValueHeads, packed} = this;
+    const wrong = () =>
+      new LoRAError(
+        `Attention "${this.name}" has ${heads} heads of queries and ${keyValueHeads} of keys and values, which ` +
+          `inputs of shape ${queries.map(shape => showShape(shape)).join(', ')} do not fit.`,
+      );
+    if (queries.some(shape => shape.length !== 3)) {
+      throw wrong();
+    }
+    const [first, ofKeys, ofValues] = queries.map(shape => shape[2] ?? 0);
+    const size = (first ?? 0) / (packed ? heads + 2 * keyValueHeads : heads);
+    const fits = packed || (ofKeys === size * keyValueHeads && ofValues === ofKeys);
+    if (!Number.isInteger(size) || size === 0 || !fits) {
+      throw wrong();
+    }
+    const faults = this.rotary === null ? [] : rotaryFaults(this.rotary, size);
+    throwFaults(faults.map(fault => `Attention "${this.name}": ${fault}`));
+    return size;
+  }
+
+  private checkKeys(keys: tf.Tensor3D, values: tf.Tensor3D, mask: tf.Tensor | undefined): void {
+    const [batch, count] = keys.shape;
+    if (values.shape[1] !== count || (mask && !tf.util.arraysEqual(mask.shape, [batch, count]))) {
+      throw new LoRAError(
+        `Attention "${this.name}" has keys ${showShape(keys.shape)}, values ` +
+          `${showShape(values.shape)}${mask ? ` and a mask ${showShape(mask.shape)}` : ''}: these must have as many ` +
+          'places, the mask [batch, places].',
+      );
+    }
+  }
+
+  private checkBias(bias: tf.Tensor | undefined, [batch, queries]: tf.Tensor3D['shape'], keys: number): void {
+    const wanted = [...new Set([1, batch])].map(count => [count, this.heads, queries, keys]);
+    if (bias !== undefined && !wanted.some(shape => tf.util.arraysEqual(shape, bias.shape))) {
+      throw new LoRAError(
+        `The bias of attention "${this.name}" must be ${wanted.map(shape => showShape(shape)).join(' or ')}, ` +
+          `got ${showShape(bias.shape)}.`,
+      );
+    }
+  }
+
+  override getConfig(): tf.serialization.ConfigDict {
+    const {heads, keyValueHeads, causal, packed, cache, scale} = this;
+    const rotary = this.rotary && {...this.rotary};
+    const {window, bias} = this;
+    // Files without a window or a bias stay as they were.
+    return {
+      ...super.getConfig(),
+      ...{heads, keyValueHeads, causal, packed, cache, rotary, scale},
+      ...(window !== null && {window}),
+      ...(bias && {bias}),
+    };
+  }
+}
+registerOwn(Attention);
+
+function joined(past: tf.Tensor | undefined, x: tf.Tensor3D): tf.Tensor3D {
+  return past === undefined || past.size === 0 ? x : tf.concat([past as tf.Tensor3D, x], 1);
+}
+
+function checkAttention({
+  heads,
+  keyValueHeads,
+  rotary,
+  scale,
+  window,
+}: Pick<AttentionArgs, 'heads' | 'keyValueHeads' | 'rotary' | 'scale' | 'window'>): void {
+  const isCount = (value: unknown) => Number.isInteger(value) && (value as number) > 0;
+  throwFaults([
+    ...(isCount(heads) ? [] : [`heads must be a positive integer, got ${show(heads)}.`]),
+    ...(isCount(keyValueHeads) && heads % (keyValueHeads as number) === 0
+      ? []
+      : [`keyValueHeads must divide heads, ${show(heads)}, got ${show(keyValueHeads)}.`]),
+    ...(window == null || isCount(window) ? [] : [`window must be a positive integer, got ${show(window)}.`]),
+    ...(scale == null || Number.isFinite(scale) ? [] : [`scale must be a number, got ${show(scale)}.`]),
+    ...(rotary == null ? [] : rotaryFaults(rotary)),
+  ]);
+}

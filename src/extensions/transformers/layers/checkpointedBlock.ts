@@ -1,0 +1,29 @@
+import * as tf from '@tensorflow/tfjs';
+import {recomputed} from '../../../core/ops/recording';
+import {isRecording} from '../../../platform/tfjs/engine';
+import type {CallArgs} from '../../../core/layers/wrapperLayer';
+import {registerOwn} from '../../../platform/tfjs/configs';
+
+/**
+ * A part of a model of which training keeps nothing but its input: what the backward pass needs is computed a second
+ * time. (Chen et al., "Training Deep Nets with Sublinear Memory Cost", arXiv 1604.06174.) It computes what a nested
+ * model computes.
+ *
+ * Its layers have in targets and adapters the paths that they would have without it. Nothing in it may be random.
+ */
+export class CheckpointedBlock extends tf.LayersModel {
+  static override readonly className: string = 'tfjs-lora/transformers>CheckpointedBlock';
+
+  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor | tf.Tensor[] {
+    const [x, ...others] = [inputs].flat() as [tf.Tensor, ...tf.Tensor[]];
+    const compute = (states: tf.Tensor, more: readonly tf.Tensor[]) =>
+      [super.call(more.length === 0 ? states : [states, ...more], kwargs)].flat()[0] as tf.Tensor;
+    // A mask and a bias at most.
+    if (!isRecording() || others.length > 2 || this.outputs.length > 1) {
+      return super.call(inputs, kwargs);
+    }
+    const variables = new Set(this.trainableWeights.map(weight => weight.read()));
+    return tf.tidy(() => recomputed(compute, {x, others, variables: [...variables]}));
+  }
+}
+registerOwn(CheckpointedBlock);

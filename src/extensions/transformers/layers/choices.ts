@@ -1,0 +1,52 @@
+import * as tf from '@tensorflow/tfjs';
+import {LoRAError, showShape} from '../../../platform/errors';
+import type {CallArgs} from '../../../core/layers/wrapperLayer';
+import {onlyShape, onlyTensor} from '../../../core/layers/forward';
+import {shapesOf} from '../../../platform/tfjs/inputs';
+import {registerOwn} from '../../../platform/tfjs/configs';
+
+/**
+ * The choices of all examples, one after the other: `[batch, choices, places]` → `[batch·choices, places]`. What
+ * follows computes each by itself, and {@link ChoiceScores} puts them together again.
+ */
+export class ChoiceRows extends tf.layers.Layer {
+  static readonly className = 'tfjs-lora/transformers>ChoiceRows';
+
+  override computeOutputShape(inputShape: tf.Shape | tf.Shape[]): tf.Shape {
+    return [null, onlyShape(inputShape).at(-1) ?? null];
+  }
+
+  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
+    return tf.tidy(() => {
+      this.invokeCallHook(inputs, kwargs);
+      const x = onlyTensor(inputs);
+      if (x.rank !== 3) {
+        throw new LoRAError(`"${this.name}" takes [batch, choices, places], got ${showShape(x.shape)}.`);
+      }
+      return tf.reshape(x, [-1, x.shape[2] as number]);
+    });
+  }
+}
+registerOwn(ChoiceRows);
+
+/**
+ * A score for each choice: `[batch·choices, 1]` and the tokens, `[batch, choices, places]` → `[batch, choices]`. (See
+ * {@link ChoiceRows}.)
+ */
+export class ChoiceScores extends tf.layers.Layer {
+  static readonly className = 'tfjs-lora/transformers>ChoiceScores';
+
+  override computeOutputShape(inputShape: tf.Shape | tf.Shape[]): tf.Shape {
+    const [, tokens = []] = shapesOf(inputShape);
+    return tokens.slice(0, 2);
+  }
+
+  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
+    return tf.tidy(() => {
+      this.invokeCallHook(inputs, kwargs);
+      const [scores, tokens] = inputs as [tf.Tensor, tf.Tensor];
+      return tf.reshape(scores, tokens.shape.slice(0, 2));
+    });
+  }
+}
+registerOwn(ChoiceScores);

@@ -1,0 +1,187 @@
+import * as tf from '@tensorflow/tfjs';
+import {checkCount, LoRAError, show, showShape, throwFaults} from '../../../platform/errors';
+import {asFloat} from '../../../core/layers/forward';
+import type {CallArgs} from '../../../core/layers/wrapperLayer';
+import {shapesOf} from '../../../platform/tfjs/inputs';
+import {addTable} from './table';
+import {registerOwn} from '../../../platform/tfjs/configs';
+
+/** Arguments of {@link DistanceTable}. */
+export interface DistanceTableArgs {
+  /** How many rows the table has. */
+  rows: number;
+  name?: string;
+}
+
+/**
+ * A table of vectors for distances, the same for all inputs: `[batch, places, width]` → `[1, rows, width]`. What
+ * follows computes with all of its rows. (See {@link DistanceScores}.)
+ */
+export class DistanceTable extends tf.layers.Layer {
+  static readonly className = 'tfjs-lora/transformers>DistanceTable';
+  private readonly rows: number;
+  private embeddings!: tf.LayerVariable;
+
+  constructor({rows, ...rest}: DistanceTableArgs) {
+    checkCount('rows', rows);
+    super(rest);
+    this.rows = rows;
+  }
+
+  override build(inputShape: tf.Shape | tf.Shape[]): void {
+    const [shape] = shapesOf(inputShape);
+    this.embeddings = addTable(this, shape, this.rows, table => this.addWeight(...table));
+    this.built = true;
+  }
+
+  override computeOutputShape(inputShape: tf.Shape | tf.Shape[]): tf.Shape {
+    return [1, this.rows, shapesOf(inputShape)[0].at(-1) ?? null];
+  }
+
+  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
+    return tf.tidy(() => {
+      this.invokeCallHook(inputs, kwargs);
+      return tf.expandDims(this.embeddings.read(), 0);
+    });
+  }
+
+  override getConfig(): tf.serialization.ConfigDict {
+    return {...super.getConfig(), rows: this.rows};
+  }
+}
+registerOwn(DistanceTable);
+
+/** Arguments of {@link DistanceScores}. */
+export interface DistanceScoresArgs {
+  heads: number;
+  /** The table has a row for each distance from `−span` to `span − 1`; farther ones have the first or the last. */
+  span: number;
+  /**
+   * If given, distances from half the span on share rows, the more the longer they are, and this one has the last.
+   * Default: null.
+   */
+  farthest?: number | null;
+  /** Whether the first input are the keys, and not the queries. Default: false. */
+  ofKeys?: boolean;
+  /** What products are multiplied with. Default: `1/√size` of a head. */
+  scale?: number | null;
+  name?: string;
+}
+
+/**
+ * What attention adds for how well a query, or a key, goes with the distance between both, by heads: `scale·xᵢ·t(i −
+ * j)`, with `ofKeys` `scale·xⱼ·t(i − j)`, for the query at `i` and the key at `j`. Two of them are what tells places
+ * apart from contents in DeBERTa: content to position, and position to content. (He et al., arXiv 2006.03654, §3.1;
+ * shared rows: arXiv 2111.09543.)
+ *
+ *     // [batch, places, heads·size] and a table [1, 2·span, heads·size] → [batch, heads, places, places]
+ *     scores.apply([queries, table])
+ *
+ * @throws LoRAError if a number is out of range, or inputs do not fit each other.
+ */
+export class DistanceScores extends tf.layers.Layer {
+  static readonly className = 'tfjs-lora/transformers>DistanceScores';
+  private readonly heads: number;
+  private readonly span: number;
+  private readonly farthest: number | null;
+  private readonly ofKeys: boolean;
+  private readonly scale: number | null;
+
+  constructor({heads, span, farthest = null, ofKeys = false, scale = null, ...rest}: DistanceScoresArgs) {
+    checkCount('heads', heads);
+    checkCount('span', span);
+    if (farthest !== null) {
+      checkCount('span', span, 2);
+      checkCount('farthest', farthest, 0);
+    }
+    throwFaults(scale === null || Number.isFinite(scale) ? [] : [`scale must be a number, got ${show(scale)}.`]);
+    super(rest);
+    this.heads = heads;
+    this.span = span;
+    this.farthest = farthest;
+    this.ofKeys = ofKeys;
+    this.scale = scale;
+  }
+
+  override computeOutputShape(inputShape: tf.Shape | tf.Shape[]): tf.Shape {
+    const [[batch = null, places = null]] = shapesOf(inputShape);
+    return [batch, this.heads, places, places];
+  }
+
+  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
+    return tf.tidy(() => {
+      this.invokeCallHook(inputs, kwargs);
+      const [x, table] = [inputs].flat().map(asFloat);
+      const {heads, span, ofKeys} = this;
+      const width = x?.shape[2] ?? 0;
+      if (x?.rank !== 3 || width % heads !== 0 || !tf.util.arraysEqual(table?.shape ?? [], [1, 2 * span, width])) {
+        const shapes = [inputs].flat().map(({shape}) => showShape(shape));
+        throw new LoRAError(
+          `"${this.name}" takes queries or keys of ${heads} heads, [batch, places, width], and a table, ` +
+            `${showShape([1, 2 * span, width])}; got ${shapes.join(', ')}.`,
+        );
+      }
+      const [batch, places] = (x as tf.Tensor3D).shape;
+      this.checkDistances(places - 1);
+      const size = width / heads;
+      const all = 2 * places - 1;
+      const scaled = tf.mul(x, this.scale ?? 1 / Math.sqrt(size));
+      const byHead = tf.reshape(tf.transpose(tf.reshape(scaled, [batch, places, heads, size]), [2, 0, 1, 3]), [
+        heads,
+        batch * places,
+        size,
+      ]);
+      // Of the other at place 0, 1, … the row for its distance from this one, if this one were the last.
+      const rows = Array.from({length: all}, (_, i) => this.rowOf(ofKeys ? i - places + 1 : places - 1 - i));
+      const chosen = tf.gather(tf.reshape(table as tf.Tensor, [2 * span, width]), tf.tensor1d(rows, 'int32'));
+      const rowsByHead = tf.transpose(tf.reshape(chosen, [all, heads, size]), [1, 0, 2]);
+      const products = tf.matMul(byHead, rowsByHead, false, true); // [heads, batch·places, all]
+      const scores = tf.reshape(shifted(products, heads * batch, places), [heads, batch, places, places]);
+      return tf.transpose(scores, ofKeys ? [1, 0, 3, 2] : [1, 0, 2, 3]);
+    });
+  }
+
+  /** The formula for distances that share rows divides by the logarithm of 1 if the farthest is half the span. */
+  private checkDistances(most: number): void {
+    const {span, farthest} = this;
+    if (farthest !== null && farthest === Math.floor(span / 2) && most > farthest) {
+      throw new LoRAError(
+        `"${this.name}" has rows for distances up to ${farthest}, and places are up to ${most} apart: cut the texts to ` +
+          `${farthest + 1} tokens.`,
+      );
+    }
+  }
+
+  /** The row for a query so many places behind a key, rounded as PyTorch rounds it. */
+  private rowOf(distance: number): number {
+    const {span, farthest} = this;
+    const {fround} = Math;
+    const half = Math.floor(span / 2);
+    const far = Math.abs(distance);
+    let shared = far;
+    if (farthest !== null && far > half) {
+      const share = fround(fround(Math.log(fround(far / half))) / fround(Math.log(fround(farthest / half))));
+      shared = Math.ceil(fround(share * (half - 1))) + half;
+    }
+    return Math.min(Math.max(span + Math.sign(distance) * shared, 0), 2 * span - 1);
+  }
+
+  override getConfig(): tf.serialization.ConfigDict {
+    const {heads, span, farthest, ofKeys, scale} = this;
+    return {...super.getConfig(), heads, span, farthest, ofKeys, scale};
+  }
+}
+registerOwn(DistanceScores);
+
+/**
+ * `[.., rows of `places`, 2·places − 1]` → `[matrices, places, places]`: row `i` from its place `places − 1 − i` on.
+ * Behind each other, rows one number shorter begin each a place further to the left.
+ */
+function shifted(x: tf.Tensor, matrices: number, places: number): tf.Tensor {
+  if (places === 1) {
+    return x;
+  }
+  const row = 2 * places - 2;
+  const flat = tf.slice(tf.reshape(x, [matrices, places * (row + 1)]), [0, places - 1], [matrices, places * row]);
+  return tf.slice(tf.reshape(flat, [matrices, places, row]), [0, 0, 0], [matrices, places, places]);
+}

@@ -1,0 +1,105 @@
+import * as tf from '@tensorflow/tfjs';
+import type {GateKind} from '../kernels/transformer';
+import {LoRAError, show, showShape} from '../../../platform/errors';
+import {gate} from '../ops/gate';
+import {asFloat, onlyTensor} from '../../../core/layers/forward';
+import type {CallArgs} from '../../../core/layers/wrapperLayer';
+import {shapesOf} from '../../../platform/tfjs/inputs';
+import {registerOwn} from '../../../platform/tfjs/configs';
+
+/** Arguments of {@link Gelu}. */
+export interface GeluArgs {
+  /** By tanh, as GPT-2 has it, instead of the error function. Default: false. */
+  approximate?: boolean;
+  name?: string;
+}
+
+/**
+ * `x·Φ(x)`, with Φ the distribution function of the normal distribution; with `approximate`,
+ * `½·x·(1 + tanh(√(2/π)·(x + 0.044715·x³)))`. The gradient is computed from the input alone. (Hendrycks and Gimpel,
+ * arXiv 1606.08415.)
+ */
+export class Gelu extends tf.layers.Layer {
+  static readonly className = 'tfjs-lora/transformers>Gelu';
+  private readonly approximate: boolean;
+
+  constructor({approximate = false, ...rest}: GeluArgs = {}) {
+    super(rest);
+    this.approximate = approximate;
+    this.supportsMasking = true;
+  }
+
+  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
+    return tf.tidy(() => {
+      this.invokeCallHook(inputs, kwargs);
+      return gate(asFloat(onlyTensor(inputs)), null, this.approximate ? 'gelu_tanh' : 'gelu');
+    });
+  }
+
+  override getConfig(): tf.serialization.ConfigDict {
+    return {...super.getConfig(), approximate: this.approximate};
+  }
+}
+registerOwn(Gelu);
+
+/** Arguments of {@link GatedActivation}. */
+export interface GatedActivationArgs extends GeluArgs {
+  /** What is done to the gate. Default: `'silu'`. */
+  activation?: 'silu' | 'gelu';
+  /** Whether gate and up come beside each other in one input, `[…, 2·width]`. Default: false. */
+  packed?: boolean;
+}
+
+/**
+ * `f(gate)·up` of two inputs of one shape, or of one that has both, with `f` silu or gelu: the middle of a gated
+ * feed-forward layer. Kept for the backward pass are gate and up alone. (Shazeer, arXiv 2002.05202.)
+ */
+export class GatedActivation extends tf.layers.Layer {
+  static readonly className = 'tfjs-lora/transformers>GatedActivation';
+  private readonly activation: 'silu' | 'gelu';
+  private readonly approximate: boolean;
+  private readonly packed: boolean;
+
+  constructor({activation = 'silu', approximate = false, packed = false, ...rest}: GatedActivationArgs = {}) {
+    if ((activation as unknown) !== 'silu' && (activation as unknown) !== 'gelu') {
+      throw new LoRAError(`activation must be 'silu' or 'gelu', got ${show(activation)}.`);
+    }
+    super(rest);
+    this.activation = activation;
+    this.approximate = approximate;
+    this.packed = packed;
+  }
+
+  override computeOutputShape(inputShape: tf.Shape | tf.Shape[]): tf.Shape {
+    const [shape] = shapesOf(inputShape);
+    const width = shape.at(-1);
+    return this.packed ? [...shape.slice(0, -1), width == null ? null : width / 2] : shape;
+  }
+
+  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
+    return tf.tidy(() => {
+      this.invokeCallHook(inputs, kwargs);
+      const given = [inputs].flat().map(asFloat) as [tf.Tensor, ...tf.Tensor[]];
+      const [x, up, more] = this.packed ? halvesOf(given[0]) : given;
+      if (x === undefined || up === undefined || more || !tf.util.arraysEqual(x.shape, up.shape)) {
+        const shapes = [inputs].flat().map(({shape}) => showShape(shape));
+        throw new LoRAError(
+          `"${this.name}" takes a gate and what it lets through, of one shape; got ${shapes.join(', ')}.`,
+        );
+      }
+      const kind: GateKind = this.activation === 'silu' ? 'silu' : this.approximate ? 'gelu_tanh' : 'gelu';
+      return gate(x, up, kind);
+    });
+  }
+
+  override getConfig(): tf.serialization.ConfigDict {
+    const {activation, approximate, packed} = this;
+    return {...super.getConfig(), activation, approximate, ...(packed && {packed})};
+  }
+}
+registerOwn(GatedActivation);
+
+/** The halves of the last axis; of an odd one it alone. */
+function halvesOf(x: tf.Tensor): tf.Tensor[] {
+  return (x.shape.at(-1) ?? 0) % 2 === 0 ? tf.split(x, 2, -1) : [x];
+}

@@ -1,0 +1,45 @@
+import * as tf from '@tensorflow/tfjs';
+import {LoRAError, showShape} from '../../../platform/errors';
+import {asFloat} from '../../../core/layers/forward';
+import type {CallArgs} from '../../../core/layers/wrapperLayer';
+import {shapesOf} from '../../../platform/tfjs/inputs';
+import {registerOwn} from '../../../platform/tfjs/configs';
+
+/**
+ * States as they are where the mask shows them, and zeros elsewhere: `[batch, places, width]` and a mask `[batch,
+ * places]`. With values as a third input, of the shape of the states, what is hidden gets the mean of all values
+ * instead: what attention gives a query that is masked like the keys, so that all its scores are the same.
+ */
+export class HiddenPlaces extends tf.layers.Layer {
+  static readonly className = 'tfjs-lora/transformers>HiddenPlaces';
+
+  constructor(args: {name?: string} = {}) {
+    super(args);
+  }
+
+  override computeOutputShape(inputShape: tf.Shape | tf.Shape[]): tf.Shape {
+    return shapesOf(inputShape)[0];
+  }
+
+  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
+    return tf.tidy(() => {
+      this.invokeCallHook(inputs, kwargs);
+      const [x, mask, values] = [inputs].flat().map(asFloat);
+      const shape = x?.shape ?? [];
+      const fits = [mask?.shape, ...(values ? [values.shape.slice(0, 2)] : [])].every(
+        other => shape.length === 3 && tf.util.arraysEqual(other ?? [], shape.slice(0, 2)),
+      );
+      if (!fits || (values && values.shape[2] !== shape[2])) {
+        const shapes = [inputs].flat().map(each => showShape(each.shape));
+        throw new LoRAError(
+          `"${this.name}" takes states, [batch, places, width], a mask, [batch, places], and perhaps values, as the ` +
+            `states; got ${shapes.join(', ')}.`,
+        );
+      }
+      const shown = tf.expandDims(tf.cast(tf.notEqual(mask as tf.Tensor, 0), 'float32'), 2);
+      const seen = tf.mul(x as tf.Tensor, shown);
+      return values === undefined ? seen : tf.add(seen, tf.mul(tf.sub(1, shown), tf.mean(values, 1, true)));
+    });
+  }
+}
+registerOwn(HiddenPlaces);

@@ -1,0 +1,140 @@
+import * as tf from '@tensorflow/tfjs';
+import {LoRAError, show, showShape} from '../../../platform/errors';
+import {asFloat, onlyTensor} from '../../../core/layers/forward';
+import type {CallArgs} from '../../../core/layers/wrapperLayer';
+import {shapesOf} from '../../../platform/tfjs/inputs';
+import {similarities} from '../losses/contrastive';
+import {registerOwn} from '../../../platform/tfjs/configs';
+
+/** A query that is the same for all inputs, and is learned: `[batch, places, width]` → `[batch, 1, width]`. */
+export class LearnedQuery extends tf.layers.Layer {
+  static readonly className = 'tfjs-lora/transformers>LearnedQuery';
+  private query!: tf.LayerVariable;
+
+  constructor(args: {name?: string} = {}) {
+    super(args);
+  }
+
+  override build(inputShape: tf.Shape | tf.Shape[]): void {
+    const width = (inputShape as tf.Shape).at(-1) as number;
+    this.query = this.addWeight('query', [1, 1, width], 'float32', tf.initializers.glorotUniform({}));
+    this.built = true;
+  }
+
+  override computeOutputShape(inputShape: tf.Shape | tf.Shape[]): tf.Shape {
+    const [batch = null, , width = null] = inputShape as tf.Shape;
+    return [batch, 1, width];
+  }
+
+  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
+    return tf.tidy(() => {
+      this.invokeCallHook(inputs, kwargs);
+      return tf.tile(this.query.read(), [onlyTensor(inputs).shape[0], 1, 1]);
+    });
+  }
+}
+registerOwn(LearnedQuery);
+
+/** Arguments of {@link TokenState}. */
+export interface TokenStateArgs {
+  /** The number of the token. `null`: the largest number in the text. Default: null. */
+  token?: number | null;
+  name?: string;
+}
+
+/**
+ * The state at the first place of a token, of states `[batch, places, width]` and tokens `[batch, places]` →
+ * `[batch, width]`; of texts without it that of the first place.
+ */
+export class TokenState extends tf.layers.Layer {
+  static readonly className = 'tfjs-lora/transformers>TokenState';
+  private readonly token: number | null;
+
+  constructor({token = null, ...rest}: TokenStateArgs = {}) {
+    if (token !== null && !Number.isSafeInteger(token)) {
+      throw new LoRAError(`token must be an integer, the number of a token, got ${show(token)}.`);
+    }
+    super(rest);
+    this.token = token;
+  }
+
+  override computeOutputShape(inputShape: tf.Shape | tf.Shape[]): tf.Shape {
+    const [[batch = null, , width = null]] = shapesOf(inputShape);
+    return [batch, width];
+  }
+
+  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
+    return tf.tidy(() => {
+      this.invokeCallHook(inputs, kwargs);
+      const [states, ids] = [inputs].flat().map(asFloat);
+      if (states?.rank !== 3 || !tf.util.arraysEqual(ids?.shape ?? [], states.shape.slice(0, 2))) {
+        const shapes = [inputs].flat().map(({shape}) => showShape(shape));
+        throw new LoRAError(
+          `"${this.name}" takes states, [batch, places, width], and tokens, [batch, places]; got ${shapes.join(', ')}.`,
+        );
+      }
+      const [batch, places, width] = (states as tf.Tensor3D).shape;
+      const found =
+        this.token === null ? (ids as tf.Tensor) : tf.cast(tf.equal(ids as tf.Tensor, this.token), 'float32');
+      const place = tf.reshape(tf.argMax(found, 1), [batch, 1]);
+      const chosen = tf.cast(tf.equal(place, tf.range(0, places, 1, 'int32')), 'float32');
+      const weights = tf.reshape<tf.Rank.R3>(chosen, [batch, 1, places]);
+      return tf.reshape(tf.matMul(weights, states as tf.Tensor3D), [batch, width]);
+    });
+  }
+
+  override getConfig(): tf.serialization.ConfigDict {
+    return {...super.getConfig(), token: this.token};
+  }
+}
+registerOwn(TokenState);
+
+/** Arguments of {@link ScaledCosines}. */
+export interface ScaledCosinesArgs {
+  /** Whether a number that is learned is added. Default: false. */
+  bias?: boolean;
+  name?: string;
+}
+
+/**
+ * How alike vectors are, each with each: `exp(s)·cos(aᵢ, bⱼ) + b`, of `[n, width]` and `[m, width]` → `[n, m]`. `s` is
+ * learned, and with `bias` so is `b`. (Radford et al., arXiv 2103.00020; with a bias: Zhai et al., arXiv 2303.15343.)
+ */
+export class ScaledCosines extends tf.layers.Layer {
+  static readonly className = 'tfjs-lora/transformers>ScaledCosines';
+  private readonly useBias: boolean;
+  private scale!: tf.LayerVariable;
+  private bias: tf.LayerVariable | null = null;
+
+  constructor({bias = false, ...rest}: ScaledCosinesArgs = {}) {
+    super(rest);
+    this.useBias = bias;
+  }
+
+  override build(): void {
+    const of = (value: number) => tf.initializers.constant({value});
+    // As both begin where they are trained.
+    this.scale = this.addWeight('scale', [], 'float32', of(Math.log(this.useBias ? 10 : 1 / 0.07)));
+    this.bias = this.useBias ? this.addWeight('bias', [], 'float32', of(-10)) : null;
+    this.built = true;
+  }
+
+  override computeOutputShape(inputShape: tf.Shape | tf.Shape[]): tf.Shape {
+    const [[one = null], [other = null] = []] = shapesOf(inputShape);
+    return [one, other];
+  }
+
+  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
+    return tf.tidy(() => {
+      this.invokeCallHook(inputs, kwargs);
+      const [one, other] = [inputs].flat().map(asFloat) as [tf.Tensor, tf.Tensor];
+      const scaled = tf.mul(similarities(one, other), tf.exp(this.scale.read()));
+      return this.bias === null ? scaled : tf.add(scaled, this.bias.read());
+    });
+  }
+
+  override getConfig(): tf.serialization.ConfigDict {
+    return {...super.getConfig(), ...(this.useBias && {bias: true})};
+  }
+}
+registerOwn(ScaledCosines);

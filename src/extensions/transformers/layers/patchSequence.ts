@@ -1,0 +1,137 @@
+import * as tf from '@tensorflow/tfjs';
+import {checkCount, LoRAError, show, showShape} from '../../../platform/errors';
+import {asFloat, onlyTensor} from '../../../core/layers/forward';
+import type {CallArgs} from '../../../core/layers/wrapperLayer';
+import {cubicTaps, filteredTaps, type Taps} from '../ops/resampling';
+import {registerOwn} from '../../../platform/tfjs/configs';
+
+/** Arguments of {@link PatchSequence}. */
+export interface PatchSequenceArgs {
+  /** How many rows and columns of patches the table of places is for. */
+  grid: [rows: number, columns: number];
+  /** How many tokens stand before the patches, such as one for the class. They have places too. Default: 1. */
+  tokens?: number;
+  /** How many tokens without a place follow these. Default: 0. */
+  registers?: number;
+  /**
+   * Whether a grid that is smaller than the table has means of places instead of places between which others are left
+   * out. Default: false.
+   */
+  antialias?: boolean;
+  name?: string;
+}
+
+/**
+ * A picture's patches as a sequence, with the rows of a table for their places added, behind tokens that are the same
+ * for all pictures: `[batch, rows, columns, width]` → `[batch, tokens + registers + rows·columns, width]`.
+ *
+ * A picture with another grid than that of the table has places between those of the table, by bicubic interpolation,
+ * as `interpolate_pos_encoding` of transformers gives them. (Dosovitskiy et al., arXiv 2010.11929; registers: Darcet et
+ * al., arXiv 2309.16588.)
+ *
+ * @throws LoRAError if a number is out of range, or a table that is not square had to be interpolated.
+ */
+export class PatchSequence extends tf.layers.Layer {
+  static readonly className = 'tfjs-lora/transformers>PatchSequence';
+  private readonly grid: [number, number];
+  private readonly tokens: number;
+  private readonly registers: number;
+  private readonly antialias: boolean;
+  private readonly rows: tf.LayerVariable[] = [];
+  private registerRows: tf.LayerVariable | undefined;
+  private positions!: tf.LayerVariable;
+
+  constructor({grid, tokens = 1, registers = 0, antialias = false, ...rest}: PatchSequenceArgs) {
+    const sizes: unknown = grid;
+    if (!Array.isArray(sizes) || sizes.length !== 2 || !sizes.every(size => Number.isInteger(size) && size > 0)) {
+      throw new LoRAError(`grid must be two positive integers, rows and columns of patches, got ${show(grid)}.`);
+    }
+    checkCount('tokens', tokens, 0);
+    checkCount('registers', registers, 0);
+    super(rest);
+    this.grid = [...grid];
+    this.tokens = tokens;
+    this.registers = registers;
+    this.antialias = antialias;
+  }
+
+  override build(inputShape: tf.Shape | tf.Shape[]): void {
+    const shape = inputShape as tf.Shape;
+    const width = shape.at(-1);
+    if (shape.length !== 4 || width == null) {
+      throw new LoRAError(`"${this.name}" takes patches, [batch, rows, columns, width], got ${showShape(shape)}.`);
+    }
+    const add = (name: string, rows: number) =>
+      this.addWeight(name, [rows, width], 'float32', tf.initializers.randomNormal({stddev: 0.02}));
+    for (let i = 0; i < this.tokens; i++) {
+      this.rows.push(add(`token_${i}`, 1));
+    }
+    if (this.registers > 0) {
+      this.registerRows = add('registers', this.registers);
+    }
+    this.positions = add('positions', this.tokens + this.grid[0] * this.grid[1]);
+    this.built = true;
+  }
+
+  override computeOutputShape(inputShape: tf.Shape | tf.Shape[]): tf.Shape {
+    const [batch = null, rows, columns, width = null] = inputShape as tf.Shape;
+    const patches = rows == null || columns == null ? null : this.tokens + this.registers + rows * columns;
+    return [batch, patches, width];
+  }
+
+  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
+    return tf.tidy(() => {
+      this.invokeCallHook(inputs, kwargs);
+      const x = asFloat(onlyTensor(inputs)) as tf.Tensor4D;
+      const [batch, rows, columns, width] = x.shape;
+      const table = this.positions.read() as tf.Tensor2D;
+      const {tokens} = this;
+      const places = this.interpolated(tf.slice(table, [tokens, 0]), rows, columns);
+      const patches = tf.add<tf.Tensor3D>(tf.reshape(x, [batch, rows * columns, width]), places);
+      const before: tf.Tensor2D[] = this.rows.map((row, i) => tf.add(row.read(), tf.slice(table, [i, 0], [1, width])));
+      if (this.registerRows !== undefined) {
+        before.push(this.registerRows.read() as tf.Tensor2D);
+      }
+      if (before.length === 0) {
+        return patches;
+      }
+      const ofAll = tf.expandDims<tf.Tensor3D>(tf.concat(before, 0), 0);
+      return tf.concat([tf.tile(ofAll, [batch, 1, 1]), patches], 1);
+    });
+  }
+
+  /** The rows of the table for each patch of a grid, `[rows·columns, width]`. */
+  private interpolated(table: tf.Tensor2D, rows: number, columns: number): tf.Tensor2D {
+    const [ofRows, ofColumns] = this.grid;
+    if (rows === ofRows && columns === ofColumns) {
+      return table;
+    }
+    if (ofRows !== ofColumns) {
+      throw new LoRAError(
+        `"${this.name}" has places for ${ofRows} × ${ofColumns} patches, got ${rows} × ${columns}: only places in a ` +
+          'square are interpolated.',
+      );
+    }
+    const width = table.shape[1];
+    const taps = (from: number, to: number) =>
+      matrixOf(this.antialias ? filteredTaps(from, to, 'bicubic') : cubicTaps(from, to), from);
+    const down = tf.matMul(taps(ofRows, rows), tf.reshape(table, [ofRows, ofColumns * width]));
+    const byColumn = tf.transpose(tf.reshape(down, [rows, ofColumns, width]), [1, 0, 2]);
+    const across = tf.matMul(taps(ofColumns, columns), tf.reshape(byColumn, [ofColumns, rows * width]));
+    const byRow = tf.transpose(tf.reshape(across, [columns, rows, width]), [1, 0, 2]);
+    return tf.reshape(byRow, [rows * columns, width]);
+  }
+
+  override getConfig(): tf.serialization.ConfigDict {
+    const {grid, tokens, registers, antialias} = this;
+    return {...super.getConfig(), grid: [...grid], tokens, registers, antialias};
+  }
+}
+registerOwn(PatchSequence);
+
+/** Taps as a matrix, `[to, from]`. */
+function matrixOf(taps: readonly Taps[], from: number): tf.Tensor2D {
+  const values = new Float32Array(taps.length * from);
+  taps.forEach(({first, weights}, row) => values.set(weights, row * from + first));
+  return tf.tensor2d(values, [taps.length, from]);
+}

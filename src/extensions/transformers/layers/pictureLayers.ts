@@ -1,0 +1,52 @@
+import * as tf from '@tensorflow/tfjs';
+import {asFloat, onlyTensor} from '../../../core/layers/forward';
+import type {CallArgs} from '../../../core/layers/wrapperLayer';
+import {gate} from '../ops/gate';
+import {registerOwn} from '../../../platform/tfjs/configs';
+
+/** How steep the sigmoid of a `QuickGelu` is. */
+const STEEP = 1.702;
+
+/** `x·sigmoid(1.702·x)`, the gelu of CLIP. The gradient is computed from the input alone. */
+export class QuickGelu extends tf.layers.Layer {
+  static readonly className = 'tfjs-lora/transformers>QuickGelu';
+
+  constructor(args: {name?: string} = {}) {
+    super(args);
+    this.supportsMasking = true;
+  }
+
+  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
+    return tf.tidy(() => {
+      this.invokeCallHook(inputs, kwargs);
+      const x = asFloat(onlyTensor(inputs));
+      return tf.div(gate(tf.mul(x, STEEP), null, 'silu'), STEEP);
+    });
+  }
+}
+registerOwn(QuickGelu);
+
+/** Multiplies each number of the last axis with one that is learned: `λ·x`. (Touvron et al., arXiv 2103.17239.) */
+export class LayerScale extends tf.layers.Layer {
+  static readonly className = 'tfjs-lora/transformers>LayerScale';
+  private scale!: tf.LayerVariable;
+
+  constructor(args: {name?: string} = {}) {
+    super(args);
+    this.supportsMasking = true;
+  }
+
+  override build(inputShape: tf.Shape | tf.Shape[]): void {
+    const width = (inputShape as tf.Shape).at(-1) as number;
+    this.scale = this.addWeight('lambda1', [width], 'float32', tf.initializers.ones());
+    this.built = true;
+  }
+
+  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
+    return tf.tidy(() => {
+      this.invokeCallHook(inputs, kwargs);
+      return tf.mul(asFloat(onlyTensor(inputs)), this.scale.read());
+    });
+  }
+}
+registerOwn(LayerScale);

@@ -1,0 +1,91 @@
+import * as tf from '@tensorflow/tfjs';
+import {checkCount, LoRAError, showShape} from '../../../platform/errors';
+import type {CallArgs} from '../../../core/layers/wrapperLayer';
+import {shapesOf} from '../../../platform/tfjs/inputs';
+import {registerOwn} from '../../../platform/tfjs/configs';
+
+/** Arguments of {@link RelativeBias}. */
+export interface RelativeBiasArgs {
+  heads: number;
+  /** How many rows the table has: half for keys before a query, half for those behind it. Default: 32. */
+  buckets?: number;
+  /** From this distance on all keys share a row. Default: 128. */
+  maxDistance?: number;
+  name?: string;
+}
+
+/**
+ * What attention adds for the distance of a key from a query, by heads: `[batch, places, …]` → `[1, heads, places,
+ * places]`, from a table `[buckets, heads]`. Distances below a quarter of the buckets have a row each; longer ones
+ * share rows, the more the longer they are. Of the input the number of places counts alone. (Raffel et al., arXiv
+ * 1910.10683, §2.1.)
+ */
+export class RelativeBias extends tf.layers.Layer {
+  static readonly className = 'tfjs-lora/transformers>RelativeBias';
+  private readonly heads: number;
+  private readonly buckets: number;
+  private readonly maxDistance: number;
+  private embeddings!: tf.LayerVariable;
+
+  constructor({heads, buckets = 32, maxDistance = 128, ...rest}: RelativeBiasArgs) {
+    checkCount('heads', heads);
+    checkCount('buckets', buckets, 4);
+    checkCount('maxDistance', maxDistance, Math.floor(buckets / 4) + 1);
+    super(rest);
+    this.heads = heads;
+    this.buckets = buckets;
+    this.maxDistance = maxDistance;
+  }
+
+  override build(): void {
+    const start = tf.initializers.randomNormal({stddev: 0.02});
+    this.embeddings = this.addWeight('embeddings', [this.buckets, this.heads], 'float32', start);
+    this.built = true;
+  }
+
+  override computeOutputShape(inputShape: tf.Shape | tf.Shape[]): tf.Shape {
+    const [shape] = shapesOf(inputShape);
+    if (shape.length < 2) {
+      throw new LoRAError(`"${this.name}" takes sequences, [batch, places, …], got ${showShape(shape)}.`);
+    }
+    const places = shape[1] ?? null;
+    return [1, this.heads, places, places];
+  }
+
+  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
+    return tf.tidy(() => {
+      this.invokeCallHook(inputs, kwargs);
+      const [x] = [inputs].flat() as [tf.Tensor];
+      const places = x.shape[1] as number;
+      const byDistance = Array.from({length: 2 * places - 1}, (_, i) => this.rowOf(i - places + 1));
+      const rows = new Int32Array(places * places);
+      for (let query = 0; query < places; query++) {
+        for (let key = 0; key < places; key++) {
+          rows[query * places + key] = byDistance[key - query + places - 1] as number;
+        }
+      }
+      const values = tf.gather(this.embeddings.read(), tf.tensor1d(rows, 'int32'));
+      return tf.reshape(tf.transpose(values), [1, this.heads, places, places]);
+    });
+  }
+
+  /** The row for a key so many places behind a query, rounded as PyTorch rounds it. */
+  private rowOf(distance: number): number {
+    const {fround} = Math;
+    const half = Math.floor(this.buckets / 2);
+    const exact = Math.floor(half / 2);
+    const far = Math.abs(distance);
+    const first = distance > 0 ? half : 0;
+    if (far < exact) {
+      return first + far;
+    }
+    const share = fround(fround(Math.log(fround(far / exact))) / fround(Math.log(this.maxDistance / exact)));
+    return first + Math.min(half - 1, exact + Math.trunc(fround(share * (half - exact))));
+  }
+
+  override getConfig(): tf.serialization.ConfigDict {
+    const {heads, buckets, maxDistance} = this;
+    return {...super.getConfig(), heads, buckets, maxDistance};
+  }
+}
+registerOwn(RelativeBias);

@@ -1,0 +1,178 @@
+import * as tf from '@tensorflow/tfjs';
+import {show} from '../../../platform/errors';
+import type {Angles} from '../ops/rotary';
+
+/** How places become angles. */
+export interface Rotary {
+  /** The angle of pair `j` at place `p` is `p / base^(2j / size)`. Default: 10000. */
+  base?: number;
+  /**
+   * The angle of each pair at place 1, where no base gives it. There may be fewer pairs than a head holds; the other
+   * numbers stay.
+   */
+  frequencies?: number[];
+  /** Pairs are `(2j, 2j + 1)` instead of `(j, j + half)`. Default: false. */
+  interleaved?: boolean;
+  /** What cosines and sines are multiplied with. Default: 1. */
+  scale?: number;
+  /**
+   * What a text of more than so many places turns by instead, at each of its places: other frequencies, or those of a
+   * base that grows with the text by the factor (dynamic NTK). Texts of a batch count by themselves, each from the
+   * first place that its mask shows to the last.
+   */
+  longer?: {places: number; frequencies: number[]} | {places: number; factor: number};
+}
+
+/** What is wrong with a setting, for heads of `size` numbers if that is known. */
+export function rotaryFaults({base, frequencies, scale, longer}: Rotary, size?: number): string[] {
+  const faults: string[] = [];
+  if (base !== undefined && !(Number.isFinite(base) && base > 0)) {
+    faults.push(`rotary.base must be a positive number, got ${show(base)}.`);
+  }
+  if (scale !== undefined && !(Number.isFinite(scale) && scale > 0)) {
+    faults.push(`rotary.scale must be a positive number, got ${show(scale)}.`);
+  }
+  if (longer !== undefined && 'factor' in longer) {
+    if (!(Number.isFinite(longer.factor) && longer.factor > 0) || (size !== undefined && size <= 2)) {
+      faults.push(`rotary.longer must have a positive factor, and heads more than 2 numbers, got ${show(longer)}.`);
+    }
+  } else if (longer !== undefined && longer.frequencies.length !== frequencies?.length) {
+    faults.push('rotary.longer must have as many frequencies as rotary.frequencies.');
+  }
+  if (frequencies !== undefined && !(Array.isArray(frequencies) && frequencies.every(Number.isFinite))) {
+    faults.push('rotary.frequencies must be a list of numbers.');
+  } else if (size !== undefined && (frequencies === undefined ? size % 2 !== 0 : 2 * frequencies.length > size)) {
+    faults.push(
+      `pairs are turned, which heads of ${size} numbers do not have${frequencies ? ` (${frequencies.length})` : ''}.`,
+    );
+  }
+  return faults;
+}
+
+/**
+ * The angles of the pairs at place 1 in a text of so many places, rounded as PyTorch has them. An odd number has a pair
+ * of its own.
+ */
+export function frequenciesOf({base = 10_000, frequencies, longer}: Rotary, size: number, places = 0): number[] {
+  if (longer === undefined || places <= longer.places) {
+    return frequencies ?? ofBase(base, size);
+  }
+  if ('frequencies' in longer) {
+    return longer.frequencies;
+  }
+  const {fround} = Math;
+  const growth = fround(fround(fround(longer.factor * places) / longer.places) - (longer.factor - 1));
+  return ofBase(fround(base * fround(growth ** (size / (size - 2)))), size);
+}
+
+function ofBase(base: number, size: number): number[] {
+  const pairs = Math.ceil(size / 2);
+  return Array.from({length: pairs}, (_, j) => Math.fround(1 / Math.fround(base ** ((2 * j) / size))));
+}
+
+/** Whether a text turns by other angles since it has `now` places, and not `before`. */
+export function turnsAnew({longer}: Rotary, before: number, now: number): boolean {
+  return longer !== undefined && now > longer.places && ('factor' in longer || before <= longer.places);
+}
+
+/** The heads and places that are turned. */
+interface Turned {
+  /** How many numbers a head has. */
+  size: number;
+  /** The first place, and how many there are. After the last no text has any. */
+  from: number;
+  count: number;
+}
+
+/**
+ * Cosines and sines of places, `[count, half]`, or `[texts · count, half]` where texts turn by angles of their own.
+ *
+ * @param mask `[texts, places]`, 0 for places that a text does not have; `null` if all have as many.
+ */
+export function anglesOf(rotary: Rotary, turned: Turned, mask: tf.Tensor | null): Angles {
+  const most = turned.from + turned.count;
+  const {longer} = rotary;
+  if (longer === undefined || mask === null || most <= longer.places) {
+    return tablesOf(rotary, turned, most);
+  }
+  const more = tf.sub(lengthsOf(mask), longer.places);
+  const {cosines, sines} =
+    'factor' in longer
+      ? grownTables(rotary, turned, more, longer.places)
+      : chosenTables(rotary, turned, tf.greater(more, 0), longer.places);
+  const flat = (table: tf.Tensor) => tf.reshape<tf.Rank.R2>(table, [-1, table.shape[2] ?? 0]);
+  return {cosines: flat(cosines), sines: flat(sines)};
+}
+
+/** Of a text of `places` places. */
+function tablesOf(rotary: Rotary, {size, from, count}: Turned, places: number): Angles {
+  const {scale = 1} = rotary;
+  const frequencies = frequenciesOf(rotary, size, places).map(Math.fround);
+  const half = frequencies.length;
+  const [cosines, sines] = [new Float32Array(count * half), new Float32Array(count * half)];
+  for (let place = 0; place < count; place++) {
+    frequencies.forEach((frequency, j) => {
+      const angle = Math.fround((from + place) * frequency);
+      cosines[place * half + j] = scale * Math.cos(angle);
+      sines[place * half + j] = scale * Math.sin(angle);
+    });
+  }
+  return {cosines: tf.tensor2d(cosines, [count, half]), sines: tf.tensor2d(sines, [count, half])};
+}
+
+/** How many places texts have, `[texts, 1, 1]`. */
+function lengthsOf(mask: tf.Tensor): tf.Tensor {
+  const [, places = 0] = mask.shape;
+  const seen = tf.cast(tf.notEqual(mask, 0), 'float32');
+  const furthest = (order: tf.Tensor1D) => tf.max(tf.mul(seen, order), 1);
+  const both = tf.add(furthest(tf.range(1, places + 1)), furthest(tf.range(places, 0, -1)));
+  return tf.reshape(tf.sub(both, places), [-1, 1, 1]);
+}
+
+/** Tables of long texts for those that are, and of short ones for the others. */
+function chosenTables(
+  rotary: Rotary,
+  turned: Turned,
+  areLong: tf.Tensor,
+  places: number,
+): Record<keyof Angles, tf.Tensor> {
+  const [short, long] = [places, places + 1].map(length => tablesOf(rotary, turned, length)) as [Angles, Angles];
+  const chosen = (name: keyof Angles) => tf.where(areLong, tf.expandDims(long[name], 0), tf.expandDims(short[name], 0));
+  return {cosines: chosen('cosines'), sines: chosen('sines')};
+}
+
+/** 2π in two parts: products of the first and whole numbers are exact. */
+const [TURN, REST] = [6.28125, 2 * Math.PI - 6.28125];
+
+/** Tables for texts that are `more` places longer than `places`. There are too many lengths for a table of each. */
+function grownTables(
+  rotary: Rotary,
+  {size, from, count}: Turned,
+  more: tf.Tensor,
+  places: number,
+): Record<keyof Angles, tf.Tensor> {
+  const lengths = Array.from({length: from + count - places + 1}, (_, i) => frequenciesOf(rotary, size, places + i));
+  const rows = tf.cast(tf.reshape(tf.maximum(more, 0), [-1, 1]), 'int32');
+  const own = tf.gather(tf.tensor2d(lengths), rows); // [texts, 1, half]
+  const {cosines, sines} = cosinesOf(tf.mul(tf.reshape(tf.range(from, from + count), [1, count, 1]), own));
+  const {scale = 1} = rotary;
+  return {cosines: tf.mul(cosines, scale), sines: tf.mul(sines, scale)};
+}
+
+const OF_COSINE = [1, -1 / 2, 1 / 24, -1 / 720, 1 / 40_320];
+const OF_SINE = [1, -1 / 6, 1 / 120, -1 / 5040, 1 / 362_880];
+
+/** Cosines and sines by their series at a quarter of each angle, since a graphics card's have three digits. */
+function cosinesOf(angles: tf.Tensor): Record<keyof Angles, tf.Tensor> {
+  const turns = tf.round(tf.div(angles, 2 * Math.PI));
+  const near = tf.sub(tf.sub(angles, tf.mul(turns, TURN)), tf.mul(turns, REST));
+  const quarter = tf.div(near, 4);
+  const square = tf.square(quarter);
+  const series = (factors: readonly number[]) =>
+    factors.reduceRight<tf.Tensor>((sum, factor) => tf.add(tf.mul(sum, square), factor), tf.scalar(0));
+  let [cosines, sines] = [series(OF_COSINE), tf.mul(quarter, series(OF_SINE))];
+  for (let doubled = 0; doubled < 2; doubled++) {
+    [cosines, sines] = [tf.sub(tf.square(cosines), tf.square(sines)), tf.mul(2, tf.mul(cosines, sines))];
+  }
+  return {cosines, sines};
+}

@@ -1,0 +1,39 @@
+import * as tf from '@tensorflow/tfjs';
+import {LoRAError, show} from '../../../platform/errors';
+import {asFloat, onlyTensor} from '../../../core/layers/forward';
+import type {CallArgs} from '../../../core/layers/wrapperLayer';
+import {registerOwn} from '../../../platform/tfjs/configs';
+
+/** Arguments of {@link Scaling}. */
+export interface ScalingArgs {
+  /** What the input is multiplied with. */
+  factor: number;
+  name?: string;
+}
+
+/** `factor·x`, such as the vectors of words in Gemma and Granite. */
+export class Scaling extends tf.layers.Layer {
+  static readonly className = 'tfjs-lora/transformers>Scaling';
+  private readonly factor: number;
+
+  constructor({factor, ...rest}: ScalingArgs) {
+    if (!Number.isFinite(factor)) {
+      throw new LoRAError(`factor must be a number, got ${show(factor)}.`);
+    }
+    super(rest);
+    this.factor = factor;
+    this.supportsMasking = true;
+  }
+
+  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
+    return tf.tidy(() => {
+      this.invokeCallHook(inputs, kwargs);
+      return tf.mul(asFloat(onlyTensor(inputs)), this.factor);
+    });
+  }
+
+  override getConfig(): tf.serialization.ConfigDict {
+    return {...super.getConfig(), factor: this.factor};
+  }
+}
+registerOwn(Scaling);

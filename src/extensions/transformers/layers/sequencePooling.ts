@@ -1,0 +1,104 @@
+import * as tf from '@tensorflow/tfjs';
+import {checkCount, LoRAError, show, showShape} from '../../../platform/errors';
+import {asFloat} from '../../../core/layers/forward';
+import type {CallArgs} from '../../../core/layers/wrapperLayer';
+import {shapesOf} from '../../../platform/tfjs/inputs';
+import {registerOwn} from '../../../platform/tfjs/configs';
+
+/** What stands for a whole sequence: the mean of its places, its first or its last. */
+export type PoolingMode = 'mean' | 'first' | 'last';
+
+/** Arguments of {@link SequencePooling}. */
+export interface SequencePoolingArgs {
+  mode: PoolingMode;
+  /**
+   * A token whose places do not count, even where the mask shows them. The tokens, `[batch, places]`, are then a third
+   * input, and a sequence without any other has its first place. Default: none.
+   */
+  padding?: number | null;
+  /** How many places at the start do not count, such as those of tokens that are no part of a picture. Default: 0. */
+  skip?: number;
+  name?: string;
+}
+
+/**
+ * One vector for each sequence: `[batch, places, width]` and a mask `[batch, places]` → `[batch, width]`. Places whose
+ * mask is 0 do not count; a sequence without any other gives zeros.
+ */
+export class SequencePooling extends tf.layers.Layer {
+  static readonly className = 'tfjs-lora/transformers>SequencePooling';
+  private readonly mode: PoolingMode;
+  private readonly padding: number | null;
+  private readonly skip: number;
+
+  constructor({mode, padding = null, skip = 0, ...rest}: SequencePoolingArgs) {
+    if (!['mean', 'first', 'last'].includes(mode)) {
+      throw new LoRAError(`mode must be 'mean', 'first' or 'last', got ${show(mode)}.`);
+    }
+    if (padding !== null && !Number.isSafeInteger(padding)) {
+      throw new LoRAError(`padding must be an integer, the number of a token, got ${show(padding)}.`);
+    }
+    checkCount('skip', skip, 0);
+    super(rest);
+    this.mode = mode;
+    this.padding = padding;
+    this.skip = skip;
+  }
+
+  override computeOutputShape(inputShape: tf.Shape | tf.Shape[]): tf.Shape {
+    const [[batch = null, , width = null]] = shapesOf(inputShape);
+    return [batch, width];
+  }
+
+  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
+    return tf.tidy(() => {
+      this.invokeCallHook(inputs, kwargs);
+      const [x, ...others] = [inputs].flat().map(asFloat);
+      const fit = others.every(({shape}) => tf.util.arraysEqual(shape, x?.shape.slice(0, 2) ?? []));
+      if (x?.rank !== 3 || !fit || (this.padding === null ? others.length > 1 : others.length !== 2)) {
+        const shapes = [inputs].flat().map(({shape}) => showShape(shape));
+        throw new LoRAError(
+          `"${this.name}" takes sequences, [batch, places, width], and a ` +
+            `mask${this.padding === null ? '' : ' and tokens'}, [batch, places]; got ${shapes.join(', ')}.`,
+        );
+      }
+      const [batch, places, width] = (x as tf.Tensor3D).shape;
+      const [mask = tf.ones([batch, places]), tokens] = others;
+      const counts = this.countsOf(mask, tokens);
+      const weights = tf.reshape<tf.Rank.R3>(this.weightsOf(counts), [batch, 1, places]);
+      return tf.reshape(tf.matMul(weights, x as tf.Tensor3D), [batch, width]);
+    });
+  }
+
+  /** 1 for the places that count, `[batch, places]`. */
+  private countsOf(mask: tf.Tensor, tokens: tf.Tensor | undefined): tf.Tensor {
+    const shown = tf.cast(tf.notEqual(mask, 0), 'float32');
+    const {skip} = this;
+    const seen =
+      skip === 0
+        ? shown
+        : tf.mul(shown, tf.cast(tf.greaterEqual(tf.range(0, mask.shape[1] as number), skip), 'float32'));
+    if (this.padding === null || tokens === undefined) {
+      return seen;
+    }
+    const counts = tf.mul(seen, tf.cast(tf.notEqual(tokens, this.padding), 'float32'));
+    const isFirst = tf.cast(tf.equal(tf.range(0, mask.shape[1] as number), 0), 'float32');
+    return tf.maximum(counts, tf.mul(isFirst, tf.sub(1, tf.max(counts, 1, true))));
+  }
+
+  /** The share of each place in the result, `[batch, places]`. */
+  private weightsOf(seen: tf.Tensor): tf.Tensor {
+    if (this.mode === 'mean') {
+      return tf.divNoNan(seen, tf.sum(seen, 1, true));
+    }
+    // The last place that counts is the one that as many count up to as count in all.
+    const order = this.mode === 'last' ? tf.cumsum(seen, 1) : tf.cumsum(seen, 1, false, true);
+    const reached = tf.equal(order, tf.sum(seen, 1, true));
+    return tf.mul(seen, tf.cast(reached, 'float32'));
+  }
+
+  override getConfig(): tf.serialization.ConfigDict {
+    return {...super.getConfig(), mode: this.mode, padding: this.padding, skip: this.skip};
+  }
+}
+registerOwn(SequencePooling);

@@ -1,0 +1,21 @@
+import * as tf from '@tensorflow/tfjs';
+import {LoRAError, showShape} from '../../../platform/errors';
+
+type Table = [name: string, shape: tf.Shape, dtype: 'float32', initializer: ReturnType<typeof tf.initializers.zeros>];
+
+/**
+ * Adds to a layer a table of `rows` vectors as wide as the sequences that it takes, by its `addWeight`, which only the
+ * layer itself may call.
+ */
+export function addTable(
+  layer: tf.layers.Layer,
+  shape: tf.Shape,
+  rows: number,
+  add: (table: Table) => tf.LayerVariable,
+): tf.LayerVariable {
+  const width = shape.at(-1);
+  if (shape.length !== 3 || width == null) {
+    throw new LoRAError(`"${layer.name}" takes sequences, [batch, places, width], got ${showShape(shape)}.`);
+  }
+  return add(['embeddings', [rows, width], 'float32', tf.initializers.randomNormal({stddev: 0.02})]);
+}

@@ -1,0 +1,255 @@
+import * as tf from '@tensorflow/tfjs';
+import {LoRAError, show, showShape} from '../../../platform/errors';
+import type {Adaptation} from '../../../core/layers/adaptation';
+import {type BorrowingLayer, lentTable, type LentTable} from '../../../core/layers/borrowingLayer';
+import {applyLinear, by, type Compute, type Forward, onlyShape, onlyTensor} from '../../../core/layers/forward';
+import {LoRALayer} from '../../../core/layers/loraLayer';
+import {registerKind} from '../../../core/layers/registry';
+import {baseOf, type CallArgs} from '../../../core/layers/wrapperLayer';
+import {addBias, asMatrix, type Linear, product} from '../../../core/ops/factors';
+import {learns, Prepared} from '../../../platform/tfjs/lazyOp';
+import {denseOp, linear} from '../../../core/ops/linear';
+import {builtLayer, type LayerEntry, registerOwn} from '../../../platform/tfjs/configs';
+import {fieldsOf} from '../../../platform/tfjs/fields';
+import type {EmbeddingLayer, KernelLayer} from '../../../platform/tfjs/layerFields';
+import {namedWeights, replaceValue} from '../../../platform/tfjs/weights';
+
+/** Arguments of {@link TiedDense}. */
+export interface TiedDenseArgs {
+  /**
+   * The name of the `Embedding` whose table it computes with. It comes before this layer in the same model. Under
+   * `name`, the only key whose values tfjs keeps as they are in files.
+   */
+  table: {name: string};
+  /** Whether a bias is added, which is a weight of this layer. Default: false. */
+  useBias?: boolean;
+  name?: string;
+}
+
+/**
+ * The scores of words by the table of words itself: `y = x·Eᵀ + b`, `E`: `[words, width]`, `[.., width]` →
+ * `[.., words]`. The table is the weight of an `Embedding` before it in the model, and not copied. (Press and Wolf,
+ * arXiv 1608.05859.)
+ *
+ * It finds the `Embedding` by its name when it is called on a symbolic input. So it is saved and loaded as any other
+ * layer, and a file holds the table once. Where the table trains, its gradient is the sum of both uses.
+ */
+export class TiedDense extends tf.layers.Layer implements BorrowingLayer {
+  static readonly className = 'tfjs-lora/transformers>TiedDense';
+  lender: tf.layers.Layer | undefined = undefined;
+  private turned: {dataId: tf.DataId; copy: tf.Tensor} | undefined = undefined;
+  private readonly table: string;
+  private readonly useBias: boolean;
+  bias: tf.LayerVariable | null = null;
+
+  constructor({table, useBias = false, ...rest}: TiedDenseArgs) {
+    const name = (table as Partial<typeof table> | undefined)?.name;
+    if (typeof name !== 'string') {
+      throw new LoRAError(`table must be {name}, the name of an Embedding, got ${show(table)}.`);
+    }
+    super(rest);
+    this.table = name;
+    this.useBias = useBias;
+    this.supportsMasking = true;
+  }
+
+  get whyUntrained(): string {
+    return (
+      `computes with the table of "${this.table}". Name that one, to train both uses of it; or give this layer a table ` +
+      'of its own, by loadTransformer with {tied: false}.'
+    );
+  }
+
+  borrow(inputs: unknown): void {
+    const symbolic = [inputs].flat().filter(input => input instanceof tf.SymbolicTensor);
+    if (this.lender === undefined && symbolic.length > 0) {
+      this.lender = layerBefore(symbolic, this.table);
+    }
+  }
+
+  override apply(
+    inputs: tf.Tensor | tf.Tensor[] | tf.SymbolicTensor | tf.SymbolicTensor[],
+    kwargs?: CallArgs,
+  ): tf.Tensor | tf.Tensor[] | tf.SymbolicTensor | tf.SymbolicTensor[] {
+    this.borrow(inputs);
+    return super.apply(inputs, kwargs);
+  }
+
+  override build(inputShape: tf.Shape | tf.Shape[]): void {
+    const [words, width] = this.tableVariable.shape as number[];
+    const shape = onlyShape(inputShape);
+    if (shape.at(-1) !== width) {
+      throw new LoRAError(
+        `"${this.name}" takes states as wide as the table of "${this.table}", ${width}, got ${showShape(shape)}.`,
+      );
+    }
+    this.bias = this.useBias ? this.addWeight('bias', [words ?? 0], 'float32', tf.initializers.zeros()) : null;
+    this.built = true;
+  }
+
+  override computeOutputShape(inputShape: tf.Shape | tf.Shape[]): tf.Shape {
+    return [...onlyShape(inputShape).slice(0, -1), this.tableVariable.shape[0] ?? null];
+  }
+
+  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
+    return tf.tidy(() => {
+      this.invokeCallHook(inputs, kwargs);
+      return tiedForward(this, onlyTensor(inputs), {update: {}, prepared: new Prepared(), kwargs});
+    });
+  }
+
+  ownEntry(): LayerEntry {
+    const {name, trainable, useBias} = this;
+    return {className: 'Dense', config: {name, trainable, useBias, units: this.tableVariable.shape[0] as number}};
+  }
+
+  giveOwn(layer: tf.layers.Layer): void {
+    tf.tidy(() => giveDense(layer, this.turnedNumbers(), this.bias?.read()));
+  }
+
+  override getConfig(): tf.serialization.ConfigDict {
+    return {...super.getConfig(), table: {name: this.table}, useBias: this.useBias};
+  }
+
+  /** `E`, `[words, width]`. */
+  get tableVariable(): tf.LayerVariable {
+    const {lent} = this;
+    if (lent !== undefined) {
+      const {shape, variable} = lent;
+      return {shape, dtype: 'float32', trainable: false, read: () => variable.read()} as unknown as tf.LayerVariable;
+    }
+    const {embeddings} = fieldsOf<Partial<EmbeddingLayer>>(this.lender === undefined ? this : baseOf(this.lender));
+    if (embeddings === undefined) {
+      throw new LoRAError(
+        `"${this.name}" computes with the table of an Embedding "${this.table}", which must come before it in the ` +
+          'same model.',
+      );
+    }
+    return embeddings;
+  }
+
+  /** The table in another form than as numbers, where the `Embedding` has it so. */
+  get lent(): LentTable | undefined {
+    return this.lender && lentTable(baseOf(this.lender));
+  }
+
+  /** The numbers of the table turned over, a new tensor. */
+  private turnedNumbers(): tf.Tensor {
+    return tf.tidy(() => tf.transpose(this.lent?.numbers() ?? this.tableVariable.read()));
+  }
+
+  /**
+   * The table turned over, `[width, words]`, as the kernel of a `Dense`. Reading it makes a copy, which is the same as
+   * long as it is there: methods keep what depends on the kernel by the tensor that it is.
+   */
+  get kernel(): tf.LayerVariable {
+    const {tableVariable: table} = this;
+    const turned = {
+      shape: [...table.shape].reverse(),
+      dtype: table.dtype,
+      trainable: false,
+      read: () => {
+        const {dataId} = table.read();
+        if (this.turned === undefined || this.turned.copy.isDisposed || this.turned.dataId !== dataId) {
+          this.turned = {dataId, copy: this.turnedNumbers()};
+        }
+        return this.turned.copy;
+      },
+    };
+    return turned as unknown as tf.LayerVariable;
+  }
+}
+registerOwn(TiedDense);
+
+/** The layer of a name among those that symbolic tensors come from. */
+function layerBefore(tensors: readonly tf.SymbolicTensor[], name: string): tf.layers.Layer | undefined {
+  const seen = new Set(tensors);
+  for (const {sourceLayer, inputs} of seen) {
+    if (sourceLayer.name === name) {
+      return sourceLayer;
+    }
+    inputs.forEach(input => seen.add(input)); // goes on with what it was given
+  }
+  return undefined;
+}
+
+/** The product with the table turned over, `[n, width] · [words, width]ᵀ`; with any other matrix as it is. */
+function turnedOp(table: tf.Tensor): Linear {
+  return {
+    isProduct: true,
+    forward: (x, kernel, bias, activation) => {
+      if (kernel !== table) {
+        return denseOp.forward(x, kernel, bias, activation);
+      }
+      const y = product(x, table, false, true);
+      return bias === null ? y : addBias(y, bias);
+    },
+    inputGradient: (dz, kernel, shape) =>
+      kernel === table ? product(dz, table) : denseOp.inputGradient(dz, kernel, shape),
+    kernelGradient: (x, dz, shape) =>
+      tf.util.arraysEqual(shape, table.shape) ? product(dz, x, true) : denseOp.kernelGradient(x, dz, shape),
+  };
+}
+
+const NO_ACTIVATION: KernelLayer['activation'] = {apply: z => z, getClassName: () => 'linear'};
+
+const tiedForward: Forward = (layer, x, call) => {
+  const {tableVariable, lent, kernel, bias} = layer as TiedDense;
+  const [flat, words] = [asMatrix(x), tableVariable.shape[0] as number];
+  const restore = (y: tf.Tensor) => tf.reshape(y, [...x.shape.slice(0, -1), words]);
+  const {factors, kernel: updated, dropout} = call.update;
+  const manner = {biasApart: true, fuses: false};
+  if (factors === undefined && (updated !== undefined || dropout !== undefined)) {
+    // The update is one of the whole kernel.
+    return applyLinear(by(denseOp), flat, {kernel, bias, activation: NO_ACTIVATION}, call, manner, restore);
+  }
+  const table = tableVariable.read();
+  const compute: Compute = (input, weights, activation) => {
+    // Given an input of their own, factors are computed beside the table, and never added to it.
+    const dropped = weights.factors === null ? undefined : (weights.dropped ?? input);
+    const trains = learns(table);
+    return linear(lent?.turned() ?? turnedOp(table), input, {...weights, trains, dropped}, activation);
+  };
+  compute.branches = true;
+  return applyLinear(compute, flat, {kernel: tableVariable, bias, activation: NO_ACTIVATION}, call, manner, restore);
+};
+
+/**
+ * A {@link TiedDense} with a low-rank update of its own: `y = x·(Eᵀ + s·A·B) + b`, `A`: `[width, rank]`, `B`:
+ * `[rank, words]`. The table itself, and what is looked up in it, stay as they are. Merged, the layer becomes a `Dense`
+ * with a kernel of its own.
+ */
+export class LoRATiedDense extends LoRALayer {
+  static readonly className = 'tfjs-lora/transformers>LoRATiedDense';
+  static readonly adaptation: Adaptation = {
+    baseClassName: TiedDense.className,
+    form: 'kernel',
+    forward: tiedForward,
+    weights: layer => [{name: 'kernel', variable: (layer as TiedDense).kernel}],
+  };
+
+  override mergeToOriginalLayer(): tf.layers.Layer {
+    const base = this.baseLayer as TiedDense;
+    const merged = builtLayer(base.ownEntry(), [null, base.tableVariable.shape[1] ?? null]);
+    this.mergeInto(merged);
+    return merged;
+  }
+
+  override mergeInto(layer: tf.layers.Layer): void {
+    tf.tidy(() => {
+      const [kernel] = this.update.mergedKernels() as [tf.Tensor];
+      const bias = namedWeights(this.baseLayer).get('bias')?.read();
+      giveDense(layer, kernel, bias && this.update.mergedBias(bias));
+    });
+  }
+}
+registerOwn(LoRATiedDense);
+registerKind(LoRATiedDense);
+
+function giveDense(layer: tf.layers.Layer, kernel: tf.Tensor, bias: tf.Tensor | undefined): void {
+  const weights = namedWeights(layer);
+  replaceValue(weights.get('kernel') as tf.LayerVariable, kernel);
+  if (bias !== undefined) {
+    replaceValue(weights.get('bias') as tf.LayerVariable, bias);
+  }
+}

@@ -1,0 +1,135 @@
+import {listed, LoRAError, show, throwFaults} from '../../../platform/errors';
+import {type Architecture, type Head, NEW_HEADS, type Pooling, type Purpose} from '../net/architecture';
+import {bodyAlone} from './fileTensors';
+import type {HubConfig} from '../net/hubConfig';
+
+const roberta = async () => (await import('../families/roberta')).roberta;
+
+/**
+ * A row for each `model_type` of the hub. A page loads the families that it names alone. Of one there may be parts, by
+ * the class that is asked for.
+ */
+const ARCHITECTURES: Readonly<Record<string, (asked: string | undefined) => Promise<Architecture>>> = {
+  albert: async () => (await import('../families/albert')).albert,
+  bert: async () => (await import('../families/bert')).bert,
+  camembert: roberta,
+  clip: async asked => {
+    const {clip, clipText} = await import('../families/clip');
+    return asked?.startsWith('CLIPText') === true ? clipText : clip;
+  },
+  clip_text_model: async () => (await import('../families/clip')).clipText,
+  clip_vision_model: async () => (await import('../families/clip')).clip,
+  'deberta-v2': async () => (await import('../families/debertaV2')).debertaV2,
+  deit: async () => (await import('../families/deit')).deit,
+  dinov2: async () => (await import('../families/dinov2')).dinov2,
+  dinov2_with_registers: async () => (await import('../families/dinov2')).dinov2WithRegisters,
+  distilbert: async () => (await import('../families/distilbert')).distilbert,
+  electra: async () => (await import('../families/electra')).electra,
+  gemma3_text: async () => (await import('../families/gemma3')).gemma3,
+  gpt2: async () => (await import('../families/gpt2')).gpt2,
+  granite: async () => (await import('../families/granite')).granite,
+  gte: async () => (await import('../families/gte')).gte,
+  llama: async () => (await import('../families/llama')).llama,
+  mistral: async () => (await import('../families/mistral')).mistral,
+  mpnet: async () => (await import('../families/mpnet')).mpnet,
+  modernbert: async () => (await import('../families/modernbert')).modernbert,
+  nomic_bert: async () => (await import('../families/nomicBert')).nomicBert,
+  olmo2: async () => (await import('../families/olmo2')).olmo2,
+  phi3: async () => (await import('../families/phi3')).phi3,
+  qwen2: async () => (await import('../families/qwen2')).qwen2,
+  qwen3: async () => (await import('../families/qwen3')).qwen3,
+  roberta,
+  siglip: async asked => {
+    const {siglip, siglipText} = await import('../families/siglip');
+    return asked?.startsWith('SiglipText') === true ? siglipText : siglip;
+  },
+  siglip_text_model: async () => (await import('../families/siglip')).siglipText,
+  siglip_vision_model: async () => (await import('../families/siglip')).siglip,
+  smollm3: async () => (await import('../families/smollm3')).smollm3,
+  t5: async () => (await import('../families/t5')).t5,
+  vit: async () => (await import('../families/vit')).vit,
+  'xlm-roberta': roberta,
+};
+
+/** What the caller says of the model beside its config. */
+interface PurposeOptions {
+  architecture?: string;
+  labels?: number;
+  pooling?: Pooling;
+  tokenTypes?: boolean;
+}
+
+const POOLINGS: readonly Pooling[] = ['none', 'mean', 'first', 'last', 'pooler'];
+
+/**
+ * The family of a model, and what is made of it.
+ *
+ * @throws LoRAError if there is no code for it, or an option does not fit.
+ */
+export async function chooseArchitecture(
+  given: HubConfig,
+  {architecture: asked, labels, pooling = 'none', tokenTypes = false}: PurposeOptions,
+): Promise<{architecture: Architecture; purpose: Purpose; config: HubConfig}> {
+  const type = given.get('model_type');
+  const load = typeof type === 'string' && Object.hasOwn(ARCHITECTURES, type) ? ARCHITECTURES[type] : undefined;
+  if (load === undefined) {
+    throw new LoRAError(
+      `The config is of model_type ${show(type)}, for which there is no code here. Known are ` +
+        `${Object.keys(ARCHITECTURES).join(', ')}.`,
+    );
+  }
+  const [named] = [given.get('architectures')].flat();
+  const architecture = await load(asked ?? (typeof named === 'string' ? named : undefined));
+  const {classes, commonNames} = architecture;
+  const config = given.named(commonNames);
+  const isKnown = typeof named !== 'string' || Object.hasOwn(classes, named);
+  const ofFile = typeof named === 'string' && isKnown ? classes[named] : 'none';
+  const faults: string[] = [];
+  if (!isKnown && asked === undefined && labels === undefined && pooling === 'none') {
+    faults.push(
+      `The config names the class ${show(named)}, for which there is no code here; there is ` +
+        `${listed(Object.keys(classes), 20)}. ${bodyAlone(architecture)}.`,
+    );
+  }
+  if (asked !== undefined && !Object.hasOwn(classes, asked)) {
+    faults.push(`architecture must be one of ${listed(Object.keys(classes))}, got ${show(asked)}.`);
+  }
+  if (labels !== undefined && (!Number.isInteger(labels) || labels < 1)) {
+    faults.push(`labels must be a positive integer, got ${show(labels)}.`);
+  }
+  if (!POOLINGS.includes(pooling)) {
+    faults.push(`pooling must be one of ${POOLINGS.map(show).join(', ')}, got ${show(pooling)}.`);
+  }
+  // Who asks for vectors asks for the body.
+  const unasked = labels !== undefined ? 'classes' : pooling === 'none' ? ofFile : 'none';
+  const head: Head = (asked === undefined ? undefined : classes[asked]) ?? unasked ?? 'none';
+  if (pooling !== 'none' && head !== 'none') {
+    const plain = Object.keys(classes).find(name => classes[name] === 'none') ?? '';
+    faults.push(
+      `A model with a head gives no pooled states. Leave out pooling, or the head with {architecture: ${show(plain)}}.`,
+    );
+  }
+  const number = Object.values(classes).includes(head) ? NEW_HEADS[head] : undefined;
+  if (labels !== undefined && number === undefined) {
+    faults.push('labels is for a head for classes, spans or choices; the architecture has none.');
+  } else if (labels !== undefined && number !== Infinity && labels !== number) {
+    faults.push(`labels must be ${number} for a new head of this architecture, got ${show(labels)}.`);
+  }
+  throwFaults(faults);
+  config.expect('quantization_config', null);
+  config.expect('per_layer_config', null);
+  const counted = labels ?? (head === 'choices' ? 1 : labelsOf(config));
+  if (head === 'spans' && counted !== 2) {
+    config.fault(`num_labels must be 2, a start and an end, got ${counted}.`);
+  }
+  return {architecture, purpose: {head, pooling, labels: counted, isNew: labels !== undefined, tokenTypes}, config};
+}
+
+/** How many classes the head in the file has. Where a config has both, transformers takes the number. */
+function labelsOf(config: HubConfig): number {
+  const names = config.get('id2label') ?? {};
+  if (typeof names !== 'object' || Array.isArray(names)) {
+    config.fault(`id2label must be an object, got ${show(names)}.`);
+  }
+  return config.count('num_labels', Object.keys(names).length || 2);
+}

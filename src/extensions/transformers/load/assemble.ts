@@ -1,0 +1,90 @@
+import * as tf from '@tensorflow/tfjs';
+import {LoRAError} from '../../../platform/errors';
+import {capabilities} from '../../../backends/shared/capabilities';
+import {namedWeights, replaceValue} from '../../../platform/tfjs/weights';
+import type {Architecture, Purpose} from '../net/architecture';
+import type {HubConfig} from '../net/hubConfig';
+import {Net} from '../net/net';
+import type {Expected, NetSources} from '../net/netSources';
+
+/** What a model is made of, as it is planned and built. */
+export interface Making {
+  architecture: Architecture;
+  config: HubConfig;
+  purpose: Purpose;
+  sources: NetSources;
+}
+
+export function planOf({architecture, config, purpose, sources}: Making): Net {
+  const plan = Net.plan(sources);
+  architecture.build(plan, config, {ids: null, mask: null, types: null, pixels: null}, purpose);
+  return plan;
+}
+
+/** Refuses a model whose weights alone take more bytes than the backend can hold. */
+export function checkRoom(bytes: number, form: string): void {
+  const {mostBytes = Infinity} = capabilities();
+  if (bytes > mostBytes) {
+    const inGiB = (count: number) => (count / 2 ** 30).toFixed(1);
+    throw new LoRAError(
+      `The weights take ${inGiB(bytes)} GiB ${form}, and the ${tf.getBackend()} backend has ${inGiB(mostBytes)} ` +
+        'GiB for all there is. Take a smaller model, or another backend, such as webgpu or that of tfjs-node.',
+    );
+  }
+}
+
+export function buildModel(
+  {architecture, config, purpose, sources}: Making,
+  checkpoint: boolean,
+): {model: tf.LayersModel; layers: ReadonlyMap<string, tf.layers.Layer>} {
+  const net = Net.build({checkpoint, ...sources});
+  const takes = architecture.takes?.(purpose.head) ?? 'texts';
+  const pixels = takes === 'texts' ? null : net.pictures('pixel_values', architecture.channels?.(config) ?? 3);
+  if (takes === 'pictures') {
+    const outputs = architecture.build(net, config, {ids: null, mask: null, types: null, pixels}, purpose);
+    const model = tf.model({inputs: pixels as tf.SymbolicTensor, outputs: outputs as tf.SymbolicTensor});
+    return {model, layers: net.layers};
+  }
+  const hasChoices = purpose.head === 'choices';
+  const names = ['input_ids', 'attention_mask', ...(purpose.tokenTypes ? ['token_type_ids'] : [])];
+  const inputs = names.map(name => net.input(name, hasChoices ? 2 : 1));
+  const [ids = null, mask = null, types = null] = hasChoices
+    ? inputs.map((input, i) => net.choiceRows(`${names[i] ?? ''}/rows`, input))
+    : inputs;
+  const given = architecture.build(net, config, {ids, mask, types, pixels}, purpose);
+  const outputs = hasChoices ? net.choiceScores('choices', [given, inputs[0] ?? null]) : given;
+  const all = pixels === null ? inputs : [...inputs, pixels];
+  const model = tf.model({inputs: all as tf.SymbolicTensor[], outputs: outputs as tf.SymbolicTensor});
+  return {model, layers: net.layers};
+}
+
+/** Gives a weight of a new model its value, in the shape that it has in its file or in its own. */
+export function setWeight(
+  layers: ReadonlyMap<string, tf.layers.Layer>,
+  {layer, weight}: Expected,
+  make: () => tf.Tensor,
+): void {
+  const owner = layers.get(layer);
+  const found = owner && namedWeights(owner).get(weight);
+  if (found === undefined) {
+    throw new LoRAError(`Layer "${layer}" has no weight "${weight}".`);
+  }
+  freeValue(found);
+  replaceValue(found, tf.reshape(make(), found.shape as number[]));
+}
+
+/**
+ * Frees the value of a variable that gets another one of its shape next, so that memory never has to hold both. A value
+ * that something else shares stays.
+ */
+function freeValue(variable: tf.LayerVariable): void {
+  const value = variable.read();
+  if (tf.backend().refCount(value.dataId) === 1) {
+    tf.engine().disposeTensor(value);
+  }
+}
+
+/** Frees all that a model holds. `model.dispose()` would forget the layers of blocks. */
+export function disposeLayers(layers: ReadonlyMap<string, tf.layers.Layer>): void {
+  tf.dispose([...layers.values()].flatMap(({weights}) => weights.map(weight => weight.read())));
+}

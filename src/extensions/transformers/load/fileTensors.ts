@@ -1,0 +1,136 @@
+import {faultLines, listed, LoRAError, show, showShape} from '../../../platform/errors';
+import type {OpenSafetensors} from '../../../platform/formats/safetensors';
+import {type Architecture, NEW_HEADS, type Purpose} from '../net/architecture';
+import type {Expected} from '../net/netSources';
+
+/** Tensors of the hub's files that are no weights: tables that can be computed, and masks. */
+const COMPUTED = /(^|\.)(position_ids|token_type_ids|inv_freq|masked_bias)$|(^|\.)h\.\d+\.attn\.bias$/;
+/**
+ * Heads and the pooler, which a model may do without: by the first part of their names, without the prefix of the body.
+ */
+const OPTIONAL = new Set([
+  ...['cls_classifier', 'distillation_classifier', 'pooler', 'cls', 'classifier', 'pre_classifier', 'score'],
+  ...['lm_head', 'qa_outputs', 'head', 'decoder', 'vocab_transform', 'vocab_layer_norm', 'vocab_projector'],
+  ...['predictions', 'sop_classifier', 'generator_predictions', 'generator_lm_head', 'discriminator_predictions'],
+  ...['sequence_summary', 'classification_head', 'lm_predictions', 'mask_predictions'],
+]);
+
+/** The types that weights have in files. */
+const FLOATS = ['F32', 'F16', 'BF16'];
+
+/** Which weights the tensors in the files are. */
+export interface Assignment {
+  /** The weights of each tensor. A tensor may be several weights. */
+  weights: ReadonlyMap<string, readonly Expected[]>;
+  /** The tensors of heads that the model has not. */
+  leftOut: readonly string[];
+  /** The tensors that the class has in PyTorch, but the model does not compute with, with their names of today. */
+  uncomputed: ReadonlyMap<string, string>;
+}
+
+/** Names as files of the body alone have them today, without its prefix. */
+function plainer({prefix, renamed = name => name}: Architecture): (name: string) => string {
+  return name => renamed(modern(name.startsWith(`${prefix}.`) ? name.slice(prefix.length + 1) : name));
+}
+
+/** The names in the files, to ask for one with the prefix of the body or without. */
+export function namesIn(files: readonly OpenSafetensors[], architecture: Architecture): (name: string) => boolean {
+  const plain = plainer(architecture);
+  const names = new Set(files.flatMap(({entries}) => entries.map(([name]) => plain(name))));
+  return name => names.has(plain(name));
+}
+
+/**
+ * Compares what the files have with what the model needs, before anything is made. Names count with and without the
+ * prefix of the body, which a file of the body alone does not have.
+ *
+ * @throws LoRAError with a line for each tensor that is missing, surplus, there twice, or of another shape or type.
+ */
+export function assignTensors(
+  files: readonly OpenSafetensors[],
+  expected: readonly Expected[],
+  architecture: Architecture,
+  head: Purpose['head'],
+): Assignment {
+  const plain = plainer(architecture);
+  const needed = new Map<string, Expected[]>();
+  const isPresent = namesIn(files, architecture);
+  const leftOut: string[] = [];
+  const uncomputed = new Map<string, string>();
+  const root = head === 'none' ? '' : `${architecture.prefix}.`;
+  for (const weight of expected) {
+    const {fileName, orElse = fileName} = weight;
+    const isOwn = isPresent(fileName);
+    const name = plain(isOwn ? fileName : orElse);
+    needed.set(name, [...(needed.get(name) ?? []), isOwn ? {...weight, part: undefined} : weight]);
+  }
+  const assigned = new Map<string, Expected[]>();
+  const found = new Map<string, string>();
+  const faults: string[] = [];
+  for (const [name, {shape, dtype}] of files.flatMap(({entries}) => entries)) {
+    const weights = needed.get(plain(name));
+    if (weights === undefined) {
+      const [first = ''] = plain(name).split('.');
+      if (architecture.uncomputed?.test(plain(name)) === true) {
+        if (FLOATS.includes(dtype) && (head === 'none' || first !== 'pooler')) {
+          uncomputed.set(name, root + plain(name));
+        }
+      } else if (!COMPUTED.test(name) && !OPTIONAL.has(first) && architecture.unused?.test(plain(name)) !== true) {
+        faults.push(`${name}: no weight of the model`);
+      } else if (OPTIONAL.has(first) && first !== 'pooler') {
+        leftOut.push(name);
+      }
+      continue;
+    }
+    const other = found.get(plain(name));
+    const wanted = shapeInFile((weights as [Expected])[0]);
+    if (other !== undefined) {
+      faults.push(`${name}: there is ${other} too`);
+    } else if (!FLOATS.includes(dtype)) {
+      faults.push(`${name}: of type ${dtype}, not F32, F16 or BF16`);
+    } else if (shape.length !== wanted.length || shape.some((size, i) => size !== wanted[i])) {
+      faults.push(`${name}: shape ${showShape(shape)} in the file, ${showShape(wanted)} by the config`);
+    }
+    found.set(plain(name), name);
+    assigned.set(name, weights);
+  }
+  for (const [name, [weight]] of needed) {
+    if (!found.has(name)) {
+      const isHead = OPTIONAL.has(name.split('.')[0] ?? '') ? `; ${bodyAlone(architecture)}` : '';
+      faults.push(`${weight?.fileName ?? name}: not in the files${isHead}`);
+    }
+  }
+  if (faults.length > 0) {
+    throw new LoRAError(`The files do not fit the model's config:\n${faultLines(faults)}`);
+  }
+  return {weights: assigned, leftOut, uncomputed};
+}
+
+/** The shape that the file has to have for a weight. */
+function shapeInFile({shape, part}: Expected): number[] {
+  const [rows = 1, ...others] = shape;
+  return part === undefined ? shape : [rows * part.of, ...others];
+}
+
+/** How a model is loaded without the head that its files or its config have. */
+export function bodyAlone({classes}: Architecture): string {
+  const body = Object.keys(classes).find(name => classes[name] === 'none') ?? '';
+  const isHeadless = Object.values(classes).every(head => NEW_HEADS[head] === undefined);
+  return `{architecture: ${show(body)}} loads the body alone${isHeadless ? '' : ', and {labels} begins a new head'}`;
+}
+
+/** Says which tensors of heads a model goes without, and which class has them. */
+export function warnOfLeftOut(architecture: Architecture, leftOut: readonly string[], owners: readonly string[]): void {
+  if (leftOut.length > 0) {
+    const way =
+      owners.length > 0
+        ? `Load it by its class: {architecture: ${owners.map(show).join(' or ')}}.`
+        : `No class of this library computes with all of it; ${bodyAlone(architecture)}.`;
+    console.warn(`The files have a head that is left out: ${listed([...leftOut])}. ${way}`);
+  }
+}
+
+/** Old files of BERT have TensorFlow's names for the weights of normalizations. */
+function modern(name: string): string {
+  return name.replace(/LayerNorm\.gamma$/, 'LayerNorm.weight').replace(/LayerNorm\.beta$/, 'LayerNorm.bias');
+}

@@ -1,0 +1,171 @@
+import * as tf from '@tensorflow/tfjs';
+import {checkNumber, checkOptions, LoRAError, show, showShape} from '../../../platform/errors';
+import {crossEntropyFromLogits} from '../ops/crossEntropy';
+
+/** How two embeddings are compared: by the cosine of their angle, or by their product. */
+export type Similarity = 'cosine' | 'dot';
+
+/** Options of `rankingLoss`. */
+export interface RankingOptions {
+  /** What similarities are multiplied with: 1 / temperature. Default: 20. */
+  scale?: number;
+  /** Default: `'cosine'`. */
+  similarity?: Similarity;
+  /** Whether each candidate has to find its anchor as well; the loss is then the mean of both ways. Default: false. */
+  symmetric?: boolean;
+}
+
+/**
+ * How alike embeddings are, each with each: `cos(aᵢ, bⱼ)` or `aᵢ·bⱼ`, `[n, width]` and `[m, width]` → `[n, m]`.
+ *
+ * @throws LoRAError if the shapes do not fit each other.
+ */
+export function similarities(one: tf.Tensor, other: tf.Tensor, similarity: Similarity = 'cosine'): tf.Tensor2D {
+  checkSimilarity(similarity);
+  checkEmbeddings(one, other, false);
+  return tf.tidy(() => {
+    const [a, b] = similarity === 'cosine' ? [normalized(one), normalized(other)] : [one, other];
+    return tf.matMul<tf.Tensor2D>(a, b, false, true);
+  });
+}
+
+/**
+ * Multiple negatives ranking: each anchor has to find its own among all candidates, of which those of the other anchors
+ * are negatives.
+ *
+ *     loss = mean over i of −log softmax(scale · sim(aᵢ, c))ᵢ
+ *
+ * Anchors are `[n, width]`, candidates `[n, width]`, in the same order, or more: rows from the n-th on are negatives of
+ * all. (Henderson et al., arXiv 1705.00652; `MultipleNegativesRankingLoss` of sentence-transformers, and with
+ * `symmetric` its `MultipleNegativesSymmetricRankingLoss`. InfoNCE, by another name.)
+ *
+ *     optimizer.minimize(() => rankingLoss(model.apply(questions), model.apply(answers)), false, variables)
+ *
+ * @throws LoRAError if the shapes do not fit each other, or an option is out of range.
+ */
+export function rankingLoss(anchors: tf.Tensor, candidates: tf.Tensor, options: RankingOptions = {}): tf.Scalar {
+  checkOptions(options, {scale: true, similarity: true, symmetric: true});
+  const {scale = 20, similarity = 'cosine', symmetric = false} = options;
+  checkNumber('scale', scale, Number.isFinite(scale) && scale > 0, 'a positive number');
+  checkEmbeddings(anchors, candidates, false);
+  const [count, others] = [anchors.shape[0], candidates.shape[0]];
+  if (count === 0 || others < count) {
+    throw new LoRAError(`There must be a candidate for each of the ${count} anchors, got ${others}.`);
+  }
+  return tf.tidy(() => {
+    const scores = tf.mul<tf.Tensor2D>(similarities(anchors, candidates, similarity), scale);
+    const loss = ownCrossEntropy(scores);
+    if (!symmetric) {
+      return loss;
+    }
+    return meanOf(loss, ownCrossEntropy(tf.transpose(tf.slice(scores, [0, 0], [count, count]))));
+  });
+}
+
+/**
+ * The loss of CLIP, of scores that its model gives for pairs: each picture has to find its own text among all of a
+ * batch, and each text its picture.
+ *
+ *     loss = ½·(mean over i of −log softmax(S)ᵢᵢ + mean over i of −log softmax(Sᵀ)ᵢᵢ)    S: [n, n]
+ *
+ * What belongs together stands in the same row, so targets are not looked at: `model.compile({optimizer, loss:
+ * pairLoss})` and any `[n, n]` numbers will do. (Radford et al., arXiv 2103.00020.)
+ *
+ * @throws LoRAError if the scores are not as many of one as of the other.
+ */
+export function pairLoss(_targets: tf.Tensor, scores: tf.Tensor): tf.Scalar {
+  checkPairs(scores);
+  return tf.tidy(() => meanOf(ownCrossEntropy(scores), ownCrossEntropy(tf.transpose(scores))));
+}
+
+/**
+ * The loss of SigLIP, of scores that its model gives for pairs: each picture with each text of a batch is a question of
+ * its own, whether they belong together.
+ *
+ *     loss = mean over i of Σⱼ −log σ(zᵢⱼ·Sᵢⱼ)    S: [n, n]; z: 1 on the diagonal, −1 elsewhere
+ *
+ * Targets are not looked at, as by {@link pairLoss}. (Zhai et al., arXiv 2303.15343.)
+ *
+ * @throws LoRAError if the scores are not as many of one as of the other.
+ */
+export function sigmoidPairLoss(_targets: tf.Tensor, scores: tf.Tensor): tf.Scalar {
+  checkPairs(scores);
+  return tf.tidy(() => {
+    const others = tf.sub(1, tf.mul(2, tf.eye(scores.shape[0]))); // −z
+    return tf.mean<tf.Scalar>(tf.sum(tf.softplus(tf.mul(others, scores)), 1));
+  });
+}
+
+function checkPairs({rank, shape}: tf.Tensor): void {
+  if (rank !== 2 || shape[0] !== shape[1]) {
+    throw new LoRAError(`Scores must be [pairs, pairs], as many pictures as texts, got ${showShape(shape)}.`);
+  }
+}
+
+/** The cross-entropy of rows whose own column is the target. */
+function ownCrossEntropy(scores: tf.Tensor): tf.Scalar {
+  const own = tf.range(0, scores.shape[0], 1, 'int32');
+  return crossEntropyFromLogits(own, scores);
+}
+
+function meanOf(one: tf.Scalar, other: tf.Scalar): tf.Scalar {
+  return tf.div<tf.Scalar>(tf.add(one, other), 2);
+}
+
+/**
+ * How far the cosines of pairs are from what they should be: `mean of (cos(aᵢ, bᵢ) − targetᵢ)²`, `[n, width]` each and
+ * `[n]`. (`CosineSimilarityLoss` of sentence-transformers.)
+ *
+ * @throws LoRAError if the shapes do not fit each other.
+ */
+export function cosineLoss(one: tf.Tensor, other: tf.Tensor, targets: tf.Tensor): tf.Scalar {
+  checkEmbeddings(one, other, true);
+  if (targets.size !== one.shape[0]) {
+    throw new LoRAError(
+      `There must be a target for each of ${String(one.shape[0])} pairs, got ${showShape(targets.shape)}.`,
+    );
+  }
+  return tf.tidy(() => {
+    const cosines = tf.sum(tf.mul(normalized(one), normalized(other)), 1);
+    return tf.mean<tf.Scalar>(tf.square(tf.sub(cosines, tf.reshape(targets, [-1]))));
+  });
+}
+
+/** Rows of length 1; rows of zeros stay, and have no gradient. */
+function normalized(rows: tf.Tensor): tf.Tensor2D {
+  const normalize = tf.customGrad((x, save) => {
+    const squares = tf.sum(tf.square(x as tf.Tensor), 1, true);
+    const factors = tf.rsqrt(tf.maximum(squares, SHORTEST));
+    const inverse = tf.where(tf.greater(squares, SHORTEST), factors, tf.zerosLike(factors));
+    const y = tf.mul(x as tf.Tensor, inverse);
+    (save as tf.GradSaveFunc)([y, inverse]);
+    return {
+      value: y,
+      gradFunc: (dy: tf.Tensor, saved: tf.Tensor[]) => {
+        const [unit, factor] = saved as [tf.Tensor, tf.Tensor];
+        const along = tf.mul(unit, tf.sum(tf.mul(dy, unit), 1, true));
+        return tf.mul(tf.sub(dy, along), factor);
+      },
+    };
+  });
+  return normalize(rows) as tf.Tensor2D;
+}
+
+/** The square of a length that is taken for 0, as in PyTorch. */
+const SHORTEST = 1e-24;
+
+function checkSimilarity(similarity: Similarity): void {
+  if (!['cosine', 'dot'].includes(similarity)) {
+    throw new LoRAError(`similarity must be 'cosine' or 'dot', got ${show(similarity)}.`);
+  }
+}
+
+function checkEmbeddings(one: tf.Tensor, other: tf.Tensor, inPairs: boolean): void {
+  const [rows, width] = one.shape;
+  if (one.rank !== 2 || other.rank !== 2 || other.shape[1] !== width || (inPairs && other.shape[0] !== rows)) {
+    throw new LoRAError(
+      `Embeddings must be [texts, width], ${inPairs ? 'as many' : 'as wide'} of one as of the other, got ` +
+        `${showShape(one.shape)} and ${showShape(other.shape)}.`,
+    );
+  }
+}

@@ -1,0 +1,140 @@
+import * as tf from '@tensorflow/tfjs';
+import {checkOptions, LoRAError, showShape} from '../../../platform/errors';
+import {checkModel} from '../../../core/rewire/walk';
+import {takeTargets} from '../../../platform/tfjs/training';
+import {type Metric, shareOf, withName} from '../../../platform/tfjs/metric';
+import {metricsIn} from './metrics';
+import {type CrossEntropyOptions, crossEntropyFromLogits} from '../ops/crossEntropy';
+
+/** How a model for spans is compiled. */
+export interface CompileSpansOptions extends CrossEntropyOptions {
+  /** As for `model.compile`. */
+  optimizer: string | tf.Optimizer;
+  /** What is logged beside the loss: `'accuracy'` (`acc`, `val_acc`), `'f1'`, or functions. */
+  metrics?: 'accuracy' | 'f1' | Metric | ('accuracy' | 'f1' | Metric)[];
+}
+
+/**
+ * The loss of spans, such as the answer to a question in a text: the mean of two cross-entropies over the places, of
+ * the start and of the end.
+ *
+ *     loss = ½·(−log softmax(z[:, 0])[start] − log softmax(z[:, 1])[end])
+ *
+ * Targets are the first and the last place of each span, `[batch, 2]`, logits `[batch, places, 2]`, as a model for
+ * question answering gives them. A place beyond the sequence, which was cut off, does not count, nor does
+ * `ignoreIndex`; where none counts, that part is 0. (As in transformers.)
+ *
+ * @throws LoRAError if the shapes do not fit each other, or a target is no whole number from 0 on and not ignored.
+ */
+export function spanCrossEntropy(
+  targets: tf.Tensor,
+  logits: tf.Tensor,
+  {ignoreIndex = -100}: CrossEntropyOptions = {},
+): tf.Scalar {
+  checkShapes(targets, logits);
+  return tf.tidy(() => {
+    const [places = 0] = logits.shape.slice(1);
+    const given = tf.cast(targets, 'float32');
+    const within = tf.where(tf.less(given, places), given, tf.fill(given.shape, ignoreIndex));
+    const [starts, ends] = tf.unstack(within, 1) as [tf.Tensor, tf.Tensor];
+    const [startLogits, endLogits] = tf.unstack(logits, 2) as [tf.Tensor, tf.Tensor];
+    const losses = [
+      crossEntropyFromLogits(starts, startLogits, {ignoreIndex}),
+      crossEntropyFromLogits(ends, endLogits, {ignoreIndex}),
+    ] as const;
+    return tf.div<tf.Scalar>(tf.add(...losses), 2);
+  });
+}
+
+/**
+ * The share of spans of which the likeliest start and the likeliest end are right, as `acc` and `val_acc` in the logs.
+ * Spans that were cut off in part or ignored do not count.
+ */
+export function spanAccuracy(options: CrossEntropyOptions = {}): Metric {
+  return spanMetric('acc', options, ({guess, target}) =>
+    tf.cast(tf.logicalAnd(tf.equal(guess.start, target.start), tf.equal(guess.end, target.end)), 'float32'),
+  );
+}
+
+/**
+ * How well spans overlap, as `f1`: the mean of `2·shared / (guessed + asked for)`, in places. A guess that ends before
+ * it starts has 0. (As `spanAccuracy`.)
+ */
+export function spanF1(options: CrossEntropyOptions = {}): Metric {
+  return spanMetric('f1', options, ({guess, target}) => {
+    const lengthOf = ({start, end}: Span) => tf.relu(tf.add(tf.sub(end, start), 1));
+    const shared = lengthOf({
+      start: tf.maximum(guess.start, target.start),
+      end: tf.minimum(guess.end, target.end),
+    });
+    return tf.divNoNan(tf.mul(2, shared), tf.add(lengthOf(guess), lengthOf(target)));
+  });
+}
+
+/**
+ * Compiles a model for question answering, whose output is `[batch, places, 2]`, for the first and the last place of
+ * each answer, `[batch, 2]`, as `compileCrossEntropy` does for classes.
+ *
+ *     compileSpans(model, {optimizer: adam(1e-3), metrics: ['accuracy', 'f1']});
+ *     await model.fit([ids, mask], tf.tensor2d([[4, 6], [1, 1]]));
+ *
+ * @throws LoRAError if the model has another output, or an option or metric is unknown.
+ */
+export function compileSpans(model: tf.LayersModel, options: CompileSpansOptions): void {
+  checkOptions(options, {optimizer: true, ignoreIndex: true, metrics: true});
+  checkModel(model);
+  const {optimizer, metrics = [], ...rest} = options;
+  const measures = metricsIn(NAMED, [metrics].flat(), rest, {targets: 'spans'});
+  const [shape = [], ...others] = model.outputs.map(output => output.shape);
+  if (others.length > 0 || shape.length !== 3 || shape[2] !== 2) {
+    throw new LoRAError(
+      `The model must have one output, [batch, places, 2], a start and an end, got ` +
+        `${model.outputs.map(output => showShape(output.shape)).join(', ')}.`,
+    );
+  }
+  model.compile({optimizer, loss: (targets, logits) => spanCrossEntropy(targets, logits, rest), metrics: measures});
+  takeTargets(model, [shape[0] ?? null, 2]);
+}
+
+const NAMED = {accuracy: spanAccuracy, f1: spanF1} as const;
+
+/** The first and the last places of spans, `[batch]` each. */
+interface Span {
+  start: tf.Tensor;
+  end: tf.Tensor;
+}
+
+function spanMetric(
+  name: string,
+  options: CrossEntropyOptions,
+  compute: (spans: {guess: Span; target: Span}) => tf.Tensor,
+): Metric {
+  checkOptions(options, {ignoreIndex: true});
+  const {ignoreIndex = -100} = options;
+  const measure: Metric = (targets, logits) =>
+    tf.tidy(() => {
+      checkShapes(targets, logits);
+      const [places = 0] = logits.shape.slice(1);
+      const given = tf.cast(targets, 'float32');
+      const isThere = tf.logicalAnd(tf.less(given, places), tf.notEqual(given, ignoreIndex));
+      const counts = tf.cast(tf.all(isThere, 1), 'float32');
+      const spanOf = (x: tf.Tensor): Span => {
+        const [start, end] = tf.unstack(x, 1) as [tf.Tensor, tf.Tensor];
+        return {start, end};
+      };
+      const guesses = tf.cast(tf.argMax(logits, 1), 'float32'); // [batch, 2]
+      const scores = tf.mul(compute({guess: spanOf(guesses), target: spanOf(given)}), counts);
+      return shareOf(tf.sum(scores), tf.sum(counts));
+    });
+  return withName(name, measure);
+}
+
+function checkShapes(targets: tf.Tensor, logits: tf.Tensor): void {
+  const [batch, , both] = logits.shape;
+  if (logits.rank !== 3 || both !== 2 || targets.rank !== 2 || targets.shape[0] !== batch || targets.shape[1] !== 2) {
+    throw new LoRAError(
+      `Spans are [batch, 2], the first and the last place, of logits [batch, places, 2]; got targets ` +
+        `${showShape(targets.shape)} of logits ${showShape(logits.shape)}.`,
+    );
+  }
+}

@@ -1,0 +1,177 @@
+import {kindOf, LoRAError, listed, show, throwFaults} from '../../../platform/errors';
+import {duplicateKeys, nesting} from '../../../platform/formats/jsonText';
+
+/** The largest number of a 32-bit float. */
+const MOST_OF_FLOAT = 3.4028234663852886e38;
+
+/**
+ * Reads the `config.json` of a model of the hub, and collects what is wrong with it. Nothing that it says is believed
+ * beyond what is asked of it here.
+ */
+export class HubConfig {
+  private constructor(
+    private readonly fields: Readonly<Record<string, unknown>>,
+    /** What the config is of. */
+    private readonly whose: string,
+    private readonly faults: string[] = [],
+  ) {}
+
+  /** @throws LoRAError if it is no JSON object. */
+  static parse(config: string | object, whose = 'model'): HubConfig {
+    let fields: unknown = config;
+    if (typeof config === 'string') {
+      try {
+        if (nesting(config) > 20) {
+          throw new LoRAError('it is nested more deeply than one of a model');
+        }
+        fields = JSON.parse(config);
+      } catch (error) {
+        throw new LoRAError(`The ${whose}'s config cannot be read: ${(error as Error).message}`);
+      }
+      const twice = duplicateKeys(config);
+      if (twice.length > 0) {
+        throw new LoRAError(`The ${whose}'s config has ${listed(twice.map(show), 10)} twice.`);
+      }
+    }
+    if (typeof fields !== 'object' || fields === null || Array.isArray(fields)) {
+      throw new LoRAError(`The ${whose}'s config must be a JSON object, got ${kindOf(fields)}.`);
+    }
+    return new HubConfig(fields as Record<string, unknown>, whose);
+  }
+
+  /** The same config with each field under the family's own name for it, where the file has the common one. */
+  named(commonNames: Readonly<Record<string, string>>): HubConfig {
+    const fields = {...this.fields};
+    for (const [name, common] of Object.entries(commonNames)) {
+      const [own, other] = [this.get(name), this.get(common)];
+      if (own !== undefined && other !== undefined && own !== other) {
+        this.faults.push(`${name} is ${show(own)}, and ${common}, another name for it, ${show(other)}.`);
+      }
+      if (other !== undefined) {
+        fields[name] = other;
+      }
+    }
+    return new HubConfig(fields, this.whose, this.faults);
+  }
+
+  /** The config that stands in a field, of a part of the model; without it, one in which nothing is said. */
+  section(name: string): HubConfig {
+    const fields = this.valueOf(name, {});
+    if (typeof fields !== 'object' || fields === null || Array.isArray(fields)) {
+      this.faults.push(`${name} must be an object, got ${show(fields)}.`);
+      return new HubConfig({}, this.whose, this.faults);
+    }
+    return new HubConfig(fields as Record<string, unknown>, this.whose, this.faults);
+  }
+
+  /** All that it says. */
+  asObject(): object {
+    return {...this.fields};
+  }
+
+  /** The same config with these fields where it has none. */
+  withDefaults(defaults: Readonly<Record<string, unknown>>): HubConfig {
+    const missing = Object.entries(defaults).filter(([name]) => this.get(name) === undefined);
+    return new HubConfig({...this.fields, ...Object.fromEntries(missing)}, this.whose, this.faults);
+  }
+
+  /** A field as it is, `undefined` where it is missing. */
+  get(name: string): unknown {
+    return Object.hasOwn(this.fields, name) ? this.fields[name] : undefined;
+  }
+
+  /** `null` does not count as missing: transformers refuses it too. */
+  private valueOf(name: string, otherwise: unknown): unknown {
+    const value = this.get(name);
+    return value === undefined ? otherwise : value;
+  }
+
+  /** A positive whole number; without `otherwise` it has to be there. */
+  count(name: string, otherwise?: number): number {
+    const value = this.valueOf(name, otherwise);
+    if (!Number.isSafeInteger(value) || (value as number) <= 0) {
+      this.faults.push(`${name} must be a positive integer, got ${show(value)}.`);
+      return 1;
+    }
+    return value as number;
+  }
+
+  /** A whole number from 0 on. */
+  whole(name: string): number {
+    const value = this.get(name);
+    if (!Number.isSafeInteger(value) || (value as number) < 0) {
+      this.faults.push(`${name} must be an integer from 0 on, got ${show(value)}.`);
+      return 0;
+    }
+    return value as number;
+  }
+
+  /** A positive whole number, which may be missing or `null`. */
+  countOr(name: string, otherwise: number): number {
+    return this.get(name) == null ? otherwise : this.count(name);
+  }
+
+  /** A whole number from 0 on, below the number that another field has. */
+  index(name: string, {otherwise, below}: {otherwise?: number; below: string}): number {
+    const value = this.valueOf(name, otherwise);
+    const count = this.count(below);
+    if (!Number.isSafeInteger(value) || (value as number) < 0 || (value as number) >= count) {
+      this.faults.push(`${name} must be an integer from 0 to ${below} − 1, ${count - 1}, got ${show(value)}.`);
+      return 0;
+    }
+    return value as number;
+  }
+
+  /** A positive number that a 32-bit float can hold, and no larger than `most`. */
+  number(name: string, otherwise: number, most = MOST_OF_FLOAT): number {
+    const value = this.valueOf(name, otherwise);
+    if (typeof value !== 'number' || !(value > 0 && value <= most)) {
+      const limit = most === MOST_OF_FLOAT ? '' : ` of at most ${most}`;
+      this.faults.push(`${name} must be a positive number${limit}, got ${show(value)}.`);
+      return otherwise;
+    }
+    return value;
+  }
+
+  flag(name: string, otherwise: boolean): boolean {
+    const value = this.valueOf(name, otherwise);
+    if (typeof value !== 'boolean') {
+      this.faults.push(`${name} must be true or false, got ${show(value)}.`);
+      return otherwise;
+    }
+    return value;
+  }
+
+  /** What stands in a table under the name that a field has. */
+  choice<T>(name: string, table: Readonly<Record<string, T>>, otherwise: string): T {
+    const value = this.valueOf(name, otherwise);
+    if (typeof value !== 'string' || !Object.hasOwn(table, value)) {
+      this.faults.push(`${name} is ${show(value)}; known are ${Object.keys(table).join(', ')}.`);
+      return table[otherwise] as T;
+    }
+    return table[value] as T;
+  }
+
+  /** Refuses a field with any other value than those that there is code for. */
+  expect(name: string, ...allowed: unknown[]): void {
+    const value = this.get(name);
+    if (value !== undefined && !allowed.includes(value)) {
+      this.faults.push(
+        `${name} is ${show(value)}, for which there is no code here; it may be ${allowed.map(show).join(' or ')}.`,
+      );
+    }
+  }
+
+  fault(message: string): void {
+    this.faults.push(message);
+  }
+
+  /** @throws LoRAError with a line for each fault. */
+  check(): void {
+    throwFaults(
+      this.faults.length === 0
+        ? []
+        : [`The ${this.whose}'s config does not fit:`, ...this.faults.map(fault => `  ${fault}`)],
+    );
+  }
+}

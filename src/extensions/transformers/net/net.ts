@@ -1,0 +1,324 @@
+import * as tf from '@tensorflow/tfjs';
+import {CONV1D} from './conv1d';
+import {PositionEmbedding, TypeEmbedding} from '../layers/addedEmbeddings';
+import {Attention, type AttentionArgs} from '../layers/attention';
+import {ChoiceRows, ChoiceScores} from '../layers/choices';
+import {CheckpointedBlock} from '../layers/checkpointedBlock';
+import {GatedActivation, Gelu} from '../layers/gates';
+import {QuickGelu} from '../layers/pictureLayers';
+import {RelativeBias} from '../layers/relativeBias';
+import {FusedLayerNormalization, RMSNormalization} from '../layers/rowNormalization';
+import {Scaling} from '../layers/scaling';
+import {type PoolingMode, SequencePooling} from '../layers/sequencePooling';
+import {TiedDense} from '../layers/tiedDense';
+import type {Expected, NetSources, Part, StockArgs} from './netSources';
+
+/** A tensor of the graph. It is missing while a model is only planned. */
+export type NetTensor = tf.SymbolicTensor | null;
+
+/** Activations by the names that configs have for them. */
+export type ActivationName = 'gelu' | 'gelu_tanh' | 'quick_gelu' | 'relu' | 'silu' | 'tanh';
+
+/** The name in a file of a weight that is no module's, behind that of its module, and its shape. */
+export type InFile = [name: string, shape: number[]];
+
+/** How a linear layer is stored: as PyTorch's `Linear`, `[out, in]`, or as GPT-2's `Conv1D`, `[in, out]`. */
+interface DenseOptions {
+  bias?: boolean;
+  conv1d?: boolean;
+  /** Starts from N(0, deviation) instead of a file. */
+  fresh?: number;
+  /** The weights of the file that serve where the file has none of these names. */
+  orElse?: string | undefined;
+  biasOrElse?: string | undefined;
+  /** Which part of what serves it is. */
+  part?: Part | undefined;
+}
+
+/**
+ * Architectures are written with it: each function adds a layer under the name of a module of the hub. A model is
+ * planned first, without a tensor made, to compare what it would hold with what the files have, and then built. A name
+ * that returns is the same layer once more.
+ */
+export class Net {
+  readonly expected: Expected[] = [];
+  readonly layers = new Map<string, tf.layers.Layer>();
+  private readonly expectedNames = new Set<string>();
+  private readonly blocks = new Map<string, CheckpointedBlock>();
+  /** The bytes of the kernels that no file has. */
+  newBytes = 0;
+
+  private constructor(
+    /** Whether this is the plan, in which nothing is made. Sizes in the config are not compared with the files yet. */
+    readonly isPlan: boolean,
+    private readonly checkpoint: boolean,
+    private readonly sources: NetSources,
+  ) {}
+
+  static plan(sources: NetSources): Net {
+    return new Net(true, false, sources);
+  }
+
+  static build({checkpoint, ...sources}: NetSources & {checkpoint: boolean}): Net {
+    return new Net(false, checkpoint, sources);
+  }
+
+  /** Numbers of each place, `[batch, places]`; with `axes` of 2, of each place in several choices. */
+  input(name: string, axes = 1): NetTensor {
+    return this.isPlan ? null : tf.input({shape: new Array<null>(axes).fill(null), dtype: 'int32', name});
+  }
+
+  /** Pictures, `[batch, height, width, channels]`. */
+  pictures(name: string, channels: number): NetTensor {
+    return this.isPlan ? null : tf.input({shape: [null, null, channels], name});
+  }
+
+  /** Whether the files have the weights of a linear layer. */
+  hasLinear(name: string): boolean {
+    return this.sources.has(fileNameOf(name, 'weight'));
+  }
+
+  choiceRows(name: string, x: NetTensor): NetTensor {
+    return this.apply(name, [x], () => new ChoiceRows({name}));
+  }
+
+  /** Inputs are the scores and the tokens. */
+  choiceScores(name: string, inputs: NetTensor[]): NetTensor {
+    return this.apply(name, inputs, () => new ChoiceScores({name}));
+  }
+
+  embedding(name: string, rows: number, width: number, ids: NetTensor): NetTensor {
+    this.expect(name, 'weight', [rows, width], 'embeddings');
+    const args = {inputDim: rows, outputDim: width, name};
+    return this.apply(name, [ids], () => this.made(name, 'Embedding', args) ?? tf.layers.embedding(args));
+  }
+
+  /** Inputs are the states, and with `padding` the tokens. */
+  positions(
+    name: string,
+    {rows, width, padding}: {rows: number; width: number; padding?: number | undefined},
+    inputs: NetTensor[],
+  ): NetTensor {
+    this.expect(name, 'weight', [rows, width], 'embeddings');
+    const start = padding === undefined ? {} : {padding, offset: padding + 1};
+    return this.apply(name, inputs, () => new PositionEmbedding({rows, ...start, name}));
+  }
+
+  types(name: string, rows: number, width: number, inputs: NetTensor[]): NetTensor {
+    this.expect(name, 'weight', [rows, width], 'embeddings');
+    return this.apply(name, inputs, () => new TypeEmbedding({rows, name}));
+  }
+
+  layerNorm(
+    name: string,
+    width: number,
+    epsilon: number,
+    inputs: NetTensor[],
+    {bias = true, fresh = false}: {bias?: boolean; fresh?: boolean} = {},
+  ): NetTensor {
+    if (!fresh) {
+      this.expect(name, 'weight', [width], 'gamma');
+    }
+    if (!fresh && bias) {
+      this.expect(name, 'bias', [width], 'beta');
+    }
+    return this.apply(name, inputs, () => new FusedLayerNormalization({epsilon, bias, name}), !fresh);
+  }
+
+  rmsNorm(
+    name: string,
+    width: number,
+    epsilon: number,
+    inputs: NetTensor[],
+    {addsOne = false}: {addsOne?: boolean} = {},
+  ): NetTensor {
+    this.expect(name, 'weight', [width], 'gamma');
+    return this.apply(name, inputs, () => new RMSNormalization({epsilon, addsOne, name}));
+  }
+
+  /** Normalizes each head, of `size` numbers, by itself. */
+  headNorm(
+    name: string,
+    size: number,
+    epsilon: number,
+    x: NetTensor,
+    {addsOne = false}: {addsOne?: boolean} = {},
+  ): NetTensor {
+    this.expect(name, 'weight', [size], 'gamma');
+    return this.apply(name, [x], () => new RMSNormalization({epsilon, size, addsOne, name}));
+  }
+
+  /** Multiplies numbers with a factor; without one, or with 1, they stay. */
+  scale(name: string, factor: number | undefined, x: NetTensor): NetTensor {
+    return factor === undefined || factor === 1 ? x : this.apply(name, [x], () => new Scaling({factor, name}));
+  }
+
+  dense(name: string, [from, to]: [from: number, to: number], x: NetTensor, options: DenseOptions = {}): NetTensor {
+    const {bias = true, conv1d = false, fresh, orElse, biasOrElse, part} = options;
+    if (fresh === undefined) {
+      const shape = conv1d ? [from, to] : [to, from];
+      this.expect(name, 'weight', shape, 'kernel', {...(!conv1d && {axes: [1, 0]}), orElse, part});
+      if (bias) {
+        this.expect(name, 'bias', [to], 'bias', {orElse: biasOrElse, part});
+      }
+    } else {
+      this.newBytes += 4 * from * to;
+    }
+    const random = fresh === undefined ? {} : {kernelInitializer: tf.initializers.randomNormal({stddev: fresh})};
+    const start = conv1d ? CONV1D : random;
+    const args = {units: to, useBias: bias, name};
+    const make = () => this.made(name, 'Dense', args) ?? tf.layers.dense({...args, ...start});
+    return this.apply(name, [x], make, fresh === undefined);
+  }
+
+  /**
+   * A head that gives each word a score by the table of words. One that the files have all the same, or that shall have
+   * a table of its own, is a `Dense`.
+   */
+  tied(
+    name: string,
+    table: string,
+    [from, to]: [from: number, to: number],
+    x: NetTensor,
+    {bias = false, biasOrElse}: Pick<DenseOptions, 'bias' | 'biasOrElse'> = {},
+  ): NetTensor {
+    if (!this.sources.tied || this.hasLinear(name)) {
+      return this.dense(name, [from, to], x, {bias, orElse: fileNameOf(table, 'weight'), biasOrElse});
+    }
+    if (bias) {
+      this.expect(name, 'bias', [to], 'bias', {orElse: biasOrElse});
+    }
+    return this.apply(name, [x], () => new TiedDense({table: {name: table}, useBias: bias, name}));
+  }
+
+  /** What attention adds for distances. The input is a sequence. */
+  relativeBias(
+    name: string,
+    [buckets, heads]: [buckets: number, heads: number],
+    x: NetTensor,
+    {maxDistance = 128}: {maxDistance?: number} = {},
+  ): NetTensor {
+    this.expect(name, 'weight', [buckets, heads], 'embeddings');
+    return this.apply(name, [x], () => new RelativeBias({heads, buckets, maxDistance, name}));
+  }
+
+  attention(name: string, inputs: NetTensor[], args: AttentionArgs): NetTensor {
+    return this.apply(name, inputs, () => new Attention({...args, name}));
+  }
+
+  activation(name: string, kind: ActivationName, x: NetTensor): NetTensor {
+    return this.apply(name, [x], () => {
+      switch (kind) {
+        case 'gelu':
+          return new Gelu({name});
+        case 'gelu_tanh':
+          return new Gelu({approximate: true, name});
+        case 'quick_gelu':
+          return new QuickGelu({name});
+        case 'silu':
+          return tf.layers.activation({activation: 'swish', name});
+        case 'relu':
+        case 'tanh':
+          return tf.layers.activation({activation: kind, name});
+      }
+    });
+  }
+
+  /** Inputs are the gate and what it lets through, or one that has both beside each other. */
+  gate(name: string, kind: 'silu' | 'gelu' | 'gelu_tanh', inputs: NetTensor[]): NetTensor {
+    const packed = inputs.length === 1;
+    const args = kind === 'silu' ? {} : {activation: 'gelu' as const, approximate: kind === 'gelu_tanh'};
+    return this.apply(name, inputs, () => new GatedActivation({...args, packed, name}));
+  }
+
+  /** Inputs behind each other along the last axis. */
+  concatenate(name: string, inputs: NetTensor[]): NetTensor {
+    return this.apply(name, inputs, () => tf.layers.concatenate({name}));
+  }
+
+  average(name: string, inputs: NetTensor[]): NetTensor {
+    return this.apply(name, inputs, () => tf.layers.average({name}));
+  }
+
+  add(name: string, inputs: [NetTensor, NetTensor]): NetTensor {
+    return this.apply(name, inputs, () => tf.layers.add({name}));
+  }
+
+  /** Inputs are the states and a mask, and with `padding` the tokens. */
+  pool(name: string, mode: PoolingMode, inputs: NetTensor[], padding?: number): NetTensor {
+    const args = padding === undefined ? {} : {padding};
+    return this.apply(name, inputs, () => new SequencePooling({mode, ...args, name}));
+  }
+
+  /** Of the places behind the first `skip`. */
+  poolBehind(name: string, skip: number, mode: PoolingMode, x: NetTensor): NetTensor {
+    return this.apply(name, [x], () => new SequencePooling({mode, skip, name}));
+  }
+
+  /**
+   * One of several equal parts of the model, whose tensors are computed again in the backward pass, if the model
+   * checkpoints. The last quarter keeps its tensors: the backward pass frees these first, before its peak in the other
+   * blocks.
+   */
+  block(
+    {name, index, count}: {name: string; index: number; count: number},
+    inputs: NetTensor[],
+    part: (inputs: NetTensor[]) => NetTensor,
+  ): NetTensor {
+    const known = this.blocks.get(name);
+    if (!this.checkpoint || (known === undefined && index >= count - Math.floor(count / 4))) {
+      return part(inputs);
+    }
+    const outer = inputs as tf.SymbolicTensor[];
+    if (known !== undefined) {
+      return known.apply(outer) as tf.SymbolicTensor;
+    }
+    const inner = outer.map(({shape, dtype}, i) =>
+      tf.input({batchShape: shape, dtype, name: `${name}/input_${['states', 'mask', 'bias'][i]}`}),
+    );
+    const model = new CheckpointedBlock({inputs: inner, outputs: part(inner) as tf.SymbolicTensor, name});
+    this.blocks.set(name, model);
+    return model.apply(outer) as tf.SymbolicTensor;
+  }
+
+  /** Says that the files have a weight of a layer, by its names there and in the layer. What is said first counts. */
+  expect(
+    layer: string,
+    torchName: string,
+    shape: number[],
+    weight: string,
+    {fileName = fileNameOf(layer, torchName), axes, orElse, part}: Partial<Expected> = {},
+  ): void {
+    const own = `${layer}:${weight}`;
+    if (!this.expectedNames.has(own)) {
+      this.expectedNames.add(own);
+      this.expected.push({fileName, orElse, shape, layer, weight, axes, part});
+    }
+  }
+
+  private made(name: string, className: 'Dense' | 'Embedding', args: StockArgs): tf.layers.Layer | undefined {
+    return this.sources.make?.(fileNameOf(name, 'weight'), className, args);
+  }
+
+  /**
+   * Applies the layer of a name, or makes it. Of one whose weights the files have, none is drawn at random.
+   */
+  apply(name: string, inputs: NetTensor[], make: () => tf.layers.Layer, fromFile = true): NetTensor {
+    if (this.isPlan) {
+      return null;
+    }
+    const known = this.layers.get(name);
+    const layer = known ?? make();
+    if (known === undefined && fromFile) {
+      layer.setFastWeightInitDuringBuild(true); // the values come from the file
+    }
+    this.layers.set(name, layer);
+    const given = inputs as tf.SymbolicTensor[];
+    return layer.apply(given.length === 1 ? (given[0] as tf.SymbolicTensor) : given) as tf.SymbolicTensor;
+  }
+}
+
+/** The name that a weight of a layer has in files of the hub. */
+export function fileNameOf(layer: string, torchName: string): string {
+  return `${layer.replaceAll('/', '.')}.${torchName}`;
+}

@@ -1,0 +1,224 @@
+import * as tf from '@tensorflow/tfjs';
+import {addAll} from '../../../core/ops/addAll';
+import {
+  type AttentionGradients,
+  type AttentionInputs,
+  type AttentionSettings,
+  biasOf,
+  reachOf,
+  transformerKernels,
+} from '../kernels/transformer';
+import {runLazyOp} from '../../../platform/tfjs/lazyOp';
+
+/** Scores of at most so many pairs of a query and a key are held at a time. */
+const PAIRS = 2 ** 24;
+/** Added to the score of a key that is not seen. */
+const UNSEEN = -3e4; // 16-bit floats hold no more than 65,504, and 0 · ∞ is not a number
+
+/**
+ * `softmax(scale·q·kᵀ + bias)·v` by heads, differentiable in `q`, `k`, `v` and the bias. What a query may not see, by
+ * `mask`, `causal` or `window`, counts for nothing, and a query that may see nothing gets zeros.
+ *
+ * Of the forward pass only the inputs are kept: the weights of queries and keys, `[batch, heads, queries, keys]`, are
+ * computed again in the backward pass, in blocks of queries. (Dao et al., "FlashAttention", arXiv 2205.14135, §3.)
+ *
+ * @param mask `[batch, keys]`, 0 for a key that nobody sees; `null` for none.
+ */
+export function attention(inputs: AttentionInputs, mask: tf.Tensor | null, settings: AttentionSettings): tf.Tensor3D {
+  const isPacked = 'packed' in inputs;
+  const bias = biasOf(inputs);
+  const given: Record<string, tf.Tensor> = isPacked ? {x: inputs.packed} : {x: inputs.q, k: inputs.k, v: inputs.v};
+  return runLazyOp({
+    inputs: {...given, ...(mask && {mask}), ...(bias && {bias})},
+    save: {x: true, k: !isPacked, v: !isPacked, mask: mask !== null, bias: bias !== undefined},
+    forward: () => transformerKernels()?.attention(inputs, mask, settings) ?? composed(inputs, mask, settings),
+    gradient: (dy, saved): Record<string, () => tf.Tensor> => {
+      const apart = {q: saved.x, k: saved.k, v: saved.v, ...(bias && {bias: saved.bias})};
+      const kept = (isPacked ? {packed: saved.x} : apart) as AttentionInputs;
+      const keptMask = mask === null ? null : saved.mask;
+      const {ofInputs, ofBias} =
+        transformerKernels()?.attentionGradient(kept, keptMask, dy, settings) ??
+        composedGradient(kept, keptMask, dy as tf.Tensor3D, settings);
+      const [dx, dk, dv] = ofInputs;
+      return {
+        x: () => dx as tf.Tensor,
+        ...(dk && {k: () => dk}),
+        ...(dv && {v: () => dv}),
+        ...(ofBias && {bias: ofBias}),
+      };
+    },
+  }) as tf.Tensor3D;
+}
+
+/**
+ * Queries, keys and values by heads of the keys; queries of several heads that look at the same keys stand one after
+ * the other.
+ */
+interface ByHead {
+  q: tf.Tensor4D; // [batch, keyValueHeads, group · queries, size]
+  k: tf.Tensor4D; // [batch, keyValueHeads, keys, size]
+  v: tf.Tensor4D;
+}
+
+function unpack(inputs: AttentionInputs, {heads, keyValueHeads}: AttentionSettings): tf.Tensor3D[] {
+  if ('packed' in inputs) {
+    const size = inputs.packed.shape[2] / (heads + 2 * keyValueHeads);
+    return tf.split(inputs.packed, [heads * size, keyValueHeads * size, keyValueHeads * size], 2);
+  }
+  return [inputs.q, inputs.k, inputs.v];
+}
+
+/** `[batch, places, heads · size]` → `[batch, keyValueHeads, heads / keyValueHeads · places, size]`. */
+function byHead(x: tf.Tensor3D, heads: number, keyValueHeads: number): tf.Tensor4D {
+  const [batch, places, width] = x.shape;
+  const size = width / heads;
+  const group = heads / keyValueHeads;
+  if (group === 1) {
+    return tf.transpose(tf.reshape(x, [batch, places, heads, size]), [0, 2, 1, 3]);
+  }
+  const apart = tf.transpose(tf.reshape(x, [batch, places, keyValueHeads, group, size]), [0, 2, 3, 1, 4]);
+  return tf.reshape(apart, [batch, keyValueHeads, group * places, size]);
+}
+
+/** The inverse of `byHead`. */
+function fromHeads(y: tf.Tensor4D, heads: number): tf.Tensor3D {
+  const [batch, keyValueHeads, rows, size] = y.shape;
+  const group = heads / keyValueHeads;
+  const places = rows / group;
+  const together =
+    group === 1
+      ? tf.transpose(y, [0, 2, 1, 3])
+      : tf.transpose(tf.reshape(y, [batch, keyValueHeads, group, places, size]), [0, 3, 1, 2, 4]);
+  return tf.reshape(together, [batch, places, heads * size]);
+}
+
+/** What blocks of queries may see: 1 or 0, `[batch or 1, 1, group · queries or 1, keys]`; `null` where they see all. */
+function visibility(
+  mask: tf.Tensor | null,
+  {causal, window, heads, keyValueHeads}: AttentionSettings,
+  {from, rows, queries, keys}: {from: number; rows: number; queries: number; keys: number},
+): tf.Tensor | null {
+  const ofMask = mask && tf.reshape(tf.cast(tf.notEqual(mask, 0), 'float32'), [mask.shape[0], 1, 1, keys]);
+  if (!causal && window == null) {
+    return ofMask;
+  }
+  const {behind, ahead} = reachOf({causal, window: window ?? null});
+  const places = tf.reshape(tf.range(keys - queries + from, keys - queries + from + rows), [rows, 1]);
+  const distances = tf.sub(tf.range(0, keys), places); // [rows, keys]
+  const most = queries + keys; // 16-bit floats hold no more than 65,504
+  const isNear = tf.logicalAnd(
+    tf.lessEqual(distances, Math.min(ahead, most)),
+    tf.greaterEqual(distances, -Math.min(behind, most)),
+  );
+  const seen = tf.cast(isNear, 'float32');
+  const group = heads / keyValueHeads;
+  const ofOrder = tf.reshape(group === 1 ? seen : tf.tile(seen, [group, 1]), [1, 1, group * rows, keys]);
+  return ofMask === null ? ofOrder : tf.mul(ofMask, ofOrder);
+}
+
+/** The weights of the keys for each query: `[batch, keyValueHeads, group · queries, keys]`. */
+function weightsOf({q, k}: Pick<ByHead, 'q' | 'k'>, seen: tf.Tensor | null, bias: tf.Tensor | undefined): tf.Tensor4D {
+  const products = tf.matMul<tf.Tensor4D>(q, k, false, true);
+  const scores = bias === undefined ? products : tf.add<tf.Tensor4D>(products, bias);
+  if (seen === null) {
+    return tf.softmax(scores);
+  }
+  // Where nothing is seen, the softmax is uniform; the product makes it zero.
+  return tf.mul(tf.softmax(tf.add(scores, tf.mul(tf.sub(1, seen), UNSEEN))), seen);
+}
+
+/** Blocks of queries, `[first, how many]`, whose scores may be held at a time. */
+function blocksOf(batch: number, heads: number, queries: number, keys: number): [from: number, rows: number][] {
+  const most = Math.max(1, Math.floor(PAIRS / Math.max(1, batch * heads * keys)));
+  return Array.from({length: Math.ceil(queries / most)}, (_, i) => [i * most, Math.min(most, queries - i * most)]);
+}
+
+/**
+ * A block of queries, scaled; the weights of the keys for it; and a function for the same places of a tensor like the
+ * queries.
+ */
+interface Block {
+  q: tf.Tensor4D;
+  weights: tf.Tensor4D;
+  placesOf: (x: tf.Tensor3D) => tf.Tensor4D;
+}
+
+/** Computes a result for each block of queries, given all keys and values by head. */
+function eachBlock<T extends tf.TensorContainer>(
+  inputs: AttentionInputs,
+  mask: tf.Tensor | null,
+  settings: AttentionSettings,
+  compute: (block: Block, k: tf.Tensor4D, v: tf.Tensor4D) => T,
+): T[] {
+  const {heads, keyValueHeads, scale} = settings;
+  const [allQ, allK, allV] = unpack(inputs, settings) as [tf.Tensor3D, tf.Tensor3D, tf.Tensor3D];
+  const [k, v] = [allK, allV].map(x => byHead(x, keyValueHeads, keyValueHeads)) as [tf.Tensor4D, tf.Tensor4D];
+  const [batch, queries, width] = allQ.shape;
+  const keys = allK.shape[1];
+  const bias = biasOf(inputs);
+  return blocksOf(batch, heads, queries, keys).map(([from, rows]) =>
+    tf.tidy(() => {
+      const placesOf = (x: tf.Tensor3D) =>
+        byHead(rows === queries ? x : tf.slice(x, [0, from, 0], [batch, rows, width]), heads, keyValueHeads);
+      const q = tf.mul<tf.Tensor4D>(placesOf(allQ), scale);
+      const added =
+        bias &&
+        tf.reshape(tf.slice(bias, [0, 0, from, 0], [bias.shape[0], heads, rows, keys]), [
+          bias.shape[0],
+          keyValueHeads,
+          (heads / keyValueHeads) * rows,
+          keys,
+        ]);
+      const weights = weightsOf({q, k}, visibility(mask, settings, {from, rows, queries, keys}), added);
+      return compute({q, weights, placesOf}, k, v);
+    }),
+  );
+}
+
+/** Blocks of queries, one after the other. */
+function together(blocks: tf.Tensor3D[]): tf.Tensor3D {
+  return blocks.length === 1 ? (blocks[0] as tf.Tensor3D) : tf.concat(blocks, 1);
+}
+
+function composed(inputs: AttentionInputs, mask: tf.Tensor | null, settings: AttentionSettings): tf.Tensor {
+  return tf.tidy(() =>
+    together(
+      eachBlock(inputs, mask, settings, ({weights}, _k, v) =>
+        fromHeads(tf.matMul<tf.Tensor4D>(weights, v), settings.heads),
+      ),
+    ),
+  );
+}
+
+function composedGradient(
+  inputs: AttentionInputs,
+  mask: tf.Tensor | null,
+  dy: tf.Tensor3D,
+  settings: AttentionSettings,
+): AttentionGradients {
+  const {ofInputs, ofBias} = tf.tidy(() => {
+    const {heads, keyValueHeads, scale} = settings;
+    const bias = biasOf(inputs);
+    const ofBiasIn = (ds: tf.Tensor4D, {shape: [examples = 1, , , keys = 0]}: tf.Tensor) =>
+      tf.reshape(examples === 1 ? tf.sum(ds, 0) : ds, [examples, heads, -1, keys]);
+    const parts = eachBlock(inputs, mask, settings, ({q, weights, placesOf}, k, v): tf.Tensor[] => {
+      const g = placesOf(dy);
+      const dv = tf.matMul<tf.Tensor4D>(weights, g, true, false);
+      const dp = tf.matMul(g, v, false, true);
+      const mean = tf.sum(tf.mul(weights, dp), -1, true);
+      const ds = tf.mul<tf.Tensor4D>(weights, tf.sub(dp, mean));
+      const dq = fromHeads(tf.mul<tf.Tensor4D>(tf.matMul<tf.Tensor4D>(ds, k), scale), heads);
+      const ofKeys = tf.matMul<tf.Tensor4D>(ds, q, true, false);
+      return [dq, ofKeys, dv, ...(bias ? [ofBiasIn(ds, bias)] : [])];
+    }) as [tf.Tensor3D, tf.Tensor4D, tf.Tensor4D, tf.Tensor4D?][];
+    const dq = together(parts.map(([ofQ]) => ofQ));
+    const dk = fromHeads(addAll(parts.map(([, ofK]) => ofK)), keyValueHeads);
+    const dv = fromHeads(addAll(parts.map(([, , ofV]) => ofV)), keyValueHeads);
+    const biases = parts.flatMap(([, , , part]) => part ?? []);
+    return {
+      ofInputs: 'packed' in inputs ? [tf.concat([dq, dk, dv], 2)] : [dq, dk, dv],
+      ofBias: biases.length === 0 ? undefined : tf.concat(biases, 2),
+    };
+  });
+  return {ofInputs, ...(ofBias && {ofBias: () => ofBias})};
+}

@@ -1,0 +1,113 @@
+import * as tf from '@tensorflow/tfjs';
+import {showShape, LoRAError} from '../../../platform/errors';
+import {runLazyOp} from '../../../platform/tfjs/lazyOp';
+import {transformerKernels} from '../kernels/transformer';
+
+/** How a cross-entropy is taken. */
+export interface CrossEntropyOptions {
+  /** The target of places that do not count. Default: −100, as in PyTorch. */
+  ignoreIndex?: number;
+}
+
+/**
+ * The mean over all places that count of `log Σ exp(z) − z[target]`, from logits and whole numbers: no one-hot targets,
+ * no probabilities. Where no place counts it is 0.
+ *
+ *     loss = crossEntropyFromLogits(labels, model.apply([ids, mask]))
+ *
+ * @param targets numbers of classes, of any shape.
+ * @param logits of that shape and one axis more, the classes.
+ * @throws LoRAError if the shapes do not fit each other, or a target is no class and not ignored. On a graphics card,
+ *     which would have to be waited for, such a target makes the loss NaN and the gradient zero.
+ */
+export function crossEntropyFromLogits(
+  targets: tf.Tensor,
+  logits: tf.Tensor,
+  {ignoreIndex = -100}: CrossEntropyOptions = {},
+): tf.Scalar {
+  const classes = logits.shape.at(-1) ?? 0;
+  const places = classes === 0 ? 0 : logits.size / classes;
+  if (logits.rank < 1 || classes === 0 || targets.size !== places) {
+    throw new LoRAError(
+      `The targets must be whole numbers, one for each place of the logits ${showShape(logits.shape)}: ` +
+        `expected shape ${showShape(logits.shape.slice(0, -1))}, got ${showShape(targets.shape)}.`,
+    );
+  }
+  checkTargets(targets, classes, ignoreIndex);
+  return runLazyOp({
+    inputs: {logits, targets},
+    save: {logits: true, targets: true},
+    forward: () => crossEntropyValue(targets, logits, ignoreIndex),
+    gradient: (dy, saved) => ({
+      logits: () =>
+        tf.tidy(
+          () =>
+            transformerKernels()?.crossEntropyGradient(saved.logits, saved.targets, dy, ignoreIndex) ??
+            composedGradient(saved.logits, saved.targets, dy, ignoreIndex),
+        ),
+    }),
+  }) as tf.Scalar;
+}
+
+/** The value alone, of targets that were checked; it has no gradient. */
+export function crossEntropyValue(targets: tf.Tensor, logits: tf.Tensor, ignoreIndex: number): tf.Tensor {
+  return transformerKernels()?.crossEntropy(logits, targets, ignoreIndex) ?? composed(logits, targets, ignoreIndex);
+}
+
+/** Backends whose numbers lie in the memory of this process, so that reading them waits for nothing. */
+const ON_HOST: readonly string[] = ['cpu', 'wasm', 'tensorflow'];
+
+function checkTargets(targets: tf.Tensor, classes: number, ignoreIndex: number): void {
+  if (!ON_HOST.includes(tf.getBackend())) {
+    return;
+  }
+  const values = targets.dataSync<'float32' | 'int32'>();
+  const wrong = values.findIndex(value => value !== ignoreIndex && !(value >= 0 && value < classes && value % 1 === 0));
+  if (wrong >= 0) {
+    throw new LoRAError(
+      `Target ${wrong} is ${values[wrong]}, and must be the number of a class, a whole number from 0 to ` +
+        `${classes - 1}, or ${ignoreIndex} for a place that does not count (ignoreIndex).`,
+    );
+  }
+}
+
+function composed(logits: tf.Tensor, targets: tf.Tensor, ignoreIndex: number): tf.Tensor {
+  const {rows, numbers, counts, classes, hasWrong} = placesOf(logits, targets, ignoreIndex);
+  const chosen = tf.sum(tf.mul(rows, oneHot(numbers, classes)), -1);
+  const losses = tf.where(tf.cast(counts, 'bool'), tf.sub(tf.logSumExp(rows, -1), chosen), tf.zerosLike(chosen));
+  const loss = tf.divNoNan(tf.sum(losses), tf.sum(counts));
+  return tf.where(hasWrong, NaN, loss);
+}
+
+function composedGradient(logits: tf.Tensor, targets: tf.Tensor, dy: tf.Tensor, ignoreIndex: number): tf.Tensor {
+  const {rows, numbers, counts, classes, hasWrong} = placesOf(logits, targets, ignoreIndex);
+  const share = tf.where(hasWrong, 0, tf.mul(dy, tf.divNoNan(counts, tf.sum(counts))));
+  const steps = tf.mul(tf.sub(tf.softmax(rows), oneHot(numbers, classes)), tf.reshape(share, [-1, 1]));
+  return tf.reshape(steps, logits.shape);
+}
+
+/**
+ * Logits row by row, the targets as whole numbers, 1 for the places that count, and whether one of these has no class
+ * for a target.
+ */
+export function placesOf(logits: tf.Tensor, targets: tf.Tensor, ignoreIndex: number) {
+  const given = tf.cast(tf.reshape(targets, [-1]), 'float32');
+  const numbers = tf.cast(given, 'int32');
+  const classes = logits.shape.at(-1) ?? 1;
+  const counts = tf.notEqual(given, ignoreIndex);
+  const isClass = tf.logicalAnd(tf.greaterEqual(given, 0), tf.less(given, classes));
+  const isWrong = tf.logicalNot(tf.logicalAnd(isClass, tf.equal(given, tf.floor(given))));
+  return {
+    classes,
+    rows: tf.reshape(logits, [-1, classes]),
+    numbers,
+    counts: tf.cast(counts, 'float32'),
+    hasWrong: tf.any(tf.logicalAnd(isWrong, counts)),
+  };
+}
+
+/** Zeros for a number that is no class. */
+export function oneHot(numbers: tf.Tensor, classes: number): tf.Tensor {
+  // Asked for floats, `tf.oneHot` on wasm returns the bits of integers.
+  return tf.cast(tf.oneHot(numbers as tf.Tensor1D, classes), 'float32');
+}

@@ -1,0 +1,127 @@
+import * as tf from '@tensorflow/tfjs';
+import {kindOf, LoRAError, show, showShape} from '../../../platform/errors';
+import type {Pixels} from '../ops/resampling';
+
+/** Colors from 0 to 255, row by row, 1, 3 or 4 for each point: what an `ImageData` is. */
+export interface PictureData {
+  readonly data: Uint8Array | Uint8ClampedArray;
+  readonly width: number;
+  readonly height: number;
+}
+
+/** A picture that can be drawn on a canvas. */
+type Drawable = HTMLImageElement | HTMLCanvasElement | HTMLVideoElement | OffscreenCanvas | ImageBitmap;
+
+/** What `encodeImages` takes for a picture. */
+export type Picture = PictureData | tf.Tensor | Drawable | Blob;
+
+/**
+ * The colors of a picture, red, green and blue. What is transparent is laid over white, as transformers does.
+ *
+ * @throws LoRAError if it is no picture.
+ */
+export async function pixelsOf(picture: Picture, name: string): Promise<Pixels> {
+  if (picture instanceof tf.Tensor) {
+    return ofTensor(picture, name);
+  }
+  const given: unknown = picture;
+  const {data, width, height} = (given ?? {}) as {[key in keyof PictureData]?: unknown};
+  if (data instanceof Uint8Array || data instanceof Uint8ClampedArray) {
+    return inColors(data, Number(width), Number(height), name);
+  }
+  if (data !== undefined) {
+    throw new LoRAError(
+      `${name} must have bytes for data, colors from 0 to 255 in a Uint8Array or Uint8ClampedArray, got ${kindOf(data)}.`,
+    );
+  }
+  if (typeof Blob === 'function' && picture instanceof Blob && typeof createImageBitmap === 'function') {
+    const bitmap = await createImageBitmap(picture, {premultiplyAlpha: 'none', colorSpaceConversion: 'none'});
+    const pixels = drawn(bitmap, name);
+    bitmap.close();
+    return pixels;
+  }
+  const canDraw = typeof OffscreenCanvas === 'function' || typeof document === 'object';
+  if (canDraw && typeof given === 'object' && given !== null && sizeOf(given as Drawable) !== undefined) {
+    return drawn(given as Drawable, name);
+  }
+  throw new LoRAError(
+    `${name} is none: give an element, an ImageData or {data, width, height}, a tensor [height, width, colors], or in a ` +
+      `browser a Blob; got ${kindOf(picture)}.`,
+  );
+}
+
+async function ofTensor(picture: tf.Tensor, name: string): Promise<Pixels> {
+  const [height = 0, width = 0] = picture.shape;
+  if (picture.rank !== 3 || (picture.dtype !== 'int32' && picture.dtype !== 'float32')) {
+    throw new LoRAError(
+      `${name} must be a tensor [height, width, colors] of type int32 or float32, got ${showShape(picture.shape)} of ` +
+        `type ${picture.dtype}. tf.unstack takes several apart.`,
+    );
+  }
+  const most = picture.dtype === 'int32' ? 255 : 1;
+  const values = await picture.data<'float32' | 'int32'>();
+  const wrong = values.find(value => !(value >= 0 && value <= most));
+  if (wrong !== undefined) {
+    throw new LoRAError(
+      `${name} is a tensor of type ${picture.dtype}, whose colors go from 0 to ${most}, and has ${show(wrong)}.`,
+    );
+  }
+  return inColors(
+    Uint8Array.from(values, value => Math.round((value * 255) / most)),
+    width,
+    height,
+    name,
+  );
+}
+
+function inColors(data: Uint8Array | Uint8ClampedArray, width: number, height: number, name: string): Pixels {
+  const points = width * height;
+  const colors = data.length / points;
+  if (!Number.isInteger(width) || !Number.isInteger(height) || points <= 0 || ![1, 3, 4].includes(colors)) {
+    throw new LoRAError(
+      `${name} must have 1, 3 or 4 colors for each of ${show(width)} × ${show(height)} points, got ${data.length} ` +
+        'numbers.',
+    );
+  }
+  const rgb = new Uint8Array(points * 3);
+  for (let i = 0; i < points; i++) {
+    const alpha = colors === 4 ? (data[4 * i + 3] as number) / 255 : 1;
+    for (let k = 0; k < 3; k++) {
+      const color = data[i * colors + (colors === 1 ? 0 : k)] as number;
+      rgb[3 * i + k] = alpha === 1 ? color : roundToEven(alpha * color + (1 - alpha) * 255);
+    }
+  }
+  return {data: rgb, width, height, channels: 3};
+}
+
+/** As NumPy rounds. */
+function roundToEven(value: number): number {
+  const below = Math.floor(value);
+  return value - below === 0.5 ? below + (below % 2) : Math.round(value);
+}
+
+/** The size of what can be drawn: of an element that of its picture, not that on the page. */
+function sizeOf(picture: Drawable): {width: number; height: number} | undefined {
+  const {naturalWidth, naturalHeight} = picture as Partial<HTMLImageElement>;
+  const {videoWidth, videoHeight} = picture as Partial<HTMLVideoElement>;
+  const width = naturalWidth ?? videoWidth ?? (picture as Partial<ImageBitmap>).width;
+  const height = naturalHeight ?? videoHeight ?? (picture as Partial<ImageBitmap>).height;
+  return typeof width === 'number' && typeof height === 'number' ? {width, height} : undefined;
+}
+
+function drawn(picture: Drawable, name: string): Pixels {
+  const {width, height} = sizeOf(picture) as {width: number; height: number};
+  if (width === 0 || height === 0) {
+    throw new LoRAError(`${name} has no size yet. Wait until it is loaded, such as with await image.decode().`);
+  }
+  const canvas =
+    typeof OffscreenCanvas === 'function'
+      ? new OffscreenCanvas(width, height)
+      : Object.assign(document.createElement('canvas'), {width, height});
+  const context = canvas.getContext('2d', {willReadFrequently: true}) as OffscreenCanvasRenderingContext2D | null;
+  if (context === null) {
+    throw new LoRAError(`${name} cannot be drawn: there is no canvas here.`);
+  }
+  context.drawImage(picture, 0, 0);
+  return inColors(context.getImageData(0, 0, width, height).data, width, height, name);
+}

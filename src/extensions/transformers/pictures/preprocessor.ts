@@ -1,0 +1,154 @@
+import {LoRAError, show} from '../../../platform/errors';
+import {HubConfig} from '../net/hubConfig';
+import type {Resampling} from '../ops/resampling';
+
+/** What is done to a picture before a model sees it. */
+export interface Preprocessing {
+  /** Its size, or that of its shorter edge. */
+  size: {height: number; width: number} | {shortest: number} | undefined;
+  resampling: Resampling;
+  /** The size of the middle that is left. */
+  crop: {height: number; width: number} | undefined;
+  /** What colors from 0 to 255 are multiplied with. */
+  factor: number;
+  /** Of each color. */
+  mean: readonly number[];
+  deviation: readonly number[];
+}
+
+/** What a class of transformers does where its config says nothing. */
+interface Defaults {
+  resample: number;
+  size: unknown;
+  /** Whether a size that is one number is that of the shorter edge. */
+  isShortest?: boolean;
+  crop?: number;
+  mean: readonly number[];
+  deviation: readonly number[];
+}
+
+const HALVES = {mean: [0.5, 0.5, 0.5], deviation: [0.5, 0.5, 0.5]};
+const OF_CLIP = {
+  resample: 3,
+  size: {shortest_edge: 224},
+  isShortest: true,
+  crop: 224,
+  mean: [0.48145466, 0.4578275, 0.40821073],
+  deviation: [0.26862954, 0.26130258, 0.27577711],
+};
+
+/** A row for each class of transformers, by what stands before `ImageProcessor` in its name. */
+const PROCESSORS: Readonly<Record<string, Defaults>> = {
+  ViT: {...HALVES, resample: 2, size: {height: 224, width: 224}},
+  DeiT: {...HALVES, resample: 3, size: {height: 256, width: 256}, crop: 224},
+  CLIP: OF_CLIP,
+  Bit: OF_CLIP,
+  Siglip: {...HALVES, resample: 3, size: {height: 224, width: 224}, isShortest: true},
+};
+
+/** Pillow's numbers of its filters. */
+const FILTERS: readonly Resampling[] = ['nearest', 'lanczos', 'bilinear', 'bicubic', 'box', 'hamming'];
+
+/**
+ * Reads a `preprocessor_config.json`.
+ *
+ * @throws LoRAError with a line for each thing that is wrong, or that there is no code for.
+ */
+export function readPreprocessor(given: string | object): Preprocessing {
+  const config = HubConfig.parse(given, 'preprocessor');
+  const type = config.get('image_processor_type') ?? config.get('feature_extractor_type');
+  const [, name = ''] = /^(\w+?)(?:ImageProcessor|FeatureExtractor)(?:Fast|Pil)?$/.exec(String(type)) ?? [];
+  const defaults = Object.hasOwn(PROCESSORS, name) ? PROCESSORS[name] : undefined;
+  if (defaults === undefined) {
+    throw new LoRAError(
+      `The preprocessor's config is of image_processor_type ${show(type)}, for which there is no code here. Known are ` +
+        `${Object.keys(PROCESSORS)
+          .map(known => `${known}ImageProcessor`)
+          .join(', ')}.`,
+    );
+  }
+  config.expect('do_pad', false, null);
+  config.expect('do_flip_channel_order', false, null);
+  const rescales = flagOf(config, 'do_rescale', true);
+  const normalizes = flagOf(config, 'do_normalize', true);
+  const read: Preprocessing = {
+    size: flagOf(config, 'do_resize', true) ? sizeOf(config, defaults) : undefined,
+    resampling: resamplingOf(config, defaults),
+    crop: flagOf(config, 'do_center_crop', defaults.crop !== undefined) ? cropOf(config, defaults) : undefined,
+    factor: rescales ? config.number('rescale_factor', 1 / 255) : 1,
+    mean: normalizes ? colorsOf(config, 'image_mean', defaults.mean) : [0, 0, 0],
+    deviation: normalizes ? colorsOf(config, 'image_std', defaults.deviation) : [1, 1, 1],
+  };
+  config.check();
+  return read;
+}
+
+/** `null` stands for what the class does. */
+function flagOf(config: HubConfig, name: string, otherwise: boolean): boolean {
+  return config.get(name) === null ? otherwise : config.flag(name, otherwise);
+}
+
+function resamplingOf(config: HubConfig, {resample}: Defaults): Resampling {
+  const number = config.get('resample') ?? resample;
+  const found = typeof number === 'number' ? FILTERS[number] : undefined;
+  if (found === undefined) {
+    const known = FILTERS.map((filter, i) => `${i} (${filter})`).join(', ');
+    config.fault(`resample is ${show(number)}, for which there is no code here; known are ${known}.`);
+  }
+  return found ?? 'bilinear';
+}
+
+function sizeOf(config: HubConfig, {size, isShortest}: Defaults): Preprocessing['size'] {
+  const given = config.get('size') ?? size;
+  if (typeof given === 'number' && isShortest === true && isSize(given)) {
+    return {shortest: given};
+  }
+  const shortest = fieldOf(given, 'shortest_edge');
+  if (isSize(shortest) && Object.values(given as object).filter(value => value !== null).length === 1) {
+    return {shortest};
+  }
+  return edgesOf(config, 'size', given);
+}
+
+function cropOf(config: HubConfig, {crop = 224}: Defaults): Preprocessing['crop'] {
+  return edgesOf(config, 'crop_size', config.get('crop_size') ?? crop);
+}
+
+/** A height and a width, of one number for both, of two, or by their names. */
+function edgesOf(config: HubConfig, name: string, given: unknown): {height: number; width: number} {
+  const [height, width] = Array.isArray(given)
+    ? (given as unknown[])
+    : typeof given === 'number'
+      ? [given, given]
+      : [fieldOf(given, 'height'), fieldOf(given, 'width')];
+  if (!isSize(height) || !isSize(width)) {
+    config.fault(
+      `${name} is ${show(given)}, for which there is no code here; it may be {height, width}${name === 'size' ? ' or {shortest_edge}' : ''}.`,
+    );
+    return {height: 1, width: 1};
+  }
+  return {height, width};
+}
+
+/** The largest edge of a picture that is made. */
+export const MOST_OF_EDGE = 2 ** 13;
+
+function isSize(value: unknown): value is number {
+  return Number.isInteger(value) && (value as number) > 0 && (value as number) <= MOST_OF_EDGE;
+}
+
+function fieldOf(given: unknown, name: string): unknown {
+  return typeof given === 'object' && given !== null ? (given as Record<string, unknown>)[name] : undefined;
+}
+
+/** A number for each color, or one for all. */
+function colorsOf(config: HubConfig, name: string, otherwise: readonly number[]): readonly number[] {
+  const given = config.get(name) ?? otherwise;
+  const colors: unknown[] = typeof given === 'number' ? [given, given, given] : Array.isArray(given) ? given : [];
+  const isColor = (value: unknown) => Number.isFinite(value) && (name === 'image_mean' || value !== 0);
+  if (colors.length !== 3 || !colors.every(isColor)) {
+    config.fault(`${name} must be three numbers, one for each color, got ${show(given)}.`);
+    return otherwise;
+  }
+  return colors as number[];
+}

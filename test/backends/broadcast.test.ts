@@ -1,0 +1,73 @@
+import * as tf from '@tensorflow/tfjs';
+import '../../src/backends/backends';
+import {random} from '../helpers';
+import {expectAgreement} from './agreement';
+
+// Larger than what is left to the backend: 2¹² numbers.
+const WHOLE = [2, 9, 8, 40];
+const SHAPES: [string, number[], number[]][] = [
+  ['both whole', WHOLE, WHOLE],
+  ['a scalar', WHOLE, []],
+  ['a row', WHOLE, [40]],
+  ['leading ones', WHOLE, [1, 1, 8, 40]],
+  ['a row for each example', WHOLE, [2, 1, 1, 40]],
+  ['a number for each pixel', WHOLE, [2, 9, 8, 1]],
+  ['an inner one without the first axis', WHOLE, [9, 1, 40]],
+  ['the left side', [2, 1, 1, 40], WHOLE],
+  ['both sides', [2, 1, 8, 40], [9, 1, 1]],
+];
+
+describe.each(SHAPES)('of tensors that are repeated, %s,', (_, left, right) => {
+  /** Few different numbers, so that many are equal; all positive. */
+  const operands = () =>
+    [left, right].map((shape, i) => tf.add(tf.round(tf.mul(tf.abs(random(shape, i + 1)), 2)), 1)) as [
+      tf.Tensor,
+      tf.Tensor,
+    ];
+
+  test.each([
+    'equal',
+    'notEqual',
+    'greater',
+    'greaterEqual',
+    'less',
+    'lessEqual',
+    'maximum',
+    'minimum',
+    'pow',
+    'mod',
+    'floorDiv',
+    'atan2',
+  ] as const)('%s agrees with cpu', name => expectAgreement(() => [tf[name](...operands())]));
+
+  test.each(['logicalAnd', 'logicalOr'] as const)('%s agrees with cpu', name =>
+    expectAgreement(() => {
+      const [a, b] = operands().map(x => tf.greater(x, 2)) as [tf.Tensor, tf.Tensor];
+      return [tf[name](a, b)];
+    }),
+  );
+});
+
+test('whole numbers that are repeated are compared as on cpu', () =>
+  expectAgreement(() => {
+    const [a, b] = [WHOLE, [2, 1, 1, 40]].map((shape, i) => tf.cast(tf.mul(random(shape, i + 1), 3), 'int32'));
+    return [tf.equal(a!, b!), tf.maximum(a!, b!)];
+  }));
+
+test('the gradients of max and min over pixels agree with cpu', () =>
+  expectAgreement(() => [tf.max, tf.min].map(reduce => tf.grad(x => tf.square(reduce(x, [1, 2])))(random(WHOLE, 1)))));
+
+test('tensors that do not fit are refused, and nothing is left behind', () => {
+  const [a, b] = [tf.ones(WHOLE), tf.ones([3, 1, 1, 40])];
+  const before = tf.memory().numTensors;
+  expect(() => tf.equal(a, b)).toThrow(/broadcast/);
+  expect(tf.memory().numTensors).toBe(before);
+  tf.dispose([a, b]);
+});
+
+test.each([[[9, 8, 1]], [[9, 1, 40]], [[1, 8, 40]], [[40]], [[9, 8, 40]], [[1, 1, 1]]])(
+  'prelu with slopes of shape %j',
+  async shape => {
+    await expectAgreement(() => [tf.prelu(random([2, 9, 8, 40], 1), random(shape, 2))]);
+  },
+);

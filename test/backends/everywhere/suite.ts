@@ -1,0 +1,112 @@
+import * as tf from '@tensorflow/tfjs';
+import {type Case, type Outcome, use} from './case';
+import {graphCases} from './graphCases';
+import {casesOf, type Range} from './kindCases';
+import {KINDS, METHOD_KINDS} from './kinds';
+import {landmarkCases} from './landmarkCases';
+import {modelCases, orderCases} from './modelCases';
+import {programCases} from './programCases';
+import {quantizedCases} from './quantizedCases';
+import {trainingCases} from './trainingCases';
+import type {Place} from './start';
+import {transformerCases} from './transformerCases';
+
+/** A kind with a product, one with a convolution and one with a look-up. The operations of the others are these. */
+const FORMS = /^(?:Dense|Conv2D|Embedding)$/;
+/** Those, a kind with a state and two whose convolutions are of other operations. */
+const EACH_OPERATION = /^(?:Dense|Conv2D|Embedding|GRU|DepthwiseConv2D|Conv3D)$/;
+/** Principal components are taken of matrices, whatever the kind of layer that these are of. */
+const isRepeated = ({kind = '', behaviour}: Case) => behaviour.startsWith('pissa:') && !kind.startsWith('Dense');
+/** Attention of shapes that are other programs with floats of 32 bits, and the same ones again with 16. */
+const OTHER_SHAPES = /^Attention.*(?:both sides|more queries|long heads|one place|some of the numbers|far below)/;
+/** What depends on the operations of a kind alone. The rest is the same for all kinds whose operations are there. */
+const OF_OPERATIONS = /changes nothing|of the cpu backend/;
+
+/** What depends on the backend, of each method. The rest is tested on wasm in `test/core/methods/everyKind.test.ts`. */
+const methodCases = METHOD_KINDS.flatMap(kind =>
+  casesOf(kind).filter(({behaviour}) =>
+    /changes nothing|of the cpu backend|of the stock layer|merged model/.test(behaviour),
+  ),
+);
+
+const ofKinds = (cases: readonly Case[], kinds: RegExp) => cases.filter(({kind = ''}) => kinds.test(kind));
+
+/**
+ * The cases of layers that are for a backend. All kinds with all methods and activations take minutes where each
+ * operation and shape compiles a shader, and are made of the same operations. What is the same code elsewhere is tried
+ * in part: with 16-bit floats these are the same shaders once more, and in Chromium cpu and wasm are what they are in
+ * Node, save for the threads of wasm.
+ */
+function layerCases(backend: string, precision: Precision, site: Place['site']): Case[] {
+  const compiles = backend.startsWith('web');
+  const few = precision === 16 || (backend === 'cpu' && site === 'Chromium');
+  const rangeOf = (kind: string): Range => {
+    const [form, other]: [Range, Range] =
+      site === 'Chromium' ? [few ? 'some' : 'every', 'one'] : ['every', backend === 'wasm' ? 'every' : 'some'];
+    return FORMS.test(kind) ? form : other;
+  };
+  const kinds = KINDS.flatMap(kind => casesOf(kind, rangeOf(kind.name)));
+  const gradients = methodCases.filter(({behaviour}) => behaviour.includes('gradients'));
+  if (few) {
+    return [...ofKinds(kinds, EACH_OPERATION), ...ofKinds(precision === 16 ? gradients : methodCases, FORMS)];
+  }
+  if (compiles) {
+    const isFor = ({kind = '', behaviour}: Case) => EACH_OPERATION.test(kind) || OF_OPERATIONS.test(behaviour);
+    const ofWholeKernels = gradients.filter(
+      ({kind = '', behaviour}) => behaviour.startsWith('dora:') && !FORMS.test(kind),
+    );
+    return [...kinds.filter(isFor), ...ofKinds(methodCases, FORMS), ...ofKinds(ofWholeKernels, EACH_OPERATION)];
+  }
+  if (backend === 'wasm') {
+    return site === 'Node' ? kinds : [...kinds, ...ofKinds(methodCases, FORMS)];
+  }
+  return [...kinds, ...methodCases];
+}
+
+/** Everything that has to hold on a backend. What stands around `fit` asks nothing of the size of a float. */
+export function casesOn(backend: string, precision: Precision, site: Place['site']): Case[] {
+  return [
+    ...layerCases(backend, precision, site).filter(one => !(backend.startsWith('web') && isRepeated(one))),
+    ...modelCases,
+    ...(precision === 16 ? [] : trainingCases),
+    ...programCases,
+    ...graphCases,
+    ...landmarkCases,
+    ...quantizedCases,
+    ...transformerCases.filter(({kind = ''}) => precision === 32 || !OTHER_SHAPES.test(kind)),
+  ];
+}
+
+/** What has to hold where the backend was there before the library. */
+export const ORDER_CASES: readonly Case[] = orderCases;
+
+/** How many bits the floats of a backend have. */
+export type Precision = 16 | 32;
+
+/** Runs cases on a backend, one after the other, and reports each. */
+export async function runCases(
+  cases: readonly Case[],
+  backend: string,
+  precision: Precision,
+  report: (outcome: Outcome) => unknown,
+): Promise<void> {
+  for (const one of cases) {
+    const {behaviour, kind, halfTolerance = one.tolerance} = one;
+    const tolerance = precision === 16 ? halfTolerance : one.tolerance;
+    if (tolerance === null) {
+      continue;
+    }
+    const named = {behaviour, ...(kind !== undefined && {kind}), tolerance};
+    await use(backend);
+    tf.engine().startScope();
+    try {
+      await report({...named, deviation: await one.run(backend)});
+    } catch (error) {
+      const {message, stack = ''} = error instanceof Error ? error : new Error(String(error));
+      await report({...named, error: `${message}\n${stack}`.slice(0, 600)});
+    } finally {
+      await use(backend);
+      tf.engine().endScope();
+    }
+  }
+}

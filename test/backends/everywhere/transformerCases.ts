@@ -1,0 +1,329 @@
+import * as tf from '@tensorflow/tfjs';
+import {applyLoRA, LoRAError, trainableVariables} from 'tfjs-lora';
+import {
+  accuracy,
+  Attention,
+  type AttentionArgs,
+  crossEntropyFromLogits,
+  f1Score,
+  FusedLayerNormalization,
+  GatedActivation,
+  Gelu,
+  PositionEmbedding,
+  RMSNormalization,
+  SequencePooling,
+  TiedDense,
+  topKAccuracy,
+  TypeEmbedding,
+} from 'tfjs-lora/transformers';
+import {withoutOwnCode} from '../../../src/backends/shared/tryOut';
+import {random} from '../../helpers';
+import {type Case, elsewhere, read, relativeDifference} from './case';
+
+/** A layer, and the inputs that it is tried with. */
+export interface LayerTrial {
+  kind: string;
+  make: () => tf.layers.Layer;
+  inputs: () => tf.Tensor[];
+}
+
+const sequences = (places: number, width: number, seed: number) => random([2, places, width], seed);
+const mask = () => tf.tensor2d([1, 1, 0, 1, 1, 0, 0, 0, 0, 0], [2, 5]);
+const attention = (args: Partial<AttentionArgs>) => () => new Attention({heads: 2, ...args});
+
+/** Of the second example nothing is seen. */
+const EVEN_MASK = [1, 1, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0];
+
+/** Which of the keys a query sees: the first none, the others one of two. */
+const belowZero = () =>
+  tf.tensor(
+    Array.from({length: 48}, (_, i) => (i % 24 < 6 || i % 2 === 0 ? -1e5 : 0)),
+    [1, 2, 4, 6],
+  );
+
+export const TRIALS: readonly LayerTrial[] = [
+  {
+    kind: 'Attention',
+    make: attention({}),
+    inputs: () => [sequences(3, 6, 1), sequences(5, 6, 2), sequences(5, 6, 3), mask()],
+  },
+  {
+    kind: 'Attention with a mask of whole numbers',
+    make: attention({}),
+    inputs: () => [sequences(4, 6, 1), sequences(6, 6, 2), sequences(6, 6, 3), tf.tensor2d(EVEN_MASK, [2, 6], 'int32')],
+  },
+  {
+    kind: 'Attention, causal, of shared keys and rotary places',
+    make: attention({heads: 4, keyValueHeads: 2, causal: true, rotary: {base: 100}}),
+    inputs: () => [sequences(5, 16, 1), sequences(5, 8, 2), sequences(5, 8, 3), mask()],
+  },
+  {
+    kind: 'Attention, packed, with rotary places of some of the numbers',
+    make: attention({
+      ...{heads: 4, keyValueHeads: 2, causal: true, packed: true},
+      rotary: {frequencies: [1, 0.1, 0.01], interleaved: true},
+    }),
+    inputs: () => [sequences(5, 64, 1), mask()],
+  },
+  {
+    kind: 'Attention of even lengths, causal, with a mask, shared keys and rotary places',
+    make: attention({heads: 4, keyValueHeads: 2, causal: true, rotary: {base: 100}}),
+    inputs: () => [sequences(4, 24, 1), sequences(6, 12, 2), sequences(6, 12, 3), tf.tensor2d(EVEN_MASK, [2, 6])],
+  },
+  {
+    kind: 'Attention of even lengths, packed, with a mask and shared keys',
+    make: attention({heads: 4, keyValueHeads: 2, packed: true, rotary: {interleaved: true}}),
+    inputs: () => [sequences(6, 48, 1), tf.tensor2d(EVEN_MASK, [2, 6])],
+  },
+  {
+    kind: 'Attention of even lengths, packed, turned by angles for the length of each example',
+    make: attention({
+      ...{heads: 4, keyValueHeads: 2, packed: true},
+      rotary: {frequencies: [1, 0.2], longer: {places: 3, frequencies: [0.5, 0.1]}},
+    }),
+    inputs: () => [sequences(6, 48, 1), tf.tensor2d(EVEN_MASK, [2, 6])],
+  },
+  {
+    kind: 'Attention turned by a base that grows with each example',
+    make: attention({rotary: {base: 50, longer: {places: 2, factor: 3}}}),
+    inputs: () => [...[1, 2, 3].map(seed => sequences(5, 12, seed)), mask()],
+  },
+  {
+    kind: 'Attention in a window, causal, of shared keys',
+    make: attention({heads: 4, keyValueHeads: 2, causal: true, window: 3}),
+    inputs: () => [sequences(6, 24, 1), sequences(8, 12, 2), sequences(8, 12, 3)],
+  },
+  {
+    kind: 'Attention in a window to both sides, packed, with a mask and shared keys',
+    make: attention({heads: 4, keyValueHeads: 2, packed: true, window: 2, rotary: {}}),
+    inputs: () => [sequences(6, 48, 1), tf.tensor2d(EVEN_MASK, [2, 6])],
+  },
+  {
+    kind: 'Attention in a window, of more queries than a workgroup has invocations',
+    make: attention({window: 20}),
+    inputs: () => [sequences(150, 12, 1), sequences(150, 12, 2), sequences(150, 12, 3)],
+  },
+  {
+    kind: 'Attention with a bias for distances, and a mask',
+    make: attention({bias: true}),
+    inputs: () => [
+      ...[1, 2, 3].map(seed => sequences(6, 8, seed)),
+      tf.tensor2d(EVEN_MASK, [2, 6]),
+      random([1, 2, 6, 6], 4),
+    ],
+  },
+  {
+    kind: 'Attention with a bias for each example, causal, of shared keys',
+    make: attention({bias: true, heads: 4, keyValueHeads: 2, causal: true}),
+    inputs: () => [sequences(4, 24, 1), sequences(6, 12, 2), sequences(6, 12, 3), random([2, 4, 4, 6], 4, 3)],
+  },
+  {
+    kind: 'Attention with a bias, in a window, of more queries than a workgroup has invocations',
+    make: attention({bias: true, window: 20}),
+    inputs: () => [...[1, 2, 3].map(seed => sequences(150, 12, seed)), random([1, 2, 150, 150], 4)],
+  },
+  {
+    kind: 'Attention with a bias far below zero for all that a query sees',
+    make: attention({bias: true}),
+    inputs: () => [tf.zeros([2, 4, 8]), sequences(6, 8, 2), sequences(6, 8, 3), belowZero()],
+  },
+  {
+    kind: 'Attention of more queries than a workgroup has invocations',
+    make: attention({causal: true, rotary: {}}),
+    inputs: () => [sequences(70, 12, 1), sequences(70, 12, 2), sequences(70, 12, 3)],
+  },
+  {
+    kind: 'Attention of long heads',
+    make: attention({}),
+    inputs: () => [sequences(2, 160, 1), sequences(3, 160, 2), sequences(3, 160, 3)],
+  },
+  {
+    kind: 'Attention of more keys than a workgroup holds',
+    make: attention({}),
+    inputs: () => [sequences(2, 4, 1), sequences(1030, 4, 2), sequences(1030, 4, 3)],
+  },
+  {
+    kind: 'Attention of one place, packed',
+    make: attention({causal: true, packed: true}),
+    inputs: () => [sequences(1, 18, 1)],
+  },
+  {kind: 'RMSNormalization', make: () => new RMSNormalization(), inputs: () => [sequences(3, 7, 1)]},
+  {
+    kind: 'RMSNormalization of whole numbers that were cast to floats',
+    make: () => new RMSNormalization(),
+    inputs: () => [tf.cast(tf.reshape(tf.range(-5, 7, 1, 'int32'), [1, 3, 4]), 'float32')],
+  },
+  {
+    kind: 'RMSNormalization of each head',
+    make: () => new RMSNormalization({size: 4}),
+    inputs: () => [sequences(3, 12, 1)],
+  },
+  {
+    kind: 'FusedLayerNormalization',
+    make: () => new FusedLayerNormalization(),
+    inputs: () => [sequences(3, 7, 1), sequences(3, 7, 2)],
+  },
+  {
+    kind: 'RMSNormalization whose weight is added to one',
+    make: () => new RMSNormalization({addsOne: true}),
+    inputs: () => [sequences(3, 7, 1)],
+  },
+  {
+    kind: 'FusedLayerNormalization without a bias',
+    make: () => new FusedLayerNormalization({bias: false}),
+    inputs: () => [sequences(3, 7, 1), sequences(3, 7, 2)],
+  },
+  {kind: 'Gelu', make: () => new Gelu(), inputs: () => [sequences(3, 7, 1)]},
+  {kind: 'Gelu by tanh', make: () => new Gelu({approximate: true}), inputs: () => [sequences(3, 7, 1)]},
+  {
+    kind: 'GatedActivation',
+    make: () => new GatedActivation(),
+    inputs: () => [sequences(3, 7, 1), sequences(3, 7, 2)],
+  },
+  {
+    kind: 'GatedActivation of one input',
+    make: () => new GatedActivation({packed: true, activation: 'gelu'}),
+    inputs: () => [sequences(3, 14, 1)],
+  },
+  {kind: 'PositionEmbedding', make: () => new PositionEmbedding({rows: 5}), inputs: () => [sequences(3, 7, 1)]},
+  {kind: 'TypeEmbedding', make: () => new TypeEmbedding({rows: 2}), inputs: () => [sequences(3, 7, 1)]},
+  {
+    kind: 'SequencePooling',
+    make: () => new SequencePooling({mode: 'mean'}),
+    inputs: () => [sequences(5, 7, 1), mask()],
+  },
+];
+
+/** What a layer gives, and the gradients in its inputs but the mask, and in its weights. */
+export async function outcome({make, inputs}: LayerTrial): Promise<number[][]> {
+  const layer = make();
+  const given = inputs();
+  (layer.apply(given.length === 1 ? given[0]! : given) as tf.Tensor).dispose();
+  layer.setWeights(layer.weights.map(({shape}, i) => random(shape as number[], 20 + i)));
+  const sources = given.filter(({rank}) => rank > 2);
+  const variables = layer.trainableWeights.map(weight => weight.read());
+  const compute = (...xs: tf.Tensor[]) => {
+    const all = given.map(x => xs[sources.indexOf(x)] ?? x);
+    return layer.apply(all.length === 1 ? all[0]! : all) as tf.Tensor;
+  };
+  return read(
+    tf.tidy(() => {
+      const y = compute(...sources);
+      const dy = random(y.shape, 9);
+      const loss = (...xs: tf.Tensor[]) => tf.sum(tf.mul(compute(...xs), dy));
+      return [y, ...tf.grads(loss)([...sources, ...variables])];
+    }),
+  );
+}
+
+/** The losses of a small decoder that is adapted and trained on the next token. A tied head has an update too. */
+export async function losses({tied = false} = {}): Promise<number[]> {
+  const ids = tf.input({shape: [null], dtype: 'int32'});
+  const dense = (units: number, name: string) =>
+    tf.layers.dense({units, name, kernelInitializer: tf.initializers.glorotNormal({seed: units})});
+  const start = tf.initializers.randomNormal({seed: 3, stddev: 1});
+  const words = tf.layers.embedding({inputDim: 11, outputDim: 8, name: 'words', embeddingsInitializer: start});
+  const x = words.apply(ids) as tf.SymbolicTensor;
+  const normal = new RMSNormalization({name: 'first'}).apply(x) as tf.SymbolicTensor;
+  const packed = dense(24, 'attention').apply(normal) as tf.SymbolicTensor;
+  const seen = new Attention({heads: 2, causal: true, packed: true}).apply(packed) as tf.SymbolicTensor;
+  const sum = new FusedLayerNormalization({name: 'second'}).apply([x, seen]) as tf.SymbolicTensor;
+  const active = new Gelu().apply(dense(16, 'wide').apply(sum)) as tf.SymbolicTensor;
+  const scores = tied
+    ? new TiedDense({name: 'head', table: {name: 'words'}}).apply(dense(8, 'narrow').apply(active))
+    : dense(11, 'head').apply(active);
+  const base = tf.model({inputs: ids, outputs: scores as tf.SymbolicTensor});
+  const model = applyLoRA(base, {rank: 2, seed: 1, ...(!tied && {exclude: ['words']})});
+  const optimizer = tf.train.sgd(0.1);
+  const tokens = tf.tensor2d([1, 4, 2, 8, 5, 7, 3, 3, 9, 10], [2, 5], 'int32');
+  const targets = tf.tensor2d([4, 2, 8, 5, -100, 3, 3, 9, 10, -100], [2, 5]);
+  const found: number[] = [];
+  for (let step = 0; step < 5; step++) {
+    const loss = optimizer.minimize(
+      () => crossEntropyFromLogits(targets, model.apply(tokens, {training: true}) as tf.Tensor),
+      true,
+      trainableVariables(model),
+    );
+    found.push((await loss!.data())[0]!);
+  }
+  return found;
+}
+
+/** 0 if a target that is no class is refused, or makes the loss NaN and the gradient zero. */
+async function ofForeign(target: number): Promise<number> {
+  const logits = random([3, 3], 1);
+  const targets = tf.tensor1d([-100, 0, target]);
+  try {
+    const {value, grad} = tf.valueAndGrad((x: tf.Tensor) => crossEntropyFromLogits(targets, x))(logits);
+    const [loss, gradient] = [await value.data(), await grad.data()];
+    tf.dispose([value, grad]);
+    return Number.isNaN(loss[0]) && gradient.every(number => number === 0) ? 0 : 1;
+  } catch (error) {
+    return error instanceof LoRAError ? 0 : 1;
+  } finally {
+    tf.dispose([logits, targets]);
+  }
+}
+
+/**
+ * Metrics of four places, of which the last does not count: the guesses are 0, 1 and 2, and the targets 0, 2 and 2. Of
+ * F1 class 0 has 1, class 1 0, and class 2 with one found and one missed 2/3.
+ */
+async function metrics(): Promise<number[]> {
+  const logits = tf.tensor2d([3, 1, 2, 0, 5, 1, 1, 2, 4, 9, 0, 0], [4, 3]);
+  const targets = tf.tensor2d([0, 2, 2, -100], [4, 1]);
+  const found: number[] = [];
+  for (const metric of [accuracy(), topKAccuracy({k: 2}), f1Score(), f1Score({positive: 2})]) {
+    const value = metric(targets, logits);
+    found.push((await value.data())[0]!);
+    value.dispose();
+  }
+  tf.dispose([logits, targets]);
+  return found;
+}
+
+/** What transformers have to do on every backend. */
+export const transformerCases: readonly Case[] = [
+  ...TRIALS.map((trial): Case => ({
+    behaviour: 'a layer of transformers has the values and gradients of cpu',
+    kind: trial.kind,
+    tolerance: 1e-4,
+    halfTolerance: 5e-2,
+    run: async () => {
+      const here = await outcome(trial);
+      return relativeDifference(here, await elsewhere('cpu', () => outcome(trial)));
+    },
+  })),
+  ...[3, 0.5, NaN, -1].map((target): Case => ({
+    behaviour: 'a target that is no class is refused, or gives NaN and no gradient',
+    kind: String(target),
+    tolerance: 0,
+    halfTolerance: 0,
+    run: async () => (await ofForeign(target)) + (await withoutOwnCode(() => ofForeign(target))),
+  })),
+  {
+    behaviour: 'metrics of targets that are numbers are what they are by hand',
+    tolerance: 1e-5,
+    halfTolerance: 1e-2,
+    run: async () => relativeDifference([await metrics()], [[2 / 3, 1, 5 / 9, 2 / 3]]),
+  },
+  {
+    behaviour: 'a decoder does so without programs of ours',
+    tolerance: 1e-3,
+    halfTolerance: null,
+    run: async () => relativeDifference([await withoutOwnCode(losses)], [await elsewhere('cpu', losses)]),
+  },
+  {
+    behaviour: 'a decoder follows the loss curve of cpu',
+    tolerance: 1e-3,
+    halfTolerance: null,
+    run: async () => relativeDifference([await losses()], [await elsewhere('cpu', losses)]),
+  },
+  {
+    behaviour: 'a decoder with a tied head follows the loss curve of cpu',
+    tolerance: 1e-3,
+    halfTolerance: null,
+    run: async () =>
+      relativeDifference([await losses({tied: true})], [await elsewhere('cpu', () => losses({tied: true}))]),
+  },
+];

@@ -1,0 +1,72 @@
+import fc from 'fast-check';
+import * as tf from '@tensorflow/tfjs';
+import '../../src/backends/backends';
+import {withoutOwnCode} from '../../src/backends/shared/tryOut';
+import {numbers, useBackend} from '../helpers';
+import {expectAgreement} from './agreement';
+
+const side = fc.integer({min: 1, max: 3});
+const cases = fc.record({
+  n: fc.integer({min: 1, max: 2}),
+  size: fc.tuple(fc.integer({min: 3, max: 6}), fc.integer({min: 3, max: 6}), fc.integer({min: 3, max: 6})),
+  // Our module takes channels by four.
+  channels: fc.constantFrom(1, 3, 4, 8),
+  window: fc.tuple(side, side, side),
+  strides: fc.tuple(side, side, side),
+  pad: fc.constantFrom<('same' | 'valid')[]>('same', 'valid'),
+  /** Everything negative, or everything zero. */
+  shift: fc.constantFrom(0, -10),
+  scale: fc.constantFrom(0, 1),
+});
+
+/** y, and dx for dy = y². */
+function withGradient(op: (x: tf.Tensor) => tf.Tensor, x: tf.Tensor): tf.Tensor[] {
+  return [op(x), tf.grad(z => tf.square(op(z)))(x)];
+}
+
+test('max pooling and its gradient agree with cpu, also of negative and of equal numbers', async () => {
+  await fc.assert(
+    fc.asyncProperty(cases, ({n, size: [, h, w], channels, window, strides, pad, shift, scale}) =>
+      expectAgreement(() =>
+        withGradient(
+          x => tf.maxPool(x as tf.Tensor4D, [window[1], window[2]], [strides[1], strides[2]], pad),
+          tf.add(tf.mul(tf.randomNormal([n, h, w, channels], 0, 1, 'float32', 1), scale), shift),
+        ),
+      ),
+    ),
+  );
+});
+
+test('max pooling in three dimensions and its gradient agree with cpu, also of negative numbers', async () => {
+  await fc.assert(
+    fc.asyncProperty(cases, ({n, size, channels, window, strides, pad, shift}) =>
+      expectAgreement(() =>
+        withGradient(
+          // For windows higher than wide the cpu backend's own gradient is wrong.
+          x => tf.maxPool3d(x as tf.Tensor5D, [window[0], window[1], window[1]], strides, pad),
+          tf.add(tf.randomNormal([n, ...size, channels], 0, 1, 'float32', 1), shift),
+        ),
+      ),
+    ),
+  );
+});
+
+test.each([true, false])(
+  'NaN and −∞ are no maximum where a window has another number, by our module: %p',
+  async byModule => {
+    await useBackend('wasm');
+    const compute = () => {
+      // Four channels alike: a window of NaN and numbers, one of −∞ alone, one of equal numbers.
+      const pixels = [NaN, 1, -Infinity, -Infinity, 3, 3, 2, -5, -Infinity, -Infinity, 3, NaN];
+      const x = tf.tile(tf.tensor4d(pixels, [1, 2, 6, 1]), [1, 1, 1, 4]);
+      const dy = tf.tile(tf.tensor4d([10, 20, 30], [1, 1, 3, 1]), [1, 1, 1, 4]);
+      const dx = tf.grad(z => tf.maxPool(z as tf.Tensor4D, 2, 2, 'valid'))(x, dy);
+      expect(numbers(tf.slice(dx, [0, 0, 0, 3], [1, 2, 6, 1]))).toEqual([0, 0, 20, 0, 30, 0, 10, 0, 0, 0, 0, 0]);
+    };
+    if (byModule) {
+      compute();
+    } else {
+      await withoutOwnCode(compute);
+    }
+  },
+);

@@ -1,0 +1,34 @@
+import * as tf from '@tensorflow/tfjs';
+import '../../src/backends/backends';
+import {BACKENDS, numbers, random, useBackend} from '../helpers';
+
+// A resize is linear: the gradient in a pixel is what an image of that pixel alone gives, times the gradient of the
+// result.
+const SHAPE: [number, number, number, number] = [2, 2, 3, 1];
+const SIZES: [number, number][] = [
+  [4, 6],
+  [4, 9],
+  [6, 6],
+  [3, 5],
+  [1, 2],
+];
+
+describe.each(BACKENDS)('on %s', backend => {
+  beforeAll(async () => {
+    await useBackend(backend);
+  });
+
+  test.each(SIZES)('the gradients of resizes to %i×%i are right for two images that are not square', (...size) => {
+    for (const resize of [tf.image.resizeNearestNeighbor, tf.image.resizeBilinear]) {
+      for (const alignCorners of [false, true]) {
+        tf.tidy(() => {
+          const f = (x: tf.Tensor) => resize(x as tf.Tensor4D, size, alignCorners);
+          const dy = random([2, ...size, 1], 1);
+          const pixels = tf.unstack(tf.reshape(tf.eye(12), [12, ...SHAPE]));
+          const expected = pixels.map(pixel => numbers(tf.sum(tf.mul(f(pixel), dy)))[0]!);
+          expect(numbers(tf.grad(f)(random(SHAPE, 2), dy))).toBeAllClose(expected);
+        });
+      }
+    }
+  });
+});

@@ -1,0 +1,220 @@
+import {Worker as NodeWorker} from 'node:worker_threads';
+import {BINARY} from '../../src/backends/wasm/module/binary';
+import {compiled, functionsOf} from '../../src/backends/wasm/module/module';
+import {TRANSFORMER_BINARY} from '../../src/extensions/transformers/kernels/wasm/binary';
+import type {TransformerFunctions} from '../../src/extensions/transformers/kernels/wasm/functions';
+import {HELPER, partsOf, Threads, type Workplace} from '../../src/backends/wasm/module/threads';
+
+describe('parts', () => {
+  test.each([
+    [
+      10,
+      4,
+      2,
+      [
+        [0, 8],
+        [8, 2],
+      ],
+    ],
+    [
+      10,
+      4,
+      8,
+      [
+        [0, 4],
+        [4, 4],
+        [8, 2],
+      ],
+    ],
+    [
+      7,
+      1,
+      3,
+      [
+        [0, 2],
+        [2, 3],
+        [5, 2],
+      ],
+    ],
+    [12, 12, 4, [[0, 12]]],
+    [5, 8, 0, [[0, 5]]],
+  ])('%p things in units of %p for %p threads', (count, unit, threads, expected) => {
+    expect(partsOf(count, unit, threads)).toEqual(expected.map(([first, size]) => ({first, size})));
+  });
+});
+
+/** The workers of Node by the interface of a page's. */
+class PageWorker {
+  static readonly all: PageWorker[] = [];
+  private readonly worker: NodeWorker;
+
+  constructor() {
+    const receive = "require('node:worker_threads').parentPort.on('message', data => globalThis.onmessage({data}));";
+    this.worker = new NodeWorker(`${HELPER}\n${receive}`, {eval: true});
+    PageWorker.all.push(this);
+  }
+
+  /** Sends a message when the caller waits for something, so that it is not there before. */
+  postMessage(message: unknown): void {
+    queueMicrotask(() => {
+      this.worker.postMessage(message);
+    });
+  }
+
+  terminate(): void {
+    void this.worker.terminate();
+  }
+}
+
+/** A shared memory with our module in it, and a place from which on memory is free. */
+function workplace(): Workplace & {module: WebAssembly.Module} {
+  const memory = new WebAssembly.Memory({initial: 64, maximum: 65536, shared: true});
+  const module = compiled(BINARY, memory)!;
+  return {memory, module, modules: () => [module], allocate: () => 1024, owner: memory};
+}
+
+function withWorkers<T>(worker: unknown, f: () => T): T {
+  const global = globalThis as {Worker?: unknown};
+  const former = global.Worker;
+  global.Worker = worker;
+  try {
+    return f();
+  } finally {
+    global.Worker = former;
+  }
+}
+
+async function available(threads: Threads, count: number): Promise<void> {
+  for (const end = Date.now() + 10_000; threads.available() === 1 && Date.now() < end;) {
+    await new Promise(resolve => setTimeout(resolve, 5));
+  }
+  expect(threads.available()).toBe(count);
+}
+
+afterAll(() => {
+  PageWorker.all.forEach(worker => {
+    worker.terminate();
+  });
+});
+
+test('threads compute what one computes, round after round', async () => {
+  const place = workplace();
+  const {memory, module} = place;
+  const threads = withWorkers(PageWorker, () => Threads.start(3, place))!;
+  expect(threads.available()).toBe(1);
+  await available(threads, 3);
+  const functions = functionsOf(module, memory);
+  const count = 12_000;
+  const [x, m, t, y] = [1e6, 2e6, 2e6 + 64, 3e6].map(address => Math.ceil(address / 64) * 64) as [
+    number,
+    number,
+    number,
+    number,
+  ];
+  const numbers = (at: number, size: number) => new Float32Array(memory.buffer, at, size);
+  numbers(m, 4).set([2, 3, 4, 5]);
+  numbers(t, 4).set([1, -1, 0, 0.5]);
+  for (let round = 0; round < 300; round++) {
+    numbers(x, count).forEach((_, i, all) => (all[i] = (i % 97) + round));
+    numbers(y, count).fill(0);
+    const parts = partsOf(count, 4, 3);
+    threads.run(
+      parts,
+      (own, {first, size}) => {
+        // In three calls, each of which takes what the one before gave.
+        own.affine(x + 4 * first, m, 0, y + 4 * first, size, 4);
+        own.affine(y + 4 * first, m, t, y + 4 * first, size, 4);
+        own.clamp(y + 4 * first, y + 4 * first, size, -Infinity, 40);
+      },
+      functions,
+      false,
+    );
+    const [scale, shift] = [
+      [2, 3, 4, 5],
+      [1, -1, 0, 0.5],
+    ] as [number[], number[]];
+    const wrong = numbers(y, count).findIndex((value, i) => {
+      const factor = scale[i % 4]!;
+      return value !== Math.min(40, ((i % 97) + round) * factor * factor + shift[i % 4]!);
+    });
+    expect(wrong).toBe(-1);
+  }
+});
+
+test('they get the functions of another module in the midst of it', async () => {
+  const place = workplace();
+  const {memory, module} = place;
+  const threads = withWorkers(PageWorker, () => Threads.start(2, place))!;
+  const areThere = () => available(threads, 2);
+  await areThere();
+  const functions = functionsOf(module, memory);
+  const another = compiled(TRANSFORMER_BINARY, memory)!;
+  const beside = threads.add(another, functionsOf<TransformerFunctions>(another, memory));
+  // Their message is sent once this function waits.
+  expect(threads.available()).toBe(1);
+  await areThere();
+  const [x, y] = [1_000_000, 2_000_000].map(address => Math.ceil(address / 64) * 64) as [number, number];
+  const numbers = (at: number) => new Float32Array(memory.buffer, at, 64);
+  for (let round = 0; round < 50; round++) {
+    numbers(x).forEach((_, i, all) => (all[i] = i + round));
+    numbers(y).fill(1);
+    threads.run(
+      partsOf(64, 16, 4),
+      (own, {first, size}) => {
+        own.clamp(x + 4 * first, x + 4 * first, size, 5, 60);
+        beside(own).addRows(x + 4 * first, y + 4 * first, 0, 1, size);
+      },
+      functions,
+      false,
+    );
+    expect([...numbers(y)]).toEqual(Array.from({length: 64}, (_, i) => 1 + Math.min(60, Math.max(5, i + round))));
+  }
+});
+
+test('a round that fails, in a thread or in this one, says so, and the next goes on', async () => {
+  const place = workplace();
+  const {memory, module} = place;
+  const threads = withWorkers(PageWorker, () => Threads.start(2, place))!;
+  await available(threads, 2);
+  const functions = functionsOf(module, memory);
+  const [x, beyond] = [1_000_000, 2 ** 31];
+  const run = (placeOf: (part: number) => number) => {
+    threads.run(
+      partsOf(64, 4, 16),
+      (own, {first, size}, part) => {
+        const at = placeOf(part) + 4 * first;
+        own.clamp(at, at, size, 5, 60);
+      },
+      functions,
+      false,
+    );
+  };
+  for (const wrong of [(part: number) => part === 3, () => true]) {
+    expect(() => {
+      run(part => (wrong(part) ? beyond : x)); // beyond the end of the memory
+    }).toThrow('A thread of the wasm kernels failed.');
+    const numbers = new Float32Array(memory.buffer, x, 64);
+    for (let round = 0; round < 20; round++) {
+      numbers.forEach((_, i) => (numbers[i] = i + round));
+      run(() => x);
+      expect([...numbers]).toEqual(Array.from(numbers, (_, i) => Math.min(60, Math.max(5, i + round))));
+    }
+  }
+});
+
+test('there are none where there is nothing to share', () => {
+  const place = workplace();
+  const own = {...place, memory: new WebAssembly.Memory({initial: 1})};
+  expect(withWorkers(PageWorker, () => Threads.start(1, place))).toBeUndefined();
+  expect(withWorkers(PageWorker, () => Threads.start(2, own))).toBeUndefined();
+  expect(withWorkers(undefined, () => Threads.start(2, place))).toBeUndefined();
+});
+
+test('there are none where the page allows no workers, or memory is full', () => {
+  const Forbidden = () => {
+    throw new Error('Refused by the policy of the page.');
+  };
+  const place = workplace();
+  expect(withWorkers(Forbidden, () => Threads.start(2, place))).toBeUndefined();
+  expect(withWorkers(PageWorker, () => Threads.start(2, {...place, allocate: () => 0}))).toBeUndefined();
+});

@@ -1,0 +1,100 @@
+import * as tf from '@tensorflow/tfjs';
+import {importPEFT, type KeyMap, LoRAError} from '../../../src';
+import {encodeSafetensors} from '../../../src/platform/formats/safetensors';
+import {useBackend, withoutLeaks} from '../../helpers';
+
+/**
+ * Seconds of this process's own time. What is tested here took minutes when it was not bounded; machines differ, and
+ * have more to do.
+ */
+const PATIENCE = 8;
+
+/** A PEFT adapter with a rank-1 update of each module. */
+function adapterOf(modules: readonly string[], config: object) {
+  const a = {shape: [1, 4], data: new Float32Array(4)};
+  const b = {shape: [3, 1], data: new Float32Array(3)};
+  const tensors = modules.flatMap(name => [
+    [`base_model.model.${name}.lora_A.weight`, a],
+    [`base_model.model.${name}.lora_B.weight`, b],
+  ]);
+  const weights = encodeSafetensors(Object.fromEntries(tensors) as Record<string, typeof a>);
+  return {config: JSON.stringify({peft_type: 'LORA', r: 1, lora_alpha: 1, ...config}), weights};
+}
+
+function modulesLike(nameOf: (i: number) => string, count: number): string[] {
+  return Array.from({length: count}, (_, i) => nameOf(i));
+}
+
+function tableOf(patterns: readonly string[]): Record<string, number> {
+  return Object.fromEntries(patterns.map(pattern => [pattern, 1]));
+}
+
+/** What an import throws, and the seconds that it takes. */
+function attempt(modules: readonly string[], config: object, keyMap: KeyMap = {}): {message: string; seconds: number} {
+  const layers = Array.from({length: 100}, (_, i) => tf.layers.dense({units: 4, inputShape: [4], name: `layer${i}`}));
+  const model = tf.sequential({layers});
+  const files = adapterOf(modules, config);
+  const start = process.cpuUsage();
+  let message = 'none';
+  try {
+    importPEFT(files, model, {keyMap});
+  } catch (error) {
+    expect(error).toBeInstanceOf(LoRAError);
+    ({message} = error as Error);
+  }
+  const {user, system} = process.cpuUsage(start);
+  model.dispose();
+  return {message, seconds: (user + system) / 1e6};
+}
+
+const MANY = modulesLike(i => `m.layers.${i % 97}.q${i}`, 50_000);
+const SOME = MANY.slice(0, 10_000);
+const DO_NOT_MATCH = /do not match the model/;
+const TOO_LONG = /takes too long/;
+
+beforeEach(() => useBackend('cpu'));
+
+test.each([
+  ['a hundred thousand tensors', MANY, {}, {}, DO_NOT_MATCH],
+  ['a pattern for each of many modules', SOME, {rank_pattern: tableOf(SOME)}, {}, DO_NOT_MATCH],
+  ['many modules that come whole', SOME, {modules_to_save: MANY.slice(40_000)}, {}, DO_NOT_MATCH],
+  [
+    'patterns that can match in very many ways',
+    modulesLike(i => `${'a'.repeat(100)}${i}`, 10_000),
+    {rank_pattern: tableOf(modulesLike(i => `a+.*.*.*.*.*.*.*.*x${i}`, 100))},
+    {},
+    TOO_LONG,
+  ],
+  [
+    'patterns that count',
+    ['a'.repeat(900)],
+    {rank_pattern: tableOf(modulesLike(i => `a{0,900}x${i}`, 20_000))},
+    {},
+    TOO_LONG,
+  ],
+  [
+    'patterns with large sets',
+    modulesLike(i => `${'a'.repeat(60)}${i}`, 10_000),
+    {rank_pattern: tableOf(modulesLike(i => `[${'qwertyuiopa'.repeat(150)}]+x${i}`, 10))},
+    {},
+    DO_NOT_MATCH,
+  ],
+  [
+    'a key map of many stars',
+    modulesLike(i => `${'a'.repeat(150)}${i}b`, 5_000),
+    {},
+    {[`${'*a'.repeat(40)}b`]: '*'.repeat(40)},
+    DO_NOT_MATCH,
+  ],
+] as const)('an import of %s takes no longer than seconds', async (_, modules, config, keyMap, message) => {
+  await withoutLeaks(() => {
+    const result = attempt(modules, config, keyMap);
+    expect(result.message).toMatch(message);
+    expect(result.seconds).toBeLessThan(PATIENCE);
+  });
+});
+
+test('names that are longer than any module has are refused', () => {
+  const {message} = attempt(['a.'.repeat(600)], {});
+  expect(message).toMatch(/a name of more than 1000 characters/);
+});

@@ -1,0 +1,97 @@
+import * as tf from '@tensorflow/tfjs';
+import {applyLoRA, planLoRA, removeLoRA, replaceHead} from 'tfjs-lora';
+import {useBackend} from '../../helpers';
+
+const {layers} = tf;
+
+beforeEach(async () => {
+  await useBackend('cpu');
+  tf.engine().startScope();
+});
+afterEach(() => tf.engine().endScope());
+
+const classes = (units = 3) => layers.dense({units, name: 'classes'});
+const dense = (name: string, units: number) => layers.dense({units, name, activation: 'relu'});
+const pixels = (filters: number) => layers.conv2d({filters, kernelSize: 3, name: 'conv', inputShape: [6, 6, 1]});
+
+function model(...parts: tf.layers.Layer[]): tf.LayersModel {
+  return tf.sequential({layers: parts});
+}
+
+/** Networks, where a head goes of itself, and what a plan says of it. */
+const PLACES: [what: string, make: () => tf.LayersModel, at: string, reason: string][] = [
+  [
+    // The classifier that nsfwjs has: 1280 channels, then 256, 128 and 5.
+    'behind a pooled map, the Dense layers that are narrower than it',
+    () =>
+      model(
+        pixels(16),
+        layers.averagePooling2d({poolSize: 4, name: 'pool'}),
+        layers.flatten({name: 'flat'}),
+        dense('hidden_1', 8),
+        layers.dropout({rate: 0.5, name: 'drop_1'}),
+        layers.batchNormalization({name: 'norm'}),
+        dense('hidden_2', 4),
+        layers.dropout({rate: 0.5, name: 'drop_2'}),
+        dense('head', 5),
+      ),
+    'flat',
+    'it gives 16 features, and what follows is narrower: hidden_1 (8), hidden_2 (4)',
+  ],
+  [
+    'behind a wide layer, one that narrows it',
+    () => model(layers.dense({units: 12, inputShape: [20], name: 'wide'}), dense('narrow', 4), dense('head', 5)),
+    'wide',
+    'it gives 12 features, and what follows is narrower: narrow (4)',
+  ],
+  [
+    'no layer that is as wide as what it is made of',
+    () => model(pixels(4), layers.globalAveragePooling2d({name: 'pool'}), dense('same', 4), dense('head', 5)),
+    'same',
+    'it comes before head, the last layer with weights',
+  ],
+  [
+    'no layer that is narrower than a flattened map, and wider than its channels',
+    () => model(pixels(4), layers.flatten({name: 'flat'}), dense('hidden', 8), dense('head', 5)),
+    'hidden',
+    'it comes before head, the last layer with weights',
+  ],
+  [
+    'no layer before which there is none with a kernel',
+    () => model(layers.dense({units: 4, inputShape: [20], name: 'only'}), dense('head', 5)),
+    'only',
+    'it comes before head, the last layer with weights',
+  ],
+  [
+    'nothing across a sum of two branches',
+    () => {
+      const input = tf.input({shape: [6], name: 'in'});
+      const sides = ['left', 'right'].map(name => dense(name, 6).apply(input) as tf.SymbolicTensor);
+      const sum = layers.add({name: 'sum'}).apply(sides);
+      const narrow = dense('narrow', 3).apply(sum);
+      return tf.model({inputs: input, outputs: dense('head', 5).apply(narrow) as tf.SymbolicTensor});
+    },
+    'sum',
+    'it gives 6 features, and what follows is narrower: narrow (3)',
+  ],
+];
+
+test.each(PLACES)('to the old head belong: %s', (_, make, at, reason) => {
+  const headed = replaceHead(make(), [classes()]);
+  expect(planLoRA(headed).head).toEqual({at, reason});
+  expect(headed.layers.at(-2)!.name).toBe(at);
+  expect(String(planLoRA(headed))).toContain(`The new head goes after "${at}": ${reason}.`);
+});
+
+test('a place that is named is taken as it is', () => {
+  const base = model(layers.dense({units: 12, inputShape: [20], name: 'wide'}), dense('narrow', 4), dense('head', 5));
+  expect(planLoRA(replaceHead(base, [classes()], {at: 'narrow'})).head).toEqual({at: 'narrow', reason: 'it was named'});
+});
+
+test('a plan says nothing of a head where there is none, or where nobody knows why it is there', () => {
+  const base = model(layers.dense({units: 4, inputShape: [20], name: 'only'}), dense('head', 5));
+  expect(planLoRA(base).head).toBeUndefined();
+  const restored = removeLoRA(applyLoRA(replaceHead(base, [classes()]), {rank: 1}));
+  expect(planLoRA(restored).head).toBeUndefined();
+  expect(String(planLoRA(restored))).toContain('new head');
+});

@@ -1,0 +1,111 @@
+import * as tf from '@tensorflow/tfjs';
+import {disposeModel, loadKerasModel} from 'tfjs-lora';
+import {rowOf} from '../../../src/core/keras/layerTable';
+import {numbers, useBackend} from '../../helpers';
+import {handlerOf} from './converted';
+import {type KerasCase, kerasCases, sumsOf} from './kerasLayers';
+
+beforeAll(() => useBackend('wasm'));
+beforeEach(() => jest.spyOn(console, 'warn').mockImplementation());
+afterEach(() => jest.restoreAllMocks());
+
+/** What is wrong with a case: it computes something else than Keras, or is refused without being named. */
+async function refusalOf({artifacts, inputs, outputs}: KerasCase): Promise<string | undefined> {
+  let model: tf.LayersModel;
+  try {
+    model = await loadKerasModel(handlerOf(artifacts));
+  } catch (error) {
+    const {message} = error as Error;
+    expect(message).toMatch(/^The model of Keras cannot be loaded:\n {2}"[^"]+" \(\w+\)/);
+    return message.split('\n')[1]!.trim();
+  }
+  const given = inputs.map(({values, shape}) => tf.tensor(values, shape));
+  const found = [model.predict(given)].flat();
+  expect(found.map(({shape}) => shape)).toEqual(outputs.map(({shape}) => shape));
+  found.forEach((tensor, i) => {
+    const values = numbers(tensor);
+    // Each number may be off by a hundred thousandth of the largest.
+    const tolerance = 1e-5 * Math.sqrt(values.length) * Math.max(1, ...values.map(Math.abs));
+    const sums = sumsOf(values).map((sum, j) => sum - outputs[i]!.sums[j]!);
+    sums.forEach(difference => expect(Math.abs(difference)).toBeLessThan(tolerance));
+  });
+  const topology = JSON.stringify(model.toJSON(null, false));
+  // tfjs puts weights that it loads under their constraints.
+  if (topology.includes('tfjs-lora>') && !/_constraint":\{/.test(topology)) {
+    const again = await saved(model);
+    expect([again.predict(given)].flat().map(numbers)).toEqual(found.map(numbers));
+    disposeModel(again);
+  }
+  tf.dispose([given, found]);
+  disposeModel(model);
+  return undefined;
+}
+
+/** A model as tfjs reads it from the file that it writes. */
+async function saved(model: tf.LayersModel): Promise<tf.LayersModel> {
+  let file: tf.io.ModelArtifacts = {};
+  const save = (artifacts: tf.io.ModelArtifacts) => {
+    file = artifacts;
+    return Promise.resolve({modelArtifactsInfo: {dateSaved: new Date(), modelTopologyType: 'JSON' as const}});
+  };
+  await model.save({save});
+  return tf.loadLayersModel(handlerOf(file));
+}
+
+/** What is refused, of a class or a model and its settings. */
+const REFUSED = [
+  ...['(Additive)?Attention', 'AutoContrast', 'CategoryEncoding', 'Conv1DTranspose', 'ConvLSTM[13]D', 'Cropping[13]D'],
+  ...[
+    'DepthwiseConv1D',
+    'Discretization',
+    'EinsumDense',
+    'GroupNormalization',
+    'LocallyConnected[12]D',
+    'RMSNormalization',
+  ],
+  ...['RandomCrop', 'UnitNormalization', 'UpSampling[13]D', 'ZeroPadding[13]D', 'Equalization', 'Solarization'],
+  '\\w+ activation=(celu|glu|hard_shrink|hard_tanh|log_sigmoid|soft_shrink|sparsemax|squareplus|tanh_shrink)$',
+  '\\w+ kernel_regularizer=.*OrthogonalRegularizer',
+  '\\w+ lora_rank=',
+  '(Average|Max)Pooling1D data_format=channels_first',
+  'Concatenate axis=-2',
+  '(Separable)?Conv1D (padding=causal|data_format=channels_first)',
+  'SeparableConv2D data_format=channels_first',
+  'Conv[23]D groups=',
+  'Conv[23]DTranspose (dilation_rate|output_padding)=',
+  'ELU alpha=0.5',
+  'GRU reset_after=True',
+  'Flatten data_format=channels_first',
+  'UpSampling2D interpolation=(area|bicubic|lanczos3)',
+  'Resizing (interpolation=(area|bicubic)|antialias|pad_to_aspect_ratio)',
+  'operation: (2 / x|x \\*\\* 2|x / \\(x \\+ 9\\)|x \\+ list)',
+  'mask: (Bidirectional|TimeDistributed|GlobalAveragePooling1D)',
+  'mask: ((Conv1D|MaxPooling1D|Permute|Reshape|Rescaling), then|(Add|Average|Multiply|Subtract) of)',
+].map(pattern => new RegExp(`^${pattern}`));
+
+/** Keras 3 writes masks into the graph of a model, as operations. */
+const WITHOUT_MASKS = /^mask: (?!GlobalMax)/;
+
+function isRefused({group, settings}: KerasCase, version: number): boolean {
+  return (
+    (version === 3 && WITHOUT_MASKS.test(group)) ||
+    settings.some(setting => REFUSED.some(pattern => pattern.test(`${group} ${setting}`)))
+  );
+}
+
+describe.each([2, 3] as const)('Keras %i', version => {
+  test.each(kerasCases(version))('$name', async one => {
+    const refusal = await refusalOf(one);
+    expect(refusal === undefined ? 'computed' : 'refused').toBe(isRefused(one, version) ? 'refused' : 'computed');
+  });
+});
+
+test('a layer of tfjs is computed as the table says, or not at all', () => {
+  const {classNameMap} = tf.serialization.SerializationMap.getMap();
+  const isStock = (name: string) => {
+    const {prototype} = classNameMap[name]![0];
+    return prototype instanceof tf.layers.Layer && !(prototype instanceof tf.LayersModel) && !/lora|Fused/i.test(name);
+  };
+  const others = Object.keys(classNameMap).filter(name => isStock(name) && rowOf(name) === undefined);
+  expect(others.filter(name => !/Cells?$|^(RNN|Model|CategoryEncoding)$/.test(name)).sort()).toEqual([]);
+});

@@ -1,0 +1,298 @@
+import * as tf from '@tensorflow/tfjs';
+import {applyLoRA, disposeModel, getAdapter, loadKerasModel, mergeLoRA, setAdapter} from 'tfjs-lora';
+import 'tfjs-lora/transformers';
+import {numbers, random, useBackend, withoutLeaks} from '../../helpers';
+import {artifactsOf, computedByKeras, handlerOf} from './converted';
+
+beforeEach(() => useBackend('wasm'));
+afterEach(() => jest.restoreAllMocks());
+
+type Topology = {model_config: {config: {layers: {class_name: string; config: Record<string, unknown>}[]}}};
+
+/** A model of the fixtures, with something changed in the config of the first layer of a class. */
+function changed(name: string, className: string, settings: Record<string, unknown>): tf.io.ModelArtifacts {
+  const artifacts = artifactsOf(name);
+  const {layers} = (artifacts.modelTopology as Topology).model_config.config;
+  Object.assign(layers.find(({class_name}) => class_name === className)!.config, settings);
+  return artifacts;
+}
+
+function load(artifacts: tf.io.ModelArtifacts): Promise<tf.LayersModel> {
+  return loadKerasModel(handlerOf(artifacts));
+}
+
+async function expectRefused(artifacts: tf.io.ModelArtifacts, lines: string[]): Promise<void> {
+  await withoutLeaks(async () => {
+    const message = await load(artifacts).then(
+      () => 'loaded',
+      (error: unknown) => (error as Error).message,
+    );
+    expect(message.split('\n')).toEqual(['The model of Keras cannot be loaded:', ...lines.map(line => `  ${line}`)]);
+  });
+}
+
+describe('a transformer of Keras 3', () => {
+  const NAME = 'keras-3.15-h5-transformer';
+
+  test('is adapted, trained, merged and freed', async () => {
+    await withoutLeaks(async () => {
+      const {inputs, outputs} = computedByKeras(NAME);
+      const base = await load(artifactsOf(NAME));
+      const adapted = applyLoRA(base, {rank: 2});
+      const before = tf.tidy(() => numbers(adapted.predict(inputs) as tf.Tensor));
+      outputs[0]!.values.forEach((value, i) => expect(before[i]).toBeCloseTo(value, 5));
+      const adapter = getAdapter(adapted);
+      const paths = Object.keys(adapter.config.layers);
+      expect(paths).toEqual(expect.arrayContaining(['attention_query', 'attention_output', 'crossed_value', 'wide']));
+
+      const targets = random([2, 2], 3);
+      const optimizer = tf.train.adam(0.05);
+      adapted.compile({optimizer, loss: 'meanSquaredError'});
+      const {history} = await adapted.fit(inputs, targets, {epochs: 30, verbose: 0});
+      const losses = history.loss as number[];
+      expect(losses.at(-1)).toBeLessThan(losses[0]! / 4);
+
+      const merged = mergeLoRA(adapted);
+      const [ofMerged, ofAdapted] = tf.tidy(() =>
+        [merged, adapted].map(model => numbers(model.predict(inputs) as tf.Tensor)),
+      );
+      ofMerged!.forEach((value, i) => expect(value).toBeCloseTo(ofAdapted![i]!, 4));
+      expect(tf.tidy(() => numbers(base.predict(inputs) as tf.Tensor))).toEqual(before);
+
+      setAdapter(adapted, adapter);
+      expect(tf.tidy(() => numbers(adapted.predict(inputs) as tf.Tensor))).toEqual(before);
+      tf.dispose([inputs, targets, adapter.tensors]);
+      [adapted, merged, base].forEach(disposeModel);
+      optimizer.dispose();
+    });
+  });
+
+  test('is saved and loaded by tfjs', async () => {
+    const {inputs} = computedByKeras(NAME);
+    const model = await load(artifactsOf(NAME));
+    let saved: tf.io.ModelArtifacts = {};
+    const save = (artifacts: tf.io.ModelArtifacts) => {
+      saved = artifacts;
+      return Promise.resolve({modelArtifactsInfo: {dateSaved: new Date(), modelTopologyType: 'JSON' as const}});
+    };
+    await model.save({save});
+    const again = await tf.loadLayersModel(handlerOf(saved));
+    const [first, second] = [model, again].map(each => numbers(each.predict(inputs) as tf.Tensor));
+    expect(second).toEqual(first);
+  });
+
+  test('says which dropout it leaves out', async () => {
+    const warn = jest.spyOn(console, 'warn').mockImplementation();
+    disposeModel(await load(changed(NAME, 'MultiHeadAttention', {dropout: 0.1})));
+    expect(warn.mock.calls).toEqual([
+      [
+        'The model computes in training what Keras would not: ' +
+          '"attention" (MultiHeadAttention) has no dropout (0.1 in Keras) on the weights of its places.',
+      ],
+    ]);
+  });
+
+  test.each([
+    [{value_dim: 4}, '"attention" (MultiHeadAttention): value_dim must be key_dim, 3, got 4.'],
+    [{attention_axes: [2]}, '"attention" (MultiHeadAttention): there is no attention_axes=[2] here.'],
+    [{use_gate: true}, '"attention" (MultiHeadAttention): there is no use_gate=true here.'],
+  ])('with %j is refused', async (settings, line) => {
+    await expectRefused(changed(NAME, 'MultiHeadAttention', settings), [line]);
+  });
+
+  test('whose words hide places is refused, since neither tfjs nor Attention would heed them', async () => {
+    await expectRefused(changed(NAME, 'Embedding', {mask_zero: true}), [
+      ...['attention', 'crossed'].map(
+        name => `"${name}" (MultiHeadAttention) heeds the mask of mask_zero or Masking in Keras, and not here.`,
+      ),
+      '"mean" (GlobalAveragePooling1D) heeds the mask of mask_zero or Masking in Keras, and not in tfjs.',
+    ]);
+  });
+});
+
+describe('what tfjs would compute otherwise without a word is refused', () => {
+  test.each([
+    ['conv', 'ReLU', {softness: 0.1}, '"re_lu" (ReLU): tfjs has no softness=0.1.'],
+    [
+      'conv',
+      'BatchNormalization',
+      {renorm: true},
+      '"batch_normalization" (BatchNormalization): tfjs has no renorm=true.',
+    ],
+    ['conv', 'Conv2D', {groups: 3}, '"conv2d" (Conv2D): tfjs has no groups=3.'],
+    ['conv', 'Dense', {activation: 'celu'}, '"dense" (Dense): tfjs has no activation "celu".'],
+    [
+      'conv',
+      'Dense',
+      {dtype: {module: 'keras', class_name: 'DTypePolicy', config: {name: 'float64'}}},
+      '"dense" (Dense): tfjs has no dtype "float64" for layers.',
+    ],
+    [
+      'conv',
+      'Dense',
+      {kernel_regularizer: {class_name: 'OrthogonalRegularizer', config: {factor: 0.1}}},
+      '"dense" (Dense): tfjs has no kernel_regularizer "OrthogonalRegularizer".',
+    ],
+    ['kinds', 'Conv1D', {padding: 'causal'}, '"conv1d" (Conv1D): tfjs has no padding="causal".'],
+    [
+      'kinds',
+      'UpSampling2D',
+      {interpolation: 'bicubic'},
+      '"up_sampling2d" (UpSampling2D): tfjs has no interpolation="bicubic".',
+    ],
+  ])('%s: %s with %j', async (name, className, settings, line) => {
+    await expectRefused(changed(`keras-3.15-h5-${name}`, className, settings), [line]);
+  });
+
+  test('mixed precision is none of it: weights are float32', async () => {
+    const policy = {module: 'keras', class_name: 'DTypePolicy', config: {name: 'mixed_float16'}};
+    disposeModel(await load(changed('keras-3.15-h5-conv', 'Dense', {dtype: policy})));
+  });
+});
+
+describe('a file that does not fit', () => {
+  test('is refused with a line for each fault, and leaves nothing', async () => {
+    const artifacts = changed('keras-3.15-h5-conv', 'ReLU', {softness: 1});
+    const {layers} = (artifacts.modelTopology as Topology).model_config.config;
+    layers.find(({class_name}) => class_name === 'Flatten')!.class_name = 'Flattened';
+    layers.find(({class_name}) => class_name === 'Dropout')!.class_name = 'Attention';
+    await expectRefused(artifacts, [
+      '"re_lu" (ReLU): tfjs has no softness=1.',
+      '"dropout" (Attention): there is no such layer in tfjs, nor one that is registered.',
+      '"flatten" (Flattened): there is no such layer in tfjs, nor one that is registered.',
+    ]);
+  });
+
+  test('names weights that are missing, too many, or of another shape', async () => {
+    const artifacts = artifactsOf('keras-3.15-h5-conv');
+    const specs = artifacts.weightSpecs!;
+    specs.find(({name}) => name.endsWith('dense/bias'))!.name = 'pictures/dense/other';
+    specs.find(({name}) => name.endsWith('conv2d/kernel'))!.shape = [3, 3, 4, 3];
+    await expectRefused(artifacts, [
+      'pictures/conv2d/kernel: shape [3, 3, 4, 3] in the file, [3, 3, 3, 4] in the model.',
+      'pictures/dense/other: there is no such weight in the model.',
+      'conv2d/kernel: not in the file.',
+      'dense/bias: not in the file.',
+    ]);
+  });
+
+  test('takes no more memory than its weights', async () => {
+    const message = await load(changed('keras-3.15-h5-conv', 'Dense', {units: 2 ** 30})).catch(
+      (error: unknown) => (error as Error).message,
+    );
+    expect(message).toMatch(/its weight kernel would be of shape \[64, 1073741824\], which is too large/);
+  });
+
+  test.each([
+    ['no layers', {layers: []}],
+    ['layers that are none', {layers: [1, null]}],
+  ])('has %s', async (_, settings) => {
+    const artifacts = artifactsOf('keras-3.15-h5-conv');
+    Object.assign((artifacts.modelTopology as Topology).model_config.config, settings);
+    await expectRefused(artifacts, ['"pictures" (Sequential): its layers must be a list of class names and configs.']);
+  });
+
+  test.each(['nobody', 'both'])('has a layer that waits for %s without end', async name => {
+    const artifacts = artifactsOf('keras-3.15-h5-shared');
+    const text = JSON.stringify(artifacts.modelTopology).replace(
+      '"keras_history":["left",0,0]',
+      `"keras_history":["${name}",5,0]`,
+    );
+    await withoutLeaks(async () => {
+      await expect(load({...artifacts, modelTopology: JSON.parse(text) as object})).rejects.toThrow(
+        `"both" (Dense) is called with [["${name}",5,0,{}]], which nothing gives.`,
+      );
+    });
+  });
+
+  test('has a call with more than tensors', async () => {
+    const artifacts = artifactsOf('keras-3.15-h5-shared');
+    const text = JSON.stringify(artifacts.modelTopology).replace('"kwargs":{"mask":null}', '"kwargs":{"mask":true}');
+    await expectRefused({...artifacts, modelTopology: JSON.parse(text) as object}, [
+      '"tower" (Functional): a call must have tensors alone in tfjs, got mask=true.',
+    ]);
+  });
+
+  test.each(['2.13-h5', '3.15-h5'])('has a model inside without a name (%s)', async version => {
+    const artifacts = artifactsOf(`keras-${version}-shared`);
+    const {layers} = (artifacts.modelTopology as Topology).model_config.config;
+    const inner = layers.find(({config}) => config.name === 'steps')! as {name?: string; config: {name?: string}};
+    delete inner.name;
+    delete inner.config.name;
+    await withoutLeaks(async () => {
+      await expect(load(artifacts)).rejects.toThrow('"" (Sequential) has no name, by which the file could call it.');
+    });
+  });
+
+  test.each([
+    ['no name', '"name":"head","inbound', '"inbound', 'A layer "Dense" has no name, by which the file could call it.'],
+    ['no such layer', '[["body",0', '[["nobody",0', '"head" (Dense) is called with [["nobody",0,0,{}]], which nothing'],
+  ])('is of tfjs, and would keep it waiting without end: %s', async (_, found, instead, message) => {
+    const dense = (name: string, from: string) => ({
+      name,
+      inbound_nodes: [[[from, 0, 0, {}]]],
+      class_name: 'Dense',
+      config: {name, units: 2, activation: 'linear'},
+    });
+    const input = {
+      name: 'x',
+      inbound_nodes: [],
+      class_name: 'InputLayer',
+      config: {name: 'x', batch_input_shape: [null, 2]},
+    };
+    const config = {
+      name: 'm',
+      layers: [input, dense('body', 'x'), dense('head', 'body')],
+      input_layers: [['x', 0, 0]],
+      output_layers: [['head', 0, 0]],
+    };
+    const text = JSON.stringify({class_name: 'Model', config, keras_version: 'tfjs-layers 4.22.0'});
+    expect(text).toContain(found);
+    const modelTopology = JSON.parse(text.replace(found, instead)) as object;
+    await expect(load({modelTopology, weightSpecs: [], weightData: new ArrayBuffer(0)})).rejects.toThrow(message);
+  });
+
+  test('has no weights', async () => {
+    const {modelTopology} = artifactsOf('keras-3.15-h5-conv');
+    await expectRefused({modelTopology: modelTopology!}, [
+      'The weights are missing: loadKerasModel needs them beside the topology.',
+    ]);
+  });
+});
+
+describe('everything else goes to tfjs', () => {
+  test('as it is: a model that tfjs saved', async () => {
+    const model = tf.sequential({layers: [tf.layers.dense({units: 2, inputShape: [3], name: 'own'})]});
+    let saved: tf.io.ModelArtifacts = {};
+    const save = (artifacts: tf.io.ModelArtifacts) => {
+      saved = artifacts;
+      return Promise.resolve({modelArtifactsInfo: {dateSaved: new Date(), modelTopologyType: 'JSON' as const}});
+    };
+    await model.save({save});
+    const loaded = await load(saved);
+    const x = random([2, 3], 1);
+    expect(numbers(loaded.predict(x) as tf.Tensor)).toEqual(numbers(model.predict(x) as tf.Tensor));
+  });
+
+  test.each([undefined, null, 3, {}])('a source of %p is refused', async source => {
+    await expect(loadKerasModel(source as string)).rejects.toThrow(
+      'The source must be a URL or a handler of tf.io that can load',
+    );
+  });
+
+  test('a layer of one’s own is made of its config', async () => {
+    class Doubled extends tf.layers.Layer {
+      static readonly className = 'Doubled';
+      override call(inputs: tf.Tensor | tf.Tensor[]): tf.Tensor {
+        return tf.mul([inputs].flat()[0]!, 2);
+      }
+    }
+    tf.serialization.registerClass(Doubled);
+    const artifacts = artifactsOf('keras-3.15-h5-conv');
+    const {layers} = (artifacts.modelTopology as Topology).model_config.config;
+    layers.find(({class_name}) => class_name === 'Dropout')!.class_name = 'Doubled';
+    const model = await load(artifacts);
+    expect(model.getLayer('dropout')).toBeInstanceOf(Doubled);
+    disposeModel(model);
+  });
+});

@@ -1,0 +1,128 @@
+import * as tf from '@tensorflow/tfjs';
+import {type Adapter, applyLoRA, getAdapter, mergeLoRA, scaleAdapter, trainableVariables} from '../../../src';
+import {divisors} from '../../../src/core/methods/lokr';
+import {BACKENDS, numbers, useBackend} from '../../helpers';
+import {mlp, stir, stirUpdates} from '../../models';
+
+/** A model with a Dense and a Conv2D, adapted with updates that are not nothing. */
+function adaptedModel(config: object): {base: tf.LayersModel; model: tf.LayersModel; adapter: Adapter} {
+  const base = tf.sequential({
+    layers: [
+      tf.layers.conv2d({filters: 6, kernelSize: [2, 3], name: 'conv', inputShape: [4, 4, 4]}),
+      tf.layers.flatten(),
+      tf.layers.dense({units: 10, name: 'dense'}),
+    ],
+  });
+  stir(base);
+  const model = applyLoRA(base, {alpha: 3, seed: 1, ...config});
+  stirUpdates(model);
+  return {base, model, adapter: getAdapter(model)};
+}
+
+function changeOf(base: tf.LayersModel, model: tf.LayersModel, name: string): number[] {
+  const [before, after] = [base, mergeLoRA(model)].map(each => numbers(each.getLayer(name).getWeights()[0]!));
+  return after!.map((value, i) => value - before![i]!);
+}
+
+function valueAt({shape, data}: {shape: number[]; data: number[]}, ...index: number[]): number {
+  return data[index.reduce((place, i, axis) => place * shape[axis]! + i, 0)]!;
+}
+
+function named({tensors}: Adapter, name: string): {shape: number[]; data: number[]} {
+  const tensor = tensors[name]!;
+  return {shape: tensor.shape, data: numbers(tensor)};
+}
+
+describe.each(BACKENDS)('on %s', backend => {
+  beforeEach(async () => {
+    await useBackend(backend);
+    tf.engine().startScope();
+  });
+  afterEach(() => tf.engine().endScope());
+
+  test('LoHa adds the entrywise product of two low-rank products', () => {
+    const {base, model, adapter} = adaptedModel({method: 'loha', rank: 2});
+    for (const name of ['conv', 'dense']) {
+      const [w1a, w1b, w2a, w2b] = ['w1_a', 'w1_b', 'w2_a', 'w2_b'].map(part => named(adapter, `${name}/hada_${part}`));
+      const out = w1a!.shape[1]!;
+      const expected = Array.from({length: (w1b!.data.length / 2) * out}, (_, i) => {
+        const [row, column] = [Math.floor(i / out), i % out];
+        const entry = (b: {data: number[]}, a: {data: number[]}) =>
+          b.data[row * 2]! * a.data[column]! + b.data[row * 2 + 1]! * a.data[out + column]!;
+        return 1.5 * entry(w1b!, w1a!) * entry(w2b!, w2a!);
+      });
+      expect(changeOf(base, model, name)).toBeAllClose(expected);
+    }
+  });
+
+  test('LoKr adds a Kronecker product, whole or with a low-rank factor', () => {
+    const {base, model, adapter} = adaptedModel({method: 'lokr', rank: 1});
+    const [w1, a, b] = ['w1', 'w2_a', 'w2_b'].map(part => named(adapter, `conv/lokr_${part}`));
+    // 4 channels in are 2·2, 6 out are 2·3.
+    expect([w1!.shape, a!.shape, b!.shape]).toEqual([
+      [2, 2],
+      [1, 3],
+      [2, 3, 2, 1],
+    ]);
+    const expected = Array.from({length: 2 * 3 * 4 * 6}, (_, i) => {
+      const [o, c, w, h] = [i % 6, Math.floor(i / 6) % 4, Math.floor(i / 24) % 3, Math.floor(i / 72)];
+      const small = valueAt(w1!, Math.floor(c / 2), Math.floor(o / 3));
+      return 3 * small * valueAt(b!, h, w, c % 2, 0) * valueAt(a!, 0, o % 3);
+    });
+    expect(changeOf(base, model, 'conv')).toBeAllClose(expected);
+    const large = adaptedModel({method: 'lokr', rank: 2});
+    const whole = named(large.adapter, 'conv/lokr_w2');
+    const other = named(large.adapter, 'conv/lokr_w1');
+    expect(whole.shape).toEqual([2, 3, 2, 3]);
+    const wanted = expected.map((_, i) => {
+      const [o, c, w, h] = [i % 6, Math.floor(i / 6) % 4, Math.floor(i / 24) % 3, Math.floor(i / 72)];
+      return 1.5 * valueAt(other, Math.floor(c / 2), Math.floor(o / 3)) * valueAt(whole, h, w, c % 2, o % 3);
+    });
+    expect(changeOf(large.base, large.model, 'conv')).toBeAllClose(wanted);
+  });
+
+  test.each(['loha', 'lokr', 'vera'])('%s is scaled by its alpha', method => {
+    const {base, model, adapter} = adaptedModel({method, rank: 2});
+    const half = applyLoRA(base, scaleAdapter(adapter, 0.5));
+    expect(changeOf(base, half, 'dense')).toBeAllClose(changeOf(base, model, 'dense').map(value => value / 2));
+  });
+
+  test('VeRA trains one number for each of the rank and for each output, and all layers share their factors', () => {
+    const {base, model, adapter} = adaptedModel({method: 'vera', rank: 3});
+    expect(
+      trainableVariables(model)
+        .map(({shape}) => shape)
+        .sort(),
+    ).toEqual([[10], [3], [3], [6]].sort());
+    const [narrow, wide] = ['conv', 'dense'].map(name => numbers(adapter.tensors[`${name}/vera_A`]!));
+    const [short, long] = [narrow!, wide!].sort((one, other) => one.length - other.length);
+    expect(long!.slice(0, short!.length)).toEqual(short);
+    const rows = (name: string) => adapter.tensors[`${name}/vera_B`]!.arraySync() as number[][];
+    rows('conv').forEach((row, i) => expect(rows('dense')[i]!.slice(0, 6)).toEqual(row));
+    const [A, B, d, b] = ['vera_A', 'vera_B', 'vera_lambda_d', 'vera_lambda_b'].map(part =>
+      named(adapter, `dense/${part}`),
+    );
+    const expected = Array.from({length: (A!.data.length / 3) * 10}, (_, i) => {
+      const [row, column] = [Math.floor(i / 10), i % 10];
+      const sum = [0, 1, 2].reduce((total, k) => total + valueAt(A!, row, k) * d!.data[k]! * valueAt(B!, k, column), 0);
+      return sum * b!.data[column]!;
+    });
+    expect(changeOf(base, model, 'dense')).toBeAllClose(expected, {rtol: 1e-4});
+  });
+});
+
+test('a rank of VeRA may be more than a layer could use', () => {
+  const {model} = mlp();
+  const {layers} = getAdapter(applyLoRA(model, {method: 'vera', rank: 100, targets: ['Dense']})).config;
+  expect(Object.values(layers).map(({rank}) => rank)).toEqual(Object.keys(layers).map(() => 100));
+});
+
+test('the factors of a number are as close as can be', () => {
+  expect([1, 7, 12, 36, 50].map(divisors)).toEqual([
+    [1, 1],
+    [1, 7],
+    [3, 4],
+    [6, 6],
+    [5, 10],
+  ]);
+});

@@ -1,0 +1,225 @@
+import * as tf from '@tensorflow/tfjs';
+import {
+  type Adapter,
+  applyLoRA,
+  combineAdapters,
+  disposeModel,
+  exportPEFT,
+  getAdapter,
+  type LoRAConfig,
+  LoRAError,
+  mergeLoRA,
+  removeLoRA,
+  setAdapter,
+  withAdapter,
+} from '../../../src/index';
+import {BACKENDS, useBackend, withoutLeaks} from '../../helpers';
+import {baseWeights, cnn, mlp, predictions, reloaded, type Specimen, stirFactors, train} from '../../models';
+
+/** A model with an adapter of its own, and another adapter that was taken from a model like it. */
+function pair({model}: Specimen, config: LoRAConfig, other: LoRAConfig = config): [tf.LayersModel, Adapter] {
+  const donor = applyLoRA(model, other);
+  stirFactors(donor, 7);
+  const adapter = getAdapter(donor);
+  disposeModel(donor);
+  const adapted = applyLoRA(model, config);
+  stirFactors(adapted, 70);
+  return [adapted, adapter];
+}
+
+describe.each(BACKENDS)('on %s', backend => {
+  beforeAll(() => useBackend(backend));
+
+  test.each<[string, LoRAConfig, LoRAConfig]>([
+    ['the same rank', {rank: 2}, {rank: 2, alpha: 4}],
+    ['a higher rank', {rank: 1}, {rank: 3, alpha: 1}],
+    ['a lower rank, rank-stabilised', {rank: 3}, {rank: 2, rankStabilized: true}],
+    ['some of the layers', {rank: 2}, {rank: 2, targets: ['head']}],
+  ])('an adapter of %s that is set gives what it gives when it is applied', (_, config, other) => {
+    const specimen = mlp();
+    const [adapted, adapter] = pair(specimen, config, other);
+    setAdapter(adapted, adapter);
+    const applied = applyLoRA(specimen.model, adapter);
+    expect(predictions(adapted, specimen.inputs)).toEqual(predictions(applied, specimen.inputs));
+  });
+
+  test('without an adapter a model computes what its base computes, and with it again what it did', () => {
+    const {model, inputs} = cnn();
+    const adapted = applyLoRA(model, {rank: 2, trainable: ['head']});
+    stirFactors(adapted);
+    const before = predictions(adapted, inputs);
+    const own = getAdapter(adapted);
+    setAdapter(adapted, null);
+    expect(predictions(adapted, inputs)).toEqual(predictions(model, inputs));
+    setAdapter(adapted, own);
+    expect(predictions(adapted, inputs)).toEqual(before);
+  });
+
+  test('layers that train in full come and go with the adapter, statistics included', async () => {
+    const {model, inputs} = cnn();
+    const adapted = applyLoRA(model, {rank: 2, targets: ['conv'], trainable: ['norm', 'head']});
+    await train(adapted, inputs);
+    const trained = baseWeights(adapted);
+    const adapter = getAdapter(adapted);
+    setAdapter(adapted, null);
+    expect(baseWeights(adapted)).toEqual(baseWeights(model));
+    setAdapter(adapted, adapter);
+    expect(baseWeights(adapted)).toEqual(trained);
+  });
+
+  test('a saved model keeps the original values of what trains in full, and brings them back', async () => {
+    for (const config of [{trainable: ['norm', 'head']}, {freezeBaseLayer: false}]) {
+      const {model, inputs} = cnn();
+      const adapted = applyLoRA(model, {rank: 2, targets: ['conv'], ...config});
+      await train(adapted, inputs);
+      const trained = predictions(adapted, inputs);
+      const again = await reloaded(await reloaded(adapted));
+      expect(predictions(again, inputs)).toEqual(trained);
+      const plain = removeLoRA(again);
+      expect(baseWeights(plain)).toEqual(baseWeights(model));
+      const own = getAdapter(again);
+      setAdapter(again, null);
+      expect(baseWeights(again)).toEqual(baseWeights(model));
+      expect(predictions(again, inputs)).toEqual(predictions(model, inputs));
+      setAdapter(again, own);
+      expect(predictions(again, inputs)).toEqual(trained);
+    }
+  });
+
+  test('a compiled model goes on training with another rank, and only its factors move', async () => {
+    const specimen = mlp();
+    const [adapted, adapter] = pair(specimen, {rank: 2}, {rank: 3});
+    adapted.compile({optimizer: 'sgd', loss: 'meanSquaredError'});
+    const ys = tf.zeros([4, 3]);
+    await adapted.fit(specimen.inputs[0]!, ys, {epochs: 1, verbose: 0});
+    setAdapter(adapted, adapter);
+    const history = await adapted.fit(specimen.inputs[0]!, ys, {epochs: 5, verbose: 0});
+    const losses = history.history.loss as number[];
+    expect(losses[4]!).toBeLessThan(losses[0]!);
+    expect(baseWeights(adapted)).toEqual(baseWeights(specimen.model));
+    const merged = mergeLoRA(adapted);
+    expect(predictions(merged, specimen.inputs)[0]).toBeAllClose(predictions(adapted, specimen.inputs)[0]!);
+    expect(predictions(await reloaded(adapted), specimen.inputs)).toEqual(predictions(adapted, specimen.inputs));
+  });
+
+  test('an adapter is not touched by what happens to the models that have it', async () => {
+    const specimen = mlp();
+    const [adapted, adapter] = pair(specimen, {rank: 2});
+    const values = Object.values(adapter.tensors).map(tensor => Array.from(tensor.dataSync()));
+    setAdapter(adapted, adapter);
+    await train(adapted, specimen.inputs);
+    disposeModel(adapted);
+    expect(Object.values(adapter.tensors).map(tensor => Array.from(tensor.dataSync()))).toEqual(values);
+  });
+
+  test('setting and taking adapters copies and leaves nothing', async () => {
+    const specimen = mlp();
+    await withoutLeaks(() => {
+      const [adapted, adapter] = pair(specimen, {rank: 2}, {rank: 3});
+      const buffers = tf.memory().numDataBuffers;
+      setAdapter(adapted, adapter);
+      expect(tf.memory().numDataBuffers).toBe(buffers - 4); // its former factors, which nothing else has
+      for (let i = 0; i < 20; i++) {
+        const snapshot = getAdapter(adapted);
+        setAdapter(adapted, i % 2 === 0 ? null : adapter);
+        snapshot.dispose();
+      }
+      adapter.dispose();
+      disposeModel(adapted);
+    });
+  });
+});
+
+test('withAdapter puts the former adapter back after a value, a promise, an exception and a rejection', async () => {
+  await useBackend('cpu');
+  const specimen = mlp();
+  const {inputs} = specimen;
+  const [adapted, adapter] = pair(specimen, {rank: 2}, {rank: 3});
+  const before = predictions(adapted, inputs);
+  const base = predictions(specimen.model, inputs);
+  await withoutLeaks(async () => {
+    expect(withAdapter(adapted, null, () => predictions(adapted, inputs))).toEqual(base);
+    expect(predictions(adapted, inputs)).toEqual(before);
+    const other = await withAdapter(adapted, adapter, () => Promise.resolve().then(() => predictions(adapted, inputs)));
+    expect(other).not.toEqual(before);
+    expect(predictions(adapted, inputs)).toEqual(before);
+    const fail = () => {
+      throw new Error('mine');
+    };
+    expect(() => withAdapter(adapted, adapter, fail)).toThrow('mine');
+    await expect(withAdapter(adapted, adapter, () => Promise.reject(new Error('later')))).rejects.toThrow('later');
+    expect(predictions(adapted, inputs)).toEqual(before);
+  });
+});
+
+test('a layer may have a name that every object has a property of', async () => {
+  await useBackend('cpu');
+  const names = ['constructor', 'valueOf', 'toString'];
+  const model = tf.sequential({
+    layers: names.map((name, i) => tf.layers.dense({units: 3, name, ...(i === 0 && {inputShape: [2]})})),
+  });
+  const adapted = applyLoRA(model, {rank: 2, targets: ['valueOf'], trainable: ['toString']});
+  stirFactors(adapted);
+  const adapter = getAdapter(adapted);
+  const x = [tf.ones([1, 2])];
+  const before = predictions(adapted, x);
+  setAdapter(adapted, null);
+  setAdapter(adapted, adapter);
+  expect(predictions(adapted, x)).toEqual(before);
+  const combined = combineAdapters([{adapter, weight: 1}]);
+  expect(predictions(applyLoRA(model, combined), x)).toEqual(before);
+  expect((await exportPEFT(adapter, model)).config).toMatchObject({
+    target_modules: ['valueOf'],
+    modules_to_save: ['toString'],
+  });
+});
+
+test('withAdapter waits for a promise of any make', async () => {
+  await useBackend('cpu');
+  const specimen = mlp();
+  const {inputs} = specimen;
+  const [adapted, adapter] = pair(specimen, {rank: 2}, {rank: 3});
+  const before = predictions(adapted, inputs);
+  // Such as of another realm, a frame's, or of a library.
+  const later: PromiseLike<number[][]> = {
+    then: (...callbacks) =>
+      Promise.resolve()
+        .then(() => predictions(adapted, inputs))
+        .then(...callbacks),
+  };
+  const other = withAdapter(adapted, adapter, () => predictions(adapted, inputs));
+  expect(await withAdapter(adapted, adapter, () => later)).toEqual(other);
+  expect(predictions(adapted, inputs)).toEqual(before);
+});
+
+test.each<[string, LoRAConfig, LoRAConfig, string]>([
+  [
+    'adapts a layer that the model does not',
+    {targets: ['head']},
+    {targets: ['hidden']},
+    'hidden: adapted in the adapter, not in the model',
+  ],
+  [
+    'trains a layer that the model does not',
+    {targets: ['hidden']},
+    {targets: ['hidden'], trainable: ['head']},
+    'head: trains in full in the adapter, not in the model',
+  ],
+  [
+    'brings a base that the model keeps',
+    {},
+    {freezeBaseLayer: false},
+    'hidden: with weights of the base in the adapter, which the model keeps frozen',
+  ],
+])('an adapter that %s is refused, and nothing is changed', async (_, config, other, message) => {
+  await useBackend('cpu');
+  const specimen = mlp();
+  const [adapted, adapter] = pair(specimen, {rank: 2, ...config}, {rank: 2, ...other});
+  const before = predictions(adapted, specimen.inputs);
+  await withoutLeaks(() => {
+    expect(() => setAdapter(adapted, adapter)).toThrow(LoRAError);
+    expect(() => setAdapter(adapted, adapter)).toThrow(message);
+    expect(() => withAdapter(adapted, adapter, () => 0)).toThrow(message);
+  });
+  expect(predictions(adapted, specimen.inputs)).toEqual(before);
+});

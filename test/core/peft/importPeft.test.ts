@@ -1,0 +1,594 @@
+import * as tf from '@tensorflow/tfjs';
+import fc from 'fast-check';
+import {
+  applyLoRA,
+  importPEFT,
+  type KeyMap,
+  LoRAError,
+  mergeLoRA,
+  type PEFTFiles,
+  removeLoRA,
+  setAdapter,
+} from '../../../src';
+import {decodeSafetensors, encodeSafetensors, type NamedValues} from '../../../src/platform/formats/safetensors';
+import {BACKENDS, useBackend, withoutLeaks} from '../../helpers';
+import {predictions, train} from '../../models';
+import {expectedOf, KEY_MAP, largeNetwork, type Network, peftFiles, smallNetwork} from '../../peftNetworks';
+
+beforeEach(() => tf.engine().startScope());
+afterEach(() => tf.engine().endScope());
+
+const SMALL = ['lora', 'rslora', 'modules_to_save', 'bias_lora_only'];
+/** Adapters of the larger network, and whether its depthwise convolution is one in tfjs. */
+const MADE: [name: string, depthwise: boolean][] = [
+  ['expression', true],
+  ['allLinear', true],
+  ['convolutions', true],
+  ['transposed', true],
+  ['embedding', true],
+  ['biasAll', true],
+  ['loraBias', true],
+  ['loraBiasOnly', true],
+  ['modulesToSave', true],
+  ['grouped', false],
+  ['depthwise', true],
+  ['depthwise', false],
+  ['dora', true],
+  ['doraKinds', true],
+  ['ia3', true],
+  ['vera', true],
+  ['pissa', true],
+  ['olora', true],
+  ['loha', true],
+  ['lohaWide', true],
+  ['lokr', true],
+  ['lokrBoth', true],
+];
+
+const CASES: [name: string, folder: string[], make: () => Network][] = [
+  ...SMALL.map(name => [name, [name], smallNetwork] as [string, string[], () => Network]),
+  ...MADE.map(([name, depthwise]) => {
+    const title = `${name}${depthwise ? '' : ', as a full convolution'}`;
+    return [title, ['made', name], () => largeNetwork(depthwise)] as [string, string[], () => Network];
+  }),
+];
+
+/** Values in a shape, no two of them equal. */
+function filled(shape: readonly number[]): NamedValues {
+  const size = shape.reduce((product, axis) => product * axis, 1);
+  return {shape, data: Float32Array.from({length: size}, (_, i) => i + 1)};
+}
+
+const TOLERANCE = {atol: 1e-5, rtol: 0};
+
+describe.each(BACKENDS)('on %s', backend => {
+  beforeEach(() => useBackend(backend));
+
+  test('the networks compute in tfjs what they compute in PyTorch', () => {
+    for (const {model, inputs, y} of [smallNetwork(), largeNetwork(true), largeNetwork(false)]) {
+      expect(predictions(model, inputs)[0]).toBeAllClose(y, TOLERANCE);
+    }
+  });
+
+  test.each(CASES)('the adapter %s of PEFT gives its outputs and its merged weights', (_, folder, make) => {
+    const {model, inputs, torchWeight, torchNames} = make();
+    const {y, y_merged: yMerged, merged: weights = {}} = expectedOf(...folder);
+    const original = predictions(model, inputs);
+    const adapter = importPEFT(peftFiles(...folder), model, {keyMap: KEY_MAP});
+    const adapted = applyLoRA(model, adapter);
+    expect(predictions(adapted, inputs)[0]).toBeAllClose(y.data, TOLERANCE);
+    const merged = mergeLoRA(adapted);
+    expect(predictions(merged, inputs)[0]).toBeAllClose((yMerged ?? y).data, TOLERANCE);
+    for (const [name, {data}] of Object.entries(weights).filter(([each]) => torchNames.includes(each))) {
+      expect(torchWeight(merged, name)).toBeAllClose(data, TOLERANCE);
+    }
+    expect(predictions(removeLoRA(adapted), inputs)).toEqual(original);
+  });
+});
+
+describe('an adapter of PEFT', () => {
+  beforeEach(() => useBackend('cpu'));
+
+  /** The files of the small adapter, with something changed. */
+  function changed(changes: Record<string, unknown>, rename: (name: string) => string = name => name) {
+    const files = peftFiles('lora');
+    const {tensors} = decodeSafetensors(files.weights);
+    const renamed = [...tensors].map(([name, {shape, data}]) => [rename(name), {shape, data: data!}] as const);
+    return {
+      config: {...(JSON.parse(files.config) as object), ...changes},
+      weights: encodeSafetensors(Object.fromEntries(renamed), {metadata: {format: 'pt'}}),
+    };
+  }
+
+  test('is recorded with the strength of each layer, by the first pattern that matches', () => {
+    const {model} = largeNetwork(true);
+    const {config} = importPEFT(peftFiles('made', 'expression'), model, {keyMap: KEY_MAP});
+    const strengths = Object.entries(config.layers).map(([path, {rank, alpha}]) => [path, rank, alpha]);
+    expect(strengths.sort()).toEqual([
+      ['layer_0_query', 2, 3],
+      ['layer_0_value', 2, 7],
+      ['layer_1_query', 3, 3],
+      ['layer_1_value', 2, 5],
+    ]);
+  });
+
+  test('of a rank beyond what a layer holds is reduced to that, with the scaling it had', () => {
+    const {model} = largeNetwork(true);
+    const {config} = importPEFT(peftFiles('made', 'allLinear'), model, {keyMap: KEY_MAP});
+    for (const [path, {rank, alpha}] of Object.entries(config.layers)) {
+      const [fanIn, fanOut] = model.getLayer(path).getWeights()[0]!.shape as [number, number];
+      expect(rank).toBe(Math.min(fanIn, fanOut, 9));
+      expect(alpha / Math.sqrt(rank)).toBeCloseTo(4 / Math.sqrt(9), 12);
+    }
+    const {layers} = importPEFT(peftFiles('made', 'embedding'), model, {keyMap: KEY_MAP}).config;
+    expect(layers.tokens).toMatchObject({rank: 6, alpha: 3});
+  });
+
+  test('may have its config as an object', () => {
+    const {model} = smallNetwork();
+    const {config, weights} = peftFiles('lora');
+    const adapter = importPEFT({config: JSON.parse(config) as object, weights}, model);
+    expect(adapter.config).toEqual(importPEFT({config, weights}, model).config);
+  });
+
+  test('may lack the prefix, and may have the name of the adapter in its names', () => {
+    const {model} = smallNetwork();
+    const expected = importPEFT(peftFiles('lora'), model).config;
+    const bare = changed({}, name => name.replace('base_model.model.', ''));
+    const named = changed({}, name =>
+      name.replace(/(lora_[AB])\.weight/, '$1.default.weight').replace(/(embedding_[AB])$/, '$1.default'),
+    );
+    expect(importPEFT(bare, model).config).toEqual(expected);
+    expect(importPEFT(named, model).config).toEqual(expected);
+  });
+
+  test('is set on an adapted model like any other', () => {
+    const {model, inputs} = smallNetwork();
+    const adapted = applyLoRA(model, {rank: 1, bias: 'adapted'});
+    for (const name of ['lora', 'bias_lora_only', 'rslora']) {
+      setAdapter(adapted, importPEFT(peftFiles(name), adapted));
+      expect(predictions(adapted, inputs)[0]).toBeAllClose(expectedOf(name).y.data, TOLERANCE);
+    }
+  });
+
+  test('shifts the original bias of a model that has trained its own', async () => {
+    const {model, inputs} = largeNetwork(true);
+    const adapted = applyLoRA(model, {
+      rank: 1,
+      bias: 'all',
+      targets: ['layer_0_query', 'layer_1_query', 'volume', 'head_hidden'],
+    });
+    await train(adapted, inputs);
+    setAdapter(adapted, importPEFT(peftFiles('made', 'loraBias'), adapted, {keyMap: KEY_MAP}));
+    expect(predictions(adapted, inputs)[0]).toBeAllClose(expectedOf('made', 'loraBias').y.data, TOLERANCE);
+  });
+
+  test('is imported without a tensor left over, whether it fits or not', async () => {
+    const {model} = largeNetwork(true);
+    await withoutLeaks(() => {
+      for (const name of ['biasAll', 'loraBias', 'loraBiasOnly', 'modulesToSave']) {
+        importPEFT(peftFiles('made', name), model, {keyMap: KEY_MAP}).dispose();
+      }
+      expect(() => importPEFT(peftFiles('lora'), model)).toThrow(LoRAError);
+    });
+  });
+
+  test('that a module is left out of by the key map is imported without it', () => {
+    const {model} = smallNetwork();
+    const keyMap = (name: string) => (name === 'emb' ? null : undefined);
+    const {config, tensors} = importPEFT(peftFiles('lora'), model, {keyMap});
+    expect(Object.keys(config.layers)).toEqual(['conv1', 'conv2', 'fc1']);
+    expect(Object.keys(tensors)).toHaveLength(6);
+  });
+
+  test('finds layers by the last part of a path where one alone has it', () => {
+    const {model} = smallNetwork();
+    const deep = changed({}, name => name.replace('base_model.model.', 'base_model.model.net.body.'));
+    expect(importPEFT(deep, model).config).toEqual(importPEFT(peftFiles('lora'), model).config);
+  });
+
+  test('takes no layer without weights for a module', () => {
+    const input = tf.input({shape: [8], name: 'fc1'});
+    const dense = tf.layers.dense({units: 5, name: 'fc1', inputShape: [8]});
+    const body = tf.sequential({layers: [dense], name: 'body'});
+    const model = tf.model({inputs: input, outputs: body.apply(input) as tf.SymbolicTensor});
+    const keyMap = (name: string) => (name === 'fc1' ? undefined : null);
+    expect(Object.keys(importPEFT(peftFiles('lora'), model, {keyMap}).config.layers)).toEqual(['body/fc1']);
+  });
+
+  test('finds nested layers by equal paths', () => {
+    const body = tf.sequential({
+      layers: [tf.layers.dense({units: 5, name: 'fc1', inputShape: [8]}), tf.layers.dense({units: 5, name: 'fc2'})],
+      name: 'body',
+    });
+    const model = tf.sequential({layers: [body, tf.layers.dense({units: 3, name: 'fc1'})]});
+    const {weights} = peftFiles('lora');
+    const {tensors} = decodeSafetensors(weights);
+    const own = ['A', 'B'].map(letter => {
+      const {shape, data} = tensors.get(`base_model.model.fc1.lora_${letter}.weight`)!;
+      return [`base_model.model.body.fc1.lora_${letter}.weight`, {shape, data: data!}] as const;
+    });
+    const files = {config: peftFiles('lora').config, weights: encodeSafetensors(Object.fromEntries(own))};
+    expect(Object.keys(importPEFT(files, model).config.layers)).toEqual(['body/fc1']);
+  });
+
+  test('that names modules which are not there is refused with the closest names', () => {
+    const {model} = smallNetwork();
+    const other = changed({}, name => name.replace('.fc1.', '.fcl.').replace('.conv2.', '.dense.3.'));
+    const read = () => importPEFT(other, model);
+    expect(read).toThrow(LoRAError);
+    expect(read).toThrow("The adapter's modules do not match the model's layers:\n");
+    expect(read).toThrow(/\n {2}fcl: there is no such layer\. Closest: fc1, /);
+    expect(read).toThrow(/\n {2}dense\.3: there is no such layer\. Closest: /);
+    expect(read).toThrow('The model has: ');
+  });
+
+  test('whose key map is wrong is refused', () => {
+    const {model} = smallNetwork();
+    const read = (keyMap: KeyMap) => () => importPEFT(peftFiles('lora'), model, {keyMap});
+    expect(read({fc1: 'fc9'})).toThrow('  fc1: keyMap gives "fc9"; there is no such layer. Closest: fc1, ');
+    expect(read({fc1: 'conv1'})).toThrow('meets layer conv1, and so does conv1');
+    expect(read({'a.*': 'b'})).toThrow('as many * in one as in the other:\n  "a.*": "b"');
+    expect(read('fc1' as unknown as KeyMap)).toThrow('keyMap must be a function or a table');
+  });
+
+  test.each<[string, Record<string, unknown>, RegExp]>([
+    ['of another method', {peft_type: 'ADALORA'}, /peft_type is "ADALORA"/],
+    ['of no method', {peft_type: undefined}, /peft_type is undefined/],
+    ['with DoRA and without magnitudes', {use_dora: true}, /fc1: no magnitude, though use_dora is true/],
+    ['with parameters as targets', {target_parameters: ['w']}, /target_parameters is \["w"\]/],
+    ['with trained tokens', {trainable_token_indices: [1]}, /trainable_token_indices is \[1\]/],
+    ['with copied layers', {layer_replication: [[0, 2]]}, /layer_replication is/],
+    ['with an activated adapter', {alora_invocation_tokens: [1]}, /alora_invocation_tokens/],
+    ['started at random from the weight', {init_lora_weights: 'pissa_niter_4'}, /init_lora_weights is "pissa_niter_4"/],
+    ['started from data', {init_lora_weights: 'corda'}, /"corda": .*path_initial_model_for_weight_conversion/],
+    ['with DoRA from the weight', {use_dora: true, init_lora_weights: 'pissa'}, /not carried together/],
+    [
+      'with PiSSA of a convolution',
+      {init_lora_weights: 'pissa'},
+      /conv1: .*\(pissa\), which PEFT does not make of a Conv2D/,
+    ],
+    ['with a quantised one', {use_qalora: true}, /use_qalora/],
+    ['with an unknown bias', {bias: 'some'}, /bias is "some"/],
+    ['with an invalid rank', {r: 0}, /rank must be a positive integer, got 0/],
+    ['with an invalid strength', {lora_alpha: null}, /alpha must be/],
+    ['with patterns that are none', {rank_pattern: ['fc1']}, /rank_pattern is \["fc1"\]/],
+    ['with a pattern that is broken', {alpha_pattern: {'(': 2}}, /alpha_pattern: The pattern "\(" leaves a group open/],
+    ['with a pattern for no number', {rank_pattern: {fc1: '3'}}, /rank_pattern: rank must be/],
+    ['with names that are none', {modules_to_save: 'head'}, /modules_to_save is "head"/],
+    ['whose rank is not that of its tensors', {rank_pattern: {fc1: 2}}, /fc1: A has rank 3, and the config says 2/],
+  ])('%s is refused by name', (_, changes, message) => {
+    const {model} = smallNetwork();
+    const read = () => importPEFT(changed(changes), model);
+    expect(read).toThrow(LoRAError);
+    expect(read).toThrow(message);
+  });
+
+  test('several faults of the config are told at once', () => {
+    const read = () => importPEFT(changed({use_bdlora: true, use_qalora: true, bias: 1}), smallNetwork().model);
+    expect(read).toThrow(/use_qalora(.|\n)*use_bdlora(.|\n)*bias is 1/);
+  });
+
+  test.each<[string, string | RegExp, string, RegExp]>([
+    ['half an update', /fc1\.lora_B\.weight/, 'fc1.lora_C.weight', /fc1\.lora_C\.weight: neither a factor/],
+    ['a lonely factor', /fc1\.lora_A\.weight/, 'fc2.lora_A.weight', /fc2: its factor B is missing/],
+    [
+      'a weight that no base has',
+      /emb\.lora_embedding_A/,
+      'emb.base_layer.scale',
+      /emb\.base_layer\.scale: no weight of a base/,
+    ],
+    ['a bias that the config does not announce', /fc1\.lora_A\.weight/, 'fc1.bias', /fc1\.bias: neither a factor/],
+    [
+      'factors of another kind',
+      /emb\.lora_embedding_([AB])/,
+      'emb.lora_$1.weight',
+      /emb: an update of a weight with 2 axes, and the layer is of class Embedding/,
+    ],
+    ['factors of a convolution for a product', /(conv1|fc1)\./, 'swap', /swap/],
+  ])('with %s is refused', (_, pattern, replacement, message) => {
+    const {model} = smallNetwork();
+    const swapped = replacement === 'swap';
+    const rename = (name: string) =>
+      swapped
+        ? name.replace(pattern, (__, module: string) => (module === 'fc1' ? 'conv1.' : 'fc1.'))
+        : name.replace(pattern, replacement);
+    const read = () => importPEFT(changed({}, rename), model);
+    expect(read).toThrow(LoRAError);
+    expect(read).toThrow(
+      swapped ? /conv1: an update of a weight with 2 axes, and the layer is of class Conv2D/ : message,
+    );
+  });
+
+  test('with a magnitude that the config does not announce is refused', () => {
+    const {config, weights} = peftFiles('made', 'dora');
+    const plain = {...(JSON.parse(config) as object), use_dora: false};
+    expect(() => importPEFT({config: plain, weights}, largeNetwork(true).model, {keyMap: KEY_MAP})).toThrow(
+      'head.0: a magnitude (DoRA), and use_dora is false',
+    );
+  });
+
+  test('of VeRA without its projections is refused, with what to do', () => {
+    expect(() => importPEFT(peftFiles('made', 'veraWithout'), largeNetwork(true).model, {keyMap: KEY_MAP})).toThrow(
+      'Save with save_projection=True.',
+    );
+  });
+
+  test.each([
+    ['lokr', {decompose_factor: 2}, 'decompose_factor is 2, and -1 alone is carried.'],
+    ['loha', {use_effective_conv2d: true}, 'use_effective_conv2d is true, which is not carried'],
+    ['ia3', {feedforward_modules: '.*out|volume'}, 'feedforward_modules is an expression. Write it as a list.'],
+  ])('of %s with %j is refused by name', (name, changes, message) => {
+    const {config, weights} = peftFiles('made', name);
+    const other = {...(JSON.parse(config) as object), ...changes};
+    expect(() => importPEFT({config: other, weights}, largeNetwork(true).model, {keyMap: KEY_MAP})).toThrow(message);
+  });
+
+  describe('of LoKr with a small matrix in two factors', () => {
+    /** The files of an adapter of LoKr, with `w₁` of each module as a product. */
+    function factored(first: (w1: NamedValues) => NamedValues) {
+      const {config, weights} = peftFiles('made', 'lokr');
+      const tensors = [...decodeSafetensors(weights).tensors].flatMap(
+        ([name, {shape, data}]): [string, NamedValues][] => {
+          if (!name.endsWith('lokr_w1')) {
+            return [[name, {shape, data: data!}]];
+          }
+          const size = shape[1]!;
+          const identity = Float32Array.from({length: size * size}, (_, i) => (i % (size + 1) === 0 ? 1 : 0));
+          return [
+            [`${name}_a`, first({shape, data: data!})],
+            [`${name}_b`, {shape: [size, size], data: identity}],
+          ];
+        },
+      );
+      return {config, weights: encodeSafetensors(Object.fromEntries(tensors), {metadata: {format: 'pt'}})};
+    }
+
+    test('has their product', () => {
+      const {model, inputs} = largeNetwork(true);
+      const adapter = importPEFT(
+        factored(w1 => w1),
+        model,
+        {keyMap: KEY_MAP},
+      );
+      const {y} = expectedOf('made', 'lokr');
+      expect(predictions(applyLoRA(model, adapter), inputs)[0]).toBeAllClose(y.data, TOLERANCE);
+    });
+
+    test('is refused before they are multiplied if that is larger than the layer', () => {
+      const files = factored(({shape}) => filled([100_000, shape[1]!]));
+      expect(() => importPEFT(files, largeNetwork(true).model, {keyMap: KEY_MAP})).toThrow('do not fit the layer');
+    });
+  });
+
+  test('of IA³ is one of the inputs where feedforward_modules name the module', () => {
+    const {config} = importPEFT(peftFiles('made', 'ia3'), largeNetwork(true).model, {keyMap: KEY_MAP});
+    const methods = Object.entries(config.layers).map(([path, {method}]) => [path, method]);
+    expect(Object.fromEntries(methods)).toMatchObject({
+      layer_0_query: 'ia3',
+      layer_0_out: 'ia3-feedforward',
+      volume: 'ia3-feedforward',
+      pointwise: 'ia3',
+    });
+  });
+
+  test('that mixes channels is refused for a depthwise convolution, with a way out', () => {
+    const {model} = largeNetwork(true);
+    const read = () => importPEFT(peftFiles('made', 'grouped'), model, {keyMap: KEY_MAP});
+    expect(read).toThrow(/depthwise: the update of a grouped convolution.*Build the model with a Conv2D in its place/);
+  });
+
+  test('of another size is refused with both shapes', () => {
+    const model = tf.sequential({layers: [tf.layers.dense({units: 5, name: 'fc1', inputShape: [7]})]});
+    const keyMap = (name: string) => (name === 'fc1' ? 'fc1' : null);
+    expect(() => importPEFT(peftFiles('lora'), model, {keyMap})).toThrow(
+      "fc1: an update of a weight of shape [8, 5], and the layer's is [7, 5].",
+    );
+  });
+
+  test('with a bias for a layer that has none is refused', () => {
+    const model = tf.sequential({layers: [tf.layers.dense({units: 5, name: 'fc1', useBias: false, inputShape: [8]})]});
+    const keyMap = (name: string) => (name === 'fc1' ? 'fc1' : null);
+    expect(() => importPEFT(peftFiles('bias_lora_only'), model, {keyMap})).toThrow(
+      'fc1: brings a bias, and the layer, of class Dense, has no such one.',
+    );
+  });
+
+  test('in a pickle is refused with what to do', () => {
+    const weights = new TextEncoder().encode('PK\u0003\u0004 and so on');
+    expect(() => importPEFT({config: peftFiles('lora').config, weights}, smallNetwork().model)).toThrow(
+      'safe_serialization=True',
+    );
+  });
+
+  test.each<[string | object, RegExp]>([
+    ['{', /not valid JSON/],
+    ['[]', /must be an object/],
+    ['{"peft_type": "LORA", "peft_type": "LORA"}', /has \["peft_type"\] twice/],
+    [null as unknown as object, /The files of a PEFT adapter are needed/],
+  ])('with the config %p is refused', (config, message) => {
+    expect(() => importPEFT({config, weights: peftFiles('lora').weights}, smallNetwork().model)).toThrow(message);
+  });
+
+  test('whose factors do not belong together is refused', () => {
+    const model = tf.sequential({
+      layers: [
+        tf.layers.conv2d({filters: 3, kernelSize: 2, inputShape: [4, 4, 2], name: 'conv'}),
+        tf.layers.flatten(),
+        tf.layers.dense({units: 6, name: 'fc'}),
+      ],
+    });
+    const read = (tensors: Record<string, number[]>) => () => {
+      const values = Object.entries(tensors).map(([name, shape]) => [name, filled(shape)] as const);
+      return importPEFT(
+        {config: {peft_type: 'LORA', r: 4}, weights: encodeSafetensors(Object.fromEntries(values))},
+        model,
+      );
+    };
+    // Only a convolution has B in pieces, one for each group; and its outputs are divided among them.
+    for (const [linear, message] of [
+      [{'fc.lora_A.weight': [4, 27], 'fc.lora_B.weight': [6, 2]}, 'fc: A has rank 4, B 2'],
+      [{'fc.lora_embedding_A': [4, 27], 'fc.lora_embedding_B': [6, 2]}, 'fc: A has rank 4, B 2'],
+      [{'conv.lora_A.weight': [4, 2, 2, 2], 'conv.lora_B.weight': [3, 2, 1, 1]}, 'conv: A has rank 4, B 2'],
+    ] as const) {
+      expect(read(linear as unknown as Record<string, number[]>)).toThrow(LoRAError);
+      expect(read(linear as unknown as Record<string, number[]>)).toThrow(message);
+    }
+  });
+
+  test('brings whole modules by the end of their paths, as PEFT finds them', () => {
+    // PEFT looks for `key.endswith(name)`, so that "classifier" is "pre_classifier" too, as in DistilBERT.
+    const model = tf.sequential({
+      layers: [
+        tf.layers.dense({units: 3, inputShape: [2], name: 'query'}),
+        tf.layers.dense({units: 3, name: 'pre_classifier'}),
+        tf.layers.dense({units: 2, name: 'classifier'}),
+      ],
+    });
+    const weights = encodeSafetensors({
+      'query.lora_A.weight': filled([1, 2]),
+      'query.lora_B.weight': filled([3, 1]),
+      'pre_classifier.weight': filled([3, 3]),
+      'pre_classifier.bias': filled([3]),
+      'classifier.weight': filled([2, 3]),
+      'classifier.bias': filled([2]),
+    });
+    const config = (modules: string[]) => ({peft_type: 'LORA', r: 1, modules_to_save: modules});
+    const adapter = importPEFT({config: config(['classifier']), weights}, model);
+    expect([...adapter.config.trainable].sort()).toEqual(['classifier', 'pre_classifier']);
+    expect(() => importPEFT({config: config(['pre_classifier']), weights}, model)).toThrow(
+      'classifier.bias: neither a factor of LoRA nor of a module in modules_to_save',
+    );
+  });
+
+  test('with a tensor of a whole module under two names is refused', () => {
+    const {model} = smallNetwork();
+    const {config, weights} = peftFiles('modules_to_save');
+    const tensors = Object.fromEntries(decodeSafetensors(weights).tensors) as Record<string, NamedValues>;
+    const bias = tensors['base_model.model.head.bias']!;
+    const twice = {...tensors, 'base_model.model.head.modules_to_save.default.bias': bias};
+    expect(() => importPEFT({config, weights: encodeSafetensors(twice)}, model)).toThrow(
+      'head.modules_to_save.default.bias: there under two names',
+    );
+  });
+
+  test('with a whole module of another size is refused with both shapes in one order', () => {
+    const {model} = smallNetwork();
+    const {config, weights} = peftFiles('modules_to_save');
+    const tensors = Object.fromEntries(decodeSafetensors(weights).tensors) as Record<string, NamedValues>;
+    const [out, inner] = tensors['base_model.model.head.weight']!.shape as [number, number];
+    const turned = {...tensors, 'base_model.model.head.weight': filled([inner, out])};
+    expect(() => importPEFT({config, weights: encodeSafetensors(turned)}, model)).toThrow(
+      `head: has a weight of shape [${out}, ${inner}], and the layer's kernel is [${inner}, ${out}].`,
+    );
+  });
+
+  test('whose order of patterns is lost in JavaScript is refused where it matters', () => {
+    // Of two patterns that fit the first counts, and JavaScript puts keys that are whole numbers before all others.
+    const model = tf.sequential({layers: [tf.layers.dense({units: 3, inputShape: [2], name: 'fc'})]});
+    const weights = encodeSafetensors({'net.1.lora_A.weight': filled([1, 2]), 'net.1.lora_B.weight': filled([3, 1])});
+    const read = (patterns: string) => {
+      const config = `{"peft_type": "LORA", "r": 1, "alpha_pattern": ${patterns}}`;
+      return importPEFT({config, weights}, model, {keyMap: {'net.1': 'fc'}}).config.layers.fc!.alpha;
+    };
+    expect(() => read('{"net.1": 4, "1": 2}')).toThrow(LoRAError);
+    expect(() => read('{"net.1": 4, "1": 2}')).toThrow('net.1: fits the patterns "1" and "net.1"');
+    expect(read('{"net.1": 4, "(1)": 2}')).toBe(4);
+    expect(read('{"net.1": 2, "1": 2}')).toBe(2);
+    expect(read('{"1": 2}')).toBe(2);
+    expect(read('{"net.0": 4, "1": 2, "0": 3}')).toBe(2);
+  });
+
+  test('whose key map gives something else than a name is refused', () => {
+    const {model} = smallNetwork();
+    const read = () => importPEFT(peftFiles('lora'), model, {keyMap: (() => 5) as unknown as KeyMap});
+    expect(read).toThrow(LoRAError);
+    expect(read).toThrow(/keyMap gives 5 for "\w+"/);
+  });
+
+  test('without weights is refused', () => {
+    const {config} = peftFiles('lora');
+    const files = {config} as unknown as PEFTFiles;
+    expect(() => importPEFT(files, smallNetwork().model)).toThrow(LoRAError);
+    expect(() => importPEFT(files, smallNetwork().model)).toThrow(
+      'The files of a PEFT adapter are needed, {config, weights}',
+    );
+  });
+
+  test('that names very many modules is refused within the time that a test has', () => {
+    const entries = Array.from({length: 20_000}, (_, i) => [
+      [`b.m${i}.lora_A.weight`, filled([1, 1])] as const,
+      [`b.m${i}.lora_B.weight`, filled([1, 1])] as const,
+    ]);
+    const weights = encodeSafetensors(Object.fromEntries(entries.flat()));
+    expect(() => importPEFT({config: {peft_type: 'LORA', r: 1}, weights}, smallNetwork().model)).toThrow(LoRAError);
+  });
+
+  test('that has fields that nobody knows is imported with a warning', () => {
+    const warn = jest.spyOn(console, 'warn').mockImplementation();
+    importPEFT(changed({use_magic: true}), smallNetwork().model);
+    expect(warn.mock.calls.flat()).toEqual([expect.stringContaining('["use_magic"]')]);
+    warn.mockRestore();
+  });
+});
+
+describe('a file of PEFT that is mutated', () => {
+  beforeEach(() => useBackend('cpu'));
+
+  test('is imported or refused, and nothing else', () => {
+    const {model} = largeNetwork(true);
+    const sources = ['modulesToSave', 'loraBiasOnly', 'biasAll', 'depthwise'].map(name => peftFiles('made', name));
+    const tensors = fc.record({
+      which: fc.nat(sources.length - 1),
+      at: fc.nat(30),
+      shape: fc.array(fc.integer({min: 0, max: 4}), {maxLength: 5}),
+      rename: fc.constantFrom(
+        '',
+        'weight',
+        'bias',
+        'lora_A.weight',
+        'lora_B.bias',
+        'running_mean',
+        'base_layer.bias',
+        '__proto__',
+        '',
+      ),
+      module: fc.constantFrom(
+        '',
+        'batch',
+        'head.0',
+        'depthwise',
+        'tokens',
+        'line',
+        'constructor',
+        'encoder.layer.1.norm',
+      ),
+    });
+    let imported = 0;
+    fc.assert(
+      fc.property(tensors, ({which, at, shape, rename, module}) => {
+        const {config, weights} = sources[which]!;
+        const entries = [...decodeSafetensors(weights).tensors].filter(([, {data}]) => data !== null);
+        const changed = entries.map(([name, {shape: own, data}], i) => {
+          if (i !== at % entries.length) {
+            return [name, {shape: own, data: data!}] as const;
+          }
+          const size = shape.reduce((product, axis) => product * axis, 1);
+          const key = `base_model.model.${module}.${rename}`;
+          return [rename === '' || module === '' ? name : key, {shape, data: new Float32Array(size)}] as const;
+        });
+        const before = tf.memory().numTensors;
+        try {
+          const file = encodeSafetensors(Object.fromEntries(changed));
+          importPEFT({config, weights: file}, model, {keyMap: KEY_MAP}).dispose();
+          imported++;
+        } catch (error) {
+          expect(error).toBeInstanceOf(LoRAError);
+        }
+        expect(tf.memory().numTensors).toBe(before);
+      }),
+      {numRuns: 500, seed: 5},
+    );
+    expect(imported).toBeGreaterThan(0);
+  });
+});

@@ -1,0 +1,86 @@
+import * as tf from '@tensorflow/tfjs';
+import {
+  applyLoRA,
+  disposeModel,
+  getAdapter,
+  importPEFT,
+  LoRAError,
+  mergeLoRA,
+  removeLoRA,
+  summarizeLoRA,
+} from 'tfjs-lora';
+import {useBackend, withoutLeaks} from '../../helpers';
+import {MemoryHandler, mlp, predictions} from '../../models';
+
+beforeEach(async () => {
+  await useBackend('cpu');
+  tf.engine().startScope();
+});
+afterEach(() => tf.engine().endScope());
+
+/** An adapted model that was loaded from a file in which a layer's config was changed. */
+async function damaged(change: (config: Record<string, unknown>) => void): Promise<tf.LayersModel> {
+  const handler = new MemoryHandler();
+  await applyLoRA(mlp().model, {rank: 2}).save(handler);
+  const artifacts = handler.artifacts as unknown as {modelTopology: {config: {layers: {config: never}[]}}};
+  change(artifacts.modelTopology.config.layers[0]!.config);
+  return tf.loadLayersModel(tf.io.fromMemory(artifacts));
+}
+
+test.each([
+  ['is cut off', {name: '{"structure": {"'}],
+  ['is no record', {name: '[]'}],
+  ['says nothing of its parts', {name: '{"structure": {"": 1}, "capped": {}}'}],
+  ['has an invalid rank', {name: '{"structure": {}, "capped": {"hidden": "x"}}'}],
+  ['has metadata that are none', {name: '{"structure": {"": {"trainable": true, "metadata": [1]}}, "capped": {}}'}],
+  ['has an invalid head', {name: '{"structure": {}, "capped": {}, "head": {"at": 1}}'}],
+  ['is no text', {name: 5}],
+  ['is not there', 'x'],
+])('a model whose record %s computes, and all that needs the record is refused', async (_, record) => {
+  const model = await damaged(config => (config.record = record));
+  expect(predictions(model, [tf.ones([2, 5])])[0]).toHaveLength(6);
+  await withoutLeaks(() => {
+    for (const use of [getAdapter, removeLoRA, mergeLoRA, summarizeLoRA]) {
+      expect(() => use(model)).toThrow(LoRAError);
+    }
+    expect(() => importPEFT({config: '{}', weights: new Uint8Array()}, model)).toThrow(LoRAError);
+  });
+});
+
+test('a record of layers whose names every object has counts those alone that it names', () => {
+  const model = tf.sequential({layers: [tf.layers.dense({units: 3, inputShape: [4], name: 'constructor'})]});
+  const adapted = applyLoRA(model, {rank: 1});
+  expect(summarizeLoRA(adapted).layers[0]!.cappedFrom).toBeUndefined();
+  const plain = removeLoRA(adapted);
+  expect(plain.trainable).toBe(true);
+  [plain, adapted].forEach(each => disposeModel(each));
+});
+
+test.each([
+  ['no layer', (config: Record<string, unknown>) => delete config.layer, 'must hold the layer that it wraps'],
+  [
+    'an initializer that never ends',
+    (config: Record<string, unknown>) =>
+      (config.initializer = {class_name: 'TruncatedNormal', config: {mean: 0, stddev: 'x'}}),
+    'its stddev is "x"',
+  ],
+  [
+    'a model for an initializer',
+    (config: Record<string, unknown>) => (config.initializer = {class_name: 'Sequential', config: {layers: []}}),
+    '"Sequential" is no class of initializers',
+  ],
+])('a layer from a file with %s is refused', async (_, change, message) => {
+  const error = await damaged(config => void change(config)).catch((caught: unknown) => caught);
+  expect(error).toBeInstanceOf(LoRAError);
+  expect((error as Error).message).toContain(message);
+});
+
+test('an initializer that never ends is refused', async () => {
+  const {model} = mlp();
+  await withoutLeaks(() => {
+    for (const stddev of [-1, -Infinity]) {
+      const initializer = tf.initializers.truncatedNormal({mean: 0, stddev});
+      expect(() => applyLoRA(model, {initializer})).toThrow(/its stddev is/);
+    }
+  });
+});

@@ -1,0 +1,134 @@
+import * as tf from '@tensorflow/tfjs';
+import {
+  type Adapter,
+  applyLoRA,
+  getAdapter,
+  importPEFT,
+  loadAdapter,
+  LoRAError,
+  readAdapter,
+  readPEFT,
+  toSafetensors,
+} from '../../../src';
+import {numbers, useBackend} from '../../helpers';
+import {mlp, stirFactors} from '../../models';
+import {peftFiles, smallNetwork} from '../../peftNetworks';
+
+beforeAll(() => useBackend('cpu'));
+beforeEach(() => tf.engine().startScope());
+afterEach(() => tf.engine().endScope());
+
+function values(adapter: Adapter): unknown {
+  return Object.fromEntries(Object.entries(adapter.tensors).map(([name, tensor]) => [name, numbers(tensor)]));
+}
+
+async function example(): Promise<{adapter: Adapter; bytes: Uint8Array<ArrayBuffer>}> {
+  const adapted = applyLoRA(mlp().model, {rank: 2});
+  stirFactors(adapted);
+  const adapter = getAdapter(adapted);
+  return {adapter, bytes: await toSafetensors(adapter)};
+}
+
+test('an adapter is read from a File, a Blob, a Response, a promise of one, and bytes', async () => {
+  const {adapter, bytes} = await example();
+  const sources = [
+    new File([bytes], 'a.safetensors'),
+    new Blob([bytes]),
+    new Response(bytes),
+    Promise.resolve(new Response(bytes)),
+    bytes,
+    bytes.buffer,
+  ];
+  for (const source of sources) {
+    expect(values(await readAdapter(source))).toEqual(values(adapter));
+  }
+});
+
+test('a response that is no success is refused with what the server said', async () => {
+  const missing = () => new Response('<html>', {status: 404, statusText: 'Not Found'});
+  await expect(readAdapter(missing())).rejects.toThrow(LoRAError);
+  await expect(readAdapter(missing())).rejects.toThrow('The response: 404 Not Found.');
+  await expect(readPEFT({config: missing(), weights: new Blob([])})).rejects.toThrow('404 Not Found');
+});
+
+test.each<[unknown, string]>([
+  [undefined, 'got undefined'],
+  [null, 'got null'],
+  ['a.safetensors', 'got string'],
+  [{}, 'got object'],
+])('%p is refused as a source', async (source, message) => {
+  const given = source as Blob; // a list of files that is empty has an undefined first one
+  for (const read of [() => readAdapter(given), () => readPEFT({config: new Blob(['{}']), weights: given})]) {
+    await expect(read()).rejects.toThrow(LoRAError);
+    await expect(read()).rejects.toThrow(message);
+  }
+});
+
+test.each([undefined, null, 'folder'])('%p is refused for the sources of PEFT', async sources => {
+  const read = () => readPEFT(sources as unknown as File[]);
+  await expect(read()).rejects.toThrow(LoRAError);
+  await expect(read()).rejects.toThrow('Give the two files of a PEFT adapter');
+});
+
+test('a file that is no adapter is refused', async () => {
+  await expect(readAdapter(new Blob(['<html>not here</html>']))).rejects.toThrow(LoRAError);
+});
+
+test('loadAdapter fetches a safetensors file by its URL', async () => {
+  const {adapter, bytes} = await example();
+  const fetched = jest.spyOn(globalThis, 'fetch').mockImplementation(() => Promise.resolve(new Response(bytes)));
+  expect(values(await loadAdapter('https://example.com/a.safetensors?v=2'))).toEqual(values(adapter));
+  expect(fetched.mock.calls).toEqual([['https://example.com/a.safetensors?v=2']]);
+  fetched.mockRestore();
+});
+
+test('what cannot be fetched by its URL is told with the URL', async () => {
+  const fetched = jest.spyOn(globalThis, 'fetch').mockImplementation(() => Promise.reject(new TypeError('no network')));
+  for (const url of ['https://example.com/a.safetensors', 'https://example.com/a.json']) {
+    await expect(loadAdapter(url)).rejects.toThrow(LoRAError);
+    await expect(loadAdapter(url)).rejects.toThrow(`Cannot load "${url}": no network`);
+  }
+  fetched.mockRestore();
+});
+
+test('in a browser loadAdapter fetches a safetensors file by a path relative to the page', async () => {
+  const {adapter, bytes} = await example();
+  const fetched = jest.spyOn(globalThis, 'fetch').mockImplementation(() => Promise.resolve(new Response(bytes)));
+  await expect(loadAdapter('adapters/a.safetensors')).rejects.toThrow(
+    'Nothing here can load "adapters/a.safetensors".',
+  );
+  expect(fetched).not.toHaveBeenCalled();
+  const isBrowser = tf.env().getBool('IS_BROWSER');
+  tf.env().set('IS_BROWSER', true);
+  try {
+    expect(values(await loadAdapter('adapters/a.safetensors'))).toEqual(values(adapter));
+  } finally {
+    tf.env().set('IS_BROWSER', isBrowser);
+  }
+  expect(fetched.mock.calls).toEqual([['adapters/a.safetensors']]);
+  fetched.mockRestore();
+});
+
+test("PEFT's files are read one by one, or found among others by name", async () => {
+  const {config, weights} = peftFiles('lora');
+  const part = new Uint8Array(weights);
+  const files = [
+    new File(['# a model card'], 'README.md'),
+    new File([part], 'adapter_model.safetensors'),
+    new File([config], 'adapter_config.json'),
+  ];
+  const {model} = smallNetwork();
+  const expected = values(importPEFT({config, weights}, model));
+  const single = {config: Promise.resolve(new Response(config)), weights: new Blob([part])};
+  for (const sources of [single, files]) {
+    expect(values(importPEFT(await readPEFT(sources), model))).toEqual(expected);
+  }
+});
+
+test("one of PEFT's files that is missing is named", async () => {
+  const files = [new File(['{}'], 'adapter_config.json')];
+  await expect(readPEFT(files)).rejects.toThrow(
+    'There is no adapter_model.safetensors among the files: adapter_config.json.',
+  );
+  await expect(readPEFT([])).rejects.toThrow('There is no adapter_config.json among the files: there are none.');
+});

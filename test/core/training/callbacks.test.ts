@@ -1,0 +1,323 @@
+import * as tf from '@tensorflow/tfjs';
+import {
+  adam,
+  applyLoRA,
+  bestAdapter,
+  disposeModel,
+  fitOnFeatures,
+  learningRateSchedule,
+  LoRAError,
+  progress,
+  seededBatches,
+  sgd,
+  stopOnNaN,
+  type TrainingProgress,
+} from 'tfjs-lora';
+import {BACKENDS, numbers, random, useBackend, withoutLeaks} from '../../helpers';
+import {factorsOf, mlp} from '../../models';
+import {setting} from './setting';
+
+/** Notes the learning rate of each step. */
+class Rates extends tf.Callback {
+  readonly rates: number[] = [];
+
+  override onBatchEnd(): Promise<void> {
+    this.rates.push((this.model.optimizer as unknown as {learningRate: number}).learningRate);
+    return Promise.resolve();
+  }
+}
+
+describe.each(BACKENDS)('on %s', backend => {
+  beforeAll(() => useBackend(backend));
+
+  test('a schedule rises, falls as a cosine, and leaves the rate as it was', async () => {
+    const optimizer = sgd({learningRate: 0.1});
+    const {model, x, y, dispose} = setting(optimizer);
+    const rates = new Rates();
+    await model.fit(x, y, {
+      epochs: 3,
+      batchSize: 4,
+      verbose: 0,
+      callbacks: [learningRateSchedule({warmup: 3}), rates],
+    });
+    const cosine = [0, 1, 2, 3, 4, 5].map(t => (0.1 * (1 + Math.cos((Math.PI * t) / 6))) / 2);
+    expect(rates.rates).toBeAllClose([0.1 / 3, 0.2 / 3, 0.1, ...cosine], {rtol: 1e-12, atol: 1e-12});
+    expect(optimizer.getConfig().learningRate).toBe(0.1);
+    dispose();
+  });
+
+  test('the best adapter comes back bit for bit, and patience ends the fit', async () => {
+    await withoutLeaks(async () => {
+      const {model, x, y, factors, dispose} = setting(adam({learningRate: 0.05}));
+      const losses = [3, 1, 2, 2, 0];
+      const seen: number[][][] = [];
+      const scripted = new tf.CustomCallback({
+        onEpochEnd: (epoch, logs) => {
+          logs!.val_loss = losses[epoch]!;
+          seen.push(factors());
+        },
+      });
+      const best = bestAdapter({patience: 2});
+      const {epoch} = await model.fit(x, y, {epochs: 5, verbose: 0, callbacks: [scripted, best]});
+      expect(epoch).toEqual([0, 1, 2, 3]);
+      expect({epoch: best.epoch, value: best.value}).toEqual({epoch: 1, value: 1});
+      expect(factors()).toEqual(seen[1]);
+      expect(factors()).not.toEqual(seen[3]);
+      dispose();
+    });
+  });
+
+  test('a loss that is no number ends the fit, names step and layer, and leaves good weights', async () => {
+    await withoutLeaks(async () => {
+      const {model, x, y, factors, dispose} = setting();
+      let good: number[][] = [];
+      const poison = new tf.CustomCallback({
+        onBatchBegin: batch => {
+          if (batch === 2) {
+            good = factors();
+            const [first] = factorsOf(model);
+            tf.tidy(() => void first!.write(tf.fill(first!.shape as [number], NaN)));
+          }
+        },
+      });
+      const fit = model.fit(x, y, {epochs: 2, batchSize: 4, verbose: 0, callbacks: [poison, stopOnNaN()]});
+      await expect(fit).rejects.toThrow(LoRAError);
+      await expect(fit).rejects.toThrow('In step 3 (epoch 1, batch 3) the loss was NaN.');
+      await expect(fit).rejects.toThrow('Before it the weights of "hidden" were not finite.');
+      expect(factors().flat().every(Number.isFinite)).toBe(true);
+      expect(good.length).toBeGreaterThan(0);
+      dispose();
+    });
+  });
+});
+
+describe('a schedule', () => {
+  beforeAll(() => useBackend('cpu'));
+
+  test.each([
+    ['cosine', [0.5, 1, 1, 0.75, 0.25]],
+    ['linear', [0.5, 1, 1, 2 / 3, 1 / 3]],
+    ['constant', [0.5, 1, 1, 1, 1]],
+  ] as const)('of the shape %s has the factors that its formula says', (shape, expected) => {
+    const schedule = learningRateSchedule({shape, warmup: 2, steps: 5});
+    expect([0, 1, 2, 3, 4].map(step => schedule.factorAt(step))).toBeAllClose([...expected], {rtol: 1e-12, atol: 0});
+  });
+
+  test('takes a share of all steps for its warm-up', () => {
+    const schedule = learningRateSchedule({warmup: 0.1, steps: 100});
+    expect([schedule.factorAt(0), schedule.factorAt(9), schedule.factorAt(10)]).toEqual([0.1, 1, 1]);
+  });
+
+  test('works in a loop of one’s own', () => {
+    const optimizer = tf.train.sgd(0.4);
+    const schedule = learningRateSchedule({shape: 'linear', steps: 4});
+    const variable = tf.variable(tf.scalar(0));
+    for (let step = 0; step < 4; step++) {
+      schedule.set(optimizer, step);
+      optimizer.minimize(() => tf.mul(variable, 1), false, [variable]);
+    }
+    expect(variable.dataSync()[0]).toBeCloseTo(-0.4 * (1 + 0.75 + 0.5 + 0.25), 6);
+    tf.dispose(variable);
+    optimizer.dispose();
+  });
+
+  test('knows the steps of batches that say how many they are, and asks for them where data do not', async () => {
+    const {model, x, y, dispose} = setting(sgd({learningRate: 1e-3}));
+    const rates = new Rates();
+    const schedule = () => learningRateSchedule({shape: 'linear'});
+    await model.fitDataset(seededBatches(x, y, {batchSize: 4, seed: 1}), {
+      epochs: 2,
+      verbose: 0,
+      callbacks: [schedule(), rates],
+    });
+    expect(rates.rates).toBeAllClose(
+      [6, 5, 4, 3, 2, 1].map(left => (1e-3 * left) / 6),
+      {rtol: 1e-12, atol: 0},
+    );
+    const endless = tf.data.generator(function* () {
+      yield {xs: x.clone(), ys: y.clone()};
+    });
+    const fit = model.fitDataset(endless, {epochs: 1, verbose: 0, callbacks: [schedule()]});
+    await expect(fit).rejects.toThrow('Pass {steps}');
+    dispose();
+  });
+});
+
+describe('the best adapter', () => {
+  beforeAll(() => useBackend('cpu'));
+
+  test('of a plain model is all that trains', async () => {
+    const {model, inputs} = mlp();
+    model.compile({optimizer: adam({learningRate: 0.1}), loss: 'meanSquaredError'});
+    const y = random([inputs[0]!.shape[0], 3], 1);
+    let first: number[][] = [];
+    const values = () => model.weights.map(weight => numbers(weight.read()));
+    const scripted = new tf.CustomCallback({
+      onEpochEnd: (epoch, logs) => {
+        logs!.loss = epoch;
+        first = epoch === 0 ? values() : first;
+      },
+    });
+    await model.fit(inputs[0]!, y, {epochs: 3, verbose: 0, callbacks: [scripted, bestAdapter()]});
+    expect(values()).toEqual(first);
+    disposeModel(model);
+    tf.dispose([inputs, y]);
+  });
+
+  test('takes the larger accuracy for the better one, and any other quantity that is asked for', async () => {
+    const {model, x, y, dispose} = setting();
+    const logs = [{val_acc: 0.2}, {val_acc: 0.6}, {val_acc: 0.5}];
+    const scripted = () => new tf.CustomCallback({onEpochEnd: (epoch, all) => void Object.assign(all!, logs[epoch])});
+    const [highest, lowest] = [bestAdapter({monitor: 'val_acc'}), bestAdapter({monitor: 'val_acc', mode: 'min'})];
+    await model.fit(x, y, {epochs: 3, verbose: 0, callbacks: [scripted(), highest, lowest]});
+    expect([highest.epoch, lowest.epoch]).toEqual([1, 0]);
+    const coarse = bestAdapter({monitor: 'val_acc', minDelta: 0.5});
+    await model.fit(x, y, {epochs: 3, verbose: 0, callbacks: [scripted(), coarse]});
+    expect(coarse.epoch).toBe(0);
+    const missing = model.fit(x, y, {epochs: 1, verbose: 0, callbacks: [bestAdapter({monitor: 'val_loss'})]});
+    await expect(missing).rejects.toThrow('There is no "val_loss" to monitor. The logs of an epoch have: loss.');
+    dispose();
+  });
+
+  test('is back when the loss is no number, also where another callback ends the fit', async () => {
+    for (const callbacks of [
+      () => [bestAdapter()],
+      () => [bestAdapter(), stopOnNaN()],
+      () => [stopOnNaN(), bestAdapter()],
+    ]) {
+      const {model, x, y, factors, dispose} = setting();
+      let first: number[][] = [];
+      const poison = new tf.CustomCallback({
+        onEpochEnd: epoch => {
+          first = epoch === 0 ? factors() : first;
+        },
+        onBatchBegin: () => {
+          if (first.length > 0) {
+            tf.tidy(() => void factorsOf(model)[0]!.write(tf.fill(factorsOf(model)[0]!.shape as [number], NaN)));
+          }
+        },
+      });
+      const fit = model.fit(x, y, {epochs: 4, verbose: 0, callbacks: [poison, ...callbacks()]});
+      await expect(fit).rejects.toThrow('The model has its best adapter again, of epoch 1');
+      expect(factors()).toEqual(first);
+      dispose();
+    }
+  });
+
+  test('is that of the whole model when it is fitted on features', async () => {
+    const {x, y, dispose} = setting();
+    let first: number[][] = [];
+    const suffixed = applyLoRA(mlp().model, {rank: 2, targets: ['head'], seed: 1});
+    suffixed.compile({optimizer: adam(), loss: 'meanSquaredError'});
+    await fitOnFeatures(suffixed, x, y, {
+      epochs: 3,
+      verbose: 0,
+      callbacks: [
+        new tf.CustomCallback({
+          onEpochEnd: (epoch, logs) => {
+            logs!.loss = epoch;
+            first = epoch === 0 ? factorsOf(suffixed).map(weight => numbers(weight.read())) : first;
+          },
+        }),
+        bestAdapter(),
+      ],
+    });
+    expect(factorsOf(suffixed).map(weight => numbers(weight.read()))).toEqual(first);
+    disposeModel(suffixed);
+    dispose();
+  });
+});
+
+describe('progress', () => {
+  beforeAll(() => useBackend('cpu'));
+
+  test('tells steps, epochs, losses, the rate and the time that is left', async () => {
+    const {model, x, y, dispose} = setting(sgd({learningRate: 0.01}));
+    const seen: TrainingProgress[] = [];
+    const {history} = await model.fit(x, y, {
+      epochs: 2,
+      batchSize: 4,
+      verbose: 0,
+      callbacks: [progress({onProgress: one => seen.push(one), everyMs: 0})],
+    });
+    expect(seen.map(({at, epoch, step}) => [at, epoch, step])).toEqual([
+      ...[1, 2, 3].map(step => ['step', 1, step]),
+      ['epoch', 1, 3],
+      ...[4, 5, 6].map(step => ['step', 2, step]),
+      ['epoch', 2, 6],
+      ['end', 2, 6],
+    ]);
+    expect(seen.every(({steps, epochs, learningRate}) => steps === 6 && epochs === 2 && learningRate === 0.01)).toBe(
+      true,
+    );
+    expect(seen[3]!.logs.loss).toBe(history.loss![0]);
+    expect(seen.at(-1)!.logs.loss).toBe(history.loss![1]);
+    expect(seen[0]!.secondsLeft).toBeGreaterThan(0);
+    expect(seen.at(-1)!.secondsLeft).toBe(0);
+    dispose();
+  });
+
+  test('draws a line in a terminal, and into a file the outcome alone', async () => {
+    const {model, x, y, dispose} = setting(sgd({learningRate: 0.01}));
+    const written: string[] = [];
+    const write = jest.spyOn(process.stdout, 'write').mockImplementation(text => written.push(String(text)) > 0);
+    const {isTTY} = process.stdout;
+    const draw = async (terminal: boolean) => {
+      process.stdout.isTTY = terminal;
+      written.length = 0;
+      await model.fit(x, y, {epochs: 2, batchSize: 4, verbose: 0, callbacks: [progress({label: 'LoRA', everyMs: 0})]});
+      return written.join('');
+    };
+    try {
+      const file = await draw(false);
+      expect(file).toMatch(/^\rLoRA +█{30} · epoch 2\/2 · 6\/6 steps · loss [\d.]+ · 0 s\n$/);
+      const terminal = await draw(true);
+      expect(terminal).toMatch(/\rLoRA +█{15}░{15} · epoch 1\/2 · 3\/6 steps · loss [\d.]+ · rate 1\.0e-2 · 0 s left/);
+      expect(terminal.endsWith('\n')).toBe(true);
+    } finally {
+      process.stdout.isTTY = isTTY;
+      write.mockRestore();
+    }
+    dispose();
+  });
+});
+
+test('with these callbacks alone a fit lets other things have their turn', async () => {
+  await useBackend('cpu');
+  const {model, x, y, dispose} = setting();
+  const turns: number[] = [];
+  const timer = setInterval(() => turns.push(0), 1);
+  let now = 0;
+  const clock = jest.spyOn(tf.util, 'now').mockImplementation(() => (now += 40));
+  await model.fit(x, y, {epochs: 20, batchSize: 1, verbose: 0, callbacks: [learningRateSchedule(), bestAdapter()]});
+  clock.mockRestore();
+  clearInterval(timer);
+  expect(turns.length).toBeGreaterThan(5);
+  dispose();
+});
+
+test('callbacks behind a plain object say what to do', async () => {
+  await useBackend('cpu');
+  const {model, x, y, dispose} = setting();
+  const fit = model.fit(x, y, {verbose: 0, callbacks: [{}, bestAdapter()] as never});
+  await expect(fit).rejects.toThrow('new tf.CustomCallback');
+  dispose();
+});
+
+test.each([
+  [() => learningRateSchedule({warmup: -1}), 'warmup'],
+  [() => learningRateSchedule({warmup: 1.5}), 'warmup'],
+  [() => learningRateSchedule({steps: 0}), 'steps'],
+  [() => learningRateSchedule({shape: 'cosin' as never}), 'shape must be one of "cosine", "linear", "constant"'],
+  [() => bestAdapter({patience: 0}), 'patience'],
+  [() => bestAdapter({minDelta: -1}), 'minDelta'],
+  [() => bestAdapter({mode: 'auto' as never}), 'mode'],
+  [() => bestAdapter({monitor: ''}), 'monitor'],
+  [() => bestAdapter({monitors: 'loss'} as never), 'There is no option "monitors"'],
+  [() => progress({label: 1 as never}), 'label'],
+  [() => progress({onProgress: 1 as never}), 'onProgress'],
+  [() => progress({everyMs: -1}), 'everyMs'],
+])('an option that is not in its range is refused (%#)', (make, message) => {
+  expect(make).toThrow(LoRAError);
+  expect(make).toThrow(message);
+});

@@ -1,0 +1,209 @@
+import * as tf from '@tensorflow/tfjs';
+import {
+  adam,
+  applyLoRA,
+  bestAdapter,
+  checkpoint,
+  disposeModel,
+  findLearningRate,
+  LoRAError,
+  resume,
+  sgd,
+  stopOnNaN,
+} from 'tfjs-lora';
+import {checksumOf} from '../../../src/platform/formats/checksum';
+import type {CheckpointState} from '../../../src/core/training/checkpointFile';
+import {BACKENDS, numbers, random, useBackend, withoutLeaks} from '../../helpers';
+import {factorsOf, MemoryHandler, mlp} from '../../models';
+
+/** A loss that takes NaN for 0, as kernels that lose NaN do: it stays finite whatever the weights are. */
+const forgiving = (labels: tf.Tensor, predictions: tf.Tensor) =>
+  tf.tidy(() => {
+    const known = tf.where(tf.isNaN(predictions), tf.zerosLike(predictions), predictions);
+    return tf.mean(tf.square(tf.sub(labels, known)));
+  });
+
+/** An adapted model with a loss that stays finite, and data for three steps an epoch. */
+function setting() {
+  const {model: base, inputs} = mlp();
+  const model = applyLoRA(base, {rank: 2, seed: 1});
+  const optimizer = adam({learningRate: 0.01});
+  model.compile({optimizer, loss: forgiving});
+  const x = random<tf.Rank.R2>([12, 5], 5);
+  const y = random<tf.Rank.R2>([12, 3], 6);
+  const factors = () => factorsOf(model).map(weight => numbers(weight.read()));
+  const fit = (callbacks: (tf.Callback | tf.CustomCallback)[], epochs = 3) =>
+    model.fit(x, y, {epochs, batchSize: 4, shuffle: false, verbose: 0, callbacks: callbacks as tf.Callback[]});
+  const dispose = () => {
+    [model, base].forEach(each => disposeModel(each));
+    tf.dispose([inputs, x, y]);
+    optimizer.dispose();
+  };
+  return {model, x, y, factors, fit, dispose};
+}
+
+/** Writes a number into the first factor of a model, at the end of a batch. */
+function spoil(model: tf.LayersModel, at: {epoch: number; batch: number}, value = NaN): tf.CustomCallback {
+  let epoch = 0;
+  return new tf.CustomCallback({
+    onEpochBegin: number => void (epoch = number),
+    onBatchEnd: batch => {
+      if (epoch === at.epoch && batch === at.batch) {
+        const [first] = factorsOf(model);
+        tf.tidy(() => void first!.write(tf.fill(first!.shape as [number], value)));
+      }
+    },
+  });
+}
+
+describe.each(BACKENDS)('weights that are not finite under a loss that is, on %s,', backend => {
+  beforeAll(() => useBackend(backend));
+
+  test.each([NaN, Infinity, -Infinity])('are seen by stopOnNaN in the step that spoilt them (%p)', async value => {
+    await withoutLeaks(async () => {
+      const {model, factors, fit, dispose} = setting();
+      let good: number[][] = [];
+      const watch = new tf.CustomCallback({onBatchBegin: batch => void (good = batch === 1 ? factors() : good)});
+      const end = fit([watch, spoil(model, {epoch: 0, batch: 1}, value), stopOnNaN()]);
+      await expect(end).rejects.toThrow(LoRAError);
+      await expect(end).rejects.toThrow(/^In step 2 \(epoch 1, batch 2\) the loss was \d/);
+      await expect(end).rejects.toThrow('spoilt the weights of "hidden". The model has its last finite weights again.');
+      expect(factors()).toEqual(good);
+      dispose();
+    });
+  });
+
+  test('never are the best adapter', async () => {
+    await withoutLeaks(async () => {
+      const {model, factors, fit, dispose} = setting();
+      let first: number[][] = [];
+      const scripted = new tf.CustomCallback({
+        onEpochEnd: (epoch, logs) => {
+          logs!.loss = 3 - epoch;
+          first = epoch === 0 ? factors() : first;
+        },
+      });
+      const end = fit([scripted, spoil(model, {epoch: 1, batch: 2}), bestAdapter()]);
+      await expect(end).rejects.toThrow(LoRAError);
+      await expect(end).rejects.toThrow(
+        'In epoch 2 the weights of "hidden" were not finite any more, though the loss was 2. The model has its ' +
+          'best adapter again, of epoch 1.',
+      );
+      expect(factors()).toEqual(first);
+      dispose();
+    });
+  });
+
+  test.each([
+    ['at the end of an epoch', {}],
+    ['in the middle of one', {everySteps: 2}],
+  ])('never are in a checkpoint, %s', async (_, options) => {
+    await withoutLeaks(async () => {
+      const {model, fit, dispose} = setting();
+      const handler = new MemoryHandler();
+      await fit([checkpoint(handler)], 1);
+      const {json} = handler;
+      const end = fit([spoil(model, {epoch: 0, batch: 1}), checkpoint(handler, options)]);
+      await expect(end).rejects.toThrow(LoRAError);
+      await expect(end).rejects.toThrow(
+        /^No checkpoint was saved in epoch 1: hidden\/lora_A[^.]* holds? NaN or an infinity\. Those before it are as they were\./,
+      );
+      expect(handler.json).toBe(json);
+      dispose();
+    });
+  });
+
+  test('are refused where they come from a checkpoint, by name', async () => {
+    await withoutLeaks(async () => {
+      const {model, factors, fit, dispose} = setting();
+      const [good, bad] = [new MemoryHandler(), new MemoryHandler()];
+      await fit([checkpoint(good), bestAdapter()], 1);
+      const before = factors();
+      for (const [name, told] of [
+        ['model/head/lora_B', 'head/lora_B holds NaN or an infinity'],
+        ['optimizer/0/accumulatedFirstMoment/1', 'slot 0/accumulatedFirstMoment/1 of the optimizer holds NaN'],
+        ['callback/best/hidden/lora_A', 'hidden/lora_A, kept as best, holds NaN'],
+      ] as const) {
+        spoilCheckpoint(good, bad, name);
+        await expect(resume(model, bad)).rejects.toThrow(LoRAError);
+        await expect(resume(model, bad)).rejects.toThrow(told);
+        const place = (slot: number) => (slot === 0 ? good : bad);
+        const at = await resume(model, place, {keep: 2});
+        expect(at.initialEpoch).toBe(1);
+        expect(at.passedOver.join()).toContain(told);
+        expect(factors()).toEqual(before);
+        await fit([bestAdapter()], 0); // takes what the checkpoint kept for it
+      }
+      dispose();
+    });
+  });
+});
+
+/** Puts a checkpoint that is later, and holds NaN in one tensor, at another place. */
+function spoilCheckpoint(from: MemoryHandler, to: MemoryHandler, name: string): void {
+  const {weightSpecs, weightData, modelTopology, ...rest} = from.artifacts;
+  const places = weightSpecs!.map(({shape}) => 4 * tf.util.sizeFromShape(shape));
+  const index = weightSpecs!.findIndex(spec => spec.name === name);
+  expect(index).toBeGreaterThan(-1);
+  const data = (weightData as ArrayBuffer).slice(0);
+  new DataView(data).setFloat32(
+    places.slice(0, index).reduce((sum, size) => sum + size, 0),
+    NaN,
+    true,
+  );
+  const topology = modelTopology as {state: string};
+  const state = JSON.parse(topology.state) as CheckpointState;
+  const text = JSON.stringify({...state, number: state.number + 1});
+  const changed = {...topology, state: text, checksum: checksumOf(text, data)};
+  to.json = JSON.stringify({...rest, weightSpecs, modelTopology: changed});
+  to.weightData = data;
+}
+
+describe('what does not train', () => {
+  beforeAll(() => useBackend('cpu'));
+
+  test('may hold infinities, as masks do', async () => {
+    const model = tf.sequential({
+      layers: [
+        tf.layers.dense({units: 2, inputShape: [3], name: 'constant', activation: 'relu', trainable: false}),
+        tf.layers.dense({units: 1, name: 'head'}),
+      ],
+    });
+    const [, shift] = model.layers[0]!.weights;
+    shift!.write(tf.tensor1d([-Infinity, 0]));
+    model.compile({optimizer: sgd({learningRate: 0.1}), loss: 'meanSquaredError'});
+    const [x, y] = [tf.ones([4, 3]), tf.ones([4, 1])];
+    const handler = new MemoryHandler();
+    await model.fit(x, y, {verbose: 0, callbacks: [stopOnNaN(), bestAdapter(), checkpoint(handler)]});
+    expect(await resume(model, handler)).toMatchObject({initialEpoch: 1, passedOver: []});
+    disposeModel(model);
+    tf.dispose([x, y]);
+  });
+});
+
+test('a sweep ends at the rate that spoils the weights, though the loss is finite', async () => {
+  await useBackend('cpu');
+  // The gradient is 1: from a rate of 3.4e38 on the step is infinite.
+  const model = tf.sequential({layers: [tf.layers.dense({units: 1, useBias: false, inputShape: [1]})]});
+  const loss = (_: tf.Tensor, predictions: tf.Tensor) => tf.mean(tf.clipByValue(predictions, -1, 1));
+  const [x, y] = [tf.ones([4, 1]), tf.ones([4, 1])];
+  model.compile({optimizer: tf.train.sgd(1), loss});
+  tf.tidy(() => void model.weights[0]!.write(tf.zeros([1, 1])));
+  const {steps} = await findLearningRate(model, x, y, {from: 1e39, to: 1e40, steps: 10, batchSize: 4});
+  expect(steps).toHaveLength(1);
+  expect(numbers(model.weights[0]!.read())).toEqual([0]);
+  disposeModel(model);
+  tf.dispose([x, y]);
+});
+
+test('weights that are not finite from the start are not taken for spoilt by a step', async () => {
+  await useBackend('cpu');
+  const {model, factors, fit, dispose} = setting();
+  const [first] = factorsOf(model);
+  tf.tidy(() => void first!.write(tf.fill(first!.shape as [number], NaN)));
+  const before = factors();
+  const end = fit([stopOnNaN()], 1);
+  await expect(end).rejects.toThrow('Before it the weights of "hidden" were not finite. The model is as it was');
+  expect(factors()).toEqual(before);
+  dispose();
+});

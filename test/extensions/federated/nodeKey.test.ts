@@ -1,0 +1,46 @@
+import {createPublicKey, verify} from 'node:crypto';
+import {createNodeKey, keptNodeKey, nodeKeyFromText, nodeKeyToText, publicKeyText} from '../../../src/federated';
+import {publicKeyPEM, sign} from '../../../src/extensions/federated/nodeKey';
+import {LoRAError} from '../../../src/index';
+
+test('signatures are those that OpenSSL takes, whatever zeros their numbers begin with', async () => {
+  const key = await createNodeKey();
+  const open = createPublicKey(await publicKeyPEM(key));
+  expect(open.asymmetricKeyDetails?.namedCurve).toBe('secp384r1');
+  // One of 128 has a number whose first byte is zero, every second one that needs a zero before it.
+  for (let i = 0; i < 400; i++) {
+    const text = `2026-01-01T00:00:00.${i}+00:00`;
+    expect(verify('sha256', Buffer.from(text), open, await sign(key, text))).toBe(true);
+  }
+});
+
+test('a key that was kept as a text is the same', async () => {
+  const key = await createNodeKey();
+  const again = await nodeKeyFromText(await nodeKeyToText(key));
+  expect(await publicKeyText(again)).toBe(await publicKeyText(key));
+  const open = createPublicKey(await publicKeyPEM(key));
+  expect(verify('sha256', Buffer.from('text'), open, await sign(again, 'text'))).toBe(true);
+});
+
+test('the public half is what ssh-keygen writes', async () => {
+  const x = 'AJTAxXMyOjnkRuVMvfNQ7gHWNSzGn7rx2xDtLMMJXpiH8FVawCRTTSwyHVPuWOkl';
+  const y = 'b-5igTriRL1VGEvK1dZMaXfLgvTYehnTuLtHc9RjDRZ67_kW_jRhLiNs-k-m9Z96';
+  const jwk = {kty: 'EC', crv: 'P-384', x, y};
+  const publicKey = await crypto.subtle.importKey('jwk', jwk, {name: 'ECDSA', namedCurve: 'P-384'}, true, ['verify']);
+  const {privateKey} = await createNodeKey();
+  expect(await publicKeyText({privateKey, publicKey})).toBe(
+    'ecdsa-sha2-nistp384 AAAAE2VjZHNhLXNoYTItbmlzdHAzODQAAAAIbmlzdHAzODQAAABhBACUwMVzMjo55EblTL3zUO4B1j' +
+      'Usxp+68dsQ7SzDCV6Yh/BVWsAkU00sMh1T7ljpJW/uYoE64kS9VRhLytXWTGl3y4L02HoZ07i7R3PUYw0Weu/5Fv40YS4jbPpPpvWfeg==\n',
+  );
+});
+
+test.each(['', 'null', '[]', '{}', '{"kty": "EC", "crv": "P-256"}', '-----BEGIN PRIVATE KEY-----'])(
+  'the text %j is refused as a key',
+  async text => {
+    await expect(nodeKeyFromText(text)).rejects.toBeInstanceOf(LoRAError);
+  },
+);
+
+test('without IndexedDB a key is not kept, and the message says what to do', async () => {
+  await expect(keptNodeKey()).rejects.toThrow(/In Node keep the key in a file/);
+});

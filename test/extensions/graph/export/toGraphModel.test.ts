@@ -1,0 +1,216 @@
+import * as tf from '@tensorflow/tfjs';
+import {applyLoRA, mergeLoRA, replaceHead} from 'tfjs-lora';
+import {fromGraphModel, toGraphModel} from 'tfjs-lora/graph';
+import {disposeModel} from '../../../../src/core/rewire/dispose';
+import {numbers, random, useBackend, withoutLeaks} from '../../../helpers';
+import {stirFactors} from '../../../models';
+import {artifactsOf, converted, convolution, graphOf, input, node, outputsOf, reloadedGraph} from '../graphs';
+
+beforeEach(() => useBackend('wasm'));
+
+const signature = {
+  inputs: {
+    image: {name: 'x:0', dtype: 'DT_FLOAT', tensorShape: {dim: [1, 6, 6, 2].map(size => ({size: String(size)}))}},
+  },
+  outputs: {scores: {name: 'Identity:0', dtype: 'DT_FLOAT', tensorShape: {dim: [{size: '1'}, {size: '3'}]}}},
+};
+
+/** A convolution with a folded bias, a product with a transposed matrix, and an output of its own name. */
+function classifier(): Promise<tf.GraphModel> {
+  return graphOf(
+    [
+      input('x', [1, 6, 6, 2]),
+      node('conv', 'Conv2D', ['x', 'k'], convolution({strides: [2, 2]})),
+      node('biased', 'AddV2', ['conv', 'b']),
+      node('relu', 'Relu', ['biased']),
+      node('pooled', 'Mean', ['relu', 'axes']),
+      node('scores', 'MatMul', ['pooled', 'w'], {transpose_b: {b: true}}),
+      node('Identity', 'Softmax', ['scores']),
+    ],
+    {
+      k: random([3, 3, 2, 4], 1, 0.3),
+      b: tf.reshape(random([4], 2), [1, 1, 1, 4]),
+      axes: tf.tensor1d([1, 2], 'int32'),
+      w: random([3, 4], 3),
+    },
+    signature,
+  );
+}
+
+const x = () => random([1, 6, 6, 2], 9);
+
+async function adapted(base: tf.LayersModel): Promise<tf.LayersModel> {
+  const model = applyLoRA(base, {rank: 1, seed: 1, bias: 'all'});
+  stirFactors(model);
+  model.compile({optimizer: tf.train.sgd(0.1), loss: 'meanSquaredError'});
+  const y = tf.zerosLike(model.predict(x()) as tf.Tensor);
+  await model.trainOnBatch(x(), y);
+  return model;
+}
+
+test('a merged model becomes its graph again, with the same names and the new weights', async () => {
+  const graph = await classifier();
+  const model = await adapted(await fromGraphModel(graph));
+  const expected = numbers(model.predict(x()) as tf.Tensor);
+  const before = numbers(outputsOf(graph, {image: x()})[0]!);
+  const written = await reloadedGraph(await toGraphModel(mergeLoRA(model), graph));
+  expect(numbers(outputsOf(written, {image: x()})[0]!)).toBeAllClose(expected);
+  expect(expected).not.toBeAllClose(before);
+  expect([written.inputNodes, written.outputNodes]).toEqual([['image'], ['scores']]);
+  expect((await artifactsOf(written)).signature).toEqual(signature);
+  // The graph that it came from is as it was.
+  expect(numbers(outputsOf(graph, {image: x()})[0]!)).toEqual(before);
+  expect(graph.inputNodes).toEqual(['image']);
+});
+
+test('a model that was imported and not trained gives the file that it came from', async () => {
+  const graph = await converted('denseNet');
+  const written = await artifactsOf(await toGraphModel(await fromGraphModel(graph), graph));
+  const original = await artifactsOf(graph);
+  expect(written.weightSpecs).toEqual(original.weightSpecs);
+  expect(new Uint8Array(written.weightData as ArrayBuffer)).toEqual(
+    new Uint8Array(tf.io.CompositeArrayBuffer.join(original.weightData)),
+  );
+  expect(written.modelTopology).toEqual(original.modelTopology);
+});
+
+test('weights that did not change keep their 8 bits; the others have 32 or 16', async () => {
+  const graph = await converted('denseNet');
+  const given = tf.randomUniform([1, 12, 12, 3], 0, 1, 'float32', 3);
+  const base = await fromGraphModel(graph);
+  const model = applyLoRA(base, {rank: 1, seed: 1, targets: ['Dense']});
+  stirFactors(model);
+  const expected = numbers(model.predict(given) as tf.Tensor);
+  const merged = mergeLoRA(model);
+  for (const [dtype, tolerance] of [
+    ['float32', 1e-6],
+    ['float16', 2e-3],
+  ] as const) {
+    const written = await toGraphModel(merged, graph, {dtype});
+    const {weightSpecs = []} = await artifactsOf(written);
+    const kinds = weightSpecs.map(spec => (spec as {quantization?: {dtype: string}}).quantization?.dtype ?? spec.dtype);
+    expect(kinds.filter(kind => kind === 'uint8').length).toBeGreaterThan(3);
+    expect(weightSpecs.filter(({name}) => name.includes('merged_kernel')).map(({shape}) => shape)).toEqual([[16, 4]]);
+    expect(kinds[weightSpecs.findIndex(({name}) => name.includes('merged_kernel'))]).toBe(dtype);
+    const [y] = outputsOf(await reloadedGraph(written), {[graph.inputNodes[0]!]: given});
+    expect(numbers(y!)).toBeAllClose(expected, {atol: tolerance, rtol: tolerance});
+  }
+});
+
+test('a new head is written as nodes, and the output bears its old name', async () => {
+  const graph = await classifier();
+  const body = await fromGraphModel(graph, {outputs: ['relu']});
+  const {layers} = tf;
+  const head = [
+    layers.conv2d({filters: 5, kernelSize: 2, padding: 'same', activation: 'relu', name: 'more'}),
+    layers.batchNormalization({name: 'norm'}),
+    layers.maxPooling2d({poolSize: 2, strides: 1, name: 'pool'}),
+    layers.dropout({rate: 0.5, name: 'drop'}),
+    layers.flatten({name: 'flat'}),
+    layers.dense({units: 6, activation: 'tanh', name: 'hidden'}),
+    layers.reLU({maxValue: 6, name: 'relu6'}),
+    layers.dense({units: 2, useBias: false, name: 'classes'}),
+    layers.activation({activation: 'softmax', name: 'softmax'}),
+  ];
+  const model = await adapted(replaceHead(body, head, {at: 'conv'}));
+  const expected = numbers(model.predict(x()) as tf.Tensor);
+  const written = await reloadedGraph(await toGraphModel(mergeLoRA(model), graph));
+  expect(written.outputNodes).toEqual(['scores']);
+  expect(numbers(outputsOf(written, {image: x()})[0]!)).toBeAllClose(expected);
+  // What the old head had is left out.
+  expect(Object.keys(written.weights)).not.toContain('w');
+  const {outputs} = written.modelSignature as {outputs: {scores: {tensorShape: object}}};
+  expect(outputs.scores.tensorShape).toEqual({dim: [{size: '-1'}, {size: '2'}]});
+});
+
+test.each([
+  ['global average pooling', () => tf.layers.globalAveragePooling2d({name: 'pool'})],
+  ['global max pooling', () => tf.layers.globalMaxPooling2d({name: 'pool'})],
+  ['average pooling', () => tf.layers.averagePooling2d({poolSize: 2, name: 'pool'})],
+])('%s is written as a node', async (_, make) => {
+  const graph = await classifier();
+  const model = replaceHead(await fromGraphModel(graph, {outputs: ['relu']}), [make()], {at: 'conv'});
+  const written = await toGraphModel(model, graph);
+  expect(numbers(outputsOf(written, {image: x()})[0]!)).toBeAllClose(numbers(model.predict(x()) as tf.Tensor));
+});
+
+test('layers that no nodes compute are refused by name, and so are models that are not of the graph', async () => {
+  const graph = await classifier();
+  const body = await fromGraphModel(graph, {outputs: ['relu']});
+  const odd = replaceHead(
+    body,
+    [tf.layers.upSampling2d({name: 'up'}), tf.layers.permute({dims: [3, 1, 2], name: 'p'})],
+    {at: 'conv'},
+  );
+  const gelu = replaceHead(body, [tf.layers.dense({units: 2, activation: 'swish', name: 'd'})], {at: 'conv'});
+  const other = tf.sequential({layers: [tf.layers.dense({units: 1, inputShape: [2]})]});
+  const unmerged = applyLoRA(body, {rank: 1});
+  await withoutLeaks(async () => {
+    await expect(toGraphModel(odd, graph)).rejects.toThrow(/Layer "up" is a UpSampling2D.*\n.*Layer "p" is a Permute/);
+    await expect(toGraphModel(gelu, graph)).rejects.toThrow(/Layer "d" \(Dense\).*swish/);
+    await expect(toGraphModel(other, graph)).rejects.toThrow(/not imported from this graph/);
+    await expect(toGraphModel(unmerged, graph)).rejects.toThrow(/adapted still.*mergeLoRA/);
+    await expect(toGraphModel(body, graph, {dtype: 'uint8'} as object)).rejects.toThrow(/the update would be lost/);
+  });
+});
+
+test('weights that are too large for 16 bits are refused', async () => {
+  const graph = await classifier();
+  const model = await fromGraphModel(graph);
+  model.getLayer('scores').setWeights([tf.fill([4, 3], 1e6)]);
+  await expect(toGraphModel(model, graph, {dtype: 'float16'})).rejects.toThrow(/too large for float16/);
+});
+
+test('weights that are not finite are refused by name, those of a new head too, unless they are allowed', async () => {
+  const graph = await classifier();
+  const model = await fromGraphModel(graph);
+  model.getLayer('scores').setWeights([tf.fill([4, 3], NaN)]);
+  const body = await fromGraphModel(graph, {outputs: ['relu']});
+  const head = [tf.layers.flatten({name: 'flat'}), tf.layers.dense({units: 2, name: 'classes'})];
+  const headed = replaceHead(body, head, {at: 'conv'});
+  const [kernel] = headed.getLayer('classes').getWeights() as [tf.Tensor];
+  headed.getLayer('classes').setWeights([tf.fill(kernel.shape, Infinity), tf.zeros([2])]);
+  await withoutLeaks(async () => {
+    await expect(toGraphModel(model, graph)).rejects.toThrow('scores/kernel: NaN or infinite, so nothing is written.');
+    await expect(toGraphModel(headed, graph)).rejects.toThrow(/classes.*: NaN or infinite, so nothing is written\./);
+  });
+  const written = await toGraphModel(model, graph, {allowNonFinite: true});
+  expect(
+    Object.values(written.weights)
+      .flat()
+      .some(tensor => numbers(tensor).every(Number.isNaN)),
+  ).toBe(true);
+});
+
+test('a round trip leaves nothing behind', async () => {
+  const graph = await classifier();
+  await withoutLeaks(async () => {
+    const base = await fromGraphModel(graph);
+    const model = applyLoRA(base, {rank: 1, seed: 1});
+    const merged = mergeLoRA(model);
+    const written = await toGraphModel(merged, graph);
+    written.dispose();
+    [merged, model, base].forEach(disposeModel);
+  });
+});
+
+test('a matrix that two nodes share is one constant again', async () => {
+  const graph = await graphOf([input('x', [-1, 4]), node('a', 'MatMul', ['x', 'k']), node('y', 'MatMul', ['a', 'k'])], {
+    k: random([4, 4], 2),
+  });
+  const model = applyLoRA(await fromGraphModel(graph), {rank: 1, seed: 1});
+  stirFactors(model);
+  const given = random([2, 4], 1);
+  const written = await toGraphModel(mergeLoRA(model), graph);
+  expect(Object.keys(written.weights)).toEqual(['a/merged_kernel']);
+  expect(numbers(outputsOf(written, {x: given})[0]!)).toBeAllClose(numbers(model.predict(given) as tf.Tensor));
+});
+
+test('what was imported behind a cut is written into the whole graph', async () => {
+  const graph = await classifier();
+  const model = applyLoRA(await fromGraphModel(graph, {inputs: ['pooled'], inputShapes: {pooled: [4]}}), {rank: 1});
+  stirFactors(model);
+  const written = await toGraphModel(mergeLoRA(model), graph);
+  const [pooled] = outputsOf(graph, {image: x()}, ['pooled']);
+  expect(numbers(outputsOf(written, {image: x()})[0]!)).toBeAllClose(numbers(model.predict(pooled!) as tf.Tensor));
+});

@@ -1,0 +1,128 @@
+import * as tf from '@tensorflow/tfjs';
+import {applyLoRA, getAdapter, loadAdapter, replaceHead, saveAdapter} from 'tfjs-lora';
+import {fromGraphModel} from 'tfjs-lora/graph';
+import {useBackend, withoutLeaks} from '../../../helpers';
+import {MemoryHandler} from '../../../models';
+import {graphOf, input, integers, node} from '../graphs';
+
+beforeEach(() => useBackend('cpu'));
+
+const dims = () => tf.tensor1d([100_000, 100_000], 'int32');
+
+describe('a graph from a stranger', () => {
+  test.each([
+    ['constants', [node('big', 'Fill', ['dims', 'one']), node('y', 'Add', ['x', 'big'])]],
+    ['an op on the input', [node('y', 'BroadcastTo', ['x', 'dims'])]],
+    ['a Tile of a Tile', [node('t', 'Tile', ['x', 'dims']), node('y', 'Tile', ['t', 'dims'])]],
+  ])('cannot have memory filled by %s', async (_, nodes) => {
+    const used = new Set(nodes.flatMap(({input: names = []}) => names));
+    const one = tf.scalar(1);
+    const constants = {dims: dims(), ...(used.has('one') && {one})};
+    const graph = await graphOf([input('x', [-1, 1]), ...nodes], constants);
+    await withoutLeaks(async () => {
+      await expect(fromGraphModel(graph)).rejects.toThrow(/would give up to \d+ numbers/);
+    });
+  });
+
+  test('cannot be a chain that doubles without end', async () => {
+    const nodes = Array.from({length: 40}, (_, i) =>
+      node(`n${i}`, 'ConcatV2', [i === 0 ? 'c' : `n${i - 1}`, i === 0 ? 'c' : `n${i - 1}`, 'axis'], {N: {i: '2'}}),
+    );
+    const graph = await graphOf([input('x', [-1, 1]), ...nodes, node('y', 'Add', ['x', 'n39'])], {
+      c: tf.ones([2 ** 12]),
+      axis: tf.scalar(0, 'int32'),
+    });
+    await withoutLeaks(async () => {
+      await expect(fromGraphModel(graph)).rejects.toThrow(/would give up to \d+ numbers/);
+    });
+  });
+
+  test('is read in time that is linear in its nodes', async () => {
+    const nodes = Array.from({length: 3000}, (_, i) => node(`n${i}`, 'Identity', [i === 0 ? 'x' : `n${i - 1}`]));
+    const graph = await graphOf([input('x', [-1, 2]), ...nodes, node('y', 'Tanh', ['n2999'])]);
+    const start = performance.now();
+    const model = await fromGraphModel(graph);
+    expect(model.layers).toHaveLength(2);
+    expect(performance.now() - start).toBeLessThan(10_000);
+  });
+
+  test('is refused in time that is linear in its nodes, with branches, sums and constants', async () => {
+    const blocks = Array.from({length: 1500}, (_, i) => {
+      const [x, own] = [i === 0 ? 'x' : `y${i - 1}`, (name: string) => `${name}${i}`];
+      return [
+        node(own('product'), 'MatMul', [x, 'kernel']),
+        node(own('sum'), 'AddV2', [own('product'), 'bias']),
+        node(own('gate'), 'Sigmoid', [own('sum')]),
+        node(own('gated'), 'Mul', [own('gate'), own('sum')]),
+        node(own('half'), 'Mul', [own('gated'), 'scale']),
+        node(own('y'), 'AddV2', [own('half'), x]),
+      ];
+    });
+    const end = [node('random', 'RandomUniform', ['dims']), node('y', 'AddV2', ['y1499', 'random'])];
+    const graph = await graphOf([input('x', [-1, 2]), ...blocks.flat(), ...end], {
+      kernel: tf.ones([2, 2]),
+      bias: tf.zeros([2]),
+      scale: tf.scalar(0.5),
+      dims: tf.tensor1d([2], 'int32'),
+    });
+    const start = performance.now();
+    await withoutLeaks(() =>
+      expect(fromGraphModel(graph)).rejects.toThrow(/RandomUniform "random" is random\n.*'y1499'/),
+    );
+    expect(performance.now() - start).toBeLessThan(10_000);
+  });
+
+  test('is read in time that is linear in nodes that all have the same short name', async () => {
+    const name = (i: number) => `PartitionedCall_${i}/n`;
+    const nodes = Array.from({length: 20_000}, (_, i) => node(name(i), 'Identity', [i === 0 ? 'x' : name(i - 1)]));
+    const graph = await graphOf([input('x', [-1, 2]), ...nodes, node('y', 'Tanh', [name(19_999)])]);
+    const start = performance.now();
+    expect((await fromGraphModel(graph)).layers).toHaveLength(2);
+    expect(performance.now() - start).toBeLessThan(10_000);
+  });
+
+  test('may compute many numbers from the size of its inputs, in time that is linear in them', async () => {
+    // Each of 200 nodes gives 4096 numbers that depend on the size of the batch.
+    const numbers = (i: number) => (i === 0 ? 'many' : `n${i - 1}`);
+    const nodes = Array.from({length: 200}, (_, i) => node(`n${i}`, 'FloorMod', [numbers(i), 'size']));
+    const first = [
+      node('shape', 'Shape', ['x'], {out_type: {type: 'DT_INT32'}}),
+      node('size', 'Prod', ['shape', 'zero']),
+      node('many', 'BroadcastTo', ['size', 'dims']),
+      node('floats', 'Cast', ['n199'], {DstT: {type: 'DT_FLOAT'}}),
+      node('total', 'Sum', ['floats', 'zero']),
+    ];
+    const graph = await graphOf([input('x', [-1, 2]), ...first, ...nodes, node('y', 'Mul', ['x', 'total'])], {
+      zero: tf.tensor1d([0], 'int32'),
+      dims: tf.tensor1d([4096], 'int32'),
+    });
+    const start = performance.now();
+    expect((await fromGraphModel(graph)).outputs[0]!.shape).toEqual([null, 2]);
+    expect(performance.now() - start).toBeLessThan(10_000);
+  });
+
+  test('may name attributes as it likes', async () => {
+    const attributes = JSON.parse('{"__proto__": {"b": true}, "toString": {"i": "3"}}') as Record<string, {b: boolean}>;
+    const graph = await graphOf([input('x', [-1, 2]), node('y', 'Tanh', ['x'], {...attributes, strides: integers(1)})]);
+    expect((await fromGraphModel(graph)).layers).toHaveLength(2);
+  });
+});
+
+test("an adapter's head that brings a piece of a graph is refused", async () => {
+  const body = tf.sequential({layers: [tf.layers.dense({units: 2, inputShape: [3], name: 'body'})]});
+  const headed = replaceHead(body, [tf.layers.dense({units: 1, name: 'head'})], {at: 'body'});
+  const adapter = getAdapter(applyLoRA(headed, {rank: 1, targets: ['body']}));
+  const handler = new MemoryHandler();
+  await saveAdapter(adapter, handler);
+  const artifacts = await handler.load();
+  const {config} = artifacts.modelTopology as {config: {head: {layers: object[]}}};
+  const fragment = {
+    node: {name: 'n', op: 'Tanh', input: ['x0']},
+    inputs: [{name: 'x0', dtype: 'float32'}],
+    weights: [],
+    constants: [],
+    outputs: [{index: 0, dtype: 'float32'}],
+  };
+  config.head.layers = [{className: 'GraphOp', config: {name: 'head', fragment: {name: JSON.stringify(fragment)}}}];
+  await expect(loadAdapter({load: () => Promise.resolve(artifacts)})).rejects.toThrow(/head has a GraphOp/);
+});

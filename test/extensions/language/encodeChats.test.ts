@@ -1,0 +1,262 @@
+import {Tokenizer} from '@huggingface/tokenizers';
+import * as tf from '@tensorflow/tfjs';
+import {adam, applyLoRA, disposeModel, LoRAError} from 'tfjs-lora';
+import {type ChatBatches, type ChatRecord, encodeChats, loadGGUF, type Message, readChats} from 'tfjs-lora/language';
+import {compileCrossEntropy} from 'tfjs-lora/transformers';
+import {numbers, withoutLeaks} from '../../helpers';
+import {mlp} from '../../models';
+import {fileOf} from './ggufFiles';
+
+const [START, END] = ['<|im_start|>', '<|im_end|>'];
+
+/** What the template of the file says, without an engine of templates: each message between its two tokens. */
+class Template {
+  render({messages, add_generation_prompt: isAsked}: Record<string, unknown>): string {
+    const texts = (messages as Message[]).map(({role, content}) => `${START}${role}\n${content}${END}\n`);
+    return texts.join('') + (isAsked === true ? `${START}assistant\n` : '');
+  }
+}
+
+const TALK: Message[] = [
+  {role: 'system', content: 'be brief'},
+  {role: 'user', content: 'what does the fox do'},
+  {role: 'assistant', content: 'it jumps'},
+  {role: 'user', content: 'over what'},
+  {role: 'assistant', content: 'over the lazy dog'},
+];
+
+type Loaded = Awaited<ReturnType<typeof loaded>>;
+const loaded = () => loadGGUF(fileOf('llama'), {Tokenizer});
+
+let model: tf.LayersModel;
+let tokenizer: Loaded['tokenizer'];
+
+beforeAll(async () => {
+  await tf.setBackend('wasm');
+  ({model, tokenizer} = await loaded());
+});
+
+afterAll(() => disposeModel(model));
+
+/** The batches of an epoch: of each example its tokens and its targets, without what fills up. */
+async function epochOf(data: ChatBatches): Promise<{tokens: number[]; targets: number[]}[]> {
+  const rows: {tokens: number[]; targets: number[]}[] = [];
+  await data.forEachAsync(({xs, ys}) => {
+    const [tokens, mask] = xs as tf.Tensor2D[];
+    const [count, places] = tokens!.shape;
+    const [ids, seen, targets] = [tokens!, mask!, ys as tf.Tensor2D].map(numbers);
+    for (let row = 0; row < count; row++) {
+      const of = (values: number[]) => values.slice(row * places, (row + 1) * places);
+      const length = of(seen!).indexOf(0) < 0 ? places : of(seen!).indexOf(0);
+      expect(of(seen!)).toEqual(Array.from({length: places}, (_, i) => (i < length ? 1 : 0)));
+      expect(new Set(of(targets!).slice(length))).toEqual(new Set(length < places ? [-100] : []));
+      rows.push({tokens: of(ids!).slice(0, length), targets: of(targets!).slice(0, length)});
+    }
+    tf.dispose([xs, ys] as tf.TensorContainer);
+  });
+  return rows;
+}
+
+const textOf = (ids: readonly number[]) => tokenizer.decode([...ids], {skip_special_tokens: false});
+const learnedOf = ({targets}: {targets: number[]}) => textOf(targets.filter(id => id >= 0));
+const encode = (records: ChatRecord[], options = {}) =>
+  encodeChats(model, tokenizer, records, {Template: Template, seed: 1, ...options});
+
+test('of a talk the answers are learned, each up to the token that ends it', async () => {
+  const [row, ...others] = await epochOf(encode([TALK]));
+  expect(others).toEqual([]);
+  const text = new Template().render({messages: TALK});
+  const ids = [...tokenizer.encode(text, {add_special_tokens: false}).ids];
+  expect(row!.tokens).toEqual(ids.slice(0, -1));
+  row!.targets.forEach((target, i) => expect([-100, ids[i + 1]]).toContain(target));
+  expect(learnedOf(row!)).toBe(`it jumps${END}over the lazy dog${END}`);
+});
+
+test('messages that are given are not learned, and with learnFrom all tokens are', async () => {
+  const [prompt, completion] = [TALK.slice(0, 4), TALK.slice(4)];
+  const [row] = await epochOf(encode([{prompt, completion}]));
+  expect(learnedOf(row!)).toBe(`over the lazy dog${END}`);
+  const [all] = await epochOf(encode([{messages: TALK}], {learnFrom: 'all'}));
+  expect(all!.targets).toEqual(
+    [...tokenizer.encode(new Template().render({messages: TALK}), {add_special_tokens: false}).ids].slice(1),
+  );
+});
+
+test('a talk may begin with the assistant, also where a template writes no talk without messages', async () => {
+  class Strict extends Template {
+    override render(values: Record<string, unknown>): string {
+      const [first] = values.messages as Message[];
+      return (first!.role === 'system' ? '' : `${START}system\nbe kind${END}\n`) + super.render(values);
+    }
+  }
+  const talk = [{role: 'assistant', content: 'the fox jumps'}, ...TALK.slice(1, 3)];
+  for (const Class of [Template, Strict]) {
+    const [row] = await epochOf(encode([talk], {Template: Class}));
+    expect(learnedOf(row!)).toBe(`the fox jumps${END}it jumps${END}`);
+  }
+});
+
+test('an answer without a token that ends it is learned as a whole', async () => {
+  class Plain {
+    render({messages}: Record<string, unknown>): string {
+      return (messages as Message[]).map(({role, content}) => `${role}: ${content}\n`).join('');
+    }
+  }
+  const [row] = await epochOf(encode([TALK.slice(1, 3)], {Template: Plain}));
+  expect(learnedOf(row!)).toContain('it jumps\n');
+});
+
+test('of a completion and of a text each token is learned, and the one that ends texts', async () => {
+  const rows = await epochOf(
+    encode([{prompt: 'the quick ', completion: 'brown fox'}, {text: 'lazy dog'}], {batchSize: 1}),
+  );
+  const [text, completion] = rows.map(learnedOf).sort((one, other) => one.length - other.length);
+  expect(completion!.trimStart()).toBe(`brown fox${END}`);
+  // Nothing stands before the first token of a text, unless the tokenizer puts one there.
+  const [first] = tokenizer.encode('lazy dog').ids;
+  expect(textOf([first!]) + text!).toBe(`lazy dog${END}`);
+});
+
+test('batches are filled up to a multiple, and come in the order of their seed and epoch', async () => {
+  const records = Array.from({length: 7}, (_, i) => ({
+    prompt: `number ${i} `,
+    completion: 'is a number '.repeat(i + 1),
+  }));
+  const shapes: number[][] = [];
+  const data = encode(records, {batchSize: 3, multipleOf: 8});
+  expect(data.size).toBe(3);
+  await withoutLeaks(async () => {
+    await data.forEachAsync(({xs, ys}) => {
+      shapes.push((ys as tf.Tensor).shape);
+      tf.dispose([xs, ys] as tf.TensorContainer);
+    });
+  });
+  expect(shapes.map(([count]) => count)).toEqual([3, 3, 1]);
+  shapes.forEach(([, places]) => expect(places! % 8).toBe(0));
+  const [second, other] = [await epochOf(data), encode(records, {batchSize: 3})];
+  await other.forEachAsync(batch => tf.dispose(batch));
+  expect(await epochOf(other)).toEqual(second);
+  expect(await epochOf(other)).not.toEqual(second);
+  const total = second.reduce((sum, {targets}) => sum + targets.filter(id => id >= 0).length, 0);
+  expect(data.learned).toBe(total);
+});
+
+test('what is too long is cut and counted, and left out where no answer is left', async () => {
+  const records = [
+    {prompt: 'the', completion: ' fox'},
+    {prompt: 'the', completion: ' quick brown fox jumps over the lazy dog'},
+    {prompt: 'the quick brown fox jumps over the lazy dog and the quick brown fox', completion: ' sleeps'},
+  ];
+  const data = encode(records, {maxLength: 8});
+  expect([data.cut, data.leftOut]).toEqual([2, 1]);
+  const rows = await epochOf(data);
+  expect(Math.max(...rows.map(({tokens}) => tokens.length))).toBe(7); // the eighth is a target alone
+  expect(() => encode(records.slice(2), {maxLength: 8})).toThrow(/^Nothing is left to learn/);
+});
+
+test('short texts are packed into few rows, and the same tokens are learned', async () => {
+  const texts = ['the quick brown fox jumps over the lazy dog', 'lazy dog', 'brown fox', 'the dog', 'over the fox'];
+  const records = texts.map(text => ({text}));
+  const apart = await epochOf(encode(records, {batchSize: 1}));
+  // A row holds the longest text, and one token more than it takes.
+  const longest = Math.max(...apart.map(({tokens}) => tokens.length + 1));
+  const data = encode(records, {batchSize: 1, maxLength: longest, packing: true});
+  const rows = await epochOf(data);
+  expect(data.size).toBe(rows.length);
+  expect(rows.length).toBeLessThan(apart.length);
+  expect(Math.max(...rows.map(({tokens}) => tokens.length + 1))).toBe(longest);
+
+  const whole = ({tokens, targets}: {tokens: number[]; targets: number[]}) => [...tokens, targets.at(-1)!];
+  const found = rows.flatMap(row => textOf(whole(row)).split(END).slice(0, -1));
+  expect(found.sort()).toEqual([...texts].sort());
+  const sorted = (all: typeof rows) => all.flatMap(({targets}) => targets.filter(id => id >= 0)).sort((a, b) => a - b);
+  expect(sorted(rows)).toEqual(sorted(apart));
+  expect(data.learned).toBe(sorted(apart).length);
+  // The first token of a text behind another is told from nothing.
+  for (const {tokens, targets} of rows) {
+    tokens.forEach((id, i) => expect(targets[i]! < 0).toBe(textOf([id]) === END));
+  }
+});
+
+test('packing fills the fullest row that has room, the longest texts first', async () => {
+  const numbersOf = (counts: number[]) => counts.map(count => ({text: 'dog '.repeat(count).trim()}));
+  const lengths = async (options: object) =>
+    (await epochOf(encode(numbersOf([1, 4, 2, 3]), {batchSize: 1, ...options})))
+      .map(({tokens}) => tokens.length + 1)
+      .sort((a, b) => a - b);
+  const [a, b, c, d] = (await lengths({})) as [number, number, number, number];
+  // The two in the middle do not fit into one row; each has room for the shortest, and the fuller one takes it.
+  expect(b + c).toBeGreaterThan(c + a);
+  expect(await lengths({maxLength: Math.max(d, c + a), packing: true})).toEqual([d, b, c + a].sort((x, y) => x - y));
+});
+
+test('a model learns by it to answer', async () => {
+  const adapted = applyLoRA(model, {rank: 4, targets: [/[qv]_proj$/, /down_proj$/], seed: 2});
+  const data = encode([{prompt: TALK.slice(0, 2), completion: TALK.slice(2, 3)}, TALK], {batchSize: 2});
+  compileCrossEntropy(adapted, {optimizer: adam({learningRate: 0.03})});
+  const {history} = await adapted.fitDataset(data, {epochs: 30, verbose: 0});
+  const losses = history.loss as number[];
+  expect(losses.at(-1)).toBeLessThan(0.5 * losses[0]!);
+  disposeModel(adapted);
+});
+
+test('a template that writes former messages otherwise is refused, unless each answer is a record', () => {
+  class Forgetful extends Template {
+    override render(values: Record<string, unknown>): string {
+      const messages = values.messages as Message[];
+      const short = messages.map(({role, content}, i) => ({role, content: i < messages.length - 1 ? '…' : content}));
+      return super.render({...values, messages: short});
+    }
+  }
+  const options = {Template: Forgetful as never};
+  expect(() => encode([TALK.slice(0, 3), TALK], options)).toThrow(/^Record 0: The model's template writes former/);
+  expect(() => encode([{prompt: 'a', completion: 'b'}, TALK], options)).toThrow(/^Record 1: /);
+});
+
+test('what a template or a token refuses is told by the number of the record', () => {
+  class Refusing extends Template {
+    override render(values: Record<string, unknown>): string {
+      if ((values.messages as Message[]).some(({content}) => content === 'no')) {
+        throw new Error('roles must alternate');
+      }
+      return super.render(values);
+    }
+  }
+  const no = [{role: 'user', content: 'no'}];
+  expect(() => encode([TALK, no], {Template: Refusing})).toThrow(
+    "Record 1: The model's template for talks refuses the messages: roles must alternate",
+  );
+  expect(() => encode([{text: 'a'}, TALK], {Template: undefined})).toThrow(/^Record 1: For messages give {Template}/);
+  const wrong = {encode: (text: string) => ({ids: text === 'b' ? [320] : [1, 2]}), decode: () => ''};
+  const records = ['a', 'b'].map(text => ({text}));
+  expect(() => encodeChats(model, wrong, records)).toThrow(/^Record 1: The tokenizer does not fit the model.* 320/);
+});
+
+test('packing wants the length of a row', () => {
+  expect(() => encode([TALK], {packing: true})).toThrow('packing needs maxLength, the tokens of a row.');
+  expect(() => encode([TALK], {packing: 1, maxLength: 99})).toThrow('packing must be true or false, got 1.');
+});
+
+test('what cannot be encoded is refused', () => {
+  expect(() => encode([])).toThrow('A list of talks is needed, got an empty one.');
+  expect(() => encode([{say: 1} as never])).toThrow('Record 0 is no example: {messages} of {role, content}');
+  expect(() => encode([TALK], {learnFrom: 'user'})).toThrow("learnFrom must be 'assistant' or 'all', got \"user\".");
+  expect(() => encode([TALK], {maxLength: 0})).toThrow('maxLength must be a whole number, 1 or more, got 0.');
+  expect(() => encode([TALK], {Template: undefined})).toThrow('For messages give {Template}');
+  expect(() => encodeChats(mlp().model, tokenizer, [TALK])).toThrow('A language model is needed');
+});
+
+test('lines of JSON are read, and a wrong one is told by its number', () => {
+  const lines = [
+    JSON.stringify({messages: TALK}),
+    '',
+    JSON.stringify({prompt: 'a', completion: 'b'}),
+    '{"text": "c"}',
+    '',
+  ];
+  expect(readChats(lines.join('\r\n'))).toEqual([{messages: TALK}, {prompt: 'a', completion: 'b'}, {text: 'c'}]);
+  expect(() => readChats('{"text": "c"}\n{"text": ')).toThrow(LoRAError);
+  expect(() => readChats('{"text": "c"}\n{"text": ')).toThrow(/^Line 2 is no JSON: /);
+  expect(() => readChats('\n{"prompt": "a"}')).toThrow(/^Line 2 is no example/);
+  expect(() => readChats('\n')).toThrow('The text has no line with a record.');
+});

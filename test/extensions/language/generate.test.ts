@@ -1,0 +1,335 @@
+import {Tokenizer} from '@huggingface/tokenizers';
+import * as tf from '@tensorflow/tfjs';
+import {applyLoRA, disposeModel, getAdapter, LoRAError} from 'tfjs-lora';
+import {encodeChats, generate, generateTexts, loadGGUF, perplexity} from 'tfjs-lora/language';
+import {loadTransformer} from 'tfjs-lora/transformers';
+import {chooseToken} from '../../../src/extensions/language/sampling';
+import {WritingSession} from '../../../src/extensions/language/session';
+import {TextPieces} from '../../../src/extensions/language/textPieces';
+import {mlp} from '../../models';
+import {withoutLeaks} from '../../helpers';
+import {fixture} from '../transformers/fixtures';
+import {expectedOf, fileOf, GGUF_NAMES} from './ggufFiles';
+
+beforeAll(() => tf.setBackend('wasm'));
+
+const GREEDY = {temperature: 0, topK: Infinity, topP: 1, repetitionPenalty: 1};
+const highest = (scores: Float32Array) => chooseToken(scores, [], GREEDY, Math.random);
+
+async function collected(pieces: AsyncIterable<string>): Promise<string> {
+  let text = '';
+  for await (const piece of pieces) {
+    text += piece;
+  }
+  return text;
+}
+
+/** Tokens of the highest scores, written with what was kept. */
+async function writtenIds(
+  model: tf.LayersModel,
+  prompt: readonly number[],
+  count: number,
+  atOnce?: number,
+): Promise<number[]> {
+  const session = new WritingSession(model, [prompt], atOnce);
+  const ids = [...prompt];
+  for (let i = 0; i < count; i++) {
+    const [scores] = await session.scores();
+    ids.push(highest(scores!));
+    session.add(ids.slice(-1));
+  }
+  session.dispose();
+  return ids;
+}
+
+/** The same by a whole pass for each token. */
+async function writtenAnew(model: tf.LayersModel, prompt: readonly number[], count: number): Promise<number[]> {
+  const ids = [...prompt];
+  for (let i = 0; i < count; i++) {
+    const scores = tf.tidy(() => {
+      const tokens = tf.tensor2d([ids], undefined, 'int32');
+      const all = model.predict([tokens, tf.onesLike(tokens)]) as tf.Tensor3D;
+      return tf.slice(all, [0, ids.length - 1, 0], [1, 1, -1]);
+    });
+    ids.push(highest((await scores.data()) as Float32Array));
+    scores.dispose();
+  }
+  return ids;
+}
+
+/** An adapted model whose factors are not zero. */
+function adaptedOf(model: tf.LayersModel): tf.LayersModel {
+  const adapted = applyLoRA(model, {rank: 2, targets: [/[qv]_proj$/, /c_attn$/, /qkv_proj$/].slice(0, 1), seed: 3});
+  for (const layer of adapted.layers) {
+    for (const weight of layer.trainableWeights.filter(({originalName}) => originalName.endsWith('lora_B'))) {
+      weight.write(tf.randomNormal(weight.shape as number[], 0, 1, 'float32', 5));
+    }
+  }
+  return adapted;
+}
+
+describe('tokens of the highest scores', () => {
+  test.each(GGUF_NAMES)('of %s are those of transformers', async name => {
+    const {ids, greedy} = expectedOf(name);
+    await withoutLeaks(async () => {
+      const {model} = await loadGGUF(fileOf(name));
+      expect(await writtenIds(model, ids[0]!, greedy.length - ids[0]!.length)).toEqual(greedy);
+      disposeModel(model);
+    });
+  });
+
+  // Gemma's window is 3 places, and from 8 places on Phi-3 turns by other angles.
+  test.each(['gemma3', 'phi3', 'gpt2'])('of %s are those of whole passes', async name => {
+    const {model} = await loadGGUF(fileOf(name), {checkpoint: true});
+    const wanted = await writtenAnew(model, [7, 8, 9], 20);
+    for (const atOnce of [undefined, 1, 5, 8, 64]) {
+      expect(await writtenIds(model, [7, 8, 9], 20, atOnce)).toEqual(wanted);
+    }
+    disposeModel(model);
+  });
+
+  test('heed an adapter', async () => {
+    const {model} = await loadGGUF(fileOf('llama'));
+    const adapted = adaptedOf(model);
+    const ids = await writtenIds(adapted, [5, 6, 7], 16);
+    expect(ids).toEqual(await writtenAnew(adapted, [5, 6, 7], 16));
+    expect(ids).not.toEqual(await writtenIds(model, [5, 6, 7], 16));
+    getAdapter(adapted).dispose();
+    [adapted, model].forEach(disposeModel);
+  });
+});
+
+describe('generate', () => {
+  test('gives the text of the tokens, in pieces of whole characters, and leaves nothing', async () => {
+    await withoutLeaks(async () => {
+      const {model, tokenizer} = await loadGGUF(fileOf('llama'), {Tokenizer});
+      const prompt = 'the quick brown 日本';
+      const ids = [...tokenizer.encode(prompt).ids];
+      const wanted = (await writtenAnew(model, ids, 24)).slice(ids.length);
+      const end = wanted.indexOf(2);
+      const text = tokenizer.decode(end < 0 ? wanted : wanted.slice(0, end), {skip_special_tokens: true});
+      expect(await collected(generate(model, tokenizer, prompt, {maxTokens: 24}))).toBe(text);
+      disposeModel(model);
+    });
+  });
+
+  test.each(['llama', 'gpt2', 'qwen2'])('of several texts at once gives what it gives alone: %s', async name => {
+    const {model, tokenizer} = await loadGGUF(fileOf(name), {Tokenizer});
+    const prompts = ['the', 'There is nothing that they will say: we have seen it', 'for (let i = 0'];
+    const seeded = {maxTokens: 12, temperature: 0.8, topK: 20, seed: 4};
+    const texts: string[][] = [];
+    for (const options of [seeded, {maxTokens: 12}]) {
+      const alone = prompts.map(each => collected(generate(model, tokenizer, each, options)));
+      texts.push(await generateTexts(model, tokenizer, prompts, options));
+      expect(texts.at(-1)).toEqual(await Promise.all(alone));
+    }
+    expect(texts[0]).not.toEqual(texts[1]);
+    const same = await generateTexts(model, tokenizer, Array<string>(4).fill('the'), {temperature: 1.5, maxTokens: 8});
+    expect(new Set(same).size).toBeGreaterThan(1);
+    disposeModel(model);
+  });
+
+  // Phi-3 turns by other angles from 8 places on, which these texts come to one after the other; the other model by
+  // those of a base that grows with each token.
+  test.each<[string, () => Promise<tf.LayersModel>]>([
+    ['phi3', async () => (await loadGGUF(fileOf('phi3'))).model],
+    [
+      'llamaDynamic',
+      () => loadTransformer({config: fixture('llamaDynamic').config, weights: fixture('llamaDynamic').weights}),
+    ],
+  ])('of several texts of which each turns by its own length writes what whole passes write: %s', async (_, load) => {
+    const model = await load();
+    const prompts = [[5], [7, 8, 9, 10, 11, 12], [3, 4, 5]];
+    const session = new WritingSession(model, prompts);
+    const ids = prompts.map(prompt => [...prompt]);
+    for (let count = 0; count < 12; count++) {
+      const next = (await session.scores()).map(highest);
+      next.forEach((token, text) => ids[text]!.push(token));
+      session.add(next);
+    }
+    session.dispose();
+    for (const [text, prompt] of prompts.entries()) {
+      expect(ids[text]).toEqual(await writtenAnew(model, prompt, 12));
+    }
+    disposeModel(model);
+  });
+
+  test('ends a text at the last place of the model, and goes on with others', async () => {
+    await withoutLeaks(async () => {
+      const {model, tokenizer} = await loadGGUF(fileOf('gpt2'), {Tokenizer}); // 64 places
+      const prompts = ['the', 'There is nothing that they will say: we have seen it'];
+      const wanted = await Promise.all(
+        prompts.map(async prompt => {
+          const ids = [...tokenizer.encode(prompt).ids];
+          // The token behind the last place is told too.
+          const all = await writtenAnew(model, ids, Math.min(40, 65 - ids.length));
+          const written = all.slice(ids.length);
+          const end = written.indexOf(2);
+          return tokenizer.decode(end < 0 ? written : written.slice(0, end), {skip_special_tokens: true});
+        }),
+      );
+      expect([...tokenizer.encode(prompts[1]!).ids].length).toBeGreaterThan(26);
+      expect(await generateTexts(model, tokenizer, prompts, {maxTokens: 40})).toEqual(wanted);
+      expect(await collected(generate(model, tokenizer, prompts[1]!, {maxTokens: 40}))).toBe(wanted[1]);
+      const long = 'the '.repeat(65);
+      expect(() => generate(model, tokenizer, long)).toThrow(/^A text has \d+ tokens, and the model 64 places/);
+      disposeModel(model);
+    });
+  });
+
+  test('refuses logits that are not finite, by name', async () => {
+    const {model, tokenizer} = await loadGGUF(fileOf('llama'), {Tokenizer});
+    const adapted = adaptedOf(model);
+    const [factor] = adapted.layers.flatMap(({trainableWeights}) => trainableWeights);
+    factor!.write(tf.fill(factor!.shape as number[], NaN));
+    await withoutLeaks(async () => {
+      for (const temperature of [0, 1]) {
+        const text = collected(generate(adapted, tokenizer, 'the', {temperature}));
+        await expect(text).rejects.toThrow(/logits for the next token are not finite \(320 of 320\)/);
+      }
+    });
+    [adapted, model].forEach(disposeModel);
+  });
+
+  test('refuses a model that sees what follows', async () => {
+    const {tokenizer, model: decoder} = await loadGGUF(fileOf('gemma3'), {Tokenizer});
+    disposeModel(decoder);
+    const {config, weights} = fixture('gemma3BothSides');
+    for (const checkpoint of [false, true]) {
+      const both = {...(JSON.parse(config) as object), architectures: ['Gemma3ForCausalLM'], tie_word_embeddings: true};
+      const model = await loadTransformer({config: both, weights, checkpoint});
+      const seeing = /^A language model is needed that tells each token from those before\. In this one ".*" sees/;
+      expect(() => generate(model, tokenizer, 'a')).toThrow(seeing);
+      await expect(perplexity(model, tokenizer, ['a b'])).rejects.toThrow(seeing);
+      expect(() => encodeChats(model, tokenizer, [{text: 'a b'}])).toThrow(seeing);
+      disposeModel(model);
+    }
+  });
+
+  test('draws the same of the same seed, and ends at a stop, a token of the end, and a signal', async () => {
+    const {model, tokenizer} = await loadGGUF(fileOf('llama'), {Tokenizer});
+    const draw = (more: object) =>
+      collected(generate(model, tokenizer, 'the dog', {maxTokens: 20, temperature: 1.5, seed: 9, ...more}));
+    const text = await draw({});
+    expect(await draw({})).toBe(text);
+    expect(await draw({seed: 10})).not.toBe(text);
+    const stop = text.slice(4, 6);
+    expect(await draw({stop})).toBe(text.slice(0, text.indexOf(stop)));
+    const controller = new AbortController();
+    const pieces: string[] = [];
+    const aborted = async () => {
+      for await (const piece of generate(model, tokenizer, 'the dog', {maxTokens: 60, signal: controller.signal})) {
+        pieces.push(piece);
+        controller.abort(new Error('enough'));
+      }
+    };
+    await expect(aborted()).rejects.toThrow('enough');
+    expect(pieces.length).toBe(1);
+    disposeModel(model);
+  });
+
+  test('answers in a talk by the template of the model', async () => {
+    const {model, tokenizer, tokenizerConfig} = await loadGGUF(fileOf('llama'), {Tokenizer});
+    const seen: unknown[] = [];
+    class Template {
+      constructor(source: string) {
+        expect(source).toBe(tokenizerConfig.chat_template);
+      }
+      render(values: Record<string, unknown>): string {
+        seen.push(values);
+        return '<|im_start|>user\nhi<|im_end|>\n';
+      }
+    }
+    const messages = [{role: 'user', content: 'hi'}];
+    const text = await collected(generate(model, tokenizer, messages, {Template, maxTokens: 6}));
+    // The other is what the template writes behind an answer.
+    expect(seen.filter(values => (values as {messages: unknown}).messages === messages)).toEqual([
+      {messages, add_generation_prompt: true, bos_token: '<|im_start|>', eos_token: '<|im_end|>'},
+    ]);
+    const same = '<|im_start|>user\nhi<|im_end|>\n';
+    expect(text).toBe(await collected(generate(model, tokenizer, same, {maxTokens: 6})));
+    expect(() => generate(model, tokenizer, messages)).toThrow(/give {Template}/);
+    expect(() => generate(model, tokenizer, [{role: 1}] as never, {Template})).toThrow(/messages {role, content}/);
+    disposeModel(model);
+  });
+
+  test('refuses at once what it cannot do', async () => {
+    const {model, tokenizer} = await loadGGUF(fileOf('llama'), {Tokenizer});
+    const wrong = {maxTokens: 0, temperature: -1, topK: 0.5, topP: 2, repetitionPenalty: 0, stop: '', seed: 0.1};
+    expect(() => generate(model, tokenizer, 'a', wrong)).toThrow(new RegExp(Object.keys(wrong).join(' must.*\n')));
+    expect(() => generate(model, {} as never, 'a')).toThrow(/A tokenizer is needed/);
+    expect(() => generate(mlp().model, tokenizer, 'a')).toThrow(/A language model is needed/);
+    expect(() => generate(model, tokenizer, '')).toThrow(/^The prompt is empty/);
+    await expect(generateTexts(model, tokenizer, ['a', ''])).rejects.toThrow(/^Prompt 1: The prompt is empty/);
+    await expect(generateTexts(model, tokenizer, [])).rejects.toThrow(LoRAError);
+    disposeModel(model);
+  });
+});
+
+describe('the next token', () => {
+  const scores = () => Float32Array.of(1, 3, 2, -1);
+  const draws = (sampling: Partial<typeof GREEDY>, random: number, seen: number[] = []) =>
+    chooseToken(scores(), seen, {...GREEDY, temperature: 1, ...sampling}, () => random);
+
+  test('is drawn by its probability', () => {
+    // softmax: 0.0899, 0.6641, 0.2443, 0.0122 × …; from the likeliest on: 1, 2, 0, 3
+    const weights = [3, 2, 1, -1].map(Math.exp);
+    const all = weights.reduce((sum, weight) => sum + weight);
+    const first = weights[0]! / all;
+    const second = (weights[0]! + weights[1]!) / all;
+    expect([draws({}, first - 1e-6), draws({}, first + 1e-6)]).toEqual([1, 2]);
+    expect([draws({}, second - 1e-6), draws({}, second + 1e-6), draws({}, 0.9999)]).toEqual([2, 0, 3]);
+    expect(draws({temperature: 0.01}, 0.999)).toBe(1);
+  });
+
+  test('comes of the topK likeliest, or of those that have topP together', () => {
+    expect(draws({topK: 2}, 0.9999)).toBe(2);
+    expect(draws({topP: 0.6}, 0.9999)).toBe(1); // the likeliest has 0.66
+    expect(draws({topP: 0.7}, 0.9999)).toBe(2);
+  });
+
+  test('is less often one that is there', () => {
+    expect(draws({temperature: 0}, 0)).toBe(1);
+    expect(draws({temperature: 0, repetitionPenalty: 2}, 0, [1])).toBe(2); // 3 / 2 < 2
+    expect(chooseToken(Float32Array.of(-Infinity, -1.5), [], GREEDY, Math.random)).toBe(1);
+    for (const wrong of [NaN, Infinity]) {
+      expect(() => chooseToken(Float32Array.of(1, wrong, 2), [], GREEDY, Math.random)).toThrow('(1 of 3)');
+    }
+    expect(() => chooseToken(Float32Array.of(-Infinity, -Infinity), [], GREEDY, Math.random)).toThrow('(2 of 2)');
+    expect(chooseToken(Float32Array.of(-1, -1.5), [0], {...GREEDY, repetitionPenalty: 2}, Math.random)).toBe(1);
+  });
+});
+
+test('pieces of a text are whole characters, and together the text', async () => {
+  for (const name of ['llama', 'kQuants', 'gemma3']) {
+    const {model, tokenizer} = await loadGGUF(fileOf(name), {Tokenizer});
+    disposeModel(model);
+    const text = 'naïve 日本 👩‍👩‍👧 🙂 the  end é';
+    const prompt = [...tokenizer.encode('the dog', {add_special_tokens: false}).ids];
+    const pieces = new TextPieces(tokenizer, prompt, []);
+    const ids = tokenizer.encode(`the dog${text}`, {add_special_tokens: false}).ids.slice(prompt.length);
+    const all = [...ids.map(id => pieces.add(id)), pieces.end()];
+    expect(all.join('')).toBe(text);
+    expect(all.filter(piece => piece.includes('\ufffd'))).toEqual([]);
+  }
+});
+
+test('perplexity is e to the mean of what the tokens surprise by', async () => {
+  const {model, tokenizer} = await loadGGUF(fileOf('llama'), {Tokenizer});
+  const texts = ['the quick brown fox', 'jumps'];
+  let [sum, count] = [0, 0];
+  for (const text of texts) {
+    const ids = [...tokenizer.encode(text).ids];
+    const tokens = tf.tensor2d([ids], undefined, 'int32');
+    const y = model.predict([tokens, tf.onesLike(tokens)]) as tf.Tensor3D;
+    const scores = y.arraySync()[0]!;
+    for (let i = 1; i < ids.length; i++) {
+      const row = scores[i - 1]!;
+      sum += Math.log(row.reduce((all, score) => all + Math.exp(score), 0)) - row[ids[i]!]!;
+      count++;
+    }
+  }
+  expect([await perplexity(model, tokenizer, texts)]).toBeAllClose([Math.exp(sum / count)], {rtol: 1e-4});
+  await expect(perplexity(model, tokenizer, [''])).rejects.toThrow(/at least two tokens/);
+  disposeModel(model);
+});

@@ -1,0 +1,146 @@
+import * as tf from '@tensorflow/tfjs';
+import 'tfjs-lora/quantized';
+import {withoutOwnCode} from '../../../src/backends/shared/tryOut';
+import {type BlockMatrix, readRows, rowBytes, wordCount} from '../../../src/extensions/quantized/formats/blockMatrix';
+import {FORMAT_NAMES, formatNamed} from '../../../src/extensions/quantized/formats/formats';
+import {quantizedKernels} from '../../../src/extensions/quantized/kernels/quantizedKernels';
+import {blockLookUp, multiply, multiplyBack} from '../../../src/extensions/quantized/ops/blockOps';
+import {randomFrom} from '../../attack/damage';
+import {numbers, random, useBackend} from '../../helpers';
+
+beforeAll(() => useBackend('wasm'));
+beforeEach(() => tf.engine().startScope());
+afterEach(() => tf.engine().endScope());
+
+/** A matrix of random blocks whose numbers are between −1 and 1 or so. */
+function matrixOf(name: string, rows: number, width: number, seed: number): {matrix: BlockMatrix; blocks: tf.Tensor} {
+  const format = formatNamed(name)!;
+  const matrix = {format, rows, width};
+  const words = new Int32Array(wordCount(matrix));
+  const bytes = new Uint8Array(words.buffer);
+  const next = randomFrom(seed);
+  words.forEach((_, i) => (words[i] = next() * 2 ** 32));
+  // Scales of ± 2^-7 to 2^-6, and floats of that size.
+  for (let at = 0; at < rows * rowBytes(matrix); at += format.bytes) {
+    const places = name === 'Q6_K' ? [209] : format.numbers === 1 ? [format.bytes - 1] : [1, 3];
+    for (const place of places.filter(byte => byte === 1 || /_1|_K|F/.test(name))) {
+      bytes[at + place] = (bytes[at + place]! & 0x87) | (/32|BF/.test(name) ? 0x38 : 0x20);
+    }
+  }
+  return {matrix, blocks: tf.tensor1d(words, 'int32')};
+}
+
+function whole(blocks: tf.Tensor, matrix: BlockMatrix): tf.Tensor2D {
+  const bytes = new Uint8Array(blocks.dataSync().buffer);
+  return tf.tensor2d(readRows(matrix, bytes, 0, matrix.rows), [matrix.rows, matrix.width]);
+}
+
+describe.each(FORMAT_NAMES)('%s', name => {
+  test.each([
+    [1, 37, 256],
+    [2, 9, 512],
+    [5, 130, 256],
+    [70, 33, 768],
+    [3, 2051, 256],
+  ])('%i rows with a matrix of %i × %i by our module', (count, rows, width) => {
+    const {matrix, blocks} = matrixOf(name, rows, width, rows);
+    const [x, dz] = [random<tf.Rank.R2>([count, width], 1), random<tf.Rank.R2>([count, rows], 2)];
+    const own = quantizedKernels(matrix.format)!;
+    const w = whole(blocks, matrix);
+    const close = (actual: tf.Tensor | undefined, expected: tf.Tensor) => {
+      expect(actual!.shape).toEqual(expected.shape);
+      const largest = Math.max(...numbers(expected).map(Math.abs));
+      expect(numbers(actual!)).toBeAllClose(numbers(expected), {rtol: 0, atol: 3e-6 * largest});
+    };
+    close(own.multiply!(x, blocks, matrix), tf.matMul(x, w, false, true));
+    close(own.multiplyBack!(dz, blocks, matrix), tf.matMul(dz, w));
+    const places = tf.tensor1d([3, 0, rows - 1, 3], 'int32');
+    expect(numbers(own.lookUp(places, blocks, matrix)!)).toEqual(numbers(tf.gather(w, places)));
+  });
+});
+
+test('a matrix that takes more than one round of the threads', () => {
+  // Forward a round has 2,728 rows of the matrix, back 3 · 2,048.
+  const {matrix, blocks} = matrixOf('Q4_0', 6200, 4096, 6);
+  const bytes = new Uint8Array(blocks.dataSync().buffer);
+  const places = [0, 2727, 2728, 6143, 6144, 6199];
+  const oneHot = (length: number) => {
+    const ones = tf.oneHot(tf.mod(tf.tensor1d(places, 'int32'), tf.scalar(length, 'int32')), length);
+    return tf.cast(ones, 'float32') as tf.Tensor2D;
+  };
+  const rows = places.map(row => [...readRows(matrix, bytes, row, 1)].map(number => number + 0)); // −0 becomes 0
+  const back = quantizedKernels(matrix.format)!.multiplyBack!(oneHot(6200), blocks, matrix)!;
+  expect(numbers(back)).toEqual(rows.flat());
+  const forward = quantizedKernels(matrix.format)!.multiply!(oneHot(4096), blocks, matrix)!;
+  const columns = numbers(tf.gather(forward, tf.tensor1d(places, 'int32'), 1)); // [column, row]
+  expect(columns).toEqual(places.flatMap(column => rows.map(row => row[column % 4096]!)));
+});
+
+test.each(['Q8_0', 'Q4_0'])('rows of %s that end in the middle of a block', name => {
+  const {matrix, blocks} = matrixOf(name, 21, 70, 5);
+  const bytes = new Uint8Array(blocks.dataSync().buffer);
+  // What lies beyond the width is zero in a matrix that was quantised.
+  for (let row = 0; row < 21; row++) {
+    for (let i = 6; i < 32; i++) {
+      const at = row * rowBytes(matrix) + 2 * matrix.format.bytes + 2;
+      if (name === 'Q8_0') {
+        bytes[at + i] = 0;
+      } else {
+        const [byte, shift] = [at + (i & 15), i < 16 ? 0 : 4];
+        bytes[byte] = (bytes[byte]! & (shift === 0 ? 0xf0 : 0x0f)) | (8 << shift);
+      }
+    }
+  }
+  const kept = tf.tensor1d(new Int32Array(bytes.buffer), 'int32');
+  const w = whole(kept, matrix);
+  for (const count of [1, 7]) {
+    const [x, dz] = [random<tf.Rank.R2>([count, 70], 1), random<tf.Rank.R2>([count, 21], 2)];
+    expect(numbers(multiply(x, kept, matrix))).toBeAllClose(numbers(tf.matMul(x, w, false, true)), {atol: 1e-4});
+    expect(numbers(multiplyBack(dz, kept, matrix))).toBeAllClose(numbers(tf.matMul(dz, w)), {atol: 1e-4});
+  }
+});
+
+test('a product back over many rows whose terms almost cancel is that of float64', () => {
+  const matrix = {format: formatNamed('F16')!, rows: 49_152, width: 32};
+  const words = new Int32Array(wordCount(matrix));
+  new Uint16Array(words.buffer).forEach((_, i, halves) => (halves[i] = 0x3c00 + ((7919 * i) % 41))); // 1 to 1.04
+  const blocks = tf.tensor1d(words, 'int32');
+  const raw = Array.from({length: matrix.rows}, (_, i) => 1 + Math.sin(12.9898 * i) / 2);
+  const sum = raw.reduce((all, value) => all + value, 0);
+  const dz = Float32Array.from(raw, (value, i) => value / sum - (i === 34_567 ? 1 : 0));
+  const w = whole(blocks, matrix).dataSync();
+  const expected = Array.from({length: matrix.width}, (_, column) =>
+    dz.reduce((all, value, row) => all + value * w[row * matrix.width + column]!, 0),
+  );
+  const actual = quantizedKernels(matrix.format)!.multiplyBack!(tf.tensor2d(dz, [1, matrix.rows]), blocks, matrix)!;
+  expect(numbers(actual)).toBeAllClose(expected, {rtol: 0, atol: 2e-6});
+});
+
+test.each(['F16', 'BF16', 'F32'])('rows of %s that are no whole parts are computed without our module', name => {
+  const {matrix, blocks} = matrixOf(name, 5, 7, 3);
+  const [x, dz] = [random<tf.Rank.R2>([4, 7], 1), random<tf.Rank.R2>([4, 5], 2)];
+  expect(quantizedKernels(matrix.format)!.multiply!(x, blocks, matrix)).toBeUndefined();
+  const w = whole(blocks, matrix);
+  expect(numbers(multiply(x, blocks, matrix))).toBeAllClose(numbers(tf.matMul(x, w, false, true)), {atol: 1e-5});
+  expect(numbers(multiplyBack(dz, blocks, matrix))).toBeAllClose(numbers(tf.matMul(dz, w)), {atol: 1e-5});
+});
+
+test('without our code there are no kernels, and pieces give the same', async () => {
+  const {matrix, blocks} = matrixOf('Q4_K', 3000, 512, 8);
+  const x = random<tf.Rank.R2>([3, 512], 1);
+  const [forward, back] = [numbers(multiply(x, blocks, matrix)), random<tf.Rank.R2>([3, 3000], 2)];
+  const backward = numbers(multiplyBack(back, blocks, matrix));
+  await withoutOwnCode(() => {
+    expect(quantizedKernels(matrix.format)).toBeUndefined();
+    expect(numbers(multiply(x, blocks, matrix))).toBeAllClose(forward, {atol: 1e-3});
+    expect(numbers(multiplyBack(back, blocks, matrix))).toBeAllClose(backward, {atol: 1e-3});
+  });
+});
+
+test('a row that is not there is refused', () => {
+  const {matrix, blocks} = matrixOf('Q8_0', 5, 32, 3);
+  const rows = tf.tensor2d([[1], [5]], [2, 1], 'int32');
+  expect(() => blockLookUp(blocks, matrix).forward(rows, blocks, null, 'linear')).toThrow(
+    'There is no row 5 in a table of 5.',
+  );
+});

@@ -1,0 +1,168 @@
+import {LoRAError} from 'tfjs-lora';
+import {useBackend, withoutLeaks} from '../../helpers';
+import {areClose, computed, configsOf, FAMILIES, faultOf, PAIRS, PICTURES} from './configs';
+
+/**
+ * What transformers looks up and no prediction depends on, so that nothing here reads it: the rates of dropout, what
+ * training and generation need, how a model is spread over machines, what is put out beside the result, and where files
+ * are.
+ */
+const HARMLESS = [
+  ...['attention_probs_dropout_prob', 'hidden_dropout_prob', 'classifier_dropout', 'dropout', 'attention_dropout'],
+  ...[
+    'classifier_dropout_prob',
+    'summary_last_dropout',
+    'qa_dropout',
+    'seq_classif_dropout',
+    'attn_pdrop',
+    'embd_pdrop',
+    'resid_pdrop',
+  ],
+  ...['bos_token_id', 'eos_token_id', 'sep_token_id', 'label2id', 'problem_type', 'gradient_checkpointing'],
+  ...['use_cache', 'is_encoder_decoder', 'attention_chunk_size', 'kv_sharing_modes'],
+  ...['base_model_ep_plan', 'base_model_fsdp_plan', 'base_model_pp_plan', 'base_model_tp_plan', 'fusion_config'],
+  ...['output_attentions', 'output_cross_attentions', 'output_hidden_states', 'return_dict'],
+  ...['name_or_path', 'transformers_version', 'transformers_weights', 'gguf_file', 'auto_map', 'dtype', 'torch_dtype'],
+  ...['chunk_size_feed_forward', 'reorder_and_upcast_attn', 'pretraining_tp', 'sinusoidal_pos_embds', 'pruned_heads'],
+  ...['summary_activation', 'summary_first_dropout', 'summary_proj_to_labels', 'summary_type', 'summary_use_proj'],
+  ...['mtp_layer_types', 'mlp_layer_types', 'is_heterogeneous', 'sub_configs_defaults'],
+  ...['default_rope_type', 'default_theta', 'ignore_keys_at_rope_validation'],
+  ...['vision_aspect_ratio', 'vision_feature_layer', 'vision_feature_select_strategy'],
+];
+/** What is harmless in some families alone. */
+const ALSO_HARMLESS: Readonly<Record<string, string[]>> = {
+  encoder: ['is_causal', 'tie_word_embeddings', 'text_config', 'decoder', 'generator'],
+  bert: ['pad_token_id'],
+  electra: ['pad_token_id'],
+  albert: ['pad_token_id'],
+  nomic_bert: ['pad_token_id'],
+  gte: ['pad_token_id'],
+  distilbert: ['pad_token_id'],
+  granite: ['pad_token_id'], // it has no head for classes
+  'deberta-v2': ['pad_token_id', 'cls_dropout', 'pooler_dropout', 'legacy'],
+  t5: ['pad_token_id', 'dropout_rate', 'initializer_factor', 'num_decoder_layers'],
+  modernbert: [
+    ...['cls_token_id', 'embedding_dropout', 'mlp_dropout', 'deterministic_flash_attn'],
+    ...['initializer_cutoff_factor', 'sparse_prediction', 'sparse_pred_ignore_index', 'decoder_bias'],
+  ],
+};
+/** What no model for pictures computes with, and what its pooler alone does. */
+const HARMLESS_IN_PICTURES = [
+  ...['initializer_range', 'initializer_factor', 'layerscale_value', 'drop_path_rate', 'use_mask_token'],
+  ...['pooler_output_size', 'pooler_act', 'vision_use_head', 'pad_token_id', 'tie_word_embeddings'],
+  ...['text_config', 'decoder', 'generator'],
+];
+/** Families whose tables may be narrower than their blocks. */
+const HAS_TABLE_WIDTH = ['electra', 'albert', 'deberta-v2'];
+/** What is read in some families alone, and harmless in the others. */
+const OF_ROTARY = ['rope_parameters', 'rope_scaling', 'rope_theta', 'partial_rotary_factor', 'head_dim'];
+const OF_WINDOWS = ['sliding_window', 'layer_types', 'use_sliding_window', 'max_window_layers'];
+const WITHOUT_ROTARY = [
+  'bert',
+  'roberta',
+  'xlm-roberta',
+  'electra',
+  'albert',
+  'distilbert',
+  'gpt2',
+  't5',
+  'deberta-v2',
+];
+const READ: Readonly<Record<string, string[]>> = {
+  gemma3_text: ['sliding_window', 'layer_types', 'use_bidirectional_attention'],
+  mistral: ['sliding_window', 'layer_types'],
+  modernbert: ['sliding_window', 'layer_types', 'is_causal'],
+  phi3: ['sliding_window'],
+  clip_text_model: ['eos_token_id'],
+  clip: ['text_config'],
+  siglip: ['text_config'],
+  qwen2: OF_WINDOWS,
+  qwen3: OF_WINDOWS,
+  smollm3: OF_WINDOWS.slice(0, -1),
+  ...Object.fromEntries(['t5', 'vit', 'deit', 'dinov2', 'dinov2_with_registers'].map(family => [family, ['head_dim']])),
+};
+/** Python tells 1 from 1.0, and refuses one of them. JSON has one number for both. */
+const FLOATS = ['layer_norm_eps', 'layer_norm_epsilon', 'rms_norm_eps', 'norm_eps', 'initializer_range', 'rope_theta'];
+
+/** Encoders of texts that are trained with pictures. */
+const OF_PAIRS = ['clip_text_model', 'siglip_text_model', ...PAIRS];
+const HARMLESS_IN_PAIRS = [
+  ...['initializer_range', 'initializer_factor', 'pad_token_id', 'text_config', 'projection_size'],
+  ...['decoder', 'generator', 'logit_scale_init_value'],
+];
+const ENCODERS = [
+  ...['bert', 'roberta', 'xlm-roberta', 'electra', 'albert', 'nomic_bert', 'distilbert', 'modernbert', 't5'],
+  ...['deberta-v2', 'gte'],
+];
+
+function isDecoder(family: string): boolean {
+  return ![...ENCODERS, ...PICTURES].includes(family);
+}
+
+function harmlessIn(family: string): Set<string> {
+  const ofRotary = [...WITHOUT_ROTARY, ...PICTURES, ...OF_PAIRS].includes(family)
+    ? [...OF_ROTARY, 'original_max_position_embeddings']
+    : [];
+  const read = READ[family] ?? [];
+  return new Set([
+    ...[...HARMLESS, ...(OF_PAIRS.includes(family) ? HARMLESS_IN_PAIRS : [])].filter(key => !read.includes(key)),
+    ...(isDecoder(family) || PICTURES.includes(family)
+      ? []
+      : ALSO_HARMLESS.encoder!.filter(key => !read.includes(key))),
+    ...[...ofRotary, ...OF_WINDOWS, 'use_bidirectional_attention'].filter(key => !read.includes(key)),
+    ...(HAS_TABLE_WIDTH.includes(family) ? [] : ['embedding_size']),
+    ...(PICTURES.includes(family) ? HARMLESS_IN_PICTURES : (ALSO_HARMLESS[family] ?? [])),
+  ]);
+}
+
+beforeAll(() => useBackend('wasm'));
+
+describe.each(FAMILIES)('configs of %s', family => {
+  const {cases, settings} = configsOf(family);
+
+  test('are computed as PyTorch computes them, or refused if they are strange', async () => {
+    const faults: string[] = [];
+    let loaded = 0;
+    await withoutLeaks(async () => {
+      for (const each of cases) {
+        const result = await computed(each);
+        loaded += result instanceof LoRAError ? 0 : 1;
+        const fault = faultOf(each, result);
+        if (fault !== undefined) {
+          faults.push(`seed ${each.seed}, ${each.architecture} ${JSON.stringify(each.config)}: ${fault}`);
+        }
+      }
+    });
+    expect(faults).toEqual([]);
+    expect(loaded).toBeGreaterThan(60);
+  });
+
+  test('have no setting that changes what transformers computes, and is not read', async () => {
+    const {values, config, tried, outcomes} = settings;
+    const harmless = harmlessIn(family);
+    const become = async (key: string, value: unknown) => {
+      const result = await computed(settings, {config: {...config, [key]: value}});
+      return result instanceof LoRAError ? 'refused' : areClose(result, values!) ? 'same' : 'other';
+    };
+    const faults: string[] = [];
+    for (const [key, all] of Object.entries(outcomes)) {
+      for (const [i, expected] of all.entries()) {
+        const value = tried[i];
+        const hasNoOther = FLOATS.includes(key) && Number.isInteger(value);
+        // For several texts transformers wants a token that fills up. Here the mask tells.
+        const isLoadedHere = key === 'pad_token_id' && value === null && isDecoder(family);
+        if (hasNoOther || isLoadedHere) {
+          continue;
+        }
+        const outcome = harmless.has(key) ? 'same' : await become(key, value);
+        const isRight = outcome === 'refused' || outcome === expected || (harmless.has(key) && expected !== 'other');
+        if (!isRight) {
+          faults.push(`${key} ${JSON.stringify(value)}: ${outcome}, in transformers ${expected}`);
+        }
+      }
+    }
+    expect(faults).toEqual([]);
+    const odd = Object.fromEntries([...harmless].map(key => [key, 'x']));
+    expect(faultOf(settings, await computed(settings, {config: {...config, ...odd}}))).toBeUndefined();
+  });
+});

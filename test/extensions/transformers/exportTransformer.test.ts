@@ -1,0 +1,252 @@
+import * as tf from '@tensorflow/tfjs';
+import {adam, applyLoRA, disposeModel, mergeLoRA, removeLoRA} from 'tfjs-lora';
+import {loadGGUF} from 'tfjs-lora/language';
+import {exportTransformer, loadTransformer} from 'tfjs-lora/transformers';
+import {decodeSafetensors, encodeSafetensors, type StoredTensor} from '../../../src/platform/formats/safetensors';
+import {withoutLeaks} from '../../helpers';
+import {expectedOf, fileOf} from '../language/ggufFiles';
+import {MemoryHandler} from '../../models';
+import {type Expectation, fixture, NAMES} from './fixtures';
+
+beforeAll(async () => {
+  await tf.setBackend('wasm');
+  jest.spyOn(console, 'warn').mockImplementation(() => undefined); // of poolers that are left out
+});
+afterAll(() => jest.restoreAllMocks());
+
+/** Whose files in the fixtures have names from before transformers 5. */
+const OLDER = /^(deit|dinov2|gte|nomicBert|vit)/;
+
+function inputsOf({ids, mask, pixels}: Expectation): tf.Tensor[] {
+  const texts = ids.length === 0 ? [] : [ids, mask].map(rows => tf.tensor(rows, undefined, 'int32'));
+  return [...texts, ...(pixels === undefined ? [] : [tf.tensor(pixels.values, pixels.shape)])];
+}
+
+const predicted = (model: tf.LayersModel, inputs: () => tf.Tensor[]) =>
+  tf.tidy(() => Array.from((model.predict(inputs()) as tf.Tensor).dataSync()));
+
+const tensorsOf = (bytes: Uint8Array) => decodeSafetensors(bytes).tensors;
+const bitsOf = ({data, shape}: StoredTensor) => `${shape.join()} ${Buffer.from(data!.buffer).toString('base64')}`;
+
+describe('a model is written as it was read', () => {
+  test.each(NAMES)('%s', async name => {
+    const {config, weights, expected, pooling, tied} = fixture(name);
+    await withoutLeaks(async () => {
+      const model = await loadTransformer({config, weights, pooling, tied});
+      const files = await exportTransformer(model);
+      const [before, after] = [tensorsOf(weights), tensorsOf(files.weights)];
+      const changed = [...before].filter(
+        ([key, tensor]) => after.has(key) && bitsOf(after.get(key)!) !== bitsOf(tensor),
+      );
+      expect(changed.map(([key]) => key)).toEqual([]);
+      if (!OLDER.test(name)) {
+        expect([...before.keys()].filter(key => !after.has(key))).toEqual([]);
+        expect([...after.keys()].filter(key => !before.has(key))).toEqual(tied ? [] : ['lm_head.weight']);
+      }
+      const again = await loadTransformer({...files, pooling, tied});
+      expect(predicted(again, () => inputsOf(expected))).toEqual(predicted(model, () => inputsOf(expected)));
+      [model, again].forEach(disposeModel);
+    });
+  });
+});
+
+describe('tensors that the model does not compute with', () => {
+  const POOLER = ['pooler.dense.bias', 'pooler.dense.weight'];
+  const {config, weights} = fixture('bert');
+  const pooler = (bytes: Uint8Array) => POOLER.map(name => tensorsOf(bytes).get(name)).map(tensor => tensor?.data);
+
+  test.each([
+    ['as the body', {}],
+    ['of a file with a head', {}],
+    ['with a pooling', {pooling: 'mean'} as const],
+  ])('are written with the body alone: %s', async (way, options) => {
+    const {config: own, weights: file} = fixture(way.includes('head') ? 'bertClasses' : 'bert');
+    const model = await loadTransformer({config: own, weights: file, architecture: 'BertModel', ...options});
+    const adapted = applyLoRA(model, {rank: 1, targets: [/query$/]});
+    const merged = mergeLoRA(adapted);
+    const {weights: written} = await exportTransformer(merged);
+    const before = [...tensorsOf(file)].filter(([name]) => name.includes('pooler')).map(([, {data}]) => data);
+    expect(pooler(written)).toEqual(before);
+    [model, adapted, merged].forEach(disposeModel);
+  });
+
+  test('are rounded as the others, and refused where they are too large', async () => {
+    const model = await loadTransformer({config, weights});
+    const {weights: written} = await exportTransformer(model, {dtype: 'float16'});
+    expect(tensorsOf(written).get(POOLER[0]!)).toMatchObject({dtype: 'F16', shape: [24]});
+    disposeModel(model);
+    const tensors = Object.fromEntries(
+      [...tensorsOf(weights)].map(([name, {shape, data}]) => [name, {shape, data: data!.map(value => value)}]),
+    );
+    tensors[POOLER[0]!]!.data[0] = 1e6;
+    const large = await loadTransformer({config, weights: encodeSafetensors(tensors)});
+    await expect(exportTransformer(large, {dtype: 'float16'})).rejects.toThrow('pooler.dense.bias');
+    disposeModel(large);
+  });
+
+  test('are not those of another class', async () => {
+    const {config: own, weights: file} = fixture('bertClasses');
+    const model = await loadTransformer({
+      config: own,
+      weights: file,
+      architecture: 'BertForTokenClassification',
+      labels: 2,
+    });
+    const {weights: written} = await exportTransformer(model);
+    expect([...tensorsOf(written).keys()].filter(name => name.includes('pooler'))).toEqual([]);
+    disposeModel(model);
+  });
+
+  test('are lost where tfjs saves the model, which is said', async () => {
+    const warn = jest.mocked(console.warn).mockClear();
+    const model = await loadTransformer({config, weights});
+    await exportTransformer(model);
+    expect(warn).not.toHaveBeenCalled();
+    const handler = new MemoryHandler();
+    await model.save(handler);
+    const loaded = await tf.loadLayersModel(handler);
+    const {weights: written} = await exportTransformer(loaded);
+    expect(pooler(written)).toEqual([undefined, undefined]);
+    expect(warn.mock.calls).toEqual([
+      [
+        'The files that the model was loaded from have tensors that it does not compute with: pooler.dense.bias, ' +
+          'pooler.dense.weight. Models that were saved by tfjs have lost them, and from_pretrained starts them at ' +
+          'random.',
+      ],
+    ]);
+    [model, loaded].forEach(disposeModel);
+  });
+});
+
+const TOKENS = () => {
+  const ids = tf.tensor2d(expectedOf('llama').ids, undefined, 'int32');
+  return [ids, tf.onesLike(ids)];
+};
+
+test.each(['llama', 'llama3', 'kQuants', 'qwen2', 'qwen3', 'gemma3', 'phi3', 'gpt2'])(
+  'the blocks of %s are written as the numbers that they stand for',
+  async name => {
+    const {model} = await loadGGUF(fileOf(name));
+    const {model: plain} = await loadGGUF(fileOf(name), {blocks: false});
+    const files = await exportTransformer(model);
+    const [one, other] = [tensorsOf(files.weights), tensorsOf((await exportTransformer(plain)).weights)];
+    expect([...one.values()].map(bitsOf)).toEqual([...other.values()].map(bitsOf));
+    const again = await loadTransformer(files);
+    expect(predicted(again, TOKENS)).toEqual(predicted(plain, TOKENS));
+    [model, plain, again].forEach(disposeModel);
+  },
+);
+
+test('the config has all that it had, and a point in numbers that are none of whole ones', async () => {
+  const {config, weights} = fixture('t5');
+  const model = await loadTransformer({config, weights});
+  const files = await exportTransformer(model);
+  expect(JSON.parse(files.config)).toEqual({...(JSON.parse(config) as object), dtype: 'float32'});
+  expect(files.config).toContain('"classifier_dropout": 0.0,');
+  expect(files.config).toContain('"num_layers": 2,');
+  disposeModel(model);
+});
+
+describe('numbers', () => {
+  test('of 16 bits are rounded to the nearest', async () => {
+    const {config, weights} = fixture('llamaTied');
+    const model = await loadTransformer({config, weights});
+    const name = 'model.layers.0.self_attn.q_proj.weight';
+    const whole = tensorsOf(weights).get(name)!.data!;
+    for (const [dtype, bits, type] of [
+      ['float16', 11, 'F16'],
+      ['bfloat16', 8, 'BF16'],
+    ] as const) {
+      const files = await exportTransformer(model, {dtype});
+      expect(JSON.parse(files.config)).toMatchObject({dtype});
+      const {data, dtype: stored} = tensorsOf(files.weights).get(name)!;
+      expect(stored).toBe(type);
+      data!.forEach((value, i) =>
+        expect(Math.abs(value - whole[i]!)).toBeLessThanOrEqual(2 ** -bits * Math.abs(whole[i]!)),
+      );
+    }
+    disposeModel(model);
+  });
+
+  test('that were trained are written, those of a new head with its labels', async () => {
+    const {config, weights, expected} = fixture('bert');
+    const model = await loadTransformer({config, weights, labels: 3});
+    model.compile({optimizer: adam({learningRate: 0.01}), loss: 'meanSquaredError'});
+    const rows = expected.ids.length;
+    await model.fit(inputsOf(expected), tf.ones([rows, 3]), {epochs: 2, verbose: 0});
+    const files = await exportTransformer(model);
+    expect(JSON.parse(files.config)).toMatchObject({
+      architectures: ['BertForSequenceClassification'],
+      id2label: {0: 'LABEL_0', 1: 'LABEL_1', 2: 'LABEL_2'},
+    });
+    const again = await loadTransformer(files);
+    expect(predicted(again, () => inputsOf(expected))).toEqual(predicted(model, () => inputsOf(expected)));
+    [model, again].forEach(disposeModel);
+  });
+});
+
+describe('an adapted model', () => {
+  test('is refused; merged it is written, saved and loaded in between too', async () => {
+    const {model} = await loadGGUF(fileOf('llama'), {checkpoint: true});
+    const adapted = applyLoRA(model, {rank: 2, seed: 1, targets: [/q_proj$/, /lm_head$/], initializer: 'ones'});
+    await expect(exportTransformer(adapted)).rejects.toThrow(/removeLoRA.*mergeLoRA/);
+    const handler = new MemoryHandler();
+    await adapted.save(handler);
+    const loaded = await tf.loadLayersModel(handler);
+    const merged = mergeLoRA(loaded);
+    const again = await loadTransformer(await exportTransformer(merged));
+    expect(predicted(again, TOKENS)).toBeAllClose(predicted(merged, TOKENS), {rtol: 1e-5, atol: 1e-5});
+    const removed = removeLoRA(loaded);
+    expect((await exportTransformer(removed)).weights).toEqual((await exportTransformer(model)).weights);
+    [model, adapted, loaded, merged, removed, again].forEach(disposeModel);
+  });
+
+  test('has a head of its own where the update was one of the head', async () => {
+    const {config, weights} = fixture('llamaTied');
+    const model = await loadTransformer({config, weights});
+    const adapted = applyLoRA(model, {rank: 2, targets: [/lm_head$/]});
+    const merged = mergeLoRA(adapted);
+    const files = await exportTransformer(merged);
+    expect(JSON.parse(files.config)).toMatchObject({tie_word_embeddings: false});
+    expect(tensorsOf(files.weights).get('lm_head.weight')!.data).toEqual(
+      tensorsOf(weights).get('model.embed_tokens.weight')!.data,
+    );
+    [model, adapted, merged].forEach(disposeModel);
+  });
+});
+
+describe('what is refused', () => {
+  test('a model that says no config, or another than its own', async () => {
+    const stranger = tf.sequential({layers: [tf.layers.dense({units: 1, inputShape: [2]})]});
+    await expect(exportTransformer(stranger)).rejects.toThrow(/does not say by which config/);
+    const {config, weights} = fixture('llama');
+    const model = await loadTransformer({config, weights});
+    const {hub} = model.getUserDefinedMetadata() as {hub: {config: object}};
+    const said = (more: object) => model.setUserDefinedMetadata({hub: {config: {...hub.config, ...more}}});
+    said({num_hidden_layers: 1e9});
+    await expect(exportTransformer(model)).rejects.toThrow(/1000000000 blocks, and it has/);
+    said({intermediate_size: 7});
+    await expect(exportTransformer(model)).rejects.toThrow(/mlp\/gate_proj: "kernel" is \[\d+, \d+\], and \[7, \d+\]/);
+    said({num_hidden_layers: 1});
+    await expect(exportTransformer(model)).rejects.toThrow(/layers\/1\/.*: a .*, which the config has not/);
+    said({model_type: 'mamba'});
+    await expect(exportTransformer(model)).rejects.toThrow(/"mamba"/);
+    [model, stranger].forEach(disposeModel);
+  });
+
+  test('numbers too large or not finite, and options that are none', async () => {
+    const {config, weights} = fixture('llama');
+    const model = await loadTransformer({config, weights});
+    const layer = model.getLayer('model/norm');
+    layer.setWeights([tf.fill(layer.getWeights()[0]!.shape, 1e5)]);
+    await expect(exportTransformer(model, {dtype: 'float16'})).rejects.toThrow(/model\.norm\.weight.*float16/);
+    await expect(exportTransformer(model, {type: 'F32'} as never)).rejects.toThrow(/type/);
+    layer.setWeights([tf.fill(layer.getWeights()[0]!.shape, NaN)]);
+    await withoutLeaks(async () => {
+      await expect(exportTransformer(model)).rejects.toThrow('model.norm.weight: NaN or infinite, so nothing is');
+    });
+    const {weights: written} = await exportTransformer(model, {allowNonFinite: true});
+    expect(decodeSafetensors(written).tensors.get('model.norm.weight')!.data!.every(Number.isNaN)).toBe(true);
+    disposeModel(model);
+  });
+});

@@ -1,0 +1,228 @@
+import * as tf from '@tensorflow/tfjs';
+import {
+  applyLoRA,
+  disposeModel,
+  exportPEFT,
+  getAdapter,
+  importPEFT,
+  mergeLoRA,
+  removeLoRA,
+  trainableVariables,
+} from 'tfjs-lora';
+import {loadTransformer} from 'tfjs-lora/transformers';
+import {decodeSafetensors} from '../../../src/platform/formats/safetensors';
+import {sitesOf} from '../../../src/core/rewire/walk';
+import {BACKENDS, useBackend, withoutLeaks} from '../../helpers';
+import {atTokens, type Expectation, fixture, NAMES} from './fixtures';
+
+function inputsOf({ids, mask, pixels}: Expectation): tf.Tensor[] {
+  const texts = ids.length === 0 ? [] : [ids, mask].map(rows => tf.tensor(rows, undefined, 'int32'));
+  return [...texts, ...(pixels === undefined ? [] : [tf.tensor(pixels.values, pixels.shape)])];
+}
+
+function predicted(model: tf.LayersModel, expected: Expectation): number[] {
+  return tf.tidy(() => atTokens((model.predict(inputsOf(expected)) as tf.Tensor).dataSync(), expected));
+}
+
+/** What PyTorch has for the gradient of a weight of a layer, and whether it is transposed there. */
+function gradientOf({gradients}: Expectation, module: string, weight: string) {
+  const names: [name: string, isTurned: boolean][] = [
+    [`${weight}.weight`, true],
+    [weight.replace('lora_', 'lora_embedding_'), true],
+    [weight === 'bias' ? 'bias' : 'weight', weight === 'kernel'],
+  ];
+  const [name, isTurned] = names.find(([each]) => gradients[`${module}.${each}`] !== undefined)!;
+  return {wanted: gradients[`${module}.${name}`]!, isTurned};
+}
+
+test('there are models of every family', () => {
+  expect(NAMES).toEqual(
+    expect.arrayContaining([
+      ...[
+        'albert',
+        'bert',
+        'clipPairs',
+        'debertaV2',
+        'dinov2',
+        'distilbert',
+        'electra',
+        'gemma3',
+        'gpt2',
+        'granite',
+        'llama',
+      ],
+      ...['mistral', 'modernbert', 'olmo2', 'phi3', 'qwen2', 'qwen3', 'roberta', 'siglip', 'smollm3Tied', 't5', 'vit'],
+    ]),
+  );
+});
+
+const PICTURES = NAMES.filter(name => fixture(name).expected.other !== undefined);
+
+// SigLIP pools what stands last, which is padding: it is trained with texts of one length.
+const TEXTS = NAMES.filter(name => {
+  const {ids, pixels} = fixture(name).expected;
+  return pixels === undefined && typeof ids[0]![0] === 'number' && name !== 'siglipTextPooled';
+});
+
+test.each(TEXTS)('%s gives of texts with more padding what it gives of them', async name => {
+  await useBackend('cpu');
+  const {config, weights, tied, pooling, expected} = fixture(name);
+  const {pad_token_id: pad} = JSON.parse(config) as {pad_token_id?: number | null};
+  const model = await loadTransformer({config, weights, tied, pooling});
+  tf.tidy(() => {
+    const filled = [expected.ids, expected.mask].map((rows, i) =>
+      tf.tensor2d(
+        rows.map(row => [...row, ...new Array<number>(2).fill(i === 0 ? (pad ?? 0) : 0)]),
+        undefined,
+        'int32',
+      ),
+    );
+    const result = model.predict(filled) as tf.Tensor;
+    const own = result.rank === 2 ? result : tf.slice(result, 0, expected.shape);
+    expect(atTokens(own.dataSync(), expected)).toBeAllClose(predicted(model, expected));
+  });
+  disposeModel(model);
+});
+
+describe.each(BACKENDS)('on %s', backend => {
+  beforeAll(() => useBackend(backend));
+
+  test.each(NAMES)('%s computes what PyTorch computes', async name => {
+    const {config, weights, tied, pooling, expected} = fixture(name);
+    await withoutLeaks(async () => {
+      const model = await loadTransformer({config, weights, tied, pooling});
+      expect(predicted(model, expected)).toBeAllClose(atTokens(expected.base, expected), {rtol: 2e-5, atol: 2e-5});
+      disposeModel(model);
+    });
+  });
+
+  test.each(PICTURES)('%s interpolates its places for pictures of another size', async name => {
+    const {config, weights, pooling, expected} = fixture(name);
+    const model = await loadTransformer({config, weights, pooling});
+    const {shape, values, base, baseShape} = expected.other!;
+    const y = model.predict(tf.tensor(values, shape)) as tf.Tensor;
+    expect(y.shape).toEqual(baseShape);
+    expect([...y.dataSync()]).toBeAllClose(base, {rtol: 2e-5, atol: 2e-5});
+    y.dispose();
+    disposeModel(model);
+  });
+
+  test.each(NAMES)('%s runs an adapter of PEFT without a map of names, merged too, and gives it back', async name => {
+    const {config, weights, tied, pooling, adapter: files, expected} = fixture(name);
+    await withoutLeaks(async () => {
+      const model = await loadTransformer({config, weights, tied, pooling});
+      const adapter = importPEFT(files, model);
+      const adapted = applyLoRA(model, adapter);
+      const close = {rtol: 5e-5, atol: 5e-5};
+      expect(predicted(adapted, expected)).toBeAllClose(atTokens(expected.adapted, expected), close);
+      const merged = mergeLoRA(adapted);
+      expect(predicted(merged, expected)).toBeAllClose(atTokens(expected.merged, expected), close);
+      const exported = await exportPEFT(adapter, adapted);
+      const [ours, theirs] = [exported.weights, files.weights].map(bytes => decodeSafetensors(bytes).tensors);
+      expect([...ours!.keys()].sort()).toEqual([...theirs!.keys()].sort());
+      for (const [key, {data}] of theirs!) {
+        expect(Array.from(ours!.get(key)!.data!)).toEqual(Array.from(data!));
+      }
+      tf.dispose(adapter.tensors);
+      [merged, adapted, model].forEach(disposeModel);
+    });
+  });
+
+  // What a checkpoint computes again is the same code on each backend.
+  describe.each(backend === 'cpu' ? [false] : [false, true])('with checkpoints: %s', checkpoint => {
+    test.each(NAMES)('the gradients of the factors of %s are those of PyTorch', async name => {
+      const {config, weights, tied, pooling, adapter: files, expected} = fixture(name);
+      const model = await loadTransformer({config, weights, tied, pooling, checkpoint});
+      const adapted = applyLoRA(model, importPEFT(files, model));
+      const paths = new Map(
+        sitesOf(adapted).flatMap(({path, layer}) =>
+          layer.trainableWeights.map(weight => [(weight.read() as tf.Variable).name, {path, weight}]),
+        ),
+      );
+      predicted(adapted, expected); // DoRA keeps what it makes of the base's weights
+      await withoutLeaks(() =>
+        tf.tidy(() => {
+          const {grads} = tf.variableGrads(() => {
+            const y = adapted.apply(inputsOf(expected), {training: true}) as tf.Tensor;
+            return tf.sum<tf.Scalar>(tf.mul(y, tf.tensor(expected.weights, expected.shape)));
+          }, trainableVariables(adapted));
+          const entries = Object.entries(grads);
+          expect(entries.length).toBe(Object.keys(expected.gradients).length);
+          for (const [variable, gradient] of entries) {
+            const {path, weight} = paths.get(variable)!;
+            const factor = weight.originalName.slice(path.length + 1);
+            const {wanted, isTurned} = gradientOf(expected, path.replaceAll('/', '.'), factor);
+            const given = tf.tensor(wanted.values, wanted.shape);
+            const order = wanted.shape.length === 4 ? [2, 3, 1, 0] : undefined;
+            const turned = isTurned ? tf.transpose(given, order) : given;
+            const largest = Math.max(...wanted.values.map(Math.abs));
+            expect([...gradient.dataSync()]).toBeAllClose([...turned.dataSync()], {rtol: 1e-4, atol: 2e-5 * largest});
+          }
+        }),
+      );
+      [adapted, model].forEach(disposeModel);
+    });
+  });
+
+  test.each(['bert', 'gpt2', 'llama'])('%s is saved, loaded, trained and taken apart as any model', async name => {
+    const {config, weights, expected} = fixture(name);
+    const model = await loadTransformer({config, weights, checkpoint: true});
+    const adapted = applyLoRA(model, {rank: 2});
+    let saved: tf.io.ModelArtifacts | undefined;
+    await adapted.save(
+      tf.io.withSaveHandler(artifacts => {
+        saved = artifacts;
+        return Promise.resolve({modelArtifactsInfo: {dateSaved: new Date(), modelTopologyType: 'JSON'}});
+      }),
+    );
+    const loaded = await tf.loadLayersModel(tf.io.fromMemory(saved!));
+    expect(predicted(loaded, expected)).toEqual(predicted(adapted, expected));
+    loaded.compile({optimizer: 'sgd', loss: 'meanSquaredError'});
+    const inputs = inputsOf(expected);
+    const targets = tf.zeros(expected.shape);
+    const history = await loaded.fit(inputs, targets, {epochs: 3, verbose: 0});
+    const losses = history.history.loss as number[];
+    expect(losses.at(-1)).toBeLessThan(losses[0]!);
+    const removed = removeLoRA(loaded);
+    expect(predicted(removed, expected)).toEqual(predicted(model, expected));
+    tf.dispose([...inputs, targets]);
+    [removed, loaded, adapted, model].forEach(disposeModel);
+  });
+
+  test('checkpointed blocks keep less than half of what the others keep', async () => {
+    const {config, weights, expected} = fixture('bert');
+    const peak = async (checkpoint: boolean): Promise<number> => {
+      const model = await loadTransformer({config, weights, checkpoint});
+      const adapted = applyLoRA(model, {rank: 2, targets: ['query', 'value'].map(part => new RegExp(`self/${part}$`))});
+      let most = 0;
+      tf.tidy(() => {
+        const before = tf.memory().numBytes;
+        tf.variableGrads(() => {
+          const y = adapted.apply(inputsOf(expected), {training: true}) as tf.Tensor;
+          most = tf.memory().numBytes - before;
+          return tf.sum<tf.Scalar>(y);
+        }, trainableVariables(adapted));
+      });
+      [adapted, model].forEach(disposeModel);
+      return most;
+    };
+    expect(await peak(true)).toBeLessThan((await peak(false)) / 2);
+  });
+
+  test('an adapter has the same paths with checkpoints and without', async () => {
+    const {config, weights} = fixture('bert');
+    const [one, other] = await Promise.all(
+      [true, false].map(async checkpoint => {
+        const model = await loadTransformer({config, weights, checkpoint});
+        const adapted = applyLoRA(model, {rank: 2});
+        const adapter = getAdapter(adapted);
+        const names = Object.keys(adapter.tensors).sort();
+        tf.dispose(adapter.tensors);
+        [adapted, model].forEach(disposeModel);
+        return names;
+      }),
+    );
+    expect(one).toEqual(other);
+    expect(one).toContain('encoder/layer/0/attention/self/query/lora_A');
+  });
+});

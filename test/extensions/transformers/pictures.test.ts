@@ -1,0 +1,256 @@
+import * as tf from '@tensorflow/tfjs';
+import {applyLoRA, disposeModel, exportPEFT, getAdapter, type LoRAConfig, trainableVariables} from 'tfjs-lora';
+import {loadTransformer, pairLoss, type Pooling, sigmoidPairLoss} from 'tfjs-lora/transformers';
+import {decodeSafetensors, encodeSafetensors} from '../../../src/platform/formats/safetensors';
+import {numbers, useBackend, withoutLeaks} from '../../helpers';
+import {reloaded} from '../../models';
+import {type Expectation, fixture} from './fixtures';
+
+beforeAll(() => useBackend('cpu'));
+
+const {config: vitConfig, weights: vitWeights, expected: vit} = fixture('vit');
+const pixelsOf = ({pixels}: Expectation) =>
+  tf.tensor4d(pixels!.values, pixels!.shape as [number, number, number, number]);
+
+async function outputOf(name: string, options: {pooling?: Pooling; architecture?: string} = {}): Promise<number[]> {
+  const {config, weights, expected} = fixture(name);
+  const model = await loadTransformer({config, weights, ...options});
+  const values = tf.tidy(() => numbers(model.predict(pixelsOf(expected)) as tf.Tensor));
+  disposeModel(model);
+  return values;
+}
+
+/** Mean rows of states `[batch, places, width]` from a place on. */
+function means(states: readonly number[], [batch, places, width]: readonly number[], from: number): number[] {
+  return Array.from({length: batch! * width!}, (_, i) => {
+    const [row, at] = [Math.floor(i / width!), i % width!];
+    const values = Array.from(
+      {length: places! - from},
+      (__, place) => states[(row * places! + from + place) * width! + at]!,
+    );
+    return values.reduce((sum, value) => sum + value, 0) / values.length;
+  });
+}
+
+function firsts(states: readonly number[], [batch, places, width]: readonly number[]): number[] {
+  return Array.from(
+    {length: batch! * width!},
+    (_, i) => states[Math.floor(i / width!) * places! * width! + (i % width!)]!,
+  );
+}
+
+describe('an encoder of pictures', () => {
+  test('reads files with the names that modules have in transformers as well', async () => {
+    const renamed = [...decodeSafetensors(vitWeights).tensors].map(([name, {shape, data}]) => {
+      const today = name
+        .replace('encoder.layer.', 'layers.')
+        .replace('attention.attention.query', 'attention.q_proj')
+        .replace('attention.attention.key', 'attention.k_proj')
+        .replace('attention.attention.value', 'attention.v_proj')
+        .replace('attention.output.dense', 'attention.o_proj')
+        .replace('intermediate.dense', 'mlp.fc1')
+        .replace('0.output.dense', '0.mlp.fc2');
+      return [today, {shape, data: data!}] as const;
+    });
+    const model = await loadTransformer({config: vitConfig, weights: encodeSafetensors(Object.fromEntries(renamed))});
+    expect(renamed.filter(([name]) => name.includes('.layer.'))).toEqual([]);
+    expect(tf.tidy(() => numbers(model.predict(pixelsOf(vit)) as tf.Tensor))).toEqual(await outputOf('vit'));
+    expect(model.getLayer('embeddings/patch_embeddings/projection').getClassName()).toBe('Conv2D');
+    disposeModel(model);
+  });
+
+  test('gives one vector for a picture: of the class, or the mean of its patches', async () => {
+    for (const [name, before] of [
+      ['vit', 1],
+      ['deit', 2],
+      ['dinov2', 1],
+      ['dinov2Registers', 3],
+      ['clipVision', 1],
+    ] as const) {
+      const {base, shape} = fixture(name).expected;
+      expect(await outputOf(name, {pooling: 'mean'})).toBeAllClose(means(base, shape, before), {atol: 2e-5});
+      expect(await outputOf(name, {pooling: 'first'})).toBeAllClose(firsts(base, shape), {atol: 2e-5});
+      await expect(outputOf(name, {pooling: 'last'})).rejects.toThrow('The last patch does not stand for a picture.');
+    }
+    const {base, shape} = fixture('siglip').expected;
+    expect(await outputOf('siglip', {pooling: 'mean'})).toBeAllClose(means(base, shape, 0), {atol: 2e-5});
+    await expect(outputOf('siglip', {pooling: 'first'})).rejects.toThrow('There is no token for the class');
+  });
+
+  test('takes a new head, is trained, saved and loaded', async () => {
+    const {config, weights, expected} = fixture('dinov2Registers');
+    const model = await loadTransformer({config, weights, labels: 4});
+    const adapted = applyLoRA(model, {rank: 2, trainable: ['classifier']});
+    const x = pixelsOf(expected);
+    const before = tf.tidy(() => numbers(adapted.predict(x) as tf.Tensor));
+    const loaded = await reloaded(adapted);
+    expect(tf.tidy(() => numbers(loaded.predict(x) as tf.Tensor))).toEqual(before);
+    loaded.compile({optimizer: 'sgd', loss: 'meanSquaredError'});
+    const targets = tf.zeros([2, 4]);
+    const {history} = await loaded.fit(x, targets, {epochs: 3, verbose: 0});
+    expect((history.loss as number[]).at(-1)).toBeLessThan((history.loss as number[])[0]!);
+    tf.dispose([x, targets]);
+    [loaded, adapted, model].forEach(disposeModel);
+  });
+
+  test('refuses a config that does not hold together, by what it says', async () => {
+    const fields = JSON.parse(vitConfig) as Record<string, unknown>;
+    const refusal = (changes: object, options: object = {}) =>
+      loadTransformer({config: {...fields, ...changes}, weights: vitWeights, ...options});
+    await expect(refusal({image_size: 2})).rejects.toThrow('image_size 2 × 2 is smaller than patch_size 3 × 3.');
+    await expect(refusal({patch_size: [3, 0]})).rejects.toThrow('patch_size must be a positive integer, or two');
+    await expect(refusal({image_size: [9, 6]})).rejects.toThrow(
+      'position_embeddings: shape [1, 10, 8] in the file, [1, 7',
+    );
+    await expect(refusal({}, {tokenizer: {encode: () => ({ids: []})}})).rejects.toThrow('takes pictures');
+    const text = fixture('clipText');
+    const texts = loadTransformer({config: text.config, weights: text.weights, labels: 2});
+    await expect(texts).rejects.toThrow('labels is for a head for classes');
+  });
+
+  test('interpolates places of a square alone', async () => {
+    const {tensors} = decodeSafetensors(vitWeights);
+    const stored = Object.fromEntries([...tensors].map(([name, {shape, data}]) => [name, {shape, data: data!}]));
+    const [name = ''] = Object.keys(stored).filter(key => key.endsWith('position_embeddings'));
+    stored[name] = {shape: [1, 7, 8], data: stored[name]!.data.slice(0, 56)};
+    const config = {...(JSON.parse(vitConfig) as object), image_size: [9, 6]};
+    const model = await loadTransformer({config, weights: encodeSafetensors(stored)});
+    tf.tidy(() => {
+      expect((model.predict(tf.zeros([1, 9, 6, 3])) as tf.Tensor).shape).toEqual([1, 7, 8]);
+      expect(() => model.predict(tf.zeros([1, 9, 9, 3]))).toThrow('has places for 3 × 2 patches, got 3 × 3');
+    });
+    disposeModel(model);
+  });
+});
+
+describe('CLIP', () => {
+  const {config, weights, expected} = fixture('clipPairs');
+
+  test('gives its encoders apart, by their classes', async () => {
+    const pictures = await outputOf('clipPairs', {architecture: 'CLIPVisionModelWithProjection'});
+    expect(pictures).toBeAllClose(expected.pictureVectors!, {atol: 2e-5});
+    const model = await loadTransformer({config, weights, architecture: 'CLIPTextModelWithProjection'});
+    const texts = tf.tidy(() => {
+      const inputs = [expected.ids, expected.mask].map(rows => tf.tensor2d(rows, undefined, 'int32'));
+      return numbers(model.predict(inputs) as tf.Tensor);
+    });
+    expect(texts).toBeAllClose(expected.textVectors!, {atol: 2e-5});
+    disposeModel(model);
+  });
+
+  test('has the loss of transformers, of scores and of a model that is compiled with it', async () => {
+    const model = await loadTransformer({config, weights});
+    const adapted = applyLoRA(model, {rank: 2, targets: [/q_proj$/, /projection$/]});
+    const inputs = [
+      ...[expected.ids, expected.mask].map(rows => tf.tensor2d(rows, undefined, 'int32')),
+      pixelsOf(expected),
+    ];
+    await withoutLeaks(() =>
+      tf.tidy(() => {
+        const loss = pairLoss(tf.zeros([2]), tf.tensor2d(expected.base, [2, 2]));
+        expect(numbers(loss)).toBeAllClose([expected.loss!], {rtol: 1e-5});
+        expect(() => pairLoss(tf.zeros([2]), tf.zeros([2, 3]))).toThrow('as many pictures as texts, got [2, 3]');
+      }),
+    );
+    adapted.compile({optimizer: tf.train.adam(0.05), loss: pairLoss});
+    const targets = tf.zeros([2, 2]);
+    const {history} = await adapted.fit(inputs, targets, {epochs: 20, verbose: 0});
+    const losses = history.loss as number[];
+    expect(losses[0]).toBeCloseTo(expected.loss!, 4);
+    expect(losses.at(-1)).toBeLessThan(losses[0]! / 2);
+    expect(trainableVariables(adapted).length).toBeGreaterThan(0);
+    tf.dispose([...inputs, targets]);
+    [adapted, model].forEach(disposeModel);
+  });
+
+  test('compares other numbers of pictures than of texts', async () => {
+    const model = await loadTransformer({config, weights});
+    tf.tidy(() => {
+      const [ids, mask] = [expected.ids, expected.mask].map(rows => tf.tensor2d(rows.slice(0, 1), undefined, 'int32'));
+      const scores = model.apply([ids!, mask!, pixelsOf(expected)]) as tf.Tensor;
+      expect(scores.shape).toEqual([2, 1]);
+      expect(numbers(scores)).toBeAllClose([expected.base[0]!, expected.base[2]!], {rtol: 2e-5});
+    });
+    disposeModel(model);
+  });
+});
+
+describe('SigLIP', () => {
+  const {config, weights, expected} = fixture('siglipPairs');
+
+  test('gives its encoders apart, by their classes', async () => {
+    const pictures = await outputOf('siglipPairs', {architecture: 'SiglipVisionModel', pooling: 'pooler'});
+    expect(pictures).toBeAllClose(expected.pictureVectors!, {atol: 2e-5});
+    const model = await loadTransformer({config, weights, architecture: 'SiglipTextModel', pooling: 'pooler'});
+    const texts = tf.tidy(() => {
+      const inputs = [expected.ids, expected.mask].map(rows => tf.tensor2d(rows, undefined, 'int32'));
+      return numbers(model.predict(inputs) as tf.Tensor);
+    });
+    expect(texts).toBeAllClose(expected.textVectors!, {atol: 2e-5});
+    disposeModel(model);
+  });
+
+  test('has the loss of transformers, of scores and of a model that is compiled with it', async () => {
+    const model = await loadTransformer({config, weights});
+    const adapted = applyLoRA(model, {rank: 2, targets: [/q_proj$/, /v_proj$/]});
+    const inputs = [
+      ...[expected.ids, expected.mask].map(rows => tf.tensor2d(rows, undefined, 'int32')),
+      pixelsOf(expected),
+    ];
+    await withoutLeaks(() =>
+      tf.tidy(() => {
+        const loss = sigmoidPairLoss(tf.zeros([2]), tf.tensor2d(expected.base, [2, 2]));
+        expect(numbers(loss)).toBeAllClose([expected.loss!], {rtol: 1e-5});
+        const strong = sigmoidPairLoss(tf.zeros([2]), tf.tensor2d([[300, -300], [300, 300]])); // prettier-ignore
+        expect(numbers(strong)).toBeAllClose([150]);
+        expect(() => sigmoidPairLoss(tf.zeros([2]), tf.zeros([2, 3]))).toThrow('as many pictures as texts, got [2, 3]');
+      }),
+    );
+    adapted.compile({optimizer: tf.train.adam(0.05), loss: sigmoidPairLoss});
+    const targets = tf.zeros([2, 2]);
+    const {history} = await adapted.fit(inputs, targets, {epochs: 20, verbose: 0});
+    const losses = history.loss as number[];
+    expect(losses[0]).toBeCloseTo(expected.loss!, 4);
+    expect(losses.at(-1)).toBeLessThan(losses[0]!);
+    const loaded = await reloaded(adapted);
+    const [before, after] = [adapted, loaded].map(each => tf.tidy(() => numbers(each.predict(inputs) as tf.Tensor)));
+    expect(after).toEqual(before);
+    tf.dispose([...inputs, targets]);
+    [loaded, adapted, model].forEach(disposeModel);
+  });
+
+  test('writes no update for PEFT of what PyTorch has in one MultiheadAttention, and says the way out', async () => {
+    // PEFT finds no module q_proj in the pooler, and computes nothing of an update of its out_proj.
+    const model = await loadTransformer({config, weights});
+    const pooler = 'vision_model/head/attention';
+    const written = async (options: LoRAConfig) => {
+      const adapted = applyLoRA(model, {rank: 2, ...options});
+      const adapter = getAdapter(adapted);
+      try {
+        return await exportPEFT(adapter, model);
+      } finally {
+        adapter.dispose();
+        disposeModel(adapted);
+      }
+    };
+    const refused = written({targets: [/q_proj$/, /out_proj$/]});
+    await expect(refused).rejects.toThrow(`${pooler}/q_proj: PyTorch has it in one MultiheadAttention`);
+    await expect(refused).rejects.toThrow(`${pooler}/out_proj: PyTorch has it in one MultiheadAttention`);
+    await expect(refused).rejects.toThrow('exclude: [/head\\/attention/]');
+    await expect(written({targets: [/fc1$/], trainable: [`${pooler}/v_proj`]})).rejects.toThrow(`${pooler}/v_proj: `);
+
+    const {weights: bytes} = await written({targets: [/q_proj$/, /out_proj$/], exclude: [/head\/attention/]});
+    const names = [...decodeSafetensors(bytes).tensors.keys()];
+    expect(names).toContain('base_model.model.vision_model.encoder.layers.0.self_attn.q_proj.lora_A.weight');
+    expect(names.filter(name => name.includes('.head.'))).toEqual([]);
+    disposeModel(model);
+  });
+
+  test('refuses encoders whose vectors cannot be compared', async () => {
+    const fields = JSON.parse(config) as {text_config: object};
+    const other = {...fields, text_config: {...fields.text_config, projection_size: 5}};
+    await expect(loadTransformer({config: other, weights})).rejects.toThrow(
+      'projection_size of texts must be hidden_size of pictures, 8, got 5.',
+    );
+  });
+});

@@ -1,0 +1,207 @@
+import * as tf from '@tensorflow/tfjs';
+import {adam, applyLoRA, disposeModel, fitOnFeatures} from 'tfjs-lora';
+import {compileCrossEntropy, embed, encodeTexts, loadTransformer, type TextTokenizer} from 'tfjs-lora/transformers';
+import {Tokenizer} from '@huggingface/tokenizers';
+import {numbers, useBackend, withoutLeaks} from '../../helpers';
+import {fixture} from './fixtures';
+
+/** A token for each letter, between 1 and 2. */
+const letters: TextTokenizer = {
+  encode: (text, {text_pair: pair} = {}) => {
+    const numbersOf = (part: string) => Array.from(part, letter => letter.charCodeAt(0) - 87); // a is 10
+    const first = [1, ...numbersOf(text), 2];
+    const second = pair == null ? [] : [...numbersOf(pair), 2];
+    return {ids: [...first, ...second], token_type_ids: [...first.map(() => 0), ...second.map(() => 1)]};
+  },
+};
+
+beforeAll(() => useBackend('cpu'));
+
+describe('texts', () => {
+  test('are filled up behind their tokens, and masked', () => {
+    tf.tidy(() => {
+      const {inputIds, attentionMask, tokenTypeIds} = encodeTexts(letters, ['abc', 'a', ['a', 'bc']], {padding: 9});
+      expect(inputIds.arraySync()).toEqual([
+        [1, 10, 11, 12, 2, 9],
+        [1, 10, 2, 9, 9, 9],
+        [1, 10, 2, 11, 12, 2],
+      ]);
+      expect(attentionMask.arraySync()).toEqual([
+        [1, 1, 1, 1, 1, 0],
+        [1, 1, 1, 0, 0, 0],
+        [1, 1, 1, 1, 1, 1],
+      ]);
+      expect(tokenTypeIds.arraySync()[2]).toEqual([0, 0, 0, 1, 1, 1]);
+      expect(inputIds.dtype).toBe('int32');
+    });
+  });
+
+  test('are cut so that the last token stays', () => {
+    tf.tidy(() => {
+      expect(encodeTexts(letters, ['abcdef'], {maxLength: 4}).inputIds.arraySync()).toEqual([[1, 10, 11, 2]]);
+      expect(encodeTexts(letters, ['abcdef', 'a'], {length: 3}).inputIds.arraySync()).toEqual([
+        [1, 10, 2],
+        [1, 10, 2],
+      ]);
+    });
+  });
+
+  test('are filled up to a multiple', () => {
+    tf.tidy(() => {
+      expect(encodeTexts(letters, ['abc'], {multipleOf: 8}).inputIds.shape).toEqual([1, 8]);
+    });
+  });
+
+  test('come from the tokenizer of the hub too', () => {
+    const tokenizer = new Tokenizer(
+      {
+        version: '1.0',
+        added_tokens: [],
+        normalizer: {type: 'Lowercase'},
+        pre_tokenizer: {type: 'Whitespace'},
+        post_processor: null,
+        decoder: null,
+        model: {type: 'WordLevel', vocab: {'[UNK]': 0, good: 1, day: 2}, unk_token: '[UNK]'},
+      },
+      {tokenizer_class: 'PreTrainedTokenizerFast', unk_token: '[UNK]'},
+    );
+    tf.tidy(() => {
+      expect(encodeTexts(tokenizer, ['Good day', 'other']).inputIds.arraySync()).toEqual([
+        [1, 2],
+        [0, 0],
+      ]);
+    });
+  });
+
+  test.each<[() => unknown, RegExp]>([
+    [() => encodeTexts({} as TextTokenizer, ['a']), /A tokenizer is needed/],
+    [() => encodeTexts(letters, []), /A list of texts is needed, got an empty one/],
+    [
+      () => encodeTexts(letters, ['a', 3 as unknown as string]),
+      /Text 1 is neither a text nor two in a list, but number/,
+    ],
+    [() => encodeTexts(letters, ['a'], {maxLength: 0}), /maxLength must be a positive integer, got 0/],
+    [() => encodeTexts(letters, ['z'], {vocabulary: 30}), /gives the number 35, and the table of words has 30 rows/],
+  ])('that cannot be encoded are refused: %s', async (encode, message) => {
+    await withoutLeaks(() => {
+      expect(encode).toThrow(message);
+    });
+  });
+});
+
+describe('embeddings', () => {
+  test('are the means of states over the tokens of a text, whatever stands beside it', async () => {
+    const {config, weights} = fixture('bert');
+    await withoutLeaks(async () => {
+      const [states, pooled] = [
+        await loadTransformer({config, weights}),
+        await loadTransformer({config, weights, pooling: 'mean'}),
+      ];
+      tf.tidy(() => {
+        const texts = ['abc', 'abcdefgh', '', 'b'];
+        const all = embed(states, letters, texts, {normalize: false, batchSize: 3}).arraySync();
+        texts.forEach((text, i) => {
+          expect(all[i]!).toBeAllClose(numbers(embed(states, letters, [text], {normalize: false})));
+        });
+        expect(numbers(embed(pooled, letters, texts, {normalize: false}))).toBeAllClose(all.flat());
+        const lengths = tf.norm(embed(states, letters, texts), 2, 1);
+        expect(numbers(lengths)).toBeAllClose([1, 1, 1, 1]);
+      });
+      [states, pooled].forEach(disposeModel);
+    });
+  });
+
+  test('of texts longer than the table of places are those of the texts cut', async () => {
+    const {config, weights} = fixture('bert');
+    const model = await loadTransformer({config, weights});
+    tf.tidy(() => {
+      const [long, cut] = ['a'.repeat(100), 'a'.repeat(18)].map(text => numbers(embed(model, letters, [text])));
+      expect(long!).toBeAllClose(cut!);
+    });
+    disposeModel(model);
+  });
+
+  test('are refused for a tokenizer of another model, and for scores', async () => {
+    const {config, weights} = fixture('bert');
+    const model = await loadTransformer({config, weights});
+    await withoutLeaks(() => {
+      const foreign: TextTokenizer = {encode: () => ({ids: [61]})};
+      expect(() => embed(model, foreign, ['a'])).toThrow(/the number 61, and the table of words has 61 rows/);
+      expect(() => embed(model, letters, ['a'], {batchSize: 0})).toThrow(/batchSize must be a positive integer/);
+    });
+    disposeModel(model);
+  });
+});
+
+describe('a model that is compiled for targets that are numbers', () => {
+  test.each([
+    ['classes of texts', 'bertClasses', [2, 0, 1]],
+    ['tokens at each place', 'gpt2', [5, 6, 7, -100, 5, 6, 7, 5, 6, 7, 8, 9, 1, 2, -100, 5, 5, 5, 5, 5, 5]],
+  ])('learns %s', async (_, name, targets) => {
+    const {config, weights, expected} = fixture(name);
+    const base = await loadTransformer({config, weights});
+    const model = applyLoRA(base, {rank: 4, seed: 1});
+    const optimizer = adam({learningRate: 0.02});
+    compileCrossEntropy(model, {optimizer});
+    const inputs = [tf.tensor2d(expected.ids, undefined, 'int32'), tf.tensor2d(expected.mask)];
+    const labels = name === 'gpt2' ? tf.tensor2d(targets, [3, 7]) : tf.tensor1d(targets);
+    const {history} = await model.fit(inputs, labels, {epochs: 12, verbose: 0});
+    const losses = history.loss as number[];
+    expect(losses.at(-1)).toBeLessThan(losses[0]! / 2);
+    optimizer.dispose();
+    tf.dispose([...inputs, labels]);
+    [model, base].forEach(disposeModel);
+  });
+
+  test('may be sequential, and learns on features too', async () => {
+    const make = () => {
+      const model = tf.sequential();
+      model.add(tf.layers.dense({units: 4, inputShape: [2], name: 'body', kernelInitializer: 'ones'}));
+      model.add(tf.layers.dense({units: 3, name: 'head', kernelInitializer: 'zeros'}));
+      return model;
+    };
+    const inputs = tf.tensor2d([1, 2, 3, 4, 5, 6, 7, 8], [4, 2]);
+    const labels = tf.tensor1d([2, 0, 1, 2]);
+    const plain = make();
+    compileCrossEntropy(plain, {optimizer: 'sgd'});
+    const history = await plain.fit(inputs, labels, {epochs: 2, batchSize: 4, verbose: 0, shuffle: false});
+    expect(history.history.loss![0]).toBeCloseTo(Math.log(3), 5); // all three classes are as likely
+    expect(numbers(plain.evaluate(inputs, labels, {batchSize: 4}) as tf.Scalar)[0]).toBeLessThan(Math.log(3));
+    const [base, other] = [make(), make()];
+    const [one, two] = [base, other].map(model => applyLoRA(model, {rank: 2, targets: ['head'], seed: 1}));
+    const losses = async (fit: () => Promise<tf.History>) => (await fit()).history.loss as number[];
+    const args = {epochs: 3, batchSize: 4, verbose: 0 as const, shuffle: false};
+    [one, two].forEach(model => compileCrossEntropy(model!, {optimizer: tf.train.sgd(0.1)}));
+    const onFeatures = await losses(() => fitOnFeatures(one!, inputs, labels, args));
+    expect(onFeatures).toBeAllClose(await losses(() => two!.fit(inputs, labels, args)));
+    expect(onFeatures[0]).toBeCloseTo(Math.log(3), 5);
+    tf.dispose([inputs, labels]);
+    [plain, one!, two!, base, other].forEach(disposeModel);
+  });
+
+  test('refuses a target that is no class, and no weight moves', async () => {
+    const model = tf.sequential({layers: [tf.layers.dense({units: 3, inputShape: [2]})]});
+    compileCrossEntropy(model, {optimizer: tf.train.sgd(1)});
+    const before = model.getWeights().map(weight => numbers(weight));
+    const inputs = tf.ones([2, 2]);
+    for (const target of [3, 0.5, NaN]) {
+      const labels = tf.tensor1d([0, target]);
+      await expect(model.fit(inputs, labels, {verbose: 0})).rejects.toThrow(
+        `is ${target}, and must be the number of a class`,
+      );
+      labels.dispose();
+    }
+    expect(model.getWeights().map(weight => numbers(weight))).toEqual(before);
+    inputs.dispose();
+    disposeModel(model);
+  });
+
+  test('must have one output of logits', async () => {
+    const {config, weights} = fixture('bert');
+    const model = await loadTransformer({config, weights});
+    expect(() => compileCrossEntropy(model, {optimizer: 'sgd', ignored: 3} as never)).toThrow(/no option "ignored"/);
+    const two = tf.model({inputs: model.inputs, outputs: [model.outputs[0]!, model.outputs[0]!]});
+    expect(() => compileCrossEntropy(two, {optimizer: 'sgd'})).toThrow(/must have one output of logits/);
+    disposeModel(model);
+  });
+});

@@ -1,0 +1,59 @@
+import * as tf from '@tensorflow/tfjs';
+import {applyLoRA, LoRAError} from 'tfjs-lora';
+import {faultLines, listed, show} from '../../src/platform/errors';
+import {useBackend} from '../helpers';
+
+beforeAll(() => useBackend('cpu'));
+
+/** A few kilobytes. */
+const MOST = 4096;
+const names = (count: number) => Array.from({length: count}, (_, i) => `layer_${i}`);
+
+test('a short message is told as it is', () => {
+  const message = `rank must be a positive integer, got 0.\n${'x'.repeat(900)}`;
+  expect(new LoRAError(message).message).toBe(message);
+});
+
+test('of many faults the first are told, and how many more there are', () => {
+  const {message} = new LoRAError(`The adapter does not fit:\n${names(5000).join('\n')}`);
+  expect(message.length).toBeLessThan(MOST);
+  const lines = message.split('\n');
+  expect(lines.slice(0, 3)).toEqual(['The adapter does not fit:', 'layer_0', 'layer_1']);
+  expect(lines.at(-1)).toBe(`… and ${(5001 - (lines.length - 1)).toLocaleString('en')} more`);
+});
+
+test('a long line keeps its start and its end, where the way out stands', () => {
+  const {message} = new LoRAError(`There is no layer "${'x'.repeat(1e6)}". Take another name.`);
+  expect(message.length).toBeLessThan(MOST);
+  expect(message).toMatch(/^There is no layer "xxx.* … \(999,\d\d\d characters\) … x+"\. Take another name\.$/);
+});
+
+test('a list is told by its first entries and the number of the others', () => {
+  expect(listed(['a', 'b'])).toBe('a, b');
+  expect(listed(names(4992), 2)).toBe('layer_0, layer_1, … and 4,990 more');
+  expect(faultLines(['a', 'b'])).toBe('  a\n  b');
+  expect(faultLines(names(4992), 2)).toBe('  layer_0\n  layer_1\n  … and 4,990 more');
+});
+
+test('an error about a model of very many layers names a few of them, and says how many it has', () => {
+  const model = tf.sequential();
+  for (let i = 0; i < 300; i++) {
+    model.add(tf.layers.dense({units: 1, name: `a_layer_with_a_long_name_${i}`, ...(i === 0 && {inputShape: [1]})}));
+  }
+  const apply = () => applyLoRA(model, {targets: ['none']});
+  expect(apply).toThrow(
+    'The model has 300 layers, such as:\n  a_layer_with_a_long_name_0 (Dense)\n  a_layer_with_a_long_name_1 (Dense)\n',
+  );
+  try {
+    apply();
+  } catch (error) {
+    expect((error as Error).message.length).toBeLessThan(MOST);
+  }
+});
+
+test('of a value with very many entries the first are shown', () => {
+  expect(show({a: [1, NaN], b: 'x'})).toBe('{"a":[1,null],"b":"x"}');
+  const text = show({a: names(1990), b: names(100_000), c: {d: 1}});
+  expect(text.startsWith('{"a":["layer_0","layer_1",')).toBe(true);
+  expect(text.endsWith('"layer_5","layer_6","…","…"' + ',"…"'.repeat(99_991) + '],"c":"…"}')).toBe(true);
+});
