@@ -43,8 +43,8 @@ export default defineConfig([
     ...shared,
     entry: ['index', 'cli', ...ENTRIES].map(name => `src/${name}.ts`),
     format: ['esm', 'cjs'],
-    sourcemap: true,
-    dts: {sourcemap: false},
+    // The modules are neither minified nor stripped of comments, so maps would only double the package.
+    sourcemap: false,
     deps: {neverBundle: [/^node:/]},
     hooks: {
       'build:done': ({options}) => {

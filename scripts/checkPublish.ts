@@ -6,14 +6,14 @@ import {readFileSync} from 'node:fs';
 import {dirname, join} from 'node:path';
 import {fileURLToPath} from 'node:url';
 
-const manifest = JSON.parse(readFileSync(join(dirname(fileURLToPath(import.meta.url)), '../package.json'), 'utf8')) as {
-  repository?: string | {url?: string};
-};
-const url = typeof manifest.repository === 'string' ? manifest.repository : manifest.repository?.url;
-if (url === undefined || url === '') {
+const manifest = JSON.parse(
+  readFileSync(join(dirname(fileURLToPath(import.meta.url)), '../package.json'), 'utf8'),
+) as Record<string, unknown>;
+const missing = ['repository', 'bugs', 'homepage'].filter(field => !manifest[field]);
+if (missing.length > 0) {
   console.error(
-    'package.json names no repository. Without it the links and pictures of the README lead nowhere on the ' +
-      'registry. Set "repository".',
+    `package.json lacks ${missing.join(', ')}. Without them the registry's page has no working links or pictures, and ` +
+      'users cannot report problems. Set them before publishing.',
   );
   process.exitCode = 1;
 }

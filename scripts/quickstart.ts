@@ -55,8 +55,8 @@ if (!argv.includes('--check')) {
   writeFileSync(FILE, text);
 } else if (readFileSync(FILE, 'utf8') !== text) {
   console.error(
-    'src/extensions/quickstart/data.ts is not what scripts/quickstart.ts makes. Run `npx tsx scripts/quickstart.ts` and ' +
-      'commit it.',
+    'src/extensions/quickstart/data.ts is not what scripts/quickstart.ts makes. ' +
+      'Run `npx tsx scripts/quickstart.ts` and commit it.',
   );
   process.exitCode = 1;
 }

@@ -1,6 +1,6 @@
 // Runs the suite with other versions of tfjs, each in a copy of the last commit in a folder for temporary files, which
-// is kept for the next time: `npm run check -- tfjs`, or `npm run check -- tfjs 4.20.0 -- test/core/layers` for one version
-// and some of the tests.
+// is kept for the next time: `npm run check -- tfjs`, or `npm run check -- tfjs 4.20.0 -- test/core/layers` for one
+// version and some of the tests.
 //
 // It runs the tests of the kinds `unit` and `process`, save those of this repository's tools.
 

@@ -1,4 +1,5 @@
-// Writes the table of docs/what-import-changes.md from src/platform/tfjs/changes.ts: `npx tsx scripts/whatImportChanges.ts`.
+// Writes the table of docs/what-import-changes.md from src/platform/tfjs/changes.ts:
+// `npx tsx scripts/whatImportChanges.ts`.
 
 import {readFileSync, writeFileSync} from 'node:fs';
 import {type Change, CHANGES} from '../src/platform/tfjs/changes';

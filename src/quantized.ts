@@ -1,10 +1,9 @@
 import './backends/backends';
+import {supplyLater} from './backends/shared/supplyLater';
 import {supplyQuantizedKernels} from './extensions/quantized/kernels/quantizedKernels';
 import {nativeQuantized} from './extensions/quantized/kernels/wasm/kernels';
-import {webglQuantized} from './extensions/quantized/kernels/webgl/kernels';
-import {webgpuQuantized} from './extensions/quantized/kernels/webgpu/kernels';
 
-// The door to bases of few bits: importing it is what registers the layers that hold them.
+// The entry point of quantized bases: importing it is what registers the layers that hold them.
 
 export type {BlockFormatName} from './extensions/quantized/formats/formats';
 export type {BlockArgs} from './extensions/quantized/layers/blockLayer';
@@ -14,5 +13,13 @@ export {LoRAQuantizedEmbedding, QuantizedEmbedding} from './extensions/quantized
 export {quantizeBase, type QuantizeOptions} from './extensions/quantized/quantizeBase';
 
 supplyQuantizedKernels('wasm', nativeQuantized);
-supplyQuantizedKernels('webgpu', webgpuQuantized);
-supplyQuantizedKernels('webgl', webglQuantized);
+supplyLater(
+  supplyQuantizedKernels,
+  'webgpu',
+  async () => (await import('./extensions/quantized/kernels/webgpu/kernels')).webgpuQuantized,
+);
+supplyLater(
+  supplyQuantizedKernels,
+  'webgl',
+  async () => (await import('./extensions/quantized/kernels/webgl/kernels')).webglQuantized,
+);

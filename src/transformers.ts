@@ -1,10 +1,9 @@
 import {supplyTransformerKernels} from './extensions/transformers/kernels/transformer';
 import {nativeTransformer} from './extensions/transformers/kernels/wasm/kernels';
-import {webglTransformer} from './extensions/transformers/kernels/webgl/kernels';
-import {webgpuTransformer} from './extensions/transformers/kernels/webgpu/kernels';
 import './backends/backends';
+import {supplyLater} from './backends/shared/supplyLater';
 
-// The door to transformers: importing it is what registers the layers that they are made of.
+// The entry point of transformers: importing it is what registers the layers that they are made of.
 
 export {
   PositionEmbedding,
@@ -97,5 +96,13 @@ export {
 } from './extensions/transformers/load/tokenizer';
 
 supplyTransformerKernels('wasm', nativeTransformer);
-supplyTransformerKernels('webgpu', webgpuTransformer);
-supplyTransformerKernels('webgl', webglTransformer);
+supplyLater(
+  supplyTransformerKernels,
+  'webgpu',
+  async () => (await import('./extensions/transformers/kernels/webgpu/kernels')).webgpuTransformer,
+);
+supplyLater(
+  supplyTransformerKernels,
+  'webgl',
+  async () => (await import('./extensions/transformers/kernels/webgl/kernels')).webglTransformer,
+);

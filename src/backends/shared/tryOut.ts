@@ -63,7 +63,16 @@ export function runsOn(backend: object): boolean {
   return mayUseOwnCode() && tried.get(backend)?.works === true;
 }
 
-/** Waits until it is known whether programs run on a backend. */
+/** Code of extensions for backends that is being loaded. */
+const loading = new Set<Promise<void>>();
+
+/** Has `trialOf` wait for code that is being loaded too. */
+export function loadBeside(code: Promise<void>): void {
+  loading.add(code);
+  void code.finally(() => loading.delete(code));
+}
+
+/** Waits until it is known whether programs run on a backend, and until extensions have loaded theirs. */
 export async function trialOf(backend: object): Promise<void> {
-  await tried.get(backend)?.over;
+  await Promise.all([tried.get(backend)?.over, ...loading]);
 }
