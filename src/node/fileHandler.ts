@@ -9,9 +9,9 @@ import {loadModelFiles, saveModelFiles} from './modelFiles';
  * Reads and writes models and adapters on disk in Node, without tfjs-node and in its file layout, so that the files of
  * one can be read by the other.
  *
- *     await saveAdapter(model, fileHandler('out/emoji.safetensors'));  // one file, and the form to prefer for an
- *     adapter await saveAdapter(model, fileHandler('out/emoji.json'));         // out/emoji.json, out/emoji.weights.bin
- *     await model.save(fileHandler('out/emoji'));                      // out/emoji/model.json, out/emoji/weights.bin
+ *     await saveAdapter(model, fileHandler('out/emoji.safetensors'));  // one file: prefer it for adapters
+ *     await saveAdapter(model, fileHandler('out/emoji.json'));         // emoji.json and emoji.weights.bin
+ *     await model.save(fileHandler('out/emoji'));                      // emoji/model.json and emoji/weights.bin
  *     const base = await tf.loadLayersModel(fileHandler('out/emoji'));
  *
  * A save replaces all of an earlier one or nothing, also when it fails, when its process is killed, and when several

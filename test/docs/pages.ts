@@ -129,7 +129,7 @@ function isExport({kind}: ts.ModifierLike): boolean {
 }
 
 /** Where a page finds names that it does not import. */
-const EXPORTS = {
+export const EXPORTS: Readonly<Record<string, readonly string[]>> = {
   'tfjs-lora': exportsOf('src/node.ts'),
   ...Object.fromEntries(
     ENTRIES.filter(name => name !== 'node').map(name => [`tfjs-lora/${name}`, exportsOf(`src/${name}.ts`)]),

@@ -15,7 +15,8 @@ export interface PEFTSources {
  * The two files of a PEFT adapter, for `importPEFT`.
  *
  *     importPEFT(await readPEFT(input.files), model)
- *     const [config, weights] = ['adapter_config.json', 'adapter_model.safetensors'].map(name => fetch(url + name));
+ *     const config = fetch(`${url}/adapter_config.json`);
+ *     const weights = fetch(`${url}/adapter_model.safetensors`);
  *     importPEFT(await readPEFT({config, weights}), model)
  *
  * @param sources the two, or files among which those of their names are.

@@ -22,7 +22,7 @@ export interface CompileCrossEntropyOptions extends CrossEntropyOptions {
  * `[batch, classes]`, `[batch, places]` for logits `[batch, places, classes]`. `fit` and `evaluate` then take such
  * targets; tfjs itself wants them one-hot.
  *
- *     compileCrossEntropy(model, {optimizer: adam(2e-4), metrics: ['accuracy']});
+ *     compileCrossEntropy(model, {optimizer: adam({learningRate: 2e-4}), metrics: ['accuracy']});
  *     await model.fit([ids, mask], labels);
  *
  * @throws LoRAError if the model has another number of outputs than one, or an option or metric is

@@ -75,7 +75,7 @@ export function spanF1(options: CrossEntropyOptions = {}): Metric {
  * Compiles a model for question answering, whose output is `[batch, places, 2]`, for the first and the last place of
  * each answer, `[batch, 2]`, as `compileCrossEntropy` does for classes.
  *
- *     compileSpans(model, {optimizer: adam(1e-3), metrics: ['accuracy', 'f1']});
+ *     compileSpans(model, {optimizer: adam({learningRate: 1e-3}), metrics: ['accuracy', 'f1']});
  *     await model.fit([ids, mask], tf.tensor2d([[4, 6], [1, 1]]));
  *
  * @throws LoRAError if the model has another output, or an option or metric is unknown.
