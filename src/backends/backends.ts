@@ -51,8 +51,8 @@ onBackend((_name, backend) => {
   guardGraphicsCard(backend);
   guardHeap(backend);
 });
-// The backends of a page; what Node alone has comes by the door `node.ts`.
-supplyBackend('cpu', {kernels: cpuKernels, capabilities: () => ({optimizerSteps: () => hostSteps})});
+// The backends of a page. The entry point `node` adds the one that only Node has.
+supplyBackend('cpu', {kernels: cpuKernels, capabilities: () => ({isOnHost: true, optimizerSteps: () => hostSteps})});
 supplyBackend('wasm', {kernels: wasmKernels, capabilities: wasmCapabilities});
 supplyPrograms('webgl', {}, async () => (await import('./webgl/capabilities')).webglPrograms);
 supplyPrograms('webgpu', {readsByPromise: true}, async () => (await import('./webgpu/capabilities')).webgpuPrograms);

@@ -164,6 +164,7 @@ const FEW = 2 ** 17;
 
 /** What TensorFlow can do. */
 export const tensorflowCapabilities: Capabilities = {
+  isOnHost: true,
   launchesOperations: true,
   matrixProduct: (a, b, transposeA, transposeB) =>
     tf.engine().runKernel(MATRIX_PRODUCT, {a, b}, {transposeA, transposeB}),

@@ -38,6 +38,8 @@ export interface Capabilities {
   readonly launchesOperations?: boolean;
   /** Whether numbers on the backend come by a promise alone, so that `dataSync` fails. */
   readonly readsByPromise?: boolean;
+  /** Whether values lie in the memory of this process, so that reading them waits for nothing. */
+  readonly isOnHost?: boolean;
   /** How many bytes all tensors can take at most. Default: what the machine has, which nothing here knows. */
   readonly mostBytes?: number;
   /** `op(a)·op(b)` of two matrices, faster than by `tf.matMul`. The tape records it. */

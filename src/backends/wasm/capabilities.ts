@@ -17,7 +17,7 @@ const oneLaunch: OneLaunch = {
 };
 
 /** With our module or without. The memory is what 32 bits can address. */
-const ALWAYS: Capabilities = {mostBytes: 2 ** 32, oneLaunch};
+const ALWAYS: Capabilities = {isOnHost: true, mostBytes: 2 ** 32, oneLaunch};
 
 /** XNNPACK keeps a frozen kernel packed, so that the gradient in a convolution's input is as fast as a convolution. */
 const COMPOSED: Capabilities = {

@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import {capabilities} from '../../../backends/shared/capabilities';
 import {showShape, LoRAError} from '../../../platform/errors';
 import {runLazyOp} from '../../../platform/tfjs/lazyOp';
 import {transformerKernels} from '../kernels/transformer';
@@ -54,11 +55,8 @@ export function crossEntropyValue(targets: tf.Tensor, logits: tf.Tensor, ignoreI
   return transformerKernels()?.crossEntropy(logits, targets, ignoreIndex) ?? composed(logits, targets, ignoreIndex);
 }
 
-/** Backends whose numbers lie in the memory of this process, so that reading them waits for nothing. */
-const ON_HOST: readonly string[] = ['cpu', 'wasm', 'tensorflow'];
-
 function checkTargets(targets: tf.Tensor, classes: number, ignoreIndex: number): void {
-  if (!ON_HOST.includes(tf.getBackend())) {
+  if (capabilities().isOnHost !== true) {
     return;
   }
   const values = targets.dataSync<'float32' | 'int32'>();
