@@ -138,14 +138,14 @@ export const CHANGES: readonly Change[] = [
     what:
       '**`tfjs-lora/graph`** adds 17 gradients that tfjs lacks (`GatherNd`, `ScatterNd`, `SparseToDense`, ' +
       '`TensorScatterUpdate`, `TopK`, `StridedSlice`, `Einsum`, `Cumprod`, `CropAndResize`, ' +
-      'comparisons), corrects 11 (`AvgPool`, `BatchMatMul`, `Maximum`, `Minimum`, `SquaredDifference`, ' +
-      '`MirrorPad`, `ResizeBilinear`, `ResizeNearestNeighbor`, `Cumsum`, `Prod`, `Unpack`), corrects ' +
+      'comparisons), corrects 12 (`AvgPool`, `BatchMatMul`, `Maximum`, `Minimum`, `SquaredDifference`, ' +
+      '`MirrorPad`, `ResizeBilinear`, `ResizeNearestNeighbor`, `Cumsum`, `Prod`, `Tile`, `Unpack`), corrects ' +
       'the kernels `Cumsum` and `Cumprod`, on cpu and wasm `StridedSlice`, and computes `Einsum` by products on ' +
       'cpu, wasm (which has none), webgl and webgpu.',
     by: 'extensions/graph/gradients/graphGradients.ts',
     why:
       'Published graphs are made of these. The corrected ones ignore broadcasting, mirrored entries, windows at ' +
-      'the border, or axes counted from the end. The stock `Einsum` takes the memory of all axes together.',
+      'the border, axes counted from the end, or ranks above 4. The stock `Einsum` takes the memory of all axes together.',
     lasts: 'from the import of `tfjs-lora/graph` on',
     without: 'do not import `tfjs-lora/graph`',
     globals: [
@@ -156,7 +156,7 @@ export const CHANGES: readonly Change[] = [
       ...['Einsum', 'Cumprod', 'CropAndResize', 'LogicalNot', 'LogicalAnd', 'LogicalOr'].map(of => `+ gradient ${of}`),
       ...['Equal', 'NotEqual', 'Greater', 'Less', 'LessEqual'].map(of => `+ gradient ${of}`),
       ...['AvgPool', 'BatchMatMul', 'Maximum', 'Minimum', 'SquaredDifference'].map(of => `≠ gradient ${of}`),
-      ...['MirrorPad', 'ResizeBilinear', 'ResizeNearestNeighbor', 'Cumsum', 'Prod', 'Unpack'].map(
+      ...['MirrorPad', 'ResizeBilinear', 'ResizeNearestNeighbor', 'Cumsum', 'Prod', 'Tile', 'Unpack'].map(
         of => `≠ gradient ${of}`,
       ),
     ],

@@ -85,6 +85,21 @@ const topK: Config = {
   },
 };
 
+/** The gradients of the copies are summed, one axis after another, so that no rank is too high for a backend. */
+const tileGradient: Config = {
+  kernelName: tf.Tile,
+  inputsToSave: ['x'],
+  gradFunc: (dy, saved, attrs) => {
+    const [{shape}] = saved as [tf.Tensor];
+    const {reps} = attrs as unknown as tf.TileAttrs;
+    const fold = (gradient: tf.Tensor, copies: number, axis: number) => {
+      const before = tf.util.sizeFromShape(shape.slice(0, axis));
+      return copies === 1 ? gradient : tf.sum(tf.reshape(gradient, [before, copies, -1]), 1);
+    };
+    return {x: () => tf.tidy(() => tf.reshape(reps.reduce(fold, dy as tf.Tensor), shape))};
+  },
+};
+
 /**
  * Comparisons have no gradient. tfjs asks for one all the same inside ops that it composes: `divNoNan` selects by
  * Equal.
@@ -215,6 +230,7 @@ const CORRECTED: Readonly<Record<string, (stock: Config) => Config>> = {
   [tf.Cumsum]: () => cumsumGradient,
   [tf.Prod]: prod,
   [tf.Unpack]: unpack,
+  [tf.Tile]: () => tileGradient,
   [tf.AvgPool]: averagePool,
   [tf.ResizeBilinear]: resize(bilinear),
   [tf.ResizeNearestNeighbor]: resize(nearest),

@@ -34,6 +34,24 @@ describe.each(BACKENDS)('on %s', backend => {
     });
   });
 
+  test('the gradient of copies is their sum, at every rank', () => {
+    tf.tidy(() => {
+      const x = tf.tensor5d([1, 2, 3, 4], [1, 2, 1, 2, 1]);
+      const dy = tf.range(0, 48).reshape([1, 2, 3, 4, 2]);
+      // At each place [., h, ., w, .]: 4 numbers for w, each with the 2 of the last axis, in 3 rows of 8.
+      const of = (h: number, w: number) => {
+        const places = [0, 1, 2].flatMap(row => [0, 2].flatMap(copy => [0, 1].map(last => [row, copy + w, last])));
+        return places.reduce((sum, [row, column, last]) => sum + h * 24 + row! * 8 + column! * 2 + last!, 0);
+      };
+      const gradient = tf.grad(z => tf.tile(z, [1, 1, 3, 2, 2]))(x, dy);
+      expect(gradient.shape).toEqual(x.shape);
+      expect(numbers(gradient)).toEqual([of(0, 0), of(0, 1), of(1, 0), of(1, 1)]);
+    });
+    const repeated = (z: tf.Tensor) => tf.tile(z, [2, 3]);
+    const weights = tf.tensor2d([1, 10, 2, 20, 3, 30, 100, 0, 0, 0, 0, 0], [2, 6]);
+    expect(numbers(tf.grad(repeated)(tf.tensor2d([[0, 0]]), weights))).toEqual([106, 60]);
+  });
+
   test('a slice that ends before it begins is empty, and its gradient zero', () => {
     tf.tidy(() => {
       const x = tf.tensor2d([1, 2, 3, 4, 5, 6], [3, 2]);
