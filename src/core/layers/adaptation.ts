@@ -64,15 +64,16 @@ export function rankLimit(method: Method, weights: readonly AdaptableWeight[]): 
   return Math.max(...weights.map(weight => method.rankLimit(weight)));
 }
 
-/** Classes of ours that compute what a stock class computes, but faster. */
-const FUSED: Readonly<Record<string, string>> = {
+/** Classes of ours that are adapted as a stock class is: they compute the same faster, or more than it does. */
+const OWN_CLASSES: Readonly<Record<string, string>> = {
   'tfjs-lora/graph>FusedConv2D': 'Conv2D',
   'tfjs-lora>FusedDepthwiseConv2D': 'DepthwiseConv2D',
+  'tfjs-lora>GRU': 'GRU',
 };
 
-/** The stock class that a class replaces; any other class itself. */
+/** The stock class in whose place a class is; any other class itself. */
 export function plainClass(className: string): string {
-  return Object.hasOwn(FUSED, className) ? (FUSED[className] as string) : className;
+  return Object.hasOwn(OWN_CLASSES, className) ? (OWN_CLASSES[className] as string) : className;
 }
 
 /**

@@ -16,16 +16,20 @@ export interface NamedCell {
   cell: tf.layers.Layer;
 }
 
-const KINDS: Readonly<Record<string, CellKind>> = {
-  SimpleRNNCell: simpleRNN,
-  GRUCell: gru,
-  LSTMCell: lstm,
-};
+const KINDS = new Map<string, CellKind>([
+  ['SimpleRNNCell', simpleRNN],
+  ['GRUCell', gru],
+  ['LSTMCell', lstm],
+]);
 
-/** The kind of a stock cell; `undefined` for other cells. */
+/** Tells of the cells of another class what kind they are. */
+export function addCellKind(className: string, kind: CellKind): void {
+  KINDS.set(className, kind);
+}
+
+/** The kind of a stock cell or one of this library; `undefined` for other cells. */
 export function cellKind(cell: tf.layers.Layer): CellKind | undefined {
-  const className = cell.getClassName();
-  return Object.hasOwn(KINDS, className) ? KINDS[className] : undefined;
+  return KINDS.get(cell.getClassName());
 }
 
 /**
@@ -82,7 +86,8 @@ export function cellsOf(layer: tf.layers.Layer): NamedCell[] {
   return inner.length === 0 ? [{prefix: '', cell: layer}] : inner;
 }
 
-function step(
+/** A step with the cell's dropout: from an input and the states to the output and the states. */
+export function step(
   cell: Cell,
   kind: CellKind,
   products: CellProducts,

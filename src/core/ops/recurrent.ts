@@ -48,7 +48,7 @@ export const lstm: CellKind = {
   recurrentParts: [4],
   step: (x, [h, c], {input, recurrent, bias, activation, recurrentActivation}) => {
     const z = plus(tf.add(input(x, 0), recurrent(state(h), 0)), bias);
-    const [zi, zf, zg, zo] = tf.split(z, 4, 1) as [tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor];
+    const [zi, zf, zg, zo] = gates(z, 4);
     const i = recurrentActivation(zi);
     const f = recurrentActivation(zf);
     const cell = tf.add(tf.mul(f, state(c)), tf.mul(i, activation(zg)));
@@ -62,8 +62,8 @@ export const gru: CellKind = {
   recurrentParts: [2, 1],
   step: (x, [h], {input, recurrent, bias, activation, recurrentActivation}) => {
     const previous = state(h);
-    const [xz, xr, xg] = tf.split(plus(input(x, 0), bias), 3, 1) as [tf.Tensor, tf.Tensor, tf.Tensor];
-    const [hz, hr] = tf.split(recurrent(previous, 0), 2, 1) as [tf.Tensor, tf.Tensor];
+    const [xz, xr, xg] = gates(plus(input(x, 0), bias), 3);
+    const [hz, hr] = gates(recurrent(previous, 0), 2);
     const z = recurrentActivation(tf.add(xz, hz));
     const r = recurrentActivation(tf.add(xr, hr));
     const g = activation(tf.add(xg, recurrent(tf.mul(r, previous), 1)));
@@ -77,11 +77,16 @@ export function partWidths({recurrentParts}: CellKind, recurrentKernel: tf.Tenso
   return recurrentParts.map(gates => gates * units);
 }
 
-function plus(x: tf.Tensor, bias: tf.Tensor | null): tf.Tensor {
+/** The columns of each gate. */
+export function gates(z: tf.Tensor, count: number): [tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor] {
+  return tf.split(z, count, 1) as [tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor];
+}
+
+export function plus(x: tf.Tensor, bias: tf.Tensor | null): tf.Tensor {
   return bias === null ? x : tf.add(x, bias);
 }
 
-function state(h: tf.Tensor | undefined): tf.Tensor {
+export function state(h: tf.Tensor | undefined): tf.Tensor {
   if (h === undefined) {
     throw new Error('A recurrent cell is called with all of its states.');
   }
