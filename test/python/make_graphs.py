@@ -124,6 +124,14 @@ def recurrent(kind, unroll):
     return keras.Model(inputs, layers.Dense(3)(x))
 
 
+def cells(unroll):
+    """All outputs of a loop over a stack of cells, backwards."""
+    x = inputs = layers.Input((3, 4))
+    stack = [layers.GRUCell(3), layers.SimpleRNNCell(2)]
+    x = layers.RNN(stack, return_sequences=True, go_backwards=True, unroll=unroll)(x)
+    return keras.Model(inputs, layers.Dense(2)(x))
+
+
 SMALL = {
     'uNet': (u_net, {}),
     'hardSwish': (hard_swish, {}),
@@ -134,6 +142,8 @@ SMALL = {
     'gru': (lambda: recurrent(layers.GRU, True), {}),
     'rolledLSTM': (lambda: recurrent(layers.LSTM, False), {}),
     'rolledGRU': (lambda: recurrent(layers.GRU, False), {}),
+    'cells': (lambda: cells(True), {}),
+    'rolledCells': (lambda: cells(False), {}),
 }
 
 apps = keras.applications

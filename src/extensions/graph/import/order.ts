@@ -1,5 +1,4 @@
 import {type GraphNode, inputsOf, nodeAndOutput, shortName} from '../graphDef';
-import type {ReadGraph} from './readGraph';
 
 /** The part of a graph that is wanted: nodes that stand for its inputs, and outputs of nodes. */
 export interface Cut {
@@ -7,8 +6,14 @@ export interface Cut {
   outputs: readonly string[];
 }
 
+/** The nodes of a graph, and its constants. */
+interface GraphNodes {
+  nodes: ReadonlyMap<string, GraphNode>;
+  weights: ReadonlyMap<string, unknown>;
+}
+
 /** The nodes that the outputs need, each after those that it needs. Constants and inputs need none. */
-export function neededNodes({nodes, weights}: ReadGraph, {inputs, outputs}: Cut): GraphNode[] {
+export function neededNodes({nodes, weights}: GraphNodes, {inputs, outputs}: Cut): GraphNode[] {
   const ends = new Set(inputs);
   const order: GraphNode[] = [];
   const seen = new Set<string>();

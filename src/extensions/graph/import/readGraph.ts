@@ -1,10 +1,11 @@
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError} from '../../../platform/errors';
 import {type GraphNode, nodeAndOutput, shortName} from '../graphDef';
+import {unrollLoops} from './unrollLoops';
 
 /** What a `tf.GraphModel` is made of, by its public members alone. */
 export interface ReadGraph {
-  nodes: Map<string, GraphNode>;
+  nodes: ReadonlyMap<string, GraphNode>;
   /** Its constants. They belong to the graph. */
   weights: Map<string, tf.Tensor>;
   artifacts: tf.io.ModelArtifacts;
@@ -36,8 +37,9 @@ export async function readGraph(graph: unknown): Promise<ReadGraph> {
     );
   }
   const artifacts = await artifactsOf(graph);
-  const {node: list} = artifacts.modelTopology as {node?: GraphNode[]};
-  if (!Array.isArray(list)) {
+  const topology = artifacts.modelTopology as {node?: GraphNode[]};
+  const {node: given} = topology;
+  if (!Array.isArray(given)) {
     throw new LoRAError('The graph has no nodes: its topology is not a GraphDef.');
   }
   const weights = new Map(
@@ -49,6 +51,7 @@ export async function readGraph(graph: unknown): Promise<ReadGraph> {
   if (disposed !== undefined) {
     throw new LoRAError(`The graph was disposed: its weight "${disposed[0]}" is gone. Load it again.`);
   }
+  const list = await unrollLoops(given, weights);
   const signature = signatureOf(artifacts);
   // tfjs gives two outputs of one node the same name.
   const outputs = Object.keys(signature?.outputs ?? {});
@@ -57,7 +60,7 @@ export async function readGraph(graph: unknown): Promise<ReadGraph> {
   return {
     nodes: new Map(list.map(node => [node.name, node])),
     weights,
-    artifacts,
+    artifacts: {...artifacts, modelTopology: {...topology, node: list}},
     inputs: ends(graph.inputNodes, signature?.inputs).map(({key, node}) => ({key, node: nodeAndOutput(node)[0]})),
     outputs: ends(outputs.length === graph.outputNodes.length ? outputs : graph.outputNodes, signature?.outputs),
   };
