@@ -214,6 +214,21 @@ def models(keras, layers):
         'GRU': lambda: after_mask(layers.GRU(2, reset_after=False, name='gru')),
         'SimpleRNN': lambda: after_mask(layers.SimpleRNN(2, name='rnn')),
         'Bidirectional': lambda: after_mask(layers.Bidirectional(layers.LSTM(2), name='both')),
+        'Bidirectional of sequences': lambda: after_mask(
+            layers.Bidirectional(layers.LSTM(2, return_sequences=True), name='both')),
+        'Bidirectional of sequences, then GRU': lambda: after_mask(
+            layers.Bidirectional(layers.LSTM(2, return_sequences=True), merge_mode='ave', name='both'),
+            layers.GRU(2, name='gru')),
+        'Bidirectional of sequences and states': lambda: after_mask(layers.Bidirectional(
+            layers.GRU(2, return_sequences=True, return_state=True), merge_mode='sum', name='both')),
+        'two Bidirectional': lambda: after_mask(
+            layers.Bidirectional(layers.GRU(2, return_sequences=True), name='both'),
+            layers.Bidirectional(layers.SimpleRNN(3, return_sequences=True), merge_mode='mul', name='others')),
+        'Conv1D, then Bidirectional': lambda: after_mask(
+            layers.Conv1D(3, 2, name='between'), layers.Bidirectional(layers.LSTM(2), name='both')),
+        'GRU with reset_after': lambda: after_mask(layers.GRU(2, return_sequences=True, name='gru')),
+        'RNN of cells': lambda: after_mask(layers.RNN(
+            [layers.LSTMCell(3), layers.GRUCell(2)], return_sequences=True, name='rnn')),
         'TimeDistributed': lambda: after_mask(layers.TimeDistributed(layers.Dense(2), name='each')),
         'GlobalAveragePooling1D': lambda: after_mask(layers.GlobalAveragePooling1D(name='mean')),
         'GlobalMaxPooling1D': lambda: after_mask(layers.GlobalMaxPooling1D(name='most')),
@@ -234,6 +249,33 @@ def models(keras, layers):
             layers.Concatenate(axis=1, name='merge'), layers.Average(name='merge'), layers.Subtract(name='merge')]},
     }.items():
         yield f'mask: {name}', make, ['masked']
+
+    def recurrent(layer):
+        inputs = layers.Input((6, 4), name='steps')
+        return keras.Model(inputs, layer(inputs))
+
+    for name, make in {
+        'Bidirectional GRU': lambda: recurrent(layers.Bidirectional(layers.GRU(2), name='both')),
+        'Bidirectional GRU of sequences': lambda: recurrent(layers.Bidirectional(
+            layers.GRU(2, return_sequences=True), backward_layer=layers.GRU(2, return_sequences=True, go_backwards=True),
+            name='both')),
+        'Bidirectional RNN': lambda: recurrent(layers.Bidirectional(layers.RNN(layers.LSTMCell(2)), name='both')),
+        **{f'RNN of {cell}': (lambda cell=cell: recurrent(layers.RNN(getattr(layers, cell)(2), name='rnn')))
+           for cell in ['SimpleRNNCell', 'GRUCell', 'LSTMCell']},
+        'RNN of a list': lambda: recurrent(layers.RNN(
+            [layers.LSTMCell(3), layers.GRUCell(2, reset_after=False), layers.GRUCell(4), layers.SimpleRNNCell(3)],
+            return_sequences=True, go_backwards=True, name='rnn')),
+        'RNN of a stack': lambda: recurrent(layers.RNN(
+            layers.StackedRNNCells([layers.GRUCell(3, name='one'), layers.GRUCell(3, name='two')]), name='rnn')),
+        'RNN of a cell with states': lambda: recurrent(layers.RNN(layers.LSTMCell(2), return_state=True, name='rnn')),
+        'RNN of cells with dropout': lambda: recurrent(layers.RNN(
+            [layers.LSTMCell(3, dropout=0.5), layers.GRUCell(2, recurrent_dropout=0.5)], name='rnn')),
+        'RNN of cells with states': lambda: recurrent(layers.RNN(
+            [layers.LSTMCell(3), layers.GRUCell(2)], return_state=True, name='rnn')),
+        'RNN of nested stacks': lambda: recurrent(layers.RNN(
+            [layers.StackedRNNCells([layers.GRUCell(3), layers.GRUCell(2)]), layers.GRUCell(3)], name='rnn')),
+    }.items():
+        yield f'recurrent: {name}', make, [(6, 4)]
     for name, compute in {
         'x + 3': lambda x: x + 3.0, '3 + x': lambda x: 3.0 + x, 'x - 3': lambda x: x - 3.0, '3 - x': lambda x: 3.0 - x,
         'x * 2': lambda x: x * 2.0, 'x / 2': lambda x: x / 2.0, '2 / x': lambda x: 2.0 / (x + 10.0), '-x': lambda x: -x,

@@ -126,6 +126,17 @@ def masked():
     ], name='lengths')
 
 
+def cells():
+    """Words of several lengths, both ways through a GRU and through a stack of cells."""
+    return keras.Sequential([
+        layers.Input((6,)),
+        layers.Embedding(10, 4, mask_zero=True),
+        layers.Bidirectional(layers.GRU(3, return_sequences=True)),
+        layers.RNN([layers.LSTMCell(3), layers.GRUCell(2), layers.GRUCell(4, reset_after=False)], return_sequences=True),
+        layers.GRU(2),
+    ], name='cells')
+
+
 def kinds():
     """One layer of many kinds."""
     picture = layers.Input((6, 6, 2), name='picture')
@@ -191,7 +202,7 @@ def inputs_of(model, random):
 
 def main():
     folder = pathlib.Path(sys.argv[1])
-    made = [conv, recurrent, shared, masked, kinds, transformer, functions]
+    made = [conv, recurrent, shared, masked, kinds, transformer, functions, cells]
     for seed, make in enumerate(made if len(sys.argv) < 3 else [globals()[name] for name in sys.argv[2:]]):
         random = numpy.random.default_rng(seed)
         keras.backend.clear_session()

@@ -2,10 +2,12 @@ import * as tf from '@tensorflow/tfjs';
 import {LoRAError, show, showShape} from '../../platform/errors';
 import {channelsLast} from '../layers/convolutions';
 import {FusedDepthwiseConv2D} from '../layers/fusedDepthwiseConv2d';
+import {registerResetAfterGRU} from '../layers/gruResetAfter';
 import {onlyTensor} from '../layers/forward';
 import {nearest} from '../../backends/shared/resizing';
 import {completedEntry} from '../../platform/tfjs/configs';
 import {stockClass} from '../../platform/tfjs/stockClass';
+import {MaskedBidirectional} from './maskedBidirectional';
 
 type Sizes = readonly [number, number];
 
@@ -257,8 +259,13 @@ export function ownActivation(name: string): string {
 type ActivationClass = new () => Pick<tf.layers.Layer, 'getConfig' | 'getClassName'>;
 type Registrable = Parameters<typeof tf.serialization.registerClass>[0];
 
-function registered(): Readonly<Record<'kerasLayer' | 'subtract' | 'separableConv1d' | 'dilated', string>> {
-  [KerasLayer, Subtract, SeparableConv1D, FusedDepthwiseConv2D].forEach(one => tf.serialization.registerClass(one));
+type OwnClass = 'kerasLayer' | 'subtract' | 'separableConv1d' | 'dilated' | 'bidirectional' | 'gru' | 'gruCell';
+
+function registered(): Readonly<Record<OwnClass, string>> {
+  const gru = registerResetAfterGRU();
+  [KerasLayer, Subtract, SeparableConv1D, FusedDepthwiseConv2D, MaskedBidirectional].forEach(one =>
+    tf.serialization.registerClass(one),
+  );
   const Activation = Object.getPrototypeOf(stockClass('linear')) as ActivationClass;
   for (const [name, apply] of Object.entries(ACTIVATIONS)) {
     class Own extends Activation {
@@ -272,6 +279,9 @@ function registered(): Readonly<Record<'kerasLayer' | 'subtract' | 'separableCon
     subtract: Subtract.className,
     separableConv1d: SeparableConv1D.className,
     dilated: FusedDepthwiseConv2D.className,
+    bidirectional: MaskedBidirectional.className,
+    gru: gru.layer,
+    gruCell: gru.cell,
   };
 }
 

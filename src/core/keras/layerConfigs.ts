@@ -18,7 +18,7 @@ export interface Reading {
 }
 
 /** Layers that heed a mask in Keras, and not in tfjs. */
-const HEED_MASKS = ['Bidirectional', 'GlobalAveragePooling1D', 'Softmax', 'TimeDistributed'];
+const HEED_MASKS = ['GlobalAveragePooling1D', 'Softmax', 'TimeDistributed'];
 
 /** Activations of tfjs, by the names that Keras has for them where these are others. */
 const ACTIVATIONS: Readonly<Record<string, string>> = {silu: 'swish', hard_swish: 'hard_silu'};

@@ -104,9 +104,10 @@ function makeRows(): Readonly<Record<string, Row>> {
   const transposed = 'filters kernel_size strides padding data_format activation use_bias';
   const pooling = 'pool_size strides padding data_format';
   const dropout = 'rate noise_shape seed';
-  const recurrent =
-    'units activation recurrent_activation use_bias unit_forget_bias dropout recurrent_dropout seed implementation ' +
-    'return_sequences return_state go_backwards stateful unroll zero_output_for_mask';
+  const cell =
+    'units activation recurrent_activation use_bias unit_forget_bias dropout recurrent_dropout seed implementation';
+  const sequence = 'return_sequences return_state go_backwards stateful unroll zero_output_for_mask';
+  const recurrent = `${cell} ${sequence}`;
   const steps: Fixed = {data_format: ['channels_last']};
   const ungrouped: Fixed = {groups: [1]};
   const forward: Fixed = {time_major: [false]};
@@ -168,7 +169,15 @@ function makeRows(): Readonly<Record<string, Row>> {
     GlobalMaxPooling1D: globalPooling('max', 1),
     GlobalMaxPooling2D: globalPooling('max', 2),
     GlobalMaxPooling3D: globalPooling('max', 3),
-    GRU: {keys: recurrent, fixed: {...forward, reset_after: [false]}},
+    GRU: {
+      keys: `${recurrent} reset_after`,
+      fixed: forward,
+      as: ({resetAfter}) => (resetAfter === true ? {className: OWN_CLASSES.gru} : undefined),
+    },
+    GRUCell: {
+      keys: `${cell} reset_after`,
+      as: ({resetAfter}) => (resetAfter === true ? {className: OWN_CLASSES.gruCell} : undefined),
+    },
     Identity: {...identity, isIdle: false},
     InputLayer: {keys: '', fixed: {sparse: [false], ragged: [false], optional: [false]}},
     LayerNormalization: {keys: 'axis epsilon center scale', fixed: {rms_scaling: [false]}},
@@ -177,6 +186,7 @@ function makeRows(): Readonly<Record<string, Row>> {
       as: ({alpha, negativeSlope}) => ({config: {alpha: negativeSlope ?? alpha}}),
     },
     LSTM: {keys: recurrent, fixed: forward},
+    LSTMCell: {keys: cell},
     Masking: {keys: 'mask_value'},
     MaxPooling1D: {keys: 'pool_size strides padding', fixed: steps},
     MaxPooling2D: {keys: pooling},
@@ -202,6 +212,7 @@ function makeRows(): Readonly<Record<string, Row>> {
     },
     ...Object.fromEntries(AUGMENTATIONS.map(name => [name, identity])),
     RepeatVector: {keys: 'n'},
+    RNN: {keys: `${sequence} cell`, fixed: forward},
     Rescaling: {
       keys: 'scale offset',
       as: ({scale, offset}) =>
@@ -236,6 +247,7 @@ function makeRows(): Readonly<Record<string, Row>> {
     // tfjs adds the bias to the wrong axis where the channels come first.
     SeparableConv2D: {keys: separable, fixed: {...ungrouped, ...steps}},
     SimpleRNN: {keys: recurrent, fixed: forward},
+    SimpleRNNCell: {keys: cell},
     Softmax: {
       keys: 'axis robust_masking',
       as: ({axis}) => ((axis ?? -1) === -1 ? undefined : byKerasLayer({computes: 'softmax', axes: [axis].flat()})),

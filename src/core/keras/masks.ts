@@ -1,4 +1,4 @@
-import {type Json, type KerasEntry, nameOf, someInside} from './json';
+import {type Json, kerasEntry, type KerasEntry, nameOf, someInside} from './json';
 
 /** Whether a layer of a config tells those after it which places do not count. */
 export function hidesPlaces(value: Json): boolean {
@@ -6,7 +6,7 @@ export function hidesPlaces(value: Json): boolean {
 }
 
 /** Layers that heed a mask in tfjs. */
-const RECURRENT = ['ConvLSTM2D', 'GRU', 'LSTM', 'SimpleRNN'];
+const RECURRENT = ['Bidirectional', 'ConvLSTM2D', 'GRU', 'LSTM', 'RNN', 'SimpleRNN'];
 
 /** Layers that give on no mask in Keras. */
 const WITHOUT =
@@ -32,7 +32,7 @@ export function otherwiseMasked(
       const name = nameOf({className, config, ...entry});
       const isSource = className === 'Masking' || someInside(config, hidesPlaces);
       const givesOn = RECURRENT.includes(className)
-        ? config.return_sequences === true
+        ? (kerasEntry(config.layer)?.config ?? config).return_sequences === true
         : ![WITHOUT, MERGING].some(classes => classes.test(className));
       if (isSource || (givesOn && isReached(name))) {
         masked.add(name);

@@ -5,9 +5,11 @@ import {attentionParts, partName} from './attention';
 import {isJson, type Json, kerasEntry, type KerasEntry, nameOf, someInside} from './json';
 import {layerEntry, type Reading} from './layerConfigs';
 import {hidesPlaces, otherwiseMasked} from './masks';
+import {OWN_CLASSES} from './kerasLayer';
 import {callFaults, type CalledLayer, CONTAINERS} from './openCalls';
 import {isOperation, readOperation} from './operations';
 import {rowOf} from './layerTable';
+import {readRNN} from './recurrent';
 import {historyOf, type KerasCall, type KerasTensor, readCall, tensorsOf} from './nodes';
 
 /** A layer as Keras has it, for the names of its weights. */
@@ -27,7 +29,7 @@ export interface Topology {
 }
 
 /** Classes of tfjs that are not known to compute what those of Keras of the same name do. */
-const UNKNOWN = ['CategoryEncoding', 'RNN'];
+const UNKNOWN = ['CategoryEncoding'];
 
 /** Reads what Keras wrote of a model. What tfjs cannot compute as Keras does becomes a fault. */
 export function readTopology(given: KerasEntry, isKeras3: boolean): Topology {
@@ -62,7 +64,12 @@ function readLayer(given: KerasEntry, around: Around, reading: Reading): ReadLay
     return readContainer(given, layer, around, reading);
   }
   if (['Bidirectional', 'TimeDistributed'].includes(className)) {
-    return {layer, entry: {className, config: readWrapper(given, label, reading)}};
+    const isMasked = reading.isMasked && className === 'Bidirectional';
+    const own = isMasked ? OWN_CLASSES.bidirectional : className;
+    return {layer, entry: {className: own, config: readWrapper(given, label, reading)}};
+  }
+  if (className === 'RNN') {
+    return {layer, entry: {className, config: readRNN(given, label, reading)}};
   }
   if (!isKnown(className) || className === 'MultiHeadAttention') {
     reading.faults.push(`${label}: there is no such layer in tfjs, nor one that is registered.`);
@@ -94,7 +101,9 @@ function readWrapper(given: KerasEntry, label: string, reading: Reading): tf.ser
   if (back !== undefined && (back.className !== inner.className || formOf(back) !== formOf(inner))) {
     reading.faults.push(`${label}: tfjs has one layer in both directions, and the backward one differs.`);
   }
-  const read = layerEntry(inner, label, reading);
+  // Keras sets this to whether the layer gives sequences, as MaskedBidirectional has it.
+  const settings = isBoth ? {...inner.config, zero_output_for_mask: false} : inner.config;
+  const read = layerEntry({...inner, config: settings}, label, reading);
   // tfjs puts the prefix before it again.
   const name = nameOf(inner).replace(isBoth ? /^forward_/ : /^$/, '');
   return {...config, layer: {className: read.className, config: {...read.config, name}}};

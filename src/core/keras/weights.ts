@@ -80,9 +80,9 @@ function placeOf(model: KerasLayer, step: 1 | 2): (name: string) => Placed | und
     if (!/^(layers|_layer_checkpoint_dependencies)$/.test(folder ?? '') || token === undefined) {
       return undefined;
     }
-    const [, base, number = '0'] = /^(.*?)(?:_(\d+))?$/.exec(token) as RegExpExecArray;
-    const index = Number(number) / (folder === 'layers' ? 1 : step);
-    const layer = (outer.layers ?? []).filter(({className}) => snakeCase(className) === base)[index];
+    const {base, index} = counted(token);
+    const alike = (outer.layers ?? []).filter(({className}) => snakeCase(className) === base);
+    const layer = alike[index / (folder === 'layers' ? 1 : step)];
     return layer && inside(layer, rest, around, placeByClass);
   };
   return name => {
@@ -139,6 +139,12 @@ function inside(
   return key === undefined ? undefined : {path, className: layer.className, parts: rest.slice(0, -1), key};
 }
 
+/** What `.keras` files call something: its class, and how many of that came before. */
+function counted(token: string): {base: string; index: number} {
+  const [, base = '', number = '0'] = /^(.*?)(?:_(\d+))?$/.exec(token) as RegExpExecArray;
+  return {base, index: Number(number)};
+}
+
 /** The name of a class as Keras makes it a folder: `DepthwiseConv2D`, `depthwise_conv2d`. */
 function snakeCase(className: string): string {
   return className
@@ -161,18 +167,28 @@ function weightAt(
     (outer, name) => outer && childrenOf(outer)?.find(child => child.name === name),
     model,
   );
-  const weights = layer && weightsOf(layer, parts);
-  const weight = /^\d+$/.test(key)
+  const isCounted = /^\d+$/.test(key);
+  const weights = layer && weightsOf(layer, parts, isCounted);
+  const weight = isCounted
     ? weights?.[Number(key)]
     : weights?.find(({originalName}) => [key, `depthwise_${key}`].includes(originalName.split('/').at(-1) ?? ''));
   return weight && {weight, isPart: isAttention || className === 'SeparableConv1D'};
 }
 
-/** The weights of a layer, or of one direction of it. */
-function weightsOf(layer: tf.layers.Layer, parts: readonly string[]): tf.LayerVariable[] {
-  if (layer.getClassName() !== 'Bidirectional') {
-    return layer.weights;
+/** The weights of a layer, of one direction of it, or of one cell of a stack, which files name or count by class. */
+function weightsOf(
+  layer: tf.layers.Layer,
+  parts: readonly string[],
+  isCounted: boolean,
+): tf.LayerVariable[] | undefined {
+  const {forwardLayer, backwardLayer, cell} = fieldsOf<InnerLayers>(layer);
+  const cells = cell && fieldsOf<InnerLayers>(cell).cells;
+  if (cells !== undefined) {
+    const token = parts.at(-1) ?? '';
+    const {base, index} = counted(token);
+    const alike = cells.filter(one => snakeCase(one.getClassName().replace(/^.*>/, '')) === base);
+    return (isCounted ? alike[index] : cells.find(({name}) => name === token))?.weights;
   }
-  const {forwardLayer, backwardLayer} = fieldsOf<Required<InnerLayers>>(layer);
-  return (parts[0]?.startsWith('backward') ? backwardLayer : forwardLayer).weights;
+  // Keras 3 has a backward layer that was given under a name of its own.
+  return ((parts[0]?.startsWith('forward') ? forwardLayer : backwardLayer) ?? layer).weights;
 }

@@ -68,6 +68,7 @@ export function rankLimit(method: Method, weights: readonly AdaptableWeight[]): 
 const OWN_CLASSES: Readonly<Record<string, string>> = {
   'tfjs-lora/graph>FusedConv2D': 'Conv2D',
   'tfjs-lora>FusedDepthwiseConv2D': 'DepthwiseConv2D',
+  'tfjs-lora>Bidirectional': 'Bidirectional',
   'tfjs-lora>GRU': 'GRU',
 };
 

@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {type CellKind, gates, plus, state} from '../ops/recurrent';
+import {registerOwn} from '../../platform/tfjs/configs';
 import {fieldsOf} from '../../platform/tfjs/fields';
 import type {Cell, InnerLayers} from '../../platform/tfjs/layerFields';
 import {stockClass} from '../../platform/tfjs/stockClass';
@@ -77,9 +78,9 @@ class ResetAfterGRU extends /* @__PURE__ */ stockClass('GRU') {
   }
 }
 
-/** Registers the layer and its cell, and returns the name of its class. */
-export function registerResetAfterGRU(): string {
+/** Registers the layer and its cell, and returns the names of their classes. */
+export function registerResetAfterGRU(): {layer: string; cell: string} {
   addCellKind(ResetAfterGRUCell.className, gruResetAfter);
-  [ResetAfterGRUCell, ResetAfterGRU].forEach(one => tf.serialization.registerClass(one));
-  return ResetAfterGRU.className;
+  [ResetAfterGRUCell, ResetAfterGRU].forEach(registerOwn);
+  return {layer: ResetAfterGRU.className, cell: ResetAfterGRUCell.className};
 }

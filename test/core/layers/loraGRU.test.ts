@@ -21,7 +21,7 @@ const KIND = {
 
 testRecurrent(BACKENDS, {...KIND, base: options => tf.layers.gru(options as {units: number})});
 
-const className = registerResetAfterGRU();
+const {layer: className} = registerResetAfterGRU();
 const resetAfter = (options: object) => layerFromEntry({className, config: {...options}});
 
 describe('with reset_after', () => {
