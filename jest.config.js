@@ -23,8 +23,8 @@ const shared = {
   transform: {'^.+\\.ts$': ['@swc/jest', {jsc: {target: 'es2022', parser: {syntax: 'typescript'}}}]},
 };
 
-/** What a test needs beside Jest stands in its file's name. Those of `unit` need nothing: `linear.test.ts`. */
-const KINDS = ['process', 'built', 'browser', 'backends', 'attack'];
+/** A test's file name says what it needs beside Jest. Those of `unit` need nothing: `linear.test.ts`. */
+const KINDS = ['slow', 'process', 'built', 'browser', 'backends', 'attack'];
 
 /** @type {import('jest').Config} */
 export default {

@@ -7,7 +7,7 @@ import {spawn} from 'node:child_process';
 import {argv, exit} from 'node:process';
 import {readReports, summary} from '../test/backends/everywhere/report';
 
-const REST = ['process', 'built', 'browser', 'backends', 'attack'];
+const REST = ['slow', 'process', 'built', 'browser', 'backends', 'attack'];
 const GROUPS: Readonly<Record<string, readonly string[]>> = {unit: ['unit'], rest: REST, all: ['unit', ...REST]};
 
 /** Runs a command of `node_modules/.bin`. One that runs beside another prints its output when it ends. */

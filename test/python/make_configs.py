@@ -1,4 +1,4 @@
-"""Writes random configs of each family of the hub, and what PyTorch computes with them, for `test/extensions/transformers/configs.test.ts`:
+"""Writes random configs of each family of the hub, and what PyTorch computes with them, for `test/extensions/transformers/configs.slow.test.ts`:
 
 python test/python/make_configs.py test/fixtures/configs [FAMILY …]
 
