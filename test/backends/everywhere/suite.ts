@@ -22,7 +22,7 @@ const OTHER_SHAPES = /^Attention.*(?:both sides|more queries|long heads|one plac
 /** What depends on the operations of a kind alone. The rest is the same for all kinds whose operations are there. */
 const OF_OPERATIONS = /changes nothing|of the cpu backend/;
 
-/** What depends on the backend, of each method. The rest is tested on wasm in `test/core/methods/everyKind.slow.test.ts`. */
+/** What depends on the backend, of each method. `test/core/methods/everyKind.slow.test.ts` tests the rest on wasm. */
 const methodCases = METHOD_KINDS.flatMap(kind =>
   casesOf(kind).filter(({behaviour}) =>
     /changes nothing|of the cpu backend|of the stock layer|merged model/.test(behaviour),
