@@ -6,7 +6,7 @@ import {registerResetAfterGRU} from '../layers/gruResetAfter';
 import {onlyTensor} from '../layers/forward';
 import {nearest} from '../../backends/shared/resizing';
 import {completedEntry} from '../../platform/tfjs/configs';
-import {stockClass} from '../../platform/tfjs/stockClass';
+import {layerClass, stockClass} from '../../platform/tfjs/stockClass';
 import {MaskedBidirectional} from './maskedBidirectional';
 
 type Sizes = readonly [number, number];
@@ -152,7 +152,9 @@ function resized(x: tf.Tensor, [h, w]: Sizes, interpolation: KerasLayerArgs['int
 }
 
 // A page that loads no models of Keras goes without what follows.
-const Layer = /* @__PURE__ */ (() => tf.layers.Layer)();
+const Layer = /* @__PURE__ */ layerClass();
+const StockAdd = /* @__PURE__ */ stockClass('Add');
+const StockSeparableConv2D = /* @__PURE__ */ stockClass('SeparableConv2D');
 
 /** A layer that computes what Keras computes and no layer of tfjs does. Its weights never train. */
 export class KerasLayer extends Layer {
@@ -206,7 +208,7 @@ export class KerasLayer extends Layer {
 }
 
 /** Keras's `Subtract`: the first input less the second. */
-export class Subtract extends /* @__PURE__ */ stockClass('Add') {
+export class Subtract extends StockAdd {
   static readonly className: string = 'tfjs-lora>Subtract';
 
   /** What tfjs calls with inputs of one rank. */
@@ -216,7 +218,7 @@ export class Subtract extends /* @__PURE__ */ stockClass('Add') {
 }
 
 /** A `SeparableConv1D` of Keras: the convolution of tfjs over images of one row. */
-export class SeparableConv1D extends /* @__PURE__ */ stockClass('SeparableConv2D') {
+export class SeparableConv1D extends StockSeparableConv2D {
   static readonly className: string = 'tfjs-lora>SeparableConv1D';
 
   /** The stock class forgets its depth multiplier. */

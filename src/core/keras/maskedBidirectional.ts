@@ -5,8 +5,10 @@ import {stockClass} from '../../platform/tfjs/stockClass';
 
 // A page that loads no models of Keras goes without what follows.
 
+const StockBidirectional = /* @__PURE__ */ stockClass('Bidirectional');
+
 /** A `Bidirectional` whose outputs are zero where the mask hides a step, as in Keras. That of tfjs repeats the last. */
-export class MaskedBidirectional extends /* @__PURE__ */ stockClass('Bidirectional') {
+export class MaskedBidirectional extends StockBidirectional {
   static readonly className: string = 'tfjs-lora>Bidirectional';
 
   override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor | tf.Tensor[] {

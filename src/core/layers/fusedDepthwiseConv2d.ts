@@ -8,11 +8,13 @@ import {type Forward, onlyTensor} from './forward';
 import {forwardOf} from './kinds';
 import type {CallArgs} from './layerArgs';
 
+const StockDepthwiseConv2D = /* @__PURE__ */ stockClass('DepthwiseConv2D');
+
 /**
  * A `DepthwiseConv2D` that computes its bias and activation in one with the convolution, and heeds its dilation rate.
  * Who makes one registers it: pages that adapt stock models go without.
  */
-export class FusedDepthwiseConv2D extends /* @__PURE__ */ stockClass('DepthwiseConv2D') {
+export class FusedDepthwiseConv2D extends StockDepthwiseConv2D {
   static readonly className: string = 'tfjs-lora>FusedDepthwiseConv2D';
   /** Read by the forward pass. */
   readonly fuses = true;

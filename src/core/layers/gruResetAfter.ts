@@ -36,8 +36,11 @@ interface BiasFields {
 
 // Pages that meet no such layer go without what follows.
 
+const StockGRUCell = /* @__PURE__ */ stockClass('GRUCell');
+const StockGRU = /* @__PURE__ */ stockClass('GRU');
+
 /** A `GRUCell` that resets the state behind its product with the recurrent kernel, which the stock class refuses. */
-class ResetAfterGRUCell extends /* @__PURE__ */ stockClass('GRUCell') {
+class ResetAfterGRUCell extends StockGRUCell {
   static readonly className: string = 'tfjs-lora>GRUCell';
 
   constructor(args: tf.serialization.ConfigDict) {
@@ -69,7 +72,7 @@ class ResetAfterGRUCell extends /* @__PURE__ */ stockClass('GRUCell') {
 }
 
 /** A `GRU` with `reset_after`, the default of Keras. Who makes one registers it by {@link registerResetAfterGRU}. */
-class ResetAfterGRU extends /* @__PURE__ */ stockClass('GRU') {
+class ResetAfterGRU extends StockGRU {
   static readonly className: string = 'tfjs-lora>GRU';
 
   constructor(args: tf.serialization.ConfigDict) {
