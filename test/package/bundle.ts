@@ -29,6 +29,20 @@ tf.setBackend('cpu').then(() => {
 });
 `;
 
+async function byEsbuild(folder: string, program: string): Promise<string> {
+  await esbuild.build({
+    absWorkingDir: folder,
+    entryPoints: [program],
+    outfile: `esbuild-${program}`,
+    bundle: true,
+    minify: true,
+    format: 'esm',
+    external: [TFJS],
+    logLevel: 'error',
+  });
+  return `esbuild-${program}`;
+}
+
 /** Each makes `out.mjs` or `out.cjs` of `program.mjs` in `folder`, and gives its name. */
 const BUNDLERS: Record<string, (folder: string) => Promise<string>> = {
   vite: async folder => {
@@ -65,19 +79,8 @@ const BUNDLERS: Record<string, (folder: string) => Promise<string>> = {
         },
       );
     }),
-  esbuild: async folder => {
-    await esbuild.build({
-      absWorkingDir: folder,
-      entryPoints: ['program.mjs'],
-      outfile: 'esbuild.mjs',
-      bundle: true,
-      minify: true,
-      format: 'esm',
-      external: [TFJS],
-      logLevel: 'error',
-    });
-    return 'esbuild.mjs';
-  },
+  esbuild: folder => byEsbuild(folder, 'program.mjs'),
+  withKeras: folder => byEsbuild(folder, 'keras.mjs'),
   rollup: async folder => {
     const bundle = await rollup({
       input: join(folder, 'program.mjs'),
@@ -98,6 +101,8 @@ function makeProject(): string {
   cpSync(join(ROOT, 'dist'), join(library, 'dist'), {recursive: true});
   symlinkSync(join(ROOT, 'node_modules/@tensorflow'), join(folder, 'node_modules/@tensorflow'));
   writeFileSync(join(folder, 'program.mjs'), PROGRAM);
+  const loads = `import {loadKerasModel} from 'tfjs-lora';\nglobalThis.load = loadKerasModel;\n`;
+  writeFileSync(join(folder, 'keras.mjs'), loads + PROGRAM);
   return folder;
 }
 

@@ -9,6 +9,12 @@ interface Registered {
   kernels: string[];
 }
 
+/** Stand-ins for layers of Keras. A bundled page has them if it uses `loadKerasModel`: docs/converting.md says so. */
+const OF_KERAS = [
+  ...['Bidirectional', 'FusedDepthwiseConv2D', 'GRU', 'GRUCell', 'KerasLayer', 'SeparableConv1D', 'Subtract'],
+  ...['exponential', 'hardSilu', 'leakyRelu', 'relu6Sigmoid'],
+].map(name => `tfjs-lora>${name}`);
+
 describe("a bare import 'tfjs-lora'", () => {
   let results: Record<string, Registered>;
 
@@ -36,6 +42,12 @@ describe("a bare import 'tfjs-lora'", () => {
   });
 
   test.each(['vite', 'webpack', 'esbuild', 'rollup'])('registers the same where %s bundles it', bundler => {
-    expect(results[bundler]).toEqual(results.none);
+    const {classes, kernels} = results.none!;
+    expect(results[bundler]).toEqual({classes: classes.filter(name => !OF_KERAS.includes(name)), kernels});
+  });
+
+  test('registers layers of Keras too where a bundled page loads Keras models', () => {
+    expect(results.none!.classes).toEqual(expect.arrayContaining(OF_KERAS));
+    expect(results.withKeras).toEqual(results.none);
   });
 });

@@ -135,7 +135,7 @@ export const cutAnswers: AttackKind = {
     return {
       whole: [{seed: 0, share: 0}],
       models: [base],
-      make: random => ({seed: below(random, 2 ** 31), share: random() / 2}),
+      make: random => ({seed: below(random, 2 ** 31), share: random() / 4}),
       async use({seed, share}) {
         expected ??= await takePart(undefined, 0);
         const found = await takePart(randomFrom(seed as number), share as number);
