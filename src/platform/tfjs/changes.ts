@@ -144,8 +144,9 @@ export const CHANGES: readonly Change[] = [
       'cpu, wasm (which has none), webgl and webgpu.',
     by: 'extensions/graph/gradients/graphGradients.ts',
     why:
-      'Published graphs are made of these. The corrected ones ignore broadcasting, mirrored entries, windows at ' +
-      'the border, axes counted from the end, or ranks above 4. The stock `Einsum` takes the memory of all axes together.',
+      'Published graphs are made of these. The stock gradients that are corrected ignore broadcasting, mirrored ' +
+      'entries, windows at the border, axes counted from the end, or ranks above 4. The stock `Einsum` takes the ' +
+      'memory of all axes together.',
     lasts: 'from the import of `tfjs-lora/graph` on',
     without: 'do not import `tfjs-lora/graph`',
     globals: [
