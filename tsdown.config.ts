@@ -1,8 +1,7 @@
 import {mkdirSync, readdirSync, readFileSync, writeFileSync} from 'node:fs';
 import {join} from 'node:path';
 import {defineConfig} from 'tsdown';
-import manifest from './package.json';
-import {ENTRIES} from './scripts/entries';
+import {ENTRIES, NODE_ENTRIES} from './scripts/entries';
 
 /** The maps of declarations are not shipped, so the declarations must not name them. */
 function forgetDeclarationMaps(folder: string): void {
@@ -18,9 +17,7 @@ function forgetDeclarationMaps(folder: string): void {
  */
 function writeNodeEntries(folder: string): void {
   mkdirSync(join(folder, 'node'), {recursive: true});
-  const forNode = Object.entries(manifest.exports).filter(([, by]) => typeof by === 'object' && 'node' in by);
-  const names = forNode.flatMap(([path]) => /^\.\/(\w+)$/.exec(path)?.[1] ?? []);
-  for (const name of names) {
+  for (const name of NODE_ENTRIES) {
     const file = join(folder, 'node', name);
     writeFileSync(`${file}.js`, `import '../node.js';\nexport * from '../${name}.js';\n`);
     writeFileSync(`${file}.cjs`, `require('../node.cjs');\nmodule.exports = require('../${name}.cjs');\n`);

@@ -1,9 +1,16 @@
 import manifest from '../package.json';
 
 /** The entry points beside `tfjs-lora` itself, by name, as `exports` in package.json lists them: `node`, `graph`, … */
-export const ENTRIES: readonly string[] = Object.keys(manifest.exports).flatMap(
-  path => /^\.\/(\w+)$/.exec(path)?.[1] ?? [],
-);
+export const ENTRIES: readonly string[] = Object.keys(manifest.exports).flatMap(nameOf);
+
+/** Those of them of which Node takes another file than a page does. */
+export const NODE_ENTRIES: readonly string[] = Object.entries(manifest.exports)
+  .filter(([, conditions]) => typeof conditions === 'object' && 'node' in conditions)
+  .flatMap(([path]) => nameOf(path));
+
+function nameOf(path: string): string | [] {
+  return /^\.\/(\w+)$/.exec(path)?.[1] ?? [];
+}
 
 /** What each entry point of a page is made of, by the name that programs import, as a bundler's alias. */
 export function entrySources(root: string): Record<string, string> {
