@@ -12,7 +12,7 @@ export type {LoRAStrength} from './core/methods/method';
 export type {Initializer} from './core/methods/initializer';
 export type {Dropout} from './core/ops/update';
 export {disposeModel, trainableVariables} from './core/rewire/dispose';
-export {LoRAError} from './platform/errors';
+export {LoRAError, type LoRAErrorCode} from './platform/errors';
 
 // Train.
 export {

@@ -3,43 +3,81 @@ const MOST_CHARACTERS = 4000;
 const MOST_OF_A_LINE = 1000;
 
 /**
+ * What kind of error a {@link LoRAError} is, for programs. `docs/troubleshooting.md` has a section on each.
+ *
+ * - `ERR_OPTION`: an argument or option is not valid
+ * - `ERR_MISFIT`: valid by itself, but not for this model, adapter, or file: shapes, names, kinds of layers
+ * - `ERR_NOT_FOUND`: there is nothing at a place: a file, folder, URL, or entry of a storage
+ * - `ERR_DAMAGED`: a file or message is incomplete, inconsistent, or not in the format it claims
+ * - `ERR_TOO_LARGE`: a size is over a limit
+ * - `ERR_UNSUPPORTED`: the library, the backend, or a file format cannot do it
+ * - `ERR_NOT_ADAPTED`: the model has no adapter, or not yet, or already
+ * - `ERR_DISPOSED`: a model, adapter, or tensor was disposed of before
+ * - `ERR_BUSY`: another call uses the same model or file
+ * - `ERR_NUMERIC`: a value is NaN or infinite, or a computation did not converge
+ * - `ERR_MEMORY`: memory could not be allocated
+ * - `ERR_NETWORK`: a fetch or a write failed
+ * - `ERR_ABORTED`: a signal aborted the call
+ */
+export type LoRAErrorCode =
+  | 'ERR_OPTION'
+  | 'ERR_MISFIT'
+  | 'ERR_NOT_FOUND'
+  | 'ERR_DAMAGED'
+  | 'ERR_TOO_LARGE'
+  | 'ERR_UNSUPPORTED'
+  | 'ERR_NOT_ADAPTED'
+  | 'ERR_DISPOSED'
+  | 'ERR_BUSY'
+  | 'ERR_NUMERIC'
+  | 'ERR_MEMORY'
+  | 'ERR_NETWORK'
+  | 'ERR_ABORTED';
+
+/** What is known of an error besides its message. */
+export interface LoRAErrorOptions {
+  /** Defaults to `ERR_OPTION`. */
+  readonly code?: LoRAErrorCode;
+  /** Each thing that is wrong. Defaults to the message alone. */
+  readonly faults?: readonly string[];
+  readonly cause?: unknown;
+}
+
+/**
  * The one class of error that this library throws on purpose. The message says what was expected, what came, and the
  * way out; a line each where several things are wrong at once. It has some 4,000 characters at most, whatever it is
- * about.
+ * about. `code` tells programs what kind of error it is.
  */
 export class LoRAError extends Error {
   override readonly name = 'LoRAError';
+  readonly code: LoRAErrorCode;
+  /** Each thing that is wrong, in full length. */
+  readonly faults: readonly string[];
 
-  constructor(message: string, options?: ErrorOptions) {
-    super(bounded(message), options);
+  constructor(message: string, {code = 'ERR_OPTION', faults = [message], cause}: LoRAErrorOptions = {}) {
+    super(bounded(message), cause === undefined ? {} : {cause});
+    this.code = code;
+    this.faults = faults;
   }
 }
 
-/** Errors that say that there is nothing at a place. */
-const absences = new WeakSet();
-
 /** The error for a place that holds nothing. It differs from the error for a damaged file. */
-export function absence(message: string): LoRAError {
-  const error = new LoRAError(message);
-  absences.add(error);
-  return error;
+export function absence(message: string, cause?: unknown): LoRAError {
+  return new LoRAError(message, {code: 'ERR_NOT_FOUND', cause});
 }
 
 /** Whether an error says that there is nothing at a place, by this library or as Node says it. */
 export function isAbsence(error: unknown): boolean {
-  return (
-    typeof error === 'object' &&
-    error !== null &&
-    (absences.has(error) || (error as {code?: unknown}).code === 'ENOENT')
-  );
+  const {code} = (error ?? {}) as {code?: unknown};
+  return code === 'ERR_NOT_FOUND' || code === 'ENOENT';
 }
 
 /**
  * An error as one of this library: itself if it is one, else one that says what could not be done, and has it for its
  * cause.
  */
-export function asLoRAError(error: unknown, what: string): LoRAError {
-  return error instanceof LoRAError ? error : new LoRAError(`${what}: ${messageOf(error)}`, {cause: error});
+export function asLoRAError(error: unknown, what: string, code?: LoRAErrorCode): LoRAError {
+  return error instanceof LoRAError ? error : new LoRAError(`${what}: ${messageOf(error)}`, {code, cause: error});
 }
 
 /** What an error says, also one that is no `Error`. */
@@ -99,9 +137,9 @@ function shortLine(line: string, most: number): string {
  *
  * @throws LoRAError
  */
-export function throwFaults(faults: readonly string[]): void {
+export function throwFaults(faults: readonly string[], code?: LoRAErrorCode): void {
   if (faults.length > 0) {
-    throw new LoRAError(faults.join('\n'));
+    throw new LoRAError(faults.join('\n'), {code, faults});
   }
 }
 

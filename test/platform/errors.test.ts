@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, LoRAError} from 'tfjs-lora';
-import {faultLines, listed, show} from '../../src/platform/errors';
+import {faultLines, listed, show, throwFaults} from '../../src/platform/errors';
 import {useBackend} from '../helpers';
 
 beforeAll(() => useBackend('cpu'));
@@ -56,4 +56,19 @@ test('of a value with very many entries the first are shown', () => {
   const text = show({a: names(1990), b: names(100_000), c: {d: 1}});
   expect(text.startsWith('{"a":["layer_0","layer_1",')).toBe(true);
   expect(text.endsWith('"layer_5","layer_6","…","…"' + ',"…"'.repeat(99_991) + '],"c":"…"}')).toBe(true);
+});
+
+test('an error has a code, each fault, and its cause', () => {
+  const cause = new TypeError('fetch failed');
+  const error = new LoRAError('No answer.', {code: 'ERR_NETWORK', cause});
+  expect(error).toMatchObject({name: 'LoRAError', code: 'ERR_NETWORK', faults: ['No answer.'], cause});
+  expect(Object.keys(new LoRAError('Wrong.'))).not.toContain('cause');
+  expect('cause' in new LoRAError('Wrong.')).toBe(false);
+  expect(new LoRAError('Wrong.').code).toBe('ERR_OPTION');
+  try {
+    throwFaults(['a', 'b'], 'ERR_MISFIT');
+  } catch (thrown) {
+    expect(thrown).toMatchObject({message: 'a\nb', code: 'ERR_MISFIT', faults: ['a', 'b']});
+  }
+  expect.assertions(5);
 });
