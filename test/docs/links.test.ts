@@ -61,6 +61,18 @@ test('the README links to files, which a registry finds by the repository, not t
   expect(local.filter(link => !statSync(join(ROOT, link.split('#')[0]!)).isFile())).toEqual([]);
 });
 
+/** Lines of prose that could be broken before column 100. Code, tables, headings, HTML and images stay as they are. */
+function longLines(file: string): string[] {
+  const lines = textOf(file)
+    .split('\n')
+    .filter(line => line.length > 100 && !/^( {4}|\s*([|#<]|!\[|\[!\[))/.test(line));
+  return lines.filter(line => /\S /.test(line.replace(/`[^`]*`/g, code => code.replace(/ /g, '_')).slice(2, 100)));
+}
+
+test.each(FILES.filter(file => file !== 'README.md'))('the prose of %s wraps at 100 columns', file => {
+  expect(longLines(file)).toEqual([]);
+});
+
 test('the README fits on a screen or two', () => {
   expect(readFileSync(join(ROOT, 'README.md'), 'utf8').split('\n').length).toBeLessThanOrEqual(110);
 });
