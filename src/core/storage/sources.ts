@@ -1,6 +1,7 @@
 import {asLoRAError, kindOf, LoRAError} from '../../platform/errors';
 import {ByteReader, type ByteStream, concatenate} from '../../platform/formats/byteReader';
-import {type LoadOptions, MOST_FETCHED, tooLarge, unlessAborted} from './limits';
+import {throwIfAborted, unlessAborted} from '../../platform/signals';
+import {type LoadOptions, MOST_FETCHED, tooLarge} from './limits';
 
 /** Where bytes come from in a browser: a file that was picked or dropped, a response of `fetch`, bytes. */
 export type ByteSource = Blob | Response | ArrayBuffer | Uint8Array;
@@ -72,7 +73,7 @@ export async function beginningOf(response: Response, most: number, {signal}: Lo
 /**
  * The response to the request of an address, or in Node the file that it names.
  *
- * @throws LoRAError if it is no valid address, or there is no response; the signal's reason if it is aborted.
+ * @throws LoRAError if it is no valid address, or there is no response; of code `ERR_ABORTED` if the signal is aborted.
  */
 export async function fetched(address: URL | string, {signal}: LoadOptions): Promise<Response | Blob> {
   const files = localFilesFor(address);
@@ -82,7 +83,7 @@ export async function fetched(address: URL | string, {signal}: LoadOptions): Pro
   try {
     return await fetch(address, signal ? {signal} : undefined);
   } catch (error) {
-    signal?.throwIfAborted();
+    throwIfAborted(signal);
     throw asLoRAError(error, `${shortened(address)} cannot be fetched`);
   }
 }
@@ -174,7 +175,7 @@ function readStream(
   let length = 0;
   const next = async () => {
     const {done, value} = await unlessAborted(reader.read(), signal).catch((error: unknown) => {
-      signal?.throwIfAborted();
+      throwIfAborted(signal);
       throw asLoRAError(error, `${what} cannot be read beyond byte ${length.toLocaleString('en')}`);
     });
     length += value?.length ?? 0;

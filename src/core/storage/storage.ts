@@ -3,7 +3,8 @@ import {type Adapter, makeAdapter} from '../adapter/adapter';
 import {checkAdapter, checkAdapterConfig} from '../adapter/checkAdapter';
 import {asLoRAError, checkOptions, faultLines, LoRAError, show} from '../../platform/errors';
 import {checkNumbers, type FiniteOptions} from '../../platform/formats/numbers';
-import {checkLimits, type LoadOptions, tooLarge, unlessAborted} from './limits';
+import {abortError, throwIfAborted, unlessAborted} from '../../platform/signals';
+import {checkLimits, type LoadOptions, tooLarge} from './limits';
 import {checkPlace, findHandler, isFetched, isSafetensors} from './places';
 import {FORMAT, fromSafetensors, readAdapter, readValues, type SafetensorsOptions, toSafetensors} from './safetensors';
 import {limitedFetch} from './sources';
@@ -108,12 +109,12 @@ export function safetensorsOf({modelTopology, weightData}: tf.io.ModelArtifacts)
  * @param handlerOrUrl what `tf.loadLayersModel` takes; it may be, over `http(s)://` or relative to the page, a
  *     `.safetensors` file. In Node also `file://…`.
  * @throws LoRAError if nothing handles the URL, it cannot be fetched, it has more bytes than are allowed, or what is
- *     there is not an adapter; the signal's reason if it is aborted.
+ *     there is not an adapter; with code `ERR_ABORTED` if the signal is aborted.
  */
 export async function loadAdapter(handlerOrUrl: tf.io.IOHandler | string, options: LoadOptions = {}): Promise<Adapter> {
   checkPlace(handlerOrUrl, 'load');
   checkLimits(options);
-  options.signal?.throwIfAborted();
+  throwIfAborted(options.signal);
   try {
     if (typeof handlerOrUrl === 'string' && isFetched(handlerOrUrl) && isSafetensors(handlerOrUrl)) {
       const init = options.signal && {signal: options.signal};
@@ -123,7 +124,7 @@ export async function loadAdapter(handlerOrUrl: tf.io.IOHandler | string, option
     }
     return adapterOf(await unlessAborted(loadArtifacts(handlerOrUrl, options), options.signal));
   } catch (error) {
-    throw options.signal?.aborted === true ? options.signal.reason : error;
+    throw options.signal?.aborted === true ? abortError(options.signal) : error;
   }
 }
 

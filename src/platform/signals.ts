@@ -1,0 +1,95 @@
+import {LoRAError, messageOf, show} from './errors';
+
+/** How far a call has come. */
+export interface Progress {
+  /** How much is done, from 0 to `total`: bytes, layers, tensors, … as `what` says. */
+  readonly done: number;
+  /** `Infinity` if it is not known, as for a response without a length. */
+  readonly total: number;
+  /** What is being done, such as `"reading bytes"`. */
+  readonly what: string;
+}
+
+/** Called as a call goes on. If it throws, the call ends with that error. */
+export type OnProgress = (progress: Progress) => void;
+
+/** Options of calls that may take more than a second. */
+export interface CallOptions {
+  /** Ends the call when it is aborted: the promise is rejected with a `LoRAError` of code `ERR_ABORTED`. */
+  signal?: AbortSignal;
+  /** Called with how far the call has come. */
+  onProgress?: OnProgress;
+}
+
+/** @throws LoRAError if the signal is not an AbortSignal, or `onProgress` is not a function. */
+export function checkCallOptions({signal, onProgress}: CallOptions): void {
+  if (signal !== undefined && typeof (signal as Partial<AbortSignal> | null)?.throwIfAborted !== 'function') {
+    throw new LoRAError(`signal must be an AbortSignal, such as that of an AbortController, got ${show(signal)}.`);
+  }
+  if (onProgress !== undefined && typeof onProgress !== 'function') {
+    throw new LoRAError(`onProgress must be a function of {done, total, what}, got ${show(onProgress)}.`);
+  }
+}
+
+/** @throws LoRAError with code `ERR_ABORTED` if the signal is aborted. */
+export function throwIfAborted(signal: AbortSignal | undefined): void {
+  if (signal?.aborted === true) {
+    throw abortError(signal);
+  }
+}
+
+/** The error for an aborted call, whose cause is the signal's reason. */
+export function abortError({reason}: AbortSignal): LoRAError {
+  return new LoRAError(`The call was aborted: ${messageOf(reason)}`, {code: 'ERR_ABORTED', cause: reason});
+}
+
+/**
+ * What a promise gives, unless a signal is aborted first.
+ *
+ * @throws LoRAError with code `ERR_ABORTED` then.
+ */
+export async function unlessAborted<T>(promise: PromiseLike<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (signal === undefined) {
+    return promise;
+  }
+  let stop = (): void => undefined;
+  const aborted = new Promise<never>((_, reject) => {
+    const abort = () => reject(abortError(signal));
+    signal.addEventListener('abort', abort);
+    stop = () => signal.removeEventListener('abort', abort);
+    if (signal.aborted) {
+      abort();
+    }
+  });
+  try {
+    return await Promise.race([promise, aborted]);
+  } finally {
+    stop();
+  }
+}
+
+/** Events wait no longer than this, in milliseconds, for the steps of a call. */
+const TURN = 10;
+
+/**
+ * Makes the function to await between the steps of a call. It reports the progress, lets events run now and then, so
+ * that a click can abort the call, and throws if the signal is aborted. Without options it does nothing.
+ *
+ *     const step = stepsOf(options);
+ *     for (const [i, layer] of layers.entries()) {
+ *       await step({done: i, total: layers.length, what: 'compressing layers'});
+ *       …
+ *     }
+ */
+export function stepsOf({signal, onProgress}: CallOptions): (progress: Progress) => Promise<void> {
+  let last = performance.now();
+  return async progress => {
+    throwIfAborted(signal);
+    onProgress?.(progress);
+    if ((signal !== undefined || onProgress !== undefined) && performance.now() - last > TURN) {
+      await new Promise(resolve => setTimeout(resolve));
+      last = performance.now();
+    }
+    throwIfAborted(signal);
+  };
+}

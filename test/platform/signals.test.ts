@@ -1,0 +1,63 @@
+import {LoRAError} from '../../src/platform/errors';
+import {
+  abortError,
+  checkCallOptions,
+  type Progress,
+  stepsOf,
+  throwIfAborted,
+  unlessAborted,
+} from '../../src/platform/signals';
+
+const REASON = new Error('the visitor left');
+
+test('an aborted signal throws an error with the signal’s reason', () => {
+  const controller = new AbortController();
+  throwIfAborted(undefined);
+  throwIfAborted(controller.signal);
+  controller.abort(REASON);
+  const work = () => throwIfAborted(controller.signal);
+  expect(work).toThrow('The call was aborted: the visitor left');
+  expect(work).toThrow(LoRAError);
+  expect(abortError(controller.signal)).toMatchObject({code: 'ERR_ABORTED', cause: REASON});
+});
+
+test('a promise counts unless the signal is aborted first', async () => {
+  const controller = new AbortController();
+  expect(await unlessAborted(Promise.resolve(1), controller.signal)).toBe(1);
+  expect(await unlessAborted(Promise.resolve(2), undefined)).toBe(2);
+  await expect(unlessAborted(Promise.reject(REASON), controller.signal)).rejects.toBe(REASON);
+  const waiting = unlessAborted(new Promise(() => undefined), controller.signal);
+  controller.abort(REASON);
+  await expect(waiting).rejects.toMatchObject({code: 'ERR_ABORTED', cause: REASON});
+  await expect(unlessAborted(new Promise(() => undefined), controller.signal)).rejects.toMatchObject({cause: REASON});
+});
+
+test('between steps a call reports, and lets a timer abort it', async () => {
+  const controller = new AbortController();
+  const reports: Progress[] = [];
+  const step = stepsOf({signal: controller.signal, onProgress: progress => reports.push(progress)});
+  setTimeout(() => controller.abort(REASON), 5);
+  const work = async () => {
+    for (let done = 0; ; done++) {
+      await step({done, total: Infinity, what: 'waiting'});
+    }
+  };
+  await expect(work()).rejects.toMatchObject({code: 'ERR_ABORTED', cause: REASON});
+  expect(reports[0]).toEqual({done: 0, total: Infinity, what: 'waiting'});
+  expect(reports.length).toBeGreaterThan(1);
+});
+
+test('an onProgress that throws ends the call with its error', async () => {
+  const step = stepsOf({
+    onProgress: () => {
+      throw REASON;
+    },
+  });
+  await expect(step({done: 0, total: 1, what: 'work'})).rejects.toBe(REASON);
+});
+
+test('other values are refused', () => {
+  checkCallOptions({});
+  expect(() => checkCallOptions({signal: {} as AbortSignal})).toThrow('signal must be an AbortSignal');
+  expect(() => checkCallOptions({onProgress: 'yes' as never})).toThrow('onProgress must be a function');
+});
