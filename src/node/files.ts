@@ -2,7 +2,7 @@ import {renameSync} from 'node:fs';
 import {constants, mkdir, open, stat} from 'node:fs/promises';
 import {dirname} from 'node:path';
 import {fileURLToPath} from 'node:url';
-import {absence, LoRAError, messageOf, show} from '../platform/errors';
+import {notFoundError, LoRAError, messageOf, show} from '../platform/errors';
 import {draftOf, findSpares, removeAll} from './drafts';
 
 /** Windows has no such flag. */
@@ -79,7 +79,7 @@ function isMissing(error: unknown): boolean {
 /** The error for a file that cannot be read. */
 export function unreadable(file: string, error: unknown, advice: string): LoRAError {
   return isMissing(error)
-    ? absence(`There is no file ${file}. ${advice}`)
+    ? notFoundError(`There is no file ${file}. ${advice}`)
     : new LoRAError(`Cannot read ${file}: ${messageOf(error)}. ${advice}`);
 }
 

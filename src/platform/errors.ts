@@ -7,31 +7,35 @@ const MOST_OF_A_LINE = 1000;
  *
  * - `ERR_OPTION`: an argument or option is not valid
  * - `ERR_MISFIT`: valid by itself, but not for this model, adapter, or file: shapes, names, kinds of layers
+ * - `ERR_NOT_READY`: the model is not built or not compiled yet, or an image has not loaded
+ * - `ERR_NOT_ADAPTED`: the model has no adapter, or has one already
  * - `ERR_NOT_FOUND`: there is nothing at a place: a file, folder, URL, or entry of a storage
- * - `ERR_DAMAGED`: a file or message is incomplete, inconsistent, or not in the format it claims
+ * - `ERR_DAMAGED`: a file or message is incomplete, inconsistent, or not in the format that is expected
+ * - `ERR_UNSUPPORTED`: intact and understood, but the library, the backend, or the file format cannot do it
  * - `ERR_TOO_LARGE`: a size is over a limit
- * - `ERR_UNSUPPORTED`: the library, the backend, or a file format cannot do it
- * - `ERR_NOT_ADAPTED`: the model has no adapter, or not yet, or already
- * - `ERR_DISPOSED`: a model, adapter, or tensor was disposed of before
- * - `ERR_BUSY`: another call uses the same model or file
- * - `ERR_NUMERIC`: a value is NaN or infinite, or a computation did not converge
  * - `ERR_MEMORY`: memory could not be allocated
- * - `ERR_NETWORK`: a fetch or a write failed
+ * - `ERR_NUMERIC`: a value is NaN or infinite, or too large for the type of number
+ * - `ERR_BUSY`: another call uses the same model or file
+ * - `ERR_DISPOSED`: a model, adapter, tensor, or scope is no longer there
+ * - `ERR_DEVICE_LOST`: the browser took the graphics card away, and with it the tensors on it
+ * - `ERR_IO`: a request, or reading or writing a file or storage, failed
  * - `ERR_ABORTED`: a signal aborted the call
  */
 export type LoRAErrorCode =
   | 'ERR_OPTION'
   | 'ERR_MISFIT'
+  | 'ERR_NOT_READY'
+  | 'ERR_NOT_ADAPTED'
   | 'ERR_NOT_FOUND'
   | 'ERR_DAMAGED'
-  | 'ERR_TOO_LARGE'
   | 'ERR_UNSUPPORTED'
-  | 'ERR_NOT_ADAPTED'
-  | 'ERR_DISPOSED'
-  | 'ERR_BUSY'
-  | 'ERR_NUMERIC'
+  | 'ERR_TOO_LARGE'
   | 'ERR_MEMORY'
-  | 'ERR_NETWORK'
+  | 'ERR_NUMERIC'
+  | 'ERR_BUSY'
+  | 'ERR_DISPOSED'
+  | 'ERR_DEVICE_LOST'
+  | 'ERR_IO'
   | 'ERR_ABORTED';
 
 /** What is known of an error besides its message. */
@@ -61,10 +65,27 @@ export class LoRAError extends Error {
   }
 }
 
-/** The error for a place that holds nothing. It differs from the error for a damaged file. */
-export function absence(message: string, cause?: unknown): LoRAError {
-  return new LoRAError(message, {code: 'ERR_NOT_FOUND', cause});
-}
+/** Makes errors of one code: `throw damagedError('…', {cause})`. Arguments that are not valid are the default. */
+type Make = (message: string, options?: Omit<LoRAErrorOptions, 'code'>) => LoRAError;
+
+const make =
+  (code: LoRAErrorCode): Make =>
+  (message, options) =>
+    new LoRAError(message, {...options, code});
+
+export const misfitError = /* @__PURE__ */ make('ERR_MISFIT');
+export const notReadyError = /* @__PURE__ */ make('ERR_NOT_READY');
+export const notAdaptedError = /* @__PURE__ */ make('ERR_NOT_ADAPTED');
+export const notFoundError = /* @__PURE__ */ make('ERR_NOT_FOUND');
+export const damagedError = /* @__PURE__ */ make('ERR_DAMAGED');
+export const unsupportedError = /* @__PURE__ */ make('ERR_UNSUPPORTED');
+export const tooLargeError = /* @__PURE__ */ make('ERR_TOO_LARGE');
+export const memoryError = /* @__PURE__ */ make('ERR_MEMORY');
+export const numericError = /* @__PURE__ */ make('ERR_NUMERIC');
+export const busyError = /* @__PURE__ */ make('ERR_BUSY');
+export const disposedError = /* @__PURE__ */ make('ERR_DISPOSED');
+export const deviceLostError = /* @__PURE__ */ make('ERR_DEVICE_LOST');
+export const ioError = /* @__PURE__ */ make('ERR_IO');
 
 /** Whether an error says that there is nothing at a place, by this library or as Node says it. */
 export function isAbsence(error: unknown): boolean {
@@ -133,13 +154,14 @@ function shortLine(line: string, most: number): string {
 }
 
 /**
- * Throws all faults as one error, a line each, if there are any.
+ * Throws all faults as one error, a line each, if there are any; indented under a title, if there is one.
  *
  * @throws LoRAError
  */
-export function throwFaults(faults: readonly string[], code?: LoRAErrorCode): void {
+export function throwFaults(faults: readonly string[], code?: LoRAErrorCode, title?: string): void {
   if (faults.length > 0) {
-    throw new LoRAError(faults.join('\n'), {code, faults});
+    const message = title === undefined ? faults.join('\n') : `${title}\n${faultLines(faults)}`;
+    throw new LoRAError(message, {code, faults});
   }
 }
 

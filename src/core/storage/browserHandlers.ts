@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {absence, LoRAError, messageOf} from '../../platform/errors';
+import {notFoundError, LoRAError, messageOf} from '../../platform/errors';
 import {base64Of, bytesOfBase64} from '../../platform/formats/base64';
 import {checksumOf} from '../../platform/formats/checksum';
 import {openDatabase} from './openDatabase';
@@ -77,7 +77,7 @@ export function indexedDBHandler(path: string): tf.io.IOHandler {
         throw new LoRAError(`Cannot load "${path}" from IndexedDB: ${messageOf(error)}`, {cause: error});
       }
       if (entry === undefined) {
-        throw absence(`There is no "${path}" in IndexedDB. tf.io.listModels() says what there is.`);
+        throw notFoundError(`There is no "${path}" in IndexedDB. tf.io.listModels() says what there is.`);
       }
       return entry.modelArtifacts;
     },
@@ -168,7 +168,7 @@ export function localStorageHandler(path: string): tf.io.IOHandler {
       const localStorage = storageOfPage();
       const [data, specs, topology, metadataText] = PARTS.map(part => localStorage.getItem(keyOf(part)));
       if (data == null || specs == null || topology == null) {
-        throw absence(`There is no "${path}" in local storage. tf.io.listModels() says what there is.`);
+        throw notFoundError(`There is no "${path}" in local storage. tf.io.listModels() says what there is.`);
       }
       const {checksum, ...metadata} = parse<Metadata>(path, metadataText ?? '{}');
       if (checksum !== undefined && checksum !== checksumOf([data, specs, topology].join('\n'))) {

@@ -1,4 +1,4 @@
-import {LoRAError} from '../errors';
+import {damagedError} from '../errors';
 
 /** Bytes that come piece by piece. */
 export interface ByteStream {
@@ -34,7 +34,7 @@ export class ByteReader {
    */
   async take(count: number): Promise<Uint8Array<ArrayBuffer>> {
     const end = (missing: number) =>
-      new LoRAError(`The file ends at byte ${this.size ?? this.position}, where ${missing} more should follow.`);
+      damagedError(`The file ends at byte ${this.size ?? this.position}, where ${missing} more should follow.`);
     if (this.size !== null && count > this.size - this.position) {
       throw end(count);
     }

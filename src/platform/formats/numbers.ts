@@ -69,8 +69,11 @@ export function checkNumbers(
     }
   }
   const way = 'Go back to finite weights, or pass {allowNonFinite: true} (--allow-non-finite on the command line).';
-  throwFaults([
-    ...(tooLarge.length > 0 ? [`${listed(tooLarge)}: numbers too large for ${name}. Save as float32.`] : []),
-    ...(broken.length > 0 ? [`${listed(broken)}: NaN or infinite, so nothing is written. ${way}`] : []),
-  ]);
+  throwFaults(
+    [
+      ...(tooLarge.length > 0 ? [`${listed(tooLarge)}: numbers too large for ${name}. Save as float32.`] : []),
+      ...(broken.length > 0 ? [`${listed(broken)}: NaN or infinite, so nothing is written. ${way}`] : []),
+    ],
+    'ERR_NUMERIC',
+  );
 }

@@ -1,4 +1,4 @@
-import {brief, faultLines, listed, LoRAError, show} from '../errors';
+import {brief, damagedError, faultLines, listed, LoRAError, show} from '../errors';
 import type {ByteReader} from './byteReader';
 import {fromBfloat16, fromFloat16} from './halfFloats';
 import {duplicateKeys, nesting} from './jsonText';
@@ -192,12 +192,12 @@ function headerObject(bytes: Uint8Array): object {
     // A byte order mark is not skipped, so that it is no JSON.
     const text = new TextDecoder('utf-8', {fatal: true, ignoreBOM: true}).decode(bytes);
     if (nesting(text) > 3) {
-      throw new LoRAError('it is nested more deeply than one of a safetensors file');
+      throw damagedError('it is nested more deeply than one of a safetensors file');
     }
     json = JSON.parse(text);
     const twice = duplicateKeys(text);
     if (twice.length > 0) {
-      throw new LoRAError(`${listed(twice.map(show), MAX_FAULTS)}: there twice`);
+      throw damagedError(`${listed(twice.map(show), MAX_FAULTS)}: there twice`);
     }
   } catch (error) {
     throw broken([`its header cannot be read: ${(error as Error).message}`]);
@@ -293,7 +293,7 @@ function isSizes(value: unknown): value is number[] {
 
 /** The error for a file that is damaged. */
 function broken(faults: readonly string[]): LoRAError {
-  return new LoRAError(`This is not a whole safetensors file:\n${faultLines(faults, MAX_FAULTS)}`);
+  return damagedError(`This is not a whole safetensors file:\n${faultLines(faults, MAX_FAULTS)}`, {faults});
 }
 
 /** A safetensors file whose header has been read, and whose tensors are still to come. */

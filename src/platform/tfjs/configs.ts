@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {asLoRAError, listed, LoRAError, messageOf, show} from '../errors';
+import {asLoRAError, damagedError, listed, messageOf, show, unsupportedError} from '../errors';
 import {fieldsOf} from './fields';
 import type {LayerInternals, SeparableLayer} from './layerFields';
 
@@ -71,12 +71,12 @@ const fromFormer: Registrable['fromConfig'] = (ownClass, config, ...more: unknow
     const isForeign = (key: string) => config[key] != null && config[key] !== false && !Object.hasOwn(own, key);
     const foreign = Object.keys(config).filter(isForeign);
     if (foreign.length > 0) {
-      throw new LoRAError(`it has no ${listed(foreign)}.`);
+      throw damagedError(`it has no ${listed(foreign)}.`);
     }
     return made;
   } catch (error) {
     const name = shortName(className);
-    throw new LoRAError(
+    throw damagedError(
       `${show(config.name ?? name)} is read as ${className}, which earlier versions called ${name}: ` +
         `${messageOf(error)} If it is of another class, call tf.serialization.registerClass with that before the model ` +
         'is loaded.',
@@ -98,14 +98,18 @@ export function layerFromEntry({className, config}: LayerEntry): tf.layers.Layer
       ? `Import it first: import '${entry}'.`
       : `Call tf.serialization.registerClass(${className}) first, or import the part of tfjs-lora that has it, such as ` +
         "'tfjs-lora/graph'.";
-    throw new LoRAError(`Layer "${config.name as string}" is a ${className}, which is not registered. ${way}`);
+    throw unsupportedError(`Layer "${config.name as string}" is a ${className}, which is not registered. ${way}`);
   }
   const [layerClass, fromConfig] = registered;
   try {
     // tfjs writes into the configs that it reads.
     return named(fromConfig(layerClass, cloneConfig(config)) as tf.layers.Layer, config);
   } catch (error) {
-    throw asLoRAError(error, `Layer "${config.name as string}" (${className}) cannot be made from its config`);
+    throw asLoRAError(
+      error,
+      `Layer "${config.name as string}" (${className}) cannot be made from its config`,
+      'ERR_DAMAGED',
+    );
   }
 }
 
@@ -170,7 +174,7 @@ export interface LayerEntry {
 export function innerEntry(value: unknown, owner: unknown): LayerEntry {
   const {className, config} = (value ?? {}) as Partial<Record<keyof LayerEntry, unknown>>;
   if (typeof className !== 'string' || typeof config !== 'object' || config === null) {
-    throw new LoRAError(
+    throw damagedError(
       `The config of layer ${show(owner)} must hold the layer that it wraps: {layer: {className, config}}.`,
     );
   }

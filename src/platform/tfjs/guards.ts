@@ -1,5 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
-import {LoRAError} from '../errors';
+import {deviceLostError, LoRAError, memoryError, unsupportedError} from '../errors';
 
 // Backends refuse what tfjs would go on with by wrong numbers.
 //
@@ -90,7 +90,7 @@ function guardWebGPU(backend: WebGPUBackend): void {
       return values;
     }
     numbers.values = null;
-    throw new LoRAError(
+    throw unsupportedError(
       'The webgpu backend cannot read at once here, as is needed when another backend is set, or its device was just ' +
         "lost. Bring what you have over with `await moveTo([model, xs, ys], 'cpu')`, and read tensors with " +
         '`await tensor.data()`; both say if it was lost.',
@@ -123,7 +123,7 @@ function guard<Launch extends string>(
   const {name} = card;
   backend[BRAND] = true;
   const refusal = (cause?: unknown) =>
-    new LoRAError(
+    deviceLostError(
       `The ${name} was lost, and with it the numbers of tensors on the graphics card. Load the model, its data and ` +
         "what was saved again, in a page that is loaded anew or after tf.setBackend('cpu').",
       {cause},
@@ -209,7 +209,7 @@ export function guardHeap(backend: object): void {
       module._malloc = guarded;
     }
     if (place === 0 && bytes > 0) {
-      throw new LoRAError(
+      throw memoryError(
         `The memory of the wasm backend, 4 GiB at most, has no room for ${Math.ceil(bytes / 2 ** 20)} MiB more. ` +
           'Take a smaller batch, recompute activations with {checkpoint}, or dispose what is no longer needed.',
       );

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {LoRAError} from '../errors';
+import {tooLargeError} from '../errors';
 
 /** How many parameters the layers may still have. */
 export interface WeightLimit {
@@ -22,7 +22,7 @@ export function withWeightLimit<T>(limit: WeightLimit, f: () => T): T {
       limit.left -= tf.util.sizeFromShape(shape as number[]) + 1;
       if (!(limit.left >= 0)) {
         const what = `its weight ${name} would be of shape [${shape.map(String).join(', ')}]`;
-        throw new LoRAError(`${what}, which is too large`);
+        throw tooLargeError(`${what}, which is too large`);
       }
       // A name that tfjs refuses would leave the value that was made for it.
       tf.engine().startScope();

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {LoRAError, showShape} from '../errors';
+import {showShape, unsupportedError} from '../errors';
 import {fieldsOf} from './fields';
 
 /**
@@ -44,7 +44,7 @@ export function shareWeights(from: tf.layers.Layer, to: tf.layers.Layer): void {
   const sources = [...namedWeights(from).values()];
   const targets = [...namedWeights(to).values()];
   if (sources.length !== targets.length || sources.some((source, i) => !sameShape(source, targets[i]))) {
-    throw new LoRAError(
+    throw unsupportedError(
       `Layer "${from.name}" (${from.getClassName()}) has other weights when it is rebuilt from its config: ` +
         `${shapes(sources)} before, ${shapes(targets)} after. Its getConfig() must hold all that its weights depend ` +
         'on.',
@@ -128,7 +128,7 @@ export function withdrawWeight(
 ): void {
   variable.read().dispose();
   variable.read = () => {
-    throw new LoRAError(refusal);
+    throw unsupportedError(refusal);
   };
   const fields = fieldsOf<LayerFields>(layer);
   fields._trainableWeights = fields._trainableWeights.filter(other => other !== variable);
