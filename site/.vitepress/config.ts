@@ -182,7 +182,7 @@ export default defineConfig({
           ['Adapters as values', 'adapters'],
           ['PEFT', 'peft'],
           ['Federated learning', 'federated'],
-          ['How far it goes', 'scale'],
+          ['Scaling a federation', 'scale'],
           ['Command line', 'command-line'],
         ),
       },
