@@ -7,7 +7,8 @@ export interface LoadOptions {
   signal?: AbortSignal;
   /**
    * The most bytes that are read, counted after decompression: a few hundred kilobytes of gzip can swell to gigabytes.
-   * Default: 268,435,456 (256 MiB) for what is fetched; what is on this machine has no limit unless one is given.
+   * Default: 268,435,456 (256 MiB) for what is fetched. There is no default for what is on this machine, nor for models
+   * that are read tensor by tensor, whose limit is what the backend can hold.
    */
   maxBytes?: number;
 }
@@ -30,5 +31,6 @@ export function tooLarge(what: string, maxBytes: number): LoRAError {
   return new LoRAError(
     `${what} has more than the ${maxBytes.toLocaleString('en')} bytes that are allowed. If it should have, pass ` +
       '{maxBytes}.',
+    {code: 'ERR_TOO_LARGE'},
   );
 }

@@ -39,15 +39,22 @@ export async function bytesOf(given: ByteSource | PromiseLike<ByteSource>, optio
   return readAll(open(source, options));
 }
 
+/** How a source is opened. */
+interface OpenOptions extends LoadOptions {
+  /** The limit of what is fetched if no other is given. */
+  readonly mostFetched?: number;
+}
+
 /**
- * Reads a source piece by piece.
+ * Reads a source piece by piece, without a limit unless one is given: who reads so checks what fits before holding it.
  *
  * @throws LoRAError as `bytesOf`.
  */
 export async function readerOf(
   given: StreamSource | PromiseLike<StreamSource>,
-  options: LoadOptions,
+  limits: LoadOptions,
 ): Promise<ByteReader> {
+  const options: OpenOptions = {...limits, mostFetched: Infinity};
   const source = await unlessAborted(Promise.resolve(given), options.signal);
   return typeof source === 'string' || source instanceof URL
     ? new ByteReader(open(await fetched(source, options), options, shortened(source)))
@@ -117,7 +124,7 @@ export function limitedFetch(options: LoadOptions): typeof fetch {
   };
 }
 
-function open(source: ByteSource, options: LoadOptions, what = 'The file'): ByteStream {
+function open(source: ByteSource, options: OpenOptions, what = 'The file'): ByteStream {
   const {signal, maxBytes = Infinity} = options;
   if (typeof (source as Partial<Response> | null | undefined)?.body === 'object' && 'ok' in source) {
     if (!source.ok) {
@@ -143,11 +150,12 @@ function open(source: ByteSource, options: LoadOptions, what = 'The file'): Byte
 const LEAST_SWOLLEN = 2 ** 24;
 
 /** The body of a response, of which no more is read than is allowed. */
-function openBody({url, headers, body}: Response, {signal, maxBytes: asked}: LoadOptions): ByteStream {
+function openBody({url, headers, body}: Response, options: OpenOptions): ByteStream {
+  const {signal, maxBytes: asked, mostFetched = MOST_FETCHED} = options;
   const what = url || 'The response';
   const sent = Number(headers.get('content-length') ?? 0);
   const isCompressed = sent > 0 && headers.has('content-encoding');
-  const maxBytes = asked ?? (isCompressed ? Math.min(MOST_FETCHED, Math.max(LEAST_SWOLLEN, 100 * sent)) : MOST_FETCHED);
+  const maxBytes = asked ?? (isCompressed ? Math.min(mostFetched, Math.max(LEAST_SWOLLEN, 100 * sent)) : mostFetched);
   if (sent > maxBytes) {
     leave(body);
     throw tooLarge(what, maxBytes);

@@ -454,7 +454,12 @@ describe('what does not fit is refused and leaves nothing', () => {
   test('a load that is aborted', async () => {
     const controller = new AbortController();
     controller.abort(new Error('enough'));
-    await withoutLeaks(() => expect(outputOf({signal: controller.signal})).rejects.toThrow('enough'));
+    await withoutLeaks(() =>
+      expect(outputOf({signal: controller.signal})).rejects.toMatchObject({
+        code: 'ERR_ABORTED',
+        cause: controller.signal.reason as Error,
+      }),
+    );
   });
 
   test('bytes that are damaged anywhere', async () => {
@@ -718,6 +723,14 @@ describe('ALBERT, whose blocks share their weights', () => {
     const groups = changed({num_hidden_groups: 1e9});
     await expect(loadTransformer({config: groups, weights})).rejects.toThrow('there are 1000000000 blocks');
   });
+});
+
+test('a file that is fetched may have more than 256 MiB, unless maxBytes says less', async () => {
+  const large = () => new Response(new Uint8Array(bert.weights), {headers: {'content-length': '440000000'}});
+  expect(await outputOf({weights: large()})).toEqual(await outputOf({}));
+  await withoutLeaks(() =>
+    expect(outputOf({weights: large(), maxBytes: 2 ** 28})).rejects.toThrow('more than the 268,435,456 bytes'),
+  );
 });
 
 describe('a model that is too large for the backend', () => {

@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError} from '../../../platform/errors';
 import {capabilities} from '../../../backends/shared/capabilities';
+import {withoutResidue} from '../../../platform/tfjs/engine';
 import {namedWeights, replaceValue} from '../../../platform/tfjs/weights';
 import type {Architecture, Purpose} from '../net/architecture';
 import type {HubConfig} from '../net/hubConfig';
@@ -29,14 +30,33 @@ export function checkRoom(bytes: number, form: string): void {
     throw new LoRAError(
       `The weights take ${inGiB(bytes)} GiB ${form}, and the ${tf.getBackend()} backend has ${inGiB(mostBytes)} ` +
         'GiB for all there is. Take a smaller model, or another backend, such as webgpu or that of tfjs-node.',
+      {code: 'ERR_TOO_LARGE'},
     );
   }
 }
 
-export function buildModel(
-  {architecture, config, purpose, sources}: Making,
-  checkpoint: boolean,
-): {model: tf.LayersModel; layers: ReadonlyMap<string, tf.layers.Layer>} {
+/** A model, and its layers by their names, those of blocks too. */
+export interface BuiltModel {
+  model: tf.LayersModel;
+  layers: ReadonlyMap<string, tf.layers.Layer>;
+}
+
+/** @throws LoRAError if there is no memory for it. Then nothing of it is left. */
+export function buildModel(making: Making, checkpoint: boolean): BuiltModel {
+  try {
+    return withoutResidue(() => assembled(making, checkpoint));
+  } catch (error) {
+    if (error instanceof RangeError) {
+      throw new LoRAError(
+        `There is no memory for the weights: ${error.message}. Take a smaller model, or one in quantized blocks.`,
+        {code: 'ERR_MEMORY', cause: error},
+      );
+    }
+    throw error;
+  }
+}
+
+function assembled({architecture, config, purpose, sources}: Making, checkpoint: boolean): BuiltModel {
   const net = Net.build({checkpoint, ...sources});
   const takes = architecture.takes?.(purpose.head) ?? 'texts';
   const pixels = takes === 'texts' ? null : net.pictures('pixel_values', architecture.channels?.(config) ?? 3);

@@ -12,7 +12,7 @@ import {
   readerOf,
   type StreamSource,
 } from '../../../core/storage/sources';
-import {withoutResidue} from '../../../platform/tfjs/engine';
+import {throwIfAborted} from '../../../platform/signals';
 import type {Pooling} from '../net/architecture';
 import {chooseArchitecture} from './architectures';
 import {buildModel, checkRoom, disposeLayers, type Making, planOf, setWeight} from './assemble';
@@ -134,7 +134,7 @@ export async function loadTransformer(
   checkSources(sources);
   const {weights, tokenizer, tied = true, checkpoint = false, signal, maxBytes} = sources;
   const limits: LoadOptions = {...(signal && {signal}), ...(maxBytes !== undefined && {maxBytes})};
-  signal?.throwIfAborted();
+  throwIfAborted(signal);
   const hubConfig = HubConfig.parse(await configOf(sources.config, limits));
   const {architecture, purpose, config} = await chooseArchitecture(hubConfig, sources);
   const blocks = architecture.blocks(config);
@@ -180,7 +180,7 @@ export async function loadTransformer(
     const record = hubRecord(architecture, hubConfig, purpose, assigned.uncomputed.values(), sources.architecture);
     const writes = /(?:ForCausalLM|LMHeadModel)$/.test(String(record.config.architectures));
     const facts = writes ? await factsOf(sources, beside) : undefined;
-    const {model, layers} = withoutResidue(() => buildModel(made, checkpoint));
+    const {model, layers} = buildModel(made, checkpoint);
     const uncomputed = new Map<string, Values>();
     UNCOMPUTED.set(record, uncomputed);
     model.setUserDefinedMetadata({
@@ -323,7 +323,7 @@ interface Filling {
 /** Reads the tensors of a file into the weights of layers, or keeps them as they are. */
 async function fill(file: OpenSafetensors, assigned: Assignment, {layers, uncomputed, signal}: Filling): Promise<void> {
   await file.read((name, {shape}, data) => {
-    signal?.throwIfAborted();
+    throwIfAborted(signal);
     if (data === null) {
       return;
     }
