@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import type {LayerConfig} from '../layers/layerConfig';
-import {type Method, resolveStrength, withRank} from '../methods/method';
+import type {Method} from '../methods/method';
+import {resolveStrength, withRank} from '../methods/lora';
 import {methodOf} from '../methods/registry';
 import {type Adapter, layerConfigAt, makeAdapter} from './adapter';
 import {rankLimitOf, tensorsByLayer} from './layerTensors';

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import type {LayerConfig} from '../layers/layerConfig';
-import {scalingOf} from '../methods/method';
+import {scalingOf} from '../methods/lora';
 import {methodOf} from '../methods/registry';
 import {type Adapter, type AdapterConfig, makeAdapter} from './adapter';
 import {checkCombination, type CombineOptions, mergingOf} from './combineOptions';

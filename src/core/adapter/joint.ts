@@ -2,7 +2,7 @@ import type * as tf from '@tensorflow/tfjs';
 import {faultsOf, LoRAError, showShape, throwFaults} from '../../platform/errors';
 import type {LayerConfig} from '../layers/layerConfig';
 import {describeWeights} from '../layers/weightTargets';
-import {isFloat32, shown} from '../methods/method';
+import {isFloat32, shown} from '../methods/lora';
 import {methodOf} from '../methods/registry';
 import {type Adapter, type HeadConfig, layerConfigAt} from './adapter';
 import {asLoRA} from './asLoRA';

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError, show} from '../../platform/errors';
-import {resolveStrength} from '../methods/method';
+import {resolveStrength} from '../methods/lora';
 import {methodOf} from '../methods/registry';
 import {type Adapter, makeAdapter} from './adapter';
 import {checkAdapter} from './checkAdapter';

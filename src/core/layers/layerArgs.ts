@@ -1,14 +1,9 @@
 import * as tf from '@tensorflow/tfjs';
 import {kindOf, LoRAError} from '../../platform/errors';
 import type {Initializer} from '../methods/initializer';
-import {
-  type LoRAStrength,
-  type Method,
-  resolveDropout,
-  resolveStrength,
-  type Start,
-  type Strength,
-} from '../methods/method';
+import type {LoRAStrength, Method, Start, Strength} from '../methods/method';
+import {resolveStrength} from '../methods/lora';
+import {resolveDropout} from '../ops/update';
 import {methodOf} from '../methods/registry';
 import {isLayerOfOtherCopy, OTHER_COPY} from '../../platform/tfjs/copies';
 import {shortName} from '../../platform/tfjs/configs';
@@ -38,15 +33,6 @@ export interface WrapperArgs {
   record?: {name: string};
 }
 
-/** @throws LoRAError if there are no arguments. */
-export function checkArgs(args: unknown): void {
-  if (typeof args !== 'object' || args === null) {
-    throw new LoRAError(
-      `The arguments must be such as {layer: tf.layers.dense({units: 8}), rank: 8}, got ${kindOf(args)}.`,
-    );
-  }
-}
-
 /** @throws LoRAError if it is no layer. */
 export function checkLayer(layer: unknown): void {
   if (isLayerOfOtherCopy(layer)) {
@@ -58,12 +44,16 @@ export function checkLayer(layer: unknown): void {
 }
 
 /**
- * The arguments of a wrapper, found to hold a layer.
+ * Returns the arguments of a wrapper once they are found to hold a layer.
  *
  * @throws LoRAError if they do not.
  */
-export function checkedArgs(args: WrapperArgs): WrapperArgs {
-  checkArgs(args);
+export function checkedArgs<T extends WrapperArgs>(args: T): T {
+  if (typeof args !== 'object' || (args as unknown) === null) {
+    throw new LoRAError(
+      `The arguments must be such as {layer: tf.layers.dense({units: 8}), rank: 8}, got ${kindOf(args)}.`,
+    );
+  }
   checkLayer(args.layer);
   return args;
 }
@@ -92,7 +82,7 @@ export interface LoRALayerArgs extends WrapperArgs, LoRAStrength {
 }
 
 /** What the arguments of a LoRA layer come to. */
-export interface ResolvedArgs {
+interface ResolvedArgs {
   method: Method;
   strength: Strength;
   dropout: number;
@@ -106,34 +96,22 @@ export interface ResolvedArgs {
  * @throws LoRAError if the layer cannot be adapted, or not by the method, or a number is out of range.
  */
 export function resolveArgs(args: LoRALayerArgs, adaptation: Adaptation): ResolvedArgs {
-  checkArgs(args);
-  checkBase(args.layer, adaptation);
-  const {initializer, seed, freezeBaseLayer = true} = args;
-  const [method, dropout] = [methodOf(args.method), resolveDropout(args.dropout)];
-  const strength = resolveStrength(method.hasRank === false ? {rank: 1, ...args} : args);
-  const refusal = refusedUpdate(adaptation, method, dropout);
-  if (refusal !== undefined) {
-    throw new LoRAError(`Layer "${args.layer.name}" ${refusal}`);
-  }
-  const start = {zeroFactor: adaptation.zeroFactor, initializer, seed};
-  return {method, strength, dropout, start, freezeBaseLayer};
-}
-
-/**
- * Refuses what an adaptation is not for.
- *
- * @throws LoRAError if it is no layer, one of another class, or one that cannot be adapted.
- */
-function checkBase(layer: tf.layers.Layer, adaptation: Adaptation): void {
-  const {baseClassName} = adaptation;
-  checkLayer(layer);
+  const {layer, initializer, seed, freezeBaseLayer = true} = checkedArgs(args);
+  const {baseClassName, zeroFactor} = adaptation;
   if (plainClass(layer.getClassName()) !== baseClassName) {
     throw new LoRAError(
       `Layer "${layer.name}" is a ${layer.getClassName()}; LoRA${shortName(baseClassName)} adapts ` +
         `layers of class ${baseClassName}.`,
     );
   }
-  const reason = adaptation.refusal?.(layer);
+  refuse(layer, adaptation.refusal?.(layer));
+  const [method, dropout] = [methodOf(args.method), resolveDropout(args.dropout)];
+  const strength = resolveStrength(method.hasRank === false ? {rank: 1, ...args} : args);
+  refuse(layer, refusedUpdate(adaptation, method, dropout));
+  return {method, strength, dropout, start: {zeroFactor, initializer, seed}, freezeBaseLayer};
+}
+
+function refuse(layer: tf.layers.Layer, reason: string | undefined): void {
   if (reason !== undefined) {
     throw new LoRAError(`Layer "${layer.name}" ${reason}`);
   }

@@ -1,15 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError} from '../../platform/errors';
-import {
-  type Method,
-  type Parameters,
-  type ParameterSpec,
-  resolveStrength,
-  type SharedSide,
-  type Start,
-  type Strength,
-  type UpdateSite,
-} from '../methods/method';
+import type {Method, Parameters, ParameterSpec, SharedSide, Start, Strength, UpdateSite} from '../methods/method';
+import {resolveStrength} from '../methods/lora';
 import {methodOf} from '../methods/registry';
 import {Dropout, type Update} from '../ops/update';
 import {Prepared} from '../../platform/tfjs/lazyOp';

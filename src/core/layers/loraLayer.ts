@@ -1,7 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError} from '../../platform/errors';
 import {initializerEntry} from '../methods/initializer';
-import {type Method, scalingOf} from '../methods/method';
+import type {Method} from '../methods/method';
+import {scalingOf} from '../methods/lora';
 import type {Dropout} from '../ops/update';
 import {namedIn} from '../methods/registry';
 import {builtLayer, type LayerEntry, withoutConstraints} from '../../platform/tfjs/configs';

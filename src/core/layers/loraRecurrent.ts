@@ -7,7 +7,7 @@ import {fieldsOf} from '../../platform/tfjs/fields';
 import type {Cell} from '../../platform/tfjs/layerFields';
 import type {AdaptableWeight} from '../methods/method';
 import type {Adaptation} from './adaptation';
-import {type CallArgs, checkArgs, type LoRALayerArgs} from './layerArgs';
+import {type CallArgs, checkedArgs, type LoRALayerArgs} from './layerArgs';
 import {LoRALayer} from './loraLayer';
 import {cellKind, type CellProducts, cellsOf, disposeMasks, frozenCellProducts, replaceSteps} from './recurrentCells';
 import {registerOwn} from '../../platform/tfjs/configs';
@@ -25,7 +25,7 @@ export abstract class LoRARecurrentLayer extends LoRALayer {
   private products = new Map<Cell, CellProducts>();
 
   constructor(args: LoRALayerArgs) {
-    checkArgs(args);
+    checkedArgs(args);
     if ('goBackwards' in args) {
       throw new LoRAError(
         `Layer "${args.layer.name}": a LoRA layer cannot be inside a Bidirectional, nor does it take goBackwards. ` +

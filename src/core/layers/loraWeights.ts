@@ -6,7 +6,7 @@ import {namedWeights, withValues} from '../../platform/tfjs/weights';
 import {resolveWeights, type WeightTarget} from './weightTargets';
 import type {Adaptation} from './adaptation';
 import type {LayerConfig} from './layerConfig';
-import {type CallArgs, checkArgs, type LoRALayerArgs} from './layerArgs';
+import {type CallArgs, checkedArgs, type LoRALayerArgs} from './layerArgs';
 import {LoRALayer} from './loraLayer';
 import {disposeMasks} from './recurrentCells';
 import {STOCK_BY_WEIGHTS} from './stockByWeights';
@@ -43,10 +43,9 @@ export class LoRAWeights extends LoRALayer {
    *     is, if a weight is not there, has fewer than two axes or is not of type float32.
    */
   constructor(args: LoRAWeightsArgs) {
-    checkArgs(args);
+    checkedArgs(args);
     const targets = resolveWeights(args.weights);
-    const isLayer = (args.layer as unknown) instanceof tf.layers.Layer;
-    super(args, weightsAdaptation(isLayer ? args.layer.getClassName() : '', targets));
+    super(args, weightsAdaptation(args.layer.getClassName(), targets));
     this.targets = targets;
   }
 

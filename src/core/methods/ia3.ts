@@ -1,15 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import {gained} from '../ops/factors';
 import {outputShape, overOutputs, overRows} from './channels';
-import {
-  type AdaptableWeight,
-  type Method,
-  type Parameters,
-  scalingOf,
-  type Strength,
-  timesAlpha,
-  type UpdateForm,
-} from './method';
+import type {AdaptableWeight, Method, Parameters, Strength, UpdateForm} from './method';
+import {scalingOf, timesAlpha} from './lora';
 
 const GAIN = 'ia3_l';
 

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {asMatrix} from '../ops/factors';
-import {limitOf, lora} from './lora';
-import {type Method, type Parameters, scalingOf, type Strength, timesAlpha} from './method';
+import {limitOf, lora, scalingOf, timesAlpha} from './lora';
+import type {Method, Parameters, Strength} from './method';
 
 /**
  * LoHa: the entrywise product of two low-rank products, of which the rank can be the square of theirs,

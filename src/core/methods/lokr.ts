@@ -1,14 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {uniform} from './initializer';
-import {
-  type AdaptableWeight,
-  type Method,
-  type Parameters,
-  type ParameterSpec,
-  scalingOf,
-  type Strength,
-  timesAlpha,
-} from './method';
+import type {AdaptableWeight, Method, Parameters, ParameterSpec, Strength} from './method';
+import {scalingOf, timesAlpha} from './lora';
 
 /**
  * LoKr: the Kronecker product of a small matrix and another, which is a low-rank product where that is smaller,

@@ -1,5 +1,4 @@
 import type * as tf from '@tensorflow/tfjs';
-import {LoRAError, show} from '../../platform/errors';
 import type {Prepared} from '../../platform/tfjs/lazyOp';
 import type {Update} from '../ops/update';
 import type {Initializer, InitializerObject} from './initializer';
@@ -22,70 +21,6 @@ export interface Strength extends Required<LoRAStrength> {
    * How much of the update counts, `W + share·(W' − W)`, for methods in which `alpha` does not say that. Default: 1.
    */
   share?: number;
-}
-
-/**
- * Fills in the defaults of a strength and rejects what cannot be trained.
- *
- * @throws LoRAError if `rank` is not a positive integer, or `alpha` or `share` is negative or not finite.
- */
-export function resolveStrength({
-  rank = 8,
-  alpha = rank,
-  rankStabilized = false,
-  share,
-}: LoRAStrength & Pick<Strength, 'share'>): Strength {
-  if (!Number.isInteger(rank) || rank <= 0) {
-    throw new LoRAError(`rank must be a positive integer, got ${show(rank)}.`);
-  }
-  if (!isFloat32(alpha) || alpha < 0) {
-    throw new LoRAError(`alpha must be a finite number that is not negative, got ${shown(alpha)}.`);
-  }
-  if (typeof rankStabilized !== 'boolean') {
-    throw new LoRAError(`rankStabilized must be true or false, got ${show(rankStabilized)}.`);
-  }
-  if (share !== undefined && (!isFloat32(share) || share < 0)) {
-    throw new LoRAError(`share must be a finite number that is not negative, got ${shown(share)}.`);
-  }
-  return {rank, alpha, rankStabilized, ...(share !== undefined && {share})};
-}
-
-/** Whether a number is finite in a tensor too. */
-export function isFloat32(value: unknown): value is number {
-  return Number.isFinite(value) && Number.isFinite(Math.fround(value as number));
-}
-
-/** A number that `isFloat32` refuses, in a message. */
-export function shown(value: unknown): string {
-  return show(value) + (Number.isFinite(value) && !isFloat32(value) ? ', which is infinite in float32' : '');
-}
-
-/**
- * A dropout rate, by default 0.
- *
- * @throws LoRAError if it is not a number from 0 to below 1.
- */
-export function resolveDropout(dropout: number = 0): number {
-  if (!(dropout >= 0 && dropout < 1)) {
-    throw new LoRAError(`dropout must be a number from 0 to below 1, got ${show(dropout)}.`);
-  }
-  return dropout;
-}
-
-/** The factor `s` of a strength: `alpha / rank`, or `alpha / √rank` with rank stabilisation. */
-export function scalingOf({rank, alpha, rankStabilized}: Required<LoRAStrength>): number {
-  return alpha / (rankStabilized ? Math.sqrt(rank) : rank);
-}
-
-/** The strength of `k` times an update that is scaled by `alpha`. */
-export function timesAlpha(strength: Strength, k: number): Strength {
-  return {...strength, alpha: strength.alpha * k};
-}
-
-/** A strength with another rank and the same scaling. */
-export function withRank(strength: Strength, rank: number): Strength {
-  const ratio = rank / strength.rank;
-  return {...strength, rank, alpha: strength.alpha * (strength.rankStabilized ? Math.sqrt(ratio) : ratio)};
 }
 
 /** How the layers of a kind compute, which decides what an update of them may consist of. */

@@ -1,8 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import {delta, type Factors, inShape, updatedKernel} from '../ops/factors';
 import {orthonormal, truncatedSVDNow} from '../ops/svd';
-import {limitOf, lora} from './lora';
-import {type Method, type Parameters, scalingOf, type Strength, timesAlpha} from './method';
+import {limitOf, lora, scalingOf, timesAlpha} from './lora';
+import type {Method, Parameters, Strength} from './method';
 
 /** The start of a product, `[m, r] · [r, n]`, from a weight as a matrix. */
 type Beginning = (

@@ -1,7 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import {delta, type Factors, updatedKernel} from '../ops/factors';
 import {uniform} from './initializer';
-import {type Method, type Parameters, scalingOf, type Strength, timesAlpha} from './method';
+import type {Method, Parameters, Strength} from './method';
+import {scalingOf, timesAlpha} from './lora';
 
 /**
  * VeRA: factors that are random, the same for all layers, and never train; what trains is a number for each of the rank

@@ -10,7 +10,9 @@ import {
   unknownOptions,
 } from '../../platform/errors';
 import type {Initializer} from '../methods/initializer';
-import {type LoRAStrength, resolveDropout, resolveStrength} from '../methods/method';
+import type {LoRAStrength} from '../methods/method';
+import {resolveStrength} from '../methods/lora';
+import {resolveDropout} from '../ops/update';
 import {methodOf} from '../methods/registry';
 
 /**

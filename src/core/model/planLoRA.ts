@@ -7,7 +7,7 @@ import {updateSpecs} from '../layers/adaptation';
 import type {LayerConfig} from '../layers/layerConfig';
 import {adaptationOf, hasKernel, reasonNotAdaptable} from '../layers/registry';
 import {initializerEntry} from '../methods/initializer';
-import {scalingOf} from '../methods/method';
+import {scalingOf} from '../methods/lora';
 import {checkModel, checkNotAdapted, type Site, sitesOf} from '../rewire/walk';
 import {fieldsOf} from '../../platform/tfjs/fields';
 import type {LayerInternals} from '../../platform/tfjs/layerFields';

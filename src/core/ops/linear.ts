@@ -206,11 +206,6 @@ function plusProduct(y: tf.Tensor, {a: h, b, scaling}: Factors, expand: (b: tf.T
   );
 }
 
-/** `a + b`; disposes both. */
-function sumOf(a: tf.Tensor, b: tf.Tensor): tf.Tensor {
-  return spending(a, () => spending(b, () => tf.add(a, b)));
-}
-
 /**
  * What `f` returns for a tensor, which is then disposed: its memory is still in the cache, and the next result can use
  * it.
@@ -236,7 +231,7 @@ function gradients(
     const [width, rank] = [lastAxis(dx.shape), lastAxis(dh.shape)];
     const isProduct = a.size === width * rank && dx.size * rank === dh.size * width;
     const added = isProduct ? oneLaunch()?.addProduct?.(dx, dh, a, 1, true) : undefined;
-    return added === undefined ? sumOf(dx, branch.inputGradient(dh, a, inputShape)) : spending(dx, () => added);
+    return spending(dx, () => added ?? spending(branch.inputGradient(dh, a, inputShape), z => tf.add(dx, z)));
   };
   const direct = (dh: () => tf.Tensor) => ({
     ...(form.keepsInput && {kernel: ofKernel}),

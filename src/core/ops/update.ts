@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import {LoRAError, show} from '../../platform/errors';
 import {randomNumbers} from '../../platform/formats/randomNumbers';
 import {delta, type Factors} from './factors';
 
@@ -67,4 +68,16 @@ export class Dropout {
   drop(x: tf.Tensor): tf.Tensor {
     return tf.mul(x, this.mask(x.shape));
   }
+}
+
+/**
+ * A dropout rate, by default 0.
+ *
+ * @throws LoRAError if it is not a number from 0 to below 1.
+ */
+export function resolveDropout(dropout: number = 0): number {
+  if (!(dropout >= 0 && dropout < 1)) {
+    throw new LoRAError(`dropout must be a number from 0 to below 1, got ${show(dropout)}.`);
+  }
+  return dropout;
 }

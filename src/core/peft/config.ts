@@ -1,6 +1,7 @@
 import {brief, LoRAError, show} from '../../platform/errors';
 import {duplicateKeys, isTextList} from '../../platform/formats/jsonText';
-import {resolveStrength, type Strength} from '../methods/method';
+import type {Strength} from '../methods/method';
+import {resolveStrength} from '../methods/lora';
 import type {PEFTForm, WrittenFields, WrittenModule} from './methods/form';
 import {lora} from './methods/lora';
 import type {PrincipalInit} from './methods/principal';

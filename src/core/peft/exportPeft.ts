@@ -9,7 +9,7 @@ import {type Bytes, encodeSafetensors, type NamedValues} from '../../platform/fo
 import type {LayerConfig} from '../layers/layerConfig';
 import {borrowing} from '../layers/borrowingLayer';
 import {baseOf} from '../layers/wrapperLayer';
-import {resolveStrength} from '../methods/method';
+import {resolveStrength} from '../methods/lora';
 import {methodOf} from '../methods/registry';
 import {checkFit} from '../model/checkFit';
 import {checkModel, type Site, sitesOf} from '../rewire/walk';

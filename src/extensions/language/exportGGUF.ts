@@ -6,7 +6,7 @@ import {checkOptions, faultLines, LoRAError} from '../../platform/errors';
 import {toTorch, type Values} from '../../platform/formats/layout';
 import type {Bytes} from '../../platform/formats/safetensors';
 import {baseOf} from '../../core/layers/wrapperLayer';
-import {resolveStrength, scalingOf} from '../../core/methods/method';
+import {resolveStrength, scalingOf} from '../../core/methods/lora';
 import {checkFit} from '../../core/model/checkFit';
 import {checkModel, sitesOf} from '../../core/rewire/walk';
 import {floatTypeOf, readValues, type SafetensorsOptions} from '../../core/storage/safetensors';

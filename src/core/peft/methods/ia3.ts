@@ -1,5 +1,5 @@
 import {LoRAError} from '../../../platform/errors';
-import {scalingOf} from '../../methods/method';
+import {scalingOf} from '../../methods/lora';
 import {type PEFTForm, sized, tensorOf} from './form';
 
 /** IA³: a factor for each output, or for each input of the modules in `feedforward_modules`. */

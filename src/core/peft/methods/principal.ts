@@ -1,5 +1,6 @@
 import {type Values} from '../../../platform/formats/layout';
-import {scalingOf, type Strength} from '../../methods/method';
+import type {Strength} from '../../methods/method';
+import {scalingOf} from '../../methods/lora';
 import {dot, jacobi} from '../../ops/svd';
 
 /** The initialisations of PEFT that take a part of the weight out of the base and train it as LoRA. */

@@ -1,5 +1,6 @@
 import {fromTorch, identity, multiply, reshape, sizeOf, toTorch, type Values} from '../../../platform/formats/layout';
-import {type LoRAStrength, withRank} from '../../methods/method';
+import type {LoRAStrength} from '../../methods/method';
+import {withRank} from '../../methods/lora';
 
 /** A low-rank update as PEFT stores it. */
 export interface TorchUpdate {

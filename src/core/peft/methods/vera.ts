@@ -1,6 +1,6 @@
 import {LoRAError, showShape} from '../../../platform/errors';
 import {fromTorch, toTorch, type Values} from '../../../platform/formats/layout';
-import {scalingOf} from '../../methods/method';
+import {scalingOf} from '../../methods/lora';
 import {type PEFTForm, sized, tensorOf} from './form';
 
 /**
