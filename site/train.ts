@@ -2,7 +2,7 @@
 
 import * as tf from '@tensorflow/tfjs';
 import {adam, applyLoRA, getAdapter, toSafetensors} from 'tfjs-lora';
-import {digitReader, turnedDigits} from 'tfjs-lora/quickstart';
+import {digitReader, rotatedDigits} from 'tfjs-lora/quickstart';
 import {make} from '../examples/shared/dom';
 import {locateWasm} from '../examples/shared/wasm';
 
@@ -30,7 +30,7 @@ export async function start(place: HTMLElement): Promise<void> {
   await tf.setBackend('wasm');
 
   const base = digitReader();
-  const {images, labels} = turnedDigits();
+  const {images, labels} = rotatedDigits();
   const unseen = tf.slice(images, TRAINED);
   const truth = await tf.tidy(() => tf.argMax(tf.slice(labels, TRAINED), 1)).data();
   const model = applyLoRA(base, {rank: 8});

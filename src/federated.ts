@@ -1,4 +1,4 @@
-// The door to federated learning: an adapted model as a node of a Flower server. It is experimental.
+// The entry point for federated learning: an adapted model as a node of a Flower server. It is experimental.
 
 export {
   type FederatedRound,

@@ -1,10 +1,10 @@
-// The door to landmarks: what models of hands, faces and bodies learn by.
+// The entry point for landmarks of hands, faces and bodies: a loss, metrics and augmentation.
 
 export {augmentLandmarks, type AugmentOptions, type LandmarkBatch} from './extensions/landmarks/augmentLandmarks';
 export {landmarkLoss, type LandmarkLossOptions} from './extensions/landmarks/landmarkLoss';
 export {
-  correctKeypoints,
-  type CorrectKeypointsOptions,
+  correctLandmarks,
+  type CorrectLandmarksOptions,
   normalizedMeanError,
 } from './extensions/landmarks/landmarkMetrics';
 export type {LandmarkLayout, LandmarkSize, SizedLayout} from './extensions/landmarks/layout';

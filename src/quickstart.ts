@@ -1,5 +1,4 @@
-// The door to a first result: a small pretrained model and data that it does not know yet, so that ten lines run as
-// they are written.
+// The entry point for a first result: a small pretrained model, and data that it was not trained on.
 
 export {digitReader} from './extensions/quickstart/digitReader';
-export {type Digits, turnedDigits} from './extensions/quickstart/turnedDigits';
+export {type Digits, rotatedDigits} from './extensions/quickstart/rotatedDigits';

@@ -40,7 +40,7 @@ async function follow(order: Order): Promise<void> {
     url,
     model,
     key: await nodeKeyFromText(await readFile(order.key, 'utf8')),
-    heartbeat: 10,
+    heartbeatSeconds: 10,
     train: async (trained, {round, config}) => {
       if (round === dieIn) {
         process.kill(process.pid, 'SIGKILL');

@@ -75,7 +75,8 @@ export async function featuresOfCopies(
   seed: number,
   goOn: (done: number, total: number) => boolean = () => true,
 ): Promise<Features | null> {
-  const alter = augmentLandmarks({...LAYOUT, turn: 25, scale: 1.2, shift: 0.06, light: 0.25, mirror: [], seed});
+  const most = {rotation: 25, scale: 1.2, shift: 0.06, brightness: 0.25};
+  const alter = augmentLandmarks({...LAYOUT, ...most, mirror: [], seed});
   const parts: Features[] = [];
   try {
     for (let copy = 0; copy <= copies; copy++) {

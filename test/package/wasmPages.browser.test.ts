@@ -29,11 +29,11 @@ await tf.setBackend('wasm');
 const STEP = `
 import {getThreadsCount} from '@tensorflow/tfjs-backend-wasm';
 import {adam, applyLoRA, loraKernels} from 'tfjs-lora';
-import {digitReader, turnedDigits} from 'tfjs-lora/quickstart';
+import {digitReader, rotatedDigits} from 'tfjs-lora/quickstart';
 
 const model = applyLoRA(digitReader(), {rank: 2, seed: 1});
 model.compile({optimizer: adam({learningRate: 1e-2}), loss: 'categoricalCrossentropy'});
-const {images, labels} = turnedDigits();
+const {images, labels} = rotatedDigits();
 const {history} = await model.fit(images, labels, {epochs: 2, shuffle: false});
 const threads = tf.getBackend() === 'wasm' ? getThreadsCount() : 1;
 window.result = {backend: tf.getBackend(), loss: history.loss, kernels: loraKernels(), threads};

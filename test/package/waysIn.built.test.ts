@@ -14,9 +14,9 @@ const HAS_TFJS_NODE = existsSync(join(MODULES, '@tensorflow/tfjs-node'));
  * does.
  */
 const STEP = `
-async function step(tf, lora, {digitReader, turnedDigits}) {
+async function step(tf, lora, {digitReader, rotatedDigits}) {
   const base = digitReader();
-  const {images, labels} = turnedDigits();
+  const {images, labels} = rotatedDigits();
   const model = lora.applyLoRA(base, {rank: 2, seed: 1});
   model.compile({optimizer: lora.adam({learningRate: 0.1}), loss: 'categoricalCrossentropy'});
   const x = tf.slice(images, 0, 8);

@@ -55,7 +55,7 @@ export class ClientEngine implements Engine {
       url,
       model,
       key,
-      heartbeat: 10,
+      heartbeatSeconds: 10,
       onState: state => this.tell({kind: 'state', state}),
       train: async (trained, {round, config}) => {
         resetOptimizer(trained);

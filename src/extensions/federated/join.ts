@@ -55,8 +55,8 @@ export interface JoinFederationOptions {
   signal?: AbortSignal;
   onRound?: (report: RoundReport) => void;
   onState?: (state: FederationState) => void;
-  /** Seconds between two signs of life, 10 to 1800. The server waits for twice as many. Default: 30. */
-  heartbeat?: number;
+  /** Seconds between two heartbeats, 10 to 1800. The server waits for twice as long. Defaults to 30. */
+  heartbeatSeconds?: number;
 }
 
 /** What a node did. */
@@ -103,9 +103,9 @@ export function joinFederation(options: JoinFederationOptions): Federation {
     signal: true,
     onRound: true,
     onState: true,
-    heartbeat: true,
+    heartbeatSeconds: true,
   });
-  const {url, train, evaluate, onRound, onState, heartbeat = 30, model, key} = options;
+  const {url, train, evaluate, onRound, onState, heartbeatSeconds = 30, model, key} = options;
   if (typeof url !== 'string' || url === '') {
     throw new LoRAError(`url must be the address of a SuperLink, such as "http://127.0.0.1:8000", got ${show(url)}.`);
   }
@@ -117,8 +117,9 @@ export function joinFederation(options: JoinFederationOptions): Federation {
   if (key !== undefined) {
     checkNodeKey(key);
   }
-  checkNumber('heartbeat', heartbeat, heartbeat >= 10 && heartbeat <= 1800, 'a number of seconds from 10 to 1800');
-  const participation = new Participation({...options, heartbeat}, new SharedTensors(model));
+  const isInterval = heartbeatSeconds >= 10 && heartbeatSeconds <= 1800;
+  checkNumber('heartbeatSeconds', heartbeatSeconds, isInterval, 'a number from 10 to 1800');
+  const participation = new Participation({...options, heartbeatSeconds}, new SharedTensors(model));
   const finished = participation.run();
   return {
     finished,
@@ -158,7 +159,7 @@ class Participation {
   private reported = {bytesSent: 0, bytesReceived: 0};
 
   constructor(
-    private readonly options: JoinFederationOptions & {heartbeat: number},
+    private readonly options: JoinFederationOptions & {heartbeatSeconds: number},
     private readonly tensors: SharedTensors,
   ) {}
 
@@ -168,7 +169,8 @@ class Participation {
     try {
       this.state('connecting');
       const url = this.options.url.replace(/\/+$/, '');
-      this.node = new FlowerNode(url, key ?? (await createNodeKey()), this.options.heartbeat, this.tensors.mostBytes);
+      const {heartbeatSeconds} = this.options;
+      this.node = new FlowerNode(url, key ?? (await createNodeKey()), heartbeatSeconds, this.tensors.mostBytes);
       await this.departure.within(PATIENCE, signal => this.node.arrive(signal));
       try {
         void this.keepAlive();
@@ -351,7 +353,7 @@ class Participation {
   private async keepAlive(): Promise<void> {
     while (!this.signal.aborted) {
       try {
-        await pause(this.options.heartbeat * 1000 * 0.8, this.signal);
+        await pause(this.options.heartbeatSeconds * 1000 * 0.8, this.signal);
         await this.node.heartbeat(this.signal);
       } catch {
         // next time

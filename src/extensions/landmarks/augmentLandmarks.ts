@@ -1,56 +1,60 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkNumber, checkOptions, LoRAError, show, showShape} from '../../platform/errors';
 import {randomNumbers} from '../../platform/formats/randomNumbers';
-import {type Affine, aroundCenter, movePictures, movePoints} from './affine';
+import {type Affine, aroundCenter, moveImages, movePoints} from './affine';
 import {byPoint, checkLayout, type LandmarkLayout} from './layout';
 
 /** Options of `augmentLandmarks`. */
 export interface AugmentOptions extends LandmarkLayout {
-  /** The unit of the landmarks: pixels, or shares of the picture's width and height. Default: `'pixels'`. */
+  /** The unit of the landmarks: pixels, or fractions of the image's width and height. Defaults to `'pixels'`. */
   unit?: 'pixels' | 'fraction';
-  /** The largest turn, in degrees either way. Default: 20. */
-  turn?: number;
-  /** The largest change of size: 1.25 is from 0.8 to 1.25 times. Default: 1.25. */
+  /** The largest rotation in either direction, in degrees. Defaults to 20. */
+  rotation?: number;
+  /** The largest change of size, as a factor: 1.25 is from 0.8 to 1.25 times. Defaults to 1.25. */
   scale?: number;
-  /** The largest shift either way, as a share of the picture's width and height. Default: 0.1. */
+  /** The largest shift in either direction, as a fraction of the image's width and height. Defaults to 0.1. */
   shift?: number;
   /**
-   * Mirrors every second picture by chance, and exchanges these landmarks, left and right ones: `[[11, 12], [13, 14]]`.
-   * An empty list where none has a counterpart, as on a hand. Default: not mirrored.
+   * Mirrors half of the images, chosen at random, and exchanges these pairs of left and right landmarks:
+   * `[[11, 12], [13, 14]]`. Pass an empty list if no landmark has a counterpart, as on a hand. By default nothing is
+   * mirrored.
    */
   mirror?: readonly (readonly [number, number])[];
-  /** The largest change of light: 0.2 is from 0.8 to 1.2 times as bright. Default: 0.2. */
-  light?: number;
-  /** The numbers of black and of white in the pictures. Black is also what comes in from outside. Default: `[0, 1]`. */
+  /** The largest change of brightness: 0.2 multiplies it by a factor from 0.8 to 1.2. Defaults to 0.2. */
+  brightness?: number;
+  /** The values of black and white in the images. Black also fills what was outside. Defaults to `[0, 1]`. */
   range?: readonly [number, number];
-  /** A whole number: the same seed gives the same changes, one after the other. Default: by chance. */
+  /** A whole number: the same seed gives the same sequence of changes. Defaults to a random one. */
   seed?: number;
 }
 
-/** Pictures and their landmarks, as a `tf.data` dataset holds them. */
+/** Images and their landmarks, as a `tf.data` dataset holds them. */
 export interface LandmarkBatch extends tf.TensorContainerObject {
   /** `[height, width, channels]`, or a batch of them. */
   xs: tf.Tensor;
-  /** The landmarks of the picture, or of each. */
+  /** The landmarks of the image, or of each image of the batch. */
   ys: tf.Tensor;
 }
 
 /**
- * Changes pictures and their landmarks together, by chance and on the device: turn, scale, shift, mirror and light.
+ * Augments images and their landmarks together at random, on the device: rotation, scale, shift, mirroring and
+ * brightness.
  *
- *     const dataset = tf.data.zip({xs: pictures, ys: landmarks}).batch(8).map(augmentLandmarks({points: 21}));
+ * Integer images, as `tf.browser.fromPixels` gives them, need a `range` and become floats.
  *
- * Whole numbers, as `tf.browser.fromPixels` gives them, need a `range` and become floats.
+ * Images are rotated and scaled around their center. Coordinates are of the plane: `(0, 0)` is the upper left corner
+ * of the image, not the center of its first pixel. A third coordinate, a depth, is scaled with the image. A coordinate
+ * that is NaN stays NaN; a landmark that leaves the image keeps its coordinates outside.
  *
- * The middle of the picture is what it turns and grows around. Coordinates are of the plane: `(0, 0)` is the upper left
- * corner of the picture, not the middle of its first pixel. A third coordinate, a depth, grows with the picture. What
- * is not a number (NaN) stays so; a landmark that leaves the picture keeps its place outside.
- *
- * @returns what `dataset.map` takes, for single examples and for batches. Each call has other changes.
- * @throws LoRAError if an option is not in its range; from the map, if the shapes do not fit.
+ * @param options the layout of the landmarks, and the largest change of each kind.
+ * @returns a function for `dataset.map`, for single examples and for batches. Each call draws new changes.
+ * @throws LoRAError `ERR_OPTION` if an option is not in its range; from the map, `ERR_MISFIT` if the shapes do not fit.
+ * @example
+ *     const examples = tf.data.zip({xs: tf.data.array(images), ys: tf.data.array(landmarks)});
+ *     const dataset = examples.batch(8).map(augmentLandmarks({points: 21, rotation: 30}));
  */
 export function augmentLandmarks(options: AugmentOptions): (example: tf.TensorContainer) => LandmarkBatch {
-  const {points, dimensions = 2, range, seed, light, mirror, ...change} = checked(options);
+  const {points, dimensions = 2, range, seed, brightness, mirror, ...change} = checked(options);
   const exchange = mirror === undefined ? [] : exchanged(points, mirror);
   const random = randomNumbers(seed, 0);
   const uniform = () => random() / 2 ** 32;
@@ -61,22 +65,22 @@ export function augmentLandmarks(options: AugmentOptions): (example: tf.TensorCo
       const isBatch = xs.rank === 4;
       if (xs.dtype !== 'float32' && options.range === undefined) {
         throw new LoRAError(
-          `xs are ${xs.dtype}, and black and white are 0 and 1 if nothing else is said. Pass {range: [0, 255]}.`,
+          `xs are ${xs.dtype}, and the default range of black and white is [0, 1]. Pass {range: [0, 255]}.`,
         );
       }
-      const pictures = tf.cast(isBatch ? xs : tf.expandDims(xs), 'float32') as tf.Tensor4D;
-      const [count, height, width] = pictures.shape;
+      const images = tf.cast(isBatch ? xs : tf.expandDims(xs), 'float32') as tf.Tensor4D;
+      const [count, height, width] = images.shape;
       const landmarks = byPoint(tf.cast(isBatch ? ys : tf.expandDims(ys), 'float32'), options, 'ys', ys.shape);
       if (landmarks.shape[0] !== count || landmarks.shape[2] < dimensions) {
         throw new LoRAError(
-          `ys must hold ${points} landmarks of ${dimensions} coordinates for each picture, got the shape ` +
-            `${showShape(ys.shape)} for pictures ${showShape(xs.shape)}.`,
+          `ys must hold ${points} landmarks of ${dimensions} coordinates for each image, got the shape ` +
+            `${showShape(ys.shape)} for images ${showShape(xs.shape)}.`,
         );
       }
       const isMirrored = Array.from({length: count}, () => mirror !== undefined && uniform() < 0.5);
       const changes = isMirrored.map((isOne): Affine =>
         aroundCenter([width, height], {
-          turn: (either(change.turn) * Math.PI) / 180,
+          rotation: (either(change.rotation) * Math.PI) / 180,
           scale: change.scale ** either(1),
           shift: [either(change.shift) * width, either(change.shift) * height],
           isMirrored: isOne,
@@ -85,41 +89,41 @@ export function augmentLandmarks(options: AugmentOptions): (example: tf.TensorCo
       const unit: [number, number] = change.unit === 'pixels' ? [1, 1] : [width, height];
       const order = isMirrored.map(isOne => (isOne ? exchange : exchange.map((_, point) => point)));
       const sorted = mirror === undefined ? landmarks : reordered(landmarks, order);
-      const brightness = Array.from({length: count}, () => 1 + either(light));
+      const factors = Array.from({length: count}, () => 1 + either(brightness));
       return {
-        xs: tf.reshape(lit(movePictures(pictures, changes, range[0]), brightness, range), xs.shape),
+        xs: tf.reshape(lit(moveImages(images, changes, range[0]), factors, range), xs.shape),
         ys: tf.reshape(movePoints(sorted, changes, {dimensions, unit}), ys.shape),
       };
     });
 }
 
-/** @throws LoRAError if an example of a dataset is no pictures and landmarks. */
+/** @throws LoRAError if an example of a dataset is no images and landmarks. */
 function tensorsOf(example: tf.TensorContainer): LandmarkBatch {
   const {xs, ys} = (example ?? {}) as Partial<LandmarkBatch>;
   if (!(xs instanceof tf.Tensor && ys instanceof tf.Tensor)) {
-    throw new LoRAError('An example must be {xs, ys}: a picture, or a batch of them, and its landmarks, as tensors.');
+    throw new LoRAError('An example must be {xs, ys}: an image, or a batch of them, and its landmarks, as tensors.');
   }
   if (xs.rank !== 3 && xs.rank !== 4) {
-    throw new LoRAError(`xs must be a picture or a batch of them, got the shape ${showShape(xs.shape)}.`);
+    throw new LoRAError(`xs must be an image or a batch of them, got the shape ${showShape(xs.shape)}.`);
   }
   return {xs, ys};
 }
 
 function checked(options: AugmentOptions) {
   checkOptions(options, {
-    ...{points: true, dimensions: true, visibility: true, unit: true, turn: true, scale: true, shift: true},
-    ...{mirror: true, light: true, range: true, seed: true},
+    ...{points: true, dimensions: true, visibility: true, unit: true, rotation: true, scale: true, shift: true},
+    ...{mirror: true, brightness: true, range: true, seed: true},
   });
   checkLayout(options);
-  const {unit = 'pixels', turn = 20, scale = 1.25, shift = 0.1, light = 0.2, range = [0, 1], mirror} = options;
+  const {unit = 'pixels', rotation = 20, scale = 1.25, shift = 0.1, brightness = 0.2, range = [0, 1], mirror} = options;
   const {seed = Math.floor(Math.random() * 2 ** 31), points, dimensions} = options;
   if (!['pixels', 'fraction'].includes(unit)) {
     throw new LoRAError(`unit must be 'pixels' or 'fraction', got ${show(unit)}.`);
   }
-  checkNumber('turn', turn, turn >= 0, 'a number of degrees, 0 or more');
+  checkNumber('rotation', rotation, rotation >= 0, 'a number of degrees, 0 or more');
   checkNumber('scale', scale, scale >= 1, 'a number, 1 or more');
   checkNumber('shift', shift, shift >= 0, 'a number, 0 or more');
-  checkNumber('light', light, light >= 0 && light <= 1, 'a number from 0 to 1');
+  checkNumber('brightness', brightness, brightness >= 0 && brightness <= 1, 'a number from 0 to 1');
   checkNumber('seed', seed, Number.isInteger(seed), 'a whole number');
   if (mirror !== undefined && !Array.isArray(mirror)) {
     throw new LoRAError(`mirror must be a list of pairs of landmarks, got ${show(mirror)}.`);
@@ -127,7 +131,7 @@ function checked(options: AugmentOptions) {
   if (!isPair(range) || !range.every(Number.isFinite) || range[0] >= range[1]) {
     throw new LoRAError(`range must be the numbers of black and of white, got ${show(range)}.`);
   }
-  return {points, dimensions, unit, turn, scale, shift, light, range, mirror, seed};
+  return {points, dimensions, unit, rotation, scale, shift, brightness, range, mirror, seed};
 }
 
 /** Whether something that a program gave is a list of two. */
@@ -135,7 +139,7 @@ function isPair(value: unknown): value is readonly [number, number] {
   return Array.isArray(value) && value.length === 2;
 }
 
-/** The landmark that is in each one's place after mirroring. */
+/** The landmark that each one becomes when its image is mirrored. */
 function exchanged(points: number, pairs: readonly (readonly [number, number])[]): number[] {
   const order = Array.from({length: points}, (_, point) => point);
   const isTaken = new Set<number>();
@@ -152,7 +156,7 @@ function exchanged(points: number, pairs: readonly (readonly [number, number])[]
   return order;
 }
 
-/** The landmarks of each example in an order of its own. */
+/** The landmarks of each example, each in its own order. */
 function reordered(landmarks: tf.Tensor3D, order: readonly (readonly number[])[]): tf.Tensor3D {
   const [batch, points, each] = landmarks.shape;
   const rows = order.flatMap((sources, example) => sources.map(point => example * points + point));
@@ -160,9 +164,9 @@ function reordered(landmarks: tf.Tensor3D, order: readonly (readonly number[])[]
   return tf.reshape(tf.gather(flat, tf.tensor1d(rows, 'int32')), [batch, points, each]);
 }
 
-/** Pictures some of which are brighter, within their range. */
-function lit(pictures: tf.Tensor4D, brightness: readonly number[], range: readonly [number, number]): tf.Tensor4D {
+/** Images whose brightness is multiplied by factors, within their range. */
+function lit(images: tf.Tensor4D, factors: readonly number[], range: readonly [number, number]): tf.Tensor4D {
   const [black, white] = range;
-  const factors = tf.tensor4d([...brightness], [brightness.length, 1, 1, 1]);
-  return tf.clipByValue(tf.add(tf.mul(tf.sub(pictures, black), factors), black), black, white);
+  const each = tf.tensor4d([...factors], [factors.length, 1, 1, 1]);
+  return tf.clipByValue(tf.add(tf.mul(tf.sub(images, black), each), black), black, white);
 }

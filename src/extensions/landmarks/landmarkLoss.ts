@@ -5,22 +5,20 @@ import {checkSizedLayout, separate, type SizedLayout} from './layout';
 /** Options of `landmarkLoss`. */
 export interface LandmarkLossOptions extends SizedLayout {
   /**
-   * What becomes of an error: `'smoothL1'` is a parabola near zero and straight beyond, `'wing'` is steepest near zero,
-   * so that small errors keep counting. Default: `'smoothL1'`.
+   * How errors are weighed: `'smoothL1'` is quadratic near zero and linear beyond, `'wing'` is steepest near zero, so
+   * that small errors keep counting. Defaults to `'smoothL1'`.
    */
   kind?: 'smoothL1' | 'wing';
-  /** Of `'smoothL1'`: the error, as a share of the size, at which it becomes straight. Default: 0.05. */
+  /** For `'smoothL1'`: the error, as a fraction of the size, at which it becomes linear. Defaults to 0.05. */
   beta?: number;
-  /** Of `'wing'`: the error, as a share of the size, at which it becomes straight. Default: 0.1. */
+  /** For `'wing'`: the error, as a fraction of the size, at which it becomes linear. Defaults to 0.1. */
   width?: number;
-  /** Of `'wing'`: how close to zero it bends, as a share of the size. Default: 0.02. */
+  /** For `'wing'`: how close to zero it bends, as a fraction of the size. Defaults to 0.02. */
   curvature?: number;
 }
 
 /**
- * A loss for landmarks, for `compile`.
- *
- *     model.compile({optimizer, loss: landmarkLoss({points: 21, dimensions: 3})});
+ * Returns a loss for landmarks.
  *
  * For each example `Σ w·ρ(e) / (dimensions · Σ w)`, with the errors `e = (prediction − target) / size` of each
  * coordinate, a landmark's weight `w` (its visibility, or 1 if none is given; 0 where that or a coordinate of the
@@ -30,10 +28,14 @@ export interface LandmarkLossOptions extends SizedLayout {
  * - wing: `ρ(e) = ω·ln(1 + |e|/ε)` for `|e| < ω`, else `|e| − ω + ω·ln(1 + ω/ε)`, with the width `ω` and the curvature
  *   `ε` (Feng et al., "Wing Loss", arXiv 1711.06753).
  *
- * Targets and predictions are `[batch, points · numbers]` or `[batch, points, numbers]`. An example without a visible
+ * Targets and predictions are `[batch, points · values]` or `[batch, points, values]`. An example without a visible
  * landmark, or without a size, has a loss of 0.
  *
- * @throws LoRAError if an option is not in its range; from the loss, if the shapes do not fit each other.
+ * @param options the layout of the landmarks, what errors are divided by, and the kind of loss.
+ * @returns a loss for `compile`, `[batch]`.
+ * @throws LoRAError `ERR_OPTION` if an option is not in its range; from the loss, if the shapes do not fit.
+ * @example
+ *     model.compile({optimizer, loss: landmarkLoss({points: 21, dimensions: 3})});
  */
 export function landmarkLoss(
   options: LandmarkLossOptions,
@@ -61,7 +63,7 @@ export function landmarkLoss(
       const {truth, guess, shares, sizes} = separate(targets, predictions, layout);
       const scales = tf.expandDims(tf.divNoNan(1, sizes), 2);
       const errors = tf.mul<tf.Tensor3D>(tf.sub(guess, truth), scales);
-      // The slope of tf.abs at 0 is −1, that of this 0.
+      // The gradient of tf.abs at 0 is −1; this one is 0.
       const lengths = tf.mul<tf.Tensor3D>(errors, tf.sign(errors));
       return tf.sum(tf.mul(tf.mean(bend(lengths), 2), shares), 1);
     });

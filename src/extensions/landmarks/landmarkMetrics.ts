@@ -3,20 +3,23 @@ import {checkNumber, checkOptions} from '../../platform/errors';
 import {type Metric, shareOf, withName} from '../../platform/tfjs/metric';
 import {checkSizedLayout, separate, type SizedLayout} from './layout';
 
-/** Options of `correctKeypoints`. */
-export interface CorrectKeypointsOptions extends SizedLayout {
-  /** How far off a landmark may be, as a share of the size. Default: 0.1. */
+/** Options of `correctLandmarks`. */
+export interface CorrectLandmarksOptions extends SizedLayout {
+  /** The largest error of a correct landmark, as a fraction of the size. Defaults to 0.1. */
   threshold?: number;
 }
 
 /**
- * The normalised mean error, as `nme`: of each example `Σ w·‖prediction − target‖ / (size · Σ w)`, with the weights and
- * the size of `landmarkLoss`. Examples without a visible landmark, or without a size, do not count; without any other
- * it is NaN, and so is the mean over batches.
+ * Returns the normalized mean error as a metric named `nme`: for each example
+ * `Σ w·‖prediction − target‖ / (size · Σ w)`, with the weights and the size of `landmarkLoss`. Examples without a
+ * visible landmark or without a size do not count. If no example counts, the metric is NaN, and so is its mean over
+ * batches.
  *
+ * @param options the layout of the landmarks, and what errors are divided by.
+ * @returns a metric for `compile`: targets and predictions `[batch, …]` to a scalar.
+ * @throws LoRAError `ERR_OPTION` if an option is not in its range; from the metric, if the shapes do not fit.
+ * @example
  *     model.compile({optimizer, loss, metrics: [normalizedMeanError({points: 21, size: [0, 9]})]});
- *
- * @throws LoRAError if an option is not in its range; from the metric, if the shapes do not fit each other.
  */
 export function normalizedMeanError(options: SizedLayout): Metric {
   checkOptions(options, {points: true, dimensions: true, visibility: true, size: true});
@@ -30,13 +33,17 @@ export function normalizedMeanError(options: SizedLayout): Metric {
 }
 
 /**
- * The share of landmarks that are in their place (PCK), as `pck`: of each example the share of its weights whose
- * landmarks are off by `threshold · size` at most. (Yang and Ramanan, "Articulated Human Detection with Flexible
+ * Returns the fraction of correct landmarks (PCK) as a metric named `pck`: for each example, the weighted fraction of
+ * landmarks whose error is at most `threshold · size`. (Yang and Ramanan, "Articulated Human Detection with Flexible
  * Mixtures of Parts", 2013.)
  *
- * @throws LoRAError as `normalizedMeanError`.
+ * @param options the layout of the landmarks, what errors are divided by, and the threshold.
+ * @returns a metric for `compile`: targets and predictions `[batch, …]` to a scalar.
+ * @throws LoRAError `ERR_OPTION` if an option is not in its range; from the metric, if the shapes do not fit.
+ * @example
+ *     model.compile({optimizer, loss, metrics: [correctLandmarks({points: 21, threshold: 0.05})]});
  */
-export function correctKeypoints(options: CorrectKeypointsOptions): Metric {
+export function correctLandmarks(options: CorrectLandmarksOptions): Metric {
   checkOptions(options, {points: true, dimensions: true, visibility: true, size: true, threshold: true});
   const {threshold = 0.1, ...layout} = options;
   checkSizedLayout(layout);

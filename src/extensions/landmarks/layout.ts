@@ -1,18 +1,18 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkCount, checkNumber, LoRAError, show, showShape} from '../../platform/errors';
 
-/** How the numbers of an example are landmarks: in targets and predictions alike. */
+/** How the values of targets and predictions are laid out as landmarks. */
 export interface LandmarkLayout {
   /** How many landmarks an example has, such as the 21 of a hand. */
   points: number;
   /**
-   * How many of a landmark's numbers, from the first on, are its place: 2 for x and y, 3 with a depth. What follows
-   * (such as a visibility) is no place. Default: 2.
+   * How many of a landmark's values, from the first on, are coordinates: 2 for x and y, 3 with a depth. Others may
+   * follow, such as a visibility. Defaults to 2.
    */
   dimensions?: 2 | 3;
   /**
-   * Which of a landmark's numbers, counted from 0, says in the targets how visible it is, from 0 to 1. Default: none,
-   * all landmarks count alike.
+   * The index, from 0, of the value that says in the targets how visible a landmark is, from 0 to 1. By default all
+   * landmarks count alike.
    */
   visibility?: number;
 }
@@ -20,12 +20,12 @@ export interface LandmarkLayout {
 /** What errors are divided by, for each example; see `sizesOf`. */
 export type LandmarkSize = 'box' | readonly [number, number] | number;
 
-/** A layout and what errors in it are divided by. */
+/** A layout, and what errors are divided by. */
 export interface SizedLayout extends LandmarkLayout {
   /**
-   * What an error is divided by, so that near and far hands count alike: the diagonal of the box around the visible
-   * landmarks of the target (`'box'`), the distance of two of them (`[wrist, knuckle]`), or a number, in the unit of
-   * the coordinates. Default: `'box'`.
+   * What errors are divided by, so that near and far hands count alike: the diagonal of the box around the visible
+   * landmarks of the target (`'box'`), the distance between two of them (`[wrist, knuckle]`), or a number in the unit
+   * of the coordinates. Defaults to `'box'`.
    */
   size?: LandmarkSize;
 }
@@ -51,7 +51,7 @@ export function checkLayout({points, dimensions = 2, visibility}: LandmarkLayout
   checkNumber('dimensions', dimensions, [2, 3].includes(dimensions), '2 or 3');
   if (visibility !== undefined) {
     const fits = Number.isInteger(visibility) && visibility >= dimensions;
-    checkNumber('visibility', visibility, fits, `the number of a value behind the ${dimensions} of the place`);
+    checkNumber('visibility', visibility, fits, `the index of a value after the ${dimensions} coordinates`);
   }
 }
 

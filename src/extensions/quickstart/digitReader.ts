@@ -2,9 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {bytesOfBase64} from '../../platform/formats/base64';
 import {WEIGHTS} from './data';
 
-/**
- * The network before anything is learned: two convolutions, two dense layers, 3,658 numbers, for images `[14, 14, 1]`.
- */
+/** The untrained network: two convolutions and two dense layers, 3,658 parameters, for images `[14, 14, 1]`. */
 export function untrainedReader(seed: number): tf.Sequential {
   const {layers} = tf;
   const start = () => ({kernelInitializer: tf.initializers.glorotUniform({seed: seed++})});
@@ -21,8 +19,12 @@ export function untrainedReader(seed: number): tf.Sequential {
 }
 
 /**
- * A small pretrained model to try the library on: it reads handwritten digits, `[batch, 14, 14, 1]` to `[batch, 10]`,
- * of which it gets 93 % right, as long as nobody turns them. A plain `tf.Sequential`, of stock layers alone.
+ * Returns a small pretrained model to try the library on. It classifies handwritten digits, `[batch, 14, 14, 1]` to
+ * `[batch, 10]`, with an accuracy of 93 % on upright ones. It has only stock layers.
+ *
+ * @returns the model. The caller disposes of it.
+ * @example
+ *     const model = applyLoRA(digitReader(), {rank: 4});
  */
 export function digitReader(): tf.Sequential {
   const model = untrainedReader(1);

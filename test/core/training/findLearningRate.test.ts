@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {adam, applyLoRA, disposeModel, findLearningRate, LoRAError, seededBatches, sgd} from 'tfjs-lora';
-import {digitReader, turnedDigits} from 'tfjs-lora/quickstart';
+import {digitReader, rotatedDigits} from 'tfjs-lora/quickstart';
 import {BACKENDS, numbers, random, useBackend, withoutLeaks} from '../../helpers';
 import {mlp} from '../../models';
 
@@ -44,7 +44,7 @@ describe('the suggestion', () => {
 
   /** The 400 of the quickstart's turned digits, and the model that reads upright ones. */
   function digits(seed: number) {
-    const {images, labels} = turnedDigits();
+    const {images, labels} = rotatedDigits();
     return {model: applyLoRA(digitReader(), {rank: 4, seed}), x: images, y: labels, loss: 'categoricalCrossentropy'};
   }
 

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError} from 'tfjs-lora';
 import {augmentLandmarks, type AugmentOptions} from 'tfjs-lora/landmarks';
-import {type Affine, aroundCenter, inverse, movePictures, movePoints} from '../../../src/extensions/landmarks/affine';
+import {type Affine, aroundCenter, inverse, moveImages, movePoints} from '../../../src/extensions/landmarks/affine';
 import {BACKENDS, numbers, useBackend, withoutLeaks} from '../../helpers';
 
 const [HEIGHT, WIDTH] = [40, 48];
@@ -38,7 +38,7 @@ const PLACES = [
   [30.25, 18],
   [22, 26],
 ] as const;
-const PLAIN: AugmentOptions = {points: 3, turn: 0, scale: 1, shift: 0, light: 0, seed: 3};
+const PLAIN: AugmentOptions = {points: 3, rotation: 0, scale: 1, shift: 0, brightness: 0, seed: 3};
 
 describe.each(BACKENDS)('on %s', backend => {
   beforeAll(() => useBackend(backend));
@@ -52,10 +52,10 @@ describe.each(BACKENDS)('on %s', backend => {
   });
 
   test.each([
-    ['turned', {turn: 25}],
+    ['rotated', {rotation: 25}],
     ['scaled', {scale: 1.3}],
     ['shifted', {shift: 0.1}],
-    ['all of it', {turn: 25, scale: 1.2, shift: 0.08}],
+    ['all of it', {rotation: 25, scale: 1.2, shift: 0.08}],
   ])('%s, the landmarks are where the picture has them', (_, options) => {
     const xs = tf.stack([1, 2, 3, 4].map(() => spots(PLACES))) as tf.Tensor4D;
     const ys = tf.tensor2d([1, 2, 3, 4].map(() => PLACES.flat()));
@@ -70,7 +70,7 @@ describe.each(BACKENDS)('on %s', backend => {
     const share = ([x, y]: readonly [number, number]) => [x / WIDTH, y / HEIGHT];
     const xs = tf.stack(Array.from({length: 8}, () => spots(PLACES))) as tf.Tensor4D;
     const ys = tf.tensor2d(Array.from({length: 8}, () => PLACES.flatMap(share)));
-    const options = {...PLAIN, turn: 10, mirror: [[0, 1]], unit: 'fraction'} as const;
+    const options = {...PLAIN, rotation: 10, mirror: [[0, 1]], unit: 'fraction'} as const;
     const changed = augmentLandmarks(options)({xs, ys});
     const landmarks = tf.unstack(changed.ys).map(numbers);
     const isMirrored = landmarks.map(([, , , , x]) => Math.abs(x! * WIDTH - PLACES[2][0]) > 2);
@@ -84,7 +84,7 @@ describe.each(BACKENDS)('on %s', backend => {
   });
 
   test('there and back are pictures and landmarks what they were', () => {
-    const change = aroundCenter([WIDTH, HEIGHT], {turn: 0.4, scale: 1.1, shift: [2, -1], isMirrored: true});
+    const change = aroundCenter([WIDTH, HEIGHT], {rotation: 0.4, scale: 1.1, shift: [2, -1], isMirrored: true});
     const [picture, points] = [tf.expandDims<tf.Tensor4D>(spots(PLACES)), tf.tensor3d([PLACES.map(each => [...each])])];
     const there = [change] as const;
     const back: readonly Affine[] = [inverse(change)];
@@ -92,7 +92,7 @@ describe.each(BACKENDS)('on %s', backend => {
     expect(numbers(movePoints(movePoints(points, there, layout), back, layout))).toBeAllClose(PLACES.flat(), {
       atol: 1e-4,
     });
-    const twice = movePictures(movePictures(picture, there, 0), back, 0);
+    const twice = moveImages(moveImages(picture, there, 0), back, 0);
     expect(found(tf.squeeze(twice, [0]))).toBeAllClose(PLACES.flat(), {atol: 0.05});
   });
 
@@ -125,13 +125,13 @@ describe.each(BACKENDS)('on %s', backend => {
     expect(() => augmentLandmarks({points: 3})({xs, ys})).toThrow(/xs are int32, .* Pass \{range: \[0, 255\]\}/);
   });
 
-  test('light stays within the range, and comes from the seed', () => {
+  test('brightness stays within the range, and comes from the seed', () => {
     const xs = tf.tensor4d(
       Array.from({length: 32}, (_, i) => (i % 2 === 0 ? 200 : 20)),
       [8, 2, 2, 1],
     );
     const ys = tf.zeros<tf.Rank.R2>([8, 6]);
-    const options: AugmentOptions = {...PLAIN, light: 0.5, range: [0, 255]};
+    const options: AugmentOptions = {...PLAIN, brightness: 0.5, range: [0, 255]};
     const map = augmentLandmarks(options);
     const [first, second] = [numbers(map({xs, ys}).xs), numbers(map({xs, ys}).xs)];
     expect(Math.max(...first, ...second)).toBe(255);
@@ -147,7 +147,7 @@ test('it is what a dataset maps by, and leaves nothing', async () => {
   await useBackend('wasm');
   const pictures = tf.data.array(Array.from({length: 6}, () => spots(PLACES)));
   const landmarks = tf.data.array(Array.from({length: 6}, () => PLACES.flat()));
-  const {turn: _, ...options} = PLAIN;
+  const {rotation: _, ...options} = PLAIN;
   const dataset = tf.data.zip({xs: pictures, ys: landmarks}).batch(4).map(augmentLandmarks(options));
   const shapes: number[][] = [];
   await withoutLeaks(async () => {
@@ -167,8 +167,8 @@ test('it is what a dataset maps by, and leaves nothing', async () => {
 
 test.each([
   [{scale: 0.5}, 'scale must be a number, 1 or more, got 0.5.'],
-  [{turn: -1}, 'turn must be a number of degrees, 0 or more, got -1.'],
-  [{light: 2}, 'light must be a number from 0 to 1, got 2.'],
+  [{rotation: -1}, 'rotation must be a number of degrees, 0 or more, got -1.'],
+  [{brightness: 2}, 'brightness must be a number from 0 to 1, got 2.'],
   [{unit: 'cm'}, "unit must be 'pixels' or 'fraction', got \"cm\"."],
   [{range: [1, 0]}, 'range must be the numbers of black and of white, got [1,0].'],
   [{mirror: [[0, 3]]}, 'mirror must be pairs of the 3 landmarks, counted from 0, each in one pair, got [0,3].'],
@@ -192,11 +192,11 @@ test('shapes that do not fit are refused', async () => {
   await useBackend('cpu');
   const map = augmentLandmarks(PLAIN);
   expect(() => map([tf.zeros([2, 2])])).toThrow('An example must be {xs, ys}');
-  expect(() => map({xs: tf.zeros([2, 2]), ys: tf.zeros([6])})).toThrow('xs must be a picture or a batch of them');
+  expect(() => map({xs: tf.zeros([2, 2]), ys: tf.zeros([6])})).toThrow('xs must be an image or a batch of them');
   expect(() => map({xs: tf.zeros([2, 2, 1]), ys: tf.zeros([7])})).toThrow(
     'ys must hold 3 landmarks in each example, got the shape [7].',
   );
   expect(() => map({xs: tf.zeros([4, 2, 2, 1]), ys: tf.zeros([2, 6])})).toThrow(
-    'ys must hold 3 landmarks of 2 coordinates for each picture, got the shape [2, 6] for pictures [4, 2, 2, 1].',
+    'ys must hold 3 landmarks of 2 coordinates for each image, got the shape [2, 6] for images [4, 2, 2, 1].',
   );
 });

@@ -3,7 +3,7 @@
 import * as tf from '@tensorflow/tfjs';
 import * as lora from 'tfjs-lora';
 import 'tfjs-lora/graph';
-import {digitReader, turnedDigits} from 'tfjs-lora/quickstart';
+import {digitReader, rotatedDigits} from 'tfjs-lora/quickstart';
 import 'tfjs-lora/transformers';
 
 /** Trains on a backend, saves the adapter at a place, reads it and merges. Gives what is wrong, or nothing. */
@@ -12,7 +12,7 @@ export async function faultOf(backend, place) {
     return `${backend} did not start`;
   }
   const base = digitReader();
-  const {images, labels} = turnedDigits();
+  const {images, labels} = rotatedDigits();
   const model = lora.applyLoRA(base, {rank: 2, seed: 1});
   model.compile({optimizer: lora.adam({learningRate: 1e-2}), loss: 'categoricalCrossentropy'});
   const {history} = await model.fit(images, labels, {epochs: 2, shuffle: false, verbose: 0});

@@ -13,7 +13,7 @@ import {
   summarizeLoRA,
   toSafetensors,
 } from 'tfjs-lora';
-import {digitReader, turnedDigits} from 'tfjs-lora/quickstart';
+import {digitReader, rotatedDigits} from 'tfjs-lora/quickstart';
 
 export async function adapt(base: tf.LayersModel, url: string): Promise<Blob> {
   const model: tf.LayersModel = applyLoRA(base, {rank: 8, targets: ['dense_1', /^block/, 'Conv2D']});
@@ -41,7 +41,7 @@ export function refusal(f: () => void): string {
 export const misspelt = (base: tf.LayersModel) => applyLoRA(base, {rnk: 8});
 
 export async function first(): Promise<tf.LayersModel> {
-  const {images, labels} = turnedDigits();
+  const {images, labels} = rotatedDigits();
   const model: tf.LayersModel = applyLoRA(digitReader(), {rank: 8});
   model.compile({optimizer: 'adam', loss: 'categoricalCrossentropy'});
   await model.fit(images, labels);
