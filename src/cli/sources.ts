@@ -2,7 +2,7 @@ import {readdir, stat} from 'node:fs/promises';
 import {basename, dirname, join, resolve} from 'node:path';
 import {pathToFileURL} from 'node:url';
 import * as tf from '@tensorflow/tfjs';
-import {LoRAError, messageOf} from '../platform/errors';
+import {damagedError, LoRAError, messageOf, misfitError, notFoundError, unsupportedError} from '../platform/errors';
 import {type Adapter, fileHandler, importPEFT, type KeyMap, loadAdapter, loadKerasModel, readPEFTFolder} from '../node';
 import {fromGraphModel} from '../graph';
 import {read} from '../node/files';
@@ -33,10 +33,10 @@ export async function sourceAt(path: string): Promise<Source> {
     const beside = await readdir(dirname(path)).catch((): string[] => []);
     const [closest] = closestTo(basename(path), beside);
     const advice = closest === undefined ? '' : ` Did you mean ${join(dirname(path), closest)}?`;
-    throw new LoRAError(`There is no ${path}.${advice}`);
+    throw notFoundError(`There is no ${path}.${advice}`);
   }
   if (!found.isFile() && !found.isDirectory()) {
-    throw new LoRAError(`${path} is neither a file nor a folder.`);
+    throw unsupportedError(`${path} is neither a file nor a folder.`);
   }
   if (found.isDirectory()) {
     const names = await readdir(path);
@@ -44,7 +44,7 @@ export async function sourceAt(path: string): Promise<Source> {
       return {kind: 'PEFT adapter', path};
     }
     if (!names.includes('model.json')) {
-      throw new LoRAError(
+      throw notFoundError(
         `${path} holds neither adapter_config.json, as a PEFT adapter does, nor model.json, as a model does.`,
       );
     }
@@ -64,11 +64,11 @@ function kindOf(path: string, text: string): Source['kind'] {
   try {
     json = JSON.parse(text) as typeof json;
   } catch (error) {
-    throw new LoRAError(`${path} is neither a .safetensors file nor JSON: ${messageOf(error)}`);
+    throw damagedError(`${path} is neither a .safetensors file nor JSON: ${messageOf(error)}`, {cause: error});
   }
   const topology = json?.modelTopology;
   if (typeof topology !== 'object' || topology === null) {
-    throw new LoRAError(`${path} has no "modelTopology": it is neither an adapter nor a model of TensorFlow.js.`);
+    throw damagedError(`${path} has no "modelTopology": it is neither an adapter nor a model of TensorFlow.js.`);
   }
   if (topology.class_name === 'LoRAAdapter') {
     return 'adapter';
@@ -106,7 +106,7 @@ export const MODEL_OPTIONS = {
 export async function loadBase(path: string, {err}: Terminal): Promise<Base> {
   const source = await sourceAt(path);
   if (source.kind !== 'layers model' && source.kind !== 'graph model') {
-    throw new LoRAError(`${path} is an adapter, not a model.`);
+    throw misfitError(`${path} is an adapter, not a model.`);
   }
   err(`Reading the ${source.kind} ${source.path}`);
   return named(source.path, async () => {
@@ -131,7 +131,7 @@ export async function readAnyAdapter(path: string, {model, keyMap}: Beside, {err
     return named(source.path, () => loadAdapter(fileHandler(source.path)));
   }
   if (source.kind !== 'PEFT adapter') {
-    throw new LoRAError(`${path} is a ${source.kind}, not an adapter.`);
+    throw misfitError(`${path} is a ${source.kind}, not an adapter.`);
   }
   if (model === undefined) {
     throw new LoRAError(
@@ -152,7 +152,7 @@ export async function keyMapAt(file: string | undefined): Promise<KeyMap | undef
   try {
     return JSON.parse((await read(file, ADVICE)).toString()) as KeyMap;
   } catch (error) {
-    throw new LoRAError(`The key map ${file} cannot be read: ${messageOf(error)}`);
+    throw damagedError(`The key map ${file} cannot be read: ${messageOf(error)}`, {cause: error});
   }
 }
 
@@ -178,6 +178,6 @@ export async function register(module: string | undefined): Promise<void> {
   try {
     await import(pathToFileURL(resolve(module)).href);
   } catch (error) {
-    throw new LoRAError(`The module ${module} cannot be imported: ${messageOf(error)}`, {cause: error});
+    throw unsupportedError(`The module ${module} cannot be imported: ${messageOf(error)}`, {cause: error});
   }
 }

@@ -134,7 +134,7 @@ export async function writeTo(given: Arguments, out: string, kind: Written, writ
     if (isNew) {
       await rmdir(folder).catch(() => undefined); // it stays if there is something in it
     }
-    throw asLoRAError(error, `Cannot write ${out}`);
+    throw asLoRAError(error, `Cannot write ${out}`, 'ERR_IO');
   }
 }
 

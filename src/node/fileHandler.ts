@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {join} from 'node:path';
-import {LoRAError} from '../platform/errors';
+import {LoRAError, unsupportedError} from '../platform/errors';
 import {safetensorsArtifacts, safetensorsOf} from '../core/storage/storage';
 import {checkPath, pathOfURL, read, replaceFile} from './files';
 import {loadModelFiles, saveModelFiles} from './modelFiles';
@@ -58,7 +58,7 @@ async function loadSafetensors(file: string): Promise<tf.io.ModelArtifacts> {
 async function saveSafetensors(file: string, artifacts: tf.io.ModelArtifacts): Promise<tf.io.SaveResult> {
   const bytes = safetensorsOf(artifacts);
   if (bytes === undefined) {
-    throw new LoRAError(
+    throw unsupportedError(
       `${file} can hold an adapter in the format safetensors and nothing else. Use saveAdapter(model, ` +
         'fileHandler(path)) for an adapter, and a folder for a model.',
     );

@@ -2,7 +2,7 @@ import {renameSync} from 'node:fs';
 import {constants, mkdir, open, stat} from 'node:fs/promises';
 import {dirname} from 'node:path';
 import {fileURLToPath} from 'node:url';
-import {notFoundError, LoRAError, messageOf, show} from '../platform/errors';
+import {ioError, LoRAError, messageOf, notFoundError, show} from '../platform/errors';
 import {draftOf, findSpares, removeAll} from './drafts';
 
 /** Windows has no such flag. */
@@ -80,7 +80,7 @@ function isMissing(error: unknown): boolean {
 export function unreadable(file: string, error: unknown, advice: string): LoRAError {
   return isMissing(error)
     ? notFoundError(`There is no file ${file}. ${advice}`)
-    : new LoRAError(`Cannot read ${file}: ${messageOf(error)}. ${advice}`);
+    : ioError(`Cannot read ${file}: ${messageOf(error)}. ${advice}`);
 }
 
 /** Whether there is a folder of that name. */
@@ -106,7 +106,7 @@ export async function replaceFile(file: string, data: Uint8Array): Promise<void>
     renameSync(draft, file);
   } catch (error) {
     await removeAll([draft]);
-    throw new LoRAError(`Cannot save ${file}: ${messageOf(error)}`, {cause: error});
+    throw ioError(`Cannot save ${file}: ${messageOf(error)}`, {cause: error});
   }
   await removeAll(await findSpares(file));
 }

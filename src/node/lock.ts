@@ -1,6 +1,6 @@
 import {linkSync, readFileSync, renameSync, rmSync, writeFileSync} from 'node:fs';
 import {setTimeout} from 'node:timers/promises';
-import {LoRAError} from '../platform/errors';
+import {busyError} from '../platform/errors';
 import {draftOf, isWriterGone, newTag} from './drafts';
 
 /** Between the renames of a save lie milliseconds. */
@@ -21,7 +21,7 @@ export async function locked(target: string, f: () => void | Promise<void>): Pro
   while (!take(lock, tag)) {
     await breakStale(lock);
     if (Date.now() > deadline) {
-      throw new LoRAError(
+      throw busyError(
         `Another process has been saving for ${PATIENCE / 1000} s. If no process is saving, remove ${lock}.`,
       );
     }

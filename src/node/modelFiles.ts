@@ -3,7 +3,7 @@ import {copyFileSync, linkSync, renameSync, rmSync} from 'node:fs';
 import {mkdir} from 'node:fs/promises';
 import {basename, dirname, join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
-import {LoRAError, messageOf} from '../platform/errors';
+import {damagedError, ioError, messageOf, unsupportedError} from '../platform/errors';
 import {concatenate} from '../platform/formats/byteReader';
 import {bytesOfSpecs, isSpec, joinedWeights, measureSpecs} from '../core/storage/weightBytes';
 import {draftOf, findSpares, newTag, removeAll} from './drafts';
@@ -50,7 +50,7 @@ async function loadWith(json: string, text: Buffer): Promise<tf.io.ModelArtifact
     return tf.io.getModelArtifactsForJSONSync(model);
   }
   if (!isManifest(manifest)) {
-    throw new LoRAError(
+    throw damagedError(
       `${json} is damaged: its "weightsManifest" is not a list of {paths, weights} with a name, shape and dtype ` +
         'for each weight.',
     );
@@ -78,10 +78,10 @@ function parse(json: string, text: Buffer): tf.io.ModelJSON {
   try {
     model = JSON.parse(text.toString('utf8'));
   } catch (error) {
-    throw new LoRAError(`${json} is not valid JSON: ${(error as Error).message}`);
+    throw damagedError(`${json} is not valid JSON: ${(error as Error).message}`, {cause: error});
   }
   if (!isRecord(model) || !isRecord(model.modelTopology)) {
-    throw new LoRAError(
+    throw damagedError(
       `${json} has no "modelTopology": it is neither a TensorFlow.js model nor an adapter. (The tensorflowjs ` +
         'converter makes one from a Keras file.)',
     );
@@ -120,12 +120,12 @@ function digestOf(bytes: Uint8Array): string {
 export async function saveModelFiles(json: string, artifacts: tf.io.ModelArtifacts): Promise<tf.io.SaveResult> {
   const {modelTopology, weightSpecs = [], weightData} = artifacts;
   if (!isRecord(modelTopology) || modelTopology instanceof ArrayBuffer) {
-    throw new LoRAError(`Only a model or adapter with a JSON topology can be saved to ${json}.`);
+    throw unsupportedError(`Only a model or adapter with a JSON topology can be saved to ${json}.`);
   }
   const bytes = joinedWeights(weightData);
   const expected = measureSpecs(weightSpecs, bytes);
   if (bytes.byteLength !== expected) {
-    throw new LoRAError(
+    throw damagedError(
       `The weights to be saved to ${json} have ${bytes.byteLength} bytes, but their specs add up to ${expected}.`,
     );
   }
@@ -198,7 +198,7 @@ async function replace(json: string, bytes: Uint8Array, text: (weightsFile: stri
     unusual.add(weights);
     if (progress === 'drafts') {
       await removeAll([weights]);
-      throw new LoRAError(`Cannot save ${json}: ${messageOf(error)}`, {cause: error});
+      throw ioError(`Cannot save ${json}: ${messageOf(error)}`, {cause: error});
     }
   } finally {
     await removeAll([link, firstJSON, lastJSON]);

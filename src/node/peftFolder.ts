@@ -2,7 +2,7 @@ import {existsSync, renameSync, rmSync} from 'node:fs';
 import {mkdir, readdir} from 'node:fs/promises';
 import {basename, join} from 'node:path';
 import {setTimeout} from 'node:timers/promises';
-import {LoRAError, messageOf} from '../platform/errors';
+import {busyError, ioError, messageOf, unsupportedError} from '../platform/errors';
 import {checkFiles, PEFT_FILES, type PEFTFiles} from '../core/peft/files';
 import {draftOf, findSpares, newTag, removeAll, tagOfDraft} from './drafts';
 import {checkPath, isFolder, read, readIfThere, writeThrough} from './files';
@@ -56,14 +56,14 @@ export async function readPEFTFolder(folder: string): Promise<PEFTFiles> {
     await setTimeout(PAUSE);
   }
   await read(target.config, ADVICE);
-  throw new LoRAError(`Another process saves to ${folder} all the time. Read it when that is done.`);
+  throw busyError(`Another process saves to ${folder} all the time. Read it when that is done.`);
 }
 
 /** @throws LoRAError if a folder has weights as earlier versions of PEFT saved them, and no others. */
 async function refusePickle(folder: string): Promise<void> {
   const names = await readdir(folder).catch((): string[] => []);
   if (names.includes('adapter_model.bin') && !names.includes(PEFT_FILES.weights)) {
-    throw new LoRAError(
+    throw unsupportedError(
       `${join(folder, 'adapter_model.bin')} is a pickle of PyTorch, which can run code when it is read. Convert it in ` +
         'Python: load the adapter with PeftModel.from_pretrained, and save it with ' +
         `model.save_pretrained(folder, safe_serialization=True), which writes ${PEFT_FILES.weights}.`,
@@ -110,7 +110,7 @@ export async function writePEFTFolder(folder: string, files: PEFTFiles): Promise
     });
   } catch (error) {
     removeDrafts(folder, tag);
-    throw new LoRAError(`Cannot save ${target.weights}, ${target.config}: ${messageOf(error)}`, {cause: error});
+    throw ioError(`Cannot save ${target.weights}, ${target.config}: ${messageOf(error)}`, {cause: error});
   }
 }
 

@@ -1,6 +1,6 @@
 import {realpath, stat} from 'node:fs/promises';
 import {dirname, isAbsolute, relative, resolve} from 'node:path';
-import {listed, LoRAError} from '../platform/errors';
+import {damagedError, listed, LoRAError} from '../platform/errors';
 import {read, unreadable} from './files';
 
 /** Files whose bytes, one after the other, are weights. */
@@ -32,7 +32,7 @@ export async function readShards(json: string, groups: readonly Shards[]): Promi
       }
       const identity = `${info.dev}:${info.ino}`;
       if (seen.has(identity)) {
-        throw new LoRAError(`${json} is damaged: it names the weights file "${path}" twice.`);
+        throw damagedError(`${json} is damaged: it names the weights file "${path}" twice.`);
       }
       seen.add(identity);
       files.push(file);
@@ -62,7 +62,7 @@ export async function readShards(json: string, groups: readonly Shards[]): Promi
 
 /** The error for weights that are not those that the JSON describes. */
 export function damaged(json: string, paths: readonly string[], what: string): LoRAError {
-  return new LoRAError(
+  return damagedError(
     `The weights of ${json} are damaged: ${listed(paths, 5)} ${what}. Copy the weights again from where the JSON ` +
       'came from.',
   );
@@ -108,7 +108,7 @@ function isInside(file: string, folder: string): boolean {
 }
 
 function outside(json: string, path: string): LoRAError {
-  return new LoRAError(
+  return damagedError(
     `${json} names the weights file "${path}", which is not inside its own folder. Put the weights beside the JSON ` +
       'and name them relative to it.',
   );
