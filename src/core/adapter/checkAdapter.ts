@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {faultsOf, kindOf, listed, LoRAError} from '../../platform/errors';
+import {damagedError, disposedError, faultsOf, kindOf, listed, LoRAError, misfitError} from '../../platform/errors';
 import {isTextList} from '../../platform/formats/jsonText';
 import {resolveWeights} from '../layers/weightTargets';
 import type {LayerConfig} from '../layers/layerConfig';
@@ -17,7 +17,7 @@ import {checkHeadConfig} from './headConfig';
  */
 export function checkAdapter(value: unknown): asserts value is Adapter {
   if (isLayerOfOtherCopy(value)) {
-    throw new LoRAError(`The model is ${OTHER_COPY}`);
+    throw misfitError(`The model is ${OTHER_COPY}`);
   }
   const {config, tensors} = (value ?? {}) as Partial<Adapter>;
   if (typeof tensors !== 'object' || (tensors as unknown) === null) {
@@ -26,13 +26,13 @@ export function checkAdapter(value: unknown): asserts value is Adapter {
   checkAdapterConfig(config);
   for (const [name, tensor] of Object.entries(tensors)) {
     if (!((tensor as unknown) instanceof tf.Tensor)) {
-      throw new LoRAError(`This is not an adapter: ${name}: no tensor.`);
+      throw damagedError(`This is not an adapter: ${name}: no tensor.`);
     }
     if (tensor.isDisposed) {
-      throw new LoRAError(`The adapter was disposed: its ${name} is no longer there.`);
+      throw disposedError(`The adapter was disposed: its ${name} is no longer there.`);
     }
     if (isTensorOfOtherCopy(tensor)) {
-      throw new LoRAError(`The adapter's ${name} is ${OTHER_COPY}`);
+      throw misfitError(`The adapter's ${name} is ${OTHER_COPY}`);
     }
   }
 }
@@ -68,7 +68,7 @@ export function checkAdapterConfig(config: unknown): asserts config is AdapterCo
     !isTextList(trainable) ||
     !isTextList(biases)
   ) {
-    throw new LoRAError('This is not the config of an adapter: it must list its layers and what it trains in full.');
+    throw damagedError('This is not the config of an adapter: it must list its layers and what it trains in full.');
   }
   for (const [path, layer] of Object.entries(layers)) {
     if (
@@ -80,13 +80,13 @@ export function checkAdapterConfig(config: unknown): asserts config is AdapterCo
       (layer.alpha as unknown) === undefined ||
       !['undefined', 'boolean'].includes(typeof layer.trainBias)
     ) {
-      throw new LoRAError(
+      throw damagedError(
         `The adapter's config of layer "${path}" must hold its className, freezeBaseLayer, rank and alpha.`,
       );
     }
     const unknown = Object.keys(layer).filter(key => !Object.hasOwn(LAYER_FIELDS, key));
     if (unknown.length > 0) {
-      throw new LoRAError(
+      throw damagedError(
         `The adapter's config of layer "${path}" holds ${listed(unknown)}, which this library does not know.`,
       );
     }
@@ -97,7 +97,7 @@ export function checkAdapterConfig(config: unknown): asserts config is AdapterCo
       ...(layer.weights === undefined ? [] : faultsOf(() => resolveWeights(layer.weights))),
     ];
     if (fault !== undefined) {
-      throw new LoRAError(`The adapter's config of layer "${path}": ${fault}`);
+      throw damagedError(`The adapter's config of layer "${path}": ${fault}`);
     }
   }
   checkHeadConfig((config as AdapterConfig).head);

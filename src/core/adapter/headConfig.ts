@@ -1,4 +1,4 @@
-import {listed, LoRAError} from '../../platform/errors';
+import {damagedError, listed, tooLargeError, unsupportedError} from '../../platform/errors';
 import {shortName} from '../../platform/tfjs/configs';
 import type {HeadConfig} from './adapter';
 
@@ -30,24 +30,24 @@ export function checkHeadConfig(head: unknown): void {
   }
   const {at, layers} = (head ?? {}) as Partial<HeadConfig>;
   if (typeof at !== 'string' || !Array.isArray(layers) || layers.length === 0 || !layers.every(isEntry)) {
-    throw new LoRAError(
+    throw damagedError(
       "The adapter's head must say where it attaches, and list its layers: {at, layers: [{className, config: " +
         '{name, …}}]}.',
     );
   }
   if (layers.length > MAX_LAYERS) {
-    throw new LoRAError(
+    throw tooLargeError(
       `The adapter's head has ${layers.length} layers, more than the ${MAX_LAYERS} that are allowed.`,
     );
   }
   if (!isShallow(layers, MAX_LEVELS)) {
-    throw new LoRAError(`The layers of the adapter's head are nested more deeply than ${MAX_LEVELS} levels.`);
+    throw tooLargeError(`The layers of the adapter's head are nested more deeply than ${MAX_LEVELS} levels.`);
   }
   if (countValues(layers) > MAX_VALUES) {
-    throw new LoRAError(`The configs of the adapter's head hold more than ${MAX_VALUES} values.`);
+    throw tooLargeError(`The configs of the adapter's head hold more than ${MAX_VALUES} values.`);
   }
   if (holdsGraph(layers)) {
-    throw new LoRAError(
+    throw unsupportedError(
       "The adapter's head has a GraphOp, which runs part of a TensorFlow graph. An adapter may come from a " +
         'stranger, so its head holds layers alone. Share what has such a head as a whole model, or as a graph.',
     );

@@ -1,5 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
-import {faultsOf, LoRAError, showShape, throwFaults} from '../../platform/errors';
+import {faultsOf, LoRAError, misfitError, showShape, throwFaults} from '../../platform/errors';
 import type {LayerConfig} from '../layers/layerConfig';
 import {describeWeights} from '../layers/weightTargets';
 import {isFloat32, shown} from '../methods/lora';
@@ -94,7 +94,7 @@ export function join(parts: readonly WeightedAdapter[]): Joint {
   if (faults.length > 0) {
     dispose();
     const advice = clash ? ['Weights in full cannot be added up. All adapters but one must do without them.'] : [];
-    throw new LoRAError(
+    throw misfitError(
       ['The adapters do not go together:', ...new Set(faults.map(fault => `  ${fault}`)), ...advice].join('\n'),
     );
   }

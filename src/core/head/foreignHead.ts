@@ -1,6 +1,6 @@
 import type * as tf from '@tensorflow/tfjs';
 import type {Adapter} from '../adapter/adapter';
-import {brief, LoRAError, showShape} from '../../platform/errors';
+import {brief, damagedError, showShape, tooLargeError, unsupportedError} from '../../platform/errors';
 import {
   cloneConfig,
   type ConfigKind,
@@ -48,7 +48,7 @@ export function foreignLayer(entry: LayerEntry): tf.layers.Layer {
   const faults: string[] = [];
   collectFaults(entry.className, entry, faults);
   if (faults.length > 0) {
-    throw new LoRAError(
+    throw unsupportedError(
       `The new layer "${entry.config.name as string}" (${entry.className}) is refused: ` +
         `${faults.slice(0, 5).join('; ')}.`,
     );
@@ -64,10 +64,10 @@ export function foreignLayer(entry: LayerEntry): tf.layers.Layer {
 /** Refuses outputs that are no shape, or larger than any that makes sense. */
 export function checkOutput(named: string, {shape}: tf.SymbolicTensor, input: tf.SymbolicTensor): void {
   if (!shape.every(size => size === null || (Number.isSafeInteger(size) && size >= 0))) {
-    throw new LoRAError(`${named} has outputs of shape ${showShape(shape)}.`);
+    throw damagedError(`${named} has outputs of shape ${showShape(shape)}.`);
   }
   if (numbersIn(shape) > Math.max(MAX_OUTPUT, numbersIn(input.shape))) {
-    throw new LoRAError(
+    throw tooLargeError(
       `${named} has outputs of shape ${showShape(shape)}, which are too large for a head that comes with an adapter.`,
     );
   }

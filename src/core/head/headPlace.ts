@@ -1,6 +1,6 @@
 import type * as tf from '@tensorflow/tfjs';
 import type {HeadConfig} from '../adapter/adapter';
-import {listed, LoRAError} from '../../platform/errors';
+import {listed, misfitError, notReadyError} from '../../platform/errors';
 import {borrowing} from '../layers/borrowingLayer';
 import {hasKernel} from '../layers/registry';
 import {checkModel, checkNotAdapted, isContainer, callsOf, type Site, sitesOf} from '../rewire/walk';
@@ -12,10 +12,10 @@ export function checkBody(model: tf.LayersModel): void {
   const sites = sitesOf(model);
   checkNotAdapted(sites);
   if (sites.length === 0 || sites.some(({layer}) => !layer.built)) {
-    throw new LoRAError('The model is not built: give its first layer an inputShape, so that its weights exist.');
+    throw notReadyError('The model is not built: give its first layer an inputShape, so that its weights exist.');
   }
   if (model.outputs.length !== 1) {
-    throw new LoRAError(
+    throw misfitError(
       `The model has ${model.outputs.length} outputs (${listed(model.outputNames)}), and a head belongs to one. ` +
         'Take a model with one of them: tf.model({inputs: model.inputs, outputs: model.outputs[0]}).',
     );
@@ -45,7 +45,7 @@ export function defaultPlace(model: tf.LayersModel): HeadPlace {
     inputTensors.length === 1 && !isContainer(outboundLayer);
   const head = chain[last];
   if (head === undefined || !chain.slice(0, last + 1).every(isClear)) {
-    throw new LoRAError(`It is not clear where the head of the model begins. ${advice}`);
+    throw misfitError(`It is not clear where the head of the model begins. ${advice}`);
   }
   let kept = last + 1;
   const narrow: tf.layers.Layer[] = [];
@@ -61,7 +61,7 @@ export function defaultPlace(model: tf.LayersModel): HeadPlace {
   }
   const at = chain[kept]?.outboundLayer.name;
   if (at === undefined) {
-    throw new LoRAError(`Nothing comes before the only layer with weights, so there is no body to keep. ${advice}`);
+    throw misfitError(`Nothing comes before the only layer with weights, so there is no body to keep. ${advice}`);
   }
   const widths = narrow.map(layer => `${layer.name} (${layer.getConfig().units as number})`);
   return {
@@ -123,7 +123,7 @@ export function callBeforeHead(model: tf.LayersModel, at: string): LayerCall {
       ({path, layer, ancestors}) => ancestors.length > 0 && (path === at || layer.name === at),
     );
     const outer = inside?.ancestors[0]?.name;
-    throw new LoRAError(
+    throw misfitError(
       outer === undefined
         ? `There is no layer "${at}" after which a head could go. The model has: ${layersOf(model)}.`
         : `Layer "${at}" lies inside "${outer}". A head goes after a layer of the model itself, such as ` +
@@ -132,7 +132,7 @@ export function callBeforeHead(model: tf.LayersModel, at: string): LayerCall {
   }
   const outputs = calls.flatMap(({outputTensors}) => outputTensors).length;
   if (outputs > 1) {
-    throw new LoRAError(
+    throw misfitError(
       `Layer "${at}" has ${outputs} outputs in the model: it is not clear after which the head goes. Name a layer ` +
         `with one. The model has: ${layersOf(model)}.`,
     );

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import type {Adapter, HeadConfig} from '../adapter/adapter';
 import {describeHead, sameHead} from '../adapter/headConfig';
-import {checkOptions, listed, LoRAError, showShape} from '../../platform/errors';
+import {checkOptions, listed, LoRAError, misfitError, showShape, unsupportedError} from '../../platform/errors';
 import {isWrapper} from '../layers/wrapperLayer';
 import {disposeModel} from '../rewire/dispose';
 import {carryMetadata} from '../rewire/record';
@@ -77,7 +77,7 @@ export function withHead(model: tf.LayersModel, {config: {head}, tensors}: Adapt
     return model;
   }
   if (own !== undefined || head === undefined) {
-    throw new LoRAError(
+    throw misfitError(
       `The adapter does not fit this model: it has ${describeHead(head)}, and the model ${describeHead(own)}. ` +
         'Apply it to the base that it was made for.',
     );
@@ -106,7 +106,7 @@ function checkLayers(layers: readonly tf.layers.Layer[]): void {
   }
   const given: readonly unknown[] = layers;
   if (given.some(isLayerOfOtherCopy)) {
-    throw new LoRAError(`A layer of the new head is ${OTHER_COPY}`);
+    throw misfitError(`A layer of the new head is ${OTHER_COPY}`);
   }
   const strangers = given.filter(layer => !(layer instanceof tf.layers.Layer));
   if (strangers.length > 0) {
@@ -162,7 +162,7 @@ function copyOf(model: tf.LayersModel): tf.LayersModel {
 function checkName({className, config}: LayerEntry, taken: Set<string>): void {
   const name = config.name as string;
   if (taken.has(name)) {
-    throw new LoRAError(
+    throw misfitError(
       `A layer "${name}" is in the model already. Give the new ${className} another name: {name: '${name}_new'}.`,
     );
   }
@@ -177,7 +177,7 @@ function checkName({className, config}: LayerEntry, taken: Set<string>): void {
 function applied(layer: tf.layers.Layer, input: tf.SymbolicTensor, original?: tf.layers.Layer): tf.SymbolicTensor {
   const named = titleOf(layer);
   if (isWrapper(layer)) {
-    throw new LoRAError(`${named} is not a plain layer. A new head consists of plain layers, and trains in full.`);
+    throw unsupportedError(`${named} is not a plain layer. A new head consists of plain layers, and trains in full.`);
   }
   if (original?.built === false) {
     checkCopy(named, original, layer);
@@ -187,13 +187,13 @@ function applied(layer: tf.layers.Layer, input: tf.SymbolicTensor, original?: tf
   try {
     output = layer.apply(input) as tf.SymbolicTensor | tf.SymbolicTensor[];
   } catch (error) {
-    throw new LoRAError(
+    throw misfitError(
       `${named} cannot follow an output of shape ${showShape(input.shape)}: ${(error as Error).message}`,
       {cause: error},
     );
   }
   if (Array.isArray(output)) {
-    throw new LoRAError(`${named} has ${output.length} outputs. The layers of a head have one.`);
+    throw unsupportedError(`${named} has ${output.length} outputs. The layers of a head have one.`);
   }
   if (original?.built === true) {
     checkCopy(named, original, layer);
@@ -209,7 +209,7 @@ function titleOf(layer: tf.layers.Layer): string {
 function checkCopy(named: string, original: tf.layers.Layer, copy: tf.layers.Layer): void {
   const fields = differingFields(original, copy);
   if (fields.length > 0) {
-    throw new LoRAError(
+    throw unsupportedError(
       `${named} changes when it is re-created from its config: ${listed(fields)}. Its class must return these from ` +
         'getConfig().',
     );

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {LoRAError, show, showShape} from '../../platform/errors';
+import {damagedError, misfitError, show, showShape} from '../../platform/errors';
 import {channelsLast} from '../layers/convolutions';
 import {FusedDepthwiseConv2D} from '../layers/fusedDepthwiseConv2d';
 import {registerResetAfterGRU} from '../layers/gruResetAfter';
@@ -166,7 +166,7 @@ export class KerasLayer extends Layer {
     super(args);
     const operation = Object.hasOwn(OPERATIONS, args.computes) ? OPERATIONS[args.computes] : undefined;
     if (operation === undefined) {
-      throw new LoRAError(`Layer "${this.name}" computes ${show(args.computes)}, which is not known here.`);
+      throw damagedError(`Layer "${this.name}" computes ${show(args.computes)}, which is not known here.`);
     }
     this.operation = operation;
     this.supportsMasking = true;
@@ -178,7 +178,7 @@ export class KerasLayer extends Layer {
     const shape = fromFront(axes, inputShape.length).map(axis => (inputShape as tf.Shape)[axis] ?? null);
     for (const {length} of [mean, variance].filter(values => values !== undefined)) {
       if (length !== 1 && length !== tf.util.sizeFromShape(shape as number[])) {
-        throw new LoRAError(
+        throw misfitError(
           `Layer "${this.name}" has ${length} numbers for an input of ${showShape(inputShape as tf.Shape)}.`,
         );
       }

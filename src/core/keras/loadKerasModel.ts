@@ -1,5 +1,14 @@
 import * as tf from '@tensorflow/tfjs';
-import {asLoRAError, brief, faultLines, kindOf, listed, LoRAError, messageOf} from '../../platform/errors';
+import {
+  asLoRAError,
+  brief,
+  faultLines,
+  kindOf,
+  listed,
+  LoRAError,
+  messageOf,
+  unsupportedError,
+} from '../../platform/errors';
 import {sizeOf} from '../../platform/formats/layout';
 import {joinedWeights} from '../storage/weightBytes';
 import {type LayerEntry} from '../../platform/tfjs/configs';
@@ -31,7 +40,7 @@ export async function loadKerasModel(source: string | tf.io.IOHandler): Promise<
   const artifacts = await handlerOf(source)
     .load()
     .catch((error: unknown) => {
-      throw typeof source === 'string' ? asLoRAError(error, `Cannot load "${source}"`) : error;
+      throw typeof source === 'string' ? asLoRAError(error, `Cannot load "${source}"`, 'ERR_IO') : error;
     });
   const found = recognize(artifacts);
   if (found !== undefined) {
@@ -99,7 +108,7 @@ function build({given, isKeras3}: KerasFile, artifacts: tf.io.ModelArtifacts): t
 
 function refuse(faults: readonly string[]): void {
   if (faults.length > 0) {
-    throw new LoRAError(`The model of Keras cannot be loaded:\n${faultLines(faults)}`);
+    throw unsupportedError(`The model of Keras cannot be loaded:\n${faultLines(faults)}`);
   }
 }
 
@@ -113,6 +122,6 @@ function makeModel({className, config}: LayerEntry, numbers: number): tf.LayersM
     ) as unknown as tf.LayersModel;
   } catch (error) {
     const text = `${messageOf(error)} The file has ${numbers} numbers for all weights and their count.`;
-    throw new LoRAError(`The model of Keras cannot be loaded:\n  ${text}`, {cause: error});
+    throw unsupportedError(`The model of Keras cannot be loaded:\n  ${text}`, {cause: error});
   }
 }

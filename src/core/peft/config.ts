@@ -1,4 +1,4 @@
-import {brief, LoRAError, show} from '../../platform/errors';
+import {brief, damagedError, LoRAError, show, unsupportedError} from '../../platform/errors';
 import {duplicateKeys, isTextList} from '../../platform/formats/jsonText';
 import type {Strength} from '../methods/method';
 import {resolveStrength} from '../methods/lora';
@@ -132,7 +132,7 @@ export function readPEFTConfig(config: string | object, warn: (message: string) 
     faults.push((error as Error).message);
   }
   if (faults.length > 0 || !isBias(bias) || !isTextList(modulesToSave)) {
-    throw new LoRAError(
+    throw unsupportedError(
       `This adapter_config.json cannot be imported:\n${faults.map(fault => `  ${fault}`).join('\n')}`,
     );
   }
@@ -162,11 +162,11 @@ function parseConfig(config: string | object): Record<string, unknown> {
     try {
       fields = JSON.parse(config);
     } catch (error) {
-      throw new LoRAError(`adapter_config.json is not valid JSON: ${(error as Error).message}`);
+      throw damagedError(`adapter_config.json is not valid JSON: ${(error as Error).message}`, {cause: error});
     }
     const twice = duplicateKeys(config);
     if (twice.length > 0) {
-      throw new LoRAError(`adapter_config.json has ${brief(twice)} twice.`);
+      throw damagedError(`adapter_config.json has ${brief(twice)} twice.`);
     }
   }
   if (typeof fields !== 'object' || fields === null || Array.isArray(fields)) {

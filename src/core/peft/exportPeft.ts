@@ -3,7 +3,7 @@ import {type Adapter, layerConfigAt} from '../adapter/adapter';
 import {asLoRA, isProduct} from '../adapter/asLoRA';
 import {checkAdapter} from '../adapter/checkAdapter';
 import {describeHead} from '../adapter/headConfig';
-import {checkOptions, listed, LoRAError, show} from '../../platform/errors';
+import {checkOptions, listed, LoRAError, misfitError, show, unsupportedError} from '../../platform/errors';
 import type {Values} from '../../platform/formats/layout';
 import {type Bytes, encodeSafetensors, type NamedValues} from '../../platform/formats/safetensors';
 import type {LayerConfig} from '../layers/layerConfig';
@@ -150,7 +150,7 @@ export async function exportPEFT(
 function checkHead({config: {head}}: Adapter, model: tf.LayersModel): void {
   const names = new Set(model.layers.map(({name}) => name));
   if (head?.layers.some(({config}) => !names.has(config.name as string))) {
-    throw new LoRAError(
+    throw misfitError(
       `The adapter has ${describeHead(head)}, which the model has not. Pass the model that has it: applyLoRA(base, ` +
         'adapter).',
     );
@@ -248,7 +248,7 @@ function checkExportable(adapter: Adapter, sites: readonly Site[], paths: Readon
     }
   }
   if (faults.length > 0) {
-    throw new LoRAError(`The adapter cannot be written for PEFT:\n${faults.map(fault => `  ${fault}.`).join('\n')}`);
+    throw unsupportedError(`The adapter cannot be written for PEFT:\n${faults.map(fault => `  ${fault}.`).join('\n')}`);
   }
   return form;
 }

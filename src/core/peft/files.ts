@@ -1,4 +1,4 @@
-import {faultLines, LoRAError, show} from '../../platform/errors';
+import {damagedError, faultLines, LoRAError, show, unsupportedError} from '../../platform/errors';
 import type {Budget} from './patternTable';
 import {sizeOf, type Values} from '../../platform/formats/layout';
 import {decodeSafetensors, type StoredTensor} from '../../platform/formats/safetensors';
@@ -85,7 +85,7 @@ export function parsePEFT(files: PEFTFiles, warn: (message: string) => void, bud
   const {config, weights} = files;
   const read = readPEFTConfig(config, warn, budget);
   if (isPickle(weights)) {
-    throw new LoRAError(
+    throw unsupportedError(
       'The weights are a pickle (adapter_model.bin), which can run code when it is read. Save the adapter in ' +
         'Python with save_pretrained(folder, safe_serialization=True) and import adapter_model.safetensors.',
     );
@@ -162,7 +162,7 @@ function groupTensors(tensors: ReadonlyMap<string, StoredTensor>, config: PEFTCo
     faults.push('it has no tensors');
   }
   if (faults.length > 0) {
-    throw new LoRAError(`This PEFT adapter cannot be imported:\n${faultLines(faults)}`);
+    throw damagedError(`This PEFT adapter cannot be imported:\n${faultLines(faults)}`);
   }
   const {init, fanInFanOut} = config;
   return {form, init, fanInFanOut, modules, shared};

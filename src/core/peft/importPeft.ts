@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {type Adapter, type AdapterConfig, makeAdapter} from '../adapter/adapter';
-import {checkOptions, LoRAError, showShape} from '../../platform/errors';
+import {checkOptions, LoRAError, misfitError, showShape} from '../../platform/errors';
 import {Budget} from './patternTable';
 import {sizeOf, type Values} from '../../platform/formats/layout';
 import {headOf} from '../head/headPlace';
@@ -72,7 +72,7 @@ export function importPEFT(files: PEFTFiles, model: tf.LayersModel, options: Imp
     }
   }
   if (faults.length > 0) {
-    throw new LoRAError(`The PEFT adapter does not fit this model:\n${faults.map(fault => `  ${fault}`).join('\n')}`);
+    throw misfitError(`The PEFT adapter does not fit this model:\n${faults.map(fault => `  ${fault}`).join('\n')}`);
   }
   // If the model has a new head, its weights are among PEFT's whole modules.
   const head = headOf(model) ?? recordOf(model).head;

@@ -1,4 +1,4 @@
-import {listed, LoRAError, show} from '../../platform/errors';
+import {listed, LoRAError, misfitError, show} from '../../platform/errors';
 import {borrowing} from '../layers/borrowingLayer';
 import {baseOf} from '../layers/wrapperLayer';
 import {editsBetween} from '../model/closest';
@@ -225,7 +225,7 @@ export function meet(
   if (faults.length > 0) {
     const shown = faults.slice(0, SHOWN).map(fault => `  ${fault()}`);
     const more = faults.length > SHOWN ? [`  and ${faults.length - SHOWN} more`] : [];
-    throw new LoRAError(
+    throw misfitError(
       [
         "The adapter's modules do not match the model's layers:",
         ...shown,
@@ -300,7 +300,7 @@ export function modulePaths(sites: readonly Site[], keyMap: KeyMap = {}): Map<st
     const module = mapped ?? path.replaceAll('/', '.');
     const other = taken.get(module);
     if (other !== undefined) {
-      throw new LoRAError(
+      throw misfitError(
         `Layers ${other} and ${path} would both be module ${show(module)}. Tell them apart with keyMap.`,
       );
     }

@@ -1,4 +1,4 @@
-import {LoRAError, show} from '../../platform/errors';
+import {show, tooLargeError, unsupportedError} from '../../platform/errors';
 
 /** About two seconds' worth. */
 const STEPS = 30_000_000;
@@ -19,7 +19,7 @@ export class Budget {
   spend(steps: number): void {
     this.left -= steps;
     if (this.left < 0) {
-      throw new LoRAError(
+      throw tooLargeError(
         'Comparing the names in these files with their patterns takes too long. Use fewer or simpler patterns: ' +
           'plain names, for instance.',
       );
@@ -128,7 +128,7 @@ type Test = (character: string) => boolean;
 
 function parse(pattern: string, budget: Budget): Part {
   const fail = (what: string): never => {
-    throw new LoRAError(
+    throw unsupportedError(
       `The pattern ${show(pattern.slice(0, 100))} ${what}. Write a pattern for each module in its place: the ` +
         "module's name.",
     );

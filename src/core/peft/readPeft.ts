@@ -1,4 +1,4 @@
-import {kindOf, listed, LoRAError} from '../../platform/errors';
+import {kindOf, listed, LoRAError, notFoundError} from '../../platform/errors';
 import {checkLimits, type LoadOptions} from '../storage/limits';
 import {bytesOf, type ByteSource} from '../storage/sources';
 import {PEFT_FILES, type PEFTFiles} from './files';
@@ -38,7 +38,7 @@ function amongFiles(files: readonly File[]): PEFTSources {
   const named = (wanted: string) => {
     const file = files.find(({name}) => name === wanted);
     if (file === undefined) {
-      throw new LoRAError(
+      throw notFoundError(
         `There is no ${wanted} among the files: ${listed(files.map(({name}) => name)) || 'there are none'}.`,
       );
     }

@@ -1,7 +1,7 @@
 import type * as tf from '@tensorflow/tfjs';
 import type {HeadConfig} from '../adapter/adapter';
 import {checkHeadConfig} from '../adapter/headConfig';
-import {LoRAError} from '../../platform/errors';
+import {damagedError} from '../../platform/errors';
 import {isWrapper} from '../layers/wrapperLayer';
 import {containersOf, isContainer, sitesOf} from './walk';
 
@@ -55,7 +55,7 @@ function readRecord(text: string): AdaptationRecord {
   try {
     record = JSON.parse(text);
   } catch (error) {
-    throw new LoRAError(`${damaged}: it is not valid JSON. ${advice}`, {cause: error});
+    throw damagedError(`${damaged}: it is not valid JSON. ${advice}`, {cause: error});
   }
   const {structure, capped, head} = (record ?? {}) as Partial<Record<keyof AdaptationRecord, unknown>>;
   const isStructure = isRecordOf(
@@ -66,7 +66,7 @@ function readRecord(text: string): AdaptationRecord {
       (entry.metadata === undefined || isPlainObject(entry.metadata)),
   );
   if (!isStructure || !isRecordOf(capped, entry => Number.isSafeInteger(entry) && Number(entry) > 0)) {
-    throw new LoRAError(`${damaged}: it must say how its parts were, and which ranks were lowered. ${advice}`);
+    throw damagedError(`${damaged}: it must say how its parts were, and which ranks were lowered. ${advice}`);
   }
   checkHeadConfig(head);
   // Layers may have the names of what every object has.

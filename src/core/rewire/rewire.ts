@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {listed, LoRAError} from '../../platform/errors';
+import {listed, unsupportedError} from '../../platform/errors';
 import {baseOf, isWrapper, ORIGINAL} from '../layers/wrapperLayer';
 import {cloneConfig, isRegistered, type LayerEntry, completedEntry} from '../../platform/tfjs/configs';
 import {keepingNames} from '../../platform/tfjs/keepingNames';
@@ -60,7 +60,7 @@ function rewriteContainer(
   const layers = model.layers.map((layer, i) => {
     const entry = entries[i];
     if (entry === undefined) {
-      throw new LoRAError(`The config of model "${model.name}" does not list its layer "${layer.name}".`);
+      throw unsupportedError(`The config of model "${model.name}" does not list its layer "${layer.name}".`);
     }
     return {
       ...entry,
@@ -91,7 +91,7 @@ function rebuild(model: tf.LayersModel, config: tf.serialization.ConfigDict): tf
   const className = model.getClassName();
   const registered = tf.serialization.SerializationMap.getMap().classNameMap[className];
   if (registered === undefined) {
-    throw new LoRAError(`The model is of class ${className}, which is not registered with tf.serialization.`);
+    throw unsupportedError(`The model is of class ${className}, which is not registered with tf.serialization.`);
   }
   const [modelClass, fromConfig] = registered;
   // The last argument skips the initialisers, whose values are replaced anyway. tfjs declares it on containers alone.
@@ -114,7 +114,7 @@ function checkRegistered(entries: readonly LayerEntry[]): void {
   };
   entries.forEach(visit);
   if (unknown.size > 0) {
-    throw new LoRAError([...unknown, 'Register it with tf.serialization.registerClass first.'].join('\n'));
+    throw unsupportedError([...unknown, 'Register it with tf.serialization.registerClass first.'].join('\n'));
   }
 }
 
@@ -131,7 +131,7 @@ function forEachPair(
   }
   const counterparts = childrenOf(rebuilt) ?? [];
   if (counterparts.length !== children.length) {
-    throw new LoRAError(
+    throw unsupportedError(
       `"${old.name}" has ${counterparts.length} layers instead of ${children.length} when it is rebuilt from its ` +
         'config.',
     );

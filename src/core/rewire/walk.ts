@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {kindOf, LoRAError} from '../../platform/errors';
+import {kindOf, LoRAError, misfitError, notAdaptedError, unsupportedError} from '../../platform/errors';
 import {wrapperKind} from '../layers/wrapperLayer';
 import {isLayerOfOtherCopy, isGraphModel, OTHER_COPY} from '../../platform/tfjs/copies';
 import {fieldsOf} from '../../platform/tfjs/fields';
@@ -33,14 +33,14 @@ export function isContainer(layer: tf.layers.Layer): layer is tf.LayersModel {
 /** @throws LoRAError if it is not a layers model. */
 export function checkModel(model: unknown): asserts model is tf.LayersModel {
   if (isGraphModel(model)) {
-    throw new LoRAError(
+    throw unsupportedError(
       'A tf.GraphModel is a fixed graph without layers, which tfjs cannot train. Make it layers first: ' +
         "import {fromGraphModel} from 'tfjs-lora/graph'; then adapt what `await fromGraphModel(graph)` gives. " +
         'toGraphModel turns the merged model back into a graph.',
     );
   }
   if (isLayerOfOtherCopy(model)) {
-    throw new LoRAError(`The model is ${OTHER_COPY}`);
+    throw misfitError(`The model is ${OTHER_COPY}`);
   }
   if (!(model instanceof tf.layers.Layer) || !isContainer(model)) {
     throw new LoRAError(
@@ -69,7 +69,7 @@ export function sitesOf(model: tf.LayersModel): Site[] {
       if (layer.weights.length === 0 && !layer.stateful) {
         return;
       }
-      throw new LoRAError(
+      throw unsupportedError(
         `Layer "${layer.name}" sits in the model twice, as "${seen}" and as "${path}". Rebuilt, it would become ` +
           'two layers that are no longer tied. Keep a shared layer in one container.',
       );
@@ -124,7 +124,7 @@ export function checkNotAdapted(sites: readonly Site[]): void {
     const updated = wrapped.filter(({layer}) => wrapperKind(layer) === 'lora');
     const training = wrapped.filter(({layer}) => wrapperKind(layer) !== 'frozen');
     const paths = [updated, training, wrapped].find(({length}) => length > 0)?.map(({path}) => path) ?? [];
-    throw new LoRAError(
+    throw notAdaptedError(
       `The model is adapted already (${paths.slice(0, 3).join(', ')}${paths.length > 3 ? ', …' : ''}). ` +
         'Take the adapter off with removeLoRA or bake it in with mergeLoRA first.',
     );

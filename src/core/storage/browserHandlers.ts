@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {notFoundError, LoRAError, messageOf} from '../../platform/errors';
+import {damagedError, ioError, LoRAError, messageOf, notFoundError, unsupportedError} from '../../platform/errors';
 import {base64Of, bytesOfBase64} from '../../platform/formats/base64';
 import {checksumOf} from '../../platform/formats/checksum';
 import {openDatabase} from './openDatabase';
@@ -62,10 +62,9 @@ export function indexedDBHandler(path: string): tf.io.IOHandler {
           return transaction.objectStore(MODELS).put(entry);
         });
       } catch (error) {
-        throw new LoRAError(
-          `Cannot save "${path}" to IndexedDB: ${messageOf(error)} What was there before is still there.`,
-          {cause: error},
-        );
+        throw ioError(`Cannot save "${path}" to IndexedDB: ${messageOf(error)} What was there before is still there.`, {
+          cause: error,
+        });
       }
       return {modelArtifactsInfo};
     },
@@ -74,7 +73,7 @@ export function indexedDBHandler(path: string): tf.io.IOHandler {
       try {
         entry = (await transact('readonly', transaction => transaction.objectStore(MODELS).get(path))) as typeof entry;
       } catch (error) {
-        throw new LoRAError(`Cannot load "${path}" from IndexedDB: ${messageOf(error)}`, {cause: error});
+        throw ioError(`Cannot load "${path}" from IndexedDB: ${messageOf(error)}`, {cause: error});
       }
       if (entry === undefined) {
         throw notFoundError(`There is no "${path}" in IndexedDB. tf.io.listModels() says what there is.`);
@@ -155,7 +154,7 @@ export function localStorageHandler(path: string): tf.io.IOHandler {
         PARTS.forEach(part => localStorage.removeItem(keyOf(part)));
         PARTS.forEach((part, i) => before[i] != null && localStorage.setItem(keyOf(part), before[i]));
         const bytes = Object.values(entries).reduce((sum, text) => sum + text.length, 0);
-        throw new LoRAError(
+        throw ioError(
           `Cannot save "${path}" to local storage: ${messageOf(error)} It takes ${bytes.toLocaleString('en')} ` +
             'characters, and a page has some 5 million in all; indexeddb:// has room for more. ' +
             (before.every(text => text === null) ? 'Nothing was saved.' : 'What was there before is still there.'),
@@ -195,13 +194,13 @@ function checkName(path: string): void {
 function storageOfPage(): Storage {
   const {localStorage: found} = globalThis as {localStorage?: Storage | null};
   if (found == null) {
-    throw new LoRAError('This page has no local storage. Use indexeddb:// instead.');
+    throw unsupportedError('This page has no local storage. Use indexeddb:// instead.');
   }
   return found;
 }
 
 function damaged(path: string, what: string): LoRAError {
-  return new LoRAError(`"${path}" in local storage is damaged: ${what}. Save it again.`);
+  return damagedError(`"${path}" in local storage is damaged: ${what}. Save it again.`);
 }
 
 function parse<T>(path: string, text: string): T {

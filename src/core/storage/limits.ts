@@ -1,4 +1,4 @@
-import {checkOptions, LoRAError, show} from '../../platform/errors';
+import {checkOptions, LoRAError, show, tooLargeError} from '../../platform/errors';
 import {checkCallOptions} from '../../platform/signals';
 
 /** How much may be read, and how long. */
@@ -28,7 +28,7 @@ export function checkLimits(options: LoadOptions): void {
 
 /** The error for something that has more bytes than are allowed. */
 export function tooLarge(what: string, maxBytes: number): LoRAError {
-  return new LoRAError(
+  return tooLargeError(
     `${what} has more than the ${maxBytes.toLocaleString('en')} bytes that are allowed. If it should have, pass ` +
       '{maxBytes}.',
     {code: 'ERR_TOO_LARGE'},

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {asLoRAError, kindOf, LoRAError} from '../../platform/errors';
+import {asLoRAError, kindOf, LoRAError, unsupportedError} from '../../platform/errors';
 import {pathOfHandler, schemeOfHandler} from '../../platform/tfjs/handlers';
 import {downloadHandler, indexedDBHandler, localStorageHandler} from './browserHandlers';
 
@@ -67,7 +67,7 @@ export function findHandler(
   if (action === 'load' && scheme === '' && isFetched(url)) {
     return tf.io.http(url, options);
   }
-  throw new LoRAError(
+  throw unsupportedError(
     `Nothing here can ${action} "${url}". In a browser there are indexeddb://, localstorage://, downloads:// and ` +
       'http(s)://; in Node file:// and fileHandler(path); anywhere, a tf.io.IOHandler of your own.',
   );
@@ -78,10 +78,10 @@ function theirHandler(url: string, action: 'save' | 'load', options: tf.io.LoadO
   try {
     handlers = action === 'save' ? tf.io.getSaveHandlers(url) : tf.io.getLoadHandlers(url, options);
   } catch (error) {
-    throw asLoRAError(error, `Cannot ${action} "${url}"`);
+    throw asLoRAError(error, `Cannot ${action} "${url}"`, 'ERR_UNSUPPORTED');
   }
   if (handlers.length > 1) {
-    throw new LoRAError(`${handlers.length} handlers of tfjs accept "${url}". Pass one of them instead.`);
+    throw unsupportedError(`${handlers.length} handlers of tfjs accept "${url}". Pass one of them instead.`);
   }
   return handlers[0];
 }

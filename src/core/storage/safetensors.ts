@@ -1,7 +1,15 @@
 import * as tf from '@tensorflow/tfjs';
 import {type Adapter, makeAdapter} from '../adapter/adapter';
 import {checkAdapter, checkAdapterConfig} from '../adapter/checkAdapter';
-import {checkOptions, faultLines, LoRAError, show} from '../../platform/errors';
+import {
+  checkOptions,
+  damagedError,
+  faultLines,
+  LoRAError,
+  misfitError,
+  show,
+  unsupportedError,
+} from '../../platform/errors';
 import {duplicateKeys} from '../../platform/formats/jsonText';
 import type {Values} from '../../platform/formats/layout';
 import type {FiniteOptions, FloatType} from '../../platform/formats/numbers';
@@ -53,7 +61,7 @@ export function fromSafetensors(bytes: Uint8Array): Adapter {
   const {metadata, tensors} = decodeSafetensors(bytes);
   const format = metadata.get('format');
   if (format !== FORMAT) {
-    throw new LoRAError(
+    throw unsupportedError(
       format === 'pt'
         ? 'This safetensors file was saved by PyTorch. Import the adapter of PEFT with importPEFT({config, ' +
             'weights}, model).'
@@ -61,7 +69,7 @@ export function fromSafetensors(bytes: Uint8Array): Adapter {
     );
   }
   if (metadata.get('version') !== VERSION) {
-    throw new LoRAError(
+    throw unsupportedError(
       `The adapter is of format version ${show(metadata.get('version'))}; this library reads version ${VERSION}.`,
     );
   }
@@ -77,7 +85,7 @@ export function fromSafetensors(bytes: Uint8Array): Adapter {
     }
   }
   if (faults.length > 0) {
-    throw new LoRAError(`The adapter's file is broken:\n${faultLines(faults)}`);
+    throw damagedError(`The adapter's file is broken:\n${faultLines(faults)}`);
   }
   return makeAdapter(config, unpackShared(parts, asTensors(values)));
 }
@@ -104,11 +112,13 @@ function configOf(text = ''): unknown {
   try {
     config = JSON.parse(text);
   } catch (error) {
-    throw new LoRAError(`The config in the adapter's file is not valid JSON: ${(error as Error).message}`);
+    throw damagedError(`The config in the adapter's file is not valid JSON: ${(error as Error).message}`, {
+      cause: error,
+    });
   }
   const twice = duplicateKeys(text);
   if (twice.length > 0) {
-    throw new LoRAError(`The config in the adapter's file has ${show(twice[0])} twice.`);
+    throw damagedError(`The config in the adapter's file has ${show(twice[0])} twice.`);
   }
   return config;
 }
@@ -127,7 +137,7 @@ export async function readValues(tensors: Adapter['tensors']): Promise<Record<st
   const entries = await Promise.all(
     Object.entries(tensors).map(async ([name, tensor]) => {
       if (tensor.dtype !== 'float32') {
-        throw new LoRAError(`${name}: of type ${tensor.dtype}, not float32.`);
+        throw misfitError(`${name}: of type ${tensor.dtype}, not float32.`);
       }
       return [name, {shape: tensor.shape.slice(), data: await tensor.data<'float32'>()}] as const;
     }),

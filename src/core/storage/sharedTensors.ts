@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import type {AdapterConfig} from '../adapter/adapter';
-import {LoRAError, show} from '../../platform/errors';
+import {damagedError, show, tooLargeError} from '../../platform/errors';
 import {sizeOf, toTorch, type Values} from '../../platform/formats/layout';
 import type {SharedSide} from '../methods/method';
 import {sharedParameters} from '../methods/registry';
@@ -97,13 +97,13 @@ function unpacked(
     const isShape = Array.isArray(shape) && shape.every(size => Number.isInteger(size) && (size as number) > 0);
     const slice = isShape && whole !== undefined ? sliceOf(side ?? 'rows', shape as number[]) : [];
     if (whole?.rank !== 2 || slice.length === 0 || !slice.every((size, axis) => size <= (whole.shape[axis] ?? 0))) {
-      throw new LoRAError(`The adapter's file is broken: ${key} of shape ${show(shape)} is no part of what it holds.`);
+      throw damagedError(`The adapter's file is broken: ${key} of shape ${show(shape)} is no part of what it holds.`);
     }
     numbers += sizeOf(slice);
     return {key, whole, slice, shape: shape as number[]};
   });
   if (numbers > MOST_NUMBERS) {
-    throw new LoRAError(
+    throw tooLargeError(
       `The adapter's file would make ${numbers} numbers of its shared tensors, more than ${MOST_NUMBERS}.`,
     );
   }

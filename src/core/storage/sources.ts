@@ -91,7 +91,7 @@ export async function fetched(address: URL | string, {signal}: LoadOptions): Pro
     return await fetch(address, signal ? {signal} : undefined);
   } catch (error) {
     throwIfAborted(signal);
-    throw asLoRAError(error, `${shortened(address)} cannot be fetched`);
+    throw asLoRAError(error, `${shortened(address)} cannot be fetched`, 'ERR_IO');
   }
 }
 
@@ -184,7 +184,7 @@ function readStream(
   const next = async () => {
     const {done, value} = await unlessAborted(reader.read(), signal).catch((error: unknown) => {
       throwIfAborted(signal);
-      throw asLoRAError(error, `${what} cannot be read beyond byte ${length.toLocaleString('en')}`);
+      throw asLoRAError(error, `${what} cannot be read beyond byte ${length.toLocaleString('en')}`, 'ERR_IO');
     });
     length += value?.length ?? 0;
     if (length > maxBytes) {

@@ -1,7 +1,15 @@
 import * as tf from '@tensorflow/tfjs';
 import {type Adapter, makeAdapter} from '../adapter/adapter';
 import {checkAdapter, checkAdapterConfig} from '../adapter/checkAdapter';
-import {asLoRAError, checkOptions, faultLines, LoRAError, show} from '../../platform/errors';
+import {
+  asLoRAError,
+  checkOptions,
+  damagedError,
+  faultLines,
+  LoRAError,
+  show,
+  unsupportedError,
+} from '../../platform/errors';
 import {checkNumbers, type FiniteOptions} from '../../platform/formats/numbers';
 import {abortError, throwIfAborted, unlessAborted} from '../../platform/signals';
 import {checkLimits, type LoadOptions, tooLarge} from './limits';
@@ -145,7 +153,7 @@ async function loadArtifacts(
   const {weightData} = artifacts;
   const pieces: unknown[] = weightData === undefined ? [] : [weightData].flat();
   if (!pieces.every(piece => typeof (piece as Partial<ArrayBuffer> | null)?.byteLength === 'number')) {
-    throw new LoRAError(`The weightData that was loaded must be one ArrayBuffer or a list, got ${show(weightData)}.`);
+    throw damagedError(`The weightData that was loaded must be one ArrayBuffer or a list, got ${show(weightData)}.`);
   }
   if (weightData !== undefined && [weightData].flat().reduce((sum, {byteLength}) => sum + byteLength, 0) > maxBytes) {
     throw tooLarge('The adapter', maxBytes);
@@ -158,13 +166,13 @@ function adapterOf(artifacts: tf.io.ModelArtifacts): Adapter {
   const {modelTopology, weightSpecs, weightData} = artifacts;
   const {class_name: className, version, config: packed} = (modelTopology ?? {}) as Record<string, unknown>;
   if (className !== CLASS_NAME) {
-    throw new LoRAError(
+    throw unsupportedError(
       `This is not an adapter but ${className === undefined ? 'something else' : `a ${show(className)}`}. Models ` +
         'are loaded with tf.loadLayersModel.',
     );
   }
   if (version !== VERSION) {
-    throw new LoRAError(`The adapter is of format version ${show(version)}; this library reads version ${VERSION}.`);
+    throw unsupportedError(`The adapter is of format version ${show(version)}; this library reads version ${VERSION}.`);
   }
   const bytesOfFile = safetensorsOf(artifacts);
   if (bytesOfFile !== undefined) {
@@ -173,7 +181,7 @@ function adapterOf(artifacts: tf.io.ModelArtifacts): Adapter {
   const {config, parts} = withoutParts(packed);
   checkAdapterConfig(config);
   if (weightSpecs === undefined || weightData === undefined) {
-    throw new LoRAError('The adapter has no tensors.');
+    throw damagedError('The adapter has no tensors.');
   }
   // tfjs reads across the seams of bytes in several pieces wrongly.
   const {buffer} = joinedWeights(weightData);
@@ -193,7 +201,7 @@ async function withPlace<T>(what: string, f: () => Promise<T>): Promise<T> {
 /** Checks that the bytes are those that the list of tensors calls for, before anything is made of them. */
 function checkSpecs(specs: unknown, present: number): void {
   if (!Array.isArray(specs)) {
-    throw new LoRAError(`The adapter's file is broken: its list of tensors is ${show(specs)}.`);
+    throw damagedError(`The adapter's file is broken: its list of tensors is ${show(specs)}.`);
   }
   const faults: string[] = [];
   const names = new Set<unknown>();
@@ -220,6 +228,6 @@ function checkSpecs(specs: unknown, present: number): void {
     faults.push(`the tensors take ${bytes} bytes, the file has ${present}`);
   }
   if (faults.length > 0) {
-    throw new LoRAError(`The adapter's file is broken:\n${faultLines(faults)}`);
+    throw damagedError(`The adapter's file is broken:\n${faultLines(faults)}`);
   }
 }

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {LoRAError} from '../../platform/errors';
+import {unsupportedError} from '../../platform/errors';
 import {concatenate} from '../../platform/formats/byteReader';
 
 /** Bytes a number takes, by the type in which tfjs stores it. */
@@ -92,7 +92,7 @@ function bytesOfEach({name, dtype, quantization}: tf.io.WeightsManifestEntry): n
   const stored = quantization?.dtype ?? dtype;
   const each = BYTES[stored];
   if (each === undefined && stored !== 'string') {
-    throw new LoRAError(`Weight "${name}" is stored as ${stored}, which TensorFlow.js cannot read.`);
+    throw unsupportedError(`Weight "${name}" is stored as ${stored}, which TensorFlow.js cannot read.`);
   }
   return each;
 }

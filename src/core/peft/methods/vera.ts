@@ -1,4 +1,4 @@
-import {LoRAError, showShape} from '../../../platform/errors';
+import {LoRAError, showShape, unsupportedError} from '../../../platform/errors';
 import {fromTorch, toTorch, type Values} from '../../../platform/formats/layout';
 import {scalingOf} from '../../methods/lora';
 import {type PEFTForm, sized, tensorOf} from './form';
@@ -57,7 +57,7 @@ export const vera: PEFTForm = {
       const all = paths.map(path => inRows(values[`${path}/${name}`] as Values));
       const [first, ...others] = all.sort((one, other) => other.data.length - one.data.length);
       if (ranks.size > 1 || !others.every(({data}) => data.every((value, i) => value === first?.data[i]))) {
-        throw new LoRAError(
+        throw unsupportedError(
           'The adapter cannot be written for PEFT: its layers have random factors of their own, and in VeRA of ' +
             'PEFT all have parts of the same.',
         );
