@@ -1,5 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
-import {LoRAError, showShape} from '../../platform/errors';
+import {misfitError, showShape} from '../../platform/errors';
 import type {AdaptableWeight, Method, ParameterSpec, Start, UpdateForm} from '../methods/method';
 import type {Forward} from './forward';
 import {fieldsOf} from '../../platform/tfjs/fields';
@@ -93,7 +93,7 @@ export function checkRank(layerName: string, method: Method, weights: readonly A
   const limit = rankLimit(method, weights);
   if (rank > limit) {
     const shapes = weights.map(({variable}) => showShape(variable.shape)).join(', ');
-    throw new LoRAError(
+    throw misfitError(
       `Layer "${layerName}" has a kernel of shape ${shapes}: a rank above ${limit} would add nothing, got ${rank}.`,
     );
   }

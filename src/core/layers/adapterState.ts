@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {LoRAError} from '../../platform/errors';
+import {busyError} from '../../platform/errors';
 
 /** A fit that is going on. */
 export interface Fit {
@@ -48,7 +48,7 @@ export function checkStep(layer: tf.layers.Layer, training: unknown): void {
   }
   for (const [fit, begun] of fits) {
     if (begun !== mark && fit.atStep && fit.isGoingOn()) {
-      throw new LoRAError(
+      throw busyError(
         `Layer "${layer.name}" has another adapter than when this fit began. In a callback of fit, await ` +
           'withAdapter, so that it is over before the next step. To use another adapter beside a fit, give it a ' +
           'model of its own: applyLoRA(base, adapter).',

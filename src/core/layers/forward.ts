@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {LoRAError} from '../../platform/errors';
+import {misfitError} from '../../platform/errors';
 import {activate, activateAsStock, type Activation, outputActivation} from '../ops/activation';
 import {gained, type Linear} from '../ops/factors';
 import {linear, type LinearWeights} from '../ops/linear';
@@ -121,7 +121,7 @@ export const UNFUSED_IDENTITY: Activation = {fused: null, gradient: null, apply:
 export function onlyTensor(inputs: tf.Tensor | tf.Tensor[]): tf.Tensor {
   const [first, ...others] = Array.isArray(inputs) ? inputs : [inputs];
   if (first === undefined || others.length > 0) {
-    throw new LoRAError(`Expected one input, got ${others.length + (first === undefined ? 0 : 1)}.`);
+    throw misfitError(`Expected one input, got ${others.length + (first === undefined ? 0 : 1)}.`);
   }
   return first;
 }

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {kindOf, LoRAError} from '../../platform/errors';
+import {kindOf, LoRAError, misfitError, unsupportedError} from '../../platform/errors';
 import type {Initializer} from '../methods/initializer';
 import type {LoRAStrength, Method, Start, Strength} from '../methods/method';
 import {resolveStrength} from '../methods/lora';
@@ -36,7 +36,7 @@ export interface WrapperArgs {
 /** @throws LoRAError if it is no layer. */
 export function checkLayer(layer: unknown): void {
   if (isLayerOfOtherCopy(layer)) {
-    throw new LoRAError(`The layer is ${OTHER_COPY}`);
+    throw misfitError(`The layer is ${OTHER_COPY}`);
   }
   if (!(layer instanceof tf.layers.Layer)) {
     throw new LoRAError(`layer must be a layer, such as tf.layers.dense({units: 8}), got ${kindOf(layer)}.`);
@@ -99,7 +99,7 @@ export function resolveArgs(args: LoRALayerArgs, adaptation: Adaptation): Resolv
   const {layer, initializer, seed, freezeBaseLayer = true} = checkedArgs(args);
   const {baseClassName, zeroFactor} = adaptation;
   if (plainClass(layer.getClassName()) !== baseClassName) {
-    throw new LoRAError(
+    throw misfitError(
       `Layer "${layer.name}" is a ${layer.getClassName()}; LoRA${shortName(baseClassName)} adapts ` +
         `layers of class ${baseClassName}.`,
     );
@@ -113,6 +113,6 @@ export function resolveArgs(args: LoRALayerArgs, adaptation: Adaptation): Resolv
 
 function refuse(layer: tf.layers.Layer, reason: string | undefined): void {
   if (reason !== undefined) {
-    throw new LoRAError(`Layer "${layer.name}" ${reason}`);
+    throw unsupportedError(`Layer "${layer.name}" ${reason}`);
   }
 }

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {LoRAError} from '../../platform/errors';
+import {misfitError} from '../../platform/errors';
 import type {Method, Parameters, ParameterSpec, SharedSide, Start, Strength, UpdateSite} from '../methods/method';
 import {resolveStrength} from '../methods/lora';
 import {methodOf} from '../methods/registry';
@@ -175,7 +175,7 @@ export class LayerUpdate {
     for (const name of specs.flatMap(({prefix, parameters}) => parameters.map(parameter => prefix + parameter.name))) {
       const value = valueOf(name);
       if (value === undefined) {
-        throw new LoRAError(`Layer "${this.owner.name}": there is no ${name}.`);
+        throw misfitError(`Layer "${this.owner.name}": there is no ${name}.`);
       }
       values.set(name, value);
     }

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {LoRAError} from '../../platform/errors';
+import {notReadyError, unsupportedError} from '../../platform/errors';
 import {initializerEntry} from '../methods/initializer';
 import type {Method} from '../methods/method';
 import {scalingOf} from '../methods/lora';
@@ -106,7 +106,7 @@ export abstract class LoRALayer extends WrapperLayer {
     this.checkBuilt();
     const [first] = this.lowRankParts;
     if (first === undefined) {
-      throw new LoRAError(
+      throw unsupportedError(
         `Layer "${this.name}" has an update of the method "${this.method.name}", which is no product A·B. Its ` +
           'updateParts say what it has.',
       );
@@ -313,7 +313,7 @@ export abstract class LoRALayer extends WrapperLayer {
 
   private checkBuilt(): void {
     if (!this.built) {
-      throw new LoRAError(`Layer "${this.name}" is not built. Call it on an input, or make a model with it, first.`);
+      throw notReadyError(`Layer "${this.name}" is not built. Call it on an input, or make a model with it, first.`);
     }
   }
 }

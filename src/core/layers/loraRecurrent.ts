@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {LoRAError} from '../../platform/errors';
+import {unsupportedError} from '../../platform/errors';
 import {adaptedProducts, type CellProduct, frozenProducts, masked} from '../ops/cellProducts';
 import {type CellKind, partWidths} from '../ops/recurrent';
 import {changeOf, type Update} from '../ops/update';
@@ -27,7 +27,7 @@ export abstract class LoRARecurrentLayer extends LoRALayer {
   constructor(args: LoRALayerArgs) {
     checkedArgs(args);
     if ('goBackwards' in args) {
-      throw new LoRAError(
+      throw unsupportedError(
         `Layer "${args.layer.name}": a LoRA layer cannot be inside a Bidirectional, nor does it take goBackwards. ` +
           'Adapt the whole, loraLayer({layer: tf.layers.bidirectional({layer: tf.layers.lstm(…)})}), or give ' +
           'goBackwards to the layer that is adapted.',

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {kindOf, LoRAError, show, showShape, throwFaults} from '../../platform/errors';
+import {kindOf, LoRAError, misfitError, show, showShape, throwFaults} from '../../platform/errors';
 import {isTensorOfOtherCopy, OTHER_COPY} from '../../platform/tfjs/copies';
 import {replaceValue} from '../../platform/tfjs/weights';
 
@@ -84,7 +84,7 @@ export function loadNamedWeights(
     ...missing.map(name => `${name}: not among the weights given`),
   ];
   if (strict && faults.length > 0) {
-    throw new LoRAError(`The weights do not fit ${owner}:\n${faults.map(fault => `  ${fault}`).join('\n')}`);
+    throw misfitError(`The weights do not fit ${owner}:\n${faults.map(fault => `  ${fault}`).join('\n')}`);
   }
   fitting.forEach(([weight, tensor]) => replaceValue(weight, tensor));
   return {
@@ -109,10 +109,10 @@ export function setNamedWeight(
   const how = {mapping: undefined, strict: false};
   const {unmatched, mismatched} = loadNamedWeights(`layer "${layerName}"`, weights, {[name]: value}, how);
   if (unmatched.length > 0) {
-    throw new LoRAError(`Layer "${layerName}" has no weight "${name}". It has ${[...weights.keys()].join(', ')}.`);
+    throw misfitError(`Layer "${layerName}" has no weight "${name}". It has ${[...weights.keys()].join(', ')}.`);
   }
   if (mismatched.length > 0) {
-    throw new LoRAError(`Layer "${layerName}": ${mismatched.join('')}.`);
+    throw misfitError(`Layer "${layerName}": ${mismatched.join('')}.`);
   }
 }
 

@@ -1,5 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
-import {checkOptions, LoRAError, show} from '../../platform/errors';
+import {checkOptions, LoRAError, show, unsupportedError} from '../../platform/errors';
 
 import {registeredName, shortName} from '../../platform/tfjs/configs';
 import {namedWeights} from '../../platform/tfjs/weights';
@@ -116,7 +116,7 @@ export function loraLayer(given: LoRALayerArgs & {weights?: readonly (string | W
   }
   const kind = loraClassOf(layer.getClassName());
   if (kind === undefined) {
-    throw new LoRAError(`Layer "${layer.name}" ${reasonNotAdaptable(layer, true) ?? 'cannot be adapted.'}`);
+    throw unsupportedError(`Layer "${layer.name}" ${reasonNotAdaptable(layer, true) ?? 'cannot be adapted.'}`);
   }
   return kind.make(args);
 }

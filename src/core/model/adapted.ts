@@ -1,6 +1,6 @@
 import type * as tf from '@tensorflow/tfjs';
 import type {AdapterConfig} from '../adapter/adapter';
-import {LoRAError} from '../../platform/errors';
+import {notAdaptedError} from '../../platform/errors';
 import type {LoRALayer} from '../layers/loraLayer';
 import {isWrapper, wrapperKind, type WrapperKind} from '../layers/wrapperLayer';
 import {shortName} from '../../platform/tfjs/configs';
@@ -26,7 +26,7 @@ export function adaptedSites(model: tf.LayersModel): Site[] {
   checkModel(model);
   const sites = sitesOf(model);
   if (!sites.some(({layer}) => isWrapper(layer))) {
-    throw new LoRAError('The model has no LoRA layers. Adapt it first: applyLoRA(model, {rank: 8}).');
+    throw notAdaptedError('The model has no LoRA layers. Adapt it first: applyLoRA(model, {rank: 8}).');
   }
   return sites;
 }

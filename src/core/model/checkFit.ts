@@ -1,7 +1,7 @@
 import type * as tf from '@tensorflow/tfjs';
 import {type Adapter, layerConfigAt} from '../adapter/adapter';
 import {ownerOf} from '../adapter/layerTensors';
-import {faultsOf, listed, LoRAError, showShape} from '../../platform/errors';
+import {faultsOf, listed, misfitError, showShape} from '../../platform/errors';
 import {isInHead} from '../head/headPlace';
 import {whyFixed} from '../layers/borrowingLayer';
 import type {LayerConfig} from '../layers/layerConfig';
@@ -93,7 +93,7 @@ export function checkFit({config, tensors}: Adapter, sites: readonly Site[]): vo
     if ([...misfits.values()].includes(NOT_THERE)) {
       lines.push(`The model has: ${listed(sites.map(describeSite))}.`);
     }
-    throw new LoRAError(`The adapter does not fit this model:\n${lines.join('\n')}`);
+    throw misfitError(`The adapter does not fit this model:\n${lines.join('\n')}`);
   }
 }
 

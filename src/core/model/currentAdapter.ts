@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {type Adapter, layerConfigAt, makeAdapter} from '../adapter/adapter';
 import {checkAdapter} from '../adapter/checkAdapter';
 import {describeHead, sameHead} from '../adapter/headConfig';
-import {isPromise, kindOf, LoRAError} from '../../platform/errors';
+import {busyError, disposedError, isPromise, kindOf, LoRAError, misfitError} from '../../platform/errors';
 import type {LayerConfig} from '../layers/layerConfig';
 import {adapterState, type AdapterState} from '../layers/adapterState';
 import type {LoRALayer} from '../layers/loraLayer';
@@ -110,7 +110,7 @@ function putOn(sites: readonly Site[], adapter: Adapter | null): void {
 function liveSites(model: tf.LayersModel): Site[] {
   const sites = adaptedSites(model);
   if (sites.some(({layer}) => isWrapper(layer) && isEmptied(layer))) {
-    throw new LoRAError('The model was disposed: its adapter is no longer there.');
+    throw disposedError('The model was disposed: its adapter is no longer there.');
   }
   return sites;
 }
@@ -129,7 +129,7 @@ export function checkAdapterFits(adapter: Adapter, model: tf.LayersModel, sites:
   checkAdapter(adapter);
   const {head} = recordOf(model);
   if (!sameHead(adapter.config.head, head)) {
-    throw new LoRAError(
+    throw misfitError(
       `The adapter does not fit this model: it has ${describeHead(adapter.config.head)}, and the model ` +
         `${describeHead(head)}. Apply it to the plain base instead: applyLoRA(base, adapter).`,
     );
@@ -223,7 +223,7 @@ export function withAdapter<T>(
   }
   if (!isPromise(result)) {
     if (closeScope(scope, restore) !== undefined) {
-      throw new LoRAError(
+      throw busyError(
         'A withAdapter inside of this one is not over, though the function is. Return its promise, or await it.',
       );
     }

@@ -1,5 +1,15 @@
 import * as tf from '@tensorflow/tfjs';
-import {checkCount, checkOptions, kindOf, listed, LoRAError, showShape} from '../../platform/errors';
+import {
+  checkCount,
+  checkOptions,
+  kindOf,
+  listed,
+  LoRAError,
+  misfitError,
+  notReadyError,
+  showShape,
+  tooLargeError,
+} from '../../platform/errors';
 import {checkModel} from '../rewire/walk';
 import {isDataset, isTensorOfOtherCopy, OTHER_COPY} from '../../platform/tfjs/copies';
 import {stopWith, takeTargetsOf} from '../../platform/tfjs/training';
@@ -68,7 +78,7 @@ export async function fitOnFeatures(
   const heldOut = heldOutOf(validationData);
   const optimizer = model.optimizer as tf.Optimizer | undefined;
   if (optimizer === undefined) {
-    throw new LoRAError('The model is not compiled. Call model.compile({optimizer, loss}) first.');
+    throw notReadyError('The model is not compiled. Call model.compile({optimizer, loss}) first.');
   }
   const {prefix, suffix} = splitAtFirstAdapter(model);
   return asFitOf(model, suffix, async () => {
@@ -106,7 +116,7 @@ function examplesOf(x: unknown, y: unknown, [nameOfX, nameOfY]: readonly [string
   const examples = {x: tensorsOf(nameOfX, x), y: tensorsOf(nameOfY, y)};
   const counts = [...examples.x, ...examples.y].map(({shape}) => shape[0]);
   if (new Set(counts).size > 1) {
-    throw new LoRAError(
+    throw misfitError(
       `${nameOfX} and ${nameOfY} must hold equally many examples, got ` +
         `${[...examples.x, ...examples.y].map(({shape}) => showShape(shape)).join(', ')}.`,
     );
@@ -133,7 +143,7 @@ function heldOutOf(data: unknown): Examples | undefined {
 function tensorsOf(name: string, value: unknown): tf.Tensor[] {
   const tensors: unknown[] = [value].flat();
   if (tensors.some(isTensorOfOtherCopy)) {
-    throw new LoRAError(`${name} is ${OTHER_COPY}`);
+    throw misfitError(`${name} is ${OTHER_COPY}`);
   }
   const stranger = tensors.findIndex(tensor => !(tensor instanceof tf.Tensor));
   if (stranger >= 0) {
@@ -185,7 +195,7 @@ class FeatureStore {
     });
     // So does one that `resume` put into the middle of an epoch.
     if (features.length < batchesIn(examples, 1)) {
-      throw new LoRAError(
+      throw misfitError(
         `The dataset says that it has ${examples.size} batches, and gave ${features.length}. fitOnFeatures goes ` +
           'through it once, for all epochs: pass all of it, or train with fitDataset.',
       );
@@ -206,7 +216,7 @@ class FeatureStore {
     this.bytes += outputs.reduce((sum, {size}) => sum + 4 * size, 0);
     const {maxBytes, onFeatures} = this.options;
     if (this.bytes > maxBytes) {
-      throw new LoRAError(
+      throw tooLargeError(
         `The features of ${this.batches} batches take ${mebibytes(this.bytes)}, more than the ` +
           `${mebibytes(maxBytes)} allowed. Allow more with maxBytes, take fewer examples, or train with fit.`,
       );

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {LoRAError} from '../../platform/errors';
+import {busyError} from '../../platform/errors';
 import {type Fit, adapterState} from '../layers/adapterState';
 import {isWrapper} from '../layers/wrapperLayer';
 import {childrenOf, containersOf, isContainer} from '../rewire/walk';
@@ -110,7 +110,7 @@ async function forgetIfOver(trained: tf.LayersModel): Promise<void> {
 export async function asFitOf<T>(model: tf.LayersModel, piece: tf.LayersModel, f: () => Promise<T>): Promise<T> {
   const trained = trainedIn(model);
   if (isTraining(trained)) {
-    throw new LoRAError('The model is training already: another fit of it is going on. Await that first.');
+    throw busyError('The model is training already: another fit of it is going on. Await that first.');
   }
   wholes.set(piece, model);
   beginnings.set(piece, marksOf(piece));

@@ -1,6 +1,6 @@
 import type * as tf from '@tensorflow/tfjs';
 import type {AdapterConfig, HeadConfig} from '../adapter/adapter';
-import {faultsOf, LoRAError} from '../../platform/errors';
+import {faultsOf, misfitError} from '../../platform/errors';
 import {isInHead} from '../head/headPlace';
 import {whyFixed, whyUntrained} from '../layers/borrowingLayer';
 import {type Adaptation, classInAdapters, rankLimit, refusedUpdate, updateSpecs} from '../layers/adaptation';
@@ -153,7 +153,7 @@ export function makePlan(sites: readonly Site[], config: LoRAConfig, head?: Head
 export function checkPlan({faults, unmatched: entries}: Plan, sites: readonly Site[]): void {
   if (faults.length > 0) {
     const like = entries.flatMap(({closest}) => closest);
-    throw new LoRAError([...faults, ...(entries.length > 0 ? [inventory(sites, like)] : [])].join('\n'));
+    throw misfitError([...faults, ...(entries.length > 0 ? [inventory(sites, like)] : [])].join('\n'));
   }
 }
 

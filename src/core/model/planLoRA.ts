@@ -1,6 +1,6 @@
 import type * as tf from '@tensorflow/tfjs';
 import {layerConfigAt} from '../adapter/adapter';
-import {faultsOf, LoRAError} from '../../platform/errors';
+import {faultsOf, notReadyError} from '../../platform/errors';
 import {type HeadPlace, headOf, isInHead, placeOf} from '../head/headPlace';
 import {borrowing} from '../layers/borrowingLayer';
 import {updateSpecs} from '../layers/adaptation';
@@ -119,7 +119,7 @@ export function adaptableSites(model: tf.LayersModel): Site[] {
   checkNotAdapted(sites);
   const unbuilt = sites.filter(({layer}) => !layer.built);
   if (sites.length === 0 || unbuilt.length > 0) {
-    throw new LoRAError(`The model is not built: give its first layer an inputShape, so that its weights exist.`);
+    throw notReadyError(`The model is not built: give its first layer an inputShape, so that its weights exist.`);
   }
   return sites;
 }

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import type {Adapter} from '../adapter/adapter';
 import {checkAdapter} from '../adapter/checkAdapter';
-import {checkOptions, faultsOf, LoRAError} from '../../platform/errors';
+import {checkOptions, faultsOf, LoRAError, misfitError} from '../../platform/errors';
 import {isTensorOfOtherCopy, OTHER_COPY} from '../../platform/tfjs/copies';
 import {adaptedSites} from './adapted';
 import {checkAdapterFits, setAdapter, withAdapter} from './currentAdapter';
@@ -63,7 +63,7 @@ export function predictWith(
 /** How many rows the inputs have. */
 function rowsOf(inputs: readonly tf.Tensor[]): number {
   if (inputs.some(isTensorOfOtherCopy)) {
-    throw new LoRAError(`x is ${OTHER_COPY}`);
+    throw misfitError(`x is ${OTHER_COPY}`);
   }
   if (!inputs.every(input => (input as unknown) instanceof tf.Tensor)) {
     throw new LoRAError('x must be a tensor, or a list of tensors for several inputs.');
@@ -94,7 +94,7 @@ function groupRows(inputs: readonly tf.Tensor[], adapters: readonly (Adapter | n
     }
     const [fault] = entry === null ? [] : faultsOf(() => checkAdapter(entry));
     if (fault !== undefined) {
-      throw new LoRAError(`adapters[${row}]: ${fault}`);
+      throw misfitError(`adapters[${row}]: ${fault}`);
     }
     groups.set(entry, [row]);
   }

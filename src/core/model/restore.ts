@@ -1,5 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
-import {listed, LoRAError} from '../../platform/errors';
+import {listed, numericError} from '../../platform/errors';
 import {markHead} from '../head/headPlace';
 import {type BorrowingLayer, borrowing} from '../layers/borrowingLayer';
 import type {LoRALayer} from '../layers/loraLayer';
@@ -119,7 +119,7 @@ async function checked(model: tf.LayersModel, merged: tf.LayersModel): Promise<t
   }
   if (broken.length > 0) {
     disposeModel(merged);
-    throw new LoRAError(
+    throw numericError(
       `Merged, ${listed(broken)} would hold NaN or an infinity. The model is not merged and not changed.`,
     );
   }

@@ -1,5 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
-import {LoRAError} from '../../platform/errors';
+import {busyError, disposedError, LoRAError} from '../../platform/errors';
 import {adapterState} from '../layers/adapterState';
 import {isWrapper} from '../layers/wrapperLayer';
 import type {Site} from '../rewire/walk';
@@ -56,7 +56,7 @@ export function checkInside(what: string, sites: readonly Site[], given: OpenSco
 /** @throws LoRAError if the scope that was passed is over. */
 export function checkNotOver(what: string, given: OpenScope | undefined): void {
   if (given?.phase === 'over') {
-    throw new LoRAError(
+    throw disposedError(
       `${what} got the scope of a withAdapter that is over: its promise has settled. Await what its function does ` +
         'with the scope.',
     );
@@ -114,7 +114,7 @@ export function waitWithin(scope: OpenScope, f: () => Promise<void>): Promise<vo
 
 /** The error of a call that may come from outside of a scope that is open. */
 export function overlap(what: string): LoRAError {
-  return new LoRAError(
+  return busyError(
     `A withAdapter on this model is open until the promise of its function settles, and this ${what} may come from ` +
       'outside of it. Inside the function, pass what it is given in place of the model: withAdapter(model, adapter, ' +
       `async scope => { … ${what}(scope, …) }). Outside, await that withAdapter first, or use a model of its own, ` +

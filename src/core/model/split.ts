@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {LoRAError} from '../../platform/errors';
+import {misfitError} from '../../platform/errors';
 import {wrapperKind} from '../layers/wrapperLayer';
 import {childrenOf, isContainer, callsOf} from '../rewire/walk';
 import type {LayerCall} from '../../platform/tfjs/layerFields';
@@ -53,7 +53,7 @@ class Splitter {
       inputs.map(tensor => ({piece: 'prefix', tensor})),
     );
     if (this.prefixLayers === 0) {
-      throw new LoRAError(
+      throw misfitError(
         'The first layer of the model is adapted already: nothing lies before it that could run once. Train with fit.',
       );
     }

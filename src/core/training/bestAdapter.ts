@@ -1,5 +1,14 @@
 import type * as tf from '@tensorflow/tfjs';
-import {checkNumber, checkOptions, listed, LoRAError, show} from '../../platform/errors';
+import {
+  checkNumber,
+  checkOptions,
+  damagedError,
+  listed,
+  LoRAError,
+  misfitError,
+  numericError,
+  show,
+} from '../../platform/errors';
 import {type Logs, resolveLogs, TrainingCallback} from './callback';
 import type {CallbackState} from './resumed';
 import {areFinite, changingVariables, layersNotFinite, Snapshot, trainedVariables, writeValues} from './snapshot';
@@ -63,12 +72,12 @@ export class BestAdapter extends TrainingCallback {
     const name = this.options.monitor ?? ('val_loss' in values ? 'val_loss' : 'loss');
     const value = values[name];
     if (value === undefined) {
-      throw new LoRAError(
+      throw misfitError(
         `There is no ${show(name)} to monitor. The logs of an epoch have: ${listed(Object.keys(values))}.`,
       );
     }
     if (Number.isNaN(value) && this.value === undefined) {
-      throw new LoRAError(
+      throw numericError(
         `${show(name)} was NaN in epoch ${epoch + 1}, and so no adapter is the best. A metric is NaN where nothing in a ` +
           'batch counts for it: take larger batches, or another monitor.',
       );
@@ -110,7 +119,7 @@ export class BestAdapter extends TrainingCallback {
   protected override resume({values, tensors}: CallbackState): void {
     const isWhole = [...this.variables.keys()].every(name => name in tensors);
     if (!isWhole || ![values.epoch, values.value, values.waited].every(Number.isFinite)) {
-      throw new LoRAError('The checkpoint is damaged: it does not say which adapter was the best.');
+      throw damagedError('The checkpoint is damaged: it does not say which adapter was the best.');
     }
     const current = new Snapshot(this.variables);
     writeValues(this.variables, tensors);
@@ -144,7 +153,7 @@ export class BestAdapter extends TrainingCallback {
     const report = Number.isFinite(loss)
       ? `${weights} were not finite any more, though the loss was ${loss}`
       : `the loss was no finite number any more${layers.length > 0 ? `, nor were ${weights}` : ''}`;
-    throw new LoRAError(
+    throw numericError(
       `In epoch ${epoch + 1} ${report}. The model ${outcome}. With the callback stopOnNaN() the first step is ` +
         `told, and which layer was first. ${ADVICE}`,
     );

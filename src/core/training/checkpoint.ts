@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {checkCount, checkOptions, kindOf, LoRAError} from '../../platform/errors';
+import {checkCount, checkOptions, kindOf, LoRAError, numericError} from '../../platform/errors';
 import {type FitParams, type Logs, resolveLogs, TrainingCallback} from './callback';
 import {type CheckpointPlace, placeOf, readCheckpoint, writeCheckpoint} from './checkpointFile';
 import {EpochMeans, registerEpochMeans} from './epochMeans';
@@ -90,7 +90,7 @@ export class Checkpoints extends TrainingCallback {
     }
     if (this.fault !== undefined) {
       this.all.forEach(callback => callback.abandon());
-      throw new LoRAError(`No checkpoint was saved in epoch ${epoch + 1}: ${this.fault} ${ADVICE}`);
+      throw numericError(`No checkpoint was saved in epoch ${epoch + 1}: ${this.fault} ${ADVICE}`);
     }
   }
 

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {LoRAError, show} from '../../platform/errors';
+import {damagedError, LoRAError, show, unsupportedError} from '../../platform/errors';
 import {checksumOf} from '../../platform/formats/checksum';
 import {findHandler, isSafetensors} from '../storage/places';
 import {bytesOfSpecs, isSpec, joinedWeights} from '../storage/weightBytes';
@@ -105,13 +105,13 @@ export async function readCheckpoint(place: string | tf.io.IOHandler): Promise<C
   const {modelTopology, weightSpecs, weightData} = await handler.load();
   const {class_name: className, version, state: text, checksum} = (modelTopology ?? {}) as Record<string, unknown>;
   if (className !== CLASS_NAME || version !== VERSION) {
-    throw new LoRAError(
+    throw unsupportedError(
       `This is no checkpoint of version ${VERSION} but ${show(className)}, version ${show(version)}.`,
     );
   }
   const bytes = joinedWeights(weightData).buffer;
   if (typeof text !== 'string' || checksum !== checksumOf(text, bytes)) {
-    throw new LoRAError('The checkpoint is damaged: its checksum is another one.');
+    throw damagedError('The checkpoint is damaged: its checksum is another one.');
   }
   if (
     !Array.isArray(weightSpecs) ||
@@ -119,7 +119,7 @@ export async function readCheckpoint(place: string | tf.io.IOHandler): Promise<C
     new Set(weightSpecs.map(({name}) => name)).size < weightSpecs.length ||
     bytesOfSpecs(weightSpecs) !== bytes.byteLength
   ) {
-    throw new LoRAError('The checkpoint is damaged: its list of tensors does not agree with its bytes.');
+    throw damagedError('The checkpoint is damaged: its list of tensors does not agree with its bytes.');
   }
   const state = JSON.parse(text) as CheckpointState;
   checkState(state);
@@ -143,7 +143,7 @@ function checkState(state: unknown): void {
     !Object.values(random as object).every(isRandomState) ||
     !(seed === undefined || Number.isSafeInteger(seed))
   ) {
-    throw new LoRAError('The checkpoint is damaged: it does not say where training was.');
+    throw damagedError('The checkpoint is damaged: it does not say where training was.');
   }
 }
 

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {LoRAError} from '../../platform/errors';
+import {damagedError} from '../../platform/errors';
 import {type Logs, TrainingCallback} from './callback';
 import {type CallbackState, resumedAt} from './resumed';
 
@@ -61,7 +61,7 @@ export class EpochMeans extends TrainingCallback {
   protected override resume({values: {examples, sums}}: CallbackState): void {
     const entries = Object.entries(sums ?? {}).map(([name, sum]) => [name, Number(sum)] as const);
     if (!Number.isSafeInteger(examples) || entries.length === 0) {
-      throw new LoRAError('The checkpoint is damaged: it does not say what the means of its epoch were.');
+      throw damagedError('The checkpoint is damaged: it does not say what the means of its epoch were.');
     }
     if (resumedAt(this.model, undefined)?.batch !== 0) {
       this.isResumed = true;

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {checkCount, checkNumber, checkOptions, LoRAError} from '../../platform/errors';
+import {checkCount, checkNumber, checkOptions, notReadyError, unsupportedError} from '../../platform/errors';
 import {asFitOf, subjectOf} from '../model/fits';
 import {checkModel, innermostLayers} from '../rewire/walk';
 import {withOptimizer} from '../../platform/tfjs/training';
@@ -86,11 +86,11 @@ export async function findLearningRate(
   const batches = seededBatches(xs, ys, {batchSize, seed});
   const optimizer = model.optimizer as tf.Optimizer | undefined;
   if (optimizer === undefined) {
-    throw new LoRAError('The model is not compiled. Call model.compile({optimizer, loss}) first.');
+    throw notReadyError('The model is not compiled. Call model.compile({optimizer, loss}) first.');
   }
   const stateful = [...innermostLayers(model)].find(layer => layer.stateful);
   if (stateful !== undefined) {
-    throw new LoRAError(
+    throw unsupportedError(
       `Layer "${stateful.name}" is stateful: a sweep would change what it remembers. Sweep a copy of the model.`,
     );
   }

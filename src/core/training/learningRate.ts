@@ -1,5 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
-import {LoRAError} from '../../platform/errors';
+import {unsupportedError} from '../../platform/errors';
 
 /** The field that tfjs's optimizers declare protected. Those that keep it as a tensor too have the function. */
 interface RateFields {
@@ -15,7 +15,7 @@ interface RateFields {
 export function learningRateOf(optimizer: tf.Optimizer): number {
   const {learningRate} = optimizer as RateFields;
   if (typeof learningRate !== 'number') {
-    throw new LoRAError(`The optimizer (${optimizer.getClassName()}) has no learningRate that is a number.`);
+    throw unsupportedError(`The optimizer (${optimizer.getClassName()}) has no learningRate that is a number.`);
   }
   return learningRate;
 }

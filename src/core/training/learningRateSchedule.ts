@@ -1,5 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
-import {checkCount, checkNumber, checkOptions, LoRAError, show} from '../../platform/errors';
+import {checkCount, checkNumber, checkOptions, LoRAError, misfitError, show} from '../../platform/errors';
 import {TrainingCallback} from './callback';
 import {learningRateOf, setLearningRate} from './learningRate';
 import type {CallbackState} from './resumed';
@@ -125,7 +125,7 @@ export class LearningRateSchedule extends TrainingCallback {
           `  ${name === 'peak' ? 'rate of the optimizer' : name}: ${show(value)}, and ${show(values[name])} before`,
       );
     if (faults.length > 0) {
-      throw new LoRAError(
+      throw misfitError(
         `The schedule is another one than in the run that is resumed:\n${faults.join('\n')}\nGive what it had ` +
           'before, and call resume again; or leave initialEpoch out, for a new run that begins with these weights.',
       );

@@ -1,7 +1,16 @@
 import * as tf from '@tensorflow/tfjs';
 import type {Adapter} from '../adapter/adapter';
 import {checkAdapter} from '../adapter/checkAdapter';
-import {asLoRAError, kindOf, listed, LoRAError, show} from '../../platform/errors';
+import {
+  asLoRAError,
+  busyError,
+  kindOf,
+  listed,
+  LoRAError,
+  misfitError,
+  show,
+  unsupportedError,
+} from '../../platform/errors';
 import {adapterState} from '../layers/adapterState';
 import {subjectOf} from '../model/fits';
 import {checkModel, innermostLayers} from '../rewire/walk';
@@ -33,18 +42,18 @@ export async function moveTo(what: Movable | readonly Movable[], backend: string
   things.forEach(check);
   const here = registeredBackends();
   if (!here.includes(backend)) {
-    throw new LoRAError(`There is no backend ${show(backend)} here, but ${listed(here)}. Import its package first.`);
+    throw unsupportedError(`There is no backend ${show(backend)} here, but ${listed(here)}. Import its package first.`);
   }
   const former = tf.getBackend();
   try {
     if (!(await tf.setBackend(backend))) {
-      throw new LoRAError(`The backend ${show(backend)} does not start here.`);
+      throw unsupportedError(`The backend ${show(backend)} does not start here.`);
     }
     const kept = things.map(thing => (isModel(thing) ? statesFor(thing) : undefined));
     await bringHere(tensorsIn([...things, kept]));
   } catch (error) {
     await tf.setBackend(former);
-    throw asLoRAError(error, `Nothing is moved to ${show(backend)}`);
+    throw asLoRAError(error, `Nothing is moved to ${show(backend)}`, 'ERR_UNSUPPORTED');
   }
 }
 
@@ -61,13 +70,13 @@ function check(thing: Movable): void {
   if (isModel(thing)) {
     checkModel(thing);
     if (isTraining(subjectOf(thing))) {
-      throw new LoRAError('The model is training. Move it when the fit is over.');
+      throw busyError('The model is training. Move it when the fit is over.');
     }
     if ([...innermostLayers(thing)].some(layer => adapterState(layer).scope !== undefined)) {
-      throw new LoRAError('A withAdapter on the model is open. Move the model when it is over.');
+      throw busyError('A withAdapter on the model is open. Move the model when it is over.');
     }
   } else if (isTensorOfOtherCopy(thing)) {
-    throw new LoRAError(`The tensor is ${OTHER_COPY}`);
+    throw misfitError(`The tensor is ${OTHER_COPY}`);
   } else if (has(thing, 'tensors')) {
     checkAdapter(thing);
   } else if (!(thing instanceof tf.Tensor) && !has(thing, 'applyGradients')) {

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {LoRAError, show, showShape} from '../../platform/errors';
+import {misfitError, show, showShape} from '../../platform/errors';
 import {forgetSteps, isSlots} from './resetOptimizer';
 import {fieldsOf} from '../../platform/tfjs/fields';
 import type {Counters} from '../../platform/tfjs/training';
@@ -52,7 +52,7 @@ export function checkOptimizerState(
   shapes: readonly tf.Shape[],
 ): void {
   if (kind !== kindOfOptimizer(optimizer)) {
-    throw new LoRAError(
+    throw misfitError(
       `The optimizer is ${kindOfOptimizer(optimizer)}, and was ${show(kind)}. Compile the model with one like that.`,
     );
   }
@@ -76,7 +76,7 @@ export function checkOptimizerState(
       }),
     );
   if (!isWhole) {
-    throw new LoRAError(
+    throw misfitError(
       `What the optimizer kept is not that of ${shapes.length} variables of shapes ` +
         `${shapes.map(shape => showShape(shape)).join(', ')}.`,
     );

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {capabilities} from '../../backends/shared/capabilities';
-import {checkNumber, checkOptions, type KnownOptions, LoRAError} from '../../platform/errors';
+import {checkNumber, checkOptions, type KnownOptions, LoRAError, misfitError} from '../../platform/errors';
 import {fieldsOf} from '../../platform/tfjs/fields';
 import type {AdamFields, MomentumFields, Slot} from '../../platform/tfjs/training';
 import {
@@ -258,7 +258,7 @@ export function slotOf(slots: Slot[], i: number, value: tf.Variable, name: strin
     variable: tf.tidy(() => tf.variable(tf.zerosLike(value), false)),
   };
   if (!tf.util.arraysEqual(slot.variable.shape, value.shape)) {
-    throw new LoRAError(
+    throw misfitError(
       `The optimizer was used with a variable of shape [${slot.variable.shape.join(', ')}] where ${value.name} has ` +
         `[${value.shape.join(', ')}]. Call resetOptimizer(model), or make a new optimizer.`,
     );

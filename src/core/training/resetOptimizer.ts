@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {LoRAError} from '../../platform/errors';
+import {notReadyError} from '../../platform/errors';
 import {checkModel} from '../rewire/walk';
 import {fieldsOf} from '../../platform/tfjs/fields';
 import type {Counters, Slot} from '../../platform/tfjs/training';
@@ -18,7 +18,7 @@ export function resetOptimizer(model: tf.LayersModel): void {
   checkModel(model);
   const optimizer = model.optimizer as tf.Optimizer | undefined;
   if (optimizer === undefined) {
-    throw new LoRAError(
+    throw notReadyError(
       'The model is not compiled, so it has no optimizer. Call model.compile({optimizer, loss}) first.',
     );
   }

@@ -1,5 +1,14 @@
 import * as tf from '@tensorflow/tfjs';
-import {checkOptions, faultLines, isAbsence, LoRAError, messageOf} from '../../platform/errors';
+import {
+  busyError,
+  checkOptions,
+  faultLines,
+  isAbsence,
+  messageOf,
+  misfitError,
+  notReadyError,
+  numericError,
+} from '../../platform/errors';
 import {subjectOf} from '../model/fits';
 import {checkModel} from '../rewire/walk';
 import {isTraining} from '../../platform/tfjs/training';
@@ -62,7 +71,7 @@ export async function resume(
   checkBatches(batches);
   const optimizer = model.optimizer as tf.Optimizer | undefined;
   if (optimizer === undefined) {
-    throw new LoRAError(
+    throw notReadyError(
       'The model is not compiled. Call model.compile({optimizer, loss}) first, as in the run that is resumed.',
     );
   }
@@ -71,13 +80,13 @@ export async function resume(
   try {
     const broken = await Promise.all(found.map(checkpoint => partsNotFinite(subjectOf(model), checkpoint)));
     if (isTraining(subjectOf(model))) {
-      throw new LoRAError('The model is training. Resume it before.');
+      throw busyError('The model is training. Resume it before.');
     }
     for (const [i, checkpoint] of found.entries()) {
       try {
         check(subjectOf(model), checkpoint, batches);
         if (broken[i] !== undefined) {
-          throw new LoRAError(broken[i]);
+          throw numericError(broken[i]);
         }
       } catch (error) {
         faults.push(messageOf(error));
@@ -89,7 +98,7 @@ export async function resume(
     found.forEach(({tensors}) => tf.dispose(tensors));
   }
   if (faults.length > 0) {
-    throw new LoRAError(`No checkpoint is of use here:\n${faultLines(faults)}\nTo begin anew, choose another place.`);
+    throw misfitError(`No checkpoint is of use here:\n${faultLines(faults)}\nTo begin anew, choose another place.`);
   }
   return {initialEpoch: 0, step: 0, passedOver: []};
 }
@@ -123,7 +132,7 @@ function check(model: tf.LayersModel, checkpoint: Checkpoint, batches: SeededBat
     model.trainableWeights.map(({shape}) => shape),
   );
   if (batches !== undefined && state.seed !== batches.seed) {
-    throw new LoRAError(
+    throw misfitError(
       `The seed of the batches is ${batches.seed}, and was ` +
         `${state.seed ?? 'not saved: pass batches to checkpoint too'}.`,
     );

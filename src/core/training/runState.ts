@@ -1,5 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
-import {faultLines, listed, LoRAError, showShape} from '../../platform/errors';
+import {damagedError, faultLines, listed, misfitError, showShape} from '../../platform/errors';
 import {adapterConfig} from '../model/adapted';
 import {isWrapper} from '../layers/wrapperLayer';
 import {sitesOf} from '../rewire/walk';
@@ -99,7 +99,7 @@ export function checkWeights(
     faults.push('the adapter has another strength or method: apply it with the options that the run began with');
   }
   if (faults.length > 0) {
-    throw new LoRAError(`It is of another model:\n${faultLines(faults)}`);
+    throw misfitError(`It is of another model:\n${faultLines(faults)}`);
   }
 }
 
@@ -119,7 +119,7 @@ export function checkKept(model: tf.LayersModel, callbacks: ReadonlyMap<string, 
     }),
   );
   if (faults.length > 0) {
-    throw new LoRAError(`The checkpoint is damaged:\n${faultLines(faults)}`);
+    throw damagedError(`The checkpoint is damaged:\n${faultLines(faults)}`);
   }
 }
 

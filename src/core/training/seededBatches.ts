@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {checkCount, checkOptions, kindOf, LoRAError, show, showShape} from '../../platform/errors';
+import {checkCount, checkOptions, kindOf, LoRAError, misfitError, show, showShape} from '../../platform/errors';
 import {randomNumbers} from '../../platform/formats/randomNumbers';
 
 /** Options of `seededBatches`. */
@@ -105,7 +105,7 @@ function examplesIn(tensors: readonly tf.Tensor[]): number {
   const counts = new Set(tensors.map(({shape}) => shape[0]));
   const [count = 0] = counts;
   if (counts.size > 1 || count === 0) {
-    throw new LoRAError(
+    throw misfitError(
       'xs and ys must have equally many examples, one at least, got ' +
         `${tensors.map(({shape}) => showShape(shape)).join(', ')}.`,
     );

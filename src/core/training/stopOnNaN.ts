@@ -1,5 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
-import {listed, LoRAError, show} from '../../platform/errors';
+import {listed, numericError, show} from '../../platform/errors';
 import {type Logs, resolveLogs, TrainingCallback} from './callback';
 import {areFinite, changingVariables, layersNotFinite, Snapshot, trainedVariables} from './snapshot';
 
@@ -83,7 +83,7 @@ export class StopOnNaN extends TrainingCallback {
       });
       this.all.forEach(callback => callback.abandon());
       const outcome = best ? `has its best adapter again, of epoch ${best.epoch + 1}` : this.outcome;
-      throw new LoRAError(`${this.report} The model ${outcome}. ${ADVICE}`);
+      throw numericError(`${this.report} The model ${outcome}. ${ADVICE}`);
     }
   }
 
