@@ -1,4 +1,4 @@
-import {LoRAError, messageOf} from '../../platform/errors';
+import {damagedError, ioError, messageOf, tooLargeError, unsupportedError} from '../../platform/errors';
 import {base64Of} from '../../platform/formats/base64';
 import {beginningOf, bytesOf} from '../../core/storage/sources';
 import {type Call, CALLS, FLOWER_VERSION, MESSAGE, type Metadata, type Sent} from './calls';
@@ -100,9 +100,10 @@ export class FlowerNode {
           throw error;
         }
         if (!(await this.isKnown(signal))) {
-          throw new LoRAError(
+          throw ioError(
             'The SuperLink does not know the key of this node, and admits those alone that were registered. Write ' +
               'publicKeyText(key) to a file, and give it to `flwr supernode register`.',
+            {cause: error},
           );
         }
         await pause(1000, signal);
@@ -174,13 +175,13 @@ export class FlowerNode {
         const content = await this.pullObject(runId, objectId, signal);
         bytes += content.length;
         if (bytes > this.mostObjectBytes) {
-          throw new LoRAError(
+          throw tooLargeError(
             `The message of the server has more than ${this.mostObjectBytes.toLocaleString('en')} bytes, which is more ` +
               'than the tensors of this adapter need.',
           );
         }
         if ((await hashOf(content)) !== objectId) {
-          throw new LoRAError('An object of the server is not what its name says: it was changed on its way.');
+          throw damagedError('An object of the server is not what its name says: it was changed on its way.');
         }
         objects.set(objectId, content);
       }
@@ -193,7 +194,7 @@ export class FlowerNode {
       const request = {...this.self, runId, objectId};
       const {found, available, content = new Uint8Array(0)} = await this.call('pullObject', request, signal);
       if (!found || waits > 100) {
-        throw new LoRAError('The message of the server names an object that it does not have.');
+        throw damagedError('The message of the server names an object that it does not have.');
       }
       if (available) {
         return content;
@@ -244,7 +245,7 @@ export class FlowerNode {
   ): Promise<void> {
     const {stored} = await this.call('pushObject', {...this.self, runId, objectId, content, sessionId}, signal);
     if (!stored) {
-      throw new LoRAError('The SuperLink did not store an object of the reply.');
+      throw ioError('The SuperLink did not store an object of the reply.');
     }
   }
 
@@ -318,7 +319,7 @@ async function refusalOf(call: string, response: Response, signal: AbortSignal):
     return new Unreachable(`The SuperLink answered ${status}.`);
   }
   if (status === 404 || status === 405) {
-    return new LoRAError(
+    return unsupportedError(
       `${response.url}: there is no Fleet API of Flower over HTTP. This node speaks that of Flower ` +
         `${FLOWER_VERSION.replace(/\.\d+$/, '')}; the server must be a SuperLink of that version, and a page needs a ` +
         'proxy of its own origin before it.',

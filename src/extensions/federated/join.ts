@@ -1,5 +1,15 @@
 import * as tf from '@tensorflow/tfjs';
-import {asLoRAError, checkNumber, checkOptions, kindOf, LoRAError, messageOf, show} from '../../platform/errors';
+import {
+  asLoRAError,
+  checkNumber,
+  checkOptions,
+  ioError,
+  kindOf,
+  LoRAError,
+  messageOf,
+  show,
+  unsupportedError,
+} from '../../platform/errors';
 import type {Metadata} from './calls';
 import {FlowerNode, Refusal, type Reply, Unreachable} from './flower';
 import {checkNodeKey, createNodeKey, type NodeKey} from './nodeKey';
@@ -182,7 +192,7 @@ class Participation {
     } catch (error) {
       given?.throwIfAborted();
       if (!(error instanceof Left)) {
-        throw asLoRAError(error, 'The node cannot take part');
+        throw asLoRAError(error, 'The node cannot take part', 'ERR_IO');
       }
     } finally {
       forget?.();
@@ -251,13 +261,11 @@ class Participation {
       (error: unknown) => ({error}),
     );
     if (failure !== undefined) {
-      throw asLoRAError(failure.error, 'The round failed');
+      throw asLoRAError(failure.error, 'The round failed', 'ERR_IO');
     }
     if (unsent !== undefined) {
       const {error} = unsent;
-      throw error instanceof Left
-        ? new LoRAError(`The node has left, and its last reply is lost: ${error.message}`)
-        : error;
+      throw error instanceof Left ? ioError(`The node has left, and its last reply is lost: ${error.message}`) : error;
     }
     if (outcome !== undefined) {
       this.report(outcome, seconds);
@@ -284,7 +292,7 @@ class Participation {
     const [contentId = ''] = message === undefined ? [] : opened(message, 'Message').children;
     const {arraysName, arrays, config} = readRecords(contentId, objects);
     if (kind !== 'train' && kind !== 'evaluate') {
-      throw new LoRAError(`The server asks for "${kind.slice(0, 40)}". This node trains and evaluates.`);
+      throw unsupportedError(`The server asks for "${kind.slice(0, 40)}". This node trains and evaluates.`);
     }
     const {model, train, evaluate} = this.options;
     const before = this.tensors.snapshot();

@@ -1,4 +1,4 @@
-import {asLoRAError, kindOf, LoRAError, show} from '../../platform/errors';
+import {asLoRAError, damagedError, ioError, kindOf, LoRAError, show, unsupportedError} from '../../platform/errors';
 import {base64Of} from '../../platform/formats/base64';
 import {concatenate} from '../../platform/formats/byteReader';
 import {openDatabase} from '../../core/storage/openDatabase';
@@ -48,7 +48,7 @@ export function checkNodeKey(key: unknown): void {
 export async function nodeKeyToText(key: NodeKey): Promise<string> {
   checkNodeKey(key);
   if (!key.privateKey.extractable) {
-    throw new LoRAError('The private half of this key cannot be read out: that of keptNodeKey stays in its page.');
+    throw unsupportedError('The private half of this key cannot be read out: that of keptNodeKey stays in its page.');
   }
   return JSON.stringify(await crypto.subtle.exportKey('jwk', key.privateKey));
 }
@@ -63,7 +63,7 @@ export async function nodeKeyFromText(text: string): Promise<NodeKey> {
     ]);
     return {privateKey, publicKey};
   } catch (error) {
-    throw new LoRAError('The text is no key of a node. nodeKeyToText(key) gives one.', {cause: error});
+    throw damagedError('The text is no key of a node. nodeKeyToText(key) gives one.', {cause: error});
   }
 }
 
@@ -78,14 +78,14 @@ export async function keptNodeKey(name = 'node'): Promise<NodeKey> {
     throw new LoRAError(`The name of a key must be a text, got ${show(name)}.`);
   }
   if (typeof indexedDB === 'undefined') {
-    throw new LoRAError(
+    throw unsupportedError(
       'There is no IndexedDB here. In Node keep the key in a file: writeFile(path, await nodeKeyToText(key)).',
     );
   }
   const fresh = await crypto.subtle.generateKey(ALGORITHM, false, ['sign', 'verify']);
   const database = await openDatabase('tfjs-lora-federated', created => created.createObjectStore(STORE)).catch(
     (error: unknown) => {
-      throw asLoRAError(error, 'The keys in IndexedDB could not be opened');
+      throw asLoRAError(error, 'The keys in IndexedDB could not be opened', 'ERR_IO');
     },
   );
   try {
@@ -106,8 +106,7 @@ const STORE = 'keys';
 function settled<T>(request: IDBRequest<T>, done: string): Promise<T> {
   return new Promise((resolve, reject) => {
     request.onsuccess = () => resolve(request.result);
-    request.onerror = () =>
-      reject(new LoRAError(`The keys in IndexedDB could not be ${done}.`, {cause: request.error}));
+    request.onerror = () => reject(ioError(`The keys in IndexedDB could not be ${done}.`, {cause: request.error}));
   });
 }
 

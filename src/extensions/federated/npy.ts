@@ -1,4 +1,4 @@
-import {LoRAError} from '../../platform/errors';
+import {damagedError, unsupportedError} from '../../platform/errors';
 
 // NumPy's format of one array in a file: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
 
@@ -34,7 +34,7 @@ export function fromNPY(bytes: Uint8Array): FloatArray {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const version = bytes[MAGIC.length];
   if (bytes.length < 12 || MAGIC.some((byte, i) => bytes[i] !== byte) || !(version === 1 || version === 2)) {
-    throw new LoRAError('The bytes are no array in the format of NumPy.');
+    throw damagedError('The bytes are no array in the format of NumPy.');
   }
   const start = version === 1 ? 10 : 12;
   const length = version === 1 ? view.getUint16(8, true) : view.getUint32(8, true);
@@ -43,7 +43,7 @@ export function fromNPY(bytes: Uint8Array): FloatArray {
   const [, sizes] = /'shape': \(([\d, ]*)\)/.exec(header) ?? [];
   const [, order] = /'fortran_order': (True|False)/.exec(header) ?? [];
   if (sizes === undefined || order === undefined || !(type === '<f4' || type === '<f8')) {
-    throw new LoRAError(
+    throw unsupportedError(
       'Arrays have to hold little-endian floats of 32 or 64 bits, such as those of numpy.float32, got ' +
         `${JSON.stringify(header.slice(0, 100).trim())}.`,
     );
@@ -56,7 +56,7 @@ export function fromNPY(bytes: Uint8Array): FloatArray {
   const width = type === '<f4' ? 4 : 8;
   const from = start + length;
   if (count * width !== bytes.length - from) {
-    throw new LoRAError(`An array of shape [${shape.join(', ')}] came with ${bytes.length - from} bytes.`);
+    throw damagedError(`An array of shape [${shape.join(', ')}] came with ${bytes.length - from} bytes.`);
   }
   const values = new Float32Array(count);
   // In the order of Fortran the first index runs fastest, which is what a transposed array is written in.

@@ -1,5 +1,5 @@
 import protobuf from 'protobufjs/minimal.js';
-import {LoRAError} from '../../platform/errors';
+import {damagedError} from '../../platform/errors';
 
 // Messages as tables of their fields, written and read with protobufjs's writer and reader. Its own classes of messages
 // would be code that is generated, or made by `eval`, which a content security policy may forbid.
@@ -60,7 +60,7 @@ export function decode<const S extends Schema>(schema: S, bytes: Uint8Array): Me
   try {
     return read(protobuf.Reader.create(bytes), bytes.length, schema, 0) as MessageOf<S>;
   } catch (error) {
-    throw new LoRAError('The bytes are no message of protobuf.', {cause: error});
+    throw damagedError('The bytes are no message of protobuf.', {cause: error});
   }
 }
 
@@ -82,7 +82,7 @@ function write(writer: protobuf.Writer, schema: Schema, message: Record<string, 
 
 function read(reader: protobuf.Reader, end: number, schema: Schema, depth: number): Record<string, unknown> {
   if (depth > DEEPEST) {
-    throw new LoRAError('Messages are nested too deep.');
+    throw damagedError('Messages are nested too deep.');
   }
   const message: Record<string, unknown> = {};
   const byId = new Map<number, [name: string, holds: Holds, several: boolean]>();
@@ -122,7 +122,7 @@ function read(reader: protobuf.Reader, end: number, schema: Schema, depth: numbe
     }
   }
   if (reader.pos > end) {
-    throw new LoRAError('A message ends inside of a field.');
+    throw damagedError('A message ends inside of a field.');
   }
   return message;
 }
@@ -172,12 +172,12 @@ function readVarint(reader: protobuf.Reader): bigint {
   for (let shift = 0n; shift < 70n; shift += 7n) {
     const byte = reader.buf[reader.pos++];
     if (byte === undefined) {
-      throw new LoRAError('A number ends too early.');
+      throw damagedError('A number ends too early.');
     }
     value |= BigInt(byte & 0x7f) << shift;
     if (byte < 0x80) {
       return BigInt.asUintN(64, value);
     }
   }
-  throw new LoRAError('A number has more than 64 bits.');
+  throw damagedError('A number has more than 64 bits.');
 }

@@ -1,4 +1,4 @@
-import {LoRAError} from '../../platform/errors';
+import {damagedError, unsupportedError} from '../../platform/errors';
 import {concatenate} from '../../platform/formats/byteReader';
 import {decode, encode} from './protobuf';
 import {type FloatArray, fromNPY, toNPY} from './npy';
@@ -157,7 +157,7 @@ export function readRecords(id: string, objects: ReadonlyMap<string, Uint8Array>
   const bytesOf = (name: string): Uint8Array => {
     const bytes = objects.get(name);
     if (bytes === undefined) {
-      throw new LoRAError('The message of the server names an object that it does not have.');
+      throw damagedError('The message of the server names an object that it does not have.');
     }
     return bytes;
   };
@@ -166,7 +166,7 @@ export function readRecords(id: string, objects: ReadonlyMap<string, Uint8Array>
   for (const [name, recordId] of Object.entries(idsIn(opened(bytesOf(id), 'RecordDict').body))) {
     const record = opened(bytesOf(recordId));
     if (/secagg/i.test(name)) {
-      throw new LoRAError("The run asks for secure aggregation (SecAgg), which only Flower's client in Python has.");
+      throw unsupportedError("The run asks for secure aggregation (SecAgg), which only Flower's client in Python has.");
     } else if (record.type === 'ArrayRecord' && arraysName === undefined) {
       arraysName = name;
       for (const [arrayName, arrayId] of Object.entries(idsIn(record.body))) {
@@ -175,7 +175,7 @@ export function readRecords(id: string, objects: ReadonlyMap<string, Uint8Array>
     } else if (record.type === 'ConfigRecord') {
       for (const {key = '', value} of decode(CONFIG_RECORD, record.body).items) {
         if (key === CLIPPING) {
-          throw new LoRAError(
+          throw unsupportedError(
             `The strategy counts on nodes that clip their updates (${CLIPPING}), which only Flower's client in Python ` +
               'does. DifferentialPrivacyServerSideFixedClipping clips on the server.',
           );
@@ -183,7 +183,7 @@ export function readRecords(id: string, objects: ReadonlyMap<string, Uint8Array>
         config.push([key, configValue(value ?? {})]);
       }
     } else {
-      throw new LoRAError(
+      throw unsupportedError(
         `The message has a record "${name}" of type ${record.type}. Strategies that send one record of arrays, and ` +
           'configs, are what this node takes part in.',
       );
@@ -205,7 +205,7 @@ export function opened(bytes: Uint8Array, expected?: string): Opened {
   const [type = '', ids = '', length] = new TextDecoder().decode(bytes.subarray(0, Math.max(end, 0))).split(' ');
   const body = bytes.subarray(end + 1);
   if (end < 0 || Number(length) !== body.length || (expected !== undefined && type !== expected)) {
-    throw new LoRAError(`The server sent an object that is no ${expected ?? 'object of Flower'}, or not whole.`);
+    throw damagedError(`The server sent an object that is no ${expected ?? 'object of Flower'}, or not whole.`);
   }
   return {type, children: ids === '' ? [] : ids.split(','), body};
 }
@@ -213,7 +213,7 @@ export function opened(bytes: Uint8Array, expected?: string): Opened {
 function readArray({children, body}: Opened, bytesOf: (id: string) => Uint8Array): FloatArray {
   const {stype, arraychunk_ids: indices} = parsed(body);
   if (stype !== 'numpy.ndarray' || !Array.isArray(indices)) {
-    throw new LoRAError('Arrays have to be numpy.ndarray: other ways of writing them are not read here.');
+    throw unsupportedError('Arrays have to be numpy.ndarray: other ways of writing them are not read here.');
   }
   const chunks = indices.map(index => opened(bytesOf(children[Number(index)] ?? ''), 'ArrayChunk').body);
   return fromNPY(concatenate(chunks));
@@ -234,7 +234,7 @@ function configValue(value: Wire): ConfigValue {
 function idsIn(body: Uint8Array): Record<string, string> {
   const ids = parsed(body);
   if (!Object.values(ids).every(id => typeof id === 'string')) {
-    throw new LoRAError('The server sent a record whose objects have no names.');
+    throw damagedError('The server sent a record whose objects have no names.');
   }
   return ids as Record<string, string>;
 }
@@ -248,7 +248,7 @@ function parsed(body: Uint8Array): Record<string, unknown> {
   } catch {
     // below
   }
-  throw new LoRAError('The server sent an object whose body is no JSON object.');
+  throw damagedError('The server sent an object whose body is no JSON object.');
 }
 
 function utf8(text: string): Uint8Array {

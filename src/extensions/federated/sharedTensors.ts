@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {makeAdapter} from '../../core/adapter/adapter';
-import {listed, LoRAError, showShape, throwFaults} from '../../platform/errors';
+import {listed, misfitError, numericError, showShape, throwFaults} from '../../platform/errors';
 import {concatenate} from '../../platform/formats/byteReader';
 import {adapterVariables} from '../../core/model/adapted';
 import {getAdapter, setAdapter} from '../../core/model/currentAdapter';
@@ -35,7 +35,7 @@ export class SharedTensors {
     );
     this.mostBytes = sizes.reduce((sum, bytes) => sum + bytes, 2 ** 16);
     if (variablesOf(model, 'trained').size === 0) {
-      throw new LoRAError('Nothing of the adapter trains, so that there is nothing to share.');
+      throw misfitError('Nothing of the adapter trains, so that there is nothing to share.');
     }
   }
 
@@ -51,14 +51,17 @@ export class SharedTensors {
   ): Promise<void> {
     const all = adapterVariables(this.model);
     const missing = [...variablesOf(this.model, 'trained').keys()].filter(name => !Object.hasOwn(arrays, name));
-    throwFaults([
-      ...missing.map(name => `The server did not send "${name}".`),
-      ...Object.entries(arrays).flatMap(([name, array]) => faultsOf(name, array, all.get(name))),
-    ]);
+    throwFaults(
+      [
+        ...missing.map(name => `The server did not send "${name}".`),
+        ...Object.entries(arrays).flatMap(([name, array]) => faultsOf(name, array, all.get(name))),
+      ],
+      'ERR_MISFIT',
+    );
     const said = config[FROZEN];
     if (said !== undefined && said !== (await frozenFingerprint(this.model, arrays))) {
       const names = [...variablesOf(this.model, 'frozen').keys()];
-      throw new LoRAError(
+      throw misfitError(
         `What does not travel differs from that of the other nodes: ${listed(names, 4)}. Start all nodes from one ` +
           'adapter file.',
       );
@@ -86,7 +89,7 @@ export class SharedTensors {
     for (const [name, variable] of variables.sort(([a], [b]) => this.order.indexOf(a) - this.order.indexOf(b))) {
       const values = await valuesOf(variable);
       if (!values.every(Number.isFinite)) {
-        throw new LoRAError(`${name} is not finite after the training, and is not sent. Try a lower learning rate.`);
+        throw numericError(`${name} is not finite after the training, and is not sent. Try a lower learning rate.`);
       }
       trained[name] = {shape: variable.shape as number[], values};
     }

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {checkNumber, checkOptions, LoRAError, show, showShape} from '../../platform/errors';
+import {checkNumber, checkOptions, LoRAError, misfitError, show, showShape} from '../../platform/errors';
 import {randomNumbers} from '../../platform/formats/randomNumbers';
 import {type Affine, aroundCenter, moveImages, movePoints} from './affine';
 import {byPoint, checkLayout, type LandmarkLayout} from './layout';
@@ -72,7 +72,7 @@ export function augmentLandmarks(options: AugmentOptions): (example: tf.TensorCo
       const [count, height, width] = images.shape;
       const landmarks = byPoint(tf.cast(isBatch ? ys : tf.expandDims(ys), 'float32'), options, 'ys', ys.shape);
       if (landmarks.shape[0] !== count || landmarks.shape[2] < dimensions) {
-        throw new LoRAError(
+        throw misfitError(
           `ys must hold ${points} landmarks of ${dimensions} coordinates for each image, got the shape ` +
             `${showShape(ys.shape)} for images ${showShape(xs.shape)}.`,
         );

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {checkCount, checkNumber, LoRAError, show, showShape} from '../../platform/errors';
+import {checkCount, checkNumber, LoRAError, misfitError, show, showShape} from '../../platform/errors';
 
 /** How the values of targets and predictions are laid out as landmarks. */
 export interface LandmarkLayout {
@@ -83,7 +83,7 @@ export function byPoint(
   const [batch = 0] = values.shape;
   const each = values.size / (batch * points);
   if (values.rank < 2 || !Number.isInteger(each)) {
-    throw new LoRAError(`${what} must hold ${points} landmarks in each example, got the shape ${showShape(given)}.`);
+    throw misfitError(`${what} must hold ${points} landmarks in each example, got the shape ${showShape(given)}.`);
   }
   return tf.reshape(values, [batch, points, each]);
 }
@@ -95,7 +95,7 @@ export function separate(targets: tf.Tensor, predictions: tf.Tensor, layout: Siz
   const [batch, points, each] = all.shape;
   const last = visibility ?? dimensions - 1;
   if (last >= each || guesses.shape[2] < dimensions || guesses.shape[0] !== batch) {
-    throw new LoRAError(
+    throw misfitError(
       `Targets ${showShape(targets.shape)} and predictions ${showShape(predictions.shape)} do not hold ${points} ` +
         `landmarks of ${dimensions} coordinates${visibility === undefined ? '' : ` and a visibility at ${visibility}`}.`,
     );

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {checkOptions, LoRAError} from '../../../platform/errors';
+import {checkOptions, LoRAError, misfitError, notAdaptedError, unsupportedError} from '../../../platform/errors';
 import {checkNumbers, type FiniteOptions, type FloatType} from '../../../platform/formats/numbers';
 import {encodeWeight, joinWeights, splitWeights, type WeightPart} from './graphWeights';
 import {isWrapper} from '../../../core/layers/wrapperLayer';
@@ -49,7 +49,7 @@ export async function toGraphModel(
   }
   checkModel(merged);
   if (sitesOf(merged).some(({layer}) => isWrapper(layer))) {
-    throw new LoRAError('The model is adapted still. Merge it first: toGraphModel(mergeLoRA(model), graph).');
+    throw notAdaptedError('The model is adapted still. Merge it first: toGraphModel(mergeLoRA(model), graph).');
   }
   const read = await readGraph(graph);
   const plan = await planned(read, requestOf(read, optionsOf(merged)));
@@ -94,7 +94,9 @@ function checkLayers(model: tf.LayersModel, {layers}: GraphPlan): void {
     faults.push('None of its layers is one of the graph: it was not imported from this graph by fromGraphModel.');
   }
   if (faults.length > 0) {
-    throw new LoRAError(['The model cannot be written as a graph:', ...faults.map(fault => `  ${fault}`)].join('\n'));
+    throw unsupportedError(
+      ['The model cannot be written as a graph:', ...faults.map(fault => `  ${fault}`)].join('\n'),
+    );
   }
 }
 
@@ -137,9 +139,7 @@ async function writeWeights(
     for (const [name, weight] of Object.entries(layers.has(layer.name) ? weights : {})) {
       const variable = variables.get(name);
       if (variable === undefined) {
-        throw new LoRAError(
-          `Layer "${layer.name}" has no weight "${name}". The model was imported from another graph.`,
-        );
+        throw misfitError(`Layer "${layer.name}" has no weight "${name}". The model was imported from another graph.`);
       }
       const known = written.get(variable);
       if (known === undefined && !(await differs(variable.read(), weight, layer))) {
@@ -163,7 +163,7 @@ async function writeWeights(
 
 async function differs(current: tf.Tensor, {tensor}: PlannedWeight, {name}: PlannedCall['layer']): Promise<boolean> {
   if (!tf.util.arraysEqual(current.shape, tensor.shape)) {
-    throw new LoRAError(`A weight of layer "${name}" has another shape than in the graph.`);
+    throw misfitError(`A weight of layer "${name}" has another shape than in the graph.`);
   }
   if (current.dataId === tensor.dataId || current.dtype === 'string') {
     return false;

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {LoRAError} from '../../../platform/errors';
+import {unsupportedError} from '../../../platform/errors';
 import {type GraphAttribute, type GraphNode, nodeAndOutput} from '../graphDef';
 import {ACTIVATION_OPS} from '../import/tail';
 import type {GraphPlan} from '../import/values';
@@ -36,7 +36,7 @@ export function writeHead(model: tf.LayersModel, plan: GraphPlan, rewrite: Graph
     const [output] = outputTensors;
     const name = input && names.get(input);
     if (input === undefined || output === undefined || name === undefined || inputTensors.length > 1) {
-      throw new LoRAError(
+      throw unsupportedError(
         `Layer "${layer.name}" cannot be written as nodes: it is put on something that is no output of a node in ` +
           'the graph.',
       );
@@ -242,7 +242,7 @@ function nodesOfLayer(layer: tf.layers.Layer, input: string, name: string): Laye
   WRITERS[layer.getClassName()]?.(layer, input, out);
   if (out.faults.length > 0) {
     tf.dispose([...out.constants.values()]);
-    throw new LoRAError(
+    throw unsupportedError(
       `Layer "${layer.name}" (${layer.getClassName()}) cannot be written as nodes: ${out.faults.join('; ')}.`,
     );
   }

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {asLoRAError, checkOptions, LoRAError, showShape, throwFaults} from '../../../platform/errors';
+import {asLoRAError, checkOptions, misfitError, showShape, throwFaults, tooLargeError} from '../../../platform/errors';
 import {withoutResidue} from '../../../platform/tfjs/engine';
 import {namedWeights, replaceValue} from '../../../platform/tfjs/weights';
 import {inputsOf} from '../graphDef';
@@ -171,9 +171,10 @@ function build({inputs, layers, outputs}: GraphPlan): tf.LayersModel {
     if (!(error instanceof RangeError)) {
       throw error;
     }
-    throw new LoRAError(
+    throw tooLargeError(
       `${layers.length} layers in a row are more than tfjs can connect: it goes through them by a recursion, for ` +
         'which the stack is too small. Import a part of the graph: {outputs} names where it ends.',
+      {cause: error},
     );
   }
 }
@@ -187,14 +188,14 @@ function apply(call: PlannedCall, symbols: Map<string, tf.SymbolicTensor>): void
     layer.setFastWeightInitDuringBuild(true);
     results = [layer.apply(given.length === 1 ? (given[0] as tf.SymbolicTensor) : given)].flat() as tf.SymbolicTensor[];
   } catch (error) {
-    throw asLoRAError(error, `Layer "${layer.name}" (${layer.getClassName()})`);
+    throw asLoRAError(error, `Layer "${layer.name}" (${layer.getClassName()})`, 'ERR_UNSUPPORTED');
   }
   outputs.forEach((key, i) => symbols.set(key, results[i] as tf.SymbolicTensor));
   const variables = namedWeights(layer);
   for (const [name, {tensor}] of Object.entries(isNew ? weights : {})) {
     const variable = variables.get(name);
     if (variable === undefined || !tf.util.arraysEqual(variable.shape as number[], tensor.shape)) {
-      throw new LoRAError(
+      throw misfitError(
         `Layer "${layer.name}" (${layer.getClassName()}) has no weight "${name}" of shape ${showShape(tensor.shape)}.`,
       );
     }

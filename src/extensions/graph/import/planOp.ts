@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {LoRAError} from '../../../platform/errors';
+import {tooLargeError, unsupportedError} from '../../../platform/errors';
 import {type GraphNode, type GraphType, inputsOf, keyOf, nodeAndOutput} from '../graphDef';
 import {largestOutput} from '../graphSize';
 import {GraphOp, type GraphFragment, graphOf, MOST_NUMBERS, runNode} from '../layers/graphOp';
@@ -168,7 +168,7 @@ function partsOfFragment(
     const {tensor, values: numbers} = value;
     const {shape, dtype, size} = tensor;
     if (dtype === 'string') {
-      throw new LoRAError('it works on texts');
+      throw unsupportedError('it works on texts');
     }
     const type = dtype as GraphType;
     // In JSON there is no infinity.
@@ -209,7 +209,7 @@ export function checkSize(node: GraphNode, values: readonly Value[], p: 0 | 1 = 
   });
   const size = largestOutput(node, sized) ?? 0;
   if (size > MOST_NUMBERS) {
-    throw new LoRAError(`it would give up to ${size} numbers, more than ${MOST_NUMBERS}`);
+    throw tooLargeError(`it would give up to ${size} numbers, more than ${MOST_NUMBERS}`);
   }
   return size;
 }

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {LoRAError} from '../../../platform/errors';
+import {misfitError, tooLargeError} from '../../../platform/errors';
 import {type GraphNode, inputsOf, keyOf, nodeAndOutput, resultTypeOf} from '../graphDef';
 import {type LayerEntry, layerFromEntry} from '../../../platform/tfjs/configs';
 import type {graphOf} from '../layers/graphOp';
@@ -157,7 +157,7 @@ export class Planner {
       return value;
     }
     if (value?.kind !== 'shaped') {
-      throw new LoRAError(`Output "${name}" hangs on no input: it is a constant.`);
+      throw misfitError(`Output "${name}" hangs on no input: it is a constant.`);
     }
     if (!this.materialized.has(value.key)) {
       this.materialize(this, value).forEach((flow, key) => this.materialized.set(key, flow));
@@ -186,7 +186,7 @@ export class Planner {
     const {stored} = this;
     this.computed += count;
     if (this.computed > FREE_NUMBERS + GROWTH * stored) {
-      throw new LoRAError(
+      throw tooLargeError(
         `what its constants come to would give up to ${this.computed} numbers, and the file has ${stored}`,
       );
     }

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {LoRAError} from '../../../platform/errors';
+import {damagedError, disposedError, LoRAError, misfitError} from '../../../platform/errors';
 import {type GraphNode, nodeAndOutput, shortName} from '../graphDef';
 import {unrollLoops} from './unrollLoops';
 
@@ -40,7 +40,7 @@ export async function readGraph(graph: unknown): Promise<ReadGraph> {
   const topology = artifacts.modelTopology as {node?: GraphNode[]};
   const {node: given} = topology;
   if (!Array.isArray(given)) {
-    throw new LoRAError('The graph has no nodes: its topology is not a GraphDef.');
+    throw damagedError('The graph has no nodes: its topology is not a GraphDef.');
   }
   const weights = new Map(
     Object.entries(graph.weights).flatMap(([name, [tensor]]) =>
@@ -49,7 +49,7 @@ export async function readGraph(graph: unknown): Promise<ReadGraph> {
   );
   const disposed = [...weights].find(([, tensor]) => tensor.isDisposed);
   if (disposed !== undefined) {
-    throw new LoRAError(`The graph was disposed: its weight "${disposed[0]}" is gone. Load it again.`);
+    throw disposedError(`The graph was disposed: its weight "${disposed[0]}" is gone. Load it again.`);
   }
   const list = await unrollLoops(given, weights);
   const signature = signatureOf(artifacts);
@@ -113,11 +113,11 @@ export function findNode({nodes}: Pick<ReadGraph, 'nodes'>, name: string): strin
     return (alike[0] as string) + suffix;
   }
   if (alike.length > 1) {
-    throw new LoRAError(`"${name}" is the short name of several nodes: ${alike.map(quoted).join(', ')}.`);
+    throw misfitError(`"${name}" is the short name of several nodes: ${alike.map(quoted).join(', ')}.`);
   }
   const last = node.split('/').at(-1) ?? node;
   const near = [...nodes.keys()].filter(candidate => candidate.includes(last)).slice(0, 5);
-  throw new LoRAError(
+  throw misfitError(
     `The graph has no node "${name}".` +
       (near.length > 0 ? ` It has ${near.map(quoted).join(', ')}.` : ` It has ${nodes.size} others.`),
   );

@@ -1,4 +1,4 @@
-import {LoRAError, showShape} from '../../../platform/errors';
+import {LoRAError, showShape, unsupportedError} from '../../../platform/errors';
 import {asksForShape, type GraphNode, type GraphType, inputsOf, keyOf, nodeAndOutput, shortName} from '../graphDef';
 import type {Cut} from './order';
 import type {Planner} from './planner';
@@ -38,7 +38,7 @@ export function refusedImport(
           `{inputShapes: {'${shortName(open.node)}': ${showShape(open.shape.slice(1).map(size => size ?? 64))}}}.`,
       ]
     : [];
-  return new LoRAError(
+  return unsupportedError(
     ['The graph cannot be made into layers as a whole:', ...named, ...rest, ...sizes, way].join('\n'),
   );
 }

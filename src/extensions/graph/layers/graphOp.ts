@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {LoRAError, showShape} from '../../../platform/errors';
+import {damagedError, misfitError, showShape, tooLargeError, unsupportedError} from '../../../platform/errors';
 import type {GraphNode, GraphType} from '../graphDef';
 import {largestOutput} from '../graphSize';
 import {capabilities} from '../../../backends/shared/capabilities';
@@ -132,7 +132,7 @@ export class GraphOp extends tf.layers.Layer {
             `{batchSize: ${expected[0] ?? 1}}.`
           : 'Import the graph for the sizes that it is used with, fromGraphModel(graph, {inputShapes: {…}}), or ' +
             'use it with others.';
-        throw new LoRAError(
+        throw misfitError(
           `Layer "${this.name}" (${this.fragment.node.op}) ${verb} ${shape ? showShape(shape) : 'nothing'} where ` +
             `the import has ${showShape(expected)}. ${way}`,
         );
@@ -146,7 +146,7 @@ export class GraphOp extends tf.layers.Layer {
     const sized = (node.input ?? []).map(name => ({shape: feed[name]?.shape ?? [], values: values.get(name)}));
     const size = largestOutput(node, sized) ?? 0;
     if (size > MOST_NUMBERS) {
-      throw new LoRAError(
+      throw tooLargeError(
         `Layer "${this.name}" (${node.op}) would give up to ${size} numbers, more than ${MOST_NUMBERS}.`,
       );
     }
@@ -235,7 +235,7 @@ const OWN_OPS: Readonly<Record<string, (x: tf.Tensor, node: GraphNode) => tf.Ten
 function where(condition: tf.Tensor, {name, op}: GraphNode): tf.Tensor {
   const reason = reasonNotToRunHere(op);
   if (reason !== undefined) {
-    throw new LoRAError(
+    throw unsupportedError(
       `${op} "${name}" ${reason}. Use another backend, or cut the graph behind it: fromGraphModel(graph, {inputs: ` +
         '[…], inputShapes: {…}}).',
     );
@@ -261,7 +261,7 @@ function asType(x: tf.Tensor, dtype: GraphType): tf.Tensor {
 
 /** Reads a fragment, whoever wrote it. */
 function fragmentFrom(text: string, layer: string): GraphFragment {
-  const broken = (what: string) => new LoRAError(`The config of layer "${layer}" (GraphOp) is broken: ${what}.`);
+  const broken = (what: string) => damagedError(`The config of layer "${layer}" (GraphOp) is broken: ${what}.`);
   let fragment: Partial<GraphFragment>;
   try {
     fragment = JSON.parse(text) as Partial<GraphFragment>;
