@@ -1,4 +1,4 @@
-import {asLoRAError, kindOf, LoRAError, messageOf, show} from '../../platform/errors';
+import {asLoRAError, kindOf, LoRAError, messageOf, misfitError, show} from '../../platform/errors';
 import type {LanguageFacts} from '../transformers/load/languageFacts';
 
 /** What someone says in a talk. */
@@ -40,7 +40,7 @@ export function chatText(
     throw new LoRAError('For messages give {Template}, that of @huggingface/jinja, which makes a text of them.');
   }
   if (facts.template === undefined) {
-    throw new LoRAError(
+    throw misfitError(
       'The model has no template for talks. Make a text of the messages, and give that; or give loadTransformer ' +
         'the tokenizer_config.json, {tokenizerConfig}, if the template is in it.',
     );
@@ -48,7 +48,7 @@ export function chatText(
   try {
     return new Template(facts.template).render({messages, add_generation_prompt: isAsked, ...facts.tokens});
   } catch (error) {
-    throw asLoRAError(error, "The model's template for talks refuses the messages");
+    throw asLoRAError(error, "The model's template for talks refuses the messages", 'ERR_MISFIT');
   }
 }
 

@@ -1,4 +1,4 @@
-import {brief, kindOf, LoRAError} from '../../platform/errors';
+import {brief, damagedError, kindOf, LoRAError} from '../../platform/errors';
 import {isMessages, type Message} from './chat';
 
 /** One example of a talk, or of a text: what Python's trainers read as a line of JSON. */
@@ -31,13 +31,13 @@ export function readChats(text: string): ChatRecord[] {
       try {
         record = JSON.parse(line);
       } catch (error) {
-        throw new LoRAError(`Line ${number} is no JSON: ${brief(line)}`, {cause: error});
+        throw damagedError(`Line ${number} is no JSON: ${brief(line)}`, {cause: error});
       }
       exampleOf(record, `Line ${number}`);
       return record as ChatRecord;
     });
   if (records.length === 0) {
-    throw new LoRAError('The text has no line with a record.');
+    throw damagedError('The text has no line with a record.');
   }
   return records;
 }

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {checkCount, checkOptions, kindOf, LoRAError, show} from '../../platform/errors';
+import {checkCount, checkOptions, kindOf, LoRAError, misfitError, show, unsupportedError} from '../../platform/errors';
 import {type Batch, SeededBatches} from '../../core/training/seededBatches';
 import {ANSWER, answerEnds} from './answerEnds';
 import {chatText, type Message, ofEntry, type TemplateClass} from './chat';
@@ -129,7 +129,7 @@ export function encodeChats(
   // The first token has none before it to be told from.
   const kept = whole.filter(({learned}) => learned.indexOf(true, 1) > 0);
   if (kept.length === 0) {
-    throw new LoRAError('Nothing is left to learn: no record has an answer within maxLength.');
+    throw misfitError('Nothing is left to learn: no record has an answer within maxLength.');
   }
   const cut = encoded.filter(({ids}) => ids.length > maxLength).length;
   const rows = packing ? packed(kept, maxLength) : kept;
@@ -199,7 +199,7 @@ function encodeMessages(
   const learned = ids.map(() => false);
   const upTo = (text: string) => {
     if (!whole.startsWith(text)) {
-      throw new LoRAError(
+      throw unsupportedError(
         "The model's template writes former messages otherwise when others follow, so that an answer cannot be found " +
           'in the text of all. Give each answer as a record of its own, {prompt, completion} of messages.',
       );

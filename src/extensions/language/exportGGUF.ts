@@ -2,7 +2,7 @@ import type * as tf from '@tensorflow/tfjs';
 import {type Adapter, layerConfigAt} from '../../core/adapter/adapter';
 import {asLoRA} from '../../core/adapter/asLoRA';
 import {checkAdapter} from '../../core/adapter/checkAdapter';
-import {checkOptions, faultLines, LoRAError} from '../../platform/errors';
+import {checkOptions, faultLines, misfitError, unsupportedError} from '../../platform/errors';
 import {toTorch, type Values} from '../../platform/formats/layout';
 import type {Bytes} from '../../platform/formats/safetensors';
 import {baseOf} from '../../core/layers/wrapperLayer';
@@ -52,7 +52,7 @@ export async function exportGGUF(
   checkAdapter(adapter);
   const said = hubRecordOf(model)?.config;
   if (typeof said !== 'object' || said === null) {
-    throw new LoRAError('The model does not say what it is. Models of loadGGUF and loadTransformer do.');
+    throw misfitError('The model does not say what it is. Models of loadGGUF and loadTransformer do.');
   }
   const config = said as Readonly<Record<string, unknown>>;
   const {architecture, family} = familyOf(config.model_type);
@@ -96,7 +96,7 @@ export async function exportGGUF(
       }
     }
     if (faults.length > 0) {
-      throw new LoRAError(`The adapter cannot be written as GGUF:\n${faultLines(faults)}`);
+      throw unsupportedError(`The adapter cannot be written as GGUF:\n${faultLines(faults)}`);
     }
   } finally {
     plain.dispose();

@@ -2,10 +2,10 @@ import * as tf from '@tensorflow/tfjs';
 import {
   asLoRAError,
   checkOptions,
+  damagedError,
   faultLines,
-  type KnownOptions,
   kindOf,
-  LoRAError,
+  type KnownOptions,
   showShape,
   throwFaults,
 } from '../../platform/errors';
@@ -125,7 +125,7 @@ function made(Tokenizer: TokenizerClass<unknown>, {tokenizerJson, tokenizerConfi
   try {
     return new Tokenizer(tokenizerJson, tokenizerConfig);
   } catch (error) {
-    throw asLoRAError(error, 'No tokenizer can be made of what the GGUF file says');
+    throw asLoRAError(error, 'No tokenizer can be made of what the GGUF file says', 'ERR_UNSUPPORTED');
   }
 }
 
@@ -172,7 +172,7 @@ async function modelOf(file: GGUFFile, read: GGUFModel, {blocks, checkpoint, sig
   const count = making.architecture.blocks(making.config);
   making.config.check();
   if (count > file.tensors.length) {
-    throw new LoRAError(`The file says that there are ${count} blocks, and has ${file.tensors.length} tensors.`);
+    throw damagedError(`The file says that there are ${count} blocks, and has ${file.tensors.length} tensors.`);
   }
   const {expected} = planOf(making);
   making.config.check();
@@ -256,7 +256,7 @@ function match(
   }
   faults.push(...file.tensors.filter(({name}) => !asked.has(name)).map(({name}) => `${name}: no weight of the model`));
   if (faults.length > 0) {
-    throw new LoRAError(`The tensors of the GGUF file do not fit what it says of the model:\n${faultLines(faults)}`);
+    throw damagedError(`The tensors of the GGUF file do not fit what it says of the model:\n${faultLines(faults)}`);
   }
   return wanted;
 }

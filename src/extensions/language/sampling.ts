@@ -1,4 +1,4 @@
-import {LoRAError} from '../../platform/errors';
+import {numericError} from '../../platform/errors';
 
 /** How the next token is chosen by its score. */
 export interface Sampling {
@@ -34,7 +34,7 @@ export function chooseToken(
   const wrong = scores.reduce((count, score) => count + (score < Infinity ? 0 : 1), 0);
   const likeliest = scores.reduce((best, score, token) => (score > (scores[best] as number) ? token : best), 0);
   if (wrong > 0 || scores[likeliest] === -Infinity) {
-    throw new LoRAError(
+    throw numericError(
       `The model's logits for the next token are not finite (${wrong || scores.length} of ${scores.length}), so that ` +
         'none can be chosen. Look for NaN and infinite numbers in its weights and its adapter.',
     );

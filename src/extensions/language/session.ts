@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {LoRAError, show, showShape} from '../../platform/errors';
+import {misfitError, show, showShape, tooLargeError} from '../../platform/errors';
 import {PerBackend} from '../../backends/shared/capabilities';
 import {checkModel, sitesOf} from '../../core/rewire/walk';
 import {bringHere} from '../../platform/tfjs/move';
@@ -31,7 +31,7 @@ export function languageParts(model: tf.LayersModel): LanguageParts {
     output?.shape.length === 3 && others.length === 0 && mask?.shape.length === 2 && ids?.shape.length === 2;
   const words = output?.shape[2];
   if (!isLanguage || more.length > 0 || words == null) {
-    throw new LoRAError(
+    throw misfitError(
       'A language model is needed, which takes tokens and a mask and gives scores [batch, places, words], such as ' +
         'loadGGUF and loadTransformer give; this model gives ' +
         `${model.outputs.map(({shape}) => showShape(shape)).join(', ')}.`,
@@ -40,7 +40,7 @@ export function languageParts(model: tf.LayersModel): LanguageParts {
   const layers = sitesOf(model).map(({layer}) => layer);
   const seer = layers.find(layer => layer instanceof Attention && !layer.causal);
   if (seer !== undefined) {
-    throw new LoRAError(
+    throw misfitError(
       `A language model is needed that tells each token from those before. In this one "${seer.name}" sees those that ` +
         'follow too, as in BERT or a bidirectional Gemma 3.',
     );
@@ -59,7 +59,7 @@ export function languageParts(model: tf.LayersModel): LanguageParts {
 export function checkTokens(ids: readonly number[], words: number): void {
   const wrong = ids.find(id => !Number.isInteger(id) || id < 0 || id >= words);
   if (wrong !== undefined) {
-    throw new LoRAError(
+    throw misfitError(
       `The tokenizer does not fit the model: it gives the number ${show(wrong)}, and there are ${words} words.`,
     );
   }
@@ -106,7 +106,7 @@ export class WritingSession implements Decoding {
       checkTokens(ids, this.parts.words);
     });
     if (longest > this.room) {
-      throw new LoRAError(`A text has ${longest} tokens, and the model ${this.room} places. Give a shorter one.`);
+      throw tooLargeError(`A text has ${longest} tokens, and the model ${this.room} places. Give a shorter one.`);
     }
   }
 

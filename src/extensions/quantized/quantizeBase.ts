@@ -138,7 +138,7 @@ function choose(
     faults.push(`There is nothing to quantise. ${inventory(sites)}`);
   }
   const like = missing.flatMap(({closest}) => closest);
-  throwFaults(missing.length > 0 ? [...faults, inventory(sites, like)] : faults);
+  throwFaults(missing.length > 0 ? [...faults, inventory(sites, like)] : faults, 'ERR_MISFIT');
   return chosen;
 }
 
@@ -184,7 +184,7 @@ async function quantizedWords(
   try {
     return quantized(matrix, quantize, numberAt);
   } catch (error) {
-    throw new LoRAError(`Layer "${path}" ${asLoRAError(error, '').message}`);
+    throw new LoRAError(`Layer "${path}" ${asLoRAError(error, '').message}`, {cause: error});
   }
 }
 

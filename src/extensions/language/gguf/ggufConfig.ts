@@ -1,4 +1,4 @@
-import {brief, listed, LoRAError, showShape} from '../../../platform/errors';
+import {brief, listed, showShape, unsupportedError} from '../../../platform/errors';
 import type {GGUFFile} from './ggufFile';
 import type {MetadataValue} from './headerReader';
 import {oneOf, type Settings, settingsOf} from './settings';
@@ -237,7 +237,7 @@ export function familyOf(modelType: unknown): {architecture: string; family: Fam
   const architecture = Object.hasOwn(OF_HUB, name) ? (OF_HUB[name] as string) : name;
   const family = Object.hasOwn(FAMILIES, architecture) ? FAMILIES[architecture] : undefined;
   if (family === undefined) {
-    throw new LoRAError(
+    throw unsupportedError(
       `The model is of model_type ${brief(modelType)}, for which there is no code that writes GGUF. Known are ` +
         `${listed([...Object.keys(FAMILIES).filter(each => each !== 'gemma3'), ...Object.keys(OF_HUB)])}.`,
     );
@@ -289,7 +289,7 @@ export function readConfig(file: GGUFFile): GGUFModel {
   const family =
     typeof architecture === 'string' && Object.hasOwn(FAMILIES, architecture) ? FAMILIES[architecture] : undefined;
   if (family === undefined) {
-    throw new LoRAError(
+    throw unsupportedError(
       `The GGUF file is of the architecture ${brief(architecture)}, for which there is no code here. Known are ` +
         `${listed(Object.keys(FAMILIES))}.`,
     );

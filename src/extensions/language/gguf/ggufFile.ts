@@ -1,4 +1,4 @@
-import {brief, listed, LoRAError} from '../../../platform/errors';
+import {brief, damagedError, listed, unsupportedError} from '../../../platform/errors';
 import type {ByteReader} from '../../../platform/formats/byteReader';
 import {type BlockFormat, FORMAT_NAMES, formatNamed} from '../../quantized/formats/formats';
 import {HeaderReader, type Metadata, type MetadataValue} from './headerReader';
@@ -67,11 +67,11 @@ export async function openGGUF(source: ByteReader, wanted: readonly string[] = [
   const reader = new HeaderReader(source);
   const magic = await reader.word();
   if (magic !== 0x46554747) {
-    throw new LoRAError('This is no GGUF file: it does not begin with the letters GGUF.');
+    throw damagedError('This is no GGUF file: it does not begin with the letters GGUF.');
   }
   const version = await reader.word();
   if (version !== 2 && version !== 3) {
-    throw new LoRAError(`The GGUF file is of version ${version}; this library reads versions 2 and 3.`);
+    throw unsupportedError(`The GGUF file is of version ${version}; this library reads versions 2 and 3.`);
   }
   const tensorCount = await reader.count(LEAST_OF_TENSOR, 'tensors');
   const pairCount = await reader.count(LEAST_OF_PAIR, 'pairs of metadata');
@@ -79,7 +79,7 @@ export async function openGGUF(source: ByteReader, wanted: readonly string[] = [
   for (let i = 0; i < pairCount; i++) {
     const key = await reader.text(MOST_OF_NAME);
     if (metadata.has(key)) {
-      throw new LoRAError(`The GGUF file has ${brief(key)} twice.`);
+      throw damagedError(`The GGUF file has ${brief(key)} twice.`);
     }
     const value = await reader.value(key, wanted.includes(key));
     if (value !== undefined) {
@@ -91,7 +91,7 @@ export async function openGGUF(source: ByteReader, wanted: readonly string[] = [
   for (let i = 0; i < tensorCount; i++) {
     const name = await reader.text(MOST_OF_NAME);
     if (infos.has(name)) {
-      throw new LoRAError(`The GGUF file has the tensor ${brief(name)} twice.`);
+      throw damagedError(`The GGUF file has the tensor ${brief(name)} twice.`);
     }
     infos.set(name, await tensorInfo(reader, name, alignment));
   }
@@ -120,7 +120,7 @@ async function* bytesOfEach(
 function alignmentOf(metadata: Metadata): number {
   const alignment = metadata.get('general.alignment') ?? 32;
   if (typeof alignment !== 'number' || !Number.isInteger(alignment) || alignment < 1 || alignment > 2 ** 20) {
-    throw new LoRAError(`general.alignment of the GGUF file must be a number of bytes, got ${brief(alignment)}.`);
+    throw damagedError(`general.alignment of the GGUF file must be a number of bytes, got ${brief(alignment)}.`);
   }
   return alignment;
 }
@@ -132,7 +132,7 @@ async function tensorInfo(
 ): Promise<Omit<GGUFTensor, 'begin'> & {offset: number}> {
   const axes = await reader.word();
   if (axes < 1 || axes > MOST_AXES) {
-    throw new LoRAError(`The tensor ${brief(name)} of the GGUF file has ${axes} axes; 1 to ${MOST_AXES} are possible.`);
+    throw damagedError(`The tensor ${brief(name)} of the GGUF file has ${axes} axes; 1 to ${MOST_AXES} are possible.`);
   }
   const shape: number[] = [];
   for (let axis = 0; axis < axes; axis++) {
@@ -141,7 +141,7 @@ async function tensorInfo(
   const type = await reader.word();
   const format = formatNamed(FORMATS[type] ?? '');
   if (format === undefined) {
-    throw new LoRAError(
+    throw unsupportedError(
       `The tensor ${brief(name)} of the GGUF file is of type ${OTHERS[type] ?? type}, for which there is no code ` +
         `here; known are ${listed(FORMAT_NAMES)}.`,
     );
@@ -150,14 +150,14 @@ async function tensorInfo(
   const numbers = shape.reduce((product, size) => product * size, 1);
   const bytes = (numbers / format.numbers) * format.bytes;
   if (numbers === 0 || !Number.isSafeInteger(numbers) || width % format.numbers !== 0 || !Number.isSafeInteger(bytes)) {
-    throw new LoRAError(
+    throw damagedError(
       `The tensor ${brief(name)} of the GGUF file is of shape [${shape.join(', ')}], which blocks of ` +
         `${format.numbers} numbers (${format.name}) do not fill.`,
     );
   }
   const offset = await reader.whole();
   if (offset % alignment !== 0) {
-    throw new LoRAError(
+    throw damagedError(
       `The tensor ${brief(name)} of the GGUF file begins at byte ${offset}, no multiple of ${alignment}.`,
     );
   }
@@ -170,11 +170,11 @@ function checkPlaces(tensors: readonly GGUFTensor[], size: number | null): void 
   let before = '';
   for (const {name, begin, bytes} of tensors) {
     if (begin < end) {
-      throw new LoRAError(`The tensors ${brief(before)} and ${brief(name)} of the GGUF file share bytes.`);
+      throw damagedError(`The tensors ${brief(before)} and ${brief(name)} of the GGUF file share bytes.`);
     }
     [end, before] = [begin + bytes, name];
     if (end > (size ?? Infinity) || !Number.isSafeInteger(end)) {
-      throw new LoRAError(`The GGUF file has ${size} bytes, and its tensor ${brief(name)} would end at byte ${end}.`);
+      throw damagedError(`The GGUF file has ${size} bytes, and its tensor ${brief(name)} would end at byte ${end}.`);
     }
   }
 }

@@ -1,4 +1,4 @@
-import {brief, LoRAError} from '../../../platform/errors';
+import {brief, damagedError} from '../../../platform/errors';
 import {type ByteReader, concatenate} from '../../../platform/formats/byteReader';
 
 /** A value of a pair. A list is of one kind. */
@@ -87,7 +87,7 @@ export class HeaderReader {
   async whole(): Promise<number> {
     const value = await this.number('uint64');
     if (typeof value === 'bigint') {
-      throw new LoRAError(`The GGUF file has a size or place of ${value}, which no file can have.`);
+      throw damagedError(`The GGUF file has a size or place of ${value}, which no file can have.`);
     }
     return value;
   }
@@ -96,7 +96,7 @@ export class HeaderReader {
   async count(least: number, what: string): Promise<number> {
     const count = await this.whole();
     if (count * least > this.left) {
-      throw new LoRAError(
+      throw damagedError(
         `The GGUF file says that ${count.toLocaleString('en')} ${what} follow, and ${this.left.toLocaleString('en')} ` +
           'bytes are left.',
       );
@@ -107,7 +107,7 @@ export class HeaderReader {
   async text(most = Infinity): Promise<string> {
     const length = await this.count(1, 'bytes of a text');
     if (length > most) {
-      throw new LoRAError(`The GGUF file has a name of ${length.toLocaleString('en')} bytes.`);
+      throw damagedError(`The GGUF file has a name of ${length.toLocaleString('en')} bytes.`);
     }
     if (length > this.bytes.length - this.at) {
       await this.more(length);
@@ -128,7 +128,7 @@ export class HeaderReader {
     const number = await this.word();
     const type = TYPES[number];
     if (type === undefined) {
-      throw new LoRAError(`The GGUF file has a value of type ${number}, which is not known.`);
+      throw damagedError(`The GGUF file has a value of type ${number}, which is not known.`);
     }
     return type;
   }
@@ -147,12 +147,12 @@ export class HeaderReader {
   private async list(key: string, isWanted: boolean): Promise<MetadataList | undefined> {
     const type = await this.type();
     if (type === 'list') {
-      throw new LoRAError(`The GGUF file has lists in a list, ${brief(key)}, which no program reads.`);
+      throw damagedError(`The GGUF file has lists in a list, ${brief(key)}, which no program reads.`);
     }
     const count = await this.count(BYTES[type], 'entries of a list');
     const isSetting = !/^(tokenizer|general)\./.test(key);
     if (count > (isSetting ? MOST_OF_SETTING : MOST_WANTED) && (isSetting || isWanted)) {
-      throw new LoRAError(`The GGUF file has a list of ${count.toLocaleString('en')} entries, ${brief(key)}.`);
+      throw damagedError(`The GGUF file has a list of ${count.toLocaleString('en')} entries, ${brief(key)}.`);
     }
     const isNumbers = Object.hasOwn(LISTS, type);
     if (!isSetting && !(isWanted && (isNumbers || type === 'text'))) {

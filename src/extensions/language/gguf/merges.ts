@@ -1,4 +1,4 @@
-import {LoRAError} from '../../../platform/errors';
+import {tooLargeError} from '../../../platform/errors';
 
 /** Two tokens that become one. */
 export type Merge = [string, string];
@@ -13,7 +13,7 @@ const MOST_FOR_A_TOKEN = 16;
 /** @throws LoRAError if there are more merges than a vocabulary of so many tokens has. */
 export function checkMerges(merges: number, tokens: number): void {
   if (merges > MOST_FOR_A_TOKEN * Math.max(tokens, 256)) {
-    throw new LoRAError(
+    throw tooLargeError(
       `The tokenizer of the GGUF file has more than ${MOST_FOR_A_TOKEN} merges for each of its ` +
         `${tokens.toLocaleString('en')} tokens.`,
     );
@@ -28,7 +28,7 @@ export function checkMerges(merges: number, tokens: number): void {
  */
 export function mergesOf(tokens: readonly string[], scoreOf: (id: number) => number): Merge[] {
   if (tokens.reduce((sum, token) => sum + token.length, 0) > MOST_CHARACTERS) {
-    throw new LoRAError(
+    throw tooLargeError(
       `The tokens of the GGUF file have more than ${MOST_CHARACTERS.toLocaleString('en')} characters.`,
     );
   }

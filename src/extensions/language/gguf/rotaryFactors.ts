@@ -1,4 +1,4 @@
-import {LoRAError} from '../../../platform/errors';
+import {unsupportedError} from '../../../platform/errors';
 import {frequenciesOf} from '../../transformers/layers/rotaryAngles';
 
 type Config = Readonly<Record<string, unknown>>;
@@ -39,7 +39,7 @@ function llama3({rope_theta: base}: Config, factors: Float32Array): Config {
     return Math.abs((factors[j] ?? NaN) - wanted) <= 1e-4 * wanted;
   });
   if (!isKnown) {
-    throw new LoRAError(
+    throw unsupportedError(
       'rope_freqs.weight of the GGUF file has factors that are not those of Llama 3; no others are known.',
     );
   }

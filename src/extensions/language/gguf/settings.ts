@@ -75,7 +75,7 @@ export function settingsOf(
         refuse(name);
       }
     }
-    throwFaults(faults);
+    throwFaults(faults, 'ERR_UNSUPPORTED');
   };
   const settings = {get, need, refuse, faults, has: (name: string) => byName.has(name)};
   return {settings: {...settings, tensor: name => byName.get(name)}, check};

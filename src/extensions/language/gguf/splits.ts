@@ -1,4 +1,4 @@
-import {brief, listed, LoRAError} from '../../../platform/errors';
+import {brief, listed, unsupportedError} from '../../../platform/errors';
 
 // How texts are cut before bytes are joined, by `tokenizer.ggml.pre`. The expressions are those of transformers and of
 // llama.cpp.
@@ -43,7 +43,7 @@ const KINDS: readonly (readonly [kinds: readonly string[], splits: readonly stri
 export function splitsOf(pre: unknown): string[] {
   const [, splits] = KINDS.find(([kinds]) => kinds.includes(pre as string)) ?? [];
   if (splits === undefined) {
-    throw new LoRAError(
+    throw unsupportedError(
       `tokenizer.ggml.pre of the GGUF file is ${brief(pre)}, for which there is no code here; known are ` +
         `${listed([...new Set(KINDS.flatMap(([kinds]) => kinds))])}.`,
     );

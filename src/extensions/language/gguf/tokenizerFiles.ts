@@ -1,4 +1,4 @@
-import {brief, listed, LoRAError} from '../../../platform/errors';
+import {brief, damagedError, listed, unsupportedError} from '../../../platform/errors';
 import {isEnd} from './endTokens';
 import type {Metadata} from './headerReader';
 import {checkMerges, mergesOf, type Merge} from './merges';
@@ -77,7 +77,7 @@ function wordsOf(metadata: Metadata, rows: number): Words {
   const get = (name: string): unknown => metadata.get(`tokenizer.ggml.${name}`);
   const kind = get('model');
   if (kind !== 'gpt2' && kind !== 'llama') {
-    throw new LoRAError(
+    throw unsupportedError(
       `The GGUF file has a tokenizer of the kind ${brief(kind)}, for which there is no code here; known are ` +
         'gpt2 and llama.',
     );
@@ -86,7 +86,7 @@ function wordsOf(metadata: Metadata, rows: number): Words {
   const areTexts = (list: unknown): list is string[] =>
     Array.isArray(list) && list.every(entry => typeof entry === 'string');
   if (!areTexts(given) || given.length === 0 || given.length > rows) {
-    throw new LoRAError(
+    throw damagedError(
       `tokenizer.ggml.tokens of the GGUF file must list at most ${rows} texts, the rows of its table.`,
     );
   }
@@ -96,12 +96,12 @@ function wordsOf(metadata: Metadata, rows: number): Words {
   const numbers = (name: string, list: unknown): ArrayLike<number> => {
     const each = (list ?? []) as Partial<ArrayLike<unknown>>;
     if (list !== undefined && !(each.length === tokens.length && typeof each[0] === 'number')) {
-      throw new LoRAError(`tokenizer.ggml.${name} of the GGUF file must have a number for each of its tokens.`);
+      throw damagedError(`tokenizer.ggml.${name} of the GGUF file must have a number for each of its tokens.`);
     }
     return each as ArrayLike<number>;
   };
   if (merges !== undefined && !areTexts(merges)) {
-    throw new LoRAError('tokenizer.ggml.merges of the GGUF file must be a list of texts.');
+    throw damagedError('tokenizer.ggml.merges of the GGUF file must be a list of texts.');
   }
   checkMerges(merges?.length ?? 0, tokens.length);
   const faults = ['bos', 'eos', 'unknown', 'padding'].filter(name => {
@@ -109,7 +109,7 @@ function wordsOf(metadata: Metadata, rows: number): Words {
     return id !== undefined && !(Number.isInteger(id) && (id as number) < tokens.length);
   });
   if (faults.length > 0) {
-    throw new LoRAError(`The GGUF file has no token of the number that its ${listed(faults)} token has.`);
+    throw damagedError(`The GGUF file has no token of the number that its ${listed(faults)} token has.`);
   }
   return {
     ...{kind, tokens, get},
@@ -128,7 +128,7 @@ function checkTwice(tokens: readonly string[]): void {
   const twice = tokens.findIndex((token, id) => ids.get(token) !== id);
   if (twice !== -1) {
     const token = tokens[twice] as string;
-    throw new LoRAError(
+    throw damagedError(
       `The GGUF file has the token ${brief(token)} twice, under the numbers ${twice} and ${ids.get(token)}. llama.cpp ` +
         'does not load such a file either.',
     );
@@ -167,7 +167,7 @@ function ofBytes({tokens, merges, get}: Words, added: ReadonlySet<number>): obje
       ? token
       : [...encoder.encode(token)].map(byte => bytes[byte]).join('');
   if (merges === undefined) {
-    throw new LoRAError('The GGUF file has no tokenizer.ggml.merges, without which tokens of bytes cannot be made.');
+    throw damagedError('The GGUF file has no tokenizer.ggml.merges, without which tokens of bytes cannot be made.');
   }
   const pre = get('pre') ?? 'default';
   const splits = splitsOf(pre).map(split => ({
@@ -206,7 +206,7 @@ function ofPieces({tokens: given, scores, merges, get}: Words, architecture: unk
   // Files of Gemma have tokens of several spaces, which its tokenizer has as marks.
   const tokens = isGemma ? given.map(token => (/^ +$/.test(token) ? SPACE.repeat(token.length) : token)) : given;
   if (merges === undefined && !isGemma && scores.length === 0) {
-    throw new LoRAError('The GGUF file has no tokenizer.ggml.scores, without which its tokens cannot be made.');
+    throw damagedError('The GGUF file has no tokenizer.ggml.scores, without which its tokens cannot be made.');
   }
   // The scores of Gemma do not follow the order of its merges; the order of its tokens does.
   const found = merges ?? mergesOf(tokens, isGemma ? i => -i : i => scores[i] as number);

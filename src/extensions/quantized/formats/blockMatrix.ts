@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {LoRAError} from '../../../platform/errors';
+import {numericError} from '../../../platform/errors';
 import {type BlockFormat, dequantize} from './formats';
 import {BLOCK, type Quantize} from './quantize';
 
@@ -75,7 +75,7 @@ export function quantized(
         values[i] = numberAt(row, first + i);
       }
       if (!quantize(values, bytes, at)) {
-        throw new LoRAError('has weights that no block of 8 or 4 bits can hold: NaN, or too large for float16.');
+        throw numericError('has weights that no block of 8 or 4 bits can hold: NaN, or too large for float16.');
       }
     }
   }

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {LoRAError, show} from '../../../platform/errors';
+import {LoRAError, show, unsupportedError} from '../../../platform/errors';
 import {type Adaptation, classInAdapters} from '../../../core/layers/adaptation';
 import {
   applyLinear,
@@ -220,7 +220,7 @@ export abstract class LoRABlockLayer extends LoRALayer {
   constructor(args: LoRALayerArgs) {
     super(args);
     if (!this.isBaseLayerFrozen) {
-      throw new LoRAError(
+      throw unsupportedError(
         `Layer "${this.name}" has its weights in blocks, which cannot train: freezeBaseLayer: false.`,
       );
     }

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {LoRAError} from '../../../platform/errors';
+import {misfitError} from '../../../platform/errors';
 import {capabilities} from '../../../backends/shared/capabilities';
 import {embeddingOp} from '../../../core/ops/embedding';
 import {type Linear, product} from '../../../core/ops/factors';
@@ -67,7 +67,7 @@ function lookUp(numbers: tf.Tensor, blocks: tf.Tensor, matrix: BlockMatrix): tf.
   const rows = numbers.dataSync();
   const missing = rows.find(row => !(row >= 0 && row < matrix.rows));
   if (missing !== undefined) {
-    throw new LoRAError(`There is no row ${missing} in a table of ${matrix.rows}.`);
+    throw misfitError(`There is no row ${missing} in a table of ${matrix.rows}.`);
   }
   const looked = quantizedKernels(matrix.format)?.lookUp(numbers, blocks, matrix);
   if (looked !== undefined) {

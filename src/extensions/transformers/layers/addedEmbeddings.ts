@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {checkCount, LoRAError, showShape} from '../../../platform/errors';
+import {checkCount, misfitError, showShape} from '../../../platform/errors';
 import {asFloat} from '../../../core/layers/forward';
 import type {CallArgs} from '../../../core/layers/wrapperLayer';
 import {currentDecoding} from './decoding';
@@ -69,7 +69,7 @@ export class PositionEmbedding extends tf.layers.Layer {
         return tf.add(x, tf.gather(table, tf.add(decoding.places, tf.scalar(this.offset, 'int32'))));
       }
       if (count > this.places) {
-        throw new LoRAError(
+        throw misfitError(
           `"${this.name}" has ${this.places} places, and the sequence ${count}. Cut it, or encode it with {maxLength}.`,
         );
       }
@@ -77,7 +77,7 @@ export class PositionEmbedding extends tf.layers.Layer {
         return tf.add(x, tf.slice(table, [this.offset, 0], [count, width]));
       }
       if (ids === undefined || !tf.util.arraysEqual(ids.shape, x.shape.slice(0, 2))) {
-        throw new LoRAError(
+        throw misfitError(
           `"${this.name}" counts places by tokens, [batch, places], a second input; got ` +
             `${ids ? showShape(ids.shape) : 'none'}.`,
         );

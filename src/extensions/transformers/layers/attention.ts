@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {LoRAError, show, showShape, throwFaults} from '../../../platform/errors';
+import {LoRAError, misfitError, show, showShape, throwFaults} from '../../../platform/errors';
 import {currentDecoding} from './decoding';
 import {attention} from '../ops/attention';
 import {rotate} from '../ops/rotary';
@@ -196,7 +196,7 @@ export class Attention extends tf.layers.Layer {
     if (others - former !== 0 && others - former !== 1) {
       const more = this.bias ? ', bias' : '';
       const wanted = this.packed ? '[packed], [packed, mask]' : `[q, k, v${more}], [q, k, v, mask${more}]`;
-      throw new LoRAError(
+      throw misfitError(
         `Attention "${this.name}" takes ${wanted}${this.cache ? ', and after it the past keys and values' : ''}; ` +
           `got ${all.length} inputs.`,
       );
@@ -213,7 +213,7 @@ export class Attention extends tf.layers.Layer {
   private sizeOf({queries}: Pick<Parts<tf.Shape>, 'queries'>): number {
     const {heads, keyValueHeads, packed} = this;
     const wrong = () =>
-      new LoRAError(
+      misfitError(
         `Attention "${this.name}" has ${heads} heads of queries and ${keyValueHeads} of keys and values, which ` +
           `inputs of shape ${queries.map(shape => showShape(shape)).join(', ')} do not fit.`,
       );
@@ -227,14 +227,17 @@ export class Attention extends tf.layers.Layer {
       throw wrong();
     }
     const faults = this.rotary === null ? [] : rotaryFaults(this.rotary, size);
-    throwFaults(faults.map(fault => `Attention "${this.name}": ${fault}`));
+    throwFaults(
+      faults.map(fault => `Attention "${this.name}": ${fault}`),
+      'ERR_MISFIT',
+    );
     return size;
   }
 
   private checkKeys(keys: tf.Tensor3D, values: tf.Tensor3D, mask: tf.Tensor | undefined): void {
     const [batch, count] = keys.shape;
     if (values.shape[1] !== count || (mask && !tf.util.arraysEqual(mask.shape, [batch, count]))) {
-      throw new LoRAError(
+      throw misfitError(
         `Attention "${this.name}" has keys ${showShape(keys.shape)}, values ` +
           `${showShape(values.shape)}${mask ? ` and a mask ${showShape(mask.shape)}` : ''}: these must have as many ` +
           'places, the mask [batch, places].',
@@ -245,7 +248,7 @@ export class Attention extends tf.layers.Layer {
   private checkBias(bias: tf.Tensor | undefined, [batch, queries]: tf.Tensor3D['shape'], keys: number): void {
     const wanted = [...new Set([1, batch])].map(count => [count, this.heads, queries, keys]);
     if (bias !== undefined && !wanted.some(shape => tf.util.arraysEqual(shape, bias.shape))) {
-      throw new LoRAError(
+      throw misfitError(
         `The bias of attention "${this.name}" must be ${wanted.map(shape => showShape(shape)).join(' or ')}, ` +
           `got ${showShape(bias.shape)}.`,
       );

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {LoRAError, showShape} from '../../../platform/errors';
+import {misfitError, showShape} from '../../../platform/errors';
 import type {CallArgs} from '../../../core/layers/wrapperLayer';
 import {onlyShape, onlyTensor} from '../../../core/layers/forward';
 import {shapesOf} from '../../../platform/tfjs/inputs';
@@ -21,7 +21,7 @@ export class ChoiceRows extends tf.layers.Layer {
       this.invokeCallHook(inputs, kwargs);
       const x = onlyTensor(inputs);
       if (x.rank !== 3) {
-        throw new LoRAError(`"${this.name}" takes [batch, choices, places], got ${showShape(x.shape)}.`);
+        throw misfitError(`"${this.name}" takes [batch, choices, places], got ${showShape(x.shape)}.`);
       }
       return tf.reshape(x, [-1, x.shape[2] as number]);
     });

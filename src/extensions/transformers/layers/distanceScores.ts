@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {checkCount, LoRAError, show, showShape, throwFaults} from '../../../platform/errors';
+import {checkCount, misfitError, show, showShape, throwFaults} from '../../../platform/errors';
 import {asFloat} from '../../../core/layers/forward';
 import type {CallArgs} from '../../../core/layers/wrapperLayer';
 import {shapesOf} from '../../../platform/tfjs/inputs';
@@ -116,7 +116,7 @@ export class DistanceScores extends tf.layers.Layer {
       const width = x?.shape[2] ?? 0;
       if (x?.rank !== 3 || width % heads !== 0 || !tf.util.arraysEqual(table?.shape ?? [], [1, 2 * span, width])) {
         const shapes = [inputs].flat().map(({shape}) => showShape(shape));
-        throw new LoRAError(
+        throw misfitError(
           `"${this.name}" takes queries or keys of ${heads} heads, [batch, places, width], and a table, ` +
             `${showShape([1, 2 * span, width])}; got ${shapes.join(', ')}.`,
         );
@@ -145,7 +145,7 @@ export class DistanceScores extends tf.layers.Layer {
   private checkDistances(most: number): void {
     const {span, farthest} = this;
     if (farthest !== null && farthest === Math.floor(span / 2) && most > farthest) {
-      throw new LoRAError(
+      throw misfitError(
         `"${this.name}" has rows for distances up to ${farthest}, and places are up to ${most} apart: cut the texts to ` +
           `${farthest + 1} tokens.`,
       );

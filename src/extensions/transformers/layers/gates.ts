@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import type {GateKind} from '../kernels/transformer';
-import {LoRAError, show, showShape} from '../../../platform/errors';
+import {LoRAError, misfitError, show, showShape} from '../../../platform/errors';
 import {gate} from '../ops/gate';
 import {asFloat, onlyTensor} from '../../../core/layers/forward';
 import type {CallArgs} from '../../../core/layers/wrapperLayer';
@@ -83,7 +83,7 @@ export class GatedActivation extends tf.layers.Layer {
       const [x, up, more] = this.packed ? halvesOf(given[0]) : given;
       if (x === undefined || up === undefined || more || !tf.util.arraysEqual(x.shape, up.shape)) {
         const shapes = [inputs].flat().map(({shape}) => showShape(shape));
-        throw new LoRAError(
+        throw misfitError(
           `"${this.name}" takes a gate and what it lets through, of one shape; got ${shapes.join(', ')}.`,
         );
       }

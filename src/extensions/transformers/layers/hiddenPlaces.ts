@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {LoRAError, showShape} from '../../../platform/errors';
+import {misfitError, showShape} from '../../../platform/errors';
 import {asFloat} from '../../../core/layers/forward';
 import type {CallArgs} from '../../../core/layers/wrapperLayer';
 import {shapesOf} from '../../../platform/tfjs/inputs';
@@ -31,7 +31,7 @@ export class HiddenPlaces extends tf.layers.Layer {
       );
       if (!fits || (values && values.shape[2] !== shape[2])) {
         const shapes = [inputs].flat().map(each => showShape(each.shape));
-        throw new LoRAError(
+        throw misfitError(
           `"${this.name}" takes states, [batch, places, width], a mask, [batch, places], and perhaps values, as the ` +
             `states; got ${shapes.join(', ')}.`,
         );

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {LoRAError, show, showShape} from '../../../platform/errors';
+import {LoRAError, misfitError, show, showShape} from '../../../platform/errors';
 import {asFloat, onlyTensor} from '../../../core/layers/forward';
 import type {CallArgs} from '../../../core/layers/wrapperLayer';
 import {shapesOf} from '../../../platform/tfjs/inputs';
@@ -69,7 +69,7 @@ export class TokenState extends tf.layers.Layer {
       const [states, ids] = [inputs].flat().map(asFloat);
       if (states?.rank !== 3 || !tf.util.arraysEqual(ids?.shape ?? [], states.shape.slice(0, 2))) {
         const shapes = [inputs].flat().map(({shape}) => showShape(shape));
-        throw new LoRAError(
+        throw misfitError(
           `"${this.name}" takes states, [batch, places, width], and tokens, [batch, places]; got ${shapes.join(', ')}.`,
         );
       }

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {checkCount, LoRAError, show, showShape} from '../../../platform/errors';
+import {checkCount, LoRAError, misfitError, show, showShape} from '../../../platform/errors';
 import {asFloat, onlyTensor} from '../../../core/layers/forward';
 import type {CallArgs} from '../../../core/layers/wrapperLayer';
 import {cubicTaps, filteredTaps, type Taps} from '../ops/resampling';
@@ -59,7 +59,7 @@ export class PatchSequence extends tf.layers.Layer {
     const shape = inputShape as tf.Shape;
     const width = shape.at(-1);
     if (shape.length !== 4 || width == null) {
-      throw new LoRAError(`"${this.name}" takes patches, [batch, rows, columns, width], got ${showShape(shape)}.`);
+      throw misfitError(`"${this.name}" takes patches, [batch, rows, columns, width], got ${showShape(shape)}.`);
     }
     const add = (name: string, rows: number) =>
       this.addWeight(name, [rows, width], 'float32', tf.initializers.randomNormal({stddev: 0.02}));
@@ -107,7 +107,7 @@ export class PatchSequence extends tf.layers.Layer {
       return table;
     }
     if (ofRows !== ofColumns) {
-      throw new LoRAError(
+      throw misfitError(
         `"${this.name}" has places for ${ofRows} × ${ofColumns} patches, got ${rows} × ${columns}: only places in a ` +
           'square are interpolated.',
       );

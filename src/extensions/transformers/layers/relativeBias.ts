@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {checkCount, LoRAError, showShape} from '../../../platform/errors';
+import {checkCount, misfitError, showShape} from '../../../platform/errors';
 import type {CallArgs} from '../../../core/layers/wrapperLayer';
 import {shapesOf} from '../../../platform/tfjs/inputs';
 import {registerOwn} from '../../../platform/tfjs/configs';
@@ -46,7 +46,7 @@ export class RelativeBias extends tf.layers.Layer {
   override computeOutputShape(inputShape: tf.Shape | tf.Shape[]): tf.Shape {
     const [shape] = shapesOf(inputShape);
     if (shape.length < 2) {
-      throw new LoRAError(`"${this.name}" takes sequences, [batch, places, …], got ${showShape(shape)}.`);
+      throw misfitError(`"${this.name}" takes sequences, [batch, places, …], got ${showShape(shape)}.`);
     }
     const places = shape[1] ?? null;
     return [1, this.heads, places, places];

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {LoRAError, show, showShape} from '../../../platform/errors';
+import {LoRAError, misfitError, show, showShape} from '../../../platform/errors';
 import {normalizeRows} from '../ops/normalizeRows';
 import {asFloat} from '../../../core/layers/forward';
 import type {CallArgs} from '../../../core/layers/wrapperLayer';
@@ -55,14 +55,14 @@ abstract class RowNormalization extends tf.layers.Layer {
     const width = shape.at(-1);
     if (width == null || more !== undefined || (other !== undefined && other.at(-1) !== width)) {
       const shapes = shapesOf(inputShape).map(showShape);
-      throw new LoRAError(
+      throw misfitError(
         `"${this.name}" normalizes one input, or the sum of two of one shape, whose last axis is known; got ` +
           `${shapes.join(', ')}.`,
       );
     }
     const {size = width} = this;
     if (width % size !== 0) {
-      throw new LoRAError(`"${this.name}" normalizes pieces of ${size} numbers, got an axis of ${width}.`);
+      throw misfitError(`"${this.name}" normalizes pieces of ${size} numbers, got an axis of ${width}.`);
     }
     const start = this.addsOne ? tf.initializers.zeros() : tf.initializers.ones();
     this.gamma = this.addWeight('gamma', [size], 'float32', start);
@@ -83,7 +83,7 @@ abstract class RowNormalization extends tf.layers.Layer {
       this.invokeCallHook(inputs, kwargs);
       const [x, residual = null] = [inputs].flat().map(asFloat) as [tf.Tensor, tf.Tensor?];
       if (residual !== null && !tf.util.arraysEqual(x.shape, residual.shape)) {
-        throw new LoRAError(
+        throw misfitError(
           `"${this.name}" adds inputs of one shape, got ${showShape(x.shape)} and ${showShape(residual.shape)}.`,
         );
       }

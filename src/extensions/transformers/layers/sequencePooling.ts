@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {checkCount, LoRAError, show, showShape} from '../../../platform/errors';
+import {checkCount, LoRAError, misfitError, show, showShape} from '../../../platform/errors';
 import {asFloat} from '../../../core/layers/forward';
 import type {CallArgs} from '../../../core/layers/wrapperLayer';
 import {shapesOf} from '../../../platform/tfjs/inputs';
@@ -57,7 +57,7 @@ export class SequencePooling extends tf.layers.Layer {
       const fit = others.every(({shape}) => tf.util.arraysEqual(shape, x?.shape.slice(0, 2) ?? []));
       if (x?.rank !== 3 || !fit || (this.padding === null ? others.length > 1 : others.length !== 2)) {
         const shapes = [inputs].flat().map(({shape}) => showShape(shape));
-        throw new LoRAError(
+        throw misfitError(
           `"${this.name}" takes sequences, [batch, places, width], and a ` +
             `mask${this.padding === null ? '' : ' and tokens'}, [batch, places]; got ${shapes.join(', ')}.`,
         );

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {LoRAError, showShape} from '../../../platform/errors';
+import {misfitError, showShape} from '../../../platform/errors';
 
 type Table = [name: string, shape: tf.Shape, dtype: 'float32', initializer: ReturnType<typeof tf.initializers.zeros>];
 
@@ -15,7 +15,7 @@ export function addTable(
 ): tf.LayerVariable {
   const width = shape.at(-1);
   if (shape.length !== 3 || width == null) {
-    throw new LoRAError(`"${layer.name}" takes sequences, [batch, places, width], got ${showShape(shape)}.`);
+    throw misfitError(`"${layer.name}" takes sequences, [batch, places, width], got ${showShape(shape)}.`);
   }
   return add(['embeddings', [rows, width], 'float32', tf.initializers.randomNormal({stddev: 0.02})]);
 }

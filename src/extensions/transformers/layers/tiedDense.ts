@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {LoRAError, show, showShape} from '../../../platform/errors';
+import {LoRAError, misfitError, show, showShape} from '../../../platform/errors';
 import type {Adaptation} from '../../../core/layers/adaptation';
 import {type BorrowingLayer, lentTable, type LentTable} from '../../../core/layers/borrowingLayer';
 import {applyLinear, by, type Compute, type Forward, onlyShape, onlyTensor} from '../../../core/layers/forward';
@@ -79,7 +79,7 @@ export class TiedDense extends tf.layers.Layer implements BorrowingLayer {
     const [words, width] = this.tableVariable.shape as number[];
     const shape = onlyShape(inputShape);
     if (shape.at(-1) !== width) {
-      throw new LoRAError(
+      throw misfitError(
         `"${this.name}" takes states as wide as the table of "${this.table}", ${width}, got ${showShape(shape)}.`,
       );
     }
@@ -120,7 +120,7 @@ export class TiedDense extends tf.layers.Layer implements BorrowingLayer {
     }
     const {embeddings} = fieldsOf<Partial<EmbeddingLayer>>(this.lender === undefined ? this : baseOf(this.lender));
     if (embeddings === undefined) {
-      throw new LoRAError(
+      throw misfitError(
         `"${this.name}" computes with the table of an Embedding "${this.table}", which must come before it in the ` +
           'same model.',
       );

@@ -1,4 +1,4 @@
-import {listed, LoRAError, show, throwFaults} from '../../../platform/errors';
+import {listed, show, throwFaults, unsupportedError} from '../../../platform/errors';
 import {type Architecture, type Head, NEW_HEADS, type Pooling, type Purpose} from '../net/architecture';
 import {bodyAlone} from './fileTensors';
 import type {HubConfig} from '../net/hubConfig';
@@ -73,7 +73,7 @@ export async function chooseArchitecture(
   const type = given.get('model_type');
   const load = typeof type === 'string' && Object.hasOwn(ARCHITECTURES, type) ? ARCHITECTURES[type] : undefined;
   if (load === undefined) {
-    throw new LoRAError(
+    throw unsupportedError(
       `The config is of model_type ${show(type)}, for which there is no code here. Known are ` +
         `${Object.keys(ARCHITECTURES).join(', ')}.`,
     );

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {LoRAError} from '../../../platform/errors';
+import {misfitError, tooLargeError} from '../../../platform/errors';
 import {capabilities} from '../../../backends/shared/capabilities';
 import {withoutResidue} from '../../../platform/tfjs/engine';
 import {namedWeights, replaceValue} from '../../../platform/tfjs/weights';
@@ -27,7 +27,7 @@ export function checkRoom(bytes: number, form: string): void {
   const {mostBytes = Infinity} = capabilities();
   if (bytes > mostBytes) {
     const inGiB = (count: number) => (count / 2 ** 30).toFixed(1);
-    throw new LoRAError(
+    throw tooLargeError(
       `The weights take ${inGiB(bytes)} GiB ${form}, and the ${tf.getBackend()} backend has ${inGiB(mostBytes)} ` +
         'GiB for all there is. Take a smaller model, or another backend, such as webgpu or that of tfjs-node.',
       {code: 'ERR_TOO_LARGE'},
@@ -87,7 +87,7 @@ export function setWeight(
   const owner = layers.get(layer);
   const found = owner && namedWeights(owner).get(weight);
   if (found === undefined) {
-    throw new LoRAError(`Layer "${layer}" has no weight "${weight}".`);
+    throw misfitError(`Layer "${layer}" has no weight "${weight}".`);
   }
   freeValue(found);
   replaceValue(found, tf.reshape(make(), found.shape as number[]));

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {baseOf} from '../../../core/layers/wrapperLayer';
-import {checkOptions, LoRAError, show, showShape, throwFaults} from '../../../platform/errors';
+import {checkOptions, misfitError, show, showShape, throwFaults} from '../../../platform/errors';
 import {checkModel, sitesOf} from '../../../core/rewire/walk';
 import {fieldsOf} from '../../../platform/tfjs/fields';
 import type {EmbeddingLayer} from '../../../platform/tfjs/layerFields';
@@ -72,7 +72,7 @@ function pooled(
     return states as tf.Tensor2D;
   }
   if (states.rank !== 3) {
-    throw new LoRAError(
+    throw misfitError(
       `The model gives ${showShape(states.shape)}, and states, [texts, places, width], or vectors, [texts, width], ` +
         'can be embeddings.',
     );

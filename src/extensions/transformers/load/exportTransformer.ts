@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {checkOptions, faultLines, type KnownOptions, listed, LoRAError, showShape} from '../../../platform/errors';
+import {checkOptions, faultLines, type KnownOptions, listed, misfitError, showShape} from '../../../platform/errors';
 import {type Bytes, encodeSafetensors} from '../../../platform/formats/safetensors';
 import type {Values} from '../../../platform/formats/layout';
 import {adaptationOf} from '../../../core/layers/registry';
@@ -50,7 +50,7 @@ export async function exportTransformer(
   checkModel(model);
   const record = hubRecordOf(model);
   if (record === undefined) {
-    throw new LoRAError(
+    throw misfitError(
       'The model does not say by which config it was made. Models of loadTransformer and loadGGUF do, merged and ' +
         'saved too.',
     );
@@ -65,7 +65,7 @@ export async function exportTransformer(
   const blocks = architecture.blocks(config);
   config.check();
   if (blocks > sites.size) {
-    throw new LoRAError(`The model's config says that there are ${blocks} blocks, and it has ${sites.size} layers.`);
+    throw misfitError(`The model's config says that there are ${blocks} blocks, and it has ${sites.size} layers.`);
   }
   const names = new Set([...sites.keys()].map(path => fileNameOf(path, 'weight')));
   const isTied = (name: string) =>
@@ -170,7 +170,7 @@ function checkLayers(
     }
   }
   if (faults.length > 0) {
-    throw new LoRAError(`The model is not the one of its config:\n${faultLines(faults)}`);
+    throw misfitError(`The model is not the one of its config:\n${faultLines(faults)}`);
   }
   return weight => found.get(weight) as tf.LayerVariable;
 }

@@ -1,4 +1,4 @@
-import {faultLines, listed, LoRAError, show, showShape} from '../../../platform/errors';
+import {faultLines, listed, misfitError, show, showShape} from '../../../platform/errors';
 import type {OpenSafetensors} from '../../../platform/formats/safetensors';
 import {type Architecture, NEW_HEADS, type Purpose} from '../net/architecture';
 import type {Expected} from '../net/netSources';
@@ -101,7 +101,7 @@ export function assignTensors(
     }
   }
   if (faults.length > 0) {
-    throw new LoRAError(`The files do not fit the model's config:\n${faultLines(faults)}`);
+    throw misfitError(`The files do not fit the model's config:\n${faultLines(faults)}`);
   }
   return {weights: assigned, leftOut, uncomputed};
 }

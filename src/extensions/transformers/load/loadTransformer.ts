@@ -1,5 +1,12 @@
 import * as tf from '@tensorflow/tfjs';
-import {checkOptions, type KnownOptions, LoRAError, throwFaults} from '../../../platform/errors';
+import {
+  checkOptions,
+  type KnownOptions,
+  LoRAError,
+  misfitError,
+  notFoundError,
+  throwFaults,
+} from '../../../platform/errors';
 import type {ByteReader} from '../../../platform/formats/byteReader';
 import type {Values} from '../../../platform/formats/layout';
 import {type OpenSafetensors, openSafetensors} from '../../../platform/formats/safetensors';
@@ -150,7 +157,7 @@ export async function loadTransformer(
     }
     const tensors = files.reduce((sum, {entries}) => sum + entries.length, 0);
     if (blocks > tensors) {
-      throw new LoRAError(`The config says that there are ${blocks} blocks, and the files have ${tensors} tensors.`);
+      throw misfitError(`The config says that there are ${blocks} blocks, and the files have ${tensors} tensors.`);
     }
     const made: Making = {architecture, config, purpose, sources: {has: namesIn(files, architecture), tied}};
     const plan = planOf(made);
@@ -228,7 +235,7 @@ async function filesAt(address: URL | string): Promise<Pick<TransformerSources, 
   const listed = await localFilesFor(address)?.list(folder === '' ? '.' : folder);
   const weights = listed?.filter(path => /(?:^|[/\\])model(?:-\d+-of-\d+)?\.safetensors$/.test(path)).sort();
   if (weights?.length === 0) {
-    throw new LoRAError(`${folder} has no model.safetensors. Convert a pytorch_model.bin with save_pretrained first.`);
+    throw notFoundError(`${folder} has no model.safetensors. Convert a pytorch_model.bin with save_pretrained first.`);
   }
   return {config: at('config.json'), weights: weights ?? at('model.safetensors')};
 }

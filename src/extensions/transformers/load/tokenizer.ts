@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {checkOptions, kindOf, LoRAError, show, throwFaults} from '../../../platform/errors';
+import {checkOptions, kindOf, LoRAError, misfitError, show, throwFaults} from '../../../platform/errors';
 
 /** What a tokenizer must have. The `Tokenizer` of `@huggingface/tokenizers` has it. */
 export interface TextTokenizer {
@@ -105,7 +105,7 @@ export function checkTokenizer(tokenizer: unknown, vocabulary?: number): asserts
     }
   }
   if (largest >= vocabulary) {
-    throw new LoRAError(
+    throw misfitError(
       `The tokenizer does not fit the model: its token ${show(token)} has number ${largest}, and the table of ` +
         `words ${vocabulary} rows. Take the tokenizer.json that lies beside the model's weights.`,
     );
@@ -174,7 +174,7 @@ function checkNumbers(encoded: readonly Encoded[], vocabulary = Infinity): void 
   for (const {ids} of encoded) {
     const wrong = ids.find(number => !Number.isInteger(number) || number < 0 || number >= vocabulary);
     if (wrong !== undefined || !Array.isArray(ids)) {
-      throw new LoRAError(
+      throw misfitError(
         `The tokenizer does not fit the model: it gives the number ${show(wrong)}, and the table of words has ` +
           `${vocabulary} rows.`,
       );

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {checkOptions, LoRAError, showShape} from '../../../platform/errors';
+import {checkOptions, misfitError, showShape} from '../../../platform/errors';
 import {type CrossEntropyOptions, crossEntropyFromLogits} from '../ops/crossEntropy';
 import type {Metric} from '../../../platform/tfjs/metric';
 import {type MetricName, metricsOf} from './metrics';
@@ -35,7 +35,7 @@ export function compileCrossEntropy(model: tf.LayersModel, options: CompileCross
   const measures = metricsOf([metrics].flat(), rest);
   const [shape, ...others] = model.outputs.map(output => output.shape);
   if (shape === undefined || others.length > 0 || shape.length < 2) {
-    throw new LoRAError(
+    throw misfitError(
       `The model must have one output of logits, [batch, classes] or [batch, places, classes], got ${[shape, ...others]
         .map(each => showShape(each ?? []))
         .join(', ')}.`,

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {checkNumber, checkOptions, LoRAError, show, showShape} from '../../../platform/errors';
+import {checkNumber, checkOptions, LoRAError, misfitError, show, showShape} from '../../../platform/errors';
 import {crossEntropyFromLogits} from '../ops/crossEntropy';
 
 /** How two embeddings are compared: by the cosine of their angle, or by their product. */
@@ -50,7 +50,7 @@ export function rankingLoss(anchors: tf.Tensor, candidates: tf.Tensor, options: 
   checkEmbeddings(anchors, candidates, false);
   const [count, others] = [anchors.shape[0], candidates.shape[0]];
   if (count === 0 || others < count) {
-    throw new LoRAError(`There must be a candidate for each of the ${count} anchors, got ${others}.`);
+    throw misfitError(`There must be a candidate for each of the ${count} anchors, got ${others}.`);
   }
   return tf.tidy(() => {
     const scores = tf.mul<tf.Tensor2D>(similarities(anchors, candidates, similarity), scale);
@@ -98,7 +98,7 @@ export function sigmoidPairLoss(_targets: tf.Tensor, scores: tf.Tensor): tf.Scal
 
 function checkPairs({rank, shape}: tf.Tensor): void {
   if (rank !== 2 || shape[0] !== shape[1]) {
-    throw new LoRAError(`Scores must be [pairs, pairs], as many pictures as texts, got ${showShape(shape)}.`);
+    throw misfitError(`Scores must be [pairs, pairs], as many pictures as texts, got ${showShape(shape)}.`);
   }
 }
 
@@ -121,7 +121,7 @@ function meanOf(one: tf.Scalar, other: tf.Scalar): tf.Scalar {
 export function cosineLoss(one: tf.Tensor, other: tf.Tensor, targets: tf.Tensor): tf.Scalar {
   checkEmbeddings(one, other, true);
   if (targets.size !== one.shape[0]) {
-    throw new LoRAError(
+    throw misfitError(
       `There must be a target for each of ${String(one.shape[0])} pairs, got ${showShape(targets.shape)}.`,
     );
   }
@@ -163,7 +163,7 @@ function checkSimilarity(similarity: Similarity): void {
 function checkEmbeddings(one: tf.Tensor, other: tf.Tensor, inPairs: boolean): void {
   const [rows, width] = one.shape;
   if (one.rank !== 2 || other.rank !== 2 || other.shape[1] !== width || (inPairs && other.shape[0] !== rows)) {
-    throw new LoRAError(
+    throw misfitError(
       `Embeddings must be [texts, width], ${inPairs ? 'as many' : 'as wide'} of one as of the other, got ` +
         `${showShape(one.shape)} and ${showShape(other.shape)}.`,
     );

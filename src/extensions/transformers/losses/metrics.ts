@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {checkCount, checkNumber, checkOptions, LoRAError, show, showShape} from '../../../platform/errors';
+import {checkCount, checkNumber, checkOptions, LoRAError, misfitError, show, showShape} from '../../../platform/errors';
 import {type Metric, shareOf, withName} from '../../../platform/tfjs/metric';
 import {type CrossEntropyOptions, crossEntropyValue, oneHot, placesOf} from '../ops/crossEntropy';
 
@@ -42,7 +42,7 @@ export function topKAccuracy(options: TopKOptions = {}): Metric {
   checkCount('k', k);
   return metric(`top${k}`, options, places => {
     if (k > places.classes) {
-      throw new LoRAError(`k must be at most the number of classes, ${places.classes}, got ${k}.`);
+      throw misfitError(`k must be at most the number of classes, ${places.classes}, got ${k}.`);
     }
     const {indices} = tf.topk(places.rows, k, false);
     return countedShare(tf.any(tf.equal(indices, tf.expandDims(places.numbers, -1)), -1), places);
@@ -66,7 +66,7 @@ export function f1Score(options: F1Options = {}): Metric {
   }
   return metric('f1', options, ({rows, numbers, counts, classes}) => {
     if (positive !== undefined && positive >= classes) {
-      throw new LoRAError(`positive must be one of the ${classes} classes, counted from 0, got ${positive}.`);
+      throw misfitError(`positive must be one of the ${classes} classes, counted from 0, got ${positive}.`);
     }
     const weights = tf.expandDims(counts, -1);
     const targets = tf.mul(oneHot(numbers, classes), weights); // [places, classes]
@@ -105,7 +105,7 @@ function metric(
     tf.tidy(() => {
       const classes = predictions.shape.at(-1) ?? 0;
       if (classes === 0 || targets.size !== predictions.size / classes) {
-        throw new LoRAError(
+        throw misfitError(
           `The targets of the metric "${name}" must be whole numbers, one for each place of the predictions ` +
             `${showShape(predictions.shape)}, got ${showShape(targets.shape)}.`,
         );

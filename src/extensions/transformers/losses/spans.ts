@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {checkOptions, LoRAError, showShape} from '../../../platform/errors';
+import {checkOptions, misfitError, showShape} from '../../../platform/errors';
 import {checkModel} from '../../../core/rewire/walk';
 import {takeTargets} from '../../../platform/tfjs/training';
 import {type Metric, shareOf, withName} from '../../../platform/tfjs/metric';
@@ -87,7 +87,7 @@ export function compileSpans(model: tf.LayersModel, options: CompileSpansOptions
   const measures = metricsIn(NAMED, [metrics].flat(), rest, {targets: 'spans'});
   const [shape = [], ...others] = model.outputs.map(output => output.shape);
   if (others.length > 0 || shape.length !== 3 || shape[2] !== 2) {
-    throw new LoRAError(
+    throw misfitError(
       `The model must have one output, [batch, places, 2], a start and an end, got ` +
         `${model.outputs.map(output => showShape(output.shape)).join(', ')}.`,
     );
@@ -132,7 +132,7 @@ function spanMetric(
 function checkShapes(targets: tf.Tensor, logits: tf.Tensor): void {
   const [batch, , both] = logits.shape;
   if (logits.rank !== 3 || both !== 2 || targets.rank !== 2 || targets.shape[0] !== batch || targets.shape[1] !== 2) {
-    throw new LoRAError(
+    throw misfitError(
       `Spans are [batch, 2], the first and the last place, of logits [batch, places, 2]; got targets ` +
         `${showShape(targets.shape)} of logits ${showShape(logits.shape)}.`,
     );

@@ -1,4 +1,4 @@
-import {kindOf, LoRAError, listed, show, throwFaults} from '../../../platform/errors';
+import {damagedError, kindOf, listed, LoRAError, show, throwFaults} from '../../../platform/errors';
 import {duplicateKeys, nesting} from '../../../platform/formats/jsonText';
 
 /** The largest number of a 32-bit float. */
@@ -26,11 +26,11 @@ export class HubConfig {
         }
         fields = JSON.parse(config);
       } catch (error) {
-        throw new LoRAError(`The ${whose}'s config cannot be read: ${(error as Error).message}`);
+        throw damagedError(`The ${whose}'s config cannot be read: ${(error as Error).message}`, {cause: error});
       }
       const twice = duplicateKeys(config);
       if (twice.length > 0) {
-        throw new LoRAError(`The ${whose}'s config has ${listed(twice.map(show), 10)} twice.`);
+        throw damagedError(`The ${whose}'s config has ${listed(twice.map(show), 10)} twice.`);
       }
     }
     if (typeof fields !== 'object' || fields === null || Array.isArray(fields)) {
@@ -172,6 +172,7 @@ export class HubConfig {
       this.faults.length === 0
         ? []
         : [`The ${this.whose}'s config does not fit:`, ...this.faults.map(fault => `  ${fault}`)],
+      'ERR_UNSUPPORTED',
     );
   }
 }

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {capabilities} from '../../../backends/shared/capabilities';
-import {showShape, LoRAError} from '../../../platform/errors';
+import {misfitError, showShape} from '../../../platform/errors';
 import {runLazyOp} from '../../../platform/tfjs/lazyOp';
 import {transformerKernels} from '../kernels/transformer';
 
@@ -29,7 +29,7 @@ export function crossEntropyFromLogits(
   const classes = logits.shape.at(-1) ?? 0;
   const places = classes === 0 ? 0 : logits.size / classes;
   if (logits.rank < 1 || classes === 0 || targets.size !== places) {
-    throw new LoRAError(
+    throw misfitError(
       `The targets must be whole numbers, one for each place of the logits ${showShape(logits.shape)}: ` +
         `expected shape ${showShape(logits.shape.slice(0, -1))}, got ${showShape(targets.shape)}.`,
     );
@@ -62,7 +62,7 @@ function checkTargets(targets: tf.Tensor, classes: number, ignoreIndex: number):
   const values = targets.dataSync<'float32' | 'int32'>();
   const wrong = values.findIndex(value => value !== ignoreIndex && !(value >= 0 && value < classes && value % 1 === 0));
   if (wrong >= 0) {
-    throw new LoRAError(
+    throw misfitError(
       `Target ${wrong} is ${values[wrong]}, and must be the number of a class, a whole number from 0 to ` +
         `${classes - 1}, or ${ignoreIndex} for a place that does not count (ignoreIndex).`,
     );

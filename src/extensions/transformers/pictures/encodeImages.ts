@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {checkOptions, kindOf, LoRAError, showShape} from '../../../platform/errors';
+import {checkOptions, kindOf, LoRAError, misfitError, showShape, tooLargeError} from '../../../platform/errors';
 import {checkModel} from '../../../core/rewire/walk';
 import {MOST_OF_EDGE, type Preprocessing, readPreprocessor} from './preprocessor';
 import {type Picture, pixelsOf} from './picturePixels';
@@ -54,7 +54,7 @@ export async function encodeImages(
   const [{height, width}] = made as [Pixels];
   const other = made.find(each => each.height !== height || each.width !== width);
   if (other !== undefined) {
-    throw new LoRAError(
+    throw misfitError(
       `Pictures of one size are needed, since the config has no size and no crop that brings them to one; got ` +
         `${showShape([height, width])} and ${showShape([other.height, other.width])}.`,
     );
@@ -74,7 +74,7 @@ function preprocessorOf(model: tf.LayersModel): string | object {
   const metadata = model.getUserDefinedMetadata() as Record<string, unknown> | undefined;
   const found = metadata?.[PREPROCESSOR];
   if (typeof found !== 'object' || found === null) {
-    throw new LoRAError(
+    throw misfitError(
       'The model came without a preprocessor_config.json, which says what is done to its pictures. Give it with ' +
         `{preprocessor}, here or to loadTransformer; got ${kindOf(found)}.`,
     );
@@ -120,7 +120,7 @@ const MOST_BEFORE_CROP = 2 ** 29;
 function checkEdges(picture: PictureSize, {width, height}: PictureSize, name: string, isCropped: boolean): void {
   const most = isCropped ? MOST_BEFORE_CROP : MOST_OF_EDGE;
   if (Math.max(width, height) > most) {
-    throw new LoRAError(
+    throw tooLargeError(
       `${name} of ${picture.width} × ${picture.height} points would be resized to ${width} × ${height}; an edge may ` +
         `have ${most}. Cut the picture before it is encoded.`,
     );

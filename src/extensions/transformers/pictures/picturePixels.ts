@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {kindOf, LoRAError, show, showShape} from '../../../platform/errors';
+import {kindOf, LoRAError, notReadyError, show, showShape, unsupportedError} from '../../../platform/errors';
 import type {Pixels} from '../ops/resampling';
 
 /** Colors from 0 to 255, row by row, 1, 3 or 4 for each point: what an `ImageData` is. */
@@ -112,7 +112,7 @@ function sizeOf(picture: Drawable): {width: number; height: number} | undefined 
 function drawn(picture: Drawable, name: string): Pixels {
   const {width, height} = sizeOf(picture) as {width: number; height: number};
   if (width === 0 || height === 0) {
-    throw new LoRAError(`${name} has no size yet. Wait until it is loaded, such as with await image.decode().`);
+    throw notReadyError(`${name} has no size yet. Wait until it is loaded, such as with await image.decode().`);
   }
   const canvas =
     typeof OffscreenCanvas === 'function'
@@ -120,7 +120,7 @@ function drawn(picture: Drawable, name: string): Pixels {
       : Object.assign(document.createElement('canvas'), {width, height});
   const context = canvas.getContext('2d', {willReadFrequently: true}) as OffscreenCanvasRenderingContext2D | null;
   if (context === null) {
-    throw new LoRAError(`${name} cannot be drawn: there is no canvas here.`);
+    throw unsupportedError(`${name} cannot be drawn: there is no canvas here.`);
   }
   context.drawImage(picture, 0, 0);
   return inColors(context.getImageData(0, 0, width, height).data, width, height, name);

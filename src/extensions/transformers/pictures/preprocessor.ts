@@ -1,4 +1,4 @@
-import {LoRAError, show} from '../../../platform/errors';
+import {show, unsupportedError} from '../../../platform/errors';
 import {HubConfig} from '../net/hubConfig';
 import type {Resampling} from '../ops/resampling';
 
@@ -60,7 +60,7 @@ export function readPreprocessor(given: string | object): Preprocessing {
   const [, name = ''] = /^(\w+?)(?:ImageProcessor|FeatureExtractor)(?:Fast|Pil)?$/.exec(String(type)) ?? [];
   const defaults = Object.hasOwn(PROCESSORS, name) ? PROCESSORS[name] : undefined;
   if (defaults === undefined) {
-    throw new LoRAError(
+    throw unsupportedError(
       `The preprocessor's config is of image_processor_type ${show(type)}, for which there is no code here. Known are ` +
         `${Object.keys(PROCESSORS)
           .map(known => `${known}ImageProcessor`)
