@@ -31,6 +31,5 @@ export function tooLarge(what: string, maxBytes: number): LoRAError {
   return tooLargeError(
     `${what} has more than the ${maxBytes.toLocaleString('en')} bytes that are allowed. If it should have, pass ` +
       '{maxBytes}.',
-    {code: 'ERR_TOO_LARGE'},
   );
 }

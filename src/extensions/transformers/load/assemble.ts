@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {misfitError, tooLargeError} from '../../../platform/errors';
+import {memoryError, misfitError, tooLargeError} from '../../../platform/errors';
 import {capabilities} from '../../../backends/shared/capabilities';
 import {withoutResidue} from '../../../platform/tfjs/engine';
 import {namedWeights, replaceValue} from '../../../platform/tfjs/weights';
@@ -30,7 +30,6 @@ export function checkRoom(bytes: number, form: string): void {
     throw tooLargeError(
       `The weights take ${inGiB(bytes)} GiB ${form}, and the ${tf.getBackend()} backend has ${inGiB(mostBytes)} ` +
         'GiB for all there is. Take a smaller model, or another backend, such as webgpu or that of tfjs-node.',
-      {code: 'ERR_TOO_LARGE'},
     );
   }
 }
@@ -47,9 +46,9 @@ export function buildModel(making: Making, checkpoint: boolean): BuiltModel {
     return withoutResidue(() => assembled(making, checkpoint));
   } catch (error) {
     if (error instanceof RangeError) {
-      throw new LoRAError(
+      throw memoryError(
         `There is no memory for the weights: ${error.message}. Take a smaller model, or one in quantized blocks.`,
-        {code: 'ERR_MEMORY', cause: error},
+        {cause: error},
       );
     }
     throw error;
