@@ -1,15 +1,15 @@
-// Writes the table of docs/what-import-changes.md from src/platform/tfjs/changes.ts:
+// Writes the table of docs/what-import-changes.md from scripts/importChanges.ts:
 // `npx tsx scripts/whatImportChanges.ts`.
 
 import {readFileSync, writeFileSync} from 'node:fs';
-import {type Change, CHANGES} from '../src/platform/tfjs/changes';
+import {type Change, CHANGES} from './importChanges';
 
 const PAGE = 'docs/what-import-changes.md';
 
 function tableOf(changes: readonly Change[]): string {
   const row = ({what, why, lasts, without, by}: Change) => `| ${what} | ${why} | ${lasts} | ${without} | \`${by}\` |`;
   return [
-    '| what | why | how long | to be without it | in `src` |',
+    '| what | why | when | how to avoid it | in `src` |',
     '| --- | --- | --- | --- | --- |',
     ...changes.map(row),
     '',

@@ -1,7 +1,7 @@
 import {spawnSync} from 'node:child_process';
 import {existsSync, readFileSync} from 'node:fs';
 import {written} from '../../../scripts/whatImportChanges';
-import {CHANGES} from '../../../src/platform/tfjs/changes';
+import {CHANGES} from '../../../scripts/importChanges';
 import type {Seen} from './watchChanges';
 
 /** What changes in a process that has tfjs and the library alone. */
