@@ -78,7 +78,7 @@ const TURN = 10;
  *     const step = stepsOf(options);
  *     for (const [i, layer] of layers.entries()) {
  *       await step({done: i, total: layers.length, what: 'compressing layers'});
- *       …
+ *       compress(layer);
  *     }
  */
 export function stepsOf({signal, onProgress}: CallOptions): (progress: Progress) => Promise<void> {
