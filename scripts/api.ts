@@ -1,0 +1,267 @@
+// Prints the public interface: the names and signatures that each entry point exports, and the types that these refer
+// to, without comments and bodies. `npx tsx scripts/api.ts --write` writes it to `api/`, a file for each entry point,
+// so that a change of the interface shows in a diff. `test/docs/api.test.ts` compares the two.
+
+import {mkdirSync, readdirSync, rmSync, writeFileSync} from 'node:fs';
+import {join, relative, resolve} from 'node:path';
+import {argv} from 'node:process';
+import ts from 'typescript';
+import {ENTRIES} from './entries';
+
+const ROOT = process.cwd();
+const SOURCES = resolve(ROOT, 'src');
+
+/** The folder of the report. */
+export const REPORT = join(ROOT, 'api');
+
+/** The names of the entry points, and of the one without a name. */
+export const POINTS = ['index', ...ENTRIES];
+
+/** A name that an entry point exports, and what it stands for. */
+export interface Exported {
+  name: string;
+  symbol: ts.Symbol;
+}
+
+/** The program of all entry points. */
+export interface Library {
+  program: ts.Program;
+  checker: ts.TypeChecker;
+  exportsOf: (point: string) => Exported[];
+}
+
+export function openLibrary(): Library {
+  const {config} = ts.readConfigFile(join(ROOT, 'tsconfig.json'), path => ts.sys.readFile(path)) as {config: object};
+  const {options} = ts.parseJsonConfigFileContent({...config, include: []}, ts.sys, ROOT);
+  const fileOf = (point: string) => join(SOURCES, `${point}.ts`);
+  const program = ts.createProgram(POINTS.map(fileOf), options);
+  const checker = program.getTypeChecker();
+  const exportsOf = (point: string) =>
+    checker
+      .getExportsOfModule(checker.getSymbolAtLocation(program.getSourceFile(fileOf(point))!)!)
+      .map(symbol => ({name: symbol.name, symbol: withoutAlias(checker, symbol)}))
+      .sort(byName);
+  return {program, checker, exportsOf};
+}
+
+function byName({name: one}: {name: string}, {name: other}: {name: string}): number {
+  return one < other ? -1 : Number(one > other);
+}
+
+/** What a symbol stands for, if it is a name for another one. */
+export function withoutAlias(checker: ts.TypeChecker, symbol: ts.Symbol): ts.Symbol {
+  return symbol.flags & ts.SymbolFlags.Alias ? checker.getAliasedSymbol(symbol) : symbol;
+}
+
+/** Whether a declaration is one of the library's own. */
+export function isOurs(node: ts.Node): boolean {
+  return !relative(SOURCES, node.getSourceFile().fileName).startsWith('..');
+}
+
+const printer = ts.createPrinter({removeComments: true});
+
+/** A node in one line, without comments. */
+function flat(node: ts.Node): string {
+  return printer.printNode(ts.EmitHint.Unspecified, node, node.getSourceFile()).replace(/\s+/g, ' ').trim();
+}
+
+function has(node: ts.Node, ...kinds: ts.SyntaxKind[]): boolean {
+  return ts.canHaveModifiers(node) && (ts.getModifiers(node) ?? []).some(({kind}) => kinds.includes(kind));
+}
+
+/** Whether users see a member of a class or interface. */
+function isSeen(member: ts.Declaration): boolean {
+  const {PrivateKeyword, ProtectedKeyword} = ts.SyntaxKind;
+  const isHidden = has(member, PrivateKeyword, ProtectedKeyword) || ts.isPrivateIdentifier(member);
+  return !isHidden && !ts.getJSDocTags(member).some(({tagName}) => tagName.text === 'internal');
+}
+
+/** Writes declarations, and remembers which names they refer to. */
+class Writer {
+  constructor(
+    private readonly checker: ts.TypeChecker,
+    private readonly refer: (symbol: ts.Symbol) => void,
+  ) {}
+
+  /** A type as it is written, or as the compiler finds it where it is not. */
+  private typeOf(node: ts.Declaration & {type?: ts.TypeNode}): string {
+    if (node.type !== undefined) {
+      this.visit(node.type);
+      return flat(node.type);
+    }
+    const {NoTruncation, UseAliasDefinedOutsideCurrentScope} = ts.TypeFormatFlags;
+    const type = this.checker.getTypeAtLocation(node);
+    return this.checker.typeToString(type, node, NoTruncation | UseAliasDefinedOutsideCurrentScope);
+  }
+
+  private visit(node: ts.Node): void {
+    const name = ts.isTypeReferenceNode(node)
+      ? node.typeName
+      : ts.isExpressionWithTypeArguments(node)
+        ? node.expression
+        : ts.isTypeQueryNode(node)
+          ? node.exprName
+          : undefined;
+    const symbol = name && this.checker.getSymbolAtLocation(name);
+    if (symbol !== undefined) {
+      this.refer(withoutAlias(this.checker, symbol));
+    }
+    node.forEachChild(child => this.visit(child));
+  }
+
+  private signature(node: ts.SignatureDeclaration): string {
+    const parameters = node.parameters.map(parameter => {
+      const name = ts.isIdentifier(parameter.name) ? parameter.name.text : 'options';
+      const isOptional = parameter.questionToken !== undefined || parameter.initializer !== undefined;
+      return `${parameter.dotDotDotToken ? '...' : ''}${name}${isOptional ? '?' : ''}: ${this.typeOf(parameter)}`;
+    });
+    const types = node.typeParameters ?? [];
+    types.forEach(type => this.visit(type));
+    return `${types.length > 0 ? `<${types.map(flat).join(', ')}>` : ''}(${parameters.join(', ')})`;
+  }
+
+  private returned(node: ts.SignatureDeclaration): string {
+    if (node.type !== undefined) {
+      return this.typeOf(node);
+    }
+    const signature = this.checker.getSignatureFromDeclaration(node)!;
+    return this.checker.typeToString(signature.getReturnType(), node, ts.TypeFormatFlags.NoTruncation);
+  }
+
+  private callable(node: ts.SignatureDeclaration): string {
+    return `${this.signature(node)}: ${this.returned(node)}`;
+  }
+
+  private member(node: ts.ClassElement | ts.TypeElement): string[] {
+    if (!isSeen(node)) {
+      return [];
+    }
+    if (ts.isConstructorDeclaration(node)) {
+      const fields = node.parameters.filter(({modifiers}) => modifiers !== undefined).filter(isSeen);
+      const lines = fields.map(field => `readonly ${flat(field.name)}: ${this.typeOf(field)}`);
+      return [`constructor${this.signature(node)}`, ...lines];
+    }
+    const start = has(node, ts.SyntaxKind.StaticKeyword) ? 'static ' : '';
+    const name = `${node.name === undefined ? '' : flat(node.name)}${isOptional(node) ? '?' : ''}`;
+    if (ts.isPropertyDeclaration(node) || ts.isPropertySignature(node)) {
+      const readonly = has(node, ts.SyntaxKind.ReadonlyKeyword) ? 'readonly ' : '';
+      return [`${start}${readonly}${name}: ${this.typeOf(node)}`];
+    }
+    if (ts.isGetAccessorDeclaration(node)) {
+      return [`${start}get ${name}(): ${this.returned(node)}`];
+    }
+    if (ts.isSetAccessorDeclaration(node)) {
+      return [`${start}set ${name}${this.signature(node)}`];
+    }
+    return ts.isFunctionLike(node) ? [`${start}${name}${this.callable(node)}`] : [];
+  }
+
+  private body(node: ts.ClassDeclaration | ts.InterfaceDeclaration): string {
+    const types = node.typeParameters ? `<${node.typeParameters.map(flat).join(', ')}>` : '';
+    const heritage = (node.heritageClauses ?? []).map(clause => {
+      this.visit(clause);
+      return ` ${flat(clause)}`;
+    });
+    const members = node.members.flatMap(member => {
+      // Of a function with overloads, the overloads are what users see.
+      const isImplementation =
+        (ts.isMethodDeclaration(member) || ts.isConstructorDeclaration(member)) &&
+        member.body !== undefined &&
+        node.members.some(other => other !== member && other.kind === member.kind && sameName(other, member));
+      return isImplementation && this.hasOverloads(node.members, member) ? [] : this.member(member);
+    });
+    const lines = [...new Set(members)].sort().map(line => `  ${line};\n`);
+    return `${types}${heritage.join('')} {${lines.length > 0 ? `\n${lines.join('')}` : ''}}`;
+  }
+
+  private hasOverloads(members: readonly ts.Node[], member: ts.ClassElement): boolean {
+    return members.some(
+      other =>
+        (ts.isMethodDeclaration(other) || ts.isConstructorDeclaration(other)) &&
+        other.body === undefined &&
+        sameName(other, member),
+    );
+  }
+
+  /** What an entry point says of a name. */
+  write(name: string, symbol: ts.Symbol): string {
+    const declarations = symbol.declarations ?? [];
+    const hasOverloads = declarations.some(node => ts.isFunctionDeclaration(node) && node.body === undefined);
+    const lines = declarations.flatMap(node => {
+      if (ts.isFunctionDeclaration(node)) {
+        return hasOverloads && node.body !== undefined ? [] : [`function ${name}${this.callable(node)};`];
+      }
+      if (ts.isClassDeclaration(node)) {
+        const isAbstract = has(node, ts.SyntaxKind.AbstractKeyword);
+        return [`${isAbstract ? 'abstract ' : ''}class ${name}${this.body(node)}`];
+      }
+      if (ts.isInterfaceDeclaration(node)) {
+        return [`interface ${name}${this.body(node)}`];
+      }
+      if (ts.isTypeAliasDeclaration(node)) {
+        const types = node.typeParameters ? `<${node.typeParameters.map(flat).join(', ')}>` : '';
+        return [`type ${name}${types} = ${this.typeOf(node)};`];
+      }
+      return ts.isVariableDeclaration(node) ? [`const ${name}: ${this.typeOf(node)};`] : [];
+    });
+    return lines.join('\n');
+  }
+}
+
+function isOptional(node: ts.ClassElement | ts.TypeElement): boolean {
+  return 'questionToken' in node && node.questionToken !== undefined;
+}
+
+function sameName({name: one}: ts.ClassElement | ts.TypeElement, {name: other}: ts.ClassElement): boolean {
+  return (one && flat(one)) === (other && flat(other));
+}
+
+/** The report of each entry point, by its name. Names that the main one has too are only listed by the others. */
+export function reportsOf({checker, exportsOf}: Library): Map<string, string> {
+  const named = new Map<ts.Symbol, string>();
+  const all = POINTS.map(point => [point, exportsOf(point)] as const);
+  all.forEach(([, exported]) => exported.forEach(({name, symbol}) => named.set(symbol, name)));
+  const main = new Set(exportsOf('index').map(({symbol}) => symbol));
+  return new Map(
+    all.map(([point, exported]) => {
+      const referred: Exported[] = [];
+      const seen = new Set(named.keys());
+      const writer = new Writer(checker, symbol => {
+        if (
+          !seen.has(symbol) &&
+          (symbol.declarations ?? []).some(node => isOurs(node) && !ts.isTypeParameterDeclaration(node))
+        ) {
+          seen.add(symbol);
+          referred.push({name: symbol.name, symbol});
+        }
+      });
+      const isShared = ({symbol}: Exported) => point !== 'index' && main.has(symbol);
+      const shared = exported.filter(isShared).map(({name}) => name);
+      const parts = exported.filter(each => !isShared(each)).map(({name, symbol}) => writer.write(name, symbol));
+      const hidden: string[] = [];
+      // The list grows while its entries are written.
+      for (const {name, symbol} of referred) {
+        hidden.push(writer.write(name, symbol));
+      }
+      const title = `tfjs-lora${point === 'index' ? '' : `/${point}`}`;
+      const rows = [
+        `Interface of ${title}, written by scripts/api.ts.`,
+        ...(shared.length > 0 ? [`As in tfjs-lora: ${shared.join(', ')}.`] : []),
+        ...parts,
+        ...(hidden.length > 0 ? ['Not exported, and referred to above:', ...hidden.sort()] : []),
+      ];
+      return [point, `${rows.filter(row => row !== '').join('\n\n')}\n`] as const;
+    }),
+  );
+}
+
+if (argv[1]?.endsWith('api.ts')) {
+  const reports = reportsOf(openLibrary());
+  if (argv.includes('--write')) {
+    mkdirSync(REPORT, {recursive: true});
+    readdirSync(REPORT).forEach(name => rmSync(join(REPORT, name)));
+    reports.forEach((text, point) => writeFileSync(join(REPORT, `${point}.txt`), text));
+  } else {
+    console.log([...reports.values()].join('\n'));
+  }
+}
