@@ -1,17 +1,17 @@
 import {registerGraphGradients} from './extensions/graph/gradients/graphGradients';
 import './backends/backends';
 
-// The door to graphs: importing it is what registers the layers that they are made of.
+// The entry point for graph models. Importing it registers the layers that they are imported as.
 
-export {fromGraphModel, type GraphModelOptions} from './extensions/graph/import/fromGraphModel';
+export {fromGraphModel, type GraphModelOptions, type GraphPart} from './extensions/graph/import/fromGraphModel';
 export {toGraphModel, type ToGraphModelOptions} from './extensions/graph/export/toGraphModel';
-export {FusedConv2D, FusedDepthwiseConv2D} from './extensions/graph/layers/fusedConvolution';
-export {
-  type FragmentConstant,
-  type FragmentTensor,
+export type {FusedConv2D, FusedDepthwiseConv2D} from './extensions/graph/layers/fusedConvolution';
+export type {
+  FragmentConstant,
+  FragmentTensor,
+  GraphFragment,
   GraphOp,
-  type GraphFragment,
-  type GraphOpArgs,
+  GraphOpArgs,
 } from './extensions/graph/layers/graphOp';
 
 registerGraphGradients();

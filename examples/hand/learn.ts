@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {adam, applyLoRA, disposeModel, fitOnFeatures, learningRateSchedule, type LoRAConfig} from 'tfjs-lora';
-import {fromGraphModel, GraphOp} from 'tfjs-lora/graph';
+import {fromGraphModel} from 'tfjs-lora/graph';
 import {augmentLandmarks, landmarkLoss, normalizedMeanError} from 'tfjs-lora/landmarks';
 import {shuffled} from '../shared/random';
 import {heard, type OnStep, tellSteps} from '../shared/steps';
@@ -98,7 +98,7 @@ export async function featuresOfCopies(
 
 /** The body, of which there trains what the method says. The body itself stays as it is. */
 export function adapted(body: tf.LayersModel, method: Method, seed: number): tf.LayersModel {
-  const layers = body.layers.filter(layer => layer.weights.length > 0 && layer.getClassName() !== GraphOp.className);
+  const layers = body.layers.filter(layer => layer.weights.length > 0 && layer.getClassName() !== 'GraphOp');
   const names = layers.map(({name}) => name);
   const [landmarks, presence] = body.outputs.map(({sourceLayer}) => sourceLayer.name) as [string, string];
   const trains: Record<Method, LoRAConfig> = {

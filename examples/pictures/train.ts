@@ -67,7 +67,7 @@ console.log(
 
 // 7. What came from a GraphModel goes back into it, for pages that load it with tf.loadGraphModel.
 const written = fileHandler(`${OUTPUT}graph`);
-await (await toGraphModel(mergeLoRA(imported), graph)).save(written);
+await (await toGraphModel(imported, graph)).save(written);
 const few: tf.Tensor4D = tf.slice(test.images, 0, 3);
 const [trained, deployed] = [await chancesOf(imported, few), await chancesOf(await tf.loadGraphModel(written), few)];
 console.log(

@@ -71,6 +71,9 @@ export async function unlessAborted<T>(promise: PromiseLike<T>, signal: AbortSig
 /** Events wait no longer than this, in milliseconds, for the steps of a call. */
 const TURN = 10;
 
+/** What is awaited between the steps of a call, with how far it has come. */
+export type Step = (progress: Progress) => Promise<void>;
+
 /**
  * Makes the function to await between the steps of a call. It reports the progress, lets events run now and then, so
  * that a click can abort the call, and throws if the signal is aborted. Without options it does nothing.
@@ -81,7 +84,7 @@ const TURN = 10;
  *       compress(layer);
  *     }
  */
-export function stepsOf({signal, onProgress}: CallOptions): (progress: Progress) => Promise<void> {
+export function stepsOf({signal, onProgress}: CallOptions): Step {
   let last = performance.now();
   return async progress => {
     throwIfAborted(signal);

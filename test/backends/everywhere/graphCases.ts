@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {applyLoRA, mergeLoRA} from 'tfjs-lora';
+import {applyLoRA} from 'tfjs-lora';
 import {fromGraphModel, toGraphModel} from 'tfjs-lora/graph';
 import {random} from '../../helpers';
 import {type Case, difference, elsewhere, predicts, read, relativeDifference} from './case';
@@ -33,7 +33,7 @@ export const graphCases: readonly Case[] = [
     run: async () => {
       const origin = await graph();
       const model = await trained(origin);
-      const written = await toGraphModel(mergeLoRA(model), origin);
+      const written = await toGraphModel(model, origin);
       const [values] = await read([written.execute(images()) as tf.Tensor]);
       return difference(values!, await predicts(model, images()));
     },

@@ -1,65 +1,83 @@
 import * as tf from '@tensorflow/tfjs';
-import {checkOptions, LoRAError, misfitError, notAdaptedError, unsupportedError} from '../../../platform/errors';
+import {checkOptions, LoRAError, misfitError, unsupportedError} from '../../../platform/errors';
+import {type CallOptions, checkCallOptions, type Step, stepsOf} from '../../../platform/signals';
 import {checkNumbers, type FiniteOptions, type FloatType} from '../../../platform/formats/numbers';
 import {encodeWeight, joinWeights, splitWeights, type WeightPart} from './graphWeights';
 import {isWrapper} from '../../../core/layers/wrapperLayer';
+import {mergeLoRA} from '../../../core/model/restore';
+import {disposeModel} from '../../../core/rewire/dispose';
 import {checkModel, sitesOf} from '../../../core/rewire/walk';
 import {joinedWeights} from '../../../core/storage/weightBytes';
 import {namedWeights} from '../../../platform/tfjs/weights';
-import {type GraphModelOptions, planned, RECORD, requestOf} from '../import/fromGraphModel';
+import {chosenPart, type GraphPart, planned, RECORD} from '../import/fromGraphModel';
 import {GraphRewrite} from './graphRewrite';
 import {reasonNotToWrite, writeHead} from './writeHead';
 import {type ReadGraph, readGraph} from '../import/readGraph';
 import type {GraphPlan, PlannedCall, PlannedWeight} from '../import/values';
 
-/** How a graph is written. */
-export interface ToGraphModelOptions extends FiniteOptions {
-  /** How weights are stored that are not what they were. Default: 'float32'. */
+/** Options of `toGraphModel`. */
+export interface ToGraphModelOptions extends FiniteOptions, CallOptions {
+  /** The type in which changed weights are stored. Defaults to `'float32'`. */
   dtype?: 'float32' | 'float16';
 }
 
 /**
- * A new `tf.GraphModel`: a graph with the weights of a model that was imported from it by `fromGraphModel`, trained,
- * and merged. Its names, inputs, outputs and signature are those of the graph; it needs nothing of this library. Save
- * it with its `save`.
+ * Writes a model that was imported by `fromGraphModel` and trained as a new `tf.GraphModel`. An adapted model is merged
+ * first; it stays as it is. The names, inputs, outputs and signature are those of the graph, and it does not need this
+ * library. Save it with its `save`.
  *
- *     const tuned = await toGraphModel(mergeLoRA(model), graph);
+ * Weights that did not change keep their bytes, quantized or not. The others become new constants of 32 or 16 bits: 8
+ * bits would lose the update. A new head of stock layers (Dense, Conv2D, pooling, Flatten, Dropout,
+ * BatchNormalization, activations) is written as nodes, and the nodes that it replaced are left out.
+ *
+ * @param model an adapted or merged model, or an imported one that was trained as it was.
+ * @param graph the graph that the model was imported from, or another copy of it. It is not changed.
+ * @param options the type of changed weights, `allowNonFinite`, `signal` and `onProgress`.
+ * @returns the new graph. The caller disposes of it.
+ * @throws LoRAError `ERR_MISFIT` if the model was not imported from this graph, `ERR_UNSUPPORTED` if it has a layer
+ *     that no nodes compute, `ERR_NUMERIC` if a changed weight is not finite or too large for the type, `ERR_ABORTED`
+ *     if the signal is aborted.
+ * @example
+ *     const tuned = await toGraphModel(model, graph);
  *     await tuned.save('downloads://tuned');
- *
- * Weights that did not change keep their bytes, quantized or not. The others are new constants, of 32 or 16 bits: in 8
- * bits the update would be lost. A new head of stock layers (Dense, Conv2D, pooling, Flatten, Dropout,
- * BatchNormalization, activations) is written as nodes, and what it replaced is left out.
- *
- * @param merged what `mergeLoRA` made, or an imported model that trained as it was.
- * @param graph the graph that the model was imported from, or another copy of it.
- * @throws LoRAError if the model is adapted still, was not imported from this graph, or has a layer that no nodes
- *     compute; if a weight that changed is not finite, or too large for the type.
  */
 export async function toGraphModel(
-  merged: tf.LayersModel,
+  model: tf.LayersModel,
   graph: tf.GraphModel,
   options: ToGraphModelOptions = {},
 ): Promise<tf.GraphModel> {
-  checkOptions(options, {dtype: true, allowNonFinite: true});
-  const {dtype = 'float32', ...finite} = options;
+  checkOptions(options, {dtype: true, allowNonFinite: true, signal: true, onProgress: true});
+  checkCallOptions(options);
+  const {dtype = 'float32'} = options;
   if ((dtype as unknown) !== 'float32' && (dtype as unknown) !== 'float16') {
     throw new LoRAError(
       `dtype must be 'float32' or 'float16', got ${dtype as string}. In 8 bits the update would be lost.`,
     );
   }
-  checkModel(merged);
-  if (sitesOf(merged).some(({layer}) => isWrapper(layer))) {
-    throw notAdaptedError('The model is adapted still. Merge it first: toGraphModel(mergeLoRA(model), graph).');
-  }
+  checkModel(model);
   const read = await readGraph(graph);
-  const plan = await planned(read, requestOf(read, optionsOf(merged)));
+  if (!sitesOf(model).some(({layer}) => isWrapper(layer))) {
+    return write(model, read, options);
+  }
+  const merged = mergeLoRA(model);
   try {
-    checkLayers(merged, plan);
+    return await write(merged, read, options);
+  } finally {
+    disposeModel(merged);
+  }
+}
+
+async function write(model: tf.LayersModel, read: ReadGraph, options: ToGraphModelOptions): Promise<tf.GraphModel> {
+  const {dtype, signal: _, onProgress: __, ...finite} = options;
+  const step = stepsOf(options);
+  const plan = await planned(read, chosenPart(read, partOf(model)), step);
+  try {
+    checkLayers(model, plan);
     const rewrite = new GraphRewrite(read);
     const parts = await partsOfGraph(read);
     const target = {rewrite, parts, type: dtype === 'float16' ? ('F16' as const) : ('F32' as const), finite};
-    await writeWeights(merged, plan, target);
-    const ends = writeHead(merged, plan, rewrite);
+    await writeWeights(model, plan, target, step);
+    const ends = writeHead(model, plan, rewrite);
     await addConstants(target);
     const {topology, signature, dropped} = rewrite.finished(ends);
     dropped.forEach(name => parts.delete(name));
@@ -69,9 +87,9 @@ export async function toGraphModel(
   }
 }
 
-/** Which part of the graph the model is. */
-function optionsOf(model: tf.LayersModel): GraphModelOptions {
-  const metadata = model.getUserDefinedMetadata() as Record<string, GraphModelOptions> | undefined;
+/** The part of the graph that the model is. */
+function partOf(model: tf.LayersModel): GraphPart {
+  const metadata = model.getUserDefinedMetadata() as Record<string, GraphPart> | undefined;
   return metadata?.[RECORD] ?? {};
 }
 
@@ -131,10 +149,13 @@ async function writeWeights(
   model: tf.LayersModel,
   plan: GraphPlan,
   {rewrite, parts, type, finite}: Target,
+  step: Step,
 ): Promise<void> {
+  const [total, what] = [plan.layers.length, 'writing layers'];
   const layers = new Map(model.layers.map(layer => [layer.name, layer]));
   const written = new Map<tf.LayerVariable, string>();
-  for (const {layer, weights} of plan.layers) {
+  for (const [done, {layer, weights}] of plan.layers.entries()) {
+    await step({done, total, what});
     const variables = namedWeights(layers.get(layer.name) ?? layer);
     for (const [name, weight] of Object.entries(layers.has(layer.name) ? weights : {})) {
       const variable = variables.get(name);
@@ -159,6 +180,7 @@ async function writeWeights(
       rewrite.rewire(weight.source, constant);
     }
   }
+  await step({done: total, total, what});
 }
 
 async function differs(current: tf.Tensor, {tensor}: PlannedWeight, {name}: PlannedCall['layer']): Promise<boolean> {

@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {asLoRAError, checkOptions, misfitError, showShape, throwFaults, tooLargeError} from '../../../platform/errors';
+import {type CallOptions, checkCallOptions, type Step, stepsOf} from '../../../platform/signals';
 import {withoutResidue} from '../../../platform/tfjs/engine';
 import {namedWeights, replaceValue} from '../../../platform/tfjs/weights';
 import {inputsOf} from '../graphDef';
@@ -9,49 +10,58 @@ import {findNode, type ReadGraph, readGraph} from './readGraph';
 import type {GraphPlan, PlannedCall} from './values';
 
 /**
- * Which part of a graph is imported. Nodes may be named without the calls that they are nested in,
+ * The part of a graph to import. Nodes may be named without the calls that they are nested in,
  * `StatefulPartitionedCall/…`.
  */
-export interface GraphModelOptions {
+export interface GraphPart {
   /**
-   * The nodes that become the model's inputs. Default: the graph's inputs, without single bools that have a default,
+   * The nodes that become the model's inputs. Defaults to the graph's inputs, without single bools that have a default,
    * such as whether the graph trains.
    */
   inputs?: readonly string[];
-  /** The nodes that become its outputs. Default: the graph's outputs. */
+  /** The nodes that become its outputs. Defaults to the graph's outputs. */
   outputs?: readonly string[];
-  /** The shapes of inputs, without the batch axis; `null` for a size that is open. Default: what the graph says. */
+  /** The shapes of inputs without the batch axis, `null` for an open size. Defaults to those of the graph. */
   inputShapes?: Readonly<Record<string, readonly (number | null)[]>>;
 }
 
-/** Which part of a graph is planned. */
-type GraphPart = Pick<GraphRequest, 'inputs' | 'outputs'>;
+/** Options of `fromGraphModel`. */
+export interface GraphModelOptions extends GraphPart, CallOptions {}
 
-/** The key of a model's metadata under which it is recorded which part of a graph it is. */
+/** A part of a graph, with every choice made. */
+type ChosenPart = Pick<GraphRequest, 'inputs' | 'outputs'>;
+
+/** The key of a model's metadata that records which part of a graph it is. */
 export const RECORD = 'tfjsLoRAGraph';
 
 /**
- * A `tf.GraphModel`, which tfjs cannot train, as a `tf.LayersModel`, which it can: adapt it with `applyLoRA`, give it a
- * new head with `replaceHead`, and turn it back into a graph with `toGraphModel`.
+ * Imports a `tf.GraphModel`, which tfjs cannot train, as a `tf.LayersModel`, which it can. Adapt it with `applyLoRA`,
+ * give it a new head with `replaceHead`, and write it back with `toGraphModel`.
  *
- * A node that says the same as a layer of tfjs becomes that layer, with the bias and the activation that follow it:
- * convolutions, products, normalizations, pools, activations. Every other node becomes a `GraphOp`, which runs it as
- * the graph does. The weights share their buffers with the graph's, and live on when the graph is disposed. A batch
- * size that the graph was made for is freed, where each example is then computed as before; else it stays.
+ * A node that computes what a layer of tfjs computes becomes that layer, with the bias and the activation that follow
+ * it: convolutions, products, normalizations, pools, activations. Every other node becomes a `GraphOp`, which runs it
+ * as the graph does. The weights share their buffers with the graph's, and stay when the graph is disposed of. A fixed
+ * batch size becomes any batch size if each example is then computed as before; otherwise it stays.
  *
+ * To load a file of the model, or of one that was merged from it, import `tfjs-lora/graph`. To deploy the model without
+ * this library, use `toGraphModel`.
+ *
+ * @param graph the graph. It is not changed.
+ * @param options the part to import, `signal` and `onProgress`. Progress counts nodes; the count starts again if the
+ *     graph turns out to need another plan.
+ * @returns the model, with the inputs and outputs of the graph or those that the options name.
+ * @throws LoRAError `ERR_UNSUPPORTED` if the graph has nodes that no layer can compute: control flow, state, strings.
+ *     The message names them, and the part of the graph that can be imported. `ERR_OPTION` if an option names nothing,
+ *     `ERR_DISPOSED` if the graph was disposed of, `ERR_ABORTED` if the signal is aborted. Nothing is left behind.
+ * @example
  *     const base = await fromGraphModel(await tf.loadGraphModel(url));
  *     const model = applyLoRA(base, {rank: 8});
- *
- * To load a file of the model, or of one that is merged from it, import `tfjs-lora/graph`. To deploy it, `toGraphModel`
- * is the way, which needs nothing of this library.
- *
- * @throws LoRAError if the graph has nodes that no layer can compute: control flow, state, texts. The message names
- *     them, and the part of the graph that can be imported. Then nothing is left behind.
  */
 export async function fromGraphModel(graph: tf.GraphModel, options: GraphModelOptions = {}): Promise<tf.LayersModel> {
+  checkOptions(options, {inputs: true, outputs: true, inputShapes: true, signal: true, onProgress: true});
+  checkCallOptions(options);
   const read = await readGraph(graph);
-  const request = requestOf(read, options);
-  const plan = await planned(read, request);
+  const plan = await planned(read, chosenPart(read, options), stepsOf(options));
   try {
     const model = withoutResidue(() => build(plan));
     if (plan.advice !== undefined) {
@@ -64,37 +74,35 @@ export async function fromGraphModel(graph: tf.GraphModel, options: GraphModelOp
   }
 }
 
-/** The plan of the layers of a graph, with its batch size freed where that may be. */
-export async function planned(graph: ReadGraph, request: GraphPart): Promise<GraphPlan> {
+/** The plan of the layers of a graph, for any batch size where that is possible. */
+export async function planned(graph: ReadGraph, part: ChosenPart, step: Step): Promise<GraphPlan> {
   try {
-    return await plannedFor(graph, {...request, batch: 'free'});
+    return await plannedFor(graph, {...part, batch: 'free'}, step);
   } catch (error) {
     if (!(error instanceof BakedBatch)) {
       throw error;
     }
-    return plannedFor(graph, {...request, batch: 'fixed'});
+    return plannedFor(graph, {...part, batch: 'fixed'}, step);
   }
 }
 
-async function plannedFor(graph: ReadGraph, request: Omit<GraphRequest, 'isStrict'>): Promise<GraphPlan> {
+async function plannedFor(graph: ReadGraph, request: Omit<GraphRequest, 'isStrict'>, step: Step): Promise<GraphPlan> {
   try {
-    return await planGraph(graph, {...request, isStrict: false});
+    return await planGraph(graph, {...request, isStrict: false}, step);
   } catch (error) {
     if (!(error instanceof UncheckedShape)) {
       throw error;
     }
-    return planGraph(graph, {...request, isStrict: true});
+    return planGraph(graph, {...request, isStrict: true}, step);
   }
 }
 
 /**
- * What options ask for, with every choice made.
+ * The part of a graph that options name, with every choice made.
  *
- * @throws LoRAError with a line for each that names nothing, or is malformed.
+ * @throws LoRAError with a line for each name that names nothing, and for each shape that is malformed.
  */
-export function requestOf(graph: ReadGraph, options: GraphModelOptions): GraphPart {
-  checkOptions(options, {inputs: true, outputs: true, inputShapes: true});
-  const {inputs, outputs, inputShapes = {}} = options;
+export function chosenPart(graph: ReadGraph, {inputs, outputs, inputShapes = {}}: GraphPart): ChosenPart {
   const faults: string[] = [];
   const found = (name: unknown): string => {
     try {
@@ -149,7 +157,7 @@ function isFlag({nodes, weights}: ReadGraph, name: string): boolean {
 }
 
 /** Options as a model remembers them. */
-function recorded({inputs, outputs, inputShapes}: GraphModelOptions): GraphModelOptions {
+function recorded({inputs, outputs, inputShapes}: GraphPart): GraphPart {
   return {...(inputs && {inputs}), ...(outputs && {outputs}), ...(inputShapes && {inputShapes})};
 }
 

@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {asLoRAError, LoRAError} from '../../../platform/errors';
+import type {Step} from '../../../platform/signals';
 import {asksForShape, type GraphNode, inputsOf, keyOf, nodeAndOutput, shapeOf} from '../graphDef';
 import {reasonNotToRun, reasonNotToRunHere} from '../layers/graphOp';
 import {neededNodes} from './order';
@@ -38,7 +39,7 @@ const FEW = 4096;
  * @throws BakedBatch if its batch size cannot be freed.
  * @throws UncheckedShape if it can be planned strictly alone.
  */
-export async function planGraph(graph: ReadGraph, request: GraphRequest): Promise<GraphPlan> {
+export async function planGraph(graph: ReadGraph, request: GraphRequest, step: Step): Promise<GraphPlan> {
   const cut = {inputs: request.inputs.map(({node}) => node), outputs: request.outputs};
   const order = neededNodes(graph, cut);
   const own = ownBatch(graph);
@@ -53,9 +54,12 @@ export async function planGraph(graph: ReadGraph, request: GraphRequest): Promis
   try {
     planInputs(planner, request, own);
     await readConstants(planner, order);
-    for (const node of order) {
+    const [total, what] = [order.length, 'planning nodes'];
+    for (const [done, node] of order.entries()) {
+      await step({done, total, what});
       await planNode(planner, node);
     }
+    await step({done: total, total, what});
     for (const output of request.outputs.filter(name => planner.dead.has(keyOf(name)))) {
       planner.problems.set(nodeAndOutput(output)[0], 'is on a way that a constant decides not to take');
     }

@@ -1,7 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
-import {applyLoRA, mergeLoRA, replaceHead} from 'tfjs-lora';
+import {applyLoRA, mergeLoRA, replaceHead, summarizeLoRA} from 'tfjs-lora';
 import {fromGraphModel, toGraphModel} from 'tfjs-lora/graph';
 import {disposeModel} from '../../../../src/core/rewire/dispose';
+import type {CallOptions, Progress} from '../../../../src/platform/signals';
 import {numbers, random, useBackend, withoutLeaks} from '../../../helpers';
 import {stirFactors} from '../../../models';
 import {artifactsOf, converted, convolution, graphOf, input, node, outputsOf, reloadedGraph} from '../graphs';
@@ -48,12 +49,12 @@ async function adapted(base: tf.LayersModel): Promise<tf.LayersModel> {
   return model;
 }
 
-test('a merged model becomes its graph again, with the same names and the new weights', async () => {
+test('a trained model becomes its graph again, with the same names and the new weights', async () => {
   const graph = await classifier();
   const model = await adapted(await fromGraphModel(graph));
   const expected = numbers(model.predict(x()) as tf.Tensor);
   const before = numbers(outputsOf(graph, {image: x()})[0]!);
-  const written = await reloadedGraph(await toGraphModel(mergeLoRA(model), graph));
+  const written = await reloadedGraph(await toGraphModel(model, graph));
   expect(numbers(outputsOf(written, {image: x()})[0]!)).toBeAllClose(expected);
   expect(expected).not.toBeAllClose(before);
   expect([written.inputNodes, written.outputNodes]).toEqual([['image'], ['scores']]);
@@ -114,7 +115,7 @@ test('a new head is written as nodes, and the output bears its old name', async 
   ];
   const model = await adapted(replaceHead(body, head, {at: 'conv'}));
   const expected = numbers(model.predict(x()) as tf.Tensor);
-  const written = await reloadedGraph(await toGraphModel(mergeLoRA(model), graph));
+  const written = await reloadedGraph(await toGraphModel(model, graph));
   expect(written.outputNodes).toEqual(['scores']);
   expect(numbers(outputsOf(written, {image: x()})[0]!)).toBeAllClose(expected);
   // What the old head had is left out.
@@ -144,12 +145,10 @@ test('layers that no nodes compute are refused by name, and so are models that a
   );
   const gelu = replaceHead(body, [tf.layers.dense({units: 2, activation: 'swish', name: 'd'})], {at: 'conv'});
   const other = tf.sequential({layers: [tf.layers.dense({units: 1, inputShape: [2]})]});
-  const unmerged = applyLoRA(body, {rank: 1});
   await withoutLeaks(async () => {
     await expect(toGraphModel(odd, graph)).rejects.toThrow(/Layer "up" is a UpSampling2D.*\n.*Layer "p" is a Permute/);
     await expect(toGraphModel(gelu, graph)).rejects.toThrow(/Layer "d" \(Dense\).*swish/);
     await expect(toGraphModel(other, graph)).rejects.toThrow(/not imported from this graph/);
-    await expect(toGraphModel(unmerged, graph)).rejects.toThrow(/adapted still.*mergeLoRA/);
     await expect(toGraphModel(body, graph, {dtype: 'uint8'} as object)).rejects.toThrow(/the update would be lost/);
   });
 });
@@ -182,16 +181,63 @@ test('weights that are not finite are refused by name, those of a new head too, 
   ).toBe(true);
 });
 
-test('a round trip leaves nothing behind', async () => {
+test('an adapted model is merged on the way, stays adapted, and nothing is left behind', async () => {
   const graph = await classifier();
   await withoutLeaks(async () => {
     const base = await fromGraphModel(graph);
     const model = applyLoRA(base, {rank: 1, seed: 1});
+    stirFactors(model);
     const merged = mergeLoRA(model);
-    const written = await toGraphModel(merged, graph);
-    written.dispose();
+    await withoutLeaks(async () => {
+      const [written, expected] = [await toGraphModel(model, graph), await toGraphModel(merged, graph)];
+      expect((await artifactsOf(written)).weightData).toEqual((await artifactsOf(expected)).weightData);
+      [written, expected].forEach(each => each.dispose());
+    });
+    expect(summarizeLoRA(model).trainableParameters).toBeGreaterThan(0);
     [merged, model, base].forEach(disposeModel);
   });
+});
+
+test('an aborted call, or one whose onProgress throws, changes and leaves nothing', async () => {
+  const graph = await classifier();
+  const base = await fromGraphModel(graph, {outputs: ['relu']});
+  const head = [tf.layers.flatten({name: 'flat'}), tf.layers.dense({units: 2, name: 'classes'})];
+  const model = applyLoRA(replaceHead(base, head, {at: 'conv'}), {rank: 1, seed: 1});
+  stirFactors(model);
+  const before = numbers(model.predict(x()) as tf.Tensor);
+  const calls: ((options: CallOptions) => Promise<{dispose: () => void}>)[] = [
+    async options => ({dispose: disposeModel.bind(null, await fromGraphModel(graph, options))}),
+    options => toGraphModel(model, graph, options),
+  ];
+  for (const call of calls) {
+    const reports: Progress[] = [];
+    (await call({onProgress: progress => reports.push(progress)})).dispose();
+    expect(reports.length).toBeGreaterThan(6);
+    expect(reports.at(-1)!.done).toBe(reports.at(-1)!.total);
+    for (const [moment] of reports.entries()) {
+      await withoutLeaks(async () => {
+        const controller = new AbortController();
+        const reason = new Error(`at step ${moment}`);
+        let step = 0;
+        const onProgress = () => {
+          if (step++ === moment) {
+            controller.abort(reason);
+          }
+        };
+        const error: unknown = await call({signal: controller.signal, onProgress}).catch((thrown: unknown) => thrown);
+        expect(error).toMatchObject({code: 'ERR_ABORTED', cause: reason});
+        const failing = () => {
+          if (step-- === 1) {
+            throw reason;
+          }
+        };
+        await expect(call({onProgress: failing})).rejects.toBe(reason);
+      });
+    }
+    await expect(call({signal: AbortSignal.abort()})).rejects.toMatchObject({code: 'ERR_ABORTED'});
+    await expect(call({signal: {} as AbortSignal})).rejects.toThrow('signal must be an AbortSignal');
+  }
+  expect(numbers(model.predict(x()) as tf.Tensor)).toEqual(before);
 });
 
 test('a matrix that two nodes share is one constant again', async () => {
@@ -201,7 +247,7 @@ test('a matrix that two nodes share is one constant again', async () => {
   const model = applyLoRA(await fromGraphModel(graph), {rank: 1, seed: 1});
   stirFactors(model);
   const given = random([2, 4], 1);
-  const written = await toGraphModel(mergeLoRA(model), graph);
+  const written = await toGraphModel(model, graph);
   expect(Object.keys(written.weights)).toEqual(['a/merged_kernel']);
   expect(numbers(outputsOf(written, {x: given})[0]!)).toBeAllClose(numbers(model.predict(given) as tf.Tensor));
 });
@@ -210,7 +256,7 @@ test('what was imported behind a cut is written into the whole graph', async () 
   const graph = await classifier();
   const model = applyLoRA(await fromGraphModel(graph, {inputs: ['pooled'], inputShapes: {pooled: [4]}}), {rank: 1});
   stirFactors(model);
-  const written = await toGraphModel(mergeLoRA(model), graph);
+  const written = await toGraphModel(model, graph);
   const [pooled] = outputsOf(graph, {image: x()}, ['pooled']);
   expect(numbers(outputsOf(written, {image: x()})[0]!)).toBeAllClose(numbers(model.predict(pooled!) as tf.Tensor));
 });

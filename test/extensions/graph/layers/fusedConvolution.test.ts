@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, mergeLoRA, removeLoRA} from 'tfjs-lora';
-import {FusedConv2D, FusedDepthwiseConv2D} from 'tfjs-lora/graph';
+import {FusedConv2D, FusedDepthwiseConv2D} from '../../../../src/extensions/graph/layers/fusedConvolution';
 import {BACKENDS, differentiate, expectGradients, kernelsOf, numbers, on, random, useBackend} from '../../../helpers';
 import {stir, stirFactors} from '../../../models';
 
