@@ -8,7 +8,6 @@
 import {openAsBlob} from 'node:fs';
 import {fileURLToPath} from 'node:url';
 import {parseArgs} from 'node:util';
-import {Tokenizer} from '@huggingface/tokenizers';
 import * as tf from '@tensorflow/tfjs';
 import '@tensorflow/tfjs-backend-wasm';
 import {adam, applyLoRA} from 'tfjs-lora';
@@ -36,7 +35,7 @@ tf.enableProdMode();
 
 /** What is measured of a base, by name; each gives milliseconds. */
 async function runsOf(blocks: boolean): Promise<Record<string, () => Promise<number>>> {
-  const {model, tokenizer} = await loadGGUF(await openAsBlob(smollm2()), {Tokenizer, blocks});
+  const {model, tokenizer} = await loadGGUF(await openAsBlob(smollm2()), {blocks});
   const adapted = applyLoRA(model, {rank: 8, targets: [/[qv]_proj$/], seed: 1});
   compileCrossEntropy(adapted, {optimizer: adam({learningRate: 1e-4})});
   const ids = (count: number, places: number) => tf.randomUniform([count, places], 1000, 20_000, 'int32', 1);

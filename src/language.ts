@@ -1,15 +1,16 @@
 import './quantized';
 import './transformers';
 
-// The door to language models: importing it is what registers their layers, those in blocks too.
+// Importing this entry point registers the layers of transformers and of quantized weights.
 
-export type {Message, TemplateClass} from './extensions/language/chat';
-export {type ChatRecord, readChats} from './extensions/language/chatRecords';
-export {ChatBatches, encodeChats, type EncodeChatsOptions} from './extensions/language/encodeChats';
-export {exportGGUF} from './extensions/language/exportGGUF';
+export type {Message} from './extensions/language/chat';
+export {type ChatRecord, parseChats} from './extensions/language/chatRecords';
+export {type ChatBatches, encodeChats, type EncodeChatsOptions} from './extensions/language/encodeChats';
+export {exportGGUF, type ExportGGUFOptions} from './extensions/language/exportGGUF';
 export {generate, type GenerateOptions, generateTexts, type Prompt} from './extensions/language/generate';
 export type {LanguageTokenizer} from './extensions/language/languageTokenizer';
-export {type LoadedGGUF, loadGGUF, type LoadGGUFOptions, type TokenizerClass} from './extensions/language/loadGGUF';
+export {type LoadedGGUF, type LoadedModel, loadGGUF, type LoadGGUFOptions} from './extensions/language/loadGGUF';
 export type {TokenizerFiles} from './extensions/language/gguf/tokenizerFiles';
-export {perplexity, type PerplexityOptions} from './extensions/language/perplexity';
+export {measurePerplexity, type PerplexityOptions} from './extensions/language/measurePerplexity';
 export type {Decoder} from './extensions/language/textPieces';
+export type {ChatTemplate, PeerClasses, TemplateClass, TokenizerClass} from './extensions/transformers/load/peers';

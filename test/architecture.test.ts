@@ -201,15 +201,15 @@ describe('in src', () => {
     expect([...filesFrom('index')].filter(path => ['node', 'cli'].includes(wingOf(path)))).toEqual([]);
   });
 
-  test('the only package that is imported is tfjs', () => {
+  test('the only packages that are imported are tfjs and, in one file, the optional peers for texts', () => {
     // `federated` has another, an optional peer.
     const entries = PAGE_ENTRIES.filter(name => name !== 'federated');
-    const packages = new Set(
-      [...entries, ...entries.flatMap(entry => [...filesFrom(entry)])].flatMap(path =>
-        BY_PATH.get(path)!.imports.filter(name => !BY_PATH.has(name)),
-      ),
-    );
-    expect([...packages]).toEqual(['@tensorflow/tfjs']);
+    const packages = (path: string) => BY_PATH.get(path)!.imports.filter(name => !BY_PATH.has(name));
+    const peers = 'extensions/transformers/load/peers';
+    const others = new Set([...entries, ...entries.flatMap(entry => [...filesFrom(entry)])]);
+    expect(packages(peers)).toEqual(['@huggingface/tokenizers', '@huggingface/jinja']);
+    others.delete(peers);
+    expect([...new Set([...others].flatMap(packages))]).toEqual(['@tensorflow/tfjs']);
   });
 
   test('formats know nothing of TensorFlow', () => {

@@ -1,7 +1,6 @@
 import {mkdtempSync, rmSync} from 'node:fs';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
-import {Tokenizer} from '@huggingface/tokenizers';
 import * as tf from '@tensorflow/tfjs';
 import * as language from '../src/language';
 import * as library from '../src/node';
@@ -15,7 +14,7 @@ import {peftFiles, smallNetwork} from './peftNetworks';
 
 beforeAll(async () => {
   await useBackend('cpu');
-  shared = await language.loadGGUF(fileOf('llama'), {Tokenizer});
+  shared = await language.loadGGUF(fileOf('llama'));
 });
 beforeEach(() => tf.engine().startScope());
 afterEach(() => {
@@ -36,7 +35,7 @@ const compiled = () => {
 const safetensors = () => library.toSafetensors(adapter());
 const {layers} = tf;
 const NODE_KEY = {} as CryptoKeyPair;
-let shared: {model: tf.LayersModel; tokenizer: Tokenizer};
+let shared: {model: tf.LayersModel; tokenizer: language.LanguageTokenizer};
 const writer = () => shared.model;
 /** As one's own, so that null in place of a function is tried too. */
 const tokenizer = {
@@ -126,11 +125,11 @@ const USAGES: Record<string, Usage> = {
     writer(),
     tokenizer,
     [{prompt: 'the', completion: ' dog'}],
-    {maxLength: 8, learnFrom: 'all', batchSize: 1, seed: 1, multipleOf: 8},
+    {maxLength: 8, learnFrom: 'all', batchSize: 1, seed: 1, padToMultipleOf: 8},
   ],
   exportGGUF: () => {
     const model = library.applyLoRA(writer(), {rank: 1, targets: [/q_proj$/]});
-    return [library.getAdapter(model), model, {dtype: 'float32'}];
+    return [model, {adapter: library.getAdapter(model), dtype: 'float32'}];
   },
   generate: () => [
     writer(),
@@ -138,18 +137,18 @@ const USAGES: Record<string, Usage> = {
     'the',
     {maxTokens: 1, temperature: 1, topK: 2, topP: 0.5, seed: 1, stop: ['x']},
   ],
-  generateTexts: () => [writer(), tokenizer, ['the'], {maxTokens: 1, repetitionPenalty: 1.1, Template: String}],
-  loadGGUF: () => [fileOf('llama'), {Tokenizer, blocks: true, checkpoint: false}],
+  generateTexts: () => [writer(), tokenizer, ['the'], {maxTokens: 1, repetitionPenalty: 1.1}],
+  loadGGUF: () => [fileOf('llama'), {tokenizer: true, blocks: true, checkpoint: false}],
+  measurePerplexity: () => [writer(), tokenizer, ['the dog'], {maxLength: 4}],
   mergeLoRA: () => [adapted()],
   moveTo: () => [[compiled(), adapter()], 'cpu'],
   normalizedMeanError: () => [{points: 2, dimensions: 2, visibility: 2, size: 10}],
+  parseChats: () => ['{"text": "a"}'],
   planLoRA: () => [mlp().model, {rank: 2}],
-  perplexity: () => [writer(), tokenizer, ['the dog'], {maxLength: 4}],
   predictWith: () => [adapted(), tf.ones([2, 5]), [adapter(), adapter()], {batchSize: 1}],
   progress: () => [{label: 'x', onProgress: () => undefined, everyMs: 10}],
   quantizeBase: () => [cnn().model, {bits: 8, targets: 'all', exclude: ['head']}],
   readAdapter: () => [safetensors()],
-  readChats: () => ['{"text": "a"}'],
   readPEFT: () => [{config: '{}', weights: new Uint8Array(8)}],
   readPEFTFolder: () => [FOLDER],
   registerAdaptable: () => ['Dense', {weights: ['kernel']}],

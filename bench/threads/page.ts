@@ -1,7 +1,6 @@
 // Measures in a page: `predict` before the library is loaded, then with it, then a LoRA step, on as many threads of
 // tfjs's wasm backend; with it alone where the layers are the library's.
 
-import {Tokenizer} from '@huggingface/tokenizers';
 import * as tf from '@tensorflow/tfjs';
 import {getThreadsCount, setThreadsCount, setWasmPaths} from '@tensorflow/tfjs-backend-wasm';
 import type {BenchCase} from '../cases/case';
@@ -102,7 +101,7 @@ async function languageTimes(): Promise<Times> {
     import('tfjs-lora/language'),
     import('tfjs-lora/transformers'),
   ]);
-  const {model, tokenizer} = await loadGGUF(await fetch('/smollm2.gguf'), {Tokenizer});
+  const {model, tokenizer} = await loadGGUF(await fetch('/smollm2.gguf'));
   const ids = tf.randomUniform([1, PLACES], 1000, 20_000, 'int32', 1);
   const xs = [ids, tf.onesLike(ids)];
   const predict = await median(() => predicted(model, xs, 1), LONG);

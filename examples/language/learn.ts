@@ -1,8 +1,7 @@
 import {openAsBlob} from 'node:fs';
-import {Tokenizer} from '@huggingface/tokenizers';
 import * as tf from '@tensorflow/tfjs';
 import {adamW, applyLoRA, disposeModel, getAdapter, toSafetensors} from 'tfjs-lora';
-import {encodeChats, exportGGUF, generateTexts, loadGGUF} from 'tfjs-lora/language';
+import {encodeChats, exportGGUF, generateTexts, type LanguageTokenizer, loadGGUF} from 'tfjs-lora/language';
 import {quantizeBase} from 'tfjs-lora/quantized';
 import {compileCrossEntropy, crossEntropyFromLogits} from 'tfjs-lora/transformers';
 import {smollm2} from '../../scripts/pretrained';
@@ -53,13 +52,13 @@ const SAMPLES = 3;
 
 interface Base {
   model: tf.LayersModel;
-  tokenizer: Tokenizer;
+  tokenizer: LanguageTokenizer;
 }
 
 /** SmolLM2-135M-Instruct as its file has it, 4 bits and a scale and a least number for 32; or in another form. */
 async function baseOf(arm: Arm): Promise<Base> {
   const blocks = arm === 'LoRA on 4 bits';
-  const {model, tokenizer} = await loadGGUF(await openAsBlob(smollm2()), {Tokenizer, blocks});
+  const {model, tokenizer} = await loadGGUF(await openAsBlob(smollm2()), {blocks});
   if (arm !== 'LoRA on 8 bits') {
     return {model, tokenizer};
   }
@@ -84,7 +83,7 @@ export async function learn(
   const model = isFull ? base.model : applyLoRA(base.model, {rank: 8, alpha: 16, targets: [/[qv]_proj$/], seed});
   const optimizer = adamW({learningRate: isFull ? 1e-4 : 2e-3});
   compileCrossEntropy(model, {optimizer});
-  const batches = encodeChats(model, base.tokenizer, train, {batchSize: BATCH, maxLength: PADDED, seed});
+  const batches = await encodeChats(model, base.tokenizer, train, {batchSize: BATCH, maxLength: PADDED, seed});
   let step = 0;
   const begin = process.cpuUsage();
   await model.fitDataset(batches, {
@@ -97,7 +96,7 @@ export async function learn(
   const trained = model.trainableWeights.reduce((sum, {shape}) => sum + tf.util.sizeFromShape(shape as number[]), 0);
   const adapter = isFull ? undefined : getAdapter(model);
   const kilobytes = adapter === undefined ? (4 * trained) / 1000 : (await toSafetensors(adapter)).length / 1000;
-  const gguf = adapter && (await exportGGUF(adapter, model));
+  const gguf = adapter && (await exportGGUF(model));
   tf.dispose(adapter?.tensors ?? []);
   optimizer.dispose();
   new Set([model, base.model]).forEach(disposeModel);
@@ -123,7 +122,7 @@ async function measure({model, tokenizer}: Base, orders: Order[], examples = '')
 
 /** Of the answers alone, each with the token that ends it. */
 async function perplexityOfAnswers({model, tokenizer}: Base, orders: Order[]): Promise<number> {
-  const batches = encodeChats(model, tokenizer, orders, {batchSize: ASKED, maxLength: 4 * PADDED});
+  const batches = await encodeChats(model, tokenizer, orders, {batchSize: ASKED, maxLength: 4 * PADDED});
   let [sum, count] = [0, 0];
   await batches.forEachAsync(({xs, ys}) => {
     tf.tidy(() => {

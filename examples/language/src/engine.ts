@@ -1,6 +1,4 @@
-import {Template} from '@huggingface/jinja';
 import * as tf from '@tensorflow/tfjs';
-import {Tokenizer} from '@huggingface/tokenizers';
 import {
   adamW,
   applyLoRA,
@@ -10,9 +8,8 @@ import {
   learningRateSchedule,
   type LoRAConfig,
 } from 'tfjs-lora';
-import {encodeChats, exportGGUF, generate, loadGGUF} from 'tfjs-lora/language';
+import {encodeChats, exportGGUF, generate, type LoadedGGUF, loadGGUF} from 'tfjs-lora/language';
 import {compileCrossEntropy} from 'tfjs-lora/transformers';
-import {counted} from '../../shared/counted';
 import {Learning} from '../../shared/learning';
 import {heard} from '../../shared/steps';
 import {startWasm} from '../../shared/wasm';
@@ -22,19 +19,14 @@ const LORA: LoRAConfig = {rank: 8, alpha: 16, seed: 1, targets: [/[qv]_proj$/]};
 /** No adapter of this model comes near it. */
 const MOST_BYTES = 2 ** 27;
 /** Texts of more tokens are cut. */
-const PLACES = 256;
+const MAX_LENGTH = 256;
 const BATCH = 4;
-/** A text that the model writes is no longer. */
+/** Generated texts end after this many tokens. */
 const MOST_TOKENS = 48;
-
-interface Loaded {
-  model: tf.LayersModel;
-  tokenizer: Tokenizer;
-}
 
 /** The language model, and what it has learned. */
 export class LanguageEngine implements Engine {
-  private base: Loaded | undefined;
+  private base: LoadedGGUF | undefined;
   private readonly learning = new Learning();
   private stopping = new AbortController();
   private training: tf.LayersModel | undefined;
@@ -43,12 +35,10 @@ export class LanguageEngine implements Engine {
 
   async start(url: string): Promise<Start> {
     await startWasm();
-    const response = await fetch(url);
-    if (!response.ok) {
-      throw new Error(`The model could not be loaded: ${url} answers ${response.status}.`);
-    }
-    const source = counted(response, (done, total) => this.tell({kind: 'loading', done, total}));
-    this.base = await loadGGUF(source, {Tokenizer, checkpoint: true});
+    this.base = await loadGGUF(url, {
+      checkpoint: true,
+      onProgress: ({done, total}) => this.tell({kind: 'loading', done, total}),
+    });
     return {bytes: tf.memory().numBytes};
   }
 
@@ -60,7 +50,7 @@ export class LanguageEngine implements Engine {
     this.training = model;
     this.stopping = new AbortController();
     try {
-      const data = encodeChats(model, tokenizer, examples, {batchSize: BATCH, maxLength: PLACES, Template, seed: 1});
+      const data = await encodeChats(model, tokenizer, examples, {batchSize: BATCH, maxLength: MAX_LENGTH, seed: 1});
       compileCrossEntropy(model, {optimizer});
       const steps = epochs * Math.ceil(examples.length / BATCH);
       let step = 0;
@@ -117,7 +107,7 @@ export class LanguageEngine implements Engine {
   }
 
   async gguf(): Promise<Blob> {
-    return this.learning.withAdapter(async (adapter, model) => new Blob([await exportGGUF(adapter, model)]));
+    return this.learning.withAdapter(async (_, model) => new Blob([await exportGGUF(model)]));
   }
 
   async open(file: Blob): Promise<Size> {
@@ -142,9 +132,9 @@ export class LanguageEngine implements Engine {
     let all = '';
     const {signal} = this.stopping;
     try {
-      // An answer in a talk ends with a token of its own.
+      // An answer in a chat ends with an end-of-text token.
       const stop = typeof prompt === 'string' ? ['\n'] : [];
-      for await (const piece of generate(model, tokenizer, prompt, {maxTokens: MOST_TOKENS, stop, Template, signal})) {
+      for await (const piece of generate(model, tokenizer, prompt, {maxTokens: MOST_TOKENS, stop, signal})) {
         all += piece;
         onPiece(piece);
       }
@@ -156,7 +146,7 @@ export class LanguageEngine implements Engine {
     return all; // what there was until the visitor stopped it
   }
 
-  private loaded(): Loaded {
+  private loaded(): LoadedGGUF {
     if (this.base === undefined) {
       throw new Error('The model is not loaded yet.');
     }

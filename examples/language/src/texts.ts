@@ -1,4 +1,4 @@
-import {type ChatRecord, type Message, readChats} from 'tfjs-lora/language';
+import {type ChatRecord, type Message, parseChats} from 'tfjs-lora/language';
 import type {Prompt} from './protocol';
 
 /** Between what is asked and what is answered. */
@@ -32,7 +32,7 @@ export const SAMPLES = [
  */
 export function examplesIn(pasted: string): ChatRecord[] {
   if (pasted.trimStart().startsWith('{')) {
-    return readChats(pasted);
+    return parseChats(pasted);
   }
   return pasted
     .split(/\n[ \t]*\n/)

@@ -1,31 +1,29 @@
-import type {LanguageFacts} from '../transformers/load/languageFacts';
-import {chatText, type TemplateClass} from './chat';
-import type {LanguageTokenizer} from './languageTokenizer';
+import {chatText, type ChatTexts} from './chat';
 
-/** Stands for an answer, and is no part of what templates write. They trim white space. */
+/** Stands for an answer where a template is tried, and is in no template. Templates trim white space. */
 export const ANSWER = 'answer-7f3a';
 
 /**
- * The tokens that end an answer: those that end a text, and the special one that the template writes behind an answer,
+ * The tokens that end an answer: those that end a text, and the special one that the template writes after an answer,
  * which the files of a model need not name.
  */
-export function answerEnds(
-  tokenizer: LanguageTokenizer,
-  facts: LanguageFacts,
-  Template: TemplateClass | undefined,
-): ReadonlySet<number> {
-  const {ends = []} = facts;
+export function answerEnds(texts: ChatTexts): ReadonlySet<number> {
+  const {
+    tokenizer,
+    facts: {ends = []},
+  } = texts;
   let text: string;
   try {
     text = chatText(
       ['user', 'assistant'].map(role => ({role, content: ANSWER})),
-      ...([facts, Template, false] as const),
+      texts,
+      false,
     );
   } catch {
-    return new Set(ends); // a template that wants more than this says nothing of it
+    return new Set(ends); // a template that needs other messages does not tell
   }
-  const behind = text.slice(text.lastIndexOf(ANSWER) + ANSWER.length).trimStart();
-  const [id] = behind === '' ? [] : tokenizer.encode(behind, {add_special_tokens: false}).ids;
+  const after = text.slice(text.lastIndexOf(ANSWER) + ANSWER.length).trimStart();
+  const [id] = after === '' ? [] : tokenizer.encode(after, {add_special_tokens: false}).ids;
   if (id === undefined) {
     return new Set(ends);
   }

@@ -1,15 +1,19 @@
 import {asLoRAError, kindOf, LoRAError, messageOf, misfitError, show} from '../../platform/errors';
 import type {LanguageFacts} from '../transformers/load/languageFacts';
+import type {LanguageTokenizer} from './languageTokenizer';
 
-/** What someone says in a talk. */
+/** A message of a chat. */
 export interface Message {
-  /** `'system'`, `'user'`, `'assistant'`, or what else the template knows. */
+  /** `'system'`, `'user'`, `'assistant'`, or another role of the chat template. */
   role: string;
   content: string;
 }
 
-/** A class of templates, such as the `Template` of `@huggingface/jinja`. */
-export type TemplateClass = new (source: string) => {render(values: Record<string, unknown>): string};
+/** What turns messages into text: the template is the tokenizer's, the special tokens are the model's. */
+export interface ChatTexts {
+  readonly tokenizer: LanguageTokenizer;
+  readonly facts: LanguageFacts;
+}
 
 /** Whether a value is a list of messages, one at least. */
 export function isMessages(value: unknown): value is readonly Message[] {
@@ -21,34 +25,28 @@ export function isMessages(value: unknown): value is readonly Message[] {
 }
 
 /**
- * A talk as the text that the model was trained with.
+ * A chat as the text that the model was trained with.
  *
- * @param isAsked whether it goes up to where the model's answer begins. Default: true.
- * @throws LoRAError if these are no messages, the model has no template, or it refuses them.
+ * @param isPrompt whether the text ends where the answer of the model begins. Default: true.
+ * @throws LoRAError if these are no messages, there is no chat template, or it refuses them.
  */
-export function chatText(
-  messages: unknown,
-  facts: LanguageFacts,
-  Template: TemplateClass | undefined,
-  isAsked = true,
-): string {
+export function chatText(messages: unknown, {tokenizer, facts}: ChatTexts, isPrompt = true): string {
   if (!isMessages(messages)) {
     const got = Array.isArray(messages) ? show(messages) : kindOf(messages);
-    throw new LoRAError(`A prompt must be a text, or messages {role, content} of texts, got ${got}.`);
+    throw new LoRAError(`A prompt must be a text or a list of messages {role, content}, got ${got}.`);
   }
-  if (typeof Template !== 'function') {
-    throw new LoRAError('For messages give {Template}, that of @huggingface/jinja, which makes a text of them.');
-  }
-  if (facts.template === undefined) {
+  const {chatTemplate} = tokenizer;
+  if (chatTemplate === undefined) {
     throw misfitError(
-      'The model has no template for talks. Make a text of the messages, and give that; or give loadTransformer ' +
-        'the tokenizer_config.json, {tokenizerConfig}, if the template is in it.',
+      'The tokenizer has no chat template, so that messages cannot become a text. Pass a text; or give the tokenizer ' +
+        'a template, Object.assign(tokenizer, {chatTemplate: new Template(source)}) with the Template of ' +
+        '@huggingface/jinja.',
     );
   }
   try {
-    return new Template(facts.template).render({messages, add_generation_prompt: isAsked, ...facts.tokens});
+    return chatTemplate.render({messages, add_generation_prompt: isPrompt, ...facts.tokens});
   } catch (error) {
-    throw asLoRAError(error, "The model's template for talks refuses the messages", 'ERR_MISFIT');
+    throw asLoRAError(error, "The model's chat template refuses the messages", 'ERR_MISFIT');
   }
 }
 
@@ -57,6 +55,7 @@ export function ofEntry<T>(entry: string | false, f: () => T): T {
   try {
     return f();
   } catch (error) {
-    throw entry === false ? error : new LoRAError(`${entry}: ${messageOf(error)}`, {cause: error});
+    const {code} = error as Partial<LoRAError>;
+    throw entry === false ? error : new LoRAError(`${entry}: ${messageOf(error)}`, {code, cause: error});
   }
 }

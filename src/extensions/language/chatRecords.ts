@@ -1,7 +1,7 @@
-import {brief, damagedError, kindOf, LoRAError} from '../../platform/errors';
+import {brief, damagedError, kindOf, LoRAError, type LoRAErrorCode} from '../../platform/errors';
 import {isMessages, type Message} from './chat';
 
-/** One example of a talk, or of a text: what Python's trainers read as a line of JSON. */
+/** An example: a chat, or a text. Trainers in Python read the same as a line of JSON. */
 export type ChatRecord =
   | readonly Message[]
   | {readonly messages: readonly Message[]}
@@ -9,19 +9,21 @@ export type ChatRecord =
   | {readonly prompt: readonly Message[]; readonly completion: readonly Message[]}
   | {readonly text: string};
 
-/** A record as it is learned from: messages, or a text of two parts, of which the first is given. */
+/** A record as it is encoded: messages of which the first ones are given, or a text of two parts. */
 export type Example = {messages: readonly Message[]; given: number} | {prompt: string; completion: string};
 
 /**
- * Records of a file of JSON lines, one in each line; empty lines are passed over.
+ * Parses chats in JSON lines: one record in each line. Empty lines are skipped.
  *
- *     const data = encodeChats(model, tokenizer, readChats(await file.text()), {maxLength: 512, Template});
- *
- * @throws LoRAError with the number of the line, if one is no JSON or no record.
+ * @param text the text of a `.jsonl` file.
+ * @returns the records, for `encodeChats`.
+ * @throws LoRAError `ERR_DAMAGED`, with the number of the line, if it is no JSON or no record.
+ * @example
+ * const records = parseChats('{"prompt": "The fox", "completion": " jumps."}\n{"text": "A dog sleeps."}');
  */
-export function readChats(text: string): ChatRecord[] {
+export function parseChats(text: string): ChatRecord[] {
   if (typeof text !== 'string') {
-    throw new LoRAError(`The text of a file of JSON lines is needed, got ${kindOf(text)}.`);
+    throw new LoRAError(`Pass the text of a file of JSON lines, got ${kindOf(text)}.`);
   }
   const lines = text.split('\n').map((line, i) => [line.trim(), i + 1] as const);
   const records = lines
@@ -33,7 +35,7 @@ export function readChats(text: string): ChatRecord[] {
       } catch (error) {
         throw damagedError(`Line ${number} is no JSON: ${brief(line)}`, {cause: error});
       }
-      exampleOf(record, `Line ${number}`);
+      exampleOf(record, `Line ${number}`, 'ERR_DAMAGED');
       return record as ChatRecord;
     });
   if (records.length === 0) {
@@ -43,7 +45,7 @@ export function readChats(text: string): ChatRecord[] {
 }
 
 /** @throws LoRAError if it is no record. */
-export function exampleOf(record: unknown, what: string): Example {
+export function exampleOf(record: unknown, what: string, code?: LoRAErrorCode): Example {
   if (isMessages(record)) {
     return {messages: record, given: 0};
   }
@@ -61,7 +63,8 @@ export function exampleOf(record: unknown, what: string): Example {
     return {prompt: '', completion: text};
   }
   throw new LoRAError(
-    `${what} is no example: {messages} of {role, content}, {prompt, completion} or {text} is needed, got ` +
+    `${what} is no example. Expected {messages} of {role, content}, {prompt, completion} or {text}, got ` +
       brief(record),
+    {code},
   );
 }

@@ -1,101 +1,95 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkCount, checkOptions, kindOf, LoRAError, misfitError, show, unsupportedError} from '../../platform/errors';
+import {type CallOptions, checkCallOptions, stepsOf} from '../../platform/signals';
 import {type Batch, SeededBatches} from '../../core/training/seededBatches';
 import {ANSWER, answerEnds} from './answerEnds';
-import {chatText, type Message, ofEntry, type TemplateClass} from './chat';
+import {chatText, type ChatTexts, type Message, ofEntry} from './chat';
 import {type ChatRecord, type Example, exampleOf} from './chatRecords';
 import {checkLanguageTokenizer, type LanguageTokenizer} from './languageTokenizer';
-import {type LanguageFacts, languageFacts} from '../transformers/load/languageFacts';
-import {checkTokens, languageParts} from './session';
+import {languageFacts} from '../transformers/load/languageFacts';
+import {checkTokens, commonStart, languageParts} from './session';
 
-/** How talks become what a model learns from. */
-export interface EncodeChatsOptions {
-  /** Examples of more tokens are cut at their end. Default: none is. */
+/** How chats are encoded. */
+export interface EncodeChatsOptions extends CallOptions {
+  /** Examples of more tokens are cut at their end. Default: no example is cut. */
   maxLength?: number;
   /**
-   * Whether short examples share a row of at most `maxLength` tokens, so that less is filled up. What stands in a row
-   * sees what stands before it, as in TRL where its attention knows no borders. Default: false.
+   * Whether short examples share a row of at most `maxLength` tokens, so that there is less padding. Packed examples
+   * attend to earlier examples in the same row, as in TRL without position masking. Default: false.
    */
   packing?: boolean;
-  /** What is learned: the answers of the assistant alone, or every token. Default: `'assistant'`. */
+  /** Which tokens the loss covers: the answers of the assistant, or all. Default: `'assistant'`. */
   learnFrom?: 'assistant' | 'all';
   /** Default: 4. */
   batchSize?: number;
-  /** Decides the order of every epoch: a whole number. Default: by chance. */
+  /** A whole number that decides the order of the examples in every epoch. Default: random. */
   seed?: number;
-  /** Batches are filled up to a multiple of so many places: some backends compile for each length. Default: 16. */
-  multipleOf?: number;
-  /** The `Template` of `@huggingface/jinja`, for messages. */
-  Template?: TemplateClass;
+  /** Batches are padded to a multiple of this many positions: some backends compile for each length. Default: 16. */
+  padToMultipleOf?: number;
 }
 
-/** Batches for `fitDataset`, and what became of the talks. */
+/** Batches for `fitDataset`, and what became of the records. Made by `encodeChats`. */
 export class ChatBatches extends SeededBatches {
   /** How many examples were cut at `maxLength`. */
   readonly cut: number;
-  /** How many are left out, since after the cut nothing was left to learn. */
+  /** How many examples are left out, because no token was left to learn after the cut. */
   readonly leftOut: number;
-  /** How many tokens are learned in an epoch. */
+  /** How many tokens the loss covers in an epoch. */
   readonly learned: number;
 
   constructor(
     examples: readonly Encoded[],
-    {cut, leftOut, multipleOf}: {cut: number; leftOut: number; multipleOf: number},
+    {cut, leftOut, padToMultipleOf}: {cut: number; leftOut: number; padToMultipleOf: number},
     order: {batchSize: number; seed: number},
   ) {
-    super(
-      examples.length,
-      places =>
-        batchOf(
-          Array.from(places, i => examples[i] as Encoded),
-          multipleOf,
-        ),
-      order,
-    );
+    const gather = (indices: Int32Array) =>
+      batchOf(
+        Array.from(indices, i => examples[i] as Encoded),
+        padToMultipleOf,
+      );
+    super(examples.length, gather, order);
     [this.cut, this.leftOut] = [cut, leftOut];
     this.learned = examples.reduce((sum, {learned}) => sum + learned.slice(1).filter(Boolean).length, 0);
   }
 }
 
-/** What stands in targets where nothing is learned, as `compileCrossEntropy` leaves it out. */
+/** The target where nothing is learned, which the cross-entropy ignores. */
 const IGNORED = -100;
 
 /**
- * Batches of talks for `fitDataset`, of which a language model learns the answers: tokens and a mask, and for targets
- * the token that comes next, or −100 where it is not to be learned.
+ * Encodes chats and texts as batches for `fitDataset`: tokens and a mask, and as targets the next tokens, or −100 where
+ * the loss does not cover them.
  *
- *     const data = encodeChats(model, tokenizer, [{messages}, {prompt, completion}], {maxLength: 512, Template});
- *     compileCrossEntropy(adapted, {optimizer: adamW({learningRate: 2e-4})});
- *     await adapted.fitDataset(data, {epochs: 3});
+ * Messages become a text by the chat template of the tokenizer. By default, the loss covers only the assistant's
+ * messages, the completion of `{prompt, completion}`, and all of `{text}`, each including its end-of-text token. A
+ * token that begins an answer is covered even if it has a character of what is before. The order follows from the seed
+ * and the epoch, as in `seededBatches`.
  *
- * Messages become a text by the model's template. Of `{prompt, completion}` the completion is the answer; `{text}` is
- * one as a whole. Both get the token that ends a text. The token in which an answer begins is learned, also where it
- * has a character of what stands before. The order follows from the seed and the epoch, as in `seededBatches`.
- *
- * @param model the model that is trained, adapted or not: it knows the template, and how many words there are.
- * @throws LoRAError if the model is no language model, an option is out of range, a record is none, or messages have no
- *     template, or one that writes former messages otherwise when others follow; then by the number of the record.
+ * @param model the model to train, adapted or not: it knows its vocabulary and its end-of-text tokens.
+ * @param tokenizer the tokenizer of the model. For messages it carries a chat template.
+ * @param records `{messages}`, `{prompt, completion}` or `{text}`, as `parseChats` returns them.
+ * @returns batches with `xs`: `[tokens, mask]` and `ys`, each `[batch, positions]` int32, and how many examples were
+ *     `cut` or `leftOut`, and how many tokens an epoch has to learn (`learned`).
+ * @throws LoRAError, with the index of the record: `ERR_OPTION` if it is no record; `ERR_MISFIT` if the template
+ *     refuses it, or its tokens do not fit the model; `ERR_UNSUPPORTED` if the template renders earlier messages
+ *     differently when others follow. `ERR_MISFIT` too if the model is no language model or nothing is left to learn;
+ *     `ERR_ABORTED`.
+ * @example
+ * const data = await encodeChats(model, tokenizer, [{prompt: 'The fox', completion: ' jumps.'}], {maxLength: 512});
  */
-export function encodeChats(
+export async function encodeChats(
   model: tf.LayersModel,
   tokenizer: LanguageTokenizer,
   records: readonly ChatRecord[],
   options: EncodeChatsOptions = {},
-): ChatBatches {
+): Promise<ChatBatches> {
   checkOptions(options, {
-    ...{maxLength: true, packing: true, learnFrom: true, batchSize: true, seed: true, multipleOf: true},
-    Template: true,
+    ...{maxLength: true, packing: true, learnFrom: true, batchSize: true, seed: true, padToMultipleOf: true},
+    ...{signal: true, onProgress: true},
   });
-  const {
-    maxLength = Infinity,
-    packing = false,
-    learnFrom = 'assistant',
-    batchSize = 4,
-    multipleOf = 16,
-    Template,
-  } = options;
+  const {maxLength = Infinity, packing = false, learnFrom = 'assistant', batchSize = 4, padToMultipleOf = 16} = options;
   const {seed = Math.floor(Math.random() * 2 ** 31)} = options;
-  Object.entries({...(maxLength !== Infinity && {maxLength}), batchSize, multipleOf}).forEach(([name, value]) => {
+  Object.entries({...(maxLength !== Infinity && {maxLength}), batchSize, padToMultipleOf}).forEach(([name, value]) => {
     checkCount(name, value);
   });
   if (!['assistant', 'all'].includes(learnFrom)) {
@@ -105,46 +99,50 @@ export function encodeChats(
     throw new LoRAError(`packing must be true or false, got ${show(packing)}.`);
   }
   if (packing && maxLength === Infinity) {
-    throw new LoRAError('packing needs maxLength, the tokens of a row.');
+    throw new LoRAError('packing needs maxLength, the number of tokens in a row.');
   }
-  const {words} = languageParts(model);
+  checkCallOptions(options);
+  const {vocabulary} = languageParts(model);
   checkLanguageTokenizer(tokenizer);
   if (!Array.isArray(records) || records.length === 0) {
-    throw new LoRAError(`A list of talks is needed, got ${Array.isArray(records) ? 'an empty one' : kindOf(records)}.`);
+    const got = Array.isArray(records) ? 'an empty one' : kindOf(records);
+    throw new LoRAError(`A list of chats or texts is needed, got ${got}.`);
   }
-  const facts = languageFacts(model);
-  const ends = answerEnds(tokenizer, facts, Template);
-  const encoded = (records as readonly unknown[]).map((record, i) => {
+  const texts = {tokenizer, facts: languageFacts(model)};
+  const ends = answerEnds(texts);
+  const step = stepsOf(options);
+  const encoded: Encoded[] = [];
+  for (const [i, record] of (records as readonly unknown[]).entries()) {
+    await step({done: i, total: records.length, what: 'encoding records'});
     const example = exampleOf(record, `Record ${i}`);
-    return ofEntry(`Record ${i}`, () => {
-      const one =
-        'messages' in example
-          ? encodeMessages(tokenizer, example, {facts, Template, ends})
-          : encodeParts(tokenizer, example, facts);
-      checkTokens(one.ids, words);
-      return learnFrom === 'all' ? {ids: one.ids, learned: one.ids.map(() => true)} : one;
+    const one = ofEntry(`Record ${i}`, () => {
+      const made = 'messages' in example ? encodeMessages(example, texts, ends) : encodeParts(example, texts);
+      checkTokens(made.ids, vocabulary);
+      return made;
     });
-  });
+    encoded.push(learnFrom === 'all' ? {ids: one.ids, learned: one.ids.map(() => true)} : one);
+  }
+  await step({done: records.length, total: records.length, what: 'encoding records'});
   const whole = encoded.map(({ids, learned}) => ({ids: ids.slice(0, maxLength), learned: learned.slice(0, maxLength)}));
-  // The first token has none before it to be told from.
+  // The first token has none before it to be predicted from.
   const kept = whole.filter(({learned}) => learned.indexOf(true, 1) > 0);
   if (kept.length === 0) {
     throw misfitError('Nothing is left to learn: no record has an answer within maxLength.');
   }
   const cut = encoded.filter(({ids}) => ids.length > maxLength).length;
   const rows = packing ? packed(kept, maxLength) : kept;
-  return new ChatBatches(rows, {cut, leftOut: whole.length - kept.length, multipleOf}, {batchSize, seed});
+  return new ChatBatches(rows, {cut, leftOut: whole.length - kept.length, padToMultipleOf}, {batchSize, seed});
 }
 
-/** An example in tokens, and which of them are learned. */
+/** The tokens of an example, and which of them the loss covers. */
 interface Encoded {
   ids: readonly number[];
   learned: readonly boolean[];
 }
 
 /**
- * Examples one behind the other in rows of at most so many tokens: the longest first, each in the fullest row that has
- * room. The first token of each is told from none, so that it is not learned behind another.
+ * Examples one after the other in rows of at most `most` tokens: the longest first, each in the fullest row that has
+ * room. The first token of each follows from nothing, so that it is not learned after another example.
  */
 function packed(examples: readonly Encoded[], most: number): Encoded[] {
   const size = Math.min(
@@ -167,90 +165,69 @@ function packed(examples: readonly Encoded[], most: number): Encoded[] {
 }
 
 /** A text whose second part is learned, and the token that ends it. */
-function encodeParts(
-  tokenizer: LanguageTokenizer,
-  {prompt, completion}: Extract<Example, {prompt: string}>,
-  {ends: [end] = []}: LanguageFacts,
-): Encoded {
+function encodeParts({prompt, completion}: Extract<Example, {prompt: string}>, {tokenizer, facts}: ChatTexts): Encoded {
+  const [end] = facts.ends ?? [];
   const before = tokenizer.encode(prompt).ids;
   const ids = tokenizer.encode(prompt + completion).ids;
   const all = end === undefined || ids.at(-1) === end ? [...ids] : [...ids, end];
-  const from = common(before, all);
+  const from = commonStart(before, all);
   return {ids: all, learned: all.map((_, i) => i >= from)};
 }
 
-/** A talk, of which the assistant's messages behind those that are given are learned. */
+/** A chat in which the assistant's messages are learned, after those that are given. */
 function encodeMessages(
-  tokenizer: LanguageTokenizer,
   {messages, given}: Extract<Example, {messages: unknown}>,
-  {
-    facts,
-    Template,
-    ends,
-  }: {
-    facts: LanguageFacts;
-    Template: TemplateClass | undefined;
-    ends: ReadonlySet<number>;
-  },
+  texts: ChatTexts,
+  ends: ReadonlySet<number>,
 ): Encoded {
-  const encode = (text: string) => tokenizer.encode(text, {add_special_tokens: false}).ids;
-  const whole = chatText(messages, facts, Template, false);
+  const encode = (text: string) => texts.tokenizer.encode(text, {add_special_tokens: false}).ids;
+  const whole = chatText(messages, texts, false);
   const ids = encode(whole);
   const learned = ids.map(() => false);
   const upTo = (text: string) => {
     if (!whole.startsWith(text)) {
       throw unsupportedError(
-        "The model's template writes former messages otherwise when others follow, so that an answer cannot be found " +
-          'in the text of all. Give each answer as a record of its own, {prompt, completion} of messages.',
+        "The model's chat template renders earlier messages differently when others follow, so that the answers " +
+          'cannot be found in the whole text. Pass each answer as a separate record, {prompt, completion} of messages.',
       );
     }
-    return common(encode(text), ids);
+    return commonStart(encode(text), ids);
   };
   messages.forEach(({role}, i) => {
     if (role !== 'assistant' || i < given) {
       return;
     }
-    const before = i === 0 ? textBefore(messages, facts, Template) : chatText(messages.slice(0, i), facts, Template);
-    const [from, next] = [upTo(before), upTo(chatText(messages.slice(0, i + 1), facts, Template, false))];
+    const before = i === 0 ? textBefore(messages, texts) : chatText(messages.slice(0, i), texts);
+    const [from, next] = [upTo(before), upTo(chatText(messages.slice(0, i + 1), texts, false))];
     const to = i === messages.length - 1 ? ids.length : next;
-    // What the template writes behind the token that ends the answer, such as a line break, the model never writes.
+    // The model never generates what the template adds after the token that ends the answer, such as a line break.
     const end = ids.findIndex((id, at) => at >= from && at < to && ends.has(id));
     learned.fill(true, from, end < 0 ? to : end + 1);
   });
   return {ids, learned};
 }
 
-/** What stands before the first message of a talk. Templates need not write a talk without messages. */
-function textBefore(
-  [first, ...others]: readonly Message[],
-  facts: LanguageFacts,
-  Template: TemplateClass | undefined,
-): string {
-  const text = chatText([{...first, content: ANSWER}, ...others], facts, Template, false);
+/** What is before the first message of a chat. Templates need not render a chat without messages. */
+function textBefore([first, ...others]: readonly Message[], texts: ChatTexts): string {
+  const text = chatText([{...first, content: ANSWER}, ...others], texts, false);
   return text.slice(0, text.indexOf(ANSWER));
 }
 
-/** How many tokens two texts begin with in common. */
-function common(one: readonly number[], other: readonly number[]): number {
-  const first = one.findIndex((id, i) => id !== other[i]);
-  return first < 0 ? one.length : first;
-}
-
-/** Examples of one length, filled up behind their tokens: of each place the token, and the next one. */
-function batchOf(examples: readonly Encoded[], multipleOf: number): Batch {
+/** Examples padded on the right to one length: the token of each position, and the next one. */
+function batchOf(examples: readonly Encoded[], padToMultipleOf: number): Batch {
   const longest = Math.max(...examples.map(({ids}) => ids.length - 1));
-  const places = Math.ceil(longest / multipleOf) * multipleOf;
+  const positions = Math.ceil(longest / padToMultipleOf) * padToMultipleOf;
   const [tokens, mask, targets] = [0, 0, IGNORED].map(value =>
-    new Int32Array(examples.length * places).fill(value),
+    new Int32Array(examples.length * positions).fill(value),
   ) as [Int32Array, Int32Array, Int32Array];
   examples.forEach(({ids, learned}, row) => {
-    tokens.set(ids.slice(0, -1), row * places);
-    mask.fill(1, row * places, row * places + ids.length - 1);
+    tokens.set(ids.slice(0, -1), row * positions);
+    mask.fill(1, row * positions, row * positions + ids.length - 1);
     targets.set(
       ids.slice(1).map((id, i) => (learned[i + 1] === true ? id : IGNORED)),
-      row * places,
+      row * positions,
     );
   });
-  const tensor = (values: Int32Array) => tf.tensor2d(values, [examples.length, places], 'int32');
+  const tensor = (values: Int32Array) => tf.tensor2d(values, [examples.length, positions], 'int32');
   return {xs: [tensor(tokens), tensor(mask)], ys: tensor(targets)};
 }

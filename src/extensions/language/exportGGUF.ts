@@ -2,12 +2,14 @@ import type * as tf from '@tensorflow/tfjs';
 import {type Adapter, layerConfigAt} from '../../core/adapter/adapter';
 import {asLoRA} from '../../core/adapter/asLoRA';
 import {checkAdapter} from '../../core/adapter/checkAdapter';
-import {checkOptions, faultLines, misfitError, unsupportedError} from '../../platform/errors';
+import {checkOptions, misfitError, throwFaults} from '../../platform/errors';
 import {toTorch, type Values} from '../../platform/formats/layout';
 import type {Bytes} from '../../platform/formats/safetensors';
+import {type CallOptions, checkCallOptions, stepsOf} from '../../platform/signals';
 import {baseOf} from '../../core/layers/wrapperLayer';
 import {resolveStrength, scalingOf} from '../../core/methods/lora';
 import {checkFit} from '../../core/model/checkFit';
+import {getAdapter} from '../../core/model/currentAdapter';
 import {checkModel, sitesOf} from '../../core/rewire/walk';
 import {floatTypeOf, readValues, type SafetensorsOptions} from '../../core/storage/safetensors';
 import {hubRecordOf} from '../transformers/load/hubRecord';
@@ -16,45 +18,61 @@ import {fileNameOf} from '../transformers/net/net';
 import {familyOf, ggufName, hubRow, pairedHeads} from './gguf/ggufConfig';
 import {writeGGUF} from './gguf/writeGGUF';
 
-/** What is added to a weight: `A`: `[rank, in]`, `B`: `[out, rank]`, and `alpha` of `alpha / rank`. */
+/** An update of a weight: `A`: `[rank, in]`, `B`: `[out, rank]`, and `alpha` of `alpha / rank`. */
 interface Update {
   a: Values;
   b: Values;
   alpha: number;
 }
 
-/** The methods whose updates are `A·B` as it stands. */
+/** The methods whose updates are `A·B` as it is. */
 const PLAIN = new Set(['lora', 'lora-fa']);
 
+/** How an adapter is written as a GGUF file. */
+export interface ExportGGUFOptions extends SafetensorsOptions, CallOptions {
+  /** The adapter to write. Default: the current adapter of the model, which must be adapted. */
+  adapter?: Adapter;
+}
+
 /**
- * An adapter of a language model as a GGUF file, which llama.cpp, and what is built on it, loads beside the base:
+ * Writes an adapter of a language model as a GGUF file, which llama.cpp, and what is built on it, loads with the base.
+ * Tensors have the names and the order of rows that GGUF files of the base have.
  *
- *     const file = await exportGGUF(getAdapter(adapted), adapted); // llama-cli -m base.gguf --lora adapter.gguf
- *
- * Tensors have the names and the order of rows that GGUF files of the base have. GGUF has one `alpha` for all layers:
- * where those of the adapter differ, `B` is multiplied with what is missing.
- *
- * @param model the base of the adapter, plain or adapted: a model of `loadGGUF`, or one of `loadTransformer` of the
- *     model_type llama, mistral, qwen2, qwen3, gemma3_text, phi3 or gpt2, in its blocks or in float32.
- * @throws LoRAError if the adapter does not fit the model, or GGUF has no place for what it trains, with a line for
- *     each: biases, layers that train in full, methods other than LoRA, a table of words that is the head too; or if
- *     numbers are not finite.
+ * @param model the adapted model; with `{adapter}` the plain one too. Its base is a model of `loadGGUF`, or one of
+ *     `loadTransformer` of the model_type llama, mistral, qwen2, qwen3, gemma3_text, phi3 or gpt2.
+ * @param options the adapter, and `dtype`: `'float32'` (default), `'float16'` or `'bfloat16'`.
+ * @returns the bytes of the file.
+ * @throws LoRAError `ERR_NOT_ADAPTED` if there is no adapter; `ERR_MISFIT` if the adapter does not fit the model;
+ *     `ERR_UNSUPPORTED`, with a line for each, if it trains what GGUF adapters cannot hold: biases, layers in full,
+ *     methods other than LoRA, an embedding that is also the output head; `ERR_NUMERIC` if a value is not finite.
+ * @example
+ * const file = await exportGGUF(adapted); // llama-cli -m base.gguf --lora adapter.gguf
  */
-export async function exportGGUF(
-  adapter: Adapter,
-  model: tf.LayersModel,
-  options: SafetensorsOptions = {},
-): Promise<Bytes> {
-  checkOptions(options, {dtype: true, allowNonFinite: true});
-  const {dtype = 'float32', ...finite} = options;
-  const type = floatTypeOf(dtype);
+export async function exportGGUF(model: tf.LayersModel, options: ExportGGUFOptions = {}): Promise<Bytes> {
+  checkOptions(options, {...{adapter: true, dtype: true, allowNonFinite: true}, ...{signal: true, onProgress: true}});
+  const {adapter, dtype = 'float32'} = options;
+  floatTypeOf(dtype);
+  checkCallOptions(options);
   checkModel(model);
-  checkAdapter(adapter);
-  const said = hubRecordOf(model)?.config;
-  if (typeof said !== 'object' || said === null) {
-    throw misfitError('The model does not say what it is. Models of loadGGUF and loadTransformer do.');
+  if (adapter !== undefined) {
+    return fileOf(adapter, model, options);
   }
-  const config = said as Readonly<Record<string, unknown>>;
+  const current = getAdapter(model);
+  try {
+    return await fileOf(current, model, options);
+  } finally {
+    current.dispose();
+  }
+}
+
+async function fileOf(adapter: Adapter, model: tf.LayersModel, options: ExportGGUFOptions): Promise<Bytes> {
+  const {dtype = 'float32', allowNonFinite} = options;
+  checkAdapter(adapter);
+  const recorded = hubRecordOf(model)?.config;
+  if (typeof recorded !== 'object' || recorded === null) {
+    throw misfitError('The model has no record of its architecture. Models of loadGGUF and loadTransformer have one.');
+  }
+  const config = recorded as Readonly<Record<string, unknown>>;
   const {architecture, family} = familyOf(config.model_type);
   const sites = sitesOf(model).map(site => ({...site, layer: baseOf(site.layer)}));
   checkFit(adapter, sites);
@@ -64,40 +82,42 @@ export async function exportGGUF(
     const layers = new Map(sites.map(({path, layer}) => [path, layer]));
     const {head, trainable, biases = []} = plain.config;
     const faults = [
-      ...(head === undefined ? [] : ['a new head, which GGUF has not']),
-      ...trainable.map(path => `${path}: trains in full, and an adapter in GGUF has updates alone`),
-      ...biases.map(path => `${path}: its bias trains, and an adapter in GGUF has updates alone`),
+      ...(head === undefined ? [] : ['the new head']),
+      ...trainable.map(path => `${path}: it trains in full`),
+      ...biases.map(path => `${path}: its bias trains`),
     ];
     const isTied = sites.some(({layer}) => layer.getClassName() === TiedDense.className);
     const values = await readValues(plain.tensors);
-    for (const path of Object.keys(plain.config.layers)) {
+    const paths = Object.keys(plain.config.layers);
+    const step = stepsOf(options);
+    for (const [done, path] of paths.entries()) {
+      await step({done, total: paths.length, what: 'exporting layers'});
       const layer = layerConfigAt(plain.config, path);
       const className = layers.get(path)?.getClassName() ?? '';
       const isTable = className.endsWith('Embedding');
       const name = ggufName(family, fileNameOf(path, 'weight'));
       const [a, b] = ['lora_A', 'lora_B'].map(factor => values[`${path}/${factor}`]);
       if (layer === undefined || name === undefined) {
-        faults.push(`${path}: has no name in GGUF files of the architecture ${architecture}`);
+        faults.push(`${path}: it has no name in GGUF files of the architecture ${architecture}`);
       } else if (!PLAIN.has(layer.method ?? 'lora') || a === undefined || b === undefined) {
-        faults.push(`${path}: by the method ${layer.method ?? 'lora'}, whose updates are no products of two factors`);
+        faults.push(`${path}: its method ${layer.method ?? 'lora'} is no product of two factors`);
       } else if (layer.trainBias === true || !layer.freezeBaseLayer) {
-        faults.push(`${path}: its own weights train too, and an adapter in GGUF has updates alone`);
+        faults.push(`${path}: its own weights train too`);
       } else if (className === TiedDense.className || (isTable && isTied)) {
-        faults.push(`${path}: llama.cpp has one tensor for the table of words and the head, and no update of either`);
+        faults.push(`${path}: the embedding is also the output head, which llama.cpp cannot adapt`);
       } else {
         const strength = resolveStrength(layer);
-        const turned = toTorch(b); // [out, rank]
+        const rows = toTorch(b); // [out, rank]
         const heads = pairedHeads(family, name, config);
         updates.set(name, {
-          a: isTable ? a : toTorch(a), // of a table [words, rank]
-          b: heads === undefined ? turned : byPairs(turned, heads),
+          a: isTable ? a : toTorch(a), // of an embedding [vocabulary, rank]
+          b: heads === undefined ? rows : byPairs(rows, heads),
           alpha: scalingOf(strength) * strength.rank,
         });
       }
     }
-    if (faults.length > 0) {
-      throw unsupportedError(`The adapter cannot be written as GGUF:\n${faultLines(faults)}`);
-    }
+    throwFaults(faults, 'ERR_UNSUPPORTED', 'An adapter in GGUF can only hold low-rank updates, but this one also has:');
+    await step({done: paths.length, total: paths.length, what: 'exporting layers'});
   } finally {
     plain.dispose();
   }
@@ -115,7 +135,7 @@ export async function exportGGUF(
       'adapter.lora.alpha': {float32: alpha},
     },
     tensors,
-    {dtype: type, ...finite},
+    {dtype: floatTypeOf(dtype), ...(allowNonFinite !== undefined && {allowNonFinite})},
   );
 }
 

@@ -1,66 +1,72 @@
 import type * as tf from '@tensorflow/tfjs';
 import {checkOptions, kindOf, type KnownOptions, LoRAError, show, throwFaults} from '../../platform/errors';
 import {randomNumbers} from '../../platform/formats/randomNumbers';
+import {throwIfAborted} from '../../platform/signals';
 import {checkModel} from '../../core/rewire/walk';
 import {answerEnds} from './answerEnds';
-import {chatText, type Message, ofEntry, type TemplateClass} from './chat';
+import {chatText, type Message, ofEntry} from './chat';
 import {checkLanguageTokenizer, type LanguageTokenizer} from './languageTokenizer';
 import {languageFacts} from '../transformers/load/languageFacts';
 import {chooseToken, type Sampling} from './sampling';
-import {WritingSession} from './session';
+import {DecodingSession} from './session';
 import {TextPieces} from './textPieces';
 
-/** How a text is written. */
+/** How text is generated. */
 export interface GenerateOptions {
-  /** The most tokens that are written. A text ends at the last place of its model too. Default: 128. */
+  /** The most tokens to generate. Text also ends at the last position of the model. Default: 128. */
   maxTokens?: number;
   /**
-   * Scores are divided by it before a token is drawn: the smaller, the likelier the text. With 0 each token is the
-   * likeliest. Default: 0.
+   * Logits are divided by it before a token is drawn: the smaller, the likelier the text. 0 takes the likeliest token.
+   * Default: 0.
    */
   temperature?: number;
-  /** Draws from so many tokens of the highest scores. Default: all. */
+  /** Draws from this many tokens with the highest logits. Default: all. */
   topK?: number;
   /** Draws from as many of the likeliest tokens as together have this probability. Default: 1, all. */
   topP?: number;
-  /** Divides the scores of tokens that the text has already, or multiplies negative ones. Default: 1. */
+  /** Divides the logits of tokens that the text already has, or multiplies negative ones. Default: 1. */
   repetitionPenalty?: number;
-  /** Texts that end the writing, and are not given. Default: none; tokens that end a text always do. */
+  /** Texts that end the generation, and are not returned. Default: none. Tokens that end a text always end it. */
   stop?: string | readonly string[];
-  /** Of a seed follows what is drawn, for each text as alone. Default: another one for each text. */
+  /** Makes what is drawn reproducible, for each text as alone. Default: a random one for each text. */
   seed?: number;
-  /** Ends the writing when it is aborted, with the signal's reason. */
+  /** Ends the generation when it is aborted: the iteration throws a `LoRAError` of code `ERR_ABORTED`. */
   signal?: AbortSignal;
-  /** The `Template` of `@huggingface/jinja`, for messages: it makes a text of them by the model's template. */
-  Template?: TemplateClass;
 }
 
-/** What is written on: a text, or a talk. */
+/** What is continued: a text, or a chat that is answered. */
 export type Prompt = string | readonly Message[];
 
-const OPTIONS: KnownOptions<GenerateOptions> = {
-  maxTokens: true,
-  temperature: true,
-  topK: true,
-  topP: true,
-  repetitionPenalty: true,
-  stop: true,
-  seed: true,
-  signal: true,
-  Template: true,
+/** The options of `GenerateOptions`. */
+export const GENERATE_OPTIONS: KnownOptions<GenerateOptions> = {
+  ...{maxTokens: true, temperature: true, topK: true, topP: true, repetitionPenalty: true},
+  ...{stop: true, seed: true, signal: true},
 };
 
+/** Options with their defaults, checked. */
+export interface Settings extends Sampling {
+  readonly maxTokens: number;
+  readonly stops: readonly string[];
+  readonly seed: number | undefined;
+  readonly signal: AbortSignal | undefined;
+}
+
 /**
- * Writes on after a text, or answers in a talk, piece by piece. A piece is whole characters.
+ * Continues a text, or answers a chat, piece by piece. A piece is whole characters.
  *
- *     for await (const piece of generate(model, tokenizer, 'Once upon a time')) show(piece);
- *     generate(adapted, tokenizer, [{role: 'user', content: 'Hello!'}], {Template, temperature: 0.7, topP: 0.9});
+ * The prompt is computed in one pass, then one position for each token: the layers keep the keys and values of earlier
+ * positions. Adapters and quantized weights compute as in `predict`.
  *
- * The prompt is computed in one pass, then one place for each token: layers keep the keys and values of former places.
- * Adapters that are set and weights in blocks count as in `predict`.
- *
- * @throws LoRAError at once if the model is no language model, an option is out of range, or messages come without a
- *     template.
+ * @param model a model of `loadGGUF` or `loadTransformer` with a head for the next token, adapted or not.
+ * @param tokenizer the tokenizer of the model. For messages it carries a chat template, as those of `loadGGUF` and
+ *     `loadTransformer` do.
+ * @param prompt a text, or messages `{role, content}`.
+ * @returns the pieces of the text, without the prompt.
+ * @throws LoRAError at once: `ERR_OPTION` if an option is out of range or messages have no template, `ERR_MISFIT` if
+ *     the model is no language model or the tokenizer does not fit it, `ERR_TOO_LARGE` if the model has fewer
+ *     positions. While iterating: `ERR_ABORTED`, or `ERR_NUMERIC` if a logit is not finite.
+ * @example
+ * for await (const piece of generate(model, tokenizer, 'Once upon a time', {maxTokens: 64})) console.log(piece);
  */
 export function generate(
   model: tf.LayersModel,
@@ -68,15 +74,18 @@ export function generate(
   prompt: Prompt,
   options: GenerateOptions = {},
 ): AsyncGenerator<string, void, undefined> {
-  return textsOf(written(model, tokenizer, [prompt], options));
+  return textsOf(generated(model, tokenizer, [prompt], options));
 }
 
 /**
- * Writes several texts at once, each as `generate` would alone, up to the last bits of sums. Shorter prompts have
- * padding in front.
+ * Continues several texts at once, each as `generate` would alone, up to rounding. Shorter prompts are padded on the
+ * left.
  *
- * @returns what was written after each prompt.
- * @throws LoRAError as `generate`.
+ * @param prompts texts, or lists of messages; one at least.
+ * @returns the generated text of each prompt, in their order.
+ * @throws LoRAError as `generate`, with the index of the prompt.
+ * @example
+ * const [one, other] = await generateTexts(model, tokenizer, ['The dog', 'A cat and'], {maxTokens: 8});
  */
 export async function generateTexts(
   model: tf.LayersModel,
@@ -90,7 +99,7 @@ export async function generateTexts(
     );
   }
   const texts = prompts.map(() => '');
-  for await (const [row, text] of written(model, tokenizer, prompts as readonly Prompt[], options)) {
+  for await (const [row, text] of generated(model, tokenizer, prompts as readonly Prompt[], options)) {
     texts[row] = `${texts[row] ?? ''}${text}`;
   }
   return texts;
@@ -102,129 +111,114 @@ async function* textsOf(pieces: AsyncIterable<[number, string]>): AsyncGenerator
   }
 }
 
-/** Checks all, and begins. */
-function written(
+/** Checks everything, then starts. */
+function generated(
   model: tf.LayersModel,
   tokenizer: LanguageTokenizer,
   prompts: readonly Prompt[],
   options: GenerateOptions,
 ): AsyncGenerator<[row: number, text: string], void, undefined> {
-  checkOptions(options, OPTIONS);
-  const {maxTokens = 128, temperature = 0, topK = Infinity, topP = 1, repetitionPenalty = 1} = options;
-  const {stop = [], seed, signal, Template} = options;
-  checkSettings({maxTokens, temperature, topK, topP, repetitionPenalty, stop: [stop].flat(), seed, signal});
+  checkOptions(options, GENERATE_OPTIONS);
+  const settings = settingsOf(options);
   checkModel(model);
   checkLanguageTokenizer(tokenizer);
   const facts = languageFacts(model);
   const ids = prompts.map((prompt, i) =>
     ofEntry(prompts.length > 1 && `Prompt ${i}`, () => {
       const isText = typeof prompt === 'string';
-      const text = isText ? prompt : chatText(prompt, facts, Template);
+      const text = isText ? prompt : chatText(prompt, {tokenizer, facts});
       const tokens = [...tokenizer.encode(text, {add_special_tokens: isText}).ids];
       if (tokens.length === 0) {
-        throw new LoRAError('The prompt is empty, and the tokenizer puts no token before a text.');
+        throw new LoRAError('The prompt is empty, and the tokenizer adds no token at the start of a text.');
       }
       return tokens;
     }),
   );
-  const isTalk = prompts.some(prompt => typeof prompt !== 'string');
-  const pieces = ids.map(prompt => new TextPieces(tokenizer, prompt, [stop].flat()));
-  const session = new WritingSession(model, ids);
-  const settings = {
-    maxTokens,
-    seed,
-    signal,
-    ends: isTalk ? answerEnds(tokenizer, facts, Template) : new Set(facts.ends),
-  };
-  return write(session, ids, pieces, {...settings, temperature, topK, topP, repetitionPenalty});
+  const isChat = prompts.some(prompt => typeof prompt !== 'string');
+  const ends = isChat ? answerEnds({tokenizer, facts}) : new Set(facts.ends);
+  const session = new DecodingSession(model, ids);
+  return thenDispose(continued(session, ids, {tokenizer, ends}, settings), session);
 }
 
-async function* write(
-  session: WritingSession,
-  ids: number[][],
-  pieces: readonly TextPieces[],
-  {
-    maxTokens,
-    seed,
-    signal,
-    ends,
-    ...sampling
-  }: Sampling & {
-    maxTokens: number;
-    seed: number | undefined;
-    signal: AbortSignal | undefined;
-    ends: ReadonlySet<number>;
-  },
-): AsyncGenerator<[row: number, text: string], void, undefined> {
-  const drawn = Math.floor(Math.random() * 2 ** 31);
-  // By a seed each text is written as alone.
-  const draws = ids.map((_, row) => (seed === undefined ? randomNumbers(drawn, row) : randomNumbers(seed, 0)));
-  const isOpen = ids.map(() => true);
+async function* thenDispose<T>(pieces: AsyncIterable<T>, session: DecodingSession): AsyncGenerator<T, void, undefined> {
   try {
-    for (let count = 0; count < maxTokens && isOpen.includes(true); count++) {
-      signal?.throwIfAborted();
-      const scores = await session.scores();
-      const next: number[] = [];
-      for (const [row, text] of ids.entries()) {
-        const draw = draws[row] as () => number;
-        const token = isOpen[row]
-          ? chooseToken(scores[row] as Float32Array, text, sampling, () => draw() / 2 ** 32)
-          : 0;
-        next.push(token);
-        if (!isOpen[row]) {
-          continue;
-        }
-        const piece = ends.has(token) ? '' : (pieces[row] as TextPieces).add(token);
-        text.push(token);
-        isOpen[row] = !ends.has(token) && pieces[row]?.stopped !== true && text.length <= session.room;
-        if (piece !== '') {
-          yield [row, piece];
-        }
-      }
-      session.add(next);
-      // What a page does between may abort it.
-      await new Promise(resolve => setTimeout(resolve));
-    }
-    for (const [row, each] of pieces.entries()) {
-      const rest = each.end();
-      if (rest !== '') {
-        yield [row, rest];
-      }
-    }
+    yield* pieces;
   } finally {
-    session.dispose();
+    session.clear();
   }
 }
 
-function checkSettings({
-  maxTokens,
-  temperature,
-  topK,
-  topP,
-  repetitionPenalty,
-  stop,
-  seed,
-  signal,
-}: Record<'maxTokens' | 'temperature' | 'topK' | 'topP' | 'repetitionPenalty' | 'seed' | 'signal', unknown> & {
-  stop: readonly unknown[];
-}): void {
+/** What tells text apart from its end. */
+export interface TextEnds {
+  readonly tokenizer: LanguageTokenizer;
+  /** The tokens that end a text. */
+  readonly ends: ReadonlySet<number>;
+}
+
+/** Continues the texts of a session. `ids` has their tokens, and gets those that are generated. */
+export async function* continued(
+  session: DecodingSession,
+  ids: readonly number[][],
+  {tokenizer, ends}: TextEnds,
+  {maxTokens, stops, seed, signal, ...sampling}: Settings,
+): AsyncGenerator<[row: number, text: string], void, undefined> {
+  const pieces = ids.map(prompt => new TextPieces(tokenizer, prompt, stops));
+  const drawn = Math.floor(Math.random() * 2 ** 31);
+  // With a seed each text is generated as alone.
+  const draws = ids.map((_, row) => (seed === undefined ? randomNumbers(drawn, row) : randomNumbers(seed, 0)));
+  const isOpen = ids.map(() => true);
+  for (let count = 0; count < maxTokens && isOpen.includes(true); count++) {
+    throwIfAborted(signal);
+    const logits = await session.logits();
+    const next: number[] = [];
+    for (const [row, text] of ids.entries()) {
+      const draw = draws[row] as () => number;
+      const token = isOpen[row] ? chooseToken(logits[row] as Float32Array, text, sampling, () => draw() / 2 ** 32) : 0;
+      next.push(token);
+      if (!isOpen[row]) {
+        continue;
+      }
+      const piece = ends.has(token) ? '' : (pieces[row] as TextPieces).add(token);
+      text.push(token);
+      isOpen[row] = !ends.has(token) && pieces[row]?.stopped !== true && text.length <= session.maxPositions;
+      if (piece !== '') {
+        yield [row, piece];
+      }
+    }
+    session.add(next);
+    // Events of the page may abort it here.
+    await new Promise(resolve => setTimeout(resolve));
+  }
+  for (const [row, each] of pieces.entries()) {
+    const rest = each.end();
+    if (rest !== '') {
+      yield [row, rest];
+    }
+  }
+}
+
+/** @throws LoRAError with a line for each option that is out of range. */
+export function settingsOf(options: GenerateOptions): Settings {
+  const {maxTokens = 128, temperature = 0, topK = Infinity, topP = 1, repetitionPenalty = 1} = options;
+  const {stop = [], seed, signal} = options;
+  const stops: readonly unknown[] = [stop].flat();
   const isCount = (value: unknown) => Number.isInteger(value) && (value as number) > 0;
   const isPositive = (value: unknown) => typeof value === 'number' && value > 0 && value < Infinity;
-  const aborts = typeof (signal as Partial<AbortSignal> | null | undefined)?.throwIfAborted === 'function';
-  throwFaults([
-    ...(isCount(maxTokens) ? [] : [`maxTokens must be a positive integer, got ${show(maxTokens)}.`]),
-    ...(temperature === 0 || isPositive(temperature)
-      ? []
-      : [`temperature must be a number from 0 on, got ${show(temperature)}.`]),
-    ...(topK === Infinity || isCount(topK) ? [] : [`topK must be a positive integer, got ${show(topK)}.`]),
-    ...(isPositive(topP) && (topP as number) <= 1 ? [] : [`topP must be above 0 and at most 1, got ${show(topP)}.`]),
-    ...(isPositive(repetitionPenalty)
-      ? []
-      : [`repetitionPenalty must be a positive number, got ${show(repetitionPenalty)}.`]),
-    ...(stop.every(each => typeof each === 'string' && each !== '')
-      ? []
-      : [`stop must be a text or a list of texts, none of them empty, got ${show(stop)}.`]),
-    ...(seed === undefined || Number.isInteger(seed) ? [] : [`seed must be an integer, got ${show(seed)}.`]),
-    ...(signal === undefined || aborts ? [] : [`signal must be an AbortSignal, got ${kindOf(signal)}.`]),
-  ]);
+  const isSignal = typeof (signal as Partial<AbortSignal> | null | undefined)?.throwIfAborted === 'function';
+  const checks: [fits: boolean, expected: string, got: string][] = [
+    [isCount(maxTokens), 'maxTokens must be a positive integer', show(maxTokens)],
+    [temperature === 0 || isPositive(temperature), 'temperature must be 0 or a positive number', show(temperature)],
+    [topK === Infinity || isCount(topK), 'topK must be a positive integer', show(topK)],
+    [isPositive(topP) && topP <= 1, 'topP must be above 0 and at most 1', show(topP)],
+    [isPositive(repetitionPenalty), 'repetitionPenalty must be a positive number', show(repetitionPenalty)],
+    [
+      stops.every(each => typeof each === 'string' && each !== ''),
+      'stop must be a text or a list of texts, none of them empty',
+      show(stop),
+    ],
+    [seed === undefined || Number.isInteger(seed), 'seed must be an integer', show(seed)],
+    [signal === undefined || isSignal, 'signal must be an AbortSignal', kindOf(signal)],
+  ];
+  throwFaults(checks.filter(([fits]) => !fits).map(([, expected, got]) => `${expected}, got ${got}.`));
+  return {maxTokens, temperature, topK, topP, repetitionPenalty, stops: stops as string[], seed, signal};
 }

@@ -1,9 +1,19 @@
 import {kindOf, LoRAError} from '../../platform/errors';
+import type {ChatTemplate} from '../transformers/load/peers';
+import type {TextTokenizer} from '../transformers/load/tokenizer';
 import type {Decoder} from './textPieces';
 
-/** What a tokenizer must have to write. The `Tokenizer` of `@huggingface/tokenizers` has it. */
-export interface LanguageTokenizer extends Decoder {
-  encode(text: string, options?: {add_special_tokens?: boolean}): {ids: readonly number[]};
+/**
+ * What generation needs of a tokenizer. `loadGGUF` and `loadTransformer` make one, with the `Tokenizer` of
+ * `@huggingface/tokenizers`.
+ */
+export interface LanguageTokenizer extends TextTokenizer, Decoder {
+  encode(
+    text: string,
+    options?: {add_special_tokens?: boolean; text_pair?: string | null; return_token_type_ids?: boolean | null},
+  ): {ids: number[]; token_type_ids?: number[]};
+  /** Renders messages as the text that the model was trained with. */
+  readonly chatTemplate?: ChatTemplate;
 }
 
 /** @throws LoRAError if it is none. */
@@ -11,7 +21,7 @@ export function checkLanguageTokenizer(tokenizer: unknown): asserts tokenizer is
   const {encode, decode} = (tokenizer ?? {}) as Partial<Record<keyof LanguageTokenizer, unknown>>;
   if (typeof encode !== 'function' || typeof decode !== 'function') {
     throw new LoRAError(
-      'A tokenizer is needed, with functions encode and decode, such as loadGGUF gives with {Tokenizer}; got ' +
+      'A tokenizer with functions encode and decode is needed, such as loadGGUF and loadTransformer return; got ' +
         `${kindOf(tokenizer)}.`,
     );
   }

@@ -1,15 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
-import {
-  asLoRAError,
-  checkOptions,
-  damagedError,
-  faultLines,
-  kindOf,
-  type KnownOptions,
-  showShape,
-  throwFaults,
-} from '../../platform/errors';
-import type {ByteReader} from '../../platform/formats/byteReader';
+import {checkOptions, damagedError, type KnownOptions, kindOf, showShape, throwFaults} from '../../platform/errors';
+import {type CallOptions, checkCallOptions, stepsOf, throwIfAborted} from '../../platform/signals';
 import {type BlockMatrix, wordCount} from '../quantized/formats/blockMatrix';
 import {dequantize} from '../quantized/formats/formats';
 import {BLOCKS} from '../quantized/layers/blockLayer';
@@ -23,6 +14,7 @@ import {buildModel, checkRoom, disposeLayers, type Making, planOf, setWeight} fr
 import {HubConfig} from '../transformers/net/hubConfig';
 import {HUB} from '../transformers/load/hubRecord';
 import {LANGUAGE, type LanguageFacts} from '../transformers/load/languageFacts';
+import {type ChatTemplate, checkPeerClasses, makeTokenizer, type PeerClasses} from '../transformers/load/peers';
 import type {Expected, NetSources} from '../transformers/net/netSources';
 import {isEnd} from './gguf/endTokens';
 import {withFactors} from './gguf/rotaryFactors';
@@ -30,37 +22,41 @@ import {type Family, ggufName, type GGUFModel, hubRow, pairedHeads, readConfig} 
 import {type GGUFFile, type GGUFTensor, openGGUF} from './gguf/ggufFile';
 import type {MetadataValue} from './gguf/headerReader';
 import {tokenizerFiles, type TokenizerFiles} from './gguf/tokenizerFiles';
+import type {LanguageTokenizer} from './languageTokenizer';
 
-/** A class of tokenizers, such as the `Tokenizer` of `@huggingface/tokenizers`. */
-export type TokenizerClass<T> = new (tokenizerJson: object, tokenizerConfig: object) => T;
-
-/** How a GGUF file is read. */
-export interface LoadGGUFOptions extends LoadOptions {
-  /** Makes the tokenizer of what the file says: the `Tokenizer` of `@huggingface/tokenizers`. Default: none is made. */
-  Tokenizer?: TokenizerClass<unknown>;
+/** How a GGUF file is loaded. */
+export interface LoadGGUFOptions<T = LanguageTokenizer> extends LoadOptions, CallOptions, PeerClasses<T> {
   /**
-   * Whether matrices stay in the file's blocks, 16-bit numbers too. With false they become float32, which trains, and
-   * takes every method. Default: true.
+   * Whether to make the tokenizer of the file. Pass false for a file without one, or with one of an unsupported kind.
+   * Default: true.
+   */
+  tokenizer?: boolean;
+  /**
+   * Whether matrices stay quantized as in the file, and 16-bit floats stay so too. With false they become float32,
+   * which can train, and takes every method. Default: true.
    */
   blocks?: boolean;
   /** Whether training computes the tensors of each block again, as in `loadTransformer`. Default: false. */
   checkpoint?: boolean;
 }
 
-/** What is in a GGUF file. */
-export interface LoadedGGUF {
-  /** Tokens and a mask, `[batch, places]` each → scores of words, `[batch, places, words]`. */
+/** The language model of a GGUF file. */
+export interface LoadedModel {
+  /** Tokens and a mask, `[batch, positions]` each → logits, `[batch, positions, vocabulary]`. */
   model: tf.LayersModel;
   /** What the hub has as `config.json`. */
   config: Readonly<Record<string, unknown>>;
 }
 
+/** What is in a GGUF file. */
+export interface LoadedGGUF<T = LanguageTokenizer> extends LoadedModel, TokenizerFiles {
+  /** The tokenizer, with the chat template of the file, if it has one. */
+  tokenizer: T & {readonly chatTemplate?: ChatTemplate};
+}
+
 const OPTIONS: KnownOptions<LoadGGUFOptions> = {
-  Tokenizer: true,
-  blocks: true,
-  checkpoint: true,
-  maxBytes: true,
-  signal: true,
+  ...{tokenizer: true, Tokenizer: true, Template: true, blocks: true, checkpoint: true},
+  ...{maxBytes: true, signal: true, onProgress: true},
 };
 
 /** The lists that are read of a file: for the facts about its texts, and to make a tokenizer. */
@@ -68,52 +64,58 @@ const OF_FACTS = ['tokenizer.ggml.tokens', 'tokenizer.ggml.token_type'];
 const OF_TOKENIZER = ['tokenizer.ggml.scores', 'tokenizer.ggml.merges'];
 
 /**
- * The language model in a GGUF file as a `tf.LayersModel`, its matrices in the blocks of the file: Llama (and what is
- * built like it, as Mistral and SmolLM2), Qwen2, Qwen3, Gemma 3, Phi-3 and GPT-2, of the types F32, F16, BF16, Q8_0,
- * Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K and Q6_K.
+ * Loads the language model of a GGUF file and its tokenizer. Matrices stay quantized as in the file.
  *
- *     const {model, tokenizer} = await loadGGUF(file, {Tokenizer}); // from @huggingface/tokenizers
- *     const adapted = applyLoRA(model, {rank: 8, targets: [/q_proj$/, /v_proj$/]});
+ * Architectures are Llama (also Mistral, SmolLM2, …), Qwen2, Qwen3, Gemma 3, Phi-3 and GPT-2; tensors are F32, F16,
+ * BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K or Q6_K. Layers have the names of the hub's modules and the hub's
+ * order of rows, so that adapters of PEFT need no `keyMap`. The file is read tensor by tensor.
  *
- * Layers have the names of the hub's modules and the hub's order of rows, so that adapters of PEFT need no `keyMap`.
- * The file is read tensor by tensor: bytes, a `Blob`, a `Response`, a URL; in Node a path too.
+ * The tokenizer is made with `@huggingface/tokenizers`, and its chat template with `@huggingface/jinja`: optional peer
+ * dependencies, which are imported here. Pass other classes as `Tokenizer` and `Template`.
  *
- * @throws LoRAError if it is no GGUF file or a damaged one, there is no code for its architecture, a setting, a type of
- *     tensors or the kind of its tokenizer, or its tensors do not fit its config, with a line for each. Then nothing is
- *     left in memory.
+ * @param source bytes, a `Blob`, a `Response`, or a URL; in Node a path too.
+ * @returns the model, its tokenizer and its config, and the files of the tokenizer as the hub has them.
+ * @throws LoRAError `ERR_DAMAGED` if the file is no GGUF file or incomplete, or its tensors do not fit its settings;
+ *     `ERR_UNSUPPORTED` if its architecture, a setting, the type of a tensor or the kind of its tokenizer is not
+ *     supported, or a peer is not installed; `ERR_TOO_LARGE`; `ERR_ABORTED`. Then nothing is left in memory.
+ * @example
+ * const {model, tokenizer} = await loadGGUF('model.gguf');
+ * const adapted = applyLoRA(model, {rank: 8});
  */
-export async function loadGGUF<T>(
-  source: StreamSource | PromiseLike<StreamSource>,
-  options: LoadGGUFOptions & {Tokenizer: TokenizerClass<T>},
-): Promise<LoadedGGUF & TokenizerFiles & {tokenizer: T}>;
 export async function loadGGUF(
   source: StreamSource | PromiseLike<StreamSource>,
-  options?: LoadGGUFOptions,
-): Promise<LoadedGGUF>;
+  options: LoadGGUFOptions<unknown> & {tokenizer: false},
+): Promise<LoadedModel>;
+export async function loadGGUF<T = LanguageTokenizer>(
+  source: StreamSource | PromiseLike<StreamSource>,
+  options?: LoadGGUFOptions<T>,
+): Promise<LoadedGGUF<T>>;
 export async function loadGGUF(
   source: StreamSource | PromiseLike<StreamSource>,
-  options: LoadGGUFOptions = {},
-): Promise<LoadedGGUF & Partial<TokenizerFiles> & {tokenizer?: unknown}> {
+  options: LoadGGUFOptions<unknown> = {},
+): Promise<LoadedModel & Partial<LoadedGGUF<unknown>>> {
   checkOptions(options, OPTIONS);
-  const {Tokenizer, blocks = true, checkpoint = false, signal, maxBytes} = options;
-  throwFaults([
-    ...(Tokenizer === undefined || typeof Tokenizer === 'function'
-      ? []
-      : [`Tokenizer must be a class, such as that of @huggingface/tokenizers, got ${kindOf(Tokenizer)}.`]),
-    ...(typeof blocks === 'boolean' ? [] : [`blocks must be true or false, got ${kindOf(blocks)}.`]),
-    ...(typeof checkpoint === 'boolean' ? [] : [`checkpoint must be true or false, got ${kindOf(checkpoint)}.`]),
-  ]);
+  const {Tokenizer, Template, tokenizer: hasTokenizer = true, blocks = true, checkpoint = false} = options;
+  const {signal, onProgress, maxBytes} = options;
+  checkPeerClasses({Tokenizer, Template});
+  throwFaults(
+    Object.entries({tokenizer: hasTokenizer, blocks, checkpoint})
+      .filter(([, value]) => typeof value !== 'boolean')
+      .map(([name, value]) => `${name} must be true or false, got ${kindOf(value)}.`),
+  );
+  checkCallOptions(options);
   const limits: LoadOptions = {...(signal && {signal}), ...(maxBytes !== undefined && {maxBytes})};
   checkLimits(limits);
-  signal?.throwIfAborted();
+  throwIfAborted(signal);
   const reader = await readerOf(source, limits);
   try {
-    const file = await openGGUF(reader, Tokenizer ? [...OF_FACTS, ...OF_TOKENIZER] : OF_FACTS);
+    const file = await openGGUF(reader, hasTokenizer ? [...OF_FACTS, ...OF_TOKENIZER] : OF_FACTS);
     const read = readConfig(file);
-    const files = Tokenizer && tokenizerFiles(file.metadata, read.config.vocab_size as number);
-    const tokenizer = Tokenizer && files && made(Tokenizer, files);
-    const {model, config} = await modelOf(file, read, {reader, blocks, checkpoint, signal});
-    model.setUserDefinedMetadata({[LANGUAGE]: factsOf(file), [HUB]: {config}});
+    const facts = factsOf(file);
+    const files = hasTokenizer ? tokenizerFiles(file.metadata, read.config.vocab_size as number) : undefined;
+    const tokenizer = files && (await makeTokenizer({...files, template: facts.template}, {Tokenizer, Template}));
+    const {model, config} = await modelOf(file, read, {blocks, checkpoint, call: {signal, onProgress}});
+    model.setUserDefinedMetadata({[LANGUAGE]: facts, [HUB]: {config}});
     return {model, config, ...(files && {...files, tokenizer})};
   } catch (error) {
     reader.cancel(error);
@@ -121,37 +123,28 @@ export async function loadGGUF(
   }
 }
 
-function made(Tokenizer: TokenizerClass<unknown>, {tokenizerJson, tokenizerConfig}: TokenizerFiles): unknown {
-  try {
-    return new Tokenizer(tokenizerJson, tokenizerConfig);
-  } catch (error) {
-    throw asLoRAError(error, 'No tokenizer can be made of what the GGUF file says', 'ERR_UNSUPPORTED');
-  }
-}
-
 /** What the file says of the texts of its model. */
 function factsOf({metadata}: GGUFFile): LanguageFacts {
   const idOf = (name: string) => metadata.get(`tokenizer.ggml.${name}_token_id`);
-  const words = metadata.get('tokenizer.ggml.tokens');
-  const texts = Array.isArray(words) ? (words as MetadataValue[]) : [];
+  const vocabulary = metadata.get('tokenizer.ggml.tokens');
+  const texts = Array.isArray(vocabulary) ? (vocabulary as MetadataValue[]) : [];
   const tokens = ['bos', 'eos'].map(name => [`${name}_token`, texts[Number(idOf(name))]]);
-  const told = texts.flatMap((text, id) => (isEnd(text) ? [id] : []));
+  const byText = texts.flatMap((text, id) => (isEnd(text) ? [id] : []));
   const template = metadata.get('tokenizer.chat_template');
   return {
-    ends: [...new Set([...['eos', 'eot', 'eom'].map(idOf).filter(id => typeof id === 'number'), ...told])],
+    ends: [...new Set([...['eos', 'eot', 'eom'].map(idOf).filter(id => typeof id === 'number'), ...byText])],
     ...(typeof template === 'string' && {template}),
     tokens: Object.fromEntries(tokens.filter(([, token]) => typeof token === 'string')) as Record<string, string>,
   };
 }
 
 interface Building {
-  reader: ByteReader;
   blocks: boolean;
   checkpoint: boolean;
-  signal: AbortSignal | undefined;
+  call: CallOptions;
 }
 
-async function modelOf(file: GGUFFile, read: GGUFModel, {blocks, checkpoint, signal}: Building): Promise<LoadedGGUF> {
+async function modelOf(file: GGUFFile, read: GGUFModel, {blocks, checkpoint, call}: Building): Promise<LoadedModel> {
   const {family, used} = read;
   const tensors = new Map(file.tensors.map(tensor => [tensor.name, tensor]));
   const find = (fileName: string) => tensors.get(ggufName(family, fileName) ?? '');
@@ -172,7 +165,7 @@ async function modelOf(file: GGUFFile, read: GGUFModel, {blocks, checkpoint, sig
   const count = making.architecture.blocks(making.config);
   making.config.check();
   if (count > file.tensors.length) {
-    throw damagedError(`The file says that there are ${count} blocks, and has ${file.tensors.length} tensors.`);
+    throw damagedError(`The GGUF file claims ${count} blocks, but has ${file.tensors.length} tensors.`);
   }
   const {expected} = planOf(making);
   making.config.check();
@@ -184,12 +177,12 @@ async function modelOf(file: GGUFFile, read: GGUFModel, {blocks, checkpoint, sig
   );
   let built: ReturnType<typeof buildModel> | undefined;
   const factors = new Map<string, Float32Array>();
-  // What comes before the numbers that the config waits for.
+  // Tensors that come before the factors that the config needs.
   let early: [GGUFTensor, Uint8Array<ArrayBuffer>][] = [];
   const give = (tensor: GGUFTensor, bytes: Uint8Array<ArrayBuffer>) => {
-    const turns = pairedHeads(family, tensor.name, read.config);
+    const heads = pairedHeads(family, tensor.name, read.config);
     for (const weight of wanted.get(tensor.name) ?? []) {
-      fill(built?.layers ?? new Map<string, tf.layers.Layer>(), weight, tensor, bytes, {turns, family});
+      fill(built?.layers ?? new Map<string, tf.layers.Layer>(), weight, tensor, bytes, {heads, family});
     }
   };
   try {
@@ -204,10 +197,14 @@ async function modelOf(file: GGUFFile, read: GGUFModel, {blocks, checkpoint, sig
     if (used.length === 0) {
       await begin();
     }
+    const progress = {total: file.tensors.reduce((sum, {bytes}) => sum + bytes, 0), what: 'loading tensors, in bytes'};
+    const step = stepsOf(call);
+    let done = 0;
     for await (const [tensor, bytes] of file.read()) {
-      signal?.throwIfAborted();
+      await step({done, ...progress});
+      done += bytes.length;
       if (used.includes(tensor.name)) {
-        factors.set(tensor.name, numbersOf(tensor, bytes));
+        factors.set(tensor.name, valuesOf(tensor, bytes));
         await (factors.size === used.length ? begin() : undefined);
       } else if (built === undefined) {
         early.push([tensor, bytes]);
@@ -215,6 +212,7 @@ async function modelOf(file: GGUFFile, read: GGUFModel, {blocks, checkpoint, sig
         give(tensor, bytes);
       }
     }
+    await step({done, ...progress});
     const {model} = built as unknown as ReturnType<typeof buildModel>;
     return {model, config: withFactors(read.config, factors)};
   } catch (error) {
@@ -230,7 +228,7 @@ async function makingOf(config: Readonly<Record<string, unknown>>, sources: NetS
   return {...chosen, sources};
 }
 
-/** Compares the tensors of a file with the weights of the model. Of each tensor, the weights that it is. */
+/** Compares the tensors of a file with the weights of the model. Returns the weights that each tensor becomes. */
 function match(
   file: GGUFFile,
   expected: readonly Expected[],
@@ -245,7 +243,7 @@ function match(
     const name = ggufName(family, weight.fileName);
     const tensor = tensors.get(name ?? '');
     asked.add(name ?? '');
-    const shape = isTurned(weight) ? [...weight.shape].reverse() : weight.shape;
+    const shape = isTransposed(weight) ? [...weight.shape].reverse() : weight.shape;
     if (name === undefined || tensor === undefined) {
       faults.push(`${name ?? weight.fileName}: not in the file`);
     } else if (!tf.util.arraysEqual([...tensor.shape], shape)) {
@@ -255,40 +253,38 @@ function match(
     }
   }
   faults.push(...file.tensors.filter(({name}) => !asked.has(name)).map(({name}) => `${name}: no weight of the model`));
-  if (faults.length > 0) {
-    throw damagedError(`The tensors of the GGUF file do not fit what it says of the model:\n${faultLines(faults)}`);
-  }
+  throwFaults(faults, 'ERR_DAMAGED', 'The tensors of the GGUF file do not fit its settings:');
   return wanted;
 }
 
 /** Whether the hub has a matrix as `[in, out]`; GGUF never does. */
-function isTurned({weight, axes, shape}: Expected): boolean {
+function isTransposed({weight, axes, shape}: Expected): boolean {
   return weight === 'kernel' && axes === undefined && shape.length === 2;
 }
 
-/** Gives a layer what a tensor of the file holds for it. */
+/** Sets a weight of a layer to its tensor of the file. */
 function fill(
   layers: ReadonlyMap<string, tf.layers.Layer>,
   weight: Expected,
   tensor: GGUFTensor,
   bytes: Uint8Array<ArrayBuffer>,
-  {turns, family}: {turns: number | undefined; family: Family},
+  {heads, family}: {heads: number | undefined; family: Family},
 ): void {
   const [rows = 1, width = 1] = tensor.shape;
   const layer = layers.get(weight.layer);
   tf.tidy(() => {
     if (tensor.shape.length === 2 && (layer instanceof QuantizedDense || layer instanceof QuantizedEmbedding)) {
-      const own = turns === undefined ? bytes : apart(bytes, rows, turns);
+      const inOrder = heads === undefined ? bytes : inHubOrder(bytes, rows, heads);
       const matrix: BlockMatrix = {format: tensor.format, rows, width};
-      const words = wordsOf(own, wordCount(matrix));
+      const words = wordsOf(inOrder, wordCount(matrix));
       setWeight(layers, {...weight, weight: BLOCKS}, () => tf.tensor1d(words, 'int32'));
       return;
     }
-    const numbers = numbersOf(tensor, bytes);
-    const own = turns === undefined ? numbers : new Float32Array(apart(asBytes(numbers), rows, turns).buffer);
+    const values = valuesOf(tensor, bytes);
+    const inOrder = heads === undefined ? values : new Float32Array(inHubOrder(asBytes(values), rows, heads).buffer);
     setWeight(layers, weight, () => {
-      const stored = tf.tensor(own, [...tensor.shape], 'float32');
-      const value = isTurned(weight) || weight.axes !== undefined ? tf.transpose(stored) : stored;
+      const stored = tf.tensor(inOrder, [...tensor.shape], 'float32');
+      const value = isTransposed(weight) || weight.axes !== undefined ? tf.transpose(stored) : stored;
       return family.addedOne === true && weight.weight === 'gamma' ? tf.sub(value, 1) : value;
     });
   });
@@ -298,13 +294,13 @@ function asBytes({buffer, byteOffset, byteLength}: Float32Array<ArrayBuffer>): U
   return new Uint8Array(buffer, byteOffset, byteLength);
 }
 
-function numbersOf({shape, format}: GGUFTensor, bytes: Uint8Array): Float32Array<ArrayBuffer> {
-  const numbers = new Float32Array(tf.util.sizeFromShape([...shape]));
-  dequantize(format, bytes, 0, numbers.length / format.numbers, numbers);
-  return numbers;
+function valuesOf({shape, format}: GGUFTensor, bytes: Uint8Array): Float32Array<ArrayBuffer> {
+  const values = new Float32Array(tf.util.sizeFromShape([...shape]));
+  dequantize(format, bytes, 0, values.length / format.numbers, values);
+  return values;
 }
 
-/** Whole numbers of 32 bits that have the bytes, and zeros behind them. */
+/** Bytes as 32-bit integers, padded with zeros. */
 function wordsOf(bytes: Uint8Array<ArrayBuffer>, count: number): Int32Array {
   if (bytes.length === 4 * count && bytes.byteOffset % 4 === 0) {
     return new Int32Array(bytes.buffer, bytes.byteOffset, count);
@@ -314,8 +310,8 @@ function wordsOf(bytes: Uint8Array<ArrayBuffer>, count: number): Int32Array {
   return words;
 }
 
-/** Rows of heads as the hub has them. */
-function apart(bytes: Uint8Array, rows: number, heads: number): Uint8Array<ArrayBuffer> {
+/** The rows of heads in the hub's order. */
+function inHubOrder(bytes: Uint8Array, rows: number, heads: number): Uint8Array<ArrayBuffer> {
   const rowSize = bytes.length / rows;
   const out = new Uint8Array(bytes.length);
   for (let row = 0; row < rows; row++) {

@@ -1,53 +1,50 @@
 import {numericError} from '../../platform/errors';
 
-/** How the next token is chosen by its score. */
+/** How the next token is chosen by its logit; see `GenerateOptions`. */
 export interface Sampling {
-  /** Scores are divided by it; with 0 the token of the highest score is taken. */
-  temperature: number;
-  /** So many tokens of the highest scores are chosen from. */
-  topK: number;
-  /** Of the likeliest tokens as many are chosen from as together have this probability. */
-  topP: number;
-  /** Scores of tokens that the text has are divided by it, negative ones multiplied. */
-  repetitionPenalty: number;
+  readonly temperature: number;
+  readonly topK: number;
+  readonly topP: number;
+  readonly repetitionPenalty: number;
 }
 
 /**
- * The next token. Penalty, temperature, `topK` and `topP` come in this order, as in transformers.
+ * Chooses the next token. Penalty, temperature, `topK` and `topP` apply in this order, as in transformers.
  *
+ * @param logits of each token of the vocabulary. They are changed.
  * @param seen the tokens of the text.
- * @param random gives a number in [0, 1).
- * @throws LoRAError if a score is NaN, or the highest is not finite.
+ * @param random returns a number in [0, 1).
+ * @throws LoRAError if a logit is NaN, or the highest is not finite.
  */
 export function chooseToken(
-  scores: Float32Array,
+  logits: Float32Array,
   seen: Iterable<number>,
   {temperature, topK, topP, repetitionPenalty}: Sampling,
   random: () => number,
 ): number {
   if (repetitionPenalty !== 1) {
     for (const token of new Set(seen)) {
-      const score = scores[token] as number;
-      scores[token] = score < 0 ? score * repetitionPenalty : score / repetitionPenalty;
+      const logit = logits[token] as number;
+      logits[token] = logit < 0 ? logit * repetitionPenalty : logit / repetitionPenalty;
     }
   }
-  const wrong = scores.reduce((count, score) => count + (score < Infinity ? 0 : 1), 0);
-  const likeliest = scores.reduce((best, score, token) => (score > (scores[best] as number) ? token : best), 0);
-  if (wrong > 0 || scores[likeliest] === -Infinity) {
+  const wrong = logits.reduce((count, logit) => count + (logit < Infinity ? 0 : 1), 0);
+  const likeliest = logits.reduce((best, logit, token) => (logit > (logits[best] as number) ? token : best), 0);
+  if (wrong > 0 || logits[likeliest] === -Infinity) {
     throw numericError(
-      `The model's logits for the next token are not finite (${wrong || scores.length} of ${scores.length}), so that ` +
-        'none can be chosen. Look for NaN and infinite numbers in its weights and its adapter.',
+      `The model's logits for the next token are not finite (${wrong || logits.length} of ${logits.length}), so that ` +
+        'none can be chosen. Look for NaN and infinite values in its weights and its adapter.',
     );
   }
   if (temperature === 0) {
     return likeliest;
   }
-  // Only words that may be among the topK are put in order: 44 ms for 150,000 words, where all of them take 160.
-  const least = topK < scores.length ? (scores.slice().sort()[scores.length - topK] as number) : -Infinity;
-  const candidates = Array.from(scores.keys()).filter(token => !((scores[token] as number) < least));
-  const kept = candidates.sort((a, b) => (scores[b] as number) - (scores[a] as number)).slice(0, topK);
-  const highest = scores[likeliest] as number;
-  const weights = kept.map(token => Math.exp(((scores[token] as number) - highest) / temperature));
+  // Sorts only tokens that may be among the topK: 44 ms for a vocabulary of 150,000, instead of 160.
+  const least = topK < logits.length ? (logits.slice().sort()[logits.length - topK] as number) : -Infinity;
+  const candidates = Array.from(logits.keys()).filter(token => !((logits[token] as number) < least));
+  const kept = candidates.sort((a, b) => (logits[b] as number) - (logits[a] as number)).slice(0, topK);
+  const highest = logits[likeliest] as number;
+  const weights = kept.map(token => Math.exp(((logits[token] as number) - highest) / temperature));
   const all = weights.reduce((sum, weight) => sum + weight, 0);
   let count = 0;
   let share = 0;

@@ -7,21 +7,20 @@ import {type Decoding, whileDecoding} from '../transformers/layers/decoding';
 import {PositionEmbedding} from '../transformers/layers/addedEmbeddings';
 import {Attention} from '../transformers/layers/attention';
 
-/** A language model in two parts, so that scores are made of the places alone that are asked for. */
+/** A language model in two parts, so that logits are computed of those positions only that need them. */
 export interface LanguageParts {
-  /** `[tokens, mask]` → states `[batch, places, width]`. */
+  /** `[tokens, mask]` → states `[batch, positions, width]`. */
   readonly states: (inputs: [ids: tf.Tensor2D, mask: tf.Tensor2D]) => tf.Tensor3D;
-  /** States → scores `[batch, places, words]`. */
-  readonly scores: (states: tf.Tensor3D) => tf.Tensor3D;
-  /** How many words there are. */
-  readonly words: number;
-  /** How many places a text may have. */
-  readonly room: number;
+  /** States → logits `[batch, positions, vocabulary]`. */
+  readonly logits: (states: tf.Tensor3D) => tf.Tensor3D;
+  /** How many tokens the model has logits for. */
+  readonly vocabulary: number;
+  /** How many positions a text may have: `Infinity` if no table limits them. */
+  readonly maxPositions: number;
 }
 
 /**
- * @throws LoRAError if it is no model that takes tokens and a mask, and gives a score for each word at each place, or
- *     one that sees what follows.
+ * @throws LoRAError if the model does not map tokens and a mask to logits at each position, or attends to later tokens.
  */
 export function languageParts(model: tf.LayersModel): LanguageParts {
   checkModel(model);
@@ -29,62 +28,68 @@ export function languageParts(model: tf.LayersModel): LanguageParts {
   const [ids, mask, ...more] = model.inputs;
   const isLanguage =
     output?.shape.length === 3 && others.length === 0 && mask?.shape.length === 2 && ids?.shape.length === 2;
-  const words = output?.shape[2];
-  if (!isLanguage || more.length > 0 || words == null) {
+  const vocabulary = output?.shape[2];
+  if (!isLanguage || more.length > 0 || vocabulary == null) {
     throw misfitError(
-      'A language model is needed, which takes tokens and a mask and gives scores [batch, places, words], such as ' +
-        'loadGGUF and loadTransformer give; this model gives ' +
-        `${model.outputs.map(({shape}) => showShape(shape)).join(', ')}.`,
+      'A language model is needed, which maps tokens and a mask to logits [batch, positions, vocabulary], such as ' +
+        `those of loadGGUF and loadTransformer; this model gives ${model.outputs.map(({shape}) => showShape(shape)).join(', ')}.`,
     );
   }
   const layers = sitesOf(model).map(({layer}) => layer);
   const seer = layers.find(layer => layer instanceof Attention && !layer.causal);
   if (seer !== undefined) {
     throw misfitError(
-      `A language model is needed that tells each token from those before. In this one "${seer.name}" sees those that ` +
-        'follow too, as in BERT or a bidirectional Gemma 3.',
+      `A causal language model is needed, which predicts each token from those before it. In this one "${seer.name}" ` +
+        'attends to later tokens too, as in BERT or a bidirectional Gemma 3.',
     );
   }
   const {sourceLayer: head, inputs} = output;
   const body = tf.model({inputs: model.inputs, outputs: inputs});
   return {
     states: given => body.apply(given) as tf.Tensor3D,
-    scores: states => head.apply(states) as tf.Tensor3D,
-    words,
-    room: Math.min(...layers.map(layer => (layer instanceof PositionEmbedding ? layer.places : Infinity))),
+    logits: states => head.apply(states) as tf.Tensor3D,
+    vocabulary,
+    maxPositions: Math.min(...layers.map(layer => (layer instanceof PositionEmbedding ? layer.places : Infinity))),
   };
 }
 
-/** @throws LoRAError if a tokenizer gives numbers that a model of so many words does not have. */
-export function checkTokens(ids: readonly number[], words: number): void {
-  const wrong = ids.find(id => !Number.isInteger(id) || id < 0 || id >= words);
+/** @throws LoRAError if a tokenizer gives ids that a vocabulary of this size does not have. */
+export function checkTokens(ids: readonly number[], vocabulary: number): void {
+  const wrong = ids.find(id => !Number.isInteger(id) || id < 0 || id >= vocabulary);
   if (wrong !== undefined) {
     throw misfitError(
-      `The tokenizer does not fit the model: it gives the number ${show(wrong)}, and there are ${words} words.`,
+      `The tokenizer does not fit the model: it gives the id ${show(wrong)}, and the vocabulary has ${vocabulary} tokens.`,
     );
   }
 }
 
-/**
- * Of how many places the number that is kept is a multiple, where a backend compiles a program for each shape. Without
- * it each token would have shapes of its own. Default: any number.
- */
-const placesAtOnce = new PerBackend<number>();
-placesAtOnce.supply('webgl', () => 64);
+/** How many entries two lists begin with in common. */
+export function commonStart<T>(one: readonly T[], other: readonly T[]): number {
+  const first = one.findIndex((entry, i) => entry !== other[i]);
+  return first < 0 ? one.length : first;
+}
 
-/** Writing texts with a model, of which each pass computes the new places alone. All end at the same place. */
-export class WritingSession implements Decoding {
+/**
+ * The number of cached positions is a multiple of this on backends that compile a program for each shape. Otherwise
+ * each token would need programs for its own shapes. Default: any number.
+ */
+const positionsAtOnce = new PerBackend<number>();
+positionsAtOnce.supply('webgl', () => 64);
+
+/** Decodes texts with a model. Each pass computes the new positions alone. All texts end at the same position. */
+export class DecodingSession implements Decoding {
   private readonly parts: LanguageParts;
-  private readonly kept = new Map<tf.layers.Layer, [tf.Tensor3D, tf.Tensor3D]>();
-  /** Of each text all tokens so far, padding in front. */
+  /** The keys and values of each layer, `[batch, positions, width]`. */
+  private readonly cache = new Map<tf.layers.Layer, [tf.Tensor3D, tf.Tensor3D]>();
+  /** All tokens of each text so far, padded on the left. */
   private readonly rows: number[][];
-  /** Of each text the place of its first token: those of shorter ones are later. */
+  /** The position of the first token of each text: shorter ones begin later. */
   private readonly begins: readonly number[];
-  /** The place of what stands first in the rows: negative where that is padding of all texts. */
+  /** The position of the first entry of the rows: negative if all of them begin with padding. */
   private first = 0;
   private readonly attentions: readonly Attention[];
   places!: tf.Tensor2D;
-  /** How many places of the rows were computed. */
+  /** How many entries of the rows are computed. */
   private done = 0;
 
   /**
@@ -94,25 +99,29 @@ export class WritingSession implements Decoding {
   constructor(
     model: tf.LayersModel,
     texts: readonly (readonly number[])[],
-    private readonly atOnce = placesAtOnce.current() ?? 1,
+    private readonly atOnce = positionsAtOnce.current() ?? 1,
   ) {
     this.parts = languageParts(model);
     const longest = Math.max(...texts.map(({length}) => length));
     this.begins = texts.map(({length}) => longest - length);
+    texts.forEach(ids => this.check(ids));
     this.rows = texts.map((text, i) => [...new Array<number>(this.begins[i] as number).fill(0), ...text]);
     this.fit();
     this.attentions = sitesOf(model).flatMap(({layer}) => (layer instanceof Attention ? [layer] : []));
-    texts.forEach(ids => {
-      checkTokens(ids, this.parts.words);
-    });
-    if (longest > this.room) {
-      throw tooLargeError(`A text has ${longest} tokens, and the model ${this.room} places. Give a shorter one.`);
+  }
+
+  private check(ids: readonly number[]): void {
+    checkTokens(ids, this.parts.vocabulary);
+    if (ids.length > this.maxPositions) {
+      throw tooLargeError(
+        `The text has ${ids.length} tokens, and the model ${this.maxPositions} positions. Pass a shorter text.`,
+      );
     }
   }
 
-  /** How many tokens a text may have for the next one to be told. */
-  get room(): number {
-    return this.parts.room;
+  /** How many tokens a text may have if the next one is to be predicted. */
+  get maxPositions(): number {
+    return this.parts.maxPositions;
   }
 
   get from(): number {
@@ -128,15 +137,15 @@ export class WritingSession implements Decoding {
   }
 
   extended(layer: tf.layers.Layer, keys: tf.Tensor3D, values: tf.Tensor3D): [tf.Tensor3D, tf.Tensor3D] {
-    const past = this.kept.get(layer);
+    const past = this.cache.get(layer);
     const all: [tf.Tensor3D, tf.Tensor3D] =
       past === undefined ? [keys, values] : [this.joined(past[0], keys), this.joined(past[1], values)];
     tf.dispose(past);
-    this.kept.set(layer, [tf.keep(tf.clone(all[0])), tf.keep(tf.clone(all[1]))]);
+    this.cache.set(layer, [tf.keep(tf.clone(all[0])), tf.keep(tf.clone(all[1]))]);
     return all;
   }
 
-  /** What was kept of former places, without padding that is no longer there or with what was put in front, and `x`. */
+  /** What is cached, with as much padding on the left as the rows have now, and `x`. */
   private joined(past: tf.Tensor3D, x: tf.Tensor3D): tf.Tensor3D {
     const [batch, had, width] = past.shape;
     const wanted = this.length - x.shape[1];
@@ -145,13 +154,42 @@ export class WritingSession implements Decoding {
     return tf.concat([...more, former, x], 1);
   }
 
-  /** Goes on with a token for each text. */
+  /** Appends a token to each text. */
   add(tokens: readonly number[]): void {
     this.rows.forEach((row, i) => row.push(tokens[i] as number));
     this.fit();
   }
 
-  /** Puts padding in front of all texts, or takes some away, so that there is a multiple of the places kept at once. */
+  /**
+   * Replaces the text of a session of one. What is cached of the tokens that both texts begin with is kept.
+   *
+   * @throws LoRAError if the text does not fit the model; then nothing is changed.
+   */
+  replace(text: readonly number[]): void {
+    this.check(text);
+    const [row = []] = this.rows;
+    const padding = -this.first;
+    const computed = Math.max(0, this.done - padding);
+    // The last token is computed again, since its logits are not cached.
+    const kept = Math.min(commonStart(row.slice(padding), text), text.length - 1, computed);
+    const dropped = computed - kept;
+    if (kept === 0 || (dropped > 0 && this.attentions.some(each => each.turnsAnew(0, computed)))) {
+      this.clear();
+    } else if (dropped > 0) {
+      for (const pair of this.cache.values()) {
+        for (const [i, past] of pair.entries()) {
+          const [batch, had, width] = past.shape;
+          pair[i] = tf.tidy(() => tf.keep(tf.slice3d(past, [0, 0, 0], [batch, had - dropped, width])));
+          past.dispose();
+        }
+      }
+      this.done -= dropped;
+    }
+    this.rows[0] = [...row.slice(0, padding), ...text];
+    this.fit();
+  }
+
+  /** Adds or removes padding on the left of all texts, so that their length is a multiple of `atOnce`. */
   private fit(): void {
     const more = Math.ceil(this.total / this.atOnce) * this.atOnce - this.length;
     const padding = new Array<number>(Math.max(0, more)).fill(0);
@@ -160,46 +198,49 @@ export class WritingSession implements Decoding {
     this.done = this.done === 0 ? 0 : this.done + more;
   }
 
-  /** The scores of all words for the next token of each text. */
-  async scores(): Promise<Float32Array[]> {
+  /** Computes the logits for the next token of each text, `vocabulary` each. */
+  async logits(): Promise<Float32Array[]> {
     const {from, total, begins, attentions} = this;
     if (this.done > 0 && attentions.some(each => begins.some(begin => each.turnsAnew(from - begin, total - begin)))) {
-      this.forget();
+      this.clear();
     }
-    await bringHere([...this.kept.values()].flat()); // the model may have moved since
-    const scores = tf.tidy(() => {
+    await bringHere([...this.cache.values()].flat()); // the model may have moved since
+    const logits = tf.tidy(() => {
       const {rows, begins, done, first, length, parts} = this;
-      const tensor = (numberAt: (row: number[], i: number, place: number) => number, from: number) =>
+      const tensor = (valueAt: (row: number[], i: number, position: number) => number, from: number) =>
         tf.tensor2d(
           rows.flatMap((row, text) =>
-            row.slice(from).map((_, i) => numberAt(row, from + i, first + from + i - (begins[text] as number))),
+            row.slice(from).map((_, i) => valueAt(row, from + i, first + from + i - (begins[text] as number))),
           ),
           [rows.length, length - from],
           'int32',
         );
       const ids = tensor((row, i) => row[i] as number, done);
-      const mask = tensor((_row, _i, place) => (place < 0 ? 0 : 1), 0);
-      this.places = tensor((_row, _i, place) => Math.min(Math.max(0, place), parts.room - 1), done);
-      return whileDecoding(this, () => {
-        const states = parts.states([ids, mask]);
-        const [batch, count, width] = states.shape;
-        return parts.scores(tf.slice3d(states, [0, count - 1, 0], [batch, 1, width]));
-      });
+      const mask = tensor((_row, _i, position) => (position < 0 ? 0 : 1), 0);
+      const last = parts.maxPositions - 1;
+      this.places = tensor((_row, _i, position) => Math.min(Math.max(0, position), last), done);
+      try {
+        return whileDecoding(this, () => {
+          const states = parts.states([ids, mask]);
+          const [batch, count, width] = states.shape;
+          return parts.logits(tf.slice3d(states, [0, count - 1, 0], [batch, 1, width]));
+        });
+      } catch (error) {
+        this.clear(); // some layers have the new positions, others do not
+        throw error;
+      }
     });
     this.done = this.length;
-    const values = await scores.data<'float32'>();
-    scores.dispose();
-    const {words} = this.parts;
-    return this.rows.map((_, i) => values.slice(i * words, (i + 1) * words));
+    const values = await logits.data<'float32'>();
+    logits.dispose();
+    const {vocabulary} = this.parts;
+    return this.rows.map((_, i) => values.slice(i * vocabulary, (i + 1) * vocabulary));
   }
 
-  private forget(): void {
-    tf.dispose([...this.kept.values()].flat());
-    this.kept.clear();
+  /** Frees the cache. The next pass computes all positions again. */
+  clear(): void {
+    tf.dispose([...this.cache.values()].flat());
+    this.cache.clear();
     this.done = 0;
-  }
-
-  dispose(): void {
-    this.forget();
   }
 }

@@ -1,21 +1,21 @@
-/** What gives texts for tokens. The `Tokenizer` of `@huggingface/tokenizers` has it. */
+/** Turns tokens into text. */
 export interface Decoder {
   decode(ids: number[], options?: {skip_special_tokens?: boolean}): string;
 }
 
 /** Stands for bytes that are no character, or not yet. */
 const UNFINISHED = '\ufffd';
-/** So many tokens before the new ones are decoded too, since some are written otherwise at the start of a text. */
+/** This many tokens before the new ones are decoded too, since some are decoded otherwise at the start of a text. */
 const BEFORE = 6;
 
-/** Tokens as text that goes on, of whole characters. What may be the start of a stop is held back for a while. */
+/** Turns tokens into pieces of whole characters. What may be the start of a stop is held back until it is known. */
 export class TextPieces {
   private ids: number[];
-  /** How many of them have been told. */
-  private told: number;
-  /** What is held back. */
+  /** How many of them have been returned as text. */
+  private returned: number;
+  /** Text that may be the start of a stop. */
   private held = '';
-  /** Whether a stop has come. */
+  /** Whether a stop was found. */
   stopped = false;
 
   constructor(
@@ -27,7 +27,7 @@ export class TextPieces {
     while (this.textOf(this.ids).endsWith(UNFINISHED)) {
       this.ids.pop();
     }
-    this.told = this.ids.length;
+    this.returned = this.ids.length;
   }
 
   private textOf(ids: readonly number[]): string {
@@ -47,9 +47,9 @@ export class TextPieces {
   }
 
   private newText(text: string): string {
-    const before = this.textOf(this.ids.slice(0, this.told));
+    const before = this.textOf(this.ids.slice(0, this.returned));
     this.ids = this.ids.slice(Math.max(0, this.ids.length - BEFORE));
-    this.told = this.ids.length;
+    this.returned = this.ids.length;
     return text.slice(before.length);
   }
 

@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
-import {asLoRAError, checkOptions, LoRAError, show, throwFaults} from '../../platform/errors';
+import {checkOptions, LoRAError, numericError, show, throwFaults} from '../../platform/errors';
+import {type CallOptions, checkCallOptions, stepsOf} from '../../platform/signals';
 import {headOf, isInHead, markHead} from '../../core/head/headPlace';
 import {plainClass} from '../../core/layers/adaptation';
 import {checkConfig, type LayerMatcher, type LayerPredicate} from '../../core/model/config';
@@ -18,16 +19,16 @@ import {QuantizedDense} from './layers/quantizedDense';
 import {QuantizedEmbedding} from './layers/quantizedEmbedding';
 import {quantize4, quantize8, type Quantize} from './formats/quantize';
 
-/** What `quantizeBase` quantises, and how. */
-export interface QuantizeOptions {
-  /** How many bits a number has, beside a float16 for 32 of them: 8 (Q8_0 of GGUF) or 4 (Q4_0). */
+/** What `quantizeBase` quantizes, and how. */
+export interface QuantizeOptions extends CallOptions {
+  /** The bits of a weight, besides a float16 scale for 32 of them: 8 (Q8_0 of GGUF) or 4 (Q4_0). */
   bits: 8 | 4;
   /**
-   * The layers to quantise. Default: `'all'`, every Dense, Embedding and 1×1 Conv2D that takes less memory so, other
-   * than those of a new head.
+   * The layers to quantize. Default: `'all'`, every Dense, Embedding and 1×1 Conv2D that takes less memory so, except
+   * those of a new head.
    */
   targets?: 'all' | readonly LayerMatcher[] | LayerPredicate;
-  /** Layers to leave as they are, though `targets` names them. */
+  /** Layers to leave as they are, even if `targets` names them. */
   exclude?: readonly LayerMatcher[] | LayerPredicate;
 }
 
@@ -36,47 +37,58 @@ const WAYS = new Map<unknown, {name: BlockFormatName; quantize: Quantize}>([
   [4, {name: 'Q4_0', quantize: quantize4}],
 ]);
 
-/** A layer that can be quantised. */
+/** A layer that can be quantized. */
 interface Quantizable {
-  /** The class of the layer of blocks. */
+  /** The class of the quantized layer. */
   className: string;
-  /** Its kernel, and the name of it. */
+  /** The name of its kernel. */
   weight: string;
   kernel: tf.LayerVariable;
   matrix: BlockMatrix;
-  /** Whether a column of the kernel is a row of the matrix. */
-  turned: boolean;
+  /** Whether the matrix is the transposed kernel. */
+  transposed: boolean;
 }
 
 /**
- * A new model with the kernels of Dense layers and 1×1 convolutions, and the tables of embeddings, held in blocks of 8
- * or 4 bits: 32 numbers of a row share a scale, `w ≈ d·q`. It takes a quarter or a seventh of the memory, predicts and
- * is adapted as before, and its quantised weights never train. The given model is not changed, and shares what is not
- * quantised: dispose it to gain the memory.
+ * Quantizes a model: the new model holds the kernels of Dense layers and 1×1 convolutions, and the tables of
+ * embeddings, in 8 or 4 bits. 32 weights of a row share a scale, `w ≈ d·q`. It takes a quarter or a seventh of the
+ * memory, predicts and is adapted as before, and its quantized weights never train.
  *
- *     const base = await quantizeBase(model, {bits: 8});
- *     const adapted = applyLoRA(base, {rank: 8});
- *
- * @returns a promise, since the weights are read from the backend.
- * @throws LoRAError if the model is adapted, an option does not exist, a target names nothing or nothing that can be
- *     quantised, or a weight is NaN or too large for a float16 scale.
+ * @param model a model that is not adapted. It is not changed, and shares the weights that are not quantized with the
+ *     new model: dispose of it to free the memory.
+ * @param options how many `bits`, and which layers.
+ * @returns the new model.
+ * @throws LoRAError `ERR_NOT_ADAPTED` if the model is adapted; `ERR_MISFIT` if a target names nothing, or a layer that
+ *     cannot be quantized; `ERR_NUMERIC` if a weight is NaN or too large for a float16 scale; `ERR_ABORTED`. Then
+ *     nothing is left in memory.
+ * @example
+ * const base = await quantizeBase(model, {bits: 8});
+ * const adapted = applyLoRA(base, {rank: 8});
  */
 export async function quantizeBase(model: tf.LayersModel, options: QuantizeOptions): Promise<tf.LayersModel> {
   checkModel(model);
-  checkOptions(options, {bits: true, targets: true, exclude: true});
+  checkOptions(options, {bits: true, targets: true, exclude: true, signal: true, onProgress: true});
   const {bits, targets, exclude} = options;
   const way = WAYS.get(bits);
   if (way === undefined) {
     throw new LoRAError(`bits must be 8 or 4, got ${show(bits)}.`);
   }
   checkConfig({...(targets !== undefined && {targets}), ...(exclude !== undefined && {exclude})});
+  checkCallOptions(options);
   const sites = sitesOf(model);
   checkNotAdapted(sites);
   const chosen = choose(model, sites, options, formatNamed(way.name) as BlockFormat);
+  const total = [...chosen.values()].reduce((sum, {matrix}) => sum + matrix.rows * matrix.width, 0);
+  const step = stepsOf(options);
   const words = new Map<tf.layers.Layer, Int32Array>();
+  let before = 0;
   for (const [{path, layer}, found] of chosen) {
-    words.set(layer, await quantizedWords(path, found, way.quantize));
+    const {rows, width} = found.matrix;
+    const onRow = (row: number) => step({done: before + row * width, total, what: 'quantizing weights'});
+    words.set(layer, await quantizedWords(path, found, way.quantize, onRow));
+    before += rows * width;
   }
+  await step({done: total, total, what: 'quantizing weights'});
   const byLayer = new Map([...chosen].map(([{layer}, found]) => [layer, found]));
   const rebuilt = rewire(model, {
     replace: ({layer}, entry) => {
@@ -103,7 +115,7 @@ export async function quantizeBase(model: tf.LayersModel, options: QuantizeOptio
   return rebuilt;
 }
 
-/** The layers to quantise. */
+/** The layers to quantize. */
 function choose(
   model: tf.LayersModel,
   sites: readonly Site[],
@@ -135,7 +147,7 @@ function choose(
     }
   }
   if (chosen.size === 0 && faults.length === 0) {
-    faults.push(`There is nothing to quantise. ${inventory(sites)}`);
+    faults.push(`There is nothing to quantize. ${inventory(sites)}`);
   }
   const like = missing.flatMap(({closest}) => closest);
   throwFaults(missing.length > 0 ? [...faults, inventory(sites, like)] : faults, 'ERR_MISFIT');
@@ -144,17 +156,17 @@ function choose(
 
 function whyNot(layer: tf.layers.Layer): string {
   const known = 'Dense, Embedding, and Conv2D of size 1×1 without strides';
-  return `is a ${layer.getClassName()}; what can be quantised are ${known}.`;
+  return `is a ${layer.getClassName()}; what can be quantized are ${known}.`;
 }
 
-/** How a layer is quantised; `undefined` if it is not built, or cannot be. */
+/** How a layer is quantized; `undefined` if it is not built, or cannot be. */
 function quantizableOf(layer: tf.layers.Layer, format: BlockFormat): Quantizable | undefined {
   const weights = namedWeights(layer);
-  const of = (className: string, weight: string, turned: boolean): Quantizable | undefined => {
+  const of = (className: string, weight: string, transposed: boolean): Quantizable | undefined => {
     const kernel = weights.get(weight);
     const [first = 0, second = 0] = kernel?.shape.slice(-2) as number[];
-    const [rows, width] = turned ? [second, first] : [first, second];
-    return kernel && {className, weight, kernel, turned, matrix: {format, rows, width}};
+    const [rows, width] = transposed ? [second, first] : [first, second];
+    return kernel && {className, weight, kernel, transposed, matrix: {format, rows, width}};
   };
   switch (plainClass(layer.getClassName())) {
     case 'Dense':
@@ -174,21 +186,22 @@ function quantizableOf(layer: tf.layers.Layer, format: BlockFormat): Quantizable
 
 async function quantizedWords(
   path: string,
-  {kernel, matrix, turned}: Quantizable,
+  {kernel, matrix, transposed}: Quantizable,
   quantize: Quantize,
+  onRow: (row: number) => Promise<void>,
 ): Promise<Int32Array> {
   const values = await kernel.read().data();
   const {rows, width} = matrix;
-  const numberAt = (row: number, column: number) =>
-    values[turned ? column * rows + row : row * width + column] as number;
-  try {
-    return quantized(matrix, quantize, numberAt);
-  } catch (error) {
-    throw new LoRAError(`Layer "${path}" ${asLoRAError(error, '').message}`, {cause: error});
+  const valueAt = (row: number, column: number) =>
+    values[transposed ? column * rows + row : row * width + column] as number;
+  const words = await quantized(matrix, quantize, valueAt, onRow);
+  if (words === undefined) {
+    throw numericError(`Layer "${path}" has weights that cannot be quantized: NaN, or too large for a float16 scale.`);
   }
+  return words;
 }
 
-/** Gives a layer of blocks its blocks, and the bias of the layer that it stands for. */
+/** Gives a quantized layer its blocks, and the bias of the layer that it replaces. */
 function giveBlocks(layer: tf.layers.Layer, replacement: tf.layers.Layer, words: Int32Array): void {
   const own = namedWeights(layer);
   for (const [name, variable] of namedWeights(replacement)) {

@@ -1,6 +1,5 @@
 import {readFileSync} from 'node:fs';
 import {join} from 'node:path';
-import {Tokenizer} from '@huggingface/tokenizers';
 import * as tf from '@tensorflow/tfjs';
 import {disposeModel} from 'tfjs-lora';
 import {loadGGUF} from 'tfjs-lora/language';
@@ -25,7 +24,7 @@ export const gguf: AttackKind = {
         const parts = [file, header, rest].filter(part => part instanceof Uint8Array);
         const bytes = new Uint8Array(Buffer.concat(parts));
         const source = [bytes, new Blob([bytes]), new Response(bytes)][turn++ % 3]!;
-        const {model, tokenizer} = await loadGGUF(source, {Tokenizer});
+        const {model, tokenizer} = await loadGGUF(source);
         try {
           // Not by tf.memory(): a graph of tfjs that pads may have left its sum of bytes no number.
           const held = model.weights.reduce((sum, weight) => sum + 4 * weight.read().size, 0);

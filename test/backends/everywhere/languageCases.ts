@@ -2,7 +2,7 @@ import {disposeModel} from 'tfjs-lora';
 import {loadGGUF} from 'tfjs-lora/language';
 import type * as tf from '@tensorflow/tfjs';
 import {chooseToken} from '../../../src/extensions/language/sampling';
-import {WritingSession} from '../../../src/extensions/language/session';
+import {DecodingSession} from '../../../src/extensions/language/session';
 import {formatTrials} from '../../../src/extensions/quantized/kernels/trial';
 import type {Case} from './case';
 
@@ -13,14 +13,14 @@ const GREEDY = {temperature: 0, topK: Infinity, topP: 1, repetitionPenalty: 1};
 
 /** Goes on with the tokens of the highest scores. */
 async function written(model: tf.LayersModel, prompt: readonly number[], length: number): Promise<number[]> {
-  const session = new WritingSession(model, [prompt]);
+  const session = new DecodingSession(model, [prompt]);
   const ids = [...prompt];
   while (ids.length < length) {
-    const [scores] = await session.scores();
+    const [scores] = await session.logits();
     ids.push(chooseToken(scores!, [], GREEDY, Math.random));
     session.add(ids.slice(-1));
   }
-  session.dispose();
+  session.clear();
   return ids;
 }
 

@@ -48,7 +48,7 @@ export async function outcome(bits: 8 | 4, config: LoRAConfig, inFloats: boolean
   return read(found);
 }
 
-/** How quantised bases are adapted. */
+/** How quantized bases are adapted. */
 export const CONFIGS: readonly [string, LoRAConfig][] = [
   ['lora', {rank: 3}],
   ['ia3', {method: 'ia3', exclude: ['table']}],
@@ -128,7 +128,7 @@ const baseCases = ([8, 4] as const).flatMap(bits =>
   CONFIGS.flatMap(([name, config]) =>
     [true, false].map((own): Case => ({
       behaviour: `a base of ${bits} bits has the values and gradients of its numbers on cpu, by ${name}`,
-      kind: own ? 'a quantised model' : 'a quantised model without code of ours',
+      kind: own ? 'a quantized model' : 'a quantized model without code of ours',
       tolerance: 2e-4,
       halfTolerance: 5e-2,
       run: async () => {
@@ -176,7 +176,7 @@ async function excess(backend: string): Promise<number> {
   return Math.max(0, during - most) + Math.abs(held() - before) + (during < 1 ? 1 : 0);
 }
 
-/** What quantised bases have to do on every backend. */
+/** What quantized bases have to do on every backend. */
 export const quantizedCases: readonly Case[] = [
   ...baseCases,
   ...formatCases,

@@ -138,7 +138,7 @@ export const threadCases: readonly Case[] = [
   })),
   {
     behaviour: 'threads give the bits of one',
-    kind: 'a quantised model',
+    kind: 'a quantized model',
     tolerance: 0,
     run: async () => {
       const [[, lora]] = CONFIGS as [(typeof CONFIGS)[0]];

@@ -10,7 +10,6 @@
 import {openAsBlob, readFileSync, writeFileSync} from 'node:fs';
 import {dirname, join} from 'node:path';
 import {fileURLToPath} from 'node:url';
-import {Tokenizer} from '@huggingface/tokenizers';
 import * as tf from '@tensorflow/tfjs';
 import '@tensorflow/tfjs-backend-wasm';
 import {type Adapter, applyLoRA, disposeModel, getAdapter, setAdapter} from 'tfjs-lora';
@@ -43,7 +42,7 @@ function distance(one: tf.Tensor2D, other: tf.Tensor2D): number {
 
 await tf.setBackend('wasm');
 await withLlamaCpp(async folder => {
-  const {model, tokenizer} = await loadGGUF(await openAsBlob(smollm2()), {Tokenizer});
+  const {model, tokenizer} = await loadGGUF(await openAsBlob(smollm2()));
   const ids = [...tokenizer.encode(TEXT).ids];
   const ours = (of: tf.LayersModel) =>
     tf.tidy(() => {
@@ -66,7 +65,7 @@ await withLlamaCpp(async folder => {
   setAdapter(adapted, moved);
   const files = ['adapter.gguf', 'base.f32', 'adapted.f32', 'job.json'].map(name => join(folder, name));
   const [adapterFile = '', baseFile = '', adaptedFile = '', job = ''] = files;
-  writeFileSync(adapterFile, await exportGGUF(moved, adapted));
+  writeFileSync(adapterFile, await exportGGUF(adapted));
   const texts = drawnTexts();
   const tokenFiles = [smollm2(), ...OTHERS].map((file, i) => [file, join(folder, `tokens-${i}.json`)] as const);
   const results = {[baseFile]: null, [adaptedFile]: adapterFile};
@@ -76,7 +75,7 @@ await withLlamaCpp(async folder => {
   let areSame = true;
   for (const [file, told] of tokenFiles) {
     const theirs = JSON.parse(readFileSync(told, 'utf8')) as Tokens;
-    const loaded = await loadGGUF(await openAsBlob(file), {Tokenizer});
+    const loaded = await loadGGUF(await openAsBlob(file));
     const differ = texts.filter((text, i) => {
       const own = loaded.tokenizer.encode(text, {add_special_tokens: false}).ids;
       return own.join() !== theirs.ids[i]?.join();

@@ -7,14 +7,13 @@
 import {openAsBlob, readFileSync} from 'node:fs';
 import {dirname, join} from 'node:path';
 import {fileURLToPath} from 'node:url';
-import {Tokenizer} from '@huggingface/tokenizers';
 import * as tf from '@tensorflow/tfjs';
 import '@tensorflow/tfjs-backend-wasm';
 import {applyLoRA, getAdapter, setAdapter, trainableVariables} from 'tfjs-lora';
-import {loadGGUF, perplexity} from 'tfjs-lora/language';
+import {loadGGUF, measurePerplexity} from 'tfjs-lora/language';
 import {crossEntropyFromLogits} from 'tfjs-lora/transformers';
 import {smollm2} from '../../../scripts/pretrained';
-import {WritingSession} from '../../../src/extensions/language/session';
+import {DecodingSession} from '../../../src/extensions/language/session';
 
 interface Expected {
   prompt: string;
@@ -55,7 +54,7 @@ function check(what: string, holds: boolean, measured: string): void {
 
 await tf.setBackend('wasm');
 const file = smollm2();
-const {model, tokenizer} = await loadGGUF(await openAsBlob(file), {Tokenizer});
+const {model, tokenizer} = await loadGGUF(await openAsBlob(file));
 const {ids} = tokenizer.encode(expected.prompt);
 check('tokens', ids.join() === expected.ids.join(), `${ids.length}`);
 const ofFile = tf.memory().numBytes / readFileSync(file).length;
@@ -76,18 +75,18 @@ check(
   (off / expected.largest).toExponential(1),
 );
 
-const session = new WritingSession(model, [ids]);
+const session = new DecodingSession(model, [ids]);
 const written = [...ids];
 const start = performance.now();
 while (written.length < expected.greedy.length) {
-  const [scores = new Float32Array()] = await session.scores();
+  const [scores = new Float32Array()] = await session.logits();
   written.push(scores.indexOf(scores.reduce((most, score) => Math.max(most, score), -Infinity)));
   session.add(written.slice(-1));
 }
-session.dispose();
+session.clear();
 const seconds = (performance.now() - start) / 1000 / (written.length - ids.length);
 check('written tokens', written.join() === expected.greedy.join(), `${(1 / seconds).toFixed(1)} a second`);
-const surprise = await perplexity(model, tokenizer, [expected.text]);
+const surprise = await measurePerplexity(model, tokenizer, [expected.text]);
 check('perplexity', Math.abs(surprise / expected.perplexity - 1) < 1e-3, surprise.toFixed(4));
 
 /** Numbers without a pattern, to the last bit the same as those of `make_smollm2.py`. */

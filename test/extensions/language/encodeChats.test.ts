@@ -1,7 +1,15 @@
-import {Tokenizer} from '@huggingface/tokenizers';
 import * as tf from '@tensorflow/tfjs';
 import {adam, applyLoRA, disposeModel, LoRAError} from 'tfjs-lora';
-import {type ChatBatches, type ChatRecord, encodeChats, loadGGUF, type Message, readChats} from 'tfjs-lora/language';
+import {
+  type ChatBatches,
+  type ChatRecord,
+  type ChatTemplate,
+  encodeChats,
+  type LanguageTokenizer,
+  loadGGUF,
+  type Message,
+  parseChats,
+} from 'tfjs-lora/language';
 import {compileCrossEntropy} from 'tfjs-lora/transformers';
 import {numbers, withoutLeaks} from '../../helpers';
 import {mlp} from '../../models';
@@ -25,31 +33,29 @@ const TALK: Message[] = [
   {role: 'assistant', content: 'over the lazy dog'},
 ];
 
-type Loaded = Awaited<ReturnType<typeof loaded>>;
-const loaded = () => loadGGUF(fileOf('llama'), {Tokenizer});
-
 let model: tf.LayersModel;
-let tokenizer: Loaded['tokenizer'];
+let tokenizer: LanguageTokenizer;
 
 beforeAll(async () => {
   await tf.setBackend('wasm');
-  ({model, tokenizer} = await loaded());
+  ({model, tokenizer} = await loadGGUF(fileOf('llama')));
 });
 
 afterAll(() => disposeModel(model));
 
 /** The batches of an epoch: of each example its tokens and its targets, without what fills up. */
-async function epochOf(data: ChatBatches): Promise<{tokens: number[]; targets: number[]}[]> {
+async function epochOf(given: ChatBatches | Promise<ChatBatches>): Promise<{tokens: number[]; targets: number[]}[]> {
   const rows: {tokens: number[]; targets: number[]}[] = [];
+  const data = await given;
   await data.forEachAsync(({xs, ys}) => {
     const [tokens, mask] = xs as tf.Tensor2D[];
-    const [count, places] = tokens!.shape;
+    const [count, positions] = tokens!.shape;
     const [ids, seen, targets] = [tokens!, mask!, ys as tf.Tensor2D].map(numbers);
     for (let row = 0; row < count; row++) {
-      const of = (values: number[]) => values.slice(row * places, (row + 1) * places);
-      const length = of(seen!).indexOf(0) < 0 ? places : of(seen!).indexOf(0);
-      expect(of(seen!)).toEqual(Array.from({length: places}, (_, i) => (i < length ? 1 : 0)));
-      expect(new Set(of(targets!).slice(length))).toEqual(new Set(length < places ? [-100] : []));
+      const of = (values: number[]) => values.slice(row * positions, (row + 1) * positions);
+      const length = of(seen!).indexOf(0) < 0 ? positions : of(seen!).indexOf(0);
+      expect(of(seen!)).toEqual(Array.from({length: positions}, (_, i) => (i < length ? 1 : 0)));
+      expect(new Set(of(targets!).slice(length))).toEqual(new Set(length < positions ? [-100] : []));
       rows.push({tokens: of(ids!).slice(0, length), targets: of(targets!).slice(0, length)});
     }
     tf.dispose([xs, ys] as tf.TensorContainer);
@@ -59,8 +65,12 @@ async function epochOf(data: ChatBatches): Promise<{tokens: number[]; targets: n
 
 const textOf = (ids: readonly number[]) => tokenizer.decode([...ids], {skip_special_tokens: false});
 const learnedOf = ({targets}: {targets: number[]}) => textOf(targets.filter(id => id >= 0));
-const encode = (records: ChatRecord[], options = {}) =>
-  encodeChats(model, tokenizer, records, {Template: Template, seed: 1, ...options});
+const withTemplate = (chatTemplate: ChatTemplate | undefined) =>
+  Object.assign(Object.create(tokenizer) as LanguageTokenizer, {chatTemplate});
+const encode = (
+  records: ChatRecord[],
+  {template = new Template(), ...options}: {template?: ChatTemplate} & Record<string, unknown> = {},
+) => encodeChats(model, withTemplate(template), records, {seed: 1, ...options});
 
 test('of a talk the answers are learned, each up to the token that ends it', async () => {
   const [row, ...others] = await epochOf(encode([TALK]));
@@ -91,7 +101,7 @@ test('a talk may begin with the assistant, also where a template writes no talk 
   }
   const talk = [{role: 'assistant', content: 'the fox jumps'}, ...TALK.slice(1, 3)];
   for (const Class of [Template, Strict]) {
-    const [row] = await epochOf(encode([talk], {Template: Class}));
+    const [row] = await epochOf(encode([talk], {template: new Class()}));
     expect(learnedOf(row!)).toBe(`the fox jumps${END}it jumps${END}`);
   }
 });
@@ -102,7 +112,7 @@ test('an answer without a token that ends it is learned as a whole', async () =>
       return (messages as Message[]).map(({role, content}) => `${role}: ${content}\n`).join('');
     }
   }
-  const [row] = await epochOf(encode([TALK.slice(1, 3)], {Template: Plain}));
+  const [row] = await epochOf(encode([TALK.slice(1, 3)], {template: new Plain()}));
   expect(learnedOf(row!)).toContain('it jumps\n');
 });
 
@@ -123,7 +133,7 @@ test('batches are filled up to a multiple, and come in the order of their seed a
     completion: 'is a number '.repeat(i + 1),
   }));
   const shapes: number[][] = [];
-  const data = encode(records, {batchSize: 3, multipleOf: 8});
+  const data = await encode(records, {batchSize: 3, padToMultipleOf: 8});
   expect(data.size).toBe(3);
   await withoutLeaks(async () => {
     await data.forEachAsync(({xs, ys}) => {
@@ -132,8 +142,8 @@ test('batches are filled up to a multiple, and come in the order of their seed a
     });
   });
   expect(shapes.map(([count]) => count)).toEqual([3, 3, 1]);
-  shapes.forEach(([, places]) => expect(places! % 8).toBe(0));
-  const [second, other] = [await epochOf(data), encode(records, {batchSize: 3})];
+  shapes.forEach(([, positions]) => expect(positions! % 8).toBe(0));
+  const [second, other] = [await epochOf(data), await encode(records, {batchSize: 3})];
   await other.forEachAsync(batch => tf.dispose(batch));
   expect(await epochOf(other)).toEqual(second);
   expect(await epochOf(other)).not.toEqual(second);
@@ -147,11 +157,11 @@ test('what is too long is cut and counted, and left out where no answer is left'
     {prompt: 'the', completion: ' quick brown fox jumps over the lazy dog'},
     {prompt: 'the quick brown fox jumps over the lazy dog and the quick brown fox', completion: ' sleeps'},
   ];
-  const data = encode(records, {maxLength: 8});
+  const data = await encode(records, {maxLength: 8});
   expect([data.cut, data.leftOut]).toEqual([2, 1]);
   const rows = await epochOf(data);
   expect(Math.max(...rows.map(({tokens}) => tokens.length))).toBe(7); // the eighth is a target alone
-  expect(() => encode(records.slice(2), {maxLength: 8})).toThrow(/^Nothing is left to learn/);
+  await expect(encode(records.slice(2), {maxLength: 8})).rejects.toThrow(/^Nothing is left to learn/);
 });
 
 test('short texts are packed into few rows, and the same tokens are learned', async () => {
@@ -160,7 +170,7 @@ test('short texts are packed into few rows, and the same tokens are learned', as
   const apart = await epochOf(encode(records, {batchSize: 1}));
   // A row holds the longest text, and one token more than it takes.
   const longest = Math.max(...apart.map(({tokens}) => tokens.length + 1));
-  const data = encode(records, {batchSize: 1, maxLength: longest, packing: true});
+  const data = await encode(records, {batchSize: 1, maxLength: longest, packing: true});
   const rows = await epochOf(data);
   expect(data.size).toBe(rows.length);
   expect(rows.length).toBeLessThan(apart.length);
@@ -192,7 +202,7 @@ test('packing fills the fullest row that has room, the longest texts first', asy
 
 test('a model learns by it to answer', async () => {
   const adapted = applyLoRA(model, {rank: 4, targets: [/[qv]_proj$/, /down_proj$/], seed: 2});
-  const data = encode([{prompt: TALK.slice(0, 2), completion: TALK.slice(2, 3)}, TALK], {batchSize: 2});
+  const data = await encode([{prompt: TALK.slice(0, 2), completion: TALK.slice(2, 3)}, TALK], {batchSize: 2});
   compileCrossEntropy(adapted, {optimizer: adam({learningRate: 0.03})});
   const {history} = await adapted.fitDataset(data, {epochs: 30, verbose: 0});
   const losses = history.loss as number[];
@@ -200,7 +210,7 @@ test('a model learns by it to answer', async () => {
   disposeModel(adapted);
 });
 
-test('a template that writes former messages otherwise is refused, unless each answer is a record', () => {
+test('a template that renders earlier messages differently is refused, unless each answer is a record', async () => {
   class Forgetful extends Template {
     override render(values: Record<string, unknown>): string {
       const messages = values.messages as Message[];
@@ -208,12 +218,13 @@ test('a template that writes former messages otherwise is refused, unless each a
       return super.render({...values, messages: short});
     }
   }
-  const options = {Template: Forgetful as never};
-  expect(() => encode([TALK.slice(0, 3), TALK], options)).toThrow(/^Record 0: The model's template writes former/);
-  expect(() => encode([{prompt: 'a', completion: 'b'}, TALK], options)).toThrow(/^Record 1: /);
+  const options = {template: new Forgetful()};
+  const earlier = "The model's chat template renders earlier";
+  await expect(encode([TALK.slice(0, 3), TALK], options)).rejects.toThrow(`Record 0: ${earlier}`);
+  await expect(encode([{prompt: 'a', completion: 'b'}, TALK], options)).rejects.toThrow(`Record 1: ${earlier}`);
 });
 
-test('what a template or a token refuses is told by the number of the record', () => {
+test('what a template or a token refuses is reported with the index of the record', async () => {
   class Refusing extends Template {
     override render(values: Record<string, unknown>): string {
       if ((values.messages as Message[]).some(({content}) => content === 'no')) {
@@ -223,30 +234,40 @@ test('what a template or a token refuses is told by the number of the record', (
     }
   }
   const no = [{role: 'user', content: 'no'}];
-  expect(() => encode([TALK, no], {Template: Refusing})).toThrow(
-    "Record 1: The model's template for talks refuses the messages: roles must alternate",
+  await expect(encode([TALK, no], {template: new Refusing()})).rejects.toThrow(
+    "Record 1: The model's chat template refuses the messages: roles must alternate",
   );
-  expect(() => encode([{text: 'a'}, TALK], {Template: undefined})).toThrow(/^Record 1: For messages give {Template}/);
+  const plain = encodeChats(model, withTemplate(undefined), [{text: 'a'}, TALK]);
+  await expect(plain).rejects.toThrow(/^Record 1: The tokenizer has no chat template/);
   const wrong = {encode: (text: string) => ({ids: text === 'b' ? [320] : [1, 2]}), decode: () => ''};
   const records = ['a', 'b'].map(text => ({text}));
-  expect(() => encodeChats(model, wrong, records)).toThrow(/^Record 1: The tokenizer does not fit the model.* 320/);
+  await expect(encodeChats(model, wrong, records)).rejects.toMatchObject({
+    message: expect.stringMatching(/^Record 1: The tokenizer does not fit the model.* 320/) as string,
+    code: 'ERR_MISFIT',
+  });
 });
 
-test('packing wants the length of a row', () => {
-  expect(() => encode([TALK], {packing: true})).toThrow('packing needs maxLength, the tokens of a row.');
-  expect(() => encode([TALK], {packing: 1, maxLength: 99})).toThrow('packing must be true or false, got 1.');
+test('packing needs the length of a row', async () => {
+  await expect(encode([TALK], {packing: true})).rejects.toThrow(
+    'packing needs maxLength, the number of tokens in a row.',
+  );
+  const one = encode([TALK], {packing: 1, maxLength: 99});
+  await expect(one).rejects.toThrow('packing must be true or false, got 1.');
 });
 
-test('what cannot be encoded is refused', () => {
-  expect(() => encode([])).toThrow('A list of talks is needed, got an empty one.');
-  expect(() => encode([{say: 1} as never])).toThrow('Record 0 is no example: {messages} of {role, content}');
-  expect(() => encode([TALK], {learnFrom: 'user'})).toThrow("learnFrom must be 'assistant' or 'all', got \"user\".");
-  expect(() => encode([TALK], {maxLength: 0})).toThrow('maxLength must be a whole number, 1 or more, got 0.');
-  expect(() => encode([TALK], {Template: undefined})).toThrow('For messages give {Template}');
-  expect(() => encodeChats(mlp().model, tokenizer, [TALK])).toThrow('A language model is needed');
+test('what cannot be encoded is refused', async () => {
+  const refused = (data: Promise<unknown>, message: string) => expect(data).rejects.toThrow(message);
+  await refused(encode([]), 'A list of chats or texts is needed, got an empty one.');
+  await refused(
+    encode([{say: 1} as never]),
+    'Record 0 is no example. Expected {messages} of {role, content}, {prompt, completion} or {text}, got {"say":1}',
+  );
+  await refused(encode([TALK], {learnFrom: 'user'}), "learnFrom must be 'assistant' or 'all', got \"user\".");
+  await refused(encode([TALK], {maxLength: 0}), 'maxLength must be a whole number, 1 or more, got 0.');
+  await refused(encodeChats(mlp().model, tokenizer, [TALK]), 'A language model is needed');
 });
 
-test('lines of JSON are read, and a wrong one is told by its number', () => {
+test('lines of JSON are parsed, and a wrong one is reported with its number', () => {
   const lines = [
     JSON.stringify({messages: TALK}),
     '',
@@ -254,9 +275,9 @@ test('lines of JSON are read, and a wrong one is told by its number', () => {
     '{"text": "c"}',
     '',
   ];
-  expect(readChats(lines.join('\r\n'))).toEqual([{messages: TALK}, {prompt: 'a', completion: 'b'}, {text: 'c'}]);
-  expect(() => readChats('{"text": "c"}\n{"text": ')).toThrow(LoRAError);
-  expect(() => readChats('{"text": "c"}\n{"text": ')).toThrow(/^Line 2 is no JSON: /);
-  expect(() => readChats('\n{"prompt": "a"}')).toThrow(/^Line 2 is no example/);
-  expect(() => readChats('\n')).toThrow('The text has no line with a record.');
+  expect(parseChats(lines.join('\r\n'))).toEqual([{messages: TALK}, {prompt: 'a', completion: 'b'}, {text: 'c'}]);
+  expect(() => parseChats('{"text": "c"}\n{"text": ')).toThrow(LoRAError);
+  expect(() => parseChats('{"text": "c"}\n{"text": ')).toThrow(/^Line 2 is no JSON: /);
+  expect(() => parseChats('\n{"prompt": "a"}')).toThrow(/^Line 2 is no example/);
+  expect(() => parseChats('\n')).toThrow('The text has no line with a record.');
 });

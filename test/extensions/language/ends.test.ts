@@ -1,7 +1,6 @@
 import {mkdtempSync, rmSync, writeFileSync} from 'node:fs';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
-import {Tokenizer} from '@huggingface/tokenizers';
 import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, disposeModel} from 'tfjs-lora';
 import {encodeChats, generateTexts, type LanguageTokenizer, loadGGUF, type Prompt} from 'tfjs-lora/language';
@@ -27,13 +26,17 @@ const tokenizer: LanguageTokenizer = {
       .map(letter)
       .join(''),
 };
-/** Its source stands behind each message. */
+/** Its source comes after each message. */
 class Template {
   constructor(private readonly source: string) {}
   render({messages}: Record<string, unknown>): string {
     return (messages as {content: string}[]).map(({content}) => `${content}${this.source}`).join('');
   }
 }
+const withTemplate = (tokenizer: LanguageTokenizer, source: string): LanguageTokenizer => ({
+  ...tokenizer,
+  chatTemplate: new Template(source),
+});
 
 beforeAll(() => tf.setBackend('cpu'));
 
@@ -51,15 +54,13 @@ function continued(model: tf.LayersModel, prompt: readonly number[], count: numb
 }
 
 /** What a model writes. */
-async function written(
-  sources: Partial<TransformerSources> | string,
-  prompt: Prompt = TEXT,
-  more: object = {},
-): Promise<string> {
+async function written(sources: Partial<TransformerSources> | string, prompt: Prompt = TEXT): Promise<string> {
   const model = await (typeof sources === 'string'
     ? loadTransformer(sources)
     : loadTransformer({config, weights, ...sources}));
-  const [text] = await generateTexts(model, tokenizer, [prompt], {maxTokens: 12, ...more});
+  const {template} = languageFacts(model);
+  const own = template === undefined ? tokenizer : withTemplate(tokenizer, template);
+  const [text] = await generateTexts(model, own, [prompt], {maxTokens: 12});
   disposeModel(model);
   return text!;
 }
@@ -108,7 +109,7 @@ describe('a text of a model of the hub', () => {
   });
 
   test('comes of messages by the template of the files', async () => {
-    const talk = [{role: 'user', content: TEXT}];
+    const chat = [{role: 'user', content: TEXT}];
     const source = letter(size - 1) + letter(0);
     const model = await loadTransformer({config: none, weights});
     const answer = continued(model, [...PROMPT, size - 1, 0], 12);
@@ -124,9 +125,9 @@ describe('a text of a model of the hub', () => {
       {chat_template: [...[{name: 'tools', template: 'x'}], {name: 'default', template: source}]},
     ];
     for (const tokenizerConfig of tokenizers) {
-      expect(await written({config: none, tokenizerConfig}, talk, {Template})).toBe(text(answer));
+      expect(await written({config: none, tokenizerConfig}, chat)).toBe(text(answer));
     }
-    await expect(written({config: none}, talk, {Template})).rejects.toThrow(/no template.*{tokenizerConfig}/);
+    await expect(written({config: none}, chat)).rejects.toThrow(/^The tokenizer has no chat template/);
     const folder = mkdtempSync(join(tmpdir(), 'tfjs-lora-template-'));
     writeFileSync(join(folder, 'config.json'), JSON.stringify(none));
     writeFileSync(join(folder, 'model.safetensors'), weights);
@@ -139,12 +140,12 @@ describe('a text of a model of the hub', () => {
     expect(languageFacts(withX)).toEqual({ends: [], template: 'x', tokens: {bos_token: '<s>', eos_token: '</s>'}});
     disposeModel(withX);
     writeFileSync(join(folder, 'chat_template.jinja'), source);
-    expect(await written(folder, talk, {Template})).toBe(text(answer));
+    expect(await written(folder, chat)).toBe(text(answer));
     rmSync(folder, {recursive: true});
   });
 
   test('ends at the special token that the template writes behind an answer, of messages alone', async () => {
-    const talk = [{role: 'user', content: TEXT}];
+    const chat = [{role: 'user', content: TEXT}];
     const plain = await loadTransformer({config: none, weights});
     const end = Array.from({length: size - 1}, (_, id) => id).find(id =>
       continued(plain, [...PROMPT, id], 12).includes(id, 2),
@@ -159,10 +160,10 @@ describe('a text of a model of the hub', () => {
           .map(letter)
           .join(''),
     };
-    const model = await loadTransformer({config: none, weights, tokenizerConfig: {chat_template: letter(end)}});
+    const model = await loadTransformer({config: none, weights});
     const answer = continued(model, [...PROMPT, end], 12);
     expect(answer).toContain(end);
-    const [text] = await generateTexts(model, other, [talk], {maxTokens: 12, Template});
+    const [text] = await generateTexts(model, withTemplate(other, letter(end)), [chat], {maxTokens: 12});
     expect(text).toBe(answer.slice(0, answer.indexOf(end)).map(letter).join(''));
     const [asText] = await generateTexts(model, other, [TEXT + letter(end)], {maxTokens: 12});
     expect(asText).toBe(
@@ -172,7 +173,7 @@ describe('a text of a model of the hub', () => {
         .join(''),
     );
     // A letter that is not special ends nothing.
-    const [all] = await generateTexts(model, tokenizer, [talk], {maxTokens: 12, Template});
+    const [all] = await generateTexts(model, withTemplate(tokenizer, letter(end)), [chat], {maxTokens: 12});
     expect(all).toBe(answer.map(letter).join(''));
     disposeModel(model);
   });
@@ -182,11 +183,11 @@ describe('a model of a GGUF file', () => {
   test('ends at tokens that say so, which are special then', async () => {
     const bytes = fileOf('llama');
     bytes.set(new TextEncoder().encode('<|end|>'), Buffer.from(bytes).indexOf('<think>'));
-    const {model, tokenizer: made} = await loadGGUF(bytes, {Tokenizer});
+    const {model, tokenizer: made} = await loadGGUF(bytes);
     // <|im_end|>, which the file names; <|endoftext|>; and the last token, which the file says is none of control.
     expect(languageFacts(model).ends).toEqual([2, 0, 318]);
     expect(made.decode([...made.encode('a<|end|>').ids], {skip_special_tokens: true})).toBe('a');
-    const data = encodeChats(model, made, [{prompt: 'the', completion: ' fox'}], {batchSize: 1});
+    const data = await encodeChats(model, made, [{prompt: 'the', completion: ' fox'}], {batchSize: 1});
     await data.forEachAsync(({xs, ys}) => {
       expect(numbers(ys as tf.Tensor)).toContain(2); // the first of them ends what is learned
       tf.dispose([xs, ys] as tf.TensorContainer);

@@ -38,14 +38,14 @@ async function written(name: string, config: LoRAConfig, options = {}) {
     ),
   };
   setAdapter(adapted, numbers);
-  const file = await exportGGUF(numbers, adapted, options);
+  const file = await exportGGUF(adapted, options);
   tf.dispose([adapter.tensors, numbers.tensors]);
   [adapted, model].forEach(disposeModel);
   return read(file);
 }
 
-/** `count` numbers from 1 on in rows of `width`, turned over: what a tensor that counts up is in PyTorch's order. */
-const turned = (count: number, width: number) =>
+/** `count` numbers from 1 on in rows of `width`, transposed: what a tensor that counts up is in PyTorch's order. */
+const transposed = (count: number, width: number) =>
   Array.from({length: count}, (_, i) => {
     const rows = count / width;
     return 1 + Math.floor(i / rows) + width * (i % rows);
@@ -65,9 +65,9 @@ describe('an adapter in GGUF', () => {
       expect(Object.keys(tensors).sort()).toEqual(blocks.flatMap(each => [`${each}.lora_a`, `${each}.lora_b`]).sort());
       const {'blk.0.attn_q.weight.lora_a': a, 'blk.0.attn_q.weight.lora_b': b} = tensors;
       const [, width = 0] = a!.shape;
-      expect(a).toEqual({shape: [2, width], data: turned(2 * width, 2), format: 'F32'});
+      expect(a).toEqual({shape: [2, width], data: transposed(2 * width, 2), format: 'F32'});
       const [out = 0] = b!.shape;
-      expect(b).toEqual({shape: [out, 2], data: turned(2 * out, out), format: 'F32'});
+      expect(b).toEqual({shape: [out, 2], data: transposed(2 * out, out), format: 'F32'});
     });
   });
 
@@ -109,7 +109,7 @@ describe('an adapter in GGUF', () => {
     expect(data).toEqual(Array.from({length: shape[0]!}, (_, i) => i + 1));
   });
 
-  test('of the table of words has A by words, which is not turned over, and an update of the head', async () => {
+  test('of the token embedding has A by tokens, which is not transposed, and an update of the head', async () => {
     const {config, weights} = fixture('llama');
     const model = await loadTransformer({config, weights});
     const adapted = applyLoRA(model, {
@@ -118,13 +118,13 @@ describe('an adapter in GGUF', () => {
       targets: ['model/embed_tokens', 'lm_head'],
       initializer: 'ones',
     });
-    const {tensors} = await read(await exportGGUF(getAdapter(adapted), adapted));
-    const {vocab_size: words, hidden_size: width} = JSON.parse(config) as Record<string, number>;
+    const {tensors} = await read(await exportGGUF(adapted));
+    const {vocab_size: vocabulary, hidden_size: width} = JSON.parse(config) as Record<string, number>;
     expect(Object.entries(tensors).map(([name, {shape}]) => [name, shape])).toEqual([
-      ['token_embd.weight.lora_a', [words, 2]],
+      ['token_embd.weight.lora_a', [vocabulary, 2]],
       ['token_embd.weight.lora_b', [width, 2]],
       ['output.weight.lora_a', [2, width]],
-      ['output.weight.lora_b', [words, 2]],
+      ['output.weight.lora_b', [vocabulary, 2]],
     ]);
     [adapted, model].forEach(disposeModel);
   });
@@ -143,21 +143,21 @@ async function loadedConfig(name: string) {
   return {config};
 }
 
-describe('what GGUF has no place for is refused', () => {
+describe('what GGUF adapters cannot hold is refused', () => {
   test.each<[string, LoRAConfig, RegExp]>([
-    [
-      'methods of other updates',
-      {method: 'ia3', targets: [/v_proj$/]},
-      /layers\/0\/self_attn\/v_proj: by the method ia3/,
-    ],
-    ['layers that train in full', {targets: [/q_proj$/], trainable: ['model/norm']}, /model\/norm: trains in full/],
+    ['methods of other updates', {method: 'ia3', targets: [/v_proj$/]}, /layers\/0\/self_attn\/v_proj: its method ia3/],
+    ['layers that train in full', {targets: [/q_proj$/], trainable: ['model/norm']}, /model\/norm: it trains in full/],
     ['biases', {targets: [/q_proj$/], bias: 'adapted'}, /q_proj: its own weights train too/],
-    ['a head that is the table too', {targets: ['lm_head']}, /lm_head: llama\.cpp has one tensor/],
-    ['a table that is the head too', {targets: ['model/embed_tokens']}, /embed_tokens: llama\.cpp has one tensor/],
+    ['a tied output head', {targets: ['lm_head']}, /lm_head: the embedding is also the output head/],
+    [
+      'a tied token embedding',
+      {targets: ['model/embed_tokens']},
+      /embed_tokens: the embedding is also the output head/,
+    ],
   ])('%s', async (_, config, message) => {
     const {model} = await loadGGUF(fileOf('qwen2'));
     const adapted = applyLoRA(model, {rank: 1, ...config});
-    await expect(exportGGUF(getAdapter(adapted), adapted)).rejects.toThrow(message);
+    await expect(exportGGUF(adapted)).rejects.toThrow(message);
     [adapted, model].forEach(disposeModel);
   });
 
@@ -168,7 +168,7 @@ describe('what GGUF has no place for is refused', () => {
     const [name] = Object.keys(adapter.tensors).filter(key => key.endsWith('lora_A')) as [string];
     const spoilt = tf.fill(adapter.tensors[name]!.shape, Infinity);
     const broken = {...adapter, tensors: {...adapter.tensors, [name]: spoilt}};
-    const save = (options = {}) => exportGGUF(broken, adapted, options);
+    const save = (options = {}) => exportGGUF(adapted, {adapter: broken, ...options});
     await expect(save()).rejects.toThrow('blk.0.attn_q.weight.lora_a: NaN or infinite, so nothing is written.');
     await expect(save({dtype: 'float16'})).rejects.toThrow('blk.0.attn_q.weight.lora_a: NaN or infinite');
     expect(await save({allowNonFinite: true})).toBeInstanceOf(Uint8Array);
@@ -180,9 +180,9 @@ describe('what GGUF has no place for is refused', () => {
     const {config, weights} = fixture('bert');
     const model = await loadTransformer({config, weights});
     const adapted = applyLoRA(model, {rank: 1, targets: [/query$/]});
-    await expect(exportGGUF(getAdapter(adapted), adapted)).rejects.toThrow(/model_type "bert".*gemma3_text/);
+    await expect(exportGGUF(adapted)).rejects.toThrow(/model_type "bert".*gemma3_text/);
     const stranger = applyLoRA(tf.sequential({layers: [tf.layers.dense({units: 2, inputShape: [2]})]}));
-    await expect(exportGGUF(getAdapter(stranger), stranger)).rejects.toThrow(/does not say what it is/);
+    await expect(exportGGUF(stranger)).rejects.toThrow(/no record of its architecture/);
     [adapted, model, stranger].forEach(disposeModel);
   });
 });

@@ -1,10 +1,9 @@
-import {Tokenizer} from '@huggingface/tokenizers';
 import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, disposeModel, getAdapter, LoRAError} from 'tfjs-lora';
-import {encodeChats, generate, generateTexts, loadGGUF, perplexity} from 'tfjs-lora/language';
+import {encodeChats, generate, generateTexts, loadGGUF, measurePerplexity} from 'tfjs-lora/language';
 import {loadTransformer} from 'tfjs-lora/transformers';
 import {chooseToken} from '../../../src/extensions/language/sampling';
-import {WritingSession} from '../../../src/extensions/language/session';
+import {DecodingSession} from '../../../src/extensions/language/session';
 import {TextPieces} from '../../../src/extensions/language/textPieces';
 import {mlp} from '../../models';
 import {withoutLeaks} from '../../helpers';
@@ -31,14 +30,14 @@ async function writtenIds(
   count: number,
   atOnce?: number,
 ): Promise<number[]> {
-  const session = new WritingSession(model, [prompt], atOnce);
+  const session = new DecodingSession(model, [prompt], atOnce);
   const ids = [...prompt];
   for (let i = 0; i < count; i++) {
-    const [scores] = await session.scores();
+    const [scores] = await session.logits();
     ids.push(highest(scores!));
     session.add(ids.slice(-1));
   }
-  session.dispose();
+  session.clear();
   return ids;
 }
 
@@ -102,7 +101,7 @@ describe('tokens of the highest scores', () => {
 describe('generate', () => {
   test('gives the text of the tokens, in pieces of whole characters, and leaves nothing', async () => {
     await withoutLeaks(async () => {
-      const {model, tokenizer} = await loadGGUF(fileOf('llama'), {Tokenizer});
+      const {model, tokenizer} = await loadGGUF(fileOf('llama'));
       const prompt = 'the quick brown 日本';
       const ids = [...tokenizer.encode(prompt).ids];
       const wanted = (await writtenAnew(model, ids, 24)).slice(ids.length);
@@ -114,7 +113,7 @@ describe('generate', () => {
   });
 
   test.each(['llama', 'gpt2', 'qwen2'])('of several texts at once gives what it gives alone: %s', async name => {
-    const {model, tokenizer} = await loadGGUF(fileOf(name), {Tokenizer});
+    const {model, tokenizer} = await loadGGUF(fileOf(name));
     const prompts = ['the', 'There is nothing that they will say: we have seen it', 'for (let i = 0'];
     const seeded = {maxTokens: 12, temperature: 0.8, topK: 20, seed: 4};
     const texts: string[][] = [];
@@ -140,14 +139,14 @@ describe('generate', () => {
   ])('of several texts of which each turns by its own length writes what whole passes write: %s', async (_, load) => {
     const model = await load();
     const prompts = [[5], [7, 8, 9, 10, 11, 12], [3, 4, 5]];
-    const session = new WritingSession(model, prompts);
+    const session = new DecodingSession(model, prompts);
     const ids = prompts.map(prompt => [...prompt]);
     for (let count = 0; count < 12; count++) {
-      const next = (await session.scores()).map(highest);
+      const next = (await session.logits()).map(highest);
       next.forEach((token, text) => ids[text]!.push(token));
       session.add(next);
     }
-    session.dispose();
+    session.clear();
     for (const [text, prompt] of prompts.entries()) {
       expect(ids[text]).toEqual(await writtenAnew(model, prompt, 12));
     }
@@ -156,7 +155,7 @@ describe('generate', () => {
 
   test('ends a text at the last place of the model, and goes on with others', async () => {
     await withoutLeaks(async () => {
-      const {model, tokenizer} = await loadGGUF(fileOf('gpt2'), {Tokenizer}); // 64 places
+      const {model, tokenizer} = await loadGGUF(fileOf('gpt2')); // 64 places
       const prompts = ['the', 'There is nothing that they will say: we have seen it'];
       const wanted = await Promise.all(
         prompts.map(async prompt => {
@@ -172,13 +171,13 @@ describe('generate', () => {
       expect(await generateTexts(model, tokenizer, prompts, {maxTokens: 40})).toEqual(wanted);
       expect(await collected(generate(model, tokenizer, prompts[1]!, {maxTokens: 40}))).toBe(wanted[1]);
       const long = 'the '.repeat(65);
-      expect(() => generate(model, tokenizer, long)).toThrow(/^A text has \d+ tokens, and the model 64 places/);
+      expect(() => generate(model, tokenizer, long)).toThrow(/^The text has \d+ tokens, and the model 64 positions/);
       disposeModel(model);
     });
   });
 
   test('refuses logits that are not finite, by name', async () => {
-    const {model, tokenizer} = await loadGGUF(fileOf('llama'), {Tokenizer});
+    const {model, tokenizer} = await loadGGUF(fileOf('llama'));
     const adapted = adaptedOf(model);
     const [factor] = adapted.layers.flatMap(({trainableWeights}) => trainableWeights);
     factor!.write(tf.fill(factor!.shape as number[], NaN));
@@ -192,22 +191,22 @@ describe('generate', () => {
   });
 
   test('refuses a model that sees what follows', async () => {
-    const {tokenizer, model: decoder} = await loadGGUF(fileOf('gemma3'), {Tokenizer});
+    const {tokenizer, model: decoder} = await loadGGUF(fileOf('gemma3'));
     disposeModel(decoder);
     const {config, weights} = fixture('gemma3BothSides');
     for (const checkpoint of [false, true]) {
       const both = {...(JSON.parse(config) as object), architectures: ['Gemma3ForCausalLM'], tie_word_embeddings: true};
       const model = await loadTransformer({config: both, weights, checkpoint});
-      const seeing = /^A language model is needed that tells each token from those before\. In this one ".*" sees/;
+      const seeing = /^A causal language model is needed, which predicts each .* In this one ".*" attends to later/;
       expect(() => generate(model, tokenizer, 'a')).toThrow(seeing);
-      await expect(perplexity(model, tokenizer, ['a b'])).rejects.toThrow(seeing);
-      expect(() => encodeChats(model, tokenizer, [{text: 'a b'}])).toThrow(seeing);
+      await expect(measurePerplexity(model, tokenizer, ['a b'])).rejects.toThrow(seeing);
+      await expect(encodeChats(model, tokenizer, [{text: 'a b'}])).rejects.toThrow(seeing);
       disposeModel(model);
     }
   });
 
   test('draws the same of the same seed, and ends at a stop, a token of the end, and a signal', async () => {
-    const {model, tokenizer} = await loadGGUF(fileOf('llama'), {Tokenizer});
+    const {model, tokenizer} = await loadGGUF(fileOf('llama'));
     const draw = (more: object) =>
       collected(generate(model, tokenizer, 'the dog', {maxTokens: 20, temperature: 1.5, seed: 9, ...more}));
     const text = await draw({});
@@ -223,41 +222,44 @@ describe('generate', () => {
         controller.abort(new Error('enough'));
       }
     };
-    await expect(aborted()).rejects.toThrow('enough');
+    await expect(aborted()).rejects.toMatchObject({code: 'ERR_ABORTED', cause: new Error('enough')});
     expect(pieces.length).toBe(1);
     disposeModel(model);
   });
 
-  test('answers in a talk by the template of the model', async () => {
-    const {model, tokenizer, tokenizerConfig} = await loadGGUF(fileOf('llama'), {Tokenizer});
+  test('answers a chat by the template of the model', async () => {
     const seen: unknown[] = [];
+    const sources: string[] = [];
     class Template {
       constructor(source: string) {
-        expect(source).toBe(tokenizerConfig.chat_template);
+        sources.push(source);
       }
       render(values: Record<string, unknown>): string {
         seen.push(values);
         return '<|im_start|>user\nhi<|im_end|>\n';
       }
     }
+    const {model, tokenizer, tokenizerConfig} = await loadGGUF(fileOf('llama'), {Template});
     const messages = [{role: 'user', content: 'hi'}];
-    const text = await collected(generate(model, tokenizer, messages, {Template, maxTokens: 6}));
-    // The other is what the template writes behind an answer.
+    const text = await collected(generate(model, tokenizer, messages, {maxTokens: 6}));
+    expect(sources).toEqual([tokenizerConfig.chat_template]);
+    // The other is what the template writes after an answer.
     expect(seen.filter(values => (values as {messages: unknown}).messages === messages)).toEqual([
       {messages, add_generation_prompt: true, bos_token: '<|im_start|>', eos_token: '<|im_end|>'},
     ]);
     const same = '<|im_start|>user\nhi<|im_end|>\n';
     expect(text).toBe(await collected(generate(model, tokenizer, same, {maxTokens: 6})));
-    expect(() => generate(model, tokenizer, messages)).toThrow(/give {Template}/);
-    expect(() => generate(model, tokenizer, [{role: 1}] as never, {Template})).toThrow(/messages {role, content}/);
+    expect(() => generate(model, tokenizer, [{role: 1}] as never)).toThrow(/messages {role, content}/);
+    const bare = {encode: () => ({ids: [1]}), decode: () => ''};
+    expect(() => generate(model, bare, messages)).toThrow(/^The tokenizer has no chat template/);
     disposeModel(model);
   });
 
   test('refuses at once what it cannot do', async () => {
-    const {model, tokenizer} = await loadGGUF(fileOf('llama'), {Tokenizer});
+    const {model, tokenizer} = await loadGGUF(fileOf('llama'));
     const wrong = {maxTokens: 0, temperature: -1, topK: 0.5, topP: 2, repetitionPenalty: 0, stop: '', seed: 0.1};
     expect(() => generate(model, tokenizer, 'a', wrong)).toThrow(new RegExp(Object.keys(wrong).join(' must.*\n')));
-    expect(() => generate(model, {} as never, 'a')).toThrow(/A tokenizer is needed/);
+    expect(() => generate(model, {} as never, 'a')).toThrow(/A tokenizer with functions encode and decode is needed/);
     expect(() => generate(mlp().model, tokenizer, 'a')).toThrow(/A language model is needed/);
     expect(() => generate(model, tokenizer, '')).toThrow(/^The prompt is empty/);
     await expect(generateTexts(model, tokenizer, ['a', ''])).rejects.toThrow(/^Prompt 1: The prompt is empty/);
@@ -302,7 +304,7 @@ describe('the next token', () => {
 
 test('pieces of a text are whole characters, and together the text', async () => {
   for (const name of ['llama', 'kQuants', 'gemma3']) {
-    const {model, tokenizer} = await loadGGUF(fileOf(name), {Tokenizer});
+    const {model, tokenizer} = await loadGGUF(fileOf(name));
     disposeModel(model);
     const text = 'naïve 日本 👩‍👩‍👧 🙂 the  end é';
     const prompt = [...tokenizer.encode('the dog', {add_special_tokens: false}).ids];
@@ -315,7 +317,7 @@ test('pieces of a text are whole characters, and together the text', async () =>
 });
 
 test('perplexity is e to the mean of what the tokens surprise by', async () => {
-  const {model, tokenizer} = await loadGGUF(fileOf('llama'), {Tokenizer});
+  const {model, tokenizer} = await loadGGUF(fileOf('llama'));
   const texts = ['the quick brown fox', 'jumps'];
   let [sum, count] = [0, 0];
   for (const text of texts) {
@@ -329,7 +331,7 @@ test('perplexity is e to the mean of what the tokens surprise by', async () => {
       count++;
     }
   }
-  expect([await perplexity(model, tokenizer, texts)]).toBeAllClose([Math.exp(sum / count)], {rtol: 1e-4});
-  await expect(perplexity(model, tokenizer, [''])).rejects.toThrow(/at least two tokens/);
+  expect([await measurePerplexity(model, tokenizer, texts)]).toBeAllClose([Math.exp(sum / count)], {rtol: 1e-4});
+  await expect(measurePerplexity(model, tokenizer, [''])).rejects.toThrow(/^No text has two tokens/);
   disposeModel(model);
 });

@@ -1,5 +1,4 @@
 import {createHash} from 'node:crypto';
-import {Tokenizer} from '@huggingface/tokenizers';
 import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, disposeModel, LoRAError} from 'tfjs-lora';
 import {loadGGUF} from 'tfjs-lora/language';
@@ -96,7 +95,7 @@ describe('a model of a GGUF file', () => {
 describe('a tokenizer of a GGUF file', () => {
   test.each(GGUF_NAMES)('%s gives the tokens that transformers gives, and the texts back', async name => {
     const {texts, decoded} = expectedOf(name);
-    const {model, tokenizer} = await loadGGUF(fileOf(name), {Tokenizer});
+    const {model, tokenizer} = await loadGGUF(fileOf(name));
     disposeModel(model);
     expect(texts.map(([text]) => [text, [...tokenizer.encode(text).ids]])).toEqual(texts);
     const back = texts.map(([text]) => {
@@ -109,7 +108,7 @@ describe('a tokenizer of a GGUF file', () => {
   });
 
   test.each(GGUF_NAMES)('%s gives the tokens that the hub gives for a thousand texts', async name => {
-    const {model, tokenizer} = await loadGGUF(fileOf(name), {Tokenizer});
+    const {model, tokenizer} = await loadGGUF(fileOf(name));
     disposeModel(model);
     const ids = drawnTexts().map(text => tokenizer.encode(text).ids);
     const hashes = Array.from({length: 20}, (_, i) =>
@@ -136,8 +135,8 @@ describe('a tokenizer of a GGUF file', () => {
     expect((processor!.single as unknown[]).length).toBe(isSo ? 2 : 1);
   });
 
-  test('comes with the template of talks', async () => {
-    const {model, tokenizerConfig} = await loadGGUF(fileOf('qwen2'), {Tokenizer});
+  test('comes with the chat template of the file', async () => {
+    const {model, tokenizerConfig} = await loadGGUF(fileOf('qwen2'));
     disposeModel(model);
     expect(tokenizerConfig.chat_template).toContain('<|im_start|>');
     expect(tokenizerConfig).toMatchObject({bos_token: '<|im_start|>', eos_token: '<|im_end|>'});
@@ -184,7 +183,7 @@ describe('what is refused', () => {
       bytes.set(new TextEncoder().encode(to), at);
       return bytes;
     };
-    await refused(changed('smollm', 'smokey'), /tokenizer.ggml.pre of the GGUF file is "smokey"/, {Tokenizer});
+    await refused(changed('smollm', 'smokey'), /tokenizer.ggml.pre of the GGUF file is "smokey"/);
   });
 
   test('tensors that do not fit, a line each', async () => {
@@ -196,7 +195,7 @@ describe('what is refused', () => {
   test('lists in lists, and lists that no vocabulary and no setting has', async () => {
     const list = (key: string, count: number) =>
       builtGGUF({pairs: {'general.architecture': 'llama', [key]: new Float32Array(count)}, tensors: []});
-    await refused(list('tokenizer.ggml.scores', 2 ** 22 + 1), /has a list of 4,194,305 entries/, {Tokenizer});
+    await refused(list('tokenizer.ggml.scores', 2 ** 22 + 1), /has a list of 4,194,305 entries/);
     await refused(list('llama.feed_forward_length', 2 ** 16 + 1), /has a list of 65,537 entries/);
     const nested = list('llama.other', 1);
     nested[nested.indexOf(9) + 4] = 9;
@@ -212,7 +211,7 @@ describe('what is refused', () => {
     };
     const {file} = headerOf(8, {}, others);
     for (const source of [file, new Blob([file]), new Response(file)]) {
-      const {model} = await loadGGUF(source, {Tokenizer});
+      const {model} = await loadGGUF(source);
       disposeModel(model);
     }
   });
@@ -230,9 +229,9 @@ describe('what is refused', () => {
           ...more,
         },
       ).file;
-    await refused(file({}), /more than 16 merges for each of its 250 tokens/, {Tokenizer});
+    await refused(file({}), /more than 16 merges for each of its 250 tokens/);
     const merges = Array.from({length: 5000}, () => 'z z');
-    await refused(file({'tokenizer.ggml.merges': merges}), /more than 16 merges for each of its 250/, {Tokenizer});
+    await refused(file({'tokenizer.ggml.merges': merges}), /more than 16 merges for each of its 250/);
     const long = ['z'.repeat(2 ** 23), 'zz'];
     await refused(
       file({
@@ -241,7 +240,6 @@ describe('what is refused', () => {
         'tokenizer.ggml.token_type': Int32Array.of(1, 1, 1),
       }),
       /more than 8,388,608 characters/,
-      {Tokenizer},
     );
   });
 
@@ -255,11 +253,13 @@ describe('what is refused', () => {
         'tokenizer.ggml.token_type': Int32Array.of(2, 3, 3, 1, 1, 1),
       },
     );
-    await refused(file, /the token "a" twice, under the numbers 3 and 5/, {Tokenizer});
+    await refused(file, /the token "a" twice, under the numbers 3 and 5/);
   });
 
   test('options that are none', async () => {
     await refused(fileOf('llama'), /"block" is no option|block/, {block: 4});
     await refused(fileOf('llama'), /Tokenizer must be a class/, {Tokenizer: 5});
+    await refused(fileOf('llama'), /Template must be a class/, {Template: 'x'});
+    await refused(fileOf('llama'), /tokenizer must be true or false/, {tokenizer: null});
   });
 });

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {disposeModel, moveTo} from 'tfjs-lora';
 import {loadGGUF} from 'tfjs-lora/language';
-import {WritingSession} from '../../../src/extensions/language/session';
+import {DecodingSession} from '../../../src/extensions/language/session';
 import {withoutLeaks} from '../../helpers';
 import {fileOf} from './ggufFiles';
 
@@ -41,14 +41,14 @@ test('what was kept of earlier tokens comes along when the model moves between t
   await withoutLeaks(async () => {
     const {model} = await loadGGUF(fileOf('llama'));
     const written = async (move: () => Promise<void>) => {
-      const session = new WritingSession(model, [[5, 6, 7]]);
+      const session = new DecodingSession(model, [[5, 6, 7]]);
       const scores: number[][] = [];
       for (const token of [8, 9, 10]) {
-        scores.push(...(await session.scores()).map(row => [...row]));
+        scores.push(...(await session.logits()).map(row => [...row]));
         session.add([token]);
         await move();
       }
-      session.dispose();
+      session.clear();
       return scores.flat();
     };
     const expected = await written(() => Promise.resolve());

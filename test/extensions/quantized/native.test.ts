@@ -79,7 +79,7 @@ test('a matrix that takes more than one round of the threads', () => {
 test.each(['Q8_0', 'Q4_0'])('rows of %s that end in the middle of a block', name => {
   const {matrix, blocks} = matrixOf(name, 21, 70, 5);
   const bytes = new Uint8Array(blocks.dataSync().buffer);
-  // What lies beyond the width is zero in a matrix that was quantised.
+  // What lies beyond the width is zero in a matrix that was quantized.
   for (let row = 0; row < 21; row++) {
     for (let i = 6; i < 32; i++) {
       const at = row * rowBytes(matrix) + 2 * matrix.format.bytes + 2;

@@ -78,8 +78,8 @@ function wordsOf(metadata: Metadata, rows: number): Words {
   const kind = get('model');
   if (kind !== 'gpt2' && kind !== 'llama') {
     throw unsupportedError(
-      `The GGUF file has a tokenizer of the kind ${brief(kind)}, for which there is no code here; known are ` +
-        'gpt2 and llama.',
+      `The GGUF file has a tokenizer of the kind ${brief(kind)}, which is not supported; supported are gpt2 and llama. ` +
+        'Pass {tokenizer: false} to load the model without it.',
     );
   }
   const [given, types, scores, merges] = [get('tokens'), get('token_type'), get('scores'), get('merges')];

@@ -1,5 +1,4 @@
 import * as tf from '@tensorflow/tfjs';
-import {numericError} from '../../../platform/errors';
 import {type BlockFormat, dequantize} from './formats';
 import {BLOCK, type Quantize} from './quantize';
 
@@ -53,29 +52,32 @@ export function readRows(matrix: BlockMatrix, bytes: Uint8Array, first: number, 
 }
 
 /**
- * A matrix `[rows, width]` as words of blocks.
+ * Quantizes a matrix `[rows, width]` as words of blocks.
  *
- * @param numberAt the number of a row and a column.
- * @throws LoRAError if a number is not finite, or too large for the scale of a block.
+ * @param valueAt returns the value at a row and a column.
+ * @param onRow is awaited before a row.
+ * @returns `undefined` if a value is not finite, or too large for the scale of a block.
  */
-export function quantized(
+export async function quantized(
   {format, rows, width}: BlockMatrix,
   quantize: Quantize,
-  numberAt: (row: number, column: number) => number,
-): Int32Array {
+  valueAt: (row: number, column: number) => number,
+  onRow: (row: number) => Promise<void>,
+): Promise<Int32Array | undefined> {
   const words = new Int32Array(wordCount({format, rows, width}));
   const bytes = new Uint8Array(words.buffer);
   const values = new Float32Array(BLOCK);
   let at = 0;
   for (let row = 0; row < rows; row++) {
+    await onRow(row);
     for (let first = 0; first < width; first += BLOCK, at += format.bytes) {
       const count = Math.min(BLOCK, width - first);
       values.fill(0, count);
       for (let i = 0; i < count; i++) {
-        values[i] = numberAt(row, first + i);
+        values[i] = valueAt(row, first + i);
       }
       if (!quantize(values, bytes, at)) {
-        throw numericError('has weights that no block of 8 or 4 bits can hold: NaN, or too large for float16.');
+        return undefined;
       }
     }
   }

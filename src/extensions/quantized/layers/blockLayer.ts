@@ -166,7 +166,7 @@ function refusedMethod({name}: {readonly name: string}, dropout: number): string
   if (!METHODS.includes(name)) {
     return (
       `has its weights in blocks, and the method "${name}" computes with the whole of a kernel. ` +
-      `Take one of ${METHODS.join(', ')}, or adapt the model that is not quantised.`
+      `Take one of ${METHODS.join(', ')}, or adapt the model that is not quantized.`
     );
   }
   return dropout > 0 && name.startsWith('ia3')

@@ -1,0 +1,84 @@
+import * as tf from '@tensorflow/tfjs';
+import {checkCount, checkOptions, kindOf, LoRAError} from '../../platform/errors';
+import {type CallOptions, checkCallOptions, stepsOf} from '../../platform/signals';
+import {crossEntropyValue} from '../transformers/ops/crossEntropy';
+import {checkLanguageTokenizer, type LanguageTokenizer} from './languageTokenizer';
+import {checkTokens, languageParts} from './session';
+
+/** How the perplexity of texts is measured. */
+export interface PerplexityOptions extends CallOptions {
+  /** Texts of more tokens are cut. Default: no text is cut. */
+  maxLength?: number;
+}
+
+/** No token has this id, so that all count. */
+const IGNORED = -1;
+/** Logits of at most this many positions are computed at a time. */
+const POSITIONS = 64;
+
+/**
+ * Measures how well a model predicts texts: `exp` of the mean of `−log p` over all tokens but the first of each text,
+ * each given those before it. Lower is better.
+ *
+ * @param model a model of `loadGGUF` or `loadTransformer` with a head for the next token, adapted or not.
+ * @param tokenizer the tokenizer of the model.
+ * @returns the perplexity, 1 or more.
+ * @throws LoRAError `ERR_OPTION` if there is no text of two tokens or an option is out of range, `ERR_MISFIT` if the
+ *     model is no language model or the tokenizer does not fit it, `ERR_ABORTED`.
+ * @example
+ * console.log(await measurePerplexity(model, tokenizer, ['The quick brown fox jumps.'], {maxLength: 512}));
+ */
+export async function measurePerplexity(
+  model: tf.LayersModel,
+  tokenizer: LanguageTokenizer,
+  texts: readonly string[],
+  options: PerplexityOptions = {},
+): Promise<number> {
+  checkOptions(options, {maxLength: true, signal: true, onProgress: true});
+  const {maxLength} = options;
+  if (maxLength !== undefined) {
+    checkCount('maxLength', maxLength);
+  }
+  checkCallOptions(options);
+  checkLanguageTokenizer(tokenizer);
+  if (!Array.isArray(texts) || !texts.every(text => typeof text === 'string')) {
+    throw new LoRAError(`A list of texts is needed, got ${kindOf(texts)}.`);
+  }
+  const {states: statesOf, logits: logitsOf, vocabulary} = languageParts(model);
+  const step = stepsOf(options);
+  let [sum, count] = [0, 0];
+  for (const [done, text] of (texts as readonly string[]).entries()) {
+    await step({done, total: texts.length, what: 'measuring texts'});
+    const ids = tokenizer.encode(text).ids.slice(0, maxLength);
+    checkTokens(ids, vocabulary);
+    if (ids.length < 2) {
+      continue;
+    }
+    const loss = tf.tidy(() => {
+      const tokens = tf.tensor2d([ids.slice(0, -1)], undefined, 'int32');
+      const states = statesOf([tokens, tf.onesLike(tokens)]);
+      const [, positions, width] = states.shape;
+      const losses: tf.Scalar[] = [];
+      for (let first = 0; first < positions; first += POSITIONS) {
+        const size = Math.min(POSITIONS, positions - first);
+        losses.push(
+          tf.tidy(() => {
+            const logits = logitsOf(tf.slice3d(states, [0, first, 0], [1, size, width]));
+            const targets = tf.tensor1d(ids.slice(first + 1, first + 1 + size), 'int32');
+            return tf.mul<tf.Scalar>(crossEntropyValue(targets, logits, IGNORED), size);
+          }),
+        );
+      }
+      return tf.addN(losses);
+    });
+    const [value = NaN] = await loss.data();
+    loss.dispose();
+    sum += value;
+    count += ids.length - 1;
+  }
+  await step({done: texts.length, total: texts.length, what: 'measuring texts'});
+  if (count === 0) {
+    throw new LoRAError('No text has two tokens, and the first of a text is not predicted. Pass longer texts.');
+  }
+  return Math.exp(sum / count);
+}

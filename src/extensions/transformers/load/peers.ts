@@ -1,0 +1,95 @@
+import {asLoRAError, kindOf, LoRAError, messageOf, unsupportedError} from '../../../platform/errors';
+
+/** A class of tokenizers, such as `Tokenizer` of `@huggingface/tokenizers`. */
+export type TokenizerClass<T = unknown> = new (tokenizerJson: object, tokenizerConfig: object) => T;
+
+/** Renders chats as the text that a model was trained with. */
+export interface ChatTemplate {
+  /** @param values `messages`, `add_generation_prompt`, and the special tokens by their names. */
+  render(values: Record<string, unknown>): string;
+}
+
+/** A class of chat templates, such as `Template` of `@huggingface/jinja`. */
+export type TemplateClass = new (source: string) => ChatTemplate;
+
+/** The classes to use instead of those of the optional peer dependencies. */
+export interface PeerClasses<T> {
+  Tokenizer?: TokenizerClass<T>;
+  Template?: TemplateClass;
+}
+
+/** What the hub has as `tokenizer.json` and `tokenizer_config.json`, and the chat template of the model. */
+export interface TokenizerSource {
+  readonly tokenizerJson: object;
+  readonly tokenizerConfig: object;
+  readonly template: string | undefined;
+}
+
+/** @throws LoRAError if something else than a class is given. */
+export function checkPeerClasses(classes: PeerClasses<unknown>): void {
+  for (const name of ['Tokenizer', 'Template'] as const) {
+    if (classes[name] !== undefined && typeof classes[name] !== 'function') {
+      const peer = name === 'Tokenizer' ? 'tokenizers' : 'jinja';
+      throw new LoRAError(
+        `${name} must be a class, such as that of @huggingface/${peer}, got ${kindOf(classes[name])}.`,
+      );
+    }
+  }
+}
+
+/**
+ * Makes a tokenizer that carries its chat template. Without given classes it imports the peers
+ * `@huggingface/tokenizers` and, if there is a template, `@huggingface/jinja`.
+ *
+ * @throws LoRAError with code `ERR_UNSUPPORTED` if `@huggingface/tokenizers` is not installed, or refuses the files.
+ */
+export async function makeTokenizer<T>(
+  {tokenizerJson, tokenizerConfig, template}: TokenizerSource,
+  classes: PeerClasses<T>,
+): Promise<T & {chatTemplate?: ChatTemplate}> {
+  const Tokenizer = classes.Tokenizer ?? (await importTokenizer<T>());
+  const chatTemplate = template === undefined ? undefined : await chatTemplateOf(template, classes.Template);
+  try {
+    return Object.assign(new Tokenizer(tokenizerJson, tokenizerConfig) as T & object, chatTemplate && {chatTemplate});
+  } catch (error) {
+    throw asLoRAError(error, 'No tokenizer can be made of what the file says', 'ERR_UNSUPPORTED');
+  }
+}
+
+async function importTokenizer<T>(): Promise<TokenizerClass<T>> {
+  try {
+    const {Tokenizer} = await import('@huggingface/tokenizers');
+    return Tokenizer as unknown as TokenizerClass<T>;
+  } catch (error) {
+    throw missing('@huggingface/tokenizers', 'The tokenizer of the model', '{Tokenizer}', error);
+  }
+}
+
+/** The template is compiled when it is first used: a model whose template cannot be compiled still generates text. */
+async function chatTemplateOf(source: string, given: TemplateClass | undefined): Promise<ChatTemplate> {
+  let Template = given;
+  let reason: unknown;
+  try {
+    Template ??= (await import('@huggingface/jinja')).Template;
+  } catch (error) {
+    reason = error;
+  }
+  let compiled: ChatTemplate | undefined;
+  return {
+    render: values => {
+      if (Template === undefined) {
+        throw missing('@huggingface/jinja', 'The chat template of the model', '{Template}', reason);
+      }
+      compiled ??= new Template(source);
+      return compiled.render(values);
+    },
+  };
+}
+
+function missing(peer: string, what: string, option: string, cause: unknown): LoRAError {
+  return unsupportedError(
+    `${what} needs ${peer}, which cannot be imported (${messageOf(cause)}). Install it, npm install ${peer}, or pass ` +
+      `its class, ${option}.`,
+    {cause},
+  );
+}
