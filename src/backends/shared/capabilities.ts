@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import type {AdaptedProduct, FusedConvolution, OneLaunch, PreparedConvolution} from './launches';
+import type {AdaptedProduct, FusedConvolution, OneLaunch} from './launches';
 import type {OptimizerSteps} from './optimizerSteps';
 
 // What operations ask of the current backend beside tfjs's own operations. Each answer is optional: without it, an
@@ -50,8 +50,6 @@ export interface Capabilities {
   readonly adaptedProduct?: AdaptedProduct;
   /** A convolution with what follows it. */
   readonly fusedConvolution?: FusedConvolution;
-  /** A convolution whose gradient in the input is faster with a kernel that is prepared once. */
-  readonly preparedConvolution?: PreparedConvolution;
   /** Steps of optimizers in few launches, for variables with these gradients. */
   optimizerSteps?(gradients: readonly tf.Tensor[]): OptimizerSteps | undefined;
 }

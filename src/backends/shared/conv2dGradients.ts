@@ -17,9 +17,6 @@ import {
   type Strides,
 } from './geometry';
 
-/** How many channels' gradients may share one image, best first. */
-const GROUPS = [4, 3, 2, 1];
-
 /**
  * The kernel of the adjoint convolution: turned by 180° and with in and out exchanged.
  *
@@ -81,8 +78,7 @@ export function conv2dFilterGradient(
   pad: Padding,
   rounding?: Rounding,
 ): tf.Tensor4D {
-  const [kh, kw, channelsIn, channelsOut] = kernelShape;
-  const [n, h, w] = x.shape;
+  const [kh, kw] = kernelShape;
   const {height, width} = geometryOf(x.shape, kernelShape, strides, pad, {rounding});
   if (dy.size === 0 || meetsOnlyZeros(height) || meetsOnlyZeros(width)) {
     return tf.zeros(kernelShape);
@@ -91,31 +87,15 @@ export function conv2dFilterGradient(
     if (kh === 1 && kw === 1) {
       return tf.reshape(productOverPixels(x, dy, height, width), kernelShape);
     }
-    // XNNPACK computes four pixels of an image at a time, so the few pixels of dK of several channels share one image.
-    const group = GROUPS.find(size => channelsIn % size === 0) as number;
-    const images = channelsIn / group;
     const {image, pad: padding} = cropNegative(
-      tf.reshape<tf.Rank.R4>(tf.transpose(tf.reshape(x, [n, h * w, images, group]), [2, 1, 3, 0]), [
-        images,
-        h,
-        w * group,
-        n,
-      ]),
+      tf.transpose(x, [3, 1, 2, 0]), // [in, h, w, n]
       [height.before, behind(height)],
-      [width.before * group, behind(width) * group],
+      [width.before, behind(width)],
     );
-    const gradient = tf.conv2d(
-      image,
-      tf.transpose(dy, [1, 2, 0, 3]), // [oh, ow, n, out]
-      1,
-      padding as ExplicitPadding,
-      'NHWC',
-      [height.stride, width.stride * group],
-    ); // [images, kh, kw · group, out]
-    return tf.reshape(
-      tf.transpose(tf.reshape(gradient, [images, kh * kw, group * channelsOut]), [1, 0, 2]),
-      kernelShape,
-    );
+    const filter = tf.transpose(dy, [1, 2, 0, 3]); // [oh, ow, n, out]
+    const dilations: [number, number] = [height.stride, width.stride];
+    const gradient = tf.conv2d(image, filter, 1, padding as ExplicitPadding, 'NHWC', dilations); // [in, kh, kw, out]
+    return tf.transpose(gradient, [1, 2, 0, 3]);
   });
 }
 

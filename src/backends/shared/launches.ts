@@ -158,20 +158,6 @@ export interface OutletGradients {
   ): tf.Tensor | undefined;
 }
 
-/** The gradient of a convolution without dilation in its input, by a kernel that depends on the filter alone. */
-export interface PreparedConvolution {
-  /** The kernel: `[kh, kw, in, out] → [kh, kw, out, in]`. */
-  adjointOf(filter: tf.Tensor4D): tf.Tensor4D;
-  /** `[n, h', w', out] → [n, h, w, in]`. */
-  inputGradient(
-    dy: tf.Tensor4D,
-    adjoint: tf.Tensor4D,
-    inputShape: tf.Tensor4D['shape'],
-    strides: [number, number],
-    padding: 'valid' | 'same',
-  ): tf.Tensor4D;
-}
-
 /**
  * Puts off `x ∗ W + b`, and with it an update of a filter of size 1, to be computed with the layers that follow, if
  * that is possible.

@@ -1,7 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import type {Capabilities} from '../shared/capabilities';
 import type {OneLaunch} from '../shared/launches';
-import {adjointKernel, conv2dInputGradient} from '../shared/conv2dGradients';
 import {ACTIVATION_GRADIENTS, AFFINE} from './module/channels';
 import {currentNative} from './module/find';
 import {fusedConvolution} from './module/fused';
@@ -19,17 +18,12 @@ const oneLaunch: OneLaunch = {
 /** With our module or without. The memory is what 32 bits can address. */
 const ALWAYS: Capabilities = {isOnHost: true, mostBytes: 2 ** 32, oneLaunch};
 
-/** XNNPACK keeps a frozen kernel packed, so that the gradient in a convolution's input is as fast as a convolution. */
-const COMPOSED: Capabilities = {
-  ...ALWAYS,
-  source: 'composed',
-  preparedConvolution: {adjointOf: adjointKernel, inputGradient: conv2dInputGradient},
-};
+const COMPOSED: Capabilities = {...ALWAYS, source: 'composed'};
 
 /** By module. */
 const known = new WeakMap<Native, Capabilities>();
 
-/** What wasm can do, with our module or without. The module's gradients need no prepared kernel. */
+/** What wasm can do, with our module or without. */
 export function wasmCapabilities(): Capabilities {
   const native = currentNative();
   if (native === undefined) {

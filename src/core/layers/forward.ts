@@ -57,7 +57,7 @@ export function applyLinear(
   compute: Compute,
   x: tf.Tensor,
   layer: KernelLayer & {readonly dataFormat?: string},
-  {update, prepared}: ForwardCall,
+  {update}: ForwardCall,
   {biasApart, fuses = true, fusesMore = false, defer}: Manner,
   restore: (y: tf.Tensor) => tf.Tensor,
 ): tf.Tensor {
@@ -75,7 +75,6 @@ export function applyLinear(
     factors: factors ?? null,
     gain: gain ?? null,
     dropped: update.dropout?.drop(input),
-    prepared,
     defer,
   };
   const name = activation.getClassName();

@@ -19,8 +19,8 @@ export function conv1dOp({stride, padding, dilation}: Conv1DGeometry): Linear {
   return {
     forward: (x, kernel, bias, activation) =>
       asSequences(images.forward(asImages(x), asFilter(kernel), bias, activation)),
-    inputGradient: (dz, kernel, [n = 0, ...sequence], prepared) =>
-      asSequences(images.inputGradient(asImages(dz), asFilter(kernel), [n, 1, ...sequence], prepared)),
+    inputGradient: (dz, kernel, [n = 0, ...sequence]) =>
+      asSequences(images.inputGradient(asImages(dz), asFilter(kernel), [n, 1, ...sequence])),
     kernelGradient: (x, dz, kernelShape) =>
       tf.reshape(images.kernelGradient(asImages(x), asImages(dz), [1, ...kernelShape]), kernelShape),
   };

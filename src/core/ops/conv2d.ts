@@ -1,5 +1,4 @@
 import * as tf from '@tensorflow/tfjs';
-import {capabilities} from '../../backends/shared/capabilities';
 import {deflate, inflate, inflatedShape} from './dilation';
 import {conv2dBackpropFilter, type Conv2DGeometry, conv2dBackpropInput, fusedConv2d} from './convolutionKernels';
 import type {Linear} from './factors';
@@ -16,16 +15,9 @@ export function conv2dOp(geometry: Conv2DGeometry): Linear {
     isByRow: geometry.strides.every(stride => stride === 1),
     forward: (x, kernel, bias, activation) =>
       fusedConv2d(x as tf.Tensor4D, kernel as tf.Tensor4D, bias, geometry, activation),
-    inputGradient: (dz, kernel, inputShape, prepared) => {
-      const dy = dz as tf.Tensor4D;
-      const shape = inputShape as Shape4D;
-      const filter = () => inflate(kernel as tf.Tensor4D, dilations);
-      const {preparedConvolution} = capabilities();
-      if (prepared === undefined || preparedConvolution === undefined) {
-        return conv2dBackpropInput(dy, filter(), shape, geometry);
-      }
-      const [adjoint] = prepared.get([kernel], () => [preparedConvolution.adjointOf(filter())] as const);
-      return preparedConvolution.inputGradient(dy, adjoint, shape, geometry.strides, geometry.padding);
+    inputGradient: (dz, kernel, inputShape) => {
+      const filter = inflate(kernel as tf.Tensor4D, dilations);
+      return conv2dBackpropInput(dz as tf.Tensor4D, filter, inputShape as Shape4D, geometry);
     },
     kernelGradient: (x, dz, kernelShape) => {
       const shape = inflatedShape(kernelShape, dilations);

@@ -1,7 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {capabilities, oneLaunch} from '../../backends/shared/capabilities';
 import type {FusedActivation} from './activation';
-import type {Prepared} from '../../platform/tfjs/lazyOp';
 
 /**
  * The factors of a low-rank update `s·A·B` of a kernel `[...fan-in axes, ...out axes]`; most kernels have one out axis.
@@ -68,11 +67,8 @@ export interface Linear {
   readonly isByRow?: boolean;
   /** `activation(x ∗ W + b)`: the very call that the stock layer makes. */
   forward(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor | null, activation: FusedActivation): tf.Tensor;
-  /**
-   * The gradient in `x`, for a gradient `dz` of `x ∗ W`. With `prepared`, what depends on the kernel alone may be kept
-   * there.
-   */
-  inputGradient(dz: tf.Tensor, kernel: tf.Tensor, inputShape: number[], prepared?: Prepared): tf.Tensor;
+  /** The gradient in `x`, for a gradient `dz` of `x ∗ W`. */
+  inputGradient(dz: tf.Tensor, kernel: tf.Tensor, inputShape: number[]): tf.Tensor;
   /** The gradient in a kernel of the given shape, for a gradient `dz` of `x ∗ W`. */
   kernelGradient(x: tf.Tensor, dz: tf.Tensor, kernelShape: number[]): tf.Tensor;
 }

@@ -17,7 +17,7 @@ import {
   scaled,
   updatedKernel,
 } from './factors';
-import {learns, type Prepared, runLazyOp} from '../../platform/tfjs/lazyOp';
+import {learns, runLazyOp} from '../../platform/tfjs/lazyOp';
 
 /**
  * What a linear operation works with. Without `factors` the kernel is frozen, and has no gradient, unless `trains` says
@@ -41,8 +41,6 @@ export interface LinearWeights extends LinearCall {
   readonly gain?: tf.Tensor | null | undefined;
   /** The input after dropout: what the factors work on in place of the input. Not together with a gain. */
   readonly dropped?: tf.Tensor | undefined;
-  /** Where the operation may keep what depends on its kernel alone. */
-  readonly prepared?: Prepared;
   /** Only for a layer without an activation. */
   readonly defer?: LinearCall['defer'];
 }
@@ -76,14 +74,11 @@ interface Form {
 export function linear(op: Linear, x: tf.Tensor, weights: LinearWeights, activation: Activation): tf.Tensor {
   const {kernel, bias, factors = null, gain = null, dropped, trains = false} = weights;
   const form = formOf(x.shape, weights);
-  // Only what depends on a frozen kernel can be prepared.
-  const prepared = trains ? undefined : weights.prepared;
   const {scaling = 1} = factors ?? {};
   const recorded = op.isByRow
     ? capabilities().adaptedProduct?.recorded(x, weights, {
         activation,
-        composed: (dz, saved) =>
-          gradients(op, dz, saved, x.shape, {form: {...form, keepsInput: true}, scaling, prepared}),
+        composed: (dz, saved) => gradients(op, dz, saved, x.shape, {form: {...form, keepsInput: true}, scaling}),
       })
     : undefined;
   if (recorded !== undefined) {
@@ -121,10 +116,10 @@ export function linear(op: Linear, x: tf.Tensor, weights: LinearWeights, activat
         ...(form.scalesOutputs && {gain: () => tf.sum(asMatrix(tf.mul(dz, saved.z)), 0)}),
         ...(factors === null
           ? {
-              x: () => op.inputGradient(dp, saved.kernel, x.shape, prepared),
+              x: () => op.inputGradient(dp, saved.kernel, x.shape),
               ...(trains && {kernel: () => op.kernelGradient(saved.x, dp, kernel.shape)}),
             }
-          : gradients(op, dp, saved, x.shape, {form, scaling, prepared})),
+          : gradients(op, dp, saved, x.shape, {form, scaling})),
       };
     },
   });
@@ -221,7 +216,7 @@ function gradients(
   dp: tf.Tensor,
   {x, dropped, kernel, a, b, h}: SavedProduct & {dropped?: tf.Tensor; h?: tf.Tensor},
   inputShape: number[],
-  {form, scaling, prepared}: {form: Form; scaling: number; prepared: Prepared | undefined},
+  {form, scaling}: {form: Form; scaling: number},
 ): Record<string, () => tf.Tensor> {
   const branch = lowRankOf(op);
   const collect = () => branch.collect(dp, scaled(b, scaling));
@@ -237,13 +232,13 @@ function gradients(
     ...(form.keepsInput && {kernel: ofKernel}),
     ...(form.drops
       ? {
-          x: () => op.inputGradient(dp, kernel, inputShape, prepared),
+          x: () => op.inputGradient(dp, kernel, inputShape),
           dropped: () => branch.inputGradient(dh(), a, inputShape),
         }
       : {
           x: () =>
             form.branches
-              ? ofBoth(op.inputGradient(dp, kernel, inputShape, prepared), dh())
+              ? ofBoth(op.inputGradient(dp, kernel, inputShape), dh())
               : op.inputGradient(dp, updatedKernel(kernel, {a, b, scaling}), inputShape),
         }),
   });

@@ -1,11 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
-import {directProducts, matrixProducts, type Multiply} from '../../shared/matrixProducts';
 import {withExactClamp} from './pointwise';
 import {wrappedKernel} from '../../shared/kernel';
 import type {OwnKernel} from '../../shared/registration';
-
-/** Products of matrices with fewer multiplications than this are left to the backend's own loop. */
-const SMALL = 40_000;
 
 interface Operands {
   readonly a: tf.Tensor;
@@ -28,16 +24,16 @@ const packedAs = new WeakMap<tf.DataId, string>();
 /**
  * `BatchMatMul` and `_FusedMatMul`.
  *
- * The backend has one fast product, that of two matrices as they are. All others, transposed or several at a time, run
- * in a plain loop fifteen times slower, which in the fused kernel also adds the wrong bias. Here they are made of fast
- * products. A bias of several axes, which the fused kernel refuses, is added to the product.
+ * The backend's own product of two matrices is right as they are. Its fused kernel adds the wrong bias where matrices
+ * are transposed or several at a time, so these become products of single matrices, transposed before. A bias of
+ * several axes, which the fused kernel refuses, is added to the product.
  */
 export const matMulKernels: readonly OwnKernel[] = [tf.BatchMatMul, tf._FusedMatMul].map(name =>
   wrappedKernel<Operands, Attributes>(name, own => call => {
     const stock = withExactClamp(own);
     const {inputs, attrs} = call;
     const {a, b, bias} = inputs;
-    const {transposeA, transposeB, activation = 'linear'} = attrs;
+    const {transposeA, transposeB} = attrs;
     if (bias != null && bias.shape.length > 1) {
       return withWideBias(inputs, bias, attrs);
     }
@@ -58,11 +54,6 @@ export const matMulKernels: readonly OwnKernel[] = [tf.BatchMatMul, tf._FusedMat
       }
       return product;
     }
-    const multiplications = (a.size / counts[0]) * (b.shape.at(transposeB ? -2 : -1) as number);
-    const isPlain = bias == null && activation === 'linear';
-    if (isPlain && multiplications < SMALL) {
-      return stock(call);
-    }
     const multiply: Multiply = (left, right) =>
       tf.engine().runKernel(name, {...inputs, a: left, b: right} as unknown as tf.NamedTensorMap, {
         ...attrs,
@@ -70,12 +61,9 @@ export const matMulKernels: readonly OwnKernel[] = [tf.BatchMatMul, tf._FusedMat
         transposeB: false,
       });
     return tf.tidy(() => {
-      // The fused kernel's bias and activation belong to the columns of the product, which must not be turned.
-      const products = (isPlain ? matrixProducts : directProducts)(
-        asMatrices(a, counts[0]),
-        asMatrices(b, counts[1]),
-        transposeA,
-        transposeB,
+      const products = multiplyEach(
+        asMatrices(a, counts[0], transposeA),
+        asMatrices(b, counts[1], transposeB),
         multiply,
       );
       const outer = (counts[0] === 1 ? b : a).shape.slice(0, -2);
@@ -144,6 +132,23 @@ function matrixCount(x: tf.Tensor): number {
   return tf.util.sizeFromShape(x.shape.slice(0, -2));
 }
 
-function asMatrices(x: tf.Tensor, count: number): tf.Tensor3D {
-  return tf.reshape(x, [count, ...(x.shape.slice(-2) as [number, number])]);
+function asMatrices(x: tf.Tensor, count: number, isTransposed: boolean): tf.Tensor3D {
+  const matrices = tf.reshape<tf.Rank.R3>(x, [count, ...(x.shape.slice(-2) as [number, number])]);
+  return isTransposed ? tf.transpose(matrices, [0, 2, 1]) : matrices;
+}
+
+/** The product of two matrices `[1, m, k]` and `[1, k, n]`. */
+type Multiply = (a: tf.Tensor3D, b: tf.Tensor3D) => tf.Tensor3D;
+
+/** `[p, m, k] · [p, k, n] → [p, m, n]`, where p may be 1 on one side. */
+function multiplyEach(a: tf.Tensor3D, b: tf.Tensor3D, multiply: Multiply): tf.Tensor3D {
+  const [countA, m, k] = a.shape;
+  const [countB, , n] = b.shape;
+  if (countB === 1) {
+    return tf.reshape(multiply(tf.reshape(a, [1, countA * m, k]), b), [countA, m, n]);
+  }
+  const products = Array.from({length: countB}, (_, i) =>
+    multiply(countA === 1 ? a : tf.slice(a, [i, 0, 0], [1, m, k]), tf.slice(b, [i, 0, 0], [1, k, n])),
+  );
+  return tf.concat(products, 0);
 }
