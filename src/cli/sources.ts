@@ -2,7 +2,15 @@ import {readdir, stat} from 'node:fs/promises';
 import {basename, dirname, join, resolve} from 'node:path';
 import {pathToFileURL} from 'node:url';
 import * as tf from '@tensorflow/tfjs';
-import {damagedError, LoRAError, messageOf, misfitError, notFoundError, unsupportedError} from '../platform/errors';
+import {
+  damagedError,
+  LoRAError,
+  messageOf,
+  misfitError,
+  notFoundError,
+  prefixed,
+  unsupportedError,
+} from '../platform/errors';
 import {type Adapter, fileHandler, importPEFT, type KeyMap, loadAdapter, loadKerasModel, readPEFTFolder} from '../node';
 import {fromGraphModel} from '../graph';
 import {read} from '../node/files';
@@ -87,8 +95,7 @@ export async function named<T>(path: string, load: () => T | Promise<T>): Promis
   try {
     return await load();
   } catch (error) {
-    const message = messageOf(error);
-    throw message.includes(path) ? error : new LoRAError(`${path} cannot be read: ${message}`, {cause: error});
+    throw messageOf(error).includes(path) ? error : prefixed(`${path} cannot be read: `, error);
   }
 }
 

@@ -23,8 +23,8 @@ export function checkPath(path: unknown): void {
 export function pathOfURL(url: string): string {
   try {
     return fileURLToPath(url.replace(/[?#]/g, encodeURIComponent));
-  } catch {
-    throw new LoRAError(`"${url}" is not a valid file URL. Pass the plain path instead.`);
+  } catch (error) {
+    throw new LoRAError(`"${url}" is not a valid file URL. Pass the plain path instead.`, {cause: error});
   }
 }
 
@@ -79,8 +79,8 @@ function isMissing(error: unknown): boolean {
 /** The error for a file that cannot be read. */
 export function unreadable(file: string, error: unknown, advice: string): LoRAError {
   return isMissing(error)
-    ? notFoundError(`There is no file ${file}. ${advice}`)
-    : ioError(`Cannot read ${file}: ${messageOf(error)}. ${advice}`);
+    ? notFoundError(`There is no file ${file}. ${advice}`, {cause: error})
+    : ioError(`Cannot read ${file}: ${messageOf(error)}. ${advice}`, {cause: error});
 }
 
 /** Whether there is a folder of that name. */

@@ -98,7 +98,13 @@ export function isAbsence(error: unknown): boolean {
  * cause.
  */
 export function asLoRAError(error: unknown, what: string, code?: LoRAErrorCode): LoRAError {
-  return error instanceof LoRAError ? error : new LoRAError(`${what}: ${messageOf(error)}`, {code, cause: error});
+  return error instanceof LoRAError ? error : prefixed(`${what}: `, error, code);
+}
+
+/** An error that says what another one is about, whose code it has if that is of this library. */
+export function prefixed(prefix: string, error: unknown, code?: LoRAErrorCode): LoRAError {
+  const options = {code: error instanceof LoRAError ? error.code : code, cause: error};
+  return new LoRAError(prefix + messageOf(error), options);
 }
 
 /** What an error says, also one that is no `Error`. */

@@ -217,9 +217,11 @@ describe('a load', () => {
 
   test('names the JSON that is missing', async () => {
     const file = join(folder, 'none', 'model.json');
-    await expect(load(fileHandler(join(folder, 'none')))).rejects.toThrow(
-      new LoRAError(`There is no file ${file}. Check the path; it must be a saved model or adapter.`),
-    );
+    await expect(load(fileHandler(join(folder, 'none')))).rejects.toMatchObject({
+      code: 'ERR_NOT_FOUND',
+      message: `There is no file ${file}. Check the path; it must be a saved model or adapter.`,
+      cause: {code: 'ENOENT'},
+    });
   });
 
   test('names the weights file that is missing', async () => {

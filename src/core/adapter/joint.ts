@@ -96,6 +96,7 @@ export function join(parts: readonly WeightedAdapter[]): Joint {
     const advice = clash ? ['Weights in full cannot be added up. All adapters but one must do without them.'] : [];
     throw misfitError(
       ['The adapters do not go together:', ...new Set(faults.map(fault => `  ${fault}`)), ...advice].join('\n'),
+      {faults},
     );
   }
   const joined = [...layers].map(([path, members]) => {

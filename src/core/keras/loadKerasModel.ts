@@ -2,11 +2,11 @@ import * as tf from '@tensorflow/tfjs';
 import {
   asLoRAError,
   brief,
-  faultLines,
   kindOf,
   listed,
   LoRAError,
   messageOf,
+  throwFaults,
   unsupportedError,
 } from '../../platform/errors';
 import {sizeOf} from '../../platform/formats/layout';
@@ -107,9 +107,7 @@ function build({given, isKeras3}: KerasFile, artifacts: tf.io.ModelArtifacts): t
 }
 
 function refuse(faults: readonly string[]): void {
-  if (faults.length > 0) {
-    throw unsupportedError(`The model of Keras cannot be loaded:\n${faultLines(faults)}`);
-  }
+  throwFaults(faults, 'ERR_UNSUPPORTED', 'The model of Keras cannot be loaded:');
 }
 
 /** Builds a model with weights of zeros, and no more numbers in them than the file has. */

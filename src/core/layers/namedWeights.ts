@@ -83,9 +83,7 @@ export function loadNamedWeights(
     ...unmatched.map(name => `${name}: not a weight of the layer, which has ${[...weights.keys()].join(', ')}`),
     ...missing.map(name => `${name}: not among the weights given`),
   ];
-  if (strict && faults.length > 0) {
-    throw misfitError(`The weights do not fit ${owner}:\n${faults.map(fault => `  ${fault}`).join('\n')}`);
-  }
+  throwFaults(strict ? faults : [], 'ERR_MISFIT', `The weights do not fit ${owner}:`);
   fitting.forEach(([weight, tensor]) => replaceValue(weight, tensor));
   return {
     matched: matched.filter(name => !mismatched.some(line => line.startsWith(`${name}: `))),

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {LoRAError, show} from '../../platform/errors';
+import {prefixed, show} from '../../platform/errors';
 import {isClassOf} from '../../platform/tfjs/configs';
 import {fieldsOf} from '../../platform/tfjs/fields';
 
@@ -47,9 +47,7 @@ function resolveInitializer(asked: Initializer): InitializerObject {
     checkNumbers(kernelInitializer);
     return kernelInitializer;
   } catch (error) {
-    throw new LoRAError(
-      `initializer must be one of tfjs's, such as 'heUniform', got ${show(asked)}: ${(error as Error).message}`,
-    );
+    throw prefixed(`initializer must be one of tfjs's, such as 'heUniform', got ${show(asked)}: `, error);
   }
 }
 

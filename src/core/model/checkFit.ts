@@ -93,7 +93,7 @@ export function checkFit({config, tensors}: Adapter, sites: readonly Site[]): vo
     if ([...misfits.values()].includes(NOT_THERE)) {
       lines.push(`The model has: ${listed(sites.map(describeSite))}.`);
     }
-    throw misfitError(`The adapter does not fit this model:\n${lines.join('\n')}`);
+    throw misfitError(`The adapter does not fit this model:\n${lines.join('\n')}`, {faults});
   }
 }
 

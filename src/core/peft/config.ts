@@ -134,6 +134,7 @@ export function readPEFTConfig(config: string | object, warn: (message: string) 
   if (faults.length > 0 || !isBias(bias) || !isTextList(modulesToSave)) {
     throw unsupportedError(
       `This adapter_config.json cannot be imported:\n${faults.map(fault => `  ${fault}`).join('\n')}`,
+      {faults},
     );
   }
   const known = knownFields();

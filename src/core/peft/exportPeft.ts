@@ -3,7 +3,7 @@ import {type Adapter, layerConfigAt} from '../adapter/adapter';
 import {asLoRA, isProduct} from '../adapter/asLoRA';
 import {checkAdapter} from '../adapter/checkAdapter';
 import {describeHead} from '../adapter/headConfig';
-import {checkOptions, listed, LoRAError, misfitError, show, unsupportedError} from '../../platform/errors';
+import {checkOptions, listed, LoRAError, misfitError, show, throwFaults} from '../../platform/errors';
 import type {Values} from '../../platform/formats/layout';
 import {type Bytes, encodeSafetensors, type NamedValues} from '../../platform/formats/safetensors';
 import type {LayerConfig} from '../layers/layerConfig';
@@ -247,9 +247,8 @@ function checkExportable(adapter: Adapter, sites: readonly Site[], paths: Readon
       }
     }
   }
-  if (faults.length > 0) {
-    throw unsupportedError(`The adapter cannot be written for PEFT:\n${faults.map(fault => `  ${fault}.`).join('\n')}`);
-  }
+  const lines = faults.map(fault => `${fault}.`);
+  throwFaults(lines, 'ERR_UNSUPPORTED', 'The adapter cannot be written for PEFT:');
   return form;
 }
 

@@ -1,4 +1,4 @@
-import {damagedError, faultLines, LoRAError, show, unsupportedError} from '../../platform/errors';
+import {LoRAError, show, throwFaults, unsupportedError} from '../../platform/errors';
 import type {Budget} from './patternTable';
 import {sizeOf, type Values} from '../../platform/formats/layout';
 import {decodeSafetensors, type StoredTensor} from '../../platform/formats/safetensors';
@@ -161,9 +161,7 @@ function groupTensors(tensors: ReadonlyMap<string, StoredTensor>, config: PEFTCo
   if (faults.length === 0 && modules.size === 0) {
     faults.push('it has no tensors');
   }
-  if (faults.length > 0) {
-    throw damagedError(`This PEFT adapter cannot be imported:\n${faultLines(faults)}`);
-  }
+  throwFaults(faults, 'ERR_DAMAGED', 'This PEFT adapter cannot be imported:');
   const {init, fanInFanOut} = config;
   return {form, init, fanInFanOut, modules, shared};
 

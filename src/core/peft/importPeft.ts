@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {type Adapter, type AdapterConfig, makeAdapter} from '../adapter/adapter';
-import {checkOptions, LoRAError, misfitError, showShape} from '../../platform/errors';
+import {checkOptions, LoRAError, showShape, throwFaults} from '../../platform/errors';
 import {Budget} from './patternTable';
 import {sizeOf, type Values} from '../../platform/formats/layout';
 import {headOf} from '../head/headPlace';
@@ -71,9 +71,7 @@ export function importPEFT(files: PEFTFiles, model: tf.LayersModel, options: Imp
       faults.push(`${path}: ${(error as Error).message}`);
     }
   }
-  if (faults.length > 0) {
-    throw misfitError(`The PEFT adapter does not fit this model:\n${faults.map(fault => `  ${fault}`).join('\n')}`);
-  }
+  throwFaults(faults, 'ERR_MISFIT', 'The PEFT adapter does not fit this model:');
   // If the model has a new head, its weights are among PEFT's whole modules.
   const head = headOf(model) ?? recordOf(model).head;
   const tensors = asTensors(values);

@@ -1,4 +1,4 @@
-import {listed, LoRAError, misfitError, show} from '../../platform/errors';
+import {listed, LoRAError, misfitError, show, throwFaults} from '../../platform/errors';
 import {borrowing} from '../layers/borrowingLayer';
 import {baseOf} from '../layers/wrapperLayer';
 import {editsBetween} from '../model/closest';
@@ -75,12 +75,8 @@ export function checkKeyMap(keyMap: unknown): asserts keyMap is KeyMap {
   }
   const faults = Object.entries(keyMap as Record<string, unknown>)
     .filter(([module, layer]) => typeof layer !== 'string' || countStars(module) !== countStars(layer))
-    .map(([module, layer]) => `  ${show(module)}: ${show(layer)}`);
-  if (faults.length > 0) {
-    throw new LoRAError(
-      `Rows of keyMap must be two names with as many * in one as in the other:\n${faults.join('\n')}`,
-    );
-  }
+    .map(([module, layer]) => `${show(module)}: ${show(layer)}`);
+  throwFaults(faults, 'ERR_OPTION', 'Rows of keyMap must be two names with as many * in one as in the other:');
 }
 
 function countStars(text: string): number {

@@ -4,10 +4,10 @@ import {checkAdapter, checkAdapterConfig} from '../adapter/checkAdapter';
 import {
   checkOptions,
   damagedError,
-  faultLines,
   LoRAError,
   misfitError,
   show,
+  throwFaults,
   unsupportedError,
 } from '../../platform/errors';
 import {duplicateKeys} from '../../platform/formats/jsonText';
@@ -84,9 +84,7 @@ export function fromSafetensors(bytes: Uint8Array): Adapter {
       values.set(name, {shape, data});
     }
   }
-  if (faults.length > 0) {
-    throw damagedError(`The adapter's file is broken:\n${faultLines(faults)}`);
-  }
+  throwFaults(faults, 'ERR_DAMAGED', "The adapter's file is broken:");
   return makeAdapter(config, unpackShared(parts, asTensors(values)));
 }
 

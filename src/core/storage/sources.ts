@@ -1,4 +1,4 @@
-import {asLoRAError, kindOf, LoRAError} from '../../platform/errors';
+import {asLoRAError, ioError, kindOf, LoRAError, notFoundError} from '../../platform/errors';
 import {ByteReader, type ByteStream, concatenate} from '../../platform/formats/byteReader';
 import {throwIfAborted, unlessAborted} from '../../platform/signals';
 import {type LoadOptions, MOST_FETCHED, tooLarge} from './limits';
@@ -129,7 +129,8 @@ function open(source: ByteSource, options: OpenOptions, what = 'The file'): Byte
   if (typeof (source as Partial<Response> | null | undefined)?.body === 'object' && 'ok' in source) {
     if (!source.ok) {
       leave(source.body);
-      throw new LoRAError(`${source.url || 'The response'}: ${source.status} ${source.statusText}`.trim() + '.');
+      const message = `${source.url || 'The response'}: ${source.status} ${source.statusText}`.trim() + '.';
+      throw [404, 410].includes(source.status) ? notFoundError(message) : ioError(message);
     }
     return openBody(source, options);
   }

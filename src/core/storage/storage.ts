@@ -5,9 +5,9 @@ import {
   asLoRAError,
   checkOptions,
   damagedError,
-  faultLines,
   LoRAError,
   show,
+  throwFaults,
   unsupportedError,
 } from '../../platform/errors';
 import {checkNumbers, type FiniteOptions} from '../../platform/formats/numbers';
@@ -194,7 +194,7 @@ async function withPlace<T>(what: string, f: () => Promise<T>): Promise<T> {
   try {
     return await f();
   } catch (error) {
-    throw asLoRAError(error, what);
+    throw asLoRAError(error, what, 'ERR_IO');
   }
 }
 
@@ -227,7 +227,5 @@ function checkSpecs(specs: unknown, present: number): void {
   if (bytes !== present) {
     faults.push(`the tensors take ${bytes} bytes, the file has ${present}`);
   }
-  if (faults.length > 0) {
-    throw damagedError(`The adapter's file is broken:\n${faultLines(faults)}`);
-  }
+  throwFaults(faults, 'ERR_DAMAGED', "The adapter's file is broken:");
 }

@@ -128,6 +128,7 @@ export class LearningRateSchedule extends TrainingCallback {
       throw misfitError(
         `The schedule is another one than in the run that is resumed:\n${faults.join('\n')}\nGive what it had ` +
           'before, and call resume again; or leave initialEpoch out, for a new run that begins with these weights.',
+        {faults},
       );
     }
   }

@@ -98,7 +98,9 @@ export async function resume(
     found.forEach(({tensors}) => tf.dispose(tensors));
   }
   if (faults.length > 0) {
-    throw misfitError(`No checkpoint is of use here:\n${faultLines(faults)}\nTo begin anew, choose another place.`);
+    throw misfitError(`No checkpoint is of use here:\n${faultLines(faults)}\nTo begin anew, choose another place.`, {
+      faults,
+    });
   }
   return {initialEpoch: 0, step: 0, passedOver: []};
 }

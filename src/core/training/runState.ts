@@ -1,5 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
-import {damagedError, faultLines, listed, misfitError, showShape} from '../../platform/errors';
+import {listed, showShape, throwFaults} from '../../platform/errors';
 import {adapterConfig} from '../model/adapted';
 import {isWrapper} from '../layers/wrapperLayer';
 import {sitesOf} from '../rewire/walk';
@@ -98,9 +98,7 @@ export function checkWeights(
   if (faults.length === 0 && config !== configOf(model)) {
     faults.push('the adapter has another strength or method: apply it with the options that the run began with');
   }
-  if (faults.length > 0) {
-    throw misfitError(`It is of another model:\n${faultLines(faults)}`);
-  }
+  throwFaults(faults, 'ERR_MISFIT', 'It is of another model:');
 }
 
 /**
@@ -118,9 +116,7 @@ export function checkKept(model: tf.LayersModel, callbacks: ReadonlyMap<string, 
         : misfits(`${name}, kept as ${part}`, tensor, variable.read());
     }),
   );
-  if (faults.length > 0) {
-    throw damagedError(`The checkpoint is damaged:\n${faultLines(faults)}`);
-  }
+  throwFaults(faults, 'ERR_DAMAGED', 'The checkpoint is damaged:');
 }
 
 function misfits(name: string, found: tf.Tensor, expected: tf.Tensor): string[] {

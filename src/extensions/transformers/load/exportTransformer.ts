@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {checkOptions, faultLines, type KnownOptions, listed, misfitError, showShape} from '../../../platform/errors';
+import {checkOptions, type KnownOptions, listed, misfitError, showShape, throwFaults} from '../../../platform/errors';
 import {type Bytes, encodeSafetensors} from '../../../platform/formats/safetensors';
 import type {Values} from '../../../platform/formats/layout';
 import {adaptationOf} from '../../../core/layers/registry';
@@ -169,9 +169,7 @@ function checkLayers(
       faults.push(`${path}: a ${layer.getClassName()}, which the config has not`);
     }
   }
-  if (faults.length > 0) {
-    throw misfitError(`The model is not the one of its config:\n${faultLines(faults)}`);
-  }
+  throwFaults(faults, 'ERR_MISFIT', 'The model is not the one of its config:');
   return weight => found.get(weight) as tf.LayerVariable;
 }
 

@@ -1,4 +1,4 @@
-import {faultLines, listed, misfitError, show, showShape} from '../../../platform/errors';
+import {listed, show, showShape, throwFaults} from '../../../platform/errors';
 import type {OpenSafetensors} from '../../../platform/formats/safetensors';
 import {type Architecture, NEW_HEADS, type Purpose} from '../net/architecture';
 import type {Expected} from '../net/netSources';
@@ -100,9 +100,7 @@ export function assignTensors(
       faults.push(`${weight?.fileName ?? name}: not in the files${isHead}`);
     }
   }
-  if (faults.length > 0) {
-    throw misfitError(`The files do not fit the model's config:\n${faultLines(faults)}`);
-  }
+  throwFaults(faults, 'ERR_MISFIT', "The files do not fit the model's config:");
   return {weights: assigned, leftOut, uncomputed};
 }
 

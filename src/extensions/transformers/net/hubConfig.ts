@@ -168,11 +168,6 @@ export class HubConfig {
 
   /** @throws LoRAError with a line for each fault. */
   check(): void {
-    throwFaults(
-      this.faults.length === 0
-        ? []
-        : [`The ${this.whose}'s config does not fit:`, ...this.faults.map(fault => `  ${fault}`)],
-      'ERR_UNSUPPORTED',
-    );
+    throwFaults(this.faults, 'ERR_UNSUPPORTED', `The ${this.whose}'s config does not fit:`);
   }
 }
