@@ -160,12 +160,9 @@ export class Native {
     const total = rounded.reduce((sum, size) => sum + size, 0);
     if (total > this.size) {
       this.module._free(this.begin);
-      this.size = 0;
+      this.begin = this.size = 0; // also if there is no memory, for which guardHeap throws
       // Emscripten gives addresses beyond 2 GB as negative numbers.
       this.begin = this.module._malloc(total + LINE) >>> 0;
-      if (this.begin === 0) {
-        throw new Error(`The wasm backend has no ${total} bytes of memory left.`);
-      }
       this.size = total;
     }
     let next = aligned(this.begin);
