@@ -66,6 +66,7 @@ export {encodeImages, type EncodeImagesOptions} from './extensions/transformers/
 export {embed, type EmbedOptions} from './extensions/transformers/load/embed';
 export {exportTransformer, type ExportedTransformer} from './extensions/transformers/load/exportTransformer';
 export {
+  type LoadedTransformer,
   loadTransformer,
   type TransformerOptions,
   type TransformerSources,
@@ -91,6 +92,7 @@ export {
   type EncodedTexts,
   encodeTexts,
   type EncodeTextsOptions,
+  type HubTokenizer,
   type TextInput,
   type TextTokenizer,
 } from './extensions/transformers/load/tokenizer';

@@ -110,7 +110,7 @@ run(
 );
 
 // 2. Its adapter comes here, and computes the same.
-const base = await loadTransformer({config: encoder.config, weights: encoder.weights, labels: 2});
+const {model: base} = await loadTransformer({config: encoder.config, weights: encoder.weights, labels: 2});
 report('before: a head that has learned nothing', logitsHere(base));
 const model = applyLoRA(base, importPEFT(await readPEFTFolder(path('from-cluster')), base));
 console.log(`\n2. Brought here: ${String(summarizeLoRA(model)).split('\n').at(-1)}`);

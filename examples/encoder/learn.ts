@@ -38,7 +38,7 @@ export interface Learned {
 
 /** The encoder with a new head for a task: the mean of the states, and a layer for the classes. */
 export async function classifier(encoder: Pretrained, classes: number, seed: number): Promise<tf.LayersModel> {
-  const body = await loadTransformer({config: encoder.config, weights: encoder.weights, pooling: 'mean'});
+  const {model: body} = await loadTransformer({config: encoder.config, weights: encoder.weights, pooling: 'mean'});
   const head = tf.layers.dense({
     units: classes,
     name: 'classes',

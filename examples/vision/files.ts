@@ -6,7 +6,7 @@ import type {BaseFiles} from './learn';
 /** The files of a DINOv2 of 22 million parameters, which pip brings to a cache outside of the repository. */
 export async function baseFiles(): Promise<BaseFiles> {
   const folder = dinov2();
-  const json = (file: string) => JSON.parse(readFileSync(join(folder, file), 'utf8')) as object;
+  const json = (file: string) => JSON.parse(readFileSync(join(folder, file), 'utf8')) as Record<string, unknown>;
   return {
     config: json('config.json') as BaseFiles['config'],
     preprocessor: json('preprocessor_config.json'),

@@ -36,7 +36,7 @@ const VIEW = 'classifier/input';
 export interface BaseFiles {
   config: {patch_size: number};
   /** What is done to pictures, as it was published. */
-  preprocessor: object;
+  preprocessor: Record<string, unknown>;
   weights: StreamSource;
 }
 
@@ -46,14 +46,14 @@ export function edgeOf({config}: BaseFiles): number {
 }
 
 /** What is done to pictures here: they are small, and whole. */
-function preprocessorOf(files: BaseFiles): object {
+function preprocessorOf(files: BaseFiles): Record<string, unknown> {
   const edge = edgeOf(files);
   return {...files.preprocessor, size: {height: edge, width: edge}, do_center_crop: false};
 }
 
 /** A base with a new head for so many classes, which begins at zero. */
 export async function openBase(files: BaseFiles, labels: number): Promise<tf.LayersModel> {
-  const base = await loadTransformer({...files, preprocessor: preprocessorOf(files), labels});
+  const {model: base} = await loadTransformer({...files, preprocessor: preprocessorOf(files), labels});
   const head = base.getLayer('classifier');
   tf.tidy(() => head.setWeights(head.getWeights().map(weight => tf.zerosLike(weight))));
   return base;

@@ -130,7 +130,7 @@ async function deploy(model: tf.LayersModel, few: readonly number[], guessed: re
   for (const [name, content] of Object.entries(await hubFiles(model, files, KINDS))) {
     writeFileSync(join(OUTPUT, 'merged', name), content);
   }
-  const loaded = await loadTransformer(join(OUTPUT, 'merged'));
+  const {model: loaded} = await loadTransformer(join(OUTPUT, 'merged'));
   const pixels = await pixelsOf(loaded, few);
   const again = likeliest(() => loaded.predict(pixels, {batchSize: 8}) as tf.Tensor);
   const same = again.filter(({label}, i) => label === guessed[i]).length;

@@ -162,7 +162,7 @@ describe('a tiny DINOv2', () => {
       id2label: {0: 'cats', 1: 'dogs'},
       label2id: {cats: 0, dogs: 1},
     });
-    const loaded = await loadTransformer({config, weights: written['model.safetensors'] as Uint8Array});
+    const {model: loaded} = await loadTransformer({config, weights: written['model.safetensors'] as Uint8Array});
     const [own, again] = [model, loaded].map(each => numbers(each.predict(pixels) as tf.Tensor));
     expect(again).toBeAllClose(own!, {atol: 1e-2 * Math.max(...own!.map(Math.abs))});
     expect(JSON.parse(written['preprocessor_config.json'] as string)).toEqual({
@@ -314,7 +314,7 @@ describeInBrowser('the page that teaches a vision transformer', () => {
     const adapter = fromSafetensors(new Uint8Array(file));
     expect(Object.keys(adapter.tensors)).toContain('classifier/bias');
     const text = (name: string) => files.get(name)!.toString();
-    const loaded = await loadTransformer({
+    const {model: loaded} = await loadTransformer({
       config: text('config.json'),
       weights: new Uint8Array(files.get('model.safetensors')!),
       preprocessor: text('preprocessor_config.json'),

@@ -56,7 +56,7 @@ function outputOf(model: tf.LayersModel, inputs: Inputs): tf.Tensor {
 
 /** Trains an adapter for a few steps and writes it, and what the model gives with it. */
 async function train(name: string, sources: TransformerSources, inputs: Inputs, config: LoRAConfig): Promise<void> {
-  const base = await loadTransformer(sources);
+  const {model: base} = await loadTransformer(sources);
   const model = applyLoRA(base, {rank: 2, seed: 1, ...config});
   const before = outputOf(model, inputs);
   const targets = tf.tidy(() => tf.add(before, tf.randomNormal(before.shape, 0, 1, 'float32', 3)));
@@ -102,7 +102,7 @@ if (
 ) {
   throw new Error('The tokenizer gives other numbers than that of transformers.');
 }
-const base = await loadTransformer({config, weights, tokenizer});
+const {model: base} = await loadTransformer({config, weights});
 const adapter = importPEFT(adapterFiles, base);
 const adapted = applyLoRA(base, adapter);
 const models = {base, adapted, merged: mergeLoRA(adapted)};

@@ -42,13 +42,13 @@ export class SentenceEngine implements Engine {
 
   async start(url: string): Promise<Start> {
     await startWasm();
-    const json = async (file: string) => (await found(`${url}/${file}`)).json() as Promise<object>;
+    const json = async (file: string) => (await found(`${url}/${file}`)).json() as Promise<Record<string, unknown>>;
     const [config, tokenizer, tokenizerConfig] = await Promise.all(
       ['config.json', 'tokenizer.json', 'tokenizer_config.json'].map(json),
     );
     this.tokenizer = new Tokenizer(tokenizer!, tokenizerConfig!);
     const weights = await this.download(`${url}/model.safetensors`);
-    this.body = await loadTransformer({config: config!, weights, pooling: 'mean'});
+    this.body = (await loadTransformer({config: config!, weights, pooling: 'mean'})).model;
     return {parameters: this.body.countParams()};
   }
 

@@ -66,7 +66,7 @@ export class VisionEngine implements Engine {
     const weights = counted(await get('model.safetensors'), (done, total) => this.tell({kind: 'loading', done, total}));
     this.files = {
       config: (await (await get('config.json')).json()) as BaseFiles['config'],
-      preprocessor: (await (await get('preprocessor_config.json')).json()) as object,
+      preprocessor: (await (await get('preprocessor_config.json')).json()) as Record<string, unknown>,
       weights: await weights.blob(),
     };
     return {parameters: (await this.baseFor(2)).countParams()};

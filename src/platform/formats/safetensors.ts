@@ -303,10 +303,10 @@ export interface OpenSafetensors {
   /**
    * Reads the tensors one after the other, and holds one at a time.
    *
-   * @param visit is given the numbers; `null` for types other than `F32`, `F16` and `BF16`.
+   * @param visit gets the values; `null` for types other than `F32`, `F16` and `BF16`. It is awaited.
    * @throws LoRAError if the file ends before the last, or goes on behind it.
    */
-  read(visit: (name: string, entry: TensorEntry, data: Float32Array | null) => void): Promise<void>;
+  read(visit: (name: string, entry: TensorEntry, data: Float32Array | null) => void | Promise<void>): Promise<void>;
 }
 
 /** Whether numbers lie in memory as files have them. */
@@ -326,7 +326,7 @@ export async function openSafetensors(reader: ByteReader): Promise<OpenSafetenso
     entries,
     read: async visit => {
       for (const [name, entry] of entries) {
-        visit(name, entry, takeNumbers(await reader.take(entry.end - entry.begin), entry));
+        await visit(name, entry, takeNumbers(await reader.take(entry.end - entry.begin), entry));
       }
       if (await reader.hasMore()) {
         throw broken(['bytes behind the last tensor belong to none']);

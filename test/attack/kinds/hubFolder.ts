@@ -151,13 +151,13 @@ async function loadFrom(
   inFolder: boolean,
 ): Promise<tf.LayersModel> {
   if (!inFolder) {
-    return loadTransformer({config, weights, ...options});
+    return (await loadTransformer({config, weights, ...options})).model;
   }
   const folder = mkdtempSync(join(tmpdir(), 'hub-'));
   try {
     writeFileSync(join(folder, 'config.json'), config);
     writeFileSync(join(folder, 'model.safetensors'), weights);
-    return await loadTransformer(folder, options);
+    return (await loadTransformer(folder, options)).model;
   } finally {
     rmSync(folder, {recursive: true});
   }

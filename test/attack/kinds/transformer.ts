@@ -31,7 +31,7 @@ export const transformer: AttackKind = {
         const bytes = new Uint8Array(fileOf(rest));
         const weights = turn++ % 2 === 0 ? bytes : new Blob([bytes]);
         const text = config instanceof Uint8Array ? new TextDecoder().decode(config) : JSON.stringify(config);
-        const model = await loadTransformer({config: text, weights});
+        const {model} = await loadTransformer({config: text, weights});
         try {
           // What was loaded is what the file says of it, and can be used.
           const {tensors} = decodeSafetensors(bytes);

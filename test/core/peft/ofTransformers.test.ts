@@ -11,9 +11,9 @@ beforeAll(() => useBackend('cpu'));
 
 const CLOSE = {rtol: 2e-5, atol: 2e-5};
 
-function load(name: string): Promise<tf.LayersModel> {
+async function load(name: string): Promise<tf.LayersModel> {
   const {config, weights} = fixture(name);
-  return loadTransformer({config, weights});
+  return (await loadTransformer({config, weights})).model;
 }
 
 /** The logits that a model gives for the tokens of an adapter's fixture. */

@@ -21,7 +21,12 @@ export const tokenizerConfig = {tokenizer_class: 'PreTrainedTokenizer', unk_toke
 export function files() {
   const filesOf = (at: string, name: string) => {
     const {config, weights} = fixture(name);
-    return {[`${at}/config.json`]: config, [`${at}/model.safetensors`]: weights};
+    return {
+      [`${at}/config.json`]: config,
+      [`${at}/model.safetensors`]: weights,
+      [`${at}/tokenizer.json`]: JSON.stringify(tokenizerJson),
+      [`${at}/tokenizer_config.json`]: JSON.stringify(tokenizerConfig),
+    };
   };
   return Promise.resolve({...filesOf(url, 'bert'), ...filesOf(decoderUrl, 'llama'), ...filesOf(visionUrl, 'vit')});
 }

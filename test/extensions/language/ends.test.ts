@@ -55,7 +55,7 @@ function continued(model: tf.LayersModel, prompt: readonly number[], count: numb
 
 /** What a model writes. */
 async function written(sources: Partial<TransformerSources> | string, prompt: Prompt = TEXT): Promise<string> {
-  const model = await (typeof sources === 'string'
+  const {model} = await (typeof sources === 'string'
     ? loadTransformer(sources)
     : loadTransformer({config, weights, ...sources}));
   const {template} = languageFacts(model);
@@ -72,7 +72,7 @@ describe('a text of a model of the hub', () => {
   const before = (id: number) => ids.slice(0, ids.indexOf(id)).map(letter).join('');
 
   beforeAll(async () => {
-    const model = await loadTransformer({config, weights});
+    const {model} = await loadTransformer({config, weights});
     ids = continued(model, PROMPT, 12);
     disposeModel(model);
     none = {...fields, eos_token_id: null};
@@ -98,7 +98,7 @@ describe('a text of a model of the hub', () => {
     expect(await written(folder)).toBe(ids.map(letter).join(''));
     writeFileSync(join(folder, 'generation_config.json'), JSON.stringify(generation));
     expect(await written(folder)).toBe(before(first!));
-    const base = await loadTransformer(folder);
+    const {model: base} = await loadTransformer(folder);
     const adapted = applyLoRA(base, {rank: 1, targets: [/q_proj$/]});
     const loaded = await reloaded(adapted);
     expect(languageFacts(loaded).ends).toEqual([first, second]);
@@ -111,7 +111,7 @@ describe('a text of a model of the hub', () => {
   test('comes of messages by the template of the files', async () => {
     const chat = [{role: 'user', content: TEXT}];
     const source = letter(size - 1) + letter(0);
-    const model = await loadTransformer({config: none, weights});
+    const {model} = await loadTransformer({config: none, weights});
     const answer = continued(model, [...PROMPT, size - 1, 0], 12);
     disposeModel(model);
     const text = (all: number[]) =>
@@ -120,7 +120,7 @@ describe('a text of a model of the hub', () => {
         .map(letter)
         .join('');
     expect(answer.indexOf(size - 1)).toBeGreaterThan(3);
-    const tokenizers: object[] = [
+    const tokenizers: Record<string, unknown>[] = [
       {chat_template: source},
       {chat_template: [...[{name: 'tools', template: 'x'}], {name: 'default', template: source}]},
     ];
@@ -136,7 +136,7 @@ describe('a text of a model of the hub', () => {
       join(folder, 'tokenizer_config.json'),
       JSON.stringify({chat_template: 'x', bos_token: bos, eos_token: '</s>', add_bos_token: true}),
     );
-    const withX = await loadTransformer(folder);
+    const {model: withX} = await loadTransformer(folder);
     expect(languageFacts(withX)).toEqual({ends: [], template: 'x', tokens: {bos_token: '<s>', eos_token: '</s>'}});
     disposeModel(withX);
     writeFileSync(join(folder, 'chat_template.jinja'), source);
@@ -146,7 +146,7 @@ describe('a text of a model of the hub', () => {
 
   test('ends at the special token that the template writes behind an answer, of messages alone', async () => {
     const chat = [{role: 'user', content: TEXT}];
-    const plain = await loadTransformer({config: none, weights});
+    const {model: plain} = await loadTransformer({config: none, weights});
     const end = Array.from({length: size - 1}, (_, id) => id).find(id =>
       continued(plain, [...PROMPT, id], 12).includes(id, 2),
     )!;
@@ -160,7 +160,7 @@ describe('a text of a model of the hub', () => {
           .map(letter)
           .join(''),
     };
-    const model = await loadTransformer({config: none, weights});
+    const {model} = await loadTransformer({config: none, weights});
     const answer = continued(model, [...PROMPT, end], 12);
     expect(answer).toContain(end);
     const [text] = await generateTexts(model, withTemplate(other, letter(end)), [chat], {maxTokens: 12});

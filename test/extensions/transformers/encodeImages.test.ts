@@ -24,7 +24,7 @@ let model: tf.LayersModel;
 
 beforeAll(async () => {
   await useBackend('cpu');
-  model = await loadTransformer({config, weights, preprocessor: small});
+  model = (await loadTransformer({config, weights, preprocessor: small})).model;
 });
 afterAll(() => disposeModel(model));
 
@@ -115,10 +115,10 @@ describe('encodeImages', () => {
     const folder = mkdtempSync(join(tmpdir(), 'tfjs-lora-pictures-'));
     writeFileSync(join(folder, 'config.json'), config);
     writeFileSync(join(folder, 'model.safetensors'), weights);
-    const without = await loadTransformer(folder);
+    const {model: without} = await loadTransformer(folder);
     await expect(encodeImages(without, picture([6, 5, 3]))).rejects.toThrow('came without a preprocessor_config.json');
     writeFileSync(join(folder, 'preprocessor_config.json'), JSON.stringify(small));
-    const found = await loadTransformer(folder);
+    const {model: found} = await loadTransformer(folder);
     expect(await encoded(found, picture([6, 5, 3]))).toEqual(await encoded(model, picture([6, 5, 3])));
     rmSync(folder, {recursive: true});
     [without, found].forEach(disposeModel);

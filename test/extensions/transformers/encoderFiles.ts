@@ -21,7 +21,7 @@ const MINILM = {
 };
 
 export interface EncoderFile {
-  config: object;
+  config: Record<string, unknown>;
   weights: Record<string, NamedValues>;
 }
 

@@ -32,7 +32,7 @@ describe('a model is written as it was read', () => {
   test.each(NAMES)('%s', async name => {
     const {config, weights, expected, pooling, tied} = fixture(name);
     await withoutLeaks(async () => {
-      const model = await loadTransformer({config, weights, pooling, tied});
+      const {model} = await loadTransformer({config, weights, pooling, tied});
       const files = await exportTransformer(model);
       const [before, after] = [tensorsOf(weights), tensorsOf(files.weights)];
       const changed = [...before].filter(
@@ -43,7 +43,7 @@ describe('a model is written as it was read', () => {
         expect([...before.keys()].filter(key => !after.has(key))).toEqual([]);
         expect([...after.keys()].filter(key => !before.has(key))).toEqual(tied ? [] : ['lm_head.weight']);
       }
-      const again = await loadTransformer({...files, pooling, tied});
+      const {model: again} = await loadTransformer({...files, pooling, tied});
       expect(predicted(again, () => inputsOf(expected))).toEqual(predicted(model, () => inputsOf(expected)));
       [model, again].forEach(disposeModel);
     });
@@ -61,7 +61,7 @@ describe('tensors that the model does not compute with', () => {
     ['with a pooling', {pooling: 'mean'} as const],
   ])('are written with the body alone: %s', async (way, options) => {
     const {config: own, weights: file} = fixture(way.includes('head') ? 'bertClasses' : 'bert');
-    const model = await loadTransformer({config: own, weights: file, architecture: 'BertModel', ...options});
+    const {model} = await loadTransformer({config: own, weights: file, architecture: 'BertModel', ...options});
     const adapted = applyLoRA(model, {rank: 1, targets: [/query$/]});
     const merged = mergeLoRA(adapted);
     const {weights: written} = await exportTransformer(merged);
@@ -71,7 +71,7 @@ describe('tensors that the model does not compute with', () => {
   });
 
   test('are rounded as the others, and refused where they are too large', async () => {
-    const model = await loadTransformer({config, weights});
+    const {model} = await loadTransformer({config, weights});
     const {weights: written} = await exportTransformer(model, {dtype: 'float16'});
     expect(tensorsOf(written).get(POOLER[0]!)).toMatchObject({dtype: 'F16', shape: [24]});
     disposeModel(model);
@@ -79,14 +79,14 @@ describe('tensors that the model does not compute with', () => {
       [...tensorsOf(weights)].map(([name, {shape, data}]) => [name, {shape, data: data!.map(value => value)}]),
     );
     tensors[POOLER[0]!]!.data[0] = 1e6;
-    const large = await loadTransformer({config, weights: encodeSafetensors(tensors)});
+    const {model: large} = await loadTransformer({config, weights: encodeSafetensors(tensors)});
     await expect(exportTransformer(large, {dtype: 'float16'})).rejects.toThrow('pooler.dense.bias');
     disposeModel(large);
   });
 
   test('are not those of another class', async () => {
     const {config: own, weights: file} = fixture('bertClasses');
-    const model = await loadTransformer({
+    const {model} = await loadTransformer({
       config: own,
       weights: file,
       architecture: 'BertForTokenClassification',
@@ -99,7 +99,7 @@ describe('tensors that the model does not compute with', () => {
 
   test('are lost where tfjs saves the model, which is said', async () => {
     const warn = jest.mocked(console.warn).mockClear();
-    const model = await loadTransformer({config, weights});
+    const {model} = await loadTransformer({config, weights});
     await exportTransformer(model);
     expect(warn).not.toHaveBeenCalled();
     const handler = new MemoryHandler();
@@ -131,7 +131,7 @@ test.each(['llama', 'llama3', 'kQuants', 'qwen2', 'qwen3', 'gemma3', 'phi3', 'gp
     const files = await exportTransformer(model);
     const [one, other] = [tensorsOf(files.weights), tensorsOf((await exportTransformer(plain)).weights)];
     expect([...one.values()].map(bitsOf)).toEqual([...other.values()].map(bitsOf));
-    const again = await loadTransformer(files);
+    const {model: again} = await loadTransformer(files);
     expect(predicted(again, TOKENS)).toEqual(predicted(plain, TOKENS));
     [model, plain, again].forEach(disposeModel);
   },
@@ -139,7 +139,7 @@ test.each(['llama', 'llama3', 'kQuants', 'qwen2', 'qwen3', 'gemma3', 'phi3', 'gp
 
 test('the config has all that it had, and a point in numbers that are none of whole ones', async () => {
   const {config, weights} = fixture('t5');
-  const model = await loadTransformer({config, weights});
+  const {model} = await loadTransformer({config, weights});
   const files = await exportTransformer(model);
   expect(JSON.parse(files.config)).toEqual({...(JSON.parse(config) as object), dtype: 'float32'});
   expect(files.config).toContain('"classifier_dropout": 0.0,');
@@ -150,7 +150,7 @@ test('the config has all that it had, and a point in numbers that are none of wh
 describe('numbers', () => {
   test('of 16 bits are rounded to the nearest', async () => {
     const {config, weights} = fixture('llamaTied');
-    const model = await loadTransformer({config, weights});
+    const {model} = await loadTransformer({config, weights});
     const name = 'model.layers.0.self_attn.q_proj.weight';
     const whole = tensorsOf(weights).get(name)!.data!;
     for (const [dtype, bits, type] of [
@@ -170,7 +170,7 @@ describe('numbers', () => {
 
   test('that were trained are written, those of a new head with its labels', async () => {
     const {config, weights, expected} = fixture('bert');
-    const model = await loadTransformer({config, weights, labels: 3});
+    const {model} = await loadTransformer({config, weights, labels: 3});
     model.compile({optimizer: adam({learningRate: 0.01}), loss: 'meanSquaredError'});
     const rows = expected.ids.length;
     await model.fit(inputsOf(expected), tf.ones([rows, 3]), {epochs: 2, verbose: 0});
@@ -179,7 +179,7 @@ describe('numbers', () => {
       architectures: ['BertForSequenceClassification'],
       id2label: {0: 'LABEL_0', 1: 'LABEL_1', 2: 'LABEL_2'},
     });
-    const again = await loadTransformer(files);
+    const {model: again} = await loadTransformer(files);
     expect(predicted(again, () => inputsOf(expected))).toEqual(predicted(model, () => inputsOf(expected)));
     [model, again].forEach(disposeModel);
   });
@@ -194,7 +194,7 @@ describe('an adapted model', () => {
     await adapted.save(handler);
     const loaded = await tf.loadLayersModel(handler);
     const merged = mergeLoRA(loaded);
-    const again = await loadTransformer(await exportTransformer(merged));
+    const {model: again} = await loadTransformer(await exportTransformer(merged));
     expect(predicted(again, TOKENS)).toBeAllClose(predicted(merged, TOKENS), {rtol: 1e-5, atol: 1e-5});
     const removed = removeLoRA(loaded);
     expect((await exportTransformer(removed)).weights).toEqual((await exportTransformer(model)).weights);
@@ -203,7 +203,7 @@ describe('an adapted model', () => {
 
   test('has a head of its own where the update was one of the head', async () => {
     const {config, weights} = fixture('llamaTied');
-    const model = await loadTransformer({config, weights});
+    const {model} = await loadTransformer({config, weights});
     const adapted = applyLoRA(model, {rank: 2, targets: [/lm_head$/]});
     const merged = mergeLoRA(adapted);
     const files = await exportTransformer(merged);
@@ -220,7 +220,7 @@ describe('what is refused', () => {
     const stranger = tf.sequential({layers: [tf.layers.dense({units: 1, inputShape: [2]})]});
     await expect(exportTransformer(stranger)).rejects.toThrow(/does not say by which config/);
     const {config, weights} = fixture('llama');
-    const model = await loadTransformer({config, weights});
+    const {model} = await loadTransformer({config, weights});
     const {hub} = model.getUserDefinedMetadata() as {hub: {config: object}};
     const said = (more: object) => model.setUserDefinedMetadata({hub: {config: {...hub.config, ...more}}});
     said({num_hidden_layers: 1e9});
@@ -236,7 +236,7 @@ describe('what is refused', () => {
 
   test('numbers too large or not finite, and options that are none', async () => {
     const {config, weights} = fixture('llama');
-    const model = await loadTransformer({config, weights});
+    const {model} = await loadTransformer({config, weights});
     const layer = model.getLayer('model/norm');
     layer.setWeights([tf.fill(layer.getWeights()[0]!.shape, 1e5)]);
     await expect(exportTransformer(model, {dtype: 'float16'})).rejects.toThrow(/model\.norm\.weight.*float16/);

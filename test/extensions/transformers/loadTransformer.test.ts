@@ -25,7 +25,7 @@ function tensorsOf(bytes: Uint8Array): Record<string, NamedValues> {
 const stored = tensorsOf(bert.weights);
 
 async function outputOf(sources: Partial<TransformerSources>): Promise<number[]> {
-  return outputsOf(await loadTransformer({config: bert.config, weights: bert.weights, ...sources}));
+  return outputsOf((await loadTransformer({config: bert.config, weights: bert.weights, ...sources})).model);
 }
 
 /** What a model computes of the tokens of the fixture. It is disposed. */
@@ -68,7 +68,7 @@ describe('a model', () => {
     const relativeFolder = relative(process.cwd(), folder);
     const url = pathToFileURL(folder);
     for (const place of [folder, `${folder}/`, relativeFolder, join(folder, 'config.json'), url, `${url.href}/`]) {
-      const model = await loadTransformer(place, {tokenTypes: false});
+      const {model} = await loadTransformer(place, {tokenTypes: false});
       expect(outputsOf(model)).toEqual(expected);
     }
     const config = join(relativeFolder, 'config.json');
@@ -86,7 +86,7 @@ describe('a model', () => {
     await expect(loadTransformer(folder)).rejects.toThrow(`${folder} has no model.safetensors.`);
     writeFileSync(join(folder, 'model-00001-of-00002.safetensors'), part(0, 5));
     writeFileSync(join(folder, 'model-00002-of-00002.safetensors'), part(5, names.length));
-    expect(outputsOf(await loadTransformer(folder))).toEqual(await outputOf({}));
+    expect(outputsOf((await loadTransformer(folder)).model)).toEqual(await outputOf({}));
     rmSync(folder, {recursive: true});
     await expect(loadTransformer(folder)).rejects.toThrow(`There is no file ${join(folder, 'config.json')}.`);
   });
@@ -98,7 +98,7 @@ describe('a model', () => {
   });
 
   test('has the names of the modules of the hub', async () => {
-    const model = await loadTransformer({config: bert.config, weights: bert.weights});
+    const {model} = await loadTransformer({config: bert.config, weights: bert.weights});
     const names = model.layers.map(({name}) => name);
     expect(names).toEqual(
       expect.arrayContaining([
@@ -126,7 +126,7 @@ describe('a model', () => {
 
   test('takes a new head for classes, whose body is that of the file', async () => {
     await withoutLeaks(async () => {
-      const model = await loadTransformer({config: bert.config, weights: bert.weights, labels: 5});
+      const {model} = await loadTransformer({config: bert.config, weights: bert.weights, labels: 5});
       expect(model.outputs[0]!.shape).toEqual([null, 5]);
       const head = model.getLayer('classifier').getWeights()[0]!;
       expect(numbers(head).some(value => value !== 0)).toBe(true);
@@ -140,14 +140,14 @@ describe('a model', () => {
 
   test('of a file with a head gives its body alone where that is asked for', async () => {
     const {config, weights} = fixture('bertClasses');
-    const model = await loadTransformer({config, weights, architecture: 'BertModel'});
+    const {model} = await loadTransformer({config, weights, architecture: 'BertModel'});
     expect(model.outputs[0]!.shape).toEqual([null, null, 24]);
     disposeModel(model);
   });
 
   test('of a file with a head gives vectors where these are asked for', async () => {
     const {config, weights} = fixture('bertTiedWords');
-    const model = await loadTransformer({config, weights, pooling: 'mean'});
+    const {model} = await loadTransformer({config, weights, pooling: 'mean'});
     expect(model.outputs[0]!.shape).toEqual([null, 8]);
     disposeModel(model);
   });
@@ -157,7 +157,7 @@ describe('a model', () => {
       ['BertForTokenClassification', 4, 4],
       ['BertForQuestionAnswering', 2, 2],
     ] as const) {
-      const model = await loadTransformer({config: bert.config, weights: bert.weights, architecture, labels});
+      const {model} = await loadTransformer({config: bert.config, weights: bert.weights, architecture, labels});
       expect(model.outputs[0]!.shape).toEqual([null, null, width]);
       disposeModel(model);
     }
@@ -166,7 +166,12 @@ describe('a model', () => {
   test('takes a new head for spans over a decoder whose files name its body otherwise', async () => {
     const {config, weights} = fixture('llama');
     expect(Object.keys(tensorsOf(weights))).toContain('model.embed_tokens.weight');
-    const spans = await loadTransformer({config, weights, architecture: 'LlamaForQuestionAnswering', labels: 2});
+    const {model: spans} = await loadTransformer({
+      config,
+      weights,
+      architecture: 'LlamaForQuestionAnswering',
+      labels: 2,
+    });
     expect(spans.outputs[0]!.shape).toEqual([null, null, 2]);
     const words = numbers(spans.getLayer('transformer/embed_tokens').getWeights()[0]!);
     expect(words).toEqual(Array.from(tensorsOf(weights)['model.embed_tokens.weight']!.data as Float32Array));
@@ -178,7 +183,7 @@ describe('a model', () => {
     expect(Object.keys(tensorsOf(weights)).filter(name => name.includes('pooler'))).toEqual([]);
     await withoutLeaks(async () => {
       for (const given of [{labels: 5}, {architecture: 'BertForMultipleChoice', labels: 1}]) {
-        const model = await loadTransformer({config, weights, ...given});
+        const {model} = await loadTransformer({config, weights, ...given});
         const [kernel, bias] = model.getLayer('bert/pooler/dense').getWeights() as [tf.Tensor, tf.Tensor];
         const {mean, deviation} = tf.tidy(() => {
           const {mean: center, variance} = tf.moments(kernel);
@@ -195,7 +200,7 @@ describe('a model', () => {
 
   test('for choices is trained on their numbers, saved and loaded', async () => {
     const {config, weights, expected} = fixture('bertChoices');
-    const base = await loadTransformer({config, weights});
+    const {model: base} = await loadTransformer({config, weights});
     const model = applyLoRA(base, {rank: 2, targets: [/query$/]});
     compileCrossEntropy(model, {optimizer: 'sgd', metrics: ['accuracy']});
     const inputs = [tf.tensor(expected.ids, undefined, 'int32'), tf.tensor(expected.mask)];
@@ -213,7 +218,7 @@ describe('a model', () => {
   });
 
   test('takes types of tokens as a third input', async () => {
-    const model = await loadTransformer({config: bert.config, weights: bert.weights, tokenTypes: true});
+    const {model} = await loadTransformer({config: bert.config, weights: bert.weights, tokenTypes: true});
     const given = await outputOf({});
     tf.tidy(() => {
       const {ids, mask} = bert.expected;
@@ -259,7 +264,7 @@ describe('a head in the files that is left out', () => {
   const loaded = async (name: string, options: Partial<TransformerSources>) => {
     const {config, weights} = fixture(name);
     const {architectures: _, ...fields} = JSON.parse(config) as Record<string, unknown>;
-    disposeModel(await loadTransformer({config: fields, weights, ...options}));
+    disposeModel((await loadTransformer({config: fields, weights, ...options})).model);
   };
 
   test('is said, with its tensors and the class that has them', async () => {
@@ -276,17 +281,17 @@ describe('a head in the files that is left out', () => {
       ...tensorsOf(weights),
       'cls.seq_relationship.bias': {shape: [2], data: new Float32Array(2)},
     });
-    disposeModel(await loadTransformer({config, weights: unknown}));
+    disposeModel((await loadTransformer({config, weights: unknown})).model);
     expect(lines()).toEqual([]); // the class that the config names has its head
     const {weights: body} = fixture('bert');
     const headed = {...tensorsOf(body), 'cls.seq_relationship.bias': {shape: [2], data: new Float32Array(2)}};
     const {architectures: _, ...nameless} = JSON.parse(fixture('bert').config) as Record<string, unknown>;
-    disposeModel(await loadTransformer({config: nameless, weights: encodeSafetensors(headed)}));
+    disposeModel((await loadTransformer({config: nameless, weights: encodeSafetensors(headed)})).model);
     expect(lines()).toEqual([
       'The files have a head that is left out: cls.seq_relationship.bias. No class of this library computes with all ' +
         'of it; {architecture: "BertModel"} loads the body alone, and {labels} begins a new head.',
     ]);
-    disposeModel(await loadTransformer({config: fixture('siglip').config, weights: fixture('siglip').weights}));
+    disposeModel((await loadTransformer({config: fixture('siglip').config, weights: fixture('siglip').weights})).model);
     expect(lines()).toEqual([]); // its head is that of the pooling 'pooler'
     warn.mockRestore();
   });
@@ -431,7 +436,14 @@ describe('what does not fit is refused and leaves nothing', () => {
     ['no weights', {weights: []}, [/weights is missing/]],
     [
       'a tokenizer of another model',
-      {tokenizer: {encode: () => ({ids: []}), get_vocab: () => new Map([['zebra', 61]])}},
+      {
+        tokenizerJson: {},
+        Tokenizer: class {
+          encode = () => ({ids: []});
+          decode = () => '';
+          get_vocab = () => new Map([['zebra', 61]]);
+        },
+      },
       [/token "zebra" has number 61, and the table of words 61 rows/],
     ],
   ])('%s', async (_, sources, messages) => {
@@ -479,9 +491,9 @@ describe('what does not fit is refused and leaves nothing', () => {
 });
 
 describe('of the config of a decoder', () => {
-  const ofFixture = (name: string, changes: object) => {
+  const ofFixture = async (name: string, changes: object) => {
     const {config, weights} = fixture(name);
-    return loadTransformer({config: {...(JSON.parse(config) as object), ...changes}, weights});
+    return (await loadTransformer({config: {...(JSON.parse(config) as object), ...changes}, weights})).model;
   };
   /** What changes of a config change in the scores. */
   const moved = async (name: string, changes: object) => {
@@ -541,8 +553,8 @@ test('a new head of ModernBERT begins with that for masked words where the files
   const masked = fixture('modernbertTiedWords');
   const body = fixture('modernbert');
   const [begun, fresh] = [
-    await loadTransformer({config: masked.config, weights: masked.weights, architecture, labels: 4}),
-    await loadTransformer({config: body.config, weights: body.weights, architecture, labels: 4}),
+    (await loadTransformer({config: masked.config, weights: masked.weights, architecture, labels: 4})).model,
+    (await loadTransformer({config: body.config, weights: body.weights, architecture, labels: 4})).model,
   ];
   const {data} = decodeSafetensors(masked.weights).tensors.get('head.dense.weight')!;
   expect([...kernelOf(begun)].sort()).toEqual([...data!].sort());
@@ -573,7 +585,7 @@ test('files of GTE are read as they were first written, with another prefix', as
     Object.fromEntries(Object.entries(tensors).map(([name, tensor]) => [`new.${name}`, tensor])),
   );
   expect(Object.keys(tensorsOf(first))).toContain('new.encoder.layer.0.attention.qkv_proj.weight');
-  const model = await loadTransformer({config, weights: first});
+  const {model} = await loadTransformer({config, weights: first});
   const inputs = [expected.ids, expected.mask].map(rows => tf.tensor(rows, undefined, 'int32'));
   const found = atTokens(numbers(model.predict(inputs) as tf.Tensor), expected);
   expect(found).toBeAllClose(atTokens(expected.base, expected), {rtol: 2e-5, atol: 2e-5});
@@ -604,7 +616,7 @@ test("older files of Nomic's BERT, which join queries, keys and values, are read
     const kept = Object.entries(tensors).filter(([name]) => !/\.[qkv]_proj\./.test(name));
     return Object.fromEntries(kept.map(([name, tensor]) => [oldName(name), tensor]));
   });
-  const model = await loadTransformer({config, weights: older});
+  const {model} = await loadTransformer({config, weights: older});
   const inputs = [expected.ids, expected.mask].map(rows => tf.tensor(rows, undefined, 'int32'));
   const found = atTokens(numbers(model.predict(inputs) as tf.Tensor), expected);
   expect(found).toBeAllClose(atTokens(expected.base, expected), {rtol: 2e-5, atol: 2e-5});
@@ -642,7 +654,7 @@ describe('a class that there is no code for', () => {
     const {config, weights, expected} = given(name, className, more);
     const warn = jest.spyOn(console, 'warn').mockReturnValue();
     const body = (JSON.parse(fixture(name).config) as {architectures: [string]}).architectures[0];
-    const model = await loadTransformer({config, weights, architecture: body});
+    const {model} = await loadTransformer({config, weights, architecture: body});
     expect(warn).not.toHaveBeenCalled();
     warn.mockRestore();
     const inputs = [expected.ids, expected.mask].map(rows => tf.tensor(rows, undefined, 'int32'));
@@ -650,7 +662,7 @@ describe('a class that there is no code for', () => {
     expect(found).toBeAllClose(atTokens(expected.base, expected), {rtol: 2e-5, atol: 2e-5});
     tf.dispose(inputs);
     disposeModel(model);
-    disposeModel(await loadTransformer({config, weights, pooling: 'mean'}));
+    disposeModel((await loadTransformer({config, weights, pooling: 'mean'})).model);
   });
 });
 
@@ -685,10 +697,10 @@ test('the body of a DeBERTa v3 is read from a file with the heads of its trainin
     'lm_predictions.lm_head.bias': {shape: [13], data: new Float32Array(13)},
     'mask_predictions.classifier.bias': {shape: [1], data: new Float32Array(1)},
   }));
-  disposeModel(await loadTransformer({config, weights: trained}));
+  disposeModel((await loadTransformer({config, weights: trained})).model);
   expect(warn).toHaveBeenCalledWith(expect.stringContaining('lm_predictions.lm_head.bias'));
   warn.mockRestore();
-  const model = await loadTransformer({config, weights: trained, labels: 4});
+  const {model} = await loadTransformer({config, weights: trained, labels: 4});
   expect(model.outputShape).toEqual([null, 4]);
   expect(model.getLayer('pooler/dense').getWeights()[0]!.shape).toEqual([8, 8]);
   disposeModel(model);
@@ -700,14 +712,14 @@ describe('ALBERT, whose blocks share their weights', () => {
 
   test('has each weight once, however many blocks there are', async () => {
     await withoutLeaks(async () => {
-      const model = await loadTransformer({config: changed({num_hidden_layers: 30}), weights});
+      const {model} = await loadTransformer({config: changed({num_hidden_layers: 30}), weights});
       expect(model.weights.filter(({originalName}) => originalName.endsWith('ffn/kernel'))).toHaveLength(1);
       disposeModel(model);
     });
   });
 
   test('is saved and loaded with what it shares', async () => {
-    const model = await loadTransformer({config, weights});
+    const {model} = await loadTransformer({config, weights});
     const loaded = await reloaded(model);
     const inputs = [tf.tensor2d([[2, 3, 4]], undefined, 'int32'), tf.ones([1, 3])];
     const [expected, found] = [model, loaded].map(each => numbers(each.predict(inputs) as tf.Tensor));
@@ -745,7 +757,7 @@ describe('a model that is too large for the backend', () => {
     const parameters = Object.values(stored).reduce((sum, {shape}) => sum + tf.util.sizeFromShape([...shape]), 0);
     const room = (mostBytes: number) => supplyCapabilities('wasm', () => ({...wasmCapabilities(), mostBytes}));
     room(4 * parameters);
-    disposeModel(await loadTransformer({config: bert.config, weights: bert.weights}));
+    disposeModel((await loadTransformer({config: bert.config, weights: bert.weights})).model);
     // Of the weights that the model has: the files may have a head beside them.
     room(2 ** 10);
     await withoutLeaks(async () => {

@@ -132,7 +132,7 @@ describe.each(BACKENDS)('on %s', backend => {
 
   test('a model for question answering is trained by fit on first and last places', async () => {
     const {config, weights, expected} = fixture('bertSpans');
-    const base = await loadTransformer({config, weights});
+    const {model: base} = await loadTransformer({config, weights});
     const model = applyLoRA(base, {rank: 2, targets: [/query$/], trainable: ['qa_outputs']});
     compileSpans(model, {optimizer: adam({learningRate: 0.1}), metrics: ['accuracy', spanF1()]});
     const inputs = [tf.tensor(expected.ids, undefined, 'int32'), tf.tensor(expected.mask)];
@@ -147,7 +147,7 @@ describe.each(BACKENDS)('on %s', backend => {
 
   test('an encoder learns which texts belong together', async () => {
     const {config, weights} = fixture('bert');
-    const base = await loadTransformer({config, weights, pooling: 'mean'});
+    const {model: base} = await loadTransformer({config, weights, pooling: 'mean'});
     const model = applyLoRA(base, {rank: 2, targets: [/query$/, /value$/]});
     const encode = (rows: number[][]) => {
       const ids = tf.tensor2d(rows, undefined, 'int32');
@@ -212,13 +212,13 @@ describe('what does not fit is refused', () => {
 
   test('a model with another output, or a metric that is none, for spans', async () => {
     const {config, weights} = fixture('bertTokenClasses');
-    const model = await loadTransformer({config, weights});
+    const {model} = await loadTransformer({config, weights});
     expect(() => compileSpans(model, {optimizer: 'sgd'})).toThrow(
       'The model must have one output, [batch, places, 2], a start and an end, got [null, null, 3].',
     );
     disposeModel(model);
     const spans = fixture('bertSpans');
-    const answers = await loadTransformer({config: spans.config, weights: spans.weights});
+    const {model: answers} = await loadTransformer({config: spans.config, weights: spans.weights});
     expect(() => compileSpans(answers, {optimizer: 'sgd', metrics: 'perplexity' as 'f1'})).toThrow(
       'There is no metric "perplexity" for spans. There are accuracy, f1, and functions of your own.',
     );

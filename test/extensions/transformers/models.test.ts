@@ -68,7 +68,7 @@ test.each(TEXTS)('%s gives of texts with more padding what it gives of them', as
   await useBackend('cpu');
   const {config, weights, tied, pooling, expected} = fixture(name);
   const {pad_token_id: pad} = JSON.parse(config) as {pad_token_id?: number | null};
-  const model = await loadTransformer({config, weights, tied, pooling});
+  const {model} = await loadTransformer({config, weights, tied, pooling});
   tf.tidy(() => {
     const filled = [expected.ids, expected.mask].map((rows, i) =>
       tf.tensor2d(
@@ -90,7 +90,7 @@ describe.each(BACKENDS)('on %s', backend => {
   test.each(NAMES)('%s computes what PyTorch computes', async name => {
     const {config, weights, tied, pooling, expected} = fixture(name);
     await withoutLeaks(async () => {
-      const model = await loadTransformer({config, weights, tied, pooling});
+      const {model} = await loadTransformer({config, weights, tied, pooling});
       expect(predicted(model, expected)).toBeAllClose(atTokens(expected.base, expected), {rtol: 2e-5, atol: 2e-5});
       disposeModel(model);
     });
@@ -98,7 +98,7 @@ describe.each(BACKENDS)('on %s', backend => {
 
   test.each(PICTURES)('%s interpolates its places for pictures of another size', async name => {
     const {config, weights, pooling, expected} = fixture(name);
-    const model = await loadTransformer({config, weights, pooling});
+    const {model} = await loadTransformer({config, weights, pooling});
     const {shape, values, base, baseShape} = expected.other!;
     const y = model.predict(tf.tensor(values, shape)) as tf.Tensor;
     expect(y.shape).toEqual(baseShape);
@@ -110,7 +110,7 @@ describe.each(BACKENDS)('on %s', backend => {
   test.each(NAMES)('%s runs an adapter of PEFT without a map of names, merged too, and gives it back', async name => {
     const {config, weights, tied, pooling, adapter: files, expected} = fixture(name);
     await withoutLeaks(async () => {
-      const model = await loadTransformer({config, weights, tied, pooling});
+      const {model} = await loadTransformer({config, weights, tied, pooling});
       const adapter = importPEFT(files, model);
       const adapted = applyLoRA(model, adapter);
       const close = {rtol: 5e-5, atol: 5e-5};
@@ -132,7 +132,7 @@ describe.each(BACKENDS)('on %s', backend => {
   describe.each(backend === 'cpu' ? [false] : [false, true])('with checkpoints: %s', checkpoint => {
     test.each(NAMES)('the gradients of the factors of %s are those of PyTorch', async name => {
       const {config, weights, tied, pooling, adapter: files, expected} = fixture(name);
-      const model = await loadTransformer({config, weights, tied, pooling, checkpoint});
+      const {model} = await loadTransformer({config, weights, tied, pooling, checkpoint});
       const adapted = applyLoRA(model, importPEFT(files, model));
       const paths = new Map(
         sitesOf(adapted).flatMap(({path, layer}) =>
@@ -166,7 +166,7 @@ describe.each(BACKENDS)('on %s', backend => {
 
   test.each(['bert', 'gpt2', 'llama'])('%s is saved, loaded, trained and taken apart as any model', async name => {
     const {config, weights, expected} = fixture(name);
-    const model = await loadTransformer({config, weights, checkpoint: true});
+    const {model} = await loadTransformer({config, weights, checkpoint: true});
     const adapted = applyLoRA(model, {rank: 2});
     let saved: tf.io.ModelArtifacts | undefined;
     await adapted.save(
@@ -192,7 +192,7 @@ describe.each(BACKENDS)('on %s', backend => {
   test('checkpointed blocks keep less than half of what the others keep', async () => {
     const {config, weights, expected} = fixture('bert');
     const peak = async (checkpoint: boolean): Promise<number> => {
-      const model = await loadTransformer({config, weights, checkpoint});
+      const {model} = await loadTransformer({config, weights, checkpoint});
       const adapted = applyLoRA(model, {rank: 2, targets: ['query', 'value'].map(part => new RegExp(`self/${part}$`))});
       let most = 0;
       tf.tidy(() => {
@@ -213,7 +213,7 @@ describe.each(BACKENDS)('on %s', backend => {
     const {config, weights} = fixture('bert');
     const [one, other] = await Promise.all(
       [true, false].map(async checkpoint => {
-        const model = await loadTransformer({config, weights, checkpoint});
+        const {model} = await loadTransformer({config, weights, checkpoint});
         const adapted = applyLoRA(model, {rank: 2});
         const adapter = getAdapter(adapted);
         const names = Object.keys(adapter.tensors).sort();

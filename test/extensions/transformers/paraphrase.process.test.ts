@@ -99,7 +99,7 @@ describeUnless(missing, 'paraphrase-MiniLM-L3, read from ONNX', () => {
     await useBackend('wasm');
     const file = readdirSync(folder).find(name => name.endsWith('.onnx'))!;
     weights = hubWeights(readFileSync(join(folder, file)));
-    model = await loadTransformer({config: CONFIG, weights: encodeSafetensors(weights), pooling: 'mean'});
+    model = (await loadTransformer({config: CONFIG, weights: encodeSafetensors(weights), pooling: 'mean'})).model;
   });
 
   afterAll(() => disposeModel(model));

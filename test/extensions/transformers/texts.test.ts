@@ -94,8 +94,8 @@ describe('embeddings', () => {
     const {config, weights} = fixture('bert');
     await withoutLeaks(async () => {
       const [states, pooled] = [
-        await loadTransformer({config, weights}),
-        await loadTransformer({config, weights, pooling: 'mean'}),
+        (await loadTransformer({config, weights})).model,
+        (await loadTransformer({config, weights, pooling: 'mean'})).model,
       ];
       tf.tidy(() => {
         const texts = ['abc', 'abcdefgh', '', 'b'];
@@ -113,7 +113,7 @@ describe('embeddings', () => {
 
   test('of texts longer than the table of places are those of the texts cut', async () => {
     const {config, weights} = fixture('bert');
-    const model = await loadTransformer({config, weights});
+    const {model} = await loadTransformer({config, weights});
     tf.tidy(() => {
       const [long, cut] = ['a'.repeat(100), 'a'.repeat(18)].map(text => numbers(embed(model, letters, [text])));
       expect(long!).toBeAllClose(cut!);
@@ -123,7 +123,7 @@ describe('embeddings', () => {
 
   test('are refused for a tokenizer of another model, and for scores', async () => {
     const {config, weights} = fixture('bert');
-    const model = await loadTransformer({config, weights});
+    const {model} = await loadTransformer({config, weights});
     await withoutLeaks(() => {
       const foreign: TextTokenizer = {encode: () => ({ids: [61]})};
       expect(() => embed(model, foreign, ['a'])).toThrow(/the number 61, and the table of words has 61 rows/);
@@ -139,7 +139,7 @@ describe('a model that is compiled for targets that are numbers', () => {
     ['tokens at each place', 'gpt2', [5, 6, 7, -100, 5, 6, 7, 5, 6, 7, 8, 9, 1, 2, -100, 5, 5, 5, 5, 5, 5]],
   ])('learns %s', async (_, name, targets) => {
     const {config, weights, expected} = fixture(name);
-    const base = await loadTransformer({config, weights});
+    const {model: base} = await loadTransformer({config, weights});
     const model = applyLoRA(base, {rank: 4, seed: 1});
     const optimizer = adam({learningRate: 0.02});
     compileCrossEntropy(model, {optimizer});
@@ -198,7 +198,7 @@ describe('a model that is compiled for targets that are numbers', () => {
 
   test('must have one output of logits', async () => {
     const {config, weights} = fixture('bert');
-    const model = await loadTransformer({config, weights});
+    const {model} = await loadTransformer({config, weights});
     expect(() => compileCrossEntropy(model, {optimizer: 'sgd', ignored: 3} as never)).toThrow(/no option "ignored"/);
     const two = tf.model({inputs: model.inputs, outputs: [model.outputs[0]!, model.outputs[0]!]});
     expect(() => compileCrossEntropy(two, {optimizer: 'sgd'})).toThrow(/must have one output of logits/);

@@ -25,9 +25,9 @@ const MODELS = [
   ['llamaTiedHead', 'model/embed_tokens'],
 ] as const;
 
-const load = (name: string, tied = true) => {
+const load = async (name: string, tied = true) => {
   const {config, weights} = fixture(name);
-  return loadTransformer({config, weights, tied});
+  return (await loadTransformer({config, weights, tied})).model;
 };
 
 const inputsFor = (name: string) => {
@@ -243,14 +243,14 @@ describe('a tied head', () => {
       ...stored,
       'lm_head.weight': {...table, data: new Float32Array(table.data.length)},
     });
-    const model = await loadTransformer({config, weights: files});
+    const {model} = await loadTransformer({config, weights: files});
     expect(outputOf(model, 'gpt2TiedHead').every(value => value === 0)).toBe(true);
     disposeModel(model);
   });
 
   test('is refused what PEFT trained apart from the table', async () => {
     const {config, weights, adapter} = fixture('gpt2TiedApart');
-    const model = await loadTransformer({config, weights});
+    const {model} = await loadTransformer({config, weights});
     expect(() => importPEFT(adapter, model)).toThrow(
       'lm_head: it and the table of transformer/wte, one in this model, are two in the adapter. Load the model by ' +
         'loadTransformer with {tied: false}',

@@ -54,7 +54,7 @@ const ARCHITECTURES: Readonly<Record<string, (asked: string | undefined) => Prom
 /** What the caller says of the model beside its config. */
 interface PurposeOptions {
   architecture?: string;
-  labels?: number;
+  labels?: number | readonly string[];
   pooling?: Pooling;
   tokenTypes?: boolean;
 }
@@ -67,10 +67,10 @@ const POOLINGS: readonly Pooling[] = ['none', 'mean', 'first', 'last', 'pooler']
  * @throws LoRAError if there is no code for it, or an option does not fit.
  */
 export async function chooseArchitecture(
-  given: HubConfig,
-  {architecture: asked, labels, pooling = 'none', tokenTypes = false}: PurposeOptions,
+  hubConfig: HubConfig,
+  {architecture: asked, labels: given, pooling = 'none', tokenTypes = false}: PurposeOptions,
 ): Promise<{architecture: Architecture; purpose: Purpose; config: HubConfig}> {
-  const type = given.get('model_type');
+  const type = hubConfig.get('model_type');
   const load = typeof type === 'string' && Object.hasOwn(ARCHITECTURES, type) ? ARCHITECTURES[type] : undefined;
   if (load === undefined) {
     throw unsupportedError(
@@ -78,13 +78,15 @@ export async function chooseArchitecture(
         `${Object.keys(ARCHITECTURES).join(', ')}.`,
     );
   }
-  const [named] = [given.get('architectures')].flat();
+  const [named] = [hubConfig.get('architectures')].flat();
   const architecture = await load(asked ?? (typeof named === 'string' ? named : undefined));
   const {classes, commonNames} = architecture;
-  const config = given.named(commonNames);
+  const config = hubConfig.named(commonNames);
   const isKnown = typeof named !== 'string' || Object.hasOwn(classes, named);
   const ofFile = typeof named === 'string' && isKnown ? classes[named] : 'none';
-  const faults: string[] = [];
+  const labelNames = Array.isArray(given) ? (given as readonly string[]) : undefined;
+  const labels = labelNames?.length ?? (given as number | undefined);
+  const faults: string[] = labelNames === undefined ? [] : nameFaults(labelNames);
   if (!isKnown && asked === undefined && labels === undefined && pooling === 'none') {
     faults.push(
       `The config names the class ${show(named)}, for which there is no code here; there is ` +
@@ -95,7 +97,7 @@ export async function chooseArchitecture(
     faults.push(`architecture must be one of ${listed(Object.keys(classes))}, got ${show(asked)}.`);
   }
   if (labels !== undefined && (!Number.isInteger(labels) || labels < 1)) {
-    faults.push(`labels must be a positive integer, got ${show(labels)}.`);
+    faults.push(`labels must be a positive integer or a list of names, got ${show(given)}.`);
   }
   if (!POOLINGS.includes(pooling)) {
     faults.push(`pooling must be one of ${POOLINGS.map(show).join(', ')}, got ${show(pooling)}.`);
@@ -122,7 +124,13 @@ export async function chooseArchitecture(
   if (head === 'spans' && counted !== 2) {
     config.fault(`num_labels must be 2, a start and an end, got ${counted}.`);
   }
-  return {architecture, purpose: {head, pooling, labels: counted, isNew: labels !== undefined, tokenTypes}, config};
+  const isNew = labels !== undefined;
+  return {architecture, purpose: {head, pooling, labels: counted, labelNames, isNew, tokenTypes}, config};
+}
+
+function nameFaults(names: readonly unknown[]): string[] {
+  const wrong = names.find((name, i) => typeof name !== 'string' || name === '' || names.indexOf(name) !== i);
+  return wrong === undefined ? [] : [`The names in labels must be texts that differ, got ${show(wrong)}.`];
 }
 
 /** How many classes the head in the file has. Where a config has both, transformers takes the number. */

@@ -23,7 +23,7 @@ export const UNCOMPUTED = new WeakMap<object, Map<string, Values>>();
 export function hubRecord(
   architecture: Architecture,
   given: HubConfig,
-  {head, pooling, labels, isNew, tokenTypes}: Purpose,
+  {head, pooling, labels, labelNames, isNew, tokenTypes}: Purpose,
   uncomputed: Iterable<string>,
   asked?: string,
 ): HubRecord {
@@ -34,8 +34,9 @@ export function hubRecord(
   const [named] = [architectures].flat();
   const className = [asked, named].find(name => ofHead.includes(name as string)) ?? ofHead[0];
   const count = given.get('num_labels');
-  const names = Array.from({length: isNew ? labels : Number(count ?? 0)}, (_, i) => `LABEL_${i}`);
-  const own = names.length > 0 && names.length !== Object.keys(config.id2label ?? {}).length;
+  const names = labelNames ?? Array.from({length: isNew ? labels : Number(count ?? 0)}, (_, i) => `LABEL_${i}`);
+  const own =
+    labelNames !== undefined || (names.length > 0 && names.length !== Object.keys(config.id2label ?? {}).length);
   return {
     config: {
       ...config,

@@ -6,13 +6,19 @@ export interface TextTokenizer {
   /** The numbers of a text's tokens, with those that the model wants at the ends. */
   encode(
     text: string,
-    options?: {text_pair?: string | null; return_token_type_ids?: boolean | null},
+    options?: {add_special_tokens?: boolean; text_pair?: string | null; return_token_type_ids?: boolean | null},
   ): {
     ids: readonly number[];
     token_type_ids?: readonly number[];
   };
   /** All tokens and their numbers, if the tokenizer tells. */
   get_vocab?(withAddedTokens?: boolean): ReadonlyMap<string, number>;
+}
+
+/** The tokenizer of a model of the hub, as `@huggingface/tokenizers` has it. */
+export interface HubTokenizer extends TextTokenizer {
+  encode(...given: Parameters<TextTokenizer['encode']>): {ids: number[]; token_type_ids?: number[]};
+  decode(ids: number[], options?: {skip_special_tokens?: boolean}): string;
 }
 
 /** How texts are encoded. */

@@ -27,6 +27,8 @@ export interface Purpose {
   pooling: Pooling;
   /** How many outputs a head has. */
   labels: number;
+  /** The names of the classes of a new head, if they were given. */
+  labelNames: readonly string[] | undefined;
   /** Whether the head starts anew instead of coming from the file. */
   isNew: boolean;
   /** Whether the types of tokens are an input. */

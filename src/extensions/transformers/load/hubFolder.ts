@@ -1,0 +1,122 @@
+import {notFoundError, damagedError, messageOf} from '../../../platform/errors';
+import {type LoadOptions, MOST_FETCHED} from '../../../core/storage/limits';
+import {bytesOf, type ByteSource, fetched, localFilesFor, type StreamSource} from '../../../core/storage/sources';
+import {HubConfig} from '../net/hubConfig';
+
+/** Where a file of a model is, or its bytes. */
+export type GivenSource = StreamSource | PromiseLike<StreamSource>;
+
+/** The content of a JSON file. */
+export type JSONObject = Readonly<Record<string, unknown>>;
+
+/** The files of a model beside its config and weights, which are given, or are in its folder. */
+const FILES = {
+  preprocessor: 'preprocessor_config.json',
+  generation: 'generation_config.json',
+  tokenizerJson: 'tokenizer.json',
+  tokenizerConfig: 'tokenizer_config.json',
+} as const;
+
+/** The sources of such files, by the names of the options. */
+export type OtherSources = {readonly [name in keyof typeof FILES]?: GivenSource | JSONObject};
+
+/** Configs list the names of classes, and there may be thousands. */
+const MOST_OF_CONFIG = 2 ** 23;
+
+/** The files of a model: those that are given, and those in its folder, if it is in one. */
+export class HubFiles {
+  private readonly folder: string | undefined;
+
+  constructor(
+    private readonly address: URL | string | undefined,
+    private readonly given: OtherSources,
+    private readonly limits: LoadOptions,
+  ) {
+    this.folder = address && folderOf(address);
+  }
+
+  /** A small JSON file; `undefined` if it is neither given nor in the folder. */
+  async config(name: Exclude<keyof typeof FILES, 'tokenizerJson'>): Promise<object | undefined> {
+    const source = this.given[name] ?? (await this.inFolder(FILES[name]));
+    return source === undefined ? undefined : HubConfig.parse(await configOf(source, this.limits), name).asObject();
+  }
+
+  /**
+   * The content of `tokenizer.json`.
+   *
+   * @throws LoRAError if it is neither given nor in the folder, or is not JSON.
+   */
+  async tokenizerJson(): Promise<object> {
+    const source = this.given.tokenizerJson ?? (await this.inFolder(FILES.tokenizerJson));
+    if (source === undefined) {
+      const place = this.folder === undefined ? 'was given' : `is in ${this.folder}`;
+      throw notFoundError(`The model has no tokenizer: no tokenizer.json ${place}. Pass {tokenizerJson}.`);
+    }
+    const json = await textOf(source, {maxBytes: MOST_FETCHED, ...this.limits});
+    try {
+      return (typeof json === 'string' ? JSON.parse(json) : json) as object;
+    } catch (error) {
+      throw damagedError(`tokenizer.json is not valid JSON: ${messageOf(error)}`, {cause: error});
+    }
+  }
+
+  /** The content of `chat_template.jinja`, which counts for models whose `tokenizer_config.json` is not given. */
+  async template(): Promise<string | undefined> {
+    const source = this.given.tokenizerConfig === undefined ? await this.inFolder('chat_template.jinja') : undefined;
+    return source && new TextDecoder().decode(await bytesOf(source, {maxBytes: MOST_OF_CONFIG, ...this.limits}));
+  }
+
+  private async inFolder(name: string): Promise<Response | Blob | undefined> {
+    const {address, folder} = this;
+    if (address === undefined || folder === undefined) {
+      return undefined;
+    }
+    const files = localFilesFor(address);
+    const listed = files && ((await files.list(folder === '' ? '.' : folder)) ?? []);
+    if (listed?.every(path => path.split(/[/\\]/).at(-1) !== name)) {
+      return undefined;
+    }
+    const file = await fetched(pathIn(folder, name), this.limits);
+    // Some servers answer with a page where there is no file.
+    return 'ok' in file && !(file.ok && file.headers.get('content-type')?.includes('html') !== true) ? undefined : file;
+  }
+}
+
+/** Where the config and the weights of a model in a folder are. */
+export async function filesAt(address: URL | string): Promise<{config: string; weights: string | string[]}> {
+  const folder = folderOf(address);
+  // The hub calls the only file so, and numbers several: `model-00001-of-00002.safetensors`.
+  const listed = await localFilesFor(address)?.list(folder === '' ? '.' : folder);
+  const weights = listed?.filter(path => /(?:^|[/\\])model(?:-\d+-of-\d+)?\.safetensors$/.test(path)).sort();
+  if (weights?.length === 0) {
+    throw notFoundError(`${folder} has no model.safetensors. Convert a pytorch_model.bin with save_pretrained first.`);
+  }
+  return {config: pathIn(folder, 'config.json'), weights: weights ?? pathIn(folder, 'model.safetensors')};
+}
+
+/** The folder of a model, whose address may be that of its `config.json`. */
+function folderOf(address: URL | string): string {
+  return String(address).replace(/[/\\]?(?:config\.json)?$/, '');
+}
+
+function pathIn(folder: string, name: string): string {
+  return folder === '' ? name : `${folder}/${name}`;
+}
+
+/** The text of a config, or the object that was given. */
+export function configOf(given: GivenSource | JSONObject, limits: LoadOptions): Promise<string | object> {
+  return textOf(given, {maxBytes: MOST_OF_CONFIG, ...limits});
+}
+
+async function textOf(given: GivenSource | JSONObject, limits: LoadOptions): Promise<string | object> {
+  const source = await Promise.resolve<StreamSource | JSONObject | PromiseLike<StreamSource>>(given);
+  if (typeof source === 'string' && source.trimStart().startsWith('{')) {
+    return source;
+  }
+  if (typeof source === 'object' && Object.getPrototypeOf(source) === Object.prototype) {
+    return source;
+  }
+  const isAddress = typeof source === 'string' || source instanceof URL;
+  const found = isAddress ? await fetched(source, limits) : (source as ByteSource);
+  return new TextDecoder().decode(await bytesOf(found, limits));
+}
