@@ -10,6 +10,7 @@ import {
   show,
   unsupportedError,
 } from '../../platform/errors';
+import {checkCallOptions, throwIfAborted} from '../../platform/signals';
 import type {Metadata} from './calls';
 import {FlowerNode, Refusal, type Reply, Unreachable} from './flower';
 import {checkNodeKey, createNodeKey, type NodeKey} from './nodeKey';
@@ -19,27 +20,27 @@ import {Departure, Left, pause, whenAborted} from './waiting';
 
 /** What the server asks for in a round. */
 export interface FederatedRound {
-  /** The server's number of the round, from 1 on. */
+  /** The number of the round on the server, from 1. */
   round: number;
-  /** What the strategy says, such as `lr`. */
+  /** The configuration that the strategy sends, such as `lr`. */
   config: Record<string, ConfigValue>;
-  /** Aborted when the node has to stop: give it to what takes long. */
+  /** Aborted when the node has to stop. Pass it to calls that take long. */
   signal: AbortSignal;
 }
 
-/** What came of a round on this node's data. */
+/** The result of a round on this node's data. */
 export interface RoundOutcome {
-  /** How many examples the model learned from, or was measured on: strategies weigh nodes by it. */
+  /** How many examples the model was trained or evaluated on. Strategies weight nodes by it. */
   examples: number;
-  /** Measures by name; strategies give their means. */
+  /** Metrics by name. Strategies average them. */
   metrics?: Metrics;
 }
 
-/** A round that is over, as `onRound` gets it. */
+/** A finished round, as `onRound` gets it. */
 export interface RoundReport extends RoundOutcome {
   kind: 'train' | 'evaluate';
   round: number;
-  /** Bytes of the bodies of all calls since the last report. */
+  /** Bytes in the bodies of all calls since the last report. */
   bytesSent: number;
   bytesReceived: number;
   /** How long the training or evaluation took. */
@@ -49,19 +50,19 @@ export interface RoundReport extends RoundOutcome {
 /** What a node is doing. */
 export type FederationState = 'connecting' | 'waiting' | 'training' | 'evaluating' | 'reconnecting' | 'over';
 
-/** How a model takes part in the rounds of a server. */
+/** Options of `joinFederation`. */
 export interface JoinFederationOptions {
-  /** Where the SuperLink speaks HTTP: `http://127.0.0.1:8000`; in a page a path of its own origin, such as `/flower`. */
+  /** The HTTP address of the SuperLink: `http://127.0.0.1:8000`, or in a page a path of its own origin: `/flower`. */
   url: string;
-  /** An adapted model. It holds the common adapter after the last message of the server. */
+  /** An adapted model. After the server's last message it has the common adapter. */
   model: tf.LayersModel;
   /** Trains the model for a round. The common adapter is on it already. */
   train: (model: tf.LayersModel, round: FederatedRound) => RoundOutcome | Promise<RoundOutcome>;
-  /** Measures the common adapter on this node's data. Without it the node says that it measures nothing. */
+  /** Evaluates the common adapter on this node's data. Without it the node reports that it evaluates nothing. */
   evaluate?: (model: tf.LayersModel, round: FederatedRound) => RoundOutcome | Promise<RoundOutcome>;
-  /** What the node signs with. With a key that is kept, it comes back as the same node. Default: a new one. */
+  /** The key that the node signs with. With a stored key it returns as the same node. Defaults to a new one. */
   key?: NodeKey;
-  /** Makes the node leave at once when it is aborted; `finished` is then rejected with the signal's reason. */
+  /** Makes the node leave at once when it is aborted. `finished` is then rejected with code `ERR_ABORTED`. */
   signal?: AbortSignal;
   onRound?: (report: RoundReport) => void;
   onState?: (state: FederationState) => void;
@@ -89,19 +90,31 @@ export interface Federation {
 }
 
 /**
- * Takes part in a run of a Flower server with an adapted model: for each round the server's adapter is set, `train`
- * runs, and what trains goes back, weighed by `examples`. The base never leaves this process, nor do the examples.
- * Tensors have the names that they have in an adapter's file, and those that do not train stay here, such as the
- * `lora_A` of `'lora-fa'`: start all nodes from one adapter file.
+ * Joins a run of a Flower server with an adapted model. In each round the server's adapter is set, `train` runs, and
+ * the parameters that train are sent back, weighted by `examples`. The base and the examples never leave this process.
+ * Tensors have the names of an adapter file. Those that do not train are not sent, such as the `lora_A` of `'lora-fa'`:
+ * start all nodes from one adapter file.
  *
- * **Experimental**: Flower does not document the calls that this makes. They are those of version 1.42.
- *
- * Calls that get no answer are repeated, and a node that the server has forgotten presents itself again. If `train` or
+ * Calls that get no answer are repeated, and a node that the server has forgotten registers again. If `train` or
  * `evaluate` throws, the server is told that this node has no result, the adapter is as it was before the round, and
  * `finished` is rejected.
  *
- * @throws LoRAError at once if an option is wrong or the model is not adapted. `finished` is rejected with one if there
- *     is no such server, it refuses the node, or sends what does not fit the model.
+ * @param options the server, the model, what to do in a round, and callbacks.
+ * @returns the running node: the promise `finished`, and `leave()`.
+ * @throws LoRAError `ERR_OPTION` at once if an option is not valid, `ERR_NOT_ADAPTED` if the model is not adapted.
+ *     `finished` is rejected with a LoRAError if there is no such server, if it refuses the node or sends something
+ *     that does not fit the model, and with code `ERR_ABORTED` if the signal is aborted.
+ * @experimental Flower does not document the calls that this makes. They are those of version 1.42.
+ * @example
+ *     const node = joinFederation({
+ *       url: 'http://127.0.0.1:8000',
+ *       model,
+ *       train: async model => {
+ *         await model.fit(x, y, {epochs: 1});
+ *         return {examples: x.shape[0]};
+ *       },
+ *     });
+ *     const {rounds} = await node.finished;
  */
 export function joinFederation(options: JoinFederationOptions): Federation {
   checkOptions(options, {
@@ -115,6 +128,7 @@ export function joinFederation(options: JoinFederationOptions): Federation {
     onState: true,
     heartbeatSeconds: true,
   });
+  checkCallOptions(options);
   const {url, train, evaluate, onRound, onState, heartbeatSeconds = 30, model, key} = options;
   if (typeof url !== 'string' || url === '') {
     throw new LoRAError(`url must be the address of a SuperLink, such as "http://127.0.0.1:8000", got ${show(url)}.`);
@@ -190,7 +204,7 @@ class Participation {
         await this.goodbye();
       }
     } catch (error) {
-      given?.throwIfAborted();
+      throwIfAborted(given);
       if (!(error instanceof Left)) {
         throw asLoRAError(error, 'The node cannot take part', 'ERR_IO');
       }

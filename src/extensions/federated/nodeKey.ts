@@ -3,19 +3,30 @@ import {base64Of} from '../../platform/formats/base64';
 import {concatenate} from '../../platform/formats/byteReader';
 import {openDatabase} from '../../core/storage/openDatabase';
 
-/** What a node signs its calls with: a pair of ECDSA keys on the curve P-384. */
+/** The key pair that a node signs its calls with: ECDSA on the curve P-384. */
 export type NodeKey = CryptoKeyPair;
 
 const ALGORITHM = {name: 'ECDSA', namedCurve: 'P-384'};
 
-/** A new key, which no server knows yet. */
+/**
+ * Creates a new key, which no server knows yet.
+ *
+ * @returns a key whose private half can be exported. See `nodeKeyToText`.
+ * @example
+ *     const node = joinFederation({url, model, train, key: await createNodeKey()});
+ */
 export async function createNodeKey(): Promise<NodeKey> {
   return crypto.subtle.generateKey(ALGORITHM, true, ['sign', 'verify']);
 }
 
 /**
- * The public half as a file of OpenSSH, as `ssh-keygen` writes it: what `flwr supernode register` takes where a server
- * admits known nodes alone.
+ * Returns the public half of a key as an OpenSSH file, as `ssh-keygen` writes it. `flwr supernode register` takes it on
+ * a server that admits only registered nodes.
+ *
+ * @param key the key of a node.
+ * @throws LoRAError `ERR_OPTION` if it is not such a key.
+ * @example
+ *     const text = await publicKeyText(await createNodeKey());
  */
 export async function publicKeyText(key: NodeKey): Promise<string> {
   checkNodeKey(key);
@@ -29,14 +40,14 @@ export async function publicKeyText(key: NodeKey): Promise<string> {
   return `${type} ${base64Of(concatenate(parts))}\n`;
 }
 
-/** The public half as PEM, as the calls to a server say it. */
+/** The public half as PEM, which the calls to a server contain. */
 export async function publicKeyPEM({publicKey}: NodeKey): Promise<string> {
   const bytes = new Uint8Array(await crypto.subtle.exportKey('spki', publicKey));
   const lines = base64Of(bytes).match(/.{1,64}/g) ?? [];
   return ['-----BEGIN PUBLIC KEY-----', ...lines, '-----END PUBLIC KEY-----', ''].join('\n');
 }
 
-/** @throws LoRAError if a value is no key of a node. */
+/** @throws LoRAError if a value is not the key of a node. */
 export function checkNodeKey(key: unknown): void {
   const {privateKey, publicKey} = (key ?? {}) as Partial<NodeKey>;
   if (!(privateKey instanceof CryptoKey && publicKey instanceof CryptoKey)) {
@@ -44,7 +55,15 @@ export function checkNodeKey(key: unknown): void {
   }
 }
 
-/** A key as text, for a file that nobody else reads: its private half as JSON Web Key, which has the public one. */
+/**
+ * Returns a key as text, to be stored in a private file: the private half as a JSON Web Key, which has the public half.
+ *
+ * @param key a key of `createNodeKey` or `nodeKeyFromText`.
+ * @throws LoRAError `ERR_OPTION` if it is not the key of a node, `ERR_UNSUPPORTED` if its private half cannot be
+ *     exported.
+ * @example
+ *     const key = await nodeKeyFromText(await nodeKeyToText(await createNodeKey()));
+ */
 export async function nodeKeyToText(key: NodeKey): Promise<string> {
   checkNodeKey(key);
   if (!key.privateKey.extractable) {
@@ -53,7 +72,14 @@ export async function nodeKeyToText(key: NodeKey): Promise<string> {
   return JSON.stringify(await crypto.subtle.exportKey('jwk', key.privateKey));
 }
 
-/** @throws LoRAError if the text is not what `nodeKeyToText` gives. */
+/**
+ * Reads a key from the text that `nodeKeyToText` returned.
+ *
+ * @param text the JSON Web Key of the private half.
+ * @throws LoRAError `ERR_DAMAGED` if the text is not such a key.
+ * @example
+ *     const key = await nodeKeyFromText(text);
+ */
 export async function nodeKeyFromText(text: string): Promise<NodeKey> {
   try {
     const {d, ...open} = JSON.parse(text) as JsonWebKey;
@@ -68,10 +94,13 @@ export async function nodeKeyFromText(text: string): Promise<NodeKey> {
 }
 
 /**
- * The key of this name that is kept in the page's IndexedDB; a new one if there is none. A tab that comes back with its
- * key is the same node for the server. Its private half cannot be read out.
+ * Returns the key of this name from the page's IndexedDB, or stores a new one there. A tab that returns with its key is
+ * the same node for the server. The private half cannot be exported.
  *
- * @throws LoRAError if there is no IndexedDB, or the page may not use it.
+ * @param name the name under which the key is stored. Defaults to `'node'`.
+ * @throws LoRAError `ERR_UNSUPPORTED` if there is no IndexedDB, or the page may not use it.
+ * @example
+ *     const node = joinFederation({url, model, train, key: await keptNodeKey()});
  */
 export async function keptNodeKey(name = 'node'): Promise<NodeKey> {
   if (typeof name !== 'string' || name === '') {

@@ -25,7 +25,7 @@ function variablesOf(model: tf.LayersModel, which: 'trained' | 'frozen'): Variab
 export class SharedTensors {
   /** The most bytes that a message with all of them has: they may come as 64-bit floats, with what is around them. */
   readonly mostBytes: number;
-  /** Names in the order in which they came. Strategies that clip updates compare them by their places. */
+  /** Names in the order in which they came. Strategies that clip updates compare them by their order. */
   private order: readonly string[] = [];
 
   /** @throws LoRAError if the model is not adapted, or nothing of its adapter trains. */
@@ -104,9 +104,16 @@ export class SharedTensors {
 }
 
 /**
- * A fingerprint of the tensors of an adapter that do not train, such as the `lora_A` of `'lora-fa'`: SHA-256 of their
- * 32-bit floats, little-endian, in the order of their names. A server that knows it sends it as `frozen` in its config,
- * and a node whose tensors differ takes no part.
+ * Returns a fingerprint of the adapter's tensors that do not train, such as the `lora_A` of `'lora-fa'`: SHA-256 of
+ * their 32-bit floats, little-endian, in the order of their names. A server that sends it as `frozen` in its config
+ * keeps out nodes whose tensors differ.
+ *
+ * @param model an adapted model.
+ * @param arriving values that replace those of the model, by the names of the tensors.
+ * @returns the hash in hexadecimal.
+ * @throws LoRAError `ERR_NOT_ADAPTED` if the model is not adapted.
+ * @example
+ *     console.log(await frozenFingerprint(model));
  */
 export async function frozenFingerprint(
   model: tf.LayersModel,

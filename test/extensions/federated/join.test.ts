@@ -9,7 +9,7 @@ import {
 } from '../../../src/federated';
 import {publicKeyPEM} from '../../../src/extensions/federated/nodeKey';
 import {applyLoRA, getAdapter, LoRAError} from '../../../src/index';
-import {useBackend} from '../../helpers';
+import {useBackend, withoutLeaks} from '../../helpers';
 import {
   type Fault,
   flowerTask,
@@ -58,8 +58,12 @@ async function joined(options: Partial<JoinFederationOptions> = {}, tasks = [flo
 }
 
 function adapterOf(model: tf.LayersModel): Record<string, number[]> {
-  const {tensors} = getAdapter(model);
-  return Object.fromEntries(Object.entries(tensors).map(([name, tensor]) => [name, [...tensor.dataSync()]]));
+  const adapter = getAdapter(model);
+  const values = Object.entries(adapter.tensors).map(
+    ([name, tensor]) => [name, Array.from(tensor.dataSync())] as const,
+  );
+  adapter.dispose();
+  return Object.fromEntries(values);
 }
 
 /** A task like that of the fixture, with other objects in it: names are made anew from the inside out. */
@@ -546,10 +550,34 @@ describe('the work of the user', () => {
         return Promise.resolve({examples: 1});
       },
     });
-    await expect(finished).rejects.toThrow('the tab is closed');
+    await expect(finished).rejects.toMatchObject({code: 'ERR_ABORTED', cause: new Error('the tab is closed')});
     expect(adapterOf(model)).toEqual(before);
     expect(server.calls).toContain('deactivate-node');
   });
+
+  test.each(['connecting', 'waiting', 'training', 'over'] as const)(
+    'leaves nothing behind if aborted while %s',
+    async at => {
+      const model = adapted();
+      await withoutLeaks(async () => {
+        const controller = new AbortController();
+        const onState = (state: string) => {
+          if (state === at) {
+            controller.abort();
+          }
+        };
+        const before = adapterOf(model);
+        const url = await begin([flowerTask(file)]);
+        const {signal} = controller;
+        const {finished} = joinFederation({url, model, signal, onState, train: () => ({examples: 1})});
+        const outcome = await finished.catch((error: unknown) => error);
+        if (at !== 'over') {
+          expect(outcome).toMatchObject({code: 'ERR_ABORTED'});
+          expect(adapterOf(model)).toEqual(before);
+        }
+      });
+    },
+  );
 
   test('goes on to the end of the round when the node leaves', async () => {
     const run = await joined({
