@@ -1,4 +1,4 @@
-import {asLoRAError, kindOf, LoRAError, messageOf, misfitError, show} from '../../platform/errors';
+import {asLoRAError, kindOf, LoRAError, misfitError, prefixed, show} from '../../platform/errors';
 import type {LanguageFacts} from '../transformers/load/languageFacts';
 import type {LanguageTokenizer} from './languageTokenizer';
 
@@ -55,7 +55,6 @@ export function ofEntry<T>(entry: string | false, f: () => T): T {
   try {
     return f();
   } catch (error) {
-    const {code} = error as Partial<LoRAError>;
-    throw entry === false ? error : new LoRAError(`${entry}: ${messageOf(error)}`, {code, cause: error});
+    throw entry === false ? error : prefixed(`${entry}: `, error);
   }
 }

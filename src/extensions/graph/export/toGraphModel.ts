@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {checkOptions, LoRAError, misfitError, unsupportedError} from '../../../platform/errors';
+import {checkOptions, LoRAError, misfitError, throwFaults} from '../../../platform/errors';
 import {type CallOptions, checkCallOptions, type Step, stepsOf} from '../../../platform/signals';
 import {checkNumbers, type FiniteOptions, type FloatType} from '../../../platform/formats/numbers';
 import {encodeWeight, joinWeights, splitWeights, type WeightPart} from './graphWeights';
@@ -111,11 +111,7 @@ function checkLayers(model: tf.LayersModel, {layers}: GraphPlan): void {
   if (!model.layers.some(({name}) => known.has(name))) {
     faults.push('None of its layers is one of the graph: it was not imported from this graph by fromGraphModel.');
   }
-  if (faults.length > 0) {
-    throw unsupportedError(
-      ['The model cannot be written as a graph:', ...faults.map(fault => `  ${fault}`)].join('\n'),
-    );
-  }
+  throwFaults(faults, 'ERR_UNSUPPORTED', 'The model cannot be written as a graph:');
 }
 
 /** The graph's constants with their bytes; encoded again where the graph no longer holds them. */
