@@ -19,7 +19,7 @@ const THEIRS = TFJS.map(name => withWholeTexts(`node_modules/@tensorflow/tfjs-${
 /** The messages that the page quotes in the headings under one of its titles, and in blocks of text. */
 function quotedUnder(title: string): string[] {
   const [part = ''] = PAGE.split(/^## /m).filter(text => text.startsWith(`${title}\n`));
-  const headings = [...part.matchAll(/^### (.*)$/gm)].flatMap(([, heading = '']) => [
+  const headings = [...part.matchAll(/^#{3,4} (.*)$/gm)].flatMap(([, heading = '']) => [
     ...heading.matchAll(/`([^`]+)`/g),
   ]);
   const blocks = [...part.matchAll(/^```text\n([^]*?)\n```$/gm)];
