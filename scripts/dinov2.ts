@@ -1,7 +1,7 @@
 import {mkdtempSync, existsSync, readFileSync, renameSync, writeFileSync} from 'node:fs';
 import {dirname, join} from 'node:path';
 import {encodeSafetensors, type NamedValues} from '../src/platform/formats/safetensors';
-import {readOnnx, transposed} from './onnx';
+import {floatsOf, transposed} from './onnxFloats';
 import {focus} from './pretrained';
 
 /** As of facebook/dinov2-small, whose names the tensors in the graph have. */
@@ -51,13 +51,12 @@ export function dinov2(): string {
  * token for the class and of 37 × 37 patches.
  */
 function hubWeights(graph: Uint8Array): Record<string, NamedValues> {
-  const {tensors, nodes} = readOnnx(graph);
+  const {tensors, nodes} = floatsOf(graph);
   const weights: Record<string, NamedValues> = {};
   const places: Float32Array[] = [];
   for (const [name, tensor] of tensors) {
     const [, plain] = /^backbone\.(.*)/.exec(name) ?? [];
-    const {name: product = ''} =
-      nodes.find(({operation, inputs}) => operation === 'MatMul' && inputs[1] === name) ?? {};
+    const {name: product = ''} = nodes.find(({op, inputs}) => op === 'MatMul' && inputs[1] === name) ?? {};
     const [, module] = /^\/backbone\/(.*)\/MatMul$/.exec(product) ?? [];
     if (plain !== undefined) {
       weights[plain] = tensor;

@@ -169,6 +169,7 @@ export default defineConfig({
           ['From Keras and PyTorch', 'converting'],
           ['Your own layers', 'own-layers'],
           ['GraphModels', 'graphModels'],
+          ['ONNX', 'onnx'],
           ['Transformers', 'transformers'],
           ['Landmarks', 'landmarks'],
           ['Quantised bases', 'quantized'],

@@ -13,6 +13,7 @@ import {hubFolder} from './hubFolder';
 import {kernels} from './kernels';
 import {keyMap} from './keyMap';
 import {adaptedModels, methodModels} from './models';
+import {onnx} from './onnx';
 import {peft} from './peft';
 import {transformer} from './transformer';
 import {transformerConfig} from './transformerConfig';
@@ -39,6 +40,7 @@ export const KINDS: readonly AttackKind[] = [
   hubFolder,
   gguf,
   ggufHeader,
+  onnx,
   flower,
   cutAnswers,
   kernels,

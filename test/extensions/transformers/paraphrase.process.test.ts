@@ -3,7 +3,7 @@ import {join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import {adam, applyLoRA, disposeModel, getAdapter, type LoRAConfig, mergeLoRA, removeLoRA, setAdapter} from 'tfjs-lora';
 import {embed, loadTransformer, type TextTokenizer} from 'tfjs-lora/transformers';
-import {readOnnx, transposed} from '../../../scripts/onnx';
+import {floatsOf, transposed} from '../../../scripts/onnxFloats';
 import {encodeSafetensors, type NamedValues} from '../../../src/platform/formats/safetensors';
 import {numbers, useBackend, withoutLeaks} from '../../helpers';
 import {describeUnless, pretrained} from '../../missing';
@@ -50,7 +50,7 @@ const QUERY_AND_VALUE: LoRAConfig = {
  * is stored as `[in, out]`.
  */
 function hubWeights(file: Uint8Array): Record<string, NamedValues> {
-  const {tensors, nodes} = readOnnx(file);
+  const {tensors, nodes} = floatsOf(file);
   const weights: Record<string, NamedValues> = {};
   for (const [name, tensor] of tensors) {
     const [, plain] = /^model\.0\.auto_model\.(.*)/.exec(name) ?? [];
@@ -58,8 +58,7 @@ function hubWeights(file: Uint8Array): Record<string, NamedValues> {
       weights[plain] = tensor;
       continue;
     }
-    const {name: product = ''} =
-      nodes.find(({operation, inputs}) => operation === 'MatMul' && inputs[1] === name) ?? {};
+    const {name: product = ''} = nodes.find(({op, inputs}) => op === 'MatMul' && inputs[1] === name) ?? {};
     const [, module] = /^\/model\/model\.0\/auto_model\/(.*)\/MatMul$/.exec(product) ?? [];
     if (module === undefined) {
       throw new Error(`No module of BERT has the tensor "${name}".`);

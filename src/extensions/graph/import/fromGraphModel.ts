@@ -29,7 +29,7 @@ export interface GraphPart {
 export interface GraphModelOptions extends GraphPart, CallOptions {}
 
 /** A part of a graph, with every choice made. */
-type ChosenPart = Pick<GraphRequest, 'inputs' | 'outputs'>;
+export type ChosenPart = Pick<GraphRequest, 'inputs' | 'outputs' | 'start' | 'lower'>;
 
 /** The key of a model's metadata that records which part of a graph it is. */
 export const RECORD = 'tfjsLoRAGraph';
@@ -102,11 +102,15 @@ async function plannedFor(graph: ReadGraph, request: Omit<GraphRequest, 'isStric
  *
  * @throws LoRAError with a line for each name that names nothing, and for each shape that is malformed.
  */
-export function chosenPart(graph: ReadGraph, {inputs, outputs, inputShapes = {}}: GraphPart): ChosenPart {
+export function chosenPart(
+  graph: ReadGraph,
+  {inputs, outputs, inputShapes = {}}: GraphPart,
+  find: (graph: ReadGraph, name: string) => string = findNode,
+): ChosenPart {
   const faults: string[] = [];
   const found = (name: unknown): string => {
     try {
-      return findNode(graph, String(name));
+      return find(graph, String(name));
     } catch (error) {
       faults.push((error as Error).message);
       return '';
@@ -157,12 +161,12 @@ function isFlag({nodes, weights}: ReadGraph, name: string): boolean {
 }
 
 /** Options as a model remembers them. */
-function recorded({inputs, outputs, inputShapes}: GraphPart): GraphPart {
+export function recorded({inputs, outputs, inputShapes}: GraphPart): GraphPart {
   return {...(inputs && {inputs}), ...(outputs && {outputs}), ...(inputShapes && {inputShapes})};
 }
 
 /** Makes the layers of a plan, and gives them their weights. */
-function build({inputs, layers, outputs}: GraphPlan): tf.LayersModel {
+export function build({inputs, layers, outputs}: GraphPlan, name = 'graph'): tf.LayersModel {
   const symbols = new Map<string, tf.SymbolicTensor>();
   const starts = inputs.map(({key, name, shape, dtype}) => {
     const input = tf.input({batchShape: shape, dtype: dtype, name});
@@ -174,7 +178,7 @@ function build({inputs, layers, outputs}: GraphPlan): tf.LayersModel {
   }
   const ends = outputs.map(key => symbols.get(key) as tf.SymbolicTensor);
   try {
-    return tf.model({inputs: starts, outputs: ends, name: 'graph'});
+    return tf.model({inputs: starts, outputs: ends, name});
   } catch (error) {
     if (!(error instanceof RangeError)) {
       throw error;

@@ -6,7 +6,7 @@ import {reasonNotToRun, reasonNotToRunHere} from '../layers/graphOp';
 import {neededNodes} from './order';
 import {BATCH, KNOWN, sizesOf} from './openSizes';
 import {alikeness, checkSize, materialize, planAlias, planOp, runProbe} from './planOp';
-import {BakedBatch, Planner} from './planner';
+import {BakedBatch, Planner, Refusal} from './planner';
 import type {ReadGraph} from './readGraph';
 import {adviceOn, FAILED, refusedImport} from './refuse';
 import {planStock} from './stockLayers';
@@ -20,6 +20,10 @@ export interface GraphRequest {
   batch: 'free' | 'fixed';
   /** Whether only proved sizes count as known. */
   isStrict: boolean;
+  /** Called when a plan begins, which may be several times. */
+  start?: (planner: Planner) => void;
+  /** Plans a node of another format than TensorFlow's by nodes and layers that a planner knows. */
+  lower?: (planner: Planner, node: GraphNode) => Promise<void>;
 }
 
 /** Ops that hand on what they are given. */
@@ -54,10 +58,11 @@ export async function planGraph(graph: ReadGraph, request: GraphRequest, step: S
   try {
     planInputs(planner, request, own);
     await readConstants(planner, order);
+    request.start?.(planner);
     const [total, what] = [order.length, 'planning nodes'];
     for (const [done, node] of order.entries()) {
       await step({done, total, what});
-      await planNode(planner, node);
+      await planNode(planner, node, request.lower);
     }
     await step({done: total, total, what});
     for (const output of request.outputs.filter(name => planner.dead.has(keyOf(name)))) {
@@ -135,7 +140,7 @@ async function constantOf(tensor: tf.Tensor): Promise<Constant> {
   return {kind: 'constant', tensor, ...(few && {values: await tensor.data()})};
 }
 
-async function planNode(planner: Planner, node: GraphNode): Promise<void> {
+async function planNode(planner: Planner, node: GraphNode, lower: GraphRequest['lower']): Promise<void> {
   const {values, fates} = planner;
   const isConstant = planner.graph.weights.has(node.name);
   if (values.has(`${node.name}:0`) && !isConstant) {
@@ -153,7 +158,7 @@ async function planNode(planner: Planner, node: GraphNode): Promise<void> {
   }
   const names = inputsOf(node);
   const inputs = names.map(name => values.get(keyOf(name)));
-  const reason = reasonNotToRun(node.op) ?? reasonNotToRunHere(node.op);
+  const reason = lower === undefined ? (reasonNotToRun(node.op) ?? reasonNotToRunHere(node.op)) : undefined;
   if (reason !== undefined) {
     planner.problems.set(node.name, reason);
     return;
@@ -174,25 +179,33 @@ async function planNode(planner: Planner, node: GraphNode): Promise<void> {
     return;
   }
   try {
-    if (known.every(({kind}) => kind === 'constant') && known.length > 0) {
-      await fold(planner, node, known as Constant[]);
-      fates.set(node.name, 'folded');
-    } else if (
-      (isShape(node, known) || known.every(({kind}) => kind !== 'flow')) &&
-      (await foldShapes(planner, node, known))
-    ) {
-      fates.set(node.name, 'shape');
-    } else if (planStock(node, planner)) {
-      fates.set(node.name, 'stock');
-    } else {
-      planOp(planner, node);
-      fates.set(node.name, 'op');
-    }
+    await (lower ?? planComputed)(planner, node);
   } catch (error) {
     if (error instanceof BakedBatch) {
       throw error;
     }
-    planner.problems.set(node.name, `${FAILED}: ${asLoRAError(error, node.op).message.slice(0, 200)}`);
+    const failure = () => `${FAILED}: ${asLoRAError(error, node.op).message.slice(0, 200)}`;
+    planner.problems.set(node.name, error instanceof Refusal ? error.message : failure());
+  }
+}
+
+/** Plans a node of TensorFlow's by what is known of its inputs. */
+export async function planComputed(planner: Planner, node: GraphNode): Promise<void> {
+  const {fates} = planner;
+  const known = inputsOf(node).map(name => planner.valueOf(name) as Value);
+  if (known.every(({kind}) => kind === 'constant') && known.length > 0) {
+    await fold(planner, node, known as Constant[]);
+    fates.set(node.name, 'folded');
+  } else if (
+    (isShape(node, known) || known.every(({kind}) => kind !== 'flow')) &&
+    (await foldShapes(planner, node, known))
+  ) {
+    fates.set(node.name, 'shape');
+  } else if (planStock(node, planner)) {
+    fates.set(node.name, 'stock');
+  } else {
+    planOp(planner, node);
+    fates.set(node.name, 'op');
   }
 }
 

@@ -54,6 +54,9 @@ export class BakedBatch extends Error {}
  */
 export class UncheckedShape extends Error {}
 
+/** Says why a node cannot be computed, as the rest of a sentence about it. */
+export class Refusal extends Error {}
+
 /** A plan in the making: what is known of each output of a node, and the layers so far. */
 export class Planner {
   /** By key. What is behind a node that cannot be computed is missing. */
@@ -111,7 +114,7 @@ export class Planner {
     }
     this.names = layerNames(graph.nodes.keys());
     this.taken = new Set(this.names.values());
-    this.stored = [...graph.weights.values()].reduce((total, {size}) => total + size, 0);
+    this.stored = graph.stored ?? [...graph.weights.values()].reduce((total, {size}) => total + size, 0);
   }
 
   /** What a name in the graph stands for. */
@@ -204,6 +207,13 @@ export class Planner {
     const derived = this.derived.get(key) ?? this.keep(make());
     this.derived.set(key, derived);
     return derived;
+  }
+
+  /** Adds a node that another one is lowered to. Its layers begin with the given name. */
+  addNode(node: GraphNode, layer: string, outputs: number): void {
+    this.graph.nodes.set(node.name, node);
+    this.names.set(node.name, layer);
+    this.lastOutputs.set(node.name, outputs - 1);
   }
 
   /** A name for a layer of a node. */

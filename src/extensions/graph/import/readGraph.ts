@@ -5,9 +5,13 @@ import {unrollLoops} from './unrollLoops';
 
 /** What a `tf.GraphModel` is made of, by its public members alone. */
 export interface ReadGraph {
-  nodes: ReadonlyMap<string, GraphNode>;
+  nodes: Map<string, GraphNode>;
   /** Its constants. They belong to the graph. */
   weights: Map<string, tf.Tensor>;
+  /** How many values are stored in the file. Default: those of `weights`. */
+  stored?: number;
+  /** How a part of it is imported, in messages. Default: `fromGraphModel(graph`. */
+  call?: string;
   artifacts: tf.io.ModelArtifacts;
   /** The inputs and outputs as nodes, in the order of the model, and the names that its signature gives them. */
   inputs: GraphEnd[];

@@ -2,6 +2,7 @@ import {LoRAError, showShape, unsupportedError} from '../../../platform/errors';
 import {asksForShape, type GraphNode, type GraphType, inputsOf, keyOf, nodeAndOutput, shortName} from '../graphDef';
 import type {Cut} from './order';
 import type {Planner} from './planner';
+import type {ReadGraph} from './readGraph';
 
 /** Nodes that have kernels: a part of a graph without any is not worth training. */
 const KERNEL_OPS = /^(?:_Fused)?(?:Conv|Depthwise|FusedDepthwise|MatMul|BatchMatMul|Einsum)|^GatherV2$/;
@@ -29,7 +30,9 @@ export function refusedImport(
   const floats = region?.outputs.filter(isFloat) ?? [];
   const part = region && {...region, outputs: floats.length > 0 ? floats : region.outputs};
   const way =
-    part === undefined ? 'No part of it that has kernels can be.' : `Import a part of it: ${describeRegion(part, cut)}`;
+    part === undefined
+      ? 'No part of it that has kernels can be.'
+      : `Import a part of it: ${describeRegion(part, cut, graph)}`;
   const open = inputs.find(({shape}) => shape.slice(1).includes(null));
   const failed = open !== undefined && [...problems.values()].some(reason => reason.startsWith(FAILED));
   const sizes = failed
@@ -74,7 +77,7 @@ export function adviceOn({graph, values}: Planner, outputs: readonly string[], c
   const way =
     ends.size === 0
       ? 'Nothing before it can train either.'
-      : `To train, end before it: ${describeRegion({inputs: [], outputs: [...ends]}, cut)}`;
+      : `To train, end before it: ${describeRegion({inputs: [], outputs: [...ends]}, cut, graph)}`;
   return `Output ${named}, to which no gradient leads: the model predicts, but cannot train. ${way}`;
 }
 
@@ -159,7 +162,7 @@ function levelsOf(order: readonly GraphNode[], problems: ReadonlySet<string>, cu
   return levels;
 }
 
-function describeRegion({inputs, outputs}: Region, cut: Cut): string {
+function describeRegion({inputs, outputs}: Region, cut: Cut, {call = 'fromGraphModel(graph'}: ReadGraph): string {
   const names = (list: readonly string[]) => list.map(key => `'${shortOutput(key)}'`);
   const listed = (list: readonly string[]) =>
     `[${names(list).slice(0, MANY).join(', ')}${list.length > MANY ? `, and ${list.length - MANY} more` : ''}]`;
@@ -169,7 +172,7 @@ function describeRegion({inputs, outputs}: Region, cut: Cut): string {
     ...(others.length > 0 ? [`inputs: ${listed(inputs)}`, `inputShapes: {${shapes.slice(0, MANY).join(', ')}}`] : []),
     `outputs: ${listed(outputs)}`,
   ];
-  return `fromGraphModel(graph, {${entries.join(', ')}}).`;
+  return `${call}, {${entries.join(', ')}}).`;
 }
 
 function shortOutput(key: string): string {

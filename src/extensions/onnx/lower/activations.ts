@@ -1,0 +1,131 @@
+import type {GraphNode} from '../../graph/graphDef';
+import {range} from './lowering';
+import {attribute, type OnnxCall} from './onnxCall';
+
+/** What plans a node. */
+export type Rule = (call: OnnxCall) => Promise<void> | void;
+
+/** Activations of tfjs's layers, by the operations that compute them. */
+const ACTIVATIONS: Readonly<Record<string, string>> = {
+  Relu: 'relu',
+  Sigmoid: 'sigmoid',
+  Tanh: 'tanh',
+  Softplus: 'softplus',
+  Softsign: 'softsign',
+  Elu: 'elu',
+  Selu: 'selu',
+  Clip: 'relu6',
+};
+
+/** The activation of the layer that computes a node, and the nodes that it computes too. */
+export function activationAfter(call: OnnxCall, node: GraphNode): {activation: string; absorbed: GraphNode[]} {
+  const next = call.follower(node, ...Object.keys(ACTIVATIONS));
+  const activation = next && activationOf(next);
+  return next && activation !== undefined ? {activation, absorbed: [next.node]} : {activation: 'linear', absorbed: []};
+}
+
+/** The activation that a node is, if layers of tfjs have it. */
+function activationOf(call: OnnxCall): string | undefined {
+  const fits =
+    (call.op !== 'Elu' || call.float('alpha', 1) === 1) &&
+    (call.op !== 'Selu' || (!call.proto.attributes.has('alpha') && !call.proto.attributes.has('gamma'))) &&
+    (call.op !== 'Clip' || boundsOf(call).join() === '0,6');
+  return fits ? ACTIVATIONS[call.op] : undefined;
+}
+
+/** Between what a Clip keeps values; `undefined` for a bound that is computed. */
+function boundsOf(call: OnnxCall): (number | undefined)[] {
+  return ['min', 'max'].map((name, i) =>
+    call.has(1 + i) ? call.numbers(1 + i)?.[0] : call.float(name, i === 0 ? -Infinity : Infinity),
+  );
+}
+
+/** An operation of one tensor that computes each value by itself. */
+export function unary(op: string, attr: (call: OnnxCall) => Parameters<OnnxCall['emit']>[2] = () => ({})): Rule {
+  return async call => call.give(await call.emit(op, [call.key(0)], attr(call)), call.perm());
+}
+
+export const clip: Rule = async call => {
+  const [low = call.refuse('computes its bounds'), high = call.refuse('computes its bounds')] = boundsOf(call);
+  const [x, perm] = [call.key(0), call.perm()];
+  if (low === 0 && (high === 6 || high === Infinity)) {
+    call.give(await call.emit(high === 6 ? 'Relu6' : 'Relu', [x]), perm);
+    return;
+  }
+  const type = call.dtype() === 'int32' ? ('int32' as const) : ('float32' as const);
+  const above = low === -Infinity ? x : await call.emit('Maximum', [x, call.scalar(low, type)]);
+  call.give(high === Infinity ? above : await call.emit('Minimum', [above, call.scalar(high, type)]), perm);
+};
+
+/** A value for each channel, or one for all. */
+export const prelu: Rule = async call => {
+  const perm = call.perm();
+  const rank = call.rank(1);
+  const slopes = range(rank).map(axis => call.size(1, axis) ?? 1);
+  if (rank > perm.length || (rank === perm.length && slopes[0] !== 1)) {
+    call.refuse('has slopes for each example');
+  }
+  const shape = [...new Array<number>(Math.max(perm.length - 1 - rank, 0)).fill(1), ...slopes].slice(1 - perm.length);
+  const alpha = call.low.weight(call.node.name, 1, {shape, perm: perm.slice(1).map(axis => axis - 1)});
+  call.give(await call.emit('Prelu', [call.key(0), alpha ?? (await call.as(1, perm))]), perm);
+};
+
+/** `x · Φ(x)`, or its approximation. */
+export const gelu: Rule = call => {
+  const activation = call.text('approximate', 'none') === 'tanh' ? 'gelu_new' : 'gelu';
+  call.floats();
+  call.give(call.layer('Activation', {activation}, [call.key(0)]), call.perm());
+};
+
+export const hardSigmoid: Rule = async call => {
+  const scaled = await call.emit('Mul', [call.key(0), call.scalar(call.float('alpha', 0.2))]);
+  const shifted = await call.emit('AddV2', [scaled, call.scalar(call.float('beta', 0.5))]);
+  call.give(await call.emit('Minimum', [await call.emit('Relu', [shifted]), call.scalar(1)]), call.perm());
+};
+
+/** `x · tanh(softplus(x))` */
+export const mish: Rule = async call => {
+  const inner = await call.emit('Tanh', [await call.emit('Softplus', [call.key(0)])]);
+  call.give(await call.emit('Mul', [call.key(0), inner]), call.perm());
+};
+
+export const elu: Rule = async call => {
+  const [x, alpha] = [call.key(0), call.float('alpha', 1)];
+  const whole = await call.emit('Elu', [x]);
+  if (alpha === 1) {
+    call.give(whole, call.perm());
+    return;
+  }
+  const below = await call.emit('Minimum', [whole, call.scalar(0)]);
+  const scaled = await call.emit('Mul', [below, call.scalar(alpha)]);
+  call.give(await call.emit('AddV2', [await call.emit('Relu', [x]), scaled]), call.perm());
+};
+
+/** Along one axis, which is held as the last one; in old versions, along all axes from one on. */
+export function softmax(op: 'Softmax' | 'LogSoftmax'): Rule {
+  return async call => {
+    let axis = call.axis(call.int('axis', call.version < 13 ? 1 : -1));
+    if (call.version < 13) {
+      const wide = range(call.rank()).filter(at => at >= axis && call.size(0, at) !== 1);
+      if (wide.length > 1) {
+        call.refuse(`of version ${call.version} goes over several axes`);
+      }
+      axis = wide[0] ?? axis;
+    }
+    const perm = call.perm();
+    const held = perm.at(-1) === axis ? perm : [...perm.filter(at => at !== axis), axis];
+    call.give(await call.emit(op, [await call.as(0, held)]), held);
+  };
+}
+
+/** `max(0, min(1, x / 6 + 1 / 2)) · x` */
+export const hardSwish: Rule = async call => call.give(await call.emit('_FusedHardSwish', [call.key(0)]), call.perm());
+
+export const leakyRelu: Rule = unary('LeakyRelu', call => ({alpha: attribute.number(call.float('alpha', 0.01))}));
+
+export const celu: Rule = async call => {
+  const [x, alpha] = [call.key(0), call.float('alpha', 1)];
+  const inner = await call.emit('Elu', [await call.emit('RealDiv', [x, call.scalar(alpha)])]);
+  const below = await call.emit('Mul', [await call.emit('Minimum', [inner, call.scalar(0)]), call.scalar(alpha)]);
+  call.give(await call.emit('AddV2', [await call.emit('Relu', [x]), below]), call.perm());
+};

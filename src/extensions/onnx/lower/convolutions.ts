@@ -1,0 +1,208 @@
+import {sizeOf} from '../../../platform/formats/layout';
+import {FusedConv2D, FusedDepthwiseConv2D} from '../../graph/layers/fusedConvolution';
+import {activationAfter} from './activations';
+import {channelsLast, range} from './lowering';
+import type {OnnxCall} from './onnxCall';
+
+/** How a window walks over the axes behind the channels. */
+export interface Window {
+  kernel: number[];
+  strides: number[];
+  dilations: number[];
+  /** At the begin and the end of each axis; `same`: as TensorFlow's padding of that name does. */
+  pads: [begin: number, end: number][] | 'same';
+}
+
+export function windowOf(call: OnnxCall, kernel: number[]): Window {
+  const axes = kernel.length;
+  const ones = new Array<number>(axes).fill(1);
+  const strides = call.ints('strides') ?? ones;
+  const dilations = call.ints('dilations') ?? ones;
+  const given = call.ints('pads') ?? [];
+  const extents = kernel.map((size, i) => (size - 1) * (dilations[i] ?? 1));
+  const auto = call.text('auto_pad', 'NOTSET');
+  if (strides.some((stride, i) => stride > 1 && (dilations[i] ?? 1) > 1)) {
+    call.refuse('has both strides and dilations');
+  }
+  if (auto === 'SAME_UPPER') {
+    return {kernel, strides, dilations, pads: 'same'};
+  }
+  const pads = range(axes).map((i): [number, number] => {
+    if (auto === 'SAME_LOWER') {
+      const size = call.size(0, 2 + i) ?? call.refuse('pads by SAME_LOWER where a size is open');
+      const stride = strides[i] ?? 1;
+      const total = Math.max((Math.ceil(size / stride) - 1) * stride + (extents[i] ?? 0) + 1 - size, 0);
+      return [Math.ceil(total / 2), Math.floor(total / 2)];
+    }
+    return auto === 'VALID' ? [0, 0] : [given[i] ?? 0, given[axes + i] ?? 0];
+  });
+  const isSame = pads.every(([begin, end], i) => {
+    const extent = extents[i] ?? 0;
+    return strides[i] === 1 && begin === Math.floor(extent / 2) && begin + end === extent;
+  });
+  if (pads.flat().some(size => size < 0)) {
+    call.refuse('has negative pads');
+  }
+  return {kernel, strides, dilations, pads: isSame ? 'same' : pads};
+}
+
+/** A tensor with its channels last, with zeros, or other values, around it. */
+export async function padded(call: OnnxCall, x: string, pads: Window['pads'], value = 0): Promise<string> {
+  if (pads === 'same' || pads.flat().every(size => size === 0)) {
+    return x;
+  }
+  if (pads.length === 2 && value === 0 && call.typeOf(x) === 'float32') {
+    return call.layer('ZeroPadding2D', {padding: pads}, [x], {}, 'pad');
+  }
+  const all = [0, 0, ...pads.flat(), 0, 0];
+  return call.emit('PadV2', [x, call.constant(all, [all.length / 2, 2]), call.scalar(value)]);
+}
+
+/** `same`, or `valid` around what is padded already. */
+export function paddingOf(pads: Window['pads']): string {
+  return pads === 'same' ? 'same' : 'valid';
+}
+
+function kernelOf(call: OnnxCall): readonly number[] {
+  const rank = call.rank(1);
+  const shape = range(rank).map(axis => call.size(1, axis));
+  if (call.value(1).kind !== 'constant' || rank < 3 || rank > 5) {
+    call.refuse(`has a kernel that is ${rank < 3 || rank > 5 ? `of ${rank} axes` : 'computed'}`);
+  }
+  return shape as number[];
+}
+
+/** A convolution with the activation behind it: of one to three axes, grouped, or of each channel by itself. */
+export async function conv(call: OnnxCall): Promise<void> {
+  const [out = 1, inner = 1, ...kernel] = kernelOf(call);
+  const perm = channelsLast(kernel.length + 2);
+  const group = call.int('group', 1);
+  call.floats();
+  if (call.size(0, 1) !== inner * group || out % group !== 0) {
+    call.refuse(`takes ${inner * group} channels where there are ${call.size(0, 1) ?? 'any number'}`);
+  }
+  const window = windowOf(call, kernel);
+  const isDepthwise = group > 1 && inner === 1 && kernel.length < 3;
+  const {activation, absorbed} = activationAfter(call, call.node);
+  const x = await padded(call, await call.as(0, perm), window.pads);
+  const bias = call.has(2)
+    ? (call.low.weight(call.node.name, 2) ?? call.refuse('has a bias that is computed'))
+    : undefined;
+  const config = {
+    strides: window.strides,
+    dilationRate: window.dilations,
+    padding: paddingOf(window.pads),
+    useBias: bias !== undefined,
+    activation,
+  };
+  if (isDepthwise) {
+    call.give(await depthwise(call, x, {out, group, window, config, bias}), perm, absorbed);
+    return;
+  }
+  const kind = {className: `Conv${kernel.length}D`, config: {...config, kernelSize: kernel}};
+  if (kind.className === 'Conv2D' && activation === 'relu6') {
+    kind.className = FusedConv2D.className;
+  }
+  const last = [...range(kernel.length).map(i => i + 2), 1, 0];
+  if (group === 1) {
+    const weights = {kernel: call.low.weight(call.node.name, 1, {perm: last}), bias};
+    call.give(call.layer(kind.className, {...kind.config, filters: out}, [x], weights), perm, absorbed);
+    return;
+  }
+  const filters = out / group;
+  const axis = kernel.length + 1;
+  const sizes = new Array<number>(group).fill(inner);
+  const split = await call.emit('SplitV', [x, call.constant(sizes), call.scalar(axis, 'int32')], {}, group);
+  const parts = range(group).map(i => {
+    const part = [i * filters, filters] as const;
+    const weights = {
+      kernel: call.low.weight(call.node.name, 1, {part, perm: last}),
+      bias: bias && call.low.weight(call.node.name, 2, {part}),
+    };
+    return call.layer(kind.className, {...kind.config, filters}, [`${split}:${i}`], weights, `group${i}`);
+  });
+  call.give(await call.emit('ConcatV2', [...parts, call.scalar(axis, 'int32')]), perm, absorbed);
+}
+
+/** A kernel for each channel. Along one axis it is one of two axes. */
+async function depthwise(
+  call: OnnxCall,
+  x: string,
+  {
+    out,
+    group,
+    window,
+    config,
+    bias,
+  }: {out: number; group: number; window: Window; config: Record<string, unknown>; bias: string | undefined},
+): Promise<string> {
+  const isFlat = window.kernel.length === 1;
+  const two = (list: readonly number[]) => (isFlat ? [1, ...list] : [...list]);
+  const kernelSize = two(window.kernel);
+  const multiplier = out / group;
+  const perm = [2, 3, 0, 1];
+  const kernel = call.low.weight(call.node.name, 1, {shape: [group, multiplier, ...kernelSize], perm});
+  const fuses =
+    config.activation === 'relu' || config.activation === 'relu6' || window.dilations.some(rate => rate > 1);
+  const image = isFlat ? await call.emit('ExpandDims', [x, call.scalar(1, 'int32')]) : x;
+  const strides = isFlat ? [window.strides[0] ?? 1, window.strides[0] ?? 1] : window.strides;
+  const result = call.layer(
+    fuses ? FusedDepthwiseConv2D.className : 'DepthwiseConv2D',
+    {...config, strides, dilationRate: two(window.dilations), kernelSize, depthMultiplier: multiplier},
+    [image],
+    {depthwise_kernel: kernel, bias},
+  );
+  return isFlat ? call.emit('Squeeze', [result], {squeeze_dims: {list: {i: ['1']}}}) : result;
+}
+
+/** A transposed convolution: that of a layer, which pads nothing, with its edges cut off. */
+export async function convTranspose(call: OnnxCall): Promise<void> {
+  const [, out = 1, ...kernel] = kernelOf(call);
+  const isFlat = kernel.length === 1;
+  call.floats();
+  if (call.int('group', 1) !== 1 || kernel.length > 2) {
+    call.refuse(kernel.length > 2 ? 'has three axes' : 'has groups');
+  }
+  if (call.ints('output_shape') !== undefined || !['NOTSET', 'VALID'].includes(call.text('auto_pad', 'NOTSET'))) {
+    call.refuse('leaves its pads open');
+  }
+  const {strides, dilations} = windowOf(call, kernel);
+  if (dilations.some(rate => rate > 1)) {
+    call.refuse('has dilations');
+  }
+  const pads = call.ints('pads') ?? [];
+  const extra = call.ints('output_padding') ?? [];
+  // The layer gives `stride · size + max(kernel - stride, 0)`.
+  const cut = kernel.map((size, i): [number, number] => {
+    const spare = Math.max((strides[i] ?? 1) - size, 0);
+    const end = (pads[kernel.length + i] ?? 0) - (extra[i] ?? 0) + spare;
+    return [pads[i] ?? 0, end >= 0 ? end : call.refuse('adds more at the end than its pads cut off')];
+  });
+  const perm = channelsLast(kernel.length + 2);
+  const held = await call.as(0, perm);
+  const two = <T>(list: readonly T[], one: T) => (isFlat ? [one, ...list] : [...list]);
+  const x = isFlat ? await call.emit('ExpandDims', [held, call.scalar(1, 'int32')]) : held;
+  const {activation, absorbed} = activationAfter(call, call.node);
+  const bias = call.has(2)
+    ? (call.low.weight(call.node.name, 2) ?? call.refuse('has a bias that is computed'))
+    : undefined;
+  const inner = call.size(1, 0) ?? 1;
+  const size = two(kernel, 1);
+  let result = call.layer(
+    'Conv2DTranspose',
+    {
+      filters: out,
+      kernelSize: size,
+      strides: two(strides, 1),
+      padding: 'valid',
+      useBias: bias !== undefined,
+      activation,
+    },
+    [x],
+    {kernel: call.low.weight(call.node.name, 1, {shape: [inner, out, ...size], perm: [2, 3, 1, 0]}), bias},
+  );
+  if (sizeOf(cut.flat().map(each => each + 1)) > 1) {
+    result = call.layer('Cropping2D', {cropping: two(cut, [0, 0] as [number, number])}, [result], {}, 'crop');
+  }
+  call.give(isFlat ? await call.emit('Squeeze', [result], {squeeze_dims: {list: {i: ['1']}}}) : result, perm, absorbed);
+}

@@ -1,0 +1,124 @@
+import type {Rule} from './activations';
+import {channelsLast, range} from './lowering';
+import {attribute, type OnnxCall} from './onnxCall';
+
+/** With the statistics that the file has. */
+export const batchNorm: Rule = async call => {
+  if (call.int('training_mode', 0) === 1 || call.proto.outputs.filter(name => name !== '').length > 1) {
+    call.refuse('is in training');
+  }
+  call.floats();
+  const names = ['gamma', 'beta', 'moving_mean', 'moving_variance'];
+  const weights = names.map((name, i) => {
+    return [name, call.low.weight(call.node.name, 1 + i) ?? call.refuse(`computes its input ${1 + i}`)] as const;
+  });
+  const perm = channelsLast(call.rank());
+  const config = {axis: -1, epsilon: call.float('epsilon', 1e-5)};
+  call.give(call.layer('BatchNormalization', config, [await call.as(0, perm)], Object.fromEntries(weights)), perm);
+};
+
+/** Over the last axes: one, as a layer; several, as operations. */
+export const layerNorm: Rule = async call => {
+  if (call.proto.outputs.filter(name => name !== '').length > 1) {
+    call.refuse('gives its mean and deviation');
+  }
+  const rank = call.rank();
+  const axis = call.axis(call.int('axis', -1));
+  const epsilon = call.float('epsilon', 1e-5);
+  const x = await call.plain();
+  call.floats();
+  const gamma = call.low.weight(call.node.name, 1);
+  const beta = call.has(2) ? call.low.weight(call.node.name, 2) : undefined;
+  if (
+    axis === rank - 1 &&
+    gamma !== undefined &&
+    call.rank(1) === 1 &&
+    (!call.has(2) || (beta !== undefined && call.rank(2) === 1))
+  ) {
+    const config = {axis: -1, epsilon, center: beta !== undefined};
+    call.give(call.layer('LayerNormalization', config, [x], {gamma, beta}));
+    return;
+  }
+  const normal = await normalized(call, x, range(rank).slice(axis), epsilon);
+  const scaled = await call.emit('Mul', [normal, await call.plain(1)]);
+  call.give(call.has(2) ? await call.emit('AddV2', [scaled, await call.plain(2)]) : scaled);
+};
+
+/** Values with the mean 0 and the variance 1 along axes. */
+async function normalized(call: OnnxCall, x: string, axes: readonly number[], epsilon: number): Promise<string> {
+  const along = call.constant(axes);
+  const keep = {keep_dims: attribute.flag(true)};
+  const centered = await call.emit('Sub', [x, await call.emit('Mean', [x, along], keep)]);
+  const variance = await call.emit('Mean', [await call.emit('Square', [centered]), along], keep);
+  const factor = await call.emit('Rsqrt', [await call.emit('AddV2', [variance, call.scalar(epsilon)])]);
+  return call.emit('Mul', [centered, factor]);
+}
+
+/** Each channel of each example by itself. */
+export const instanceNorm: Rule = async call => {
+  const rank = call.rank();
+  const perm = channelsLast(rank);
+  const axes = range(rank).slice(1, -1);
+  const normal = await normalized(call, await call.as(0, perm), axes, call.float('epsilon', 1e-5));
+  const scaled = await call.emit('Mul', [normal, await call.plain(1)]);
+  call.give(await call.emit('AddV2', [scaled, await call.plain(2)]), perm);
+};
+
+/** Groups of channels of each example. */
+export const groupNorm: Rule = async call => {
+  const groups = call.int('num_groups', 1);
+  const channels = call.size(0, 1) ?? call.refuse('leaves the number of channels open');
+  const rank = call.rank();
+  const rest = [];
+  for (const axis of range(rank).slice(2)) {
+    rest.push(await call.entry(0, axis));
+  }
+  // Channels last: [batch, …, groups, channels of a group].
+  const perm = channelsLast(rank);
+  const lead = await call.entry(0, 0);
+  const split = await call.vector([lead, ...rest, groups, channels / groups]);
+  const whole = await call.vector([lead, ...rest, channels]);
+  const parts = await call.emit('Reshape', [await call.as(0, perm), split]);
+  const axes = [...range(rank).slice(1, -1), rank];
+  const normal = await call.emit('Reshape', [await normalized(call, parts, axes, call.float('epsilon', 1e-5)), whole]);
+  // Up to version 20 there is a factor for each group.
+  const repeated = async (index: number) => {
+    const size = call.size(index, 0);
+    if (size === channels) {
+      return call.plain(index);
+    }
+    const each = await call.emit('Reshape', [await call.plain(index), call.constant([groups, 1])]);
+    const tiled = await call.emit('Tile', [each, call.constant([1, channels / groups])]);
+    return call.emit('Reshape', [tiled, call.constant([channels])]);
+  };
+  const scaled = await call.emit('Mul', [normal, await repeated(1)]);
+  call.give(await call.emit('AddV2', [scaled, await repeated(2)]), perm);
+};
+
+/** Divided by the root of the mean of squares along the last axes. */
+export const rmsNorm: Rule = async call => {
+  const axes = range(call.rank()).slice(call.axis(call.int('axis', -1)));
+  const x = await call.plain();
+  const square = await call.emit('Mean', [await call.emit('Square', [x]), call.constant(axes)], {
+    keep_dims: attribute.flag(true),
+  });
+  const factor = await call.emit('Rsqrt', [
+    await call.emit('AddV2', [square, call.scalar(call.float('epsilon', 1e-5))]),
+  ]);
+  call.give(await call.emit('Mul', [await call.emit('Mul', [x, factor]), await call.plain(1)]));
+};
+
+export const localResponse: Rule = async call => {
+  const size = call.int('size', 1);
+  if (size % 2 === 0) {
+    call.refuse('has an even size');
+  }
+  const perm = channelsLast(call.rank());
+  const attr = {
+    depth_radius: attribute.int((size - 1) / 2),
+    bias: attribute.number(call.float('bias', 1)),
+    alpha: attribute.number(call.float('alpha', 1e-4) / size),
+    beta: attribute.number(call.float('beta', 0.75)),
+  };
+  call.give(await call.emit('LRN', [await call.as(0, perm)], attr), perm);
+};

@@ -1,0 +1,159 @@
+import * as activations from './activations';
+import type {Rule} from './activations';
+import {conv, convTranspose} from './convolutions';
+import * as elementwise from './elementwise';
+import * as norms from './norms';
+import type {OnnxCall} from './onnxCall';
+import * as pools from './pools';
+import * as products from './products';
+import * as reductions from './reductions';
+import {resize} from './resize';
+import * as shapes from './shapes';
+
+const {binary, variadic} = elementwise;
+const {unary} = activations;
+const {reduce} = reductions;
+
+/** What a node is given is what it gives: training is over. */
+const same: Rule = call => {
+  if (call.proto.outputs.filter(name => name !== '').length > 1) {
+    call.refuse('gives a mask');
+  }
+  call.give(call.key(0), call.perm());
+};
+
+/** An output of the file, as the file has it. */
+const output: Rule = async call => call.give(await call.plain());
+
+/** By domain, and by operation: what plans it. */
+export const OPERATIONS: Readonly<Record<string, Readonly<Record<string, Rule>>>> = {
+  'tfjs-lora': {Output: output},
+  '': {
+    Abs: unary('Abs'),
+    Acos: unary('Acos'),
+    Acosh: unary('Acosh'),
+    Add: binary('AddV2'),
+    And: binary('LogicalAnd'),
+    ArgMax: reductions.arg('ArgMax'),
+    ArgMin: reductions.arg('ArgMin'),
+    Asin: unary('Asin'),
+    Asinh: unary('Asinh'),
+    Atan: unary('Atan'),
+    Atanh: unary('Atanh'),
+    AveragePool: pools.averagePool,
+    BatchNormalization: norms.batchNorm,
+    Cast: elementwise.castTo,
+    Ceil: unary('Ceil'),
+    Celu: activations.celu,
+    Clip: activations.clip,
+    Concat: shapes.concat,
+    ConstantOfShape: shapes.constantOfShape,
+    Conv: conv,
+    ConvTranspose: convTranspose,
+    Cos: unary('Cos'),
+    Cosh: unary('Cosh'),
+    CumSum: reductions.cumSum,
+    DepthToSpace: shapes.depthToSpace,
+    Div: elementwise.div,
+    Dropout: same,
+    Einsum: products.einsum,
+    Elu: activations.elu,
+    Equal: binary('Equal'),
+    Erf: unary('Erf'),
+    Exp: unary('Exp'),
+    Expand: shapes.expand,
+    Flatten: shapes.flatten,
+    Floor: unary('Floor'),
+    Gather: shapes.gather,
+    GatherND: shapes.gatherND,
+    Gelu: activations.gelu,
+    Gemm: products.gemm,
+    GlobalAveragePool: pools.globalPool('Mean'),
+    GlobalMaxPool: pools.globalPool('Max'),
+    Greater: binary('Greater'),
+    GreaterOrEqual: binary('GreaterEqual'),
+    GroupNormalization: norms.groupNorm,
+    HardSigmoid: activations.hardSigmoid,
+    HardSwish: activations.hardSwish,
+    Identity: same,
+    InstanceNormalization: norms.instanceNorm,
+    IsInf: elementwise.isInf,
+    IsNaN: unary('IsNan'),
+    LRN: norms.localResponse,
+    LayerNormalization: norms.layerNorm,
+    LeakyRelu: activations.leakyRelu,
+    Less: binary('Less'),
+    LessOrEqual: binary('LessEqual'),
+    Log: unary('Log'),
+    LogSoftmax: activations.softmax('LogSoftmax'),
+    LpNormalization: reductions.lpNormalization,
+    MatMul: products.matMul,
+    Max: variadic('Maximum'),
+    MaxPool: pools.maxPool,
+    Mean: variadic('AddV2', true),
+    Min: variadic('Minimum'),
+    Mish: activations.mish,
+    Mod: elementwise.mod,
+    Mul: binary('Mul'),
+    Neg: unary('Neg'),
+    NonZero: shapes.nonZero,
+    Not: unary('LogicalNot'),
+    OneHot: shapes.oneHot,
+    Or: binary('LogicalOr'),
+    PRelu: activations.prelu,
+    Pad: shapes.pad,
+    Pow: elementwise.pow,
+    RMSNormalization: norms.rmsNorm,
+    Range: shapes.rangeRule,
+    Reciprocal: unary('Reciprocal'),
+    ReduceL1: reduce('Sum', 18, 'Abs'),
+    ReduceL2: reduce('Sum', 18, 'Square', 'Sqrt'),
+    ReduceLogSum: reduce('Sum', 18, undefined, 'Log'),
+    ReduceLogSumExp: reductions.logSumExp,
+    ReduceMax: reduce('Max'),
+    ReduceMean: reduce('Mean'),
+    ReduceMin: reduce('Min'),
+    ReduceProd: reduce('Prod'),
+    ReduceSum: reduce('Sum', 13),
+    ReduceSumSquare: reduce('Sum', 18, 'Square'),
+    Relu: unary('Relu'),
+    Reshape: shapes.reshapeTo,
+    Resize: resize,
+    Round: unary('Round'),
+    ScatterND: shapes.scatterND,
+    Selu: unary('Selu'),
+    Shape: shapes.shape,
+    Sigmoid: unary('Sigmoid'),
+    Sign: unary('Sign'),
+    Sin: unary('Sin'),
+    Sinh: unary('Sinh'),
+    Size: shapes.sizeRule,
+    Slice: shapes.slice,
+    Softmax: activations.softmax('Softmax'),
+    Softplus: unary('Softplus'),
+    Softsign: unary('Softsign'),
+    SpaceToDepth: shapes.spaceToDepth,
+    Split: shapes.split,
+    Sqrt: unary('Sqrt'),
+    Squeeze: shapes.squeeze,
+    Sub: binary('Sub'),
+    Sum: variadic('AddV2'),
+    Tan: unary('Tan'),
+    Tanh: unary('Tanh'),
+    Tile: shapes.tile,
+    TopK: reductions.topK,
+    Transpose: shapes.transpose,
+    Trilu: shapes.trilu,
+    Unsqueeze: shapes.unsqueeze,
+    Upsample: resize,
+    Where: elementwise.where,
+    Xor: elementwise.xor,
+  },
+  'com.microsoft': {Gelu: activations.gelu},
+};
+
+/** What plans an operation; `undefined` if nothing does. */
+export function ruleFor({domain, op}: Pick<OnnxCall['proto'], 'domain' | 'op'>): Rule | undefined {
+  const rules = Object.hasOwn(OPERATIONS, domain) ? OPERATIONS[domain] : undefined;
+  return rules !== undefined && Object.hasOwn(rules, op) ? rules[op] : undefined;
+}

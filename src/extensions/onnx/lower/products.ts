@@ -1,0 +1,88 @@
+import type {GraphNode} from '../../graph/graphDef';
+import {activationAfter, type Rule} from './activations';
+import {range} from './lowering';
+import {attribute, type OnnxCall} from './onnxCall';
+
+/** A product with a constant matrix, with the bias and the activation behind it, as a `Dense`. */
+function dense(call: OnnxCall, x: string, kernel: string, units: number, bias?: string): void {
+  const absorbed: GraphNode[] = [];
+  let [last, added] = [call.node, bias];
+  const sum = bias === undefined ? call.follower(call.node, 'Add') : undefined;
+  const index = sum ? 1 - sum.placeOf(call.node) : 0;
+  if (sum?.count === 2 && sum.low.file.keys.has(sum.proto.inputs[index] ?? '')) {
+    const value = call.planner.valueOf(sum.key(index));
+    const shape = value === undefined ? [] : range(sum.rank(index)).map(axis => sum.size(index, axis));
+    // One value for each unit.
+    if (
+      value?.kind === 'constant' &&
+      shape.at(-1) === units &&
+      shape.slice(0, -1).every(size => size === 1) &&
+      shape.length <= call.rank()
+    ) {
+      added = call.low.weight(sum.node.name, index, shape.length > 1 ? {shape: [units]} : {});
+    }
+    if (added !== undefined) {
+      absorbed.push(sum.node);
+      last = sum.node;
+    }
+  }
+  const {activation, absorbed: more} = activationAfter(call, last);
+  const config = {units, useBias: added !== undefined, activation};
+  call.give(call.layer('Dense', config, [x], {kernel, bias: added}), undefined, [...absorbed, ...more]);
+}
+
+export const matMul: Rule = async call => {
+  const [left, right] = [call.rank(0), call.rank(1)];
+  if (call.planner.floats(call.key(0)) !== undefined && right === 2) {
+    const kernel = call.low.weight(call.node.name, 1);
+    const units = call.size(1, 1);
+    if (kernel !== undefined && units !== undefined) {
+      dense(call, await call.plain(0), kernel, units);
+      return;
+    }
+  }
+  if (left < 2 || right < 2) {
+    call.refuse('takes a vector');
+  }
+  const isPlain = left === 2 && right === 2;
+  const names = [await call.plain(0), await call.plain(1)];
+  call.give(await call.emit(isPlain ? 'MatMul' : 'BatchMatMulV2', names));
+};
+
+export const gemm: Rule = async call => {
+  const turned = (name: string) => (call.int(name, 0) === 0 ? [0, 1] : [1, 0]);
+  const [alpha, beta] = [call.float('alpha', 1), call.float('beta', 1)];
+  const units = call.size(1, call.int('transB', 0) === 0 ? 1 : 0);
+  const kernel = call.low.weight(call.node.name, 1, {perm: turned('transB')});
+  const x = await call.held(call.key(0), turned('transA'));
+  const isDense =
+    call.planner.floats(call.key(0)) !== undefined && alpha === 1 && kernel !== undefined && units !== undefined;
+  const fits =
+    !call.has(2) || (call.size(2, call.rank(2) - 1) === units && (call.rank(2) === 1 || call.size(2, 0) === 1));
+  const bias =
+    call.has(2) && fits && beta === 1 ? call.low.weight(call.node.name, 2, {shape: [units ?? 1]}) : undefined;
+  if (isDense && (!call.has(2) || bias !== undefined)) {
+    dense(call, x, kernel, units, bias);
+    return;
+  }
+  const product = await call.emit('MatMul', [x, kernel ?? (await call.held(call.key(1), turned('transB')))]);
+  const scaled = alpha === 1 ? product : await call.emit('Mul', [product, call.scalar(alpha)]);
+  if (!call.has(2)) {
+    call.give(scaled);
+    return;
+  }
+  const term = beta === 1 ? await call.plain(2) : await call.emit('Mul', [await call.plain(2), call.scalar(beta)]);
+  call.give(await call.emit('AddV2', [scaled, term]));
+};
+
+export const einsum: Rule = async call => {
+  const equation = call.text('equation', '').replace(/\s/g, '');
+  const inputs: string[] = [];
+  for (const i of range(call.count)) {
+    inputs.push(await call.plain(i));
+  }
+  if (inputs.length !== 2 || !/^[a-z]+,[a-z]+->[a-z]*$/i.test(equation)) {
+    call.refuse(`has the equation ${equation.slice(0, 40)}, where one such as ij,jk->ik is supported`);
+  }
+  call.give(await call.emit('Einsum', inputs, {equation: attribute.text(equation)}));
+};

@@ -1,0 +1,102 @@
+import type {Rule} from './activations';
+import {range} from './lowering';
+import {attribute, type OnnxCall} from './onnxCall';
+
+/** The permutation of what is left when axes of a value are gone. */
+export function withoutAxes(perm: readonly number[], axes: readonly number[]): number[] {
+  const kept = perm.filter(axis => !axes.includes(axis));
+  return kept.map(axis => axis - axes.filter(gone => gone < axis).length);
+}
+
+/** @param since the version from which the axes are an input. */
+export function reduce(op: string, since = 18, before?: string, after?: string): Rule {
+  return async call => {
+    const rank = call.rank();
+    const given = (call.version < since ? call.ints('axes') : call.list('axes', 1))?.map(axis => call.axis(axis));
+    if ((given ?? []).length === 0 && call.int('noop_with_empty_axes', 0) === 1) {
+      call.give(call.key(0), call.perm());
+      return;
+    }
+    const axes = given === undefined || given.length === 0 ? range(rank) : given;
+    const perm = call.perm();
+    const keeps = call.int('keepdims', 1) === 1;
+    const x = before === undefined ? call.key(0) : await call.emit(before, [call.key(0)]);
+    const along = call.constant(axes.map(axis => perm.indexOf(axis)));
+    const result = await call.emit(op, [x, along], {keep_dims: attribute.flag(keeps)});
+    call.give(after === undefined ? result : await call.emit(after, [result]), keeps ? perm : withoutAxes(perm, axes));
+  };
+}
+
+/** The logarithm of a sum of powers of e, from the largest, so that none is infinite. */
+export const logSumExp: Rule = async call => {
+  const axes =
+    (call.version < 18 ? call.ints('axes') : call.list('axes', 1))?.map(axis => call.axis(axis)) ?? range(call.rank());
+  const perm = call.perm();
+  const keep = {keep_dims: attribute.flag(true)};
+  const along = call.constant(axes.map(axis => perm.indexOf(axis)));
+  const largest = await call.emit('Max', [call.key(0), along], keep);
+  const powers = await call.emit('Exp', [await call.emit('Sub', [call.key(0), largest])]);
+  const log = await call.emit('Log', [await call.emit('Sum', [powers, along], keep)]);
+  const result = await call.emit('AddV2', [log, largest]);
+  if (call.int('keepdims', 1) === 1) {
+    call.give(result, perm);
+    return;
+  }
+  const dims = attribute.ints(axes.map(axis => perm.indexOf(axis)));
+  call.give(await call.emit('Squeeze', [result], {squeeze_dims: dims}), withoutAxes(perm, axes));
+};
+
+export function arg(op: 'ArgMax' | 'ArgMin'): Rule {
+  return async call => {
+    if (call.int('select_last_index', 0) === 1) {
+      call.refuse('selects the last of equal values');
+    }
+    const axis = call.axis(call.int('axis', 0));
+    const perm = call.perm();
+    const at = perm.indexOf(axis);
+    const found = await call.emit(op, [call.key(0), call.scalar(at, 'int32')]);
+    if (call.int('keepdims', 1) === 1) {
+      call.give(await call.emit('ExpandDims', [found, call.scalar(at, 'int32')]), perm);
+    } else {
+      call.give(found, withoutAxes(perm, [axis]));
+    }
+  };
+}
+
+export const cumSum: Rule = async call => {
+  const perm = call.perm();
+  const axis = perm.indexOf(call.axis(call.number(1, 0)));
+  const attr = {
+    exclusive: attribute.flag(call.int('exclusive', 0) === 1),
+    reverse: attribute.flag(call.int('reverse', 0) === 1),
+  };
+  call.give(await call.emit('Cumsum', [call.key(0), call.scalar(axis, 'int32')], attr), perm);
+};
+
+/** The largest values and where they are, along one axis that is held as the last one. */
+export const topK: Rule = async call => {
+  if (call.int('largest', 1) === 0) {
+    call.refuse('gives the smallest values');
+  }
+  const axis = call.axis(call.int('axis', -1));
+  const perm = [...call.perm().filter(at => at !== axis), axis];
+  const k = call.version < 10 ? call.int('k', 1) : call.number(1, 1);
+  const found = await call.emit(
+    'TopKV2',
+    [await call.as(0, perm), call.scalar(k, 'int32')],
+    {sorted: attribute.flag(true)},
+    2,
+  );
+  call.give(found, perm);
+  call.low.give(call.node.name, 1, `${found}:1`, perm);
+};
+
+/** Values divided by a norm of those along an axis. */
+export const lpNormalization: Rule = async (call: OnnxCall) => {
+  const perm = call.perm();
+  const along = call.constant([perm.indexOf(call.axis(call.int('axis', -1)))]);
+  const keep = {keep_dims: attribute.flag(true)};
+  const isFirst = call.int('p', 2) === 1;
+  const sum = await call.emit('Sum', [await call.emit(isFirst ? 'Abs' : 'Square', [call.key(0)]), along], keep);
+  call.give(await call.emit('RealDiv', [call.key(0), isFirst ? sum : await call.emit('Sqrt', [sum])]), perm);
+};

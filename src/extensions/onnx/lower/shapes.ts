@@ -1,0 +1,367 @@
+import {sizeOf} from '../../../platform/formats/layout';
+import type {Rule} from './activations';
+import {aligned, cast} from './elementwise';
+import {range} from './lowering';
+import {attribute, type Entry, type OnnxCall} from './onnxCall';
+import {withoutAxes} from './reductions';
+
+const INT = {T: attribute.type('DT_INT32')};
+
+/** An input in the order of its values in the file. Axes of size 1 may be held elsewhere. */
+async function inOrder(call: OnnxCall): Promise<string> {
+  const wide = call.perm().filter(axis => call.size(0, axis) !== 1);
+  return wide.every((axis, i) => i === 0 || axis > (wide[i - 1] ?? 0)) ? call.key(0) : call.plain();
+}
+
+async function reshape(call: OnnxCall, entries: readonly Entry[]): Promise<string> {
+  return call.emit('Reshape', [await inOrder(call), await call.vector(entries)]);
+}
+
+export const reshapeTo: Rule = async call => {
+  const given = call.version < 5 ? (call.ints('shape') ?? []) : call.entries(1);
+  const keepsZeros = call.int('allowzero', 0) === 1;
+  const entries: Entry[] = [];
+  for (const [axis, entry] of given.entries()) {
+    entries.push(entry === 0 && !keepsZeros ? await call.entry(0, axis) : entry);
+  }
+  call.give(await reshape(call, entries));
+};
+
+export const flatten: Rule = async call => {
+  const rank = call.rank();
+  const given = call.int('axis', 1);
+  const axis = given < 0 ? given + rank : given;
+  const sizes = range(axis).map(at => call.size(0, at));
+  const lead =
+    axis === 1
+      ? await call.entry(0, 0)
+      : sizes.every(size => size !== undefined)
+        ? sizeOf(sizes)
+        : call.refuse('flattens open sizes');
+  call.give(await reshape(call, [lead, -1]));
+};
+
+/** A value only remembers by which permutation it is held, so that a transpose is computed where it matters. */
+export const transpose: Rule = async call => {
+  const rank = call.rank();
+  const order = (call.ints('perm') ?? range(rank).reverse()).map(axis => call.axis(axis));
+  if (call.value(0).kind === 'flow') {
+    call.give(
+      call.key(0),
+      call.perm().map(axis => order.indexOf(axis)),
+    );
+  } else {
+    call.give(await call.emit('Transpose', [call.key(0), call.constant(order)]));
+  }
+};
+
+export const squeeze: Rule = async call => {
+  const rank = call.rank();
+  const given = call.list('axes', 1)?.map(axis => call.axis(axis));
+  if (given === undefined && range(rank).some(axis => axis > 0 && call.size(0, axis) === undefined)) {
+    call.refuse('drops axes of size 1 where sizes are open');
+  }
+  const axes = given ?? range(rank).filter(axis => call.size(0, axis) === 1);
+  const perm = call.perm();
+  const dims = attribute.ints(axes.map(axis => perm.indexOf(axis)).sort((a, b) => a - b));
+  const name = axes.length === 0 ? call.key(0) : await call.emit('Squeeze', [call.key(0)], {squeeze_dims: dims});
+  call.give(name, withoutAxes(perm, axes));
+};
+
+export const unsqueeze: Rule = async call => {
+  const given = call.list('axes', 1) ?? [];
+  const rank = call.rank() + given.length;
+  const axes = given.map(axis => call.axis(axis, rank)).sort((a, b) => a - b);
+  let x = await call.plain();
+  for (const axis of axes) {
+    x = await call.emit('ExpandDims', [x, call.scalar(axis, 'int32')]);
+  }
+  call.give(x);
+};
+
+export const concat: Rule = async call => {
+  if (call.count === 1) {
+    call.give(call.key(0), call.perm());
+    return;
+  }
+  const {names, perm} = await aligned(call);
+  const axis = perm.indexOf(call.axis(call.int('axis', 1), perm.length));
+  call.give(await call.emit('ConcatV2', [...names, call.scalar(axis, 'int32')]), perm);
+};
+
+export const split: Rule = async call => {
+  const axis = call.axis(call.int('axis', 0));
+  const perm = call.perm();
+  const at = call.scalar(perm.indexOf(axis), 'int32');
+  const count = call.proto.outputs.length;
+  const size = call.size(0, axis);
+  const each = size === undefined ? undefined : Math.ceil(size / count);
+  const equal =
+    size !== undefined && each !== undefined ? range(count).map(i => Math.min(each, size - i * each)) : undefined;
+  const sizes = call.list('split', 1) ?? equal;
+  const name = sizes
+    ? await call.emit('SplitV', [call.key(0), call.constant(sizes), at], {}, count)
+    : await call.emit('Split', [at, call.key(0)], {num_split: attribute.int(count)}, count);
+  range(count).forEach(i => call.low.give(call.node.name, i, `${name}:${i}`, perm));
+};
+
+/** What a slice takes along an axis. */
+interface Cut {
+  begin: Entry;
+  end: Entry;
+  step: number;
+  isDropped?: boolean;
+}
+
+/** A slice of an input as it is held, by its axes in the file. */
+async function sliced(call: OnnxCall, cuts: ReadonlyMap<number, Cut>): Promise<string> {
+  const order = call.perm().map(axis => cuts.get(axis));
+  const bits = (fits: (cut: Cut | undefined) => boolean) =>
+    attribute.int(order.reduce((mask, cut, i) => mask + (fits(cut) ? 2 ** i : 0), 0));
+  const isFar = (entry: Entry | undefined) => typeof entry === 'number' && Math.abs(entry) >= 2 ** 31 - 1;
+  const list = (pick: (cut: Cut) => Entry, other: number) =>
+    call.vector(order.map(cut => (cut === undefined || isFar(pick(cut)) ? other : pick(cut))));
+  const inputs = [
+    call.key(0),
+    await list(cut => cut.begin, 0),
+    await list(cut => cut.end, 0),
+    await list(cut => cut.step, 1),
+  ];
+  return call.emit('StridedSlice', inputs, {
+    begin_mask: bits(cut => cut === undefined || isFar(cut.begin)),
+    end_mask: bits(cut => cut === undefined || isFar(cut.end)),
+    shrink_axis_mask: bits(cut => cut?.isDropped === true),
+    ellipsis_mask: attribute.int(0),
+    new_axis_mask: attribute.int(0),
+  });
+}
+
+export const slice: Rule = async call => {
+  const isOld = call.version < 10;
+  const starts: Entry[] = isOld ? (call.ints('starts') ?? []) : call.entries(1);
+  const ends: Entry[] = isOld ? (call.ints('ends') ?? []) : call.entries(2);
+  const axes = (isOld ? call.ints('axes') : call.list('axes', 3)) ?? range(starts.length);
+  const steps = (isOld ? undefined : call.list('steps', 4)) ?? axes.map(() => 1);
+  const cuts = new Map(
+    axes.map((axis, i) => [call.axis(axis), {begin: starts[i] ?? 0, end: ends[i] ?? 0, step: steps[i] ?? 1}]),
+  );
+  const isTurned = [...cuts.values()].every(
+    ({begin, end, step}) => begin === -1 && step === -1 && typeof end === 'number' && end < -(2 ** 30),
+  );
+  if (isTurned) {
+    const at = [...cuts.keys()].map(axis => call.perm().indexOf(axis));
+    call.give(await call.emit('ReverseV2', [call.key(0), call.constant(at)]), call.perm());
+    return;
+  }
+  call.give(await sliced(call, cuts), call.perm());
+};
+
+export const gather: Rule = async call => {
+  const axis = call.axis(call.int('axis', 0));
+  const indices = call.numbers(1);
+  const size = call.size(0, axis);
+  if (indices?.length === 1 && call.rank(1) === 0) {
+    const [begin = 0] = indices;
+    const cut = {begin, end: begin === -1 ? 2 ** 31 : begin + 1, step: 1, isDropped: true};
+    call.give(await sliced(call, new Map([[axis, cut]])), withoutAxes(call.perm(), [axis]));
+    return;
+  }
+  let at = await call.plain(1);
+  if (indices?.some(index => index < 0)) {
+    const from = size ?? call.refuse('counts from the end of an open size');
+    at = call.constant(
+      indices.map(index => (index < 0 ? index + from : index)),
+      range(call.rank(1)).map(i => call.size(1, i) ?? 1),
+    );
+  }
+  const table = call.low.weight(call.node.name, 0) ?? (await call.plain());
+  call.give(await call.emit('GatherV2', [table, at, call.scalar(axis, 'int32')]));
+};
+
+export const gatherND: Rule = async call => {
+  if (call.int('batch_dims', 0) !== 0) {
+    call.refuse('has batch_dims');
+  }
+  call.give(await call.emit('GatherNd', [await call.plain(0), await call.plain(1)]));
+};
+
+export const scatterND: Rule = async call => {
+  if (call.text('reduction', 'none') !== 'none') {
+    call.refuse('has a reduction');
+  }
+  call.give(await call.emit('TensorScatterUpdate', [await call.plain(0), await call.plain(1), await call.plain(2)]));
+};
+
+/** Ones of the shape, times the values: both are broadcast. */
+export const expand: Rule = async call => {
+  const entries = call.entries(1);
+  const rank = call.rank();
+  const isSame = entries.every((entry, i) => {
+    const axis = i + rank - entries.length;
+    return entry === 1 || (axis >= 0 && entry === call.size(0, axis));
+  });
+  if (isSame && entries.length <= rank) {
+    call.give(call.key(0), call.perm());
+    return;
+  }
+  const x = await call.plain();
+  const isBool = call.dtype() === 'bool';
+  const isFloat = call.dtype() === 'float32';
+  const ones = await call.emit(
+    'Fill',
+    [await call.vector(entries), call.scalar(1, isFloat ? 'float32' : 'int32')],
+    isFloat ? {} : INT,
+  );
+  const values = await call.emit('Mul', [isBool ? await cast(call, x, 'DT_INT32') : x, ones]);
+  call.give(isBool ? await cast(call, values, 'DT_BOOL') : values);
+};
+
+export const constantOfShape: Rule = async call => {
+  const stored = call.attribute('value')?.t;
+  const [value = 0] = stored?.values() ?? [];
+  const isFloat = (stored?.dtype ?? 'float32') === 'float32';
+  const dims = await call.vector(call.entries(0));
+  const filled = await call.emit('Fill', [dims, call.scalar(value, isFloat ? 'float32' : 'int32')], isFloat ? {} : INT);
+  call.give(stored?.dtype === 'bool' ? await cast(call, filled, 'DT_BOOL') : filled);
+};
+
+export const tile: Rule = async call => {
+  const multiples = await call.vector(call.entries(1));
+  call.give(await call.emit('Tile', [await call.plain(), multiples]));
+};
+
+export const shape: Rule = async call => {
+  const rank = call.rank();
+  const bound = (name: string, fallback: number) => {
+    const at = call.int(name, fallback);
+    return Math.min(Math.max(at < 0 ? at + rank : at, 0), rank);
+  };
+  const entries: Entry[] = [];
+  for (const axis of range(rank).slice(bound('start', 0), bound('end', rank))) {
+    entries.push(await call.entry(0, axis));
+  }
+  call.give(await call.vector(entries));
+};
+
+export const sizeRule: Rule = async call => call.give(await call.emit('Size', [call.key(0)]));
+
+export const rangeRule: Rule = async call => {
+  const isInt = call.dtype() === 'int32';
+  const attr = {
+    Tidx: attribute.type(isInt ? 'DT_INT32' : 'DT_FLOAT'),
+    dtype: attribute.type(isInt ? 'DT_INT32' : 'DT_FLOAT'),
+  };
+  call.give(await call.emit('Range', [call.key(0), call.key(1), call.key(2)], attr));
+};
+
+export const oneHot: Rule = async call => {
+  const axis = call.int('axis', -1);
+  const rank = call.rank();
+  const [off = 0, on = 1] = call.numbers(2) ?? call.refuse('computes its values');
+  const isInt = call.dtype(2) === 'int32';
+  const type = isInt ? ('int32' as const) : ('float32' as const);
+  const inputs = [
+    await call.plain(),
+    call.scalar(call.number(1, 1), 'int32'),
+    call.scalar(on, type),
+    call.scalar(off, type),
+  ];
+  const attr = {
+    axis: attribute.int(-1),
+    T: attribute.type(isInt ? 'DT_INT32' : 'DT_FLOAT'),
+    dtype: attribute.type(isInt ? 'DT_INT32' : 'DT_FLOAT'),
+  };
+  const at = axis < 0 ? axis + rank + 1 : axis;
+  const perm = [...range(rank + 1).filter(each => each !== at), at];
+  call.give(await call.emit('OneHot', inputs, attr), perm);
+};
+
+export const pad: Rule = async call => {
+  const rank = call.rank();
+  const isOld = call.version < 11;
+  const given = (isOld ? call.ints('pads') : call.numbers(1)) ?? call.refuse('computes its pads');
+  const axes = call.has(3)
+    ? (call.numbers(3) ?? call.refuse('computes its axes')).map(axis => call.axis(axis))
+    : range(rank);
+  const value = isOld ? call.float('value', 0) : call.number(2, 0);
+  const mode = call.text('mode', 'constant');
+  const pads = call.perm().flatMap(axis => {
+    const at = axes.indexOf(axis);
+    return at < 0 ? [0, 0] : [given[at] ?? 0, given[axes.length + at] ?? 0];
+  });
+  if (pads.some(size => size < 0)) {
+    call.refuse('has negative pads');
+  }
+  const paddings = call.constant(pads, [rank, 2]);
+  if (mode === 'constant') {
+    const type = call.dtype() === 'int32' ? ('int32' as const) : ('float32' as const);
+    call.give(await call.emit('PadV2', [call.key(0), paddings, call.scalar(value, type)]), call.perm());
+    return;
+  }
+  const isEdge = mode === 'edge' && pads.every(size => size <= 1);
+  if (mode !== 'reflect' && !isEdge) {
+    call.refuse(`has the mode ${mode}${mode === 'edge' ? ' for more than one value' : ''}`);
+  }
+  call.give(
+    await call.emit('MirrorPad', [call.key(0), paddings], {mode: attribute.text(isEdge ? 'SYMMETRIC' : 'REFLECT')}),
+    call.perm(),
+  );
+};
+
+export const depthToSpace: Rule = async call => {
+  const block = call.int('blocksize', 1);
+  const perm = [0, 2, 3, 1];
+  let x = await call.as(0, perm);
+  if (call.text('mode', 'DCR') === 'CRD') {
+    // TensorFlow's order of channels is the other one.
+    const channels = (call.size(0, 1) ?? call.refuse('leaves the number of channels open')) / block ** 2;
+    const order = range(channels * block ** 2).map(i => (i % channels) * block ** 2 + Math.floor(i / channels));
+    x = await call.emit('GatherV2', [x, call.constant(order), call.scalar(3, 'int32')]);
+  }
+  const attr = {block_size: attribute.int(block), data_format: attribute.text('NHWC')};
+  call.give(await call.emit('DepthToSpace', [x, ...[]], attr), perm);
+};
+
+export const spaceToDepth: Rule = async call => {
+  const block = call.int('blocksize', 1);
+  const perm = [0, 2, 3, 1];
+  const [channels, height, width] = range(3).map(i => call.size(0, i + 1) ?? call.refuse('leaves sizes open')) as [
+    number,
+    number,
+    number,
+  ];
+  const batch = await call.entry(0, 0);
+  const [rows, columns] = [height / block, width / block];
+  const split = await call.vector([batch, rows, block, columns, block, channels]);
+  const parts = await call.emit('Reshape', [await call.as(0, perm), split]);
+  const moved = await call.emit('Transpose', [parts, call.constant([0, 1, 3, 2, 4, 5])]);
+  call.give(
+    await call.emit('Reshape', [moved, await call.vector([batch, rows, columns, channels * block ** 2])]),
+    perm,
+  );
+};
+
+/** The values on one side of a diagonal; the others are 0. */
+export const trilu: Rule = async call => {
+  const rank = call.rank();
+  const k = call.number(1, 0);
+  const isUpper = call.int('upper', 1) === 1;
+  const [rows, columns] = [rank - 2, rank - 1].map(axis => call.size(0, axis) ?? call.refuse('leaves sizes open')) as [
+    number,
+    number,
+  ];
+  const mask = range(rows * columns).map(i => {
+    const diagonal = (i % columns) - Math.floor(i / columns);
+    return Number(isUpper ? diagonal >= k : diagonal <= k);
+  });
+  const kept = await cast(call, call.constant(mask, [rows, columns]), 'DT_BOOL');
+  const zero = call.scalar(0, call.dtype() === 'float32' ? 'float32' : 'int32');
+  call.give(await call.emit('SelectV2', [kept, await call.plain(), zero]));
+};
+
+/** Where values are not 0: a column for each. */
+export const nonZero: Rule = async call => {
+  const x = await call.plain();
+  const found = await call.emit('Where', [call.dtype() === 'bool' ? x : await cast(call, x, 'DT_BOOL')]);
+  call.give(found, [1, 0]);
+};

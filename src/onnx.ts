@@ -1,0 +1,10 @@
+import {registerGraphGradients} from './extensions/graph/gradients/graphGradients';
+import './extensions/graph/layers/fusedConvolution';
+import './extensions/graph/layers/graphOp';
+import './backends/backends';
+
+// Importing this entry point registers the layers that imported models are made of.
+
+export {fromONNX, type FromONNXOptions, type ONNXSource} from './extensions/onnx/import/fromONNX';
+
+registerGraphGradients();

@@ -1,0 +1,221 @@
+import {readFileSync} from 'node:fs';
+import * as tf from '@tensorflow/tfjs';
+import {disposeModel, LoRAError} from '../../../../src/index';
+import {OPERATIONS} from '../../../../src/extensions/onnx/lower/operations';
+import {field} from '../../../../src/extensions/onnx/file/protobuf';
+import {fromONNX} from '../../../../src/onnx';
+import {numbers, useBackend, withoutLeaks} from '../../../helpers';
+import {bytesOf, readCases} from '../cases';
+import {type FileEntries, floats, ints, onnxFile, value} from '../files';
+
+beforeAll(() => useBackend('cpu'));
+
+/** y = relu(x · w), with 3 values and 2 units. */
+const PRODUCT: FileEntries = {
+  nodes: [
+    {op: 'MatMul', inputs: ['x', 'w'], outputs: ['m'], name: '/body/MatMul'},
+    {op: 'Relu', inputs: ['m'], outputs: ['y'], name: '/body/Relu'},
+  ],
+  initializers: [floats('w', [3, 2], [1, 2, 3, 4, 5, 6])],
+  inputs: [value('x', [null, 3])],
+  outputs: [value('y', [null, 2])],
+};
+
+function outputOf(model: tf.LayersModel, x: tf.Tensor): number[] {
+  return numbers(model.predict(x) as tf.Tensor);
+}
+
+test('a product and its activation become one Dense, named after the node', async () => {
+  const model = await fromONNX(onnxFile(PRODUCT));
+  expect(model.layers.map(layer => [layer.name, layer.getClassName()])).toEqual([
+    ['x', 'InputLayer'],
+    ['body/MatMul', 'Dense'],
+  ]);
+  expect(
+    outputOf(
+      model,
+      tf.tensor2d([
+        [1, 0, -1],
+        [0, 1, 0],
+      ]),
+    ),
+  ).toEqual([0, 0, 3, 4]);
+  disposeModel(model);
+});
+
+test('takes bytes, a Blob, a Response, and promises of them', async () => {
+  const file = onnxFile(PRODUCT);
+  for (const source of [
+    file,
+    file.slice().buffer,
+    new Blob([file as BlobPart]),
+    Promise.resolve(new Response(file as BodyInit)),
+  ]) {
+    const model = await fromONNX(source);
+    expect(model.outputs[0]!.shape).toEqual([null, 2]);
+    disposeModel(model);
+  }
+});
+
+test('a part is imported from a value to a value', async () => {
+  const file = onnxFile(PRODUCT);
+  const body = await fromONNX(file, {outputs: ['m']});
+  expect(outputOf(body, tf.tensor2d([[1, 0, -1]]))).toEqual([-4, -4]);
+  const tail = await fromONNX(file, {inputs: ['m'], inputShapes: {m: [2]}});
+  expect(outputOf(tail, tf.tensor2d([[1, -1]]))).toEqual([1, 0]);
+  [body, tail].forEach(disposeModel);
+});
+
+test('inputs and outputs keep the layout of the file where convolutions hold their channels last', async () => {
+  // The mean of two channels, by a kernel of 1 × 1.
+  const file = onnxFile({
+    nodes: [{op: 'Conv', inputs: ['x', 'w'], outputs: ['y'], attributes: [ints('kernel_shape', [1, 1])]}],
+    initializers: [floats('w', [1, 2, 1, 1], [0.5, 0.5])],
+    inputs: [value('x', [null, 2, 1, 3])],
+    outputs: [value('y', [null, 1, 1, 3])],
+  });
+  const model = await fromONNX(file);
+  expect(model.inputs[0]!.shape).toEqual([null, 2, 1, 3]);
+  expect(model.outputs[0]!.shape).toEqual([null, 1, 1, 3]);
+  expect(outputOf(model, tf.tensor([1, 2, 3, 5, 6, 7], [1, 2, 1, 3]))).toEqual([3, 4, 5]);
+  disposeModel(model);
+});
+
+test('a batch size that the file was made for is freed', async () => {
+  const model = await fromONNX(onnxFile({...PRODUCT, inputs: [value('x', [1, 3])]}));
+  expect(model.inputs[0]!.shape).toEqual([null, 3]);
+  expect(outputOf(model, tf.ones([2, 3]))).toEqual([9, 12, 9, 12]);
+  disposeModel(model);
+});
+
+test('two products with one matrix share their layer', async () => {
+  const model = await fromONNX(
+    onnxFile({
+      ...PRODUCT,
+      nodes: [
+        {op: 'MatMul', inputs: ['x', 'w'], outputs: ['a']},
+        {op: 'MatMul', inputs: ['x', 'w'], outputs: ['b']},
+        {op: 'Mul', inputs: ['a', 'b'], outputs: ['y']},
+      ],
+    }),
+  );
+  expect(model.weights).toHaveLength(1);
+  expect(outputOf(model, tf.tensor2d([[1, 0, 0]]))).toEqual([1, 4]);
+  disposeModel(model);
+});
+
+describe('tensors beside the file', () => {
+  const place = (location: string) => [
+    field(13, [field(1, 'location'), field(2, location)]),
+    field(13, [field(1, 'offset'), field(2, '4')]),
+    field(13, [field(1, 'length'), field(2, '24')]),
+  ];
+  const initializer = [field(1, 3), field(1, 2), field(2, 1), field(8, 'w'), ...place('model.onnx_data'), field(14, 1)];
+  const file = onnxFile({...PRODUCT, initializers: [initializer]});
+
+  test('are read from what is given for their names', async () => {
+    const data = new Uint8Array(Float32Array.from([9, 1, 2, 3, 4, 5, 6]).buffer);
+    const model = await fromONNX(file, {externalData: {'model.onnx_data': data}});
+    expect(outputOf(model, tf.tensor2d([[1, 0, 0]]))).toEqual([1, 2]);
+    disposeModel(model);
+  });
+
+  test('are asked for by name, and never fetched by the word of the file', async () => {
+    await expect(fromONNX(file)).rejects.toThrow('{externalData: {"model.onnx_data": file}}');
+  });
+
+  test('are refused where the file is too short', async () => {
+    await expect(fromONNX(file, {externalData: {'model.onnx_data': new Uint8Array(27)}})).rejects.toThrow(
+      'tensor "w" should have 24 bytes from byte 4 of "model.onnx_data", which has 27',
+    );
+  });
+});
+
+describe('refuses, and leaves nothing behind', () => {
+  const refused = async (entries: Partial<FileEntries>, options = {}): Promise<string> => {
+    let message = '';
+    await withoutLeaks(async () => {
+      const error = await fromONNX(onnxFile({...PRODUCT, ...entries}), options).catch((thrown: unknown) => thrown);
+      expect(error).toBeInstanceOf(LoRAError);
+      message = (error as LoRAError).message;
+    });
+    return message;
+  };
+
+  test('operations that no layer computes, all of them, with the part that can be imported', async () => {
+    const message = await refused({
+      nodes: [
+        {op: 'MatMul', inputs: ['x', 'w'], outputs: ['m'], name: 'first'},
+        {op: 'NonMaxSuppression', inputs: ['m'], outputs: ['n'], name: 'boxes'},
+        {op: 'Magic', domain: 'com.example', inputs: ['n'], outputs: ['y'], name: 'wand'},
+      ],
+    });
+    expect(message).toContain('NonMaxSuppression "boxes" is not supported');
+    expect(message).toContain('Magic "wand" of com.example is not supported');
+    expect(message).toContain("fromONNX(file, {outputs: ['first']})");
+  });
+
+  test('settings of operations, by name', async () => {
+    const message = await refused({
+      nodes: [
+        {
+          op: 'TopK',
+          inputs: ['x', 'k'],
+          outputs: ['y', 'i'],
+          name: 'top',
+          attributes: [[field(1, 'largest'), field(3, 0), field(20, 2)]],
+        },
+      ],
+      initializers: [[field(1, 1), field(2, 7), field(8, 'k'), field(7, 1)]],
+    });
+    expect(message).toContain('TopK "top" gives the smallest values');
+  });
+
+  test.each([
+    [
+      'a node that takes what nothing gives',
+      {nodes: [{op: 'Relu', inputs: ['z'], outputs: ['y']}]},
+      'takes "z", which nothing before it gives',
+    ],
+    ['two nodes that give one value', {nodes: [PRODUCT.nodes[0]!, PRODUCT.nodes[0]!]}, 'two nodes give "m"'],
+    [
+      'two initializers of one name',
+      {initializers: [PRODUCT.initializers![0]!, PRODUCT.initializers![0]!]},
+      'two initializers "w"',
+    ],
+    ['an opset that is too old', {opset: 6}, 'opset 6, where 7 to 25 are supported'],
+    ['an output that nothing gives', {outputs: [value('z', [null])]}, 'no value "z"'],
+  ])('%s', async (_, entries, message) => {
+    expect(await refused(entries as Partial<FileEntries>)).toContain(message);
+  });
+
+  test.each([
+    ['inputs that are not there', {inputs: ['q']}, 'no value "q"'],
+    ['the same output twice', {outputs: ['m', 'm']}, 'outputs names "body/MatMul" twice'],
+    ['shapes of what is no input', {inputShapes: {y: [2]}}, 'not among the inputs'],
+    ['options that do not exist', {output: ['y']}, 'no option "output"'],
+  ])('%s', async (_, options, message) => {
+    expect(await refused({}, options)).toContain(message);
+  });
+
+  test('what is no ONNX file', async () => {
+    await expect(fromONNX(new TextEncoder().encode('<!doctype html>'))).rejects.toThrow('The ONNX file is damaged');
+    await expect(fromONNX(new Uint8Array())).rejects.toThrow('it has no graph');
+  });
+});
+
+describe('docs/onnx.md', () => {
+  const page = readFileSync('docs/onnx.md', 'utf8');
+
+  test('names the operations that import, and each has a file that is compared with ONNX Runtime', () => {
+    const [, list = ''] = /## Operations[^]*?\n\n(`[^]*?)\n\n/.exec(page) ?? [];
+    const told = [...list.matchAll(/`(\w+)`/g)].map(([, name]) => name);
+    expect(told).toEqual(Object.keys(OPERATIONS['']!).sort());
+    const tested = readCases('operations').map(
+      each => [each.name, new TextDecoder('latin1').decode(bytesOf(each))] as const,
+    );
+    expect(
+      told.filter(name => !tested.some(([, file]) => file.includes(`"${String.fromCharCode(name!.length)}${name!}`))),
+    ).toEqual([]);
+  });
+});

@@ -1,0 +1,353 @@
+"""Writes test/fixtures/onnx: tiny ONNX files, and what ONNX Runtime computes of random inputs.
+
+    python test/python/make_onnx.py     (needs onnx, onnxruntime, torch and onnxscript)
+
+operations.json has a file for each operation and its variants; networks.json what the exporters of PyTorch write.
+"""
+
+import base64
+import io
+import json
+import os
+import sys
+import warnings
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import TensorProto as T
+from onnx import helper, numpy_helper
+
+FOLDER = os.path.join(os.path.dirname(__file__), '../fixtures/onnx')
+rng = np.random.default_rng(0)
+cases = []
+
+
+def rand(*shape):
+    return rng.standard_normal(shape).astype('float32')
+
+
+def run(file, inputs):
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(file, options)
+    return session.run(None, {k: v for k, v in inputs.items() if k in [i.name for i in session.get_inputs()]})
+
+
+def packed(array):
+    kind = {'f': 'float32', 'i': 'int32', 'u': 'int32', 'b': 'bool'}[array.dtype.kind]
+    values = [float(f'{v:.7g}') if kind == 'float32' else int(v) for v in array.ravel()]
+    return {'shape': list(array.shape), 'dtype': kind, 'values': values}
+
+
+def add(into, name, file, inputs):
+    inputs = {k: np.round(v, 3) if v.dtype.kind == 'f' else v for k, v in inputs.items()}
+    try:
+        outputs = run(file, inputs)
+    except Exception as error:
+        raise ValueError(name) from error
+    into.append({
+        'name': name,
+        'file': base64.b64encode(file).decode(),
+        'inputs': {k: packed(v) for k, v in inputs.items()},
+        'outputs': [packed(v) for v in outputs],
+    })
+
+
+def case(name, nodes, weights=None, opset=17, outputs=1, fixed=False, **inputs):
+    """A node: (operation, inputs, outputs, attributes). What nothing gives is an input, open along its first axis."""
+    made = [helper.make_node(op, i.split(','), o.split(','), domain=a.pop('domain', ''), **a) for op, i, o, a in nodes]
+    def info(key, value):
+        kind = helper.np_dtype_to_tensor_dtype(value.dtype)
+        return helper.make_tensor_value_info(key, kind, [d if fixed or i > 0 else 'N' for i, d in enumerate(value.shape)])
+    names = [f'y{i}' if i else 'y' for i in range(outputs)]
+    ends = [helper.make_empty_tensor_value_info(n) for n in names]
+    graph = helper.make_graph(
+        made, 'g', [info(k, v) for k, v in inputs.items()], ends,
+        [numpy_helper.from_array(np.asarray(v), k) for k, v in (weights or {}).items()],
+    )
+    opsets = [helper.make_opsetid('', opset), helper.make_opsetid('com.microsoft', 1)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=8 if opset < 21 else 10)
+    model = onnx.shape_inference.infer_shapes(model)
+    for end in model.graph.output:
+        if not end.type.tensor_type.elem_type:
+            end.type.tensor_type.elem_type = T.FLOAT
+    add(cases, name, model.SerializeToString(), inputs)
+
+
+i64 = lambda *v: np.array(v, 'int64')
+x3, x4, image = rand(2, 3, 4), rand(2, 3, 4, 5), rand(2, 4, 7, 6)
+
+# One tensor.
+for op in 'Abs Ceil Cos Cosh Elu Erf Exp Floor HardSigmoid HardSwish LeakyRelu Mish Neg Relu Round Selu Sigmoid Sign Sin Sinh Softplus Softsign Tan Tanh Atan Asinh Identity Dropout Celu'.split():
+    case(op, [(op, 'x', 'y', {})], opset=18, x=x3)
+for op in 'Sqrt Log Reciprocal Acosh'.split():
+    case(op, [(op, 'x', 'y', {})], x=np.abs(x3) + 1.5)
+for op in 'Asin Acos Atanh'.split():
+    case(op, [(op, 'x', 'y', {})], x=np.tanh(x3) * np.float32(0.9))
+case('Elu alpha', [('Elu', 'x', 'y', {'alpha': 0.3})], x=x3)
+case('Celu alpha', [('Celu', 'x', 'y', {'alpha': 0.3})], x=x3)
+case('LeakyRelu alpha', [('LeakyRelu', 'x', 'y', {'alpha': 0.3})], x=x3)
+case('HardSigmoid alpha', [('HardSigmoid', 'x', 'y', {'alpha': 0.3, 'beta': 0.4})], x=x3)
+case('Gelu', [('Gelu', 'x', 'y', {})], opset=20, x=x3)
+case('Gelu tanh', [('Gelu', 'x', 'y', {'approximate': 'tanh'})], opset=20, x=x3)
+case('Gelu of Microsoft', [('Gelu', 'x', 'y', {'domain': 'com.microsoft'})], x=x3)
+case('Clip', [('Clip', 'x,low,high', 'y', {})], {'low': np.float32(-0.5), 'high': np.float32(0.7)}, x=x3)
+case('Clip one side', [('Clip', 'x,,high', 'y', {})], {'high': np.float32(0.7)}, x=x3)
+case('Clip of opset 9', [('Clip', 'x', 'y', {'min': 0.0, 'max': 6.0})], opset=9, x=x3 * 5)
+case('PRelu', [('PRelu', 'x,w', 'y', {})], {'w': rand(3, 1, 1)}, x=x4)
+case('PRelu single', [('PRelu', 'x,w', 'y', {})], {'w': rand(1)}, x=x3)
+case('Softmax', [('Softmax', 'x', 'y', {})], x=x3)
+case('Softmax axis', [('Softmax', 'x', 'y', {'axis': 1})], x=x4)
+case('Softmax of opset 11', [('Softmax', 'x', 'y', {'axis': 2})], opset=11, x=x3)
+case('LogSoftmax axis', [('LogSoftmax', 'x', 'y', {'axis': 1})], x=x3)
+case('LpNormalization', [('LpNormalization', 'x', 'y', {'axis': 1})], x=x3)
+for op in 'IsInf IsNaN'.split():
+    case(op, [('Sqrt', 'x', 's', {}), ('Reciprocal', 's', 'r', {}), (op, 'r', 'b', {}), ('Cast', 'b', 'y', {'to': T.FLOAT})], x=np.array([[1, 0, -1], [0, 2, -3]], 'float32'))
+case('Cast', [('Cast', 'x', 'i', {'to': T.INT64}), ('Cast', 'i', 'b', {'to': T.BOOL}), ('Not', 'b', 'n', {}), ('Cast', 'n', 'y', {'to': T.FLOAT})], x=x3 * 3)
+
+# Two tensors.
+for op in 'Add Sub Mul Div'.split():
+    case(op, [(op, 'x,z', 'y', {})], x=x3, z=rand(2, 3, 4))
+    case(f'{op} constant', [(op, 'x,w', 'y', {})], {'w': rand(4)}, x=x3)
+case('Add broadcast', [('Add', 'x,w', 'y', {})], {'w': rand(3, 1, 5)}, x=x4)
+case('Sub scalar first', [('Sub', 'w,x', 'y', {})], {'w': np.float32(1.0)}, x=x3)
+case('Pow', [('Pow', 'x,w', 'y', {})], {'w': np.float32(3)}, x=x3)
+case('Pow two', [('Pow', 'x,w', 'y', {})], {'w': np.float32(2)}, x=x3)
+case('Max', [('Max', 'x,z,w', 'y', {})], {'w': rand(4)}, x=x3, z=rand(2, 3, 4))
+case('Min', [('Min', 'x,z', 'y', {})], x=x3, z=rand(2, 3, 4))
+case('Sum', [('Sum', 'x,z,w', 'y', {})], {'w': rand(4)}, x=x3, z=rand(2, 3, 4))
+case('Mean', [('Mean', 'x,z,w', 'y', {})], {'w': rand(4)}, x=x3, z=rand(2, 3, 4))
+for op in 'Equal Greater GreaterOrEqual Less LessOrEqual'.split():
+    case(op, [(op, 'x,w', 'b', {}), ('Cast', 'b', 'y', {'to': T.FLOAT})], {'w': np.float32(0.1)}, x=x3)
+for op in 'And Or Xor'.split():
+    case(op, [('Greater', 'x,w', 'a', {}), ('Less', 'x,v', 'b', {}), (op, 'a,b', 'c', {}), ('Cast', 'c', 'y', {'to': T.FLOAT})], {'w': np.float32(-0.2), 'v': np.float32(0.3)}, x=x3)
+case('Where', [('Greater', 'x,w', 'a', {}), ('Where', 'a,x,v', 'y', {})], {'w': np.float32(0), 'v': rand(3, 1)}, x=x3)
+case('Mod', [('Mod', 'x,w', 'y', {})], {'w': i64(3)}, x=np.arange(6).reshape(2, 3))
+case('Div whole', [('Div', 'x,w', 'y', {})], {'w': i64(4)}, x=np.arange(6).reshape(2, 3))
+
+# Products.
+case('MatMul', [('MatMul', 'x,w', 'y', {})], {'w': rand(4, 5)}, x=x3)
+case('MatMul and bias', [('MatMul', 'x,w', 'm', {}), ('Add', 'b,m', 'a', {}), ('Relu', 'a', 'y', {})], {'w': rand(4, 5), 'b': rand(5)}, x=x3)
+case('MatMul of stacks', [('MatMul', 'x,z', 'y', {})], x=x3, z=rand(2, 4, 3))
+case('MatMul constant first', [('MatMul', 'w,x', 'y', {})], {'w': rand(5, 3)}, x=x3)
+case('MatMul stack of constants', [('MatMul', 'x,w', 'y', {})], {'w': rand(3, 5, 2)}, x=x4)
+case('Gemm', [('Gemm', 'x,w,b', 'y', {'transB': 1})], {'w': rand(5, 4), 'b': rand(5)}, x=rand(2, 4))
+case('Gemm scaled', [('Gemm', 'x,w,b', 'y', {'alpha': 0.5, 'beta': 2.0})], {'w': rand(4, 5), 'b': rand(1, 5)}, x=rand(2, 4))
+case('Gemm without bias', [('Gemm', 'x,w', 'g', {}), ('Sigmoid', 'g', 'y', {})], {'w': rand(4, 5)}, x=rand(2, 4))
+case('Einsum', [('Einsum', 'x,z', 'y', {'equation': 'bij,bkj->bik'})], x=x3, z=rand(2, 5, 4))
+
+# Convolutions.
+case('Conv', [('Conv', 'x,w,b', 'y', {'pads': [1, 0, 1, 2], 'strides': [2, 1]})], {'w': rand(3, 4, 3, 2), 'b': rand(3)}, x=image)
+case('Conv same, relu', [('Conv', 'x,w,b', 'c', {'pads': [1, 1, 1, 1]}), ('Relu', 'c', 'y', {})], {'w': rand(3, 4, 3, 3), 'b': rand(3)}, x=image)
+case('Conv without bias, Clip to 6', [('Conv', 'x,w', 'c', {}), ('Clip', 'c,l,h', 'y', {})], {'w': rand(3, 4, 3, 3), 'l': np.float32(0), 'h': np.float32(6)}, x=image)
+case('Conv dilated', [('Conv', 'x,w', 'y', {'dilations': [2, 1], 'pads': [2, 0, 2, 0]})], {'w': rand(3, 4, 3, 1)}, x=image)
+case('Conv grouped', [('Conv', 'x,w,b', 'c', {'group': 2}), ('Tanh', 'c', 'y', {})], {'w': rand(6, 2, 3, 3), 'b': rand(6)}, x=image)
+case('Conv depthwise', [('Conv', 'x,w,b', 'c', {'group': 4, 'pads': [1, 1, 1, 1], 'strides': [2, 2]}), ('Relu', 'c', 'y', {})], {'w': rand(4, 1, 3, 3), 'b': rand(4)}, x=image)
+case('Conv depthwise with multiplier', [('Conv', 'x,w', 'y', {'group': 4})], {'w': rand(8, 1, 3, 3)}, x=image)
+case('Conv depthwise dilated', [('Conv', 'x,w', 'y', {'group': 4, 'dilations': [2, 2]})], {'w': rand(4, 1, 3, 3)}, x=image)
+for pad in 'SAME_UPPER SAME_LOWER VALID'.split():
+    case(f'Conv {pad}', [('Conv', 'x,w', 'y', {'auto_pad': pad, 'strides': [2, 2]})], {'w': rand(3, 4, 3, 2)}, x=image)
+case('Conv along one axis', [('Conv', 'x,w,b', 'y', {'pads': [2, 1], 'strides': [2]})], {'w': rand(5, 3, 3), 'b': rand(5)}, x=rand(2, 3, 9))
+case('Conv depthwise along one axis', [('Conv', 'x,w', 'y', {'group': 3, 'pads': [1, 1]})], {'w': rand(3, 1, 3)}, x=rand(2, 3, 9))
+case('Conv along three axes', [('Conv', 'x,w,b', 'y', {'pads': [1, 0, 1, 0, 1, 0]})], {'w': rand(2, 3, 2, 3, 2), 'b': rand(2)}, x=rand(2, 3, 4, 5, 4))
+case('ConvTranspose', [('ConvTranspose', 'x,w,b', 'y', {'strides': [2, 2]})], {'w': rand(4, 3, 2, 2), 'b': rand(3)}, x=image)
+case('ConvTranspose with pads', [('ConvTranspose', 'x,w', 'y', {'strides': [2, 2], 'pads': [1, 1, 1, 1], 'output_padding': [1, 1]})], {'w': rand(4, 3, 3, 3)}, x=image)
+case('ConvTranspose along one axis', [('ConvTranspose', 'x,w', 'y', {'strides': [3], 'pads': [1, 0]})], {'w': rand(3, 2, 4)}, x=rand(2, 3, 5))
+case('MaxPool', [('MaxPool', 'x', 'y', {'kernel_shape': [3, 2], 'strides': [2, 1], 'pads': [1, 0, 1, 1]})], x=image)
+case('MaxPool rounding up', [('MaxPool', 'x', 'y', {'kernel_shape': [2, 2], 'strides': [2, 2], 'ceil_mode': 1})], x=image)
+case('MaxPool along one axis', [('MaxPool', 'x', 'y', {'kernel_shape': [2], 'strides': [2]})], x=rand(2, 3, 8))
+case('AveragePool', [('AveragePool', 'x', 'y', {'kernel_shape': [2, 2], 'strides': [2, 2]})], x=image)
+case('AveragePool with pads', [('AveragePool', 'x', 'y', {'kernel_shape': [3, 3], 'strides': [2, 2], 'pads': [1, 1, 1, 1]})], x=image)
+case('AveragePool that counts pads', [('AveragePool', 'x', 'y', {'kernel_shape': [3, 3], 'pads': [1, 1, 1, 1], 'count_include_pad': 1})], x=image)
+case('AveragePool rounding up', [('AveragePool', 'x', 'y', {'kernel_shape': [2, 2], 'strides': [2, 2], 'ceil_mode': 1})], opset=19, x=image)
+case('GlobalAveragePool', [('GlobalAveragePool', 'x', 'p', {}), ('Flatten', 'p', 'y', {})], x=image)
+case('GlobalMaxPool', [('GlobalMaxPool', 'x', 'y', {})], x=image)
+
+# Normalizations.
+norm = {'s': rand(4), 'b': rand(4), 'm': rand(4), 'v': np.abs(rand(4)) + 0.5}
+case('BatchNormalization', [('BatchNormalization', 'x,s,b,m,v', 'y', {'epsilon': 1e-3})], norm, x=image)
+case('BatchNormalization of rows', [('BatchNormalization', 'x,s,b,m,v', 'y', {})], norm, x=rand(3, 4))
+case('LayerNormalization', [('LayerNormalization', 'x,s,b', 'y', {})], norm, x=x3)
+case('LayerNormalization without bias', [('LayerNormalization', 'x,s', 'y', {})], norm, x=x3)
+case('LayerNormalization over two axes', [('LayerNormalization', 'x,s', 'y', {'axis': 1})], {'s': rand(3, 4)}, x=x3)
+case('InstanceNormalization', [('InstanceNormalization', 'x,s,b', 'y', {})], norm, x=image)
+case('GroupNormalization', [('GroupNormalization', 'x,s,b', 'y', {'num_groups': 2})], norm, opset=21, x=image)
+case('RMSNormalization', [('RMSNormalization', 'x,s', 'y', {})], norm, opset=23, x=x3)
+case('LRN', [('LRN', 'x', 'y', {'size': 3})], x=image)
+
+# Reductions.
+for op in 'ReduceMean ReduceMax ReduceMin ReduceProd ReduceL1 ReduceL2 ReduceSumSquare ReduceLogSumExp'.split():
+    case(op, [(op, 'x', 'y', {'axes': [1, -1], 'keepdims': 0})], opset=13, x=x4)
+case('ReduceLogSum', [('ReduceLogSum', 'x', 'y', {'axes': [1]})], opset=13, x=np.abs(x4))
+case('ReduceSum', [('ReduceSum', 'x,a', 'y', {})], {'a': i64(2)}, x=x4)
+case('ReduceMean of opset 18', [('ReduceMean', 'x,a', 'y', {'keepdims': 0})], {'a': i64(-1)}, opset=18, x=x4)
+case('ArgMax', [('ArgMax', 'x', 'y', {'axis': 1})], x=x3)
+case('ArgMin without axis kept', [('ArgMin', 'x', 'y', {'axis': -1, 'keepdims': 0})], x=x3)
+case('CumSum', [('CumSum', 'x,a', 'y', {'exclusive': 1, 'reverse': 1})], {'a': np.array(1)}, x=x3)
+case('TopK', [('TopK', 'x,k', 'y,y1', {'axis': 1})], {'k': i64(2)}, outputs=2, x=x3)
+
+# Shapes.
+case('Reshape', [('Reshape', 'x,s', 'y', {})], {'s': i64(0, 2, -1)}, x=x3)
+case('Flatten', [('Flatten', 'x', 'y', {})], x=x4)
+case('Transpose', [('Transpose', 'x', 'y', {'perm': [0, 2, 1]})], x=x3)
+case('Transpose and back', [('Transpose', 'x', 't', {'perm': [0, 2, 3, 1]}), ('Add', 't,w', 'a', {}), ('Transpose', 'a', 'y', {'perm': [0, 3, 1, 2]})], {'w': rand(3)}, x=x4)
+case('Squeeze, Unsqueeze', [('Unsqueeze', 'x,a', 'u', {}), ('Squeeze', 'u,b', 's', {}), ('Unsqueeze', 's,b', 'y', {})], {'a': i64(1, 3), 'b': i64(1)}, x=x3)
+case('Squeeze of opset 11', [('Unsqueeze', 'x', 'u', {'axes': [2]}), ('Squeeze', 'u', 'y', {'axes': [2]})], opset=11, x=x3)
+case('Concat', [('Concat', 'x,z,w', 'y', {'axis': 1})], {'w': rand(2, 1, 4)}, fixed=True, x=x3, z=rand(2, 2, 4))
+case('Split', [('Split', 'x', 'a,y', {'axis': 2, 'split': [1, 3]})], opset=11, x=x3)
+case('Split equal', [('Split', 'x', 'y,y1', {'axis': -1})], outputs=2, x=x3)
+case('Split of opset 18', [('Split', 'x', 'y,y1', {'axis': 1, 'num_outputs': 2})], opset=18, outputs=2, x=x3)
+case('Slice', [('Slice', 'x,s,e,a', 'y', {})], {'s': i64(1, -3), 'e': i64(2**63 - 1, -1), 'a': i64(1, 3)}, x=x4)
+case('Slice with steps', [('Slice', 'x,s,e,a,t', 'y', {})], {'s': i64(0), 'e': i64(5), 'a': i64(-1), 't': i64(2)}, x=x4)
+case('Slice backwards', [('Slice', 'x,s,e,a,t', 'y', {})], {'s': i64(-1), 'e': i64(-(2**63)), 'a': i64(-1), 't': i64(-1)}, x=x4)
+case('Slice of opset 9', [('Slice', 'x', 'y', {'starts': [1], 'ends': [3], 'axes': [2]})], opset=9, x=x3)
+case('Gather', [('Gather', 'w,x', 'y', {})], {'w': rand(9, 3)}, x=np.array([[1, 2], [8, 0]]))
+case('Gather one', [('Gather', 'x,i', 'y', {'axis': 1})], {'i': np.array(-1)}, x=x3)
+case('Gather several', [('Gather', 'x,i', 'y', {'axis': 2})], {'i': i64(3, 0, -2)}, x=x3)
+case('GatherND', [('GatherND', 'w,x', 'y', {})], {'w': rand(4, 3)}, x=np.array([[1, 2], [3, 0]]))
+case('ScatterND', [('ScatterND', 'x,i,w', 'y', {})], {'i': i64(1, 0).reshape(1, 2), 'w': rand(1, 4)}, x=x3)
+case('Expand', [('Expand', 'x,s', 'y', {})], {'s': i64(1, 3, 4)}, x=rand(2, 1, 4))
+case('Tile', [('Tile', 'x,r', 'y', {})], {'r': i64(1, 2, 3)}, x=x3)
+case('Pad', [('Pad', 'x,p,v', 'y', {})], {'p': i64(0, 1, 0, 0, 0, 2), 'v': np.float32(0.5)}, x=x3)
+case('Pad reflect', [('Pad', 'x,p', 'y', {'mode': 'reflect'})], {'p': i64(0, 1, 2, 0, 0, 1)}, x=x3)
+case('Pad edge', [('Pad', 'x,p', 'y', {'mode': 'edge'})], {'p': i64(0, 1, 1, 0, 0, 1)}, x=x3)
+case('Pad of opset 9', [('Pad', 'x', 'y', {'pads': [0, 0, 1, 1, 0, 0, 1, 1]})], opset=9, x=x4)
+case('Shape', [('Shape', 'x', 's', {}), ('Gather', 's,i', 'g', {}), ('Cast', 'g', 'c', {'to': T.FLOAT}), ('Mul', 'x,c', 'y', {})], {'i': np.array(0)}, x=x3)
+case('Shape into Reshape', [('Shape', 'x', 's', {'start': 0, 'end': 1}), ('Concat', 's,m', 't', {'axis': 0}), ('Reshape', 'x,t', 'y', {})], {'m': i64(-1)}, x=x3)
+case('ConstantOfShape', [('Shape', 'x', 's', {}), ('ConstantOfShape', 's', 'c', {'value': helper.make_tensor('v', T.FLOAT, [1], [2.5])}), ('Mul', 'x,c', 'y', {})], x=x3)
+case('Range', [('Range', 'a,b,c', 'r', {}), ('Add', 'x,r', 'y', {})], {'a': np.float32(1), 'b': np.float32(9), 'c': np.float32(2)}, x=x3)
+case('Size', [('Size', 'x', 's', {}), ('Cast', 's', 'c', {'to': T.FLOAT}), ('Div', 'x,c', 'y', {})], x=x3)
+case('OneHot', [('OneHot', 'x,d,v', 'y', {'axis': 1})], {'d': i64(5), 'v': np.array([-1, 2], 'float32')}, x=np.array([[1, 4, 2], [0, 3, 3]]))
+case('Trilu', [('Trilu', 'x,k', 'y', {'upper': 0})], {'k': np.array(1)}, x=x3)
+case('NonZero', [('NonZero', 'w', 'n', {}), ('Transpose', 'n', 't', {}), ('GatherND', 'v,t', 'g', {}), ('Mul', 'x,g', 'y', {})], {'w': np.array([1, 0, 2, 3, 0], 'float32'), 'v': rand(5)}, x=rand(2, 3))
+case('DepthToSpace', [('DepthToSpace', 'x', 'y', {'blocksize': 2})], x=rand(2, 8, 3, 2))
+case('DepthToSpace CRD', [('DepthToSpace', 'x', 'y', {'blocksize': 2, 'mode': 'CRD'})], x=rand(2, 8, 3, 2))
+case('SpaceToDepth', [('SpaceToDepth', 'x', 'y', {'blocksize': 2})], x=rand(2, 3, 4, 6))
+
+# Sizes of images.
+def resize(name, scales=None, sizes=None, opset=17, **attributes):
+    weights = {'s': np.array(scales, 'float32')} if scales else {'z': i64(*sizes)}
+    case(f'Resize {name}', [('Resize', 'x,,s' if scales else 'x,,,z', 'y', attributes)], weights, opset, fixed=sizes is not None, x=image)
+resize('nearest', [1, 1, 2, 3])
+resize('nearest by pixels', [1, 1, 2, 2], coordinate_transformation_mode='asymmetric', nearest_mode='floor')
+resize('nearest by a fraction', [1, 1, 1.5, 0.6])
+resize('nearest to sizes', None, [2, 4, 9, 5], coordinate_transformation_mode='asymmetric')
+resize('linear', [1, 1, 2, 2], mode='linear')
+resize('linear to sizes', None, [2, 4, 5, 9], mode='linear', coordinate_transformation_mode='pytorch_half_pixel')
+resize('linear by a fraction', [1, 1, 1.7, 0.55], mode='linear')
+resize('linear, corners aligned', [1, 1, 2, 2], mode='linear', coordinate_transformation_mode='align_corners')
+resize('linear, asymmetric', [1, 1, 2, 2], mode='linear', coordinate_transformation_mode='asymmetric')
+resize('cubic', [1, 1, 2, 0.5], mode='cubic', cubic_coeff_a=-0.75)
+case('Resize of opset 10', [('Resize', 'x,s', 'y', {'mode': 'linear'})], {'s': np.array([1, 1, 2, 2], 'float32')}, opset=10, x=image)
+case('Upsample', [('Upsample', 'x,s', 'y', {})], {'s': np.array([1, 1, 2, 2], 'float32')}, opset=9, x=image)
+
+# Types of initializers.
+for name, kind in {'float16': 'float16', 'double': 'float64', 'uint8': 'uint8', 'int8': 'int8', 'int16': 'int16', 'int32': 'int32', 'uint32': 'uint32', 'bool': 'bool'}.items():
+    value = (np.array([[1, 0, 3], [2, 1, 0]]) * (1.5 if 'o' in kind and kind != 'bool' else 1)).astype(kind)
+    case(f'an initializer of {name}', [('Cast', 'w', 'c', {'to': T.FLOAT}), ('MatMul', 'x,c', 'y', {})], {'w': value}, x=rand(3, 2))
+
+
+def networks():
+    """Networks that PyTorch exports, by both exporters, and for a fixed and an open batch."""
+    import torch
+    from torch import nn
+    from torch.nn import functional as F
+
+    torch.manual_seed(0)
+    made = []
+
+    class Classifier(nn.Module):
+        """Convolutions with normalizations, as networks of images have them."""
+        def __init__(self):
+            super().__init__()
+            self.stem = nn.Conv2d(3, 8, 3, stride=2, padding=1, bias=False)
+            self.norm = nn.BatchNorm2d(8)
+            self.depthwise = nn.Conv2d(8, 8, 3, groups=8, padding=1)
+            self.point = nn.Conv2d(8, 12, 1)
+            self.squeeze, self.excite = nn.Conv2d(12, 4, 1), nn.Conv2d(4, 12, 1)
+            self.classes = nn.Linear(12, 5)
+
+        def forward(self, images):
+            x = F.hardswish(self.norm(self.stem(images)))
+            x = self.point(F.relu6(self.depthwise(x)))
+            x = x * F.hardsigmoid(self.excite(F.relu(self.squeeze(F.adaptive_avg_pool2d(x, 1)))))
+            x = F.max_pool2d(x, 3, 2, 1)
+            return self.classes(torch.flatten(F.adaptive_avg_pool2d(x, 1), 1))
+
+    class Encoder(nn.Module):
+        """A transformer over tokens."""
+        def __init__(self):
+            super().__init__()
+            self.tokens = nn.Embedding(40, 16)
+            self.layer = nn.TransformerEncoderLayer(16, 2, 24, batch_first=True, activation='gelu')
+            self.classes = nn.Linear(16, 3)
+
+        def forward(self, ids):
+            return self.classes(self.layer(self.tokens(ids)).mean(1))
+
+    class Upscaler(nn.Module):
+        """What widens images again: transposed convolutions, resizes, skips, groups of channels."""
+        def __init__(self):
+            super().__init__()
+            self.down = nn.Conv2d(3, 8, 3, padding=1)
+            self.groups = nn.GroupNorm(2, 8)
+            self.up = nn.ConvTranspose2d(8, 4, 2, 2)
+            self.shuffle = nn.Conv2d(8, 12, 3, padding=1)
+
+        def forward(self, images):
+            x = F.silu(self.groups(self.down(images)))
+            wide = F.interpolate(x, scale_factor=2.0, mode='bilinear')
+            return torch.cat([self.up(x), wide, F.interpolate(images, scale_factor=2.0)], 1), F.pixel_shuffle(self.shuffle(x), 2)
+
+    class Sound(nn.Module):
+        """Convolutions along time, and a LayerNorm that is decomposed."""
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = nn.Conv1d(4, 8, 5, stride=2, padding=2), nn.Conv1d(8, 8, 3, groups=2)
+            self.slopes, self.norm = nn.PReLU(8), nn.LayerNorm(8)
+
+        def forward(self, sound):
+            x = self.slopes(self.second(F.gelu(self.first(sound))))
+            return self.norm(F.avg_pool1d(x, 2).transpose(1, 2)).softmax(1)
+
+    for name, model, x in [
+        ('classifier', Classifier(), torch.randn(3, 3, 16, 16)),
+        ('encoder', Encoder(), torch.randint(0, 40, (3, 6))),
+        ('upscaler', Upscaler(), torch.randn(3, 3, 6, 6)),
+        ('sound', Sound(), torch.randn(3, 4, 20)),
+    ]:
+        for part in model.modules():
+            if isinstance(part, nn.BatchNorm2d):
+                part.running_mean.normal_()
+                part.running_var.uniform_(0.5, 1.5)
+        model.eval()
+        argument = next(iter(__import__('inspect').signature(model.forward).parameters))
+        common = dict(input_names=[argument])
+        for exporter, is_open in [('torchscript', True), ('torchscript', False), ('dynamo', True), ('dynamo', False)]:
+            into, inputs = io.BytesIO(), x.numpy() if is_open else x[:1].numpy()
+            if exporter == 'torchscript':
+                axes = {'dynamic_axes': {argument: {0: 'batch'}}} if is_open else {}
+                torch.onnx.export(model, (torch.tensor(inputs),), into, dynamo=False, opset_version=14, **common, **axes)
+            else:
+                shapes = {'dynamic_shapes': ({0: torch.export.Dim('batch')},)} if is_open else {}
+                torch.onnx.export(model, (torch.tensor(inputs),), dynamo=True, verbose=False, **common, **shapes).save(into)
+            file = onnx.load_from_string(into.getvalue())
+            for each in [*file.graph.node, *file.graph.value_info, *file.graph.input, *file.graph.output]:
+                each.doc_string = ''  # where in PyTorch it comes from
+                each.ClearField('metadata_props')
+            add(made, f'{name}, {exporter}, {"any batch" if is_open else "a fixed batch"}', file.SerializeToString(), {argument: inputs})
+    return made
+
+
+def write(name, list):
+    with open(os.path.join(FOLDER, f'{name}.json'), 'w') as f:
+        f.write('[\n' + ',\n'.join(json.dumps(c, separators=(',', ':')) for c in list) + '\n]\n')
+    print(len(list), name, file=sys.stderr)
+
+
+if __name__ == '__main__':
+    warnings.filterwarnings('ignore')
+    os.makedirs(FOLDER, exist_ok=True)
+    write('operations', cases)
+    write('networks', networks())
