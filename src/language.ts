@@ -8,6 +8,7 @@ export {type ChatRecord, parseChats} from './extensions/language/chatRecords';
 export {type ChatBatches, encodeChats, type EncodeChatsOptions} from './extensions/language/encodeChats';
 export {exportGGUF, type ExportGGUFOptions} from './extensions/language/exportGGUF';
 export {generate, type GenerateOptions, generateTexts, type Prompt} from './extensions/language/generate';
+export {type Chat, type ChatOptions, openChat} from './extensions/language/openChat';
 export type {LanguageTokenizer} from './extensions/language/languageTokenizer';
 export {type LoadedGGUF, type LoadedModel, loadGGUF, type LoadGGUFOptions} from './extensions/language/loadGGUF';
 export type {TokenizerFiles} from './extensions/language/gguf/tokenizerFiles';

@@ -143,6 +143,11 @@ const USAGES: Record<string, Usage> = {
   mergeLoRA: () => [adapted()],
   moveTo: () => [[compiled(), adapter()], 'cpu'],
   normalizedMeanError: () => [{points: 2, dimensions: 2, visibility: 2, size: 10}],
+  openChat: () => [
+    writer(),
+    {...tokenizer, chatTemplate: shared.tokenizer.chatTemplate},
+    {system: 'a', messages: [{role: 'user', content: 'b'}], maxTokens: 1},
+  ],
   parseChats: () => ['{"text": "a"}'],
   planLoRA: () => [mlp().model, {rank: 2}],
   predictWith: () => [adapted(), tf.ones([2, 5]), [adapter(), adapter()], {batchSize: 1}],

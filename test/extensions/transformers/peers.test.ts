@@ -57,9 +57,12 @@ test('a template is compiled when it is first used, and once', async () => {
     }
     render = () => `${sources.length}`;
   }
+  class Plain {
+    readonly isMine = true;
+  }
   const files = {tokenizerJson: {}, tokenizerConfig: {}, template: '{{ x }}'};
-  const {chatTemplate} = await makeTokenizer(files, {Tokenizer: Object, Template});
+  const {chatTemplate} = await makeTokenizer(files, {Tokenizer: Plain, Template});
   expect(sources).toEqual([]);
   expect([chatTemplate?.render({}), chatTemplate?.render({})]).toEqual(['1', '1']);
-  expect(await makeTokenizer({...files, template: undefined}, {Tokenizer: Object})).toEqual({});
+  expect(await makeTokenizer({...files, template: undefined}, {Tokenizer: Plain})).toEqual(new Plain());
 });

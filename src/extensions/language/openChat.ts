@@ -1,0 +1,227 @@
+import type * as tf from '@tensorflow/tfjs';
+import {
+  busyError,
+  checkCount,
+  checkOptions,
+  disposedError,
+  type KnownOptions,
+  LoRAError,
+  show,
+  tooLargeError,
+} from '../../platform/errors';
+import {adapterState} from '../../core/layers/adapterState';
+import {isWrapper} from '../../core/layers/wrapperLayer';
+import {sitesOf} from '../../core/rewire/walk';
+import {hubRecordOf} from '../transformers/load/hubRecord';
+import {languageFacts} from '../transformers/load/languageFacts';
+import {answerEnds} from './answerEnds';
+import {chatText, isMessages, type ChatTexts, type Message} from './chat';
+import {continued, GENERATE_OPTIONS, type GenerateOptions, type Settings, settingsOf, type TextEnds} from './generate';
+import {checkLanguageTokenizer, type LanguageTokenizer} from './languageTokenizer';
+import {DecodingSession, languageParts} from './session';
+
+/** How a chat starts, and how its answers are generated. */
+export interface ChatOptions extends GenerateOptions {
+  /** The system message. Default: none. */
+  system?: string;
+  /** Earlier messages to continue from, such as `chat.messages` of another day. Default: none. */
+  messages?: readonly Message[];
+  /**
+   * The most positions of the whole conversation, the answer included. Default: as many as the model has, by the
+   * `max_position_embeddings` of its config.
+   */
+  maxLength?: number;
+}
+
+const OPTIONS: KnownOptions<ChatOptions> = {...GENERATE_OPTIONS, system: true, messages: true, maxLength: true};
+
+/** At most this part of `maxLength` is kept free for an answer. */
+const FREE = 1 / 4;
+
+/**
+ * Opens a chat: a conversation that keeps its messages, and the keys and values of its positions from turn to turn, so
+ * that each turn computes only what is new. The answers are those that `generate` gives for all messages.
+ *
+ * When the positions run out, the chat drops its oldest turns: after the system message, a message of the user and all
+ * that follows up to the next one, until there is room for `maxTokens` more tokens, or for a quarter of `maxLength` if
+ * that is less. The last message is never dropped. What is cached is computed again if the adapter or another weight of
+ * the model changed since the last turn.
+ *
+ * @param model a model of `loadGGUF` or `loadTransformer` with a head for the next token, adapted or not.
+ * @param tokenizer the tokenizer of the model, which carries a chat template.
+ * @param options the system message, and options of `generate`, which hold for every answer.
+ * @returns the chat. Call `dispose()` when it ends.
+ * @throws LoRAError `ERR_OPTION` if an option is out of range; `ERR_MISFIT` if the model is no language model, or the
+ *     tokenizer has no chat template.
+ * @example
+ * const chat = openChat(model, tokenizer, {system: 'Answer in one sentence.'});
+ * for await (const piece of chat.send('What does a fox eat?')) console.log(piece);
+ * chat.dispose();
+ */
+export function openChat(model: tf.LayersModel, tokenizer: LanguageTokenizer, options: ChatOptions = {}): Chat {
+  checkOptions(options, OPTIONS);
+  const {system, messages = [], maxLength, ...generation} = options;
+  if (system !== undefined && typeof system !== 'string') {
+    throw new LoRAError(`system must be a text, got ${show(system)}.`);
+  }
+  if (!isMessages(messages) && (messages as readonly unknown[] | null)?.length !== 0) {
+    throw new LoRAError(`messages must be a list of {role, content}, got ${show(messages)}.`);
+  }
+  if (maxLength !== undefined) {
+    checkCount('maxLength', maxLength, 2);
+  }
+  settingsOf(generation);
+  checkLanguageTokenizer(tokenizer);
+  const {maxPositions} = languageParts(model);
+  const {max_position_embeddings: configured} = (hubRecordOf(model)?.config ?? {}) as Record<string, unknown>;
+  const limit = Math.min(maxLength ?? (typeof configured === 'number' ? configured : Infinity), maxPositions);
+  const texts = {tokenizer, facts: languageFacts(model)};
+  const history = [...(system === undefined ? [] : [{role: 'system', content: system}]), ...messages];
+  return new Chat(model, texts, history, {limit, generation});
+}
+
+/** A conversation with a model. Made by `openChat`. */
+export class Chat {
+  private session: DecodingSession | undefined;
+  /** What the weights and adapters of the model were when the cache was computed. */
+  private computedWith: readonly unknown[] = [];
+  private history: readonly Message[];
+  private readonly ends: ReadonlySet<number>;
+  /** How many tokens the messages have. */
+  private length: number;
+  private state: 'idle' | 'answering' | 'disposed' = 'idle';
+
+  /** @internal */
+  constructor(
+    private readonly model: tf.LayersModel,
+    private readonly texts: ChatTexts,
+    messages: readonly Message[],
+    private readonly settings: {readonly limit: number; readonly generation: GenerateOptions},
+  ) {
+    this.history = messages;
+    // A chat without a template is refused here, not at its first message.
+    const {length} = this.encode([...messages, {role: 'user', content: ''}]);
+    this.length = messages.length === 0 ? 0 : length;
+    this.ends = answerEnds(texts);
+  }
+
+  /** The messages that the model is given, oldest first. Those that were dropped are not among them. */
+  get messages(): readonly Message[] {
+    return this.history;
+  }
+
+  /** How many positions are left for the next turn: `Infinity` if nothing limits them. */
+  get positionsLeft(): number {
+    return Math.max(0, this.settings.limit - this.length);
+  }
+
+  /**
+   * Sends a message, and generates the answer piece by piece, as `generate` does. The message and its answer become
+   * part of the conversation when the answer is complete. If it is aborted, or the loop is left early, the conversation
+   * stays as it was before, and can go on.
+   *
+   * @param text the message of the user.
+   * @param options of `generate`, instead of those of the chat for this answer.
+   * @returns the pieces of the answer.
+   * @throws LoRAError `ERR_OPTION` if an option is out of range; `ERR_BUSY` while another answer is generated;
+   *     `ERR_DISPOSED`; `ERR_TOO_LARGE` if the message does not fit even without earlier turns. While iterating also
+   *     `ERR_ABORTED`, or `ERR_NUMERIC` if a logit is not finite.
+   */
+  send(text: string, options: GenerateOptions = {}): AsyncGenerator<string, void, undefined> {
+    checkOptions(options, GENERATE_OPTIONS);
+    const settings = settingsOf({...this.settings.generation, ...options});
+    if (typeof text !== 'string') {
+      throw new LoRAError(`A message must be a text, got ${show(text)}.`);
+    }
+    this.checkIdle();
+    return this.answer(text, settings);
+  }
+
+  /** Frees the cache. An answer that is being generated ends. */
+  dispose(): void {
+    this.state = 'disposed';
+    this.session?.clear();
+  }
+
+  private checkIdle(): void {
+    if (this.state === 'disposed') {
+      throw disposedError('The chat was disposed of. Open another one with openChat.');
+    }
+    if (this.state === 'answering') {
+      throw busyError('The chat is generating an answer. Read it to its end, or abort it, before the next message.');
+    }
+  }
+
+  private async *answer(text: string, settings: Settings): AsyncGenerator<string, void, undefined> {
+    this.checkIdle();
+    const {messages, ids} = this.shortened([...this.history, {role: 'user', content: text}], settings.maxTokens);
+    this.state = 'answering';
+    try {
+      const session = this.sessionOf(ids);
+      const room = Math.min(settings.maxTokens, this.settings.limit - ids.length + 1);
+      const ends: TextEnds = {tokenizer: this.texts.tokenizer, ends: this.ends};
+      let content = '';
+      for await (const [, piece] of continued(session, [ids], ends, {...settings, maxTokens: room})) {
+        if (this.isDisposed()) {
+          return;
+        }
+        content += piece;
+        yield piece;
+      }
+      this.history = [...messages, {role: 'assistant', content}];
+      this.length = ids.length;
+    } finally {
+      if (this.isDisposed()) {
+        this.session?.clear();
+      } else {
+        this.state = 'idle';
+      }
+    }
+  }
+
+  private isDisposed(): boolean {
+    return this.state === 'disposed';
+  }
+
+  /** The messages without the oldest turns, as far as there is no room for them, and their tokens. */
+  private shortened(messages: readonly Message[], maxTokens: number): {messages: readonly Message[]; ids: number[]} {
+    const {limit} = this.settings;
+    const most = limit - Math.min(maxTokens, Math.floor(limit * FREE));
+    const fixed = messages.findIndex(({role}) => role !== 'system');
+    let kept = messages;
+    for (;;) {
+      const ids = this.encode(kept);
+      const next = kept.findIndex(({role}, i) => role === 'user' && i > fixed);
+      if (ids.length <= most || (next < 0 && ids.length <= limit)) {
+        return {messages: kept, ids};
+      }
+      if (next < 0) {
+        throw tooLargeError(
+          `The message needs ${ids.length} positions, and the chat has ${limit}. Send a shorter message.`,
+        );
+      }
+      kept = [...kept.slice(0, fixed), ...kept.slice(next)];
+    }
+  }
+
+  private encode(messages: readonly Message[]): number[] {
+    return [...this.texts.tokenizer.encode(chatText(messages, this.texts), {add_special_tokens: false}).ids];
+  }
+
+  /** The session with the tokens of a conversation. */
+  private sessionOf(ids: readonly number[]): DecodingSession {
+    const now = this.model.weights.map(weight => weight.read().dataId as unknown);
+    const wrappers = sitesOf(this.model).flatMap(({layer}) => (isWrapper(layer) ? [layer] : []));
+    now.push(...wrappers.map(layer => adapterState(layer).mark));
+    if (now.some((each, i) => each !== this.computedWith[i])) {
+      this.session?.clear();
+    }
+    this.computedWith = now;
+    if (this.session === undefined) {
+      this.session = new DecodingSession(this.model, [ids]);
+    } else {
+      this.session.replace(ids);
+    }
+    return this.session;
+  }
+}
