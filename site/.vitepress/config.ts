@@ -156,6 +156,7 @@ export default defineConfig({
         text: 'Where it runs',
         items: docs(
           ['Backends', 'backends'],
+          ['Backend tests', 'backend-tests'],
           ['Browsers and runtimes', 'runtimes'],
           ['Bundlers', 'bundlers'],
           ['React and workers', 'react'],

@@ -9,10 +9,10 @@ import {adapt, fit, images, makeBase} from './modelCases';
 
 /** What holds where tfjs-node has brought its own handler for `file://`. */
 export const fileCases: readonly Case[] = [
-  {behaviour: "files are those that tfjs-node's own handler writes, but for a digest", tolerance: 0, run: sameFiles},
-  {behaviour: 'files of either handler load by the other, bit for bit', tolerance: 0, run: loadEachOther},
+  {behaviour: "files match those of tfjs-node's handler except for a digest", tolerance: 0, run: sameFiles},
+  {behaviour: 'each handler loads the files of the other bit for bit', tolerance: 0, run: loadEachOther},
   {
-    behaviour: 'an adapter comes to the same files by URL, path and handler of tfjs-node',
+    behaviour: 'an adapter gives the same files by URL, path and tfjs-node handler',
     tolerance: 0,
     run: samePlaces,
   },

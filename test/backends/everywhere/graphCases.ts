@@ -7,7 +7,7 @@ import {type Case, difference, elsewhere, predicts, read, relativeDifference} fr
 /** What a graph has to do on every backend. */
 export const graphCases: readonly Case[] = [
   {
-    behaviour: 'an imported graph computes what it computes on cpu',
+    behaviour: 'an imported graph has the same outputs as on cpu',
     tolerance: 1e-4,
     halfTolerance: 3e-2,
     run: async () => {
@@ -17,7 +17,7 @@ export const graphCases: readonly Case[] = [
     },
   },
   {
-    behaviour: 'fit of an imported graph follows the loss curve of cpu',
+    behaviour: 'fit of an imported graph has the same loss curve as on cpu',
     tolerance: 1e-3,
     halfTolerance: null,
     run: async () => {
@@ -27,7 +27,7 @@ export const graphCases: readonly Case[] = [
     },
   },
   {
-    behaviour: 'an imported graph, merged and written back, computes what it did',
+    behaviour: 'an imported graph has the same outputs after merging and writing back',
     tolerance: 1e-4,
     halfTolerance: 3e-2,
     run: async () => {
@@ -39,7 +39,7 @@ export const graphCases: readonly Case[] = [
     },
   },
   {
-    behaviour: 'a Where in a graph finds what it finds on cpu, or is refused by name',
+    behaviour: 'a Where in a graph gives the same as on cpu or is refused by name',
     tolerance: 0,
     run: async backend => {
       if (backend !== 'webgpu') {

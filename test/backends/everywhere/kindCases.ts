@@ -62,28 +62,28 @@ export function casesOf(kind: Kind, range: Range = 'every'): Case[] {
     // 5e-4, which carries a number or two across the corner of a relu.
     ...(label === '' || options?.dropout !== undefined
       ? [
-          define('gradients are those of the cpu backend', [1e-5, 5e-2], () =>
+          define('gradients match those of the cpu backend', [1e-5, 5e-2], () =>
             worst(sample, one => gradientsAsOnCpu(kind, one)),
           ),
         ]
       : // Of the largest of all.
         [
-          define('gradients are those of the stock layer with the updated weights', [1e-5, 5e-2], () =>
+          define('gradients match those of the stock layer with the updated weights', [1e-5, 5e-2], () =>
             worst(sample, one => gradientsAsStock(kind, one)),
           ),
         ]),
     // Of the gradient's length. Rounding of the outputs, 1e-7, over the step, some 2e-2, is 1e-5 of an output's size;
     // there are more of these than there is gradient. With float16 the rounding is all there is.
     ...(label === '' || (options?.dropout !== undefined && options.method === undefined)
-      ? [define('gradients are those of finite differences', [1e-3, null], () => gradientsAsDifferences(kind, smooth))]
+      ? [define('gradients match finite differences', [1e-3, null], () => gradientsAsDifferences(kind, smooth))]
       : []),
-    define('a training step moves the factors, and not a bit of what is frozen', 0, () =>
+    define('a training step changes the factors and no bit of the frozen weights', 0, () =>
       stepMovesFactorsAlone(kind, smooth),
     ),
     // `x·W + (x·A)·B` against `x·(W + A·B)`: the same numbers, rounded elsewhere.
     define('a merged model computes the same', [1e-5, 1e-2], () => worst(activations, one => merges(kind, one))),
-    define('models and adapters load as they were saved, bit for bit', 0, () => savesAndLoads(kind, smooth)),
-    define('no tensor and no buffer is left behind', 0, () => leaks(kind, smooth)),
+    define('saved models and adapters load bit for bit', 0, () => savesAndLoads(kind, smooth)),
+    define('no tensor or buffer leaks', 0, () => leaks(kind, smooth)),
   ];
 }
 

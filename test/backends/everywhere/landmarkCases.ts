@@ -8,7 +8,7 @@ const POINTS = 5;
 /** What landmarks learn by has to compute the same everywhere, where a landmark is not known too. */
 export const landmarkCases: readonly Case[] = [
   {
-    behaviour: 'pictures with landmarks change as they do on cpu, and so does what landmarks learn by',
+    behaviour: 'landmark augmentation, loss and metrics match cpu',
     tolerance: 1e-5,
     halfTolerance: 2e-2,
     run: async () => relativeDifference(await computed(), await elsewhere('cpu', computed)),

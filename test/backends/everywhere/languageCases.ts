@@ -27,7 +27,7 @@ async function written(model: tf.LayersModel, prompt: readonly number[], length:
 /** What a language model has to do on every backend. Its matrices are in blocks. */
 export const languageCases = (read: ReadFixture): readonly Case[] =>
   ['llama', 'kQuants', 'gemma3'].map(kind => ({
-    behaviour: 'a language model writes the tokens that it writes with transformers',
+    behaviour: 'a language model generates the same tokens as in transformers',
     kind,
     tolerance: 0,
     halfTolerance: null,

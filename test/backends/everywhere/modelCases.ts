@@ -25,58 +25,62 @@ import {type Case, difference, elsewhere, predicts, read, relativeDifference, us
 export const modelCases: readonly Case[] = [
   // Ten steps; the losses are relative. With 16-bit floats Adam divides by squares of gradients that are zero by then.
   {
-    behaviour: 'fit of a mixed model follows the loss curve of cpu',
+    behaviour: 'fit of a mixed model has the same loss curve as on cpu',
     tolerance: 1e-3,
     halfTolerance: null,
     run: () => fitFollowsCpu(adam),
   },
   {
-    behaviour: 'fit does so with momentum instead of Adam',
+    behaviour: 'fit with momentum has the same loss curve as on cpu',
     tolerance: 1e-3,
     halfTolerance: 3e-3,
     run: () => fitFollowsCpu(momentum),
   },
   {
-    behaviour: 'fit does so where the model was built on cpu',
+    behaviour: 'fit of a model built on cpu has the same loss curve',
     tolerance: 1e-3,
     halfTolerance: 3e-3,
     run: () => builtOnCpu(momentum),
   },
   {
-    behaviour: 'fit on cpu does so where the model was built here',
+    behaviour: 'fit on cpu of a model built here has the same loss curve',
     tolerance: 1e-3,
     halfTolerance: 3e-3,
     run: () => trainedOnCpu(adam),
   },
   {
-    behaviour: 'fit does so here and on cpu in turn',
+    behaviour: 'fit alternating with cpu has the same loss curve',
     tolerance: 1e-3,
     halfTolerance: 3e-3,
     run: backend => inTurn(backend, momentum),
   },
-  {behaviour: 'nothing is read synchronously in apply, fit, swap and merge', tolerance: 0, run: synchronousReads},
-  {behaviour: 'nothing that is meant for wasm is prepared', tolerance: 0, run: preparedForWasm},
+  {
+    behaviour: 'applying, training, switching and merging read nothing synchronously',
+    tolerance: 0,
+    run: synchronousReads,
+  },
+  {behaviour: 'training prepares nothing that only wasm needs', tolerance: 0, run: preparedForWasm},
   // 2 % of the base are for what is made for a moment.
   {
-    behaviour: 'adapting takes the memory of the factors, and none for the weights that are shared',
+    behaviour: 'adapting allocates memory only for the factors',
     tolerance: 0.02,
     run: memoryOfAdapting,
   },
   // The factors are of the order of one.
   {
-    behaviour: 'adapters saved here load on cpu, and those of cpu here',
+    behaviour: 'adapters saved here load on cpu and vice versa',
     tolerance: 0,
     halfTolerance: 1e-3,
     run: adaptersTravel,
   },
   // A program on webgpu binds eight buffers at most. With 16-bit floats other entries are the largest.
-  {behaviour: 'ten adapters combine to what they do on cpu', tolerance: 1e-6, halfTolerance: null, run: tenCombine},
+  {behaviour: 'combining ten adapters gives the same as on cpu', tolerance: 1e-6, halfTolerance: null, run: tenCombine},
 ];
 
 /** What whole models have to do where the backend was set before the library was imported. */
 export const orderCases: readonly Case[] = [
   {
-    behaviour: 'fit does so with the backend set before the import',
+    behaviour: 'fit with the backend set before the import has the same loss curve as on cpu',
     tolerance: 1e-3,
     halfTolerance: 3e-3,
     run: () => fitFollowsCpu(momentum),

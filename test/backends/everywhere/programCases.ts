@@ -210,14 +210,14 @@ async function readBetween(): Promise<number[][]> {
 export const programCases: readonly Case[] = [
   ...OPTIMIZERS.flatMap(([name, own, stock]): Case[] => [
     {
-      behaviour: 'an optimizer has the numbers of tfjs on cpu after a hundred steps',
+      behaviour: 'an optimizer matches tfjs on cpu after 100 steps',
       kind: name,
       tolerance: 1e-6,
       halfTolerance: null,
       run: async () => relativeDifference(await trained(own), await elsewhere('cpu', () => trained(stock))),
     },
     {
-      behaviour: 'an optimizer has them without programs of ours too',
+      behaviour: 'an optimizer without fused programs matches tfjs on cpu after 100 steps',
       kind: name,
       tolerance: 1e-6,
       halfTolerance: null,
@@ -231,7 +231,7 @@ export const programCases: readonly Case[] = [
       // a graphics card's exponentials
       {name: 'softmax', shapes: SOFTMAX, tolerance: 1e-4},
     ].map(({name, shapes, tolerance}): Case => ({
-      behaviour: `a product with an update, its ${name} and its gradients are those of cpu, for shapes of all kinds`,
+      behaviour: `a product with an update and its ${name} match cpu, with gradients, for many shapes`,
       kind: isDense ? 'Dense' : 'Conv2D',
       tolerance,
       halfTolerance: null,
@@ -246,7 +246,7 @@ export const programCases: readonly Case[] = [
     })),
   ),
   ...Object.entries(CHAINS).map(([kind, layers]): Case => ({
-    behaviour: 'a convolution with the normalization and the relu after it has the gradients of cpu',
+    behaviour: 'a convolution with normalization and ReLU has the gradients of cpu',
     kind,
     tolerance: 1e-5,
     halfTolerance: null,
@@ -256,7 +256,7 @@ export const programCases: readonly Case[] = [
     },
   })),
   {
-    behaviour: 'convolutions of random sizes, with what follows them, have the gradients of cpu',
+    behaviour: 'convolutions of random sizes have the gradients of cpu',
     tolerance: 1e-5,
     halfTolerance: null,
     run: async () => {
@@ -290,19 +290,19 @@ export const programCases: readonly Case[] = [
     },
   },
   {
-    behaviour: 'an optimizer steps at two rates as on cpu, with variables of many sizes',
+    behaviour: 'an optimizer with two learning rates matches cpu for variables of many sizes',
     tolerance: 1e-6,
     halfTolerance: null,
     run: async () => relativeDifference(await atTwoRates(), await elsewhere('cpu', atTwoRates)),
   },
   {
-    behaviour: 'variables are read as on cpu between the steps of an optimizer, and nothing is left of them',
+    behaviour: 'variables read between optimizer steps match cpu, and nothing leaks',
     tolerance: 1e-6,
     halfTolerance: null,
     run: async () => relativeDifference(await readBetween(), await elsewhere('cpu', readBetween)),
   },
   {
-    behaviour: 'programs of ours run on webgpu and webgl',
+    behaviour: 'fused programs run on webgpu and webgl',
     tolerance: 0,
     run: async backend => {
       const kernels = [loraKernels(), await withoutOwnCode(() => loraKernels())];
@@ -314,5 +314,5 @@ export const programCases: readonly Case[] = [
       return kernels.filter((kernel, i) => kernel !== expected[i]).length;
     },
   },
-  {behaviour: 'a step of adam runs one program on webgpu, and four on webgl', tolerance: 0, run: launches},
+  {behaviour: 'an Adam step runs one program on webgpu and four on webgl', tolerance: 0, run: launches},
 ];

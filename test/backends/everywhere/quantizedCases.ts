@@ -111,7 +111,7 @@ const formatCases = MATRICES.flatMap(([name, rows, width]): Case[] => {
   const kind = `${name}, ${rows} × ${width}`;
   return [
     {
-      behaviour: 'products with a matrix in blocks, and its rows, are those of its numbers on cpu',
+      behaviour: 'products with a quantized matrix, and its rows, match dequantized weights on cpu',
       kind,
       tolerance: 1e-5,
       halfTolerance: null,
@@ -127,7 +127,7 @@ const formatCases = MATRICES.flatMap(([name, rows, width]): Case[] => {
 const baseCases = ([8, 4] as const).flatMap(bits =>
   CONFIGS.flatMap(([name, config]) =>
     [true, false].map((own): Case => ({
-      behaviour: `a base of ${bits} bits has the values and gradients of its numbers on cpu, by ${name}`,
+      behaviour: `a base of ${bits} bits with ${name} has the outputs and gradients of cpu`,
       kind: own ? 'a quantized model' : 'a quantized model without code of ours',
       tolerance: 2e-4,
       halfTolerance: 5e-2,
@@ -181,13 +181,13 @@ export const quantizedCases: readonly Case[] = [
   ...baseCases,
   ...formatCases,
   {
-    behaviour: 'programs of ours unpack blocks on webgpu and webgl',
+    behaviour: 'fused programs dequantize on webgpu and webgl',
     tolerance: 0,
     halfTolerance: null,
     run: async backend => (backend.startsWith('webg') ? withoutPrograms() : 0),
   },
   {
-    behaviour: 'of a matrix in blocks webgpu holds its bytes, webgl three in a float, and nothing once it is freed',
+    behaviour: 'a quantized matrix takes its bytes on webgpu, a float for three on webgl, and nothing once freed',
     tolerance: 0,
     halfTolerance: null,
     run: excess,

@@ -129,15 +129,19 @@ function threadCount(): number {
  * What threads have to do, where the backend has them. The others run on threads too: they are called for the least.
  */
 export const threadCases: readonly Case[] = [
-  {behaviour: 'threads of ours compute on wasm', tolerance: 0, run: () => Promise.resolve(threadCount() >= 2 ? 0 : 1)},
+  {
+    behaviour: 'kernels use several threads on wasm',
+    tolerance: 0,
+    run: () => Promise.resolve(threadCount() >= 2 ? 0 : 1),
+  },
   ...[...OPERATIONS, ...OF_TRANSFORMERS].map(([kind, compute]): Case => ({
-    behaviour: 'threads give the bits of one',
+    behaviour: 'several threads compute the same bits as one',
     kind,
     tolerance: 0,
     run: () => betweenThreads(compute),
   })),
   {
-    behaviour: 'threads give the bits of one',
+    behaviour: 'several threads compute the same bits as one',
     kind: 'a quantized model',
     tolerance: 0,
     run: async () => {
@@ -153,7 +157,7 @@ export const threadCases: readonly Case[] = [
     },
   },
   {
-    behaviour: 'threads give the bits of one, with relaxed SIMD',
+    behaviour: 'several threads compute the same bits as one with relaxed SIMD',
     tolerance: 0,
     run: async () => {
       if (!useRelaxedSIMD()) {

@@ -20,26 +20,26 @@ import {adapt, fit, images, makeBase} from './modelCases';
 /** What stands around `fit` has to do on every backend. */
 export const trainingCases: readonly Case[] = [
   {
-    behaviour: 'fit does so with optimizers around one another',
+    behaviour: 'fit with nested optimizer wrappers has the same loss curve as on cpu',
     tolerance: 1e-3,
     halfTolerance: null,
     run: () => followsCpu(() => nested(adamW({learningRate: 0.01, weightDecay: 0.1, epsilon: 1e-7}))),
   },
   {
-    behaviour: 'fit does so with optimizers around one of momentum',
+    behaviour: 'fit with wrappers around a momentum optimizer has the same loss curve as on cpu',
     tolerance: 1e-3,
     halfTolerance: 3e-3,
     run: () => followsCpu(() => nested(sgd({learningRate: 0.02, momentum: 0.9}))),
   },
   {
-    behaviour: 'fit does so with optimizers around one of tfjs',
+    behaviour: 'fit with wrappers around a tfjs optimizer has the same loss curve as on cpu',
     tolerance: 1e-3,
     halfTolerance: 3e-3,
     run: () => followsCpu(() => nested(tf.train.momentum(0.02, 0.9))),
   },
-  {behaviour: 'the best adapter comes back, bit for bit', tolerance: 0, run: bestComesBack},
-  {behaviour: 'a run that is resumed ends as one that was not stopped', tolerance: 0, run: resumedEndsAlike},
-  {behaviour: 'a sweep of learning rates leaves the model as it was', tolerance: 0, run: sweepLeavesModel},
+  {behaviour: 'bestAdapter restores the best adapter bit for bit', tolerance: 0, run: bestComesBack},
+  {behaviour: 'a resumed run ends like an uninterrupted one', tolerance: 0, run: resumedEndsAlike},
+  {behaviour: 'findLearningRate leaves the model unchanged', tolerance: 0, run: sweepLeavesModel},
 ];
 
 function nested(optimizer: tf.Optimizer): tf.Optimizer {

@@ -285,7 +285,7 @@ async function metrics(): Promise<number[]> {
 /** What transformers have to do on every backend. */
 export const transformerCases: readonly Case[] = [
   ...TRIALS.map((trial): Case => ({
-    behaviour: 'a layer of transformers has the values and gradients of cpu',
+    behaviour: 'transformer layers have the outputs and gradients of cpu',
     kind: trial.kind,
     tolerance: 1e-4,
     halfTolerance: 5e-2,
@@ -295,32 +295,32 @@ export const transformerCases: readonly Case[] = [
     },
   })),
   ...[3, 0.5, NaN, -1].map((target): Case => ({
-    behaviour: 'a target that is no class is refused, or gives NaN and no gradient',
+    behaviour: 'an invalid class index is refused, or gives NaN and no gradient',
     kind: String(target),
     tolerance: 0,
     halfTolerance: 0,
     run: async () => (await ofForeign(target)) + (await withoutOwnCode(() => ofForeign(target))),
   })),
   {
-    behaviour: 'metrics of targets that are numbers are what they are by hand',
+    behaviour: 'metrics of class indices match values computed by hand',
     tolerance: 1e-5,
     halfTolerance: 1e-2,
     run: async () => relativeDifference([await metrics()], [[2 / 3, 1, 5 / 9, 2 / 3]]),
   },
   {
-    behaviour: 'a decoder does so without programs of ours',
+    behaviour: 'fit of a decoder without fused programs has the same loss curve as on cpu',
     tolerance: 1e-3,
     halfTolerance: null,
     run: async () => relativeDifference([await withoutOwnCode(losses)], [await elsewhere('cpu', losses)]),
   },
   {
-    behaviour: 'a decoder follows the loss curve of cpu',
+    behaviour: 'fit of a decoder has the same loss curve as on cpu',
     tolerance: 1e-3,
     halfTolerance: null,
     run: async () => relativeDifference([await losses()], [await elsewhere('cpu', losses)]),
   },
   {
-    behaviour: 'a decoder with a tied head follows the loss curve of cpu',
+    behaviour: 'fit of a decoder with a tied head has the same loss curve as on cpu',
     tolerance: 1e-3,
     halfTolerance: null,
     run: async () =>
