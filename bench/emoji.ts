@@ -78,7 +78,7 @@ const WAYS: Record<string, Way> = {
 function adapt(base: tf.LayersModel, seed: number, dropout = 0): tf.LayersModel {
   const late = (layer: tf.layers.Layer, path: string) =>
     layer.getClassName() === 'Conv2D' && /^block_1[3-6]|^Conv_1/.test(path);
-  return applyLoRA(base, {rank: 4, targets: late, trainable: ['head'], seed, dropout});
+  return applyLoRA(base, {rank: 4, targets: late, trainInFull: ['head'], seed, dropout});
 }
 
 function valuesAfter(flag: string, otherwise: string[]): string[] {

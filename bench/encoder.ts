@@ -57,35 +57,35 @@ const {checkpoint} = values;
 /** Each model, from the folder with its files, or its file. */
 const MODELS: Record<string, (place: string) => Promise<Ready>> = {
   minilm: async folder => {
-    const {model: body} = await loadTransformer(folder, {pooling: 'mean', checkpoint});
+    const {model: body} = await loadTransformer(folder, {pooling: 'mean', gradientCheckpointing: checkpoint});
     const head = tf.layers.dense({units: 2, name: 'head'});
     return {
       base: tf.model({inputs: body.inputs, outputs: head.apply(body.outputs[0]!) as tf.SymbolicTensor}),
-      config: {rank: 8, targets: [/self\/(query|value)$/], trainable: ['head']},
+      config: {rank: 8, targets: [/self\/(query|value)$/], trainInFull: ['head']},
       xs: texts(16, 64),
       ys: classes(16),
     };
   },
   vit: async folder => ({
-    base: (await loadTransformer(folder, {checkpoint})).model,
+    base: (await loadTransformer(folder, {gradientCheckpointing: checkpoint})).model,
     config: {rank: 8, targets: [/(query|value|q_proj|v_proj)$/]},
     xs: tf.randomUniform([4, 224, 224, 3], 0, 1, 'float32', 1),
     ys: classes(4),
   }),
   modernbert: async folder => ({
-    base: (await loadTransformer(folder, {checkpoint})).model,
+    base: (await loadTransformer(folder, {gradientCheckpointing: checkpoint})).model,
     config: {rank: 8, targets: [/Wqkv$/]},
     xs: texts(4, 128),
     ys: classes(4),
   }),
   qwen3: async folder => ({
-    base: (await loadTransformer(folder, {checkpoint})).model,
+    base: (await loadTransformer(folder, {gradientCheckpointing: checkpoint})).model,
     config: {rank: 8, targets: [/(q_proj|v_proj)$/]},
     xs: texts(1, 128),
     ys: tf.randomUniform([1, 128], 1000, 20_000, 'int32', 2),
   }),
   smollm2: async file => ({
-    base: (await loadGGUF(await openAsBlob(file), {checkpoint})).model,
+    base: (await loadGGUF(await openAsBlob(file), {gradientCheckpointing: checkpoint})).model,
     config: {rank: 8, targets: [/(q_proj|v_proj)$/]},
     xs: texts(4, 128),
     ys: tf.randomUniform([4, 128], 1000, 20_000, 'int32', 2),

@@ -50,7 +50,7 @@ const CHOICES: Record<string, (classes: number) => LoRAConfig | undefined> = {
     const rank = smallerRank(classes);
     return rank === 0 ? undefined : {overrides: [{targets: ['head'], rank, alpha: rank}]};
   },
-  'trained in full': () => ({trainable: ['head']}),
+  'trained in full': () => ({trainInFull: ['head']}),
   left: () => ({exclude: ['head']}),
 };
 

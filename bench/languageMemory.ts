@@ -17,12 +17,15 @@ const megabytes = (bytes: number) => (bytes / 1e6).toFixed(0);
 
 await tf.setBackend('wasm');
 tf.enableProdMode();
-console.log('| base | held, MB | peak of a step, MB | with checkpoint |\n| --- | --- | --- | --- |');
+console.log('| base | held, MB | peak of a step, MB | with gradientCheckpointing |\n| --- | --- | --- | --- |');
 for (const form of ['4 bits (Q4_1)', '8 bits', 'float32']) {
   const row = [form];
-  for (const checkpoint of [false, true]) {
+  for (const gradientCheckpointing of [false, true]) {
     const {numBytes} = tf.memory();
-    const {model: read} = await loadGGUF(await openAsBlob(smollm2()), {checkpoint, blocks: form.startsWith('4')});
+    const {model: read} = await loadGGUF(await openAsBlob(smollm2()), {
+      gradientCheckpointing,
+      blocks: form.startsWith('4'),
+    });
     const base = form === '8 bits' ? await quantizeBase(read, {bits: 8}) : read;
     if (base !== read) {
       disposeModel(read);
@@ -36,7 +39,7 @@ for (const form of ['4 bits (Q4_1)', '8 bits', 'float32']) {
     await model.trainOnBatch([ids, tf.onesLike(ids)], ids);
     meter.restart();
     await model.trainOnBatch([ids, tf.onesLike(ids)], ids);
-    row.push(...(checkpoint ? [] : [megabytes(held)]), megabytes(held + meter.peak));
+    row.push(...(gradientCheckpointing ? [] : [megabytes(held)]), megabytes(held + meter.peak));
     meter.stop();
     ids.dispose();
     optimizer.dispose();

@@ -215,11 +215,11 @@ await table('targets', {
   'dense layers': {config: {targets: ['Dense']}},
   convolutions: {config: {targets: ['Conv2D']}},
   all: {},
-  'all, head trained in full': {config: {trainable: ['head']}},
+  'all, head trained in full': {config: {trainInFull: ['head']}},
 });
 await table('norm', {
   'normalization frozen': {},
-  'normalization trained': {config: {trainable: ['norm_1', 'norm_2']}},
+  'normalization trained': {config: {trainInFull: ['norm_1', 'norm_2']}},
   'all trained': {full: true, rate: 1e-3},
 });
 await table('small', {

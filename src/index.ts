@@ -7,9 +7,9 @@ export {mergeLoRA, removeLoRA, safeMergeLoRA} from './core/model/restore';
 export {type LayerSummary, type LeftLayer, type LoRASummary, measureLoRA, summarizeLoRA} from './core/model/summary';
 export type {BiasChoice, LayerMatcher, LayerPredicate, LoRAConfig, LoRAOverride} from './core/model/config';
 export type {UnmatchedEntry} from './core/model/targets';
-export type {UnsavedLayer} from './core/model/adapted';
-export type {LoRAStrength} from './core/methods/method';
-export type {Initializer} from './core/methods/initializer';
+export {isAdapted, type UnsavedLayer} from './core/model/adapted';
+export type {LoRAStrength, MethodName} from './core/methods/method';
+export type {Initializer, PrincipalInit} from './core/methods/initializer';
 export type {Dropout} from './core/ops/update';
 export {disposeModel, trainableVariables} from './core/rewire/dispose';
 export {LoRAError, type LoRAErrorCode} from './platform/errors';
@@ -90,7 +90,7 @@ export type {KeyMap} from './core/peft/modules';
 export type {PEFTFiles} from './core/peft/files';
 
 // Single layers.
-export {loraLayer, registerAdaptable} from './core/layers/registry';
+export {adaptLayer, registerAdaptable} from './core/layers/registry';
 export {LoRAConv1D} from './core/layers/loraConv1d';
 export {LoRAConv2D} from './core/layers/loraConv2d';
 export {LoRAConv2DTranspose} from './core/layers/loraConv2dTranspose';

@@ -88,7 +88,7 @@ describe('a CNN that knows the digits 0–4, adapted to 5–9 under a new head,'
     const headOnly = base();
     headOnly.body.forEach(layer => (layer.trainable = false));
     const full = base();
-    lora = applyLoRA(base().model, {rank: 4, alpha: 8, seed: 1, trainable: ['head']});
+    lora = applyLoRA(base().model, {rank: 4, alpha: 8, seed: 1, trainInFull: ['head']});
 
     const train = digits([5, 6, 7, 8, 9], 0, 400);
     held = digits([5, 6, 7, 8, 9], 400, 400);

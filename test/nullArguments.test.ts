@@ -51,6 +51,7 @@ afterAll(() => rmSync(FOLDER, {recursive: true}));
 const USAGES: Record<string, Usage> = {
   createNodeKey: () => [],
   frozenFingerprint: () => [adapted()],
+  isAdapted: () => [mlp().model],
   joinFederation: () => [{url: 'http://127.0.0.1:9', model: adapted(), train: () => ({examples: 1})}],
   keptNodeKey: () => ['name'],
   nodeKeyFromText: () => ['{}'],
@@ -68,11 +69,11 @@ const USAGES: Record<string, Usage> = {
       rankStabilized: false,
       targets: 'all',
       exclude: ['head'],
-      trainable: ['head'],
+      trainInFull: ['head'],
       overrides: [{targets: ['hidden'], rank: 1}],
       freezeBaseLayer: true,
       bias: 'none',
-      initializer: 'zeros',
+      init: 'zeros',
       seed: 1,
     },
   ],
@@ -107,7 +108,7 @@ const USAGES: Record<string, Usage> = {
   loadAdapter: () => [new MemoryHandler()],
   loadKerasModel: () => [{load: () => Promise.resolve({})}],
   loraKernels: () => [],
-  loraLayer: () => [
+  adaptLayer: () => [
     {
       layer: layers.dense({units: 2}),
       weights: [{name: 'kernel', outAxes: 1}],
@@ -115,7 +116,7 @@ const USAGES: Record<string, Usage> = {
       alpha: 1,
       name: 'x',
       seed: 1,
-      initializer: 'zeros',
+      init: 'zeros',
     },
   ],
   landmarkLoss: () => [{points: 2, dimensions: 2, visibility: 2, size: [0, 1], kind: 'wing', beta: 1, width: 1}],
@@ -138,7 +139,7 @@ const USAGES: Record<string, Usage> = {
     {maxTokens: 1, temperature: 1, topK: 2, topP: 0.5, seed: 1, stop: ['x']},
   ],
   generateTexts: () => [writer(), tokenizer, ['the'], {maxTokens: 1, repetitionPenalty: 1.1}],
-  loadGGUF: () => [fileOf('llama'), {tokenizer: true, blocks: true, checkpoint: false}],
+  loadGGUF: () => [fileOf('llama'), {tokenizer: true, blocks: true, gradientCheckpointing: false}],
   measurePerplexity: () => [writer(), tokenizer, ['the dog'], {maxLength: 4}],
   mergeLoRA: () => [adapted()],
   moveTo: () => [[compiled(), adapter()], 'cpu'],
@@ -281,7 +282,7 @@ test('null stands for no arguments in apply and call, as in stock layers', () =>
     const className = layer.getClassName();
     const wrapper =
       className === 'Dense' || className === 'LSTM' || className === 'Bidirectional'
-        ? library.loraLayer({layer, rank: 1})
+        ? library.adaptLayer({layer, rank: 1})
         : new library.UnadaptedLayer({layer});
     expect((wrapper.apply(x, null) as tf.Tensor).dataSync()).toEqual(expected);
     expect((wrapper.call(x, null) as tf.Tensor).dataSync()).toEqual(expected);

@@ -35,5 +35,5 @@ export const conv: BenchCase = {
     xs: tf.randomNormal([examples, SIZE, SIZE, 3]),
     ys: oneHot(examples, CLASSES),
   }),
-  targets: model => ({rank: 8, targets: layerNames(model, 'Conv2D'), trainable: ['head']}),
+  targets: model => ({rank: 8, targets: layerNames(model, 'Conv2D'), trainInFull: ['head']}),
 };

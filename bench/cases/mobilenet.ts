@@ -35,7 +35,7 @@ export const mobilenet: BenchCase = {
       const {kernelSize} = model.getLayer(name).getConfig() as {kernelSize: number[]};
       return kernelSize.every(size => size === 1);
     }),
-    trainable: ['head'],
+    trainInFull: ['head'],
   }),
 };
 

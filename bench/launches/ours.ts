@@ -31,7 +31,7 @@ const CASES: Record<string, () => Promise<Step>> = {
     const pooled = tf.layers.globalAveragePooling2d({}).apply(body.outputs);
     const head = tf.layers.dense({units: CLASSES, activation: 'softmax', name: 'head'});
     const base = tf.model({inputs: body.inputs, outputs: head.apply(pooled) as tf.SymbolicTensor});
-    const model = adapted(base, of => ({rank: 4, targets: pointwise(of), trainable: ['head']}));
+    const model = adapted(base, of => ({rank: 4, targets: pointwise(of), trainInFull: ['head']}));
     model.compile({optimizer: adam({learningRate: LEARNING_RATE}), loss: 'categoricalCrossentropy'});
     const [, ...size] = body.inputs[0]!.shape as [null, number, number, number];
     return stepOf(model, tf.randomUniform([IMAGES, ...size], -1, 1), oneHot(IMAGES, CLASSES));

@@ -80,7 +80,7 @@ function modelFor(base: tf.LayersModel, way: Way): tf.LayersModel {
       base.layers.forEach(layer => (layer.trainable = layer.name === 'classes'));
       return base;
     case 'LoRA': {
-      const adapted = applyLoRA(base, {...LORA, trainable: ['classes']});
+      const adapted = applyLoRA(base, {...LORA, trainInFull: ['classes']});
       disposeModel(base);
       return adapted;
     }

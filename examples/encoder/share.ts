@@ -23,7 +23,7 @@ export async function shareOneEncoder(
   // A head for the task with the most classes serves all of them.
   const base = await classifier(encoder, Math.max(...tasks.map(({classes}) => classes.length)), 1);
   const megabytes = tf.memory().numBytes / 1e6;
-  const model = applyLoRA(base, {...LORA, trainable: ['classes']});
+  const model = applyLoRA(base, {...LORA, trainInFull: ['classes']});
   const fresh = getAdapter(model);
   const adapters: Adapter[] = [];
   for (const task of tasks) {

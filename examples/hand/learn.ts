@@ -102,10 +102,10 @@ export function adapted(body: tf.LayersModel, method: Method, seed: number): tf.
   const names = layers.map(({name}) => name);
   const [landmarks, presence] = body.outputs.map(({sourceLayer}) => sourceLayer.name) as [string, string];
   const trains: Record<Method, LoRAConfig> = {
-    probe: {exclude: [() => true], trainable: [landmarks, presence]},
+    probe: {exclude: [() => true], trainInFull: [landmarks, presence]},
     // A kernel with one column has nothing that a low rank would save.
-    lora: {rank: 8, alpha: 16, targets: names.filter(name => name !== presence), trainable: [presence], seed},
-    full: {exclude: [() => true], trainable: names},
+    lora: {rank: 8, alpha: 16, targets: names.filter(name => name !== presence), trainInFull: [presence], seed},
+    full: {exclude: [() => true], trainInFull: names},
   };
   return applyLoRA(body, trains[method]);
 }

@@ -77,17 +77,17 @@ export function configOf(base: tf.LayersModel, way: Way, seed: number): LoRAConf
   const none: LoRAConfig = {exclude: [() => true]};
   switch (way) {
     case 'probe':
-      return {...none, trainable: ['classifier']};
+      return {...none, trainInFull: ['classifier']};
     case 'lora':
       return {
         rank: 8,
         alpha: 16,
         seed,
         targets: namesOf(late.filter(layer => layer.getClassName() === 'Dense')),
-        trainable: ['classifier'],
+        trainInFull: ['classifier'],
       };
     case 'full':
-      return {...none, trainable: [...namesOf(late), /(^|\/)layernorm$/, 'classifier']};
+      return {...none, trainInFull: [...namesOf(late), /(^|\/)layernorm$/, 'classifier']};
   }
 }
 

@@ -87,7 +87,7 @@ const TRAINED: [name: string, config: LoRAConfig, dtype?: StoredType][] = [
     {
       rank: 2,
       targets: [/_query$/],
-      trainable: ['tokens', 'batch', 'depthwise', 'layer_0_norm', 'head_out', 'volume', 'line'],
+      trainInFull: ['tokens', 'batch', 'depthwise', 'layer_0_norm', 'head_out', 'volume', 'line'],
       bias: 'all',
     },
   ],

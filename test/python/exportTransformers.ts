@@ -20,9 +20,9 @@ const FIXTURES = join(dirname(fileURLToPath(import.meta.url)), '../fixtures/tran
 const OTHERS: Readonly<Record<string, LoRAConfig>> = {
   debertaV2NewTiedWords: {exclude: ['lm_predictions/lm_head']},
   siglipPairs: {exclude: [/vision_model\/head\/attention/]},
-  gpt2: {targets: [/c_attn$/], trainable: [/h\/\d\/attn\/c_proj$/, /c_fc$/]},
-  gpt2TiedApart: {targets: [/c_attn$/], trainable: ['transformer/wte']},
-  llamaTiedTrained: {targets: [/q_proj$/], trainable: ['model/embed_tokens']},
+  gpt2: {targets: [/c_attn$/], trainInFull: [/h\/\d\/attn\/c_proj$/, /c_fc$/]},
+  gpt2TiedApart: {targets: [/c_attn$/], trainInFull: ['transformer/wte']},
+  llamaTiedTrained: {targets: [/q_proj$/], trainInFull: ['model/embed_tokens']},
 };
 /** Of what MiniLM gives, which lies between −5 and 5. */
 const TOLERANCE = 2e-5;

@@ -36,7 +36,7 @@ export class LanguageEngine implements Engine {
   async start(url: string): Promise<Start> {
     await startWasm();
     this.base = await loadGGUF(url, {
-      checkpoint: true,
+      gradientCheckpointing: true,
       onProgress: ({done, total}) => this.tell({kind: 'loading', done, total}),
     });
     return {bytes: tf.memory().numBytes};

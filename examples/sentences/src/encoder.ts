@@ -24,7 +24,7 @@ const LORA: LoRAConfig = {
   rank: 4,
   seed: 1,
   targets: [/attention\/self\/(query|value)$/, /(intermediate|output)\/dense$/],
-  trainable: [HEAD],
+  trainInFull: [HEAD],
 };
 /** No adapter of this encoder comes near it. */
 const MOST_BYTES = 2 ** 26;

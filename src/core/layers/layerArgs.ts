@@ -1,10 +1,10 @@
 import * as tf from '@tensorflow/tfjs';
 import {kindOf, LoRAError, misfitError, unsupportedError} from '../../platform/errors';
-import type {Initializer} from '../methods/initializer';
-import type {LoRAStrength, Method, Start, Strength} from '../methods/method';
+import {isPrincipal} from '../methods/initializer';
+import type {LoRAStrength, Method, MethodOptions, Start, Strength} from '../methods/method';
 import {resolveStrength} from '../methods/lora';
 import {resolveDropout} from '../ops/update';
-import {methodOf} from '../methods/registry';
+import {chosenMethod} from '../methods/registry';
 import {isLayerOfOtherCopy, OTHER_COPY} from '../../platform/tfjs/copies';
 import {shortName} from '../../platform/tfjs/configs';
 import {type Adaptation, plainClass, refusedUpdate} from './adaptation';
@@ -59,24 +59,17 @@ export function checkedArgs<T extends WrapperArgs>(args: T): T {
 }
 
 /** Arguments of every LoRA layer. */
-export interface LoRALayerArgs extends WrapperArgs, LoRAStrength {
+export interface LoRALayerArgs extends WrapperArgs, LoRAStrength, MethodOptions {
   /** Keep the layer's own weights fixed. If false, they train along with the factors. Default: true. */
   freezeBaseLayer?: boolean;
   /** Train the layer's bias along with the factors, though its kernel stays fixed. Default: false. */
   trainBias?: boolean;
-  /**
-   * How the kernel is updated: `'lora'`, or another method by its name, such as `'dora'` or `'pissa'`. Default:
-   * `'lora'`.
-   */
-  method?: string;
   /**
    * The probability with which each number of the update's input is dropped in training, from 0 to below 1. Default: 0.
    */
   dropout?: number;
   /** Of an update that was scaled: how much of it counts, `W + share·(W' − W)`. Default: 1. */
   share?: number;
-  /** What `A` starts from, as for `tf.layers`. Default: U(−1/√fan-in, 1/√fan-in), as in PEFT. */
-  initializer?: Initializer;
   /** Makes the start of `A` reproducible. */
   seed?: number;
 }
@@ -96,7 +89,7 @@ interface ResolvedArgs {
  * @throws LoRAError if the layer cannot be adapted, or not by the method, or a number is out of range.
  */
 export function resolveArgs(args: LoRALayerArgs, adaptation: Adaptation): ResolvedArgs {
-  const {layer, initializer, seed, freezeBaseLayer = true} = checkedArgs(args);
+  const {layer, init, seed, freezeBaseLayer = true} = checkedArgs(args);
   const {baseClassName, zeroFactor} = adaptation;
   if (plainClass(layer.getClassName()) !== baseClassName) {
     throw misfitError(
@@ -105,9 +98,10 @@ export function resolveArgs(args: LoRALayerArgs, adaptation: Adaptation): Resolv
     );
   }
   refuse(layer, adaptation.refusal?.(layer));
-  const [method, dropout] = [methodOf(args.method), resolveDropout(args.dropout)];
+  const [method, dropout] = [chosenMethod(args), resolveDropout(args.dropout)];
   const strength = resolveStrength(method.hasRank === false ? {rank: 1, ...args} : args);
   refuse(layer, refusedUpdate(adaptation, method, dropout));
+  const initializer = isPrincipal(init) ? undefined : init;
   return {method, strength, dropout, start: {zeroFactor, initializer, seed}, freezeBaseLayer};
 }
 

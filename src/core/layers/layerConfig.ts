@@ -1,4 +1,4 @@
-import type {LoRAStrength} from '../methods/method';
+import type {LoRAStrength, Method} from '../methods/method';
 import type {WeightTarget} from './weightTargets';
 
 /** How one layer of an adapter updates its base. */
@@ -6,7 +6,7 @@ export interface LayerConfig extends Required<LoRAStrength> {
   /** Class of the layer that is adapted. */
   className: string;
   /** How the weights are updated. Default: `'lora'`. */
-  method?: string;
+  method?: Method['name'];
   /** How much of the update counts, where the method has no other way to say it. Default: 1. */
   share?: number;
   /** The probability with which numbers of the input of the update are dropped in training. Default: 0. */

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {notReadyError, unsupportedError} from '../../platform/errors';
-import {initializerEntry} from '../methods/initializer';
+import {initializerEntry, isPrincipal} from '../methods/initializer';
 import type {Method} from '../methods/method';
 import {scalingOf} from '../methods/lora';
 import type {Dropout} from '../ops/update';
@@ -246,6 +246,16 @@ export abstract class LoRALayer extends WrapperLayer {
       ...(initializer !== undefined && {initializer: initializerEntry(initializer)}),
       ...(seed !== undefined && {seed}),
     };
+  }
+
+  /** Makes a layer from what `getConfig` gave. Files name by `method` and `initializer` what options call `init`. */
+  static override fromConfig<T extends tf.serialization.Serializable>(
+    cls: tf.serialization.SerializableConstructor<T>,
+    {initializer, ...config}: tf.serialization.ConfigDict,
+  ): T {
+    const {method, ...rest} = config;
+    const ofInitializer = () => ({...config, ...(initializer !== undefined && {init: initializer})});
+    return super.fromConfig(cls, isPrincipal(method) ? {...rest, init: method} : ofInitializer());
   }
 
   protected override compute(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor | tf.Tensor[] {

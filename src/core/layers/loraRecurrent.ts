@@ -29,7 +29,7 @@ export abstract class LoRARecurrentLayer extends LoRALayer {
     if ('goBackwards' in args) {
       throw unsupportedError(
         `Layer "${args.layer.name}": a LoRA layer cannot be inside a Bidirectional, nor does it take goBackwards. ` +
-          'Adapt the whole, loraLayer({layer: tf.layers.bidirectional({layer: tf.layers.lstm(…)})}), or give ' +
+          'Adapt the whole, adaptLayer({layer: tf.layers.bidirectional({layer: tf.layers.lstm(…)})}), or give ' +
           'goBackwards to the layer that is adapted.',
       );
     }
@@ -151,7 +151,7 @@ registerOwn(LoRARNN);
  * A `Bidirectional` layer around a stock recurrent layer, with low-rank updates of the kernel and the recurrent kernel
  * of each direction.
  *
- * It adapts the layer as a whole: `loraLayer({layer: tf.layers.bidirectional({layer: tf.layers.lstm(…)})})`.
+ * It adapts the layer as a whole: `adaptLayer({layer: tf.layers.bidirectional({layer: tf.layers.lstm(…)})})`.
  */
 export class LoRABidirectional extends LoRARecurrentLayer {
   static readonly className = 'tfjs-lora>LoRABidirectional';

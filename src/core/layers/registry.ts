@@ -104,11 +104,11 @@ export function loraClassOf(className: string, weights?: Required<WeightTarget>[
  * A LoRA layer around a layer: of the class that adapts the layer's class, `LoRADense` for a `Dense`; or by the names
  * of `weights`, any layer.
  *
- *     const adapted = loraLayer({layer: tf.layers.dense({units: 8}), rank: 4});
+ *     const adapted = adaptLayer({layer: tf.layers.dense({units: 8}), rank: 4});
  *
  * @throws LoRAError if the layer cannot be adapted, or an option is out of range.
  */
-export function loraLayer(given: LoRALayerArgs & {weights?: readonly (string | WeightTarget)[]}): LoRALayer {
+export function adaptLayer(given: LoRALayerArgs & {weights?: readonly (string | WeightTarget)[]}): LoRALayer {
   const {layer} = checkedArgs(given);
   const {weights, ...args} = given;
   if (weights !== undefined) {

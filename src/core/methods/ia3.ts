@@ -8,7 +8,7 @@ const GAIN = 'ia3_l';
 
 /** What both forms share: one factor for each channel, which starts at 1. */
 function ia3Of(
-  name: string,
+  name: Method['name'],
   channels: (weight: AdaptableWeight) => number[],
 ): Pick<Method, 'name' | 'parameterNames' | 'parameters' | 'rankLimit' | 'hasRank' | 'refusal' | 'scale'> {
   return {

@@ -47,7 +47,8 @@ function resolveInitializer(asked: Initializer): InitializerObject {
     checkNumbers(kernelInitializer);
     return kernelInitializer;
   } catch (error) {
-    throw prefixed(`initializer must be one of tfjs's, such as 'heUniform', got ${show(asked)}: `, error);
+    const expected = "init must be 'pissa', 'olora', or an initializer of tfjs, such as 'heUniform'";
+    throw prefixed(`${expected}, got ${show(asked)}: `, error);
   }
 }
 
@@ -95,5 +96,23 @@ function withSeed(initializer: InitializerObject, seed: number): InitializerObje
   return resolveInitializer({className: initializer.getClassName(), config});
 }
 
+/** The starts of LoRA that are computed from the weight. */
+export type PrincipalInit = 'pissa' | 'olora';
+
+/** Whether `init` names a start that is computed from the weight, and not an initializer. */
+export function isPrincipal(init: unknown): init is PrincipalInit {
+  return init === 'pissa' || init === 'olora';
+}
+
 /** An initializer of tfjs, its name, or its config. */
-export type Initializer = ReturnType<typeof tf.initializers.zeros> | string | tf.serialization.ConfigDict;
+export type Initializer = InitializerObject | InitializerName | tf.serialization.ConfigDict;
+
+type InitializerName =
+  | `${'glorot' | 'he' | 'leCun' | 'random'}${'Normal' | 'Uniform'}`
+  | 'constant'
+  | 'identity'
+  | 'ones'
+  | 'orthogonal'
+  | 'truncatedNormal'
+  | 'varianceScaling'
+  | 'zeros';

@@ -1,7 +1,22 @@
 import type * as tf from '@tensorflow/tfjs';
 import type {Prepared} from '../../platform/tfjs/lazyOp';
 import type {Update} from '../ops/update';
-import type {Initializer, InitializerObject} from './initializer';
+import type {Initializer, InitializerObject, PrincipalInit} from './initializer';
+
+/** How an update of a weight is computed from its parameters. */
+export type MethodName = 'lora' | 'dora' | 'lora-fa' | 'ia3' | 'ia3-feedforward' | 'vera' | 'loha' | 'lokr';
+
+/** How an update is parametrized and what it starts from, as options say it. */
+export interface MethodOptions {
+  /** How the weights are updated: `'lora'`, `W + s·A·B`, or another method. Default: `'lora'`. */
+  method?: MethodName;
+  /**
+   * What the update starts from. An initializer, as `tf.layers` takes it, is that of `A`; the default is
+   * U(−1/√fan-in, 1/√fan-in). `'pissa'` starts LoRA from the principal part of the weight, and `'olora'` from an
+   * orthonormal basis of some of its rows. The layer takes the same part away, so that the base is not touched.
+   */
+  init?: PrincipalInit | Initializer;
+}
 
 /** How strong and how wide a low-rank update is. */
 export interface LoRAStrength {
@@ -97,7 +112,7 @@ export interface Method {
   /**
    * Its name in options and files: lower case and hyphens, since tfjs changes other spellings in the files of a model.
    */
-  readonly name: string;
+  readonly name: MethodName | PrincipalInit;
   /** The names of its parameters. */
   readonly parameterNames: readonly string[];
   /**

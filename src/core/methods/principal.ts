@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {delta, type Factors, inShape, updatedKernel} from '../ops/factors';
 import {orthonormal, truncatedSVDNow} from '../ops/svd';
 import {limitOf, lora, scalingOf, timesAlpha} from './lora';
+import type {PrincipalInit} from './initializer';
 import type {Method, Parameters, Strength} from './method';
 
 /** The start of a product, `[m, r] · [r, n]`, from a weight as a matrix. */
@@ -22,7 +23,7 @@ type Beginning = (
  * `[A − A₀, A₀]·[B; B − B₀]`, which is exactly nothing at the start, and loses nothing by taking large numbers from
  * each other.
  */
-function principal(name: string, begin: Beginning): Method {
+function principal(name: PrincipalInit, begin: Beginning): Method {
   return {
     name,
     parameterNames: [...lora.parameterNames, 'lora_A0', 'lora_B0'],

@@ -1,28 +1,46 @@
 import {LoRAError, show} from '../../platform/errors';
 import {lora} from './lora';
-import type {Method, SharedSide} from './method';
+import {isPrincipal} from './initializer';
+import type {Method, MethodOptions, SharedSide} from './method';
 
 /**
  * The methods by their names, the default first. The others are added by `table.ts`, so that a layer does not import
  * them all.
  */
-const METHODS = new Map([[lora.name, lora]]);
+const METHODS = new Map<string, Method>([[lora.name, lora]]);
 
 export function addMethods(methods: readonly Method[]): void {
   methods.forEach(method => METHODS.set(method.name, method));
 }
 
 /**
- * The method of a name, as options and files give it.
+ * The method of a name, as files give it.
  *
  * @throws LoRAError if there is no such method.
  */
 export function methodOf(name: string = lora.name): Method {
   const method = METHODS.get(name);
   if (method === undefined) {
-    throw new LoRAError(`method must be one of ${[...METHODS.keys()].map(show).join(', ')}, got ${show(name)}.`);
+    const names = [...METHODS.keys()].filter(each => !isPrincipal(each));
+    throw new LoRAError(`method must be one of ${names.map(show).join(', ')}, got ${show(name)}.`);
   }
   return method;
+}
+
+/**
+ * The method that options choose. A LoRA that starts from the weight is a method of its own in files; options name it
+ * by `init`.
+ *
+ * @throws LoRAError if there is no such method, or `init` does not go with it.
+ */
+export function chosenMethod({method = 'lora', init}: MethodOptions): Method {
+  if (isPrincipal(method)) {
+    throw new LoRAError(`${show(method)} is a start of LoRA, not a method: pass {init: ${show(method)}}.`);
+  }
+  if (isPrincipal(init) && method !== 'lora') {
+    throw new LoRAError(`init: ${show(init)} is a start of LoRA, and does not go with method ${show(method)}.`);
+  }
+  return methodOf(isPrincipal(init) ? init : method);
 }
 
 /** The parameters, of all methods, of which layers have parts of one tensor. */
@@ -31,6 +49,6 @@ export function sharedParameters(): ReadonlyMap<string, SharedSide> {
 }
 
 /** A method in a config, which leaves the default out. */
-export function namedIn({name}: Method): {method?: string} {
+export function namedIn({name}: Method): {method?: Method['name']} {
   return name === lora.name ? {} : {method: name};
 }

@@ -23,12 +23,24 @@ export function loraSites(model: tf.LayersModel): LoRASite[] {
  * @throws LoRAError if it is no model, or not adapted.
  */
 export function adaptedSites(model: tf.LayersModel): Site[] {
-  checkModel(model);
-  const sites = sitesOf(model);
-  if (!sites.some(({layer}) => isWrapper(layer))) {
+  if (!isAdapted(model)) {
     throw notAdaptedError('The model has no LoRA layers. Adapt it first: applyLoRA(model, {rank: 8}).');
   }
-  return sites;
+  return sitesOf(model);
+}
+
+/**
+ * Whether a model has an adapter or layers of this library that freeze, as `applyLoRA` makes them.
+ *
+ * @param model any layers model.
+ * @returns false for a plain model, also after `removeLoRA` and `mergeLoRA`.
+ * @throws LoRAError `ERR_OPTION` if it is no layers model.
+ * @example
+ *     const model = isAdapted(loaded) ? loaded : applyLoRA(loaded, {rank: 8});
+ */
+export function isAdapted(model: tf.LayersModel): boolean {
+  checkModel(model);
+  return sitesOf(model).some(({layer}) => isWrapper(layer));
 }
 
 /** The variables of an adapted model that belong to its adapter, by the names that they have in it. */
@@ -99,7 +111,7 @@ export function reportUnsaved(model: tf.LayersModel, sites: readonly Site[]): vo
   const names = unsaved.map(({path}) => `'${path}'`).join(', ');
   console.warn(
     'The adapter does not hold all that training changes in this model. Plain layers are no part of ' +
-      `it:\n${lines}\nLet applyLoRA make the model, with {trainable: [${names}]} or after replaceHead; in a model ` +
+      `it:\n${lines}\nLet applyLoRA make the model, with {trainInFull: [${names}]} or after replaceHead; in a model ` +
       "made by hand, wrap such a layer, new UnadaptedLayer({layer, trains: 'everything'}) to keep it with the " +
       'adapter or new UnadaptedLayer({layer}) to leave it as it is; or save the whole model with model.save.',
   );

@@ -7,7 +7,7 @@ import type {LoRALayer} from '../layers/loraLayer';
 import {loraClassOf} from '../layers/registry';
 import {UnadaptedLayer} from '../layers/unadaptedLayer';
 import {baseOf, isWrapper, wrapperKind} from '../layers/wrapperLayer';
-import {initializerEntry} from '../methods/initializer';
+import {initializerEntry, isPrincipal} from '../methods/initializer';
 import type {SharedSide} from '../methods/method';
 import {disposeModel} from '../rewire/dispose';
 import {carryMetadata, makeRecord} from '../rewire/record';
@@ -75,7 +75,7 @@ function build(
   model: tf.LayersModel,
   sites: readonly Site[],
   {config, capped}: Pick<Plan, 'config' | 'capped'>,
-  {initializer, seed}: Pick<LoRAConfig, 'initializer' | 'seed'>,
+  {init, seed}: Pick<LoRAConfig, 'init' | 'seed'>,
   /** Whether updates start from their base's weights. If not, they get their values afterwards. */
   begins = true,
 ): tf.LayersModel {
@@ -106,7 +106,7 @@ function build(
         ...strength,
         ...(weights && {weights}),
         keepOriginal: !update.freezeBaseLayer || update.trainBias === true,
-        ...(initializer !== undefined && {initializer: initializerEntry(initializer)}),
+        ...(init !== undefined && !isPrincipal(init) && {initializer: initializerEntry(init)}),
         ...(seed !== undefined && {seed: seed + paths.indexOf(path)}),
       };
       return {className: kind?.className ?? className, config: own};

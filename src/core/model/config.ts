@@ -9,11 +9,11 @@ import {
   throwFaults,
   unknownOptions,
 } from '../../platform/errors';
-import type {Initializer} from '../methods/initializer';
-import type {LoRAStrength} from '../methods/method';
+import {initializerEntry, isPrincipal, type PrincipalInit} from '../methods/initializer';
+import type {LoRAStrength, MethodOptions} from '../methods/method';
 import {resolveStrength} from '../methods/lora';
 import {resolveDropout} from '../ops/update';
-import {methodOf} from '../methods/registry';
+import {chosenMethod} from '../methods/registry';
 
 /**
  * Names layers: a layer's name, its path (`outer/inner`), its class name, a pattern for its name or path, or a
@@ -25,28 +25,19 @@ export type LayerMatcher = string | RegExp | LayerPredicate;
 export type LayerPredicate = (layer: tf.layers.Layer, path: string) => boolean;
 
 /** What `applyLoRA` adapts, and how. */
-export interface LoRAConfig extends LoRAStrength {
-  /** The layers to adapt. Default: `'all'`, every layer that can be adapted and is not in `exclude` or `trainable`. */
+export interface LoRAConfig extends LoRAStrength, MethodOptions {
+  /**
+   * The layers to adapt. Default: `'all'`, every layer that can be adapted and is not in `exclude` or `trainInFull`.
+   */
   targets?: 'all' | readonly LayerMatcher[] | LayerPredicate;
   /** Layers to leave as they are, though `targets` names them. */
   exclude?: readonly LayerMatcher[] | LayerPredicate;
   /**
    * Layers that train in full, beside the factors, and belong to the adapter: a new head, say. They are not adapted.
    */
-  trainable?: readonly LayerMatcher[] | LayerPredicate;
+  trainInFull?: readonly LayerMatcher[] | LayerPredicate;
   /** Other strengths for some layers. For each layer the first entry that matches counts. */
   overrides?: readonly LoRAOverride[];
-  /**
-   * How the weights are updated: `'lora'`, `W + s·A·B`, or another method by its name, such as `'dora'`. Default:
-   * `'lora'`.
-   */
-  method?: string;
-  /**
-   * What LoRA starts from, in place of a random `A` and a zero `B`: `'pissa'`, the principal part of the weight, or
-   * `'olora'`, an orthonormal basis of some of its rows. The layer takes the same part away, so that the base is not
-   * touched.
-   */
-  init?: 'pissa' | 'olora';
   /**
    * The probability with which each number of the input of an update is dropped in training, from 0 to below 1.
    * Embeddings leave it out. Default: 0.
@@ -59,8 +50,6 @@ export interface LoRAConfig extends LoRAStrength {
    * every layer, shifts of normalizations included (PEFT's `none`, `lora_only` and `all`). Default: `'none'`.
    */
   bias?: BiasChoice;
-  /** What `A` starts from, as for `tf.layers`: an initializer or its name. Default: U(−1/√fan-in, 1/√fan-in). */
-  initializer?: Initializer;
   /** Makes the start of every `A` reproducible. */
   seed?: number;
 }
@@ -74,17 +63,16 @@ const PEFT_NAMES = [
   ['lora_alpha', 'alpha'],
   ['lora_dropout', 'dropout'],
   ['target_modules', 'targets'],
+  ['modules_to_save', 'trainInFull'],
 ] as const;
-
-const INITS: readonly string[] = ['pissa', 'olora'];
 
 const BIAS_CHOICES: readonly BiasChoice[] = ['none', 'adapted', 'all'];
 
 /** A strength, or a method, for the layers that `targets` names. */
-export interface LoRAOverride extends LoRAStrength {
+export interface LoRAOverride extends LoRAStrength, Pick<MethodOptions, 'method'> {
   targets: readonly LayerMatcher[] | LayerPredicate;
-  method?: string;
-  init?: 'pissa' | 'olora';
+  /** As in {@link LoRAConfig}, but for initializers: one is for all layers. */
+  init?: PrincipalInit;
   dropout?: number;
 }
 
@@ -101,11 +89,10 @@ const CONFIG_OPTIONS: KnownOptions<LoRAConfig> = {
   ...UPDATE_OPTIONS,
   targets: true,
   exclude: true,
-  trainable: true,
+  trainInFull: true,
   overrides: true,
   freezeBaseLayer: true,
   bias: true,
-  initializer: true,
   seed: true,
 };
 
@@ -126,12 +113,12 @@ export function checkConfig(config: LoRAConfig): void {
     ...unknownOptions(config, CONFIG_OPTIONS),
     ...PEFT_NAMES.filter(([name]) => name in config).map(([name, own]) => `PEFT's "${name}" is called ${own} here.`),
     ...faultsOf(() => resolveStrength(config)),
-    ...faultsOf(() => methodOf(config.method)),
+    ...faultsOf(() => chosenMethod(config)),
+    ...faultsOf(() => checkInit(config.init)),
     ...faultsOf(() => resolveDropout(config.dropout)),
-    ...initFaults(config),
     ...(config.targets === undefined || config.targets === 'all' ? [] : matcherFaults('targets', config.targets)),
     ...(config.exclude === undefined ? [] : matcherFaults('exclude', config.exclude)),
-    ...(config.trainable === undefined ? [] : matcherFaults('trainable', config.trainable)),
+    ...(config.trainInFull === undefined ? [] : matcherFaults('trainInFull', config.trainInFull)),
   ];
   const overrides: unknown = config.overrides === undefined ? [] : config.overrides;
   if (!Array.isArray(overrides)) {
@@ -146,9 +133,11 @@ export function checkConfig(config: LoRAConfig): void {
       ...unknownOptions(override, OVERRIDE_OPTIONS),
       ...matcherFaults(`overrides[${i}].targets`, override.targets),
       ...faultsOf(() => resolveStrength(override)),
-      ...faultsOf(() => methodOf(override.method)),
+      ...faultsOf(() => chosenMethod(override)),
       ...faultsOf(() => resolveDropout(override.dropout)),
-      ...initFaults(override),
+      ...(override.init === undefined || isPrincipal(override.init)
+        ? []
+        : [`overrides[${i}].init must be 'pissa' or 'olora', got ${show(override.init)}.`]),
     );
   }
   if (config.freezeBaseLayer !== undefined && typeof config.freezeBaseLayer !== 'boolean') {
@@ -163,17 +152,11 @@ export function checkConfig(config: LoRAConfig): void {
   throwFaults(faults);
 }
 
-/** The faults of `init`: an unknown start, or one that does not fit the method. */
-function initFaults({method = 'lora', init}: Pick<LoRAConfig, 'method' | 'init'>): string[] {
-  if (init === undefined) {
-    return [];
+/** Refuses an initializer that does not exist. */
+function checkInit(init: LoRAConfig['init']): void {
+  if (init !== undefined && !isPrincipal(init)) {
+    initializerEntry(init);
   }
-  if (!INITS.includes(init)) {
-    return [`init must be one of ${INITS.map(show).join(', ')}, got ${show(init)}.`];
-  }
-  return method === 'lora' || method === init
-    ? []
-    : [`init: ${show(init)} is a start of LoRA, and does not go with method ${show(method)}.`];
 }
 
 function matcherFaults(option: string, given: unknown): string[] {

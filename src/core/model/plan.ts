@@ -7,7 +7,7 @@ import {type Adaptation, classInAdapters, rankLimit, refusedUpdate, updateSpecs}
 import {adaptableClasses, adaptationOf, hasKernel, loraClassOf, reasonNotAdaptable} from '../layers/registry';
 import type {AdaptableWeight, LoRAStrength, Method} from '../methods/method';
 import {resolveStrength, withRank} from '../methods/lora';
-import {methodOf, namedIn} from '../methods/registry';
+import {chosenMethod, namedIn} from '../methods/registry';
 import type {Site} from '../rewire/walk';
 import {biasesOf} from '../../platform/tfjs/weights';
 import type {LoRAConfig, LoRAOverride} from './config';
@@ -23,7 +23,7 @@ export interface Plan {
   /** By path: why `'all'` leaves a layer with a kernel as it is, though nobody excluded it. */
   left: Record<string, string>;
   /** The layers that the entries of the config name. */
-  selections: Record<'targets' | 'exclude' | 'trainable' | 'overrides', readonly Selection[]>;
+  selections: Record<'targets' | 'exclude' | 'trainInFull' | 'overrides', readonly Selection[]>;
   /** The entries of the config that name no layer. */
   unmatched: UnmatchedEntry[];
   /** What is wrong, a line each. Nothing may be adapted by a plan with faults. */
@@ -48,7 +48,7 @@ export function makePlan(sites: readonly Site[], config: LoRAConfig, head?: Head
   const selections = {
     targets: targets === 'all' ? [] : select('target', targets, sites),
     exclude: select('exclude', config.exclude ?? [], sites),
-    trainable: select('trainable', config.trainable ?? [], sites),
+    trainInFull: select('trainInFull', config.trainInFull ?? [], sites),
     overrides: overridden.flatMap(({entries}) => entries),
   };
   const entries = Object.values(selections).flat();
@@ -57,7 +57,7 @@ export function makePlan(sites: readonly Site[], config: LoRAConfig, head?: Head
     ...entries.flatMap(entry => entry.faults),
     ...unmatchedEntries.map(lineOf),
     ...selections.targets.flatMap(unadaptable),
-    ...selections.trainable.flatMap(weightless),
+    ...selections.trainInFull.flatMap(weightless),
   ];
   const isNamed = (option: keyof Plan['selections'], site: Site) => firstNaming(selections[option], site) !== undefined;
 
@@ -65,7 +65,7 @@ export function makePlan(sites: readonly Site[], config: LoRAConfig, head?: Head
     site =>
       site.layer.weights.length > 0 &&
       whyFixed(site.layer) === undefined &&
-      (isNamed('trainable', site) || isInHead(head, site)),
+      (isNamed('trainInFull', site) || isInHead(head, site)),
   );
   const chosen = sites.filter(
     site =>
@@ -175,9 +175,8 @@ function strengthOf({rank, alpha, rankStabilized}: LoRAStrength): LoRAStrength {
   };
 }
 
-/** The method of a layer by its options. `init` is an option of its own for users; here it names a method. */
-function methodFor(override: LoRAOverride | undefined, {method, init}: LoRAConfig): Method {
-  return methodOf(override?.init ?? override?.method ?? init ?? method);
+function methodFor(override: LoRAOverride | undefined, config: LoRAConfig): Method {
+  return chosenMethod(override?.init === undefined && override?.method === undefined ? config : override);
 }
 
 function unadaptable({sites}: Selection): string[] {

@@ -6,7 +6,6 @@ import {borrowing} from '../layers/borrowingLayer';
 import {updateSpecs} from '../layers/adaptation';
 import type {LayerConfig} from '../layers/layerConfig';
 import {adaptationOf, hasKernel, reasonNotAdaptable} from '../layers/registry';
-import {initializerEntry} from '../methods/initializer';
 import {scalingOf} from '../methods/lora';
 import {checkModel, checkNotAdapted, type Site, sitesOf} from '../rewire/walk';
 import {fieldsOf} from '../../platform/tfjs/fields';
@@ -31,7 +30,7 @@ export interface PlannedLayer {
   /** Why: the entry of the config that names it, or what keeps it from being adapted. */
   reason: string;
   /** How it is updated, of an adapted layer, if not by LoRA. */
-  method?: string;
+  method?: LayerConfig['method'];
   /** Rank of the update, of an adapted layer. */
   rank?: number;
   /** The rank that was asked for, where it is more than the kernel can hold. */
@@ -88,10 +87,6 @@ export function planLoRA(model: tf.LayersModel, config: LoRAConfig = {}): LoRAPl
 /** The plan for a model that can be adapted; one with faults alone if the config is malformed. */
 export function planFor(model: tf.LayersModel, sites: readonly Site[], config: LoRAConfig): Plan {
   const faults = faultsOf(() => checkConfig(config));
-  if (faults.length === 0 && config.initializer !== undefined) {
-    const {initializer} = config;
-    faults.push(...faultsOf(() => initializerEntry(initializer))); // refuses one that does not exist
-  }
   return faults.length > 0
     ? {...NOTHING, malformed: true, faults: faults.flatMap(fault => fault.split('\n'))}
     : makePlan(sites, config, headOf(model));
@@ -103,7 +98,7 @@ const NOTHING: Plan = {
   capped: {},
   askedFor: [],
   left: {},
-  selections: {targets: [], exclude: [], trainable: [], overrides: []},
+  selections: {targets: [], exclude: [], trainInFull: [], overrides: []},
   unmatched: [],
   faults: [],
   malformed: false,
@@ -151,7 +146,7 @@ function rowOf(site: Site, plan: Plan, options: LoRAConfig): PlannedLayer {
     };
   }
   if (config.trainable.includes(path)) {
-    const reason = isInHead(config.head, site) ? 'new head' : (reasonBy(selections.trainable, site) ?? '');
+    const reason = isInHead(config.head, site) ? 'new head' : (reasonBy(selections.trainInFull, site) ?? '');
     return {...named, role: 'trained', reason, trainableParameters: countNumbers(trainableOf(layer))};
   }
   if (config.biases?.includes(path) === true) {

@@ -9,7 +9,7 @@ import type {LayerMatcher, LayerPredicate} from './config';
 /** An entry of a config that names layers, and the layers that it names. */
 export interface Selection {
   /** The option that it stands in, as messages call it. */
-  option: 'target' | 'exclude' | 'trainable' | 'override';
+  option: 'target' | 'exclude' | 'trainInFull' | 'override';
   matcher: LayerMatcher;
   sites: ReadonlySet<Site>;
   /** What a predicate answered wrongly. It is not asked any further. */
@@ -46,13 +46,13 @@ export function firstNaming(selections: readonly Selection[], site: Site): Selec
 /** An entry that names no layer. */
 export interface UnmatchedEntry {
   /** The option that it stands in. */
-  option: 'targets' | 'exclude' | 'trainable' | 'overrides';
+  option: 'targets' | 'exclude' | 'trainInFull' | 'overrides';
   entry: LayerMatcher;
   /** The names, paths and classes in the model that are most like it. */
   closest: string[];
 }
 
-const OPTIONS = {target: 'targets', exclude: 'exclude', trainable: 'trainable', override: 'overrides'} as const;
+const OPTIONS = {target: 'targets', exclude: 'exclude', trainInFull: 'trainInFull', override: 'overrides'} as const;
 
 /** The entries that name no layer, unless a predicate failed. */
 export function unmatched(selections: readonly Selection[], sites: readonly Site[]): UnmatchedEntry[] {

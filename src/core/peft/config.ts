@@ -4,7 +4,7 @@ import type {Strength} from '../methods/method';
 import {resolveStrength} from '../methods/lora';
 import type {PEFTForm, WrittenFields, WrittenModule} from './methods/form';
 import {lora} from './methods/lora';
-import type {PrincipalInit} from './methods/principal';
+import type {PrincipalInit} from '../methods/initializer';
 import {formOfType, formTypes} from './methods/table';
 import {type Budget, PatternTable} from './patternTable';
 

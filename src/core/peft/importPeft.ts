@@ -21,7 +21,8 @@ import {carries, isConv1D, torchWeights, updatedKind} from './torchLayers';
 import {parsePEFT, type PEFTFiles, type TorchModule} from './files';
 import {type KeyMap, meet} from './modules';
 import type {StoredUpdate, OwnUpdate, PEFTForm} from './methods/form';
-import {type PrincipalInit, principalStart} from './methods/principal';
+import type {PrincipalInit} from '../methods/initializer';
+import {principalStart} from './methods/principal';
 import {asDepthwise, withinRankLimit, fromTorchUpdate, type TfjsUpdate, type TorchUpdate} from './methods/update';
 
 /** How an adapter of PEFT meets a model. */

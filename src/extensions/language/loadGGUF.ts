@@ -37,7 +37,7 @@ export interface LoadGGUFOptions<T = LanguageTokenizer> extends LoadOptions, Cal
    */
   blocks?: boolean;
   /** Whether training computes the tensors of each block again, as in `loadTransformer`. Default: false. */
-  checkpoint?: boolean;
+  gradientCheckpointing?: boolean;
 }
 
 /** The language model of a GGUF file. */
@@ -55,7 +55,7 @@ export interface LoadedGGUF<T = LanguageTokenizer> extends LoadedModel, Tokenize
 }
 
 const OPTIONS: KnownOptions<LoadGGUFOptions> = {
-  ...{tokenizer: true, Tokenizer: true, Template: true, blocks: true, checkpoint: true},
+  ...{tokenizer: true, Tokenizer: true, Template: true, blocks: true, gradientCheckpointing: true},
   ...{maxBytes: true, signal: true, onProgress: true},
 };
 
@@ -95,11 +95,11 @@ export async function loadGGUF(
   options: LoadGGUFOptions<unknown> = {},
 ): Promise<LoadedModel & Partial<LoadedGGUF<unknown>>> {
   checkOptions(options, OPTIONS);
-  const {Tokenizer, Template, tokenizer: hasTokenizer = true, blocks = true, checkpoint = false} = options;
+  const {Tokenizer, Template, tokenizer: hasTokenizer = true, blocks = true, gradientCheckpointing = false} = options;
   const {signal, onProgress, maxBytes} = options;
   checkPeerClasses({Tokenizer, Template});
   throwFaults(
-    Object.entries({tokenizer: hasTokenizer, blocks, checkpoint})
+    Object.entries({tokenizer: hasTokenizer, blocks, gradientCheckpointing})
       .filter(([, value]) => typeof value !== 'boolean')
       .map(([name, value]) => `${name} must be true or false, got ${kindOf(value)}.`),
   );
@@ -114,7 +114,7 @@ export async function loadGGUF(
     const facts = factsOf(file);
     const files = hasTokenizer ? tokenizerFiles(file.metadata, read.config.vocab_size as number) : undefined;
     const tokenizer = files && (await makeTokenizer({...files, template: facts.template}, {Tokenizer, Template}));
-    const {model, config} = await modelOf(file, read, {blocks, checkpoint, call: {signal, onProgress}});
+    const {model, config} = await modelOf(file, read, {blocks, gradientCheckpointing, call: {signal, onProgress}});
     model.setUserDefinedMetadata({[LANGUAGE]: facts, [HUB]: {config}});
     return {model, config, ...(files && {...files, tokenizer})};
   } catch (error) {
@@ -140,11 +140,15 @@ function factsOf({metadata}: GGUFFile): LanguageFacts {
 
 interface Building {
   blocks: boolean;
-  checkpoint: boolean;
+  gradientCheckpointing: boolean;
   call: CallOptions;
 }
 
-async function modelOf(file: GGUFFile, read: GGUFModel, {blocks, checkpoint, call}: Building): Promise<LoadedModel> {
+async function modelOf(
+  file: GGUFFile,
+  read: GGUFModel,
+  {blocks, gradientCheckpointing, call}: Building,
+): Promise<LoadedModel> {
   const {family, used} = read;
   const tensors = new Map(file.tensors.map(tensor => [tensor.name, tensor]));
   const find = (fileName: string) => tensors.get(ggufName(family, fileName) ?? '');
@@ -190,7 +194,7 @@ async function modelOf(file: GGUFFile, read: GGUFModel, {blocks, checkpoint, cal
       const {config} = await makingOf(withFactors(read.config, factors), sources);
       planOf({...making, config});
       config.check();
-      built = withoutResidue(() => buildModel({...making, config}, checkpoint));
+      built = withoutResidue(() => buildModel({...making, config}, gradientCheckpointing));
       early.forEach(([tensor, bytes]) => give(tensor, bytes));
       early = [];
     };

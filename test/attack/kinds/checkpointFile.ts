@@ -90,7 +90,7 @@ export const checkpointFile: AttackKind = {
 
 /** A model of the base, adapted and compiled, and what it is trained with. */
 function startRun(base: tf.LayersModel, dropout: number, x: tf.Tensor, y: tf.Tensor) {
-  const model = applyLoRA(base, {rank: 2, targets: ['conv', 'hidden'], trainable: ['head'], seed: 1, dropout});
+  const model = applyLoRA(base, {rank: 2, targets: ['conv', 'hidden'], trainInFull: ['head'], seed: 1, dropout});
   const optimizer = loraPlus(adam({learningRate: 1e-3}));
   model.compile({optimizer, loss: 'meanSquaredError'});
   const dispose = () => {

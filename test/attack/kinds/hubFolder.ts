@@ -72,7 +72,7 @@ interface Ways {
   pooling: Pooling;
   labels: boolean;
   dtype: 'float32' | 'bfloat16' | 'float16';
-  checkpoint: boolean;
+  gradientCheckpointing: boolean;
   /** Whether an adapter is merged in between, which is zero as yet. */
   adapted: boolean;
   /** Whether the files lie in a folder. */
@@ -85,7 +85,7 @@ function waysFrom(random: () => number): Ways {
     pooling: yes(0.5) ? 'none' : pick(random, POOLINGS),
     labels: yes(0.15),
     dtype: pick(random, ['float32', 'float32', 'bfloat16', 'float16']),
-    checkpoint: yes(0.2),
+    gradientCheckpointing: yes(0.2),
     adapted: yes(0.3),
     inFolder: yes(0.5),
   };
@@ -109,8 +109,8 @@ export const hubFolder: AttackKind = {
   },
 };
 
-async function thereAndBack(folder: Folder, {pooling, labels, dtype, checkpoint, adapted, inFolder}: Ways) {
-  const what = `${folder.name}, ${JSON.stringify({pooling, labels, dtype, checkpoint, adapted, inFolder})}`;
+async function thereAndBack(folder: Folder, {pooling, labels, dtype, gradientCheckpointing, adapted, inFolder}: Ways) {
+  const what = `${folder.name}, ${JSON.stringify({pooling, labels, dtype, gradientCheckpointing, adapted, inFolder})}`;
   const models: tf.LayersModel[] = [];
   const load = async (files: {config: string; weights: Uint8Array}, options: TransformerOptions) => {
     const model = await loadFrom(files, options, inFolder);
@@ -118,7 +118,7 @@ async function thereAndBack(folder: Folder, {pooling, labels, dtype, checkpoint,
     return model;
   };
   try {
-    const options = {pooling, checkpoint, ...(labels && {labels: 3})};
+    const options = {pooling, gradientCheckpointing, ...(labels && {labels: 3})};
     const given = {config: JSON.stringify(folder.config), weights: folder.weights()};
     const model = await load(given, options);
     let written = model;
@@ -130,7 +130,7 @@ async function thereAndBack(folder: Folder, {pooling, labels, dtype, checkpoint,
     }
     const files = await exportTransformer(written, {dtype});
     await compareTensors(folder, files, {pooling, labels, isExact: dtype === 'float32'}, what);
-    const again = await load(files, {pooling, checkpoint});
+    const again = await load(files, {pooling, gradientCheckpointing});
     const [first, second] = await Promise.all([written, again].map(each => outputOf(each, folder)));
     const isSame = dtype === 'float32' ? sameNumbers(first!, second!) : second!.length === first!.length;
     mustHold(isSame, `${what}: computes otherwise when it was written and loaded.`);

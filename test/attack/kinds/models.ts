@@ -45,8 +45,8 @@ export function adaptedModels(base: tf.LayersModel): tf.LayersModel[] {
   ];
   const headed = heads.map(head => replaceHead(base, head, {at: 'hidden'}));
   const models = [
-    applyLoRA(base, {rank: 2, targets: ['conv', 'hidden'], trainable: ['head'], bias: 'all'}),
-    applyLoRA(base, {rank: 2, freezeBaseLayer: false, targets: ['hidden'], initializer: 'heUniform', seed: 1}),
+    applyLoRA(base, {rank: 2, targets: ['conv', 'hidden'], trainInFull: ['head'], bias: 'all'}),
+    applyLoRA(base, {rank: 2, freezeBaseLayer: false, targets: ['hidden'], init: 'heUniform', seed: 1}),
     ...headed.map(model => applyLoRA(model, {rank: 1, bias: 'adapted'})),
   ];
   headed.forEach(model => disposeModel(model));
@@ -79,7 +79,7 @@ export function methodModels(base: tf.LayersModel): tf.LayersModel[] {
     {method: 'lokr'},
     {
       method: 'dora',
-      trainable: ['head'],
+      trainInFull: ['head'],
       overrides: [
         {targets: ['hidden'], method: 'vera', rank: 3},
         {targets: ['conv'], method: 'lokr', rank: 1},

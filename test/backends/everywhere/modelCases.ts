@@ -125,7 +125,7 @@ function memoryOfAdapting(): Promise<number> {
 
 /** The model with its convolutions and a dense layer adapted, and its head trained in full. */
 export function adapt(base: tf.LayersModel): tf.LayersModel {
-  return applyLoRA(base, {targets: ['conv_1', 'conv_2', 'hidden'], trainable: ['head'], rank: 2, seed: 1});
+  return applyLoRA(base, {targets: ['conv_1', 'conv_2', 'hidden'], trainInFull: ['head'], rank: 2, seed: 1});
 }
 
 /** Inputs for the model. */

@@ -205,7 +205,7 @@ test('what was trained without a constraint is not changed by the one that its l
       ],
     });
   const model = make();
-  const adapted = applyLoRA(model, {rank: 1, targets: ['body'], trainable: ['head'], bias: 'adapted'});
+  const adapted = applyLoRA(model, {rank: 1, targets: ['body'], trainInFull: ['head'], bias: 'adapted'});
   const values = {
     'body/lora_A': [1, 2],
     'body/lora_B': [3, 4, 5],

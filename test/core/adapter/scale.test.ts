@@ -39,7 +39,7 @@ test.each([0, 0.5, 1, 3])('an adapter at strength %p has as many times the updat
 
 test('at strength 0 a model computes what its base computes, but for layers that are brought in full', async () => {
   const {model, inputs} = cnn();
-  const adapted = applyLoRA(model, {rank: 2, targets: ['conv'], trainable: ['head']});
+  const adapted = applyLoRA(model, {rank: 2, targets: ['conv'], trainInFull: ['head']});
   await train(adapted, inputs);
   const own = getAdapter(adapted);
   const nothing = scaleAdapter(own, 0);

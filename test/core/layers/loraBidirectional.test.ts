@@ -103,7 +103,7 @@ describe('whatever the backend', () => {
   test('a LoRA layer inside a stock Bidirectional is refused, with the way to adapt the whole', () => {
     const inner = new LoRALSTM({layer: tf.layers.lstm({units: 2, name: 'lstm'}), rank: 1});
     expect(() => both(inner, 'concat')).toThrow(LoRAError);
-    expect(() => both(inner, 'concat')).toThrow(/Layer "lstm": .*inside a Bidirectional.*loraLayer\(/);
+    expect(() => both(inner, 'concat')).toThrow(/Layer "lstm": .*inside a Bidirectional.*adaptLayer\(/);
   });
 
   test('refuses one around layers that it does not know', () => {

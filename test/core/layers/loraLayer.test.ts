@@ -151,7 +151,7 @@ describe.each(KINDS)('%s', (className, kind) => {
   test('stays unbuilt if its factors cannot be made', async () => {
     // A is a matrix for Dense and not square, and no matrix for Conv2D.
     await withoutLeaks(() => {
-      const layer = adapt({layer: base({name: 'base'}), rank: 2, initializer: 'identity'});
+      const layer = adapt({layer: base({name: 'base'}), rank: 2, init: 'identity'});
       expect(() => built(layer, kind)).toThrow('Identity');
       expect(() => built(layer, kind)).toThrow('Identity');
       expect(layer.built).toBe(false);
@@ -191,15 +191,15 @@ describe.each(KINDS)('%s', (className, kind) => {
     expect(start({seed: 3})).not.toEqual(start({seed: 4}));
     expect(start({})).not.toEqual(start({}));
     const normal = tf.initializers.randomNormal({stddev: 1});
-    expect(start({seed: 3, initializer: normal})).toEqual(start({seed: 3, initializer: normal}));
+    expect(start({seed: 3, init: normal})).toEqual(start({seed: 3, init: normal}));
   });
 
   test.each([
-    ['a name', 'ones', 1],
+    ['a name', 'ones' as const, 1],
     ['an initializer', tf.initializers.constant({value: 0.25}), 0.25],
     ['a config', {className: 'Constant', config: {value: 0.5}}, 0.5],
   ])('starts A from an initializer given as %s', (_, initializer, value) => {
-    const layer = adapted({initializer});
+    const layer = adapted({init: initializer});
     expect(new Set(numbers(layer.loraLayer.A))).toEqual(new Set([value]));
     const copy = built(copyOf(layer), kind);
     expect(new Set(numbers(copy.loraLayer.A))).toEqual(new Set([value]));

@@ -384,7 +384,7 @@ export function testRecurrent(backends: readonly string[], kind: RecurrentKind):
       expect(() => make({layer: other})).toThrow(/Layer "other" is a Dense; LoRA\w+ adapts layers of class/);
       const turned = {layer: base(EXAMPLE), goBackwards: true};
       expect(() => make(turned)).toThrow(LoRAError);
-      expect(() => make(turned)).toThrow(/Layer "base": .*loraLayer\(/);
+      expect(() => make(turned)).toThrow(/Layer "base": .*adaptLayer\(/);
     });
   });
 }

@@ -32,14 +32,14 @@ const four = ({model, inputs}: Specimen): Specimen => ({
 });
 
 test.each<[what: string, make: () => Specimen, config: LoRAConfig, layer: string]>([
-  ['a layer that trains in full', mlp, {trainable: ['head']}, 'head'],
-  ['a normalization that trains in full', cnn, {targets: ['conv'], trainable: ['norm']}, 'norm'],
+  ['a layer that trains in full', mlp, {trainInFull: ['head']}, 'head'],
+  ['a normalization that trains in full', cnn, {targets: ['conv'], trainInFull: ['norm']}, 'norm'],
   ['a bias beside factors', mlp, {bias: 'adapted'}, 'head'],
   ['a bias alone', cnn, {targets: ['conv'], bias: 'all'}, 'head'],
   ['an unfrozen base', mlp, {freezeBaseLayer: false}, 'hidden'],
   ['factors', mlp, {}, 'hidden'],
   ['the factors and biases of a recurrent layer', timeDistributed, {bias: 'adapted'}, 'lstm'],
-  ['what is inside TimeDistributed', timeDistributed, {trainable: ['step']}, 'steps'],
+  ['what is inside TimeDistributed', timeDistributed, {trainInFull: ['step']}, 'steps'],
 ])(
   '%s stops in the middle of fit when a callback says so, and trains on when told to',
   async (_, make, config, name) => {
@@ -68,7 +68,7 @@ test.each<[what: string, make: () => Specimen, config: LoRAConfig, layer: string
 );
 
 test('as in a stock model, the flag of the model reaches all that trains in its layers, and nothing frozen', () => {
-  const adapted = applyLoRA(mlp().model, {rank: 2, targets: ['hidden'], trainable: ['head'], bias: 'adapted'});
+  const adapted = applyLoRA(mlp().model, {rank: 2, targets: ['hidden'], trainInFull: ['head'], bias: 'adapted'});
   const flags = adapted.layers.map(isTrainable);
   adapted.trainable = false;
   expect(adapted.layers.flatMap(isTrainable)).not.toContain(true);
@@ -77,7 +77,7 @@ test('as in a stock model, the flag of the model reaches all that trains in its 
 });
 
 test('the order of weights does not change when a layer stops but for what trains coming first', () => {
-  const adapted = applyLoRA(mlp().model, {rank: 2, targets: ['hidden'], bias: 'adapted', trainable: ['head']});
+  const adapted = applyLoRA(mlp().model, {rank: 2, targets: ['hidden'], bias: 'adapted', trainInFull: ['head']});
   const names = (layer: tf.layers.Layer) => layer.weights.map(({originalName}) => originalName);
   expect(names(adapted.getLayer('hidden'))).toEqual([
     'hidden/lora_A',

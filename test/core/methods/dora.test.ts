@@ -11,11 +11,11 @@ import {
   trainableVariables,
 } from '../../../src';
 import type {LoRALayer} from '../../../src/core/layers/loraLayer';
-import {loraLayer} from '../../../src';
+import {adaptLayer} from '../../../src';
 import {BACKENDS, differentiate, expectGradients, numbers, random, useBackend, withoutLeaks} from '../../helpers';
 import {baseWeights, mlp, predictions, stir, stirUpdates, train} from '../../models';
 
-const DORA = {rank: 2, alpha: 3, method: 'dora', seed: 1};
+const DORA = {rank: 2, alpha: 3, method: 'dora', seed: 1} as const;
 
 /** A model of one layer, adapted, with an update that is not nothing. */
 function adaptedModel(layer: tf.layers.Layer, config: object = {}): {base: tf.LayersModel; model: tf.LayersModel} {
@@ -98,7 +98,7 @@ describe.each(BACKENDS)('on %s', backend => {
   test('a layer made by itself starts from the weights that its base has', () => {
     const dense = tf.layers.dense({units: 4, inputShape: [5], biasInitializer: 'ones'});
     const base = tf.sequential({layers: [dense]});
-    const layer = loraLayer({...DORA, layer: dense});
+    const layer = adaptLayer({...DORA, layer: dense});
     const x = random([3, 5], 2);
     expect(numbers(layer.apply(x) as tf.Tensor)).toEqual(numbers(base.predict(x) as tf.Tensor));
     const fresh = new LoRADense({...DORA, layer: tf.layers.dense({units: 4})});
@@ -169,7 +169,7 @@ describe.each(BACKENDS)('on %s', backend => {
 
 test('updates that depend on the weights are not added up', () => {
   const {model} = mlp();
-  for (const method of ['dora', 'ia3', 'loha', 'lokr']) {
+  for (const method of ['dora', 'ia3', 'loha', 'lokr'] as const) {
     const adapter = getAdapter(applyLoRA(model, {method, rank: 2}));
     const parts = [adapter, adapter].map(each => ({adapter: each, weight: 0.5}));
     expect(() => combineAdapters(parts)).toThrow(`method ${method}, whose updates cannot be added up`);

@@ -3,7 +3,10 @@ import {applyLoRA, getAdapter, mergeLoRA, planLoRA, removeLoRA, scaleAdapter, tr
 import {BACKENDS, numbers, random, useBackend} from '../../helpers';
 import {mlp, predictions, stir, stirUpdates} from '../../models';
 
-function adaptedModel(layer: tf.layers.Layer, method: string): {base: tf.LayersModel; model: tf.LayersModel} {
+function adaptedModel(
+  layer: tf.layers.Layer,
+  method: 'ia3' | 'ia3-feedforward',
+): {base: tf.LayersModel; model: tf.LayersModel} {
   const base = tf.sequential({layers: [layer]});
   stir(base);
   const model = applyLoRA(base, {method});

@@ -18,14 +18,14 @@ import {
 import {BACKENDS, numbers, useBackend, withoutLeaks} from '../../helpers';
 import {baseWeights, cnn, mlp, predictions, reloaded, stirFactors, train, ZOO} from '../../models';
 
-const FA = {rank: 2, method: 'lora-fa'};
+const FA = {rank: 2, method: 'lora-fa'} as const;
 
 /** The values of an adapter's tensors whose names end so. */
 function valuesOf({tensors}: Adapter, end: string): number[][] {
   return Object.entries(tensors).flatMap(([name, tensor]) => (name.endsWith(end) ? [numbers(tensor)] : []));
 }
 
-function adapterOf(model: tf.LayersModel, method: string, seed: number): Adapter {
+function adapterOf(model: tf.LayersModel, method: 'lora' | 'lora-fa', seed: number): Adapter {
   const adapted = applyLoRA(model, {...FA, method});
   stirFactors(adapted, seed);
   const adapter = getAdapter(adapted);
@@ -58,7 +58,9 @@ describe.each(BACKENDS)('on %s', backend => {
 
   test('the first step moves B as it does where A trains too', async () => {
     const specimen = mlp();
-    const [fixed, both] = ['lora-fa', 'lora'].map(method => applyLoRA(specimen.model, {rank: 2, method, seed: 3}));
+    const [fixed, both] = (['lora-fa', 'lora'] as const).map(method =>
+      applyLoRA(specimen.model, {rank: 2, method, seed: 3}),
+    );
     await train(fixed!, specimen.inputs, {epochs: 1});
     await train(both!, specimen.inputs, {epochs: 1});
     const [found, wanted] = [getAdapter(fixed!), getAdapter(both!)].map(adapter => valuesOf(adapter, 'lora_B'));
@@ -193,11 +195,11 @@ test('adapters are scaled and added up, and those of different methods are not',
 test('a method that does not exist is refused, in options and in files', () => {
   const {model} = mlp();
   const known =
-    'method must be one of "lora", "dora", "lora-fa", "pissa", "olora", "ia3", "ia3-feedforward", "vera", "loha", ' +
-    '"lokr", got "vega".';
-  expect(() => applyLoRA(model, {method: 'vega'})).toThrow(known);
-  expect(() => applyLoRA(model, {overrides: [{targets: ['head'], method: 'vega'}]})).toThrow(known);
+    'method must be one of "lora", "dora", "lora-fa", "ia3", "ia3-feedforward", "vera", "loha", "lokr", got "vega".';
+  const method = 'vega' as 'vera';
+  expect(() => applyLoRA(model, {method})).toThrow(known);
+  expect(() => applyLoRA(model, {overrides: [{targets: ['head'], method}]})).toThrow(known);
   const adapter = adapterOf(model, 'lora-fa', 7);
-  adapter.config.layers.head!.method = 'vega';
+  adapter.config.layers.head!.method = method;
   expect(() => applyLoRA(model, adapter)).toThrow(`The adapter's config of layer "head": ${known}`);
 });

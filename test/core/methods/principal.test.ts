@@ -7,6 +7,7 @@ import {
   exportPEFT,
   getAdapter,
   importPEFT,
+  LoRADense,
   mergeLoRA,
   planLoRA,
   setAdapter,
@@ -131,7 +132,11 @@ describe.each(BACKENDS)('on %s', backend => {
 
 test('a plan and a summary count what trains and what there is', () => {
   const {model} = mlp();
-  for (const config of [{init: 'pissa' as const}, {method: 'vera', rank: 5}, {method: 'lora-fa', rank: 2}]) {
+  for (const config of [
+    {init: 'pissa' as const},
+    {method: 'vera' as const, rank: 5},
+    {method: 'lora-fa' as const, rank: 2},
+  ]) {
     const [plan, summary] = [planLoRA(model, config), summarizeLoRA(applyLoRA(model, config))];
     expect(plan.trainableParameters).toBe(summary.trainableParameters);
     expect(plan.totalParameters).toBe(summary.totalParameters);
@@ -142,10 +147,34 @@ test('a plan and a summary count what trains and what there is', () => {
 
 test('an unknown start, or one for another method, is refused', () => {
   const {model} = mlp();
-  expect(() => applyLoRA(model, {init: 'svd' as 'pissa'})).toThrow('init must be one of "pissa", "olora", got "svd".');
+  expect(() => applyLoRA(model, {init: 'svd' as 'pissa'})).toThrow(
+    "init must be 'pissa', 'olora', or an initializer of tfjs, such as 'heUniform', got \"svd\": ",
+  );
+  expect(() => applyLoRA(model, {method: 'pissa' as 'lora'})).toThrow(
+    '"pissa" is a start of LoRA, not a method: pass {init: "pissa"}.',
+  );
   expect(() => applyLoRA(model, {init: 'pissa', method: 'dora'})).toThrow(
     'init: "pissa" is a start of LoRA, and does not go with method "dora".',
   );
   const {layers} = getAdapter(applyLoRA(model, {rank: 2, overrides: [{targets: ['head'], init: 'olora'}]})).config;
   expect(Object.values(layers).filter(({method}) => method === 'olora')).toHaveLength(1);
+});
+
+test('configs of layers in files name the start by method and initializer', () => {
+  const dense = {className: 'Dense', config: {name: 'head', units: 3}};
+  const read = (config: tf.serialization.ConfigDict) =>
+    LoRADense.fromConfig<LoRADense>(LoRADense, {name: 'head', rank: 2, layer: dense, ...config});
+  const constant = {className: 'Constant', config: {value: 0.5}};
+  const written: tf.serialization.ConfigDict[] = [
+    {method: 'pissa', seed: 3},
+    {initializer: constant},
+    {method: 'vera', initializer: constant},
+  ];
+  for (const config of written) {
+    expect(read(config).getConfig()).toMatchObject(config);
+    expect(read(read(config).getConfig()).getConfig()).toEqual(read(config).getConfig());
+  }
+  expect(new LoRADense({layer: tf.layers.dense({units: 3}), rank: 2, init: 'olora'}).getConfig()).toMatchObject({
+    method: 'olora',
+  });
 });

@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import '../../../src/backends/backends';
 import {applyLoRA} from '../../../src/core/model/apply';
+import {isAdapted} from '../../../src/core/model/adapted';
 import {disposeModel, trainableVariables} from '../../../src/core/rewire/dispose';
 import {mergeLoRA, removeLoRA} from '../../../src/core/model/restore';
 import {BACKENDS, kernelsOf, numbers, random, useBackend, withoutLeaks} from '../../helpers';
@@ -199,7 +200,7 @@ describe('applyLoRA', () => {
     expect(start({})).not.toEqual(start({}));
     const [one, two] = start({seed: 5});
     expect(one).not.toEqual(two);
-    expect(start({initializer: 'ones'})).toEqual([new Array(8).fill(1), new Array(8).fill(1)]);
+    expect(start({init: 'ones'})).toEqual([new Array(8).fill(1), new Array(8).fill(1)]);
   });
 
   test('keeps a shared layer one', () => {
@@ -262,4 +263,12 @@ describe('applyLoRA', () => {
     expect(await trained(['wasm', 'cpu', 'wasm'])).toBeAllClose(expected, {atol: 1e-4});
     await useBackend('cpu');
   });
+});
+
+test('isAdapted tells an adapted model from a plain one', () => {
+  const {model} = mlp();
+  const adapted = applyLoRA(model, CONFIG);
+  expect([model, adapted, removeLoRA(adapted), mergeLoRA(adapted)].map(isAdapted)).toEqual([false, true, false, false]);
+  expect(isAdapted(applyLoRA(model, {exclude: [() => true], trainInFull: ['head']}))).toBe(true);
+  expect(() => isAdapted({} as tf.LayersModel)).toThrow('The model must be a tf.LayersModel');
 });

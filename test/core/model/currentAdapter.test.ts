@@ -45,7 +45,7 @@ describe.each(BACKENDS)('on %s', backend => {
 
   test('without an adapter a model computes what its base computes, and with it again what it did', () => {
     const {model, inputs} = cnn();
-    const adapted = applyLoRA(model, {rank: 2, trainable: ['head']});
+    const adapted = applyLoRA(model, {rank: 2, trainInFull: ['head']});
     stirFactors(adapted);
     const before = predictions(adapted, inputs);
     const own = getAdapter(adapted);
@@ -57,7 +57,7 @@ describe.each(BACKENDS)('on %s', backend => {
 
   test('layers that train in full come and go with the adapter, statistics included', async () => {
     const {model, inputs} = cnn();
-    const adapted = applyLoRA(model, {rank: 2, targets: ['conv'], trainable: ['norm', 'head']});
+    const adapted = applyLoRA(model, {rank: 2, targets: ['conv'], trainInFull: ['norm', 'head']});
     await train(adapted, inputs);
     const trained = baseWeights(adapted);
     const adapter = getAdapter(adapted);
@@ -68,7 +68,7 @@ describe.each(BACKENDS)('on %s', backend => {
   });
 
   test('a saved model keeps the original values of what trains in full, and brings them back', async () => {
-    for (const config of [{trainable: ['norm', 'head']}, {freezeBaseLayer: false}]) {
+    for (const config of [{trainInFull: ['norm', 'head']}, {freezeBaseLayer: false}]) {
       const {model, inputs} = cnn();
       const adapted = applyLoRA(model, {rank: 2, targets: ['conv'], ...config});
       await train(adapted, inputs);
@@ -158,7 +158,7 @@ test('a layer may have a name that every object has a property of', async () => 
   const model = tf.sequential({
     layers: names.map((name, i) => tf.layers.dense({units: 3, name, ...(i === 0 && {inputShape: [2]})})),
   });
-  const adapted = applyLoRA(model, {rank: 2, targets: ['valueOf'], trainable: ['toString']});
+  const adapted = applyLoRA(model, {rank: 2, targets: ['valueOf'], trainInFull: ['toString']});
   stirFactors(adapted);
   const adapter = getAdapter(adapted);
   const x = [tf.ones([1, 2])];
@@ -202,7 +202,7 @@ test.each<[string, LoRAConfig, LoRAConfig, string]>([
   [
     'trains a layer that the model does not',
     {targets: ['hidden']},
-    {targets: ['hidden'], trainable: ['head']},
+    {targets: ['hidden'], trainInFull: ['head']},
     'head: trains in full in the adapter, not in the model',
   ],
   [

@@ -25,7 +25,7 @@ describe.each(BACKENDS)('on %s', backend => {
     const base = manifold();
     const ofBase = bytesIn(base.weights);
     let adapted = base;
-    const peak = peakOf(() => (adapted = applyLoRA(base, {rank: 2, targets: ['inner/wide'], trainable: ['out']})));
+    const peak = peakOf(() => (adapted = applyLoRA(base, {rank: 2, targets: ['inner/wide'], trainInFull: ['out']})));
     expect(peak).toBeLessThan(bytesIn(factorsOf(adapted)) + 0.02 * ofBase);
     [adapted, base].forEach(disposeModel);
   });

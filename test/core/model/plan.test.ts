@@ -47,8 +47,8 @@ describe('targets', () => {
     ['several entries', {targets: ['head', /first/]}, ['body/first', 'head']],
     ['all but some', {exclude: ['body']}, ['head']],
     ['some of a class', {targets: ['Dense'], exclude: [/second|head/]}, ['body/first']],
-    ['all but what trains in full', {trainable: ['head']}, ['body/first', 'body/second']],
-    ['not what trains in full', {targets: ['Dense'], trainable: ['body']}, ['head']],
+    ['all but what trains in full', {trainInFull: ['head']}, ['body/first', 'body/second']],
+    ['not what trains in full', {targets: ['Dense'], trainInFull: ['body']}, ['head']],
   ])('can be %s', (_, config, paths) => {
     expect(adaptedPaths(applyLoRA(nested().model, {rank: 1, ...config}))).toEqual(paths);
   });
@@ -63,7 +63,7 @@ describe('targets', () => {
   });
 
   test('need not leave anything but layers that train in full', () => {
-    const config = {trainable: ['head', 'norm'], exclude: ['conv']};
+    const config = {trainInFull: ['head', 'norm'], exclude: ['conv']};
     const adapted = applyLoRA(cnn().model, config);
     expect(adaptedPaths(adapted)).toEqual([]);
     expect(trainedPaths(adapted)).toEqual(['norm', 'head']);
@@ -223,7 +223,7 @@ describe('applyLoRA refuses', () => {
     ['a target that names nothing', {targets: ['dens']}, 'No layer matches target "dens"', inventory],
     ['a pattern that fits nothing', {targets: [/x/]}, 'No layer matches target /x/', inventory],
     ['an exclusion that names nothing', {exclude: ['x']}, 'matches exclude "x"', inventory],
-    ['a trainable that names nothing', {trainable: ['x']}, 'matches trainable "x"', inventory],
+    ['an entry of trainInFull that names nothing', {trainInFull: ['x']}, 'matches trainInFull "x"', inventory],
     ['an override that names nothing', {overrides: [{targets: ['x'], rank: 1}]}, 'matches override "x"', inventory],
     ['an override without targets', {overrides: [{rank: 1}]}, 'overrides[0].targets must be a list'],
     ['overrides that are no list', {overrides: {targets: ['head']}}, 'overrides'],
@@ -232,7 +232,7 @@ describe('applyLoRA refuses', () => {
     ['an override with another option', {overrides: [{targets: ['head'], seed: 1}]}, 'There is no option "seed"'],
     ['an invalid flag', {freezeBaseLayer: 'no'}, 'freezeBaseLayer must be true or false'],
     ['an invalid seed', {seed: 0.5}, 'seed must be an integer, got 0.5'],
-    ['an initializer that does not exist', {initializer: 'nothing'}, 'nothing'],
+    ['an initializer that does not exist', {init: 'nothing'}, 'nothing'],
     ['the exclusion of everything', {exclude: ['Dense']}, 'There is nothing to adapt.'],
     ['an invalid config', null, 'The config must be an object'],
     ['a config that is a number', 8, 'The config must be an object'],
@@ -286,7 +286,7 @@ describe('applyLoRA refuses', () => {
     expect(() => applyLoRA(model, {targets: ['pool', 'head']})).toThrow(
       `Layer "pool" is a MaxPooling2D, which LoRA cannot adapt. Adaptable: ${adaptableClasses().join(', ')}.`,
     );
-    expect(() => applyLoRA(model, {trainable: ['flat']})).toThrow(
+    expect(() => applyLoRA(model, {trainInFull: ['flat']})).toThrow(
       'Layer "flat" is a Flatten, which has no weights to train.',
     );
   });
@@ -324,7 +324,7 @@ describe('applyLoRA refuses', () => {
     const apply = (options: LoRAConfig) => () => applyLoRA(applyLoRA(mlp().model, {rank: 1, ...options}));
     expect(mlp().model.layers.map(({name}) => name)).toEqual(expect.arrayContaining(['hidden', 'head']));
     expect(apply({targets: ['head']})).toThrow('The model is adapted already (head). Take');
-    expect(apply({targets: ['head'], trainable: ['hidden']})).toThrow('The model is adapted already (head). Take');
+    expect(apply({targets: ['head'], trainInFull: ['hidden']})).toThrow('The model is adapted already (head). Take');
   });
 
   test('a model without layers', () => {

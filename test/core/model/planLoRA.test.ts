@@ -71,11 +71,11 @@ describe('a plan', () => {
   });
 
   test('is printed as a table', () => {
-    const lines = String(planLoRA(cnn().model, {rank: 2, exclude: ['conv'], trainable: ['norm']})).split('\n');
+    const lines = String(planLoRA(cnn().model, {rank: 2, exclude: ['conv'], trainInFull: ['norm']})).split('\n');
     expect(lines).toHaveLength(5);
     expect(lines[0]).toMatch(/^layer +class +role +rank +alpha +trainable +why$/);
     expect(lines[1]).toMatch(/^conv +Conv2D +left +exclude "conv"$/);
-    expect(lines[2]).toMatch(/^norm +BatchNormalization +trained +8 +trainable "norm"$/);
+    expect(lines[2]).toMatch(/^norm +BatchNormalization +trained +8 +trainInFull "norm"$/);
     expect(lines[3]).toMatch(/^head +Dense +adapted +2 +2 +38 +targets: 'all'$/);
     expect(lines[4]).toBe('trainable params: 46 || all params: 181 || trainable%: 25.4144');
   });
@@ -88,7 +88,7 @@ describe('a plan', () => {
     ['is not named', {targets: ['head']}, 'conv', 'left', 'is not among the targets'],
     ['is excluded by a pattern', {exclude: [/c.nv/]}, 'conv', 'left', 'exclude /c.nv/'],
     ['has no kernel', {}, 'norm', 'frozen', 'has no kernel'],
-    ['trains in full', {trainable: [/head/]}, 'head', 'trained', 'trainable /head/'],
+    ['trains in full', {trainInFull: [/head/]}, 'head', 'trained', 'trainInFull /head/'],
   ])('says of a layer why it %s', (_, config, path, role, reason) => {
     const {layers} = planLoRA(cnn().model, {rank: 2, ...config});
     expect(layers.find(layer => layer.path === path)).toMatchObject({role, reason});
@@ -120,7 +120,7 @@ describe('a plan', () => {
     ['of a low rank', {rank: 1, bias: 'adapted'}],
     ['with all biases', {rank: 2, bias: 'all'}],
     ['with bases that train', {rank: 2, freezeBaseLayer: false}],
-    ['with a layer that trains in full', {rank: 2, trainable: [({weights}) => weights.length > 3]}],
+    ['with a layer that trains in full', {rank: 2, trainInFull: [({weights}) => weights.length > 3]}],
   ];
   describe.each(ZOO)('of %s', (_, make) => {
     test.each(configs)('%s counts what the summary counts, makes no tensor and changes nothing', async (__, config) => {
@@ -157,7 +157,7 @@ describe('what is wrong with a config', () => {
     const plan = planLoRA(nested().model, {
       targets: ['frist', 'body/secnd', 'Dnse', /^fisrt\d/, 'head'],
       exclude: ['qqqqqqqq'],
-      trainable: [layer => layer.name === 'nobody'],
+      trainInFull: [layer => layer.name === 'nobody'],
       overrides: [{targets: ['Hed'], rank: 1}],
     });
     expect(plan.unmatched).toEqual([
@@ -166,7 +166,7 @@ describe('what is wrong with a config', () => {
       {option: 'targets', entry: 'Dnse', closest: ['Dense']},
       {option: 'targets', entry: /^fisrt\d/, closest: ['first']},
       {option: 'exclude', entry: 'qqqqqqqq', closest: []},
-      {option: 'trainable', entry: expect.any(Function) as unknown, closest: []},
+      {option: 'trainInFull', entry: expect.any(Function) as unknown, closest: []},
       {option: 'overrides', entry: 'Hed', closest: ['head']},
     ]);
     expect(plan.faults).toHaveLength(7);
@@ -181,10 +181,10 @@ describe('what is wrong with a config', () => {
     ['a target that names nothing', {targets: ['dens']}],
     ['several that name nothing', {targets: ['one'], exclude: ['two'], overrides: [{targets: [/x/], rank: 1}]}],
     ['a target that cannot be adapted', {targets: ['pool', 'head']}],
-    ['something without weights to train', {trainable: ['flat']}],
+    ['something without weights to train', {trainInFull: ['flat']}],
     ['the exclusion of everything', {exclude: [() => true]}],
     ['options that do not exist, numbers out of range', {ranks: 4, rank: 0, seed: 0.5}],
-    ['an initializer that does not exist', {initializer: 'nothing'}],
+    ['an initializer that does not exist', {init: 'nothing'}],
     ['an invalid config', null],
     ['a predicate that throws', {targets: [() => JSON.parse('{') as boolean]}],
     ['a predicate that answers something else', {targets: [() => 1 as unknown as boolean]}],
@@ -248,8 +248,8 @@ describe('predicates', () => {
       {'body/first': 'adapted', 'body/second': 'left', head: 'adapted'},
     ],
     [
-      'trainable',
-      {trainable: ({name}) => name === 'head'},
+      'trainInFull',
+      {trainInFull: ({name}) => name === 'head'},
       {'body/first': 'adapted', 'body/second': 'adapted', head: 'trained'},
     ],
   ])('are taken in %s', (_, config, roles) => {

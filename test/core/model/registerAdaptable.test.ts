@@ -139,7 +139,7 @@ describe('a class of the user that writes to its own weights when it is called',
 
   test('writes to them where it trains in full', async () => {
     const base = centred();
-    const lora = applyLoRA(base, {targets: ['Dense'], trainable: ['centred'], rank: 1});
+    const lora = applyLoRA(base, {targets: ['Dense'], trainInFull: ['centred'], rank: 1});
     const x = random([6, 4], 1);
     const mean = () => numbers(getAdapter(lora).tensors['centred/running_mean']!);
     const before = mean();

@@ -64,7 +64,7 @@ describe.each(BACKENDS)('on %s', backend => {
     const {model, inputs} = constrained();
     const adapted = applyLoRA(model, {
       targets: ['depthwise', 'both', 'body'],
-      trainable: ['head'],
+      trainInFull: ['head'],
       bias: 'adapted',
       rank: 2,
       seed: 1,
@@ -79,7 +79,7 @@ describe.each(BACKENDS)('on %s', backend => {
 
   test('what was not trained has its constraints after a merge, and all has them after a removal', () => {
     const {model} = constrained();
-    const adapted = applyLoRA(model, {targets: ['depthwise', 'both', 'body'], trainable: ['head'], rank: 2});
+    const adapted = applyLoRA(model, {targets: ['depthwise', 'both', 'body'], trainInFull: ['head'], rank: 2});
     const constraints = (one: tf.LayersModel) =>
       one.layers.map(layer => JSON.stringify(layer.getConfig()).match(/"(MaxNorm|NonNeg)"/g)?.length ?? 0);
     expect(constraints(model)).toEqual([0, 0, 1, 2, 1, 1]); // tfjs leaves that of DepthwiseConv2D out
@@ -125,7 +125,7 @@ describe.each(BACKENDS)('on %s', backend => {
   });
 
   describe('with layers that train in full', () => {
-    const config = {rank: 2, seed: 1, targets: ['conv'], trainable: ['norm', 'head']};
+    const config = {rank: 2, seed: 1, targets: ['conv'], trainInFull: ['norm', 'head']};
 
     test('these are trained, statistics included, and the original is not touched', async () => {
       const {model, inputs} = cnn();

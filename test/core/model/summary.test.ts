@@ -58,7 +58,7 @@ describe('summarizeLoRA', () => {
     const adapted = applyLoRA(model, {
       rank: 2,
       targets: ['conv'],
-      trainable: ['head', 'norm'],
+      trainInFull: ['head', 'norm'],
       freezeBaseLayer: false,
     });
     // A: 3·3·2·2, B: 2·4, the conv's own 72 + 4, gamma and beta 4 + 4, the head's 48 + 3.

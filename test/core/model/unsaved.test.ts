@@ -3,7 +3,7 @@ import '../../../src/backends/backends';
 import {getAdapter, setAdapter, withAdapter} from '../../../src/core/model/currentAdapter';
 import {predictWith} from '../../../src/core/model/predictWith';
 import {saveAdapter} from '../../../src/core/model/saveAdapter';
-import {loraLayer} from '../../../src/core/layers/registry';
+import {adaptLayer} from '../../../src/core/layers/registry';
 import {UnadaptedLayer} from '../../../src/core/layers/unadaptedLayer';
 import {applyLoRA} from '../../../src/core/model/apply';
 import {replaceHead} from '../../../src/core/head/replaceHead';
@@ -23,7 +23,7 @@ const warnings = () => jest.spyOn(console, 'warn').mockImplementation();
 
 /** A LoRA layer by hand in an otherwise plain model. */
 function byHand(): tf.Sequential {
-  const body = loraLayer({layer: layers.dense({units: 4, inputShape: [5], name: 'body'}), rank: 2});
+  const body = adaptLayer({layer: layers.dense({units: 4, inputShape: [5], name: 'body'}), rank: 2});
   return tf.sequential({
     layers: [body, layers.batchNormalization({name: 'norm'}), layers.dense({units: 2, name: 'head'})],
   });
@@ -92,7 +92,7 @@ test('what the warning advises brings the outputs back', async () => {
     const start = () => ({kernelInitializer: tf.initializers.glorotUniform({seed: seed++})});
     return tf.sequential({
       layers: [
-        loraLayer({layer: layers.dense({units: 4, inputShape: [5], name: 'body', ...start()}), rank: 2, seed: 1}),
+        adaptLayer({layer: layers.dense({units: 4, inputShape: [5], name: 'body', ...start()}), rank: 2, seed: 1}),
         new UnadaptedLayer({layer: layers.batchNormalization({name: 'norm'})}),
         new UnadaptedLayer({trains: 'everything', layer: layers.dense({units: 2, name: 'head', ...start()})}),
       ],

@@ -95,7 +95,7 @@ describe.each(BACKENDS)('on %s', backend => {
         alpha: 5,
         rankStabilized: true,
         targets: ['tokens', 'line', 'volume', 'pointwise', /query/, 'mix'],
-        trainable: ['batch', 'depthwise', 'layer_0_norm', 'head_out'],
+        trainInFull: ['batch', 'depthwise', 'layer_0_norm', 'head_out'],
         overrides: [{targets: ['line'], rank: 2, alpha: 7}],
         bias: 'all',
       });
@@ -249,7 +249,7 @@ describe('the weights', () => {
         tf.layers.batchNormalization({name: 'batch'}),
       ],
     });
-    const {weights} = await exportOf(model, {rank: 1, trainable: ['batch']});
+    const {weights} = await exportOf(model, {rank: 1, trainInFull: ['batch']});
     const counter = tensorsOf(weights)['base_model.model.batch.num_batches_tracked'];
     expect(counter).toEqual({dtype: 'I64', shape: [], data: null});
   });
@@ -277,7 +277,7 @@ describe('is refused:', () => {
         tf.layers.dense({units: 2, name: 'head'}),
       ],
     });
-    const message = await refusal(model, {rank: 1, targets: ['up'], trainable: ['gru']});
+    const message = await refusal(model, {rank: 1, targets: ['up'], trainInFull: ['gru']});
     expect(message).toContain('  up: PEFT has no updates of the class Conv2DTranspose.');
     expect(message).toContain('  gru: of class GRU, whose weights have no one module of PyTorch for a counterpart.');
     expect(await refusal(model, {rank: 1, targets: ['head'], bias: 'all'})).toContain('gru: a bias of the class GRU');
@@ -286,7 +286,7 @@ describe('is refused:', () => {
   test('no whole module for the sake of a layer without weights', async () => {
     const model = mlp(['one', 3], ['classes', 2]);
     model.add(tf.layers.softmax({name: 'softmax_classes'}));
-    const {config} = await exportOf(model, {rank: 1, targets: ['one'], trainable: ['classes']});
+    const {config} = await exportOf(model, {rank: 1, targets: ['one'], trainInFull: ['classes']});
     expect(config.modules_to_save).toEqual(['classes']);
   });
 
@@ -294,13 +294,13 @@ describe('is refused:', () => {
     const message = await refusal(mlp(['fc', 3], ['x.fc', 3], ['one', 2]), {
       rank: 1,
       targets: ['one'],
-      trainable: [/^fc$/],
+      trainInFull: [/^fc$/],
     });
     expect(message).toContain('fc: PEFT would take x.fc for the same, since the names end alike');
   });
 
   test('an adapter without an update, which PEFT does not load', async () => {
-    const message = await refusal(mlp(['one', 3], ['two', 3]), {targets: ['one'], trainable: ['one', 'two']});
+    const message = await refusal(mlp(['one', 3], ['two', 3]), {targets: ['one'], trainInFull: ['one', 'two']});
     expect(message).toContain('PEFT loads no adapter without a low-rank update');
   });
 

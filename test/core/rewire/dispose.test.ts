@@ -63,7 +63,7 @@ describe('disposeModel', () => {
 describe('trainableVariables', () => {
   test('lists each variable that trains, once', () => {
     const {model, inputs} = shared();
-    const adapted = applyLoRA(model, {rank: 2, targets: ['tower'], trainable: ['head']});
+    const adapted = applyLoRA(model, {rank: 2, targets: ['tower'], trainInFull: ['head']});
     const names = trainableVariables(adapted).map(({name}) => name.replace(/_\d+$/, ''));
     expect(names).toEqual(['tower/lora_A', 'tower/lora_B', 'head/kernel', 'head/bias']);
     expect(trainableVariables(model)).toHaveLength(4);

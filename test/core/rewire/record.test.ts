@@ -79,8 +79,8 @@ test('an initializer that never ends is refused', async () => {
   const {model} = mlp();
   await withoutLeaks(() => {
     for (const stddev of [-1, -Infinity]) {
-      const initializer = tf.initializers.truncatedNormal({mean: 0, stddev});
-      expect(() => applyLoRA(model, {initializer})).toThrow(/its stddev is/);
+      const init = tf.initializers.truncatedNormal({mean: 0, stddev});
+      expect(() => applyLoRA(model, {init})).toThrow(/its stddev is/);
     }
   });
 });

@@ -84,7 +84,7 @@ describe.each(BACKENDS)('on %s', backend => {
     'saveAdapter and loadAdapter take each other by any handler, with %p',
     async options => {
       const {model} = cnn();
-      const adapted = applyLoRA(model, {rank: 2, trainable: ['norm']});
+      const adapted = applyLoRA(model, {rank: 2, trainInFull: ['norm']});
       stirFactors(adapted);
       const handler = new MemoryHandler();
       const specs = () => handler.artifacts.weightSpecs!;

@@ -55,7 +55,7 @@ describe.each(BACKENDS)('on %s', backend => {
   });
 
   test.each([
-    ['layers that train in full', {targets: ['conv'], trainable: ['norm', 'head']}],
+    ['layers that train in full', {targets: ['conv'], trainInFull: ['norm', 'head']}],
     ['bases that train along', {targets: ['conv'], freezeBaseLayer: false}],
   ])('the adapter with %s brings all their weights', async (_, config) => {
     const [{model, inputs}, fresh] = [cnn(), cnn()];
@@ -75,7 +75,7 @@ describe.each(BACKENDS)('on %s', backend => {
     const handler = new MemoryHandler();
     await withoutLeaks(async () => {
       const {model, inputs} = cnn();
-      const config = {rank: 2, targets: ['conv'], trainable: ['head'], freezeBaseLayer: false};
+      const config = {rank: 2, targets: ['conv'], trainInFull: ['head'], freezeBaseLayer: false};
       const adapted = applyLoRA(model, config);
       await saveAdapter(adapted, handler);
       const adapter = await loadAdapter(handler);
@@ -110,7 +110,7 @@ describe("an adapter's file", () => {
 
   test('holds all weights of what trains in full, moving statistics included', async () => {
     const handler = new MemoryHandler();
-    const config = {rank: 2, targets: ['conv'], trainable: ['norm']};
+    const config = {rank: 2, targets: ['conv'], trainInFull: ['norm']};
     await saveAdapter(applyLoRA(cnn().model, config), handler);
     const names = handler.artifacts.weightSpecs!.map(({name}) => name).sort();
     expect(names).toEqual([
@@ -228,7 +228,7 @@ describe('an adapter that does not fit', () => {
         tensors['hidden/lora_B'] = tf.ones([2, 6], 'int32');
         tensors['head/bias'] = tf.ones([3], 'bool');
       },
-      {trainable: ['head']},
+      {trainInFull: ['head']},
     );
     const message = [
       'The adapter does not fit this model:',
@@ -236,7 +236,7 @@ describe('an adapter that does not fit', () => {
       '  head/bias: of type bool in the adapter, float32 in the model',
     ].join('\n');
     const {model} = mlp();
-    const adapted = applyLoRA(model, {rank: 2, trainable: ['head']});
+    const adapted = applyLoRA(model, {rank: 2, trainInFull: ['head']});
     const values = () => adapted.weights.map(weight => numbers(weight.read()));
     const before = values();
     await withoutLeaks(() => {

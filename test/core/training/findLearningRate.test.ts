@@ -12,7 +12,7 @@ describe.each(BACKENDS)('on %s', backend => {
     const model = applyLoRA(base, {
       rank: 2,
       targets: ['hidden'],
-      trainable: ['head'],
+      trainInFull: ['head'],
       seed: 1,
     });
     const optimizer = adam({learningRate: 0.02});

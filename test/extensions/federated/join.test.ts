@@ -8,7 +8,7 @@ import {
   type RoundReport,
 } from '../../../src/federated';
 import {publicKeyPEM} from '../../../src/extensions/federated/nodeKey';
-import {applyLoRA, getAdapter, LoRAError} from '../../../src/index';
+import {applyLoRA, getAdapter, LoRAError, type MethodName} from '../../../src/index';
 import {useBackend, withoutLeaks} from '../../helpers';
 import {
   type Fault,
@@ -34,7 +34,7 @@ afterEach(async () => {
 });
 
 /** A model whose adapter has the tensors of the fixture. */
-function adapted(method?: string): tf.LayersModel {
+function adapted(method?: MethodName): tf.LayersModel {
   const base = tf.sequential({layers: [tf.layers.dense({inputShape: [3], units: 4, name: 'd'})]});
   return applyLoRA(base, {rank: 2, ...(method && {method})});
 }

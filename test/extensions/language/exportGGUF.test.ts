@@ -116,7 +116,7 @@ describe('an adapter in GGUF', () => {
       rank: 2,
       seed: 1,
       targets: ['model/embed_tokens', 'lm_head'],
-      initializer: 'ones',
+      init: 'ones',
     });
     const {tensors} = await read(await exportGGUF(adapted));
     const {vocab_size: vocabulary, hidden_size: width} = JSON.parse(config) as Record<string, number>;
@@ -146,7 +146,11 @@ async function loadedConfig(name: string) {
 describe('what GGUF adapters cannot hold is refused', () => {
   test.each<[string, LoRAConfig, RegExp]>([
     ['methods of other updates', {method: 'ia3', targets: [/v_proj$/]}, /layers\/0\/self_attn\/v_proj: its method ia3/],
-    ['layers that train in full', {targets: [/q_proj$/], trainable: ['model/norm']}, /model\/norm: it trains in full/],
+    [
+      'layers that train in full',
+      {targets: [/q_proj$/], trainInFull: ['model/norm']},
+      /model\/norm: it trains in full/,
+    ],
     ['biases', {targets: [/q_proj$/], bias: 'adapted'}, /q_proj: its own weights train too/],
     ['a tied output head', {targets: ['lm_head']}, /lm_head: the embedding is also the output head/],
     [

@@ -79,7 +79,7 @@ describe('tokens of the highest scores', () => {
 
   // Gemma's window is 3 places, and from 8 places on Phi-3 turns by other angles.
   test.each(['gemma3', 'phi3', 'gpt2'])('of %s are those of whole passes', async name => {
-    const {model} = await loadGGUF(fileOf(name), {checkpoint: true});
+    const {model} = await loadGGUF(fileOf(name), {gradientCheckpointing: true});
     const wanted = await writtenAnew(model, [7, 8, 9], 20);
     for (const atOnce of [undefined, 1, 5, 8, 64]) {
       expect(await writtenIds(model, [7, 8, 9], 20, atOnce)).toEqual(wanted);
@@ -197,9 +197,9 @@ describe('generate', () => {
     const {tokenizer, model: decoder} = await loadGGUF(fileOf('gemma3'));
     disposeModel(decoder);
     const {config, weights} = fixture('gemma3BothSides');
-    for (const checkpoint of [false, true]) {
+    for (const gradientCheckpointing of [false, true]) {
       const both = {...(JSON.parse(config) as object), architectures: ['Gemma3ForCausalLM'], tie_word_embeddings: true};
-      const {model} = await loadTransformer({config: both, weights, checkpoint});
+      const {model} = await loadTransformer({config: both, weights, gradientCheckpointing});
       const seeing = /^A causal language model is needed, which predicts each .* In this one ".*" attends to later/;
       expect(() => generate(model, tokenizer, 'a')).toThrow(seeing);
       await expect(measurePerplexity(model, tokenizer, ['a b'])).rejects.toThrow(seeing);

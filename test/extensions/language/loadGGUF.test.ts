@@ -75,7 +75,7 @@ describe('a model of a GGUF file', () => {
 
   test('is adapted, saved and loaded', async () => {
     const {ids} = expectedOf('llama');
-    const {model} = await loadGGUF(fileOf('llama'), {checkpoint: true});
+    const {model} = await loadGGUF(fileOf('llama'), {gradientCheckpointing: true});
     const adapted = applyLoRA(model, {rank: 2, targets: [/q_proj$/, /v_proj$/]});
     expect(logitsOf(adapted, ids)).toEqual(logitsOf(model, ids));
     let artifacts: tf.io.ModelArtifacts | undefined;

@@ -6,7 +6,7 @@ import {
   getAdapter,
   importPEFT,
   type LoRAConfig,
-  loraLayer,
+  adaptLayer,
   mergeLoRA,
   planLoRA,
   removeLoRA,
@@ -140,8 +140,8 @@ describe.each(BACKENDS)('on %s', backend => {
     test.each([
       ['lora', {}],
       ['lora, with biases', {bias: 'all' as const}],
-      ['lora-fa', {method: 'lora-fa'}],
-      ['vera', {method: 'vera'}],
+      ['lora-fa', {method: 'lora-fa' as const}],
+      ['vera', {method: 'vera' as const}],
     ])('an update by %s and its gradients are those of the float32 base', async (_, config) => {
       const model = network();
       const adapted = applyLoRA(await quantizeBase(model, {bits}), {...EVERY, ...config});
@@ -157,7 +157,7 @@ describe.each(BACKENDS)('on %s', backend => {
       });
     });
 
-    test.each(['ia3', 'ia3-feedforward'])('an update by %s and its gradients too', async method => {
+    test.each(['ia3', 'ia3-feedforward'] as const)('an update by %s and its gradients too', async method => {
       const model = network();
       const config = {method, targets: ['up', 'mix', 'first', 'out']};
       const adapted = applyLoRA(await quantizeBase(model, {bits}), config);
@@ -324,12 +324,12 @@ describe('a quantized model', () => {
   test('its blocks do not train', async () => {
     const base = await quantizeBase(network(), {bits: 8});
     expect(() => applyLoRA(base, {targets: ['up'], freezeBaseLayer: false})).toThrow('in blocks, which cannot train');
-    expect(() => applyLoRA(base, {targets: ['up'], trainable: ['out']})).toThrow(
+    expect(() => applyLoRA(base, {targets: ['up'], trainInFull: ['out']})).toThrow(
       'Layer "out" has its weights in blocks',
     );
     expect(() => applyLoRA(base, {targets: ['up'], method: 'ia3', dropout: 0.5})).toThrow('with dropout');
     expect(
-      applyLoRA(base, {targets: ['up'], trainable: [/./]})
+      applyLoRA(base, {targets: ['up'], trainInFull: [/./]})
         .getLayer('out')
         .getClassName(),
     ).toBe('tfjs-lora>FrozenLayer');
@@ -357,7 +357,7 @@ describe('a quantized model', () => {
 
   test('its layers can be adapted one by one', async () => {
     const base = await quantizeBase(network(), {bits: 8});
-    const layer = loraLayer({layer: base.getLayer('up'), rank: 2});
+    const layer = adaptLayer({layer: base.getLayer('up'), rank: 2});
     expect(layer).toBeInstanceOf(LoRAQuantizedDense);
   });
 

@@ -98,7 +98,7 @@ export function inputsOf({seed, pixels}: ConfigCase, texts: readonly number[][][
 /** What may be done with a case in one way or another, and changes none of its numbers. */
 export interface Ways {
   config?: Config;
-  checkpoint?: boolean;
+  gradientCheckpointing?: boolean;
   /** Whether the weights come as a stream. */
   streams?: boolean;
   /** So many places more, which the mask hides. */
@@ -108,7 +108,7 @@ export interface Ways {
 /** The numbers of a case as `make_configs.py` picks them, or the refusal. */
 export async function computed(
   given: ConfigCase,
-  {config = given.config, checkpoint = false, streams = false, more = 0}: Ways = {},
+  {config = given.config, gradientCheckpointing = false, streams = false, more = 0}: Ways = {},
 ): Promise<number[] | LoRAError> {
   const {architecture} = given;
   const filled = (rows: number[][]) => rows.map(row => [...row, ...Array.from({length: more}, () => 0)]);
@@ -117,7 +117,8 @@ export async function computed(
   try {
     const bytes = weightsOf(given);
     const weights = streams ? new Blob([bytes]) : bytes;
-    model = (await loadTransformer({config: JSON.stringify(config), weights, architecture, checkpoint})).model;
+    model = (await loadTransformer({config: JSON.stringify(config), weights, architecture, gradientCheckpointing}))
+      .model;
   } catch (error) {
     if (error instanceof LoRAError) {
       return error;

@@ -133,7 +133,7 @@ describe.each(BACKENDS)('on %s', backend => {
   test('a model for question answering is trained by fit on first and last places', async () => {
     const {config, weights, expected} = fixture('bertSpans');
     const {model: base} = await loadTransformer({config, weights});
-    const model = applyLoRA(base, {rank: 2, targets: [/query$/], trainable: ['qa_outputs']});
+    const model = applyLoRA(base, {rank: 2, targets: [/query$/], trainInFull: ['qa_outputs']});
     compileSpans(model, {optimizer: adam({learningRate: 0.1}), metrics: ['accuracy', spanF1()]});
     const inputs = [tf.tensor(expected.ids, undefined, 'int32'), tf.tensor(expected.mask)];
     const targets = tf.tensor2d([[2, 4], [1, 1]]); // prettier-ignore

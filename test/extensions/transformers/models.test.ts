@@ -128,11 +128,11 @@ describe.each(BACKENDS)('on %s', backend => {
     });
   });
 
-  // What a checkpoint computes again is the same code on each backend.
-  describe.each(backend === 'cpu' ? [false] : [false, true])('with checkpoints: %s', checkpoint => {
+  // What is computed again in the backward pass is the same code on each backend.
+  describe.each(backend === 'cpu' ? [false] : [false, true])('with checkpoints: %s', gradientCheckpointing => {
     test.each(NAMES)('the gradients of the factors of %s are those of PyTorch', async name => {
       const {config, weights, tied, pooling, adapter: files, expected} = fixture(name);
-      const {model} = await loadTransformer({config, weights, tied, pooling, checkpoint});
+      const {model} = await loadTransformer({config, weights, tied, pooling, gradientCheckpointing});
       const adapted = applyLoRA(model, importPEFT(files, model));
       const paths = new Map(
         sitesOf(adapted).flatMap(({path, layer}) =>
@@ -166,7 +166,7 @@ describe.each(BACKENDS)('on %s', backend => {
 
   test.each(['bert', 'gpt2', 'llama'])('%s is saved, loaded, trained and taken apart as any model', async name => {
     const {config, weights, expected} = fixture(name);
-    const {model} = await loadTransformer({config, weights, checkpoint: true});
+    const {model} = await loadTransformer({config, weights, gradientCheckpointing: true});
     const adapted = applyLoRA(model, {rank: 2});
     let saved: tf.io.ModelArtifacts | undefined;
     await adapted.save(
@@ -191,8 +191,8 @@ describe.each(BACKENDS)('on %s', backend => {
 
   test('checkpointed blocks keep less than half of what the others keep', async () => {
     const {config, weights, expected} = fixture('bert');
-    const peak = async (checkpoint: boolean): Promise<number> => {
-      const {model} = await loadTransformer({config, weights, checkpoint});
+    const peak = async (gradientCheckpointing: boolean): Promise<number> => {
+      const {model} = await loadTransformer({config, weights, gradientCheckpointing});
       const adapted = applyLoRA(model, {rank: 2, targets: ['query', 'value'].map(part => new RegExp(`self/${part}$`))});
       let most = 0;
       tf.tidy(() => {
@@ -212,8 +212,8 @@ describe.each(BACKENDS)('on %s', backend => {
   test('an adapter has the same paths with checkpoints and without', async () => {
     const {config, weights} = fixture('bert');
     const [one, other] = await Promise.all(
-      [true, false].map(async checkpoint => {
-        const {model} = await loadTransformer({config, weights, checkpoint});
+      [true, false].map(async gradientCheckpointing => {
+        const {model} = await loadTransformer({config, weights, gradientCheckpointing});
         const adapted = applyLoRA(model, {rank: 2});
         const adapter = getAdapter(adapted);
         const names = Object.keys(adapter.tensors).sort();

@@ -80,7 +80,7 @@ describe('an encoder of pictures', () => {
   test('takes a new head, is trained, saved and loaded', async () => {
     const {config, weights, expected} = fixture('dinov2Registers');
     const {model} = await loadTransformer({config, weights, labels: 4});
-    const adapted = applyLoRA(model, {rank: 2, trainable: ['classifier']});
+    const adapted = applyLoRA(model, {rank: 2, trainInFull: ['classifier']});
     const x = pixelsOf(expected);
     const before = tf.tidy(() => numbers(adapted.predict(x) as tf.Tensor));
     const loaded = await reloaded(adapted);
@@ -236,7 +236,7 @@ describe('SigLIP', () => {
     await expect(refused).rejects.toThrow(`${pooler}/q_proj: PyTorch has it in one MultiheadAttention`);
     await expect(refused).rejects.toThrow(`${pooler}/out_proj: PyTorch has it in one MultiheadAttention`);
     await expect(refused).rejects.toThrow('exclude: [/head\\/attention/]');
-    await expect(written({targets: [/fc1$/], trainable: [`${pooler}/v_proj`]})).rejects.toThrow(`${pooler}/v_proj: `);
+    await expect(written({targets: [/fc1$/], trainInFull: [`${pooler}/v_proj`]})).rejects.toThrow(`${pooler}/v_proj: `);
 
     const {weights: bytes} = await written({targets: [/q_proj$/, /out_proj$/], exclude: [/head\/attention/]});
     const names = [...decodeSafetensors(bytes).tensors.keys()];

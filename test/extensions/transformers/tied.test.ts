@@ -139,7 +139,7 @@ describe.each(BACKENDS)('on %s', backend => {
           expect(numbers(of(one, table, 'embeddings'))).toBeAllClose(numbers(sum), {rtol: 1e-4, atol: 1e-6});
         }),
       );
-      const adapted = applyLoRA(one, {targets: [/q_proj|c_fc/], trainable: [table]});
+      const adapted = applyLoRA(one, {targets: [/q_proj|c_fc/], trainInFull: [table]});
       adapted.compile({optimizer: 'sgd', loss: 'meanSquaredError'});
       const target = tf.zeros(fixture(name).expected.shape);
       const inputs = inputsFor(name);
@@ -204,7 +204,7 @@ describe('a tied head', () => {
       role: 'adapted',
       trainableParameters: 2 * (8 + 13),
     });
-    expect(() => applyLoRA(model, {targets: ['c_fc'], trainable: ['lm_head']})).toThrow(
+    expect(() => applyLoRA(model, {targets: ['c_fc'], trainInFull: ['lm_head']})).toThrow(
       'Layer "lm_head" computes with the table of "transformer/wte". Name that one, to train both uses of it; or ' +
         'give this layer a table of its own, by loadTransformer with {tied: false}.',
     );
@@ -260,7 +260,7 @@ describe('a tied head', () => {
 
   test('has an update or a table that trains, and not both, in an adapter for PEFT', async () => {
     const model = await load('gpt2TiedHead');
-    const adapted = applyLoRA(model, {rank: 2, targets: ['lm_head'], trainable: ['transformer/wte']});
+    const adapted = applyLoRA(model, {rank: 2, targets: ['lm_head'], trainInFull: ['transformer/wte']});
     await expect(exportPEFT(getAdapter(adapted), adapted)).rejects.toThrow(
       'transformer/wte: its table trains, and lm_head, which computes with it, has an update beside.',
     );

@@ -7,7 +7,7 @@ import {
   fitOnFeatures,
   getAdapter,
   importPEFT,
-  loraLayer,
+  adaptLayer,
   LoRAError,
   mergeLoRA,
   predictWith,
@@ -111,8 +111,8 @@ test.each<[name: string, use: (model: tf.LayersModel) => unknown]>([
 test('a layer of another copy is told of', async () => {
   for (const other of [copy, stranger]) {
     const layer = there(() => other.layers.dense({units: 2}));
-    await expectTold(() => loraLayer({layer, rank: 1}));
-    await expectTold(() => loraLayer({layer, weights: ['kernel'], rank: 1}));
+    await expectTold(() => adaptLayer({layer, rank: 1}));
+    await expectTold(() => adaptLayer({layer, weights: ['kernel'], rank: 1}));
     await expectTold(() => new UnadaptedLayer({layer, trains: 'everything'}));
     await expectTold(() => replaceHead(mlp().model, [layer]));
   }

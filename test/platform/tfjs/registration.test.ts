@@ -118,7 +118,7 @@ test('a model is adapted, saved, loaded and merged where a user has classes of t
         tf.layers.dense({units: 2, name: 'head'}),
       ],
     });
-    const adapted = applyLoRA(model, {rank: 1, targets: ['conv', 'dense'], trainable: ['head']});
+    const adapted = applyLoRA(model, {rank: 1, targets: ['conv', 'dense'], trainInFull: ['head']});
     const {loaded, text} = await throughFile(adapted);
     expect(text).toContain('"class_name":"tfjs-lora>LoRADense"');
     const merged = mergeLoRA(loaded);

@@ -56,7 +56,7 @@ describe.each(BACKENDS)('on %s', backend => {
     test.each([
       ['adapted', {rank: 2}],
       ['frozen', {targets: ['Dense'], rank: 1}],
-      ['trained in full', {targets: ['Dense'], trainable: ['encoder', 'decoder'], rank: 1}],
+      ['trained in full', {targets: ['Dense'], trainInFull: ['encoder', 'decoder'], rank: 1}],
     ])('%s they compute what they computed, train, save, merge and come off', async (__, config) => {
       const {model, inputs} = make();
       const before = baseWeights(model);

@@ -19,7 +19,7 @@ export class AdaptedReader {
   /** A reader that knows nothing yet: every label is as likely as any other. */
   static untrained(base: tf.LayersModel, labels: readonly string[]): AdaptedReader {
     const model = withNewHead(base, labels.length, classifier =>
-      applyLoRA(classifier, {rank: 8, alpha: 16, seed: 1, trainable: [HEAD]}),
+      applyLoRA(classifier, {rank: 8, alpha: 16, seed: 1, trainInFull: [HEAD]}),
     );
     return new AdaptedReader(model, labels, getAdapter(model));
   }

@@ -1,10 +1,8 @@
 import {type Values} from '../../../platform/formats/layout';
+import type {PrincipalInit} from '../../methods/initializer';
 import type {Strength} from '../../methods/method';
 import {scalingOf} from '../../methods/lora';
 import {dot, jacobi} from '../../ops/svd';
-
-/** The initialisations of PEFT that take a part of the weight out of the base and train it as LoRA. */
-export type PrincipalInit = 'pissa' | 'olora';
 
 /**
  * The factors `A₀`, `[in, rank]`, and `B₀`, `[rank, out]`, that PEFT takes away from a base, `W − s·A₀·B₀`, each time

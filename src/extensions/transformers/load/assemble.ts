@@ -41,9 +41,9 @@ export interface BuiltModel {
 }
 
 /** @throws LoRAError if there is no memory for it. Then nothing of it is left. */
-export function buildModel(making: Making, checkpoint: boolean): BuiltModel {
+export function buildModel(making: Making, gradientCheckpointing: boolean): BuiltModel {
   try {
-    return withoutResidue(() => assembled(making, checkpoint));
+    return withoutResidue(() => assembled(making, gradientCheckpointing));
   } catch (error) {
     if (error instanceof RangeError) {
       throw memoryError(
@@ -55,8 +55,8 @@ export function buildModel(making: Making, checkpoint: boolean): BuiltModel {
   }
 }
 
-function assembled({architecture, config, purpose, sources}: Making, checkpoint: boolean): BuiltModel {
-  const net = Net.build({checkpoint, ...sources});
+function assembled({architecture, config, purpose, sources}: Making, gradientCheckpointing: boolean): BuiltModel {
+  const net = Net.build({gradientCheckpointing, ...sources});
   const takes = architecture.takes?.(purpose.head) ?? 'texts';
   const pixels = takes === 'texts' ? null : net.pictures('pixel_values', architecture.channels?.(config) ?? 3);
   if (takes === 'pictures') {

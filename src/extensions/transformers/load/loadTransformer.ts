@@ -58,7 +58,7 @@ export interface TransformerSources<T = HubTokenizer> extends LoadOptions, CallO
    * Whether training computes the tensors of each block again instead of keeping them: less memory, more time. Default:
    * false.
    */
-  checkpoint?: boolean;
+  gradientCheckpointing?: boolean;
 }
 
 /** How a model in a folder is loaded: all of `TransformerSources` but where its files are. */
@@ -80,7 +80,7 @@ const OPTIONS: KnownOptions<TransformerSources> = {
   ...{config: true, weights: true, architecture: true, labels: true, pooling: true, tokenTypes: true, tied: true},
   ...{preprocessor: true, generation: true, tokenizerJson: true, tokenizerConfig: true},
   ...{tokenizer: true, Tokenizer: true, Template: true},
-  ...{checkpoint: true, maxBytes: true, signal: true, onProgress: true},
+  ...{gradientCheckpointing: true, maxBytes: true, signal: true, onProgress: true},
 };
 
 /**
@@ -117,7 +117,7 @@ export async function loadTransformer<T = HubTokenizer>(
   const isAddress = typeof given === 'string' || given instanceof URL;
   const sources: TransformerSources<T> = isAddress ? {...(await filesAt(given)), ...options} : given;
   checkSources(sources);
-  const {weights, tied = true, checkpoint = false, signal, onProgress, maxBytes} = sources;
+  const {weights, tied = true, gradientCheckpointing = false, signal, onProgress, maxBytes} = sources;
   const limits: LoadOptions = {...(signal && {signal}), ...(maxBytes !== undefined && {maxBytes})};
   throwIfAborted(signal);
   const hubConfig = HubConfig.parse(await configOf(sources.config, limits));
@@ -182,7 +182,7 @@ export async function loadTransformer<T = HubTokenizer>(
       throw tokenizer;
     }
     throwIfAborted(signal);
-    const {model, layers} = buildModel(made, checkpoint);
+    const {model, layers} = buildModel(made, gradientCheckpointing);
     const uncomputed = new Map<string, Values>();
     UNCOMPUTED.set(record, uncomputed);
     model.setUserDefinedMetadata({

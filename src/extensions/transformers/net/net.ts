@@ -51,7 +51,7 @@ export class Net {
   private constructor(
     /** Whether this is the plan, in which nothing is made. Sizes in the config are not compared with the files yet. */
     readonly isPlan: boolean,
-    private readonly checkpoint: boolean,
+    private readonly gradientCheckpointing: boolean,
     private readonly sources: NetSources,
   ) {}
 
@@ -59,8 +59,8 @@ export class Net {
     return new Net(true, false, sources);
   }
 
-  static build({checkpoint, ...sources}: NetSources & {checkpoint: boolean}): Net {
-    return new Net(false, checkpoint, sources);
+  static build({gradientCheckpointing, ...sources}: NetSources & {gradientCheckpointing: boolean}): Net {
+    return new Net(false, gradientCheckpointing, sources);
   }
 
   /** Numbers of each place, `[batch, places]`; with `axes` of 2, of each place in several choices. */
@@ -266,7 +266,7 @@ export class Net {
     part: (inputs: NetTensor[]) => NetTensor,
   ): NetTensor {
     const known = this.blocks.get(name);
-    if (!this.checkpoint || (known === undefined && index >= count - Math.floor(count / 4))) {
+    if (!this.gradientCheckpointing || (known === undefined && index >= count - Math.floor(count / 4))) {
       return part(inputs);
     }
     const outer = inputs as tf.SymbolicTensor[];
