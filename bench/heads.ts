@@ -138,9 +138,13 @@ function free(...sets: Digits[]): void {
 const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
 
 /** The accuracies of the average of two adapters, on the task of each; `undefined` where they cannot be averaged. */
-function average(model: tf.LayersModel, adapters: readonly Adapter[], tests: readonly Digits[]): number | undefined {
+async function average(
+  model: tf.LayersModel,
+  adapters: readonly Adapter[],
+  tests: readonly Digits[],
+): Promise<number | undefined> {
   try {
-    const both = combineAdapters(adapters.map(adapter => ({adapter, weight: 1 / adapters.length})));
+    const both = await combineAdapters(adapters.map(adapter => ({adapter, weight: 1 / adapters.length})));
     setAdapter(model, both);
     both.dispose();
     return mean(tests.map(test => accuracy(model, test)));
@@ -191,7 +195,7 @@ for (const classes of CLASSES) {
           tests.push(test);
         }
       }
-      const both = average(model, kept, tests);
+      const both = await average(model, kept, tests);
       if (both !== undefined) {
         add('average of two', both);
       }

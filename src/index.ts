@@ -13,6 +13,7 @@ export type {Initializer, PrincipalInit} from './core/methods/initializer';
 export type {Dropout} from './core/ops/update';
 export {disposeModel, trainableVariables} from './core/rewire/dispose';
 export {LoRAError, type LoRAErrorCode} from './platform/errors';
+export type {CallOptions, OnProgress, Progress} from './platform/signals';
 
 // Train.
 export {
@@ -61,23 +62,16 @@ export {getAdapter, setAdapter, withAdapter} from './core/model/currentAdapter';
 export type {AdapterScope} from './core/model/scope';
 export {predictWith, type PredictWithOptions} from './core/model/predictWith';
 export {scaleAdapter} from './core/adapter/scale';
-export {allocateRanks, type AllocateOptions} from './core/adapter/allocateRanks';
 export {combineAdapters} from './core/adapter/combine';
-export {compressAdapter} from './core/adapter/compress';
-export type {CombineOptions, CompressOptions} from './core/adapter/combineOptions';
-export type {WeightedAdapter} from './core/adapter/joint';
+export type {CombineOptions} from './core/adapter/combineOptions';
+export type {WeightedAdapter} from './core/adapter/alignment';
 export type {MajoritySign} from './core/adapter/mixing';
 
 // Save and load adapters.
-export {saveAdapter} from './core/model/saveAdapter';
-export {loadAdapter, type SaveOptions} from './core/storage/storage';
-export {
-  fromSafetensors,
-  readAdapter,
-  type SafetensorsOptions,
-  type StoredType,
-  toSafetensors,
-} from './core/storage/safetensors';
+export {saveAdapter, saveMerged, toSafetensors} from './core/model/saveAdapter';
+export {type AdapterSource, loadAdapter, type LoadAdapterOptions} from './core/peft/loadAdapter';
+export type {SaveOptions} from './core/storage/storage';
+export type {SafetensorsOptions, StoredType} from './core/storage/safetensors';
 export type {ByteSource} from './core/storage/sources';
 export type {LoadOptions} from './core/storage/limits';
 export type {Bytes} from './platform/formats/safetensors';
@@ -85,9 +79,9 @@ export type {Bytes} from './platform/formats/safetensors';
 // Exchange adapters with PEFT.
 export {type ExportedPEFT, exportPEFT, type ExportOptions} from './core/peft/exportPeft';
 export {importPEFT, type ImportOptions} from './core/peft/importPeft';
-export {type PEFTSources, readPEFT} from './core/peft/readPeft';
+export type {PEFTSource, PEFTSources} from './core/peft/readPeft';
 export type {KeyMap} from './core/peft/modules';
-export type {PEFTFiles} from './core/peft/files';
+export type {PEFTFiles} from './core/peft/peftFiles';
 
 // Single layers.
 export {adaptLayer, registerAdaptable} from './core/layers/registry';

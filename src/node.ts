@@ -4,7 +4,7 @@ import {registerGradients} from './backends/shared/registration';
 import {fileHandler} from './node/fileHandler';
 import {registerFileRouter} from './node/fileRouter';
 import {localFiles} from './node/localFiles';
-import {readPEFTFolder, writePEFTFolder} from './node/peftFolder';
+import {writePEFTFolder} from './node/peftFolder';
 import {ownHandlers} from './core/storage/places';
 import {supplyLocalFiles} from './core/storage/sources';
 
@@ -17,4 +17,4 @@ supplyLocalFiles(localFiles);
 // The front door in Node: that of the browser, and files. These are few names more, not another list of names to keep
 // in step.
 export * from './index';
-export {fileHandler, readPEFTFolder, writePEFTFolder};
+export {fileHandler, writePEFTFolder};

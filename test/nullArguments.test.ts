@@ -32,7 +32,6 @@ const compiled = () => {
   model.compile({optimizer: 'sgd', loss: 'meanSquaredError'});
   return model;
 };
-const safetensors = () => library.toSafetensors(adapter());
 const {layers} = tf;
 const NODE_KEY = {} as CryptoKeyPair;
 let shared: {model: tf.LayersModel; tokenizer: language.LanguageTokenizer};
@@ -60,7 +59,6 @@ const USAGES: Record<string, Usage> = {
   accumulate: () => [library.adam(), 2],
   adam: () => [{learningRate: 1e-3, beta1: 0.9, beta2: 0.999, epsilon: 1e-7}],
   adamW: () => [{learningRate: 1e-3, weightDecay: 0.1}],
-  allocateRanks: () => [adapter(), {budget: 10_000}],
   applyLoRA: () => [
     mlp().model,
     {
@@ -83,11 +81,10 @@ const USAGES: Record<string, Usage> = {
   bestAdapter: () => [{monitor: 'loss', patience: 2, minDelta: 0, mode: 'min'}],
   checkpoint: () => ['file://x', {everyEpochs: 1, everySteps: 2, keep: 2}],
   clipByGlobalNorm: () => [library.adam(), 1],
-  combineAdapters: () => [[{adapter: adapter(), weight: 1}], {method: 'ties', density: 0.5}],
-  compressAdapter: () => [adapter(), {rank: 1}],
+  combineAdapters: () => [[{adapter: adapter(), weight: 1}], {method: 'ties', density: 0.5, rank: 1}],
   correctLandmarks: () => [{points: 2, dimensions: 2, size: 'box', threshold: 0.1}],
   disposeModel: () => [mlp().model],
-  exportPEFT: () => [adapter(), mlp().model, {keyMap: {}, dtype: 'float32'}],
+  exportPEFT: () => [mlp().model, {adapter: adapter(), keyMap: {}, dtype: 'float32'}],
   fileHandler: () => ['model.json'],
   findLearningRate: () => [
     compiled(),
@@ -101,7 +98,6 @@ const USAGES: Record<string, Usage> = {
     tf.ones([2, 3]),
     {epochs: 1, verbose: 0, maxBytes: 1e6, onFeatures: () => undefined},
   ],
-  fromSafetensors: () => [new Uint8Array(8)],
   getAdapter: () => [adapted()],
   importPEFT: () => [peftFiles('lora'), smallNetwork().model, {keyMap: {}}],
   learningRateSchedule: () => [{warmup: 2, steps: 10, shape: 'linear'}],
@@ -154,9 +150,6 @@ const USAGES: Record<string, Usage> = {
   predictWith: () => [adapted(), tf.ones([2, 5]), [adapter(), adapter()], {batchSize: 1}],
   progress: () => [{label: 'x', onProgress: () => undefined, everyMs: 10}],
   quantizeBase: () => [cnn().model, {bits: 8, targets: 'all', exclude: ['head']}],
-  readAdapter: () => [safetensors()],
-  readPEFT: () => [{config: '{}', weights: new Uint8Array(8)}],
-  readPEFTFolder: () => [FOLDER],
   registerAdaptable: () => ['Dense', {weights: ['kernel']}],
   removeLoRA: () => [adapted()],
   replaceHead: () => [mlp().model, [layers.dense({units: 2, name: 'new'})], {at: 'hidden'}],
@@ -164,6 +157,7 @@ const USAGES: Record<string, Usage> = {
   resume: () => [compiled(), FOLDER, {keep: 1}],
   safeMergeLoRA: () => [adapted()],
   saveAdapter: () => [adapter(), new MemoryHandler(), {format: 'safetensors', dtype: 'float32'}],
+  saveMerged: () => [adapted(), new MemoryHandler()],
   scaleAdapter: () => [adapter(), 1],
   seededBatches: () => [tf.ones([2]), tf.ones([2]), {batchSize: 1, seed: 1}],
   setAdapter: () => [adapted(), adapter()],
@@ -175,7 +169,7 @@ const USAGES: Record<string, Usage> = {
   trainableVariables: () => [adapted()],
   useRelaxedSIMD: () => [false],
   withAdapter: () => [adapted(), adapter(), () => 1],
-  writePEFTFolder: () => [FOLDER, {config: '{}', weights: new Uint8Array(8)}],
+  writePEFTFolder: () => [{config: '{}', weights: new Uint8Array(8)}, FOLDER],
 };
 
 const EXPORTED = {...library, ...federated, ...landmarks, ...quantized, ...language};

@@ -25,8 +25,11 @@ test('an option that does not exist is refused wherever there are options', asyn
   const uses: [known: string, use: () => unknown][] = [
     ['dtype, allowNonFinite', () => toSafetensors(adapter, wrong)],
     ['format, dtype, allowNonFinite', () => saveAdapter(adapter, handler, wrong)],
-    ['keyMap, baseModel, dtype, allowNonFinite', () => exportPEFT(adapter, model, wrong)],
-    ['keyMap', () => importPEFT(peftFiles('lora'), smallNetwork().model, wrong)],
+    [
+      'adapter, keyMap, baseModel, dtype, allowNonFinite, signal, onProgress',
+      () => exportPEFT(model, {adapter, ...wrong}),
+    ],
+    ['keyMap, maxBytes, signal, onProgress', () => importPEFT(peftFiles('lora'), smallNetwork().model, wrong)],
     ['batchSize', () => predictWith(adapted, inputs[0]!, [null, null, null, null], wrong)],
     ['at', () => replaceHead(model, [tf.layers.dense({units: 2, name: 'new'})], wrong)],
   ];

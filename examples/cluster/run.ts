@@ -9,16 +9,7 @@ import {join} from 'node:path';
 import {fileURLToPath} from 'node:url';
 import * as tf from '@tensorflow/tfjs';
 import '@tensorflow/tfjs-backend-wasm';
-import {
-  adam,
-  applyLoRA,
-  exportPEFT,
-  getAdapter,
-  importPEFT,
-  readPEFTFolder,
-  summarizeLoRA,
-  writePEFTFolder,
-} from 'tfjs-lora';
+import {adam, applyLoRA, exportPEFT, importPEFT, summarizeLoRA, writePEFTFolder} from 'tfjs-lora';
 import {compileCrossEntropy, encodeTexts, loadTransformer} from 'tfjs-lora/transformers';
 import {mails, minilm} from '../../scripts/pretrained';
 import type {Labelled} from '../encoder/data';
@@ -112,7 +103,7 @@ run(
 // 2. Its adapter comes here, and computes the same.
 const {model: base} = await loadTransformer({config: encoder.config, weights: encoder.weights, labels: 2});
 report('before: a head that has learned nothing', logitsHere(base));
-const model = applyLoRA(base, importPEFT(await readPEFTFolder(path('from-cluster')), base));
+const model = applyLoRA(base, await importPEFT(path('from-cluster'), base));
 console.log(`\n2. Brought here: ${String(summarizeLoRA(model)).split('\n').at(-1)}`);
 const imported = logitsHere(model);
 const differs = compare(imported, logitsOfPEFT('from-cluster'));
@@ -129,7 +120,7 @@ const trained = logitsHere(model);
 report('after training on here', trained);
 
 // 4. It goes back.
-await writePEFTFolder(path('from-here'), await exportPEFT(getAdapter(model), model, {baseModel: encoder.folder}));
+await writePEFTFolder(await exportPEFT(model, {baseModel: encoder.folder}), path('from-here'));
 const returned = logitsOfPEFT('from-here');
 console.log(`\n4. PEFT has loaded it again. The logits differ by ${compare(trained, returned)}, of the largest.`);
 report('back in PEFT', returned);

@@ -10,15 +10,7 @@ import {join} from 'node:path';
 import {fileURLToPath} from 'node:url';
 import * as tf from '@tensorflow/tfjs';
 import '@tensorflow/tfjs-backend-wasm';
-import {
-  type Adapter,
-  combineAdapters,
-  compressAdapter,
-  fileHandler,
-  getAdapter,
-  loadAdapter,
-  saveAdapter,
-} from 'tfjs-lora';
+import {type Adapter, combineAdapters, fileHandler, getAdapter, loadAdapter, saveAdapter} from 'tfjs-lora';
 import {checkServers} from './checkServers';
 import {installFlower, runPython} from './flower';
 import {pretrained} from './data';
@@ -86,12 +78,12 @@ for (const [i] of WEIGHTS.entries()) {
 }
 runPython('-c', PYTHON, ...adapters.map((_, i) => path(`part-${i}.safetensors`)), path('sum.safetensors'));
 const parts = adapters.map((adapter, i) => ({adapter, weight: WEIGHTS[i]!}));
-const ours = await compressAdapter(parts, {rank: RANK});
+const ours = await combineAdapters(parts, {rank: RANK});
 const theirs = await loadAdapter(fileHandler(path('sum.safetensors')));
 const apart = difference(ours, theirs);
-const whole = difference(combineAdapters(parts), theirs);
+const whole = difference(await combineAdapters(parts), theirs);
 console.log(
-  `compressAdapter and the server's sum differ by ${apart.toExponential(1)}, relative to the largest number.`,
+  `combineAdapters and the server's sum differ by ${apart.toExponential(1)}, relative to the largest number.`,
 );
 if (!(apart < 1e-5) || !(whole > 0.01)) {
   throw new Error(`They must agree to 1e-5, and differ from the sum of a higher rank, which they do by ${whole}.`);

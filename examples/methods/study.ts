@@ -1,9 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import {
   type Adapter,
-  allocateRanks,
   applyLoRA,
-  compressAdapter,
+  combineAdapters,
   disposeModel,
   getAdapter,
   type LoRAConfig,
@@ -143,19 +142,19 @@ export async function cut(scale: Scale): Promise<{name: string; mean: number; sp
   const percents: Record<string, number[]> = {
     'rank 8, not cut': [],
     'cut to rank 4 each': [],
-    'cut by allocateRanks': [],
+    'cut to a budget': [],
   };
   const parameters: Record<string, number> = {};
   for (const seed of scale.seeds) {
     const task = await makeTask(seed, scale);
     const {adapter} = await adapt(task, {...lora, config: {rank: 8}}, seed, scale.epochs);
-    const uniform = await compressAdapter(adapter, {rank: 4});
-    const best = await allocateRanks(adapter, {budget: sizeOf(uniform)});
+    const uniform = await combineAdapters(adapter, {rank: 4});
+    const best = await combineAdapters(adapter, {budget: sizeOf(uniform)});
     const model = applyLoRA(task.base, adapter);
     for (const [name, each] of Object.entries({
       'rank 8, not cut': adapter,
       'cut to rank 4 each': uniform,
-      'cut by allocateRanks': best,
+      'cut to a budget': best,
     })) {
       setAdapter(model, each);
       percents[name]?.push(accuracy(model, task.held));

@@ -1,5 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
-import {type Adapter, disposeModel, fromSafetensors, getAdapter, toSafetensors, trainableVariables} from 'tfjs-lora';
+import {type Adapter, disposeModel, getAdapter, loadAdapter, toSafetensors, trainableVariables} from 'tfjs-lora';
 
 /** What a page has learned: an adapted model, one at a time, or none. */
 export class Learning {
@@ -61,7 +61,7 @@ export async function withAdapterIn<T>(file: File, mostBytes: number, f: (adapte
     throw new Error(`${file.name}: too large for an adapter of this model.`);
   }
   try {
-    const adapter = fromSafetensors(new Uint8Array(await file.arrayBuffer()));
+    const adapter = await loadAdapter(new Uint8Array(await file.arrayBuffer()));
     try {
       return await f(adapter);
     } finally {

@@ -3,7 +3,6 @@ import {
   type Adapter,
   applyLoRA,
   combineAdapters,
-  compressAdapter,
   disposeModel,
   getAdapter,
   predictWith,
@@ -77,10 +76,10 @@ export async function swap(
     base: null,
     ...adapters,
     'half turned': scaleAdapter(adapters.turned, 0.5),
-    'turned + mirrored': combineAdapters(equal(1).slice(0, 2)),
-    'all, a third each': combineAdapters(equal(1 / 3)),
-    'the same, by svd to rank 4': await compressAdapter(equal(1 / 3), {rank: 4}),
-    'all, by ties': await compressAdapter(equal(1), {method: 'ties', density: 0.3, rank: 4}),
+    'turned + mirrored': await combineAdapters(equal(1).slice(0, 2)),
+    'all, a third each': await combineAdapters(equal(1 / 3)),
+    'the same, by svd to rank 4': await combineAdapters(equal(1 / 3), {rank: 4}),
+    'all, by ties': await combineAdapters(equal(1), {method: 'ties', density: 0.3, rank: 4}),
   };
   const table: Outcome['table'] = {};
   for (const [name, adapter] of Object.entries(blends)) {

@@ -1,4 +1,4 @@
-import {type Adapter, combineAdapters, type CombineOptions, compressAdapter, type MajoritySign} from '../node';
+import {type Adapter, combineAdapters, type CombineOptions, type MajoritySign} from '../node';
 import {type Arguments, type Command, integerOf, nameOf, numberOf, required, UsageError} from './command';
 import {besideOf, MODEL_OPTIONS, readAnyAdapter} from './sources';
 import {ADAPTER_OPTIONS, adapterTarget, pathsOf, writeAdapter} from './targets';
@@ -13,14 +13,14 @@ export const combine: Command = {
     density: {value: '<share>', help: 'for ties and dare: the share of entries that are kept'},
     'majority-sign': {value: '<name>', help: 'for ties: total or frequency. Default: total'},
     seed: {value: '<integer>', help: 'for dare: makes the choice reproducible'},
-    rank: {value: '<integer>', help: 'the rank of the result: the best approximation of that rank'},
+    rank: {value: '<integer>', help: 'the highest rank of a layer of the result'},
+    budget: {value: '<integer>', help: 'the most values that the factors of the result have together'},
     ...ADAPTER_OPTIONS,
     ...MODEL_OPTIONS,
   },
   run: async (given, terminal) => {
     const paths = pathsOf(given, 1, Infinity, 'one adapter or several');
     const out = required(given, 'out', 'combined.safetensors');
-    const rank = integerOf(given, 'rank', 1);
     const options = optionsOf(given);
     const weights = weightsOf(given, paths.length, options);
     const target = await adapterTarget(given, out);
@@ -30,8 +30,7 @@ export const combine: Command = {
       adapters.push(await readAnyAdapter(path, beside, terminal));
     }
     const parts = adapters.map((adapter, i) => ({adapter, weight: weights[i] ?? 1}));
-    const combined =
-      rank === undefined ? combineAdapters(parts, options) : await compressAdapter(parts, {...options, rank});
+    const combined = await combineAdapters(parts, options);
     await writeAdapter(combined, given, target, beside, terminal);
     terminal.out(out);
   },
@@ -83,10 +82,13 @@ function optionsOf(given: Arguments): CombineOptions {
   }
   const majoritySign = nameOf<MajoritySign>(given, 'majority-sign', ['total', 'frequency']);
   const seed = integerOf(given, 'seed');
+  const [rank, budget] = ['rank', 'budget'].map(option => integerOf(given, option, 1));
   return {
     ...(method !== undefined && {method}),
     ...(density !== undefined && {density}),
     ...(majoritySign !== undefined && {majoritySign}),
     ...(seed !== undefined && {seed}),
+    ...(rank !== undefined && {rank}),
+    ...(budget !== undefined && {budget}),
   };
 }

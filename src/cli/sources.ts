@@ -11,7 +11,7 @@ import {
   prefixed,
   unsupportedError,
 } from '../platform/errors';
-import {type Adapter, fileHandler, importPEFT, type KeyMap, loadAdapter, loadKerasModel, readPEFTFolder} from '../node';
+import {type Adapter, fileHandler, type KeyMap, loadAdapter, loadKerasModel} from '../node';
 import {fromGraphModel} from '../graph';
 import {read} from '../node/files';
 import {closestTo} from '../core/model/closest';
@@ -146,9 +146,7 @@ export async function readAnyAdapter(path: string, {model, keyMap}: Beside, {err
     );
   }
   err(`Reading the PEFT adapter ${source.path}`);
-  return named(source.path, async () =>
-    importPEFT(await readPEFTFolder(source.path), model, keyMap === undefined ? {} : {keyMap}),
-  );
+  return named(source.path, () => loadAdapter(source.path, {model, ...(keyMap && {keyMap})}));
 }
 
 /** The key map in a JSON file. */

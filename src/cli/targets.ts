@@ -168,12 +168,9 @@ export async function writeAdapter(
   {err}: Terminal,
 ): Promise<void> {
   if (format === 'peft') {
-    const files = await exportPEFT(adapter, model as NonNullable<typeof model>, {
-      ...(keyMap !== undefined && {keyMap}),
-      ...options,
-    });
+    const files = await exportPEFT(model as NonNullable<typeof model>, {adapter, ...(keyMap && {keyMap}), ...options});
     err(`Writing ${out}`);
-    await writeTo(given, out, kindOf(format), () => writePEFTFolder(out, files));
+    await writeTo(given, out, kindOf(format), () => writePEFTFolder(files, out));
     return;
   }
   err(`Writing ${out}`);

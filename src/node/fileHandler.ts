@@ -1,8 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import {join} from 'node:path';
-import {LoRAError, unsupportedError} from '../platform/errors';
+import {unsupportedError} from '../platform/errors';
 import {safetensorsArtifacts, safetensorsOf} from '../core/storage/storage';
-import {checkPath, pathOfURL, read, replaceFile} from './files';
+import {checkPath, pathOf, read, replaceFile} from './files';
 import {loadModelFiles, saveModelFiles} from './modelFiles';
 
 /**
@@ -28,6 +28,7 @@ import {loadModelFiles, saveModelFiles} from './modelFiles';
 export function fileHandler(path: string): tf.io.IOHandler {
   checkPath(path);
   const target = pathOf(path);
+  checkPath(target);
   // `saveAdapter` sees by the path which format is wanted, as it does with handlers of tfjs.
   return Object.assign(handlerFor(target), {path: target});
 }
@@ -38,17 +39,6 @@ function handlerFor(target: string): tf.io.IOHandler {
   }
   const json = target.endsWith('.json') ? target : join(target, 'model.json');
   return {load: () => loadModelFiles(json), save: artifacts => saveModelFiles(json, artifacts)};
-}
-
-function pathOf(path: string): string {
-  if (path.startsWith('file:///')) {
-    return pathOfURL(path);
-  }
-  const plain = path.replace(/^file:\/\//, '');
-  if (plain === '') {
-    throw new LoRAError(`A path is needed, of a folder or of a .json file, got "${path}".`);
-  }
-  return plain;
 }
 
 async function loadSafetensors(file: string): Promise<tf.io.ModelArtifacts> {

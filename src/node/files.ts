@@ -20,12 +20,22 @@ export function checkPath(path: unknown): void {
  *
  * @throws LoRAError if it is not a valid one.
  */
-export function pathOfURL(url: string): string {
+function pathOfURL(url: string): string {
   try {
     return fileURLToPath(url.replace(/[?#]/g, encodeURIComponent));
   } catch (error) {
     throw new LoRAError(`"${url}" is not a valid file URL. Pass the plain path instead.`, {cause: error});
   }
+}
+
+/**
+ * The path that a URL of a file or a path names. A URL with two slashes names a relative path, as in tfjs-node.
+ *
+ * @throws LoRAError if it is not a valid one.
+ */
+export function pathOf(place: string): string {
+  const relative = /^file:\/\/(?!\/)(.*)$/s.exec(place)?.[1];
+  return relative ?? (place.startsWith('file:') ? pathOfURL(place) : place);
 }
 
 /** @throws Error if what is at a path is not a file. What is not may never end. */

@@ -2,7 +2,8 @@ import {openAsBlob} from 'node:fs';
 import {readdir, stat} from 'node:fs/promises';
 import {join} from 'node:path';
 import type {LocalFiles} from '../core/storage/sources';
-import {checkIsFile, isFolder, pathOfURL, unreadable} from './files';
+import {readPEFTFolder} from './peftFolder';
+import {checkIsFile, isFolder, pathOf, unreadable} from './files';
 
 const ADVICE = 'Check the path.';
 
@@ -27,8 +28,5 @@ export const localFiles: LocalFiles = {
     });
     return names.map(name => join(path, name));
   },
+  readPEFT: place => readPEFTFolder(pathOf(place)),
 };
-
-function pathOf(place: string): string {
-  return place.startsWith('file:') ? pathOfURL(place) : place;
-}

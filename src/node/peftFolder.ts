@@ -3,7 +3,7 @@ import {mkdir, readdir} from 'node:fs/promises';
 import {basename, join} from 'node:path';
 import {setTimeout} from 'node:timers/promises';
 import {busyError, ioError, messageOf, unsupportedError} from '../platform/errors';
-import {checkFiles, PEFT_FILES, type PEFTFiles} from '../core/peft/files';
+import {checkFiles, PEFT_FILES, type PEFTFiles} from '../core/peft/peftFiles';
 import {draftOf, findSpares, newTag, removeAll, tagOfDraft} from './drafts';
 import {checkPath, isFolder, read, readIfThere, writeThrough} from './files';
 import {locked} from './lock';
@@ -26,15 +26,12 @@ const ADVICE = `A PEFT adapter is ${PEFT_FILES.config} and ${PEFT_FILES.weights}
 const [ATTEMPTS, PAUSE] = [200, 5];
 
 /**
- * The files of a PEFT adapter in a folder as `save_pretrained` makes it, for `importPEFT`. Beside a process that saves
- * there it gives the files of one save, and what a killed save left half done is brought to an end.
- *
- *     const adapter = importPEFT(await readPEFTFolder('out/emoji'), base);
+ * The files of a PEFT adapter in a folder as `save_pretrained` makes it. While another process saves there, the two are
+ * of one save; what a killed save left half done is completed or undone.
  *
  * @throws LoRAError if one of them is missing.
  */
-export async function readPEFTFolder(folder: string): Promise<PEFTFiles> {
-  checkPath(folder);
+export async function readPEFTFolder(folder: string): Promise<PEFTFiles & {config: string}> {
   const target = filesIn(folder);
   await refusePickle(folder);
   // Between the saves of others there may be none under way at the moment of looking. The config of none is missing for
@@ -72,16 +69,19 @@ async function refusePickle(folder: string): Promise<void> {
 }
 
 /**
- * Writes what `exportPEFT` made as a folder that `PeftModel.from_pretrained` loads. Both files are replaced or none,
- * also when the process is killed or another one saves there too.
+ * Writes what `exportPEFT` returned as a folder that `PeftModel.from_pretrained` loads. Both files are replaced or
+ * none, also when the process is killed or another one saves there too.
  *
- *     await writePEFTFolder('out/emoji', await exportPEFT(adapter, base));
+ *     await writePEFTFolder(await exportPEFT(model), 'out/emoji');
  *
- * @throws LoRAError if they cannot be written. Then earlier files are as they were.
+ * @param files `adapter_config.json` and the bytes of `adapter_model.safetensors`.
+ * @param folder its path. The folder is made as needed.
+ * @throws LoRAError of code `ERR_IO` if they cannot be written; then earlier files are as they were. Of code
+ *     `ERR_OPTION` if an argument is not valid.
  */
-export async function writePEFTFolder(folder: string, files: PEFTFiles): Promise<void> {
-  checkPath(folder);
+export async function writePEFTFolder(files: PEFTFiles, folder: string): Promise<void> {
   checkFiles(files);
+  checkPath(folder);
   const {config, weights} = files;
   const text = typeof config === 'string' ? config : JSON.stringify(config, null, 2);
   const target = filesIn(folder);

@@ -79,9 +79,9 @@ export type Step = (progress: Progress) => Promise<void>;
  * that a click can abort the call, and throws if the signal is aborted. Without options it does nothing.
  *
  *     const step = stepsOf(options);
- *     for (const [i, layer] of layers.entries()) {
- *       await step({done: i, total: layers.length, what: 'compressing layers'});
- *       compress(layer);
+ *     for (const [done, layer] of layers.entries()) {
+ *       await step({done, total: layers.length, what: 'compressing layers'});
+ *       await compress(layer);
  *     }
  */
 export function stepsOf({signal, onProgress}: CallOptions): Step {

@@ -116,7 +116,7 @@ describe('the commands of docs/command-line.md', () => {
     for (const name of ['emoji', 'cats', 'lions']) {
       await saveAdapter(adapter(1), `file://${name}.safetensors`);
     }
-    await writePEFTFolder('peft-folder', await exportPEFT(adapter(1), base));
+    await writePEFTFolder(await exportPEFT(base, {adapter: adapter(1)}), 'peft-folder');
     cpSync('model', 'kept', {recursive: true});
 
     const commands = commandsOf(join('docs', 'command-line.md'));

@@ -3,7 +3,7 @@ import {tmpdir} from 'node:os';
 import {dirname, join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import type {Page} from 'playwright-core';
-import {applyLoRA, disposeModel, fromSafetensors, loadAdapter} from 'tfjs-lora';
+import {applyLoRA, disposeModel, loadAdapter} from 'tfjs-lora';
 import {drawFrames, drawGrounds, together} from '../../examples/hand/data';
 import {handModel, modelFolder} from '../../examples/hand/files';
 import {
@@ -313,7 +313,7 @@ describeUnless(MISSING_MODEL ?? MISSING_BROWSER, 'the page that teaches a landma
     const tuned = await tf.loadGraphModel(tf.io.fromMemory({...rest, weightSpecs, weightData}));
     const published = await tf.loadGraphModel(handModel());
     const body = await openHand(published);
-    const adapter = fromSafetensors(new Uint8Array(files.get('hand.safetensors')!));
+    const adapter = await loadAdapter(new Uint8Array(files.get('hand.safetensors')!));
     const adapted = applyLoRA(body.body, adapter);
     const {xs} = drawFrames(1, 'glove', 9);
     const {landmarks: expected} = guessesOf(adapted, body.front.predict(xs) as tf.Tensor4D);

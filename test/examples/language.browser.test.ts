@@ -5,7 +5,7 @@ import type {Page} from 'playwright-core';
 import {isTicket, makeOrders} from '../../examples/language/data';
 import {askedAs, examplesIn, SAMPLES} from '../../examples/language/src/texts';
 import type {ChatRecord} from '../../src/extensions/language/chatRecords';
-import {fromSafetensors} from '../../src/core/storage/safetensors';
+import {loadAdapter} from '../../src';
 import {useBackend} from '../helpers';
 import {
   collectErrors,
@@ -136,7 +136,7 @@ describeInBrowser('the page that teaches a language model', () => {
     const own = await downloads(page, 1, () => page.click('#save'));
     file = [...own.values()][0]!;
     await useBackend('cpu');
-    expect(Object.keys(fromSafetensors(new Uint8Array(file)).config.layers)).toContain(
+    expect(Object.keys((await loadAdapter(new Uint8Array(file))).config.layers)).toContain(
       'model/layers/0/self_attn/q_proj',
     );
     const files = await downloads(page, 3, async () => {

@@ -4,7 +4,7 @@ import {join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import type {Browser, BrowserContext, Page} from 'playwright-core';
 import {augment} from '../../examples/pictures/src/augment';
-import {fromSafetensors} from '../../src/core/storage/safetensors';
+import {loadAdapter} from '../../src';
 import {numbers, useBackend, withoutLeaks} from '../helpers';
 import {buildSite, describeInBrowser, downloads, launchBrowser, serveSite, testWhere} from './site';
 
@@ -150,7 +150,7 @@ describeInBrowser('the page that teaches a picture classifier', () => {
       [file] = [...(await downloads(page, 1, () => page.click('#save-adapter'))).values()] as [Buffer];
       await says('The adapter');
       await useBackend('cpu');
-      const adapter = fromSafetensors(new Uint8Array(file));
+      const adapter = await loadAdapter(new Uint8Array(file));
       expect(Object.keys(adapter.config.layers).sort()).toEqual(['Conv_1', 'block_16_expand', 'block_16_project']);
       expect(adapter.config.head!.at).toBe('flatten_1');
       adapter.dispose();

@@ -1,6 +1,6 @@
 import type {Page} from 'playwright-core';
 import {encodeSafetensors} from '../../src/platform/formats/safetensors';
-import {fromSafetensors} from '../../src/core/storage/safetensors';
+import {loadAdapter} from '../../src';
 import {useBackend} from '../helpers';
 import {describeUnless, pretrained} from '../missing';
 import {movedApart} from '../../examples/sentences/src/plane';
@@ -134,7 +134,7 @@ describeUnless(ENCODER.missing ?? MISSING_BROWSER, 'the page that teaches an enc
   test('the adapter is a file', async () => {
     [file] = [...(await downloads(page, 1, () => page.click('#save'))).values()] as [Buffer];
     await useBackend('cpu');
-    const {config} = fromSafetensors(new Uint8Array(file));
+    const {config} = await loadAdapter(new Uint8Array(file));
     expect(Object.keys(config.layers)).toHaveLength(6 * 5);
   });
 

@@ -4,7 +4,7 @@ import {join} from 'node:path';
 import {Resvg} from '@resvg/resvg-js';
 import * as tf from '@tensorflow/tfjs';
 import type {Page} from 'playwright-core';
-import {applyLoRA, disposeModel, fromSafetensors} from 'tfjs-lora';
+import {applyLoRA, disposeModel, loadAdapter} from 'tfjs-lora';
 import {encodeImages, loadTransformer} from 'tfjs-lora/transformers';
 import {choose, DRAWINGS, KINDS} from '../../examples/vision/data';
 import {
@@ -311,7 +311,7 @@ describeInBrowser('the page that teaches a vision transformer', () => {
     const files = await downloads(page, 3, () => page.click('#save-model'));
     expect([...files.keys()].sort()).toEqual(['config.json', 'model.safetensors', 'preprocessor_config.json']);
     await useBackend('wasm');
-    const adapter = fromSafetensors(new Uint8Array(file));
+    const adapter = await loadAdapter(new Uint8Array(file));
     expect(Object.keys(adapter.tensors)).toContain('classifier/bias');
     const text = (name: string) => files.get(name)!.toString();
     const {model: loaded} = await loadTransformer({

@@ -10,10 +10,10 @@ import {
   importPEFT,
   loadAdapter,
   LoRAError,
-  readPEFTFolder,
   saveAdapter,
   writePEFTFolder,
 } from 'tfjs-lora';
+import {readPEFTFolder} from '../../src/node/peftFolder';
 import {numbers, useBackend} from '../helpers';
 import {mlp, stirFactors} from '../models';
 import {peftFiles, smallNetwork} from '../peftNetworks';
@@ -46,8 +46,8 @@ describe('a folder of PEFT', () => {
     const {model} = smallNetwork();
     const target = join(folder, 'new', 'adapter');
     for (const name of ['lora', 'rslora']) {
-      const exported = await exportPEFT(importPEFT(peftFiles(name), model), model);
-      await writePEFTFolder(target, exported);
+      const exported = await exportPEFT(model, {adapter: await importPEFT(peftFiles(name), model)});
+      await writePEFTFolder(exported, target);
       expect(files()).toEqual([
         'new',
         'new/adapter',
@@ -55,7 +55,7 @@ describe('a folder of PEFT', () => {
         'new/adapter/adapter_model.safetensors',
       ]);
       const again = await readPEFTFolder(target);
-      expect(JSON.parse(again.config as string)).toEqual(exported.config);
+      expect(JSON.parse(again.config)).toEqual(exported.config);
       expect(Buffer.compare(again.weights, exported.weights)).toBe(0);
     }
   });
@@ -79,11 +79,11 @@ describe('a folder of PEFT', () => {
 
   test('that cannot be written is left as it was', async () => {
     const peft = peftFiles('lora');
-    await writePEFTFolder(folder, peft);
+    await writePEFTFolder(peft, folder);
     jest.spyOn(fs, 'renameSync').mockImplementation(() => {
       throw new Error('no space left');
     });
-    await expect(writePEFTFolder(folder, peftFiles('rslora'))).rejects.toThrow(/Cannot save .*no space left/);
+    await expect(writePEFTFolder(peftFiles('rslora'), folder)).rejects.toThrow(/Cannot save .*no space left/);
     expect(files()).toEqual(['adapter_config.json', 'adapter_model.safetensors']);
     expect((await readPEFTFolder(folder)).config).toBe(peft.config);
   });

@@ -56,7 +56,7 @@ describe.each([
   const place = () => (isPEFT ? folder : join(folder, 'model.json'));
   const saveHere = (n: number) =>
     isPEFT
-      ? writePEFTFolder(folder, {config: {n, round: 0}, weights: new Uint8Array(20_000).fill(n % 251)})
+      ? writePEFTFolder({config: {n, round: 0}, weights: new Uint8Array(20_000).fill(n % 251)}, folder)
       : saveModelFiles(place(), {modelTopology: {n}, weightSpecs: [], weightData: new ArrayBuffer(0)});
   const readHere = () => (isPEFT ? readPEFTFolder(folder) : loadModelFiles(place()));
 

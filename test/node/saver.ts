@@ -13,7 +13,7 @@ const LENGTH = 20_000;
 
 async function save(round: number): Promise<void> {
   if (what === 'peft') {
-    await writePEFTFolder(path, {config: {n, round}, weights: new Uint8Array(LENGTH).fill((n + round) % 251)});
+    await writePEFTFolder({config: {n, round}, weights: new Uint8Array(LENGTH).fill((n + round) % 251)}, path);
     return;
   }
   await saveModelFiles(path, {
@@ -27,9 +27,9 @@ async function save(round: number): Promise<void> {
 async function read(): Promise<void> {
   if (what === 'readPEFT') {
     const {config, weights} = await readPEFTFolder(path);
-    const {n: by, round} = JSON.parse(config as string) as {n: number; round: number};
+    const {n: by, round} = JSON.parse(config) as {n: number; round: number};
     if (weights.length !== LENGTH || weights.some(byte => byte !== (by + round) % 251)) {
-      throw new Error(`Mixed: ${config as string} with ${weights[0]}.`);
+      throw new Error(`Mixed: ${config} with ${weights[0]}.`);
     }
     return;
   }

@@ -21,8 +21,8 @@ const STEP = `async (tf, lora) => {
   const model = lora.applyLoRA(base, {rank: 1, seed: 1});
   model.compile({optimizer: lora.adam({learningRate: 0.1}), loss: 'meanSquaredError'});
   await model.fit(tf.ones([4, 3]), tf.zeros([4, 2]), {epochs: 1, verbose: 0});
-  const bytes = await lora.toSafetensors(lora.getAdapter(model));
-  const again = lora.fromSafetensors(bytes);
+  const bytes = await lora.toSafetensors(model);
+  const again = await lora.loadAdapter(bytes);
   const [trained, read] = [lora.getAdapter(model), again].map(({tensors}) => Array.from(tensors['fc/lora_B'].dataSync()));
   return {trained, read, graphs: typeof lora.fromGraphModel};
 }`;

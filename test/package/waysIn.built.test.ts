@@ -21,8 +21,8 @@ async function step(tf, lora, {digitReader, rotatedDigits}) {
   model.compile({optimizer: lora.adam({learningRate: 0.1}), loss: 'categoricalCrossentropy'});
   const x = tf.slice(images, 0, 8);
   await model.fit(x, tf.slice(labels, 0, 8), {epochs: 1, verbose: 0});
-  const bytes = await lora.toSafetensors(lora.getAdapter(model));
-  const again = lora.applyLoRA(base, lora.fromSafetensors(bytes));
+  const bytes = await lora.toSafetensors(model);
+  const again = lora.applyLoRA(base, await lora.loadAdapter(bytes));
   const [adapted, merged, plain] = [again, lora.mergeLoRA(model), base].map(each => Array.from(each.predict(x).dataSync()));
   const distance = (a, b) => Math.max(...a.map((value, i) => Math.abs(value - b[i])));
   console.log(distance(adapted, merged) < 1e-5 && distance(adapted, plain) > 1e-3 ? 'TRAINED' : 'NOT TRAINED');

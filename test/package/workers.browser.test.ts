@@ -12,13 +12,13 @@ const [CLIENT = ''] = textsUnder(PAGE, "The page's side", 'js');
 
 /** Trains, and then once more, when the first epoch ends the training. */
 const MAIN = `
-import {fromSafetensors} from 'tfjs-lora';
+import {loadAdapter} from 'tfjs-lora';
 import {train} from './train.js';
 
 async function main() {
   const progress = [];
   const bytes = await train({epochs: 3, signal: new AbortController().signal, onProgress: each => progress.push(each)});
-  const {tensors} = fromSafetensors(bytes);
+  const {tensors} = await loadAdapter(bytes);
 
   const controller = new AbortController();
   const seen = [];

@@ -9,7 +9,6 @@ import * as tf from '@tensorflow/tfjs';
 import {
   applyLoRA,
   exportPEFT,
-  getAdapter,
   importPEFT,
   type LoRAConfig,
   mergeLoRA,
@@ -100,9 +99,9 @@ async function write(
 ): Promise<void> {
   const folder = join(out, name.replaceAll(' ', '_'));
   mkdirSync(folder, {recursive: true});
-  await writePEFTFolder(folder, exported);
+  await writePEFTFolder(exported, folder);
   // What was rounded for the file is rounded here too.
-  const adapted = applyLoRA(model, importPEFT(exported, model, {keyMap: KEY_MAP}));
+  const adapted = applyLoRA(model, await importPEFT(exported, model, {keyMap: KEY_MAP}));
   const merged = mergeLoRA(adapted);
   const result = {
     name,
@@ -117,13 +116,13 @@ async function write(
 await tf.setBackend('cpu');
 for (const [folder, make] of IMPORTED) {
   const network = make();
-  const adapter = importPEFT(peftFiles(...folder), network.model, {keyMap: KEY_MAP});
-  await write(`imported ${folder.at(-1)!}`, network, await exportPEFT(adapter, network.model, {keyMap: KEY_MAP}));
+  const adapter = await importPEFT(peftFiles(...folder), network.model, {keyMap: KEY_MAP});
+  await write(`imported ${folder.at(-1)!}`, network, await exportPEFT(network.model, {adapter, keyMap: KEY_MAP}));
 }
 for (const [name, config, dtype] of TRAINED) {
   const network = large();
   const adapted = applyLoRA(network.model, {seed: 1, ...config});
   await train(adapted, network.inputs, {epochs: 20, optimizer: tf.train.adam(0.02)});
-  const exported = await exportPEFT(getAdapter(adapted), network.model, {keyMap: KEY_MAP, ...(dtype && {dtype})});
+  const exported = await exportPEFT(adapted, {keyMap: KEY_MAP, ...(dtype && {dtype})});
   await write(`trained ${name}`, network, exported);
 }

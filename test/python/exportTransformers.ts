@@ -64,7 +64,7 @@ async function train(name: string, sources: TransformerSources, inputs: Inputs, 
   const given = tensorsOf(inputs);
   await model.fit(given, targets, {epochs: 5, verbose: 0});
   const adapter = getAdapter(model);
-  const files = await exportPEFT(adapter, model);
+  const files = await exportPEFT(model, {adapter});
   const target = join(folder, name);
   const whole = await exportTransformer(base);
   mkdirSync(join(target, 'base'), {recursive: true});
@@ -103,7 +103,7 @@ if (
   throw new Error('The tokenizer gives other numbers than that of transformers.');
 }
 const {model: base} = await loadTransformer({config, weights});
-const adapter = importPEFT(adapterFiles, base);
+const adapter = await importPEFT(adapterFiles, base);
 const adapted = applyLoRA(base, adapter);
 const models = {base, adapted, merged: mergeLoRA(adapted)};
 console.log('| all-MiniLM-L6-v2 | largest difference at tokens | where there is padding |\n| --- | --- | --- |');

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import '@tensorflow/tfjs-backend-wasm';
-import {fromSafetensors, resetOptimizer, setAdapter} from 'tfjs-lora';
+import {loadAdapter, resetOptimizer, setAdapter} from 'tfjs-lora';
 import {type Federation, joinFederation, keptNodeKey, type NodeKey, publicKeyText} from 'tfjs-lora/federated';
 import pixels from 'virtual:digits';
 import type {Digits} from '../../shared/digits';
@@ -31,7 +31,7 @@ export class ClientEngine implements Engine {
     this.method = method;
     this.model = adapt(base, method, seed);
     const start = await fetch(new URL('model/start.safetensors', self.location.origin));
-    setAdapter(this.model, fromSafetensors(new Uint8Array(await start.arrayBuffer())));
+    setAdapter(this.model, await loadAdapter(new Uint8Array(await start.arrayBuffer())));
     const all = digitsIn(pixels.ofClients);
     this.own = ownDigits(all, client, seed);
     tf.dispose([all.images, all.labels]);

@@ -4,8 +4,8 @@ import {
   applyLoRA,
   disposeModel,
   exportPEFT,
-  fromSafetensors,
   learningRateSchedule,
+  loadAdapter,
   type LoRAConfig,
 } from 'tfjs-lora';
 import {encodeChats, exportGGUF, generate, type LoadedGGUF, loadGGUF} from 'tfjs-lora/language';
@@ -101,7 +101,7 @@ export class LanguageEngine implements Engine {
 
   async peft(): Promise<{config: Blob; weights: Blob}> {
     return this.learning.withAdapter(async (adapter, model) => {
-      const {config, weights} = await exportPEFT(adapter, model);
+      const {config, weights} = await exportPEFT(model, {adapter});
       return {config: new Blob([JSON.stringify(config, null, 2)]), weights: new Blob([weights])};
     });
   }
@@ -114,7 +114,7 @@ export class LanguageEngine implements Engine {
     if (file.size > MOST_BYTES) {
       throw new Error(`The file has ${(file.size / 1e6).toFixed(0)} MB, more than any adapter of this model.`);
     }
-    const adapter = fromSafetensors(new Uint8Array(await file.arrayBuffer()));
+    const adapter = await loadAdapter(new Uint8Array(await file.arrayBuffer()));
     try {
       return await this.learning.takeOn(applyLoRA(this.loaded().model, adapter));
     } finally {

@@ -1,13 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {
-  applyLoRA,
-  disposeModel,
-  fromSafetensors,
-  loadAdapter,
-  mergeLoRA,
-  saveAdapter,
-  trainableVariables,
-} from 'tfjs-lora';
+import {applyLoRA, disposeModel, loadAdapter, mergeLoRA, saveAdapter, trainableVariables} from 'tfjs-lora';
 import drawings from 'virtual:samples';
 import {byId, make, percent, sayOutcome, wholeNumberIn} from '../../shared/dom';
 import {Kept} from '../../shared/kept';
@@ -215,7 +207,7 @@ async function tryIt(picture: HTMLCanvasElement): Promise<string> {
 }
 
 async function open(file: File): Promise<string> {
-  const adapter = fromSafetensors(new Uint8Array(await file.arrayBuffer()));
+  const adapter = await loadAdapter(new Uint8Array(await file.arrayBuffer()));
   try {
     const model = applyLoRA(base!, adapter);
     const names = classes.map(({name}) => name);

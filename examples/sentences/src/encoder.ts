@@ -5,11 +5,10 @@ import {
   type Adapter,
   applyLoRA,
   disposeModel,
-  fromSafetensors,
   importPEFT,
   learningRateSchedule,
+  loadAdapter,
   type LoRAConfig,
-  readPEFT,
 } from 'tfjs-lora';
 import {compileCrossEntropy, embed, encodeTexts, loadTransformer} from 'tfjs-lora/transformers';
 import {Learning} from '../../shared/learning';
@@ -117,8 +116,8 @@ export class SentenceEngine implements Engine {
     try {
       adapter =
         files.length === 1
-          ? fromSafetensors(new Uint8Array(await files[0]!.arrayBuffer()))
-          : importPEFT(await readPEFT([...files]), body);
+          ? await loadAdapter(new Uint8Array(await files[0]!.arrayBuffer()))
+          : await importPEFT([...files], body);
       const read = adapter;
       const units = read.tensors[`${HEAD}/bias`]?.size;
       const adapted = units === undefined ? applyLoRA(body, read) : this.withHead(units, base => applyLoRA(base, read));

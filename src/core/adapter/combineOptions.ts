@@ -1,9 +1,10 @@
-import {checkOptions, show, throwFaults} from '../../platform/errors';
-import {join, type Joint, type WeightedAdapter} from './joint';
+import {checkCount, checkNumber, checkOptions, faultsOf, show, throwFaults} from '../../platform/errors';
+import {type CallOptions, checkCallOptions} from '../../platform/signals';
+import {alignAdapters, type AlignedAdapters, type WeightedAdapter} from './alignment';
 import {dare, type MajoritySign, type Merging, ties} from './mixing';
 
 /** How adapters are combined. */
-export interface CombineOptions {
+export interface CombineOptions extends CallOptions {
   /** `'exact'`: the weighted sum. `'ties'`, `'dare'`: merges of adapters that interfere. Default: `'exact'`. */
   method?: 'exact' | 'ties' | 'dare';
   /** For `'ties'` and `'dare'`: the share of entries that are kept, above 0 and up to 1. (In the TIES paper 0.2.) */
@@ -12,12 +13,13 @@ export interface CombineOptions {
   majoritySign?: MajoritySign;
   /** For `'dare'`: makes the choice of entries reproducible. */
   seed?: number;
-}
-
-/** How adapters are compressed. */
-export interface CompressOptions extends CombineOptions {
-  /** Rank of the result. */
-  rank: number;
+  /** The highest rank of a layer of the result: its update is approximated by singular values. Default: no limit. */
+  rank?: number;
+  /**
+   * The most values that the factors of all layers have together. The ranks go where they count most; a layer may get
+   * none. Default: no limit.
+   */
+  budget?: number;
 }
 
 /** The options that each method takes beside its name. */
@@ -26,6 +28,9 @@ const OPTIONS: Readonly<Record<string, readonly (keyof CombineOptions)[]>> = {
   ties: ['density', 'majoritySign'],
   dare: ['density', 'seed'],
 };
+
+/** Those that every method takes. */
+const ALWAYS: readonly (keyof CombineOptions)[] = ['rank', 'budget', 'signal', 'onProgress'];
 
 /** Those that a method needs, with an example. */
 const REQUIRED: Readonly<Record<string, string | undefined>> = {
@@ -38,58 +43,33 @@ const REQUIRED: Readonly<Record<string, string | undefined>> = {
  *
  * @throws LoRAError with a line for each fault.
  */
-export function checkCombination(parts: readonly WeightedAdapter[], options: CombineOptions): Joint {
+export function checkCombination(parts: readonly WeightedAdapter[], options: CombineOptions): AlignedAdapters {
   checkOptions(options);
-  throwFaults(optionFaults(options, []));
-  const joint = join(parts);
-  const {method} = options;
-  return checked(joint, [
-    ...weightFaults(parts, method),
-    ...(method === 'ties' || method === 'dare' ? rankFaults(joint) : []),
-  ]);
-}
-
-/**
- * Checks the arguments of `compressAdapter`, before any tensor is made.
- *
- * @throws LoRAError with a line for each fault.
- */
-export function checkCompression(parts: readonly WeightedAdapter[], options: CompressOptions): Joint {
-  checkOptions(options);
-  const {rank} = options;
-  throwFaults([
-    ...(Number.isInteger(rank) && rank > 0 ? [] : [`rank must be a positive integer, got ${show(rank)}.`]),
-    ...optionFaults(options, ['rank']),
-  ]);
-  const joint = join(parts);
-  return checked(joint, weightFaults(parts, options.method));
-}
-
-function checked(joint: Joint, faults: readonly string[]): Joint {
+  throwFaults(optionFaults(options));
+  const aligned = alignAdapters(parts);
+  const {method, rank, budget} = options;
+  const mergesFactors = method !== undefined && method !== 'exact' && rank === undefined && budget === undefined;
+  const faults = [...weightFaults(parts, method), ...(mergesFactors ? rankFaults(aligned) : [])];
   if (faults.length > 0) {
-    joint.dispose();
+    aligned.dispose();
   }
   throwFaults(faults);
-  return joint;
+  return aligned;
 }
 
 /** Options that do not exist, are missing, out of range or belong to another method. */
-function optionFaults(options: CombineOptions, always: readonly string[]): string[] {
-  const {method = 'exact', density, majoritySign, seed} = options;
+function optionFaults(options: CombineOptions): string[] {
+  const {method = 'exact', density, majoritySign, seed, rank, budget} = options;
   if (!Object.hasOwn(OPTIONS, method)) {
     return [`There is no method ${show(method)}. The methods are: ${Object.keys(OPTIONS).join(', ')}.`];
   }
-  const known: readonly string[] = [...(OPTIONS[method] ?? []), ...always];
+  const known: readonly string[] = [...(OPTIONS[method] ?? []), ...ALWAYS];
   const given = Object.entries(options).filter(([key, value]) => key !== 'method' && value !== undefined);
   const required = REQUIRED[method];
   return [
     ...given
       .filter(([key]) => !known.includes(key))
-      .map(
-        ([key]) =>
-          `Method '${method}' has no option "${key}". ` +
-          `${known.length === 0 ? 'It has none' : `It has: ${known.join(', ')}`}.`,
-      ),
+      .map(([key]) => `Method '${method}' has no option "${key}". It has: ${known.join(', ')}.`),
     ...(required === undefined || given.some(([key]) => required.startsWith(`${key}:`))
       ? []
       : [`Method '${method}' needs an option such as ${required}.`]),
@@ -100,6 +80,9 @@ function optionFaults(options: CombineOptions, always: readonly string[]): strin
       ? []
       : [`majoritySign must be 'total' or 'frequency', got ${show(majoritySign)}.`]),
     ...(seed === undefined || Number.isInteger(seed) ? [] : [`seed must be an integer, got ${show(seed)}.`]),
+    ...(rank === undefined ? [] : faultsOf(() => checkCount('rank', rank))),
+    ...(budget === undefined ? [] : faultsOf(() => checkNumber('budget', budget, budget > 0, 'a number above 0'))),
+    ...faultsOf(() => checkCallOptions(options)),
   ];
 }
 
@@ -113,13 +96,13 @@ function weightFaults(parts: readonly WeightedAdapter[], method: CombineOptions[
 }
 
 /** Layers whose adapters are of different ranks. */
-function rankFaults({layers}: Joint): string[] {
+function rankFaults({layers}: AlignedAdapters): string[] {
   return layers.flatMap(({path, members}) => {
     const ranks = members.map(({config}) => config.rank);
     return new Set(ranks).size > 1
       ? [
-          `${path}: ranks ${ranks.join(', ')}. 'ties' and 'dare' merge factors, which must be of one rank here. To ` +
-            'merge the updates themselves, say which rank the result has: compressAdapter, or --rank.',
+          `${path}: ranks ${ranks.join(', ')}. 'ties' and 'dare' merge factors, which must be of one rank. To merge ` +
+            'the updates themselves, say which rank the result has: {rank: 8}, or --rank 8.',
         ]
       : [];
   });

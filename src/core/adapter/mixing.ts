@@ -1,7 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {addAll} from '../ops/addAll';
 import {asMatrix, lastAxis} from '../ops/factors';
-import {truncatedSVD} from '../ops/svd';
 
 /** An update `strength·a·b` as matrices: `a`: `[m, r]`, `b`: `[r, n]`. */
 export interface Term {
@@ -54,19 +53,6 @@ export function reduced({a, b}: Product): Product {
   }
   const whole = tf.matMul<tf.Tensor2D>(a, b);
   return m <= n ? {a: tf.eye(m), b: whole} : {a: whole, b: tf.eye(n)};
-}
-
-/**
- * The best approximation of a product, or of a matrix, of the given rank, `U·diag(S)·Vᵀ`, half of it in each factor.
- */
-export async function approximated(chain: readonly tf.Tensor2D[], rank: number): Promise<Product> {
-  const svd = await truncatedSVD(chain, rank);
-  const product = tf.tidy(() => {
-    const root = tf.sqrt(svd.s);
-    return {a: tf.mul<tf.Tensor2D>(svd.u, root), b: tf.transpose(tf.mul<tf.Tensor2D>(svd.v, root))};
-  });
-  tf.dispose({...svd});
-  return product;
 }
 
 /** Merges factors each by themselves, as PEFT does: `√|strength|` goes into both, its sign into `b`. */

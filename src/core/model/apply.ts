@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {type Adapter, layerConfigAt} from '../adapter/adapter';
+import {type Adapter, isAdapter, layerConfigAt} from '../adapter/adapter';
 import {checkAdapter} from '../adapter/checkAdapter';
 import {listed} from '../../platform/errors';
 import {withHead} from '../head/replaceHead';
@@ -9,7 +9,7 @@ import {UnadaptedLayer} from '../layers/unadaptedLayer';
 import {baseOf, isWrapper, wrapperKind} from '../layers/wrapperLayer';
 import {initializerEntry, isPrincipal} from '../methods/initializer';
 import type {SharedSide} from '../methods/method';
-import {disposeModel} from '../rewire/dispose';
+import {adopt, disposeModel} from '../rewire/dispose';
 import {carryMetadata, makeRecord} from '../rewire/record';
 import {rewire} from '../rewire/rewire';
 import {checkModel, type Site} from '../rewire/walk';
@@ -26,6 +26,10 @@ import {adaptableSites, planFor} from './planLoRA';
  * frozen. It computes exactly what the original computes, until it is trained; compile it and train it with `fit`.
  *
  * The original is not touched. Frozen weights share their buffers with it; each model is disposed by itself.
+ *
+ * A given adapter stays usable, and `disposeModel` of the new model disposes of it too (of several models, the last).
+ * So `applyLoRA(base, await loadAdapter(url))` leaks nothing. To keep an adapter longer than the models that it is
+ * tried on, put it on one model with `setAdapter`, which leaves it to the caller.
  *
  * @param model any `tf.LayersModel`: functional, sequential, nested, with shared layers, several inputs and outputs,
  * `TimeDistributed`.
@@ -50,7 +54,9 @@ export function applyLoRA(model: tf.LayersModel, configOrAdapter: LoRAConfig | A
   checkAdapter(configOrAdapter);
   const headed = withHead(model, configOrAdapter);
   try {
-    return applyAdapter(headed, configOrAdapter);
+    const adapted = applyAdapter(headed, configOrAdapter);
+    adopt(adapted, configOrAdapter);
+    return adapted;
   } finally {
     if (headed !== model) {
       disposeModel(headed);
@@ -136,11 +142,6 @@ function build(
   }
   carryMetadata(model, adapted);
   return adapted;
-}
-
-/** An adapter, unlike a config, holds tensors. */
-function isAdapter(value: LoRAConfig | Adapter): value is Adapter {
-  return typeof value === 'object' && (value as unknown) !== null && 'tensors' in value && 'config' in value;
 }
 
 /** Nobody asked for the default, nor by `'all'` for a rank in each small layer: there the summary tells. */

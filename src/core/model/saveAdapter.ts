@@ -1,32 +1,97 @@
 import * as tf from '@tensorflow/tfjs';
 import type {Adapter} from '../adapter/adapter';
-import {type SaveOptions, writeAdapter} from '../storage/storage';
+import {checkPlace, saverOf} from '../storage/places';
+import {encodeAdapter, type SafetensorsOptions} from '../storage/safetensors';
+import {type SaveOptions, withPlace, writeAdapter} from '../storage/storage';
+import type {Bytes} from '../../platform/formats/safetensors';
+import {disposeModel} from '../rewire/dispose';
 import {getAdapter} from './currentAdapter';
+import {safeMergeLoRA} from './restore';
 
 /**
  * Saves the adapter of a model, or an adapter: its config and its tensors, and nothing of the base. In files, in
  * IndexedDB and in local storage an earlier one is replaced by all of the new one or stays as it was.
  *
- *     await saveAdapter(model, 'file://out/emoji.safetensors');   // Node: one file, which needs no other beside it
+ *     await saveAdapter(model, 'emoji.safetensors');              // Node: one file
  *     await saveAdapter(model, 'downloads://emoji.safetensors');  // a page: the same file
  *     await saveAdapter(model, 'indexeddb://emoji');
  *
+ * @param source an adapted model, which stays as it is, or an adapter, which stays the caller's.
  * @param handlerOrUrl what `model.save` takes: `indexeddb://…`, `localstorage://…`, `downloads://…`, `http(s)://…`, any
- *     `tf.io.IOHandler`; in Node also `file://…`, with or without tfjs-node. A name that ends in `.safetensors` has
- *     that format.
- * @throws LoRAError if the model is not adapted, the adapter was disposed, its numbers are lost with a graphics card
- *     or not finite, nothing handles the URL, it cannot be saved there, or an option does not exist.
+ *     `tf.io.IOHandler`; in Node also a path or `file://…`, with or without tfjs-node. A name that ends in
+ *     `.safetensors` has that format.
+ * @param options the format, the type of number, and whether NaN and infinities are allowed.
+ * @returns what the handler's `save` returns.
+ * @throws LoRAError of code `ERR_NOT_ADAPTED` if the model is not adapted, `ERR_DISPOSED` if the adapter was disposed,
+ *     `ERR_NUMERIC` if a value is not finite, `ERR_IO` if it cannot be saved there, `ERR_OPTION` if nothing handles the
+ *     URL or an option is not valid.
  */
 export async function saveAdapter(
   source: tf.LayersModel | Adapter,
   handlerOrUrl: tf.io.IOHandler | string,
   options: SaveOptions = {},
 ): Promise<tf.io.SaveResult> {
-  let own: Adapter | undefined;
-  const take = () => (source instanceof tf.layers.Layer ? (own = getAdapter(source)) : source);
+  return withAdapterOf(source, take => writeAdapter(take, handlerOrUrl, options));
+}
+
+/**
+ * Encodes the adapter of a model, or an adapter, as the bytes of a safetensors file: its tensors under their names, and
+ * its config as text in the header. `loadAdapter(bytes)` is the inverse.
+ *
+ *     const bytes = await toSafetensors(model, {dtype: 'float16'});
+ *     await fetch('/adapters/emoji', {method: 'PUT', body: bytes});
+ *
+ * @param source an adapted model, which stays as it is, or an adapter, which stays the caller's.
+ * @param options the type of number, and whether NaN and infinities are allowed.
+ * @returns a promise, since some backends, such as WebGPU, give values by a promise alone.
+ * @throws LoRAError of code `ERR_NOT_ADAPTED` if the model is not adapted, `ERR_DISPOSED` if the adapter was disposed,
+ *     `ERR_NUMERIC` if a value is not finite or too large for the type of number.
+ */
+export async function toSafetensors(
+  source: tf.LayersModel | Adapter,
+  options: SafetensorsOptions = {},
+): Promise<Bytes> {
+  return withAdapterOf(source, take => encodeAdapter(take, options));
+}
+
+/** Runs `f`, which takes the adapter once its other arguments are checked; a model's is disposed of afterwards. */
+export async function withAdapterOf<T>(
+  source: tf.LayersModel | Adapter,
+  f: (take: () => Adapter) => Promise<T>,
+): Promise<T> {
+  let taken: Adapter | undefined;
   try {
-    return await writeAdapter(take, handlerOrUrl, options);
+    return await f(() => (source instanceof tf.layers.Layer ? (taken = getAdapter(source)) : source));
   } finally {
-    own?.dispose();
+    taken?.dispose();
+  }
+}
+
+/**
+ * Saves an adapted model with its update merged into its weights, to deploy it: a plain model, as fast as the original,
+ * which `tf.loadLayersModel` loads without this library. The adapted model is not changed, and nothing else is left in
+ * memory.
+ *
+ *     await saveMerged(model, 'file://out/merged');
+ *
+ * @param model the adapted model.
+ * @param handlerOrUrl what `model.save` takes; in Node also a path.
+ * @param config as for `model.save`.
+ * @returns what `model.save` returns.
+ * @throws LoRAError of code `ERR_NOT_ADAPTED` if the model is not adapted, `ERR_NUMERIC` if a merged weight is not
+ *     finite, `ERR_IO` if it cannot be saved there, `ERR_OPTION` if nothing handles the URL.
+ */
+export async function saveMerged(
+  model: tf.LayersModel,
+  handlerOrUrl: tf.io.IOHandler | string,
+  config?: tf.io.SaveConfig,
+): Promise<tf.io.SaveResult> {
+  checkPlace(handlerOrUrl, 'save');
+  const handler = saverOf(handlerOrUrl);
+  const merged = await safeMergeLoRA(model);
+  try {
+    return await withPlace('save', handlerOrUrl, () => merged.save(handler, config));
+  } finally {
+    disposeModel(merged);
   }
 }

@@ -1,9 +1,10 @@
-import {brief, damagedError, LoRAError, show, unsupportedError} from '../../platform/errors';
+import {brief, damagedError, LoRAError, messageOf, show, unsupportedError} from '../../platform/errors';
 import {duplicateKeys, isTextList} from '../../platform/formats/jsonText';
 import type {Strength} from '../methods/method';
 import {resolveStrength} from '../methods/lora';
 import type {PEFTForm, WrittenFields, WrittenModule} from './methods/form';
 import {lora} from './methods/lora';
+import type {PEFTFiles} from './peftFiles';
 import type {PrincipalInit} from '../methods/initializer';
 import {formOfType, formTypes} from './methods/table';
 import {type Budget, PatternTable} from './patternTable';
@@ -72,7 +73,11 @@ const LOSES_BASE = /^(?:pissa_niter_|corda|lora_ga|loftq)/;
  * @param warn is called with what is doubtful.
  * @throws LoRAError with a line for each thing that is wrong or is not carried.
  */
-export function readPEFTConfig(config: string | object, warn: (message: string) => void, budget: Budget): PEFTConfig {
+export function readPEFTConfig(
+  config: PEFTFiles['config'],
+  warn: (message: string) => void,
+  budget: Budget,
+): PEFTConfig {
   const fields = parseConfig(config);
   const faults: string[] = [];
   const {peft_type: type, bias = 'none'} = fields;
@@ -157,13 +162,13 @@ export function readPEFTConfig(config: string | object, warn: (message: string) 
   };
 }
 
-function parseConfig(config: string | object): Record<string, unknown> {
+function parseConfig(config: PEFTFiles['config']): Record<string, unknown> {
   let fields: unknown = config;
   if (typeof config === 'string') {
     try {
       fields = JSON.parse(config);
     } catch (error) {
-      throw damagedError(`adapter_config.json is not valid JSON: ${(error as Error).message}`, {cause: error});
+      throw damagedError(`adapter_config.json is not valid JSON: ${messageOf(error)}`, {cause: error});
     }
     const twice = duplicateKeys(config);
     if (twice.length > 0) {

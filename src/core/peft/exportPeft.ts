@@ -4,6 +4,7 @@ import {asLoRA, isProduct} from '../adapter/asLoRA';
 import {checkAdapter} from '../adapter/checkAdapter';
 import {describeHead} from '../adapter/headConfig';
 import {checkOptions, listed, LoRAError, misfitError, show, throwFaults} from '../../platform/errors';
+import {type CallOptions, checkCallOptions, stepsOf, throwIfAborted} from '../../platform/signals';
 import type {Values} from '../../platform/formats/layout';
 import {type Bytes, encodeSafetensors, type NamedValues} from '../../platform/formats/safetensors';
 import type {LayerConfig} from '../layers/layerConfig';
@@ -12,11 +13,13 @@ import {baseOf} from '../layers/wrapperLayer';
 import {resolveStrength} from '../methods/lora';
 import {methodOf} from '../methods/registry';
 import {checkFit} from '../model/checkFit';
+import {withAdapterOf} from '../model/saveAdapter';
 import {checkModel, type Site, sitesOf} from '../rewire/walk';
 import {floatTypeOf, readValues, type SafetensorsOptions} from '../storage/safetensors';
 import {biasesOf, namedWeights} from '../../platform/tfjs/weights';
 import {carries, isConv1D, torchWeights, type UpdatedKind, updatedKind} from './torchLayers';
-import {PEFT_NAMES, type PEFTFiles} from './files';
+import {PEFT_NAMES} from './parsePeft';
+import type {PEFTFiles} from './peftFiles';
 import {type KeyMap, modulePaths} from './modules';
 import type {PEFTForm, WrittenModule} from './methods/form';
 import {lora} from './methods/lora';
@@ -25,7 +28,9 @@ import {depthwiseUpdateToTorch, type TorchUpdate, toTorchUpdate} from './methods
 import {writePEFTConfig} from './config';
 
 /** How an adapter is written for PEFT. */
-export interface ExportOptions extends SafetensorsOptions {
+export interface ExportOptions extends SafetensorsOptions, CallOptions {
+  /** The adapter to export, which stays the caller's. Default: that of the model. */
+  adapter?: Adapter;
   /** The module of each layer, by name. Default: the layer's path with dots for slashes. */
   keyMap?: KeyMap;
   /**
@@ -37,33 +42,50 @@ export interface ExportOptions extends SafetensorsOptions {
 
 /** A PEFT adapter as it is written. */
 export interface ExportedPEFT extends PEFTFiles {
-  /** What belongs into `adapter_config.json`. */
+  /** The contents of `adapter_config.json`. */
   config: Record<string, unknown>;
   weights: Bytes;
 }
 
 /**
- * An adapter as PEFT stores it: what belongs into `adapter_config.json` and `adapter_model.safetensors`, for a PyTorch
- * model with the same base weights. `PeftModel.from_pretrained(model, folder)` loads it.
+ * Exports the adapter of a model, or another one for it, as PEFT stores it: the contents of `adapter_config.json` and
+ * `adapter_model.safetensors`, for a PyTorch model with the same base weights. `PeftModel.from_pretrained(model,
+ * folder)` loads them.
  *
- * The result is a promise since a backend may keep the numbers where they cannot be read at once, as webgpu does.
+ *     const {config, weights} = await exportPEFT(model, {baseModel: 'distilbert/distilbert-base-uncased'});
  *
- * @param model the base of the adapter, plain or adapted; with the adapter's new head, if it brings one.
- * @throws LoRAError if the adapter does not fit the model, PEFT has no such updates, or numbers are not finite, with a
- *     line for each.
+ * @param model the adapted model; with `{adapter}` also the plain base, with the adapter's new head, if it has one.
+ * @returns a promise, since some backends, such as WebGPU, give values by a promise alone.
+ * @throws LoRAError of code `ERR_NOT_ADAPTED` if the model is not adapted and no adapter is given, `ERR_MISFIT` if the
+ *     adapter does not fit the model, `ERR_UNSUPPORTED` if PEFT has no such updates, with a line for each,
+ *     `ERR_NUMERIC` if values are not finite, `ERR_ABORTED` if the signal is aborted.
  */
-export async function exportPEFT(
-  adapter: Adapter,
-  model: tf.LayersModel,
-  options: ExportOptions = {},
-): Promise<ExportedPEFT> {
-  checkOptions(options, {keyMap: true, baseModel: true, dtype: true, allowNonFinite: true});
-  const {keyMap, baseModel, dtype = 'float32', ...finite} = options;
+export async function exportPEFT(model: tf.LayersModel, options: ExportOptions = {}): Promise<ExportedPEFT> {
+  checkOptions(options, {
+    ...{
+      adapter: true,
+      keyMap: true,
+      baseModel: true,
+      dtype: true,
+      allowNonFinite: true,
+      signal: true,
+      onProgress: true,
+    },
+  });
+  const {adapter, baseModel, dtype = 'float32'} = options;
+  checkCallOptions(options);
   if (baseModel !== undefined && (typeof baseModel !== 'string' || baseModel === '')) {
     throw new LoRAError(`baseModel must be the name or path of a model, got ${show(baseModel)}.`);
   }
-  const numbers = floatTypeOf(dtype);
+  floatTypeOf(dtype);
   checkModel(model);
+  throwIfAborted(options.signal);
+  return withAdapterOf(adapter === undefined ? model : adapter, take => written(take(), model, options));
+}
+
+async function written(adapter: Adapter, model: tf.LayersModel, options: ExportOptions): Promise<ExportedPEFT> {
+  const {keyMap, baseModel, dtype = 'float32', allowNonFinite} = options;
+  const step = stepsOf(options);
   checkAdapter(adapter);
   checkHead(adapter, model);
   const sites = sitesOf(model).map(site => ({...site, layer: baseOf(site.layer)}));
@@ -78,7 +100,8 @@ export async function exportPEFT(
   const counters: Record<string, NamedValues> = {};
   const modules: WrittenModule[] = [];
   const modulesToSave: string[] = [];
-  for (const {path, layer} of sites) {
+  for (const [done, {path, layer}] of sites.entries()) {
+    await step({done, total: sites.length, what: 'exporting layers'});
     const module = paths.get(path);
     if (module === undefined) {
       continue;
@@ -142,8 +165,12 @@ export async function exportPEFT(
     ...writePEFTConfig(modules, {form, fanInFanOut, bias: biasOf(adapter), modulesToSave, all}),
     ...(baseModel !== undefined && {base_model_name_or_path: baseModel}),
   };
-  const written = {dtype: numbers, metadata: {format: 'pt'}, ...finite};
-  return {config, weights: encodeSafetensors({...tensors, ...counters}, written)};
+  const how = {
+    dtype: floatTypeOf(dtype),
+    metadata: {format: 'pt'},
+    ...(allowNonFinite !== undefined && {allowNonFinite}),
+  };
+  return {config, weights: encodeSafetensors({...tensors, ...counters}, how)};
 }
 
 /** PEFT stores weights and builds nothing, so the layers of a new head have to be in the model. */

@@ -1,10 +1,10 @@
 import * as tf from '@tensorflow/tfjs';
 import {type Adapter, type AdapterConfig, makeAdapter} from '../adapter/adapter';
 import {checkOptions, LoRAError, showShape, throwFaults} from '../../platform/errors';
+import {type CallOptions, stepsOf, throwIfAborted, unlessAborted} from '../../platform/signals';
 import {Budget} from './patternTable';
 import {sizeOf, type Values} from '../../platform/formats/layout';
 import {headOf} from '../head/headPlace';
-import {capabilities} from '../../backends/shared/capabilities';
 import {classInAdapters} from '../layers/adaptation';
 import {borrowing} from '../layers/borrowingLayer';
 import {adaptationOf, reasonNotAdaptable} from '../layers/registry';
@@ -15,18 +15,20 @@ import {methodOf, namedIn} from '../methods/registry';
 import {checkFit} from '../model/checkFit';
 import {recordOf} from '../rewire/record';
 import {checkModel, type Site, sitesOf} from '../rewire/walk';
+import {checkLimits, type LoadOptions} from '../storage/limits';
 import {asTensors} from '../storage/safetensors';
 import {biasesOf, namedWeights} from '../../platform/tfjs/weights';
 import {carries, isConv1D, torchWeights, updatedKind} from './torchLayers';
-import {parsePEFT, type PEFTFiles, type TorchModule} from './files';
+import {parsePEFT, type TorchModule} from './parsePeft';
+import {type PEFTSource, readPEFT} from './readPeft';
 import {type KeyMap, meet} from './modules';
 import type {StoredUpdate, OwnUpdate, PEFTForm} from './methods/form';
 import type {PrincipalInit} from '../methods/initializer';
 import {principalStart} from './methods/principal';
 import {asDepthwise, withinRankLimit, fromTorchUpdate, type TfjsUpdate, type TorchUpdate} from './methods/update';
 
-/** How an adapter of PEFT meets a model. */
-export interface ImportOptions {
+/** How a PEFT adapter is imported. */
+export interface ImportOptions extends LoadOptions, CallOptions {
   /**
    * The layer of each module, by name. Default: equal paths, then the last part of the path, where that is unambiguous.
    */
@@ -34,24 +36,36 @@ export interface ImportOptions {
 }
 
 /**
- * An adapter that PEFT saved, for a tfjs model with the same base weights. Apply it with `applyLoRA(model, adapter)` as
- * any other.
+ * Imports an adapter that PEFT saved, for a tfjs model with the same base weights. Apply it with
+ * `applyLoRA(model, adapter)` as any other.
  *
- *     const adapter = importPEFT({config: await file.text(), weights}, base, {keyMap: {'encoder.*.fc': 'dense_*'}});
+ *     const adapter = await importPEFT('out/peft-adapter', base, {keyMap: {'encoder.*.fc': 'dense_*'}});
  *
  * Carries LoRA and DoRA of Linear, Conv1d, Conv2d, Conv3d and Embedding, and IA³, VeRA, LoHa and LoKr where PEFT has
  * them; F32, F16 and BF16; `use_rslora`, `rank_pattern`, `alpha_pattern`, `fan_in_fan_out`, `modules_to_save`, `bias`
  * and `lora_bias`. A rank beyond what a layer can hold is reduced without loss. Refuses whatever else changes what the
  * adapter computes.
  *
+ * @param source the URL of the folder, in Node also its path; `{config, weights}`, each as bytes, a `Blob`, a
+ *     `Response`, or a promise of these; or the files that a user picked.
  * @param model plain or adapted. The layers of a new head, if it has one, must be in `modules_to_save`.
- * @throws LoRAError if a file is damaged, something is not carried, or modules and layers do not fit each other, with a
- *     line for each misfit. The model is not changed in any case.
+ * @returns the adapter. The caller disposes of it, unless `applyLoRA(base, adapter)` takes it over.
+ * @throws LoRAError of code `ERR_NOT_FOUND` or `ERR_IO` if a file cannot be read, `ERR_DAMAGED` if it is damaged,
+ *     `ERR_UNSUPPORTED` if something is not carried, `ERR_MISFIT` if modules and layers do not fit each other, with a
+ *     line for each, `ERR_ABORTED` if the signal is aborted. The model is not changed in any case.
  */
-export function importPEFT(files: PEFTFiles, model: tf.LayersModel, options: ImportOptions = {}): Adapter {
-  checkOptions(options, {keyMap: true});
-  const {keyMap} = options;
+export async function importPEFT(
+  source: PEFTSource | PromiseLike<PEFTSource>,
+  model: tf.LayersModel,
+  options: ImportOptions = {},
+): Promise<Adapter> {
+  checkOptions(options, {keyMap: true, maxBytes: true, signal: true, onProgress: true});
+  const {keyMap, ...limits} = options;
+  checkLimits(limits);
   checkModel(model);
+  throwIfAborted(limits.signal);
+  const files = await readPEFT(await unlessAborted(Promise.resolve(source), limits.signal), limits);
+  const step = stepsOf(limits);
   const budget = new Budget();
   const warn = (message: string) => {
     console.warn(message);
@@ -65,9 +79,11 @@ export function importPEFT(files: PEFTFiles, model: tf.LayersModel, options: Imp
   const faults: string[] = [];
   const met = meet([...modules.keys()], sites, keyMap, budget);
   faults.push(...partTied(met, modules, sites));
+  let done = 0;
   for (const [path, site] of met) {
+    await step({done: done++, total: met.size, what: 'importing modules'});
     try {
-      take(modules.get(path) as TorchModule, site);
+      await take(modules.get(path) as TorchModule, site);
     } catch (error) {
       faults.push(`${path}: ${(error as Error).message}`);
     }
@@ -92,11 +108,11 @@ export function importPEFT(files: PEFTFiles, model: tf.LayersModel, options: Imp
   return adapter;
 
   /** Takes what the adapter brings for one layer. */
-  function take({update, stored, base, bias, saved}: TorchModule, site: Site): void {
+  async function take({update, stored, base, bias, saved}: TorchModule, site: Site): Promise<void> {
     const {path} = site;
     const layer = baseOf(site.layer);
     if (base !== undefined) {
-      checkBase(site, base);
+      await checkBase(site, base);
     }
     if (saved.size > 0) {
       config.trainable.push(path);
@@ -125,7 +141,7 @@ export function importPEFT(files: PEFTFiles, model: tf.LayersModel, options: Imp
     if (update !== undefined) {
       const {a, b, strength} = layerUpdate(layer, update);
       const {magnitude} = update;
-      const start = init === undefined || update.embedding ? undefined : startOf(init, site, strength);
+      const start = init === undefined || update.embedding ? undefined : await startOf(init, site, strength);
       const trainBias = bias !== undefined || update.bias !== undefined;
       config.layers[path] = {
         className: classInAdapters(layer.getClassName()),
@@ -197,19 +213,19 @@ function readStored(
 }
 
 /** The factors that PEFT took out of the weight of a layer. */
-function startOf(init: PrincipalInit, site: Site, strength: Strength): {a: Values; b: Values} {
+async function startOf(init: PrincipalInit, site: Site, strength: Strength): Promise<{a: Values; b: Values}> {
   const layer = baseOf(site.layer);
   if (updatedKind(layer.getClassName())?.axes !== 2 || (init === 'olora' && isConv1D(layer))) {
     const what = isConv1D(layer) ? "GPT-2's Conv1D" : layer.getClassName();
     throw new LoRAError(`an update that starts from the weight (${init}), which PEFT does not make of a ${what}.`);
   }
-  return principalStart(init, originalNumbers(site, 'kernel'), strength);
+  return principalStart(init, await originalValues(site, 'kernel'), strength);
 }
 
 /** Checks that a base weight in the file equals the model's. PEFT would put the one of the file in its place. */
-function checkBase(site: Site, base: Values): void {
+async function checkBase(site: Site, base: Values): Promise<void> {
   const weight = torchWeights(baseOf(site.layer))?.find(({torchName}) => torchName === 'weight');
-  const own = originalNumbers(site, weight?.name ?? 'kernel');
+  const own = await originalValues(site, weight?.name ?? 'kernel');
   const given = weight?.fromTorch?.(base, own.shape) ?? base;
   const isOfShape = showShape([...own.shape]) === showShape([...given.shape]);
   if (!isOfShape || !own.data.every((value, i) => value === given.data[i])) {
@@ -232,18 +248,17 @@ function checkOrientation(layer: tf.layers.Layer): void {
   }
 }
 
-/** What a weight of a layer was before it trained, as numbers. */
-function originalNumbers(site: Site, name: string): Values {
-  if (capabilities().readsByPromise) {
-    throw new LoRAError(
-      `needs the numbers of the base, which ${tf.getBackend()} does not give at once. Import it with the model on ` +
-        'another backend, such as wasm.',
-    );
-  }
+/** The values that a weight of a layer had before it trained. */
+async function originalValues(site: Site, name: string): Promise<Values> {
   const layer = baseOf(site.layer);
   // A layer that borrows its weight has none of the name.
   const weight = (originalsOf(site).get(name) ?? adaptationOf(layer)?.weights(layer)[0]?.variable) as tf.LayerVariable;
-  return tf.tidy(() => ({shape: weight.shape as number[], data: weight.read().dataSync<'float32'>()}));
+  const value = tf.tidy(() => tf.clone(weight.read())); // a layer may compute its weight when it is read
+  try {
+    return {shape: value.shape, data: await value.data<'float32'>()};
+  } finally {
+    value.dispose();
+  }
 }
 
 function originalsOf({layer}: Site): Map<string, tf.LayerVariable> {

@@ -1,37 +1,58 @@
 import {kindOf, listed, LoRAError, notFoundError} from '../../platform/errors';
-import {checkLimits, type LoadOptions} from '../storage/limits';
-import {bytesOf, type ByteSource} from '../storage/sources';
-import {PEFT_FILES, type PEFTFiles} from './files';
+import {type CallOptions, unlessAborted} from '../../platform/signals';
+import type {LoadOptions} from '../storage/limits';
+import {bytesOf, type ByteSource, fetched, isByteSource, localFilesFor} from '../storage/sources';
+import {checkFiles, PEFT_FILES, type PEFTFiles} from './peftFiles';
 
 /** The two files of a PEFT adapter. */
 export interface PEFTSources {
-  /** `adapter_config.json`. */
-  config: ByteSource | PromiseLike<ByteSource>;
+  /** `adapter_config.json`: its bytes, its text, or the object that it holds. */
+  config: string | Readonly<Record<string, unknown>> | ByteSource | PromiseLike<ByteSource>;
   /** `adapter_model.safetensors`. */
   weights: ByteSource | PromiseLike<ByteSource>;
 }
 
+/** Where a PEFT adapter may be: its files, a list with files of their names, or the address of their folder. */
+export type PEFTSource = PEFTSources | ArrayLike<File> | string | URL;
+
 /**
- * The two files of a PEFT adapter, for `importPEFT`.
+ * Reads the two files of a PEFT adapter.
  *
- *     importPEFT(await readPEFT(input.files), model)
- *     const config = fetch(`${url}/adapter_config.json`);
- *     const weights = fetch(`${url}/adapter_model.safetensors`);
- *     importPEFT(await readPEFT({config, weights}), model)
- *
- * @param sources the two, or files among which those of their names are.
  * @throws LoRAError if one is missing, a response is no success, or one has more bytes than are allowed.
  */
-export async function readPEFT(sources: PEFTSources | ArrayLike<File>, options: LoadOptions = {}): Promise<PEFTFiles> {
-  checkLimits(options);
-  if (typeof sources !== 'object' || (sources as unknown) === null) {
+export async function readPEFT(source: PEFTSource, options: LoadOptions & CallOptions): Promise<PEFTFiles> {
+  if (typeof source === 'string' || source instanceof URL) {
+    return readFolder(String(source), options);
+  }
+  if (typeof source !== 'object' || (source as unknown) === null) {
     throw new LoRAError(
-      `Give the two files of a PEFT adapter, {config, weights}, or files among which they are, got ${kindOf(sources)}.`,
+      'Give the folder of a PEFT adapter, its two files, {config, weights}, or files among which they are, got ' +
+        `${kindOf(source)}.`,
     );
   }
-  const {config, weights} = 'length' in sources ? amongFiles(Array.from(sources)) : sources;
-  const [configBytes, weightBytes] = await Promise.all([config, weights].map(source => bytesOf(source, options)));
-  return {config: new TextDecoder().decode(configBytes), weights: weightBytes as Uint8Array};
+  const {config, weights} = 'length' in source ? amongFiles(Array.from(source)) : source;
+  checkFiles({config, weights});
+  const [text, bytes] = await Promise.all([textOf(config, options), bytesOf(weights, options)]);
+  return {config: text, weights: bytes};
+}
+
+/** Reads the files in a folder, which is given by itself or by one of them. */
+async function readFolder(address: string, options: LoadOptions & CallOptions): Promise<PEFTFiles> {
+  const files = localFilesFor(address);
+  const plain = files === undefined ? address.replace(/[?#].*$/s, '') : address;
+  const folder = plain.replace(/(?:^|[/\\])(?:adapter_config\.json|adapter_model\.safetensors)?$/, '');
+  if (files !== undefined) {
+    return unlessAborted(files.readPEFT(folder === '' ? '.' : folder), options.signal);
+  }
+  const [config, weights] = [PEFT_FILES.config, PEFT_FILES.weights].map(name =>
+    fetched(folder === '' ? name : `${folder}/${name}`, options),
+  ) as [Promise<Response>, Promise<Response>];
+  return readPEFT({config, weights}, options);
+}
+
+async function textOf(config: PEFTSources['config'], options: LoadOptions): Promise<PEFTFiles['config']> {
+  const given = await unlessAborted(Promise.resolve(config), options.signal);
+  return isByteSource(given) ? new TextDecoder().decode(await bytesOf(given, options)) : given;
 }
 
 function amongFiles(files: readonly File[]): PEFTSources {

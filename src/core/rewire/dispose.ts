@@ -1,15 +1,41 @@
 import type * as tf from '@tensorflow/tfjs';
+import type {Adapter} from '../adapter/adapter';
 import {checkLayer} from '../layers/layerArgs';
 import {baseOf, isWrapper} from '../layers/wrapperLayer';
 import {disposeStates} from '../../platform/tfjs/inputs';
 import {innermostLayers, isContainer} from './walk';
 
+/** The adapter that each model disposes of. */
+const adopted = new WeakMap<tf.layers.Layer, Adapter>();
+/** How many models dispose of an adapter: the last of them does. */
+const adopters = new WeakMap<Adapter, number>();
+
+/** Lets `disposeModel` of a model dispose of an adapter too. */
+export function adopt(model: tf.LayersModel, adapter: Adapter): void {
+  adopted.set(model, adapter);
+  adopters.set(adapter, (adopters.get(adapter) ?? 0) + 1);
+}
+
+function disposeAdopted(model: tf.layers.Layer): void {
+  const adapter = adopted.get(model);
+  if (adapter !== undefined) {
+    adopted.delete(model);
+    const others = (adopters.get(adapter) ?? 1) - 1;
+    adopters.set(adapter, others);
+    if (others === 0) {
+      adapter.dispose();
+    }
+  }
+}
+
 /**
  * Frees a model, or a layer: each weight once, those of shared and nested layers included, which `model.dispose()`
- * leaves behind. An optimizer that `compile` made from a name goes with it; one that was passed in is the caller's.
+ * leaves behind. An optimizer that `compile` made from a name goes with it; one that was passed in is the caller's. An
+ * adapter that was passed to `applyLoRA` is disposed of with the last model that it was applied to.
  */
 export function disposeModel(model: tf.LayersModel | tf.layers.Layer): void {
   checkLayer(model);
+  disposeAdopted(model);
   const layers = [...innermostLayers(model)];
   layers.filter(isWrapper).forEach(layer => layer.disposePrepared());
   layers.forEach(layer => disposeStates(baseOf(layer)));

@@ -1,5 +1,5 @@
-import {checkOptions, LoRAError, show, tooLargeError} from '../../platform/errors';
-import {checkCallOptions} from '../../platform/signals';
+import {LoRAError, show, tooLargeError} from '../../platform/errors';
+import {type CallOptions, checkCallOptions} from '../../platform/signals';
 
 /** How much may be read, and how long. */
 export interface LoadOptions {
@@ -16,10 +16,8 @@ export interface LoadOptions {
 /** What is fetched has this limit if no other is given. */
 export const MOST_FETCHED = 2 ** 28;
 
-/** @throws LoRAError if a limit is not a number of bytes or a signal is not an AbortSignal. */
-export function checkLimits(options: LoadOptions): void {
-  checkOptions(options, {signal: true, maxBytes: true});
-  const {maxBytes} = options;
+/** @throws LoRAError if a limit is not a number of bytes, or as `checkCallOptions`. */
+export function checkLimits({maxBytes, ...options}: LoadOptions & CallOptions): void {
   checkCallOptions(options);
   if (maxBytes !== undefined && !(typeof maxBytes === 'number' && maxBytes > 0)) {
     throw new LoRAError(`maxBytes must be a number of bytes, got ${show(maxBytes)}.`);

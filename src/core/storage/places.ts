@@ -39,6 +39,27 @@ export function checkPlace(place: unknown, action: 'save' | 'load'): void {
   }
 }
 
+type Saving = tf.io.IOHandler & Required<Pick<tf.io.IOHandler, 'save'>>;
+type Loading = tf.io.IOHandler & Required<Pick<tf.io.IOHandler, 'load'>>;
+
+/** @throws LoRAError as `findHandler`, or if the handler cannot save. */
+export function saverOf(handlerOrUrl: tf.io.IOHandler | string): Saving {
+  const handler = findHandler(handlerOrUrl, 'save');
+  if (handler.save === undefined) {
+    throw new LoRAError('The handler cannot save: it has no save function.');
+  }
+  return handler as Saving;
+}
+
+/** @throws LoRAError as `findHandler`, or if the handler cannot load. */
+export function loaderOf(handlerOrUrl: tf.io.IOHandler | string, options: tf.io.LoadOptions): Loading {
+  const handler = findHandler(handlerOrUrl, 'load', options);
+  if (handler.load === undefined) {
+    throw new LoRAError('The handler cannot load: it has no load function.');
+  }
+  return handler as Loading;
+}
+
 /**
  * The handler of a place: one of this library where it has one, also in the place of a handler of tfjs, else what was
  * given or what tfjs finds.
@@ -57,9 +78,11 @@ export function findHandler(
   const found = theirHandler(url, action, options);
   const scheme = schemeOf(url) ?? '';
   // A handler that someone else has registered is there for a reason.
-  const isFile = scheme === 'file:';
+  const isFile = scheme === 'file:' || (scheme === '' && !isFetched(url));
   const own =
-    found === undefined ? isFile && ownHandlers.get(scheme)?.(url) : ownFor(found, isFile ? url : pathOfHandler(found));
+    found === undefined
+      ? isFile && ownHandlers.get('file:')?.(url)
+      : ownFor(found, isFile ? url : pathOfHandler(found));
   const handler = own || found;
   if (handler !== undefined) {
     return handler;
@@ -69,7 +92,7 @@ export function findHandler(
   }
   throw unsupportedError(
     `Nothing here can ${action} "${url}". In a browser there are indexeddb://, localstorage://, downloads:// and ` +
-      'http(s)://; in Node file:// and fileHandler(path); anywhere, a tf.io.IOHandler of your own.',
+      'http(s)://; in Node paths and file://; anywhere, a tf.io.IOHandler of your own.',
   );
 }
 

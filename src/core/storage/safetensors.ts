@@ -5,6 +5,7 @@ import {
   checkOptions,
   damagedError,
   LoRAError,
+  messageOf,
   misfitError,
   show,
   throwFaults,
@@ -14,9 +15,7 @@ import {duplicateKeys} from '../../platform/formats/jsonText';
 import type {Values} from '../../platform/formats/layout';
 import type {FiniteOptions, FloatType} from '../../platform/formats/numbers';
 import {type Bytes, decodeSafetensors, encodeSafetensors} from '../../platform/formats/safetensors';
-import {checkLimits, type LoadOptions} from './limits';
 import {packShared, unpackShared, withoutParts} from './sharedTensors';
-import {bytesOf, type ByteSource} from './sources';
 
 /** How the numbers of an adapter are stored. */
 export type StoredType = 'float32' | 'float16' | 'bfloat16';
@@ -36,35 +35,34 @@ export const FORMAT = 'tfjs-lora-adapter';
 const VERSION = '1';
 
 /**
- * An adapter as the bytes of a safetensors file: its tensors under their names, and its config as text in the header.
- * The result is a promise since a backend may keep the numbers where they cannot be read at once, as webgpu does.
+ * The bytes of a safetensors file with an adapter: its tensors under their names, and its config as text in the header.
  *
- * @throws LoRAError if a number is not finite or too large for the type that is requested, or the adapter was disposed.
+ * @param take gives the adapter, once the options are checked.
  */
-export async function toSafetensors(adapter: Adapter, options: SafetensorsOptions = {}): Promise<Bytes> {
+export async function encodeAdapter(take: () => Adapter, options: SafetensorsOptions): Promise<Bytes> {
   checkOptions(options, {dtype: true, allowNonFinite: true});
   const {dtype = 'float32', ...finite} = options;
-  checkAdapter(adapter);
   const type = floatTypeOf(dtype);
+  const adapter = take();
+  checkAdapter(adapter);
   const {config, values} = packShared(adapter.config, await readValues(adapter.tensors));
   const metadata = {format: FORMAT, version: VERSION, config: JSON.stringify(config)};
   return encodeSafetensors(values, {dtype: type, metadata, ...finite});
 }
 
 /**
- * The adapter in the bytes of a safetensors file that `toSafetensors` wrote. Apply it with `applyLoRA(base, adapter)`,
- * then dispose it. Its numbers are taken as they are, NaN and infinity too.
+ * The adapter in the bytes that `encodeAdapter` made. Its values are taken as they are, NaN and infinity too.
  *
  * @throws LoRAError if the file is damaged or holds something else. Nothing in it is trusted.
  */
-export function fromSafetensors(bytes: Uint8Array): Adapter {
+export function decodeAdapter(bytes: Uint8Array): Adapter {
   const {metadata, tensors} = decodeSafetensors(bytes);
   const format = metadata.get('format');
   if (format !== FORMAT) {
     throw unsupportedError(
       format === 'pt'
-        ? 'This safetensors file was saved by PyTorch. Import the adapter of PEFT with importPEFT({config, ' +
-            'weights}, model).'
+        ? 'This safetensors file was saved by PyTorch. To load a PEFT adapter, pass its folder or both of its files, ' +
+            'and the model that it is for: loadAdapter({config, weights}, {model}).'
         : `This safetensors file is not an adapter of this library: its format is ${show(format)}.`,
     );
   }
@@ -88,31 +86,12 @@ export function fromSafetensors(bytes: Uint8Array): Adapter {
   return makeAdapter(config, unpackShared(parts, asTensors(values)));
 }
 
-/**
- * The adapter in a safetensors file, from wherever a browser has it.
- *
- *     await readAdapter(fetch('emoji.safetensors'))
- *     await readAdapter(input.files[0])
- *
- * @throws LoRAError if it is not a source, the response failed, it has more bytes than are allowed, or they are not an
- * adapter.
- */
-export async function readAdapter(
-  source: ByteSource | PromiseLike<ByteSource>,
-  options: LoadOptions = {},
-): Promise<Adapter> {
-  checkLimits(options);
-  return fromSafetensors(await bytesOf(source, options));
-}
-
 function configOf(text = ''): unknown {
   let config: unknown;
   try {
     config = JSON.parse(text);
   } catch (error) {
-    throw damagedError(`The config in the adapter's file is not valid JSON: ${(error as Error).message}`, {
-      cause: error,
-    });
+    throw damagedError(`The config in the adapter's file is not valid JSON: ${messageOf(error)}`, {cause: error});
   }
   const twice = duplicateKeys(text);
   if (twice.length > 0) {

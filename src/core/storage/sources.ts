@@ -1,6 +1,6 @@
 import {asLoRAError, ioError, kindOf, LoRAError, notFoundError} from '../../platform/errors';
 import {ByteReader, type ByteStream, concatenate} from '../../platform/formats/byteReader';
-import {throwIfAborted, unlessAborted} from '../../platform/signals';
+import {type CallOptions, throwIfAborted, unlessAborted} from '../../platform/signals';
 import {type LoadOptions, MOST_FETCHED, tooLarge} from './limits';
 
 /** Where bytes come from in a browser: a file that was picked or dropped, a response of `fetch`, bytes. */
@@ -14,11 +14,13 @@ export interface LocalFiles {
   open(place: string): Promise<Blob>;
   /** The paths of what is in a folder; `undefined` if it is none. */
   list(place: string): Promise<string[] | undefined>;
+  /** The two files of a PEFT adapter in a folder, of one save. */
+  readPEFT(place: string): Promise<{config: string; weights: Uint8Array}>;
 }
 
 let localFiles: LocalFiles | undefined;
 
-/** The door of Node brings its files. */
+/** Lets this library read files, which the entry point `node` supplies. */
 export function supplyLocalFiles(files: LocalFiles): void {
   localFiles = files;
 }
@@ -34,9 +36,12 @@ export function localFilesFor(address: URL | string): LocalFiles | undefined {
  *
  * @throws LoRAError if it is no source of bytes, a response is no success, or it has more bytes than are allowed.
  */
-export async function bytesOf(given: ByteSource | PromiseLike<ByteSource>, options: LoadOptions): Promise<Uint8Array> {
+export async function bytesOf(
+  given: ByteSource | PromiseLike<ByteSource>,
+  options: LoadOptions & CallOptions,
+): Promise<Uint8Array> {
   const source = await unlessAborted(Promise.resolve(given), options.signal);
-  return readAll(open(source, options));
+  return readAll(open(source, options), options);
 }
 
 /** How a source is opened. */
@@ -101,7 +106,7 @@ function shortened(address: URL | string): string {
 }
 
 /** A `fetch` for several files that together have the limit of one. When one fails, the others end. */
-export function limitedFetch(options: LoadOptions): typeof fetch {
+export function limitedFetch(options: LoadOptions & CallOptions): typeof fetch {
   const {signal, maxBytes = MOST_FETCHED} = options;
   let left = maxBytes;
   const all = new AbortController();
@@ -109,7 +114,7 @@ export function limitedFetch(options: LoadOptions): typeof fetch {
   return async (input, init) => {
     try {
       const response = await fetch(input, {...init, signal: all.signal});
-      const bytes = await readAll(openBody(response, {...options, signal: all.signal}));
+      const bytes = await readAll(openBody(response, {...options, signal: all.signal}), options);
       left -= bytes.length;
       if (left < 0) {
         throw tooLarge(`What ${response.url || 'the URL'} names`, maxBytes);
@@ -124,9 +129,29 @@ export function limitedFetch(options: LoadOptions): typeof fetch {
   };
 }
 
+/** Whether a value is a source of bytes. Nothing that JSON holds is one. */
+export function isByteSource(value: unknown): value is ByteSource {
+  return (
+    value instanceof ArrayBuffer ||
+    value instanceof Uint8Array ||
+    isResponse(value) ||
+    typeof (value as Partial<Blob> | null | undefined)?.stream === 'function'
+  );
+}
+
+function isResponse(value: unknown): value is Response {
+  const {body, ok, arrayBuffer} = (value ?? {}) as Partial<Response>;
+  return typeof body === 'object' && typeof ok === 'boolean' && typeof arrayBuffer === 'function';
+}
+
 function open(source: ByteSource, options: OpenOptions, what = 'The file'): ByteStream {
   const {signal, maxBytes = Infinity} = options;
-  if (typeof (source as Partial<Response> | null | undefined)?.body === 'object' && 'ok' in source) {
+  if (!isByteSource(source)) {
+    throw new LoRAError(
+      `Give a URL, a File, a Blob, a Response, an ArrayBuffer or a Uint8Array, got ${kindOf(source)}.`,
+    );
+  }
+  if (isResponse(source)) {
     if (!source.ok) {
       leave(source.body);
       const message = `${source.url || 'The response'}: ${source.status} ${source.statusText}`.trim() + '.';
@@ -134,13 +159,8 @@ function open(source: ByteSource, options: OpenOptions, what = 'The file'): Byte
     }
     return openBody(source, options);
   }
-  const bytes = source instanceof ArrayBuffer ? new Uint8Array(source) : (source as Uint8Array | Blob);
+  const bytes = source instanceof ArrayBuffer ? new Uint8Array(source) : source;
   const isBytes = bytes instanceof Uint8Array;
-  if (!isBytes && typeof (bytes as Partial<Blob> | null | undefined)?.stream !== 'function') {
-    throw new LoRAError(
-      `Give a URL, a File, a Blob, a Response, an ArrayBuffer or a Uint8Array, got ${kindOf(source)}.`,
-    );
-  }
   if ((isBytes ? bytes.length : bytes.size) > maxBytes) {
     throw tooLarge(what, maxBytes);
   }
@@ -196,11 +216,14 @@ function readStream(
   return {next, size, cancel: reason => leave(reader, reason)};
 }
 
-async function readAll(stream: ByteStream): Promise<Uint8Array<ArrayBuffer>> {
+async function readAll(stream: ByteStream, {onProgress}: CallOptions): Promise<Uint8Array<ArrayBuffer>> {
   const chunks: Uint8Array[] = [];
+  let done = 0;
   try {
     for (let chunk = await stream.next(); chunk !== undefined; chunk = await stream.next()) {
       chunks.push(chunk);
+      done += chunk.length;
+      onProgress?.({done, total: stream.size ?? Infinity, what: 'reading bytes'});
     }
   } catch (error) {
     stream.cancel(error);

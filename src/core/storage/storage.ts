@@ -11,11 +11,8 @@ import {
   unsupportedError,
 } from '../../platform/errors';
 import {checkNumbers, type FiniteOptions} from '../../platform/formats/numbers';
-import {abortError, throwIfAborted, unlessAborted} from '../../platform/signals';
-import {checkLimits, type LoadOptions, tooLarge} from './limits';
-import {checkPlace, findHandler, isFetched, isSafetensors} from './places';
-import {FORMAT, fromSafetensors, readAdapter, readValues, type SafetensorsOptions, toSafetensors} from './safetensors';
-import {limitedFetch} from './sources';
+import {checkPlace, isSafetensors, saverOf} from './places';
+import {decodeAdapter, encodeAdapter, FORMAT, readValues, type SafetensorsOptions} from './safetensors';
 import {packShared, unpackShared, withoutParts} from './sharedTensors';
 import {bytesOfSpecs, isSpec, joinedWeights} from './weightBytes';
 
@@ -27,7 +24,8 @@ const VERSION = 1;
 export interface SaveOptions extends SafetensorsOptions {
   /**
    * `'safetensors'`: the bytes of a safetensors file, which other tools read too. `'tfjs'`: JSON and float32 weights,
-   * as tfjs saves models. Default: `'safetensors'` for a place whose name ends in `.safetensors`, else `'tfjs'`.
+   * as tfjs saves models. Default: `'safetensors'` for a name that ends in `.safetensors`, or with a `dtype`, else
+   * `'tfjs'`.
    */
   format?: 'tfjs' | 'safetensors';
 }
@@ -48,7 +46,7 @@ export async function writeAdapter(
   }
   checkPlace(handlerOrUrl, 'save');
   const isNamedSo = isSafetensors(handlerOrUrl);
-  const format = wanted ?? (isNamedSo ? 'safetensors' : 'tfjs');
+  const format = wanted ?? (isNamedSo || dtype !== undefined ? 'safetensors' : 'tfjs');
   if (format === 'tfjs' && isNamedSo) {
     throw new LoRAError(
       'A name that ends in ".safetensors" has that format. Leave {format: "tfjs"} out, or choose another name.',
@@ -57,24 +55,17 @@ export async function writeAdapter(
   if (format === 'tfjs' && dtype !== undefined && dtype !== 'float32') {
     throw new LoRAError(`The format "tfjs" holds float32. For ${show(dtype)}, pass {format: 'safetensors', dtype}.`);
   }
-  const handler = findHandler(handlerOrUrl, 'save');
-  const {save} = handler;
-  if (save === undefined) {
-    throw new LoRAError('The handler cannot save: it has no save function.');
-  }
-  const adapter = take();
-  checkAdapter(adapter);
+  const handler = saverOf(handlerOrUrl);
   const artifacts =
     format === 'safetensors'
-      ? safetensorsArtifacts(await toSafetensors(adapter, {...(dtype && {dtype}), ...finite}))
-      : await tfjsArtifacts(adapter, finite);
-  return await (typeof handlerOrUrl === 'string'
-    ? withPlace(`Cannot save "${handlerOrUrl}"`, () => save.call(handler, artifacts))
-    : save.call(handler, artifacts));
+      ? safetensorsArtifacts(await encodeAdapter(take, {...(dtype && {dtype}), ...finite}))
+      : await tfjsArtifacts(take(), finite);
+  return withPlace('save', handlerOrUrl, () => handler.save(artifacts));
 }
 
 /** An adapter as tfjs's handlers carry a model. */
 async function tfjsArtifacts(adapter: Adapter, finite: FiniteOptions): Promise<tf.io.ModelArtifacts> {
+  checkAdapter(adapter);
   const {config, values: packed} = packShared(adapter.config, await readValues(adapter.tensors));
   const values = Object.entries(packed);
   checkNumbers(values, 'F32', finite);
@@ -111,58 +102,11 @@ export function safetensorsOf({modelTopology, weightData}: tf.io.ModelArtifacts)
 }
 
 /**
- * Loads an adapter that `saveAdapter` saved, in either format. Apply it with `applyLoRA(base, adapter)`, then dispose
- * it.
+ * The adapter that a handler loaded, in either format.
  *
- * @param handlerOrUrl what `tf.loadLayersModel` takes; it may be, over `http(s)://` or relative to the page, a
- *     `.safetensors` file. In Node also `file://…`.
- * @throws LoRAError if nothing handles the URL, it cannot be fetched, it has more bytes than are allowed, or what is
- *     there is not an adapter; with code `ERR_ABORTED` if the signal is aborted.
+ * @throws LoRAError if it is something else, or damaged.
  */
-export async function loadAdapter(handlerOrUrl: tf.io.IOHandler | string, options: LoadOptions = {}): Promise<Adapter> {
-  checkPlace(handlerOrUrl, 'load');
-  checkLimits(options);
-  throwIfAborted(options.signal);
-  try {
-    if (typeof handlerOrUrl === 'string' && isFetched(handlerOrUrl) && isSafetensors(handlerOrUrl)) {
-      const init = options.signal && {signal: options.signal};
-      return await withPlace(`Cannot load "${handlerOrUrl}"`, () =>
-        readAdapter(fetch(handlerOrUrl, ...(init ? [init] : [])), options),
-      );
-    }
-    return adapterOf(await unlessAborted(loadArtifacts(handlerOrUrl, options), options.signal));
-  } catch (error) {
-    throw options.signal?.aborted === true ? abortError(options.signal) : error;
-  }
-}
-
-async function loadArtifacts(
-  handlerOrUrl: tf.io.IOHandler | string,
-  options: LoadOptions,
-): Promise<tf.io.ModelArtifacts> {
-  const isWeb = typeof handlerOrUrl === 'string' && isFetched(handlerOrUrl);
-  const handler = findHandler(handlerOrUrl, 'load', isWeb ? {fetchFunc: limitedFetch(options)} : {});
-  const {load} = handler;
-  if (load === undefined) {
-    throw new LoRAError('The handler cannot load: it has no load function.');
-  }
-  const artifacts = await (typeof handlerOrUrl === 'string'
-    ? withPlace(`Cannot load "${handlerOrUrl}"`, () => load.call(handler))
-    : load.call(handler));
-  const {maxBytes = Infinity} = options;
-  const {weightData} = artifacts;
-  const pieces: unknown[] = weightData === undefined ? [] : [weightData].flat();
-  if (!pieces.every(piece => typeof (piece as Partial<ArrayBuffer> | null)?.byteLength === 'number')) {
-    throw damagedError(`The weightData that was loaded must be one ArrayBuffer or a list, got ${show(weightData)}.`);
-  }
-  if (weightData !== undefined && [weightData].flat().reduce((sum, {byteLength}) => sum + byteLength, 0) > maxBytes) {
-    throw tooLarge('The adapter', maxBytes);
-  }
-  return artifacts;
-}
-
-/** The adapter that was loaded. */
-function adapterOf(artifacts: tf.io.ModelArtifacts): Adapter {
+export function adapterIn(artifacts: tf.io.ModelArtifacts): Adapter {
   const {modelTopology, weightSpecs, weightData} = artifacts;
   const {class_name: className, version, config: packed} = (modelTopology ?? {}) as Record<string, unknown>;
   if (className !== CLASS_NAME) {
@@ -176,7 +120,7 @@ function adapterOf(artifacts: tf.io.ModelArtifacts): Adapter {
   }
   const bytesOfFile = safetensorsOf(artifacts);
   if (bytesOfFile !== undefined) {
-    return fromSafetensors(bytesOfFile);
+    return decodeAdapter(bytesOfFile);
   }
   const {config, parts} = withoutParts(packed);
   checkAdapterConfig(config);
@@ -190,11 +134,15 @@ function adapterOf(artifacts: tf.io.ModelArtifacts): Adapter {
 }
 
 /** The result of `f`. Errors of the network and of tfjs's handlers get the URL; a user's own handler throws its own. */
-async function withPlace<T>(what: string, f: () => Promise<T>): Promise<T> {
+export async function withPlace<T>(
+  action: 'save' | 'load',
+  handlerOrUrl: tf.io.IOHandler | string,
+  f: () => Promise<T>,
+): Promise<T> {
   try {
     return await f();
   } catch (error) {
-    throw asLoRAError(error, what, 'ERR_IO');
+    throw typeof handlerOrUrl === 'string' ? asLoRAError(error, `Cannot ${action} "${handlerOrUrl}"`, 'ERR_IO') : error;
   }
 }
 

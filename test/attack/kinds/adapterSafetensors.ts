@@ -1,4 +1,4 @@
-import {disposeModel, fromSafetensors, getAdapter, toSafetensors} from 'tfjs-lora';
+import {disposeModel, getAdapter, loadAdapter, toSafetensors} from 'tfjs-lora';
 import {type AttackKind, type Json, mustHold, type Parts} from '../kind';
 import {type AdaptedModels, applied, baseInputs, baseModel, isIn} from './models';
 import {fileOf, type Header, partsOf} from './safetensorsParts';
@@ -40,9 +40,9 @@ export const adapterSafetensors = (of: string, adaptedModels: AdaptedModels): At
     return {
       whole,
       models: [base],
-      use(parts) {
+      async use(parts) {
         const file = fileOf(closed(parts));
-        const adapter = fromSafetensors(file);
+        const adapter = await loadAdapter(file);
         try {
           const {header, data} = partsOf(file) as {header: Header; data: Uint8Array};
           for (const [name, {dtype, data_offsets: offsets}] of Object.entries(header)) {
@@ -55,7 +55,6 @@ export const adapterSafetensors = (of: string, adaptedModels: AdaptedModels): At
         } finally {
           adapter.dispose();
         }
-        return Promise.resolve();
       },
     };
   },

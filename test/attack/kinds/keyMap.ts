@@ -13,14 +13,13 @@ export const keyMap: AttackKind = {
     return {
       whole: [{keyMap: KEY_MAP}, {keyMap: {...KEY_MAP, ...stars}}],
       models: [model],
-      use(parts) {
-        const adapter = importPEFT(files, model, {keyMap: parts.keyMap as unknown as KeyMap});
+      async use(parts) {
+        const adapter = await importPEFT(files, model, {keyMap: parts.keyMap as unknown as KeyMap});
         try {
           applied(model, adapter, inputs);
         } finally {
           adapter.dispose();
         }
-        return Promise.resolve();
       },
     };
   },

@@ -29,15 +29,14 @@ export const peft = (of: string, network: () => Network, folders: readonly strin
     return {
       whole,
       models: [model],
-      use({config, text, ...rest}) {
+      async use({config, text, ...rest}) {
         const written = text === undefined ? JSON.stringify(config) : new TextDecoder().decode(text as Uint8Array);
-        const adapter = importPEFT({config: written, weights: fileOf(rest)}, model, {keyMap: KEY_MAP});
+        const adapter = await importPEFT({config: written, weights: fileOf(rest)}, model, {keyMap: KEY_MAP});
         try {
           applied(model, adapter, inputs);
         } finally {
           adapter.dispose();
         }
-        return Promise.resolve();
       },
     };
   },

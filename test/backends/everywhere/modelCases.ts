@@ -1,6 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
 import {
-  type Adapter,
   applyLoRA,
   combineAdapters,
   disposeModel,
@@ -16,6 +15,7 @@ import {
   summarizeLoRA,
   withAdapter,
 } from 'tfjs-lora';
+import {makeAdapter} from '../../../src/core/adapter/adapter';
 import {random} from '../../helpers';
 import {bytesIn, manifold, peakOf} from '../../memory';
 import {factorsOf, MemoryHandler, stir, stirFactors} from '../../models';
@@ -299,14 +299,9 @@ async function tenCombine(): Promise<number> {
     const parts = Array.from({length: 10}, (_, i) => {
       const tensors = {'fc/lora_A': random([4, 2], 2 * i + 1), 'fc/lora_B': random([2, 3], 2 * i + 2)};
       const layer = {className: 'Dense', rank: 2, alpha: 2, rankStabilized: false, freezeBaseLayer: true};
-      const adapter: Adapter = {
-        config: {layers: {fc: layer}, trainable: []},
-        tensors,
-        dispose: () => tf.dispose(tensors),
-      };
-      return {adapter, weight: 0.1};
+      return {adapter: makeAdapter({layers: {fc: layer}, trainable: []}, tensors), weight: 0.1};
     });
-    const {tensors} = combineAdapters(parts, {method: 'ties', density: 0.5});
+    const {tensors} = await combineAdapters(parts, {method: 'ties', density: 0.5});
     parts.forEach(({adapter}) => adapter.dispose());
     return (await read(Object.values(tensors))).flat();
   };

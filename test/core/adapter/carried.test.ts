@@ -3,7 +3,6 @@ import {
   type Adapter,
   applyLoRA,
   exportPEFT,
-  fromSafetensors,
   getAdapter,
   importPEFT,
   loadAdapter,
@@ -86,7 +85,7 @@ test('an adapter names its head, its biases and the weights that it updates', as
 });
 
 test.each<[string, (adapter: Adapter) => Promise<Adapter>]>([
-  ['safetensors', async adapter => fromSafetensors(await toSafetensors(adapter))],
+  ['safetensors', async adapter => loadAdapter(await toSafetensors(adapter))],
   ...(['tfjs', 'safetensors'] as const).map(
     format =>
       [
@@ -119,10 +118,10 @@ test('a head and biases go to PEFT and come back, for the model that has the hea
   const adapted = applyLoRA(headed, {rank: 2, targets: ['outer'], bias: 'all'});
   await train(adapted, inputs);
   const adapter = getAdapter(adapted);
-  const files = await exportPEFT(adapter, adapted);
+  const files = await exportPEFT(adapted, {adapter});
   expect(files.config).toMatchObject({bias: 'all', modules_to_save: ['hidden', 'classes']});
   for (const target of [headed, adapted]) {
-    const again = importPEFT(files, target);
+    const again = await importPEFT(files, target);
     expect(again.config.head).toEqual(adapter.config.head);
     const expected = predictions(adapted, inputs);
     expect(predictions(applyLoRA(headed, again), inputs)).toEqual(expected);
@@ -132,17 +131,17 @@ test('a head and biases go to PEFT and come back, for the model that has the hea
     expect(predictions(adapted, inputs)).toEqual(expected);
   }
   const merged = mergeLoRA(adapted); // plain, and knows of no new head
-  const again = importPEFT(files, merged);
+  const again = await importPEFT(files, merged);
   expect(again.config.head).toBeUndefined();
   expect(again.config.trainable.sort()).toEqual(['classes', 'hidden']);
 
-  await expect(exportPEFT(adapter, model)).rejects.toThrow(
+  await expect(exportPEFT(model, {adapter})).rejects.toThrow(
     'The adapter has a new head after "norm": hidden (Dense), classes (Dense), which the model has not. Pass the ' +
       'model that has it',
   );
   const withoutHead = applyLoRA(model, {rank: 2, targets: ['outer']});
-  const files2 = await exportPEFT(getAdapter(withoutHead), model);
-  expect(() => importPEFT(files2, headed)).toThrow(
+  const files2 = await exportPEFT(model, {adapter: getAdapter(withoutHead)});
+  await expect(importPEFT(files2, headed)).rejects.toThrow(
     'classes: of the new head, but not among what the adapter brings in full',
   );
 });

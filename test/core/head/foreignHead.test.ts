@@ -3,7 +3,6 @@ import {
   type Adapter,
   applyLoRA,
   disposeModel,
-  fromSafetensors,
   getAdapter,
   loadAdapter,
   LoRAError,
@@ -46,7 +45,7 @@ const WAYS: [string, (adapter: Adapter) => Promise<Adapter>][] = [
       return loadAdapter(handler);
     },
   ],
-  ['safetensors', async adapter => fromSafetensors(await toSafetensors(adapter))],
+  ['safetensors', async adapter => loadAdapter(await toSafetensors(adapter))],
 ];
 
 describe.each(WAYS)('a head from %s', (_, throughFile) => {

@@ -1,9 +1,9 @@
 import * as tf from '@tensorflow/tfjs';
-import {applyLoRA, fromSafetensors, getAdapter, setAdapter, toSafetensors} from '../../../src';
+import {applyLoRA, getAdapter, setAdapter, toSafetensors} from '../../../src';
 import {LoRALayer} from '../../../src/core/layers/loraLayer';
 import {Dropout} from '../../../src/core/ops/update';
 import {Mix} from '../../customLayers';
-import {registerAdaptable} from '../../../src';
+import {loadAdapter, registerAdaptable} from '../../../src';
 import {BACKENDS, kernelsOf, numbers, random, useBackend} from '../../helpers';
 import {mlp, predictions, reloaded, stir, stirUpdates, train} from '../../models';
 
@@ -111,7 +111,7 @@ describe.each(BACKENDS)('on %s', backend => {
   test('it is part of the adapter, of its file, and of the file of the model', async () => {
     const {model} = mlp();
     const adapted = applyLoRA(model, {rank: 2, dropout: 0.25, overrides: [{targets: ['head'], dropout: 0}]});
-    const adapter = fromSafetensors(await toSafetensors(getAdapter(adapted)));
+    const adapter = await loadAdapter(await toSafetensors(getAdapter(adapted)));
     const rates = Object.entries(adapter.config.layers).map(([path, {dropout}]) => [path, dropout]);
     expect(rates.filter(([path]) => path !== 'head').every(([, rate]) => rate === 0.25)).toBe(true);
     expect(adapter.config.layers.head!.dropout).toBeUndefined();

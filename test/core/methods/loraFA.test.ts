@@ -4,8 +4,8 @@ import {
   applyLoRA,
   combineAdapters,
   disposeModel,
-  fromSafetensors,
   getAdapter,
+  loadAdapter,
   mergeLoRA,
   removeLoRA,
   scaleAdapter,
@@ -95,7 +95,7 @@ describe.each(BACKENDS)('on %s', backend => {
     expect(predictions(again, inputs)).toEqual(predictions(adapted, inputs));
     expect(trainableVariables(again)).toHaveLength(trainableVariables(adapted).length);
     const adapter = getAdapter(again);
-    const read = fromSafetensors(await toSafetensors(adapter));
+    const read = await loadAdapter(await toSafetensors(adapter));
     expect(read.config).toEqual(adapter.config);
     expect(Object.values(read.config.layers).map(({method}) => method)).toContain('lora-fa');
     expect(predictions(applyLoRA(model, read), inputs)).toEqual(predictions(adapted, inputs));
@@ -176,12 +176,12 @@ test('an override gives some layers another method', () => {
   expect(layers.head).toMatchObject({method: 'lora-fa', rank: 2});
 });
 
-test('adapters are scaled and added up, and those of different methods are not', () => {
+test('adapters are scaled and added up, and those of different methods are not', async () => {
   const {model, inputs} = mlp();
   const [one, other] = [adapterOf(model, 'lora-fa', 7), adapterOf(model, 'lora', 9)];
   const [twice, sum] = [
     scaleAdapter(one, 2),
-    combineAdapters([
+    await combineAdapters([
       {adapter: one, weight: 1},
       {adapter: one, weight: 1},
     ]),
@@ -189,7 +189,7 @@ test('adapters are scaled and added up, and those of different methods are not',
   const [scaled, added] = [twice, sum].map(adapter => predictions(applyLoRA(model, adapter), inputs)[0]!);
   expect(added).toBeAllClose(scaled!);
   const both = [one, other].map(adapter => ({adapter, weight: 1}));
-  expect(() => combineAdapters(both)).toThrow('head: method lora-fa in one adapter, lora in another');
+  await expect(combineAdapters(both)).rejects.toThrow('head: method lora-fa in one adapter, lora in another');
 });
 
 test('a method that does not exist is refused, in options and in files', () => {

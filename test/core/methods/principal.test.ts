@@ -3,7 +3,6 @@ import {
   type Adapter,
   applyLoRA,
   combineAdapters,
-  compressAdapter,
   exportPEFT,
   getAdapter,
   importPEFT,
@@ -97,13 +96,13 @@ describe.each(BACKENDS)('on %s', backend => {
     await train(adapted, inputs);
     await withoutLeaks(async () => {
       const adapter = getAdapter(adapted);
-      const files = await exportPEFT(adapter, model);
-      const again = importPEFT(files, model);
+      const files = await exportPEFT(model, {adapter});
+      const again = await importPEFT(files, model);
       expect(Object.values(again.config.layers).every(({method}) => method === undefined)).toBe(true);
       expect(Math.max(...Object.values(again.config.layers).map(({rank}) => rank))).toBe(4);
       const applied = applyLoRA(model, again);
       expect(predictions(applied, inputs)[0]).toBeAllClose(predictions(adapted, inputs)[0]!);
-      const compressed = await compressAdapter(adapter, {rank: 1});
+      const compressed = await combineAdapters(adapter, {rank: 1});
       expect(Object.values(compressed.config.layers).map(({rank, method}) => [rank, method])).toEqual(
         Object.keys(compressed.config.layers).map(() => [1, undefined]),
       );
@@ -111,7 +110,7 @@ describe.each(BACKENDS)('on %s', backend => {
     });
   });
 
-  test('it is added up with an adapter of LoRA', () => {
+  test('it is added up with an adapter of LoRA', async () => {
     const {model, inputs} = mlp();
     const [one, other] = [{init: 'pissa' as const}, {}].map((config, i) => {
       const adapted = applyLoRA(model, {rank: 1, seed: i, ...config});
@@ -119,7 +118,7 @@ describe.each(BACKENDS)('on %s', backend => {
       return adapted;
     });
     const parts = [one!, other!].map(each => ({adapter: getAdapter(each), weight: 0.5}));
-    const sum = mergeLoRA(applyLoRA(model, combineAdapters(parts)));
+    const sum = mergeLoRA(applyLoRA(model, await combineAdapters(parts)));
     const kernels = (of: tf.LayersModel) => of.getWeights().map(numbers);
     const [base, first, second] = [model, mergeLoRA(one!), mergeLoRA(other!)].map(kernels);
     kernels(sum).forEach((values, i) => {

@@ -166,9 +166,9 @@ test('a layer may have a name that every object has a property of', async () => 
   setAdapter(adapted, null);
   setAdapter(adapted, adapter);
   expect(predictions(adapted, x)).toEqual(before);
-  const combined = combineAdapters([{adapter, weight: 1}]);
+  const combined = await combineAdapters([{adapter, weight: 1}]);
   expect(predictions(applyLoRA(model, combined), x)).toEqual(before);
-  expect((await exportPEFT(adapter, model)).config).toMatchObject({
+  expect((await exportPEFT(model, {adapter})).config).toMatchObject({
     target_modules: ['valueOf'],
     modules_to_save: ['toString'],
   });

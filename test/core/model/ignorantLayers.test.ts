@@ -3,7 +3,7 @@ import '../../../src/backends/backends';
 import {getAdapter, setAdapter} from '../../../src/core/model/currentAdapter';
 import {predictWith} from '../../../src/core/model/predictWith';
 import {saveAdapter} from '../../../src/core/model/saveAdapter';
-import {loadAdapter} from '../../../src/core/storage/storage';
+import {loadAdapter} from '../../../src/core/peft/loadAdapter';
 import {applyLoRA} from '../../../src/core/model/apply';
 import {disposeModel} from '../../../src/core/rewire/dispose';
 import {fitOnFeatures} from '../../../src/core/model/fitOnFeatures';

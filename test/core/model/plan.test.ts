@@ -190,14 +190,14 @@ describe("the rank of a layer that 'all' takes in", () => {
     expect(loraSites(applyLoRA(model))[0]!.layer.rank).toBe(2);
   });
 
-  test('lets adapters made with defaults be combined, scaled and averaged', () => {
+  test('lets adapters made with defaults be combined, scaled and averaged', async () => {
     const base = classifier(5);
     const [one, other] = [1, 2].map(seed => {
       const adapted = applyLoRA(base, {seed});
       stirFactors(adapted, seed);
       return adapted;
     }) as [tf.LayersModel, tf.LayersModel];
-    const mean = combineAdapters([one, other].map(model => ({adapter: getAdapter(model), weight: 0.5})));
+    const mean = await combineAdapters([one, other].map(model => ({adapter: getAdapter(model), weight: 0.5})));
     const half = scaleAdapter(getAdapter(one), 0.5);
     const deltas = [one, other, applyLoRA(base, mean), applyLoRA(base, half)].map(model =>
       numbers(headOf(model).loraLayer.delta()),

@@ -1,8 +1,9 @@
 import * as tf from '@tensorflow/tfjs';
 import '../../../src/backends/backends';
+import {makeAdapter} from '../../../src/core/adapter/adapter';
 import {getAdapter, setAdapter, withAdapter} from '../../../src/core/model/currentAdapter';
 import {saveAdapter} from '../../../src/core/model/saveAdapter';
-import {loadAdapter} from '../../../src/core/storage/storage';
+import {loadAdapter} from '../../../src/core/peft/loadAdapter';
 import type * as Library from '../../../src/index';
 import {LoRAWeights} from '../../../src/core/layers/loraWeights';
 import {loraClassOf, registerAdaptable} from '../../../src/core/layers/registry';
@@ -301,7 +302,7 @@ describe('an adapter of named weights', () => {
       ...own.config,
       layers: {pair: {...own.config.layers.pair!, weights: [{name: 'gather', outAxes: 1}]}},
     };
-    const adapter = {config, tensors: {'pair/lora_A': A!, 'pair/lora_B': tf.onesLike(B!)}, dispose: () => undefined};
+    const adapter = makeAdapter(config, {'pair/lora_A': A!, 'pair/lora_B': tf.onesLike(B!)});
     const again = applyLoRA(base, adapter);
     const layer = again.getLayer('pair') as LoRAWeights;
     expect(layer.lowRankParts.map(({weight}) => weight)).toEqual(['gather']);

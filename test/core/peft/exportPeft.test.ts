@@ -27,7 +27,7 @@ function mlp(...layers: [name: string, units: number][]): tf.Sequential {
 async function exportOf(model: tf.LayersModel, config: LoRAConfig, options = {}) {
   const adapted = applyLoRA(model, config);
   stirFactors(adapted);
-  return exportPEFT(getAdapter(adapted), model, options);
+  return exportPEFT(model, {adapter: getAdapter(adapted), ...options});
 }
 
 describe.each(BACKENDS)('on %s', backend => {
@@ -46,8 +46,8 @@ describe.each(BACKENDS)('on %s', backend => {
     async name => {
       const {model} = smallNetwork();
       const files = peftFiles(name);
-      const adapter = importPEFT(files, model);
-      const {config, weights} = await exportPEFT(adapter, model);
+      const adapter = await importPEFT(files, model);
+      const {config, weights} = await exportPEFT(model, {adapter});
       expect(tensorsOf(weights)).toEqual(tensorsOf(files.weights));
       const original = JSON.parse(files.config) as Record<string, unknown>;
       for (const field of [
@@ -74,14 +74,14 @@ describe.each(BACKENDS)('on %s', backend => {
     'what is imported from %s of the larger network is exported with the tensors and strengths that it had',
     async name => {
       const {model} = largeNetwork(true);
-      const adapter = importPEFT(peftFiles('made', name), model, {keyMap: KEY_MAP});
-      const exported = await exportPEFT(adapter, model, {keyMap: KEY_MAP});
+      const adapter = await importPEFT(peftFiles('made', name), model, {keyMap: KEY_MAP});
+      const exported = await exportPEFT(model, {adapter, keyMap: KEY_MAP});
       const [written, original] = [exported.weights, peftFiles('made', name).weights].map(tensorsOf);
       for (const [key, tensor] of Object.entries(written!)) {
         const {shape, data} = original![key] as {shape: number[]; data: Float32Array | null};
         expect(tensor).toMatchObject({shape, data});
       }
-      const again = importPEFT(exported, model, {keyMap: KEY_MAP});
+      const again = await importPEFT(exported, model, {keyMap: KEY_MAP});
       expect(values(again)).toEqual(values(adapter));
       expect(again.config).toEqual(adapter.config);
     },
@@ -101,7 +101,7 @@ describe.each(BACKENDS)('on %s', backend => {
       });
       await train(adapted, inputs);
       const adapter = getAdapter(adapted);
-      const again = importPEFT(await exportPEFT(adapter, adapted, {keyMap: KEY_MAP}), model, {keyMap: KEY_MAP});
+      const again = await importPEFT(await exportPEFT(adapted, {adapter, keyMap: KEY_MAP}), model, {keyMap: KEY_MAP});
       const sorted = ({layers, trainable, biases}: Adapter['config']) => ({
         layers,
         trainable: [...trainable].sort(),
@@ -138,10 +138,10 @@ describe.each(BACKENDS)('on %s', backend => {
       const adapted = applyLoRA(model, {rank, alpha: 3, targets: ['depth']});
       stirFactors(adapted);
       const x = tf.randomNormal([2, 5, 6, 3], 0, 1, 'float32', 3);
-      const exported = await exportPEFT(getAdapter(adapted), model);
+      const exported = await exportPEFT(model, {adapter: getAdapter(adapted)});
       // PEFT asks for a rank that the groups divide.
       expect((exported.config.r as number) % 3).toBe(0);
-      const again = applyLoRA(model, importPEFT(exported, model));
+      const again = applyLoRA(model, await importPEFT(exported, model));
       expect(predictions(again, [x])[0]).toBeAllClose(predictions(adapted, [x])[0]!, {atol: 1e-5, rtol: 0});
     },
   );
@@ -317,15 +317,17 @@ describe('is refused:', () => {
     const tensors = {...adapter.tensors, 'one/lora_B': tf.fill([1, 3], NaN)};
     const broken = {...adapter, tensors};
     const name = 'base_model.model.one.lora_B.weight';
-    await expect(exportPEFT(broken, base)).rejects.toThrow(`${name}: NaN or infinite, so nothing is written.`);
-    const {weights} = await exportPEFT(broken, base, {allowNonFinite: true});
+    await expect(exportPEFT(base, {adapter: broken})).rejects.toThrow(
+      `${name}: NaN or infinite, so nothing is written.`,
+    );
+    const {weights} = await exportPEFT(base, {adapter: broken, allowNonFinite: true});
     expect([...decodeSafetensors(weights).tensors.get(name)!.data!]).toEqual([NaN, NaN, NaN]);
   });
 
   test('another model, and a type that does not exist', async () => {
     const adapter = getAdapter(applyLoRA(mlp(['one', 3]), {rank: 1}));
-    await expect(exportPEFT(adapter, mlp(['two', 3]))).rejects.toThrow('one: not in the model');
-    await expect(exportPEFT(adapter, mlp(['one', 3]), {dtype: 'F16' as 'float16'})).rejects.toThrow(
+    await expect(exportPEFT(mlp(['two', 3]), {adapter})).rejects.toThrow('one: not in the model');
+    await expect(exportPEFT(mlp(['one', 3]), {adapter, dtype: 'F16' as 'float16'})).rejects.toThrow(
       'dtype must be one of',
     );
   });

@@ -5,7 +5,6 @@ import {
   applyLoRA,
   disposeModel,
   fileHandler,
-  fromSafetensors,
   getAdapter,
   loadAdapter,
   removeLoRA,
@@ -68,7 +67,7 @@ describe.each(Object.entries(EXPECTED))('%s: a file on disk', (name, expected) =
 
   test.each([
     ['in two files', () => loadAdapter(fileHandler(file('adapter')))],
-    ['as safetensors', () => fromSafetensors(readFileSync(file('adapter.safetensors')))],
+    ['as safetensors', () => loadAdapter(readFileSync(file('adapter.safetensors')))],
   ])('holds an adapter %s that fits the base and the adapted model', async (_, read) => {
     await withoutLeaks(async () => {
       const adapter = await read();

@@ -4,10 +4,11 @@ import type {AddressInfo} from 'node:net';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import {pathToFileURL} from 'node:url';
-import {loadAdapter, loadKerasModel, LoRAError, readAdapter, readPEFT} from 'tfjs-lora';
+import {loadAdapter, loadKerasModel, LoRAError} from 'tfjs-lora';
 import {loadGGUF} from '../../../src/language';
 import {loadTransformer} from '../../../src/transformers';
 import {useBackend} from '../../helpers';
+import {readPEFT} from '../../../src/core/peft/readPeft';
 
 let server: Server;
 let url: string;
@@ -27,8 +28,8 @@ afterAll(() => server.close());
 test.each<[string, () => Promise<unknown>]>([
   ['a.safetensors', () => loadAdapter(`${url}/a.safetensors`)],
   ['a.json', () => loadAdapter(`${url}/a.json`)],
-  ['a', () => readAdapter(fetch(`${url}/a`))],
-  ['config', () => readPEFT({config: fetch(`${url}/config`), weights: new Blob([])})],
+  ['a', () => loadAdapter(fetch(`${url}/a`))],
+  ['config', () => readPEFT({config: fetch(`${url}/config`), weights: new Blob([])}, {})],
   ['model.gguf', () => loadGGUF(`${url}/model.gguf`)],
   ['config.json', () => loadTransformer(`${url}/bert`)],
   ['model.json', () => loadKerasModel(`${url}/model.json`)],
@@ -44,7 +45,7 @@ test('a file that cannot be read to its end is told so', async () => {
   const broken = new Blob(['x'.repeat(100)]);
   const stream = new ReadableStream<Uint8Array>({pull: controller => controller.error(new Error('gone'))});
   jest.spyOn(broken, 'stream').mockReturnValue(stream as ReturnType<Blob['stream']>);
-  const reading = readAdapter(broken);
+  const reading = loadAdapter(broken);
   await expect(reading).rejects.toThrow(LoRAError);
   await expect(reading).rejects.toThrow('The file cannot be read beyond byte 0: ');
 });

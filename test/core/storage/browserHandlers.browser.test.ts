@@ -1,7 +1,7 @@
 import {readFileSync} from 'node:fs';
 import {join} from 'node:path';
 import type {Browser, Page} from 'playwright-core';
-import {fromSafetensors} from 'tfjs-lora';
+import {loadAdapter} from 'tfjs-lora';
 import {describeInBrowser, launchBrowser} from '../../examples/site';
 import {useBackend} from '../../helpers';
 import {servePage} from '../../servedPage';
@@ -261,7 +261,7 @@ describeInBrowser('in a browser', () => {
     await page.evaluate(() => window.lora.saveAdapter(window.adapterOf(3), 'downloads://tuned.safetensors'));
     const file = await waiting;
     expect(file.suggestedFilename()).toBe('tuned.safetensors');
-    const adapter = fromSafetensors(readFileSync(await file.path()));
+    const adapter = await loadAdapter(readFileSync(await file.path()));
     expect(adapter.tensors['dense/lora_A']!.arraySync()).toEqual([[3], [3], [3]]);
     adapter.dispose();
   });

@@ -1,18 +1,9 @@
 import * as tf from '@tensorflow/tfjs';
-import {
-  type Adapter,
-  applyLoRA,
-  getAdapter,
-  importPEFT,
-  loadAdapter,
-  LoRAError,
-  readAdapter,
-  readPEFT,
-  toSafetensors,
-} from '../../../src';
+import {type Adapter, applyLoRA, getAdapter, importPEFT, loadAdapter, LoRAError, toSafetensors} from '../../../src';
 import {numbers, useBackend} from '../../helpers';
 import {mlp, stirFactors} from '../../models';
 import {peftFiles, smallNetwork} from '../../peftNetworks';
+import {readPEFT} from '../../../src/core/peft/readPeft';
 
 beforeAll(() => useBackend('cpu'));
 beforeEach(() => tf.engine().startScope());
@@ -40,53 +31,55 @@ test('an adapter is read from a File, a Blob, a Response, a promise of one, and 
     bytes.buffer,
   ];
   for (const source of sources) {
-    expect(values(await readAdapter(source))).toEqual(values(adapter));
+    expect(values(await loadAdapter(source))).toEqual(values(adapter));
   }
 });
 
 test('a response that is no success is refused with what the server said', async () => {
   const missing = () => new Response('<html>', {status: 404, statusText: 'Not Found'});
-  await expect(readAdapter(missing())).rejects.toThrow(LoRAError);
-  await expect(readAdapter(missing())).rejects.toThrow('The response: 404 Not Found.');
-  await expect(readPEFT({config: missing(), weights: new Blob([])})).rejects.toThrow('404 Not Found');
+  await expect(loadAdapter(missing())).rejects.toThrow(LoRAError);
+  await expect(loadAdapter(missing())).rejects.toThrow('The response: 404 Not Found.');
+  await expect(readPEFT({config: missing(), weights: new Blob([])}, {})).rejects.toThrow('404 Not Found');
 });
 
 test.each<[unknown, string]>([
   [undefined, 'got undefined'],
   [null, 'got null'],
-  ['a.safetensors', 'got string'],
-  [{}, 'got object'],
+  [5, 'got number'],
 ])('%p is refused as a source', async (source, message) => {
   const given = source as Blob; // a list of files that is empty has an undefined first one
-  for (const read of [() => readAdapter(given), () => readPEFT({config: new Blob(['{}']), weights: given})]) {
+  for (const read of [() => loadAdapter(given), () => readPEFT(source as File[], {})]) {
     await expect(read()).rejects.toThrow(LoRAError);
     await expect(read()).rejects.toThrow(message);
   }
 });
 
-test.each([undefined, null, 'folder'])('%p is refused for the sources of PEFT', async sources => {
-  const read = () => readPEFT(sources as unknown as File[]);
+test.each([undefined, null, 'a', {}])('%p is refused for the weights of PEFT', async weights => {
+  const read = () => readPEFT({config: new Blob(['{}']), weights: weights as Blob}, {});
   await expect(read()).rejects.toThrow(LoRAError);
-  await expect(read()).rejects.toThrow('Give the two files of a PEFT adapter');
+  await expect(read()).rejects.toThrow(weights == null ? 'The two files of a PEFT adapter are needed' : 'Give a URL');
 });
 
 test('a file that is no adapter is refused', async () => {
-  await expect(readAdapter(new Blob(['<html>not here</html>']))).rejects.toThrow(LoRAError);
+  await expect(loadAdapter(new Blob(['<html>not here</html>']))).rejects.toThrow(LoRAError);
 });
 
 test('loadAdapter fetches a safetensors file by its URL', async () => {
   const {adapter, bytes} = await example();
   const fetched = jest.spyOn(globalThis, 'fetch').mockImplementation(() => Promise.resolve(new Response(bytes)));
   expect(values(await loadAdapter('https://example.com/a.safetensors?v=2'))).toEqual(values(adapter));
-  expect(fetched.mock.calls).toEqual([['https://example.com/a.safetensors?v=2']]);
+  expect(fetched.mock.calls).toEqual([['https://example.com/a.safetensors?v=2', undefined]]);
   fetched.mockRestore();
 });
 
 test('what cannot be fetched by its URL is told with the URL', async () => {
   const fetched = jest.spyOn(globalThis, 'fetch').mockImplementation(() => Promise.reject(new TypeError('no network')));
-  for (const url of ['https://example.com/a.safetensors', 'https://example.com/a.json']) {
+  for (const [url, message] of [
+    ['https://example.com/a.safetensors', 'https://example.com/a.safetensors cannot be fetched: no network'],
+    ['https://example.com/a.json', 'Cannot load "https://example.com/a.json": no network'],
+  ] as const) {
     await expect(loadAdapter(url)).rejects.toThrow(LoRAError);
-    await expect(loadAdapter(url)).rejects.toThrow(`Cannot load "${url}": no network`);
+    await expect(loadAdapter(url)).rejects.toThrow(message);
   }
   fetched.mockRestore();
 });
@@ -105,7 +98,7 @@ test('in a browser loadAdapter fetches a safetensors file by a path relative to 
   } finally {
     tf.env().set('IS_BROWSER', isBrowser);
   }
-  expect(fetched.mock.calls).toEqual([['adapters/a.safetensors']]);
+  expect(fetched.mock.calls).toEqual([['adapters/a.safetensors', undefined]]);
   fetched.mockRestore();
 });
 
@@ -118,17 +111,17 @@ test("PEFT's files are read one by one, or found among others by name", async ()
     new File([config], 'adapter_config.json'),
   ];
   const {model} = smallNetwork();
-  const expected = values(importPEFT({config, weights}, model));
+  const expected = values(await importPEFT({config, weights}, model));
   const single = {config: Promise.resolve(new Response(config)), weights: new Blob([part])};
   for (const sources of [single, files]) {
-    expect(values(importPEFT(await readPEFT(sources), model))).toEqual(expected);
+    expect(values(await importPEFT(sources, model))).toEqual(expected);
   }
 });
 
 test("one of PEFT's files that is missing is named", async () => {
   const files = [new File(['{}'], 'adapter_config.json')];
-  await expect(readPEFT(files)).rejects.toThrow(
+  await expect(readPEFT(files, {})).rejects.toThrow(
     'There is no adapter_model.safetensors among the files: adapter_config.json.',
   );
-  await expect(readPEFT([])).rejects.toThrow('There is no adapter_config.json among the files: there are none.');
+  await expect(readPEFT([], {})).rejects.toThrow('There is no adapter_config.json among the files: there are none.');
 });

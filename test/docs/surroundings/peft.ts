@@ -18,7 +18,7 @@ export const document: {querySelector(selectors: string): HTMLInputElement | nul
 
 async function adapterFiles() {
   const adapter = getAdapter(applyLoRA(base, {rank: 2, targets: ['layer_0_query']}));
-  const {config, weights} = await exportPEFT(adapter, base, {keyMap: {'encoder.layer.*.attention.*': 'layer_*_*'}});
+  const {config, weights} = await exportPEFT(base, {adapter, keyMap: {'encoder.layer.*.attention.*': 'layer_*_*'}});
   return {config: JSON.stringify(config), weights};
 }
 

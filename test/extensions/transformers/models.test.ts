@@ -111,13 +111,13 @@ describe.each(BACKENDS)('on %s', backend => {
     const {config, weights, tied, pooling, adapter: files, expected} = fixture(name);
     await withoutLeaks(async () => {
       const {model} = await loadTransformer({config, weights, tied, pooling});
-      const adapter = importPEFT(files, model);
+      const adapter = await importPEFT(files, model);
       const adapted = applyLoRA(model, adapter);
       const close = {rtol: 5e-5, atol: 5e-5};
       expect(predicted(adapted, expected)).toBeAllClose(atTokens(expected.adapted, expected), close);
       const merged = mergeLoRA(adapted);
       expect(predicted(merged, expected)).toBeAllClose(atTokens(expected.merged, expected), close);
-      const exported = await exportPEFT(adapter, adapted);
+      const exported = await exportPEFT(adapted, {adapter});
       const [ours, theirs] = [exported.weights, files.weights].map(bytes => decodeSafetensors(bytes).tensors);
       expect([...ours!.keys()].sort()).toEqual([...theirs!.keys()].sort());
       for (const [key, {data}] of theirs!) {
@@ -133,7 +133,7 @@ describe.each(BACKENDS)('on %s', backend => {
     test.each(NAMES)('the gradients of the factors of %s are those of PyTorch', async name => {
       const {config, weights, tied, pooling, adapter: files, expected} = fixture(name);
       const {model} = await loadTransformer({config, weights, tied, pooling, gradientCheckpointing});
-      const adapted = applyLoRA(model, importPEFT(files, model));
+      const adapted = applyLoRA(model, await importPEFT(files, model));
       const paths = new Map(
         sitesOf(adapted).flatMap(({path, layer}) =>
           layer.trainableWeights.map(weight => [(weight.read() as tf.Variable).name, {path, weight}]),

@@ -226,7 +226,7 @@ describe('SigLIP', () => {
       const adapted = applyLoRA(model, {rank: 2, ...options});
       const adapter = getAdapter(adapted);
       try {
-        return await exportPEFT(adapter, model);
+        return await exportPEFT(model, {adapter});
       } finally {
         adapter.dispose();
         disposeModel(adapted);

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {type Adapter, fromSafetensors, loadAdapter, saveAdapter} from 'tfjs-lora';
+import {type Adapter, loadAdapter, saveAdapter} from 'tfjs-lora';
 import {labelCount} from './reader';
 
 /** Where the browser keeps the adapter. */
@@ -68,7 +68,7 @@ export async function fromFiles(files: readonly File[]): Promise<LabelledAdapter
   try {
     const [first] = files;
     if (files.length === 1 && first !== undefined && endsWith(first, '.safetensors')) {
-      return withLabels(fromSafetensors(new Uint8Array(await first.arrayBuffer())), {});
+      return withLabels(await loadAdapter(new Uint8Array(await first.arrayBuffer())), {});
     }
     const [json, ...weights] = [...files].sort((a, b) => Number(endsWith(b, '.json')) - Number(endsWith(a, '.json')));
     if (json === undefined || weights.length > 1) {

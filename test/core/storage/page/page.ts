@@ -1,6 +1,7 @@
 // What the tests of storage in a browser call: tfjs and the library, as a page has them.
 
 import * as tf from '@tensorflow/tfjs';
+import {makeAdapter} from '../../../../src/core/adapter/adapter';
 import * as lora from '../../../../src/index';
 
 declare global {
@@ -25,7 +26,7 @@ window.adapterOf = (value, size = 3) => {
   const layer = {className: 'Dense', rank: 1, alpha: 1, rankStabilized: false, freezeBaseLayer: true};
   const filled = (shape: [number, number]) => tf.tensor(new Float32Array(shape[0] * shape[1]).fill(value), shape);
   const tensors = {'dense/lora_A': filled([size, 1]), 'dense/lora_B': filled([1, 2])};
-  return {config: {layers: {dense: layer}, trainable: []}, tensors, dispose: () => tf.dispose(tensors)};
+  return makeAdapter({layers: {dense: layer}, trainable: []}, tensors);
 };
 
 window.trainable = () => {

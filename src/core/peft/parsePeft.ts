@@ -1,35 +1,17 @@
-import {LoRAError, show, throwFaults, unsupportedError} from '../../platform/errors';
+import {show, throwFaults, unsupportedError} from '../../platform/errors';
 import type {Budget} from './patternTable';
 import {sizeOf, type Values} from '../../platform/formats/layout';
 import {decodeSafetensors, type StoredTensor} from '../../platform/formats/safetensors';
 import type {Strength} from '../methods/method';
 import {withRank} from '../methods/lora';
 import {type PEFTConfig, readPEFTConfig, savedModules} from './config';
+import type {PEFTFiles} from './peftFiles';
 import type {StoredUpdate} from './methods/form';
 import {lora} from './methods/lora';
 import type {TorchUpdate} from './methods/update';
 
 // The format is that of PEFT's save_pretrained: adapter_config.json, and adapter_model.safetensors with a tensor for
 // each factor under the path of its module. https://github.com/huggingface/peft, tested against 0.21.2.
-
-/** A PEFT adapter, as its two files hold it. */
-export interface PEFTFiles {
-  /** `adapter_config.json`: the text, or the object that it holds. */
-  config: string | object;
-  /** The bytes of `adapter_model.safetensors`. */
-  weights: Uint8Array;
-}
-
-/** @throws LoRAError if there are no files of an adapter. */
-export function checkFiles(files: unknown): void {
-  const {config, weights} = (files ?? {}) as {config?: unknown; weights?: unknown};
-  if (config == null || weights == null) {
-    throw new LoRAError(
-      'The files of a PEFT adapter are needed, {config, weights}, such as readPEFT, readPEFTFolder and exportPEFT ' +
-        'give.',
-    );
-  }
-}
 
 /** What an adapter brings for one module. */
 export interface TorchModule {
@@ -64,9 +46,6 @@ export const PEFT_NAMES = {
   counter: '.num_batches_tracked',
 } as const;
 
-/** What PEFT calls its files. */
-export const PEFT_FILES = {config: 'adapter_config.json', weights: 'adapter_model.safetensors'} as const;
-
 /** The name of the adapter, which is written into no file today, may stand between a factor's name and `weight`. */
 const FACTOR = /^(.*)\.lora_(A|B)(?:\.[^.]+)?\.(weight|bias)$/;
 const EMBEDDING_FACTOR = /^(.*)\.lora_embedding_(A|B)(?:\.[^.]+)?$/;
@@ -81,7 +60,6 @@ const GIVEN_TWICE = 'there under two names';
  * @throws LoRAError if a file is damaged, something is not carried, or tensors are missing or fit nothing.
  */
 export function parsePEFT(files: PEFTFiles, warn: (message: string) => void, budget: Budget): ParsedPEFT {
-  checkFiles(files);
   const {config, weights} = files;
   const read = readPEFTConfig(config, warn, budget);
   if (isPickle(weights)) {

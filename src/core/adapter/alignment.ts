@@ -24,17 +24,17 @@ export interface Member {
   factors: WeightFactors[];
 }
 
-/** A layer of a combination. */
-export interface JointLayer {
+/** A layer that at least one of the adapters updates. */
+export interface AlignedLayer {
   path: string;
   members: Member[];
   /** Whether an adapter brings the layer's bias. */
   trainBias: boolean;
 }
 
-/** Several adapters side by side, after the check that they go together. */
-export interface Joint {
-  layers: JointLayer[];
+/** Several adapters, layer by layer, after the check that they go together. */
+export interface AlignedAdapters {
+  layers: AlignedLayer[];
   /** Paths of the layers that some adapter brings whole. */
   trainable: string[];
   /** Paths of the other layers of which some adapter brings the bias alone. */
@@ -47,11 +47,11 @@ export interface Joint {
 }
 
 /**
- * Lays adapters side by side, layer by layer.
+ * Aligns adapters by their layers.
  *
  * @throws LoRAError with a line for each reason for which they do not go together.
  */
-export function join(parts: readonly WeightedAdapter[]): Joint {
+export function alignAdapters(parts: readonly WeightedAdapter[]): AlignedAdapters {
   checkParts(parts);
   const faults: string[] = [];
   const layers = new Map<string, Member[]>();
@@ -99,12 +99,12 @@ export function join(parts: readonly WeightedAdapter[]): Joint {
       {faults},
     );
   }
-  const joined = [...layers].map(([path, members]) => {
+  const aligned = [...layers].map(([path, members]) => {
     const trainBias = biases.has(path) || members.some(({config}) => config.trainBias);
     return {path, members, trainBias};
   });
   const biasAlone = [...biases].filter(path => !layers.has(path) && !trainable.has(path));
-  return {layers: joined, trainable: [...trainable], biases: biasAlone, full, head: heads[0], dispose};
+  return {layers: aligned, trainable: [...trainable], biases: biasAlone, full, head: heads[0], dispose};
 }
 
 function checkParts(parts: readonly WeightedAdapter[]): void {

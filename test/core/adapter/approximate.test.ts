@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {type Adapter, allocateRanks, applyLoRA, getAdapter, mergeLoRA} from '../../../src';
+import {type Adapter, applyLoRA, combineAdapters, getAdapter, mergeLoRA} from '../../../src';
 import {BACKENDS, numbers, random, useBackend, withoutLeaks} from '../../helpers';
 import {predictions} from '../../models';
 
@@ -37,7 +37,7 @@ describe.each(BACKENDS)('on %s', backend => {
     const {base, model} = adaptedModel([5, 4, 0.1], [3, 0.2, 0.1]);
     await withoutLeaks(async () => {
       const adapter = getAdapter(model);
-      const cut = await allocateRanks(adapter, {budget: 36});
+      const cut = await combineAdapters(adapter, {budget: 36});
       expect(ranksOf(cut)).toEqual({one: 2, two: 1});
       expect(sizeOf(cut)).toBe(36);
       const applied = applyLoRA(base, cut);
@@ -51,7 +51,7 @@ describe.each(BACKENDS)('on %s', backend => {
 
   test('a layer whose update carries least is left out', async () => {
     const {base, model} = adaptedModel([5, 4, 3], [0.1, 0, 0]);
-    const cut = await allocateRanks(getAdapter(model), {budget: 36});
+    const cut = await combineAdapters(getAdapter(model), {budget: 36});
     expect(ranksOf(cut)).toEqual({one: 3});
     const x = random([4, 6], 2);
     expect(predictions(applyLoRA(base, cut), [x])).toHaveLength(1);
@@ -60,7 +60,7 @@ describe.each(BACKENDS)('on %s', backend => {
   test('with room for all nothing is lost', async () => {
     const {base, model} = adaptedModel([5, 4, 3], [2, 1, 0.5]);
     const x = random([4, 6], 2);
-    const same = applyLoRA(base, await allocateRanks(getAdapter(model), {budget: 1e6}));
+    const same = applyLoRA(base, await combineAdapters(getAdapter(model), {budget: 1e6}));
     expect(predictions(same, [x])[0]).toBeAllClose(predictions(model, [x])[0]!);
   });
 });
@@ -68,8 +68,6 @@ describe.each(BACKENDS)('on %s', backend => {
 test('a budget that is invalid, or too small for any rank, is refused', async () => {
   const {model} = adaptedModel([1, 1, 1], [1, 1, 1]);
   const adapter = getAdapter(model);
-  await expect(allocateRanks(adapter, {budget: 0})).rejects.toThrow(
-    'budget must be a positive number of parameters, got 0.',
-  );
-  await expect(allocateRanks(adapter, {budget: 11})).rejects.toThrow('budget must be at least 12');
+  await expect(combineAdapters(adapter, {budget: 0})).rejects.toThrow('budget must be a number above 0, got 0.');
+  await expect(combineAdapters(adapter, {budget: 11})).rejects.toThrow('budget must be at least 12');
 });
